@@ -1,0 +1,37 @@
+# Every target prepares what it needs first (scripts/setup.sh); the second call starts at once.
+ARGS =
+BIN = .venv/bin
+READY = .venv/.ready
+
+.PHONY: help setup demo test check format lock clean
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+
+setup: $(READY) ## only prepare: system packages, uv, .venv
+
+demo: $(READY) ## run the demo (ARGS="..." is passed on)
+	$(BIN)/dprune demo $(ARGS)
+
+test: check ## lint, types, then the tests (ARGS="..." goes to pytest)
+	$(BIN)/pytest $(ARGS)
+
+check: $(READY) ## lint and types only
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY) ## let ruff format the code and fix what it can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: ## write requirements.txt anew (ARGS=--upgrade for newer versions)
+	@scripts/setup.sh lock $(ARGS)
+
+clean: ## remove .venv, .uv and all caches
+	rm -rf .venv .uv .setup.lock build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): pyproject.toml requirements.txt scripts/setup.sh
+	@scripts/setup.sh

@@ -1,0 +1,64 @@
+"""What benchmarks share: the data folder, the machine in words, mean and spread, and result files."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from datapruning.data.sources import ROOT_VARIABLE
+from datapruning.files import write_json, write_text
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results"
+RUNS = HERE / "runs"
+
+
+def data_folder() -> Path:
+    """`$DPRUNE_DATA`, or a clear end."""
+    folder = os.environ.get(ROOT_VARIABLE)
+    if not folder or not Path(folder).is_dir():
+        sys.exit(f"this benchmark needs real data: set ${ROOT_VARIABLE} to the folder that holds it")
+    return Path(folder)
+
+
+def machine() -> dict[str, Any]:
+    """The machine and the versions that a result was measured on."""
+    cpu = next((li.split(":")[1].strip() for li in _cpuinfo() if li.startswith("model name")), platform.processor())
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {"cpu": cpu, "cores": os.cpu_count(), "gpu": gpu, "python": platform.python_version(), "torch": torch.__version__}
+
+
+def _cpuinfo() -> list[str]:
+    path = Path("/proc/cpuinfo")
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def mean_spread(values: Sequence[float], digits: int = 2) -> str:
+    """ "91.20 ± 0.15 (n=3)": mean and standard deviation over runs."""
+    spread = statistics.stdev(values) if len(values) > 1 else float("nan")
+    return f"{statistics.mean(values):.{digits}f} ± {spread:.{digits}f} (n={len(values)})"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def publish(name: str, title: str, command: str, body: str, data: dict[str, Any]) -> None:
+    """Print the result and write `results/NAME.md` and `results/NAME.json`."""
+    here = machine()
+    where = f"{here['cores']} cores of {here['cpu']}" + (f", {here['gpu']}" if here["gpu"] else "")
+    text = (
+        f"# {title}\n\n{body}\n\nMeasured on {where}; Python {here['python']}, torch {here['torch']}. Again: `{command}`\n"
+    )
+    write_text(RESULTS / f"{name}.md", text)
+    write_json(RESULTS / f"{name}.json", {"machine": here, **data})
+    print(text)

@@ -1,0 +1,74 @@
+"""Data pruning with distillation: score samples, keep a fraction, train on it with cached soft labels.
+
+    import datapruning as dp
+    data = dp.open_dataset("digits")
+    scores = dp.score(data, "el2n")
+    subset = dp.select(scores, fraction=0.3)
+    student = dp.train(data, subset, kd_weight="auto")
+    print(student.test_accuracy)
+
+Names are loaded when they are first used, so that importing the package costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from datapruning.version import __version__
+
+if TYPE_CHECKING:
+    from datapruning.api import cache, open_context, open_dataset, score, select, teach, train
+    from datapruning.errors import DataPruningError, UserError
+    from datapruning.evidence.recorder import Recorder
+    from datapruning.evidence.track import Track
+    from datapruning.scorer import scorer
+    from datapruning.scores import Scores, load_scores
+    from datapruning.subsets import Subset, load_subset, subset_from_ids
+
+_HOMES = {
+    "DataPruningError": "errors",
+    "Recorder": "evidence.recorder",
+    "Scores": "scores",
+    "Subset": "subsets",
+    "Track": "evidence.track",
+    "UserError": "errors",
+    "cache": "api",
+    "load_scores": "scores",
+    "load_subset": "subsets",
+    "open_context": "api",
+    "open_dataset": "api",
+    "score": "api",
+    "scorer": "scorer",
+    "select": "api",
+    "subset_from_ids": "subsets",
+    "teach": "api",
+    "train": "api",
+}
+
+__all__ = [
+    "DataPruningError",
+    "Recorder",
+    "Scores",
+    "Subset",
+    "Track",
+    "UserError",
+    "__version__",
+    "cache",
+    "load_scores",
+    "load_subset",
+    "open_context",
+    "open_dataset",
+    "score",
+    "scorer",
+    "select",
+    "subset_from_ids",
+    "teach",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'datapruning' has no attribute '{name}'")
+    return getattr(importlib.import_module(f"datapruning.{_HOMES[name]}"), name)

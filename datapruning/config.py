@@ -1,0 +1,274 @@
+"""Configuration: plain dataclasses, filled from a recipe's TOML, with every key and type checked.
+
+A recipe has the tables [views], [train], [teacher], [score] and [kd]; [teacher] and [score] start from [train] and say
+only what differs. `--set train.lr=0.05` changes one value.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+from datapruning.data.policy import ViewPolicy
+from datapruning.errors import BadFile, BadValue, UnknownName
+
+BUDGETS = ("epochs", "steps")
+SCHEDULES = ("one-cycle", "cosine")
+PRECISIONS = ("auto", "fp32", "bf16")
+
+
+@dataclass(frozen=True)
+class Training:
+    """How one network is trained.
+
+    Attributes:
+        model: name of the network.
+        epochs: passes over the data it is given; under the budget "steps", passes over the full data set.
+        budget: "epochs" (cost falls with the fraction) or "steps" (as many updates as the full data would give).
+        batch_size: samples per update.
+        lr: peak learning rate of SGD with Nesterov momentum.
+        momentum: of SGD.
+        weight_decay: L2 penalty on all weights.
+        schedule: "one-cycle" (up and down in straight lines) or "cosine" (up, then half a cosine down).
+        warmup: share of the steps that go up.
+        label_smoothing: of the cross-entropy.
+        precision: "fp32", "bf16", or "auto": bf16 on a GPU, fp32 on a CPU.
+    """
+
+    model: str = "convnet"
+    epochs: int = 16
+    budget: str = "epochs"
+    batch_size: int = 128
+    lr: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    schedule: str = "one-cycle"
+    warmup: float = 0.2
+    label_smoothing: float = 0.0
+    precision: str = "auto"
+
+    def __post_init__(self) -> None:
+        _one_of("budget", self.budget, BUDGETS)
+        _one_of("schedule", self.schedule, SCHEDULES)
+        _one_of("precision", self.precision, PRECISIONS)
+        _within("epochs", self.epochs, 1, 1_000_000)
+        _within("batch_size", self.batch_size, 1, 1_000_000)
+        _within("lr", self.lr, 0, 1e6)
+        _within("momentum", self.momentum, 0, 1)
+        _within("weight_decay", self.weight_decay, 0, 1e6)
+        _within("warmup", self.warmup, 0, 1)
+        _within("label_smoothing", self.label_smoothing, 0, 1)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is recorded for the scorers.
+
+    Attributes:
+        runs: independent proxies; EL2N is their mean (its paper recommends 10).
+        full_runs: how many of them train to the end (forgetting and `el2n-online` read those); the others stop at
+            `early_epoch`.
+        early_epoch: after so many epochs the whole training set is evaluated, for EL2N.
+    """
+
+    runs: int = 5
+    full_runs: int = 1
+    early_epoch: int = 2
+
+    def __post_init__(self) -> None:
+        _within("runs", self.runs, 1, 100_000)
+        _within("full_runs", self.full_runs, 0, self.runs)
+        _within("early_epoch", self.early_epoch, 1, 1_000_000)
+
+
+@dataclass(frozen=True)
+class KD:
+    """Distillation: temperature T, and how `--kd-weight auto` searches.
+
+    Attributes:
+        temperature: T of the objective.
+        grid: KD weights that pilots try.
+        pilot: length of a pilot, as a share of the real run.
+        validation: pruned-away samples (at f=1: held-out samples) on which pilots are judged, at most.
+    """
+
+    temperature: float = 4.0
+    grid: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0)
+    pilot: float = 0.25
+    validation: int = 5000
+
+    def __post_init__(self) -> None:
+        _within("temperature", self.temperature, 1e-3, 1e6)
+        _within("pilot", self.pilot, 0, 1)
+        _within("validation", self.validation, 1, 10**9)
+        if not self.grid:
+            raise BadValue("kd.grid is empty; name at least one KD weight")
+        for weight in self.grid:
+            check_kd_weight(weight)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything a job needs beside its data; `name` says where it came from."""
+
+    name: str
+    views: ViewPolicy = field(default_factory=ViewPolicy)
+    train: Training = field(default_factory=Training)
+    teacher: Training = field(default_factory=Training)
+    score: Training = field(default_factory=Training)
+    evidence: Evidence = field(default_factory=Evidence)
+    kd: KD = field(default_factory=KD)
+
+
+TABLES: dict[str, type] = {
+    "views": ViewPolicy,
+    "train": Training,
+    "teacher": Training,
+    "score": Training,
+    "evidence": Evidence,
+    "kd": KD,
+}
+INHERITS = ("teacher", "score")
+RUN_TABLE, ENVIRONMENT_TABLE = "run", "environment"
+"""A run folder's config.toml has these beside a recipe's tables: the command's options, so that it can be rerun, and
+what the run was made with, which is a record and no setting."""
+
+
+def check_kd_weight(weight: float) -> float:
+    """A KD weight a, 0 <= a <= 1.
+
+    Raises:
+        BadValue: outside, or NaN.
+    """
+    if not 0 <= weight <= 1:
+        raise BadValue(f"the KD weight lies in 0..1 (0: labels alone, 1: teacher alone), or is 'auto'; got {weight}")
+    return weight
+
+
+def read_recipe(path: Path, changes: Sequence[str] = ()) -> tuple[Recipe, dict[str, Any]]:
+    """Read a recipe file; returns it and its [run] table (empty for a plain recipe).
+
+    Args:
+        path: a TOML file.
+        changes: "table.key=value" each, value in TOML, a bare word being a string.
+
+    Raises:
+        BadFile: not there, no TOML, an unknown key (the nearest is named) or a wrong type.
+        BadValue: a value outside what is allowed.
+    """
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadFile(f"recipe {path} is not there") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise BadFile(f"recipe {path} cannot be read: {error}") from None
+    for change in changes:
+        _apply_change(tables, change)
+    run = tables.pop(RUN_TABLE, {})
+    name = str(tables.pop("name", path.stem))
+    tables.pop("about", None)
+    tables.pop(ENVIRONMENT_TABLE, None)
+    for table in tables:
+        if table not in TABLES:
+            raise BadFile(f"{path}: {UnknownName('table', table, TABLES)}")
+    base = tables.get("train", {})
+    try:
+        parts: dict[str, Any] = {
+            table: build(kind, {**(base if table in INHERITS else {}), **tables.get(table, {})}, table)
+            for table, kind in TABLES.items()
+        }
+    except UnknownName as error:
+        raise BadFile(f"{path}: {error}") from None
+    except BadValue as error:
+        raise BadValue(f"{path}: {error}") from None
+    return Recipe(name, **parts), run
+
+
+def _apply_change(tables: dict[str, Any], change: str) -> None:
+    key, equals, text = change.partition("=")
+    table, dot, name = key.strip().partition(".")
+    if not (equals and dot and name):
+        raise BadValue(f"--set takes table.key=value (for example train.lr=0.05), got '{change}'")
+    if table not in TABLES:
+        raise UnknownName("table", table, TABLES)
+    try:
+        value = tomllib.loads(f"value = {text.strip()}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    tables.setdefault(table, {})[name] = value
+
+
+Config = TypeVar("Config")
+
+
+def build(kind: type[Config], values: Mapping[str, Any], where: str) -> Config:
+    """An instance of a configuration dataclass, every key known and every value of its type.
+
+    Raises:
+        UnknownName: a key it does not have. BadValue: a value of the wrong type.
+    """
+    hints = get_type_hints(kind)
+    known = {f.name for f in fields(kind)}  # type: ignore[arg-type]
+    ready = {}
+    for key, value in values.items():
+        if key not in known:
+            raise UnknownName(f"key in [{where}]", key, known)
+        ready[key] = _of_type(value, hints[key], f"{where}.{key}")
+    return kind(**ready)
+
+
+def _of_type(value: Any, hint: Any, where: str) -> Any:
+    if get_origin(hint) is tuple:
+        if not isinstance(value, list | tuple):
+            raise BadValue(f"{where} is a list, got {value!r}")
+        return tuple(_of_type(v, get_args(hint)[0], where) for v in value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if type(value) is not hint:
+        raise BadValue(f"{where} is {_TYPE_WORDS[hint]}, got {value!r}")
+    return value
+
+
+_TYPE_WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+
+
+def _one_of(name: str, value: str, known: Sequence[str]) -> None:
+    if value not in known:
+        raise BadValue(f"{name} is one of {', '.join(known)}; got '{value}'")
+
+
+def _within(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise BadValue(f"{name} lies in {low:g}..{high:g}; got {value}")
+
+
+def plain(recipe: Recipe) -> dict[str, dict[str, Any]]:
+    """The recipe's tables as plain data: what manifests and config.toml hold. The name is not part of it."""
+    values = dataclasses.asdict(recipe)
+    values.pop("name")
+    return values
+
+
+def to_toml(tables: Mapping[str, Mapping[str, Any]]) -> str:
+    """TOML text of one level of tables of plain values; None is left out."""
+    lines = []
+    for table, values in tables.items():
+        lines.append(f"[{table}]")
+        lines += [f"{key} = {_toml_value(value)}" for key, value in values.items() if value is not None]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_toml_value(v) for v in value) + "]"
+    text = str(value).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t")
+    return f'"{text}"'

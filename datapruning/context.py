@@ -1,0 +1,85 @@
+"""What every verb works with: the dataset, the recipe, the device, the loaders, and where files go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from datapruning.config import Recipe
+from datapruning.data.dataset import Dataset
+from datapruning.data.loader import Loader, open_loader, resolve_device, resolve_loader
+from datapruning.data.views import Views
+from datapruning.hashing import digest
+from datapruning.models import create_model
+
+WORKSPACE = "dprune-runs"
+
+
+@dataclass(frozen=True)
+class Context:
+    """Made once for a command, or for a notebook's worth of calls; opens each loader once.
+
+    Attributes:
+        data: the dataset.
+        recipe: every setting.
+        device: where networks run.
+        loader: "ffcv" or "resident".
+        root: the workspace folder.
+        threads: torch threads on the CPU; part of the reproducibility contract.
+    """
+
+    data: Dataset
+    recipe: Recipe
+    device: torch.device
+    loader: str
+    root: Path
+    threads: int
+    _open: dict[str, Loader] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def views(self) -> Views:
+        """The recipe's views of this dataset."""
+        return Views(self.recipe.views, *self.data.channel_stats)
+
+    def split(self, role: str) -> Loader:
+        """The loader of "train" or "test"; an FFCV cache that is missing is written first."""
+        if role not in self._open:
+            self._open[role] = open_loader(self.data, role, self.loader, self.device, self.root / "cache")
+        return self._open[role]
+
+    def new_model(self, name: str, seed: int) -> nn.Module:
+        """A fresh network on the device."""
+        return create_model(name, self.data.train.shape, self.data.classes, seed).to(self.device)
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """What a run records of its surroundings."""
+        return {"threads": self.threads, "device": str(self.device), "torch": torch.__version__, "loader": self.loader}
+
+    def place(self, kind: str, name: str, identity: dict[str, Any]) -> Path:
+        """The default folder of a piece of work: named for people, and by the digest of all that defines it."""
+        return self.root / kind / f"{self.data.name}-{name}-{digest({'data': self.data.fingerprint, **identity}, 8)}"
+
+
+def make_context(
+    data: Dataset,
+    recipe: Recipe,
+    *,
+    device: str = "auto",
+    loader: str = "auto",
+    root: str | Path = WORKSPACE,
+    threads: int | None = None,
+) -> Context:
+    """Resolve "auto" device and loader.
+
+    Raises:
+        BadValue: no such device here. UnknownName: no such loader.
+    """
+    found = resolve_device(device)
+    kind = resolve_loader(loader, data, found)
+    return Context(data, recipe, found, kind, Path(root), threads or torch.get_num_threads())

@@ -1,0 +1,1 @@
+"""Where samples come from, the FFCV cache, the loaders and the views."""

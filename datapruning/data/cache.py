@@ -1,0 +1,111 @@
+"""The FFCV cache: each split written once as a raw `.beton`, shared between runs and processes.
+
+The files are ordinary FFCV datasets with the fields `image` (uint8 array), `label` and `id`; they can be loaded with
+FFCV alone. FFCV's own writer forks workers and waits without end if one dies; here its field encoders and its
+allocator run in this process, at the speed of the disk for raw images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from datapruning.data.dataset import Dataset, Split
+from datapruning.errors import BadFile, MissingPackage
+from datapruning.files import size_text, written_whole
+from datapruning.locks import held
+from datapruning.progress import progress, say
+
+PAGE = 8 * 2**20
+
+
+def import_ffcv() -> Any:
+    """Import FFCV, or say in one line what is missing. FFCV sets torch's thread count when imported; it is put back.
+
+    Raises:
+        MissingPackage: naming the package.
+    """
+    with torch_threads_kept():
+        try:
+            import ffcv
+            import ffcv.fields
+            import ffcv.loader
+            import ffcv.writer
+        except ImportError as error:
+            raise MissingPackage(
+                f"the FFCV loader cannot be imported ({str(error).splitlines()[0]}): install ffcv and pillow "
+                "(Debian: libopencv-dev, libturbojpeg0-dev, pkg-config and g++ first), or use --loader resident"
+            ) from None
+    return ffcv
+
+
+@contextmanager
+def torch_threads_kept() -> Iterator[None]:
+    """FFCV calls torch.set_num_threads behind one's back, which changes float sums; this undoes it."""
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def cache_folder(dataset: Dataset, root: Path) -> Path:
+    """Where the cache of `dataset` lies: named by its fingerprint, so it can never be another dataset's."""
+    return root / f"{dataset.name}-{dataset.fingerprint[:12]}"
+
+
+def ensure_cache(dataset: Dataset, role: str, root: Path) -> Path:
+    """The `.beton` of a split; written if it is not there. One process writes, others wait and say so."""
+    path = cache_folder(dataset, root) / f"{role}.beton"
+    if not path.exists():
+        with held(path, f"another process is writing {path}"):
+            if not path.exists():
+                split = dataset.split(role)
+                write_beton(path, split, np.arange(len(split)))
+    return path
+
+
+def ensure_subset_cache(dataset: Dataset, ids: NDArray[np.int64], path: Path) -> Path:
+    """A compact `.beton` of the training samples `ids` alone, for data that does not fit in memory."""
+    with held(path, f"another process is writing {path}"):
+        write_beton(path, dataset.train, ids)
+    return path
+
+
+def beton_bytes(split: Split, count: int) -> int:
+    """About how large the cache of `count` samples is."""
+    return count * (int(split.images[0].nbytes) + 48) + PAGE
+
+
+def write_beton(path: Path, split: Split, ids: NDArray[np.int64]) -> None:
+    """Write the samples `ids` of `split` to `path`, whole or not at all."""
+    ffcv = import_ffcv()
+    say(f"writing {path}: {len(ids):,} images, about {size_text(beton_bytes(split, len(ids)))}")
+    fields = {
+        "image": ffcv.fields.NDArrayField(np.dtype(np.uint8), split.shape),
+        "label": ffcv.fields.IntField(),
+        "id": ffcv.fields.IntField(),
+    }
+    if split.images[0].nbytes > PAGE:
+        raise BadFile(f"{path}: images of {size_text(split.images[0].nbytes)} are too large for a raw cache")
+    with written_whole(path) as temporary, torch_threads_kept():
+        writer = ffcv.writer.DatasetWriter(str(temporary), fields, page_size=PAGE, num_workers=1)
+        writer.num_samples = len(ids)
+        writer.prepare()
+        writer.metadata_sm.close()  # shared memory is for forked workers; a plain array serves one process
+        writer.metadata_sm.unlink()
+        metadata = np.zeros(len(ids), writer.metadata_type)
+        writer.metadata_sm = SimpleNamespace(buf=metadata.data)
+        allocator = ffcv.writer.MemoryAllocator(str(temporary), writer.data_region_start, PAGE)
+        with allocator:
+            for row, sample in enumerate(progress(ids.tolist(), f"caching {path.name}")):
+                values = (split.images[sample], int(split.labels[sample]), sample)
+                ffcv.writer.handle_sample(values, row, metadata.dtype.names, metadata, allocator, fields)
+        writer.finalize([allocator.allocations])

@@ -1,0 +1,101 @@
+"""A dataset: two splits of uint8 images with labels, class names, and the fingerprint every file made from it carries."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datapruning.errors import BadFile
+
+
+@dataclass(frozen=True)
+class Split:
+    """`images` uint8 [n, height, width, channels] and `labels` int64 [n]; position is the sample id, never renumbered."""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(height, width, channels) of every image."""
+        height, width, channels = self.images.shape[1:]
+        return height, width, channels
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A training split, a test split and the names of the classes. `total` is N, the size of the training split."""
+
+    name: str
+    train: Split
+    test: Split
+    class_names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        for role, split in (("train", self.train), ("test", self.test)):
+            _check_split(f"{self.name}, {role} split", split, len(self.class_names))
+        if self.train.shape != self.test.shape:
+            raise BadFile(f"{self.name}: train images are {self.train.shape}, test images {self.test.shape}")
+
+    @property
+    def total(self) -> int:
+        """N, the number of training samples."""
+        return len(self.train)
+
+    @property
+    def classes(self) -> int:
+        """The number of classes."""
+        return len(self.class_names)
+
+    def split(self, role: str) -> Split:
+        """The split named "train" or "test"."""
+        return {"train": self.train, "test": self.test}[role]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of class names, sizes, shapes, labels and stored bytes of both splits.
+
+        It does not depend on where the arrays came from: CIFAR-100 through torchvision and the same arrays from an
+        `.npz` have one fingerprint, so their subsets are interchangeable.
+        """
+        state = hashlib.sha256(b"datapruning fingerprint 1")
+        state.update("\0".join(self.class_names).encode())
+        for split in (self.train, self.test):
+            state.update(repr(split.images.shape).encode())
+            state.update(np.ascontiguousarray(split.labels, "<i8").data)
+            state.update(np.ascontiguousarray(split.images).data)
+        return state.hexdigest()
+
+    @cached_property
+    def channel_stats(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """(mean, standard deviation) per channel of the training pixels, in 0..255, from exact integer sums."""
+        height, width, channels = self.train.shape
+        sums, squares = np.zeros((2, height * width * channels), np.uint64)
+        for start in range(0, self.total, 4096):
+            pixels = self.train.images[start : start + 4096].reshape(-1, len(sums))
+            sums += pixels.sum(0, dtype=np.uint64)
+            squares += np.square(pixels, dtype=np.uint16).sum(0, dtype=np.uint64)  # 255**2 fits in 16 bits
+        count = self.total * height * width
+        means = [int(s) / count for s in sums.reshape(-1, channels).sum(0)]
+        second = [int(s) / count for s in squares.reshape(-1, channels).sum(0)]
+        return tuple(means), tuple(max(s - m * m, 1.0) ** 0.5 for s, m in zip(second, means, strict=True))
+
+
+def _check_split(where: str, split: Split, classes: int) -> None:
+    images, labels = split.images, split.labels
+    if images.dtype != np.uint8 or images.ndim != 4 or 0 in images.shape:
+        raise BadFile(
+            f"{where}: images are {images.dtype} {list(images.shape)}; uint8 [n, height, width, channels] is needed"
+        )
+    if labels.dtype != np.int64 or labels.shape != images.shape[:1]:
+        raise BadFile(f"{where}: labels are {labels.dtype} {list(labels.shape)} for {len(images):,} images")
+    if labels.min() < 0 or labels.max() >= classes:
+        wrong = labels[(labels < 0) | (labels >= classes)][0]
+        raise BadFile(f"{where}: label {wrong} is outside the {classes} classes")

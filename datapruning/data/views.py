@@ -1,0 +1,109 @@
+"""Views: augmented looks at samples, each a pure function of (view seed, view number, sample id).
+
+Nothing else enters: not the batch, the loader, the worker count, the device or the run's seed. So a view can be
+replayed anywhere, and soft labels computed for it once hold for every student (design.md, "Views").
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from datapruning.data.policy import ViewPolicy
+from datapruning.hashing import U64, below, hash_ids
+
+VIEW_KEY = 0x71E35
+
+
+@dataclass(frozen=True)
+class Views:
+    """A policy bound to a dataset's channel statistics: uint8 NHWC batches in, normalised float32 NCHW batches out."""
+
+    policy: ViewPolicy
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def number(self, epoch: int) -> int:
+        """The view that epoch `epoch` sees."""
+        return epoch % self.policy.count
+
+    def draws(self, ids: NDArray[np.int64], view: int, height: int, width: int) -> NDArray[np.int64]:
+        """int64 [n, 5]: crop offset down, crop offset right, flip (0 or 1), centre of the cutout down, right."""
+        policy = self.policy
+        bits = hash_ids(ids, VIEW_KEY, policy.seed, view)
+        more = hash_ids(ids, VIEW_KEY, policy.seed, view, 1)
+        offsets = 2 * policy.crop + 1
+        columns = (
+            below(bits, offsets),
+            below(bits << U64(32), offsets),
+            (bits & U64(1)).astype(np.int64) * policy.flip,
+            below(more, height),
+            below(more << U64(32), width),
+        )
+        return np.stack(columns, axis=1)
+
+    def apply(self, images: Tensor, ids: NDArray[np.int64] | Tensor, epoch: int) -> Tensor:
+        """The view of epoch `epoch` of each image.
+
+        Args:
+            images: uint8 [n, height, width, channels], on any device.
+            ids: their sample ids, int64 [n].
+            epoch: the epoch, counted from 0.
+
+        Returns:
+            float32 [n, channels, height, width], channels last in memory, on the images' device.
+        """
+        count, height, width, _ = images.shape
+        ids = ids.cpu().numpy() if isinstance(ids, Tensor) else ids
+        drawn = torch.from_numpy(self.draws(ids, self.number(epoch), height, width)).to(images.device, non_blocking=True)
+        down, right, flip, centre_down, centre_right = drawn.unbind(1)
+        if self.policy.crop:
+            images = _crops(images, self.policy.crop, down, right)
+        if self.policy.flip:
+            flipped = flip.nonzero().squeeze(1) if images.device.type == "cpu" else None
+            if flipped is None:  # on a GPU a masked copy of everything avoids waiting for the number of flips
+                images = torch.where(flip.bool().view(count, 1, 1, 1), images.flip(2), images)
+            else:
+                images = images if self.policy.crop else images.clone()
+                images[flipped] = images[flipped].flip(2)
+        pixels = self.normalise(images)
+        if self.policy.cutout:
+            hole_down = _near(centre_down, height, self.policy.cutout)
+            hole_right = _near(centre_right, width, self.policy.cutout)
+            pixels.masked_fill_((hole_down[:, :, None] & hole_right[:, None, :])[:, None], 0.0)
+        return pixels
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """(pixel - mean) / std without augmentation, as evaluation sees it. Shapes as in `apply`."""
+        count, height, width, channels = images.shape
+        mean = torch.tensor(self.mean, dtype=torch.float32).repeat(width).to(images.device)
+        std = torch.tensor(self.std, dtype=torch.float32).repeat(width).to(images.device)
+        rows = images.reshape(count * height, width * channels)  # long rows: the subtraction runs at memory speed
+        pixels = rows.to(torch.float32).sub_(mean).div_(std)
+        return pixels.view(count, height, width, channels).permute(0, 3, 1, 2)
+
+
+def _crops(images: Tensor, padding: int, down: Tensor, right: Tensor) -> Tensor:
+    """Windows of the images' own size, cut out of the zero-padded images at (down, right), offsets from the corner.
+
+    Every row of every window is one contiguous run of bytes in the padded batch, so one gather over a view in which
+    runs may start at any pixel copies them all.
+    """
+    count, height, width, channels = images.shape
+    tall, wide = height + 2 * padding, width + 2 * padding
+    padded = images.new_zeros(count, tall, wide, channels)
+    padded[:, padding : padding + height, padding : padding + width] = images
+    runs = padded.as_strided((count * tall * wide - width + 1, width * channels), (channels, 1))
+    first = torch.arange(count, device=images.device) * tall + down
+    starts = (first[:, None] + torch.arange(height, device=images.device)) * wide + right[:, None]
+    return runs.index_select(0, starts.view(-1)).view(count, height, width, channels)
+
+
+def _near(centre: Tensor, length: int, side: int) -> Tensor:
+    """Bool [n, length]: inside the run of `side` pixels around each centre."""
+    offset = torch.arange(length, device=centre.device) - (centre[:, None] - side // 2)
+    return (offset >= 0) & (offset < side)

@@ -1,0 +1,1 @@
+"""Evidence: what training leaves behind, recorded once and read by many scorers."""

@@ -1,0 +1,102 @@
+"""The recorder: `update(logits, targets, ids)` from any training loop, at next to no cost.
+
+A training step only copies its logits into a buffer on its device; softmax and scattering run once for thousands of
+samples. Memory stays constant: one buffer, and memory-mapped rows.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from datapruning.data.loader import Batch
+from datapruning.errors import BadValue
+from datapruning.evidence.track import Track, statistics
+from datapruning.training.loop import Observer
+
+BUFFER_ROWS = 8192
+
+
+class Recorder:
+    """Writes a track, an epoch a row.
+
+    Use: `begin(epoch)`, then `update(...)` for each batch, then `end()`.
+    """
+
+    def __init__(self, track: Track) -> None:
+        self.track = track
+        self._row = -1
+        self._used = 0
+        self._logits: Tensor | None = None
+        self._targets: Tensor | None = None
+        self._ids = np.empty(BUFFER_ROWS, np.int64)
+
+    def begin(self, epoch: int) -> None:
+        """Start the row of `epoch`; an epoch that begins again replaces what it recorded before."""
+        self._row, self._used = epoch, 0
+        self.track.clear(epoch)
+
+    def update(self, logits: Tensor, targets: Tensor, ids: NDArray[np.int64] | Tensor) -> None:
+        """Record a batch.
+
+        Args:
+            logits: float [n, classes], of the training or evaluation pass; no gradient is kept.
+            targets: int64 [n].
+            ids: int64 [n], sample ids in the full training split. Floats are refused: they lose large ids.
+
+        Raises:
+            BadValue: ids that are no whole numbers, or lengths that differ.
+        """
+        ids = ids.cpu().numpy() if isinstance(ids, Tensor) else np.asarray(ids)
+        if not np.issubdtype(ids.dtype, np.integer):
+            raise BadValue(f"sample ids are whole numbers, got {ids.dtype}")
+        if not len(ids) == len(logits) == len(targets):
+            raise BadValue(f"{len(logits)} logits, {len(targets)} targets and {len(ids)} ids were given")
+        logits = logits.detach()
+        if self._logits is None or self._targets is None or self._logits.shape[1] != logits.shape[1]:
+            self._logits = logits.new_empty(BUFFER_ROWS, logits.shape[1], dtype=torch.float32)
+            self._targets = targets.new_empty(BUFFER_ROWS)
+        for start in range(0, len(ids), BUFFER_ROWS):
+            part = slice(start, start + BUFFER_ROWS)
+            count = len(ids[part])
+            if self._used + count > BUFFER_ROWS:
+                self._reduce()
+            room = slice(self._used, self._used + count)
+            self._logits[room] = logits[part]
+            self._targets[room] = targets[part]
+            self._ids[room] = ids[part]
+            self._used += count
+
+    def end(self) -> None:
+        """Finish the row and hand it to the disk."""
+        self._reduce()
+        self.track.flush()
+
+    def _reduce(self) -> None:
+        if self._used and self._logits is not None and self._targets is not None:
+            used = slice(0, self._used)
+            with torch.no_grad():
+                values = statistics(self._logits[used], self._targets[used])
+            self.track.write(self._row, self._ids[used], values)
+        self._used = 0
+
+
+class RecordTraining(Observer):
+    """Records the training pass itself: every presentation of every sample, at no extra forward."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self.recorder = recorder
+
+    def begin_epoch(self, epoch: int) -> None:
+        """A row an epoch."""
+        self.recorder.begin(epoch)
+
+    def observe(self, epoch: int, batch: Batch, logits: Tensor) -> None:
+        """Each batch."""
+        self.recorder.update(logits, batch.labels, batch.ids)
+
+    def end_epoch(self, epoch: int, model: nn.Module) -> None:
+        """The row is whole."""
+        self.recorder.end()

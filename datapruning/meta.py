@@ -1,0 +1,74 @@
+"""`meta`: the story that every scores and subset file carries, and the checks before one is trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from datapruning.errors import BadFile, Mismatch
+from datapruning.version import __version__
+
+VERSION = 1
+FORMATS = {"datapruning.scores": "a scores", "datapruning.subset": "a subset"}
+
+
+class Identity(Protocol):
+    """What names a dataset: enough to say whether a file was made from it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def fingerprint(self) -> str: ...
+    @property
+    def total(self) -> int: ...
+
+
+def new_meta(kind: str, data: Identity, **story: Any) -> dict[str, Any]:
+    """Meta of a file made now from `data`; `story` says how (scorer, fraction, seed, configuration, ...)."""
+    return {
+        "format": kind,
+        "version": VERSION,
+        "dataset": data.name,
+        "fingerprint": data.fingerprint,
+        "total": data.total,
+        "package_version": __version__,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        **story,
+    }
+
+
+def check_format(path: Path, meta: Mapping[str, Any], kind: str) -> None:
+    """Refuse a file of another kind or format version, or one that does not say how many samples its dataset has.
+
+    Raises:
+        BadFile: with what the file is instead.
+    """
+    found = meta.get("format")
+    if found != kind:
+        is_instead = f"it is {FORMATS[found]} file" if found in FORMATS else f"its format is {found!r}"
+        raise BadFile(f"{path} is not {FORMATS[kind]} file: {is_instead}")
+    if meta.get("version") != VERSION:
+        raise BadFile(
+            f"{path} has format version {meta.get('version')!r}; this datapruning ({__version__}) reads version {VERSION}"
+        )
+    total = meta.get("total")
+    if not isinstance(total, int) or isinstance(total, bool) or total < 1:
+        raise BadFile(f"{path}: 'total' in its meta is {total!r}, not a number of samples")
+    for key in ("dataset", "fingerprint"):
+        if not isinstance(meta.get(key), str):
+            raise BadFile(f"{path}: its meta names no {key}")
+
+
+def check_made_from(what: str, meta: Mapping[str, Any], data: Identity) -> None:
+    """Refuse a file that was made from another dataset.
+
+    Raises:
+        Mismatch: with both names and sizes.
+    """
+    if meta["fingerprint"] != data.fingerprint:
+        raise Mismatch(
+            f"{what} was made from another dataset: {meta['dataset']} ({meta['total']:,} samples, fingerprint "
+            f"{meta['fingerprint'][:12]}), not from {data.name} ({data.total:,} samples, {data.fingerprint[:12]})"
+        )

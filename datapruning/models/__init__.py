@@ -1,0 +1,47 @@
+"""Network factories by name: `create_model("convnet", shape=(28, 28, 1), classes=10, seed=0)`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from datapruning.errors import UnknownName
+from datapruning.models.convnet import convnet
+from datapruning.models.resnet import cifar_resnet, resnet18
+
+Factory = Callable[[int, int], nn.Module]
+"""(input channels, classes) -> a freshly initialised network that takes float32 [n, channels, height, width]."""
+
+MODELS: dict[str, Factory] = {
+    "convnet": convnet,
+    "resnet18": resnet18,
+    **{f"resnet{depth}": cifar_resnet(depth) for depth in (20, 32, 44, 56, 110)},
+}
+
+
+def create_model(name: str, shape: tuple[int, int, int], classes: int, seed: int) -> nn.Module:
+    """A network with an initialisation that depends on `seed` alone, in training mode, channels last.
+
+    Args:
+        name: one of `MODELS`.
+        shape: (height, width, channels) of the images.
+        classes: number of outputs.
+        seed: of the initialisation; torch's own random state stays untouched.
+
+    Raises:
+        UnknownName: no such model.
+    """
+    if name not in MODELS:
+        raise UnknownName("model", name, MODELS)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        model = MODELS[name](shape[2], classes)
+    return model.to(memory_format=torch.channels_last)
+
+
+def parameter_count(model: nn.Module) -> int:
+    """Trainable numbers in `model`."""
+    return sum(math.prod(p.shape) for p in model.parameters() if p.requires_grad)

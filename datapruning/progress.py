@@ -1,0 +1,58 @@
+"""What the user sees while something runs: plain lines and progress bars, on stderr, so that stdout stays clean."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Item = TypeVar("Item")
+QUIET_VARIABLE = "DPRUNE_QUIET"
+
+
+def console() -> Console:
+    """A console on stderr. `DPRUNE_QUIET=1` silences it."""
+    from rich.console import Console
+
+    return Console(stderr=True, quiet=os.environ.get(QUIET_VARIABLE) == "1", highlight=False, soft_wrap=True)
+
+
+def say(line: str) -> None:
+    """One line to the user."""
+    console().print(line, markup=False)
+
+
+def progress(items: Sequence[Item], label: str) -> Iterable[Item]:
+    """Iterate with a bar; silent where stderr is no terminal."""
+    from rich.progress import track
+
+    screen = console()
+    return track(items, description=label, console=screen, transient=True, disable=not screen.is_terminal)
+
+
+class Bar:
+    """A bar that is moved by hand: `advance()` after each step."""
+
+    def __init__(self, label: str, total: int) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        screen = console()
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self._progress = Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal)
+        self._task = self._progress.add_task(label, total=total)
+
+    def advance(self, count: int = 1) -> None:
+        """Move on by `count` steps."""
+        self._progress.advance(self._task, count)
+
+    @classmethod
+    @contextmanager
+    def shown(cls, label: str, total: int) -> Iterator[Bar]:
+        """A bar that is shown while the block runs."""
+        bar = cls(label, total)
+        with bar._progress:
+            yield bar

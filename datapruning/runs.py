@@ -1,0 +1,106 @@
+"""A run folder: `config.toml` (resolved, rerunnable), `metrics.jsonl`, `result.json`, `model.safetensors`, `checkpoint/`."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from datapruning.config import ENVIRONMENT_TABLE, RUN_TABLE, Recipe, plain, to_toml
+from datapruning.differences import first_difference
+from datapruning.errors import BadFile, OutputTaken
+from datapruning.files import read_json, write_json, write_text
+from datapruning.training.checkpoint import Checkpoint, save_tensors
+
+CONFIG, METRICS, RESULT, MODEL = "config.toml", "metrics.jsonl", "result.json", "model.safetensors"
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A finished run: its folder and the content of its result.json."""
+
+    folder: Path
+    result: dict[str, Any]
+
+    @property
+    def test_accuracy(self) -> float:
+        """In percent, of the last epoch."""
+        return float(self.result["test_accuracy"])
+
+
+class Run:
+    """A run folder, new, begun or finished."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def claim(
+        self, recipe: Recipe, tables: Sequence[str], options: Mapping[str, Any], environment: Mapping[str, Any]
+    ) -> None:
+        """Make the folder this run's own: write config.toml, or find the same one there.
+
+        Args:
+            recipe: the settings.
+            tables: those of its tables that this run depends on.
+            options: the command's own (the [run] table). None values are left out.
+            environment: thread count and device; of a begun run the recorded ones hold (`self.environment`).
+
+        Raises:
+            OutputTaken: the folder holds something else; nothing of it is touched.
+        """
+        path = self.folder / CONFIG
+        settings = {name: values for name, values in plain(recipe).items() if name in tables}
+        config: dict[str, Any] = {RUN_TABLE: {k: v for k, v in options.items() if v is not None}, **settings}
+        if path.exists():
+            found = self._tables()
+            found.pop(ENVIRONMENT_TABLE, None)
+            mine = tomllib.loads(to_toml(config))
+            if found != mine:
+                raise OutputTaken(f"{self.folder} holds another run ({first_difference(found, mine)}); name another --out")
+        elif self.folder.exists() and (not self.folder.is_dir() or any(_visible(self.folder))):
+            raise OutputTaken(f"{self.folder} holds something else (no {CONFIG} in it); name another --out")
+        else:
+            write_text(path, to_toml({**config, ENVIRONMENT_TABLE: environment}))
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """Thread count and device, as recorded when the run began."""
+        return dict(self._tables().get(ENVIRONMENT_TABLE, {}))
+
+    def _tables(self) -> dict[str, Any]:
+        path = self.folder / CONFIG
+        try:
+            return tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise BadFile(f"{path} cannot be read: {error}") from None
+
+    def result(self) -> dict[str, Any] | None:
+        """result.json of a finished run, or None."""
+        return read_json(self.folder / RESULT) if (self.folder / RESULT).exists() else None
+
+    def checkpoint(self) -> Checkpoint:
+        """Where the run's training saves and resumes."""
+        return Checkpoint(self.folder / "checkpoint" / "state.safetensors")
+
+    def finish(self, model: nn.Module, history: Sequence[Mapping[str, Any]], result: Mapping[str, Any]) -> None:
+        """Write weights, metrics and, last, result.json, which makes the run finished; the checkpoint goes."""
+        save_tensors(self.folder / MODEL, dict(model.state_dict()))
+        self.write_metrics(history)
+        write_json(self.folder / RESULT, result)
+        checkpoint = self.checkpoint()
+        checkpoint.remove()
+        if checkpoint.path.parent.is_dir():
+            checkpoint.path.parent.rmdir()
+
+    def write_metrics(self, history: Sequence[Mapping[str, Any]]) -> None:
+        """One JSON object an epoch."""
+        write_text(self.folder / METRICS, "".join(json.dumps(row) + "\n" for row in history))
+
+
+def _visible(folder: Path) -> list[Path]:
+    return [p for p in folder.iterdir() if not p.name.startswith(".")]

@@ -1,0 +1,100 @@
+"""Checkpoints: one safetensors file with weights, momentum and progress, replaced whole at the end of an epoch."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from datapruning.errors import BadFile
+from datapruning.files import written_whole
+
+
+class Checkpoint:
+    """Saves at most every `seconds`, so that short epochs do not spend their time writing.
+
+    Args:
+        path: the file.
+        seconds: least time between two saves; 0 saves after every epoch.
+    """
+
+    def __init__(self, path: Path, seconds: float = 20.0) -> None:
+        self.path = path
+        self.seconds = seconds
+        self._last = time.monotonic()
+
+    def due(self) -> bool:
+        """Whether enough time has passed since the last save."""
+        return time.monotonic() - self._last >= self.seconds
+
+    def save(self, model: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+        """Write weights, momentum and `state` (plain data), whole or not at all."""
+        tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+        for name, parameter in model.named_parameters():
+            momentum = optimizer.state[parameter].get("momentum_buffer")
+            if momentum is not None:
+                tensors[f"momentum.{name}"] = momentum
+        save_tensors(self.path, tensors, {"state": json.dumps(state)})
+        self._last = time.monotonic()
+
+    def load(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any] | None:
+        """Restore weights and momentum in place; returns the state, or None if nothing was saved."""
+        if not self.path.exists():
+            return None
+        tensors, metadata = load_tensors(self.path)
+        load_weights(model, {n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")}, self.path)
+        for name, parameter in model.named_parameters():
+            momentum = tensors.get(f"momentum.{name}")
+            if momentum is not None:
+                buffer = torch.empty_like(parameter)  # the parameter's own memory format, as SGD would have made it
+                optimizer.state[parameter]["momentum_buffer"] = buffer.copy_(momentum)
+        return dict(json.loads(metadata["state"]))
+
+    def remove(self) -> None:
+        """Delete the file: the run is done."""
+        self.path.unlink(missing_ok=True)
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Write a safetensors file, whole or not at all."""
+    with written_whole(path) as temporary:
+        save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, temporary, metadata)
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """(tensors, metadata) of a safetensors file.
+
+    Raises:
+        BadFile: missing or broken.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+    except FileNotFoundError:
+        raise BadFile(f"{path} is not there") from None
+    except (SafetensorError, OSError) as error:
+        raise BadFile(f"{path} is no whole safetensors file: {error}") from None
+
+
+def load_weights(model: nn.Module, weights: dict[str, Tensor], source: Path) -> None:
+    """Copy `weights` into `model`.
+
+    Raises:
+        BadFile: naming the first weight that is missing, surplus or of another shape.
+    """
+    own = model.state_dict()
+    for name in [*own, *weights]:
+        if name not in weights or name not in own:
+            raise BadFile(f"{source} does not fit the model: weight '{name}' is {'missing' if name in own else 'surplus'}")
+        if own[name].shape != weights[name].shape:
+            raise BadFile(
+                f"{source} does not fit the model: weight '{name}' is {list(weights[name].shape)}, "
+                f"{list(own[name].shape)} is needed"
+            )
+    model.load_state_dict(weights)

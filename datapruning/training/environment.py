@@ -1,0 +1,42 @@
+"""The reproducibility contract's surroundings: thread count, deterministic kernels, precision. All put back afterwards."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+import torch
+from torch import nn
+
+CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
+
+
+@contextmanager
+def reproducible(threads: int) -> Iterator[None]:
+    """Same configuration, same thread count, same machine kind: same bits."""
+    before = torch.get_num_threads()
+    workspace = os.environ.get(CUBLAS)
+    torch.set_num_threads(threads)
+    os.environ[CUBLAS] = ":4096:8"  # cuBLAS is deterministic only with a fixed workspace
+    try:
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
+            yield
+    finally:
+        torch.set_num_threads(before)
+        if workspace is None:
+            del os.environ[CUBLAS]
+        else:
+            os.environ[CUBLAS] = workspace
+
+
+def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
+    """bf16 where `precision` says so ("auto": on a GPU), else nothing."""
+    if precision == "bf16" or (precision == "auto" and device.type == "cuda"):
+        return torch.autocast(device.type, torch.bfloat16)
+    return nullcontext()
+
+
+def model_device(model: nn.Module) -> torch.device:
+    """The device of a model's weights."""
+    return next(model.parameters()).device

@@ -1,0 +1,80 @@
+"""Objectives: what a batch's logits are trained towards.
+
+KD weight a: loss = (1-a) * CE(student, label) + a * T^2 * KL(teacher_T || student_T), KL summed over classes and averaged
+over the batch (design.md, section 1). a=0 is labels alone, a=1 the teacher alone.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import cross_entropy, kl_div, log_softmax, softmax
+
+from datapruning.data.loader import Batch
+
+
+class Objective(Protocol):
+    """Turns a batch into a loss."""
+
+    def __call__(self, logits: Tensor, batch: Batch, epoch: int) -> Tensor:
+        """`logits` float32 [n, classes] -> scalar loss, the mean over the batch."""
+        ...
+
+
+class SoftLabels(Protocol):
+    """A teacher's opinion of given samples in the view of an epoch; training knows no more about teachers."""
+
+    def __getitem__(self, key: tuple[NDArray[np.int64], int]) -> Tensor:
+        """`labels[ids, epoch]`: logits float32 [teachers, n, classes]."""
+        ...
+
+
+class CrossEntropy:
+    """Labels alone."""
+
+    def __init__(self, label_smoothing: float = 0.0) -> None:
+        self.label_smoothing = label_smoothing
+
+    def __call__(self, logits: Tensor, batch: Batch, epoch: int) -> Tensor:
+        """Mean cross-entropy."""
+        return cross_entropy(logits, batch.labels, label_smoothing=self.label_smoothing)
+
+
+class Distillation:
+    """Labels and teacher, mixed by the KD weight."""
+
+    def __init__(self, labels: SoftLabels, weight: float, temperature: float, label_smoothing: float = 0.0) -> None:
+        self.labels = labels
+        self.weight = weight
+        self.temperature = temperature
+        self.label_smoothing = label_smoothing
+
+    def __call__(self, logits: Tensor, batch: Batch, epoch: int) -> Tensor:
+        """The objective above."""
+        teacher = self.labels[batch.ids, epoch].to(logits.device, non_blocking=True)
+        loss = self.weight * distillation(logits, teacher, self.temperature)
+        if self.weight == 1:
+            return loss
+        return loss + (1 - self.weight) * cross_entropy(logits, batch.labels, label_smoothing=self.label_smoothing)
+
+
+def distillation(student: Tensor, teachers: Tensor, temperature: float) -> Tensor:
+    """T^2 * KL(teacher_T || student_T).
+
+    Args:
+        student: logits [n, classes].
+        teachers: logits [teachers, n, classes]; several teachers are averaged as probabilities at T.
+        temperature: T.
+
+    Returns:
+        Scalar: summed over classes, averaged over the n samples.
+    """
+    of_student = log_softmax(student / temperature, dim=1)
+    if len(teachers) == 1:
+        of_teacher = log_softmax(teachers[0] / temperature, dim=1)
+        return temperature**2 * kl_div(of_student, of_teacher, reduction="batchmean", log_target=True)
+    mean = softmax(teachers / temperature, dim=2).mean(0)
+    return temperature**2 * kl_div(of_student, mean, reduction="batchmean")

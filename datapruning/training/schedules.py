@@ -1,0 +1,20 @@
+"""Learning-rate schedules: pure functions of the share of the steps that are done, from 0 to 1."""
+
+from __future__ import annotations
+
+import math
+
+
+def learning_rate(schedule: str, peak: float, warmup: float, step: int, steps: int) -> float:
+    """The rate for update `step` of `steps` (counted from 0).
+
+    "one-cycle" goes up in a straight line for `warmup` of the steps and down in one to 0 (Smith and Topin 2018, without
+    the cycling of the momentum); "cosine" goes up likewise and down on half a cosine (Loshchilov and Hutter 2017).
+    """
+    position = (step + 0.5) / steps  # the middle of the update: neither the first nor the last has rate 0
+    if position < warmup:
+        return peak * position / warmup
+    left = (1 - position) / (1 - warmup) if warmup < 1 else 1.0
+    if schedule == "cosine":
+        return peak * (1 - math.cos(math.pi * left)) / 2
+    return peak * left

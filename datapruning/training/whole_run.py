@@ -1,0 +1,78 @@
+"""A whole run: train, look at the test set once, write the run folder. Teachers and students alike."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datapruning.config import Training
+from datapruning.context import Context
+from datapruning.fraction import keeping
+from datapruning.progress import say
+from datapruning.runs import FinishedRun, Run
+from datapruning.training.evaluate import accuracy
+from datapruning.training.loop import fit, planned_steps
+from datapruning.training.objectives import Objective
+from datapruning.version import __version__
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run trains: which samples, towards what, from which seed."""
+
+    role: str
+    training: Training
+    ids: NDArray[np.int64]
+    objective: Objective
+    seed: int
+
+
+def train_whole_run(context: Context, run: Run, plan: Plan, story: Mapping[str, Any]) -> FinishedRun:
+    """Train to the end (resuming a begun run), evaluate the last epoch on the test set, write the folder.
+
+    Args:
+        context: dataset, device, loaders.
+        run: claimed by the caller, not finished.
+        plan: see `Plan`.
+        story: further entries of result.json; "seconds" and "samples_seen" in it are added to this training's own.
+    """
+    data, training = context.data, plan.training
+    loader = context.split("train")
+    steps = planned_steps(training, len(plan.ids), data.total)
+    model = context.new_model(training.model, plan.seed)
+    say(
+        f"{plan.role}: {training.model}, {keeping(len(plan.ids), data.total)}, {steps:,} updates (budget: {training.budget})"
+    )
+    done = fit(
+        model, loader, plan.ids, context.views, training, plan.objective, seed=plan.seed, steps=steps,
+        label=plan.role, checkpoint=run.checkpoint(), on_epoch=run.write_metrics,
+    )  # fmt: skip
+    started = time.perf_counter()
+    test_accuracy = accuracy(model, context.split("test"), np.arange(len(data.test)), context.views)
+    seconds = {"train": done.seconds, "evaluate": time.perf_counter() - started, **story.get("seconds", {})}
+    result = {
+        **story,
+        "test_accuracy": test_accuracy,
+        "kept": len(plan.ids),
+        "total": data.total,
+        "model": training.model,
+        "classes": data.classes,
+        "dataset": data.name,
+        "fingerprint": data.fingerprint,
+        "budget": training.budget,
+        "epochs": done.epoch,
+        "steps": done.step,
+        "samples_seen": done.samples_seen,
+        "seed": plan.seed,
+        "device": str(context.device),
+        "threads": context.threads,
+        "seconds": {phase: round(value, 3) for phase, value in seconds.items()},
+        "package_version": __version__,
+    }
+    run.finish(model, done.history, result)
+    return FinishedRun(run.folder, result)

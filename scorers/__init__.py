@@ -1,0 +1,49 @@
+"""Scorers, one a file: evidence in, one number a sample out, higher = keep first.
+
+To add one: copy the file nearest to yours, change it, done; it is found by its name. See docs/scorers.md.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from importlib.metadata import entry_points
+
+from datapruning.errors import DataPruningError, UnknownName
+from datapruning.scorer import ENTRY_POINTS, Scorer
+
+
+def find_scorers() -> dict[str, Scorer]:
+    """All scorers by name: those in this folder, and those that installed packages name as entry points.
+
+    Raises:
+        DataPruningError: two scorers of one name, or an entry point that is no scorer.
+    """
+    found: dict[str, Scorer] = {}
+    for module in pkgutil.iter_modules(__path__):
+        for value in vars(importlib.import_module(f"{__name__}.{module.name}")).values():
+            if isinstance(value, Scorer):
+                _add(found, value, module.name)
+    for point in entry_points(group=ENTRY_POINTS):
+        value = point.load()
+        if not isinstance(value, Scorer):
+            raise DataPruningError(f"entry point '{point.name}' ({point.value}) is no scorer; decorate it with @scorer")
+        _add(found, value, point.value)
+    return found
+
+
+def _add(found: dict[str, Scorer], scorer: Scorer, source: str) -> None:
+    if found.setdefault(scorer.name, scorer) is not scorer:
+        raise DataPruningError(f"two scorers are named '{scorer.name}'; the second one comes from {source}")
+
+
+def get_scorer(name: str) -> Scorer:
+    """The scorer of that name.
+
+    Raises:
+        UnknownName: there is none; the nearest is named.
+    """
+    found = find_scorers()
+    if name not in found:
+        raise UnknownName("scorer", name, found)
+    return found[name]

@@ -1,0 +1,179 @@
+"""The soft-label cache: a teacher's logits by view and sample id, float16 on disk, filled when a student first asks.
+
+Who fills it first changes nothing. A network's output for a sample can differ in its last bits with the shape of the
+batch and with the sample's row in it (ragged batches flipped 3-30% of float16 labels in a trial), so every batch here
+has the same number of rows, and a sample always sits in row (id mod rows). Only the ids that are asked for are
+computed; batches are padded where no id falls in a row.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from datapruning.data.loader import Loader
+from datapruning.data.views import Views
+from datapruning.errors import BadFile, BadValue, Mismatch
+from datapruning.files import read_json, size_text, write_json
+from datapruning.hashing import digest
+from datapruning.locks import held
+from datapruning.progress import Bar, say
+from datapruning.training.evaluate import batch_logits
+from teachers.load import Teacher
+
+ROWS = 256
+MARK_SECONDS = 2.0
+FORMAT = {"format": "datapruning.soft-labels", "version": 1}
+
+
+class SoftLabelCache:
+    """Soft labels of one teacher under one view policy.
+
+    On disk, beside the teacher: `logits.npy` float16 [views, N, classes] and `done.npy` uint8 [views, N], both memory
+    maps (sparse: what was never asked for takes no space), and `manifest.json`.
+
+    Args:
+        teacher: whose logits.
+        views: what the samples look like.
+        fingerprint: of the dataset.
+        total: N.
+        classes: number of classes.
+
+    Raises:
+        Mismatch: the folder's manifest is of other labels.
+        BadFile: the arrays are broken.
+    """
+
+    def __init__(self, teacher: Teacher, views: Views, fingerprint: str, total: int, classes: int) -> None:
+        self.teacher, self.views = teacher, views
+        manifest: dict[str, Any] = {
+            **FORMAT, "fingerprint": fingerprint, "teacher": teacher.weights_hash, "views": asdict(views.policy),
+            "rows": ROWS, "total": total, "classes": classes,
+        }  # fmt: skip
+        self.folder = teacher.folder / "soft-labels" / digest(manifest)
+        shape = (views.policy.count, total, classes)
+        path = self.folder / "manifest.json"
+        with held(path, f"another process opens {self.folder}"):
+            if not path.exists():
+                self.folder.mkdir(parents=True, exist_ok=True)
+                _new_map(self.folder / "logits.npy", np.float16, shape)
+                _new_map(self.folder / "done.npy", np.uint8, shape[:2])
+                write_json(path, manifest)
+        if read_json(path) != manifest:
+            raise Mismatch(f"{self.folder} holds soft labels of another teacher, dataset or view policy; delete it")
+        self._logits = _open_map(self.folder / "logits.npy", np.float16, shape)
+        self._done = _open_map(self.folder / "done.npy", np.uint8, shape[:2])
+
+    def missing(self, ids: NDArray[np.int64], view: int) -> NDArray[np.int64]:
+        """The ids whose label in `view` is not there yet."""
+        absent: NDArray[np.int64] = ids[self._done[view, ids] == 0]
+        return absent
+
+    def fill(self, loader: Loader, ids: NDArray[np.int64], epochs: int) -> int:
+        """Compute what is missing for `ids` in the views of the first `epochs` epochs. Returns the labels computed.
+
+        A killed call loses at most a few batches; several processes may fill at once (one does, the others wait).
+        """
+        views = range(min(epochs, self.views.policy.count))
+        if not sum(len(self.missing(ids, view)) for view in views):
+            return 0
+        with held(self.folder / "fill", "another process fills these soft labels"):
+            todo = {view: self.missing(ids, view) for view in views}
+            count = sum(len(t) for t in todo.values())
+            if count:
+                say(f"soft labels: {count:,} of {len(ids) * len(views):,} are missing, {size_text(count * self._row_bytes)}")
+                with Bar.shown("soft labels", count) as bar:
+                    for view, wanted in todo.items():
+                        self._fill_view(loader, wanted, view, bar)
+        return count
+
+    @property
+    def _row_bytes(self) -> int:
+        return int(self._logits.shape[2]) * 2
+
+    def _fill_view(self, loader: Loader, ids: NDArray[np.int64], view: int, bar: Bar) -> None:
+        wanted = np.zeros(self._done.shape[1], np.bool_)
+        wanted[ids] = True
+        unmarked: list[NDArray[np.int64]] = []
+        marked_at = time.monotonic()
+        for batch, logits in batch_logits(self.teacher.model, loader, row_batches(ids, ROWS), self.views, epoch=view):
+            mine = wanted[batch.ids] & (batch.ids % ROWS == np.arange(ROWS))
+            values = logits.cpu().numpy()[mine].astype(np.float16)
+            if not np.isfinite(values).all():
+                raise BadValue(f"teacher {self.teacher.folder} gives logits that are not finite in float16")
+            self._logits[view, batch.ids[mine]] = values
+            unmarked.append(batch.ids[mine])
+            if time.monotonic() - marked_at > MARK_SECONDS:
+                self._mark(view, unmarked)
+                marked_at = time.monotonic()
+            bar.advance(int(mine.sum()))
+        self._mark(view, unmarked)
+
+    def _mark(self, view: int, unmarked: list[NDArray[np.int64]]) -> None:
+        self._logits.flush()  # labels reach the disk before the marks that say they are there
+        for ids in unmarked:
+            self._done[view, ids] = 1
+        self._done.flush()
+        unmarked.clear()
+
+    def __getitem__(self, key: tuple[NDArray[np.int64] | Tensor, int]) -> Tensor:
+        """`labels[ids, epoch]`: logits float32 [n, classes] of the view of that epoch.
+
+        Raises:
+            BadValue: a label that was never filled.
+        """
+        ids, epoch = key
+        ids = ids.cpu().numpy() if isinstance(ids, Tensor) else ids
+        view = self.views.number(epoch)
+        absent = self.missing(ids, view)
+        if absent.size:
+            raise BadValue(f"no soft label for sample id {absent[0]} in view {view}; call fill() first")
+        return torch.from_numpy(self._logits[view, ids].astype(np.float32))
+
+
+class TeacherLabels:
+    """Soft labels of one or more teachers together: what the student's objective reads."""
+
+    def __init__(self, caches: Iterable[SoftLabelCache]) -> None:
+        self.caches = tuple(caches)
+
+    def __getitem__(self, key: tuple[NDArray[np.int64], int]) -> Tensor:
+        """`labels[ids, epoch]`: logits float32 [teachers, n, classes]."""
+        return torch.stack([cache[key] for cache in self.caches])
+
+
+def row_batches(ids: NDArray[np.int64], rows: int) -> list[NDArray[np.int64]]:
+    """Batches of exactly `rows` ids in which id i sits in row (i mod rows); rows nobody needs hold some other id."""
+    if not ids.size:
+        return []
+    ids = np.sort(ids)
+    row = ids % rows
+    by_row = np.argsort(row, kind="stable")
+    first = np.searchsorted(row[by_row], np.arange(rows))
+    layer = np.empty(len(ids), np.int64)
+    layer[by_row] = np.arange(len(ids)) - first[row[by_row]]  # the how-many-eth id of its row: that batch takes it
+    table = np.full((int(layer.max()) + 1, rows), ids[0])
+    table[layer, row] = ids
+    return list(table)
+
+
+def _new_map(path: Path, kind: Any, shape: tuple[int, ...]) -> None:
+    np.lib.format.open_memmap(path, "w+", np.dtype(kind), shape).flush()
+
+
+def _open_map(path: Path, kind: Any, shape: tuple[int, ...]) -> np.memmap[Any, Any]:
+    try:
+        array = np.lib.format.open_memmap(path, "r+")
+    except (OSError, ValueError, EOFError) as error:
+        raise BadFile(f"{path} cannot be opened: {str(error).splitlines()[0]}; delete the folder to fill it again") from None
+    if array.shape != shape or array.dtype != kind:
+        raise BadFile(f"{path} is {array.dtype} {list(array.shape)}, {list(shape)} is needed; delete the folder")
+    return array

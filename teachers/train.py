@@ -1,0 +1,38 @@
+"""Training a teacher: the recipe's [teacher] settings on the full data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from datapruning.context import Context
+from datapruning.locks import held
+from datapruning.progress import say
+from datapruning.runs import FinishedRun, Run
+from datapruning.training.environment import reproducible
+from datapruning.training.objectives import CrossEntropy
+from datapruning.training.whole_run import Plan, train_whole_run
+
+
+def train_teacher(context: Context, seed: int, out: Path | None = None) -> FinishedRun:
+    """Train on every sample, or find the same run finished.
+
+    Raises:
+        OutputTaken: `out` holds something else.
+    """
+    training = context.recipe.teacher
+    options = {"verb": "teach", "data": context.data.name, "fingerprint": context.data.fingerprint, "seed": seed}
+    identity = {"teacher": str(training), "views": str(context.recipe.views), "seed": seed}
+    run = Run(out or context.place("teachers", training.model, identity))
+    with held(run.folder / "run", f"another process trains the teacher in {run.folder}"):
+        run.claim(context.recipe, ("views", "teacher"), options, context.environment)
+        result = run.result()
+        if result is not None:
+            say(f"teacher: using {run.folder}, {result['test_accuracy']:.2f}% on the test set")
+            return FinishedRun(run.folder, result)
+        with reproducible(int(run.environment["threads"])):
+            plan = Plan("teacher", training, np.arange(context.data.total), CrossEntropy(training.label_smoothing), seed)
+            finished = train_whole_run(context, run, plan, {"fraction": 1.0, "role": "teacher"})
+    say(f"teacher: {finished.test_accuracy:.2f}% on the test set, in {run.folder}")
+    return finished
