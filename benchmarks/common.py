@@ -41,7 +41,7 @@ def _cpuinfo() -> list[str]:
 
 
 def mean_spread(values: Sequence[float], digits: int = 2) -> str:
-    """ "91.20 ± 0.15 (n=3)": mean and standard deviation over runs."""
+    """Mean and standard deviation over runs, as "91.20 ± 0.15 (n=3)"."""
     spread = statistics.stdev(values) if len(values) > 1 else float("nan")
     return f"{statistics.mean(values):.{digits}f} ± {spread:.{digits}f} (n={len(values)})"
 

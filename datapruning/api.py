@@ -106,7 +106,7 @@ def score(data: Dataset | Context, scorer: str = "el2n", *, seed: int = 0, out: 
     values, stderr = found(evidence)
     scores = Scores(values, new_meta(SCORES, context.data, **story), stderr)
     if out is not None:
-        _save_new(scores, Path(out))
+        save_new(scores, Path(out))
     return scores
 
 
@@ -155,7 +155,7 @@ def select(
     labels = None if data is None else data.train.labels
     subset = select_from(scores, fraction, strategy=strategy, balance=balance, labels=labels, seed=seed)
     if out is not None:
-        _save_new(subset, Path(out))
+        save_new(subset, Path(out))
     return subset
 
 
@@ -301,7 +301,7 @@ def cache(data: Dataset | Context, *, subset: Subset | None = None, out: str | P
     return [path if path.exists() else ensure_subset_cache(context.data, subset.indices, path)]
 
 
-def _save_new(made: Scores | Subset, path: Path) -> None:
+def save_new(made: Scores | Subset, path: Path) -> None:
     """Save, unless the very same content is there already; never over anything else."""
     if path.exists():
         there = load_scores(path) if isinstance(made, Scores) else load_subset(path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from datapruning.data.dataset import Dataset
 from datapruning.data.loader import Loader, open_loader, resolve_device, resolve_loader
 from datapruning.data.views import Views
 from datapruning.hashing import digest
-from datapruning.models import create_model
+from datapruning.models import check_model, create_model
 
 WORKSPACE = "dprune-runs"
 
@@ -56,6 +56,16 @@ class Context:
         """A fresh network on the device."""
         return create_model(name, self.data.train.shape, self.data.classes, seed).to(self.device)
 
+    def with_student(self, **changes: Any) -> Context:
+        """The same with other [train] settings; the teacher's and the proxies' stay.
+
+        Raises:
+            BadValue, UnknownName: a setting that cannot be.
+        """
+        recipe = replace(self.recipe, train=replace(self.recipe.train, **changes))
+        check_model(recipe.train.model)
+        return replace(self, recipe=recipe)
+
     @property
     def environment(self) -> dict[str, Any]:
         """What a run records of its surroundings."""
@@ -78,8 +88,10 @@ def make_context(
     """Resolve "auto" device and loader.
 
     Raises:
-        BadValue: no such device here. UnknownName: no such loader.
+        BadValue: no such device here. UnknownName: no such loader or model.
     """
+    for training in (recipe.train, recipe.teacher, recipe.score):
+        check_model(training.model)
     found = resolve_device(device)
     kind = resolve_loader(loader, data, found)
     return Context(data, recipe, found, kind, Path(root), threads or torch.get_num_threads())

@@ -105,7 +105,7 @@ make_venv() {
     else
         say "making .venv (torch is large: a few minutes the first time)"
         rm -rf .venv
-        "$UV" venv --quiet --python "$(find_python || echo '>=3.11')" .venv ||
+        "$UV" venv --quiet --python "$(find_python || echo 3.13)" .venv ||
             die "no Python >= 3.11 here, and uv could not fetch one: install python3.11 or newer"
     fi
     rm -f "$STAMP"

@@ -34,12 +34,21 @@ def create_model(name: str, shape: tuple[int, int, int], classes: int, seed: int
     Raises:
         UnknownName: no such model.
     """
-    if name not in MODELS:
-        raise UnknownName("model", name, MODELS)
+    check_model(name)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         model = MODELS[name](shape[2], classes)
     return model.to(memory_format=torch.channels_last)
+
+
+def check_model(name: str) -> None:
+    """Refuse a name that is no model's, before anything is trained.
+
+    Raises:
+        UnknownName: no such model; the nearest is named.
+    """
+    if name not in MODELS:
+        raise UnknownName("model", name, MODELS)
 
 
 def parameter_count(model: nn.Module) -> int:

@@ -1,0 +1,21 @@
+"""`dprune inspect`: what a file is, where it came from, whether it is whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from datapruning.cli import options as o
+
+
+def command(path: Annotated[Path, typer.Argument(help="A scores or subset file, a dataset .npz, or a run folder.")]) -> None:
+    """Say what a file or a run folder is, where it came from, and whether it is whole.
+
+    Example: dprune inspect dprune-runs/students/my-run
+    """
+    from datapruning.describe import describe
+
+    for line in describe(path):
+        o.result(line)

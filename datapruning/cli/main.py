@@ -1,0 +1,72 @@
+"""`dprune`: the verbs, and what a user sees when something is wrong: one line, and an exit code.
+
+0 done, 2 the user's mistake, 1 anything else, 130 interrupted (the same command goes on where it was).
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from datapruning.cli import cache, demo, inspect, recipes, score, select, teach, train
+from datapruning.errors import DataPruningError, UserError
+from datapruning.version import __version__
+
+app = typer.Typer(
+    name="dprune",
+    help="Train image classifiers on a fraction of their data: score, select, train with a teacher, lose nothing.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+for verb in (demo, score, select, teach, train, cache, inspect, recipes):
+    app.command(name=verb.__name__.rpartition(".")[2])(verb.command)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        sys.stdout.write(f"datapruning {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")] = False,
+) -> None:
+    """Options of `dprune` itself."""
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run a command; returns the exit code. Prints at most one line about an error, on stderr."""
+    try:
+        code = app(arguments, standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except UserError as error:
+        return _fail(2, str(error))
+    except DataPruningError as error:
+        return _fail(1, str(error))
+    except (KeyboardInterrupt, typer.Abort):
+        return _fail(130, "interrupted; the same command goes on where it was")
+    except (PermissionError, NotADirectoryError, IsADirectoryError) as error:
+        return _fail(2, f"{error.filename}: {error.strerror}")
+    except OSError as error:
+        return _fail(1, str(error))
+    except Exception as error:
+        message = getattr(error, "format_message", None)  # how typer's own usage errors say what is wrong
+        if message is None:
+            raise
+        text = message()
+        return _fail(2, " ".join(text.split()) + " (dprune --help)") if text else 2
+
+
+def _fail(code: int, line: str) -> int:
+    sys.stderr.write(f"dprune: {line}\n")
+    return code
+
+
+def main() -> None:
+    """The console command."""
+    sys.exit(run())

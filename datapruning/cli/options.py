@@ -1,0 +1,75 @@
+"""Options that several verbs share, with one wording."""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from datapruning.context import Context
+
+Data = Annotated[
+    str | None,
+    typer.Option(help="digits, fashion-mnist, cifar10, cifar100, or the path of an .npz.", show_default="digits"),
+]
+DataRoot = Annotated[
+    Path | None, typer.Option(help="Folder of the torchvision sets.", show_default="$DPRUNE_DATA, else ./data")
+]
+Download = Annotated[bool, typer.Option("--download", help="Let torchvision fetch a set that is missing.")]
+RecipeName = Annotated[
+    str | None, typer.Option("--recipe", help="A recipe's name, or the path of a .toml.", show_default="the dataset's own")
+]
+Changes = Annotated[
+    list[str] | None, typer.Option("--set", help="Change a setting: table.key=value, e.g. train.lr=0.05. Repeatable.")
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+LoaderName = Annotated[str, typer.Option("--loader", help="auto, ffcv or resident.")]
+Workspace = Annotated[Path, typer.Option(help="Folder of caches, evidence, scores, teachers and students.")]
+Threads = Annotated[int | None, typer.Option(help="torch threads; changes float sums.", show_default="as torch has them")]
+Seed = Annotated[int, typer.Option(help="Seed of all that is random.")]
+DEFAULT_WORKSPACE = Path("dprune-runs")
+DEFAULT_DATA = "digits"
+
+
+def context_from(
+    data: str | None,
+    root: Path | None,
+    download: bool,
+    recipe: str | None,
+    changes: list[str] | None,
+    device: str,
+    loader: str,
+    workspace: Path,
+    threads: int | None,
+) -> Context:
+    """Open the dataset and everything around it."""
+    from datapruning import api
+    from datapruning.errors import BadValue
+
+    if threads is not None and threads < 1:
+        raise BadValue(f"--threads is at least 1, got {threads}")
+    found = api.open_dataset(data or run_table(recipe).get("data") or DEFAULT_DATA, root=root, download=download)
+    return api.open_context(
+        found, recipe=recipe, changes=changes or (), device=device, loader=loader, workspace=workspace, threads=threads
+    )
+
+
+def run_table(recipe: str | None) -> dict[str, Any]:
+    """The options of the run whose config.toml is given as the recipe; empty for any other recipe."""
+    if not recipe or not recipe.endswith(".toml") or not Path(recipe).is_file():
+        return {}
+    try:
+        tables = tomllib.loads(Path(recipe).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}  # the recipe's own reader says what is wrong
+    run = tables.get("run", {})
+    return run if isinstance(run, dict) else {}
+
+
+def result(line: str) -> None:
+    """A result, on stdout: what a script wants to read."""
+    sys.stdout.write(line + "\n")

@@ -1,0 +1,44 @@
+"""`dprune recipes`: list, show and copy the recipes that come with the package."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from datapruning.cli import options as o
+
+
+def command(
+    action: Annotated[str, typer.Argument(help="list, show or copy.")] = "list",
+    name: Annotated[str | None, typer.Argument(help="A recipe.")] = None,
+    to: Annotated[Path | None, typer.Argument(help="Where the copy goes.", show_default="NAME.toml")] = None,
+) -> None:
+    """List the recipes, show one, or copy one to change it.
+
+    Example: dprune recipes show digits
+    """
+    from datapruning.errors import BadValue, OutputTaken, UnknownName
+    from datapruning.files import write_text
+    from datapruning.house import beside
+
+    if action not in ("list", "show", "copy"):
+        raise UnknownName("action", action, ("list", "show", "copy"))
+    ours = beside("recipes")
+    if action == "list":
+        for each in ours.names():
+            o.result(f"{each}: {tomllib.loads(ours.path_of(each).read_text(encoding='utf-8'))['about']}")
+        return
+    if name is None:
+        raise BadValue(f"say which recipe to {action}: {', '.join(ours.names())}")
+    text = ours.path_of(name).read_text(encoding="utf-8")
+    if action == "show":
+        o.result(text.rstrip("\n"))
+        return
+    to = to or Path(f"{name}.toml")
+    if to.exists():
+        raise OutputTaken(f"{to} exists; name another place")
+    write_text(to, text)
+    o.result(str(to))

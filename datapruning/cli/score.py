@@ -1,0 +1,59 @@
+"""`dprune score`: a number for every training sample."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from datapruning.cli import options as o
+
+
+def command(
+    data: o.Data = None,
+    scorer: Annotated[str, typer.Option(help="Names, separated by commas.")] = "el2n",
+    out: Annotated[
+        Path | None, typer.Option(help="A file if it ends in .npz, else a folder.", show_default="in the workspace")
+    ] = None,
+    seed: o.Seed = 0,
+    recipe: o.RecipeName = None,
+    changes: o.Changes = None,
+    device: o.Device = "auto",
+    loader: o.LoaderName = "auto",
+    data_root: o.DataRoot = None,
+    download: o.Download = False,
+    workspace: o.Workspace = o.DEFAULT_WORKSPACE,
+    threads: o.Threads = None,
+    list_scorers: Annotated[bool, typer.Option("--list", help="Say what each scorer needs, costs and means.")] = False,
+) -> None:
+    """Score every training sample, higher = keep first. Writes one scores.npz a scorer.
+
+    Example: dprune score --data digits --scorer el2n,forgetting
+    """
+    from datapruning import api
+    from datapruning.errors import BadValue
+    from datapruning.house import beside
+
+    if list_scorers:
+        for name, found in sorted(beside("scorers").find_scorers().items()):
+            o.result(f"{name}\n  cost    {found.cost}\n  sign    {found.sign}\n  source  {found.source}")
+        return
+    names = [name.strip() for name in scorer.split(",") if name.strip()]
+    if not names:
+        raise BadValue("--scorer names no scorer; dprune score --list shows them")
+    for name in names:
+        beside("scorers").get_scorer(name)  # a wrong name is found before anything is trained
+    if out is not None and out.suffix == ".npz" and len(names) > 1:
+        raise BadValue(f"--out {out} is one file, but {len(names)} scorers write one each; name a folder")
+    context = o.context_from(data, data_root, download, recipe, changes, device, loader, workspace, threads)
+    settings = {"proxy": asdict(context.recipe.score), "evidence": asdict(context.recipe.evidence), "seed": seed}
+    settings |= {"views": asdict(context.recipe.views), "threads": context.threads, "device": context.device.type}
+    for name in names:
+        if out is None:
+            path = context.place("scores", name, settings).with_suffix(".npz")
+        else:
+            path = out if out.suffix == ".npz" else out / f"{name}.npz"
+        api.score(context, name, seed=seed, out=path)
+        o.result(f"{name}: {path}")

@@ -1,0 +1,59 @@
+"""`dprune select`: from scores, or from ids chosen elsewhere, to a subset file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from datapruning.cli import options as o
+
+
+def command(
+    scores: Annotated[Path | None, typer.Option(help="A scores file.")] = None,
+    fraction: Annotated[str | None, typer.Option(help="The share that is KEPT, 0 < f <= 1.")] = None,
+    ids: Annotated[Path | None, typer.Option(help="Instead of scores: a .npy, or a text file with one id a line.")] = None,
+    strategy: Annotated[str, typer.Option(help="top (of the score) or random.")] = "top",
+    balance: Annotated[str, typer.Option(help="none, or class: keep the fraction in each class.")] = "none",
+    out: Annotated[
+        Path | None, typer.Option(help="A file if it ends in .npz, else a folder.", show_default="in the workspace")
+    ] = None,
+    seed: o.Seed = 0,
+    data: o.Data = None,
+    data_root: o.DataRoot = None,
+    download: o.Download = False,
+    workspace: o.Workspace = o.DEFAULT_WORKSPACE,
+) -> None:
+    """Keep a fraction of the samples. Subsets of one scores file and seed are nested: the 10% lies inside the 30%.
+
+    Example: dprune select --scores el2n.npz --fraction 0.3
+    """
+    import hashlib
+
+    from datapruning import api
+    from datapruning.errors import BadValue
+    from datapruning.subsets import read_ids, subset_from_ids
+
+    if (scores is None) == (ids is None):
+        raise BadValue("say what to select from: --scores FILE with --fraction, or --ids FILE")
+    if ids is not None:
+        if fraction is not None:
+            raise BadValue("--ids FILE keeps exactly those ids; --fraction goes with --scores")
+        subset = subset_from_ids(
+            read_ids(ids), api.open_dataset(data or "digits", root=data_root, download=download), str(ids)
+        )
+    else:
+        if fraction is None:
+            raise BadValue("--fraction is missing: the share that is kept, for example 0.3")
+        assert scores is not None
+        found = api.load_scores(scores)
+        dataset = None
+        if balance == "class" or data is not None:
+            dataset = api.open_dataset(data or str(found.meta["dataset"]), root=data_root, download=download)
+        subset = api.select(found, fraction, strategy=strategy, balance=balance, data=dataset, seed=seed)  # type: ignore[arg-type]
+    content = hashlib.sha256(subset.indices.tobytes()).hexdigest()[:8]
+    name = f"{subset.meta['dataset']}-{subset.meta['scorer']}-{len(subset)}-{content}.npz"
+    path = workspace / "subsets" / name if out is None else out if out.suffix == ".npz" else out / name
+    api.save_new(subset, path)
+    o.result(f"{subset} (scorer {subset.meta['scorer']}, balance {subset.meta.get('balance', 'none')}): {path}")

@@ -1,0 +1,84 @@
+"""`dprune train`: a student on a fraction of the data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from datapruning.cli import options as o
+
+
+def command(
+    data: o.Data = None,
+    fraction: Annotated[str | None, typer.Option(help="The share that is KEPT, 0 < f <= 1.")] = None,
+    kd_weight: Annotated[
+        str | None, typer.Option(help="auto, or 0 (labels alone) to 1 (teacher alone).", show_default="auto")
+    ] = None,
+    scorer: Annotated[str | None, typer.Option(help="Who ranks the samples.", show_default="random")] = None,
+    scores: Annotated[Path | None, typer.Option(help="A scores file, instead of --scorer.")] = None,
+    subset: Annotated[Path | None, typer.Option(help="A subset file, instead of --fraction.")] = None,
+    balance: Annotated[str | None, typer.Option(help="none, or class: keep the fraction in each class.")] = None,
+    teacher: Annotated[
+        list[Path] | None, typer.Option(help="A run folder. Repeatable: several are averaged.", show_default="the recipe's")
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="epochs, or steps: as many updates as the full data.", show_default="the recipe's")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="The student's network.", show_default="the recipe's")] = None,
+    out: Annotated[Path | None, typer.Option(help="The run folder.", show_default="in the workspace")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of all that is random.", show_default="0")] = None,
+    recipe: o.RecipeName = None,
+    changes: o.Changes = None,
+    device: o.Device = "auto",
+    loader: o.LoaderName = "auto",
+    data_root: o.DataRoot = None,
+    download: o.Download = False,
+    workspace: o.Workspace = o.DEFAULT_WORKSPACE,
+    threads: o.Threads = None,
+) -> None:
+    """Train a student on the samples that are kept, with soft labels of a teacher that saw all of them.
+
+    Missing scores, teacher and soft labels are made first; what is there already is used. To repeat a run, name its
+    config.toml as the recipe.
+
+    Example: dprune train --data digits --fraction 0.5 --kd-weight auto
+    """
+    from datapruning import api
+    from datapruning.errors import BadValue
+
+    given = o.run_table(recipe)
+    if given and not (fraction or subset):
+        subset = Path(str(recipe)).parent / "subset.npz"
+    if scores is not None and scorer is not None:
+        raise BadValue("--scores FILE says who ranks; leave --scorer out")
+    if subset is not None and (fraction or scores or scorer or balance):
+        raise BadValue("--subset says itself what is kept; leave --fraction, --scores, --scorer and --balance out")
+    weight = kd_weight or given.get("kd_weight", "auto")
+    if weight != "auto":
+        try:
+            weight = float(weight)
+        except ValueError:
+            raise BadValue(f"the KD weight is a number in 0..1, or auto; got '{weight}'") from None
+    context = o.context_from(data, data_root, download, recipe, changes, device, loader, workspace, threads)
+    own = {key: value for key, value in (("budget", budget), ("model", model)) if value is not None}
+    context = context.with_student(**own)  # the teacher stays the recipe's
+    finished = api.train(
+        context,
+        api.load_subset(subset) if subset is not None else None,
+        fraction=fraction,
+        scorer=scorer or "random",
+        scores=api.load_scores(scores) if scores is not None else None,
+        balance=balance or "none",  # type: ignore[arg-type]
+        teacher=teacher or given.get("teacher"),
+        kd_weight=weight,
+        seed=int(given.get("seed", 0)) if seed is None else seed,
+        out=out,
+    )
+    found = finished.result
+    searched = " (found by the search)" if found["kd_weight_search"] else ""
+    o.result(
+        f"test accuracy {finished.test_accuracy:.2f}%, keeping {found['kept']:,} of {found['total']:,}, "
+        f"KD weight {found['kd_weight']:g}{searched}, {found['samples_seen']:,} samples seen: {finished.folder}"
+    )

@@ -1,0 +1,109 @@
+"""Describing files and run folders in words, after checking them as every reader does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from datapruning.data.sources import open_npz
+from datapruning.errors import BadFile
+from datapruning.files import read_npz
+from datapruning.meta import FORMATS
+from datapruning.runs import MODEL, Run
+from datapruning.scores import load_scores
+from datapruning.subsets import load_subset
+from datapruning.training.checkpoint import load_tensors
+
+
+def describe(path: Path) -> list[str]:
+    """Lines about a scores file, a subset file, a dataset `.npz` or a run folder.
+
+    Raises:
+        BadFile: it is none of these, or it is broken.
+    """
+    if path.is_dir():
+        return _run_folder(path)
+    if not path.exists():
+        raise BadFile(f"{path} is not there")
+    if path.suffix != ".npz":
+        raise BadFile(f"{path} is nothing that inspect knows: a scores, subset or dataset .npz, or a run folder")
+    try:
+        _, meta = read_npz(path, "a scores or subset")
+    except BadFile as error:
+        if "no readable 'meta'" not in str(error):
+            raise
+        data = open_npz(path)
+        return [
+            f"{path}: a dataset, whole",
+            f"  {data.total:,} training and {len(data.test):,} test images of {'x'.join(map(str, data.train.shape))}",
+            f"  {data.classes} classes, fingerprint {data.fingerprint}",
+        ]
+    kind = meta.get("format")
+    if kind not in FORMATS:
+        raise BadFile(f"{path} is neither a scores nor a subset file: its format is {kind!r}")
+    return _scores(path) if kind.endswith("scores") else _subset(path)
+
+
+def _scores(path: Path) -> list[str]:
+    scores = load_scores(path)
+    low, middle, high = np.quantile(scores.values, [0, 0.5, 1])
+    stderr = "" if scores.stderr is None else f", standard error {scores.stderr.mean():.3g} on average"
+    return [
+        f"{path}: a scores file, whole",
+        f"  scorer {scores.scorer} ({scores.meta.get('sign')}), higher = keep first",
+        f"  lowest {low:.4g}, median {middle:.4g}, highest {high:.4g}{stderr}",
+        *_origin(scores.meta),
+    ]
+
+
+def _subset(path: Path) -> list[str]:
+    subset = load_subset(path)
+    meta = subset.meta
+    return [
+        f"{path}: a subset file, whole",
+        f"  {subset}; scorer {meta['scorer']}, strategy {meta.get('strategy', 'ids')}, balance {meta.get('balance', 'none')}",
+        *_origin(meta),
+    ]
+
+
+def _origin(meta: Mapping[str, Any]) -> list[str]:
+    return [
+        f"  made from {meta['dataset']} ({meta['total']:,} samples), fingerprint {meta['fingerprint']}",
+        f"  seed {meta.get('seed')}, by datapruning {meta.get('package_version')} on {meta.get('created')}",
+    ]
+
+
+def _run_folder(path: Path) -> list[str]:
+    run = Run(path)
+    if not (path / "config.toml").exists():
+        raise BadFile(f"{path} is no run folder: it has no config.toml")
+    environment = run.environment
+    result = run.result()
+    if result is None:
+        state = _state(path)
+        return [
+            f"{path}: a run that is not finished{state}; the command that began it goes on",
+            f"  made with {environment}",
+        ]
+    weights, _ = load_tensors(path / MODEL)
+    count = sum(t.numel() for t in weights.values())
+    lines = [f"{path}: a finished run, whole ({count:,} numbers in {MODEL})"]
+    order = ("role", "dataset", "model", "test_accuracy", "fraction", "kept", "total", "scorer", "kd_weight", "budget")
+    lines += [f"  {key}: {result[key]}" for key in order if result.get(key) is not None]
+    lines += [f"  teacher: {t['folder']} ({t['test_accuracy']:.2f}%)" for t in result.get("teacher") or []]
+    lines.append(f"  seconds: {', '.join(f'{phase} {s:.1f}' for phase, s in result['seconds'].items())}")
+    lines.append(f"  made with {environment}")
+    return lines
+
+
+def _state(path: Path) -> str:
+    """How far a begun run is, in words."""
+    checkpoint = path / "checkpoint" / "state.safetensors"
+    if not checkpoint.exists():
+        return ""
+    _, metadata = load_tensors(checkpoint)
+    return f" (checkpoint after epoch {json.loads(metadata['state'])['epoch']})"
