@@ -121,8 +121,8 @@ def _dynamics(context: Context, seed: int) -> TrainingDynamics:
         say(f"evidence: using {folder}")
     with reproducible(context.threads):
         return record_dynamics(
-            folder, lambda s: context.new_model(recipe.score.model, s), context.split("train"), context.views,
-            recipe.score, recipe.evidence, seed,
+            folder, context.data.total, lambda s: context.new_model(recipe.score.model, s),
+            lambda: context.split("train"), context.views, recipe.score, recipe.evidence, seed,
         )  # fmt: skip
 
 

@@ -63,9 +63,10 @@ def _scores(path: Path) -> list[str]:
 def _subset(path: Path) -> list[str]:
     subset = load_subset(path)
     meta = subset.meta
+    how = f"scorer {meta['scorer']}, strategy {meta.get('strategy', 'ids')}, balance {meta.get('balance', 'none')}"
     return [
         f"{path}: a subset file, whole",
-        f"  {subset}; scorer {meta['scorer']}, strategy {meta.get('strategy', 'ids')}, balance {meta.get('balance', 'none')}",
+        f"  {subset}; {how}",
         *_origin(meta),
     ]
 

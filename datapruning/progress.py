@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -21,9 +22,23 @@ def console() -> Console:
     return Console(stderr=True, quiet=os.environ.get(QUIET_VARIABLE) == "1", highlight=False, soft_wrap=True)
 
 
+_HUSHED: ContextVar[bool] = ContextVar("hushed", default=False)
+
+
+@contextmanager
+def hushed() -> Iterator[None]:
+    """Keep the single steps of a longer story quiet; progress bars still show."""
+    token = _HUSHED.set(True)
+    try:
+        yield
+    finally:
+        _HUSHED.reset(token)
+
+
 def say(line: str) -> None:
     """One line to the user."""
-    console().print(line, markup=False)
+    if not _HUSHED.get():
+        console().print(line, markup=False)
 
 
 def progress(items: Sequence[Item], label: str) -> Iterable[Item]:

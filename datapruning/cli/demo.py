@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 FRACTION = "0.3"
 ROWS: tuple[tuple[str, str, str, float | str], ...] = (
-    ("all the data, no teacher", "random", "1", 0.0),
-    ("30% at random, no teacher", "random", FRACTION, 0.0),
-    ("30% at random, with teacher", "random", FRACTION, "auto"),
-    ("30% by EL2N, with teacher", "el2n", FRACTION, "auto"),
-    ("30% by forgetting, with teacher", "forgetting", FRACTION, "auto"),
+    ("all the data, no KD", "random", "1", 0.0),
+    ("random 30%, no KD", "random", FRACTION, 0.0),
+    ("random 30%, KD", "random", FRACTION, "auto"),
+    ("EL2N 30%, KD", "el2n", FRACTION, "auto"),
+    ("forgetting 30%, KD", "forgetting", FRACTION, "auto"),
 )
 
 
@@ -34,20 +34,29 @@ def command(
 
     Example: dprune demo
     """
+    from rich.box import SIMPLE
     from rich.console import Console
     from rich.table import Table
 
     from datapruning import api
     from datapruning.errors import BadValue
+    from datapruning.progress import hushed, say
 
     if seeds < 1:
         raise BadValue(f"--seeds is at least 1, got {seeds}")
     data = api.open_dataset("digits")
     context = api.open_context(data, loader=loader, workspace=workspace, device="cpu", threads=threads)
-    teacher = api.teach(context)
-    table = Table("student", "kept", "test accuracy, %", "KD weight", "samples seen", "seconds", title_justify="left")
+    say(f"digits: {data.total:,} training and {len(data.test):,} test images; a teacher, {len(ROWS)} x {seeds} students")
+    with hushed():
+        teacher = api.teach(context)
+    say(f"teacher on all the data: {teacher.test_accuracy:.2f}% on the test set")
+    table = Table(box=SIMPLE, padding=(0, 1, 0, 0))
+    for column in ("student", "kept", "accuracy", "KD weights", "samples seen", "seconds"):
+        table.add_column(column, no_wrap=True)
     for label, scorer, fraction, kd_weight in ROWS:
-        runs = [_student(context, scorer, fraction, kd_weight, seed) for seed in range(seeds)]
+        with hushed():
+            runs = [_student(context, scorer, fraction, kd_weight, seed) for seed in range(seeds)]
+        say(f"{label}: {', '.join(f'{run.test_accuracy:.2f}%' for run in runs)}")
         results = [run.result for run in runs]
         weights = sorted({f"{r['kd_weight']:g}" for r in results})
         seconds = statistics.mean(r["seconds"]["train"] + r["seconds"].get("search", 0) for r in results)
@@ -58,11 +67,10 @@ def command(
             f"{results[0]['samples_seen']:,}", f"{seconds:.1f}",
         )  # fmt: skip
     console = Console(highlight=False, soft_wrap=True)
-    console.print()
     console.print(table)
     console.print(
-        f"{data.total:,} training and {len(data.test):,} test images; mean ± standard deviation over {seeds} seeds. "
-        "Seconds: training and search for the KD weight.\n"
+        f"Accuracy on the test set in percent, mean ± standard deviation over {seeds} seeds; seconds of training and of "
+        "the search for the KD weight.\n"
         f"Made once and shared: the teacher ({teacher.test_accuracy:.2f}%, {teacher.result['seconds']['train']:.0f} s), "
         "the evidence of the scorers, the soft labels.\n"
         f"Everything lies in {Path(workspace).resolve()}: teachers/, evidence/, students/ "

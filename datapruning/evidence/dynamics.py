@@ -65,8 +65,9 @@ class _RecordEarly(Observer):
 
 def record_dynamics(
     folder: Path,
+    total: int,
     new_model: Callable[[int], nn.Module],
-    loader: Loader,
+    open_loader: Callable[[], Loader],
     views: Views,
     training: Training,
     evidence: Evidence,
@@ -76,8 +77,9 @@ def record_dynamics(
 
     Args:
         folder: of this evidence alone; the caller names it by its configuration.
+        total: N.
         new_model: seed -> a fresh proxy on its device.
-        loader: of the training split.
+        open_loader: of the training split; called only if something is to be trained.
         views: of the training pass.
         training: of the proxies.
         evidence: how many runs, and when to look.
@@ -89,7 +91,6 @@ def record_dynamics(
     early_epoch, epochs = evidence.early_epoch, training.epochs
     if early_epoch > epochs:
         raise BadValue(f"evidence.early_epoch is {early_epoch}, but the proxy trains for {epochs} epochs (score.epochs)")
-    total = len(loader)
     steps = planned_steps(training, total, total)
     presentations, early = [], []
     for number in range(evidence.runs):
@@ -100,6 +101,7 @@ def record_dynamics(
         with held(run / DONE, f"another process trains proxy {number + 1}"):
             if not (run / DONE).exists():
                 say(f"proxy {number + 1} of {evidence.runs}: {length} of {epochs} epochs over {total:,} samples")
+                loader = open_loader()
                 checkpoint = Checkpoint(run / "checkpoint.safetensors")
                 early_recorder = _RecordEarly(Recorder(tracks[1]), early_epoch, loader, views)
                 progress = fit(

@@ -1,0 +1,106 @@
+"""Shared fixtures: small real and made-up data, a context in a temporary workspace, the command line in-process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+from datapruning.api import open_context, open_dataset
+from datapruning.cli.main import run
+from datapruning.context import Context
+from datapruning.data.dataset import Dataset, Split
+
+FAST = ("train.epochs=2", "score.epochs=2", "evidence.runs=2", "evidence.early_epoch=1", "kd.grid=[0.0, 0.9]")
+"""Settings under which every verb runs in about a second."""
+
+
+@pytest.fixture(autouse=True)
+def _no_data_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The suite never depends on data that lies around."""
+    monkeypatch.delenv("DPRUNE_DATA", raising=False)
+
+
+@pytest.fixture(scope="session")
+def digits() -> Dataset:
+    """The embedded digits: 1,438 training and 359 test images."""
+    return open_dataset("digits")
+
+
+def made_up(count: int = 120, side: int = 8, channels: int = 3, classes: int = 4, seed: int = 0) -> Dataset:
+    """Random images whose class shows in their brightness; imbalanced (class k has about twice class k-1)."""
+    rng = np.random.default_rng(seed)
+
+    def split(size: int) -> Split:
+        shares = 2.0 ** np.arange(classes)
+        labels = rng.choice(classes, size, p=shares / shares.sum())
+        labels[:classes] = np.arange(classes)
+        noise = rng.integers(0, 100, (size, side, side, channels))
+        return Split((noise + 40 * labels[:, None, None, None]).clip(0, 255).astype(np.uint8), labels.astype(np.int64))
+
+    return Dataset("made-up", split(count), split(count // 2), tuple(f"class {k}" for k in range(classes)))
+
+
+@pytest.fixture(scope="session")
+def small() -> Dataset:
+    """120 made-up RGB images of 8x8 in 4 imbalanced classes."""
+    return made_up()
+
+
+@pytest.fixture
+def make_context(tmp_path: Path) -> Callable[..., Context]:
+    """A context on the resident loader with fast settings, in a workspace of its own."""
+
+    def make(data: Dataset, *changes: str, **options: object) -> Context:
+        settings = {"loader": "resident", "device": "cpu", "workspace": tmp_path / "runs", **options}
+        return open_context(data, changes=[*FAST, *changes], **settings)  # type: ignore[arg-type]
+
+    return make
+
+
+class Answer(NamedTuple):
+    """What a command printed, and its exit code."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def dprune(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Answer]:
+    """The command line, in this process, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*words: object) -> Answer:
+        capsys.readouterr()
+        code = run([str(word) for word in words])
+        printed = capsys.readouterr()
+        return Answer(code, printed.out, printed.err)
+
+    return call
+
+
+@pytest.fixture
+def refused(dprune: Callable[..., Answer], tmp_path: Path) -> Callable[..., str]:
+    """Run a command that must be refused: exit code 2, one line on stderr, nothing written. Returns the line."""
+
+    def call(*words: object) -> str:
+        before = sorted(p for p in tmp_path.rglob("*"))
+        answer = dprune(*words)
+        lines = answer.err.strip().splitlines()
+        assert answer.code == 2, answer
+        assert answer.out == ""
+        assert len(lines) == 1, answer.err
+        assert lines[0].startswith("dprune: ")
+        assert sorted(p for p in tmp_path.rglob("*")) == before
+        return lines[0]
+
+    return call
+
+
+def fast_arguments() -> list[str]:
+    """`--set` for each of FAST, and the loader that starts at once."""
+    return [word for change in FAST for word in ("--set", change)] + ["--loader", "resident"]
