@@ -32,7 +32,7 @@ from datapruning.selection import Balance
 from datapruning.selection import select as select_from
 from datapruning.subsets import Subset, checked_ids, load_subset
 from datapruning.training.environment import reproducible
-from datapruning.training.loop import planned_epochs
+from datapruning.training.loop import LEAST, planned_epochs
 from datapruning.training.student import train_student
 
 if TYPE_CHECKING:
@@ -203,6 +203,8 @@ def train(
     weight = None if kd_weight == "auto" else check_kd_weight(float(kd_weight))
     subset = _subset(context, subset, fraction, scorer, scores, balance, seed)
     ids = subset.indices
+    if len(ids) < LEAST:
+        raise BadValue(f"{subset}: a student needs at least {LEAST} samples to train on; keep more")
     named = [] if teacher is None else _teacher_folders(teacher)
     options: dict[str, Any] = {
         "verb": "train", "data": context.data.name, "fingerprint": context.data.fingerprint,

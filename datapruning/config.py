@@ -56,7 +56,7 @@ class Training:
         _one_of("schedule", self.schedule, SCHEDULES)
         _one_of("precision", self.precision, PRECISIONS)
         _within("epochs", self.epochs, 1, 1_000_000)
-        _within("batch_size", self.batch_size, 1, 1_000_000)
+        _within("batch_size", self.batch_size, 2, 1_000_000)
         _within("lr", self.lr, 0, 1e6)
         _within("momentum", self.momentum, 0, 1)
         _within("weight_decay", self.weight_decay, 0, 1e6)

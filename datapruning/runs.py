@@ -87,7 +87,7 @@ class Run:
         """Where the run's training saves and resumes."""
         return Checkpoint(self.folder / "checkpoint" / "state.safetensors")
 
-    def finish(self, model: nn.Module, history: Sequence[Mapping[str, Any]], result: Mapping[str, Any]) -> None:
+    def finish(self, model: nn.Module, history: Sequence[Mapping[str, Any]], result: Mapping[str, Any]) -> FinishedRun:
         """Write weights, metrics and, last, result.json, which makes the run finished; the checkpoint goes."""
         save_tensors(self.folder / MODEL, dict(model.state_dict()))
         self.write_metrics(history)
@@ -96,6 +96,7 @@ class Run:
         checkpoint.remove()
         if checkpoint.path.parent.is_dir():
             checkpoint.path.parent.rmdir()
+        return FinishedRun(self.folder, read_json(self.folder / RESULT))
 
     def write_metrics(self, history: Sequence[Mapping[str, Any]]) -> None:
         """One JSON object an epoch."""

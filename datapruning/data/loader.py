@@ -56,8 +56,8 @@ class Loader(Protocol):
         ...
 
 
-def check_batches(batches: Sequence[NDArray[np.int64]], total: int) -> None:
-    """Refuse ids that are no ids of a split of `total` samples, before loading starts.
+def checked_batches(batches: Sequence[NDArray[np.int64]], total: int) -> list[NDArray[np.int64]]:
+    """The batches as plain int64 arrays; ids that are no ids of a split of `total` samples are refused before loading.
 
     Raises:
         LoaderError: naming the first id that is out of range, or the type of what are no ids (a boolean mask, floats).
@@ -68,6 +68,7 @@ def check_batches(batches: Sequence[NDArray[np.int64]], total: int) -> None:
         outside = ids[(ids < 0) | (ids >= total)]
         if outside.size:
             raise LoaderError(f"sample id {outside[0]} is not in 0..{total - 1}")
+    return [np.require(ids, np.int64, ["C", "W"]) for ids in batches]  # copies only what torch could not take
 
 
 def resolve_device(name: str) -> torch.device:

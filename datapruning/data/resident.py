@@ -30,9 +30,8 @@ class ResidentLoader:
 
     def read(self, batches: Sequence[NDArray[np.int64]]) -> Iterator[Batch]:
         """One `Batch` for each array of ids, in order."""
-        from datapruning.data.loader import Batch, check_batches
+        from datapruning.data.loader import Batch, checked_batches
 
-        check_batches(batches, len(self))
-        for ids in batches:
+        for ids in checked_batches(batches, len(self)):
             index = torch.from_numpy(ids).to(self._images.device, non_blocking=True)
             yield Batch(self._images.index_select(0, index), self._labels.index_select(0, index), ids)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from datapruning.errors import BadValue
 from datapruning.hashing import shuffled
+from datapruning.training.loop import LEAST
 
 VALIDATION_KEY = 0x7A11D
 HELD_OUT = 0.1
@@ -54,14 +55,14 @@ def search_split(kept: NDArray[np.int64], total: int, validation: int, seed: int
     """Validate on at most `validation` pruned-away samples, or on a slice of the kept where too few are pruned away.
 
     Raises:
-        BadValue: fewer than 2 samples are kept and none is pruned away.
+        BadValue: after holding out, too few would be left to train on.
     """
     pruned = np.setdiff1d(np.arange(total), kept)
     needed = min(validation, max(1, round(HELD_OUT * len(kept))))
     if len(pruned) >= needed:
         return SearchSplit(kept, np.sort(shuffled(pruned, VALIDATION_KEY, seed)[:validation]), "pruned-away")
-    if len(kept) < 2:
-        raise BadValue("the search for the KD weight needs at least 2 samples; give --kd-weight a number")
+    if len(kept) - needed < LEAST:
+        raise BadValue(f"the search for the KD weight needs at least {LEAST + 1} samples; give --kd-weight a number")
     order = shuffled(kept, VALIDATION_KEY, seed)
     return SearchSplit(np.sort(order[needed:]), np.sort(order[:needed]), "held-out")
 

@@ -25,6 +25,10 @@ from datapruning.training.objectives import Objective
 from datapruning.training.schedules import learning_rate
 
 
+LEAST = 2
+"""Samples in the smallest batch: batch norm has nothing to normalise in one."""
+
+
 class Observer:
     """Looks on while a network trains; records evidence, metrics, whatever. Does nothing unless overridden."""
 

@@ -74,5 +74,4 @@ def train_whole_run(context: Context, run: Run, plan: Plan, story: Mapping[str, 
         "seconds": {phase: round(value, 3) for phase, value in seconds.items()},
         "package_version": __version__,
     }
-    run.finish(model, done.history, result)
-    return FinishedRun(run.folder, result)
+    return run.finish(model, done.history, result)

@@ -1,0 +1,104 @@
+"""What recording dynamics and distilling from cached soft labels add to a training step of the small convnet.
+
+    python -m benchmarks.overheads [--rounds 15]
+
+28x28 grey images, batches of 128, 10 classes, resident loader: everything around the network is as cheap as it gets, so
+the shares are as large as they get. Processor seconds of one thread, which other load on the machine disturbs least; the
+kinds of step take turns and the ratio is taken round by round, so that a speed that drifts disturbs all of them alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.common import publish, table
+from datapruning.config import Recipe, Training
+from datapruning.context import Context, make_context
+from datapruning.data.dataset import Dataset, Split
+from datapruning.data.policy import ViewPolicy
+from datapruning.evidence.recorder import Recorder, RecordTraining
+from datapruning.evidence.track import Track
+from datapruning.runs import FinishedRun
+from datapruning.training.environment import reproducible
+from datapruning.training.loop import Observer, fit
+from datapruning.training.objectives import CrossEntropy, Distillation, Objective
+from teachers import SoftLabelCache, Teacher, TeacherLabels
+
+SAMPLES, BATCH, CLASSES = 60_000, 128, 10
+STEPS = 64
+"""As many as fill the recorder's buffer once: its reduction is paid in full."""
+COMMAND = "python -m benchmarks.overheads"
+
+
+def made_up() -> Dataset:
+    """Random images in the shape of Fashion-MNIST; what is in them costs nothing."""
+    rng = np.random.default_rng(0)
+    splits = [
+        Split(rng.integers(0, 256, (n, 28, 28, 1), dtype=np.uint8), rng.integers(0, CLASSES, n)) for n in (SAMPLES, 512)
+    ]
+    return Dataset("made-up", splits[0], splits[1], tuple("0123456789"))
+
+
+def step_seconds(context: Context, objective: Objective, observers: Sequence[Observer], ids: Any) -> float:
+    """Processor seconds a step, of one epoch of `STEPS` steps through the one loop."""
+    model = context.new_model("convnet", 0)
+    started = time.process_time()
+    fit(
+        model, context.split("train"), ids, context.views, context.recipe.train, objective, seed=0, steps=STEPS,
+        label="step", observers=observers,
+    )  # fmt: skip
+    return (time.process_time() - started) / STEPS
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=15)
+    args = parser.parse_args()
+    recipe = Recipe("overheads", views=ViewPolicy(crop=2, count=1), train=Training(batch_size=BATCH, lr=0.01))
+    with tempfile.TemporaryDirectory() as folder:
+        context = make_context(made_up(), recipe, device="cpu", loader="resident", root=folder, threads=1)
+        data, ids = context.data, np.arange(0, SAMPLES, SAMPLES // (STEPS * BATCH))[: STEPS * BATCH]
+        run = FinishedRun(Path(folder), {"model": "convnet", "test_accuracy": 10.0})
+        teacher = Teacher(context.new_model("convnet", 1).eval(), run.folder, "none", run.result)
+        labels = SoftLabelCache(teacher, context.views, data.fingerprint, data.total, data.classes)
+        labels.fill(context.split("train"), ids, 1)
+        track = Track(Path(folder) / "track", 1, SAMPLES)
+        kd = Distillation(TeacherLabels([labels]), 0.9, 4.0)
+        kinds: dict[str, Callable[[], float]] = {
+            "plain": lambda: step_seconds(context, CrossEntropy(), (), ids),
+            "recording dynamics": lambda: step_seconds(context, CrossEntropy(), [RecordTraining(Recorder(track))], ids),
+            "KD from cached soft labels": lambda: step_seconds(context, kd, (), ids),
+            "plain, once more": lambda: step_seconds(context, CrossEntropy(), (), ids),
+        }
+        with reproducible(1):
+            rounds = [{name: kind() for name, kind in kinds.items()} for _ in range(args.rounds + 1)][1:]
+    report(rounds)
+
+
+def report(rounds: Sequence[dict[str, float]]) -> None:
+    """Print and write the table."""
+    lines = []
+    for name in rounds[0]:
+        milliseconds = [1000 * r[name] for r in rounds]
+        ratios = sorted(100 * (r[name] / r["plain"] - 1) for r in rounds)
+        quarter = len(ratios) // 4
+        middle = f"{ratios[quarter]:+.1f} to {ratios[-1 - quarter]:+.1f}"
+        lines.append([name, f"{statistics.median(milliseconds):.2f}", f"{statistics.median(ratios):+.1f}", middle])
+    head = ["step", "milliseconds (median)", "over plain, % (median)", "middle half of the rounds, %"]
+    body = (
+        f"A training step of the small convnet, 28x28x1, batch {BATCH}, one thread, processor time; {len(rounds)} rounds of {STEPS} "
+        "steps of each kind in turn. The last line is the noise: the same step measured twice.\n\n" + table(head, lines)
+    )
+    publish("overheads", "What recording and distilling add to a training step", COMMAND, body, {"rounds": list(rounds)})
+
+
+if __name__ == "__main__":
+    main()

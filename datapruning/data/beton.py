@@ -1,0 +1,87 @@
+"""A `.beton` opened for reading: FFCV's format and compiled decoder over memory maps.
+
+FFCV's own Loader keeps tables and Python dictionaries of every sample in memory, and follows whatever pointers the file
+holds. Here the tables stay in the file, and are checked once against its size.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datapruning.data.cache import import_ffcv, torch_threads_kept
+from datapruning.errors import BadFile
+
+FIELDS = ("image", "label", "id")
+
+
+class Beton:
+    """The images and sample ids of a file that `write_beton` wrote, by position in it.
+
+    Raises:
+        BadFile: no `.beton`, a truncated one, or one with other fields.
+        MissingPackage: FFCV is not installed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        ffcv = import_ffcv()
+        self.path = path
+        try:
+            field, samples = _tables(ffcv.types, path)
+        except FileNotFoundError:
+            raise BadFile(f"{path} is not there") from None
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise BadFile(f"{path} is no whole .beton file ({error}); delete it to have it written again") from None
+        self.shape = tuple(int(n) for n in field.shape)
+        self._pointers: NDArray[np.uint64] = samples["f0"]
+        self._ids: NDArray[np.int64] = samples["f2"]
+        self._bytes = np.asarray(np.memmap(path, np.uint8, "r"))
+        with torch_threads_kept():
+            self._decoder = _compiled(ffcv.pipeline.compiler.Compiler, field)
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def read(self, positions: NDArray[np.uint64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """(images, sample ids) at `positions`, in arrays of their own. The interpreter is free meanwhile."""
+        images = np.empty((len(positions), *self.shape), np.uint8)
+        self._decoder(positions, images, self._pointers, self._bytes)
+        return images, self._ids[positions]
+
+
+def _tables(types: Any, path: Path) -> tuple[Any, NDArray[Any]]:
+    """The image field and the memory-mapped table of samples, after checking that the file is whole."""
+    header = np.fromfile(path, types.HeaderType, count=1)[0]
+    if header["version"] != types.CURRENT_VERSION:
+        raise ValueError(f"format version {header['version']}")
+    descriptions = np.fromfile(path, types.FieldDescType, count=header["num_fields"], offset=types.HeaderType.itemsize)
+    names = tuple(bytes(name).rstrip(b"\0").decode() for name in descriptions["name"])
+    if names != FIELDS:
+        raise ValueError(f"fields {', '.join(names)} instead of {', '.join(FIELDS)}")
+    handlers = types.get_handlers(descriptions)
+    start = types.HeaderType.itemsize + descriptions.nbytes
+    count, allocations = int(header["num_samples"]), int(header["alloc_table_ptr"])
+    if allocations + count * types.ALLOC_TABLE_TYPE.itemsize != path.stat().st_size:
+        raise ValueError("truncated")
+    samples = np.asarray(np.memmap(path, types.get_metadata_type(handlers), "r", offset=start, shape=count))
+    image = handlers[0]
+    if samples["f0"].max() > allocations - int(image.element_size):
+        raise ValueError("images outside the file")
+    return image, samples
+
+
+def _compiled(compiler: Any, field: Any) -> Any:
+    """FFCV's decoder for `field`, compiled: (positions, destination, pointers, file) -> destination."""
+    size = np.uint64(field.element_size)
+
+    def bytes_at(pointer: np.uint64, file: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return file[pointer : pointer + size]
+
+    compiler.set_num_threads(1)
+    decoder = field.get_decoder_class()()
+    decoder.accept_field(field)
+    decoder.accept_globals(None, compiler.compile(bytes_at))
+    return compiler.compile(decoder.generate_code())

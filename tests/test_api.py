@@ -1,0 +1,186 @@
+"""The Python verbs, end to end on real digits."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import datapruning as dp
+from datapruning.context import Context
+from datapruning.data.dataset import Dataset
+from datapruning.errors import BadValue, Mismatch
+from datapruning.training import loop
+from datapruning.training.checkpoint import load_tensors
+from teachers import SoftLabelCache
+
+Maker = Callable[..., Context]
+
+
+@pytest.fixture
+def context(make_context: Maker, digits: Dataset) -> Context:
+    """The digits with fast settings."""
+    return make_context(digits, "train.epochs=3", "teacher.epochs=3")
+
+
+def test_the_main_job(context: Context, tmp_path: Path) -> None:
+    """Score, select, teach, train; the record says all of it."""
+    scores = dp.score(context, "forgetting")
+    subset = dp.select(scores, fraction=0.3)
+    teacher = dp.teach(context)
+    student = dp.train(context, subset, teacher=teacher, kd_weight="auto", out=tmp_path / "student")
+    result = json.loads((tmp_path / "student" / "result.json").read_text())
+    assert result == student.result
+    assert (result["kept"], result["total"], result["fraction"]) == (431, 1438, 0.3)
+    assert result["samples_seen"] == 3 * 431
+    assert result["scorer"] == "forgetting"
+    assert result["kd_weight"] in (0.0, 0.9)
+    search = result["kd_weight_search"]
+    assert [t["weight"] for t in search["trials"]] == [0.0, 0.9]
+    assert (search["validation"], search["validation_size"]) == ("pruned-away", 1007)
+    assert result["teacher"][0]["test_accuracy"] == teacher.test_accuracy
+    assert set(result["seconds"]) == {"teacher", "soft_labels", "search", "train", "evaluate"}
+    assert (result["budget"], result["seed"], result["device"]) == ("epochs", 0, "cpu")
+    names = {"config.toml", "metrics.jsonl", "model.safetensors", "result.json", "search", "subset.npz"}
+    assert {p.name for p in (tmp_path / "student").iterdir() if not p.name.startswith(".")} == names
+    assert np.array_equal(dp.load_subset(tmp_path / "student" / "subset.npz").indices, subset.indices)
+    epochs = [json.loads(line)["epoch"] for line in (tmp_path / "student" / "metrics.jsonl").read_text().splitlines()]
+    assert epochs == [0, 1, 2]
+
+
+def test_a_student_without_kd_needs_no_teacher(context: Context) -> None:
+    student = dp.train(context, fraction=0.2, kd_weight=0)
+    assert "teacher" not in student.result
+    assert not (context.root / "teachers").exists()
+
+
+def test_a_finished_run_is_not_trained_again(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = dp.train(context, fraction=0.2, kd_weight=0)
+    monkeypatch.setattr("datapruning.training.whole_run.fit", None)
+    assert dp.train(context, fraction="0.2", kd_weight=0.0).result == first.result
+
+
+def test_the_same_command_in_two_workspaces_gives_the_same_bits(
+    make_context: Maker, digits: Dataset, tmp_path: Path
+) -> None:
+    found = []
+    for name in "ab":
+        context = make_context(digits, workspace=tmp_path / name, threads=1)
+        student = dp.train(context, fraction=0.1, kd_weight=0.5, seed=3)
+        weights, _ = load_tensors(student.folder / "model.safetensors")
+        found.append({key: value.numpy().tobytes() for key, value in weights.items()})
+    assert found[0] == found[1]
+
+
+def test_a_student_killed_in_the_middle_ends_as_one_that_was_not(
+    make_context: Maker, digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = dp.train(make_context(digits, workspace=tmp_path / "whole", threads=1), fraction=0.1)
+    monkeypatch.setattr("datapruning.runs.Checkpoint", lambda path: loop.Checkpoint(path, seconds=0))
+    real = loop.training_batches
+
+    def killed_in_the_student(ids: Any, batch_size: int, seed: int, epoch: int) -> Any:
+        if len(ids) == 144 and epoch == 1:
+            raise KeyboardInterrupt
+        return real(ids, batch_size, seed, epoch)
+
+    context = make_context(digits, workspace=tmp_path / "killed", threads=1)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(loop, "training_batches", killed_in_the_student)
+        dp.train(context, fraction=0.1)
+    (begun,) = (tmp_path / "killed" / "students").iterdir()
+    assert (begun / "checkpoint" / "state.safetensors").exists()
+    assert not (begun / "result.json").exists()
+    resumed = dp.train(context, fraction=0.1)
+    assert not (begun / "checkpoint").exists()
+    a, b = (load_tensors(run.folder / "model.safetensors")[0] for run in (whole, resumed))
+    assert all(a[name].numpy().tobytes() == b[name].numpy().tobytes() for name in a)
+    assert resumed.test_accuracy == whole.test_accuracy
+    trials = [[t["accuracy"] for t in run.result["kd_weight_search"]["trials"]] for run in (whole, resumed)]
+    assert trials[0] == trials[1]
+
+
+def test_students_of_several_seeds_share_teacher_and_soft_labels(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    subset = dp.select(dp.score(context, "random"), 0.1)
+    first = dp.train(context, subset, kd_weight=0.5, seed=0)
+    assert first.result["soft_labels_computed"] == 3 * 144
+    other = dp.train(context, subset, kd_weight=0.5, seed=1)
+    assert other.result["soft_labels_computed"] == 0
+    assert other.result["teacher"] == first.result["teacher"]
+
+
+def test_soft_labels_are_made_for_the_kept_samples_alone(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    real = SoftLabelCache.fill
+
+    def watched(self: SoftLabelCache, loader: Any, ids: Any, epochs: int) -> int:
+        asked.append((ids, epochs))
+        return real(self, loader, ids, epochs)
+
+    monkeypatch.setattr(SoftLabelCache, "fill", watched)
+    subset = dp.select(dp.score(context, "random"), 0.1)
+    dp.train(context, subset, kd_weight=0.5)
+    ((ids, epochs),) = asked
+    assert np.array_equal(ids, subset.indices)
+    assert epochs == 3
+
+
+def test_nothing_is_chosen_on_the_test_set(make_context: Maker, digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything but the last evaluation works without a test set; the search sees pruned-away samples only."""
+    context = make_context(digits)
+    dp.teach(context)
+    opened: list[str] = []
+    real = Context.split
+
+    def watched(self: Context, role: str) -> Any:
+        opened.append(role)
+        return real(self, role)
+
+    monkeypatch.setattr(Context, "split", watched)
+    dp.train(context, fraction=0.1)
+    assert opened.count("test") == 1
+    assert opened[-1] == "test"
+
+
+def test_two_teachers_teach_together(context: Context, tmp_path: Path) -> None:
+    runs = [dp.teach(context, seed=seed, out=tmp_path / f"teacher-{seed}") for seed in (0, 1)]
+    student = dp.train(context, fraction=0.1, kd_weight=0.9, teacher=[runs[0], runs[1].folder])
+    assert [t["folder"] for t in student.result["teacher"]] == [str(run.folder) for run in runs]
+
+
+def test_the_whole_data_set_searches_on_held_out_samples(context: Context) -> None:
+    result = dp.train(context, fraction=1).result
+    assert result["kept"] == result["total"] == 1438
+    assert result["kd_weight_search"]["validation"] == "held-out"
+
+
+def test_subset_and_fraction_together_or_neither_is_refused(context: Context) -> None:
+    subset = dp.select(dp.score(context, "random"), 0.1)
+    with pytest.raises(BadValue, match="either the subset or a fraction"):
+        dp.train(context, subset, fraction=0.1)
+    with pytest.raises(BadValue, match="say what to train on"):
+        dp.train(context)
+    with pytest.raises(BadValue, match="at least 2 samples"):
+        dp.train(context, fraction=1 / 1438)
+
+
+def test_a_subset_of_other_data_is_refused(context: Context, small: Dataset, make_context: Maker) -> None:
+    foreign = dp.select(dp.score(make_context(small), "random"), 0.1)
+    with pytest.raises(Mismatch, match="made from another dataset: made-up"):
+        dp.train(context, foreign)
+    with pytest.raises(Mismatch):
+        dp.select(dp.score(make_context(small), "random"), 0.1, data=context.data)
+
+
+def test_a_subset_is_just_ids(context: Context, digits: Dataset) -> None:
+    """For torch's own Subset, for anything that takes indices."""
+    import torch
+    from torch.utils.data import Subset, TensorDataset
+
+    subset = dp.select(dp.score(context, "random"), 0.1)
+    whole = TensorDataset(torch.from_numpy(digits.train.images), torch.from_numpy(digits.train.labels))
+    assert len(Subset(whole, subset.indices.tolist())) == len(subset) == 144

@@ -1,0 +1,110 @@
+"""The objective of design.md against independent float64 arithmetic."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from torch import Tensor
+
+from datapruning.data.loader import Batch
+from datapruning.training.objectives import CrossEntropy, Distillation, distillation
+
+Floats = NDArray[np.float64]
+
+
+def softmax(z: Floats) -> Floats:
+    """Along the last axis, the plain way."""
+    e = np.exp(z - z.max(-1, keepdims=True))
+    return np.asarray(e / e.sum(-1, keepdims=True))
+
+
+def reference(student: Floats, teachers: Floats, labels: NDArray[np.int64], a: float, t: float) -> float:
+    """(1-a) * CE + a * T^2 * KL(teacher_T || student_T), sample by sample, in numpy."""
+    total = 0.0
+    for row, label in enumerate(labels):
+        p = np.mean([softmax(z[row] / t) for z in teachers], axis=0)
+        q = softmax(student[row] / t)
+        kl = sum(p[c] * (np.log(p[c]) - np.log(q[c])) for c in range(len(p)))
+        ce = -np.log(softmax(student[row])[label])
+        total += (1 - a) * ce + a * t**2 * kl
+    return total / len(labels)
+
+
+class Fixed:
+    """Soft labels that are the same for every id."""
+
+    def __init__(self, logits: Tensor) -> None:
+        self.logits = logits
+
+    def __getitem__(self, key: tuple[NDArray[np.int64], int]) -> Tensor:
+        return self.logits
+
+
+def case(seed: int, teachers: int = 1, rows: int = 5, classes: int = 4) -> tuple[Floats, Floats, NDArray[np.int64]]:
+    """Random logits and labels."""
+    rng = np.random.default_rng(seed)
+    return (
+        3 * rng.normal(size=(rows, classes)),
+        3 * rng.normal(size=(teachers, rows, classes)),
+        rng.integers(0, classes, rows),
+    )
+
+
+def batch_of(labels: NDArray[np.int64]) -> Batch:
+    """A batch with nothing but labels."""
+    return Batch(torch.empty(0), torch.from_numpy(labels), np.arange(len(labels)))
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 10**6), st.floats(0, 1), st.floats(0.5, 20), st.integers(1, 3))
+def test_objective_equals_the_formula(seed: int, weight: float, temperature: float, teachers: int) -> None:
+    student, teacher, labels = case(seed, teachers)
+    objective = Distillation(Fixed(torch.from_numpy(teacher)), weight, temperature)
+    loss = objective(torch.from_numpy(student), batch_of(labels), 0)
+    assert float(loss) == pytest.approx(reference(student, teacher, labels, weight, temperature), rel=1e-9, abs=1e-9)
+
+
+@pytest.mark.parametrize("teachers", [1, 2])
+def test_gradient_equals_finite_differences(teachers: int) -> None:
+    student, teacher, labels = case(1, teachers)
+    logits = torch.from_numpy(student).requires_grad_()
+    Distillation(Fixed(torch.from_numpy(teacher)), 0.7, 4.0)(logits, batch_of(labels), 0).backward()  # type: ignore[no-untyped-call]
+    assert logits.grad is not None
+    step = 1e-6
+    for index in np.ndindex(student.shape):
+        up, down = student.copy(), student.copy()
+        up[index] += step
+        down[index] -= step
+        slope = (reference(up, teacher, labels, 0.7, 4.0) - reference(down, teacher, labels, 0.7, 4.0)) / (2 * step)
+        assert float(logits.grad[index]) == pytest.approx(slope, rel=1e-6, abs=1e-8)
+
+
+def test_weight_zero_is_cross_entropy_and_weight_one_ignores_labels() -> None:
+    student, teacher, labels = case(2)
+    logits, soft = torch.from_numpy(student), Fixed(torch.from_numpy(teacher))
+    plain = CrossEntropy()(logits, batch_of(labels), 0)
+    torch.testing.assert_close(Distillation(soft, 0.0, 4.0)(logits, batch_of(labels), 0), plain)
+    one = Distillation(soft, 1.0, 4.0)
+    assert torch.equal(one(logits, batch_of(labels), 0), one(logits, batch_of((labels + 1) % 4), 0))
+
+
+def test_a_student_that_equals_its_teacher_has_no_loss() -> None:
+    student, _, _ = case(3)
+    logits = torch.from_numpy(student)
+    assert float(distillation(logits, logits[None], 4.0)) == pytest.approx(0, abs=1e-12)
+
+
+def test_two_equal_teachers_are_one() -> None:
+    student, teacher, _ = case(4)
+    logits, soft = torch.from_numpy(student), torch.from_numpy(teacher)
+    torch.testing.assert_close(distillation(logits, torch.cat([soft, soft]), 3.0), distillation(logits, soft, 3.0))
+
+
+def test_certain_teachers_give_no_nan_in_float32() -> None:
+    student = torch.tensor([[60.0, -60.0], [-60.0, 60.0]])
+    for teachers in (torch.tensor([[[200.0, -200.0], [200.0, -200.0]]]), torch.full((2, 2, 2), 100.0)):
+        assert torch.isfinite(distillation(student, teachers, 1.0))

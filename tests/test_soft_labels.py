@@ -1,0 +1,173 @@
+"""The soft-label cache: who fills it first changes nothing; a kill loses nothing; another teacher is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from datapruning.api import teach
+from datapruning.context import Context
+from datapruning.data.dataset import Dataset
+from datapruning.errors import BadFile, BadValue, Mismatch
+from datapruning.files import read_json, write_json
+from datapruning.training.evaluate import batch_logits
+from teachers import SoftLabelCache, Teacher, TeacherLabels, load_teacher
+from teachers.load import hash_weights
+from teachers.soft_labels import row_batches
+
+Maker = Callable[..., Context]
+
+
+@settings(deadline=None)
+@given(st.sets(st.integers(0, 5000), min_size=1, max_size=400), st.sampled_from([1, 4, 32, 256]))
+def test_every_id_sits_in_its_own_row_of_some_batch(ids: set[int], rows: int) -> None:
+    batches = row_batches(np.array(sorted(ids)), rows)
+    assert all(len(batch) == rows for batch in batches)
+    table = np.stack(batches)
+    own = table % rows == np.arange(rows)
+    assert set(table[own].tolist()) >= ids
+    assert set(table.ravel().tolist()) <= ids
+    crowded = np.bincount(np.array(sorted(ids)) % rows).max()
+    assert len(batches) == crowded
+
+
+def cache_of(context: Context, teacher: Teacher) -> SoftLabelCache:
+    """A teacher's cache for the context's data."""
+    data = context.data
+    return SoftLabelCache(teacher, context.views, data.fingerprint, data.total, data.classes)
+
+
+@pytest.fixture
+def taught(make_context: Maker, digits: Dataset) -> tuple[Context, Teacher]:
+    """A context on the digits and a teacher for it."""
+    context = make_context(digits, "teacher.epochs=2", "views.count=3")
+    return context, load_teacher(teach(context).folder, digits, context.device)
+
+
+def other_folder(teacher: Teacher, folder: Path) -> Teacher:
+    """The same teacher, its labels kept elsewhere."""
+    return Teacher(teacher.model, folder, teacher.weights_hash, teacher.result)
+
+
+def test_who_fills_first_changes_nothing(taught: tuple[Context, Teacher], tmp_path: Path) -> None:
+    context, teacher = taught
+    loader, total = context.split("train"), context.data.total
+    at_once = cache_of(context, other_folder(teacher, tmp_path / "a"))
+    assert at_once.fill(loader, np.arange(total), 2) == 2 * total
+    piecewise = cache_of(context, other_folder(teacher, tmp_path / "b"))
+    order = np.random.default_rng(0).permutation(total)
+    for ids in (order[:5], order[3:400], order[700:], order):
+        piecewise.fill(loader, np.sort(ids), 2)
+    assert piecewise.fill(loader, np.arange(total), 2) == 0
+    for epoch in (0, 1):
+        assert torch.equal(at_once[np.arange(total), epoch], piecewise[np.arange(total), epoch])
+
+
+def test_labels_are_the_teachers_logits_of_that_view_to_float16(taught: tuple[Context, Teacher]) -> None:
+    context, teacher = taught
+    ids = np.arange(100)
+    labels = cache_of(context, teacher)
+    labels.fill(context.split("train"), ids, 10)
+    for epoch in (0, 2, 4):
+        (_, fresh), *_ = batch_logits(teacher.model, context.split("train"), [ids], context.views, epoch=epoch)
+        torch.testing.assert_close(labels[ids, epoch], fresh, rtol=2e-3, atol=2e-3)
+        assert torch.equal(labels[ids, epoch], labels[ids, epoch + 3])  # V = 3 views, again and again
+    assert not torch.equal(labels[ids, 0], labels[ids, 1])
+
+
+def test_only_what_is_asked_for_is_computed_and_the_rest_is_refused(taught: tuple[Context, Teacher]) -> None:
+    context, teacher = taught
+    labels = cache_of(context, teacher)
+    assert labels.fill(context.split("train"), np.array([3, 900]), 1) == 2
+    with pytest.raises(BadValue, match="no soft label for sample id 4 in view 0"):
+        labels[np.array([3, 4]), 0]
+    with pytest.raises(BadValue, match="no soft label for sample id 3 in view 1"):
+        labels[np.array([3]), 1]
+
+
+def test_a_killed_fill_goes_on(taught: tuple[Context, Teacher], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    context, teacher = taught
+    loader, everything = context.split("train"), np.arange(context.data.total)
+    from teachers import soft_labels
+
+    whole = cache_of(context, other_folder(teacher, tmp_path / "whole"))
+    whole.fill(loader, everything, 1)
+    monkeypatch.setattr(soft_labels, "MARK_SECONDS", 0.0)
+    real = batch_logits
+    served = []
+
+    def dies_at_the_third(*args: object, **options: object) -> object:
+        for item in real(*args, **options):  # type: ignore[arg-type]
+            served.append(1)
+            if len(served) == 3:
+                raise KeyboardInterrupt
+            yield item
+
+    killed = other_folder(teacher, tmp_path / "killed")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(soft_labels, "batch_logits", dies_at_the_third)
+        cache_of(context, killed).fill(loader, everything, 1)
+    again = cache_of(context, killed)
+    assert 0 < again.fill(loader, everything, 1) < context.data.total
+    assert torch.equal(again[everything, 0], whole[everything, 0])
+
+
+def test_another_policy_has_another_folder_and_a_changed_manifest_is_refused(
+    taught: tuple[Context, Teacher], make_context: Maker, digits: Dataset
+) -> None:
+    context, teacher = taught
+    first = cache_of(context, teacher)
+    for change in ("views.seed=1", "views.count=4", "views.crop=2"):
+        assert cache_of(make_context(digits, "views.count=3", change), teacher).folder != first.folder
+    manifest = read_json(first.folder / "manifest.json")
+    write_json(first.folder / "manifest.json", {**manifest, "teacher": "somebody else"})
+    with pytest.raises(Mismatch, match="another teacher"):
+        cache_of(context, teacher)
+
+
+def test_broken_arrays_are_refused(taught: tuple[Context, Teacher]) -> None:
+    context, teacher = taught
+    folder = cache_of(context, teacher).folder
+    (folder / "logits.npy").write_bytes(b"\x93NUMPY broken")
+    with pytest.raises(BadFile, match="cannot be opened"):
+        cache_of(context, teacher)
+
+
+def test_several_teachers_are_stacked(taught: tuple[Context, Teacher], tmp_path: Path) -> None:
+    context, teacher = taught
+    caches = [cache_of(context, other_folder(teacher, tmp_path / name)) for name in "ab"]
+    for each in caches:
+        each.fill(context.split("train"), np.arange(10), 1)
+    both = TeacherLabels(caches)[np.arange(10), 0]
+    assert both.shape == (2, 10, 10)
+    assert torch.equal(both[0], both[1])
+
+
+def test_the_hash_of_the_weights_sees_every_bit() -> None:
+    weights = {"a": torch.zeros(3, 2), "b": torch.tensor(1)}
+    first = hash_weights(weights)
+    assert hash_weights(dict(reversed(weights.items()))) == first
+    assert hash_weights({**weights, "b": torch.tensor(2)}) != first
+    assert hash_weights({**weights, "a": torch.zeros(2, 3)}) != first
+    changed = torch.zeros(3, 2)
+    changed[2, 1] = 1e-30
+    assert hash_weights({**weights, "a": changed}) != first
+
+
+def test_an_unfinished_or_foreign_run_does_not_teach(
+    taught: tuple[Context, Teacher], small: Dataset, make_context: Maker, tmp_path: Path
+) -> None:
+    context, teacher = taught
+    with pytest.raises(BadFile, match="'dprune teach' makes one"):
+        load_teacher(tmp_path / "absent", context.data, context.device)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BadFile, match="no finished run"):
+        load_teacher(tmp_path / "empty", context.data, context.device)
+    with pytest.raises(Mismatch, match="knows 10 classes, made-up has 4"):
+        load_teacher(teacher.folder, small, context.device)

@@ -1,0 +1,206 @@
+"""The one loop, its schedules and its checkpoints: repeatable, resumable, the same on every loader."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from datapruning.config import Training
+from datapruning.context import Context
+from datapruning.data.dataset import Dataset
+from datapruning.data.loader import Batch
+from datapruning.errors import BadFile, DataPruningError
+from datapruning.evidence.recorder import Recorder, RecordTraining
+from datapruning.evidence.track import Track
+from datapruning.training.checkpoint import Checkpoint, load_tensors, load_weights, save_tensors
+from datapruning.training.environment import reproducible
+from datapruning.training.evaluate import accuracy, predict
+from datapruning.training.loop import Observer, Progress, fit, planned_epochs, planned_steps
+from datapruning.training.objectives import CrossEntropy
+from datapruning.training.schedules import learning_rate
+
+Maker = Callable[..., Context]
+
+
+def train(context: Context, training: Training, ids: Any = None, **options: Any) -> tuple[nn.Module, Progress]:
+    """A fresh convnet, trained."""
+    ids = np.arange(context.data.total) if ids is None else ids
+    model = context.new_model("convnet", 0)
+    settings: dict[str, Any] = {
+        "seed": 0, "steps": planned_steps(training, len(ids), context.data.total), "label": "test", **options,
+    }  # fmt: skip
+    with reproducible(1):
+        done = fit(model, context.split("train"), ids, context.views, training, CrossEntropy(), **settings)
+    return model, done
+
+
+def same(a: nn.Module, b: nn.Module) -> bool:
+    """Bit for bit."""
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+SHORT = Training(epochs=4, batch_size=16, lr=0.05)
+
+
+def test_same_configuration_gives_the_same_bits_and_another_seed_does_not(make_context: Maker, small: Dataset) -> None:
+    context = make_context(small)
+    first, _ = train(context, SHORT)
+    again, _ = train(context, SHORT)
+    other, _ = train(context, SHORT, seed=1)
+    assert same(first, again)
+    assert not same(first, other)
+
+
+def test_both_loaders_train_the_same_network(make_context: Maker, small: Dataset) -> None:
+    pytest.importorskip("ffcv", reason="FFCV is not installed")
+    resident, _ = train(make_context(small, loader="resident"), SHORT)
+    ffcv, _ = train(make_context(small, loader="ffcv"), SHORT)
+    assert same(resident, ffcv)
+
+
+class Interrupt(Observer):
+    """Ctrl-C in the middle of an epoch."""
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def observe(self, epoch: int, batch: Batch, logits: Tensor) -> None:
+        if epoch == self.epoch:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("epoch", [0, 1, 3])
+def test_a_resumed_run_ends_with_the_same_bits(make_context: Maker, small: Dataset, tmp_path: Path, epoch: int) -> None:
+    context = make_context(small)
+    whole, done = train(context, SHORT)
+    path = tmp_path / "state.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        train(context, SHORT, observers=[Interrupt(epoch)], checkpoint=Checkpoint(path, seconds=0))
+    assert path.exists() == (epoch > 0)
+    resumed, again = train(context, SHORT, checkpoint=Checkpoint(path, seconds=0))
+    assert same(whole, resumed)
+    assert (again.step, again.samples_seen, again.epoch) == (done.step, done.samples_seen, done.epoch)
+    losses = [row["loss"] for row in done.history]
+    assert [row["loss"] for row in again.history] == losses
+
+
+def test_stopping_early_leaves_the_schedule_where_it_was(make_context: Maker, small: Dataset) -> None:
+    context = make_context(small)
+    _, done = train(context, SHORT)
+    _, early = train(context, SHORT, stop_after=2)
+    assert early.epoch == 2
+    assert [row["loss"] for row in early.history] == [row["loss"] for row in done.history[:2]]
+
+
+def test_recording_does_not_change_what_is_learned(make_context: Maker, small: Dataset, tmp_path: Path) -> None:
+    context = make_context(small)
+    plain, done = train(context, SHORT)
+    track = Track(tmp_path / "track", SHORT.epochs, small.total)
+    recorded, _ = train(context, SHORT, observers=[RecordTraining(Recorder(track))])
+    assert same(plain, recorded)
+    shares = 100 * track["correct"].mean(1)
+    np.testing.assert_allclose(shares, [row["train_accuracy"] for row in done.history])
+
+
+def test_training_learns(make_context: Maker, small: Dataset) -> None:
+    context = make_context(small)
+    model, done = train(context, replace(SHORT, epochs=12))
+    assert done.history[-1]["loss"] < done.history[0]["loss"] / 2
+    assert accuracy(model, context.split("test"), np.arange(len(small.test)), context.views) > 80
+
+
+def test_two_kept_samples_and_a_lone_last_sample_train(make_context: Maker, small: Dataset) -> None:
+    context = make_context(small)
+    _, done = train(context, SHORT, ids=np.array([7, 3]))
+    assert done.samples_seen == 4 * 2
+    _, done = train(context, SHORT, ids=np.arange(33))
+    assert done.samples_seen == 4 * 33
+    assert done.step == 4 * 2
+
+
+def test_the_steps_budget_gives_as_many_updates_as_the_full_data(make_context: Maker, small: Dataset) -> None:
+    context = make_context(small)
+    training = replace(SHORT, budget="steps")
+    ids = np.arange(20)
+    assert planned_steps(training, 20, small.total) == 4 * math.ceil(small.total / 16)
+    assert planned_epochs(training, 20, small.total) == math.ceil(planned_steps(training, 20, small.total) / 2)
+    _, done = train(context, training, ids=ids)
+    assert done.step == planned_steps(training, 20, small.total)
+    assert done.epoch == planned_epochs(training, 20, small.total)
+
+
+def test_a_loss_that_is_no_number_ends_the_run_with_a_reason(make_context: Maker, small: Dataset) -> None:
+    with pytest.raises(DataPruningError, match=r"loss became (nan|inf).*lower the learning rate"):
+        train(make_context(small), replace(SHORT, lr=1e6))
+
+
+def test_thread_count_and_kernels_are_put_back() -> None:
+    before = torch.get_num_threads()
+    with pytest.raises(ZeroDivisionError), reproducible(before + 1):
+        assert torch.get_num_threads() == before + 1
+        raise ZeroDivisionError
+    assert torch.get_num_threads() == before
+
+
+@given(st.integers(1, 500), st.floats(0, 1), st.sampled_from(["one-cycle", "cosine"]))
+def test_learning_rates_stay_within_the_peak_and_never_reach_zero(steps: int, warmup: float, schedule: str) -> None:
+    rates = [learning_rate(schedule, 0.3, warmup, step, steps) for step in range(steps)]
+    assert all(0 < rate <= 0.3 for rate in rates)
+    top = int(np.argmax(rates))
+    assert rates[: top + 1] == sorted(rates[: top + 1])
+    assert rates[top:] == sorted(rates[top:], reverse=True)
+
+
+def test_learning_rate_reference_values() -> None:
+    assert learning_rate("one-cycle", 1.0, 0.2, 0, 10) == pytest.approx(0.25)  # (0.5 / 10) / 0.2
+    assert learning_rate("one-cycle", 1.0, 0.2, 9, 10) == pytest.approx(0.0625)  # (1 - 0.95) / 0.8
+    assert learning_rate("cosine", 1.0, 0.0, 4, 9) == pytest.approx(0.5)  # the middle of half a cosine
+
+
+def test_predictions_do_not_depend_on_how_many_are_asked_for(make_context: Maker, small: Dataset) -> None:
+    context = make_context(small)
+    model, _ = train(context, SHORT)
+
+    def logits(ids: Any) -> Tensor:
+        return torch.cat([part for _, _, part in predict(model, context.split("train"), ids, context.views, rows=64)])
+
+    everything = logits(np.arange(small.total))
+    assert everything.shape == (small.total, 4)
+    for count in (1, 3, 64, 65):
+        assert torch.equal(logits(np.arange(count)), everything[:count])
+    assert model.training
+
+
+def test_checkpoint_tensors_come_back_and_broken_files_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    save_tensors(path, {"a": torch.arange(6.0).view(2, 3).t()})
+    tensors, _ = load_tensors(path)
+    assert torch.equal(tensors["a"], torch.arange(6.0).view(2, 3).t())
+    path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(BadFile, match="no whole safetensors file"):
+        load_tensors(path)
+    with pytest.raises(BadFile, match="is not there"):
+        load_tensors(tmp_path / "absent")
+
+
+@pytest.mark.parametrize(
+    ("weights", "reason"),
+    [
+        ({"weight": torch.zeros(2, 3)}, "'bias' is missing"),
+        ({"weight": torch.zeros(2, 3), "bias": torch.zeros(2), "extra": torch.zeros(1)}, "'extra' is surplus"),
+        ({"weight": torch.zeros(3, 2), "bias": torch.zeros(2)}, r"'weight' is \[3, 2\], \[2, 3\] is needed"),
+    ],
+)
+def test_weights_that_do_not_fit_are_named(weights: dict[str, Tensor], reason: str) -> None:
+    with pytest.raises(BadFile, match=reason):
+        load_weights(nn.Linear(3, 2), weights, Path("file"))
