@@ -42,8 +42,8 @@ def _cpuinfo() -> list[str]:
 
 def mean_spread(values: Sequence[float], digits: int = 2) -> str:
     """Mean and standard deviation over runs, as "91.20 ± 0.15 (n=3)"."""
-    spread = statistics.stdev(values) if len(values) > 1 else float("nan")
-    return f"{statistics.mean(values):.{digits}f} ± {spread:.{digits}f} (n={len(values)})"
+    spread = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.{digits}f}{spread} (n={len(values)})"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -94,8 +94,9 @@ def report(rounds: Sequence[dict[str, float]]) -> None:
         lines.append([name, f"{statistics.median(milliseconds):.2f}", f"{statistics.median(ratios):+.1f}", middle])
     head = ["step", "milliseconds (median)", "over plain, % (median)", "middle half of the rounds, %"]
     body = (
-        f"A training step of the small convnet, 28x28x1, batch {BATCH}, one thread, processor time; {len(rounds)} rounds of {STEPS} "
-        "steps of each kind in turn. The last line is the noise: the same step measured twice.\n\n" + table(head, lines)
+        f"A training step of the small convnet, 28x28x1, batch {BATCH}, one thread, processor time; {len(rounds)} rounds of "
+        f"{STEPS} steps of each kind in turn. The last line is the noise: the same step measured twice.\n\n"
+        + table(head, lines)
     )
     publish("overheads", "What recording and distilling add to a training step", COMMAND, body, {"rounds": list(rounds)})
 

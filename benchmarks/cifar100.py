@@ -1,0 +1,78 @@
+"""CIFAR-100 with ResNet-18 on a GPU: full data, then a random 10% without and with KD, same budget.
+
+    DPRUNE_DATA=... python -m benchmarks.cifar100 [--fractions 0.1] [--epochs 200]
+
+`$DPRUNE_DATA` holds `cifar100.npz` (train_images, train_labels, test_images, test_labels, class_names). Published without
+KD, 200 epochs: full data 78.2, random 10% about 45. Rows of a store: stop it and start it again as you like; a run that
+was cut short goes on from its checkpoint. Needs neither FFCV nor an installation.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import datapruning as dp
+from benchmarks.common import RUNS, data_folder, mean_spread, publish, table
+from datapruning.config import plain
+from datapruning.context import Context
+from datapruning.store import Row, RowStore
+
+COMMAND = "DPRUNE_DATA=... python -m benchmarks.cifar100"
+
+
+def run_row(context: Context, config: Mapping[str, Any]) -> dict[str, Any]:
+    """The teacher is the full-data run; students are told apart by fraction and KD weight."""
+    if config["fraction"] == "1":
+        return dp.teach(context, seed=config["seed"]).result
+    student = dp.train(context, fraction=config["fraction"], kd_weight=config["kd_weight"], seed=config["seed"])
+    return student.result
+
+
+def line(rows: list[Row]) -> list[str]:
+    """One line of the table: a fraction and KD weight over its seeds."""
+    first = rows[0].result
+    speed = [r.result["samples_seen"] / r.result["seconds"]["train"] for r in rows]
+    return [
+        rows[0].config["fraction"], f"{first['kept']:,}", str(rows[0].config["kd_weight"]),
+        mean_spread([r.result["test_accuracy"] for r in rows]), ", ".join(f"{r.result.get('kd_weight', 0):g}" for r in rows),
+        mean_spread([r.result["seconds"]["train"] for r in rows], 0), f"{sum(speed) / len(speed):,.0f}",
+    ]  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--fractions", nargs="+", default=["0.1"])
+    parser.add_argument("--weights", nargs="+", default=["0", "0.9", "auto"])
+    parser.add_argument("--epochs", type=int, default=200)
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--workspace", type=Path, default=RUNS / "cifar100")
+    args = parser.parse_args()
+    data = dp.open_dataset(str(data_folder() / "cifar100.npz"))
+    changes = [f"train.epochs={args.epochs}", f"teacher.epochs={args.epochs}"]
+    context = dp.open_context(data, recipe="cifar", changes=changes, device=args.device, workspace=args.workspace)
+    about = {"fingerprint": data.fingerprint, "recipe": plain(context.recipe), "device": context.device.type}
+    store = RowStore(args.workspace / "rows", about)
+    cells = [("1", "0"), *((f, w) for f in args.fractions for w in args.weights)]
+    configs = [
+        {"fraction": f, "kd_weight": w if w == "auto" else float(w), "seed": s} for f, w in cells for s in range(args.seeds)
+    ]
+    rows = store.run_all(configs, lambda config: run_row(context, config), label="cifar100")
+    by_cell: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        by_cell.setdefault((row.config["fraction"], str(row.config["kd_weight"])), []).append(row)
+    head = ["fraction", "kept", "KD weight", "test accuracy, %", "weights used", "seconds of training", "images/s"]
+    body = (
+        f"ResNet-18, {args.epochs} epochs, batches of {context.recipe.train.batch_size}, random subsets, budget: epochs; "
+        "mean ± standard deviation over seeds. Published without KD, 200 epochs: full data 78.2, random 10% about 45.\n\n"
+        + table(head, [line(cell) for cell in by_cell.values()])
+    )
+    records = [{"config": r.config, "result": r.result, "seconds": r.seconds} for r in rows]
+    publish("cifar100", "CIFAR-100, ResNet-18, a random 10% without and with KD", COMMAND, body, {"rows": records})
+
+
+if __name__ == "__main__":
+    main()
