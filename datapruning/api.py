@@ -9,9 +9,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import Any
 
 from datapruning.config import Recipe, check_kd_weight, read_recipe
 from datapruning.context import WORKSPACE, Context, make_context
@@ -19,12 +17,12 @@ from datapruning.data.dataset import Dataset
 from datapruning.data.sources import open_dataset
 from datapruning.errors import BadValue, OutputTaken
 from datapruning.evidence.dynamics import TrainingDynamics, record_dynamics
-from datapruning.fraction import parse_fraction
+from datapruning.fraction import kept_count
 from datapruning.house import beside
-from datapruning.locks import held
 from datapruning.meta import check_made_from, new_meta
 from datapruning.progress import say
 from datapruning.runs import FinishedRun, Run
+from datapruning.saving import save_new
 from datapruning.scorer import Samples, Scorer
 from datapruning.scores import KIND as SCORES
 from datapruning.scores import Scores, load_scores
@@ -32,11 +30,8 @@ from datapruning.selection import Balance
 from datapruning.selection import select as select_from
 from datapruning.subsets import Subset, checked_ids, load_subset
 from datapruning.training.environment import reproducible
-from datapruning.training.loop import LEAST, planned_epochs
+from datapruning.training.loop import LEAST
 from datapruning.training.student import train_student
-
-if TYPE_CHECKING:
-    from teachers import TeacherLabels
 
 Teachers = FinishedRun | str | Path | Sequence[FinishedRun | str | Path]
 
@@ -70,7 +65,7 @@ def open_context(
         device: "auto", "cpu", "cuda".
         loader: "auto", "ffcv", "resident".
         workspace: folder for caches, evidence, scores, teachers and students.
-        threads: torch threads; default: as torch has them.
+        threads: torch threads; default: the recipe's, else as torch has them.
     """
     found = recipe if isinstance(recipe, Recipe) else get_recipe(recipe, data, changes)[0]
     return make_context(data, found, device=device, loader=loader, root=workspace, threads=threads)
@@ -201,23 +196,25 @@ def train(
     """
     context = _context(data)
     weight = None if kd_weight == "auto" else check_kd_weight(float(kd_weight))
+    if out is not None:
+        Run(Path(out)).refuse_foreign()
+    teachers = beside("teachers.prepare")
+    named = [] if teacher is None else teachers.load_teachers(context, _teacher_folders(teacher))
     subset = _subset(context, subset, fraction, scorer, scores, balance, seed)
     ids = subset.indices
     if len(ids) < LEAST:
         raise BadValue(f"{subset}: a student needs at least {LEAST} samples to train on; keep more")
-    named = [] if teacher is None else _teacher_folders(teacher)
     options: dict[str, Any] = {
         "verb": "train", "data": context.data.name, "fingerprint": context.data.fingerprint,
         "fraction": subset.meta.get("fraction"), "scorer": subset.meta["scorer"], "balance": subset.meta.get("balance"),
         "subset": hashlib.sha256(ids.astype("<i8").tobytes()).hexdigest()[:16],
-        "kd_weight": "auto" if weight is None else weight, "teacher": [str(f) for f in named] or None, "seed": seed,
+        "kd_weight": "auto" if weight is None else weight, "teacher": [str(t.folder) for t in named] or None, "seed": seed,
     }  # fmt: skip
     name = f"{subset.meta['scorer']}-{len(subset)}-kd-{options['kd_weight']}-seed{seed}"
     recipe = context.recipe
     used = {"train": asdict(recipe.train), "views": asdict(recipe.views), "kd": asdict(recipe.kd)}
     run = Run(Path(out) if out else context.place("students", name, {**options, **used, "teachers": asdict(recipe.teacher)}))
-    with held(run.folder / "run", f"another process trains {run.folder}"):
-        run.claim(recipe, ("views", "train", "teacher", "kd"), options, context.environment)
+    with run.claimed(recipe, ("views", "train", "teacher", "kd"), options, context.environment):
         result = run.result()
         if result is not None:
             say(f"student: {run.folder} is finished already, {result['test_accuracy']:.2f}% on the test set")
@@ -227,7 +224,7 @@ def train(
         with reproducible(int(run.environment["threads"])):
             labels, story = None, dict[str, Any]()
             if weight != 0:
-                labels, story = _soft_labels(context, named, ids)
+                labels, story = teachers.prepare_labels(context, named, ids)
             story |= {
                 "fraction": subset.meta.get("fraction"), "scorer": subset.meta["scorer"],
                 "balance": subset.meta.get("balance"), "subset": str(run.folder / "subset.npz"),
@@ -255,7 +252,11 @@ def _subset(
         return subset
     if fraction is None:
         raise BadValue("say what to train on: a fraction (0.3 keeps 30%) or a subset file")
-    parse_fraction(fraction)  # before evidence is made for it
+    if balance == "none" and kept_count(fraction, data.total) < LEAST:  # before evidence is made for it
+        raise BadValue(
+            f"fraction {fraction} of {data.total:,} samples keeps {kept_count(fraction, data.total)}; "
+            f"a student needs at least {LEAST}"
+        )
     if scores is None:
         scores = score(context, scorer, seed=seed)
     return select(scores, fraction, balance=balance, data=data)
@@ -264,23 +265,6 @@ def _subset(
 def _teacher_folders(teacher: Teachers) -> list[Path]:
     each = [teacher] if isinstance(teacher, FinishedRun | str | Path) else list(teacher)
     return [t.folder if isinstance(t, FinishedRun) else Path(t) for t in each]
-
-
-def _soft_labels(context: Context, folders: list[Path], ids: Any) -> tuple[TeacherLabels, dict[str, Any]]:
-    import time
-
-    teachers = beside("teachers")
-    data, train_settings = context.data, context.recipe.train
-    started = time.perf_counter()
-    loaded = [teachers.load_teacher(f, data, context.device) for f in folders or [teach(context).folder]]
-    taught = time.perf_counter()
-    caches = [teachers.SoftLabelCache(t, context.views, data.fingerprint, data.total, data.classes) for t in loaded]
-    computed = sum(c.fill(context.split("train"), ids, planned_epochs(train_settings, len(ids), data.total)) for c in caches)
-    if not computed:
-        say(f"soft labels: using those in {', '.join(str(c.folder) for c in caches)}")
-    seconds = {"teacher": taught - started, "soft_labels": time.perf_counter() - taught}
-    story = {"teacher": [t.summary for t in loaded], "soft_labels_computed": computed, "seconds": seconds}
-    return teachers.TeacherLabels(caches), story
 
 
 def cache(data: Dataset | Context, *, subset: Subset | None = None, out: str | Path | None = None) -> list[Path]:
@@ -301,25 +285,6 @@ def cache(data: Dataset | Context, *, subset: Subset | None = None, out: str | P
     if out and path.exists():
         raise OutputTaken(f"{path} exists; name another --out")
     return [path if path.exists() else ensure_subset_cache(context.data, subset.indices, path)]
-
-
-def save_new(made: Scores | Subset, path: Path) -> None:
-    """Save, unless the very same content is there already; never over anything else."""
-    if path.exists():
-        there = load_scores(path) if isinstance(made, Scores) else load_subset(path)
-        if not _same(there, made):
-            raise OutputTaken(f"{path} holds other {'scores' if isinstance(made, Scores) else 'ids'}; name another --out")
-        say(f"{path} is there already, with the same content")
-        return
-    made.save(path)
-
-
-def _same(a: Scores | Subset, b: Scores | Subset) -> bool:
-    if a.meta["fingerprint"] != b.meta["fingerprint"]:
-        return False
-    if isinstance(a, Scores) and isinstance(b, Scores):
-        return a.scorer == b.scorer and np.array_equal(a.values, b.values)
-    return isinstance(a, Subset) and isinstance(b, Subset) and np.array_equal(a.indices, b.indices)
 
 
 __all__ = [

@@ -113,9 +113,14 @@ class KD:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything a job needs beside its data; `name` says where it came from."""
+    """Everything a job needs beside its data.
+
+    `name` says where it came from. `threads` is the torch thread count where the command names none; 0: as torch has
+    them. Small networks run no faster on several threads, and much slower where another program wants a core.
+    """
 
     name: str
+    threads: int = 0
     views: ViewPolicy = field(default_factory=ViewPolicy)
     train: Training = field(default_factory=Training)
     teacher: Training = field(default_factory=Training)
@@ -170,11 +175,16 @@ def read_recipe(path: Path, changes: Sequence[str] = ()) -> tuple[Recipe, dict[s
         _apply_change(tables, change)
     run = tables.pop(RUN_TABLE, {})
     name = str(tables.pop("name", path.stem))
+    threads = tables.pop("threads", 0)
+    if type(threads) is not int or threads < 0:
+        raise BadValue(f"{path}: threads is a whole number, 0 for as many as torch has; got {threads!r}")
     tables.pop("about", None)
     tables.pop(ENVIRONMENT_TABLE, None)
-    for table in tables:
+    for table, values in tables.items():
         if table not in TABLES:
             raise BadFile(f"{path}: {UnknownName('table', table, TABLES)}")
+        if not isinstance(values, dict):
+            raise BadFile(f"{path}: '{table}' is a table; write [{table}] and its keys below")
     base = tables.get("train", {})
     try:
         parts: dict[str, Any] = {
@@ -185,7 +195,7 @@ def read_recipe(path: Path, changes: Sequence[str] = ()) -> tuple[Recipe, dict[s
         raise BadFile(f"{path}: {error}") from None
     except BadValue as error:
         raise BadValue(f"{path}: {error}") from None
-    return Recipe(name, **parts), run
+    return Recipe(name, threads, **parts), run
 
 
 def _apply_change(tables: dict[str, Any], change: str) -> None:
@@ -218,7 +228,10 @@ def build(kind: type[Config], values: Mapping[str, Any], where: str) -> Config:
         if key not in known:
             raise UnknownName(f"key in [{where}]", key, known)
         ready[key] = _of_type(value, hints[key], f"{where}.{key}")
-    return kind(**ready)
+    try:
+        return kind(**ready)
+    except (BadValue, UnknownName) as error:
+        raise BadValue(f"in [{where}]: {error}") from None
 
 
 def _of_type(value: Any, hint: Any, where: str) -> Any:
@@ -238,7 +251,7 @@ _TYPE_WORDS = {int: "a whole number", float: "a number", str: "text", bool: "tru
 
 def _one_of(name: str, value: str, known: Sequence[str]) -> None:
     if value not in known:
-        raise BadValue(f"{name} is one of {', '.join(known)}; got '{value}'")
+        raise UnknownName(name, value, known)
 
 
 def _within(name: str, value: float, low: float, high: float) -> None:
@@ -247,10 +260,9 @@ def _within(name: str, value: float, low: float, high: float) -> None:
 
 
 def plain(recipe: Recipe) -> dict[str, dict[str, Any]]:
-    """The recipe's tables as plain data: what manifests and config.toml hold. The name is not part of it."""
+    """The recipe's tables as plain data: what manifests and config.toml hold."""
     values = dataclasses.asdict(recipe)
-    values.pop("name")
-    return values
+    return {table: values[table] for table in TABLES}
 
 
 def to_toml(tables: Mapping[str, Mapping[str, Any]]) -> str:

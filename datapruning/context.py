@@ -94,4 +94,4 @@ def make_context(
         check_model(training.model)
     found = resolve_device(device)
     kind = resolve_loader(loader, data, found)
-    return Context(data, recipe, found, kind, Path(root), threads or torch.get_num_threads())
+    return Context(data, recipe, found, kind, Path(root), threads or recipe.threads or torch.get_num_threads())

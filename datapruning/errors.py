@@ -51,6 +51,11 @@ class OutputTaken(UserError):
     """The output place holds something else; nothing of it is touched."""
 
 
+def reason(error: BaseException) -> str:
+    """The first line of what an exception says, or its name: some of zipfile's and numpy's say nothing."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
 class MissingPackage(DataPruningError):
     """An optional part is not installed; the message names the package."""
 

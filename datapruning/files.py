@@ -6,6 +6,7 @@ import json
 import os
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,9 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from datapruning.errors import BadFile
+from datapruning.errors import BadFile, reason
 
 Array = np.ndarray[Any, np.dtype[Any]]
+ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
+BROKEN = (OSError, ValueError, EOFError, LookupError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error)
+"""What numpy and zipfile raise on archives that were cut off or changed."""
 
 
 @contextmanager
@@ -83,14 +87,16 @@ def read_npz(path: Path, what: str) -> tuple[dict[str, Array], dict[str, Any]]:
     if path.is_dir():
         raise BadFile(f"{path} is a folder; {what} file (.npz) is needed here")
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
+        with path.open("rb") as file:  # np.load leaves a broken file open if it opens it itself
+            if file.read(4) not in ZIP_MAGIC:
                 raise BadFile(f"{path} is not {what} file: it is no .npz archive")
-            arrays = {name: archive[name] for name in archive.files}
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as archive:
+                arrays = {name: archive[name] for name in archive.files}
     except FileNotFoundError:
         raise BadFile(f"{path} is not there; {what} file is needed here") from None
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, NotImplementedError) as error:
-        raise BadFile(f"{path} is not {what} file, or it is truncated: {str(error).splitlines()[0]}") from None
+    except BROKEN as error:
+        raise BadFile(f"{path} is not {what} file, or it is truncated: {reason(error)}") from None
     text = arrays.pop("meta", None)
     try:
         meta = json.loads(str(text))

@@ -15,8 +15,11 @@ def parse_fraction(value: float | str) -> Fraction:
         BadValue: not a number, NaN, or outside (0, 1].
     """
     message = f"fraction is the share of the training set that is kept, 0 < fraction <= 1; got {value}"
+    text = str(value)
     try:
-        exact = Fraction(str(value))
+        if "/" not in text and not 0 < float(text) < math.inf:  # before a huge exponent is written out in full
+            raise BadValue(message)
+        exact = Fraction(text)
     except (ValueError, ZeroDivisionError):
         raise BadValue(message) from None
     if not 0 < exact <= 1:

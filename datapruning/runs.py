@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from datapruning.config import ENVIRONMENT_TABLE, RUN_TABLE, Recipe, plain, to_t
 from datapruning.differences import first_difference
 from datapruning.errors import BadFile, OutputTaken
 from datapruning.files import read_json, write_json, write_text
+from datapruning.locks import held
 from datapruning.training.checkpoint import Checkpoint, save_tensors
 
 CONFIG, METRICS, RESULT, MODEL = "config.toml", "metrics.jsonl", "result.json", "model.safetensors"
@@ -39,10 +41,13 @@ class Run:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def claim(
+    @contextmanager
+    def claimed(
         self, recipe: Recipe, tables: Sequence[str], options: Mapping[str, Any], environment: Mapping[str, Any]
-    ) -> None:
-        """Make the folder this run's own: write config.toml, or find the same one there.
+    ) -> Iterator[None]:
+        """Hold the folder as this run's own while the block runs: config.toml is written, or the same one is there.
+
+        Another process with the same run is waited for. A folder that is refused is left as it was.
 
         Args:
             recipe: the settings.
@@ -51,21 +56,36 @@ class Run:
             environment: thread count and device; of a begun run the recorded ones hold (`self.environment`).
 
         Raises:
-            OutputTaken: the folder holds something else; nothing of it is touched.
+            OutputTaken: the folder holds something else.
         """
-        path = self.folder / CONFIG
         settings = {name: values for name, values in plain(recipe).items() if name in tables}
         config: dict[str, Any] = {RUN_TABLE: {k: v for k, v in options.items() if v is not None}, **settings}
-        if path.exists():
+        self._check(config)
+        with held(self.folder / "run", f"another process is at work in {self.folder}"):
+            self._check(config)  # what another process wrote while we waited
+            if not (self.folder / CONFIG).exists():
+                write_text(self.folder / CONFIG, to_toml({**config, ENVIRONMENT_TABLE: environment}))
+            yield
+
+    def refuse_foreign(self) -> None:
+        """Refuse a place that holds anything but a run or nothing, before other work is done for it.
+
+        Raises:
+            OutputTaken: a file, or a folder without config.toml that is not empty.
+        """
+        if (self.folder / CONFIG).exists() or not self.folder.exists():
+            return
+        if not self.folder.is_dir() or any(_visible(self.folder)):
+            raise OutputTaken(f"{self.folder} holds something else (no {CONFIG} in it); name another --out")
+
+    def _check(self, config: Mapping[str, Any]) -> None:
+        self.refuse_foreign()
+        if (self.folder / CONFIG).exists():
             found = self._tables()
             found.pop(ENVIRONMENT_TABLE, None)
             mine = tomllib.loads(to_toml(config))
             if found != mine:
                 raise OutputTaken(f"{self.folder} holds another run ({first_difference(found, mine)}); name another --out")
-        elif self.folder.exists() and (not self.folder.is_dir() or any(_visible(self.folder))):
-            raise OutputTaken(f"{self.folder} holds something else (no {CONFIG} in it); name another --out")
-        else:
-            write_text(path, to_toml({**config, ENVIRONMENT_TABLE: environment}))
 
     @property
     def environment(self) -> dict[str, Any]:

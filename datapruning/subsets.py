@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datapruning.errors import BadFile, BadValue
+from datapruning.errors import BadFile, BadValue, reason
 from datapruning.files import Array, read_npz, write_npz
 from datapruning.fraction import keeping
 from datapruning.meta import Identity, check_format, new_meta
@@ -85,8 +85,8 @@ def load_subset(path: str | Path) -> Subset:
     path = Path(path)
     arrays, meta = read_npz(path, "a subset")
     check_format(path, meta, KIND)
-    if "indices" not in arrays:
-        raise BadFile(f"{path} is not a subset file: 'indices' is missing")
+    if "indices" not in arrays or not isinstance(meta.get("scorer"), str):
+        raise BadFile(f"{path} is not a subset file: 'indices' or the scorer's name is missing")
     try:
         indices = checked_ids(arrays["indices"], meta["total"], str(path))
     except BadValue as error:
@@ -109,7 +109,7 @@ def read_ids(path: str | Path) -> Array:
         try:
             return np.asarray(np.load(path, allow_pickle=False))
         except (OSError, ValueError, EOFError) as error:
-            raise BadFile(f"{path} cannot be read as .npy: {str(error).splitlines()[0]}") from None
+            raise BadFile(f"{path} cannot be read as .npy: {reason(error)}") from None
     ids = []
     try:
         lines = path.read_text(encoding="utf-8").splitlines()

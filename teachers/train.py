@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 
 from datapruning.context import Context
-from datapruning.locks import held
 from datapruning.progress import say
 from datapruning.runs import FinishedRun, Run
 from datapruning.training.environment import reproducible
@@ -25,8 +24,7 @@ def train_teacher(context: Context, seed: int, out: Path | None = None) -> Finis
     options = {"verb": "teach", "data": context.data.name, "fingerprint": context.data.fingerprint, "seed": seed}
     identity = {"teacher": str(training), "views": str(context.recipe.views), "seed": seed}
     run = Run(out or context.place("teachers", training.model, identity))
-    with held(run.folder / "run", f"another process trains the teacher in {run.folder}"):
-        run.claim(context.recipe, ("views", "teacher"), options, context.environment)
+    with run.claimed(context.recipe, ("views", "teacher"), options, context.environment):
         result = run.result()
         if result is not None:
             say(f"teacher: using {run.folder}, {result['test_accuracy']:.2f}% on the test set")

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pytest
+import torch
 
 from datapruning.api import open_context, open_dataset
 from datapruning.cli.main import run
 from datapruning.context import Context
 from datapruning.data.dataset import Dataset, Split
+
+os.environ["OMP_NUM_THREADS"] = "1"  # of commands that tests start
+torch.set_num_threads(1)  # networks this small run no faster on two, and much slower on a busy machine
 
 FAST = ("train.epochs=2", "score.epochs=2", "evidence.runs=2", "evidence.early_epoch=1", "kd.grid=[0.0, 0.9]")
 """Settings under which every verb runs in about a second."""

@@ -14,10 +14,10 @@ from datapruning.cli import cache, demo, inspect, recipes, score, select, teach,
 from datapruning.errors import DataPruningError, UserError
 from datapruning.version import __version__
 
+INTERRUPTED = 130
 app = typer.Typer(
     name="dprune",
     help="Train image classifiers on a fraction of their data: score, select, train with a teacher, lose nothing.",
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -40,17 +40,23 @@ def _common(
 
 
 def run(arguments: list[str] | None = None) -> int:
-    """Run a command; returns the exit code. Prints at most one line about an error, on stderr."""
+    """Run a command, or show the help if there is none; returns the exit code.
+
+    Prints at most one line about an error, on stderr.
+    """
+    words = sys.argv[1:] if arguments is None else arguments
     try:
-        code = app(arguments, standalone_mode=False)
+        code = app(words or ["--help"], standalone_mode=False)
+        if code == INTERRUPTED:  # typer keeps Ctrl-C to itself and returns this
+            raise KeyboardInterrupt
         return code if isinstance(code, int) else 0
     except UserError as error:
         return _fail(2, str(error))
     except DataPruningError as error:
         return _fail(1, str(error))
     except (KeyboardInterrupt, typer.Abort):
-        return _fail(130, "interrupted; the same command goes on where it was")
-    except (PermissionError, NotADirectoryError, IsADirectoryError) as error:
+        return _fail(INTERRUPTED, "interrupted; the same command goes on where it was")
+    except (PermissionError, FileExistsError, NotADirectoryError, IsADirectoryError) as error:
         return _fail(2, f"{error.filename}: {error.strerror}")
     except OSError as error:
         return _fail(1, str(error))

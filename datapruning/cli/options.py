@@ -29,10 +29,20 @@ Changes = Annotated[
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 LoaderName = Annotated[str, typer.Option("--loader", help="auto, ffcv or resident.")]
 Workspace = Annotated[Path, typer.Option(help="Folder of caches, evidence, scores, teachers and students.")]
-Threads = Annotated[int | None, typer.Option(help="torch threads; changes float sums.", show_default="as torch has them")]
-Seed = Annotated[int, typer.Option(help="Seed of all that is random.")]
+Threads = Annotated[
+    int | None, typer.Option(help="torch threads; changes float sums.", show_default="the recipe's, else torch's own")
+]
+MAX_SEED = 2**32 - 1
+Seed = Annotated[int, typer.Option(help="Seed of all that is random.", min=0, max=MAX_SEED)]
 DEFAULT_WORKSPACE = Path("dprune-runs")
 DEFAULT_DATA = "digits"
+RUN_OPTIONS: dict[str, tuple[type, ...]] = {
+    "data": (str,),
+    "seed": (int,),
+    "kd_weight": (int, float, str),
+    "teacher": (list,),
+}
+"""What a rerun takes from the [run] table of a config.toml."""
 
 
 def context_from(
@@ -59,7 +69,13 @@ def context_from(
 
 
 def run_table(recipe: str | None) -> dict[str, Any]:
-    """The options of the run whose config.toml is given as the recipe; empty for any other recipe."""
+    """The options of the run whose config.toml is given as the recipe; empty for any other recipe.
+
+    Raises:
+        BadFile: an option of the wrong type.
+    """
+    from datapruning.errors import BadFile
+
     if not recipe or not recipe.endswith(".toml") or not Path(recipe).is_file():
         return {}
     try:
@@ -67,7 +83,12 @@ def run_table(recipe: str | None) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}  # the recipe's own reader says what is wrong
     run = tables.get("run", {})
-    return run if isinstance(run, dict) else {}
+    if not isinstance(run, dict):
+        return {}
+    for key, kinds in RUN_OPTIONS.items():
+        if key in run and not isinstance(run[key], kinds):
+            raise BadFile(f"{recipe}: {key} in [run] is {run[key]!r}, which no run has written")
+    return run
 
 
 def result(line: str) -> None:

@@ -33,7 +33,7 @@ def command(
     Example: dprune score --data digits --scorer el2n,forgetting
     """
     from datapruning import api
-    from datapruning.errors import BadValue
+    from datapruning.errors import BadValue, OutputTaken
     from datapruning.house import beside
 
     if list_scorers:
@@ -50,10 +50,15 @@ def command(
     context = o.context_from(data, data_root, download, recipe, changes, device, loader, workspace, threads)
     settings = {"proxy": asdict(context.recipe.score), "evidence": asdict(context.recipe.evidence), "seed": seed}
     settings |= {"views": asdict(context.recipe.views), "threads": context.threads, "device": context.device.type}
+    places = {}
     for name in names:
         if out is None:
             path = context.place("scores", name, settings).with_suffix(".npz")
         else:
             path = out if out.suffix == ".npz" else out / f"{name}.npz"
+        if path.exists() and api.load_scores(path).scorer != name:  # before evidence is made for it
+            raise OutputTaken(f"{path} holds scores of another scorer; name another --out")
+        places[name] = path
+    for name, path in places.items():
         api.score(context, name, seed=seed, out=path)
         o.result(f"{name}: {path}")

@@ -33,6 +33,7 @@ def command(
 
     from datapruning import api
     from datapruning.errors import BadValue
+    from datapruning.saving import save_new
     from datapruning.subsets import read_ids, subset_from_ids
 
     if (scores is None) == (ids is None):
@@ -55,5 +56,5 @@ def command(
     content = hashlib.sha256(subset.indices.tobytes()).hexdigest()[:8]
     name = f"{subset.meta['dataset']}-{subset.meta['scorer']}-{len(subset)}-{content}.npz"
     path = workspace / "subsets" / name if out is None else out if out.suffix == ".npz" else out / name
-    api.save_new(subset, path)
+    save_new(subset, path)
     o.result(f"{subset} (scorer {subset.meta['scorer']}, balance {subset.meta.get('balance', 'none')}): {path}")

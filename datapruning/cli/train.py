@@ -28,7 +28,9 @@ def command(
     ] = None,
     model: Annotated[str | None, typer.Option(help="The student's network.", show_default="the recipe's")] = None,
     out: Annotated[Path | None, typer.Option(help="The run folder.", show_default="in the workspace")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of all that is random.", show_default="0")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of all that is random.", show_default="0", min=0, max=o.MAX_SEED)
+    ] = None,
     recipe: o.RecipeName = None,
     changes: o.Changes = None,
     device: o.Device = "auto",
@@ -49,13 +51,13 @@ def command(
     from datapruning.errors import BadValue
 
     given = o.run_table(recipe)
-    if given and not (fraction or subset):
+    if given and fraction is None and subset is None:
         subset = Path(str(recipe)).parent / "subset.npz"
     if scores is not None and scorer is not None:
         raise BadValue("--scores FILE says who ranks; leave --scorer out")
-    if subset is not None and (fraction or scores or scorer or balance):
+    if subset is not None and any(each is not None for each in (fraction, scores, scorer, balance)):
         raise BadValue("--subset says itself what is kept; leave --fraction, --scores, --scorer and --balance out")
-    weight = kd_weight or given.get("kd_weight", "auto")
+    weight = given.get("kd_weight", "auto") if kd_weight is None else kd_weight
     if weight != "auto":
         try:
             weight = float(weight)

@@ -6,6 +6,7 @@ holds. Here the tables stay in the file, and are checked once against its size.
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,17 +31,15 @@ class Beton:
         ffcv = import_ffcv()
         self.path = path
         try:
-            field, samples = _tables(ffcv.types, path)
+            self.shape, samples = _tables(ffcv.types, path)
         except FileNotFoundError:
             raise BadFile(f"{path} is not there") from None
         except (OSError, ValueError, LookupError, TypeError) as error:
             raise BadFile(f"{path} is no whole .beton file ({error}); delete it to have it written again") from None
-        self.shape = tuple(int(n) for n in field.shape)
         self._pointers: NDArray[np.uint64] = samples["f0"]
         self._ids: NDArray[np.int64] = samples["f2"]
         self._bytes = np.asarray(np.memmap(path, np.uint8, "r"))
-        with torch_threads_kept():
-            self._decoder = _compiled(ffcv.pipeline.compiler.Compiler, field)
+        self._decoder = _decoder(self.shape)
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -52,8 +51,8 @@ class Beton:
         return images, self._ids[positions]
 
 
-def _tables(types: Any, path: Path) -> tuple[Any, NDArray[Any]]:
-    """The image field and the memory-mapped table of samples, after checking that the file is whole."""
+def _tables(types: Any, path: Path) -> tuple[tuple[int, ...], NDArray[Any]]:
+    """The shape of the images and the memory-mapped table of samples, after checking that the file is whole."""
     header = np.fromfile(path, types.HeaderType, count=1)[0]
     if header["version"] != types.CURRENT_VERSION:
         raise ValueError(f"format version {header['version']}")
@@ -62,25 +61,32 @@ def _tables(types: Any, path: Path) -> tuple[Any, NDArray[Any]]:
     if names != FIELDS:
         raise ValueError(f"fields {', '.join(names)} instead of {', '.join(FIELDS)}")
     handlers = types.get_handlers(descriptions)
+    image = handlers[0]
+    if not isinstance(image, types.NDArrayField) or image.dtype != np.uint8:
+        raise ValueError("images are no uint8 arrays")
     start = types.HeaderType.itemsize + descriptions.nbytes
     count, allocations = int(header["num_samples"]), int(header["alloc_table_ptr"])
     if allocations + count * types.ALLOC_TABLE_TYPE.itemsize != path.stat().st_size:
         raise ValueError("truncated")
     samples = np.asarray(np.memmap(path, types.get_metadata_type(handlers), "r", offset=start, shape=count))
-    image = handlers[0]
     if samples["f0"].max() > allocations - int(image.element_size):
         raise ValueError("images outside the file")
-    return image, samples
+    return tuple(int(n) for n in image.shape), samples
 
 
-def _compiled(compiler: Any, field: Any) -> Any:
-    """FFCV's decoder for `field`, compiled: (positions, destination, pointers, file) -> destination."""
+@cache
+def _decoder(shape: tuple[int, ...]) -> Any:
+    """FFCV's decoder for uint8 images of `shape`, compiled: (positions, destination, pointers, file) -> destination."""
+    ffcv = import_ffcv()
+    compiler = ffcv.pipeline.compiler.Compiler
+    field = ffcv.fields.NDArrayField(np.dtype(np.uint8), shape)
     size = np.uint64(field.element_size)
 
     def bytes_at(pointer: np.uint64, file: NDArray[np.uint8]) -> NDArray[np.uint8]:
         return file[pointer : pointer + size]
 
-    compiler.set_num_threads(1)
+    with torch_threads_kept():
+        compiler.set_num_threads(1)
     decoder = field.get_decoder_class()()
     decoder.accept_field(field)
     decoder.accept_globals(None, compiler.compile(bytes_at))

@@ -24,6 +24,7 @@ from datapruning.locks import held
 from datapruning.progress import progress, say
 
 PAGE = 8 * 2**20
+HEAD = 4096  # bytes before the first table, at most
 
 
 def import_ffcv() -> Any:
@@ -80,12 +81,16 @@ def ensure_subset_cache(dataset: Dataset, ids: NDArray[np.int64], path: Path) ->
 
 
 def beton_bytes(split: Split, count: int) -> int:
-    """About how large the cache of `count` samples is."""
-    return count * (int(split.images[0].nbytes) + 48) + PAGE
+    """How large the cache of `count` samples is: whole pages, and two tables of 24 bytes a sample."""
+    images = -(-count // max(PAGE // int(split.images[0].nbytes), 1))
+    table = -(-(HEAD + 24 * count) // PAGE)
+    return (table + images) * PAGE + 24 * count
 
 
 def write_beton(path: Path, split: Split, ids: NDArray[np.int64]) -> None:
     """Write the samples `ids` of `split` to `path`, whole or not at all."""
+    if split.images[0].nbytes > PAGE:
+        raise BadFile(f"{path}: images of {size_text(split.images[0].nbytes)} are too large for a raw cache")
     ffcv = import_ffcv()
     say(f"writing {path}: {len(ids):,} images, about {size_text(beton_bytes(split, len(ids)))}")
     fields = {
@@ -93,8 +98,6 @@ def write_beton(path: Path, split: Split, ids: NDArray[np.int64]) -> None:
         "label": ffcv.fields.IntField(),
         "id": ffcv.fields.IntField(),
     }
-    if split.images[0].nbytes > PAGE:
-        raise BadFile(f"{path}: images of {size_text(split.images[0].nbytes)} are too large for a raw cache")
     with written_whole(path) as temporary, torch_threads_kept():
         writer = ffcv.writer.DatasetWriter(str(temporary), fields, page_size=PAGE, num_workers=1)
         writer.num_samples = len(ids)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from datapruning.data.dataset import Dataset, Split
 from datapruning.errors import BadFile, UnknownName
 
 ROOT_VARIABLE = "DPRUNE_DATA"
+UNREADABLE = (OSError, ValueError, EOFError, LookupError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 NPZ_ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 
 
@@ -88,14 +90,15 @@ def open_npz(path: Path) -> Dataset:
         BadFile: missing, truncated, needing pickle, or with arrays of the wrong type or shape.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file:
+            archive = np.load(file, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise BadFile(f"{path} is no .npz archive")
+                raise BadFile(f"dataset {path} is no .npz archive")
             arrays = {name: archive[name] for name in (*NPZ_ARRAYS, "class_names") if name in archive.files}
     except FileNotFoundError:
         raise BadFile(f"dataset {path} is not there") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise BadFile(f"dataset {path} cannot be read: {str(error).splitlines()[0]}") from None
+    except UNREADABLE as error:
+        raise BadFile(f"dataset {path} cannot be read: {(str(error) or repr(error)).splitlines()[0]}") from None
     missing = [name for name in NPZ_ARRAYS if name not in arrays]
     if missing:
         raise BadFile(f"dataset {path} lacks {', '.join(missing)}")
@@ -106,6 +109,8 @@ def open_npz(path: Path) -> Dataset:
             raise BadFile(f"dataset {path}: {role}_labels are {labels.dtype}; whole numbers are needed")
         splits.append(Split(images if images.ndim == 4 else images[..., None], labels.astype(np.int64)))
     if "class_names" in arrays:
+        if arrays["class_names"].ndim != 1:
+            raise BadFile(f"dataset {path}: class_names is no list of names")
         names = tuple(str(n) for n in arrays["class_names"])
     else:
         names = tuple(str(n) for n in range(1 + int(max(s.labels.max(initial=0) for s in splits))))

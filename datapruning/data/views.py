@@ -57,19 +57,14 @@ class Views:
         Returns:
             float32 [n, channels, height, width], channels last in memory, on the images' device.
         """
-        count, height, width, _ = images.shape
+        _, height, width, _ = images.shape
         ids = ids.cpu().numpy() if isinstance(ids, Tensor) else ids
-        drawn = torch.from_numpy(self.draws(ids, self.number(epoch), height, width)).to(images.device, non_blocking=True)
-        down, right, flip, centre_down, centre_right = drawn.unbind(1)
+        draws = self.draws(ids, self.number(epoch), height, width)
+        down, right, _, centre_down, centre_right = _there(draws, images).unbind(1)
         if self.policy.crop:
             images = _crops(images, self.policy.crop, down, right)
         if self.policy.flip:
-            flipped = flip.nonzero().squeeze(1) if images.device.type == "cpu" else None
-            if flipped is None:  # on a GPU a masked copy of everything avoids waiting for the number of flips
-                images = torch.where(flip.bool().view(count, 1, 1, 1), images.flip(2), images)
-            else:
-                images = images if self.policy.crop else images.clone()
-                images[flipped] = images[flipped].flip(2)
+            images = _mirrored(images, draws[:, 2])
         pixels = self.normalise(images)
         if self.policy.cutout:
             hole_down = _near(centre_down, height, self.policy.cutout)
@@ -101,6 +96,19 @@ def _crops(images: Tensor, padding: int, down: Tensor, right: Tensor) -> Tensor:
     first = torch.arange(count, device=images.device) * tall + down
     starts = (first[:, None] + torch.arange(height, device=images.device)) * wide + right[:, None]
     return runs.index_select(0, starts.view(-1)).view(count, height, width, channels)
+
+
+def _mirrored(images: Tensor, flip: NDArray[np.int64]) -> Tensor:
+    """The images, those with a 1 in `flip` mirrored left to right. Worked out on the host: a GPU never waits for it."""
+    marked, place = np.flatnonzero(flip), np.arange(len(flip))
+    place[marked] = len(flip) + np.arange(len(marked))
+    mirrored = images.index_select(0, _there(marked, images)).flip(2)
+    return torch.cat([images, mirrored]).index_select(0, _there(place, images))
+
+
+def _there(numbers: NDArray[np.int64], images: Tensor) -> Tensor:
+    """`numbers` on the device of `images`."""
+    return torch.from_numpy(numbers).to(images.device, non_blocking=True)
 
 
 def _near(centre: Tensor, length: int, side: int) -> Tensor:

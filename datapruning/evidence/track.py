@@ -54,7 +54,8 @@ class Track:
         BadFile: arrays missing, broken, or of another shape.
     """
 
-    def __init__(self, folder: Path, rows: int, total: int) -> None:
+    def __init__(self, folder: str | Path, rows: int, total: int) -> None:
+        folder = Path(folder)
         self.rows, self.total = rows, total
         folder.mkdir(parents=True, exist_ok=True)
         kinds: dict[str, Any] = {**STATISTICS, RECORDED: np.uint8}

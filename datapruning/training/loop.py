@@ -24,7 +24,6 @@ from datapruning.training.environment import autocast, model_device
 from datapruning.training.objectives import Objective
 from datapruning.training.schedules import learning_rate
 
-
 LEAST = 2
 """Samples in the smallest batch: batch norm has nothing to normalise in one."""
 

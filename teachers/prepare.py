@@ -1,0 +1,48 @@
+"""Getting teachers ready for a student: loaded and checked, their soft labels filled for the samples that are kept."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datapruning.context import Context
+from datapruning.progress import say
+from datapruning.training.loop import planned_epochs
+from teachers.load import Teacher, load_teacher
+from teachers.soft_labels import SoftLabelCache, TeacherLabels
+from teachers.train import train_teacher
+
+
+def load_teachers(context: Context, folders: Sequence[Path]) -> list[Teacher]:
+    """The named runs as teachers for the context's data.
+
+    Raises:
+        BadFile, Mismatch: one that is no finished run on this data.
+    """
+    return [load_teacher(folder, context.data, context.device) for folder in folders]
+
+
+def prepare_labels(
+    context: Context, named: Sequence[Teacher], ids: NDArray[np.int64]
+) -> tuple[TeacherLabels, dict[str, Any]]:
+    """Soft labels of `ids` for a student under the recipe's [train], and what result.json says of them.
+
+    Where no teacher is named, the recipe's own teaches; it is trained first if it is not there.
+    """
+    started = time.perf_counter()
+    teachers = list(named) or load_teachers(context, [train_teacher(context, seed=0).folder])
+    taught = time.perf_counter()
+    data = context.data
+    caches = [SoftLabelCache(t, context.views, data.fingerprint, data.total, data.classes) for t in teachers]
+    epochs = planned_epochs(context.recipe.train, len(ids), data.total)
+    computed = sum(cache.fill(context.split("train"), ids, epochs) for cache in caches)
+    if not computed:
+        say(f"soft labels: using those in {', '.join(str(cache.folder) for cache in caches)}")
+    seconds = {"teacher": taught - started, "soft_labels": time.perf_counter() - taught}
+    story = {"teacher": [t.summary for t in teachers], "soft_labels_computed": computed, "seconds": seconds}
+    return TeacherLabels(caches), story
