@@ -184,3 +184,15 @@ def test_a_subset_is_just_ids(context: Context, digits: Dataset) -> None:
     subset = dp.select(dp.score(context, "random"), 0.1)
     whole = TensorDataset(torch.from_numpy(digits.train.images), torch.from_numpy(digits.train.labels))
     assert len(Subset(whole, subset.indices.tolist())) == len(subset) == 144
+
+
+def test_pilots_are_a_share_of_the_run_but_never_too_short_to_rank_weights(make_context: Maker, digits: Dataset) -> None:
+    def seen(epochs: int, kept: int) -> float:
+        context = make_context(digits, f"train.epochs={epochs}", "kd.grid=[0.9]", "teacher.epochs=1", "views.count=1")
+        subset = dp.select(dp.score(context, "random"), kept / 1438)
+        trials = dp.train(context, subset).result["kd_weight_search"]["trials"]
+        return float(trials[0]["samples_seen"] / kept)
+
+    assert seen(4, 144) == 4  # 20 updates in all: pilots are as long as the run
+    assert seen(60, 144) == 40  # a quarter would be 75 updates of 5 an epoch: 200 are needed
+    assert seen(20, 1400) == 5  # a quarter is 220 updates of 44 an epoch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -23,6 +24,11 @@ from datapruning.training.objectives import CrossEntropy, Distillation, Objectiv
 from datapruning.training.whole_run import Plan, train_whole_run
 
 
+LEAST_PILOT = 200
+"""Updates of a pilot, at least (if the run has as many). Shorter ones rank weights by who starts fastest: on 2% of
+Fashion-MNIST 40 updates prefer labels alone on the validation samples, where the whole run of 160 prefers the teacher."""
+
+
 def student_objective(context: Context, labels: SoftLabels | None, weight: float) -> Objective:
     """The objective of design.md; without a teacher, or at weight 0, cross-entropy alone."""
     smoothing = context.recipe.train.label_smoothing
@@ -36,7 +42,9 @@ def find_kd_weight(context: Context, run: Run, ids: NDArray[np.int64], labels: S
     kd = context.recipe.kd
     split = search_split(ids, context.data.total, kd.validation, seed)
     full = context.recipe.train
-    short = dataclasses.replace(full, epochs=max(1, round(kd.pilot * full.epochs)))
+    updates = planned_steps(full, len(split.train), context.data.total) / full.epochs
+    epochs = max(round(kd.pilot * full.epochs), math.ceil(LEAST_PILOT / updates))
+    short = dataclasses.replace(full, epochs=min(epochs, full.epochs))
     say(
         f"KD weight: {len(kd.grid)} pilots of {short.epochs} epochs (the run has {full.epochs}), "
         f"judged on {len(split.validation):,} {split.kind} samples"
