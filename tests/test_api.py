@@ -195,4 +195,4 @@ def test_pilots_are_a_share_of_the_run_but_never_too_short_to_rank_weights(make_
 
     assert seen(4, 144) == 4  # 20 updates in all: pilots are as long as the run
     assert seen(60, 144) == 40  # a quarter would be 75 updates of 5 an epoch: 200 are needed
-    assert seen(20, 1400) == 5  # a quarter is 220 updates of 44 an epoch
+    assert seen(40, 719) == 10  # a quarter is 230 updates of 23 an epoch
