@@ -61,7 +61,7 @@ def read_json(path: Path) -> dict[str, Any]:
         BadFile: missing, unreadable, or not an object.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except FileNotFoundError:
         raise BadFile(f"{path} is not there") from None
     except (OSError, ValueError) as error:
@@ -69,6 +69,10 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise BadFile(f"{path} holds no JSON object")
     return value
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"JSON has no {name}")
 
 
 def write_npz(path: Path, arrays: Mapping[str, Array], meta: Mapping[str, Any]) -> None:

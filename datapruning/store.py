@@ -70,18 +70,16 @@ class RowStore:
             BadFile: the file is there but is not this row.
         """
         path = self.path(config)
-        if not path.exists():
-            return None
-        value = read_json(path)
-        if set(value) != {"config", "result", "seconds"} or digest(value["config"], 16) != digest(config, 16):
-            raise BadFile(f"{path} is not the row it should be; delete it to have it run again")
-        return Row(value["config"], value["result"], value["seconds"])
+        return _read(path) if path.exists() else None
 
     def rows(self) -> Iterator[Row]:
-        """All finished rows, in no promised order."""
+        """All finished rows, in no promised order.
+
+        Raises:
+            BadFile: a file among them that is no row.
+        """
         for path in sorted((self.folder / "rows").glob("[!.]*.json")):
-            value = read_json(path)
-            yield Row(value["config"], value["result"], value["seconds"])
+            yield _read(path)
 
     def run(self, config: Config, work: Callable[[Config], Mapping[str, Any]], *, wait: bool = True) -> Row | None:
         """Do one row, unless it is done. While another process has it: wait for that one, or return None."""
@@ -125,3 +123,10 @@ class RowStore:
             if left:
                 time.sleep(WAIT_SECONDS)
         return [row for c in configs if (row := self.get(c)) is not None]
+
+
+def _read(path: Path) -> Row:
+    value = read_json(path)
+    if set(value) != {"config", "result", "seconds"} or digest(value["config"], 16) != path.stem:
+        raise BadFile(f"{path} is not the row it should be; delete it to have it run again")
+    return Row(value["config"], value["result"], value["seconds"])

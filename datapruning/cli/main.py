@@ -12,6 +12,7 @@ import typer
 
 from datapruning.cli import cache, demo, inspect, recipes, score, select, teach, train
 from datapruning.errors import DataPruningError, UserError
+from datapruning.memory import keep_freed_memory
 from datapruning.version import __version__
 
 INTERRUPTED = 130
@@ -75,4 +76,5 @@ def _fail(code: int, line: str) -> int:
 
 def main() -> None:
     """The console command."""
+    keep_freed_memory()
     sys.exit(run())

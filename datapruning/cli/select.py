@@ -32,6 +32,7 @@ def command(
     import hashlib
 
     from datapruning import api
+    from datapruning.data.sources import SOURCES
     from datapruning.errors import BadValue
     from datapruning.saving import save_new
     from datapruning.subsets import read_ids, subset_from_ids
@@ -51,7 +52,10 @@ def command(
         found = api.load_scores(scores)
         dataset = None
         if balance == "class" or data is not None:
-            dataset = api.open_dataset(data or str(found.meta["dataset"]), root=data_root, download=download)
+            name = data or str(found.meta["dataset"])
+            if data is None and name not in SOURCES:
+                raise BadValue(f"balance 'class' needs the labels of {name}: say where it lies with --data")
+            dataset = api.open_dataset(name, root=data_root, download=download)
         subset = api.select(found, fraction, strategy=strategy, balance=balance, data=dataset, seed=seed)  # type: ignore[arg-type]
     content = hashlib.sha256(subset.indices.tobytes()).hexdigest()[:8]
     name = f"{subset.meta['dataset']}-{subset.meta['scorer']}-{len(subset)}-{content}.npz"

@@ -97,8 +97,8 @@ def record_dynamics(
         run = folder / f"run-{number:03d}"
         whole = number < evidence.full_runs
         length = epochs if whole else early_epoch
-        tracks = Track(run / "presentations", length, total), Track(run / "early", 1, total)
         with held(run / DONE, f"another process trains proxy {number + 1}"):
+            tracks = Track(run / "presentations", length, total), Track(run / "early", 1, total)
             if not (run / DONE).exists():
                 say(f"proxy {number + 1} of {evidence.runs}: {length} of {epochs} epochs over {total:,} samples")
                 loader = open_loader()

@@ -23,7 +23,6 @@ from datapruning.training.loop import fit, planned_steps
 from datapruning.training.objectives import CrossEntropy, Distillation, Objective, SoftLabels
 from datapruning.training.whole_run import Plan, train_whole_run
 
-
 LEAST_PILOT = 200
 """Updates of a pilot, at least (if the run has as many). Shorter ones rank weights by who starts fastest: on 2% of
 Fashion-MNIST 40 updates prefer labels alone on the validation samples, where the whole run of 160 prefers the teacher."""

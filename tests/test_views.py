@@ -1,0 +1,171 @@
+"""Views are pure functions of (view seed, view number, sample id), and do what a slow plain implementation does."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from datapruning.data.policy import ViewPolicy
+from datapruning.data.views import Views
+from datapruning.errors import BadValue
+
+EVERYTHING = ViewPolicy(flip=True, crop=2, cutout=3, count=4, seed=5)
+MEAN, STD = (120.7, 99.9, 3.3), (61.1, 70.0, 55.5)
+Images = NDArray[np.uint8]
+
+
+def bound(policy: ViewPolicy, channels: int = 3) -> Views:
+    return Views(policy, MEAN[:channels], STD[:channels])
+
+
+def pictures(count: int, height: int = 8, width: int = 8, channels: int = 3, seed: int = 0) -> Images:
+    return np.random.default_rng(seed).integers(0, 256, (count, height, width, channels)).astype(np.uint8)
+
+
+def slowly(views: Views, image: Images, sample: int, epoch: int) -> NDArray[np.float32]:
+    """One view of one image, written from the policy's description alone; only the draws are shared."""
+    height, width, channels = image.shape
+    policy, number = views.policy, epoch % views.policy.count
+    down, right, flip, centre_down, centre_right = views.draws(np.array([sample]), number, height, width)[0]
+    padded = np.pad(image, ((policy.crop, policy.crop), (policy.crop, policy.crop), (0, 0)))
+    image = padded[down : down + height, right : right + width]
+    if policy.flip and flip:
+        image = image[:, ::-1]
+    pixels = np.empty((channels, height, width), np.float32)
+    for channel in range(channels):
+        centred = image[..., channel].astype(np.float32) - np.float32(views.mean[channel])
+        pixels[channel] = centred / np.float32(views.std[channel])
+    if policy.cutout:
+        top, left = int(centre_down) - policy.cutout // 2, int(centre_right) - policy.cutout // 2
+        pixels[:, max(top, 0) : max(top + policy.cutout, 0), max(left, 0) : max(left + policy.cutout, 0)] = 0
+    return pixels
+
+
+policies = st.builds(
+    ViewPolicy,
+    flip=st.booleans(),
+    crop=st.integers(0, 5),
+    cutout=st.integers(0, 9),
+    count=st.integers(1, 5),
+    seed=st.integers(0, 2**32),
+)
+
+
+@given(policies, st.integers(1, 12), st.integers(1, 12), st.sampled_from([1, 3]), st.integers(0, 9), st.integers(0, 2**40))
+@settings(deadline=None, max_examples=120)
+def test_views_equal_the_slow_reference(
+    policy: ViewPolicy, height: int, width: int, channels: int, epoch: int, first: int
+) -> None:
+    views, images = bound(policy, channels), pictures(6, height, width, channels)
+    ids = first + np.array([3, 0, 7, 7, 1, 2])
+    fast = views.apply(torch.from_numpy(images), ids, epoch)
+    for row, sample in enumerate(ids.tolist()):
+        np.testing.assert_array_equal(fast[row].numpy(), slowly(views, images[row], sample, epoch))
+
+
+@given(st.lists(st.integers(0, 39), min_size=1, max_size=60), st.integers(1, 20), st.integers(0, 7))
+@settings(deadline=None, max_examples=60)
+def test_a_sample_looks_the_same_in_every_batch(ids: list[int], size: int, epoch: int) -> None:
+    views, images = bound(EVERYTHING), pictures(40)
+    alone = views.apply(torch.from_numpy(images), np.arange(40), epoch)
+    for start in range(0, len(ids), size):
+        batch = np.array(ids[start : start + size])
+        assert torch.equal(views.apply(torch.from_numpy(images[batch]), batch, epoch), alone[batch])
+
+
+def look(policy: ViewPolicy, epoch: int) -> torch.Tensor:
+    return bound(policy).apply(torch.from_numpy(pictures(64)), np.arange(64), epoch)
+
+
+def test_views_come_round_after_v_epochs_and_not_before() -> None:
+    looks = [look(EVERYTHING, epoch) for epoch in range(9)]
+    for epoch, seen in enumerate(looks):
+        assert torch.equal(seen, looks[epoch % 4])
+    assert not any(torch.equal(looks[a], looks[b]) for a in range(4) for b in range(a))
+
+
+def test_another_view_seed_gives_other_views() -> None:
+    other = ViewPolicy(**{**vars(EVERYTHING), "seed": 6})
+    assert not torch.equal(look(EVERYTHING, 0), look(other, 0))
+
+
+def test_torch_and_numpy_seeds_change_nothing() -> None:
+    before = look(EVERYTHING, 1)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(99)
+        assert torch.equal(look(EVERYTHING, 1), before)
+
+
+def test_no_augmentation_is_plain_normalisation() -> None:
+    images = pictures(10)
+    views = bound(ViewPolicy(flip=False, crop=0, cutout=0))
+    seen = views.apply(torch.from_numpy(images), np.arange(10), 3)
+    assert torch.equal(seen, views.normalise(torch.from_numpy(images)))
+    plain = (images.astype(np.float32) - np.float32(MEAN)) / np.float32(STD)
+    np.testing.assert_array_equal(seen.numpy(), plain.transpose(0, 3, 1, 2))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("policy", [EVERYTHING, ViewPolicy(flip=False, crop=0), ViewPolicy(crop=0), ViewPolicy(flip=False)])
+def test_output_is_float32_channels_last_and_the_input_stays(policy: ViewPolicy, channels: int) -> None:
+    images = torch.from_numpy(pictures(16, 6, 9, channels))
+    before = images.clone()
+    for seen in (bound(policy, channels).apply(images, np.arange(16), 0), bound(policy, channels).normalise(images)):
+        assert seen.dtype == torch.float32
+        assert seen.shape == (16, channels, 6, 9)
+        assert seen.is_contiguous(memory_format=torch.channels_last)
+        seen.fill_(7.0)
+    assert torch.equal(images, before)
+
+
+def test_ids_may_be_a_tensor() -> None:
+    images, ids = torch.from_numpy(pictures(20)), np.arange(20)[::-1].copy()
+    views = bound(EVERYTHING)
+    assert torch.equal(views.apply(images, torch.from_numpy(ids), 1), views.apply(images, ids, 1))
+
+
+def test_a_batch_that_is_not_contiguous_is_seen_the_same() -> None:
+    images = torch.from_numpy(pictures(20))
+    spread = images.repeat_interleave(2, 0)[::2]
+    assert not spread.is_contiguous()
+    views = bound(EVERYTHING)
+    assert torch.equal(views.apply(spread, np.arange(20), 0), views.apply(images, np.arange(20), 0))
+
+
+def test_half_are_flipped_and_offsets_are_uniform_and_independent() -> None:
+    views = bound(ViewPolicy(flip=True, crop=4, cutout=5, seed=1))
+    drawn = np.concatenate([views.draws(np.arange(20_000), view, 28, 32) for view in range(4)])
+    for column, limit in enumerate((9, 9, 2, 28, 32)):
+        seen = np.bincount(drawn[:, column], minlength=limit)
+        assert len(seen) == limit
+        expected = len(drawn) / limit
+        chi_square = float(((seen - expected) ** 2 / expected).sum())
+        assert chi_square < (limit - 1) + 6 * (2 * (limit - 1)) ** 0.5
+    correlations = np.corrcoef(drawn.T) - np.eye(5)
+    assert np.abs(correlations).max() < 0.02
+
+
+def test_draws_are_pinned() -> None:
+    """Soft-label caches made by earlier versions rest on these numbers."""
+    ids = np.array([0, 1, 2, 49_999, 2**40])
+    drawn = bound(ViewPolicy(cutout=3, seed=7)).draws(ids, 3, 28, 32)
+    assert drawn.tolist() == [[5, 8, 0, 25, 19], [5, 5, 1, 22, 19], [4, 3, 0, 8, 14], [8, 7, 1, 16, 19], [3, 4, 1, 9, 2]]
+
+
+@pytest.mark.parametrize("wrong", [{"crop": -1}, {"cutout": -2}, {"count": 0}])
+def test_impossible_policies_are_refused(wrong: dict[str, int]) -> None:
+    with pytest.raises(BadValue, match=str(next(iter(wrong.values())))):
+        ViewPolicy(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.parametrize("policy", [EVERYTHING, ViewPolicy(), ViewPolicy(crop=0)])
+def test_a_gpu_gives_the_same_bits(policy: ViewPolicy) -> None:
+    images, ids = torch.from_numpy(pictures(100, 32, 32)), np.arange(100)
+    here = bound(policy).apply(images, ids, 2)
+    there = bound(policy).apply(images.cuda(), ids, 2)
+    assert torch.equal(there.cpu(), here)
