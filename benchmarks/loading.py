@@ -237,8 +237,9 @@ def report(speeds: dict[str, list[Speed]], memory: list[dict[str, int]], load: f
         f"Zero-padding by {PADDING}, random {SIDE}x{SIDE} crop, horizontal flip, normalisation to float32, random order, "
         f"batches of {BATCH}. A round is an epoch of {args.images:,} images for our two loaders, of {args.slow_images:,} "
         f"for the DataLoaders; {args.rounds} rounds, pipelines alternating, warm-up excluded (starting workers, compiling, "
-        f"writing the cache). torch threads: {args.threads} here, 1 in each DataLoader worker (its default); freed memory is kept, as in `dprune`, in this process and the workers. Ratios are "
-        "taken within a round. CPU time counts this process and its workers; it depends less on what else runs here. "
+        f"writing the cache). torch threads: {args.threads} here, 1 in each DataLoader worker (its default); freed memory "
+        "is kept, as in `dprune`, in this process and in the workers. Ratios are taken within a round. CPU time counts this "
+        "process and its workers; it depends less on what else runs here. "
         f"Load average of the machine before: {load:.1f}.\n\n"
         f"{table(head, rows)}\n\n"
         "## Memory of the FFCV loader\n\n"
@@ -259,7 +260,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=50_000)
     parser.add_argument("--slow-images", type=int, default=20_480, help="images an epoch for the DataLoaders")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="torch threads")
+    parser.add_argument("--threads", type=int, default=1, help="torch threads; decoding has its own")
     parser.add_argument("--memory-images", type=int, nargs="+", default=[20_000, 80_000, 320_000])
     parser.add_argument("--scratch", type=Path, default=Path("/var/tmp"), help="a folder on a disk with 3 GB of room")
     parser.add_argument("--epochs", type=int, default=1, help=argparse.SUPPRESS)

@@ -11,8 +11,9 @@ import torch
 from torch import nn
 
 from datapruning.config import Recipe
+from datapruning.data.choose import open_loader, resolve_device, resolve_loader
 from datapruning.data.dataset import Dataset
-from datapruning.data.loader import Loader, open_loader, resolve_device, resolve_loader
+from datapruning.data.loader import Loader
 from datapruning.data.views import Views
 from datapruning.hashing import digest
 from datapruning.models import check_model, create_model

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from datapruning.data.dataset import Split
-
-if TYPE_CHECKING:
-    from datapruning.data.loader import Batch
+from datapruning.data.loader import Batch, checked_batches
 
 
 class ResidentLoader:
@@ -30,8 +27,6 @@ class ResidentLoader:
 
     def read(self, batches: Sequence[NDArray[np.int64]]) -> Iterator[Batch]:
         """One `Batch` for each array of ids, in order."""
-        from datapruning.data.loader import Batch, checked_batches
-
         for ids in checked_batches(batches, len(self)):
             index = torch.from_numpy(ids).to(self._images.device, non_blocking=True)
             yield Batch(self._images.index_select(0, index), self._labels.index_select(0, index), ids)

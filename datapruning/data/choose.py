@@ -1,0 +1,59 @@
+"""Choosing a device and a loader: what "auto" means."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import torch
+
+from datapruning.data.dataset import Dataset
+from datapruning.data.loader import Loader
+from datapruning.data.resident import ResidentLoader
+from datapruning.errors import BadValue, UnknownName
+
+LOADERS = ("auto", "ffcv", "resident")
+
+
+def resolve_device(name: str) -> torch.device:
+    """Turn "auto", "cpu", "cuda" or "cuda:1" into a device that is there.
+
+    Raises:
+        BadValue: no such device here.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise BadValue(f"device '{name}' is none of auto, cpu, cuda, cuda:N") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise BadValue("device 'cuda' was asked for, but torch finds no GPU here; use --device cpu")
+    return device
+
+
+def resolve_loader(name: str, dataset: Dataset, device: torch.device) -> str:
+    """Turn "auto" into "ffcv" wherever it is installed, except on a GPU whose free memory holds the data four times over.
+
+    Raises:
+        UnknownName: no such loader.
+    """
+    if name not in LOADERS:
+        raise UnknownName("loader", name, LOADERS)
+    if name != "auto":
+        return name
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        if free > 4 * (dataset.train.images.nbytes + dataset.test.images.nbytes):
+            return "resident"
+    return "ffcv" if importlib.util.find_spec("ffcv") else "resident"
+
+
+def open_loader(dataset: Dataset, role: str, kind: str, device: torch.device, cache_root: Path) -> Loader:
+    """The loader of the split `role` ("train" or "test"); FFCV's writes the cache first if it is not there."""
+    if kind == "resident":
+        return ResidentLoader(dataset.split(role), device)
+    from datapruning.data.cache import ensure_cache
+    from datapruning.data.ffcv_loader import FFCVLoader
+
+    return FFCVLoader(ensure_cache(dataset, role, cache_root), dataset.split(role).labels, device)
