@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 import torch
 
+from datapruning.data.choose import open_loader
 from datapruning.data.dataset import Dataset, Split
-from datapruning.data.loader import open_loader
 from datapruning.data.sources import open_npz
 from datapruning.errors import BadFile
 

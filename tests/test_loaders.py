@@ -12,8 +12,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from datapruning.data.choose import open_loader, resolve_device, resolve_loader
 from datapruning.data.dataset import Dataset, Split
-from datapruning.data.loader import Batch, Loader, open_loader, resolve_device, resolve_loader
+from datapruning.data.loader import Batch, Loader
 from datapruning.data.resident import ResidentLoader
 from datapruning.errors import BadValue, LoaderError, UnknownName
 

@@ -1,0 +1,415 @@
+"""Bad input through the command line: one line on stderr, exit code 2, nothing written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from datapruning.data.dataset import Dataset
+from datapruning.files import write_npz
+from datapruning.meta import new_meta
+from datapruning.subsets import subset_from_ids
+from tests.conftest import Answer, fast_arguments
+
+Refused = Callable[..., str]
+FAST = [*fast_arguments(), "--set", "teacher.epochs=2"]
+
+BAD_FRACTIONS = [
+    "0",
+    "-0.3",
+    "1.0001",
+    "30",
+    "nan",
+    "inf",
+    "-inf",
+    "half",
+    "",
+    "1/0",
+    "1e999999999",
+    "1e-999999999",
+    "0.0003",
+]
+NO_INTEGERS = {
+    "float16": np.array([0, 1, 4097], np.float16),
+    "float64": np.arange(5.0),
+    "bool": np.arange(1438) < 10,
+    "text": np.array(["1", "2"]),
+}
+
+
+def scores_file(path: Path, data: Dataset, values: Any = None, **meta: Any) -> Path:
+    """A scores file of `data`, wrong wherever `values` or `meta` are."""
+    column = np.arange(data.total, dtype=np.float32) if values is None else values
+    write_npz(path, {"score": column}, {**new_meta("datapruning.scores", data, scorer="made-up"), **meta})
+    return path
+
+
+def subset_file(path: Path, data: Dataset, indices: Any = None, **meta: Any) -> Path:
+    """A subset file of `data`, wrong wherever `indices` or `meta` are."""
+    ids = np.arange(20) if indices is None else indices
+    write_npz(path, {"indices": ids}, {**new_meta("datapruning.subset", data, scorer="made-up"), **meta})
+    return path
+
+
+def teacher_folder(path: Path, data: Dataset, **result: Any) -> Path:
+    """What looks like a finished run that can teach `data`, but for its weights."""
+    whole = {"model": "convnet", "classes": data.classes, "fingerprint": data.fingerprint, "test_accuracy": 50.0}
+    path.mkdir()
+    (path / "result.json").write_text(json.dumps({**whole, **result}))
+    return path
+
+
+@pytest.mark.parametrize("fraction", BAD_FRACTIONS)
+def test_bad_fractions_are_refused_by_select(refused: Refused, tmp_path: Path, digits: Dataset, fraction: str) -> None:
+    scores = scores_file(tmp_path / "s.npz", digits)
+    assert "fraction" in refused("select", "--scores", scores, "--fraction", fraction)
+
+
+@pytest.mark.parametrize("fraction", BAD_FRACTIONS)
+def test_bad_fractions_are_refused_by_train(refused: Refused, fraction: str) -> None:
+    assert "fraction" in refused("train", "--fraction", fraction, *FAST)
+
+
+def test_a_percentage_is_told_from_a_fraction(refused: Refused) -> None:
+    assert "did you mean 0.3?" in refused("train", "--fraction", "30", *FAST)
+
+
+def test_a_fraction_that_keeps_nothing_is_refused_before_the_proxies_train(refused: Refused) -> None:
+    assert "keeps 0" in refused("train", "--fraction", "0.0001", "--scorer", "el2n", *FAST)
+
+
+@pytest.mark.parametrize("weight", ["1.5", "-0.1", "nan", "inf", "lots", ""])
+def test_bad_kd_weights_are_refused(refused: Refused, weight: str) -> None:
+    assert "KD weight" in refused("train", "--fraction", "0.5", "--kd-weight", weight, *FAST)
+
+
+@pytest.mark.parametrize("verb", ["select", "train"])
+def test_scores_of_another_dataset_are_refused(refused: Refused, tmp_path: Path, small: Dataset, verb: str) -> None:
+    scores = scores_file(tmp_path / "s.npz", small)
+    words = [verb, "--data", "digits", "--scores", scores, "--fraction", "0.5"]
+    line = refused(*words, *(FAST if verb == "train" else []))
+    assert "made-up" in line
+    assert "digits" in line
+
+
+@pytest.mark.parametrize("verb", ["train", "cache"])
+def test_a_subset_of_another_dataset_is_refused(refused: Refused, tmp_path: Path, small: Dataset, verb: str) -> None:
+    subset = subset_file(tmp_path / "s.npz", small)
+    line = refused(verb, "--subset", subset, *(FAST if verb == "train" else []))
+    assert "made-up" in line
+    assert "digits" in line
+
+
+@pytest.mark.parametrize("version", [0, 2, "1", None])
+def test_other_format_versions_are_refused(refused: Refused, tmp_path: Path, digits: Dataset, version: Any) -> None:
+    scores = scores_file(tmp_path / "scores.npz", digits, version=version)
+    subset = subset_file(tmp_path / "subset.npz", digits, version=version)
+    assert "format version" in refused("select", "--scores", scores, "--fraction", "0.5")
+    assert "format version" in refused("train", "--subset", subset, *FAST)
+    assert "format version" in refused("inspect", subset)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.6, 0.99])
+def test_truncated_files_are_refused(refused: Refused, tmp_path: Path, digits: Dataset, share: float) -> None:
+    for path in (scores_file(tmp_path / "scores.npz", digits), subset_file(tmp_path / "subset.npz", digits)):
+        whole = path.read_bytes()
+        path.write_bytes(whole[: int(share * len(whole))])
+    refused("select", "--scores", tmp_path / "scores.npz", "--fraction", "0.5")
+    refused("train", "--scores", tmp_path / "scores.npz", "--fraction", "0.5", *FAST)
+    refused("train", "--subset", tmp_path / "subset.npz", *FAST)
+    refused("inspect", tmp_path / "subset.npz")
+
+
+@pytest.mark.parametrize(
+    ("indices", "named"),
+    [
+        (np.array([5, 1438]), "id 1438"),
+        (np.array([-1, 5]), "id -1"),
+        (np.array([3, 7, 7]), "id 7"),
+        (np.array([7, 3]), "not sorted"),
+        (np.array([], np.int64), "at least one"),
+        (np.array([[1, 2]]), "flat"),
+        *((ids, "whole numbers" if name != "bool" else "boolean mask") for name, ids in NO_INTEGERS.items()),
+    ],
+)
+def test_a_subset_with_impossible_ids_is_refused(
+    refused: Refused, tmp_path: Path, digits: Dataset, indices: Any, named: str
+) -> None:
+    assert named in refused("train", "--subset", subset_file(tmp_path / "s.npz", digits, indices), *FAST)
+
+
+@pytest.mark.parametrize(
+    ("indices", "named"),
+    [
+        (np.array([5, 1438]), "id 1438"),
+        (np.array([2**63], np.uint64), "id 9223372036854775808"),
+        (np.array([-1, 5]), "id -1"),
+        (np.array([3, 7, 3]), "id 3"),
+        *((ids, "whole numbers" if name != "bool" else "boolean mask") for name, ids in NO_INTEGERS.items()),
+    ],
+)
+def test_impossible_plain_ids_are_refused(refused: Refused, tmp_path: Path, indices: Any, named: str) -> None:
+    np.save(tmp_path / "ids.npy", indices)
+    assert named in refused("select", "--ids", tmp_path / "ids.npy")
+
+
+@pytest.mark.parametrize("text", ["1\ntwo\n3\n", "1.0\n", "0x1f\n", "1, 2\n", "1\n\n\x00\n"])
+def test_a_line_that_is_no_id_is_named(refused: Refused, tmp_path: Path, text: str) -> None:
+    (tmp_path / "ids.txt").write_text(text)
+    assert "line " in refused("select", "--ids", tmp_path / "ids.txt")
+
+
+@pytest.mark.parametrize("wrong", ["NaN", "short", "float64", "table"])
+def test_scores_with_nan_or_of_the_wrong_kind_are_refused(
+    refused: Refused, tmp_path: Path, digits: Dataset, wrong: str
+) -> None:
+    values = np.zeros(digits.total, np.float32)
+    if wrong == "NaN":
+        values[17] = np.nan
+    values = {"short": values[1:], "float64": values.astype(np.float64), "table": values[:, None]}.get(wrong, values)
+    scores = scores_file(tmp_path / "s.npz", digits, values)
+    line = refused("select", "--scores", scores, "--fraction", "0.5")
+    assert ("first is id 17" in line) == (wrong == "NaN")
+    refused("train", "--scores", scores, "--fraction", "0.5", *FAST)
+
+
+def test_scores_and_subsets_do_not_stand_in_for_each_other(refused: Refused, tmp_path: Path, digits: Dataset) -> None:
+    scores, subset = scores_file(tmp_path / "scores.npz", digits), subset_file(tmp_path / "subset.npz", digits)
+    assert "it is a scores file" in refused("train", "--subset", scores, *FAST)
+    assert "it is a scores file" in refused("cache", "--subset", scores)
+    assert "it is a subset file" in refused("select", "--scores", subset, "--fraction", "0.5")
+    assert "it is a subset file" in refused("train", "--scores", subset, "--fraction", "0.5", *FAST)
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "folder", "absent.npz", "pickle.npz", "plain.npz", "array.npy"])
+def test_other_files_are_no_scores_and_no_subset(refused: Refused, tmp_path: Path, name: str) -> None:
+    (tmp_path / "notes.txt").write_text("nothing of ours")
+    (tmp_path / "folder").mkdir()
+    np.savez(tmp_path / "pickle.npz", indices=np.array([{}], object), meta="{}")
+    np.savez(tmp_path / "plain.npz", indices=np.arange(3))
+    np.save(tmp_path / "array.npy", np.arange(3))
+    for words in (["select", "--scores", name, "--fraction", "0.5"], ["train", "--subset", name, *FAST], ["inspect", name]):
+        assert name in refused(*words)
+
+
+@pytest.mark.parametrize(
+    "wrong", ["absent", "unfinished", "empty", "other classes", "other dataset", "no weights", "no run"]
+)
+def test_a_teacher_that_cannot_teach_is_refused(
+    refused: Refused, tmp_path: Path, digits: Dataset, small: Dataset, wrong: str
+) -> None:
+    teacher = tmp_path / "teacher"
+    if wrong == "unfinished":
+        teacher.mkdir()
+        (teacher / "config.toml").write_text("[run]\nverb = 'teach'\n")
+    elif wrong == "empty":
+        teacher.mkdir()
+    elif wrong == "no run":
+        teacher.write_text("a file")
+    elif wrong != "absent":
+        changes: dict[str, Any] = {
+            "other classes": {"classes": small.classes},
+            "other dataset": {"fingerprint": small.fingerprint, "dataset": small.name},
+        }.get(wrong, {})
+        teacher_folder(teacher, digits, **changes)
+    line = refused("train", "--fraction", "0.5", "--teacher", teacher, *FAST)
+    assert "teacher" in line
+    named = {"other classes": "4 classes", "other dataset": "made-up", "unfinished": "no finished run"}
+    assert named.get(wrong, "teacher") in line
+
+
+@pytest.mark.parametrize(
+    ("words", "nearest"),
+    [
+        (["score", "--scorer", "e2ln"], "el2n"),
+        (["train", "--fraction", "0.5", "--scorer", "forgeting"], "forgetting"),
+        (["train", "--fraction", "0.5", "--model", "resnet-18"], "resnet18"),
+        (["teach", "--model", "convnt"], "convnet"),
+        (["train", "--fraction", "0.5", "--recipe", "digit"], "digits"),
+        (["recipes", "show", "fashion"], "fashion-mnist"),
+        (["recipes", "shw", "digits"], "show"),
+        (["score", "--data", "cifar-100"], "cifar100"),
+        (["train", "--fraction", "0.5", "--balance", "clas"], "class"),
+        (["score", "--loader", "residnet"], "resident"),
+        (["train", "--fraction", "0.5", "--budget", "step"], "steps"),
+        (["train", "--fraction", "0.5", "--set", "tran.lr=1"], "train"),
+        (["train", "--fraction", "0.5", "--set", "train.epoch=1"], "epochs"),
+        (["train", "--fraction", "0.5", "--set", "train.schedule=cosin"], "cosine"),
+    ],
+)
+def test_an_unknown_name_gets_the_nearest_one(refused: Refused, words: list[str], nearest: str) -> None:
+    assert f"did you mean '{nearest}'?" in refused(*words)
+
+
+def test_unknown_strategies_and_balances_get_the_nearest_one(refused: Refused, tmp_path: Path, digits: Dataset) -> None:
+    words = ["select", "--scores", scores_file(tmp_path / "s.npz", digits), "--fraction", "0.5"]
+    assert "did you mean 'random'?" in refused(*words, "--strategy", "randm")
+    assert "did you mean 'class'?" in refused(*words, "--balance", "classes")
+
+
+@pytest.mark.xfail(strict=True, reason="train looks at the balance when it selects, after scoring")
+def test_an_unknown_balance_is_refused_before_the_proxies_train(refused: Refused) -> None:
+    assert "balance" in refused("train", "--fraction", "0.5", "--scorer", "el2n", "--balance", "clas", *FAST)
+
+
+OTHER_DEVICES = pytest.mark.xfail(strict=True, reason="resolve_device takes every device that torch can name")
+
+
+@pytest.mark.parametrize(
+    "device",
+    ["gpu", "cuda:x", "", pytest.param("mps", marks=OTHER_DEVICES), pytest.param("meta", marks=OTHER_DEVICES)],
+)
+def test_a_device_that_is_not_there_is_refused(refused: Refused, device: str) -> None:
+    assert "device" in refused("score", "--scorer", "random", "--device", device)
+
+
+@pytest.mark.parametrize("name", ["digits.npz", "fashion-mnist"])
+def test_a_dataset_that_is_not_there_is_refused(refused: Refused, name: str) -> None:
+    assert name in refused("score", "--data", name)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train", "--fraction", "0.5", *FAST],
+        ["train", "--fraction", "0.5", "--kd-weight", "0", *FAST],
+        ["teach", *FAST],
+    ],
+)
+@pytest.mark.parametrize("what", ["a folder with a file", "a file"])
+def test_a_run_folder_that_holds_something_else_is_not_touched(
+    refused: Refused, tmp_path: Path, words: list[str], what: str
+) -> None:
+    place = tmp_path / "mine"
+    kept = place / "thesis.txt" if what == "a folder with a file" else place
+    kept.parent.mkdir(exist_ok=True)
+    kept.write_text("the only copy")
+    assert "mine" in refused(*words, "--out", place)
+    assert kept.read_text() == "the only copy"
+
+
+def test_a_run_folder_of_another_run_is_not_touched(dprune: Callable[..., Answer], refused: Refused, tmp_path: Path) -> None:
+    place = tmp_path / "mine"
+    place.mkdir()
+    (place / "config.toml").write_text('[run]\nverb = "train"\nseed = 8\n')
+    for words in (["train", "--fraction", "0.5"], ["teach"]):
+        assert "another run" in refused(*words, *FAST, "--out", place)
+    assert (place / "config.toml").read_text().endswith("seed = 8\n")
+
+
+@pytest.mark.parametrize("content", [b"", b"the only copy", b"PK\x03\x04 and no more"])
+@pytest.mark.parametrize("scorer", ["random", "el2n"])
+def test_score_never_writes_over_another_file(refused: Refused, tmp_path: Path, content: bytes, scorer: str) -> None:
+    place = tmp_path / "mine.npz"
+    place.write_bytes(content)
+    assert "mine.npz" in refused("score", "--scorer", scorer, "--out", place, *FAST)
+    assert place.read_bytes() == content
+
+
+def test_score_never_writes_over_other_scores(refused: Refused, tmp_path: Path, digits: Dataset, small: Dataset) -> None:
+    for name, data in (("other.npz", digits), ("another-dataset.npz", small)):
+        place = scores_file(tmp_path / name, data)
+        before = place.read_bytes()
+        assert "name another --out" in refused("score", "--scorer", "random", "--out", place, *FAST)
+        assert place.read_bytes() == before
+
+
+def test_select_never_writes_over_anything_else(refused: Refused, tmp_path: Path, digits: Dataset) -> None:
+    scores = scores_file(tmp_path / "scores.npz", digits)
+    (tmp_path / "notes.npz").write_bytes(b"the only copy")
+    subset_from_ids(np.arange(3), digits, "by hand").save(tmp_path / "subset.npz")
+    for name in ("notes.npz", "scores.npz", "subset.npz"):
+        before = (tmp_path / name).read_bytes()
+        assert name in refused("select", "--scores", scores, "--fraction", "0.5", "--out", tmp_path / name)
+        assert (tmp_path / name).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["train", "--subset", "s.npz", "--fraction", "0.5"], "--fraction"),
+        (["train", "--subset", "s.npz", "--scorer", "el2n"], "--scorer"),
+        (["train", "--subset", "s.npz", "--scores", "c.npz"], "--scores"),
+        (["train", "--subset", "s.npz", "--balance", "class"], "--balance"),
+        (["train", "--fraction", "0.5", "--scores", "c.npz", "--scorer", "el2n"], "--scorer"),
+        (["train", "--scores", "c.npz"], "fraction"),
+        (["train"], "fraction"),
+        (["select"], "--scores"),
+        (["select", "--scores", "c.npz"], "--fraction"),
+        (["select", "--scores", "c.npz", "--ids", "i.txt"], "--ids"),
+        (["select", "--ids", "i.txt", "--fraction", "0.5"], "--ids"),
+        (["score", "--scorer", "el2n,random", "--out", "one.npz"], "one.npz"),
+        (["score", "--scorer", ","], "--scorer"),
+        (["recipes", "show"], "recipe"),
+        (["inspect"], "path"),
+        (["train", "--fraction"], "--fraction"),
+        (["train", "--fracton", "0.5"], "--fraction"),
+        (["trian"], "trian"),
+        (["select", "--scores", "c.npz", "surplus"], "surplus"),
+        (["score", "--threads", "0"], "--threads"),
+        (["score", "--threads", "two"], "--threads"),
+        (["score", "--seed", "1.5"], "--seed"),
+        (["score", "--seed", "-1"], "--seed"),
+        (["train", "--fraction", "0.5", "--seed", str(2**32)], "--seed"),
+        (["demo", "--seeds", "0"], "--seeds"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(
+    refused: Refused, tmp_path: Path, digits: Dataset, words: list[str], named: str
+) -> None:
+    scores_file(tmp_path / "c.npz", digits)
+    subset_file(tmp_path / "s.npz", digits)
+    (tmp_path / "i.txt").write_text("1\n2\n")
+    assert named in refused(*words)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ("train.epochs=0", "epochs"),
+        ("train.lr=-1", "lr"),
+        ("train.lr=nan", "lr"),
+        ("train.lr=fast", "train.lr is a number"),
+        ("train.epochs=2.5", "train.epochs is a whole number"),
+        ("train.epochs=true", "train.epochs is a whole number"),
+        ("views.flip=1", "views.flip is true or false"),
+        ("train.budget=foo", "epochs, steps"),
+        ("train.batch_size=0", "batch_size"),
+        ("views.crop=-1", "crop"),
+        ("views.count=0", "count"),
+        ("kd.grid=[]", "kd.grid"),
+        ("kd.grid=[0.5, 1.5]", "1.5"),
+        ("kd.grid=[nan]", "nan"),
+        ("kd.grid=0.5", "kd.grid is a list"),
+        ("kd.temperature=0", "temperature"),
+        ("evidence.runs=0", "runs"),
+        ("train.lr", "table.key=value"),
+        ("lr=0.1", "table.key=value"),
+        ("", "table.key=value"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(refused: Refused, change: str, named: str) -> None:
+    assert named in refused("train", "--fraction", "0.5", "--set", change)
+
+
+@pytest.mark.parametrize("text", ["", "nonsense", "[train]\nlr = ", "[run]\n", "[train]\nepoch = 3\n", "train = 3\n"])
+def test_a_recipe_that_is_none_is_refused(refused: Refused, tmp_path: Path, text: str) -> None:
+    (tmp_path / "mine.toml").write_text(text)
+    refused("train", "--recipe", "mine.toml", "--fraction", "0")
+    refused("train", "--recipe", "absent.toml", "--fraction", "0.5")
+
+
+@pytest.mark.parametrize("line", ["data = 3", "seed = 'x'", "kd_weight = []", "teacher = 'x'"])
+def test_a_config_with_impossible_options_is_refused(refused: Refused, tmp_path: Path, line: str) -> None:
+    (tmp_path / "config.toml").write_text(f"[run]\n{line}\n")
+    assert f"{line.split()[0]} in [run]" in refused("train", "--recipe", "config.toml", "--fraction", "0.5")
+
+
+def test_recipes_copy_never_writes_over_a_file(refused: Refused, tmp_path: Path) -> None:
+    (tmp_path / "digits.toml").write_text("mine")
+    assert "digits.toml exists" in refused("recipes", "copy", "digits")

@@ -1,0 +1,86 @@
+"""What inspect says about files and run folders, and what it refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import datapruning as dp
+from datapruning.context import Context
+from datapruning.data.dataset import Dataset
+from datapruning.describe import describe
+from datapruning.differences import first_difference
+from datapruning.errors import BadFile
+from datapruning.runs import FinishedRun, Run
+from datapruning.training.checkpoint import save_tensors
+
+
+@pytest.fixture
+def finished(make_context: Callable[..., Context], small: Dataset) -> FinishedRun:
+    """A student without a teacher."""
+    return dp.train(make_context(small), fraction=0.5, kd_weight=0)
+
+
+def test_scores_and_subsets_tell_their_story(tmp_path: Path, small: Dataset) -> None:
+    scores = dp.score(small, "random", seed=7, out=tmp_path / "scores.npz")
+    dp.select(scores, 0.25, balance="class", data=small, out=tmp_path / "subset.npz")
+    told = "\n".join(describe(tmp_path / "scores.npz"))
+    assert "a scores file, whole" in told
+    assert "scorer random" in told
+    assert f"highest {scores.values.max():.4g}" in told
+    assert "seed 7" in told
+    assert small.fingerprint in told
+    told = "\n".join(describe(tmp_path / "subset.npz"))
+    assert "a subset file, whole" in told
+    assert "of 120; scorer random, strategy top, balance class" in told
+    dp.subset_from_ids(np.arange(5), small, "by hand").save(tmp_path / "ids.npz")
+    assert "keeping 5 of 120; scorer ids, strategy ids" in "\n".join(describe(tmp_path / "ids.npz"))
+
+
+def test_a_finished_run_tells_its_result(finished: FinishedRun) -> None:
+    told = "\n".join(describe(finished.folder))
+    assert "a finished run, whole" in told
+    for key in ("test_accuracy", "kept", "total", "scorer", "budget", "dataset"):
+        assert f"  {key}: {finished.result[key]}" in told
+
+
+def test_an_unfinished_run_tells_how_far_it_is(finished: FinishedRun) -> None:
+    (finished.folder / "result.json").unlink()
+    told = "\n".join(describe(finished.folder))
+    assert "not finished" in told
+    assert "checkpoint" not in told
+    save_tensors(Run(finished.folder).checkpoint().path, {}, {"state": '{"epoch": 3}'})
+    assert "(checkpoint after epoch 3)" in "\n".join(describe(finished.folder))
+
+
+def test_broken_runs_are_refused(finished: FinishedRun) -> None:
+    weights = finished.folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-8])
+    with pytest.raises(BadFile, match=r"model\.safetensors"):
+        describe(finished.folder)
+    (finished.folder / "result.json").write_text("{")
+    with pytest.raises(BadFile, match=r"result\.json"):
+        describe(finished.folder)
+    (finished.folder / "config.toml").unlink()
+    with pytest.raises(BadFile, match="no run folder"):
+        describe(finished.folder)
+
+
+def test_what_inspect_does_not_know_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("nothing of ours")
+    (tmp_path / "broken.npz").write_bytes(b"PK\x03\x04")
+    np.savez(tmp_path / "plain.npz", x=np.arange(3))
+    np.savez(tmp_path / "theirs.npz", meta='{"format": "theirs"}')
+    (tmp_path / "folder").mkdir()
+    for path in [*tmp_path.iterdir(), tmp_path / "absent.npz"]:
+        with pytest.raises(BadFile, match=path.name):
+            describe(path)
+
+
+def test_the_first_difference_is_named_by_its_place() -> None:
+    there, here = {"a": 1, "b": {"c": [1], "d": None}}, {"a": 1, "b": {"c": [2], "d": 3}}
+    assert first_difference(there, here) == "b.c is [1] there, [2] here"
+    assert first_difference({"x": 1}, {}) == "x is 1 there, None here"

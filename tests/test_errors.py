@@ -1,0 +1,66 @@
+"""The exception tree, and what each branch becomes on the command line."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+
+import pytest
+
+from datapruning import errors
+from datapruning.errors import BadFile, DataPruningError, LoaderError, MissingPackage, UserError, reason
+from tests.conftest import Answer
+
+OURS = [each for _, each in inspect.getmembers(errors, inspect.isclass) if issubclass(each, Exception)]
+
+
+def test_one_class_catches_them_all() -> None:
+    assert len(OURS) == 9
+    assert all(issubclass(each, DataPruningError) for each in OURS)
+    assert not issubclass(MissingPackage, UserError)
+    assert not issubclass(LoaderError, UserError)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (BadFile("x is broken"), 2),
+        (MissingPackage("x is broken"), 1),
+        (DataPruningError("x is broken"), 1),
+        (OSError("x is broken"), 1),
+        (PermissionError(13, "broken", "x is"), 2),
+        (FileExistsError(17, "broken", "x is"), 2),
+    ],
+)
+def test_an_error_is_one_line_and_an_exit_code(
+    dprune: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch, error: Exception, code: int
+) -> None:
+    def fails() -> None:
+        raise error
+
+    monkeypatch.setattr("datapruning.house.beside", lambda name: fails())
+    answer = dprune("recipes")
+    assert (answer.code, answer.out) == (code, "")
+    assert answer.err.replace("x is: ", "x is ") == "dprune: x is broken\n"
+
+
+def test_an_interruption_is_one_line_and_130(dprune: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(name: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("datapruning.house.beside", interrupted)
+    assert dprune("recipes") == Answer(130, "", "dprune: interrupted; the same command goes on where it was\n")
+
+
+def test_a_mistake_of_ours_is_not_hidden(dprune: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(name: str) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("datapruning.house.beside", broken)
+    with pytest.raises(ZeroDivisionError):
+        dprune("recipes")
+
+
+def test_the_reason_is_one_line_even_where_there_is_none() -> None:
+    assert reason(ValueError("first\nsecond")) == "first"
+    assert reason(EOFError()) == "EOFError"

@@ -1,0 +1,119 @@
+"""Files are whole or not there, open with numpy alone, and are checked before they are trusted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from datapruning.errors import BadFile
+from datapruning.files import read_json, read_npz, size_text, write_json, write_npz, write_text, written_whole
+
+QUICK = settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+META = {"format": "test", "numbers": [1, 2.5], "words": 'ü"\\\n'}
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("old", [None, "old"])
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, error: type[BaseException], old: str | None
+) -> None:
+    path = tmp_path / "file"
+    if old is not None:
+        path.write_text(old)
+    with pytest.raises(error), written_whole(path) as temporary:
+        temporary.write_text("half")
+        raise error
+    assert [p.read_text() for p in tmp_path.iterdir()] == ([] if old is None else [old])
+
+
+def test_a_reader_sees_the_old_file_until_the_new_one_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "file"
+    write_text(path, "old")
+    with written_whole(path) as temporary:
+        temporary.write_text("new")
+        assert path.read_text() == "old"
+        assert temporary.parent == path.parent, "a rename is atomic only inside one file system"
+        assert temporary.name.startswith("."), "listings do not show it"
+    assert path.read_text() == "new"
+    assert list(path.parent.iterdir()) == [path]
+
+
+@QUICK
+@given(arrays.arrays(st.sampled_from([np.float32, np.int64, np.uint8]), arrays.array_shapes(max_dims=3)))
+def test_arrays_and_meta_come_back_as_they_went(tmp_path: Path, array: np.ndarray[Any, Any]) -> None:
+    write_npz(tmp_path / "a.npz", {"array": array}, META)
+    found, meta = read_npz(tmp_path / "a.npz", "a test")
+    assert meta == META
+    assert found["array"].dtype == array.dtype
+    np.testing.assert_array_equal(found["array"], array)
+    with np.load(tmp_path / "a.npz", allow_pickle=False) as plain:
+        assert sorted(plain.files) == ["array", "meta"]
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_every_truncation_is_a_bad_file(tmp_path: Path, save: Any) -> None:
+    path = tmp_path / "a.npz"
+    save(path, a=np.arange(50), meta="{}")
+    whole = path.read_bytes()
+    for cut in range(len(whole)):
+        path.write_bytes(whole[:cut])
+        with pytest.raises(BadFile, match=r"a\.npz"):
+            read_npz(path, "a test")
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+@settings(QUICK, max_examples=200)
+@given(data=st.data())
+def test_a_flipped_bit_is_a_bad_file_or_changes_nothing(tmp_path: Path, save: Any, data: st.DataObject) -> None:
+    path = tmp_path / "a.npz"
+    save(path, a=np.arange(50), meta="{}")
+    broken = bytearray(path.read_bytes())
+    broken[data.draw(st.integers(0, len(broken) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    path.write_bytes(broken)
+    try:
+        found, meta = read_npz(path, "a test")
+    except BadFile:
+        return
+    assert meta == {}
+    assert [v.tolist() for v in found.values()] == [list(range(50))]
+
+
+def test_pickles_texts_folders_and_holes_are_bad_files(tmp_path: Path) -> None:
+    np.savez(tmp_path / "object.npz", a=np.array([{}], object), meta="{}")
+    np.save(tmp_path / "array.npy", np.arange(3))
+    np.save(tmp_path / "object.npy", np.array([{}], object))
+    np.savez(tmp_path / "no-meta.npz", a=np.arange(3))
+    np.savez(tmp_path / "list.npz", meta="[]")
+    np.savez(tmp_path / "broken.npz", meta="{")
+    (tmp_path / "text").write_text("nothing")
+    (tmp_path / "empty").touch()
+    (tmp_path / "folder").mkdir()
+    for path in [*tmp_path.iterdir(), tmp_path / "absent"]:
+        with pytest.raises(BadFile, match=path.name):
+            read_npz(path, "a test")
+
+
+def test_json_comes_back_and_has_no_nan(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", META)
+    assert read_json(tmp_path / "a.json") == META
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "nan.json", {"a": float("nan")})
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"3", b"\xff\xfe", b'{"a": NaN}'])
+def test_what_is_no_json_object_is_a_bad_file(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.json").write_bytes(content)
+    for path in (tmp_path / "a.json", tmp_path / "absent", tmp_path):
+        with pytest.raises(BadFile, match=path.name):
+            read_json(path)
+
+
+def test_sizes_in_words() -> None:
+    assert [size_text(n) for n in (0, 999, 1234567, 2e12)] == ["0 bytes", "999 bytes", "1.2 MB", "2.0 TB"]

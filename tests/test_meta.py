@@ -1,0 +1,47 @@
+"""The story that files carry, and what is checked before one is trusted."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from datapruning.data.dataset import Dataset
+from datapruning.errors import BadFile, Mismatch
+from datapruning.meta import FORMATS, VERSION, check_format, check_made_from, new_meta
+from datapruning.version import __version__
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_new_meta_passes_its_own_checks(small: Dataset, kind: str) -> None:
+    meta = new_meta(kind, small, seed=3)
+    check_format(Path("f.npz"), meta, kind)
+    check_made_from("this file", meta, small)
+    assert (meta["version"], meta["package_version"], meta["seed"]) == (VERSION, __version__, 3)
+    assert abs((datetime.now(UTC) - datetime.fromisoformat(meta["created"])).total_seconds()) < 60
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"format": "datapruning.subset"}, "it is a subset file"),
+        ({"format": None}, "its format is None"),
+        ({"version": VERSION + 1}, f"reads version {VERSION}"),
+        ({"version": str(VERSION)}, "format version"),
+        ({"total": 0}, "total"),
+        ({"total": 1.0}, "total"),
+        ({"total": True}, "total"),
+        ({"dataset": None}, "names no dataset"),
+        ({"fingerprint": 7}, "names no fingerprint"),
+    ],
+)
+def test_another_format_is_refused(small: Dataset, change: dict[str, Any], named: str) -> None:
+    with pytest.raises(BadFile, match=named):
+        check_format(Path("f.npz"), {**new_meta("datapruning.scores", small), **change}, "datapruning.scores")
+
+
+def test_another_dataset_is_refused_with_both_names_and_sizes(small: Dataset, digits: Dataset) -> None:
+    with pytest.raises(Mismatch, match=r"this file .* made-up \(120 samples.*digits \(1,438 samples"):
+        check_made_from("this file", new_meta("datapruning.scores", small), digits)

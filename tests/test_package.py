@@ -1,0 +1,87 @@
+"""The package as a whole: cheap to import, arrows between its parts as drawn, usable from a plain checkout."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import datapruning as dp
+from datapruning.house import HOME
+
+MODULES = sorted(p for top in ("datapruning", "scorers", "teachers", "recipes") for p in (HOME / top).rglob("*.py"))
+OUTSIDE = {"scorers", "teachers", "recipes"}
+
+
+def name_of(module: Path) -> str:
+    """datapruning/cli/main.py"""
+    return module.relative_to(HOME).as_posix()
+
+
+def imported(tree: ast.AST) -> set[str]:
+    """The top-level packages that a module imports, but for type checkers only."""
+    found: set[str] = set()
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            found.add((node.module or "").partition(".")[0])
+        found |= imported(node)
+    return found
+
+
+@pytest.mark.parametrize("module", MODULES, ids=name_of)
+def test_a_module_says_what_it_is_and_imports_only_what_it_may(module: Path) -> None:
+    tree = ast.parse(module.read_text(encoding="utf-8"))
+    assert ast.get_docstring(tree), "every module has a docstring"
+    found = imported(tree)
+    assert not found & {"pickle", "cPickle", "dill", "joblib", "shelve", "marshal"}
+    if module.is_relative_to(HOME / "datapruning"):
+        assert not found & OUTSIDE, "the core reaches out through house.beside alone"
+
+
+def test_only_the_python_verbs_and_two_commands_reach_out() -> None:
+    callers = {
+        name_of(module)
+        for module in MODULES
+        for node in ast.walk(ast.parse(module.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("beside")
+    }
+    assert callers == {"datapruning/api.py", "datapruning/cli/recipes.py", "datapruning/cli/score.py"}
+
+
+def test_all_public_names_resolve() -> None:
+    for name in dp.__all__:
+        assert getattr(dp, name) is not None
+    assert len(set(dp.__all__)) == len(dp.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'scoer'"):
+        dp.scoer  # noqa: B018
+
+
+def test_importing_the_package_costs_nothing() -> None:
+    code = (
+        "import sys; import datapruning; assert datapruning.__version__;"
+        "print({'torch', 'numpy', 'ffcv', 'sklearn', 'typer'} & set(sys.modules))"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert answer.stdout == "set()\n"
+
+
+def test_a_checkout_that_was_never_installed_works(tmp_path: Path) -> None:
+    code = (
+        f"import sys; sys.path.insert(0, {str(HOME)!r})\n"
+        "import importlib.metadata as metadata\n"
+        "metadata.entry_points = lambda **query: ()\n"
+        "from datapruning.cli.main import run\n"
+        "sys.exit(run(['score', '--scorer', 'random', '--loader', 'resident', '--out', 's.npz']) or run(['recipes']))"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout.startswith("random: s.npz\n")
+    assert len(dp.load_scores(tmp_path / "s.npz").values) == 1438

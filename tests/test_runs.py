@@ -1,0 +1,130 @@
+"""Run folders: claimed without touching anybody else's, complete when finished, and rerunnable from config.toml."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import datapruning as dp
+from datapruning.config import Recipe, Training
+from datapruning.context import Context
+from datapruning.data.dataset import Dataset
+from datapruning.errors import BadFile, OutputTaken
+from datapruning.runs import Run
+from tests.conftest import Answer, fast_arguments
+
+RECIPE = Recipe("mine")
+TABLES = ("views", "train")
+OPTIONS = {"verb": "train", "seed": 3, "teacher": None}
+HERE = {"threads": 2, "device": "cpu"}
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """Every visible file below a folder."""
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("[!.]*") if p.is_file()}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """A run that was claimed."""
+    run = Run(tmp_path / "deep" / "run")
+    with run.claimed(RECIPE, TABLES, OPTIONS, HERE):
+        pass
+    return run
+
+
+def test_a_new_folder_is_claimed_with_everything_resolved(run: Run) -> None:
+    tables = tomllib.loads((run.folder / "config.toml").read_text())
+    assert tables["run"] == {"verb": "train", "seed": 3}
+    assert tables["environment"] == run.environment == HERE
+    assert set(tables) == {"run", "environment", *TABLES}
+    assert tables["train"]["lr"] == RECIPE.train.lr
+    assert run.result() is None
+
+
+def test_an_empty_folder_is_free(tmp_path: Path) -> None:
+    (tmp_path / ".hidden").touch()
+    with Run(tmp_path).claimed(RECIPE, TABLES, OPTIONS, HERE):
+        assert (tmp_path / "config.toml").exists()
+
+
+def test_the_same_run_is_claimed_again_and_keeps_its_environment(run: Run) -> None:
+    before = content(run.folder)
+    with Run(run.folder).claimed(Recipe("renamed"), TABLES, OPTIONS, {"threads": 64, "device": "cuda"}):
+        assert content(run.folder) == before
+        assert Run(run.folder).environment == HERE
+
+
+def test_another_run_is_refused_and_the_difference_named(run: Run) -> None:
+    before = content(run.folder)
+    for recipe, options, named in (
+        (RECIPE, {**OPTIONS, "seed": 4}, "run.seed is 3 there, 4 here"),
+        (RECIPE, {**OPTIONS, "teacher": ["t"]}, "run.teacher"),
+        (Recipe("mine", train=Training(lr=0.5)), OPTIONS, "train.lr is 0.1 there, 0.5 here"),
+    ):
+        with pytest.raises(OutputTaken, match=named), Run(run.folder).claimed(recipe, TABLES, options, HERE):
+            raise AssertionError("claimed")
+    assert content(run.folder) == before
+
+
+def test_settings_that_a_run_does_not_depend_on_may_differ(run: Run) -> None:
+    with Run(run.folder).claimed(Recipe("mine", score=Training(lr=0.5)), TABLES, OPTIONS, HERE):
+        pass
+
+
+@pytest.mark.parametrize("what", ["folder", "file"])
+def test_a_place_that_holds_something_else_is_left_as_it_was(tmp_path: Path, what: str) -> None:
+    place = tmp_path / "mine"
+    if what == "folder":
+        place.mkdir()
+        (place / "thesis.txt").write_text("the only copy")
+    else:
+        place.write_text("the only copy")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(OutputTaken, match="mine"), Run(place).claimed(RECIPE, TABLES, OPTIONS, HERE):
+        raise AssertionError("claimed")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_broken_config_is_refused(run: Run) -> None:
+    (run.folder / "config.toml").write_text("[run")
+    with pytest.raises(BadFile, match=r"config\.toml"), Run(run.folder).claimed(RECIPE, TABLES, OPTIONS, HERE):
+        raise AssertionError("claimed")
+
+
+def test_a_finished_run_has_all_its_files_and_no_checkpoint(make_context: Callable[..., Context], small: Dataset) -> None:
+    context = make_context(small)
+    finished = dp.train(context, fraction=0.5, kd_weight=0)
+    assert set(content(finished.folder)) == {
+        "config.toml",
+        "metrics.jsonl",
+        "model.safetensors",
+        "result.json",
+        "subset.npz",
+    }
+    assert json.loads((finished.folder / "result.json").read_text()) == finished.result
+    rows = [json.loads(line) for line in (finished.folder / "metrics.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [0, 1]
+    assert Run(finished.folder).environment == json.loads(json.dumps(context.environment))
+
+
+@pytest.mark.parametrize("weight", ["0.9", "auto"])
+def test_a_run_is_repeated_from_its_config(dprune: Callable[..., Answer], tmp_path: Path, weight: str) -> None:
+    words = ["--kd-weight", weight, "--seed", "5", "--balance", "class", *fast_arguments(), "--set", "teacher.epochs=2"]
+    first = dprune("train", "--fraction", "0.2", "--out", "first", *words)
+    assert first.code == 0, first.err
+    again = dprune("train", "--recipe", "first/config.toml", "--out", "second", "--loader", "resident")
+    assert again.code == 0, again.err
+    one, two = (json.loads((tmp_path / name / "result.json").read_text()) for name in ("first", "second"))
+    for key in ("test_accuracy", "kd_weight", "seed", "fraction", "kept", "scorer", "balance", "samples_seen"):
+        assert one[key] == two[key], key
+    subsets = [dp.load_subset(tmp_path / name / "subset.npz").indices for name in ("first", "second")]
+    assert np.array_equal(*subsets)
+    assert (tmp_path / "first/model.safetensors").read_bytes() == (tmp_path / "second/model.safetensors").read_bytes()
+    configs = [tomllib.loads((tmp_path / name / "config.toml").read_text()) for name in ("first", "second")]
+    assert configs[0] == configs[1]

@@ -1,0 +1,73 @@
+"""Scores files: they come back as they went, and nothing that cannot be scores is taken for them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from datapruning.data.dataset import Dataset
+from datapruning.errors import BadFile
+from datapruning.files import write_npz
+from datapruning.meta import new_meta
+from datapruning.scores import KIND, Scores, load_scores
+
+FINITE = st.floats(width=32, allow_nan=False)
+
+
+@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(arrays.arrays(np.float32, 120, elements=FINITE), st.none() | arrays.arrays(np.float32, 120, elements=FINITE))
+def test_scores_come_back_as_they_went(tmp_path: Path, small: Dataset, values: Any, stderr: Any) -> None:
+    scores = Scores(values, new_meta(KIND, small, scorer="mine"), stderr)
+    found = load_scores(scores.save(tmp_path / "s.npz"))
+    assert found.meta == scores.meta
+    assert found.scorer == "mine"
+    np.testing.assert_array_equal(found.values, values)
+    assert (found.stderr is None) == (stderr is None)
+    if stderr is not None:
+        np.testing.assert_array_equal(found.stderr, stderr)
+
+
+def test_numpy_alone_reads_them(tmp_path: Path, small: Dataset) -> None:
+    Scores(np.zeros(120, np.float32), new_meta(KIND, small, scorer="mine")).save(tmp_path / "s.npz")
+    with np.load(tmp_path / "s.npz", allow_pickle=False) as file:
+        assert sorted(file.files) == ["meta", "score"]
+        assert (file["score"].dtype, file["score"].shape) == (np.float32, (120,))
+
+
+GOOD = np.arange(120, dtype=np.float32)
+HOLED = np.where(GOOD == 17, np.float32(np.nan), GOOD)
+
+
+@pytest.mark.parametrize(
+    ("columns", "meta", "named"),
+    [
+        ({"score": HOLED}, {}, "first is id 17"),
+        ({"score": GOOD, "stderr": HOLED}, {}, "'stderr' is NaN"),
+        ({"score": GOOD[:-1]}, {}, r"\[119\]"),
+        ({"score": GOOD[:, None]}, {}, r"\[120, 1\]"),
+        ({"score": GOOD.astype(np.float64)}, {}, "float64"),
+        ({"score": GOOD, "stderr": GOOD[:3]}, {}, "stderr"),
+        ({"values": GOOD}, {}, "'score'"),
+        ({"score": GOOD}, {"scorer": None}, "scorer"),
+        ({"score": GOOD}, {"total": 121}, "121"),
+        ({"score": GOOD}, {"total": "120"}, "total"),
+        ({"score": GOOD}, {"total": True}, "total"),
+        ({"score": GOOD}, {"fingerprint": 3}, "fingerprint"),
+        ({"score": GOOD}, {"dataset": None}, "dataset"),
+        ({"score": GOOD}, {"version": 2}, "format version 2"),
+        ({"score": GOOD}, {"format": "datapruning.subset"}, "it is a subset file"),
+        ({"score": GOOD}, {"format": "theirs"}, "'theirs'"),
+    ],
+)
+def test_what_cannot_be_scores_is_refused(
+    tmp_path: Path, small: Dataset, columns: dict[str, Any], meta: dict[str, Any], named: str
+) -> None:
+    write_npz(tmp_path / "s.npz", columns, {**new_meta(KIND, small, scorer="mine"), **meta})
+    with pytest.raises(BadFile, match=named):
+        load_scores(tmp_path / "s.npz")
