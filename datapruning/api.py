@@ -26,7 +26,7 @@ from datapruning.saving import save_new
 from datapruning.scorer import Samples, Scorer
 from datapruning.scores import KIND as SCORES
 from datapruning.scores import Scores, load_scores
-from datapruning.selection import Balance
+from datapruning.selection import Balance, check_balance
 from datapruning.selection import select as select_from
 from datapruning.subsets import Subset, checked_ids, load_subset
 from datapruning.training.environment import reproducible
@@ -252,6 +252,7 @@ def _subset(
         return subset
     if fraction is None:
         raise BadValue("say what to train on: a fraction (0.3 keeps 30%) or a subset file")
+    check_balance(balance)
     if balance == "none" and kept_count(fraction, data.total) < LEAST:  # before evidence is made for it
         raise BadValue(
             f"fraction {fraction} of {data.total:,} samples keeps {kept_count(fraction, data.total)}; "

@@ -70,7 +70,10 @@ class Context:
     @property
     def environment(self) -> dict[str, Any]:
         """What a run records of its surroundings."""
-        return {"threads": self.threads, "device": str(self.device), "torch": torch.__version__, "loader": self.loader}
+        return {
+            "data": self.data.source or self.data.name, "threads": self.threads, "device": str(self.device),
+            "torch": torch.__version__, "loader": self.loader,
+        }  # fmt: skip
 
     def place(self, kind: str, name: str, identity: dict[str, Any]) -> Path:
         """The default folder of a piece of work: named for people, and by the digest of all that defines it."""

@@ -20,6 +20,16 @@ STRATEGIES = ("top", "random")
 RANDOM_KEY = 0x5E1EC7
 
 
+def check_balance(balance: str) -> None:
+    """Refuse a name that is no balance.
+
+    Raises:
+        UnknownName: the nearest is named.
+    """
+    if balance not in ("none", "class"):
+        raise UnknownName("balance", balance, ("none", "class"))
+
+
 def ranked(scores: Scores, strategy: str, seed: int) -> NDArray[np.int64]:
     """All ids int64 [N], those to keep first in front. Equal scores: the lower id first.
 
@@ -57,20 +67,19 @@ def select(
         UnknownName: no such strategy.
     """
     exact = parse_fraction(fraction)
+    check_balance(balance)
     order = ranked(scores, strategy, seed)
     if balance == "class":
         if labels is None:
             raise BadValue("balance 'class' needs the labels of the training set")
         kept = _per_class(order, labels, exact)
-    elif balance == "none":
+    else:
         count = kept_count(exact, len(order))
         if count == 0:
             raise BadValue(
                 f"fraction {fraction} of {len(order):,} samples keeps nothing; the least is {0.5 / len(order):.3g}"
             )
         kept = order[:count]
-    else:
-        raise UnknownName("balance", balance, ("none", "class"))
     meta = new_meta(
         KIND,
         _Origin(scores),

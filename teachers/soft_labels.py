@@ -21,7 +21,7 @@ from torch import Tensor
 
 from datapruning.data.loader import Loader
 from datapruning.data.views import Views
-from datapruning.errors import BadFile, BadValue, Mismatch
+from datapruning.errors import BadFile, BadValue, Mismatch, reason
 from datapruning.files import read_json, size_text, write_json
 from datapruning.hashing import digest
 from datapruning.locks import held
@@ -173,7 +173,7 @@ def _open_map(path: Path, kind: Any, shape: tuple[int, ...]) -> np.memmap[Any, A
     try:
         array = np.lib.format.open_memmap(path, "r+")
     except (OSError, ValueError, EOFError) as error:
-        raise BadFile(f"{path} cannot be opened: {str(error).splitlines()[0]}; delete the folder to fill it again") from None
+        raise BadFile(f"{path} cannot be opened: {reason(error)}; delete the folder to fill it again") from None
     if array.shape != shape or array.dtype != kind:
         raise BadFile(f"{path} is {array.dtype} {list(array.shape)}, {list(shape)} is needed; delete the folder")
     return array

@@ -128,3 +128,16 @@ def test_a_run_is_repeated_from_its_config(dprune: Callable[..., Answer], tmp_pa
     assert (tmp_path / "first/model.safetensors").read_bytes() == (tmp_path / "second/model.safetensors").read_bytes()
     configs = [tomllib.loads((tmp_path / name / "config.toml").read_text()) for name in ("first", "second")]
     assert configs[0] == configs[1]
+
+
+def test_a_run_on_an_npz_is_repeated_from_its_config(dprune: Callable[..., Answer], tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (60, 8, 8), dtype=np.uint8)
+    labels = np.arange(60) % 3
+    (tmp_path / "data").mkdir()
+    arrays = {"train_images": images, "train_labels": labels, "test_images": images[:9], "test_labels": labels[:9]}
+    np.savez(tmp_path / "data" / "mine.npz", **arrays)
+    words = ("--fraction", "0.5", "--kd-weight", "0", "--set", "train.epochs=1", "--loader", "resident")
+    assert dprune("train", "--data", "data/mine.npz", *words, "--out", "first").code == 0
+    again = dprune("train", "--recipe", "first/config.toml", "--out", "again", "--loader", "resident")
+    assert again.code == 0, again.err
+    assert Run(tmp_path / "again").result() is not None

@@ -82,9 +82,11 @@ def run_table(recipe: str | None) -> dict[str, Any]:
         tables = tomllib.loads(Path(recipe).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}  # the recipe's own reader says what is wrong
-    run = tables.get("run", {})
-    if not isinstance(run, dict):
+    run, environment = tables.get("run", {}), tables.get("environment", {})
+    if not isinstance(run, dict) or not isinstance(environment, dict):
         return {}
+    if run and "data" in environment:
+        run["data"] = environment["data"]  # where the dataset of that name lay
     for key, kinds in RUN_OPTIONS.items():
         if key in run and not isinstance(run[key], kinds):
             raise BadFile(f"{recipe}: {key} in [run] is {run[key]!r}, which no run has written")

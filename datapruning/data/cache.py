@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from datapruning.data.dataset import Dataset, Split
-from datapruning.errors import BadFile, MissingPackage
+from datapruning.errors import BadFile, MissingPackage, reason
 from datapruning.files import size_text, written_whole
 from datapruning.locks import held
 from datapruning.progress import progress, say
@@ -41,7 +41,7 @@ def import_ffcv() -> Any:
             import ffcv.writer
         except ImportError as error:
             raise MissingPackage(
-                f"the FFCV loader cannot be imported ({str(error).splitlines()[0]}): install ffcv and pillow "
+                f"the FFCV loader cannot be imported ({reason(error)}): install ffcv and pillow "
                 "(Debian: libopencv-dev, libturbojpeg0-dev, pkg-config and g++ first), or use --loader resident"
             ) from None
     return ffcv

@@ -26,7 +26,9 @@ def resolve_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise BadValue(f"device '{name}' is none of auto, cpu, cuda, cuda:N") from None
+        device = torch.device("meta")
+    if device.type not in ("cpu", "cuda"):
+        raise BadValue(f"device '{name}' is none of auto, cpu, cuda, cuda:N")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise BadValue("device 'cuda' was asked for, but torch finds no GPU here; use --device cpu")
     return device

@@ -31,12 +31,16 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A training split, a test split and the names of the classes. `total` is N, the size of the training split."""
+    """A training split, a test split and the names of the classes. `total` is N, the size of the training split.
+
+    `source` is the path of a dataset that is opened by path, else empty; it is no part of what the dataset is.
+    """
 
     name: str
     train: Split
     test: Split
     class_names: tuple[str, ...]
+    source: str = ""
 
     def __post_init__(self) -> None:
         for role, split in (("train", self.train), ("test", self.test)):

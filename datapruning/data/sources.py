@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from datapruning.data.dataset import Dataset, Split
-from datapruning.errors import BadFile, UnknownName
+from datapruning.errors import BadFile, UnknownName, reason
 
 ROOT_VARIABLE = "DPRUNE_DATA"
 UNREADABLE = (OSError, ValueError, EOFError, LookupError, NotImplementedError, zipfile.BadZipFile, zlib.error)
@@ -61,9 +61,8 @@ def _torchvision(class_name: str) -> Callable[[str, Path, bool], Dataset]:
         try:
             parts = [source(root=str(root), train=train, download=download) for train in (True, False)]
         except RuntimeError as error:
-            reason = str(error).splitlines()[0]
             raise BadFile(
-                f"{name} is not under {root} ({reason}): name its folder with --data-root or ${ROOT_VARIABLE}, "
+                f"{name} is not under {root} ({reason(error)}): name its folder with --data-root or ${ROOT_VARIABLE}, "
                 "or fetch it with --download"
             ) from None
         splits = []
@@ -98,7 +97,7 @@ def open_npz(path: Path) -> Dataset:
     except FileNotFoundError:
         raise BadFile(f"dataset {path} is not there") from None
     except UNREADABLE as error:
-        raise BadFile(f"dataset {path} cannot be read: {(str(error) or repr(error)).splitlines()[0]}") from None
+        raise BadFile(f"dataset {path} cannot be read: {reason(error)}") from None
     missing = [name for name in NPZ_ARRAYS if name not in arrays]
     if missing:
         raise BadFile(f"dataset {path} lacks {', '.join(missing)}")
@@ -114,4 +113,4 @@ def open_npz(path: Path) -> Dataset:
         names = tuple(str(n) for n in arrays["class_names"])
     else:
         names = tuple(str(n) for n in range(1 + int(max(s.labels.max(initial=0) for s in splits))))
-    return Dataset(path.stem, splits[0], splits[1], names)
+    return Dataset(path.stem, splits[0], splits[1], names, source=str(path.resolve()))

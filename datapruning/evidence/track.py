@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import one_hot, softmax
 
-from datapruning.errors import BadFile, BadValue
+from datapruning.errors import BadFile, BadValue, reason
 
 STATISTICS = {"label_prob": np.float32, "margin": np.float32, "error_norm": np.float32, "correct": np.uint8}
 RECORDED = "recorded"
@@ -109,7 +109,7 @@ def _memory_map(path: Path, kind: Any, shape: tuple[int, int]) -> NDArray[Any]:
     try:
         array = np.lib.format.open_memmap(path, "r+")
     except (OSError, ValueError, EOFError) as error:
-        raise BadFile(f"{path} is no whole array of evidence: {str(error).splitlines()[0]}") from None
+        raise BadFile(f"{path} is no whole array of evidence: {reason(error)}") from None
     if array.shape != shape or array.dtype != kind:
         raise BadFile(f"{path} is {array.dtype} {list(array.shape)}; {np.dtype(kind)} {list(shape)} is needed")
     return array
