@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import datapruning as dp
-from benchmarks.common import RUNS, data_folder, mean_spread, publish, table
+from benchmarks.common import RUNS, data_folder, mean_spread, publish, records, table
 from datapruning.config import plain
 from datapruning.context import Context
 from datapruning.store import Row, RowStore
@@ -70,8 +70,7 @@ def main() -> None:
         "mean ± standard deviation over seeds. Published without KD, 200 epochs: full data 78.2, random 10% about 45.\n\n"
         + table(head, [line(cell) for cell in by_cell.values()])
     )
-    records = [{"config": r.config, "result": r.result, "seconds": r.seconds} for r in rows]
-    publish("cifar100", "CIFAR-100, ResNet-18, a random 10% without and with KD", COMMAND, body, {"rows": records})
+    publish("cifar100", "CIFAR-100, ResNet-18, a random 10% without and with KD", COMMAND, body, {"rows": records(rows)})
 
 
 if __name__ == "__main__":

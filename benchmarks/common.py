@@ -14,6 +14,7 @@ import torch
 
 from datapruning.data.sources import ROOT_VARIABLE
 from datapruning.files import write_json, write_text
+from datapruning.store import Row
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
@@ -50,6 +51,27 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+PUBLISHED = (
+    "test_accuracy",
+    "kept",
+    "total",
+    "kd_weight",
+    "kd_weight_search",
+    "samples_seen",
+    "seconds",
+    "device",
+    "threads",
+)
+
+
+def records(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Rows as they are committed: no folder of the machine they were made on."""
+    return [
+        {"config": dict(r.config), "result": {k: r.result[k] for k in PUBLISHED if k in r.result}, "seconds": r.seconds}
+        for r in rows
+    ]
 
 
 def publish(name: str, title: str, command: str, body: str, data: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import datapruning as dp
-from benchmarks.common import RUNS, data_folder, mean_spread, publish, table
+from benchmarks.common import RUNS, data_folder, mean_spread, publish, records, table
 from datapruning.config import plain
 from datapruning.context import Context
 from datapruning.progress import say
@@ -87,8 +87,8 @@ def report(rows: Sequence[Row], seeds: int) -> None:
         f"seed by seed. Budget: epochs. Teacher: the same network on the full data, {teacher['test_accuracy']:.2f}.\n\n"
         f"{table(head, lines)}\n\nFull data without KD: {mean_spread(full)}."
     )
-    data = {"rows": [{"config": r.config, "result": r.result, "seconds": r.seconds} for r in rows]}
-    publish("fashion_mnist", f"Fashion-MNIST: KD against no KD, {seeds} seeds", COMMAND, body, data)
+    title = f"Fashion-MNIST: KD against no KD, {seeds} seeds"
+    publish("fashion_mnist", title, COMMAND, body, {"rows": records(rows)})
 
 
 def main() -> None:
