@@ -50,7 +50,7 @@ def command(
     with hushed():
         teacher = api.teach(context)
     say(f"teacher on all the data: {teacher.test_accuracy:.2f}% on the test set")
-    table = Table(box=SIMPLE, padding=(0, 1, 0, 0))
+    table = Table(box=SIMPLE, padding=(0, 1, 0, 0), show_edge=False, pad_edge=False)
     for column in ("student", "kept", "accuracy", "KD weights", "samples seen", "seconds"):
         table.add_column(column, no_wrap=True)
     for label, scorer, fraction, kd_weight in ROWS:
