@@ -19,6 +19,7 @@ import datapruning as dp
 from benchmarks.common import RUNS, data_folder, mean_spread, publish, records, table
 from datapruning.config import plain
 from datapruning.context import Context
+from datapruning.memory import keep_freed_memory
 from datapruning.progress import say
 from datapruning.store import Row, RowStore
 
@@ -50,6 +51,7 @@ def run_row(context: Context, config: Mapping[str, Any]) -> dict[str, Any]:
 
 def work(workspace: Path, threads: int, configs: Sequence[Mapping[str, Any]]) -> None:
     """Fill rows until none is left."""
+    keep_freed_memory()  # as `dprune` does
     context, store = open_store(workspace, threads)
     store.run_all(configs, lambda config: run_row(context, config), label="fashion-mnist")
 

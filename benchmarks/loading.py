@@ -260,7 +260,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=50_000)
     parser.add_argument("--slow-images", type=int, default=20_480, help="images an epoch for the DataLoaders")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=1, help="torch threads; decoding has its own")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="torch threads; decoding has its own")
     parser.add_argument("--memory-images", type=int, nargs="+", default=[20_000, 80_000, 320_000])
     parser.add_argument("--scratch", type=Path, default=Path("/var/tmp"), help="a folder on a disk with 3 GB of room")
     parser.add_argument("--epochs", type=int, default=1, help=argparse.SUPPRESS)
