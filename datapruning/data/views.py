@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from datapruning.data.fused import fused_views, kernel
 from datapruning.data.policy import ViewPolicy
 from datapruning.hashing import U64, below, hash_ids
 
@@ -60,6 +61,9 @@ class Views:
         _, height, width, _ = images.shape
         ids = ids.cpu().numpy() if isinstance(ids, Tensor) else ids
         draws = self.draws(ids, self.number(epoch), height, width)
+        run = kernel() if images.device.type == "cpu" else None
+        if run is not None:
+            return fused_views(run, images, draws, self.policy, *self._row_stats(width, images.device))
         down, right, _, centre_down, centre_right = _there(draws, images).unbind(1)
         if self.policy.crop:
             images = _crops(images, self.policy.crop, down, right)
@@ -75,11 +79,14 @@ class Views:
     def normalise(self, images: Tensor) -> Tensor:
         """(pixel - mean) / std without augmentation, as evaluation sees it. Shapes as in `apply`."""
         count, height, width, channels = images.shape
-        mean = torch.tensor(self.mean, dtype=torch.float32).repeat(width).to(images.device)
-        std = torch.tensor(self.std, dtype=torch.float32).repeat(width).to(images.device)
+        mean, std = self._row_stats(width, images.device)
         rows = images.reshape(count * height, width * channels)  # long rows: the subtraction runs at memory speed
         pixels = rows.to(torch.float32).sub_(mean).div_(std)
         return pixels.view(count, height, width, channels).permute(0, 3, 1, 2)
+
+    def _row_stats(self, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        mean, std = (torch.tensor(values, dtype=torch.float32).repeat(width) for values in (self.mean, self.std))
+        return mean.to(device), std.to(device)
 
 
 def _crops(images: Tensor, padding: int, down: Tensor, right: Tensor) -> Tensor:

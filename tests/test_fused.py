@@ -1,0 +1,92 @@
+"""The CPU kernel against the torch operations: the same bits for every policy, shape and batch."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from datapruning.data import fused, views
+from datapruning.data.policy import ViewPolicy
+from datapruning.data.views import Views
+
+pytest.importorskip("numba", reason="numba is not installed")
+
+
+@pytest.fixture(autouse=True)
+def _fresh_kernel() -> Iterator[None]:
+    yield
+    fused.kernel.cache_clear()
+
+
+def both(policy: ViewPolicy, images: torch.Tensor, epoch: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The views by the kernel, and by torch."""
+    channels = images.shape[3]
+    bound = Views(policy, (120.3, 77.7, 10.1, 3.0)[:channels], (60.1, 33.3, 7.7, 255.0)[:channels])
+    ids = np.arange(len(images)) * 31
+    by_kernel = bound.apply(images, ids, epoch)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(views, "kernel", lambda: None)
+        by_torch = bound.apply(images, ids, epoch)
+    return by_kernel, by_torch
+
+
+@settings(deadline=None, max_examples=80)
+@given(
+    st.tuples(st.integers(1, 12), st.integers(1, 12), st.integers(1, 12), st.integers(1, 4)),
+    st.booleans(),
+    st.integers(0, 14),
+    st.integers(0, 14),
+    st.integers(0, 99),
+)
+def test_the_kernel_gives_the_bits_of_the_torch_operations(
+    shape: tuple[int, int, int, int], flip: bool, crop: int, cutout: int, seed: int
+) -> None:
+    images = torch.from_numpy(np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8))
+    before = images.clone()
+    by_kernel, by_torch = both(ViewPolicy(flip=flip, crop=crop, cutout=cutout, seed=seed), images, seed)
+    assert torch.equal(by_kernel, by_torch)
+    assert by_kernel.stride() == by_torch.stride()
+    assert torch.equal(images, before)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_windows_that_miss_the_image_are_black(channels: int) -> None:
+    images = torch.full((200, 3, 2, channels), 255, dtype=torch.uint8)
+    by_kernel, by_torch = both(ViewPolicy(crop=9), images, 0)
+    assert torch.equal(by_kernel, by_torch)
+    assert (by_kernel.amax((1, 2, 3)) < 0).any()  # some see nothing of it
+
+
+def test_images_that_are_not_contiguous_are_read_right() -> None:
+    images = torch.randint(0, 256, (6, 3, 9, 8), dtype=torch.uint8).permute(0, 2, 3, 1)
+    by_kernel, by_torch = both(ViewPolicy(crop=2), images, 0)
+    assert torch.equal(by_kernel, by_torch)
+
+
+def test_without_numba_torch_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    fused.kernel.cache_clear()
+    monkeypatch.setitem(sys.modules, "numba", None)
+    assert fused.kernel() is None
+    images = torch.zeros(2, 4, 4, 1, dtype=torch.uint8)
+    assert Views(ViewPolicy(), (0.0,), (1.0,)).apply(images, np.arange(2), 0).shape == (2, 1, 4, 4)
+
+
+def test_where_numba_may_not_write_the_kernel_is_compiled_without_a_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    import numba
+
+    fused.kernel.cache_clear()
+    real = numba.njit
+
+    def no_cache(function: object, *, cache: bool = False, **options: object) -> object:
+        if cache:
+            raise RuntimeError("cannot cache function: no locator available")
+        return real(function, **options)
+
+    monkeypatch.setattr(numba, "njit", no_cache)
+    assert fused.kernel() is not None
