@@ -82,10 +82,13 @@ def test_a_student_killed_in_the_middle_ends_as_one_that_was_not(
     whole = dp.train(make_context(digits, workspace=tmp_path / "whole", threads=1), fraction=0.1)
     monkeypatch.setattr("datapruning.runs.Checkpoint", lambda path: loop.Checkpoint(path, seconds=0))
     real = loop.training_batches
+    second_epochs = []
 
     def killed_in_the_student(ids: Any, batch_size: int, seed: int, epoch: int) -> Any:
-        if len(ids) == 144 and epoch == 1:
-            raise KeyboardInterrupt
+        if len(ids) == 144 and epoch == 1:  # of either pilot, then of the student
+            second_epochs.append(epoch)
+            if len(second_epochs) == 3:
+                raise KeyboardInterrupt
         return real(ids, batch_size, seed, epoch)
 
     context = make_context(digits, workspace=tmp_path / "killed", threads=1)
