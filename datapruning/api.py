@@ -220,7 +220,8 @@ def train(
             say(f"student: {run.folder} is finished already, {result['test_accuracy']:.2f}% on the test set")
             return FinishedRun(run.folder, result)
         subset.save(run.folder / "subset.npz")
-        say(f"subset: {subset} (scorer {subset.meta['scorer']}), in {run.folder / 'subset.npz'}")
+        how = f"scorer {subset.meta['scorer']}, balance {subset.meta.get('balance', 'none')}"
+        say(f"subset: {subset} ({how}), in {run.folder / 'subset.npz'}")
         with reproducible(int(run.environment["threads"])):
             labels, story = None, dict[str, Any]()
             if weight != 0:
