@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from datapruning.config import Training
 from datapruning.context import Context
 from datapruning.fraction import keeping
+from datapruning.models import parameter_count
 from datapruning.progress import say
 from datapruning.runs import FinishedRun, Run
 from datapruning.training.evaluate import accuracy
@@ -45,9 +46,9 @@ def train_whole_run(context: Context, run: Run, plan: Plan, story: Mapping[str, 
     loader = context.split("train")
     steps = planned_steps(training, len(plan.ids), data.total)
     model = context.new_model(training.model, plan.seed)
-    say(
-        f"{plan.role}: {training.model}, {keeping(len(plan.ids), data.total)}, {steps:,} updates (budget: {training.budget})"
-    )
+    network = f"{training.model} ({parameter_count(model):,} weights)"
+    kept = keeping(len(plan.ids), data.total)
+    say(f"{plan.role}: {network}, {kept}, {steps:,} updates (budget: {training.budget})")
     done = fit(
         model, loader, plan.ids, context.views, training, plan.objective, seed=plan.seed, steps=steps,
         label=plan.role, checkpoint=run.checkpoint(), on_epoch=run.write_metrics,
