@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from datapruning.errors import UnknownName
-from datapruning.models.convnet import convnet
+from datapruning.models.convnet import convnet, tinynet
 from datapruning.models.resnet import cifar_resnet, resnet18
 
 Factory = Callable[[int, int], nn.Module]
@@ -17,6 +17,7 @@ Factory = Callable[[int, int], nn.Module]
 
 MODELS: dict[str, Factory] = {
     "convnet": convnet,
+    **{f"tinynet{width}": tinynet(width) for width in (8, 16, 32, 64)},
     "resnet18": resnet18,
     **{f"resnet{depth}": cifar_resnet(depth) for depth in (20, 32, 44, 56, 110)},
 }

@@ -1,6 +1,8 @@
-"""A small convolutional network that suits a CPU: three 3x3 layers at falling resolution, about 95,000 weights."""
+"""Small convolutional networks that suit a CPU: three 3x3 layers at falling resolution."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from torch import Tensor, nn
 
@@ -24,6 +26,24 @@ def block(inputs: int, outputs: int) -> list[nn.Module]:
 
 
 def convnet(channels: int, classes: int, width: int = 32) -> nn.Module:
-    """Images of 8x8 pixels and more."""
+    """Images of 8x8 pixels and more; about 95,000 weights."""
     layers = [*block(channels, width), *block(width, 2 * width), *block(2 * width, 4 * width)]
     return nn.Sequential(*layers, GlobalMean(), nn.Linear(4 * width, classes))
+
+
+def tinynet(width: int) -> Callable[[int, int], nn.Module]:
+    """Factory of a network that trains in seconds: the first two layers shrink the picture to a quarter at once.
+
+    Widths 8, 16, 32 and 64 (6,000 to 370,000 weights) are a ladder of teachers for a CPU.
+    """
+
+    def build(channels: int, classes: int) -> nn.Module:
+        stem = nn.Conv2d(channels, width, 3, stride=2, padding=1, bias=False)
+        last = nn.Conv2d(2 * width, 4 * width, 3, padding=1, bias=False)
+        return nn.Sequential(
+            stem, nn.MaxPool2d(2), nn.BatchNorm2d(width), nn.ReLU(inplace=True),
+            *block(width, 2 * width),
+            last, nn.BatchNorm2d(4 * width), nn.ReLU(inplace=True), GlobalMean(), nn.Linear(4 * width, classes),
+        )  # fmt: skip
+
+    return build
