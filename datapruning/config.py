@@ -91,23 +91,36 @@ class KD:
     """Distillation: temperature T, and how `--kd-weight auto` searches.
 
     Attributes:
-        temperature: T of the objective.
-        grid: KD weights that pilots try.
-        pilot: length of a pilot, as a share of the real run.
-        validation: pruned-away samples (at f=1: held-out samples) on which pilots are judged, at most.
+        temperature: T of the objective where the KD weight is a number.
+        temperatures: that `auto` tries; it begins with the first.
+        trust: under `auto`, a label counts only as far as the teacher believes it; where the KD weight is a number, every
+            sample has that weight.
+        grid: KD weights that probes try.
+        fork: share of the epochs after which the run is forked for the probes.
+        search: what the search may cost, in trainings, where a training sees 100,000 samples or more; small ones may pay
+            up to 0.8.
+        validation: samples that judge the probes, at most.
     """
 
     temperature: float = 4.0
-    grid: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0)
-    pilot: float = 0.25
+    temperatures: tuple[float, ...] = (2.0, 4.0)
+    trust: bool = True
+    grid: tuple[float, ...] = (0.3, 0.6, 0.9)
+    fork: float = 0.5
+    search: float = 0.25
     validation: int = 5000
 
     def __post_init__(self) -> None:
         _within("temperature", self.temperature, 1e-3, 1e6)
-        _within("pilot", self.pilot, 0, 1)
+        _within("fork", self.fork, 0, 1)
+        _within("search", self.search, 1e-6, 1e6)
         _within("validation", self.validation, 1, 10**9)
         if not self.grid:
             raise BadValue("kd.grid is empty; name at least one KD weight")
+        if not self.temperatures:
+            raise BadValue("kd.temperatures is empty; name at least one temperature")
+        for temperature in self.temperatures:
+            _within("temperatures", temperature, 1e-3, 1e6)
         for weight in self.grid:
             check_kd_weight(weight)
 

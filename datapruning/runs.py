@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from datapruning.locks import held
 from datapruning.training.checkpoint import Checkpoint, save_tensors
 
 CONFIG, METRICS, RESULT, MODEL = "config.toml", "metrics.jsonl", "result.json", "model.safetensors"
+CHECKPOINTS = "checkpoint"
 
 
 @dataclass(frozen=True)
@@ -103,19 +105,16 @@ class Run:
         """result.json of a finished run, or None."""
         return read_json(self.folder / RESULT) if (self.folder / RESULT).exists() else None
 
-    def checkpoint(self) -> Checkpoint:
-        """Where the run's training saves and resumes."""
-        return Checkpoint(self.folder / "checkpoint" / "state.safetensors")
+    def checkpoint(self, part: str = "state") -> Checkpoint:
+        """Where a part of the run's training saves and resumes."""
+        return Checkpoint(self.folder / CHECKPOINTS / f"{part}.safetensors")
 
     def finish(self, model: nn.Module, history: Sequence[Mapping[str, Any]], result: Mapping[str, Any]) -> FinishedRun:
-        """Write weights, metrics and, last, result.json, which makes the run finished; the checkpoint goes."""
+        """Write weights, metrics and, last, result.json, which makes the run finished; the checkpoints go."""
         save_tensors(self.folder / MODEL, dict(model.state_dict()))
         self.write_metrics(history)
         write_json(self.folder / RESULT, result)
-        checkpoint = self.checkpoint()
-        checkpoint.remove()
-        if checkpoint.path.parent.is_dir():
-            checkpoint.path.parent.rmdir()
+        shutil.rmtree(self.folder / CHECKPOINTS, ignore_errors=True)
         return FinishedRun(self.folder, read_json(self.folder / RESULT))
 
     def write_metrics(self, history: Sequence[Mapping[str, Any]]) -> None:

@@ -16,6 +16,7 @@ from datapruning.data.dataset import Dataset
 from datapruning.errors import BadValue, Mismatch
 from datapruning.training import loop
 from datapruning.training.checkpoint import load_tensors
+from datapruning.training.loop import planned_epochs
 from teachers import SoftLabelCache
 
 Maker = Callable[..., Context]
@@ -36,12 +37,18 @@ def test_the_main_job(context: Context, tmp_path: Path) -> None:
     result = json.loads((tmp_path / "student" / "result.json").read_text())
     assert result == student.result
     assert (result["kept"], result["total"], result["fraction"]) == (431, 1438, 0.3)
-    assert result["samples_seen"] == 3 * 431
-    assert result["scorer"] == "forgetting"
-    assert result["kd_weight"] in (0.0, 0.9)
     search = result["kd_weight_search"]
-    assert [t["weight"] for t in search["trials"]] == [0.0, 0.9]
-    assert (search["validation"], search["validation_size"]) == ("pruned-away", 1007)
+    aside = 43  # a tenth of a subset that is no random one, until the weight is chosen
+    assert result["samples_seen"] == 3 * 431 - 2 * aside
+    assert result["scorer"] == "forgetting"
+    assert (result["kd_weight"], result["temperature"]) == (search["weight"], search["temperature"])
+    tried = [(t["weight"], t["temperature"], t["trust"]) for t in search["trials"]]
+    assert tried == [(0.0, 1.0, False), (0.0, 2.0, True), (0.9, 2.0, True), (0.9, 4.0, True)]
+    assert search["validation"] == "pruned-away and set-aside"
+    assert search["samples_seen"] == sum(t["samples_seen"] for t in search["trials"])
+    assert search["evaluated"] == 4 * search["validation_size"]
+    assert search["cost"] == pytest.approx((search["samples_seen"] + search["evaluated"] / 3) / (3 * 431), abs=1e-3)
+    assert search["cost"] < 0.9
     assert result["teacher"][0]["test_accuracy"] == teacher.test_accuracy
     assert set(result["seconds"]) == {"teacher", "soft_labels", "search", "train", "evaluate"}
     assert (result["budget"], result["seed"], result["device"]) == ("epochs", 0, "cpu")
@@ -76,27 +83,32 @@ def test_the_same_command_in_two_workspaces_gives_the_same_bits(
     assert found[0] == found[1]
 
 
-def test_a_student_killed_in_the_middle_ends_as_one_that_was_not(
-    make_context: Maker, digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("moment", ["trunk", "probe", "second half"])
+def test_a_student_killed_anywhere_ends_as_one_that_was_not(
+    make_context: Maker, digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
-    whole = dp.train(make_context(digits, workspace=tmp_path / "whole", threads=1), fraction=0.1)
+    settings = ("train.epochs=4", "kd.search=1")
+    whole = dp.train(make_context(digits, *settings, workspace=tmp_path / "whole", threads=1), fraction=0.1)
     monkeypatch.setattr("datapruning.runs.Checkpoint", lambda path: loop.Checkpoint(path, seconds=0))
     real = loop.training_batches
-    second_epochs = []
+    seen = []
 
-    def killed_in_the_student(ids: Any, batch_size: int, seed: int, epoch: int) -> Any:
-        if len(ids) == 144 and epoch == 1:  # of either pilot, then of the student
-            second_epochs.append(epoch)
-            if len(second_epochs) == 3:
+    def killed(ids: Any, batch_size: int, seed: int, epoch: int) -> Any:
+        if len(ids) == 144:
+            seen.append(epoch)
+            probing = seen.count(2)
+            if {"trunk": epoch == 1, "probe": probing == 3, "second half": epoch == 3}[moment]:
                 raise KeyboardInterrupt
         return real(ids, batch_size, seed, epoch)
 
-    context = make_context(digits, workspace=tmp_path / "killed", threads=1)
+    context = make_context(digits, *settings, workspace=tmp_path / "killed", threads=1)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(loop, "training_batches", killed_in_the_student)
+        patch.setattr(loop, "training_batches", killed)
         dp.train(context, fraction=0.1)
     (begun,) = (tmp_path / "killed" / "students").iterdir()
-    assert (begun / "checkpoint" / "state.safetensors").exists()
+    assert {p.stem for p in (begun / "checkpoint").glob("[!.]*")} == {
+        "trunk": {"trunk"}, "probe": {"trunk", "fork"}, "second half": {"trunk", "fork", "state"},
+    }[moment]  # fmt: skip
     assert not (begun / "result.json").exists()
     resumed = dp.train(context, fraction=0.1)
     assert not (begun / "checkpoint").exists()
@@ -155,10 +167,13 @@ def test_two_teachers_teach_together(context: Context, tmp_path: Path) -> None:
     assert [t["folder"] for t in student.result["teacher"]] == [str(run.folder) for run in runs]
 
 
-def test_the_whole_data_set_searches_on_held_out_samples(context: Context) -> None:
+def test_the_whole_data_set_is_searched_on_samples_set_aside(context: Context) -> None:
     result = dp.train(context, fraction=1).result
     assert result["kept"] == result["total"] == 1438
-    assert result["kd_weight_search"]["validation"] == "held-out"
+    search = result["kd_weight_search"]
+    assert search["validation"] == "set-aside"
+    assert search["validation_size"] <= 143
+    assert result["samples_seen"] == 3 * 1438 - 2 * search["validation_size"]  # they are back after two of three epochs
 
 
 def test_subset_and_fraction_together_or_neither_is_refused(context: Context) -> None:
@@ -189,13 +204,18 @@ def test_a_subset_is_just_ids(context: Context, digits: Dataset) -> None:
     assert len(Subset(whole, subset.indices.tolist())) == len(subset) == 144
 
 
-def test_pilots_are_a_share_of_the_run_but_never_too_short_to_rank_weights(make_context: Maker, digits: Dataset) -> None:
-    def seen(epochs: int, kept: int) -> float:
-        context = make_context(digits, f"train.epochs={epochs}", "kd.grid=[0.9]", "teacher.epochs=1", "views.count=1")
-        subset = dp.select(dp.score(context, "random"), kept / 1438)
-        trials = dp.train(context, subset).result["kd_weight_search"]["trials"]
-        return float(trials[0]["samples_seen"] / kept)
+def test_a_run_of_one_epoch_has_no_middle_and_takes_the_prior_weight(make_context: Maker, digits: Dataset) -> None:
+    context = make_context(digits, "train.epochs=1", "teacher.epochs=1", "kd.grid=[0.3, 0.6]")
+    result = dp.train(context, fraction=0.1).result
+    assert (result["kd_weight"], result["temperature"], result["label_trust"]) == (0.6, 2.0, True)
+    assert result["kd_weight_search"] is None
 
-    assert seen(4, 144) == 4  # 20 updates in all: pilots are as long as the run
-    assert seen(60, 144) == 40  # a quarter would be 75 updates of 5 an epoch: 200 are needed
-    assert seen(40, 719) == 10  # a quarter is 230 updates of 23 an epoch
+
+def test_under_the_steps_budget_the_search_keeps_to_the_epochs_that_have_soft_labels(
+    make_context: Maker, digits: Dataset
+) -> None:
+    context = make_context(digits, "train.epochs=2", "teacher.epochs=1", "train.budget=steps", "views.count=64")
+    scores = dp.score(context, "forgetting")
+    result = dp.train(context, fraction=0.2, scores=scores).result
+    assert result["kd_weight_search"]["validation"] == "pruned-away and set-aside"
+    assert result["epochs"] <= planned_epochs(context.recipe.train, result["kept"], result["total"])

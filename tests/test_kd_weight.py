@@ -1,4 +1,4 @@
-"""The search for the KD weight: its samples, its choice, its record."""
+"""The decision behind `--kd-weight auto`: who judges, what it may cost, the response curve, the choice."""
 
 from __future__ import annotations
 
@@ -6,47 +6,132 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from datapruning.errors import BadValue
-from datapruning.training.kd_weight import SearchSplit, Trial, grid_search, search_split
+from datapruning.training.kd_weight import (
+    ALONE,
+    FORWARD,
+    MOST,
+    Arm,
+    choose,
+    choose_judges,
+    fit_response,
+    judged,
+    prior_weight,
+    probe_arms,
+    probe_budget,
+    search_cost,
+)
 
 
 @settings(deadline=None)
-@given(st.integers(3, 300), st.floats(0.01, 1), st.integers(1, 100), st.integers(0, 5))
-def test_validation_and_training_share_no_sample(total: int, share: float, validation: int, seed: int) -> None:
+@given(st.integers(3, 300), st.floats(0.01, 1), st.integers(1, 100), st.integers(0, 5), st.booleans())
+def test_judges_are_never_trained_on(total: int, share: float, count: int, seed: int, alike: bool) -> None:
     kept = np.sort(np.random.default_rng(seed).choice(total, min(total, max(3, round(share * total))), replace=False))
-    split = search_split(kept, total, validation, seed)
-    assert 0 < len(split.validation) <= validation
-    assert len(split.train) > 0
-    assert not np.intersect1d(split.train, split.validation).size
-    assert np.isin(split.train, kept).all()
-    if split.kind == "pruned-away":
-        assert not np.isin(split.validation, kept).any()
-        assert np.array_equal(split.train, kept)
-    else:
-        assert np.array_equal(np.union1d(split.train, split.validation), kept)
+    judges = choose_judges(kept, total, count, seed, alike=alike)
+    assert 0 < len(judges.ids) <= count
+    assert not np.isin(judges.pruned, kept).any()
+    assert np.isin(judges.aside, kept).all()
+    assert len(np.setdiff1d(kept, judges.aside)) >= 2
+    assert len(np.unique(judges.ids)) == len(judges.ids)
+    assert judges.weights.sum() == pytest.approx(1)
 
 
-def test_nothing_pruned_away_holds_out_a_tenth() -> None:
-    split = search_split(np.arange(1000), 1000, 5000, 0)
-    assert split.kind == "held-out"
-    assert len(split.validation) == 100
+def test_a_clever_subset_is_judged_by_both_groups_at_their_true_shares() -> None:
+    judges = choose_judges(np.arange(200), 1000, 300, 0, alike=False)
+    assert judges.kind == "pruned-away and set-aside"
+    assert len(judges.aside) == 20  # a tenth of the kept, though 60 would be their share
+    right = np.concatenate([np.ones(len(judges.pruned)), np.zeros(len(judges.aside))])
+    assert right @ judges.weights == pytest.approx(0.8)  # right on what was thrown out alone: right on 80% of the data
 
 
-def test_two_samples_cannot_be_searched_on_held_out_ones() -> None:
+def test_a_random_subset_sets_nothing_aside_and_the_full_data_a_tenth_at_most() -> None:
+    random = choose_judges(np.arange(200), 1000, 300, 0, alike=True)
+    assert (len(random.aside), len(random.pruned), random.kind) == (0, 300, "pruned-away")
+    full = choose_judges(np.arange(1000), 1000, 5000, 0, alike=True)
+    assert (len(full.aside), len(full.pruned), full.kind) == (100, 0, "set-aside")
+
+
+def test_two_samples_cannot_be_searched_on() -> None:
     with pytest.raises(BadValue, match="at least 3 samples"):
-        search_split(np.array([0, 1]), 2, 10, 0)
+        choose_judges(np.array([0, 1]), 2, 10, 0, alike=True)
 
 
-def test_the_most_accurate_weight_wins_and_every_trial_is_kept() -> None:
-    accuracies = {0.0: 50.0, 0.5: 70.0, 0.9: 80.0, 1.0: 75.0}
-    split = SearchSplit(np.arange(5), np.arange(5, 9), "pruned-away")
-    search = grid_search([1.0, 0.9, 0.0, 0.5, 0.9], lambda w: Trial(w, accuracies[w], 10, 1.0), split)
-    assert search.weight == 0.9
-    assert [t.weight for t in search.trials] == [0.0, 0.5, 0.9, 1.0]
-    assert (search.validation, search.validation_size) == ("pruned-away", 4)
+@given(st.integers(50, 10**7), st.integers(1, 8), st.floats(0.01, 1))
+def test_a_search_keeps_to_its_cost(samples: int, probes: int, cost: float) -> None:
+    allowed = search_cost(cost, samples)
+    assert allowed <= MOST
+    judges, each = probe_budget(allowed, samples, probes, 5000)
+    assert probes * (each + FORWARD * judges) <= max(allowed * samples, probes * (1 + FORWARD))
 
 
-def test_equal_pilots_give_the_smaller_weight() -> None:
-    split = SearchSplit(np.arange(5), np.arange(5, 9), "pruned-away")
-    assert grid_search([0.9, 0.5], lambda w: Trial(w, 60.0, 10, 1.0), split).weight == 0.5
+def test_large_runs_pay_the_set_share_and_small_ones_more() -> None:
+    assert search_cost(0.25, 100_000) == search_cost(0.25, 10**9) == 0.25
+    assert search_cost(0.25, 25_000) == pytest.approx(0.5)
+    assert search_cost(0.25, 10) == MOST
+
+
+def marks(rates: list[float], judges: int = 4000, seed: int = 0) -> NDArray[np.bool_]:
+    """Bool [probes, judges] as of probes with these accuracies, judged on the same samples."""
+    hardness = np.random.default_rng(seed).random(judges)
+    return np.array([hardness < rate for rate in rates])
+
+
+EVEN = np.full(4000, 1 / 4000)
+
+
+def test_the_curve_goes_through_clear_probes_and_peaks_where_they_do() -> None:
+    tried = [0.0, 0.3, 0.6, 0.9]
+    curve = fit_response(tried, marks([0.5, 0.7, 0.8, 0.75]), EVEN, 0.6)
+    by_weight = {point.weight: point for point in curve}
+    assert by_weight[0.0].accuracy == pytest.approx(50, abs=3)
+    assert by_weight[0.6].accuracy == pytest.approx(80, abs=1.5)
+    top = max(curve, key=lambda point: point.accuracy)
+    assert 0.5 <= top.weight <= 0.85
+    assert top.low == top.high == top.accuracy  # bounds are those of the difference to the best
+    assert all(point.low <= point.accuracy <= point.high for point in curve)
+
+
+def test_probes_that_say_nothing_leave_the_prior() -> None:
+    curve = fit_response([0.3, 0.6, 0.9], marks([0.8, 0.8, 0.8]), EVEN, 0.6)
+    assert max(curve, key=lambda point: point.accuracy).weight == 0.6
+
+
+def test_noise_counts_for_less_than_its_size() -> None:
+    few = 100
+    curve = fit_response([0.3, 0.6, 0.9], marks([0.80, 0.79, 0.81], few), np.full(few, 1 / few), 0.6)
+    assert max(p.accuracy for p in curve) - min(p.accuracy for p in curve) < 1
+
+
+def test_arms_are_the_grid_another_temperature_and_labels_alone() -> None:
+    arms = probe_arms([0.9, 0.3, 0.6, 0.3], [2.0, 4.0], trust=True)
+    assert arms == [ALONE, *(Arm(w, 2.0, trust=True) for w in (0.3, 0.6, 0.9)), Arm(0.6, 4.0, trust=True)]
+    assert probe_arms([0.0, 1.0], [2.0], trust=False) == [ALONE, Arm(1.0, 2.0, trust=False)]
+    assert prior_weight([0.0, 0.9]) == 0.9
+
+
+def test_the_best_weight_wins() -> None:
+    arms = probe_arms([0.3, 0.6, 0.9], [2.0, 4.0], trust=True)
+    choice = choose(arms, marks([0.5, 0.6, 0.7, 0.8, 0.69]), EVEN, 2.0, 0.6)
+    assert (choice.arm.weight, choice.arm.temperature, choice.arm.trust) == (0.9, 2.0, True)
+
+
+def test_another_temperature_wins_where_it_is_clearly_better() -> None:
+    arms = probe_arms([0.3, 0.6, 0.9], [2.0, 4.0], trust=True)
+    assert choose(arms, marks([0.5, 0.7, 0.7, 0.7, 0.75]), EVEN, 2.0, 0.6).arm.temperature == 4.0
+    assert choose(arms, marks([0.5, 0.7, 0.7, 0.7, 0.701]), EVEN, 2.0, 0.6).arm.temperature == 2.0
+
+
+def test_a_teacher_that_harms_is_left_out() -> None:
+    arms = probe_arms([0.3, 0.6, 0.9], [2.0, 4.0], trust=True)
+    assert choose(arms, marks([0.8, 0.7, 0.6, 0.5, 0.6]), EVEN, 2.0, 0.6).arm == ALONE
+    arms = probe_arms([0.0, 0.5, 1.0], [4.0], trust=False)
+    assert choose(arms, marks([0.8, 0.7, 0.6]), EVEN, 4.0, 0.5).arm == ALONE
+
+
+def test_a_trial_states_its_standard_error() -> None:
+    correct = np.arange(400) < 300
+    trial = judged(Arm(0.3, 2.0, trust=True), correct, np.full(400, 1 / 400), 10, 1.5)
+    assert trial.accuracy == 75
+    assert trial.stderr == pytest.approx(100 * np.sqrt(0.75 * 0.25 / 400), abs=1e-3)

@@ -1,74 +1,322 @@
-"""`--kd-weight auto`: find the KD weight for this fraction, on samples the student never trains on.
+"""What `--kd-weight auto` decides by: its validation samples, its budget, and the response curve fitted to its probes.
 
-The right weight falls as the fraction grows. The pruned-away samples are a free validation set: labelled, in
-distribution, and not trained on. This is the plain version: a short pilot for every weight of a grid, and the best one
-wins. Whatever replaces it keeps the interface: a function from pilots to a `Search`.
+The right KD weight falls as the fraction grows and rises with wrong labels, so it is measured in the run itself. Half
+way through, the run is forked: each weight of a grid anneals a copy to rest in a few updates (a probe), every copy is
+judged on samples the student has not trained on, and the run goes on with the best weight. How the run is forked is
+`student.py`'s business; here is only what does not train.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from datapruning.errors import BadValue
 from datapruning.hashing import shuffled
-from datapruning.training.loop import LEAST
 
 VALIDATION_KEY = 0x7A11D
-HELD_OUT = 0.1
-"""Share of the kept samples that is held out for the search where nothing, or next to nothing, is pruned away."""
+LEAST_LEFT = 2
+SET_ASIDE = 0.1
+"""At most this share of the kept samples is set aside until the weight is chosen."""
+LARGE = 100_000
+"""Training samples of a run from which on a search costs no more than `kd.search` trainings."""
+MOST = 0.8
+FORWARD = 1 / 3
+"""What a forward pass costs, in training passes."""
+JUDGING = 0.25
+"""Share of the search's cost that goes to validation."""
+RUN_NOISE = 0.15
+"""Standard deviation, in points, of a probe's accuracy from all that is not the choice of validation samples."""
+LENGTHS = (0.25, 0.5)
+AMPLITUDES = (0.3, 1.0, 3.0, 10.0, 30.0)
+BEND = 1.0
+"""Points that the prior expects to lose at a distance of 1 from its own weight: next to nothing, but it breaks ties."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """An objective that is tried: KD weight, temperature, and whether labels count only as far as the teacher believes
+    them (`Distillation`).
+    """
+
+    weight: float
+    temperature: float
+    trust: bool
+
+    def __str__(self) -> str:
+        if self.weight == 0 and not self.trust:
+            return "0 (labels alone)"
+        return f"{self.weight:g} at T={self.temperature:g}{' (the teacher alone)' if self.weight == 1 else ''}"
+
+
+ALONE = Arm(0.0, 1.0, trust=False)
+"""Labels alone; there is no temperature in it."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One pilot: its weight, its accuracy in percent on the validation samples, and what it cost."""
+    """One probe: its arm, accuracy and standard error in percent on the validation samples, and what it cost."""
 
     weight: float
+    temperature: float
+    trust: bool
     accuracy: float
+    stderr: float
     samples_seen: int
     seconds: float
 
 
 @dataclass(frozen=True)
-class Search:
-    """The chosen weight with its evidence. `validation` says which samples judged: "pruned-away" or "held-out"."""
+class CurvePoint:
+    """The fitted response at a weight, accuracy in percent; the bounds are one deviation of the difference to the best."""
 
     weight: float
-    trials: tuple[Trial, ...]
-    validation: str
-    validation_size: int
+    accuracy: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)
-class SearchSplit:
-    """What pilots train on and are judged on; the two share no sample."""
+class Search:
+    """The chosen weight with its evidence.
 
-    train: NDArray[np.int64]
-    validation: NDArray[np.int64]
-    kind: str
+    `validation` says which samples judged: "pruned-away", "set-aside" (kept ones that were not trained on until the
+    choice) or both. `cost` is in trainings, a forward pass counted as a third of a training pass.
+    """
+
+    weight: float
+    temperature: float
+    trust: bool
+    method: str
+    trials: tuple[Trial, ...]
+    curve: tuple[CurvePoint, ...]
+    validation: str
+    validation_size: int
+    samples_seen: int
+    evaluated: int
+    cost: float
 
 
-def search_split(kept: NDArray[np.int64], total: int, validation: int, seed: int) -> SearchSplit:
-    """Validate on at most `validation` pruned-away samples, or on a slice of the kept where too few are pruned away.
+@dataclass(frozen=True)
+class Judges:
+    """The samples that judge probes.
+
+    `aside` are those of the kept samples among them; `share` is the share of all training samples that was kept, so that
+    each group counts as much as it has weight in the full data: a clever scorer throws out what is easy, or what is hard.
+    """
+
+    pruned: NDArray[np.int64]
+    aside: NDArray[np.int64]
+    share: float
+
+    @property
+    def ids(self) -> NDArray[np.int64]:
+        """All of them, the pruned-away ones first."""
+        return np.concatenate([self.pruned, self.aside])
+
+    @property
+    def weights(self) -> NDArray[np.float64]:
+        """What each counts, [judges], summing to 1."""
+        if not len(self.aside) or not len(self.pruned):
+            return np.full(len(self.ids), 1 / len(self.ids))
+        parts = ((self.pruned, 1 - self.share), (self.aside, self.share))
+        return np.concatenate([np.full(len(ids), weight / len(ids)) for ids, weight in parts])
+
+    @property
+    def kind(self) -> str:
+        """In words."""
+        names = [name for name, ids in (("pruned-away", self.pruned), ("set-aside", self.aside)) if len(ids)]
+        return " and ".join(names)
+
+
+def choose_judges(kept: NDArray[np.int64], total: int, count: int, seed: int, *, alike: bool) -> Judges:
+    """About `count` samples that stand for the whole training set.
+
+    Args:
+        kept: sample ids of the subset.
+        total: N.
+        count: how many, at most.
+        seed: of the draw.
+        alike: kept and pruned-away samples differ by chance alone (a random subset), so the pruned-away ones, which cost
+            nothing, can stand for both.
 
     Raises:
-        BadValue: after holding out, too few would be left to train on.
+        BadValue: too few would be left to train on.
     """
-    pruned = np.setdiff1d(np.arange(total), kept)
-    needed = min(validation, max(1, round(HELD_OUT * len(kept))))
-    if len(pruned) >= needed:
-        return SearchSplit(kept, np.sort(shuffled(pruned, VALIDATION_KEY, seed)[:validation]), "pruned-away")
-    if len(kept) - needed < LEAST:
-        raise BadValue(f"the search for the KD weight needs at least {LEAST + 1} samples; give --kd-weight a number")
+    pruned = shuffled(np.setdiff1d(np.arange(total), kept), VALIDATION_KEY, seed)
+    share = len(kept) / total
+    most = max(1, math.floor(SET_ASIDE * len(kept)))
+    aside = 0 if alike and len(pruned) >= min(count, most) else min(most, max(1, round(count * share)))
+    if len(pruned) and len(kept) - aside < LEAST_LEFT:
+        aside = 0
+    if len(kept) - aside < LEAST_LEFT:
+        raise BadValue(f"the search for the KD weight needs at least {LEAST_LEFT + 1} samples; give --kd-weight a number")
     order = shuffled(kept, VALIDATION_KEY, seed)
-    return SearchSplit(np.sort(order[needed:]), np.sort(order[:needed]), "held-out")
+    return Judges(np.sort(pruned[: max(0, count - aside)]), np.sort(order[:aside]), share)
 
 
-def grid_search(grid: Sequence[float], pilot: Callable[[float], Trial], split: SearchSplit) -> Search:
-    """Try every weight; the most accurate wins, the smaller one where two are equal."""
-    trials = tuple(pilot(weight) for weight in sorted(set(grid)))
-    best = max(trials, key=lambda t: t.accuracy)
-    return Search(best.weight, trials, split.kind, len(split.validation))
+def search_cost(cost: float, samples: int) -> float:
+    """What a search may cost, in trainings: `cost` for large runs, more for small ones, whose probes are noisier."""
+    return min(MOST, cost * max(1.0, math.sqrt(LARGE / samples)))
+
+
+def probe_budget(cost: float, samples: int, probes: int, most_judges: int) -> tuple[int, int]:
+    """(judges, training samples a probe) that a search with so many probes can pay for.
+
+    Args:
+        cost: in trainings.
+        samples: that the training sees.
+        probes: how many.
+        most_judges: the limit on judges.
+    """
+    each = cost * samples / probes
+    judges = max(1, min(most_judges, int(JUDGING * each / FORWARD)))
+    return judges, max(1, int(each - judges * FORWARD))
+
+
+PRIOR = 0.6
+
+
+def prior_weight(grid: Sequence[float]) -> float:
+    """The weight with which a run begins: of the grid, the nearest to 0.6."""
+    return min(grid, key=lambda weight: abs(weight - PRIOR))
+
+
+def probe_arms(grid: Sequence[float], temperatures: Sequence[float], *, trust: bool) -> list[Arm]:
+    """What is probed: every weight of the grid at the first temperature, the prior weight at the others, labels alone."""
+    first, *others = temperatures
+    on_curve = [Arm(weight, first, trust and weight < 1) for weight in sorted(set(grid))]
+    prior = prior_weight(grid)
+    arms = [ALONE, *on_curve, *(Arm(prior, other, trust and prior < 1) for other in others)]
+    return list(dict.fromkeys(ALONE if (arm.weight, arm.trust) == (0, False) else arm for arm in arms))
+
+
+def judged(arm: Arm, correct: NDArray[np.bool_], weights: NDArray[np.float64], samples_seen: int, seconds: float) -> Trial:
+    """A trial from what its probe got right; arrays [judges]."""
+    rate, stderr = _mean(correct, weights)
+    return Trial(arm.weight, arm.temperature, arm.trust, round(rate, 4), round(stderr, 4), samples_seen, seconds)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The arm that won, and the response curve that its weight was read from."""
+
+    arm: Arm
+    curve: tuple[CurvePoint, ...]
+
+
+def choose(
+    arms: Sequence[Arm], correct: NDArray[np.bool_], weights: NDArray[np.float64], temperature: float, prior: float
+) -> Choice:
+    """The top of the response curve; another temperature, or labels alone, where it is better by a standard error.
+
+    Args:
+        arms: of the probes.
+        correct: bool [probes, judges].
+        weights: of the judges, summing to 1.
+        temperature: at which the curve was probed.
+        prior: see `fit_response`.
+    """
+    trusting = any(arm.trust for arm in arms)
+    of_curve = [k for k, arm in enumerate(arms) if arm.temperature == temperature or (arm == ALONE and not trusting)]
+    curve = fit_response([arms[k].weight for k in of_curve], correct[of_curve], weights, prior)
+    top = max(curve, key=lambda point: point.accuracy)
+    best = Arm(top.weight, temperature, trusting and top.weight < 1)
+
+    def ahead(challenger: int, holder: int) -> float:
+        """By how many standard errors."""
+        difference, stderr = _mean(correct[challenger].astype(float) - correct[holder], weights)
+        return difference / math.hypot(stderr, math.sqrt(2) * RUN_NOISE)
+
+    by_weight = {arms[k].weight: k for k in of_curve}
+    others = [k for k, arm in enumerate(arms) if k not in of_curve and arm != ALONE]
+    lead = {k: ahead(k, by_weight[arms[k].weight]) for k in others}
+    if lead and max(lead.values()) > 1:
+        best = replace(best, temperature=arms[max(lead, key=lambda k: lead[k])].temperature)
+    if ALONE in arms and arms.index(ALONE) not in of_curve:
+        nearest = min(of_curve, key=lambda k: abs(arms[k].weight - top.weight))
+        if ahead(arms.index(ALONE), nearest) > 1:
+            best = ALONE
+    if (best.weight, best.trust) == (0, False):
+        best = ALONE
+    return Choice(best, curve)
+
+
+def _mean(values: NDArray[np.generic], weights: NDArray[np.float64]) -> tuple[float, float]:
+    """Weighted mean and its standard error, in percent."""
+    numbers = values.astype(np.float64)
+    mean = numbers @ weights
+    return 100 * float(mean), 100 * math.sqrt(float((numbers - mean) ** 2 @ weights**2))
+
+
+def fit_response(
+    tried: Sequence[float], correct: NDArray[np.bool_], weights: NDArray[np.float64], prior: float
+) -> tuple[CurvePoint, ...]:
+    """The response curve: a Gaussian process through the probes' accuracies.
+
+    The noise is known: probes are judged on the same samples, so the covariance of their accuracies is counted, not
+    assumed. Amplitude and length of the process are the most likely ones on a small grid.
+
+    Args:
+        tried: the probes' weights.
+        correct: bool [probes, judges].
+        weights: of the judges, summing to 1.
+        prior: the weight that is best if the probes say nothing.
+
+    Returns:
+        Points in steps of 0.05 over the range that was tried, and at the weights tried. Accuracies are absolute; the
+        bounds are those of the difference to the chosen weight.
+    """
+    x = np.asarray(tried, np.float64)
+    rates = 100 * correct @ weights
+    deviations = 100 * (correct - correct @ weights[:, None])
+    noise = (deviations * weights**2) @ deviations.T + RUN_NOISE**2 * np.eye(len(x))
+    grid = np.unique(np.concatenate([x, np.round(np.arange(x.min(), x.max() + 1e-9, 0.05), 10)]))
+    best: tuple[float, NDArray[np.float64], NDArray[np.float64]] | None = None
+    for length in LENGTHS:
+        for amplitude in AMPLITUDES:
+            found = _posterior(x, rates, noise, grid, prior, length, amplitude)
+            if best is None or found[0] > best[0]:
+                best = found
+    assert best is not None
+    _, mean, covariance = best
+    top = int(np.argmax(mean))
+    spread = np.sqrt(np.maximum(np.diag(covariance) - 2 * covariance[top] + covariance[top, top], 0))
+    return tuple(
+        CurvePoint(round(float(w), 10), round(float(m), 4), round(float(m - s), 4), round(float(m + s), 4))
+        for w, m, s in zip(grid, mean, spread, strict=True)
+    )
+
+
+def _posterior(
+    x: NDArray[np.float64],
+    rates: NDArray[np.float64],
+    noise: NDArray[np.float64],
+    grid: NDArray[np.float64],
+    prior: float,
+    length: float,
+    amplitude: float,
+) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
+    """(log likelihood, mean, covariance) on the grid. The level is free: a constant of large variance."""
+    level = 1e4
+
+    def kernel(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+        shape = amplitude**2 * np.exp(-(((a[:, None] - b) / length) ** 2) / 2)
+        return np.asarray(shape + level)
+
+    def expected(a: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(-BEND * (a - prior) ** 2)
+
+    centre = rates.mean()
+    residual = rates - centre - expected(x)
+    total = kernel(x, x) + noise
+    solved = np.linalg.solve(total, residual)
+    _, determinant = np.linalg.slogdet(total)
+    across = kernel(grid, x)
+    mean = centre + expected(grid) + across @ solved
+    covariance = kernel(grid, grid) - across @ np.linalg.solve(total, across.T)
+    return float(-0.5 * (residual @ solved + determinant)), mean, covariance

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -77,6 +78,9 @@ def fit(
     stop_after: int | None = None,
     observers: Sequence[Observer] = (),
     checkpoint: Checkpoint | None = None,
+    begin: Checkpoint | None = None,
+    leave: Checkpoint | None = None,
+    rate: Callable[[int], float] | None = None,
     on_epoch: Callable[[Sequence[dict[str, Any]]], None] | None = None,
 ) -> Progress:
     """Train `model` in place.
@@ -94,6 +98,9 @@ def fit(
         stop_after: leave the schedule after so many epochs.
         observers: see `Observer`.
         checkpoint: where to save and resume; None: never.
+        begin: a state that another call left, to go on from where `checkpoint` has nothing yet.
+        leave: where to leave the state at the end, for others to go on from.
+        rate: learning rate of an update; default: the schedule of `training`.
         on_epoch: gets the history, a row an epoch, after each epoch.
 
     Raises:
@@ -103,12 +110,13 @@ def fit(
         model.parameters(), training.lr, training.momentum, weight_decay=training.weight_decay,
         nesterov=training.momentum > 0, fused=True,
     )  # fmt: skip
-    saved = checkpoint.load(model, optimizer) if checkpoint else None
+    saved = next((found for c in (checkpoint, begin) if c and (found := c.load(model, optimizer))), None)
     done = Progress() if saved is None else Progress(**saved)
+    rate = rate or partial(learning_rate, training.schedule, training.lr, training.warmup, steps=steps)
     per_epoch = len(batch_sizes(len(ids), training.batch_size))
-    epochs = min(math.ceil(steps / per_epoch), stop_after or steps)
+    epochs = min(done.epoch + math.ceil((steps - done.step) / per_epoch), stop_after or steps)
     model.train()
-    with Bar.shown(label, min(steps, epochs * per_epoch)) as bar:
+    with Bar.shown(label, min(steps, done.step + (epochs - done.epoch) * per_epoch)) as bar:
         bar.advance(done.step)
         while done.epoch < epochs:
             started = time.perf_counter()
@@ -117,8 +125,7 @@ def fit(
             for observer in observers:
                 observer.begin_epoch(done.epoch)
             for batch in loader.read(batches):
-                rate = learning_rate(training.schedule, training.lr, training.warmup, done.step, steps)
-                watched.update(batch, views.apply(batch.images, batch.ids, done.epoch), done.epoch, rate)
+                watched.update(batch, views.apply(batch.images, batch.ids, done.epoch), done.epoch, rate(done.step))
                 done.step += 1
                 bar.advance()
             for observer in observers:
@@ -133,6 +140,8 @@ def fit(
                 on_epoch(done.history)
             if checkpoint and done.epoch < epochs and checkpoint.due():
                 checkpoint.save(model, optimizer, asdict(done))
+    if leave:
+        leave.save(model, optimizer, asdict(done))
     return done
 
 

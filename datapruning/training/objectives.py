@@ -44,37 +44,57 @@ class CrossEntropy:
 
 
 class Distillation:
-    """Labels and teacher, mixed by the KD weight."""
+    """Labels and teacher, mixed by the KD weight.
 
-    def __init__(self, labels: SoftLabels, weight: float, temperature: float, label_smoothing: float = 0.0) -> None:
+    Args:
+        labels: the teacher's opinions.
+        weight: a, 0 (labels alone) to 1 (teacher alone).
+        temperature: T.
+        label_smoothing: of the cross-entropy.
+        trust: a label counts as much as the teacher believes it: a sample's own weight is 1 - (1 - a) * p, p the
+            teacher's probability of its label at T=1 (the mean of several teachers). So a label that looks wrong leaves
+            its sample to the teacher. False: every sample has the weight a.
+    """
+
+    def __init__(
+        self, labels: SoftLabels, weight: float, temperature: float, label_smoothing: float = 0.0, *, trust: bool = False
+    ) -> None:
         self.labels = labels
         self.weight = weight
         self.temperature = temperature
         self.label_smoothing = label_smoothing
+        self.trust = trust
 
     def __call__(self, logits: Tensor, batch: Batch, epoch: int) -> Tensor:
         """The objective above."""
         teacher = self.labels[batch.ids, epoch].to(logits.device, non_blocking=True)
+        if self.trust and self.weight < 1:
+            believed = softmax(teacher, dim=2).mean(0).gather(1, batch.labels[:, None])[:, 0]
+            weights = 1 - (1 - self.weight) * believed
+            from_labels = cross_entropy(logits, batch.labels, label_smoothing=self.label_smoothing, reduction="none")
+            from_teacher = distillation(logits, teacher, self.temperature, each=True)
+            return (weights * from_teacher + (1 - weights) * from_labels).mean()
         loss = self.weight * distillation(logits, teacher, self.temperature)
         if self.weight == 1:
             return loss
         return loss + (1 - self.weight) * cross_entropy(logits, batch.labels, label_smoothing=self.label_smoothing)
 
 
-def distillation(student: Tensor, teachers: Tensor, temperature: float) -> Tensor:
+def distillation(student: Tensor, teachers: Tensor, temperature: float, *, each: bool = False) -> Tensor:
     """T^2 * KL(teacher_T || student_T).
 
     Args:
         student: logits [n, classes].
         teachers: logits [teachers, n, classes]; several teachers are averaged as probabilities at T.
         temperature: T.
+        each: one number a sample, instead of their mean.
 
     Returns:
-        Scalar: summed over classes, averaged over the n samples.
+        Summed over classes and averaged over the n samples, a scalar; with `each`, [n].
     """
     of_student = log_softmax(student / temperature, dim=1)
-    if len(teachers) == 1:
-        of_teacher = log_softmax(teachers[0] / temperature, dim=1)
-        return temperature**2 * kl_div(of_student, of_teacher, reduction="batchmean", log_target=True)
-    mean = softmax(teachers / temperature, dim=2).mean(0)
-    return temperature**2 * kl_div(of_student, mean, reduction="batchmean")
+    known = len(teachers) == 1
+    target = log_softmax(teachers[0] / temperature, dim=1) if known else softmax(teachers / temperature, dim=2).mean(0)
+    if each:
+        return temperature**2 * kl_div(of_student, target, reduction="none", log_target=known).sum(1)
+    return temperature**2 * kl_div(of_student, target, reduction="batchmean", log_target=known)

@@ -16,6 +16,7 @@ from datapruning.fraction import keeping
 from datapruning.models import parameter_count
 from datapruning.progress import say
 from datapruning.runs import FinishedRun, Run
+from datapruning.training.checkpoint import Checkpoint
 from datapruning.training.evaluate import accuracy
 from datapruning.training.loop import fit, planned_steps
 from datapruning.training.objectives import Objective
@@ -24,13 +25,19 @@ from datapruning.version import __version__
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run trains: which samples, towards what, from which seed."""
+    """What a run trains: which samples, towards what, from which seed.
+
+    `begin` is the state of a first part that was trained elsewhere, `steps` the updates of the whole schedule where they
+    are not those that `training` plans.
+    """
 
     role: str
     training: Training
     ids: NDArray[np.int64]
     objective: Objective
     seed: int
+    begin: Checkpoint | None = None
+    steps: int | None = None
 
 
 def train_whole_run(context: Context, run: Run, plan: Plan, story: Mapping[str, Any]) -> FinishedRun:
@@ -44,14 +51,14 @@ def train_whole_run(context: Context, run: Run, plan: Plan, story: Mapping[str, 
     """
     data, training = context.data, plan.training
     loader = context.split("train")
-    steps = planned_steps(training, len(plan.ids), data.total)
+    steps = plan.steps or planned_steps(training, len(plan.ids), data.total)
     model = context.new_model(training.model, plan.seed)
     network = f"{training.model} ({parameter_count(model):,} weights)"
     kept = keeping(len(plan.ids), data.total)
     say(f"{plan.role}: {network}, {kept}, {steps:,} updates (budget: {training.budget})")
     done = fit(
         model, loader, plan.ids, context.views, training, plan.objective, seed=plan.seed, steps=steps,
-        label=plan.role, checkpoint=run.checkpoint(), on_epoch=run.write_metrics,
+        label=plan.role, checkpoint=run.checkpoint(), begin=plan.begin, on_epoch=run.write_metrics,
     )  # fmt: skip
     started = time.perf_counter()
     test_accuracy = accuracy(model, context.split("test"), np.arange(len(data.test)), context.views)

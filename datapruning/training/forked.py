@@ -1,0 +1,163 @@
+"""`--kd-weight auto`: a run is forked half way, and copies of it say which KD weight to go on with.
+
+The first half, the trunk, trains with the prior weight. From its end every weight of the grid anneals a copy to rest
+within a few updates, a probe, and is judged. A probe that starts half way says far more than a pilot of the same length
+from scratch (measured in `benchmarks/kd_weight.py`), and the trunk is not lost: it is the first half of the run.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from datapruning.config import KD, Training
+from datapruning.context import Context
+from datapruning.data.order import batch_sizes
+from datapruning.progress import say
+from datapruning.runs import Run
+from datapruning.store import Config, RowStore
+from datapruning.training.checkpoint import Checkpoint
+from datapruning.training.evaluate import predict
+from datapruning.training.kd_weight import (
+    FORWARD,
+    Arm,
+    Judges,
+    Search,
+    choose,
+    choose_judges,
+    judged,
+    prior_weight,
+    probe_arms,
+    probe_budget,
+    search_cost,
+)
+from datapruning.training.loop import fit, planned_epochs, planned_steps
+from datapruning.training.objectives import CrossEntropy, Distillation, Objective, SoftLabels
+from datapruning.training.schedules import learning_rate
+
+
+@dataclass(frozen=True)
+class Fork:
+    """Where a run is forked, and what its probes are.
+
+    Attributes:
+        judges: the samples that judge.
+        ids: int64, what trunk and probes train on: the kept samples but for those set aside.
+        epoch: passes of the trunk.
+        step: updates of the trunk.
+        steps: updates of the whole run.
+        probe: updates of a probe.
+        samples: that the whole run sees, about.
+    """
+
+    judges: Judges
+    ids: NDArray[np.int64]
+    epoch: int
+    step: int
+    steps: int
+    probe: int
+    samples: int
+
+
+def plan_fork(training: Training, kd: KD, kept: NDArray[np.int64], total: int, seed: int, *, alike: bool) -> Fork | None:
+    """None where the run has a single epoch: it has no middle.
+
+    Args:
+        training: of the run.
+        kd: grid, cost and size of the search.
+        kept: sample ids of the subset.
+        total: N.
+        seed: of the run.
+        alike: kept and pruned-away samples differ by chance alone.
+
+    Raises:
+        BadValue: too few samples.
+    """
+    epochs = planned_epochs(training, len(kept), total)
+    steps = planned_steps(training, len(kept), total)
+    if epochs < 2:
+        return None
+    per_epoch = len(batch_sizes(len(kept), training.batch_size))
+    samples = math.ceil(steps * len(kept) / per_epoch)
+    probes = len(probe_arms(kd.grid, kd.temperatures, trust=kd.trust))
+    count, probe_samples = probe_budget(search_cost(kd.search, samples), samples, probes, kd.validation)
+    judges = choose_judges(kept, total, count, seed, alike=alike)
+    ids = np.setdiff1d(kept, judges.aside)
+    of_trunk = len(batch_sizes(len(ids), training.batch_size))
+    epoch = min(epochs - 1, max(1, round(kd.fork * epochs)))
+    step, steps = epoch * of_trunk, steps - epoch * (per_epoch - of_trunk)
+    probe = min(steps - step, max(1, round(probe_samples * per_epoch / len(kept))))
+    return Fork(judges, ids, epoch, step, steps, probe, samples)
+
+
+def objective_of(context: Context, labels: SoftLabels | None, arm: Arm) -> Objective:
+    """The objective of design.md; without a teacher, or with labels alone, cross-entropy."""
+    smoothing = context.recipe.train.label_smoothing
+    if labels is None or (arm.weight == 0 and not arm.trust):
+        return CrossEntropy(smoothing)
+    return Distillation(labels, arm.weight, arm.temperature, smoothing, trust=arm.trust)
+
+
+def search_kd_weight(context: Context, run: Run, fork: Fork, labels: SoftLabels, seed: int) -> Search:
+    """Train the trunk, unless it is there; probe; choose.
+
+    Trunk and probes lie in the run folder (`checkpoint/`, `search/`), so a killed search goes on where it was.
+    """
+    kd, training, judges = context.recipe.kd, context.recipe.train, fork.judges
+    trunk, prior = run.checkpoint("fork"), prior_weight(kd.grid)
+    if not trunk.path.exists():
+        towards = objective_of(context, labels, Arm(prior, kd.temperatures[0], kd.trust))
+        fit(
+            context.new_model(training.model, seed), context.split("train"), fork.ids, context.views, training, towards,
+            seed=seed, steps=fork.steps, stop_after=fork.epoch, label=f"student, first {fork.epoch} epochs",
+            checkpoint=run.checkpoint("trunk"), leave=trunk, on_epoch=run.write_metrics,
+        )  # fmt: skip
+    arms = probe_arms(kd.grid, kd.temperatures, trust=kd.trust)
+    say(
+        f"KD weight: after {fork.epoch} epochs, {len(arms)} probes of {fork.probe} updates (the run has {fork.steps:,}), "
+        f"judged on {len(judges.ids):,} {judges.kind} samples"
+    )
+    store = RowStore(run.folder / "search", {"run": "probes of the run beside"})
+    trials, marks = [], []
+    for arm in arms:
+        row = store.run(asdict(arm), partial(_probe, context, fork, labels, arm, trunk, seed))
+        assert row is not None  # run() waits for a row that another process has
+        correct = np.unpackbits(np.frombuffer(base64.b85decode(row.result["correct"]), np.uint8), count=len(judges.ids))
+        trials.append(judged(arm, correct.astype(np.bool_), judges.weights, row.result["samples_seen"], row.seconds))
+        marks.append(correct)
+        say(f"  KD weight {arm}: {trials[-1].accuracy:.2f}% ± {trials[-1].stderr:.2f}, {row.seconds:.1f} s")
+    choice = choose(arms, np.array(marks, np.bool_), judges.weights, kd.temperatures[0], prior)
+    seen, evaluated = sum(t.samples_seen for t in trials), len(arms) * len(judges.ids)
+    cost = round((seen + FORWARD * evaluated) / fork.samples, 4)
+    say(f"KD weight {choice.arm} is chosen; the search cost {cost:.2f} trainings")
+    return Search(
+        **asdict(choice.arm), method="forked probes", trials=tuple(trials), curve=choice.curve, validation=judges.kind,
+        validation_size=len(judges.ids), samples_seen=seen, evaluated=evaluated, cost=cost,
+    )  # fmt: skip
+
+
+def _probe(
+    context: Context, fork: Fork, labels: SoftLabels, arm: Arm, trunk: Checkpoint, seed: int, _: Config
+) -> dict[str, Any]:
+    training, loader = context.recipe.train, context.split("train")
+    model = context.new_model(training.model, seed)
+    start = learning_rate(training.schedule, training.lr, training.warmup, fork.step, fork.steps)
+    done = fit(
+        model, loader, fork.ids, context.views, training, objective_of(context, labels, arm),
+        seed=seed, steps=fork.step + fork.probe, label=f"probe, KD weight {arm}", begin=trunk,
+        rate=lambda step: start * (1 - (step - fork.step + 0.5) / fork.probe),
+    )  # fmt: skip
+    parts = predict(model, loader, fork.judges.ids, context.views)
+    correct = torch.cat([logits.argmax(1) == target for _, target, logits in parts]).cpu().numpy()
+    before = fork.epoch * len(fork.ids)
+    return {
+        "correct": base64.b85encode(np.packbits(correct).tobytes()).decode(),
+        "samples_seen": done.samples_seen - before,
+    }
