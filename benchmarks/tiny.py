@@ -1,17 +1,28 @@
-"""The set-up that the many-run benchmarks share: Fashion-MNIST, a network that trains in seconds, wrong labels on request."""
+"""The set-up that the many-run benchmarks share: Fashion-MNIST, a network that trains in seconds, wrong labels on request.
+
+Rows lie in one store (`benchmarks/runs/tiny`), whichever benchmark asked for them first.
+"""
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
+import multiprocessing
+from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 import datapruning as dp
-from benchmarks.common import data_folder
+from benchmarks.common import RUNS, data_folder
 from datapruning.context import Context
 from datapruning.data.dataset import Dataset, Split
 from datapruning.hashing import shuffled
+from datapruning.memory import keep_freed_memory
+from datapruning.progress import say
+from datapruning.store import Row, RowStore
 
 STUDENT = "tinynet16"
 SETTINGS = tuple(
@@ -21,17 +32,17 @@ SETTINGS = tuple(
 )
 WRONG = 0.2
 WRONG_KEY = 0x3A0B6
+Config = Mapping[str, Any]
 
 
 def with_wrong_labels(data: Dataset, share: float, seed: int = 0) -> Dataset:
-    """The same pictures with `share` of the training labels replaced by another class, uniformly. The test set stays clean."""
+    """The same pictures, `share` of the training labels replaced by another class, uniformly; the test set stays clean."""
     chosen = shuffled(np.arange(data.total), WRONG_KEY, seed)[: round(share * data.total)]
     random = np.random.default_rng([WRONG_KEY, seed])
     labels = data.train.labels.copy()
     labels[chosen] = (labels[chosen] + random.integers(1, data.classes, len(chosen))) % data.classes
-    return dataclasses.replace(
-        data, name=f"{data.name}-{share:.0%}-wrong".replace("%", ""), train=Split(data.train.images, labels)
-    )
+    name = f"{data.name}-{round(100 * share)}-wrong"
+    return dataclasses.replace(data, name=name, train=Split(data.train.images, labels))
 
 
 def open_tiny(workspace: Path, *, wrong: bool = False, changes: tuple[str, ...] = ()) -> Context:
@@ -40,11 +51,57 @@ def open_tiny(workspace: Path, *, wrong: bool = False, changes: tuple[str, ...] 
     if wrong:
         data = with_wrong_labels(data, WRONG)
     return dp.open_context(
-        data,
-        recipe="fashion-mnist",
-        device="cpu",
-        loader="resident",
-        workspace=workspace,
-        threads=1,
+        data, recipe="fashion-mnist", device="cpu", loader="resident", workspace=workspace, threads=1,
         changes=(*SETTINGS, *changes),
-    )
+    )  # fmt: skip
+
+
+def row(condition: str, fraction: str, kd_weight: float | str, seed: int, teacher: str | None = None) -> dict[str, Any]:
+    """A row: condition "wrong" is a random subset of the data with wrong labels, else it names a scorer.
+
+    `teacher`: the network of the teacher, where it is not the student's.
+    """
+    config = {"condition": condition, "fraction": fraction, "kd_weight": kd_weight, "seed": seed}
+    return config if teacher in (None, STUDENT) else {**config, "teacher": teacher}
+
+
+def open_rows(workspace: Path) -> RowStore:
+    """The store of all these rows."""
+    return RowStore(workspace / "rows", {"settings": list(SETTINGS), "threads": 1})
+
+
+def fill(workspace: Path, configs: Sequence[Config], label: str) -> None:
+    """Fill rows until none is left."""
+    keep_freed_memory()  # as `dprune` does
+    opened = cache(lambda wrong: open_tiny(workspace / "runs", wrong=wrong))
+    teachers = cache(lambda model: dp.teach(open_tiny(workspace / "runs", changes=(f"teacher.model={model}",))))
+
+    def work(config: Config) -> dict[str, Any]:
+        context = opened(config["condition"] == "wrong")
+        by_score = config["condition"] not in ("random", "wrong")
+        scores = dp.score(context, config["condition"]) if by_score else None
+        teacher = teachers(config["teacher"]) if "teacher" in config else None
+        run = dp.train(
+            context, fraction=config["fraction"], scores=scores, kd_weight=config["kd_weight"], seed=config["seed"],
+            teacher=teacher,
+        )  # fmt: skip
+        return run.result
+
+    open_rows(workspace).run_all(configs, work, label=label)
+
+
+def filled(configs: Sequence[Config], label: str, doc: str | None) -> list[Row]:
+    """Parse `--jobs` and `--workspace`, fill the rows with so many processes, and return them in the order given."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--jobs", type=int, default=1, help="processes that fill rows")
+    parser.add_argument("--workspace", type=Path, default=RUNS / "tiny")
+    args = parser.parse_args()
+    spawn = multiprocessing.get_context("spawn")
+    others = [spawn.Process(target=fill, args=(args.workspace, configs, label)) for _ in range(args.jobs - 1)]
+    for process in others:
+        process.start()
+    fill(args.workspace, configs, label)
+    store = open_rows(args.workspace)
+    rows = [found for config in configs if (found := store.get(config)) is not None]
+    say(f"{len(rows)} rows, {sum(each.seconds for each in rows) / 60:.0f} minutes in all")
+    return rows
