@@ -33,6 +33,7 @@ from datapruning.training.environment import reproducible
 from datapruning.training.loop import LEAST
 from datapruning.training.student import train_student
 
+AUTO = Path("auto")
 Teachers = FinishedRun | str | Path | Sequence[FinishedRun | str | Path]
 
 
@@ -94,6 +95,7 @@ def score(data: Dataset | Context, scorer: str = "el2n", *, seed: int = 0, out: 
     story: dict[str, Any] = {"scorer": found.name, "source": found.source, "sign": found.sign, "seed": seed}
     if found.needs is TrainingDynamics:
         evidence: Any = _dynamics(context, seed)
+        story["costs"] = asdict(evidence.cost)
         recipe = context.recipe
         story |= {"evidence": asdict(recipe.evidence), "proxy": asdict(recipe.score), "views": asdict(recipe.views)}
     else:
@@ -186,7 +188,8 @@ def train(
         scorer: who ranks, where neither `subset` nor `scores` is given.
         scores: ranks made before.
         balance: "class" keeps the fraction in each class.
-        teacher: one or several runs; default: the recipe's teacher, trained if it is not there.
+        teacher: one or several runs, which teach together; default: the recipe's teacher, trained if it is not there.
+            "auto": one is chosen, among those named beside it or else the recipe's ladder.
         kd_weight: 0 (labels alone, no teacher needed) to 1 (teacher alone), or "auto".
         seed: of subset (for the scorer "random"), initialisation and order.
         out: the run folder; default: a named one in the workspace.
@@ -199,7 +202,14 @@ def train(
     if out is not None:
         Run(Path(out)).refuse_foreign()
     teachers = beside("teachers.prepare")
-    named = [] if teacher is None else teachers.load_teachers(context, _teacher_folders(teacher))
+    choosing, folders = _teacher_folders(teacher)
+    named = teachers.load_teachers(context, folders)
+    if choosing and weight == 0:
+        raise BadValue("with KD weight 0 there is no teacher to choose")
+    if choosing and len(named or context.recipe.kd.ladder) < 2:
+        raise BadValue(
+            "--teacher auto chooses among several: name two or more runs with --teacher as well, or networks in kd.ladder"
+        )
     subset = _subset(context, subset, fraction, scorer, scores, balance, seed)
     ids = subset.indices
     if len(ids) < LEAST:
@@ -208,9 +218,11 @@ def train(
         "verb": "train", "data": context.data.name, "fingerprint": context.data.fingerprint,
         "fraction": subset.meta.get("fraction"), "scorer": subset.meta["scorer"], "balance": subset.meta.get("balance"),
         "subset": hashlib.sha256(ids.astype("<i8").tobytes()).hexdigest()[:16],
-        "kd_weight": "auto" if weight is None else weight, "teacher": [str(t.folder) for t in named] or None, "seed": seed,
+        "kd_weight": "auto" if weight is None else weight, "seed": seed,
+        "teacher": [*([str(AUTO)] if choosing else []), *(str(t.folder) for t in named)] or None,
     }  # fmt: skip
-    name = f"{subset.meta['scorer']}-{len(subset)}-kd-{options['kd_weight']}-seed{seed}"
+    chooses = "-teacher-auto" if choosing else ""
+    name = f"{subset.meta['scorer']}-{len(subset)}-kd-{options['kd_weight']}{chooses}-seed{seed}"
     recipe = context.recipe
     used = {"train": asdict(recipe.train), "views": asdict(recipe.views), "kd": asdict(recipe.kd)}
     run = Run(Path(out) if out else context.place("students", name, {**options, **used, "teachers": asdict(recipe.teacher)}))
@@ -223,9 +235,14 @@ def train(
         how = f"scorer {subset.meta['scorer']}, balance {subset.meta.get('balance', 'none')}"
         say(f"subset: {subset} ({how}), in {run.folder / 'subset.npz'}")
         with reproducible(int(run.environment["threads"])):
-            labels, story = None, dict[str, Any]()
-            if weight != 0:
-                labels, story = teachers.prepare_labels(context, named, ids)
+            labels, story = list[Any](), dict[str, Any]()
+            if choosing:
+                labels, story = teachers.prepare_candidates(context, named, ids)
+            elif weight != 0:
+                together, story = teachers.prepare_labels(context, named, ids)
+                labels = [together]
+            scoring = (subset.meta.get("scores") or {}).get("costs")
+            story["costs"] = {**({"scoring": scoring} if scoring else {}), **story.get("costs", {})}
             story |= {
                 "fraction": subset.meta.get("fraction"), "scorer": subset.meta["scorer"],
                 "balance": subset.meta.get("balance"), "subset": str(run.folder / "subset.npz"),
@@ -264,9 +281,11 @@ def _subset(
     return select(scores, fraction, balance=balance, data=data)
 
 
-def _teacher_folders(teacher: Teachers) -> list[Path]:
-    each = [teacher] if isinstance(teacher, FinishedRun | str | Path) else list(teacher)
-    return [t.folder if isinstance(t, FinishedRun) else Path(t) for t in each]
+def _teacher_folders(teacher: Teachers | None) -> tuple[bool, list[Path]]:
+    """Whether one is to be chosen, and the named runs."""
+    each = [] if teacher is None else [teacher] if isinstance(teacher, FinishedRun | str | Path) else list(teacher)
+    folders = [t.folder if isinstance(t, FinishedRun) else Path(t) for t in each]
+    return AUTO in folders, [folder for folder in folders if folder != AUTO]
 
 
 def cache(data: Dataset | Context, *, subset: Subset | None = None, out: str | Path | None = None) -> list[Path]:

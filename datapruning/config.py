@@ -96,6 +96,7 @@ class KD:
         trust: under `auto`, a label counts only as far as the teacher believes it; where the KD weight is a number, every
             sample has that weight.
         grid: KD weights that probes try.
+        ladder: networks that `--teacher auto` trains as teachers and chooses from; it begins with the first.
         fork: share of the epochs after which the run is forked for the probes.
         search: what the search may cost, in trainings, where a training sees 100,000 samples or more; small ones may pay
             up to 0.8.
@@ -106,6 +107,7 @@ class KD:
     temperatures: tuple[float, ...] = (2.0, 4.0)
     trust: bool = True
     grid: tuple[float, ...] = (0.3, 0.6, 0.9)
+    ladder: tuple[str, ...] = ()
     fork: float = 0.5
     search: float = 0.25
     validation: int = 5000

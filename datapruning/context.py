@@ -94,8 +94,8 @@ def make_context(
     Raises:
         BadValue: no such device here. UnknownName: no such loader or model.
     """
-    for training in (recipe.train, recipe.teacher, recipe.score):
-        check_model(training.model)
+    for model in (recipe.train.model, recipe.teacher.model, recipe.score.model, *recipe.kd.ladder):
+        check_model(model)
     found = resolve_device(device)
     kind = resolve_loader(loader, data, found)
     return Context(data, recipe, found, kind, Path(root), threads or recipe.threads or torch.get_num_threads())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datapruning.context import Context
+from datapruning.costs import Cost, cost_of_run
 from datapruning.progress import say
 from datapruning.training.loop import planned_epochs
 from teachers.load import Teacher, load_teacher
@@ -27,15 +29,37 @@ def load_teachers(context: Context, folders: Sequence[Path]) -> list[Teacher]:
     return [load_teacher(folder, context.data, context.device) for folder in folders]
 
 
+def train_ladder(context: Context) -> list[Teacher]:
+    """A teacher of each network in the recipe's `kd.ladder`, trained where it is not there."""
+    folders = [train_teacher(context, seed=0, model=model).folder for model in context.recipe.kd.ladder]
+    return load_teachers(context, folders)
+
+
 def prepare_labels(
     context: Context, named: Sequence[Teacher], ids: NDArray[np.int64]
 ) -> tuple[TeacherLabels, dict[str, Any]]:
     """Soft labels of `ids` for a student under the recipe's [train], and what result.json says of them.
 
-    Where no teacher is named, the recipe's own teaches; it is trained first if it is not there.
+    Several teachers teach together. Where none is named, the recipe's own teaches; it is trained first if it is not there.
     """
     started = time.perf_counter()
     teachers = list(named) or load_teachers(context, [train_teacher(context, seed=0).folder])
+    caches, story = _filled(context, teachers, ids, started)
+    return TeacherLabels(caches), story
+
+
+def prepare_candidates(
+    context: Context, named: Sequence[Teacher], ids: NDArray[np.int64]
+) -> tuple[list[TeacherLabels], dict[str, Any]]:
+    """The same for teachers of which one is to be chosen: the named ones, or the recipe's ladder."""
+    started = time.perf_counter()
+    caches, story = _filled(context, list(named) or train_ladder(context), ids, started)
+    return [TeacherLabels([cache]) for cache in caches], story
+
+
+def _filled(
+    context: Context, teachers: Sequence[Teacher], ids: NDArray[np.int64], started: float
+) -> tuple[list[SoftLabelCache], dict[str, Any]]:
     taught = time.perf_counter()
     data = context.data
     caches = [SoftLabelCache(t, context.views, data.fingerprint, data.total, data.classes) for t in teachers]
@@ -43,6 +67,11 @@ def prepare_labels(
     computed = sum(cache.fill(context.split("train"), ids, epochs) for cache in caches)
     if not computed:
         say(f"soft labels: using those in {', '.join(str(cache.folder) for cache in caches)}")
-    seconds = {"teacher": taught - started, "soft_labels": time.perf_counter() - taught}
-    story = {"teacher": [t.summary for t in teachers], "soft_labels_computed": computed, "seconds": seconds}
-    return TeacherLabels(caches), story
+    labelling = sum((cache.cost(ids, epochs) for cache in caches), Cost())
+    teaching = sum((cost_of_run(t.result) for t in teachers), Cost())
+    return caches, {
+        "teacher": [t.summary for t in teachers],
+        "soft_labels_computed": computed,
+        "seconds": {"teacher": taught - started, "soft_labels": time.perf_counter() - taught},
+        "costs": {"teacher": asdict(teaching), "soft_labels": asdict(labelling)},
+    }

@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from datapruning.costs import Cost
 from datapruning.data.loader import Loader
 from datapruning.data.views import Views
 from datapruning.errors import BadFile, BadValue, Mismatch, reason
@@ -90,10 +91,25 @@ class SoftLabelCache:
             count = sum(len(t) for t in todo.values())
             if count:
                 say(f"soft labels: {count:,} of {len(ids) * len(views):,} are missing, {size_text(count * self._row_bytes)}")
+                started = time.perf_counter()
                 with Bar.shown("soft labels", count) as bar:
                     for view, wanted in todo.items():
                         self._fill_view(loader, wanted, view, bar)
+                spent = self._spent()
+                seconds = round(spent["seconds"] + time.perf_counter() - started, 3)
+                write_json(self.folder / "spent.json", {"computed": spent["computed"] + count, "seconds": seconds})
         return count
+
+    def cost(self, ids: NDArray[np.int64], epochs: int) -> Cost:
+        """What the labels of `ids` for so many epochs cost to make, whoever made them; seconds at the mean rate so far."""
+        count = len(ids) * min(epochs, self.views.policy.count)
+        spent = self._spent()
+        rate = spent["seconds"] / spent["computed"] if spent["computed"] else 0.0
+        return Cost(evaluated=count, seconds=round(count * rate, 3))
+
+    def _spent(self) -> dict[str, Any]:
+        path = self.folder / "spent.json"
+        return read_json(path) if path.exists() else {"computed": 0, "seconds": 0.0}
 
     @property
     def _row_bytes(self) -> int:

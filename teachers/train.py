@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +15,15 @@ from datapruning.training.objectives import CrossEntropy
 from datapruning.training.whole_run import Plan, train_whole_run
 
 
-def train_teacher(context: Context, seed: int, out: Path | None = None) -> FinishedRun:
-    """Train on every sample, or find the same run finished.
+def train_teacher(context: Context, seed: int, out: Path | None = None, model: str | None = None) -> FinishedRun:
+    """Train on every sample, or find the same run finished. `model`: instead of the recipe's network.
 
     Raises:
         OutputTaken: `out` holds something else.
     """
+    if model is not None:
+        recipe = context.recipe
+        context = replace(context, recipe=replace(recipe, teacher=replace(recipe.teacher, model=model)))
     training = context.recipe.teacher
     options = {"verb": "teach", "data": context.data.name, "fingerprint": context.data.fingerprint, "seed": seed}
     identity = {"teacher": str(training), "views": str(context.recipe.views), "seed": seed}

@@ -219,3 +219,40 @@ def test_under_the_steps_budget_the_search_keeps_to_the_epochs_that_have_soft_la
     result = dp.train(context, fraction=0.2, scores=scores).result
     assert result["kd_weight_search"]["validation"] == "pruned-away and set-aside"
     assert result["epochs"] <= planned_epochs(context.recipe.train, result["kept"], result["total"])
+
+
+def test_a_teacher_is_chosen_from_the_ladder(make_context: Maker, digits: Dataset, tmp_path: Path) -> None:
+    context = make_context(digits, "train.epochs=2", "teacher.epochs=1", "kd.ladder=['convnet', 'tinynet8']")
+    result = dp.train(context, fraction=0.2, teacher="auto").result
+    assert [t["model"] for t in result["teacher_candidates"]] == ["convnet", "tinynet8"]
+    search = result["kd_weight_search"]
+    assert result["teacher"] == [result["teacher_candidates"][search["teacher"]]]
+    assert {t["teacher"] for t in search["trials"]} == {0, 1}
+    given = dp.train(
+        context, fraction=0.2, teacher=["auto", *(t["folder"] for t in result["teacher_candidates"])], kd_weight=0.5
+    )
+    assert [(t["weight"], t["teacher"]) for t in given.result["kd_weight_search"]["trials"]] == [(0.5, 0), (0.5, 1)]
+    assert given.result["kd_weight"] == 0.5
+
+
+def test_a_choice_of_one_teacher_or_without_kd_is_refused(make_context: Maker, digits: Dataset) -> None:
+    context = make_context(digits, "kd.ladder=['convnet']")
+    with pytest.raises(BadValue, match="chooses among several"):
+        dp.train(context, fraction=0.2, teacher="auto")
+    with pytest.raises(BadValue, match="no teacher to choose"):
+        dp.train(context, fraction=0.2, teacher="auto", kd_weight=0)
+    assert not (context.root / "students").exists()
+
+
+def test_what_everything_cost_is_kept(context: Context) -> None:
+    first = dp.train(context, fraction=0.2, scores=dp.score(context, "el2n")).result
+    again = dp.train(context, fraction=0.2, scores=dp.score(context, "el2n"), seed=1).result
+    costs = first["costs"]
+    assert set(costs) == {"teacher", "scoring", "soft_labels", "search", "train"}
+    assert costs["teacher"]["samples_seen"] == 3 * 1438
+    assert (costs["scoring"]["samples_seen"], costs["scoring"]["evaluated"]) == ((2 + 1) * 1438, 2 * 1438)
+    assert costs["soft_labels"]["evaluated"] == 3 * first["kept"]
+    assert costs["train"]["samples_seen"] == first["samples_seen"]
+    assert costs["search"]["samples_seen"] == first["kd_weight_search"]["samples_seen"]
+    for shared in ("teacher", "scoring", "soft_labels"):  # what was found made costs as much as if it had been made
+        assert again["costs"][shared] == costs[shared]

@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from datapruning.config import KD
+from datapruning.costs import FORWARD
 from datapruning.errors import BadValue
 from datapruning.training.kd_weight import (
     ALONE,
-    FORWARD,
     MOST,
     Arm,
     choose,
@@ -22,6 +23,7 @@ from datapruning.training.kd_weight import (
     probe_arms,
     probe_budget,
     search_cost,
+    teacher_arms,
 )
 
 
@@ -105,29 +107,39 @@ def test_noise_counts_for_less_than_its_size() -> None:
 
 
 def test_arms_are_the_grid_another_temperature_and_labels_alone() -> None:
-    arms = probe_arms([0.9, 0.3, 0.6, 0.3], [2.0, 4.0], trust=True)
+    arms = probe_arms(KD(grid=(0.9, 0.3, 0.6, 0.3)))
     assert arms == [ALONE, *(Arm(w, 2.0, trust=True) for w in (0.3, 0.6, 0.9)), Arm(0.6, 4.0, trust=True)]
-    assert probe_arms([0.0, 1.0], [2.0], trust=False) == [ALONE, Arm(1.0, 2.0, trust=False)]
+    assert probe_arms(KD(grid=(0.0, 1.0), temperatures=(2.0,), trust=False)) == [ALONE, Arm(1.0, 2.0, trust=False)]
     assert prior_weight([0.0, 0.9]) == 0.9
 
 
 def test_the_best_weight_wins() -> None:
-    arms = probe_arms([0.3, 0.6, 0.9], [2.0, 4.0], trust=True)
+    arms = probe_arms(KD())
     choice = choose(arms, marks([0.5, 0.6, 0.7, 0.8, 0.69]), EVEN, 2.0, 0.6)
     assert (choice.arm.weight, choice.arm.temperature, choice.arm.trust) == (0.9, 2.0, True)
 
 
 def test_another_temperature_wins_where_it_is_clearly_better() -> None:
-    arms = probe_arms([0.3, 0.6, 0.9], [2.0, 4.0], trust=True)
+    arms = probe_arms(KD())
     assert choose(arms, marks([0.5, 0.7, 0.7, 0.7, 0.75]), EVEN, 2.0, 0.6).arm.temperature == 4.0
     assert choose(arms, marks([0.5, 0.7, 0.7, 0.7, 0.701]), EVEN, 2.0, 0.6).arm.temperature == 2.0
 
 
 def test_a_teacher_that_harms_is_left_out() -> None:
-    arms = probe_arms([0.3, 0.6, 0.9], [2.0, 4.0], trust=True)
+    arms = probe_arms(KD())
     assert choose(arms, marks([0.8, 0.7, 0.6, 0.5, 0.6]), EVEN, 2.0, 0.6).arm == ALONE
-    arms = probe_arms([0.0, 0.5, 1.0], [4.0], trust=False)
+    arms = probe_arms(KD(grid=(0.0, 0.5, 1.0), temperatures=(4.0,), trust=False))
     assert choose(arms, marks([0.8, 0.7, 0.6]), EVEN, 4.0, 0.5).arm == ALONE
+
+
+def test_another_teacher_wins_where_it_is_clearly_better() -> None:
+    arms = probe_arms(KD(), teachers=3)
+    assert [arm.teacher for arm in arms] == [0, 0, 0, 0, 0, 1, 2]
+    assert choose(arms, marks([0.5, 0.7, 0.7, 0.7, 0.7, 0.75, 0.8]), EVEN, 2.0, 0.6).arm.teacher == 2
+    assert choose(arms, marks([0.5, 0.7, 0.7, 0.7, 0.7, 0.701, 0.6]), EVEN, 2.0, 0.6).arm.teacher == 0
+    given = teacher_arms(0.9, 4.0, 2)
+    choice = choose(given, marks([0.7, 0.8]), EVEN, 4.0, 0.9)
+    assert choice.arm == Arm(0.9, 4.0, trust=False, teacher=1)
 
 
 def test_a_trial_states_its_standard_error() -> None:

@@ -21,7 +21,11 @@ def command(
     subset: Annotated[Path | None, typer.Option(help="A subset file, instead of --fraction.")] = None,
     balance: Annotated[str | None, typer.Option(help="none, or class: keep the fraction in each class.")] = None,
     teacher: Annotated[
-        list[Path] | None, typer.Option(help="A run folder. Repeatable: several are averaged.", show_default="the recipe's")
+        list[Path] | None,
+        typer.Option(
+            help="A run folder; several are averaged. auto: choose one of them, or of kd.ladder.",
+            show_default="the recipe's",
+        ),
     ] = None,
     budget: Annotated[
         str | None, typer.Option(help="epochs, or steps: as many updates as the full data.", show_default="the recipe's")
@@ -79,8 +83,11 @@ def command(
         out=out,
     )
     found = finished.result
-    searched = " (found by the search)" if found["kd_weight_search"] else ""
+    search = found["kd_weight_search"]
+    at = f" at T={found['temperature']:g}" if found["temperature"] else ""
+    searched = f"{at} (found by a search that cost {search['cost']:.2f} trainings)" if search else at
+    chosen = f", teacher {found['teacher'][0]['model']} (chosen)" if found.get("teacher_candidates") else ""
     o.result(
         f"test accuracy {finished.test_accuracy:.2f}%, keeping {found['kept']:,} of {found['total']:,}, "
-        f"KD weight {found['kd_weight']:g}{searched}, {found['samples_seen']:,} samples seen: {finished.folder}"
+        f"KD weight {found['kd_weight']:g}{searched}{chosen}, {found['samples_seen']:,} samples seen: {finished.folder}"
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from torch import nn
 
 from datapruning.config import Evidence, Training
+from datapruning.costs import Cost
 from datapruning.data.loader import Loader
 from datapruning.data.views import Views
 from datapruning.errors import BadValue
 from datapruning.evidence.recorder import Recorder, RecordTraining
 from datapruning.evidence.track import Track
-from datapruning.files import write_json
+from datapruning.files import read_json, write_json
 from datapruning.locks import held
 from datapruning.progress import say
 from datapruning.training.checkpoint import Checkpoint
@@ -37,11 +38,13 @@ class TrainingDynamics:
             training mode).
         early: of every run, a track [1, N] of one evaluation pass without augmentation after `early_epoch` epochs.
         early_epoch: see `early`.
+        cost: of all runs.
     """
 
     presentations: tuple[Track, ...]
     early: tuple[Track, ...]
     early_epoch: int
+    cost: Cost = field(default_factory=Cost)
 
     def early_statistic(self, name: str) -> NDArray[Any]:
         """A statistic at the early checkpoint, [runs, N]."""
@@ -92,7 +95,7 @@ def record_dynamics(
     if early_epoch > epochs:
         raise BadValue(f"evidence.early_epoch is {early_epoch}, but the proxy trains for {epochs} epochs (score.epochs)")
     steps = planned_steps(training, total, total)
-    presentations, early = [], []
+    presentations, early, cost = [], [], Cost()
     for number in range(evidence.runs):
         run = folder / f"run-{number:03d}"
         whole = number < evidence.full_runs
@@ -115,7 +118,9 @@ def record_dynamics(
                 tracks[1].check_whole(0)
                 write_json(run / DONE, {"samples_seen": progress.samples_seen, "seconds": round(progress.seconds, 3)})
                 checkpoint.remove()
+        spent = read_json(run / DONE)
+        cost += Cost(spent["samples_seen"], total, spent["seconds"])
         if whole:
             presentations.append(tracks[0])
         early.append(tracks[1])
-    return TrainingDynamics(tuple(presentations), tuple(early), early_epoch)
+    return TrainingDynamics(tuple(presentations), tuple(early), early_epoch, cost)

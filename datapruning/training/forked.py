@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from datapruning.config import KD, Training
 from datapruning.context import Context
+from datapruning.costs import Cost
 from datapruning.data.order import batch_sizes
 from datapruning.progress import say
 from datapruning.runs import Run
@@ -26,15 +28,12 @@ from datapruning.store import Config, RowStore
 from datapruning.training.checkpoint import Checkpoint
 from datapruning.training.evaluate import predict
 from datapruning.training.kd_weight import (
-    FORWARD,
     Arm,
     Judges,
     Search,
     choose,
     choose_judges,
     judged,
-    prior_weight,
-    probe_arms,
     probe_budget,
     search_cost,
 )
@@ -66,15 +65,18 @@ class Fork:
     samples: int
 
 
-def plan_fork(training: Training, kd: KD, kept: NDArray[np.int64], total: int, seed: int, *, alike: bool) -> Fork | None:
+def plan_fork(
+    training: Training, kd: KD, kept: NDArray[np.int64], total: int, seed: int, *, probes: int, alike: bool
+) -> Fork | None:
     """None where the run has a single epoch: it has no middle.
 
     Args:
         training: of the run.
-        kd: grid, cost and size of the search.
+        kd: cost and size of the search.
         kept: sample ids of the subset.
         total: N.
         seed: of the run.
+        probes: how many.
         alike: kept and pruned-away samples differ by chance alone.
 
     Raises:
@@ -86,7 +88,6 @@ def plan_fork(training: Training, kd: KD, kept: NDArray[np.int64], total: int, s
         return None
     per_epoch = len(batch_sizes(len(kept), training.batch_size))
     samples = math.ceil(steps * len(kept) / per_epoch)
-    probes = len(probe_arms(kd.grid, kd.temperatures, trust=kd.trust))
     count, probe_samples = probe_budget(search_cost(kd.search, samples), samples, probes, kd.validation)
     judges = choose_judges(kept, total, count, seed, alike=alike)
     ids = np.setdiff1d(kept, judges.aside)
@@ -97,29 +98,38 @@ def plan_fork(training: Training, kd: KD, kept: NDArray[np.int64], total: int, s
     return Fork(judges, ids, epoch, step, steps, probe, samples)
 
 
-def objective_of(context: Context, labels: SoftLabels | None, arm: Arm) -> Objective:
-    """The objective of design.md; without a teacher, or with labels alone, cross-entropy."""
+def objective_of(context: Context, labels: Sequence[SoftLabels], arm: Arm) -> Objective:
+    """The objective of design.md with the labels of the arm's teacher; with labels alone, cross-entropy."""
     smoothing = context.recipe.train.label_smoothing
-    if labels is None or (arm.weight == 0 and not arm.trust):
+    if not labels or (arm.weight == 0 and not arm.trust):
         return CrossEntropy(smoothing)
-    return Distillation(labels, arm.weight, arm.temperature, smoothing, trust=arm.trust)
+    return Distillation(labels[arm.teacher], arm.weight, arm.temperature, smoothing, trust=arm.trust)
 
 
-def search_kd_weight(context: Context, run: Run, fork: Fork, labels: SoftLabels, seed: int) -> Search:
+def search(
+    context: Context, run: Run, fork: Fork, labels: Sequence[SoftLabels], arms: Sequence[Arm], prior: Arm, seed: int
+) -> Search:
     """Train the trunk, unless it is there; probe; choose.
 
     Trunk and probes lie in the run folder (`checkpoint/`, `search/`), so a killed search goes on where it was.
+
+    Args:
+        context: dataset, device, loaders.
+        run: claimed by the caller.
+        fork: where and how.
+        labels: soft labels of each candidate teacher, filled for the kept samples.
+        arms: what is probed.
+        prior: with which the run begins.
+        seed: of the run.
     """
-    kd, training, judges = context.recipe.kd, context.recipe.train, fork.judges
-    trunk, prior = run.checkpoint("fork"), prior_weight(kd.grid)
+    training, judges, trunk = context.recipe.train, fork.judges, run.checkpoint("fork")
     if not trunk.path.exists():
-        towards = objective_of(context, labels, Arm(prior, kd.temperatures[0], kd.trust))
         fit(
-            context.new_model(training.model, seed), context.split("train"), fork.ids, context.views, training, towards,
-            seed=seed, steps=fork.steps, stop_after=fork.epoch, label=f"student, first {fork.epoch} epochs",
-            checkpoint=run.checkpoint("trunk"), leave=trunk, on_epoch=run.write_metrics,
+            context.new_model(training.model, seed), context.split("train"), fork.ids, context.views, training,
+            objective_of(context, labels, prior), seed=seed, steps=fork.steps, stop_after=fork.epoch,
+            label=f"student, first {fork.epoch} epochs", checkpoint=run.checkpoint("trunk"), leave=trunk,
+            on_epoch=run.write_metrics,
         )  # fmt: skip
-    arms = probe_arms(kd.grid, kd.temperatures, trust=kd.trust)
     say(
         f"KD weight: after {fork.epoch} epochs, {len(arms)} probes of {fork.probe} updates (the run has {fork.steps:,}), "
         f"judged on {len(judges.ids):,} {judges.kind} samples"
@@ -133,18 +143,18 @@ def search_kd_weight(context: Context, run: Run, fork: Fork, labels: SoftLabels,
         trials.append(judged(arm, correct.astype(np.bool_), judges.weights, row.result["samples_seen"], row.seconds))
         marks.append(correct)
         say(f"  KD weight {arm}: {trials[-1].accuracy:.2f}% ± {trials[-1].stderr:.2f}, {row.seconds:.1f} s")
-    choice = choose(arms, np.array(marks, np.bool_), judges.weights, kd.temperatures[0], prior)
-    seen, evaluated = sum(t.samples_seen for t in trials), len(arms) * len(judges.ids)
-    cost = round((seen + FORWARD * evaluated) / fork.samples, 4)
-    say(f"KD weight {choice.arm} is chosen; the search cost {cost:.2f} trainings")
+    choice = choose(arms, np.array(marks, np.bool_), judges.weights, prior.temperature, prior.weight)
+    cost = Cost(sum(t.samples_seen for t in trials), len(arms) * len(judges.ids))
+    trainings = round(cost.training_passes / fork.samples, 4)
+    say(f"KD weight {choice.arm} is chosen; the search cost {trainings:.2f} trainings")
     return Search(
         **asdict(choice.arm), method="forked probes", trials=tuple(trials), curve=choice.curve, validation=judges.kind,
-        validation_size=len(judges.ids), samples_seen=seen, evaluated=evaluated, cost=cost,
+        validation_size=len(judges.ids), samples_seen=cost.samples_seen, evaluated=cost.evaluated, cost=trainings,
     )  # fmt: skip
 
 
 def _probe(
-    context: Context, fork: Fork, labels: SoftLabels, arm: Arm, trunk: Checkpoint, seed: int, _: Config
+    context: Context, fork: Fork, labels: Sequence[SoftLabels], arm: Arm, trunk: Checkpoint, seed: int, _: Config
 ) -> dict[str, Any]:
     training, loader = context.recipe.train, context.split("train")
     model = context.new_model(training.model, seed)

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from datapruning.config import KD
+from datapruning.costs import FORWARD
 from datapruning.errors import BadValue
 from datapruning.hashing import shuffled
 
@@ -25,8 +27,6 @@ SET_ASIDE = 0.1
 LARGE = 100_000
 """Training samples of a run from which on a search costs no more than `kd.search` trainings."""
 MOST = 0.8
-FORWARD = 1 / 3
-"""What a forward pass costs, in training passes."""
 JUDGING = 0.25
 """Share of the search's cost that goes to validation."""
 RUN_NOISE = 0.15
@@ -39,18 +39,21 @@ BEND = 1.0
 
 @dataclass(frozen=True)
 class Arm:
-    """An objective that is tried: KD weight, temperature, and whether labels count only as far as the teacher believes
-    them (`Distillation`).
+    """An objective that is tried.
+
+    `trust`: labels count only as far as the teacher believes them (`Distillation`). `teacher`: which of the candidates.
     """
 
     weight: float
     temperature: float
     trust: bool
+    teacher: int = 0
 
     def __str__(self) -> str:
         if self.weight == 0 and not self.trust:
             return "0 (labels alone)"
-        return f"{self.weight:g} at T={self.temperature:g}{' (the teacher alone)' if self.weight == 1 else ''}"
+        which = f", teacher {self.teacher + 1}" if self.teacher else ""
+        return f"{self.weight:g} at T={self.temperature:g}{which}{' (the teacher alone)' if self.weight == 1 else ''}"
 
 
 ALONE = Arm(0.0, 1.0, trust=False)
@@ -64,6 +67,7 @@ class Trial:
     weight: float
     temperature: float
     trust: bool
+    teacher: int
     accuracy: float
     stderr: float
     samples_seen: int
@@ -82,7 +86,7 @@ class CurvePoint:
 
 @dataclass(frozen=True)
 class Search:
-    """The chosen weight with its evidence.
+    """The chosen weight with its evidence; `teacher` counts the candidates from 0.
 
     `validation` says which samples judged: "pruned-away", "set-aside" (kept ones that were not trained on until the
     choice) or both. `cost` is in trainings, a forward pass counted as a third of a training pass.
@@ -91,6 +95,7 @@ class Search:
     weight: float
     temperature: float
     trust: bool
+    teacher: int
     method: str
     trials: tuple[Trial, ...]
     curve: tuple[CurvePoint, ...]
@@ -186,19 +191,28 @@ def prior_weight(grid: Sequence[float]) -> float:
     return min(grid, key=lambda weight: abs(weight - PRIOR))
 
 
-def probe_arms(grid: Sequence[float], temperatures: Sequence[float], *, trust: bool) -> list[Arm]:
-    """What is probed: every weight of the grid at the first temperature, the prior weight at the others, labels alone."""
-    first, *others = temperatures
-    on_curve = [Arm(weight, first, trust and weight < 1) for weight in sorted(set(grid))]
-    prior = prior_weight(grid)
-    arms = [ALONE, *on_curve, *(Arm(prior, other, trust and prior < 1) for other in others)]
+def probe_arms(kd: KD, teachers: int = 1) -> list[Arm]:
+    """What is probed: labels alone, the grid at the first temperature and teacher, the prior weight at the others."""
+    first, *others = kd.temperatures
+    prior = prior_weight(kd.grid)
+    arms = [
+        ALONE,
+        *(Arm(weight, first, kd.trust and weight < 1) for weight in sorted(set(kd.grid))),
+        *(Arm(prior, other, kd.trust and prior < 1) for other in others),
+        *(Arm(prior, first, kd.trust and prior < 1, teacher) for teacher in range(1, teachers)),
+    ]
     return list(dict.fromkeys(ALONE if (arm.weight, arm.trust) == (0, False) else arm for arm in arms))
+
+
+def teacher_arms(weight: float, temperature: float, teachers: int) -> list[Arm]:
+    """What is probed where the weight is given and the teacher is not."""
+    return [Arm(weight, temperature, trust=False, teacher=teacher) for teacher in range(teachers)]
 
 
 def judged(arm: Arm, correct: NDArray[np.bool_], weights: NDArray[np.float64], samples_seen: int, seconds: float) -> Trial:
     """A trial from what its probe got right; arrays [judges]."""
     rate, stderr = _mean(correct, weights)
-    return Trial(arm.weight, arm.temperature, arm.trust, round(rate, 4), round(stderr, 4), samples_seen, seconds)
+    return Trial(**asdict(arm), accuracy=round(rate, 4), stderr=round(stderr, 4), samples_seen=samples_seen, seconds=seconds)
 
 
 @dataclass(frozen=True)
@@ -212,7 +226,7 @@ class Choice:
 def choose(
     arms: Sequence[Arm], correct: NDArray[np.bool_], weights: NDArray[np.float64], temperature: float, prior: float
 ) -> Choice:
-    """The top of the response curve; another temperature, or labels alone, where it is better by a standard error.
+    """The top of the response curve; another temperature or teacher, or labels alone, where better by a standard error.
 
     Args:
         arms: of the probes.
@@ -222,7 +236,7 @@ def choose(
         prior: see `fit_response`.
     """
     trusting = any(arm.trust for arm in arms)
-    of_curve = [k for k, arm in enumerate(arms) if arm.temperature == temperature or (arm == ALONE and not trusting)]
+    of_curve = [k for k, arm in enumerate(arms) if _on_curve(arm, temperature, trusting)]
     curve = fit_response([arms[k].weight for k in of_curve], correct[of_curve], weights, prior)
     top = max(curve, key=lambda point: point.accuracy)
     best = Arm(top.weight, temperature, trusting and top.weight < 1)
@@ -233,10 +247,20 @@ def choose(
         return difference / math.hypot(stderr, math.sqrt(2) * RUN_NOISE)
 
     by_weight = {arms[k].weight: k for k in of_curve}
+
+    def leader(rivals: list[int]) -> Arm | None:
+        """The best of those that are ahead of the curve's probe at their weight."""
+        lead = {k: ahead(k, by_weight[arms[k].weight]) for k in rivals}
+        best_rival = max(rivals, key=lambda k: lead[k], default=None)
+        return arms[best_rival] if best_rival is not None and lead[best_rival] > 1 else None
+
     others = [k for k, arm in enumerate(arms) if k not in of_curve and arm != ALONE]
-    lead = {k: ahead(k, by_weight[arms[k].weight]) for k in others}
-    if lead and max(lead.values()) > 1:
-        best = replace(best, temperature=arms[max(lead, key=lambda k: lead[k])].temperature)
+    hotter = leader([k for k in others if arms[k].teacher == 0])
+    if hotter is not None:
+        best = replace(best, temperature=hotter.temperature)
+    wiser = leader([k for k in others if arms[k].teacher != 0])
+    if wiser is not None:
+        best = replace(best, teacher=wiser.teacher)
     if ALONE in arms and arms.index(ALONE) not in of_curve:
         nearest = min(of_curve, key=lambda k: abs(arms[k].weight - top.weight))
         if ahead(arms.index(ALONE), nearest) > 1:
@@ -244,6 +268,13 @@ def choose(
     if (best.weight, best.trust) == (0, False):
         best = ALONE
     return Choice(best, curve)
+
+
+def _on_curve(arm: Arm, temperature: float, trusting: bool) -> bool:
+    """Whether the arm differs from the curve's others in its weight alone."""
+    if arm == ALONE:
+        return not trusting
+    return arm.temperature == temperature and arm.teacher == 0
 
 
 def _mean(values: NDArray[np.generic], weights: NDArray[np.float64]) -> tuple[float, float]:

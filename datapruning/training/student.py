@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datapruning.context import Context
+from datapruning.costs import Cost
 from datapruning.progress import say
 from datapruning.runs import FinishedRun, Run
-from datapruning.training.forked import Fork, objective_of, plan_fork, search_kd_weight
-from datapruning.training.kd_weight import ALONE, Arm, Search, prior_weight
+from datapruning.training.forked import Fork, objective_of, plan_fork, search
+from datapruning.training.kd_weight import ALONE, Arm, Search, prior_weight, probe_arms, teacher_arms
 from datapruning.training.objectives import SoftLabels
 from datapruning.training.whole_run import Plan, train_whole_run
 
@@ -25,47 +26,56 @@ def train_student(
     context: Context,
     run: Run,
     ids: NDArray[np.int64],
-    labels: SoftLabels | None,
+    labels: Sequence[SoftLabels],
     kd_weight: float | None,
     seed: int,
     story: Mapping[str, Any],
 ) -> FinishedRun:
-    """Find the KD weight where it is None, train, evaluate, write the run folder.
+    """Find the KD weight where it is None and the teacher where there are several, train, evaluate, write the run folder.
 
     Args:
         context: dataset, device, loaders.
         run: claimed by the caller, not finished.
         ids: the kept samples.
-        labels: soft labels, filled for `ids`; None only with KD weight 0.
+        labels: soft labels of each candidate teacher, filled for `ids`; none only with KD weight 0.
         kd_weight: a number, or None for "auto".
         seed: of initialisation, order and validation samples.
-        story: further entries of result.json; its "scorer" says how the samples were chosen.
+        story: further entries of result.json. Its "scorer" says how the samples were chosen; its "teacher" lists the
+            candidates, of which the chosen one stays.
     """
     kd, training = context.recipe.kd, context.recipe.train
-    arm = Arm(kd_weight, kd.temperature, trust=False) if kd_weight else ALONE
+    if kd_weight is None:
+        arm, arms = Arm(prior_weight(kd.grid), kd.temperatures[0], kd.trust), probe_arms(kd, len(labels))
+    elif kd_weight:
+        arm, arms = Arm(kd_weight, kd.temperature, trust=False), teacher_arms(kd_weight, kd.temperature, len(labels))
+    else:
+        arm, arms = ALONE, []
     fork: Fork | None = None
-    search: Search | None = None
-    if kd_weight is None and labels is not None:
+    found: Search | None = None
+    if len(arms) > 1:
         alike = story.get("scorer") in LIKE_THE_REST
-        fork = plan_fork(training, kd, ids, context.data.total, seed, alike=alike)
+        fork = plan_fork(training, kd, ids, context.data.total, seed, probes=len(arms), alike=alike)
         if fork is None:
-            arm = Arm(prior_weight(kd.grid), kd.temperatures[0], kd.trust)
             say(f"KD weight {arm}: a run of one epoch has no middle to search in")
         else:
-            search = search_kd_weight(context, run, fork, labels, seed)
-            arm = Arm(search.weight, search.temperature, search.trust)
+            found = search(context, run, fork, labels, arms, arm, seed)
+            arm = Arm(found.weight, found.temperature, found.trust, found.teacher)
     plan = Plan(
         "student", training, ids, objective_of(context, labels, arm), seed,
         begin=run.checkpoint("fork") if fork else None, steps=fork.steps if fork else None,
     )  # fmt: skip
-    seconds = dict(story.get("seconds", {}))
-    if search is not None:
-        seconds["search"] = round(sum(trial.seconds for trial in search.trials), 3)
-    extra = {
+    extra: dict[str, Any] = {
         "kd_weight": arm.weight,
         "temperature": None if arm == ALONE else arm.temperature,
         "label_trust": arm.trust,
-        "kd_weight_search": asdict(search) if search is not None else None,
-        "seconds": seconds,
+        "kd_weight_search": asdict(found) if found is not None else None,
+        "seconds": dict(story.get("seconds", {})),
+        "costs": dict(story.get("costs", {})),
     }
+    if found is not None:
+        seconds = round(sum(trial.seconds for trial in found.trials), 3)
+        extra["seconds"]["search"] = seconds
+        extra["costs"]["search"] = asdict(Cost(found.samples_seen, found.evaluated, seconds))
+    if len(labels) > 1:
+        extra |= {"teacher": [story["teacher"][arm.teacher]], "teacher_candidates": story["teacher"]}
     return train_whole_run(context, run, plan, {**story, **extra})

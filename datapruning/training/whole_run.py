@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from datapruning.config import Training
 from datapruning.context import Context
+from datapruning.costs import Cost
 from datapruning.fraction import keeping
 from datapruning.models import parameter_count
 from datapruning.progress import say
@@ -79,6 +80,7 @@ def train_whole_run(context: Context, run: Run, plan: Plan, story: Mapping[str, 
         "seed": plan.seed,
         "device": str(context.device),
         "threads": context.threads,
+        "costs": {**story.get("costs", {}), "train": asdict(Cost(done.samples_seen, 0, round(done.seconds, 3)))},
         "seconds": {phase: round(value, 3) for phase, value in seconds.items()},
         "package_version": __version__,
     }
