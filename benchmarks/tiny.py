@@ -17,6 +17,7 @@ import numpy as np
 
 import datapruning as dp
 from benchmarks.common import RUNS, data_folder
+from datapruning.api import Teachers
 from datapruning.context import Context
 from datapruning.data.dataset import Dataset, Split
 from datapruning.hashing import shuffled
@@ -30,6 +31,8 @@ SETTINGS = tuple(
     + [f"{table}.batch_size=64" for table in ("train", "teacher", "score")]
     + ["views.count=8"]
 )
+LADDER = (STUDENT, "tinynet8", "tinynet32", "tinynet64")
+"""Teachers, the student's own network first."""
 WRONG = 0.2
 WRONG_KEY = 0x3A0B6
 Config = Mapping[str, Any]
@@ -59,7 +62,7 @@ def open_tiny(workspace: Path, *, wrong: bool = False, changes: tuple[str, ...] 
 def row(condition: str, fraction: str, kd_weight: float | str, seed: int, teacher: str | None = None) -> dict[str, Any]:
     """A row: condition "wrong" is a random subset of the data with wrong labels, else it names a scorer.
 
-    `teacher`: the network of the teacher, where it is not the student's.
+    `teacher`: the network of the teacher, where it is not the student's; "auto": chosen from the ladder.
     """
     config = {"condition": condition, "fraction": fraction, "kd_weight": kd_weight, "seed": seed}
     return config if teacher in (None, STUDENT) else {**config, "teacher": teacher}
@@ -80,7 +83,10 @@ def fill(workspace: Path, configs: Sequence[Config], label: str) -> None:
         context = opened(config["condition"] == "wrong")
         by_score = config["condition"] not in ("random", "wrong")
         scores = dp.score(context, config["condition"]) if by_score else None
-        teacher = teachers(config["teacher"]) if "teacher" in config else None
+        named = config.get("teacher")
+        teacher: Teachers | None = None
+        if named is not None:
+            teacher = ["auto", *(teachers(model) for model in LADDER)] if named == "auto" else teachers(named)
         run = dp.train(
             context, fraction=config["fraction"], scores=scores, kd_weight=config["kd_weight"], seed=config["seed"],
             teacher=teacher,
