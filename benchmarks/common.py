@@ -58,6 +58,8 @@ PUBLISHED = (
     "kept",
     "total",
     "kd_weight",
+    "temperature",
+    "label_trust",
     "kd_weight_search",
     "samples_seen",
     "seconds",

@@ -31,7 +31,7 @@ SETTINGS = tuple(
     + [f"{table}.batch_size=64" for table in ("train", "teacher", "score")]
     + ["views.count=8"]
 )
-LADDER = (STUDENT, "tinynet8", "tinynet32", "tinynet64")
+LADDER = (STUDENT, "tinynet8", "tinynet32")
 """Teachers, the student's own network first."""
 WRONG = 0.2
 WRONG_KEY = 0x3A0B6
