@@ -1,38 +1,37 @@
 """The row store: independent runs as rows, each written once, filled by any number of processes in any order.
 
-A store is a folder: `store.json` says what it is for, `rows/` has one JSON file a finished row. A row's name is the
-digest of its configuration, so the same run is never done twice, and a killed process loses at most the row it was in.
+A store is a folder: `store.json` says what it is for, `rows/` has one JSON file a finished row, `failed/` one a row that
+ended in an exception, `running/` one a row that somebody is at. A row's name is the digest of its configuration, so the
+same run is never done twice, and a killed process loses at most the row it was in.
 """
 
 from __future__ import annotations
 
+import json
+import os
+import platform
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from filelock import Timeout
 
 from datapruning.differences import first_difference
-from datapruning.errors import BadFile, Mismatch
+from datapruning.errors import BadFile, DataPruningError, Mismatch, reason
 from datapruning.files import read_json, write_json
 from datapruning.hashing import digest
 from datapruning.locks import lock_of
+from datapruning.outcomes import Claim, Config, Failure, Row, read_outcome
 from datapruning.progress import say
 
-Config = Mapping[str, Any]
+Work = Callable[[Config], Mapping[str, Any]]
 FORMAT = {"format": "datapruning.store", "version": 1}
 WAIT_SECONDS = 1.0
 
-
-@dataclass(frozen=True)
-class Row:
-    """A finished row: its configuration, its result and the seconds it took."""
-
-    config: Config
-    result: Mapping[str, Any]
-    seconds: float
+__all__ = ["Claim", "Config", "Failure", "Row", "RowStore"]
 
 
 class RowStore:
@@ -49,7 +48,7 @@ class RowStore:
 
     def __init__(self, folder: Path, about: Mapping[str, Any]) -> None:
         self.folder = folder
-        manifest = {**FORMAT, "about": dict(about)}
+        manifest = json.loads(json.dumps({**FORMAT, "about": dict(about)}))  # as it reads back: a tuple is a list
         path = folder / "store.json"
         with lock_of(path):
             if not path.exists():
@@ -61,7 +60,10 @@ class RowStore:
 
     def path(self, config: Config) -> Path:
         """The file of a row."""
-        return self.folder / "rows" / f"{digest(config, 16)}.json"
+        return self._file("rows", config)
+
+    def _file(self, kind: str, config: Config) -> Path:
+        return self.folder / kind / f"{digest(config, 16)}.json"
 
     def get(self, config: Config) -> Row | None:
         """The finished row, or None.
@@ -70,7 +72,7 @@ class RowStore:
             BadFile: the file is there but is not this row.
         """
         path = self.path(config)
-        return _read(path) if path.exists() else None
+        return read_outcome(path, Row) if path.exists() else None
 
     def rows(self) -> Iterator[Row]:
         """All finished rows, in no promised order.
@@ -79,54 +81,118 @@ class RowStore:
             BadFile: a file among them that is no row.
         """
         for path in sorted((self.folder / "rows").glob("[!.]*.json")):
-            yield _read(path)
+            yield read_outcome(path, Row)
 
-    def run(self, config: Config, work: Callable[[Config], Mapping[str, Any]], *, wait: bool = True) -> Row | None:
-        """Do one row, unless it is done. While another process has it: wait for that one, or return None."""
+    def failure(self, config: Config) -> Failure | None:
+        """Why the row failed, or None.
+
+        Raises:
+            BadFile: the file is there but says nothing of the kind.
+        """
+        path = self._file("failed", config)
+        return read_outcome(path, Failure) if path.exists() else None
+
+    def fail(self, config: Config, error: str, trace: str | None = None) -> Failure:
+        """Keep a failure: `fill` leaves the row alone until it is forgotten."""
+        write_json(self._file("failed", config), {"config": dict(config), "error": error, "traceback": trace})
+        return Failure(config, error, trace)
+
+    def forget_failure(self, config: Config) -> None:
+        """Let the row be tried again."""
+        self._file("failed", config).unlink(missing_ok=True)
+
+    def claim(self, config: Config) -> Claim | None:
+        """Who is at the row, or died in it. None: nobody began it, or it ended in an exception."""
+        path = self._file("running", config)
+        try:
+            found = read_json(path)
+            with self._held(config, wait=False) as free:
+                return Claim(found["pid"], found["host"], found["since"], alive=not free)
+        except (BadFile, KeyError):
+            return None  # it ended just now
+
+    def run(self, config: Config, work: Work, *, wait: bool = True) -> Row | None:
+        """Do one row, unless it is done. While another process has it: wait for that one, or return None.
+
+        What `work` raises is raised here, and leaves nothing behind.
+        """
         found = self.get(config)
         if found is not None:
             return found
-        lock = lock_of(self.path(config))
-        try:
-            lock.acquire(timeout=-1 if wait else 0)
-        except Timeout:
-            return None
-        try:
-            found = self.get(config)  # another process may have finished it while we waited
-            if found is None:
-                started = time.perf_counter()
-                result = dict(work(config))
-                seconds = round(time.perf_counter() - started, 3)
-                write_json(self.path(config), {"config": dict(config), "result": result, "seconds": seconds})
-                found = Row(config, result, seconds)
-            return found
-        finally:
-            lock.release()
+        with self._held(config, wait) as mine:
+            # another process may have finished it while we waited
+            return (self.get(config) or self._do(config, work)) if mine else None
 
-    def run_all(
-        self, configs: Sequence[Config], work: Callable[[Config], Mapping[str, Any]], label: str = "row"
-    ) -> list[Row]:
+    def run_all(self, configs: Sequence[Config], work: Work, label: str = "row") -> list[Row]:
         """Do all rows that nobody has done or is doing, then wait for the others'. Returns them in the order given."""
         done = sum(self.get(c) is not None for c in configs)
         say(f"{label}: {done} of {len(configs)} rows are done")
         left: Iterable[Config] = [c for c in configs if self.get(c) is None]
-        while left:
-            taken_elsewhere = []
-            for config in left:
-                row = self.run(config, work, wait=False)
-                if row is None:
-                    taken_elsewhere.append(config)
-                else:
-                    done += 1
-                    say(f"{label}: {done} of {len(configs)} done, {row.seconds:.0f} s")
-            left = taken_elsewhere
-            if left:
-                time.sleep(WAIT_SECONDS)
+        for row in _until_none_is_left(left, lambda config: self.run(config, work, wait=False)):
+            done += 1
+            say(f"{label}: {done} of {len(configs)} done, {row.seconds:.0f} s")
         return [row for c in configs if (row := self.get(c)) is not None]
 
+    def attempt(self, config: Config, work: Work) -> Row | Failure | None:
+        """Do one row, unless it is done or has failed; an exception of `work` is kept as its failure. None: taken."""
+        outcome = self.get(config) or self.failure(config)
+        if outcome is not None:
+            return outcome
+        with self._held(config, wait=False) as mine:
+            if not mine:
+                return None
+            outcome = self.get(config) or self.failure(config)
+            if outcome is not None:
+                return outcome
+            try:
+                return self._do(config, work)
+            except DataPruningError as error:
+                return self.fail(config, reason(error))
+            except Exception as error:  # MemoryError, a full disk, a bug: the other rows go on
+                return self.fail(config, f"{type(error).__name__}: {reason(error)}", traceback.format_exc())
 
-def _read(path: Path) -> Row:
-    value = read_json(path)
-    if set(value) != {"config", "result", "seconds"} or digest(value["config"], 16) != path.stem:
-        raise BadFile(f"{path} is not the row it should be; delete it to have it run again")
-    return Row(value["config"], value["result"], value["seconds"])
+    def fill(self, configs: Sequence[Config], work: Work) -> Iterator[Row | Failure]:
+        """Like `run_all`, but a row that fails stops no other. Yields every row's outcome as this process learns of it."""
+        return _until_none_is_left(configs, lambda config: self.attempt(config, work))
+
+    @contextmanager
+    def _held(self, config: Config, wait: bool) -> Iterator[bool]:
+        lock = lock_of(self.path(config))
+        try:
+            lock.acquire(timeout=-1 if wait else 0)
+        except Timeout:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            lock.release()
+
+    def _do(self, config: Config, work: Work) -> Row:
+        claim = self._file("running", config)
+        who = {"pid": os.getpid(), "host": platform.node(), "since": time.time()}
+        write_json(claim, {"config": dict(config), **who})
+        try:
+            started = time.perf_counter()
+            result = dict(work(config))
+            seconds = round(time.perf_counter() - started, 3)
+            write_json(self.path(config), {"config": dict(config), "result": result, "seconds": seconds})
+        finally:
+            claim.unlink(missing_ok=True)
+        return Row(config, result, seconds)
+
+
+def _until_none_is_left(configs: Iterable[Config], do: Callable[[Config], Any]) -> Iterator[Any]:
+    """What `do` makes of each row; None, a row that another process has, is asked for again later."""
+    left = list(configs)
+    while left:
+        taken_elsewhere = []
+        for config in left:
+            outcome = do(config)
+            if outcome is None:
+                taken_elsewhere.append(config)
+            else:
+                yield outcome
+        left = taken_elsewhere
+        if left:
+            time.sleep(WAIT_SECONDS)

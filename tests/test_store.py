@@ -16,7 +16,7 @@ import pytest
 from datapruning.errors import BadFile, Mismatch
 from datapruning.files import read_json, write_json
 from datapruning.locks import lock_of
-from datapruning.store import RowStore
+from datapruning.store import Failure, Row, RowStore
 
 ABOUT = {"dataset": "d", "settings": {"epochs": 3, "grid": [0.0, 0.5]}}
 SPAWN = multiprocessing.get_context("spawn")
@@ -186,3 +186,93 @@ def test_rows_are_plain_json(tmp_path: Path) -> None:
     store.run({"n": 5}, square)
     value = read_json(store.path({"n": 5}))
     assert (value["config"], value["result"]) == ({"n": 5}, {"square": 25})
+
+
+def picky(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Work that fails for some rows, each in its own way."""
+    errors: dict[int, BaseException] = {
+        1: BadFile("no such thing"), 2: ZeroDivisionError("by zero"), 3: MemoryError(), 4: OSError(28, "No space left")
+    }  # fmt: skip
+    if config["n"] in errors:
+        raise errors[config["n"]]
+    return square(config)
+
+
+def test_a_row_that_fails_does_not_stop_the_others_and_is_kept_as_failed(tmp_path: Path) -> None:
+    store = RowStore(tmp_path, ABOUT)
+    outcomes = list(store.fill([{"n": n} for n in range(6)], picky))
+    assert [type(o) for o in outcomes] == [Row, Failure, Failure, Failure, Failure, Row]
+    said = [o.error for o in outcomes if isinstance(o, Failure)]
+    assert said == [
+        "no such thing",
+        "ZeroDivisionError: by zero",
+        "MemoryError: MemoryError",
+        "OSError: [Errno 28] No space left",
+    ]
+    mistake, bug = store.failure({"n": 1}), store.failure({"n": 2})
+    assert mistake == Failure({"n": 1}, "no such thing", None)
+    assert bug is not None
+    assert "in picky" in str(bug.traceback)
+    assert {row.config["n"] for row in store.rows()} == {0, 5}, "a failure is no row"
+    assert not list((tmp_path / "running").iterdir())
+
+
+def test_a_failed_row_is_left_alone_until_it_is_forgotten(tmp_path: Path) -> None:
+    store = RowStore(tmp_path, ABOUT)
+    assert isinstance(store.attempt({"n": 1}, picky), Failure)
+    assert isinstance(store.attempt({"n": 1}, never), Failure)
+    store.forget_failure({"n": 1})
+    store.forget_failure({"n": 1})
+    assert store.failure({"n": 1}) is None
+    assert store.attempt({"n": 1}, square) == store.get({"n": 1})
+    assert isinstance(store.attempt({"n": 1}, never), Row)
+
+
+def test_ctrl_c_is_no_failure_of_the_row(tmp_path: Path) -> None:
+    store = RowStore(tmp_path, ABOUT)
+
+    def interrupted(config: Mapping[str, Any]) -> dict[str, Any]:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        store.attempt({"n": 1}, interrupted)
+    assert (store.failure({"n": 1}), store.claim({"n": 1})) == (None, None)
+    assert store.run({"n": 1}, square) is not None
+
+
+def test_a_claim_says_who_is_at_a_row_and_whether_he_lives(tmp_path: Path) -> None:
+    worker = SPAWN.Process(target=hang, args=(tmp_path / "store", tmp_path / "begun"))
+    worker.start()
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "begun").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    store = RowStore(tmp_path / "store", ABOUT)
+    claim = store.claim({"n": 1})
+    assert claim is not None
+    assert (claim.pid, claim.alive) == (worker.pid, True)
+    assert abs(claim.since - time.time()) < 60
+    assert store.claim({"n": 0}) is None, "it is done"
+    assert store.attempt({"n": 1}, never) is None, "somebody else has it"
+    worker.kill()
+    worker.join(60)
+    claim = store.claim({"n": 1})
+    assert claim is not None
+    assert not claim.alive
+    assert list(store.fill([{"n": 0}, {"n": 1}], square))[1] == store.get({"n": 1})
+    assert store.claim({"n": 1}) is None
+
+
+def test_a_failure_that_was_tampered_with_is_refused(tmp_path: Path) -> None:
+    store = RowStore(tmp_path, ABOUT)
+    store.fail({"n": 1}, "why")
+    write_json(tmp_path / "failed" / store.path({"n": 1}).name, {"why": "not"})
+    with pytest.raises(BadFile, match="failed"):
+        store.attempt({"n": 1}, never)
+
+
+def test_the_difference_that_is_named_is_one(tmp_path: Path) -> None:
+    RowStore(tmp_path, {"grid": (0.0, 0.5), "threads": 1})
+    RowStore(tmp_path, {"grid": [0.0, 0.5], "threads": 1})
+    with pytest.raises(Mismatch, match=r"\(about.threads is 1 there, 2 here\)"):
+        RowStore(tmp_path, {"grid": (0.0, 0.5), "threads": 2})

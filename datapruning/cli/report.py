@@ -1,0 +1,38 @@
+"""`dprune report`: a page about student runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from datapruning.cli import options as o
+
+
+def command(
+    runs: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Run folders, sweep folders or workspaces.", show_default=str(o.DEFAULT_WORKSPACE)),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The page; its figures go to a folder beside it.")] = Path("report.html"),
+    data: Annotated[
+        str | None, typer.Option(help="The dataset, for classes and pictures.", show_default="as the runs recorded it")
+    ] = None,
+    data_root: o.DataRoot = None,
+    scores: Annotated[
+        list[Path] | None, typer.Option(help="A scores file beside those in the workspace. Repeatable.")
+    ] = None,
+) -> None:
+    """Write one self-contained HTML page about student runs, and its figures as PNG and SVG.
+
+    Example: dprune report dprune-runs
+    """
+    from datapruning.files import size_text
+    from datapruning.report import write_report
+
+    written = write_report(runs or [o.DEFAULT_WORKSPACE], out, data=data, data_root=data_root, scores=scores or ())
+    size = size_text(written.page.stat().st_size)
+    o.result(
+        f"{written.runs} {'run' if written.runs == 1 else 'runs'}, {size}: {written.page}, figures in {written.figures}"
+    )

@@ -1,0 +1,35 @@
+"""The dataset that the runs were trained on, if it is here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from datapruning.data.dataset import Dataset
+from datapruning.data.sources import open_dataset
+from datapruning.errors import Mismatch, UserError, reason
+from datapruning.report.student import Student
+
+
+def open_data(students: list[Student], name: str | None, root: Path | None) -> tuple[Dataset | None, str]:
+    """The dataset, or None and why there is none.
+
+    Args:
+        students: runs on one dataset.
+        name: what the user calls it; default: as recorded by the runs.
+        root: folder of the torchvision sets.
+
+    Raises:
+        UserError: a dataset that was named cannot be opened, or is another one than that of the runs.
+    """
+    first = students[0]
+    recorded = [str(s.config["environment"]["data"]) for s in students if "data" in s.config.get("environment", {})]
+    called = name or (recorded or [str(first.result["dataset"])])[0]
+    try:
+        data = open_dataset(called, root=root)
+        if data.fingerprint != first.result["fingerprint"]:
+            raise Mismatch(f"{called} is not the dataset of these runs ({first.result['dataset']}): its fingerprint differs")
+    except UserError as error:
+        if name is not None:
+            raise
+        return None, f"{reason(error)}; name it with --data or --data-root"
+    return data, ""

@@ -1,0 +1,76 @@
+"""What the sections read: the runs, in set-ups and groups, with everything that was found about them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from datapruning.data.dataset import Dataset
+from datapruning.report.costs import GroupCost, group_cost
+from datapruning.report.find import Found
+from datapruning.report.groups import Group, Words, find_groups
+from datapruning.report.scorefiles import ScoresFile
+from datapruning.report.setups import Setup
+from datapruning.report.student import Student
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A set-up with its groups and what they cost."""
+
+    setup: Setup
+    groups: list[Group]
+    costs: list[GroupCost]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Everything a report is made from.
+
+    Attributes:
+        found: the runs, and what was left out.
+        setups: the runs by what compares.
+        scores: scores files of the dataset.
+        data: the dataset, or None.
+        no_data: why there is none.
+        base: paths are shown relative to this folder where they lie in it.
+    """
+
+    found: Found
+    setups: list[Setup]
+    scores: list[ScoresFile]
+    data: Dataset | None
+    no_data: str
+    base: Path
+
+    @property
+    def students(self) -> list[Student]:
+        """All runs."""
+        return self.found.students
+
+    @cached_property
+    def ordered(self) -> list[Student]:
+        """All runs, in the order of the summary."""
+        return [student for compared in self.compared for group in compared.groups for student in group.students]
+
+    @cached_property
+    def numbers(self) -> dict[Path, int]:
+        """The number under which the appendix lists a run, from 1."""
+        return {student.folder: i for i, student in enumerate(self.ordered, 1)}
+
+    @cached_property
+    def compared(self) -> Sequence[Compared]:
+        """Every set-up's groups."""
+        result = []
+        for setup in self.setups:
+            groups = find_groups(setup, Words(setup.students))
+            costs = [group_cost(group, self.students, self.found.roots) for group in groups]
+            result.append(Compared(setup, groups, costs))
+        return result
+
+    def shown(self, path: Path) -> str:
+        """A path as the report writes it."""
+        whole = path.resolve()
+        return str(whole.relative_to(self.base)) if whole.is_relative_to(self.base) else str(whole)

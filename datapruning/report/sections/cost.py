@@ -1,0 +1,121 @@
+"""Accuracy against cost, with everything that is paid for, and after how many students the shared costs pay off."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from datapruning.report.costs import GroupCost, pays_off_after
+from datapruning.report.drawing import Drawing, percent
+from datapruning.report.groups import Group, full_data, main_kd
+from datapruning.report.html import Markup, Section, bullets, figures, join, paragraph, table, tag
+from datapruning.report.inputs import Compared, Inputs
+from datapruning.report.price import Price
+from datapruning.report.sections.cost_figures import break_even_drawings, cost_drawings
+from datapruning.report.words import count, listed, plural, seconds_text, signed
+
+
+def section(inputs: Inputs) -> Section:
+    """Figures, the break-even table, and the break-even in words."""
+    parts, drawings = [_caption(inputs)], list[Drawing]()
+    for compared in inputs.compared:
+        setup = compared.setup
+        if setup.name:
+            parts.append(tag("h3", f"Set-up {setup.name}: {setup.what_differs}"))
+        drawn = cost_drawings(compared)
+        drawn_even = break_even_drawings(compared)
+        parts += [figures(drawn), tag("h3", "When does it pay off?"), _in_words(compared)]
+        if drawn_even:
+            parts.append(figures(drawn_even))
+        parts.append(_table(compared))
+        drawings += [*drawn, *drawn_even]
+    return Section("cost", "Accuracy against cost", join(parts), drawings)
+
+
+def _caption(inputs: Inputs) -> Markup:
+    devices = sorted({str(s.result.get("device")) for s in inputs.students})
+    mixed = (
+        f" Seconds were measured on different devices ({listed(devices)}) and hardly compare." if len(devices) > 1 else ""
+    )
+    return paragraph(
+        "One student costs its training and the search for its KD weight. Training the teacher, scoring the samples and "
+        "computing the soft labels are paid once, however many students follow. A sample that is only passed forward counts "
+        "as a third of one that is trained on. Soft labels are counted for all views of the kept samples, from nothing, and "
+        "scorers that read the same evidence are charged all of it, each. Evaluation on the test set is left out."
+        f"{mixed}",
+        class_="note",
+    )
+
+
+def _in_words(compared: Compared) -> Markup:
+    full, kd = full_data(compared.groups), main_kd(compared.groups)
+    if full is None:
+        return paragraph(
+            "It cannot be said: there is no run on all the data without KD in this set-up to compare with "
+            "(dprune train --fraction 1 --kd-weight 0 makes one).",
+            class_="warn",
+        )
+    price = _own(compared, full)
+    items = []
+    for group, cost in zip(compared.groups, compared.costs, strict=True):
+        if group is full or group.is_full or group.kd != kd:
+            continue
+        items.append(f"{group.scorer}, keeping {percent(group.fraction)}, {kd}: {_sentence(cost, price, group, full)}")
+    return bullets(items) if items else paragraph("There are no runs with KD on part of the data.", class_="note")
+
+
+def _sentence(cost: GroupCost, full: Price, group: Group, reference: Group) -> str:
+    by_samples = pays_off_after(cost.own.samples, cost.once.samples, full.samples)
+    by_seconds = pays_off_after(cost.own.seconds, cost.once.seconds, full.seconds)
+    points = f"{signed(group.mean - reference.mean)} points against full data"
+    if cost.own.samples is None or full.samples is None or cost.once.samples is None:
+        return f"what was paid once is not known (a teacher or its run is gone), so it cannot be said; {points}."
+    if by_samples is None:
+        return f"never pays off: one student costs as much as a training on all the data, or more; {points}."
+    seconds = ""
+    if by_seconds is not None:
+        seconds = f" (in seconds: after {by_seconds:,})"
+    elif cost.own.seconds is not None and full.seconds is not None and cost.own.seconds >= full.seconds:
+        seconds = " (in seconds: never)"
+    return f"pays off after {plural(by_samples, 'student')}, counted in samples{seconds}; {points}."
+
+
+def _own(compared: Compared, group: Group) -> Price:
+    return compared.costs[compared.groups.index(group)].own
+
+
+def _table(compared: Compared) -> Markup:
+    full = full_data(compared.groups)
+    price = _own(compared, full) if full else Price(None, None)
+    head = ("kept", "scorer", "KD", "one student", "of it search", "teacher", "scoring", "soft labels",
+            "pays off after (samples)", "(seconds)")  # fmt: skip
+    rows = [
+        _row(group, cost, price, full)
+        for group, cost in zip(compared.groups, compared.costs, strict=True)
+    ]  # fmt: skip
+    breaks = [i for i in range(1, len(rows)) if rows[i][0] != rows[i - 1][0]]
+    unit = "in trainings on all the data without KD" if price.samples else "in samples"
+    note = paragraph(f"Samples, {unit}, and seconds after the slash.", class_="note")
+    return join([note, table(head, rows, numbers=range(3, 10), label="Costs", breaks=breaks)])
+
+
+def _row(group: Group, cost: GroupCost, price: Price, full: Group | None) -> Sequence[object]:
+    parts: list[object] = [_both(cost.own, price), _both(cost.search, price) if cost.search.samples else ""]
+    parts += [_both(cost.shared[p], price) if p in cost.shared else "" for p in ("teacher", "scoring", "soft labels")]
+    ends: list[object] = ["", ""]
+    if full is not None and not (group.is_full and not group.has_kd):
+        ends = [_after(cost, price, name) for name in ("samples", "seconds")]
+    return [percent(group.fraction), group.scorer, group.kd, *parts, *ends]
+
+
+def _after(cost: GroupCost, price: Price, name: str) -> str:
+    own, once, full = cost.own.measure(name), cost.once.measure(name), price.measure(name)
+    k = pays_off_after(own, once, full)
+    if k is not None:
+        return f"{k:,}"
+    return "never" if own is not None and full is not None and own >= full else "unknown"
+
+
+def _both(cost: Price, price: Price) -> str:
+    known = cost.samples is not None and price.samples
+    samples = f"{(cost.samples or 0) / (price.samples or 1):.2f}" if known else count(cost.samples)
+    return f"{samples} / {seconds_text(cost.seconds)} s" if cost.seconds is not None else f"{samples} / ?"

@@ -1,0 +1,107 @@
+"""The summary: a row for each scorer, way of KD and fraction."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+
+from datapruning.report.costs import GroupCost
+from datapruning.report.drawing import percent
+from datapruning.report.groups import Group, full_data, main_kd, paired
+from datapruning.report.html import Markup, Section, bullets, join, paragraph, table, tag
+from datapruning.report.inputs import Compared, Inputs
+from datapruning.report.words import count, seconds_text, signed, spread
+
+
+def section(inputs: Inputs) -> Section:
+    """The table, with what stands out in words above it."""
+    parts: list[Markup] = []
+    for compared in inputs.compared:
+        if compared.setup.name:
+            parts.append(tag("h3", f"Set-up {compared.setup.name}: {compared.setup.what_differs}"))
+        parts += [_in_short(compared), _table(compared, inputs)]
+    parts.append(
+        paragraph(
+            "Accuracy on the test set after the last epoch, in percent: mean ± standard deviation over n runs that differ "
+            "in their seed. Against full data: minus the mean of the runs on all the data without KD. KD gain: minus the "
+            "run without KD of the same scorer, fraction and seed, mean ± standard deviation over the pairs. Samples and "
+            "seconds: of one student, the search for its KD weight included.",
+            class_="note",
+        )
+    )
+    return Section("summary", "Summary", join(parts))
+
+
+def _in_short(compared: Compared) -> Markup:
+    """What stands out. The way of KD that is spoken of is not chosen by its accuracy."""
+    groups, items = compared.groups, []
+    full, kd = full_data(groups), main_kd(groups)
+    if full:
+        items.append(f"On all the data, without KD: {spread(full.mean, full.sd, full.n)}%.")
+    for fraction in sorted({g.fraction for g in groups if not g.is_full}):
+        gains = [(g, p) for g in groups if (g.fraction, g.kd) == (fraction, kd) and (p := paired(g, groups))]
+        if not gains:
+            continue
+        each = "; ".join(f"{g.scorer} {_gain(p)}" for g, p in gains)
+        items.append(f"Keeping {percent(fraction)}, {kd} against no KD, in points of accuracy: {each}.")
+    return bullets(items)
+
+
+def _table(compared: Compared, inputs: Inputs) -> Markup:
+    full = full_data(compared.groups)
+    rows = [_row(g, c, full, compared.groups, inputs) for g, c in zip(compared.groups, compared.costs, strict=True)]
+    head = (
+        "kept",
+        "scorer",
+        "KD",
+        "accuracy",
+        "n",
+        "against full data",
+        "KD gain",
+        "KD weights",
+        "samples",
+        "seconds",
+        "runs",
+    )
+    return table(head, rows, numbers=(3, 4, 5, 6, 8, 9), label="Summary of all runs", breaks=_breaks(compared.groups))
+
+
+def _row(group: Group, cost: GroupCost, full: Group | None, groups: Sequence[Group], inputs: Inputs) -> list[object]:
+    kept = sorted({s.kept for s in group.students})
+    kept_text = f"{kept[0]:,}" if len(kept) == 1 else f"{kept[0]:,} to {kept[-1]:,}"
+    gains = paired(group, groups)
+    return [
+        f"{percent(group.fraction)} ({kept_text})",
+        group.scorer,
+        group.kd,
+        spread(group.mean, group.sd, group.n),
+        group.n,
+        signed(group.mean - full.mean) if full and group is not full else "",
+        _gain(gains),
+        _weights(group) if group.has_kd else "",
+        count(cost.own.samples),
+        seconds_text(cost.own.seconds),
+        links(group, inputs),
+    ]
+
+
+def _breaks(groups: Sequence[Group]) -> list[int]:
+    """Rows with which another fraction begins."""
+    return [i for i in range(1, len(groups)) if groups[i].fraction != groups[i - 1].fraction]
+
+
+def _gain(gains: Sequence[float]) -> str:
+    if not gains:
+        return ""
+    return spread(statistics.mean(gains), statistics.stdev(gains) if len(gains) > 1 else None, len(gains), sign=True)
+
+
+def _weights(group: Group) -> str:
+    weights = sorted({f"{s.weight:.3g}" for s in group.students}, key=float)
+    return ", ".join(weights) if len(weights) <= 4 else f"{weights[0]} to {weights[-1]}"
+
+
+def links(group: Group, inputs: Inputs) -> Markup:
+    """The numbers of the runs, each leading to its line of the appendix."""
+    numbers = [inputs.numbers[s.folder] for s in group.students]
+    return join((tag("a", number, href=f"#run-{number}") for number in numbers), ", ")

@@ -1,0 +1,63 @@
+"""What a sweep costs: samples to train beforehand, and the time left once rows are finished."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from datapruning.config import Training
+from datapruning.data.order import batch_sizes
+from datapruning.store import Row
+from datapruning.sweeping.grid import AUTO, Grid
+from datapruning.training.loop import planned_steps
+
+SHARED_PHASES = ("teacher", "soft_labels")
+"""Phases of a run that a later row does not pay again."""
+
+
+@cache
+def planned_samples(training: Training, kept: int, total: int) -> int:
+    """Samples that one student sees (with repeats), the search for its KD weight not counted."""
+    sizes = batch_sizes(kept, training.batch_size)
+    passes, rest = divmod(planned_steps(training, kept, total), len(sizes))
+    return passes * kept + sum(sizes[:rest])
+
+
+def samples_of(training: Training, grid: Grid, configs: Iterable[Mapping[str, Any]]) -> int:
+    """Samples that all these rows see."""
+    return sum(planned_samples(training, grid.kept(c["fraction"]), grid.total) for c in configs)
+
+
+def seconds_left(training: Training, grid: Grid, done: Sequence[Row], left: Sequence[Mapping[str, Any]]) -> float | None:
+    """Seconds of one process for the rows that are left, from those that are done; None as long as none is.
+
+    Seconds a sample are the median of rows of the same kind: labels alone, a KD weight that is given, one that is
+    searched. (A process's first row also warms it up.) A kind of which no row is done yet counts as the slowest so far.
+    """
+    rates = {}
+    for kind in {_kind(row.config) for row in done}:
+        mine = [row for row in done if _kind(row.config) == kind]
+        rates[kind] = statistics.median(_own_seconds(row) / samples_of(training, grid, [row.config]) for row in mine)
+    if not rates:
+        return None
+    slowest = max(rates.values())
+    return sum(rates.get(_kind(c), slowest) * samples_of(training, grid, [c]) for c in left)
+
+
+def _kind(config: Mapping[str, Any]) -> str:
+    return "searched" if config["kd_weight"] == AUTO else "given" if config["kd_weight"] else "labels alone"
+
+
+def _own_seconds(row: Row) -> float:
+    phases: Mapping[str, float] = row.result.get("seconds", {})
+    return max(row.seconds - sum(phases.get(phase, 0.0) for phase in SHARED_PHASES), 0.0)
+
+
+def duration(seconds: float) -> str:
+    """75 -> "1 min"; 7300 -> "2 h 2 min"."""
+    if seconds < 60:
+        return f"{max(round(seconds), 1)} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

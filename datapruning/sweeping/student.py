@@ -1,0 +1,71 @@
+"""One row of a sweep: one student, trained by the same verb as by `dprune train`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from datapruning.context import Context
+from datapruning.hashing import digest
+from datapruning.progress import hushed
+from datapruning.scorer import Scorer
+from datapruning.scores import Scores
+from datapruning.sweeping.grid import weight_text
+from datapruning.sweeping.shared import SCORE_SEED, needs_evidence
+
+RUNS = "runs"
+
+
+def run_folder(config: Mapping[str, Any], kept: int) -> str:
+    """A row's run folder inside the sweep's, named for people and by the row's digest."""
+    who = config["scorer"] or "all"
+    weight = weight_text(config["kd_weight"])
+    return f"{RUNS}/{who}-{kept}-kd-{weight}-seed{config['seed']}-{digest(config, 8)}"
+
+
+class Students:
+    """Does rows; scores are computed once a process.
+
+    Args:
+        context: of this process.
+        folder: the sweep's.
+        teachers: hash of a teacher's weights -> its run folder.
+        scorers: by name.
+    """
+
+    def __init__(self, context: Context, folder: Path, teachers: Mapping[str, str], scorers: Mapping[str, Scorer]) -> None:
+        self._context, self._folder, self._teachers, self._scorers = context, folder, teachers, scorers
+        self._scores: dict[str, Scores] = {}
+
+    def train(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """The run's result.json, and `folder`: where the run lies, relative to the sweep's folder, so that a sweep can be
+        moved as a whole.
+        """
+        from datapruning import api
+        from datapruning.fraction import kept_count
+
+        place = run_folder(config, kept_count(config["fraction"], self._context.data.total))
+        teacher = config["teacher"]
+        with hushed():
+            finished = api.train(
+                self._context,
+                fraction=config["fraction"],
+                scorer=config["scorer"] or "random",
+                scores=self._shared_scores(config["scorer"]),
+                teacher=None if teacher is None else self._teachers[teacher],
+                kd_weight=config["kd_weight"],
+                seed=config["seed"],
+                out=self._folder / place,
+            )
+        return {**finished.result, "folder": place}
+
+    def _shared_scores(self, name: str | None) -> Scores | None:
+        from datapruning import api
+
+        if name is None or not needs_evidence(self._scorers[name]):
+            return None
+        if name not in self._scores:
+            with hushed():
+                self._scores[name] = api.score(self._context, name, seed=SCORE_SEED)
+        return self._scores[name]

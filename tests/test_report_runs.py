@@ -1,0 +1,207 @@
+"""Runs for the report's tests, written as `dprune train` writes them, without training; and the laws of finding them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from datapruning.config import Recipe, plain, to_toml
+from datapruning.data.dataset import Dataset
+from datapruning.errors import BadFile, BadValue, Mismatch
+from datapruning.hashing import digest
+from datapruning.meta import new_meta
+from datapruning.report.find import find_students
+from datapruning.report.groups import Words, find_groups, full_data, main_kd, paired
+from datapruning.report.setups import check_one_dataset, find_setups
+from datapruning.report.student import ALL, AUTO, NO_KD, read_config
+from datapruning.subsets import KIND, Subset
+
+Make = Callable[..., Path]
+
+
+def search_of(weight: float) -> dict[str, Any]:
+    """What `auto` leaves in result.json."""
+    grid = (0.0, 0.5, 1.0)
+    trials = [{"weight": w, "accuracy": 80 - 9 * (w - weight) ** 2, "samples_seen": 100, "seconds": 0.5} for w in grid]
+    curve = [{**trial, "low": trial["accuracy"] - 1, "high": trial["accuracy"] + 1} for trial in trials]
+    return {"weight": weight, "trials": trials, "curve": curve, "validation": "pruned-away", "validation_size": 300}
+
+
+def write_run(folder: Path, data: Dataset, fraction: float = 0.3, kd: float | str = 0.0, seed: int = 0, **more: Any) -> Path:
+    """A finished student in `folder`. `more`: scorer, accuracy, epochs, scores (a meta), and entries of result.json."""
+    kept = round(fraction * data.total)
+    scorer, epochs, scores = more.pop("scorer", "random"), more.pop("epochs", 2), more.pop("scores", None)
+    weight = 0.5 if kd == AUTO else float(kd)
+    recipe = {k: v for k, v in plain(Recipe("r")).items() if k in ("views", "train", "teacher", "kd")}
+    recipe["train"] = {**recipe["train"], "epochs": epochs}
+    run = {"verb": "train", "subset": f"{scorer}-{kept}-{seed}", "kd_weight": "auto" if kd == AUTO else kd, "seed": seed}
+    result: dict[str, Any] = {
+        "test_accuracy": more.pop("accuracy", 50 + 30 * fraction + 2 * weight + seed), "fraction": fraction, "kept": kept,
+        "total": data.total, "scorer": scorer, "balance": "none", "kd_weight": weight, "model": "convnet",
+        "classes": data.classes, "dataset": data.name, "fingerprint": data.fingerprint, "budget": "epochs", "epochs": epochs,
+        "samples_seen": kept * epochs, "seed": seed, "device": "cpu", "seconds": {"train": kept / 100},
+    }  # fmt: skip
+    if weight or kd == AUTO:
+        teacher = folder.parent.parent / "teachers" / "t"
+        result |= {"teacher": [{"folder": str(teacher), "model": "convnet", "test_accuracy": 90.0, "weights": "abc"}]}
+        result |= {"temperature": 4.0, "soft_labels_computed": 200}
+        result["seconds"] |= {"soft_labels": 0.4, "search": 1.5}
+    result["kd_weight_search"] = search_of(weight) if kd == AUTO else None
+    folder.mkdir(parents=True)
+    ids = np.arange(kept, dtype=np.int64)
+    Subset(ids, new_meta(KIND, data, scorer=scorer, fraction=fraction, **({"scores": scores} if scores else {}))).save(
+        folder / "subset.npz"
+    )
+    tables = {"run": run, **recipe, "environment": {"data": data.name, "threads": 1, "device": "cpu"}}
+    (folder / "config.toml").write_text(to_toml(tables))
+    (folder / "result.json").write_text(json.dumps({**result, **more}))
+    return folder
+
+
+def write_row(sweep: Path, config: dict[str, Any], result: dict[str, Any]) -> None:
+    """A row of a sweep."""
+    (sweep / "rows").mkdir(parents=True, exist_ok=True)
+    (sweep / "store.json").write_text('{"format": "datapruning.store", "version": 1, "about": {}}')
+    text = json.dumps({"config": config, "result": result, "seconds": 1.0})
+    (sweep / "rows" / f"{digest(config, 16)}.json").write_text(text)
+
+
+@pytest.fixture
+def make(tmp_path: Path, digits: Dataset) -> Make:
+    """Writes a student into the workspace `w`."""
+
+    def write(name: str, **options: Any) -> Path:
+        return write_run(tmp_path / "w" / "students" / name, options.pop("data", digits), **options)
+
+    return write
+
+
+def test_a_workspace_a_folder_of_runs_and_a_run_hold_the_same_student(make: Make, tmp_path: Path) -> None:
+    run = make("a")
+    for places in ([run], [run.parent], [tmp_path / "w"], [run, run.parent, tmp_path / "w"]):
+        found = find_students(places)
+        assert [s.folder for s in found.students] == [run]
+        assert tmp_path / "w" in found.roots
+
+
+def test_a_sweep_gives_its_rows_and_its_failures(make: Make, tmp_path: Path) -> None:
+    run, sweep = make("a"), tmp_path / "w" / "sweeps" / "s"
+    result = json.loads((run / "result.json").read_text())
+    write_row(sweep, {"seed": 0}, {**result, "folder": "../../students/a"})
+    write_row(sweep, {"seed": 1}, {"error": "it broke"})
+    write_row(sweep, {"seed": 2}, {"accuracy": 3})
+    failed = {"config": {"seed": 3}, "error": "so did this", "traceback": None}
+    (sweep / "failed").mkdir()
+    (sweep / "failed" / f"{digest({'seed': 3}, 16)}.json").write_text(json.dumps(failed))
+    found = find_students([sweep])
+    assert [s.folder.resolve() for s in found.students] == [run]
+    assert sorted(error for _, error in found.failures) == ["it broke", "so did this"]
+    assert len(found.left_out) == 1
+    assert "no number 'test_accuracy'" in found.left_out[0][1]
+    assert len(find_students([tmp_path / "w"]).students) == 1, "the same run, found twice"
+
+
+def test_a_run_done_twice_counts_once(make: Make, tmp_path: Path) -> None:
+    make("a"), make("again"), make("other", seed=1)
+    found = find_students([tmp_path / "w"])
+    assert (len(found.students), found.repeated) == (2, 1)
+
+
+def test_unfinished_and_broken_runs_are_left_out_of_a_workspace_and_refused_by_name(make: Make, tmp_path: Path) -> None:
+    make("good")
+    unfinished, broken = make("unfinished", seed=1), make("broken", seed=2)
+    (unfinished / "result.json").unlink()
+    (broken / "result.json").write_text('{"test_acc')
+    assert len(find_students([tmp_path / "w"]).left_out) == 2
+    with pytest.raises(BadFile, match=r"result\.json cannot be read"):
+        find_students([broken])
+    with pytest.raises(BadValue, match=r"no finished student run .* not finished"):
+        find_students([unfinished])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"role": "teacher"}, "is a teacher"),
+        ({"test_accuracy": "high"}, "no number 'test_accuracy'"),
+        ({"kd_weight": True}, "no number 'kd_weight'"),
+        ({"fingerprint": None}, "does not say 'fingerprint'"),
+        ({"kept": 0}, "keeps 0 of"),
+    ],
+)
+def test_what_is_no_student_is_refused(make: Make, change: dict[str, Any], message: str) -> None:
+    with pytest.raises(BadFile, match=message):
+        find_students([make("a", **change)])
+
+
+def test_other_datasets_are_refused_and_other_budgets_are_set_ups(make: Make, tmp_path: Path, small: Dataset) -> None:
+    make("a"), make("b", seed=1), make("long", epochs=7)
+    setups = find_setups(find_students([tmp_path / "w"]).students)
+    assert [(s.name, len(s.students), s.differing) for s in setups] == [
+        ("A", 2, {"train.epochs": 2}), ("B", 1, {"train.epochs": 7}),
+    ]  # fmt: skip
+    make("small", data=small)
+    with pytest.raises(Mismatch, match=r"2 datasets and do not compare.*digits.*made-up"):
+        check_one_dataset(find_students([tmp_path / "w"]).students)
+
+
+def test_groups_are_runs_that_differ_in_their_seed_alone(make: Make, tmp_path: Path) -> None:
+    for seed in (0, 1):
+        make(f"none{seed}", seed=seed, accuracy=60.0 + seed)
+        make(f"auto{seed}", seed=seed, kd=AUTO, accuracy=63.0 + 2 * seed)
+        make(f"full{seed}", seed=seed, fraction=1.0, accuracy=70.0)
+    make("fixed", kd=0.9, scorer="el2n")
+    setup = find_setups(find_students([tmp_path / "w"]).students)[0]
+    groups = find_groups(setup, Words(setup.students))
+    assert [(g.fraction, g.scorer, g.kd, g.n) for g in groups] == [
+        (0.3, "random", NO_KD, 2), (0.3, "random", AUTO, 2), (0.3, "el2n", "KD 0.9", 1), (1.0, ALL, NO_KD, 2),
+    ]  # fmt: skip
+    assert main_kd(groups) == AUTO
+    assert paired(groups[1], groups) == [3.0, 4.0]
+    assert paired(groups[2], groups) == [], "no run without KD to pair with"
+    full = full_data(groups)
+    assert full is not None
+    assert (full.mean, full.sd) == (70.0, 0.0)
+
+
+def test_a_teacher_and_a_temperature_are_said_only_where_they_differ(make: Make, tmp_path: Path) -> None:
+    first = make("a", kd=0.9)
+    second = make("b", kd=0.9, seed=1, teacher=[{"model": "resnet18", "weights": "x", "test_accuracy": 95.0}])
+    students = find_students([first]).students
+    assert Words(students).kd(students[0]) == "KD 0.9"
+    students = find_students([first, second]).students
+    assert [Words(students).kd(s) for s in students] == ["KD 0.9, teacher convnet", "KD 0.9, teacher resnet18"]
+
+
+def test_a_config_that_is_gone_is_no_error(tmp_path: Path) -> None:
+    assert read_config(tmp_path) == {}
+
+
+def test_a_teacher_that_was_chosen_makes_one_way_of_kd(make: Make, tmp_path: Path) -> None:
+    candidates = [{"model": m, "weights": m, "test_accuracy": 90.0} for m in ("tinynet8", "resnet18")]
+    for seed in (0, 1):
+        make(f"a{seed}", kd=0.9, seed=seed, teacher=[candidates[seed]], teacher_candidates=candidates)
+        make(f"b{seed}", kd=AUTO, seed=seed, teacher=[candidates[seed]], teacher_candidates=candidates)
+    students = find_students([tmp_path / "w"]).students
+    assert [Words(students).kd(s) for s in students] == ["KD 0.9", "KD 0.9", AUTO, AUTO]
+    make("c", kd=0.9)
+    students = find_students([tmp_path / "w"]).students
+    assert {Words(students).kd(s) for s in students if s.kd != AUTO} == {
+        "KD 0.9, teacher convnet", "KD 0.9, teacher auto of tinynet8, resnet18",
+    }  # fmt: skip
+
+
+def test_mixed_pictures_are_another_set_up(make: Make, tmp_path: Path) -> None:
+    old, plain_, mixed = make("old"), make("plain", seed=1), make("mixed", seed=2)
+    for run, share in ((plain_, 0.0), (mixed, 0.5)):
+        with (run / "config.toml").open("a") as file:
+            file.write(f"\n[mix]\ncutmix = {share}\n")
+    setups = find_setups(find_students([old, plain_, mixed]).students)
+    assert [(len(s.students), s.what_differs) for s in setups] == [
+        (2, "mix.cutmix = off"), (1, "mix.cutmix = 0.5"),
+    ]  # fmt: skip

@@ -1,0 +1,231 @@
+"""The grid of a sweep: which rows it comes to, what is refused, what it costs, and the table of it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from datapruning.config import Training
+from datapruning.data.order import batch_sizes
+from datapruning.errors import BadValue
+from datapruning.files import write_json
+from datapruning.store import RowStore
+from datapruning.sweeping.board import Board
+from datapruning.sweeping.cost import duration, planned_samples, samples_of, seconds_left
+from datapruning.sweeping.grid import Grid, canonical_fraction, make_grid
+from datapruning.sweeping.show import Screen, _picture, standing
+from datapruning.sweeping.table import caption, csv_text, markdown, table
+from datapruning.training.loop import planned_steps
+
+TRAINING = Training(epochs=3, batch_size=16)
+
+
+def grid(**changes: Any) -> Grid:
+    """Two fractions, two scorers, two KD weights, two seeds."""
+    given: dict[str, Any] = {"fractions": "0.1,1", "scorers": "random,el2n", "kd_weights": "0,0.9", "seeds": 2}
+    return make_grid(1000, **{**given, **changes})
+
+
+def board_of(tmp_path: Path, asked: Grid) -> Board:
+    """An empty board."""
+    return Board(RowStore(tmp_path, {"n": 1}), asked, TRAINING)
+
+
+def result(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A made-up run."""
+    return {
+        "test_accuracy": 80.0 + config["seed"], "kd_weight": 0.5 if config["kd_weight"] == "auto" else config["kd_weight"],
+        "samples_seen": 300, "folder": f"runs/{config['seed']}", "seconds": {"train": 1.0, "teacher": 100.0},
+    }  # fmt: skip
+
+
+def test_rows_are_every_combination_seed_by_seed() -> None:
+    rows = grid(fractions="0.1,0.5", kd_weights="0.5,auto").rows()
+    assert len(rows) == 2**4
+    assert len({str(row) for row in rows}) == len(rows)
+    assert [row["seed"] for row in rows] == [0] * 8 + [1] * 8
+    assert {row["kd_weight"] for row in rows} == {0.5, "auto"}
+
+
+def test_rows_that_are_the_same_run_are_one() -> None:
+    asked = grid(teachers={"aa": "big", "bb": "small"}, seeds=1)
+    cells = [(row["fraction"], row["scorer"], row["kd_weight"], row["teacher"]) for row in asked.rows()]
+    assert cells == [
+        ("0.1", "random", 0.0, None), ("0.1", "random", 0.9, "aa"), ("0.1", "random", 0.9, "bb"),
+        ("0.1", "el2n", 0.0, None), ("0.1", "el2n", 0.9, "aa"), ("0.1", "el2n", 0.9, "bb"),
+        ("1", None, 0.0, None), ("1", None, 0.9, "aa"), ("1", None, 0.9, "bb"),
+    ]  # fmt: skip
+
+
+def test_a_fraction_that_keeps_all_by_rounding_is_everything() -> None:
+    assert {row["scorer"] for row in grid(fractions="0.9999").rows()} == {None}
+
+
+@pytest.mark.parametrize(
+    ("given", "text"), [("0.10", "0.1"), ("1/10", "0.1"), ("1.0", "1"), ("1/3", "1/3"), ("0.29", "0.29"), ("1e-3", "0.001")]
+)
+def test_one_text_for_one_fraction(given: str, text: str) -> None:
+    assert canonical_fraction(given) == text
+    assert canonical_fraction(text) == text
+
+
+@pytest.mark.parametrize(("given", "seeds"), [("3", (0, 1, 2)), (3, (0, 1, 2)), ("4,2", (4, 2)), ("7,", (7,)), ([5], (5,))])
+def test_seeds_are_a_count_or_a_list(given: Any, seeds: tuple[int, ...]) -> None:
+    assert grid(seeds=given).seeds == seeds
+
+
+def test_lists_may_be_text() -> None:
+    assert grid() == grid(fractions=[0.1, 1], scorers=("random", "el2n"), kd_weights=[0, "0.90"], seeds=[0, 1])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"fractions": ""}, "the sweep is empty: it names no fractions"),
+        ({"scorers": " , "}, "the sweep is empty: it names no scorers"),
+        ({"kd_weights": []}, "the sweep is empty: it names no KD weights"),
+        ({"seeds": ","}, "the sweep is empty: it names no seeds"),
+        ({"seeds": 0}, "the sweep is empty: 0 seeds"),
+        ({"seeds": "-2"}, "the sweep is empty: -2 seeds"),
+        ({"seeds": "few"}, "got 'few'"),
+        ({"seeds": "1,x"}, "a seed is a whole number; got 'x'"),
+        ({"seeds": "1,-1"}, "a seed lies in 0.."),
+        ({"seeds": "1,2,01"}, "seed 01 is given twice (as 1 and as 01)"),
+        ({"fractions": "0.1,0.10"}, "fractions 0.1 and 0.10 both mean keeping 100 of 1,000"),
+        ({"fractions": "0.1,0.1001"}, "fractions 0.1 and 0.1001 both mean keeping 100 of 1,000"),
+        ({"fractions": "1,0.9999"}, "both mean keeping 1,000 of 1,000"),
+        ({"fractions": "0.1,0"}, "0 < fraction <= 1; got 0"),
+        ({"fractions": "30"}, "did you mean 0.3?"),
+        ({"fractions": "nan"}, "0 < fraction <= 1; got nan"),
+        ({"fractions": "0.001"}, "fraction 0.001 of 1,000 samples keeps 1; a student needs at least 2"),
+        ({"scorers": "el2n,random,el2n"}, "scorer el2n is given twice"),
+        ({"kd_weights": "0,0.0"}, "KD weight 0.0 is given twice (as 0 and as 0.0)"),
+        ({"kd_weights": "0,-0"}, "KD weight -0 is given twice"),
+        ({"kd_weights": "auto,auto"}, "KD weight auto is given twice"),
+        ({"kd_weights": "1.5"}, "the KD weight lies in 0..1"),
+        ({"kd_weights": "nan"}, "the KD weight lies in 0..1"),
+        ({"kd_weights": "much"}, "got 'much'"),
+    ],
+)
+def test_bad_grids_are_refused(wrong: dict[str, Any], said: str) -> None:
+    with pytest.raises(BadValue) as refusal:
+        grid(**wrong)
+    assert said in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("budget", ["epochs", "steps"])
+@pytest.mark.parametrize("kept", [2, 15, 17, 33, 100])
+def test_planned_samples_are_counted_as_they_are_batched(budget: str, kept: int) -> None:
+    training = Training(epochs=3, batch_size=16, budget=budget)
+    sizes = batch_sizes(kept, 16)
+    seen = [sizes[step % len(sizes)] for step in range(planned_steps(training, kept, 100))]
+    assert planned_samples(training, kept, 100) == sum(seen)
+
+
+def test_time_left_is_that_of_rows_like_them(tmp_path: Path) -> None:
+    asked = grid(kd_weights="0,auto", seeds=3)
+    rows, store = asked.rows(), RowStore(tmp_path, {})
+    assert seconds_left(TRAINING, asked, [], rows) is None
+
+    def timed(config: dict[str, Any], seconds: float) -> Any:
+        row = store.run(config, result)
+        assert row is not None
+        return type(row)(row.config, row.result, seconds)
+
+    samples = {str(c): samples_of(TRAINING, asked, [c]) for c in rows}
+    done = [timed(c, 100 + 0.01 * samples[str(c)]) for c in rows[:2]]  # the teacher's 100 s come once
+    alone = [c for c in rows[2:] if c["kd_weight"] == 0]
+    expected = 0.01 * sum(samples[str(c)] for c in alone)
+    assert seconds_left(TRAINING, asked, done, alone) == pytest.approx(expected)
+    searched = timed(rows[3], 100 + 0.05 * samples[str(rows[3])])
+    assert seconds_left(TRAINING, asked, [done[0], searched], alone) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.2, "1 s"), (59, "59 s"), (75, "1 min"), (7300, "2 h 2 min")])
+def test_durations_in_words(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_the_table_shows_what_is_done_running_failed_and_missing(tmp_path: Path) -> None:
+    asked = grid(fractions="0.1", kd_weights="0,0.9,auto", seeds=3)
+    board = board_of(tmp_path, asked)
+    random, el2n = ([c for c in asked.rows() if c["scorer"] == scorer] for scorer in ("random", "el2n"))
+    for config in random:
+        board.store.run(config, result)
+    board.store.run(next(c for c in el2n if c["kd_weight"] == 0), result)
+    board.store.fail(next(c for c in el2n if c["kd_weight"] == 0.9), "why, really")
+    assert len(board.refresh()) == 11
+    head, first, second = table(board)
+    assert head == ["fraction", "kept", "scorer", "no KD", "KD weight 0.9", "KD weight auto"]
+    assert first == ["0.1", "100", "random", "81.00 ± 1.00", "81.00 ± 1.00", "81.00 ± 1.00 at 0.5"]
+    assert second == ["0.1", "100", "el2n", "80.00 (1 of 3)", "(0 of 3, 1 failed)", "(0 of 3)"]
+    assert len({len(line) for line in markdown(table(board)).splitlines()}) == 1, "columns are aligned"
+    assert "budget: epochs" in caption(board, "digits")
+
+    running = next(c for c in el2n if c["kd_weight"] == "auto")
+    board.store.run(running, lambda _: [board.refresh(), result(running)][1])  # seen from inside the row
+    assert table(board, live=True)[2][-1] == "(0 of 3, 1 running)"
+    assert table(board)[2][-1] == "(0 of 3)"
+    assert standing(board).startswith("10 of 18 done, 1 running, 1 failed, about ")
+
+
+def test_teachers_are_lines_of_the_table(tmp_path: Path) -> None:
+    asked = grid(fractions="0.1", scorers="random", teachers={"aa": "big", "bb": "small"}, seeds=1)
+    board = board_of(tmp_path, asked)
+    list(board.store.fill(asked.rows(), result))
+    board.refresh()
+    assert [line[3:] for line in table(board)] == [
+        ["teacher", "no KD", "KD weight 0.9"], ["none", "80.00", ""], ["big", "", "80.00"], ["small", "", "80.00"]
+    ]  # fmt: skip
+
+
+def test_rows_csv_has_a_line_for_every_row_that_ended(tmp_path: Path) -> None:
+    asked = grid(fractions="0.1", scorers="random", seeds=1)
+    board = board_of(tmp_path, asked)
+    rows = asked.rows()
+    board.store.run(rows[0], result)
+    board.store.fail(rows[1], "a, comma")
+    board.refresh()
+    done, failed = csv.DictReader(io.StringIO(csv_text(board)))
+    assert (done["status"], done["test_accuracy"], done["kept"], done["folder"]) == ("done", "80.0", "100", "runs/0")
+    assert (failed["status"], failed["error"], failed["test_accuracy"]) == ("failed", "a, comma", "")
+
+
+def test_the_live_table_says_how_it_stands(tmp_path: Path) -> None:
+    board = board_of(tmp_path, grid())
+    screen = Console(file=io.StringIO(), width=100)
+    screen.print(_picture(board))
+    assert isinstance(screen.file, io.StringIO)
+    text = screen.file.getvalue()
+    assert "0 of 12 done, time left not known yet" in text
+    assert "(0 of 2)" in text
+
+
+def test_elsewhere_than_on_a_terminal_a_row_is_a_line(tmp_path: Path) -> None:
+    board = board_of(tmp_path, grid(fractions="0.1", scorers="random", seeds=1))
+    file = io.StringIO()
+    screen = Screen(board, Console(file=file, width=200), None)
+    board.store.run(board.configs[0], result)
+    board.store.fail(board.configs[1], "why")
+    screen.update(board.refresh())
+    assert file.getvalue().splitlines() == [
+        "1 of 2 done, 1 failed: random, keeping 100 of 1,000, KD weight 0, seed 0: 80.00% (1 s)",
+        "failed: random, keeping 100 of 1,000, KD weight 0.9, seed 0: why",
+    ]
+
+
+def test_a_row_whose_process_died_counts_as_left(tmp_path: Path) -> None:
+    board = board_of(tmp_path, grid())
+    config = board.configs[0]
+    write_json(tmp_path / "running" / board.store.path(config).name, {"pid": 1, "host": "h", "since": time.time()})
+    board.refresh()
+    assert (len(board.running), len(board.died)) == (0, 1)
+    assert config in board.left
