@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from datapruning.config import Recipe, check_kd_weight, read_recipe
+from datapruning.config import Recipe, check_kd_weight, plain, read_recipe
 from datapruning.context import WORKSPACE, Context, make_context
 from datapruning.data.dataset import Dataset
 from datapruning.data.sources import open_dataset
@@ -105,6 +105,16 @@ def score(data: Dataset | Context, scorer: str = "el2n", *, seed: int = 0, out: 
     if out is not None:
         save_new(scores, Path(out))
     return scores
+
+
+def scores_place(context: Context, scorer: str, seed: int) -> Path:
+    """Where a scorer's scores lie in the workspace."""
+    recipe = context.recipe
+    settings = {
+        "proxy": asdict(recipe.score), "evidence": asdict(recipe.evidence), "seed": seed, "views": asdict(recipe.views),
+        "threads": context.threads, "device": context.device.type,
+    }  # fmt: skip
+    return context.place("scores", scorer, settings).with_suffix(".npz")
 
 
 def _dynamics(context: Context, seed: int) -> TrainingDynamics:
@@ -224,9 +234,9 @@ def train(
     chooses = "-teacher-auto" if choosing else ""
     name = f"{subset.meta['scorer']}-{len(subset)}-kd-{options['kd_weight']}{chooses}-seed{seed}"
     recipe = context.recipe
-    used = {"train": asdict(recipe.train), "views": asdict(recipe.views), "kd": asdict(recipe.kd)}
+    used = {table: values for table, values in plain(recipe).items() if table in ("train", "views", "mix", "kd")}
     run = Run(Path(out) if out else context.place("students", name, {**options, **used, "teachers": asdict(recipe.teacher)}))
-    with run.claimed(recipe, ("views", "train", "teacher", "kd"), options, context.environment):
+    with run.claimed(recipe, ("views", "mix", "train", "teacher", "kd"), options, context.environment):
         result = run.result()
         if result is not None:
             say(f"student: {run.folder} is finished already, {result['test_accuracy']:.2f}% on the test set")
@@ -247,7 +257,7 @@ def train(
                 "fraction": subset.meta.get("fraction"), "scorer": subset.meta["scorer"],
                 "balance": subset.meta.get("balance"), "subset": str(run.folder / "subset.npz"),
             }  # fmt: skip
-            finished = train_student(context, run, ids, labels, weight, seed, story)
+            finished = train_student(context.among(ids), run, ids, labels, weight, seed, story)
     say(f"student: {finished.test_accuracy:.2f}% on the test set, {subset}, in {run.folder}")
     return finished
 
@@ -277,7 +287,7 @@ def _subset(
             f"a student needs at least {LEAST}"
         )
     if scores is None:
-        scores = score(context, scorer, seed=seed)
+        scores = score(context, scorer, seed=seed, out=None if scorer == "random" else scores_place(context, scorer, seed))
     return select(scores, fraction, balance=balance, data=data)
 
 

@@ -1,7 +1,7 @@
 """Configuration: plain dataclasses, filled from a recipe's TOML, with every key and type checked.
 
-A recipe has the tables [views], [train], [teacher], [score] and [kd]; [teacher] and [score] start from [train] and say
-only what differs. `--set train.lr=0.05` changes one value.
+A recipe has the tables [views], [mix], [train], [teacher], [score] and [kd]; [teacher] and [score] start from [train] and
+say only what differs. `--set train.lr=0.05` changes one value.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-from datapruning.data.policy import ViewPolicy
+from datapruning.data.policy import MixPolicy, ViewPolicy
 from datapruning.errors import BadFile, BadValue, UnknownName
 
 BUDGETS = ("epochs", "steps")
@@ -138,6 +138,7 @@ class Recipe:
     name: str
     threads: int = 0
     views: ViewPolicy = field(default_factory=ViewPolicy)
+    mix: MixPolicy = field(default_factory=MixPolicy)
     train: Training = field(default_factory=Training)
     teacher: Training = field(default_factory=Training)
     score: Training = field(default_factory=Training)
@@ -147,6 +148,7 @@ class Recipe:
 
 TABLES: dict[str, type] = {
     "views": ViewPolicy,
+    "mix": MixPolicy,
     "train": Training,
     "teacher": Training,
     "score": Training,
@@ -276,9 +278,12 @@ def _within(name: str, value: float, low: float, high: float) -> None:
 
 
 def plain(recipe: Recipe) -> dict[str, dict[str, Any]]:
-    """The recipe's tables as plain data: what manifests and config.toml hold."""
+    """The recipe's tables as plain data: what manifests and config.toml hold.
+
+    [mix] is left out where nothing is mixed, so that such runs are what they were before there was mixing.
+    """
     values = dataclasses.asdict(recipe)
-    return {table: values[table] for table in TABLES}
+    return {table: values[table] for table in TABLES if table != "mix" or recipe.mix.cutmix}
 
 
 def to_toml(tables: Mapping[str, Mapping[str, Any]]) -> str:

@@ -7,7 +7,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from datapruning.config import Recipe
@@ -32,6 +34,7 @@ class Context:
         loader: "ffcv" or "resident".
         root: the workspace folder.
         threads: torch threads on the CPU; part of the reproducibility contract.
+        kept: sample ids of the subset whose student is at work; None: no student is.
     """
 
     data: Dataset
@@ -40,12 +43,18 @@ class Context:
     loader: str
     root: Path
     threads: int
+    kept: NDArray[np.int64] | None = None
     _open: dict[str, Loader] = field(default_factory=dict, repr=False)
 
     @cached_property
     def views(self) -> Views:
-        """The recipe's views of this dataset."""
-        return Views(self.recipe.views, *self.data.channel_stats)
+        """The recipe's views of this dataset; mixed, if the recipe says so, in a student's context (see `among`)."""
+        views = Views(self.recipe.views, *self.data.channel_stats)
+        return views if self.kept is None else views.among(self.kept, self.recipe.mix)
+
+    def among(self, kept: NDArray[np.int64]) -> Context:
+        """The same for a student of this subset (sorted sample ids)."""
+        return replace(self, kept=kept)
 
     def split(self, role: str) -> Loader:
         """The loader of "train" or "test"; an FFCV cache that is missing is written first."""

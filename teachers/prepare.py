@@ -62,7 +62,8 @@ def _filled(
 ) -> tuple[list[SoftLabelCache], dict[str, Any]]:
     taught = time.perf_counter()
     data = context.data
-    caches = [SoftLabelCache(t, context.views, data.fingerprint, data.total, data.classes) for t in teachers]
+    views = context.among(ids).views
+    caches = [SoftLabelCache(t, views, data.fingerprint, data.total, data.classes) for t in teachers]
     epochs = planned_epochs(context.recipe.train, len(ids), data.total)
     computed = sum(cache.fill(context.split("train"), ids, epochs) for cache in caches)
     if not computed:

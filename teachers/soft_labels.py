@@ -43,7 +43,7 @@ class SoftLabelCache:
 
     Args:
         teacher: whose logits.
-        views: what the samples look like.
+        views: what the samples look like. Mixed views bind the cache to their subset.
         fingerprint: of the dataset.
         total: N.
         classes: number of classes.
@@ -59,6 +59,8 @@ class SoftLabelCache:
             **FORMAT, "fingerprint": fingerprint, "teacher": teacher.weights_hash, "views": asdict(views.policy),
             "rows": ROWS, "total": total, "classes": classes,
         }  # fmt: skip
+        if views.mixture is not None:
+            manifest |= {"mix": asdict(views.mixture.policy), "kept": views.mixture.digest}
         self.folder = teacher.folder / "soft-labels" / digest(manifest)
         shape = (views.policy.count, total, classes)
         path = self.folder / "manifest.json"

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datapruning.data import fused, views
+from datapruning.data import fused, mixing, views
 from datapruning.data.policy import ViewPolicy
 from datapruning.data.views import Views
 
@@ -60,6 +60,22 @@ def test_images_that_are_not_contiguous_are_read_right() -> None:
     images = torch.randint(0, 256, (6, 3, 9, 8), dtype=torch.uint8).permute(0, 2, 3, 1)
     by_kernel, by_torch = both(ViewPolicy(crop=2), images, 0)
     assert torch.equal(by_kernel, by_torch)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.tuples(st.integers(1, 12), st.integers(1, 12), st.integers(1, 12), st.integers(1, 4)), st.integers(0, 99))
+def test_boxes_are_pasted_as_by_the_torch_operations(shape: tuple[int, int, int, int], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    count = int(rng.integers(0, shape[0] + 1))
+    pictures = (torch.from_numpy(rng.normal(size=(n, *shape[1:])).astype(np.float32)) for n in (shape[0], count))
+    (seen, others), rows = (p.permute(0, 3, 1, 2) for p in pictures), np.sort(rng.permutation(shape[0])[:count])
+    ends = [np.sort(rng.integers(0, length + 1, (count, 2)), axis=1) for length in shape[1:3]]
+    boxes, reference = np.concatenate(ends, axis=1), seen.clone()
+    mixing.paste(seen, others, rows, boxes)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mixing, "paste_kernel", lambda: None)
+        mixing.paste(reference, others, rows, boxes)
+    assert torch.equal(seen, reference)
 
 
 def test_without_numba_torch_does_it(monkeypatch: pytest.MonkeyPatch) -> None:

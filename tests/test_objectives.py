@@ -22,7 +22,9 @@ def softmax(z: Floats) -> Floats:
     return np.asarray(e / e.sum(-1, keepdims=True))
 
 
-def reference(student: Floats, teachers: Floats, labels: NDArray[np.int64], a: float, t: float) -> float:
+def reference(
+    student: Floats, teachers: Floats, labels: NDArray[np.int64], weight: float, t: float, *, trust: bool = False
+) -> float:
     """(1-a) * CE + a * T^2 * KL(teacher_T || student_T), sample by sample, in numpy."""
     total = 0.0
     for row, label in enumerate(labels):
@@ -30,6 +32,8 @@ def reference(student: Floats, teachers: Floats, labels: NDArray[np.int64], a: f
         q = softmax(student[row] / t)
         kl = sum(p[c] * (np.log(p[c]) - np.log(q[c])) for c in range(len(p)))
         ce = -np.log(softmax(student[row])[label])
+        believed = np.mean([softmax(z[row])[label] for z in teachers]) if trust else 1.0
+        a = 1 - (1 - weight) * believed
         total += (1 - a) * ce + a * t**2 * kl
     return total / len(labels)
 
@@ -60,12 +64,24 @@ def batch_of(labels: NDArray[np.int64]) -> Batch:
 
 
 @settings(deadline=None, max_examples=40)
-@given(st.integers(0, 10**6), st.floats(0, 1), st.floats(0.5, 20), st.integers(1, 3))
-def test_objective_equals_the_formula(seed: int, weight: float, temperature: float, teachers: int) -> None:
+@given(st.integers(0, 10**6), st.floats(0, 1), st.floats(0.5, 20), st.integers(1, 3), st.booleans())
+def test_objective_equals_the_formula(seed: int, weight: float, temperature: float, teachers: int, trust: bool) -> None:
     student, teacher, labels = case(seed, teachers)
-    objective = Distillation(Fixed(torch.from_numpy(teacher)), weight, temperature)
+    objective = Distillation(Fixed(torch.from_numpy(teacher)), weight, temperature, trust=trust)
     loss = objective(torch.from_numpy(student), batch_of(labels), 0)
-    assert float(loss) == pytest.approx(reference(student, teacher, labels, weight, temperature), rel=1e-9, abs=1e-9)
+    expected = reference(student, teacher, labels, weight, temperature, trust=trust)
+    assert float(loss) == pytest.approx(expected, rel=1e-9, abs=1e-9)
+
+
+def test_a_label_the_teacher_does_not_believe_leaves_its_sample_to_the_teacher() -> None:
+    student, _, labels = case(5)
+    logits = torch.from_numpy(student)
+    sure = 50.0 * torch.nn.functional.one_hot(torch.from_numpy(labels), 4).double()
+    believing = Distillation(Fixed(sure[None]), 0.3, 4.0, trust=True)(logits, batch_of(labels), 0)
+    torch.testing.assert_close(believing, Distillation(Fixed(sure[None]), 0.3, 4.0)(logits, batch_of(labels), 0))
+    wrong = (labels + 1) % 4
+    doubting = Distillation(Fixed(sure[None]), 0.3, 4.0, trust=True)(logits, batch_of(wrong), 0)
+    torch.testing.assert_close(doubting, Distillation(Fixed(sure[None]), 1.0, 4.0)(logits, batch_of(wrong), 0))
 
 
 @pytest.mark.parametrize("teachers", [1, 2])

@@ -102,6 +102,34 @@ def test_stopping_early_leaves_the_schedule_where_it_was(make_context: Maker, sm
     assert [row["loss"] for row in early.history] == [row["loss"] for row in done.history[:2]]
 
 
+def test_a_training_in_two_parts_is_the_training(make_context: Maker, small: Dataset, tmp_path: Path) -> None:
+    context = make_context(small)
+    whole, done = train(context, SHORT)
+    left = Checkpoint(tmp_path / "left.safetensors")
+    train(context, SHORT, stop_after=2, leave=left)
+    second, again = train(context, SHORT, begin=left)
+    assert same(whole, second)
+    assert (again.step, again.samples_seen, again.epoch) == (done.step, done.samples_seen, done.epoch)
+    copy, _ = train(context, SHORT, begin=left)  # what was left is not used up
+    assert same(whole, copy)
+
+
+def test_a_rate_of_ones_own_and_fewer_updates(make_context: Maker, small: Dataset, tmp_path: Path) -> None:
+    context = make_context(small)
+    left = Checkpoint(tmp_path / "left.safetensors")
+    trunk, done = train(context, SHORT, stop_after=1, leave=left)
+    asked: list[int] = []
+
+    def rate(step: int) -> float:
+        asked.append(step)
+        return 0.0
+
+    still, probed = train(context, replace(SHORT, weight_decay=0.0), begin=left, steps=done.step + 3, rate=rate)
+    assert asked == [done.step, done.step + 1, done.step + 2]
+    assert probed.step == done.step + 3
+    assert all(torch.equal(a, b) for a, b in zip(trunk.parameters(), still.parameters(), strict=True))
+
+
 def test_recording_does_not_change_what_is_learned(make_context: Maker, small: Dataset, tmp_path: Path) -> None:
     context = make_context(small)
     plain, done = train(context, SHORT)

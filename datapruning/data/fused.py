@@ -24,15 +24,25 @@ U = np.uint64
 @cache
 def kernel() -> Kernel | None:
     """The compiled kernel, or None where numba is not installed. Compiled once a machine: numba keeps it on disk."""
+    return _compiled(_fill)
+
+
+@cache
+def paste_kernel() -> Kernel | None:
+    """The same for `mixing.paste`."""
+    return _compiled(_paste)
+
+
+def _compiled(function: Kernel) -> Kernel | None:
     try:
         import numba
     except ImportError:
         return None
     options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
     try:
-        compiled: Kernel = numba.njit(_fill, cache=True, **options)
+        compiled: Kernel = numba.njit(function, cache=True, **options)
     except RuntimeError:  # no folder that numba may write to
-        compiled = numba.njit(_fill, **options)
+        compiled = numba.njit(function, **options)
     return compiled
 
 
@@ -105,3 +115,13 @@ def _fill(
             here = U((i * height + y) * length)
             for j in range(U(max(0, side) * channels), U(max(0, min(width, side + cutout)) * channels)):
                 views[here + j] = np.float32(0)
+
+
+def _paste(views: Any, others: Any, rows: Any, boxes: Any) -> None:
+    """Of float32 [n, height, width, channels] and [k, height, width, channels]."""
+    for i in range(len(rows)):
+        top, bottom, left, right = boxes[i]
+        for y in range(top, bottom):
+            for x in range(left, right):
+                for c in range(views.shape[3]):
+                    views[rows[i], y, x, c] = others[i, y, x, c]

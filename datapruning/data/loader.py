@@ -17,15 +17,23 @@ from torch import Tensor
 from datapruning.errors import LoaderError
 
 
+class MixedLabels(NamedTuple):
+    """Of mixed pictures: `others` int64 [n], the partner's label, and `share` float32 [n], the part of the own one."""
+
+    others: Tensor
+    share: Tensor
+
+
 class Batch(NamedTuple):
     """`images` uint8 [n, height, width, channels] and `labels` int64 [n] on the device, `ids` int64 [n] on the host.
 
-    The tensors are the caller's own: later batches do not change them.
+    The tensors are the caller's own: later batches do not change them. `mixed` is there where views mix pictures.
     """
 
     images: Tensor
     labels: Tensor
     ids: NDArray[np.int64]
+    mixed: MixedLabels | None = None
 
 
 class Loader(Protocol):

@@ -27,3 +27,18 @@ class ViewPolicy:
             raise BadValue(f"views.crop and views.cutout are pixels, 0 or more; got {self.crop} and {self.cutout}")
         if self.count < 1:
             raise BadValue(f"views.count, the number of views, is at least 1; got {self.count}")
+
+
+@dataclass(frozen=True)
+class MixPolicy:
+    """Mixed pictures for students: see `datapruning.data.mixing`.
+
+    `cutmix` is the share of a student's pictures in which a box, of uniform area and place, is covered by another kept
+    sample's picture. 0: none.
+    """
+
+    cutmix: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.cutmix <= 1:
+            raise BadValue(f"mix.cutmix, the share of a student's pictures that are mixed, lies in 0..1; got {self.cutmix}")

@@ -1,12 +1,15 @@
 """Views: augmented looks at samples, each a pure function of (view seed, view number, sample id).
 
 Nothing else enters: not the batch, the loader, the worker count, the device or the run's seed. So a view can be
-replayed anywhere, and soft labels computed for it once hold for every student (design.md, "Views").
+replayed anywhere, and soft labels computed for it once hold for every student (design.md, "Views"). Mixed views
+(`mixing.py`) depend on the set of kept ids too, and hold for every student of that subset.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from datapruning.data.fused import fused_views, kernel
-from datapruning.data.policy import ViewPolicy
+from datapruning.data.loader import Batch, Loader, MixedLabels
+from datapruning.data.mixing import Mixture, paste, share_of_own
+from datapruning.data.policy import MixPolicy, ViewPolicy
 from datapruning.hashing import U64, below, hash_ids
 
 VIEW_KEY = 0x71E35
@@ -22,11 +27,19 @@ VIEW_KEY = 0x71E35
 
 @dataclass(frozen=True)
 class Views:
-    """A policy bound to a dataset's channel statistics: uint8 NHWC batches in, normalised float32 NCHW batches out."""
+    """A policy bound to a dataset's channel statistics: uint8 NHWC batches in, normalised float32 NCHW batches out.
+
+    `mixture` is there where a student's pictures are mixed.
+    """
 
     policy: ViewPolicy
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    mixture: Mixture | None = None
+
+    def among(self, kept: NDArray[np.int64], mix: MixPolicy) -> Views:
+        """The views of a student of the subset `kept` (sorted sample ids)."""
+        return replace(self, mixture=Mixture(mix, self.policy.seed, kept) if mix.cutmix else None)
 
     def number(self, epoch: int) -> int:
         """The view that epoch `epoch` sees."""
@@ -47,8 +60,27 @@ class Views:
         )
         return np.stack(columns, axis=1)
 
+    def read(self, loader: Loader, batches: Sequence[NDArray[np.int64]], epoch: int) -> Iterator[tuple[Batch, Tensor]]:
+        """Each batch of ids with its views of epoch `epoch`, mixed where there is a mixture; shapes as in `apply`."""
+        if self.mixture is None:
+            for batch in loader.read(batches):
+                yield batch, self.apply(batch.images, batch.ids, epoch)
+            return
+        ends = np.cumsum([len(ids) for ids in batches]).tolist()
+        of_all = self.mixture.draws(np.concatenate([np.empty(0, np.int64), *batches]), self.number(epoch))
+        draws = [of_all.part(end - len(ids), end) for ids, end in zip(batches, ends, strict=True)]
+        wanted = [np.concatenate([ids, d.partners]) for ids, d in zip(batches, draws, strict=True)]
+        for ids, drawn, both in zip(batches, draws, loader.read(wanted), strict=True):
+            n, size = len(ids), both.images.shape[1:3]
+            rows, boxes = np.flatnonzero(drawn.mixed), drawn.boxes(*size)
+            views = self.apply(both.images, both.ids, epoch)
+            paste(views[:n], views[n:], rows, boxes)
+            others = both.labels[:n].index_copy(0, _there(rows, both.images), both.labels[n:])
+            mixed = MixedLabels(others, _there(share_of_own(boxes, drawn.mixed, *size), both.images))
+            yield Batch(both.images[:n], both.labels[:n], ids, mixed), views[:n]
+
     def apply(self, images: Tensor, ids: NDArray[np.int64] | Tensor, epoch: int) -> Tensor:
-        """The view of epoch `epoch` of each image.
+        """The view of epoch `epoch` of each image, not mixed.
 
         Args:
             images: uint8 [n, height, width, channels], on any device.
@@ -113,7 +145,7 @@ def _mirrored(images: Tensor, flip: NDArray[np.int64]) -> Tensor:
     return torch.cat([images, mirrored]).index_select(0, _there(place, images))
 
 
-def _there(numbers: NDArray[np.int64], images: Tensor) -> Tensor:
+def _there(numbers: NDArray[Any], images: Tensor) -> Tensor:
     """`numbers` on the device of `images`."""
     return torch.from_numpy(numbers).to(images.device, non_blocking=True)
 

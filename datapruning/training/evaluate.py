@@ -22,8 +22,8 @@ def batch_logits(
     model.eval()
     try:
         with torch.inference_mode():
-            for batch in loader.read(batches):
-                images = views.normalise(batch.images) if epoch is None else views.apply(batch.images, batch.ids, epoch)
+            plain = ((batch, views.normalise(batch.images)) for batch in loader.read(batches)) if epoch is None else None
+            for batch, images in plain or views.read(loader, batches, epoch or 0):
                 yield batch, model(images).float()
     finally:
         model.train(was_training)

@@ -124,8 +124,8 @@ def fit(
             watched = _Watched(model, optimizer, training, objective, observers)
             for observer in observers:
                 observer.begin_epoch(done.epoch)
-            for batch in loader.read(batches):
-                watched.update(batch, views.apply(batch.images, batch.ids, done.epoch), done.epoch, rate(done.step))
+            for batch, images in views.read(loader, batches, done.epoch):
+                watched.update(batch, images, done.epoch, rate(done.step))
                 done.step += 1
                 bar.advance()
             for observer in observers:

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, minimum, where
 from torch.nn.functional import cross_entropy, kl_div, log_softmax, softmax
 
 from datapruning.data.loader import Batch
@@ -40,7 +40,7 @@ class CrossEntropy:
 
     def __call__(self, logits: Tensor, batch: Batch, epoch: int) -> Tensor:
         """Mean cross-entropy."""
-        return cross_entropy(logits, batch.labels, label_smoothing=self.label_smoothing)
+        return label_loss(logits, batch, self.label_smoothing)
 
 
 class Distillation:
@@ -69,15 +69,44 @@ class Distillation:
         """The objective above."""
         teacher = self.labels[batch.ids, epoch].to(logits.device, non_blocking=True)
         if self.trust and self.weight < 1:
-            believed = softmax(teacher, dim=2).mean(0).gather(1, batch.labels[:, None])[:, 0]
-            weights = 1 - (1 - self.weight) * believed
-            from_labels = cross_entropy(logits, batch.labels, label_smoothing=self.label_smoothing, reduction="none")
+            weights = 1 - (1 - self.weight) * belief(teacher, batch)
+            from_labels = label_loss(logits, batch, self.label_smoothing, each=True)
             from_teacher = distillation(logits, teacher, self.temperature, each=True)
             return (weights * from_teacher + (1 - weights) * from_labels).mean()
         loss = self.weight * distillation(logits, teacher, self.temperature)
         if self.weight == 1:
             return loss
-        return loss + (1 - self.weight) * cross_entropy(logits, batch.labels, label_smoothing=self.label_smoothing)
+        return loss + (1 - self.weight) * label_loss(logits, batch, self.label_smoothing)
+
+
+def label_loss(logits: Tensor, batch: Batch, label_smoothing: float, *, each: bool = False) -> Tensor:
+    """Mean cross-entropy, or with `each` that of every sample, [n].
+
+    A mixed picture has both labels, each by its share of the picture.
+    """
+    if batch.mixed is None:
+        reduction = "none" if each else "mean"
+        return cross_entropy(logits, batch.labels, label_smoothing=label_smoothing, reduction=reduction)
+    own, others = (
+        cross_entropy(logits, labels, label_smoothing=label_smoothing, reduction="none")
+        for labels in (batch.labels, batch.mixed.others)
+    )
+    losses = batch.mixed.share * own + (1 - batch.mixed.share) * others
+    return losses if each else losses.mean()
+
+
+def belief(teachers: Tensor, batch: Batch) -> Tensor:
+    """How far the teachers [teachers, n, classes] believe the labels, [n]: their mean probability of the label at T=1.
+
+    Of a mixed picture: the overlap of that distribution with the labels'.
+    """
+    probability = softmax(teachers, dim=2).mean(0)
+    own = probability.gather(1, batch.labels[:, None])[:, 0]
+    if batch.mixed is None:
+        return own
+    others = probability.gather(1, batch.mixed.others[:, None])[:, 0]
+    overlap = minimum(own, batch.mixed.share) + minimum(others, 1 - batch.mixed.share)
+    return where(batch.mixed.others == batch.labels, own, overlap)
 
 
 def distillation(student: Tensor, teachers: Tensor, temperature: float, *, each: bool = False) -> Tensor:

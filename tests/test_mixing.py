@@ -1,0 +1,209 @@
+"""Mixed views: pure functions of (view seed, view number, sample id, kept ids), a box of a kept partner pasted in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn.functional import cross_entropy, softmax
+
+from datapruning import teach, train
+from datapruning.context import Context
+from datapruning.data.dataset import Dataset, Split
+from datapruning.data.loader import Batch, MixedLabels
+from datapruning.data.mixing import Mixture, share_of_own
+from datapruning.data.policy import MixPolicy, ViewPolicy
+from datapruning.data.resident import ResidentLoader
+from datapruning.data.views import Views
+from datapruning.errors import BadValue
+from datapruning.files import read_json
+from datapruning.training.evaluate import batch_logits
+from datapruning.training.objectives import CrossEntropy, Distillation, belief
+from teachers import SoftLabelCache, load_teacher
+
+COUNT = 90
+KEPT = np.arange(0, COUNT, 3)
+POLICY = ViewPolicy(crop=2, count=4, seed=5)
+Maker = Callable[..., Context]
+
+
+def loader_of(height: int = 7, width: int = 9, channels: int = 2) -> ResidentLoader:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (COUNT, height, width, channels)).astype(np.uint8)
+    return ResidentLoader(Split(images, rng.integers(0, 5, COUNT)), torch.device("cpu"))
+
+
+def views_of(cutmix: float = 0.6, channels: int = 2) -> Views:
+    views = Views(POLICY, (120.7, 99.9, 3.3)[:channels], (61.1, 70.0, 55.5)[:channels])
+    return views.among(KEPT, MixPolicy(cutmix))
+
+
+def look(views: Views, ids: Any, epoch: int = 1) -> tuple[Batch, torch.Tensor]:
+    """One batch."""
+    return next(views.read(loader_of(), [np.array(ids)], epoch))
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.sampled_from([0.1, 0.6, 1.0]), st.integers(0, 6), st.lists(st.sampled_from(KEPT.tolist()), min_size=1, max_size=40)
+)
+def test_mixed_views_equal_the_slow_reference(cutmix: float, epoch: int, ids: list[int]) -> None:
+    views, loader = views_of(cutmix), loader_of()
+    mixture = views.mixture
+    assert mixture is not None
+    batch, seen = look(views, ids, epoch)
+    assert batch.mixed is not None
+    assert seen.is_contiguous(memory_format=torch.channels_last)
+    every = next(loader.read([np.arange(COUNT)]))
+    alone = views.apply(every.images, every.ids, epoch)
+    for row, sample in enumerate(ids):
+        one, number = np.array([sample]), views.number(epoch)
+        draws = mixture.draws(one, number)
+        expected, other, share = alone[sample].clone(), int(every.labels[sample]), 1.0
+        if draws.mixed[0]:
+            partner = int(draws.partners[0])
+            assert partner in KEPT
+            top, bottom, left, right = draws.boxes(7, 9)[0].tolist()
+            expected[:, top:bottom, left:right] = alone[partner][:, top:bottom, left:right]
+            other, share = int(every.labels[partner]), 1 - (bottom - top) * (right - left) / 63
+        assert torch.equal(seen[row], expected)
+        assert int(batch.mixed.others[row]) == other
+        assert float(batch.mixed.share[row]) == pytest.approx(share)
+        assert int(batch.labels[row]) == int(every.labels[sample])
+        assert torch.equal(batch.images[row], every.images[sample])
+
+
+def test_a_sample_looks_the_same_in_every_batch() -> None:
+    views = views_of()
+    together, alone = look(views, KEPT), [look(views, [sample]) for sample in KEPT]
+    assert torch.equal(together[1], torch.cat([seen for _, seen in alone]))
+    parts = list(views.read(loader_of(), [KEPT[:7], KEPT[7:8], KEPT[8:]], 1))
+    assert torch.equal(together[1], torch.cat([seen for _, seen in parts]))
+    assert [batch.ids.tolist() for batch, _ in parts] == [KEPT[:7].tolist(), KEPT[7:8].tolist(), KEPT[8:].tolist()]
+
+
+def test_views_come_round_after_v_epochs_and_another_subset_mixes_otherwise() -> None:
+    views = views_of(1.0)
+    assert torch.equal(look(views, KEPT, 1)[1], look(views, KEPT, 5)[1])
+    assert not torch.equal(look(views, KEPT, 1)[1], look(views, KEPT, 2)[1])
+    fewer = views.among(KEPT[:20], MixPolicy(1.0))
+    assert not torch.equal(look(views, KEPT[:20])[1], look(fewer, KEPT[:20])[1])
+    assert fewer.mixture is not None
+    assert views.mixture is not None
+    assert fewer.mixture.digest != views.mixture.digest
+
+
+def test_nothing_is_mixed_by_default_and_bits_stay() -> None:
+    plain = views_of(0.0)
+    assert plain.mixture is None
+    batch, seen = look(plain, KEPT)
+    assert batch.mixed is None
+    assert torch.equal(seen, plain.apply(batch.images, KEPT, 1))
+
+
+def test_as_many_are_mixed_as_asked_and_the_covered_area_is_spread_out() -> None:
+    ids, mixture = np.arange(50_000), Mixture(MixPolicy(0.7), 3, np.arange(1000))
+    draws = mixture.draws(ids, 2)
+    assert draws.mixed.mean() == pytest.approx(0.7, abs=0.01)
+    boxes = draws.boxes(28, 32)
+    covered = 1 - share_of_own(boxes, np.ones(len(ids), np.bool_), 28, 32)
+    assert covered.min() < 0.01
+    assert covered.max() > 0.97
+    assert 0.3 < covered.mean() < 0.5  # uniform before the border cuts it off
+    partners = np.bincount(draws.partners, minlength=1000)
+    assert partners.min() > 15
+    columns = np.stack([draws.mixed, draws.partners, draws.side, boxes[:, 0] + boxes[:, 1], boxes[:, 2] + boxes[:, 3]])
+    assert np.abs(np.corrcoef(columns) - np.eye(5)).max() < 0.02
+
+
+def test_draws_are_pinned() -> None:
+    """Soft-label caches made by earlier versions rest on these numbers."""
+    mixture, ids = Mixture(MixPolicy(0.5), 7, np.arange(0, 1000, 7)), np.array([0, 1, 2, 3, 49_999, 2**40])
+    draws = mixture.draws(ids, 3)
+    assert draws.mixed.tolist() == [True, True, True, True, False, False]
+    part = draws.part(0, 4)
+    assert part.partners.tolist() == [651, 322, 175, 546]
+    assert part.boxes(28, 32).tolist() == [[0, 7, 0, 7], [1, 15, 22, 32], [0, 17, 0, 17], [2, 13, 3, 15]]
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.5, float("nan")])
+def test_impossible_shares_are_refused(share: float) -> None:
+    with pytest.raises(BadValue, match=r"mix\.cutmix"):
+        MixPolicy(share)
+
+
+def test_the_loss_of_a_mixed_picture_has_both_labels_by_their_share() -> None:
+    logits, labels, others = torch.randn(6, 4), torch.tensor([0, 1, 2, 3, 0, 1]), torch.tensor([1, 1, 0, 2, 3, 0])
+    share = torch.tensor([0.2, 0.5, 1.0, 0.7, 0.0, 0.4])
+    batch = Batch(torch.empty(0), labels, np.arange(6), MixedLabels(others, share))
+    one_hot = torch.nn.functional.one_hot
+    target = share[:, None] * one_hot(labels, 4) + (1 - share)[:, None] * one_hot(others, 4)
+    expected = cross_entropy(logits, target, label_smoothing=0.1)
+    assert float(CrossEntropy(0.1)(logits, batch, 0)) == pytest.approx(float(expected), rel=1e-5)
+    teacher = torch.randn(2, 6, 4)
+    overlap = torch.minimum(softmax(teacher, 2).mean(0), target).sum(1)
+    assert torch.allclose(belief(teacher, batch), overlap)
+
+    class Fixed:
+        def __getitem__(self, key: Any) -> torch.Tensor:
+            return teacher
+
+    for trust in (False, True):
+        alone = Distillation(Fixed(), 1.0, 4.0, trust=trust)(logits, batch, 0)
+        mostly = Distillation(Fixed(), 0.999999, 4.0, trust=trust)(logits, batch, 0)
+        assert float(alone) == pytest.approx(float(mostly), rel=1e-4)
+
+
+def test_soft_labels_of_mixed_views_are_of_the_mixed_picture_and_of_one_subset(make_context: Maker, small: Dataset) -> None:
+    context = make_context(small, "mix.cutmix=0.8", "views.count=2", "teacher.epochs=1")
+    teacher = load_teacher(teach(context).folder, small, context.device)
+
+    def cache_of(kept: Any) -> SoftLabelCache:
+        views = context.views if kept is None else context.among(kept).views
+        return SoftLabelCache(teacher, views, small.fingerprint, small.total, small.classes)
+
+    kept = np.arange(0, 120, 2)
+    cache, other = cache_of(kept), cache_of(np.arange(0, 120, 3))
+    assert len({cache.folder, other.folder, cache_of(None).folder}) == 3
+    assert "kept" not in read_json(cache_of(None).folder / "manifest.json")
+    cache.fill(context.split("train"), kept, 2)
+    for epoch in (0, 1):
+        views = context.among(kept).views
+        batch, logits = next(batch_logits(teacher.model, context.split("train"), [kept], views, epoch=epoch))
+        assert torch.allclose(cache[batch.ids, epoch], logits, atol=2e-2)
+    assert cache.fill(context.split("train"), kept, 2) == 0
+
+
+def test_a_student_with_mixed_views_is_reproducible_and_shares_its_teacher(make_context: Maker, small: Dataset) -> None:
+    plain = train(make_context(small), fraction=0.5, kd_weight=0.9)
+    mixed = train(make_context(small, "mix.cutmix=1.0"), fraction=0.5, kd_weight=0.9)
+    assert mixed.folder != plain.folder
+    assert mixed.result["teacher"] == plain.result["teacher"]
+    assert mixed.result["soft_labels_computed"] > 0
+    again = train(make_context(small, "mix.cutmix=1.0"), fraction=0.5, kd_weight=0.9, out=mixed.folder.parent / "again")
+    weights = [(run.folder / "model.safetensors").read_bytes() for run in (mixed, again, plain)]
+    assert weights[0] == weights[1] != weights[2]
+    assert "cutmix = 1.0" in (mixed.folder / "config.toml").read_text()
+    assert "[mix]" not in (plain.folder / "config.toml").read_text()
+
+
+def test_a_bad_share_ends_in_one_line(dprune: Callable[..., Any], tmp_path: Path) -> None:
+    answer = dprune("train", "--fraction", "0.5", "--kd-weight", "0", "--set", "mix.cutmix=2")
+    assert answer.code == 2
+    assert "mix.cutmix" in answer.err
+    assert answer.err.strip().count("\n") == 0
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_a_gpu_gives_the_same_bits() -> None:
+    rng = np.random.default_rng(0)
+    split = Split(rng.integers(0, 256, (COUNT, 7, 9, 2)).astype(np.uint8), rng.integers(0, 5, COUNT))
+    there = ResidentLoader(split, torch.device("cuda"))
+    for (_, here), (_, far) in zip(views_of().read(loader_of(), [KEPT], 2), views_of().read(there, [KEPT], 2), strict=True):
+        assert torch.equal(here, far.cpu())
