@@ -68,10 +68,14 @@ PUBLISHED = (
 )
 
 
-def records(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Rows as they are committed: no folder of the machine they were made on."""
+def records(rows: Sequence[Row], keep: Sequence[str] | None = PUBLISHED) -> list[dict[str, Any]]:
+    """Rows as they are committed: of a run's result, what names no folder of the machine; None keeps all."""
     return [
-        {"config": dict(r.config), "result": {k: r.result[k] for k in PUBLISHED if k in r.result}, "seconds": r.seconds}
+        {
+            "config": dict(r.config),
+            "result": {key: value for key, value in r.result.items() if keep is None or key in keep},
+            "seconds": r.seconds,
+        }
         for r in rows
     ]
 

@@ -18,13 +18,16 @@ from typing import TYPE_CHECKING, Any
 from datapruning.version import __version__
 
 if TYPE_CHECKING:
+    from datapruning.advice.verb import advise
     from datapruning.api import cache, open_context, open_dataset, score, select, teach, train
     from datapruning.errors import DataPruningError, UserError
     from datapruning.evidence.recorder import Recorder
     from datapruning.evidence.track import Track
+    from datapruning.report.write import write_report
     from datapruning.scorer import scorer
     from datapruning.scores import Scores, load_scores
     from datapruning.subsets import Subset, load_subset, subset_from_ids
+    from datapruning.sweeping.verb import sweep
 
 _HOMES = {
     "DataPruningError": "errors",
@@ -33,6 +36,7 @@ _HOMES = {
     "Subset": "subsets",
     "Track": "evidence.track",
     "UserError": "errors",
+    "advise": "advice.verb",
     "cache": "api",
     "load_scores": "scores",
     "load_subset": "subsets",
@@ -42,8 +46,10 @@ _HOMES = {
     "scorer": "scorer",
     "select": "api",
     "subset_from_ids": "subsets",
+    "sweep": "sweeping.verb",
     "teach": "api",
     "train": "api",
+    "write_report": "report.write",
 }
 
 __all__ = [
@@ -54,6 +60,7 @@ __all__ = [
     "Track",
     "UserError",
     "__version__",
+    "advise",
     "cache",
     "load_scores",
     "load_subset",
@@ -63,8 +70,10 @@ __all__ = [
     "scorer",
     "select",
     "subset_from_ids",
+    "sweep",
     "teach",
     "train",
+    "write_report",
 ]
 
 

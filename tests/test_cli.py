@@ -28,7 +28,7 @@ from tests.conftest import Answer, fast_arguments
 Dprune = Callable[..., Answer]
 FAST = [*fast_arguments(), "--set", "teacher.epochs=2"]
 COMMAND = Path(sys.executable).parent / "dprune"
-VERBS = ["demo", "score", "select", "teach", "train", "cache", "inspect", "recipes"]
+VERBS = ["demo", "score", "select", "teach", "train", "advise", "sweep", "report", "cache", "inspect", "recipes"]
 
 
 def path_in(line: str) -> Path:

@@ -41,12 +41,14 @@ def command(
     from datapruning import api
     from datapruning.errors import BadValue
     from datapruning.progress import hushed, say
+    from datapruning.report import write_report
 
     if seeds < 1:
         raise BadValue(f"--seeds is at least 1, got {seeds}")
     data = api.open_dataset("digits")
     context = api.open_context(data, loader=loader, workspace=workspace, device="cpu", threads=threads)
     say(f"digits: {data.total:,} training and {len(data.test):,} test images; a teacher, {len(ROWS)} x {seeds} students")
+    students: list[FinishedRun] = []
     with hushed():
         teacher = api.teach(context)
     say(f"teacher on all the data: {teacher.test_accuracy:.2f}% on the test set")
@@ -56,6 +58,7 @@ def command(
     for label, scorer, fraction, kd_weight in ROWS:
         with hushed():
             runs = [_student(context, scorer, fraction, kd_weight, seed) for seed in range(seeds)]
+        students += runs
         say(f"{label}: {', '.join(f'{run.test_accuracy:.2f}%' for run in runs)}")
         results = [run.result for run in runs]
         weights = sorted({f"{r['kd_weight']:g}" for r in results})
@@ -66,6 +69,7 @@ def command(
             label, f"{results[0]['kept']:,}", f"{statistics.mean(accuracy):.2f}{spread}", ", ".join(weights),
             f"{results[0]['samples_seen']:,}", f"{seconds:.1f}",
         )  # fmt: skip
+    page = write_report([run.folder for run in students], Path(workspace) / "demo.html", data="digits").page
     console = Console(highlight=False, soft_wrap=True)
     console.print(table)
     console.print(
@@ -75,6 +79,7 @@ def command(
         "the evidence of the scorers, the soft labels.\n"
         f"Everything lies in {Path(workspace).resolve()}: teachers/, evidence/, students/ "
         "(each with its config.toml, result.json and subset.npz).\n"
+        f"A report with curves, costs and pictures: {page.resolve()}\n"
         "Next: dprune train --fraction 0.5 --kd-weight auto, or dprune inspect on any of these folders."
     )
 
@@ -82,5 +87,5 @@ def command(
 def _student(context: Context, scorer: str, fraction: str, kd_weight: float | str, seed: int) -> FinishedRun:
     from datapruning import api
 
-    scores = None if scorer == "random" else api.score(context, scorer)
+    scores = None if scorer == "random" else api.score(context, scorer, out=api.scores_place(context, scorer, 0))
     return api.train(context, fraction=fraction, scores=scores, kd_weight=kd_weight, seed=seed)

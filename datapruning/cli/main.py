@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from datapruning.cli import cache, demo, inspect, recipes, score, select, teach, train
+from datapruning.cli import advise, cache, demo, inspect, recipes, report, score, select, sweep, teach, train
 from datapruning.errors import DataPruningError, UserError
 from datapruning.memory import keep_freed_memory
 from datapruning.version import __version__
@@ -23,7 +23,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for verb in (demo, score, select, teach, train, cache, inspect, recipes):
+for verb in (demo, score, select, teach, train, advise, sweep, report, cache, inspect, recipes):
     app.command(name=verb.__name__.rpartition(".")[2])(verb.command)
 
 

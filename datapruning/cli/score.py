@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -48,14 +47,10 @@ def command(
     if out is not None and out.suffix == ".npz" and len(names) > 1:
         raise BadValue(f"--out {out} is one file, but {len(names)} scorers write one each; name a folder")
     context = o.context_from(data, data_root, download, recipe, changes, device, loader, workspace, threads)
-    settings = {"proxy": asdict(context.recipe.score), "evidence": asdict(context.recipe.evidence), "seed": seed}
-    settings |= {"views": asdict(context.recipe.views), "threads": context.threads, "device": context.device.type}
     places = {}
     for name in names:
-        if out is None:
-            path = context.place("scores", name, settings).with_suffix(".npz")
-        else:
-            path = out if out.suffix == ".npz" else out / f"{name}.npz"
+        default = api.scores_place(context, name, seed)
+        path = default if out is None else out if out.suffix == ".npz" else out / f"{name}.npz"
         if path.exists() and api.load_scores(path).scorer != name:  # before evidence is made for it
             raise OutputTaken(f"{path} holds scores of another scorer; name another --out")
         places[name] = path
