@@ -122,20 +122,20 @@ def _bare(value: Any) -> Any:
     return [_bare(each) for each in value] if isinstance(value, list) else value
 
 
-def struck(folder: Path) -> str:
-    """What a sweep was doing when it was killed, from what it left."""
+def found_after(folder: Path) -> str:
+    """What a kill (and those before it) left for the next start to go on from."""
     place = folder / FOLDER
     if not (place / "store.json").exists():
-        return "the very start, nothing written yet"
+        return "no store yet"
     begun = [path for path in (place / "running").glob("[!.]*.json") if not (place / "rows" / path.name).exists()]
     if begun:
         searched = any(read_json(path)["config"]["kd_weight"] == "auto" for path in begun)
-        return "rows, a search for the KD weight among them" if searched else "rows"
+        return "rows half done, one with a search for its KD weight" if searched else "rows half done"
     if len(list((folder / "dprune-runs/evidence").rglob("done.json"))) < 2:
-        return "start-up, FFCV cache or evidence"
+        return "no whole evidence yet"
     if not any((folder / "dprune-runs/teachers").glob("*/result.json")):
-        return "start-up or the teacher's training"
-    return "start-up with all prepared, or between rows"
+        return "evidence, no whole teacher yet"
+    return "all prepared, no row half done"
 
 
 def main() -> None:
@@ -169,8 +169,8 @@ def main() -> None:
                 process.wait()
                 time.sleep(0.5)  # until the system has let go of the locks of all of them
                 done = len(list((folder / FOLDER / "rows").glob("[!.]*.json")))
-                kills.append({"lap": len(laps), "after": round(used, 2), "during": struck(folder), "rows_done": done})
-                say(f"kill {len(kills)} of {args.kills}, after {used:.1f} s, during {kills[-1]['during']}, {done} rows done")
+                kills.append({"lap": len(laps), "after": round(used, 2), "left": found_after(folder), "rows_done": done})
+                say(f"kill {len(kills)} of {args.kills}, after {used:.1f} s, left: {kills[-1]['left']}, {done} rows done")
                 continue
         finish(process, folder)
         found = ending(folder)
@@ -191,7 +191,7 @@ def report(
     """Print and write the result."""
     killed = [lap for before, lap in pairwise([{"kills": 0}, *laps]) if lap["kills"] > before["kills"]]
     same = sum(lap["same"] for lap in killed)
-    during = Counter(kill["during"] for kill in kills)
+    left = Counter(kill["left"] for kill in kills)
     body = (
         f"`dprune sweep` on the digits, {len(expected.rows)} rows (2 fractions x 2 scorers x 3 KD weights x 2 seeds), "
         f"{args.jobs} workers, {args.loader} loader. The whole process group got SIGKILL at {len(kills)} random moments, "
@@ -202,7 +202,7 @@ def report(
         "did**: the same table, and in every row the same result (but for seconds, paths, and which row filled which soft "
         "label), the same subset and the same bytes of the trained network; cache, evidence, teacher and soft labels were "
         "made anew by each.\n\n"
-        + table(["killed during", "kills"], [[word, str(count)] for word, count in during.most_common()])
+        + table(["what a kill left to go on from", "kills"], [[word, str(count)] for word, count in left.most_common()])
         + "\n\nTemporary files that kills left behind, under names that nobody reads: "
         + f"{sum(lap['left_over'] for lap in laps)}."
     )

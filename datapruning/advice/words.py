@@ -24,8 +24,8 @@ def priced(context: Context, parts: Parts, price: Price, done: int) -> str:
     return (
         f"advise: {len(parts.judges):,} of {context.data.total:,} training samples are set aside as judges. The price: a "
         f"training on the others without KD ({price.reference:.2f} trainings){teacher}{evidence}, then pilots with KD "
-        f"weight {opening_arm(context)}, one by one from small to large, {price.fewest:.2f} to about {price.most:.1f} trainings "
-        f"in all{there}. Stop it whenever you like, the same command goes on"
+        f"weight {opening_arm(context)}, one by one from small to large, {price.fewest:.2f} to about {price.most:.1f} "
+        f"trainings in all{there}. Stop it whenever you like, the same command goes on"
     )
 
 
