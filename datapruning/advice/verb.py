@@ -31,8 +31,9 @@ from datapruning.version import __version__
 Teachers = FinishedRun | str | Path | Sequence[FinishedRun | str | Path]
 FORMAT = {"format": "datapruning.advice", "version": 1}
 FILE = "advice.json"
-FLATTERY = 0.35
-"""A student takes over at most this share of what its teacher knows of the judges by heart (`benchmarks/advise.py`)."""
+FLATTERY = 0.5
+"""A student takes over at most this share of what its teacher knows of the judges by heart: 0.1 of it at fraction 0.1, 0.4
+at 0.5 (`benchmarks/advise.py`)."""
 MOST_PILOTS = 24
 
 

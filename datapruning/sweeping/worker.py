@@ -68,7 +68,7 @@ def packed(recipe: Recipe) -> dict[str, Any]:
 
 def unpacked(value: Mapping[str, Any]) -> Recipe:
     """The recipe that `packed` made plain data of."""
-    parts: dict[str, Any] = {name: build(kind, value["tables"][name], name) for name, kind in TABLES.items()}
+    parts: dict[str, Any] = {name: build(kind, value["tables"].get(name, {}), name) for name, kind in TABLES.items()}
     return Recipe(value["name"], value["threads"], **parts)
 
 
