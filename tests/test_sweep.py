@@ -359,7 +359,8 @@ def test_workers_take_over_from_one_that_is_killed_and_go_on_past_a_row_that_fai
         os.kill(until(lambda: at_a_row_without_kd(folder)), signal.SIGKILL)
         out, err = process.communicate(timeout=300)
     assert process.returncode == 1
-    assert re.search(r"worker [12] was ended by SIGKILL in .*, KD weight 0, seed .; another takes the row over", err), err
+    # a row takes less than a second: the signal may find the worker in it, or just behind its end
+    assert re.search(r"worker [12] was ended by SIGKILL(?: in .*; another takes the row over|: it said nothing)", err), err
     assert "dprune: 1 of 8 rows failed, the first: s/runs/" in err
     assert "holds something else" in err
     assert "(1 of 2, 1 failed)" in out

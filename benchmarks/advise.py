@@ -1,0 +1,176 @@
+"""Does `dprune advise` say the truth? Its fractions on Fashion-MNIST, against students that are trained afterwards.
+
+    DPRUNE_DATA=... python -m benchmarks.advise [--seeds 4]
+
+An advice sees no test set. What it advises is then trained on all the data, as a user would, with the KD weight that
+`auto` begins with, and looked at on the test set beside trainings on everything without KD. Also here: by how much a
+teacher that saw the judges flatters its students. Every step is a row of a store: stop it and start it again.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+import datapruning as dp
+from benchmarks.advise_report import report
+from benchmarks.common import RUNS
+from benchmarks.tiny import open_tiny
+from datapruning.advice.pilots import opening_objective
+from datapruning.advice.verb import advise
+from datapruning.context import Context
+from datapruning.fraction import kept_count
+from datapruning.hashing import shuffled
+from datapruning.house import beside
+from datapruning.memory import keep_freed_memory
+from datapruning.progress import hushed, say
+from datapruning.store import Config, Row, RowStore
+from datapruning.training.checkpoint import save_tensors
+from datapruning.training.environment import reproducible
+from datapruning.training.evaluate import accuracy
+from datapruning.training.loop import fit, planned_epochs, planned_steps
+from datapruning.training.objectives import CrossEntropy, Objective
+
+TOLERANCES = (0.5, 1.0, 2.0)
+SETTINGS = ("train.epochs=6", "teacher.epochs=6")
+GRID = ("0.05", "0.1", "0.2", "0.4")
+"""Fractions of further students, for the true curve."""
+GRID_SEEDS, FULL_SEEDS = 2, 4
+JUDGES, REST, SPARE, PARTS_KEY = 4000, 8000, 4000, 0xF1A7
+FLATTERED = (("0.1", 3), ("0.5", 3))
+"""Fractions of REST, and how many seeds, of the students that are flattered."""
+LEARNT_BY_HEART = 40
+"""Epochs of the teachers that flatter, on JUDGES + REST samples."""
+
+
+def network(
+    context: Context, ids: NDArray[np.int64], objective: Objective, seed: int, epochs: int | None = None
+) -> nn.Module:
+    """Train the student's network on these samples."""
+    student = context if epochs is None else context.with_student(epochs=epochs)
+    training = student.recipe.train
+    model = student.new_model(training.model, seed)
+    with reproducible(student.threads):
+        fit(
+            model, student.split("train"), ids, student.views, training, objective, seed=seed, label="benchmark",
+            steps=planned_steps(training, len(ids), len(ids)),
+        )  # fmt: skip
+    return model
+
+
+def pupil(context: Context, teacher: Any, ids: NDArray[np.int64], seed: int) -> nn.Module:
+    """A student as the advice's pilots are, on these samples."""
+    soft, data = beside("teachers.soft_labels"), context.data
+    cache = soft.SoftLabelCache(teacher, context.views, data.fingerprint, data.total, data.classes)
+    with reproducible(context.threads), hushed():
+        cache.fill(context.split("train"), ids, planned_epochs(context.recipe.train, len(ids), data.total))
+    return network(context, ids, opening_objective(context, soft.TeacherLabels([cache])), seed)
+
+
+def tested(context: Context, model: nn.Module) -> float:
+    """Test accuracy in percent."""
+    return accuracy(model, context.split("test"), np.arange(len(context.data.test)), context.views)
+
+
+class Steps:
+    """The rows, by what they are."""
+
+    def __init__(self, workspace: Path) -> None:
+        self.context = open_tiny(workspace, changes=SETTINGS)
+        self.workspace = workspace
+        self.teachers: dict[str, Any] = {}
+        about = {"fingerprint": self.context.data.fingerprint, "settings": list(SETTINGS)}
+        self.store = RowStore(workspace / "rows", about)
+
+    def run(self, config: Mapping[str, Any]) -> Row:
+        """One row, or the one that is there."""
+        work: dict[str, Callable[[Config], Mapping[str, Any]]] = {
+            "advice": self.advice, "full": self.full, "student": self.student, "flattery": self.flattery
+        }  # fmt: skip
+        row = self.store.run(config, work[config["what"]])
+        assert row is not None
+        say(f"{dict(config)}: {row.seconds:.0f} s")
+        return row
+
+    def advice(self, config: Config) -> dict[str, Any]:
+        """What `dprune advise` answers."""
+        out = self.workspace / f"advice-{config['seed']}"
+        found = dict(advise(self.context, config["tolerance"], seed=config["seed"], out=out).result)
+        keys = ("fraction", "low", "high", "kept", "reference", "pilots", "cost")
+        return {key: found[key] for key in keys}
+
+    def full(self, config: Config) -> dict[str, Any]:
+        """A training on everything without KD."""
+        ids = np.arange(self.context.data.total)
+        return {"test_accuracy": tested(self.context, network(self.context, ids, CrossEntropy(), config["seed"]))}
+
+    def student(self, config: Config) -> dict[str, Any]:
+        """A student on a random fraction, with the recipe's teacher."""
+        context = self.context
+        if "recipe" not in self.teachers:
+            folder = dp.teach(context).folder
+            self.teachers["recipe"] = beside("teachers.load").load_teacher(folder, context.data, context.device)
+        seed = 1000 + config["seed"]  # other subsets, initialisations and orders than any advice had
+        ids = dp.select(dp.score(context, "random", seed=seed), config["fraction"]).indices
+        return {"test_accuracy": tested(context, pupil(context, self.teachers["recipe"], ids, seed)), "kept": len(ids)}
+
+    def flattery(self, config: Config) -> dict[str, Any]:
+        """A student of a teacher that knows the judges by heart, or of one that never saw them: judges and test set."""
+        order = shuffled(np.arange(self.context.data.total), PARTS_KEY)
+        judges, rest, spare = np.split(order[: JUDGES + REST + SPARE], [JUDGES, JUDGES + REST])
+        seen = config["teacher"] == "saw the judges"
+        ids = np.sort(np.concatenate([rest, judges if seen else spare]))
+        teacher = self._by_heart("seen" if seen else "blind", ids)
+        kept = np.sort(shuffled(rest, PARTS_KEY, config["seed"])[: kept_count(config["fraction"], len(rest))])
+        context = self.context.with_student(epochs=LEARNT_BY_HEART // 2)
+        model = pupil(context, teacher, kept, config["seed"])
+
+        def both(who: nn.Module) -> dict[str, float]:
+            judged = accuracy(who, context.split("train"), np.sort(judges), context.views)
+            return {"judges": judged, "test": tested(context, who)}
+
+        return {"student": both(model), "teacher": both(teacher.model)}
+
+    def _by_heart(self, name: str, ids: NDArray[np.int64]) -> Any:
+        if name not in self.teachers:
+            load, folder = beside("teachers.load"), self.workspace / f"teacher-{name}"
+            model = network(self.context, ids, CrossEntropy(), 0, LEARNT_BY_HEART)
+            weights = dict(model.state_dict())
+            save_tensors(folder / "model.safetensors", weights)
+            result = {"model": self.context.recipe.train.model, "test_accuracy": None}
+            self.teachers[name] = load.Teacher(model.eval(), folder, load.hash_weights(weights), result)
+        return self.teachers[name]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=4, help="advices, each with judges of its own")
+    parser.add_argument("--workspace", type=Path, default=RUNS / "advise")
+    args = parser.parse_args()
+    keep_freed_memory()
+    steps = Steps(args.workspace)
+    advices = []
+    for seed in range(args.seeds):
+        for tolerance in TOLERANCES:
+            advices.append(steps.run({"what": "advice", "tolerance": tolerance, "seed": seed}))
+    flattery = [
+        steps.run({"what": "flattery", "teacher": teacher, "fraction": fraction, "seed": seed})
+        for teacher in ("saw the judges", "blind") for fraction, seeds in FLATTERED for seed in range(seeds)
+    ]  # fmt: skip
+    full = [steps.run({"what": "full", "seed": seed}) for seed in range(FULL_SEEDS)]
+    grid = [{"what": "student", "fraction": f, "seed": s} for s in range(GRID_SEEDS) for f in GRID]
+    for row in advices:
+        if row.result["fraction"] is not None:
+            grid.append({"what": "student", "fraction": f"{row.result['fraction']:g}", "seed": 10 + row.config["seed"]})
+    students = [steps.run(config) for config in grid]
+    report(advices, full, students, flattery)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""Which short trials tell the KD weight? Pilots from scratch against probes from the middle; and what trust and T=2 bring.
+
+    DPRUNE_DATA=... python -m benchmarks.probes [--jobs 2]
+
+This is where the design of `--kd-weight auto` was decided, so the test set has no part in it: the last 10,000 training
+pictures of Fashion-MNIST play its role, and the teacher never saw them. 2% of the others is kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import multiprocessing
+import statistics
+import tempfile
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import datapruning as dp
+from benchmarks.common import RUNS, data_folder, mean_spread, publish, records, table
+from benchmarks.tiny import SETTINGS, WRONG, with_wrong_labels
+from datapruning.context import Context
+from datapruning.data.dataset import Split
+from datapruning.house import beside
+from datapruning.memory import keep_freed_memory
+from datapruning.store import RowStore
+from datapruning.training.checkpoint import Checkpoint
+from datapruning.training.evaluate import accuracy
+from datapruning.training.forked import objective_of
+from datapruning.training.kd_weight import Arm
+from datapruning.training.loop import fit, planned_steps
+from datapruning.training.schedules import learning_rate
+
+GRID = (0.0, 0.3, 0.6, 0.9, 1.0)
+TRUSTING = {"trust 0.6, T=4": Arm(0.6, 4.0, trust=True), "trust 0.6, T=2": Arm(0.6, 2.0, trust=True)}
+SHARES = {"pilot": (0.1, 0.2), "probe": (0.05, 0.1)}
+CONDITIONS = ("random", "wrong", "el2n")
+SEEDS = (10, 11)
+FRACTION = "0.02"
+COMMAND = "DPRUNE_DATA=... python -m benchmarks.probes"
+
+
+def open_development(workspace: Path, *, wrong: bool) -> Context:
+    """The development split."""
+    data = dp.open_dataset("fashion-mnist", root=data_folder())
+    parts = [Split(data.train.images[part], data.train.labels[part]) for part in (slice(50_000), slice(50_000, None))]
+    data = dataclasses.replace(data, name="fashion-mnist-development", train=parts[0], test=parts[1])
+    return dp.open_context(
+        with_wrong_labels(data, WRONG) if wrong else data, recipe="fashion-mnist", device="cpu", loader="resident",
+        workspace=workspace, threads=1, changes=SETTINGS,
+    )  # fmt: skip
+
+
+def run_row(context: Context, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Accuracy on the development test set of whole runs, pilots and probes of one seed."""
+    seed, training = config["seed"], context.recipe.train
+    scores = dp.score(context, "el2n") if config["condition"] == "el2n" else dp.score(context, "random", seed=seed)
+    ids = dp.select(scores, FRACTION).indices
+    labels = [beside("teachers.prepare").prepare_labels(context, [], ids)[0]]
+    steps = planned_steps(training, len(ids), context.data.total)
+
+    def trained(arm: Arm, **options: Any) -> float:
+        model = context.new_model(training.model, seed)
+        settings = {"seed": seed, "steps": steps, "label": str(arm), **options}
+        fit(model, context.split("train"), ids, context.views, training, objective_of(context, labels, arm), **settings)
+        return accuracy(model, context.split("test"), np.arange(len(context.data.test)), context.views)
+
+    result: dict[str, Any] = {"whole": {}, "pilot": {}, "probe": {}}
+    arms = {f"{weight:g}": Arm(weight, 4.0, trust=False) for weight in GRID}
+    result["whole"] = {name: trained(arm) for name, arm in {**arms, **TRUSTING}.items()}
+    with tempfile.TemporaryDirectory() as folder:
+        trunk = Checkpoint(Path(folder) / "trunk.safetensors")
+        trained(arms["0.9"], stop_after=training.epochs // 2, leave=trunk)
+        start = steps // 2
+        peak = learning_rate(training.schedule, training.lr, training.warmup, start, steps)
+        for share in SHARES["pilot"]:
+            result["pilot"][str(share)] = {name: trained(arm, steps=round(share * steps)) for name, arm in arms.items()}
+        for share in SHARES["probe"]:
+            length = round(share * steps)
+
+            def rate(step: int, length: int = length) -> float:
+                return peak * (1 - (step - start + 0.5) / length)
+
+            result["probe"][str(share)] = {
+                name: trained(arm, steps=start + length, begin=trunk, rate=rate) for name, arm in arms.items()
+            }
+    return result
+
+
+def work(workspace: Path, configs: Sequence[Mapping[str, Any]]) -> None:
+    """Fill rows until none is left."""
+    keep_freed_memory()
+    opened = cache(lambda wrong: open_development(workspace / "runs", wrong=wrong))
+    store = RowStore(workspace / "rows", {"settings": list(SETTINGS)})
+    store.run_all(configs, lambda config: run_row(opened(config["condition"] == "wrong"), config), label="probes")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--jobs", type=int, default=1, help="processes that fill rows")
+    parser.add_argument("--workspace", type=Path, default=RUNS / "probes")
+    args = parser.parse_args()
+    configs = [{"condition": condition, "seed": seed} for seed in SEEDS for condition in CONDITIONS]
+    spawn = multiprocessing.get_context("spawn")
+    others = [spawn.Process(target=work, args=(args.workspace, configs)) for _ in range(args.jobs - 1)]
+    for process in others:
+        process.start()
+    work(args.workspace, configs)
+    store = RowStore(args.workspace / "rows", {"settings": list(SETTINGS)})
+    rows = [row for config in configs if (row := store.get(config)) is not None]
+    lines, losses = [], []
+    for condition in CONDITIONS:
+        mine = [row.result for row in rows if row.config["condition"] == condition]
+        names = [*(f"{weight:g}" for weight in GRID), *TRUSTING]
+        lines.append([condition, *(mean_spread([r["whole"][name] for r in mine]) for name in names)])
+        lost = [condition]
+        for kind, shares in SHARES.items():
+            for share in shares:
+                chosen = [max(r[kind][str(share)], key=r[kind][str(share)].get) for r in mine]
+                gaps = [
+                    max(r["whole"][f"{w:g}"] for w in GRID) - r["whole"][name] for r, name in zip(mine, chosen, strict=True)
+                ]
+                lost.append(f"{statistics.mean(gaps):.2f} ({', '.join(chosen)})")
+        losses.append(lost)
+    head = ["condition", *(f"a={weight:g}" for weight in GRID), *TRUSTING]
+    kinds = [f"{kind}s of {share:.0%}" for kind, shares in SHARES.items() for share in shares]
+    body = (
+        "Accuracy in percent on held-out training pictures of whole runs at 2%, mean ± standard deviation over seeds; a=... "
+        f"at T=4.\n\n{table(head, lines)}\n\nPoints that the whole run loses if its weight is the one with the best short "
+        "trial, and the weights chosen. A pilot is a whole schedule from scratch in a share of the updates; a probe anneals "
+        "a copy of the a=0.9 run from its middle. Short trials were judged on the same held-out pictures.\n\n"
+        + table(["condition", *kinds], losses)
+    )
+    publish("probes", "What tells the KD weight: pilots or probes", COMMAND, body, {"rows": records(rows, keep=None)})
+
+
+if __name__ == "__main__":
+    main()

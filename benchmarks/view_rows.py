@@ -1,0 +1,70 @@
+"""Rows that differ in their views: students of one teacher, in a store of their own, for the benchmarks about views."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import multiprocessing
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import datapruning as dp
+from benchmarks.common import RUNS
+from benchmarks.tiny import SETTINGS, Config, open_tiny
+from datapruning.data.policy import MixPolicy
+from datapruning.memory import keep_freed_memory
+from datapruning.progress import say
+from datapruning.store import Row, RowStore
+
+
+def open_rows(workspace: Path) -> RowStore:
+    """The store of these rows."""
+    return RowStore(workspace / "rows", {"settings": list(SETTINGS), "threads": 1})
+
+
+def fill(workspace: Path, configs: Sequence[Config], label: str) -> None:
+    """Fill rows until none is left.
+
+    A row: `fraction`, `epochs`, `kd_weight`, `seed`, and `views`, what is changed in the recipe's [views] (and `cutmix`).
+    """
+    keep_freed_memory()  # as `dprune` does
+    opened = cache(lambda: open_tiny(workspace / "runs"))
+    teacher = cache(lambda: dp.teach(opened()))
+
+    def work(config: Config) -> dict[str, Any]:
+        changes = dict(config["views"])
+        mix = MixPolicy(changes.pop("cutmix", 0.0))
+        recipe = opened().recipe
+        recipe = dataclasses.replace(recipe, views=dataclasses.replace(recipe.views, **changes), mix=mix)
+        context = dataclasses.replace(opened(), recipe=recipe).with_student(epochs=config["epochs"])
+        weight = config["kd_weight"]
+        named = teacher() if weight else None
+        run = dp.train(context, fraction=config["fraction"], teacher=named, kd_weight=weight, seed=config["seed"])
+        return run.result
+
+    open_rows(workspace).run_all(configs, work, label=label)
+
+
+def filled(configs: Sequence[Config], label: str, doc: str | None) -> list[Row]:
+    """Parse `--jobs` and `--workspace`, fill the rows with so many processes, and return them in the order given."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--jobs", type=int, default=1, help="processes that fill rows")
+    parser.add_argument("--workspace", type=Path, default=RUNS / "views")
+    args = parser.parse_args()
+    spawn = multiprocessing.get_context("spawn")
+    others = [spawn.Process(target=fill, args=(args.workspace, configs, label)) for _ in range(args.jobs - 1)]
+    for process in others:
+        process.start()
+    fill(args.workspace, configs, label)
+    store = open_rows(args.workspace)
+    rows = [found for config in configs if (found := store.get(config)) is not None]
+    say(f"{len(rows)} rows, {sum(each.seconds for each in rows) / 60:.0f} minutes in all")
+    return rows
+
+
+def paired(rows: Sequence[Row], reference: Sequence[Row]) -> list[float]:
+    """Differences in test accuracy, seed by seed."""
+    by_seed = {each.config["seed"]: each.result["test_accuracy"] for each in reference}
+    return [each.result["test_accuracy"] - by_seed[each.config["seed"]] for each in rows]
