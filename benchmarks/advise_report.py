@@ -24,12 +24,12 @@ def report(advices: Sequence[Row], full: Sequence[Row], students: Sequence[Row],
     for row in sorted(advices, key=lambda row: (row.config["tolerance"], row.config["seed"])):
         tolerance, found = row.config["tolerance"], row.result
         sought, least, most = truths[tolerance]
-        holds = (found["low"] or 1) <= sought <= (found["high"] or np.inf)
+        holds = bound(found["low"]) <= sought <= bound(found["high"])
         held += holds
         curve = true_curve(students, whole, tolerance)
         gaps = {"advised": found["fraction"], "safe": found["high"]}
         for key, fraction in gaps.items():
-            if fraction is not None:
+            if bound(fraction) < 1:
                 lost[key].append(float(np.median(curve.gap(fraction))) <= tolerance)
         mine = [
             accuracy - student.result["test_accuracy"] for student in students
@@ -38,8 +38,8 @@ def report(advices: Sequence[Row], full: Sequence[Row], students: Sequence[Row],
         ]  # fmt: skip
         lines.append([
             f"{tolerance:g}", str(row.config["seed"]), shown(found["fraction"]),
-            f"{shown(found['low'])} to {shown(found['high'])}",
-            f"{shown(sought)} ({shown(least)} to {shown(most)})", "yes" if holds else "no",
+            between(found["low"], found["high"]),
+            f"{shown(sought)} ({between(least, most)})", "yes" if holds else "no",
             f"{mine[0]:.2f}" if mine else "", f"{found['cost']['advice']:.2f}",
         ])  # fmt: skip
     head = [
@@ -67,9 +67,19 @@ def report(advices: Sequence[Row], full: Sequence[Row], students: Sequence[Row],
     publish("advise", "Advice: the fraction it names, and the truth", COMMAND, body, data)
 
 
+def bound(fraction: float | None) -> float:
+    """A bound as a number: where nothing below 1 is one, there is none."""
+    return fraction if fraction is not None and fraction < 1 else np.inf
+
+
+def between(low: float | None, high: float | None) -> str:
+    """An interval in words."""
+    return "none below 1" if bound(low) == np.inf else f"{shown(low)} to {shown(high)}"
+
+
 def shown(fraction: float | None) -> str:
     """A fraction in two digits; none below 1."""
-    return f"{fraction:.2g}" if fraction is not None and fraction < 1 else "none below 1"
+    return f"{fraction:.2g}" if bound(fraction) < 1 else "none below 1"
 
 
 def true_curve(students: Sequence[Row], whole: Sequence[float], tolerance: float) -> Curve:
