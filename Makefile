@@ -2,6 +2,7 @@
 ARGS =
 BIN = .venv/bin
 READY = .venv/.ready
+unexport PYTHONDONTWRITEBYTECODE # without the compiled files of torch each of the tests' commands starts 10 seconds later
 
 .PHONY: help setup demo test check format lock clean
 .DEFAULT_GOAL := help
@@ -15,7 +16,7 @@ demo: $(READY) ## run the demo (ARGS="..." is passed on)
 	$(BIN)/dprune demo $(ARGS)
 
 test: check ## lint, types, then the tests (ARGS="..." goes to pytest)
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 check: $(READY) ## lint and types only
 	$(BIN)/ruff check .

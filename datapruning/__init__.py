@@ -19,10 +19,10 @@ from datapruning.version import __version__
 
 if TYPE_CHECKING:
     from datapruning.advice.verb import advise
-    from datapruning.api import cache, open_context, open_dataset, score, select, teach, train
+    from datapruning.api import cache, open_context, open_dataset, score, score_recording, select, teach, train
     from datapruning.errors import DataPruningError, UserError
-    from datapruning.evidence.recorder import Recorder
-    from datapruning.evidence.track import Track
+    from datapruning.evidence.own_loop import record
+    from datapruning.evidence.recording import open_recording
     from datapruning.report.write import write_report
     from datapruning.scorer import scorer
     from datapruning.scores import Scores, load_scores
@@ -31,10 +31,8 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "DataPruningError": "errors",
-    "Recorder": "evidence.recorder",
     "Scores": "scores",
     "Subset": "subsets",
-    "Track": "evidence.track",
     "UserError": "errors",
     "advise": "advice.verb",
     "cache": "api",
@@ -42,7 +40,10 @@ _HOMES = {
     "load_subset": "subsets",
     "open_context": "api",
     "open_dataset": "api",
+    "open_recording": "evidence.recording",
+    "record": "evidence.own_loop",
     "score": "api",
+    "score_recording": "api",
     "scorer": "scorer",
     "select": "api",
     "subset_from_ids": "subsets",
@@ -54,10 +55,8 @@ _HOMES = {
 
 __all__ = [
     "DataPruningError",
-    "Recorder",
     "Scores",
     "Subset",
-    "Track",
     "UserError",
     "__version__",
     "advise",
@@ -66,7 +65,10 @@ __all__ = [
     "load_subset",
     "open_context",
     "open_dataset",
+    "open_recording",
+    "record",
     "score",
+    "score_recording",
     "scorer",
     "select",
     "subset_from_ids",

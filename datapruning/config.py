@@ -1,7 +1,7 @@
 """Configuration: plain dataclasses, filled from a recipe's TOML, with every key and type checked.
 
-A recipe has the tables [views], [mix], [train], [teacher], [score] and [kd]; [teacher] and [score] start from [train] and
-say only what differs. `--set train.lr=0.05` changes one value.
+A recipe has the tables [views], [mix], [train], [teacher], [score], [evidence], [ensemble], [member] and [kd]; [teacher],
+[score] and [member] start from [train] and say only what differs. `--set train.lr=0.05` changes one value.
 """
 
 from __future__ import annotations
@@ -38,6 +38,9 @@ class Training:
         warmup: share of the steps that go up.
         label_smoothing: of the cross-entropy.
         precision: "fp32", "bf16", or "auto": bf16 on a GPU, fp32 on a CPU.
+        infobatch: dynamic pruning of a student: the share of the easy samples that an epoch skips (InfoBatch, Qin et al.
+            2024: 0.5). 0: every epoch is whole. Of [train] alone, and not inherited.
+        infobatch_until: share of the run after which epochs are whole again (their delta).
     """
 
     model: str = "convnet"
@@ -51,6 +54,8 @@ class Training:
     warmup: float = 0.2
     label_smoothing: float = 0.0
     precision: str = "auto"
+    infobatch: float = field(default=0.0, repr=False)  # teachers are named by their repr, and never have it
+    infobatch_until: float = field(default=0.875, repr=False)
 
     def __post_init__(self) -> None:
         _one_of("budget", self.budget, BUDGETS)
@@ -63,6 +68,8 @@ class Training:
         _within("weight_decay", self.weight_decay, 0, 1e6)
         _within("warmup", self.warmup, 0, 1)
         _within("label_smoothing", self.label_smoothing, 0, 1)
+        _within("infobatch", self.infobatch, 0, 0.9)  # beyond, a sample would stand in for more than ten
+        _within("infobatch_until", self.infobatch_until, 0, 1)
 
 
 @dataclass(frozen=True)
@@ -84,6 +91,25 @@ class Evidence:
         _within("runs", self.runs, 1, 100_000)
         _within("full_runs", self.full_runs, 0, self.runs)
         _within("early_epoch", self.early_epoch, 1, 1_000_000)
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """The subset ensemble that memorization is read from; [member] says how a member is trained.
+
+    Attributes:
+        members: how many. More give shorter error bars; those that are there are kept.
+        inside: share of the samples that a member is trained on (Feldman and Zhang 2020: 0.7), as parts of at most 20.
+        views: train members on augmented views. Without, they fit their samples in fewer epochs.
+    """
+
+    members: int = 40
+    inside: float = 0.7
+    views: bool = False
+
+    def __post_init__(self) -> None:
+        _within("members", self.members, 2, 100_000)
+        _within("inside", self.inside, 0.05, 0.95)
 
 
 @dataclass(frozen=True)
@@ -143,7 +169,15 @@ class Recipe:
     teacher: Training = field(default_factory=Training)
     score: Training = field(default_factory=Training)
     evidence: Evidence = field(default_factory=Evidence)
+    ensemble: Ensemble = field(default_factory=Ensemble)
+    member: Training = field(default_factory=Training)
     kd: KD = field(default_factory=KD)
+
+    def __post_init__(self) -> None:
+        for table in INHERITS:
+            for key in STUDENT_ONLY:
+                if getattr(getattr(self, table), key) != getattr(Training, key):
+                    raise BadValue(f"in [{table}]: {key} is for students, set it in [train]; all others see every sample")
 
 
 TABLES: dict[str, type] = {
@@ -153,9 +187,13 @@ TABLES: dict[str, type] = {
     "teacher": Training,
     "score": Training,
     "evidence": Evidence,
+    "ensemble": Ensemble,
+    "member": Training,
     "kd": KD,
 }
-INHERITS = ("teacher", "score")
+INHERITS = ("teacher", "score", "member")
+STUDENT_ONLY = ("infobatch", "infobatch_until")
+"""Keys of [train] that nobody inherits: evidence and soft labels come from networks that saw every sample."""
 RUN_TABLE, ENVIRONMENT_TABLE = "run", "environment"
 """A run folder's config.toml has these beside a recipe's tables: the command's options, so that it can be rerun, and
 what the run was made with, which is a record and no setting."""
@@ -203,17 +241,17 @@ def read_recipe(path: Path, changes: Sequence[str] = ()) -> tuple[Recipe, dict[s
             raise BadFile(f"{path}: {UnknownName('table', table, TABLES)}")
         if not isinstance(values, dict):
             raise BadFile(f"{path}: '{table}' is a table; write [{table}] and its keys below")
-    base = tables.get("train", {})
+    base = {key: value for key, value in tables.get("train", {}).items() if key not in STUDENT_ONLY}
     try:
         parts: dict[str, Any] = {
             table: build(kind, {**(base if table in INHERITS else {}), **tables.get(table, {})}, table)
             for table, kind in TABLES.items()
         }
+        return Recipe(name, threads, **parts), run
     except UnknownName as error:
         raise BadFile(f"{path}: {error}") from None
     except BadValue as error:
         raise BadValue(f"{path}: {error}") from None
-    return Recipe(name, threads, **parts), run
 
 
 def _apply_change(tables: dict[str, Any], change: str) -> None:
@@ -280,9 +318,14 @@ def _within(name: str, value: float, low: float, high: float) -> None:
 def plain(recipe: Recipe) -> dict[str, dict[str, Any]]:
     """The recipe's tables as plain data: what manifests and config.toml hold.
 
-    [mix] is left out where nothing is mixed, so that such runs are what they were before there was mixing.
+    [mix] is left out where nothing is mixed, so that such runs are what they were before there was mixing. Likewise the
+    keys of dynamic pruning where there is none.
     """
     values = dataclasses.asdict(recipe)
+    for table in values.values():
+        if isinstance(table, dict) and table.get("infobatch") == 0:
+            for key in STUDENT_ONLY:
+                del table[key]
     return {table: values[table] for table in TABLES if table != "mix" or recipe.mix.cutmix}
 
 

@@ -35,6 +35,7 @@ class Context:
         root: the workspace folder.
         threads: torch threads on the CPU; part of the reproducibility contract.
         kept: sample ids of the subset whose student is at work; None: no student is.
+        evidence: what was opened already, by its folder.
     """
 
     data: Dataset
@@ -44,6 +45,7 @@ class Context:
     root: Path
     threads: int
     kept: NDArray[np.int64] | None = None
+    evidence: dict[Path, Any] = field(default_factory=dict, repr=False)
     _open: dict[str, Loader] = field(default_factory=dict, repr=False)
 
     @cached_property

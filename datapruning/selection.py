@@ -1,23 +1,25 @@
-"""Selection: from scores to a subset. Every strategy here is nested in the fraction for one scores file and one seed."""
+"""Selection: from scores to a subset, by a strategy (`datapruning.strategies`), over all samples or inside each class."""
 
 from __future__ import annotations
 
-from fractions import Fraction
-from typing import Literal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from datapruning.errors import BadValue, UnknownName
+from datapruning.errors import BadValue, Mismatch, UnknownName
 from datapruning.fraction import kept_count, parse_fraction
-from datapruning.hashing import shuffled
 from datapruning.meta import new_meta
 from datapruning.scores import Scores
+from datapruning.strategies import get_strategy
+from datapruning.strategies.evidence import missing
+from datapruning.strategies.random import RANDOM_KEY as RANDOM_KEY
+from datapruning.strategies.strategy import Evidence, Pool, Strategy
 from datapruning.subsets import KIND, Subset
 
 Balance = Literal["none", "class"]
-STRATEGIES = ("top", "random")
-RANDOM_KEY = 0x5E1EC7
 
 
 def check_balance(balance: str) -> None:
@@ -30,78 +32,107 @@ def check_balance(balance: str) -> None:
         raise UnknownName("balance", balance, ("none", "class"))
 
 
-def ranked(scores: Scores, strategy: str, seed: int) -> NDArray[np.int64]:
-    """All ids int64 [N], those to keep first in front. Equal scores: the lower id first.
-
-    Raises:
-        UnknownName: no such strategy.
-    """
-    if strategy == "top":
-        return np.argsort(-scores.values, kind="stable")
-    if strategy == "random":
-        return shuffled(np.arange(len(scores.values)), RANDOM_KEY, seed)
-    raise UnknownName("strategy", strategy, STRATEGIES)
-
-
 def select(
     scores: Scores,
     fraction: float | str,
     *,
     strategy: str = "top",
+    settings: Mapping[str, object] | None = None,
     balance: Balance = "none",
     labels: NDArray[np.int64] | None = None,
     seed: int = 0,
+    evidence: Evidence | None = None,
+    recording: str | Path | None = None,
 ) -> Subset:
     """Keep floor(f*N + 1/2) samples, or that rule inside each class (at least one) with `balance="class"`.
 
     Args:
-        scores: what to rank by; `strategy="random"` takes only their dataset.
+        scores: what to choose by; `strategy="random"` takes only their dataset.
         fraction: the share that is kept, 0 < f <= 1.
-        strategy: "top" of the score, or uniformly at "random" from `seed`.
+        strategy: its name, see `datapruning.strategies`.
+        settings: of the strategy; the others have their defaults.
         balance: "none", or "class", which needs `labels`.
         labels: int64 [N].
-        seed: of "random".
+        seed: of what is drawn.
+        evidence: what some strategies read beside the scores.
+        recording: where that lies, for the subset's story.
 
     Raises:
-        BadValue: a bad fraction, one so small that nothing is kept, or balance without labels.
-        UnknownName: no such strategy.
+        BadValue: a bad fraction, one so small that nothing is kept, balance without labels, a bad setting, or scores or
+            evidence that the strategy cannot use.
+        UnknownName: no such strategy or setting.
+        Mismatch: labels or evidence of another number of samples.
     """
     exact = parse_fraction(fraction)
     check_balance(balance)
-    order = ranked(scores, strategy, seed)
-    if balance == "class":
-        if labels is None:
-            raise BadValue("balance 'class' needs the labels of the training set")
-        kept = _per_class(order, labels, exact)
-    else:
-        count = kept_count(exact, len(order))
-        if count == 0:
-            raise BadValue(
-                f"fraction {fraction} of {len(order):,} samples keeps nothing; the least is {0.5 / len(order):.3g}"
-            )
-        kept = order[:count]
+    rule = get_strategy(strategy)
+    resolved = rule.resolve(settings)
+    rows = _read(rule, scores, evidence, resolved)
+    values = scores.values.astype(np.float64)
+    pools = []
+    for ids in _groups(len(values), balance, labels):
+        count = kept_count(exact, len(ids))
+        if balance == "class":
+            count = max(1, count)
+        elif count == 0:
+            raise BadValue(f"fraction {fraction} of {len(ids):,} samples keeps nothing; the least is {0.5 / len(ids):.3g}")
+        pools.append(Pool(ids, values[ids], count, exact, seed, resolved, None if rows is None else rows[ids]))
+    if rule.check is not None:
+        rule.check(pools)
+    kept = np.concatenate([pool.ids[rule.choose(pool)] for pool in pools])
+    story: dict[str, Any] = {"settings": dict(resolved)} if resolved else {}
+    if recording is not None:
+        story["recording"] = str(recording)
     meta = new_meta(
         KIND,
         _Origin(scores),
-        scorer=scores.scorer if strategy == "top" else "random",
+        scorer="random" if strategy == "random" else scores.scorer,
         fraction=float(exact),
         kept=len(kept),
         strategy=strategy,
         balance=balance,
         seed=seed,
         scores=dict(scores.meta),
+        **story,
     )
     return Subset(np.sort(kept), meta)
 
 
-def _per_class(order: NDArray[np.int64], labels: NDArray[np.int64], fraction: Fraction) -> NDArray[np.int64]:
-    """The front of each class's own ranking: nested in f, because each class is."""
-    of_ranked = labels[order]
-    fronts = []
-    for label in np.unique(labels):
-        mine = order[of_ranked == label]
-        fronts.append(mine[: max(1, kept_count(fraction, len(mine)))])
-    return np.concatenate(fronts)
+def _groups(total: int, balance: Balance, labels: NDArray[np.int64] | None) -> list[NDArray[np.int64]]:
+    """The ids among which the rule chooses, each rising: all of them, or those of each class."""
+    if balance == "none":
+        return [np.arange(total)]
+    if labels is None:
+        raise BadValue("balance 'class' needs the labels of the training set")
+    if len(labels) != total:
+        raise Mismatch(f"{len(labels):,} labels, but the scores are of {total:,} samples")
+    by_label = np.argsort(labels, kind="stable")
+    return np.split(by_label, np.flatnonzero(np.diff(labels[by_label])) + 1)
+
+
+def _read(
+    rule: Strategy, scores: Scores, evidence: Evidence | None, settings: Mapping[str, int | float]
+) -> NDArray[Any] | None:
+    """The evidence a rule reads, a row a sample; and whether the rule can compute with scores and evidence at all."""
+    if rule.computes and not np.isfinite(scores.values).all():
+        bad = np.flatnonzero(~np.isfinite(scores.values))
+        raise BadValue(
+            f"strategy '{rule.name}' computes with the scores, and that of id {bad[0]} is {scores.values[bad[0]]} "
+            f"({bad.size:,} such); top, random and window do not"
+        )
+    if rule.read is None:
+        return None
+    if evidence is None:
+        raise missing(rule, scores)
+    rows = rule.read(evidence, settings)
+    if len(rows) != len(scores.values):
+        raise Mismatch(f"the recording has {rule.reads} of {len(rows):,} samples, the scores are of {len(scores.values):,}")
+    with np.errstate(invalid="ignore"):
+        sums = rows if rows.ndim == 1 else rows.sum(axis=1, dtype=np.float64)  # finite where all of a row is
+    wrong = np.flatnonzero(~np.isfinite(sums))
+    if wrong.size:
+        raise BadValue(f"the recording's {rule.reads} are not finite for {wrong.size:,} samples, the first is id {wrong[0]}")
+    return rows
 
 
 class _Origin:

@@ -2,19 +2,19 @@
 
 import numpy as np
 
-from datapruning.evidence.dynamics import TrainingDynamics
+from datapruning.evidence.dynamics import EarlyErrors
 from datapruning.scorer import Values, scorer
 
 
 @scorer(
     "el2n",
-    needs=TrainingDynamics,
+    needs=EarlyErrors,
     source="Paul et al. 2021, section 3 (released code: evaluation mode, no augmentation, mean over 10 runs)",
     cost="the first epochs of several proxies",
     sign="large errors first, as in the paper",
 )
-def el2n(dynamics: TrainingDynamics) -> Values | tuple[Values, Values]:
+def el2n(errors: EarlyErrors) -> Values | tuple[Values, Values]:
     """Mean over runs of ||softmax(f(x)) - onehot(y)||_2 at the early checkpoint, with its standard error."""
-    norms: Values = dynamics.early_statistic("error_norm").astype(np.float64)
+    norms: Values = errors.error_norms.astype(np.float64)
     mean: Values = norms.mean(0)
     return mean if len(norms) == 1 else (mean, norms.std(0, ddof=1) / len(norms) ** 0.5)

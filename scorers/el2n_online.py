@@ -17,5 +17,4 @@ EPOCHS = 10
 )
 def el2n_online(dynamics: TrainingDynamics) -> Values:
     """Sum over the first 10 presentations (all, if there are fewer) of the error norm, mean over the whole runs."""
-    sums = [run["error_norm"][:EPOCHS].sum(0, dtype=np.float64) for run in dynamics.presentations]
-    return np.asarray(np.mean(sums, axis=0))
+    return dynamics.average(lambda norm: norm.sum(0, dtype=np.float64), "error_norm", epochs=EPOCHS)

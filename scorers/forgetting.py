@@ -1,7 +1,5 @@
 """Forgetting: how often a sample was learned and then lost again."""
 
-from itertools import pairwise
-
 import numpy as np
 
 from datapruning.evidence.dynamics import TrainingDynamics
@@ -20,12 +18,9 @@ def forgetting(dynamics: TrainingDynamics) -> Values:
 
     A sample that a run never got right counts as many presentations as there were, more than any forgotten one.
     """
-    total = np.zeros(dynamics.presentations[0].total)
-    for run in dynamics.presentations:
-        correct = run["correct"]
-        lost = np.zeros(run.total, np.int64)
-        for before, now in pairwise(correct):
-            lost += (before == 1) & (now == 0)
-        learned = correct.any(0)
-        total += np.where(learned, lost, len(correct))
-    return total
+
+    def losses(correct: Values) -> Values:
+        lost = ((correct[:-1] == 1) & (correct[1:] == 0)).sum(0)
+        return np.where(correct.any(0), lost, len(correct)).astype(np.float64)
+
+    return dynamics.average(losses, "correct") * len(dynamics.presentations)

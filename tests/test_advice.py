@@ -25,7 +25,7 @@ from tests.conftest import Answer, fast_arguments, made_up
 from tests.test_bad_input import teacher_folder
 
 MakeContext = Callable[..., Context]
-FAST = [*fast_arguments(), "--set", "teacher.epochs=2", "--set", "train.model=tinynet8", "--set", "teacher.model=tinynet8"]
+FAST = [*fast_arguments(), "--set", "train.model=tinynet8", "--set", "teacher.model=tinynet8"]
 TINY = ("train.model=tinynet8", "teacher.model=tinynet8", "train.epochs=1", "teacher.epochs=1")
 """Every training in a tenth of a second; teacher and reference alike."""
 

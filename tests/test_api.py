@@ -14,18 +14,21 @@ import datapruning as dp
 from datapruning.context import Context
 from datapruning.data.dataset import Dataset
 from datapruning.errors import BadValue, Mismatch
+from datapruning.runs import FinishedRun
 from datapruning.training import loop
 from datapruning.training.checkpoint import load_tensors
 from datapruning.training.loop import planned_epochs
 from teachers import SoftLabelCache
+from tests.conftest import FAST
 
 Maker = Callable[..., Context]
+TINY = ("train.model=tinynet8", "teacher.model=tinynet8", "score.model=tinynet8")
 
 
 @pytest.fixture
 def context(make_context: Maker, digits: Dataset) -> Context:
     """The digits with fast settings."""
-    return make_context(digits, "train.epochs=3", "teacher.epochs=3")
+    return make_context(digits, *TINY, "train.epochs=3", "teacher.epochs=3")
 
 
 def test_the_main_job(context: Context, tmp_path: Path) -> None:
@@ -76,19 +79,28 @@ def test_the_same_command_in_two_workspaces_gives_the_same_bits(
 ) -> None:
     found = []
     for name in "ab":
-        context = make_context(digits, workspace=tmp_path / name, threads=1)
+        context = make_context(digits, "teacher.epochs=1", workspace=tmp_path / name, threads=1)
         student = dp.train(context, fraction=0.1, kd_weight=0.5, seed=3)
         weights, _ = load_tensors(student.folder / "model.safetensors")
         found.append({key: value.numpy().tobytes() for key, value in weights.items()})
     assert found[0] == found[1]
 
 
+INTERRUPTED = ("train.model=tinynet8", "teacher.model=tinynet8", "train.epochs=4", "teacher.epochs=1", "kd.search=1")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
+    """A student under the settings INTERRUPTED that nobody stopped."""
+    workspace = tmp_path_factory.mktemp("undisturbed")
+    options = {"loader": "resident", "device": "cpu", "workspace": workspace, "threads": 1}
+    return dp.train(dp.open_context(digits, changes=[*FAST, *INTERRUPTED], **options), fraction=0.1)
+
+
 @pytest.mark.parametrize("moment", ["trunk", "probe", "second half"])
 def test_a_student_killed_anywhere_ends_as_one_that_was_not(
-    make_context: Maker, digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+    make_context: Maker, digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str, undisturbed: FinishedRun
 ) -> None:
-    settings = ("train.epochs=4", "kd.search=1")
-    whole = dp.train(make_context(digits, *settings, workspace=tmp_path / "whole", threads=1), fraction=0.1)
     monkeypatch.setattr("datapruning.runs.Checkpoint", lambda path: loop.Checkpoint(path, seconds=0))
     real = loop.training_batches
     seen = []
@@ -101,7 +113,7 @@ def test_a_student_killed_anywhere_ends_as_one_that_was_not(
                 raise KeyboardInterrupt
         return real(ids, batch_size, seed, epoch)
 
-    context = make_context(digits, *settings, workspace=tmp_path / "killed", threads=1)
+    context = make_context(digits, *INTERRUPTED, workspace=tmp_path / "killed", threads=1)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(loop, "training_batches", killed)
         dp.train(context, fraction=0.1)
@@ -112,10 +124,10 @@ def test_a_student_killed_anywhere_ends_as_one_that_was_not(
     assert not (begun / "result.json").exists()
     resumed = dp.train(context, fraction=0.1)
     assert not (begun / "checkpoint").exists()
-    a, b = (load_tensors(run.folder / "model.safetensors")[0] for run in (whole, resumed))
+    a, b = (load_tensors(run.folder / "model.safetensors")[0] for run in (undisturbed, resumed))
     assert all(a[name].numpy().tobytes() == b[name].numpy().tobytes() for name in a)
-    assert resumed.test_accuracy == whole.test_accuracy
-    trials = [[t["accuracy"] for t in run.result["kd_weight_search"]["trials"]] for run in (whole, resumed)]
+    assert resumed.test_accuracy == undisturbed.test_accuracy
+    trials = [[t["accuracy"] for t in run.result["kd_weight_search"]["trials"]] for run in (undisturbed, resumed)]
     assert trials[0] == trials[1]
 
 

@@ -17,7 +17,7 @@ from datapruning.subsets import subset_from_ids
 from tests.conftest import Answer, fast_arguments
 
 Refused = Callable[..., str]
-FAST = [*fast_arguments(), "--set", "teacher.epochs=2"]
+FAST = fast_arguments()
 
 BAD_FRACTIONS = [
     "0",

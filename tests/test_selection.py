@@ -16,18 +16,12 @@ from datapruning.errors import BadValue, Mismatch, UnknownName
 from datapruning.fraction import kept_count
 from datapruning.meta import VERSION
 from datapruning.scores import Scores
-from datapruning.selection import STRATEGIES, select
+from datapruning.selection import select
+from tests.strategy_problems import scored
 
-META = {
-    "format": "datapruning.scores", "version": 1, "dataset": "d", "fingerprint": "f", "total": 0, "scorer": "mine",
-}  # fmt: skip
+RANKING = ("top", "random", "window")
+"""Strategies that only rank, so that any score will do; the others have tests of their own."""
 LAW = settings(deadline=None, max_examples=60)
-
-
-def scored(values: Any) -> Scores:
-    """Scores of a dataset that is as large as they are."""
-    column = np.asarray(values, np.float32)
-    return Scores(column, {**META, "total": len(column)})
 
 
 @st.composite
@@ -44,7 +38,7 @@ FRACTIONS = st.fractions(0, 1).filter(lambda f: f > 0).map(str)
 
 
 @LAW
-@given(problems(), FRACTIONS, FRACTIONS, st.sampled_from(STRATEGIES), st.sampled_from(["none", "class"]), st.integers(0, 3))
+@given(problems(), FRACTIONS, FRACTIONS, st.sampled_from(RANKING), st.sampled_from(["none", "class"]), st.integers(0, 3))
 def test_smaller_fractions_lie_inside_larger_ones(
     problem: tuple[Scores, Any], a: str, b: str, strategy: str, balance: Any, seed: int
 ) -> None:
@@ -59,7 +53,7 @@ def test_smaller_fractions_lie_inside_larger_ones(
 
 
 @LAW
-@given(problems(), FRACTIONS, st.sampled_from(STRATEGIES))
+@given(problems(), FRACTIONS, st.sampled_from(RANKING))
 def test_each_class_keeps_its_rounded_share_and_at_least_one(
     problem: tuple[Scores, Any], fraction: str, strategy: str
 ) -> None:
@@ -114,7 +108,7 @@ def test_random_subsets_differ_by_seed_and_favour_nobody() -> None:
     assert times.max() < 140
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("strategy", RANKING)
 @pytest.mark.parametrize("balance", ["none", "class"])
 def test_everything_is_kept_at_one(strategy: str, balance: Any) -> None:
     subset = select(
@@ -138,6 +132,11 @@ def test_arguments_that_make_no_sense_are_refused(arguments: Any, error: type[Ex
         select(scored(np.arange(10)), **{"fraction": 0.5, **arguments})
 
 
+def test_labels_of_another_dataset_are_refused() -> None:
+    with pytest.raises(Mismatch, match="9 labels, but the scores are of 10 samples"):
+        select(scored(np.arange(10)), 0.5, balance="class", labels=np.zeros(9, np.int64))
+
+
 def test_scores_of_another_dataset_are_refused(small: Dataset, digits: Dataset) -> None:
     with pytest.raises(Mismatch, match="made-up"):
         dp.select(dp.score(small, "random"), 0.5, data=digits)
@@ -157,3 +156,6 @@ def test_the_story_is_complete(small: Dataset) -> None:
     assert meta["scores"] == scores.meta
     assert meta["scores"]["seed"] == 3
     assert meta["created"].endswith("+00:00")
+    assert not {"settings", "recording"} & set(meta), "top has none"
+    weighted = dp.select(scores, 0.5, strategy="weighted", settings={"temperature": "2"}).meta
+    assert (weighted["strategy"], weighted["settings"], weighted["scorer"]) == ("weighted", {"temperature": 2.0}, "random")

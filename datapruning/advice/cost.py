@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from datapruning.advice.plan import FIRST, LIMIT, NEAR_ENOUGH, rungs
 from datapruning.context import Context
 from datapruning.costs import FORWARD
+from datapruning.evidence.price import planned_evidence
 from datapruning.scorer import Scorer
 from datapruning.store import Row
-from datapruning.sweeping.cost import planned_samples
-from datapruning.sweeping.shared import needs_evidence
+from datapruning.training.planned import planned_samples
 
 
 @dataclass(frozen=True)
@@ -64,19 +64,8 @@ def cost_of(context: Context, scorer: Scorer, reference: Row, blind: Row | None,
         _samples(blind) / whole if blind else 0.0,
         sum(map(_samples, pilots)) / whole,
         planned_samples(recipe.teacher, total, total) / whole,
-        evidence_samples(context, scorer) / whole,
+        planned_evidence(context, [scorer])[1] / whole,
     )
-
-
-def evidence_samples(context: Context, scorer: Scorer) -> int:
-    """What the proxies of a scorer see; nothing where it needs none."""
-    if not needs_evidence(scorer):
-        return 0
-    recipe, total = context.recipe, context.data.total
-    proxy = planned_samples(recipe.score, total, total)
-    early = round(proxy * min(recipe.evidence.early_epoch / recipe.score.epochs, 1))
-    full = recipe.evidence.full_runs
-    return full * proxy + (recipe.evidence.runs - full) * early
 
 
 def _samples(row: Row) -> float:
@@ -112,4 +101,4 @@ def price_of(context: Context, scorer: Scorer, available: int, *, blind: bool) -
 
     teacher = planned_samples(recipe.teacher, available, available) / whole if blind else 0.0
     most = trainings(steps + [LIMIT] * NEAR_ENOUGH)
-    return Price(trainings([1.0]), teacher, evidence_samples(context, scorer) / whole, trainings(steps[:FIRST]), most)
+    return Price(trainings([1.0]), teacher, planned_evidence(context, [scorer])[1] / whole, trainings(steps[:FIRST]), most)

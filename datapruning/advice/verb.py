@@ -19,8 +19,10 @@ from datapruning.config import plain
 from datapruning.context import Context
 from datapruning.data.dataset import Dataset
 from datapruning.errors import BadValue, OutputTaken
+from datapruning.evidence.price import evidence_tables
 from datapruning.files import write_json
 from datapruning.house import beside
+from datapruning.opening import context_of
 from datapruning.progress import say
 from datapruning.runs import FinishedRun
 from datapruning.store import Row, RowStore
@@ -74,14 +76,14 @@ def advise(
     from datapruning import api
 
     points = parse_tolerance(tolerance)
-    context = data if isinstance(data, Context) else api.open_context(data)
+    context = context_of(data)
     parts = set_aside(context.data.total, seed)
     _check_size(context.data, len(parts.rest))
     found = beside("scorers").get_scorer(scorer)
     check_evidence(context, {scorer: found})
     named = [] if teacher is None else beside("teachers.prepare").load_teachers(context, _folders(teacher))
     arm = opening_arm(context)
-    tables = ["views", "train", "mix"] + ["teacher"] * (not named) + ["score", "evidence"] * needs_evidence(found)
+    tables = ["views", "train", "mix"] + ["teacher"] * (not named) + evidence_tables([found])
     about = {
         "dataset": context.data.name, "fingerprint": context.data.fingerprint, "threads": context.threads,
         "recipe": {name: table for name, table in plain(context.recipe).items() if name in tables},

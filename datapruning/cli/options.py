@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +12,7 @@ import typer
 
 if TYPE_CHECKING:
     from datapruning.context import Context
+    from datapruning.scorer import Scorer
 
 Data = Annotated[
     str | None,
@@ -25,6 +27,9 @@ RecipeName = Annotated[
 ]
 Changes = Annotated[
     list[str] | None, typer.Option("--set", help="Change a setting: table.key=value, e.g. train.lr=0.05. Repeatable.")
+]
+With = Annotated[
+    list[str] | None, typer.Option("--with", help="A setting of the strategy: key=value, e.g. cutoff=0.2. Repeatable.")
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 LoaderName = Annotated[str, typer.Option("--loader", help="auto, ffcv or resident.")]
@@ -66,6 +71,16 @@ def context_from(
     return api.open_context(
         found, recipe=recipe, changes=changes or (), device=device, loader=loader, workspace=workspace, threads=threads
     )
+
+
+def say_price(context: Context, scorers: Sequence[Scorer]) -> None:
+    """What the evidence of several scorers costs, where it is not there yet."""
+    from datapruning.evidence.price import planned_evidence
+    from datapruning.progress import say
+
+    networks, samples = planned_evidence(context, scorers)
+    if samples:
+        say(f"evidence: {networks} see {samples:,} samples with repeats, less what is there already")
 
 
 def run_table(recipe: str | None) -> dict[str, Any]:

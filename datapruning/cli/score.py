@@ -9,14 +9,19 @@ import typer
 
 from datapruning.cli import options as o
 
+ALL = "all"
+
 
 def command(
     data: o.Data = None,
-    scorer: Annotated[str, typer.Option(help="Names, separated by commas.")] = "el2n",
+    scorer: Annotated[str, typer.Option(help="Names, separated by commas; all: every one.")] = "el2n",
     out: Annotated[
         Path | None, typer.Option(help="A file if it ends in .npz, else a folder.", show_default="in the workspace")
     ] = None,
     seed: o.Seed = 0,
+    recording: Annotated[
+        Path | None, typer.Option(help="Score a recording of your own training loop, instead of training proxies.")
+    ] = None,
     recipe: o.RecipeName = None,
     changes: o.Changes = None,
     device: o.Device = "auto",
@@ -25,7 +30,7 @@ def command(
     download: o.Download = False,
     workspace: o.Workspace = o.DEFAULT_WORKSPACE,
     threads: o.Threads = None,
-    list_scorers: Annotated[bool, typer.Option("--list", help="Say what each scorer needs, costs and means.")] = False,
+    list_scorers: Annotated[bool, typer.Option("--list", help="Say what each scorer reads, costs and means.")] = False,
 ) -> None:
     """Score every training sample, higher = keep first. Writes one scores.npz a scorer.
 
@@ -35,13 +40,20 @@ def command(
     from datapruning.errors import BadValue, OutputTaken
     from datapruning.house import beside
 
+    known = beside("scorers").find_scorers()
     if list_scorers:
-        for name, found in sorted(beside("scorers").find_scorers().items()):
-            o.result(f"{name}\n  cost    {found.cost}\n  sign    {found.sign}\n  source  {found.source}")
+        for name, found in sorted(known.items()):
+            reads = found.needs.__name__
+            o.result(f"{name}\n  reads   {reads}\n  cost    {found.cost}\n  sign    {found.sign}\n  source  {found.source}")
         return
     names = [name.strip() for name in scorer.split(",") if name.strip()]
     if not names:
         raise BadValue("--scorer names no scorer; dprune score --list shows them")
+    if recording is not None:
+        _score_recording(recording, names, out)
+        return
+    if names == [ALL]:
+        names = list(known)
     for name in names:
         beside("scorers").get_scorer(name)  # a wrong name is found before anything is trained
     if out is not None and out.suffix == ".npz" and len(names) > 1:
@@ -54,6 +66,22 @@ def command(
         if path.exists() and api.load_scores(path).scorer != name:  # before evidence is made for it
             raise OutputTaken(f"{path} holds scores of another scorer; name another --out")
         places[name] = path
+    o.say_price(context, [known[name] for name in names])
     for name, path in places.items():
         api.score(context, name, seed=seed, out=path)
+        o.result(f"{name}: {path}")
+
+
+def _score_recording(folder: Path, names: list[str], out: Path | None) -> None:
+    from datapruning import api
+    from datapruning.errors import BadValue
+
+    if names == [ALL]:
+        names = api.scorers_of(folder)
+    if out is not None and out.suffix == ".npz" and len(names) > 1:
+        raise BadValue(f"--out {out} is one file, but {len(names)} scorers write one each; name a folder")
+    for name in names:
+        place = folder / "scores" if out is None else out
+        path = place if place.suffix == ".npz" else place / f"{name}.npz"
+        api.score_recording(folder, name, out=path)
         o.result(f"{name}: {path}")

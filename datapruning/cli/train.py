@@ -19,6 +19,10 @@ def command(
     scorer: Annotated[str | None, typer.Option(help="Who ranks the samples.", show_default="random")] = None,
     scores: Annotated[Path | None, typer.Option(help="A scores file, instead of --scorer.")] = None,
     subset: Annotated[Path | None, typer.Option(help="A subset file, instead of --fraction.")] = None,
+    strategy: Annotated[
+        str | None, typer.Option(help="How the kept ones are chosen, see dprune select --list.", show_default="top")
+    ] = None,
+    settings_of_strategy: o.With = None,
     balance: Annotated[str | None, typer.Option(help="none, or class: keep the fraction in each class.")] = None,
     teacher: Annotated[
         list[Path] | None,
@@ -31,6 +35,10 @@ def command(
         str | None, typer.Option(help="epochs, or steps: as many updates as the full data.", show_default="the recipe's")
     ] = None,
     model: Annotated[str | None, typer.Option(help="The student's network.", show_default="the recipe's")] = None,
+    infobatch: Annotated[
+        float | None,
+        typer.Option(help="Skip this share of the easy samples each epoch (0.5; 0: none).", show_default="the recipe's"),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="The run folder.", show_default="in the workspace")] = None,
     seed: Annotated[
         int | None, typer.Option(help="Seed of all that is random.", show_default="0", min=0, max=o.MAX_SEED)
@@ -53,14 +61,19 @@ def command(
     """
     from datapruning import api
     from datapruning.errors import BadValue
+    from datapruning.strategies.settings import parse_settings
 
     given = o.run_table(recipe)
     if given and fraction is None and subset is None:
         subset = Path(str(recipe)).parent / "subset.npz"
     if scores is not None and scorer is not None:
         raise BadValue("--scores FILE says who ranks; leave --scorer out")
-    if subset is not None and any(each is not None for each in (fraction, scores, scorer, balance)):
-        raise BadValue("--subset says itself what is kept; leave --fraction, --scores, --scorer and --balance out")
+    if subset is not None and any(
+        each is not None for each in (fraction, scores, scorer, balance, strategy, settings_of_strategy)
+    ):
+        raise BadValue(
+            "--subset says itself what is kept; leave --fraction, --scores, --scorer, --strategy, --with and --balance out"
+        )
     weight = given.get("kd_weight", "auto") if kd_weight is None else kd_weight
     if weight != "auto":
         try:
@@ -68,7 +81,8 @@ def command(
         except ValueError:
             raise BadValue(f"the KD weight is a number in 0..1, or auto; got '{weight}'") from None
     context = o.context_from(data, data_root, download, recipe, changes, device, loader, workspace, threads)
-    own = {key: value for key, value in (("budget", budget), ("model", model)) if value is not None}
+    settings = {"budget": budget, "model": model, "infobatch": infobatch}
+    own = {key: value for key, value in settings.items() if value is not None}
     context = context.with_student(**own)  # the teacher stays the recipe's
     finished = api.train(
         context,
@@ -76,6 +90,8 @@ def command(
         fraction=fraction,
         scorer=scorer or "random",
         scores=api.load_scores(scores) if scores is not None else None,
+        strategy=strategy or "top",
+        settings=parse_settings(settings_of_strategy or ()),
         balance=balance or "none",  # type: ignore[arg-type]
         teacher=teacher or given.get("teacher"),
         kd_weight=weight,

@@ -4,123 +4,80 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
 
-from datapruning.config import Evidence, Training
 from datapruning.costs import Cost
-from datapruning.data.loader import Loader
-from datapruning.data.views import Views
-from datapruning.errors import BadValue
-from datapruning.evidence.recorder import Recorder, RecordTraining
 from datapruning.evidence.track import Track
-from datapruning.files import read_json, write_json
-from datapruning.locks import held
-from datapruning.progress import say
-from datapruning.training.checkpoint import Checkpoint
-from datapruning.training.evaluate import predict
-from datapruning.training.loop import Observer, fit, planned_steps
-from datapruning.training.objectives import CrossEntropy
 
-DONE = "done.json"
+Block = Callable[..., NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
 class TrainingDynamics:
-    """Recorded runs.
+    """Whole runs.
 
     Attributes:
-        presentations: of each run that trained to the end, a track [epochs, N] of the training pass (augmented views,
-            training mode).
-        early: of every run, a track [1, N] of one evaluation pass without augmentation after `early_epoch` epochs.
-        early_epoch: see `early`.
+        presentations: of each run a track [epochs, N] of the training pass (augmented views, training mode).
         cost: of all runs.
     """
 
     presentations: tuple[Track, ...]
-    early: tuple[Track, ...]
-    early_epoch: int
     cost: Cost = field(default_factory=Cost)
 
-    def early_statistic(self, name: str) -> NDArray[Any]:
-        """A statistic at the early checkpoint, [runs, N]."""
-        return np.stack([track[name][0] for track in self.early])
+    def average(self, function: Block, *statistics: str, epochs: int | None = None) -> NDArray[np.float64]:
+        """Mean over runs of `function`, which turns statistics [epochs, n] of n samples into values [n]. Returns [N].
+
+        Args:
+            function: called with as many arrays as statistics are named, for some samples at a time, so that memory stays
+                constant.
+            statistics: see `Track`.
+            epochs: the first so many; None: all.
+        """
+        return _average(self.presentations, function, statistics, slice(epochs))
 
 
-class _RecordEarly(Observer):
-    """One evaluation pass over all samples, without augmentation, when `early_epoch` epochs are done."""
+@dataclass(frozen=True)
+class FinalLook:
+    """What trained networks make of every sample: an evaluation pass after the last epoch, without augmentation.
 
-    def __init__(self, recorder: Recorder, early_epoch: int, loader: Loader, views: Views) -> None:
-        self.recorder, self.early_epoch, self.loader, self.views = recorder, early_epoch, loader, views
-
-    def end_epoch(self, epoch: int, model: nn.Module) -> None:
-        if epoch + 1 != self.early_epoch:
-            return
-        self.recorder.begin(0)
-        for ids, labels, logits in predict(model, self.loader, np.arange(len(self.loader)), self.views):
-            self.recorder.update(logits, labels, ids)
-        self.recorder.end()
-
-
-def record_dynamics(
-    folder: Path,
-    total: int,
-    new_model: Callable[[int], nn.Module],
-    open_loader: Callable[[], Loader],
-    views: Views,
-    training: Training,
-    evidence: Evidence,
-    seed: int,
-) -> TrainingDynamics:
-    """Train the proxies that are missing in `folder` and open all of them. A killed call goes on where it was.
-
-    Args:
-        folder: of this evidence alone; the caller names it by its configuration.
-        total: N.
-        new_model: seed -> a fresh proxy on its device.
-        open_loader: of the training split; called only if something is to be trained.
-        views: of the training pass.
-        training: of the proxies.
-        evidence: how many runs, and when to look.
-        seed: of the first run; run r has seed + r.
-
-    Raises:
-        BadValue: the early checkpoint lies behind the last epoch.
+    Attributes:
+        final: of every whole run a track [1, N].
+        cost: of those runs.
     """
-    early_epoch, epochs = evidence.early_epoch, training.epochs
-    if early_epoch > epochs:
-        raise BadValue(f"evidence.early_epoch is {early_epoch}, but the proxy trains for {epochs} epochs (score.epochs)")
-    steps = planned_steps(training, total, total)
-    presentations, early, cost = [], [], Cost()
-    for number in range(evidence.runs):
-        run = folder / f"run-{number:03d}"
-        whole = number < evidence.full_runs
-        length = epochs if whole else early_epoch
-        with held(run / DONE, f"another process trains proxy {number + 1}"):
-            tracks = Track(run / "presentations", length, total), Track(run / "early", 1, total)
-            if not (run / DONE).exists():
-                say(f"proxy {number + 1} of {evidence.runs}: {length} of {epochs} epochs over {total:,} samples")
-                loader = open_loader()
-                checkpoint = Checkpoint(run / "checkpoint.safetensors")
-                early_recorder = _RecordEarly(Recorder(tracks[1]), early_epoch, loader, views)
-                progress = fit(
-                    new_model(seed + number), loader, np.arange(total), views, training,
-                    CrossEntropy(training.label_smoothing), seed=seed + number, steps=steps, stop_after=length,
-                    label=f"proxy {number + 1}", checkpoint=checkpoint,
-                    observers=(RecordTraining(Recorder(tracks[0])), early_recorder),
-                )  # fmt: skip
-                for row in range(length):
-                    tracks[0].check_whole(row)
-                tracks[1].check_whole(0)
-                write_json(run / DONE, {"samples_seen": progress.samples_seen, "seconds": round(progress.seconds, 3)})
-                checkpoint.remove()
-        spent = read_json(run / DONE)
-        cost += Cost(spent["samples_seen"], total, spent["seconds"])
-        if whole:
-            presentations.append(tracks[0])
-        early.append(tracks[1])
-    return TrainingDynamics(tuple(presentations), tuple(early), early_epoch, cost)
+
+    final: tuple[Track, ...]
+    cost: Cost = field(default_factory=Cost)
+
+    def __getitem__(self, statistic: str) -> NDArray[np.float64]:
+        """Mean over runs of a statistic (see `track.statistics`), [N]."""
+        return _average(self.final, lambda values: values[0].astype(np.float64), (statistic,), slice(None))
+
+
+@dataclass(frozen=True)
+class EarlyErrors:
+    """What EL2N reads: of every run the error norm at the early checkpoint, in evaluation mode, without augmentation.
+
+    Attributes:
+        early: of every run a track [1, N] of `error_norm`.
+        epoch: how many epochs were done then.
+        cost: of all runs up to there.
+    """
+
+    early: tuple[Track, ...]
+    epoch: int
+    cost: Cost = field(default_factory=Cost)
+
+    @property
+    def error_norms(self) -> NDArray[np.float32]:
+        """float32 [runs, N]."""
+        return np.stack([np.asarray(track["error_norm"][0]) for track in self.early])
+
+
+def _average(tracks: tuple[Track, ...], function: Block, statistics: tuple[str, ...], rows: slice) -> NDArray[np.float64]:
+    total = np.zeros(tracks[0].total)
+    for track in tracks:
+        for part, arrays in track.blocks(*statistics, rows=rows):
+            total[part] += function(*arrays)
+    return total / len(tracks)

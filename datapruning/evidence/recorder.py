@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from datapruning.data.loader import Batch
 from datapruning.errors import BadValue
+from datapruning.evidence.changes import Changes
 from datapruning.evidence.track import Track, statistics
 from datapruning.training.loop import Observer
 
@@ -23,10 +24,15 @@ class Recorder:
     """Writes a track, an epoch a row.
 
     Use: `begin(epoch)`, then `update(...)` for each batch, then `end()`.
+
+    Args:
+        track: where to.
+        changes: what follows the predictions from epoch to epoch; None: a track that does not keep `change`.
+        labels: int64 [N] to check the targets against, -1 where none is known yet; those are filled in.
     """
 
-    def __init__(self, track: Track) -> None:
-        self.track = track
+    def __init__(self, track: Track, changes: Changes | None = None, labels: NDArray[np.int64] | None = None) -> None:
+        self.track, self.changes, self.labels = track, changes, labels
         self._row = -1
         self._used = 0
         self._logits: Tensor | None = None
@@ -34,9 +40,17 @@ class Recorder:
         self._ids = np.empty(BUFFER_ROWS, np.int64)
 
     def begin(self, epoch: int) -> None:
-        """Start the row of `epoch`; an epoch that begins again replaces what it recorded before."""
+        """Start the row of `epoch`; an epoch that begins again replaces what it recorded before.
+
+        Raises:
+            BadValue: an epoch that the track has no row for.
+        """
+        if not 0 <= epoch < self.track.rows:
+            raise BadValue(f"epoch {epoch} is outside this recording of {self.track.rows} epochs (0..{self.track.rows - 1})")
         self._row, self._used = epoch, 0
         self.track.clear(epoch)
+        if self.changes is not None:
+            self.changes.begin(epoch)
 
     def update(self, logits: Tensor, targets: Tensor, ids: NDArray[np.int64] | Tensor) -> None:
         """Record a batch.
@@ -47,17 +61,21 @@ class Recorder:
             ids: int64 [n], sample ids in the full training split. Floats are refused: they lose large ids.
 
         Raises:
-            BadValue: ids that are no whole numbers, or lengths that differ.
+            BadValue: ids that are no whole numbers, lengths that differ, or no epoch begun.
         """
+        if self._row < 0:
+            raise BadValue("no epoch has begun: call begin(epoch) before update(...)")
         ids = ids.cpu().numpy() if isinstance(ids, Tensor) else np.asarray(ids)
         if not np.issubdtype(ids.dtype, np.integer):
             raise BadValue(f"sample ids are whole numbers, got {ids.dtype}")
         if not len(ids) == len(logits) == len(targets):
             raise BadValue(f"{len(logits)} logits, {len(targets)} targets and {len(ids)} ids were given")
         logits = logits.detach()
-        if self._logits is None or self._targets is None or self._logits.shape[1] != logits.shape[1]:
+        if self._logits is None or self._targets is None:
             self._logits = logits.new_empty(BUFFER_ROWS, logits.shape[1], dtype=torch.float32)
             self._targets = targets.new_empty(BUFFER_ROWS)
+        if self._logits.shape[1] != logits.shape[1]:
+            raise BadValue(f"the network gave {self._logits.shape[1]} logits a sample before, and {logits.shape[1]} now")
         for start in range(0, len(ids), BUFFER_ROWS):
             part = slice(start, start + BUFFER_ROWS)
             count = len(ids[part])
@@ -77,10 +95,38 @@ class Recorder:
     def _reduce(self) -> None:
         if self._used and self._logits is not None and self._targets is not None:
             used = slice(0, self._used)
+            ids, logits, targets = self._ids[used], self._logits[used], self._targets[used]
+            finite = logits.isfinite().all(1)
+            if not finite.all():
+                bad = ids[~finite.cpu().numpy()]
+                raise BadValue(
+                    f"{len(bad):,} samples have NaN or infinite logits in epoch {self._row}: ids {_few(bad)}; nothing can "
+                    "be scored from them (lower the learning rate?)"
+                )
             with torch.no_grad():
-                values = statistics(self._logits[used], self._targets[used])
-            self.track.write(self._row, self._ids[used], values)
+                values = statistics(logits, targets, self.track.statistics)
+                if self.changes is not None:
+                    values["change"] = self.changes.update(logits, ids)
+            self.track.write(self._row, ids, values)
+            if self.labels is not None:
+                self._check_labels(ids, targets.cpu().numpy())
         self._used = 0
+
+    def _check_labels(self, ids: NDArray[np.int64], targets: NDArray[np.int64]) -> None:
+        assert self.labels is not None
+        known = self.labels[ids]
+        wrong = np.flatnonzero((known != -1) & (known != targets))
+        if wrong.size:
+            k = wrong[0]
+            raise BadValue(
+                f"sample id {ids[k]} has label {targets[k]} in epoch {self._row} but had {known[k]} before: ids are "
+                "positions in the full training set, the same in every epoch"
+            )
+        self.labels[ids] = targets
+
+
+def _few(ids: NDArray[np.int64]) -> str:
+    return ", ".join(str(each) for each in ids[:5]) + (", ..." if len(ids) > 5 else "")
 
 
 class RecordTraining(Observer):
@@ -100,3 +146,8 @@ class RecordTraining(Observer):
     def end_epoch(self, epoch: int, model: nn.Module) -> None:
         """The row is whole."""
         self.recorder.end()
+
+    def saved(self, epoch: int) -> None:
+        """A resume begins after this epoch."""
+        if self.recorder.changes is not None:
+            self.recorder.changes.saved(epoch)

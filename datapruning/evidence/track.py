@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import mmap
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,66 +11,101 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import one_hot, softmax
+from torch.nn.functional import one_hot, softmax, softplus
 
 from datapruning.errors import BadFile, BadValue, reason
 
-STATISTICS = {"label_prob": np.float32, "margin": np.float32, "error_norm": np.float32, "correct": np.uint8}
+PRESENTED = ("loss", "margin", "error_norm", "correct", "change")
+"""What is kept of every presentation; `change` is the recorder's (see `recorder.py`)."""
+LOOKED = ("loss", "margin", "error_norm", "correct", "entropy", "confidence", "gap")
+"""What is kept of an evaluation pass."""
 RECORDED = "recorded"
+BLOCK = 1 << 14
+"""Samples that are read at a time: memory does not grow with their number."""
 
 
-def statistics(logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
-    """What a track keeps of each sample.
+def kind_of(statistic: str) -> Any:
+    """How a statistic is stored."""
+    return np.dtype(np.uint8 if statistic in ("correct", RECORDED) else np.float32)
+
+
+def statistics(logits: Tensor, targets: Tensor, names: tuple[str, ...] = LOOKED) -> dict[str, Tensor]:
+    """Statistics of each sample.
 
     Args:
         logits: float [n, classes].
         targets: int64 [n].
+        names: which ones are asked for; any of:
 
     Returns:
-        label_prob: probability of the label. margin: the label's logit minus the largest other one (Pleiss et al. 2020).
-        error_norm: ||softmax(logits) - onehot(label)||_2 (Paul et al. 2021). correct: 1 where the label's logit is the
-        largest. Each [n].
+        loss: cross-entropy, exact where it is tiny. margin: the label's logit minus the largest other one (Pleiss et al.
+        2020). error_norm: ||softmax(logits) - onehot(label)||_2 (Paul et al. 2021). correct: 1 where the label's logit is
+        the largest. entropy: of the probabilities, in nats. confidence: the largest probability. gap: the largest
+        probability minus the second. Each [n].
     """
     logits = logits.float()
     truth = one_hot(targets, logits.shape[1])
     own = logits.gather(1, targets[:, None]).squeeze(1)
-    others = logits.masked_fill(truth.bool(), -torch.inf).amax(1)
+    others = logits.masked_fill(truth.bool(), -torch.inf)
     probabilities = softmax(logits, dim=1)
-    return {
-        "label_prob": probabilities.gather(1, targets[:, None]).squeeze(1),
-        "margin": own - others,
+    found = {
+        "loss": softplus(others.logsumexp(1) - own),  # -log softmax loses a small loss in the rounding of 1
+        "margin": own - others.amax(1),
         "error_norm": (probabilities - truth).norm(dim=1),
         "correct": (logits.argmax(1) == targets).to(torch.uint8),
     }
+    if "entropy" in names:
+        top = probabilities.topk(2, dim=1).values
+        entropy = torch.special.entr(probabilities).sum(1)
+        found |= {"entropy": entropy, "confidence": top[:, 0], "gap": top[:, 0] - top[:, 1]}
+    return {name: found[name] for name in names if name in found}
 
 
 class Track:
     """Rows x samples of each statistic, in one `.npy` memory map each, plus which cells were recorded.
 
     Args:
-        folder: where the arrays lie; made if `rows` and `total` are given and it is not there.
+        folder: where the arrays lie; made if they are not there.
         rows: recorded epochs.
         total: N, samples of the full training split.
+        statistics: what is kept.
 
     Raises:
         BadFile: arrays missing, broken, or of another shape.
     """
 
-    def __init__(self, folder: str | Path, rows: int, total: int) -> None:
+    def __init__(self, folder: str | Path, rows: int, total: int, statistics: tuple[str, ...] = PRESENTED) -> None:
         folder = Path(folder)
-        self.rows, self.total = rows, total
+        self.rows, self.total, self.statistics = rows, total, statistics
         folder.mkdir(parents=True, exist_ok=True)
-        kinds: dict[str, Any] = {**STATISTICS, RECORDED: np.uint8}
-        self.arrays = {name: _memory_map(folder / f"{name}.npy", kind, (rows, total)) for name, kind in kinds.items()}
+        self.arrays = {
+            name: _memory_map(folder / f"{name}.npy", kind_of(name), (rows, total)) for name in (*statistics, RECORDED)
+        }
 
     def __getitem__(self, statistic: str) -> NDArray[Any]:
+        """A statistic, [rows, N]; `label_prob`, the probability of the label, is worked out from the loss."""
+        if statistic == "label_prob":
+            return np.asarray(np.exp(-self.arrays["loss"]))
+        if statistic not in self.arrays:
+            raise BadValue(f"'{statistic}' is not recorded here; there are {', '.join(self.statistics)} and label_prob")
         return self.arrays[statistic]
+
+    def blocks(self, *statistics: str, rows: slice = slice(None)) -> Iterator[tuple[slice, list[NDArray[Any]]]]:
+        """(samples, [each statistic of those rows and samples]) over all samples, some at a time, for large recordings."""
+        for start in range(0, self.total, BLOCK):
+            part = slice(start, min(start + BLOCK, self.total))
+            found = []
+            for name in statistics:
+                values = np.array(self["loss" if name == "label_prob" else name][rows, part])
+                found.append(np.exp(-values.astype(np.float64)) if name == "label_prob" else values)
+            yield part, found
+            self.release()
 
     def clear(self, row: int) -> None:
         """Begin a row again: what it held counts no more."""
         self.arrays[RECORDED][row] = 0
 
-    def write(self, row: int, ids: NDArray[np.int64], values: dict[str, Tensor]) -> None:
+    def write(self, row: int, ids: NDArray[np.int64], values: Mapping[str, Tensor]) -> None:
         """Store the statistics of `ids`, each once a row.
 
         Raises:
@@ -80,8 +117,8 @@ class Track:
         unique, counts = np.unique(ids, return_counts=True)
         twice = unique[(counts > 1) | (recorded[unique] > 0)]
         if twice.size:
-            raise BadValue(f"sample id {twice[0]} was recorded twice in row {row} ({twice.size:,} such ids)")
-        for name in STATISTICS:
+            raise BadValue(f"sample id {twice[0]} was recorded twice in epoch {row} ({twice.size:,} such ids)")
+        for name in self.statistics:
             self.arrays[name][row, ids] = values[name].cpu().numpy()
         recorded[ids] = 1
 
@@ -94,13 +131,21 @@ class Track:
         seen = self.arrays[RECORDED][row]
         missing = np.flatnonzero(seen == 0) if ids is None else ids[seen[ids] == 0]
         if missing.size:
-            raise BadValue(f"{missing.size:,} samples were not recorded in row {row}, the first is id {missing[0]}")
+            raise BadValue(f"{missing.size:,} samples were not recorded in epoch {row}, the first is id {missing[0]}")
 
     def flush(self) -> None:
-        """Hand everything to the disk."""
+        """Hand everything to the disk, and its memory back."""
         for array in self.arrays.values():
             if isinstance(array, np.memmap):
                 array.flush()
+        self.release()
+
+    def release(self) -> None:
+        """Give back the memory of the pages that were looked at; the system keeps them as long as it likes."""
+        if hasattr(mmap, "MADV_DONTNEED"):
+            for array in self.arrays.values():
+                if isinstance(array, np.memmap) and isinstance(array._mmap, mmap.mmap):  # type: ignore[attr-defined]
+                    array._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
 
 
 def _memory_map(path: Path, kind: Any, shape: tuple[int, int]) -> NDArray[Any]:

@@ -57,11 +57,12 @@ class Student:
 
     @property
     def scorer(self) -> str:
-        """Who ranked, and the class balance if there was one; "all the data" where nothing was pruned away."""
+        """Who ranked, the strategy and the class balance if there was one; "all the data" where nothing was pruned away."""
         if self.is_full:
             return ALL
         balanced = self.result.get("balance") not in (None, "none")
-        return str(self.result["scorer"]) + (", class-balanced" if balanced else "")
+        chosen = " ".join([str(self.result.get("strategy") or ""), *map(str, self.result.get("with") or [])]).strip()
+        return str(self.result["scorer"]) + (f", {chosen}" if chosen else "") + (", class-balanced" if balanced else "")
 
     @property
     def weight(self) -> float:

@@ -4,25 +4,15 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
 from typing import Any
 
 from datapruning.config import Training
-from datapruning.data.order import batch_sizes
 from datapruning.store import Row
 from datapruning.sweeping.grid import AUTO, Grid
-from datapruning.training.loop import planned_steps
+from datapruning.training.planned import planned_samples
 
 SHARED_PHASES = ("teacher", "soft_labels")
 """Phases of a run that a later row does not pay again."""
-
-
-@cache
-def planned_samples(training: Training, kept: int, total: int) -> int:
-    """Samples that one student sees (with repeats), the search for its KD weight not counted."""
-    sizes = batch_sizes(kept, training.batch_size)
-    passes, rest = divmod(planned_steps(training, kept, total), len(sizes))
-    return passes * kept + sum(sizes[:rest])
 
 
 def samples_of(training: Training, grid: Grid, configs: Iterable[Mapping[str, Any]]) -> int:

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from datapruning.context import Context
 from datapruning.errors import BadValue, Mismatch
+from datapruning.evidence.price import planned_evidence
 from datapruning.house import beside
 from datapruning.scorer import Samples, Scorer
 from datapruning.store import Config, Row
-from datapruning.sweeping.cost import planned_samples
+from datapruning.training.planned import planned_samples
 
 SCORE_SEED = 0
 """Scores from evidence are made once, with this seed, for students of every seed. Scorers that need none draw anew."""
@@ -65,11 +66,8 @@ def shared_work(context: Context, configs: Sequence[Config], scorers: Mapping[st
     lines = []
     readers = [name for name in scorer_names(configs) if needs_evidence(scorers[name])]
     if readers:
-        evidence = recipe.evidence
-        whole = planned_samples(recipe.score, total, total)
-        early = round(whole * min(evidence.early_epoch / recipe.score.epochs, 1))
-        count = evidence.full_runs * whole + (evidence.runs - evidence.full_runs) * early
-        lines.append(f"evidence of {', '.join(readers)} ({evidence.runs} proxies, {count:,} samples)")
+        networks, samples = planned_evidence(context, [scorers[name] for name in readers])
+        lines.append(f"evidence of {', '.join(readers)} ({networks}, {samples:,} samples)")
     if taught_by_the_recipe(configs):
         lines.append(f"the recipe's teacher ({planned_samples(recipe.teacher, total, total):,} samples)")
     return lines

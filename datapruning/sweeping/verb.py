@@ -13,6 +13,7 @@ from datapruning.data.dataset import Dataset
 from datapruning.data.sources import SOURCES
 from datapruning.errors import BadValue, DataPruningError, OutputTaken
 from datapruning.files import write_text
+from datapruning.opening import context_of
 from datapruning.progress import console, say
 from datapruning.runs import FinishedRun
 from datapruning.scorer import Scorer
@@ -91,11 +92,9 @@ def sweep(
         BadValue, UnknownName, BadFile, Mismatch, OutputTaken: the user's mistakes, before anything is written.
         DataPruningError: all workers died before the end.
     """
-    from datapruning import api
-
     if jobs is not None and jobs < 1:
         raise BadValue(f"--jobs is at least 1, got {jobs}")
-    context = data if isinstance(data, Context) else api.open_context(data)
+    context = context_of(data)
     if jobs is not None and not context.data.source and context.data.name not in SOURCES:
         raise BadValue(f"workers cannot open {context.data.name} by its name; leave jobs out, and start several processes")
     grid = make_grid(context.data.total, fractions, scorers, kd_weights, seeds)  # mistakes here are found at once

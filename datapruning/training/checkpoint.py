@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from torch import Tensor, nn
 
 from datapruning.errors import BadFile
 from datapruning.files import written_whole
+
+EXTRA = "extra."
 
 
 class Checkpoint:
@@ -33,18 +36,25 @@ class Checkpoint:
         """Whether enough time has passed since the last save."""
         return time.monotonic() - self._last >= self.seconds
 
-    def save(self, model: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-        """Write weights, momentum and `state` (plain data), whole or not at all."""
+    def save(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        state: dict[str, Any],
+        extra: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        """Write weights, momentum, `state` (plain data) and further tensors, whole or not at all."""
         tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
         for name, parameter in model.named_parameters():
             momentum = optimizer.state[parameter].get("momentum_buffer")
             if momentum is not None:
                 tensors[f"momentum.{name}"] = momentum
+        tensors |= {f"{EXTRA}{name}": value for name, value in (extra or {}).items()}
         save_tensors(self.path, tensors, {"state": json.dumps(state)})
         self._last = time.monotonic()
 
-    def load(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any] | None:
-        """Restore weights and momentum in place; returns the state, or None if nothing was saved."""
+    def load(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+        """Restore weights and momentum in place; returns state and further tensors, or None if nothing was saved."""
         if not self.path.exists():
             return None
         tensors, metadata = load_tensors(self.path)
@@ -54,7 +64,8 @@ class Checkpoint:
             if momentum is not None:
                 buffer = torch.empty_like(parameter)  # the parameter's own memory format, as SGD would have made it
                 optimizer.state[parameter]["momentum_buffer"] = buffer.copy_(momentum)
-        return dict(json.loads(metadata["state"]))
+        extra = {name.removeprefix(EXTRA): value for name, value in tensors.items() if name.startswith(EXTRA)}
+        return dict(json.loads(metadata["state"])), extra
 
     def remove(self) -> None:
         """Delete the file: the run is done."""

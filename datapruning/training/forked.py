@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -156,7 +156,7 @@ def search(
 def _probe(
     context: Context, fork: Fork, labels: Sequence[SoftLabels], arm: Arm, trunk: Checkpoint, seed: int, _: Config
 ) -> dict[str, Any]:
-    training, loader = context.recipe.train, context.split("train")
+    training, loader = replace(context.recipe.train, infobatch=0.0), context.split("train")  # few updates: nothing to skip
     model = context.new_model(training.model, seed)
     start = learning_rate(training.schedule, training.lr, training.warmup, fork.step, fork.steps)
     done = fit(
@@ -169,5 +169,5 @@ def _probe(
     before = fork.epoch * len(fork.ids)
     return {
         "correct": base64.b85encode(np.packbits(correct).tobytes()).decode(),
-        "samples_seen": done.samples_seen - before,
+        "samples_seen": done.samples_seen + done.samples_skipped - before,
     }

@@ -21,6 +21,7 @@ from datapruning.data.views import Views
 from datapruning.errors import DataPruningError
 from datapruning.progress import Bar
 from datapruning.training.checkpoint import Checkpoint
+from datapruning.training.dynamic_pruning import InfoBatch
 from datapruning.training.environment import autocast, model_device
 from datapruning.training.objectives import Objective
 from datapruning.training.schedules import learning_rate
@@ -41,16 +42,36 @@ class Observer:
     def end_epoch(self, epoch: int, model: nn.Module) -> None:
         """After the last update of an epoch."""
 
+    def saved(self, epoch: int) -> None:
+        """A checkpoint of the state after this epoch is on disk: a resume begins no earlier than after it."""
+
 
 @dataclass
 class Progress:
-    """How far a training is: what a checkpoint holds beside weights and momentum."""
+    """How far a training is: what a checkpoint holds beside weights and momentum.
+
+    Attributes:
+        epoch: epochs done.
+        step: the place in the schedule, in planned updates.
+        samples_seen: presentations.
+        seconds: spent on training.
+        history: a row an epoch.
+        steps_skipped: planned updates that dynamic pruning left out.
+        samples_skipped: presentations that it left out.
+    """
 
     epoch: int = 0
     step: int = 0
     samples_seen: int = 0
     seconds: float = 0.0
     history: list[dict[str, Any]] = field(default_factory=list)
+    steps_skipped: int = 0
+    samples_skipped: int = 0
+
+    @property
+    def updates(self) -> int:
+        """Updates that were made."""
+        return self.step - self.steps_skipped
 
 
 def planned_steps(training: Training, kept: int, total: int) -> int:
@@ -85,6 +106,9 @@ def fit(
 ) -> Progress:
     """Train `model` in place.
 
+    Where `training` prunes dynamically, an epoch of fewer updates still passes its whole part of the schedule: the rates
+    of its updates lie at even distances in it.
+
     Args:
         model: on the device it is to be trained on.
         loader: of the training split.
@@ -111,37 +135,54 @@ def fit(
         nesterov=training.momentum > 0, fused=True,
     )  # fmt: skip
     saved = next((found for c in (checkpoint, begin) if c and (found := c.load(model, optimizer))), None)
-    done = Progress() if saved is None else Progress(**saved)
+    state, extra = saved or ({}, {})
+    done = Progress(**state)
+    pruning = InfoBatch.of(training, ids, seed)
+    if pruning and extra:
+        pruning.restore(extra)
+    more: Callable[[], dict[str, Tensor]] = pruning.tensors if pruning else dict
     rate = rate or partial(learning_rate, training.schedule, training.lr, training.warmup, steps=steps)
-    per_epoch = len(batch_sizes(len(ids), training.batch_size))
+    sizes = batch_sizes(len(ids), training.batch_size)
+    per_epoch = len(sizes)
     epochs = min(done.epoch + math.ceil((steps - done.step) / per_epoch), stop_after or steps)
     model.train()
     with Bar.shown(label, min(steps, done.step + (epochs - done.epoch) * per_epoch)) as bar:
         bar.advance(done.step)
         while done.epoch < epochs:
             started = time.perf_counter()
-            batches = training_batches(ids, training.batch_size, seed, done.epoch)[: steps - done.step]
-            watched = _Watched(model, optimizer, training, objective, observers)
+            planned = min(per_epoch, steps - done.step)
+            chosen = pruning.begin(done.epoch, done.step / steps) if pruning else None
+            batches = training_batches(ids if chosen is None else chosen, training.batch_size, seed, done.epoch)
+            batches = batches[: -(-len(batches) * planned // per_epoch)]
+            watched = _Watched(model, optimizer, training, objective, observers, None if chosen is None else pruning)
             for observer in observers:
                 observer.begin_epoch(done.epoch)
-            for batch, images in views.read(loader, batches, done.epoch):
-                watched.update(batch, images, done.epoch, rate(done.step))
-                done.step += 1
+            for number, (batch, images) in enumerate(views.read(loader, batches, done.epoch)):
+                place = (2 * number + 1) * planned // (2 * len(batches))  # `number` itself in a whole epoch
+                watched.update(batch, images, done.epoch, rate(done.step + place))
                 bar.advance()
             for observer in observers:
                 observer.end_epoch(done.epoch, model)
             numbers = watched.means(done.epoch)
+            if pruning:
+                pruning.end()
             done.epoch += 1
+            done.step += planned
             done.samples_seen += watched.seen
+            done.steps_skipped += planned - len(batches)
+            done.samples_skipped += sum(sizes[:planned]) - watched.seen
+            bar.advance(planned - len(batches))
             seconds = time.perf_counter() - started
             done.seconds += seconds
-            done.history.append({**numbers, "step": done.step, "seconds": round(seconds, 3)})
+            done.history.append({**numbers, "step": done.updates, "seconds": round(seconds, 3)})
             if on_epoch:
                 on_epoch(done.history)
             if checkpoint and done.epoch < epochs and checkpoint.due():
-                checkpoint.save(model, optimizer, asdict(done))
+                checkpoint.save(model, optimizer, asdict(done), more())
+                for observer in observers:
+                    observer.saved(done.epoch - 1)
     if leave:
-        leave.save(model, optimizer, asdict(done))
+        leave.save(model, optimizer, asdict(done), more())
     return done
 
 
@@ -155,11 +196,14 @@ class _Watched:
         training: Training,
         objective: Objective,
         observers: Sequence[Observer],
+        pruning: InfoBatch | None,
     ) -> None:
         self._model, self._optimizer, self._objective, self._observers = model, optimizer, objective, observers
+        self._pruning = pruning
         self._device, self._precision = model_device(model), training.precision
         self._loss = torch.zeros((), device=self._device)
-        self._correct = torch.zeros((), dtype=torch.int64, device=self._device)
+        self._correct = torch.zeros((), dtype=torch.float32 if pruning else torch.int64, device=self._device)
+        self._weight: float = 0
         self.seen = 0
 
     def update(self, batch: Batch, images: Tensor, epoch: int, rate: float) -> None:
@@ -167,19 +211,29 @@ class _Watched:
         with autocast(self._precision, self._device):
             logits = self._model(images)
         logits = logits.float()
-        loss = self._objective(logits, batch, epoch)
+        weights: Tensor | None = None
+        if self._pruning is None:
+            loss = self._objective(logits, batch, epoch)
+            self._weight += len(batch.ids)
+        else:
+            losses, counts = self._objective.each(logits, batch, epoch), self._pruning.weights(batch.ids)
+            self._pruning.meet(batch.ids, losses)
+            weights = torch.from_numpy(counts).to(self._device, non_blocking=True)
+            loss = (weights * losses).mean()
+            self._weight += float(counts.sum(dtype=np.float64))
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self._optimizer.step()
         logits = logits.detach()
         self._loss += loss.detach() * len(batch.ids)
-        self._correct += (logits.argmax(1) == batch.labels).sum()
+        correct = logits.argmax(1) == batch.labels
+        self._correct += correct.sum() if weights is None else (weights * correct).sum()
         self.seen += len(batch.ids)
         for observer in self._observers:
             observer.observe(epoch, batch, logits)
 
     def means(self, epoch: int) -> dict[str, Any]:
-        loss = float(self._loss) / self.seen
+        loss = float(self._loss) / self._weight
         if not math.isfinite(loss):
             raise DataPruningError(f"the training loss became {loss} in epoch {epoch}: lower the learning rate (train.lr)")
-        return {"epoch": epoch, "loss": loss, "train_accuracy": 100 * int(self._correct) / self.seen}
+        return {"epoch": epoch, "loss": loss, "train_accuracy": 100 * self._correct.item() / self._weight}

@@ -23,6 +23,10 @@ class Objective(Protocol):
         """`logits` float32 [n, classes] -> scalar loss, the mean over the batch."""
         ...
 
+    def each(self, logits: Tensor, batch: Batch, epoch: int) -> Tensor:
+        """The same -> the loss of every sample, [n]."""
+        ...
+
 
 class SoftLabels(Protocol):
     """A teacher's opinion of given samples in the view of an epoch; training knows no more about teachers."""
@@ -41,6 +45,10 @@ class CrossEntropy:
     def __call__(self, logits: Tensor, batch: Batch, epoch: int) -> Tensor:
         """Mean cross-entropy."""
         return label_loss(logits, batch, self.label_smoothing)
+
+    def each(self, logits: Tensor, batch: Batch, epoch: int) -> Tensor:
+        """Cross-entropy of every sample, [n]."""
+        return label_loss(logits, batch, self.label_smoothing, each=True)
 
 
 class Distillation:
@@ -67,16 +75,25 @@ class Distillation:
 
     def __call__(self, logits: Tensor, batch: Batch, epoch: int) -> Tensor:
         """The objective above."""
-        teacher = self.labels[batch.ids, epoch].to(logits.device, non_blocking=True)
         if self.trust and self.weight < 1:
-            weights = 1 - (1 - self.weight) * belief(teacher, batch)
-            from_labels = label_loss(logits, batch, self.label_smoothing, each=True)
-            from_teacher = distillation(logits, teacher, self.temperature, each=True)
-            return (weights * from_teacher + (1 - weights) * from_labels).mean()
-        loss = self.weight * distillation(logits, teacher, self.temperature)
+            return self.each(logits, batch, epoch).mean()
+        loss = self.weight * distillation(logits, self._opinion(logits, batch, epoch), self.temperature)
         if self.weight == 1:
             return loss
         return loss + (1 - self.weight) * label_loss(logits, batch, self.label_smoothing)
+
+    def each(self, logits: Tensor, batch: Batch, epoch: int) -> Tensor:
+        """The objective above of every sample, [n]."""
+        teacher = self._opinion(logits, batch, epoch)
+        if self.weight == 1:
+            return distillation(logits, teacher, self.temperature, each=True)
+        weights = 1 - (1 - self.weight) * belief(teacher, batch) if self.trust else self.weight
+        from_labels = label_loss(logits, batch, self.label_smoothing, each=True)
+        from_teacher = distillation(logits, teacher, self.temperature, each=True)
+        return weights * from_teacher + (1 - weights) * from_labels
+
+    def _opinion(self, logits: Tensor, batch: Batch, epoch: int) -> Tensor:
+        return self.labels[batch.ids, epoch].to(logits.device, non_blocking=True)
 
 
 def label_loss(logits: Tensor, batch: Batch, label_smoothing: float, *, each: bool = False) -> Tensor:

@@ -56,7 +56,8 @@ def train_whole_run(context: Context, run: Run, plan: Plan, story: Mapping[str, 
     model = context.new_model(training.model, plan.seed)
     network = f"{training.model} ({parameter_count(model):,} weights)"
     kept = keeping(len(plan.ids), data.total)
-    say(f"{plan.role}: {network}, {kept}, {steps:,} updates (budget: {training.budget})")
+    fewer = f", fewer with infobatch {training.infobatch:g}" if training.infobatch else ""
+    say(f"{plan.role}: {network}, {kept}, {steps:,} updates (budget: {training.budget}{fewer})")
     done = fit(
         model, loader, plan.ids, context.views, training, plan.objective, seed=plan.seed, steps=steps,
         label=plan.role, checkpoint=run.checkpoint(), begin=plan.begin, on_epoch=run.write_metrics,
@@ -75,7 +76,7 @@ def train_whole_run(context: Context, run: Run, plan: Plan, story: Mapping[str, 
         "fingerprint": data.fingerprint,
         "budget": training.budget,
         "epochs": done.epoch,
-        "steps": done.step,
+        "steps": done.updates,
         "samples_seen": done.samples_seen,
         "seed": plan.seed,
         "device": str(context.device),
@@ -84,4 +85,7 @@ def train_whole_run(context: Context, run: Run, plan: Plan, story: Mapping[str, 
         "seconds": {phase: round(value, 3) for phase, value in seconds.items()},
         "package_version": __version__,
     }
+    if training.infobatch:
+        pruned = {"share": training.infobatch, "until": training.infobatch_until, "samples_skipped": done.samples_skipped}
+        result["infobatch"] = pruned
     return run.finish(model, done.history, result)

@@ -1,0 +1,72 @@
+"""How far predictions move from epoch to epoch: needs whole probability vectors, and keeps those of one epoch alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import softmax
+
+EPSILON = 1e-8
+"""Added to probabilities before their logarithm, as the released code of TDDS does."""
+
+
+class Changes:
+    """The change of a sample's probabilities: sum_c |p_c log(p_c / q_c)|, q those of the epoch before (Zhang et al. 2024).
+
+    Probabilities are kept as float16 [N, classes] on disk, one file an epoch. Files are dropped as soon as no resume
+    can ask for them: there are three at most.
+
+    Args:
+        folder: of these files alone.
+        total: N.
+    """
+
+    def __init__(self, folder: Path, total: int) -> None:
+        self.folder, self.total = folder, total
+        self._anchor: int | None = None
+        self._before: NDArray[np.float16] | None = None
+        self._now: NDArray[np.float16] | None = None
+        self._epoch = 0
+
+    def begin(self, epoch: int) -> None:
+        """Start an epoch, perhaps again."""
+        self._epoch, self._now = epoch, None
+        if self._anchor is None:
+            self._anchor = epoch - 1  # a resume in this process begins here at the earliest
+        for path in self.folder.glob("*.npy"):
+            if int(path.stem) not in (self._anchor, epoch - 1):
+                path.unlink()
+        before = self._path(epoch - 1)
+        self._before = np.load(before, mmap_mode="r") if before.exists() else None
+
+    def saved(self, epoch: int) -> None:
+        """A resume begins after `epoch` at the earliest."""
+        self._anchor = epoch
+
+    def update(self, logits: Tensor, ids: NDArray[np.int64]) -> Tensor:
+        """The change of these samples since the epoch before, float32 [n]; 0 in the first epoch."""
+        now = softmax(logits.float(), dim=1)
+        if self._now is None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            shape = (self.total, logits.shape[1])
+            self._now = np.lib.format.open_memmap(self._path(self._epoch), "w+", np.dtype(np.float16), shape)
+        self._now[ids] = now.to(torch.float16).cpu().numpy()
+        if self._before is None:
+            return torch.zeros(len(ids))
+        before = torch.from_numpy(self._before[ids]).to(logits.device).float()
+        return (now * ((now + EPSILON).log() - (before + EPSILON).log())).abs().sum(1)
+
+    def remove(self) -> None:
+        """The run is done: nobody asks for probabilities any more."""
+        self._before = self._now = None
+        for path in self.folder.glob("*.npy"):
+            path.unlink()
+        if self.folder.exists():
+            self.folder.rmdir()
+
+    def _path(self, epoch: int) -> Path:
+        return self.folder / f"{epoch}.npy"

@@ -1,0 +1,130 @@
+"""Embeddings: what the last linear layer of a trained network sees of each sample."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from datapruning.costs import Cost
+from datapruning.errors import BadFile, BadValue, MissingPackage, reason
+
+SPARE = 4
+"""Neighbours more than are asked for, among which the exact order is made."""
+ROWS = 4096
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """Penultimate features of every training sample, with their labels.
+
+    Attributes:
+        features: float16 [N, width], a memory map where they come from a file.
+        labels: int64 [N].
+        seed: of the evidence, for scorers that draw at random.
+        cost: of the run that they are from.
+    """
+
+    features: NDArray[np.float16]
+    labels: NDArray[np.int64]
+    seed: int = 0
+    cost: Cost = field(default_factory=Cost)
+
+    def __post_init__(self) -> None:
+        if self.features.ndim != 2 or not self.features.shape[1]:
+            raise BadValue(f"embeddings are [samples, width] with at least one number a sample, got {self.features.shape}")
+        if len(self.features) != len(self.labels):
+            raise BadValue(f"{len(self.features):,} embeddings came with {len(self.labels):,} labels")
+
+    @property
+    def total(self) -> int:
+        """N."""
+        return len(self.labels)
+
+    @cached_property
+    def directions(self) -> NDArray[np.float32]:
+        """Features of length 1, float32 [N, width]; a sample without any stays 0."""
+        features = self.features.astype(np.float32)
+        lengths = np.linalg.norm(features, axis=1, keepdims=True)
+        return np.asarray(features / np.maximum(lengths, 1e-12), np.float32)
+
+    def neighbours(self, k: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """(cosine similarities float64 [N, k], ids int64 [N, k]) of the nearest others, nearest first.
+
+        Exact search with faiss: about N * N * width multiplications.
+
+        Raises:
+            BadValue: k is not in 1..N-1. MissingPackage: faiss is not installed.
+        """
+        if not 1 <= k < self.total:
+            raise BadValue(f"each of {self.total:,} samples has {self.total - 1:,} others; {k} nearest ones were asked for")
+        try:
+            import faiss
+        except ImportError as error:
+            raise MissingPackage(
+                f"neighbours are searched with faiss ({error}); install it: pip install faiss-cpu"
+            ) from None
+        index = faiss.IndexFlatIP(self.features.shape[1])
+        index.add(self.directions)
+        _, found = index.search(self.directions, min(k + 1 + SPARE, self.total))
+        similar, nearest = np.empty((self.total, k)), np.empty((self.total, k), np.int64)
+        for start in range(0, self.total, ROWS):
+            part = slice(start, start + ROWS)
+            own = np.arange(self.total)[part, None]
+            products = np.einsum("nd,nkd->nk", self.directions[part], self.directions[found[part]], dtype=np.float64)
+            products[found[part] == own] = -np.inf
+            # faiss's float32 products are not the same on every call: the exact order, and the lower id first among equals
+            order = np.lexsort((found[part], -products), axis=1)[:, :k]
+            similar[part] = np.take_along_axis(products, order, 1)
+            nearest[part] = np.take_along_axis(found[part], order, 1)
+        return similar, nearest
+
+
+def last_linear(model: nn.Module) -> nn.Linear:
+    """The layer that makes the logits.
+
+    Raises:
+        BadValue: the network has no linear layer.
+    """
+    layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    if not layers:
+        raise BadValue("embeddings are the input of a network's last linear layer, and this one has none")
+    return layers[-1]
+
+
+@contextmanager
+def penultimate(model: nn.Module) -> Iterator[list[Tensor]]:
+    """While open, the list holds the features [n, width] of the forward pass that was last."""
+    held: list[Tensor] = []
+
+    def keep(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        held[:] = [inputs[0].detach()]
+
+    handle = last_linear(model).register_forward_pre_hook(keep)
+    try:
+        yield held
+    finally:
+        handle.remove()
+
+
+def open_features(path: Path, total: int) -> NDArray[np.float16]:
+    """A file of features.
+
+    Raises:
+        BadFile: missing, broken, or of another shape.
+    """
+    try:
+        features = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise BadFile(f"{path} is not there: this recording has no embeddings") from None
+    except (OSError, ValueError, EOFError) as error:
+        raise BadFile(f"{path} holds no whole array of embeddings: {reason(error)}") from None
+    if features.dtype != np.float16 or features.ndim != 2 or len(features) != total:
+        raise BadFile(f"{path} is {features.dtype} {list(features.shape)}; float16 [{total}, width] is needed")
+    return np.asarray(features)

@@ -1,0 +1,182 @@
+"""Subset ensemble: many networks, each trained on a share of the data, and what each makes of every sample.
+
+A member is a row of a row store: written once, by any process, in any order. The masks are a pure function of the seed
+and the member's number, so more members may be added at any time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datapruning.config import Ensemble, Training
+from datapruning.costs import Cost
+from datapruning.errors import BadFile, BadValue
+from datapruning.evidence.masks import inside_of
+from datapruning.files import read_npz, write_npz
+from datapruning.progress import say
+from datapruning.store import Config, RowStore
+
+FORMAT = "datapruning.member"
+
+
+@dataclass(frozen=True)
+class Member:
+    """What one network makes of all samples, in evaluation mode, without augmentation.
+
+    Attributes:
+        inside: bool [N], trained on.
+        correct: bool [N].
+        loss: float32 [N], cross-entropy.
+        margin: float32 [N], the label's logit minus the largest other one.
+        outside_probs: float16 [samples outside, classes], in the order of their ids.
+        test_correct: bool [test samples].
+        cost: of training and looking.
+    """
+
+    inside: NDArray[np.bool_]
+    correct: NDArray[np.bool_]
+    loss: NDArray[np.float32]
+    margin: NDArray[np.float32]
+    outside_probs: NDArray[np.float16]
+    test_correct: NDArray[np.bool_]
+    cost: Cost
+
+
+@dataclass(frozen=True)
+class SubsetEnsemble:
+    """The members that are done, in files that are read one at a time: memory does not grow with their number.
+
+    Attributes:
+        paths: of the members' files.
+        labels: int64 [N].
+        costs: of all members.
+    """
+
+    paths: tuple[Path, ...]
+    labels: NDArray[np.int64]
+    cost: Cost
+
+    @property
+    def total(self) -> int:
+        """N."""
+        return len(self.labels)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __iter__(self) -> Iterator[Member]:
+        return (read_member(path, self.total) for path in self.paths)
+
+    def pred_probs(self) -> NDArray[np.float32]:
+        """Out-of-sample class probabilities, float32 [N, classes]: of each sample, the mean over members that never saw it.
+
+        Raises:
+            BadValue: a sample that every member saw, naming it.
+        """
+        sums: NDArray[np.float64] | None = None
+        counts = np.zeros(self.total, np.int64)
+        for member in self:
+            if sums is None:
+                sums = np.zeros((self.total, member.outside_probs.shape[1]))
+            sums[~member.inside] += member.outside_probs
+            counts += ~member.inside
+        if sums is None or not counts.all():
+            seen = int(np.flatnonzero(counts == 0)[0])
+            raise BadValue(f"every member of the ensemble saw sample id {seen}; add members (ensemble.members)")
+        means = sums / counts[:, None]
+        return np.asarray(means / means.sum(1, keepdims=True), np.float32)
+
+
+def record_ensemble(
+    folder: Path,
+    labels: NDArray[np.int64],
+    ensemble: Ensemble,
+    training: Training,
+    train_member: Callable[[int, NDArray[np.int64]], Member],
+    seed: int,
+) -> SubsetEnsemble:
+    """Train the members that are missing in `folder` and open all of them. Any number of processes may do so at once.
+
+    Args:
+        folder: of this ensemble alone; the caller names it by its configuration.
+        labels: int64 [N].
+        ensemble: how many members, and the share inside.
+        training: of the members, for the message alone.
+        train_member: (member's number, ids inside) -> the member.
+        seed: of the masks.
+    """
+    store = RowStore(folder, {"inside": ensemble.inside, "total": len(labels)})
+    configs: list[Config] = [{"member": number} for number in range(ensemble.members)]
+
+    def work(config: Config) -> Mapping[str, Any]:
+        number = config["member"]
+        ids = np.flatnonzero(inside_of(number, labels, ensemble.inside, seed))
+        member = train_member(number, ids)
+        write_member(member_path(folder, number), member, number)
+        return {
+            "samples_seen": member.cost.samples_seen, "evaluated": member.cost.evaluated, "seconds": member.cost.seconds,
+            "accuracy_inside": 100 * float(member.correct[member.inside].mean()),
+            "accuracy_outside": 100 * float(member.correct[~member.inside].mean()),
+        }  # fmt: skip
+
+    left = [c for c in configs if store.get(c) is None]
+    if left:
+        size = f"{training.epochs} epochs over {round(ensemble.inside * len(labels)):,} samples each"
+        say(f"ensemble: {len(left)} of {len(configs)} members to train, {size}")
+    rows = store.run_all(configs, work, label="member") if left else [store.get(c) for c in configs]
+    results = [row.result for row in rows if row is not None]
+    fits = np.mean([result["accuracy_inside"] for result in results])
+    say(f"ensemble: {len(results)} members in {folder}, right about {fits:.1f}% of the samples inside")
+    cost = sum((Cost(r["samples_seen"], r["evaluated"], r["seconds"]) for r in results), Cost())
+    return SubsetEnsemble(tuple(member_path(folder, c["member"]) for c in configs), labels, cost)
+
+
+def member_path(folder: Path, number: int) -> Path:
+    """The file of a member."""
+    return folder / "members" / f"{number:05d}.npz"
+
+
+def write_member(path: Path, member: Member, number: int) -> None:
+    """Write a member's file, whole or not at all."""
+    arrays: dict[str, NDArray[Any]] = {
+        "inside": np.packbits(member.inside), "correct": np.packbits(member.correct), "loss": member.loss,
+        "margin": member.margin, "outside_probs": member.outside_probs, "test_correct": np.packbits(member.test_correct),
+    }  # fmt: skip
+    meta = {
+        "format": FORMAT, "version": 1, "member": number, "total": len(member.inside), "tests": len(member.test_correct),
+        "cost": [member.cost.samples_seen, member.cost.evaluated, member.cost.seconds],
+    }  # fmt: skip
+    write_npz(path, arrays, meta)
+
+
+def read_member(path: Path, total: int) -> Member:
+    """Read and check a member's file.
+
+    Raises:
+        BadFile: missing, broken, or of another size.
+    """
+    arrays, meta = read_npz(path, "an ensemble member's")
+    if meta.get("format") != FORMAT or meta.get("total") != total:
+        raise BadFile(f"{path} is no ensemble member of {total:,} samples; delete it to have it trained again")
+    try:
+        bits = {
+            name: np.unpackbits(arrays[name], count=count).astype(bool)
+            for name, count in (("inside", total), ("correct", total), ("test_correct", meta["tests"]))
+        }
+        member = Member(
+            **bits, loss=arrays["loss"], margin=arrays["margin"], outside_probs=arrays["outside_probs"],
+            cost=Cost(*meta["cost"]),
+        )  # fmt: skip
+        whole = member.loss.shape == member.margin.shape == (total,)
+        whole &= member.outside_probs.ndim == 2 and len(member.outside_probs) == int((~member.inside).sum())
+    except (LookupError, TypeError, ValueError):
+        whole = False
+    if not whole:
+        raise BadFile(f"{path} is no whole ensemble member; delete it to have it trained again")
+    return member

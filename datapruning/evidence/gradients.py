@@ -1,0 +1,137 @@
+"""Gradients: the length of each sample's own gradient at the early checkpoint, whole and of the last layer alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
+from torch.nn.functional import cross_entropy, one_hot, softmax
+
+from datapruning.context import Context
+from datapruning.costs import Cost
+from datapruning.data.order import EVALUATION_ROWS
+from datapruning.errors import BadFile
+from datapruning.evidence.embeddings import last_linear, penultimate
+from datapruning.evidence.proxies import EARLY_WEIGHTS
+from datapruning.evidence.recording import Recording, write_array
+from datapruning.locks import held
+from datapruning.models import parameter_count
+from datapruning.progress import Bar
+from datapruning.training.checkpoint import load_tensors, load_weights
+from datapruning.training.environment import reproducible
+from datapruning.training.evaluate import predict
+
+Norms = Callable[[nn.Module, Tensor, Tensor], Tensor]
+MEMORY = 1 << 28
+"""Numbers that the gradients of one chunk of samples may have together: 1 GB."""
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """`whole`, over all weights: opened only by a scorer that asks, for it costs a backward pass a sample and run.
+
+    Attributes:
+        compute: "whole" or "last" -> float32 [runs, N].
+        cost: of the runs up to the early epoch; that of the gradients themselves is not in it.
+    """
+
+    compute: Callable[[str], NDArray[np.float32]]
+    cost: Cost = field(default_factory=Cost)
+
+    @property
+    def whole(self) -> NDArray[np.float32]:
+        """||gradient of a sample's cross-entropy by all weights||_2, float32 [runs, N]."""
+        return self.compute("whole")
+
+    @property
+    def last(self) -> NDArray[np.float32]:
+        """The same by the weights of the last layer alone, float32 [runs, N]."""
+        return self.compute("last")
+
+
+def open_gradients(context: Context, recording: Recording, runs: int) -> Gradients:
+    """Gradients at the early weights of the first `runs` runs; computed when they are read, and kept in the recording.
+
+    The network is in evaluation mode and sees no augmentation, as in the released code of Paul et al. 2021.
+    """
+
+    def compute(which: str) -> NDArray[np.float32]:
+        return np.stack([_of_run(context, recording, number, which) for number in range(runs)])
+
+    return Gradients(compute, recording.early_errors().cost)
+
+
+def _of_run(context: Context, recording: Recording, number: int, which: str) -> NDArray[np.float32]:
+    folder = recording.run_folder(number)
+    path = folder / f"gradient-{which}.npy"
+    with held(path, f"another process computes the gradients of proxy {number + 1}"):
+        if not path.exists():
+            weights = folder / EARLY_WEIGHTS
+            model = context.new_model(context.recipe.score.model, 0)
+            load_weights(model, {name: t.to(context.device) for name, t in load_tensors(weights)[0].items()}, weights)
+            with reproducible(context.threads):
+                write_array(path, gradient_norms(context, model, which, f"gradients {number + 1}"))
+        found = np.load(path, allow_pickle=False)
+    if found.dtype != np.float32 or found.shape != (recording.total,):
+        raise BadFile(f"{path} is {found.dtype} {list(found.shape)}; delete it to have it made again")
+    return np.asarray(found)
+
+
+def gradient_norms(context: Context, model: nn.Module, which: str, label: str) -> NDArray[np.float32]:
+    """Of every training sample, float32 [N]; `which`: "whole" or "last"."""
+    total = context.data.total
+    norms = np.empty(total, np.float32)
+    model.eval()
+    with Bar.shown(label, total) as bar:
+        if which == "last":
+            bias = last_linear(model).bias is not None
+            with penultimate(model) as features:
+                for ids, labels, logits in predict(model, context.split("train"), np.arange(total), context.views):
+                    norms[ids] = last_layer_norms(logits, labels, features[0][: len(ids)], bias=bias).cpu().numpy()
+                    bar.advance(len(ids))
+            return norms
+        rows = int(min(EVALUATION_ROWS, max(1, MEMORY // parameter_count(model))))
+        loader, norms_of = context.split("train"), per_sample_norms(model)
+        for batch in loader.read(np.array_split(np.arange(total), -(-total // rows))):
+            norms[batch.ids] = norms_of(context.views.normalise(batch.images), batch.labels).cpu().numpy()
+            bar.advance(len(batch.ids))
+    return norms
+
+
+def last_layer_norms(logits: Tensor, labels: Tensor, features: Tensor, *, bias: bool) -> Tensor:
+    """||d cross-entropy / d (weight, bias) of the last linear layer||_2 of each sample, [n].
+
+    The gradient is the outer product of p - onehot(y) with the features (and 1, for the bias).
+    """
+    errors = softmax(logits, 1) - one_hot(labels, logits.shape[1])
+    lengths = features.float().square().sum(1) + (1 if bias else 0)
+    norms: Tensor = errors.norm(dim=1) * lengths.sqrt()
+    return norms
+
+
+def per_sample_norms(model: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
+    """(images [n, c, h, w], labels [n]) -> ||gradient by all weights||_2 [n], float32 throughout."""
+    weights = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+    rest: dict[str, Any] = dict(model.named_buffers())
+    rest |= {name: p.detach() for name, p in model.named_parameters() if not p.requires_grad}
+
+    def loss(weights: dict[str, Tensor], image: Tensor, label: Tensor) -> Tensor:
+        logits = functional_call(model, (weights, rest), (image[None],))
+        value: Tensor = cross_entropy(logits, label[None])
+        return value
+
+    each = vmap(grad(loss), in_dims=(None, 0, 0))
+
+    def norms(images: Tensor, labels: Tensor) -> Tensor:
+        gradients = each(weights, images, labels)
+        squares = [g.flatten(1).square().sum(1) for g in gradients.values()]
+        total: Tensor = torch.stack(squares).sum(0).sqrt()
+        return total
+
+    return norms

@@ -1,0 +1,143 @@
+"""Proxies: networks that are trained on the full data to leave evidence."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from datapruning.config import plain
+from datapruning.context import Context
+from datapruning.data.loader import Loader
+from datapruning.data.views import Views
+from datapruning.errors import BadValue
+from datapruning.evidence.changes import Changes
+from datapruning.evidence.embeddings import penultimate
+from datapruning.evidence.recorder import Recorder, RecordTraining
+from datapruning.evidence.recording import DONE, FEATURES, LABELS, Recording, create_recording, write_array
+from datapruning.files import written_whole
+from datapruning.locks import held
+from datapruning.progress import say
+from datapruning.training.checkpoint import Checkpoint, save_tensors
+from datapruning.training.environment import reproducible
+from datapruning.training.evaluate import predict
+from datapruning.training.loop import Observer, fit, planned_steps
+from datapruning.training.objectives import CrossEntropy
+
+EARLY_WEIGHTS = "early.safetensors"
+
+
+def record_proxies(context: Context, seed: int, runs: int) -> Recording:
+    """The recording of this context in the workspace, with at least so many runs: those that are missing are trained.
+
+    Of the runs that the recipe asks for, the first `evidence.full_runs` train to the end, the others to the early epoch.
+    A killed call goes on where it was.
+
+    Args:
+        context: dataset, recipe, device.
+        seed: of the first run; run r has seed + r.
+        runs: how many are needed now.
+
+    Raises:
+        BadValue: the early checkpoint lies behind the last epoch.
+    """
+    recipe, data = context.recipe, context.data
+    evidence, training = recipe.evidence, recipe.score
+    if evidence.early_epoch > training.epochs:
+        raise BadValue(
+            f"evidence.early_epoch is {evidence.early_epoch}, but the proxy trains {training.epochs} epochs (score.epochs)"
+        )
+    identity: dict[str, Any] = {
+        "proxy": plain(recipe)["score"], "views": asdict(recipe.views), "early_epoch": evidence.early_epoch, "seed": seed,
+        "full_runs": evidence.full_runs, "threads": context.threads, "device": context.device.type, "format": 2,
+    }  # fmt: skip
+    folder = context.place("evidence", training.model, identity)  # not by the number of runs: more may be added later
+    about = {
+        "dataset": data.name, "fingerprint": data.fingerprint, "total": data.total, "epochs": training.epochs,
+        "early_epoch": evidence.early_epoch, "seed": seed,
+    }  # fmt: skip
+    recording = create_recording(folder, about)
+    if not (folder / LABELS).exists():
+        write_array(folder / LABELS, data.train.labels)
+    if all(recording.done(number) for number in range(runs)):
+        if folder not in context.evidence:
+            say(f"evidence: using {folder}")
+        context.evidence[folder] = recording
+        return recording
+    for number in range(runs):
+        with held(recording.run_folder(number) / DONE, f"another process trains proxy {number + 1}"):
+            if recording.done(number) is None:
+                with reproducible(context.threads):
+                    _train_proxy(context, recording, number, runs, seed + number)
+    context.evidence[folder] = recording
+    return recording
+
+
+def _train_proxy(context: Context, recording: Recording, number: int, runs: int, seed: int) -> None:
+    training, evidence, total = context.recipe.score, context.recipe.evidence, context.data.total
+    whole = number < evidence.full_runs
+    length = training.epochs if whole else evidence.early_epoch
+    folder = recording.run_folder(number)
+    loader = context.split("train")
+    say(f"proxy {number + 1} of {runs}: {length} of {training.epochs} epochs over {total:,} samples")
+    observers: list[Observer] = [_LookEarly(recording, number, evidence.early_epoch, loader, context.views)]
+    changes = Changes(folder / "changes", total)
+    if whole:
+        observers.append(RecordTraining(Recorder(recording.presentations(number), changes)))
+    checkpoint = Checkpoint(folder / "checkpoint.safetensors")
+    model = context.new_model(training.model, seed)
+    done = fit(
+        model, loader, np.arange(total), context.views, training, CrossEntropy(training.label_smoothing), seed=seed,
+        steps=planned_steps(training, total, total), stop_after=length, label=f"proxy {number + 1}",
+        checkpoint=checkpoint, observers=observers,
+    )  # fmt: skip
+    if whole:
+        track = recording.presentations(number)
+        for row in range(length):
+            track.check_whole(row)
+        _look_at_the_end(recording, number, model, loader, context.views)
+    recording.early(number).check_whole(0)
+    recording.finish(
+        number, epochs=length, early=True, final=whole, samples_seen=done.samples_seen, evaluated=total * (1 + whole),
+        seconds=round(done.seconds, 3),
+    )  # fmt: skip
+    changes.remove()
+    checkpoint.remove()
+
+
+class _LookEarly(Observer):
+    """One evaluation pass over all samples, without augmentation, when `early_epoch` epochs are done; keeps the weights."""
+
+    def __init__(self, recording: Recording, number: int, early_epoch: int, loader: Loader, views: Views) -> None:
+        self.recording, self.number, self.early_epoch = recording, number, early_epoch
+        self.loader, self.views = loader, views
+
+    def end_epoch(self, epoch: int, model: nn.Module) -> None:
+        """At the early epoch."""
+        if epoch + 1 != self.early_epoch:
+            return
+        recorder = Recorder(self.recording.early(self.number))
+        recorder.begin(0)
+        for ids, labels, logits in predict(model, self.loader, np.arange(len(self.loader)), self.views):
+            recorder.update(logits, labels, ids)
+        recorder.end()
+        save_tensors(self.recording.run_folder(self.number) / EARLY_WEIGHTS, dict(model.state_dict()))
+
+
+def _look_at_the_end(recording: Recording, number: int, model: nn.Module, loader: Loader, views: Views) -> None:
+    """One evaluation pass, without augmentation: statistics and penultimate features."""
+    recorder = Recorder(recording.final(number))
+    recorder.begin(0)
+    with written_whole(recording.run_folder(number) / FEATURES) as temporary, penultimate(model) as held_features:
+        features = None
+        for ids, labels, logits in predict(model, loader, np.arange(len(loader)), views):
+            recorder.update(logits, labels, ids)
+            if features is None:
+                shape = (len(loader), held_features[0].shape[1])
+                features = np.lib.format.open_memmap(temporary, "w+", np.dtype(np.float16), shape)
+            features[ids] = held_features[0][: len(ids)].half().cpu().numpy()
+        assert features is not None
+        features.flush()
+    recorder.end()

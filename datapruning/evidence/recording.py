@@ -1,0 +1,218 @@
+"""A recording: the folder in which runs of a proxy left their evidence, and what scorers read from it.
+
+`recording.json` says which dataset, how many samples and epochs; `labels.npy` is int64 [N]. A run is a folder `run-000`:
+`presentations/` (a track, a row an epoch: the training pass), `early/` (a track of one row: an evaluation pass after the
+first epochs), `final/` (the same after the last epoch), `features.npy` (float16 [N, width]: what the last layer saw in
+that pass), and `done.json` once it is whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datapruning.costs import Cost
+from datapruning.errors import BadFile, BadValue, Mismatch, reason
+from datapruning.evidence.dynamics import EarlyErrors, FinalLook, TrainingDynamics
+from datapruning.evidence.embeddings import Embeddings, open_features
+from datapruning.evidence.track import LOOKED, PRESENTED, Track
+from datapruning.files import read_json, write_json, written_whole
+
+MANIFEST, LABELS, DONE, FEATURES = "recording.json", "labels.npy", "done.json", "features.npy"
+FORMAT = {"format": "datapruning.recording", "version": 1}
+EARLY = ("error_norm",)
+
+
+@dataclass(frozen=True)
+class Recording:
+    """An open recording. `about` is its manifest: dataset, fingerprint, total, epochs, early_epoch, seed."""
+
+    folder: Path
+    about: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Of the dataset."""
+        return str(self.about["dataset"])
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the dataset."""
+        return str(self.about["fingerprint"])
+
+    @property
+    def total(self) -> int:
+        """N."""
+        return int(self.about["total"])
+
+    def labels(self) -> NDArray[np.int64]:
+        """int64 [N].
+
+        Raises:
+            BadFile: missing or broken.
+        """
+        path = self.folder / LABELS
+        try:
+            labels = np.load(path, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise BadFile(f"{path} holds no labels: {reason(error)}") from None
+        if labels.dtype != np.int64 or labels.shape != (self.total,):
+            raise BadFile(f"{path} is {labels.dtype} {list(labels.shape)}; int64 [{self.total}] is needed")
+        return np.asarray(labels)
+
+    def run_folder(self, number: int) -> Path:
+        """Of a run."""
+        return self.folder / f"run-{number:03d}"
+
+    def done(self, number: int) -> dict[str, Any] | None:
+        """What is noted of a whole run; None while it is not."""
+        path = self.run_folder(number) / DONE
+        return read_json(path) if path.exists() else None
+
+    def finish(self, number: int, **note: Any) -> None:
+        """A run is whole."""
+        write_json(self.run_folder(number) / DONE, note)
+
+    def presentations(self, number: int, epochs: int | None = None) -> Track:
+        """The training pass of a run of so many epochs (default: all)."""
+        rows = self.about["epochs"] if epochs is None else epochs
+        return Track(self.run_folder(number) / "presentations", rows, self.total, PRESENTED)
+
+    def early(self, number: int) -> Track:
+        """The early evaluation pass of a run."""
+        return Track(self.run_folder(number) / "early", 1, self.total, EARLY)
+
+    def final(self, number: int) -> Track:
+        """The last evaluation pass of a run."""
+        return Track(self.run_folder(number) / "final", 1, self.total, LOOKED)
+
+    def runs(self) -> list[int]:
+        """Numbers of the runs that are whole."""
+        found = sorted(path.parent.name for path in self.folder.glob(f"run-*/{DONE}"))
+        return [int(name.removeprefix("run-")) for name in found]
+
+    def whole_runs(self) -> list[tuple[int, dict[str, Any]]]:
+        """(number, what is noted) of the runs that went to the end.
+
+        Raises:
+            BadValue: there is none.
+        """
+        whole = [(k, done) for k in self.runs() if (done := self.done(k)) and done["epochs"] == self.about["epochs"]]
+        if not whole:
+            raise BadValue(
+                f"{self.folder} has no run that was trained to the end; ask for one (evidence.full_runs is at least 1)"
+            )
+        return whole
+
+    def dynamics(self) -> TrainingDynamics:
+        """Of the whole runs.
+
+        Raises:
+            BadValue: there is none.
+        """
+        whole = self.whole_runs()
+        cost = sum((_cost(done) for _, done in whole), Cost())
+        return TrainingDynamics(tuple(self.presentations(k) for k, _ in whole), cost)
+
+    def final_look(self) -> FinalLook:
+        """Of the whole runs that were looked at after the last epoch.
+
+        Raises:
+            BadValue: there is none.
+        """
+        looked = [(k, done) for k, done in self.whole_runs() if done["final"]]
+        if not looked:
+            raise BadValue(
+                f"{self.folder} has no evaluation pass after the last epoch; record one (begin_final() in your own loop)"
+            )
+        return FinalLook(tuple(self.final(k) for k, _ in looked), sum((_cost(done) for _, done in looked), Cost()))
+
+    def early_errors(self) -> EarlyErrors:
+        """Of all runs that have the early pass.
+
+        Raises:
+            BadValue: there is none.
+        """
+        having = [(k, done) for k in self.runs() if (done := self.done(k)) and done["early"]]
+        if not having:
+            raise BadValue(f"{self.folder} has no evaluation pass at an early epoch, which EL2N is read from")
+        cost = sum((_cost(done) for _, done in having), Cost())
+        return EarlyErrors(tuple(self.early(k) for k, _ in having), int(self.about["early_epoch"]), cost)
+
+    def embeddings(self) -> NDArray[np.float16]:
+        """Penultimate features, float16 [N, width]; see `geometry`."""
+        return self.geometry().features
+
+    def geometry(self) -> Embeddings:
+        """Embeddings of the first run that has them.
+
+        Raises:
+            BadValue: none has.
+        """
+        for number in self.runs():
+            path = self.run_folder(number) / FEATURES
+            if path.exists():
+                done = self.done(number)
+                assert done is not None
+                seed = int(self.about.get("seed", 0))
+                return Embeddings(open_features(path, self.total), self.labels(), seed, _cost(done))
+        raise BadValue(
+            f"{self.folder} has no embeddings; they are noted after the last epoch of a whole run: "
+            "dprune score --scorer knn makes a recording that has them"
+        )
+
+    def label_prob(self, epochs: int | None = None) -> NDArray[np.float64]:
+        """Mean probability of the label over the whole runs and the first `epochs` epochs (None: all), float64 [N]."""
+        return self.dynamics().average(lambda probability: probability.mean(0), "label_prob", epochs=epochs)
+
+
+def _cost(done: Mapping[str, Any]) -> Cost:
+    return Cost(done["samples_seen"], done["evaluated"], done["seconds"])
+
+
+def create_recording(folder: Path, about: Mapping[str, Any]) -> Recording:
+    """Make the folder's manifest, or check that it is the same.
+
+    Raises:
+        Mismatch: the folder is a recording of something else.
+    """
+    path = folder / MANIFEST
+    wanted = {**FORMAT, **about}
+    if not path.exists():
+        write_json(path, wanted)
+    found = open_recording(folder)
+    for key, value in wanted.items():
+        if found.about.get(key) != value:
+            raise Mismatch(f"{folder} is a recording with {key} {found.about.get(key)}, not {value}; name another folder")
+    return found
+
+
+def open_recording(folder: Path) -> Recording:
+    """A recording that is there.
+
+    Raises:
+        BadFile: the folder is none, or its manifest is broken.
+    """
+    path = folder / MANIFEST
+    if not path.exists():
+        raise BadFile(f"{folder} is no recording: it has no {MANIFEST} (dprune score makes one)")
+    about = read_json(path)
+    if about.get("format") != FORMAT["format"]:
+        raise BadFile(f"{path} is not the manifest of a recording")
+    if about.get("version") != FORMAT["version"]:
+        raise BadFile(f"{path} has version {about.get('version')}; this package reads version {FORMAT['version']}")
+    for key, kind in {"total": int, "epochs": int, "dataset": str, "fingerprint": str}.items():
+        if type(about.get(key)) is not kind or (kind is int and about[key] < 1):
+            raise BadFile(f"{path}: '{key}' is {about.get(key)!r}")
+    return Recording(folder, about)
+
+
+def write_array(path: Path, values: NDArray[Any]) -> None:
+    """Write one `.npy`, whole or not at all."""
+    with written_whole(path) as temporary, temporary.open("wb") as file:
+        np.save(file, values, allow_pickle=False)

@@ -1,0 +1,95 @@
+"""The verb `score`: from evidence, recorded where it is missing, to one number a sample."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from datapruning.config import plain
+from datapruning.context import Context
+from datapruning.data.dataset import Dataset
+from datapruning.errors import BadValue
+from datapruning.evidence.gather import gather, read
+from datapruning.evidence.recording import open_recording
+from datapruning.house import beside
+from datapruning.meta import Identity, new_meta
+from datapruning.opening import context_of
+from datapruning.saving import save_new
+from datapruning.scorer import Scorer
+from datapruning.scores import KIND, Scores
+
+
+def score(data: Dataset | Context, scorer: str = "el2n", *, seed: int = 0, out: str | Path | None = None) -> Scores:
+    """Score every training sample, higher = keep first.
+
+    Evidence (proxies or ensemble members trained for it) that is already in the workspace is reused.
+
+    Args:
+        data: a dataset, or a context for other than default settings.
+        scorer: its name.
+        seed: of the evidence; of the order, for "random".
+        out: file to write; default: none.
+
+    Raises:
+        UnknownName: no such scorer. BadValue: settings that leave no such evidence. OutputTaken: `out` holds something else.
+    """
+    context = context_of(data)
+    found: Scorer = beside("scorers").get_scorer(scorer)
+    evidence, story = gather(context, found, seed)
+    return _scored(found, evidence, context.data, {"seed": seed, **story}, out)
+
+
+def score_recording(folder: str | Path, scorer: str, *, out: str | Path | None = None) -> Scores:
+    """Score the samples of a recording, whoever trained: `dp.record` makes one in a training loop that is not ours.
+
+    Args:
+        folder: of the recording.
+        scorer: its name; one that reads training dynamics or embeddings.
+        out: file to write; default: none.
+
+    Raises:
+        BadFile: no recording, or a broken one. UnknownName: no such scorer. BadValue: it reads something else, or what it
+        reads was not recorded. OutputTaken: `out` holds something else.
+    """
+    recording = open_recording(Path(folder))
+    found: Scorer = beside("scorers").get_scorer(scorer)
+    story = {"seed": recording.about.get("seed", 0), "recording": str(recording.folder)}
+    return _scored(found, read(recording, found), recording, story, out)
+
+
+def scorers_of(folder: str | Path) -> list[str]:
+    """Names of the scorers that can be read from a recording.
+
+    Raises:
+        BadFile: no recording, or a broken one.
+    """
+    recording, found = open_recording(Path(folder)), []
+    for name, scorer in beside("scorers").find_scorers().items():
+        try:
+            read(recording, scorer)
+        except BadValue:
+            continue
+        found.append(name)
+    return found
+
+
+def _scored(scorer: Scorer, evidence: Any, data: Identity, story: dict[str, Any], out: str | Path | None) -> Scores:
+    values, stderr = scorer(evidence)
+    about = {"scorer": scorer.name, "source": scorer.source, "sign": scorer.sign}
+    scores = Scores(values, new_meta(KIND, data, **about, **story), stderr)
+    if out is not None:
+        save_new(scores, Path(out))
+    return scores
+
+
+def scores_place(context: Context, scorer: str, seed: int) -> Path:
+    """Where a scorer's scores lie in the workspace."""
+    recipe = context.recipe
+    settings: dict[str, Any] = {
+        "proxy": plain(recipe)["score"], "evidence": asdict(recipe.evidence), "seed": seed, "views": asdict(recipe.views),
+        "threads": context.threads, "device": context.device.type,
+    }  # fmt: skip
+    if scorer == "memorization":
+        settings |= {"ensemble": asdict(recipe.ensemble), "member": plain(recipe)["member"]}
+    return context.place("scores", scorer, settings).with_suffix(".npz")

@@ -1,0 +1,88 @@
+"""The graph of nearest neighbours: who lies next to whom, and how far away."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datapruning.errors import MissingPackage, reason
+
+ROWS = 2048
+
+
+def import_faiss() -> Any:
+    """Import faiss, or say in one line that it is missing.
+
+    Raises:
+        MissingPackage: naming the package.
+    """
+    try:
+        import faiss
+    except ImportError as error:
+        raise MissingPackage(
+            f"strategy 'd2' searches neighbours with faiss, which cannot be imported ({reason(error)}): install faiss-cpu"
+        ) from None
+    return faiss
+
+
+@dataclass(frozen=True)
+class Graph:
+    """An undirected graph of n nodes. The edges of node i are those from `starts[i]` to `starts[i + 1]`.
+
+    Attributes:
+        starts: int64 [n + 1].
+        ends: the other node of each edge, int64; every edge is there twice, once from either side.
+        lengths: float64, like `ends`.
+    """
+
+    starts: NDArray[np.int64]
+    ends: NDArray[np.int64]
+    lengths: NDArray[np.float64]
+
+    @property
+    def sources(self) -> NDArray[np.int64]:
+        """The node that each edge belongs to, like `ends`."""
+        return np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
+
+
+def nearest(features: NDArray[Any], k: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The k nearest others of each row and their Euclidean distances, both [n, k]; of equals the lower position first.
+
+    faiss finds k + 1 candidates in float32; their distances are then computed anew in float64, because faiss's own lose
+    the small ones to rounding. Where more than k rows are at one distance, faiss decides which are candidates.
+
+    Args:
+        features: float [n, dim], n > k.
+        k: at least 1.
+    """
+    points = np.ascontiguousarray(features, np.float32)
+    points -= points.mean(0)  # smaller numbers, smaller rounding
+    _, found = import_faiss().knn(points, points, k + 1)
+    count = len(points)
+    lengths = np.empty(found.shape)
+    for start in range(0, count, ROWS):
+        block = slice(start, start + ROWS)
+        apart = features[found[block]].astype(np.float64) - features[block, None].astype(np.float64)
+        lengths[block] = np.sqrt(np.square(apart).sum(2))
+    lengths[found == np.arange(count)[:, None]] = np.inf  # oneself, which is not there if k + 1 others are as near
+    order = np.lexsort((found, lengths))[:, :k]
+    return np.take_along_axis(found, order, 1).astype(np.int64), np.take_along_axis(lengths, order, 1)
+
+
+def neighbour_graph(features: NDArray[Any], k: int) -> Graph:
+    """Two samples are joined if either is among the k nearest others of the other. `k` of n - 1 or more joins all."""
+    count = len(features)
+    k = min(k, count - 1)
+    if k == 0:
+        return Graph(np.zeros(count + 1, np.int64), np.zeros(0, np.int64), np.zeros(0))
+    found, lengths = nearest(features, k)
+    here, there = np.repeat(np.arange(count), k), found.ravel()
+    _, first = np.unique(np.minimum(here, there) * count + np.maximum(here, there), return_index=True)
+    here, there, length = here[first], there[first], lengths.ravel()[first]
+    sources, ends = np.concatenate([here, there]), np.concatenate([there, here])
+    order = np.lexsort((ends, sources))
+    starts = np.concatenate([[0], np.cumsum(np.bincount(sources, minlength=count))])
+    return Graph(starts, ends[order], np.concatenate([length, length])[order])

@@ -1,0 +1,16 @@
+"""Confidence: how sure the trained proxy is."""
+
+from datapruning.evidence.dynamics import FinalLook
+from datapruning.scorer import Values, scorer
+
+
+@scorer(
+    "confidence",
+    needs=FinalLook,
+    source="the uncertainty scores of DeepCore (Guo et al. 2022; Coleman et al. 2020, section 3)",
+    cost="one proxy training and one forward pass",
+    sign="unsure ones first: flipped",
+)
+def confidence(look: FinalLook) -> Values:
+    """Minus the largest probability after the last epoch, mean over the whole runs. The label plays no part."""
+    return -look["confidence"]

@@ -1,0 +1,16 @@
+"""Loss: the cross-entropy of the trained proxy."""
+
+from datapruning.evidence.dynamics import FinalLook
+from datapruning.scorer import Values, scorer
+
+
+@scorer(
+    "loss",
+    needs=FinalLook,
+    source="a common baseline (the released code of CCS, Zheng et al. 2023, has it too)",
+    cost="one proxy training and one forward pass",
+    sign="large losses first",
+)
+def loss(look: FinalLook) -> Values:
+    """Cross-entropy after the last epoch, mean over the whole runs."""
+    return look["loss"]

@@ -1,0 +1,19 @@
+"""Margin: how close the trained proxy's second choice is."""
+
+from datapruning.evidence.dynamics import FinalLook
+from datapruning.scorer import Values, scorer
+
+
+@scorer(
+    "margin",
+    needs=FinalLook,
+    source="the uncertainty scores of DeepCore (Guo et al. 2022; Coleman et al. 2020, section 3)",
+    cost="one proxy training and one forward pass",
+    sign="small margins first: flipped",
+)
+def margin(look: FinalLook) -> Values:
+    """Minus (largest probability - second largest) after the last epoch, mean over the whole runs.
+
+    The label plays no part; `aum` is the margin of the label.
+    """
+    return -look["gap"]

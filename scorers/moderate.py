@@ -1,0 +1,25 @@
+"""Moderate: neither the most typical nor the least typical of a class."""
+
+import numpy as np
+
+from datapruning.evidence.embeddings import Embeddings
+from datapruning.scorer import Values, scorer
+
+
+@scorer(
+    "moderate",
+    needs=Embeddings,
+    source="Xia et al. 2023, section 3 (distance to the class's median, ranked over all classes as in the released code)",
+    cost="one proxy training",
+    sign="middle ranks first, so that the top is the paper's window",
+)
+def moderate(embeddings: Embeddings) -> Values:
+    """Minus how far a sample's rank, by its distance from its class's median, lies from the middle rank."""
+    features, labels = embeddings.features.astype(np.float64), embeddings.labels
+    distance = np.empty(len(labels))
+    for label in np.unique(labels):
+        mine = labels == label
+        distance[mine] = np.linalg.norm(features[mine] - np.median(features[mine], axis=0), axis=1)
+    rank = np.empty(len(labels))
+    rank[np.argsort(distance, kind="stable")] = np.arange(len(labels))
+    return np.asarray(-np.abs(rank - (len(labels) - 1) / 2))

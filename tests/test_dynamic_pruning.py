@@ -1,0 +1,426 @@
+"""Dynamic pruning: the expected gradient is that of all samples, nothing else of a training changes, and it resumes."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+import datapruning as dp
+from datapruning.config import Recipe, Training, plain, read_recipe, to_toml
+from datapruning.context import Context
+from datapruning.data.dataset import Dataset
+from datapruning.data.loader import Batch, MixedLabels
+from datapruning.data.order import training_batches
+from datapruning.errors import BadValue
+from datapruning.training.checkpoint import Checkpoint, load_tensors
+from datapruning.training.dynamic_pruning import InfoBatch, epoch_weights
+from datapruning.training.environment import reproducible
+from datapruning.training.loop import Observer, Progress, fit, planned_steps
+from datapruning.training.objectives import CrossEntropy, Distillation, Objective
+from tests.conftest import fast_arguments
+
+Maker = Callable[..., Context]
+PRUNED = Training(epochs=8, batch_size=16, lr=0.05, infobatch=0.5, infobatch_until=0.75)
+
+
+def train(context: Context, training: Training, ids: Any = None, **options: Any) -> tuple[nn.Module, Progress]:
+    """A fresh convnet, trained."""
+    ids = np.arange(context.data.total) if ids is None else ids
+    model = context.new_model("convnet", 0)
+    steps = planned_steps(training, len(ids), context.data.total)
+    chosen = {"objective": CrossEntropy(), "seed": 0, "steps": steps, "label": "test", **options}
+    with reproducible(1):
+        done = fit(model, context.split("train"), ids, context.views, training, **chosen)
+    return model, done
+
+
+def same(a: nn.Module, b: nn.Module) -> bool:
+    """Bit for bit."""
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+class Presented(Observer):
+    """Which ids each epoch presents, in order, and the cross-entropy of each."""
+
+    def __init__(self) -> None:
+        self.ids: dict[int, list[int]] = {}
+        self.losses: dict[int, dict[int, float]] = {}
+
+    def begin_epoch(self, epoch: int) -> None:
+        self.ids[epoch], self.losses[epoch] = [], {}
+
+    def observe(self, epoch: int, batch: Batch, logits: Tensor) -> None:
+        losses = nn.functional.cross_entropy(logits, batch.labels, reduction="none").tolist()
+        self.ids[epoch] += batch.ids.tolist()
+        self.losses[epoch] |= dict(zip(batch.ids.tolist(), losses, strict=True))
+
+
+# The draw
+
+
+def test_weights_worked_by_hand() -> None:
+    losses = np.array([0, 0, 9, 0, 9, 0, np.nan, 0], np.float32)  # mean of the seven known: 2.57; five are easy
+    weights = epoch_weights(np.arange(8), losses, 0.5, 0, 3)
+    assert weights[[2, 4, 6]].tolist() == [1, 1, 1]
+    assert sorted(weights[[0, 1, 3, 5, 7]].tolist()) == pytest.approx([0, 0, 5 / 3, 5 / 3, 5 / 3])  # floor(0.5 * 5) are out
+
+
+@pytest.mark.parametrize("losses", [[np.nan] * 4, [0.1] * 4, [3.0, 1e-9]])
+def test_nothing_is_skipped_where_no_loss_is_known_or_none_is_below_the_mean_or_one_sample_would_be_left(
+    losses: list[float],
+) -> None:
+    weights = epoch_weights(np.arange(len(losses)), np.array(losses, np.float32), 0.9, 0, 0)
+    assert weights.tolist() == [1] * len(losses)
+
+
+def test_the_expected_gradient_is_that_of_all_samples() -> None:
+    rng = np.random.default_rng(0)
+    losses = rng.exponential(size=23).astype(np.float32)
+    gradients = rng.normal(size=(23, 5))
+    draws = np.array([epoch_weights(np.arange(23), losses, 0.4, seed, 1) for seed in range(4000)])
+    sums = draws @ gradients
+    error = sums.std(0) / np.sqrt(len(sums))
+    assert (error > 0.005).all(), "the draws differ"
+    assert (np.abs(sums.mean(0) - gradients.sum(0)) < 4 * error).all()
+    easy = losses < losses.mean()
+    assert (draws[:, ~easy] == 1).all()
+    np.testing.assert_allclose(draws[:, easy].mean(0), 1, atol=0.06)
+    np.testing.assert_allclose((draws[:, easy] == 0).mean(0), int(0.4 * easy.sum()) / easy.sum(), atol=0.04)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(2, 60), st.floats(0, 0.9), st.integers(0, 2**32 - 1), st.integers(0, 99), st.floats(0.1, 5))
+def test_all_weights_sum_to_n_and_two_samples_are_always_left(
+    n: int, share: float, seed: int, epoch: int, spread: float
+) -> None:
+    losses = np.random.default_rng(n).lognormal(0, spread, n).astype(np.float32)
+    weights = epoch_weights(np.arange(n), losses, share, seed, epoch)
+    assert weights.sum(dtype=np.float64) == pytest.approx(n, rel=1e-6)
+    assert (weights > 0).sum() >= 2
+    assert set(np.flatnonzero(weights != 1)) <= set(np.flatnonzero(losses < losses.mean(dtype=np.float64)))
+
+
+def test_draws_depend_on_seed_and_epoch_and_on_nothing_else() -> None:
+    losses = np.concatenate([np.zeros(100, np.float32), np.ones(100, np.float32)])
+    first, again, other_epoch, other_seed = (
+        epoch_weights(np.arange(200), losses, 0.5, *key) for key in ((1, 2), (1, 2), (1, 3), (2, 2))
+    )
+    assert np.array_equal(first, again)
+    for other in (other_epoch, other_seed):
+        both = ((first == 0) & (other == 0)).sum()
+        assert 10 < both < 40, "half of 50, if they are independent"
+
+
+def test_ids_never_go_through_floats_and_their_order_does_not_matter() -> None:
+    ids = 2**53 + np.array([1, 3, 5, 7, 9, 11, 4097])
+    losses = torch.tensor([0.0, 0, 0, 0, 0, 9, 9], dtype=torch.bfloat16)
+
+    def drawn(order: NDArray[np.int64]) -> tuple[list[int], NDArray[np.int64]]:
+        pruning = InfoBatch(ids[order], 0.5, 1.0, 0)
+        everything = pruning.begin(0, 0.0)
+        assert everything is not None
+        pruning.meet(ids[order], losses[order])
+        pruning.end()
+        left = pruning.begin(1, 0.1)
+        assert left is not None
+        assert left.dtype == np.int64
+        assert pruning.weights(ids[5:]).tolist() == [1, 1]
+        return left.tolist(), everything
+
+    left, everything = drawn(np.arange(7))
+    assert everything.tolist() == ids.tolist()
+    assert set(left) < set(ids.tolist())
+    assert len(left) == 5
+    assert drawn(np.array([6, 2, 4, 0, 1, 5, 3]))[0] == left
+
+
+# The training
+
+
+def test_easy_samples_are_skipped_between_the_first_epoch_and_the_last_ones(make_context: Maker, small: Dataset) -> None:
+    context, seen = make_context(small), Presented()
+    _, done = train(context, PRUNED, observers=[seen])
+    everything = set(range(small.total))
+    whole = [epoch for epoch in range(8) if set(seen.ids[epoch]) == everything]
+    assert whole == [0, 6, 7]
+    last: dict[int, float] = {}
+    for epoch in range(6):
+        skipped = everything - set(seen.ids[epoch])
+        if epoch:
+            mean = np.mean([np.float32(last[i]) for i in everything], dtype=np.float64)
+            easy = {i for i in everything if last[i] < mean}
+            assert skipped <= easy
+            assert len(skipped) == len(easy) // 2
+        last |= seen.losses[epoch]
+    assert all(len(ids) == len(set(ids)) for ids in seen.ids.values())
+    presented = sum(map(len, seen.ids.values()))
+    assert (done.samples_seen, done.samples_skipped) == (presented, 8 * small.total - presented)
+    assert done.updates == sum(-(-len(ids) // 16) for ids in seen.ids.values()) < done.step == 8 * 8
+    assert [row["step"] for row in done.history][-1] == done.updates
+
+
+def test_it_trains_as_a_slow_reference_does(make_context: Maker, small: Dataset) -> None:
+    context = make_context(small)
+    training = replace(PRUNED, epochs=4, infobatch_until=1.0, momentum=0.0, weight_decay=0.0)
+    model, done = train(context, training, rate=lambda step: 0.01)
+
+    slow = context.new_model("convnet", 0)
+    losses, ids = np.full(small.total, np.nan, np.float32), np.arange(small.total)
+    with reproducible(1):
+        for epoch in range(4):
+            weights = epoch_weights(ids, losses, 0.5, 0, epoch)
+            total = hits = 0.0
+            for batch, images in context.views.read(
+                context.split("train"), training_batches(ids[weights > 0], 16, 0, epoch), epoch
+            ):
+                logits, counts = slow(images), torch.from_numpy(weights[batch.ids])
+                each = nn.functional.cross_entropy(logits, batch.labels, reduction="none")
+                slow.zero_grad()
+                (torch.dot(counts, each) / len(each)).backward()  # type: ignore[no-untyped-call]
+                with torch.no_grad():
+                    for parameter in slow.parameters():
+                        assert parameter.grad is not None
+                        parameter.sub_(0.01 * parameter.grad)
+                losses[batch.ids] = each.detach().numpy()
+                total += float((counts * each).sum())
+                hits += float((counts * (logits.argmax(1) == batch.labels)).sum())
+            assert done.history[epoch]["loss"] == pytest.approx(total / small.total, rel=1e-4)
+            assert done.history[epoch]["train_accuracy"] == pytest.approx(100 * hits / small.total, rel=1e-4)
+    for mine, its in zip(model.parameters(), slow.parameters(), strict=True):
+        torch.testing.assert_close(mine, its, rtol=1e-3, atol=1e-5)
+    assert done.samples_skipped > 0
+
+
+@pytest.mark.parametrize("budget", ["epochs", "steps"])
+def test_a_pruned_epoch_passes_its_whole_part_of_the_schedule(make_context: Maker, small: Dataset, budget: str) -> None:
+    asked: list[int] = []
+    seen = Presented()
+    training, ids = replace(PRUNED, epochs=6, budget=budget), np.arange(0, small.total, 3)  # 40 samples, 3 updates
+
+    def rate(step: int) -> float:
+        asked.append(step)
+        return 0.01
+
+    _, done = train(make_context(small), training, ids, rate=rate, observers=[seen])
+    steps = planned_steps(training, 40, small.total)
+    assert done.step == steps
+    assert asked == sorted(set(asked))
+    assert asked[-1] == steps - 1
+    assert len(asked) == done.updates < steps
+    for epoch, row in enumerate(done.history):
+        first = done.history[epoch - 1]["step"] if epoch else 0
+        mine = asked[first : row["step"]]
+        if len(seen.ids[epoch]) == 40:
+            assert mine == [3 * epoch, 3 * epoch + 1, 3 * epoch + 2]
+        else:
+            assert all(3 * epoch <= step < 3 * epoch + 3 for step in mine)
+    sizes = [16, 16, 8] * steps
+    assert done.samples_seen + done.samples_skipped == sum(sizes[:steps])
+
+
+@pytest.mark.parametrize("epoch", [0, 1, 3, 7])
+def test_a_resumed_run_ends_with_the_same_bits(make_context: Maker, small: Dataset, tmp_path: Path, epoch: int) -> None:
+    class Interrupt(Observer):
+        def observe(self, at: int, batch: Batch, logits: Tensor) -> None:
+            if at == epoch:
+                raise KeyboardInterrupt
+
+    context, path = make_context(small), tmp_path / "state.safetensors"
+    whole, done = train(context, PRUNED)
+    with pytest.raises(KeyboardInterrupt):
+        train(context, PRUNED, observers=[Interrupt()], checkpoint=Checkpoint(path, seconds=0))
+    if epoch:
+        tensors, _ = load_tensors(path)
+        assert tensors["extra.infobatch.ids"].dtype == torch.int64
+        assert tensors["extra.infobatch.losses"].shape == (small.total,)
+    resumed, again = train(context, PRUNED, checkpoint=Checkpoint(path, seconds=0))
+    assert same(whole, resumed)
+    for name in ("step", "epoch", "samples_seen", "samples_skipped", "steps_skipped"):
+        assert getattr(again, name) == getattr(done, name)
+    assert [row["loss"] for row in again.history] == [row["loss"] for row in done.history]
+
+
+def test_samples_that_join_half_way_are_not_skipped_before_they_were_seen(
+    make_context: Maker, small: Dataset, tmp_path: Path
+) -> None:
+    context, left, seen = make_context(small), Checkpoint(tmp_path / "left.safetensors"), Presented()
+    few = np.arange(0, small.total, 2)
+    _, first = train(context, PRUNED, few, stop_after=2, leave=left)
+    assert first.samples_skipped > 0
+    _, done = train(context, PRUNED, begin=left, observers=[seen])
+    assert set(range(1, small.total, 2)) <= set(seen.ids[2])
+    assert len(seen.ids[2]) < small.total, "the others' losses are known"
+    assert done.samples_skipped > first.samples_skipped
+
+
+def test_without_it_no_loss_of_a_single_sample_is_computed_and_until_0_is_without_it(
+    make_context: Maker, small: Dataset
+) -> None:
+    class MeanOnly(CrossEntropy):
+        def each(self, logits: Tensor, batch: Batch, epoch: int) -> Tensor:
+            raise AssertionError
+
+    context = make_context(small)
+    off, done = train(context, replace(PRUNED, infobatch=0.0), objective=MeanOnly())
+    never, also = train(context, replace(PRUNED, infobatch_until=0.0), objective=MeanOnly())
+    assert same(off, never)
+    assert done.samples_skipped == done.steps_skipped == also.samples_skipped == 0
+    with pytest.raises(AssertionError):
+        train(context, PRUNED, objective=MeanOnly())
+
+
+# Losses of single samples
+
+
+class Fixed:
+    """Soft labels that are the same for every id."""
+
+    def __init__(self, logits: Tensor) -> None:
+        self.logits = logits
+
+    def __getitem__(self, key: tuple[NDArray[np.int64], int]) -> Tensor:
+        return self.logits
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+@pytest.mark.parametrize("teachers", [1, 3])
+@pytest.mark.parametrize("weight", [None, 0.0, 0.6, 1.0])
+@pytest.mark.parametrize("trust", [False, True])
+def test_the_losses_of_the_samples_have_the_objective_as_their_mean(
+    mixed: bool, teachers: int, weight: float | None, trust: bool
+) -> None:
+    rng = torch.Generator().manual_seed(3)
+    logits, soft = (torch.randn(*shape, 4, generator=rng).double() * 3 for shape in ((6,), (teachers, 6)))
+    labels, share = torch.tensor([0, 1, 2, 3, 0, 1]), torch.tensor([1, 0.3, 0.7, 0.5, 0.9, 0.1]).double()
+    batch = Batch(torch.empty(0), labels, np.arange(6), MixedLabels(labels.flip(0), share) if mixed else None)
+    objective: Objective = CrossEntropy(0.1) if weight is None else Distillation(Fixed(soft), weight, 3.0, 0.1, trust=trust)
+    each = objective.each(logits, batch, 0)
+    assert each.shape == (6,)
+    torch.testing.assert_close(each.mean(), objective(logits, batch, 0))
+    alone = Batch(torch.empty(0), labels[:1], np.arange(1), MixedLabels(labels[5:], share[:1]) if mixed else None)
+    if weight is None:
+        torch.testing.assert_close(each[0], objective(logits[:1], alone, 0))
+
+
+# Settings
+
+
+def test_teachers_and_proxies_do_not_inherit_it(tmp_path: Path) -> None:
+    path = tmp_path / "r.toml"
+    path.write_text("[train]\nepochs = 9\ninfobatch = 0.5\ninfobatch_until = 0.8\n")
+    recipe, _ = read_recipe(path)
+    assert (recipe.train.infobatch, recipe.train.infobatch_until) == (0.5, 0.8)
+    assert recipe.teacher == recipe.score == Training(epochs=9)
+
+
+@pytest.mark.parametrize("change", ["teacher.infobatch=0.5", "score.infobatch=0.5", "teacher.infobatch_until=0.5"])
+def test_teachers_and_proxies_cannot_have_it(tmp_path: Path, change: str) -> None:
+    (tmp_path / "r.toml").write_text("")
+    with pytest.raises(BadValue, match=r"r\.toml: in \[(teacher|score)\]: infobatch\w* is for students"):
+        read_recipe(tmp_path / "r.toml", [change])
+    with pytest.raises(BadValue, match="is for students"):
+        Recipe("mine", teacher=PRUNED)
+
+
+@pytest.mark.parametrize("value", [-0.1, 0.91, 1.0, float("nan")])
+def test_shares_that_cannot_be_are_refused(value: float) -> None:
+    with pytest.raises(BadValue, match="infobatch lies in"):
+        Training(infobatch=value)
+    if not 0 <= value <= 1:
+        with pytest.raises(BadValue, match="infobatch_until lies in"):
+            Training(infobatch_until=value)
+
+
+def test_a_recipe_without_it_is_written_as_before_there_was_any_and_one_with_it_reads_as_itself(tmp_path: Path) -> None:
+    assert "infobatch" not in to_toml(plain(Recipe("r"))) + repr(Training())
+    whole = Recipe("r", train=PRUNED)
+    (tmp_path / "r.toml").write_text(to_toml(plain(whole)))
+    assert read_recipe(tmp_path / "r.toml")[0] == whole
+
+
+# The verb
+
+
+@pytest.fixture
+def short(make_context: Maker, small: Dataset) -> Context:
+    """Six epochs, two of them of the teacher."""
+    return make_context(small, "train.epochs=6", "teacher.epochs=2", "kd.search=1", threads=1)
+
+
+@pytest.mark.parametrize("fraction", [0.5, 1])
+@pytest.mark.parametrize("weight", [0, 0.6, "auto"])
+def test_students_with_and_without_teachers_are_pruned_and_share_the_teacher(
+    short: Context, fraction: float, weight: float | str
+) -> None:
+    usual = dp.train(short, fraction=fraction, kd_weight=weight)
+    fewer = dp.train(short.with_student(infobatch=0.5), fraction=fraction, kd_weight=weight)
+    assert fewer.folder != usual.folder
+    assert "infobatch" not in usual.result
+    told = fewer.result["infobatch"]
+    assert (told["share"], told["until"]) == (0.5, 0.875)
+    assert told["samples_skipped"] > 0
+    assert fewer.result["samples_seen"] + told["samples_skipped"] == usual.result["samples_seen"]
+    assert fewer.result["costs"]["train"]["samples_seen"] == fewer.result["samples_seen"]
+    assert fewer.result["epochs"] == usual.result["epochs"]
+    assert fewer.result.get("teacher") == usual.result.get("teacher")
+    assert fewer.result.get("soft_labels_computed", 0) == 0
+    search = fewer.result["kd_weight_search"]
+    if weight == "auto" and search["validation"] == usual.result["kd_weight_search"]["validation"]:
+        assert search["samples_seen"] == usual.result["kd_weight_search"]["samples_seen"]
+    metrics = [json.loads(line) for line in (fewer.folder / "metrics.jsonl").read_text().splitlines()]
+    assert metrics[-1]["step"] == fewer.result["steps"] < usual.result["steps"]
+
+
+@pytest.mark.parametrize("moment", [1, 2, 4])
+def test_a_searching_student_killed_anywhere_ends_as_one_that_was_not(
+    make_context: Maker, small: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: int
+) -> None:
+    options = ("train.epochs=6", "teacher.epochs=1", "kd.search=1", "train.infobatch=0.5")
+    whole = dp.train(make_context(small, *options, workspace=tmp_path / "whole", threads=1), fraction=0.5)
+    monkeypatch.setattr("datapruning.runs.Checkpoint", lambda path: Checkpoint(path, seconds=0))
+    context = make_context(small, *options, workspace=tmp_path / "killed", threads=1)
+    dp.teach(context)
+
+    def killed(ids: Any, batch_size: int, seed: int, epoch: int) -> Any:
+        if epoch == moment:
+            raise KeyboardInterrupt
+        return training_batches(ids, batch_size, seed, epoch)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("datapruning.training.loop.training_batches", killed)
+        dp.train(context, fraction=0.5)
+    resumed = dp.train(context, fraction=0.5)
+    a, b = (load_tensors(run.folder / "model.safetensors")[0] for run in (whole, resumed))
+    assert all(a[name].numpy().tobytes() == b[name].numpy().tobytes() for name in a)
+    assert resumed.result["infobatch"] == whole.result["infobatch"]
+
+
+def test_the_command_has_it_and_a_run_is_repeated(dprune: Callable[..., Any], tmp_path: Path) -> None:
+    more = [*fast_arguments(), "--set", "train.epochs=4"]
+    words = ["train", "--data", "digits", "--fraction", "0.2", "--kd-weight", "0", *more]
+    assert dprune(*words, "--infobatch", "0.5", "--out", tmp_path / "a").code == 0
+    assert tomllib.loads((tmp_path / "a" / "config.toml").read_text())["train"]["infobatch"] == 0.5
+    again = dprune("train", "--recipe", tmp_path / "a" / "config.toml", "--out", tmp_path / "b", "--loader", "resident")
+    assert again.code == 0, again.err
+    models = [(tmp_path / name / "model.safetensors").read_bytes() for name in "ab"]
+    assert models[0] == models[1]
+    results = [json.loads((tmp_path / name / "result.json").read_text())["infobatch"] for name in "ab"]
+    assert results[0] == results[1]
+    assert results[0]["samples_skipped"] > 0
+
+
+def test_the_command_refuses_a_share_that_cannot_be(refused: Callable[..., str]) -> None:
+    line = refused("train", "--data", "digits", "--fraction", "0.5", "--infobatch", "1")
+    assert "infobatch lies in 0..0.9; got 1" in line
