@@ -165,7 +165,7 @@ def train(
             say(f"student: {run.folder} is finished already, {result['test_accuracy']:.2f}% on the test set")
             return FinishedRun(run.folder, result)
         subset.save(run.folder / "subset.npz")
-        how = f"scorer {subset.meta['scorer']}, balance {subset.meta.get('balance', 'none')}"
+        how = f"scorer {subset.meta['scorer']}, {'strategy ' + by['strategy'] + ', ' if by else ''}balance {subset.meta.get('balance', 'none')}"
         say(f"subset: {subset} ({how}), in {run.folder / 'subset.npz'}")
         with reproducible(int(run.environment["threads"])):
             labels, story = list[Any](), dict[str, Any]()
@@ -221,9 +221,10 @@ def _subset(
 def _strategy_of(subset: Subset) -> dict[str, Any]:
     """How a subset was chosen, where its scorer alone does not say so: the strategy's name and its settings."""
     strategy = subset.meta.get("strategy")
-    if strategy in (None, "top", "random"):
+    if not isinstance(strategy, str) or strategy in ("top", "random"):
         return {}
-    settings = spelled(subset.meta.get("settings") or {})
+    found = subset.meta.get("settings")
+    settings = spelled(found) if isinstance(found, dict) else []
     return {"strategy": strategy, **({"with": settings} if settings else {})}
 
 

@@ -270,11 +270,11 @@ def test_an_interrupted_run_says_so_in_one_line_and_goes_on(tmp_path: Path) -> N
     process = subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # its child
     signal.signal(signal.SIGINT, before)
     metrics = tmp_path / "run" / "metrics.jsonl"
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not metrics.exists() and time.monotonic() < deadline:
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=120)
     assert process.returncode == 130, err
     assert out == ""
     assert err.splitlines()[-1] == "dprune: interrupted; the same command goes on where it was"

@@ -193,7 +193,8 @@ def test_it_trains_as_a_slow_reference_does(make_context: Maker, small: Dataset)
                     for parameter in slow.parameters():
                         assert parameter.grad is not None
                         parameter.sub_(0.01 * parameter.grad)
-                losses[batch.ids] = each.detach().numpy()
+                each = each.detach()
+                losses[batch.ids] = each.numpy()
                 total += float((counts * each).sum())
                 hits += float((counts * (logits.argmax(1) == batch.labels)).sum())
             assert done.history[epoch]["loss"] == pytest.approx(total / small.total, rel=1e-4)
@@ -355,12 +356,11 @@ def test_a_recipe_without_it_is_written_as_before_there_was_any_and_one_with_it_
 
 @pytest.fixture
 def short(make_context: Maker, small: Dataset) -> Context:
-    """Six epochs, two of them of the teacher."""
-    return make_context(small, "train.epochs=6", "teacher.epochs=2", "kd.search=1", threads=1)
+    """Six epochs of small batches; the teacher's are two."""
+    return make_context(small, "train.epochs=6", "train.batch_size=16", "teacher.epochs=2", "kd.search=1", threads=1)
 
 
-@pytest.mark.parametrize("fraction", [0.5, 1])
-@pytest.mark.parametrize("weight", [0, 0.6, "auto"])
+@pytest.mark.parametrize(("fraction", "weight"), [(1, 0), (0.5, 0.6), (0.5, "auto"), (1, "auto")])
 def test_students_with_and_without_teachers_are_pruned_and_share_the_teacher(
     short: Context, fraction: float, weight: float | str
 ) -> None:
@@ -376,18 +376,18 @@ def test_students_with_and_without_teachers_are_pruned_and_share_the_teacher(
     assert fewer.result["epochs"] == usual.result["epochs"]
     assert fewer.result.get("teacher") == usual.result.get("teacher")
     assert fewer.result.get("soft_labels_computed", 0) == 0
-    search = fewer.result["kd_weight_search"]
-    if weight == "auto" and search["validation"] == usual.result["kd_weight_search"]["validation"]:
-        assert search["samples_seen"] == usual.result["kd_weight_search"]["samples_seen"]
+    searches = [run.result["kd_weight_search"] for run in (usual, fewer)]
+    if weight == "auto":
+        assert searches[0]["samples_seen"] == searches[1]["samples_seen"] > 0, "probes skip nothing"
     metrics = [json.loads(line) for line in (fewer.folder / "metrics.jsonl").read_text().splitlines()]
     assert metrics[-1]["step"] == fewer.result["steps"] < usual.result["steps"]
 
 
-@pytest.mark.parametrize("moment", [1, 2, 4])
+@pytest.mark.parametrize("moment", [2, 4])  # in the trunk, after the fork
 def test_a_searching_student_killed_anywhere_ends_as_one_that_was_not(
     make_context: Maker, small: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: int
 ) -> None:
-    options = ("train.epochs=6", "teacher.epochs=1", "kd.search=1", "train.infobatch=0.5")
+    options = ("train.epochs=6", "train.batch_size=16", "teacher.epochs=1", "kd.search=1", "train.infobatch=0.5")
     whole = dp.train(make_context(small, *options, workspace=tmp_path / "whole", threads=1), fraction=0.5)
     monkeypatch.setattr("datapruning.runs.Checkpoint", lambda path: Checkpoint(path, seconds=0))
     context = make_context(small, *options, workspace=tmp_path / "killed", threads=1)

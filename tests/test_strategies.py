@@ -154,7 +154,9 @@ def test_weighted_draws_in_proportion() -> None:
 def test_weighted_lies_between_top_and_random() -> None:
     values = np.linspace(0, 1, 40)
     assert sorted(kept("weighted", values, 10, temperature=0.001)) == list(range(30, 40))
-    high, low = (np.mean([np.mean(kept("weighted", values, 10, seed=s, temperature=t)) for s in range(50)]) for t in (1, 1000))
+    high, low = (
+        np.mean([np.mean(kept("weighted", values, 10, seed=s, temperature=t)) for s in range(50)]) for t in (1, 1000)
+    )
     assert 18 < low < 21 < high, "ids of a uniform draw average 19.5"
     assert len(kept("weighted", np.ones(5), 2)) == 2, "no spread: uniform"
 

@@ -69,7 +69,9 @@ def test_budgets_are_exact_fit_their_strata_and_never_fall(sizes: list[int]) -> 
 @pytest.mark.parametrize(("total", "fraction"), [(10, "0.9"), (10, "0.5"), (7, "0.7"), (1438, "0.8"), (333, "0.99")])
 def test_too_high_a_cut_off_is_refused_and_the_largest_one_named_works(total: int, fraction: str) -> None:
     scores = scored(np.random.default_rng(0).random(total))
-    with pytest.raises(BadValue, match=r"cutoff=0\.95 leaves .* samples, but fraction .* the largest cutoff possible is") as no:
+    with pytest.raises(
+        BadValue, match=r"cutoff=0\.95 leaves .* samples, but fraction .* the largest cutoff possible is"
+    ) as no:
         select(scores, fraction, strategy="ccs", settings={"cutoff": 0.95})
     largest = float(str(no.value).rpartition(" ")[2])
     select(scores, fraction, strategy="ccs", settings={"cutoff": largest})

@@ -120,7 +120,9 @@ def test_as_many_neighbours_as_samples_are_refused(k: int) -> None:
 def test_in_a_class_that_is_smaller_all_others_are_neighbours() -> None:
     given = problem(20)
     labels = np.repeat([0, 1, 2], [16, 3, 1])
-    subset = select(given.scores, 0.5, strategy="d2", settings={"k": 9}, balance="class", labels=labels, evidence=given.evidence)
+    subset = select(
+        given.scores, 0.5, strategy="d2", settings={"k": 9}, balance="class", labels=labels, evidence=given.evidence
+    )
     assert np.bincount(labels[subset.indices]).tolist() == [8, 2, 1]
 
 

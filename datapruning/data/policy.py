@@ -19,7 +19,7 @@ class ViewPolicy:
     flip: bool = True
     crop: int = 4
     cutout: int = 0
-    count: int = 8
+    count: int = 16
     seed: int = 0
 
     def __post_init__(self) -> None:
