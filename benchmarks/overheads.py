@@ -27,7 +27,9 @@ from datapruning.config import Recipe, Training
 from datapruning.context import Context, make_context
 from datapruning.data.dataset import Dataset, Split
 from datapruning.data.policy import ViewPolicy
+from datapruning.evidence.changes import Changes
 from datapruning.evidence.recorder import Recorder, RecordTraining
+from datapruning.evidence.recording import write_array
 from datapruning.evidence.track import Track
 from datapruning.memory import keep_freed_memory
 from datapruning.models import create_model
@@ -111,10 +113,15 @@ def main() -> None:
         labels = SoftLabelCache(teacher, context.views, data.fingerprint, data.total, data.classes)
         labels.fill(context.split("train"), ids, 1)
         track = Track(Path(folder) / "track", 1, SAMPLES)
+        write_array(Path(folder) / "changes" / "-1.npy", np.full((SAMPLES, CLASSES), 0.1, np.float16))  # an epoch before
+
+        def recording() -> RecordTraining:
+            return RecordTraining(Recorder(track, Changes(Path(folder) / "changes", SAMPLES)))
+
         kd = Distillation(TeacherLabels([labels]), 0.9, 4.0)
         kinds: dict[str, Callable[[], float]] = {
             "plain": lambda: step_seconds(context, CrossEntropy(), (), ids),
-            "recording dynamics": lambda: step_seconds(context, CrossEntropy(), [RecordTraining(Recorder(track))], ids),
+            "recording dynamics": lambda: step_seconds(context, CrossEntropy(), [recording()], ids),
             "KD from cached soft labels": lambda: step_seconds(context, kd, (), ids),
             "plain, once more": lambda: step_seconds(context, CrossEntropy(), (), ids),
         }

@@ -165,7 +165,8 @@ def train(
             say(f"student: {run.folder} is finished already, {result['test_accuracy']:.2f}% on the test set")
             return FinishedRun(run.folder, result)
         subset.save(run.folder / "subset.npz")
-        how = f"scorer {subset.meta['scorer']}, {'strategy ' + by['strategy'] + ', ' if by else ''}balance {subset.meta.get('balance', 'none')}"
+        chosen = f"strategy {by['strategy']}, " if by else ""
+        how = f"scorer {subset.meta['scorer']}, {chosen}balance {subset.meta.get('balance', 'none')}"
         say(f"subset: {subset} ({how}), in {run.folder / 'subset.npz'}")
         with reproducible(int(run.environment["threads"])):
             labels, story = list[Any](), dict[str, Any]()

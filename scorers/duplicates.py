@@ -18,8 +18,14 @@ K = 20
 def duplicates(embeddings: Embeddings) -> Values:
     """Minus the cosine to the nearest sample of a smaller id, among the 20 nearest; 1 where none of those has one.
 
-    Of a group of equal samples the one with the smallest id comes first, the others last.
+    Equal samples count once: the one with the smallest id stands for all, and the others come last.
     """
-    similarity, nearest = embeddings.neighbours(min(K, embeddings.total - 1))
-    earlier = nearest < np.arange(embeddings.total)[:, None]
-    return np.asarray(-np.where(earlier, similarity, -1.0).max(1), np.float64)
+    features = np.ascontiguousarray(embeddings.features + np.float16(0))  # so that -0 has the bits of 0
+    bits = features.view(f"V{features.itemsize * features.shape[1]}")[:, 0]
+    alone = np.sort(np.unique(bits, return_index=True)[1])
+    scores = np.full(embeddings.total, -1.0)
+    scores[alone] = 1.0
+    if len(alone) > 1:  # copies, searched too, would fill the neighbours of all that lie near them
+        similarity, nearest = Embeddings(features[alone], embeddings.labels[alone]).neighbours(min(K, len(alone) - 1))
+        scores[alone] = -np.where(nearest < np.arange(len(alone))[:, None], similarity, -1.0).max(1)
+    return scores

@@ -19,15 +19,14 @@ def herding(embeddings: Embeddings) -> Values:
 
     def order(features: Values) -> Values:
         mean, n = features.mean(0), len(features)
-        products = features @ features.T
-        lengths, to_mean = np.diagonal(products).copy(), features @ mean
+        lengths, to_mean = (features**2).sum(1), features @ mean
         summed, left, picked = np.zeros(n), np.ones(n, bool), np.empty(n, np.int64)
         for k in range(n):
             # ||(sum + x) / (k + 1) - mean||^2 without what is the same for all
             costs = (lengths + 2 * summed) / (k + 1) - 2 * to_mean
             picked[k] = np.flatnonzero(left)[costs[left].argmin()]
             left[picked[k]] = False
-            summed += products[picked[k]]
+            summed += features @ features[picked[k]]
         return picked
 
     return by_class(embeddings, order)

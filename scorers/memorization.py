@@ -2,32 +2,32 @@
 
 import numpy as np
 
-from datapruning.errors import BadValue
 from datapruning.evidence.ensemble import SubsetEnsemble
+from datapruning.evidence.outside import outside_margins
 from datapruning.scorer import Values, scorer
+
+WIDTH = 1.5
+"""Half-width of the kernel, in typical standard deviations of a sample's margin between members that did not see it."""
 
 
 @scorer(
     "memorization",
     needs=SubsetEnsemble,
-    source="Feldman and Zhang 2020, section 2 (the subsampled estimator)",
+    source="Feldman and Zhang 2020, section 2, for networks that fit what they are trained on; smoothed (docs/scorers.md)",
     cost="an ensemble of networks, each trained on a part of the data",
     sign="most memorized first",
 )
 def memorization(ensemble: SubsetEnsemble) -> tuple[Values, Values]:
-    """P[right | trained on it] - P[right | not], over the members, with its standard error."""
-    right = np.zeros((2, ensemble.total))
-    count = np.zeros((2, ensemble.total))
-    for member in ensemble:
-        for k, mask in enumerate((member.inside, ~member.inside)):
-            count[k] += mask
-            right[k] += mask & member.correct
-    if count.min() < 2:
-        few = int(count.min(0).argmin())
-        raise BadValue(
-            f"an error bar needs two members that saw a sample and two that did not; sample id {few} has "
-            f"{count[0, few]:.0f} and {count[1, few]:.0f}: add members (ensemble.members)"
-        )
-    share = right / count
-    smoothed = (right + 0.5) / (count + 1)  # all right or all wrong is no proof that it is so in every network
-    return share[0] - share[1], np.sqrt((smoothed * (1 - smoothed) / count).sum(0))
+    """1 - P[right | not trained on it], with its standard error over the members.
+
+    P[right | trained on it] is 1 for networks that fit their samples, whatever sample it is; members that were trained too
+    briefly to fit only add noise there. Whether a member is right is a step of its margin; a straight ramp instead (a
+    uniform kernel) says the same of samples far from the border, and much more of those near it.
+    """
+    outside = outside_margins(ensemble)
+    ramp = np.clip(outside.margins / (2 * WIDTH * outside.spread) + 0.5, 0, 1)
+    seen = outside.counts
+    mean = np.nansum(ramp, 0) / seen
+    variance = np.nansum((ramp - mean) ** 2, 0) / (seen - 1)
+    # as if one more member had been half a step off: no spread among a few members is no proof that there is none
+    return 1 - mean, np.sqrt((variance + 0.25 / (seen + 1)) / (seen + 1))

@@ -15,11 +15,12 @@ from datapruning.scorer import Values, scorer
 )
 def moderate(embeddings: Embeddings) -> Values:
     """Minus how far a sample's rank, by its distance from its class's median, lies from the middle rank."""
-    features, labels = embeddings.features.astype(np.float64), embeddings.labels
+    labels = embeddings.labels
     distance = np.empty(len(labels))
     for label in np.unique(labels):
         mine = labels == label
-        distance[mine] = np.linalg.norm(features[mine] - np.median(features[mine], axis=0), axis=1)
+        features = embeddings.features[mine].astype(np.float64)
+        distance[mine] = np.linalg.norm(features - np.median(features, axis=0), axis=1)
     rank = np.empty(len(labels))
     rank[np.argsort(distance, kind="stable")] = np.arange(len(labels))
     return np.asarray(-np.abs(rank - (len(labels) - 1) / 2))

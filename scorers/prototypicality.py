@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from datapruning.errors import BadValue, MissingPackage
+from datapruning.errors import MissingPackage
 from datapruning.evidence.embeddings import Embeddings
 from datapruning.scorer import Values, scorer
 
@@ -23,8 +23,6 @@ def prototypicality(embeddings: Embeddings) -> Values:
     except ImportError as error:
         raise MissingPackage(f"prototypes are found with faiss ({error}); install it: pip install faiss-cpu") from None
     k = len(np.unique(embeddings.labels))
-    if embeddings.total < k:
-        raise BadValue(f"{k} prototypes were asked for, and there are {embeddings.total} samples")
     directions = embeddings.directions
     means = faiss.Kmeans(
         directions.shape[1], k, niter=ITERATIONS, spherical=True, seed=embeddings.seed % 2**31, min_points_per_centroid=1,

@@ -12,7 +12,7 @@ WINDOW, EPOCHS, DECAY = 10, 90, 0.9
 @scorer(
     "tdds",
     needs=TrainingDynamics,
-    source="Zhang et al. 2024, section 3 (windows of 10 of the first 90 epochs, decay 0.9, as in the released code)",
+    source="Zhang et al. 2024, section 3 (decay 0.9 as in the released code; windows of 10 of the first 90 epochs)",
     cost="one proxy training, no extra forward",
     sign="unsteady ones first",
 )

@@ -22,6 +22,7 @@ from teachers import SoftLabelCache
 from tests.conftest import FAST
 
 Maker = Callable[..., Context]
+Patch = pytest.MonkeyPatch
 TINY = ("train.model=tinynet8", "teacher.model=tinynet8", "score.model=tinynet8")
 
 
@@ -99,7 +100,7 @@ def undisturbed(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Fi
 
 @pytest.mark.parametrize("moment", ["trunk", "probe", "second half"])
 def test_a_student_killed_anywhere_ends_as_one_that_was_not(
-    make_context: Maker, digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str, undisturbed: FinishedRun
+    undisturbed: FinishedRun, make_context: Maker, digits: Dataset, tmp_path: Path, monkeypatch: Patch, moment: str
 ) -> None:
     monkeypatch.setattr("datapruning.runs.Checkpoint", lambda path: loop.Checkpoint(path, seconds=0))
     real = loop.training_batches

@@ -18,7 +18,8 @@ import recipes
 
 ROOT = Path(__file__).parent.parent
 SHORTER = {
-    "epochs": "2", "runs": "2", "early_epoch": "1", "members": "4", "model": '"tinynet8"', "ladder": '["tinynet8", "tinynet16"]'
+    "epochs": "2", "runs": "2", "early_epoch": "1", "members": "4",
+    "model": '"tinynet8"', "ladder": '["tinynet8", "tinynet16"]',
 }  # fmt: skip
 """What the examples' recipes say instead."""
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -15,7 +15,7 @@ from datapruning.api import score
 from datapruning.context import Context
 from datapruning.data.dataset import Dataset
 from datapruning.errors import DataPruningError, UnknownName
-from datapruning.evidence.dynamics import TrainingDynamics
+from datapruning.evidence.dynamics import EarlyErrors, TrainingDynamics
 from datapruning.evidence.track import RECORDED, Track
 from datapruning.scorer import Samples, Scorer, scorer
 
@@ -30,9 +30,14 @@ def track_of(folder: Path, **columns: Any) -> Track:
     return track
 
 
-def dynamics_of(whole: list[Track], early: list[Track]) -> TrainingDynamics:
+def dynamics_of(*whole: Track) -> TrainingDynamics:
     """Evidence made by hand."""
-    return TrainingDynamics(tuple(whole), tuple(early), 1)
+    return TrainingDynamics(whole)
+
+
+def early_of(*early: Track) -> EarlyErrors:
+    """Evidence made by hand."""
+    return EarlyErrors(early, 1)
 
 
 def test_forgetting_counts_losses_and_ranks_the_never_learned_first(tmp_path: Path) -> None:
@@ -42,27 +47,27 @@ def test_forgetting_counts_losses_and_ranks_the_never_learned_first(tmp_path: Pa
         [1, 0, 1, 1, 1],
         [1, 0, 0, 1, 0],
     ])  # fmt: skip
-    one = dynamics_of([track_of(tmp_path / "a", correct=correct)], [])
+    one = dynamics_of(track_of(tmp_path / "a", correct=correct))
     values, stderr = scorers.get_scorer("forgetting")(one)
     np.testing.assert_array_equal(values, [0, 4, 2, 0, 2])  # never learned: 4 presentations
     assert stderr is None
-    two = dynamics_of([*one.presentations, track_of(tmp_path / "b", correct=1 - correct)], [])
+    two = dynamics_of(*one.presentations, track_of(tmp_path / "b", correct=1 - correct))
     np.testing.assert_array_equal(scorers.get_scorer("forgetting")(two)[0], [0 + 4, 4 + 0, 2 + 1, 0 + 1, 2 + 1])
 
 
 def test_el2n_is_the_mean_over_runs_with_its_standard_error(tmp_path: Path) -> None:
     norms = np.array([[0.1, 1.0], [0.3, 1.0], [0.2, 0.4]])
     early = [track_of(tmp_path / str(k), error_norm=norms[k : k + 1]) for k in range(3)]
-    values, stderr = scorers.get_scorer("el2n")(dynamics_of([], early))
+    values, stderr = scorers.get_scorer("el2n")(early_of(*early))
     np.testing.assert_allclose(values, [0.2, 0.8], rtol=1e-6)
     assert stderr is not None
     np.testing.assert_allclose(stderr, [0.1 / 3**0.5, 0.6 / 3**0.5 / 3**0.5], rtol=1e-5)  # sd 0.1 and 0.3464
-    assert scorers.get_scorer("el2n")(dynamics_of([], early[:1]))[1] is None
+    assert scorers.get_scorer("el2n")(early_of(*early[:1]))[1] is None
 
 
 def test_el2n_online_sums_the_first_ten_presentations(tmp_path: Path) -> None:
     norms = np.arange(24.0).reshape(12, 2) / 100
-    values, _ = scorers.get_scorer("el2n-online")(dynamics_of([track_of(tmp_path, error_norm=norms)], []))
+    values, _ = scorers.get_scorer("el2n-online")(dynamics_of(track_of(tmp_path, error_norm=norms)))
     np.testing.assert_allclose(values, norms[:10].sum(0), rtol=1e-6)
 
 
@@ -83,14 +88,18 @@ def test_permuting_the_samples_permutes_the_scores(tmp_path: Path, name: str) ->
     def values(where: str, columns: Any) -> Any:
         whole = track_of(tmp_path / where / "whole", correct=correct[:, columns], error_norm=norms[:, columns])
         early = track_of(tmp_path / where / "early", error_norm=norms[:1, columns])
-        return scorers.get_scorer(name)(dynamics_of([whole], [early]))[0]
+        return scorers.get_scorer(name)(early_of(early) if name == "el2n" else dynamics_of(whole))[0]
 
     np.testing.assert_array_equal(values("permuted", order), values("plain", np.arange(30))[order])
 
 
 def test_every_scorer_says_what_users_must_know() -> None:
     found = scorers.find_scorers()
-    assert set(found) == {"random", "el2n", "el2n-online", "forgetting"}
+    assert set(found) == {
+        "random", "el2n", "el2n-online", "grand", "grand-last", "forgetting", "memorization", "memorization-plain", "aum",
+        "loss", "entropy", "margin", "confidence", "dyn-unc", "tdds", "dual", "herding", "k-center", "moderate",
+        "prototypicality", "knn", "duplicates",
+    }  # fmt: skip
     for each in found.values():
         assert each.source
         assert each.cost
@@ -134,7 +143,7 @@ def test_scores_from_evidence_are_read_again_without_training(
 ) -> None:
     context = make_context(small)
     first = {name: score(context, name) for name in ("el2n", "forgetting")}
-    monkeypatch.setattr("datapruning.evidence.dynamics.fit", None)  # training again would fail
+    monkeypatch.setattr("datapruning.evidence.proxies.fit", None)  # training again would fail
     again = score(make_context(small), "el2n")
     np.testing.assert_array_equal(first["el2n"].values, again.values)
     assert first["el2n"].stderr is not None
@@ -146,10 +155,10 @@ def test_evidence_goes_on_where_a_killed_call_stopped(
     make_context: Callable[..., Context], small: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = score(make_context(small, workspace=tmp_path / "whole"), "el2n")
-    from datapruning.evidence import dynamics
+    from datapruning.evidence import proxies
 
     calls = []
-    real = dynamics.fit
+    real = proxies.fit
 
     def stops_at_the_second(*args: Any, **options: Any) -> Any:
         calls.append(options["seed"])
@@ -157,7 +166,7 @@ def test_evidence_goes_on_where_a_killed_call_stopped(
             raise KeyboardInterrupt
         return real(*args, **options)
 
-    monkeypatch.setattr(dynamics, "fit", stops_at_the_second)
+    monkeypatch.setattr(proxies, "fit", stops_at_the_second)
     context = make_context(small, workspace=tmp_path / "killed")
     with pytest.raises(KeyboardInterrupt):
         score(context, "el2n")

@@ -36,7 +36,7 @@ from tests.conftest import FAST as CONTEXT
 from tests.conftest import Answer, fast_arguments
 
 MakeContext = Callable[..., Context]
-FAST = [*fast_arguments(), "--set", "teacher.epochs=2", "--threads", "1", "--device", "cpu"]
+FAST = [*fast_arguments(), "--threads", "1", "--device", "cpu"]
 CHANGES = ("teacher.epochs=2",)
 GRID: dict[str, Any] = {"fractions": "0.2,1", "scorers": "random,el2n", "kd_weights": "0,0.9", "seeds": 2}
 COMMAND = Path(sys.executable).parent / "dprune"
@@ -65,7 +65,7 @@ def same_bits(one: Sweep, other: Sweep) -> bool:
     )
 
 
-def until(true: Callable[[], Any], seconds: float = 120) -> Any:
+def until(true: Callable[[], Any], seconds: float = 300) -> Any:
     """Wait for something."""
     deadline = time.monotonic() + seconds
     while not (found := true()):

@@ -19,11 +19,11 @@ from datapruning.files import write_json
 from datapruning.store import RowStore
 from datapruning.sweeping.board import Board
 from datapruning.sweeping.cost import duration, samples_of, seconds_left
-from datapruning.training.planned import planned_samples
 from datapruning.sweeping.grid import Grid, canonical_fraction, make_grid
 from datapruning.sweeping.show import Screen, _picture, standing
 from datapruning.sweeping.table import caption, csv_text, markdown, table
 from datapruning.training.loop import planned_steps
+from datapruning.training.planned import planned_samples
 
 TRAINING = Training(epochs=3, batch_size=16)
 

@@ -75,13 +75,15 @@ def command(
 def _score_recording(folder: Path, names: list[str], out: Path | None) -> None:
     from datapruning import api
     from datapruning.errors import BadValue
+    from datapruning.saving import save_new
 
     if names == [ALL]:
         names = api.scorers_of(folder)
     if out is not None and out.suffix == ".npz" and len(names) > 1:
         raise BadValue(f"--out {out} is one file, but {len(names)} scorers write one each; name a folder")
-    for name in names:
-        place = folder / "scores" if out is None else out
+    scores = {name: api.score_recording(folder, name) for name in names}  # all or none are written
+    place = folder / "scores" if out is None else out
+    for name, found in scores.items():
         path = place if place.suffix == ".npz" else place / f"{name}.npz"
-        api.score_recording(folder, name, out=path)
+        save_new(found, path)
         o.result(f"{name}: {path}")

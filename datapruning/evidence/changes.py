@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import softmax
+
+from datapruning.errors import BadValue
 
 EPSILON = 1e-8
 """Added to probabilities before their logarithm, as the released code of TDDS does."""
@@ -29,18 +32,27 @@ class Changes:
         self.folder, self.total = folder, total
         self._anchor: int | None = None
         self._before: NDArray[np.float16] | None = None
-        self._now: NDArray[np.float16] | None = None
+        self._now: np.memmap[Any, np.dtype[np.float16]] | None = None
         self._epoch = 0
 
     def begin(self, epoch: int) -> None:
-        """Start an epoch, perhaps again."""
+        """Start an epoch, perhaps again.
+
+        Raises:
+            BadValue: the probabilities of the epoch before are gone, so that nothing can be compared.
+        """
+        before = self._path(epoch - 1)
+        if epoch > 0 and not before.exists():
+            raise BadValue(
+                f"epoch {epoch} cannot begin: the predictions of epoch {epoch - 1} are not there to compare with. Begin at "
+                "epoch 0, and call saved(epoch) whenever a checkpoint of the training is on disk, so that they are kept"
+            )
         self._epoch, self._now = epoch, None
         if self._anchor is None:
             self._anchor = epoch - 1  # a resume in this process begins here at the earliest
         for path in self.folder.glob("*.npy"):
             if int(path.stem) not in (self._anchor, epoch - 1):
                 path.unlink()
-        before = self._path(epoch - 1)
         self._before = np.load(before, mmap_mode="r") if before.exists() else None
 
     def saved(self, epoch: int) -> None:
@@ -59,6 +71,11 @@ class Changes:
             return torch.zeros(len(ids))
         before = torch.from_numpy(self._before[ids]).to(logits.device).float()
         return (now * ((now + EPSILON).log() - (before + EPSILON).log())).abs().sum(1)
+
+    def end(self) -> None:
+        """The epoch is over: what a resume will ask for goes to the disk."""
+        if self._now is not None:
+            self._now.flush()
 
     def remove(self) -> None:
         """The run is done: nobody asks for probabilities any more."""

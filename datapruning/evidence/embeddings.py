@@ -113,6 +113,24 @@ def penultimate(model: nn.Module) -> Iterator[list[Tensor]]:
         handle.remove()
 
 
+def as_features(features: Tensor, ids: NDArray[np.int64]) -> NDArray[np.float16]:
+    """What is stored of the features [n, width] of samples `ids`.
+
+    Raises:
+        BadValue: of another shape, or numbers that float16 does not hold (NaN, infinite, beyond 65,504).
+    """
+    if features.ndim != 2 or len(features) != len(ids) or not features.shape[1]:
+        raise BadValue(f"features are [n, width] for {len(ids)} ids, got {list(features.shape)}; flatten or pool them first")
+    found: NDArray[np.float16] = features.detach().half().cpu().numpy()
+    bad = ids[~np.isfinite(found).all(1)]
+    if bad.size:
+        raise BadValue(
+            f"the features of {bad.size:,} samples are NaN, infinite or beyond what float16 holds (65,504), the first is "
+            f"sample id {bad[0]}; scale them down"
+        )
+    return found
+
+
 def open_features(path: Path, total: int) -> NDArray[np.float16]:
     """A file of features.
 

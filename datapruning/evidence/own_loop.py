@@ -12,8 +12,10 @@ from torch import Tensor
 from datapruning.data.dataset import Dataset
 from datapruning.errors import BadValue
 from datapruning.evidence.changes import Changes
+from datapruning.evidence.embeddings import as_features
 from datapruning.evidence.recorder import Recorder
-from datapruning.evidence.recording import FEATURES, LABELS, create_recording, write_array
+from datapruning.evidence.recording import FEATURES, LABELS, RIVALS, create_recording, write_array
+from datapruning.evidence.track import rivals
 
 
 def record(
@@ -67,6 +69,7 @@ class LoopRecorder:
         self._presentations = Recorder(self.recording.presentations(run), self._changes, self._labels)
         self._now: Recorder | None = None
         self._features: NDArray[np.float16] | None = None
+        self._has_features = np.zeros(total, bool)
         self._looked = False
         if self.recording.done(run) is not None:
             raise BadValue(
@@ -77,8 +80,10 @@ class LoopRecorder:
         """Start an epoch, from 0. One that begins again, after a crash, replaces what it recorded before.
 
         Raises:
-            BadValue: an epoch outside the recording.
+            BadValue: an epoch outside the recording, or one before which there is no other (see `saved`).
         """
+        if epoch == 0 and not self.recording.runs():
+            self._labels[:] = -1  # of a first attempt, which may have gone wrong
         self._now = self._presentations
         self._now.begin(epoch)
 
@@ -86,7 +91,8 @@ class LoopRecorder:
         """Start an evaluation pass after the last epoch: for the scorers loss, entropy, margin and confidence."""
         self._now = Recorder(self.recording.final(self._run), None, self._labels)
         self._now.begin(0)
-        self._looked = True
+        self._looked, self._features = True, None
+        self._has_features[:] = False
 
     def update(
         self, logits: Tensor, targets: Tensor, ids: NDArray[np.int64] | Tensor, features: Tensor | None = None
@@ -109,16 +115,32 @@ class LoopRecorder:
         if features is not None:
             if self._now is self._presentations:
                 raise BadValue("features are recorded in the pass after the last epoch: call begin_final() before it")
-            if self._features is None:
-                self._features = np.zeros((self._total, features.shape[1]), np.float16)
-            where = ids.cpu().numpy() if isinstance(ids, Tensor) else ids
-            self._features[where] = features.detach().half().cpu().numpy()
+            self._keep(features, ids.cpu().numpy() if isinstance(ids, Tensor) else np.asarray(ids))
+
+    def _keep(self, features: Tensor, ids: NDArray[np.int64]) -> None:
+        found = as_features(features, ids)
+        width = found.shape[1]
+        if self._features is None:
+            self._features = np.zeros((self._total, width), np.float16)
+        if self._features.shape[1] != width:
+            raise BadValue(f"features had {self._features.shape[1]} numbers a sample before, and have {width} now")
+        inside = (ids >= 0) & (ids < self._total)  # `end` names those that are not
+        self._features[ids[inside]] = found[inside]
+        self._has_features[ids[inside]] = True
 
     def end(self) -> None:
         """Finish the epoch, or the pass after the last one."""
         if self._now is not None:
             self._now.end()
+            write_array(self.recording.folder / LABELS, self._labels)  # a process that goes on checks against them
         self._now = None
+
+    def saved(self, epoch: int) -> None:
+        """Your loop has saved a checkpoint of the state after `epoch`: what a resume from it needs is kept.
+
+        Not needed by a loop that is never resumed, or that saves after every epoch.
+        """
+        self._changes.saved(epoch)
 
     def finish(self, seconds: float = 0.0) -> Path:
         """Check that nothing is missing and close the run. Returns the recording's folder.
@@ -127,12 +149,17 @@ class LoopRecorder:
             seconds: what the training took, for cost tables.
 
         Raises:
-            BadValue: gaps, naming epochs and ids.
+            BadValue: gaps, naming epochs and ids; a last pass in which only some samples had features.
         """
         for epoch in range(self._epochs):
             self.recording.presentations(self._run).check_whole(epoch)
         if self._looked:
-            self.recording.final(self._run).check_whole(0)
+            self.recording.final(self._run).check_whole(0, where="the pass after the last epoch")
+        without = np.flatnonzero(~self._has_features)
+        if self._features is not None and without.size:
+            raise BadValue(f"{without.size:,} samples came without features, the first is id {without[0]}")
+        if (self._labels < 0).any():
+            raise BadValue(f"the label of sample id {np.argmin(self._labels)} is not known; record the last epoch again")
         write_array(self.recording.folder / LABELS, self._labels)
         if self._features is not None:
             write_array(self.recording.run_folder(self._run) / FEATURES, self._features)

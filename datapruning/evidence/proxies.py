@@ -14,9 +14,10 @@ from datapruning.data.loader import Loader
 from datapruning.data.views import Views
 from datapruning.errors import BadValue
 from datapruning.evidence.changes import Changes
-from datapruning.evidence.embeddings import penultimate
+from datapruning.evidence.embeddings import as_features, penultimate
 from datapruning.evidence.recorder import Recorder, RecordTraining
-from datapruning.evidence.recording import DONE, FEATURES, LABELS, Recording, create_recording, write_array
+from datapruning.evidence.recording import DONE, FEATURES, LABELS, RIVALS, Recording, create_recording, write_array
+from datapruning.evidence.track import rivals
 from datapruning.files import written_whole
 from datapruning.locks import held
 from datapruning.progress import say
@@ -127,17 +128,20 @@ class _LookEarly(Observer):
 
 
 def _look_at_the_end(recording: Recording, number: int, model: nn.Module, loader: Loader, views: Views) -> None:
-    """One evaluation pass, without augmentation: statistics and penultimate features."""
+    """One evaluation pass, without augmentation: statistics, penultimate features, the likeliest other class."""
+    others = np.empty(len(loader), np.int32)
     recorder = Recorder(recording.final(number))
     recorder.begin(0)
     with written_whole(recording.run_folder(number) / FEATURES) as temporary, penultimate(model) as held_features:
         features = None
         for ids, labels, logits in predict(model, loader, np.arange(len(loader)), views):
             recorder.update(logits, labels, ids)
+            others[ids] = rivals(logits, labels).cpu().numpy()
             if features is None:
                 shape = (len(loader), held_features[0].shape[1])
                 features = np.lib.format.open_memmap(temporary, "w+", np.dtype(np.float16), shape)
-            features[ids] = held_features[0][: len(ids)].half().cpu().numpy()
+            features[ids] = as_features(held_features[0][: len(ids)], ids)
         assert features is not None
         features.flush()
+    write_array(recording.run_folder(number) / RIVALS, others)
     recorder.end()

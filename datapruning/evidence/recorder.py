@@ -61,19 +61,24 @@ class Recorder:
             ids: int64 [n], sample ids in the full training split. Floats are refused: they lose large ids.
 
         Raises:
-            BadValue: ids that are no whole numbers, lengths that differ, or no epoch begun.
+            BadValue: ids or targets that are no whole numbers, shapes that do not fit, or no epoch begun.
         """
         if self._row < 0:
             raise BadValue("no epoch has begun: call begin(epoch) before update(...)")
         ids = ids.cpu().numpy() if isinstance(ids, Tensor) else np.asarray(ids)
         if not np.issubdtype(ids.dtype, np.integer):
             raise BadValue(f"sample ids are whole numbers, got {ids.dtype}")
+        if logits.ndim != 2 or logits.shape[1] < 2 or targets.ndim != 1 or targets.is_floating_point():
+            raise BadValue(
+                "logits are [n, classes] of at least 2 classes and targets are the numbers of n classes; "
+                f"got {list(logits.shape)} and {targets.dtype} {list(targets.shape)}"
+            )
         if not len(ids) == len(logits) == len(targets):
             raise BadValue(f"{len(logits)} logits, {len(targets)} targets and {len(ids)} ids were given")
         logits = logits.detach()
         if self._logits is None or self._targets is None:
             self._logits = logits.new_empty(BUFFER_ROWS, logits.shape[1], dtype=torch.float32)
-            self._targets = targets.new_empty(BUFFER_ROWS)
+            self._targets = targets.new_empty(BUFFER_ROWS, dtype=torch.int64)
         if self._logits.shape[1] != logits.shape[1]:
             raise BadValue(f"the network gave {self._logits.shape[1]} logits a sample before, and {logits.shape[1]} now")
         for start in range(0, len(ids), BUFFER_ROWS):
@@ -91,11 +96,20 @@ class Recorder:
         """Finish the row and hand it to the disk."""
         self._reduce()
         self.track.flush()
+        if self.changes is not None:
+            self.changes.end()
 
     def _reduce(self) -> None:
         if self._used and self._logits is not None and self._targets is not None:
             used = slice(0, self._used)
             ids, logits, targets = self._ids[used], self._logits[used], self._targets[used]
+            self.track.check_new(self._row, ids)
+            foreign = ((targets < 0) | (targets >= logits.shape[1])).cpu().numpy()
+            if foreign.any():
+                raise BadValue(
+                    f"labels lie in 0..{logits.shape[1] - 1} (the network gives so many logits); sample id "
+                    f"{ids[foreign][0]} has {int(targets[int(foreign.argmax())])}"
+                )
             finite = logits.isfinite().all(1)
             if not finite.all():
                 bad = ids[~finite.cpu().numpy()]
@@ -103,13 +117,13 @@ class Recorder:
                     f"{len(bad):,} samples have NaN or infinite logits in epoch {self._row}: ids {_few(bad)}; nothing can "
                     "be scored from them (lower the learning rate?)"
                 )
+            if self.labels is not None:
+                self._check_labels(ids, targets.cpu().numpy())
             with torch.no_grad():
                 values = statistics(logits, targets, self.track.statistics)
                 if self.changes is not None:
                     values["change"] = self.changes.update(logits, ids)
             self.track.write(self._row, ids, values)
-            if self.labels is not None:
-                self._check_labels(ids, targets.cpu().numpy())
         self._used = 0
 
     def _check_labels(self, ids: NDArray[np.int64], targets: NDArray[np.int64]) -> None:

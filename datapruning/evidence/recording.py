@@ -3,7 +3,8 @@
 `recording.json` says which dataset, how many samples and epochs; `labels.npy` is int64 [N]. A run is a folder `run-000`:
 `presentations/` (a track, a row an epoch: the training pass), `early/` (a track of one row: an evaluation pass after the
 first epochs), `final/` (the same after the last epoch), `features.npy` (float16 [N, width]: what the last layer saw in
-that pass), and `done.json` once it is whole.
+that pass), `rivals.npy` (int32 [N]: the class other than the label that it found likeliest then), and `done.json` once it
+is whole.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from datapruning.evidence.embeddings import Embeddings, open_features
 from datapruning.evidence.track import LOOKED, PRESENTED, Track
 from datapruning.files import read_json, write_json, written_whole
 
-MANIFEST, LABELS, DONE, FEATURES = "recording.json", "labels.npy", "done.json", "features.npy"
+MANIFEST, LABELS, DONE = "recording.json", "labels.npy", "done.json"
+FEATURES, RIVALS = "features.npy", "rivals.npy"
 FORMAT = {"format": "datapruning.recording", "version": 1}
 EARLY = ("error_norm",)
 
@@ -105,7 +107,8 @@ class Recording:
         whole = [(k, done) for k in self.runs() if (done := self.done(k)) and done["epochs"] == self.about["epochs"]]
         if not whole:
             raise BadValue(
-                f"{self.folder} has no run that was trained to the end; ask for one (evidence.full_runs is at least 1)"
+                f"{self.folder} has no run that was trained to the end; ask for one (evidence.full_runs at least 1; in your "
+                "own loop, finish())"
             )
         return whole
 
@@ -165,6 +168,25 @@ class Recording:
             f"{self.folder} has no embeddings; they are noted after the last epoch of a whole run: "
             "dprune score --scorer knn makes a recording that has them"
         )
+
+    def rivals(self) -> NDArray[np.int64] | None:
+        """The class, other than the label, that the first whole run found likeliest after its last epoch, int64 [N].
+
+        None: no run noted it, for there was no pass after the last epoch, or it was recorded before this was noted.
+
+        Raises:
+            BadFile: broken, or of another shape.
+        """
+        for path in (self.run_folder(number) / RIVALS for number in self.runs()):
+            if path.exists():
+                try:
+                    rivals = np.load(path, allow_pickle=False)
+                except (OSError, ValueError, EOFError) as error:
+                    raise BadFile(f"{path} holds no classes: {reason(error)}") from None
+                if rivals.dtype != np.int32 or rivals.shape != (self.total,) or rivals.min() < 0:
+                    raise BadFile(f"{path} is {rivals.dtype} {list(rivals.shape)}; int32 [{self.total}] is needed")
+                return np.asarray(rivals, np.int64)
+        return None
 
     def label_prob(self, epochs: int | None = None) -> NDArray[np.float64]:
         """Mean probability of the label over the whole runs and the first `epochs` epochs (None: all), float64 [N]."""

@@ -61,6 +61,16 @@ def statistics(logits: Tensor, targets: Tensor, names: tuple[str, ...] = LOOKED)
     return {name: found[name] for name in names if name in found}
 
 
+def rivals(logits: Tensor, targets: Tensor) -> Tensor:
+    """The class, other than the label, with the largest logit, int32 [n]; the lower one of equals.
+
+    Args:
+        logits: float [n, classes].
+        targets: int64 [n].
+    """
+    return logits.scatter(1, targets[:, None], -torch.inf).argmax(1).to(torch.int32)
+
+
 class Track:
     """Rows x samples of each statistic, in one `.npy` memory map each, plus which cells were recorded.
 
@@ -106,10 +116,16 @@ class Track:
         self.arrays[RECORDED][row] = 0
 
     def write(self, row: int, ids: NDArray[np.int64], values: Mapping[str, Tensor]) -> None:
-        """Store the statistics of `ids`, each once a row.
+        """Store the statistics of `ids`, each once a row (see `check_new`)."""
+        for name in self.statistics:
+            self.arrays[name][row, ids] = values[name].cpu().numpy()
+        self.arrays[RECORDED][row, ids] = 1
+
+    def check_new(self, row: int, ids: NDArray[np.int64]) -> None:
+        """Refuse ids that cannot be written to a row.
 
         Raises:
-            BadValue: an id outside the data, or one that this row already has.
+            BadValue: an id outside the data, one that comes twice, or one that this row already has.
         """
         if ids.size and (ids.min() < 0 or ids.max() >= self.total):
             raise BadValue(f"recorded sample ids lie in 0..{self.total - 1}; got {ids.min()}..{ids.max()}")
@@ -118,12 +134,9 @@ class Track:
         twice = unique[(counts > 1) | (recorded[unique] > 0)]
         if twice.size:
             raise BadValue(f"sample id {twice[0]} was recorded twice in epoch {row} ({twice.size:,} such ids)")
-        for name in self.statistics:
-            self.arrays[name][row, ids] = values[name].cpu().numpy()
-        recorded[ids] = 1
 
-    def check_whole(self, row: int, ids: NDArray[np.int64] | None = None) -> None:
-        """Refuse a row with gaps.
+    def check_whole(self, row: int, ids: NDArray[np.int64] | None = None, where: str = "") -> None:
+        """Refuse a row with gaps; `where` says which one it is, if it is no epoch.
 
         Raises:
             BadValue: naming the first sample of `ids` (default: of all) that was not recorded.
@@ -131,7 +144,8 @@ class Track:
         seen = self.arrays[RECORDED][row]
         missing = np.flatnonzero(seen == 0) if ids is None else ids[seen[ids] == 0]
         if missing.size:
-            raise BadValue(f"{missing.size:,} samples were not recorded in epoch {row}, the first is id {missing[0]}")
+            where = where or f"epoch {row}"
+            raise BadValue(f"{missing.size:,} samples were not recorded in {where}, the first is id {missing[0]}")
 
     def flush(self) -> None:
         """Hand everything to the disk, and its memory back."""
