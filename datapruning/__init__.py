@@ -23,10 +23,15 @@ if TYPE_CHECKING:
     from datapruning.errors import DataPruningError, UserError
     from datapruning.evidence.own_loop import record
     from datapruning.evidence.recording import open_recording
+    from datapruning.influences import load_influence
+    from datapruning.influencing import influence
+    from datapruning.probabilities import pred_probs
     from datapruning.report.write import write_report
     from datapruning.scorer import scorer
     from datapruning.scores import Scores, load_scores
     from datapruning.subsets import Subset, load_subset, subset_from_ids
+    from datapruning.suspecting import suspects, suspects_of_recording
+    from datapruning.suspectlist import load_suspects
     from datapruning.sweeping.verb import sweep
 
 _HOMES = {
@@ -36,17 +41,23 @@ _HOMES = {
     "UserError": "errors",
     "advise": "advice.verb",
     "cache": "api",
+    "influence": "influencing",
+    "load_influence": "influences",
     "load_scores": "scores",
     "load_subset": "subsets",
+    "load_suspects": "suspectlist",
     "open_context": "api",
     "open_dataset": "api",
     "open_recording": "evidence.recording",
+    "pred_probs": "probabilities",
     "record": "evidence.own_loop",
     "score": "api",
     "score_recording": "api",
     "scorer": "scorer",
     "select": "api",
     "subset_from_ids": "subsets",
+    "suspects": "suspecting",
+    "suspects_of_recording": "suspecting",
     "sweep": "sweeping.verb",
     "teach": "api",
     "train": "api",
@@ -61,17 +72,23 @@ __all__ = [
     "__version__",
     "advise",
     "cache",
+    "influence",
+    "load_influence",
     "load_scores",
     "load_subset",
+    "load_suspects",
     "open_context",
     "open_dataset",
     "open_recording",
+    "pred_probs",
     "record",
     "score",
     "score_recording",
     "scorer",
     "select",
     "subset_from_ids",
+    "suspects",
+    "suspects_of_recording",
     "sweep",
     "teach",
     "train",

@@ -11,7 +11,10 @@ from datapruning.errors import BadFile, Mismatch
 from datapruning.version import __version__
 
 VERSION = 1
-FORMATS = {"datapruning.scores": "a scores", "datapruning.subset": "a subset"}
+FORMATS = {
+    "datapruning.scores": "a scores", "datapruning.subset": "a subset", "datapruning.suspects": "a suspects",
+    "datapruning.influence": "an influence", "datapruning.probs": "a probabilities",
+}  # fmt: skip
 
 
 class Identity(Protocol):

@@ -73,7 +73,7 @@ def best_other(probs: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray
     """The most probable class other than the label, int64 [N], of probabilities [N, classes]; the lower one of equals."""
     others = probs.copy()
     others[np.arange(len(labels)), labels] = -1
-    return others.argmax(1)
+    return np.asarray(others.argmax(1), np.int64)
 
 
 def confident_others(probs: NDArray[np.float32], labels: NDArray[np.int64]) -> int:

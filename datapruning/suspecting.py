@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from datapruning.config import plain
 from datapruning.context import Context
 from datapruning.data.dataset import Dataset
-from datapruning.errors import BadValue, UnknownName
+from datapruning.errors import BadValue, Mismatch, UnknownName
 from datapruning.evidence.ensemble import SubsetEnsemble
 from datapruning.evidence.members import open_ensemble
+from datapruning.evidence.own_loop import NO_FINGERPRINT
 from datapruning.evidence.recording import Recording, open_recording
 from datapruning.meta import Identity, new_meta
 from datapruning.opening import context_of
@@ -99,6 +101,7 @@ def suspects_of_recording(
     *,
     count: int | None = None,
     share: float | str | None = None,
+    data: Dataset | None = None,
     class_names: Sequence[str] | None = None,
     out: str | Path | None = None,
 ) -> Suspects:
@@ -109,12 +112,14 @@ def suspects_of_recording(
         scorer: one of `WRONG_END` that reads what is in the recording.
         count: see `suspects`.
         share: see `suspects`.
-        class_names: default: the numbers of the classes.
+        data: the dataset that was recorded, if it is one that `open_dataset` opens.
+        class_names: default: those of `data`, else the numbers of the classes.
         out: see `suspects`.
 
     Raises:
         BadFile: no recording, or a broken one. UnknownName: a scorer that says nothing about labels. BadValue: it reads
-        something else than is recorded, count, share, or too few class names. OutputTaken: `out` holds something else.
+        something else than is recorded, count, share, or too few class names. Mismatch: `data` is another dataset.
+        OutputTaken: `out` holds something else.
     """
     check_scorer(scorer)
     if scorer == ENSEMBLE:
@@ -122,14 +127,34 @@ def suspects_of_recording(
     recording = open_recording(Path(folder))
     wanted = how_many(count, share, recording.total)
     labels, view = recording.labels(), _view_of_recording(recording)
+    if data is not None:
+        _check_recorded(recording, labels, data)
+        class_names = class_names or data.class_names
     highest = int(max(labels.max(), -1 if view.other is None else view.other.max()))
     names = [str(k) for k in range(highest + 1)] if class_names is None else class_names
     if len(names) <= highest:
         raise BadValue(f"{len(names)} class names were given, and {recording.folder} has a class {highest}")
-    found = _ranked(score_recording(folder, scorer), view, labels, names, wanted, recording)
+    found = _ranked(score_recording(folder, scorer), view, labels, names, wanted, data or recording)
     if out is not None:
         found.save(out)
     return found
+
+
+def _check_recorded(recording: Recording, labels: NDArray[np.int64], data: Dataset) -> None:
+    """The dataset by its fingerprint or, where the recording has none, by its labels."""
+    if recording.fingerprint != data.fingerprint and not (
+        recording.fingerprint.startswith(NO_FINGERPRINT) and np.array_equal(labels, data.train.labels)
+    ):
+        raise Mismatch(f"{recording.folder} was recorded on another dataset ({recording.name}) than {data.name}")
+
+
+def suspects_place(context: Context, scorer: str, count: int, seed: int) -> Path:
+    """Where a list of suspects lies in the workspace."""
+    recipe = context.recipe
+    made_with = {table: plain(recipe)[table] for table in ("score", "evidence", "views", "ensemble", "member")}
+    identity = {"count": count, "seed": seed, "threads": context.threads, "device": context.device.type, **made_with}
+    place = context.place("suspects", scorer, identity)
+    return place.with_name(f"{place.name}.csv")
 
 
 def check_scorer(scorer: str) -> None:

@@ -1,149 +1,180 @@
-"""How far predictions move: against float64, and which files stay on disk for a resume."""
+"""Changes of predictions: against float64, through the recorder, and bit for bit the same whoever is killed when."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
+from torch import Tensor, nn
 
-from datapruning.evidence import recorder as recorder_module
+from datapruning.config import Training
+from datapruning.context import Context
+from datapruning.data.dataset import Dataset
+from datapruning.data.loader import Batch
+from datapruning.errors import BadValue
 from datapruning.evidence.changes import Changes
-from datapruning.evidence.recorder import Recorder
-from datapruning.evidence.track import Track
+from datapruning.evidence.recorder import Recorder, RecordTraining
+from datapruning.evidence.track import PRESENTED, RECORDED, Track
+from datapruning.training.checkpoint import Checkpoint
+from datapruning.training.loop import Observer, fit, planned_steps
+from datapruning.training.objectives import CrossEntropy
+from tests.evidence_cases import Floats, learning, probabilities, recorded
 
-TOTAL, CLASSES = 20, 5
-TARGETS = torch.arange(TOTAL) % CLASSES
-
-
-def logits_of(epoch: int) -> torch.Tensor:
-    """Logits of all samples, some of them very sure."""
-    return 4 * torch.randn(TOTAL, CLASSES, generator=torch.Generator().manual_seed(epoch))
+PROXY = Training(model="tinynet8", epochs=6, batch_size=32, precision="fp32")
 
 
-def recorder_of(folder: Path, epochs: int) -> Recorder:
-    """A recorder with changes, as a process that has just started has it."""
-    return Recorder(Track(folder / "track", epochs, TOTAL), Changes(folder / "changes", TOTAL))
+def changes_of(p: Floats, q: Floats) -> Floats:
+    """sum_c |p_c log(p_c / q_c)|, with the epsilon of the released code."""
+    return np.asarray(np.abs(p * (np.log(p + 1e-8) - np.log(q + 1e-8))).sum(-1))
 
 
-def record(recorder: Recorder, epoch: int, batch: int = 7) -> None:
-    """An epoch, in an order of its own."""
-    recorder.begin(epoch)
-    logits = logits_of(epoch)
-    for ids in torch.randperm(TOTAL, generator=torch.Generator().manual_seed(100 + epoch)).split(batch):
-        recorder.update(logits[ids], TARGETS[ids], ids)
-    recorder.end()
+def test_changes_against_float64(tmp_path: Path) -> None:
+    logits, labels = learning(5, 40)
+    found = recorded(tmp_path, logits, labels).presentations[0]["change"]
+    p = probabilities(logits)
+    stored = p.astype(np.float16).astype(np.float64)
+    np.testing.assert_array_equal(found[0], 0)  # nothing before the first epoch
+    for epoch in range(1, 5):
+        np.testing.assert_allclose(found[epoch], changes_of(p[epoch], stored[epoch - 1]), rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(found[epoch], changes_of(p[epoch], p[epoch - 1]), rtol=2e-3, atol=2e-3)
 
 
-def files(folder: Path) -> set[str]:
-    """What lies on disk."""
-    return {path.name for path in (folder / "changes").glob("*")}
+def test_a_change_worked_by_hand(tmp_path: Path) -> None:
+    changes = Changes(tmp_path, 1)
+    for epoch, p in enumerate([[0.5, 0.5], [0.25, 0.75]]):
+        changes.begin(epoch)
+        found = changes.update(torch.tensor([p]).log(), np.array([0]))
+        changes.end()
+    assert float(found[0]) == pytest.approx(0.25 * np.log(2) + 0.75 * np.log(1.5), rel=1e-6)
 
 
-def expected(epoch: int, *, rounded: bool) -> NDArray[np.float64]:
-    """In float64; `rounded`: the epoch before as float16, as it is kept."""
-    now = torch.softmax(logits_of(epoch).double(), 1).numpy()
-    before = torch.softmax(logits_of(epoch - 1).double(), 1).numpy()
-    if rounded:
-        before = before.astype(np.float16).astype(np.float64)
-    return np.asarray(np.abs(now * np.log((now + 1e-8) / (before + 1e-8))).sum(1))
+def test_certain_and_equal_predictions_stay_finite(tmp_path: Path) -> None:
+    changes = Changes(tmp_path, 3)
+    logits = torch.tensor([[200.0, -200.0], [-200.0, 200.0], [0.0, 0.0]])
+    changes.begin(0)
+    changes.update(logits, np.arange(3))
+    changes.begin(1)
+    found = changes.update(logits.roll(1, 0), np.array([1, 0, 2]))  # ids 1 and 0 stay as they are apart from the last
+    assert torch.isfinite(found).all()
+    changes.begin(2)
+    assert float(changes.update(logits[[2]], np.array([2]))[0]) < 20
 
 
-def test_three_epochs_against_float64(tmp_path: Path) -> None:
-    recorder = recorder_of(tmp_path, 3)
-    for epoch in range(3):
-        record(recorder, epoch)
-    found = recorder.track["change"]
-    np.testing.assert_array_equal(found[0], np.zeros(TOTAL))
-    for epoch in (1, 2):
-        np.testing.assert_allclose(found[epoch], expected(epoch, rounded=True), rtol=2e-3, atol=1e-5)
-        np.testing.assert_allclose(found[epoch], expected(epoch, rounded=False), rtol=5e-3, atol=2e-3)
-        assert found[epoch].min() > 0
+def test_predictions_that_do_not_move_change_by_rounding_alone(tmp_path: Path) -> None:
+    logits, labels = learning(1, 50)
+    found = recorded(tmp_path, np.repeat(logits, 4, 0), labels).presentations[0]["change"]
+    assert found.max() < 1e-3
 
 
-def test_predictions_that_stay_do_not_change(tmp_path: Path) -> None:
-    recorder = recorder_of(tmp_path, 2)
-    for epoch in range(2):
-        recorder.begin(epoch)
-        recorder.update(logits_of(0), TARGETS, np.arange(TOTAL))
-        recorder.end()
-    np.testing.assert_allclose(recorder.track["change"][1], np.zeros(TOTAL), atol=1e-3)  # half precision
+def test_three_files_at_most_and_those_a_resume_asks_for(tmp_path: Path) -> None:
+    changes = Changes(tmp_path, 4)
 
+    def there() -> list[int]:
+        return sorted(int(path.stem) for path in tmp_path.glob("*.npy"))
 
-def test_batches_and_buffers_play_no_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = []
-    for k, (batch, rows) in enumerate([(20, 8192), (7, 7), (3, 8)]):
-        monkeypatch.setattr(recorder_module, "BUFFER_ROWS", rows)
-        recorder = recorder_of(tmp_path / str(k), 2)
-        for epoch in range(2):
-            record(recorder, epoch, batch)
-        found.append(np.array(recorder.track["change"]))
-    for other in found[1:]:
-        np.testing.assert_allclose(other, found[0], rtol=1e-5, atol=1e-6)
+    def pass_over(epoch: int) -> None:
+        changes.begin(epoch)
+        changes.update(torch.zeros(4, 2), np.arange(4))
+        changes.end()
 
-
-def test_without_checkpoints_the_epoch_before_alone_is_kept(tmp_path: Path) -> None:
-    recorder = recorder_of(tmp_path, 4)
-    seen = []
     for epoch in range(4):
-        record(recorder, epoch)
-        seen.append(files(tmp_path))
-    assert seen == [{"0.npy"}, {"0.npy", "1.npy"}, {"1.npy", "2.npy"}, {"2.npy", "3.npy"}]
+        pass_over(epoch)
+    assert there() == [2, 3]
+    changes.saved(3)
+    for epoch in (4, 5, 6):
+        pass_over(epoch)
+    assert there() == [3, 5, 6]
+    changes = Changes(tmp_path, 4)  # another process, from the checkpoint
+    pass_over(4)
+    assert there() == [3, 4]
+    changes.remove()
+    assert not tmp_path.exists()
 
 
-def test_the_epoch_of_the_last_checkpoint_is_kept_until_the_next(tmp_path: Path) -> None:
-    recorder = recorder_of(tmp_path, 7)
-    assert recorder.changes is not None
-    seen = []
-    for epoch in range(7):
-        record(recorder, epoch)
-        if epoch in (1, 4):
-            recorder.changes.saved(epoch)
-        seen.append({int(name.removesuffix(".npy")) for name in files(tmp_path)})
-    assert seen == [{0}, {0, 1}, {1, 2}, {1, 2, 3}, {1, 3, 4}, {4, 5}, {4, 5, 6}]
+def test_an_epoch_without_the_one_before_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadValue, match=r"epoch 3 cannot begin: the predictions of epoch 2 are not there .* saved\(epoch\)"):
+        Changes(tmp_path, 4).begin(3)
 
 
-@pytest.mark.parametrize("killed", [2, 3, 4, 5])
-def test_a_run_that_was_killed_records_the_same(tmp_path: Path, killed: int) -> None:
-    whole, broken = recorder_of(tmp_path / "whole", 6), recorder_of(tmp_path / "broken", 6)
-    for epoch in range(6):
-        record(whole, epoch)
-    assert broken.changes is not None
-    for epoch in range(killed):
-        record(broken, epoch)
-        if epoch == 1:
-            broken.changes.saved(1)
-    broken.begin(killed)  # and dies within this epoch
-    broken.update(logits_of(killed)[:9], TARGETS[:9], np.arange(9))
-    del broken
-    resumed = recorder_of(tmp_path / "broken", 6)
-    for epoch in range(2, 6):
-        record(resumed, epoch)
-    for row in range(6):
-        resumed.track.check_whole(row)
-    for name in resumed.track.statistics:
-        np.testing.assert_array_equal(resumed.track[name], whole.track[name], err_msg=name)
+class Killed(BaseException):
+    """What stops a run."""
 
 
-def test_an_epoch_that_begins_again_forgets_its_first_try(tmp_path: Path) -> None:
-    recorder = recorder_of(tmp_path, 3)
-    record(recorder, 0)
-    record(recorder, 1)
-    once = np.array(recorder.track["change"][1])
-    recorder.begin(1)
-    recorder.update(logits_of(9)[:5], TARGETS[:5], np.arange(5))
-    record(recorder, 1)
-    np.testing.assert_array_equal(recorder.track["change"][1], once)
+class Killer(Observer):
+    """Raises once at each (epoch, place): "begin", "observe" (in the middle), "end" or "saved".
+
+    A checkpoint is saved after the epochs of `saves` alone.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, saves: set[int], kills: list[tuple[int, str]]) -> None:
+        self.checkpoint, self.saves, self.kills = checkpoint, saves, kills
+        self.batches = 0
+
+    def _at(self, epoch: int, place: str) -> None:
+        if (epoch, place) in self.kills:
+            self.kills.remove((epoch, place))
+            raise Killed
+
+    def begin_epoch(self, epoch: int) -> None:
+        self.batches = 0
+        self._at(epoch, "begin")
+
+    def observe(self, epoch: int, batch: Batch, logits: Tensor) -> None:
+        self.batches += 1
+        if self.batches == 2:
+            self._at(epoch, "observe")
+
+    def end_epoch(self, epoch: int, model: nn.Module) -> None:
+        self.checkpoint.seconds = 0 if epoch in self.saves else 1e9
+        self._at(epoch, "end")
+
+    def saved(self, epoch: int) -> None:
+        self._at(epoch, "saved")
 
 
-def test_nothing_is_left_after_the_run(tmp_path: Path) -> None:
-    recorder = recorder_of(tmp_path, 2)
-    record(recorder, 0)
-    record(recorder, 1)
-    assert recorder.changes is not None
-    recorder.changes.remove()
-    assert not (tmp_path / "changes").exists()
-    recorder.changes.remove()  # again, and of a run that recorded nothing
-    assert not (tmp_path / "changes").exists()
+def run(context: Context, folder: Path, saves: set[int], kills: list[tuple[int, str]], first: bool) -> Track:
+    """Train and record; begin anew, as another process would, whenever it is killed."""
+    total, deaths = context.data.total, len(kills)
+    for _ in range(deaths + 1):
+        checkpoint = Checkpoint(folder / "checkpoint.safetensors")
+        killer = Killer(checkpoint, saves, kills)
+        track = Track(folder / "track", PROXY.epochs, total)
+        recording = RecordTraining(Recorder(track, Changes(folder / "changes", total)))
+        try:
+            fit(
+                context.new_model(PROXY.model, 0), context.split("train"), np.arange(total), context.views, PROXY,
+                CrossEntropy(0.0), seed=0, steps=planned_steps(PROXY, total, total), label="proxy", checkpoint=checkpoint,
+                observers=[killer, recording] if first else [recording, killer],
+            )  # fmt: skip
+        except Killed:
+            continue
+        break
+    assert kills == []
+    return track
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["before-the-recorder", "after-the-recorder"])
+@pytest.mark.parametrize(
+    ("saves", "kills"),
+    [
+        (set(range(6)), [(0, "observe"), (2, "end"), (4, "saved")]),
+        ({1, 3}, [(0, "end"), (1, "saved"), (3, "observe"), (3, "saved"), (5, "end")]),
+        ({0}, [(0, "saved"), (4, "begin"), (5, "observe")]),
+        (set(), [(5, "end")]),
+    ],
+    ids=["every-epoch", "some-epochs", "the-first-epoch", "never"],
+)
+def test_a_killed_recording_goes_on_to_the_same_bits(
+    make_context: Callable[..., Context], small: Dataset, tmp_path: Path, saves: set[int], kills: list[tuple[int, str]],
+    first: bool,
+) -> None:  # fmt: skip
+    context = make_context(small)
+    whole = run(context, tmp_path / "whole", set(range(6)), [], first)
+    killed = run(context, tmp_path / "killed", saves, list(kills), first)
+    assert whole["change"][1:].min() > 0
+    assert killed[RECORDED].all()
+    for name in PRESENTED:
+        np.testing.assert_array_equal(whole[name], killed[name], err_msg=name)

@@ -28,7 +28,10 @@ from tests.conftest import Answer, fast_arguments
 Dprune = Callable[..., Answer]
 FAST = fast_arguments()
 COMMAND = Path(sys.executable).parent / "dprune"
-VERBS = ["demo", "score", "select", "teach", "train", "advise", "sweep", "report", "cache", "inspect", "recipes"]
+VERBS = [
+    "demo", "score", "select", "suspects", "influence", "teach", "train", "advise", "sweep", "report", "cache", "inspect",
+    "recipes",
+]  # fmt: skip
 
 
 def path_in(line: str) -> Path:

@@ -45,6 +45,8 @@ def short_recipes(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.
         text = path.read_text(encoding="utf-8")
         for key, value in SHORTER.items():
             text = re.sub(rf"^{key} = .*", f"{key} = {value}", text, flags=re.MULTILINE)
+        if "[ensemble]" not in text:
+            text += f"\n[ensemble]\nmembers = {SHORTER['members']}\n"
         (folder / path.name).write_text(text, encoding="utf-8")
     monkeypatch.setattr(recipes, "FOLDER", folder)
 

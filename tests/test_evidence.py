@@ -1,8 +1,9 @@
-"""Recording: the statistics, ids that survive, gaps and doubles that are refused, replays that count once."""
+"""Tracks and the recorder: the statistics, ids that survive, gaps and doubles that are refused."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,70 +11,84 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import datapruning as dp
-from datapruning.api import scorers_of
-from datapruning.errors import BadFile, BadValue, Mismatch
+from datapruning.errors import BadFile, BadValue
 from datapruning.evidence import recorder as recorder_module
+from datapruning.evidence import track as track_module
+from datapruning.evidence.changes import Changes
 from datapruning.evidence.recorder import Recorder
-from datapruning.evidence.track import PRESENTED, RECORDED, Track, statistics
-
-KEPT = PRESENTED[:-1]
-"""Without `change`, which has tests of its own."""
+from datapruning.evidence.track import LOOKED, PRESENTED, RECORDED, Track, statistics
+from tests.evidence_cases import logits_of, probabilities, track_of
 
 
-def logits_of(seed: int, count: int, classes: int = 5) -> tuple[torch.Tensor, torch.Tensor]:
-    """Random logits and labels."""
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(count, classes, generator=generator) * 3, torch.randint(0, classes, (count,), generator=generator)
+def recorder_of(folder: Path, rows: int, total: int, names: tuple[str, ...] = LOOKED) -> Recorder:
+    """A recorder of a new track; with changes where the track keeps them."""
+    return Recorder(Track(folder / "track", rows, total, names), Changes(folder / "c", total) if "change" in names else None)
 
 
 def test_statistics_against_float64() -> None:
     logits, targets = logits_of(0, 50)
-    z, y = logits.double().numpy(), targets.numpy()
-    p = np.exp(z) / np.exp(z).sum(1, keepdims=True)
+    z, y, rows = logits.double().numpy(), targets.numpy(), np.arange(50)
+    p = probabilities(z)
     found = {name: value.numpy() for name, value in statistics(logits, targets).items()}
-    rows = np.arange(50)
+    assert tuple(found) == LOOKED
     np.testing.assert_allclose(found["loss"], -np.log(p[rows, y]), rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(found["entropy"], -(p * np.log(p)).sum(1), rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(found["confidence"], p.max(1), rtol=1e-5)
-    np.testing.assert_allclose(found["gap"], np.diff(np.sort(p, axis=1)[:, -2:]).squeeze(1), rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(found["error_norm"], np.linalg.norm(p - np.eye(5)[y], axis=1), rtol=1e-5, atol=1e-7)
     others = np.where(np.eye(5)[y] == 1, -np.inf, z).max(1)
     np.testing.assert_allclose(found["margin"], z[rows, y] - others, rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(found["correct"], z.argmax(1) == y)
+    np.testing.assert_allclose(found["entropy"], -(p * np.log(p)).sum(1), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(found["confidence"], p.max(1), rtol=1e-5)
+    np.testing.assert_allclose(found["gap"], np.sort(p, 1)[:, -1] - np.sort(p, 1)[:, -2], rtol=1e-4, atol=1e-6)
 
 
-def test_a_tiny_loss_is_exact() -> None:
-    loss = float(statistics(torch.tensor([[25.0, 0.0]]), torch.tensor([0]))["loss"])
-    assert loss == pytest.approx(np.log1p(np.exp(-25.0)), rel=1e-3)
+def test_only_the_statistics_asked_for_are_worked_out() -> None:
+    assert set(statistics(*logits_of(0, 3), PRESENTED)) == {"loss", "margin", "error_norm", "correct"}
+    assert set(statistics(*logits_of(0, 3), ("error_norm",))) == {"error_norm"}
 
 
-def test_error_norm_keeps_its_precision_where_the_network_is_certain() -> None:
-    logits = torch.tensor([[12.0, 0.0]])
-    exact = np.sqrt(2) / (1 + np.exp(12.0))
-    assert float(statistics(logits, torch.tensor([0]))["error_norm"]) == pytest.approx(exact, rel=1e-2)
+def test_small_losses_and_errors_keep_their_precision() -> None:
+    found = statistics(torch.tensor([[12.0, 0.0], [40.0, 0.0]]), torch.tensor([0, 0]))
+    assert float(found["error_norm"][0]) == pytest.approx(np.sqrt(2) / (1 + np.exp(12.0)), rel=1e-2)
+    assert found["loss"].tolist() == pytest.approx(np.log1p(np.exp([-12.0, -40.0])), rel=1e-6)
 
 
-@settings(deadline=None, max_examples=25)
+def test_the_probability_of_the_label_is_read_from_the_loss(tmp_path: Path) -> None:
+    p = np.array([[0.25, 1.0], [0.5, 1e-6]])
+    track = track_of(tmp_path, label_prob=p)
+    np.testing.assert_allclose(track["label_prob"], p, rtol=1e-5)
+    (_, (blocks,)) = next(track.blocks("label_prob", rows=slice(1)))
+    np.testing.assert_allclose(blocks, p[:1], rtol=1e-5)
+    with pytest.raises(BadValue, match="'entropy' is not recorded here; there are loss, margin"):
+        track["entropy"]
+
+
+def test_blocks_are_all_samples_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(track_module, "BLOCK", 3)
+    values = np.arange(16.0).reshape(2, 8)
+    parts = [found[0] for _, found in track_of(tmp_path, margin=values).blocks("margin")]
+    assert [part.shape[1] for part in parts] == [3, 3, 2]
+    np.testing.assert_array_equal(np.concatenate(parts, 1), values)
+
+
+@settings(deadline=None, max_examples=20)
 @given(st.integers(1, 60), st.integers(1, 25), st.integers(0, 99))
 def test_any_batching_and_order_records_the_same(
     tmp_path_factory: pytest.TempPathFactory, total: int, batch: int, seed: int
 ) -> None:
-    logits, targets = logits_of(seed, total)
     order = torch.randperm(total, generator=torch.Generator().manual_seed(seed))
-    tracks = [Track(tmp_path_factory.mktemp("track"), 1, total, KEPT) for _ in range(2)]
-    at_once, in_parts = Recorder(tracks[0]), Recorder(tracks[1])
-    at_once.begin(0)
-    at_once.update(logits, targets, np.arange(total))
-    at_once.end()
-    in_parts.begin(0)
-    for ids in order.split(batch):
-        in_parts.update(logits[ids], targets[ids], ids)
-    in_parts.end()
-    for track in tracks:
-        track.check_whole(0)
-    for name in KEPT:
-        np.testing.assert_allclose(tracks[0][name], tracks[1][name], rtol=1e-6)
+    tracks = []
+    for parts in ([torch.arange(total)], order.split(batch)):
+        recorder = recorder_of(tmp_path_factory.mktemp("track"), 2, total, PRESENTED)
+        for epoch in range(2):
+            logits, targets = logits_of(seed + epoch, total)
+            recorder.begin(epoch)
+            for ids in parts:
+                recorder.update(logits[ids], targets[ids], ids)
+            recorder.end()
+            recorder.track.check_whole(epoch)
+        tracks.append(recorder.track)
+    for name in PRESENTED:
+        np.testing.assert_allclose(tracks[0][name], tracks[1][name], rtol=1e-5, atol=1e-6)
 
 
 def test_buffers_of_any_size_record_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,54 +96,92 @@ def test_buffers_of_any_size_record_the_same(tmp_path: Path, monkeypatch: pytest
     found = []
     for rows in (7, 16, 100, 8192):
         monkeypatch.setattr(recorder_module, "BUFFER_ROWS", rows)
-        track = Track(tmp_path / str(rows), 1, 100, KEPT)
-        recorder = Recorder(track)
+        recorder = recorder_of(tmp_path / str(rows), 1, 100)
         recorder.begin(0)
         for ids in torch.arange(100).split(10):
             recorder.update(logits[ids], targets[ids], ids)
         recorder.end()
-        track.check_whole(0)
-        found.append(track["margin"][0].copy())
+        recorder.track.check_whole(0)
+        found.append(recorder.track["margin"][0].copy())
     for other in found[1:]:
         np.testing.assert_array_equal(found[0], other)
 
 
-def test_gaps_doubles_and_foreign_ids_are_named(tmp_path: Path) -> None:
-    track = Track(tmp_path, 2, 10, KEPT)
-    logits, targets = logits_of(1, 3)
-    recorder = Recorder(track)
+def test_half_precision_logits_and_int32_labels_are_recorded(tmp_path: Path) -> None:
+    logits, targets = logits_of(3, 9)
+    recorder = recorder_of(tmp_path, 1, 9)
     recorder.begin(0)
-    recorder.update(logits, targets, np.array([0, 1, 2]))
+    recorder.update(logits.bfloat16().requires_grad_(), targets.int(), np.arange(9, dtype=np.int32))
     recorder.end()
+    np.testing.assert_array_equal(recorder.track["margin"][0], statistics(logits.bfloat16(), targets)["margin"])
+
+
+@pytest.mark.parametrize("names", [LOOKED, PRESENTED], ids=["looked", "presented"])
+def test_gaps_doubles_and_foreign_ids_are_named(tmp_path: Path, names: tuple[str, ...]) -> None:
+    recorder = recorder_of(tmp_path, 2, 10, names)
+    logits, targets = logits_of(1, 3)
+
+    def record(epoch: int, *ids: int) -> None:
+        recorder.begin(epoch)
+        recorder.update(logits, targets, np.array(ids))
+        recorder.end()
+
+    record(0, 0, 1, 2)
     with pytest.raises(BadValue, match="7 samples were not recorded in epoch 0, the first is id 3"):
-        track.check_whole(0)
-    track.check_whole(0, np.array([2, 0]))
+        recorder.track.check_whole(0)
+    recorder.track.check_whole(0, np.array([2, 0]))
     recorder.update(logits, targets, np.array([4, 5, 1]))
     with pytest.raises(BadValue, match="id 1 was recorded twice in epoch 0"):
         recorder.end()
-    recorder.begin(1)
-    recorder.update(logits, targets, np.array([4, 5, 4]))
-    with pytest.raises(BadValue, match="id 4 was recorded twice"):
-        recorder.end()
-    recorder.begin(1)
-    recorder.update(logits, targets, np.array([4, 5, 10]))
-    with pytest.raises(BadValue, match=r"lie in 0\.\.9"):
-        recorder.end()
+    for ids, message in [
+        ((4, 5, 4), "id 4 was recorded twice"),
+        ((4, 5, 10), r"lie in 0\.\.9"),
+        ((-1, 5, 6), r"got -1\.\.6"),
+    ]:
+        with pytest.raises(BadValue, match=message):
+            record(1, *ids)
 
 
-def test_float_ids_and_unequal_lengths_are_refused(tmp_path: Path) -> None:
-    recorder = Recorder(Track(tmp_path, 1, 10, KEPT))
-    logits, targets = logits_of(1, 3)
+@pytest.mark.parametrize(
+    ("logits", "targets", "ids", "message"),
+    [
+        (torch.zeros(3, 4), torch.zeros(3).long(), np.zeros(3, np.float32), "whole numbers, got float32"),
+        (torch.zeros(3, 4), torch.zeros(3).long(), np.arange(2), "3 logits, 3 targets and 2 ids"),
+        (torch.zeros(3, 4), torch.zeros(3), np.arange(3), r"numbers of n classes; got \[3, 4\] and torch.float32"),
+        (torch.zeros(3, 4), torch.zeros(3, 4).long(), np.arange(3), r"torch.int64 \[3, 4\]"),
+        (torch.zeros(3, 1), torch.zeros(3).long(), np.arange(3), "at least 2 classes"),
+    ],
+)
+def test_batches_of_the_wrong_shape_are_refused(tmp_path: Path, logits: Any, targets: Any, ids: Any, message: str) -> None:
+    recorder = recorder_of(tmp_path, 1, 10)
+    with pytest.raises(BadValue, match="no epoch has begun"):
+        recorder.update(logits, targets, ids)
     recorder.begin(0)
-    with pytest.raises(BadValue, match="whole numbers, got float32"):
-        recorder.update(logits, targets, np.array([0, 1, 2], np.float32))
-    with pytest.raises(BadValue, match="3 logits, 3 targets and 2 ids"):
-        recorder.update(logits, targets, np.array([0, 1]))
+    with pytest.raises(BadValue, match=message):
+        recorder.update(logits, targets, ids)
+
+
+def test_labels_and_logits_that_cannot_be_are_named(tmp_path: Path) -> None:
+    recorder = recorder_of(tmp_path, 1, 10)
+    recorder.begin(0)
+    recorder.update(torch.zeros(2, 4), torch.tensor([3, -100]), np.array([8, 5]))
+    with pytest.raises(BadValue, match=r"labels lie in 0\.\.3 .*sample id 5 has -100"):
+        recorder.end()
+    recorder.begin(0)
+    logits = torch.zeros(8, 4)
+    logits[1, 2], logits[2:, 0] = torch.nan, torch.inf
+    recorder.update(logits, torch.zeros(8).long(), np.arange(8))
+    with pytest.raises(BadValue, match=r"7 samples have NaN or infinite logits in epoch 0: ids 1, 2, 3, 4, 5, \.\.\."):
+        recorder.end()
+    recorder.begin(0)
+    with pytest.raises(BadValue, match="gave 4 logits a sample before, and 5 now"):
+        recorder.update(torch.zeros(1, 5), torch.zeros(1).long(), np.array([0]))
+    with pytest.raises(BadValue, match=r"epoch 1 is outside this recording of 1 epochs \(0\.\.0\)"):
+        recorder.begin(1)
 
 
 def test_an_epoch_that_begins_again_counts_once(tmp_path: Path) -> None:
-    track = Track(tmp_path, 1, 6, KEPT)
-    recorder = Recorder(track)
+    recorder = recorder_of(tmp_path, 1, 6)
     first, targets = logits_of(1, 6)
     second, _ = logits_of(2, 6)
     recorder.begin(0)
@@ -136,82 +189,17 @@ def test_an_epoch_that_begins_again_counts_once(tmp_path: Path) -> None:
     recorder.begin(0)
     recorder.update(second, targets, np.arange(6))
     recorder.end()
-    track.check_whole(0)
-    np.testing.assert_array_equal(track["margin"][0], statistics(second, targets)["margin"].numpy())
+    recorder.track.check_whole(0)
+    np.testing.assert_array_equal(recorder.track["margin"][0], statistics(second, targets)["margin"].numpy())
 
 
 def test_a_track_opens_again_and_refuses_another_shape(tmp_path: Path) -> None:
-    track = Track(tmp_path, 2, 5, KEPT)
+    track = Track(tmp_path, 2, 5)
     track[RECORDED][1] = 1
     track.flush()
-    assert Track(tmp_path, 2, 5, KEPT)[RECORDED][1].all()
+    assert Track(tmp_path, 2, 5)[RECORDED][1].all()
     with pytest.raises(BadFile, match=r"is float32 \[2, 5\]; float32 \[3, 5\] is needed"):
-        Track(tmp_path, 3, 5, KEPT)
+        Track(tmp_path, 3, 5)
     (tmp_path / "margin.npy").write_bytes(b"no array")
     with pytest.raises(BadFile, match="no whole array of evidence"):
-        Track(tmp_path, 2, 5, KEPT)
-
-
-def own_recording(folder: Path, epochs: int = 3, total: int = 40, final: bool = False) -> Path:
-    """A recording of a plain loop, made with the public recorder."""
-    recorder = dp.record(folder, "mine", total=total, epochs=epochs)
-    for epoch in range(epochs):
-        recorder.begin(epoch)
-        logits, targets = logits_of(epoch, total)
-        targets = torch.arange(total) % 5
-        for ids in torch.randperm(total).split(7):
-            recorder.update(logits[ids], targets[ids], ids)
-        recorder.end()
-    if final:
-        recorder.begin_final()
-        recorder.update(logits, targets, np.arange(total), features=logits)
-        recorder.end()
-    return recorder.finish()
-
-
-def test_recording_inside_somebody_elses_loop(tmp_path: Path) -> None:
-    plain = own_recording(tmp_path / "plain")
-    assert set(scorers_of(plain)) == {"aum", "dual", "dyn-unc", "el2n-online", "forgetting", "random", "tdds"}
-    found = dp.score_recording(plain, "aum")
-    margins = [statistics(logits_of(e, 40)[0], torch.arange(40) % 5)["margin"].numpy() for e in range(3)]
-    np.testing.assert_allclose(found.values, -np.mean(margins, 0), rtol=1e-5, atol=1e-6)
-    whole = own_recording(tmp_path / "whole", final=True)
-    more = {"loss", "entropy", "margin", "confidence", "herding", "k-center", "knn", "moderate", "prototypicality", "duplicates"}
-    assert more <= set(scorers_of(whole))
-    with pytest.raises(BadValue, match="reads SubsetEnsemble, which a recording of a training loop does not have"):
-        dp.score_recording(whole, "memorization")
-    with pytest.raises(BadValue, match=r"no evaluation pass after the last epoch; record one \(begin_final"):
-        dp.score_recording(plain, "loss")
-    with pytest.raises(BadFile, match="is no recording"):
-        dp.score_recording(tmp_path, "aum")
-
-
-def test_an_own_recording_with_gaps_or_other_labels_is_refused(tmp_path: Path) -> None:
-    recorder = dp.record(tmp_path / "a", "mine", total=6, epochs=2)
-    logits, targets = logits_of(0, 6)
-    recorder.begin(0)
-    recorder.update(logits, targets, np.arange(6))
-    recorder.end()
-    with pytest.raises(BadValue, match="6 samples were not recorded in epoch 1, the first is id 0"):
-        recorder.finish()
-    recorder.begin(1)
-    recorder.update(logits, (targets + 1) % 5, np.arange(6))
-    with pytest.raises(BadValue, match=r"sample id 0 has label \d in epoch 1 but had \d before"):
-        recorder.end()
-    with pytest.raises(BadValue, match="epoch 2 is outside this recording of 2 epochs"):
-        recorder.begin(2)
-    with pytest.raises(Mismatch, match="is a recording with total 6, not 7"):
-        dp.record(tmp_path / "a", "mine", total=7, epochs=2)
-    with pytest.raises(BadValue, match="say how many samples"):
-        dp.record(tmp_path / "b", "mine", epochs=2)
-
-
-@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_logits_that_are_no_numbers_name_their_ids(tmp_path: Path, bad: float) -> None:
-    recorder = dp.record(tmp_path, "mine", total=6, epochs=1)
-    logits, targets = logits_of(0, 6)
-    logits[4, 1] = bad
-    recorder.begin(0)
-    recorder.update(logits, targets, np.arange(6))
-    with pytest.raises(BadValue, match="1 samples have NaN or infinite logits in epoch 0: ids 4"):
-        recorder.end()
+        Track(tmp_path, 2, 5)

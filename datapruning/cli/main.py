@@ -10,7 +10,21 @@ from typing import Annotated
 
 import typer
 
-from datapruning.cli import advise, cache, demo, inspect, recipes, report, score, select, sweep, teach, train
+from datapruning.cli import (
+    advise,
+    cache,
+    demo,
+    influence,
+    inspect,
+    recipes,
+    report,
+    score,
+    select,
+    suspects,
+    sweep,
+    teach,
+    train,
+)
 from datapruning.errors import DataPruningError, UserError
 from datapruning.memory import keep_freed_memory
 from datapruning.version import __version__
@@ -23,7 +37,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for verb in (demo, score, select, teach, train, advise, sweep, report, cache, inspect, recipes):
+VERBS = (demo, score, select, suspects, influence, teach, train, advise, sweep, report, cache, inspect, recipes)
+for verb in VERBS:
     app.command(name=verb.__name__.rpartition(".")[2])(verb.command)
 
 

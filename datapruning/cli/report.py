@@ -23,6 +23,9 @@ def command(
     scores: Annotated[
         list[Path] | None, typer.Option(help="A scores file beside those in the workspace. Repeatable.")
     ] = None,
+    suspects: Annotated[
+        list[Path] | None, typer.Option(help="A list of suspects (.csv) beside those in the workspace. Repeatable.")
+    ] = None,
 ) -> None:
     """Write one self-contained HTML page about student runs, and its figures as PNG and SVG.
 
@@ -31,7 +34,9 @@ def command(
     from datapruning.files import size_text
     from datapruning.report import write_report
 
-    written = write_report(runs or [o.DEFAULT_WORKSPACE], out, data=data, data_root=data_root, scores=scores or ())
+    written = write_report(
+        runs or [o.DEFAULT_WORKSPACE], out, data=data, data_root=data_root, scores=scores or (), suspects=suspects or ()
+    )
     size = size_text(written.page.stat().st_size)
     o.result(
         f"{written.runs} {'run' if written.runs == 1 else 'runs'}, {size}: {written.page}, figures in {written.figures}"

@@ -17,6 +17,9 @@ from datapruning.evidence.recorder import Recorder
 from datapruning.evidence.recording import FEATURES, LABELS, RIVALS, create_recording, write_array
 from datapruning.evidence.track import rivals
 
+NO_FINGERPRINT = "not fingerprinted: "
+"""Begins what stands for the fingerprint of a dataset that was only named."""
+
 
 def record(
     folder: str | Path, dataset: Dataset | str, *, epochs: int, total: int | None = None, run: int = 0
@@ -50,7 +53,7 @@ def record(
     else:
         if total is None:
             raise BadValue("say how many samples the full training split has: total=...")
-        name, fingerprint = dataset, f"not fingerprinted: {hashlib.sha256(dataset.encode()).hexdigest()[:16]}"
+        name, fingerprint = dataset, f"{NO_FINGERPRINT}{hashlib.sha256(dataset.encode()).hexdigest()[:16]}"
     if min(total, epochs) < 1 or run < 0:
         raise BadValue(f"total and epochs are at least 1, run at least 0; got {total}, {epochs} and {run}")
     return LoopRecorder(Path(folder), name, fingerprint, total, epochs, run)
@@ -70,6 +73,7 @@ class LoopRecorder:
         self._now: Recorder | None = None
         self._features: NDArray[np.float16] | None = None
         self._has_features = np.zeros(total, bool)
+        self._rivals = np.zeros(total, np.int32)
         self._looked = False
         if self.recording.done(run) is not None:
             raise BadValue(
@@ -88,7 +92,7 @@ class LoopRecorder:
         self._now.begin(epoch)
 
     def begin_final(self) -> None:
-        """Start an evaluation pass after the last epoch: for the scorers loss, entropy, margin and confidence."""
+        """Start an evaluation pass after the last epoch: for loss, entropy, margin, confidence; `suspects` too reads it."""
         self._now = Recorder(self.recording.final(self._run), None, self._labels)
         self._now.begin(0)
         self._looked, self._features = True, None
@@ -112,6 +116,10 @@ class LoopRecorder:
         if self._now is None:
             raise BadValue("no epoch has begun: call begin(epoch) before update(...)")
         self._now.update(logits, targets, ids)
+        if self._now is not self._presentations:
+            where = ids.cpu().numpy() if isinstance(ids, Tensor) else np.asarray(ids)
+            inside = (where >= 0) & (where < self._total)  # `end` names those that are not
+            self._rivals[where[inside]] = rivals(logits.detach(), targets).cpu().numpy()[inside]
         if features is not None:
             if self._now is self._presentations:
                 raise BadValue("features are recorded in the pass after the last epoch: call begin_final() before it")
@@ -163,6 +171,8 @@ class LoopRecorder:
         write_array(self.recording.folder / LABELS, self._labels)
         if self._features is not None:
             write_array(self.recording.run_folder(self._run) / FEATURES, self._features)
+        if self._looked:
+            write_array(self.recording.run_folder(self._run) / RIVALS, self._rivals)
         seen = self._epochs * self._total
         looked = self._total * self._looked
         self.recording.finish(

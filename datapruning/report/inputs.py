@@ -14,6 +14,7 @@ from datapruning.report.groups import Group, Words, find_groups
 from datapruning.report.scorefiles import ScoresFile
 from datapruning.report.setups import Setup
 from datapruning.report.student import Student
+from datapruning.report.suspectfiles import SuspectsFile
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Inputs:
         found: the runs, and what was left out.
         setups: the runs by what compares.
         scores: scores files of the dataset.
+        suspects: lists of likely wrong labels of the dataset.
         data: the dataset, or None.
         no_data: why there is none.
         base: paths are shown relative to this folder where they lie in it.
@@ -41,6 +43,7 @@ class Inputs:
     found: Found
     setups: list[Setup]
     scores: list[ScoresFile]
+    suspects: list[SuspectsFile]
     data: Dataset | None
     no_data: str
     base: Path

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 from datapruning.report.css import CSS
 from datapruning.report.html import Markup, Section, bullets, join, paragraph, tag
 from datapruning.report.inputs import Inputs
-from datapruning.report.sections import accuracy, agreement, appendix, cost, histograms, pictures, summary, weight
+from datapruning.report.sections import (
+    accuracy,
+    agreement,
+    appendix,
+    cost,
+    histograms,
+    pictures,
+    summary,
+    suspects,
+    weight,
+)
 from datapruning.report.words import plural
 from datapruning.version import __version__
 
@@ -21,8 +32,8 @@ def sections(inputs: Inputs) -> list[Section]:
     """All that have something to say."""
     made = (
         summary.section(inputs), accuracy.section(inputs), weight.section(inputs), cost.section(inputs),
-        agreement.section(inputs), histograms.section(inputs), pictures.section(inputs), appendix.left_out(inputs),
-        appendix.section(inputs),
+        agreement.section(inputs), histograms.section(inputs), pictures.section(inputs), suspects.section(inputs),
+        appendix.left_out(inputs), appendix.section(inputs),
     )  # fmt: skip
     return [section for section in made if section is not None]
 
@@ -31,6 +42,11 @@ def page(inputs: Inputs, made: Sequence[Section]) -> str:
     """The whole HTML text."""
     first = inputs.students[0]
     title = f"{first.result['dataset']}: training on a fraction of the data"
+    return whole_page(title, _lead(inputs), made)
+
+
+def whole_page(title: str, lead: Sequence[Markup], made: Sequence[Section]) -> str:
+    """A page of any sections: the HTML text."""
     head = tag(
         "head",
         Markup('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'),
@@ -43,12 +59,18 @@ def page(inputs: Inputs, made: Sequence[Section]) -> str:
     links = tag("ul", *(tag("li", tag("a", section.title, href=f"#{section.anchor}")) for section in made))
     body = tag(
         "body",
-        tag("header", tag("h1", title), *_lead(inputs)),
+        tag("header", tag("h1", title), *lead),
         tag("nav", links, aria_label="Sections"),
         tag("main", *(tag("section", tag("h2", s.title), s.body, id=s.anchor) for s in made)),
         tag("footer", f"Made by datapruning {__version__} on {datetime.now(UTC):%Y-%m-%d %H:%M} UTC."),
     )
     return f'<!doctype html>\n<html lang="en">{head}{body}</html>\n'
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a file is a page that this package wrote, which another page may replace."""
+    with path.open("rb") as file:
+        return f'name="generator" content="{GENERATOR}"'.encode() in file.read(1000)
 
 
 def _lead(inputs: Inputs) -> list[Markup]:

@@ -14,9 +14,10 @@ from datapruning.report.data import open_data
 from datapruning.report.drawing import Drawing
 from datapruning.report.find import find_students
 from datapruning.report.inputs import Inputs
-from datapruning.report.page import GENERATOR, page, sections
+from datapruning.report.page import is_ours, page, sections
 from datapruning.report.scorefiles import find_scores
 from datapruning.report.setups import check_one_dataset, find_setups
+from datapruning.report.suspectfiles import find_suspects
 from datapruning.report.words import plural
 
 LIST = "figures.json"
@@ -39,6 +40,7 @@ def write_report(
     data: str | None = None,
     data_root: str | Path | None = None,
     scores: Sequence[str | Path] = (),
+    suspects: Sequence[str | Path] = (),
 ) -> Written:
     """Write one self-contained HTML page about student runs, and its figures as PNG and SVG in a folder beside it.
 
@@ -48,6 +50,7 @@ def write_report(
         data: the dataset, for classes and pictures; default: as recorded by the runs, and left out where it is not there.
         data_root: folder of the torchvision sets.
         scores: scores files beside those that lie in the workspaces.
+        suspects: lists of likely wrong labels (.csv) beside those that lie in the workspaces.
 
     Raises:
         BadFile: a path that holds no run. BadValue: no finished student, or `out` is no .html. Mismatch: runs, scores or
@@ -60,9 +63,10 @@ def write_report(
     check_one_dataset(found.students)
     fingerprint = str(found.students[0].result["fingerprint"])
     files, unread = find_scores([Path(s) for s in scores], found.roots, fingerprint)
-    found.left_out += unread
+    listed, unread_lists = find_suspects([Path(s) for s in suspects], found.roots, fingerprint)
+    found.left_out += unread + unread_lists
     opened, why = open_data(found.students, data, Path(data_root) if data_root else None)
-    inputs = Inputs(found, find_setups(found.students), files, opened, why, Path.cwd())
+    inputs = Inputs(found, find_setups(found.students), files, listed, opened, why, Path.cwd())
     _say_what_is_missing(inputs)
     made = sections(inputs)
     text = page(inputs, made)
@@ -76,15 +80,10 @@ def _check_free(page_path: Path, folder: Path) -> None:
         raise BadValue(f"--out {page_path} is the page; name a file that ends in .html")
     if page_path.is_dir():
         raise OutputTaken(f"{page_path} is a folder; name a file that ends in .html")
-    if page_path.exists() and not _is_report(page_path):
+    if page_path.exists() and not is_ours(page_path):
         raise OutputTaken(f"{page_path} exists and is no report; name another --out")
     if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not _listed(folder))):
         raise OutputTaken(f"{folder} exists and holds no figures of a report; name another --out, or move it away")
-
-
-def _is_report(path: Path) -> bool:
-    with path.open("rb") as file:
-        return f'name="generator" content="{GENERATOR}"'.encode() in file.read(1000)
 
 
 def _listed(folder: Path) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +33,7 @@ def section(inputs: Inputs) -> Section:
     data = inputs.data
     if data is None:
         return Section("pictures", title, paragraph(f"The pictures cannot be shown: {inputs.no_data}.", class_="warn"))
-    count = min(MOST if max(data.train.shape[:2]) <= CRISP else MOST_LARGE, data.total // 2)
+    count = min(MOST if _crisp(data) else MOST_LARGE, data.total // 2)
     ends = {file.name: _ends(file, count) for file in shown}
     wanted = np.unique(np.concatenate([ids for pair in ends.values() for ids in pair]))
     opinions = ask_teacher(inputs.students, data, wanted)
@@ -83,13 +84,8 @@ def _caption(inputs: Inputs, opinions: Opinions | str) -> Markup:
 
 
 def _row(ids: NDArray[np.int64], data: Dataset, opinions: Opinions | str, file: ScoresFile) -> Markup:
-    crisp = max(data.train.shape[:2]) <= CRISP
     items = []
     for i in map(int, ids):
-        label = data.class_names[data.train.labels[i]]
-        image = tag("img", src=data_uri(data.train.images[i]), alt=f"sample {i}, {label}", class_="crisp" if crisp else None,
-                    width=data.train.shape[1], height=data.train.shape[0])  # fmt: skip
-        image = Markup(image.removesuffix("</img>"))
         said: list[object] = []
         if not isinstance(opinions, str):
             guess, probability = opinions.by_id[i]
@@ -98,8 +94,25 @@ def _row(ids: NDArray[np.int64], data: Dataset, opinions: Opinions | str, file: 
             words = f"{mark}{data.class_names[guess]}, {100 * probability:.0f}%"
             said = [tag("span", words, class_="differs" if wrong else None), Markup("<br>")]
         note = tag("span", f"{file.scores.values[i]:.3g} · id {i}", class_="muted")
-        items.append(tag("li", image, tag("b", label), *said, note))
-    return tag("ul", *items, class_="pictures" if crisp else "pictures large")
+        items.append(picture(i, data, *said, note))
+    return gallery(items, data)
+
+
+def gallery(items: Iterable[Markup], data: Dataset) -> Markup:
+    """Pictures beside each other."""
+    return tag("ul", *items, class_="pictures" if _crisp(data) else "pictures large")
+
+
+def picture(i: int, data: Dataset, *said: object) -> Markup:
+    """Training sample `i` above its label and what is said of it."""
+    label, crisp = data.class_names[data.train.labels[i]], "crisp" if _crisp(data) else None
+    image = tag("img", src=data_uri(data.train.images[i]), alt=f"sample {i}, {label}", class_=crisp,
+                width=data.train.shape[1], height=data.train.shape[0])  # fmt: skip
+    return tag("li", Markup(image.removesuffix("</img>")), tag("b", label), *said)
+
+
+def _crisp(data: Dataset) -> bool:
+    return max(data.train.shape[:2]) <= CRISP
 
 
 def data_uri(image: NDArray[np.uint8]) -> str:

@@ -1,0 +1,134 @@
+"""`dprune suspects`: samples whose label is likely wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from datapruning.cli import options as o
+
+if TYPE_CHECKING:
+    from datapruning.context import Context
+    from datapruning.suspectlist import Suspects
+
+SHOWN = 10
+
+
+def command(
+    data: o.Data = None,
+    scorer: Annotated[
+        str, typer.Option(help="By what they are ranked; ensemble: by probabilities of networks that never saw the sample.")
+    ] = "aum",
+    count: Annotated[int | None, typer.Option(help="How many are listed.", show_default="50")] = None,
+    share: Annotated[str | None, typer.Option(help="Instead: the share of the training set that is listed.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="A file if it ends in .csv, else a folder.", show_default="in the workspace")
+    ] = None,
+    pictures: Annotated[Path | None, typer.Option(help="Also write a page (.html) that shows all of them.")] = None,
+    probs: Annotated[
+        Path | None, typer.Option(help="Also write the out-of-sample probabilities of all samples (.npz), for cleanlab.")
+    ] = None,
+    seed: o.Seed = 0,
+    recording: Annotated[
+        Path | None, typer.Option(help="Read a recording of your own training loop, instead of training proxies.")
+    ] = None,
+    recipe: o.RecipeName = None,
+    changes: o.Changes = None,
+    device: o.Device = "auto",
+    loader: o.LoaderName = "auto",
+    data_root: o.DataRoot = None,
+    download: o.Download = False,
+    workspace: o.Workspace = o.DEFAULT_WORKSPACE,
+    threads: o.Threads = None,
+    list_scorers: Annotated[bool, typer.Option("--list", help="Say which end of each scorer looks wrong, and why.")] = False,
+) -> None:
+    """List the samples whose label is likely wrong, with the label that the networks suggest. A ranking, no verdict.
+
+    Writes a CSV, and a JSON beside it that says how it was made. dprune report shows their pictures.
+
+    Example: dprune suspects --data digits --count 20
+    """
+    from datapruning import api
+    from datapruning import suspecting as s
+    from datapruning.errors import BadValue
+    from datapruning.probabilities import pred_probs, probs_are_new, save_probs
+    from datapruning.report.suspectpage import check_page, write_page
+
+    if list_scorers:
+        for name, (end, why) in s.WRONG_END.items():
+            o.result(f"{name}\n  {end} first: {why}")
+        return
+    s.check_scorer(scorer)
+    if pictures is not None:
+        check_page(pictures)
+    if recording is not None:
+        if probs is not None:
+            raise BadValue("a recording holds no ensemble, and --probs come from one; leave --recording out")
+        dataset = api.open_dataset(data, root=data_root, download=download) if data else None
+        if pictures is not None and dataset is None:
+            raise BadValue("--pictures needs the images: say with --data which dataset was recorded")
+        found = s.suspects_of_recording(recording, scorer, count=count, share=share, data=dataset)
+        path = _place(out, recording / "suspects" / f"{scorer}-{len(found)}.csv")
+        found.check_place(path)
+        if pictures is not None and dataset is not None:
+            write_page(found, dataset, pictures)
+        found.save(path)
+        _show(found, path, pictures)
+        return
+    if probs is not None and (scorer not in (s.ENSEMBLE, s.MEMORIZATION) or probs.suffix != ".npz"):
+        raise BadValue(f"--probs {probs} is an .npz of the ensemble's probabilities; it goes with --scorer {s.ENSEMBLE}")
+    context = o.context_from(data, data_root, download, recipe, changes, device, loader, workspace, threads)
+    s.how_many(count, share, context.data.total)  # before evidence is made for it
+    _say_price(context, scorer)
+    found = s.suspects(context, scorer, count=count, share=share, seed=seed)
+    path = _place(out, s.suspects_place(context, scorer, len(found), seed))
+    found.check_place(path)
+    if probs is not None:
+        table = pred_probs(context, seed)
+        probs_are_new(probs, table, context)
+        save_probs(probs, table, context, seed)
+    if pictures is not None:
+        write_page(found, context.data, pictures)
+    found.save(path)
+    _show(found, path, pictures, probs)
+
+
+def _place(out: Path | None, default: Path) -> Path:
+    return default if out is None else out if out.suffix == ".csv" else out / default.name
+
+
+def _say_price(context: Context, scorer: str) -> None:
+    from datapruning.house import beside
+    from datapruning.suspecting import ENSEMBLE, MEMORIZATION
+
+    o.say_price(context, [beside("scorers").get_scorer(MEMORIZATION if scorer == ENSEMBLE else scorer)])
+
+
+def _show(found: Suspects, path: Path, *others: Path | None) -> None:
+    """The first ones as a table, then where all are."""
+    from datapruning.sweeping.table import markdown
+
+    meta = found.meta
+    more = f"the first {SHOWN} of {len(found)}" if len(found) > SHOWN else f"{len(found)}"
+    o.result(f"Likely wrong labels in {meta['dataset']}: {more}, {found.order} ({meta['means']}).")
+    o.result("A ranking, no verdict: it always lists as many as were asked for, however many labels are wrong.")
+    if "confident_others" in meta:
+        others_count = f"{meta['confident_others']:,} of {meta['total']:,}"
+        o.result(f"Confident learning counts {others_count} samples as of another class than their label.")
+    head = ["sample id", "label", "suggested", "score", "p(label)"]
+    lines = [
+        [
+            str(row.id), row.label_name, row.suggested_name or "not recorded", f"{row.score:.4g}",
+            "" if row.label_prob is None else f"{row.label_prob:.3f}",
+        ]
+        for row in found.rows[:SHOWN]
+    ]  # fmt: skip
+    o.result("\n" + markdown([head, *lines]) + "\n")
+    if meta["label_prob"]:
+        o.result(f"p(label): probability of the label, {meta['label_prob']}.")
+    for other in others:
+        if other is not None:
+            o.result(f"{other}")
+    o.result(f"{len(found)} suspects: {path}")

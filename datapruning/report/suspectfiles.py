@@ -1,0 +1,53 @@
+"""Lists of likely wrong labels near the runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from datapruning.errors import BadFile, Mismatch, reason
+from datapruning.suspectlist import Suspects, load_suspects
+
+MOST = 4
+"""Lists that are shown, at most."""
+
+
+@dataclass(frozen=True)
+class SuspectsFile:
+    """A list and where it lies."""
+
+    path: Path
+    suspects: Suspects
+
+
+def find_suspects(
+    named: Sequence[Path], roots: Sequence[Path], fingerprint: str
+) -> tuple[list[SuspectsFile], list[tuple[str, str]]]:
+    """Lists of the dataset: those that were named, and of those in a folder `suspects` of `roots` the longest a scorer.
+
+    Returns:
+        the lists, at most `MOST` beside the named ones, and (path, why) of those in the folders that were left out.
+
+    Raises:
+        BadFile, Mismatch: one that was named is no list of suspects, or one of another dataset.
+    """
+    found, left_out = list[SuspectsFile](), list[tuple[str, str]]()
+    for path in named:
+        suspects = load_suspects(path)
+        if suspects.meta["fingerprint"] != fingerprint:
+            raise Mismatch(f"{path} lists samples of another dataset ({suspects.meta['dataset']}) than that of the runs")
+        found.append(SuspectsFile(path, suspects))
+    longest: dict[str, SuspectsFile] = {}
+    for path in (p for root in roots for p in sorted((root / "suspects").rglob("[!.]*.csv"))):
+        try:
+            suspects = load_suspects(path)
+        except BadFile as error:
+            left_out.append((str(path), reason(error)))
+            continue
+        other = longest.get(suspects.scorer)
+        if suspects.meta["fingerprint"] == fingerprint and (other is None or len(suspects) > len(other.suspects)):
+            longest[suspects.scorer] = SuspectsFile(path, suspects)
+    known = {file.suspects.scorer for file in found}
+    others = sorted((f for f in longest.values() if f.suspects.scorer not in known), key=lambda f: f.suspects.scorer)
+    return found + others[:MOST], left_out

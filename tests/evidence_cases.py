@@ -1,0 +1,92 @@
+"""Evidence made by hand, and evidence that went through the real recorder: what tests of evidence and scorers share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from datapruning.evidence.changes import Changes
+from datapruning.evidence.dynamics import FinalLook, TrainingDynamics
+from datapruning.evidence.embeddings import Embeddings
+from datapruning.evidence.recorder import Recorder
+from datapruning.evidence.track import LOOKED, PRESENTED, RECORDED, Track
+
+Floats = NDArray[np.float64]
+
+
+def logits_of(seed: int, count: int, classes: int = 5) -> tuple[torch.Tensor, torch.Tensor]:
+    """Random logits [count, classes] and labels [count]."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(count, classes, generator=generator) * 3, torch.randint(0, classes, (count,), generator=generator)
+
+
+def learning(epochs: int, total: int, classes: int = 4, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Logits [epochs, total, classes] that grow towards labels [total], each sample at a pace and noise of its own."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, classes, total)
+    towards = np.eye(classes)[labels] * rng.uniform(-1, 5, (total, 1))
+    noise = rng.normal(size=(epochs, total, classes)) * rng.uniform(0.2, 2, (total, 1))
+    return (towards * np.linspace(0, 1, epochs)[:, None, None] + noise).astype(np.float32), labels
+
+
+def probabilities(logits: NDArray[Any]) -> Floats:
+    """Softmax over the last axis, in float64."""
+    powers = np.exp(logits.astype(np.float64))
+    return np.asarray(powers / powers.sum(-1, keepdims=True))
+
+
+def recorded(folder: Path, logits: NDArray[np.float32], labels: NDArray[np.int64], seed: int = 0) -> TrainingDynamics:
+    """One run of [epochs, total, classes] through the real recorder, in batches of 7, shuffled anew each epoch."""
+    epochs, total, _ = logits.shape
+    track = Track(folder / "track", epochs, total)
+    recorder = Recorder(track, Changes(folder / "changes", total))
+    rng = np.random.default_rng(seed)
+    for epoch in range(epochs):
+        recorder.begin(epoch)
+        for ids in np.split(rng.permutation(total), range(7, total, 7)):
+            recorder.update(torch.from_numpy(logits[epoch, ids]), torch.from_numpy(labels[ids]), ids)
+        recorder.end()
+        track.check_whole(epoch)
+    return TrainingDynamics((track,))
+
+
+def track_of(folder: Path, statistics: tuple[str, ...] = PRESENTED, **columns: Any) -> Track:
+    """A whole track with the given statistics [rows, samples]; `label_prob` is stored as the loss it is read from."""
+    if "label_prob" in columns:
+        columns["loss"] = -np.log(columns.pop("label_prob"))
+    rows, total = np.shape(next(iter(columns.values())))
+    track = Track(folder, rows, total, statistics)
+    track[RECORDED][:] = 1
+    for name, values in columns.items():
+        track[name][:] = values
+    return track
+
+
+def dynamics_of(*tracks: Track) -> TrainingDynamics:
+    """Whole runs."""
+    return TrainingDynamics(tracks)
+
+
+def look_of(folder: Path, *runs: dict[str, Any]) -> FinalLook:
+    """The pass after the last epoch of several runs, statistics [samples] each."""
+    tracks = (
+        track_of(folder / str(k), LOOKED, **{name: [values] for name, values in run.items()}) for k, run in enumerate(runs)
+    )
+    return FinalLook(tuple(tracks))
+
+
+def embeddings_of(features: Any, labels: Any = None, seed: int = 0) -> Embeddings:
+    """Features [N, width], all of one class unless labels are given."""
+    found = np.asarray(features, np.float16)
+    return Embeddings(found, np.zeros(len(found), np.int64) if labels is None else np.asarray(labels, np.int64), seed)
+
+
+def clouds(total: int = 60, width: int = 6, classes: int = 3, seed: int = 0) -> Embeddings:
+    """Random features without ties, each class around a place of its own."""
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation(np.arange(total) % classes)
+    return embeddings_of(rng.normal(size=(classes, width))[labels] * 2 + rng.normal(size=(total, width)), labels)
