@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,12 @@ import numpy as np
 from datapruning.data.sources import open_npz
 from datapruning.errors import BadFile
 from datapruning.files import read_npz
-from datapruning.meta import FORMATS
+from datapruning.influences import load_influence
+from datapruning.meta import check_format
 from datapruning.runs import MODEL, Run
 from datapruning.scores import load_scores
 from datapruning.subsets import load_subset
+from datapruning.suspectlist import load_suspects
 from datapruning.training.checkpoint import load_tensors
 
 
@@ -29,6 +31,8 @@ def describe(path: Path) -> list[str]:
         return _run_folder(path)
     if not path.exists():
         raise BadFile(f"{path} is not there")
+    if path.suffix == ".csv":
+        return _suspects(path)
     if path.suffix != ".npz":
         raise BadFile(f"{path} is nothing that inspect knows: a scores, subset or dataset .npz, or a run folder")
     try:
@@ -42,10 +46,10 @@ def describe(path: Path) -> list[str]:
             f"  {data.total:,} training and {len(data.test):,} test images of {'x'.join(map(str, data.train.shape))}",
             f"  {data.classes} classes, fingerprint {data.fingerprint}",
         ]
-    kind = meta.get("format")
-    if kind not in FORMATS:
-        raise BadFile(f"{path} is neither a scores nor a subset file: its format is {kind!r}")
-    return _scores(path) if kind.endswith("scores") else _subset(path)
+    kind = str(meta.get("format"))
+    if kind not in READERS:
+        raise BadFile(f"{path} is neither a scores nor a subset file: its format is '{kind}'")
+    return READERS[kind](path)
 
 
 def _scores(path: Path) -> list[str]:
@@ -69,6 +73,41 @@ def _subset(path: Path) -> list[str]:
         f"  {subset}; {how}",
         *_origin(meta),
     ]
+
+
+def _suspects(path: Path) -> list[str]:
+    suspects = load_suspects(path)
+    return [
+        f"{path}: a list of {len(suspects):,} samples whose label is likely wrong, whole",
+        f"  by {suspects.order}",
+        *_origin(suspects.meta),
+    ]
+
+
+def _influence(path: Path) -> list[str]:
+    found = load_influence(path)
+    meta = found.meta
+    return [
+        f"{path}: an influence file, whole",
+        f"  {len(found):,} pairs of high influence ({meta.get('pairs')}), {meta.get('members')} members; by chance "
+        f"{meta.get('expected')}",
+        *_origin(meta),
+    ]
+
+
+def _probs(path: Path) -> list[str]:
+    arrays, meta = read_npz(path, "a probabilities")
+    check_format(path, meta, PROBS)
+    probs = arrays.get("pred_probs", np.empty(0))
+    if probs.ndim != 2 or len(probs) != meta.get("total"):
+        raise BadFile(f"{path} holds no probabilities of {meta.get('total')} samples")
+    return [f"{path}: out-of-sample probabilities of {probs.shape[1]} classes, whole", *_origin(meta)]
+
+
+PROBS = "datapruning.probs"
+READERS: dict[str, Callable[[Path], list[str]]] = {
+    "datapruning.scores": _scores, "datapruning.subset": _subset, "datapruning.influence": _influence, PROBS: _probs,
+}  # fmt: skip
 
 
 def _origin(meta: Mapping[str, Any]) -> list[str]:

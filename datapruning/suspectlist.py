@@ -62,8 +62,8 @@ class Suspects:
 
     @property
     def order(self) -> str:
-        """As in "highest aum first"."""
-        return f"{self.meta['end']} {self.scorer} first"
+        """As in "aum, highest scores first"."""
+        return f"{self.scorer}, {self.meta['end']} scores first"
 
     def csv_text(self) -> str:
         """A head, and a line a suspect; what is not known is an empty cell."""

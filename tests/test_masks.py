@@ -12,7 +12,7 @@ from datapruning.evidence.masks import inside_of, parts_of
 
 @pytest.mark.parametrize(
     ("inside", "expected"),
-    [(0.7, (10, 3)), (0.5, (2, 1)), (0.75, (4, 1)), (1 / 3, (3, 2)), (0.05, (20, 19)), (0.95, (20, 1)), (0.71, (7, 2))],
+    [(0.7, (10, 3)), (0.5, (2, 1)), (0.75, (4, 1)), (1 / 3, (3, 2)), (0.05, (20, 19)), (0.95, (20, 1)), (0.9, (10, 1))],
 )
 def test_parts_are_the_nearest_fraction_of_at_most_twenty(inside: float, expected: tuple[int, int]) -> None:
     assert parts_of(inside) == expected

@@ -20,6 +20,7 @@ from datapruning.context import Context
 from datapruning.data.dataset import Dataset
 from datapruning.data.loader import Batch
 from datapruning.errors import BadFile, DataPruningError
+from datapruning.evidence.changes import Changes
 from datapruning.evidence.recorder import Recorder, RecordTraining
 from datapruning.evidence.track import Track
 from datapruning.training.checkpoint import Checkpoint, load_tensors, load_weights, save_tensors
@@ -134,7 +135,8 @@ def test_recording_does_not_change_what_is_learned(make_context: Maker, small: D
     context = make_context(small)
     plain, done = train(context, SHORT)
     track = Track(tmp_path / "track", SHORT.epochs, small.total)
-    recorded, _ = train(context, SHORT, observers=[RecordTraining(Recorder(track))])
+    changes = Changes(tmp_path / "changes", small.total)
+    recorded, _ = train(context, SHORT, observers=[RecordTraining(Recorder(track, changes))])
     assert same(plain, recorded)
     shares = 100 * track["correct"].mean(1)
     np.testing.assert_allclose(shares, [row["train_accuracy"] for row in done.history])

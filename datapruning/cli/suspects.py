@@ -75,7 +75,7 @@ def command(
         if pictures is not None and dataset is not None:
             write_page(found, dataset, pictures)
         found.save(path)
-        _show(found, path, pictures)
+        _show(found, path, pictures=pictures)
         return
     if probs is not None and (scorer not in (s.ENSEMBLE, s.MEMORIZATION) or probs.suffix != ".npz"):
         raise BadValue(f"--probs {probs} is an .npz of the ensemble's probabilities; it goes with --scorer {s.ENSEMBLE}")
@@ -92,7 +92,7 @@ def command(
     if pictures is not None:
         write_page(found, context.data, pictures)
     found.save(path)
-    _show(found, path, pictures, probs)
+    _show(found, path, pictures=pictures, probs=probs)
 
 
 def _place(out: Path | None, default: Path) -> Path:
@@ -106,13 +106,13 @@ def _say_price(context: Context, scorer: str) -> None:
     o.say_price(context, [beside("scorers").get_scorer(MEMORIZATION if scorer == ENSEMBLE else scorer)])
 
 
-def _show(found: Suspects, path: Path, *others: Path | None) -> None:
+def _show(found: Suspects, path: Path, **others: Path | None) -> None:
     """The first ones as a table, then where all are."""
     from datapruning.sweeping.table import markdown
 
     meta = found.meta
     more = f"the first {SHOWN} of {len(found)}" if len(found) > SHOWN else f"{len(found)}"
-    o.result(f"Likely wrong labels in {meta['dataset']}: {more}, {found.order} ({meta['means']}).")
+    o.result(f"Likely wrong labels in {meta['dataset']}: {more}, by {found.order}: {meta['means']}.")
     o.result("A ranking, no verdict: it always lists as many as were asked for, however many labels are wrong.")
     if "confident_others" in meta:
         others_count = f"{meta['confident_others']:,} of {meta['total']:,}"
@@ -128,7 +128,7 @@ def _show(found: Suspects, path: Path, *others: Path | None) -> None:
     o.result("\n" + markdown([head, *lines]) + "\n")
     if meta["label_prob"]:
         o.result(f"p(label): probability of the label, {meta['label_prob']}.")
-    for other in others:
+    for what, other in others.items():
         if other is not None:
-            o.result(f"{other}")
-    o.result(f"{len(found)} suspects: {path}")
+            o.result(f"{what}: {other}")
+    o.result(f"suspects: {path}")

@@ -55,7 +55,7 @@ class SubsetEnsemble:
     Attributes:
         paths: of the members' files.
         labels: int64 [N].
-        costs: of all members.
+        cost: of all members.
     """
 
     paths: tuple[Path, ...]

@@ -36,8 +36,7 @@ def write_page(suspects: Suspects, data: Dataset, path: Path) -> Path:
     check_made_from("this list of suspects", suspects.meta, data)
     lead = [
         paragraph(
-            f"{len(suspects):,} of {data.total:,} training samples, ranked by {suspects.scorer}, {suspects.meta['end']} "
-            "first.",
+            f"{len(suspects):,} of {data.total:,} training samples, ranked by {suspects.order}.",
             class_="lead",
         ),
         paragraph(*words(), class_="note"),
