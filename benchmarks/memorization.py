@@ -129,8 +129,8 @@ def main() -> None:
     body = (
         f"{SAMPLES:,} Fashion-MNIST samples, tinynet16, members on 70% each; the long ones (20 epochs, {seconds:.0f} s "
         f"here) fit {fits['long']:.1%} of them, the short ones (10 epochs) {fits['short']:.1%}. References of 300 long "
-        f"members: rank correlation with another like it {mean_spread(reliable, 3)} (from split halves), so at most its square "
-        "root, "
+        f"members: rank correlation with another like it {mean_spread(reliable, 3)} (from split halves), so at most its "
+        "square root, "
         f"{attainable:.3f}, can be reached; {np.mean(never):.0%} of the samples have no memorization at all there.\n\n"
         "Rank correlation with the reference, as a share of what is attainable; mean ± standard deviation over the four "
         "references (of the short members: the same members against four references). Cost: samples seen in training, as a "

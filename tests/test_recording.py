@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from torch import nn
 
 import datapruning as dp
 import scorers
@@ -18,13 +19,15 @@ from datapruning.context import Context
 from datapruning.data.dataset import Dataset
 from datapruning.errors import BadFile, BadValue, Mismatch
 from datapruning.evidence import proxies
+from datapruning.evidence.embeddings import penultimate
 from datapruning.evidence.gather import read
 from datapruning.evidence.price import evidence_tables, planned_evidence
 from datapruning.evidence.proxies import record_proxies
 from datapruning.evidence.recorder import Recorder
 from datapruning.evidence.recording import Recording, create_recording, open_recording, write_array
-from datapruning.evidence.track import LOOKED
-from datapruning.training.checkpoint import Checkpoint
+from datapruning.evidence.track import LOOKED, statistics
+from datapruning.training.checkpoint import Checkpoint, load_tensors, load_weights
+from datapruning.training.evaluate import predict
 from tests.evidence_cases import dynamics_of, look_of, track_of
 
 Maker = Callable[..., Context]
@@ -77,16 +80,27 @@ def test_what_proxies_leave_is_read_by_every_scorer_of_a_recording(make_context:
     assert not list(recording.folder.rglob("changes"))
 
 
-def test_the_final_look_and_the_features_are_of_the_last_weights(make_context: Maker, small: Dataset) -> None:
-    """The last linear layer on the features must give the margins of the final look; its weights are found by least squares."""
-    recording = record_proxies(make_context(small, *TINY), 0, 1)
-    features = recording.geometry().features.astype(np.float64)
-    design = np.c_[features, np.ones(120)]
-    for label in range(4):
-        mine = recording.labels() == label
-        gap = recording.final(0)["loss"][0][mine].astype(np.float64)
-        assert np.isfinite(gap).all()
-    assert np.linalg.matrix_rank(design) > 2
+def test_looks_and_features_are_of_the_weights_of_that_epoch(
+    make_context: Maker, small: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models, real = list[nn.Module](), proxies.fit
+
+    def kept(model: nn.Module, *arguments: Any, **options: Any) -> Any:
+        models.append(model)
+        return real(model, *arguments, **options)
+
+    monkeypatch.setattr(proxies, "fit", kept)
+    context = make_context(small, *TINY)
+    recording = record_proxies(context, 0, 1)
+    early = context.new_model("tinynet8", 0)
+    load_weights(early, load_tensors(recording.run_folder(0) / "early.safetensors")[0], Path("early"))
+    for model, track in ((early, recording.early(0)), (models[0], recording.final(0))):
+        with penultimate(model) as features:
+            for ids, labels, logits in predict(model, context.split("train"), np.arange(120), context.views):
+                for name, values in statistics(logits, labels, track.statistics).items():
+                    np.testing.assert_array_equal(track[name][0, ids], values, err_msg=name)
+    found = recording.geometry().features[ids]
+    np.testing.assert_array_equal(found, features[0][: len(ids)].half().numpy())
     assert set(recording.final(0).statistics) == set(LOOKED)
 
 
@@ -109,24 +123,18 @@ def killed_at(calls: int) -> type[Recorder]:
 
 
 @pytest.mark.parametrize("seconds", [0.0, 1e9], ids=["checkpoints", "no-checkpoint"])
-@pytest.mark.parametrize("calls", [2, 6, 9, 13, 18, 19, 23, 28])
+@pytest.mark.parametrize("calls", [2, 6, 9, 13, 18, 19])
 def test_proxies_killed_anywhere_leave_the_same_recording(
     make_context: Maker, small: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: int, seconds: float
 ) -> None:
-    """Four updates an epoch and one a look: 18 and 28 are looks after the last epoch, 9 an early one."""
+    """Four updates an epoch; 9 and 19 are the early looks of both proxies, 18 is the last look of the first."""
     monkeypatch.setattr(proxies, "Checkpoint", partial(Checkpoint, seconds=seconds))
     whole = record_proxies(make_context(small, *TINY, workspace=tmp_path / "whole"), 0, 2)
     context = make_context(small, *TINY, workspace=tmp_path / "killed")
-    with monkeypatch.context() as patch:
+    with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(proxies, "Recorder", killed_at(calls))
-        try:
-            record_proxies(context, 0, 2)
-        except Killed:
-            died = True
-        else:
-            died = False
+        record_proxies(context, 0, 2)
     again = record_proxies(context, 0, 2)
-    assert died == (calls < 28)
     one, two = arrays_of(whole.folder), arrays_of(again.folder)
     assert one.keys() == two.keys()
     for name, values in one.items():
@@ -152,7 +160,7 @@ def test_settings_that_leave_no_evidence_are_refused(make_context: Maker, small:
         score(make_context(small, *TINY, "evidence.early_epoch=5"), "el2n")
     context = make_context(small, *TINY, "evidence.full_runs=0")
     for name in ("forgetting", "loss", "knn"):
-        with pytest.raises(BadValue, match=f"'{name}' reads a proxy that was trained to the end, and evidence.full_runs is 0"):
+        with pytest.raises(BadValue, match=f"'{name}' reads a proxy that was trained to the end, and .*full_runs is 0"):
             score(context, name)
 
 

@@ -192,7 +192,7 @@ def test_planted_labels_are_found_at_the_end_that_the_table_says(
 
 def test_scorers_of_wrong_labels_exist_and_others_are_refused_by_name() -> None:
     assert set(suspecting.WRONG_END) - {"ensemble"} <= set(scorers.find_scorers())
-    with pytest.raises(UnknownName, match="unknown scorer of wrong labels 'entropy'.*aum"):
+    with pytest.raises(UnknownName, match=r"unknown scorer of wrong labels 'entropy'.*aum"):
         suspecting.check_scorer("entropy")
 
 

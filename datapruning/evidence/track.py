@@ -166,6 +166,7 @@ def _memory_map(path: Path, kind: Any, shape: tuple[int, int]) -> NDArray[Any]:
     if not path.exists():
         return np.lib.format.open_memmap(path, "w+", np.dtype(kind), shape)
     try:
+        np.load(path, mmap_mode="r", allow_pickle=False)  # "r+" fills up with zeros what was cut off
         array = np.lib.format.open_memmap(path, "r+")
     except (OSError, ValueError, EOFError) as error:
         raise BadFile(f"{path} is no whole array of evidence: {reason(error)}") from None
