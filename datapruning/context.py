@@ -105,7 +105,9 @@ def make_context(
     Raises:
         BadValue: no such device here. UnknownName: no such loader or model.
     """
-    for model in (recipe.train.model, recipe.teacher.model, recipe.score.model, *recipe.kd.ladder):
+    for model in (t.model for t in (recipe.train, recipe.teacher, recipe.score, recipe.member)):
+        check_model(model)
+    for model in recipe.kd.ladder:
         check_model(model)
     found = resolve_device(device)
     kind = resolve_loader(loader, data, found)

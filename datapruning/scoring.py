@@ -10,6 +10,7 @@ from datapruning.config import plain
 from datapruning.context import Context
 from datapruning.data.dataset import Dataset
 from datapruning.errors import BadValue
+from datapruning.evidence.ensemble import SubsetEnsemble
 from datapruning.evidence.gather import gather, read
 from datapruning.evidence.recording import open_recording
 from datapruning.house import beside
@@ -84,12 +85,16 @@ def _scored(scorer: Scorer, evidence: Any, data: Identity, story: dict[str, Any]
 
 
 def scores_place(context: Context, scorer: str, seed: int) -> Path:
-    """Where a scorer's scores lie in the workspace."""
+    """Where a scorer's scores lie in the workspace.
+
+    Raises:
+        UnknownName: no such scorer.
+    """
     recipe = context.recipe
     settings: dict[str, Any] = {
         "proxy": plain(recipe)["score"], "evidence": asdict(recipe.evidence), "seed": seed, "views": asdict(recipe.views),
         "threads": context.threads, "device": context.device.type,
     }  # fmt: skip
-    if scorer == "memorization":
+    if beside("scorers").get_scorer(scorer).needs is SubsetEnsemble:
         settings |= {"ensemble": asdict(recipe.ensemble), "member": plain(recipe)["member"]}
     return context.place("scores", scorer, settings).with_suffix(".npz")

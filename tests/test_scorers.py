@@ -15,24 +15,10 @@ from datapruning.api import score
 from datapruning.context import Context
 from datapruning.data.dataset import Dataset
 from datapruning.errors import DataPruningError, UnknownName
-from datapruning.evidence.dynamics import EarlyErrors, TrainingDynamics
-from datapruning.evidence.track import RECORDED, Track
+from datapruning.evidence.dynamics import EarlyErrors
+from datapruning.evidence.track import Track
 from datapruning.scorer import Samples, Scorer, scorer
-
-
-def track_of(folder: Path, **columns: Any) -> Track:
-    """A whole track with the given statistics [rows, samples]."""
-    rows, total = np.shape(next(iter(columns.values())))
-    track = Track(folder, rows, total)
-    track[RECORDED][:] = 1
-    for name, values in columns.items():
-        track[name][:] = values
-    return track
-
-
-def dynamics_of(*whole: Track) -> TrainingDynamics:
-    """Evidence made by hand."""
-    return TrainingDynamics(whole)
+from tests.evidence_cases import dynamics_of, track_of
 
 
 def early_of(*early: Track) -> EarlyErrors:

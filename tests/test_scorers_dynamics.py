@@ -14,20 +14,10 @@ from numpy.typing import NDArray
 
 import scorers
 from datapruning.evidence.dynamics import FinalLook, TrainingDynamics
-from datapruning.evidence.track import LOOKED, PRESENTED, RECORDED, Track, statistics
-from datapruning.evidence.windows import window_means, window_squares, window_std
+from datapruning.evidence.track import LOOKED, statistics
+from tests.evidence_cases import learning, probabilities, recorded, track_of
 
 Array = NDArray[np.float64]
-
-
-def track_of(folder: Path, names: tuple[str, ...] = PRESENTED, **columns: Any) -> Track:
-    """A whole track with the given statistics [rows, samples]."""
-    rows, total = np.shape(next(iter(columns.values())))
-    track = Track(folder, rows, total, names)
-    track[RECORDED][:] = 1
-    for name, values in columns.items():
-        track[name][:] = values
-    return track
 
 
 def probabilities_of(seed: int, epochs: int, total: int = 7, classes: int = 4) -> Array:
@@ -180,12 +170,29 @@ def test_permuting_the_samples_permutes_the_scores(tmp_path: Path, name: str) ->
     np.testing.assert_array_equal(read(TrainingDynamics((track_of(tmp_path / "b", **moved),)))[0], values[order])
 
 
-@pytest.mark.parametrize("length", [1, 2, 5])
-def test_windows_against_numpy(length: int) -> None:
-    values = 1000 + np.random.default_rng(0).random((5, 3))  # a large common part must not drown the spread
-    parts = [values[k : k + length] for k in range(5 - length + 1)]
-    np.testing.assert_allclose(window_means(values, length), [part.mean(0) for part in parts])
-    squares = [((part - part.mean(0)) ** 2).sum(0) for part in parts]
-    np.testing.assert_allclose(window_squares(values, length), squares, rtol=1e-8, atol=1e-14)
-    deviations = [part.std(0, ddof=1) if length > 1 else np.zeros(3) for part in parts]
-    np.testing.assert_allclose(window_std(values, length), deviations, rtol=1e-8, atol=1e-7)
+@pytest.mark.parametrize("epochs", [6, 14])
+def test_scores_of_logits_that_went_through_the_recorder(tmp_path: Path, epochs: int) -> None:
+    logits, labels = learning(epochs, 25, seed=epochs)
+    dynamics = recorded(tmp_path, logits, labels)
+    p, rows = probabilities(logits), np.arange(25)
+    stored = p.astype(np.float16).astype(np.float64)  # the epoch before, as it is kept
+    changes = np.zeros((epochs, 25))
+    for epoch in range(1, epochs):
+        changes[epoch] = np.abs(p[epoch] * np.log((p[epoch] + 1e-8) / (stored[epoch - 1] + 1e-8))).sum(1)
+    own = p[:, rows, labels]
+    others = np.where(np.eye(4)[labels] == 1, -np.inf, logits).max(2)
+    correct = logits.argmax(2) == labels
+    lost = [sum(correct[e - 1, i] and not correct[e, i] for e in range(1, epochs)) for i in rows]
+    expected = {
+        "tdds": [tdds_of(list(changes[:, i])) for i in rows],
+        "dual": [dual_of(list(own[:, i])) for i in rows],
+        "dyn-unc": [dyn_unc_of(list(own[:, i])) for i in rows],
+        "aum": (others - logits[:, rows, labels]).mean(0),
+        "el2n-online": np.linalg.norm(p - np.eye(4)[labels], axis=2)[:10].sum(0),
+        "forgetting": [lost[i] if correct[:, i].any() else epochs for i in rows],
+    }
+    for name, values in expected.items():
+        found, _ = scorers.get_scorer(name)(dynamics)
+        np.testing.assert_allclose(found, values, rtol=2e-4, atol=1e-5, err_msg=name)
+    exact = [tdds_of(list(column)) for column in changes_of(p).T]  # without the rounding
+    np.testing.assert_allclose(scorers.get_scorer("tdds")(dynamics)[0], exact, rtol=0.02, atol=2e-3)

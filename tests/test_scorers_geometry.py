@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 import scorers
 from datapruning.errors import BadValue
-from datapruning.evidence.embeddings import Embeddings
+from tests.evidence_cases import embeddings_of
 
 Points = NDArray[np.float16]
 
@@ -18,12 +18,6 @@ Points = NDArray[np.float16]
 def points_of(seed: int, count: int, width: int = 3) -> Points:
     """Random points that are distinct in float16."""
     return np.random.default_rng(seed).normal(size=(count, width)).astype(np.float16)
-
-
-def embeddings_of(points: object, labels: object = None, seed: int = 0) -> Embeddings:
-    """Embeddings made by hand; one class where no labels are given."""
-    features = np.asarray(points, np.float16)
-    return Embeddings(features, np.zeros(len(features), np.int64) if labels is None else np.asarray(labels, np.int64), seed)
 
 
 def herding_order(points: NDArray[np.float64]) -> list[int]:
@@ -104,6 +98,29 @@ def test_duplicates_keep_the_smallest_id_of_a_group() -> None:
     values, _ = scorers.get_scorer("duplicates")(embeddings_of(points))
     # cosines to the nearest earlier one: none, 0, 1 (id 0), 0 (id 1; -1 to ids 0 and 2), 1, 1/sqrt(2)
     np.testing.assert_allclose(values, [1, 0, -1, 0, -1, -math.sqrt(0.5)], atol=1e-6)
+
+
+@pytest.mark.parametrize("group", [2, 30, 300])
+def test_copies_come_last_however_many_there_are(group: int) -> None:
+    points = points_of(5, 400, 8)
+    ids = np.sort(np.random.default_rng(group).choice(400, group, replace=False))
+    points[ids] = points[ids[0]]
+    values, _ = scorers.get_scorer("duplicates")(embeddings_of(points))
+    np.testing.assert_array_equal(values[ids[1:]], -1)
+    alone = np.setdiff1d(np.arange(400), ids[1:])
+    assert values[alone].min() > -1
+    np.testing.assert_array_equal(values[alone], scorers.get_scorer("duplicates")(embeddings_of(points[alone]))[0])
+
+
+def test_one_sample_and_equal_samples_have_scores() -> None:
+    read = scorers.get_scorer("duplicates")
+    np.testing.assert_array_equal(read(embeddings_of([[1, 2]]))[0], [1])
+    np.testing.assert_array_equal(read(embeddings_of([[0.0, 1], [-0.0, 1], [0, 1]]))[0], [1, -1, -1])
+
+
+def test_herding_takes_the_lower_id_of_equals() -> None:
+    values, _ = scorers.get_scorer("herding")(embeddings_of([[1], [-1], [1], [-1]]))
+    np.testing.assert_allclose(values, [1, 0.75, 0.5, 0.25])
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -28,17 +28,17 @@ from tests.conftest import FAST, Answer
 from tests.test_report import check_stands_alone
 from tests.test_report_runs import write_run
 
-WRONG = 30
-"""Wrong labels among the 300 digits of `noisy`."""
+TOTAL, WRONG = 400, 40
+"""Digits of `noisy`, and how many of them, the first ones, have a wrong label."""
 
 
 @pytest.fixture(scope="session")
 def noisy(digits: Dataset) -> tuple[Dataset, np.ndarray[Any, Any]]:
-    """300 digits of which 30 have another class's label, and the true labels."""
-    true = digits.train.labels[:300]
+    """Digits of which a tenth have another class's label, and the true labels."""
+    true = digits.train.labels[:TOTAL]
     given = true.copy()
     given[:WRONG] = (given[:WRONG] + 1 + np.arange(WRONG) % 9) % 10
-    train = Split(digits.train.images[:300], given)
+    train = Split(digits.train.images[:TOTAL], given)
     return Dataset("noisy", train, digits.test, digits.class_names), true
 
 
@@ -177,17 +177,17 @@ def test_planted_labels_are_found_at_the_end_that_the_table_says(
     make_context: Callable[..., Context], noisy: tuple[Dataset, np.ndarray[Any, Any]]
 ) -> None:
     data, true = noisy
-    settings = ("score.epochs=15", "score.batch_size=16", "evidence.early_epoch=5", "score.model=tinynet16")
-    members = ("member.model=tinynet16", "member.epochs=10", "ensemble.members=10", "member.batch_size=16")
-    context = make_context(data, *settings, *members)
+    settings = ("score.epochs=8", "score.batch_size=16", "evidence.early_epoch=4")
+    members = ("member.epochs=6", "ensemble.members=10", "member.batch_size=16")
+    context = make_context(data, *settings, *members, recipe="digits")
     shares = {}
     for name in suspecting.WRONG_END:
         found = dp.suspects(context, name, count=WRONG)
         shares[name] = planted_in(found)
         guessed = [row.suggested == true[row.id] for row in found.rows if row.id < WRONG]
-        assert np.mean(guessed) > 0.6, name
-    assert min(shares.values()) > 0.4, shares  # 0.1 by chance, below where the end is the wrong one
-    assert min(shares[name] for name in ("aum", "ensemble")) > 0.7, shares
+        assert np.mean(guessed) > 0.7, name
+    assert min(shares.values()) > 0.4, shares  # 0.1 by chance, less at the other end
+    assert min(shares["aum"], shares["ensemble"]) > 0.8, shares
 
 
 def test_scorers_of_wrong_labels_exist_and_others_are_refused_by_name() -> None:
@@ -329,9 +329,8 @@ def test_the_command_lists_prints_and_shows(dprune: Callable[..., Answer], tmp_p
     path = Path(lines[-1].removeprefix("suspects: "))
     found = dp.load_suspects(path)
     assert len(found) == 12
-    assert [line.split("|")[1].strip() for line in lines if line.startswith("| ")][1:] == [
-        str(r.id) for r in found.rows[:10]
-    ]
+    shown = [line.split("|")[1].strip() for line in lines if line.startswith("| ")]
+    assert shown == ["sample id", "---------", *(str(row.id) for row in found.rows[:10])]
     assert all(row.label == digits.train.labels[row.id] != row.suggested for row in found.rows)
     html = check_stands_alone(tmp_path / "s.html")
     assert html.count("data:image/png;base64,") == 12

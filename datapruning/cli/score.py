@@ -49,13 +49,13 @@ def command(
     names = [name.strip() for name in scorer.split(",") if name.strip()]
     if not names:
         raise BadValue("--scorer names no scorer; dprune score --list shows them")
+    for name in [] if names == [ALL] else names:
+        beside("scorers").get_scorer(name)  # a wrong name is found before anything is trained
     if recording is not None:
         _score_recording(recording, names, out)
         return
     if names == [ALL]:
         names = list(known)
-    for name in names:
-        beside("scorers").get_scorer(name)  # a wrong name is found before anything is trained
     if out is not None and out.suffix == ".npz" and len(names) > 1:
         raise BadValue(f"--out {out} is one file, but {len(names)} scorers write one each; name a folder")
     context = o.context_from(data, data_root, download, recipe, changes, device, loader, workspace, threads)

@@ -214,12 +214,13 @@ def create_recording(folder: Path, about: Mapping[str, Any]) -> Recording:
     return found
 
 
-def open_recording(folder: Path) -> Recording:
+def open_recording(folder: str | Path) -> Recording:
     """A recording that is there.
 
     Raises:
         BadFile: the folder is none, or its manifest is broken.
     """
+    folder = Path(folder)
     path = folder / MANIFEST
     if not path.exists():
         raise BadFile(f"{folder} is no recording: it has no {MANIFEST} (dprune score makes one)")
