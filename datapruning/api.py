@@ -27,6 +27,8 @@ from datapruning.scores import Scores, load_scores
 from datapruning.scoring import score, score_recording, scorers_of, scores_place
 from datapruning.selection import Balance, check_balance
 from datapruning.selection import select as select_from
+from datapruning.self_distillation.make import check_combination, check_pairs
+from datapruning.sparsity.stage import check_epsd
 from datapruning.strategies import get_strategy
 from datapruning.strategies.evidence import open_evidence, recording_of
 from datapruning.strategies.settings import spelled
@@ -36,6 +38,8 @@ from datapruning.training.loop import LEAST
 from datapruning.training.student import train_student
 
 AUTO = Path("auto")
+OF_STUDENTS = ("views", "mix", "train", "kd", "self_distill", "epsd")
+"""Tables of a recipe that a student depends on."""
 Teachers = FinishedRun | str | Path | Sequence[FinishedRun | str | Path]
 
 
@@ -127,6 +131,7 @@ def train(
         BadValue, Mismatch, BadFile, OutputTaken, UnknownName: the user's mistakes, before anything is trained.
     """
     context = context_of(data)
+    check_combination(context.recipe)
     weight = None if kd_weight == "auto" else check_kd_weight(float(kd_weight))
     if out is not None:
         Run(Path(out)).refuse_foreign()
@@ -143,6 +148,8 @@ def train(
     ids = subset.indices
     if len(ids) < LEAST:
         raise BadValue(f"{subset}: a student needs at least {LEAST} samples to train on; keep more")
+    check_pairs(context, ids)
+    check_epsd(context, weight)
     options: dict[str, Any] = {
         "verb": "train", "data": context.data.name, "fingerprint": context.data.fingerprint,
         "fraction": subset.meta.get("fraction"), "scorer": subset.meta["scorer"], "balance": subset.meta.get("balance"),
@@ -154,12 +161,14 @@ def train(
     options |= by
     chooses = "-teacher-auto" if choosing else ""
     who = "-".join([subset.meta["scorer"], *([by["strategy"]] if by else [])])
-    name = f"{who}-{len(subset)}-kd-{options['kd_weight']}{chooses}-seed{seed}"
     recipe = context.recipe
-    used = {table: values for table, values in plain(recipe).items() if table in ("train", "views", "mix", "kd")}
+    itself = f"-{recipe.self_distill.method}" if recipe.self_distill.on else ""
+    thinned = f"-{recipe.epsd.prune_by}-{recipe.epsd.removed:g}" if recipe.epsd.removed else ""
+    name = f"{who}-{len(subset)}-kd-{options['kd_weight']}{chooses}{itself}{thinned}-seed{seed}"
+    used = {table: values for table, values in plain(recipe).items() if table in OF_STUDENTS}
     identity = {**options, **used, "teachers": plain(recipe)["teacher"]}
     run = Run(Path(out) if out else context.place("students", name, identity))
-    with run.claimed(recipe, ("views", "mix", "train", "teacher", "kd"), options, context.environment):
+    with run.claimed(recipe, (*OF_STUDENTS, "teacher"), options, context.environment):
         result = run.result()
         if result is not None:
             say(f"student: {run.folder} is finished already, {result['test_accuracy']:.2f}% on the test set")
@@ -168,6 +177,7 @@ def train(
         chosen = f"strategy {by['strategy']}, " if by else ""
         how = f"scorer {subset.meta['scorer']}, {chosen}balance {subset.meta.get('balance', 'none')}"
         say(f"subset: {subset} ({how}), in {run.folder / 'subset.npz'}")
+        own_labels, own_story = _self_teacher(context, subset, seed)
         with reproducible(int(run.environment["threads"])):
             labels, story = list[Any](), dict[str, Any]()
             if choosing:
@@ -177,13 +187,32 @@ def train(
                 labels = [together]
             scoring = (subset.meta.get("scores") or {}).get("costs")
             story["costs"] = {**({"scoring": scoring} if scoring else {}), **story.get("costs", {})}
+            for part, told in own_story.items():
+                story[part] = {**story.get(part, {}), **told}
             story |= {
                 "fraction": subset.meta.get("fraction"), "scorer": subset.meta["scorer"],
                 "balance": subset.meta.get("balance"), "subset": str(run.folder / "subset.npz"), **by,
             }  # fmt: skip
-            finished = train_student(context.among(ids), run, ids, labels, weight, seed, story)
+            finished = train_student(context.among(ids), run, ids, labels, weight, seed, story, own_labels)
     say(f"student: {finished.test_accuracy:.2f}% on the test set, {subset}, in {run.folder}")
     return finished
+
+
+def _self_teacher(context: Context, subset: Subset, seed: int) -> tuple[Any, dict[str, Any]]:
+    """Soft labels of the student's own kind, trained before on the same samples, and what result.json says of them.
+
+    It is the run of the same subset and seed without a teacher and without self-distillation, and is used again where it
+    is there. Nothing where the recipe's self-distillation needs none.
+    """
+    if context.recipe.self_distill.method != "tf-kd-self":
+        return None, {}
+    say("self-distillation: the self teacher is this student without distillation, a run of its own")
+    context = context.with_table("self_distill", method="none").with_table("epsd", removed=0.0)
+    teachers = beside("teachers.prepare")
+    alone = train(context, subset, kd_weight=0, seed=seed)
+    labels, told = teachers.prepare_labels(context, teachers.load_teachers(context, [alone.folder]), subset.indices)
+    mine = {key: {f"self_{part}": value for part, value in told[key].items()} for key in ("seconds", "costs")}
+    return labels, {"self_teacher": told["teacher"][0], **mine}
 
 
 def _subset(

@@ -1,7 +1,8 @@
 """Configuration: plain dataclasses, filled from a recipe's TOML, with every key and type checked.
 
-A recipe has the tables [views], [mix], [train], [teacher], [score], [evidence], [ensemble], [member] and [kd]; [teacher],
-[score] and [member] start from [train] and say only what differs. `--set train.lr=0.05` changes one value.
+A recipe has the tables [views], [mix], [train], [teacher], [score], [evidence], [ensemble], [member], [kd],
+[self_distill] and [epsd]; [teacher], [score] and [member] start from [train] and say only what differs.
+`--set train.lr=0.05` changes one value.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from datapruning.data.policy import MixPolicy, ViewPolicy
 from datapruning.errors import BadFile, BadValue, UnknownName
+from datapruning.self_distillation.settings import SelfDistill
+from datapruning.sparsity.settings import EPSD
 
 BUDGETS = ("epochs", "steps")
 SCHEDULES = ("one-cycle", "cosine")
@@ -172,6 +175,8 @@ class Recipe:
     ensemble: Ensemble = field(default_factory=Ensemble)
     member: Training = field(default_factory=Training)
     kd: KD = field(default_factory=KD)
+    self_distill: SelfDistill = field(default_factory=SelfDistill)
+    epsd: EPSD = field(default_factory=EPSD)
 
     def __post_init__(self) -> None:
         for table in INHERITS:
@@ -190,6 +195,8 @@ TABLES: dict[str, type] = {
     "ensemble": Ensemble,
     "member": Training,
     "kd": KD,
+    "self_distill": SelfDistill,
+    "epsd": EPSD,
 }
 INHERITS = ("teacher", "score", "member")
 STUDENT_ONLY = ("infobatch", "infobatch_until")
@@ -319,14 +326,17 @@ def plain(recipe: Recipe) -> dict[str, dict[str, Any]]:
     """The recipe's tables as plain data: what manifests and config.toml hold.
 
     [mix] is left out where nothing is mixed, so that such runs are what they were before there was mixing. Likewise the
-    keys of dynamic pruning where there is none.
+    keys of dynamic pruning where there is none, [epsd] where nothing is pruned, and
+    [self_distill]; of that, only what its method reads is there.
     """
     values = dataclasses.asdict(recipe)
     for table in values.values():
         if isinstance(table, dict) and table.get("infobatch") == 0:
             for key in STUDENT_ONLY:
                 del table[key]
-    return {table: values[table] for table in TABLES if table != "mix" or recipe.mix.cutmix}
+    values["self_distill"] = recipe.self_distill.used
+    left_out = {"mix": not recipe.mix.cutmix, "self_distill": not recipe.self_distill.on, "epsd": not recipe.epsd.removed}
+    return {table: values[table] for table in TABLES if not left_out.get(table, False)}
 
 
 def to_toml(tables: Mapping[str, Mapping[str, Any]]) -> str:

@@ -17,6 +17,7 @@ from datapruning.data.choose import open_loader, resolve_device, resolve_loader
 from datapruning.data.dataset import Dataset
 from datapruning.data.loader import Loader
 from datapruning.data.views import Views
+from datapruning.errors import BadValue
 from datapruning.hashing import digest
 from datapruning.models import check_model, create_model
 
@@ -77,6 +78,35 @@ class Context:
         recipe = replace(self.recipe, train=replace(self.recipe.train, **changes))
         check_model(recipe.train.model)
         return replace(self, recipe=recipe)
+
+    def with_table(self, table: str, **changes: Any) -> Context:
+        """The same with other settings in another table of the recipe, such as "self_distill".
+
+        Raises:
+            BadValue, UnknownName: a setting that cannot be.
+        """
+        changed = replace(getattr(self.recipe, table), **changes)
+        return replace(self, recipe=replace(self.recipe, **{table: changed}))
+
+    def with_epsd(self, removed: float | None = None, prune_by: str | None = None) -> Context:
+        """The same with a pruned student.
+
+        Args:
+            removed: the share of its weights that goes, between 0 and 1; None: as the recipe has it.
+            prune_by: see `EPSD`; None: as the recipe has it.
+
+        Raises:
+            BadValue, UnknownName: a setting that cannot be.
+        """
+        if removed is not None and not 0 < removed < 1:
+            raise BadValue(
+                f"--epsd is the share of the weights that is removed, between 0 and 1 (0.95 keeps 5%); got {removed}"
+            )
+        asked = {"removed": removed, "prune_by": prune_by}
+        found = self.with_table("epsd", **{key: value for key, value in asked.items() if value is not None})
+        if not found.recipe.epsd.removed:
+            raise BadValue("--prune-by says how, but not how much: name the share of the weights that goes with --epsd")
+        return found
 
     @property
     def environment(self) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from datapruning.influences import load_influence
 from datapruning.meta import check_format
 from datapruning.runs import MODEL, Run
 from datapruning.scores import load_scores
+from datapruning.strategies.settings import spelled
 from datapruning.subsets import load_subset
 from datapruning.suspectlist import load_suspects
 from datapruning.training.checkpoint import load_tensors
@@ -67,7 +68,9 @@ def _scores(path: Path) -> list[str]:
 def _subset(path: Path) -> list[str]:
     subset = load_subset(path)
     meta = subset.meta
-    how = f"scorer {meta['scorer']}, strategy {meta.get('strategy', 'ids')}, balance {meta.get('balance', 'none')}"
+    settings = meta.get("settings")
+    given = f" ({', '.join(spelled(settings))})" if isinstance(settings, dict) and settings else ""
+    how = f"scorer {meta['scorer']}, strategy {meta.get('strategy', 'ids')}{given}, balance {meta.get('balance', 'none')}"
     return [
         f"{path}: a subset file, whole",
         f"  {subset}; {how}",
@@ -134,6 +137,10 @@ def _run_folder(path: Path) -> list[str]:
     lines = [f"{path}: a finished run, whole ({count:,} numbers in {MODEL})"]
     order = ("role", "dataset", "model", "test_accuracy", "fraction", "kept", "total", "scorer", "kd_weight", "budget")
     lines += [f"  {key}: {result[key]}" for key in order if result.get(key) is not None]
+    if result.get("self_distill"):
+        used = {k: v for k, v in result["self_distill"].items() if k not in ("method", "extra_passes")}
+        numbers = ", ".join(f"{key} {value:g}" for key, value in used.items())
+        lines.append(f"  self-distillation: {result['self_distill']['method']} ({numbers})")
     lines += [f"  teacher: {t['folder']} ({t['test_accuracy']:.2f}%)" for t in result.get("teacher") or []]
     lines.append(f"  seconds: {', '.join(f'{phase} {s:.1f}' for phase, s in result['seconds'].items())}")
     lines.append(f"  made with {environment}")

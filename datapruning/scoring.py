@@ -10,15 +10,20 @@ from datapruning.config import plain
 from datapruning.context import Context
 from datapruning.data.dataset import Dataset
 from datapruning.errors import BadValue
+from datapruning.evidence.dynamics import TrainingDynamics
 from datapruning.evidence.ensemble import SubsetEnsemble
 from datapruning.evidence.gather import gather, read
 from datapruning.evidence.recording import open_recording
 from datapruning.house import beside
 from datapruning.meta import Identity, new_meta
 from datapruning.opening import context_of
+from datapruning.progress import say
 from datapruning.saving import save_new
 from datapruning.scorer import Scorer
 from datapruning.scores import KIND, Scores
+
+MORE: dict[type, str] = {TrainingDynamics: "; record more epochs", SubsetEnsemble: "; add members to the ensemble"}
+"""What may help where all scores are the same."""
 
 
 def score(data: Dataset | Context, scorer: str = "el2n", *, seed: int = 0, out: str | Path | None = None) -> Scores:
@@ -77,6 +82,9 @@ def scorers_of(folder: str | Path) -> list[str]:
 
 def _scored(scorer: Scorer, evidence: Any, data: Identity, story: dict[str, Any], out: str | Path | None) -> Scores:
     values, stderr = scorer(evidence)
+    if len(values) > 1 and bool((values == values[0]).all()):
+        advice = MORE.get(scorer.needs, "")
+        say(f"{scorer.name}: every sample has the same score, {values[0]:.4g}: it cannot rank{advice}")
     about = {"scorer": scorer.name, "source": scorer.source, "sign": scorer.sign}
     scores = Scores(values, new_meta(KIND, data, **about, **story), stderr)
     if out is not None:

@@ -36,6 +36,10 @@ def test_scores_and_subsets_tell_their_story(tmp_path: Path, small: Dataset) -> 
     told = "\n".join(describe(tmp_path / "subset.npz"))
     assert "a subset file, whole" in told
     assert "of 120; scorer random, strategy top, balance class" in told
+    drawn = {"strategy": "ccs", "settings": {"cutoff": 0.25}}
+    dp.select(scores, 0.25, out=tmp_path / "ccs.npz", **drawn)  # type: ignore[arg-type]
+    told = "\n".join(describe(tmp_path / "ccs.npz"))
+    assert "strategy ccs (cutoff=0.25, strata=50), balance none" in told, "those that were not given too"
     dp.subset_from_ids(np.arange(5), small, "by hand").save(tmp_path / "ids.npz")
     assert "keeping 5 of 120; scorer ids, strategy ids" in "\n".join(describe(tmp_path / "ids.npz"))
 

@@ -80,6 +80,30 @@ def test_every_scorer_on_the_command_line(dprune: Dprune, small: Dataset, tmp_pa
     assert dprune("inspect", "scores/tdds.npz").code == 0
 
 
+def test_the_price_of_the_evidence_agrees_in_number(dprune: Dprune, small: Dataset, tmp_path: Path) -> None:
+    data = saved(small, tmp_path / "small.npz")
+    prices = {"aum": "1 proxy sees", "el2n": "2 proxies see", "memorization": "4 members of an ensemble see"}
+    for name, price in prices.items():
+        answer = dprune("score", "--data", data, "--scorer", name, *CHEAP)
+        assert answer.code == 0, answer.err
+        assert f"evidence: {price} " in answer.err
+
+
+def test_scores_that_cannot_rank_are_stored_and_said_so(
+    dprune: Dprune, make_context: Callable[..., Context], small: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """TDDS measures changes around their mean; two epochs have one change, and that is its own mean."""
+    line = "tdds: every sample has the same score, 0: it cannot rank; record more epochs"
+    short, long = loop(tmp_path / "short", epochs=2), loop(tmp_path / "long", epochs=3)
+    answer = dprune("score", "--recording", short, "--scorer", "tdds,aum", "--out", "scores")
+    assert answer.code == 0, answer.err
+    assert answer.err.splitlines() == [line]
+    assert not dp.load_scores(tmp_path / "scores" / "tdds.npz").values.any()
+    assert dprune("score", "--recording", long, "--scorer", "tdds").err == ""
+    score(make_context(small, "score.model=tinynet8"), "tdds")
+    assert line in capsys.readouterr().err.splitlines()
+
+
 def test_the_list_says_what_each_scorer_reads_costs_and_means(dprune: Dprune) -> None:
     lines = dprune("score", "--list").out.splitlines()
     assert [line for line in lines if not line.startswith(" ")] == NAMES

@@ -77,6 +77,8 @@ def advise(
 
     points = parse_tolerance(tolerance)
     context = context_of(data)
+    if context.recipe.self_distill.on:
+        raise BadValue("the pilots of an advice train without self-distillation: set self_distill.method to none")
     parts = set_aside(context.data.total, seed)
     _check_size(context.data, len(parts.rest))
     found = beside("scorers").get_scorer(scorer)

@@ -75,12 +75,13 @@ def context_from(
 
 def say_price(context: Context, scorers: Sequence[Scorer]) -> None:
     """What the evidence of several scorers costs, where it is not there yet."""
-    from datapruning.evidence.price import planned_evidence
+    from datapruning.evidence.price import ONE_PROXY, planned_evidence
     from datapruning.progress import say
 
     networks, samples = planned_evidence(context, scorers)
     if samples:
-        say(f"evidence: {networks} see {samples:,} samples with repeats, less what is there already")
+        see = "sees" if networks == ONE_PROXY else "see"
+        say(f"evidence: {networks} {see} {samples:,} samples with repeats, less what is there already")
 
 
 def run_table(recipe: str | None) -> dict[str, Any]:

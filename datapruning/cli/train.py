@@ -39,6 +39,25 @@ def command(
         float | None,
         typer.Option(help="Skip this share of the easy samples each epoch (0.5; 0: none).", show_default="the recipe's"),
     ] = None,
+    self_distill: Annotated[
+        str | None,
+        typer.Option(
+            help="Learn from oneself as well: cs-kd, ps-kd, dlb, tf-kd, tf-kd-self or none.", show_default="the recipe's"
+        ),
+    ] = None,
+    epsd: Annotated[
+        float | None,
+        typer.Option(
+            help="Prune the student before training: the share of its weights that is REMOVED.",
+            show_default="the recipe's",
+        ),
+    ] = None,
+    prune_by: Annotated[
+        str | None,
+        typer.Option(
+            help="epsd, or a baseline: snip, grasp, synflow, prospr, magnitude, random.", show_default="the recipe's"
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="The run folder.", show_default="in the workspace")] = None,
     seed: Annotated[
         int | None, typer.Option(help="Seed of all that is random.", show_default="0", min=0, max=o.MAX_SEED)
@@ -84,6 +103,10 @@ def command(
     settings = {"budget": budget, "model": model, "infobatch": infobatch}
     own = {key: value for key, value in settings.items() if value is not None}
     context = context.with_student(**own)  # the teacher stays the recipe's
+    if self_distill is not None:
+        context = context.with_table("self_distill", method=self_distill)
+    if epsd is not None or prune_by is not None:
+        context = context.with_epsd(epsd, prune_by)
     finished = api.train(
         context,
         api.load_subset(subset) if subset is not None else None,
@@ -103,7 +126,11 @@ def command(
     at = f" at T={found['temperature']:g}" if found["temperature"] else ""
     searched = f"{at} (found by a search that cost {search['cost']:.2f} trainings)" if search else at
     chosen = f", teacher {found['teacher'][0]['model']} (chosen)" if found.get("teacher_candidates") else ""
+    itself = f", self-distillation {found['self_distill']['method']}" if found.get("self_distill") else ""
+    thin = found.get("epsd")
+    pruned = f", {thin['kept']:,} of {thin['total']:,} weights by {thin['prune_by']}" if thin else ""
     o.result(
         f"test accuracy {finished.test_accuracy:.2f}%, keeping {found['kept']:,} of {found['total']:,}, "
-        f"KD weight {found['kd_weight']:g}{searched}{chosen}, {found['samples_seen']:,} samples seen: {finished.folder}"
+        f"KD weight {found['kd_weight']:g}{searched}{chosen}{itself}{pruned}, {found['samples_seen']:,} samples seen: "
+        f"{finished.folder}"
     )

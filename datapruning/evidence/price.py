@@ -11,6 +11,8 @@ from datapruning.evidence.masks import parts_of
 from datapruning.scorer import Samples, Scorer
 from datapruning.training.planned import planned_samples
 
+ONE_PROXY = "1 proxy"
+
 
 def planned_evidence(context: Context, scorers: Iterable[Scorer]) -> tuple[str, int]:
     """(networks in words, samples that they see) of all that these scorers read, each thing once, there or not."""
@@ -23,7 +25,7 @@ def planned_evidence(context: Context, scorers: Iterable[Scorer]) -> tuple[str, 
         whole = planned_samples(recipe.score, total, total)
         early = round(whole * min(recipe.evidence.early_epoch / recipe.score.epochs, 1))
         samples += full * whole + (runs - full) * early
-        words.append(f"{runs} proxies" if runs != 1 else "1 proxy")
+        words.append(f"{runs} proxies" if runs != 1 else ONE_PROXY)
     if SubsetEnsemble in kinds:
         parts, out = parts_of(recipe.ensemble.inside)
         inside = round(total * (parts - out) / parts)

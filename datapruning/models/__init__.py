@@ -10,7 +10,7 @@ from torch import nn
 
 from datapruning.errors import UnknownName
 from datapruning.models.convnet import convnet, tinynet
-from datapruning.models.resnet import cifar_resnet, resnet18
+from datapruning.models.resnet import cifar_resnet, resnet18, tinyresnet
 
 Factory = Callable[[int, int], nn.Module]
 """(input channels, classes) -> a freshly initialised network that takes float32 [n, channels, height, width]."""
@@ -19,7 +19,8 @@ MODELS: dict[str, Factory] = {
     "convnet": convnet,
     **{f"tinynet{width}": tinynet(width) for width in (8, 16, 32, 64)},
     "resnet18": resnet18,
-    **{f"resnet{depth}": cifar_resnet(depth) for depth in (20, 32, 44, 56, 110)},
+    "tinyresnet": tinyresnet,
+    **{f"resnet{depth}": cifar_resnet(depth) for depth in (8, 20, 32, 44, 56, 110)},
 }
 
 

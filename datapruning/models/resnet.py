@@ -29,10 +29,10 @@ class BasicBlock(nn.Module):
         return relu(self.bn2(self.conv2(inner)) + self.shortcut(maps), inplace=True)
 
 
-def residual(channels: int, classes: int, widths: list[int], depth: int) -> nn.Module:
-    """A 3x3 stem, then one stage a width with `depth` blocks each; every stage but the first halves the resolution."""
+def residual(channels: int, classes: int, widths: list[int], depth: int, stem: int = 1) -> nn.Module:
+    """A 3x3 stem of stride `stem`, then one stage a width with `depth` blocks each; all but the first halve the resolution."""
     layers: list[nn.Module] = [
-        nn.Conv2d(channels, widths[0], 3, 1, 1, bias=False),
+        nn.Conv2d(channels, widths[0], 3, stem, 1, bias=False),
         nn.BatchNorm2d(widths[0]),
         nn.ReLU(inplace=True),
     ]
@@ -51,6 +51,11 @@ def residual(channels: int, classes: int, widths: list[int], depth: int) -> nn.M
 def cifar_resnet(depth: int) -> Callable[[int, int], nn.Module]:
     """ResNet of `depth` = 6n+2 layers and widths 16, 32, 64."""
     return lambda channels, classes: residual(channels, classes, [16, 32, 64], (depth - 2) // 6)
+
+
+def tinyresnet(channels: int, classes: int) -> nn.Module:
+    """ResNet-8 with a stem of stride 2: a quarter of its work, for trials on a CPU; 78 k weights."""
+    return residual(channels, classes, [16, 32, 64], 1, stem=2)
 
 
 def resnet18(channels: int, classes: int) -> nn.Module:

@@ -57,10 +57,11 @@ def whole_page(title: str, lead: Sequence[Markup], made: Sequence[Section]) -> s
         Markup(f"<style>{CSS}</style>"),
     )
     links = tag("ul", *(tag("li", tag("a", section.title, href=f"#{section.anchor}")) for section in made))
+    nav = [tag("nav", links, aria_label="Sections")] if len(made) > 1 else []
     body = tag(
         "body",
         tag("header", tag("h1", title), *lead),
-        tag("nav", links, aria_label="Sections"),
+        *nav,
         tag("main", *(tag("section", tag("h2", s.title), s.body, id=s.anchor) for s in made)),
         tag("footer", f"Made by datapruning {__version__} on {datetime.now(UTC):%Y-%m-%d %H:%M} UTC."),
     )

@@ -83,7 +83,7 @@ def find_setups(students: Sequence[Student]) -> list[Setup]:
         Setup(
             name=_name(i) if len(found) > 1 else "",
             settings=shared,
-            differing={k: shared.get(k, "off" if k.startswith("mix.") else "not recorded") for k in keys},
+            differing={k: shared.get(k, "off" if k.startswith(("mix.", "self_distill.")) else "not recorded") for k in keys},
             students=runs,
         )
         for i, (shared, runs) in enumerate(zip(settings, found, strict=True))

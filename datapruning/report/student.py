@@ -116,11 +116,14 @@ class Student:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What runs must share to be drawn as one curve: all of [train], [views] and, where it does something, [mix]."""
+        """What runs must share to be drawn as one curve: all of [train] and [views], and where they do something
+        [mix] and [self_distill].
+        """
         tables = {name: self.config[name] for name in ("train", "views") if isinstance(self.config.get(name), dict)}
         mixed = {key: value for key, value in dict(self.config.get("mix", {})).items() if value}
         if len(tables) == 2:
             tables["mix"] = mixed
+            tables["self_distill"] = dict(self.config.get("self_distill", {}))
         else:
             known = {"train.model": self.result["model"], "train.budget": self.result["budget"]}
             return known if self.result["budget"] == "steps" else {**known, "train.epochs": self.result.get("epochs")}

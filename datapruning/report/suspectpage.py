@@ -10,7 +10,7 @@ from datapruning.files import write_text
 from datapruning.meta import check_made_from
 from datapruning.report.html import Section, join, paragraph
 from datapruning.report.page import is_ours, whole_page
-from datapruning.report.sections.suspects import TITLE, pictures, words
+from datapruning.report.sections.suspects import pictures, words
 from datapruning.suspectlist import Suspects
 
 
@@ -42,5 +42,5 @@ def write_page(suspects: Suspects, data: Dataset, path: Path) -> Path:
         paragraph(*words(), class_="note"),
     ]
     body = join(pictures(suspects, data, len(suspects)))
-    write_text(path, whole_page(f"{data.name}: likely wrong labels", lead, [Section("suspects", TITLE, body)]))
+    write_text(path, whole_page(f"{data.name}: likely wrong labels", lead, [Section("suspects", "Pictures", body)]))
     return path

@@ -67,6 +67,14 @@ class Checkpoint:
         extra = {name.removeprefix(EXTRA): value for name, value in tensors.items() if name.startswith(EXTRA)}
         return dict(json.loads(metadata["state"])), extra
 
+    def state(self) -> dict[str, Any]:
+        """The plain data of what was saved, without its tensors.
+
+        Raises:
+            BadFile: missing or broken.
+        """
+        return dict(json.loads(load_tensors(self.path)[1]["state"]))
+
     def remove(self) -> None:
         """Delete the file: the run is done."""
         self.path.unlink(missing_ok=True)

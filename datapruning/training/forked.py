@@ -24,6 +24,8 @@ from datapruning.costs import Cost
 from datapruning.data.order import batch_sizes
 from datapruning.progress import say
 from datapruning.runs import Run
+from datapruning.self_distillation.make import Maker
+from datapruning.sparsity.masks import Masks
 from datapruning.store import Config, RowStore
 from datapruning.training.checkpoint import Checkpoint
 from datapruning.training.evaluate import predict
@@ -37,7 +39,7 @@ from datapruning.training.kd_weight import (
     probe_budget,
     search_cost,
 )
-from datapruning.training.loop import fit, planned_epochs, planned_steps
+from datapruning.training.loop import Progress, fit, planned_epochs, planned_steps
 from datapruning.training.objectives import CrossEntropy, Distillation, Objective, SoftLabels
 from datapruning.training.schedules import learning_rate
 
@@ -107,7 +109,15 @@ def objective_of(context: Context, labels: Sequence[SoftLabels], arm: Arm) -> Ob
 
 
 def search(
-    context: Context, run: Run, fork: Fork, labels: Sequence[SoftLabels], arms: Sequence[Arm], prior: Arm, seed: int
+    context: Context,
+    run: Run,
+    fork: Fork,
+    labels: Sequence[SoftLabels],
+    arms: Sequence[Arm],
+    prior: Arm,
+    seed: int,
+    maker: Maker,
+    masks: Masks | None = None,
 ) -> Search:
     """Train the trunk, unless it is there; probe; choose.
 
@@ -121,6 +131,8 @@ def search(
         arms: what is probed.
         prior: with which the run begins.
         seed: of the run.
+        maker: of self-distillation.
+        masks: which weights are kept.
     """
     training, judges, trunk = context.recipe.train, fork.judges, run.checkpoint("fork")
     if not trunk.path.exists():
@@ -128,24 +140,25 @@ def search(
             context.new_model(training.model, seed), context.split("train"), fork.ids, context.views, training,
             objective_of(context, labels, prior), seed=seed, steps=fork.steps, stop_after=fork.epoch,
             label=f"student, first {fork.epoch} epochs", checkpoint=run.checkpoint("trunk"), leave=trunk,
-            on_epoch=run.write_metrics,
+            on_epoch=run.write_metrics, distil=maker.method(fork.ids), masks=masks,
         )  # fmt: skip
     say(
         f"KD weight: after {fork.epoch} epochs, {len(arms)} probes of {fork.probe} updates (the run has {fork.steps:,}), "
         f"judged on {len(judges.ids):,} {judges.kind} samples"
     )
     store = RowStore(run.folder / "search", {"run": "probes of the run beside"})
-    trials, marks = [], []
+    trials, marks, evaluated = [], [], 0
     for arm in arms:
-        row = store.run(asdict(arm), partial(_probe, context, fork, labels, arm, trunk, seed))
+        row = store.run(asdict(arm), partial(_probe, context, fork, labels, arm, trunk, seed, maker, masks))
         assert row is not None  # run() waits for a row that another process has
         correct = np.unpackbits(np.frombuffer(base64.b85decode(row.result["correct"]), np.uint8), count=len(judges.ids))
         trials.append(judged(arm, correct.astype(np.bool_), judges.weights, row.result["samples_seen"], row.seconds))
         marks.append(correct)
+        evaluated += row.result.get("evaluated", 0)
         say(f"  KD weight {arm}: {trials[-1].accuracy:.2f}% ± {trials[-1].stderr:.2f}, {row.seconds:.1f} s")
     choice = choose(arms, np.array(marks, np.bool_), judges.weights, prior.temperature, prior.weight)
-    cost = Cost(sum(t.samples_seen for t in trials), len(arms) * len(judges.ids))
-    trainings = round(cost.training_passes / fork.samples, 4)
+    cost = Cost(sum(t.samples_seen for t in trials), len(arms) * len(judges.ids) + evaluated)
+    trainings = round(cost.training_passes / (fork.samples * maker.settings.compute), 4)
     say(f"KD weight {choice.arm} is chosen; the search cost {trainings:.2f} trainings")
     return Search(
         **asdict(choice.arm), method="forked probes", trials=tuple(trials), curve=choice.curve, validation=judges.kind,
@@ -154,7 +167,15 @@ def search(
 
 
 def _probe(
-    context: Context, fork: Fork, labels: Sequence[SoftLabels], arm: Arm, trunk: Checkpoint, seed: int, _: Config
+    context: Context,
+    fork: Fork,
+    labels: Sequence[SoftLabels],
+    arm: Arm,
+    trunk: Checkpoint,
+    seed: int,
+    maker: Maker,
+    masks: Masks | None,
+    _: Config,
 ) -> dict[str, Any]:
     training, loader = replace(context.recipe.train, infobatch=0.0), context.split("train")  # few updates: nothing to skip
     model = context.new_model(training.model, seed)
@@ -162,12 +183,19 @@ def _probe(
     done = fit(
         model, loader, fork.ids, context.views, training, objective_of(context, labels, arm),
         seed=seed, steps=fork.step + fork.probe, label=f"probe, KD weight {arm}", begin=trunk,
-        rate=lambda step: start * (1 - (step - fork.step + 0.5) / fork.probe),
+        rate=lambda step: start * (1 - (step - fork.step + 0.5) / fork.probe), distil=maker.method(fork.ids),
+        masks=masks,
     )  # fmt: skip
     parts = predict(model, loader, fork.judges.ids, context.views)
     correct = torch.cat([logits.argmax(1) == target for _, target, logits in parts]).cpu().numpy()
-    before = fork.epoch * len(fork.ids)
+    begun = Progress(**trunk.state())
     return {
         "correct": base64.b85encode(np.packbits(correct).tobytes()).decode(),
-        "samples_seen": done.samples_seen + done.samples_skipped - before,
+        "samples_seen": _planned(done) - _planned(begun),
+        "evaluated": done.samples_forward - begun.samples_forward,
     }
+
+
+def _planned(done: Progress) -> int:
+    """Training passes, those that dynamic pruning left out with them: a search costs what it costs without pruning."""
+    return done.samples_seen + done.samples_skipped + done.samples_again

@@ -18,8 +18,10 @@ from datapruning.config import Training
 from datapruning.data.loader import Batch, Loader
 from datapruning.data.order import batch_sizes, training_batches
 from datapruning.data.views import Views
-from datapruning.errors import DataPruningError
+from datapruning.errors import BadValue, DataPruningError
 from datapruning.progress import Bar
+from datapruning.self_distillation.method import Companion, SelfDistillation, read_companions
+from datapruning.sparsity.masks import Held, Masks
 from datapruning.training.checkpoint import Checkpoint
 from datapruning.training.dynamic_pruning import InfoBatch
 from datapruning.training.environment import autocast, model_device
@@ -58,6 +60,8 @@ class Progress:
         history: a row an epoch.
         steps_skipped: planned updates that dynamic pruning left out.
         samples_skipped: presentations that it left out.
+        samples_again: companions of batches that went through a training pass, too (self-distillation).
+        samples_forward: companions that went through a forward pass alone.
     """
 
     epoch: int = 0
@@ -67,6 +71,8 @@ class Progress:
     history: list[dict[str, Any]] = field(default_factory=list)
     steps_skipped: int = 0
     samples_skipped: int = 0
+    samples_again: int = 0
+    samples_forward: int = 0
 
     @property
     def updates(self) -> int:
@@ -103,6 +109,8 @@ def fit(
     leave: Checkpoint | None = None,
     rate: Callable[[int], float] | None = None,
     on_epoch: Callable[[Sequence[dict[str, Any]]], None] | None = None,
+    distil: SelfDistillation | None = None,
+    masks: Masks | None = None,
 ) -> Progress:
     """Train `model` in place.
 
@@ -126,10 +134,15 @@ def fit(
         leave: where to leave the state at the end, for others to go on from.
         rate: learning rate of an update; default: the schedule of `training`.
         on_epoch: gets the history, a row an epoch, after each epoch.
+        distil: adds its term to the objective. A new one for each call; its state is in the checkpoints.
+        masks: which weights are kept; the others are zero from here on.
 
     Raises:
         DataPruningError: the loss is no longer a finite number.
+        BadValue: self-distillation and dynamic pruning. Mismatch: masks of another model, a checkpoint of other masks.
     """
+    if distil and training.infobatch:
+        raise BadValue("self-distillation and infobatch do not go together: switch one of them off")
     optimizer = torch.optim.SGD(
         model.parameters(), training.lr, training.momentum, weight_decay=training.weight_decay,
         nesterov=training.momentum > 0, fused=True,
@@ -140,7 +153,16 @@ def fit(
     pruning = InfoBatch.of(training, ids, seed)
     if pruning and extra:
         pruning.restore(extra)
-    more: Callable[[], dict[str, Tensor]] = pruning.tensors if pruning else dict
+    if distil and extra:
+        distil.restore(extra)
+    held = Held(masks, model) if masks else None
+    if held and saved:
+        held.check(extra)
+    parts = [part for part in (pruning, distil, held) if part is not None]
+
+    def more() -> dict[str, Tensor]:
+        return {name: tensor for part in parts for name, tensor in part.tensors().items()}
+
     rate = rate or partial(learning_rate, training.schedule, training.lr, training.warmup, steps=steps)
     sizes = batch_sizes(len(ids), training.batch_size)
     per_epoch = len(sizes)
@@ -154,12 +176,15 @@ def fit(
             chosen = pruning.begin(done.epoch, done.step / steps) if pruning else None
             batches = training_batches(ids if chosen is None else chosen, training.batch_size, seed, done.epoch)
             batches = batches[: -(-len(batches) * planned // per_epoch)]
-            watched = _Watched(model, optimizer, training, objective, observers, None if chosen is None else pruning)
+            by = None if chosen is None else pruning
+            watched = _Watched(model, optimizer, training, objective, observers, by, distil, held)
             for observer in observers:
                 observer.begin_epoch(done.epoch)
-            for number, (batch, images) in enumerate(views.read(loader, batches, done.epoch)):
+            wanted = distil.companions(batches, done.epoch) if distil else [None] * len(batches)
+            pairs = zip(views.read(loader, batches, done.epoch), read_companions(wanted, views, loader), strict=True)
+            for number, ((batch, images), companion) in enumerate(pairs):
                 place = (2 * number + 1) * planned // (2 * len(batches))  # `number` itself in a whole epoch
-                watched.update(batch, images, done.epoch, rate(done.step + place))
+                watched.update(batch, images, done.epoch, rate(done.step + place), companion)
                 bar.advance()
             for observer in observers:
                 observer.end_epoch(done.epoch, model)
@@ -169,6 +194,8 @@ def fit(
             done.epoch += 1
             done.step += planned
             done.samples_seen += watched.seen
+            done.samples_again += watched.again
+            done.samples_forward += watched.forward_only
             done.steps_skipped += planned - len(batches)
             done.samples_skipped += sum(sizes[:planned]) - watched.seen
             bar.advance(planned - len(batches))
@@ -197,25 +224,30 @@ class _Watched:
         objective: Objective,
         observers: Sequence[Observer],
         pruning: InfoBatch | None,
+        distil: SelfDistillation | None,
+        held: Held | None,
     ) -> None:
         self._model, self._optimizer, self._objective, self._observers = model, optimizer, objective, observers
-        self._pruning = pruning
+        self._pruning, self._distil, self._held = pruning, distil, held
         self._device, self._precision = model_device(model), training.precision
         self._loss = torch.zeros((), device=self._device)
         self._correct = torch.zeros((), dtype=torch.float32 if pruning else torch.int64, device=self._device)
         self._weight: float = 0
-        self.seen = 0
+        self.seen = self.again = self.forward_only = 0
 
-    def update(self, batch: Batch, images: Tensor, epoch: int, rate: float) -> None:
+    def update(self, batch: Batch, images: Tensor, epoch: int, rate: float, companion: Companion | None = None) -> None:
         self._optimizer.param_groups[0]["lr"] = rate
-        with autocast(self._precision, self._device):
-            logits = self._model(images)
-        logits = logits.float()
         weights: Tensor | None = None
-        if self._pruning is None:
+        if self._distil is not None:
+            logits, loss = self._distil.step(self._forward, self._objective, batch, images, companion, epoch)
+            self._weight += len(batch.ids)
+            self._count(companion)
+        elif self._pruning is None:
+            logits = self._forward(images)
             loss = self._objective(logits, batch, epoch)
             self._weight += len(batch.ids)
         else:
+            logits = self._forward(images)
             losses, counts = self._objective.each(logits, batch, epoch), self._pruning.weights(batch.ids)
             self._pruning.meet(batch.ids, losses)
             weights = torch.from_numpy(counts).to(self._device, non_blocking=True)
@@ -223,6 +255,8 @@ class _Watched:
             self._weight += float(counts.sum(dtype=np.float64))
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        if self._held is not None:
+            self._held.before_update()
         self._optimizer.step()
         logits = logits.detach()
         self._loss += loss.detach() * len(batch.ids)
@@ -231,6 +265,18 @@ class _Watched:
         self.seen += len(batch.ids)
         for observer in self._observers:
             observer.observe(epoch, batch, logits)
+
+    def _forward(self, images: Tensor) -> Tensor:
+        with autocast(self._precision, self._device):
+            logits: Tensor = self._model(images)
+        return logits.float()
+
+    def _count(self, companion: Companion | None) -> None:
+        if companion is not None and self._distil is not None:
+            if self._distil.companions_train:
+                self.again += len(companion.batch.ids)
+            else:
+                self.forward_only += len(companion.batch.ids)
 
     def means(self, epoch: int) -> dict[str, Any]:
         loss = float(self._loss) / self._weight

@@ -13,6 +13,9 @@ from datapruning.context import Context
 from datapruning.costs import Cost
 from datapruning.progress import say
 from datapruning.runs import FinishedRun, Run
+from datapruning.self_distillation.make import make_maker
+from datapruning.self_distillation.words import in_words
+from datapruning.sparsity.stage import masks_of
 from datapruning.training.forked import Fork, objective_of, plan_fork, search
 from datapruning.training.kd_weight import ALONE, Arm, Search, prior_weight, probe_arms, teacher_arms
 from datapruning.training.objectives import SoftLabels
@@ -30,6 +33,7 @@ def train_student(
     kd_weight: float | None,
     seed: int,
     story: Mapping[str, Any],
+    self_labels: SoftLabels | None = None,
 ) -> FinishedRun:
     """Find the KD weight where it is None and the teacher where there are several, train, evaluate, write the run folder.
 
@@ -42,6 +46,7 @@ def train_student(
         seed: of initialisation, order and validation samples.
         story: further entries of result.json. Its "scorer" says how the samples were chosen; its "teacher" lists the
             candidates, of which the chosen one stays.
+        self_labels: soft labels of the self teacher, where the recipe's self-distillation has one.
     """
     kd, training = context.recipe.kd, context.recipe.train
     if kd_weight is None:
@@ -50,6 +55,11 @@ def train_student(
         arm, arms = Arm(kd_weight, kd.temperature, trust=False), teacher_arms(kd_weight, kd.temperature, len(labels))
     else:
         arm, arms = ALONE, []
+    maker = make_maker(context, ids, seed, self_labels)
+    if maker.settings.on:
+        say(in_words(maker.settings))
+    pruned = masks_of(context, run, ids, objective_of(context, labels, arm), seed, self_labels)
+    masks = pruned.masks if pruned else None
     fork: Fork | None = None
     found: Search | None = None
     if len(arms) > 1:
@@ -58,11 +68,12 @@ def train_student(
         if fork is None:
             say(f"KD weight {arm}: a run of one epoch has no middle to search in")
         else:
-            found = search(context, run, fork, labels, arms, arm, seed)
+            found = search(context, run, fork, labels, arms, arm, seed, maker, masks)
             arm = Arm(found.weight, found.temperature, found.trust, found.teacher)
     plan = Plan(
         "student", training, ids, objective_of(context, labels, arm), seed,
         begin=run.checkpoint("fork") if fork else None, steps=fork.steps if fork else None,
+        distil=maker.method(ids), masks=masks,
     )  # fmt: skip
     extra: dict[str, Any] = {
         "kd_weight": arm.weight,
@@ -76,6 +87,10 @@ def train_student(
         seconds = round(sum(trial.seconds for trial in found.trials), 3)
         extra["seconds"]["search"] = seconds
         extra["costs"]["search"] = asdict(Cost(found.samples_seen, found.evaluated, seconds))
+    if pruned:
+        extra["epsd"] = pruned.story
+        extra["seconds"]["prune"] = pruned.cost.seconds
+        extra["costs"]["prune"] = asdict(pruned.cost)
     if len(labels) > 1:
         extra |= {"teacher": [story["teacher"][arm.teacher]], "teacher_candidates": story["teacher"]}
     return train_whole_run(context, run, plan, {**story, **extra})

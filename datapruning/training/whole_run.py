@@ -17,6 +17,8 @@ from datapruning.fraction import keeping
 from datapruning.models import parameter_count
 from datapruning.progress import say
 from datapruning.runs import FinishedRun, Run
+from datapruning.self_distillation.method import SelfDistillation
+from datapruning.sparsity.masks import Masks
 from datapruning.training.checkpoint import Checkpoint
 from datapruning.training.evaluate import accuracy
 from datapruning.training.loop import fit, planned_steps
@@ -29,7 +31,7 @@ class Plan:
     """What a run trains: which samples, towards what, from which seed.
 
     `begin` is the state of a first part that was trained elsewhere, `steps` the updates of the whole schedule where they
-    are not those that `training` plans.
+    are not those that `training` plans. `distil` adds self-distillation; `masks` say which weights are kept.
     """
 
     role: str
@@ -39,6 +41,8 @@ class Plan:
     seed: int
     begin: Checkpoint | None = None
     steps: int | None = None
+    distil: SelfDistillation | None = None
+    masks: Masks | None = None
 
 
 def train_whole_run(context: Context, run: Run, plan: Plan, story: Mapping[str, Any]) -> FinishedRun:
@@ -61,7 +65,9 @@ def train_whole_run(context: Context, run: Run, plan: Plan, story: Mapping[str, 
     done = fit(
         model, loader, plan.ids, context.views, training, plan.objective, seed=plan.seed, steps=steps,
         label=plan.role, checkpoint=run.checkpoint(), begin=plan.begin, on_epoch=run.write_metrics,
+        distil=plan.distil, masks=plan.masks,
     )  # fmt: skip
+    cost = Cost(done.samples_seen + done.samples_again, done.samples_forward, round(done.seconds, 3))
     started = time.perf_counter()
     test_accuracy = accuracy(model, context.split("test"), np.arange(len(data.test)), context.views)
     seconds = {"train": done.seconds, "evaluate": time.perf_counter() - started, **story.get("seconds", {})}
@@ -77,15 +83,18 @@ def train_whole_run(context: Context, run: Run, plan: Plan, story: Mapping[str, 
         "budget": training.budget,
         "epochs": done.epoch,
         "steps": done.updates,
-        "samples_seen": done.samples_seen,
+        "samples_seen": done.samples_seen + done.samples_again,
         "seed": plan.seed,
         "device": str(context.device),
         "threads": context.threads,
-        "costs": {**story.get("costs", {}), "train": asdict(Cost(done.samples_seen, 0, round(done.seconds, 3)))},
+        "costs": {**story.get("costs", {}), "train": asdict(cost)},
         "seconds": {phase: round(value, 3) for phase, value in seconds.items()},
         "package_version": __version__,
     }
     if training.infobatch:
         pruned = {"share": training.infobatch, "until": training.infobatch_until, "samples_skipped": done.samples_skipped}
         result["infobatch"] = pruned
+    if plan.distil is not None:
+        passes = {"trained": done.samples_again, "forward": done.samples_forward}
+        result["self_distill"] = {**context.recipe.self_distill.used, "extra_passes": passes}
     return run.finish(model, done.history, result)

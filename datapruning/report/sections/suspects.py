@@ -30,9 +30,9 @@ def section(inputs: Inputs) -> Section | None:
 def words() -> list[object]:
     """What a list of suspects is, and how a picture is to be read."""
     return [
-        "A ranking, no verdict: it lists as many as were asked for, however many labels are wrong. Above: the label. Below: "
-        "the class that the networks find likeliest among the others, the probability of the label where it is known, the "
-        "score, the sample id."
+        "A ranking, no verdict: it lists as many as were asked for, however many labels are wrong. Under each picture: "
+        "the label, the class that the networks find likeliest among the others, the probability of the label where it is "
+        "known, the score, the sample id."
     ]
 
 
@@ -45,8 +45,9 @@ def pictures(suspects: Suspects, data: Dataset, most: int) -> list[Markup]:
         said: list[object] = []
         if row.suggested is not None:
             said = [tag("span", f"rather {row.suggested_name}", class_="differs"), Markup("<br>")]
-        probability = "" if row.label_prob is None else f"label {100 * row.label_prob:.0f}% · "
-        note = tag("span", f"{probability}{row.score:.3g} · id {row.id}", class_="muted")
+        lines = [] if row.label_prob is None else [f"label {100 * row.label_prob:.0f}%"]
+        lines += [f"score {row.score:.3g}".replace("-", "\N{MINUS SIGN}"), f"id {row.id}"]
+        note = tag("span", join(lines, "<br>"), class_="muted")
         items.append(picture(row.id, data, *said, note))
     which = f"The first {len(shown)} of {len(suspects)}" if len(shown) < len(suspects) else f"All {len(shown)}"
     return [paragraph(f"{which}: {meta.get('means', '')}.{seen}", class_="above"), gallery(items, data)]

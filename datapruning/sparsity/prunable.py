@@ -1,0 +1,93 @@
+"""Which weights can be pruned: those of convolutions and linear layers of a stock torch model. Biases and norms stay."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from datapruning.errors import BadValue
+
+LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+Weights = Mapping[str, Tensor]
+"""One tensor a prunable weight, by the name that `model.named_parameters()` gives it."""
+
+
+def prunable_layers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """(name of the weight, its layer), in the model's order; a layer that is used twice comes once."""
+    for name, module in model.named_modules():
+        if isinstance(module, LAYERS):
+            yield (f"{name}.weight" if name else "weight"), module
+
+
+def prunable(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The weights that can be pruned, by name.
+
+    Raises:
+        BadValue: there are none.
+    """
+    named = dict(model.named_parameters())
+    found = {name: named[name] for name, _ in prunable_layers(model) if name in named}
+    if not found:
+        raise BadValue(f"{type(model).__name__} has no convolution and no linear layer: there is nothing to prune")
+    return found
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A prunable layer of a network with masks.
+
+    Attributes:
+        name: of its weight.
+        shape: of its weight.
+        total: weights.
+        kept: weights that are kept.
+        positions: how often a weight is used for one picture (output pixels of a convolution, 1 of a linear layer).
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    total: int
+    kept: int
+    positions: int
+
+    @property
+    def flops(self) -> tuple[int, int]:
+        """Multiplications and additions for one picture: dense, and with zeros skipped."""
+        return 2 * self.positions * self.total, 2 * self.positions * self.kept
+
+
+def layer_table(model: nn.Module, kept: Mapping[str, int], shape: tuple[int, int, int]) -> list[Layer]:
+    """What is kept in each layer and what it costs.
+
+    Args:
+        model: left as it was.
+        kept: kept weights, by the weight's name.
+        shape: (height, width, channels) of a picture.
+    """
+    positions: dict[str, int] = {}
+    hooks = []
+    for name, module in prunable_layers(model):
+
+        def count(layer: nn.Module, _: Any, out: Tensor, name: str = name) -> None:
+            used = out.numel() // out.shape[-1] if isinstance(layer, nn.Linear) else out[0, 0].numel()
+            positions[name] = positions.get(name, 0) + used
+
+        hooks.append(module.register_forward_hook(count))
+    was_training = model.training
+    height, width, channels = shape
+    example = next(model.parameters())
+    try:
+        with torch.inference_mode():
+            model.eval()(torch.zeros(1, channels, height, width, dtype=example.dtype, device=example.device))
+    finally:
+        model.train(was_training)
+        for hook in hooks:
+            hook.remove()
+    return [
+        Layer(name, tuple(weight.shape), weight.numel(), kept[name], positions.get(name, 0))
+        for name, weight in prunable(model).items()
+    ]

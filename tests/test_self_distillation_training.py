@@ -1,0 +1,251 @@
+"""Self-distillation on the one loop: as a slow reference trains, resumable bit for bit, the same on every loader."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, kl_div
+
+from datapruning.config import Training
+from datapruning.context import Context
+from datapruning.data.dataset import Dataset
+from datapruning.data.loader import Batch
+from datapruning.data.order import training_batches
+from datapruning.errors import BadValue
+from datapruning.self_distillation.make import Maker
+from datapruning.self_distillation.pairs import ClassPairs
+from datapruning.self_distillation.settings import KEYS, SelfDistill
+from datapruning.training.checkpoint import Checkpoint
+from datapruning.training.environment import reproducible
+from datapruning.training.loop import Observer, Progress, fit, planned_steps
+from datapruning.training.objectives import CrossEntropy
+
+Contexts = Callable[..., Context]
+METHODS = [name for name in KEYS if name != "none"]
+SHORT = Training(epochs=4, batch_size=16, lr=0.05)
+IDS = np.arange(0, 120, 2)  # 60 samples, 4 updates an epoch, the last of 12
+
+
+class Opinions:
+    """A self teacher's, by sample and view."""
+
+    def __getitem__(self, key: tuple[NDArray[np.int64], int]) -> Tensor:
+        ids, epoch = key
+        return torch.from_numpy(np.sin(ids[:, None] * (1.0 + np.arange(4)) + epoch % 3)).float()[None]
+
+
+def maker_of(context: Context, method: str, epochs: int = 4, views: int = 4) -> Maker:
+    data = context.data
+    return Maker(SelfDistill(method=method), data.train.labels, data.classes, epochs, views, 0, Opinions())
+
+
+def train(
+    context: Context, method: str, training: Training = SHORT, ids: Any = IDS, **options: Any
+) -> tuple[nn.Module, Progress]:
+    """A fresh convnet, trained."""
+    model = context.new_model("convnet", 0)
+    settings: dict[str, Any] = {
+        "seed": 0, "steps": planned_steps(training, len(ids), context.data.total), "label": "test",
+        "distil": maker_of(context, method).method(ids), **options,
+    }  # fmt: skip
+    with reproducible(1):
+        done = fit(model, context.split("train"), ids, context.views, training, CrossEntropy(), **settings)
+    return model, done
+
+
+def same(a: nn.Module, b: nn.Module) -> bool:
+    """Bit for bit."""
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+def term(before: Tensor, now: Tensor, t: float) -> Tensor:
+    return t**2 * kl_div((now / t).log_softmax(1), (before / t).softmax(1), reduction="batchmean")
+
+
+class Slow:
+    """The methods again, as plainly as can be: every picture is read on its own."""
+
+    def __init__(self, context: Context, model: nn.Module, method: str) -> None:
+        self.context, self.model, self.method = context, model, method
+        self.said: dict[int, Tensor] = {}
+        self.previous: tuple[NDArray[np.int64], Tensor, int] | None = None
+
+    def view(self, ids: NDArray[np.int64], epoch: int) -> tuple[Tensor, Tensor]:
+        ((batch, images),) = self.context.views.read(self.context.split("train"), [ids], epoch)
+        return batch.labels, images
+
+    def loss(self, ids: NDArray[np.int64], epoch: int) -> Tensor:
+        labels, images = self.view(ids, epoch)
+        if self.method == "dlb" and self.previous is not None:
+            before_ids, before, before_epoch = self.previous
+            old_labels, again = self.view(before_ids, (before_epoch + 2) % 4)
+            z = self.model(torch.cat([images, again]))
+            self.previous = ids, z[: len(ids)].detach(), epoch
+            loss = cross_entropy(z, torch.cat([labels, old_labels])) + 0.5 * term(before, z[len(ids) :], 3.0)
+            return loss
+        z = self.model(images)
+        loss = cross_entropy(z, labels)
+        self.previous = ids, z.detach(), epoch
+        if self.method == "cs-kd":
+            partners = ClassPairs(IDS, self.context.data.train.labels).draw(ids, 0, epoch)
+            loss = loss + term(self.model(self.view(partners, epoch)[1]).detach(), z, 4.0)
+        if self.method == "ps-kd" and epoch:
+            a = 0.8 * (epoch + 1) / 4
+            before = torch.stack([self.said[i] for i in ids.tolist()])
+            loss = cross_entropy(z, (1 - a) * nn.functional.one_hot(labels, 4) + a * before)
+        if self.method == "tf-kd":
+            u = torch.full((len(ids), 4), 0.01 / 3)
+            u[torch.arange(len(ids)), labels] = 0.99
+            loss = 0.9 * loss + 0.1 * kl_div(z.log_softmax(1), (u / 20).softmax(1), reduction="batchmean")
+        if self.method == "tf-kd-self":
+            loss = 0.05 * loss + 0.95 * 0.5 * term(Opinions()[ids, epoch][0], z, 6.0)
+        self.said |= dict(zip(ids.tolist(), z.detach().softmax(1), strict=True))
+        return loss
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_it_trains_as_a_slow_reference_does(make_context: Contexts, small: Dataset, method: str) -> None:
+    context = make_context(small)
+    training = replace(SHORT, momentum=0.0, weight_decay=0.0)
+    model, done = train(context, method, training, rate=lambda step: 0.02)
+    reference = context.new_model("convnet", 0).train()
+    slow = Slow(context, reference, method)
+    with reproducible(1):
+        for epoch in range(4):
+            total = 0.0
+            for ids in training_batches(IDS, 16, 0, epoch):
+                loss = slow.loss(ids, epoch)
+                reference.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                with torch.no_grad():
+                    for parameter in reference.parameters():
+                        assert parameter.grad is not None
+                        parameter.sub_(0.02 * parameter.grad)
+                total += len(ids) * loss.item()
+            assert done.history[epoch]["loss"] == pytest.approx(total / 60, rel=1e-3)
+    for (name, mine), its in zip(model.state_dict().items(), reference.state_dict().values(), strict=True):
+        torch.testing.assert_close(mine, its, rtol=2e-3, atol=2e-4, msg=lambda text, name=name: f"{name}: {text}")
+
+
+class Interrupt(Observer):
+    """Ctrl-C in the middle of an epoch."""
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def observe(self, epoch: int, batch: Batch, logits: Tensor) -> None:
+        if epoch == self.epoch:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("epoch", [0, 1, 3])
+@pytest.mark.parametrize("method", METHODS)
+def test_a_resumed_run_ends_with_the_same_bits(
+    make_context: Contexts, small: Dataset, tmp_path: Path, method: str, epoch: int
+) -> None:
+    context, path = make_context(small), tmp_path / "state.safetensors"
+    whole, done = train(context, method)
+    with pytest.raises(KeyboardInterrupt):
+        train(context, method, observers=[Interrupt(epoch)], checkpoint=Checkpoint(path, seconds=0))
+    assert path.exists() == (epoch > 0)
+    resumed, again = train(context, method, checkpoint=Checkpoint(path, seconds=0))
+    assert same(whole, resumed)
+    assert replace(again, seconds=0.0, history=[]) == replace(done, seconds=0.0, history=[])
+    assert [row["loss"] for row in again.history] == [row["loss"] for row in done.history]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_training_in_two_parts_is_the_training(
+    make_context: Contexts, small: Dataset, tmp_path: Path, method: str
+) -> None:
+    context, left = make_context(small), Checkpoint(tmp_path / "left.safetensors")
+    whole, done = train(context, method)
+    _, first = train(context, method, stop_after=2, leave=left)
+    second, again = train(context, method, begin=left)
+    assert same(whole, second)
+    assert (again.samples_again, again.samples_forward) == (done.samples_again, done.samples_forward)
+    assert Progress(**left.state()) == first
+
+
+@pytest.mark.parametrize("method", ["ps-kd", "dlb", "cs-kd"])
+def test_samples_may_join_half_way(make_context: Contexts, small: Dataset, tmp_path: Path, method: str) -> None:
+    context, left = make_context(small), Checkpoint(tmp_path / "left.safetensors")
+    train(context, method, ids=IDS[::2], stop_after=2, leave=left)
+    _, done = train(context, method, begin=left)
+    assert done.epoch == 2 + (planned_steps(SHORT, 60, 120) - 4) // 4
+    assert np.isfinite([row["loss"] for row in done.history]).all()
+
+
+@pytest.mark.parametrize("method", ["cs-kd", "dlb"])
+def test_both_loaders_train_the_same_network(make_context: Contexts, small: Dataset, method: str) -> None:
+    pytest.importorskip("ffcv", reason="FFCV is not installed")
+    resident, _ = train(make_context(small, loader="resident"), method)
+    ffcv, _ = train(make_context(small, loader="ffcv"), method)
+    assert same(resident, ffcv)
+
+
+@pytest.mark.parametrize(
+    ("method", "again", "forward"),
+    [("cs-kd", 0, 240), ("ps-kd", 0, 0), ("dlb", 240 - 12, 0), ("tf-kd", 0, 0), ("tf-kd-self", 0, 0)],
+)
+def test_further_passes_are_counted(make_context: Contexts, small: Dataset, method: str, again: int, forward: int) -> None:
+    passes: list[int] = []
+    context = make_context(small)
+    model = context.new_model("convnet", 0)
+    model.register_forward_pre_hook(lambda _, images: passes.append(len(images[0])))
+    with reproducible(1):
+        done = fit(
+            model, context.split("train"), IDS, context.views, SHORT, CrossEntropy(), seed=0, steps=16, label="test",
+            distil=maker_of(context, method).method(IDS),
+        )  # fmt: skip
+    assert (done.samples_seen, done.samples_again, done.samples_forward) == (240, again, forward)
+    assert sum(passes) == 240 + again + forward
+
+
+def test_epochs_that_end_early_and_lone_batches(make_context: Contexts, small: Dataset) -> None:
+    """Under the budget "steps" the last epoch may be cut off; an epoch may be a single batch."""
+    context = make_context(small)
+    for method in METHODS:
+        _, done = train(context, method, replace(SHORT, budget="steps", batch_size=48))  # 3 updates; 60 samples are 2
+        assert done.updates == 12
+        _, done = train(context, method, ids=IDS[:12], training=replace(SHORT, epochs=2))
+        assert done.updates == 2
+
+
+def test_observers_see_the_batch_alone(make_context: Contexts, small: Dataset) -> None:
+    class Look(Observer):
+        def observe(self, epoch: int, batch: Batch, logits: Tensor) -> None:
+            assert logits.shape == (len(batch.ids), 4)
+            assert not logits.requires_grad
+            seen.append(len(batch.ids))
+
+    for method in METHODS:
+        seen: list[int] = []
+        train(make_context(small), method, observers=[Look()])
+        assert seen == [16, 16, 16, 12] * 4
+
+
+def test_dynamic_pruning_is_refused(make_context: Contexts, small: Dataset) -> None:
+    with pytest.raises(BadValue, match="infobatch do not go together"):
+        train(make_context(small), "ps-kd", replace(SHORT, infobatch=0.5))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_bf16(make_context: Contexts, small: Dataset, method: str) -> None:
+    _, done = train(make_context(small), method, replace(SHORT, precision="bf16"))
+    losses = [row["loss"] for row in done.history]
+    assert np.isfinite(losses).all()
+    if method != "ps-kd":  # whose target moves
+        assert losses[-1] < losses[0]
+
+
+def test_without_a_method_there_is_nothing(make_context: Contexts, small: Dataset) -> None:
+    assert maker_of(make_context(small), "none").method(IDS) is None

@@ -1,0 +1,149 @@
+"""Masks by saliency: thresholds, files, and what holds them through training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from datapruning.errors import BadFile, BadValue, DataPruningError, Mismatch
+from datapruning.models import create_model
+from datapruning.sparsity.masks import Held, Masks, amount, load_masks
+from datapruning.sparsity.prunable import layer_table, prunable
+from datapruning.sparsity.threshold import count_kept, keep_largest, rounds_of
+
+
+def saliency(*layers: list[float]) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float64]]]:
+    """One flat layer a list."""
+    return {f"{number}.weight": np.array(layer) for number, layer in enumerate(layers)}
+
+
+def test_the_largest_are_kept_and_ties_go_to_the_first() -> None:
+    masks, protected = keep_largest(saliency([1, 5, 2], [4, 2, 3]), 0.5)
+    assert masks.bits["0.weight"].tolist() == [False, True, False]
+    assert masks.bits["1.weight"].tolist() == [True, False, True]
+    assert protected == []
+    masks, _ = keep_largest(saliency([2, 2, 2], [2, 2, 2]), 0.5)
+    assert masks.bits["0.weight"].tolist() == [True, True, False]
+    assert masks.bits["1.weight"].tolist() == [True, False, False]  # its first, protected
+
+
+def test_a_layer_never_loses_everything_and_the_count_stays() -> None:
+    masks, protected = keep_largest(saliency([9, 8, 7, 6], [1, 2, 1.5, 0]), 0.5)
+    assert protected == ["1.weight"]
+    assert masks.bits["0.weight"].tolist() == [True, True, True, False]
+    assert masks.bits["1.weight"].tolist() == [False, True, False, False]
+    assert keep_largest(saliency([9, 8], [1, 2]), 0.99)[0].kept == 2  # one a layer is the least
+
+
+def test_layer_by_layer_the_same_share_goes_everywhere() -> None:
+    masks, _ = keep_largest(saliency([9, 8, 7, 6], [1, 2, 1.5, 0]), 0.5, "layer")
+    assert masks.kept_by_layer == {"0.weight": 2, "1.weight": 2}
+    assert masks.bits["1.weight"].tolist() == [False, True, True, False]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.lists(st.floats(0, 1), min_size=2, max_size=30), min_size=1, max_size=4),
+    st.floats(0.05, 0.95), st.floats(0.05, 0.95),
+)  # fmt: skip
+def test_counts_are_exact_and_rounds_are_nested(layers: list[list[float]], one: float, other: float) -> None:
+    scores, (less, more) = saliency(*layers), sorted((one, other))
+    total = sum(map(len, layers))
+    first, _ = keep_largest(scores, less)
+    second, _ = keep_largest(scores, more, before=first)
+    for masks, removed in ((first, less), (second, more)):
+        assert masks.kept == max(count_kept(total, removed), len(layers))
+    assert all((first.bits[name] | ~second.bits[name]).all() for name in scores)
+
+
+def test_rounds_end_at_the_share_that_was_asked_for() -> None:
+    shares = rounds_of(0.99, 100)
+    assert shares[-1] == pytest.approx(0.99)
+    kept = [1 - share for share in shares]
+    assert np.allclose(np.diff(np.log(kept)), np.log(0.01) / 100)
+    assert rounds_of(0.5, 1) == [0.5]
+
+
+def test_a_saliency_that_is_no_number_is_refused() -> None:
+    with pytest.raises(DataPruningError, match=r"'0.weight' is not finite"):
+        keep_largest(saliency([1, np.nan]), 0.5)
+
+
+def some_masks(model: nn.Module, seed: int = 0) -> Masks:
+    """Half of the weights, by lot."""
+    random = np.random.default_rng(seed)
+    return Masks({name: random.random(tuple(w.shape)) < 0.5 for name, w in prunable(model).items()})
+
+
+def test_masks_survive_the_disk(tmp_path: Path) -> None:
+    masks = some_masks(create_model("tinynet8", (8, 8, 1), 10, 0))
+    masks.save(tmp_path / "masks.npz", {"removed": 0.5})
+    found, story = load_masks(tmp_path / "masks.npz")
+    assert found.digest == masks.digest
+    assert found.kept_by_layer == masks.kept_by_layer
+    assert story["removed"] == 0.5
+    np.savez(tmp_path / "other.npz", a=np.zeros(3))
+    with pytest.raises(BadFile):
+        load_masks(tmp_path / "other.npz")
+    (tmp_path / "half.npz").write_bytes((tmp_path / "masks.npz").read_bytes()[:300])
+    with pytest.raises(BadFile):
+        load_masks(tmp_path / "half.npz")
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("kind", ["sgd", "adamw"])
+def test_removed_weights_stay_exactly_zero_after_every_step(precision: torch.dtype, kind: str) -> None:
+    model = create_model("tinynet8", (8, 8, 1), 10, 0).to(precision)
+    masks = some_masks(model)
+    held = Held(masks, model)
+    parameters = model.parameters()
+    optimizer: torch.optim.Optimizer = (
+        torch.optim.SGD(parameters, 0.1, 0.9, weight_decay=0.1, nesterov=True)
+        if kind == "sgd"
+        else torch.optim.AdamW(parameters, 0.01, weight_decay=0.1)
+    )
+    images = torch.randn(16, 1, 8, 8, generator=torch.Generator().manual_seed(0)).to(precision)
+    for _ in range(5):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(images).float(), torch.arange(16) % 10).backward()  # type: ignore[no-untyped-call]
+        held.before_update()
+        optimizer.step()
+        for name, weight in prunable(model).items():
+            assert (weight.detach()[torch.from_numpy(~masks.bits[name])] == 0).all()
+    moved = [name for name, w in prunable(model).items() if (w.detach()[torch.from_numpy(masks.bits[name])] != 0).all()]
+    assert moved == list(prunable(model))
+
+
+def test_masks_of_another_model_are_refused() -> None:
+    masks = some_masks(create_model("tinynet8", (8, 8, 1), 10, 0))
+    with pytest.raises(Mismatch, match="belong to another model: weight"):
+        Held(masks, create_model("tinynet16", (8, 8, 1), 10, 0))
+    model = create_model("tinynet8", (8, 8, 1), 10, 0)
+    held, other = Held(masks, model), Held(some_masks(model, 1), model)
+    held.check(held.tensors())
+    with pytest.raises(Mismatch, match="other masks"):
+        held.check(other.tensors())
+
+
+def test_a_model_with_nothing_to_prune_is_refused() -> None:
+    with pytest.raises(BadValue, match="nothing to prune"):
+        prunable(nn.Sequential(nn.Flatten(), nn.BatchNorm1d(4)))
+
+
+def test_flops_count_every_use_of_a_weight() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.Flatten(), nn.Linear(32, 5))
+    conv, linear = layer_table(model, {"0.weight": 9, "2.weight": 10}, (4, 4, 1))
+    assert (conv.total, conv.positions, conv.flops) == (18, 16, (576, 288))
+    assert (linear.total, linear.positions, linear.flops) == (160, 1, (320, 20))
+    assert model.training
+
+
+@pytest.mark.parametrize(("count", "words"), [(560, "560"), (61_234, "61.2 k"), (11_200_000, "11.2 M"), (9_999, "9,999")])
+def test_amounts(count: int, words: str) -> None:
+    assert amount(count) == words

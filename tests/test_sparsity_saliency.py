@@ -1,0 +1,233 @@
+"""Saliencies against finite differences in the mask and against cases worked by hand, in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from datapruning.errors import BadValue
+from datapruning.self_distillation.settings import SelfDistill
+from datapruning.sparsity.criteria import Case, saliency
+from datapruning.sparsity.meta_gradient import Inner, mask_gradient, normalised
+from datapruning.sparsity.prunable import prunable
+from datapruning.sparsity.settings import EPSD
+from datapruning.sparsity.terms import TERMS, Look, look_at
+from datapruning.sparsity.threshold import Saliency
+from datapruning.training.objectives import CrossEntropy
+
+METHODS = ["none", "cs-kd", "ps-kd", "dlb", "tf-kd", "tf-kd-self"]
+RATE = 0.3
+
+
+def network() -> nn.Module:
+    """Convolution, batch norm, ReLU-like, linear: smooth, so that finite differences exist."""
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 3, 3, bias=False), nn.BatchNorm2d(3), nn.Softplus(), nn.Flatten(), nn.Linear(12, 4)
+    ).double()
+
+
+def look(seed: int) -> Look:
+    """Six pictures of 4x4."""
+    random = torch.Generator().manual_seed(seed)
+    images, others = (torch.randn(6, 1, 4, 4, dtype=torch.float64, generator=random) for _ in range(2))
+    teacher = torch.randn(1, 6, 4, dtype=torch.float64, generator=random)
+    return look_at(images, torch.arange(6) % 4, others)._replace(teacher=teacher)
+
+
+def after_steps(
+    model: nn.Module, masks: dict[str, Tensor], method: str, inside: list[Look], mode: str, start: dict[str, Tensor]
+) -> tuple[dict[str, Tensor], dict[str, Tensor] | None]:
+    """theta_i and theta_(i-1), by plain steps: an independent walk that never differentiates through itself."""
+    theta = {name: p * masks[name] if name in masks else p for name, p in start.items()}
+    before = None
+    for each in inside:
+        leaves = {name: p.detach().requires_grad_() for name, p in theta.items()}
+        loss = total(model, leaves, before, method, each)
+        grads = torch.autograd.grad(loss, tuple(leaves.values()))
+        before = {name: p.detach() for name, p in theta.items()}
+        theta = {name: p.detach() - RATE * g for (name, p), g in zip(leaves.items(), grads, strict=True)}
+    return theta, before
+
+
+def total(model: nn.Module, theta: dict[str, Tensor], before: dict[str, Tensor] | None, method: str, each: Look) -> Tensor:
+    """The loss at theta."""
+
+    def forward(parameters: dict[str, Tensor]) -> Callable[[Tensor], Tensor]:
+        own = {name: b.clone() for name, b in model.named_buffers()}
+        return lambda images: functional_call(model, ({**parameters, **own},), (images,))
+
+    how = SelfDistill(method=method)
+    base, extra = TERMS[method](how, CrossEntropy(), forward(theta), forward(before) if before else None, each)
+    return base if extra is None else base + extra
+
+
+@pytest.mark.parametrize("mode", ["full", "first-order"])
+@pytest.mark.parametrize("method", METHODS)
+def test_the_saliency_equals_finite_differences_in_the_mask(method: str, mode: str) -> None:
+    """With batch norm in training mode, and other samples in each step.
+
+    The steps keep their targets (the partner's prediction, the step before) fixed when the mask moves, as the saliency
+    does: so the mask is moved a little and the loss compared, the targets being those of the unmoved walk.
+    """
+    model, inside, outside = network(), [look(1), look(2)], look(3)
+    start = {name: p.detach() for name, p in model.named_parameters()}
+    ones = {name: torch.ones_like(w) for name, w in prunable(model).items()}
+    loss = partial(TERMS[method], SelfDistill(method=method), CrossEntropy())
+    found, _ = mask_gradient(model, loss, inside, [outside], Inner(2, RATE, mode))
+    frozen = Frozen(model, method, inside, outside, start)
+    for name in ones:
+        numbers = torch.zeros_like(ones[name])
+        for place in np.ndindex(*ones[name].shape):
+            values = []
+            for step in (1e-5, -1e-5):
+                moved = {n: m.clone() for n, m in ones.items()}
+                moved[name][place] += step
+                values.append(frozen.loss(moved, mode))
+            numbers[place] = (values[0] - values[1]) / 2e-5
+        torch.testing.assert_close(found[name], numbers, rtol=1e-5, atol=1e-8)
+
+
+class Frozen:
+    """The walk with every detached target fixed at what it is for the mask of ones."""
+
+    def __init__(self, model: nn.Module, method: str, inside: list[Look], outside: Look, start: dict[str, Tensor]) -> None:
+        self.model, self.method, self.start = model, method, start
+        self.looks = [*inside, outside]
+        self.path: list[dict[str, Tensor]] = []
+        ones = {name: torch.ones_like(w) for name, w in prunable(model).items()}
+        for count in range(len(self.looks)):
+            self.path.append(after_steps(model, ones, method, inside[:count], "full", start)[0])
+
+    def loss(self, masks: dict[str, Tensor], mode: str) -> float:
+        theta = {name: p * masks[name] if name in masks else p for name, p in self.start.items()}
+        if mode == "first-order":  # the steps count as the identity
+            shift = {name: p - self.start[name] for name, p in theta.items()}
+            theta = {name: p + shift[name] for name, p in self.path[-1].items()}
+            return float(self._at(theta, len(self.looks) - 1))
+        for number in range(len(self.looks) - 1):
+            leaves = {name: p.detach().requires_grad_() for name, p in theta.items()}
+            grads = torch.autograd.grad(self._at(leaves, number), tuple(leaves.values()))
+            theta = {name: p.detach() - RATE * g for (name, p), g in zip(leaves.items(), grads, strict=True)}
+        return float(self._at(theta, len(self.looks) - 1))
+
+    def _at(self, theta: dict[str, Tensor], number: int) -> Tensor:
+        """The loss at theta; whatever is detached is computed on the unmoved path."""
+
+        def forward(parameters: dict[str, Tensor]) -> Callable[[Tensor], Tensor]:
+            own = {name: b.clone() for name, b in self.model.named_buffers()}
+            return lambda images: functional_call(self.model, ({**parameters, **own},), (images,))
+
+        def now(images: Tensor) -> Tensor:  # targets are computed without gradients
+            return forward(theta if torch.is_grad_enabled() else self.path[number])(images)
+
+        before = forward(self.path[number - 1]) if number else None
+        base, extra = TERMS[self.method](SelfDistill(method=self.method), CrossEntropy(), now, before, self.looks[number])
+        return base if extra is None else base + extra
+
+
+def test_the_model_is_left_as_it_was_and_a_removed_weight_has_its_derivative_too() -> None:
+    model = network()
+    before = {name: t.clone() for name, t in model.state_dict().items()}
+    loss = partial(TERMS["none"], SelfDistill(), CrossEntropy())
+    found, _ = mask_gradient(model, loss, [look(1)], [look(2), look(3)], Inner(1, RATE))
+    assert all(torch.equal(t, before[name]) for name, t in model.state_dict().items())
+    assert all(p.grad is None for p in model.parameters())
+    parts = [mask_gradient(model, loss, [look(1)], [look(k)], Inner(1, RATE))[0] for k in (2, 3)]
+    for name, each in found.items():
+        torch.testing.assert_close(each, (parts[0][name] + parts[1][name]) / 2)
+    assert sum(each.sum() for each in normalised(found).values()) == pytest.approx(1)
+
+
+def test_matched_terms_have_gradients_of_one_length() -> None:
+    model, each = network(), look(1)
+    how = SelfDistill(method="cs-kd")
+    loss = partial(TERMS["cs-kd"], how, CrossEntropy())
+    both, (base, extra) = mask_gradient(model, loss, [], [each], Inner(0, RATE, matched=True))
+    alone, _ = mask_gradient(model, partial(TERMS["none"], how, CrossEntropy()), [], [each], Inner(0, RATE))
+    rest = {name: both[name] - alone[name] for name in both}
+    sizes = [sum(float((g**2).sum()) for g in part.values()) for part in (alone, rest)]
+    assert sizes[0] == pytest.approx(sizes[1])
+    assert base > 0
+    assert extra > 0
+
+
+def by_hand(prune_by: str, model: nn.Module, looks: list[Look], shape: tuple[int, int, int] = (1, 1, 2)) -> Saliency:
+    """Saliency of a small case."""
+    return saliency(Case(model, EPSD(0.5, prune_by), SelfDistill(), CrossEntropy(), [], looks, shape, 0))
+
+
+def two_layers() -> nn.Module:
+    """Outputs B (A x), no bias."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False)).double()
+    weights = ([[1.0, -2.0], [0.5, 1.0]], [[2.0, 1.0], [-1.0, 3.0]])
+    for layer, values in zip(model[1:], weights, strict=True):  # type: ignore[arg-type]
+        layer.weight.data = torch.tensor(values, dtype=torch.float64)
+    return model
+
+
+def test_synflow_by_hand() -> None:
+    """R = 1^T |B| |A| 1; the score of A_ij is (column sum i of |B|) |A_ij|, of B_ij it is |B_ij| (row sum j of |A|)."""
+    found = by_hand("synflow", two_layers(), [])
+    np.testing.assert_allclose(found["1.weight"], [[3 * 1, 3 * 2], [4 * 0.5, 4 * 1]])
+    np.testing.assert_allclose(found["2.weight"], [[2 * 3, 1 * 1.5], [1 * 3, 3 * 1.5]])
+
+
+def one_picture() -> Look:
+    return look_at(torch.tensor([[[[1.0, 2.0]]]], dtype=torch.float64), torch.tensor([1]))
+
+
+def test_snip_by_hand() -> None:
+    """With x = (1, 2): Ax = (-3, 2.5), z = (-3.5, 10.5); dL/dz = (p, -p) with p = 1 / (1 + e^14)."""
+    found = by_hand("snip", two_layers(), [one_picture()])
+    p = 1 / (1 + np.exp(14.0))
+    hidden = np.array([-3.0, 2.5])
+    of_b = np.abs(np.outer([p, -p], hidden) * [[2.0, 1.0], [-1.0, 3.0]])
+    back = np.array([[2.0, 1.0], [-1.0, 3.0]]).T @ [p, -p]
+    of_a = np.abs(np.outer(back, [1.0, 2.0]) * [[1.0, -2.0], [0.5, 1.0]])
+    total = of_a.sum() + of_b.sum()
+    np.testing.assert_allclose(found["1.weight"], of_a / total, rtol=1e-9)
+    np.testing.assert_allclose(found["2.weight"], of_b / total, rtol=1e-9)
+
+
+def test_grasp_is_weight_times_hessian_times_gradient() -> None:
+    torch.manual_seed(1)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(2, 3, bias=False)).double()
+    looks = [look_at(torch.randn(4, 1, 1, 2, dtype=torch.float64), torch.arange(4) % 3) for _ in range(2)]
+    weight = model[1].weight.detach()
+
+    def mean_loss(flat: Tensor) -> Tensor:
+        losses = [
+            nn.functional.cross_entropy(each.images.flatten(1) @ flat.view(3, 2).T / 200, each.batch.labels)
+            for each in looks
+        ]
+        return torch.stack(losses).mean()
+
+    flat = weight.flatten()
+    gradient = torch.func.grad(mean_loss)(flat)
+    hessian = torch.autograd.functional.hessian(mean_loss, flat)
+    expected = (flat * (hessian @ gradient)).view(3, 2)
+    found = by_hand("grasp", model, looks)["1.weight"]
+    np.testing.assert_allclose(found, (expected / (expected.sum().abs() + 1e-10)).numpy(), rtol=1e-9)
+
+
+def test_magnitude_and_lot() -> None:
+    model = two_layers()
+    assert by_hand("magnitude", model, [])["2.weight"].tolist() == [[2, 1], [1, 3]]
+    lots = [by_hand("random", model, [])["1.weight"] for _ in range(2)]
+    assert np.array_equal(*lots)
+    assert len(np.unique(lots[0])) == 4
+
+
+@pytest.mark.parametrize("values", [{"removed": 1.0}, {"removed": -0.1}, {"rate": 0.0}, {"rounds": 0}, {"mode": "half"}])
+def test_settings_that_cannot_be(values: dict[str, float]) -> None:
+    from datapruning.errors import UnknownName
+
+    with pytest.raises((BadValue, UnknownName)):
+        EPSD(**values)  # type: ignore[arg-type]
