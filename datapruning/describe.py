@@ -16,6 +16,8 @@ from datapruning.influences import load_influence
 from datapruning.meta import check_format
 from datapruning.runs import MODEL, Run
 from datapruning.scores import load_scores
+from datapruning.sparsity.export import load_sparse
+from datapruning.sparsity.masks import load_masks
 from datapruning.strategies.settings import spelled
 from datapruning.subsets import load_subset
 from datapruning.suspectlist import load_suspects
@@ -108,8 +110,31 @@ def _probs(path: Path) -> list[str]:
 
 
 PROBS = "datapruning.probs"
+MASKS, SPARSE = "datapruning.masks", "datapruning.sparse-weights"
+
+
+def _masks(path: Path) -> list[str]:
+    masks, about = load_masks(path)
+    layers = about.get("story", {}).get("layers", [])
+    return [f"{path}: masks of a pruned network, whole", f"  {masks}", *_layers(layers)]
+
+
+def _sparse(path: Path) -> list[str]:
+    weights = load_sparse(path)
+    count, zeros = (sum(f(t) for t in weights.values()) for f in (lambda t: t.numel(), lambda t: int((t == 0).sum())))
+    return [f"{path}: sparse weights of a pruned network, whole", f"  {count - zeros:,} of {count:,} numbers are not zero"]
+
+
+def _layers(layers: list[Mapping[str, Any]]) -> list[str]:
+    return [
+        f"  {each['name']}: {each['kept']:,} of {each['total']:,} kept ({each['kept'] / each['total']:.1%})"
+        for each in layers
+    ]
+
+
 READERS: dict[str, Callable[[Path], list[str]]] = {
     "datapruning.scores": _scores, "datapruning.subset": _subset, "datapruning.influence": _influence, PROBS: _probs,
+    MASKS: _masks, SPARSE: _sparse,
 }  # fmt: skip
 
 
@@ -141,6 +166,14 @@ def _run_folder(path: Path) -> list[str]:
         used = {k: v for k, v in result["self_distill"].items() if k not in ("method", "extra_passes")}
         numbers = ", ".join(f"{key} {value:g}" for key, value in used.items())
         lines.append(f"  self-distillation: {result['self_distill']['method']} ({numbers})")
+    pruned = result.get("epsd")
+    if pruned:
+        share = 1 - pruned["kept"] / pruned["total"]
+        lines.append(
+            f"  weights: {pruned['kept']:,} of {pruned['total']:,} kept ({share:.2%} removed) by {pruned['prune_by']}, "
+            f"{pruned['flops_without_zeros'] / 1e6:.2f} of {pruned['flops'] / 1e6:.2f} M FLOPs if zeros were skipped"
+        )
+        lines += [f"  {line}" for line in _layers(pruned["layers"])]
     lines += [f"  teacher: {t['folder']} ({t['test_accuracy']:.2f}%)" for t in result.get("teacher") or []]
     lines.append(f"  seconds: {', '.join(f'{phase} {s:.1f}' for phase, s in result['seconds'].items())}")
     lines.append(f"  made with {environment}")

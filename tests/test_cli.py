@@ -29,8 +29,8 @@ Dprune = Callable[..., Answer]
 FAST = fast_arguments()
 COMMAND = Path(sys.executable).parent / "dprune"
 VERBS = [
-    "demo", "score", "select", "suspects", "influence", "teach", "train", "advise", "sweep", "report", "cache", "inspect",
-    "recipes",
+    "demo", "score", "select", "suspects", "influence", "teach", "train", "advise", "sweep", "report", "cache", "export",
+    "inspect", "recipes",
 ]  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from datapruning.cli import (
     advise,
     cache,
     demo,
+    export,
     influence,
     inspect,
     recipes,
@@ -37,7 +38,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-VERBS = (demo, score, select, suspects, influence, teach, train, advise, sweep, report, cache, inspect, recipes)
+VERBS = (demo, score, select, suspects, influence, teach, train, advise, sweep, report, cache, export, inspect, recipes)
 for verb in VERBS:
     app.command(name=verb.__name__.rpartition(".")[2])(verb.command)
 

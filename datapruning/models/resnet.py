@@ -30,7 +30,7 @@ class BasicBlock(nn.Module):
 
 
 def residual(channels: int, classes: int, widths: list[int], depth: int, stem: int = 1) -> nn.Module:
-    """A 3x3 stem of stride `stem`, then one stage a width with `depth` blocks each; all but the first halve the resolution."""
+    """A 3x3 stem of stride `stem`, then one stage a width with `depth` blocks; all but the first halve the picture."""
     layers: list[nn.Module] = [
         nn.Conv2d(channels, widths[0], 3, stem, 1, bias=False),
         nn.BatchNorm2d(widths[0]),

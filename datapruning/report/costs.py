@@ -41,7 +41,7 @@ def group_cost(group: Group, everybody: Sequence[Student], roots: Sequence[Path]
         everybody: all runs of the report: they say what a soft label takes.
         roots: folders in which evidence may lie.
     """
-    own = [_train(s) + _search(s) for s in group.students]
+    own = [_train(s) + _search(s) + _before(s) for s in group.students]
     shared = {}
     if any(s.kd != NO_KD for s in group.students):
         shared["teacher"] = _largest([teacher_cost(s) for s in group.students])
@@ -75,6 +75,12 @@ def _largest(costs: Sequence[Price]) -> Price:
 
 def _train(student: Student) -> Price:
     return said_of(student, "train") or Price(student.result.get("samples_seen"), seconds_of(student, "train"))
+
+
+def _before(student: Student) -> Price:
+    """What a student pays for itself before it is trained: its self teacher, the pruning of its weights."""
+    parts = ("self_teacher", "self_soft_labels", "prune")
+    return sum((said_of(student, part) or NOTHING for part in parts), NOTHING)
 
 
 def _search(student: Student) -> Price:

@@ -44,6 +44,8 @@ class Setup:
         if "views.count" in self.settings:
             count = self.settings["views.count"]
             parts.append(f"{count} views" if count != 1 else "1 view")
+        if "self_distill.method" in self.settings:
+            parts.append(f"self-distillation {self.settings['self_distill.method']}")
         return ", ".join(parts)
 
     @property

@@ -17,6 +17,7 @@ from datapruning.errors import BadFile, Mismatch
 from datapruning.files import read_npz, write_npz
 from datapruning.sparsity.prunable import prunable
 
+FILE = "masks.npz"
 FORMAT, VERSION = "datapruning.masks", 1
 
 

@@ -18,13 +18,12 @@ from datapruning.runs import Run
 from datapruning.self_distillation.settings import SelfDistill
 from datapruning.sparsity.criteria import Case, saliency
 from datapruning.sparsity.looks import draw_looks
-from datapruning.sparsity.masks import Masks, amount, load_masks
+from datapruning.sparsity.masks import FILE, Masks, amount, load_masks
 from datapruning.sparsity.prunable import layer_table, prunable
 from datapruning.sparsity.settings import EPSD
 from datapruning.sparsity.threshold import count_kept, keep_largest, rounds_of
 from datapruning.training.objectives import CrossEntropy, Objective, SoftLabels
 
-FILE = "masks.npz"
 SYNFLOW_ROUNDS = 100
 PASSES = {"full": 3.0, "first-order": 1.0}
 """What a sample of a look costs in training passes, about: differentiating through a step is twice as much again."""

@@ -1,0 +1,225 @@
+"""Self-distillation from the verbs: with and without a teacher, told in result.json, repeatable, refused in one line."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import datapruning as dp
+from datapruning.config import Recipe, plain, read_recipe, to_toml
+from datapruning.context import Context
+from datapruning.costs import FORWARD
+from datapruning.data.dataset import Dataset
+from datapruning.data.order import training_batches
+from datapruning.errors import BadValue
+from datapruning.report.costs import group_cost
+from datapruning.report.groups import find_groups
+from datapruning.report.setups import find_setups
+from datapruning.report.student import Student
+from datapruning.report.words import Words
+from datapruning.runs import CONFIG
+from datapruning.self_distillation.settings import KEYS, SelfDistill
+from datapruning.training.checkpoint import Checkpoint, load_tensors
+from datapruning.training.kd_weight import Judges
+from tests.conftest import fast_arguments
+
+Contexts = Callable[..., Context]
+METHODS = [name for name in KEYS if name != "none"]
+
+
+@pytest.fixture
+def short(make_context: Contexts, small: Dataset) -> Context:
+    """Four epochs of small batches; the teacher's are two."""
+    return make_context(small, "train.epochs=4", "train.batch_size=16", "kd.search=1", threads=1)
+
+
+def bits(run: Any) -> dict[str, bytes]:
+    return {name: t.numpy().tobytes() for name, t in load_tensors(run.folder / "model.safetensors")[0].items()}
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("weight", [0, 0.6, "auto"])
+def test_students_with_and_without_teachers(short: Context, method: str, weight: float | str) -> None:
+    usual = dp.train(short, fraction=0.5, kd_weight=weight)
+    mine = dp.train(short.with_table("self_distill", method=method), fraction=0.5, kd_weight=weight)
+    assert mine.folder != usual.folder
+    assert method in mine.folder.name
+    assert bits(mine) != bits(usual)
+    assert "self_distill" not in usual.result
+    told = mine.result["self_distill"]
+    assert {k: told[k] for k in told if k != "extra_passes"} == SelfDistill(method=method).used
+    seen, costs = usual.result["samples_seen"], mine.result["costs"]
+    trained, forward = told["extra_passes"]["trained"], told["extra_passes"]["forward"]
+    assert mine.result["samples_seen"] == costs["train"]["samples_seen"] == seen + trained
+    assert costs["train"]["evaluated"] == forward == (seen if method == "cs-kd" else 0)
+    assert (trained > 0.8 * seen) == (method == "dlb")
+    assert mine.result["epochs"] == usual.result["epochs"]
+    searches = [run.result["kd_weight_search"] for run in (usual, mine)]
+    if weight == "auto":
+        before, now = searches
+        assert now["cost"] == pytest.approx(before["cost"], rel=0.3), "in trainings of its own kind"
+        if method == "dlb":
+            assert now["samples_seen"] > 1.5 * before["samples_seen"]
+        assert (now["evaluated"] > before["evaluated"]) == (method == "cs-kd")
+    assert ("self_teacher" in mine.result) == (method == "tf-kd-self")
+
+
+def test_the_self_teacher_is_the_run_without_distillation_and_is_used_again(short: Context) -> None:
+    mine = dp.train(short.with_table("self_distill", method="tf-kd-self"), fraction=0.5, kd_weight=0)
+    alone = dp.train(short, fraction=0.5, kd_weight=0)
+    teacher = mine.result["self_teacher"]
+    assert Path(teacher["folder"]) == alone.folder
+    assert teacher["test_accuracy"] == alone.test_accuracy
+    costs = mine.result["costs"]
+    assert costs["self_teacher"]["samples_seen"] == alone.result["samples_seen"]
+    assert costs["self_soft_labels"]["evaluated"] == 60 * 4
+    student = Student(mine.folder, mine.result, tomllib.loads((mine.folder / CONFIG).read_text()))
+    (setup,) = find_setups([student])
+    assert "self-distillation tf-kd-self" in setup.words
+    (group,) = find_groups(setup, Words([student]))
+    own = group_cost(group, [student], []).own.samples
+    assert own == pytest.approx(mine.result["samples_seen"] + alone.result["samples_seen"] + FORWARD * 60 * 4)
+    written = (alone.folder / "result.json").stat().st_mtime_ns
+    hotter = short.with_table("self_distill", method="tf-kd-self", tf_kd_self_temperature=2.0)
+    other = dp.train(hotter, fraction=0.5, kd_weight=0)
+    assert other.folder != mine.folder
+    assert (alone.folder / "result.json").stat().st_mtime_ns == written
+
+
+@pytest.mark.parametrize("method", ["ps-kd", "dlb"])
+@pytest.mark.parametrize("moment", [1, 3])  # in the trunk, after the fork
+def test_a_searching_student_killed_anywhere_ends_as_one_that_was_not(
+    make_context: Contexts, small: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, moment: int
+) -> None:
+    options = ("train.epochs=4", "train.batch_size=16", "kd.search=1", f"self_distill.method={method}")
+    whole = dp.train(make_context(small, *options, workspace=tmp_path / "whole", threads=1), fraction=0.5)
+    monkeypatch.setattr("datapruning.runs.Checkpoint", lambda path: Checkpoint(path, seconds=0))
+    context = make_context(small, *options, workspace=tmp_path / "killed", threads=1)
+    dp.teach(context)
+
+    def killed(ids: Any, batch_size: int, seed: int, epoch: int) -> Any:
+        if epoch == moment:
+            raise KeyboardInterrupt
+        return training_batches(ids, batch_size, seed, epoch)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("datapruning.training.loop.training_batches", killed)
+        dp.train(context, fraction=0.5)
+    resumed = dp.train(context, fraction=0.5)
+    assert bits(resumed) == bits(whole)
+    assert resumed.result["self_distill"] == whole.result["self_distill"]
+
+
+def test_a_class_that_loses_its_pair_to_the_judges_trains_all_the_same(
+    make_context: Contexts, small: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zero, others = (np.flatnonzero(where) for where in (small.train.labels == 0, small.train.labels != 0))
+    judges = Judges(others[:0], zero[:1], 1.0)
+    monkeypatch.setattr("datapruning.training.forked.choose_judges", lambda *_, **__: judges)
+    kept = dp.subset_from_ids(np.concatenate([zero[:2], others]), small, "test")
+    found = dp.train(make_context(small, "self_distill.method=cs-kd", "kd.search=1"), kept)
+    assert found.result["kd_weight_search"]["validation"] == "set-aside"
+
+
+# The command
+
+
+def test_the_command_has_it_and_a_run_is_repeated(dprune: Callable[..., Any], tmp_path: Path) -> None:
+    words = ["train", "--data", "digits", "--fraction", "0.1", "--kd-weight", "0", *fast_arguments()]
+    first = dprune(*words, "--self-distill", "cs-kd", "--set", "self_distill.cs_kd_weight=2", "--out", tmp_path / "a")
+    assert first.code == 0, first.err
+    assert "self-distillation cs-kd" in first.out
+    assert "one more forward pass per update: 1.33 times the compute of plain training" in first.err
+    table = tomllib.loads((tmp_path / "a" / CONFIG).read_text())["self_distill"]
+    assert table == {"method": "cs-kd", "cs_kd_weight": 2.0, "cs_kd_temperature": 4.0}
+    again = dprune("train", "--recipe", tmp_path / "a" / CONFIG, "--out", tmp_path / "b", "--loader", "resident")
+    assert again.code == 0, again.err
+    models = [(tmp_path / name / "model.safetensors").read_bytes() for name in "ab"]
+    assert models[0] == models[1]
+    results = [json.loads((tmp_path / name / "result.json").read_text())["self_distill"] for name in "ab"]
+    assert results[0] == results[1]
+    assert "  self-distillation: cs-kd (cs_kd_weight 2, cs_kd_temperature 4)" in dprune("inspect", tmp_path / "a").out
+    off = dprune(
+        "train", "--recipe", tmp_path / "a" / CONFIG, "--self-distill", "none", "--out", tmp_path / "c",
+        "--loader", "resident",
+    )  # fmt: skip
+    assert off.code == 0, off.err
+    assert "self_distill" not in tomllib.loads((tmp_path / "c" / CONFIG).read_text())
+    settings = [Student(p, json.loads((p / "result.json").read_text()), tomllib.loads((p / CONFIG).read_text()))
+                for p in (tmp_path / "a", tmp_path / "c")]  # fmt: skip
+    apart = find_setups(settings)
+    assert len(apart) == 2, "runs with and without it are no one curve"
+    assert {setup.differing["self_distill.method"] for setup in apart} == {"cs-kd", "off"}
+
+
+TRAIN = ("train", "--data", "digits", "--fraction", "0.1", "--kd-weight", "0", *fast_arguments())
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (("--self-distill", "cskd"), "unknown method of self-distillation 'cskd': did you mean 'cs-kd'?"),
+        (("--set", "self_distill.method=dbl"), "did you mean 'dlb'?"),
+        (("--set", "self_distill.cs_kd_temperature=0"), "cs_kd_temperature lies in 0.001..1e+06; got 0"),
+        (("--set", "self_distill.cs_kd_weigth=1"), "did you mean 'cs_kd_weight'?"),
+        (("--self-distill", "dlb", "--infobatch", "0.5"), "self-distillation (dlb) and infobatch 0.5 do not go together"),
+        (
+            ("--self-distill", "ps-kd", "--set", "mix.cutmix=0.5"),
+            "self-distillation (ps-kd) and mix.cutmix 0.5 do not go together",
+        ),
+        (
+            ("--self-distill", "cs-kd", "--set", "train.epochs=1", "--fraction", "0.004"),
+            "pairs within a class need two kept samples or more",
+        ),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_line(refused: Callable[..., str], words: tuple[str, ...], reason: str) -> None:
+    assert reason in refused(*TRAIN, *words)
+
+
+def test_a_resume_with_other_settings_is_refused(
+    dprune: Callable[..., Any], refused: Callable[..., str], tmp_path: Path
+) -> None:
+    assert dprune(*TRAIN, "--self-distill", "tf-kd", "--out", tmp_path / "a").code == 0
+    line = refused(*TRAIN, "--self-distill", "ps-kd", "--out", tmp_path / "a")
+    assert "holds another run" in line
+    assert "self_distill" in line
+    line = refused(*TRAIN, "--self-distill", "tf-kd", "--set", "self_distill.tf_kd_weight=0.2", "--out", tmp_path / "a")
+    assert "tf_kd_weight" in line
+    assert "self_distill" in refused(*TRAIN, "--out", tmp_path / "a")
+
+
+def test_advice_refuses_it(refused: Callable[..., str]) -> None:
+    line = refused("advise", "--data", "digits", *fast_arguments(), "--set", "self_distill.method=dlb")
+    assert "pilots of an advice train without self-distillation" in line
+
+
+# Recipes
+
+
+def test_a_recipe_without_it_is_written_as_before_there_was_any_and_one_with_it_reads_as_itself(tmp_path: Path) -> None:
+    assert "self_distill" not in to_toml(plain(Recipe("r")))
+    for method in METHODS:
+        whole = Recipe("r", self_distill=SelfDistill(method=method))
+        (tmp_path / "r.toml").write_text(to_toml(plain(whole)))
+        assert read_recipe(tmp_path / "r.toml")[0] == whole
+
+
+def test_settings_of_other_methods_do_not_name_a_run(make_context: Contexts, small: Dataset) -> None:
+    one, other = (
+        plain(make_context(small, "self_distill.method=dlb", f"self_distill.ps_kd_weight={w}").recipe) for w in (0.1, 0.2)
+    )
+    assert one == other
+
+
+def test_a_table_can_be_changed_in_a_context(make_context: Contexts, small: Dataset) -> None:
+    context = make_context(small)
+    assert context.with_table("self_distill", method="dlb").recipe.self_distill == SelfDistill(method="dlb")
+    with pytest.raises(BadValue, match="dlb_weight"):
+        context.with_table("self_distill", dlb_weight=-1)

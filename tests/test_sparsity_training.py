@@ -1,0 +1,213 @@
+"""`dprune train --epsd`: from the command line to the weights, killed and resumed, exported, refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import datapruning as dp
+from datapruning.context import Context
+from datapruning.data.dataset import Dataset
+from datapruning.errors import BadFile, Mismatch
+from datapruning.runs import Run
+from datapruning.sparsity.export import load_sparse, save_sparse
+from datapruning.sparsity.masks import load_masks
+from datapruning.sparsity.settings import CRITERIA
+from datapruning.training.checkpoint import Checkpoint, load_tensors
+from tests.conftest import Answer, fast_arguments
+
+Dprune = Callable[..., Answer]
+Refused = Callable[..., str]
+QUICK = ["--kd-weight", "0", "--fraction", "0.2", *fast_arguments(), "--model", "tinynet8"]
+
+
+def student(tmp_path: Path) -> tuple[Path, dict[str, Any]]:
+    (folder,) = (tmp_path / "dprune-runs" / "students").iterdir()
+    return folder, json.loads((folder / "result.json").read_text())
+
+
+@pytest.mark.parametrize("prune_by", CRITERIA)
+def test_the_weights_that_are_kept_are_as_many_as_was_said(dprune: Dprune, tmp_path: Path, prune_by: str) -> None:
+    method = ["--self-distill", "cs-kd"] if prune_by == "epsd" else []
+    answer = dprune("train", *QUICK, "--epsd", "0.9", "--prune-by", prune_by, *method)
+    assert answer.code == 0, answer.err
+    folder, result = student(tmp_path)
+    pruned = result["epsd"]
+    assert (pruned["kept"], pruned["prune_by"]) == (round(pruned["total"] * 0.1), prune_by)
+    assert f"(90.00% removed), by {prune_by}" in answer.err
+    assert f"{pruned['kept']:,} of {pruned['total']:,} weights by {prune_by}" in answer.out
+    masks, _ = load_masks(folder / "masks.npz")
+    weights, _ = load_tensors(folder / "model.safetensors")
+    for name, bits in masks.bits.items():
+        assert not weights[name].numpy()[~bits].any()
+        assert weights[name].numpy()[bits].all()
+    assert sum(layer["kept"] for layer in pruned["layers"]) == pruned["kept"] == masks.kept
+    assert 0 < pruned["flops_without_zeros"] < pruned["flops"]
+    told = dprune("inspect", folder)
+    assert f"{pruned['kept']:,} of {pruned['total']:,} kept" in told.out
+    assert "kept (" in dprune("inspect", folder / "masks.npz").out
+
+
+@pytest.mark.parametrize("method", ["cs-kd", "ps-kd", "dlb", "tf-kd"])
+def test_epsd_with_each_self_distillation(dprune: Dprune, tmp_path: Path, method: str) -> None:
+    more = ["--set", "epsd.matched=true", "--set", "epsd.mode=first-order", "--set", "epsd.fresh=true"]
+    answer = dprune("train", *QUICK, "--epsd", "0.8", "--self-distill", method, *more)
+    assert answer.code == 0, answer.err
+    _, result = student(tmp_path)
+    assert (result["self_distill"]["method"], result["epsd"]["mode"]) == (method, "first-order")
+    assert result["costs"]["prune"]["samples_seen"] > 0
+
+
+def test_with_a_teacher_the_search_and_its_probes_are_pruned_too(dprune: Dprune, tmp_path: Path) -> None:
+    words = ["--fraction", "0.3", *fast_arguments(), "--set", "train.epochs=2", "--set", "teacher.model=tinynet8"]
+    answer = dprune(
+        "train", *words, "--model", "tinynet8", "--epsd", "0.8", "--self-distill", "ps-kd", "--set", "epsd.loss=kd"
+    )
+    assert answer.code == 0, answer.err
+    folder, result = student(tmp_path)
+    assert result["kd_weight_search"] is not None
+    masks, _ = load_masks(folder / "masks.npz")
+    weights, _ = load_tensors(folder / "model.safetensors")
+    assert all(not weights[name].numpy()[~bits].any() for name, bits in masks.bits.items())
+
+
+@pytest.fixture
+def pruned_context(small: Dataset, make_context: Callable[[Dataset], Context]) -> Context:
+    return (
+        make_context(small)
+        .with_student(epochs=3, model="tinynet8")
+        .with_table("self_distill", method="ps-kd")
+        .with_epsd(0.8)
+    )
+
+
+def test_killed_and_resumed_is_the_same_to_the_bit(
+    small: Dataset, pruned_context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(out: Path) -> dp.FinishedRun:
+        return dp.train(pruned_context, fraction=0.5, kd_weight=0, out=out)
+
+    whole = train(tmp_path / "whole")
+    monkeypatch.setattr(Checkpoint, "due", lambda self: True)
+    save, saves = Checkpoint.save, []
+
+    def dies(self: Checkpoint, *words: Any) -> None:
+        save(self, *words)
+        saves.append(self.path)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Checkpoint, "save", dies)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "again")
+    monkeypatch.setattr(Checkpoint, "save", save)
+    assert any(name.startswith("extra.mask.") for name in load_tensors(saves[0])[0])
+    again = train(tmp_path / "again")
+    for name in ("model.safetensors", "masks.npz"):
+        one, two = ((run.folder / name).read_bytes() for run in (whole, again))
+        if name.endswith("npz"):
+            assert load_masks(whole.folder / name)[0].digest == load_masks(again.folder / name)[0].digest
+        else:
+            assert one == two
+    assert again.result["epsd"]["masks"] == whole.result["epsd"]["masks"]
+
+
+def test_a_checkpoint_of_other_masks_is_refused(
+    small: Dataset, pruned_context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Checkpoint, "due", lambda self: True)
+    save = Checkpoint.save
+
+    def dies(self: Checkpoint, *words: Any) -> None:
+        save(self, *words)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Checkpoint, "save", dies)
+    with pytest.raises(KeyboardInterrupt):
+        dp.train(pruned_context, fraction=0.5, kd_weight=0, out=tmp_path / "run")
+    monkeypatch.setattr(Checkpoint, "save", save)
+    masks, story = load_masks(tmp_path / "run" / "masks.npz")
+    name = next(iter(masks.bits))
+    masks.bits[name][...] = ~masks.bits[name]
+    masks.save(tmp_path / "run" / "masks.npz", story)
+    with pytest.raises(Mismatch, match="made with other masks"):
+        dp.train(pruned_context, fraction=0.5, kd_weight=0, out=tmp_path / "run")
+
+
+def test_masks_depend_on_the_seed_and_on_nothing_else(pruned_context: Context, tmp_path: Path) -> None:
+    digests = [
+        dp.train(pruned_context, fraction=0.5, kd_weight=0, seed=seed, out=tmp_path / name).result["epsd"]["masks"]
+        for seed, name in ((0, "one"), (0, "two"), (1, "three"))
+    ]
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_the_compact_file_holds_the_same_weights(dprune: Dprune, tmp_path: Path) -> None:
+    assert dprune("train", *QUICK, "--epsd", "0.95", "--prune-by", "snip").code == 0
+    folder, _ = student(tmp_path)
+    assert dprune("export", folder, "--out", "dense.safetensors").code == 0
+    answer = dprune("export", folder, "--sparse", "--out", "student.npz")
+    assert "removed)" in answer.out
+    assert (tmp_path / "student.npz").stat().st_size < (tmp_path / "dense.safetensors").stat().st_size
+    dense, sparse = load_tensors(tmp_path / "dense.safetensors")[0], load_sparse(tmp_path / "student.npz")
+    assert dense.keys() == sparse.keys()
+    assert all(torch.equal(dense[name], sparse[name]) for name in dense)
+    assert "not zero" in dprune("inspect", "student.npz").out
+    for word in ("dense.safetensors", "student.npz"):
+        again = dprune("export", folder, "--out", word)
+        assert again.code == 2
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "student.npz").read_bytes()[:500])
+    with pytest.raises(BadFile):
+        load_sparse(tmp_path / "cut.npz")
+    masks, _ = load_masks(folder / "masks.npz")
+    name = next(iter(masks.bits))
+    with pytest.raises(Mismatch, match="is not zero where its mask removes it"):
+        save_sparse(tmp_path / "x.npz", {**dense, name: torch.ones_like(dense[name])}, masks, {})
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--epsd", "0"], "between 0 and 1"),
+        (["--epsd", "1"], "between 0 and 1"),
+        (["--epsd", "-0.5"], "between 0 and 1"),
+        (["--epsd", "1.5"], "between 0 and 1"),
+        (["--epsd", "nan"], "between 0 and 1"),
+        (["--epsd", "0.9", "--prune-by", "snap"], "did you mean 'snip'"),
+        (["--prune-by", "snip"], "name the share of the weights that goes with --epsd"),
+        (["--epsd", "0.9"], "name one with --self-distill"),
+        (["--epsd", "0.9", "--set", "epsd.loss=kd"], "there is no teacher"),
+        (["--epsd", "0.9", "--set", "epsd.step=4"], "step"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_line(refused: Refused, words: list[str], message: str) -> None:
+    assert message in refused("train", *QUICK, *words)
+
+
+def test_resumed_with_other_settings_is_refused(dprune: Dprune, tmp_path: Path) -> None:
+    words = ["train", *QUICK, "--out", "run", "--prune-by", "snip"]
+    assert dprune(*words, "--epsd", "0.9").code == 0
+    answer = dprune(*words, "--epsd", "0.8")
+    assert answer.code == 2
+    assert "holds another run" in answer.err
+    assert "removed" in answer.err
+    again = dprune("train", "--recipe", "run/config.toml", "--loader", "resident", "--out", "rerun")
+    assert again.code == 0, again.err
+    one, two = (Run(tmp_path / name).result() for name in ("run", "rerun"))
+    assert one is not None
+    assert two is not None
+    assert (one["epsd"]["masks"], one["test_accuracy"]) == (two["epsd"]["masks"], two["test_accuracy"])
+
+
+def test_nothing_is_pruned_where_nothing_is_said(dprune: Dprune, tmp_path: Path) -> None:
+    assert dprune("train", *QUICK).code == 0
+    folder, result = student(tmp_path)
+    assert "epsd" not in result
+    assert not (folder / "masks.npz").exists()
+    assert "[epsd]" not in (folder / "config.toml").read_text()
+    assert np.isfinite(result["test_accuracy"])
