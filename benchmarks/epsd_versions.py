@@ -15,7 +15,7 @@ from benchmarks.epsd_rows import row, rows_of
 
 SEEDS = (10, 11)
 SHARES = (0.95, 0.99)
-TRIED = ("cs-kd", "dlb")
+TRIED = ("cs-kd",)
 VERSIONS: dict[str, dict[str, Any]] = {
     "SNIP (labels, no steps)": {"prune_by": "snip"},
     "ProsPr (labels, 3 steps)": {"prune_by": "prospr"},

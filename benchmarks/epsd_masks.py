@@ -1,0 +1,111 @@
+"""Does the self-distillation term matter in EPSD's mask, or does it drown in the noise of the batch?
+
+    DPRUNE_DATA=... python -m benchmarks.epsd_masks
+
+Masks of a small ResNet at its initialisation, Fashion-MNIST, 95% removed: how many kept weights two masks share, as a
+part of those kept. With and without the term on the same looks, and without it on other looks. Nothing is trained.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from benchmarks.common import mean_spread, publish, table
+from benchmarks.epsd_rows import METHODS, MODEL, open_small
+from datapruning.context import Context
+from datapruning.memory import keep_freed_memory
+from datapruning.progress import hushed, say
+from datapruning.self_distillation.settings import SelfDistill
+from datapruning.sparsity.looks import draw_looks
+from datapruning.sparsity.masks import Masks
+from datapruning.sparsity.meta_gradient import Inner, mask_gradient
+from datapruning.sparsity.settings import EPSD
+from datapruning.sparsity.stage import prune_at_start
+from datapruning.sparsity.terms import TERMS
+from datapruning.training.environment import reproducible
+from datapruning.training.objectives import CrossEntropy
+
+SEEDS = (0, 1, 2)
+REMOVED = 0.95
+OTHER = 1000
+"""Added to the seed for the control on other looks."""
+VERSIONS: dict[str, dict[str, Any]] = {
+    "0 steps": {"steps": 0},
+    "3 steps": {},
+    "3 steps, rate 0.5": {"rate": 0.5},
+    "10 steps": {"steps": 10},
+    "30 steps, first-order": {"steps": 30, "mode": "first-order"},
+    "3 steps, batch 512": {"batch_size": 512},
+    "3 steps, 8 batches": {"batches": 8},
+    "3 steps, fresh batches": {"fresh": True},
+}
+COMMAND = "DPRUNE_DATA=... python -m benchmarks.epsd_masks"
+
+
+def shared(one: Masks, other: Masks) -> float:
+    """Weights that both keep, as a part of those that one keeps."""
+    return sum(int((one.bits[name] & other.bits[name]).sum()) for name in one.bits) / one.kept
+
+
+def masks_by(context: Context, seed: int, method: str, looks: int, **version: Any) -> Masks:
+    """Of the network that `seed` initialises, on the looks of seed `looks`."""
+    model, ids = context.new_model(MODEL, seed), np.arange(context.data.total)
+    settings, how = EPSD(REMOVED, **version), SelfDistill(method=method)
+    with hushed():
+        return prune_at_start(context, model, ids, settings, how, CrossEntropy(), looks).masks
+
+
+def term_sizes(context: Context, seed: int, method: str, **version: Any) -> tuple[float, float]:
+    """Both terms of the loss where the saliency is taken."""
+    settings, how = EPSD(REMOVED, **version), SelfDistill(method=method)
+    inside, outside = draw_looks(context, np.arange(context.data.total), settings, how, seed, None)
+    inner = Inner(settings.steps, settings.rate, settings.mode, settings.matched)
+    loss = partial(TERMS[method], how, CrossEntropy())
+    return mask_gradient(context.new_model(MODEL, seed).train(), loss, inside, outside, inner)[1]
+
+
+def main() -> None:
+    keep_freed_memory()
+    lines, data = [], []
+    with TemporaryDirectory() as folder, reproducible(1):
+        context = open_small(Path(folder))
+        for name, version in VERSIONS.items():
+            found: dict[str, list[float]] = {}
+            for seed in SEEDS:
+                plain = masks_by(context, seed, "none", seed, **version)
+                found.setdefault("other looks", []).append(
+                    shared(plain, masks_by(context, seed, "none", seed + OTHER, **version))
+                )
+                for method in METHODS:
+                    own = masks_by(context, seed, method, seed, **version)
+                    found.setdefault(method, []).append(shared(plain, own))
+                    if version.get("steps", 3) <= 3 and version.get("batches", 1) == 1:
+                        own = masks_by(context, seed, method, seed, matched=True, **version)
+                        found.setdefault(f"{method}, matched", []).append(shared(plain, own))
+            base, extra = term_sizes(context, SEEDS[0], "cs-kd", **version)
+            say(f"{name}: {found}")
+            cells = [mean_spread(found[key], 3) if key in found else "" for key in ("other looks", *METHODS)]
+            cells += [mean_spread(found[key], 3) if (key := f"{m}, matched") in found else "" for m in METHODS]
+            lines.append([name, f"{base:.2f} / {extra:.3f}", *cells])
+            data.append({"version": name, "settings": version, "shared": found, "terms of cs-kd": [base, extra]})
+    body = (
+        "Part of the kept weights that two masks share; mean ± standard deviation over seeds. 'other looks': the mask of "
+        "the labels alone against itself on another batch, which is the noise of the batch. Then the labels alone against "
+        "labels and self-distillation on the same batch; 'matched': the term weighed so that its gradient is as long as "
+        "that of the labels. A term matters where it moves the mask further than another batch does.\n\n"
+        + table(
+            ["looks", "CE / CS-KD term", "other looks", *METHODS, *(f"{m}, matched" for m in METHODS)], lines
+        )
+        + "\n\nps-kd at 0 steps has no earlier prediction: its mask is that of the labels. dlb sees two views of each "
+        "picture, which moves the mask even without its term."
+    )  # fmt: skip
+    publish("epsd_masks", "Does the self-distillation term matter in the mask?", COMMAND, body, {"versions": data})
+
+
+if __name__ == "__main__":
+    main()
