@@ -19,10 +19,9 @@ from datapruning.data.dataset import Dataset
 from datapruning.data.order import training_batches
 from datapruning.errors import BadValue
 from datapruning.report.costs import group_cost
-from datapruning.report.groups import find_groups
+from datapruning.report.groups import Words, find_groups
 from datapruning.report.setups import find_setups
 from datapruning.report.student import Student
-from datapruning.report.words import Words
 from datapruning.runs import CONFIG
 from datapruning.self_distillation.settings import KEYS, SelfDistill
 from datapruning.training.checkpoint import Checkpoint, load_tensors

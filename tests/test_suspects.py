@@ -335,6 +335,10 @@ def test_the_command_lists_prints_and_shows(dprune: Callable[..., Answer], tmp_p
     html = check_stands_alone(tmp_path / "s.html")
     assert html.count("data:image/png;base64,") == 12
     assert f"rather {found.rows[0].suggested_name}" in html
+    for row in found.rows:
+        score = f"{row.score:.3g}".replace("-", "\N{MINUS SIGN}")
+        assert f"label {100 * (row.label_prob or 0):.0f}%<br>score {score}<br>id {row.id}</span>" in html
+    assert "<nav" not in html, "there is one section"
     again = dprune(*words("--count", "12", "--pictures", "s.html"))
     assert again.out == first.out
     assert "with the same content" in again.err
@@ -420,6 +424,8 @@ def test_the_report_shows_the_suspects_of_its_workspace(
     assert html.count("data:image/png;base64,") == 18, "of one scorer the longest list, and of that the first 18"
     assert "The first 18 of 25" in html
     assert "rather &lt;three&gt;" in html
+    assert '<a href="#suspects">Likely wrong labels</a>' in html
+    assert ">score 0.5<br>id 0</span>" in html, "the label's probability is not known"
     make(2, "loss").save(tmp_path / "mine.csv")
     assert dprune("report", "w", "--suspects", "mine.csv").code == 0
     assert check_stands_alone(tmp_path / "report.html").count("data:image/png;base64,") == 20
