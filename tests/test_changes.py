@@ -28,17 +28,22 @@ PROXY = Training(model="tinynet8", epochs=6, batch_size=32, precision="fp32")
 
 def changes_of(p: Floats, q: Floats) -> Floats:
     """sum_c |p_c log(p_c / q_c)|, with the epsilon of the released code."""
-    return np.asarray(np.abs(p * (np.log(p + 1e-8) - np.log(q + 1e-8))).sum(-1))
+    return moved(p, np.log(q + 1e-8))
+
+
+def moved(p: Floats, before: Floats) -> Floats:
+    """The same, from logarithms of the epoch before."""
+    return np.asarray(np.abs(p * (np.log(p + 1e-8) - before)).sum(-1))
 
 
 def test_changes_against_float64(tmp_path: Path) -> None:
     logits, labels = learning(5, 40)
     found = recorded(tmp_path, logits, labels).presentations[0]["change"]
     p = probabilities(logits)
-    stored = p.astype(np.float16).astype(np.float64)
+    stored = np.log(p + 1e-8).astype(np.float16).astype(np.float64)
     np.testing.assert_array_equal(found[0], 0)  # nothing before the first epoch
     for epoch in range(1, 5):
-        np.testing.assert_allclose(found[epoch], changes_of(p[epoch], stored[epoch - 1]), rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(found[epoch], moved(p[epoch], stored[epoch - 1]), rtol=1e-4, atol=1e-6)
         np.testing.assert_allclose(found[epoch], changes_of(p[epoch], p[epoch - 1]), rtol=2e-3, atol=2e-3)
 
 
@@ -48,7 +53,19 @@ def test_a_change_worked_by_hand(tmp_path: Path) -> None:
         changes.begin(epoch)
         found = changes.update(torch.tensor([p]).log(), np.array([0]))
         changes.end()
-    assert float(found[0]) == pytest.approx(0.25 * np.log(2) + 0.75 * np.log(1.5), rel=1e-6)
+    half = -float(np.float16(np.log(0.5)))  # as it is kept
+    assert float(found[0]) == pytest.approx(0.25 * (np.log(4) - half) + 0.75 * (half + np.log(0.75)), rel=1e-6)
+    assert float(found[0]) == pytest.approx(0.25 * np.log(2) + 0.75 * np.log(1.5), rel=1e-3)
+
+
+def test_small_moves_of_certain_predictions_are_not_rounded_away(tmp_path: Path) -> None:
+    changes = Changes(tmp_path, 1)
+    p, q = (np.array([1 - wrong, wrong]) for wrong in (1e-4, 2e-4))
+    for epoch, each in enumerate((q, p)):
+        changes.begin(epoch)
+        found = changes.update(torch.from_numpy(np.log(each))[None], np.array([0]))
+        changes.end()
+    assert float(found[0]) == pytest.approx(float(changes_of(p, q)), rel=0.01)
 
 
 def test_certain_and_equal_predictions_stay_finite(tmp_path: Path) -> None:

@@ -175,10 +175,10 @@ def test_scores_of_logits_that_went_through_the_recorder(tmp_path: Path, epochs:
     logits, labels = learning(epochs, 25, seed=epochs)
     dynamics = recorded(tmp_path, logits, labels)
     p, rows = probabilities(logits), np.arange(25)
-    stored = p.astype(np.float16).astype(np.float64)  # the epoch before, as it is kept
+    stored = np.log(p + 1e-8).astype(np.float16).astype(np.float64)  # of the epoch before, as they are kept
     changes = np.zeros((epochs, 25))
     for epoch in range(1, epochs):
-        changes[epoch] = np.abs(p[epoch] * np.log((p[epoch] + 1e-8) / (stored[epoch - 1] + 1e-8))).sum(1)
+        changes[epoch] = np.abs(p[epoch] * (np.log(p[epoch] + 1e-8) - stored[epoch - 1])).sum(1)
     own = p[:, rows, labels]
     others = np.where(np.eye(4)[labels] == 1, -np.inf, logits).max(2)
     correct = logits.argmax(2) == labels

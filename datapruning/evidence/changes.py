@@ -20,8 +20,9 @@ EPSILON = 1e-8
 class Changes:
     """The change of a sample's probabilities: sum_c |p_c log(p_c / q_c)|, q those of the epoch before (Zhang et al. 2024).
 
-    Probabilities are kept as float16 [N, classes] on disk, one file an epoch. Files are dropped as soon as no resume
-    can ask for them: there are three at most.
+    Their logarithms are kept as float16 [N, classes] on disk, one file an epoch: the probabilities themselves, rounded so,
+    would be 1 for every sample that is learned. Files are dropped as soon as no resume can ask for them: there are three
+    at most.
 
     Args:
         folder: of these files alone.
@@ -62,15 +63,16 @@ class Changes:
     def update(self, logits: Tensor, ids: NDArray[np.int64]) -> Tensor:
         """The change of these samples since the epoch before, float32 [n]; 0 in the first epoch."""
         now = softmax(logits.float(), dim=1)
+        logarithm = (now + EPSILON).log()
         if self._now is None:
             self.folder.mkdir(parents=True, exist_ok=True)
             shape = (self.total, logits.shape[1])
             self._now = np.lib.format.open_memmap(self._path(self._epoch), "w+", np.dtype(np.float16), shape)
-        self._now[ids] = now.to(torch.float16).cpu().numpy()
+        self._now[ids] = logarithm.to(torch.float16).cpu().numpy()
         if self._before is None:
             return torch.zeros(len(ids))
         before = torch.from_numpy(self._before[ids]).to(logits.device).float()
-        return (now * ((now + EPSILON).log() - (before + EPSILON).log())).abs().sum(1)
+        return (now * (logarithm - before)).abs().sum(1)
 
     def end(self) -> None:
         """The epoch is over: what a resume will ask for goes to the disk."""
