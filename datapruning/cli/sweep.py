@@ -1,4 +1,4 @@
-"""`dprune sweep`: a student for every fraction, scorer, KD weight, seed and teacher."""
+"""`dprune sweep`: a student for every fraction, scorer, KD weight, seed, teacher, share of weights, self-distillation."""
 
 from __future__ import annotations
 
@@ -20,6 +20,27 @@ def command(
     seeds: Annotated[str, typer.Option(help="How many (3 means 0,1,2), or a list of them.")] = "3",
     teachers: Annotated[
         str | None, typer.Option(help="Run folders, separated by commas; each is a dimension.", show_default="the recipe's")
+    ] = None,
+    epsd: Annotated[
+        str | None,
+        typer.Option(
+            help="Prune students before training: shares of their weights that are REMOVED, 0 for none; commas between.",
+            show_default="the recipe's",
+        ),
+    ] = None,
+    prune_by: Annotated[
+        str | None,
+        typer.Option(
+            help="epsd, or baselines: snip, grasp, synflow, prospr, magnitude, random; commas between.",
+            show_default="the recipe's",
+        ),
+    ] = None,
+    self_distill: Annotated[
+        str | None,
+        typer.Option(
+            help="Learn from oneself as well: none, cs-kd, ps-kd, dlb, tf-kd, tf-kd-self; commas between.",
+            show_default="the recipe's",
+        ),
     ] = None,
     budget: Annotated[
         str | None, typer.Option(help="epochs, or steps: as many updates as the full data.", show_default="the recipe's")
@@ -56,6 +77,9 @@ def command(
         kd_weights=kd_weights,
         seeds=seeds,
         teachers=() if teachers is None else teachers,
+        epsd=epsd,
+        prune_by=prune_by,
+        self_distill=self_distill,
         out=out,
         jobs=jobs,
         retry_failed=retry_failed,

@@ -1,1 +1,1 @@
-"""Sweeps: fractions x scorers x KD weights x seeds x teachers as rows of a store, filled by several processes."""
+"""Sweeps: grids of students (data, scorer, KD, seed, pruning, self-distillation) as rows of a store, for several processes."""

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from datapruning.context import Context
 from datapruning.progress import say
 from datapruning.scorer import Scorer
+from datapruning.sparsity.stage import announce as announce_pruning
+from datapruning.store import Config
 from datapruning.sweeping.board import Board
-from datapruning.sweeping.cost import samples_of
+from datapruning.sweeping.cost import passes_of, samples_of
 from datapruning.sweeping.grid import AUTO
 from datapruning.sweeping.shared import shared_work
 from datapruning.sweeping.show import standing
+from datapruning.sweeping.variants import context_of_row
 
 
 def announce(context: Context, board: Board, scorers: Mapping[str, Scorer], jobs: int, retried: int) -> None:
@@ -30,6 +33,7 @@ def announce(context: Context, board: Board, scorers: Mapping[str, Scorer], jobs
     asked = [
         (len(grid.fractions), "fractions"), (len(grid.scorers), "scorers"), (len(grid.kd_weights), "KD weights"),
         (len(grid.seeds), "seeds"), (max(len(grid.teachers), 1), "teachers"),
+        (len(grid.variants.epsd), "ways of pruning"), (len(grid.variants.self_distill), "ways of self-distillation"),
     ]  # fmt: skip
     one = ""
     if math.prod(count for count, _ in asked) > len(board.configs):
@@ -45,9 +49,25 @@ def announce(context: Context, board: Board, scorers: Mapping[str, Scorer], jobs
     samples = samples_of(board.training, grid, left)
     searched = sum(c["kd_weight"] == AUTO for c in left)
     search = f", and the search for the KD weight in {searched} of them" if searched else ""
-    say(f"to train: {len(left)} students, {samples:,} samples in all{search}")
+    passes = round(passes_of(context, grid, left))
+    itself = f" ({passes:,} with what self-distillation adds)" if passes != samples else ""
+    say(f"to train: {len(left)} students, {samples:,} samples in all{itself}{search}")
+    for line in _pruning(context, left):
+        say(line)
     for line in shared_work(context, left, scorers):
         say(f"shared by them, made once if it is not there: {line}")
     cores = os.cpu_count() or 1
     if jobs > 1 and jobs * context.threads > cores:
         say(f"{jobs} processes of {context.threads} threads share {cores} cores; --threads says how many each takes")
+
+
+def _pruning(context: Context, configs: Iterable[Config]) -> list[str]:
+    """How many weights the pruned rows keep, a line for each share."""
+    lines: dict[str, list[str]] = {}
+    for config in configs:
+        recipe = context_of_row(context, config).recipe
+        if recipe.epsd.removed:
+            words = announce_pruning(context.new_model(recipe.train.model, 0), recipe.epsd)
+            by = lines.setdefault(words, [])
+            by += [recipe.epsd.prune_by] if recipe.epsd.prune_by not in by else []
+    return [f"students pruned before training: {words}, by {', '.join(by)}" for words, by in lines.items()]

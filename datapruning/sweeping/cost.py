@@ -7,8 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from datapruning.config import Training
+from datapruning.context import Context
+from datapruning.costs import FORWARD
 from datapruning.store import Row
 from datapruning.sweeping.grid import AUTO, Grid
+from datapruning.sweeping.variants import method_of
+from datapruning.training.loop import planned_epochs
 from datapruning.training.planned import planned_samples
 
 SHARED_PHASES = ("teacher", "soft_labels")
@@ -20,11 +24,32 @@ def samples_of(training: Training, grid: Grid, configs: Iterable[Mapping[str, An
     return sum(planned_samples(training, grid.kept(c["fraction"]), grid.total) for c in configs)
 
 
+def passes_of(context: Context, grid: Grid, configs: Sequence[Mapping[str, Any]]) -> float:
+    """What these rows cost in training passes of a sample: their training and, with self-distillation, what that adds.
+
+    A self teacher is a training of its own, once for the rows that share samples and seed, with a forward pass for every
+    soft label. Searches for the KD weight and the few looks of the pruning stage are not counted.
+    """
+    training, views = context.recipe.train, context.recipe.views.count
+    passes, self_taught = 0.0, set()
+    for config in configs:
+        how = method_of(context, config)
+        passes += samples_of(training, grid, [config]) * how.compute
+        if how.method == "tf-kd-self":
+            self_taught.add((config["fraction"], config["scorer"], config["seed"]))
+    for fraction, _, _ in self_taught:
+        epochs = planned_epochs(training, grid.kept(fraction), grid.total)
+        labels = grid.kept(fraction) * min(views, epochs)
+        passes += samples_of(training, grid, [{"fraction": fraction}]) + FORWARD * labels
+    return passes
+
+
 def seconds_left(training: Training, grid: Grid, done: Sequence[Row], left: Sequence[Mapping[str, Any]]) -> float | None:
     """Seconds of one process for the rows that are left, from those that are done; None as long as none is.
 
     Seconds a sample are the median of rows of the same kind: labels alone, a KD weight that is given, one that is
-    searched. (A process's first row also warms it up.) A kind of which no row is done yet counts as the slowest so far.
+    searched; each with the same self-distillation and pruned by the same criterion. (A process's first row also warms it
+    up.) A kind of which no row is done yet counts as the slowest so far.
     """
     rates = {}
     for kind in {_kind(row.config) for row in done}:
@@ -36,8 +61,10 @@ def seconds_left(training: Training, grid: Grid, done: Sequence[Row], left: Sequ
     return sum(rates.get(_kind(c), slowest) * samples_of(training, grid, [c]) for c in left)
 
 
-def _kind(config: Mapping[str, Any]) -> str:
-    return "searched" if config["kd_weight"] == AUTO else "given" if config["kd_weight"] else "labels alone"
+def _kind(config: Mapping[str, Any]) -> tuple[str, ...]:
+    weight = "searched" if config["kd_weight"] == AUTO else "given" if config["kd_weight"] else "labels alone"
+    own = ((config.get("self_distill") or {}).get("method"), (config.get("epsd") or {}).get("prune_by"))
+    return (weight, *(name or "" for name in own))
 
 
 def _own_seconds(row: Row) -> float:

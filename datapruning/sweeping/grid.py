@@ -5,18 +5,19 @@ Each list may also be text, separated by commas, as on the command line.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from datapruning.config import check_kd_weight
 from datapruning.errors import BadValue
 from datapruning.fraction import keeping, kept_count, parse_fraction
+from datapruning.sweeping.listing import listed, once
+from datapruning.sweeping.variants import Variants, variant_words
 from datapruning.training.loop import LEAST
 
 AUTO = "auto"
 MAX_SEED = 2**32 - 1
-Key = TypeVar("Key")
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Grid:
         kd_weights: numbers in 0..1, or "auto".
         seeds: whole numbers.
         teachers: hash of a teacher's weights -> what people call it; empty: the recipe's own teacher.
+        variants: how students are pruned, and learn from themselves.
     """
 
     total: int
@@ -38,6 +40,7 @@ class Grid:
     kd_weights: tuple[float | str, ...]
     seeds: tuple[int, ...]
     teachers: Mapping[str, str]
+    variants: Variants = field(default_factory=Variants)
 
     def kept(self, fraction: str) -> int:
         """How many samples a fraction keeps."""
@@ -47,9 +50,10 @@ class Grid:
         """One configuration a row, seed by seed, so that a sweep cut short has whole seeds.
 
         Rows that are one and the same come once: at KD weight 0 no teacher matters (`teacher` None), and where everything
-        is kept no scorer does (`scorer` None). With the recipe's own teacher `teacher` is None as well.
+        is kept no scorer does (`scorer` None). With the recipe's own teacher `teacher` is None as well. Rows of a variant
+        have its settings besides.
         """
-        rows = []
+        rows, variants = [], self.variants.each()
         for seed in self.seeds:
             for fraction in self.fractions:
                 everything = self.kept(fraction) == self.total
@@ -57,7 +61,8 @@ class Grid:
                     for weight in self.kd_weights:
                         teachers: Iterable[str | None] = (self.teachers or [None]) if weight != 0 else [None]
                         shared = {"fraction": fraction, "scorer": scorer, "kd_weight": weight}
-                        rows += [{**shared, "teacher": teacher, "seed": seed} for teacher in teachers]
+                        for teacher in teachers:
+                            rows += [{**shared, "teacher": teacher, "seed": seed, **variant} for variant in variants]
         return rows
 
     def label(self, config: Mapping[str, Any]) -> str:
@@ -65,7 +70,8 @@ class Grid:
         scorer = f"{config['scorer']}, " if config["scorer"] else ""
         teacher = f", teacher {self.teachers.get(config['teacher'], config['teacher'])}" if config["teacher"] else ""
         kept = keeping(self.kept(config["fraction"]), self.total)
-        return f"{scorer}{kept}, KD weight {weight_text(config['kd_weight'])}{teacher}, seed {config['seed']}"
+        variant = f", {words}" if (words := variant_words(config)) else ""
+        return f"{scorer}{kept}, KD weight {weight_text(config['kd_weight'])}{teacher}{variant}, seed {config['seed']}"
 
 
 def make_grid(
@@ -96,8 +102,8 @@ def make_grid(
     return Grid(
         total,
         tuple(kept),
-        _once(listed(scorers, "scorers"), str, "scorer"),
-        _once(listed(kd_weights, "KD weights"), _weight, "KD weight"),
+        once(listed(scorers, "scorers"), str, "scorer"),
+        once(listed(kd_weights, "KD weights"), _weight, "KD weight"),
         _seeds(seeds),
         dict(teachers or {}),
     )
@@ -113,29 +119,6 @@ def canonical_fraction(given: str) -> str:
 def weight_text(weight: float | str) -> str:
     """0.90 as "0.9", "auto" as it is."""
     return weight if isinstance(weight, str) else f"{weight:g}"
-
-
-def listed(given: str | Sequence[Any], what: str) -> list[Any]:
-    """The items of a list, or of a text in which commas separate them.
-
-    Raises:
-        BadValue: there is none; `what` says of what.
-    """
-    items = [part.strip() for part in given.split(",") if part.strip()] if isinstance(given, str) else list(given)
-    if not items:
-        raise BadValue(f"the sweep is empty: it names no {what}")
-    return items
-
-
-def _once(given: Sequence[Any], read: Callable[[Any], Key], what: str) -> tuple[Key, ...]:
-    found: dict[Key, Any] = {}
-    for item in given:
-        key = read(item)
-        if key in found:
-            also = "" if str(found[key]) == str(item) else f" (as {found[key]} and as {item})"
-            raise BadValue(f"{what} {item} is given twice{also}; leave one out")
-        found[key] = item
-    return tuple(found)
 
 
 def _weight(given: float | str) -> float | str:
@@ -154,7 +137,7 @@ def _seeds(given: str | int | Sequence[int]) -> tuple[int, ...]:
         if number < 1:
             raise BadValue(f"the sweep is empty: {number} seeds; 3 means 0,1,2, and a single one is named as '7,'")
         return tuple(range(number))
-    return _once(listed(count, "seeds"), _seed, "seed")
+    return once(listed(count, "seeds"), _seed, "seed")
 
 
 def _seed(given: int | str) -> int:

@@ -13,6 +13,7 @@ from datapruning.scorer import Scorer
 from datapruning.scores import Scores
 from datapruning.sweeping.grid import weight_text
 from datapruning.sweeping.shared import SCORE_SEED, needs_evidence
+from datapruning.sweeping.variants import context_of_row
 
 RUNS = "runs"
 
@@ -21,7 +22,9 @@ def run_folder(config: Mapping[str, Any], kept: int) -> str:
     """A row's run folder inside the sweep's, named for people and by the row's digest."""
     who = config["scorer"] or "all"
     weight = weight_text(config["kd_weight"])
-    return f"{RUNS}/{who}-{kept}-kd-{weight}-seed{config['seed']}-{digest(config, 8)}"
+    itself = f"-{config['self_distill']['method']}" if "self_distill" in config else ""
+    pruned = f"-{config['epsd']['prune_by']}-{config['epsd']['removed']:g}" if "epsd" in config else ""
+    return f"{RUNS}/{who}-{kept}-kd-{weight}{itself}{pruned}-seed{config['seed']}-{digest(config, 8)}"
 
 
 class Students:
@@ -49,7 +52,7 @@ class Students:
         teacher = config["teacher"]
         with hushed():
             finished = api.train(
-                self._context,
+                context_of_row(self._context, config),
                 fraction=config["fraction"],
                 scorer=config["scorer"] or "random",
                 scores=self._shared_scores(config["scorer"]),

@@ -11,28 +11,40 @@ from typing import Any
 from datapruning.store import Config, Row
 from datapruning.sweeping.board import Board, name_of
 from datapruning.sweeping.grid import AUTO, weight_text
+from datapruning.sweeping.variants import share_text
 
 COLUMNS = (
     "fraction", "kept", "scorer", "kd_weight", "teacher", "seed", "status", "test_accuracy", "kd_weight_used",
     "samples_seen", "seconds", "folder", "error",
 )  # fmt: skip
+VARIED = ("epsd", "prune_by", "self_distill")
+"""Columns of rows.csv, before the seed, where the grid varies them."""
 
 
 def table(board: Board, live: bool = False) -> list[list[str]]:
     """Head and lines. `live`: cells also say what is running."""
     grid = board.grid
     several = len(grid.teachers) > 1
-    head = ["fraction", "kept", "scorer", *(["teacher"] if several else [])]
-    lines = [head + [_head(weight) for weight in grid.kd_weights]]
+    pruned, itself = (any(each is not None for each in v) for v in (grid.variants.epsd, grid.variants.self_distill))
+    more = (("teacher", several), ("weights removed", pruned), ("self-distillation", itself))
+    lines = [["fraction", "kept", "scorer", *(head for head, shown in more if shown), *map(_head, grid.kd_weights)]]
     of_line: dict[tuple[Any, ...], list[Config]] = {}
     for config in board.configs:
-        key = config["fraction"], config["scorer"], config["teacher"] if several else None
+        key = config["fraction"], config["scorer"], config["teacher"] if several else None, *_variant(config)
         of_line.setdefault(key, []).append(config)
-    for (fraction, scorer, teacher), mine in of_line.items():
-        names = [grid.teachers.get(teacher, "none")] if several else []
+    for (fraction, scorer, teacher, removed, by, method), mine in of_line.items():
+        weights = f"{share_text(removed)} by {by}" if removed else "none"
+        said = (grid.teachers.get(teacher, "none"), weights, method or "none")
+        names = [text for text, (_, shown) in zip(said, more, strict=True) if shown]
         cells = [_cell(board, [c for c in mine if c["kd_weight"] == w], live, w == AUTO) for w in grid.kd_weights]
         lines.append([fraction, f"{grid.kept(fraction):,}", scorer or "(all)", *names, *cells])
     return lines
+
+
+def _variant(config: Config) -> tuple[float | None, str | None, str | None]:
+    """(share of the weights removed, by what, method of self-distillation), as far as the row says it."""
+    epsd, itself = config.get("epsd") or {}, config.get("self_distill") or {}
+    return epsd.get("removed"), epsd.get("prune_by"), itself.get("method")
 
 
 def _head(weight: float | str) -> str:
@@ -75,19 +87,26 @@ def caption(board: Board, dataset: str) -> str:
     training, seeds = board.training, len(board.grid.seeds)
     spread = f"mean ± standard deviation over {seeds} seeds" if seeds > 1 else "one seed"
     chosen = "; after 'at': the KD weights that auto chose" if AUTO in board.grid.kd_weights else ""
+    pruned = any(board.grid.variants.epsd)
+    zeros = " Weights are removed before training, one by one: that saves weights, not time." if pruned else ""
     return (
         f"Test accuracy in percent on {dataset}, {spread}{chosen}. Student: {training.model}, {training.epochs} epochs, "
-        f"budget: {training.budget}."
+        f"budget: {training.budget}.{zeros}"
     )
 
 
 def csv_text(board: Board) -> str:
     """Every row that ended: its settings, what came out, and where its run folder lies (relative to the sweep's)."""
     file = io.StringIO()
-    writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+    varied = VARIED if any(board.grid.variants.each()) else ()
+    before = COLUMNS.index("seed")
+    writer = csv.DictWriter(file, (*COLUMNS[:before], *varied, *COLUMNS[before:]), lineterminator="\n")
     writer.writeheader()
     for config in board.configs:
-        line: dict[str, Any] = {**config, "kept": board.grid.kept(config["fraction"])}
+        line: dict[str, Any] = {key: value for key, value in config.items() if key not in VARIED}
+        line["kept"] = board.grid.kept(config["fraction"])
+        if varied:
+            line |= dict(zip(VARIED, _variant(config), strict=True))
         if row := board.done.get(name_of(config)):
             found = {key: row.result.get(key) for key in ("test_accuracy", "samples_seen", "folder")}
             line |= {"status": "done", "kd_weight_used": row.result.get("kd_weight"), "seconds": row.seconds, **found}

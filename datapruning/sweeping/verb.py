@@ -14,14 +14,15 @@ from datapruning.data.sources import SOURCES
 from datapruning.errors import BadValue, DataPruningError, OutputTaken
 from datapruning.files import write_text
 from datapruning.opening import context_of
-from datapruning.progress import console, say
+from datapruning.progress import console, hushed, say
 from datapruning.runs import FinishedRun
 from datapruning.scorer import Scorer
 from datapruning.store import Failure, Row, RowStore
 from datapruning.sweeping.announce import announce
 from datapruning.sweeping.board import Board
 from datapruning.sweeping.crew import Crew
-from datapruning.sweeping.grid import listed, make_grid
+from datapruning.sweeping.grid import make_grid
+from datapruning.sweeping.listing import listed
 from datapruning.sweeping.shared import (
     check_evidence,
     check_same_teacher,
@@ -33,6 +34,7 @@ from datapruning.sweeping.shared import (
 from datapruning.sweeping.show import Screen, shown
 from datapruning.sweeping.student import Students
 from datapruning.sweeping.table import caption, csv_text, markdown, table
+from datapruning.sweeping.variants import check_variants, find_variants
 from datapruning.sweeping.worker import Task, packed
 
 Teachers = FinishedRun | str | Path | Sequence[FinishedRun | str | Path]
@@ -66,6 +68,9 @@ def sweep(
     kd_weights: str | Sequence[float | str] = "0,auto",
     seeds: str | int | Sequence[int] = 3,
     teachers: Teachers = (),
+    epsd: str | Sequence[float | str] | None = None,
+    prune_by: str | Sequence[str] | None = None,
+    self_distill: str | Sequence[str] | None = None,
     out: str | Path | None = None,
     jobs: int | None = None,
     retry_failed: bool = False,
@@ -83,6 +88,9 @@ def sweep(
         kd_weights: numbers in 0..1, and "auto".
         seeds: a list, or how many: 3 means 0, 1, 2.
         teachers: runs or run folders, each a dimension of its own; default: the recipe's teacher, trained if missing.
+        epsd: shares of the students' weights that are removed before training, 0 for none; default: as the recipe has it.
+        prune_by: criteria of that ("epsd", "snip", ...); a dense student comes once, whatever they are.
+        self_distill: methods, "none" among them; default: the recipe's.
         out: the sweep's folder; default: one in the workspace, the same for every grid of the same settings.
         jobs: worker processes, each with the context's thread count; None: this process does the rows itself.
         retry_failed: try rows again that failed before.
@@ -98,6 +106,10 @@ def sweep(
     if jobs is not None and not context.data.source and context.data.name not in SOURCES:
         raise BadValue(f"workers cannot open {context.data.name} by its name; leave jobs out, and start several processes")
     grid = make_grid(context.data.total, fractions, scorers, kd_weights, seeds)  # mistakes here are found at once
+    context, variants = find_variants(context, epsd, prune_by, self_distill)
+    grid = replace(grid, variants=variants)
+    with hushed():
+        check_variants(context, variants, grid.kd_weights)
     found = find_scorers(grid.scorers)
     check_evidence(context, found)
     named = name_teachers(context, _folders(teachers))

@@ -1,0 +1,128 @@
+"""What EPSD's pruning stage costs: seconds and memory, differentiating through the inner steps or not.
+
+    python -m benchmarks.epsd_cost
+
+Made-up pictures in the shape of the data; each case is a process of its own, so that its peak of memory is its own. The
+yardstick is a plain training step of the same network, measured in the same process before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from typing import Any
+
+import numpy as np
+
+from benchmarks.common import mean_spread, publish, table
+from datapruning.data.dataset import Dataset, Split
+from datapruning.memory import keep_freed_memory
+from datapruning.opening import open_context
+from datapruning.progress import hushed
+from datapruning.self_distillation.settings import SelfDistill
+from datapruning.sparsity.settings import EPSD
+from datapruning.sparsity.stage import prune_at_start
+from datapruning.training.environment import reproducible
+from datapruning.training.objectives import CrossEntropy
+
+SAMPLES, BATCH, ROUNDS = 1024, 128, 3
+MODELS = {
+    "tinyresnet": ((28, 28, 1), 10, 60_000 * 16, "16 epochs of Fashion-MNIST"),
+    "resnet18": ((32, 32, 3), 100, 50_000 * 200, "200 epochs of CIFAR-100"),
+}
+"""Shape and classes of the data, samples seen by a full-data training of its recipe, in words."""
+STAGES: dict[str, dict[str, Any]] = {
+    "first-order, 3 steps": {"mode": "first-order"},
+    "full, 3 steps": {},
+    "first-order, 10 steps": {"mode": "first-order", "steps": 10},
+    "full, 10 steps": {"steps": 10},
+    "full, 3 steps, 5 rounds": {"rounds": 5},
+    "SNIP": {"prune_by": "snip"},
+}
+COMMAND = "python -m benchmarks.epsd_cost"
+
+
+def peak() -> float:
+    """Most memory that this process has had, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def measure(name: str, stage: str) -> dict[str, float]:
+    """Seconds of a step and of the stage, and what the stage adds to the peak that training has anyway."""
+    import torch
+
+    keep_freed_memory()
+    shape, classes, _, _ = MODELS[name]
+    rng = np.random.default_rng(0)
+    train, test = (
+        Split(rng.integers(0, 256, (n, *shape), dtype=np.uint8), rng.integers(0, classes, n)) for n in (SAMPLES, 8)
+    )
+    data = Dataset("made-up", train, test, tuple(map(str, range(classes))))
+    with tempfile.TemporaryDirectory() as folder, reproducible(1), hushed():
+        context = open_context(data, recipe="default", device="cpu", loader="resident", workspace=folder, threads=1)
+        model = context.new_model(name, 0)
+        optimizer = torch.optim.SGD(model.parameters(), 0.01, 0.9, fused=True)
+        batch, images = next(iter(context.views.read(context.split("train"), [np.arange(BATCH)], 0)))
+        seconds = []
+        for _ in range(4):
+            started = time.process_time()
+            optimizer.zero_grad()
+            torch.nn.functional.cross_entropy(model(images), batch.labels).backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            seconds.append(time.process_time() - started)
+        before = peak()
+        settings, how = EPSD(0.95, **STAGES[stage]), SelfDistill(method="cs-kd")
+        started = time.process_time()
+        prune_at_start(context, context.new_model(name, 0), np.arange(SAMPLES), settings, how, CrossEntropy(), 0)
+        return {
+            "step": statistics.median(seconds),
+            "stage": time.process_time() - started,
+            "more": peak() - before,
+            "training": before,
+        }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--case", nargs=2, metavar=("MODEL", "STAGE"))
+    args = parser.parse_args()
+    if args.case:
+        print(json.dumps(measure(*args.case)))
+        return
+    lines, data = [], []
+    for name, (_, _, samples, words) in MODELS.items():
+        for stage in STAGES:
+            if name == "resnet18" and stage == "full, 10 steps":
+                continue  # its memory is what the other network's shows
+            rounds = 1 if name == "resnet18" else ROUNDS
+            command = [sys.executable, "-m", "benchmarks.epsd_cost", "--case", name, stage]
+            found = [json.loads(subprocess.run(command, check=True, capture_output=True).stdout) for _ in range(rounds)]
+            share = [100 * f["stage"] / (f["step"] * samples / BATCH) for f in found]
+            lines.append([
+                name, stage, mean_spread([f["stage"] for f in found], 1),
+                mean_spread([f["stage"] / f["step"] for f in found], 0),
+                f"{mean_spread(share, 2)} of {words}", mean_spread([f["more"] for f in found], 0),
+                mean_spread([f["training"] for f in found], 0),
+            ])  # fmt: skip
+            data.append({"model": name, "stage": stage, "runs": found})
+            print(lines[-1], file=sys.stderr, flush=True)
+    body = (
+        f"CS-KD, looks of {BATCH} pictures, 95% removed; one thread, processor time. The stage includes drawing the looks, "
+        "the threshold and the table of layers. Memory: what the stage adds to the process's peak after training steps with "
+        "the same batch.\n\n"
+        + table(
+            ["network", "stage", "seconds", "in training steps", "% of a full-data training", "MB more", "MB of training"],
+            lines,
+        )
+    )  # fmt: skip
+    publish("epsd_cost", "Cost of the pruning stage", COMMAND, body, {"cases": data})
+
+
+if __name__ == "__main__":
+    main()
