@@ -77,7 +77,7 @@ def measure(name: str, stage: str) -> dict[str, float]:
             optimizer.step()
             seconds.append(time.process_time() - started)
         before = peak()
-        settings, how = EPSD(0.95, **STAGES[stage]), SelfDistill(method="cs-kd")
+        settings, how = EPSD(0.95, **{"rounds": 1, **STAGES[stage]}), SelfDistill(method="cs-kd")
         started = time.process_time()
         prune_at_start(context, context.new_model(name, 0), np.arange(SAMPLES), settings, how, CrossEntropy(), 0)
         return {

@@ -55,7 +55,7 @@ def shared(one: Masks, other: Masks) -> float:
 def masks_by(context: Context, seed: int, method: str, looks: int, **version: Any) -> Masks:
     """Of the network that `seed` initialises, on the looks of seed `looks`."""
     model, ids = context.new_model(MODEL, seed), np.arange(context.data.total)
-    settings, how = EPSD(REMOVED, **version), SelfDistill(method=method)
+    settings, how = EPSD(REMOVED, rounds=1, **version), SelfDistill(method=method)
     with hushed():
         return prune_at_start(context, model, ids, settings, how, CrossEntropy(), looks).masks
 

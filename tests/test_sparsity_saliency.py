@@ -225,7 +225,7 @@ def test_magnitude_and_lot() -> None:
     assert len(np.unique(lots[0])) == 4
 
 
-@pytest.mark.parametrize("values", [{"removed": 1.0}, {"removed": -0.1}, {"rate": 0.0}, {"rounds": 0}, {"mode": "half"}])
+@pytest.mark.parametrize("values", [{"removed": 1.0}, {"removed": -0.1}, {"rate": 0.0}, {"rounds": -1}, {"mode": "half"}])
 def test_settings_that_cannot_be(values: dict[str, float]) -> None:
     from datapruning.errors import UnknownName
 

@@ -21,10 +21,13 @@ from datapruning.report.student import NO_KD, Student
 
 @dataclass(frozen=True)
 class GroupCost:
-    """Cost of a group: `own` of one student (mean over the runs), and each part that is paid once."""
+    """Cost of a group: `own` of one student (mean over the runs), what of it is the search for the KD weight and what the
+    pruning of its weights, and each part that is paid once.
+    """
 
     own: Price
     search: Price
+    prune: Price
     shared: Mapping[str, Price]
 
     @property
@@ -49,7 +52,8 @@ def group_cost(group: Group, everybody: Sequence[Student], roots: Sequence[Path]
     scoring = _largest([scoring_cost(s, roots) for s in group.students])
     if scoring != NOTHING:
         shared["scoring"] = scoring
-    return GroupCost(_mean(own), _mean([_search(s) for s in group.students]), shared)
+    prune = _mean([said_of(s, "prune") or NOTHING for s in group.students])
+    return GroupCost(_mean(own), _mean([_search(s) for s in group.students]), prune, shared)
 
 
 def pays_off_after(own: float | None, once: float | None, full: float | None) -> int | None:

@@ -122,18 +122,18 @@ def fraction_axis(axes: Axes, fractions: Sequence[float]) -> None:
         room = 0.06 * (ticks[-1] - ticks[0]) or 0.05
         axes.set_xlim(ticks[0] - room, ticks[-1] + room)
     axes.xaxis.set_major_locator(FixedLocator(ticks))
-    axes.xaxis.set_major_formatter(FixedFormatter(_readable(axes, ticks)))
+    axes.xaxis.set_major_formatter(FixedFormatter(readable(axes, ticks, [percent(tick) for tick in ticks])))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel("share of the training set that is kept")
 
 
-def _readable(axes: Axes, ticks: Sequence[float]) -> list[str]:
-    """Labels of the ticks, blank where they would run into the one to the right."""
+def readable(axes: Axes, ticks: Sequence[float], words: Sequence[str]) -> list[str]:
+    """Labels of the ticks, from the left to the right, blank where they would run into the one to the right."""
     labels: list[str] = []
     nearest = 2.0  # in widths of the axes: nothing is to the right of the last one
-    for tick in reversed(ticks):
+    for tick, word in zip(reversed(ticks), reversed(words), strict=True):
         place = float(axes.transAxes.inverted().transform(axes.transData.transform((tick, 0)))[0])
         shown = nearest - place > 0.1
-        labels.append(percent(tick) if shown else "")
+        labels.append(word if shown else "")
         nearest = place if shown else nearest
     return labels[::-1]

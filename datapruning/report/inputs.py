@@ -67,11 +67,23 @@ class Inputs:
     def compared(self) -> Sequence[Compared]:
         """Every set-up's groups."""
         result = []
+        kin: dict[object, list[Student]] = {}
         for setup in self.setups:
-            groups = find_groups(setup, Words(setup.students))
+            kin.setdefault(setup.family, []).extend(setup.students)
+        words = {family: Words(students) for family, students in kin.items()}  # the same way of KD has one name in all
+        for setup in self.setups:
+            groups = find_groups(setup, words[setup.family])
             costs = [group_cost(group, self.students, self.found.roots) for group in groups]
             result.append(Compared(setup, groups, costs))
         return result
+
+    @cached_property
+    def families(self) -> list[list[Compared]]:
+        """Set-ups that differ only in how students were pruned and learn from themselves, together."""
+        found: dict[object, list[Compared]] = {}
+        for compared in self.compared:
+            found.setdefault(compared.setup.family, []).append(compared)
+        return list(found.values())
 
     def shown(self, path: Path) -> str:
         """A path as the report writes it."""

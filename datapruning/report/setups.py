@@ -1,14 +1,23 @@
-"""Set-ups: runs that may be drawn as one curve share the dataset, the network, the budget and the views."""
+"""Set-ups: runs that may be drawn as one curve share the dataset, the network, the budget and the views.
+
+Set-ups that differ in nothing but how their students were pruned and learn from themselves are a family.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from string import ascii_uppercase
 from typing import Any
 
 from datapruning.errors import Mismatch
-from datapruning.report.student import Student
+from datapruning.report.student import VARIANTS, Student
+from datapruning.report.words import removed_text
+
+OFF, NO_METHOD = "off", "none"
+ALWAYS = ("epsd.removed", "self_distill.method")
+"""Of the tables of a variant, what is said where some set-ups do not have the table."""
 
 
 @dataclass(frozen=True)
@@ -44,14 +53,56 @@ class Setup:
         if "views.count" in self.settings:
             count = self.settings["views.count"]
             parts.append(f"{count} views" if count != 1 else "1 view")
-        if "self_distill.method" in self.settings:
-            parts.append(f"self-distillation {self.settings['self_distill.method']}")
+        if self.method != NO_METHOD:
+            parts.append(f"self-distillation {self.method}")
+        if self.removed:
+            parts.append(self.pruned_words)
         return ", ".join(parts)
 
     @property
+    def removed(self) -> float:
+        """Share of the weights that was removed before training; 0: dense."""
+        return float(self.settings.get("epsd.removed", 0.0))
+
+    @property
+    def prune_by(self) -> str:
+        """The criterion of that; empty: dense."""
+        return str(self.settings.get("epsd.prune_by", "")) if self.removed else ""
+
+    @property
+    def pruned_words(self) -> str:
+        """As in "95% of the weights removed by snip"; "dense"."""
+        return f"{removed_text(self.removed)} of the weights removed by {self.prune_by}" if self.removed else "dense"
+
+    @property
+    def method(self) -> str:
+        """Of self-distillation; "none"."""
+        return str(self.settings.get("self_distill.method", NO_METHOD))
+
+    @property
+    def family(self) -> tuple[tuple[str, str], ...]:
+        """All settings but those of the variant: set-ups of one family have the same."""
+        return tuple(sorted((k, repr(v)) for k, v in self.settings.items() if not _varied(k)))
+
+    @property
+    def details(self) -> list[str]:
+        """The differing settings of the variant beside criterion, share and method, "epsd.steps = 10"."""
+        said = (*ALWAYS, "epsd.prune_by")
+        return [f"{k} = {v}" for k, v in self.differing.items() if _varied(k) and k not in said and v != OFF]
+
+    @property
     def what_differs(self) -> str:
-        """The differing settings, as they are written in a recipe."""
-        return ", ".join(f"{key} = {value}" for key, value in self.differing.items())
+        """The differing settings, as they are written in a recipe; pruning and self-distillation in words."""
+        parts = [f"{key} = {value}" for key, value in self.differing.items() if not _varied(key)]
+        if any(key in self.differing for key in ("epsd.removed", "epsd.prune_by")):
+            parts.append(self.pruned_words)
+        if "self_distill.method" in self.differing:
+            parts.append(f"self-distillation {self.method}")
+        return ", ".join(parts + self.details)
+
+
+def _varied(key: str) -> bool:
+    return key.split(".")[0] in VARIANTS
 
 
 def check_one_dataset(students: Sequence[Student]) -> None:
@@ -73,23 +124,37 @@ def check_one_dataset(students: Sequence[Student]) -> None:
 
 
 def find_setups(students: Sequence[Student]) -> list[Setup]:
-    """The set-ups among runs on one dataset, those with the most runs first."""
+    """The set-ups among runs on one dataset: families with the most runs first, in each the dense students, the weights
+    removed rising.
+    """
     same: dict[tuple[tuple[str, str], ...], list[Student]] = {}
     for student in students:
         key = tuple(sorted((k, repr(v)) for k, v in student.settings.items()))
         same.setdefault(key, []).append(student)
-    found = sorted(same.values(), key=len, reverse=True)
-    settings = [runs[0].settings for runs in found]
-    keys = [k for k in {k: None for s in settings for k in s} if len({repr(s.get(k)) for s in settings}) > 1]
+    bare = [Setup("", runs[0].settings, {}, runs) for runs in sorted(same.values(), key=len, reverse=True)]
+    sizes = Counter[tuple[tuple[str, str], ...]]()
+    for setup in bare:
+        sizes[setup.family] += len(setup.students)
+    ranks = {family: rank for rank, (family, _) in enumerate(sizes.most_common())}
+    bare.sort(key=lambda s: (ranks[s.family], s.removed, s.method != NO_METHOD, s.prune_by, s.method))
+    keys = _differing([setup.settings for setup in bare])
     return [
-        Setup(
-            name=_name(i) if len(found) > 1 else "",
-            settings=shared,
-            differing={k: shared.get(k, "off" if k.startswith(("mix.", "self_distill.")) else "not recorded") for k in keys},
-            students=runs,
-        )
-        for i, (shared, runs) in enumerate(zip(settings, found, strict=True))
+        replace(s, name=_name(i) if len(bare) > 1 else "", differing={k: _value(s.settings, k) for k in keys})
+        for i, s in enumerate(bare)
     ]
+
+
+def _differing(settings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Settings that are not the same everywhere. Where some have no variant at all, its details count among the others."""
+    found = []
+    for key in {k: None for s in settings for k in s}:
+        values = [s.get(key) for s in settings if key in s or not _varied(key) or key in ALWAYS]
+        found += [key] if len({repr(value) for value in values}) > 1 else []
+    return found
+
+
+def _value(settings: Mapping[str, Any], key: str) -> Any:
+    return settings.get(key, OFF if key.startswith(("mix.", "self_distill.", "epsd.")) else "not recorded")
 
 
 def _name(number: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,15 @@ from typing import Any
 from datapruning.config import ENVIRONMENT_TABLE
 from datapruning.errors import BadFile, DataPruningError
 from datapruning.runs import CONFIG
+from datapruning.self_distillation.settings import SelfDistill
+from datapruning.sparsity.settings import EPSD
 from datapruning.subsets import load_subset
 
 NO_KD, AUTO = "no KD", "KD auto"
 ALL = "all the data"
 NUMBERS = ("test_accuracy", "kept", "total", "kd_weight")
+VARIANTS = ("self_distill", "epsd")
+"""Tables of config.toml, and of result.json, that say how a student learns from itself and how it was pruned."""
 TEXTS = ("dataset", "fingerprint", "scorer", "model", "budget")
 
 
@@ -117,17 +121,29 @@ class Student:
     @property
     def settings(self) -> dict[str, Any]:
         """What runs must share to be drawn as one curve: all of [train] and [views], and where they do something
-        [mix] and [self_distill].
+        [mix], [self_distill] and [epsd].
         """
         tables = {name: self.config[name] for name in ("train", "views") if isinstance(self.config.get(name), dict)}
         mixed = {key: value for key, value in dict(self.config.get("mix", {})).items() if value}
         if len(tables) == 2:
             tables["mix"] = mixed
-            tables["self_distill"] = dict(self.config.get("self_distill", {}))
+            tables |= {table: dict(self.config.get(table, {})) for table in VARIANTS}
         else:
             known = {"train.model": self.result["model"], "train.budget": self.result["budget"]}
-            return known if self.result["budget"] == "steps" else {**known, "train.epochs": self.result.get("epochs")}
+            known |= {} if self.result["budget"] == "steps" else {"train.epochs": self.result.get("epochs")}
+            return known | self._told_variant
         return {f"{table}.{key}": value for table, values in tables.items() for key, value in values.items()}
+
+    @property
+    def _told_variant(self) -> dict[str, Any]:
+        """How it was pruned and learnt from itself, as far as result.json alone says it."""
+        told = {table: self.result.get(table) for table in VARIANTS}
+        keys = {"epsd": {f.name for f in fields(EPSD)}, "self_distill": {f.name for f in fields(SelfDistill)}}
+        return {
+            f"{table}.{key}": value
+            for table, values in told.items() if isinstance(values, dict)
+            for key, value in values.items() if key in keys[table]
+        }  # fmt: skip
 
     @property
     def identity(self) -> tuple[Any, ...]:

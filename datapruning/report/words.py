@@ -36,3 +36,8 @@ def listed(items: list[str]) -> str:
 def plural(number: int, one: str, many: str = "") -> str:
     """As in "1 run" and "2 runs"."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def removed_text(share: float) -> str:
+    """A share of weights that were removed, as in "95%" and "99.95%": never rounded up to all of them."""
+    return f"{100 * share:.6g}%"

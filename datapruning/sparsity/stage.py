@@ -24,7 +24,6 @@ from datapruning.sparsity.settings import EPSD
 from datapruning.sparsity.threshold import count_kept, keep_largest, rounds_of
 from datapruning.training.objectives import CrossEntropy, Objective, SoftLabels
 
-SYNFLOW_ROUNDS = 100
 PASSES = {"full": 3.0, "first-order": 1.0}
 """What a sample of a look costs in training passes, about: differentiating through a step is twice as much again."""
 
@@ -79,7 +78,7 @@ def prune_at_start(
     inside, outside = draw_looks(context, ids, settings, self_distill, seed, self_teacher)
     height, width, channels = context.data.train.shape
     case = Case(model, settings, self_distill, base, inside, outside, (channels, height, width), seed)
-    rounds = SYNFLOW_ROUNDS if settings.prune_by == "synflow" else settings.rounds
+    rounds = settings.rounds_made
     masks: Masks | None = None
     protected: list[str] = []
     was_training = model.training

@@ -1,1 +1,1 @@
-"""Sweeps: grids of students (data, scorer, KD, seed, pruning, self-distillation) as rows of a store, for several processes."""
+"""Sweeps: grids of students (data, scorer, KD, seed, pruning, self-distillation), filled as rows by several processes."""

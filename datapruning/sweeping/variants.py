@@ -119,8 +119,8 @@ def check_variants(context: Context, variants: Variants, kd_weights: Sequence[fl
             check_combination(found.recipe)
             check_epsd(found, 0.0 if 0 in kd_weights else None)
         except BadValue as error:
-            words = variant_words(variant)
-            raise BadValue(f"a row of this sweep cannot be ({words}): {error}" if words else str(error)) from None
+            method = {} if "self_distill" in variant else {"self_distill": {"method": found.recipe.self_distill.method}}
+            raise BadValue(f"a row of this sweep cannot be ({variant_words({**variant, **method})}): {error}") from None
 
 
 def method_of(context: Context, config: Mapping[str, Any]) -> SelfDistill:
@@ -128,16 +128,11 @@ def method_of(context: Context, config: Mapping[str, Any]) -> SelfDistill:
     return SelfDistill(**config["self_distill"]) if "self_distill" in config else context.recipe.self_distill
 
 
-def pruned_words(config: Mapping[str, Any]) -> str:
-    """How a row's student is pruned, in words, "95% of the weights removed by snip"; empty: as the recipe has it."""
-    table = config.get("epsd")
-    return f"{share_text(table['removed'])} of the weights removed by {table['prune_by']}" if table else ""
-
-
 def variant_words(config: Mapping[str, Any]) -> str:
-    """A row's variant in words; empty: as the recipe has it."""
-    method = [f"self-distillation {config['self_distill']['method']}"] if "self_distill" in config else []
-    return ", ".join([*([pruned_words(config)] if "epsd" in config else []), *method])
+    """A row's variant in words, "95% of the weights removed by snip"; empty: as the recipe has it."""
+    epsd, itself = config.get("epsd"), config.get("self_distill")
+    words = [f"{share_text(epsd['removed'])} of the weights removed by {epsd['prune_by']}"] if epsd else []
+    return ", ".join([*words, *([f"self-distillation {itself['method']}"] if itself else [])])
 
 
 def share_text(share: float) -> str:
