@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from datapruning.report.css import CSS
-from datapruning.report.html import Markup, Section, bullets, join, paragraph, tag
+from datapruning.report.html import Markup, Section, bullets, folded, join, paragraph, tag
 from datapruning.report.inputs import Inputs
 from datapruning.report.sections import (
     accuracy,
@@ -16,6 +16,7 @@ from datapruning.report.sections import (
     cost,
     histograms,
     pictures,
+    pruned,
     summary,
     suspects,
     weight,
@@ -25,13 +26,16 @@ from datapruning.version import __version__
 
 GENERATOR = "datapruning report"
 """Marks a file as a report, which another report may replace."""
+MOST_SETUPS = 6
+"""That are listed in the open."""
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
 def sections(inputs: Inputs) -> list[Section]:
     """All that have something to say."""
     made = (
-        summary.section(inputs), accuracy.section(inputs), weight.section(inputs), cost.section(inputs),
+        summary.section(inputs), accuracy.section(inputs), pruned.section(inputs), weight.section(inputs),
+        cost.section(inputs),
         agreement.section(inputs), histograms.section(inputs), pictures.section(inputs), suspects.section(inputs),
         appendix.left_out(inputs), appendix.section(inputs),
     )  # fmt: skip
@@ -89,19 +93,7 @@ def _lead(inputs: Inputs) -> list[Markup]:
     if len(inputs.setups) == 1:
         parts.append(paragraph(f"All with {inputs.setups[0].words}."))
     else:
-        parts.append(
-            paragraph(
-                f"These runs do not all compare: they differ in {', '.join(inputs.setups[0].differing)}. Runs in one set-up "
-                "share all settings but fraction, scorer, KD and seed; curves join only those, and each of the "
-                f"{len(inputs.setups)} set-ups has panels of its own.",
-                class_="warn",
-            )
-        )
-        parts.append(
-            bullets(
-                f"Set-up {s.name} ({plural(len(s.students), 'run')}): {s.words}; {s.what_differs}" for s in inputs.setups
-            )
-        )
+        parts += _setups(inputs)
     teachers = {
         str(t.get("weights")): f"{t.get('model')} ({t.get('test_accuracy', 0):.2f}%)"
         for s in inputs.students
@@ -113,3 +105,23 @@ def _lead(inputs: Inputs) -> list[Markup]:
             paragraph(join([f"{word}, with accuracy on the test set: ", ", ".join(sorted(teachers.values())), "."]))
         )
     return parts
+
+
+def _setups(inputs: Inputs) -> list[Markup]:
+    """Which there are, and in what they differ."""
+    setups = inputs.setups
+    also = " Those that differ only in pruning stand beside each other under “Pruned weights”."
+    warning = paragraph(
+        f"These runs do not all compare: they differ in {', '.join(setups[0].differing)}. Runs in one set-up share all "
+        "settings but fraction, scorer, KD and seed; curves join only those, and each of the "
+        f"{len(setups)} set-ups has panels of its own.{also if any(s.removed for s in setups) else ''}",
+        class_="warn",
+    )
+    each = [f"Set-up {s.name} ({plural(len(s.students), 'run')}): {s.words}; {s.what_differs}" for s in setups]
+    if len(each) <= MOST_SETUPS:
+        return [warning, bullets(each)]
+    shared = len(inputs.families) == 1
+    if shared:
+        each = [f"Set-up {s.name} ({plural(len(s.students), 'run')}): {s.what_differs}" for s in setups]
+    together = [paragraph(f"All with {setups[0].shared_words}.")] if shared else []
+    return [warning, *together, folded(f"The {len(each)} set-ups", bullets(each))]

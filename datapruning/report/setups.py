@@ -44,6 +44,12 @@ class Setup:
     @property
     def words(self) -> str:
         """The settings that matter most, in words."""
+        parts = [self.shared_words, *([f"self-distillation {self.method}"] if self.method != NO_METHOD else [])]
+        return ", ".join([*parts, *([self.pruned_words] if self.removed else [])])
+
+    @property
+    def shared_words(self) -> str:
+        """Those of them that a whole family shares."""
         first = self.students[0].result
         epochs = self.settings.get("train.epochs", first.get("epochs"))
         parts = [f"network {first['model']}", f"{epochs} epochs", f"budget “{first['budget']}”"]
@@ -53,10 +59,6 @@ class Setup:
         if "views.count" in self.settings:
             count = self.settings["views.count"]
             parts.append(f"{count} views" if count != 1 else "1 view")
-        if self.method != NO_METHOD:
-            parts.append(f"self-distillation {self.method}")
-        if self.removed:
-            parts.append(self.pruned_words)
         return ", ".join(parts)
 
     @property

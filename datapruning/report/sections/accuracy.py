@@ -16,11 +16,13 @@ from datapruning.report.student import NO_KD
 from datapruning.report.words import listed, plural
 
 
-def section(inputs: Inputs) -> Section:
-    """Scorers beside each other, then each scorer by itself."""
+def section(inputs: Inputs) -> Section | None:
+    """Scorers beside each other, then each scorer by itself; None where there are only pruned students at one fraction."""
     parts, drawings = list[Markup](), list[Drawing]()
     for compared in inputs.compared:
         setup = compared.setup
+        if setup.removed and len({g.fraction for g in compared.groups}) < 2:
+            continue  # a point is no curve, and stands among its like under "Pruned weights"
         if setup.name:
             parts.append(tag("h3", f"Set-up {setup.name}: {setup.what_differs}"))
         drawn = _drawings(compared)
@@ -29,7 +31,7 @@ def section(inputs: Inputs) -> Section:
             drawings += drawn
         else:
             parts.append(paragraph("Only runs on all the data: there is no curve to draw.", class_="note"))
-    return Section("accuracy", "Accuracy against fraction", join(parts), drawings)
+    return Section("accuracy", "Accuracy against fraction", join(parts), drawings) if parts else None
 
 
 def _caption(compared: Compared) -> Markup:

@@ -11,7 +11,13 @@ from datapruning.report.html import Markup, Section, bullets, figures, join, par
 from datapruning.report.inputs import Compared, Inputs
 from datapruning.report.price import Price
 from datapruning.report.sections.cost_figures import break_even_drawings, cost_drawings
+from datapruning.report.sections.pruned_figures import title
+from datapruning.report.sections.summary import names_of
+from datapruning.report.setups import NO_METHOD
 from datapruning.report.words import count, listed, plural, seconds_text, signed
+
+HEAD = ("kept", "scorer", "KD", "one student", "of it search", "of it pruning", "teacher", "scoring", "soft labels",
+        "pays off after (samples)", "(seconds)")  # fmt: skip
 
 
 def section(inputs: Inputs) -> Section:
@@ -19,6 +25,8 @@ def section(inputs: Inputs) -> Section:
     parts, drawings = [_caption(inputs)], list[Drawing]()
     for compared in inputs.compared:
         setup = compared.setup
+        if setup.removed:
+            continue  # zeros save no time: what they cost more or less is in the table of the pruned
         if setup.name:
             parts.append(tag("h3", f"Set-up {setup.name}: {setup.what_differs}"))
         drawn = cost_drawings(compared)
@@ -28,6 +36,9 @@ def section(inputs: Inputs) -> Section:
             parts.append(figures(drawn_even))
         parts.append(_table(compared))
         drawings += [*drawn, *drawn_even]
+    for family in inputs.families:
+        if any(compared.setup.removed for compared in family):
+            parts += _pruned(family, several=len(inputs.families) > 1)
     return Section("cost", "Accuracy against cost", join(parts), drawings)
 
 
@@ -37,7 +48,7 @@ def _caption(inputs: Inputs) -> Markup:
         f" Seconds were measured on different devices ({listed(devices)}) and hardly compare." if len(devices) > 1 else ""
     )
     return paragraph(
-        "One student costs its training and the search for its KD weight. Training the teacher, scoring the samples and "
+        "One student costs its training, the search for its KD weight and the pruning of its weights. Training the teacher, scoring the samples and "
         "computing the soft labels are paid once, however many students follow. A sample that is only passed forward counts "
         "as a third of one that is trained on. Soft labels are counted for all views of the kept samples, from nothing, and "
         "scorers that read the same evidence are charged all of it, each. Evaluation on the test set is left out."
@@ -83,11 +94,35 @@ def _own(compared: Compared, group: Group) -> Price:
     return compared.costs[compared.groups.index(group)].own
 
 
+def _pruned(family: Sequence[Compared], several: bool) -> list[Markup]:
+    """The costs of pruned students, in trainings of a dense one."""
+    priced = [(full, c) for c in family if not c.setup.removed and (full := full_data(c.groups)) is not None]
+    plain = next((pair for pair in priced if pair[1].setup.method == NO_METHOD), priced[0] if priced else None)
+    price = _own(plain[1], plain[0]) if plain else Price(None, None)
+    rows, breaks = list[Sequence[object]](), list[int]()
+    for compared in (c for c in family if c.setup.removed):
+        breaks.append(len(rows))
+        name = title(compared.setup)
+        pairs = zip(compared.groups, compared.costs, strict=True)
+        rows += [[name, *_row(group, cost, price, plain[0] if plain else None)] for group, cost in pairs]
+    dense = f"set-up {plain[1].setup.name}" if plain else ""
+    unit = f"in trainings on all the data without KD, dense ({dense})" if price.samples else "in samples"
+    head = tag("h3", f"Pruned students{f', {names_of(family)}' if several else ''}")
+    note = paragraph(
+        f"Samples, {unit}, and seconds after the slash. A pruned student is trained with its zeros, so that it costs as much "
+        "as a dense one, and its pruning besides.",
+        class_="note",
+    )
+    return [
+        head,
+        note,
+        table(("weights", *HEAD), rows, numbers=range(4, 12), label="Costs of the pruned", breaks=breaks[1:]),
+    ]
+
+
 def _table(compared: Compared) -> Markup:
     full = full_data(compared.groups)
     price = _own(compared, full) if full else Price(None, None)
-    head = ("kept", "scorer", "KD", "one student", "of it search", "teacher", "scoring", "soft labels",
-            "pays off after (samples)", "(seconds)")  # fmt: skip
     rows = [
         _row(group, cost, price, full)
         for group, cost in zip(compared.groups, compared.costs, strict=True)
@@ -95,11 +130,12 @@ def _table(compared: Compared) -> Markup:
     breaks = [i for i in range(1, len(rows)) if rows[i][0] != rows[i - 1][0]]
     unit = "in trainings on all the data without KD" if price.samples else "in samples"
     note = paragraph(f"Samples, {unit}, and seconds after the slash.", class_="note")
-    return join([note, table(head, rows, numbers=range(3, 10), label="Costs", breaks=breaks)])
+    return join([note, table(HEAD, rows, numbers=range(3, 11), label="Costs", breaks=breaks)])
 
 
 def _row(group: Group, cost: GroupCost, price: Price, full: Group | None) -> Sequence[object]:
-    parts: list[object] = [_both(cost.own, price), _both(cost.search, price) if cost.search.samples else ""]
+    parts: list[object] = [_both(cost.own, price)]
+    parts += [_both(part, price) if part.samples else "" for part in (cost.search, cost.prune)]
     parts += [_both(cost.shared[p], price) if p in cost.shared else "" for p in ("teacher", "scoring", "soft labels")]
     ends: list[object] = ["", ""]
     if full is not None and not (group.is_full and not group.has_kd):

@@ -11,6 +11,7 @@ from datapruning.report.html import Markup, Section, figures, folded, join, para
 from datapruning.report.inputs import Compared, Inputs
 from datapruning.report.sections.cost_figures import short
 from datapruning.report.sections.pruned_figures import dense_of, layer_drawing, share_drawings, title
+from datapruning.report.sections.summary import names_of
 from datapruning.report.setups import Setup
 from datapruning.report.thinned import Thinned, mean_layers, thinned_of
 from datapruning.report.words import plural, removed_text, seconds_text, spread
@@ -34,12 +35,6 @@ def section(inputs: Inputs) -> Section | None:
     if not parts:
         return None
     return Section("pruned", "Pruned weights", join([*_caption(families), *parts]), drawings)
-
-
-def names_of(family: Sequence[Compared]) -> str:
-    """As in "Set-ups B to F"."""
-    names = [c.setup.name for c in family]
-    return f"Set-ups {names[0]} to {names[-1]}" if len(names) > 1 else f"Set-up {names[0]}".strip()
 
 
 def _thinned(setup: Setup) -> list[Thinned]:

@@ -126,7 +126,7 @@ def _paint_lines(figure: Figure, lines: Sequence[Line], words: str) -> None:
 
 
 def _removed_axis(axes: Axes, shares: Sequence[float]) -> None:
-    """x is the share that is kept, falling, and labelled by what is removed: 90%, 99% and 99.9% are as far apart."""
+    """Across: the share that is kept, falling, and labelled by what is removed: 90%, 99% and 99.9% are as far apart."""
     from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
     kept = [1 - share for share in shares]
@@ -167,7 +167,7 @@ def _paint_layers(figure: Figure, layers: Sequence[MeanLayer], whole: float, wor
     names = [each.layer.name.removesuffix(".weight") for each in layers]
     axes.set_yticks(places, [n if len(n) <= MOST_LETTERS else f"…{n[1 - MOST_LETTERS :]}" for n in names], fontsize=7.5)
     axes.set_ylim(len(layers) - 0.5, -0.5)
-    axes.set_xlim(0, 1.18 * max(s + e for s, e in zip(shares, errors, strict=True)))
+    axes.set_xlim(0, 1.18 * max(s + e for s, e in zip(shares, errors, strict=True)) or 1)
     axes.grid(False, axis="y")
     axes.set_xlabel("weights kept, %")
     headline(axes, words)

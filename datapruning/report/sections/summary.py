@@ -16,24 +16,32 @@ from datapruning.report.words import count, seconds_text, signed, spread
 def section(inputs: Inputs) -> Section:
     """The table, with what stands out in words above it."""
     parts: list[Markup] = []
-    for compared in inputs.compared:
-        if compared.setup.name:
-            parts.append(tag("h3", f"Set-up {compared.setup.name}: {compared.setup.what_differs}"))
-        parts += [_in_short(compared), _table(compared, inputs)]
+    for family in inputs.families:
+        if len(family) > 1 and len(inputs.families) > 1:
+            parts.append(tag("h3", names_of(family)))
+        elif family[0].setup.name and len(family) == 1:
+            parts.append(tag("h3", f"Set-up {family[0].setup.name}: {family[0].setup.what_differs}"))
+        parts += [*(_in_short(c, named=len(family) > 1) for c in family if not c.setup.removed), _table(family, inputs)]
     parts.append(
         paragraph(
             "Accuracy on the test set after the last epoch, in percent: mean ± standard deviation over n runs that differ "
-            "in their seed. Against full data: minus the mean of the runs on all the data without KD. KD gain: minus the "
+            "in their seed. Against full data: minus the mean of the set-up's runs on all the data without KD. KD gain: minus the "
             "run without KD of the same scorer, fraction and seed, mean ± standard deviation over the pairs. Samples and "
-            "seconds: of one student, the search for its KD weight included.",
+            "seconds: of one student, the search for its KD weight and the pruning of its weights included.",
             class_="note",
         )
     )
     return Section("summary", "Summary", join(parts))
 
 
-def _in_short(compared: Compared) -> Markup:
-    """What stands out. The way of KD that is spoken of is not chosen by its accuracy."""
+def names_of(family: Sequence[Compared]) -> str:
+    """As in "Set-ups B to F"."""
+    names = [c.setup.name for c in family]
+    return f"Set-ups {names[0]} to {names[-1]}" if len(names) > 1 else f"Set-up {names[0]}"
+
+
+def _in_short(compared: Compared, named: bool) -> Markup:
+    """What stands out. The way of KD that is spoken of is not chosen by its accuracy. `named`: say in which set-up."""
     groups, items = compared.groups, []
     full, kd = full_data(groups), main_kd(groups)
     if full:
@@ -44,13 +52,23 @@ def _in_short(compared: Compared) -> Markup:
             continue
         each = "; ".join(f"{g.scorer} {_gain(p)}" for g, p in gains)
         items.append(f"Keeping {percent(fraction)}, {kd} against no KD, in points of accuracy: {each}.")
-    return bullets(items)
+    where = f"Set-up {compared.setup.name}, {compared.setup.what_differs}: " if named else ""
+    return bullets(f"{where}{item}" for item in items)
 
 
-def _table(compared: Compared, inputs: Inputs) -> Markup:
-    full = full_data(compared.groups)
-    rows = [_row(g, c, full, compared.groups, inputs) for g, c in zip(compared.groups, compared.costs, strict=True)]
+def _table(family: Sequence[Compared], inputs: Inputs) -> Markup:
+    """Of a family: set-ups that differ in pruned weights and self-distillation alone stand below each other."""
+    named = len(family) > 1
+    rows, breaks = list[list[object]](), list[int]()
+    for compared in family:
+        groups, full, setup = compared.groups, full_data(compared.groups), compared.setup
+        breaks += [len(rows), *(len(rows) + i for i in _breaks(groups))]
+        which: list[object] = [setup.name, setup.pruned_words, setup.method] if named else []
+        rows += [
+            [*which, *_row(g, c, full, groups, inputs)] for g, c in zip(groups, compared.costs, strict=True)
+        ]  # fmt: skip
     head = (
+        *(("set-up", "weights", "self-distillation") if named else ()),
         "kept",
         "scorer",
         "KD",
@@ -63,7 +81,8 @@ def _table(compared: Compared, inputs: Inputs) -> Markup:
         "seconds",
         "runs",
     )
-    return table(head, rows, numbers=(3, 4, 5, 6, 8, 9), label="Summary of all runs", breaks=_breaks(compared.groups))
+    numbers = [(3 if named else 0) + i for i in (3, 4, 5, 6, 8, 9)]
+    return table(head, rows, numbers=numbers, label="Summary of all runs", breaks=breaks[1:])
 
 
 def _row(group: Group, cost: GroupCost, full: Group | None, groups: Sequence[Group], inputs: Inputs) -> list[object]:
