@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from datapruning.errors import DataPruningError, UserError
     from datapruning.evidence.own_loop import record
     from datapruning.evidence.recording import open_recording
+    from datapruning.exchange.diff import diff
+    from datapruning.exchange.export import export
+    from datapruning.exchange.lists import subset_of_list
     from datapruning.influences import load_influence
     from datapruning.influencing import influence
     from datapruning.probabilities import pred_probs
@@ -41,6 +44,8 @@ _HOMES = {
     "UserError": "errors",
     "advise": "advice.verb",
     "cache": "api",
+    "diff": "exchange.diff",
+    "export": "exchange.export",
     "influence": "influencing",
     "load_influence": "influences",
     "load_scores": "scores",
@@ -56,6 +61,7 @@ _HOMES = {
     "scorer": "scorer",
     "select": "api",
     "subset_from_ids": "subsets",
+    "subset_of_list": "exchange.lists",
     "suspects": "suspecting",
     "suspects_of_recording": "suspecting",
     "sweep": "sweeping.verb",
@@ -72,6 +78,8 @@ __all__ = [
     "__version__",
     "advise",
     "cache",
+    "diff",
+    "export",
     "influence",
     "load_influence",
     "load_scores",
@@ -87,6 +95,7 @@ __all__ = [
     "scorer",
     "select",
     "subset_from_ids",
+    "subset_of_list",
     "suspects",
     "suspects_of_recording",
     "sweep",

@@ -15,64 +15,13 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
+from datapruning.blame import blamed, in_line
 from datapruning.data.policy import MixPolicy, ViewPolicy
 from datapruning.errors import BadFile, BadValue, UnknownName
 from datapruning.self_distillation.settings import SelfDistill
 from datapruning.sparsity.settings import EPSD
-
-BUDGETS = ("epochs", "steps")
-SCHEDULES = ("one-cycle", "cosine")
-PRECISIONS = ("auto", "fp32", "bf16")
-
-
-@dataclass(frozen=True)
-class Training:
-    """How one network is trained.
-
-    Attributes:
-        model: name of the network.
-        epochs: passes over the data it is given; under the budget "steps", passes over the full data set.
-        budget: "epochs" (cost falls with the fraction) or "steps" (as many updates as the full data would give).
-        batch_size: samples per update.
-        lr: peak learning rate of SGD with Nesterov momentum.
-        momentum: of SGD.
-        weight_decay: L2 penalty on all weights.
-        schedule: "one-cycle" (up and down in straight lines) or "cosine" (up, then half a cosine down).
-        warmup: share of the steps that go up.
-        label_smoothing: of the cross-entropy.
-        precision: "fp32", "bf16", or "auto": bf16 on a GPU, fp32 on a CPU.
-        infobatch: dynamic pruning of a student: the share of the easy samples that an epoch skips (InfoBatch, Qin et al.
-            2024: 0.5). 0: every epoch is whole. Of [train] alone, and not inherited.
-        infobatch_until: share of the run after which epochs are whole again (their delta).
-    """
-
-    model: str = "convnet"
-    epochs: int = 16
-    budget: str = "epochs"
-    batch_size: int = 128
-    lr: float = 0.1
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    schedule: str = "one-cycle"
-    warmup: float = 0.2
-    label_smoothing: float = 0.0
-    precision: str = "auto"
-    infobatch: float = field(default=0.0, repr=False)  # teachers are named by their repr, and never have it
-    infobatch_until: float = field(default=0.875, repr=False)
-
-    def __post_init__(self) -> None:
-        _one_of("budget", self.budget, BUDGETS)
-        _one_of("schedule", self.schedule, SCHEDULES)
-        _one_of("precision", self.precision, PRECISIONS)
-        _within("epochs", self.epochs, 1, 1_000_000)
-        _within("batch_size", self.batch_size, 2, 1_000_000)
-        _within("lr", self.lr, 0, 1e6)
-        _within("momentum", self.momentum, 0, 1)
-        _within("weight_decay", self.weight_decay, 0, 1e6)
-        _within("warmup", self.warmup, 0, 1)
-        _within("label_smoothing", self.label_smoothing, 0, 1)
-        _within("infobatch", self.infobatch, 0, 0.9)  # beyond, a sample would stand in for more than ten
-        _within("infobatch_until", self.infobatch_until, 0, 1)
+from datapruning.training.settings import ADDED, STUDENT_ONLY, within, without_unused
+from datapruning.training.settings import Training as Training
 
 
 @dataclass(frozen=True)
@@ -91,9 +40,9 @@ class Evidence:
     early_epoch: int = 2
 
     def __post_init__(self) -> None:
-        _within("runs", self.runs, 1, 100_000)
-        _within("full_runs", self.full_runs, 0, self.runs)
-        _within("early_epoch", self.early_epoch, 1, 1_000_000)
+        within("runs", self.runs, 1, 100_000)
+        within("full_runs", self.full_runs, 0, self.runs)
+        within("early_epoch", self.early_epoch, 1, 1_000_000)
 
 
 @dataclass(frozen=True)
@@ -111,8 +60,8 @@ class Ensemble:
     views: bool = False
 
     def __post_init__(self) -> None:
-        _within("members", self.members, 2, 100_000)
-        _within("inside", self.inside, 0.05, 0.95)
+        within("members", self.members, 2, 100_000)
+        within("inside", self.inside, 0.05, 0.95)
 
 
 @dataclass(frozen=True)
@@ -142,16 +91,16 @@ class KD:
     validation: int = 5000
 
     def __post_init__(self) -> None:
-        _within("temperature", self.temperature, 1e-3, 1e6)
-        _within("fork", self.fork, 0, 1)
-        _within("search", self.search, 1e-6, 1e6)
-        _within("validation", self.validation, 1, 10**9)
+        within("temperature", self.temperature, 1e-3, 1e6)
+        within("fork", self.fork, 0, 1)
+        within("search", self.search, 1e-6, 1e6)
+        within("validation", self.validation, 1, 10**9)
         if not self.grid:
             raise BadValue("kd.grid is empty; name at least one KD weight")
         if not self.temperatures:
             raise BadValue("kd.temperatures is empty; name at least one temperature")
         for temperature in self.temperatures:
-            _within("temperatures", temperature, 1e-3, 1e6)
+            within("temperatures", temperature, 1e-3, 1e6)
         for weight in self.grid:
             check_kd_weight(weight)
 
@@ -199,8 +148,6 @@ TABLES: dict[str, type] = {
     "epsd": EPSD,
 }
 INHERITS = ("teacher", "score", "member")
-STUDENT_ONLY = ("infobatch", "infobatch_until")
-"""Keys of [train] that nobody inherits: evidence and soft labels come from networks that saw every sample."""
 RUN_TABLE, ENVIRONMENT_TABLE = "run", "environment"
 """A run folder's config.toml has these beside a recipe's tables: the command's options, so that it can be rerun, and
 what the run was made with, which is a record and no setting."""
@@ -229,7 +176,8 @@ def read_recipe(path: Path, changes: Sequence[str] = ()) -> tuple[Recipe, dict[s
         BadValue: a value outside what is allowed.
     """
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        tables = tomllib.loads(text)
     except FileNotFoundError:
         raise BadFile(f"recipe {path} is not there") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -240,25 +188,35 @@ def read_recipe(path: Path, changes: Sequence[str] = ()) -> tuple[Recipe, dict[s
     name = str(tables.pop("name", path.stem))
     threads = tables.pop("threads", 0)
     if type(threads) is not int or threads < 0:
-        raise BadValue(f"{path}: threads is a whole number, 0 for as many as torch has; got {threads!r}")
+        where = f"{path}{in_line(text, 'threads')}"
+        raise BadValue(f"{where}: threads is a whole number, 0 for as many as torch has; got {threads!r}")
     tables.pop("about", None)
     tables.pop(ENVIRONMENT_TABLE, None)
     for table, values in tables.items():
         if table not in TABLES:
-            raise BadFile(f"{path}: {UnknownName('table', table, TABLES)}")
+            raise BadFile(f"{path}{in_line(text, table)}: {UnknownName('table', table, TABLES)}")
         if not isinstance(values, dict):
-            raise BadFile(f"{path}: '{table}' is a table; write [{table}] and its keys below")
-    base = {key: value for key, value in tables.get("train", {}).items() if key not in STUDENT_ONLY}
+            raise BadFile(f"{path}{in_line(text, table)}: '{table}' is a table; write [{table}] and its keys below")
+    alone = (*STUDENT_ONLY, *(ADDED if run else ()))  # a run wrote all that its tables say: what is not there is default
+    base = {key: value for key, value in tables.get("train", {}).items() if key not in alone}
     try:
         parts: dict[str, Any] = {
             table: build(kind, {**(base if table in INHERITS else {}), **tables.get(table, {})}, table)
             for table, kind in TABLES.items()
         }
         return Recipe(name, threads, **parts), run
-    except UnknownName as error:
-        raise BadFile(f"{path}: {error}") from None
-    except BadValue as error:
-        raise BadValue(f"{path}: {error}") from None
+    except (UnknownName, BadValue) as error:
+        line = blamed(text, str(error), _wrong_alone, guess=not changes)
+        raise (BadFile if isinstance(error, UnknownName) else BadValue)(f"{path}{line}: {error}") from None
+
+
+def _wrong_alone(table: str, key: str, value: Any) -> str:
+    """What is wrong with one key of a recipe by itself; "" for nothing."""
+    try:
+        build(TABLES.get(table, Training), {key: value}, table)
+    except (UnknownName, BadValue) as error:
+        return str(error)
+    return ""
 
 
 def _apply_change(tables: dict[str, Any], change: str) -> None:
@@ -312,28 +270,16 @@ def _of_type(value: Any, hint: Any, where: str) -> Any:
 _TYPE_WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
 
 
-def _one_of(name: str, value: str, known: Sequence[str]) -> None:
-    if value not in known:
-        raise UnknownName(name, value, known)
-
-
-def _within(name: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        raise BadValue(f"{name} lies in {low:g}..{high:g}; got {value}")
-
-
 def plain(recipe: Recipe) -> dict[str, dict[str, Any]]:
     """The recipe's tables as plain data: what manifests and config.toml hold.
 
-    [mix] is left out where nothing is mixed, so that such runs are what they were before there was mixing. Likewise the
-    keys of dynamic pruning where there is none, [epsd] where nothing is pruned, and
+    [mix] is left out where nothing is mixed, so that such runs are what they were before there was mixing. Likewise keys
+    of a training that say nothing (`Training.unused`), [epsd] where nothing is pruned, and
     [self_distill]; of that, only what its method reads is there.
     """
     values = dataclasses.asdict(recipe)
-    for table in values.values():
-        if isinstance(table, dict) and table.get("infobatch") == 0:
-            for key in STUDENT_ONLY:
-                del table[key]
+    for table in ("train", *INHERITS):
+        values[table] = without_unused(getattr(recipe, table), values[table])
     values["self_distill"] = recipe.self_distill.used
     left_out = {"mix": not recipe.mix.cutmix, "self_distill": not recipe.self_distill.on, "epsd": not recipe.epsd.removed}
     return {table: values[table] for table in TABLES if not left_out.get(table, False)}

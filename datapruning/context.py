@@ -20,6 +20,7 @@ from datapruning.data.views import Views
 from datapruning.errors import BadValue
 from datapruning.hashing import digest
 from datapruning.models import check_model, create_model
+from datapruning.training.time_limit import TimeLimit
 
 WORKSPACE = "dprune-runs"
 
@@ -37,6 +38,7 @@ class Context:
         threads: torch threads on the CPU; part of the reproducibility contract.
         kept: sample ids of the subset whose student is at work; None: no student is.
         evidence: what was opened already, by its folder.
+        limit: of the seconds that trainings may take.
     """
 
     data: Dataset
@@ -47,6 +49,7 @@ class Context:
     threads: int
     kept: NDArray[np.int64] | None = None
     evidence: dict[Path, Any] = field(default_factory=dict, repr=False)
+    limit: TimeLimit | None = None
     _open: dict[str, Loader] = field(default_factory=dict, repr=False)
 
     @cached_property
@@ -76,7 +79,7 @@ class Context:
             BadValue, UnknownName: a setting that cannot be.
         """
         recipe = replace(self.recipe, train=replace(self.recipe.train, **changes))
-        check_model(recipe.train.model)
+        check_model(recipe.train.model, self.data.train.shape, self.data.classes)
         return replace(self, recipe=recipe)
 
     def with_table(self, table: str, **changes: Any) -> Context:
@@ -118,7 +121,11 @@ class Context:
 
     def place(self, kind: str, name: str, identity: dict[str, Any]) -> Path:
         """The default folder of a piece of work: named for people, and by the digest of all that defines it."""
-        return self.root / kind / f"{self.data.name}-{name}-{digest({'data': self.data.fingerprint, **identity}, 8)}"
+        return (
+            self.root
+            / kind
+            / f"{self.data.name}-{name.replace(':', '-')}-{digest({'data': self.data.fingerprint, **identity}, 8)}"
+        )
 
 
 def make_context(
@@ -133,12 +140,11 @@ def make_context(
     """Resolve "auto" device and loader.
 
     Raises:
-        BadValue: no such device here. UnknownName: no such loader or model.
+        BadValue: no such device here, a model that does not take such pictures. UnknownName: no such loader or model.
+        MissingPackage: "timm:..." without timm.
     """
-    for model in (t.model for t in (recipe.train, recipe.teacher, recipe.score, recipe.member)):
-        check_model(model)
-    for model in recipe.kd.ladder:
-        check_model(model)
+    for model in (*(t.model for t in (recipe.train, recipe.teacher, recipe.score, recipe.member)), *recipe.kd.ladder):
+        check_model(model, data.train.shape, data.classes)
     found = resolve_device(device)
     kind = resolve_loader(loader, data, found)
     return Context(data, recipe, found, kind, Path(root), threads or recipe.threads or torch.get_num_threads())

@@ -8,7 +8,8 @@ DataPruningError                 catch this one to catch them all
 │   ├── Mismatch                 a file made from another dataset, teacher or configuration
 │   └── OutputTaken              the output place holds something else
 ├── MissingPackage               an optional part (FFCV, faiss, ...) is not installed
-└── LoaderError                  the loader failed while reading; carries the worker's own exception
+├── LoaderError                  the loader failed while reading; carries the worker's own exception
+└── TimeIsUp                     --max-seconds: a training stopped with all that is needed to go on; exit code 3
 """
 
 from __future__ import annotations
@@ -62,3 +63,7 @@ class MissingPackage(DataPruningError):
 
 class LoaderError(DataPruningError):
     """The loader failed while reading."""
+
+
+class TimeIsUp(DataPruningError):
+    """A training stopped at the end of an epoch because it was told to; the same call goes on from there."""

@@ -19,7 +19,7 @@ def get_recipe(name: str | None, data: Dataset, changes: Sequence[str] = ()) -> 
         UnknownName, BadFile, BadValue: no such recipe, or something in it is wrong.
     """
     recipes = beside("recipes")
-    return read_recipe(recipes.path_of(name or recipes.default_for(data.name)), changes)
+    return read_recipe(recipes.path_of(name or recipes.default_for(data.name, files=data.train_paths is not None)), changes)
 
 
 def open_context(

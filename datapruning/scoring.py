@@ -85,7 +85,9 @@ def _scored(scorer: Scorer, evidence: Any, data: Identity, story: dict[str, Any]
     if len(values) > 1 and bool((values == values[0]).all()):
         advice = MORE.get(scorer.needs, "")
         say(f"{scorer.name}: every sample has the same score, {values[0]:.4g}: it cannot rank{advice}")
-    about = {"scorer": scorer.name, "source": scorer.source, "sign": scorer.sign}
+    about: dict[str, Any] = {"scorer": scorer.name, "source": scorer.source, "sign": scorer.sign}
+    if isinstance(data, Dataset) and data.unreadable:
+        about["unreadable"] = list(data.unreadable)
     scores = Scores(values, new_meta(KIND, data, **about, **story), stderr)
     if out is not None:
         save_new(scores, Path(out))

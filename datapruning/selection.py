@@ -80,6 +80,9 @@ def select(
     if rule.check is not None:
         rule.check(pools)
     kept = np.concatenate([pool.ids[rule.choose(pool)] for pool in pools])
+    kept = kept[~np.isin(kept, scores.meta.get("unreadable", ()))]  # grey stand-ins of files that are no pictures
+    if not kept.size:
+        raise BadValue(f"fraction {fraction} keeps nothing but pictures that cannot be read; keep more")
     story: dict[str, Any] = {"settings": dict(resolved)} if resolved else {}
     if recording is not None:
         story["recording"] = str(recording)

@@ -7,6 +7,14 @@ from pathlib import Path
 from datapruning.errors import UnknownName
 
 FOLDER = Path(__file__).parent
+ALIASES = {"cifar": "cifar100"}
+"""Names of before that still work."""
+OF_DATASETS = {
+    **dict.fromkeys(("kmnist", "emnist-balanced", "emnist-digits", "emnist-letters", "qmnist", "usps"), "mnist"),
+    "tiny-imagenet-200": "tiny-imagenet",
+    "stl10": "folder",
+}
+"""Datasets that use the recipe of another name."""
 
 
 def names() -> list[str]:
@@ -22,11 +30,14 @@ def path_of(name: str) -> Path:
     """
     if name.endswith(".toml"):
         return Path(name)
+    name = ALIASES.get(name, name)
     if name not in names():
         raise UnknownName("recipe", name, [*names(), "a path ending in .toml"])
     return FOLDER / f"{name}.toml"
 
 
-def default_for(dataset: str) -> str:
-    """The recipe for a dataset when none is named: its own, else "default"."""
-    return dataset if dataset in names() else {"cifar10": "cifar", "cifar100": "cifar"}.get(dataset, "default")
+def default_for(dataset: str, *, files: bool = False) -> str:
+    """The recipe for a dataset when none is named: its own, else "folder" for picture files and "default" for all others."""
+    if dataset in names():
+        return dataset
+    return OF_DATASETS.get(dataset, "folder" if files else "default")

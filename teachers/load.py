@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from datapruning.data.dataset import Dataset
 from datapruning.errors import BadFile, Mismatch
 from datapruning.models import create_model
+from datapruning.models.renormalised import as_trained
 from datapruning.runs import MODEL, Run
 from datapruning.training.checkpoint import load_tensors, load_weights
 
@@ -45,6 +46,8 @@ def load_teacher(folder: str | Path, data: Dataset, device: torch.device) -> Tea
         Mismatch: it was trained on another dataset.
     """
     folder = Path(folder)
+    if folder.is_file():
+        raise BadFile(f"teacher {folder} is neither a run folder nor a file of weights (.safetensors, .pth, .pt)")
     if not folder.is_dir():
         raise BadFile(f"teacher {folder} is not there; 'dprune teach' makes one")
     run = Run(folder)
@@ -61,7 +64,10 @@ def load_teacher(folder: str | Path, data: Dataset, device: torch.device) -> Tea
     weights, _ = load_tensors(folder / MODEL)
     model = create_model(result["model"], data.train.shape, data.classes, seed=0)
     load_weights(model, weights, folder / MODEL)
-    return Teacher(model.to(device).eval(), folder, hash_weights(weights), result)
+    named = hash_weights(weights)
+    if result.get("input"):
+        named = hashlib.sha256(f"{named}{result['input']}".encode()).hexdigest()
+    return Teacher(as_trained(model, result, data.channel_stats).to(device).eval(), folder, named, result)
 
 
 def hash_weights(weights: dict[str, Tensor]) -> str:

@@ -15,18 +15,20 @@ from datapruning.context import Context
 from datapruning.costs import Cost, cost_of_run
 from datapruning.progress import say
 from datapruning.training.loop import planned_epochs
+from teachers.from_file import import_teacher, is_weights_file
 from teachers.load import Teacher, load_teacher
 from teachers.soft_labels import SoftLabelCache, TeacherLabels
 from teachers.train import train_teacher
 
 
 def load_teachers(context: Context, folders: Sequence[Path]) -> list[Teacher]:
-    """The named runs as teachers for the context's data.
+    """The named runs as teachers for the context's data. A file of weights becomes a run first (`import_teacher`).
 
     Raises:
-        BadFile, Mismatch: one that is no finished run on this data.
+        BadFile, Mismatch: one that is no finished run on this data, weights that do not fit.
     """
-    return [load_teacher(folder, context.data, context.device) for folder in folders]
+    runs = [import_teacher(context, path) if is_weights_file(path) else path for path in folders]
+    return [load_teacher(folder, context.data, context.device) for folder in runs]
 
 
 def train_ladder(context: Context) -> list[Teacher]:

@@ -30,7 +30,7 @@ FAST = fast_arguments()
 COMMAND = Path(sys.executable).parent / "dprune"
 VERBS = [
     "demo", "score", "select", "suspects", "influence", "teach", "train", "advise", "sweep", "report", "cache", "export",
-    "inspect", "recipes",
+    "inspect", "diff", "recipes", "check",
 ]  # fmt: skip
 
 
@@ -256,7 +256,7 @@ def test_inspect_describes_everything_that_dprune_writes(dprune: Dprune, tmp_pat
 
 def test_recipes_are_listed_shown_and_copied(dprune: Dprune, tmp_path: Path) -> None:
     names = [line.partition(":")[0] for line in dprune("recipes").out.splitlines()]
-    assert {"digits", "cifar", "default", "fashion-mnist"} <= set(names)
+    assert {"digits", "cifar10", "default", "fashion-mnist"} <= set(names)
     assert dprune("recipes", "list") == dprune("recipes")
     shown = dprune("recipes", "show", "digits").out
     assert dprune("recipes", "copy", "digits") == Answer(0, "digits.toml\n", "")

@@ -8,14 +8,14 @@ from collections.abc import Callable
 import pytest
 
 from datapruning import errors
-from datapruning.errors import BadFile, DataPruningError, LoaderError, MissingPackage, UserError, reason
+from datapruning.errors import BadFile, DataPruningError, LoaderError, MissingPackage, TimeIsUp, UserError, reason
 from tests.conftest import Answer
 
 OURS = [each for _, each in inspect.getmembers(errors, inspect.isclass) if issubclass(each, Exception)]
 
 
 def test_one_class_catches_them_all() -> None:
-    assert len(OURS) == 9
+    assert len(OURS) == 10
     assert all(issubclass(each, DataPruningError) for each in OURS)
     assert not issubclass(MissingPackage, UserError)
     assert not issubclass(LoaderError, UserError)
@@ -27,6 +27,7 @@ def test_one_class_catches_them_all() -> None:
         (BadFile("x is broken"), 2),
         (MissingPackage("x is broken"), 1),
         (DataPruningError("x is broken"), 1),
+        (TimeIsUp("x is broken"), 3),
         (OSError("x is broken"), 1),
         (PermissionError(13, "broken", "x is"), 2),
         (FileExistsError(17, "broken", "x is"), 2),

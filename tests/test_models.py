@@ -9,10 +9,11 @@ from datapruning.errors import UnknownName
 from datapruning.models import MODELS, check_model, create_model, parameter_count
 
 SHAPES = [(8, 8, 1), (28, 28, 1), (32, 32, 3)]
+HEAVY = ("resnet110", "resnet34", "resnet50", "wrn-28-10")
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("name", [name for name in MODELS if name != "resnet110"])
+@pytest.mark.parametrize("name", [name for name in MODELS if name not in HEAVY])
 def test_a_batch_goes_through(name: str, shape: tuple[int, int, int]) -> None:
     height, width, channels = shape
     model = create_model(name, shape, classes=7, seed=0)
@@ -34,10 +35,23 @@ def test_a_batch_goes_through(name: str, shape: tuple[int, int, int]) -> None:
         ("resnet18", 3, 100, 11_215_000, 11_225_000),  # 11.22 M with the CIFAR stem
         ("resnet18", 3, 10, 11_170_000, 11_175_000),  # 11.17 M
         ("convnet", 1, 10, 90_000, 100_000),
+        ("resnet34", 3, 10, 21_280_000, 21_285_000),  # with the CIFAR stem
+        ("resnet50", 3, 10, 23_520_000, 23_525_000),
+        ("wrn-16-2", 3, 10, 690_000, 700_000),  # Zagoruyko and Komodakis 2016: 0.7 M
+        ("wrn-40-2", 3, 10, 2_240_000, 2_250_000),  # 2.2 M
+        ("wrn-28-10", 3, 10, 36_470_000, 36_490_000),  # table 4: 36.5 M
+        ("vgg16-bn", 3, 10, 14_715_000, 14_730_000),  # 14.7 M in 13 convolutions
     ],
 )
 def test_sizes_are_those_of_the_literature(name: str, channels: int, classes: int, low: int, high: int) -> None:
     assert low <= parameter_count(create_model(name, (32, 32, channels), classes, seed=0)) < high
+
+
+@pytest.mark.parametrize("name", HEAVY)
+def test_a_small_batch_goes_through_a_large_network(name: str) -> None:
+    logits = create_model(name, (8, 8, 1), classes=7, seed=0)(torch.ones(2, 1, 8, 8))
+    assert logits.shape == (2, 7)
+    assert logits.isfinite().all()
 
 
 def weights(name: str, seed: int) -> torch.Tensor:

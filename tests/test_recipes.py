@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 import tomllib
 
 import pytest
 
 import recipes
 from datapruning.config import read_recipe
+from datapruning.data.sources import SOURCES
 from datapruning.errors import UnknownName
 from datapruning.models import check_model
 
@@ -26,15 +29,34 @@ def test_every_recipe_is_complete_and_can_be_run(name: str) -> None:
 
 
 def test_each_dataset_has_a_recipe_of_its_own_or_the_default() -> None:
-    wanted = {
-        "digits": "digits",
-        "cifar10": "cifar",
-        "cifar100": "cifar",
-        "fashion-mnist": "fashion-mnist",
-        "mine": "default",
-    }
+    own = ("digits", "cifar10", "cifar100", "fashion-mnist", "mnist", "svhn", "tiny-imagenet")
+    wanted = {**{data: data for data in own}, "kmnist": "mnist", "usps": "mnist", "stl10": "folder", "mine": "default"}
     assert {data: recipes.default_for(data) for data in wanted} == wanted
     assert set(wanted.values()) == set(recipes.names())
+    assert recipes.default_for("mine", files=True) == "folder"
+    assert recipes.default_for("svhn", files=True) == "svhn"
+
+
+def test_every_dataset_of_another_name_is_one_that_can_be_opened() -> None:
+    assert {*recipes.OF_DATASETS} - {"tiny-imagenet-200"} <= {*SOURCES}
+    assert {*recipes.OF_DATASETS.values()} <= {*recipes.names()}
+
+
+@pytest.mark.parametrize("dataset", ["digits", "mnist", "kmnist", "usps", "svhn", "emnist-letters"])
+def test_characters_are_not_mirrored(dataset: str) -> None:
+    assert not read_recipe(recipes.path_of(recipes.default_for(dataset)))[0].views.flip
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_about_says_where_the_settings_are_from(name: str) -> None:
+    about = tomllib.loads(recipes.path_of(name).read_text())["about"]
+    assert re.search(r"not tuned|\(\w+/\w+", about), about
+
+
+def test_a_name_of_before_is_the_recipe_of_now() -> None:
+    assert recipes.path_of("cifar") == recipes.path_of("cifar100")
+    new, old = (read_recipe(recipes.path_of(name))[0] for name in ("cifar100", "cifar10"))
+    assert dataclasses.replace(new, name="cifar10") == old
 
 
 def test_a_name_is_no_path() -> None:

@@ -12,7 +12,10 @@ from datapruning.cli import options as o
 
 def command(
     data: o.Data = None,
-    subset: Annotated[Path | None, typer.Option(help="A subset file: write a compact cache of it alone.")] = None,
+    subset: Annotated[
+        Path | None,
+        typer.Option(help="A subset file, or a .npy or .txt of ids or paths: write a compact cache of it alone."),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="A folder; with --subset, a .beton file.", show_default="in the workspace")
     ] = None,
@@ -25,8 +28,9 @@ def command(
     Example: dprune cache --data digits
     """
     from datapruning import api
+    from datapruning.exchange.lists import open_subset
 
-    chosen = None if subset is None else api.load_subset(subset)
     context = o.context_from(data, data_root, download, None, None, "cpu", "ffcv", workspace, None)
+    chosen = None if subset is None else open_subset(subset, context.data)
     for path in api.cache(context, subset=chosen, out=out):
         o.result(f"{path} ({path.stat().st_size:,} bytes)")

@@ -1,4 +1,4 @@
-"""`dprune export`: a run's weights for other programs."""
+"""`dprune export`: scores, subsets and weights for other programs."""
 
 from __future__ import annotations
 
@@ -11,14 +11,49 @@ from datapruning.cli import options as o
 
 
 def command(
-    run: Annotated[Path, typer.Argument(help="The folder of a finished run.")],
-    out: Annotated[Path, typer.Option(help="The file: .safetensors, or .npz with --sparse.")],
+    file: Annotated[Path, typer.Argument(help="A scores file, a subset file, or the folder of a finished run.")],
+    out: Annotated[
+        Path,
+        typer.Option(help="Scores and subsets: .csv, .parquet, .txt or .npy. A run: .safetensors, or .npz with --sparse."),
+    ],
+    paths: Annotated[bool, typer.Option("--paths", help="The paths of the pictures (needs --data).")] = False,
     sparse: Annotated[bool, typer.Option("--sparse", help="Of a pruned run, only the weights that are kept.")] = False,
+    data: Annotated[str | None, typer.Option(help="The dataset that the file was made from; --paths needs it.")] = None,
+    data_root: o.DataRoot = None,
+    download: o.Download = False,
+    workspace: o.Workspace = o.DEFAULT_WORKSPACE,
 ) -> None:
-    """Write a run's weights as plain tensors, zeros included, or compact: the kept ones and where they belong.
+    """Write what others read: scores and subsets as tables or lists, a run's weights as plain tensors.
 
-    Example: dprune export dprune-runs/students/RUN --sparse --out student.npz
+    A table (.csv, .parquet) has a row for each sample: id, score, stderr, or id, kept. A list (.txt) has an id a line, with
+    --paths a path; of scores, the highest first.
+
+    Example: dprune export el2n-30.npz --out el2n-30.csv
     """
-    from datapruning.sparsity.export import export_weights
+    from datapruning.errors import BadFile, BadValue
 
-    o.result(export_weights(run, out, sparse=sparse))
+    if file.is_dir():
+        from datapruning.exchange.export import ENDINGS
+        from datapruning.sparsity.export import export_weights
+
+        if out.suffix in ENDINGS:
+            raise BadValue(f"{file} is a run folder, and {out.suffix} is for subsets: export {file / 'subset.npz'}")
+        if paths or data is not None:
+            raise BadValue(f"{file} is a run folder: its weights have no paths; leave --paths and --data out")
+        o.result(export_weights(file, out, sparse=sparse))
+        return
+    from datapruning import api
+    from datapruning.exchange.export import check_export, export, load_either
+
+    if sparse:
+        raise BadValue(f"--sparse is for the folder of a pruned run; {file} is none")
+    if not file.exists():
+        raise BadFile(f"{file} is not there; a scores file, a subset file or a run folder is needed here")
+    check_export(out, paths)
+    made = load_either(file)
+    if paths and data is None:
+        raise BadValue(f"--paths: say where {made.meta['dataset']} lies with --data")
+    dataset = None
+    if data is not None:
+        dataset = api.open_dataset(data, root=data_root, download=download, workspace=workspace)
+    o.result(export(made, out, data=dataset, paths=paths))

@@ -1,6 +1,7 @@
 """`dprune`: the verbs, and what a user sees when something is wrong: one line, and an exit code.
 
-0 done, 2 the user's mistake, 1 anything else, 130 interrupted (the same command goes on where it was).
+0 done, 2 the user's mistake, 3 stopped by --max-seconds, 130 interrupted (the same command goes on where it was, after
+both), 1 anything else.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ import typer
 from datapruning.cli import (
     advise,
     cache,
+    check,
     demo,
+    diff,
     export,
     influence,
     inspect,
@@ -26,11 +29,12 @@ from datapruning.cli import (
     teach,
     train,
 )
-from datapruning.errors import DataPruningError, UserError
+from datapruning.cli.pictures import with_picture_options
+from datapruning.errors import DataPruningError, TimeIsUp, UserError
 from datapruning.memory import keep_freed_memory
 from datapruning.version import __version__
 
-INTERRUPTED = 130
+INTERRUPTED, TIME_IS_UP = 130, 3
 app = typer.Typer(
     name="dprune",
     help="Train image classifiers on a fraction of their data: score, select, train with a teacher, lose nothing.",
@@ -38,9 +42,12 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-VERBS = (demo, score, select, suspects, influence, teach, train, advise, sweep, report, cache, export, inspect, recipes)
+VERBS = (
+    demo, score, select, suspects, influence, teach, train, advise, sweep, report, cache, export, inspect, diff, recipes,
+    check,
+)  # fmt: skip
 for verb in VERBS:
-    app.command(name=verb.__name__.rpartition(".")[2])(verb.command)
+    app.command(name=verb.__name__.rpartition(".")[2])(with_picture_options(verb.command))
 
 
 def _version(asked: bool) -> None:
@@ -69,6 +76,8 @@ def run(arguments: list[str] | None = None) -> int:
         return code if isinstance(code, int) else 0
     except UserError as error:
         return _fail(2, str(error))
+    except TimeIsUp as stopped:
+        return _fail(TIME_IS_UP, str(stopped))
     except DataPruningError as error:
         return _fail(1, str(error))
     except (KeyboardInterrupt, typer.Abort):

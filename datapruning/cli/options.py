@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 Data = Annotated[
     str | None,
-    typer.Option(help="digits, fashion-mnist, cifar10, cifar100, or the path of an .npz.", show_default="digits"),
+    typer.Option(
+        help="digits; a torchvision set such as cifar10 or svhn; a folder of pictures; hf:FOLDER; or the path of an .npz.",
+        show_default="digits",
+    ),
 ]
 DataRoot = Annotated[
     Path | None, typer.Option(help="Folder of the torchvision sets.", show_default="$DPRUNE_DATA, else ./data")
@@ -67,7 +70,9 @@ def context_from(
 
     if threads is not None and threads < 1:
         raise BadValue(f"--threads is at least 1, got {threads}")
-    found = api.open_dataset(data or run_table(recipe).get("data") or DEFAULT_DATA, root=root, download=download)
+    found = api.open_dataset(
+        data or run_table(recipe).get("data") or DEFAULT_DATA, root=root, download=download, workspace=workspace
+    )
     return api.open_context(
         found, recipe=recipe, changes=changes or (), device=device, loader=loader, workspace=workspace, threads=threads
     )

@@ -13,7 +13,9 @@ from datapruning.cli import options as o
 def command(
     scores: Annotated[Path | None, typer.Option(help="A scores file.")] = None,
     fraction: Annotated[str | None, typer.Option(help="The share that is KEPT, 0 < f <= 1.")] = None,
-    ids: Annotated[Path | None, typer.Option(help="Instead of scores: a .npy, or a text file with one id a line.")] = None,
+    ids: Annotated[
+        Path | None, typer.Option(help="Instead of scores: a .npy, or a text file with one id or picture path a line.")
+    ] = None,
     strategy: Annotated[str, typer.Option(help="How the kept ones are chosen; --list shows them.")] = "top",
     settings: o.With = None,
     recording: Annotated[
@@ -42,10 +44,10 @@ def command(
     from datapruning import api
     from datapruning.data.sources import SOURCES
     from datapruning.errors import BadValue
+    from datapruning.exchange.lists import subset_of_list
     from datapruning.saving import save_new
     from datapruning.strategies import find_strategies
     from datapruning.strategies.settings import parse_settings
-    from datapruning.subsets import read_ids, subset_from_ids
 
     if list_strategies:
         for name, rule in sorted(find_strategies().items()):
@@ -58,8 +60,8 @@ def command(
             raise BadValue("--ids FILE keeps exactly those ids; --fraction goes with --scores")
         if strategy != "top" or settings or recording is not None:
             raise BadValue("--ids FILE keeps exactly those ids; --strategy, --with and --recording go with --scores")
-        subset = subset_from_ids(
-            read_ids(ids), api.open_dataset(data or "digits", root=data_root, download=download), str(ids)
+        subset = subset_of_list(
+            ids, api.open_dataset(data or "digits", root=data_root, download=download, workspace=workspace)
         )
     else:
         if fraction is None:
@@ -72,7 +74,7 @@ def command(
             name = data or str(found.meta["dataset"])
             if data is None and name not in SOURCES:
                 raise BadValue(f"balance 'class' needs the labels of {name}: say where it lies with --data")
-            dataset = api.open_dataset(name, root=data_root, download=download)
+            dataset = api.open_dataset(name, root=data_root, download=download, workspace=workspace)
         subset = api.select(
             found, fraction, strategy=strategy, settings=given, balance=balance,  # type: ignore[arg-type]
             data=dataset, recording=recording, seed=seed,

@@ -66,7 +66,7 @@ def command(
     if recording is not None:
         if probs is not None:
             raise BadValue("a recording holds no ensemble, and --probs come from one; leave --recording out")
-        dataset = api.open_dataset(data, root=data_root, download=download) if data else None
+        dataset = api.open_dataset(data, root=data_root, download=download, workspace=workspace) if data else None
         if pictures is not None and dataset is None:
             raise BadValue("--pictures needs the images: say with --data which dataset was recorded")
         found = s.suspects_of_recording(recording, scorer, count=count, share=share, data=dataset)

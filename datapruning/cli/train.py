@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -18,7 +19,9 @@ def command(
     ] = None,
     scorer: Annotated[str | None, typer.Option(help="Who ranks the samples.", show_default="random")] = None,
     scores: Annotated[Path | None, typer.Option(help="A scores file, instead of --scorer.")] = None,
-    subset: Annotated[Path | None, typer.Option(help="A subset file, instead of --fraction.")] = None,
+    subset: Annotated[
+        Path | None, typer.Option(help="A subset file, or a .npy or .txt of ids or paths, instead of --fraction.")
+    ] = None,
     strategy: Annotated[
         str | None, typer.Option(help="How the kept ones are chosen, see dprune select --list.", show_default="top")
     ] = None,
@@ -27,7 +30,8 @@ def command(
     teacher: Annotated[
         list[Path] | None,
         typer.Option(
-            help="A run folder; several are averaged. auto: choose one of them, or of kd.ladder.",
+            help="A run folder, or a file of weights (.safetensors, .pth); several are averaged. auto: choose one of them, "
+            "or of kd.ladder.",
             show_default="the recipe's",
         ),
     ] = None,
@@ -58,6 +62,10 @@ def command(
             help="epsd, or a baseline: snip, grasp, synflow, prospr, magnitude, random.", show_default="the recipe's"
         ),
     ] = None,
+    max_seconds: Annotated[
+        float | None,
+        typer.Option(help="Stop at the end of an epoch when these are up (exit code 3); the same command goes on."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="The run folder.", show_default="in the workspace")] = None,
     seed: Annotated[
         int | None, typer.Option(help="Seed of all that is random.", show_default="0", min=0, max=o.MAX_SEED)
@@ -80,8 +88,11 @@ def command(
     """
     from datapruning import api
     from datapruning.errors import BadValue
+    from datapruning.exchange.lists import open_subset
     from datapruning.strategies.settings import parse_settings
+    from datapruning.training.time_limit import TimeLimit
 
+    limit = TimeLimit(max_seconds) if max_seconds is not None else None
     given = o.run_table(recipe)
     if given and fraction is None and subset is None:
         subset = Path(str(recipe)).parent / "subset.npz"
@@ -100,6 +111,7 @@ def command(
         except ValueError:
             raise BadValue(f"the KD weight is a number in 0..1, or auto; got '{weight}'") from None
     context = o.context_from(data, data_root, download, recipe, changes, device, loader, workspace, threads)
+    context = replace(context, limit=limit)
     settings = {"budget": budget, "model": model, "infobatch": infobatch}
     own = {key: value for key, value in settings.items() if value is not None}
     context = context.with_student(**own)  # the teacher stays the recipe's
@@ -109,7 +121,7 @@ def command(
         context = context.with_epsd(epsd, prune_by)
     finished = api.train(
         context,
-        api.load_subset(subset) if subset is not None else None,
+        open_subset(subset, context.data) if subset is not None else None,
         fraction=fraction,
         scorer=scorer or "random",
         scores=api.load_scores(scores) if scores is not None else None,

@@ -33,7 +33,17 @@ class Split:
 class Dataset:
     """A training split, a test split and the names of the classes. `total` is N, the size of the training split.
 
-    `source` is the path of a dataset that is opened by path, else empty; it is no part of what the dataset is.
+    Attributes:
+        name: for people and file names.
+        train: the samples that are pruned.
+        test: the samples that judge.
+        class_names: by label.
+        source: the path of a dataset that is opened by path (see `datapruning.data.place`), else empty; it is no part of
+            what the dataset is, and neither are the paths.
+        stored: SHA-256 (hex) of the files that the images were decoded from; empty: the images themselves are stored.
+        train_paths: of the picture files, relative to the dataset's folder, by sample id; None: it has no files.
+        test_paths: the same of the test split.
+        unreadable: sample ids of files that are no pictures; they are grey in `train`, and never selected.
     """
 
     name: str
@@ -41,12 +51,19 @@ class Dataset:
     test: Split
     class_names: tuple[str, ...]
     source: str = ""
+    stored: str = ""
+    train_paths: tuple[str, ...] | None = None
+    test_paths: tuple[str, ...] | None = None
+    unreadable: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         for role, split in (("train", self.train), ("test", self.test)):
             _check_split(f"{self.name}, {role} split", split, len(self.class_names))
         if self.train.shape != self.test.shape:
             raise BadFile(f"{self.name}: train images are {self.train.shape}, test images {self.test.shape}")
+        for split, paths in ((self.train, self.train_paths), (self.test, self.test_paths)):
+            if paths is not None and len(paths) != len(split):
+                raise BadFile(f"{self.name}: {len(paths):,} paths for {len(split):,} images")
 
     @property
     def total(self) -> int:
@@ -66,15 +83,18 @@ class Dataset:
     def fingerprint(self) -> str:
         """SHA-256 (hex) of class names, sizes, shapes, labels and stored bytes of both splits.
 
-        It does not depend on where the arrays came from: CIFAR-100 through torchvision and the same arrays from an
-        `.npz` have one fingerprint, so their subsets are interchangeable.
+        Of pictures decoded from files those are the bytes of the files, because decoders differ. It does not depend on
+        where the arrays came from: CIFAR-100 through torchvision and the same arrays from an `.npz` have one
+        fingerprint, so their subsets are interchangeable.
         """
         state = hashlib.sha256(b"datapruning fingerprint 1")
         state.update("\0".join(self.class_names).encode())
         for split in (self.train, self.test):
             state.update(repr(split.images.shape).encode())
             state.update(np.ascontiguousarray(split.labels, "<i8").data)
-            state.update(np.ascontiguousarray(split.images).data)
+            if not self.stored:
+                state.update(np.ascontiguousarray(split.images).data)
+        state.update(self.stored.encode())
         return state.hexdigest()
 
     @cached_property

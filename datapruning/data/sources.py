@@ -1,4 +1,4 @@
-"""Sources: `--data` names to datasets. Digits are embedded; torchvision sets and `.npz` files are read from disk."""
+"""Sources: `--data` names to datasets. Digits are embedded; all others are read from disk."""
 
 from __future__ import annotations
 
@@ -7,38 +7,79 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from datapruning.data.dataset import Dataset, Split
-from datapruning.errors import BadFile, UnknownName, reason
+from datapruning.data.place import parse_place
+from datapruning.data.torchvision_pictures import PICTURE_SETS, open_picture_set
+from datapruning.data.torchvision_sets import SETS, torchvision_reader
+from datapruning.errors import BadFile, BadValue, UnknownName, reason
 
 ROOT_VARIABLE = "DPRUNE_DATA"
 UNREADABLE = (OSError, ValueError, EOFError, LookupError, NotImplementedError, zipfile.BadZipFile, zlib.error)
+WORKSPACE = "dprune-runs"
+PATHS = ("a folder of pictures", "hf:FOLDER", "a path ending in .npz")
 NPZ_ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 
 
-def open_dataset(name: str = "digits", *, root: str | Path | None = None, download: bool = False) -> Dataset:
+def open_dataset(
+    name: str = "digits",
+    *,
+    root: str | Path | None = None,
+    download: bool = False,
+    image_size: int | None = None,
+    holdout: float | None = None,
+    skip_unreadable: bool = False,
+    workspace: str | Path = WORKSPACE,
+) -> Dataset:
     """Open a dataset by name or path.
 
     Args:
-        name: "digits", a torchvision name ("cifar10", "cifar100", "fashion-mnist"), or the path of an `.npz` with
-            train_images, train_labels, test_images, test_labels (images uint8 [n, h, w] or [n, h, w, c]) and,
-            optionally, class_names.
+        name: "digits"; a torchvision name ("cifar10", "svhn", "food101", ...); the path of a folder with one folder of
+            pictures for each class, in train/ and test/ (see docs/data.md); "hf:" and the path of a Hugging Face dataset on
+            disk; or the path of an `.npz` with train_images, train_labels, test_images, test_labels (images uint8
+            [n, h, w] or [n, h, w, c]) and, optionally, class_names. What `Dataset.source` says is one too.
         root: folder of the torchvision sets; default `$DPRUNE_DATA`, else `./data`.
         download: let torchvision fetch what is missing.
+        image_size: side in pixels to which pictures in files are decoded; default 64.
+        holdout: of a folder without test/, the share of each class that becomes the test set.
+        skip_unreadable: go on without files that are no pictures; they keep their ids, and are never selected.
+        workspace: decoded pictures are kept in `cache` inside it.
 
     Raises:
         UnknownName: no such dataset.
-        BadFile: not found under `root`, or a broken `.npz`.
+        BadFile: not found under `root`, a broken `.npz`, or a folder that cannot be used.
+        BadValue: an option outside what is allowed, or of another kind of dataset.
+        MissingPackage: "hf:" without `datasets`.
     """
-    if name.endswith(".npz"):
-        return open_npz(Path(name))
-    if name not in SOURCES:
-        raise UnknownName("dataset", name, [*SOURCES, "a path ending in .npz"])
+    place = parse_place(name).changed(image_size, holdout, skip_unreadable)
+    cache = Path(workspace).expanduser() / "cache"
+    if place.name.startswith("hf:"):
+        from datapruning.data.saved_hf import open_saved
+
+        return open_saved(place, cache)
     folder = Path(root or os.environ.get(ROOT_VARIABLE) or "data").expanduser()
-    return SOURCES[name](name, folder, download)
+    if place.name in PICTURE_SETS:
+        return open_picture_set(place, folder, download, cache)
+    if place.name not in SOURCES and not place.name.endswith(".npz") and _is_folder(place.name):
+        from datapruning.data.picture_data import open_folder
+
+        return open_folder(place, cache)
+    if not place.plain and (place.name in SOURCES or place.name.endswith(".npz")):
+        raise BadValue(
+            f"{place.name} is no folder of pictures: --image-size, --holdout and --skip-unreadable do not go with it"
+        )
+    if place.name.endswith(".npz"):
+        return open_npz(Path(place.name))
+    if place.name not in SOURCES:
+        raise UnknownName("dataset", place.name, [*SOURCES, *PICTURE_SETS, *PATHS])
+    return SOURCES[place.name](place.name, folder, download)
+
+
+def _is_folder(name: str) -> bool:
+    """Whether a name that is no dataset's is meant as a folder: it is one, or it looks like a path."""
+    return Path(name).expanduser().is_dir() or any(mark in name for mark in ("/", os.sep))
 
 
 def _digits(name: str, root: Path, download: bool) -> Dataset:
@@ -53,32 +94,9 @@ def _digits(name: str, root: Path, download: bool) -> Dataset:
     return Dataset(name, Split(images[~test], labels[~test]), Split(images[test], labels[test]), names)
 
 
-def _torchvision(class_name: str) -> Callable[[str, Path, bool], Dataset]:
-    def read(name: str, root: Path, download: bool) -> Dataset:
-        import torchvision.datasets
-
-        source: Any = getattr(torchvision.datasets, class_name)
-        try:
-            parts = [source(root=str(root), train=train, download=download) for train in (True, False)]
-        except RuntimeError as error:
-            raise BadFile(
-                f"{name} is not under {root} ({reason(error)}): name its folder with --data-root or ${ROOT_VARIABLE}, "
-                "or fetch it with --download"
-            ) from None
-        splits = []
-        for part in parts:
-            images = np.asarray(part.data)
-            splits.append(Split(images if images.ndim == 4 else images[..., None], np.asarray(part.targets, np.int64)))
-        return Dataset(name, splits[0], splits[1], tuple(str(n) for n in parts[0].classes))
-
-    return read
-
-
 SOURCES: dict[str, Callable[[str, Path, bool], Dataset]] = {
     "digits": _digits,
-    "fashion-mnist": _torchvision("FashionMNIST"),
-    "cifar10": _torchvision("CIFAR10"),
-    "cifar100": _torchvision("CIFAR100"),
+    **{name: torchvision_reader(about) for name, about in SETS.items()},
 }
 
 

@@ -92,7 +92,7 @@ def _train_proxy(context: Context, recording: Recording, number: int, runs: int,
     done = fit(
         model, loader, np.arange(total), context.views, training, CrossEntropy(training.label_smoothing), seed=seed,
         steps=planned_steps(training, total, total), stop_after=length, label=f"proxy {number + 1}",
-        checkpoint=checkpoint, observers=observers,
+        checkpoint=checkpoint, observers=observers, limit=context.limit,
     )  # fmt: skip
     if whole:
         track = recording.presentations(number)

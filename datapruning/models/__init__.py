@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from datapruning.errors import UnknownName
+from datapruning.errors import BadValue, DataPruningError, UnknownName, reason
 from datapruning.models.convnet import convnet, tinynet
-from datapruning.models.resnet import cifar_resnet, resnet18, tinyresnet
+from datapruning.models.outside import FORMS, Build, find_outside
+from datapruning.models.resnet import cifar_resnet, resnet18, resnet34, resnet50, tinyresnet
+from datapruning.models.vgg import vgg16_bn
+from datapruning.models.wide import wide_resnet
 
 Factory = Callable[[int, int], nn.Module]
 """(input channels, classes) -> a freshly initialised network that takes float32 [n, channels, height, width]."""
@@ -19,38 +23,95 @@ MODELS: dict[str, Factory] = {
     "convnet": convnet,
     **{f"tinynet{width}": tinynet(width) for width in (8, 16, 32, 64)},
     "resnet18": resnet18,
+    "resnet34": resnet34,
+    "resnet50": resnet50,
     "tinyresnet": tinyresnet,
     **{f"resnet{depth}": cifar_resnet(depth) for depth in (8, 20, 32, 44, 56, 110)},
+    **{f"wrn-{depth}-{width}": wide_resnet(depth, width) for depth, width in ((16, 2), (28, 10), (40, 2))},
+    "vgg16-bn": vgg16_bn,
 }
+SMALLEST = 8
+"""Every network of `MODELS` takes pictures of so many pixels a side, and larger ones."""
 
 
 def create_model(name: str, shape: tuple[int, int, int], classes: int, seed: int) -> nn.Module:
     """A network with an initialisation that depends on `seed` alone, in training mode, channels last.
 
     Args:
-        name: one of `MODELS`.
+        name: one of `MODELS`, "torchvision:NAME", "timm:NAME" or "package.module:function" (a `Factory`).
         shape: (height, width, channels) of the images.
         classes: number of outputs.
         seed: of the initialisation; torch's own random state stays untouched.
 
     Raises:
-        UnknownName: no such model.
+        UnknownName, BadValue: no such model, or its factory fails. MissingPackage: "timm:..." without timm.
     """
-    check_model(name)
+    build = _find(name)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        model = MODELS[name](shape[2], classes)
-    return model.to(memory_format=torch.channels_last)
+        model = _built(name, build, shape, classes)
+    return model.train().to(memory_format=torch.channels_last)
 
 
-def check_model(name: str) -> None:
-    """Refuse a name that is no model's, before anything is trained.
+def check_model(name: str, shape: tuple[int, int, int] | None = None, classes: int = 0) -> None:
+    """Refuse a model that cannot be trained, before anything is: an unknown name and, with `shape`, one that does not take
+    such pictures or does not give `classes` outputs. It is tried once, on pictures of zeros.
 
     Raises:
-        UnknownName: no such model; the nearest is named.
+        UnknownName: no such model; the nearest is named. BadValue: it does not fit. MissingPackage: see `create_model`.
     """
-    if name not in MODELS:
-        raise UnknownName("model", name, MODELS)
+    _find(name)
+    if shape is not None:
+        _try_model(name, shape, classes)
+
+
+def _find(name: str) -> Build:
+    if name in MODELS:
+        return lambda shape, classes: MODELS[name](shape[2], classes)
+    if ":" not in name:
+        raise UnknownName("model", name, [*MODELS, *FORMS])
+    return find_outside(name)
+
+
+def _built(name: str, build: Build, shape: tuple[int, int, int], classes: int) -> nn.Module:
+    try:
+        return build(shape, classes)
+    except BadValue as error:
+        raise BadValue(f"model '{name}': {error}") from None
+    except (DataPruningError, MemoryError, RecursionError):
+        raise
+    except Exception as error:  # anybody's code: whatever it raises is about this model
+        raise BadValue(f"model '{name}' cannot be made: {type(error).__name__}: {reason(error)}") from None
+
+
+@cache
+def _try_model(name: str, shape: tuple[int, int, int], classes: int) -> None:
+    height, width, channels = shape
+    if name in MODELS and min(height, width) >= SMALLEST:
+        return
+    pictures = torch.zeros(2, channels, height, width)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        model = _built(name, _find(name), shape, classes)
+        weights = list(model.parameters())
+        if any(isinstance(each, nn.parameter.UninitializedParameter) for each in weights):
+            raise BadValue(f"model '{name}' has lazy layers, whose sizes are open; name their sizes")
+        if not any(each.requires_grad for each in weights):
+            raise BadValue(f"model '{name}' has no weights to train")
+        for training in (True, False):
+            try:
+                with torch.no_grad():
+                    out = model.train(training)(pictures)
+            except Exception as error:  # anybody's code
+                raise BadValue(
+                    f"model '{name}' does not take pictures of {height}x{width} with {channels} "
+                    f"channel{'s' * (channels != 1)}: {type(error).__name__}: {reason(error)}"
+                ) from None
+            if not isinstance(out, Tensor):
+                given = type(out).__name__
+                raise BadValue(f"model '{name}' gives {given}; a tensor [samples, {classes}] of logits is needed")
+            if out.shape != (2, classes):
+                raise BadValue(f"model '{name}' gives {list(out.shape)} for 2 pictures; [2, {classes}] is needed")
 
 
 def parameter_count(model: nn.Module) -> int:

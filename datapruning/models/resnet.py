@@ -1,13 +1,15 @@
-"""Residual networks for small images: the CIFAR ResNets of He et al. 2016 (depth 6n+2) and ResNet-18 with a 3x3 stem."""
+"""Residual networks for small images: the CIFAR ResNets of He et al. 2016 (depth 6n+2); ResNet-18 to -50 with a 3x3 stem."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
 from datapruning.models.convnet import GlobalMean
+
+WIDTHS = (64, 128, 256, 512)
 
 
 class BasicBlock(nn.Module):
@@ -29,19 +31,53 @@ class BasicBlock(nn.Module):
         return relu(self.bn2(self.conv2(inner)) + self.shortcut(maps), inplace=True)
 
 
-def residual(channels: int, classes: int, widths: list[int], depth: int, stem: int = 1) -> nn.Module:
-    """A 3x3 stem of stride `stem`, then one stage a width with `depth` blocks; all but the first halve the picture."""
+class Bottleneck(nn.Module):
+    """1x1, 3x3 with the stride, 1x1 to four times the width, and a shortcut (torchvision's "v1.5")."""
+
+    def __init__(self, inputs: int, width: int, stride: int) -> None:
+        super().__init__()
+        outputs = 4 * width
+        self.conv1 = nn.Conv2d(inputs, width, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, stride, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv3 = nn.Conv2d(width, outputs, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(outputs)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or inputs != outputs:
+            self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """[n, inputs, h, w] -> [n, 4 * width, h/stride, w/stride]."""
+        inner = relu(self.bn1(self.conv1(maps)), inplace=True)
+        inner = relu(self.bn2(self.conv2(inner)), inplace=True)
+        return relu(self.bn3(self.conv3(inner)) + self.shortcut(maps), inplace=True)
+
+
+def residual(
+    channels: int,
+    classes: int,
+    widths: Sequence[int],
+    depths: Sequence[int],
+    stem: int = 1,
+    block: type[BasicBlock | Bottleneck] = BasicBlock,
+) -> nn.Module:
+    """A 3x3 stem of stride `stem`, then one stage a width with its number of blocks; all but the first halve the picture."""
     layers: list[nn.Module] = [
         nn.Conv2d(channels, widths[0], 3, stem, 1, bias=False),
         nn.BatchNorm2d(widths[0]),
         nn.ReLU(inplace=True),
     ]
     inputs = widths[0]
-    for stage, width in enumerate(widths):
+    for stage, (width, depth) in enumerate(zip(widths, depths, strict=True)):
         for number in range(depth):
-            layers.append(BasicBlock(inputs, width, stride=2 if stage and not number else 1))
-            inputs = width
-    model = nn.Sequential(*layers, GlobalMean(), nn.Linear(inputs, classes))
+            layers.append(block(inputs, width, stride=2 if stage and not number else 1))
+            inputs = width if block is BasicBlock else 4 * width
+    return start_as_he(nn.Sequential(*layers, GlobalMean(), nn.Linear(inputs, classes)))
+
+
+def start_as_he(model: nn.Module) -> nn.Module:
+    """Convolutions from the normal distribution of He et al. 2015, by their outputs. Returns the model."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -50,14 +86,24 @@ def residual(channels: int, classes: int, widths: list[int], depth: int, stem: i
 
 def cifar_resnet(depth: int) -> Callable[[int, int], nn.Module]:
     """ResNet of `depth` = 6n+2 layers and widths 16, 32, 64."""
-    return lambda channels, classes: residual(channels, classes, [16, 32, 64], (depth - 2) // 6)
+    return lambda channels, classes: residual(channels, classes, [16, 32, 64], [(depth - 2) // 6] * 3)
 
 
 def tinyresnet(channels: int, classes: int) -> nn.Module:
     """ResNet-8 with a stem of stride 2: a quarter of its work, for trials on a CPU; 78 k weights."""
-    return residual(channels, classes, [16, 32, 64], 1, stem=2)
+    return residual(channels, classes, [16, 32, 64], [1, 1, 1], stem=2)
 
 
 def resnet18(channels: int, classes: int) -> nn.Module:
     """ResNet-18 with the CIFAR stem: 3x3, stride 1, no max-pool; 11.2 M weights at 100 classes."""
-    return residual(channels, classes, [64, 128, 256, 512], 2)
+    return residual(channels, classes, WIDTHS, [2, 2, 2, 2])
+
+
+def resnet34(channels: int, classes: int) -> nn.Module:
+    """ResNet-34 with the CIFAR stem; 21.3 M weights."""
+    return residual(channels, classes, WIDTHS, [3, 4, 6, 3])
+
+
+def resnet50(channels: int, classes: int) -> nn.Module:
+    """ResNet-50 with the CIFAR stem; 23.5 M weights."""
+    return residual(channels, classes, WIDTHS, [3, 4, 6, 3], block=Bottleneck)

@@ -54,11 +54,14 @@ def _opinions(folder: Path, data: Dataset, ids: NDArray[np.int64]) -> dict[int, 
     from datapruning.data.policy import ViewPolicy
     from datapruning.data.views import Views
     from datapruning.models import create_model
+    from datapruning.models.renormalised import as_trained
     from datapruning.training.checkpoint import load_tensors, load_weights
 
-    name = str(read_json(folder / RESULT).get("model"))
+    result = read_json(folder / RESULT)
+    name = str(result.get("model"))
     model = create_model(name, data.train.shape, data.classes, seed=0)
     load_weights(model, load_tensors(folder / MODEL)[0], folder / MODEL)
+    model = as_trained(model, result, data.channel_stats)
     views = Views(ViewPolicy(), *data.channel_stats)
     found: dict[int, tuple[int, float]] = {}
     model.eval()

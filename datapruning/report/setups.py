@@ -77,6 +77,13 @@ class Setup:
         return f"{removed_text(self.removed)} of the weights removed by {self.prune_by}" if self.removed else "dense"
 
     @property
+    def short_words(self) -> str:
+        """Pruning and, where it differs, self-distillation: as in "95% removed by snip, cs-kd"."""
+        method = [self.method] if "self_distill.method" in self.differing and self.method != NO_METHOD else []
+        removed = f"{removed_text(self.removed)} removed by {self.prune_by}" if self.removed else "none removed"
+        return ", ".join([removed, *method, *self.details])
+
+    @property
     def method(self) -> str:
         """Of self-distillation; "none"."""
         return str(self.settings.get("self_distill.method", NO_METHOD))
@@ -99,7 +106,7 @@ class Setup:
         if any(key in self.differing for key in ("epsd.removed", "epsd.prune_by")):
             parts.append(self.pruned_words)
         if "self_distill.method" in self.differing:
-            parts.append(f"self-distillation {self.method}")
+            parts.append(f"self-distillation {self.method}" if self.method != NO_METHOD else "no self-distillation")
         return ", ".join(parts + self.details)
 
 

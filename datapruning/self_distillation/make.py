@@ -74,13 +74,18 @@ def check_combination(recipe: Recipe) -> None:
     """Refuse what does not go together.
 
     Raises:
-        BadValue: self-distillation with dynamic pruning or with mixed pictures.
+        BadValue: self-distillation with dynamic pruning, with accumulated batches or with mixed pictures.
     """
     method = recipe.self_distill.method
     if recipe.self_distill.on and recipe.train.infobatch:
         raise BadValue(
             f"self-distillation ({method}) and infobatch {recipe.train.infobatch:g} do not go together: set one of them "
             "to none or 0"
+        )
+    if recipe.self_distill.on and recipe.train.accumulate > 1:
+        raise BadValue(
+            f"self-distillation ({method}) and train.accumulate {recipe.train.accumulate} do not go together: set one of "
+            "them to none or 1"
         )
     if recipe.self_distill.on and recipe.mix.cutmix:
         raise BadValue(

@@ -78,7 +78,7 @@ def open_task(task: Task) -> tuple[Context, RowStore]:
     Raises:
         Mismatch: the dataset of that name is not the one the sweep was started with.
     """
-    data = open_dataset(task.data, root=task.data_root)
+    data = open_dataset(task.data, root=task.data_root, workspace=task.workspace)
     context = make_context(
         data, unpacked(task.recipe), device=task.device, loader=task.loader, root=task.workspace, threads=task.threads
     )

@@ -1,4 +1,4 @@
-"""Checkpoints: one safetensors file with weights, momentum and progress, replaced whole at the end of an epoch."""
+"""Checkpoints: one safetensors file with weights, optimiser state and progress, replaced whole at the end of an epoch."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from datapruning.errors import BadFile
 from datapruning.files import written_whole
+from datapruning.training.optimizers import restore_state, state_tensors
 
 EXTRA = "extra."
 
@@ -43,27 +44,20 @@ class Checkpoint:
         state: dict[str, Any],
         extra: Mapping[str, Tensor] | None = None,
     ) -> None:
-        """Write weights, momentum, `state` (plain data) and further tensors, whole or not at all."""
+        """Write weights, the optimiser's state, `state` (plain data) and further tensors, whole or not at all."""
         tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
-        for name, parameter in model.named_parameters():
-            momentum = optimizer.state[parameter].get("momentum_buffer")
-            if momentum is not None:
-                tensors[f"momentum.{name}"] = momentum
+        tensors |= state_tensors(model, optimizer)
         tensors |= {f"{EXTRA}{name}": value for name, value in (extra or {}).items()}
         save_tensors(self.path, tensors, {"state": json.dumps(state)})
         self._last = time.monotonic()
 
     def load(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
-        """Restore weights and momentum in place; returns state and further tensors, or None if nothing was saved."""
+        """Restore weights and optimiser in place; returns state and further tensors, or None if nothing was saved."""
         if not self.path.exists():
             return None
         tensors, metadata = load_tensors(self.path)
         load_weights(model, {n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")}, self.path)
-        for name, parameter in model.named_parameters():
-            momentum = tensors.get(f"momentum.{name}")
-            if momentum is not None:
-                buffer = torch.empty_like(parameter)  # the parameter's own memory format, as SGD would have made it
-                optimizer.state[parameter]["momentum_buffer"] = buffer.copy_(momentum)
+        restore_state(model, optimizer, tensors)
         extra = {name.removeprefix(EXTRA): value for name, value in tensors.items() if name.startswith(EXTRA)}
         return dict(json.loads(metadata["state"])), extra
 
@@ -105,12 +99,16 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor], source: Path) -> 
     """Copy `weights` into `model`.
 
     Raises:
-        BadFile: naming the first weight that is missing, surplus or of another shape.
+        BadFile: naming the first weight that is missing, surplus or of another shape, and counting the others.
     """
     own = model.state_dict()
-    for name in [*own, *weights]:
-        if name not in weights or name not in own:
-            raise BadFile(f"{source} does not fit the model: weight '{name}' is {'missing' if name in own else 'surplus'}")
+    missing, surplus = [name for name in own if name not in weights], [name for name in weights if name not in own]
+    if missing or surplus:
+        counts = f"{len(missing)} missing, {len(surplus)} surplus"
+        which = f"'{missing[0]}' is missing" if missing else f"'{surplus[0]}' is surplus"
+        also = f", '{surplus[0]}' surplus" if missing and surplus else ""
+        raise BadFile(f"{source} does not fit the model: weight {which}{also} ({counts})")
+    for name in own:
         if own[name].shape != weights[name].shape:
             raise BadFile(
                 f"{source} does not fit the model: weight '{name}' is {list(weights[name].shape)}, "

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
 
@@ -35,6 +35,15 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager[obj
     if precision == "bf16" or (precision == "auto" and device.type == "cuda"):
         return torch.autocast(device.type, torch.bfloat16)
     return nullcontext()
+
+
+def compiled(model: nn.Module) -> Callable[[Tensor], Tensor]:
+    """The network through torch.compile, sharing its weights: for forward and backward passes in training alone.
+
+    Every shape of a batch has a kernel of its own: which shapes came before must not change the bits.
+    """
+    ready: Callable[[Tensor], Tensor] = torch.compile(model, dynamic=False)
+    return ready
 
 
 def model_device(model: nn.Module) -> torch.device:

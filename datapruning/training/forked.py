@@ -41,7 +41,7 @@ from datapruning.training.kd_weight import (
 )
 from datapruning.training.loop import Progress, fit, planned_epochs, planned_steps
 from datapruning.training.objectives import CrossEntropy, Distillation, Objective, SoftLabels
-from datapruning.training.schedules import learning_rate
+from datapruning.training.schedules import planned_rate
 
 
 @dataclass(frozen=True)
@@ -88,12 +88,12 @@ def plan_fork(
     steps = planned_steps(training, len(kept), total)
     if epochs < 2:
         return None
-    per_epoch = len(batch_sizes(len(kept), training.batch_size))
+    per_epoch = len(batch_sizes(len(kept), training.update_size))
     samples = math.ceil(steps * len(kept) / per_epoch)
     count, probe_samples = probe_budget(search_cost(kd.search, samples), samples, probes, kd.validation)
     judges = choose_judges(kept, total, count, seed, alike=alike)
     ids = np.setdiff1d(kept, judges.aside)
-    of_trunk = len(batch_sizes(len(ids), training.batch_size))
+    of_trunk = len(batch_sizes(len(ids), training.update_size))
     epoch = min(epochs - 1, max(1, round(kd.fork * epochs)))
     step, steps = epoch * of_trunk, steps - epoch * (per_epoch - of_trunk)
     probe = min(steps - step, max(1, round(probe_samples * per_epoch / len(kept))))
@@ -140,7 +140,7 @@ def search(
             context.new_model(training.model, seed), context.split("train"), fork.ids, context.views, training,
             objective_of(context, labels, prior), seed=seed, steps=fork.steps, stop_after=fork.epoch,
             label=f"student, first {fork.epoch} epochs", checkpoint=run.checkpoint("trunk"), leave=trunk,
-            on_epoch=run.write_metrics, distil=maker.method(fork.ids), masks=masks,
+            on_epoch=run.write_metrics, distil=maker.method(fork.ids), masks=masks, limit=context.limit,
         )  # fmt: skip
     say(
         f"KD weight: after {fork.epoch} epochs, {len(arms)} probes of {fork.probe} updates (the run has {fork.steps:,}), "
@@ -179,7 +179,7 @@ def _probe(
 ) -> dict[str, Any]:
     training, loader = replace(context.recipe.train, infobatch=0.0), context.split("train")  # few updates: nothing to skip
     model = context.new_model(training.model, seed)
-    start = learning_rate(training.schedule, training.lr, training.warmup, fork.step, fork.steps)
+    start = planned_rate(training, fork.step, fork.steps)
     done = fit(
         model, loader, fork.ids, context.views, training, objective_of(context, labels, arm),
         seed=seed, steps=fork.step + fork.probe, label=f"probe, KD weight {arm}", begin=trunk,

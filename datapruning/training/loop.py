@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
@@ -18,15 +19,19 @@ from datapruning.config import Training
 from datapruning.data.loader import Batch, Loader
 from datapruning.data.order import batch_sizes, training_batches
 from datapruning.data.views import Views
-from datapruning.errors import BadValue, DataPruningError
+from datapruning.errors import BadValue, DataPruningError, TimeIsUp
 from datapruning.progress import Bar
 from datapruning.self_distillation.method import Companion, SelfDistillation, read_companions
 from datapruning.sparsity.masks import Held, Masks
+from datapruning.training.average import MovingAverage
 from datapruning.training.checkpoint import Checkpoint
 from datapruning.training.dynamic_pruning import InfoBatch
-from datapruning.training.environment import autocast, model_device
+from datapruning.training.environment import autocast, compiled, model_device
 from datapruning.training.objectives import Objective
-from datapruning.training.schedules import learning_rate
+from datapruning.training.optimizers import make_optimizer
+from datapruning.training.parts import split_batch
+from datapruning.training.schedules import planned_rate
+from datapruning.training.time_limit import TimeLimit
 
 LEAST = 2
 """Samples in the smallest batch: batch norm has nothing to normalise in one."""
@@ -83,12 +88,12 @@ class Progress:
 def planned_steps(training: Training, kept: int, total: int) -> int:
     """Updates of a whole run: `epochs` passes over what is kept or, under the budget "steps", over the full data set."""
     passes_over = total if training.budget == "steps" else kept
-    return training.epochs * len(batch_sizes(passes_over, training.batch_size))
+    return training.epochs * len(batch_sizes(passes_over, training.update_size))
 
 
 def planned_epochs(training: Training, kept: int, total: int) -> int:
     """Passes over the kept samples that the run makes, the last one perhaps not whole."""
-    return math.ceil(planned_steps(training, kept, total) / len(batch_sizes(kept, training.batch_size)))
+    return math.ceil(planned_steps(training, kept, total) / len(batch_sizes(kept, training.update_size)))
 
 
 def fit(
@@ -111,8 +116,9 @@ def fit(
     on_epoch: Callable[[Sequence[dict[str, Any]]], None] | None = None,
     distil: SelfDistillation | None = None,
     masks: Masks | None = None,
+    limit: TimeLimit | None = None,
 ) -> Progress:
-    """Train `model` in place.
+    """Train `model` in place. With `training.ema`, it has the averaged weights afterwards, and whenever an observer looks.
 
     Where `training` prunes dynamically, an epoch of fewer updates still passes its whole part of the schedule: the rates
     of its updates lie at even distances in it.
@@ -136,17 +142,18 @@ def fit(
         on_epoch: gets the history, a row an epoch, after each epoch.
         distil: adds its term to the objective. A new one for each call; its state is in the checkpoints.
         masks: which weights are kept; the others are zero from here on.
+        limit: where it leaves no time for another epoch, the state is saved in `checkpoint`, and the training stops.
 
     Raises:
         DataPruningError: the loss is no longer a finite number.
         BadValue: self-distillation and dynamic pruning. Mismatch: masks of another model, a checkpoint of other masks.
+        TimeIsUp: see `limit`.
     """
     if distil and training.infobatch:
         raise BadValue("self-distillation and infobatch do not go together: switch one of them off")
-    optimizer = torch.optim.SGD(
-        model.parameters(), training.lr, training.momentum, weight_decay=training.weight_decay,
-        nesterov=training.momentum > 0, fused=True,
-    )  # fmt: skip
+    if distil and training.accumulate > 1:
+        raise BadValue("self-distillation and train.accumulate do not go together: leave accumulate at 1")
+    optimizer = make_optimizer(model, training)
     saved = next((found for c in (checkpoint, begin) if c and (found := c.load(model, optimizer))), None)
     state, extra = saved or ({}, {})
     done = Progress(**state)
@@ -158,13 +165,17 @@ def fit(
     held = Held(masks, model) if masks else None
     if held and saved:
         held.check(extra)
-    parts = [part for part in (pruning, distil, held) if part is not None]
+    average = MovingAverage.of(model, training.ema)
+    if average and extra:
+        average.restore(extra)
+    parts = [part for part in (pruning, distil, held, average) if part is not None]
 
     def more() -> dict[str, Tensor]:
         return {name: tensor for part in parts for name, tensor in part.tensors().items()}
 
-    rate = rate or partial(learning_rate, training.schedule, training.lr, training.warmup, steps=steps)
-    sizes = batch_sizes(len(ids), training.batch_size)
+    rate = rate or partial(planned_rate, training, steps=steps)
+    forward = compiled(model) if training.compile else model
+    sizes = batch_sizes(len(ids), training.update_size)
     per_epoch = len(sizes)
     epochs = min(done.epoch + math.ceil((steps - done.step) / per_epoch), stop_after or steps)
     model.train()
@@ -174,10 +185,10 @@ def fit(
             started = time.perf_counter()
             planned = min(per_epoch, steps - done.step)
             chosen = pruning.begin(done.epoch, done.step / steps) if pruning else None
-            batches = training_batches(ids if chosen is None else chosen, training.batch_size, seed, done.epoch)
+            batches = training_batches(ids if chosen is None else chosen, training.update_size, seed, done.epoch)
             batches = batches[: -(-len(batches) * planned // per_epoch)]
             by = None if chosen is None else pruning
-            watched = _Watched(model, optimizer, training, objective, observers, by, distil, held)
+            watched = _Watched(model, forward, optimizer, training, objective, observers, by, distil, held, average)
             for observer in observers:
                 observer.begin_epoch(done.epoch)
             wanted = distil.companions(batches, done.epoch) if distil else [None] * len(batches)
@@ -186,8 +197,9 @@ def fit(
                 place = (2 * number + 1) * planned // (2 * len(batches))  # `number` itself in a whole epoch
                 watched.update(batch, images, done.epoch, rate(done.step + place), companion)
                 bar.advance()
-            for observer in observers:
-                observer.end_epoch(done.epoch, model)
+            with average.shown() if average and observers else nullcontext():
+                for observer in observers:
+                    observer.end_epoch(done.epoch, model)
             numbers = watched.means(done.epoch)
             if pruning:
                 pruning.end()
@@ -204,12 +216,17 @@ def fit(
             done.history.append({**numbers, "step": done.updates, "seconds": round(seconds, 3)})
             if on_epoch:
                 on_epoch(done.history)
-            if checkpoint and done.epoch < epochs and checkpoint.due():
+            stop = checkpoint is not None and limit is not None and done.epoch < epochs and limit.over(seconds)
+            if checkpoint and done.epoch < epochs and (stop or checkpoint.due()):
                 checkpoint.save(model, optimizer, asdict(done), more())
                 for observer in observers:
                     observer.saved(done.epoch - 1)
+            if stop:
+                raise TimeIsUp(f"{label}: stopped after epoch {done.epoch} of {epochs}; the same command goes on from there")
     if leave:
         leave.save(model, optimizer, asdict(done), more())
+    if average:
+        average.settle()
     return done
 
 
@@ -219,6 +236,7 @@ class _Watched:
     def __init__(
         self,
         model: nn.Module,
+        network: Callable[[Tensor], Tensor],
         optimizer: torch.optim.Optimizer,
         training: Training,
         objective: Objective,
@@ -226,9 +244,11 @@ class _Watched:
         pruning: InfoBatch | None,
         distil: SelfDistillation | None,
         held: Held | None,
+        average: MovingAverage | None,
     ) -> None:
-        self._model, self._optimizer, self._objective, self._observers = model, optimizer, objective, observers
-        self._pruning, self._distil, self._held = pruning, distil, held
+        self._model, self._network, self._optimizer = model, network, optimizer
+        self._objective, self._observers, self._training = objective, observers, training
+        self._pruning, self._distil, self._held, self._average = pruning, distil, held, average
         self._device, self._precision = model_device(model), training.precision
         self._loss = torch.zeros((), device=self._device)
         self._correct = torch.zeros((), dtype=torch.float32 if pruning else torch.int64, device=self._device)
@@ -236,39 +256,56 @@ class _Watched:
         self.seen = self.again = self.forward_only = 0
 
     def update(self, batch: Batch, images: Tensor, epoch: int, rate: float, companion: Companion | None = None) -> None:
-        self._optimizer.param_groups[0]["lr"] = rate
-        weights: Tensor | None = None
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        self._optimizer.zero_grad(set_to_none=True)
         if self._distil is not None:
             logits, loss = self._distil.step(self._forward, self._objective, batch, images, companion, epoch)
-            self._weight += len(batch.ids)
+            loss.backward()  # type: ignore[no-untyped-call]
+            self._met(batch, epoch, logits, loss)
             self._count(companion)
-        elif self._pruning is None:
-            logits = self._forward(images)
-            loss = self._objective(logits, batch, epoch)
-            self._weight += len(batch.ids)
         else:
-            logits = self._forward(images)
-            losses, counts = self._objective.each(logits, batch, epoch), self._pruning.weights(batch.ids)
-            self._pruning.meet(batch.ids, losses)
-            weights = torch.from_numpy(counts).to(self._device, non_blocking=True)
-            loss = (weights * losses).mean()
-            self._weight += float(counts.sum(dtype=np.float64))
-        self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+            for part, views, share in split_batch(batch, images, self._training):
+                self._pass(part, views, share, epoch)
         if self._held is not None:
             self._held.before_update()
+        if self._training.clip:
+            nn.utils.clip_grad_norm_(self._model.parameters(), self._training.clip)
         self._optimizer.step()
+        if self._average is not None:
+            self._average.update()
+
+    def _pass(self, batch: Batch, images: Tensor, share: float, epoch: int) -> None:
+        """Forward and backward; `share` is the batch's part of the update."""
+        logits = self._forward(images)
+        counts: NDArray[np.float32] | None = None
+        if self._pruning is None:
+            loss = self._objective(logits, batch, epoch)
+        else:
+            losses, counts = self._objective.each(logits, batch, epoch), self._pruning.weights(batch.ids)
+            self._pruning.meet(batch.ids, losses)
+            loss = (self._there(counts) * losses).mean()
+        (loss if share == 1 else share * loss).backward()  # type: ignore[no-untyped-call]
+        self._met(batch, epoch, logits, loss, counts)
+
+    def _met(
+        self, batch: Batch, epoch: int, logits: Tensor, loss: Tensor, counts: NDArray[np.float32] | None = None
+    ) -> None:
         logits = logits.detach()
         self._loss += loss.detach() * len(batch.ids)
         correct = logits.argmax(1) == batch.labels
-        self._correct += correct.sum() if weights is None else (weights * correct).sum()
+        self._correct += correct.sum() if counts is None else (self._there(counts) * correct).sum()
+        self._weight += len(batch.ids) if counts is None else float(counts.sum(dtype=np.float64))
         self.seen += len(batch.ids)
         for observer in self._observers:
             observer.observe(epoch, batch, logits)
 
+    def _there(self, counts: NDArray[np.float32]) -> Tensor:
+        return torch.from_numpy(counts).to(self._device, non_blocking=True)
+
     def _forward(self, images: Tensor) -> Tensor:
         with autocast(self._precision, self._device):
-            logits: Tensor = self._model(images)
+            logits = self._network(images)
         return logits.float()
 
     def _count(self, companion: Companion | None) -> None:

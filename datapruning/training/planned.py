@@ -12,6 +12,6 @@ from datapruning.training.loop import planned_steps
 @cache
 def planned_samples(training: Training, kept: int, total: int) -> int:
     """Samples that one student sees (with repeats), the search for its KD weight not counted."""
-    sizes = batch_sizes(kept, training.batch_size)
+    sizes = batch_sizes(kept, training.update_size)
     passes, rest = divmod(planned_steps(training, kept, total), len(sizes))
     return passes * kept + sum(sizes[:rest])

@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+
+from datapruning.training.settings import Training
 
 
-def learning_rate(schedule: str, peak: float, warmup: float, step: int, steps: int) -> float:
+def learning_rate(
+    schedule: str, peak: float, warmup: float, step: int, steps: int, milestones: Sequence[float] = (), gamma: float = 0.1
+) -> float:
     """The rate for update `step` of `steps` (counted from 0).
 
     "one-cycle" goes up in a straight line for `warmup` of the steps and down in one to 0 (Smith and Topin 2018, without
-    the cycling of the momentum); "cosine" goes up likewise and down on half a cosine (Loshchilov and Hutter 2017).
+    the cycling of the momentum); "cosine" goes up likewise and down on half a cosine (Loshchilov and Hutter 2017); "step"
+    goes up likewise, stays, and is multiplied by `gamma` at each of the `milestones`, shares of the steps (He et al. 2016).
     """
     position = (step + 0.5) / steps  # the middle of the update: neither the first nor the last has rate 0
+    fallen = gamma ** sum(position >= share for share in milestones) if schedule == "step" else 1.0
     if position < warmup:
-        return peak * position / warmup
+        return peak * position / warmup * fallen
     left = (1 - position) / (1 - warmup) if warmup < 1 else 1.0
+    if schedule == "step":
+        return peak * fallen
     if schedule == "cosine":
         return peak * (1 - math.cos(math.pi * left)) / 2
     return peak * left
+
+
+def planned_rate(training: Training, step: int, steps: int) -> float:
+    """The rate that a training's settings plan for update `step` of `steps`."""
+    return learning_rate(
+        training.schedule, training.lr, training.warmup, step, steps, training.milestones, training.gamma
+    )  # fmt: skip

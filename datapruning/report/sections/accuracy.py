@@ -21,30 +21,37 @@ def section(inputs: Inputs) -> Section | None:
     parts, drawings = list[Markup](), list[Drawing]()
     for compared in inputs.compared:
         setup = compared.setup
-        if setup.removed and len({g.fraction for g in compared.groups}) < 2:
-            continue  # a point is no curve, and stands among its like under "Pruned weights"
+        if setup.removed:
+            continue
         if setup.name:
             parts.append(tag("h3", f"Set-up {setup.name}: {setup.what_differs}"))
         drawn = _drawings(compared)
         if drawn:
-            parts += [_caption(compared), figures(drawn)]
+            parts += [_caption(compared.groups), figures(drawn)]
             drawings += drawn
         else:
             parts.append(paragraph("Only runs on all the data: there is no curve to draw.", class_="note"))
+    # of the pruned, one point is no curve, and stands among its like under "Pruned weights"
+    pruned = [c for c in inputs.compared if c.setup.removed and len({g.fraction for g in c.groups}) > 1]
+    drawn = [drawing for compared in pruned for drawing in _drawings(compared)]
+    if drawn:
+        groups = [group for compared in pruned for group in compared.groups]
+        parts += [tag("h3", "Pruned students"), _caption(groups), figures(drawn)]
+        drawings += drawn
     return Section("accuracy", "Accuracy against fraction", join(parts), drawings) if parts else None
 
 
-def _caption(compared: Compared) -> Markup:
-    numbers = sorted({g.n for g in compared.groups})
+def _caption(groups: Sequence[Group]) -> Markup:
+    numbers = sorted({g.n for g in groups})
     n = plural(numbers[0], "run") if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]} runs"
-    words = [f"Scorers: {listed(_scorers(compared.groups))}. Each point is the mean of {n}."]
+    words = [f"Scorers: {listed(_scorers(groups))}. Each point is the mean of {n}."]
     spread = "± one standard deviation" if numbers[-1] > 1 else "none: a single run has no spread"
     words.append(f"Bars: {spread}.")
-    if full_data(compared.groups):
+    if full_data(groups):
         words.append("Dotted line: all the data without KD.")
-    if any(g.is_full for g in compared.groups):
+    if any(g.is_full for g in groups):
         words.append("At 100% every scorer keeps the same samples.")
-    if {g.kd for g in compared.groups} - {*curve_kinds(compared.groups)}:
+    if {g.kd for g in groups} - {*curve_kinds(groups)}:
         words.append("Of the fixed KD weights three have curves here; all are under “KD weight” below.")
     return paragraph(" ".join(words), class_="note")
 
@@ -58,18 +65,19 @@ def _drawings(compared: Compared) -> list[Drawing]:
     groups, tag_ = compared.groups, compared.setup.tag
     scorers, kinds, kd = _scorers(groups), curve_kinds(groups), main_kd(groups)
     suffix = f" (set-up {compared.setup.name})" if compared.setup.name else ""
+    pruned = f", {compared.setup.short_words}" if compared.setup.removed else ""
     limits = _limits(groups, kinds)
     drawn = []
     if len(scorers) > 1:
         for kind in [k for k in (NO_KD, kd) if k is not None and any(g.kd == k and not g.is_full for g in groups)]:
-            title = f"All scorers, {kind}"
+            title = f"All scorers, {kind}{pruned}"
             curves = [(s, s, kind, i) for i, s in enumerate(scorers) if _has(groups, s, kind)]
             paint = partial(_paint, groups=groups, curves=curves, title=title, limits=limits)
             name = f"accuracy{tag_}-{'no-kd' if kind == NO_KD else 'kd'}"
             drawn.append(draw(name, f"Test accuracy against the fraction that is kept: {title}{suffix}", paint))
     for scorer in scorers:
         curves = [(kind, scorer, kind, k) for k, kind in enumerate(kinds) if _has(groups, scorer, kind)]
-        paint = partial(_paint, groups=groups, curves=curves, title=scorer, limits=limits)
+        paint = partial(_paint, groups=groups, curves=curves, title=scorer + pruned, limits=limits)
         name = f"accuracy{tag_}-{slug(scorer)}"
         drawn.append(draw(name, f"Test accuracy against the fraction that is kept: {scorer}{suffix}", paint))
     return drawn

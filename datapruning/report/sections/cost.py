@@ -11,7 +11,6 @@ from datapruning.report.html import Markup, Section, bullets, figures, join, par
 from datapruning.report.inputs import Compared, Inputs
 from datapruning.report.price import Price
 from datapruning.report.sections.cost_figures import break_even_drawings, cost_drawings
-from datapruning.report.sections.pruned_figures import title
 from datapruning.report.sections.summary import names_of
 from datapruning.report.setups import NO_METHOD
 from datapruning.report.words import count, listed, plural, seconds_text, signed
@@ -48,10 +47,11 @@ def _caption(inputs: Inputs) -> Markup:
         f" Seconds were measured on different devices ({listed(devices)}) and hardly compare." if len(devices) > 1 else ""
     )
     return paragraph(
-        "One student costs its training, the search for its KD weight and the pruning of its weights. Training the teacher, scoring the samples and "
-        "computing the soft labels are paid once, however many students follow. A sample that is only passed forward counts "
-        "as a third of one that is trained on. Soft labels are counted for all views of the kept samples, from nothing, and "
-        "scorers that read the same evidence are charged all of it, each. Evaluation on the test set is left out."
+        "One student costs its training, the search for its KD weight and the pruning of its weights. Training the teacher, "
+        "scoring the samples and computing the soft labels are paid once, however many students follow. A sample that is "
+        "only passed forward counts as a third of one that is trained on. Soft labels are counted for all views of the kept "
+        "samples, from nothing, and scorers that read the same evidence are charged all of it, each. Evaluation on the test "
+        "set is left out."
         f"{mixed}",
         class_="note",
     )
@@ -102,15 +102,15 @@ def _pruned(family: Sequence[Compared], several: bool) -> list[Markup]:
     rows, breaks = list[Sequence[object]](), list[int]()
     for compared in (c for c in family if c.setup.removed):
         breaks.append(len(rows))
-        name = title(compared.setup)
+        name = compared.setup.short_words
         pairs = zip(compared.groups, compared.costs, strict=True)
         rows += [[name, *_row(group, cost, price, plain[0] if plain else None)] for group, cost in pairs]
     dense = f"set-up {plain[1].setup.name}" if plain else ""
     unit = f"in trainings on all the data without KD, dense ({dense})" if price.samples else "in samples"
     head = tag("h3", f"Pruned students{f', {names_of(family)}' if several else ''}")
     note = paragraph(
-        f"Samples, {unit}, and seconds after the slash. A pruned student is trained with its zeros, so that it costs as much "
-        "as a dense one, and its pruning besides.",
+        f"Samples, {unit}, and seconds after the slash. A pruned student is trained with its zeros, so that it costs as "
+        "much as a dense one, and its pruning besides.",
         class_="note",
     )
     return [

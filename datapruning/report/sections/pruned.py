@@ -10,7 +10,7 @@ from datapruning.report.groups import Group
 from datapruning.report.html import Markup, Section, figures, folded, join, paragraph, table, tag
 from datapruning.report.inputs import Compared, Inputs
 from datapruning.report.sections.cost_figures import short
-from datapruning.report.sections.pruned_figures import dense_of, layer_drawing, share_drawings, title
+from datapruning.report.sections.pruned_figures import dense_of, layer_drawing, share_drawings
 from datapruning.report.sections.summary import names_of
 from datapruning.report.setups import Setup
 from datapruning.report.thinned import Thinned, mean_layers, thinned_of
@@ -60,16 +60,16 @@ def _caption(families: Sequence[Sequence[Compared]]) -> list[Markup]:
 
 def _table(family: Sequence[Compared]) -> Markup:
     several = len(family) > 1
-    head = ("weights removed", "self-distillation", "data", "scorer", "KD", "weights kept", "accuracy", "n",
-            "against dense", "FLOPs", "zeros skipped", "pruning took")  # fmt: skip
+    head = ("weights removed", "self-distillation", "data", "scorer", "KD", "accuracy", "n", "against dense",
+            "weights kept", "FLOPs", "zeros skipped", "pruning took")  # fmt: skip
     rows, breaks = list[list[object]](), list[int]()
     for compared in family:
         breaks += [len(rows)] if rows else []
         rows += [[*([compared.setup.name] if several else []), *_row(compared, i, family)]
                  for i in range(len(compared.groups))]  # fmt: skip
     first = 6 if several else 5
-    numbers = [first + i for i in (0, 1, 2, 3, 4, 5, 6)]
-    return table((*(["set-up"] if several else []), *head), rows, numbers=numbers, label="Pruned weights", breaks=breaks)
+    whole = (*(["set-up"] if several else []), *head)
+    return table(whole, rows, numbers=range(first, first + 7), label="Pruned weights", breaks=breaks)
 
 
 def _row(compared: Compared, number: int, family: Sequence[Compared]) -> list[object]:
@@ -80,17 +80,17 @@ def _row(compared: Compared, number: int, family: Sequence[Compared]) -> list[ob
     if told:
         dense, sparse = told[0].flops[0], statistics.mean(t.flops[1] for t in told)
         saved = [f"{statistics.mean(t.kept for t in told):,.0f} of {told[0].total:,}", short(dense), short(sparse)]
-    gains = _against_dense(group, compared, family)
+    gains = against_dense(group, compared, family)
     gain = spread(statistics.mean(gains), statistics.stdev(gains) if len(gains) > 1 else None, len(gains), sign=True) \
         if gains else ""  # fmt: skip
     took = f"{seconds_text(cost.prune.seconds)} s" if cost.prune.seconds else ""
     data = "all" if group.is_full else percent(group.fraction)
     accuracy = spread(group.mean, group.sd, group.n)
     scorer = "" if group.is_full else group.scorer
-    return [by, setup.method, data, scorer, group.kd, saved[0], accuracy, group.n, gain, *saved[1:], took]
+    return [by, setup.method, data, scorer, group.kd, accuracy, group.n, gain, *saved, took]
 
 
-def _against_dense(group: Group, compared: Compared, family: Sequence[Compared]) -> list[float]:
+def against_dense(group: Group, compared: Compared, family: Sequence[Compared]) -> list[float]:
     """Accuracy of each run minus that of the dense one with the same data, KD, self-distillation and seed, in points."""
     dense = dense_of(compared.setup, family)
     same = (g for g in (dense.groups if dense else []) if _kind(g) == _kind(group))
@@ -113,7 +113,7 @@ def _layers(family: Sequence[Compared], drawn: Sequence[Drawing]) -> list[Markup
     parts.append(figures(drawn[:MOST_SHOWN]))
     if len(drawn) > MOST_SHOWN:
         parts.append(folded(f"{plural(len(drawn) - MOST_SHOWN, 'more picture')}", figures(drawn[MOST_SHOWN:])))
-    tables = (join([tag("h4", title(setup)), _layer_table(_thinned(setup))]) for setup in pruned)
+    tables = (join([tag("h4", setup.short_words), _layer_table(_thinned(setup))]) for setup in pruned)
     parts.append(folded("The same as tables, with FLOPs", *tables))
     return parts
 

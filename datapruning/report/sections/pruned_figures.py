@@ -46,12 +46,6 @@ class Line:
     points: tuple[tuple[float, Group], ...]
 
 
-def title(setup: Setup) -> str:
-    """A pruned set-up in words, "95% removed by snip, cs-kd"."""
-    method = [setup.method] if "self_distill.method" in setup.differing else []
-    return ", ".join([f"{removed_text(setup.removed)} removed by {setup.prune_by}", *method, *setup.details])
-
-
 def dense_of(setup: Setup, family: Sequence[Compared]) -> Compared | None:
     """The set-up that differs in nothing but the pruning; None: there is none, or it is `setup` itself."""
     own = {k: v for k, v in setup.settings.items() if not k.startswith("epsd.")}
@@ -148,8 +142,8 @@ def layer_drawing(setup: Setup, runs: Sequence[Thinned]) -> Drawing | None:
         return None
     layers = mean_layers(runs)
     whole = sum(each.kept for each in layers) / sum(each.layer.total for each in layers)
-    paint = partial(_paint_layers, layers=layers, whole=whole, words=title(setup))
-    alt = f"Share of its weights that each layer keeps: {title(setup)}"
+    paint = partial(_paint_layers, layers=layers, whole=whole, words=setup.short_words)
+    alt = f"Share of its weights that each layer keeps: {setup.short_words}"
     return draw(f"layers{setup.tag}", alt, paint, height=ROOM + LINE * max(len(layers), 4))
 
 

@@ -10,7 +10,7 @@ from datapruning.report.drawing import percent
 from datapruning.report.groups import Group, full_data, main_kd, paired
 from datapruning.report.html import Markup, Section, bullets, join, paragraph, table, tag
 from datapruning.report.inputs import Compared, Inputs
-from datapruning.report.words import count, seconds_text, signed, spread
+from datapruning.report.words import count, removed_text, seconds_text, signed, spread
 
 
 def section(inputs: Inputs) -> Section:
@@ -25,9 +25,9 @@ def section(inputs: Inputs) -> Section:
     parts.append(
         paragraph(
             "Accuracy on the test set after the last epoch, in percent: mean ± standard deviation over n runs that differ "
-            "in their seed. Against full data: minus the mean of the set-up's runs on all the data without KD. KD gain: minus the "
-            "run without KD of the same scorer, fraction and seed, mean ± standard deviation over the pairs. Samples and "
-            "seconds: of one student, the search for its KD weight and the pruning of its weights included.",
+            "in their seed. Against full data: minus the mean of the set-up's runs on all the data without KD. KD gain: "
+            "minus the run without KD of the same scorer, fraction and seed, mean ± standard deviation over the pairs. "
+            "Samples and seconds: of one student, the search for its KD weight and the pruning of its weights included.",
             class_="note",
         )
     )
@@ -62,13 +62,14 @@ def _table(family: Sequence[Compared], inputs: Inputs) -> Markup:
     rows, breaks = list[list[object]](), list[int]()
     for compared in family:
         groups, full, setup = compared.groups, full_data(compared.groups), compared.setup
-        breaks += [len(rows), *(len(rows) + i for i in _breaks(groups))]
-        which: list[object] = [setup.name, setup.pruned_words, setup.method] if named else []
+        breaks += [len(rows), *([] if named else _breaks(groups))]
+        removed = f"{removed_text(setup.removed)} by {setup.prune_by}" if setup.removed else "none"
+        which: list[object] = [setup.name, ", ".join([removed, *setup.details]), setup.method] if named else []
         rows += [
             [*which, *_row(g, c, full, groups, inputs)] for g, c in zip(groups, compared.costs, strict=True)
         ]  # fmt: skip
     head = (
-        *(("set-up", "weights", "self-distillation") if named else ()),
+        *(("set-up", "weights removed", "self-distillation") if named else ()),
         "kept",
         "scorer",
         "KD",

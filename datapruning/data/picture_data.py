@@ -1,0 +1,87 @@
+"""Datasets made of picture files: a folder, or a Hugging Face dataset on disk; decoded once, then arrays like any other."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from datapruning.data.dataset import Dataset, Split
+from datapruning.data.decode import RULE
+from datapruning.data.folders import Found, scan
+from datapruning.data.pictures import Decoded, Pictures, decode_splits, pictures_folder
+from datapruning.data.place import DEFAULT_SIZE, Place
+from datapruning.errors import BadFile
+
+
+def open_folder(place: Place, cache: Path) -> Dataset:
+    """A folder of pictures (see `datapruning.data.folders.scan`).
+
+    Raises:
+        BadFile, BadValue: as `scan` and `datapruning.data.pictures.decode_splits`.
+    """
+    root = Path(place.name).expanduser()
+    classes, train, test = scan(root, place.holdout, cache.parent)
+    splits = {"train": files_of(root, train), "test": files_of(root, test)}
+    whole = root.resolve()
+    return decoded_dataset(whole.name, f"folder {root}", replace(place, name=str(whole)), classes, splits, cache)
+
+
+def decoded_dataset(
+    name: str, where: str, place: Place, classes: tuple[str, ...], splits: dict[str, Pictures], cache: Path
+) -> Dataset:
+    """The dataset of decoded splits.
+
+    Unreadable training pictures keep their ids; unreadable test pictures are left out.
+
+    Args:
+        name: of the dataset.
+        where: what messages call it.
+        place: by which it is opened again.
+        classes: names, by label.
+        splits: "train" and "test".
+        cache: folder of caches.
+
+    Raises:
+        BadFile: as `datapruning.data.pictures.decode_splits`, and where not one picture of a split can be read.
+    """
+    size, name = place.size or DEFAULT_SIZE, name or "pictures"
+    folder = pictures_folder(name, size, splits, cache)
+    found = decode_splits(where, splits, size, folder, skip_unreadable=place.skip_unreadable)
+    train, test = splits["train"], splits["test"]
+    for role, decoded in found.items():
+        if len(decoded.unreadable) == len(decoded.images):
+            raise BadFile(f"{where}: not one picture of the {role} set can be read")
+    good = np.delete(np.arange(len(test.names)), found["test"].unreadable)
+    images = found["test"].images if len(good) == len(test.names) else found["test"].images[good]
+    return Dataset(
+        name,
+        Split(found["train"].images, train.labels),
+        Split(images, test.labels[good]),
+        classes,
+        str(replace(place, size=size)),
+        stored=_stored(found, size),
+        train_paths=train.names if train.are_paths else None,
+        test_paths=tuple(test.names[i] for i in good.tolist()) if test.are_paths else None,
+        unreadable=found["train"].unreadable,
+    )
+
+
+def files_of(root: Path, found: Found) -> Pictures:
+    """The files of a split. As for `make`, a file has changed where its size or its time of change has."""
+    state = hashlib.sha256(str(root.resolve()).encode())
+    for path in found.paths:
+        try:
+            about = (root / path).stat()
+        except OSError:
+            state.update(f"{path}\0not there\n".encode())  # a link that leads nowhere: found when it is read
+        else:
+            state.update(f"{path}\0{about.st_size}\0{about.st_mtime_ns}\n".encode())
+    return Pictures(found.paths, found.labels, lambda i: (root / found.paths[i]).read_bytes(), state.hexdigest())
+
+
+def _stored(found: dict[str, Decoded], size: int) -> str:
+    parts = [RULE, str(size), *(found[role].stored for role in ("train", "test"))]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()

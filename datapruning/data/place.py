@@ -1,0 +1,81 @@
+"""A dataset's place in one string, `NAME?image-size=96&holdout=0.1`: `--data` and its options, as runs record them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from datapruning.errors import BadValue, UnknownName
+
+DEFAULT_SIZE = 64
+SIZES = (8, 1024)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a dataset lies, and how its pictures are read.
+
+    Attributes:
+        name: a dataset's name, or a path; with "hf:" before it, of a Hugging Face dataset.
+        size: side of the decoded pictures in pixels; None: not said.
+        holdout: share of each class that becomes the test set; None: the folder has one.
+        skip_unreadable: go on without pictures that cannot be read.
+    """
+
+    name: str
+    size: int | None = None
+    holdout: float | None = None
+    skip_unreadable: bool = False
+
+    def __post_init__(self) -> None:
+        if self.size is not None and not SIZES[0] <= self.size <= SIZES[1]:
+            raise BadValue(f"--image-size, in pixels, lies in {SIZES[0]}..{SIZES[1]}; got {self.size}")
+        if self.holdout is not None and not 0 < self.holdout < 1:
+            raise BadValue(f"--holdout is the share that becomes the test set, between 0 and 1; got {self.holdout}")
+
+    def __str__(self) -> str:
+        said = [] if self.size is None else [f"image-size={self.size}"]
+        said += [] if self.holdout is None else [f"holdout={self.holdout!r}"]
+        said += ["skip-unreadable=true"] if self.skip_unreadable else []
+        return self.name + ("?" + "&".join(said) if said else "")
+
+    @property
+    def plain(self) -> bool:
+        """Whether nothing is said but the name."""
+        return str(self) == self.name
+
+    def changed(self, size: int | None, holdout: float | None, skip_unreadable: bool) -> Place:
+        """The same with what is given here instead."""
+        return replace(
+            self,
+            size=self.size if size is None else size,
+            holdout=self.holdout if holdout is None else holdout,
+            skip_unreadable=self.skip_unreadable or skip_unreadable,
+        )
+
+
+def parse_place(text: str) -> Place:
+    """Read what `str(Place)` wrote; a plain name or path is one too, and so is a path with "?" in it that is there.
+
+    Raises:
+        BadValue, UnknownName: an option that is none, or a wrong value.
+    """
+    name, question, rest = text.rpartition("?")
+    if not question or Path(text.removeprefix("hf:")).exists():
+        return Place(text)
+    place = Place(name)
+    for option in rest.split("&"):
+        key, _, value = option.partition("=")
+        try:
+            match key:
+                case "image-size":
+                    place = replace(place, size=int(value))
+                case "holdout":
+                    place = replace(place, holdout=float(value))
+                case "skip-unreadable":
+                    place = replace(place, skip_unreadable={"true": True, "false": False}[value])
+                case _:
+                    raise UnknownName("option of a dataset", key, ("image-size", "holdout", "skip-unreadable"))
+        except (ValueError, KeyError):
+            raise BadValue(f"{text}: '{value}' is no value of {key}") from None
+    return place

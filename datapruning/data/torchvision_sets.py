@@ -1,0 +1,106 @@
+"""torchvision's classification sets whose images are arrays of one size: one line each in a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datapruning.data.dataset import Dataset, Split
+from datapruning.errors import BadFile, MissingPackage, reason
+
+DIGITS = tuple("0123456789")
+BY_TRAIN: Mapping[str, Mapping[str, object]] = {"train": {"train": True}, "test": {"train": False}}
+BY_SPLIT: Mapping[str, Mapping[str, object]] = {"train": {"split": "train"}, "test": {"split": "test"}}
+
+
+@dataclass(frozen=True)
+class TorchvisionSet:
+    """One line of the table.
+
+    Attributes:
+        kind: class in `torchvision.datasets`.
+        arguments: of that class, for "train" and "test".
+        more: arguments of both.
+        classes: names; None: as torchvision has them.
+        first: the smallest label in the files; labels count from 0 here.
+    """
+
+    kind: str
+    arguments: Mapping[str, Mapping[str, object]] = field(default_factory=lambda: BY_TRAIN)
+    more: Mapping[str, object] = field(default_factory=dict)
+    classes: tuple[str, ...] | None = None
+    first: int = 0
+
+
+SETS = {
+    "cifar10": TorchvisionSet("CIFAR10"),
+    "cifar100": TorchvisionSet("CIFAR100"),
+    "emnist-balanced": TorchvisionSet("EMNIST", more={"split": "balanced"}),
+    "emnist-digits": TorchvisionSet("EMNIST", more={"split": "digits"}),
+    "emnist-letters": TorchvisionSet(
+        "EMNIST", more={"split": "letters"}, classes=tuple("abcdefghijklmnopqrstuvwxyz"), first=1
+    ),
+    "fashion-mnist": TorchvisionSet("FashionMNIST"),
+    "kmnist": TorchvisionSet("KMNIST"),
+    "mnist": TorchvisionSet("MNIST"),
+    "qmnist": TorchvisionSet("QMNIST"),
+    "stl10": TorchvisionSet("STL10", BY_SPLIT),
+    "svhn": TorchvisionSet("SVHN", BY_SPLIT, classes=DIGITS),
+    "usps": TorchvisionSet("USPS", classes=DIGITS),
+}
+
+
+def torchvision_reader(about: TorchvisionSet) -> Callable[[str, Path, bool], Dataset]:
+    """A function (name, root, download) -> dataset, which raises as `open_parts` does."""
+
+    def read(name: str, root: Path, download: bool) -> Dataset:
+        parts = open_parts(name, about, root, download)
+        train, test = (Split(_images(parts[role].data), _labels(parts[role], about.first)) for role in ("train", "test"))
+        return Dataset(name, train, test, about.classes or tuple(str(n) for n in parts["train"].classes))
+
+    return read
+
+
+def open_parts(name: str, about: TorchvisionSet, root: Path, download: bool) -> dict[str, Any]:
+    """What torchvision makes for "train" and "test", by role.
+
+    Raises:
+        BadFile: not under `root`, or broken.
+        MissingPackage: torchvision needs another one for it.
+    """
+    import torchvision.datasets
+
+    kind: Any = getattr(torchvision.datasets, about.kind)
+    parts = {}
+    for role, arguments in about.arguments.items():
+        try:
+            parts[role] = kind(root=str(root), download=download, **arguments, **about.more)
+        except (RuntimeError, OSError, EOFError) as error:
+            raise BadFile(
+                f"{name} is not under {root} ({reason(error)}): name its folder with --data-root or $DPRUNE_DATA, "
+                "or fetch it with --download"
+            ) from None
+        except ImportError as error:
+            raise MissingPackage(f"{name} cannot be read without another package ({reason(error)})") from None
+        except ValueError as error:
+            raise BadFile(f"{name} under {root} is broken ({reason(error)}); delete it and fetch it again") from None
+    return parts
+
+
+def _images(data: Any) -> NDArray[np.uint8]:
+    """uint8 [n, height, width, channels] of torchvision's arrays, which lack channels or have them first."""
+    images: NDArray[np.uint8] = np.asarray(data)
+    if images.ndim == 3:
+        return images[..., None]
+    return np.ascontiguousarray(images.transpose(0, 2, 3, 1)) if images.shape[1] == 3 else images
+
+
+def _labels(part: Any, first: int) -> NDArray[np.int64]:
+    """int64 [n]; of QMNIST's eight columns the first."""
+    labels = np.asarray(part.targets if hasattr(part, "targets") else part.labels).astype(np.int64)
+    return (labels[:, 0] if labels.ndim == 2 else labels) - first

@@ -1,0 +1,142 @@
+"""Networks from outside: `torchvision:resnet50`, `timm:convnext_tiny`, and anybody's factory, `package.module:function`."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from datapruning.errors import BadValue, DataPruningError, MissingPackage, UnknownName, reason
+
+FORMS = ("torchvision:NAME", "timm:NAME", "package.module:function")
+COLOURS = 3
+ONE_HEAD = {
+    "googlenet": {"aux_logits": False, "init_weights": True},
+    "inception_v3": {"aux_logits": False, "init_weights": True},
+}
+"""torchvision's networks with heads of their own for training, without those."""
+
+Build = Callable[[tuple[int, int, int], int], nn.Module]
+"""(height, width, channels) of a picture, number of classes -> a freshly initialised network."""
+
+
+def find_outside(name: str) -> Build:
+    """The factory that a name with a colon stands for.
+
+    Raises:
+        BadValue, UnknownName: there is none. MissingPackage: "timm:..." where timm is not installed.
+    """
+    where, _, what = name.partition(":")
+    if where == "torchvision":
+        return _of_torchvision(what)
+    if where == "timm":
+        return _of_timm(what)
+    return _of_user(name, where, what)
+
+
+def _of_torchvision(what: str) -> Build:
+    from torchvision import models
+
+    _check_listed("torchvision", what, models.list_models(module=models))
+
+    def build(shape: tuple[int, int, int], classes: int) -> nn.Module:
+        height, width, channels = shape
+        more: dict[str, Any] = dict(ONE_HEAD.get(what, {}))
+        if what.startswith("vit_") and height == width:
+            more["image_size"] = height
+        model: nn.Module = models.get_model(what, weights=None, num_classes=classes, **more)
+        if channels != COLOURS:
+            take_grey(model, channels)
+        return model
+
+    return build
+
+
+def _of_timm(what: str) -> Build:
+    try:
+        import timm
+    except ImportError as error:
+        raise MissingPackage(f"model 'timm:{what}' needs timm ({reason(error)}); install it: pip install timm") from None
+    _check_listed("timm", what, timm.list_models())
+
+    def build(shape: tuple[int, int, int], classes: int) -> nn.Module:
+        model: nn.Module = timm.create_model(what, pretrained=False, num_classes=classes, in_chans=shape[2])
+        return model
+
+    return build
+
+
+def _check_listed(package: str, what: str, known: Collection[str]) -> None:
+    if what not in known:
+        near = difflib.get_close_matches(what, known, n=3, cutoff=0.4)
+        hint = f"did you mean {' or '.join(near)}? " if near else ""
+        raise BadValue(f"{package} has no classifier '{what}': {hint}it has {len(known)}, see {package}'s list_models()")
+
+
+def take_grey(model: nn.Module, channels: int) -> None:
+    """Let a network for colours take grey pictures: its first convolution's weights are summed over the colours.
+
+    So it gives what the network for colours gives for the grey picture in all three channels.
+
+    Raises:
+        BadValue: the pictures have neither one channel nor three, or the network does not begin with a convolution.
+    """
+    convolutions = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.Conv2d)]
+    if channels != 1 or not convolutions or convolutions[0][1].in_channels != COLOURS or convolutions[0][1].groups != 1:
+        raise BadValue(f"it takes pictures of 3 channels (or 1, which stands for all three); these have {channels}")
+    name, old = convolutions[0]
+    with torch.random.fork_rng(devices=[]):  # what the new layer draws is thrown away
+        new = nn.Conv2d(
+            1, old.out_channels, old.kernel_size, old.stride, old.padding, old.dilation,  # type: ignore[arg-type]
+            bias=old.bias is not None, padding_mode=old.padding_mode, device=old.weight.device,
+        )  # fmt: skip
+    with torch.no_grad():
+        new.weight.copy_(old.weight.sum(1, keepdim=True))
+        if old.bias is not None and new.bias is not None:
+            new.bias.copy_(old.bias)
+    parent, _, last = name.rpartition(".")
+    setattr(model.get_submodule(parent), last, new)
+
+
+def _of_user(name: str, where: str, what: str) -> Build:
+    with _from_here():
+        try:
+            module = importlib.import_module(where)
+        except DataPruningError:
+            raise
+        except Exception as error:
+            raise BadValue(f"model '{name}': importing '{where}' failed: {type(error).__name__}: {reason(error)}") from None
+    function = getattr(module, what, None)
+    if not callable(function):
+        own = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+        raise UnknownName(f"function in '{where}'", what, own)
+
+    def build(shape: tuple[int, int, int], classes: int) -> nn.Module:
+        with _from_here():
+            model = function(shape[2], classes)
+        if not isinstance(model, nn.Module):
+            raise BadValue(f"it returned {type(model).__name__}, not a torch.nn.Module")
+        return model
+
+    return build
+
+
+@contextmanager
+def _from_here() -> Iterator[None]:
+    """Modules in the current folder are found, too, after all others."""
+    here = os.getcwd()
+    sys.path.append(here)
+    try:
+        yield
+    finally:
+        if here in sys.path:
+            sys.path.reverse()
+            sys.path.remove(here)  # the last one: ours
+            sys.path.reverse()

@@ -1,0 +1,27 @@
+"""Gradient accumulation: the batch of an update, cut into parts that go through the network one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from torch import Tensor
+
+from datapruning.data.loader import Batch, MixedLabels
+from datapruning.data.order import batch_sizes
+from datapruning.training.settings import Training
+
+
+def split_batch(batch: Batch, images: Tensor, training: Training) -> Iterator[tuple[Batch, Tensor, float]]:
+    """(part, its images, its share of the batch) for each part of at most `batch_size` samples, in order.
+
+    A lone last sample joins the part before, because of batch norm. Without accumulation: the batch itself, and 1.
+    """
+    if training.accumulate == 1:
+        yield batch, images, 1.0
+        return
+    begin, total = 0, len(batch.ids)
+    for size in batch_sizes(total, training.batch_size):
+        rows = slice(begin, begin + size)
+        mixed = MixedLabels(*(each[rows] for each in batch.mixed)) if batch.mixed else None
+        yield Batch(batch.images[rows], batch.labels[rows], batch.ids[rows], mixed), images[rows], size / total
+        begin += size

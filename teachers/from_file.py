@@ -1,0 +1,183 @@
+"""Teachers that were trained elsewhere: a file of weights becomes a run folder in the workspace that teaches as any."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from datapruning.context import Context
+from datapruning.data.dataset import Dataset
+from datapruning.errors import BadFile, BadValue, Mismatch, reason
+from datapruning.evidence.embeddings import last_linear
+from datapruning.files import write_json
+from datapruning.locks import held
+from datapruning.models import create_model
+from datapruning.models.renormalised import as_trained
+from datapruning.progress import say
+from datapruning.runs import MODEL, RESULT
+from datapruning.training.checkpoint import load_tensors, load_weights, save_tensors
+from datapruning.training.environment import reproducible
+from datapruning.training.evaluate import accuracy
+from datapruning.version import __version__
+from teachers.load import hash_weights
+
+SUFFIXES = (".safetensors", ".pth", ".pt")
+NESTED = ("state_dict", "model_state_dict", "model", "net")
+"""Where training scripts put the weights beside other things."""
+WRAPPERS = ("module.", "_orig_mod.")
+"""What DataParallel and torch.compile put before every name."""
+
+
+@dataclass(frozen=True)
+class Said:
+    """What `NAME.json` beside the weights says of them.
+
+    Attributes:
+        classes: names of the outputs, in order; empty: those of the dataset, in its order.
+        mean: of the channels that the network was trained with, 0..1; empty: the dataset's own.
+        std: likewise.
+    """
+
+    classes: tuple[str, ...] = ()
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+
+def is_weights_file(path: Path) -> bool:
+    """Whether a teacher is named by a file of weights, not by a run folder."""
+    return path.suffix in SUFFIXES and not path.is_dir()
+
+
+def import_teacher(context: Context, path: Path) -> Path:
+    """The run folder of the teacher in a file of weights; made where it is not there. The network is `teacher.model`.
+
+    Args:
+        context: the dataset it is to teach, and the recipe that names its network.
+        path: safetensors, or a .pth that holds tensors alone (it is read with `weights_only`).
+
+    Raises:
+        BadFile: not there, broken, not weights alone, or weights that do not fit the network (the first ones are named).
+        Mismatch: the class names beside it are not the dataset's.
+    """
+    data, name = context.data, context.recipe.teacher.model
+    weights, said = read_weights(path), read_said(path)
+    order = order_of(said, data, path)
+    outputs = len(said.classes) or data.classes
+    model = create_model(name, data.train.shape, outputs, seed=0)
+    load_weights(model, weights, path)
+    if order != list(range(outputs)):
+        head = last_linear(model)
+        if head.out_features != outputs:
+            raise BadValue(f"the last linear layer of '{name}' makes no logits: a class map cannot reorder it")
+        last = next(full for full, module in model.named_modules() if module is head)
+        state = model.state_dict()
+        weights = {key: value[order] if key.rpartition(".")[0] == last else value for key, value in state.items()}
+        model = create_model(name, data.train.shape, data.classes, seed=0)
+        load_weights(model, weights, path)
+    weights = dict(model.state_dict())
+    stats = {key: list(value) for key, value in asdict(said).items() if key != "classes" and value}
+    identity = {"weights": hash_weights(weights), "input": stats}
+    folder = context.place("teachers", f"{name}-from-file", identity)
+    with held(folder / "run", f"another process opens {path}"):
+        if not (folder / RESULT).exists():
+            about: dict[str, Any] = {
+                "role": "teacher", "source": str(path), "model": name, "classes": data.classes, "dataset": data.name,
+                "fingerprint": data.fingerprint, **({"input": stats} if stats else {}),
+            }  # fmt: skip
+            ready = as_trained(model.to(context.device), about, data.channel_stats)
+            with reproducible(context.threads):
+                reached = accuracy(ready, context.split("test"), np.arange(len(data.test)), context.views)
+            save_tensors(folder / MODEL, weights)
+            write_json(
+                folder / RESULT,
+                {**about, "test_accuracy": reached, "samples_seen": 0, "seconds": {}, "package_version": __version__},
+            )
+            say(f"teacher: {path}, {reached:.2f}% on the test set, in {folder}")
+    return folder
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The weights in a file, by name, on the CPU.
+
+    Raises:
+        BadFile: missing, broken, or not weights alone.
+    """
+    if path.suffix == ".safetensors":
+        return _unwrapped(load_tensors(path)[0])
+    if not path.is_file():
+        raise BadFile(f"{path} is not there")
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever a file that is no checkpoint makes pickle and zipfile raise
+        raise BadFile(
+            f"{path} is not weights alone and is not opened ({reason(error)[:80]}): save model.state_dict(), "
+            "best as safetensors"
+        ) from None
+    for key in NESTED:
+        if isinstance(found, dict) and isinstance(found.get(key), dict):
+            found = found[key]
+    if not isinstance(found, dict) or not found or not all(isinstance(value, Tensor) for value in found.values()):
+        raise BadFile(f"{path} holds no weights by name: save model.state_dict(), best as safetensors")
+    return _unwrapped({str(key): value for key, value in found.items()})
+
+
+def _unwrapped(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    for wrapper in WRAPPERS:
+        if weights and all(name.startswith(wrapper) for name in weights):
+            weights = {name.removeprefix(wrapper): value for name, value in weights.items()}
+    return weights
+
+
+def read_said(path: Path) -> Said:
+    """What `NAME.json` beside the weights says: a list of class names, or an object with "classes", "mean" and "std".
+
+    Raises:
+        BadFile: it is something else.
+    """
+    beside = path.with_suffix(".json")
+    if not beside.exists():
+        return Said()
+    try:
+        found = json.loads(beside.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadFile(f"{beside} cannot be read: {reason(error)}") from None
+    if isinstance(found, list):
+        found = {"classes": found}
+    wanted = 'a list of class names, or {"classes": [...], "mean": [...], "std": [...]} (mean and std in 0..1)'
+    if not isinstance(found, dict) or set(found) - {"classes", "mean", "std"}:
+        raise BadFile(f"{beside} is {wanted}")
+    names, mean, std = (found.get(key, []) for key in ("classes", "mean", "std"))
+    if not all(isinstance(each, list) for each in (names, mean, std)) or not all(isinstance(n, str) for n in names):
+        raise BadFile(f"{beside} is {wanted}")
+    if not all(type(n) in (int, float) and math.isfinite(n) for n in (*mean, *std)) or not all(n > 0 for n in std):
+        raise BadFile(f"{beside}: mean and std are numbers, a channel each, std above 0")
+    return Said(tuple(names), tuple(float(n) for n in mean), tuple(float(n) for n in std))
+
+
+def order_of(said: Said, data: Dataset, path: Path) -> list[int]:
+    """Which output of the checkpoint each class of the dataset is, in the dataset's order.
+
+    Raises:
+        Mismatch: a class that the checkpoint does not know; other numbers of channels. BadFile: a class named twice.
+    """
+    beside, channels = path.with_suffix(".json"), data.train.shape[2]
+    if (said.mean or said.std) and {len(said.mean), len(said.std)} != {channels}:
+        raise Mismatch(f"{beside}: mean and std have a number for each of the {channels} channels, both of them")
+    if not said.classes:
+        return list(range(data.classes))
+    if len(set(said.classes)) != len(said.classes):
+        twice = next(name for name in said.classes if said.classes.count(name) > 1)
+        raise BadFile(f"{beside}: class '{twice}' is named twice")
+    absent = [name for name in data.class_names if name not in said.classes]
+    if absent:
+        raise Mismatch(
+            f"{beside} does not name class '{absent[0]}' of {data.name} ({len(absent)} of {data.classes} are missing)"
+        )
+    return [said.classes.index(name) for name in data.class_names]

@@ -1,0 +1,84 @@
+"""The line a mistake is in: found however the TOML is written, and never a wrong one."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from datapruning.blame import line_of
+from datapruning.config import read_recipe
+from datapruning.errors import UserError
+
+TEXT = """# about
+name = "mine"
+threads = 2
+[train]
+epochs = 3  # [kd]
+"lr" = 0.1
+grid = [
+  "a = 1",
+]
+[ teacher ]
+  epochs=4
+
+[deep.er]
+epochs = 5
+"""
+
+
+@pytest.mark.parametrize(
+    ("table", "key", "line"),
+    [
+        ("threads", None, 3), ("train", None, 4), ("train", "epochs", 5), ("train", "lr", 6), ("train", "grid", 7),
+        ("teacher", None, 10), ("teacher", "epochs", 11), ("deep", "er", 13), ("kd", None, None),
+        ("train", "model", None), ("epochs", None, None), ("score", "epochs", None),
+    ],
+)  # fmt: skip
+def test_tables_and_keys_are_found(table: str, key: str | None, line: int | None) -> None:
+    tomllib.loads(TEXT)
+    assert line_of(TEXT, table, key) == line
+
+
+@pytest.mark.parametrize("text", ["\ntrain.epochs = 3", "\ntrain = {epochs = 3}", "[train]\nepochs = 3", "\n[[train]]"])
+def test_every_way_to_write_a_key_is_found(text: str) -> None:
+    assert line_of(text, "train", "epochs") == 2 or "[[train]]" in text
+    assert line_of(text, "train") in (1, 2) or "train.epochs" in text
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "named"),
+    [
+        ("[train]\nepochs = 3\nmodle = 'x'\n", 3, "did you mean 'model'"),
+        ("[train]\nepochs = 3\n[teacher]\nepochs = 'x'\n", 4, "teacher.epochs is a whole number, got 'x'"),
+        ("[train]\nlr = true\n", 2, "train.lr is a number, got True"),
+        ("[views]\ncount = 0\n", 2, "views.count"),
+        ("[train]\nepochs = 3\nbudget = 'foo'\n", 3, "known: epochs, steps"),
+        ("[kd]\nfork = 0.5\n\ngrid = [0.5, 2]\n", 4, "got 2.0"),
+        ("[kd]\nfork = 0.5\ngrid = []\n", 3, "kd.grid is empty"),
+        ("[evidence]\nruns = 10\nfull_runs = 11\n", 3, "full_runs lies in 0..10"),
+        ("[evidence]\nruns = 10\nfull_runs = 10\nearly_epoch = 0\n", 4, "early_epoch"),
+        ("name = 'x'\n\n[tarin]\nepochs = 3\n", 3, "did you mean 'train'"),
+        ("name = 'x'\nlr = 0.1\n", 2, "unknown table 'lr'"),
+        ("name = 'x'\ntrain = 3\n", 2, "'train' is a table"),
+        ("name = 'x'\nthreads = 'all'\n", 2, "threads is a whole number"),
+        ("[train]\ninfobatch = 0.5\n[score]\ninfobatch = 0.3\n", 4, "infobatch is for students"),
+    ],
+)
+def test_a_recipe_s_mistake_is_named_with_its_line(tmp_path: Path, text: str, line: int, named: str) -> None:
+    path = tmp_path / "bad.toml"
+    path.write_text(text)
+    with pytest.raises(UserError) as caught:
+        read_recipe(path)
+    assert str(caught.value).startswith(f"{path}, line {line}: "), caught.value
+    assert named in str(caught.value)
+
+
+@pytest.mark.parametrize("change", ["train.lr=fast", "train.epochs=0", "evidence.full_runs=99", "train.modle=x"])
+def test_what_the_command_line_says_wrong_is_no_line_s_fault(tmp_path: Path, change: str) -> None:
+    path = tmp_path / "good.toml"
+    path.write_text("[train]\nlr = 0.1\nepochs = 3\n[evidence]\nfull_runs = 1\n")
+    with pytest.raises(UserError) as caught:
+        read_recipe(path, [change])
+    assert ", line " not in str(caught.value)

@@ -1,0 +1,221 @@
+"""`dprune diff`: hand-worked overlaps, orders and settings, and what is not compared."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from datapruning.data.dataset import Dataset
+from datapruning.errors import Mismatch
+from datapruning.exchange.by_class import MOST, class_lines, class_means
+from datapruning.exchange.diff import diff
+from datapruning.exchange.diff_runs import differing
+from datapruning.exchange.diff_scores import score_lines, shared_front
+from datapruning.exchange.diff_subsets import overlap, subset_lines
+from datapruning.meta import new_meta
+from datapruning.scores import KIND, Scores
+from datapruning.subsets import Subset, subset_from_ids
+from tests.conftest import Answer, fast_arguments
+
+Dprune = Callable[..., Answer]
+Refused = Callable[..., str]
+IDS = st.lists(st.integers(0, 119), min_size=1, unique=True)
+
+
+def subset_of(data: Dataset, ids: Any) -> Subset:
+    """A subset of `data`."""
+    return subset_from_ids(np.array(list(ids)), data, "by hand")
+
+
+def scores_of(data: Dataset, values: Any) -> Scores:
+    """Scores of `data`."""
+    return Scores(np.asarray(values, np.float32), new_meta(KIND, data, scorer="made-up", seed=0))
+
+
+@settings(deadline=None, max_examples=50)
+@given(IDS, IDS)
+def test_the_overlap_is_that_of_sets(small: Dataset, a: list[int], b: list[int]) -> None:
+    found = overlap(subset_of(small, a), subset_of(small, b))
+    assert (found.both, found.either) == (len({*a} & {*b}), len({*a} | {*b}))
+    assert found.jaccard == found.both / found.either
+    other = overlap(subset_of(small, b), subset_of(small, a))
+    assert (other.both, other.either) == (found.both, found.either)
+    assert math.isclose(other.expected, found.expected)
+    assert math.isclose(other.spread, found.spread, abs_tol=1e-12)
+
+
+def test_what_chance_gives_is_counted_over_all_subsets() -> None:
+    a = {0, 1, 2}
+    counts = [len(a & {*b}) for b in combinations(range(7), 4)]
+    meta = {"total": 7}
+    found = overlap(Subset(np.array([0, 1, 2]), meta), Subset(np.array([0, 1, 2, 3]), meta))
+    assert math.isclose(found.expected, float(np.mean(counts)))
+    assert math.isclose(found.spread, float(np.std(counts)))
+
+
+def test_the_whole_set_has_no_spread(small: Dataset) -> None:
+    whole = subset_of(small, range(120))
+    found = overlap(whole, subset_of(small, [4, 5]))
+    assert (found.both, found.expected, found.spread) == (2, 2, 0)
+
+
+def test_a_subset_s_words(small: Dataset) -> None:
+    lines = subset_lines(subset_of(small, range(30)), subset_of(small, range(20, 60)))
+    assert lines[0] == "A: keeping 30 of 120 (scorer ids)"
+    assert lines[2].startswith("in both: 10 (33.3% of A, 25.0% of B); by chance 10.0 +- ")
+    assert lines[3] == "in A alone: 20; in B alone: 30"
+    assert lines[4] == "Jaccard (both / either): 0.167; by chance about 0.167"
+    assert subset_lines(subset_of(small, [1]), subset_of(small, [1, 2]))[-1] == "A lies inside B"
+    assert subset_lines(subset_of(small, [1, 2]), subset_of(small, [1]))[-1] == "B lies inside A"
+    assert subset_lines(subset_of(small, [1]), subset_of(small, [1]))[-1] == "the same samples"
+
+
+def test_classes_are_told_by_the_share_that_is_kept(small: Dataset) -> None:
+    of_class_0, of_class_3 = (np.flatnonzero(small.train.labels == label) for label in (0, 3))
+    a, b = subset_of(small, of_class_0), subset_of(small, [*of_class_0, of_class_3[0]])
+    lines = subset_lines(a, b, small)
+    assert lines[-6] == "share kept, by class, the largest difference first:"
+    share = f"{1 / len(of_class_3):.1%}"
+    assert lines[-4].split() == ["class", "3", "0.0%", share, f"+{share}"]
+    assert lines[-3].split() == ["class", "0", "100.0%", "100.0%", "0.0%"]
+
+
+def test_class_means_leave_out_empty_classes() -> None:
+    means = class_means(np.array([1.0, 0.0, 1.0]), np.array([0, 0, 2]), 3)
+    assert means.tolist()[::2] == [0.5, 1.0]
+    assert math.isnan(means[1])
+    lines = class_lines(means, means, ["a", "b", "c"], "share", str)
+    assert [line.split()[0] for line in lines[2:]] == ["a", "c"]
+
+
+def test_many_classes_end_in_one_line() -> None:
+    a, b = np.zeros(50), np.arange(50) / 100
+    lines = class_lines(a, b, [f"c{i}" for i in range(50)], "share", lambda share: f"{share:.0%}")
+    assert len(lines) == MOST + 3
+    assert lines[2].split() == ["c49", "0%", "49%", "+49%"]
+    assert lines[-1] == "  30 more classes, which differ by 29% at most"
+
+
+def test_orders_are_compared_not_values(small: Dataset) -> None:
+    values = np.random.default_rng(0).permutation(120).astype(np.float32)
+    same = score_lines(scores_of(small, values), scores_of(small, values**3))
+    assert "Spearman's rank correlation: 1.0000" in same[2]
+    assert same[-1] == "in the front 50% of both: 60 of 60 (100.0%); by chance 50.0%"
+    turned = score_lines(scores_of(small, values), scores_of(small, -values))
+    assert "correlation: -1.0000" in turned[2]
+    assert [line.split(": ")[1] for line in turned[3:6]] == [
+        f"0 of {n} (0.0%); by chance {n / 120:.1%}".partition(": ")[0] for n in (1, 12, 36)
+    ]
+
+
+@pytest.mark.parametrize("which", ["A", "B", "A and of B"])
+def test_scores_that_are_all_equal_have_no_correlation(small: Dataset, which: str) -> None:
+    flat, rising = scores_of(small, np.ones(120)), scores_of(small, np.arange(120))
+    lines = score_lines(rising if which == "B" else flat, rising if which == "A" else flat)
+    assert lines[2] == f"Spearman's rank correlation: none, since every sample of {which} has one score"
+
+
+def test_infinite_scores_have_their_place(small: Dataset) -> None:
+    values = np.arange(120, dtype=np.float32)
+    lines = score_lines(scores_of(small, values), scores_of(small, np.where(values > 118, np.inf, values)))
+    assert "correlation: 1.0000" in lines[2]
+
+
+def test_the_front_is_that_of_select() -> None:
+    a, b = np.array([3, 3, 1, 2], np.float32), np.array([1, 5, 5, 5], np.float32)
+    assert shared_front(a, b, 2) == 1, "A keeps 0 and 1, B 1 and 2"
+    assert shared_front(a, b, 4) == 4
+
+
+def test_classes_are_told_by_their_place(small: Dataset) -> None:
+    first = np.where(small.train.labels == 1, 1000, 0) - np.arange(120)
+    lines = score_lines(scores_of(small, -np.arange(120)), scores_of(small, first), small)
+    assert lines[-6] == "mean place in the order (0%: kept first, 100%: last), by class, the largest difference first:"
+    assert lines[-4].split()[:2] == ["class", "1"]
+    assert lines[-4].split()[-1].startswith("-")
+
+
+def test_settings_that_differ_are_listed_in_order() -> None:
+    a = {"run": {"seed": 0, "gone": 1}, "train": {"lr": 0.1, "epochs": 3}}
+    b = {"run": {"seed": 0}, "train": {"lr": 0.2, "epochs": 3}, "kd": {"grid": [0.5]}}
+    assert differing(a, b) == [("run.gone", 1, None), ("train.lr", 0.1, 0.2), ("kd.grid", None, [0.5])]
+    assert differing(a, a) == []
+
+
+def test_two_runs(dprune: Dprune, refused: Refused, tmp_path: Path) -> None:
+    for name, seed in (("a", 0), ("b", 1)):
+        words = ["--kd-weight", "0", "--seed", seed, "--out", name]
+        assert dprune("train", "--fraction", "0.1", *words, *fast_arguments()).code == 0
+    answer = dprune("diff", "a", "b", "--data", "digits")
+    assert (answer.code, answer.err) == (0, "")
+    lines = answer.out.splitlines()
+    assert lines[0].startswith("A: test accuracy ")
+    assert lines[2].startswith("test accuracy, B less A: ")
+    assert any(line == "  run.seed: 0 in A, 1 in B" for line in lines)
+    assert any(line.startswith("  in both: ") for line in lines)
+    assert any(line.startswith("  share kept, by class") for line in lines)
+    assert "settings: the same" in dprune("diff", "a", "a").out
+    (tmp_path / "b" / "result.json").unlink()
+    assert "B: not finished" in dprune("diff", "a", "b").out
+    text = (tmp_path / "b" / "config.toml").read_text()
+    (tmp_path / "b" / "config.toml").write_text(text.replace('fingerprint = "', 'fingerprint = "0'))
+    assert "b from another dataset" in refused("diff", "a", "b")
+    (tmp_path / "b" / "config.toml").write_text("[run\n")
+    assert "config.toml cannot be read" in refused("diff", "a", "b")
+
+
+def test_two_files_through_the_command_line(dprune: Dprune, tmp_path: Path, digits: Dataset) -> None:
+    subset_of(digits, range(100)).save(tmp_path / "a.npz")
+    subset_of(digits, range(50, 200)).save(tmp_path / "b.npz")
+    answer = dprune("diff", "a.npz", "b.npz", "--data", "digits")
+    assert (answer.code, answer.err) == (0, "")
+    assert "in both: 50 (50.0% of A, 33.3% of B)" in answer.out
+    assert len(answer.out.splitlines()) == 5 + 12
+    scores_of(digits, np.arange(1438)).save(tmp_path / "s.npz")
+    assert "correlation: 1.0000" in dprune("diff", "s.npz", "s.npz", "--data", "digits").out
+    assert not [path for path in tmp_path.iterdir() if path.suffix != ".npz"], "nothing is written"
+
+
+def test_files_of_different_datasets_are_not_compared(tmp_path: Path, small: Dataset) -> None:
+    other = dataclasses.replace(small, class_names=("a", "b", "c", "d"))
+    for made in (subset_of, scores_of):
+        a, b = ((made(data, np.arange(120))).save(tmp_path / f"{i}.npz") for i, data in enumerate((small, other)))
+        with pytest.raises(Mismatch, match=r"0\.npz was made from made-up .*1\.npz from another dataset, made-up"):
+            diff(a, b)
+        with pytest.raises(Mismatch, match="another dataset"):
+            diff(a, a, data=other)
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["a.npz", "absent.npz"], "absent.npz is not there"),
+        (["a.npz", "scores.npz"], "a.npz is a subset file, scores.npz is a scores file: diff compares like with like"),
+        (["a.npz", "other.npz"], "other.npz from another dataset, made-up"),
+        (["a.npz", "a.npz", "--data", "no-such"], "unknown dataset"),
+        (["other.npz", "other.npz", "--data", "digits"], "made from another dataset"),
+        (["a.npz", "empty"], "empty is no run folder"),
+        (["a.npz", "notes.txt"], "notes.txt"),
+        (["a.npz", "influence.npz"], "influence.npz is an influence file"),
+        (["a.npz"], "B"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(
+    refused: Refused, tmp_path: Path, digits: Dataset, small: Dataset, words: list[str], named: str
+) -> None:
+    subset_of(digits, range(3)).save(tmp_path / "a.npz")
+    subset_of(small, range(3)).save(tmp_path / "other.npz")
+    scores_of(digits, np.arange(1438)).save(tmp_path / "scores.npz")
+    Subset(np.arange(3), new_meta("datapruning.influence", digits)).save(tmp_path / "influence.npz")
+    (tmp_path / "notes.txt").write_text("nothing of ours")
+    (tmp_path / "empty").mkdir()
+    assert named in refused("diff", *words)

@@ -1,0 +1,280 @@
+"""Scores and subsets as files of others, lists of ids and paths as subsets: what goes out comes back."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from datapruning.data.dataset import Dataset
+from datapruning.errors import BadFile, BadValue, Mismatch
+from datapruning.exchange.export import export
+from datapruning.exchange.lists import open_subset, subset_of_list
+from datapruning.meta import new_meta
+from datapruning.scores import KIND, Scores
+from datapruning.subsets import Subset, load_subset, subset_from_ids
+from tests.conftest import Answer, fast_arguments
+
+Dprune = Callable[..., Answer]
+Refused = Callable[..., str]
+FAST = fast_arguments()
+QUICK = settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+CLASSES = ("cat", "big, dog")
+
+
+def scores_of(data: Dataset, values: Any, stderr: Any = None, **story: Any) -> Scores:
+    """Scores of `data`."""
+    errors = None if stderr is None else np.asarray(stderr, np.float32)
+    return Scores(np.asarray(values, np.float32), new_meta(KIND, data, scorer="made-up", **story), errors)
+
+
+@pytest.fixture
+def photos(small: Dataset, tmp_path: Path) -> Dataset:
+    """The made-up data as if it had been read from files under tmp_path/photos."""
+    paths = tuple(f"train/class {label}/{number}.png" for number, label in enumerate(small.train.labels))
+    return dataclasses.replace(small, source=str(tmp_path / "photos"), train_paths=paths)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder of 10 training and 4 test pictures in two classes."""
+    rng = np.random.default_rng(0)
+    for role, count in (("train", 5), ("test", 2)):
+        for name in CLASSES:
+            place = tmp_path / "photos" / role / name
+            place.mkdir(parents=True)
+            for number in range(count):
+                Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)).save(place / f"{number}.png")
+    return tmp_path / "photos"
+
+
+@QUICK
+@given(st.lists(st.floats(width=32, allow_nan=False), min_size=6, max_size=6))
+def test_a_csv_gives_every_score_back_to_the_last_bit(tmp_path: Path, small: Dataset, values: list[float]) -> None:
+    (tmp_path / "s.csv").unlink(missing_ok=True)
+    made = scores_of(small, values * 20, np.arange(120) / 7)
+    export(made, tmp_path / "s.csv")
+    with (tmp_path / "s.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["id"]) for row in rows] == list(range(120))
+    assert np.array([row["score"] for row in rows], np.float32).tobytes() == made.values.tobytes()
+    assert made.stderr is not None
+    assert np.array([row["stderr"] for row in rows], np.float32).tobytes() == made.stderr.tobytes()
+
+
+def test_a_subset_s_table_has_every_sample_and_says_which_are_kept(tmp_path: Path, small: Dataset) -> None:
+    told = export(subset_from_ids(np.array([7, 2]), small, "by hand"), tmp_path / "s.csv")
+    assert told == f"120 rows of id, kept: {tmp_path / 's.csv'}"
+    lines = (tmp_path / "s.csv").read_text().splitlines()
+    assert lines == ["id,kept", *(f"{i},{int(i in (2, 7))}" for i in range(120))]
+
+
+def test_a_table_of_pictures_names_them(tmp_path: Path, photos: Dataset) -> None:
+    export(subset_from_ids(np.array([0]), photos, "by hand"), tmp_path / "s.csv", data=photos, paths=True)
+    with (tmp_path / "s.csv").open(newline="") as file:
+        rows = list(csv.reader(file))
+    assert rows[0] == ["id", "path", "kept"]
+    assert photos.train_paths is not None
+    assert [row[1] for row in rows[1:]] == list(photos.train_paths)
+
+
+def test_a_list_of_scores_is_the_order_of_select(tmp_path: Path, photos: Dataset) -> None:
+    values = np.zeros(120)
+    values[[40, 3, 99]] = 5, 9, 5
+    made = scores_of(photos, values, unreadable=[99])
+    export(made, tmp_path / "s.txt")
+    ids = [int(line) for line in (tmp_path / "s.txt").read_text().splitlines()]
+    assert ids == [3, 40, *(i for i in range(120) if i not in (3, 40, 99))], "equals by id; what cannot be read is left out"
+    export(made, tmp_path / "p.txt", data=photos, paths=True)
+    assert photos.train_paths is not None
+    assert (tmp_path / "p.txt").read_text().splitlines() == [photos.train_paths[i] for i in ids]
+    export(made, tmp_path / "s.npy")
+    found = np.load(tmp_path / "s.npy", allow_pickle=False)
+    assert found.dtype == np.float32
+    assert np.array_equal(found, values)
+
+
+@QUICK
+@given(ids=st.lists(st.integers(0, 119), min_size=1, unique=True), ending=st.sampled_from([".txt", ".npy", "paths"]))
+def test_a_subset_comes_back_from_every_list(tmp_path: Path, photos: Dataset, ids: list[int], ending: str) -> None:
+    out = tmp_path / ("paths.txt" if ending == "paths" else f"ids{ending}")
+    out.unlink(missing_ok=True)
+    made = subset_from_ids(np.array(ids), photos, "by hand")
+    export(made, out, data=photos, paths=ending == "paths")
+    found = open_subset(out, photos)
+    assert found.indices.dtype == np.int64
+    assert found.indices.tolist() == sorted(ids)
+    assert (found.meta["source"], found.meta["fingerprint"]) == (str(out), photos.fingerprint)
+
+
+@pytest.mark.parametrize("how", ["plain", "dot", "absolute", "from here", "windows", "link", "windows lines"])
+def test_a_path_may_be_written_in_several_ways(
+    tmp_path: Path, photos: Dataset, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    assert photos.train_paths is not None
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "linked").symlink_to(tmp_path / "photos")
+    monkeypatch.chdir(tmp_path)
+    ways: dict[str, Callable[[str], str]] = {
+        "dot": lambda path: f"./{path}",
+        "absolute": lambda path: str(tmp_path / "photos" / path),
+        "from here": lambda path: f"photos/{path}",
+        "windows": lambda path: path.replace("/", "\\"),
+        "link": lambda path: str(tmp_path / "linked" / path),
+    }
+    written = [ways.get(how, str)(photos.train_paths[i]) for i in (9, 4)]
+    end = "\r\n" if how == "windows lines" else "\n"
+    (tmp_path / "list.txt").write_bytes("".join(f"{path}{end}{end}" for path in written).encode())
+    (tmp_path / "photos" / "train" / "class 0").mkdir(parents=True)
+    assert subset_of_list("list.txt", photos).indices.tolist() == [4, 9]
+
+
+@pytest.mark.parametrize("text", ["train/class 0/no.png\n", "elsewhere.png\n", "/etc/passwd\n", "photos\n", "..\n"])
+def test_a_line_that_is_no_picture_is_named(tmp_path: Path, photos: Dataset, text: str) -> None:
+    assert photos.train_paths is not None
+    (tmp_path / "list.txt").write_text(f"{photos.train_paths[3]}\n\n{text}")
+    with pytest.raises(BadFile, match=r"list\.txt, line 3: '.*' is no training picture of made-up; .* like 'train/class"):
+        subset_of_list(tmp_path / "list.txt", photos)
+
+
+def test_a_path_that_stands_twice_is_named(tmp_path: Path, photos: Dataset) -> None:
+    assert photos.train_paths is not None
+    (tmp_path / "list.txt").write_text(f"{photos.train_paths[3]}\n./{photos.train_paths[3]}\n")
+    with pytest.raises(BadFile, match=r"line 2: .* stands in line 1 already"):
+        subset_of_list(tmp_path / "list.txt", photos)
+
+
+def test_pictures_that_cannot_be_read_are_not_taken(tmp_path: Path, photos: Dataset) -> None:
+    (tmp_path / "ids.txt").write_text("1\n2\n3\n")
+    with pytest.raises(BadValue, match=r"ids\.txt: id 2 is a picture that cannot be read \(1 such ids\)"):
+        subset_of_list(tmp_path / "ids.txt", dataclasses.replace(photos, unreadable=(2, 77)))
+
+
+def test_a_path_with_a_line_break_fits_in_no_list(tmp_path: Path, photos: Dataset) -> None:
+    assert photos.train_paths is not None
+    odd = dataclasses.replace(photos, train_paths=("train/a\nb.png", *photos.train_paths[1:]))
+    with pytest.raises(BadFile, match=r"a\\nb\.png.* has a line break"):
+        export(subset_from_ids(np.array([0]), odd, "by hand"), tmp_path / "p.txt", data=odd, paths=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_file_s_own_dataset_is_needed(tmp_path: Path, small: Dataset, digits: Dataset) -> None:
+    subset = subset_from_ids(np.array([0]), small, "by hand")
+    with pytest.raises(Mismatch, match="this subset was made from another dataset"):
+        export(subset, tmp_path / "s.csv", data=digits)
+    with pytest.raises(BadValue, match="--data"):
+        export(subset, tmp_path / "s.csv", paths=True)
+
+
+def test_parquet_keeps_types_and_story(tmp_path: Path, small: Dataset) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
+    made = scores_of(small, np.arange(120) / 7, np.ones(120))
+    export(made, tmp_path / "s.parquet")
+    table = parquet.read_table(tmp_path / "s.parquet")
+    assert [(f.name, str(f.type)) for f in table.schema] == [("id", "int64"), ("score", "float"), ("stderr", "float")]
+    assert np.array_equal(table["score"].to_numpy(), made.values)
+    assert json.loads(table.schema.metadata[b"datapruning"]) == made.meta
+    export(subset_from_ids(np.array([5]), small, "by hand"), tmp_path / "k.parquet")
+    kept = parquet.read_table(tmp_path / "k.parquet")["kept"]
+    assert (str(kept.type), np.flatnonzero(kept.to_numpy()).tolist()) == ("bool", [5])
+
+
+def test_parquet_without_pyarrow_is_one_line(
+    dprune: Dprune, tmp_path: Path, small: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores_of(small, np.arange(120)).save(tmp_path / "s.npz")
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    answer = dprune("export", "s.npz", "--out", "s.parquet")
+    assert (answer.code, answer.out) == (1, "")
+    assert answer.err == "dprune: a .parquet file needs the package pyarrow: pip install pyarrow, or write a .csv\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["s.npz"]
+
+
+def test_from_a_folder_of_pictures_to_a_list_of_paths_and_back(dprune: Dprune, folder: Path, tmp_path: Path) -> None:
+    data = ["--data", folder.name, "--image-size", "8"]
+    (tmp_path / "mine.txt").write_text("photos/train/cat/3.png\nphotos/train/big, dog/0.png\n")
+    first = dprune("select", "--ids", "mine.txt", *data, "--out", "mine.npz")
+    assert first.code == 0, first.err
+    answer = dprune("export", "mine.npz", *data, "--paths", "--out", "paths.txt")
+    assert (answer.code, answer.out) == (0, "2 paths: paths.txt\n")
+    assert sorted((tmp_path / "paths.txt").read_text().splitlines()) == ["train/big, dog/0.png", "train/cat/3.png"]
+    again = dprune("select", "--ids", "paths.txt", *data, "--out", "again.npz")
+    assert again.code == 0, again.err
+    assert load_subset("again.npz").indices.tolist() == load_subset("mine.npz").indices.tolist()
+    table = dprune("export", "mine.npz", *data, "--paths", "--out", "deep/table.csv")
+    assert table.out == "10 rows of id, path, kept: deep/table.csv\n"
+    with (tmp_path / "deep" / "table.csv").open(newline="") as file:
+        kept = [row["path"] for row in csv.DictReader(file) if row["kept"] == "1"]
+    assert kept == (tmp_path / "paths.txt").read_text().splitlines()
+
+
+def test_train_takes_plain_lists(dprune: Dprune, tmp_path: Path) -> None:
+    (tmp_path / "ids.txt").write_text("".join(f"{i}\n" for i in range(100)))
+    np.save(tmp_path / "ids.npy", np.arange(100)[::-1])
+    words = ["train", "--kd-weight", "0", *FAST, "--out", "run", "--subset"]
+    assert dprune(*words, "ids.txt").code == 0
+    assert load_subset("run/subset.npz").indices.tolist() == list(range(100))
+    again = dprune(*words, "ids.npy")
+    assert again.code == 0
+    assert "is finished already" in again.err, "the same samples are the same run"
+
+
+def test_export_of_a_run_writes_its_weights(dprune: Dprune, refused: Refused) -> None:
+    assert dprune("train", "--fraction", "0.1", "--kd-weight", "0", *FAST, "--out", "run").code == 0
+    answer = dprune("export", "run", "--out", "weights.safetensors")
+    assert answer.code == 0, answer.err
+    assert answer.out.startswith("weights.safetensors: ")
+    assert "run/subset.npz" in refused("export", "run", "--out", "ids.txt")
+    assert "--paths" in refused("export", "run", "--out", "w.safetensors", "--paths")
+    assert dprune("export", "run/subset.npz", "--out", "ids.txt").out == "144 ids: ids.txt\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["absent.npz", "--out", "x.csv"], "absent.npz is not there"),
+        (["s.npz", "--out", "x.xlsx"], ".csv, .parquet, .txt or .npy"),
+        (["s.npz", "--out", "x"], ".csv, .parquet, .txt or .npy"),
+        (["s.npz", "--out", "taken.csv"], "taken.csv exists"),
+        (["s.npz", "--out", "x.csv", "--sparse"], "--sparse is for the folder of a pruned run"),
+        (["s.npz", "--out", "x.txt", "--paths"], "--data"),
+        (["s.npz", "--out", "x.npy", "--paths", "--data", "digits"], "not paths"),
+        (["s.npz", "--out", "x.txt", "--paths", "--data", "digits"], "digits has no files"),
+        (["other.npz", "--out", "x.txt", "--data", "digits"], "made from another dataset"),
+        (["cut.npz", "--out", "x.csv"], "cut.npz"),
+        (["taken.csv", "--out", "x.csv"], "taken.csv"),
+        (["influence.npz", "--out", "x.csv"], "neither a scores nor a subset file: it is an influence file"),
+        (["empty", "--out", "x.safetensors"], "no finished run"),
+        (["s.npz"], "--out"),
+    ],
+)
+def test_what_cannot_be_exported_is_refused(
+    refused: Refused, tmp_path: Path, digits: Dataset, small: Dataset, words: list[str], named: str
+) -> None:
+    subset_from_ids(np.arange(3), digits, "by hand").save(tmp_path / "s.npz")
+    subset_from_ids(np.arange(3), small, "by hand").save(tmp_path / "other.npz")
+    Subset(np.arange(3), new_meta("datapruning.influence", digits)).save(tmp_path / "influence.npz")
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "s.npz").read_bytes()[:200])
+    (tmp_path / "taken.csv").write_text("the only copy")
+    (tmp_path / "empty").mkdir()
+    assert named in refused("export", *words)
+
+
+@pytest.mark.parametrize("verb", ["select", "train"])
+def test_lists_that_fit_no_dataset_are_refused(refused: Refused, tmp_path: Path, verb: str) -> None:
+    (tmp_path / "paths.txt").write_text("train/cat/3.png\n")
+    np.save(tmp_path / "far.npy", np.array([1438]))
+    words = ["--ids"] if verb == "select" else [*FAST, "--subset"]
+    assert "paths.txt, line 1: 'train/cat/3.png' is no sample id" in refused(verb, *words, "paths.txt")
+    assert "id 1438 is not in 0..1437" in refused(verb, *words, "far.npy")
+    assert "absent.txt is not there" in refused(verb, *words, "absent.txt")

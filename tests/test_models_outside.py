@@ -1,0 +1,186 @@
+"""Networks from outside: torchvision's, timm's, anybody's factory; those that do not fit are refused before training."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from torch import nn
+
+import datapruning as dp
+from datapruning.context import Context
+from datapruning.data.dataset import Dataset
+from datapruning.errors import BadValue, MissingPackage, UnknownName
+from datapruning.models import check_model, create_model
+from datapruning.models.outside import take_grey
+from tests.conftest import Answer, fast_arguments
+
+MINE = '''
+"""Factories of a user."""
+import torch
+from torch import nn
+
+def net(channels, classes):
+    return nn.Sequential(nn.Conv2d(channels, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, classes))
+
+def large_only(channels, classes):
+    return nn.Sequential(nn.Conv2d(channels, 8, 11), nn.Flatten(), nn.LazyLinear(classes))
+
+def needs_big(channels, classes):
+    return nn.Sequential(nn.Conv2d(channels, 8, 11), nn.Flatten(), nn.Linear(8, classes))
+
+def ten(channels, classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(channels * 64, classes + 1))
+
+def raises(channels, classes):
+    raise KeyError("no such thing\\nsecond line")
+
+def no_module(channels, classes):
+    return 3
+
+def none_to_train(channels, classes):
+    return nn.Flatten()
+
+class Two(nn.Module):
+    def __init__(self, channels, classes):
+        super().__init__()
+        self.head = nn.Linear(channels * 64, classes)
+
+    def forward(self, images):
+        logits = self.head(images.flatten(1))
+        return (logits, logits) if self.training else logits
+'''
+
+
+@pytest.fixture
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a module in the current folder, another one in each test."""
+    name = f"mine_{abs(hash(tmp_path))}"
+    (tmp_path / f"{name}.py").write_text(MINE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    return name
+
+
+def test_anybody_s_factory_is_found_in_the_current_folder_and_its_seed_decides(mine: str) -> None:
+    before, state = list(sys.path), torch.random.get_rng_state()
+    first, again, other = (create_model(f"{mine}:net", (8, 8, 3), 5, seed) for seed in (1, 1, 2))
+    assert torch.equal(next(first.parameters()), next(again.parameters()))
+    assert not torch.equal(next(first.parameters()), next(other.parameters()))
+    assert first.training
+    assert first(torch.zeros(2, 3, 8, 8)).shape == (2, 5)
+    check_model(f"{mine}:net", (8, 8, 3), 5)
+    assert sys.path == before
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+@pytest.mark.parametrize(
+    ("what", "named"),
+    [
+        ("net2", "unknown function in 'MINE' 'net2': did you mean 'net'"),
+        ("raises", "'MINE:raises' cannot be made: KeyError: 'no such thing"),
+        ("no_module", "'MINE:no_module': it returned int, not a torch.nn.Module"),
+        ("none_to_train", "has no weights to train"),
+        ("large_only", "has lazy layers"),
+        ("needs_big", "does not take pictures of 8x8 with 3 channels: RuntimeError"),
+        ("ten", r"gives \[2, 5\] for 2 pictures; \[2, 4\] is needed"),
+        ("Two", "gives tuple; a tensor"),
+    ],
+)
+def test_a_factory_that_does_not_fit_is_refused_in_one_line_and_nothing_is_written(
+    mine: str, what: str, named: str, small: Dataset, refused: Callable[..., str], tmp_path: Path
+) -> None:
+    with pytest.raises((BadValue, UnknownName), match=named.replace("MINE", mine)) as raised:
+        check_model(f"{mine}:{what}", small.train.shape, small.classes)
+    assert "\n" not in str(raised.value)
+    line = refused("train", "--data", "digits", "--fraction", 0.5, "--model", f"{mine}:{what}", *fast_arguments())
+    assert mine in line
+
+
+def test_modules_that_are_not_there_or_break_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BadValue, match="importing 'no_such_module' failed: ModuleNotFoundError"):
+        check_model("no_such_module:net")
+    (tmp_path / "broken_module.py").write_text("1 / 0")
+    with pytest.raises(BadValue, match="importing 'broken_module' failed: ZeroDivisionError"):
+        check_model("broken_module:net")
+    with pytest.raises(BadValue, match="Empty module name"):
+        check_model(":")
+
+
+def test_a_student_with_one_s_own_network(mine: str, make_context: Callable[..., Context], small: Dataset) -> None:
+    context = make_context(small).with_student(model=f"{mine}:net")
+    student = dp.train(context, fraction=0.5, kd_weight=0.5)
+    assert student.result["model"] == f"{mine}:net"
+    assert ":" not in dp.teach(make_context(small, f"teacher.model={mine}:net")).folder.name
+    assert student.folder == dp.train(context, fraction=0.5, kd_weight=0.5).folder
+
+
+def test_own_networks_on_pictures_too_small_for_them_are_refused() -> None:
+    with pytest.raises(BadValue, match="'convnet' does not take pictures of 4x4 with 1 channel:"):
+        check_model("convnet", (4, 4, 1), 10)
+    check_model("convnet", (8, 8, 1), 10)
+
+
+SMALL_ONE = "squeezenet1_1"
+
+
+def test_torchvision_s_networks_and_their_refusals() -> None:
+    name = f"torchvision:{SMALL_ONE}"
+    check_model(name, (32, 32, 3), 7)
+    with pytest.raises(BadValue, match=r"torchvision has no classifier 'resnet19': did you mean resnet18 or"):
+        check_model("torchvision:resnet19")
+    with pytest.raises(BadValue, match="these have 4"):
+        check_model(name, (32, 32, 4), 7)
+    with pytest.raises(BadValue, match="Input shape indivisible by patch size"):
+        check_model("torchvision:vit_b_16", (30, 30, 3), 7)
+
+
+def test_grey_pictures_are_the_same_picture_in_all_three_colours() -> None:
+    name = f"torchvision:{SMALL_ONE}"
+    grey, colour = (create_model(name, (32, 32, channels), 7, seed=0).eval() for channels in (1, 3))
+    pictures = torch.randn(2, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        torch.testing.assert_close(grey(pictures), colour(pictures.expand(-1, 3, -1, -1)), rtol=1e-4, atol=1e-5)
+    with pytest.raises(BadValue, match="pictures of 3 channels"):
+        take_grey(nn.Linear(3, 2), 1)
+
+
+def test_timm_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(MissingPackage, match="pip install timm"):
+        check_model("timm:convnext_tiny")
+
+
+def test_timm_s_networks_get_channels_and_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in with the two functions of timm that are used."""
+    timm = ModuleType("timm")
+
+    def make(name: str, *, pretrained: bool, num_classes: int, in_chans: int) -> nn.Module:
+        assert (name, pretrained) == ("nano", False)
+        return nn.Sequential(nn.Flatten(), nn.Linear(64 * in_chans, num_classes))
+
+    monkeypatch.setattr(timm, "create_model", make, raising=False)
+    monkeypatch.setattr(timm, "list_models", lambda: ["nano"], raising=False)
+    monkeypatch.setitem(sys.modules, "timm", timm)
+    assert create_model("timm:nano", (8, 8, 1), 6, 0)(torch.zeros(2, 1, 8, 8)).shape == (2, 6)
+    with pytest.raises(BadValue, match="timm has no classifier 'nan': did you mean nano"):
+        check_model("timm:nan")
+
+
+def test_every_table_s_network_is_tried_before_anything_is_trained(refused: Callable[..., str]) -> None:
+    for table in ("train", "teacher", "score", "member"):
+        line = refused("train", "--fraction", 0.5, "--set", f"{table}.model=torchvision:resnet", *fast_arguments())
+        assert "torchvision has no classifier 'resnet'" in line
+
+
+def test_missing_timm_is_one_line(dprune: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "timm", None)
+    answer = dprune("teach", "--model", "timm:resnet18", *fast_arguments())
+    assert answer.code == 1
+    assert "needs timm" in answer.err
+    assert len(answer.err.strip().splitlines()) == 1

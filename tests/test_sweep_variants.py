@@ -1,0 +1,219 @@
+"""Pruned weights and self-distillation as dimensions of a sweep: which rows, what is refused, what is trained."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from datapruning import api
+from datapruning.config import plain
+from datapruning.context import Context
+from datapruning.context import make_context as context_with
+from datapruning.costs import FORWARD
+from datapruning.data.dataset import Dataset
+from datapruning.errors import BadValue, UnknownName
+from datapruning.hashing import digest
+from datapruning.store import Row
+from datapruning.sweeping.cost import passes_of, samples_of, seconds_left
+from datapruning.sweeping.grid import make_grid
+from datapruning.sweeping.variants import check_variants, context_of_row, find_variants
+from datapruning.sweeping.verb import sweep
+from datapruning.sweeping.worker import packed, unpacked
+from tests.conftest import fast_arguments
+
+MakeContext = Callable[..., Context]
+DIGEST = "888c782b258526df"
+"""Of the row below, as stores that were begun before there were variants have it."""
+SMALL = ("train.model=tinynet8",)
+
+
+@pytest.fixture
+def context(small: Dataset, make_context: MakeContext) -> Context:
+    """A context of small students."""
+    return make_context(small, *SMALL)
+
+
+def rows(context: Context, **asked: Any) -> list[dict[str, Any]]:
+    """The rows of one fraction and one seed, without KD."""
+    found = find_variants(context, *(asked.get(key) for key in ("epsd", "prune_by", "self_distill")))[1]
+    return replace(make_grid(120, "0.5", "random", "0", 1), variants=found).rows()
+
+
+def test_a_row_without_a_variant_is_the_row_that_it_was(context: Context) -> None:
+    before = {"fraction": "0.5", "scorer": "random", "kd_weight": 0.0, "teacher": None, "seed": 0}
+    assert rows(context) == [before]
+    wide = rows(context, epsd="0,0.9", prune_by="snip", self_distill="none,dlb")
+    assert wide[0] == before
+    assert digest(wide[0], 16) == DIGEST
+    assert len(wide) == 4
+
+
+def test_a_dense_student_comes_once_whatever_the_criteria(context: Context) -> None:
+    found = rows(context, epsd="0,0.9,0.5", prune_by="snip,random")
+    assert [(r["epsd"]["removed"], r["epsd"]["prune_by"]) if "epsd" in r else None for r in found] == [
+        None, (0.9, "snip"), (0.9, "random"), (0.5, "snip"), (0.5, "random"),
+    ]  # fmt: skip
+    assert rows(context, epsd="0", prune_by="snip,random") == rows(context)
+
+
+def test_a_row_carries_every_setting_of_its_variant(context: Context) -> None:
+    other = context.with_table("epsd", steps=7).with_table("self_distill", cs_kd_temperature=2.0)
+    ours, theirs = (rows(c, epsd="0.9", self_distill="cs-kd")[0] for c in (context, other))
+    assert theirs["epsd"] == {**ours["epsd"], "steps": 7}
+    assert theirs["self_distill"] == {"method": "cs-kd", "cs_kd_weight": 1.0, "cs_kd_temperature": 2.0}
+    assert json.loads(json.dumps(theirs)) == theirs
+
+
+def test_a_worker_knows_the_variant_from_the_row_alone(context: Context, small: Dataset) -> None:
+    asked = context.with_table("epsd", steps=7).with_table("self_distill", dlb_weight=0.25)
+    base, found = find_variants(asked, "0.9", "epsd", "dlb")
+    (row,) = found.each()
+    there = context_with(small, unpacked(json.loads(json.dumps(packed(base.recipe)))), device="cpu", loader="resident")
+    mine = plain(asked.with_epsd(0.9, "epsd").with_table("self_distill", method="dlb").recipe)
+    assert plain(context_of_row(there, row).recipe) == mine == plain(context_of_row(base, row).recipe)
+
+
+def test_what_is_not_asked_for_is_as_the_recipe_has_it(context: Context) -> None:
+    own = context.with_epsd(0.8, "snip").with_table("self_distill", method="tf-kd")
+    same, found = find_variants(own, None, None, None)
+    assert (same.recipe, found.each()) == (own.recipe, [{}])
+    bare, found = find_variants(own, None, "random", None)
+    assert [each["epsd"]["removed"] for each in found.each()] == [0.8]
+    assert (bare.recipe.epsd.removed, bare.recipe.self_distill.method) == (0.0, "tf-kd")
+    bare, found = find_variants(own, None, None, "none,tf-kd")
+    assert [each.get("self_distill", {}).get("method") for each in found.each()] == [None, "tf-kd"]
+    assert (bare.recipe.epsd.removed, bare.recipe.self_distill.on) == (0.8, False)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"epsd": ""}, "it names no shares of the weights"),
+        ({"epsd": "0.9", "prune_by": ","}, "it names no criteria"),
+        ({"self_distill": []}, "it names no methods"),
+        ({"epsd": "0.9,0.90"}, "epsd 0.90 is given twice (as 0.9 and as 0.90)"),
+        ({"epsd": "0,-0"}, "given twice"),
+        ({"epsd": "1"}, "between 0 and 1 (0.95 keeps 5%; 0 is dense); got 1"),
+        ({"epsd": "-0.5"}, "got -0.5"),
+        ({"epsd": "nan"}, "got nan"),
+        ({"epsd": "most"}, "got 'most'"),
+        ({"prune_by": "snip"}, "but not how much"),
+        ({"epsd": "0.9", "prune_by": "snip,snip"}, "prune-by snip is given twice"),
+        ({"self_distill": "dlb,dlb"}, "is given twice"),
+    ],
+)
+def test_bad_variants_are_refused(context: Context, asked: dict[str, Any], said: str) -> None:
+    with pytest.raises(BadValue) as refusal:
+        rows(context, **asked)
+    assert said in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_unknown_names_are_refused_even_where_all_is_dense(context: Context) -> None:
+    with pytest.raises(UnknownName, match="did you mean 'snip'"):
+        rows(context, epsd="0", prune_by="snap")
+    with pytest.raises(UnknownName, match="did you mean 'cs-kd'"):
+        rows(context, self_distill="cs-k")
+
+
+def test_rows_that_cannot_be_trained_are_refused(context: Context) -> None:
+    def check(of: Context, *asked: str | None, weights: tuple[float | str, ...] = (0.0,)) -> None:
+        check_variants(*find_variants(of, *asked), weights)
+
+    with pytest.raises(BadValue, match=r"90% of the weights removed by epsd, self-distillation none\): .*--self-distill"):
+        check(context, "0.9", "epsd,snip", "none,cs-kd")
+    check(context, "0.9", "epsd,snip", "cs-kd")
+    check(context, "0.9", "snip", "none,cs-kd")
+    with pytest.raises(BadValue, match="with KD weight 0 there is no teacher"):
+        check(context.with_table("epsd", loss="kd"), "0.9", "epsd", "cs-kd", weights=(0.0, 0.9))
+    check(context.with_table("epsd", loss="kd"), "0.9", "epsd", "cs-kd", weights=(0.9, "auto"))
+    with pytest.raises(BadValue, match="do not go together"):
+        check(context.with_student(infobatch=0.5), None, None, "none,dlb")
+
+
+REFUSED = [
+    (["--epsd", "0.9", "--prune-by", "epsd,snip", "--self-distill", "none,cs-kd"], "self-distillation none): epsd takes"),
+    (["--epsd", "1.5"], "--epsd is the share of the weights that is removed"),
+    (["--prune-by", "snip"], "name the share of the weights that goes with --epsd"),
+    (["--self-distill", "cskd"], "did you mean 'cs-kd'"),
+]
+
+
+@pytest.mark.parametrize(("words", "said"), REFUSED, ids=lambda v: v[0] if isinstance(v, list) else "")
+def test_the_command_refuses_in_one_line(refused: Callable[..., str], words: list[str], said: str) -> None:
+    assert said in refused("sweep", "--kd-weights", "0", *fast_arguments(), *words)
+
+
+def test_the_price_counts_what_self_distillation_adds(context: Context) -> None:
+    base, found = find_variants(context, "0,0.9", "snip", "none,cs-kd,dlb,tf-kd-self")
+    grid = replace(make_grid(120, "0.5", "random", "0", 2), variants=found)
+    one = samples_of(base.recipe.train, grid, [{"fraction": "0.5"}])
+    rows = [r for r in grid.rows() if r["seed"] == 0]
+    of = {method: [r for r in rows if r.get("self_distill", {}).get("method") == method]
+          for method in (None, "cs-kd", "dlb", "tf-kd-self")}  # fmt: skip
+    price = {method: passes_of(base, grid, mine) for method, mine in of.items()}
+    assert price[None] == 2 * one
+    assert price["cs-kd"] == pytest.approx(2 * one * (1 + FORWARD))
+    assert price["dlb"] == 2 * 2 * one
+    assert price["tf-kd-self"] == pytest.approx(3 * one + FORWARD * one), "a self teacher for both, two epochs of labels"
+    assert passes_of(base, grid, grid.rows()) == pytest.approx(2 * sum(price.values()))
+    recipes = context.with_table("self_distill", method="dlb")
+    assert passes_of(recipes, grid, of[None]) == 2 * price[None], "the recipe's own counts where a row has none"
+
+
+def test_time_left_tells_the_variants_apart(context: Context) -> None:
+    base, found = find_variants(context, "0,0.9", "snip", "none,dlb")
+    grid = replace(make_grid(120, "0.5", "random", "0", 2), variants=found)
+    pace = {None: 1.0, "dlb": 5.0}
+    seconds = [pace[r.get("self_distill", {}).get("method")] + 2 * ("epsd" in r) for r in grid.rows()]
+    done = [Row(r, {}, s) for r, s in zip(grid.rows(), seconds, strict=True) if r["seed"] == 0]
+    left = [r for r in grid.rows() if r["seed"] == 1]
+    assert seconds_left(base.recipe.train, grid, done, left) == pytest.approx(sum(seconds) / 2)
+
+
+def test_every_row_is_one_train_and_old_rows_stay(
+    context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: dict[str, Any] = {"fractions": "0.5", "kd_weights": "0", "seeds": 1}
+    first = sweep(context, **asked)
+    trained, real = list[str](), api.train
+
+    def spy(*words: Any, **options: Any) -> Any:
+        trained.append(str(options.get("out")))
+        return real(*words, **options)
+
+    monkeypatch.setattr(api, "train", spy)
+    capsys.readouterr()
+    found = sweep(context, **asked, epsd="0,0.5", prune_by="epsd,snip", self_distill="cs-kd")
+    said = capsys.readouterr().err
+    again = sweep(context, **asked, epsd="0,0.5", prune_by="snip", self_distill="none,cs-kd")
+    assert found.folder == again.folder == first.folder
+    assert len(trained) == 4, "three, then snip without self-distillation; the first sweep's row is there"
+    assert again.rows[0].config == first.rows[0].config
+    assert "3 ways of pruning" in said
+    assert "students pruned before training: keeping" in said
+    assert "(50.00% removed), by epsd, snip" in said
+    assert "with what self-distillation adds)" in said
+    for row in found.rows:
+        config = row.config
+        own = context.with_table("self_distill", method="cs-kd")
+        own = own.with_epsd(0.5, config["epsd"]["prune_by"]) if "epsd" in config else own
+        alone = real(own, fraction="0.5", kd_weight=0)
+        weights = [folder / "model.safetensors" for folder in (found.folder / row.result["folder"], alone.folder)]
+        assert weights[0].read_bytes() == weights[1].read_bytes()
+        assert row.result.get("epsd", {}).get("masks") == alone.result.get("epsd", {}).get("masks")
+    head, _, *lines = (line.strip("|").split("|") for line in again.table.splitlines() if line.startswith("|"))
+    assert [cell.strip() for cell in head[3:5]] == ["weights removed", "self-distillation"]
+    assert [[cell.strip() for cell in line[3:5]] for line in lines] == [
+        ["none", "none"], ["50% by snip", "none"], ["none", "cs-kd"], ["50% by snip", "cs-kd"],
+    ]  # fmt: skip
+    assert "saves weights, not time" in again.table
+    with (found.folder / "rows.csv").open() as file:
+        listed = [(r["epsd"], r["prune_by"], r["self_distill"]) for r in csv.DictReader(file)]
+    assert listed == [("", "", ""), ("0.5", "snip", ""), ("", "", "cs-kd"), ("0.5", "snip", "cs-kd")]

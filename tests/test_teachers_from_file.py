@@ -1,0 +1,198 @@
+"""Teachers from files of weights: they become run folders, their outputs in the dataset's order."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import datapruning as dp
+import teachers.prepare
+from datapruning.context import Context
+from datapruning.data.dataset import Dataset
+from datapruning.errors import BadFile, Mismatch, UserError
+from datapruning.evidence.embeddings import last_linear
+from datapruning.models import create_model
+from datapruning.models.renormalised import Renormalised
+from datapruning.training.checkpoint import save_tensors
+from teachers.from_file import import_teacher, read_weights
+from teachers.load import Teacher, load_teacher
+from tests.conftest import fast_arguments
+
+Maker = Callable[..., Context]
+
+
+@pytest.fixture
+def context(make_context: Maker, small: Dataset) -> Context:
+    """Small data; the teacher is a tinynet8."""
+    return make_context(small, "teacher.model=tinynet8", "train.model=tinynet8")
+
+
+def network(classes: int = 4, seed: int = 3) -> nn.Module:
+    """The same whoever makes it."""
+    return create_model("tinynet8", (8, 8, 3), classes, seed).eval()
+
+
+def load(context: Context, path: Path) -> Teacher:
+    """As `--teacher FILE` does."""
+    [teacher] = teachers.prepare.load_teachers(context, [path])
+    return teacher
+
+
+def pictures(context: Context) -> Tensor:
+    """Of the training split, normalised as the dataset is."""
+    return context.views.normalise(torch.from_numpy(context.data.train.images[:16]))
+
+
+def gives(model: nn.Module, images: Tensor) -> Tensor:
+    """Logits."""
+    with torch.inference_mode():
+        logits: Tensor = model(images)
+    return logits
+
+
+SAVED: dict[str, Callable[[dict[str, Tensor]], Any]] = {
+    "plain": lambda state: state,
+    "nested": lambda state: {"epoch": 3, "state_dict": state},
+    "parallel": lambda state: {"model": {f"module.{name}": value for name, value in state.items()}},
+    "compiled": lambda state: {f"_orig_mod.{name}": value for name, value in state.items()},
+}
+
+
+@pytest.mark.parametrize("wrap", SAVED.values(), ids=SAVED.keys())
+def test_a_pth_teaches_like_the_network_it_holds(
+    context: Context, tmp_path: Path, wrap: Callable[[dict[str, Tensor]], Any]
+) -> None:
+    path = tmp_path / "weights.pth"
+    torch.save(wrap(network().state_dict()), path)
+    teacher = load(context, path)
+    assert torch.equal(gives(teacher.model, pictures(context)), gives(network(), pictures(context)))
+    assert teacher.folder.parent == context.root / "teachers"
+    assert 0 <= teacher.result["test_accuracy"] <= 100
+
+
+def test_a_student_of_a_file_is_found_again_and_the_file_is_read_once(context: Context, tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    save_tensors(path, dict(network().state_dict()))
+    first = dp.train(context, fraction=0.5, kd_weight=0.5, teacher=path)
+    again = dp.train(context, fraction=0.5, kd_weight=0.5, teacher=path)
+    assert first.folder == again.folder
+    assert first.result["teacher"][0]["model"] == "tinynet8"
+    assert len(list((context.root / "teachers").iterdir())) == 1
+    folder = Path(first.result["teacher"][0]["folder"])
+    assert load_teacher(folder, context.data, context.device).weights_hash == load(context, path).weights_hash
+
+
+@pytest.mark.parametrize("surplus", [0, 3])
+def test_classes_in_another_order_are_put_in_the_dataset_s(context: Context, tmp_path: Path, surplus: int) -> None:
+    """A head may know more classes than the dataset has."""
+    names = [*reversed(context.data.class_names), *(f"other {k}" for k in range(surplus))]
+    names = names[1:] + names[:1]
+    save_tensors(tmp_path / "w.safetensors", dict(network(len(names)).state_dict()))
+    (tmp_path / "w.json").write_text(json.dumps(names))
+    found = gives(load(context, tmp_path / "w.safetensors").model, pictures(context))
+    expected = gives(network(len(names)), pictures(context))[:, [names.index(name) for name in context.data.class_names]]
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_network_trained_with_other_means_gets_pictures_as_it_knows_them(context: Context, tmp_path: Path) -> None:
+    save_tensors(tmp_path / "w.safetensors", dict(network().state_dict()))
+    plain = load(context, tmp_path / "w.safetensors")
+    mean, std = [0.5, 0.4, 0.3], [0.2, 0.25, 0.3]
+    (tmp_path / "w.json").write_text(json.dumps({"mean": mean, "std": std}))
+    teacher = load(context, tmp_path / "w.safetensors")
+    images = torch.from_numpy(context.data.train.images[:16])
+    own = ((images / 255 - torch.tensor(mean)) / torch.tensor(std)).permute(0, 3, 1, 2)
+    torch.testing.assert_close(gives(teacher.model, pictures(context)), gives(network(), own), rtol=1e-4, atol=1e-4)
+    assert teacher.weights_hash != plain.weights_hash, "their soft labels are not the same"
+    assert teacher.folder != plain.folder
+
+
+def test_the_same_numbers_change_nothing() -> None:
+    stats = ([100.0, 90.0], [20.0, 30.0])
+    images = torch.randn(3, 2, 4, 4)
+    assert torch.equal(Renormalised(nn.Identity(), *stats, stats)(images), images)
+
+
+def state_without(*names: str) -> dict[str, Tensor]:
+    """Weights of the network but for some."""
+    return {name: value for name, value in network().state_dict().items() if name not in names}
+
+
+def test_weights_that_do_not_fit_are_named(context: Context, tmp_path: Path) -> None:
+    whole = network()
+    head = next(name for name, module in whole.named_modules() if module is last_linear(whole))
+    cases: dict[str, dict[str, Tensor]] = {
+        r"weight '0\.weight' is missing \(1 missing, 0 surplus\)": state_without("0.weight"),
+        r"weight 'more' is surplus \(0 missing, 1 surplus\)": {**network().state_dict(), "more": torch.zeros(1)},
+        r"weight '0\.weight' is missing, 'more' surplus \(1 missing, 1 surplus\)": {
+            **state_without("0.weight"), "more": torch.zeros(1),
+        },
+        rf"weight '{head}\.weight' is \[7, 32\], \[4, 32\] is needed": dict(network(7).state_dict()),
+    }  # fmt: skip
+    for number, (named, weights) in enumerate(cases.items()):
+        save_tensors(tmp_path / f"{number}.safetensors", weights)
+        with pytest.raises(BadFile, match=named):
+            import_teacher(context, tmp_path / f"{number}.safetensors")
+    assert not (context.root / "teachers").exists()
+
+
+SAID = {
+    "{": (BadFile, "cannot be read"),
+    "3": (BadFile, "a list of class names"),
+    '{"names": []}': (BadFile, "a list of class names"),
+    "[1, 2, 3, 4]": (BadFile, "a list of class names"),
+    '["class 0", "class 0", "class 1", "class 2", "class 3"]': (BadFile, "'class 0' is named twice"),
+    '["class 0", "class 1", "class 2"]': (Mismatch, r"does not name class 'class 3' of made-up \(1 of 4"),
+    '{"mean": [0.5], "std": [0.5]}': (Mismatch, "each of the 3 channels"),
+    '{"mean": [0.5, 0.5, 0.5]}': (Mismatch, "each of the 3 channels"),
+    '{"mean": [0, 0, 0], "std": [1, 1, 0]}': (BadFile, "std above 0"),
+    '{"mean": [0, 0, "a"], "std": [1, 1, 1]}': (BadFile, "are numbers"),
+}
+
+
+@pytest.mark.parametrize(("text", "refusal"), SAID.items())
+def test_what_lies_beside_is_checked(
+    context: Context, tmp_path: Path, text: str, refusal: tuple[type[UserError], str]
+) -> None:
+    save_tensors(tmp_path / "w.safetensors", dict(network().state_dict()))
+    (tmp_path / "w.json").write_text(text)
+    with pytest.raises(refusal[0], match=refusal[1]):
+        import_teacher(context, tmp_path / "w.safetensors")
+
+
+class Trap:
+    """Runs code when it is unpickled."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.touch, (Path("trapped"),))
+
+
+def test_files_that_are_no_weights_are_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "trap.pth").write_bytes(pickle.dumps(Trap()))
+    torch.save(Trap(), tmp_path / "trap.pt")
+    (tmp_path / "text.pth").write_text("no checkpoint")
+    torch.save({"epoch": 3}, tmp_path / "empty.pth")
+    torch.save([torch.zeros(3)], tmp_path / "list.pth")
+    for name in ("trap.pth", "trap.pt", "text.pth", "empty.pth", "list.pth", "absent.pth"):
+        with pytest.raises(BadFile, match=name) as raised:
+            read_weights(tmp_path / name)
+        assert "\n" not in str(raised.value)
+    assert not (tmp_path / "trapped").exists()
+
+
+def test_the_command_refuses_in_one_line(refused: Callable[..., str], tmp_path: Path) -> None:
+    words = ["train", "--fraction", 0.5, *fast_arguments()]
+    assert "absent.pth is not there" in refused(*words, "--teacher", "absent.pth")
+    save_tensors(tmp_path / "w.safetensors", {"a": torch.zeros(2)})
+    assert "'a' surplus" in refused(*words, "--teacher", "w.safetensors")
+    np.save(tmp_path / "w.npy", np.zeros(3))
+    assert "neither a run folder nor a file of weights" in refused(*words, "--teacher", "w.npy")

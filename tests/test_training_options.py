@@ -1,0 +1,393 @@
+"""Optimisers, averages, clipping, accumulation, compilation and time limits of the one loop."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import datapruning as dp
+from datapruning.config import Recipe, plain, read_recipe, to_toml
+from datapruning.context import Context
+from datapruning.data.dataset import Dataset
+from datapruning.data.loader import Batch, MixedLabels
+from datapruning.errors import BadValue, TimeIsUp, UserError
+from datapruning.models import create_model
+from datapruning.models.convnet import GlobalMean
+from datapruning.sparsity.masks import Masks
+from datapruning.sparsity.prunable import prunable
+from datapruning.training.average import MovingAverage
+from datapruning.training.checkpoint import Checkpoint, load_tensors
+from datapruning.training.loop import Observer, Progress, fit, planned_epochs, planned_steps
+from datapruning.training.objectives import CrossEntropy
+from datapruning.training.optimizers import make_optimizer
+from datapruning.training.parts import split_batch
+from datapruning.training.planned import planned_samples
+from datapruning.training.schedules import learning_rate, planned_rate
+from datapruning.training.settings import Training
+from datapruning.training.time_limit import TimeLimit
+from tests.conftest import Answer, fast_arguments
+
+Maker = Callable[..., Context]
+SHORT = Training(model="tinynet8", epochs=3, batch_size=16, lr=0.05)
+ADAM = replace(SHORT, optimizer="adamw", lr=0.003)
+OPTIONS = {
+    "adamw": ADAM,
+    "adamw, ema": replace(ADAM, ema=0.9),
+    "ema": replace(SHORT, ema=0.9),
+    "clip": replace(SHORT, clip=0.5),
+    "accumulate": replace(SHORT, batch_size=8, accumulate=2),
+    "undecayed": replace(SHORT, decay_norms_biases=False, weight_decay=0.1),
+    "step": replace(SHORT, schedule="step", milestones=(0.3, 0.6)),
+    "infobatch, ema, accumulate": replace(SHORT, batch_size=8, accumulate=2, ema=0.9, infobatch=0.5),
+}
+each_option = pytest.mark.parametrize("training", OPTIONS.values(), ids=OPTIONS.keys())
+
+
+def train(
+    context: Context, training: Training, model: nn.Module | None = None, **options: Any
+) -> tuple[nn.Module, Progress]:
+    """Train on everything; a fresh network unless one is given."""
+    model = model if model is not None else context.new_model(training.model, 0)
+    ids = np.arange(context.data.total)
+    steps = planned_steps(training, len(ids), len(ids))
+    settings: dict[str, Any] = {"seed": 0, "steps": steps, "label": "test", **options}
+    return model, fit(model, context.split("train"), ids, context.views, training, CrossEntropy(), **settings)
+
+
+def same(a: nn.Module, b: nn.Module) -> bool:
+    """Bit for bit."""
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+class Stop(Observer):
+    """Ctrl-C in the middle of an epoch."""
+
+    def observe(self, epoch: int, batch: Batch, logits: Tensor) -> None:
+        """In the third epoch."""
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+
+@each_option
+def test_a_killed_run_resumes_with_the_same_bits(
+    make_context: Maker, small: Dataset, tmp_path: Path, training: Training
+) -> None:
+    context = make_context(small)
+    whole, done = train(context, training)
+    plain_run, _ = train(context, SHORT)
+    assert not same(whole, plain_run), "the option does something"
+    path = tmp_path / "state.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        train(context, training, observers=[Stop()], checkpoint=Checkpoint(path, seconds=0))
+    resumed, again = train(context, training, checkpoint=Checkpoint(path, seconds=0))
+    assert same(whole, resumed)
+    assert [row["loss"] for row in again.history] == [row["loss"] for row in done.history]
+    left = Checkpoint(tmp_path / "left.safetensors")
+    train(context, training, stop_after=1, leave=left)
+    assert same(whole, train(context, training, begin=left)[0]), "a fork goes on from the weights, not from their average"
+
+
+def test_a_checkpoint_holds_all_that_adamw_knows(make_context: Maker, small: Dataset, tmp_path: Path) -> None:
+    left = Checkpoint(tmp_path / "left.safetensors")
+    model, done = train(make_context(small), replace(ADAM, ema=0.9), leave=left)
+    tensors, _ = load_tensors(left.path)
+    names = {name for name, _ in model.named_parameters()}
+    for key in ("exp_avg", "exp_avg_sq", "step"):
+        assert {name.removeprefix(f"optimizer.{key}.") for name in tensors if name.startswith(f"optimizer.{key}.")} == names
+    assert {float(value) for name, value in tensors.items() if name.startswith("optimizer.step.")} == {done.updates}
+    assert {name.removeprefix("extra.ema.") for name in tensors if name.startswith("extra.ema.")} == set(model.state_dict())
+    assert int(tensors["extra.ema-updates"]) == done.updates
+
+
+@each_option
+def test_masks_hold_exactly_under_every_option(make_context: Maker, small: Dataset, training: Training) -> None:
+    context = make_context(small)
+    model = context.new_model(training.model, 0)
+    rng = np.random.default_rng(0)
+    bits = {name: rng.random(tuple(weight.shape)) < 0.3 for name, weight in prunable(model).items()}
+    trained, _ = train(context, training, model, masks=Masks(bits))
+    for name, weight in prunable(trained).items():
+        assert not weight.detach().numpy()[~bits[name]].any()
+        assert weight.detach().numpy()[bits[name]].all()
+
+
+# The average
+
+
+def test_the_average_is_that_of_a_plain_loop_in_float64() -> None:
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+    average = MovingAverage(model, 0.95)
+    expected = {name: value.double().numpy().copy() for name, value in model.state_dict().items()}
+    generator = torch.Generator().manual_seed(0)
+    for n in range(100):
+        with torch.no_grad():
+            for value in model.state_dict().values():
+                if value.is_floating_point():
+                    value.add_(torch.randn(value.shape, generator=generator), alpha=0.1)
+                else:
+                    value.add_(1)
+        average.update()
+        d = min(0.95, (1 + n) / (10 + n))
+        for name, value in model.state_dict().items():
+            whole = not value.is_floating_point()
+            expected[name] = value.numpy().copy() if whole else d * expected[name] + (1 - d) * value.double().numpy()
+    own = copy.deepcopy(model.state_dict())
+    with average.shown():
+        for name, value in model.state_dict().items():
+            np.testing.assert_allclose(value.numpy(), expected[name], rtol=1e-5, atol=1e-6)
+    assert all(torch.equal(own[name], value) for name, value in model.state_dict().items())
+    average.settle()
+    assert not torch.equal(own["0.weight"], model.state_dict()["0.weight"])
+
+
+def test_tensors_with_two_names_are_shown_and_come_back() -> None:
+    model = nn.Sequential(nn.Linear(3, 3, bias=False), nn.Linear(3, 3, bias=False))
+    model[1].weight = model[0].weight
+    average = MovingAverage(model, 0.5)
+    with torch.no_grad():
+        model[0].weight.add_(1)
+    average.update()
+    before = model[0].weight.detach().clone()
+    with average.shown():
+        assert not torch.equal(model[0].weight, before)
+    assert torch.equal(model[0].weight, before)
+
+
+def test_observers_see_the_average_that_the_network_ends_with(make_context: Maker, small: Dataset) -> None:
+    seen: list[Tensor] = []
+
+    class Look(Observer):
+        def end_epoch(self, epoch: int, model: nn.Module) -> None:
+            seen.append(next(model.parameters()).detach().clone())
+
+    averaged, done = train(make_context(small), replace(SHORT, ema=0.9), observers=[Look()])
+    last, plain_done = train(make_context(small), SHORT)
+    assert torch.equal(seen[-1], next(averaged.parameters()))
+    assert not same(averaged, last)
+    assert [row["loss"] for row in done.history] == [row["loss"] for row in plain_done.history], "training is the same"
+
+
+# Updates
+
+
+def without_norms() -> nn.Module:
+    """A network in which samples of a batch do not meet."""
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.Tanh(), GlobalMean(), nn.Linear(8, 4))
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_two_batches_an_update_are_one_of_twice_the_size(make_context: Maker, small: Dataset, optimizer: str) -> None:
+    context = make_context(small)
+    training = replace(SHORT, optimizer=optimizer, lr=0.01)
+    parts, of_parts = train(context, replace(training, batch_size=8, accumulate=2), without_norms())
+    whole, of_whole = train(context, training, without_norms())
+    assert (of_parts.step, of_parts.samples_seen) == (of_whole.step, of_whole.samples_seen) == (3 * 8, 3 * 120)
+    for a, b in zip(parts.parameters(), whole.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_accumulation_is_planned_by_updates() -> None:
+    training = replace(SHORT, batch_size=8, accumulate=3)
+    assert training.update_size == 24
+    assert planned_steps(training, 100, 100) == 3 * 5
+    assert planned_epochs(replace(training, budget="steps"), 50, 100) == 5
+    assert planned_samples(training, 100, 100) == 300
+
+
+def test_parts_of_a_batch_are_the_batch() -> None:
+    n = 25  # 8, 8 and 9: no lone sample
+    labels, mixed = torch.arange(n), MixedLabels(torch.arange(n) + 1, torch.linspace(0, 1, n))
+    batch = Batch(torch.arange(n).view(n, 1, 1, 1).to(torch.uint8), labels, np.arange(n), mixed)
+    parts = list(split_batch(batch, torch.randn(n, 1, 1, 1), replace(SHORT, batch_size=8, accumulate=4)))
+    assert [len(part.ids) for part, _, _ in parts] == [8, 8, 9]
+    assert sum(share for _, _, share in parts) == pytest.approx(1)
+    assert torch.equal(torch.cat([part.labels for part, _, _ in parts]), labels)
+    assert torch.equal(torch.cat([part.mixed.share for part, _, _ in parts if part.mixed]), mixed.share)
+    assert np.array_equal(np.concatenate([part.ids for part, _, _ in parts]), batch.ids)
+    whole = list(split_batch(batch, batch.images, SHORT))
+    assert len(whole) == 1
+    assert whole[0][0] is batch
+    assert whole[0][2] == 1
+
+
+def test_an_update_is_no_longer_than_the_clip(make_context: Maker, small: Dataset) -> None:
+    context = make_context(small)
+    once = replace(SHORT, epochs=1, batch_size=120, lr=2.0, momentum=0.0, weight_decay=0.0, warmup=0.0)
+
+    def length(training: Training) -> float:
+        before = nn.utils.parameters_to_vector(without_norms().parameters())
+        after = nn.utils.parameters_to_vector(train(context, training, without_norms())[0].parameters())
+        return float((after - before).detach().norm())
+
+    free = length(once)  # a single update, in the middle of its schedule: at rate 1
+    assert length(replace(once, clip=free / 4)) == pytest.approx(free / 4, rel=1e-3)
+    assert length(replace(once, clip=2 * free)) == free
+
+
+def test_norms_and_biases_can_go_undecayed() -> None:
+    model = create_model("tinynet8", (8, 8, 3), 4, 0)
+    matrices, flat = make_optimizer(model, replace(SHORT, decay_norms_biases=False)).param_groups
+    assert (matrices["weight_decay"], flat["weight_decay"]) == (5e-4, 0)
+    assert all(p.ndim > 1 for p in matrices["params"])
+    assert all(p.ndim == 1 for p in flat["params"])
+    assert len(matrices["params"]) + len(flat["params"]) == len(list(model.parameters()))
+    assert len(make_optimizer(model, SHORT).param_groups) == 1
+
+
+def test_both_groups_follow_the_schedule(make_context: Maker, small: Dataset) -> None:
+    still, _ = train(make_context(small), replace(SHORT, decay_norms_biases=False), rate=lambda step: 0.0)
+    fresh = make_context(small).new_model(SHORT.model, 0)
+    assert all(torch.equal(a, b) for a, b in zip(still.parameters(), fresh.parameters(), strict=True))
+
+
+def test_the_network_goes_through_torch_compile_and_shares_its_weights(
+    make_context: Maker, small: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The compiler itself takes minutes on a busy machine: a stand-in counts what goes through it."""
+    batches: list[int] = []
+
+    def stand_in(model: nn.Module, *, dynamic: bool) -> Callable[[Tensor], Tensor]:
+        assert dynamic is False
+
+        def call(images: Tensor) -> Tensor:
+            batches.append(len(images))
+            logits: Tensor = model(images)
+            return logits
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", stand_in)
+    compiled, done = train(make_context(small), replace(SHORT, compile=True))
+    assert sum(batches) == done.samples_seen
+    assert same(compiled, train(make_context(small), SHORT)[0])
+    assert sum(batches) == done.samples_seen, "only on request"
+
+
+# Schedules
+
+
+def test_the_step_schedule_falls_at_its_milestones() -> None:
+    rates = [learning_rate("step", 1.0, 0.0, step, 20, (0.5, 0.75), 0.1) for step in range(20)]
+    assert rates == pytest.approx([1.0] * 10 + [0.1] * 5 + [0.01] * 5)
+    warm = [learning_rate("step", 1.0, 0.2, step, 10, (0.5,), 0.5) for step in range(10)]
+    assert warm == pytest.approx([0.25, 0.75, 1, 1, 1, 0.5, 0.5, 0.5, 0.5, 0.5])
+    training = replace(SHORT, schedule="step", milestones=(0.5,), gamma=0.5, warmup=0.2, lr=1.0)
+    assert [planned_rate(training, step, 10) for step in range(10)] == warm
+
+
+# Settings
+
+
+def test_settings_that_say_nothing_leave_every_name_as_it_was(tmp_path: Path) -> None:
+    names = ("optimizer", "milestones", "gamma", "ema", "decay", "clip", "accumulate", "compile")
+    text = to_toml(plain(Recipe("r"))) + repr(Training())
+    assert not any(name in text.replace("weight_decay", "") for name in names)
+    assert repr(Training(milestones=(0.5,))) == repr(Training()), "a milestone of no step schedule says nothing"
+    assert repr(Training(ema=0.9)) != repr(Training())
+    assert "infobatch" not in repr(Training(infobatch=0.5))
+    chosen = Training(optimizer="adamw", schedule="step", milestones=(0.5,), ema=0.9, clip=1.0, accumulate=2)
+    whole = Recipe("r", train=chosen, teacher=Training(ema=0.5))
+    (tmp_path / "r.toml").write_text(to_toml({**plain(whole), "run": {"seed": 1}}))
+    assert read_recipe(tmp_path / "r.toml")[0] == whole, "the written teacher does not inherit what it did not have"
+
+
+def test_teacher_and_proxies_inherit_options(tmp_path: Path) -> None:
+    (tmp_path / "r.toml").write_text('[train]\noptimizer = "adamw"\nema = 0.9\n[teacher]\nema = 0.0\n')
+    found, _ = read_recipe(tmp_path / "r.toml")
+    assert (found.teacher.optimizer, found.teacher.ema, found.score.ema) == ("adamw", 0.0, 0.9)
+
+
+BAD = {
+    "train.optimizer=adam": "did you mean 'adamw'",
+    "train.schedule=step": "needs milestones",
+    "train.schedule=steps": "did you mean 'step'",
+    "train.milestones=[0.7, 0.5]": "milestones are shares of the run, rising",
+    "train.milestones=[30, 60]": "between 0 and 1",
+    "train.milestones=0.5": "train.milestones is a list",
+    "train.gamma=2": "gamma lies in 0..1",
+    "train.ema=1": "0 (none) <= ema < 1",
+    "train.ema=-0.1": "ema < 1",
+    "train.ema=nan": "ema < 1",
+    "train.clip=-1": "clip lies in",
+    "train.accumulate=0": "accumulate lies in 1..",
+    "train.accumulate=1.5": "train.accumulate is a whole number",
+    "train.compile=yes": "train.compile is true or false",
+    "train.decay_norms_biases=0": "true or false",
+    "train.emma=0.9": "did you mean 'ema'",
+}
+
+
+@pytest.mark.parametrize(("change", "named"), BAD.items())
+def test_a_bad_option_is_refused_and_says_what_would_be_right(tmp_path: Path, change: str, named: str) -> None:
+    (tmp_path / "r.toml").write_text("")
+    with pytest.raises(UserError) as raised:
+        read_recipe(tmp_path / "r.toml", [change])
+    assert named in str(raised.value)
+
+
+def test_options_that_do_not_go_together_are_refused(tmp_path: Path, make_context: Maker, small: Dataset) -> None:
+    with pytest.raises(BadValue, match="compile and infobatch"):
+        Training(compile=True, infobatch=0.5)
+    with pytest.raises(BadValue, match="first beta"):
+        Training(optimizer="adamw", momentum=1.0)
+    context = make_context(small, "self_distill.method=cs-kd", "train.accumulate=2")
+    with pytest.raises(BadValue, match="accumulate 2 do not go together"):
+        dp.train(context, fraction=1, kd_weight=0, out=tmp_path / "student")
+    assert not (tmp_path / "student").exists()
+
+
+# The time limit
+
+
+def test_a_limit_stops_at_an_epoch_s_end_and_the_next_call_goes_on(
+    make_context: Maker, small: Dataset, tmp_path: Path
+) -> None:
+    context = make_context(small)
+    whole, done = train(context, SHORT)
+    path = tmp_path / "state.safetensors"
+    for epoch in (1, 2):
+        with pytest.raises(TimeIsUp, match=f"stopped after epoch {epoch} of 3; the same command goes on"):
+            train(context, SHORT, checkpoint=Checkpoint(path), limit=TimeLimit(1e-9))
+    resumed, again = train(context, SHORT, checkpoint=Checkpoint(path), limit=TimeLimit(1e-9))
+    assert same(whole, resumed)
+    assert again.step == done.step
+    train(context, SHORT, limit=TimeLimit(1e-9))  # without a place for the state it could not go on
+    train(context, SHORT, checkpoint=Checkpoint(tmp_path / "other"), limit=TimeLimit(1e9))
+    for seconds in (0, -1, float("nan"), float("inf")):
+        with pytest.raises(BadValue, match="max-seconds"):
+            TimeLimit(seconds)
+
+
+def test_the_command_says_so_and_ends_where_an_unlimited_one_does(dprune: Callable[..., Answer]) -> None:
+    words = ["train", "--fraction", 0.2, "--kd-weight", 0, *fast_arguments(), "--set", "train.model=tinynet8"]
+    whole = dprune(*words, "--out", "whole")
+    assert whole.code == 0
+    limited = dprune(*words, "--out", "limited", "--max-seconds", 0.001)
+    assert limited.code == 3
+    assert limited.err.strip().splitlines()[-1] == (
+        "dprune: student: stopped after epoch 1 of 2; the same command goes on from there"
+    )
+    assert dprune(*words, "--out", "limited", "--max-seconds", 0.001).code == 0
+    weights = [load_tensors(Path(folder) / "model.safetensors")[0] for folder in ("whole", "limited")]
+    assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
+
+
+def test_no_time_at_all_is_refused(refused: Callable[..., str]) -> None:
+    assert "--max-seconds is more than 0" in refused("train", "--fraction", 0.5, "--max-seconds", 0)
+
+
+def test_a_student_says_what_it_was_trained_with(make_context: Maker, small: Dataset) -> None:
+    usual = dp.train(make_context(small, "train.model=tinynet8"), fraction=0.5, kd_weight=0)
+    other = dp.train(make_context(small, "train.model=tinynet8", "train.ema=0.5"), fraction=0.5, kd_weight=0)
+    assert usual.folder != other.folder
+    assert "ema = 0.5" in (other.folder / "config.toml").read_text()
+    assert "ema" not in (usual.folder / "config.toml").read_text()
