@@ -35,8 +35,9 @@ from datapruning.memory import keep_freed_memory
 from datapruning.models import create_model
 from datapruning.runs import FinishedRun
 from datapruning.training.environment import reproducible
-from datapruning.training.loop import Observer, fit
+from datapruning.training.loop import fit
 from datapruning.training.objectives import CrossEntropy, Distillation, Objective
+from datapruning.training.update import Observer
 from teachers import SoftLabelCache, Teacher, TeacherLabels
 
 SAMPLES, BATCH, CLASSES = 60_000, 128, 10

@@ -19,8 +19,9 @@ from datapruning.evidence.changes import Changes
 from datapruning.evidence.recorder import Recorder, RecordTraining
 from datapruning.evidence.track import PRESENTED, RECORDED, Track
 from datapruning.training.checkpoint import Checkpoint
-from datapruning.training.loop import Observer, fit, planned_steps
+from datapruning.training.loop import fit, planned_steps
 from datapruning.training.objectives import CrossEntropy
+from datapruning.training.update import Observer
 from tests.evidence_cases import Floats, learning, probabilities, recorded
 
 PROXY = Training(model="tinynet8", epochs=6, batch_size=32, precision="fp32")

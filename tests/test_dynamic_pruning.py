@@ -27,8 +27,9 @@ from datapruning.errors import BadValue
 from datapruning.training.checkpoint import Checkpoint, load_tensors
 from datapruning.training.dynamic_pruning import InfoBatch, epoch_weights
 from datapruning.training.environment import reproducible
-from datapruning.training.loop import Observer, Progress, fit, planned_steps
+from datapruning.training.loop import Progress, fit, planned_steps
 from datapruning.training.objectives import CrossEntropy, Distillation, Objective
+from datapruning.training.update import Observer
 from tests.conftest import fast_arguments
 
 Maker = Callable[..., Context]

@@ -25,8 +25,9 @@ from datapruning.self_distillation.pairs import ClassPairs
 from datapruning.self_distillation.settings import KEYS, SelfDistill
 from datapruning.training.checkpoint import Checkpoint
 from datapruning.training.environment import reproducible
-from datapruning.training.loop import Observer, Progress, fit, planned_steps
+from datapruning.training.loop import Progress, fit, planned_steps
 from datapruning.training.objectives import CrossEntropy
+from datapruning.training.update import Observer
 
 Contexts = Callable[..., Context]
 METHODS = [name for name in KEYS if name != "none"]

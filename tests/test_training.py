@@ -26,9 +26,10 @@ from datapruning.evidence.track import Track
 from datapruning.training.checkpoint import Checkpoint, load_tensors, load_weights, save_tensors
 from datapruning.training.environment import reproducible
 from datapruning.training.evaluate import accuracy, predict
-from datapruning.training.loop import Observer, Progress, fit, planned_epochs, planned_steps
+from datapruning.training.loop import Progress, fit, planned_epochs, planned_steps
 from datapruning.training.objectives import CrossEntropy
 from datapruning.training.schedules import learning_rate
+from datapruning.training.update import Observer
 
 Maker = Callable[..., Context]
 

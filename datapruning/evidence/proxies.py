@@ -24,8 +24,9 @@ from datapruning.progress import say
 from datapruning.training.checkpoint import Checkpoint, save_tensors
 from datapruning.training.environment import reproducible
 from datapruning.training.evaluate import predict
-from datapruning.training.loop import Observer, fit, planned_steps
+from datapruning.training.loop import fit, planned_steps
 from datapruning.training.objectives import CrossEntropy
+from datapruning.training.update import Observer
 
 EARLY_WEIGHTS = "early.safetensors"
 

@@ -15,7 +15,7 @@ from datapruning.data.loader import Batch
 from datapruning.errors import BadValue
 from datapruning.evidence.changes import Changes
 from datapruning.evidence.track import Track, statistics
-from datapruning.training.loop import Observer
+from datapruning.training.update import Observer
 
 BUFFER_ROWS = 8192
 
