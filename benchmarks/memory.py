@@ -1,0 +1,162 @@
+"""Does the memory of writing the cache, scoring and training grow with the data?
+
+    python -m benchmarks.memory [--base 10000]
+
+32x32 colour images in a memory-mapped file, once, 4 times and 16 times as many; every verb runs in a fresh process, through
+the Python interface and the FFCV loader, with a network that takes no time and one epoch. Anonymous memory is what a
+process cannot give back; pages of memory-mapped files are not counted, the system drops them when it needs them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.common import publish, table
+from benchmarks.loading import EXACT_MALLOC, status
+from datapruning import api
+from datapruning.context import Context
+from datapruning.data.dataset import Dataset, Split
+from datapruning.files import size_text
+from datapruning.progress import say
+
+COMMAND = "python -m benchmarks.memory"
+SIDE, CLASSES, TIMES = 32, 10, (1, 4, 16)
+SETTINGS = [
+    "train.model=tinynet8", "train.epochs=1", "train.batch_size=512", "teacher.model=tinynet8", "teacher.epochs=1",
+    "score.model=tinynet8", "score.epochs=1", "evidence.runs=1", "evidence.early_epoch=1",
+    "evidence.full_runs=1", "views.count=1",
+]  # fmt: skip
+SCORERS = ("el2n", "forgetting", "aum")
+
+
+def open_arrays(folder: Path, count: int) -> Dataset:
+    """Memory-mapped images whose class shows in their brightness; made at the first call."""
+    path = folder / f"{count}.npy"
+    labels = np.arange(count, dtype=np.int64) % CLASSES
+    if not path.exists():
+        rng = np.random.default_rng(0)
+        images = np.lib.format.open_memmap(path, "w+", np.uint8, (count, SIDE, SIDE, 3))
+        for start in range(0, count, 1000):
+            here = labels[start : start + 1000]
+            images[start : start + 1000] = rng.integers(0, 60, (len(here), SIDE, SIDE, 3)) + 19 * here[:, None, None, None]
+        images.flush()
+    images = np.asarray(np.load(path, mmap_mode="r"))
+    return Dataset(f"made-up-{count}", Split(images, labels), Split(images[:512], labels[:512]), tuple("0123456789"))
+
+
+def context_of(folder: Path, count: int) -> Context:
+    """FFCV loader, one thread, a workspace in `folder`."""
+    return api.open_context(
+        open_arrays(folder, count), changes=SETTINGS, device="cpu", loader="ffcv", workspace=folder / "runs", threads=1
+    )
+
+
+def write_cache(context: Context) -> None:
+    """`dprune cache`."""
+    api.cache(context)
+
+
+def score(context: Context) -> None:
+    """`dprune score`: dynamics and an early look."""
+    for name in SCORERS:
+        api.score(context, name)
+
+
+def train(context: Context) -> None:
+    """`dprune train --fraction 0.5 --kd-weight 0.5`: a teacher, soft labels, a student."""
+    api.train(context, fraction=0.5, kd_weight=0.5)
+
+
+VERBS: dict[str, Callable[[Context], None]] = {"cache": write_cache, "score": score, "train": train}
+
+
+@contextmanager
+def highest() -> Iterator[list[int]]:
+    """Watches this process: [highest anonymous memory]."""
+    found, over = [0], threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.01):
+            found[0] = max(found[0], *status("RssAnon"))
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield found
+    finally:
+        over.set()
+        watcher.join()
+
+
+def measure(folder: Path, verb: str, count: int) -> dict[str, Any]:
+    """In this process: anonymous memory after a warm-up on 2,000 samples, and the highest while the verb runs."""
+    VERBS[verb](context_of(folder / "warm", 2000))
+    context = context_of(folder, count)
+    (before,) = status("RssAnon")
+    with highest() as found:
+        VERBS[verb](context)
+    return {"verb": verb, "images": count, "before": before, "highest": found[0]}
+
+
+def in_processes(folder: Path, base: int) -> list[dict[str, Any]]:
+    """Every verb at every size, a fresh process each."""
+    answers = []
+    for times in TIMES:
+        for verb in VERBS:
+            words = ["--folder", folder, "--verb", verb, "--base", base * times]
+            command = [sys.executable, "-m", "benchmarks.memory", *map(str, words)]
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env={**os.environ, **EXACT_MALLOC})
+            answers.append({"times": times, **json.loads(done.stdout.splitlines()[-1])})
+            say(f"{verb} at {times}x: {size_text(answers[-1]['highest'])}")
+    return answers
+
+
+def report(answers: Sequence[dict[str, Any]]) -> None:
+    """Print and write the table."""
+    rows = []
+    for verb in VERBS:
+        mine = {a["times"]: a for a in answers if a["verb"] == verb}
+        first, last = mine[TIMES[0]], mine[TIMES[-1]]
+        growth = (last["highest"] - first["highest"]) / (last["images"] - first["images"])
+        rows.append([verb, size_text(first["before"]), *(size_text(m["highest"]) for m in mine.values()), f"{growth:.0f}"])
+    counts = [a["images"] for a in answers if a["verb"] == "cache"]
+    head = ["verb", "before", *(f"{count:,} images" for count in counts), "bytes a sample"]
+    body = (
+        "Highest anonymous memory of a process (torch and FFCV included; before: after the same verb on 2,000 samples), and "
+        f"by how much it grows with a sample from the smallest to the largest; an image has {SIDE * SIDE * 3:,} bytes.\n\n"
+        + table(head, rows)
+        + f"\n\nScorers: {', '.join(SCORERS)}. Training: a teacher, its soft labels, a student of half of the data. What is "
+        "held for every sample on purpose: labels, the order of an epoch, scores and masks, 8 bytes each."
+    )
+    publish("memory", "Memory as the data grows", COMMAND, body, {"measured": list(answers)})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--base", type=int, default=10_000, help="images at 1x")
+    parser.add_argument("--scratch", type=Path, default=Path("/var/tmp"), help="a folder on a disk with 2 GB of room")
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--verb", choices=VERBS, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.verb:
+        (args.folder / "warm").mkdir(exist_ok=True)
+        print(json.dumps(measure(args.folder, args.verb, args.base)))
+        return
+    with tempfile.TemporaryDirectory(dir=args.scratch) as folder:
+        report(in_processes(Path(folder), args.base))
+
+
+if __name__ == "__main__":
+    main()
