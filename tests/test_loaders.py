@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,7 @@ def data() -> Dataset:
     return Dataset("loaders", split_of(COUNT), split_of(40, seed=1), tuple("abcdefg"))
 
 
-@pytest.fixture(scope="module", params=[pytest.param("ffcv", marks=needs_ffcv), "resident"])
+@pytest.fixture(scope="module", params=[pytest.param("ffcv", marks=needs_ffcv), "mapped", "resident"])
 def loader(request: pytest.FixtureRequest, data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Loader:
     return open_loader(data, "train", request.param, CPU, tmp_path_factory.mktemp("cache"))
 
@@ -48,7 +49,7 @@ def both(data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[Loade
 
 
 def decoders() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == "ffcv-decoder"]
+    return [thread for thread in threading.enumerate() if thread.name == "decoder"]
 
 
 def assert_right(batch: Batch, ids: np.ndarray, split: Split) -> None:
@@ -152,8 +153,8 @@ def test_two_epochs_at_once_do_not_disturb_each_other(loader: Loader, data: Data
 
 def test_a_pause_between_batches_is_no_trouble(loader: Loader, data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     """The worker waits on a full queue longer than it polls."""
-    if loader.kind == "ffcv":
-        monkeypatch.setattr("datapruning.data.ffcv_loader.POLL_SECONDS", 0.01)
+    if loader.kind != "resident":
+        monkeypatch.setattr("datapruning.data.ahead.POLL_SECONDS", 0.01)
     wanted = [np.arange(k, k + 5) for k in range(20)]
     for batch, ids in zip(loader.read(wanted), wanted, strict=True):
         threading.Event().wait(0.02)
@@ -161,7 +162,7 @@ def test_a_pause_between_batches_is_no_trouble(loader: Loader, data: Dataset, mo
 
 
 def test_roles_have_their_own_split(data: Dataset, tmp_path: Path) -> None:
-    for kind in ["resident"] if no_ffcv else ["resident", "ffcv"]:
+    for kind in ["resident", "mapped"] if no_ffcv else ["resident", "mapped", "ffcv"]:
         ids = np.arange(40)
         found = open_loader(data, "test", kind, CPU, tmp_path)
         assert found.kind == kind
@@ -176,12 +177,14 @@ def test_read_only_images_are_served_without_a_warning() -> None:
 
 def test_loader_names(data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     assert resolve_loader("ffcv", data, CPU) == "ffcv"
+    assert resolve_loader("mapped", data, CPU) == "mapped"
     assert resolve_loader("resident", data, CPU) == "resident"
     with pytest.raises(UnknownName, match="did you mean 'resident'"):
         resolve_loader("residnet", data, CPU)
     for found, expected in ((object(), "ffcv"), (None, "resident")):
         monkeypatch.setattr("importlib.util.find_spec", lambda name, found=found: found)
         assert resolve_loader("auto", data, CPU) == expected
+        assert resolve_loader("auto", replace(data, stored="of files"), CPU) == "mapped"  # they lie decoded on the disk
 
 
 def test_auto_is_resident_on_a_gpu_that_holds_the_data_easily(data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:

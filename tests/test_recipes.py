@@ -11,7 +11,7 @@ import pytest
 import recipes
 from datapruning.config import read_recipe
 from datapruning.data.sources import SOURCES
-from datapruning.errors import UnknownName
+from datapruning.errors import BadValue, UnknownName
 from datapruning.models import check_model
 
 
@@ -29,7 +29,7 @@ def test_every_recipe_is_complete_and_can_be_run(name: str) -> None:
 
 
 def test_each_dataset_has_a_recipe_of_its_own_or_the_default() -> None:
-    own = ("digits", "cifar10", "cifar100", "fashion-mnist", "mnist", "svhn", "tiny-imagenet")
+    own = ("digits", "cifar10", "cifar100", "fashion-mnist", "imagenet", "mnist", "svhn", "tiny-imagenet")
     wanted = {**{data: data for data in own}, "kmnist": "mnist", "usps": "mnist", "stl10": "folder", "mine": "default"}
     assert {data: recipes.default_for(data) for data in wanted} == wanted
     assert set(wanted.values()) == set(recipes.names())
@@ -40,6 +40,13 @@ def test_each_dataset_has_a_recipe_of_its_own_or_the_default() -> None:
 def test_every_dataset_of_another_name_is_one_that_can_be_opened() -> None:
     assert {*recipes.OF_DATASETS} - {"tiny-imagenet-200"} <= {*SOURCES}
     assert {*recipes.OF_DATASETS.values()} <= {*recipes.names()}
+
+
+def test_imagenet_sees_224_of_256_and_needs_pictures_of_that_size() -> None:
+    views = read_recipe(recipes.path_of("imagenet"))[0].views
+    assert views.seen((256, 256, 3)) == (224, 224, 3)
+    with pytest.raises(BadValue, match="--image-size"):
+        views.seen((64, 64, 3))
 
 
 @pytest.mark.parametrize("dataset", ["digits", "mnist", "kmnist", "usps", "svhn", "emnist-letters"])

@@ -156,6 +156,22 @@ def test_draws_are_pinned() -> None:
     assert drawn.tolist() == [[5, 8, 0, 25, 19], [5, 5, 1, 22, 19], [4, 3, 0, 8, 14], [8, 7, 1, 16, 19], [3, 4, 1, 9, 2]]
 
 
+def test_without_a_cutout_its_centre_is_not_drawn_and_the_rest_is_as_ever() -> None:
+    ids = np.arange(500)
+    with_one, without = (bound(ViewPolicy(cutout=size, seed=7)).draws(ids, 3, 28, 32) for size in (3, 0))
+    np.testing.assert_array_equal(without[:, :3], with_one[:, :3])
+    assert not without[:, 3:].any()
+    assert not bound(ViewPolicy(flip=False, cutout=3, seed=7)).draws(ids, 3, 28, 32)[:, 2].any()
+
+
+def test_views_of_other_statistics_stay_apart() -> None:
+    images = torch.from_numpy(pictures(4))
+    first, second = bound(EVERYTHING), Views(EVERYTHING, STD, MEAN)
+    for views in (first, second, first):
+        expected = (images.numpy() - np.array(views.mean, np.float32)) / np.array(views.std, np.float32)
+        np.testing.assert_array_equal(views.normalise(images).numpy(), expected.transpose(0, 3, 1, 2))
+
+
 @pytest.mark.parametrize("wrong", [{"crop": -1}, {"cutout": -2}, {"count": 0}])
 def test_impossible_policies_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(BadValue, match=str(next(iter(wrong.values())))):

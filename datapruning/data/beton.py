@@ -7,16 +7,20 @@ holds. Here the tables stay in the file, and are checked once against its size.
 from __future__ import annotations
 
 from functools import cache
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from datapruning.arrays import BROKEN, ordinary
 from datapruning.data.cache import import_ffcv, torch_threads_kept
-from datapruning.errors import BadFile
+from datapruning.digests import check_seal
+from datapruning.errors import BadFile, reason
 
 FIELDS = ("image", "label", "id")
+AGAIN = "delete it to have it written again"
 
 
 class Beton:
@@ -31,11 +35,12 @@ class Beton:
         ffcv = import_ffcv()
         self.path = path
         try:
+            check_seal(path, AGAIN)
             self.shape, samples = _tables(ffcv.types, path)
         except FileNotFoundError:
             raise BadFile(f"{path} is not there") from None
-        except (OSError, ValueError, LookupError, TypeError) as error:
-            raise BadFile(f"{path} is no whole .beton file ({error}); delete it to have it written again") from None
+        except (*BROKEN, AssertionError) as error:
+            raise BadFile(f"{path} is no whole .beton file ({reason(error)}); {AGAIN}") from None
         self._pointers: NDArray[np.uint64] = samples["f0"]
         self._ids: NDArray[np.int64] = samples["f2"]
         self._bytes = np.asarray(np.memmap(path, np.uint8, "r"))
@@ -53,25 +58,37 @@ class Beton:
 
 def _tables(types: Any, path: Path) -> tuple[tuple[int, ...], NDArray[Any]]:
     """The shape of the images and the memory-mapped table of samples, after checking that the file is whole."""
-    header = np.fromfile(path, types.HeaderType, count=1)[0]
+    with ordinary(path) as (_, size):
+        header = np.fromfile(path, types.HeaderType, count=1)[0]
     if header["version"] != types.CURRENT_VERSION:
         raise ValueError(f"format version {header['version']}")
-    descriptions = np.fromfile(path, types.FieldDescType, count=header["num_fields"], offset=types.HeaderType.itemsize)
+    if header["num_fields"] != len(FIELDS):
+        raise ValueError(f"{header['num_fields']} fields instead of {len(FIELDS)}")
+    descriptions = np.fromfile(path, types.FieldDescType, count=len(FIELDS), offset=types.HeaderType.itemsize)
     names = tuple(bytes(name).rstrip(b"\0").decode() for name in descriptions["name"])
     if names != FIELDS:
         raise ValueError(f"fields {', '.join(names)} instead of {', '.join(FIELDS)}")
+    of_type = [types.TYPE_ID_HANDLER.get(int(number)) for number in descriptions["type_id"]]
+    if of_type != [types.NDArrayField, types.IntField, types.IntField]:
+        raise ValueError("images are no arrays, or labels and ids no whole numbers")
     handlers = types.get_handlers(descriptions)
     image = handlers[0]
-    if not isinstance(image, types.NDArrayField) or image.dtype != np.uint8:
+    if image.dtype != np.uint8:
         raise ValueError("images are no uint8 arrays")
     start = types.HeaderType.itemsize + descriptions.nbytes
     count, allocations = int(header["num_samples"]), int(header["alloc_table_ptr"])
-    if allocations + count * types.ALLOC_TABLE_TYPE.itemsize != path.stat().st_size:
+    shape, element = tuple(int(n) for n in image.shape), int(image.element_size)
+    if len(shape) != 3 or min(shape) < 1 or element != prod(shape) or element > allocations:
+        raise ValueError(f"images of {element:,} bytes and shape {list(shape)}")
+    if count < 1 or allocations + count * types.ALLOC_TABLE_TYPE.itemsize != size:
         raise ValueError("truncated")
-    samples = np.asarray(np.memmap(path, types.get_metadata_type(handlers), "r", offset=start, shape=count))
-    if samples["f0"].max() > allocations - int(image.element_size):
+    kind = types.get_metadata_type(handlers)
+    if start + count * kind.itemsize > allocations:
+        raise ValueError("its table of samples lies outside the file")
+    samples = np.asarray(np.memmap(path, kind, "r", offset=start, shape=count))
+    if not start <= int(samples["f0"].min()) <= int(samples["f0"].max()) <= allocations - element:
         raise ValueError("images outside the file")
-    return tuple(int(n) for n in image.shape), samples
+    return shape, samples
 
 
 @cache

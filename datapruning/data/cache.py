@@ -7,6 +7,7 @@ allocator run in this process, at the speed of the disk for raw images.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,8 +19,10 @@ import torch
 from numpy.typing import NDArray
 
 from datapruning.data.dataset import Dataset, Split
+from datapruning.digests import sealed
+from datapruning.disk import check_room, remove_stale, size_text
 from datapruning.errors import BadFile, MissingPackage, reason
-from datapruning.files import size_text, written_whole
+from datapruning.files import written_whole
 from datapruning.locks import held
 from datapruning.progress import progress, say
 
@@ -88,17 +91,24 @@ def beton_bytes(split: Split, count: int) -> int:
 
 
 def write_beton(path: Path, split: Split, ids: NDArray[np.int64]) -> None:
-    """Write the samples `ids` of `split` to `path`, whole or not at all."""
+    """Write the samples `ids` of `split` to `path`, whole or not at all. The caller holds the lock of `path`.
+
+    Raises:
+        NoRoom: the disk is full. BadFile: an image is larger than a page.
+    """
     if split.images[0].nbytes > PAGE:
         raise BadFile(f"{path}: images of {size_text(split.images[0].nbytes)} are too large for a raw cache")
     ffcv = import_ffcv()
-    say(f"writing {path}: {len(ids):,} images, about {size_text(beton_bytes(split, len(ids)))}")
+    need = beton_bytes(split, len(ids))
+    remove_stale(path)
+    check_room(path, need)
+    say(f"writing {path}: {len(ids):,} images, about {size_text(need)}")
     fields = {
         "image": ffcv.fields.NDArrayField(np.dtype(np.uint8), split.shape),
         "label": ffcv.fields.IntField(),
         "id": ffcv.fields.IntField(),
     }
-    with written_whole(path) as temporary, torch_threads_kept():
+    with sealed(path), written_whole(path, need) as temporary, torch_threads_kept():
         writer = ffcv.writer.DatasetWriter(str(temporary), fields, page_size=PAGE, num_workers=1)
         writer.num_samples = len(ids)
         writer.prepare()
@@ -112,3 +122,5 @@ def write_beton(path: Path, split: Split, ids: NDArray[np.int64]) -> None:
                 values = (split.images[sample], int(split.labels[sample]), sample)
                 ffcv.writer.handle_sample(values, row, metadata.dtype.names, metadata, allocator, fields)
         writer.finalize([allocator.allocations])
+        if temporary.stat().st_size != need:  # its allocator does not look whether a page was written whole
+            raise OSError(errno.ENOSPC, "fewer bytes arrived than were written")

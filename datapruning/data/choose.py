@@ -9,10 +9,11 @@ import torch
 
 from datapruning.data.dataset import Dataset
 from datapruning.data.loader import Loader
+from datapruning.data.mapped import MappedLoader
 from datapruning.data.resident import ResidentLoader
 from datapruning.errors import BadValue, UnknownName
 
-LOADERS = ("auto", "ffcv", "resident")
+LOADERS = ("auto", "ffcv", "mapped", "resident")
 
 
 def resolve_device(name: str) -> torch.device:
@@ -35,7 +36,8 @@ def resolve_device(name: str) -> torch.device:
 
 
 def resolve_loader(name: str, dataset: Dataset, device: torch.device) -> str:
-    """Turn "auto" into "ffcv" wherever it is installed, except on a GPU whose free memory holds the data four times over.
+    """Turn "auto" into a loader: "resident" on a GPU whose free memory holds the data four times over, else "mapped" for
+    pictures from files, which lie decoded on the disk already, else "ffcv" where it is installed.
 
     Raises:
         UnknownName: no such loader.
@@ -48,6 +50,8 @@ def resolve_loader(name: str, dataset: Dataset, device: torch.device) -> str:
         free, _ = torch.cuda.mem_get_info(device)
         if free > 4 * (dataset.train.images.nbytes + dataset.test.images.nbytes):
             return "resident"
+    if dataset.stored:
+        return "mapped"
     return "ffcv" if importlib.util.find_spec("ffcv") else "resident"
 
 
@@ -55,6 +59,8 @@ def open_loader(dataset: Dataset, role: str, kind: str, device: torch.device, ca
     """The loader of the split `role` ("train" or "test"); FFCV's writes the cache first if it is not there."""
     if kind == "resident":
         return ResidentLoader(dataset.split(role), device)
+    if kind == "mapped":
+        return MappedLoader(dataset.split(role), device)
     from datapruning.data.cache import ensure_cache
     from datapruning.data.ffcv_loader import FFCVLoader
 

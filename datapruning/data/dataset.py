@@ -11,10 +11,16 @@ from numpy.typing import NDArray
 
 from datapruning.errors import BadFile
 
+CHUNK = 2**24
+"""Bytes of images that are summed at once."""
+
 
 @dataclass(frozen=True)
 class Split:
-    """`images` uint8 [n, height, width, channels] and `labels` int64 [n]; position is the sample id, never renumbered."""
+    """`images` uint8 [n, height, width, channels] and `labels` int64 [n]; position is the sample id, never renumbered.
+
+    Images that lie in a file may be `datapruning.data.stored.StoredImages`, which have the parts of an array that are used.
+    """
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
@@ -43,7 +49,8 @@ class Dataset:
         stored: SHA-256 (hex) of the files that the images were decoded from; empty: the images themselves are stored.
         train_paths: of the picture files, relative to the dataset's folder, by sample id; None: it has no files.
         test_paths: the same of the test split.
-        unreadable: sample ids of files that are no pictures; they are grey in `train`, and never selected.
+        unreadable: sample ids of files that are no pictures; they are grey in `train`, and nothing is trained on them.
+        channel_sums: (sums, sums of squares) of the training pixels by channel, where they were counted already.
     """
 
     name: str
@@ -55,6 +62,7 @@ class Dataset:
     train_paths: tuple[str, ...] | None = None
     test_paths: tuple[str, ...] | None = None
     unreadable: tuple[int, ...] = ()
+    channel_sums: tuple[tuple[int, ...], tuple[int, ...]] | None = None
 
     def __post_init__(self) -> None:
         for role, split in (("train", self.train), ("test", self.test)):
@@ -74,6 +82,11 @@ class Dataset:
     def classes(self) -> int:
         """The number of classes."""
         return len(self.class_names)
+
+    @cached_property
+    def readable(self) -> NDArray[np.int64]:
+        """Sample ids, int64, of what can be trained on: all but `unreadable`."""
+        return np.delete(np.arange(self.total), self.unreadable)
 
     def split(self, role: str) -> Split:
         """The split named "train" or "test"."""
@@ -100,16 +113,22 @@ class Dataset:
     @cached_property
     def channel_stats(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """(mean, standard deviation) per channel of the training pixels, in 0..255, from exact integer sums."""
+        height, width, _ = self.train.shape
+        count = self.total * height * width
+        sums, squares = self.channel_sums or self._summed()
+        means, second = [s / count for s in sums], [s / count for s in squares]
+        return tuple(means), tuple(max(s - m * m, 1.0) ** 0.5 for s, m in zip(second, means, strict=True))
+
+    def _summed(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         height, width, channels = self.train.shape
         sums, squares = np.zeros((2, height * width * channels), np.uint64)
-        for start in range(0, self.total, 4096):
-            pixels = self.train.images[start : start + 4096].reshape(-1, len(sums))
+        step = max(1, CHUNK // len(sums))
+        for start in range(0, self.total, step):
+            pixels = self.train.images[start : start + step].reshape(-1, len(sums))
             sums += pixels.sum(0, dtype=np.uint64)
             squares += np.square(pixels, dtype=np.uint16).sum(0, dtype=np.uint64)  # 255**2 fits in 16 bits
-        count = self.total * height * width
-        means = [int(s) / count for s in sums.reshape(-1, channels).sum(0)]
-        second = [int(s) / count for s in squares.reshape(-1, channels).sum(0)]
-        return tuple(means), tuple(max(s - m * m, 1.0) ** 0.5 for s, m in zip(second, means, strict=True))
+        by_channel = (parts.reshape(-1, channels).sum(0).tolist() for parts in (sums, squares))
+        return tuple(next(by_channel)), tuple(next(by_channel))
 
 
 def _check_split(where: str, split: Split, classes: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
 RULE = "shorter side to the size (bilinear, antialiased), centre crop, turned as EXIF says, on white; 1"
 """What `decode` does; part of the fingerprint, so it is counted up when it changes."""
 ORIENTATION = 0x0112
+MOST_PIXELS = 178_956_970
+"""Of which Pillow says that more are a decompression bomb; held whatever `Image.MAX_IMAGE_PIXELS` is set to."""
+FORMATS = ("JPEG", "MPO", "PNG", "PPM", "BMP", "DIB", "TIFF", "WEBP", "AVIF", "GIF", "JPEG2000", "PCX", "TGA")
+"""What files of the endings in `folders.ENDINGS` hold. Not all that Pillow opens: for EPS it would start another program."""
 TRANSPARENT = ("RGBA", "RGBa", "LA", "La", "PA")
 
 
@@ -37,7 +42,11 @@ def decode(content: bytes, size: int) -> NDArray[np.uint8]:
     if not content:
         raise Unreadable("the file is empty")
     try:
-        with Image.open(io.BytesIO(content)) as image:
+        with Image.open(io.BytesIO(content), formats=_formats()) as image:
+            if image.width * image.height > MOST_PIXELS:
+                raise Unreadable(
+                    f"it would have {image.width:,} x {image.height:,} pixels; {MOST_PIXELS:,} at most are read"
+                )
             image.draft(None, (2 * size, 2 * size))  # a large JPEG is decoded at a half, a quarter or an eighth
             image.load()
             upright = _rgb(_turned(image))
@@ -45,12 +54,21 @@ def decode(content: bytes, size: int) -> NDArray[np.uint8]:
             left, top = (upright.width - side) // 2, (upright.height - side) // 2
             box = (left, top, left + side, top + side)
             return np.asarray(upright.resize((size, size), Image.Resampling.BILINEAR, box))
-    except MemoryError:
+    except (MemoryError, Unreadable):
         raise
     except UnidentifiedImageError:
         raise Unreadable("no picture that Pillow knows") from None
     except Exception as error:  # Pillow's readers raise nearly anything on broken files
         raise Unreadable(reason(error)) from None
+
+
+@cache
+def _formats() -> list[str]:
+    """Those of `FORMATS` that this Pillow knows."""
+    from PIL import Image
+
+    Image.init()
+    return [name for name in FORMATS if name in Image.OPEN]
 
 
 def _turned(image: Image) -> Image:

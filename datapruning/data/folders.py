@@ -8,6 +8,7 @@ their folder, then by name. So a sample id is the position in `ImageFolder("FOLD
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ ENDINGS = (
     ".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp",  # ImageFolder's
     ".avif", ".gif", ".jfif", ".jp2", ".jpe", ".pbm", ".pcx", ".pnm", ".tga",
 )  # fmt: skip
+MOST_WAYS = 8
 TEST_FOLDERS = ("test", "val", "valid", "validation")
 
 
@@ -109,9 +111,18 @@ def _pictures(root: Path, folder: Path, apart: Path | None) -> tuple[tuple[str, 
 
 
 def _walk(top: Path) -> list[tuple[str, list[str]]]:
-    """(folder, files) of `top` and below. Links are followed, but not in circles; hidden folders are left out."""
+    """(folder, files) of `top` and below. Links are followed, but not in circles; hidden folders are left out.
+
+    Raises:
+        BadFile: links lead to one folder in more ways than `MOST_WAYS`: a maze of them has no end that one would see.
+    """
     found = []
+    ways: Counter[tuple[int, int]] = Counter()
     for place, folders, files in os.walk(top, followlinks=True):
+        about = os.stat(place)
+        ways[about.st_dev, about.st_ino] += 1
+        if ways[about.st_dev, about.st_ino] > MOST_WAYS:
+            raise BadFile(f"class folder {top} leads to {os.path.realpath(place)} in many ways; remove links from it")
         folders[:] = [f for f in folders if not f.startswith(".") and not _leads_back(os.path.join(place, f))]
         found.append((place, files))
     return found

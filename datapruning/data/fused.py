@@ -33,6 +33,12 @@ def paste_kernel() -> Kernel | None:
     return _compiled(_paste)
 
 
+@cache
+def resample_kernel() -> Kernel | None:
+    """The same for `crops.resample`."""
+    return _compiled(_resample)
+
+
 def _compiled(function: Kernel) -> Kernel | None:
     try:
         import numba
@@ -63,7 +69,7 @@ def fused_views(
         float32 [n, channels, height, width], channels last in memory.
     """
     shape = images.shape
-    views = torch.empty(shape, dtype=torch.float32)
+    views = torch.from_numpy(np.empty(tuple(shape), np.float32))  # NumPy asks for huge pages, torch does not: fewer faults
     flat = images.contiguous().view(-1).numpy()
     run(flat, draws, *shape[1:], policy.crop, policy.cutout, mean.numpy(), std.numpy(), views.view(-1).numpy())
     return views.permute(0, 3, 1, 2)
@@ -125,3 +131,51 @@ def _paste(views: Any, others: Any, rows: Any, boxes: Any) -> None:
             for x in range(left, right):
                 for c in range(views.shape[3]):
                     views[rows[i], y, x, c] = others[i, y, x, c]
+
+
+def _resample(
+    images: Any, height: int, width: int, channels: int, upper: Any, lower: Any, down: Any, left: Any, right: Any,
+    across: Any, out: Any,
+) -> None:  # fmt: skip
+    """By `crops.Taps`; 2048 is `crops.ONE`, 2097152 half of its square: sums are rounded and divided by the square.
+
+    Rows are resampled across first, and kept: neighbouring rows of the output share them.
+    """
+    rows, columns = upper.shape[1], left.shape[1]
+    length = columns * channels
+    above, beneath = np.zeros(length, np.int32), np.zeros(length, np.int32)
+    for i in range(len(upper)):
+        has = np.array([-1, -1])  # which rows of the picture `above` and `beneath` are
+        for y in range(rows):
+            if has[1] == upper[i, y]:
+                above, beneath = beneath, above
+                has[0], has[1] = has[1], has[0]
+            for which in range(2):
+                wanted = lower[i, y] if which else upper[i, y]
+                if has[which] == wanted:
+                    continue
+                has[which] = wanted
+                row = beneath if which else above
+                first = U((i * height + wanted) * width * channels)
+                if channels == 3:
+                    for x in range(columns):
+                        near, far = first + U(left[i, x] * 3), first + U(right[i, x] * 3)
+                        more = np.int32(across[i, x])
+                        less = np.int32(2048) - more
+                        k = U(3 * x)
+                        row[k] = images[near] * less + images[far] * more
+                        row[k + U(1)] = images[near + U(1)] * less + images[far + U(1)] * more
+                        row[k + U(2)] = images[near + U(2)] * less + images[far + U(2)] * more
+                else:
+                    for x in range(columns):
+                        near, far = first + U(left[i, x] * channels), first + U(right[i, x] * channels)
+                        more = np.int32(across[i, x])
+                        less = np.int32(2048) - more
+                        for c in range(U(channels)):
+                            row[U(x * channels) + c] = images[near + c] * less + images[far + c] * more
+            more = np.int32(down[i, y])
+            less = np.int32(2048) - more
+            here = U((i * rows + y) * length)
+            for j in range(U(length)):
+                mixed = above[j] * less + beneath[j] * more
+                out[here + j] = np.uint8((mixed + np.int32(2097152)) >> np.int32(22))

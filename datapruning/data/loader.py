@@ -1,6 +1,6 @@
 """Loaders: batches of raw uint8 images, labels and ids, in exactly the order asked for.
 
-Both loaders answer the same call with the same bits: `read(batches)`, where each batch is an array of sample ids. Order,
+All loaders answer the same call with the same bits: `read(batches)`, where each batch is an array of sample ids. Order,
 batch size and padding are decided by the caller (`order.py`), augmentation by the views; a loader only decodes and
 gathers. `choose.py` opens one.
 """
@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -36,12 +37,20 @@ class Batch(NamedTuple):
     mixed: MixedLabels | None = None
 
 
+def batch_on(device: torch.device, images: NDArray[np.uint8], labels: NDArray[np.int64], ids: NDArray[np.int64]) -> Batch:
+    """The batch of freshly read `images` [n, ...]; `labels` are those of the whole split."""
+    pixels, wanted = torch.from_numpy(images), torch.from_numpy(labels[ids])
+    if device.type != "cpu":
+        pixels, wanted = pixels.to(device, non_blocking=True), wanted.to(device, non_blocking=True)
+    return Batch(pixels, wanted, ids)
+
+
 class Loader(Protocol):
     """Reads one split."""
 
     @property
     def kind(self) -> str:
-        """Its name: "ffcv" or "resident"."""
+        """Its name: "ffcv", "mapped" or "resident"."""
         ...
 
     def __len__(self) -> int:

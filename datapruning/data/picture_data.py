@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from datapruning.data.dataset import Dataset, Split
 from datapruning.data.decode import RULE
 from datapruning.data.folders import Found, scan
-from datapruning.data.pictures import Decoded, Pictures, decode_splits, pictures_folder
+from datapruning.data.form import Form
+from datapruning.data.pictures import Decoded, Pictures, decode_splits, picture_bytes, pictures_folder
 from datapruning.data.place import DEFAULT_SIZE, Place
+from datapruning.data.stored import Chosen
 from datapruning.errors import BadFile
 
 
@@ -48,24 +51,28 @@ def decoded_dataset(
         BadFile: as `datapruning.data.pictures.decode_splits`, and where not one picture of a split can be read.
     """
     size, name = place.size or DEFAULT_SIZE, name or "pictures"
-    folder = pictures_folder(name, size, splits, cache)
-    found = decode_splits(where, splits, size, folder, skip_unreadable=place.skip_unreadable)
+    form = Form(size, place.quality)
+    folder = pictures_folder(name, form, splits, cache)
+    found = decode_splits(where, splits, form, folder, skip_unreadable=place.skip_unreadable)
     train, test = splits["train"], splits["test"]
     for role, decoded in found.items():
         if len(decoded.unreadable) == len(decoded.images):
             raise BadFile(f"{where}: not one picture of the {role} set can be read")
     good = np.delete(np.arange(len(test.names)), found["test"].unreadable)
-    images = found["test"].images if len(good) == len(test.names) else found["test"].images[good]
+    images: Any = found["test"].images
+    if len(good) < len(test.names):
+        images = Chosen(images, good)
     return Dataset(
         name,
         Split(found["train"].images, train.labels),
         Split(images, test.labels[good]),
         classes,
         str(replace(place, size=size)),
-        stored=_stored(found, size),
+        stored=_stored(found, form),
         train_paths=train.names if train.are_paths else None,
         test_paths=tuple(test.names[i] for i in good.tolist()) if test.are_paths else None,
         unreadable=found["train"].unreadable,
+        channel_sums=found["train"].sums,
     )
 
 
@@ -79,9 +86,9 @@ def files_of(root: Path, found: Found) -> Pictures:
             state.update(f"{path}\0not there\n".encode())  # a link that leads nowhere: found when it is read
         else:
             state.update(f"{path}\0{about.st_size}\0{about.st_mtime_ns}\n".encode())
-    return Pictures(found.paths, found.labels, lambda i: (root / found.paths[i]).read_bytes(), state.hexdigest())
+    return Pictures(found.paths, found.labels, lambda i: picture_bytes(root / found.paths[i]), state.hexdigest())
 
 
-def _stored(found: dict[str, Decoded], size: int) -> str:
-    parts = [RULE, str(size), *(found[role].stored for role in ("train", "test"))]
+def _stored(found: dict[str, Decoded], form: Form) -> str:
+    parts = [RULE, str(form.size), *form.words, *(found[role].stored for role in ("train", "test"))]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()

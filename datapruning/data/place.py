@@ -9,6 +9,10 @@ from datapruning.errors import BadValue, UnknownName
 
 DEFAULT_SIZE = 64
 SIZES = (8, 1024)
+RAW, JPG = "raw", "jpg"
+DEFAULT_QUALITY = 90
+QUALITIES = (30, 100)
+OPTIONS = "--image-size, --holdout, --skip-unreadable and --image-format"
 
 
 @dataclass(frozen=True)
@@ -20,12 +24,14 @@ class Place:
         size: side of the decoded pictures in pixels; None: not said.
         holdout: share of each class that becomes the test set; None: the folder has one.
         skip_unreadable: go on without pictures that cannot be read.
+        quality: of the JPEG that decoded pictures are kept as; None: they are kept raw.
     """
 
     name: str
     size: int | None = None
     holdout: float | None = None
     skip_unreadable: bool = False
+    quality: int | None = None
 
     def __post_init__(self) -> None:
         if self.size is not None and not SIZES[0] <= self.size <= SIZES[1]:
@@ -37,6 +43,7 @@ class Place:
         said = [] if self.size is None else [f"image-size={self.size}"]
         said += [] if self.holdout is None else [f"holdout={self.holdout!r}"]
         said += ["skip-unreadable=true"] if self.skip_unreadable else []
+        said += [] if self.quality is None else [f"image-format={JPG}:{self.quality}"]
         return self.name + ("?" + "&".join(said) if said else "")
 
     @property
@@ -44,14 +51,38 @@ class Place:
         """Whether nothing is said but the name."""
         return str(self) == self.name
 
-    def changed(self, size: int | None, holdout: float | None, skip_unreadable: bool) -> Place:
-        """The same with what is given here instead."""
+    def changed(
+        self, size: int | None, holdout: float | None, skip_unreadable: bool, image_format: str | None = None
+    ) -> Place:
+        """The same with what is given here instead.
+
+        Raises:
+            BadValue: something outside what is allowed.
+        """
         return replace(
             self,
             size=self.size if size is None else size,
             holdout=self.holdout if holdout is None else holdout,
             skip_unreadable=self.skip_unreadable or skip_unreadable,
+            quality=self.quality if image_format is None else quality_of(image_format),
         )
+
+
+def quality_of(image_format: str) -> int | None:
+    """The JPEG quality that "jpg" or "jpg:QUALITY" says; None for "raw".
+
+    Raises:
+        BadValue: neither.
+    """
+    kind, colon, said = image_format.partition(":")
+    if image_format == RAW:
+        return None
+    quality = DEFAULT_QUALITY if not colon else int(said) if said.isascii() and said.isdigit() else 0
+    if kind != JPG or not QUALITIES[0] <= quality <= QUALITIES[1]:
+        raise BadValue(
+            f"--image-format is raw, jpg or jpg:QUALITY, the quality in {QUALITIES[0]}..{QUALITIES[1]}; got {image_format}"
+        )
+    return quality
 
 
 def parse_place(text: str) -> Place:
@@ -74,8 +105,11 @@ def parse_place(text: str) -> Place:
                     place = replace(place, holdout=float(value))
                 case "skip-unreadable":
                     place = replace(place, skip_unreadable={"true": True, "false": False}[value])
+                case "image-format":
+                    place = replace(place, quality=quality_of(value))
                 case _:
-                    raise UnknownName("option of a dataset", key, ("image-size", "holdout", "skip-unreadable"))
+                    known = ("image-size", "holdout", "skip-unreadable", "image-format")
+                    raise UnknownName("option of a dataset", key, known)
         except (ValueError, KeyError):
             raise BadValue(f"{text}: '{value}' is no value of {key}") from None
     return place

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from datapruning.data.dataset import Dataset
 from datapruning.data.folders import TEST_FOLDERS, held_out
 from datapruning.data.picture_data import decoded_dataset
-from datapruning.data.pictures import Pictures
+from datapruning.data.pictures import Pictures, picture_bytes
 from datapruning.data.place import Place
 from datapruning.errors import BadFile, BadValue, MissingPackage, reason
 
@@ -54,7 +54,7 @@ def open_saved(place: Place, cache: Path) -> Dataset:
         raise BadFile(f"folder {root} has no test split; say with --holdout 0.1 which share of train it is to be")
     image, label = _columns(datasets, tables["train"], root)
     classes = tuple(str(name) for name in tables["train"].features[label].names)
-    learnt = _rows(datasets, tables["train"], image, label)
+    learnt = _rows(datasets, root, tables["train"], image, label)
     if test is None:
         assert place.holdout is not None
         held = held_out(learnt.names, learnt.labels, place.holdout)
@@ -62,7 +62,7 @@ def open_saved(place: Place, cache: Path) -> Dataset:
     else:
         if tables[test].features.keys() < {image, label} or tables[test].features[label] != tables["train"].features[label]:
             raise BadFile(f"folder {root}: train and {test} have different columns or classes")
-        splits = {"train": learnt, "test": _rows(datasets, tables[test], image, label)}
+        splits = {"train": learnt, "test": _rows(datasets, root, tables[test], image, label)}
     whole = root.resolve()
     return decoded_dataset(whole.name, f"{PREFIX}{root}", replace(place, name=f"{PREFIX}{whole}"), classes, splits, cache)
 
@@ -79,12 +79,17 @@ def _columns(datasets: Any, table: Any, root: Path) -> tuple[str, str]:
     return names[0], names[1]
 
 
-def _rows(datasets: Any, table: Any, image: str, label: str) -> Pictures:
+def _rows(datasets: Any, root: Path, table: Any, image: str, label: str) -> Pictures:
     encoded = table.select_columns([image]).cast_column(image, datasets.Image(decode=False))
 
     def read(row: int) -> bytes:
         cell = encoded[row][image]
-        return bytes(cell["bytes"]) if cell["bytes"] is not None else Path(cell["path"]).read_bytes()
+        if cell["bytes"] is not None:
+            return bytes(cell["bytes"])
+        path = (root / str(cell["path"])).resolve()
+        if not path.is_relative_to(root.resolve()):  # save_to_disk puts the pictures into its files
+            raise ValueError(f"it lies outside the dataset's folder, in {path}")
+        return picture_bytes(path)
 
     labels = np.asarray(table.with_format("numpy")[label][:]).astype(np.int64)
     names = tuple(f"row {row}" for row in range(len(table)))

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import os
-import zipfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
+from datapruning.arrays import BROKEN, read_members
 from datapruning.data.dataset import Dataset, Split
-from datapruning.data.place import parse_place
+from datapruning.data.place import OPTIONS, parse_place
 from datapruning.data.torchvision_pictures import PICTURE_SETS, open_picture_set
 from datapruning.data.torchvision_sets import SETS, torchvision_reader
 from datapruning.errors import BadFile, BadValue, UnknownName, reason
 
 ROOT_VARIABLE = "DPRUNE_DATA"
-UNREADABLE = (OSError, ValueError, EOFError, LookupError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 WORKSPACE = "dprune-runs"
 PATHS = ("a folder of pictures", "hf:FOLDER", "a path ending in .npz")
+MOST_CLASSES = 2**20
 NPZ_ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 
 
@@ -31,6 +30,7 @@ def open_dataset(
     image_size: int | None = None,
     holdout: float | None = None,
     skip_unreadable: bool = False,
+    image_format: str | None = None,
     workspace: str | Path = WORKSPACE,
 ) -> Dataset:
     """Open a dataset by name or path.
@@ -45,6 +45,7 @@ def open_dataset(
         image_size: side in pixels to which pictures in files are decoded; default 64.
         holdout: of a folder without test/, the share of each class that becomes the test set.
         skip_unreadable: go on without files that are no pictures; they keep their ids, and are never selected.
+        image_format: how decoded pictures are kept: "raw", or "jpg" or "jpg:QUALITY", which takes a tenth of the space.
         workspace: decoded pictures are kept in `cache` inside it.
 
     Raises:
@@ -53,7 +54,7 @@ def open_dataset(
         BadValue: an option outside what is allowed, or of another kind of dataset.
         MissingPackage: "hf:" without `datasets`.
     """
-    place = parse_place(name).changed(image_size, holdout, skip_unreadable)
+    place = parse_place(name).changed(image_size, holdout, skip_unreadable, image_format)
     cache = Path(workspace).expanduser() / "cache"
     if place.name.startswith("hf:"):
         from datapruning.data.saved_hf import open_saved
@@ -62,14 +63,12 @@ def open_dataset(
     folder = Path(root or os.environ.get(ROOT_VARIABLE) or "data").expanduser()
     if place.name in PICTURE_SETS:
         return open_picture_set(place, folder, download, cache)
-    if place.name not in SOURCES and not place.name.endswith(".npz") and _is_folder(place.name):
+    if is_folder(place.name):
         from datapruning.data.picture_data import open_folder
 
         return open_folder(place, cache)
     if not place.plain and (place.name in SOURCES or place.name.endswith(".npz")):
-        raise BadValue(
-            f"{place.name} is no folder of pictures: --image-size, --holdout and --skip-unreadable do not go with it"
-        )
+        raise BadValue(f"{place.name} is no folder of pictures: {OPTIONS} do not go with it")
     if place.name.endswith(".npz"):
         return open_npz(Path(place.name))
     if place.name not in SOURCES:
@@ -77,8 +76,15 @@ def open_dataset(
     return SOURCES[place.name](place.name, folder, download)
 
 
-def _is_folder(name: str) -> bool:
-    """Whether a name that is no dataset's is meant as a folder: it is one, or it looks like a path."""
+def is_of_files(name: str) -> bool:
+    """Whether a dataset of this name is made of picture files, which are decoded when it is opened."""
+    return name.startswith("hf:") or name in PICTURE_SETS or is_folder(name)
+
+
+def is_folder(name: str) -> bool:
+    """Whether a name that is no dataset's and no `.npz` is meant as a folder: it is one, or it looks like a path."""
+    if name in SOURCES or name.endswith(".npz"):
+        return False
     return Path(name).expanduser().is_dir() or any(mark in name for mark in ("/", os.sep))
 
 
@@ -107,14 +113,10 @@ def open_npz(path: Path) -> Dataset:
         BadFile: missing, truncated, needing pickle, or with arrays of the wrong type or shape.
     """
     try:
-        with path.open("rb") as file:
-            archive = np.load(file, allow_pickle=False)
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise BadFile(f"dataset {path} is no .npz archive")
-            arrays = {name: archive[name] for name in (*NPZ_ARRAYS, "class_names") if name in archive.files}
+        arrays = read_members(path, (*NPZ_ARRAYS, "class_names"))
     except FileNotFoundError:
         raise BadFile(f"dataset {path} is not there") from None
-    except UNREADABLE as error:
+    except BROKEN as error:
         raise BadFile(f"dataset {path} cannot be read: {reason(error)}") from None
     missing = [name for name in NPZ_ARRAYS if name not in arrays]
     if missing:
@@ -122,7 +124,7 @@ def open_npz(path: Path) -> Dataset:
     splits = []
     for role in ("train", "test"):
         images, labels = arrays[f"{role}_images"], arrays[f"{role}_labels"]
-        if not np.issubdtype(labels.dtype, np.integer):
+        if labels.dtype.kind not in "iu":
             raise BadFile(f"dataset {path}: {role}_labels are {labels.dtype}; whole numbers are needed")
         splits.append(Split(images if images.ndim == 4 else images[..., None], labels.astype(np.int64)))
     if "class_names" in arrays:
@@ -130,5 +132,8 @@ def open_npz(path: Path) -> Dataset:
             raise BadFile(f"dataset {path}: class_names is no list of names")
         names = tuple(str(n) for n in arrays["class_names"])
     else:
-        names = tuple(str(n) for n in range(1 + int(max(s.labels.max(initial=0) for s in splits))))
+        largest = int(max(split.labels.max(initial=0) for split in splits))
+        if largest >= MOST_CLASSES:
+            raise BadFile(f"dataset {path}: a label is {largest}; labels are numbers of classes, from 0")
+        names = tuple(str(n) for n in range(1 + largest))
     return Dataset(path.stem, splits[0], splits[1], names, source=str(path.resolve()))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from datapruning.data.crops import resample, resized_boxes
 from datapruning.data.fused import fused_views, kernel
 from datapruning.data.loader import Batch, Loader, MixedLabels
 from datapruning.data.mixing import Mixture, paste, share_of_own
@@ -46,19 +48,25 @@ class Views:
         return epoch % self.policy.count
 
     def draws(self, ids: NDArray[np.int64], view: int, height: int, width: int) -> NDArray[np.int64]:
-        """int64 [n, 5]: crop offset down, crop offset right, flip (0 or 1), centre of the cutout down, right."""
+        """What is drawn for views of `height` x `width`.
+
+        Returns:
+            int64 [n, 5]: crop offset down, crop offset right, flip (0 or 1), centre of the cutout down, right; the centre
+            is 0 where nothing is cut out.
+        """
         policy = self.policy
         bits = hash_ids(ids, VIEW_KEY, policy.seed, view)
-        more = hash_ids(ids, VIEW_KEY, policy.seed, view, 1)
         offsets = 2 * policy.crop + 1
-        columns = (
-            below(bits, offsets),
-            below(bits << U64(32), offsets),
-            (bits & U64(1)).astype(np.int64) * policy.flip,
-            below(more, height),
-            below(more << U64(32), width),
-        )
-        return np.stack(columns, axis=1)
+        drawn = np.zeros((len(ids), 5), np.int64)
+        drawn[:, 0] = below(bits, offsets)
+        drawn[:, 1] = below(bits << U64(32), offsets)
+        if policy.flip:
+            drawn[:, 2] = bits & U64(1)
+        if policy.cutout:
+            more = hash_ids(ids, VIEW_KEY, policy.seed, view, 1)
+            drawn[:, 3] = below(more, height)
+            drawn[:, 4] = below(more << U64(32), width)
+        return drawn
 
     def read(self, loader: Loader, batches: Sequence[NDArray[np.int64]], epoch: int) -> Iterator[tuple[Batch, Tensor]]:
         """Each batch of ids with its views of epoch `epoch`, mixed where there is a mixture; shapes as in `apply`."""
@@ -71,9 +79,9 @@ class Views:
         draws = [of_all.part(end - len(ids), end) for ids, end in zip(batches, ends, strict=True)]
         wanted = [np.concatenate([ids, d.partners]) for ids, d in zip(batches, draws, strict=True)]
         for ids, drawn, both in zip(batches, draws, loader.read(wanted), strict=True):
-            n, size = len(ids), both.images.shape[1:3]
-            rows, boxes = np.flatnonzero(drawn.mixed), drawn.boxes(*size)
             views = self.apply(both.images, both.ids, epoch)
+            n, size = len(ids), views.shape[2:]
+            rows, boxes = np.flatnonzero(drawn.mixed), drawn.boxes(*size)
             paste(views[:n], views[n:], rows, boxes)
             others = both.labels[:n].index_copy(0, _there(rows, both.images), both.labels[n:])
             mixed = MixedLabels(others, _there(share_of_own(boxes, drawn.mixed, *size), both.images))
@@ -88,14 +96,19 @@ class Views:
             epoch: the epoch, counted from 0.
 
         Returns:
-            float32 [n, channels, height, width], channels last in memory, on the images' device.
+            float32 [n, channels, height, width], channels last in memory, on the images' device; height and width are
+            `policy.size` where there is one.
+
+        Raises:
+            BadValue: images smaller than `policy.size`.
         """
-        _, height, width, _ = images.shape
         ids = ids.cpu().numpy() if isinstance(ids, Tensor) else ids
+        images = self._framed(images, ids, self.number(epoch))
+        _, height, width, _ = images.shape
         draws = self.draws(ids, self.number(epoch), height, width)
         run = kernel() if images.device.type == "cpu" else None
         if run is not None:
-            return fused_views(run, images, draws, self.policy, *self._row_stats(width, images.device))
+            return fused_views(run, images, draws, self.policy, *_row_stats(self.mean, self.std, width, images.device))
         down, right, _, centre_down, centre_right = _there(draws, images).unbind(1)
         if self.policy.crop:
             images = _crops(images, self.policy.crop, down, right)
@@ -109,16 +122,34 @@ class Views:
         return pixels
 
     def normalise(self, images: Tensor) -> Tensor:
-        """(pixel - mean) / std without augmentation, as evaluation sees it. Shapes as in `apply`."""
+        """(pixel - mean) / std of the middle, not augmented, as evaluation sees it. Shapes and errors as in `apply`."""
+        images = self._middle(images)
         count, height, width, channels = images.shape
-        mean, std = self._row_stats(width, images.device)
+        mean, std = _row_stats(self.mean, self.std, width, images.device)
         rows = images.reshape(count * height, width * channels)  # long rows: the subtraction runs at memory speed
         pixels = rows.to(torch.float32).sub_(mean).div_(std)
         return pixels.view(count, height, width, channels).permute(0, 3, 1, 2)
 
-    def _row_stats(self, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
-        mean, std = (torch.tensor(values, dtype=torch.float32).repeat(width) for values in (self.mean, self.std))
-        return mean.to(device), std.to(device)
+    def _framed(self, images: Tensor, ids: NDArray[np.int64], view: int) -> Tensor:
+        """The part of each image that its view shows, in the view's size: uint8 as the images are."""
+        if not self.policy.scale:
+            return self._middle(images)
+        _, height, width, _ = images.shape
+        size = self.policy.seen((height, width, 0))[:2]
+        return resample(images, resized_boxes(ids, self.policy, view, height, width), *size)
+
+    def _middle(self, images: Tensor) -> Tensor:
+        _, height, width, _ = images.shape
+        tall, wide, _ = self.policy.seen((height, width, 0))
+        down, right = (height - tall) // 2, (width - wide) // 2
+        return images[:, down : down + tall, right : right + wide]
+
+
+@cache
+def _row_stats(mean: tuple[float, ...], std: tuple[float, ...], width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of a row of pixels, float32 [width * channels]. Nobody writes into them."""
+    row_mean, row_std = (torch.tensor(values, dtype=torch.float32).repeat(width) for values in (mean, std))
+    return row_mean.to(device), row_std.to(device)
 
 
 def _crops(images: Tensor, padding: int, down: Tensor, right: Tensor) -> Tensor:
