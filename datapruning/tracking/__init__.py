@@ -1,0 +1,1 @@
+"""Logs of runs for tools that draw curves: TensorBoard, Weights & Biases, MLflow."""

@@ -1,0 +1,338 @@
+"""Logs for TensorBoard, MLflow and Weights & Biases: read back with the tools' own readers; and that they change nothing."""
+
+from __future__ import annotations
+
+import json
+import struct
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import datapruning as dp
+from datapruning.context import Context
+from datapruning.data.dataset import Dataset
+from datapruning.errors import BadFile, MissingPackage, TimeIsUp, UnknownName
+from datapruning.runs import FinishedRun
+from datapruning.tracking import logs
+from datapruning.tracking.logs import Logs, RunLogs
+from datapruning.tracking.tracker import TOOLS, Log, Story, find_tools, make_tracker
+from datapruning.training.time_limit import TimeLimit
+from tests.conftest import Answer
+
+MakeContext = Callable[..., Context]
+TINY = ("train.model=tinynet8", "teacher.model=tinynet8", "teacher.epochs=3")
+
+
+@pytest.fixture(autouse=True)
+def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("WANDB_MODE", "WANDB_PROJECT", "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_ALLOW_FILE_STORE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+class Kept:
+    """A tool that keeps what it is told, and fails when it is told to."""
+
+    def __init__(self) -> None:
+        self.told: list[Any] = []
+        self.fails = False
+        self.lost = 0
+
+    def begin(self, story: Story, log: str | None, rows: int) -> Log:
+        self.told.append(("begin", log, rows))
+        return Log("mine", "memory", max(0, rows - self.lost))
+
+    def row(self, epoch: int, numbers: Mapping[str, float]) -> None:
+        if self.fails:
+            raise ConnectionError("no network\nat all")
+        self.told.append((epoch, dict(numbers)))
+
+    def result(self, epochs: int, numbers: Mapping[str, float]) -> None:
+        self.told.append(("result", epochs, dict(numbers)))
+
+    def end(self, finished: bool) -> None:
+        self.told.append(("end", finished))
+
+
+@pytest.fixture
+def kept(monkeypatch: pytest.MonkeyPatch) -> Kept:
+    """Stands in for every tool."""
+    tool = Kept()
+    monkeypatch.setattr(logs, "make_tracker", lambda name: tool)
+    return tool
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A run folder that was begun."""
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.toml").write_text("[train]\nlr = 0.5\n")
+    return run
+
+
+def opened(folder: Path) -> tuple[RunLogs, Any]:
+    found = RunLogs(folder, Logs(("wandb",), folder.parent))
+    return found, found.opened("config.toml", "metrics.jsonl", "result.json")
+
+
+def scalars(run: FinishedRun) -> dict[str, list[tuple[int, float]]]:
+    """What TensorBoard shows: (step, value) by name."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    found = EventAccumulator(str(run.folder / "tensorboard"))
+    found.Reload()
+    return {tag: [(e.step, e.value) for e in found.Scalars(tag)] for tag in found.Tags()["scalars"]}
+
+
+def metrics(run: FinishedRun) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_every_row_is_logged_once_whatever_was_killed(folder: Path, kept: Kept) -> None:
+    first, second = {"epoch": 0, "loss": 2.0, "note": "x"}, {"epoch": 1, "loss": 1.5}
+    run, block = opened(folder)
+    with pytest.raises(KeyboardInterrupt), block:
+        run.rows([first])
+        run.rows([first, second])
+        raise KeyboardInterrupt
+    run, block = opened(folder)
+    with block:
+        run.rows([first])  # the checkpoint was older than the log
+        run.rows([first, second])
+        run.rows([first, second, {"epoch": 2, "loss": 1.0}])
+        run.result({"test_accuracy": 50.0, "kept": 7, "dataset": "x", "seed": 1})
+        run.result({"test_accuracy": 51.0})
+    assert kept.told == [
+        ("begin", None, 0), (0, {"loss": 2.0}), (1, {"loss": 1.5}), ("end", False),
+        ("begin", "mine", 2), (2, {"loss": 1.0}), ("result", 3, {"test_accuracy": 50.0, "kept": 7}), ("end", True),
+    ]  # fmt: skip
+    (folder / "result.json").write_text('{"test_accuracy": 50.0}')
+    run, block = opened(folder)
+    with block:
+        pass
+    assert len(kept.told) == 8, "a log that is whole is not opened again"
+
+
+def test_rows_that_a_tool_lost_are_logged_again(folder: Path, kept: Kept) -> None:
+    rows = [{"epoch": epoch, "loss": float(epoch)} for epoch in range(3)]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    _, block = opened(folder)
+    with block:
+        pass
+    kept.lost = 2
+    _, block = opened(folder)
+    with block:
+        pass
+    assert [told[0] for told in kept.told] == ["begin", 0, 1, 2, "end", "begin", 1, 2, "end"]
+
+
+def test_a_result_that_did_not_get_through_is_logged_again(
+    folder: Path, kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "result.json").write_text('{"test_accuracy": 50.0}')
+
+    def breaks(finished: bool) -> None:
+        raise ConnectionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kept, "end", breaks)
+        _, block = opened(folder)
+        with block:
+            pass
+    _, block = opened(folder)
+    with block:
+        pass
+    assert [told[0] for told in kept.told] == ["begin", "result", "begin", "result", "end"]
+
+
+def test_a_log_that_is_begun_late_gets_what_the_folder_holds(folder: Path, kept: Kept) -> None:
+    (folder / "metrics.jsonl").write_text('{"epoch": 0, "loss": 2.0}\n{"epoch": 1, "loss": 1.0}\n')
+    (folder / "result.json").write_text('{"test_accuracy": 50.0}')
+    _, block = opened(folder)
+    with block:
+        assert kept.told[1:] == [(0, {"loss": 2.0}), (1, {"loss": 1.0}), ("result", 2, {"test_accuracy": 50.0})]
+
+
+def test_a_tool_that_fails_is_left_out_in_one_line_and_catches_up(
+    folder: Path, kept: Kept, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept.fails = True
+    run, block = opened(folder)
+    with block:
+        run.rows([{"epoch": 0, "loss": 2.0}])
+        run.rows([{"epoch": 0, "loss": 2.0}, {"epoch": 1, "loss": 1.0}])
+    (said,) = [line for line in capsys.readouterr().err.splitlines() if "fails" in line]
+    assert "wandb fails (ConnectionError: no network)" in said
+    assert "the run goes on" in said
+    kept.fails = False
+    run, block = opened(folder)
+    with block:
+        run.rows([{"epoch": 0, "loss": 2.0}, {"epoch": 1, "loss": 1.0}])
+    assert [told for told in kept.told if type(told[0]) is int] == [(0, {"loss": 2.0}), (1, {"loss": 1.0})]
+
+
+def test_broken_rows_are_named(folder: Path, kept: Kept) -> None:
+    (folder / "metrics.jsonl").write_text("{nonsense\n")
+    _, block = opened(folder)
+    with pytest.raises(BadFile, match=r"metrics\.jsonl cannot be read"), block:
+        raise AssertionError("never reached")
+
+
+def test_tensorboard_shows_settings_rows_and_result(make_context: MakeContext, small: Dataset) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run = dp.teach(make_context(small, *TINY, log=["tensorboard"]))
+    found, rows = scalars(run), metrics(run)
+    for name in ("loss", "train_accuracy", "step"):
+        assert found[name] == [(n, pytest.approx(row[name], rel=1e-6)) for n, row in enumerate(rows)]
+    assert found["result/test_accuracy"] == [(2, pytest.approx(run.test_accuracy, rel=1e-6))]
+    events = EventAccumulator(str(run.folder / "tensorboard"))
+    events.Reload()
+    text = events.Tensors("config/text_summary")[0].tensor_proto.string_val[0].decode()
+    assert 'model = "tinynet8"' in text
+
+
+@pytest.mark.parametrize("tool", ["tensorboard", "mlflow"])
+def test_a_run_that_was_stopped_goes_on_in_the_same_log(make_context: MakeContext, small: Dataset, tool: str) -> None:
+    pytest.importorskip(tool)
+    context = make_context(small, *TINY, log=[tool])
+    with pytest.raises(TimeIsUp):
+        dp.teach(replace(context, limit=TimeLimit(1e-6)))
+    run = dp.teach(context)
+    if tool == "tensorboard":
+        assert [step for step, _ in scalars(run)["loss"]] == [0, 1, 2]
+        assert len(list((run.folder / "tensorboard").iterdir())) == 2
+    else:
+        shown = mlflow_run(context, run)
+        assert [each.step for each in shown["loss"]] == [0, 1, 2]
+
+
+def mlflow_run(context: Context, run: FinishedRun) -> Any:
+    """The one run that MLflow knows: its parameters, its status, and the history of each metric."""
+    from mlflow.tracking import MlflowClient
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+        client = MlflowClient(tracking_uri=(context.root / "mlruns").resolve().as_uri())
+    (experiment,) = [e for e in client.search_experiments() if e.name == "datapruning"]
+    (shown,) = client.search_runs([experiment.experiment_id])
+    assert shown.info.run_name == run.folder.name
+    history = {name: client.get_metric_history(shown.info.run_id, name) for name in shown.data.metrics}
+    return {"params": shown.data.params, "status": shown.info.status, **history}
+
+
+def test_mlflow_shows_settings_rows_and_result(make_context: MakeContext, small: Dataset) -> None:
+    pytest.importorskip("mlflow")
+    context = make_context(small, *TINY, log=["mlflow"])
+    run = dp.train(context, fraction=0.5, kd_weight=0, seed=3)
+    shown, rows = mlflow_run(context, run), metrics(run)
+    assert shown["status"] == "FINISHED"
+    assert [(m.step, m.value) for m in shown["loss"]] == [(n, row["loss"]) for n, row in enumerate(rows)]
+    assert [m.value for m in shown["result/test_accuracy"]] == [run.test_accuracy]
+    assert [m.value for m in shown["result/kd_weight"]] == [0.0]
+    assert (shown["params"]["train.model"], shown["params"]["run.seed"]) == ("tinynet8", "3")
+
+
+def test_wandb_stays_offline_and_shows_settings_rows_and_result(make_context: MakeContext, small: Dataset) -> None:
+    pytest.importorskip("wandb", reason="wandb is not installed")
+    run = dp.teach(make_context(small, *TINY, log=["wandb"]))
+    records, rows = wandb_rows(run)
+    assert [row["loss"] for row in rows] == [row["loss"] for row in metrics(run)]
+    assert [row["_step"] for row in rows] == [0, 1, 2]
+    config = {item.key: json.loads(item.value_json) for item in records["run"][0].run.config.update}
+    assert config["teacher"]["model"] == "tinynet8"
+    summary = {i.key: json.loads(i.value_json) for r in records["summary"] for i in r.summary.update}
+    assert summary["test_accuracy"] == run.test_accuracy
+
+
+def test_wandb_s_offline_log_is_one_and_whole_after_a_stop(make_context: MakeContext, small: Dataset) -> None:
+    pytest.importorskip("wandb", reason="wandb is not installed")
+    context = make_context(small, *TINY, log=["wandb"])
+    with pytest.raises(TimeIsUp):
+        dp.teach(replace(context, limit=TimeLimit(1e-6)))
+    run = dp.teach(context)
+    assert [row["_step"] for row in wandb_rows(run)[1]] == [0, 1, 2]
+
+
+def wandb_rows(run: FinishedRun) -> tuple[dict[str, list[Any]], list[dict[str, Any]]]:
+    """The records of the one offline file, and of those the rows of its history."""
+    (file,) = run.folder.glob("wandb/offline-run-*/*.wandb")
+    for _ in range(600):  # wandb's own process writes the file, and outlives `finish`
+        if "exit" in (records := wandb_records(file)):
+            break
+        time.sleep(0.05)
+    rows = [{i.key or "/".join(i.nested_key): json.loads(i.value_json) for i in r.history.item} for r in records["history"]]
+    return records, rows
+
+
+def wandb_records(file: Path) -> dict[str, list[Any]]:
+    """The records of an offline file, by kind. It is a LevelDB log: blocks of 32 KiB, (checksum, length, part) a piece."""
+    from wandb.proto import wandb_internal_pb2
+
+    content, at, whole = file.read_bytes(), 7, b""
+    found: dict[str, list[Any]] = {}
+    while at < len(content):
+        if 32768 - at % 32768 < 7:
+            at += 32768 - at % 32768
+            continue
+        _, length, part = struct.unpack_from("<IHB", content, at)
+        whole += content[at + 7 : at + 7 + length]
+        at += 7 + length
+        if part in (1, 4):  # whole, or the last piece
+            record = wandb_internal_pb2.Record.FromString(whole)
+            found.setdefault(str(record.WhichOneof("record_type")), []).append(record)
+            whole = b""
+    return found
+
+
+def test_a_log_changes_neither_the_name_nor_the_bits_of_a_run(
+    make_context: MakeContext, small: Dataset, tmp_path: Path
+) -> None:
+    pytest.importorskip("tensorboard")
+    bare = dp.teach(make_context(small, *TINY))
+    shown = dp.teach(make_context(small, *TINY, workspace=tmp_path / "other", log=["tensorboard"]))
+    assert bare.folder.name == shown.folder.name
+    for name in ("model.safetensors", "config.toml"):
+        assert (bare.folder / name).read_bytes() == (shown.folder / name).read_bytes()
+    later = dp.teach(make_context(small, *TINY, log="tensorboard"))
+    assert later.folder == bare.folder
+    assert scalars(later)["loss"] == scalars(shown)["loss"]
+
+
+def test_names_of_tools(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert find_tools([]) == ()
+    with pytest.raises(UnknownName, match="unknown log 'tensorbord': did you mean 'tensorboard'"):
+        find_tools(["tensorbord"])
+    for name in TOOLS:
+        monkeypatch.setitem(sys.modules, name, None)
+        with pytest.raises(MissingPackage, match=rf"pip install 'datapruning\[{name}\]'"):
+            find_tools([name])
+        monkeypatch.setitem(sys.modules, name, object())  # type: ignore[arg-type]
+        assert type(make_tracker(name)).__name__.lower() == f"to{name}"
+    assert find_tools(["mlflow, wandb", "tensorboard,wandb"]) == ("mlflow", "wandb", "tensorboard")
+
+
+@pytest.mark.parametrize("verb", ["teach", "train", "sweep"])
+def test_a_tool_that_is_missing_is_named_before_anything_is_written(
+    refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    line = refused(verb, "--log", "mlflow")
+    assert "--log mlflow needs another package" in line
+
+
+def test_rows_of_a_sweep_are_logged_by_its_workers(dprune: Callable[..., Answer], tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    settings = [word for change in (*TINY, "train.epochs=1", "teacher.epochs=1") for word in ("--set", change)]
+    answer = dprune(
+        "sweep", "--fractions", 0.5, "--kd-weights", 0, "--seeds", 1, "--loader", "resident", "--log", "tensorboard",
+        "--threads", 1, "--out", "sweep", *settings,
+    )  # fmt: skip
+    assert answer.code == 0, answer.err
+    assert len(list((tmp_path / "sweep").glob("runs/*/tensorboard/events*"))) == 1
