@@ -19,12 +19,12 @@ from datapruning.costs import FORWARD
 from datapruning.data.dataset import Dataset
 from datapruning.errors import BadValue, UnknownName
 from datapruning.hashing import digest
+from datapruning.launching.task import packed, unpacked
 from datapruning.store import Row
 from datapruning.sweeping.cost import passes_of, samples_of, seconds_left
 from datapruning.sweeping.grid import make_grid
 from datapruning.sweeping.variants import check_variants, context_of_row, find_variants
 from datapruning.sweeping.verb import sweep
-from datapruning.sweeping.worker import packed, unpacked
 from tests.conftest import fast_arguments
 
 MakeContext = Callable[..., Context]

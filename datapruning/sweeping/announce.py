@@ -26,7 +26,7 @@ def announce(context: Context, board: Board, scorers: Mapping[str, Scorer], jobs
         context: of the sweep.
         board: refreshed.
         scorers: those of the grid.
-        jobs: worker processes.
+        jobs: worker processes of this machine; 0: the workers are elsewhere.
         retried: how many failures were forgotten.
     """
     grid, left = board.grid, board.left
@@ -55,7 +55,8 @@ def announce(context: Context, board: Board, scorers: Mapping[str, Scorer], jobs
     for line in _pruning(context, left):
         say(line)
     for line in shared_work(context, left, scorers):
-        say(f"shared by them, made once if it is not there: {line}")
+        by = "" if jobs else " (by one worker, the others wait for it)"
+        say(f"shared by them, made once{by} if it is not there: {line}")
     cores = os.cpu_count() or 1
     if jobs > 1 and jobs * context.threads > cores:
         say(f"{jobs} processes of {context.threads} threads share {cores} cores; --threads says how many each takes")

@@ -1,84 +1,28 @@
-"""How a sweep stands: which of its rows are done, failed, running, left; whoever does them, in whatever process."""
+"""How a sweep stands: the board of its rows, with the grid that they come from."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
-from typing import Any
-
 from datapruning.config import Training
-from datapruning.hashing import digest
-from datapruning.store import Claim, Failure, Row, RowStore
+from datapruning.launching.board import Board as Rows
+from datapruning.launching.board import name_of
+from datapruning.store import Config, RowStore
 from datapruning.sweeping.cost import seconds_left
 from datapruning.sweeping.grid import Grid
 
-
-def name_of(config: Mapping[str, Any]) -> str:
-    """A row's name here and in messages: the digest of its configuration."""
-    return digest(config, 16)
+__all__ = ["Board", "name_of"]
 
 
-class Board:
-    """Reads the store; `refresh()` brings it up to date.
-
-    Attributes:
-        configs: all rows, in order.
-        done: finished rows by name.
-        failed: failed rows by name.
-        running: rows that a live process is at.
-        died: rows whose process died and that nobody has taken over.
-    """
+class Board(Rows):
+    """Of the rows of a grid."""
 
     def __init__(self, store: RowStore, grid: Grid, training: Training) -> None:
-        self.store, self.grid, self.training = store, grid, training
-        self.configs = grid.rows()
-        self.done: dict[str, Row] = {}
-        self.failed: dict[str, Failure] = {}
-        self.running: dict[str, Claim] = {}
-        self.died: dict[str, Claim] = {}
-        self.refresh()
+        self.grid, self.training = grid, training
+        super().__init__(store, grid.rows())
 
-    def refresh(self) -> list[Row | Failure]:
-        """Look again. Returns what ended since the last time, in the order of the rows."""
-        news: list[Row | Failure] = []
-        self.running, self.died = {}, {}
-        for config in self.left:
-            name = name_of(config)
-            if row := self.store.get(config):
-                self.done[name] = row
-                news.append(row)
-            elif failure := self.store.failure(config):
-                self.failed[name] = failure
-                news.append(failure)
-            elif claim := self.store.claim(config):
-                (self.running if claim.alive else self.died)[name] = claim
-        return news
+    def label(self, config: Config) -> str:
+        """A row in words."""
+        return self.grid.label(config)
 
-    @property
-    def left(self) -> list[dict[str, Any]]:
-        """Rows that have not ended, running ones among them."""
-        return [c for c in self.configs if name_of(c) not in self.done and name_of(c) not in self.failed]
-
-    def rows(self) -> list[Row]:
-        """Finished rows, in order."""
-        return [self.done[name_of(c)] for c in self.configs if name_of(c) in self.done]
-
-    def failures(self) -> list[Failure]:
-        """Failed rows, in order."""
-        return [self.failed[name_of(c)] for c in self.configs if name_of(c) in self.failed]
-
-    def forget_failures(self) -> int:
-        """Let the failed rows be tried again; returns how many there were."""
-        for failure in self.failed.values():
-            self.store.forget_failure(failure.config)
-        count = len(self.failed)
-        self.failed = {}
-        return count
-
-    def time_left(self) -> float | None:
-        """Seconds until all rows have ended, if those that run now go on side by side; None: not known yet."""
-        alone = seconds_left(self.training, self.grid, self.rows(), self.left)
-        if alone is None:
-            return None
-        elapsed = sum(time.time() - claim.since for claim in self.running.values())
-        return max(alone - elapsed, 0.0) / max(len(self.running), 1)
+    def work_left(self) -> float | None:
+        """Seconds of one process, by how many samples the rows see; None: not known yet."""
+        return seconds_left(self.training, self.grid, self.rows(), self.left)

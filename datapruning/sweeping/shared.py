@@ -73,10 +73,20 @@ def shared_work(context: Context, configs: Sequence[Config], scorers: Mapping[st
     return lines
 
 
-def prepare(context: Context, configs: Sequence[Config], scorers: Mapping[str, Scorer]) -> None:
+def prepare(context: Context, configs: Sequence[Config], scorers: Mapping[str, Scorer], done: Sequence[Row]) -> None:
     """Make, or find, the FFCV cache, the evidence and the recipe's teacher, as far as these rows need them.
 
-    The soft labels are filled by the rows themselves, as far as each needs them and nobody has filled them.
+    The soft labels are filled by the rows themselves, as far as each needs them and nobody has filled them. Where another
+    process makes one of these just now, this one waits for it.
+
+    Args:
+        context: of this process.
+        configs: rows that are left.
+        scorers: by name.
+        done: rows that are finished: the recipe's teacher must be the one that taught them.
+
+    Raises:
+        Mismatch: it is another network.
     """
     from datapruning import api
 
@@ -87,6 +97,7 @@ def prepare(context: Context, configs: Sequence[Config], scorers: Mapping[str, S
             api.score(context, name, seed=SCORE_SEED, out=api.scores_place(context, name, SCORE_SEED))
     if taught_by_the_recipe(configs):
         api.teach(context)
+        check_same_teacher(context, done)
 
 
 def check_same_teacher(context: Context, done: Iterable[Row]) -> None:

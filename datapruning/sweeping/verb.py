@@ -2,43 +2,34 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from datapruning.config import plain
 from datapruning.context import Context
 from datapruning.data.dataset import Dataset
-from datapruning.data.sources import SOURCES
-from datapruning.errors import BadValue, DataPruningError, OutputTaken
+from datapruning.errors import BadValue, OutputTaken
 from datapruning.files import write_text
+from datapruning.launching.choose import LOCAL, Launcher, find_launcher, side_of
+from datapruning.launching.task import check_reopens, task_of
+from datapruning.launching.watching import watch
+from datapruning.launching.workers import Workers
 from datapruning.opening import context_of
 from datapruning.progress import console, hushed, say
 from datapruning.runs import FinishedRun
-from datapruning.scorer import Scorer
 from datapruning.store import Failure, Row, RowStore
 from datapruning.sweeping.announce import announce
 from datapruning.sweeping.board import Board
-from datapruning.sweeping.crew import Crew
 from datapruning.sweeping.grid import make_grid
 from datapruning.sweeping.listing import listed
-from datapruning.sweeping.shared import (
-    check_evidence,
-    check_same_teacher,
-    find_scorers,
-    name_teachers,
-    prepare,
-    taught_by_the_recipe,
-)
+from datapruning.sweeping.shared import check_evidence, find_scorers, name_teachers, prepare
 from datapruning.sweeping.show import Screen, shown
 from datapruning.sweeping.student import Students
 from datapruning.sweeping.table import caption, csv_text, markdown, table
 from datapruning.sweeping.variants import check_variants, find_variants
-from datapruning.sweeping.worker import Task, packed
 
 Teachers = FinishedRun | str | Path | Sequence[FinishedRun | str | Path]
-POLL_SECONDS = 0.5
 TABLE, ROWS = "table.md", "rows.csv"
 
 
@@ -75,6 +66,7 @@ def sweep(
     jobs: int | None = None,
     retry_failed: bool = False,
     data_root: str | Path | None = None,
+    launcher: str | Launcher = LOCAL,
 ) -> Sweep:
     """Train a student for every combination; each is a row that is done once, whoever does it.
 
@@ -92,27 +84,33 @@ def sweep(
         prune_by: criteria of that ("epsd", "snip", ...); a dense student comes once, whatever they are.
         self_distill: methods, "none" among them; default: the recipe's.
         out: the sweep's folder; default: one in the workspace, the same for every grid of the same settings.
-        jobs: worker processes, each with the context's thread count; None: this process does the rows itself.
+        jobs: workers, each with the context's thread count; None: this process does the rows itself, or launches one.
         retry_failed: try rows again that failed before.
         data_root: where workers find torchvision's sets, if not under the default root.
+        launcher: where workers run: "local" (processes of this machine), "slurm", "ray", or one that `find_launcher` made
+            with settings (docs/launchers.md); no part of the sweep's identity.
 
     Raises:
-        BadValue, UnknownName, BadFile, Mismatch, OutputTaken: the user's mistakes, before anything is written.
+        BadValue, UnknownName, BadFile, Mismatch, OutputTaken, MissingPackage: the user's mistakes, before anything is
+        written.
         DataPruningError: all workers died before the end.
     """
     if jobs is not None and jobs < 1:
         raise BadValue(f"--jobs is at least 1, got {jobs}")
+    where = find_launcher(launcher) if isinstance(launcher, str) else launcher
+    jobs = jobs or (1 if where.elsewhere else None)
     context = context_of(data)
-    if jobs is not None and not context.data.source and context.data.name not in SOURCES:
-        raise BadValue(f"workers cannot open {context.data.name} by its name; leave jobs out, and start several processes")
+    if jobs is not None:
+        check_reopens(context)
     grid = make_grid(context.data.total, fractions, scorers, kd_weights, seeds)  # mistakes here are found at once
     context, variants = find_variants(context, epsd, prune_by, self_distill)
     grid = replace(grid, variants=variants)
+    here = side_of(context)
     with hushed():
-        check_variants(context, variants, grid.kd_weights)
+        check_variants(here, variants, grid.kd_weights)
     found = find_scorers(grid.scorers)
     check_evidence(context, found)
-    named = name_teachers(context, _folders(teachers))
+    named = name_teachers(here, _folders(teachers))
     grid = replace(grid, teachers={key: name for key, (name, _) in named.items()})
     about = {
         "dataset": context.data.name, "fingerprint": context.data.fingerprint, "recipe": plain(context.recipe),
@@ -122,19 +120,18 @@ def sweep(
     _refuse_foreign(folder)
     board = Board(RowStore(folder, about), grid, context.recipe.train)
     retried = board.forget_failures() if retry_failed else 0
-    announce(context, board, found, jobs or 1, retried)
+    announce(here, board, found, 0 if where.elsewhere else jobs or 1, retried)
     places = {key: str(place) for key, (_, place) in named.items()}
     if board.left and jobs is None:
-        _prepare(context, board, found)
+        prepare(context, board.left, found, board.rows())
         _fill_here(board, Students(context, folder, places, found))
     elif board.left:
-        task = Task(
-            context.data.source or context.data.name, None if data_root is None else str(data_root),
-            packed(context.recipe), str(context.device), context.loader, str(context.root), context.threads,
-            str(folder), about, places, board.configs,
+        task = task_of(
+            context, folder, board.configs, data_root, about=about, teachers=places, prepares=where.elsewhere
         )  # fmt: skip
-        with Crew(min(jobs or 1, len(board.left)), folder, say) as crew:
-            _prepare(context, board, found)
+        with where.crew(min(jobs or 1, len(board.left)), folder, say, context) as crew:
+            if not where.elsewhere:
+                prepare(context, board.left, found, board.rows())
             crew.go(task)
             _watch(board, crew)
     text = markdown(table(board)) + "\n\n" + caption(board, context.data.name)
@@ -158,30 +155,12 @@ def _folders(teachers: Teachers) -> list[Path]:
     return [t.folder if isinstance(t, FinishedRun) else Path(t) for t in teachers]
 
 
-def _prepare(context: Context, board: Board, scorers: Mapping[str, Scorer]) -> None:
-    prepare(context, board.left, scorers)
-    if taught_by_the_recipe(board.left):
-        check_same_teacher(context, board.rows())
-
-
 def _fill_here(board: Board, students: Students) -> None:
     screen = Screen(board, console(), None)  # no live table: each run shows its own progress
     for _ in board.store.fill(board.left, students.train):
         screen.update(board.refresh())
 
 
-def _watch(board: Board, crew: Crew) -> None:
+def _watch(board: Board, crew: Workers) -> None:
     with shown(board) as screen:
-        crew.tell = screen.line
-        while True:
-            screen.update(board.refresh())
-            if not board.left:
-                break
-            if not crew.tend(board):
-                board.refresh()
-                if board.left:
-                    raise DataPruningError(
-                        f"no worker is left, {len(board.left)} rows are not done; the same command goes on where it was"
-                    )
-            time.sleep(POLL_SECONDS)
-        crew.wait()
+        watch(board, crew, screen)
