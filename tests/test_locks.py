@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import signal
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 from filelock import Timeout
 
+from datapruning.errors import BadFile
 from datapruning.locks import held, lock_of
 
 SPAWN = multiprocessing.get_context("spawn")
@@ -65,4 +67,23 @@ def test_a_free_lock_is_taken_silently_and_given_back(tmp_path: Path, capsys: py
 def test_locks_of_two_things_do_not_meet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with held(tmp_path / "a", "never said"), held(tmp_path / "b", "never said"):
         assert not (tmp_path / "a").exists(), "the lock is a file beside it"
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_refused_with_what_helps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def none(*arguments: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", none)
+    with pytest.raises(BadFile, match=r"without file locks \(flock\).* name another --workspace"), held(tmp_path / "a", "?"):
+        pass
+
+
+def test_a_lock_file_that_lies_around_means_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / ".work.lock").write_text("1 another-machine\n")
+    with held(tmp_path / "work", "never said"):
+        pass
     assert capsys.readouterr().err == ""

@@ -1,0 +1,60 @@
+"""What memory and GPUs can refuse: their exceptions, of many kinds, become one line that says what helps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from datapruning.errors import DataPruningError, DeviceLost, OutOfMemory, reason
+
+TOO_SMALL = ("out of memory", "can't allocate memory", "unable to allocate", "alloc_failed")
+"""What torch says of a GPU, torch of the machine, numpy of the machine, and cuBLAS and cuDNN of a GPU."""
+TABLES = {"teacher": "teacher", "proxy": "score", "member": "member"}
+"""Tables of the recipe, by what is trained; all else is a student, [train]."""
+LOST = ("cuda error", "cuda driver error", "cublas error", "cublas_status", "cudnn error", "cudnn_status", "hip error")
+"""What torch and its libraries say of a GPU that failed."""
+
+
+@contextmanager
+def hardware(doing: str, batch_size: int | None = None, accumulate: int = 1) -> Iterator[None]:
+    """Around work on a device: see `told`.
+
+    Raises:
+        OutOfMemory, DeviceLost: in the place of torch's and numpy's own.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        found = told(error, doing, batch_size, accumulate)
+        if found is None:
+            raise
+        raise found from error
+
+
+def told(error: BaseException, doing: str, batch_size: int | None = None, accumulate: int = 1) -> DataPruningError | None:
+    """What an exception says of memory or a GPU; None: it is about something else.
+
+    Args:
+        error: as torch, numpy or Python raised it.
+        doing: what was done, "student".
+        batch_size: samples that went through the network at a time, where a setting says so.
+        accumulate: such batches an update.
+    """
+    said = reason(error).strip()
+    words = said.lower()
+    if isinstance(error, MemoryError) or any(sign in words for sign in TOO_SMALL):
+        gpu = "cuda" in words or "cublas" in words or "hip" in words
+        whose = "the GPU's memory" if gpu else "the machine's memory"
+        if batch_size is None or batch_size < 2:
+            what = "--device cpu" if gpu else "--loader ffcv, which holds no images in memory"
+            return OutOfMemory(f"{doing}: {whose} is too small ({said}): end what else uses it, or try {what}")
+        half = batch_size // 2
+        batches = -(-batch_size * accumulate // half)
+        table = next((table for word, table in TABLES.items() if doing.startswith(word)), "train")
+        return OutOfMemory(
+            f"{doing}: {whose} is too small for {batch_size} samples at a time ({said}): end what else uses it, or "
+            f"--set {table}.batch_size={half} --set {table}.accumulate={batches}, which keeps the update"
+        )
+    if isinstance(error, RuntimeError) and any(sign in words for sign in LOST):
+        return DeviceLost(f"{doing}: the GPU failed ({said}); what was saved stays, and the same command goes on from there")
+    return None

@@ -1,0 +1,135 @@
+"""Memory that is too small and a GPU that fails: one line that says what helps, and what was saved stays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from datapruning.errors import DeviceLost, OutOfMemory
+from datapruning.hardware import hardware, told
+from datapruning.store import RowStore
+from datapruning.training.update import Updates
+from tests.conftest import Answer, fast_arguments
+
+OF_A_GPU = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 7.79 GiB")
+OF_THE_MACHINE = RuntimeError(
+    "[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 9."
+)
+LOST = RuntimeError("CUDA error: unspecified launch failure\nCUDA kernel errors might be asynchronously reported")
+
+
+@pytest.mark.parametrize(
+    ("error", "whose"),
+    [
+        (OF_A_GPU, "the GPU's memory"),
+        (RuntimeError("CUDA error: out of memory"), "the GPU's memory"),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), "the GPU's memory"),
+        (OF_THE_MACHINE, "the machine's memory"),
+        (MemoryError(), "the machine's memory"),
+        (MemoryError("Unable to allocate 3.00 GiB for an array with shape (3, 1024, 1024)"), "the machine's memory"),
+    ],
+)
+def test_memory_that_is_too_small_says_the_batch_size_and_what_keeps_the_update(error: Exception, whose: str) -> None:
+    found = told(error, "student", 128, 2)
+    assert isinstance(found, OutOfMemory)
+    said = str(found)
+    assert said.startswith(f"student: {whose} is too small for 128 samples at a time (")
+    assert said.endswith("or --set train.batch_size=64 --set train.accumulate=4, which keeps the update")
+    assert "\n" not in said
+    assert isinstance(told(error, "labels"), OutOfMemory), "where no setting says how many go at a time"
+
+
+@pytest.mark.parametrize(("size", "accumulate", "half", "more"), [(2, 3, 1, 6), (5, 1, 2, 3), (300, 1, 150, 2)])
+def test_the_smaller_batches_make_no_smaller_update(size: int, accumulate: int, half: int, more: int) -> None:
+    assert f".batch_size={half} --set train.accumulate={more}," in str(told(MemoryError(), "x", size, accumulate))
+    assert half * more >= size * accumulate
+
+
+@pytest.mark.parametrize(
+    ("doing", "table"), [("student", "train"), ("teacher", "teacher"), ("proxy 2", "score"), ("member", "member")]
+)
+def test_the_hint_names_the_table_of_what_is_trained(doing: str, table: str) -> None:
+    assert f"--set {table}.batch_size=4 " in str(told(MemoryError(), doing, 8))
+    assert "batch_size" not in str(told(MemoryError(), doing, 1)), "less than one sample at a time there is not"
+
+
+@pytest.mark.parametrize("said", [str(LOST), "cuDNN error: CUDNN_STATUS_EXECUTION_FAILED", "CUDA driver error: device lost"])
+def test_a_gpu_that_fails_is_one_line(said: str) -> None:
+    found = told(RuntimeError(said), "student")
+    assert isinstance(found, DeviceLost)
+    rest = "what was saved stays, and the same command goes on from there"
+    assert str(found) == f"student: the GPU failed ({said.splitlines()[0]}); {rest}"
+
+
+@pytest.mark.parametrize("other", [RuntimeError("shapes do not fit"), RuntimeError(""), ValueError("CUDA error")])
+def test_other_errors_stay_what_they_are(other: Exception) -> None:
+    assert told(other, "student") is None
+    with pytest.raises(type(other)), hardware("student"):
+        raise other
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(OF_A_GPU, "student: the GPU's memory is too small for 64 samples"), (LOST, "student: the GPU failed (CUDA error: ")],
+)
+def test_a_student_that_ends_so_goes_on_where_it_was(
+    dprune: Callable[..., Answer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
+    words = ["train", "--fraction", "0.3", "--kd-weight", "0", "--device", "cpu", *fast_arguments()]
+    words += ["--set", "train.epochs=3", "--set", "train.batch_size=64"]
+    real, updates = Updates.update, list[int]()
+
+    def fails(self: Updates, *given: Any, **options: Any) -> Any:
+        updates.append(1)
+        if len(updates) == 17:  # in the third epoch of seven updates
+            raise error
+        return real(self, *given, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("datapruning.training.checkpoint.SECONDS", 0.0)
+        patch.setattr(Updates, "update", fails)
+        ended = dprune(*words, "--out", "a")
+    assert ended.code == 1
+    assert ended.err.splitlines()[-1].startswith(f"dprune: {said}")
+    assert (tmp_path / "a" / "checkpoint" / "state.safetensors").exists()
+    assert dprune(*words, "--out", "a").code == 0
+    assert dprune(*words, "--out", "b").code == 0
+    assert (tmp_path / "a" / "model.safetensors").read_bytes() == (tmp_path / "b" / "model.safetensors").read_bytes()
+
+
+def test_memory_elsewhere_is_one_line(dprune: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(name: str) -> None:
+        raise MemoryError("Unable to allocate 3.00 GiB for an array")
+
+    monkeypatch.setattr("datapruning.house.beside", fails)
+    answer = dprune("recipes")
+    assert (answer.code, answer.out, answer.err.count("\n")) == (1, "", 1)
+    assert answer.err.startswith("dprune: the machine's memory is too small (Unable to allocate 3.00 GiB for an array)")
+
+
+def test_a_row_without_memory_fails_alone_but_a_lost_gpu_fails_no_row(tmp_path: Path) -> None:
+    store = RowStore(tmp_path, {})
+
+    def work(config: Any) -> Any:
+        if config["n"] == 0:
+            raise MemoryError
+        raise LOST
+
+    failures = store.fill([{"n": 0}], work)
+    assert "MemoryError" in next(iter(failures)).error  # type: ignore[union-attr]
+    with pytest.raises(DeviceLost, match="a row: the GPU failed"):
+        store.attempt({"n": 1}, work)
+    assert store.failure({"n": 1}) is None
+    assert not list((tmp_path / "running").glob("[!.]*"))
+
+
+def test_what_torch_and_numpy_really_raise_is_told() -> None:
+    with pytest.raises(OutOfMemory, match="the machine's memory"), hardware("x"):
+        torch.empty(2**60, dtype=torch.uint8)
+    with pytest.raises(OutOfMemory, match="the machine's memory"), hardware("x"):
+        np.empty(2**60, np.uint8)
