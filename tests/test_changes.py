@@ -112,6 +112,31 @@ def test_three_files_at_most_and_those_a_resume_asks_for(tmp_path: Path) -> None
     assert not tmp_path.exists()
 
 
+def test_after_a_checkpoint_in_mid_epoch_that_epoch_and_the_one_before_stay(tmp_path: Path) -> None:
+    changes, halves = Changes(tmp_path, 4), (np.array([0, 1]), np.array([2, 3]))
+
+    def there() -> list[int]:
+        return sorted(int(path.stem) for path in tmp_path.glob("*.npy"))
+
+    for epoch in range(6):
+        changes.begin(epoch)
+        for ids in halves:
+            changes.update(torch.full((2, 2), float(epoch)), ids)
+            if epoch == 2 and ids is halves[0]:
+                changes.flush()
+                changes.saved(1)
+        changes.end()
+    assert there() == [1, 2, 4, 5]
+    changes = Changes(tmp_path, 4)  # another process, from the checkpoint
+    changes.begin(2, inside=True)
+    changes.update(torch.tensor([[0.0, 3.0], [0.0, 3.0]]), halves[1])
+    changes.end()
+    assert there() == [1, 2]
+    kept = np.exp(np.load(tmp_path / "2.npy").astype(np.float64))
+    np.testing.assert_allclose(kept[:2], 0.5, rtol=1e-3, err_msg="what came before the checkpoint")
+    assert (kept[2:, 1] > 0.9).all()
+
+
 def test_an_epoch_without_the_one_before_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadValue, match=r"epoch 3 cannot begin: the predictions of epoch 2 are not there .* saved\(epoch\)"):
         Changes(tmp_path, 4).begin(3)

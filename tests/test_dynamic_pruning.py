@@ -232,26 +232,12 @@ def test_a_pruned_epoch_passes_its_whole_part_of_the_schedule(make_context: Make
     assert done.samples_seen + done.samples_skipped == sum(sizes[:steps])
 
 
-@pytest.mark.parametrize("epoch", [0, 1, 3, 7])
-def test_a_resumed_run_ends_with_the_same_bits(make_context: Maker, small: Dataset, tmp_path: Path, epoch: int) -> None:
-    class Interrupt(Observer):
-        def observe(self, at: int, batch: Batch, logits: Tensor) -> None:
-            if at == epoch:
-                raise KeyboardInterrupt
-
-    context, path = make_context(small), tmp_path / "state.safetensors"
-    whole, done = train(context, PRUNED)
-    with pytest.raises(KeyboardInterrupt):
-        train(context, PRUNED, observers=[Interrupt()], checkpoint=Checkpoint(path, seconds=0))
-    if epoch:
-        tensors, _ = load_tensors(path)
-        assert tensors["extra.infobatch.ids"].dtype == torch.int64
-        assert tensors["extra.infobatch.losses"].shape == (small.total,)
-    resumed, again = train(context, PRUNED, checkpoint=Checkpoint(path, seconds=0))
-    assert same(whole, resumed)
-    for name in ("step", "epoch", "samples_seen", "samples_skipped", "steps_skipped"):
-        assert getattr(again, name) == getattr(done, name)
-    assert [row["loss"] for row in again.history] == [row["loss"] for row in done.history]
+def test_a_checkpoint_holds_ids_and_losses(make_context: Maker, small: Dataset, tmp_path: Path) -> None:
+    left = Checkpoint(tmp_path / "left.safetensors")
+    train(make_context(small), PRUNED, stop_after=2, leave=left)
+    tensors, _ = load_tensors(left.path)
+    assert tensors["extra.infobatch.ids"].dtype == torch.int64
+    assert tensors["extra.infobatch.losses"].shape == (small.total,)
 
 
 def test_samples_that_join_half_way_are_not_skipped_before_they_were_seen(
@@ -384,25 +370,15 @@ def test_students_with_and_without_teachers_are_pruned_and_share_the_teacher(
     assert metrics[-1]["step"] == fewer.result["steps"] < usual.result["steps"]
 
 
-@pytest.mark.parametrize("moment", [2, 4])  # in the trunk, after the fork
 def test_a_searching_student_killed_anywhere_ends_as_one_that_was_not(
-    make_context: Maker, small: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: int
+    make_context: Maker, small: Dataset, tmp_path: Path, killed: Callable[..., Any]
 ) -> None:
+    """In the trunk, in a probe, after the fork."""
     options = ("train.epochs=6", "train.batch_size=16", "teacher.epochs=1", "kd.search=1", "train.infobatch=0.5")
     whole = dp.train(make_context(small, *options, workspace=tmp_path / "whole", threads=1), fraction=0.5)
-    monkeypatch.setattr("datapruning.runs.Checkpoint", lambda path: Checkpoint(path, seconds=0))
     context = make_context(small, *options, workspace=tmp_path / "killed", threads=1)
     dp.teach(context)
-
-    def killed(ids: Any, batch_size: int, seed: int, epoch: int) -> Any:
-        if epoch == moment:
-            raise KeyboardInterrupt
-        return training_batches(ids, batch_size, seed, epoch)
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("datapruning.training.loop.training_batches", killed)
-        dp.train(context, fraction=0.5)
-    resumed = dp.train(context, fraction=0.5)
+    resumed = killed(lambda: dp.train(context, fraction=0.5), 6, 5, 14, 5)
     a, b = (load_tensors(run.folder / "model.safetensors")[0] for run in (whole, resumed))
     assert all(a[name].numpy().tobytes() == b[name].numpy().tobytes() for name in a)
     assert resumed.result["infobatch"] == whole.result["infobatch"]

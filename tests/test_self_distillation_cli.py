@@ -16,7 +16,6 @@ from datapruning.config import Recipe, plain, read_recipe, to_toml
 from datapruning.context import Context
 from datapruning.costs import FORWARD
 from datapruning.data.dataset import Dataset
-from datapruning.data.order import training_batches
 from datapruning.errors import BadValue
 from datapruning.report.costs import group_cost
 from datapruning.report.groups import Words, find_groups
@@ -24,7 +23,7 @@ from datapruning.report.setups import find_setups
 from datapruning.report.student import Student
 from datapruning.runs import CONFIG
 from datapruning.self_distillation.settings import KEYS, SelfDistill
-from datapruning.training.checkpoint import Checkpoint, load_tensors
+from datapruning.training.checkpoint import load_tensors
 from datapruning.training.kd_weight import Judges
 from tests.conftest import fast_arguments
 
@@ -92,25 +91,15 @@ def test_the_self_teacher_is_the_run_without_distillation_and_is_used_again(shor
 
 
 @pytest.mark.parametrize("method", ["ps-kd", "dlb"])
-@pytest.mark.parametrize("moment", [1, 3])  # in the trunk, after the fork
 def test_a_searching_student_killed_anywhere_ends_as_one_that_was_not(
-    make_context: Contexts, small: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, moment: int
+    make_context: Contexts, small: Dataset, tmp_path: Path, killed: Callable[..., Any], method: str
 ) -> None:
+    """In the middle of the trunk's second epoch, in a probe, after the fork."""
     options = ("train.epochs=4", "train.batch_size=16", "kd.search=1", f"self_distill.method={method}")
     whole = dp.train(make_context(small, *options, workspace=tmp_path / "whole", threads=1), fraction=0.5)
-    monkeypatch.setattr("datapruning.runs.Checkpoint", lambda path: Checkpoint(path, seconds=0))
     context = make_context(small, *options, workspace=tmp_path / "killed", threads=1)
     dp.teach(context)
-
-    def killed(ids: Any, batch_size: int, seed: int, epoch: int) -> Any:
-        if epoch == moment:
-            raise KeyboardInterrupt
-        return training_batches(ids, batch_size, seed, epoch)
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("datapruning.training.loop.training_batches", killed)
-        dp.train(context, fraction=0.5)
-    resumed = dp.train(context, fraction=0.5)
+    resumed = killed(lambda: dp.train(context, fraction=0.5), 6, 3, 4, 2)
     assert bits(resumed) == bits(whole)
     assert resumed.result["self_distill"] == whole.result["self_distill"]
 

@@ -136,33 +136,6 @@ def test_it_trains_as_a_slow_reference_does(make_context: Contexts, small: Datas
         torch.testing.assert_close(mine, its, rtol=2e-3, atol=2e-4, msg=lambda text, name=name: f"{name}: {text}")
 
 
-class Interrupt(Observer):
-    """Ctrl-C in the middle of an epoch."""
-
-    def __init__(self, epoch: int) -> None:
-        self.epoch = epoch
-
-    def observe(self, epoch: int, batch: Batch, logits: Tensor) -> None:
-        if epoch == self.epoch:
-            raise KeyboardInterrupt
-
-
-@pytest.mark.parametrize("epoch", [0, 1, 3])
-@pytest.mark.parametrize("method", METHODS)
-def test_a_resumed_run_ends_with_the_same_bits(
-    make_context: Contexts, small: Dataset, tmp_path: Path, method: str, epoch: int
-) -> None:
-    context, path = make_context(small), tmp_path / "state.safetensors"
-    whole, done = train(context, method)
-    with pytest.raises(KeyboardInterrupt):
-        train(context, method, observers=[Interrupt(epoch)], checkpoint=Checkpoint(path, seconds=0))
-    assert path.exists() == (epoch > 0)
-    resumed, again = train(context, method, checkpoint=Checkpoint(path, seconds=0))
-    assert same(whole, resumed)
-    assert replace(again, seconds=0.0, history=[]) == replace(done, seconds=0.0, history=[])
-    assert [row["loss"] for row in again.history] == [row["loss"] for row in done.history]
-
-
 @pytest.mark.parametrize("method", METHODS)
 def test_a_training_in_two_parts_is_the_training(
     make_context: Contexts, small: Dataset, tmp_path: Path, method: str

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from datapruning.config import Training
 from datapruning.context import Context
 from datapruning.data.dataset import Dataset
-from datapruning.data.loader import Batch
 from datapruning.errors import BadFile, DataPruningError
 from datapruning.evidence.changes import Changes
 from datapruning.evidence.recorder import Recorder, RecordTraining
@@ -29,7 +28,6 @@ from datapruning.training.evaluate import accuracy, predict
 from datapruning.training.loop import Progress, fit, planned_epochs, planned_steps
 from datapruning.training.objectives import CrossEntropy
 from datapruning.training.schedules import learning_rate
-from datapruning.training.update import Observer
 
 Maker = Callable[..., Context]
 
@@ -68,32 +66,6 @@ def test_both_loaders_train_the_same_network(make_context: Maker, small: Dataset
     resident, _ = train(make_context(small, loader="resident"), SHORT)
     ffcv, _ = train(make_context(small, loader="ffcv"), SHORT)
     assert same(resident, ffcv)
-
-
-class Interrupt(Observer):
-    """Ctrl-C in the middle of an epoch."""
-
-    def __init__(self, epoch: int) -> None:
-        self.epoch = epoch
-
-    def observe(self, epoch: int, batch: Batch, logits: Tensor) -> None:
-        if epoch == self.epoch:
-            raise KeyboardInterrupt
-
-
-@pytest.mark.parametrize("epoch", [0, 1, 3])
-def test_a_resumed_run_ends_with_the_same_bits(make_context: Maker, small: Dataset, tmp_path: Path, epoch: int) -> None:
-    context = make_context(small)
-    whole, done = train(context, SHORT)
-    path = tmp_path / "state.safetensors"
-    with pytest.raises(KeyboardInterrupt):
-        train(context, SHORT, observers=[Interrupt(epoch)], checkpoint=Checkpoint(path, seconds=0))
-    assert path.exists() == (epoch > 0)
-    resumed, again = train(context, SHORT, checkpoint=Checkpoint(path, seconds=0))
-    assert same(whole, resumed)
-    assert (again.step, again.samples_seen, again.epoch) == (done.step, done.samples_seen, done.epoch)
-    losses = [row["loss"] for row in done.history]
-    assert [row["loss"] for row in again.history] == losses
 
 
 def test_stopping_early_leaves_the_schedule_where_it_was(make_context: Maker, small: Dataset) -> None:

@@ -68,27 +68,16 @@ def same(a: nn.Module, b: nn.Module) -> bool:
     return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
 
 
-class Stop(Observer):
-    """Ctrl-C in the middle of an epoch."""
-
-    def observe(self, epoch: int, batch: Batch, logits: Tensor) -> None:
-        """In the third epoch."""
-        if epoch == 2:
-            raise KeyboardInterrupt
-
-
 @each_option
 def test_a_killed_run_resumes_with_the_same_bits(
-    make_context: Maker, small: Dataset, tmp_path: Path, training: Training
+    make_context: Maker, small: Dataset, tmp_path: Path, training: Training, killed: Callable[..., Any]
 ) -> None:
     context = make_context(small)
     whole, done = train(context, training)
     plain_run, _ = train(context, SHORT)
     assert not same(whole, plain_run), "the option does something"
-    path = tmp_path / "state.safetensors"
-    with pytest.raises(KeyboardInterrupt):
-        train(context, training, observers=[Stop()], checkpoint=Checkpoint(path, seconds=0))
-    resumed, again = train(context, training, checkpoint=Checkpoint(path, seconds=0))
+    state = Checkpoint(tmp_path / "state.safetensors")
+    resumed, again = killed(lambda: train(context, training, checkpoint=state), 3, 10)
     assert same(whole, resumed)
     assert [row["loss"] for row in again.history] == [row["loss"] for row in done.history]
     left = Checkpoint(tmp_path / "left.safetensors")

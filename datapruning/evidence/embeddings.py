@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from datapruning.arrays import map_array
 from datapruning.costs import Cost
 from datapruning.errors import BadFile, BadValue, MissingPackage, reason
 
@@ -138,10 +139,10 @@ def open_features(path: Path, total: int) -> NDArray[np.float16]:
         BadFile: missing, broken, or of another shape.
     """
     try:
-        features = np.load(path, mmap_mode="r", allow_pickle=False)
+        features = map_array(path)
     except FileNotFoundError:
         raise BadFile(f"{path} is not there: this recording has no embeddings") from None
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError) as error:
         raise BadFile(f"{path} holds no whole array of embeddings: {reason(error)}") from None
     if features.dtype != np.float16 or features.ndim != 2 or len(features) != total:
         raise BadFile(f"{path} is {features.dtype} {list(features.shape)}; float16 [{total}, width] is needed")

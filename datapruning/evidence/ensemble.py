@@ -20,9 +20,10 @@ from datapruning.errors import BadFile, BadValue
 from datapruning.evidence.masks import inside_of
 from datapruning.files import read_npz, write_npz
 from datapruning.progress import say
-from datapruning.store import Config, RowStore
+from datapruning.store import Config, RowStore, Work
 
 FORMAT = "datapruning.member"
+ARRAYS = ("inside", "correct", "loss", "margin", "outside_probs", "test_correct")
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,30 @@ class SubsetEnsemble:
         return np.asarray(means / means.sum(1, keepdims=True), np.float32)
 
 
+def member_rows(
+    folder: Path,
+    labels: NDArray[np.int64],
+    ensemble: Ensemble,
+    train_member: Callable[[int, NDArray[np.int64]], Member],
+    seed: int,
+) -> tuple[RowStore, list[Config], Work]:
+    """An ensemble as rows: their store, which they are, and what does one. Arguments as of `record_ensemble`."""
+    configs: list[Config] = [{"member": number} for number in range(ensemble.members)]
+
+    def work(config: Config) -> Mapping[str, Any]:
+        number = config["member"]
+        ids = np.flatnonzero(inside_of(number, labels, ensemble.inside, seed))
+        member = train_member(number, ids)
+        write_member(member_path(folder, number), member, number)
+        return {
+            "samples_seen": member.cost.samples_seen, "evaluated": member.cost.evaluated, "seconds": member.cost.seconds,
+            "accuracy_inside": 100 * float(member.correct[member.inside].mean()),
+            "accuracy_outside": 100 * float(member.correct[~member.inside].mean()),
+        }  # fmt: skip
+
+    return RowStore(folder, {"inside": ensemble.inside, "total": len(labels)}), configs, work
+
+
 def record_ensemble(
     folder: Path,
     labels: NDArray[np.int64],
@@ -108,28 +133,17 @@ def record_ensemble(
         labels: int64 [N].
         ensemble: how many members, and the share inside.
         training: of the members, for the message alone.
-        train_member: (member's number, ids inside) -> the member.
+        train_member: (member's number, ids inside) -> the member. What it keeps at `state_path` goes when all are done.
         seed: of the masks.
     """
-    store = RowStore(folder, {"inside": ensemble.inside, "total": len(labels)})
-    configs: list[Config] = [{"member": number} for number in range(ensemble.members)]
-
-    def work(config: Config) -> Mapping[str, Any]:
-        number = config["member"]
-        ids = np.flatnonzero(inside_of(number, labels, ensemble.inside, seed))
-        member = train_member(number, ids)
-        write_member(member_path(folder, number), member, number)
-        return {
-            "samples_seen": member.cost.samples_seen, "evaluated": member.cost.evaluated, "seconds": member.cost.seconds,
-            "accuracy_inside": 100 * float(member.correct[member.inside].mean()),
-            "accuracy_outside": 100 * float(member.correct[~member.inside].mean()),
-        }  # fmt: skip
-
+    store, configs, work = member_rows(folder, labels, ensemble, train_member, seed)
     left = [c for c in configs if store.get(c) is None]
     if left:
         size = f"{training.epochs} epochs over {round(ensemble.inside * len(labels)):,} samples each"
         say(f"ensemble: {len(left)} of {len(configs)} members to train, {size}")
     rows = store.run_all(configs, work, label="member") if left else [store.get(c) for c in configs]
+    for config in configs:  # no sooner: a member that is written, but not yet its row, is begun again
+        state_path(folder, config["member"]).unlink(missing_ok=True)
     results = [row.result for row in rows if row is not None]
     fits = np.mean([result["accuracy_inside"] for result in results])
     say(f"ensemble: {len(results)} members in {folder}, right about {fits:.1f}% of the samples inside")
@@ -140,6 +154,11 @@ def record_ensemble(
 def member_path(folder: Path, number: int) -> Path:
     """The file of a member."""
     return folder / "members" / f"{number:05d}.npz"
+
+
+def state_path(folder: Path, number: int) -> Path:
+    """Where the training of a member keeps its checkpoint."""
+    return member_path(folder, number).with_suffix(".state.safetensors")
 
 
 def write_member(path: Path, member: Member, number: int) -> None:
@@ -161,12 +180,12 @@ def read_member(path: Path, total: int) -> Member:
     Raises:
         BadFile: missing, broken, or of another size.
     """
-    arrays, meta = read_npz(path, "an ensemble member's")
+    arrays, meta = read_npz(path, "an ensemble member's", ARRAYS)
     if meta.get("format") != FORMAT or meta.get("total") != total:
         raise BadFile(f"{path} is no ensemble member of {total:,} samples; delete it to have it trained again")
     try:
         bits = {
-            name: np.unpackbits(arrays[name], count=count).astype(bool)
+            name: _bits(arrays[name], count)
             for name, count in (("inside", total), ("correct", total), ("test_correct", meta["tests"]))
         }
         member = Member(
@@ -175,8 +194,18 @@ def read_member(path: Path, total: int) -> Member:
         )  # fmt: skip
         whole = member.loss.shape == member.margin.shape == (total,)
         whole &= member.outside_probs.ndim == 2 and len(member.outside_probs) == int((~member.inside).sum())
+        numbers = (member.loss, member.margin, member.outside_probs)
+        whole &= all(each.dtype.kind == "f" and bool(np.isfinite(each).all()) for each in numbers)
+        whole &= all(type(number) in (int, float) for number in meta["cost"])
     except (LookupError, TypeError, ValueError):
         whole = False
     if not whole:
         raise BadFile(f"{path} is no whole ensemble member; delete it to have it trained again")
     return member
+
+
+def _bits(packed: NDArray[Any], count: Any) -> NDArray[np.bool_]:
+    """`count` truth values, eight to a byte; `unpackbits` by itself would fill up what is missing."""
+    if type(count) is not int or packed.dtype != np.uint8 or packed.shape != (-(-count // 8),):
+        raise ValueError("of another size")
+    return np.unpackbits(packed, count=count).astype(bool)

@@ -43,7 +43,7 @@ def gather(context: Context, scorer: Scorer, seed: int) -> tuple[Any, dict[str, 
     else:
         evidence = read(recording, scorer)
     story = {
-        "evidence": asdict(recipe.evidence), "proxy": plain(recipe)["score"], "views": asdict(recipe.views),
+        "evidence": asdict(recipe.evidence), "proxy": plain(recipe)["score"], "views": recipe.views.used,
         "costs": asdict(evidence.cost), "recording": str(recording.folder),
     }  # fmt: skip
     return evidence, story

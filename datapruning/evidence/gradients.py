@@ -13,11 +13,13 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.nn.functional import cross_entropy, one_hot, softmax
 
+from datapruning.arrays import read_array
 from datapruning.context import Context
 from datapruning.costs import Cost
 from datapruning.data.order import EVALUATION_ROWS
-from datapruning.errors import BadFile
-from datapruning.evidence.embeddings import last_linear, penultimate
+from datapruning.digests import check_seal, sealed
+from datapruning.errors import BadFile, reason
+from datapruning.evidence.embeddings import last_linear
 from datapruning.evidence.proxies import EARLY_WEIGHTS
 from datapruning.evidence.recording import Recording, write_array
 from datapruning.locks import held
@@ -25,11 +27,12 @@ from datapruning.models import parameter_count
 from datapruning.progress import Bar
 from datapruning.training.checkpoint import load_tensors, load_weights
 from datapruning.training.environment import reproducible
-from datapruning.training.evaluate import predict
+from datapruning.training.evaluate import predict_with_features
 
 Norms = Callable[[nn.Module, Tensor, Tensor], Tensor]
 MEMORY = 1 << 28
 """Numbers that the gradients of one chunk of samples may have together: 1 GB."""
+AGAIN = "delete it to have it made again"
 
 
 @dataclass(frozen=True)
@@ -75,11 +78,15 @@ def _of_run(context: Context, recording: Recording, number: int, which: str) -> 
             weights = folder / EARLY_WEIGHTS
             model = context.new_model(context.recipe.score.model, 0)
             load_weights(model, {name: t.to(context.device) for name, t in load_tensors(weights)[0].items()}, weights)
-            with reproducible(context.threads):
+            with reproducible(context.threads), sealed(path):
                 write_array(path, gradient_norms(context, model, which, f"gradients {number + 1}"))
-        found = np.load(path, allow_pickle=False)
+        try:
+            check_seal(path, AGAIN)
+            found = read_array(path)
+        except (OSError, ValueError) as error:
+            raise BadFile(f"{path} holds no whole array ({reason(error)}); {AGAIN}") from None
     if found.dtype != np.float32 or found.shape != (recording.total,):
-        raise BadFile(f"{path} is {found.dtype} {list(found.shape)}; delete it to have it made again")
+        raise BadFile(f"{path} is {found.dtype} {list(found.shape)}; {AGAIN}")
     return np.asarray(found)
 
 
@@ -91,10 +98,10 @@ def gradient_norms(context: Context, model: nn.Module, which: str, label: str) -
     with Bar.shown(label, total) as bar:
         if which == "last":
             bias = last_linear(model).bias is not None
-            with penultimate(model) as features:
-                for ids, labels, logits in predict(model, context.split("train"), np.arange(total), context.views):
-                    norms[ids] = last_layer_norms(logits, labels, features[0][: len(ids)], bias=bias).cpu().numpy()
-                    bar.advance(len(ids))
+            parts = predict_with_features(model, context.split("train"), np.arange(total), context.views)
+            for ids, labels, logits, features in parts:
+                norms[ids] = last_layer_norms(logits, labels, features, bias=bias).cpu().numpy()
+                bar.advance(len(ids))
             return norms
         rows = int(min(EVALUATION_ROWS, max(1, MEMORY // parameter_count(model))))
         loader, norms_of = context.split("train"), per_sample_norms(model)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,13 +12,14 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import softmax
 
-from datapruning.config import plain
+from datapruning.config import Recipe, plain
 from datapruning.context import Context
 from datapruning.costs import Cost
 from datapruning.data.policy import ViewPolicy
-from datapruning.data.views import Views
-from datapruning.evidence.ensemble import Member, SubsetEnsemble, record_ensemble
+from datapruning.evidence.ensemble import Member, SubsetEnsemble, member_rows, record_ensemble, state_path
 from datapruning.evidence.track import statistics
+from datapruning.store import Config, RowStore, Work
+from datapruning.training.checkpoint import Checkpoint
 from datapruning.training.environment import reproducible
 from datapruning.training.evaluate import predict
 from datapruning.training.loop import fit, planned_steps
@@ -31,17 +34,34 @@ def open_ensemble(context: Context, seed: int) -> SubsetEnsemble:
     Raises:
         Mismatch: the folder holds an ensemble of something else.
     """
+    recipe, (folder, train) = context.recipe, _of(context, seed)
+    return record_ensemble(folder, context.data.train.labels, recipe.ensemble, recipe.member, train, seed)
+
+
+def rows_of(context: Context, seed: int) -> tuple[RowStore, list[Config], Work]:
+    """The same ensemble as rows, for workers: their store, which they are, and what does one."""
+    folder, train = _of(context, seed)
+    return member_rows(folder, context.data.train.labels, context.recipe.ensemble, train, seed)
+
+
+def _of(context: Context, seed: int) -> tuple[Path, Callable[[int, NDArray[np.int64]], Member]]:
+    """The ensemble's folder, and what trains a member."""
     recipe = context.recipe
+    views = member_policy(recipe)
     identity: dict[str, Any] = {
         "member": plain(recipe)["member"], "inside": recipe.ensemble.inside, "seed": seed,
-        "views": asdict(recipe.views) if recipe.ensemble.views else None,
-        "threads": context.threads, "device": context.device.type,
+        "views": views.used if recipe.ensemble.views or views.size else None,
+        **context.arithmetic,
     }  # fmt: skip
     folder = context.place("ensembles", recipe.member.model, identity)  # not by their number: more may be added later
-    return record_ensemble(
-        folder, context.data.train.labels, recipe.ensemble, recipe.member,
-        lambda number, ids: train_member(context, ids, member_seed(seed, number)), seed,
-    )  # fmt: skip
+    return folder, lambda number, ids: train_member(
+        context, ids, member_seed(seed, number), Checkpoint(state_path(folder, number))
+    )
+
+
+def member_policy(recipe: Recipe) -> ViewPolicy:
+    """What members see: the recipe's views, or the middle of each picture."""
+    return recipe.views if recipe.ensemble.views else replace(NO_VIEWS, size=recipe.views.size)
 
 
 def member_seed(seed: int, number: int) -> int:
@@ -49,20 +69,25 @@ def member_seed(seed: int, number: int) -> int:
     return seed * 1_000_003 + number
 
 
-def train_member(context: Context, ids: NDArray[np.int64], seed: int) -> Member:
-    """Train one network on `ids`, then look at all training and test samples without augmentation."""
+def train_member(context: Context, ids: NDArray[np.int64], seed: int, checkpoint: Checkpoint | None = None) -> Member:
+    """Train one network on `ids`, then look at all training and test samples without augmentation.
+
+    A killed call goes on from `checkpoint`. Pictures that cannot be read are never trained on; among `ids` they count as
+    inside all the same, so that every sample is inside as often as the masks say.
+    """
     data, training = context.data, context.recipe.member
-    views: Views = context.views if context.recipe.ensemble.views else replace(context.views, policy=NO_VIEWS)
+    views = replace(context.views, policy=member_policy(context.recipe))
     loader = context.split("train")
     inside = np.zeros(data.total, bool)
     inside[ids] = True
+    trained = np.setdiff1d(ids, data.unreadable)
     parts: dict[str, list[NDArray[Any]]] = {name: [] for name in ("correct", "loss", "margin")}
     outside, test = list[NDArray[np.float16]](), list[NDArray[np.bool_]]()
     with reproducible(context.threads):
         model = context.new_model(training.model, seed)
         done = fit(
-            model, loader, ids, views, training, CrossEntropy(training.label_smoothing), seed=seed,
-            steps=planned_steps(training, len(ids), len(ids)), label="member",
+            model, loader, trained, views, training, CrossEntropy(training.label_smoothing), seed=seed,
+            steps=planned_steps(training, len(trained), len(trained)), label="member", checkpoint=checkpoint,
         )  # fmt: skip
         for seen, labels, logits in predict(model, loader, np.arange(data.total), views):
             values = statistics(logits, labels)

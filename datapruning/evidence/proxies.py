@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,21 +14,22 @@ from datapruning.data.loader import Loader
 from datapruning.data.views import Views
 from datapruning.errors import BadValue
 from datapruning.evidence.changes import Changes
-from datapruning.evidence.embeddings import as_features, penultimate
+from datapruning.evidence.embeddings import as_features
 from datapruning.evidence.recorder import Recorder, RecordTraining
 from datapruning.evidence.recording import DONE, FEATURES, LABELS, RIVALS, Recording, create_recording, write_array
 from datapruning.evidence.track import rivals
 from datapruning.files import written_whole
 from datapruning.locks import held
+from datapruning.maps import new_map
 from datapruning.progress import say
 from datapruning.training.checkpoint import Checkpoint, save_tensors
 from datapruning.training.environment import reproducible
-from datapruning.training.evaluate import predict
+from datapruning.training.evaluate import predict, predict_with_features
 from datapruning.training.loop import fit, planned_steps
 from datapruning.training.objectives import CrossEntropy
 from datapruning.training.update import Observer
 
-EARLY_WEIGHTS = "early.safetensors"
+EARLY_WEIGHTS, STATE = "early.safetensors", "checkpoint.safetensors"
 
 
 def record_proxies(context: Context, seed: int, runs: int) -> Recording:
@@ -52,8 +53,8 @@ def record_proxies(context: Context, seed: int, runs: int) -> Recording:
             f"evidence.early_epoch is {evidence.early_epoch}, but the proxy trains {training.epochs} epochs (score.epochs)"
         )
     identity: dict[str, Any] = {
-        "proxy": plain(recipe)["score"], "views": asdict(recipe.views), "early_epoch": evidence.early_epoch, "seed": seed,
-        "full_runs": evidence.full_runs, "threads": context.threads, "device": context.device.type, "format": 2,
+        "proxy": plain(recipe)["score"], "views": recipe.views.used, "early_epoch": evidence.early_epoch, "seed": seed,
+        "full_runs": evidence.full_runs, **context.arithmetic, "format": 2,
     }  # fmt: skip
     folder = context.place("evidence", training.model, identity)  # not by the number of runs: more may be added later
     about = {
@@ -63,6 +64,9 @@ def record_proxies(context: Context, seed: int, runs: int) -> Recording:
     recording = create_recording(folder, about)
     if not (folder / LABELS).exists():
         write_array(folder / LABELS, data.train.labels)
+    for number in range(runs):
+        if recording.done(number) is not None:
+            _tidy(recording.run_folder(number), data.total)
     if all(recording.done(number) for number in range(runs)):
         if folder not in context.evidence:
             say(f"evidence: using {folder}")
@@ -79,34 +83,40 @@ def record_proxies(context: Context, seed: int, runs: int) -> Recording:
 
 def _train_proxy(context: Context, recording: Recording, number: int, runs: int, seed: int) -> None:
     training, evidence, total = context.recipe.score, context.recipe.evidence, context.data.total
+    ids = context.data.readable
     whole = number < evidence.full_runs
     length = training.epochs if whole else evidence.early_epoch
     folder = recording.run_folder(number)
     loader = context.split("train")
-    say(f"proxy {number + 1} of {runs}: {length} of {training.epochs} epochs over {total:,} samples")
+    say(f"proxy {number + 1} of {runs}: {length} of {training.epochs} epochs over {len(ids):,} samples")
     observers: list[Observer] = [_LookEarly(recording, number, evidence.early_epoch, loader, context.views)]
     changes = Changes(folder / "changes", total)
     if whole:
         observers.append(RecordTraining(Recorder(recording.presentations(number), changes)))
-    checkpoint = Checkpoint(folder / "checkpoint.safetensors")
+    checkpoint = Checkpoint(folder / STATE)
     model = context.new_model(training.model, seed)
     done = fit(
-        model, loader, np.arange(total), context.views, training, CrossEntropy(training.label_smoothing), seed=seed,
-        steps=planned_steps(training, total, total), stop_after=length, label=f"proxy {number + 1}",
+        model, loader, ids, context.views, training, CrossEntropy(training.label_smoothing), seed=seed,
+        steps=planned_steps(training, len(ids), len(ids)), stop_after=length, label=f"proxy {number + 1}",
         checkpoint=checkpoint, observers=observers, limit=context.limit,
     )  # fmt: skip
     if whole:
         track = recording.presentations(number)
         for row in range(length):
-            track.check_whole(row)
+            track.check_whole(row, ids)
         _look_at_the_end(recording, number, model, loader, context.views)
     recording.early(number).check_whole(0)
     recording.finish(
         number, epochs=length, early=True, final=whole, samples_seen=done.samples_seen, evaluated=total * (1 + whole),
         seconds=round(done.seconds, 3),
     )  # fmt: skip
-    changes.remove()
-    checkpoint.remove()
+    _tidy(folder, total)
+
+
+def _tidy(folder: Path, total: int) -> None:
+    """What only an unfinished run needs goes; a process that was killed at its very end left it."""
+    Changes(folder / "changes", total).remove()
+    Checkpoint(folder / STATE).remove()
 
 
 class _LookEarly(Observer):
@@ -133,15 +143,14 @@ def _look_at_the_end(recording: Recording, number: int, model: nn.Module, loader
     others = np.empty(len(loader), np.int32)
     recorder = Recorder(recording.final(number))
     recorder.begin(0)
-    with written_whole(recording.run_folder(number) / FEATURES) as temporary, penultimate(model) as held_features:
+    with written_whole(recording.run_folder(number) / FEATURES) as temporary:
         features = None
-        for ids, labels, logits in predict(model, loader, np.arange(len(loader)), views):
+        for ids, labels, logits, seen in predict_with_features(model, loader, np.arange(len(loader)), views):
             recorder.update(logits, labels, ids)
             others[ids] = rivals(logits, labels).cpu().numpy()
             if features is None:
-                shape = (len(loader), held_features[0].shape[1])
-                features = np.lib.format.open_memmap(temporary, "w+", np.dtype(np.float16), shape)
-            features[ids] = as_features(held_features[0][: len(ids)], ids)
+                features = new_map(temporary, np.float16, (len(loader), seen.shape[1]))
+            features[ids] = as_features(seen, ids)
         assert features is not None
         features.flush()
     write_array(recording.run_folder(number) / RIVALS, others)

@@ -6,6 +6,8 @@ samples. Memory stays constant: one buffer, and memory-mapped rows.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -18,6 +20,7 @@ from datapruning.evidence.track import Track, statistics
 from datapruning.training.update import Observer
 
 BUFFER_ROWS = 8192
+LOGITS, TARGETS, IDS = "recorder.logits", "recorder.targets", "recorder.ids"
 
 
 class Recorder:
@@ -52,6 +55,42 @@ class Recorder:
         if self.changes is not None:
             self.changes.begin(epoch)
 
+    def go_on(self, epoch: int, ids: NDArray[np.int64]) -> None:
+        """Go on in the row of `epoch`, in which samples `ids` int64 came before; what it holds of others is void.
+
+        Those that waited in the buffer then are there again after `restore`, which is called before.
+        """
+        self._row = epoch
+        self.track.clear(epoch, but=np.setdiff1d(ids, self._ids[: self._used]))
+        if self.changes is not None:
+            self.changes.begin(epoch, inside=True)
+
+    def flush(self) -> None:
+        """What the row has goes to the disk, but for the buffer, which is a checkpoint's.
+
+        To empty it here would change the shape of later reductions, and with it the last bits of what is recorded.
+        """
+        self.track.flush()
+        if self.changes is not None:
+            self.changes.flush()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What waits in the buffer: logits float32 [n, classes], targets int64 [n], ids int64 [n]."""
+        if not self._used or self._logits is None or self._targets is None:
+            return {}
+        used = slice(0, self._used)
+        return {LOGITS: self._logits[used], TARGETS: self._targets[used], IDS: torch.from_numpy(self._ids[used])}
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """That waits again."""
+        if IDS in tensors:
+            logits, targets, ids = (tensors[name] for name in (LOGITS, TARGETS, IDS))
+            self._logits = logits.new_empty(BUFFER_ROWS, logits.shape[1])
+            self._targets = targets.new_empty(BUFFER_ROWS)
+            self._used = len(ids)
+            used = slice(0, self._used)
+            self._logits[used], self._targets[used], self._ids[used] = logits, targets, ids.numpy()
+
     def update(self, logits: Tensor, targets: Tensor, ids: NDArray[np.int64] | Tensor) -> None:
         """Record a batch.
 
@@ -79,6 +118,8 @@ class Recorder:
         if self._logits is None or self._targets is None:
             self._logits = logits.new_empty(BUFFER_ROWS, logits.shape[1], dtype=torch.float32)
             self._targets = targets.new_empty(BUFFER_ROWS, dtype=torch.int64)
+        if self._logits.device != logits.device:  # restored on the host
+            self._logits, self._targets = self._logits.to(logits.device), self._targets.to(logits.device)
         if self._logits.shape[1] != logits.shape[1]:
             raise BadValue(f"the network gave {self._logits.shape[1]} logits a sample before, and {logits.shape[1]} now")
         for start in range(0, len(ids), BUFFER_ROWS):
@@ -160,6 +201,22 @@ class RecordTraining(Observer):
     def end_epoch(self, epoch: int, model: nn.Module) -> None:
         """The row is whole."""
         self.recorder.end()
+
+    def go_on(self, epoch: int, ids: NDArray[np.int64]) -> None:
+        """In the middle of a row."""
+        self.recorder.go_on(epoch, ids)
+
+    def flush(self) -> None:
+        """The row so far."""
+        self.recorder.flush()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What has not reached the row."""
+        return self.recorder.tensors()
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """The same."""
+        self.recorder.restore(tensors)
 
     def saved(self, epoch: int) -> None:
         """A resume begins after this epoch."""

@@ -17,7 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from datapruning.arrays import BROKEN, read_array
 from datapruning.costs import Cost
+from datapruning.digests import check_digest, file_digest
 from datapruning.errors import BadFile, BadValue, Mismatch, reason
 from datapruning.evidence.dynamics import EarlyErrors, FinalLook, TrainingDynamics
 from datapruning.evidence.embeddings import Embeddings, open_features
@@ -26,6 +28,12 @@ from datapruning.files import read_json, write_json, written_whole
 
 MANIFEST, LABELS, DONE = "recording.json", "labels.npy", "done.json"
 FEATURES, RIVALS = "features.npy", "rivals.npy"
+PARTS = ("presentations", "early", "final")
+AGAIN = "delete its run's folder to have it recorded again"
+NOTED: Mapping[str, tuple[type, ...]] = {
+    "epochs": (int,), "early": (bool,), "final": (bool,), "samples_seen": (int,), "evaluated": (int,),
+    "seconds": (int, float),
+}  # fmt: skip
 FORMAT = {"format": "datapruning.recording", "version": 1}
 EARLY = ("error_norm",)
 
@@ -60,11 +68,13 @@ class Recording:
         """
         path = self.folder / LABELS
         try:
-            labels = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
+            labels = read_array(path)
+        except BROKEN as error:
             raise BadFile(f"{path} holds no labels: {reason(error)}") from None
         if labels.dtype != np.int64 or labels.shape != (self.total,):
             raise BadFile(f"{path} is {labels.dtype} {list(labels.shape)}; int64 [{self.total}] is needed")
+        for number in self.runs()[:1]:
+            check_digest(path, (self.done(number) or {}).get("labels"), "record it again in another folder")
         return np.asarray(labels)
 
     def run_folder(self, number: int) -> Path:
@@ -72,31 +82,62 @@ class Recording:
         return self.folder / f"run-{number:03d}"
 
     def done(self, number: int) -> dict[str, Any] | None:
-        """What is noted of a whole run; None while it is not."""
+        """What is noted of a whole run; None while it is not.
+
+        Raises:
+            BadFile: broken.
+        """
         path = self.run_folder(number) / DONE
-        return read_json(path) if path.exists() else None
+        if not path.exists():
+            return None
+        found = read_json(path)
+        if any(type(found.get(key)) not in kinds for key, kinds in NOTED.items()):
+            raise BadFile(f"{path} does not say what a run's does; {AGAIN}")
+        return found
 
     def finish(self, number: int, **note: Any) -> None:
-        """A run is whole."""
-        write_json(self.run_folder(number) / DONE, note)
+        """A run is whole: what it has recorded changes no more, and its digests are noted."""
+        folder = self.run_folder(number)
+        parts = [*(path for part in PARTS for path in (folder / part).glob("[!.]*.npy")), folder / FEATURES, folder / RIVALS]
+        digests = {path.relative_to(folder).as_posix(): file_digest(path) for path in sorted(parts) if path.exists()}
+        labels = file_digest(self.folder / LABELS) if (self.folder / LABELS).exists() else None
+        write_json(folder / DONE, {**note, "sha256": digests, "labels": labels})
+
+    def check_run(self, number: int, part: str = "") -> None:
+        """Refuse a whole run whose files (those whose names begin with `part`) were changed since it was recorded.
+
+        Raises:
+            BadFile: naming the first.
+        """
+        digests = (self.done(number) or {}).get("sha256", {})
+        for name, expected in digests.items() if isinstance(digests, dict) else ():
+            path = self.run_folder(number) / name
+            if name.startswith(part) and name.partition("/")[0] in (*PARTS, FEATURES, RIVALS):
+                if not path.is_file() or ".." in path.parts:
+                    raise BadFile(f"{path} is missing; {AGAIN}")
+                check_digest(path, expected, AGAIN)
 
     def presentations(self, number: int, epochs: int | None = None) -> Track:
         """The training pass of a run of so many epochs (default: all)."""
         rows = self.about["epochs"] if epochs is None else epochs
-        return Track(self.run_folder(number) / "presentations", rows, self.total, PRESENTED)
+        return self._track(number, "presentations", rows, PRESENTED)
+
+    def _track(self, number: int, part: str, rows: int, statistics: tuple[str, ...]) -> Track:
+        self.check_run(number, part)
+        return Track(self.run_folder(number) / part, rows, self.total, statistics)
 
     def early(self, number: int) -> Track:
         """The early evaluation pass of a run."""
-        return Track(self.run_folder(number) / "early", 1, self.total, EARLY)
+        return self._track(number, "early", 1, EARLY)
 
     def final(self, number: int) -> Track:
         """The last evaluation pass of a run."""
-        return Track(self.run_folder(number) / "final", 1, self.total, LOOKED)
+        return self._track(number, "final", 1, LOOKED)
 
     def runs(self) -> list[int]:
         """Numbers of the runs that are whole."""
         found = sorted(path.parent.name for path in self.folder.glob(f"run-*/{DONE}"))
-        return [int(name.removeprefix("run-")) for name in found]
+        return [int(name.removeprefix("run-")) for name in found if name.removeprefix("run-").isdecimal()]
 
     def whole_runs(self) -> list[tuple[int, dict[str, Any]]]:
         """(number, what is noted) of the runs that went to the end.
@@ -162,6 +203,7 @@ class Recording:
             if path.exists():
                 done = self.done(number)
                 assert done is not None
+                self.check_run(number, FEATURES)
                 seed = int(self.about.get("seed", 0))
                 return Embeddings(open_features(path, self.total), self.labels(), seed, _cost(done))
         raise BadValue(
@@ -177,11 +219,13 @@ class Recording:
         Raises:
             BadFile: broken, or of another shape.
         """
-        for path in (self.run_folder(number) / RIVALS for number in self.runs()):
+        for number in self.runs():
+            path = self.run_folder(number) / RIVALS
             if path.exists():
+                self.check_run(number, RIVALS)
                 try:
-                    rivals = np.load(path, allow_pickle=False)
-                except (OSError, ValueError, EOFError) as error:
+                    rivals = read_array(path)
+                except BROKEN as error:
                     raise BadFile(f"{path} holds no classes: {reason(error)}") from None
                 if rivals.dtype != np.int32 or rivals.shape != (self.total,) or rivals.min() < 0:
                     raise BadFile(f"{path} is {rivals.dtype} {list(rivals.shape)}; int32 [{self.total}] is needed")

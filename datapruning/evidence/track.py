@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import one_hot, softmax, softplus
 
+from datapruning.arrays import map_array
 from datapruning.errors import BadFile, BadValue, reason
+from datapruning.maps import new_map
 
 PRESENTED = ("loss", "margin", "error_norm", "correct", "change")
 """What is kept of every presentation; `change` is the recorder's (see `recorder.py`)."""
@@ -81,7 +83,7 @@ class Track:
         statistics: what is kept.
 
     Raises:
-        BadFile: arrays missing, broken, or of another shape.
+        BadFile: arrays missing, broken, or of another shape. NoRoom: the disk is full.
     """
 
     def __init__(self, folder: str | Path, rows: int, total: int, statistics: tuple[str, ...] = PRESENTED) -> None:
@@ -111,9 +113,12 @@ class Track:
             yield part, found
             self.release()
 
-    def clear(self, row: int) -> None:
-        """Begin a row again: what it held counts no more."""
-        self.arrays[RECORDED][row] = 0
+    def clear(self, row: int, but: NDArray[np.int64] | None = None) -> None:
+        """Begin a row again: what it held counts no more, but for the samples `but`, int64."""
+        kept = np.zeros(self.total, np.uint8)
+        if but is not None:
+            kept[but] = self.arrays[RECORDED][row, but]
+        self.arrays[RECORDED][row] = kept
 
     def write(self, row: int, ids: NDArray[np.int64], values: Mapping[str, Tensor]) -> None:
         """Store the statistics of `ids`, each once a row (see `check_new`)."""
@@ -164,11 +169,10 @@ class Track:
 
 def _memory_map(path: Path, kind: Any, shape: tuple[int, int]) -> NDArray[Any]:
     if not path.exists():
-        return np.lib.format.open_memmap(path, "w+", np.dtype(kind), shape)
+        return new_map(path, kind, shape)
     try:
-        np.load(path, mmap_mode="r", allow_pickle=False)  # "r+" fills up with zeros what was cut off
-        array = np.lib.format.open_memmap(path, "r+")
-    except (OSError, ValueError, EOFError) as error:
+        array = map_array(path, "r+")
+    except (OSError, ValueError) as error:
         raise BadFile(f"{path} is no whole array of evidence: {reason(error)}") from None
     if array.shape != shape or array.dtype != kind:
         raise BadFile(f"{path} is {array.dtype} {list(array.shape)}; {np.dtype(kind)} {list(shape)} is needed")

@@ -56,7 +56,7 @@ class DLB(SelfDistillation):
             loss = objective(logits, batch, epoch)
         else:
             assert self._logits is not None
-            n, m = len(images), len(companion.images)
+            n, m = len(batch.ids), len(companion.batch.ids)  # the images may be one process's part
             both = forward(torch.cat([images, companion.images]))
             logits, again = both[:n], both[n:]
             base = n * objective(logits, batch, epoch) + m * objective(again, companion.batch, companion.epoch)

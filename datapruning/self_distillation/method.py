@@ -37,7 +37,7 @@ class SelfDistillation:
     companions_train = False
 
     def companions(self, batches: Sequence[NDArray[np.int64]], epoch: int) -> list[Wanted | None]:
-        """What each batch of an epoch is to come with; called once an epoch, before its first step."""
+        """What each batch of an epoch is to come with; called before its first step or, after a resume, for those left."""
         return [None] * len(batches)
 
     def step(
@@ -47,7 +47,7 @@ class SelfDistillation:
         raise NotImplementedError
 
     def tensors(self) -> dict[str, Tensor]:
-        """What a checkpoint has to hold at the end of an epoch."""
+        """What a checkpoint has to hold, at any update."""
         return {}
 
     def restore(self, tensors: dict[str, Tensor]) -> None:

@@ -27,10 +27,14 @@ class TFKD(SelfDistillation):
     ) -> tuple[Tensor, Tensor]:
         """See `SelfDistillation.step`."""
         logits = forward(images)
-        virtual = virtual_teacher(batch.labels, logits.shape[1], self.correct).to(logits.dtype)
-        target = softmax(virtual / self.temperature, dim=1)
-        term = kl_div(log_softmax(logits, dim=1), target, reduction="batchmean")
+        term = towards_virtual(logits, batch.labels, self.temperature, self.correct)
         return logits, (1 - self.weight) * objective(logits, batch, epoch) + self.weight * term
+
+
+def towards_virtual(logits: Tensor, labels: Tensor, temperature: float, correct: float) -> Tensor:
+    """KL(softmax(u / T) || softmax(z)), averaged over the batch: a scalar; see `TFKD`."""
+    virtual = virtual_teacher(labels, logits.shape[1], correct).to(logits.dtype)
+    return kl_div(log_softmax(logits, dim=1), softmax(virtual / temperature, dim=1), reduction="batchmean")
 
 
 def virtual_teacher(labels: Tensor, classes: int, correct: float) -> Tensor:

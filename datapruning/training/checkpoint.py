@@ -1,7 +1,8 @@
-"""Checkpoints: one safetensors file with weights, optimiser state and progress, replaced whole at the end of an epoch."""
+"""Checkpoints: one safetensors file with weights, optimiser state and progress, replaced whole every now and then."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Mapping
@@ -13,29 +14,36 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from datapruning.errors import BadFile
-from datapruning.files import written_whole
+from datapruning.arrays import ordinary
+from datapruning.disk import remove_stale
+from datapruning.errors import BadFile, reason
+from datapruning.files import CHECKSUM, written_whole
 from datapruning.training.optimizers import restore_state, state_tensors
 
 EXTRA = "extra."
+SECONDS = 20.0
+"""Least time between two saves."""
+SHARE = 0.01
+"""Of the time, at most, that saving takes: where a save is slow, there are fewer."""
 
 
 class Checkpoint:
-    """Saves at most every `seconds`, so that short epochs do not spend their time writing.
+    """Says when it is time for a save, and saves.
 
     Args:
         path: the file.
-        seconds: least time between two saves; 0 saves after every epoch.
+        seconds: least time between two saves; 0 saves after every update. None: `SECONDS`.
     """
 
-    def __init__(self, path: Path, seconds: float = 20.0) -> None:
+    def __init__(self, path: Path, seconds: float | None = None) -> None:
         self.path = path
-        self.seconds = seconds
+        self.seconds = SECONDS if seconds is None else seconds
+        self._slow = 0.0
         self._last = time.monotonic()
 
     def due(self) -> bool:
         """Whether enough time has passed since the last save."""
-        return time.monotonic() - self._last >= self.seconds
+        return not self.seconds or time.monotonic() - self._last >= max(self.seconds, self._slow)
 
     def save(
         self,
@@ -45,21 +53,29 @@ class Checkpoint:
         extra: Mapping[str, Tensor] | None = None,
     ) -> None:
         """Write weights, the optimiser's state, `state` (plain data) and further tensors, whole or not at all."""
+        started = time.monotonic()
         tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
         tensors |= state_tensors(model, optimizer)
         tensors |= {f"{EXTRA}{name}": value for name, value in (extra or {}).items()}
         save_tensors(self.path, tensors, {"state": json.dumps(state)})
         self._last = time.monotonic()
+        self._slow = (self._last - started) / SHARE
 
     def load(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
-        """Restore weights and optimiser in place; returns state and further tensors, or None if nothing was saved."""
+        """Restore weights and optimiser in place; returns state and further tensors, or None if nothing was saved.
+
+        Raises:
+            BadFile: broken, no checkpoint, or one of another network.
+        """
+        remove_stale(self.path)
         if not self.path.exists():
             return None
         tensors, metadata = load_tensors(self.path)
+        state = _state_of(metadata, self.path)
         load_weights(model, {n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")}, self.path)
         restore_state(model, optimizer, tensors)
         extra = {name.removeprefix(EXTRA): value for name, value in tensors.items() if name.startswith(EXTRA)}
-        return dict(json.loads(metadata["state"])), extra
+        return state, extra
 
     def state(self) -> dict[str, Any]:
         """The plain data of what was saved, without its tensors.
@@ -67,32 +83,60 @@ class Checkpoint:
         Raises:
             BadFile: missing or broken.
         """
-        return dict(json.loads(load_tensors(self.path)[1]["state"]))
+        return _state_of(load_tensors(self.path)[1], self.path)
 
     def remove(self) -> None:
         """Delete the file: the run is done."""
+        remove_stale(self.path)
         self.path.unlink(missing_ok=True)
 
 
+def _state_of(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
+    try:
+        state = json.loads(metadata.get("state", ""))
+    except ValueError:
+        state = None
+    if not isinstance(state, dict):
+        raise BadFile(f"{path} is no checkpoint of a training; delete it to train from the beginning")
+    return state
+
+
 def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
-    """Write a safetensors file, whole or not at all."""
+    """Write a safetensors file, with a checksum in its metadata, whole or not at all."""
+    ready = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+    said = dict(metadata or {})
     with written_whole(path) as temporary:
-        save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, temporary, metadata)
+        save_file(ready, temporary, {**said, CHECKSUM: _checksum(ready, said)})
+
+
+def _checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    state = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        state.update(f"\0{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        state.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return state.hexdigest()[:32]
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """(tensors, metadata) of a safetensors file.
+    """(tensors, metadata) of a safetensors file. Its checksum, if it carries one, is left out of the metadata.
 
     Raises:
-        BadFile: missing or broken.
+        BadFile: missing, broken, or changed since `save_tensors` wrote it.
     """
     try:
+        with ordinary(path):
+            pass
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            metadata = dict(file.metadata() or {})
     except FileNotFoundError:
         raise BadFile(f"{path} is not there") from None
-    except (SafetensorError, OSError) as error:
-        raise BadFile(f"{path} is no whole safetensors file: {error}") from None
+    except (SafetensorError, OSError, ValueError, LookupError, RuntimeError, MemoryError) as error:
+        raise BadFile(f"{path} is no whole safetensors file: {reason(error)}") from None
+    expected = metadata.pop(CHECKSUM, None)
+    if expected is not None and _checksum(tensors, metadata) != expected:
+        raise BadFile(f"{path} was changed since it was written: its content has another {CHECKSUM}; make it again")
+    return tensors, metadata
 
 
 def load_weights(model: nn.Module, weights: dict[str, Tensor], source: Path) -> None:

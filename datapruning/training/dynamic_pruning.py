@@ -8,6 +8,7 @@ samples. In the last epochs nothing is skipped.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from datapruning.hashing import hash_ids
 
 SKIP_KEY = 0x1F0BA7
 IDS, LOSSES = "infobatch.ids", "infobatch.losses"
+MET, MET_LOSSES = "infobatch.met", "infobatch.met-losses"
 
 
 def epoch_weights(
@@ -83,7 +85,6 @@ class InfoBatch:
         if position >= self.until:
             return None
         self._weights = epoch_weights(self.ids, self.losses, self.share, self.seed, epoch)
-        self._met = []
         return self.ids[self._weights > 0]
 
     def weights(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -97,16 +98,31 @@ class InfoBatch:
     def end(self) -> None:
         """The epoch's losses become the last ones."""
         if self._met:
-            places = np.concatenate([place for place, _ in self._met])
-            self.losses[places] = torch.cat([losses for _, losses in self._met]).float().cpu().numpy()
+            places, losses = self._all_met()
+            self.losses[places] = losses.cpu().numpy()
             self._met = []
 
-    def tensors(self) -> dict[str, Tensor]:
-        """What a checkpoint holds: ids int64 [n] and losses float32 [n], apart, so that no id goes through a float."""
-        return {IDS: torch.from_numpy(self.ids), LOSSES: torch.from_numpy(self.losses)}
+    def _all_met(self) -> tuple[NDArray[np.int64], Tensor]:
+        """(places int64 [n] in the sorted ids, losses float32 [n]) of this epoch so far."""
+        device = self._met[-1][1].device  # those of before a resume lie on the host
+        places = np.concatenate([place for place, _ in self._met])
+        return places, torch.cat([losses.to(device) for _, losses in self._met]).float()
 
-    def restore(self, tensors: dict[str, Tensor]) -> None:
+    def tensors(self) -> dict[str, Tensor]:
+        """What a checkpoint holds: ids int64 [n] and losses float32 [n], apart, so that no id goes through a float.
+
+        In the middle of an epoch also the losses that it has met so far, and which samples' they are.
+        """
+        found = {IDS: torch.from_numpy(self.ids), LOSSES: torch.from_numpy(self.losses)}
+        if self._met:
+            places, losses = self._all_met()
+            found |= {MET: torch.from_numpy(self.ids[places]), MET_LOSSES: losses}
+        return found
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Go on from there. Samples that are not in it are as if never seen: a part of a run may train on fewer."""
         known, losses = tensors[IDS].numpy(), tensors[LOSSES].numpy()
         _, here, there = np.intersect1d(self.ids, known, assume_unique=True, return_indices=True)
         self.losses[here] = losses[there]
+        if MET in tensors:
+            self._met = [(np.searchsorted(self.ids, tensors[MET].numpy()), tensors[MET_LOSSES])]

@@ -9,6 +9,9 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import torch
 from torch import Tensor, nn
 
+from datapruning.errors import BadValue, reason
+
+COMPILER = ("torch._dynamo", "torch._inductor")
 CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
 
 
@@ -41,9 +44,21 @@ def compiled(model: nn.Module) -> Callable[[Tensor], Tensor]:
     """The network through torch.compile, sharing its weights: for forward and backward passes in training alone.
 
     Every shape of a batch has a kernel of its own: which shapes came before must not change the bits.
+
+    Raises (when the first batch comes):
+        BadValue: the compiler does not work here, or cannot compile this network.
     """
     ready: Callable[[Tensor], Tensor] = torch.compile(model, dynamic=False)
-    return ready
+
+    def forward(images: Tensor) -> Tensor:
+        try:
+            return ready(images)
+        except Exception as error:
+            if not any(kind.__module__.startswith(COMPILER) for kind in type(error).__mro__):
+                raise
+            raise BadValue(f"train.compile: torch.compile fails here ({reason(error)}); set it to false") from None
+
+    return forward
 
 
 def model_device(model: nn.Module) -> torch.device:

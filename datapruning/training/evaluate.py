@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import torch
@@ -12,19 +13,53 @@ from torch import Tensor, nn
 from datapruning.data.loader import Batch, Loader
 from datapruning.data.order import EVALUATION_ROWS, evaluation_batches
 from datapruning.data.views import Views
+from datapruning.distributed.share import shared_pass
+from datapruning.evidence.embeddings import penultimate
 
 
 def batch_logits(
     model: nn.Module, loader: Loader, batches: list[NDArray[np.int64]], views: Views, epoch: int | None = None
 ) -> Iterator[tuple[Batch, Tensor]]:
-    """(batch, logits float32 [n, classes]) for each batch; the view of `epoch`, or none. The model's mode is put back."""
+    """(batch, logits float32 [n, classes]) for each batch; the view of `epoch`, or none. The model's mode is put back.
+
+    Under torchrun the batches are dealt to all processes, and those of the others come without images.
+    """
+    for batch, (logits,) in _outputs(model, loader, batches, views, epoch, features=False):
+        yield batch, logits
+
+
+def outputs_here(
+    model: nn.Module,
+    loader: Loader,
+    batches: Sequence[NDArray[np.int64]],
+    views: Views,
+    epoch: int | None,
+    *,
+    features: bool,
+) -> Iterator[tuple[Batch, list[Tensor]]]:
+    """Each batch with its logits float32 [n, classes] and, with `features`, what the last linear layer saw [n, width]."""
+    plain = ((batch, views.normalise(batch.images)) for batch in loader.read(batches)) if epoch is None else None
+    listening: AbstractContextManager[list[Tensor]] = penultimate(model) if features else nullcontext([])
+    with listening as held:
+        for batch, images in plain or views.read(loader, batches, epoch or 0):
+            yield batch, [model(images).float(), *held]
+
+
+def _outputs(
+    model: nn.Module,
+    loader: Loader,
+    batches: Sequence[NDArray[np.int64]],
+    views: Views,
+    epoch: int | None,
+    *,
+    features: bool,
+) -> Iterator[tuple[Batch, list[Tensor]]]:
     was_training = model.training
     model.eval()
     try:
         with torch.inference_mode():
-            plain = ((batch, views.normalise(batch.images)) for batch in loader.read(batches)) if epoch is None else None
-            for batch, images in plain or views.read(loader, batches, epoch or 0):
-                yield batch, model(images).float()
+            work = shared_pass(loader, model, len(batches)) or outputs_here
+            yield from work(model, loader, batches, views, epoch, features=features)
     finally:
         model.train(was_training)
 
@@ -38,6 +73,17 @@ def predict(
         count = min(left, rows)
         left -= count
         yield batch.ids[:count], batch.labels[:count], logits[:count]
+
+
+def predict_with_features(
+    model: nn.Module, loader: Loader, ids: NDArray[np.int64], views: Views
+) -> Iterator[tuple[NDArray[np.int64], Tensor, Tensor, Tensor]]:
+    """The same, and what the last linear layer saw of each sample, [n, width]."""
+    left = len(ids)
+    for batch, (logits, seen) in _outputs(model, loader, evaluation_batches(ids), views, None, features=True):
+        count = min(left, len(batch.ids))
+        left -= count
+        yield batch.ids[:count], batch.labels[:count], logits[:count], seen[:count]
 
 
 def accuracy(model: nn.Module, loader: Loader, ids: NDArray[np.int64], views: Views) -> float:

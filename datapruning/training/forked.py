@@ -22,6 +22,7 @@ from datapruning.config import KD, Training
 from datapruning.context import Context
 from datapruning.costs import Cost
 from datapruning.data.order import batch_sizes
+from datapruning.hashing import digest
 from datapruning.progress import say
 from datapruning.runs import Run
 from datapruning.self_distillation.make import Maker
@@ -68,8 +69,9 @@ class Fork:
 
 
 def plan_fork(
-    training: Training, kd: KD, kept: NDArray[np.int64], total: int, seed: int, *, probes: int, alike: bool
-) -> Fork | None:
+    training: Training, kd: KD, kept: NDArray[np.int64], total: int, seed: int, *, probes: int, alike: bool,
+    unreadable: Sequence[int] = (),
+) -> Fork | None:  # fmt: skip
     """None where the run has a single epoch: it has no middle.
 
     Args:
@@ -80,6 +82,7 @@ def plan_fork(
         seed: of the run.
         probes: how many.
         alike: kept and pruned-away samples differ by chance alone.
+        unreadable: sample ids that judge nothing.
 
     Raises:
         BadValue: too few samples.
@@ -91,7 +94,7 @@ def plan_fork(
     per_epoch = len(batch_sizes(len(kept), training.update_size))
     samples = math.ceil(steps * len(kept) / per_epoch)
     count, probe_samples = probe_budget(search_cost(kd.search, samples), samples, probes, kd.validation)
-    judges = choose_judges(kept, total, count, seed, alike=alike)
+    judges = choose_judges(kept, total, count, seed, alike=alike, unreadable=unreadable)
     ids = np.setdiff1d(kept, judges.aside)
     of_trunk = len(batch_sizes(len(ids), training.update_size))
     epoch = min(epochs - 1, max(1, round(kd.fork * epochs)))
@@ -149,8 +152,9 @@ def search(
     store = RowStore(run.folder / "search", {"run": "probes of the run beside"})
     trials, marks, evaluated = [], [], 0
     for arm in arms:
-        row = store.run(asdict(arm), partial(_probe, context, fork, labels, arm, trunk, seed, maker, masks))
+        row = store.run(asdict(arm), partial(_probe, context, run, fork, labels, arm, seed, maker, masks))
         assert row is not None  # run() waits for a row that another process has
+        _state_of(run, arm).remove()
         correct = np.unpackbits(np.frombuffer(base64.b85decode(row.result["correct"]), np.uint8), count=len(judges.ids))
         trials.append(judged(arm, correct.astype(np.bool_), judges.weights, row.result["samples_seen"], row.seconds))
         marks.append(correct)
@@ -168,15 +172,16 @@ def search(
 
 def _probe(
     context: Context,
+    run: Run,
     fork: Fork,
     labels: Sequence[SoftLabels],
     arm: Arm,
-    trunk: Checkpoint,
     seed: int,
     maker: Maker,
     masks: Masks | None,
     _: Config,
 ) -> dict[str, Any]:
+    trunk = run.checkpoint("fork")
     training, loader = replace(context.recipe.train, infobatch=0.0), context.split("train")  # few updates: nothing to skip
     model = context.new_model(training.model, seed)
     start = planned_rate(training, fork.step, fork.steps)
@@ -184,7 +189,7 @@ def _probe(
         model, loader, fork.ids, context.views, training, objective_of(context, labels, arm),
         seed=seed, steps=fork.step + fork.probe, label=f"probe, KD weight {arm}", begin=trunk,
         rate=lambda step: start * (1 - (step - fork.step + 0.5) / fork.probe), distil=maker.method(fork.ids),
-        masks=masks,
+        masks=masks, checkpoint=_state_of(run, arm),
     )  # fmt: skip
     parts = predict(model, loader, fork.judges.ids, context.views)
     correct = torch.cat([logits.argmax(1) == target for _, target, logits in parts]).cpu().numpy()
@@ -194,6 +199,11 @@ def _probe(
         "samples_seen": _planned(done) - _planned(begun),
         "evaluated": done.samples_forward - begun.samples_forward,
     }
+
+
+def _state_of(run: Run, arm: Arm) -> Checkpoint:
+    """Where the probe of an arm goes on from."""
+    return run.checkpoint(f"probe-{digest(asdict(arm))}")
 
 
 def _planned(done: Progress) -> int:

@@ -138,7 +138,9 @@ class Judges:
         return " and ".join(names)
 
 
-def choose_judges(kept: NDArray[np.int64], total: int, count: int, seed: int, *, alike: bool) -> Judges:
+def choose_judges(
+    kept: NDArray[np.int64], total: int, count: int, seed: int, *, alike: bool, unreadable: Sequence[int] = ()
+) -> Judges:
     """About `count` samples that stand for the whole training set.
 
     Args:
@@ -148,11 +150,12 @@ def choose_judges(kept: NDArray[np.int64], total: int, count: int, seed: int, *,
         seed: of the draw.
         alike: kept and pruned-away samples differ by chance alone (a random subset), so the pruned-away ones, which cost
             nothing, can stand for both.
+        unreadable: sample ids that judge nothing.
 
     Raises:
         BadValue: too few would be left to train on.
     """
-    pruned = shuffled(np.setdiff1d(np.arange(total), kept), VALIDATION_KEY, seed)
+    pruned = shuffled(np.setdiff1d(np.arange(total), np.union1d(kept, np.array(unreadable, np.int64))), VALIDATION_KEY, seed)
     share = len(kept) / total
     most = max(1, math.floor(SET_ASIDE * len(kept)))
     aside = 0 if alike and len(pruned) >= min(count, most) else min(most, max(1, round(count * share)))

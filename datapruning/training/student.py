@@ -64,7 +64,8 @@ def train_student(
     found: Search | None = None
     if len(arms) > 1:
         alike = story.get("scorer") in LIKE_THE_REST
-        fork = plan_fork(training, kd, ids, context.data.total, seed, probes=len(arms), alike=alike)
+        data = context.data
+        fork = plan_fork(training, kd, ids, data.total, seed, probes=len(arms), alike=alike, unreadable=data.unreadable)
         if fork is None:
             say(f"KD weight {arm}: a run of one epoch has no middle to search in")
         else:

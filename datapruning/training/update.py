@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,12 +12,12 @@ from torch import Tensor, nn
 
 from datapruning.config import Training
 from datapruning.data.loader import Batch
-from datapruning.errors import DataPruningError
 from datapruning.self_distillation.method import Companion, SelfDistillation
 from datapruning.sparsity.masks import Held
 from datapruning.training.average import MovingAverage
 from datapruning.training.dynamic_pruning import InfoBatch
 from datapruning.training.environment import autocast, model_device
+from datapruning.training.finite import LossWatch
 from datapruning.training.objectives import Objective
 from datapruning.training.parts import split_batch
 
@@ -29,14 +28,45 @@ class Observer:
     def begin_epoch(self, epoch: int) -> None:
         """Before the first batch. After a resume, an epoch may begin again: what it recorded then is void."""
 
+    def go_on(self, epoch: int, ids: NDArray[np.int64]) -> None:
+        """In the place of `begin_epoch`, where a resume goes on in the middle of an epoch, after `restore`.
+
+        `ids` int64 were presented before the checkpoint; what was recorded of others in this epoch is void.
+        """
+
     def observe(self, epoch: int, batch: Batch, logits: Tensor) -> None:
         """After each forward pass; `logits` float32 [n, classes] may be kept only as a copy."""
 
     def end_epoch(self, epoch: int, model: nn.Module) -> None:
         """After the last update of an epoch."""
 
+    def flush(self) -> None:
+        """A checkpoint in the middle of an epoch will be saved: what was recorded goes to the disk."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What a checkpoint has to hold; names are its own."""
+        return {}
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Go on from there; other parts' tensors lie in it, too."""
+
     def saved(self, epoch: int) -> None:
-        """A checkpoint of the state after this epoch is on disk: a resume begins no earlier than after it."""
+        """A checkpoint is on disk: a resume begins no earlier than after this epoch, -1 for the beginning.
+
+        After `flush`, it is one in the middle of the epoch that follows.
+        """
+
+
+LOSS, CORRECT = "epoch.loss", "epoch.correct"
+
+
+def make_step(model: nn.Module, optimizer: torch.optim.Optimizer, training: Training, held: Held | None) -> None:
+    """From the gradients of an update to new weights."""
+    if held is not None:
+        held.before_update()
+    if training.clip:
+        nn.utils.clip_grad_norm_(model.parameters(), training.clip)
+    optimizer.step()
 
 
 class Updates:
@@ -54,37 +84,43 @@ class Updates:
         distil: SelfDistillation | None,
         held: Held | None,
         average: MovingAverage | None,
+        own_rows: Callable[[int], int] | None = None,
     ) -> None:
         self._model, self._network, self._optimizer = model, network, optimizer
         self._objective, self._observers, self._training = objective, observers, training
         self._pruning, self._distil, self._held, self._average = pruning, distil, held, average
-        self._device, self._precision = model_device(model), training.precision
+        self._device, self._precision, self._own_rows = model_device(model), training.precision, own_rows
         self._loss = torch.zeros((), device=self._device)
         self._correct = torch.zeros((), dtype=torch.float32 if pruning else torch.int64, device=self._device)
         self._weight: float = 0
         self.seen = self.again = self.forward_only = 0
+        self._watch = LossWatch(self._device)
 
-    def update(self, batch: Batch, images: Tensor, epoch: int, rate: float, companion: Companion | None = None) -> None:
+    def update(
+        self, batch: Batch, images: Tensor, epoch: int, step: int, rate: float, companion: Companion | None = None
+    ) -> None:
+        """One update; `step` is its place in the schedule.
+
+        Raises:
+            Diverged: the loss is no finite number; on a GPU perhaps some updates later, naming the right one.
+        """
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         self._optimizer.zero_grad(set_to_none=True)
         if self._distil is not None:
             logits, loss = self._distil.step(self._forward, self._objective, batch, images, companion, epoch)
             loss.backward()  # type: ignore[no-untyped-call]
-            self._met(batch, epoch, logits, loss)
+            self._met(batch, epoch, step, logits, loss)
             self._count(companion)
         else:
-            for part, views, share in split_batch(batch, images, self._training):
-                self._pass(part, views, share, epoch)
-        if self._held is not None:
-            self._held.before_update()
-        if self._training.clip:
-            nn.utils.clip_grad_norm_(self._model.parameters(), self._training.clip)
-        self._optimizer.step()
+            for part, views, share in split_batch(batch, images, self._training, self._own_rows):
+                self._pass(part, views, share, epoch, step)
+        self._watch.look()
+        make_step(self._model, self._optimizer, self._training, self._held)
         if self._average is not None:
             self._average.update()
 
-    def _pass(self, batch: Batch, images: Tensor, share: float, epoch: int) -> None:
+    def _pass(self, batch: Batch, images: Tensor, share: float, epoch: int, step: int) -> None:
         """Forward and backward; `share` is the batch's part of the update."""
         logits = self._forward(images)
         counts: NDArray[np.float32] | None = None
@@ -95,13 +131,14 @@ class Updates:
             self._pruning.meet(batch.ids, losses)
             loss = (self._there(counts) * losses).mean()
         (loss if share == 1 else share * loss).backward()  # type: ignore[no-untyped-call]
-        self._met(batch, epoch, logits, loss, counts)
+        self._met(batch, epoch, step, logits, loss, counts)
 
     def _met(
-        self, batch: Batch, epoch: int, logits: Tensor, loss: Tensor, counts: NDArray[np.float32] | None = None
+        self, batch: Batch, epoch: int, step: int, logits: Tensor, loss: Tensor, counts: NDArray[np.float32] | None = None
     ) -> None:
-        logits = logits.detach()
-        self._loss += loss.detach() * len(batch.ids)
+        logits, loss = logits.detach(), loss.detach()
+        self._loss += loss * len(batch.ids)
+        self._watch.note(loss, epoch, step, batch.ids)
         correct = logits.argmax(1) == batch.labels
         self._correct += correct.sum() if counts is None else (self._there(counts) * correct).sum()
         self._weight += len(batch.ids) if counts is None else float(counts.sum(dtype=np.float64))
@@ -124,8 +161,31 @@ class Updates:
             else:
                 self.forward_only += len(companion.batch.ids)
 
+    def check(self) -> None:
+        """Before a state is saved, and at the end of an epoch.
+
+        Raises:
+            Diverged: a loss was no finite number, or a weight is none.
+        """
+        self._watch.look(now=True)
+        self._watch.look_at_weights(self._model)
+
     def means(self, epoch: int) -> dict[str, Any]:
-        loss = float(self._loss) / self._weight
-        if not math.isfinite(loss):
-            raise DataPruningError(f"the training loss became {loss} in epoch {epoch}: lower the learning rate (train.lr)")
-        return {"epoch": epoch, "loss": loss, "train_accuracy": 100 * self._correct.item() / self._weight}
+        """A row of the history."""
+        loss, correct = float(self._loss), self._correct.item()
+        return {"epoch": epoch, "loss": loss / self._weight, "train_accuracy": 100 * correct / self._weight}
+
+    def sums(self) -> dict[str, float]:
+        """What a checkpoint in the middle of the epoch has to hold beside `tensors`."""
+        return {"weight": self._weight, "seen": self.seen, "again": self.again, "forward_only": self.forward_only}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The running sums that are on the device."""
+        return {LOSS: self._loss, CORRECT: self._correct}
+
+    def restore(self, sums: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+        """Go on in the middle of an epoch."""
+        self._weight, self.seen = sums["weight"], sums["seen"]
+        self.again, self.forward_only = sums["again"], sums["forward_only"]
+        self._loss.copy_(tensors[LOSS])
+        self._correct.copy_(tensors[CORRECT])

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from datapruning.config import Training
 from datapruning.context import Context
 from datapruning.costs import Cost
+from datapruning.distributed.team import processes
 from datapruning.fraction import keeping
 from datapruning.models import parameter_count
 from datapruning.progress import say
@@ -87,6 +88,7 @@ def train_whole_run(context: Context, run: Run, plan: Plan, story: Mapping[str, 
         "seed": plan.seed,
         "device": str(context.device),
         "threads": context.threads,
+        "processes": processes(),
         "costs": {**story.get("costs", {}), "train": asdict(cost)},
         "seconds": {phase: round(value, 3) for phase, value in seconds.items()},
         "package_version": __version__,

@@ -1,0 +1,401 @@
+"""Killed at any update, a training goes on to the same bits: every option, every recording, checkpoints in mid-epoch."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+import datapruning as dp
+from datapruning.context import Context
+from datapruning.data.dataset import Dataset
+from datapruning.data.loader import Batch
+from datapruning.errors import BadFile, Diverged
+from datapruning.evidence import recorder
+from datapruning.evidence.changes import Changes
+from datapruning.evidence.recorder import Recorder, RecordTraining
+from datapruning.evidence.track import PRESENTED, RECORDED, Track
+from datapruning.self_distillation.make import Maker
+from datapruning.self_distillation.settings import KEYS, SelfDistill
+from datapruning.sparsity.masks import Masks
+from datapruning.sparsity.prunable import prunable
+from datapruning.training import finite
+from datapruning.training.checkpoint import EXTRA, Checkpoint, load_tensors, save_tensors
+from datapruning.training.environment import reproducible
+from datapruning.training.loop import Progress, fit, planned_steps
+from datapruning.training.objectives import CrossEntropy, Distillation
+from datapruning.training.randomness import Streams
+from datapruning.training.settings import Training
+from datapruning.training.update import Observer
+from tests.conftest import Answer, fast_arguments
+
+Contexts = Callable[..., Context]
+Killer = Callable[..., Any]
+SHORT = Training(model="tinynet8", epochs=4, batch_size=16, lr=0.05)
+IDS = np.arange(0, 120, 2)  # 60 samples: 4 updates an epoch, the last of 12
+PRUNED = replace(SHORT, epochs=8, infobatch=0.5)
+
+
+class Opinions:
+    """A teacher's, by sample and view."""
+
+    def __getitem__(self, key: tuple[NDArray[np.int64], int]) -> Tensor:
+        ids, epoch = key
+        return torch.from_numpy(np.sin(ids[:, None] * (1.0 + np.arange(4)) + epoch % 3)).float()[None]
+
+
+def dropout_net() -> nn.Module:
+    """A network that draws random numbers in training."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(5)
+        return nn.Sequential(nn.Flatten(), nn.Dropout(0.3), nn.Linear(192, 16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 4))
+
+
+def train(
+    context: Context, training: Training = SHORT, method: str = "none", model: nn.Module | None = None, **options: Any
+) -> tuple[nn.Module, Progress]:
+    """A fresh network, trained."""
+    data = context.data
+    network = model or context.new_model(training.model, 0)
+    maker = Maker(SelfDistill(method=method), data.train.labels, data.classes, training.epochs, 4, 0, Opinions())
+    settings: dict[str, Any] = {
+        "objective": CrossEntropy(), "seed": 0, "steps": planned_steps(training, len(IDS), len(IDS)), "label": "test",
+        "distil": maker.method(IDS), **options,
+    }  # fmt: skip
+    with reproducible(1):
+        return network, fit(network, context.split("train"), IDS, context.views, training, **settings)
+
+
+def told(model: nn.Module, done: Progress) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """All that must be the same: weights, counts, history."""
+    rows = [{k: v for k, v in row.items() if k != "seconds"} for row in done.history]
+    counts = vars(replace(done, seconds=0.0, history=[]))
+    return {name: t.numpy().tobytes() for name, t in model.state_dict().items()}, {**counts, "history": rows}
+
+
+def half_masks(context: Context) -> Masks:
+    """Every other weight is kept."""
+    weights = prunable(context.new_model("tinynet8", 0))
+    return Masks({n: (np.arange(w.numel()) % 2 == 0).reshape(tuple(w.shape)) for n, w in weights.items()})
+
+
+CASES: dict[str, Callable[[Context], dict[str, Any]]] = {
+    "plain": lambda _: {},
+    "kd": lambda _: {"objective": Distillation(Opinions(), 0.6, 4.0, trust=True)},
+    "infobatch": lambda _: {"training": PRUNED},
+    "infobatch, kd": lambda _: {"training": PRUNED, "objective": Distillation(Opinions(), 0.6, 4.0)},
+    "ema": lambda _: {"training": replace(SHORT, ema=0.9)},
+    "adamw, ema, clip": lambda _: {"training": replace(SHORT, optimizer="adamw", lr=0.003, ema=0.9, clip=0.5)},
+    "accumulate": lambda _: {"training": replace(SHORT, batch_size=8, accumulate=2)},
+    "infobatch, accumulate": lambda _: {"training": replace(PRUNED, batch_size=8, accumulate=2)},
+    "steps": lambda _: {"training": replace(SHORT, schedule="step", milestones=(0.4,)), "steps": 14},
+    "bf16": lambda _: {"training": replace(SHORT, precision="bf16")},
+    "masks": lambda context: {"masks": half_masks(context)},
+    "masks, infobatch, ema": lambda context: {"masks": half_masks(context), "training": replace(PRUNED, ema=0.9)},
+    **{name: lambda _, name=name: {"method": name} for name in KEYS if name != "none"},  # type: ignore[misc]
+    "dlb, masks, kd": lambda context: {
+        "method": "dlb", "masks": half_masks(context), "objective": Distillation(Opinions(), 0.6, 4.0)
+    },
+    "dropout": lambda _: {"model": dropout_net()},
+    "dropout, cs-kd": lambda _: {"model": dropout_net(), "method": "cs-kd"},
+    "dropout, infobatch, accumulate": lambda _: {
+        "model": dropout_net(), "training": replace(PRUNED, batch_size=8, accumulate=2)
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_killed_at_any_update_it_ends_with_the_same_bits(
+    make_context: Contexts, small: Dataset, tmp_path: Path, killed: Killer, case: str
+) -> None:
+    """At the first update, in mid-epoch, at an epoch's last update, right after a checkpoint and some updates later."""
+    context = make_context(small)
+    whole = told(*train(context, **CASES[case](context)))
+    for number, (moments, every) in enumerate([((1, 1, 2), 1), ((6, 4), 3), ((3, 5), 5)]):
+        state = Checkpoint(tmp_path / f"{number}.safetensors")
+        ended = killed(lambda to=state: train(context, **CASES[case](context), checkpoint=to), *moments, every=every)
+        assert told(*ended) == whole
+
+
+@pytest.mark.parametrize("training", [SHORT, PRUNED], ids=["plain", "infobatch"])
+def test_at_every_single_update(
+    make_context: Contexts, small: Dataset, tmp_path: Path, killed: Killer, training: Training
+) -> None:
+    context = make_context(small)
+    model, done = train(context, training)
+    whole = told(model, done)
+    for update in range(done.updates):
+        state = Checkpoint(tmp_path / f"{update}.safetensors")
+        assert told(*killed(lambda to=state: train(context, training, checkpoint=to), update, every=2)) == whole
+
+
+def test_mixed_views_go_on_in_the_middle(make_context: Contexts, small: Dataset, tmp_path: Path, killed: Killer) -> None:
+    context = make_context(small, "mix.cutmix=0.7").among(IDS)
+    whole = told(*train(context))
+    assert whole != told(*train(make_context(small)))
+    assert told(*killed(lambda: train(context, checkpoint=Checkpoint(tmp_path / "state")), 6, 3)) == whole
+
+
+def test_a_checkpoint_lies_where_it_was_killed(
+    make_context: Contexts, small: Dataset, tmp_path: Path, killed: Killer
+) -> None:
+    """So that the tests above test what they say."""
+    state, found = Checkpoint(tmp_path / "state"), list[Any]()
+
+    def work() -> Any:
+        found.append(state.state() if state.path.exists() else None)
+        return train(make_context(small), checkpoint=state)
+
+    killed(work, 2, 5)
+    assert found[0] is None
+    assert (found[1]["epoch"], found[1]["begun"]["batches"], found[1]["begun"]["seen"]) == (0, 2, 32)
+    assert (found[2]["epoch"], found[2]["begun"]["batches"]) == (1, 3)
+
+
+def test_what_dropout_draws_is_the_runs_own(make_context: Contexts, small: Dataset) -> None:
+    context = make_context(small)
+    whole = told(*train(context, model=dropout_net()))
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(9)
+        before = torch.get_rng_state()
+        assert told(*train(context, model=dropout_net())) == whole, "whatever others drew"
+        assert torch.equal(torch.get_rng_state(), before), "and others draw what they would have"
+        drawn = set()
+        for epoch in range(2):
+            streams = Streams(torch.device("cpu"), 0, epoch, 3)
+            for update in range(3):
+                streams.begin(update)
+                drawn.add(float(torch.rand(1)))
+        assert len(drawn) == 6
+
+
+# Checkpoints of others
+
+
+def test_a_checkpoint_of_before_there_were_any_in_mid_epoch_goes_on(
+    make_context: Contexts, small: Dataset, tmp_path: Path
+) -> None:
+    context, state = make_context(small), Checkpoint(tmp_path / "state")
+    whole = told(*train(context))
+    train(context, stop_after=2, leave=state)
+    tensors, metadata = load_tensors(state.path)
+    old = json.loads(metadata["state"])
+    assert old.pop("begun") == {}
+    save_tensors(state.path, tensors, {"state": json.dumps(old)})
+    assert told(*train(context, checkpoint=state)) == whole
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ({}, "is no checkpoint of a training"),
+        ({"state": "[1]"}, "is no checkpoint of a training"),
+        ({"state": '{"epoch": 1, "warp": 2}'}, "'warp', which only another version"),
+    ],
+)
+def test_what_is_no_checkpoint_of_ours_is_refused(
+    make_context: Contexts, small: Dataset, tmp_path: Path, metadata: dict[str, str], message: str
+) -> None:
+    context, state = make_context(small), Checkpoint(tmp_path / "state")
+    train(context, stop_after=1, leave=state)
+    save_tensors(state.path, load_tensors(state.path)[0], metadata)
+    with pytest.raises(BadFile, match=message):
+        train(context, checkpoint=state)
+
+
+def test_a_slow_save_makes_the_next_one_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("datapruning.training.checkpoint.time.monotonic", lambda: now[0])
+    state, model = Checkpoint(tmp_path / "state", seconds=10), nn.Linear(2, 2)
+    monkeypatch.setattr("datapruning.training.checkpoint.save_tensors", lambda *_: now.__setitem__(0, now[0] + 0.5))
+    now[0] = 9.9
+    assert not state.due()
+    now[0] = 10.0
+    assert state.due()
+    state.save(model, torch.optim.SGD(model.parameters(), 0.1), {})
+    now[0] += 49.9
+    assert not state.due(), "half a second is one percent of fifty"
+    now[0] += 0.2
+    assert state.due()
+    assert Checkpoint(tmp_path / "state", seconds=0).due()
+
+
+# Recordings
+
+
+@pytest.mark.parametrize("rows", [16, 40, 8192], ids=["no-buffer", "ragged", "all-in-the-buffer"])
+@pytest.mark.parametrize(("moments", "every"), [((1, 3, 5), 1), ((6, 7), 3), ((11,), 5)])
+def test_a_killed_recording_is_the_same_to_the_bit(
+    make_context: Contexts, small: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed: Killer, rows: int,
+    moments: tuple[int, ...], every: int,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(recorder, "BUFFER_ROWS", rows)
+    context, tracks = make_context(small), dict[str, Track]()
+
+    def work(name: str) -> tuple[nn.Module, Progress]:
+        tracks[name] = Track(tmp_path / name / "track", SHORT.epochs, small.total)
+        watching = RecordTraining(Recorder(tracks[name], Changes(tmp_path / name / "changes", small.total)))
+        return train(context, observers=[watching], checkpoint=Checkpoint(tmp_path / name / "state"))
+
+    whole = told(*work("whole"))
+    assert told(*killed(lambda: work("killed"), *moments, every=every)) == whole
+    for name in (*PRESENTED, RECORDED):
+        np.testing.assert_array_equal(tracks["whole"][name], tracks["killed"][name], err_msg=name)
+    assert tracks["killed"][RECORDED][:, IDS].all()
+
+
+def test_what_was_recorded_after_the_checkpoint_is_void(tmp_path: Path) -> None:
+    track = Track(tmp_path, 2, 6)
+    track.arrays[RECORDED][1] = [1, 1, 0, 1, 0, 1]
+    track.clear(1, but=np.array([0, 3, 4]))
+    np.testing.assert_array_equal(track[RECORDED][1], [1, 0, 0, 1, 0, 0])
+
+
+# The verbs
+
+
+def arrays_in(folder: Path) -> dict[str, bytes]:
+    """The arrays of every .npy and .npz below."""
+    found = {}
+    for path in sorted(folder.rglob("*.np[yz]")):
+        name = str(path.relative_to(folder))
+        if path.suffix == ".npy":
+            found[name] = np.load(path).tobytes()
+            continue
+        with np.load(path) as archive:
+            found |= {f"{name} {key}": archive[key].tobytes() for key in archive.files if key != "meta"}
+    return found
+
+
+@pytest.mark.parametrize(
+    ("scorer", "moments"), [("memorization", (3, 9, 20)), ("tdds", (3, 6, 5))], ids=["members", "proxies"]
+)
+def test_scoring_that_is_killed_in_mid_epoch_leaves_the_same_arrays(
+    make_context: Contexts, small: Dataset, tmp_path: Path, killed: Killer, scorer: str, moments: tuple[int, ...]
+) -> None:
+    """Every array: scores, members, recordings. Nothing is left of the checkpoints."""
+    options = (
+        "ensemble.members=4", "ensemble.inside=0.5", "member.epochs=3", "member.batch_size=16", "score.epochs=4",
+        "score.batch_size=32", "evidence.full_runs=1",
+    )  # fmt: skip
+    whole = dp.score(make_context(small, *options, workspace=tmp_path / "whole"), scorer)
+    context = make_context(small, *options, workspace=tmp_path / "killed")
+    again = killed(lambda: dp.score(context, scorer), *moments, every=2)
+    np.testing.assert_array_equal(again.values, whole.values)
+    assert arrays_in(tmp_path / "killed") == arrays_in(tmp_path / "whole")
+    names = [{path.name for path in (tmp_path / name).rglob("*") if path.is_file()} for name in ("whole", "killed")]
+    assert names[0] == names[1]
+    assert not any("state" in name or "checkpoint" in name for name in names[1])
+
+
+# Losses that are no numbers
+
+
+class Poison:
+    """Cross-entropy until an update, NaN from then on."""
+
+    def __init__(self, update: int, value: float = float("nan")) -> None:
+        self.left, self.value = update, value
+
+    def __call__(self, logits: Tensor, batch: Batch, epoch: int) -> Tensor:
+        self.left -= 1
+        return CrossEntropy()(logits, batch, epoch) * (self.value if self.left < 0 else 1.0)
+
+    def each(self, logits: Tensor, batch: Batch, epoch: int) -> Tensor:
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("every", [1, 100], ids=["looks-each-time", "looks-seldom"])
+def test_a_loss_that_is_no_number_names_its_update_and_leaves_the_last_good_state(
+    make_context: Contexts, small: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float, every: int
+) -> None:
+    monkeypatch.setattr(finite, "ON_CPU", every)
+    context, state = make_context(small), Checkpoint(tmp_path / "state", seconds=0)
+    seen = list[Any]()
+
+    class Look(Observer):
+        def observe(self, epoch: int, batch: Batch, logits: Tensor) -> None:
+            seen.append(batch.ids)
+
+    with pytest.raises(Diverged, match=rf"loss became {value} in epoch 1, at update 7 of the run, with sample ids") as found:
+        train(context, objective=Poison(6, value), observers=[Look()], checkpoint=state)
+    assert (found.value.epoch, found.value.step) == (1, 6)
+    np.testing.assert_array_equal(found.value.ids, seen[6])
+    assert len(seen) == 7
+    assert str(found.value.ids[0]) in str(found.value)
+    assert (state.state()["epoch"], state.state()["begun"]["batches"]) == (1, 2)
+    for name, tensor in load_tensors(state.path)[0].items():
+        assert name.startswith(EXTRA) or tensor.isfinite().all(), name
+
+
+def test_looking_seldom_finds_the_first_one(make_context: Contexts, small: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(finite, "ON_CPU", 3)
+    with pytest.raises(Diverged, match=r"in epoch 0, at update 2 of the run"):
+        train(make_context(small), objective=Poison(1))
+
+
+def test_weights_that_are_no_numbers_are_not_saved(make_context: Contexts, small: Dataset, tmp_path: Path) -> None:
+    context, state = make_context(small), Checkpoint(tmp_path / "state", seconds=0)
+
+    def rate(step: int) -> float:
+        return float("inf") if step == 5 else 0.01
+
+    with pytest.raises(Diverged, match=r"weight '.*' is no finite number any more in epoch 1, at update 6 of the run"):
+        train(context, rate=rate, checkpoint=state)
+    assert (state.state()["epoch"], state.state()["begun"]["batches"]) == (1, 1)
+    with pytest.raises(Diverged, match=r"weight"):
+        train(context, rate=lambda step: float("inf") if step == 15 else 0.01)
+
+
+# The real thing
+
+CHILD = """
+import sys
+from datapruning.training import checkpoint
+from datapruning.cli.main import main
+checkpoint.SECONDS = 0.0
+main()
+"""
+
+
+def test_a_command_that_gets_sigkill_goes_on_to_the_same_bits(dprune: Callable[..., Answer], tmp_path: Path) -> None:
+    words = [
+        "train",
+        "--fraction",
+        "0.4",
+        "--kd-weight",
+        "0",
+        "--threads",
+        "1",
+        *fast_arguments(),
+        "--set",
+        "train.epochs=6",
+    ]
+    assert dprune(*words, "--out", "whole").code == 0
+    process = subprocess.Popen([sys.executable, "-c", CHILD, *words, "--out", "killed"], stderr=subprocess.DEVNULL)
+    state = Checkpoint(tmp_path / "killed" / "checkpoint" / "state.safetensors")
+    while process.poll() is None and not (state.path.exists() and state.state()["epoch"]):
+        time.sleep(0.01)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL, "it was not at its end"
+    assert not (tmp_path / "killed" / "result.json").exists()
+    assert dprune(*words, "--out", "killed").code == 0
+    whole, again = (load_tensors(tmp_path / name / "model.safetensors")[0] for name in ("whole", "killed"))
+    assert {name: t.numpy().tobytes() for name, t in whole.items()} == {
+        name: t.numpy().tobytes() for name, t in again.items()
+    }
+    left = sorted(path.name for path in (tmp_path / "killed").iterdir())
+    assert left == sorted(path.name for path in (tmp_path / "whole").iterdir())
