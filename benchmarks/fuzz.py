@@ -1,0 +1,227 @@
+"""Changed files through every reader: each is refused in one line, or read as what it was.
+
+    python -m benchmarks.fuzz [--files 400] [--runs 2000] [--seed 0] [--only NAME]
+
+First, of each reader of `fuzz_readers.py`, so many changed files (a quarter as many through the whole command `dprune
+inspect`, which is slower), changed at random by `fuzz_changes.py`. Each process has a limit of memory, each file one of
+time. Then a coverage-guided fuzzer, atheris, on the readers whose parsing is our own or Python's (`fuzz_guided.py`);
+without the package this part is left out. Linux. What is found is printed, and kept in `runs/fuzz`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import multiprocessing
+import os
+import random
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from benchmarks.common import RUNS, publish, table
+
+OUTCOMES = ("refused", "same", "other", "unsigned", "silent", "crash", "hang")
+FAULTS = ("silent", "crash", "hang")
+SECONDS, PATIENCE = 10.0, 60.0
+"""Of a file, for our own clock; and for a process that does not even hear that."""
+MEMORY = 2 * 2**30
+"""That a process may take beyond what it has when all is imported."""
+GUIDED = (
+    "scores", "subset", "masks", "ensemble member", "dataset", "row store", "run folder", "recording", "soft labels",
+    "suspects", "ids .npy", "ids .txt", "picture paths", "recipe", "teacher .json", "tensors",
+)  # fmt: skip
+PLACE = RUNS / "fuzz"
+
+
+class Hang(BaseException):
+    """A file took longer than `SECONDS`."""
+
+
+def _ring(number: int, frame: FrameType | None) -> None:
+    raise Hang
+
+
+def judge(reader: Any, folder: Path, original: str, changed: bytes, ending: str, plain: bool) -> tuple[str, str]:
+    """(outcome, what was raised) of one changed file, which lies in `folder` already."""
+    from benchmarks.fuzz_changes import signed
+    from benchmarks.fuzz_readers import ALL, BYTES, content
+    from datapruning.digests import _digest_once
+    from datapruning.errors import UserError
+
+    _digest_once.cache_clear()  # files of one size that are written within one tick of the clock look alike to it
+    try:
+        found = content(reader.read(folder))
+    except UserError as error:
+        lines = str(error).splitlines()
+        return ("refused", lines[0]) if len(lines) == 1 else ("crash", f"{len(lines)} lines: {error}")
+    except Hang:
+        return "hang", ""
+    except Exception:
+        return "crash", traceback.format_exc()
+    if found == original:
+        return "same", ""
+    if reader.sealed == ALL:
+        return ("silent" if signed(changed, ending) else "unsigned"), ""
+    return ("silent" if reader.sealed == BYTES and plain else "other"), ""
+
+
+def work(name: str, seed: int, start: int, count: int, tell: Connection) -> None:
+    """Files start..count-1 of a reader, in this process; each is told of before and after."""
+    import torch
+
+    from benchmarks.fuzz_changes import changed
+    from benchmarks.fuzz_readers import READERS, content
+
+    torch.set_num_threads(1)
+    reader = READERS[name]
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        reader.make(folder)
+        original = content(reader.read(folder))
+        whole = {file: (folder / file).read_bytes() for file in reader.files}
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + MEMORY,) * 2)
+        signal.signal(signal.SIGALRM, _ring)
+        for number in range(start, count):
+            rng = random.Random(f"{seed} {name} {number}")
+            file = rng.choice(reader.files)
+            ending = file.rpartition(".")[2]
+            found, plain = changed(whole[file], ending, rng)
+            (folder / file).write_bytes(found)
+            tell.send({"begun": number})
+            signal.setitimer(signal.ITIMER_REAL, SECONDS)
+            outcome, why = judge(reader, folder, original, found, ending, plain)
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            (folder / file).write_bytes(whole[file])
+            if outcome in FAULTS:
+                PLACE.mkdir(parents=True, exist_ok=True)
+                (PLACE / f"{name.replace(' ', '-')}-{number}.{ending}").write_bytes(found)
+            tell.send({"done": number, "outcome": outcome, "file": file, "why": why if outcome in FAULTS else ""})
+    tell.send({"over": True})
+
+
+def watch(name: str, seed: int, count: int) -> tuple[Counter[str], list[str]]:
+    """Outcomes of a reader's files, from processes that are begun again where one dies or hangs."""
+    context = multiprocessing.get_context("fork")
+    outcomes, faults, start, over = Counter[str](), list[str](), 0, False
+    while not over:
+        mine, theirs = context.Pipe(duplex=False)
+        process = context.Process(target=work, args=(name, seed, start, count, theirs))
+        process.start()
+        theirs.close()
+        begun, why = -1, ""
+        try:
+            while not over:
+                if not mine.poll(PATIENCE):
+                    process.kill()
+                    why = "hang"
+                    break
+                told = mine.recv()
+                over = "over" in told
+                begun = told.get("begun", -1)
+                if "done" in told:
+                    outcomes[told["outcome"]] += 1
+                    start = told["done"] + 1
+                    if told["outcome"] in FAULTS:
+                        faults.append(f"{name}, file {told['done']} ({told['file']}): {told['outcome']} {told['why']}")
+        except EOFError:
+            why = "crash"
+        process.join()
+        if over:
+            break
+        if begun < 0:
+            sys.exit(f"{name}: the fuzzer itself failed")
+        outcomes[why] += 1
+        faults.append(f"{name}, file {begun}: {why}, the process ended with {process.exitcode}")
+        start = begun + 1
+    return outcomes, faults
+
+
+def guided(name: str, seed: int, runs: int) -> tuple[int, str]:
+    """(files that the coverage-guided fuzzer tried, what it found)."""
+    words = [sys.executable, "-m", "benchmarks.fuzz_guided", name, f"-runs={runs}", f"-seed={seed + 1}"]
+    done = subprocess.run(words, capture_output=True, text=True, errors="replace", check=False)
+    number = re.findall(r"^(?:Done (\d+) runs|#(\d+)\s)", done.stderr, re.MULTILINE)
+    tried = int(next(filter(None, number[-1]))) if number else 0
+    return tried, "" if done.returncode == 0 else f"{name}, guided: exit code {done.returncode}\n{done.stderr[-4000:]}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--files", type=int, default=400, help="changed files a reader; a quarter through inspect")
+    parser.add_argument("--runs", type=int, default=2000, help="of the coverage-guided fuzzer, a reader; 0: without it")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", help="one reader; nothing is published")
+    args = parser.parse_args()
+    os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "DPRUNE_QUIET": "1"}
+    from benchmarks.fuzz_readers import READERS  # once: every reader's process is a fork of this one
+
+    shutil.rmtree(PLACE, ignore_errors=True)
+    started = time.perf_counter()
+    counts, tries, faults = dict[str, Counter[str]](), dict[str, int](), list[str]()
+    for name in [args.only] if args.only else READERS:
+        count = args.files // 4 if name.startswith("inspect") else args.files
+        counts[name], found = watch(name, args.seed, count)
+        faults += found
+        if name in GUIDED and args.runs and importlib.util.find_spec("atheris"):
+            tries[name], what = guided(name, args.seed, args.runs)
+            counts[name]["crash"] += bool(what)
+            faults += [what] if what else []
+        print(f"{name}: {dict(counts[name])}, guided {tries.get(name, 0)}", flush=True)
+        for fault in found:
+            print(f"  {fault}", flush=True)
+    seconds = time.perf_counter() - started
+    if not args.only:
+        report(counts, tries, faults, seconds, args)
+    if faults:
+        sys.exit("\n\n".join(faults))
+
+
+def report(
+    counts: dict[str, Counter[str]], tries: dict[str, int], faults: list[str], seconds: float, args: argparse.Namespace
+) -> None:
+    """Print and write the result."""
+    total, guided_total = sum(sum(each.values()) for each in counts.values()), sum(tries.values())
+    bad = {what: sum(each[what] for each in counts.values()) for what in FAULTS}
+    head = ["reader", "files", "refused", "same content", "another valid file", "no checksum any more", *FAULTS, "guided"]
+    rows = [
+        [name, f"{sum(each.values()):,}", *(f"{each[what]:,}" for what in OUTCOMES), f"{tries.get(name, 0):,}"]
+        for name, each in counts.items()
+    ]
+    body = (
+        f"{total:,} changed files through {len(counts)} readers, seed {args.seed}, and {guided_total:,} more from a "
+        f"coverage-guided fuzzer (atheris, {len(tries)} readers), in {seconds / 60:.0f} minutes: **{bad['crash']} crashes, "
+        f"{bad['hang']} hangs, {bad['silent']} silent acceptances**.\n\n"
+        "A file is changed by one to three of: bits flipped, bytes cut off, inserted, removed, repeated, swapped, "
+        "overwritten; members of archives renamed, dropped, swapped, doubled, added or changed, with the archive's own "
+        "checksums made anew; types, shapes and order in headers of arrays; values and keys of JSON; headers of "
+        "safetensors; words and lines of texts. Only one file of a folder is changed at a time. *Refused*: a `UserError` of "
+        "one line; through `dprune inspect`, exit code 2 and one line. *Same content*: read as what it was (a time in an "
+        "archive's directory, white space). *Another valid file*: of lists, recipes, pictures and weights from elsewhere, "
+        "which carry no checksum of ours; a dataset, packed anew with checksums that fit, has another fingerprint. *No "
+        "checksum any more*: the change took the checksum away together with something else; such a file is taken for one "
+        "that was written before there were checksums. *Crash*: any other exception, or the end of the process. *Hang*: "
+        f"more than {SECONDS:.0f} s. Memory: {MEMORY / 2**30:.0f} GB.\n\n" + table(head, rows)
+    )
+    command = f"python -m benchmarks.fuzz --files {args.files} --runs {args.runs} --seed {args.seed}"
+    data = {
+        "seed": args.seed, "seconds": round(seconds, 1), "readers": {name: dict(each) for name, each in counts.items()},
+        "guided": tries, "faults": faults,
+    }  # fmt: skip
+    publish("fuzz", "Changed files: refused in one line, or read as what they were", command, body, data)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,479 @@
+"""The readers that are fuzzed: how a valid file of each kind is made, how it is read, and what its content is.
+
+Nothing is trained: files are written by the package's own writers from random numbers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable, Mapping
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from torch import nn
+
+from datapruning.cli.main import run
+from datapruning.config import plain, read_recipe
+from datapruning.costs import Cost
+from datapruning.data.beton import Beton
+from datapruning.data.cache import write_beton
+from datapruning.data.dataset import Dataset, Split
+from datapruning.data.decode import Unreadable, decode
+from datapruning.data.policy import ViewPolicy
+from datapruning.data.sources import open_dataset, open_npz
+from datapruning.data.views import Views
+from datapruning.errors import BadFile
+from datapruning.evidence.ensemble import Member, read_member, write_member
+from datapruning.evidence.recording import FEATURES, LABELS, RIVALS, Recording, create_recording, open_recording, write_array
+from datapruning.evidence.track import RECORDED
+from datapruning.exchange.lists import subset_of_list
+from datapruning.files import write_npz
+from datapruning.hashing import row_sums
+from datapruning.influences import Influence, load_influence
+from datapruning.meta import new_meta
+from datapruning.models import create_model
+from datapruning.runs import Run
+from datapruning.scores import KIND, Scores, load_scores
+from datapruning.sparsity.export import load_sparse, save_sparse
+from datapruning.sparsity.masks import Masks, load_masks
+from datapruning.store import RowStore
+from datapruning.subsets import load_subset, read_ids, subset_from_ids
+from datapruning.suspectlist import KIND as SUSPECTS
+from datapruning.suspectlist import Suspect, Suspects, load_suspects
+from datapruning.training.checkpoint import Checkpoint, load_tensors, save_tensors
+from teachers.from_file import read_said, read_weights
+from teachers.load import load_teacher
+from teachers.soft_labels import SoftLabelCache
+
+ALL, BYTES, NONE = "all", "bytes", "none"
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A kind of file.
+
+    Attributes:
+        name: for people.
+        files: those that are changed, one at a time, relative to the folder.
+        make: writes valid ones into an empty folder.
+        read: reads them, to anything that `content` takes.
+        sealed: which changes must be noticed: `ALL`; `BYTES`, where the format has checksums of its bytes that whoever
+            packs the file anew makes anew; `NONE`, of lists, recipes and pictures, which people write themselves.
+    """
+
+    name: str
+    files: tuple[str, ...]
+    make: Callable[[Path], None]
+    read: Callable[[Path], Any]
+    sealed: str = ALL
+
+
+def content(value: Any) -> str:
+    """A digest of what a reader gives: arrays, tensors, data classes and plain data."""
+    state = hashlib.sha256()
+    _add(state, value)
+    return state.hexdigest()
+
+
+def _add(state: Any, value: Any) -> None:
+    if isinstance(value, torch.Tensor):
+        state.update(f"{value.dtype}{list(value.shape)}".encode())
+        state.update(value.detach().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    elif isinstance(value, np.ndarray):
+        state.update(f"{value.dtype}{list(value.shape)}".encode())
+        state.update(np.ascontiguousarray(value).tobytes())
+    elif is_dataclass(value):
+        _add(state, {field.name: getattr(value, field.name) for field in fields(value)})
+    elif isinstance(value, Mapping):
+        for key in sorted(value, key=str):
+            state.update(f"{key!r}:".encode("utf-8", "surrogatepass"))
+            _add(state, value[key])
+    elif isinstance(value, list | tuple):
+        state.update(f"[{len(value)}".encode())
+        for each in value:
+            _add(state, each)
+    else:
+        state.update(repr(value).encode("utf-8", "surrogatepass"))
+
+
+def made_up(count: int = 40) -> Dataset:
+    """Random grey pictures of 8x8 in three classes."""
+    rng = np.random.default_rng(0)
+
+    def split(size: int) -> Split:
+        return Split(rng.integers(0, 256, (size, 8, 8, 1)).astype(np.uint8), (np.arange(size) % 3).astype(np.int64))
+
+    return Dataset("made-up", split(count), split(count // 2), ("one", "two", "three"))
+
+
+DATA = made_up()
+RNG = np.random.default_rng
+
+
+def _floats(*shape: int) -> Any:
+    return RNG(1).normal(size=shape).astype(np.float32)
+
+
+def make_scores(folder: Path) -> None:
+    meta = new_meta(KIND, DATA, scorer="made-up", sign="as it is", seed=0, settings={"a": 1.5, "b": [1, 2]})
+    Scores(_floats(40), meta, np.abs(_floats(40))).save(folder / "scores.npz")
+
+
+def make_subset(folder: Path) -> None:
+    subset_from_ids(np.arange(0, 40, 3), DATA, "made up").save(folder / "subset.npz")
+
+
+def make_influence(folder: Path) -> None:
+    ids, top = np.arange(6, dtype=np.int64), np.zeros((20, 2), np.int64)
+    meta = new_meta("datapruning.influence", DATA, tests=20, top=2, pairs=6, members=4, expected=0.1)
+    numbers = (_floats(6), _floats(6), _floats(6), top, _floats(20, 2), _floats(20, 2), _floats(40))
+    Influence(ids, ids, *numbers, meta=meta).save(folder / "influence.npz")
+
+
+def make_probs(folder: Path) -> None:
+    meta = new_meta("datapruning.probs", DATA, seed=0)
+    write_npz(folder / "probs.npz", {"pred_probs": np.abs(_floats(40, 3)), "labels": DATA.train.labels}, meta)
+
+
+def _masks() -> Masks:
+    return Masks({"0.weight": _floats(4, 3) > 0})
+
+
+def make_masks(folder: Path) -> None:
+    _masks().save(folder / "masks.npz", {"layers": [{"name": "0.weight", "kept": 5, "total": 12}]})
+
+
+def _weights(seed: int = 0) -> dict[str, torch.Tensor]:
+    torch.manual_seed(seed)
+    return dict(_network().state_dict())
+
+
+def _network() -> nn.Module:
+    return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+
+
+def make_sparse(folder: Path) -> None:
+    weights = _weights()
+    weights["0.weight"] = weights["0.weight"] * torch.from_numpy(_masks().bits["0.weight"])
+    save_sparse(folder / "sparse.npz", weights, _masks(), {"model": "made-up"})
+
+
+def make_member(folder: Path) -> None:
+    inside = np.arange(40) % 3 > 0
+    outside = np.abs(_floats(int((~inside).sum()), 3)).astype(np.float16)
+    member = Member(inside, inside, np.abs(_floats(40)), _floats(40), outside, np.ones(20, bool), Cost(40, 60, 1.5))
+    write_member(folder / "member.npz", member, 0)
+
+
+def make_dataset(folder: Path) -> None:
+    arrays = {
+        f"{role}_{what}": getattr(DATA.split(role), what) for role in ("train", "test") for what in ("images", "labels")
+    }
+    np.savez_compressed(folder / "data.npz", **arrays, class_names=np.array(DATA.class_names), note=np.arange(3))
+
+
+def make_ids(folder: Path) -> None:
+    np.save(folder / "ids.npy", np.arange(0, 40, 3))
+    (folder / "ids.txt").write_text("".join(f"{i}\n" for i in range(0, 40, 3)))
+
+
+def make_folder(folder: Path) -> None:
+    """A folder of pictures, decoded already, and a list of paths."""
+    for number, (name, row) in enumerate((name, row) for name in ("cat", "dog") for row in range(4)):
+        for role in ("train", "test"):
+            (folder / "pets" / role / name).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(DATA.train.images[number, ..., 0]).save(folder / "pets" / role / name / f"{row}.png")
+    (folder / "paths.txt").write_text("train/cat/1.png\ntrain/dog/0.png\n./train/dog/../dog/3.png\n")
+    open_pets(folder)
+    for path in (folder / "runs").rglob("t*.*"):
+        path.rename(folder / path.name)
+        path.symlink_to(folder / path.name)
+
+
+def open_pets(folder: Path) -> Dataset:
+    return open_dataset(str(folder / "pets"), image_size=8, workspace=folder / "runs")
+
+
+def read_pets(folder: Path) -> Any:
+    data = open_pets(folder)
+    return data.train, data.test, data.class_names, data.unreadable
+
+
+def read_paths(folder: Path) -> Any:
+    paths = tuple(f"train/{name}/{row}.png" for name in ("cat", "dog") for row in range(4))
+    images = np.zeros((8, 8, 8, 3), np.uint8)
+    labels = np.arange(8) // 4
+    data = Dataset("pets", Split(images, labels), Split(images, labels), ("cat", "dog"), str(folder / "pets"), "x", paths)
+    return subset_of_list(folder / "paths.txt", data).indices
+
+
+def make_suspects(folder: Path) -> None:
+    rows = tuple(Suspect(i, i % 3, "one", (i + 1) % 3, "two", 0.5 - i, 0.1 * i) for i in range(5))
+    Suspects(rows, new_meta(SUSPECTS, DATA, scorer="aum", end="lowest", seed=0)).save(folder / "suspects.csv")
+
+
+def read_suspects(folder: Path) -> Any:
+    return load_suspects(folder / "suspects.csv")
+
+
+RECIPE = """name = "made-up"
+threads = 1
+[train]
+model = "tinynet8"
+epochs = 3
+lr = 0.05
+schedule = "cosine"
+milestones = [0.5, 0.75]
+[views]
+flip = true
+crop = 2
+[kd]
+grid = [0.0, 0.5]
+[evidence]
+runs = 2
+early_epoch = 1
+"""
+
+
+def make_recipe(folder: Path) -> None:
+    (folder / "recipe.toml").write_text(RECIPE)
+
+
+def read_a_recipe(folder: Path) -> Any:
+    recipe, options = read_recipe(folder / "recipe.toml")
+    return recipe.name, recipe.threads, plain(recipe), options
+
+
+def make_run(folder: Path) -> None:
+    """A finished run that can teach."""
+    place = folder / "run"
+    place.mkdir()
+    recipe, _ = read_recipe(_written(folder / "recipe.toml", RECIPE))
+    model = create_model("tinynet8", DATA.train.shape, 3, seed=0)
+    run_folder = Run(place)
+    result = {
+        "role": "teacher", "dataset": DATA.name, "model": "tinynet8", "classes": 3, "fingerprint": DATA.fingerprint,
+        "test_accuracy": 51.5, "fraction": 1.0, "kept": 40, "total": 40, "budget": "epochs", "seconds": {"train": 1.5},
+    }  # fmt: skip
+    with run_folder.claimed(recipe, ("train",), {"verb": "teach", "seed": 0}, {"threads": 1, "device": "cpu"}):
+        run_folder.finish(model, [{"epoch": 0, "loss": 1.5}], result)
+
+
+def _written(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+def read_run(folder: Path) -> Any:
+    found = Run(folder / "run")
+    return found.result(), found.environment
+
+
+def read_teacher(folder: Path) -> Any:
+    teacher = load_teacher(folder / "run", DATA, torch.device("cpu"))
+    return teacher.result, teacher.weights_hash, dict(teacher.model.state_dict())
+
+
+def make_checkpoint(folder: Path) -> None:
+    torch.manual_seed(0)
+    model = _network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    model(torch.ones(4, 3)).sum().backward()
+    optimizer.step()
+    Checkpoint(folder / "state.safetensors").save(model, optimizer, {"epoch": 3, "losses": [0.5, 1.5]}, {"x": torch.ones(3)})
+
+
+def read_checkpoint(folder: Path) -> Any:
+    model = _network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    found = Checkpoint(folder / "state.safetensors").load(model, optimizer)
+    return found, dict(model.state_dict())
+
+
+ROW = {"seed": 0, "fraction": 0.5}
+FAILED = {"seed": 1, "fraction": 0.5}
+
+
+def make_store(folder: Path) -> None:
+    store = RowStore(folder, {"recipe": "made-up"})
+    store.run(ROW, lambda config: {"test_accuracy": 51.5, "kept": 20, "more": [1, 2.5, None, "x"]})
+    store.fail(FAILED, "no good")
+    store.path(ROW).rename(folder / "row.json")
+    store.path(ROW).symlink_to(folder / "row.json")
+
+
+def read_store(folder: Path) -> Any:
+    store = RowStore(folder, {"recipe": "made-up"})
+    return store.get(ROW), store.failure(FAILED)
+
+
+def make_foreign(folder: Path) -> None:
+    weights = dict(create_model("tinynet8", DATA.train.shape, 3, seed=0).state_dict())
+    save_file({key: value.contiguous() for key, value in weights.items()}, folder / "net.safetensors")
+    torch.save({"state_dict": weights}, folder / "net.pth")
+    torch.save(weights, folder / "old.pt", _use_new_zipfile_serialization=False)
+    (folder / "said.json").write_text('{"classes": ["one", "two", "three"], "mean": [0.5], "std": [0.25]}')
+
+
+def read_foreign(folder: Path) -> Any:
+    return read_weights(folder / "net.safetensors")
+
+
+def make_tensors(folder: Path) -> None:
+    save_tensors(folder / "model.safetensors", _weights(), {"state": '{"epoch": 1}'})
+
+
+def make_beton(folder: Path) -> None:
+    write_beton(folder / "train.beton", DATA.train, np.arange(12))
+
+
+def read_beton(folder: Path) -> Any:
+    beton = Beton(folder / "train.beton")
+    return beton.read(np.arange(len(beton), dtype=np.uint64))
+
+
+def make_recording(folder: Path) -> None:
+    about = {"dataset": DATA.name, "fingerprint": DATA.fingerprint, "total": 40, "epochs": 2, "early_epoch": 1, "seed": 0}
+    recording = create_recording(folder, about)
+    write_array(folder / LABELS, DATA.train.labels)
+    for track in (recording.presentations(0), recording.early(0), recording.final(0)):
+        for name, array in track.arrays.items():
+            array[:] = 1 if name == RECORDED else np.abs(_floats(*array.shape))
+        track.flush()
+    write_array(recording.run_folder(0) / FEATURES, _floats(40, 5).astype(np.float16))
+    write_array(recording.run_folder(0) / RIVALS, np.ones(40, np.int32))
+    recording.finish(0, epochs=2, early=True, final=True, samples_seen=80, evaluated=80, seconds=1.5)
+
+
+def read_recording(folder: Path) -> Any:
+    found: Recording = open_recording(folder)
+    tracks = [*found.dynamics().presentations, *found.early_errors().early, *found.final_look().final]
+    arrays = [{name: np.array(array) for name, array in track.arrays.items()} for track in tracks]
+    return dict(found.about), arrays, np.array(found.geometry().features), found.rivals(), found.labels()
+
+
+def _labels(folder: Path) -> SoftLabelCache:
+    teacher: Any = SimpleNamespace(folder=folder, weights_hash="made-up")
+    views = Views(ViewPolicy(count=2), (100.0,), (50.0,))
+    return SoftLabelCache(teacher, views, DATA.fingerprint, 40, 3)
+
+
+def make_labels(folder: Path) -> None:
+    cache, ids = _labels(folder), np.arange(40)
+    for view in range(2):
+        values = (_floats(40, 3) + view).astype(np.float16)
+        cache._write(view, ids, values)
+        cache._sums[view, ids] = row_sums(values)
+        cache._mark(view, [ids])
+    for path in cache.folder.glob("[!.]*.*"):
+        path.rename(folder / path.name)
+        path.symlink_to(folder / path.name)
+
+
+def read_labels(folder: Path) -> Any:
+    cache, ids = _labels(folder), np.arange(40)
+    return [cache[ids, view] for view in range(2)]
+
+
+PICTURES = ("jpg", "png", "gif", "bmp", "tif", "webp", "ppm", "jp2", "tga", "pcx")
+
+
+def make_pictures(folder: Path) -> None:
+    rng = RNG(0)
+    smooth = np.add.outer(np.arange(24), np.arange(20))[..., None] * np.array([3, 4, 5]) + rng.integers(0, 9, (24, 20, 3))
+    for ending in PICTURES:
+        Image.fromarray(smooth.clip(0, 255).astype(np.uint8)).save(folder / f"picture.{ending}")
+
+
+def read_pictures(folder: Path) -> Any:
+    found = []
+    for ending in PICTURES:
+        try:
+            found.append(decode((folder / f"picture.{ending}").read_bytes(), 16))
+        except Unreadable as error:  # how a picture is refused; its caller names the file
+            raise BadFile(str(error)) from None
+    return found
+
+
+def inspect(folder: Path, name: str) -> str:
+    """What `dprune inspect` prints, in this process; an exit code other than 0 and 2, or more than a line, is a crash.
+
+    Raises:
+        BadFile: it ended with exit code 2 and one line.
+    """
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        code = run(["inspect", str(folder / name)])
+    line = err.getvalue()
+    out.getvalue().encode()
+    if code == 2 and line.startswith("dprune: ") and line.count("\n") == 1 and not out.getvalue() and line.encode():
+        raise BadFile(line.strip())
+    if code != 0 or line:
+        raise AssertionError(f"exit code {code}, {len(line.splitlines())} lines: {line[:200]!r}")
+    return out.getvalue()
+
+
+def _inspects(name: str) -> Callable[[Path], Any]:
+    return lambda folder: inspect(folder, name)
+
+
+TRACKS = tuple(
+    f"run-000/{name}"
+    for name in (
+        "presentations/loss.npy", "presentations/recorded.npy", "presentations/correct.npy", "early/error_norm.npy",
+        "final/margin.npy", "features.npy", "rivals.npy", "done.json",
+    )
+)  # fmt: skip
+RUN = ("run/result.json", "run/config.toml")
+MODEL = "run/model.safetensors"
+
+READERS = {
+    reader.name: reader
+    for reader in (
+        Reader("scores", ("scores.npz",), make_scores, lambda f: load_scores(f / "scores.npz")),
+        Reader("subset", ("subset.npz",), make_subset, lambda f: load_subset(f / "subset.npz")),
+        Reader("influence", ("influence.npz",), make_influence, lambda f: load_influence(f / "influence.npz")),
+        Reader("masks", ("masks.npz",), make_masks, lambda f: load_masks(f / "masks.npz")),
+        Reader("sparse weights", ("sparse.npz",), make_sparse, lambda f: load_sparse(f / "sparse.npz")),
+        Reader("ensemble member", ("member.npz",), make_member, lambda f: read_member(f / "member.npz", 40)),
+        Reader("run folder", RUN, make_run, read_run),
+        Reader("teacher run", (*RUN, MODEL), make_run, read_teacher),
+        Reader("checkpoint", ("state.safetensors",), make_checkpoint, read_checkpoint),
+        Reader("tensors", ("model.safetensors",), make_tensors, lambda f: load_tensors(f / "model.safetensors")),
+        Reader("row store", ("store.json", "row.json"), make_store, read_store),
+        Reader("recording", ("recording.json", "labels.npy", *TRACKS), make_recording, read_recording),
+        Reader("soft labels", ("logits.npy", "done.npy", "sums.npy", "manifest.json"), make_labels, read_labels),
+        Reader("FFCV cache", ("train.beton", "train.beton.sha256.json"), make_beton, read_beton),
+        Reader("decoded pictures", ("train.npy", "train.json", "test.npy", "test.json"), make_folder, read_pets),
+        Reader("inspect scores", ("scores.npz",), make_scores, _inspects("scores.npz")),
+        Reader("inspect subset", ("subset.npz",), make_subset, _inspects("subset.npz")),
+        Reader("inspect influence", ("influence.npz",), make_influence, _inspects("influence.npz")),
+        Reader("inspect probabilities", ("probs.npz",), make_probs, _inspects("probs.npz")),
+        Reader("inspect masks", ("masks.npz",), make_masks, _inspects("masks.npz")),
+        Reader("inspect run folder", (*RUN, MODEL), make_run, _inspects("run")),
+        Reader("inspect tensors", ("model.safetensors",), make_tensors, _inspects("model.safetensors")),
+        Reader("inspect recording", ("recording.json", "labels.npy", *TRACKS), make_recording, _inspects("")),
+        Reader("inspect FFCV cache", ("train.beton",), make_beton, _inspects("train.beton")),
+        Reader("dataset", ("data.npz",), make_dataset, lambda f: open_npz(f / "data.npz"), BYTES),
+        Reader("inspect dataset", ("data.npz",), make_dataset, _inspects("data.npz"), BYTES),
+        Reader("teacher .pth", ("net.pth",), make_foreign, lambda f: read_weights(f / "net.pth"), BYTES),
+        Reader("teacher, old .pt", ("old.pt",), make_foreign, lambda f: read_weights(f / "old.pt"), NONE),
+        Reader("teacher .safetensors", ("net.safetensors",), make_foreign, read_foreign, NONE),
+        Reader("teacher .json", ("said.json",), make_foreign, lambda f: read_said(f / "said.pth"), NONE),
+        Reader("ids .npy", ("ids.npy",), make_ids, lambda f: read_ids(f / "ids.npy"), NONE),
+        Reader("ids .txt", ("ids.txt",), make_ids, lambda f: read_ids(f / "ids.txt"), NONE),
+        Reader("picture paths", ("paths.txt",), make_folder, read_paths, NONE),
+        Reader("suspects", ("suspects.csv", "suspects.json"), make_suspects, read_suspects, NONE),
+        Reader("inspect suspects", ("suspects.csv", "suspects.json"), make_suspects, _inspects("suspects.csv"), NONE),
+        Reader("recipe", ("recipe.toml",), make_recipe, read_a_recipe, NONE),
+        Reader("pictures", tuple(f"picture.{ending}" for ending in PICTURES), make_pictures, read_pictures, NONE),
+    )
+}  # fmt: skip

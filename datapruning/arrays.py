@@ -1,0 +1,196 @@
+"""numpy's files, read with suspicion: what a header says is held against the file's size before anything is allocated.
+
+`np.load` believes headers: a file of 200 bytes can ask for terabytes, a zip member may be unpacked without its checksum
+ever being looked at, and what lies behind the last number is not noticed. Here every byte of a file is accounted for.
+Types are numbers, booleans and text; no pickle.
+"""
+
+from __future__ import annotations
+
+import re
+import stat
+import struct
+import zipfile
+import zlib
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+Array = np.ndarray[Any, np.dtype[Any]]
+BROKEN = (
+    OSError, ValueError, EOFError, LookupError, RuntimeError, MemoryError, OverflowError, TypeError, struct.error,
+    zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+"""What files that were cut off or changed make their readers raise."""
+MAGIC, ZIP_MAGIC = b"\x93NUMPY", (b"PK\x03\x04", b"PK\x05\x06")
+LONGEST_HEADER = 10_000
+HEADER = re.compile(
+    r"""\{\s*['"]descr['"]:\s*['"]([<>|=]?[biufcSU][1-9]\d{0,8})['"],\s*['"]fortran_order['"]:\s*(True|False),"""
+    r"""\s*['"]shape['"]:\s*\(\s*((?:\d{1,18}\s*,\s*)*(?:\d{1,18})?)\s*\)\s*,?\s*\}\s*"""
+)
+"""The Python literal that numpy writes, and those who write its format. Not evaluated."""
+PART = 1 << 24
+FREE, RATIO = 64 * 2**20, 100
+"""An archive may unpack to so many bytes, or to so many times its own size: more is a bomb."""
+DEFLATE = 1032
+"""Deflate makes nothing smaller than this share of itself."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a `.npy` says of itself; `start`: bytes before the numbers."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    fortran: bool
+    start: int
+
+    @property
+    def nbytes(self) -> int:
+        """Of the numbers."""
+        return prod(self.shape) * self.dtype.itemsize
+
+
+@contextmanager
+def ordinary(path: Path) -> Iterator[tuple[IO[bytes], int]]:
+    """(the file, opened for reading; its size). Folders, pipes and devices are refused, which could be read for ever.
+
+    Raises:
+        OSError: it is not there, or cannot be opened. ValueError: it is no ordinary file.
+    """
+    about = path.stat()
+    if not stat.S_ISREG(about.st_mode):
+        raise ValueError("it is a folder" if stat.S_ISDIR(about.st_mode) else "it is no ordinary file")
+    with path.open("rb") as file:
+        yield file, about.st_size
+
+
+def read_header(file: IO[bytes]) -> Header:
+    """The header at the present place of a file.
+
+    Raises:
+        ValueError: there is none, or it asks for something else than plain numbers and text.
+    """
+    begin = file.read(8)
+    if begin[:6] != MAGIC or len(begin) < 8:
+        raise ValueError("it is no .npy array")
+    width = {(1, 0): 2, (2, 0): 4, (3, 0): 4}.get((begin[6], begin[7]))
+    if width is None:
+        raise ValueError(f"it is a .npy of version {begin[6]}.{begin[7]}")
+    length = int.from_bytes(file.read(width), "little")
+    if length > LONGEST_HEADER:
+        raise ValueError(f"its header has {length:,} bytes")
+    raw = file.read(length)
+    found = HEADER.fullmatch(raw.decode("utf-8" if begin[6] == 3 else "latin1"))
+    if len(raw) != length or found is None:
+        raise ValueError("its header is cut off, or of no array of plain numbers or text (pickle is never opened)")
+    try:
+        dtype = np.dtype(found[1])
+    except TypeError:
+        raise ValueError(f"there is no type '{found[1]}'") from None
+    shape = tuple(int(n) for n in found[3].split(",") if n.strip())
+    return Header(dtype, shape, found[2] == "True", 8 + width + length)
+
+
+def read_array(path: Path) -> Array:
+    """A `.npy`, whole and nothing behind it.
+
+    Raises:
+        OSError, ValueError: missing, broken, or of another type than numbers, booleans and text.
+    """
+    with ordinary(path) as (file, size):
+        header = read_header(file)
+        _check_size(header, size)
+        return _numbers(file, header)
+
+
+def map_array(path: Path, mode: str = "r") -> np.memmap[Any, Any]:
+    """A `.npy` as a memory map; `mode` "r" or "r+".
+
+    Raises:
+        OSError, ValueError: as `read_array`.
+    """
+    with ordinary(path) as (file, size):
+        header = read_header(file)
+    _check_size(header, size)
+    order: Any = "F" if header.fortran else "C"
+    return np.memmap(path, header.dtype, mode, header.start, header.shape, order)  # type: ignore[call-overload, no-any-return]
+
+
+def read_members(path: Path, names: Collection[str] | None = None) -> dict[str, Array]:
+    """The arrays of a `.npz`, by name.
+
+    Args:
+        path: the file.
+        names: those that are wanted; others are left unread. None: all.
+
+    Raises:
+        OSError, ValueError, and others of `BROKEN`: missing, broken, a bomb, or of other types.
+    """
+    with ordinary(path) as (file, size), checked_zip(file, size) as archive:
+        found = {}
+        for info in archive.infolist():
+            name = info.filename.removesuffix(".npy")
+            with archive.open(info) as member:  # here the name in the directory is compared with the member's own
+                if info.filename == name or (names is not None and name not in names):
+                    continue
+                header = read_header(member)
+                _check_size(header, info.file_size)
+                found[name] = _numbers(member, header)
+                if member.read(1):
+                    raise ValueError(f"'{name}' goes on behind its end")
+        return found
+
+
+@contextmanager
+def checked_zip(file: IO[bytes], size: int) -> Iterator[zipfile.ZipFile]:
+    """A zip archive of `size` bytes whose members cannot be larger than they should; nothing is unpacked yet.
+
+    Raises:
+        ValueError, and others of `BROKEN`: no archive, two members of one name, or a bomb.
+    """
+    if file.read(4) not in ZIP_MAGIC:
+        raise ValueError("it is no .npz archive")
+    file.seek(0)
+    with zipfile.ZipFile(file) as archive:
+        infos = archive.infolist()
+        if len({info.filename for info in infos}) != len(infos):
+            raise ValueError("two members have one name")
+        for info in infos:
+            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise ValueError("it is compressed in another way than numpy does")
+            most = info.compress_size if info.compress_type == zipfile.ZIP_STORED else DEFLATE * info.compress_size + 64
+            if info.compress_size > size or info.file_size > most:
+                raise ValueError(f"a member of {info.compress_size:,} bytes says that it unpacks to {info.file_size:,}")
+        whole = sum(info.file_size for info in infos)
+        if whole > max(FREE, RATIO * size):
+            raise ValueError(f"its {size:,} bytes would unpack to {whole:,}, which no file of this kind does")
+        yield archive
+
+
+def _check_size(header: Header, size: int) -> None:
+    if header.start + header.nbytes != size:
+        raise ValueError(
+            f"its header says {header.dtype} {list(header.shape)}, {header.start + header.nbytes:,} bytes; it has {size:,}"
+        )
+
+
+def _numbers(file: IO[bytes], header: Header) -> Array:
+    """The array behind a header whose size was checked."""
+    raw = np.empty(header.nbytes, np.uint8)
+    view, done = raw.data, 0
+    while done < len(raw):
+        part = file.read(min(PART, len(raw) - done))
+        if not part:
+            raise ValueError("it is cut off")
+        view[done : done + len(part)] = part
+        done += len(part)
+    if header.dtype.kind == "b" and raw.size and raw.max() > 1:
+        raise ValueError("a truth value in it is neither 0 nor 1")
+    plain: Array = raw.view(header.dtype) if header.nbytes else np.empty(prod(header.shape), header.dtype)
+    return plain.reshape(header.shape, order="F" if header.fortran else "C")

@@ -1,0 +1,114 @@
+"""Changed files of every kind are refused in one line, or read as what they were. `benchmarks.fuzz` does it at length."""
+
+from __future__ import annotations
+
+import random
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from benchmarks.fuzz import FAULTS, judge
+from benchmarks.fuzz_changes import change_npy, change_value, changed, signed
+from benchmarks.fuzz_readers import READERS, Reader, content
+from datapruning.data.beton import Beton
+from datapruning.data.cache import write_beton
+from datapruning.data.dataset import Dataset
+from datapruning.errors import BadFile
+from datapruning.subsets import load_subset
+
+SLOW = {"FFCV cache", "inspect FFCV cache"}
+"""FFCV compiles its decoder first."""
+NAMES = [name for name in READERS if name not in SLOW and (not name.startswith("inspect") or name.endswith("run folder"))]
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def reader(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Reader, Path, str]:
+    """A reader, a folder with valid files of it, and their content."""
+    found = READERS[request.param]
+    folder = tmp_path_factory.mktemp("files")
+    found.make(folder)
+    return found, folder, content(found.read(folder))
+
+
+@settings(deadline=None, max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 2**32), data=st.data())
+def test_a_changed_file_is_refused_in_one_line_or_reads_as_before(
+    reader: tuple[Reader, Path, str], seed: int, data: st.DataObject
+) -> None:
+    kind, folder, original = reader
+    file = data.draw(st.sampled_from(kind.files))
+    whole, ending = (folder / file).read_bytes(), file.rpartition(".")[2]
+    found, plain = changed(whole, ending, random.Random(seed))
+    (folder / file).write_bytes(found)
+    try:
+        outcome, why = judge(kind, folder, original, found, ending, plain)
+    finally:
+        (folder / file).write_bytes(whole)
+    assert outcome not in FAULTS, why
+
+
+@settings(deadline=None, max_examples=100)
+@given(seed=st.integers(0, 2**32))
+def test_a_change_changes_and_repeats(seed: int) -> None:
+    whole = bytes(range(256)) * 2
+    assert changed(whole, "txt", random.Random(seed)) == changed(whole, "txt", random.Random(seed))
+    assert changed(whole, "txt", random.Random(seed))[0] != whole
+
+
+def test_the_judge_sees_what_it_is_there_for(tmp_path: Path) -> None:
+    """A file that was made to lie, with checksums that fit, is a silent acceptance: nothing else could tell."""
+    kind = READERS["subset"]
+    kind.make(tmp_path)
+    original, path = content(kind.read(tmp_path)), tmp_path / "subset.npz"
+    subset = load_subset(path)
+    type(subset)(subset.indices[1:], subset.meta).save(path)
+    assert judge(kind, tmp_path, original, path.read_bytes(), "npz", False)[0] == "silent"
+    with np.load(path) as archive:
+        meta = str(archive["meta"]).replace("checksum", "chocksum")
+    np.savez(path, indices=subset.indices[2:], meta=np.array(meta))
+    assert judge(kind, tmp_path, original, path.read_bytes(), "npz", False)[0] == "unsigned"
+    path.write_bytes(b"")
+    assert judge(kind, tmp_path, original, b"", "npz", True)[0] == "refused"
+
+    def fails(folder: Path) -> Any:
+        raise KeyError("x")
+
+    assert judge(Reader("x", (), kind.make, fails), tmp_path, original, b"", "npz", True)[0] == "crash"
+
+
+def test_changes_reach_what_formats_say() -> None:
+    values = {str(change_value({"a": 1, "b": ["x"]}, random.Random(seed))) for seed in range(200)}
+    assert len(values) > 40
+    head = b"\x93NUMPY\x01\x00\x76\x00" + b"{'descr': '<f4', 'fortran_order': False, 'shape': (3,), }".ljust(117) + b"\n"
+    assert any(b"10000000000000" in change_npy(head + bytes(12), random.Random(seed)) for seed in range(100))
+    assert signed(b'{"checksum": "x"}', "json")
+    assert not signed(b"{}", "json")
+
+
+def test_a_changed_ffcv_cache_is_refused_and_an_unsealed_one_is_not(tmp_path: Path, small: Dataset) -> None:
+    pytest.importorskip("ffcv", reason="FFCV is not installed")
+    path = tmp_path / "train.beton"
+    write_beton(path, small.train, np.arange(9))
+    whole = bytearray(path.read_bytes())
+    for place in (0, 5, 700, len(whole) // 2, len(whole) - 1):
+        whole[place] ^= 1
+        path.write_bytes(whole)
+        with pytest.raises(BadFile, match="changed since it was written"):
+            Beton(path)
+        whole[place] ^= 1
+    path.write_bytes(whole[:-8])
+    (tmp_path / "train.beton.sha256.json").unlink()
+    with pytest.raises(BadFile, match=r"no whole \.beton file"):
+        Beton(path)
+
+
+def test_archives_within_archives_are_no_arrays(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("indices.npy", b"PK\x03\x04")
+    with pytest.raises(BadFile, match=r"no \.npy array"):
+        load_subset(tmp_path / "a.npz")
