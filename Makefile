@@ -4,7 +4,7 @@ BIN = .venv/bin
 READY = .venv/.ready
 unexport PYTHONDONTWRITEBYTECODE # without the compiled files of torch each of the tests' commands starts 10 seconds later
 
-.PHONY: help setup demo test check format lock clean
+.PHONY: help setup demo test check docs format lock clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -23,6 +23,9 @@ check: $(READY) ## lint and types only
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: $(READY) ## build the documentation: site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict $(ARGS)
+
 format: $(READY) ## let ruff format the code and fix what it can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -31,7 +34,7 @@ lock: ## write requirements.txt anew (ARGS=--upgrade for newer versions)
 	@scripts/setup.sh lock $(ARGS)
 
 clean: ## remove .venv, .uv and all caches
-	rm -rf .venv .uv .setup.lock build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .uv .setup.lock build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): pyproject.toml requirements.txt scripts/setup.sh

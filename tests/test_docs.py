@@ -1,4 +1,4 @@
-"""Every example in README and docs runs as it stands, in an empty folder; every link leads somewhere.
+"""Every example in README, docs and `--help` runs as it stands, page by page in an empty folder; every link leads somewhere.
 
 Only the recipes are shorter than those that come with the package.
 """
@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import typer.main
 
 import datapruning as dp
 import recipes
+from datapruning.cli.main import app
 
 ROOT = Path(__file__).parent.parent
 SHORTER = {
@@ -27,6 +29,16 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 
 OTHERS = ("cleanlab", "datasets", "ffcv", "fiftyone", "lightning", "transformers")
 """Packages that some examples use and ours does not need: each such example runs by itself, where they are installed."""
+
+
+MADE_BEFORE = (
+    "score --scorer el2n --out el2n.npz",
+    "score --scorer random --out random.npz",
+    "select --scores el2n.npz --fraction 0.3 --out el2n-30.npz",
+    "select --scores random.npz --fraction 0.3 --out random-30.npz",
+    "train --fraction 0.3 --kd-weight 0 --out dprune-runs/students/my-run",
+)
+"""What makes the files that the examples in `--help` name."""
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -48,11 +60,16 @@ def examples_with_others() -> list[Any]:
     return [pytest.param(package, block, id=f"{page.name}-{package}") for page, package, block in found if package]
 
 
-def commands(page: Path) -> list[list[str]]:
-    """The words of every `dprune` line in the plain blocks, in order; comments and placeholders in capitals left out."""
-    lines = [line for block in blocks(page, "") for line in block.splitlines()]
-    words = [shlex.split(line, comments=True) for line in lines if line.startswith("dprune ")]
-    return [w[1:] for w in words]
+def steps(page: Path) -> list[str | list[str]]:
+    """What a reader of the page runs, in order: Python blocks, and the words of `dprune` lines in the plain blocks."""
+    found: list[str | list[str]] = []
+    for language, block in re.findall(r"^```(\w*)\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
+        if language == "python" and not other_package(page, block):
+            found.append(block)
+        elif not language:
+            lines = [shlex.split(line, comments=True) for line in block.splitlines() if line.startswith("dprune ")]
+            found += [words[1:] for words in lines]
+    return found
 
 
 @pytest.fixture
@@ -70,17 +87,19 @@ def short_recipes(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.
 
 
 @pytest.mark.usefixtures("short_recipes")
-@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "python")], ids=lambda p: p.name)
-def test_python_examples_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+@pytest.mark.parametrize("page", [p for p in PAGES if steps(p)], ids=lambda p: p.name)
+def test_a_page_runs_from_top_to_bottom(page: Path, dprune: Callable[..., Any], tmp_path: Path) -> None:
     if page.name == "ffcv.md":
         pytest.importorskip("ffcv", reason="FFCV is not installed")
         dp.cache(dp.open_dataset("digits"), out=tmp_path / "cache")
         next((tmp_path / "cache").rglob("train.beton")).rename("train.beton")
     names: dict[str, Any] = {"__name__": "example"}
-    for block in blocks(page, "python"):
-        if not other_package(page, block):
-            exec(compile(block, str(page), "exec"), names)
+    for step in steps(page):
+        if isinstance(step, str):
+            exec(compile(step, str(page), "exec"), names)
+        else:
+            answer = dprune(*step)
+            assert answer.code == 0, (step, answer.err)
 
 
 @pytest.mark.usefixtures("short_recipes")
@@ -99,11 +118,13 @@ def test_examples_with_other_packages_run_alone(
 
 
 @pytest.mark.usefixtures("short_recipes")
-@pytest.mark.parametrize("page", [p for p in PAGES if commands(p)], ids=lambda p: p.name)
-def test_commands_run_in_an_empty_folder(page: Path, dprune: Callable[..., Any]) -> None:
-    for words in commands(page):
-        answer = dprune(*words)
-        assert answer.code == 0, (words, answer.err)
+def test_the_example_in_every_help_runs(dprune: Callable[..., Any]) -> None:
+    verbs = typer.main.get_command(app).commands.values()  # type: ignore[attr-defined]
+    examples = [line for verb in verbs for line in re.findall(r"^Example: dprune (.*)$", verb.help, re.MULTILINE)]
+    assert len(examples) == len(verbs)
+    for example in [*MADE_BEFORE, *examples]:
+        answer = dprune(*shlex.split(example.replace("members=100", "members=10").replace("demo", "demo --seeds 1")))
+        assert answer.code == 0, (example, answer.err)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)

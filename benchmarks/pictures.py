@@ -1,0 +1,216 @@
+"""Draws the pictures of README and docs/concepts.md into docs/pictures/.
+
+    python -m benchmarks.pictures
+
+`kept` and `weights` are drawn from the committed rows of `benchmarks.findings` and `benchmarks.regret`, the others from one
+scoring and one teacher on the digits, which this trains in half a minute.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from torch import nn
+
+import datapruning as dp
+from benchmarks.common import RESULTS
+from datapruning.context import Context
+from datapruning.evidence.recording import Recording
+from datapruning.files import write_text
+from datapruning.report.drawing import GRID, INK, MARKERS, MUTED, SERIES, draw, fraction_axis, legend, percent
+from datapruning.scores import Scores
+from teachers.load import load_teacher
+
+FOLDER = Path(__file__).parent.parent / "docs" / "pictures"
+FRACTIONS = {"random": ("0.02", "0.2", "0.5", "1"), "el2n": ("0.02", "0.2")}
+WEIGHTS = (0.0, 0.3, 0.6, 0.9, 1.0)
+KEPT = 0.3
+
+
+def rows_of(*benchmarks: str) -> list[dict[str, Any]]:
+    """The committed rows of some benchmarks, each run once."""
+    rows = [row for name in benchmarks for row in json.loads((RESULTS / f"{name}.json").read_text())["rows"]]
+    return list({json.dumps(row["config"], sort_keys=True): row for row in rows}.values())
+
+
+def accuracies(rows: Sequence[dict[str, Any]], condition: str, fraction: str, weight: float | str) -> list[float]:
+    """Test accuracies of all seeds under the student's own teacher."""
+    wanted = {"condition": condition, "fraction": fraction, "kd_weight": weight}
+    found = [r for r in rows if {k: v for k, v in r["config"].items() if k != "seed"} == wanted]
+    return [r["result"]["test_accuracy"] for r in sorted(found, key=lambda r: r["config"]["seed"])]
+
+
+def curve(axes: Axes, x: Sequence[float], runs: Sequence[Sequence[float]], k: int, label: str, line: str = "-") -> None:
+    """Means with standard deviations as error bars."""
+    spread = [statistics.stdev(each) for each in runs]
+    mean = [statistics.mean(each) for each in runs]
+    axes.errorbar(x, mean, yerr=spread, color=SERIES[k], marker=MARKERS[k], ls=line, label=label)
+
+
+def paint_kept(figure: Figure, rows: Sequence[dict[str, Any]]) -> None:
+    """Accuracy against fraction: two scorers, with a teacher and without; the upper part once more, magnified."""
+    left, right = figure.subplots(1, 2)
+    for k, (scorer, fractions) in enumerate(FRACTIONS.items()):
+        x = [float(f) for f in fractions]
+        for axes in (left, right):
+            curve(axes, x, [accuracies(rows, scorer, f, "auto") for f in fractions], k, f"{scorer}, with a teacher")
+            curve(axes, x, [accuracies(rows, scorer, f, 0.0) for f in fractions], k, f"{scorer}, labels alone", ":")
+    left.set(title="With a teacher and without", ylabel="test accuracy, %", ylim=(0, 95))
+    right.set(title="The upper part, magnified", ylim=(74, 90.5))
+    for axes in (left, right):
+        fraction_axis(axes, [float(f) for f in FRACTIONS["random"]])
+    legend(figure, left)
+
+
+def paint_weights(figure: Figure, rows: Sequence[dict[str, Any]]) -> None:
+    """Accuracy against the KD weight, a line a fraction, each relative to its best."""
+    axes = figure.subplots()
+    for k, fraction in enumerate(FRACTIONS["random"]):
+        runs = [accuracies(rows, "random", fraction, w) for w in WEIGHTS]
+        best = max(statistics.mean(each) for each in runs)
+        curve(axes, WEIGHTS, [[v - best for v in each] for each in runs], k, f"keeping {percent(float(fraction))}")
+    axes.set(xlabel="KD weight: 0 labels alone, 1 teacher alone", ylabel="points behind the best weight")
+    legend(figure, axes)
+
+
+def paint_flow(figure: Figure) -> None:
+    """Who makes what from what."""
+    axes = figure.subplots()
+    axes.set(xlim=(0, 100), ylim=(0, 34))
+    axes.axis("off")
+    boxes = {
+        "data": (2, 13, "all the data"),
+        "evidence": (22, 23, "evidence\nwhat short trainings\nmade of each sample"),
+        "scores": (45, 23, "scores\none number a sample,\nhigher = keep first"),
+        "subset": (67, 23, "subset\nthe fraction\nthat is kept"),
+        "teacher": (22, 3, "teacher\ntrained on\nall the data"),
+        "soft": (50, 3, "soft labels\nwhat the teacher says\nof each view"),
+        "student": (86, 13, "student"),
+    }
+    wide = {"data": 13, "student": 12, "subset": 14, "teacher": 16}
+    middle = {}
+    for name, (x, y, words) in boxes.items():
+        width = wide.get(name, 18)
+        colour = SERIES[0] if name in ("evidence", "scores", "subset") else SERIES[1] if name in ("teacher", "soft") else INK
+        axes.add_patch(
+            FancyBboxPatch((x, y), width, 8, boxstyle="round,pad=0.4,rounding_size=1", fc="none", ec=colour, lw=1.4)
+        )
+        head, _, rest = words.partition("\n")
+        axes.text(x + width / 2, y + (6.2 if rest else 4), head, ha="center", va="center", weight="bold")
+        axes.text(x + width / 2, y + 2.6, rest, ha="center", va="center", size=7.5, linespacing=1.15)
+        middle[name] = (x, x + width, y + 4)
+    for a, b in (
+        ("data", "evidence"), ("evidence", "scores"), ("scores", "subset"), ("subset", "student"), ("data", "teacher"),
+        ("teacher", "soft"), ("soft", "student"),
+    ):  # fmt: skip
+        start, end = (middle[a][1] + 0.8, middle[a][2]), (middle[b][0] - 0.8, middle[b][2])
+        axes.add_patch(FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=10, color=MUTED, lw=1.2))
+
+
+def paint_scores(figure: Figure, data: Any, scores: Scores) -> None:
+    """The histogram of the scores with what is kept, and the pictures at both ends."""
+    histogram, pictures = figure.subplots(1, 2, width_ratios=(1, 1))
+    subset = dp.select(scores, KEPT)
+    edges = np.linspace(0, float(scores.values.max()), 40)
+    histogram.hist(scores.values, edges, color=GRID, label=f"all {data.total:,} digits")
+    histogram.hist(scores.values[subset.indices], edges, color=SERIES[0], label=f"kept: the highest {percent(KEPT)}")
+    histogram.set(xlabel="EL2N score", ylabel="digits", title="Scores become a subset")
+    order = np.argsort(-scores.values, kind="stable")
+    show(pictures, [data.train.images[ids] for ids in (order[:16], order[-16:])])
+    pictures.set_title("First (hard) and last (easy)")
+    legend(figure, histogram)
+
+
+def show(axes: Axes, groups: Sequence[Any], columns: int = 8) -> None:
+    """Small grey pictures, uint8 [n, h, w, 1] a group, in rows of so many; a gap between the groups."""
+    axes.axis("off")
+    top = 0.0
+    for images in groups:
+        for k, image in enumerate(images[..., 0]):
+            x, y = k % columns, top + k // columns
+            axes.imshow(image, cmap="gray_r", vmin=0, vmax=255, extent=(x, x + 0.92, y + 0.92, y), interpolation="nearest")
+        top += -(-len(images) // columns) + 0.5
+    axes.set(xlim=(0, columns), ylim=(top - 0.5, 0), aspect="equal")
+
+
+def paint_evidence(figure: Figure, recording: Recording, chosen: dict[str, int]) -> None:
+    """The probability of the label in each epoch, of a few samples."""
+    axes = figure.subplots()
+    (track,) = recording.dynamics().presentations
+    for k, (name, sample) in enumerate(chosen.items()):
+        probability = np.exp(-np.asarray(track["loss"])[:, sample])
+        axes.plot(range(1, 1 + len(probability)), probability, color=SERIES[k], marker=MARKERS[k], ms=3.5, label=name)
+    axes.set(xlabel="epoch of the proxy's training", ylabel="probability of the label", ylim=(-0.03, 1.03))
+    axes.set_xticks(range(2, 1 + len(probability), 2))
+    legend(figure, axes)
+
+
+def paint_views(figure: Figure, context: Context, network: nn.Module, sample: int) -> None:
+    """One digit, four of its views, and what the teacher says of them."""
+    data = context.data
+    image = torch.from_numpy(data.train.images[[sample]])
+    label = int(data.train.labels[sample])
+    panels = figure.subplots(2, 5, height_ratios=(1, 1.1))
+    mean, std = context.views.mean[0], context.views.std[0]
+    ids = np.array([sample])
+    for view, (above, below) in enumerate(panels.T):
+        seen = context.views.normalise(image) if view == 0 else context.views.apply(image, ids, view)
+        above.imshow(seen[0, 0] * std + mean, cmap="gray_r", vmin=0, vmax=255)
+        above.set(xticks=[], yticks=[])
+        above.grid(visible=False)
+        above.set_title("as it is" if view == 0 else f"view {view}", weight="normal", size=9)
+        with torch.inference_mode():
+            logits = network(seen)[0]
+        for k, (t, colour) in enumerate(((1, SERIES[1]), (4, SERIES[0]))):
+            probabilities = torch.softmax(logits / t, 0).numpy()
+            below.bar(np.arange(10) + 0.4 * k - 0.2, probabilities, 0.4, color=colour, label=f"teacher, T = {t}")
+        below.set(ylim=(0, 1), xticks=range(10), yticks=[0, 0.5, 1] if view == 0 else [])
+        below.tick_params(labelsize=6.5)
+    panels[1, 0].set_ylabel(f"probability; label: {label}", size=8)
+    legend(figure, panels[1, 0])
+
+
+def save(name: str, alt: str, paint: Callable[[Figure], None], width: float = 7.2, height: float = 3.2) -> None:
+    """Draw a picture and write its SVG."""
+    write_text(FOLDER / f"{name}.svg", draw(name, alt, paint, height, width).svg.decode())
+
+
+def main() -> None:
+    rows = rows_of("findings", "regret")
+    save("kept", "Test accuracy against the fraction that is kept", lambda figure: paint_kept(figure, rows))
+    save("weights", "Accuracy against the KD weight", lambda figure: paint_weights(figure, rows), 4.6, 3.2)
+    save("flow", "From all the data to a student", paint_flow, 7.2, 2.5)
+    with tempfile.TemporaryDirectory() as folder:
+        context = dp.open_context(dp.open_dataset("digits"), loader="resident", device="cpu", workspace=folder)
+        scores, teacher = dp.score(context, "el2n"), dp.teach(context)
+        recording = dp.open_recording(scores.meta["recording"])
+        save("scores", "A histogram of scores", lambda figure: paint_scores(figure, context.data, scores), 7.2, 3.0)
+        chosen = chosen_samples(scores, recording)
+        save("evidence", "Probability of the label by epoch", lambda figure: paint_evidence(figure, recording, chosen), 4.6)
+        network = load_teacher(teacher.folder, context.data, torch.device("cpu")).model.eval()
+        with torch.inference_mode():
+            logits = network(context.views.normalise(torch.from_numpy(context.data.train.images)))
+        unsure = int(torch.softmax(logits, 1).amax(1).argmin())
+        save("views", "Views and soft labels", lambda figure: paint_views(figure, context, network, unsure))
+
+
+def chosen_samples(scores: Scores, recording: Recording) -> dict[str, int]:
+    """The easiest digit, the hardest one that is learned, and the one that is forgotten most often."""
+    (track,) = recording.dynamics().presentations
+    correct = np.asarray(track["correct"]).astype(int)
+    forgotten = int((np.diff(correct, axis=0) < 0).sum(0).argmax())
+    return {"easy": int(scores.values.argmin()), "hard": int(scores.values.argmax()), "forgotten again and again": forgotten}
+
+
+if __name__ == "__main__":
+    main()

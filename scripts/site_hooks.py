@@ -1,0 +1,83 @@
+"""What the documentation site is made of beside docs/: README, committed results, and a reference made from the code.
+
+A link in a page is a path in the repository, so it works where the repository is read. Here it becomes a link between the
+site's pages; where it leads to a file that is no page, its words stay without a link.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from pathlib import Path
+from typing import Any
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+from reference import api_page, command_page, recipe_page
+
+ROOT = Path(__file__).parent.parent
+RESULTS = "benchmarks/results"
+PROJECT = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changes.md"}
+"""Files of the repository, and the pages they become."""
+REFERENCE = {"reference/cli.md": command_page, "reference/api.md": api_page, "reference/recipes.md": recipe_page}
+FENCE = re.compile(r"(^```.*?^```[^\n]*$)", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"(!?)\[((?:[^][]|\[[^][]*\])*)\]\(([^)\s]+)\)")
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Put the pages of committed results into the navigation, and watch what pages are made of."""
+    (group,) = [each["Results"] for each in config.nav or [] if "Results" in each]
+    group += [f"results/{path.name}" for path in sorted((ROOT / RESULTS).glob("*.md"))]
+    config.watch += [str(ROOT / name) for name in (*PROJECT, RESULTS, "datapruning", "scripts")]
+    return config
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the pages that are not in docs/."""
+    for name, page in PROJECT.items():
+        files.append(File.generated(config, page, content=(ROOT / name).read_text(encoding="utf-8")))
+    for path in sorted((ROOT / RESULTS).glob("*")):
+        if path.suffix in (".md", ".png", ".svg"):
+            files.append(File.generated(config, f"results/{path.name}", content=path.read_bytes()))
+    for page, write in REFERENCE.items():
+        files.append(File.generated(config, page, content=write()))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Turn links between files of the repository into links between pages."""
+    here = page.file.src_uri
+    origin = {v: k for k, v in PROJECT.items()}.get(here) or (
+        f"benchmarks/{here}" if here.startswith("results/") else f"docs/{here}"
+    )
+    known = {file.src_uri for file in files}
+
+    def linked(match: re.Match[str]) -> str:
+        mark, words, target = match.groups()
+        if re.match(r"[a-z]+:|#", target):
+            return match.group(0)
+        path, _, anchor = target.partition("#")
+        place = page_of(posixpath.normpath(posixpath.join(posixpath.dirname(origin), path)))
+        if place in known:
+            relative = posixpath.relpath(place, posixpath.dirname(here) or ".")
+            return f"{mark}[{words}]({relative}{'#' + anchor if anchor else ''})"
+        if (ROOT / posixpath.dirname(origin) / path).exists():
+            return words
+        return match.group(0)  # a dead link, which the strict build names
+
+    parts = FENCE.split(markdown)
+    return "".join(part if part.startswith("```") else LINK.sub(linked, part) for part in parts)
+
+
+def page_of(path: str) -> str:
+    """The page, or asset, that a file of the repository becomes."""
+    if path in PROJECT:
+        return PROJECT[path]
+    return path.removeprefix("docs/") if path.startswith("docs/") else path.removeprefix("benchmarks/")
+
+
+def on_page_context(context: dict[str, Any], page: Page, config: MkDocsConfig, nav: Any) -> dict[str, Any]:
+    """No link for editing: a page may be made from several files."""
+    page.edit_url = None
+    return context
