@@ -16,6 +16,7 @@ from datapruning.context import Context
 from datapruning.data.dataset import Dataset
 from datapruning.data.sources import open_dataset
 from datapruning.errors import BadValue, OutputTaken
+from datapruning.exchange.lists import check_readable
 from datapruning.fraction import kept_count
 from datapruning.house import beside
 from datapruning.meta import check_made_from
@@ -167,7 +168,7 @@ def train(
     name = f"{who}-{len(subset)}-kd-{options['kd_weight']}{chooses}{itself}{thinned}-seed{seed}"
     used = {table: values for table, values in plain(recipe).items() if table in OF_STUDENTS}
     identity = {**options, **used, "teachers": plain(recipe)["teacher"]}
-    run = Run(Path(out) if out else context.place("students", name, identity))
+    run = Run(Path(out) if out else context.place("students", name, identity), context.logs)
     with run.claimed(recipe, (*OF_STUDENTS, "teacher"), options, context.environment):
         result = run.result()
         if result is not None:
@@ -233,6 +234,7 @@ def _subset(
             raise BadValue("a subset says itself what is kept; give either the subset or a fraction (with scores)")
         check_made_from("this subset", subset.meta, data)
         checked_ids(subset.indices, data.total, "this subset")
+        check_readable(subset.indices, data, "this subset")
         return subset
     if fraction is None:
         raise BadValue("say what to train on: a fraction (0.3 keeps 30%) or a subset file")

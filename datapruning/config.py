@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -17,7 +16,8 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from datapruning.blame import blamed, in_line
 from datapruning.data.policy import MixPolicy, ViewPolicy
-from datapruning.errors import BadFile, BadValue, UnknownName
+from datapruning.errors import BadFile, BadValue, UnknownName, reason
+from datapruning.files import LONGEST_TOML, parse_toml, read_text
 from datapruning.self_distillation.settings import SelfDistill
 from datapruning.sparsity.settings import EPSD
 from datapruning.training.settings import ADDED, STUDENT_ONLY, within, without_unused
@@ -148,6 +148,8 @@ TABLES: dict[str, type] = {
     "epsd": EPSD,
 }
 INHERITS = ("teacher", "score", "member")
+LONGEST_SHOWN = 200
+"""Letters of a wrong value that a message repeats."""
 RUN_TABLE, ENVIRONMENT_TABLE = "run", "environment"
 """A run folder's config.toml has these beside a recipe's tables: the command's options, so that it can be rerun, and
 what the run was made with, which is a record and no setting."""
@@ -176,15 +178,17 @@ def read_recipe(path: Path, changes: Sequence[str] = ()) -> tuple[Recipe, dict[s
         BadValue: a value outside what is allowed.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-        tables = tomllib.loads(text)
+        text = read_text(path, LONGEST_TOML)
+        tables = parse_toml(text)
     except FileNotFoundError:
         raise BadFile(f"recipe {path} is not there") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise BadFile(f"recipe {path} cannot be read: {error}") from None
+    except (OSError, ValueError) as error:
+        raise BadFile(f"recipe {path} cannot be read: {reason(error)}") from None
     for change in changes:
         _apply_change(tables, change)
     run = tables.pop(RUN_TABLE, {})
+    if not isinstance(run, dict):
+        raise BadFile(f"{path}{in_line(text, RUN_TABLE)}: '{RUN_TABLE}' is a table")
     name = str(tables.pop("name", path.stem))
     threads = tables.pop("threads", 0)
     if type(threads) is not int or threads < 0:
@@ -227,8 +231,8 @@ def _apply_change(tables: dict[str, Any], change: str) -> None:
     if table not in TABLES:
         raise UnknownName("table", table, TABLES)
     try:
-        value = tomllib.loads(f"value = {text.strip()}")["value"]
-    except tomllib.TOMLDecodeError:
+        value = parse_toml(f"value = {text.strip()}")["value"]
+    except ValueError:
         value = text.strip()
     tables.setdefault(table, {})[name] = value
 
@@ -258,13 +262,18 @@ def build(kind: type[Config], values: Mapping[str, Any], where: str) -> Config:
 def _of_type(value: Any, hint: Any, where: str) -> Any:
     if get_origin(hint) is tuple:
         if not isinstance(value, list | tuple):
-            raise BadValue(f"{where} is a list, got {value!r}")
+            raise BadValue(f"{where} is a list, got {_shown(value)}")
         return tuple(_of_type(v, get_args(hint)[0], where) for v in value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if type(value) is not hint:
-        raise BadValue(f"{where} is {_TYPE_WORDS[hint]}, got {value!r}")
+        raise BadValue(f"{where} is {_TYPE_WORDS[hint]}, got {_shown(value)}")
     return value
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
 
 
 _TYPE_WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
@@ -274,13 +283,14 @@ def plain(recipe: Recipe) -> dict[str, dict[str, Any]]:
     """The recipe's tables as plain data: what manifests and config.toml hold.
 
     [mix] is left out where nothing is mixed, so that such runs are what they were before there was mixing. Likewise keys
-    of a training that say nothing (`Training.unused`), [epsd] where nothing is pruned, and
-    [self_distill]; of that, only what its method reads is there.
+    of a training (`Training.unused`) and of the views (`ViewPolicy.used`) that say nothing, [epsd] where nothing is pruned,
+    and [self_distill]; of that, only what its method reads is there.
     """
     values = dataclasses.asdict(recipe)
     for table in ("train", *INHERITS):
         values[table] = without_unused(getattr(recipe, table), values[table])
     values["self_distill"] = recipe.self_distill.used
+    values["views"] = recipe.views.used
     left_out = {"mix": not recipe.mix.cutmix, "self_distill": not recipe.self_distill.on, "epsd": not recipe.epsd.removed}
     return {table: values[table] for table in TABLES if not left_out.get(table, False)}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,9 +18,11 @@ from datapruning.data.choose import open_loader, resolve_device, resolve_loader
 from datapruning.data.dataset import Dataset
 from datapruning.data.loader import Loader
 from datapruning.data.views import Views
+from datapruning.distributed.team import processes, share
 from datapruning.errors import BadValue
 from datapruning.hashing import digest
 from datapruning.models import check_model, create_model
+from datapruning.tracking.logs import Logs
 from datapruning.training.time_limit import TimeLimit
 
 WORKSPACE = "dprune-runs"
@@ -33,12 +36,13 @@ class Context:
         data: the dataset.
         recipe: every setting.
         device: where networks run.
-        loader: "ffcv" or "resident".
+        loader: "ffcv", "mapped" or "resident".
         root: the workspace folder.
         threads: torch threads on the CPU; part of the reproducibility contract.
         kept: sample ids of the subset whose student is at work; None: no student is.
         evidence: what was opened already, by its folder.
         limit: of the seconds that trainings may take.
+        logs: which tools show the runs of teachers and students.
     """
 
     data: Dataset
@@ -50,6 +54,7 @@ class Context:
     kept: NDArray[np.int64] | None = None
     evidence: dict[Path, Any] = field(default_factory=dict, repr=False)
     limit: TimeLimit | None = None
+    logs: Logs = field(default_factory=Logs)
     _open: dict[str, Loader] = field(default_factory=dict, repr=False)
 
     @cached_property
@@ -65,12 +70,13 @@ class Context:
     def split(self, role: str) -> Loader:
         """The loader of "train" or "test"; an FFCV cache that is missing is written first."""
         if role not in self._open:
-            self._open[role] = open_loader(self.data, role, self.loader, self.device, self.root / "cache")
+            opened = open_loader(self.data, role, self.loader, self.device, self.root / "cache")
+            self._open[role] = share(opened, self.data, role, self.root, self.device)
         return self._open[role]
 
     def new_model(self, name: str, seed: int) -> nn.Module:
         """A fresh network on the device."""
-        return create_model(name, self.data.train.shape, self.data.classes, seed).to(self.device)
+        return create_model(name, self.shape, self.data.classes, seed).to(self.device)
 
     def with_student(self, **changes: Any) -> Context:
         """The same with other [train] settings; the teacher's and the proxies' stay.
@@ -79,7 +85,7 @@ class Context:
             BadValue, UnknownName: a setting that cannot be.
         """
         recipe = replace(self.recipe, train=replace(self.recipe.train, **changes))
-        check_model(recipe.train.model, self.data.train.shape, self.data.classes)
+        check_model(recipe.train.model, self.shape, self.data.classes)
         return replace(self, recipe=recipe)
 
     def with_table(self, table: str, **changes: Any) -> Context:
@@ -112,20 +118,32 @@ class Context:
         return found
 
     @property
+    def shape(self) -> tuple[int, int, int]:
+        """(height, width, channels) of what a network sees: a view's, which may be smaller than the picture."""
+        return self.recipe.views.seen(self.data.train.shape)
+
+    @property
     def environment(self) -> dict[str, Any]:
-        """What a run records of its surroundings."""
+        """What a run records of its surroundings; "processes" where there are several."""
+        count = processes()
         return {
             "data": self.data.source or self.data.name, "threads": self.threads, "device": str(self.device),
-            "torch": torch.__version__, "loader": self.loader,
+            "torch": torch.__version__, "loader": self.loader, **({"processes": count} if count > 1 else {}),
+        }  # fmt: skip
+
+    @property
+    def arithmetic(self) -> dict[str, Any]:
+        """What names evidence beside its settings, for sums are rounded by it: threads, kind of device and processes."""
+        count = processes()
+        return {
+            "threads": self.threads, "device": self.device.type, **({"processes": count} if count > 1 else {}),
         }  # fmt: skip
 
     def place(self, kind: str, name: str, identity: dict[str, Any]) -> Path:
         """The default folder of a piece of work: named for people, and by the digest of all that defines it."""
-        return (
-            self.root
-            / kind
-            / f"{self.data.name}-{name.replace(':', '-')}-{digest({'data': self.data.fingerprint, **identity}, 8)}"
-        )
+        lost = {"unreadable": len(self.data.unreadable)} if self.data.unreadable else {}
+        named = digest({"data": self.data.fingerprint, **lost, **identity}, 8)
+        return self.root / kind / f"{self.data.name}-{name.replace(':', '-')}-{named}"
 
 
 def make_context(
@@ -136,15 +154,18 @@ def make_context(
     loader: str = "auto",
     root: str | Path = WORKSPACE,
     threads: int | None = None,
+    log: Sequence[str] = (),
 ) -> Context:
     """Resolve "auto" device and loader.
 
     Raises:
-        BadValue: no such device here, a model that does not take such pictures. UnknownName: no such loader or model.
-        MissingPackage: "timm:..." without timm.
+        BadValue: no such device here, a model that does not take such pictures. UnknownName: no such loader, model or log.
+        MissingPackage: "timm:..." without timm, a log without its tool.
     """
+    logs = Logs.of(log, root)
     for model in (*(t.model for t in (recipe.train, recipe.teacher, recipe.score, recipe.member)), *recipe.kd.ladder):
-        check_model(model, data.train.shape, data.classes)
+        check_model(model, recipe.views.seen(data.train.shape), data.classes)
     found = resolve_device(device)
     kind = resolve_loader(loader, data, found)
-    return Context(data, recipe, found, kind, Path(root), threads or recipe.threads or torch.get_num_threads())
+    threads = threads or recipe.threads or torch.get_num_threads()
+    return Context(data, recipe, found, kind, Path(root), threads, logs=logs)

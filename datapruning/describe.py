@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from datapruning.data.beton import Beton
 from datapruning.data.sources import open_npz
-from datapruning.errors import BadFile
-from datapruning.files import read_npz
+from datapruning.errors import BadFile, reason
+from datapruning.evidence.recording import MANIFEST, open_recording
+from datapruning.files import read_meta, read_npz
 from datapruning.influences import load_influence
 from datapruning.meta import check_format
 from datapruning.runs import MODEL, Run
@@ -25,21 +27,31 @@ from datapruning.training.checkpoint import load_tensors
 
 
 def describe(path: Path) -> list[str]:
-    """Lines about a scores file, a subset file, a dataset `.npz` or a run folder.
+    """Lines about a file or a folder of this package, after reading it to its end.
 
     Raises:
-        BadFile: it is none of these, or it is broken.
+        BadFile: it is of no kind that is known here, or it is broken.
     """
+    try:
+        return _described(path)
+    except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError) as error:  # what its reader left unchecked
+        raise BadFile(f"{path} is broken: {type(error).__name__}, {reason(error)}") from None
+
+
+def _described(path: Path) -> list[str]:
     if path.is_dir():
-        return _run_folder(path)
+        return _recording(path) if (path / MANIFEST).exists() else _run_folder(path)
     if not path.exists():
         raise BadFile(f"{path} is not there")
-    if path.suffix == ".csv":
-        return _suspects(path)
+    if path.suffix in OF_ENDING:
+        return OF_ENDING[path.suffix](path)
     if path.suffix != ".npz":
-        raise BadFile(f"{path} is nothing that inspect knows: a scores, subset or dataset .npz, or a run folder")
+        raise BadFile(
+            f"{path} is nothing that inspect knows: a scores, subset or dataset .npz, a .safetensors, a .beton, suspects, "
+            "a recording or a run folder"
+        )
     try:
-        _, meta = read_npz(path, "a scores or subset")
+        meta = read_meta(path, "a scores or subset")
     except BadFile as error:
         if "no readable 'meta'" not in str(error):
             raise
@@ -57,8 +69,12 @@ def describe(path: Path) -> list[str]:
 
 def _scores(path: Path) -> list[str]:
     scores = load_scores(path)
-    low, middle, high = np.quantile(scores.values, [0, 0.5, 1])
-    stderr = "" if scores.stderr is None else f", standard error {scores.stderr.mean():.3g} on average"
+    finite = scores.values[np.isfinite(scores.values)].astype(np.float64)
+    low, middle, high = np.quantile(finite, [0, 0.5, 1]) if finite.size else [np.nan] * 3
+    endless = len(scores.values) - len(finite)
+    stderr = f"; {endless:,} are infinite" if endless else ""
+    if scores.stderr is not None:
+        stderr += f", standard error {scores.stderr.astype(np.float64).mean():.3g} on average"
     return [
         f"{path}: a scores file, whole",
         f"  scorer {scores.scorer} ({scores.meta.get('sign')}), higher = keep first",
@@ -101,10 +117,10 @@ def _influence(path: Path) -> list[str]:
 
 
 def _probs(path: Path) -> list[str]:
-    arrays, meta = read_npz(path, "a probabilities")
+    arrays, meta = read_npz(path, "a probabilities", ("pred_probs", "labels"))
     check_format(path, meta, PROBS)
     probs = arrays.get("pred_probs", np.empty(0))
-    if probs.ndim != 2 or len(probs) != meta.get("total"):
+    if probs.dtype != np.float32 or probs.ndim != 2 or len(probs) != meta["total"] or not np.isfinite(probs).all():
         raise BadFile(f"{path} holds no probabilities of {meta.get('total')} samples")
     return [f"{path}: out-of-sample probabilities of {probs.shape[1]} classes, whole", *_origin(meta)]
 
@@ -138,6 +154,32 @@ READERS: dict[str, Callable[[Path], list[str]]] = {
 }  # fmt: skip
 
 
+def _tensors(path: Path) -> list[str]:
+    weights, metadata = load_tensors(path)
+    count = sum(tensor.numel() for tensor in weights.values())
+    return [f"{path}: {len(weights)} tensors of {count:,} numbers, whole", *(f"  {key}" for key in metadata)]
+
+
+def _beton(path: Path) -> list[str]:
+    beton = Beton(path)
+    return [f"{path}: an FFCV cache of {len(beton):,} images of {'x'.join(map(str, beton.shape))}, whole"]
+
+
+def _recording(path: Path) -> list[str]:
+    recording = open_recording(path)
+    recording.labels()
+    numbers = recording.runs()
+    for number in numbers:
+        recording.check_run(number)
+    return [
+        f"{path}: a recording of {len(numbers)} runs of {recording.about['epochs']} epochs, whole",
+        f"  made from {recording.name} ({recording.total:,} samples), fingerprint {recording.fingerprint}",
+    ]
+
+
+OF_ENDING: dict[str, Callable[[Path], list[str]]] = {".csv": _suspects, ".safetensors": _tensors, ".beton": _beton}
+
+
 def _origin(meta: Mapping[str, Any]) -> list[str]:
     return [
         f"  made from {meta['dataset']} ({meta['total']:,} samples), fingerprint {meta['fingerprint']}",
@@ -149,13 +191,13 @@ def _run_folder(path: Path) -> list[str]:
     run = Run(path)
     if not (path / "config.toml").exists():
         raise BadFile(f"{path} is no run folder: it has no config.toml")
-    environment = run.environment
+    made_with = "  made with " + ", ".join(f"{name} {value}" for name, value in run.environment.items())
     result = run.result()
     if result is None:
         state = _state(path)
         return [
             f"{path}: a run that is not finished{state}; the command that began it goes on",
-            f"  made with {environment}",
+            made_with,
         ]
     weights, _ = load_tensors(path / MODEL)
     count = sum(t.numel() for t in weights.values())
@@ -176,7 +218,7 @@ def _run_folder(path: Path) -> list[str]:
         lines += [f"  {line}" for line in _layers(pruned["layers"])]
     lines += [f"  teacher: {t['folder']} ({t['test_accuracy']:.2f}%)" for t in result.get("teacher") or []]
     lines.append(f"  seconds: {', '.join(f'{phase} {s:.1f}' for phase, s in result['seconds'].items())}")
-    lines.append(f"  made with {environment}")
+    lines.append(made_with)
     return lines
 
 

@@ -6,24 +6,45 @@ DataPruningError                 catch this one to catch them all
 │   ├── UnknownName              no scorer, model, recipe or dataset of that name
 │   ├── BadFile                  a file that is missing, broken, or not what its place asks for
 │   ├── Mismatch                 a file made from another dataset, teacher or configuration
-│   └── OutputTaken              the output place holds something else
-├── MissingPackage               an optional part (FFCV, faiss, ...) is not installed
+│   ├── OutputTaken              the output place holds something else
+│   ├── NoRoom                   a disk is full; names the file and the room
+│   └── MissingPackage           an optional part (FFCV, faiss, ...) is not installed
 ├── LoaderError                  the loader failed while reading; carries the worker's own exception
+├── OutOfMemory                  the memory of the machine or the GPU is too small for what was asked
+├── DeviceLost                   a GPU failed in the middle of the work
+├── Diverged                     a loss or a weight became NaN or infinite; names the update and its samples
 └── TimeIsUp                     --max-seconds: a training stopped with all that is needed to go on; exit code 3
 """
 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
+from typing import Any
 
 
 class DataPruningError(Exception):
     """Everything this package raises on purpose."""
 
 
+UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters, marks of direction, odd line breaks, and halves of letters, which have no UTF-8."""
+
+
+def printable(text: str) -> str:
+    """The text as a terminal may show it: what would move the cursor, change colours or turn the direction is escaped.
+
+    Names in files from elsewhere may hold anything. Plain line breaks and tabs stay.
+    """
+    return UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
 class UserError(DataPruningError):
-    """A mistake the user can mend; the message says what is wrong, where, and what to do."""
+    """A mistake the user can mend; the message, of one line, says what is wrong, where, and what to do."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__()).replace("\n", "\\n")
 
 
 class BadValue(UserError):
@@ -37,7 +58,7 @@ class UnknownName(UserError):
         names = sorted(known)
         near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
         hint = f"did you mean '{near[0]}'? " if near else ""
-        super().__init__(f"unknown {kind} '{name}': {hint}known: {', '.join(names)}")
+        super().__init__(f"unknown {kind} '{name[:200]}': {hint}known: {', '.join(names)}")
 
 
 class BadFile(UserError):
@@ -52,17 +73,43 @@ class OutputTaken(UserError):
     """The output place holds something else; nothing of it is touched."""
 
 
+class NoRoom(UserError):
+    """A disk is full; nothing half-written is left, and the same command goes on once there is room."""
+
+
+class MissingPackage(UserError):
+    """An optional part is not installed; the message names the package."""
+
+
 def reason(error: BaseException) -> str:
     """The first line of what an exception says, or its name: some of zipfile's and numpy's say nothing."""
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 
-class MissingPackage(DataPruningError):
-    """An optional part is not installed; the message names the package."""
-
-
 class LoaderError(DataPruningError):
     """The loader failed while reading."""
+
+
+class OutOfMemory(DataPruningError):
+    """The memory of the machine or of the GPU is too small; what was saved stays."""
+
+
+class DeviceLost(DataPruningError):
+    """A GPU failed in the middle of the work; what was saved stays, and the same call goes on from there."""
+
+
+class Diverged(DataPruningError):
+    """A training's loss or a weight is no finite number any more; nothing was saved after that.
+
+    Attributes:
+        epoch: counted from 0.
+        step: the update, in the schedule, counted from 0.
+        ids: int64, the samples of that update.
+    """
+
+    def __init__(self, message: str, epoch: int, step: int, ids: Any) -> None:
+        super().__init__(message)
+        self.epoch, self.step, self.ids = epoch, step, ids
 
 
 class TimeIsUp(DataPruningError):

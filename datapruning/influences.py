@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datapruning.errors import BadFile, OutputTaken
+from datapruning.errors import BadFile
 from datapruning.files import read_npz, write_npz
 from datapruning.meta import check_format
 from datapruning.progress import say
+from datapruning.saving import is_free
 
 KIND = "datapruning.influence"
 PAIRED = ("train_id", "test_id", "influence", "stderr", "memorization")
@@ -61,17 +62,11 @@ class Influence:
         Raises:
             OutputTaken: something else is there.
         """
-        path = Path(path)
-        if not path.exists():
-            return True
-        try:
-            there = load_influence(path)
-        except BadFile:
-            raise OutputTaken(f"{path} holds something else; name another --out") from None
+        return is_free(Path(path), "influences", lambda: self._same(load_influence(path)))
+
+    def _same(self, there: Influence) -> bool:
         same = there.meta["fingerprint"] == self.meta["fingerprint"]
-        if not same or any(not np.array_equal(there.arrays[name], mine) for name, mine in self.arrays.items()):
-            raise OutputTaken(f"{path} holds other influences; name another --out")
-        return False
+        return same and all(np.array_equal(there.arrays[name], mine) for name, mine in self.arrays.items())
 
     def save(self, path: str | Path) -> Path:
         """Write the arrays and `meta` as one `.npz`, unless the same are there already.
@@ -97,7 +92,7 @@ def load_influence(path: str | Path) -> Influence:
         BadFile: missing, truncated, of another kind or version, or with arrays that do not fit each other.
     """
     path = Path(path)
-    arrays, meta = read_npz(path, "an influence")
+    arrays, meta = read_npz(path, "an influence", ARRAYS)
     check_format(path, meta, KIND)
     missing = [name for name in ARRAYS if name not in arrays]
     if missing:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from datapruning.config import plain
 from datapruning.context import Context
 from datapruning.data.dataset import Dataset
+from datapruning.disk import check_writable
 from datapruning.errors import BadValue
 from datapruning.evidence.influence import Counted, count_members
 from datapruning.evidence.members import open_ensemble
@@ -63,6 +64,8 @@ def influence(
         something else.
     """
     check_arguments(top, pairs, permutations)
+    if out is not None:
+        check_writable(out)
     context = context_of(data)
     ensemble = open_ensemble(context, seed)
     counted = count_members(ensemble, len(context.data.test))
@@ -121,10 +124,11 @@ def influence_place(context: Context, pairs: str, top: int, seed: int) -> Path:
 def _groups(data: Dataset, pairs: str) -> Iterator[tuple[Ids, Ids]]:
     """(training ids, test ids) whose pairs are looked at."""
     if pairs == "all":
-        yield np.arange(data.total), np.arange(len(data.test))
+        yield data.readable, np.arange(len(data.test))
         return
     for label in range(data.classes):
         train, test = (np.flatnonzero(split.labels == label) for split in (data.train, data.test))
+        train = np.setdiff1d(train, data.unreadable)
         if train.size and test.size:
             yield train, test
 

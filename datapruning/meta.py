@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from datapruning.data.dataset import Dataset
 from datapruning.errors import BadFile, Mismatch
 from datapruning.version import __version__
 
@@ -68,10 +69,21 @@ def check_made_from(what: str, meta: Mapping[str, Any], data: Identity) -> None:
     """Refuse a file that was made from another dataset.
 
     Raises:
-        Mismatch: with both names and sizes.
+        Mismatch: with both names and sizes; of one folder of pictures, with what to say alike.
     """
     if meta["fingerprint"] != data.fingerprint:
         raise Mismatch(
             f"{what} was made from another dataset: {meta['dataset']} ({meta['total']:,} samples, fingerprint "
             f"{meta['fingerprint'][:12]}), not from {data.name} ({data.total:,} samples, {data.fingerprint[:12]})"
+            f"{read_otherwise(meta['dataset'], data)}"
         )
+
+
+def read_otherwise(name: Any, data: Identity) -> str:
+    """Why a dataset of this name may differ from `data`: the end of a message. Empty where nothing can be said.
+
+    The same picture files make several datasets: the options of `--data` say how they are read.
+    """
+    if name == data.name and isinstance(data, Dataset) and data.stored:
+        return "; say the same --holdout and --image-size with every command, unless the pictures themselves have changed"
+    return ""

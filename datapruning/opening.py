@@ -9,6 +9,8 @@ from typing import Any
 from datapruning.config import Recipe, read_recipe
 from datapruning.context import WORKSPACE, Context, make_context
 from datapruning.data.dataset import Dataset
+from datapruning.data.place import DEFAULT_SIZE, parse_place
+from datapruning.data.sources import is_of_files
 from datapruning.house import beside
 
 
@@ -22,6 +24,26 @@ def get_recipe(name: str | None, data: Dataset, changes: Sequence[str] = ()) -> 
     return read_recipe(recipes.path_of(name or recipes.default_for(data.name, files=data.train_paths is not None)), changes)
 
 
+def check_before_decoding(name: str, recipe: str | None, changes: Sequence[str] = ()) -> None:
+    """Refuse a recipe that is wrong, or whose views are larger than the pictures, before pictures are decoded for it.
+
+    Args:
+        name: of the dataset, as `open_dataset` takes it; nothing is checked of one that is not made of picture files.
+        recipe: a name or a path; None: the dataset's own.
+        changes: "table.key=value" each.
+
+    Raises:
+        UnknownName, BadFile, BadValue: no such recipe, something in it is wrong, or its `views.size` is too large.
+    """
+    place = parse_place(name)
+    if is_of_files(place.name):
+        recipes = beside("recipes")
+        folder = Path(place.name.removeprefix("hf:")).expanduser().resolve().name
+        found, _ = read_recipe(recipes.path_of(recipe or recipes.default_for(folder, files=True)), changes)
+        side = place.size or DEFAULT_SIZE
+        found.views.seen((side, side, 3))
+
+
 def open_context(
     data: Dataset,
     *,
@@ -31,6 +53,7 @@ def open_context(
     loader: str = "auto",
     workspace: str | Path = WORKSPACE,
     threads: int | None = None,
+    log: Sequence[str] = (),
 ) -> Context:
     """Everything a verb needs beside its own arguments; pass it to several verbs to open loaders only once.
 
@@ -39,12 +62,13 @@ def open_context(
         recipe: a name, a path ending in .toml, or a `Recipe`; default: the dataset's own.
         changes: "table.key=value" each.
         device: "auto", "cpu", "cuda".
-        loader: "auto", "ffcv", "resident".
+        loader: "auto", "ffcv", "mapped", "resident".
         workspace: folder for caches, evidence, scores, teachers and students.
         threads: torch threads; default: the recipe's, else as torch has them.
+        log: tools that show runs: "tensorboard", "wandb", "mlflow" (docs/tracking.md).
     """
     found = recipe if isinstance(recipe, Recipe) else get_recipe(recipe, data, changes)[0]
-    return make_context(data, found, device=device, loader=loader, root=workspace, threads=threads)
+    return make_context(data, found, device=device, loader=loader, root=workspace, threads=threads, log=log)
 
 
 def context_of(data: Dataset | Context) -> Context:

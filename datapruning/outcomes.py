@@ -42,6 +42,9 @@ class Claim:
     alive: bool
 
 
+TYPES: Mapping[str, tuple[type, ...]] = {
+    "config": (dict,), "result": (dict,), "seconds": (int, float), "error": (str,), "traceback": (str, type(None)),
+}  # fmt: skip
 Outcome = TypeVar("Outcome", Row, Failure)
 
 
@@ -52,6 +55,7 @@ def read_outcome(path: Path, kind: type[Outcome]) -> Outcome:
         BadFile: it holds something else, or that of another row.
     """
     value = read_json(path)
-    if set(value) != {f.name for f in fields(kind)} or digest(value["config"], 16) != path.stem:
+    fitting = set(value) == {f.name for f in fields(kind)} and digest(value["config"], 16) == path.stem
+    if not fitting or any(type(value[name]) not in kinds for name, kinds in TYPES.items() if name in value):
         raise BadFile(f"{path} is not the row it should be; delete it to have it run again")
     return kind(**value)

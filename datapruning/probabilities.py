@@ -48,7 +48,7 @@ def probs_are_new(path: Path, probs: NDArray[np.float32], context: Context) -> b
     if not path.exists():
         return True
     try:
-        arrays, there = read_npz(path, "a probabilities")
+        arrays, there = read_npz(path, "a probabilities", ("pred_probs", "labels"))
     except BadFile:
         arrays, there = {}, {}
     if there.get("fingerprint") != context.data.fingerprint or not np.array_equal(arrays.get("pred_probs", ()), probs):

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, TypeVar
 
+from datapruning.errors import printable
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -38,7 +40,7 @@ def hushed() -> Iterator[None]:
 def say(line: str) -> None:
     """One line to the user."""
     if not _HUSHED.get():
-        console().print(line, markup=False)
+        console().print(printable(line), markup=False)
 
 
 def progress(items: Sequence[Item], label: str) -> Iterable[Item]:

@@ -15,13 +15,25 @@ from torch import nn
 
 from datapruning.config import ENVIRONMENT_TABLE, RUN_TABLE, Recipe, plain, to_toml
 from datapruning.differences import first_difference
-from datapruning.errors import BadFile, OutputTaken
-from datapruning.files import read_json, write_json, write_text
+from datapruning.disk import check_writable
+from datapruning.errors import BadFile, Mismatch, OutputTaken, reason
+from datapruning.files import (
+    LONGEST_TOML,
+    check_text,
+    parse_toml,
+    read_json,
+    read_text,
+    with_checksum,
+    write_json,
+    write_text,
+)
 from datapruning.locks import held
+from datapruning.tracking.logs import Logs, RunLogs
 from datapruning.training.checkpoint import Checkpoint, save_tensors
 
 CONFIG, METRICS, RESULT, MODEL = "config.toml", "metrics.jsonl", "result.json", "model.safetensors"
 CHECKPOINTS = "checkpoint"
+NOWHERE = Logs()
 
 
 @dataclass(frozen=True)
@@ -38,10 +50,11 @@ class FinishedRun:
 
 
 class Run:
-    """A run folder, new, begun or finished."""
+    """A run folder, new, begun or finished; `logs` show it elsewhere while it is claimed."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, logs: Logs = NOWHERE) -> None:
         self.folder = folder
+        self._logs = RunLogs(folder, logs)
 
     @contextmanager
     def claimed(
@@ -58,7 +71,7 @@ class Run:
             environment: thread count and device; of a begun run the recorded ones hold (`self.environment`).
 
         Raises:
-            OutputTaken: the folder holds something else.
+            OutputTaken: the folder holds something else. Mismatch: another number of processes began the run.
         """
         settings = {name: values for name, values in plain(recipe).items() if name in tables}
         config: dict[str, Any] = {RUN_TABLE: {k: v for k, v in options.items() if v is not None}, **settings}
@@ -66,15 +79,20 @@ class Run:
         with held(self.folder / "run", f"another process is at work in {self.folder}"):
             self._check(config)  # what another process wrote while we waited
             if not (self.folder / CONFIG).exists():
-                write_text(self.folder / CONFIG, to_toml({**config, ENVIRONMENT_TABLE: environment}))
-            yield
+                write_text(self.folder / CONFIG, with_checksum(to_toml({**config, ENVIRONMENT_TABLE: environment})))
+            self._check_processes(environment)
+            if (self.folder / RESULT).exists():
+                self._drop_checkpoints()  # of a process that was killed at its very end
+            with self._logs.opened(CONFIG, METRICS, RESULT):
+                yield
 
     def refuse_foreign(self) -> None:
         """Refuse a place that holds anything but a run or nothing, before other work is done for it.
 
         Raises:
-            OutputTaken: a file, or a folder without config.toml that is not empty.
+            OutputTaken: a file, or a folder without config.toml that is not empty. BadFile: nothing can be written there.
         """
+        check_writable(self.folder)
         if (self.folder / CONFIG).exists() or not self.folder.exists():
             return
         if not self.folder.is_dir() or any(_visible(self.folder)):
@@ -89,6 +107,14 @@ class Run:
             if found != mine:
                 raise OutputTaken(f"{self.folder} holds another run ({first_difference(found, mine)}); name another --out")
 
+    def _check_processes(self, environment: Mapping[str, Any]) -> None:
+        begun, now = (int(each.get("processes", 1)) for each in (self.environment, environment))
+        if begun != now and not (self.folder / RESULT).exists():
+            raise Mismatch(
+                f"{self.folder} was begun by {begun} process{'es' * (begun > 1)}, not by {now}: "
+                "go on with as many (torchrun --nproc_per_node), or name another --out"
+            )
+
     @property
     def environment(self) -> dict[str, Any]:
         """Thread count and device, as recorded when the run began."""
@@ -97,9 +123,12 @@ class Run:
     def _tables(self) -> dict[str, Any]:
         path = self.folder / CONFIG
         try:
-            return tomllib.loads(path.read_text(encoding="utf-8"))
+            text = read_text(path, LONGEST_TOML)
+            tables = parse_toml(text)
         except (OSError, ValueError) as error:
-            raise BadFile(f"{path} cannot be read: {error}") from None
+            raise BadFile(f"{path} cannot be read: {reason(error)}") from None
+        check_text(path, text)
+        return tables
 
     def result(self) -> dict[str, Any] | None:
         """result.json of a finished run, or None."""
@@ -114,12 +143,17 @@ class Run:
         save_tensors(self.folder / MODEL, dict(model.state_dict()))
         self.write_metrics(history)
         write_json(self.folder / RESULT, result)
-        shutil.rmtree(self.folder / CHECKPOINTS, ignore_errors=True)
+        self._drop_checkpoints()
+        self._logs.result(result)
         return FinishedRun(self.folder, read_json(self.folder / RESULT))
+
+    def _drop_checkpoints(self) -> None:
+        shutil.rmtree(self.folder / CHECKPOINTS, ignore_errors=True)
 
     def write_metrics(self, history: Sequence[Mapping[str, Any]]) -> None:
         """One JSON object an epoch."""
         write_text(self.folder / METRICS, "".join(json.dumps(row) + "\n" for row in history))
+        self._logs.rows(history)
 
 
 def _visible(folder: Path) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,19 +19,35 @@ def save_new(made: Scores | Subset, path: Path) -> None:
     Raises:
         OutputTaken: something else is there; it is left as it is.
     """
-    if not path.exists():
+    if is_free(path, "scores" if isinstance(made, Scores) else "samples", lambda: _holds(path, made)):
         made.save(path)
-    elif _holds(path, made):
-        say(f"{path} is there already, with the same content")
     else:
-        raise OutputTaken(f"{path} holds something else; name another --out")
+        say(f"{path} is there already, with the same content")
+
+
+def is_free(path: Path, what: str, same: Callable[[], bool]) -> bool:
+    """Whether there is anything to write at `path`: False where the very same content is there already.
+
+    Args:
+        path: where it is to go.
+        what: the content in words, as in "other scores".
+        same: reads what is there and compares; it may raise BadFile.
+
+    Raises:
+        OutputTaken: something else is there.
+    """
+    if not path.exists():
+        return True
+    try:
+        if same():
+            return False
+    except BadFile:
+        raise OutputTaken(f"{path} holds something else; name another --out") from None
+    raise OutputTaken(f"{path} holds other {what}; name another --out")
 
 
 def _holds(path: Path, made: Scores | Subset) -> bool:
-    try:
-        there = load_scores(path) if isinstance(made, Scores) else load_subset(path)
-    except BadFile:
-        return False
+    there = load_scores(path) if isinstance(made, Scores) else load_subset(path)
     if there.meta["fingerprint"] != made.meta["fingerprint"]:
         return False
     if isinstance(there, Scores) and isinstance(made, Scores):

@@ -44,7 +44,7 @@ def load_scores(path: str | Path) -> Scores:
         BadFile: missing, truncated, another kind or version, of the wrong length, or with a NaN.
     """
     path = Path(path)
-    arrays, meta = read_npz(path, "a scores")
+    arrays, meta = read_npz(path, "a scores", ("score", "stderr"))
     check_format(path, meta, KIND)
     columns = {}
     for name in ("score", "stderr"):

@@ -6,9 +6,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from datapruning.config import plain
 from datapruning.context import Context
 from datapruning.data.dataset import Dataset
+from datapruning.disk import check_writable
 from datapruning.errors import BadValue
 from datapruning.evidence.dynamics import TrainingDynamics
 from datapruning.evidence.ensemble import SubsetEnsemble
@@ -19,7 +22,7 @@ from datapruning.meta import Identity, new_meta
 from datapruning.opening import context_of
 from datapruning.progress import say
 from datapruning.saving import save_new
-from datapruning.scorer import Scorer
+from datapruning.scorer import Scorer, Values
 from datapruning.scores import KIND, Scores
 
 MORE: dict[type, str] = {TrainingDynamics: "; record more epochs", SubsetEnsemble: "; add members to the ensemble"}
@@ -40,6 +43,8 @@ def score(data: Dataset | Context, scorer: str = "el2n", *, seed: int = 0, out: 
     Raises:
         UnknownName: no such scorer. BadValue: settings that leave no such evidence. OutputTaken: `out` holds something else.
     """
+    if out is not None:
+        check_writable(out)
     context = context_of(data)
     found: Scorer = beside("scorers").get_scorer(scorer)
     evidence, story = gather(context, found, seed)
@@ -88,10 +93,21 @@ def _scored(scorer: Scorer, evidence: Any, data: Identity, story: dict[str, Any]
     about: dict[str, Any] = {"scorer": scorer.name, "source": scorer.source, "sign": scorer.sign}
     if isinstance(data, Dataset) and data.unreadable:
         about["unreadable"] = list(data.unreadable)
+        values, stderr = _below_all(values, stderr, data)
     scores = Scores(values, new_meta(KIND, data, **about, **story), stderr)
     if out is not None:
         save_new(scores, Path(out))
     return scores
+
+
+def _below_all(values: Values, stderr: Values | None, data: Dataset) -> tuple[Values, Values | None]:
+    """The same, with pictures that cannot be read one step of float32 below the lowest of the others, and no error bar."""
+    lost = list(data.unreadable)
+    values, stderr = np.array(values, np.float32), None if stderr is None else np.array(stderr, np.float32)
+    values[lost] = np.nextafter(np.nanmin(values[data.readable]), np.float32(-np.inf))
+    if stderr is not None:
+        stderr[lost] = 0
+    return values, stderr
 
 
 def scores_place(context: Context, scorer: str, seed: int) -> Path:
@@ -102,8 +118,8 @@ def scores_place(context: Context, scorer: str, seed: int) -> Path:
     """
     recipe = context.recipe
     settings: dict[str, Any] = {
-        "proxy": plain(recipe)["score"], "evidence": asdict(recipe.evidence), "seed": seed, "views": asdict(recipe.views),
-        "threads": context.threads, "device": context.device.type,
+        "proxy": plain(recipe)["score"], "evidence": asdict(recipe.evidence), "seed": seed, "views": recipe.views.used,
+        **context.arithmetic,
     }  # fmt: skip
     if beside("scorers").get_scorer(scorer).needs is SubsetEnsemble:
         settings |= {"ensemble": asdict(recipe.ensemble), "member": plain(recipe)["member"]}

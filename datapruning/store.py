@@ -17,13 +17,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import Timeout
-
 from datapruning.differences import first_difference
-from datapruning.errors import BadFile, DataPruningError, Mismatch, reason
+from datapruning.errors import BadFile, DataPruningError, DeviceLost, Mismatch, NoRoom, reason
 from datapruning.files import read_json, write_json
+from datapruning.hardware import told
 from datapruning.hashing import digest
-from datapruning.locks import lock_of
+from datapruning.locks import acquired, held, lock_of
 from datapruning.outcomes import Claim, Config, Failure, Row, read_outcome
 from datapruning.progress import say
 
@@ -50,7 +49,7 @@ class RowStore:
         self.folder = folder
         manifest = json.loads(json.dumps({**FORMAT, "about": dict(about)}))  # as it reads back: a tuple is a list
         path = folder / "store.json"
-        with lock_of(path):
+        with held(path, f"another process opens {folder}"):
             if not path.exists():
                 write_json(path, manifest)
         found = read_json(path)
@@ -146,9 +145,14 @@ class RowStore:
                 return outcome
             try:
                 return self._do(config, work)
+            except (NoRoom, DeviceLost):  # no other row would do better in this process
+                raise
             except DataPruningError as error:
                 return self.fail(config, reason(error))
-            except Exception as error:  # MemoryError, a full disk, a bug: the other rows go on
+            except Exception as error:  # MemoryError, a bug: the other rows go on
+                lost = told(error, "a row")
+                if isinstance(lost, DeviceLost):
+                    raise lost from error
                 return self.fail(config, f"{type(error).__name__}: {reason(error)}", traceback.format_exc())
 
     def fill(self, configs: Sequence[Config], work: Work) -> Iterator[Row | Failure]:
@@ -157,10 +161,13 @@ class RowStore:
 
     @contextmanager
     def _held(self, config: Config, wait: bool) -> Iterator[bool]:
-        lock = lock_of(self.path(config))
-        try:
-            lock.acquire(timeout=-1 if wait else 0)
-        except Timeout:
+        path = self.path(config)
+        if wait:
+            with held(path, f"another process is at the row {path}"):
+                yield True
+            return
+        lock = lock_of(path)
+        if not acquired(lock, path):
             yield False
             return
         try:

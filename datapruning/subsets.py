@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +11,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from datapruning.arrays import BROKEN, read_array
 from datapruning.errors import BadFile, BadValue, reason
-from datapruning.files import Array, read_npz, write_npz
+from datapruning.files import Array, read_npz, read_text, write_npz
 from datapruning.fraction import keeping
 from datapruning.meta import Identity, check_format, new_meta
 
 KIND = "datapruning.subset"
+LONGEST_LIST = 2**30
+ID = re.compile(r"[+-]?[0-9]{1,18}")
+"""A whole number that fits in 64 bits."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,7 @@ def load_subset(path: str | Path) -> Subset:
         BadFile: missing, truncated, another kind or version, or with ids that cannot be right.
     """
     path = Path(path)
-    arrays, meta = read_npz(path, "a subset")
+    arrays, meta = read_npz(path, "a subset", ("indices",))
     check_format(path, meta, KIND)
     if "indices" not in arrays or not isinstance(meta.get("scorer"), str):
         raise BadFile(f"{path} is not a subset file: 'indices' or the scorer's name is missing")
@@ -107,21 +112,18 @@ def read_ids(path: str | Path) -> Array:
         raise BadFile(f"{path} is not there; a .npy or a text file with one sample id a line is needed")
     if path.suffix == ".npy":
         try:
-            return np.asarray(np.load(path, allow_pickle=False))
-        except (OSError, ValueError, EOFError) as error:
+            return read_array(path)
+        except BROKEN as error:
             raise BadFile(f"{path} cannot be read as .npy: {reason(error)}") from None
     ids = []
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadFile(f"{path} cannot be read as text: {error}") from None
+        lines = read_text(path, LONGEST_LIST).splitlines()
+    except (OSError, ValueError) as error:
+        raise BadFile(f"{path} cannot be read as text: {reason(error)}") from None
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
-        try:
-            ids.append(int(line))
-        except ValueError:
-            raise BadFile(f"{path}, line {number}: {line.strip()[:40]!r} is no sample id") from None
-    if any(abs(i) >= 2**63 for i in ids):
-        raise BadFile(f"{path}: an id does not fit in 64 bits")
+        if not ID.fullmatch(line.strip()):  # int() takes "1_000" and digits of any script
+            raise BadFile(f"{path}, line {number}: {line.strip()[:40]!r} is no sample id")
+        ids.append(int(line))
     return np.array(ids, np.int64)

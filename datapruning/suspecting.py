@@ -18,7 +18,7 @@ from datapruning.evidence.ensemble import SubsetEnsemble
 from datapruning.evidence.members import open_ensemble
 from datapruning.evidence.own_loop import NO_FINGERPRINT
 from datapruning.evidence.recording import Recording, open_recording
-from datapruning.meta import Identity, new_meta
+from datapruning.meta import Identity, new_meta, read_otherwise
 from datapruning.opening import context_of
 from datapruning.probabilities import best_other, confident_others, ensemble_story
 from datapruning.scores import Scores
@@ -145,7 +145,8 @@ def _check_recorded(recording: Recording, labels: NDArray[np.int64], data: Datas
     if recording.fingerprint != data.fingerprint and not (
         recording.fingerprint.startswith(NO_FINGERPRINT) and np.array_equal(labels, data.train.labels)
     ):
-        raise Mismatch(f"{recording.folder} was recorded on another dataset ({recording.name}) than {data.name}")
+        why = read_otherwise(recording.name, data)
+        raise Mismatch(f"{recording.folder} was recorded on another dataset ({recording.name}) than {data.name}{why}")
 
 
 def suspects_place(context: Context, scorer: str, count: int, seed: int) -> Path:
@@ -219,13 +220,17 @@ def _ranked(
     end, why = WRONG_END[scores.scorer]
     own, other = view.own, view.other
     first = scores.values if end == "lowest" else -scores.values
-    order = np.lexsort((np.arange(len(first)), np.zeros(len(first)) if own is None else own, first))[:wanted]
+    order = np.lexsort((np.arange(len(first)), np.zeros(len(first)) if own is None else own, first))
+    paths: Sequence[str] | None = None
+    if isinstance(data, Dataset):
+        order, paths = order[~np.isin(order, data.unreadable)], data.train_paths
     rows = []
-    for i in map(int, order):
+    for i in map(int, order[:wanted]):
         suggested = None if other is None else int(other[i])
         name = "" if suggested is None else names[suggested]
         probability = None if own is None else float(own[i])
-        rows.append(Suspect(i, int(labels[i]), names[labels[i]], suggested, name, float(scores.values[i]), probability))
+        seen = float(scores.values[i]), probability, "" if paths is None else paths[i]
+        rows.append(Suspect(i, int(labels[i]), names[labels[i]], suggested, name, *seen))
     base = new_meta(KIND, data)
     story = {key: value for key, value in scores.meta.items() if key not in base}
     about = {"end": end, "means": why, "count": wanted, "label_prob": None if own is None else view.eyes}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
+import warnings
+import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from datapruning.arrays import PART, checked_zip, ordinary
 from datapruning.context import Context
 from datapruning.data.dataset import Dataset
 from datapruning.errors import BadFile, BadValue, Mismatch, reason
 from datapruning.evidence.embeddings import last_linear
-from datapruning.files import write_json
+from datapruning.files import LONGEST_JSON, parse_json, read_text, write_json
 from datapruning.locks import held
 from datapruning.models import create_model
 from datapruning.models.renormalised import as_trained
@@ -26,7 +28,7 @@ from datapruning.training.checkpoint import load_tensors, load_weights, save_ten
 from datapruning.training.environment import reproducible
 from datapruning.training.evaluate import accuracy
 from datapruning.version import __version__
-from teachers.load import hash_weights
+from teachers.load import check_sound, hash_weights
 
 SUFFIXES = (".safetensors", ".pth", ".pt")
 NESTED = ("state_dict", "model_state_dict", "model", "net")
@@ -70,7 +72,7 @@ def import_teacher(context: Context, path: Path) -> Path:
     weights, said = read_weights(path), read_said(path)
     order = order_of(said, data, path)
     outputs = len(said.classes) or data.classes
-    model = create_model(name, data.train.shape, outputs, seed=0)
+    model = create_model(name, context.shape, outputs, seed=0)
     load_weights(model, weights, path)
     if order != list(range(outputs)):
         head = last_linear(model)
@@ -79,7 +81,7 @@ def import_teacher(context: Context, path: Path) -> Path:
         last = next(full for full, module in model.named_modules() if module is head)
         state = model.state_dict()
         weights = {key: value[order] if key.rpartition(".")[0] == last else value for key, value in state.items()}
-        model = create_model(name, data.train.shape, data.classes, seed=0)
+        model = create_model(name, context.shape, data.classes, seed=0)
         load_weights(model, weights, path)
     weights = dict(model.state_dict())
     stats = {key: list(value) for key, value in asdict(said).items() if key != "classes" and value}
@@ -110,11 +112,14 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         BadFile: missing, broken, or not weights alone.
     """
     if path.suffix == ".safetensors":
-        return _unwrapped(load_tensors(path)[0])
+        return _unwrapped(check_sound(load_tensors(path)[0], path))
     if not path.is_file():
         raise BadFile(f"{path} is not there")
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        _check_archive(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of TorchScript archives, which are refused
+            found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever a file that is no checkpoint makes pickle and zipfile raise
         raise BadFile(
             f"{path} is not weights alone and is not opened ({reason(error)[:80]}): save model.state_dict(), "
@@ -125,7 +130,22 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             found = found[key]
     if not isinstance(found, dict) or not found or not all(isinstance(value, Tensor) for value in found.values()):
         raise BadFile(f"{path} holds no weights by name: save model.state_dict(), best as safetensors")
-    return _unwrapped({str(key): value for key, value in found.items()})
+    return _unwrapped(check_sound({str(key): value for key, value in found.items()}, path))
+
+
+def _check_archive(path: Path) -> None:
+    """Look at the sizes and checksums of a zip archive, which torch does not; older files are none.
+
+    Raises:
+        ValueError, and others of `BROKEN`: a bomb, or a member that was changed.
+    """
+    if not zipfile.is_zipfile(path):
+        return
+    with ordinary(path) as (file, size), checked_zip(file, size) as archive:
+        for info in archive.infolist():
+            with archive.open(info) as member:
+                while member.read(PART):
+                    pass
 
 
 def _unwrapped(weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -145,7 +165,7 @@ def read_said(path: Path) -> Said:
     if not beside.exists():
         return Said()
     try:
-        found = json.loads(beside.read_text(encoding="utf-8"))
+        found = parse_json(read_text(beside, LONGEST_JSON))
     except (OSError, ValueError) as error:
         raise BadFile(f"{beside} cannot be read: {reason(error)}") from None
     if isinstance(found, list):

@@ -12,10 +12,16 @@ from torch import Tensor, nn
 
 from datapruning.data.dataset import Dataset
 from datapruning.errors import BadFile, Mismatch
+from datapruning.meta import read_otherwise
 from datapruning.models import create_model
 from datapruning.models.renormalised import as_trained
 from datapruning.runs import MODEL, Run
 from datapruning.training.checkpoint import load_tensors, load_weights
+
+TYPES: dict[str, tuple[type, ...]] = {
+    "model": (str,), "classes": (int,), "fingerprint": (str,), "test_accuracy": (int, float),
+}  # fmt: skip
+"""What a run's result says if the run can teach."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +44,10 @@ class Teacher:
         }
 
 
-def load_teacher(folder: str | Path, data: Dataset, device: torch.device) -> Teacher:
-    """Load a finished run as a teacher for `data`.
+def load_teacher(
+    folder: str | Path, data: Dataset, device: torch.device, shape: tuple[int, int, int] | None = None
+) -> Teacher:
+    """Load a finished run as a teacher for `data`; `shape`: of the views that it is asked about, if not the pictures'.
 
     Raises:
         BadFile: no finished run there, or its weights are broken.
@@ -54,20 +62,51 @@ def load_teacher(folder: str | Path, data: Dataset, device: torch.device) -> Tea
     result = run.result()
     if result is None:
         raise BadFile(f"{folder} is no finished run: it has no result.json")
-    for key in ("model", "classes", "fingerprint", "test_accuracy"):
+    for key in TYPES:
         if key not in result:
             raise BadFile(f"{folder}/result.json does not say '{key}'; it is no run that can teach")
+    for key, kinds in TYPES.items():
+        if type(result[key]) not in kinds:
+            raise BadFile(f"{folder}/result.json: '{key}' is {str(result[key])[:80]!r}; it is no run that can teach")
     if result["classes"] != data.classes:
         raise Mismatch(f"teacher {folder} knows {result['classes']} classes, {data.name} has {data.classes}")
     if result["fingerprint"] != data.fingerprint:
-        raise Mismatch(f"teacher {folder} was trained on another dataset ({result.get('dataset')}), not on {data.name}")
-    weights, _ = load_tensors(folder / MODEL)
-    model = create_model(result["model"], data.train.shape, data.classes, seed=0)
+        named = result.get("dataset")
+        why = read_otherwise(named, data)
+        raise Mismatch(f"teacher {folder} was trained on another dataset ({named}), not on {data.name}{why}")
+    said = result.get("input")
+    if said is not None and not _is_input(said, data.train.shape[2]):
+        raise BadFile(f"{folder}/result.json: 'input' is no mean and std of the channels")
+    weights = check_sound(load_tensors(folder / MODEL)[0], folder / MODEL)
+    model = create_model(result["model"], shape or data.train.shape, data.classes, seed=0)
     load_weights(model, weights, folder / MODEL)
     named = hash_weights(weights)
     if result.get("input"):
         named = hashlib.sha256(f"{named}{result['input']}".encode()).hexdigest()
     return Teacher(as_trained(model, result, data.channel_stats).to(device).eval(), folder, named, result)
+
+
+def _is_input(said: Any, channels: int) -> bool:
+    numbers = [said.get(key) for key in ("mean", "std")] if isinstance(said, dict) else []
+    return len(numbers) == 2 and all(
+        isinstance(each, list) and len(each) == channels and all(type(n) in (int, float) and n >= low for n in each)
+        for each, low in zip(numbers, (-1e6, 1e-6), strict=True)
+    )
+
+
+def check_sound(weights: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """The weights, if they are plain numbers, all finite, and no view that makes few numbers look like many.
+
+    Raises:
+        BadFile: naming the first weight that is not.
+    """
+    for name, value in weights.items():
+        plain = value.layout == torch.strided and value.device.type == "cpu" and not value.is_quantized
+        if not plain or value.numel() * value.element_size() > max(value.untyped_storage().nbytes(), 1):
+            raise BadFile(f"{path}: weight '{name}' is no plain tensor; save model.state_dict() of a network on the CPU")
+        if (value.is_floating_point() or value.is_complex()) and not bool(value.isfinite().all()):
+            raise BadFile(f"{path}: weight '{name}' has numbers that are NaN or infinite")
+    return weights
 
 
 def hash_weights(weights: dict[str, Tensor]) -> str:

@@ -28,7 +28,7 @@ def load_teachers(context: Context, folders: Sequence[Path]) -> list[Teacher]:
         BadFile, Mismatch: one that is no finished run on this data, weights that do not fit.
     """
     runs = [import_teacher(context, path) if is_weights_file(path) else path for path in folders]
-    return [load_teacher(folder, context.data, context.device) for folder in runs]
+    return [load_teacher(folder, context.data, context.device, context.shape) for folder in runs]
 
 
 def train_ladder(context: Context) -> list[Teacher]:

@@ -19,18 +19,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from datapruning.arrays import map_array
 from datapruning.costs import Cost
 from datapruning.data.loader import Loader
 from datapruning.data.views import Views
+from datapruning.disk import room_for
 from datapruning.errors import BadFile, BadValue, Mismatch, reason
-from datapruning.files import read_json, size_text, write_json
-from datapruning.hashing import digest
+from datapruning.files import read_json, size_text, write_json, written_whole
+from datapruning.hashing import digest, row_sums
 from datapruning.locks import held
+from datapruning.maps import new_map
 from datapruning.progress import Bar, say
 from datapruning.training.evaluate import batch_logits
 from teachers.load import Teacher
 
 ROWS = 256
+ADOPTED = 4096
+"""Old labels that are summed at a time."""
 MARK_SECONDS = 2.0
 FORMAT = {"format": "datapruning.soft-labels", "version": 1}
 
@@ -38,8 +43,9 @@ FORMAT = {"format": "datapruning.soft-labels", "version": 1}
 class SoftLabelCache:
     """Soft labels of one teacher under one view policy.
 
-    On disk, beside the teacher: `logits.npy` float16 [views, N, classes] and `done.npy` uint8 [views, N], both memory
-    maps (sparse: what was never asked for takes no space), and `manifest.json`.
+    On disk, beside the teacher: `logits.npy` float16 [views, N, classes], `done.npy` uint8 [views, N] and `sums.npy`
+    uint32 [views, N], a checksum of each label that is compared whenever it is read, all of them memory maps (the first
+    is sparse: what was never asked for takes no space), and `manifest.json`.
 
     Args:
         teacher: whose logits.
@@ -50,13 +56,13 @@ class SoftLabelCache:
 
     Raises:
         Mismatch: the folder's manifest is of other labels.
-        BadFile: the arrays are broken.
+        BadFile: the arrays are broken. NoRoom: the disk is full.
     """
 
     def __init__(self, teacher: Teacher, views: Views, fingerprint: str, total: int, classes: int) -> None:
         self.teacher, self.views = teacher, views
         manifest: dict[str, Any] = {
-            **FORMAT, "fingerprint": fingerprint, "teacher": teacher.weights_hash, "views": asdict(views.policy),
+            **FORMAT, "fingerprint": fingerprint, "teacher": teacher.weights_hash, "views": views.policy.used,
             "rows": ROWS, "total": total, "classes": classes,
         }  # fmt: skip
         if views.mixture is not None:
@@ -67,13 +73,32 @@ class SoftLabelCache:
         with held(path, f"another process opens {self.folder}"):
             if not path.exists():
                 self.folder.mkdir(parents=True, exist_ok=True)
-                _new_map(self.folder / "logits.npy", np.float16, shape)
-                _new_map(self.folder / "done.npy", np.uint8, shape[:2])
+                new_map(self.folder / "logits.npy", np.float16, shape, sparse=True)
+                new_map(self.folder / "sums.npy", np.uint32, shape[:2])
+                new_map(self.folder / "done.npy", np.uint8, shape[:2])
                 write_json(path, manifest)
+            elif not (self.folder / "sums.npy").exists():
+                self._add_sums(shape)
         if read_json(path) != manifest:
             raise Mismatch(f"{self.folder} holds soft labels of another teacher, dataset or view policy; delete it")
-        self._logits = _open_map(self.folder / "logits.npy", np.float16, shape)
-        self._done = _open_map(self.folder / "done.npy", np.uint8, shape[:2])
+        self._shape = shape
+        self._open()
+
+    def _open(self) -> None:
+        self._logits = _open_map(self.folder / "logits.npy", np.float16, self._shape)
+        self._sums = _open_map(self.folder / "sums.npy", np.uint32, self._shape[:2])
+        self._done = _open_map(self.folder / "done.npy", np.uint8, self._shape[:2])
+
+    def _add_sums(self, shape: tuple[int, ...]) -> None:
+        """Labels that were filled before there were checksums get theirs."""
+        logits = _open_map(self.folder / "logits.npy", np.float16, shape)
+        done = _open_map(self.folder / "done.npy", np.uint8, shape[:2])
+        with written_whole(self.folder / "sums.npy") as temporary:
+            sums = new_map(temporary, np.uint32, shape[:2])
+            for view in range(shape[0]):
+                for ids in np.array_split(np.flatnonzero(done[view]), -(-shape[1] // ADOPTED)):
+                    sums[view, ids] = row_sums(logits[view, ids])
+            sums.flush()
 
     def missing(self, ids: NDArray[np.int64], view: int) -> NDArray[np.int64]:
         """The ids whose label in `view` is not there yet."""
@@ -89,6 +114,7 @@ class SoftLabelCache:
         if not sum(len(self.missing(ids, view)) for view in views):
             return 0
         with held(self.folder / "fill", "another process fills these soft labels"):
+            self._open()  # a network file system may still show this machine what was there before
             todo = {view: self.missing(ids, view) for view in views}
             count = sum(len(t) for t in todo.values())
             if count:
@@ -127,7 +153,8 @@ class SoftLabelCache:
             values = logits.cpu().numpy()[mine].astype(np.float16)
             if not np.isfinite(values).all():
                 raise BadValue(f"teacher {self.teacher.folder} gives logits that are not finite in float16")
-            self._logits[view, batch.ids[mine]] = values
+            self._write(view, batch.ids[mine], values)
+            self._sums[view, batch.ids[mine]] = row_sums(values)
             unmarked.append(batch.ids[mine])
             if time.monotonic() - marked_at > MARK_SECONDS:
                 self._mark(view, unmarked)
@@ -135,7 +162,18 @@ class SoftLabelCache:
             bar.advance(int(mine.sum()))
         self._mark(view, unmarked)
 
+    def _write(self, view: int, ids: NDArray[np.int64], values: NDArray[np.float16]) -> None:
+        """Through the file: writing to the map, which has holes, would kill the process where the disk is full."""
+        path, order = self.folder / "logits.npy", np.argsort(ids)
+        with room_for(path), path.open("r+b") as file:
+            for run in np.split(order, np.flatnonzero(np.diff(ids[order]) != 1) + 1):
+                if run.size:
+                    row = view * self._logits.shape[1] + int(ids[run[0]])
+                    file.seek(self._logits.offset + row * self._row_bytes)
+                    file.write(values[run].tobytes())
+
     def _mark(self, view: int, unmarked: list[NDArray[np.int64]]) -> None:
+        self._sums.flush()
         self._logits.flush()  # labels reach the disk before the marks that say they are there
         for ids in unmarked:
             self._done[view, ids] = 1
@@ -146,7 +184,7 @@ class SoftLabelCache:
         """`labels[ids, epoch]`: logits float32 [n, classes] of the view of that epoch.
 
         Raises:
-            BadValue: a label that was never filled.
+            BadValue: a label that was never filled. BadFile: one that was changed since.
         """
         ids, epoch = key
         ids = ids.cpu().numpy() if isinstance(ids, Tensor) else ids
@@ -154,7 +192,14 @@ class SoftLabelCache:
         absent = self.missing(ids, view)
         if absent.size:
             raise BadValue(f"no soft label for sample id {absent[0]} in view {view}; call fill() first")
-        return torch.from_numpy(self._logits[view, ids].astype(np.float32))
+        logits = self._logits[view, ids]
+        changed = ids[row_sums(logits) != self._sums[view, ids]]
+        if changed.size:
+            raise BadFile(
+                f"{self.folder / 'logits.npy'} was changed since it was written: the label of sample id {changed[0]} in "
+                f"view {view} has another checksum; delete the folder to fill it again"
+            )
+        return torch.from_numpy(logits.astype(np.float32))
 
 
 class TeacherLabels:
@@ -183,14 +228,10 @@ def row_batches(ids: NDArray[np.int64], rows: int) -> list[NDArray[np.int64]]:
     return list(table)
 
 
-def _new_map(path: Path, kind: Any, shape: tuple[int, ...]) -> None:
-    np.lib.format.open_memmap(path, "w+", np.dtype(kind), shape).flush()
-
-
 def _open_map(path: Path, kind: Any, shape: tuple[int, ...]) -> np.memmap[Any, Any]:
     try:
-        array = np.lib.format.open_memmap(path, "r+")
-    except (OSError, ValueError, EOFError) as error:
+        array = map_array(path, "r+")
+    except (OSError, ValueError) as error:
         raise BadFile(f"{path} cannot be opened: {reason(error)}; delete the folder to fill it again") from None
     if array.shape != shape or array.dtype != kind:
         raise BadFile(f"{path} is {array.dtype} {list(array.shape)}, {list(shape)} is needed; delete the folder")

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from datapruning.context import Context
 from datapruning.progress import say
 from datapruning.runs import FinishedRun, Run
@@ -27,14 +25,14 @@ def train_teacher(context: Context, seed: int, out: Path | None = None, model: s
     training = context.recipe.teacher
     options = {"verb": "teach", "data": context.data.name, "fingerprint": context.data.fingerprint, "seed": seed}
     identity = {"teacher": str(training), "views": str(context.recipe.views), "seed": seed}
-    run = Run(out or context.place("teachers", training.model, identity))
+    run = Run(out or context.place("teachers", training.model, identity), context.logs)
     with run.claimed(context.recipe, ("views", "teacher"), options, context.environment):
         result = run.result()
         if result is not None:
             say(f"teacher: using {run.folder}, {result['test_accuracy']:.2f}% on the test set")
             return FinishedRun(run.folder, result)
         with reproducible(int(run.environment["threads"])):
-            plan = Plan("teacher", training, np.arange(context.data.total), CrossEntropy(training.label_smoothing), seed)
+            plan = Plan("teacher", training, context.data.readable, CrossEntropy(training.label_smoothing), seed)
             finished = train_whole_run(context, run, plan, {"fraction": 1.0, "role": "teacher"})
     say(f"teacher: {finished.test_accuracy:.2f}% on the test set, in {run.folder}")
     return finished

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -15,6 +15,8 @@ from datapruning.api import open_context, open_dataset
 from datapruning.cli.main import run
 from datapruning.context import Context
 from datapruning.data.dataset import Dataset, Split
+from datapruning.training.checkpoint import Checkpoint
+from datapruning.training.update import Updates
 
 os.environ["OMP_NUM_THREADS"] = "1"  # of commands that tests start
 torch.set_num_threads(1)  # networks this small run no faster on two, and much slower on a busy machine
@@ -107,6 +109,43 @@ def refused(dprune: Callable[..., Answer], tmp_path: Path) -> Callable[..., str]
         return lines[0]
 
     return call
+
+
+class Killed(BaseException):
+    """What ends a run as SIGKILL would: nobody catches it."""
+
+
+@pytest.fixture
+def killed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Kill some work, and do it again to the end.
+
+    `killed(work, 3, 20)` calls `work` three times: killed after 3 updates of whatever it trains, then after 20, then not
+    any more. A checkpoint is saved after every update, or with `every=k` after every k-th.
+    """
+
+    def go(work: Callable[[], Any], *moments: int, every: int = 1) -> Any:
+        asked, update = [0], Updates.update
+
+        def due(_: Checkpoint) -> bool:
+            asked[0] += 1
+            return asked[0] % every == 0
+
+        monkeypatch.setattr(Checkpoint, "due", due)
+        for moment in moments:
+            left = [moment]
+
+            def dying(self: Updates, *words: Any, left: list[int] = left, **options: Any) -> None:
+                if not left[0]:
+                    raise Killed
+                left[0] -= 1
+                update(self, *words, **options)
+
+            with monkeypatch.context() as patch, pytest.raises(Killed):
+                patch.setattr(Updates, "update", dying)
+                work()
+        return work()
+
+    return go
 
 
 def fast_arguments() -> list[str]:

@@ -9,13 +9,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from datapruning.costs import Cost
 from datapruning.evidence.changes import Changes
 from datapruning.evidence.dynamics import FinalLook, TrainingDynamics
 from datapruning.evidence.embeddings import Embeddings
+from datapruning.evidence.ensemble import Member, SubsetEnsemble, member_path, write_member
 from datapruning.evidence.recorder import Recorder
 from datapruning.evidence.track import LOOKED, PRESENTED, RECORDED, Track
 
 Floats = NDArray[np.float64]
+INSIDE = [[1, 0, 1, 1], [1, 1, 0, 1], [0, 1, 1, 0], [0, 0, 0, 0], [0, 0, 0, 1]]
+CORRECT = [[1, 1, 1, 1], [1, 1, 0, 0], [0, 0, 1, 1], [0, 0, 1, 1], [0, 1, 1, 1]]
+"""Who trained on what, and who was right, of an ensemble of five members and four samples."""
 
 
 def logits_of(seed: int, count: int, classes: int = 5) -> tuple[torch.Tensor, torch.Tensor]:
@@ -90,3 +95,20 @@ def clouds(total: int = 60, width: int = 6, classes: int = 3, seed: int = 0) -> 
     rng = np.random.default_rng(seed)
     labels = rng.permutation(np.arange(total) % classes)
     return embeddings_of(rng.normal(size=(classes, width))[labels] * 2 + rng.normal(size=(total, width)), labels)
+
+
+def ensemble_of(
+    folder: Path, inside: object, correct: object, probs: NDArray[np.float64] | None = None, margins: object = None
+) -> SubsetEnsemble:
+    """Members from tables [members, N]; `probs`: [members, N, 2], of which those outside are kept."""
+    masks, right = np.asarray(inside, bool), np.asarray(correct, bool)
+    count, total = masks.shape
+    table = np.full((count, total, 2), 0.5) if probs is None else probs
+    margin = np.zeros((count, total), np.float32) if margins is None else np.asarray(margins, np.float32)
+    paths = tuple(member_path(folder, k) for k in range(count))
+    for k, path in enumerate(paths):
+        loss = np.full(total, k, np.float32)
+        outside = table[k][~masks[k]].astype(np.float16)
+        tests = np.array([True, False, True])
+        write_member(path, Member(masks[k], right[k], loss, margin[k], outside, tests, Cost(k, 2, 0.5)), k)
+    return SubsetEnsemble(paths, np.zeros(total, np.int64), Cost())

@@ -20,6 +20,7 @@ from datapruning.context import Context
 from datapruning.data.dataset import Dataset
 from datapruning.data.loader import Loader
 from datapruning.errors import BadFile, BadValue, Mismatch, OutputTaken, UnknownName
+from datapruning.files import read_json
 from datapruning.training import loop
 from tests.conftest import Answer, fast_arguments, made_up
 from tests.test_bad_input import teacher_folder
@@ -52,7 +53,7 @@ def bare(found: Advice) -> dict[str, Any]:
             return {key: timeless(each) for key, each in value.items() if key != "seconds"}
         return [timeless(each) for each in value] if isinstance(value, list | tuple) else value
 
-    return dict(timeless(json.loads((found.folder / FILE).read_text())))
+    return dict(timeless(read_json(found.folder / FILE)))
 
 
 def test_the_command_answers_in_one_line(dprune: Callable[..., Answer], tmp_path: Path) -> None:

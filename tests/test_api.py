@@ -14,6 +14,7 @@ import datapruning as dp
 from datapruning.context import Context
 from datapruning.data.dataset import Dataset
 from datapruning.errors import BadValue, Mismatch
+from datapruning.files import read_json
 from datapruning.runs import FinishedRun
 from datapruning.training import loop
 from datapruning.training.checkpoint import load_tensors
@@ -38,7 +39,7 @@ def test_the_main_job(context: Context, tmp_path: Path) -> None:
     subset = dp.select(scores, fraction=0.3)
     teacher = dp.teach(context)
     student = dp.train(context, subset, teacher=teacher, kd_weight="auto", out=tmp_path / "student")
-    result = json.loads((tmp_path / "student" / "result.json").read_text())
+    result = read_json(tmp_path / "student" / "result.json")
     assert result == student.result
     assert (result["kept"], result["total"], result["fraction"]) == (431, 1438, 0.3)
     search = result["kd_weight_search"]

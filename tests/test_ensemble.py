@@ -1,4 +1,4 @@
-"""Subset ensembles: members filled in any order, probabilities out of sample, memorization with its error by hand."""
+"""Subset ensembles: members on disk, filled in any order, and probabilities out of sample."""
 
 from __future__ import annotations
 
@@ -19,39 +19,14 @@ from datapruning.context import Context
 from datapruning.costs import Cost
 from datapruning.data.dataset import Dataset
 from datapruning.errors import BadFile, BadValue, Mismatch
-from datapruning.evidence.ensemble import (
-    Member,
-    SubsetEnsemble,
-    member_path,
-    read_member,
-    record_ensemble,
-    write_member,
-)
+from datapruning.evidence.ensemble import Member, SubsetEnsemble, read_member, record_ensemble
 from datapruning.evidence.members import open_ensemble
 from datapruning.files import write_npz
+from tests.evidence_cases import CORRECT, INSIDE, ensemble_of
 
 SPAWN = multiprocessing.get_context("spawn")
 LABELS = np.arange(40) % 4
-INSIDE = [[1, 0, 1, 1], [1, 1, 0, 1], [0, 1, 1, 0], [0, 0, 0, 0], [0, 0, 0, 1]]
-CORRECT = [[1, 1, 1, 1], [1, 1, 0, 0], [0, 0, 1, 1], [0, 0, 1, 1], [0, 1, 1, 1]]
 SMALL = ("ensemble.members=4", "ensemble.inside=0.5", "member.model=tinynet8", "member.epochs=1")
-
-
-def ensemble_of(
-    folder: Path, inside: object, correct: object, probs: NDArray[np.float64] | None = None, margins: object = None
-) -> SubsetEnsemble:
-    """Members from tables [members, N]; `probs`: [members, N, 2], of which those outside are kept."""
-    masks, right = np.asarray(inside, bool), np.asarray(correct, bool)
-    count, total = masks.shape
-    table = np.full((count, total, 2), 0.5) if probs is None else probs
-    margin = np.zeros((count, total), np.float32) if margins is None else np.asarray(margins, np.float32)
-    paths = tuple(member_path(folder, k) for k in range(count))
-    for k, path in enumerate(paths):
-        loss = np.full(total, k, np.float32)
-        outside = table[k][~masks[k]].astype(np.float16)
-        tests = np.array([True, False, True])
-        write_member(path, Member(masks[k], right[k], loss, margin[k], outside, tests, Cost(k, 2, 0.5)), k)
-    return SubsetEnsemble(paths, np.zeros(total, np.int64), Cost())
 
 
 def test_members_come_back_as_they_were(tmp_path: Path) -> None:
@@ -66,52 +41,6 @@ def test_members_come_back_as_they_were(tmp_path: Path) -> None:
         np.testing.assert_array_equal(member.test_correct, [True, False, True])
         assert member.outside_probs.shape == ((~masks[k]).sum(), 2)
         assert member.cost == Cost(k, 2, 0.5)
-
-
-def test_memorization_counted_by_hand_with_its_error(tmp_path: Path) -> None:
-    values, stderr = scorers.get_scorer("memorization-plain")(ensemble_of(tmp_path, INSIDE, CORRECT))
-    # right of those that saw it, and of those that did not: 2/2 0/3; 1/2 2/3; 2/2 2/3; 2/3 2/2
-    np.testing.assert_allclose(values, [1, 1 / 2 - 2 / 3, 1 / 3, -1 / 3], rtol=1e-6)
-    # smoothed shares (r + 1/2) / (n + 1); variance s (1 - s) / n
-    two_of_two = (5 / 6) * (1 / 6) / 2
-    two_of_three = (5 / 8) * (3 / 8) / 3
-    expected = [
-        two_of_two + (1 / 8) * (7 / 8) / 3,
-        1 / 8 + two_of_three,
-        two_of_two + two_of_three,
-        two_of_three + two_of_two,
-    ]
-    assert stderr is not None
-    np.testing.assert_allclose(stderr, np.sqrt(expected), rtol=1e-6)
-
-
-def test_memorization_ramps_sample_by_sample(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    inside = np.array([(np.arange(9) + m) % 3 != 0 for m in range(12)])
-    inside[0, 3] = True  # one sample has fewer than the others
-    margins = 3 * rng.normal(size=inside.shape).astype(np.float32) + np.arange(-4, 5)
-    unseen = [[float(margins[m, i]) for m in range(12) if not inside[m, i]] for i in range(9)]
-    assert sorted({len(each) for each in unseen}) == [3, 4]
-    width = 3 * float(np.median([np.std(each, ddof=1) for each in unseen]))
-    values, errors = [], []
-    for each in unseen:
-        right = [min(max(margin / width + 0.5, 0), 1) for margin in each]
-        spread = np.var(right, ddof=1) + 0.25 / (len(right) + 1)
-        values.append(1 - np.mean(right))
-        errors.append(np.sqrt(spread / (len(right) + 1)))
-    found, stderr = scorers.get_scorer("memorization")(ensemble_of(tmp_path, inside, margins > 0, margins=margins))
-    assert stderr is not None
-    np.testing.assert_allclose(found, values, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(stderr, errors, rtol=1e-5)
-    assert 0 <= found.min() < 0.2  # the reference is far from flat
-    assert 0.9 < found.max() <= 1
-
-
-@pytest.mark.parametrize("name", ["memorization", "memorization-plain"])
-def test_an_ensemble_too_small_for_an_error_bar_is_refused(tmp_path: Path, name: str) -> None:
-    masks = [[1, 0, 1], [1, 0, 1], [0, 1, 1], [0, 1, 0]]
-    with pytest.raises(BadValue, match=r"sample id 2 has 3 and 1: add members \(ensemble.members\)"):
-        scorers.get_scorer(name)(ensemble_of(tmp_path, masks, np.ones((4, 3))))
 
 
 def test_probabilities_are_of_members_that_never_saw_the_sample(tmp_path: Path) -> None:

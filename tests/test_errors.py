@@ -8,16 +8,29 @@ from collections.abc import Callable
 import pytest
 
 from datapruning import errors
-from datapruning.errors import BadFile, DataPruningError, LoaderError, MissingPackage, TimeIsUp, UserError, reason
+from datapruning.errors import (
+    BadFile,
+    DataPruningError,
+    DeviceLost,
+    LoaderError,
+    MissingPackage,
+    NoRoom,
+    OutOfMemory,
+    TimeIsUp,
+    UserError,
+    reason,
+)
 from tests.conftest import Answer
 
 OURS = [each for _, each in inspect.getmembers(errors, inspect.isclass) if issubclass(each, Exception)]
 
 
 def test_one_class_catches_them_all() -> None:
-    assert len(OURS) == 10
+    assert all(f" {each.__name__} " in str(errors.__doc__) for each in OURS if each is not DataPruningError), (
+        "the tree is whole"
+    )
     assert all(issubclass(each, DataPruningError) for each in OURS)
-    assert not issubclass(MissingPackage, UserError)
+    assert issubclass(MissingPackage, UserError)
     assert not issubclass(LoaderError, UserError)
 
 
@@ -25,7 +38,11 @@ def test_one_class_catches_them_all() -> None:
     ("error", "code"),
     [
         (BadFile("x is broken"), 2),
-        (MissingPackage("x is broken"), 1),
+        (MissingPackage("x is broken"), 2),
+        (NoRoom("x is broken"), 2),
+        (OSError(28, "broken", "x is"), 2),
+        (OutOfMemory("x is broken"), 1),
+        (DeviceLost("x is broken"), 1),
         (DataPruningError("x is broken"), 1),
         (TimeIsUp("x is broken"), 3),
         (OSError("x is broken"), 1),
@@ -42,7 +59,7 @@ def test_an_error_is_one_line_and_an_exit_code(
     monkeypatch.setattr("datapruning.house.beside", lambda name: fails())
     answer = dprune("recipes")
     assert (answer.code, answer.out) == (code, "")
-    assert answer.err.replace("x is: ", "x is ") == "dprune: x is broken\n"
+    assert answer.err.replace("x is: ", "x is ").replace("the disk is full", "broken") == "dprune: x is broken\n"
 
 
 def test_an_interruption_is_one_line_and_130(dprune: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch) -> None:

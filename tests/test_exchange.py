@@ -195,7 +195,7 @@ def test_parquet_without_pyarrow_is_one_line(
     scores_of(small, np.arange(120)).save(tmp_path / "s.npz")
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     answer = dprune("export", "s.npz", "--out", "s.parquet")
-    assert (answer.code, answer.out) == (1, "")
+    assert (answer.code, answer.out) == (2, "")
     assert answer.err == "dprune: a .parquet file needs the package pyarrow: pip install pyarrow, or write a .csv\n"
     assert [path.name for path in tmp_path.iterdir()] == ["s.npz"]
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from datapruning.data.dataset import Dataset
+from datapruning.data.dataset import Dataset, Split
 from datapruning.errors import BadFile, Mismatch
 from datapruning.meta import FORMATS, VERSION, check_format, check_made_from, new_meta
 from datapruning.version import __version__
@@ -45,3 +46,15 @@ def test_another_format_is_refused(small: Dataset, change: dict[str, Any], named
 def test_another_dataset_is_refused_with_both_names_and_sizes(small: Dataset, digits: Dataset) -> None:
     with pytest.raises(Mismatch, match=r"this file .* made-up \(120 samples.*digits \(1,438 samples"):
         check_made_from("this file", new_meta("datapruning.scores", small), digits)
+
+
+def test_pictures_that_are_read_otherwise_are_asked_for_their_options(small: Dataset) -> None:
+    few = replace(small, train=Split(small.train.images[:90], small.train.labels[:90]))
+    photos, resized, others = (replace(each, stored="00ff") for each in (small, few, replace(few, name="others")))
+    made = new_meta("datapruning.subset", resized)
+    with pytest.raises(Mismatch, match=r"made-up \(90 .* made-up \(120 .*; say the same --holdout and --image-size with"):
+        check_made_from("this subset", made, photos)
+    for meta, data in ((made, others), (new_meta("datapruning.subset", few), small)):
+        with pytest.raises(Mismatch) as refused:
+            check_made_from("this subset", {**meta, "fingerprint": "0"}, data)
+        assert "--holdout" not in str(refused.value), "another name, or no pictures in files"

@@ -12,10 +12,11 @@ import torch
 from torch import nn
 
 import datapruning as dp
+from datapruning import models
 from datapruning.context import Context
 from datapruning.data.dataset import Dataset
 from datapruning.errors import BadValue, MissingPackage, UnknownName
-from datapruning.models import check_model, create_model
+from datapruning.models import check_model, create_model, model_outline, parameter_count
 from datapruning.models.outside import take_grey
 from tests.conftest import Answer, fast_arguments
 
@@ -140,6 +141,51 @@ def test_torchvision_s_networks_and_their_refusals() -> None:
         check_model("torchvision:vit_b_16", (30, 30, 3), 7)
 
 
+@pytest.mark.parametrize(
+    "name", ["squeezenet1_1", "mobilenet_v3_small", "shufflenet_v2_x0_5", "regnet_y_400mf", "vit_b_16", "alexnet"]
+)
+@pytest.mark.parametrize("side", [16, 64])
+def test_a_trial_without_numbers_judges_as_one_with_numbers(name: str, side: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    verdicts = []
+    for outlined in (models.OUTLINED, ()):
+        monkeypatch.setattr(models, "OUTLINED", outlined)
+        models._try_model.cache_clear()
+        try:
+            check_model(f"torchvision:{name}", (side, side, 3), 7)
+        except BadValue as error:
+            verdicts.append(str(error))
+        else:
+            verdicts.append("it fits")
+    assert verdicts[0] == verdicts[1]
+
+
+def test_an_outline_has_the_shapes_of_the_network_and_no_numbers(mine: str) -> None:
+    for name in (f"torchvision:{SMALL_ONE}", "resnet20", f"{mine}:net"):
+        outline, network = model_outline(name, (32, 32, 3), 7), create_model(name, (32, 32, 3), 7, 0)
+        assert parameter_count(outline) == parameter_count(network)
+        assert [(n, p.shape) for n, p in outline.named_parameters()] == [(n, p.shape) for n, p in network.named_parameters()]
+        assert all(p.is_meta for p in outline.parameters()) == (not name.startswith(mine))
+
+
+def test_a_network_that_cannot_be_outlined_is_built() -> None:
+    outline = model_outline("torchvision:regnet_y_400mf", (32, 32, 3), 7)  # its widths are worked out with tensors
+    assert not any(p.is_meta for p in outline.parameters())
+
+
+def test_a_large_network_is_tried_once_and_without_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried, really = [], models._try_here
+
+    def watched(name: str, shape: tuple[int, int, int], classes: int) -> None:
+        tried.append((name, torch.zeros(1).is_meta))
+        really(name, shape, classes)
+
+    monkeypatch.setattr(models, "_try_here", watched)
+    models._try_model.cache_clear()
+    for _ in range(2):
+        check_model("torchvision:vit_b_16", (32, 32, 3), 7)
+    assert tried == [("torchvision:vit_b_16", True)]
+
+
 def test_grey_pictures_are_the_same_picture_in_all_three_colours() -> None:
     name = f"torchvision:{SMALL_ONE}"
     grey, colour = (create_model(name, (32, 32, channels), 7, seed=0).eval() for channels in (1, 3))
@@ -181,6 +227,6 @@ def test_every_table_s_network_is_tried_before_anything_is_trained(refused: Call
 def test_missing_timm_is_one_line(dprune: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
     answer = dprune("teach", "--model", "timm:resnet18", *fast_arguments())
-    assert answer.code == 1
+    assert answer.code == 2
     assert "needs timm" in answer.err
     assert len(answer.err.strip().splitlines()) == 1

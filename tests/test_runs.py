@@ -15,6 +15,7 @@ from datapruning.config import Recipe, Training
 from datapruning.context import Context
 from datapruning.data.dataset import Dataset
 from datapruning.errors import BadFile, OutputTaken
+from datapruning.files import read_json
 from datapruning.runs import Run
 from tests.conftest import Answer, fast_arguments
 
@@ -107,7 +108,7 @@ def test_a_finished_run_has_all_its_files_and_no_checkpoint(make_context: Callab
         "result.json",
         "subset.npz",
     }
-    assert json.loads((finished.folder / "result.json").read_text()) == finished.result
+    assert read_json(finished.folder / "result.json") == finished.result
     rows = [json.loads(line) for line in (finished.folder / "metrics.jsonl").read_text().splitlines()]
     assert [row["epoch"] for row in rows] == [0, 1]
     assert Run(finished.folder).environment == json.loads(json.dumps(context.environment))

@@ -96,6 +96,6 @@ def test_without_the_package_one_line_names_it(
     monkeypatch.setitem(sys.modules, "datasets", None)
     (tmp_path / "pets").mkdir()
     answer = dprune("score", "--data", "hf:pets")
-    assert answer.code == 1
+    assert answer.code == 2
     assert "pip install datasets" in answer.err
     assert len(answer.err.splitlines()) == 1

@@ -89,6 +89,18 @@ def test_the_price_of_the_evidence_agrees_in_number(dprune: Dprune, small: Datas
         assert f"evidence: {price} " in answer.err
 
 
+def test_the_model_is_that_of_proxies_and_of_members(
+    dprune: Dprune, refused: Refused, small: Dataset, tmp_path: Path
+) -> None:
+    asked = ("score", "--data", saved(small, tmp_path / "small.npz"), "--scorer", "aum,memorization", *CHEAP)
+    first = dprune(*asked)
+    assert first.code == 0, first.err
+    again = dprune(*asked, "--set", "score.model=convnet", "--set", "member.model=convnet", "--model", "tinynet8")
+    assert again.out == first.out
+    assert again.err.count("with the same content") == 2
+    assert "unknown model 'tinynet9'" in refused(*asked, "--model", "tinynet9")
+
+
 def test_scores_that_cannot_rank_are_stored_and_said_so(
     dprune: Dprune, make_context: Callable[..., Context], small: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

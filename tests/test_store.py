@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from datapruning.errors import BadFile, Mismatch
+from datapruning.errors import BadFile, Mismatch, NoRoom
 from datapruning.files import read_json, write_json
 from datapruning.locks import lock_of
-from datapruning.store import Failure, Row, RowStore
+from datapruning.store import Config, Failure, Row, RowStore
 
 ABOUT = {"dataset": "d", "settings": {"epochs": 3, "grid": [0.0, 0.5]}}
 SPAWN = multiprocessing.get_context("spawn")
@@ -276,3 +276,32 @@ def test_the_difference_that_is_named_is_one(tmp_path: Path) -> None:
     RowStore(tmp_path, {"grid": [0.0, 0.5], "threads": 1})
     with pytest.raises(Mismatch, match=r"\(about.threads is 1 there, 2 here\)"):
         RowStore(tmp_path, {"grid": (0.0, 0.5), "threads": 2})
+
+
+def test_a_full_disk_is_no_failure_of_the_row(tmp_path: Path) -> None:
+    store = RowStore(tmp_path, {})
+
+    def full(config: Config) -> dict[str, Any]:
+        raise NoRoom("x: the disk is full")
+
+    with pytest.raises(NoRoom):
+        store.attempt({"n": 1}, full)
+    assert store.failure({"n": 1}) is None
+    assert store.attempt({"n": 1}, lambda config: {"done": True}) == store.get({"n": 1})
+
+
+def test_who_waits_for_a_row_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = RowStore(tmp_path, {})
+    path, has_it = store.path({"n": 1}), threading.Event()
+
+    def hold() -> None:
+        with lock_of(path):
+            has_it.set()
+            time.sleep(0.3)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert has_it.wait(60)
+    store.run({"n": 1}, lambda config: {})
+    holder.join()
+    assert capsys.readouterr().err == f"another process is at the row {path}; waiting for it\n"

@@ -1,9 +1,7 @@
-"""Likely wrong labels: ranked as by hand, found where they were planted, written so that anyone can read them."""
+"""Likely wrong labels: ranked as by hand, and found where they were planted."""
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,15 +16,13 @@ from datapruning import suspecting
 from datapruning.context import Context
 from datapruning.costs import Cost
 from datapruning.data.dataset import Dataset, Split
-from datapruning.errors import BadFile, BadValue, Mismatch, OutputTaken, UnknownName
+from datapruning.errors import BadFile, BadValue, Mismatch, UnknownName
 from datapruning.evidence.ensemble import Member, SubsetEnsemble, write_member
-from datapruning.evidence.recording import RIVALS
+from datapruning.evidence.recording import DONE, RIVALS
 from datapruning.evidence.track import rivals
+from datapruning.files import read_json, write_json
 from datapruning.probabilities import best_other, confident_others
-from datapruning.suspectlist import COLUMNS, Suspect, Suspects, load_suspects
-from tests.conftest import FAST, Answer
-from tests.test_report import check_stands_alone
-from tests.test_report_runs import write_run
+from datapruning.suspectlist import Suspects, load_suspects
 
 TOTAL, WRONG = 400, 40
 """Digits of `noisy`, and how many of them, the first ones, have a wrong label."""
@@ -92,6 +88,11 @@ def test_rivals_are_the_best_of_the_others() -> None:
 def test_rivals_that_are_broken_are_named_and_old_recordings_have_none(tmp_path: Path) -> None:
     recording = dp.open_recording(recorded(tmp_path))
     path = recording.run_folder(0) / RIVALS
+    path.write_bytes(b"no array")
+    with pytest.raises(BadFile, match=r"rivals.npy was changed since it was written"):
+        recording.rivals()
+    done = path.parent / DONE
+    write_json(done, {key: value for key, value in read_json(done).items() if key != "sha256"})  # as before there were any
     np.save(path, np.zeros(3, np.int32))
     with pytest.raises(BadFile, match=r"rivals.npy is int32 \[3\]"):
         recording.rivals()
@@ -219,89 +220,6 @@ def test_counts_and_shares_that_cannot_be(count: int | None, share: Any, message
         suspecting.how_many(count, share, 120)
 
 
-def listed(*rows: Suspect, **meta: Any) -> Suspects:
-    """A list with the meta that readers need."""
-    base = {"format": "datapruning.suspects", "version": 1, "dataset": "d", "fingerprint": "f", "total": 9}
-    return Suspects(rows, {**base, "scorer": "aum", "end": "highest", "seed": 0, **meta})
-
-
-ROWS = (
-    Suspect(3, 1, 'a "b", c', 0, "ü\nx", 0.1 + 0.2, 1e-9), Suspect(8, 0, "=2+2", None, "", -1.5, None),
-)  # fmt: skip
-
-
-def test_the_csv_reads_back_and_the_csv_module_reads_it(tmp_path: Path) -> None:
-    path = listed(*ROWS).save(tmp_path / "s.csv")
-    found = load_suspects(path)
-    assert found.rows[1] == ROWS[1]
-    assert found.rows[0].score == pytest.approx(0.3, rel=1e-8)
-    assert (found.rows[0].label_name, found.rows[0].suggested_name) == ('a "b", c', "ü\nx")
-    with path.open(newline="") as file:
-        lines = list(csv.DictReader(file))
-    assert tuple(lines[0]) == COLUMNS
-    assert [(line["rank"], line["id"], line["suggested"]) for line in lines] == [("1", "3", "0"), ("2", "8", "")]
-    assert json.loads((tmp_path / "s.json").read_text())["scorer"] == "aum"
-
-
-def test_a_spreadsheet_may_have_touched_it(tmp_path: Path) -> None:
-    path = listed(*ROWS).save(tmp_path / "s.csv")
-    text = path.read_text().split("\n", 1)[0] + "\n2,8,0,=2+2,,,-1.5,\n\n"
-    path.write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
-    assert load_suspects(path).rows == ROWS[1:]
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("id,label\n1,2\n", "its first line is not rank,id"),
-        ("", "its first line is not rank,id"),
-        (",".join(COLUMNS) + "\n1,x,0,a,,,0.5,\n", "line 2 is no suspect: 1,x,0,a"),
-        (",".join(COLUMNS) + "\n1,3\n", "line 2 is no suspect: 1,3"),
-        (",".join(COLUMNS) + "\n1,9,0,a,,,0.5,\n", "line 2: sample id 9 is outside the 9 samples"),
-    ],
-)
-def test_what_is_no_list_is_refused(tmp_path: Path, text: str, message: str) -> None:
-    path = listed(*ROWS).save(tmp_path / "s.csv")
-    path.write_text(text)
-    with pytest.raises(BadFile, match=message):
-        load_suspects(path)
-
-
-def test_a_list_needs_its_story(tmp_path: Path) -> None:
-    path = listed(*ROWS).save(tmp_path / "s.csv")
-    story = tmp_path / "s.json"
-    for text, message in (('{"format": "datapruning.scores"}', "it is a scores file"), ("{", "cannot be read as JSON")):
-        story.write_text(text)
-        with pytest.raises(BadFile, match=message):
-            load_suspects(path)
-    story.unlink()
-    with pytest.raises(BadFile, match=r"s\.json is not there"):
-        load_suspects(path)
-    with pytest.raises(BadFile, match=r"none\.csv is not there"):
-        load_suspects(tmp_path / "none.csv")
-
-
-def test_nothing_is_written_over(tmp_path: Path) -> None:
-    path, one = tmp_path / "s.csv", listed(*ROWS)
-    one.save(path)
-    stamp = path.stat().st_mtime_ns
-    one.save(path)
-    assert path.stat().st_mtime_ns == stamp
-    for other in (listed(ROWS[0]), listed(*ROWS, scorer="loss"), listed(*ROWS, fingerprint="g")):
-        with pytest.raises(OutputTaken, match=r"holds other suspects"):
-            other.save(path)
-    path.write_text("mine")
-    with pytest.raises(OutputTaken, match=r"s\.csv holds something else"):
-        one.save(path)
-    assert path.read_text() == "mine"
-    path.unlink()
-    one.save(path)  # as after a kill between the two files
-    (tmp_path / "t.json").write_text('{"mine": 1}')
-    with pytest.raises(OutputTaken, match=r"t\.json holds something else"):
-        one.save(tmp_path / "t.csv")
-    assert not (tmp_path / "t.csv").exists()
-
-
 def test_a_recording_of_other_data_is_refused(tmp_path: Path, digits: Dataset) -> None:
     with pytest.raises(Mismatch, match="was recorded on another dataset"):
         dp.suspects_of_recording(recorded(tmp_path), count=1, data=digits)
@@ -309,125 +227,3 @@ def test_a_recording_of_other_data_is_refused(tmp_path: Path, digits: Dataset) -
         dp.suspects_of_recording(tmp_path, count=1, class_names=["a", "b"])
     with pytest.raises(BadValue, match="holds no ensemble"):
         dp.suspects_of_recording(tmp_path, "ensemble")
-
-
-# ---- the command
-
-
-def words(*more: str) -> list[str]:
-    """The verb with settings under which it takes a second."""
-    settings = (*FAST, "ensemble.members=10", "member.epochs=1", "member.model=tinynet8", "score.model=tinynet8")
-    return ["suspects", "--loader", "resident", *(w for s in settings for w in ("--set", s)), *more]
-
-
-def test_the_command_lists_prints_and_shows(dprune: Callable[..., Answer], tmp_path: Path, digits: Dataset) -> None:
-    first = dprune(*words("--count", "12", "--pictures", "s.html"))
-    assert first.code == 0, first.err
-    lines = first.out.splitlines()
-    assert lines[0].startswith("Likely wrong labels in digits: the first 10 of 12, by aum, highest scores first: ")
-    assert "no verdict" in lines[1]
-    path = Path(lines[-1].removeprefix("suspects: "))
-    found = dp.load_suspects(path)
-    assert len(found) == 12
-    shown = [line.split("|")[1].strip() for line in lines if line.startswith("| ")]
-    assert shown == ["sample id", "---------", *(str(row.id) for row in found.rows[:10])]
-    assert all(row.label == digits.train.labels[row.id] != row.suggested for row in found.rows)
-    html = check_stands_alone(tmp_path / "s.html")
-    assert html.count("data:image/png;base64,") == 12
-    assert f"rather {found.rows[0].suggested_name}" in html
-    for row in found.rows:
-        score = f"{row.score:.3g}".replace("-", "\N{MINUS SIGN}")
-        assert f"label {100 * (row.label_prob or 0):.0f}%<br>score {score}<br>id {row.id}</span>" in html
-    assert "<nav" not in html, "there is one section"
-    again = dprune(*words("--count", "12", "--pictures", "s.html"))
-    assert again.out == first.out
-    assert "with the same content" in again.err
-    assert "12 samples whose label is likely wrong" in dprune("inspect", path).out
-    assert dprune(*words("--count", "2", "--out", "folder")).out.endswith(".csv\n")
-    assert len(list((tmp_path / "folder").glob("digits-aum-*.csv"))) == 1
-
-
-def test_the_ensemble_s_probabilities_are_saved_and_are_those_of_python(
-    dprune: Callable[..., Answer], tmp_path: Path, digits: Dataset
-) -> None:
-    answer = dprune(*words("--scorer", "ensemble", "--share", "0.01", "--probs", "p.npz", "--out", "s.csv"))
-    assert answer.code == 0, answer.err
-    assert "Confident learning counts " in answer.out
-    with np.load(tmp_path / "p.npz") as file:
-        probs, labels = file["pred_probs"], file["labels"]
-    np.testing.assert_allclose(probs.sum(1), 1, rtol=1e-5)
-    np.testing.assert_array_equal(labels, digits.train.labels)
-    found = dp.load_suspects("s.csv")
-    assert len(found) == 14
-    own = probs[np.arange(len(labels)), labels]
-    assert [r.id for r in found.rows] == np.argsort(own, kind="stable")[:14].tolist()
-    assert "probabilities of 10 classes, whole" in dprune("inspect", "p.npz").out
-    context = dp.open_context(
-        digits, loader="resident", device="cpu",
-        changes=[*FAST, "ensemble.members=10", "member.epochs=1", "member.model=tinynet8", "score.model=tinynet8"],
-    )  # fmt: skip
-    np.testing.assert_array_equal(dp.pred_probs(context), probs)
-    again = dprune(*words("--scorer", "memorization", "--share", "0.01", "--probs", "p.npz"))
-    assert (again.code, "p.npz is there already" in again.err) == (0, True)
-    other = dprune(*words("--scorer", "ensemble", "--seed", "1", "--probs", "p.npz", "--out", "t.csv"))
-    assert other.code == 2
-    assert "p.npz holds something else; name another --probs" in other.err
-    assert not (tmp_path / "t.csv").exists()
-
-
-def test_what_cannot_be_is_refused_before_anything_is_trained(refused: Callable[..., str], tmp_path: Path) -> None:
-    assert "did you mean 'loss'" in refused("suspects", "--scorer", "los")
-    assert "not by both" in refused("suspects", "--count", "3", "--share", "0.1")
-    assert "1,438 training samples" in refused("suspects", "--count", "2000")
-    assert "goes with --scorer ensemble" in refused("suspects", "--probs", "p.npz")
-    assert "ends in .html" in refused("suspects", "--pictures", "p.png")
-    (tmp_path / "p.html").write_text("mine")
-    assert "p.html exists and is no page of datapruning" in refused("suspects", "--pictures", "p.html")
-    assert "is no recording" in refused("suspects", "--recording", tmp_path)
-    assert "say with --data" in refused("suspects", "--recording", tmp_path, "--pictures", "q.html")
-
-
-def test_a_recording_of_one_s_own_loop_has_suspects(dprune: Callable[..., Answer], tmp_path: Path) -> None:
-    recorded(tmp_path / "mine")
-    answer = dprune("suspects", "--recording", "mine", "--count", "2")
-    assert answer.code == 0, answer.err
-    assert answer.out.splitlines()[-1] == "suspects: mine/suspects/aum-2.csv"
-    assert [r.id for r in dp.load_suspects("mine/suspects/aum-2.csv").rows] == [2, 3]
-
-
-def test_list_says_which_end_looks_wrong(dprune: Callable[..., Answer]) -> None:
-    answer = dprune("suspects", "--list")
-    assert (answer.code, answer.err) == (0, "")
-    assert [line for line in answer.out.splitlines() if not line.startswith(" ")] == list(suspecting.WRONG_END)
-
-
-def test_the_report_shows_the_suspects_of_its_workspace(
-    dprune: Callable[..., Answer], refused: Callable[..., str], tmp_path: Path, digits: Dataset, small: Dataset
-) -> None:
-    write_run(tmp_path / "w" / "students" / "a", digits)
-    labels = digits.train.labels
-
-    def make(count: int, scorer: str, data: Dataset = digits) -> Suspects:
-        rows = (Suspect(i, int(labels[i]), "a<b", 3, "<three>", 0.5, None) for i in range(count))
-        meta = {"fingerprint": data.fingerprint, "total": data.total, "dataset": data.name, "scorer": scorer}
-        return listed(*rows, **meta)
-
-    assert "Likely wrong labels" not in (dprune("report", "w"), (tmp_path / "report.html").read_text())[1]
-    for name, made in {"few": make(3, "aum"), "many": make(25, "aum"), "other": make(2, "aum", small)}.items():
-        made.save(tmp_path / "w" / "suspects" / f"{name}.csv")
-    (tmp_path / "w" / "suspects" / "broken.csv").write_text("x")
-    answer = dprune("report", "w")
-    assert answer.code == 0
-    assert "left out: " in answer.err
-    assert "broken.csv" in answer.err
-    html = check_stands_alone(tmp_path / "report.html")
-    assert html.count("data:image/png;base64,") == 18, "of one scorer the longest list, and of that the first 18"
-    assert "The first 18 of 25" in html
-    assert "rather &lt;three&gt;" in html
-    assert '<a href="#suspects">Likely wrong labels</a>' in html
-    assert ">score 0.5<br>id 0</span>" in html, "the label's probability is not known"
-    make(2, "loss").save(tmp_path / "mine.csv")
-    assert dprune("report", "w", "--suspects", "mine.csv").code == 0
-    assert check_stands_alone(tmp_path / "report.html").count("data:image/png;base64,") == 20
-    make(2, "aum", small).save(tmp_path / "small.csv")
-    assert "small.csv lists samples of another dataset" in refused("report", "w", "--suspects", "small.csv")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,8 +27,8 @@ class Parts:
     rest: NDArray[np.int64]
 
 
-def set_aside(total: int, seed: int) -> Parts:
-    """Draw the judges.
+def set_aside(total: int, seed: int, unreadable: Sequence[int] = ()) -> Parts:
+    """Draw the judges among `total` samples, without those that cannot be read.
 
     Raises:
         BadValue: too small a dataset.
@@ -37,8 +38,8 @@ def set_aside(total: int, seed: int) -> Parts:
             f"advise sets a tenth of the training samples aside as judges, and of {total:,} that is too few to tell a point "
             f"of accuracy; it needs at least {LEAST_TOTAL:,}. Train at a few fractions instead (dprune sweep)"
         )
-    order = shuffled(np.arange(total), JUDGES_KEY, seed)
-    count = min(MOST, int(SHARE * total))
+    order = shuffled(np.setdiff1d(np.arange(total), unreadable), JUDGES_KEY, seed)
+    count = min(MOST, int(SHARE * len(order)))
     return Parts(np.sort(order[:count]), np.sort(order[count:]))
 
 

@@ -79,7 +79,7 @@ def advise(
     context = context_of(data)
     if context.recipe.self_distill.on:
         raise BadValue("the pilots of an advice train without self-distillation: set self_distill.method to none")
-    parts = set_aside(context.data.total, seed)
+    parts = set_aside(context.data.total, seed, context.data.unreadable)
     _check_size(context.data, len(parts.rest))
     found = beside("scorers").get_scorer(scorer)
     check_evidence(context, {scorer: found})

@@ -38,7 +38,7 @@ def command(
     Trains once on all the data but a slice that judges, then pilots with KD at a few small fractions. Says what that costs
     before it starts, and when it pays off. The test set is not looked at. Another tolerance uses the same pilots.
 
-    Example: dprune advise --data fashion-mnist --tolerance 0.5
+    Example: dprune advise --data digits --tolerance 0.5
     """
     from datapruning.advice.verb import advise, parse_tolerance
 

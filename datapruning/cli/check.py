@@ -11,17 +11,36 @@ from datapruning.cli import options as o
 
 def command(
     recipe: Annotated[str, typer.Argument(help="A recipe's name, or the path of a .toml (a run's config.toml too).")],
+    data: Annotated[
+        str | None,
+        typer.Option(help="The dataset it is for, as train takes it.", show_default="the run's, or the recipe's namesake"),
+    ] = None,
+    data_root: o.DataRoot = None,
 ) -> None:
-    """Check a recipe without running it: every key, type and value. A mistake is named with its line.
+    """Check a recipe without running it: every key, type and value, and whether its networks take the dataset's pictures.
+
+    A mistake is named with its line. Nothing is trained and nothing is written.
 
     Example: dprune check digits
     """
-    from datapruning.exchange.checking import check_recipe, recipe_lines
+    from datapruning.data.sources import SOURCES
+    from datapruning.errors import UserError
+    from datapruning.exchange.checking import check_recipe, recipe_lines, sight_of
     from datapruning.house import beside
 
     path = beside("recipes").path_of(recipe)
     found = check_recipe(path)
-    o.run_table(str(path))
+    named = data or o.run_table(str(path)).get("data") or (path.stem if path.stem in SOURCES else None)
+    tried, sight = "networks were not tried; name the dataset with --data", None
+    try:
+        sight = sight_of(named, data_root) if named else None
+    except UserError as error:
+        if data:
+            raise
+        tried = f"networks were not tried: {error}"
+    if sight is not None:
+        check_recipe(path, sight)
+        tried = f"every network takes {sight}"
     o.result(f"{path}: a recipe, whole; nothing was run")
-    for line in recipe_lines(found):
+    for line in [*recipe_lines(found), f"  {tried}"]:
         o.result(line)

@@ -10,7 +10,9 @@ import typer
 from datapruning.cli import options as o
 
 
-def command(path: Annotated[Path, typer.Argument(help="A scores or subset file, a dataset .npz, or a run folder.")]) -> None:
+def command(
+    path: Annotated[Path, typer.Argument(help="A file that dprune wrote, a dataset .npz, a recording, or a run folder.")],
+) -> None:
     """Say what a file or a run folder is, where it came from, and whether it is whole.
 
     Example: dprune inspect dprune-runs/students/my-run

@@ -30,14 +30,19 @@ from datapruning.cli import (
     train,
 )
 from datapruning.cli.pictures import with_picture_options
-from datapruning.errors import DataPruningError, TimeIsUp, UserError
+from datapruning.disk import no_room
+from datapruning.distributed.start import run_together, under_torchrun
+from datapruning.errors import DataPruningError, TimeIsUp, UserError, printable
+from datapruning.hardware import told
 from datapruning.memory import keep_freed_memory
 from datapruning.version import __version__
 
 INTERRUPTED, TIME_IS_UP = 130, 3
+DEALT = ("teach", "train", "score")
+"""Verbs whose work several processes can share."""
 app = typer.Typer(
     name="dprune",
-    help="Train image classifiers on a fraction of their data: score, select, train with a teacher, lose nothing.",
+    help="Train image classifiers on less data and lose as little as possible: score, select, train with a teacher.",
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -85,8 +90,12 @@ def run(arguments: list[str] | None = None) -> int:
     except (PermissionError, FileExistsError, NotADirectoryError, IsADirectoryError) as error:
         return _fail(2, f"{error.filename}: {error.strerror}")
     except OSError as error:
-        return _fail(1, str(error))
+        what = no_room(error)
+        return _fail(1, str(error)) if what is None else _fail(2, f"{error.filename or 'a file'}: {what}")
     except Exception as error:
+        hardware = told(error, "dprune")
+        if hardware is not None:
+            return _fail(1, str(hardware).removeprefix("dprune: "))
         message = getattr(error, "format_message", None)  # how typer's own usage errors say what is wrong
         if message is None:
             raise
@@ -95,11 +104,18 @@ def run(arguments: list[str] | None = None) -> int:
 
 
 def _fail(code: int, line: str) -> int:
-    sys.stderr.write(f"dprune: {line}\n")
+    sys.stderr.write(f"dprune: {printable(line).strip()}\n")
     return code
 
 
 def main() -> None:
-    """The console command."""
+    """The console command; under torchrun, that of every process."""
     keep_freed_memory()
-    sys.exit(run())
+    sys.exit(run_together(_run_dealt) if under_torchrun() else run())
+
+
+def _run_dealt() -> int:
+    asked = sys.argv[1:2]
+    if asked and not asked[0].startswith("-") and asked[0] not in DEALT:
+        return _fail(2, f"torchrun is for {', '.join(DEALT)}; start dprune {asked[0]} without it, as one process")
+    return run()

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from datapruning.errors import printable
+
 if TYPE_CHECKING:
     from datapruning.context import Context
     from datapruning.scorer import Scorer
@@ -35,10 +37,13 @@ With = Annotated[
     list[str] | None, typer.Option("--with", help="A setting of the strategy: key=value, e.g. cutoff=0.2. Repeatable.")
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-LoaderName = Annotated[str, typer.Option("--loader", help="auto, ffcv or resident.")]
+LoaderName = Annotated[str, typer.Option("--loader", help="auto, ffcv, mapped or resident.")]
 Workspace = Annotated[Path, typer.Option(help="Folder of caches, evidence, scores, teachers and students.")]
 Threads = Annotated[
     int | None, typer.Option(help="torch threads; changes float sums.", show_default="the recipe's, else torch's own")
+]
+Log = Annotated[
+    list[str] | None, typer.Option("--log", help="Show runs in tensorboard, wandb or mlflow. Repeatable, or commas between.")
 ]
 MAX_SEED = 2**32 - 1
 Seed = Annotated[int, typer.Option(help="Seed of all that is random.", min=0, max=MAX_SEED)]
@@ -63,19 +68,28 @@ def context_from(
     loader: str,
     workspace: Path,
     threads: int | None,
+    log: list[str] | None = None,
 ) -> Context:
     """Open the dataset and everything around it."""
     from datapruning import api
+    from datapruning.distributed.team import current
     from datapruning.errors import BadValue
+    from datapruning.opening import check_before_decoding
+    from datapruning.tracking.tracker import find_tools
 
+    find_tools(log or ())  # before pictures are decoded
     if threads is not None and threads < 1:
         raise BadValue(f"--threads is at least 1, got {threads}")
-    found = api.open_dataset(
-        data or run_table(recipe).get("data") or DEFAULT_DATA, root=root, download=download, workspace=workspace
-    )
+    team = current()
+    if team is not None and root is not None:
+        team.data_root = str(root.resolve())
+    name = data or run_table(recipe).get("data") or DEFAULT_DATA
+    check_before_decoding(name, recipe, changes or ())
+    found = api.open_dataset(name, root=root, download=download, workspace=workspace)
     return api.open_context(
-        found, recipe=recipe, changes=changes or (), device=device, loader=loader, workspace=workspace, threads=threads
-    )
+        found, recipe=recipe, changes=changes or (), device=device, loader=loader, workspace=workspace, threads=threads,
+        log=log or (),
+    )  # fmt: skip
 
 
 def say_price(context: Context, scorers: Sequence[Scorer]) -> None:
@@ -116,4 +130,4 @@ def run_table(recipe: str | None) -> dict[str, Any]:
 
 def result(line: str) -> None:
     """A result, on stdout: what a script wants to read."""
-    sys.stdout.write(line + "\n")
+    sys.stdout.write(printable(line) + "\n")

@@ -1,4 +1,4 @@
-"""`--image-size`, `--holdout`, `--skip-unreadable`: options of every verb that takes `--data`, and part of what it says."""
+"""Options about picture files (`--image-size` and others) of every verb that takes `--data`, and part of what it says."""
 
 from __future__ import annotations
 
@@ -19,7 +19,16 @@ Holdout = Annotated[
 SkipUnreadable = Annotated[
     bool, typer.Option("--skip-unreadable", help="Go on without files in a folder that are no pictures.")
 ]
-ADDED = {"image_size": (ImageSize, None), "holdout": (Holdout, None), "skip_unreadable": (SkipUnreadable, False)}
+ImageFormat = Annotated[
+    str | None,
+    typer.Option(
+        help="How decoded pictures are kept: raw, jpg or jpg:QUALITY (a tenth of raw's space).", show_default="raw"
+    ),
+]
+ADDED = {
+    "image_size": (ImageSize, None), "holdout": (Holdout, None), "skip_unreadable": (SkipUnreadable, False),
+    "image_format": (ImageFormat, None),
+}  # fmt: skip
 
 
 def with_picture_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -41,19 +50,19 @@ def with_picture_options(command: Callable[..., None]) -> Callable[..., None]:
     return verb
 
 
-def _together(data: str | None, size: int | None, holdout: float | None, skip_unreadable: bool) -> str | None:
+def _together(
+    data: str | None, size: int | None, holdout: float | None, skip_unreadable: bool, image_format: str | None
+) -> str | None:
     """What `--data` and its options say, in one string.
 
     Raises:
         BadValue: options without a dataset, or outside what is allowed.
     """
-    from datapruning.data.place import Place, parse_place
+    from datapruning.data.place import OPTIONS, Place, parse_place
     from datapruning.errors import BadValue
 
     if data is None:
-        if not Place("", size, holdout, skip_unreadable).plain:
-            raise BadValue(
-                "--image-size, --holdout and --skip-unreadable are about a folder of pictures: name it with --data"
-            )
+        if image_format is not None or not Place("", size, holdout, skip_unreadable).plain:
+            raise BadValue(f"{OPTIONS} are about a folder of pictures: name it with --data")
         return None
-    return str(parse_place(data).changed(size, holdout, skip_unreadable))
+    return str(parse_place(data).changed(size, holdout, skip_unreadable, image_format))

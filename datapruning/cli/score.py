@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from datapruning.cli import launchers
 from datapruning.cli import options as o
 
 ALL = "all"
@@ -15,6 +16,10 @@ ALL = "all"
 def command(
     data: o.Data = None,
     scorer: Annotated[str, typer.Option(help="Names, separated by commas; all: every one.")] = "el2n",
+    model: Annotated[
+        str | None,
+        typer.Option(help="The network of proxies and members of an ensemble.", show_default="the recipe's"),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="A file if it ends in .npz, else a folder.", show_default="in the workspace")
     ] = None,
@@ -30,15 +35,25 @@ def command(
     download: o.Download = False,
     workspace: o.Workspace = o.DEFAULT_WORKSPACE,
     threads: o.Threads = None,
+    jobs: Annotated[
+        int | None, typer.Option(help="Workers that train the members of an ensemble.", show_default="this process alone")
+    ] = None,
+    launcher: launchers.Name = "local",
+    launcher_set: launchers.Settings = None,
     list_scorers: Annotated[bool, typer.Option("--list", help="Say what each scorer reads, costs and means.")] = False,
 ) -> None:
     """Score every training sample, higher = keep first. Writes one scores.npz a scorer.
 
+    The members of a subset ensemble (memorization and others) can be trained by several workers.
+
     Example: dprune score --data digits --scorer el2n,forgetting
     """
     from datapruning import api
+    from datapruning.distributed.team import current
     from datapruning.errors import BadValue, OutputTaken
     from datapruning.house import beside
+    from datapruning.launching.choose import find_launcher
+    from datapruning.launching.members import check_members, train_members
 
     known = beside("scorers").find_scorers()
     if list_scorers:
@@ -58,7 +73,15 @@ def command(
         names = list(known)
     if out is not None and out.suffix == ".npz" and len(names) > 1:
         raise BadValue(f"--out {out} is one file, but {len(names)} scorers write one each; name a folder")
-    context = o.context_from(data, data_root, download, recipe, changes, device, loader, workspace, threads)
+    where = find_launcher(launcher, launcher_set or ())
+    by_workers = jobs is not None or where.elsewhere
+    if by_workers and current() is not None:
+        raise BadValue("under torchrun its processes share the work: leave --jobs and --launcher out")
+    changed = [*(changes or ()), *([f"score.model={model}", f"member.model={model}"] if model else [])]
+    opening = (data, data_root, download, recipe, changed, device, loader, workspace, threads)
+    context = launchers.context_from(where, *opening)
+    if by_workers:
+        check_members(context, [known[name] for name in names], 1 if jobs is None else jobs)
     places = {}
     for name in names:
         default = api.scores_place(context, name, seed)
@@ -67,6 +90,8 @@ def command(
             raise OutputTaken(f"{path} holds scores of another scorer; name another --out")
         places[name] = path
     o.say_price(context, [known[name] for name in names])
+    if by_workers:
+        train_members(context, seed, jobs=jobs or 1, launcher=where, data_root=data_root)
     for name, path in places.items():
         api.score(context, name, seed=seed, out=path)
         o.result(f"{name}: {path}")

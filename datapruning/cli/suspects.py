@@ -52,6 +52,7 @@ def command(
     """
     from datapruning import api
     from datapruning import suspecting as s
+    from datapruning.disk import check_writable
     from datapruning.errors import BadValue
     from datapruning.probabilities import pred_probs, probs_are_new, save_probs
     from datapruning.report.suspectpage import check_page, write_page
@@ -79,6 +80,9 @@ def command(
         return
     if probs is not None and (scorer not in (s.ENSEMBLE, s.MEMORIZATION) or probs.suffix != ".npz"):
         raise BadValue(f"--probs {probs} is an .npz of the ensemble's probabilities; it goes with --scorer {s.ENSEMBLE}")
+    for place in (out, probs):
+        if place is not None:
+            check_writable(place)  # before networks are trained for it
     context = o.context_from(data, data_root, download, recipe, changes, device, loader, workspace, threads)
     s.how_many(count, share, context.data.total)  # before evidence is made for it
     _say_price(context, scorer)
@@ -117,11 +121,11 @@ def _show(found: Suspects, path: Path, **others: Path | None) -> None:
     if "confident_others" in meta:
         others_count = f"{meta['confident_others']:,} of {meta['total']:,}"
         o.result(f"Confident learning counts {others_count} samples as of another class than their label.")
-    head = ["sample id", "label", "suggested", "score", "p(label)"]
+    head = ["sample id", "label", "suggested", "score", "p(label)", *(["path"] if found.has_paths else [])]
     lines = [
         [
             str(row.id), row.label_name, row.suggested_name or "not recorded", f"{row.score:.4g}",
-            "" if row.label_prob is None else f"{row.label_prob:.3f}",
+            "" if row.label_prob is None else f"{row.label_prob:.3f}", *([row.path] if found.has_paths else []),
         ]
         for row in found.rows[:SHOWN]
     ]  # fmt: skip

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from datapruning.cli import launchers
 from datapruning.cli import options as o
 
 
@@ -46,11 +47,14 @@ def command(
         str | None, typer.Option(help="epochs, or steps: as many updates as the full data.", show_default="the recipe's")
     ] = None,
     model: Annotated[str | None, typer.Option(help="The students' network.", show_default="the recipe's")] = None,
-    jobs: Annotated[int, typer.Option(help="Worker processes, each with --threads threads.")] = 1,
+    jobs: Annotated[int, typer.Option(help="Workers, each with --threads threads.")] = 1,
+    launcher: launchers.Name = "local",
+    launcher_set: launchers.Settings = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try rows again that failed before.")] = False,
     out: Annotated[Path | None, typer.Option(help="The sweep's folder.", show_default="in the workspace")] = None,
     recipe: o.RecipeName = None,
     changes: o.Changes = None,
+    log: o.Log = None,
     device: o.Device = "auto",
     loader: o.LoaderName = "auto",
     data_root: o.DataRoot = None,
@@ -58,7 +62,7 @@ def command(
     workspace: o.Workspace = o.DEFAULT_WORKSPACE,
     threads: o.Threads = None,
 ) -> None:
-    """Train a student for every combination, in several processes. Stop it at any moment; the same command goes on.
+    """Train a student for every combination, by several workers. Stop it at any moment; the same command goes on.
 
     Finished rows are never done again: a larger grid does what is new. The same command from several shells shares the
     rows.
@@ -66,9 +70,12 @@ def command(
     Example: dprune sweep --fractions 0.1,0.3 --scorers random,el2n --jobs 2
     """
     from datapruning.errors import DataPruningError
+    from datapruning.launching.choose import find_launcher
     from datapruning.sweeping.verb import sweep
 
-    context = o.context_from(data, data_root, download, recipe, changes, device, loader, workspace, threads)
+    where = find_launcher(launcher, launcher_set or ())
+    opening = (data, data_root, download, recipe, changes, device, loader, workspace, threads, log)
+    context = launchers.context_from(where, *opening)
     own = {key: value for key, value in (("budget", budget), ("model", model)) if value is not None}
     found = sweep(
         context.with_student(**own),  # the teacher stays the recipe's
@@ -84,6 +91,7 @@ def command(
         jobs=jobs,
         retry_failed=retry_failed,
         data_root=data_root,
+        launcher=where,
     )
     o.result(f"{found.table}\n{found.folder / 'table.md'}, {found.folder / 'rows.csv'}")
     if found.failures:

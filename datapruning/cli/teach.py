@@ -17,6 +17,7 @@ def command(
     seed: o.Seed = 0,
     recipe: o.RecipeName = None,
     changes: o.Changes = None,
+    log: o.Log = None,
     device: o.Device = "auto",
     loader: o.LoaderName = "auto",
     data_root: o.DataRoot = None,
@@ -31,6 +32,6 @@ def command(
     from datapruning import api
 
     changed = [*(changes or ()), *([f"teacher.model={model}"] if model else [])]
-    context = o.context_from(data, data_root, download, recipe, changed, device, loader, workspace, threads)
+    context = o.context_from(data, data_root, download, recipe, changed, device, loader, workspace, threads, log)
     finished = api.teach(context, seed=seed, out=out)
     o.result(f"test accuracy {finished.test_accuracy:.2f}%: {finished.folder}")

@@ -72,6 +72,7 @@ def command(
     ] = None,
     recipe: o.RecipeName = None,
     changes: o.Changes = None,
+    log: o.Log = None,
     device: o.Device = "auto",
     loader: o.LoaderName = "auto",
     data_root: o.DataRoot = None,
@@ -110,7 +111,7 @@ def command(
             weight = float(weight)
         except ValueError:
             raise BadValue(f"the KD weight is a number in 0..1, or auto; got '{weight}'") from None
-    context = o.context_from(data, data_root, download, recipe, changes, device, loader, workspace, threads)
+    context = o.context_from(data, data_root, download, recipe, changes, device, loader, workspace, threads, log)
     context = replace(context, limit=limit)
     settings = {"budget": budget, "model": model, "infobatch": infobatch}
     own = {key: value for key, value in settings.items() if value is not None}

@@ -2,17 +2,65 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from datapruning.blame import in_line
 from datapruning.config import INHERITS, Recipe, Training, plain, read_recipe
+from datapruning.data.folders import scan
+from datapruning.data.place import DEFAULT_SIZE, parse_place
+from datapruning.data.sources import is_folder, open_dataset
+from datapruning.data.torchvision_pictures import PICTURE_SETS
 from datapruning.errors import BadFile, BadValue, UserError
-from datapruning.models import check_model
+from datapruning.models import check_model, model_outline
 from datapruning.self_distillation.make import check_combination
+from datapruning.sparsity.prunable import prunable
+
+GUESSED = 10
 
 
-def check_recipe(path: str | Path) -> Recipe:
+@dataclass(frozen=True)
+class Sight:
+    """What networks of a recipe would see.
+
+    Attributes:
+        data: the dataset, for people.
+        shape: (height, width, channels) of its pictures.
+        classes: their number; a guess where it takes reading the dataset to know it.
+    """
+
+    data: str
+    shape: tuple[int, int, int]
+    classes: int
+
+    def __str__(self) -> str:
+        height, width, channels = self.shape
+        return f"pictures of {height}x{width} with {channels} channel{'s' * (channels != 1)}, as {self.data} has them"
+
+
+def sight_of(data: str, root: str | Path | None = None) -> Sight:
+    """The pictures of a dataset, by the name that `open_dataset` takes. Nothing is decoded and nothing written.
+
+    Raises:
+        UnknownName, BadFile, BadValue: as `open_dataset`.
+    """
+    place = parse_place(data)
+    size = place.size or DEFAULT_SIZE
+    if place.name in PICTURE_SETS or place.name.startswith("hf:"):
+        return Sight(place.name, (size, size, 3), GUESSED)
+    if is_folder(place.name):
+        classes, _, _ = scan(Path(place.name).expanduser(), place.holdout)
+        return Sight(place.name, (size, size, 3), len(classes))
+    found = open_dataset(data, root=root)
+    return Sight(found.name, found.train.shape, found.classes)
+
+
+def check_recipe(path: str | Path, sight: Sight | None = None) -> Recipe:
     """Read a recipe as every command does, and check what is else found only while it runs.
+
+    Args:
+        path: of the recipe.
+        sight: pictures that its networks are built for and tried on; None: their names are checked alone.
 
     Raises:
         BadFile, BadValue: naming the file, the line and what would be right.
@@ -20,14 +68,25 @@ def check_recipe(path: str | Path) -> Recipe:
     path = Path(path)
     recipe, _ = read_recipe(path)
     text = path.read_text(encoding="utf-8")
+    shape, classes = None, 0
+    if sight is not None:
+        try:
+            shape, classes = recipe.views.seen(sight.shape), sight.classes
+        except BadValue as error:
+            raise BadValue(f"{path}{in_line(text, 'views', 'size')}: {error}") from None
     trained = ("train", *INHERITS)
     models = [(table, "model", getattr(recipe, table).model) for table in trained]
     for table, key, model in [*models, *(("kd", "ladder", name) for name in recipe.kd.ladder)]:
         try:
-            check_model(model)
+            check_model(model, shape, classes)
         except UserError as error:
             line = in_line(text, table, key) or in_line(text, "train", key)
             raise BadFile(f"{path}{line}: {table}.{key}: {error}") from None
+    if shape is not None and recipe.epsd.removed:
+        try:
+            prunable(model_outline(recipe.train.model, shape, classes))
+        except BadValue as error:
+            raise BadValue(f"{path}{in_line(text, 'epsd')}: {error}") from None
     early, epochs = recipe.evidence.early_epoch, recipe.score.epochs
     if early > epochs:
         keys = (("evidence", "early_epoch"), ("score", "epochs"), ("train", "epochs"))
@@ -48,7 +107,10 @@ def recipe_lines(recipe: Recipe) -> list[str]:
     lines = [f"  {table}: {_told(getattr(recipe, table))}" for table in ("train", *INHERITS)]
     views = recipe.views
     flip = "flips, " if views.flip else "no flips, "
-    lines.append(f"  views: {flip}crop {views.crop}, cutout {views.cutout}, {views.count} of them")
+    low, high = views.scale or (0, 0)
+    crop = f"resized crops of {low:.0%} to {high:.0%}" if views.scale else f"crop {views.crop}"
+    size = f"{views.size}x{views.size}, " if views.size else ""
+    lines.append(f"  views: {size}{flip}{crop}, cutout {views.cutout}, {views.count} of them")
     evidence = recipe.evidence
     lines.append(
         f"  evidence: {evidence.runs} proxies, {evidence.full_runs} of them to the end, the early look after epoch "

@@ -11,7 +11,7 @@ from datapruning.errors import BadFile, BadValue, OutputTaken
 from datapruning.exchange.columns import listed_ids, table_of
 from datapruning.exchange.paths import needed_paths
 from datapruning.exchange.writers import parquet, write_csv, write_lines, write_npy, write_parquet
-from datapruning.files import read_npz
+from datapruning.files import read_meta
 from datapruning.meta import FORMATS, check_made_from
 from datapruning.scores import KIND as SCORES
 from datapruning.scores import Scores, load_scores
@@ -27,7 +27,7 @@ def load_either(path: Path) -> Scores | Subset:
     Raises:
         BadFile: it is neither, or it is broken.
     """
-    _, meta = read_npz(path, "a scores or subset")
+    meta = read_meta(path, "a scores or subset")
     kind = str(meta.get("format"))
     if kind == SCORES:
         return load_scores(path)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from datapruning.data.dataset import Dataset
-from datapruning.errors import BadFile, BadValue
+from datapruning.errors import BadFile, BadValue, reason
 from datapruning.exchange.paths import ids_of_paths
-from datapruning.subsets import Subset, load_subset, read_ids, subset_from_ids
+from datapruning.files import read_text
+from datapruning.subsets import LONGEST_LIST, Subset, load_subset, read_ids, subset_from_ids
 
 PLAIN = (".npy", ".txt")
 """How files end that hold plain ids or paths and nothing else."""
@@ -30,10 +32,19 @@ def subset_of_list(path: str | Path, data: Dataset) -> Subset:
     lines = _path_lines(path) if data.train_paths is not None else []
     ids = np.array(ids_of_paths(lines, data, path), np.int64) if lines else read_ids(path)
     subset = subset_from_ids(ids, data, str(path))
-    unreadable = sorted({*data.unreadable} & {*subset.indices.tolist()})
-    if unreadable:
-        raise BadValue(f"{path}: id {unreadable[0]} is a picture that cannot be read ({len(unreadable):,} such ids)")
+    check_readable(subset.indices, data, str(path))
     return subset
+
+
+def check_readable(ids: NDArray[np.int64], data: Dataset, where: str) -> None:
+    """Refuse ids of pictures that cannot be read.
+
+    Raises:
+        BadValue: naming the first.
+    """
+    unreadable = ids[np.isin(ids, data.unreadable)]
+    if unreadable.size:
+        raise BadValue(f"{where}: id {unreadable[0]} is a picture that cannot be read ({unreadable.size:,} such ids)")
 
 
 def open_subset(path: str | Path, data: Dataset) -> Subset:
@@ -50,9 +61,9 @@ def _path_lines(path: Path) -> list[tuple[int, str]]:
     if path.suffix == ".npy" or not path.is_file():
         return []
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadFile(f"{path} cannot be read as text: {error}") from None
+        text = read_text(path, LONGEST_LIST)
+    except (OSError, ValueError) as error:
+        raise BadFile(f"{path} cannot be read as text: {reason(error)}") from None
     lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     lines = [(number, line.removesuffix("\r")) for number, line in lines]
     return [] if not lines or lines[0][1].strip().lstrip("+-").isdecimal() else lines

@@ -10,6 +10,11 @@ from datapruning.data.dataset import Dataset
 from datapruning.data.place import parse_place
 from datapruning.errors import BadFile, BadValue
 
+SHOWN = 200
+"""Letters of a line that a message repeats."""
+LONGEST = 4096
+"""No path is longer."""
+
 
 def needed_paths(data: Dataset) -> tuple[str, ...]:
     """The paths of the training samples, relative to the dataset's folder, in the order of the ids.
@@ -42,18 +47,24 @@ def ids_of_paths(lines: Sequence[tuple[int, str]], data: Dataset, where: Path) -
         if found is None:
             example = next(iter(ids))
             raise BadFile(
-                f"{where}, line {number}: '{line}' is no training picture of {data.name}; its paths look like '{example}'"
+                f"{where}, line {number}: '{line[:SHOWN]}' is no training picture of {data.name}; its paths look like "
+                f"'{example}'"
             )
         if found in seen:
-            raise BadFile(f"{where}, line {number}: '{line}' stands in line {seen[found]} already")
+            raise BadFile(f"{where}, line {number}: '{line[:SHOWN]}' stands in line {seen[found]} already")
         seen[found] = number
     return list(seen)
 
 
 def _names(line: str, root: Path) -> list[str]:
-    """What `line` may be called in the dataset, from the likeliest on."""
+    """What `line` may be called in the dataset, from the likeliest on. Nothing is opened, wherever it may lead."""
+    if len(line) > LONGEST or "\0" in line:
+        return []
     plain = os.path.normpath(line.replace("\\", "/")) if "\\" in line else os.path.normpath(line)
     absolute = Path(os.path.abspath(plain))
-    real = absolute.parent.resolve() / absolute.name  # the folder may be reached through a link, the picture may be one
+    try:
+        real = absolute.parent.resolve() / absolute.name  # the folder may be reached through a link, the picture may be one
+    except (OSError, RuntimeError):  # links in a circle
+        real = absolute
     inside = [path.relative_to(root).as_posix() for path in (absolute, real) if path.is_relative_to(root)]
     return [line, plain, *inside]

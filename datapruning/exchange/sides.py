@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from datapruning.errors import BadFile, Mismatch
-from datapruning.files import read_npz
+from datapruning.files import read_meta
 from datapruning.meta import FORMATS
 from datapruning.scores import KIND as SCORES
 from datapruning.subsets import KIND as SUBSET
@@ -28,7 +28,7 @@ def kind_of(path: Path) -> str:
         if not (path / "config.toml").is_file():
             raise BadFile(f"{path} is no run folder: it has no config.toml")
         return RUN
-    _, meta = read_npz(path, "a scores or subset")
+    meta = read_meta(path, "a scores or subset")
     kind = str(meta.get("format"))
     if kind not in KINDS:
         what = FORMATS.get(kind, repr(kind))

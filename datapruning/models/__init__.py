@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +33,8 @@ MODELS: dict[str, Factory] = {
     **{f"wrn-{depth}-{width}": wide_resnet(depth, width) for depth, width in ((16, 2), (28, 10), (40, 2))},
     "vgg16-bn": vgg16_bn,
 }
+OUTLINED = ("torchvision:", "timm:")
+MADE_BY = "_datapruning_made_by"
 SMALLEST = 8
 """Every network of `MODELS` takes pictures of so many pixels a side, and larger ones."""
 
@@ -50,12 +55,19 @@ def create_model(name: str, shape: tuple[int, int, int], classes: int, seed: int
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         model = _built(name, build, shape, classes)
+    model.__dict__[MADE_BY] = {"name": name, "shape": list(shape), "classes": classes}
     return model.train().to(memory_format=torch.channels_last)
+
+
+def made_by(model: nn.Module) -> dict[str, Any] | None:
+    """The name, shape and classes that `create_model` made a network from, so that another process can; None: others did."""
+    found: dict[str, Any] | None = model.__dict__.get(MADE_BY)
+    return found
 
 
 def check_model(name: str, shape: tuple[int, int, int] | None = None, classes: int = 0) -> None:
     """Refuse a model that cannot be trained, before anything is: an unknown name and, with `shape`, one that does not take
-    such pictures or does not give `classes` outputs. It is tried once, on pictures of zeros.
+    such pictures or does not give `classes` outputs. It is tried once, on pictures without numbers or else of zeros.
 
     Raises:
         UnknownName: no such model; the nearest is named. BadValue: it does not fit. MissingPackage: see `create_model`.
@@ -84,34 +96,71 @@ def _built(name: str, build: Build, shape: tuple[int, int, int], classes: int) -
         raise BadValue(f"model '{name}' cannot be made: {type(error).__name__}: {reason(error)}") from None
 
 
+def model_outline(name: str, shape: tuple[int, int, int], classes: int) -> nn.Module:
+    """A network to count in: where it can be, on torch's meta device, which holds shapes and no numbers. That takes a
+    moment even where the network itself takes many seconds.
+
+    Args:
+        name: see `create_model`, which this raises as.
+        shape: likewise.
+        classes: likewise.
+    """
+    build = _find(name)
+    if _may_be_outlined(name):
+        with suppress(BadValue), _shapes_alone():
+            return _built(name, build, shape, classes)
+    return create_model(name, shape, classes, seed=0)
+
+
+def _may_be_outlined(name: str) -> bool:
+    """Not a user's own factory: what it imports or keeps while it runs would have no numbers from then on."""
+    return name in MODELS or name.startswith(OUTLINED)
+
+
+@contextmanager
+def _shapes_alone() -> Iterator[None]:
+    with torch.random.fork_rng(devices=[]), torch.device("meta"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of numbers that go nowhere
+        yield
+
+
 @cache
 def _try_model(name: str, shape: tuple[int, int, int], classes: int) -> None:
-    height, width, channels = shape
-    if name in MODELS and min(height, width) >= SMALLEST:
+    if name in MODELS and min(shape[:2]) >= SMALLEST:
         return
-    pictures = torch.zeros(2, channels, height, width)
+    if _may_be_outlined(name):
+        with suppress(BadValue), _shapes_alone():  # raised: really wrong, or a network that cannot do without numbers
+            _try_here(name, shape, classes)
+            return
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
-        model = _built(name, _find(name), shape, classes)
-        weights = list(model.parameters())
-        if any(isinstance(each, nn.parameter.UninitializedParameter) for each in weights):
-            raise BadValue(f"model '{name}' has lazy layers, whose sizes are open; name their sizes")
-        if not any(each.requires_grad for each in weights):
-            raise BadValue(f"model '{name}' has no weights to train")
-        for training in (True, False):
-            try:
-                with torch.no_grad():
-                    out = model.train(training)(pictures)
-            except Exception as error:  # anybody's code
-                raise BadValue(
-                    f"model '{name}' does not take pictures of {height}x{width} with {channels} "
-                    f"channel{'s' * (channels != 1)}: {type(error).__name__}: {reason(error)}"
-                ) from None
-            if not isinstance(out, Tensor):
-                given = type(out).__name__
-                raise BadValue(f"model '{name}' gives {given}; a tensor [samples, {classes}] of logits is needed")
-            if out.shape != (2, classes):
-                raise BadValue(f"model '{name}' gives {list(out.shape)} for 2 pictures; [2, {classes}] is needed")
+        _try_here(name, shape, classes)
+
+
+def _try_here(name: str, shape: tuple[int, int, int], classes: int) -> None:
+    """Build and try a network on the device that torch builds on."""
+    height, width, channels = shape
+    pictures = torch.zeros(2, channels, height, width)
+    model = _built(name, _find(name), shape, classes)
+    weights = list(model.parameters())
+    if any(isinstance(each, nn.parameter.UninitializedParameter) for each in weights):
+        raise BadValue(f"model '{name}' has lazy layers, whose sizes are open; name their sizes")
+    if not any(each.requires_grad for each in weights):
+        raise BadValue(f"model '{name}' has no weights to train")
+    for training in (True, False):
+        try:
+            with torch.no_grad():
+                out = model.train(training)(pictures)
+        except Exception as error:  # anybody's code
+            raise BadValue(
+                f"model '{name}' does not take pictures of {height}x{width} with {channels} "
+                f"channel{'s' * (channels != 1)}: {type(error).__name__}: {reason(error)}"
+            ) from None
+        if not isinstance(out, Tensor):
+            given = type(out).__name__
+            raise BadValue(f"model '{name}' gives {given}; a tensor [samples, {classes}] of logits is needed")
+        if out.shape != (2, classes):
+            raise BadValue(f"model '{name}' gives {list(out.shape)} for 2 pictures; [2, {classes}] is needed")
 
 
 def parameter_count(model: nn.Module) -> int:

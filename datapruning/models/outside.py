@@ -106,6 +106,8 @@ def take_grey(model: nn.Module, channels: int) -> None:
 
 
 def _of_user(name: str, where: str, what: str) -> Build:
+    if where.partition(".")[0] in sys.stdlib_module_names:  # a run folder from elsewhere may name anything
+        raise BadValue(f"model '{name}': '{where}' is a part of Python, and makes no networks")
     with _from_here():
         try:
             module = importlib.import_module(where)

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from datapruning.data.dataset import Dataset
-from datapruning.data.sources import open_dataset
+from datapruning.data.sources import WORKSPACE, open_dataset
 from datapruning.errors import Mismatch, UserError, reason
 from datapruning.report.student import Student
 
 
-def open_data(students: list[Student], name: str | None, root: Path | None) -> tuple[Dataset | None, str]:
+def open_data(
+    students: list[Student], name: str | None, root: Path | None, roots: Sequence[Path]
+) -> tuple[Dataset | None, str]:
     """The dataset, or None and why there is none.
 
     Args:
         students: runs on one dataset.
         name: what the user calls it; default: as recorded by the runs.
         root: folder of the torchvision sets.
+        roots: workspaces of the runs; pictures that one of them has decoded are not decoded again.
 
     Raises:
         UserError: a dataset that was named cannot be opened, or is another one than that of the runs.
@@ -25,7 +29,8 @@ def open_data(students: list[Student], name: str | None, root: Path | None) -> t
     recorded = [str(s.config["environment"]["data"]) for s in students if "data" in s.config.get("environment", {})]
     called = name or (recorded or [str(first.result["dataset"])])[0]
     try:
-        data = open_dataset(called, root=root)
+        workspace = next((place for place in roots if (place / "cache").is_dir()), WORKSPACE)
+        data = open_dataset(called, root=root, workspace=workspace)
         if data.fingerprint != first.result["fingerprint"]:
             raise Mismatch(f"{called} is not the dataset of these runs ({first.result['dataset']}): its fingerprint differs")
     except UserError as error:

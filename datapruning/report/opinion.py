@@ -34,21 +34,23 @@ def ask_teacher(students: list[Student], data: Dataset, ids: NDArray[np.int64]) 
         the opinions, or in words why there are none.
     """
     found: dict[Path, float] = {}
+    sizes: dict[Path, int] = {}
     for student in students:
         for teacher in student.teachers:
             folder = teacher_folder(student, teacher)
             if folder is not None:
                 found[folder] = float(teacher.get("test_accuracy", 0))
+                sizes[folder] = int(student.config.get("views", {}).get("size", 0))
     if not found:
         return "no run had a teacher, or its folder is not there any more"
     folder = max(found, key=lambda f: found[f])
     try:
-        return Opinions(folder, found[folder], _opinions(folder, data, ids))
+        return Opinions(folder, found[folder], _opinions(folder, data, ids, sizes[folder]))
     except DataPruningError as error:
         return f"the teacher cannot be asked: {reason(error)}"
 
 
-def _opinions(folder: Path, data: Dataset, ids: NDArray[np.int64]) -> dict[int, tuple[int, float]]:
+def _opinions(folder: Path, data: Dataset, ids: NDArray[np.int64], size: int) -> dict[int, tuple[int, float]]:
     import torch
 
     from datapruning.data.policy import ViewPolicy
@@ -59,10 +61,11 @@ def _opinions(folder: Path, data: Dataset, ids: NDArray[np.int64]) -> dict[int, 
 
     result = read_json(folder / RESULT)
     name = str(result.get("model"))
-    model = create_model(name, data.train.shape, data.classes, seed=0)
+    policy = ViewPolicy(size=size)
+    model = create_model(name, policy.seen(data.train.shape), data.classes, seed=0)
     load_weights(model, load_tensors(folder / MODEL)[0], folder / MODEL)
     model = as_trained(model, result, data.channel_stats)
-    views = Views(ViewPolicy(), *data.channel_stats)
+    views = Views(policy, *data.channel_stats)
     found: dict[int, tuple[int, float]] = {}
     model.eval()
     with torch.inference_mode():

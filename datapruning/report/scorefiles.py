@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datapruning.errors import BadFile, Mismatch, reason
 from datapruning.hashing import digest
+from datapruning.report.beside import of_dataset
 from datapruning.report.groups import scorer_order
 from datapruning.report.student import Student
 from datapruning.scores import Scores, load_scores
@@ -40,21 +40,10 @@ def find_scores(
     Raises:
         BadFile, Mismatch: a file that was named is no scores file, or one of another dataset.
     """
+    asked, lying, left_out = of_dataset(named, roots, "scores/*.npz", load_scores, fingerprint)
     loaded: dict[str, tuple[Path, Scores]] = {}
-    left_out: list[tuple[str, str]] = []
-    for path in named:
-        scores = load_scores(path)
-        if scores.meta["fingerprint"] != fingerprint:
-            raise Mismatch(f"{path} holds scores of another dataset ({scores.meta['dataset']}) than the runs")
+    for path, scores in asked + lying:
         loaded.setdefault(_key(scores.meta), (path, scores))
-    for path in (p for root in roots for p in sorted((root / "scores").rglob("[!.]*.npz"))):
-        try:
-            scores = load_scores(path)
-        except BadFile as error:
-            left_out.append((str(path), reason(error)))
-            continue
-        if scores.meta["fingerprint"] == fingerprint:
-            loaded.setdefault(_key(scores.meta), (path, scores))
     kept = _few(list(loaded.values()))
     several = {s.scorer for _, s in kept if sum(s.scorer == other.scorer for _, other in kept) > 1}
     named_files = [ScoresFile(_name(s, several), path, s) for path, s in kept]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from datapruning.errors import BadFile, Mismatch, reason
+from datapruning.report.beside import of_dataset
 from datapruning.suspectlist import Suspects, load_suspects
 
 MOST = 4
@@ -32,21 +32,12 @@ def find_suspects(
     Raises:
         BadFile, Mismatch: one that was named is no list of suspects, or one of another dataset.
     """
-    found, left_out = list[SuspectsFile](), list[tuple[str, str]]()
-    for path in named:
-        suspects = load_suspects(path)
-        if suspects.meta["fingerprint"] != fingerprint:
-            raise Mismatch(f"{path} lists samples of another dataset ({suspects.meta['dataset']}) than that of the runs")
-        found.append(SuspectsFile(path, suspects))
+    asked, lying, left_out = of_dataset(named, roots, "suspects/*.csv", load_suspects, fingerprint)
+    found = [SuspectsFile(path, suspects) for path, suspects in asked]
     longest: dict[str, SuspectsFile] = {}
-    for path in (p for root in roots for p in sorted((root / "suspects").rglob("[!.]*.csv"))):
-        try:
-            suspects = load_suspects(path)
-        except BadFile as error:
-            left_out.append((str(path), reason(error)))
-            continue
+    for path, suspects in lying:
         other = longest.get(suspects.scorer)
-        if suspects.meta["fingerprint"] == fingerprint and (other is None or len(suspects) > len(other.suspects)):
+        if other is None or len(suspects) > len(other.suspects):
             longest[suspects.scorer] = SuspectsFile(path, suspects)
     known = {file.suspects.scorer for file in found}
     others = sorted((f for f in longest.values() if f.suspects.scorer not in known), key=lambda f: f.suspects.scorer)

@@ -65,7 +65,7 @@ def write_report(
     files, unread = find_scores([Path(s) for s in scores], found.roots, fingerprint)
     listed, unread_lists = find_suspects([Path(s) for s in suspects], found.roots, fingerprint)
     found.left_out += unread + unread_lists
-    opened, why = open_data(found.students, data, Path(data_root) if data_root else None)
+    opened, why = open_data(found.students, data, Path(data_root) if data_root else None, found.roots)
     inputs = Inputs(found, find_setups(found.students), files, listed, opened, why, Path.cwd())
     _say_what_is_missing(inputs)
     made = sections(inputs)

@@ -16,7 +16,7 @@ from datapruning.self_distillation.pairs import ClassPairs
 from datapruning.self_distillation.settings import SelfDistill
 from datapruning.sparsity.criteria import DATA_FREE
 from datapruning.sparsity.settings import EPSD
-from datapruning.sparsity.terms import PAIRS, VIEWS, Look
+from datapruning.sparsity.terms import Look
 from datapruning.training.objectives import SoftLabels
 
 LOOK_KEY = 0x100C5
@@ -76,11 +76,11 @@ def _read(
 ) -> Iterator[Look]:
     views, loader = context.views, context.split("train")
     others: list[Tensor | None] = [None] * len(batches)
-    if how.method in PAIRS:
+    if how.method == "cs-kd":
         pairs = ClassPairs(ids, context.data.train.labels)
         partners = [pairs.draw(batch, seed, 0) for batch in batches]
         others = [images for _, images in views.read(loader, partners, 0)]
-    elif how.method in VIEWS:
+    elif how.method == "dlb":
         others = [images for _, images in views.read(loader, batches, 1)]
     for (batch, images), other in zip(views.read(loader, batches, 0), others, strict=True):
         teacher = None if self_teacher is None else self_teacher[batch.ids, 0].to(images.device)

@@ -17,11 +17,11 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from datapruning.self_distillation.method import Forward
 from datapruning.sparsity.masks import Masks
 from datapruning.sparsity.prunable import prunable
-from datapruning.sparsity.terms import Forward, Terms
+from datapruning.sparsity.terms import Terms
 
-MODES = ("full", "first-order")
 LookT = TypeVar("LookT", contravariant=True)
 
 

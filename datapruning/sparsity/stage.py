@@ -13,6 +13,7 @@ from torch import nn
 from datapruning.context import Context
 from datapruning.costs import Cost
 from datapruning.errors import BadValue
+from datapruning.models import model_outline
 from datapruning.progress import say
 from datapruning.runs import Run
 from datapruning.self_distillation.settings import SelfDistill
@@ -23,6 +24,7 @@ from datapruning.sparsity.prunable import layer_table, prunable
 from datapruning.sparsity.settings import EPSD
 from datapruning.sparsity.threshold import count_kept, keep_largest, rounds_of
 from datapruning.training.objectives import CrossEntropy, Objective, SoftLabels
+from datapruning.training.randomness import Streams, own_streams
 
 PASSES = {"full": 3.0, "first-order": 1.0}
 """What a sample of a look costs in training passes, about: differentiating through a step is twice as much again."""
@@ -76,22 +78,25 @@ def prune_at_start(
     """
     started = time.perf_counter()
     inside, outside = draw_looks(context, ids, settings, self_distill, seed, self_teacher)
-    height, width, channels = context.data.train.shape
+    height, width, channels = context.shape
     case = Case(model, settings, self_distill, base, inside, outside, (channels, height, width), seed)
     rounds = settings.rounds_made
     masks: Masks | None = None
     protected: list[str] = []
     was_training = model.training
     model.train()
+    streams = Streams(context.device, seed, -1, 1)
     try:
-        for removed in rounds_of(settings.removed, rounds):
-            masks, protected = keep_largest(saliency(case._replace(masks=masks)), removed, settings.scope, masks)
+        with own_streams(context.device):  # dropout draws the same whatever was drawn before
+            streams.begin(0)
+            for removed in rounds_of(settings.removed, rounds):
+                masks, protected = keep_largest(saliency(case._replace(masks=masks)), removed, settings.scope, masks)
     finally:
         model.train(was_training)
     assert masks is not None
     for name in protected:
         say(f"pruning: layer '{name}' would have been cut to nothing; its strongest weight stays")
-    layers = layer_table(model, masks.kept_by_layer, context.data.train.shape)
+    layers = layer_table(model, masks.kept_by_layer, context.shape)
     dense, sparse = (sum(layer.flops[which] for layer in layers) for which in (0, 1))
     seen = sum(len(look.images) for look in [*inside, *outside]) * rounds
     passes = PASSES[settings.mode] if settings.prune_by in ("epsd", "prospr") else 1.0
@@ -126,7 +131,8 @@ def check_epsd(context: Context, weight: float | None) -> None:
             "epsd takes the saliency of a self-distillation loss: name one with --self-distill (cs-kd, ps-kd, dlb, tf-kd), "
             "or prune by the labels alone with --prune-by prospr"
         )
-    say(f"student: {announce(context.new_model(context.recipe.train.model, 0), settings)}, by {settings.prune_by}")
+    outline = model_outline(context.recipe.train.model, context.shape, context.data.classes)
+    say(f"student: {announce(outline, settings)}, by {settings.prune_by}")
 
 
 def masks_of(

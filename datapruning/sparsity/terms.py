@@ -12,14 +12,14 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, one_hot
+from torch.nn.functional import cross_entropy
 
 from datapruning.data.loader import Batch
+from datapruning.self_distillation.method import Forward
 from datapruning.self_distillation.settings import SelfDistill
+from datapruning.self_distillation.tf_kd import towards_virtual
 from datapruning.training.objectives import Objective, distillation
 
-Forward = Callable[[Tensor], Tensor]
-"""float32 images [n, channels, height, width] -> logits [n, classes]."""
 Terms = tuple[Tensor, Tensor | None]
 
 
@@ -86,11 +86,7 @@ def dlb(how: SelfDistill, base: Objective, now: Forward, before: Forward | None,
 def tf_kd(how: SelfDistill, base: Objective, now: Forward, before: Forward | None, look: Look) -> Terms:
     """Teacher-free distillation (Yuan et al. 2020): towards a virtual teacher that is right with a fixed probability."""
     logits = now(look.images)
-    classes = logits.shape[1]
-    wrong = (1 - how.tf_kd_correct) / (classes - 1)
-    virtual = wrong + (how.tf_kd_correct - wrong) * one_hot(look.batch.labels, classes).to(logits.dtype)
-    target = (virtual / how.tf_kd_temperature).softmax(1)
-    towards = (target * (target.log() - logits.log_softmax(1))).sum(1).mean()
+    towards = towards_virtual(logits, look.batch.labels, how.tf_kd_temperature, how.tf_kd_correct)
     of_labels = base(logits, look.batch, 0)
     return of_labels, how.tf_kd_weight * (towards - of_labels)
 
@@ -107,8 +103,6 @@ def tf_kd_self(how: SelfDistill, base: Objective, now: Forward, before: Forward 
 TERMS: dict[str, Term] = {
     "none": base_alone, "cs-kd": cs_kd, "ps-kd": ps_kd, "dlb": dlb, "tf-kd": tf_kd, "tf-kd-self": tf_kd_self,
 }  # fmt: skip
-PAIRS, VIEWS = ("cs-kd",), ("dlb",)
-"""Which look at another picture of the class, and which at another view."""
 
 
 def look_at(images: Tensor, labels: Tensor, others: Tensor | None = None) -> Look:

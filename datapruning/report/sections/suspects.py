@@ -32,7 +32,7 @@ def words() -> list[object]:
     return [
         "A ranking, no verdict: it lists as many as were asked for, however many labels are wrong. Under each picture: "
         "the label, the class that the networks find likeliest among the others, the probability of the label where it is "
-        "known, the score, the sample id."
+        "known, the score, the sample id, and the path of a picture that is a file."
     ]
 
 
@@ -47,6 +47,7 @@ def pictures(suspects: Suspects, data: Dataset, most: int) -> list[Markup]:
             said = [tag("span", f"rather {row.suggested_name}", class_="differs"), Markup("<br>")]
         lines = [] if row.label_prob is None else [f"label {100 * row.label_prob:.0f}%"]
         lines += [f"score {row.score:.3g}".replace("-", "\N{MINUS SIGN}"), f"id {row.id}"]
+        lines += [] if data.train_paths is None else [data.train_paths[row.id]]
         note = tag("span", join(lines, "<br>"), class_="muted")
         items.append(picture(row.id, data, *said, note))
     which = f"The first {len(shown)} of {len(suspects)}" if len(shown) < len(suspects) else f"All {len(shown)}"

@@ -1,0 +1,78 @@
+"""torch.compile for real: the same bits again, nearly those of the plain network, and one line where it does not work."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import datapruning as dp
+from datapruning.context import Context
+from datapruning.data.dataset import Dataset
+from datapruning.errors import BadValue
+from datapruning.training.checkpoint import load_tensors
+from tests.conftest import Answer, fast_arguments
+
+NET = """
+from torch import nn
+
+def net(channels, classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(64 * channels, 8), nn.ReLU(), nn.Linear(8, classes))
+"""
+
+
+@pytest.mark.skipif(shutil.which("c++") is None and shutil.which("g++") is None, reason="no C++ compiler here")
+def test_a_compiled_run_has_the_same_bits_again(
+    make_context: Callable[..., Context], small: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "compiled_net.py").write_text(NET)
+    monkeypatch.chdir(tmp_path)
+    settings = ("train.model=compiled_net:net", "train.batch_size=60", "train.lr=0.01")
+
+    def trained(place: str, *more: str) -> dict[str, Tensor]:
+        context = make_context(small, *settings, *more, workspace=tmp_path / place)
+        return load_tensors(dp.train(context, fraction=1, kd_weight=0).folder / "model.safetensors")[0]
+
+    plain, first, again = trained("a"), trained("b", "train.compile=true"), trained("c", "train.compile=true")
+    for name, weight in first.items():
+        assert torch.equal(weight, again[name])
+        torch.testing.assert_close(weight, plain[name], rtol=1e-4, atol=1e-5)
+
+
+def test_where_the_compiler_does_not_work_one_line_says_so(
+    dprune: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Failed(RuntimeError):
+        """As torch's own."""
+
+    Failed.__module__ = "torch._inductor.exc"
+
+    def stand_in(model: nn.Module, *, dynamic: bool) -> Callable[[Tensor], Tensor]:
+        def call(images: Tensor) -> Tensor:
+            raise Failed("InvalidCxxCompiler: No working C++ compiler found\nmuch more")
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", stand_in)
+    answer = dprune("train", "--fraction", 0.5, "--kd-weight", 0, "--set", "train.compile=true", *fast_arguments())
+    assert answer.code == 2
+    why = "InvalidCxxCompiler: No working C++ compiler found"
+    line = f"dprune: train.compile: torch.compile fails here ({why}); set it to false"
+    assert answer.err.splitlines()[-1] == line
+
+
+def test_a_network_s_own_mistake_stays_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    from datapruning.training.environment import compiled
+
+    def breaks(images: Tensor) -> Tensor:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(torch, "compile", lambda model, dynamic: breaks)
+    with pytest.raises(ZeroDivisionError):
+        compiled(nn.Identity())(torch.zeros(1))
+    with pytest.raises(BadValue, match="compile and infobatch"):
+        dp.open_context(dp.open_dataset("digits"), changes=["train.compile=true", "train.infobatch=0.5"])

@@ -1,0 +1,117 @@
+"""Pictures that cannot be read: they keep their ids, and nothing is trained on them or judged by them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import datapruning as dp
+from datapruning.advice.judges import set_aside
+from datapruning.context import Context
+from datapruning.data.dataset import Dataset
+from datapruning.data.loader import Batch
+from datapruning.errors import BadValue
+from datapruning.subsets import subset_from_ids
+from datapruning.training.kd_weight import choose_judges
+from datapruning.training.update import Updates
+from scorers import find_scorers
+
+LOST = (3, 40, 41, 119)
+MakeContext = Callable[..., Context]
+SETTINGS = (
+    "train.model=tinynet8", "teacher.model=tinynet8", "score.model=tinynet8", "member.model=tinynet8", "member.epochs=1",
+    "ensemble.members=10", "evidence.early_epoch=1",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def spoilt(small: Dataset) -> Dataset:
+    """120 made-up pictures, of which four are grey because they could not be read."""
+    images = small.train.images.copy()
+    images[list(LOST)] = 128
+    return replace(small, train=replace(small.train, images=images), unreadable=LOST)
+
+
+@pytest.fixture
+def trained_on(monkeypatch: pytest.MonkeyPatch) -> set[int]:
+    """Every sample id that an update is made with comes in here."""
+    seen: set[int] = set()
+    update = Updates.update
+
+    def watched(self: Updates, batch: Batch, *rest: Any) -> Any:
+        seen.update(batch.ids.tolist())
+        return update(self, batch, *rest)
+
+    monkeypatch.setattr(Updates, "update", watched)
+    return seen
+
+
+def test_those_that_can_be_read(small: Dataset, spoilt: Dataset) -> None:
+    assert small.readable.tolist() == list(range(120))
+    assert spoilt.readable.tolist() == [i for i in range(120) if i not in LOST]
+    assert spoilt.readable.dtype == np.int64
+
+
+def test_teachers_and_students_of_all_data_never_see_them(
+    make_context: MakeContext, spoilt: Dataset, trained_on: set[int]
+) -> None:
+    context = make_context(spoilt, *SETTINGS)
+    assert dp.teach(context).result["kept"] == 116
+    assert trained_on == set(spoilt.readable.tolist())
+    trained_on.clear()
+    student = dp.train(context, fraction=1, kd_weight=0)
+    assert student.result["kept"] == 116
+    assert trained_on == set(spoilt.readable.tolist())
+
+
+@pytest.mark.parametrize("name", ["el2n", "forgetting", "aum", "memorization", "memorization-plain", "knn", "grand"])
+def test_proxies_and_members_never_see_them_and_their_scores_are_below_all_others(
+    make_context: MakeContext, spoilt: Dataset, trained_on: set[int], name: str
+) -> None:
+    assert name in find_scorers()
+    scores = dp.score(make_context(spoilt, *SETTINGS), name)
+    assert trained_on == set(spoilt.readable.tolist())
+    assert scores.meta["unreadable"] == list(LOST)
+    assert np.isfinite(scores.values).all()
+    assert scores.values.dtype == np.float32
+    assert scores.values[list(LOST)].max() < scores.values[spoilt.readable].min()
+    if scores.stderr is not None:
+        assert (scores.stderr[list(LOST)] == 0).all()
+    kept = dp.select(scores, fraction=0.5).indices
+    assert len(kept) == 60
+    assert not np.isin(kept, LOST).any()
+
+
+def test_they_judge_nothing(spoilt: Dataset) -> None:
+    kept = np.arange(0, 120, 2)
+    judges = choose_judges(kept, 120, 100, 0, alike=True, unreadable=LOST)
+    assert not np.isin(judges.ids, LOST).any()
+    assert np.isin(choose_judges(kept, 120, 100, 0, alike=True).ids, LOST).any()
+    parts = set_aside(2000, 0, range(1000))
+    assert len(parts.judges) == 100
+    assert min(parts.judges.min(), parts.rest.min()) == 1000
+
+
+def test_neither_influence_nor_suspects_name_them(make_context: MakeContext, spoilt: Dataset) -> None:
+    context = make_context(spoilt, *SETTINGS)
+    listed = dp.suspects(context, "ensemble", count=120)
+    assert {row.id for row in listed.rows} == set(spoilt.readable.tolist())
+    found = dp.influence(context, top=3, pairs="all")
+    assert not np.isin(found.top_train_id, LOST).any()
+
+
+def test_a_subset_that_has_one_is_refused(make_context: MakeContext, spoilt: Dataset) -> None:
+    subset = subset_from_ids(np.arange(10), spoilt, "mine")
+    with pytest.raises(BadValue, match="id 3 is a picture that cannot be read"):
+        dp.train(make_context(spoilt, *SETTINGS), subset, kd_weight=0)
+
+
+def test_runs_without_them_are_no_runs_with_them(make_context: MakeContext, small: Dataset) -> None:
+    """The fingerprint is of files, and the same where a file is broken or not taken: the places differ."""
+    whole, part = make_context(small), make_context(replace(small, unreadable=LOST))
+    assert whole.data.fingerprint == part.data.fingerprint
+    assert whole.place("teachers", "x", {}) != part.place("teachers", "x", {})
