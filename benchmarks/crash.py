@@ -5,7 +5,7 @@
 Each scenario is a command or two on the digits, with small settings and a checkpoint every twentieth of a second. It runs
 once undisturbed. A lap then runs it in an empty folder: its process group gets SIGKILL at a random moment, uniform over
 the work that is left (start-up, which writes nothing, aside), the same command is started again, is killed again, up to
-four times, and then left to end. Everything that it leaves is compared with what the undisturbed one left: every tensor,
+five times, and then left to end. Everything that it leaves is compared with what the undisturbed one left: every tensor,
 every array, every table, every result but for its times. Laps are rows of a store, so the benchmark goes on where it was
 stopped, as long as the code is the same. Moments are in processor time, so that they fall on the same work however busy
 the machine is. Linux.
@@ -35,7 +35,7 @@ import numpy as np
 from benchmarks.common import HERE, RUNS, publish, table
 from benchmarks.sweep_kills import ended_before, processor_seconds
 
-KILLS = 4
+KILLS = 5
 """Of a lap, at most."""
 INTERVAL = 0.05
 CHILD = f"""
@@ -307,8 +307,8 @@ def report(
     failed = sum(each["exit"] != 0 for each in laps)
     body = (
         f"{len(laps)} runs of `dprune` on the digits got SIGKILL {len(kills)} times at random moments, uniform over the "
-        "work that was left, up to four times a run, each time followed by the same command again. Everything that a run "
-        "left (every tensor of every network, every array, table and result but for times and the count of soft labels "
+        f"work that was left, up to {KILLS} times a run, each time followed by the same command again. Everything that a "
+        "run left (every tensor of every network, every array, table and result but for times and the count of soft labels "
         "that the last process computed) was compared with what an undisturbed run left.\n\n"
         f"**{wrong['lost']} files lost, {wrong['different']} files with a different bit, {failed} runs that did not end.** "
         f"Files that only a killed run left: {wrong['surplus']}.\n\n"

@@ -1,6 +1,6 @@
 """Changed files through every reader: each is refused in one line, or read as what it was.
 
-    python -m benchmarks.fuzz [--files 400] [--runs 2000] [--seed 0] [--only NAME]
+    python -m benchmarks.fuzz [--files 400] [--runs 1000] [--seed 0] [--only NAME]
 
 First, of each reader of `fuzz_readers.py`, so many changed files (a quarter as many through the whole command `dprune
 inspect`, which is slower), changed at random by `fuzz_changes.py`. Each process has a limit of memory, each file one of
@@ -161,7 +161,7 @@ def guided(name: str, seed: int, runs: int) -> tuple[int, str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--files", type=int, default=400, help="changed files a reader; a quarter through inspect")
-    parser.add_argument("--runs", type=int, default=2000, help="of the coverage-guided fuzzer, a reader; 0: without it")
+    parser.add_argument("--runs", type=int, default=1000, help="of the coverage-guided fuzzer, a reader; 0: without it")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", help="one reader; nothing is published")
     args = parser.parse_args()

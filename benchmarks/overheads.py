@@ -37,7 +37,7 @@ from datapruning.runs import FinishedRun
 from datapruning.training.environment import reproducible
 from datapruning.training.loop import fit
 from datapruning.training.objectives import CrossEntropy, Distillation, Objective
-from datapruning.training.update import Observer
+from datapruning.training.observer import Observer
 from teachers import SoftLabelCache, Teacher, TeacherLabels
 
 SAMPLES, BATCH, CLASSES = 60_000, 128, 10

@@ -265,7 +265,10 @@ def _of_type(value: Any, hint: Any, where: str) -> Any:
             raise BadValue(f"{where} is a list, got {_shown(value)}")
         return tuple(_of_type(v, get_args(hint)[0], where) for v in value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise BadValue(f"{where} is a number, got {_shown(value)}") from None
     if type(value) is not hint:
         raise BadValue(f"{where} is {_TYPE_WORDS[hint]}, got {_shown(value)}")
     return value

@@ -28,6 +28,8 @@ SIGNED = f"# {CHECKSUM} "
 LONGEST_TOML = 2**20
 LONGEST_JSON = 256 * 2**20
 DEEPEST_JSON = 64
+LONGEST_NUMBER = 20
+"""Digits of what fits in 64 bits, and a sign."""
 
 
 @contextmanager
@@ -71,7 +73,7 @@ def read_text(path: Path, longest: int) -> str:
     with ordinary(path) as (file, size):
         if size > longest:
             raise ValueError(f"it has {size_text(size)}, and such a file has {size_text(longest)} at most")
-        return file.read(longest).decode("utf-8-sig")
+        return file.read(size).decode("utf-8-sig")
 
 
 def parse_toml(text: str) -> dict[str, Any]:
@@ -154,7 +156,9 @@ def parse_json(text: str) -> Any:
     """
     too_deep = ValueError("it is nested too deeply")
     try:
-        value = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_without_doubles)
+        value = json.loads(
+            text, parse_constant=_refuse_constant, parse_float=_finite, parse_int=_whole, object_pairs_hook=_without_doubles
+        )
     except RecursionError:
         raise too_deep from None
     if _deeper(value, DEEPEST_JSON):
@@ -177,6 +181,12 @@ def _finite(text: str) -> float:
     if not math.isfinite(number):
         raise ValueError(f"{text[:40]} is too large a number")
     return number
+
+
+def _whole(text: str) -> int:
+    if len(text) > LONGEST_NUMBER:
+        raise ValueError(f"{text[:40]}... is too large a number")
+    return int(text)
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from datapruning.evidence.track import PRESENTED, RECORDED, Track
 from datapruning.training.checkpoint import Checkpoint
 from datapruning.training.loop import fit, planned_steps
 from datapruning.training.objectives import CrossEntropy
-from datapruning.training.update import Observer
+from datapruning.training.observer import Observer
 from tests.evidence_cases import Floats, learning, probabilities, recorded
 
 PROXY = Training(model="tinynet8", epochs=6, batch_size=32, precision="fp32")

@@ -27,9 +27,10 @@ from datapruning.errors import BadValue
 from datapruning.training.checkpoint import Checkpoint, load_tensors
 from datapruning.training.dynamic_pruning import InfoBatch, epoch_weights
 from datapruning.training.environment import reproducible
-from datapruning.training.loop import Progress, fit, planned_steps
+from datapruning.training.loop import fit, planned_steps
 from datapruning.training.objectives import CrossEntropy, Distillation, Objective
-from datapruning.training.update import Observer
+from datapruning.training.observer import Observer
+from datapruning.training.state import Progress
 from tests.conftest import fast_arguments
 
 Maker = Callable[..., Context]

@@ -207,6 +207,7 @@ def test_json_that_was_changed_is_refused_with_what_to_do(tmp_path: Path) -> Non
         '{"a": 1e999}',
         '{"a": 1, "a": 2}',
         '{"a": ' + "9" * 5000 + "}",
+        '{"a": ' + "9" * 21 + "}",
         '{"a": ' + "[" * 99 + "]" * 99 + "}",
     ],
 )
@@ -217,7 +218,14 @@ def test_json_that_python_chokes_on_is_a_bad_file(tmp_path: Path, text: str) -> 
 
 
 @pytest.mark.parametrize(
-    "text", ["a = " + "[" * 10**5, "a = " + "9" * 5000, "[train]\nepochs = 1_000_000_000_000", "[train]\nlr = nan"]
+    "text",
+    [
+        "a = " + "[" * 10**5,
+        "a = " + "9" * 5000,
+        "[train]\nepochs = 1_000_000_000_000",
+        "[train]\nlr = nan",
+        "[train]\nlr = " + "9" * 400,
+    ],
 )
 def test_recipes_that_python_chokes_on_are_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "r.toml").write_text(text)

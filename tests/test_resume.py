@@ -34,11 +34,12 @@ from datapruning.sparsity.prunable import prunable
 from datapruning.training import finite
 from datapruning.training.checkpoint import EXTRA, Checkpoint, load_tensors, save_tensors
 from datapruning.training.environment import reproducible
-from datapruning.training.loop import Progress, fit, planned_steps
+from datapruning.training.loop import fit, planned_steps
 from datapruning.training.objectives import CrossEntropy, Distillation
+from datapruning.training.observer import Observer
 from datapruning.training.randomness import Streams
 from datapruning.training.settings import Training
-from datapruning.training.update import Observer
+from datapruning.training.state import Progress
 from tests.conftest import Answer, fast_arguments
 
 Contexts = Callable[..., Context]

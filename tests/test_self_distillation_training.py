@@ -25,9 +25,10 @@ from datapruning.self_distillation.pairs import ClassPairs
 from datapruning.self_distillation.settings import KEYS, SelfDistill
 from datapruning.training.checkpoint import Checkpoint
 from datapruning.training.environment import reproducible
-from datapruning.training.loop import Progress, fit, planned_steps
+from datapruning.training.loop import fit, planned_steps
 from datapruning.training.objectives import CrossEntropy
-from datapruning.training.update import Observer
+from datapruning.training.observer import Observer
+from datapruning.training.state import Progress
 
 Contexts = Callable[..., Context]
 METHODS = [name for name in KEYS if name != "none"]

@@ -189,7 +189,7 @@ def test_tensorboard_shows_settings_rows_and_result(make_context: MakeContext, s
 
     run = dp.teach(make_context(small, *TINY, log=["tensorboard"]))
     found, rows = scalars(run), metrics(run)
-    for name in ("loss", "train_accuracy", "step"):
+    for name in ("loss", "train_accuracy", "lr", "step"):
         assert found[name] == [(n, pytest.approx(row[name], rel=1e-6)) for n, row in enumerate(rows)]
     assert found["result/test_accuracy"] == [(2, pytest.approx(run.test_accuracy, rel=1e-6))]
     events = EventAccumulator(str(run.folder / "tensorboard"))
@@ -233,7 +233,8 @@ def test_mlflow_shows_settings_rows_and_result(make_context: MakeContext, small:
     run = dp.train(context, fraction=0.5, kd_weight=0, seed=3)
     shown, rows = mlflow_run(context, run), metrics(run)
     assert shown["status"] == "FINISHED"
-    assert [(m.step, m.value) for m in shown["loss"]] == [(n, row["loss"]) for n, row in enumerate(rows)]
+    for name in ("loss", "lr"):
+        assert [(m.step, m.value) for m in shown[name]] == [(n, row[name]) for n, row in enumerate(rows)]
     assert [m.value for m in shown["result/test_accuracy"]] == [run.test_accuracy]
     assert [m.value for m in shown["result/kd_weight"]] == [0.0]
     assert (shown["params"]["train.model"], shown["params"]["run.seed"]) == ("tinynet8", "3")
@@ -243,7 +244,7 @@ def test_wandb_stays_offline_and_shows_settings_rows_and_result(make_context: Ma
     pytest.importorskip("wandb", reason="wandb is not installed")
     run = dp.teach(make_context(small, *TINY, log=["wandb"]))
     records, rows = wandb_rows(run)
-    assert [row["loss"] for row in rows] == [row["loss"] for row in metrics(run)]
+    assert [(row["loss"], row["lr"]) for row in rows] == [(row["loss"], row["lr"]) for row in metrics(run)]
     assert [row["_step"] for row in rows] == [0, 1, 2]
     config = {item.key: json.loads(item.value_json) for item in records["run"][0].run.config.update}
     assert config["teacher"]["model"] == "tinynet8"

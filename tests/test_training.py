@@ -25,9 +25,10 @@ from datapruning.evidence.track import Track
 from datapruning.training.checkpoint import Checkpoint, load_tensors, load_weights, save_tensors
 from datapruning.training.environment import reproducible
 from datapruning.training.evaluate import accuracy, predict
-from datapruning.training.loop import Progress, fit, planned_epochs, planned_steps
+from datapruning.training.loop import fit, planned_epochs, planned_steps
 from datapruning.training.objectives import CrossEntropy
 from datapruning.training.schedules import learning_rate
+from datapruning.training.state import Progress
 
 Maker = Callable[..., Context]
 
@@ -74,6 +75,11 @@ def test_stopping_early_leaves_the_schedule_where_it_was(make_context: Maker, sm
     _, early = train(context, SHORT, stop_after=2)
     assert early.epoch == 2
     assert [row["loss"] for row in early.history] == [row["loss"] for row in done.history[:2]]
+
+
+def test_a_row_has_the_rate_of_its_epoch_s_last_update(make_context: Maker, small: Dataset) -> None:
+    _, done = train(make_context(small), SHORT, rate=lambda step: 0.001 * (step + 1))
+    assert [row["lr"] for row in done.history] == [0.001 * row["step"] for row in done.history]
 
 
 def test_a_training_in_two_parts_is_the_training(make_context: Maker, small: Dataset, tmp_path: Path) -> None:

@@ -25,15 +25,16 @@ from datapruning.sparsity.masks import Masks
 from datapruning.sparsity.prunable import prunable
 from datapruning.training.average import MovingAverage
 from datapruning.training.checkpoint import Checkpoint, load_tensors
-from datapruning.training.loop import Progress, fit, planned_epochs, planned_steps
+from datapruning.training.loop import fit, planned_epochs, planned_steps
 from datapruning.training.objectives import CrossEntropy
+from datapruning.training.observer import Observer
 from datapruning.training.optimizers import make_optimizer
 from datapruning.training.parts import split_batch
 from datapruning.training.planned import planned_samples
 from datapruning.training.schedules import learning_rate, planned_rate
 from datapruning.training.settings import Training
+from datapruning.training.state import Progress
 from datapruning.training.time_limit import TimeLimit
-from datapruning.training.update import Observer
 from tests.conftest import Answer, fast_arguments
 
 Maker = Callable[..., Context]

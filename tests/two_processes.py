@@ -36,8 +36,8 @@ from datapruning.training.environment import reproducible
 from datapruning.training.evaluate import batch_logits, predict, predict_with_features
 from datapruning.training.loop import fit, planned_steps
 from datapruning.training.objectives import CrossEntropy
+from datapruning.training.observer import Observer
 from datapruning.training.settings import Training
-from datapruning.training.update import Observer
 
 UPDATE = 12
 """At which process 1 dies: in the middle of the second epoch."""

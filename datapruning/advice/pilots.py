@@ -31,8 +31,9 @@ from datapruning.training.checkpoint import Checkpoint, load_tensors, load_weigh
 from datapruning.training.environment import reproducible
 from datapruning.training.evaluate import predict
 from datapruning.training.kd_weight import Arm, prior_weight
-from datapruning.training.loop import Progress, fit, planned_epochs, planned_steps
+from datapruning.training.loop import fit, planned_epochs, planned_steps
 from datapruning.training.objectives import CrossEntropy, Distillation, Objective, SoftLabels
+from datapruning.training.state import Progress
 
 REFERENCE, TEACHER, PILOT, NAMED = "reference", "teacher", "pilot", "named teacher"
 MODEL, STATE = "model.safetensors", "state.safetensors"

@@ -82,7 +82,7 @@ def picture_bytes(path: Path) -> bytes:
     with ordinary(path) as (file, size):
         if size > LARGEST_PICTURE:
             raise ValueError(f"it has {size_text(size)}, {size_text(LARGEST_PICTURE)} at most are read")
-        return file.read(LARGEST_PICTURE)
+        return file.read(size)
 
 
 class Piece(NamedTuple):

@@ -27,7 +27,7 @@ from datapruning.training.environment import reproducible
 from datapruning.training.evaluate import predict, predict_with_features
 from datapruning.training.loop import fit, planned_steps
 from datapruning.training.objectives import CrossEntropy
-from datapruning.training.update import Observer
+from datapruning.training.observer import Observer
 
 EARLY_WEIGHTS, STATE = "early.safetensors", "checkpoint.safetensors"
 

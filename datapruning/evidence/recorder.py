@@ -17,7 +17,7 @@ from datapruning.data.loader import Batch
 from datapruning.errors import BadValue
 from datapruning.evidence.changes import Changes
 from datapruning.evidence.track import Track, statistics
-from datapruning.training.update import Observer
+from datapruning.training.observer import Observer
 
 BUFFER_ROWS = 8192
 LOGITS, TARGETS, IDS = "recorder.logits", "recorder.targets", "recorder.ids"

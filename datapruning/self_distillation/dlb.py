@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -71,7 +71,7 @@ class DLB(SelfDistillation):
             return {}
         return {IDS: torch.from_numpy(self._ids), LOGITS: self._logits, EPOCH: torch.tensor(self._epoch)}
 
-    def restore(self, tensors: dict[str, Tensor]) -> None:
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """That batch is the one before."""
         if IDS in tensors:
             self._ids, self._logits, self._epoch = tensors[IDS].numpy(), tensors[LOGITS], int(tensors[EPOCH])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -55,7 +57,7 @@ class PSKD(SelfDistillation):
         """Ids int64 [n] and the table float32 [n, classes] by id, apart, so that no id goes through a float."""
         return {IDS: torch.from_numpy(self.ids), TABLE: self.table}
 
-    def restore(self, tensors: dict[str, Tensor]) -> None:
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Samples that are not in it are as if never presented: a part of a run may train on fewer."""
         if IDS not in tensors:
             return

@@ -40,9 +40,10 @@ from datapruning.training.kd_weight import (
     probe_budget,
     search_cost,
 )
-from datapruning.training.loop import Progress, fit, planned_epochs, planned_steps
+from datapruning.training.loop import fit, planned_epochs, planned_steps
 from datapruning.training.objectives import CrossEntropy, Distillation, Objective, SoftLabels
 from datapruning.training.schedules import planned_rate
+from datapruning.training.state import Progress
 
 
 @dataclass(frozen=True)
@@ -193,7 +194,7 @@ def _probe(
     )  # fmt: skip
     parts = predict(model, loader, fork.judges.ids, context.views)
     correct = torch.cat([logits.argmax(1) == target for _, target, logits in parts]).cpu().numpy()
-    begun = Progress(**trunk.state())
+    begun = Progress.of(trunk.state())
     return {
         "correct": base64.b85encode(np.packbits(correct).tobytes()).decode(),
         "samples_seen": _planned(done) - _planned(begun),

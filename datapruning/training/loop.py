@@ -3,87 +3,42 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from datapruning.config import Training
 from datapruning.data.loader import Loader
-from datapruning.data.order import batch_sizes, training_batches
+from datapruning.data.order import batch_sizes
 from datapruning.data.views import Views
 from datapruning.distributed.share import shared_training
-from datapruning.errors import BadFile, BadValue, TimeIsUp
+from datapruning.errors import BadValue, TimeIsUp
 from datapruning.hardware import hardware
 from datapruning.progress import Bar
-from datapruning.self_distillation.method import SelfDistillation, read_companions
-from datapruning.sparsity.masks import Held, Masks
-from datapruning.training.average import MovingAverage
+from datapruning.self_distillation.method import SelfDistillation
+from datapruning.sparsity.masks import Masks
 from datapruning.training.checkpoint import Checkpoint
-from datapruning.training.dynamic_pruning import InfoBatch
 from datapruning.training.environment import compiled, model_device
+from datapruning.training.fitting import Fitting
 from datapruning.training.objectives import Objective
+from datapruning.training.observer import Observer
 from datapruning.training.optimizers import make_optimizer
-from datapruning.training.randomness import Streams, own_streams
+from datapruning.training.randomness import own_streams
 from datapruning.training.schedules import planned_rate
+from datapruning.training.state import Parts, Progress
 from datapruning.training.time_limit import TimeLimit
-from datapruning.training.update import Observer, Updates
+
+if TYPE_CHECKING:
+    pass
 
 LEAST = 2
 """Samples in the smallest batch: batch norm has nothing to normalise in one."""
-
-
-@dataclass
-class Progress:
-    """How far a training is: what a checkpoint holds beside weights and momentum.
-
-    Attributes:
-        epoch: epochs done.
-        step: the place in the schedule, in planned updates.
-        samples_seen: presentations.
-        seconds: spent on training.
-        history: a row an epoch.
-        steps_skipped: planned updates that dynamic pruning left out.
-        samples_skipped: presentations that it left out.
-        samples_again: companions of batches that went through a training pass, too (self-distillation).
-        samples_forward: companions that went through a forward pass alone.
-        begun: of an epoch that has begun, what a checkpoint in its middle holds: `batches` that were trained on,
-            `seconds`, and the sums of `Updates.sums`. Else empty.
-    """
-
-    epoch: int = 0
-    step: int = 0
-    samples_seen: int = 0
-    seconds: float = 0.0
-    history: list[dict[str, Any]] = field(default_factory=list)
-    steps_skipped: int = 0
-    samples_skipped: int = 0
-    samples_again: int = 0
-    samples_forward: int = 0
-    begun: dict[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, state: Mapping[str, Any]) -> Progress:
-        """As it was saved.
-
-        Raises:
-            BadFile: by a version of this package that this one cannot follow.
-        """
-        unknown = set(state) - {each.name for each in fields(cls)}
-        if unknown:
-            raise BadFile(f"a checkpoint holds '{min(unknown)}', which only another version of this package understands")
-        return cls(**state)
-
-    @property
-    def updates(self) -> int:
-        """Updates that were made."""
-        return self.step - self.steps_skipped
 
 
 def planned_steps(training: Training, kept: int, total: int) -> int:
@@ -161,109 +116,35 @@ def fit(
     optimizer = make_optimizer(model, training)
     saved = next((found for c in (checkpoint, begin) if c and (found := c.load(model, optimizer))), None)
     state, extra = saved or ({}, {})
-    done = Progress.of(state)
-    pruning = InfoBatch.of(training, ids, seed)
-    if pruning and extra:
-        pruning.restore(extra)
-    if distil and extra:
-        distil.restore(extra)
-    held = Held(masks, model) if masks else None
-    if held and saved:
-        held.check(extra)
-    average = MovingAverage.of(model, training.ema)
-    if average and extra:
-        average.restore(extra)
-    for observer in observers:
-        observer.restore(extra)
-    del saved
-    parts = [*(part for part in (pruning, distil, held, average) if part is not None), *observers]
-
-    def more() -> dict[str, Tensor]:
-        return {name: tensor for part in parts for name, tensor in part.tensors().items()}
-
-    def save(to: Checkpoint, begun: dict[str, Any], sums: dict[str, Tensor]) -> None:
-        to.save(model, optimizer, {**asdict(done), "begun": begun}, more() | sums)
-        for observer in observers:
-            observer.saved(done.epoch - 1)
-
-    rate = rate or partial(planned_rate, training, steps=steps)
+    done, parts = Progress.of(state), Parts.of(model, ids, training, seed, distil, masks, observers)
+    if saved:
+        parts.restore(extra)
     shared = shared_training(loader, model, optimizer, views, training, distil, masks, seed)
     forward = shared.network if shared else compiled(model) if training.compile else model
-    sizes = batch_sizes(len(ids), training.update_size)
-    per_epoch = len(sizes)
+    rate = rate or partial(planned_rate, training, steps=steps)
+    fitting = Fitting(
+        model, forward, optimizer, loader, ids, views, training, objective,
+        seed, steps, rate, parts, done, checkpoint, shared,
+    )  # fmt: skip
+    per_epoch = len(batch_sizes(len(ids), training.update_size))
     epochs = min(done.epoch + math.ceil((steps - done.step) / per_epoch), stop_after or steps)
-    device = model_device(model)
     model.train()
     shown = Bar.shown(label, min(steps, done.step + (epochs - done.epoch) * per_epoch))
     guard = hardware(label, training.batch_size, training.accumulate)
-    with guard, own_streams(device), shared or nullcontext(), shown as bar:
+    with guard, own_streams(model_device(model)), shared or nullcontext(), shown as bar:
         bar.advance(done.step)
         while done.epoch < epochs:
-            first = int(done.begun.get("batches", 0))
-            started = time.perf_counter() - done.begun.get("seconds", 0.0)
-            planned = min(per_epoch, steps - done.step)
-            chosen = pruning.begin(done.epoch, done.step / steps) if pruning else None
-            batches = training_batches(ids if chosen is None else chosen, training.update_size, seed, done.epoch)
-            batches = batches[: -(-len(batches) * planned // per_epoch)]
-            by = None if chosen is None else pruning
-            own = shared.own_rows if shared else None
-            watched = Updates(model, forward, optimizer, training, objective, observers, by, distil, held, average, own)
-            if first:
-                watched.restore(done.begun, extra)
-                bar.advance(first)
-            done.begun, extra = {}, {}  # what was loaded is not held through the run
-            for observer in observers:
-                if first:
-                    observer.go_on(done.epoch, np.concatenate(batches[:first]))
-                else:
-                    observer.begin_epoch(done.epoch)
-            streams, left = Streams(device, seed, done.epoch, len(batches)), batches[first:]
-            # `done.step` + k in a whole epoch
-            places = [done.step + (2 * k + 1) * planned // (2 * len(batches)) for k in range(first, len(batches))]
-            rates = [rate(step) for step in places]
-            wanted = distil.companions(left, done.epoch) if distil else [None] * len(left)
-            if shared:
-                pairs = shared.read(left, done.epoch, first, rates, wanted)
-            else:
-                pairs = zip(views.read(loader, left, done.epoch), read_companions(wanted, views, loader), strict=True)
-            for number, ((batch, images), companion) in enumerate(pairs, first):
-                streams.begin(number)
-                step = number - first
-                watched.update(batch, images, done.epoch, places[step], rates[step], companion)
-                bar.advance()
-                if checkpoint and number + 1 < len(batches) and checkpoint.due():
-                    watched.check()
-                    for observer in observers:
-                        observer.flush()
-                    spent = {"batches": number + 1, "seconds": time.perf_counter() - started}
-                    save(checkpoint, spent | watched.sums(), watched.tensors())
-            watched.check()
-            with average.shown() if average and observers else nullcontext():
-                for observer in observers:
-                    observer.end_epoch(done.epoch, model)
-            numbers = watched.means(done.epoch)
-            if pruning:
-                pruning.end()
-            done.epoch += 1
-            done.step += planned
-            done.samples_seen += watched.seen
-            done.samples_again += watched.again
-            done.samples_forward += watched.forward_only
-            done.steps_skipped += planned - len(batches)
-            done.samples_skipped += sum(sizes[:planned]) - watched.seen
-            bar.advance(planned - len(batches))
-            seconds = time.perf_counter() - started
-            done.seconds += seconds
-            done.history.append({**numbers, "step": done.updates, "seconds": round(seconds, 3)})
+            seconds = fitting.epoch(bar, extra)
+            extra = {}  # what was loaded is not held through the run
             if on_epoch:
                 on_epoch(done.history)
             stop = checkpoint is not None and limit is not None and done.epoch < epochs and limit.over(seconds)
             if checkpoint and done.epoch < epochs and (stop or checkpoint.due()):
-                save(checkpoint, {}, {})
+                fitting.save(checkpoint)
             if stop:
                 raise TimeIsUp(f"{label}: stopped after epoch {done.epoch} of {epochs}; the same command goes on from there")
     if leave:
-        leave.save(model, optimizer, asdict(done), more())
-    if average:
-        average.settle()
+        leave.save(model, optimizer, asdict(done), parts.tensors())
+    if parts.average:
+        parts.average.settle()
     return done

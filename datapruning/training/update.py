@@ -1,8 +1,8 @@
-"""What happens in an update, and who looks on."""
+"""What happens in an update."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,50 +12,13 @@ from torch import Tensor, nn
 
 from datapruning.config import Training
 from datapruning.data.loader import Batch
-from datapruning.self_distillation.method import Companion, SelfDistillation
+from datapruning.self_distillation.method import Companion
 from datapruning.sparsity.masks import Held
-from datapruning.training.average import MovingAverage
-from datapruning.training.dynamic_pruning import InfoBatch
 from datapruning.training.environment import autocast, model_device
 from datapruning.training.finite import LossWatch
 from datapruning.training.objectives import Objective
 from datapruning.training.parts import split_batch
-
-
-class Observer:
-    """Looks on while a network trains; records evidence, metrics, whatever. Does nothing unless overridden."""
-
-    def begin_epoch(self, epoch: int) -> None:
-        """Before the first batch. After a resume, an epoch may begin again: what it recorded then is void."""
-
-    def go_on(self, epoch: int, ids: NDArray[np.int64]) -> None:
-        """In the place of `begin_epoch`, where a resume goes on in the middle of an epoch, after `restore`.
-
-        `ids` int64 were presented before the checkpoint; what was recorded of others in this epoch is void.
-        """
-
-    def observe(self, epoch: int, batch: Batch, logits: Tensor) -> None:
-        """After each forward pass; `logits` float32 [n, classes] may be kept only as a copy."""
-
-    def end_epoch(self, epoch: int, model: nn.Module) -> None:
-        """After the last update of an epoch."""
-
-    def flush(self) -> None:
-        """A checkpoint in the middle of an epoch will be saved: what was recorded goes to the disk."""
-
-    def tensors(self) -> dict[str, Tensor]:
-        """What a checkpoint has to hold; names are its own."""
-        return {}
-
-    def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Go on from there; other parts' tensors lie in it, too."""
-
-    def saved(self, epoch: int) -> None:
-        """A checkpoint is on disk: a resume begins no earlier than after this epoch, -1 for the beginning.
-
-        After `flush`, it is one in the middle of the epoch that follows.
-        """
-
+from datapruning.training.state import Parts
 
 LOSS, CORRECT = "epoch.loss", "epoch.correct"
 
@@ -70,7 +33,18 @@ def make_step(model: nn.Module, optimizer: torch.optim.Optimizer, training: Trai
 
 
 class Updates:
-    """The updates of one epoch, with running sums that stay on the device."""
+    """The updates of one epoch, with running sums that stay on the device.
+
+    Args:
+        model: whose weights are updated.
+        network: its forward pass; the model itself, or what shares its weights.
+        optimizer: of the model.
+        training: precision, clipping, accumulation.
+        objective: loss of a batch.
+        parts: what else takes part.
+        pruned: whether `parts.pruning` chose the samples of this epoch.
+        own_rows: see `split_batch`.
+    """
 
     def __init__(
         self,
@@ -79,19 +53,18 @@ class Updates:
         optimizer: torch.optim.Optimizer,
         training: Training,
         objective: Objective,
-        observers: Sequence[Observer],
-        pruning: InfoBatch | None,
-        distil: SelfDistillation | None,
-        held: Held | None,
-        average: MovingAverage | None,
+        parts: Parts,
+        *,
+        pruned: bool,
         own_rows: Callable[[int], int] | None = None,
     ) -> None:
         self._model, self._network, self._optimizer = model, network, optimizer
-        self._objective, self._observers, self._training = objective, observers, training
-        self._pruning, self._distil, self._held, self._average = pruning, distil, held, average
+        self._objective, self._observers, self._training = objective, parts.observers, training
+        self._pruning = parts.pruning if pruned else None
+        self._distil, self._held, self._average = parts.distil, parts.held, parts.average
         self._device, self._precision, self._own_rows = model_device(model), training.precision, own_rows
         self._loss = torch.zeros((), device=self._device)
-        self._correct = torch.zeros((), dtype=torch.float32 if pruning else torch.int64, device=self._device)
+        self._correct = torch.zeros((), dtype=torch.float32 if pruned else torch.int64, device=self._device)
         self._weight: float = 0
         self.seen = self.again = self.forward_only = 0
         self._watch = LossWatch(self._device)
