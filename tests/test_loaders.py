@@ -13,6 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from datapruning.data import choose
 from datapruning.data.choose import open_loader, resolve_device, resolve_loader
 from datapruning.data.dataset import Dataset, Split
 from datapruning.data.loader import Batch, Loader
@@ -181,14 +182,17 @@ def test_loader_names(data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     assert resolve_loader("resident", data, CPU) == "resident"
     with pytest.raises(UnknownName, match="did you mean 'resident'"):
         resolve_loader("residnet", data, CPU)
-    for found, expected in ((object(), "ffcv"), (None, "resident")):
+    size = data.train.images.nbytes + data.test.images.nbytes
+    for found, small, expected in ((object(), size, "ffcv"), (object(), size + 1, "resident"), (None, size, "resident")):
         monkeypatch.setattr("importlib.util.find_spec", lambda name, found=found: found)
+        monkeypatch.setattr(choose, "SMALL", small)
         assert resolve_loader("auto", data, CPU) == expected
         assert resolve_loader("auto", replace(data, stored="of files"), CPU) == "mapped"  # they lie decoded on the disk
 
 
 def test_auto_is_resident_on_a_gpu_that_holds_the_data_easily(data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    monkeypatch.setattr(choose, "SMALL", 0)
     size = data.train.images.nbytes + data.test.images.nbytes
     for free, expected in ((4 * size + 1, "resident"), (4 * size, "ffcv")):
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free, 10 * size))

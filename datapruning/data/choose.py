@@ -14,6 +14,8 @@ from datapruning.data.resident import ResidentLoader
 from datapruning.errors import BadValue, UnknownName
 
 LOADERS = ("auto", "ffcv", "mapped", "resident")
+SMALL = 2**24
+"""Bytes of data in memory, below which FFCV takes longer to start (4 s, compiling) than it could ever save."""
 
 
 def resolve_device(name: str) -> torch.device:
@@ -37,7 +39,8 @@ def resolve_device(name: str) -> torch.device:
 
 def resolve_loader(name: str, dataset: Dataset, device: torch.device) -> str:
     """Turn "auto" into a loader: "resident" on a GPU whose free memory holds the data four times over, else "mapped" for
-    pictures from files, which lie decoded on the disk already, else "ffcv" where it is installed.
+    pictures from files, which lie decoded on the disk already, else "ffcv" where it is installed and there is more data than
+    `SMALL`.
 
     Raises:
         UnknownName: no such loader.
@@ -46,13 +49,14 @@ def resolve_loader(name: str, dataset: Dataset, device: torch.device) -> str:
         raise UnknownName("loader", name, LOADERS)
     if name != "auto":
         return name
+    size = dataset.train.images.nbytes + dataset.test.images.nbytes
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
-        if free > 4 * (dataset.train.images.nbytes + dataset.test.images.nbytes):
+        if free > 4 * size:
             return "resident"
     if dataset.stored:
         return "mapped"
-    return "ffcv" if importlib.util.find_spec("ffcv") else "resident"
+    return "ffcv" if size >= SMALL and importlib.util.find_spec("ffcv") else "resident"
 
 
 def open_loader(dataset: Dataset, role: str, kind: str, device: torch.device, cache_root: Path) -> Loader:
