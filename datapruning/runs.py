@@ -15,7 +15,7 @@ from torch import nn
 
 from datapruning.config import ENVIRONMENT_TABLE, RUN_TABLE, Recipe, plain, to_toml
 from datapruning.differences import first_difference
-from datapruning.disk import check_writable
+from datapruning.disk import check_writable, remove_stale
 from datapruning.errors import BadFile, Mismatch, OutputTaken, reason
 from datapruning.files import (
     LONGEST_TOML,
@@ -78,6 +78,8 @@ class Run:
         self._check(config)
         with held(self.folder / "run", f"another process is at work in {self.folder}"):
             self._check(config)  # what another process wrote while we waited
+            for name in (CONFIG, METRICS, MODEL, RESULT):
+                remove_stale(self.folder / name)
             if not (self.folder / CONFIG).exists():
                 write_text(self.folder / CONFIG, with_checksum(to_toml({**config, ENVIRONMENT_TABLE: environment})))
             self._check_processes(environment)

@@ -61,6 +61,13 @@ def test_the_same_run_is_claimed_again_and_keeps_its_environment(run: Run) -> No
         assert Run(run.folder).environment == HERE
 
 
+def test_what_a_killed_process_left_half_written_goes(run: Run) -> None:
+    (run.folder / ".result.json.1a2b3c.part").write_text("half")
+    (run.folder / ".mine.part").touch()
+    with Run(run.folder).claimed(RECIPE, TABLES, OPTIONS, HERE):
+        assert {path.name for path in run.folder.glob(".*.part")} == {".mine.part"}
+
+
 def test_another_run_is_refused_and_the_difference_named(run: Run) -> None:
     before = content(run.folder)
     for recipe, options, named in (
