@@ -16,7 +16,7 @@ demo: $(READY) ## run the demo (ARGS="..." is passed on)
 	$(BIN)/dprune demo $(ARGS)
 
 test: check ## lint, types, then the tests (ARGS="..." goes to pytest)
-	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal $(ARGS)
 
 check: $(READY) ## lint and types only
 	$(BIN)/ruff check .

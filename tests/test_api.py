@@ -16,8 +16,8 @@ from datapruning.data.dataset import Dataset
 from datapruning.errors import BadValue, Mismatch
 from datapruning.files import read_json
 from datapruning.runs import FinishedRun
-from datapruning.training import loop
-from datapruning.training.checkpoint import load_tensors
+from datapruning.training import fitting
+from datapruning.training.checkpoint import Checkpoint, load_tensors
 from datapruning.training.loop import planned_epochs
 from teachers import SoftLabelCache
 from tests.conftest import FAST
@@ -103,8 +103,8 @@ def undisturbed(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Fi
 def test_a_student_killed_anywhere_ends_as_one_that_was_not(
     undisturbed: FinishedRun, make_context: Maker, digits: Dataset, tmp_path: Path, monkeypatch: Patch, moment: str
 ) -> None:
-    monkeypatch.setattr("datapruning.runs.Checkpoint", lambda path: loop.Checkpoint(path, seconds=0))
-    real = loop.training_batches
+    monkeypatch.setattr("datapruning.runs.Checkpoint", lambda path: Checkpoint(path, seconds=0))
+    real = fitting.training_batches
     seen = []
 
     def killed(ids: Any, batch_size: int, seed: int, epoch: int) -> Any:
@@ -117,7 +117,7 @@ def test_a_student_killed_anywhere_ends_as_one_that_was_not(
 
     context = make_context(digits, *INTERRUPTED, workspace=tmp_path / "killed", threads=1)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(loop, "training_batches", killed)
+        patch.setattr(fitting, "training_batches", killed)
         dp.train(context, fraction=0.1)
     (begun,) = (tmp_path / "killed" / "students").iterdir()
     assert {p.stem for p in (begun / "checkpoint").glob("[!.]*")} == {
