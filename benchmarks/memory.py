@@ -15,16 +15,16 @@ import os
 import subprocess
 import sys
 import tempfile
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.common import publish, table
-from benchmarks.loading import EXACT_MALLOC, status
+from benchmarks.loading import EXACT_MALLOC
+from benchmarks.loading_pictures import watched
 from datapruning import api
 from datapruning.context import Context
 from datapruning.data.dataset import Dataset, Split
@@ -82,32 +82,10 @@ def train(context: Context) -> None:
 VERBS: dict[str, Callable[[Context], None]] = {"cache": write_cache, "score": score, "train": train}
 
 
-@contextmanager
-def highest() -> Iterator[list[int]]:
-    """Watches this process: [highest anonymous memory]."""
-    found, over = [0], threading.Event()
-
-    def watch() -> None:
-        while not over.wait(0.01):
-            found[0] = max(found[0], *status("RssAnon"))
-
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    try:
-        yield found
-    finally:
-        over.set()
-        watcher.join()
-
-
 def measure(folder: Path, verb: str, count: int) -> dict[str, Any]:
     """In this process: anonymous memory after a warm-up on 2,000 samples, and the highest while the verb runs."""
     VERBS[verb](context_of(folder / "warm", 2000))
-    context = context_of(folder, count)
-    (before,) = status("RssAnon")
-    with highest() as found:
-        VERBS[verb](context)
-    return {"verb": verb, "images": count, "before": before, "highest": found[0]}
+    return {"verb": verb, "images": count, **watched(partial(VERBS[verb], context_of(folder, count)))}
 
 
 def in_processes(folder: Path, base: int) -> list[dict[str, Any]]:
