@@ -8,6 +8,7 @@ import math
 import os
 import tempfile
 import tomllib
+import zipfile
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -200,8 +201,10 @@ def write_npz(path: Path, arrays: Mapping[str, Array], meta: Mapping[str, Any]) 
     """Write arrays and a JSON `meta` text, with checksums of each, as one `.npz` that numpy alone can open."""
     there = json.loads(json.dumps(meta, allow_nan=False))
     text = np.array(json.dumps({**there, CHECKSUM: _checksums(arrays, there)}, sort_keys=True))
-    with written_whole(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, allow_pickle=False, **{**arrays, "meta": text})
+    with written_whole(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for name, array in {**arrays, "meta": text}.items():  # np.savez, which before numpy 2.1 cannot be kept from pickling
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
 
 
 def _checksums(arrays: Mapping[str, Array], meta: Mapping[str, Any]) -> dict[str, str]:
