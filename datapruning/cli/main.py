@@ -6,6 +6,7 @@ both), 1 anything else.
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
@@ -111,7 +112,12 @@ def _fail(code: int, line: str) -> int:
 def main() -> None:
     """The console command; under torchrun, that of every process."""
     keep_freed_memory()
-    sys.exit(run_together(_run_dealt) if under_torchrun() else run())
+    if not under_torchrun():
+        sys.exit(run())
+    code = run_together(_run_dealt)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # threads of gloo or NCCL that outlive the interpreter would abort it
 
 
 def _run_dealt() -> int:

@@ -178,21 +178,30 @@ class SlurmJobs(Workers):
     def ending(self, name: str) -> Ending | None:
         """As the worker says it; where it cannot any more, as Slurm does."""
         entry = self._book()["jobs"][name]
-        who = heard_of(self.folder, name)
-        if who is not None and "exit" in who:
-            words = ended(int(who["exit"]))
-            return Ending(words, again=not words and entry["task"] != self._task.stem)
+        if (said := self._said(name, entry)) is not None:
+            return said
         if entry["cluster"] == "local":
-            return None if self._lives(name, int(entry["id"])) else Ending("was ended")
+            # what it said in between comes first
+            return None if self._lives(name, int(entry["id"])) else self._said(name, entry) or Ending("was ended")
         job = self._known.setdefault(name, self._submitit.SlurmJob(self.folder.resolve() / FOLDER, entry["id"]))
         if time.monotonic() > self._asked + ASK_SECONDS:
             self._asked = time.monotonic()
             job.get_info(mode="force")  # of all jobs at once
         if not job.done():
             return None
+        if (said := self._said(name, entry)) is not None:  # in between
+            return said
         state = str(job.state).split(" ")[0]
         taken = state in AGAIN
         return Ending(f"was ended by Slurm ({state})", again=taken, blames=not taken and state != "CANCELLED")
+
+    def _said(self, name: str, entry: dict[str, Any]) -> Ending | None:
+        """The ending of a worker that could still say it."""
+        who = heard_of(self.folder, name)
+        if who is None or "exit" not in who:
+            return None
+        words = ended(int(who["exit"]))
+        return Ending(words, again=not words and entry["task"] != self._task.stem)
 
     def _lives(self, name: str, pid: int) -> bool:
         if name in self._known:
