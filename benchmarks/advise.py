@@ -22,20 +22,22 @@ import datapruning as dp
 from benchmarks.advise_report import report
 from benchmarks.common import RUNS
 from benchmarks.tiny import open_tiny
-from datapruning.advice.pilots import opening_objective
-from datapruning.advice.verb import advise
-from datapruning.context import Context
-from datapruning.fraction import kept_count
-from datapruning.hashing import shuffled
-from datapruning.house import beside
-from datapruning.memory import keep_freed_memory
-from datapruning.progress import hushed, say
-from datapruning.store import Config, Row, RowStore
-from datapruning.training.checkpoint import save_tensors
-from datapruning.training.environment import reproducible
+from datapruning.analysis.advise.advise import advise
+from datapruning.analysis.advise.pilots import opening_objective
+from datapruning.io.tensors import save_tensors
+from datapruning.io.trial_store import Config, Row, RowStore
+from datapruning.runs.context import Context
+from datapruning.teachers.load import Teacher, hash_weights, load_teacher
+from datapruning.teachers.soft_labels import SoftLabelCache, TeacherLabels
 from datapruning.training.evaluate import accuracy
-from datapruning.training.loop import fit, planned_epochs, planned_steps
-from datapruning.training.objectives import CrossEntropy, Objective
+from datapruning.training.losses import CrossEntropy, Objective
+from datapruning.training.reproducibility import reproducible
+from datapruning.training.schedules import planned_epochs, planned_steps
+from datapruning.training.trainer import fit
+from datapruning.utils.console import hushed, say
+from datapruning.utils.fraction import kept_count
+from datapruning.utils.hashing import shuffled
+from datapruning.utils.malloc import keep_freed_memory
 
 TOLERANCES = (0.5, 1.0, 2.0)
 SETTINGS = ("train.epochs=6", "teacher.epochs=6")
@@ -66,11 +68,11 @@ def network(
 
 def pupil(context: Context, teacher: Any, ids: NDArray[np.int64], seed: int) -> nn.Module:
     """A student as the advice's pilots are, on these samples."""
-    soft, data = beside("teachers.soft_labels"), context.data
-    cache = soft.SoftLabelCache(teacher, context.views, data.fingerprint, data.total, data.classes)
+    data = context.data
+    cache = SoftLabelCache(teacher, context.views, data.fingerprint, data.total, data.classes)
     with reproducible(context.threads), hushed():
         cache.fill(context.split("train"), ids, planned_epochs(context.recipe.train, len(ids), data.total))
-    return network(context, ids, opening_objective(context, soft.TeacherLabels([cache])), seed)
+    return network(context, ids, opening_objective(context, TeacherLabels([cache])), seed)
 
 
 def tested(context: Context, model: nn.Module) -> float:
@@ -115,7 +117,7 @@ class Steps:
         context = self.context
         if "recipe" not in self.teachers:
             folder = dp.teach(context).folder
-            self.teachers["recipe"] = beside("teachers.load").load_teacher(folder, context.data, context.device)
+            self.teachers["recipe"] = load_teacher(folder, context.data, context.device)
         seed = 1000 + config["seed"]  # other subsets, initialisations and orders than any advice had
         ids = dp.select(dp.score(context, "random", seed=seed), config["fraction"]).indices
         return {"test_accuracy": tested(context, pupil(context, self.teachers["recipe"], ids, seed)), "kept": len(ids)}
@@ -139,12 +141,12 @@ class Steps:
 
     def _by_heart(self, name: str, ids: NDArray[np.int64]) -> Any:
         if name not in self.teachers:
-            load, folder = beside("teachers.load"), self.workspace / f"teacher-{name}"
+            folder = self.workspace / f"teacher-{name}"
             model = network(self.context, ids, CrossEntropy(), 0, LEARNT_BY_HEART)
             weights = dict(model.state_dict())
             save_tensors(folder / "model.safetensors", weights)
             result = {"model": self.context.recipe.train.model, "test_accuracy": None}
-            self.teachers[name] = load.Teacher(model.eval(), folder, load.hash_weights(weights), result)
+            self.teachers[name] = Teacher(model.eval(), folder, hash_weights(weights), result)
         return self.teachers[name]
 
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from benchmarks.common import mean_spread, publish, table
-from datapruning.advice.curve import DRAWS, MISFIT, Curve, interval, power_law, run_noise
-from datapruning.store import Row
+from datapruning.analysis.advise.curve import DRAWS, MISFIT, Curve, interval, power_law, run_noise
+from datapruning.io.trial_store import Row
 
 COMMAND = "DPRUNE_DATA=... python -m benchmarks.advise"
 

@@ -16,9 +16,9 @@ from typing import Any
 
 import datapruning as dp
 from benchmarks.common import RUNS, data_folder, mean_spread, publish, records, table
-from datapruning.config import plain
-from datapruning.context import Context
-from datapruning.store import Row, RowStore
+from datapruning.config.recipe import plain
+from datapruning.io.trial_store import Row, RowStore
+from datapruning.runs.context import Context
 
 KNOWN = (
     "Published without KD, 200 epochs: random 45.0 / 64.8 / 71.6 and the best coreset about 55.5 / 69.3 / 74.6 at f = 0.1 / "

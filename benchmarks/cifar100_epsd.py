@@ -15,7 +15,7 @@ from typing import Any
 
 import datapruning as dp
 from benchmarks.common import RUNS, data_folder, mean_spread, publish, records, table
-from datapruning.store import RowStore
+from datapruning.io.trial_store import RowStore
 
 KNOWN = (
     "Published (SynFlow paper, mean of 3): SNIP 74.47 / 66.51 / 55.08, SynFlow 73.84 / 68.77 / 60.90 at 90 / 96.8 / 99% "

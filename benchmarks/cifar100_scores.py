@@ -19,12 +19,12 @@ from scipy.stats import spearmanr  # type: ignore[import-untyped]
 import datapruning as dp
 from benchmarks.common import RUNS, data_folder, publish, table
 from benchmarks.memorization import agreement, estimate, part_of
-from datapruning.context import Context
 from datapruning.errors import MissingPackage
 from datapruning.evidence.ensemble import SubsetEnsemble
 from datapruning.evidence.members import open_ensemble
-from datapruning.house import beside
-from datapruning.progress import say
+from datapruning.runs.context import Context
+from datapruning.scorers import find_scorers
+from datapruning.utils.console import say
 
 BLOCK, SPLITS = 10, 20
 COMMAND = "DPRUNE_DATA=... python -m benchmarks.cifar100_scores"
@@ -70,7 +70,7 @@ def main() -> None:
         ensemble = open_ensemble(opened(members), 0)
     minutes = (time.monotonic() - started) / 60
     context, values, lines = opened(members), dict[str, np.ndarray[tuple[int], np.dtype[np.float32]]](), []
-    for name in beside("scorers").find_scorers():
+    for name in find_scorers():
         before = time.monotonic()
         try:
             values[name] = dp.score(context, name).values

@@ -12,9 +12,10 @@ from typing import Any
 
 import torch
 
-from datapruning.data.sources import ROOT_VARIABLE
-from datapruning.files import write_json, write_text
-from datapruning.store import Row
+from datapruning.data.registry import ROOT_VARIABLE
+from datapruning.io.atomic import write_text
+from datapruning.io.json import write_json
+from datapruning.io.trial_store import Row
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"

@@ -40,10 +40,10 @@ KILLS = 5
 INTERVAL = 0.05
 CHILD = f"""
 import json, sys, time
-import datapruning.api, scorers, teachers.soft_labels
+import datapruning.api.train, scorers, datapruning.teachers.soft_labels
 from datapruning.training import checkpoint
 from datapruning.cli.main import run
-checkpoint.SECONDS, checkpoint.SHARE, teachers.soft_labels.MARK_SECONDS = {INTERVAL}, 1.0, {INTERVAL}
+checkpoint.SECONDS, checkpoint.SHARE, datapruning.teachers.soft_labels.MARK_SECONDS = {INTERVAL}, 1.0, {INTERVAL}
 open("ready.txt", "w").write(str(time.process_time()))
 for words in json.loads(sys.argv[1]):
     code = run(words)
@@ -160,7 +160,7 @@ def left_by(folder: Path) -> dict[str, str]:
 def _digest(path: Path) -> str:
     state = hashlib.sha256()
     if path.suffix == ".safetensors":
-        from datapruning.training.checkpoint import load_tensors
+        from datapruning.io.tensors import load_tensors
 
         for name, tensor in sorted(load_tensors(path)[0].items()):
             state.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
@@ -226,10 +226,10 @@ def checkpoint_cost() -> dict[str, float]:
     """Milliseconds and megabytes of a checkpoint of ResNet-18 with momentum, median of 7."""
     import torch
 
+    from datapruning.config.training import Training
     from datapruning.models import create_model
     from datapruning.training.checkpoint import SECONDS, SHARE, Checkpoint
     from datapruning.training.optimizers import make_optimizer
-    from datapruning.training.settings import Training
 
     model = create_model("resnet18", (32, 32, 3), 10, 0)
     optimizer = make_optimizer(model, Training())
@@ -259,8 +259,8 @@ def main() -> None:
     os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     import torch
 
-    from datapruning.progress import say
-    from datapruning.store import RowStore
+    from datapruning.io.trial_store import RowStore
+    from datapruning.utils.console import say
 
     root = RUNS / "crash" / sources()  # rows of other code say nothing about this one
     store = RowStore(root, {"torch": torch.__version__, "interval": INTERVAL})

@@ -27,8 +27,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.common import RUNS, data_folder, mean_spread, publish, table
-from datapruning.files import read_json
-from datapruning.progress import say
+from datapruning.io.json import read_json
+from datapruning.utils.console import say
 
 SAMPLES, EPOCHS, BATCH, PROCESSES = 6000, 4, 128, 2
 SETTINGS = (f"teacher.epochs={EPOCHS}", f"teacher.batch_size={BATCH}")
@@ -68,7 +68,7 @@ def write_data(path: Path) -> None:
 def take_part(do: str, folder: Path, out: Path, seed: int) -> int:
     """What a started process does: `begin` names it."""
     import datapruning as dp
-    from datapruning.distributed.start import run_together, under_torchrun
+    from datapruning.training.distributed.start import run_together, under_torchrun
 
     def work() -> int:
         data = dp.open_dataset(str(folder / "data.npz"))
@@ -95,7 +95,7 @@ def count_reads(out: Path) -> None:
     """Note how often this process loads each training sample; written when it ends."""
     import atexit
 
-    from datapruning.data.resident import ResidentLoader
+    from datapruning.data.loaders.in_memory import ResidentLoader
 
     counts, read = np.zeros(SAMPLES, np.int64), ResidentLoader.read
 
@@ -113,10 +113,11 @@ def count_reads(out: Path) -> None:
 def looked(context: Any, run: Path) -> dict[str, NDArray[Any]]:
     """Statistics of every training sample by a finished network, and its features."""
     from datapruning.evidence.gradients import gradient_norms
-    from datapruning.evidence.track import statistics as statistics_of
-    from datapruning.training.checkpoint import load_tensors, load_weights
-    from datapruning.training.environment import reproducible
+    from datapruning.evidence.sample_stats import statistics as statistics_of
+    from datapruning.io.tensors import load_tensors
+    from datapruning.training.checkpoint import load_weights
     from datapruning.training.evaluate import predict_with_features
+    from datapruning.training.reproducibility import reproducible
 
     model = context.new_model(context.recipe.teacher.model, 0)
     load_weights(model, load_tensors(run / "model.safetensors")[0], run)

@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmarks.common import mean_spread, publish, records, table
 from benchmarks.epsd_rows import row, rows_of
-from datapruning.store import Row
+from datapruning.io.trial_store import Row
 
 SEEDS = (0, 1, 2, 3, 4)
 SHARES = (0.95, 0.98, 0.99)

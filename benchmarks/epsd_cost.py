@@ -21,15 +21,15 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common import mean_spread, publish, table
+from datapruning.config.self_distillation import SelfDistill
+from datapruning.config.sparsity import EPSD
 from datapruning.data.dataset import Dataset, Split
-from datapruning.memory import keep_freed_memory
-from datapruning.opening import open_context
-from datapruning.progress import hushed
-from datapruning.self_distillation.settings import SelfDistill
-from datapruning.sparsity.settings import EPSD
-from datapruning.sparsity.stage import prune_at_start
-from datapruning.training.environment import reproducible
-from datapruning.training.objectives import CrossEntropy
+from datapruning.runs.opening import open_context
+from datapruning.training.losses import CrossEntropy
+from datapruning.training.reproducibility import reproducible
+from datapruning.training.sparsity.prune import prune_at_start
+from datapruning.utils.console import hushed
+from datapruning.utils.malloc import keep_freed_memory
 
 SAMPLES, BATCH, ROUNDS = 1024, 128, 3
 MODELS = {

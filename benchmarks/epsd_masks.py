@@ -17,18 +17,18 @@ import numpy as np
 
 from benchmarks.common import mean_spread, publish, table
 from benchmarks.epsd_rows import METHODS, MODEL, open_small
-from datapruning.context import Context
-from datapruning.memory import keep_freed_memory
-from datapruning.progress import hushed, say
-from datapruning.self_distillation.settings import SelfDistill
-from datapruning.sparsity.looks import draw_looks
-from datapruning.sparsity.masks import Masks
-from datapruning.sparsity.meta_gradient import Inner, mask_gradient
-from datapruning.sparsity.settings import EPSD
-from datapruning.sparsity.stage import prune_at_start
-from datapruning.sparsity.terms import TERMS
-from datapruning.training.environment import reproducible
-from datapruning.training.objectives import CrossEntropy
+from datapruning.config.self_distillation import SelfDistill
+from datapruning.config.sparsity import EPSD
+from datapruning.runs.context import Context
+from datapruning.training.losses import CrossEntropy
+from datapruning.training.reproducibility import reproducible
+from datapruning.training.sparsity.loss_terms import TERMS
+from datapruning.training.sparsity.masks import Masks
+from datapruning.training.sparsity.meta_gradient import Inner, mask_gradient
+from datapruning.training.sparsity.prune import prune_at_start
+from datapruning.training.sparsity.saliency_batches import draw_looks
+from datapruning.utils.console import hushed, say
+from datapruning.utils.malloc import keep_freed_memory
 
 SEEDS = (0, 1, 2)
 REMOVED = 0.95

@@ -18,13 +18,14 @@ import numpy as np
 
 import datapruning as dp
 from benchmarks.common import RUNS, data_folder
-from datapruning.context import Context
-from datapruning.memory import keep_freed_memory
-from datapruning.progress import hushed, say
-from datapruning.runs import FinishedRun
-from datapruning.store import Row, RowStore
-from datapruning.training.checkpoint import load_tensors, load_weights
+from datapruning.io.tensors import load_tensors
+from datapruning.io.trial_store import Row, RowStore
+from datapruning.runs.context import Context
+from datapruning.runs.run import FinishedRun
+from datapruning.training.checkpoint import load_weights
 from datapruning.training.evaluate import accuracy
+from datapruning.utils.console import hushed, say
+from datapruning.utils.malloc import keep_freed_memory
 
 MODEL = "tinyresnet"
 FRACTION = "0.1"

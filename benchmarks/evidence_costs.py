@@ -25,7 +25,7 @@ import torch
 import datapruning as dp
 from benchmarks.common import publish, table
 from datapruning.evidence.dynamics import TrainingDynamics
-from datapruning.house import beside
+from datapruning.scorers import find_scorers
 
 CLASSES = 10
 SMALL, LARGE = (50_000, 200), (1_280_000, 90)
@@ -60,7 +60,7 @@ def write(folder: Path, total: int, epochs: int) -> dict[str, float]:
 
 def read(folder: Path) -> dict[str, float]:
     """Read every dynamics scorer."""
-    names = [n for n, s in beside("scorers").find_scorers().items() if s.needs is TrainingDynamics]
+    names = [n for n, s in find_scorers().items() if s.needs is TrainingDynamics]
     before, seconds = peak(), {}
     for name in names:
         started = time.perf_counter()

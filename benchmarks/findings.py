@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmarks.common import RESULTS, publish, records, table
 from benchmarks.tiny import STUDENT, filled, row
-from datapruning.store import Row
+from datapruning.io.trial_store import Row
 
 GRID = (0.0, 0.3, 0.6, 0.9, 1.0)
 KD = 0.9

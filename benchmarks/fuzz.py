@@ -57,8 +57,8 @@ def judge(reader: Any, folder: Path, original: str, changed: bytes, ending: str,
     """(outcome, what was raised) of one changed file, which lies in `folder` already."""
     from benchmarks.fuzz_changes import signed
     from benchmarks.fuzz_readers import ALL, BYTES, content
-    from datapruning.digests import _digest_once
     from datapruning.errors import UserError
+    from datapruning.io.checksums import _digest_once
 
     _digest_once.cache_clear()  # files of one size that are written within one tick of the clock look alike to it
     try:

@@ -20,38 +20,39 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 
+from datapruning.artifacts.influence import Influence, load_influence
+from datapruning.artifacts.label_issues import KIND as SUSPECTS
+from datapruning.artifacts.label_issues import Suspect, Suspects, load_suspects
+from datapruning.artifacts.metadata import new_meta
+from datapruning.artifacts.scores import KIND, Scores, load_scores
+from datapruning.artifacts.subset import load_subset, read_ids, subset_from_ids
+from datapruning.artifacts.subset_file import subset_of_list
 from datapruning.cli.main import run
-from datapruning.config import plain, read_recipe
-from datapruning.costs import Cost
-from datapruning.data.beton import Beton
-from datapruning.data.cache import write_beton
+from datapruning.config.augmentation import ViewPolicy
+from datapruning.config.recipe import plain, read_recipe
+from datapruning.data.augment.views import Views
 from datapruning.data.dataset import Dataset, Split
-from datapruning.data.decode import Unreadable, decode
-from datapruning.data.policy import ViewPolicy
-from datapruning.data.sources import open_dataset, open_npz
-from datapruning.data.views import Views
+from datapruning.data.image_folder.decode import Unreadable, decode
+from datapruning.data.loaders.beton import Beton
+from datapruning.data.loaders.ffcv_cache import write_beton
+from datapruning.data.registry import open_dataset, open_npz
 from datapruning.errors import BadFile
 from datapruning.evidence.ensemble import Member, read_member, write_member
 from datapruning.evidence.recording import FEATURES, LABELS, RIVALS, Recording, create_recording, open_recording, write_array
-from datapruning.evidence.track import RECORDED
-from datapruning.exchange.lists import subset_of_list
-from datapruning.files import write_npz
-from datapruning.hashing import row_sums
-from datapruning.influences import Influence, load_influence
-from datapruning.meta import new_meta
+from datapruning.evidence.sample_stats import RECORDED
+from datapruning.io.npz import write_npz
+from datapruning.io.tensors import load_tensors, save_tensors
+from datapruning.io.trial_store import RowStore
 from datapruning.models import create_model
-from datapruning.runs import Run
-from datapruning.scores import KIND, Scores, load_scores
-from datapruning.sparsity.export import load_sparse, save_sparse
-from datapruning.sparsity.masks import Masks, load_masks
-from datapruning.store import RowStore
-from datapruning.subsets import load_subset, read_ids, subset_from_ids
-from datapruning.suspectlist import KIND as SUSPECTS
-from datapruning.suspectlist import Suspect, Suspects, load_suspects
-from datapruning.training.checkpoint import Checkpoint, load_tensors, save_tensors
-from teachers.from_file import read_said, read_weights
-from teachers.load import load_teacher
-from teachers.soft_labels import SoftLabelCache
+from datapruning.runs.run import Run
+from datapruning.teachers.from_file import read_said, read_weights
+from datapruning.teachers.load import load_teacher
+from datapruning.teachers.soft_labels import SoftLabelCache
+from datapruning.training.checkpoint import Checkpoint
+from datapruning.training.sparsity.export import load_sparse, save_sparse
+from datapruning.training.sparsity.masks import Masks, load_masks
+from datapruning.utils.cost import Cost
+from datapruning.utils.hashing import row_sums
 
 ALL, BYTES, NONE = "all", "bytes", "none"
 

@@ -27,17 +27,17 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.common import publish, table
-from datapruning.data.cache import write_beton
+from datapruning.config.augmentation import ViewPolicy
+from datapruning.data.augment.views import Views
+from datapruning.data.batching import training_batches
 from datapruning.data.dataset import Split
-from datapruning.data.ffcv_loader import FFCVLoader
-from datapruning.data.loader import Loader
-from datapruning.data.order import training_batches
-from datapruning.data.policy import ViewPolicy
-from datapruning.data.resident import ResidentLoader
-from datapruning.data.views import Views
-from datapruning.files import size_text
-from datapruning.memory import keep_freed_memory
-from datapruning.progress import say
+from datapruning.data.loaders.ffcv import FFCVLoader
+from datapruning.data.loaders.ffcv_cache import write_beton
+from datapruning.data.loaders.in_memory import ResidentLoader
+from datapruning.data.loaders.loader import Loader
+from datapruning.io.disk_space import size_text
+from datapruning.utils.console import say
+from datapruning.utils.malloc import keep_freed_memory
 
 COMMAND = "python -m benchmarks.loading"
 BATCH, SIDE, PADDING, WORKERS = 512, 32, 4, 2

@@ -28,15 +28,15 @@ from torch.utils.data import DataLoader
 
 from benchmarks.common import publish, table
 from benchmarks.loading import EXACT_MALLOC, Speed, cpu_seconds, status, with_range
+from datapruning.config.augmentation import ViewPolicy
+from datapruning.data.augment.views import Views
+from datapruning.data.batching import training_batches
 from datapruning.data.dataset import Dataset
-from datapruning.data.mapped import MappedLoader
-from datapruning.data.order import training_batches
-from datapruning.data.policy import ViewPolicy
-from datapruning.data.sources import open_dataset
-from datapruning.data.views import Views
-from datapruning.disk import size_text
-from datapruning.memory import keep_freed_memory
-from datapruning.progress import say
+from datapruning.data.loaders.mmap import MappedLoader
+from datapruning.data.registry import open_dataset
+from datapruning.io.disk_space import size_text
+from datapruning.utils.console import say
+from datapruning.utils.malloc import keep_freed_memory
 
 COMMAND = "python -m benchmarks.loading_pictures"
 BATCH, STORED, SIDE, WORKERS, CLASSES = 128, 256, 224, 2, 10

@@ -20,13 +20,13 @@ from scipy.stats import spearmanr  # type: ignore[import-untyped]
 
 import datapruning as dp
 from benchmarks.common import RUNS, data_folder, mean_spread, publish, table
-from datapruning.context import Context
 from datapruning.data.dataset import Dataset, Split
 from datapruning.evidence.ensemble import SubsetEnsemble
 from datapruning.evidence.members import open_ensemble
-from datapruning.hashing import shuffled
-from datapruning.house import beside
-from datapruning.memory import keep_freed_memory
+from datapruning.runs.context import Context
+from datapruning.scorers import get_scorer
+from datapruning.utils.hashing import shuffled
+from datapruning.utils.malloc import keep_freed_memory
 
 SAMPLES, SLICE_KEY = 4000, 0x5A11CE
 PLAIN = ("member.model=tinynet16", "member.batch_size=64", "member.epochs=20")
@@ -74,7 +74,7 @@ def part_of(whole: SubsetEnsemble, members: list[int]) -> SubsetEnsemble:
 
 def estimate(name: str, members: SubsetEnsemble) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
     """Scores, and what the error bars say of them."""
-    values, _ = beside("scorers").get_scorer(name)(members)
+    values, _ = get_scorer(name)(members)
     return np.asarray(values)
 
 

@@ -25,11 +25,14 @@ import numpy as np
 from benchmarks.common import publish, table
 from benchmarks.loading import EXACT_MALLOC
 from benchmarks.loading_pictures import watched
-from datapruning import api
-from datapruning.context import Context
+from datapruning.api.cache import cache
+from datapruning.api.score import score
+from datapruning.api.train import train
 from datapruning.data.dataset import Dataset, Split
-from datapruning.files import size_text
-from datapruning.progress import say
+from datapruning.io.disk_space import size_text
+from datapruning.runs.context import Context
+from datapruning.runs.opening import open_context
+from datapruning.utils.console import say
 
 COMMAND = "python -m benchmarks.memory"
 SIDE, CLASSES, TIMES = 32, 10, (1, 4, 16)
@@ -58,28 +61,28 @@ def open_arrays(folder: Path, count: int) -> Dataset:
 
 def context_of(folder: Path, count: int) -> Context:
     """FFCV loader, one thread, a workspace in `folder`."""
-    return api.open_context(
+    return open_context(
         open_arrays(folder, count), changes=SETTINGS, device="cpu", loader="ffcv", workspace=folder / "runs", threads=1
     )
 
 
 def write_cache(context: Context) -> None:
     """`dprune cache`."""
-    api.cache(context)
+    cache(context)
 
 
-def score(context: Context) -> None:
+def score_evidence(context: Context) -> None:
     """`dprune score`: dynamics and an early look."""
     for name in SCORERS:
-        api.score(context, name)
+        score(context, name)
 
 
-def train(context: Context) -> None:
+def train_student(context: Context) -> None:
     """`dprune train --fraction 0.5 --kd-weight 0.5`: a teacher, soft labels, a student."""
-    api.train(context, fraction=0.5, kd_weight=0.5)
+    train(context, fraction=0.5, kd_weight=0.5)
 
 
-VERBS: dict[str, Callable[[Context], None]] = {"cache": write_cache, "score": score, "train": train}
+VERBS: dict[str, Callable[[Context], None]] = {"cache": write_cache, "score": score_evidence, "train": train_student}
 
 
 def measure(folder: Path, verb: str, count: int) -> dict[str, Any]:

@@ -23,22 +23,23 @@ import numpy as np
 import torch
 
 from benchmarks.common import publish, table
-from datapruning.config import Recipe, Training
-from datapruning.context import Context, make_context
+from datapruning.config.augmentation import ViewPolicy
+from datapruning.config.recipe import Recipe
+from datapruning.config.training import Training
 from datapruning.data.dataset import Dataset, Split
-from datapruning.data.policy import ViewPolicy
-from datapruning.evidence.changes import Changes
+from datapruning.evidence.prediction_change import Changes
 from datapruning.evidence.recorder import Recorder, RecordTraining
 from datapruning.evidence.recording import write_array
-from datapruning.evidence.track import Track
-from datapruning.memory import keep_freed_memory
+from datapruning.evidence.sample_stats import Track
 from datapruning.models import create_model
-from datapruning.runs import FinishedRun
-from datapruning.training.environment import reproducible
-from datapruning.training.loop import fit
-from datapruning.training.objectives import CrossEntropy, Distillation, Objective
-from datapruning.training.observer import Observer
-from teachers import SoftLabelCache, Teacher, TeacherLabels
+from datapruning.runs.context import Context, make_context
+from datapruning.runs.run import FinishedRun
+from datapruning.teachers import SoftLabelCache, Teacher, TeacherLabels
+from datapruning.training.callbacks import Observer
+from datapruning.training.losses import CrossEntropy, Distillation, Objective
+from datapruning.training.reproducibility import reproducible
+from datapruning.training.trainer import fit
+from datapruning.utils.malloc import keep_freed_memory
 
 SAMPLES, BATCH, CLASSES = 60_000, 128, 10
 STEPS = 64
@@ -146,7 +147,7 @@ def report(rounds: Sequence[dict[str, float]], memory: Sequence[dict[str, float]
         f"A training step of the small convnet, 28x28x1, batch {BATCH}, one thread, processor time; {len(rounds)} rounds of "
         f"{STEPS} steps of each kind in turn. The last line is the noise: the same step measured twice.\n\n"
         + table(head, lines)
-        + "\n\nWith freed memory kept (`datapruning/memory.py`; `dprune` does it) instead of given back to the system, "
+        + "\n\nWith freed memory kept (`datapruning/utils/malloc.py`) instead of given back to the system, "
         f"a bare step takes {statistics.median(kept):.0f}% less processor time (median of {len(kept)} pairs of processes, "
         f"{min(kept):.0f} to {max(kept):.0f})."
     )

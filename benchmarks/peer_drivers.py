@@ -99,7 +99,7 @@ def cpu_seconds() -> float:
 def ours(task: Task, case: Case, folder: Path, clock: Clock) -> Answer:
     """Through the Python verbs, with freed memory kept, as `dprune score` does."""
     import datapruning as dp
-    from datapruning.memory import keep_freed_memory
+    from datapruning.utils.malloc import keep_freed_memory
 
     keep_freed_memory()
     data = dp.open_dataset(case.data)
@@ -129,7 +129,7 @@ def network_alone(task: Task, case: Case, folder: Path, clock: Clock) -> Answer:
     """As many updates on one and the same batch: the least that any way can take, if its network is laid out as ours."""
     import torch
 
-    from datapruning.memory import keep_freed_memory
+    from datapruning.utils.malloc import keep_freed_memory
 
     keep_freed_memory()
     with np.load(case.data) as arrays:

@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.common import mean_spread, publish, table
 from benchmarks.peer_drivers import AS_RELEASED, LR, SHIMS
-from datapruning.store import Row
+from datapruning.io.trial_store import Row
 
 COMMAND = "DPRUNE_DATA=... python -m benchmarks.peer_scores --deepcore DeepCore --ccs CCS"
 COMMITS = {

@@ -27,9 +27,9 @@ from benchmarks.common import RUNS, data_folder
 from benchmarks.peer_drivers import Case, Task
 from benchmarks.peer_report import COMMITS, SCRIPTS, SETTINGS, SMALL_ONLY, WARM_SAMPLES, WAYS, report
 from datapruning.errors import DataPruningError
-from datapruning.files import write_json
-from datapruning.progress import say
-from datapruning.store import RowStore
+from datapruning.io.json import write_json
+from datapruning.io.trial_store import RowStore
+from datapruning.utils.console import say
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 SHOWN_LINES = 15

@@ -24,12 +24,12 @@ from torch import nn
 
 import datapruning as dp
 from benchmarks.common import RESULTS
-from datapruning.context import Context
+from datapruning.artifacts.scores import Scores
 from datapruning.evidence.recording import Recording
-from datapruning.files import write_text
-from datapruning.report.drawing import GRID, INK, MARKERS, MUTED, SERIES, draw, fraction_axis, legend, percent
-from datapruning.scores import Scores
-from teachers.load import load_teacher
+from datapruning.io.atomic import write_text
+from datapruning.report.figures import GRID, INK, MARKERS, MUTED, SERIES, draw, fraction_axis, legend, percent
+from datapruning.runs.context import Context
+from datapruning.teachers.load import load_teacher
 
 FOLDER = Path(__file__).parent.parent / "docs" / "pictures"
 FRACTIONS = {"random": ("0.02", "0.2", "0.5", "1"), "el2n": ("0.02", "0.2")}

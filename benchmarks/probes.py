@@ -23,17 +23,17 @@ import numpy as np
 import datapruning as dp
 from benchmarks.common import RUNS, data_folder, mean_spread, publish, records, table
 from benchmarks.tiny import SETTINGS, WRONG, with_wrong_labels
-from datapruning.context import Context
 from datapruning.data.dataset import Split
-from datapruning.house import beside
-from datapruning.memory import keep_freed_memory
-from datapruning.store import RowStore
+from datapruning.io.trial_store import RowStore
+from datapruning.runs.context import Context
+from datapruning.teachers.prepare import prepare_labels
 from datapruning.training.checkpoint import Checkpoint
+from datapruning.training.distillation.run_search import objective_of
+from datapruning.training.distillation.weight_search import Arm
 from datapruning.training.evaluate import accuracy
-from datapruning.training.forked import objective_of
-from datapruning.training.kd_weight import Arm
-from datapruning.training.loop import fit, planned_steps
-from datapruning.training.schedules import learning_rate
+from datapruning.training.schedules import learning_rate, planned_steps
+from datapruning.training.trainer import fit
+from datapruning.utils.malloc import keep_freed_memory
 
 GRID = (0.0, 0.3, 0.6, 0.9, 1.0)
 TRUSTING = {"trust 0.6, T=4": Arm(0.6, 4.0, trust=True), "trust 0.6, T=2": Arm(0.6, 2.0, trust=True)}
@@ -60,7 +60,7 @@ def run_row(context: Context, config: Mapping[str, Any]) -> dict[str, Any]:
     seed, training = config["seed"], context.recipe.train
     scores = dp.score(context, "el2n") if config["condition"] == "el2n" else dp.score(context, "random", seed=seed)
     ids = dp.select(scores, FRACTION).indices
-    labels = [beside("teachers.prepare").prepare_labels(context, [], ids)[0]]
+    labels = [prepare_labels(context, [], ids)[0]]
     steps = planned_steps(training, len(ids), context.data.total)
 
     def trained(arm: Arm, **options: Any) -> float:

@@ -31,16 +31,17 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.common import publish, table
-from datapruning.config import Recipe, Training
-from datapruning.context import Context, make_context
+from datapruning.config.augmentation import ViewPolicy
+from datapruning.config.recipe import Recipe
+from datapruning.config.training import Training
 from datapruning.data.dataset import Dataset, Split
-from datapruning.data.policy import ViewPolicy
-from datapruning.memory import keep_freed_memory
-from datapruning.progress import say
+from datapruning.runs.context import Context, make_context
 from datapruning.training.checkpoint import Checkpoint
-from datapruning.training.environment import reproducible
-from datapruning.training.loop import fit
-from datapruning.training.objectives import CrossEntropy
+from datapruning.training.losses import CrossEntropy
+from datapruning.training.reproducibility import reproducible
+from datapruning.training.trainer import fit
+from datapruning.utils.console import say
+from datapruning.utils.malloc import keep_freed_memory
 
 COMMAND = "python -m benchmarks.step"
 PADDING = 4

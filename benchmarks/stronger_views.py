@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks.common import mean_spread, publish, records, table
 from benchmarks.view_rows import filled, paired
-from datapruning.store import Row
+from datapruning.io.trial_store import Row
 
 REFERENCE = "flip, crop 2"
 VIEWS: dict[str, dict[str, Any]] = {

@@ -29,9 +29,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common import RUNS, publish, table
-from datapruning.files import read_json
-from datapruning.progress import say
-from datapruning.store import Row, RowStore
+from datapruning.io.json import read_json
+from datapruning.io.trial_store import Row, RowStore
+from datapruning.utils.console import say
 
 WORDS = (
     "sweep", "--fractions", "0.1,0.3", "--scorers", "random,el2n", "--kd-weights", "0,0.9,auto", "--seeds", "2",

@@ -17,13 +17,13 @@ import numpy as np
 
 import datapruning as dp
 from benchmarks.common import RUNS, data_folder
-from datapruning.api import Teachers
-from datapruning.context import Context
+from datapruning.api.train import Teachers
 from datapruning.data.dataset import Dataset, Split
-from datapruning.hashing import shuffled
-from datapruning.memory import keep_freed_memory
-from datapruning.progress import say
-from datapruning.store import Row, RowStore
+from datapruning.io.trial_store import Row, RowStore
+from datapruning.runs.context import Context
+from datapruning.utils.console import say
+from datapruning.utils.hashing import shuffled
+from datapruning.utils.malloc import keep_freed_memory
 
 STUDENT = "tinynet16"
 SETTINGS = tuple(

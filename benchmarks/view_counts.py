@@ -13,8 +13,8 @@ from typing import Any
 
 from benchmarks.common import mean_spread, publish, records, table
 from benchmarks.view_rows import filled, paired
-from datapruning.files import size_text
-from datapruning.store import Row
+from datapruning.io.disk_space import size_text
+from datapruning.io.trial_store import Row
 
 KD_WEIGHT = 0.9
 CELLS = (("0.02", 64), ("0.2", 16))

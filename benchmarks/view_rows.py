@@ -13,10 +13,10 @@ from typing import Any
 import datapruning as dp
 from benchmarks.common import RUNS
 from benchmarks.tiny import SETTINGS, Config, open_tiny
-from datapruning.data.policy import MixPolicy
-from datapruning.memory import keep_freed_memory
-from datapruning.progress import say
-from datapruning.store import Row, RowStore
+from datapruning.config.augmentation import MixPolicy
+from datapruning.io.trial_store import Row, RowStore
+from datapruning.utils.console import say
+from datapruning.utils.malloc import keep_freed_memory
 
 
 def open_rows(workspace: Path) -> RowStore:

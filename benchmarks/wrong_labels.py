@@ -22,10 +22,10 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 import datapruning as dp
 from benchmarks.common import RUNS, data_folder, mean_spread, publish, records, table
 from benchmarks.tiny import SETTINGS, with_wrong_labels
-from datapruning.context import Context
-from datapruning.memory import keep_freed_memory
-from datapruning.progress import hushed, say
-from datapruning.store import Row, RowStore
+from datapruning.io.trial_store import Row, RowStore
+from datapruning.runs.context import Context
+from datapruning.utils.console import hushed, say
+from datapruning.utils.malloc import keep_freed_memory
 
 SHARE = 0.1
 STEPS = ("train.epochs=10", "score.epochs=10", "member.epochs=6", "ensemble.members=20")

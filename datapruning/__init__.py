@@ -18,55 +18,61 @@ from typing import TYPE_CHECKING, Any
 from datapruning.version import __version__
 
 if TYPE_CHECKING:
-    from datapruning.advice.verb import advise
-    from datapruning.api import cache, open_context, open_dataset, score, score_recording, select, teach, train
+    from datapruning.analysis.advise.advise import advise
+    from datapruning.analysis.influence import influence
+    from datapruning.analysis.label_issues import suspects, suspects_of_recording
+    from datapruning.analysis.pred_probs import pred_probs
+    from datapruning.api.cache import cache
+    from datapruning.api.score import score, score_recording
+    from datapruning.api.select import select
+    from datapruning.api.teach import teach
+    from datapruning.api.train import train
+    from datapruning.artifacts.influence import load_influence
+    from datapruning.artifacts.label_issues import load_suspects
+    from datapruning.artifacts.scorer import scorer
+    from datapruning.artifacts.scores import Scores, load_scores
+    from datapruning.artifacts.subset import Subset, load_subset, subset_from_ids
+    from datapruning.artifacts.subset_file import subset_of_list
+    from datapruning.data.registry import open_dataset
     from datapruning.errors import DataPruningError, UserError
-    from datapruning.evidence.own_loop import record
+    from datapruning.evidence.external_loop import record
     from datapruning.evidence.recording import open_recording
-    from datapruning.exchange.diff import diff
-    from datapruning.exchange.export import export
-    from datapruning.exchange.lists import subset_of_list
-    from datapruning.influences import load_influence
-    from datapruning.influencing import influence
-    from datapruning.probabilities import pred_probs
+    from datapruning.experiments.sweep.sweep import sweep
     from datapruning.report.write import write_report
-    from datapruning.scorer import scorer
-    from datapruning.scores import Scores, load_scores
-    from datapruning.subsets import Subset, load_subset, subset_from_ids
-    from datapruning.suspecting import suspects, suspects_of_recording
-    from datapruning.suspectlist import load_suspects
-    from datapruning.sweeping.verb import sweep
+    from datapruning.runs.opening import open_context
+    from datapruning.tools.diff.diff import diff
+    from datapruning.tools.export.export import export
 
 _HOMES = {
     "DataPruningError": "errors",
-    "Scores": "scores",
-    "Subset": "subsets",
+    "Scores": "artifacts.scores",
+    "Subset": "artifacts.subset",
     "UserError": "errors",
-    "advise": "advice.verb",
-    "cache": "api",
-    "diff": "exchange.diff",
-    "export": "exchange.export",
-    "influence": "influencing",
-    "load_influence": "influences",
-    "load_scores": "scores",
-    "load_subset": "subsets",
-    "load_suspects": "suspectlist",
-    "open_context": "api",
-    "open_dataset": "api",
+    "advise": "analysis.advise.advise",
+    "cache": "api.cache",
+    "diff": "tools.diff.diff",
+    "export": "tools.export.export",
+    "influence": "analysis.influence",
+    "load_influence": "artifacts.influence",
+    "load_scores": "artifacts.scores",
+    "load_subset": "artifacts.subset",
+    "load_suspects": "artifacts.label_issues",
+    "open_context": "runs.opening",
+    "open_dataset": "data.registry",
     "open_recording": "evidence.recording",
-    "pred_probs": "probabilities",
-    "record": "evidence.own_loop",
-    "score": "api",
-    "score_recording": "api",
-    "scorer": "scorer",
-    "select": "api",
-    "subset_from_ids": "subsets",
-    "subset_of_list": "exchange.lists",
-    "suspects": "suspecting",
-    "suspects_of_recording": "suspecting",
-    "sweep": "sweeping.verb",
-    "teach": "api",
-    "train": "api",
+    "pred_probs": "analysis.pred_probs",
+    "record": "evidence.external_loop",
+    "score": "api.score",
+    "score_recording": "api.score",
+    "scorer": "artifacts.scorer",
+    "select": "api.select",
+    "subset_from_ids": "artifacts.subset",
+    "subset_of_list": "artifacts.subset_file",
+    "suspects": "analysis.label_issues",
+    "suspects_of_recording": "analysis.label_issues",
+    "sweep": "experiments.sweep.sweep",
+    "teach": "api.teach",
+    "train": "api.train",
     "write_report": "report.write",
 }
 

@@ -9,8 +9,8 @@ import importlib
 import pkgutil
 from importlib.metadata import entry_points
 
+from datapruning.artifacts.scorer import ENTRY_POINTS, Scorer
 from datapruning.errors import DataPruningError, UnknownName
-from datapruning.scorer import ENTRY_POINTS, Scorer
 
 
 def find_scorers() -> dict[str, Scorer]:

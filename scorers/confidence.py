@@ -1,7 +1,7 @@
 """Confidence: how sure the trained proxy is."""
 
+from datapruning.artifacts.scorer import Values, scorer
 from datapruning.evidence.dynamics import FinalLook
-from datapruning.scorer import Values, scorer
 
 
 @scorer(

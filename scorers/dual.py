@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from datapruning.artifacts.scorer import Values, scorer
 from datapruning.evidence.dynamics import TrainingDynamics
 from datapruning.evidence.windows import window_means, window_std
-from datapruning.scorer import Values, scorer
 
 WINDOW, EPOCHS = 10, 30
 

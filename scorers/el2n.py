@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from datapruning.artifacts.scorer import Values, scorer
 from datapruning.evidence.dynamics import EarlyErrors
-from datapruning.scorer import Values, scorer
 
 
 @scorer(

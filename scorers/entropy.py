@@ -1,7 +1,7 @@
 """Entropy: the uncertainty of the trained proxy."""
 
+from datapruning.artifacts.scorer import Values, scorer
 from datapruning.evidence.dynamics import FinalLook
-from datapruning.scorer import Values, scorer
 
 
 @scorer(

@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from datapruning.artifacts.scorer import Values, scorer
 from datapruning.evidence.embeddings import Embeddings
-from datapruning.evidence.geometry import by_class
-from datapruning.scorer import Values, scorer
+from datapruning.evidence.within_class import by_class
 
 
 @scorer(

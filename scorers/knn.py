@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from datapruning.artifacts.scorer import Values, scorer
 from datapruning.evidence.embeddings import Embeddings
-from datapruning.scorer import Values, scorer
 
 K = 10
 

@@ -1,7 +1,7 @@
 """Margin: how close the trained proxy's second choice is."""
 
+from datapruning.artifacts.scorer import Values, scorer
 from datapruning.evidence.dynamics import FinalLook
-from datapruning.scorer import Values, scorer
 
 
 @scorer(

@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from datapruning.artifacts.scorer import Values, scorer
 from datapruning.evidence.ensemble import SubsetEnsemble
-from datapruning.evidence.outside import outside_margins
-from datapruning.scorer import Values, scorer
+from datapruning.evidence.held_out import outside_margins
 
 WIDTH = 1.5
 """Half-width of the kernel, in typical standard deviations of a sample's margin between members that did not see it."""

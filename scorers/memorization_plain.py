@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from datapruning.artifacts.scorer import Values, scorer
 from datapruning.evidence.ensemble import SubsetEnsemble
-from datapruning.evidence.outside import check_enough
-from datapruning.scorer import Values, scorer
+from datapruning.evidence.held_out import check_enough
 
 
 @scorer(

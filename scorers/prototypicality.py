@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from datapruning.artifacts.scorer import Values, scorer
 from datapruning.errors import MissingPackage
 from datapruning.evidence.embeddings import Embeddings
-from datapruning.scorer import Values, scorer
 
 ITERATIONS = 50
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from datapruning.hashing import shuffled
-from datapruning.scorer import Samples, Values, scorer
-from datapruning.selection import RANDOM_KEY
+from datapruning.artifacts.scorer import Samples, Values, scorer
+from datapruning.selection.select import RANDOM_KEY
+from datapruning.utils.hashing import shuffled
 
 
 @scorer(

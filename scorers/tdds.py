@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from datapruning.artifacts.scorer import Values, scorer
 from datapruning.evidence.dynamics import TrainingDynamics
 from datapruning.evidence.windows import window_squares
-from datapruning.scorer import Values, scorer
 
 WINDOW, EPOCHS, DECAY = 10, 90, 0.9
 

@@ -23,17 +23,21 @@ VERBS = {
 """The names of `import datapruning as dp`, in the order of the page; those that are not named here come last."""
 BESIDE = {
     "What the verbs take and give": (
-        "data.dataset:Dataset", "data.dataset:Split", "context:Context", "runs:FinishedRun", "training.time_limit:TimeLimit",
-        "advice.verb:Advice", "suspectlist:Suspects", "suspectlist:Suspect", "influences:Influence", "report.write:Written",
+        "data.dataset:Dataset", "data.dataset:Split", "runs.context:Context", "runs.run:FinishedRun",
+        "utils.time_limit:TimeLimit",
+        "analysis.advise.advise:Advice", "artifacts.label_issues:Suspects", "artifacts.label_issues:Suspect",
+        "artifacts.influence:Influence", "report.write:Written",
     ),
     "What your own loop uses": (
-        "evidence.recorder:Recorder", "evidence.own_loop:LoopRecorder", "evidence.recording:Recording", "data.views:Views",
-        "data.policy:ViewPolicy", "data.policy:MixPolicy", "data.loader:Loader", "data.loader:Batch",
+        "evidence.recorder:Recorder", "evidence.external_loop:LoopRecorder", "evidence.recording:Recording",
+        "data.augment.views:Views",
+        "config.augmentation:ViewPolicy", "config.augmentation:MixPolicy", "data.loaders.loader:Loader",
+        "data.loaders.loader:Batch",
     ),
     "What scorers and strategies read": (
         "evidence.dynamics:TrainingDynamics", "evidence.dynamics:FinalLook", "evidence.dynamics:EarlyErrors",
         "evidence.embeddings:Embeddings", "evidence.gradients:Gradients", "evidence.ensemble:SubsetEnsemble",
-        "strategies.strategy:Pool",
+        "selection.strategy:Pool",
     ),
 }  # fmt: skip
 """Classes that users meet without importing them from `datapruning`: module and name."""
@@ -184,7 +188,7 @@ def entries(block: str) -> list[str]:
 
 def recipe_page() -> str:
     """All recipes as they are in the package."""
-    import recipes
+    from datapruning import recipes
 
     lines = ["# Recipes", ""]
     lines += ["Settings, one file a dataset. `dprune recipes copy NAME` gives one to change, `dprune check FILE` looks it"]

@@ -1,6 +1,6 @@
 """Teachers: networks that saw all the data, and the cache of their soft labels."""
 
-from teachers.load import Teacher, load_teacher
-from teachers.soft_labels import SoftLabelCache, TeacherLabels
+from datapruning.teachers.load import Teacher, load_teacher
+from datapruning.teachers.soft_labels import SoftLabelCache, TeacherLabels
 
 __all__ = ["SoftLabelCache", "Teacher", "TeacherLabels", "load_teacher"]

@@ -13,22 +13,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datapruning.arrays import PART, checked_zip, ordinary
-from datapruning.context import Context
 from datapruning.data.dataset import Dataset
 from datapruning.errors import BadFile, BadValue, Mismatch, reason
-from datapruning.evidence.embeddings import last_linear
-from datapruning.files import LONGEST_JSON, parse_json, read_text, write_json
-from datapruning.locks import held
+from datapruning.io.json import LONGEST_JSON, parse_json, write_json
+from datapruning.io.locks import held
+from datapruning.io.npy import PART, checked_zip, ordinary
+from datapruning.io.tensors import load_tensors, save_tensors
+from datapruning.io.text import read_text
 from datapruning.models import create_model
-from datapruning.models.renormalised import as_trained
-from datapruning.progress import say
-from datapruning.runs import MODEL, RESULT
-from datapruning.training.checkpoint import load_tensors, load_weights, save_tensors
-from datapruning.training.environment import reproducible
+from datapruning.models.features import last_linear
+from datapruning.models.normalization import as_trained
+from datapruning.runs.context import Context
+from datapruning.runs.run import MODEL, RESULT
+from datapruning.teachers.load import check_sound, hash_weights
+from datapruning.training.checkpoint import load_weights
 from datapruning.training.evaluate import accuracy
+from datapruning.training.reproducibility import reproducible
+from datapruning.utils.console import say
 from datapruning.version import __version__
-from teachers.load import check_sound, hash_weights
 
 SUFFIXES = (".safetensors", ".pth", ".pt")
 NESTED = ("state_dict", "model_state_dict", "model", "net")

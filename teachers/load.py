@@ -10,13 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from datapruning.artifacts.metadata import read_otherwise
 from datapruning.data.dataset import Dataset
 from datapruning.errors import BadFile, Mismatch
-from datapruning.meta import read_otherwise
+from datapruning.io.tensors import load_tensors
 from datapruning.models import create_model
-from datapruning.models.renormalised import as_trained
-from datapruning.runs import MODEL, Run
-from datapruning.training.checkpoint import load_tensors, load_weights
+from datapruning.models.normalization import as_trained
+from datapruning.runs.run import MODEL, Run
+from datapruning.training.checkpoint import load_weights
 
 TYPES: dict[str, tuple[type, ...]] = {
     "model": (str,), "classes": (int,), "fingerprint": (str,), "test_accuracy": (int, float),

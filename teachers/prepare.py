@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datapruning.context import Context
-from datapruning.costs import Cost, cost_of_run
-from datapruning.progress import say
-from datapruning.training.loop import planned_epochs
-from teachers.from_file import import_teacher, is_weights_file
-from teachers.load import Teacher, load_teacher
-from teachers.soft_labels import SoftLabelCache, TeacherLabels
-from teachers.train import train_teacher
+from datapruning.runs.context import Context
+from datapruning.teachers.from_file import import_teacher, is_weights_file
+from datapruning.teachers.load import Teacher, load_teacher
+from datapruning.teachers.soft_labels import SoftLabelCache, TeacherLabels
+from datapruning.teachers.train import train_teacher
+from datapruning.training.schedules import planned_epochs
+from datapruning.utils.console import say
+from datapruning.utils.cost import Cost, cost_of_run
 
 
 def load_teachers(context: Context, folders: Sequence[Path]) -> list[Teacher]:

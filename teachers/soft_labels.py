@@ -19,19 +19,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from datapruning.arrays import map_array
-from datapruning.costs import Cost
-from datapruning.data.loader import Loader
-from datapruning.data.views import Views
-from datapruning.disk import room_for
+from datapruning.data.augment.views import Views
+from datapruning.data.loaders.loader import Loader
 from datapruning.errors import BadFile, BadValue, Mismatch, reason
-from datapruning.files import read_json, size_text, write_json, written_whole
-from datapruning.hashing import digest, row_sums
-from datapruning.locks import held
-from datapruning.maps import new_map
-from datapruning.progress import Bar, say
+from datapruning.io.atomic import written_whole
+from datapruning.io.disk_space import room_for, size_text
+from datapruning.io.json import read_json, write_json
+from datapruning.io.locks import held
+from datapruning.io.memmap import new_map
+from datapruning.io.npy import map_array
+from datapruning.teachers.load import Teacher
 from datapruning.training.evaluate import batch_logits
-from teachers.load import Teacher
+from datapruning.utils.console import Bar, say
+from datapruning.utils.cost import Cost
+from datapruning.utils.hashing import digest, row_sums
 
 ROWS = 256
 ADOPTED = 4096

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from datapruning.context import Context
-from datapruning.progress import say
-from datapruning.runs import FinishedRun, Run
-from datapruning.training.environment import reproducible
-from datapruning.training.objectives import CrossEntropy
-from datapruning.training.whole_run import Plan, train_whole_run
+from datapruning.runs.context import Context
+from datapruning.runs.run import FinishedRun, Run
+from datapruning.training.distillation.training_run import Plan, train_whole_run
+from datapruning.training.losses import CrossEntropy
+from datapruning.training.reproducibility import reproducible
+from datapruning.utils.console import say
 
 
 def train_teacher(context: Context, seed: int, out: Path | None = None, model: str | None = None) -> FinishedRun:

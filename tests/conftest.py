@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from datapruning.api import open_context, open_dataset
 from datapruning.cli.main import run
-from datapruning.context import Context
 from datapruning.data.dataset import Dataset, Split
+from datapruning.data.registry import open_dataset
+from datapruning.runs.context import Context
+from datapruning.runs.opening import open_context
 from datapruning.training.checkpoint import Checkpoint
-from datapruning.training.update import Updates
+from datapruning.training.step import Updates
 
 os.environ["OMP_NUM_THREADS"] = "1"  # of commands that tests start
 torch.set_num_threads(1)  # networks this small run no faster on two, and much slower on a busy machine

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-HOME = Path(__file__).parent.parent
+PROJECT_ROOT = Path(__file__).parent.parent
 PRELUDE = """
 import json, os, subprocess, sys
 from pathlib import Path
@@ -41,7 +41,7 @@ def on_a_disk(folder: Path, kilobytes: int, code: str, *words: str) -> Any:
         capture_output=True,
         text=True,
         timeout=300,
-        env={**os.environ, "PYTHONPATH": str(HOME), "OMP_NUM_THREADS": "1", "DPRUNE_QUIET": "1"},
+        env={**os.environ, "PYTHONPATH": str(PROJECT_ROOT), "OMP_NUM_THREADS": "1", "DPRUNE_QUIET": "1"},
     )
     assert done.returncode == 0, (done.returncode, done.stderr)
     return json.loads(done.stdout.splitlines()[-1])

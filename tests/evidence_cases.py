@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from datapruning.costs import Cost
-from datapruning.evidence.changes import Changes
 from datapruning.evidence.dynamics import FinalLook, TrainingDynamics
 from datapruning.evidence.embeddings import Embeddings
 from datapruning.evidence.ensemble import Member, SubsetEnsemble, member_path, write_member
+from datapruning.evidence.prediction_change import Changes
 from datapruning.evidence.recorder import Recorder
-from datapruning.evidence.track import LOOKED, PRESENTED, RECORDED, Track
+from datapruning.evidence.sample_stats import LOOKED, PRESENTED, RECORDED, Track
+from datapruning.utils.cost import Cost
 
 Floats = NDArray[np.float64]
 INSIDE = [[1, 0, 1, 1], [1, 1, 0, 1], [0, 1, 1, 0], [0, 0, 0, 0], [0, 0, 0, 1]]

@@ -10,9 +10,9 @@ import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from datapruning.scores import Scores
-from datapruning.strategies import get_strategy
-from datapruning.strategies.strategy import Pool, Strategy
+from datapruning.artifacts.scores import Scores
+from datapruning.selection.strategies import get_strategy
+from datapruning.selection.strategy import Pool, Strategy
 
 META = {
     "format": "datapruning.scores", "version": 1, "dataset": "d", "fingerprint": "f", "total": 0, "scorer": "mine",

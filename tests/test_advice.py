@@ -11,17 +11,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from datapruning import api
-from datapruning.advice import pilots as trainings
-from datapruning.advice.cost import Cost
-from datapruning.advice.judges import packed, set_aside, unpacked
-from datapruning.advice.verb import FILE, FLATTERY, Advice, advise
-from datapruning.context import Context
+from datapruning.analysis.advise import pilots as trainings
+from datapruning.analysis.advise.advise import FILE, FLATTERY, Advice, advise
+from datapruning.analysis.advise.cost import Cost
+from datapruning.analysis.advise.holdout import packed, set_aside, unpacked
+from datapruning.api.score import score
+from datapruning.api.teach import teach
 from datapruning.data.dataset import Dataset
-from datapruning.data.loader import Loader
+from datapruning.data.loaders.loader import Loader
 from datapruning.errors import BadFile, BadValue, Mismatch, OutputTaken, UnknownName
-from datapruning.files import read_json
-from datapruning.training import loop
+from datapruning.io.json import read_json
+from datapruning.runs.context import Context
+from datapruning.training import trainer as loop
 from tests.conftest import Answer, fast_arguments, made_up
 from tests.test_bad_input import teacher_folder
 
@@ -146,7 +147,7 @@ def test_an_advice_that_was_killed_goes_on_and_ends_the_same(
 def test_pilots_of_a_scorer_keep_what_it_ranks_first(digits: Dataset, make_context: MakeContext, trained: list[Any]) -> None:
     context = make_context(digits, *TINY, "score.model=tinynet8")
     advise(context, 60.0, scorer="el2n", seed=1)
-    values = api.score(context, "el2n", seed=1).values
+    values = score(context, "el2n", seed=1).values
     rest = set_aside(digits.total, 1).rest
     for _, ids in trained[1:]:
         assert values[ids].min() >= np.sort(values[rest])[-len(ids)]
@@ -161,7 +162,7 @@ def test_random_pilots_draw_anew(digits: Dataset, make_context: MakeContext, tra
 def test_a_named_teacher_is_used_and_its_flattery_is_taken_off(
     digits: Dataset, make_context: MakeContext, trained: list[Any], tmp_path: Path
 ) -> None:
-    teacher = api.teach(make_context(digits, *TINY, "teacher.epochs=8"), out=tmp_path / "teacher")
+    teacher = teach(make_context(digits, *TINY, "teacher.epochs=8"), out=tmp_path / "teacher")
     found = advise(make_context(digits, *TINY), 60.0, teacher=teacher).result
     assert "teacher" not in [name for name, _ in trained]
     assert found["teacher"][0]["folder"] == str(teacher.folder)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from datapruning.advice.answer import answer_of, curve_table, reach_of
-from datapruning.advice.curve import Curve, Marks, as_marks, fit_curve, interval, run_noise
+from datapruning.analysis.advise.answer import answer_of, curve_table, reach_of
+from datapruning.analysis.advise.curve import Curve, Marks, as_marks, fit_curve, interval, run_noise
 
 FRACTIONS = (0.025, 0.05, 0.1, 0.2, 0.4)
 FLOOR, SCALE, POWER, REFERENCE = 6.0, 1.5, 0.6, 9.0

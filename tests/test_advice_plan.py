@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from datapruning.advice.curve import as_marks, fit_curve, interval
-from datapruning.advice.plan import RUNGS, Pilot, next_pilot, rungs
+from datapruning.analysis.advise.curve import as_marks, fit_curve, interval
+from datapruning.analysis.advise.plan import RUNGS, Pilot, next_pilot, rungs
 from tests.test_advice_curve import measured
 
 SIZES = {"available": 55_000, "classes": 10}

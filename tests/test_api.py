@@ -11,15 +11,16 @@ import numpy as np
 import pytest
 
 import datapruning as dp
-from datapruning.context import Context
 from datapruning.data.dataset import Dataset
 from datapruning.errors import BadValue, Mismatch
-from datapruning.files import read_json
-from datapruning.runs import FinishedRun
+from datapruning.io.json import read_json
+from datapruning.io.tensors import load_tensors
+from datapruning.runs.context import Context
+from datapruning.runs.run import FinishedRun
+from datapruning.teachers import SoftLabelCache
 from datapruning.training import fitting
-from datapruning.training.checkpoint import Checkpoint, load_tensors
-from datapruning.training.loop import planned_epochs
-from teachers import SoftLabelCache
+from datapruning.training.checkpoint import Checkpoint
+from datapruning.training.schedules import planned_epochs
 from tests.conftest import FAST
 
 Maker = Callable[..., Context]
@@ -72,7 +73,7 @@ def test_a_student_without_kd_needs_no_teacher(context: Context) -> None:
 
 def test_a_finished_run_is_not_trained_again(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     first = dp.train(context, fraction=0.2, kd_weight=0)
-    monkeypatch.setattr("datapruning.training.whole_run.fit", None)
+    monkeypatch.setattr("datapruning.training.distillation.training_run.fit", None)
     assert dp.train(context, fraction="0.2", kd_weight=0.0).result == first.result
 
 
@@ -103,7 +104,7 @@ def undisturbed(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Fi
 def test_a_student_killed_anywhere_ends_as_one_that_was_not(
     undisturbed: FinishedRun, make_context: Maker, digits: Dataset, tmp_path: Path, monkeypatch: Patch, moment: str
 ) -> None:
-    monkeypatch.setattr("datapruning.runs.Checkpoint", lambda path: Checkpoint(path, seconds=0))
+    monkeypatch.setattr("datapruning.runs.run.Checkpoint", lambda path: Checkpoint(path, seconds=0))
     real = fitting.training_batches
     seen = []
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from datapruning.artifacts.metadata import new_meta
+from datapruning.artifacts.subset import subset_from_ids
 from datapruning.data.dataset import Dataset
-from datapruning.files import write_npz
-from datapruning.meta import new_meta
-from datapruning.subsets import subset_from_ids
+from datapruning.io.npz import write_npz
 from tests.conftest import Answer, fast_arguments
 
 Refused = Callable[..., str]

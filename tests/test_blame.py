@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from datapruning.blame import line_of
-from datapruning.config import read_recipe
+from datapruning.config.recipe import read_recipe
+from datapruning.config.toml_lines import line_of
 from datapruning.errors import UserError
 
 TEXT = """# about

@@ -16,16 +16,16 @@ import numpy as np
 import pytest
 import torch
 
-from datapruning.data.choose import open_loader
 from datapruning.data.dataset import Dataset, Split
-from datapruning.data.sources import open_npz
+from datapruning.data.loaders.factory import open_loader
+from datapruning.data.registry import open_npz
 from datapruning.errors import BadFile
 
 ffcv = pytest.importorskip("ffcv", reason="FFCV is not installed", exc_type=ImportError)
 
-from datapruning.data import cache  # noqa: E402
-from datapruning.data.beton import Beton  # noqa: E402
-from datapruning.data.cache import beton_bytes, cache_folder, ensure_cache, ensure_subset_cache, write_beton  # noqa: E402
+from datapruning.data.loaders import ffcv_cache as cache  # noqa: E402
+from datapruning.data.loaders.beton import Beton  # noqa: E402
+from datapruning.data.loaders.ffcv_cache import beton_bytes, cache_folder, ensure_cache, ensure_subset_cache, write_beton  # noqa: E402
 
 
 def data_of(count: int = 30, side: int = 8, seed: int = 0) -> Dataset:
@@ -118,7 +118,7 @@ def test_one_process_writes_and_another_waits_and_says_so(tmp_path: Path, monkey
         while not (tmp_path / "writing").exists():
             assert other.poll() is None
             time.sleep(0.01)
-        monkeypatch.setattr("datapruning.locks.say", say)
+        monkeypatch.setattr("datapruning.io.locks.say", say)
         monkeypatch.setattr(cache, "write_beton", lambda *_: pytest.fail("written twice"))
         path = ensure_cache(data, "train", tmp_path)
         assert other.wait(60) == 0

@@ -10,18 +10,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from datapruning.config import Training
-from datapruning.context import Context
+from datapruning.config.training import Training
 from datapruning.data.dataset import Dataset
-from datapruning.data.loader import Batch
+from datapruning.data.loaders.loader import Batch
 from datapruning.errors import BadValue
-from datapruning.evidence.changes import Changes
+from datapruning.evidence.prediction_change import Changes
 from datapruning.evidence.recorder import Recorder, RecordTraining
-from datapruning.evidence.track import PRESENTED, RECORDED, Track
+from datapruning.evidence.sample_stats import PRESENTED, RECORDED, Track
+from datapruning.runs.context import Context
+from datapruning.training.callbacks import Observer
 from datapruning.training.checkpoint import Checkpoint
-from datapruning.training.loop import fit, planned_steps
-from datapruning.training.objectives import CrossEntropy
-from datapruning.training.observer import Observer
+from datapruning.training.losses import CrossEntropy
+from datapruning.training.schedules import planned_steps
+from datapruning.training.trainer import fit
 from tests.evidence_cases import Floats, learning, probabilities, recorded
 
 PROXY = Training(model="tinynet8", epochs=6, batch_size=32, precision="fp32")

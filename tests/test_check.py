@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-import recipes
+from datapruning import recipes
 from tests.conftest import Answer, fast_arguments
 from tests.picture_files import picture
 

@@ -19,10 +19,10 @@ import pytest
 import typer.main
 
 import datapruning as dp
+from datapruning.artifacts.scores import load_scores
+from datapruning.artifacts.subset import load_subset
 from datapruning.cli.main import app
 from datapruning.data.dataset import Dataset
-from datapruning.scores import load_scores
-from datapruning.subsets import load_subset
 from tests.conftest import Answer, fast_arguments
 
 Dprune = Callable[..., Answer]

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 import datapruning as dp
-from datapruning.context import Context
 from datapruning.data.dataset import Dataset
 from datapruning.errors import BadValue
-from datapruning.training.checkpoint import load_tensors
+from datapruning.io.tensors import load_tensors
+from datapruning.runs.context import Context
 from tests.conftest import Answer, fast_arguments
 
 NET = """
@@ -66,7 +66,7 @@ def test_where_the_compiler_does_not_work_one_line_says_so(
 
 
 def test_a_network_s_own_mistake_stays_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    from datapruning.training.environment import compiled
+    from datapruning.training.reproducibility import compiled
 
     def breaks(images: Tensor) -> Tensor:
         raise ZeroDivisionError

@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datapruning.config import Recipe, check_kd_weight, plain, read_recipe, to_toml
+from datapruning.config.kd import check_kd_weight
+from datapruning.config.recipe import Recipe, plain, read_recipe
+from datapruning.config.toml import to_toml
 from datapruning.errors import BadFile, BadValue, UnknownName, UserError
 
 TEXT = """

@@ -16,17 +16,17 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch.nn.functional import interpolate
 
-from datapruning.config import Recipe, plain
-from datapruning.context import Context
-from datapruning.data import crops, views
-from datapruning.data.crops import ONE, resample, resized_boxes, taps
+from datapruning.config.augmentation import MixPolicy, ViewPolicy
+from datapruning.config.recipe import Recipe, plain
+from datapruning.data.augment import crops, views
+from datapruning.data.augment.crops import ONE, resample, resized_boxes, taps
+from datapruning.data.augment.views import Views
+from datapruning.data.batching import training_batches
 from datapruning.data.dataset import Dataset
-from datapruning.data.mapped import MappedLoader
-from datapruning.data.order import training_batches
-from datapruning.data.policy import MixPolicy, ViewPolicy
-from datapruning.data.resident import ResidentLoader
-from datapruning.data.views import Views
+from datapruning.data.loaders.in_memory import ResidentLoader
+from datapruning.data.loaders.mmap import MappedLoader
 from datapruning.errors import BadValue
+from datapruning.runs.context import Context
 from tests.conftest import Answer, made_up
 from tests.picture_files import photos
 
@@ -326,7 +326,9 @@ def test_everything_that_asks_for_the_size_is_told_the_view_s(
     make_context: Callable[..., Context], small: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A network that takes 6x6 pictures alone, on 8x8 data: teacher, soft labels, pruned student."""
-    from datapruning import api
+    from datapruning.api.score import score
+    from datapruning.api.select import select
+    from datapruning.api.train import train
 
     (tmp_path / "only_six.py").write_text(SHAPED)
     monkeypatch.syspath_prepend(tmp_path)
@@ -334,11 +336,11 @@ def test_everything_that_asks_for_the_size_is_told_the_view_s(
     models = [f"{table}.model=only_six:net" for table in ("train", "teacher", "score", "member")]
     context = make_context(small, *sizes, *models, "kd.ladder=['only_six:net']", "ensemble.members=8", "ensemble.inside=0.5")
     assert context.shape == (6, 6, 3)
-    scores = api.score(context, "el2n")
-    api.score(context, "memorization")
-    subset = api.select(scores, fraction=0.5)
-    api.train(context, subset=subset, kd_weight=0.5)
-    api.train(context.with_epsd(0.5, "snip"), subset=subset, kd_weight=0.0)
+    scores = score(context, "el2n")
+    score(context, "memorization")
+    subset = select(scores, fraction=0.5)
+    train(context, subset=subset, kd_weight=0.5)
+    train(context.with_epsd(0.5, "snip"), subset=subset, kd_weight=0.0)
     with pytest.raises(BadValue, match=r"views\.size is 9, but the pictures are 8x8"):
         make_context(small, "views.size=9")
 

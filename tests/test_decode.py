@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datapruning.data.decode import Unreadable, decode
+from datapruning.data.image_folder.decode import Unreadable, decode
 
 RED, GREEN = (250, 10, 20), (5, 240, 30)
 

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 import datapruning as dp
-from datapruning.context import Context
 from datapruning.data.dataset import Dataset
-from datapruning.describe import describe
-from datapruning.differences import first_difference
 from datapruning.errors import BadFile
-from datapruning.runs import FinishedRun, Run
-from datapruning.training.checkpoint import save_tensors
+from datapruning.io.json import first_difference
+from datapruning.io.tensors import save_tensors
+from datapruning.runs.context import Context
+from datapruning.runs.run import FinishedRun, Run
+from datapruning.tools.inspect import describe
 
 
 @pytest.fixture

@@ -14,16 +14,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from datapruning.artifacts.metadata import new_meta
+from datapruning.artifacts.scores import KIND, Scores
+from datapruning.artifacts.subset import Subset, subset_from_ids
 from datapruning.data.dataset import Dataset
 from datapruning.errors import Mismatch
-from datapruning.exchange.by_class import MOST, class_lines, class_means
-from datapruning.exchange.diff import diff
-from datapruning.exchange.diff_runs import differing
-from datapruning.exchange.diff_scores import score_lines, shared_front
-from datapruning.exchange.diff_subsets import overlap, subset_lines
-from datapruning.meta import new_meta
-from datapruning.scores import KIND, Scores
-from datapruning.subsets import Subset, subset_from_ids
+from datapruning.tools.diff.diff import diff
+from datapruning.tools.diff.per_class import MOST, class_lines, class_means
+from datapruning.tools.diff.runs import differing
+from datapruning.tools.diff.scores import score_lines, shared_front
+from datapruning.tools.diff.subsets import overlap, subset_lines
 from tests.conftest import Answer, fast_arguments
 
 Dprune = Callable[..., Answer]

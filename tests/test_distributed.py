@@ -21,20 +21,26 @@ from torch import nn
 
 import datapruning as dp
 from datapruning.cli import main
-from datapruning.context import Context
+from datapruning.config.augmentation import MixPolicy, ViewPolicy
+from datapruning.config.training import Training
 from datapruning.data.dataset import Dataset
-from datapruning.data.policy import MixPolicy, ViewPolicy
-from datapruning.distributed.plain import build_model, build_training, build_views, describe_model, describe_views
-from datapruning.distributed.rows import dealt, own_rows, passes_of, rows_of, weights_of
-from datapruning.distributed.share import shared_pass
-from datapruning.distributed.start import under_torchrun
-from datapruning.distributed.team import SharedLoader, Team
 from datapruning.errors import Mismatch
-from datapruning.evidence.embeddings import penultimate
-from datapruning.house import HOME
 from datapruning.models import create_model
-from datapruning.models.renormalised import Renormalised
-from datapruning.training.settings import Training
+from datapruning.models.features import penultimate
+from datapruning.models.normalization import Renormalised
+from datapruning.runs.context import Context
+from datapruning.runs.process_group import SharedLoader, Team
+from datapruning.training.distributed.dispatch import shared_pass
+from datapruning.training.distributed.serialization import (
+    build_model,
+    build_training,
+    build_views,
+    describe_model,
+    describe_views,
+)
+from datapruning.training.distributed.sharding import dealt, own_rows, passes_of, rows_of, weights_of
+from datapruning.training.distributed.start import under_torchrun
+from datapruning.utils.system import PROJECT_ROOT
 from tests import two_processes as two
 
 SECONDS = 500
@@ -75,7 +81,7 @@ def test_passes_of_an_update() -> None:
 
 
 def test_one_process_never_loads_torch_distributed_code() -> None:
-    code = "import sys, datapruning.api; print([m for m in sys.modules if m.startswith('datapruning.distributed')])"
+    code = "import sys, datapruning.api.train; print([m for m in sys.modules if m.startswith('datapruning.distributed')])"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=SECONDS)
     assert "distributed.team" in answer.stdout
     assert "channel" not in answer.stdout
@@ -152,8 +158,8 @@ def started(words: Callable[[int], list[str]]) -> list[tuple[int, str]]:
         port = probe.getsockname()[1]
     begun = [
         subprocess.Popen(
-            [sys.executable, "-m", two.__name__, *words(rank)], env={**os.environ, **variables(rank, port)}, cwd=HOME,
-            stderr=subprocess.PIPE, text=True,
+            [sys.executable, "-m", two.__name__, *words(rank)], env={**os.environ, **variables(rank, port)},
+            cwd=PROJECT_ROOT, stderr=subprocess.PIPE, text=True,
         )
         for rank in range(2)
     ]  # fmt: skip

@@ -16,7 +16,7 @@ import pytest
 import typer.main
 
 import datapruning as dp
-import recipes
+from datapruning import recipes
 from datapruning.cli.main import app
 
 ROOT = Path(__file__).parent.parent

@@ -18,19 +18,23 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import datapruning as dp
-from datapruning.config import Recipe, Training, plain, read_recipe, to_toml
-from datapruning.context import Context
+from datapruning.config.recipe import Recipe, plain, read_recipe
+from datapruning.config.toml import to_toml
+from datapruning.config.training import Training
+from datapruning.data.batching import training_batches
 from datapruning.data.dataset import Dataset
-from datapruning.data.loader import Batch, MixedLabels
-from datapruning.data.order import training_batches
+from datapruning.data.loaders.loader import Batch, MixedLabels
 from datapruning.errors import BadValue
-from datapruning.training.checkpoint import Checkpoint, load_tensors
-from datapruning.training.dynamic_pruning import InfoBatch, epoch_weights
-from datapruning.training.environment import reproducible
-from datapruning.training.loop import fit, planned_steps
-from datapruning.training.objectives import CrossEntropy, Distillation, Objective
-from datapruning.training.observer import Observer
+from datapruning.io.tensors import load_tensors
+from datapruning.runs.context import Context
+from datapruning.training.callbacks import Observer
+from datapruning.training.checkpoint import Checkpoint
+from datapruning.training.infobatch import InfoBatch, epoch_weights
+from datapruning.training.losses import CrossEntropy, Distillation, Objective
+from datapruning.training.reproducibility import reproducible
+from datapruning.training.schedules import planned_steps
 from datapruning.training.state import Progress
+from datapruning.training.trainer import fit
 from tests.conftest import fast_arguments
 
 Maker = Callable[..., Context]

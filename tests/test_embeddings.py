@@ -10,14 +10,15 @@ import pytest
 import torch
 from torch import nn
 
-import scorers
-from datapruning.context import Context
+from datapruning import scorers
 from datapruning.data.dataset import Dataset
 from datapruning.errors import BadValue, MissingPackage
-from datapruning.evidence.embeddings import as_features, last_linear, penultimate
-from datapruning.evidence.geometry import by_class
+from datapruning.evidence.embeddings import as_features
 from datapruning.evidence.gradients import gradient_norms
+from datapruning.evidence.within_class import by_class
 from datapruning.models import MODELS, create_model
+from datapruning.models.features import last_linear, penultimate
+from datapruning.runs.context import Context
 from tests.evidence_cases import clouds, embeddings_of
 
 

@@ -12,16 +12,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-import scorers
-from datapruning.api import score
-from datapruning.config import Ensemble, Training
-from datapruning.context import Context
-from datapruning.costs import Cost
+from datapruning import scorers
+from datapruning.api.score import score
+from datapruning.config.ensemble import Ensemble
+from datapruning.config.training import Training
 from datapruning.data.dataset import Dataset
 from datapruning.errors import BadFile, BadValue, Mismatch
 from datapruning.evidence.ensemble import Member, SubsetEnsemble, read_member, record_ensemble
 from datapruning.evidence.members import open_ensemble
-from datapruning.files import write_npz
+from datapruning.io.npz import write_npz
+from datapruning.runs.context import Context
+from datapruning.utils.cost import Cost
 from tests.evidence_cases import CORRECT, INSIDE, ensemble_of
 
 SPAWN = multiprocessing.get_context("spawn")

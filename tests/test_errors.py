@@ -56,25 +56,25 @@ def test_an_error_is_one_line_and_an_exit_code(
     def fails() -> None:
         raise error
 
-    monkeypatch.setattr("datapruning.house.beside", lambda name: fails())
+    monkeypatch.setattr("datapruning.recipes.names", fails)
     answer = dprune("recipes")
     assert (answer.code, answer.out) == (code, "")
     assert answer.err.replace("x is: ", "x is ").replace("the disk is full", "broken") == "dprune: x is broken\n"
 
 
 def test_an_interruption_is_one_line_and_130(dprune: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(name: str) -> None:
+    def interrupted() -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("datapruning.house.beside", interrupted)
+    monkeypatch.setattr("datapruning.recipes.names", interrupted)
     assert dprune("recipes") == Answer(130, "", "dprune: interrupted; the same command goes on where it was\n")
 
 
 def test_a_mistake_of_ours_is_not_hidden(dprune: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(name: str) -> None:
+    def broken() -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("datapruning.house.beside", broken)
+    monkeypatch.setattr("datapruning.recipes.names", broken)
     with pytest.raises(ZeroDivisionError):
         dprune("recipes")
 

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from datapruning.errors import BadFile, BadValue
 from datapruning.evidence import recorder as recorder_module
-from datapruning.evidence import track as track_module
-from datapruning.evidence.changes import Changes
+from datapruning.evidence import sample_stats as track_module
+from datapruning.evidence.prediction_change import Changes
 from datapruning.evidence.recorder import Recorder
-from datapruning.evidence.track import LOOKED, PRESENTED, RECORDED, Track, statistics
+from datapruning.evidence.sample_stats import LOOKED, PRESENTED, RECORDED, Track, statistics
 from tests.evidence_cases import logits_of, probabilities, track_of
 
 

@@ -16,13 +16,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from datapruning.artifacts.metadata import new_meta
+from datapruning.artifacts.scores import KIND, Scores
+from datapruning.artifacts.subset import Subset, load_subset, subset_from_ids
+from datapruning.artifacts.subset_file import open_subset, subset_of_list
 from datapruning.data.dataset import Dataset
 from datapruning.errors import BadFile, BadValue, Mismatch
-from datapruning.exchange.export import export
-from datapruning.exchange.lists import open_subset, subset_of_list
-from datapruning.meta import new_meta
-from datapruning.scores import KIND, Scores
-from datapruning.subsets import Subset, load_subset, subset_from_ids
+from datapruning.tools.export.export import export
 from tests.conftest import Answer, fast_arguments
 
 Dprune = Callable[..., Answer]

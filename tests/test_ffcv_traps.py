@@ -15,18 +15,18 @@ import numpy as np
 import pytest
 import torch
 
+from datapruning.config.augmentation import ViewPolicy
+from datapruning.data.augment.views import Views
+from datapruning.data.batching import evaluation_batches, training_batches
 from datapruning.data.dataset import Dataset, Split
-from datapruning.data.order import evaluation_batches, training_batches
-from datapruning.data.policy import ViewPolicy
-from datapruning.data.views import Views
 from datapruning.errors import BadFile, LoaderError, MissingPackage
 from datapruning.training.evaluate import predict
 
 ffcv = pytest.importorskip("ffcv", reason="FFCV is not installed", exc_type=ImportError)
 
-from datapruning.data.beton import Beton  # noqa: E402
-from datapruning.data.cache import import_ffcv, write_beton  # noqa: E402
-from datapruning.data.ffcv_loader import FFCVLoader  # noqa: E402
+from datapruning.data.loaders.beton import Beton  # noqa: E402
+from datapruning.data.loaders.ffcv import FFCVLoader  # noqa: E402
+from datapruning.data.loaders.ffcv_cache import import_ffcv, write_beton  # noqa: E402
 
 CPU = torch.device("cpu")
 COUNT, SHAPE = 200, (8, 8, 3)

@@ -12,7 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from datapruning.errors import BadFile
-from datapruning.files import read_json, read_npz, size_text, write_json, write_npz, write_text, written_whole
+from datapruning.io.atomic import write_text, written_whole
+from datapruning.io.disk_space import size_text
+from datapruning.io.json import read_json, write_json
+from datapruning.io.npz import read_npz, write_npz
 
 QUICK = settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 META = {"format": "test", "numbers": [1, 2.5], "words": 'ü"\\\n'}

@@ -18,8 +18,8 @@ import pytest
 
 import datapruning as dp
 from datapruning.data.dataset import Dataset
-from datapruning.data.folders import held_out, scan
-from datapruning.data.place import Place, parse_place
+from datapruning.data.dataset_spec import Place, parse_place
+from datapruning.data.image_folder.scan import held_out, scan
 from datapruning.errors import BadFile, BadValue, UnknownName
 from tests.conftest import Answer, fast_arguments
 from tests.picture_files import photos, picture, spoil
@@ -75,7 +75,7 @@ def test_a_folder_is_a_dataset(tmp_path: Path) -> None:
 
 
 def test_pictures_are_decoded_once_and_anew_when_they_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import datapruning.data.pictures as module
+    from datapruning.data.image_folder import decode_cache as module
 
     decoded, real = [], module.decode
     monkeypatch.setattr(module, "decode", lambda content, size: (decoded.append(size), real(content, size))[1])
@@ -412,7 +412,9 @@ def test_a_workspace_that_cannot_be_written_is_refused(refused: Refused, tmp_pat
 
 def test_a_full_disk_is_said_beforehand(refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     photos(tmp_path / "pets")
-    monkeypatch.setattr("datapruning.data.pictures.shutil.disk_usage", lambda path: SimpleNamespace(free=100))
+    monkeypatch.setattr(
+        "datapruning.data.image_folder.decode_cache.shutil.disk_usage", lambda path: SimpleNamespace(free=100)
+    )
     assert "6.1 kB are needed, 100 bytes are free" in refused(*WORDS, "pets")
 
 
@@ -422,7 +424,7 @@ def test_a_disk_that_fills_up_leaves_nothing(refused: Refused, tmp_path: Path, m
     def full(*arguments: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("datapruning.data.pictures.np.lib.format.write_array_header_1_0", full)
+    monkeypatch.setattr("datapruning.data.image_folder.decode_cache.np.lib.format.write_array_header_1_0", full)
     assert "the disk is full (" in refused_after_decoding(refused, "pets")
 
 

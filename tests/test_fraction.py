@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datapruning.errors import BadValue
-from datapruning.fraction import keeping, kept_count, parse_fraction
+from datapruning.utils.fraction import keeping, kept_count, parse_fraction
 
 
 @given(st.integers(1, 10**9), st.integers(0, 9), st.integers(0, 10**7))

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from datapruning.disk import check_writable, no_room, room_for, take_room
 from datapruning.errors import BadFile, NoRoom
-from datapruning.files import write_text
-from datapruning.maps import new_map
+from datapruning.io.atomic import write_text
+from datapruning.io.disk_space import check_writable, no_room, room_for, take_room
+from datapruning.io.memmap import new_map
 from tests.conftest import FAST
 from tests.disks import disks, on_a_disk
 
@@ -23,20 +23,20 @@ assert disks  # a fixture
 WRITERS = """
 import numpy as np, torch
 from types import SimpleNamespace
-from datapruning.data.cache import ensure_cache
+from datapruning.data.loaders.ffcv_cache import ensure_cache
 from datapruning.data.dataset import Dataset, Split
-from datapruning.data.views import ViewPolicy, Views
+from datapruning.data.augment.views import ViewPolicy, Views
 from datapruning.errors import NoRoom
-from datapruning.evidence.changes import Changes
+from datapruning.evidence.prediction_change import Changes
 from datapruning.evidence.recorder import Recorder
 from datapruning.evidence.recording import write_array
-from datapruning.evidence.track import Track
-from datapruning.files import write_json, write_npz, write_text
-from datapruning.locks import held
-from datapruning.maps import new_map
-from datapruning.runs import Run
+from datapruning.evidence.sample_stats import Track
+from datapruning.io.npz import write_json, write_npz, write_text
+from datapruning.io.locks import held
+from datapruning.io.memmap import new_map
+from datapruning.runs.run import Run
 from datapruning.training.checkpoint import Checkpoint, save_tensors
-from teachers.soft_labels import SoftLabelCache
+from datapruning.teachers.soft_labels import SoftLabelCache
 
 images = np.zeros((20000, 8, 8, 3), np.uint8)
 labels = np.arange(20000) % 100
@@ -117,7 +117,7 @@ for size in range(100, 2000, 150):
         break
 def made():
     "The bytes that count."
-    from datapruning.scores import load_scores
+    from datapruning.artifacts.scores import load_scores
     weights = next(DISK.rglob("students/*/model.safetensors"), None)
     content = weights.read_bytes() if weights else load_scores(next(DISK.rglob("scores/*.npz"))).values.tobytes()
     return hashlib.sha256(content).hexdigest()
@@ -162,8 +162,8 @@ def test_a_command_whose_disk_was_full_again_and_again_ends_with_the_same_bits(
 READ_ONLY = """
 import io
 from contextlib import redirect_stderr, redirect_stdout
-import datapruning.training.loop as loop
-import datapruning.training.whole_run as whole_run
+import datapruning.training.trainer as loop
+import datapruning.training.distillation.training_run as whole_run
 import datapruning.evidence.proxies as proxies
 import datapruning.evidence.members as members
 from datapruning.cli.main import run

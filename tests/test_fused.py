@@ -10,9 +10,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datapruning.data import fused, mixing, views
-from datapruning.data.policy import ViewPolicy
-from datapruning.data.views import Views
+from datapruning.config.augmentation import ViewPolicy
+from datapruning.data.augment import cutmix as mixing
+from datapruning.data.augment import numba_kernels as fused
+from datapruning.data.augment import views
+from datapruning.data.augment.views import Views
 
 pytest.importorskip("numba", reason="numba is not installed")
 

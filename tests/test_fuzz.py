@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from benchmarks.fuzz import FAULTS, judge
 from benchmarks.fuzz_changes import change_npy, change_value, changed, signed
 from benchmarks.fuzz_readers import READERS, Reader, content
-from datapruning.data.beton import Beton
-from datapruning.data.cache import write_beton
+from datapruning.artifacts.subset import load_subset
 from datapruning.data.dataset import Dataset
+from datapruning.data.loaders.beton import Beton
+from datapruning.data.loaders.ffcv_cache import write_beton
 from datapruning.errors import BadFile
-from datapruning.subsets import load_subset
 
 SLOW = {"FFCV cache", "inspect FFCV cache"}
 """FFCV compiles its decoder first."""

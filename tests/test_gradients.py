@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-import scorers
-from datapruning.evidence.embeddings import last_linear, penultimate
+from datapruning import scorers
 from datapruning.evidence.gradients import Gradients, last_layer_norms, per_sample_norms
 from datapruning.models import create_model
+from datapruning.models.features import last_linear, penultimate
 
 MODELS = ["tinynet8", "resnet20"]
 

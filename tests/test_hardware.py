@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from datapruning.errors import DeviceLost, OutOfMemory
-from datapruning.hardware import hardware, told
-from datapruning.store import RowStore
-from datapruning.training.update import Updates
+from datapruning.io.trial_store import RowStore
+from datapruning.training.step import Updates
+from datapruning.utils.device_errors import hardware, told
 from tests.conftest import Answer, fast_arguments
 
 OF_A_GPU = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 7.79 GiB")
@@ -103,10 +103,10 @@ def test_a_student_that_ends_so_goes_on_where_it_was(
 
 
 def test_memory_elsewhere_is_one_line(dprune: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(name: str) -> None:
+    def fails() -> None:
         raise MemoryError("Unable to allocate 3.00 GiB for an array")
 
-    monkeypatch.setattr("datapruning.house.beside", fails)
+    monkeypatch.setattr("datapruning.recipes.names", fails)
     answer = dprune("recipes")
     assert (answer.code, answer.out, answer.err.count("\n")) == (1, "", 1)
     assert answer.err.startswith("dprune: the machine's memory is too small (Unable to allocate 3.00 GiB for an array)")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datapruning.hashing import U64, below, digest, hash_ids, shuffled
+from datapruning.utils.hashing import U64, below, digest, hash_ids, shuffled
 
 IDS = np.array([0, 1, 2, 49_999, 2**40])
 GOLDEN = {

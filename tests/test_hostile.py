@@ -19,22 +19,23 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import datapruning as dp
-from datapruning.arrays import map_array, read_array
-from datapruning.config import read_recipe
+from datapruning.artifacts.metadata import new_meta
+from datapruning.artifacts.scores import load_scores
+from datapruning.artifacts.subset import load_subset, read_ids, subset_from_ids
+from datapruning.artifacts.subset_file import subset_of_list
+from datapruning.config.recipe import read_recipe
 from datapruning.data.dataset import Dataset, Split
-from datapruning.data.decode import MOST_PIXELS, Unreadable, decode
-from datapruning.data.folders import scan
-from datapruning.data.sources import open_npz
+from datapruning.data.image_folder.decode import MOST_PIXELS, Unreadable, decode
+from datapruning.data.image_folder.scan import scan
+from datapruning.data.registry import open_npz
 from datapruning.errors import BadFile, BadValue, UserError, printable
-from datapruning.exchange.lists import subset_of_list
-from datapruning.files import read_json, write_json, write_npz
-from datapruning.meta import new_meta
+from datapruning.io.json import read_json, write_json
+from datapruning.io.npy import map_array, read_array
+from datapruning.io.npz import write_npz
+from datapruning.io.tensors import load_tensors, save_tensors
 from datapruning.models import create_model
-from datapruning.runs import Run
-from datapruning.scores import load_scores
-from datapruning.subsets import load_subset, read_ids, subset_from_ids
-from datapruning.training.checkpoint import load_tensors, save_tensors
-from teachers.from_file import read_weights
+from datapruning.runs.run import Run
+from datapruning.teachers.from_file import read_weights
 from tests.conftest import Answer
 
 GIGA = 2**30

@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 
 import datapruning as dp
-from datapruning import influencing
-from datapruning.context import Context
-from datapruning.costs import Cost
+from datapruning.analysis import influence as influencing
+from datapruning.artifacts.influence import ARRAYS, load_influence
 from datapruning.data.dataset import Dataset
 from datapruning.errors import BadFile, BadValue, OutputTaken
-from datapruning.evidence import influence as counting
+from datapruning.evidence import membership_counts as counting
 from datapruning.evidence.ensemble import Member, SubsetEnsemble, write_member
-from datapruning.evidence.influence import Counted, count_members
-from datapruning.files import write_npz
-from datapruning.influences import ARRAYS, load_influence
+from datapruning.evidence.membership_counts import Counted, count_members
+from datapruning.io.npz import write_npz
+from datapruning.runs.context import Context
+from datapruning.utils.cost import Cost
 from tests.conftest import FAST, Answer
 
 Bits = np.ndarray[Any, np.dtype[np.bool_]]

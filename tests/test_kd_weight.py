@@ -8,10 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from datapruning.config import KD
-from datapruning.costs import FORWARD
+from datapruning.config.kd import KD
 from datapruning.errors import BadValue
-from datapruning.training.kd_weight import (
+from datapruning.training.distillation.weight_search import (
     ALONE,
     MOST,
     Arm,
@@ -25,6 +24,7 @@ from datapruning.training.kd_weight import (
     search_cost,
     teacher_arms,
 )
+from datapruning.utils.cost import FORWARD
 
 
 @settings(deadline=None)

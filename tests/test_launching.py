@@ -20,22 +20,24 @@ import numpy as np
 import pytest
 import torch
 
-from datapruning import api
-from datapruning.cli import launchers
+from datapruning.artifacts.scores import load_scores
+from datapruning.cli import launcher_options as launchers
 from datapruning.data.dataset import Dataset
 from datapruning.errors import BadValue, DataPruningError
-from datapruning.files import read_json
-from datapruning.hashing import digest
-from datapruning.launching import jobs, slurm, watching, workers
-from datapruning.launching.board import Board
-from datapruning.launching.choose import Launcher, find_launcher
-from datapruning.launching.slurm import SlurmJobs
-from datapruning.launching.task import Task
-from datapruning.launching.watching import watch
-from datapruning.launching.workers import Ending, Process, Workers
-from datapruning.locks import lock_of
-from datapruning.store import Config, Failure, Row, RowStore
-from datapruning.sweeping.verb import Sweep, sweep
+from datapruning.experiments.sweep.sweep import Sweep, sweep
+from datapruning.experiments.workers import jobs, slurm, workers
+from datapruning.experiments.workers import monitor as watching
+from datapruning.experiments.workers.launcher import Launcher, find_launcher
+from datapruning.experiments.workers.monitor import watch
+from datapruning.experiments.workers.slurm import SlurmJobs
+from datapruning.experiments.workers.status import Board
+from datapruning.experiments.workers.task import Task
+from datapruning.experiments.workers.workers import Ending, Process, Workers
+from datapruning.io.json import read_json
+from datapruning.io.locks import lock_of
+from datapruning.io.trial_store import Config, Failure, Row, RowStore
+from datapruning.runs.opening import open_context
+from datapruning.utils.hashing import digest
 from tests import fake_slurm
 from tests.conftest import FAST as CONTEXT
 from tests.conftest import Answer
@@ -110,8 +112,8 @@ LIGHT = """
 import os, platform, sys, time
 sys.path.append(sys.argv[1])
 from pathlib import Path
-from datapruning.files import read_json, write_json
-from datapruning.store import RowStore
+from datapruning.io.npz import read_json, write_json
+from datapruning.io.trial_store import RowStore
 task, name = read_json(Path(sys.argv[2])), sys.argv[3]
 folder = Path(task["folder"])
 who = {"pid": os.getpid(), "host": platform.node(), "since": time.time()}
@@ -334,7 +336,7 @@ MEMBERS = ["--set", "ensemble.members=6", "--set", "ensemble.inside=0.5", "--set
 def undisturbed(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Sweep:
     """The sweep of SHARED, done by one process in one go."""
     workspace = tmp_path_factory.mktemp("undisturbed")
-    return sweep(api.open_context(digits, changes=[*CONTEXT, *CHANGES], loader="resident", workspace=workspace), **SHARED)
+    return sweep(open_context(digits, changes=[*CONTEXT, *CHANGES], loader="resident", workspace=workspace), **SHARED)
 
 
 class Command(NamedTuple):
@@ -381,7 +383,7 @@ def at_a_row(folder: Path) -> int | None:
 def read_again(digits: Dataset, folder: Path) -> Sweep:
     """A finished sweep."""
     workspace = folder.parent / "dprune-runs"
-    context = api.open_context(digits, changes=[*CONTEXT, *CHANGES], loader="resident", workspace=workspace)
+    context = open_context(digits, changes=[*CONTEXT, *CHANGES], loader="resident", workspace=workspace)
     return sweep(context, **SHARED, out=folder)
 
 
@@ -436,6 +438,6 @@ def test_jobs_make_the_ensemble_that_one_process_makes(tmp_path: Path, dprune: C
     assert code == 0, err
     assert "member: 6 of 6 done" in err
     assert "1 epochs over" not in err, "nothing was left for the command itself"
-    one, two = (api.load_scores(tmp_path / name) for name in ("alone.npz", "jobs.npz"))
+    one, two = (load_scores(tmp_path / name) for name in ("alone.npz", "jobs.npz"))
     np.testing.assert_array_equal(one.values, two.values)
     np.testing.assert_array_equal(one.stderr, two.stderr)

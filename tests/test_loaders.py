@@ -13,11 +13,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datapruning.data import choose
-from datapruning.data.choose import open_loader, resolve_device, resolve_loader
 from datapruning.data.dataset import Dataset, Split
-from datapruning.data.loader import Batch, Loader
-from datapruning.data.resident import ResidentLoader
+from datapruning.data.loaders import factory as choose
+from datapruning.data.loaders.factory import open_loader, resolve_device, resolve_loader
+from datapruning.data.loaders.in_memory import ResidentLoader
+from datapruning.data.loaders.loader import Batch, Loader
 from datapruning.errors import BadValue, LoaderError, UnknownName
 
 CPU = torch.device("cpu")
@@ -155,7 +155,7 @@ def test_two_epochs_at_once_do_not_disturb_each_other(loader: Loader, data: Data
 def test_a_pause_between_batches_is_no_trouble(loader: Loader, data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     """The worker waits on a full queue longer than it polls."""
     if loader.kind != "resident":
-        monkeypatch.setattr("datapruning.data.ahead.POLL_SECONDS", 0.01)
+        monkeypatch.setattr("datapruning.data.loaders.prefetch.POLL_SECONDS", 0.01)
     wanted = [np.arange(k, k + 5) for k in range(20)]
     for batch, ids in zip(loader.read(wanted), wanted, strict=True):
         threading.Event().wait(0.02)
@@ -219,8 +219,8 @@ class TestCompactCache:
 
     @pytest.fixture
     def compact(self, data: Dataset, tmp_path: Path) -> Loader:
-        from datapruning.data.cache import ensure_subset_cache
-        from datapruning.data.ffcv_loader import FFCVLoader
+        from datapruning.data.loaders.ffcv import FFCVLoader
+        from datapruning.data.loaders.ffcv_cache import ensure_subset_cache
 
         path = ensure_subset_cache(data, self.IDS, tmp_path / "subset.beton")
         return FFCVLoader(path, data.train.labels, CPU, self.IDS)

@@ -14,7 +14,7 @@ import pytest
 from filelock import Timeout
 
 from datapruning.errors import BadFile
-from datapruning.locks import held, lock_of
+from datapruning.io.locks import held, lock_of
 
 SPAWN = multiprocessing.get_context("spawn")
 

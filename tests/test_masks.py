@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datapruning.evidence.masks import inside_of, parts_of
+from datapruning.evidence.subset_masks import inside_of, parts_of
 
 
 @pytest.mark.parametrize(

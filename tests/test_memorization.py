@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import scorers
+from datapruning import scorers
 from datapruning.errors import BadValue
 from datapruning.evidence.ensemble import SubsetEnsemble
 from tests.evidence_cases import CORRECT, INSIDE, ensemble_of

@@ -10,12 +10,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from datapruning.memory import SETTINGS, keep_freed_memory
+from datapruning.utils.malloc import SETTINGS, keep_freed_memory
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
 def test_glibc_takes_the_settings() -> None:
-    code = "from datapruning.memory import keep_freed_memory; print(keep_freed_memory())"
+    code = "from datapruning.utils.malloc import keep_freed_memory; print(keep_freed_memory())"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "True\n"
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from datapruning.artifacts.metadata import FORMATS, VERSION, check_format, check_made_from, new_meta
 from datapruning.data.dataset import Dataset, Split
 from datapruning.errors import BadFile, Mismatch
-from datapruning.meta import FORMATS, VERSION, check_format, check_made_from, new_meta
 from datapruning.version import __version__
 
 

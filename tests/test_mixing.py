@@ -14,18 +14,18 @@ from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy, softmax
 
 from datapruning import teach, train
-from datapruning.context import Context
+from datapruning.config.augmentation import MixPolicy, ViewPolicy
+from datapruning.data.augment.cutmix import Mixture, share_of_own
+from datapruning.data.augment.views import Views
 from datapruning.data.dataset import Dataset, Split
-from datapruning.data.loader import Batch, MixedLabels
-from datapruning.data.mixing import Mixture, share_of_own
-from datapruning.data.policy import MixPolicy, ViewPolicy
-from datapruning.data.resident import ResidentLoader
-from datapruning.data.views import Views
+from datapruning.data.loaders.in_memory import ResidentLoader
+from datapruning.data.loaders.loader import Batch, MixedLabels
 from datapruning.errors import BadValue
-from datapruning.files import read_json
+from datapruning.io.json import read_json
+from datapruning.runs.context import Context
+from datapruning.teachers import SoftLabelCache, load_teacher
 from datapruning.training.evaluate import batch_logits
-from datapruning.training.objectives import CrossEntropy, Distillation, belief
-from teachers import SoftLabelCache, load_teacher
+from datapruning.training.losses import CrossEntropy, Distillation, belief
 
 COUNT = 90
 KEPT = np.arange(0, COUNT, 3)

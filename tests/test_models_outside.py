@@ -13,11 +13,11 @@ from torch import nn
 
 import datapruning as dp
 from datapruning import models
-from datapruning.context import Context
 from datapruning.data.dataset import Dataset
 from datapruning.errors import BadValue, MissingPackage, UnknownName
 from datapruning.models import check_model, create_model, model_outline, parameter_count
-from datapruning.models.outside import take_grey
+from datapruning.models.external import take_grey
+from datapruning.runs.context import Context
 from tests.conftest import Answer, fast_arguments
 
 MINE = '''

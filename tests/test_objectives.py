@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from datapruning.data.loader import Batch
-from datapruning.training.objectives import CrossEntropy, Distillation, distillation
+from datapruning.data.loaders.loader import Batch
+from datapruning.training.losses import CrossEntropy, Distillation, distillation
 
 Floats = NDArray[np.float64]
 

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datapruning.data.order import batch_sizes, evaluation_batches, training_batches
+from datapruning.data.batching import batch_sizes, evaluation_batches, training_batches
 
 id_lists = st.lists(st.integers(0, 10_000), min_size=1, max_size=120, unique=True)
 laws = settings(deadline=None, max_examples=60)

@@ -12,12 +12,12 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 import datapruning as dp
-from datapruning.api import scorers_of
-from datapruning.context import Context
+from datapruning.api.score import scorers_of
 from datapruning.data.dataset import Dataset
 from datapruning.errors import BadValue, Mismatch
-from datapruning.evidence.embeddings import penultimate
-from datapruning.evidence.own_loop import LoopRecorder
+from datapruning.evidence.external_loop import LoopRecorder
+from datapruning.models.features import penultimate
+from datapruning.runs.context import Context
 from datapruning.training.evaluate import predict
 from tests.evidence_cases import learning, logits_of, recorded
 

@@ -14,19 +14,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from datapruning.api import score, select, teach
-from datapruning.api import train as train_student
-from datapruning.config import Training
-from datapruning.context import Context
+from datapruning.api.score import score
+from datapruning.api.select import select
+from datapruning.api.teach import teach
+from datapruning.api.train import train as train_student
+from datapruning.config.training import Training
 from datapruning.data.dataset import Dataset
-from datapruning.data.form import Form
-from datapruning.data.pictures import Pictures, decode_splits
-from datapruning.training.environment import reproducible
+from datapruning.data.image_folder.decode_cache import Pictures, decode_splits
+from datapruning.data.image_folder.image_format import Form
+from datapruning.runs.context import Context
+from datapruning.teachers import SoftLabelCache, Teacher, load_teacher
+from datapruning.teachers.soft_labels import ROWS, row_batches
 from datapruning.training.evaluate import batch_logits
-from datapruning.training.loop import fit, planned_steps
-from datapruning.training.objectives import CrossEntropy, Distillation, distillation
-from teachers import SoftLabelCache, Teacher, load_teacher
-from teachers.soft_labels import ROWS, row_batches
+from datapruning.training.losses import CrossEntropy, Distillation, distillation
+from datapruning.training.reproducibility import reproducible
+from datapruning.training.schedules import planned_steps
+from datapruning.training.trainer import fit
 from tests.picture_files import photos
 
 Maker = Callable[..., Context]

@@ -28,7 +28,9 @@ from tests.picture_files import picture
 SECONDS = 120.0
 """The longest that anything is waited for."""
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["tests.test_races", "datapruning.api", "teachers.prepare", "sklearn.datasets", "ffcv.writer"])
+FORKS.set_forkserver_preload(
+    ["tests.test_races", "datapruning.api.train", "datapruning.teachers.prepare", "sklearn.datasets", "ffcv.writer"]
+)
 
 
 def fast(*words: str) -> list[str]:
@@ -60,7 +62,7 @@ class Race:
     product: str
 
 
-UPDATE = "datapruning.training.update:Updates.update"
+UPDATE = "datapruning.training.step:Updates.update"
 RESIDENT = ("--loader", "resident")
 STUDENT = fast("train", "--fraction", "0.1", "--kd-weight", "0", *RESIDENT)
 TAUGHT = fast("train", "--fraction", "0.1", "--kd-weight", "0.9", *RESIDENT)
@@ -68,11 +70,12 @@ TEACH = fast("teach", *RESIDENT)
 PETS = ["score", "--scorer", "random", "--data", "pets", "--image-size", "16", *RESIDENT]
 RACES = {
     "cache": Race(
-        ["cache"], ["cache"], "datapruning.data.cache:progress", 50, "another process is writing dprune-runs/cache/digits",
+        ["cache"], ["cache"], "datapruning.data.loaders.ffcv_cache:progress", 50,
+        "another process is writing dprune-runs/cache/digits",
         "train.beton: 1,438 images", "cache/digits-*/train.beton",
     ),
     "pictures": Race(
-        PETS, PETS, "datapruning.data.pictures:_each", 3, "another process is decoding folder pets, train",
+        PETS, PETS, "datapruning.data.image_folder.decode_cache:_each", 3, "another process is decoding folder pets, train",
         "pets, train: 12 pictures", "cache/pictures-*/train.npy",
     ),
     "teacher": Race(
@@ -80,7 +83,8 @@ RACES = {
         "teachers/*/model.safetensors",
     ),
     "soft labels": Race(
-        TAUGHT, [*TAUGHT, "--seed", "1"], "teachers.soft_labels:batch_logits", 2, "another process fills these soft labels",
+        TAUGHT, [*TAUGHT, "--seed", "1"], "datapruning.teachers.soft_labels:batch_logits", 2,
+        "another process fills these soft labels",
         "soft labels: ", "students/*seed1*/model.safetensors",
     ),
     "evidence": Race(

@@ -8,9 +8,9 @@ import tomllib
 
 import pytest
 
-import recipes
-from datapruning.config import read_recipe
-from datapruning.data.sources import SOURCES
+from datapruning import recipes
+from datapruning.config.recipe import read_recipe
+from datapruning.data.registry import SOURCES
 from datapruning.errors import BadValue, UnknownName
 from datapruning.models import check_model
 

@@ -13,20 +13,21 @@ import pytest
 from torch import nn
 
 import datapruning as dp
-import scorers
-from datapruning.api import score
-from datapruning.context import Context
+from datapruning import scorers
+from datapruning.api.score import score
 from datapruning.data.dataset import Dataset
 from datapruning.errors import BadFile, BadValue, Mismatch
 from datapruning.evidence import proxies
-from datapruning.evidence.embeddings import penultimate
-from datapruning.evidence.gather import read
-from datapruning.evidence.price import evidence_tables, planned_evidence
+from datapruning.evidence.collect import read
+from datapruning.evidence.estimate import evidence_tables, planned_evidence
 from datapruning.evidence.proxies import record_proxies
 from datapruning.evidence.recorder import Recorder
 from datapruning.evidence.recording import Recording, create_recording, open_recording, write_array
-from datapruning.evidence.track import LOOKED, statistics
-from datapruning.training.checkpoint import Checkpoint, load_tensors, load_weights
+from datapruning.evidence.sample_stats import LOOKED, statistics
+from datapruning.io.tensors import load_tensors
+from datapruning.models.features import penultimate
+from datapruning.runs.context import Context
+from datapruning.training.checkpoint import Checkpoint, load_weights
 from datapruning.training.evaluate import predict
 from tests.evidence_cases import dynamics_of, look_of, track_of
 

@@ -15,17 +15,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from datapruning.artifacts.metadata import new_meta
+from datapruning.artifacts.scores import KIND, Scores
 from datapruning.data.dataset import Dataset
-from datapruning.meta import new_meta
+from datapruning.io.tensors import save_tensors
 from datapruning.models import create_model
 from datapruning.report import write_report
-from datapruning.report.drawing import COLOURS, draw, headline
+from datapruning.report.figures import COLOURS, draw, headline
 from datapruning.report.html import tag, text
-from datapruning.report.opinion import Opinions, ask_teacher
-from datapruning.report.sections.pictures import LARGEST, data_uri
+from datapruning.report.sections.gallery import LARGEST, data_uri
 from datapruning.report.student import AUTO, Student
-from datapruning.scores import KIND, Scores
-from datapruning.training.checkpoint import save_tensors
+from datapruning.report.teacher_predictions import Opinions, ask_teacher
 from tests.conftest import Answer
 from tests.test_report_runs import write_row, write_run
 

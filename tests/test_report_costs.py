@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from datapruning.artifacts.metadata import new_meta
+from datapruning.artifacts.scores import KIND, Scores
 from datapruning.data.dataset import Dataset
-from datapruning.meta import new_meta
 from datapruning.report.costs import group_cost, pays_off_after
-from datapruning.report.find import find_students
+from datapruning.report.find_runs import find_students
 from datapruning.report.groups import Group
-from datapruning.report.price import FORWARD, Price
-from datapruning.report.scorefiles import find_scores, readers, spearman
+from datapruning.report.recorded_cost import FORWARD, Price
+from datapruning.report.score_files import find_scores, readers, spearman
 from datapruning.report.student import AUTO
-from datapruning.scores import KIND, Scores
 from tests.test_report_runs import write_run
 
 PRICES = st.integers(1, 10**6)

@@ -9,18 +9,19 @@ from typing import Any
 
 import pytest
 
-from datapruning.config import to_toml
+from datapruning.config.sparsity import EPSD
+from datapruning.config.toml import to_toml
 from datapruning.data.dataset import Dataset
 from datapruning.report import write_report
-from datapruning.report.find import find_students
-from datapruning.report.inputs import Compared, Inputs
-from datapruning.report.price import Price
-from datapruning.report.sections import accuracy, cost, pruned
-from datapruning.report.sections.pruned_figures import dense_of, find_lines
+from datapruning.report.comparison import Compared, Inputs
+from datapruning.report.find_runs import find_students
+from datapruning.report.recorded_cost import Price
+from datapruning.report.sections import accuracy, cost
+from datapruning.report.sections import sparsity as pruned
+from datapruning.report.sections.sparsity_figures import dense_of, find_lines
 from datapruning.report.setups import find_setups
+from datapruning.report.sparsity import Layer, Thinned, mean_layers, thinned_of
 from datapruning.report.student import NO_KD, Student
-from datapruning.report.thinned import Layer, Thinned, mean_layers, thinned_of
-from datapruning.sparsity.settings import EPSD
 from tests.test_report import check_stands_alone
 from tests.test_report_runs import write_run
 

@@ -10,16 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from datapruning.config import Recipe, plain, to_toml
+from datapruning.artifacts.metadata import new_meta
+from datapruning.artifacts.subset import KIND, Subset
+from datapruning.config.recipe import Recipe, plain
+from datapruning.config.toml import to_toml
 from datapruning.data.dataset import Dataset
 from datapruning.errors import BadFile, BadValue, Mismatch
-from datapruning.hashing import digest
-from datapruning.meta import new_meta
-from datapruning.report.find import find_students
+from datapruning.report.find_runs import find_students
 from datapruning.report.groups import Words, find_groups, full_data, main_kd, paired
 from datapruning.report.setups import check_one_dataset, find_setups
 from datapruning.report.student import ALL, AUTO, NO_KD, read_config
-from datapruning.subsets import KIND, Subset
+from datapruning.utils.hashing import digest
 
 Make = Callable[..., Path]
 

@@ -19,27 +19,29 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import datapruning as dp
-from datapruning.context import Context
+from datapruning.config.self_distillation import KEYS, SelfDistill
+from datapruning.config.training import Training
 from datapruning.data.dataset import Dataset
-from datapruning.data.loader import Batch
+from datapruning.data.loaders.loader import Batch
 from datapruning.errors import BadFile, Diverged
 from datapruning.evidence import recorder
-from datapruning.evidence.changes import Changes
+from datapruning.evidence.prediction_change import Changes
 from datapruning.evidence.recorder import Recorder, RecordTraining
-from datapruning.evidence.track import PRESENTED, RECORDED, Track
-from datapruning.self_distillation.make import Maker
-from datapruning.self_distillation.settings import KEYS, SelfDistill
-from datapruning.sparsity.masks import Masks
-from datapruning.sparsity.prunable import prunable
-from datapruning.training import finite
-from datapruning.training.checkpoint import EXTRA, Checkpoint, load_tensors, save_tensors
-from datapruning.training.environment import reproducible
-from datapruning.training.loop import fit, planned_steps
-from datapruning.training.objectives import CrossEntropy, Distillation
-from datapruning.training.observer import Observer
-from datapruning.training.randomness import Streams
-from datapruning.training.settings import Training
+from datapruning.evidence.sample_stats import PRESENTED, RECORDED, Track
+from datapruning.io.tensors import load_tensors, save_tensors
+from datapruning.runs.context import Context
+from datapruning.training import nan_guard as finite
+from datapruning.training.callbacks import Observer
+from datapruning.training.checkpoint import EXTRA, Checkpoint
+from datapruning.training.losses import CrossEntropy, Distillation
+from datapruning.training.reproducibility import reproducible
+from datapruning.training.rng import Streams
+from datapruning.training.schedules import planned_steps
+from datapruning.training.self_distillation.factory import Maker
+from datapruning.training.sparsity.masks import Masks
+from datapruning.training.sparsity.prunable import prunable
 from datapruning.training.state import Progress
+from datapruning.training.trainer import fit
 from tests.conftest import Answer, fast_arguments
 
 Contexts = Callable[..., Context]
@@ -220,7 +222,7 @@ def test_a_slow_save_makes_the_next_one_wait(tmp_path: Path, monkeypatch: pytest
     now = [0.0]
     monkeypatch.setattr("datapruning.training.checkpoint.time.monotonic", lambda: now[0])
     state, model = Checkpoint(tmp_path / "state", seconds=10), nn.Linear(2, 2)
-    monkeypatch.setattr("datapruning.training.checkpoint.save_tensors", lambda *_: now.__setitem__(0, now[0] + 0.5))
+    monkeypatch.setattr("datapruning.io.tensors.save_tensors", lambda *_: now.__setitem__(0, now[0] + 0.5))
     now[0] = 9.9
     assert not state.due()
     now[0] = 10.0

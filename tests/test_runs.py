@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 
 import datapruning as dp
-from datapruning.config import Recipe, Training
-from datapruning.context import Context
+from datapruning.config.recipe import Recipe
+from datapruning.config.training import Training
 from datapruning.data.dataset import Dataset
 from datapruning.errors import BadFile, OutputTaken
-from datapruning.files import read_json
-from datapruning.runs import Run
+from datapruning.io.json import read_json
+from datapruning.runs.context import Context
+from datapruning.runs.run import Run
 from tests.conftest import Answer, fast_arguments
 
 RECIPE = Recipe("mine")

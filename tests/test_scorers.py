@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-import scorers
-from datapruning.api import score
-from datapruning.context import Context
+from datapruning import scorers
+from datapruning.api.score import score
+from datapruning.artifacts.scorer import Samples, Scorer, scorer
 from datapruning.data.dataset import Dataset
 from datapruning.errors import DataPruningError, UnknownName
 from datapruning.evidence.dynamics import EarlyErrors
-from datapruning.evidence.track import Track
-from datapruning.scorer import Samples, Scorer, scorer
+from datapruning.evidence.sample_stats import Track
+from datapruning.runs.context import Context
 from tests.evidence_cases import dynamics_of, track_of
 
 

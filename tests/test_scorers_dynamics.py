@@ -12,9 +12,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-import scorers
+from datapruning import scorers
 from datapruning.evidence.dynamics import FinalLook, TrainingDynamics
-from datapruning.evidence.track import LOOKED, statistics
+from datapruning.evidence.sample_stats import LOOKED, statistics
 from tests.evidence_cases import learning, probabilities, recorded, track_of
 
 Array = NDArray[np.float64]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-import scorers
+from datapruning import scorers
 from datapruning.errors import BadValue
 from tests.evidence_cases import embeddings_of
 

@@ -11,11 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from datapruning.artifacts.metadata import new_meta
+from datapruning.artifacts.scores import KIND, Scores, load_scores
 from datapruning.data.dataset import Dataset
 from datapruning.errors import BadFile
-from datapruning.files import write_npz
-from datapruning.meta import new_meta
-from datapruning.scores import KIND, Scores, load_scores
+from datapruning.io.npz import write_npz
 
 FINITE = st.floats(width=32, allow_nan=False)
 

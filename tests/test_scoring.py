@@ -11,12 +11,13 @@ import pytest
 import torch
 
 import datapruning as dp
-import scorers
-from datapruning.api import open_context, score, scorers_of, scores_place
-from datapruning.context import Context
+from datapruning import scorers
+from datapruning.api.score import score, scorers_of, scores_place
+from datapruning.artifacts.scorer import Samples
 from datapruning.data.dataset import Dataset, Split
 from datapruning.errors import Mismatch, UnknownName
-from datapruning.scorer import Samples
+from datapruning.runs.context import Context
+from datapruning.runs.opening import open_context
 from tests.conftest import Answer, fast_arguments
 from tests.evidence_cases import learning
 

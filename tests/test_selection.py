@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import datapruning as dp
+from datapruning.artifacts.metadata import VERSION
+from datapruning.artifacts.scores import Scores
 from datapruning.data.dataset import Dataset
 from datapruning.errors import BadValue, Mismatch, UnknownName
-from datapruning.fraction import kept_count
-from datapruning.meta import VERSION
-from datapruning.scores import Scores
-from datapruning.selection import select
+from datapruning.selection.select import select
+from datapruning.utils.fraction import kept_count
 from tests.strategy_problems import scored
 
 RANKING = ("top", "random", "window")

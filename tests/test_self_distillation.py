@@ -13,18 +13,18 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from datapruning.costs import FORWARD
-from datapruning.data.loader import Batch
+from datapruning.config.self_distillation import KEYS, SelfDistill
+from datapruning.data.loaders.loader import Batch
 from datapruning.errors import BadValue, UnknownName
-from datapruning.self_distillation.cs_kd import CSKD
-from datapruning.self_distillation.dlb import DLB
-from datapruning.self_distillation.method import Companion
-from datapruning.self_distillation.pairs import ClassPairs
-from datapruning.self_distillation.ps_kd import PSKD
-from datapruning.self_distillation.settings import KEYS, SelfDistill
-from datapruning.self_distillation.tf_kd import TFKD, TFKDSelf, virtual_teacher
-from datapruning.self_distillation.words import in_words
-from datapruning.training.objectives import CrossEntropy, Distillation, Objective
+from datapruning.training.losses import CrossEntropy, Distillation, Objective
+from datapruning.training.self_distillation.base import Companion
+from datapruning.training.self_distillation.class_pairs import ClassPairs
+from datapruning.training.self_distillation.cs_kd import CSKD
+from datapruning.training.self_distillation.describe import in_words
+from datapruning.training.self_distillation.dlb import DLB
+from datapruning.training.self_distillation.ps_kd import PSKD
+from datapruning.training.self_distillation.tf_kd import TFKD, TFKDSelf, virtual_teacher
+from datapruning.utils.cost import FORWARD
 
 CLASSES = 5
 Array = NDArray[np.float64]

@@ -12,19 +12,20 @@ import numpy as np
 import pytest
 
 import datapruning as dp
-from datapruning.config import Recipe, plain, read_recipe, to_toml
-from datapruning.context import Context
-from datapruning.costs import FORWARD
+from datapruning.config.recipe import Recipe, plain, read_recipe
+from datapruning.config.self_distillation import KEYS, SelfDistill
+from datapruning.config.toml import to_toml
 from datapruning.data.dataset import Dataset
 from datapruning.errors import BadValue
+from datapruning.io.tensors import load_tensors
 from datapruning.report.costs import group_cost
 from datapruning.report.groups import Words, find_groups
 from datapruning.report.setups import find_setups
 from datapruning.report.student import Student
-from datapruning.runs import CONFIG
-from datapruning.self_distillation.settings import KEYS, SelfDistill
-from datapruning.training.checkpoint import load_tensors
-from datapruning.training.kd_weight import Judges
+from datapruning.runs.context import Context
+from datapruning.runs.run import CONFIG
+from datapruning.training.distillation.weight_search import Judges
+from datapruning.utils.cost import FORWARD
 from tests.conftest import fast_arguments
 
 Contexts = Callable[..., Context]
@@ -109,7 +110,7 @@ def test_a_class_that_loses_its_pair_to_the_judges_trains_all_the_same(
 ) -> None:
     zero, others = (np.flatnonzero(where) for where in (small.train.labels == 0, small.train.labels != 0))
     judges = Judges(others[:0], zero[:1], 1.0)
-    monkeypatch.setattr("datapruning.training.forked.choose_judges", lambda *_, **__: judges)
+    monkeypatch.setattr("datapruning.training.distillation.run_search.choose_judges", lambda *_, **__: judges)
     kept = dp.subset_from_ids(np.concatenate([zero[:2], others]), small, "test")
     found = dp.train(make_context(small, "self_distill.method=cs-kd", "kd.search=1"), kept)
     assert found.result["kd_weight_search"]["validation"] == "set-aside"

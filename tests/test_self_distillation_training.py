@@ -14,21 +14,22 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, kl_div
 
-from datapruning.config import Training
-from datapruning.context import Context
+from datapruning.config.self_distillation import KEYS, SelfDistill
+from datapruning.config.training import Training
+from datapruning.data.batching import training_batches
 from datapruning.data.dataset import Dataset
-from datapruning.data.loader import Batch
-from datapruning.data.order import training_batches
+from datapruning.data.loaders.loader import Batch
 from datapruning.errors import BadValue
-from datapruning.self_distillation.make import Maker
-from datapruning.self_distillation.pairs import ClassPairs
-from datapruning.self_distillation.settings import KEYS, SelfDistill
+from datapruning.runs.context import Context
+from datapruning.training.callbacks import Observer
 from datapruning.training.checkpoint import Checkpoint
-from datapruning.training.environment import reproducible
-from datapruning.training.loop import fit, planned_steps
-from datapruning.training.objectives import CrossEntropy
-from datapruning.training.observer import Observer
+from datapruning.training.losses import CrossEntropy
+from datapruning.training.reproducibility import reproducible
+from datapruning.training.schedules import planned_steps
+from datapruning.training.self_distillation.class_pairs import ClassPairs
+from datapruning.training.self_distillation.factory import Maker
 from datapruning.training.state import Progress
+from datapruning.training.trainer import fit
 
 Contexts = Callable[..., Context]
 METHODS = [name for name in KEYS if name != "none"]

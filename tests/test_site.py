@@ -15,7 +15,7 @@ import pytest
 import typer.main
 
 import datapruning as dp
-import recipes
+from datapruning import recipes
 from datapruning.cli.main import app
 
 pytest.importorskip("material", reason="mkdocs-material is not installed (pip install 'datapruning[docs]')")

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 import datapruning as dp
+from datapruning.artifacts.scores import Scores
+from datapruning.artifacts.subset import subset_from_ids
 from datapruning.data.dataset import Dataset
-from datapruning.scores import Scores
-from datapruning.subsets import subset_from_ids
 from tests.conftest import fast_arguments
 from tests.picture_files import photos, picture
 

@@ -11,15 +11,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datapruning.api import teach
-from datapruning.context import Context
+from datapruning.api.teach import teach
 from datapruning.data.dataset import Dataset
 from datapruning.errors import BadFile, BadValue, Mismatch
-from datapruning.files import read_json, write_json
+from datapruning.io.json import read_json, write_json
+from datapruning.runs.context import Context
+from datapruning.teachers import SoftLabelCache, Teacher, TeacherLabels, load_teacher
+from datapruning.teachers.load import hash_weights
+from datapruning.teachers.soft_labels import row_batches
 from datapruning.training.evaluate import batch_logits
-from teachers import SoftLabelCache, Teacher, TeacherLabels, load_teacher
-from teachers.load import hash_weights
-from teachers.soft_labels import row_batches
 
 Maker = Callable[..., Context]
 
@@ -94,7 +94,7 @@ def test_only_what_is_asked_for_is_computed_and_the_rest_is_refused(taught: tupl
 def test_a_killed_fill_goes_on(taught: tuple[Context, Teacher], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     context, teacher = taught
     loader, everything = context.split("train"), np.arange(context.data.total)
-    from teachers import soft_labels
+    from datapruning.teachers import soft_labels
 
     whole = cache_of(context, other_folder(teacher, tmp_path / "whole"))
     whole.fill(loader, everything, 1)

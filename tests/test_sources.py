@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datapruning.data.dataset import Dataset, Split
-from datapruning.data.sources import ROOT_VARIABLE, open_dataset, open_npz
+from datapruning.data.registry import ROOT_VARIABLE, open_dataset, open_npz
 from datapruning.errors import BadFile, UnknownName
 
 REAL = os.environ.get(ROOT_VARIABLE)  # read here, because the suite hides it from the tests

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from datapruning.data.sources import SOURCES, open_dataset
-from datapruning.data.torchvision_pictures import PICTURE_SETS
-from datapruning.data.torchvision_sets import SETS
+from datapruning.data.registry import SOURCES, open_dataset
+from datapruning.data.torchvision_arrays import SETS
+from datapruning.data.torchvision_image_files import PICTURE_SETS
 from datapruning.errors import BadFile, BadValue
 from tests.picture_files import picture
 

@@ -13,9 +13,9 @@ from torch import nn
 
 from datapruning.errors import BadFile, BadValue, DataPruningError, Mismatch
 from datapruning.models import create_model
-from datapruning.sparsity.masks import Held, Masks, amount, load_masks
-from datapruning.sparsity.prunable import layer_table, prunable
-from datapruning.sparsity.threshold import count_kept, keep_largest, rounds_of
+from datapruning.training.sparsity.masks import Held, Masks, amount, load_masks
+from datapruning.training.sparsity.prunable import layer_table, prunable
+from datapruning.training.sparsity.threshold import count_kept, keep_largest, rounds_of
 
 
 def saliency(*layers: list[float]) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float64]]]:

@@ -11,15 +11,15 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from datapruning.config.self_distillation import SelfDistill
+from datapruning.config.sparsity import EPSD
 from datapruning.errors import BadValue
-from datapruning.self_distillation.settings import SelfDistill
-from datapruning.sparsity.criteria import Case, saliency
-from datapruning.sparsity.meta_gradient import Inner, mask_gradient, normalised
-from datapruning.sparsity.prunable import prunable
-from datapruning.sparsity.settings import EPSD
-from datapruning.sparsity.terms import TERMS, Look, look_at
-from datapruning.sparsity.threshold import Saliency
-from datapruning.training.objectives import CrossEntropy
+from datapruning.training.losses import CrossEntropy
+from datapruning.training.sparsity.criteria import Case, saliency
+from datapruning.training.sparsity.loss_terms import TERMS, Look, look_at
+from datapruning.training.sparsity.meta_gradient import Inner, mask_gradient, normalised
+from datapruning.training.sparsity.prunable import prunable
+from datapruning.training.sparsity.threshold import Saliency
 
 METHODS = ["none", "cs-kd", "ps-kd", "dlb", "tf-kd", "tf-kd-self"]
 RATE = 0.3

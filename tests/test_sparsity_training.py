@@ -12,14 +12,15 @@ import pytest
 import torch
 
 import datapruning as dp
-from datapruning.context import Context
+from datapruning.config.sparsity import CRITERIA
 from datapruning.data.dataset import Dataset
 from datapruning.errors import BadFile, Mismatch
-from datapruning.runs import Run
-from datapruning.sparsity.export import load_sparse, save_sparse
-from datapruning.sparsity.masks import load_masks
-from datapruning.sparsity.settings import CRITERIA
-from datapruning.training.checkpoint import Checkpoint, load_tensors
+from datapruning.io.tensors import load_tensors
+from datapruning.runs.context import Context
+from datapruning.runs.run import Run
+from datapruning.training.checkpoint import Checkpoint
+from datapruning.training.sparsity.export import load_sparse, save_sparse
+from datapruning.training.sparsity.masks import load_masks
 from tests.conftest import Answer, fast_arguments
 
 Dprune = Callable[..., Answer]

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from datapruning.errors import BadFile, Mismatch, NoRoom
-from datapruning.files import read_json, write_json
-from datapruning.locks import lock_of
-from datapruning.store import Config, Failure, Row, RowStore
+from datapruning.io.json import read_json, write_json
+from datapruning.io.locks import lock_of
+from datapruning.io.trial_store import Config, Failure, Row, RowStore
 
 ABOUT = {"dataset": "d", "settings": {"epochs": 3, "grid": [0.0, 0.5]}}
 SPAWN = multiprocessing.get_context("spawn")

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from datapruning.data.dataset import Dataset, Split
-from datapruning.data.form import Form
-from datapruning.data.mapped import MappedLoader
-from datapruning.data.resident import ResidentLoader
-from datapruning.data.stored import Chosen, Jpegs, StoredImages
+from datapruning.data.image_folder.image_format import Form
+from datapruning.data.image_folder.stored import Chosen, Jpegs, StoredImages
+from datapruning.data.loaders.in_memory import ResidentLoader
+from datapruning.data.loaders.mmap import MappedLoader
 from datapruning.errors import BadFile, LoaderError
 
 COUNT, SIZE = 23, 16

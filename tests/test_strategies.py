@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datapruning.errors import BadValue, Mismatch, UnknownName
-from datapruning.fraction import kept_count
-from datapruning.selection import select
-from datapruning.strategies import find_strategies, get_strategy
-from datapruning.strategies.draw import gumbels
-from datapruning.strategies.settings import parse_settings, spelled
+from datapruning.selection.draw import gumbels
+from datapruning.selection.select import select
+from datapruning.selection.settings import parse_settings, spelled
+from datapruning.selection.strategies import find_strategies, get_strategy
+from datapruning.utils.fraction import kept_count
 from tests.strategy_problems import FRACTIONS, PROBLEMS, Problem, kept, problem, scored
 
 ALL = find_strategies()

@@ -9,8 +9,8 @@ import pytest
 from scipy import stats
 
 from datapruning.errors import BadValue
-from datapruning.selection import select
-from datapruning.strategies.beta import log_weights, parameters
+from datapruning.selection.select import select
+from datapruning.selection.strategies.beta import log_weights, parameters
 from tests.strategy_problems import kept, problem, scored
 
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datapruning.errors import BadValue
-from datapruning.selection import select
-from datapruning.strategies.ccs import share_out, strata
+from datapruning.selection.select import select
+from datapruning.selection.strategies.ccs import share_out, strata
 from tests.strategy_problems import kept, scored
 
 SIZES = st.lists(st.integers(0, 12), min_size=1, max_size=8).filter(lambda sizes: sum(sizes) > 0)

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 import datapruning as dp
+from datapruning.artifacts.metadata import new_meta
 from datapruning.data.dataset import Dataset
 from datapruning.errors import BadFile, BadValue, Mismatch
 from datapruning.evidence import recording as recordings
-from datapruning.files import write_npz
-from datapruning.meta import new_meta
+from datapruning.io.npz import write_npz
 from tests.conftest import Answer, fast_arguments, made_up
 from tests.strategy_problems import Made
 

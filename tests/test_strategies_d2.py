@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datapruning.errors import BadValue, MissingPackage
-from datapruning.selection import select
-from datapruning.strategies.d2 import forward, greedy
-from datapruning.strategies.graph import nearest, neighbour_graph
+from datapruning.selection.graph import nearest, neighbour_graph
+from datapruning.selection.select import select
+from datapruning.selection.strategies.d2 import forward, greedy
 from tests.strategy_problems import Made, kept, problem, scored
 
 LINE = np.array([[0], [1], [3], [10]], np.float16)

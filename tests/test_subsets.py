@@ -10,11 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from datapruning.artifacts.metadata import new_meta
+from datapruning.artifacts.subset import KIND, checked_ids, load_subset, read_ids, subset_from_ids
 from datapruning.data.dataset import Dataset
 from datapruning.errors import BadFile, BadValue
-from datapruning.files import write_npz
-from datapruning.meta import new_meta
-from datapruning.subsets import KIND, checked_ids, load_subset, read_ids, subset_from_ids
+from datapruning.io.npz import write_npz
 
 QUICK = settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 IDS = st.lists(st.integers(0, 119), min_size=1, unique=True)

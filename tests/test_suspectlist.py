@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from datapruning.artifacts.label_issues import COLUMNS, WITH_PATH, Suspect, Suspects, load_suspects
 from datapruning.errors import BadFile, OutputTaken
-from datapruning.suspectlist import COLUMNS, WITH_PATH, Suspect, Suspects, load_suspects
 
 
 def listed(*rows: Suspect, **meta: Any) -> Suspects:
@@ -93,7 +93,10 @@ def test_what_is_no_list_is_refused(tmp_path: Path, text: str, message: str) -> 
 def test_a_list_needs_its_story(tmp_path: Path) -> None:
     path = listed(*ROWS).save(tmp_path / "s.csv")
     story = tmp_path / "s.json"
-    for text, message in (('{"format": "datapruning.scores"}', "it is a scores file"), ("{", "cannot be read as JSON")):
+    for text, message in (
+        ('{"format": "datapruning.scores"}', "it is a scores file"),
+        ("{", "cannot be read as JSON"),
+    ):
         story.write_text(text)
         with pytest.raises(BadFile, match=message):
             load_suspects(path)

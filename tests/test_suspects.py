@@ -11,18 +11,18 @@ import pytest
 import torch
 
 import datapruning as dp
-import scorers
-from datapruning import suspecting
-from datapruning.context import Context
-from datapruning.costs import Cost
+from datapruning import scorers
+from datapruning.analysis import label_issues as suspecting
+from datapruning.analysis.pred_probs import best_other, confident_others
+from datapruning.artifacts.label_issues import Suspects, load_suspects
 from datapruning.data.dataset import Dataset, Split
 from datapruning.errors import BadFile, BadValue, Mismatch, UnknownName
 from datapruning.evidence.ensemble import Member, SubsetEnsemble, write_member
 from datapruning.evidence.recording import DONE, RIVALS
-from datapruning.evidence.track import rivals
-from datapruning.files import read_json, write_json
-from datapruning.probabilities import best_other, confident_others
-from datapruning.suspectlist import Suspects, load_suspects
+from datapruning.evidence.sample_stats import rivals
+from datapruning.io.json import read_json, write_json
+from datapruning.runs.context import Context
+from datapruning.utils.cost import Cost
 
 TOTAL, WRONG = 400, 40
 """Digits of `noisy`, and how many of them, the first ones, have a wrong label."""

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 import datapruning as dp
-from datapruning import suspecting
+from datapruning.analysis import label_issues as suspecting
+from datapruning.artifacts.label_issues import Suspect, Suspects
 from datapruning.data.dataset import Dataset
-from datapruning.suspectlist import Suspect, Suspects
 from tests.conftest import FAST, Answer
 from tests.picture_files import photos
 from tests.test_report import check_stands_alone

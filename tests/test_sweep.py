@@ -10,14 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from datapruning import api
-from datapruning.context import Context
+from datapruning.api.score import score
+from datapruning.api.teach import teach
+from datapruning.api.train import train
 from datapruning.data.dataset import Dataset
 from datapruning.errors import BadFile, BadValue, DataPruningError, Mismatch, OutputTaken, UnknownName
-from datapruning.launching.task import packed, unpacked
-from datapruning.store import Row, RowStore
-from datapruning.sweeping.verb import Sweep, sweep
-from datapruning.training.checkpoint import load_tensors, save_tensors
+from datapruning.experiments.sweep.sweep import Sweep, sweep
+from datapruning.experiments.workers.task import packed, unpacked
+from datapruning.io.tensors import load_tensors, save_tensors
+from datapruning.io.trial_store import Row, RowStore
+from datapruning.runs.context import Context
 from tests.conftest import Answer, fast_arguments
 
 MakeContext = Callable[..., Context]
@@ -54,10 +56,10 @@ def test_every_row_is_one_train(small: Dataset, make_context: MakeContext, tmp_p
     found = sweep(context, **GRID, out=tmp_path / "sweep")
     assert len(found.rows) == 12, "2 seeds of random and el2n at 0.2, and of everything, with and without KD"
     assert found.failures == ()
-    el2n = api.score(context, "el2n")
+    el2n = score(context, "el2n")
     for row in found.rows:
         config = row.config
-        alone = api.train(
+        alone = train(
             context, fraction=config["fraction"], scores=el2n if config["scorer"] == "el2n" else None,
             kd_weight=config["kd_weight"], seed=config["seed"],
         )  # fmt: skip
@@ -77,9 +79,10 @@ def test_a_larger_grid_does_only_what_is_new(
     context = make_context(small, *CHANGES)
     first = sweep(context, fractions="0.2", kd_weights="0", seeds=2)
     trained = []
-    real = api.train
+    real = train
     monkeypatch.setattr(
-        api, "train", lambda *words, **options: [trained.append(options["seed"]), real(*words, **options)][1]
+        "datapruning.api.train.train",
+        lambda *words, **options: [trained.append(options["seed"]), real(*words, **options)][1],
     )
     again = sweep(context, fractions=[0.2], kd_weights=[0.0], seeds=(0, 1))
     assert trained == []
@@ -100,7 +103,7 @@ def test_a_moved_sweep_goes_on(small: Dataset, make_context: MakeContext, tmp_pa
 
 def test_teachers_are_a_dimension(small: Dataset, make_context: MakeContext, tmp_path: Path) -> None:
     context = make_context(small, *CHANGES)
-    teachers = [api.teach(context, seed=seed, out=tmp_path / f"teacher-{seed}") for seed in (0, 1)]
+    teachers = [teach(context, seed=seed, out=tmp_path / f"teacher-{seed}") for seed in (0, 1)]
     found = sweep(context, fractions="0.2", kd_weights="0,0.9", seeds=1, teachers=teachers)
     assert len(found.rows) == 3
     taught = [Path(row.result["teacher"][0]["folder"]).name for row in found.rows if row.config["teacher"]]
@@ -118,7 +121,7 @@ def test_a_row_that_fails_is_shown_and_can_be_retried(
 ) -> None:
     context = make_context(small, *CHANGES)
     grid: dict[str, Any] = {"fractions": "0.2", "kd_weights": "0", "seeds": 3}
-    real = api.train
+    real = train
 
     def picky(*words: Any, **options: Any) -> Any:
         if options["seed"] == 1:
@@ -126,7 +129,7 @@ def test_a_row_that_fails_is_shown_and_can_be_retried(
         return real(*words, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(api, "train", picky)
+        patch.setattr("datapruning.api.train.train", picky)
         first = sweep(context, **grid)
         assert [row.config["seed"] for row in first.rows] == [0, 2]
         assert [failure.config["seed"] for failure in first.failures] == [1]
@@ -175,8 +178,8 @@ def test_teachers_that_cannot_teach_are_refused(
     small: Dataset, digits: Dataset, make_context: MakeContext, tmp_path: Path
 ) -> None:
     context = make_context(small, *CHANGES)
-    teacher = api.teach(context, out=tmp_path / "teacher")
-    other = api.teach(make_context(digits, "teacher.epochs=1"), out=tmp_path / "other")
+    teacher = teach(context, out=tmp_path / "teacher")
+    other = teach(make_context(digits, "teacher.epochs=1"), out=tmp_path / "other")
     (tmp_path / "nothing").mkdir()
     refused: tuple[tuple[Any, type[DataPruningError], str], ...] = (
         (tmp_path / "nothing", BadFile, "no finished run"),
@@ -195,7 +198,7 @@ def test_rows_of_two_teachers_are_never_mixed(small: Dataset, make_context: Make
     context = make_context(small, *CHANGES)
     sweep(context, fractions="0.2", kd_weights="0.9", seeds=1, out=tmp_path / "sweep")
     elsewhere = make_context(small, *CHANGES, workspace=tmp_path / "elsewhere")
-    api.teach(elsewhere)
+    teach(elsewhere)
     (model,) = (tmp_path / "elsewhere/teachers").rglob("model.safetensors")
     tensors, _ = load_tensors(model)
     next(iter(tensors.values())).view(-1)[0] += 1  # as if trained on another kind of machine

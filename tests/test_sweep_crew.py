@@ -16,20 +16,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from datapruning import api
-from datapruning.config import Training
+from datapruning.config.training import Training
 from datapruning.data.dataset import Dataset
 from datapruning.errors import BadFile, DataPruningError
-from datapruning.files import read_json
-from datapruning.launching import crew as crews
-from datapruning.launching.crew import Crew
-from datapruning.launching.task import Task
-from datapruning.store import RowStore
-from datapruning.sweeping import verb
-from datapruning.sweeping.board import Board
-from datapruning.sweeping.grid import make_grid
-from datapruning.sweeping.student import run_folder
-from datapruning.sweeping.verb import Sweep, sweep
+from datapruning.experiments.sweep import sweep as verb
+from datapruning.experiments.sweep.grid import make_grid
+from datapruning.experiments.sweep.status import Board
+from datapruning.experiments.sweep.sweep import Sweep, sweep
+from datapruning.experiments.sweep.trial import run_folder
+from datapruning.experiments.workers import local as crews
+from datapruning.experiments.workers.local import Crew
+from datapruning.experiments.workers.task import Task
+from datapruning.io.json import read_json
+from datapruning.io.trial_store import RowStore
+from datapruning.runs.opening import open_context
 from tests.conftest import FAST as CONTEXT
 from tests.conftest import Answer
 from tests.test_sweep import CHANGES, FAST, MakeContext, same_bits
@@ -60,7 +60,7 @@ def gone(pid: int) -> bool:
 def undisturbed(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Sweep:
     """The sweep of SHARED, done by one process in one go."""
     workspace = tmp_path_factory.mktemp("undisturbed")
-    return sweep(api.open_context(digits, changes=[*CONTEXT, *CHANGES], loader="resident", workspace=workspace), **SHARED)
+    return sweep(open_context(digits, changes=[*CONTEXT, *CHANGES], loader="resident", workspace=workspace), **SHARED)
 
 
 @contextmanager
@@ -153,7 +153,7 @@ SUICIDE = """
 import json, os, sys
 sys.path.append(sys.argv[1])
 from pathlib import Path
-from datapruning.store import RowStore
+from datapruning.io.trial_store import RowStore
 task = json.loads(sys.stdin.readline())
 def work(config):
     if config["seed"] == 1:
@@ -171,7 +171,7 @@ def made_up_crew(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> 
     said: list[str] = []
     with Crew(2, folder, said.append) as crew:
         crew.go(Task("", None, {}, "", "", "", 1, str(folder), {"n": 1}, {}, board.configs))
-        monkeypatch.setattr("datapruning.launching.watching.POLL_SECONDS", 0.05)
+        monkeypatch.setattr("datapruning.experiments.workers.monitor.POLL_SECONDS", 0.05)
         verb._watch(board, crew)
     return board, said
 

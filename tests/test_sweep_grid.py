@@ -12,18 +12,17 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from datapruning.config import Training
-from datapruning.data.order import batch_sizes
+from datapruning.config.training import Training
+from datapruning.data.batching import batch_sizes
 from datapruning.errors import BadValue
-from datapruning.files import write_json
-from datapruning.store import RowStore
-from datapruning.sweeping.board import Board
-from datapruning.sweeping.cost import duration, samples_of, seconds_left
-from datapruning.sweeping.grid import Grid, canonical_fraction, make_grid
-from datapruning.sweeping.show import Screen, _picture, standing
-from datapruning.sweeping.table import caption, csv_text, markdown, table
-from datapruning.training.loop import planned_steps
-from datapruning.training.planned import planned_samples
+from datapruning.experiments.sweep.cost import duration, samples_of, seconds_left
+from datapruning.experiments.sweep.grid import Grid, canonical_fraction, make_grid
+from datapruning.experiments.sweep.live_table import Screen, _picture, standing
+from datapruning.experiments.sweep.status import Board
+from datapruning.experiments.sweep.table import caption, csv_text, markdown, table
+from datapruning.io.json import write_json
+from datapruning.io.trial_store import RowStore
+from datapruning.training.schedules import planned_samples, planned_steps
 
 TRAINING = Training(epochs=3, batch_size=16)
 

@@ -11,20 +11,20 @@ from typing import Any
 
 import pytest
 
-from datapruning import api
-from datapruning.config import plain
-from datapruning.context import Context
-from datapruning.context import make_context as context_with
-from datapruning.costs import FORWARD
+from datapruning.api.train import train
+from datapruning.config.recipe import plain
 from datapruning.data.dataset import Dataset
 from datapruning.errors import BadValue, UnknownName
-from datapruning.hashing import digest
-from datapruning.launching.task import packed, unpacked
-from datapruning.store import Row
-from datapruning.sweeping.cost import passes_of, samples_of, seconds_left
-from datapruning.sweeping.grid import make_grid
-from datapruning.sweeping.variants import check_variants, context_of_row, find_variants
-from datapruning.sweeping.verb import sweep
+from datapruning.experiments.sweep.cost import passes_of, samples_of, seconds_left
+from datapruning.experiments.sweep.grid import make_grid
+from datapruning.experiments.sweep.sweep import sweep
+from datapruning.experiments.sweep.variants import check_variants, context_of_row, find_variants
+from datapruning.experiments.workers.task import packed, unpacked
+from datapruning.io.trial_store import Row
+from datapruning.runs.context import Context
+from datapruning.runs.context import make_context as context_with
+from datapruning.utils.cost import FORWARD
+from datapruning.utils.hashing import digest
 from tests.conftest import fast_arguments
 
 MakeContext = Callable[..., Context]
@@ -182,13 +182,13 @@ def test_every_row_is_one_train_and_old_rows_stay(
 ) -> None:
     asked: dict[str, Any] = {"fractions": "0.5", "kd_weights": "0", "seeds": 1}
     first = sweep(context, **asked)
-    trained, real = list[str](), api.train
+    trained, real = list[str](), train
 
     def spy(*words: Any, **options: Any) -> Any:
         trained.append(str(options.get("out")))
         return real(*words, **options)
 
-    monkeypatch.setattr(api, "train", spy)
+    monkeypatch.setattr("datapruning.api.train.train", spy)
     capsys.readouterr()
     found = sweep(context, **asked, epsd="0,0.5", prune_by="epsd,snip", self_distill="cs-kd")
     said = capsys.readouterr().err

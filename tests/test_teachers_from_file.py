@@ -14,16 +14,16 @@ import torch
 from torch import Tensor, nn
 
 import datapruning as dp
-import teachers.prepare
-from datapruning.context import Context
 from datapruning.data.dataset import Dataset
 from datapruning.errors import BadFile, Mismatch, UserError
-from datapruning.evidence.embeddings import last_linear
+from datapruning.io.tensors import save_tensors
 from datapruning.models import create_model
-from datapruning.models.renormalised import Renormalised
-from datapruning.training.checkpoint import save_tensors
-from teachers.from_file import import_teacher, read_weights
-from teachers.load import Teacher, load_teacher
+from datapruning.models.features import last_linear
+from datapruning.models.normalization import Renormalised
+from datapruning.runs.context import Context
+from datapruning.teachers.from_file import import_teacher, read_weights
+from datapruning.teachers.load import Teacher, load_teacher
+from datapruning.teachers.prepare import load_teachers
 from tests.conftest import fast_arguments
 
 Maker = Callable[..., Context]
@@ -42,7 +42,7 @@ def network(classes: int = 4, seed: int = 3) -> nn.Module:
 
 def load(context: Context, path: Path) -> Teacher:
     """As `--teacher FILE` does."""
-    [teacher] = teachers.prepare.load_teachers(context, [path])
+    [teacher] = load_teachers(context, [path])
     return teacher
 
 

@@ -14,14 +14,15 @@ from typing import Any
 import pytest
 
 import datapruning as dp
-from datapruning.context import Context
 from datapruning.data.dataset import Dataset
 from datapruning.errors import BadFile, MissingPackage, TimeIsUp, UnknownName
-from datapruning.runs import FinishedRun
-from datapruning.tracking import logs
-from datapruning.tracking.logs import Logs, RunLogs
-from datapruning.tracking.tracker import TOOLS, Log, Story, find_tools, make_tracker
-from datapruning.training.time_limit import TimeLimit
+from datapruning.runs.context import Context
+from datapruning.runs.run import FinishedRun
+from datapruning.runs.trackers import trackers as logs
+from datapruning.runs.trackers.base import TOOLS, Log, Story
+from datapruning.runs.trackers.factory import find_tools, make_tracker
+from datapruning.runs.trackers.trackers import Logs, RunLogs
+from datapruning.utils.time_limit import TimeLimit
 from tests.conftest import Answer
 
 MakeContext = Callable[..., Context]

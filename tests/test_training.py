@@ -15,20 +15,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from datapruning.config import Training
-from datapruning.context import Context
+from datapruning.config.training import Training
 from datapruning.data.dataset import Dataset
 from datapruning.errors import BadFile, DataPruningError
-from datapruning.evidence.changes import Changes
+from datapruning.evidence.prediction_change import Changes
 from datapruning.evidence.recorder import Recorder, RecordTraining
-from datapruning.evidence.track import Track
-from datapruning.training.checkpoint import Checkpoint, load_tensors, load_weights, save_tensors
-from datapruning.training.environment import reproducible
+from datapruning.evidence.sample_stats import Track
+from datapruning.io.tensors import load_tensors, save_tensors
+from datapruning.runs.context import Context
+from datapruning.training.checkpoint import Checkpoint, load_weights
 from datapruning.training.evaluate import accuracy, predict
-from datapruning.training.loop import fit, planned_epochs, planned_steps
-from datapruning.training.objectives import CrossEntropy
-from datapruning.training.schedules import learning_rate
+from datapruning.training.losses import CrossEntropy
+from datapruning.training.reproducibility import reproducible
+from datapruning.training.schedules import learning_rate, planned_epochs, planned_steps
 from datapruning.training.state import Progress
+from datapruning.training.trainer import fit
 
 Maker = Callable[..., Context]
 

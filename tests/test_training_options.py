@@ -14,27 +14,28 @@ import torch
 from torch import Tensor, nn
 
 import datapruning as dp
-from datapruning.config import Recipe, plain, read_recipe, to_toml
-from datapruning.context import Context
+from datapruning.config.recipe import Recipe, plain, read_recipe
+from datapruning.config.toml import to_toml
+from datapruning.config.training import Training
 from datapruning.data.dataset import Dataset
-from datapruning.data.loader import Batch, MixedLabels
+from datapruning.data.loaders.loader import Batch, MixedLabels
 from datapruning.errors import BadValue, TimeIsUp, UserError
+from datapruning.io.tensors import load_tensors
 from datapruning.models import create_model
 from datapruning.models.convnet import GlobalMean
-from datapruning.sparsity.masks import Masks
-from datapruning.sparsity.prunable import prunable
-from datapruning.training.average import MovingAverage
-from datapruning.training.checkpoint import Checkpoint, load_tensors
-from datapruning.training.loop import fit, planned_epochs, planned_steps
-from datapruning.training.objectives import CrossEntropy
-from datapruning.training.observer import Observer
+from datapruning.runs.context import Context
+from datapruning.training.callbacks import Observer
+from datapruning.training.checkpoint import Checkpoint
+from datapruning.training.ema import MovingAverage
+from datapruning.training.losses import CrossEntropy
+from datapruning.training.micro_batches import split_batch
 from datapruning.training.optimizers import make_optimizer
-from datapruning.training.parts import split_batch
-from datapruning.training.planned import planned_samples
-from datapruning.training.schedules import learning_rate, planned_rate
-from datapruning.training.settings import Training
+from datapruning.training.schedules import learning_rate, planned_epochs, planned_rate, planned_samples, planned_steps
+from datapruning.training.sparsity.masks import Masks
+from datapruning.training.sparsity.prunable import prunable
 from datapruning.training.state import Progress
-from datapruning.training.time_limit import TimeLimit
+from datapruning.training.trainer import fit
+from datapruning.utils.time_limit import TimeLimit
 from tests.conftest import Answer, fast_arguments
 
 Maker = Callable[..., Context]

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 
 import datapruning as dp
-from datapruning.advice.judges import set_aside
-from datapruning.context import Context
+from datapruning.analysis.advise.holdout import set_aside
+from datapruning.artifacts.subset import subset_from_ids
 from datapruning.data.dataset import Dataset
-from datapruning.data.loader import Batch
+from datapruning.data.loaders.loader import Batch
 from datapruning.errors import BadValue
-from datapruning.subsets import subset_from_ids
-from datapruning.training.kd_weight import choose_judges
-from datapruning.training.update import Updates
-from scorers import find_scorers
+from datapruning.runs.context import Context
+from datapruning.scorers import find_scorers
+from datapruning.training.distillation.weight_search import choose_judges
+from datapruning.training.step import Updates
 
 LOST = (3, 40, 41, 119)
 MakeContext = Callable[..., Context]

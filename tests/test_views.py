@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from datapruning.data.policy import ViewPolicy
-from datapruning.data.views import Views
+from datapruning.config.augmentation import ViewPolicy
+from datapruning.data.augment.views import Views
 from datapruning.errors import BadValue
 
 EVERYTHING = ViewPolicy(flip=True, crop=2, cutout=3, count=4, seed=5)

@@ -19,25 +19,26 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import datapruning as dp
-from datapruning.context import Context
-from datapruning.data.loader import Batch
-from datapruning.data.policy import MixPolicy, ViewPolicy
-from datapruning.distributed.start import run_together, under_torchrun
-from datapruning.self_distillation.cs_kd import CSKD
-from datapruning.self_distillation.dlb import DLB
-from datapruning.self_distillation.method import SelfDistillation
-from datapruning.self_distillation.pairs import ClassPairs
-from datapruning.self_distillation.ps_kd import PSKD
-from datapruning.sparsity.masks import Masks
-from datapruning.sparsity.prunable import prunable
+from datapruning.config.augmentation import MixPolicy, ViewPolicy
+from datapruning.config.training import Training
+from datapruning.data.loaders.loader import Batch
+from datapruning.io.tensors import load_tensors
+from datapruning.runs.context import Context
 from datapruning.training import checkpoint
-from datapruning.training.checkpoint import load_tensors
-from datapruning.training.environment import reproducible
+from datapruning.training.callbacks import Observer
+from datapruning.training.distributed.start import run_together, under_torchrun
 from datapruning.training.evaluate import batch_logits, predict, predict_with_features
-from datapruning.training.loop import fit, planned_steps
-from datapruning.training.objectives import CrossEntropy
-from datapruning.training.observer import Observer
-from datapruning.training.settings import Training
+from datapruning.training.losses import CrossEntropy
+from datapruning.training.reproducibility import reproducible
+from datapruning.training.schedules import planned_steps
+from datapruning.training.self_distillation.base import SelfDistillation
+from datapruning.training.self_distillation.class_pairs import ClassPairs
+from datapruning.training.self_distillation.cs_kd import CSKD
+from datapruning.training.self_distillation.dlb import DLB
+from datapruning.training.self_distillation.ps_kd import PSKD
+from datapruning.training.sparsity.masks import Masks
+from datapruning.training.sparsity.prunable import prunable
+from datapruning.training.trainer import fit
 
 UPDATE = 12
 """At which process 1 dies: in the middle of the second epoch."""
@@ -163,7 +164,7 @@ def teach(folder: Path) -> None:
 
 def die_at(update: int) -> None:
     """At that update the process is gone without a word."""
-    from datapruning.distributed.helper import Trainee
+    from datapruning.training.distributed.worker import Trainee
 
     whole, left = Trainee.update, [update]
 

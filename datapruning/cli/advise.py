@@ -40,7 +40,7 @@ def command(
 
     Example: dprune advise --data digits --tolerance 0.5
     """
-    from datapruning.advice.verb import advise, parse_tolerance
+    from datapruning.analysis.advise.advise import advise, parse_tolerance
 
     points = parse_tolerance(tolerance)  # before the data is opened
     context = o.context_from(data, data_root, download, recipe, changes, device, loader, workspace, threads)

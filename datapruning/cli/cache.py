@@ -27,10 +27,10 @@ def command(
 
     Example: dprune cache --data digits
     """
-    from datapruning import api
-    from datapruning.exchange.lists import open_subset
+    from datapruning.api.cache import cache
+    from datapruning.artifacts.subset_file import open_subset
 
     context = o.context_from(data, data_root, download, None, None, "cpu", "ffcv", workspace, None)
     chosen = None if subset is None else open_subset(subset, context.data)
-    for path in api.cache(context, subset=chosen, out=out):
+    for path in cache(context, subset=chosen, out=out):
         o.result(f"{path} ({path.stat().st_size:,} bytes)")

@@ -23,12 +23,12 @@ def command(
 
     Example: dprune check digits
     """
-    from datapruning.data.sources import SOURCES
+    from datapruning.data.registry import SOURCES
     from datapruning.errors import UserError
-    from datapruning.exchange.checking import check_recipe, recipe_lines, sight_of
-    from datapruning.house import beside
+    from datapruning.recipes import path_of
+    from datapruning.tools.check import check_recipe, recipe_lines, sight_of
 
-    path = beside("recipes").path_of(recipe)
+    path = path_of(recipe)
     found = check_recipe(path)
     named = data or o.run_table(str(path)).get("data") or (path.stem if path.stem in SOURCES else None)
     tried, sight = "networks were not tried; name the dataset with --data", None

@@ -11,8 +11,8 @@ import typer
 from datapruning.cli import options as o
 
 if TYPE_CHECKING:
-    from datapruning.context import Context
-    from datapruning.runs import FinishedRun
+    from datapruning.runs.context import Context
+    from datapruning.runs.run import FinishedRun
 
 FRACTION = "0.3"
 ROWS: tuple[tuple[str, str, str, float | str], ...] = (
@@ -38,19 +38,21 @@ def command(
     from rich.console import Console
     from rich.table import Table
 
-    from datapruning import api
+    from datapruning.api.teach import teach
+    from datapruning.data.registry import open_dataset
     from datapruning.errors import BadValue
-    from datapruning.progress import hushed, say
     from datapruning.report import write_report
+    from datapruning.runs.opening import open_context
+    from datapruning.utils.console import hushed, say
 
     if seeds < 1:
         raise BadValue(f"--seeds is at least 1, got {seeds}")
-    data = api.open_dataset("digits")
-    context = api.open_context(data, loader=loader, workspace=workspace, device="cpu", threads=threads)
+    data = open_dataset("digits")
+    context = open_context(data, loader=loader, workspace=workspace, device="cpu", threads=threads)
     say(f"digits: {data.total:,} training and {len(data.test):,} test images; a teacher, {len(ROWS)} x {seeds} students")
     students: list[FinishedRun] = []
     with hushed():
-        teacher = api.teach(context)
+        teacher = teach(context)
     say(f"teacher on all the data: {teacher.test_accuracy:.2f}% on the test set")
     table = Table(box=SIMPLE, padding=(0, 1, 0, 0), show_edge=False, pad_edge=False)
     for column in ("student", "kept", "accuracy", "KD weights", "samples seen", "seconds"):
@@ -85,7 +87,8 @@ def command(
 
 
 def _student(context: Context, scorer: str, fraction: str, kd_weight: float | str, seed: int) -> FinishedRun:
-    from datapruning import api
+    from datapruning.api.score import score, scores_place
+    from datapruning.api.train import train
 
-    scores = None if scorer == "random" else api.score(context, scorer, out=api.scores_place(context, scorer, 0))
-    return api.train(context, fraction=fraction, scores=scores, kd_weight=kd_weight, seed=seed)
+    scores = None if scorer == "random" else score(context, scorer, out=scores_place(context, scorer, 0))
+    return train(context, fraction=fraction, scores=scores, kd_weight=kd_weight, seed=seed)

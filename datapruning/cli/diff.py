@@ -22,13 +22,13 @@ def command(
 
     Example: dprune diff el2n-30.npz random-30.npz --data digits
     """
-    from datapruning import api
-    from datapruning.exchange.diff import diff
-    from datapruning.exchange.sides import check_same_kind
+    from datapruning.data.registry import open_dataset
+    from datapruning.tools.diff.diff import diff
+    from datapruning.tools.diff.inputs import check_same_kind
 
     check_same_kind(a, b)  # before a dataset is opened
     dataset = None
     if data is not None:
-        dataset = api.open_dataset(data, root=data_root, download=download, workspace=workspace)
+        dataset = open_dataset(data, root=data_root, download=download, workspace=workspace)
     for line in diff(a, b, data=dataset):
         o.result(line)

@@ -33,8 +33,8 @@ def command(
     from datapruning.errors import BadFile, BadValue
 
     if file.is_dir():
-        from datapruning.exchange.export import ENDINGS
-        from datapruning.sparsity.export import export_weights
+        from datapruning.tools.export.export import ENDINGS
+        from datapruning.training.sparsity.export import export_weights
 
         if out.suffix in ENDINGS:
             raise BadValue(f"{file} is a run folder, and {out.suffix} is for subsets: export {file / 'subset.npz'}")
@@ -42,8 +42,8 @@ def command(
             raise BadValue(f"{file} is a run folder: its weights have no paths; leave --paths and --data out")
         o.result(export_weights(file, out, sparse=sparse))
         return
-    from datapruning import api
-    from datapruning.exchange.export import check_export, export, load_either
+    from datapruning.data.registry import open_dataset
+    from datapruning.tools.export.export import check_export, export, load_either
 
     if sparse:
         raise BadValue(f"--sparse is for the folder of a pruned run; {file} is none")
@@ -55,5 +55,5 @@ def command(
         raise BadValue(f"--paths: say where {made.meta['dataset']} lies with --data")
     dataset = None
     if data is not None:
-        dataset = api.open_dataset(data, root=data_root, download=download, workspace=workspace)
+        dataset = open_dataset(data, root=data_root, download=download, workspace=workspace)
     o.result(export(made, out, data=dataset, paths=paths))

@@ -10,8 +10,8 @@ import typer
 from datapruning.cli import options as o
 
 if TYPE_CHECKING:
+    from datapruning.artifacts.influence import Influence
     from datapruning.data.dataset import Dataset
-    from datapruning.influences import Influence
 
 SHOWN = 10
 
@@ -39,12 +39,12 @@ def command(
 
     Example: dprune influence --data digits --set ensemble.members=100
     """
-    from datapruning import influencing as i
-    from datapruning.house import beside
+    from datapruning.analysis import influence as i
+    from datapruning.scorers import get_scorer
 
     i.check_arguments(top, pairs)
     context = o.context_from(data, data_root, download, recipe, changes, device, loader, workspace, threads)
-    o.say_price(context, [beside("scorers").get_scorer("memorization")])
+    o.say_price(context, [get_scorer("memorization")])
     place = i.influence_place(context, pairs, top, seed)
     path = place if out is None else out if out.suffix == ".npz" else out / place.name
     found = i.influence(context, top=top, pairs=pairs, seed=seed, out=path)
@@ -53,7 +53,7 @@ def command(
 
 def _show(found: Influence, data: Dataset, path: Path) -> None:
     """The strongest pairs as a table, against chance, and where all are."""
-    from datapruning.sweeping.table import markdown
+    from datapruning.experiments.sweep.table import markdown
 
     meta = found.meta
     of_what = "pairs of one class" if meta["pairs"] == "same-class" else "pairs"

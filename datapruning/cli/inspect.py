@@ -17,7 +17,7 @@ def command(
 
     Example: dprune inspect dprune-runs/students/my-run
     """
-    from datapruning.describe import describe
+    from datapruning.tools.inspect import describe
 
     for line in describe(path):
         o.result(line)

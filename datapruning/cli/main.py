@@ -30,12 +30,12 @@ from datapruning.cli import (
     teach,
     train,
 )
-from datapruning.cli.pictures import with_picture_options
-from datapruning.disk import no_room
-from datapruning.distributed.start import run_together, under_torchrun
+from datapruning.cli.image_options import with_picture_options
 from datapruning.errors import DataPruningError, TimeIsUp, UserError, printable
-from datapruning.hardware import told
-from datapruning.memory import keep_freed_memory
+from datapruning.io.disk_space import no_room
+from datapruning.training.distributed.start import run_together, under_torchrun
+from datapruning.utils.device_errors import told
+from datapruning.utils.malloc import keep_freed_memory
 from datapruning.version import __version__
 
 INTERRUPTED, TIME_IS_UP = 130, 3

@@ -13,8 +13,8 @@ import typer
 from datapruning.errors import printable
 
 if TYPE_CHECKING:
-    from datapruning.context import Context
-    from datapruning.scorer import Scorer
+    from datapruning.artifacts.scorer import Scorer
+    from datapruning.runs.context import Context
 
 Data = Annotated[
     str | None,
@@ -71,11 +71,11 @@ def context_from(
     log: list[str] | None = None,
 ) -> Context:
     """Open the dataset and everything around it."""
-    from datapruning import api
-    from datapruning.distributed.team import current
+    from datapruning.data.registry import open_dataset
     from datapruning.errors import BadValue
-    from datapruning.opening import check_before_decoding
-    from datapruning.tracking.tracker import find_tools
+    from datapruning.runs.opening import check_before_decoding, open_context
+    from datapruning.runs.process_group import current
+    from datapruning.runs.trackers.factory import find_tools
 
     find_tools(log or ())  # before pictures are decoded
     if threads is not None and threads < 1:
@@ -85,8 +85,8 @@ def context_from(
         team.data_root = str(root.resolve())
     name = data or run_table(recipe).get("data") or DEFAULT_DATA
     check_before_decoding(name, recipe, changes or ())
-    found = api.open_dataset(name, root=root, download=download, workspace=workspace)
-    return api.open_context(
+    found = open_dataset(name, root=root, download=download, workspace=workspace)
+    return open_context(
         found, recipe=recipe, changes=changes or (), device=device, loader=loader, workspace=workspace, threads=threads,
         log=log or (),
     )  # fmt: skip
@@ -94,8 +94,8 @@ def context_from(
 
 def say_price(context: Context, scorers: Sequence[Scorer]) -> None:
     """What the evidence of several scorers costs, where it is not there yet."""
-    from datapruning.evidence.price import ONE_PROXY, planned_evidence
-    from datapruning.progress import say
+    from datapruning.evidence.estimate import ONE_PROXY, planned_evidence
+    from datapruning.utils.console import say
 
     networks, samples = planned_evidence(context, scorers)
     if samples:

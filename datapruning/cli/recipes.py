@@ -21,19 +21,18 @@ def command(
     Example: dprune recipes show digits
     """
     from datapruning.errors import BadValue, OutputTaken, UnknownName
-    from datapruning.files import write_text
-    from datapruning.house import beside
+    from datapruning.io.atomic import write_text
+    from datapruning.recipes import names, path_of
 
     if action not in ("list", "show", "copy"):
         raise UnknownName("action", action, ("list", "show", "copy"))
-    ours = beside("recipes")
     if action == "list":
-        for each in ours.names():
-            o.result(f"{each}: {tomllib.loads(ours.path_of(each).read_text(encoding='utf-8'))['about']}")
+        for each in names():
+            o.result(f"{each}: {tomllib.loads(path_of(each).read_text(encoding='utf-8'))['about']}")
         return
     if name is None:
-        raise BadValue(f"say which recipe to {action}: {', '.join(ours.names())}")
-    text = ours.path_of(name).read_text(encoding="utf-8")
+        raise BadValue(f"say which recipe to {action}: {', '.join(names())}")
+    text = path_of(name).read_text(encoding="utf-8")
     if action == "show":
         o.result(text.rstrip("\n"))
         return

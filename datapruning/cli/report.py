@@ -31,7 +31,7 @@ def command(
 
     Example: dprune report dprune-runs
     """
-    from datapruning.files import size_text
+    from datapruning.io.disk_space import size_text
     from datapruning.report import write_report
 
     written = write_report(

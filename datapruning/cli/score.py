@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from datapruning.cli import launchers
+from datapruning.cli import launcher_options as launchers
 from datapruning.cli import options as o
 
 ALL = "all"
@@ -48,14 +48,15 @@ def command(
 
     Example: dprune score --data digits --scorer el2n,forgetting
     """
-    from datapruning import api
-    from datapruning.distributed.team import current
+    from datapruning.api.score import score, scores_place
+    from datapruning.artifacts.scores import load_scores
     from datapruning.errors import BadValue, OutputTaken
-    from datapruning.house import beside
-    from datapruning.launching.choose import find_launcher
-    from datapruning.launching.members import check_members, train_members
+    from datapruning.experiments.workers.launcher import find_launcher
+    from datapruning.experiments.workers.members import check_members, train_members
+    from datapruning.runs.process_group import current
+    from datapruning.scorers import find_scorers, get_scorer
 
-    known = beside("scorers").find_scorers()
+    known = find_scorers()
     if list_scorers:
         for name, found in sorted(known.items()):
             reads = found.needs.__name__
@@ -65,7 +66,7 @@ def command(
     if not names:
         raise BadValue("--scorer names no scorer; dprune score --list shows them")
     for name in [] if names == [ALL] else names:
-        beside("scorers").get_scorer(name)  # a wrong name is found before anything is trained
+        get_scorer(name)  # a wrong name is found before anything is trained
     if recording is not None:
         _score_recording(recording, names, out)
         return
@@ -84,29 +85,29 @@ def command(
         check_members(context, [known[name] for name in names], 1 if jobs is None else jobs)
     places = {}
     for name in names:
-        default = api.scores_place(context, name, seed)
+        default = scores_place(context, name, seed)
         path = default if out is None else out if out.suffix == ".npz" else out / f"{name}.npz"
-        if path.exists() and api.load_scores(path).scorer != name:  # before evidence is made for it
+        if path.exists() and load_scores(path).scorer != name:  # before evidence is made for it
             raise OutputTaken(f"{path} holds scores of another scorer; name another --out")
         places[name] = path
     o.say_price(context, [known[name] for name in names])
     if by_workers:
         train_members(context, seed, jobs=jobs or 1, launcher=where, data_root=data_root)
     for name, path in places.items():
-        api.score(context, name, seed=seed, out=path)
+        score(context, name, seed=seed, out=path)
         o.result(f"{name}: {path}")
 
 
 def _score_recording(folder: Path, names: list[str], out: Path | None) -> None:
-    from datapruning import api
+    from datapruning.api.score import score_recording, scorers_of
+    from datapruning.artifacts.save import save_new
     from datapruning.errors import BadValue
-    from datapruning.saving import save_new
 
     if names == [ALL]:
-        names = api.scorers_of(folder)
+        names = scorers_of(folder)
     if out is not None and out.suffix == ".npz" and len(names) > 1:
         raise BadValue(f"--out {out} is one file, but {len(names)} scorers write one each; name a folder")
-    scores = {name: api.score_recording(folder, name) for name in names}  # all or none are written
+    scores = {name: score_recording(folder, name) for name in names}  # all or none are written
     place = folder / "scores" if out is None else out
     for name, found in scores.items():
         path = place if place.suffix == ".npz" else place / f"{name}.npz"

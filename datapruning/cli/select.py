@@ -41,13 +41,14 @@ def command(
     """
     import hashlib
 
-    from datapruning import api
-    from datapruning.data.sources import SOURCES
+    from datapruning.api.select import select
+    from datapruning.artifacts.save import save_new
+    from datapruning.artifacts.scores import load_scores
+    from datapruning.artifacts.subset_file import subset_of_list
+    from datapruning.data.registry import SOURCES, open_dataset
     from datapruning.errors import BadValue
-    from datapruning.exchange.lists import subset_of_list
-    from datapruning.saving import save_new
-    from datapruning.strategies import find_strategies
-    from datapruning.strategies.settings import parse_settings
+    from datapruning.selection.settings import parse_settings
+    from datapruning.selection.strategies import find_strategies
 
     if list_strategies:
         for name, rule in sorted(find_strategies().items()):
@@ -60,22 +61,20 @@ def command(
             raise BadValue("--ids FILE keeps exactly those ids; --fraction goes with --scores")
         if strategy != "top" or settings or recording is not None:
             raise BadValue("--ids FILE keeps exactly those ids; --strategy, --with and --recording go with --scores")
-        subset = subset_of_list(
-            ids, api.open_dataset(data or "digits", root=data_root, download=download, workspace=workspace)
-        )
+        subset = subset_of_list(ids, open_dataset(data or "digits", root=data_root, download=download, workspace=workspace))
     else:
         if fraction is None:
             raise BadValue("--fraction is missing: the share that is kept, for example 0.3")
         assert scores is not None
         given = parse_settings(settings or ())
-        found = api.load_scores(scores)
+        found = load_scores(scores)
         dataset = None
         if balance == "class" or data is not None:
             name = data or str(found.meta["dataset"])
             if data is None and name not in SOURCES:
                 raise BadValue(f"balance 'class' needs the labels of {name}: say where it lies with --data")
-            dataset = api.open_dataset(name, root=data_root, download=download, workspace=workspace)
-        subset = api.select(
+            dataset = open_dataset(name, root=data_root, download=download, workspace=workspace)
+        subset = select(
             found, fraction, strategy=strategy, settings=given, balance=balance,  # type: ignore[arg-type]
             data=dataset, recording=recording, seed=seed,
         )  # fmt: skip

@@ -10,8 +10,8 @@ import typer
 from datapruning.cli import options as o
 
 if TYPE_CHECKING:
-    from datapruning.context import Context
-    from datapruning.suspectlist import Suspects
+    from datapruning.artifacts.label_issues import Suspects
+    from datapruning.runs.context import Context
 
 SHOWN = 10
 
@@ -50,12 +50,13 @@ def command(
 
     Example: dprune suspects --data digits --count 20
     """
-    from datapruning import api
-    from datapruning import suspecting as s
-    from datapruning.disk import check_writable
+    from datapruning.analysis import label_issues as s
+    from datapruning.analysis.pred_probs import pred_probs
+    from datapruning.artifacts.pred_probs import probs_are_new, save_probs
+    from datapruning.data.registry import open_dataset
     from datapruning.errors import BadValue
-    from datapruning.probabilities import pred_probs, probs_are_new, save_probs
-    from datapruning.report.suspectpage import check_page, write_page
+    from datapruning.io.disk_space import check_writable
+    from datapruning.report.label_issue_page import check_page, write_page
 
     if list_scorers:
         for name, (end, why) in s.WRONG_END.items():
@@ -67,7 +68,7 @@ def command(
     if recording is not None:
         if probs is not None:
             raise BadValue("a recording holds no ensemble, and --probs come from one; leave --recording out")
-        dataset = api.open_dataset(data, root=data_root, download=download, workspace=workspace) if data else None
+        dataset = open_dataset(data, root=data_root, download=download, workspace=workspace) if data else None
         if pictures is not None and dataset is None:
             raise BadValue("--pictures needs the images: say with --data which dataset was recorded")
         found = s.suspects_of_recording(recording, scorer, count=count, share=share, data=dataset)
@@ -104,15 +105,15 @@ def _place(out: Path | None, default: Path) -> Path:
 
 
 def _say_price(context: Context, scorer: str) -> None:
-    from datapruning.house import beside
-    from datapruning.suspecting import ENSEMBLE, MEMORIZATION
+    from datapruning.analysis.label_issues import ENSEMBLE, MEMORIZATION
+    from datapruning.scorers import get_scorer
 
-    o.say_price(context, [beside("scorers").get_scorer(MEMORIZATION if scorer == ENSEMBLE else scorer)])
+    o.say_price(context, [get_scorer(MEMORIZATION if scorer == ENSEMBLE else scorer)])
 
 
 def _show(found: Suspects, path: Path, **others: Path | None) -> None:
     """The first ones as a table, then where all are."""
-    from datapruning.sweeping.table import markdown
+    from datapruning.experiments.sweep.table import markdown
 
     meta = found.meta
     more = f"the first {SHOWN} of {len(found)}" if len(found) > SHOWN else f"{len(found)}"

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from datapruning.cli import launchers
+from datapruning.cli import launcher_options as launchers
 from datapruning.cli import options as o
 
 
@@ -70,8 +70,8 @@ def command(
     Example: dprune sweep --fractions 0.1,0.3 --scorers random,el2n --jobs 2
     """
     from datapruning.errors import DataPruningError
-    from datapruning.launching.choose import find_launcher
-    from datapruning.sweeping.verb import sweep
+    from datapruning.experiments.sweep.sweep import sweep
+    from datapruning.experiments.workers.launcher import find_launcher
 
     where = find_launcher(launcher, launcher_set or ())
     opening = (data, data_root, download, recipe, changes, device, loader, workspace, threads, log)

@@ -29,9 +29,9 @@ def command(
 
     Example: dprune teach --data digits --out teacher
     """
-    from datapruning import api
+    from datapruning.api.teach import teach
 
     changed = [*(changes or ()), *([f"teacher.model={model}"] if model else [])]
     context = o.context_from(data, data_root, download, recipe, changed, device, loader, workspace, threads, log)
-    finished = api.teach(context, seed=seed, out=out)
+    finished = teach(context, seed=seed, out=out)
     o.result(f"test accuracy {finished.test_accuracy:.2f}%: {finished.folder}")

@@ -87,11 +87,12 @@ def command(
 
     Example: dprune train --data digits --fraction 0.5 --kd-weight auto
     """
-    from datapruning import api
+    from datapruning.api.train import train
+    from datapruning.artifacts.scores import load_scores
+    from datapruning.artifacts.subset_file import open_subset
     from datapruning.errors import BadValue
-    from datapruning.exchange.lists import open_subset
-    from datapruning.strategies.settings import parse_settings
-    from datapruning.training.time_limit import TimeLimit
+    from datapruning.selection.settings import parse_settings
+    from datapruning.utils.time_limit import TimeLimit
 
     limit = TimeLimit(max_seconds) if max_seconds is not None else None
     given = o.run_table(recipe)
@@ -120,12 +121,12 @@ def command(
         context = context.with_table("self_distill", method=self_distill)
     if epsd is not None or prune_by is not None:
         context = context.with_epsd(epsd, prune_by)
-    finished = api.train(
+    finished = train(
         context,
         open_subset(subset, context.data) if subset is not None else None,
         fraction=fraction,
         scorer=scorer or "random",
-        scores=api.load_scores(scores) if scores is not None else None,
+        scores=load_scores(scores) if scores is not None else None,
         strategy=strategy or "top",
         settings=parse_settings(settings_of_strategy or ()),
         balance=balance or "none",  # type: ignore[arg-type]

@@ -1,1 +1,1 @@
-"""Where samples come from, the FFCV cache, the loaders and the views."""
+"""Datasets and where they come from, loaders, and augmented views."""

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from datapruning.errors import BadFile
+from datapruning.errors import BadFile, BadValue
 
 CHUNK = 2**24
 """Bytes of images that are summed at once."""
@@ -19,7 +19,8 @@ CHUNK = 2**24
 class Split:
     """`images` uint8 [n, height, width, channels] and `labels` int64 [n]; position is the sample id, never renumbered.
 
-    Images that lie in a file may be `datapruning.data.stored.StoredImages`, which have the parts of an array that are used.
+    Images that lie in a file may be `datapruning.data.image_folder.stored.StoredImages`, which have the parts of
+    an array that are used.
     """
 
     images: NDArray[np.uint8]
@@ -44,8 +45,8 @@ class Dataset:
         train: the samples that are pruned.
         test: the samples that judge.
         class_names: by label.
-        source: the path of a dataset that is opened by path (see `datapruning.data.place`), else empty; it is no part of
-            what the dataset is, and neither are the paths.
+        source: the path of a dataset that is opened by path (see `datapruning.data.dataset_spec`), else empty; it is
+            no part of what the dataset is, and neither are the paths.
         stored: SHA-256 (hex) of the files that the images were decoded from; empty: the images themselves are stored.
         train_paths: of the picture files, relative to the dataset's folder, by sample id; None: it has no files.
         test_paths: the same of the test split.
@@ -142,3 +143,14 @@ def _check_split(where: str, split: Split, classes: int) -> None:
     if labels.min() < 0 or labels.max() >= classes:
         wrong = labels[(labels < 0) | (labels >= classes)][0]
         raise BadFile(f"{where}: label {wrong} is outside the {classes} classes")
+
+
+def check_readable(ids: NDArray[np.int64], data: Dataset, where: str) -> None:
+    """Refuse ids of pictures that cannot be read.
+
+    Raises:
+        BadValue: naming the first.
+    """
+    unreadable = ids[np.isin(ids, data.unreadable)]
+    if unreadable.size:
+        raise BadValue(f"{where}: id {unreadable[0]} is a picture that cannot be read ({unreadable.size:,} such ids)")

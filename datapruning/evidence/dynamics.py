@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from datapruning.costs import Cost
-from datapruning.evidence.track import Track
+from datapruning.evidence.sample_stats import Track
+from datapruning.utils.cost import Cost
 
 Block = Callable[..., NDArray[np.float64]]
 

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from datapruning.arrays import map_array
-from datapruning.costs import Cost
 from datapruning.errors import BadFile, BadValue, MissingPackage, reason
+from datapruning.io.npy import map_array
+from datapruning.utils.cost import Cost
 
 SPARE = 4
 """Neighbours more than are asked for, among which the exact order is made."""
+
+
 ROWS = 4096
 
 
@@ -85,33 +85,6 @@ class Embeddings:
             similar[part] = np.take_along_axis(products, order, 1)
             nearest[part] = np.take_along_axis(found[part], order, 1)
         return similar, nearest
-
-
-def last_linear(model: nn.Module) -> nn.Linear:
-    """The layer that makes the logits.
-
-    Raises:
-        BadValue: the network has no linear layer.
-    """
-    layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
-    if not layers:
-        raise BadValue("embeddings are the input of a network's last linear layer, and this one has none")
-    return layers[-1]
-
-
-@contextmanager
-def penultimate(model: nn.Module) -> Iterator[list[Tensor]]:
-    """While open, the list holds the features [n, width] of the forward pass that was last."""
-    held: list[Tensor] = []
-
-    def keep(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        held[:] = [inputs[0].detach()]
-
-    handle = last_linear(model).register_forward_pre_hook(keep)
-    try:
-        yield held
-    finally:
-        handle.remove()
 
 
 def as_features(features: Tensor, ids: NDArray[np.int64]) -> NDArray[np.float16]:

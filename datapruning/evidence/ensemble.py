@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datapruning.config import Ensemble, Training
-from datapruning.costs import Cost
+from datapruning.config.ensemble import Ensemble
+from datapruning.config.training import Training
 from datapruning.errors import BadFile, BadValue
-from datapruning.evidence.masks import inside_of
-from datapruning.files import read_npz, write_npz
-from datapruning.progress import say
-from datapruning.store import Config, RowStore, Work
+from datapruning.evidence.subset_masks import inside_of
+from datapruning.io.npz import read_npz, write_npz
+from datapruning.io.trial_store import Config, RowStore, Work
+from datapruning.utils.console import say
+from datapruning.utils.cost import Cost
 
 FORMAT = "datapruning.member"
 ARRAYS = ("inside", "correct", "loss", "margin", "outside_probs", "test_correct")

@@ -13,21 +13,22 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.nn.functional import cross_entropy, one_hot, softmax
 
-from datapruning.arrays import read_array
-from datapruning.context import Context
-from datapruning.costs import Cost
-from datapruning.data.order import EVALUATION_ROWS
-from datapruning.digests import check_seal, sealed
+from datapruning.data.batching import EVALUATION_ROWS
 from datapruning.errors import BadFile, reason
-from datapruning.evidence.embeddings import last_linear
 from datapruning.evidence.proxies import EARLY_WEIGHTS
 from datapruning.evidence.recording import Recording, write_array
-from datapruning.locks import held
+from datapruning.io.checksums import check_seal, sealed
+from datapruning.io.locks import held
+from datapruning.io.npy import read_array
+from datapruning.io.tensors import load_tensors
 from datapruning.models import parameter_count
-from datapruning.progress import Bar
-from datapruning.training.checkpoint import load_tensors, load_weights
-from datapruning.training.environment import reproducible
+from datapruning.models.features import last_linear
+from datapruning.runs.context import Context
+from datapruning.training.checkpoint import load_weights
 from datapruning.training.evaluate import predict_with_features
+from datapruning.training.reproducibility import reproducible
+from datapruning.utils.console import Bar
+from datapruning.utils.cost import Cost
 
 Norms = Callable[[nn.Module, Tensor, Tensor], Tensor]
 MEMORY = 1 << 28

@@ -12,18 +12,19 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import softmax
 
-from datapruning.config import Recipe, plain
-from datapruning.context import Context
-from datapruning.costs import Cost
-from datapruning.data.policy import ViewPolicy
+from datapruning.config.augmentation import ViewPolicy
+from datapruning.config.recipe import Recipe, plain
 from datapruning.evidence.ensemble import Member, SubsetEnsemble, member_rows, record_ensemble, state_path
-from datapruning.evidence.track import statistics
-from datapruning.store import Config, RowStore, Work
+from datapruning.evidence.sample_stats import statistics
+from datapruning.io.trial_store import Config, RowStore, Work
+from datapruning.runs.context import Context
 from datapruning.training.checkpoint import Checkpoint
-from datapruning.training.environment import reproducible
 from datapruning.training.evaluate import predict
-from datapruning.training.loop import fit, planned_steps
-from datapruning.training.objectives import CrossEntropy
+from datapruning.training.losses import CrossEntropy
+from datapruning.training.reproducibility import reproducible
+from datapruning.training.schedules import planned_steps
+from datapruning.training.trainer import fit
+from datapruning.utils.cost import Cost
 
 NO_VIEWS = ViewPolicy(flip=False, crop=0, count=1)
 

@@ -8,26 +8,28 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from datapruning.config import plain
-from datapruning.context import Context
-from datapruning.data.loader import Loader
-from datapruning.data.views import Views
+from datapruning.config.recipe import plain
+from datapruning.data.augment.views import Views
+from datapruning.data.loaders.loader import Loader
 from datapruning.errors import BadValue
-from datapruning.evidence.changes import Changes
 from datapruning.evidence.embeddings import as_features
+from datapruning.evidence.prediction_change import Changes
 from datapruning.evidence.recorder import Recorder, RecordTraining
 from datapruning.evidence.recording import DONE, FEATURES, LABELS, RIVALS, Recording, create_recording, write_array
-from datapruning.evidence.track import rivals
-from datapruning.files import written_whole
-from datapruning.locks import held
-from datapruning.maps import new_map
-from datapruning.progress import say
-from datapruning.training.checkpoint import Checkpoint, save_tensors
-from datapruning.training.environment import reproducible
+from datapruning.evidence.sample_stats import rivals
+from datapruning.io.atomic import written_whole
+from datapruning.io.locks import held
+from datapruning.io.memmap import new_map
+from datapruning.io.tensors import save_tensors
+from datapruning.runs.context import Context
+from datapruning.training.callbacks import Observer
+from datapruning.training.checkpoint import Checkpoint
 from datapruning.training.evaluate import predict, predict_with_features
-from datapruning.training.loop import fit, planned_steps
-from datapruning.training.objectives import CrossEntropy
-from datapruning.training.observer import Observer
+from datapruning.training.losses import CrossEntropy
+from datapruning.training.reproducibility import reproducible
+from datapruning.training.schedules import planned_steps
+from datapruning.training.trainer import fit
+from datapruning.utils.console import say
 
 EARLY_WEIGHTS, STATE = "early.safetensors", "checkpoint.safetensors"
 

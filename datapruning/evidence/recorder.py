@@ -13,11 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from datapruning.data.loader import Batch
+from datapruning.data.loaders.loader import Batch
 from datapruning.errors import BadValue
-from datapruning.evidence.changes import Changes
-from datapruning.evidence.track import Track, statistics
-from datapruning.training.observer import Observer
+from datapruning.evidence.prediction_change import Changes
+from datapruning.evidence.sample_stats import Track, statistics
+from datapruning.training.callbacks import Observer
 
 BUFFER_ROWS = 8192
 LOGITS, TARGETS, IDS = "recorder.logits", "recorder.targets", "recorder.ids"

@@ -17,14 +17,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datapruning.arrays import BROKEN, read_array
-from datapruning.costs import Cost
-from datapruning.digests import check_digest, file_digest
 from datapruning.errors import BadFile, BadValue, Mismatch, reason
 from datapruning.evidence.dynamics import EarlyErrors, FinalLook, TrainingDynamics
 from datapruning.evidence.embeddings import Embeddings, open_features
-from datapruning.evidence.track import LOOKED, PRESENTED, Track
-from datapruning.files import read_json, write_json, written_whole
+from datapruning.evidence.sample_stats import LOOKED, PRESENTED, Track
+from datapruning.io.atomic import written_whole
+from datapruning.io.checksums import check_digest, file_digest
+from datapruning.io.json import read_json, write_json
+from datapruning.io.npy import BROKEN, read_array
+from datapruning.utils.cost import Cost
 
 MANIFEST, LABELS, DONE = "recording.json", "labels.npy", "done.json"
 FEATURES, RIVALS = "features.npy", "rivals.npy"

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from datapruning.errors import BadValue, DataPruningError, UnknownName, reason
 from datapruning.models.convnet import convnet, tinynet
-from datapruning.models.outside import FORMS, Build, find_outside
+from datapruning.models.external import FORMS, Build, find_outside
 from datapruning.models.resnet import cifar_resnet, resnet18, resnet34, resnet50, tinyresnet
 from datapruning.models.vgg import vgg16_bn
-from datapruning.models.wide import wide_resnet
+from datapruning.models.wide_resnet import wide_resnet
 
 Factory = Callable[[int, int], nn.Module]
 """(input channels, classes) -> a freshly initialised network that takes float32 [n, channels, height, width]."""

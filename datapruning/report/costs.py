@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from datapruning.costs import FORWARD
 from datapruning.report.groups import Group
-from datapruning.report.price import MEASURES, NOTHING, Price, said_of, seconds_of
+from datapruning.report.recorded_cost import MEASURES, NOTHING, Price, said_of, seconds_of
 from datapruning.report.shared_costs import scoring_cost, soft_labels_cost, teacher_cost
 from datapruning.report.student import NO_KD, Student
+from datapruning.utils.cost import FORWARD
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from datapruning.data.dataset import Dataset
-from datapruning.data.sources import WORKSPACE, open_dataset
+from datapruning.data.registry import WORKSPACE, open_dataset
 from datapruning.errors import Mismatch, UserError, reason
 from datapruning.report.student import Student
 

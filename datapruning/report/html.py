@@ -6,7 +6,7 @@ import html
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from datapruning.report.drawing import Drawing
+from datapruning.report.figures import Drawing
 
 
 class Markup(str):

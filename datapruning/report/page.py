@@ -6,22 +6,15 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from datapruning.report.comparison import Inputs
 from datapruning.report.css import CSS
+from datapruning.report.format import plural
 from datapruning.report.html import Markup, Section, bullets, folded, join, paragraph, tag
-from datapruning.report.inputs import Inputs
-from datapruning.report.sections import (
-    accuracy,
-    agreement,
-    appendix,
-    cost,
-    histograms,
-    pictures,
-    pruned,
-    summary,
-    suspects,
-    weight,
-)
-from datapruning.report.words import plural
+from datapruning.report.sections import accuracy, agreement, appendix, cost, histograms, summary
+from datapruning.report.sections import gallery as pictures
+from datapruning.report.sections import kd_weight as weight
+from datapruning.report.sections import label_issues as suspects
+from datapruning.report.sections import sparsity as pruned
 from datapruning.version import __version__
 
 GENERATOR = "datapruning report"

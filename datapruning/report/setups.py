@@ -12,8 +12,8 @@ from string import ascii_uppercase
 from typing import Any
 
 from datapruning.errors import Mismatch
+from datapruning.report.format import removed_text
 from datapruning.report.student import VARIANTS, Student
-from datapruning.report.words import removed_text
 
 OFF, NO_METHOD = "off", "none"
 ALWAYS = ("epsd.removed", "self_distill.method")

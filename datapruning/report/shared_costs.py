@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from datapruning.costs import FORWARD
 from datapruning.errors import BadFile
-from datapruning.files import read_json
-from datapruning.report.price import NOTHING, UNKNOWN, Price, said_of, seconds_of
+from datapruning.io.json import read_json
+from datapruning.report.recorded_cost import NOTHING, UNKNOWN, Price, said_of, seconds_of
 from datapruning.report.student import Student
-from datapruning.runs import RESULT
+from datapruning.runs.run import RESULT
+from datapruning.utils.cost import FORWARD
 
 
 def teacher_cost(student: Student) -> Price:

@@ -10,12 +10,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from datapruning.config import ENVIRONMENT_TABLE
+from datapruning.artifacts.subset import load_subset
+from datapruning.config.recipe import ENVIRONMENT_TABLE
+from datapruning.config.self_distillation import SelfDistill
+from datapruning.config.sparsity import EPSD
 from datapruning.errors import BadFile, DataPruningError
-from datapruning.runs import CONFIG
-from datapruning.self_distillation.settings import SelfDistill
-from datapruning.sparsity.settings import EPSD
-from datapruning.subsets import load_subset
+from datapruning.runs.run import CONFIG
 
 NO_KD, AUTO = "no KD", "KD auto"
 ALL = "all the data"

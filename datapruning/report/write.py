@@ -8,17 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datapruning.errors import BadFile, BadValue, OutputTaken
-from datapruning.files import read_json, write_json, write_text, written_whole
-from datapruning.progress import say
+from datapruning.io.atomic import write_text, written_whole
+from datapruning.io.json import read_json, write_json
+from datapruning.report.comparison import Inputs
 from datapruning.report.data import open_data
-from datapruning.report.drawing import Drawing
-from datapruning.report.find import find_students
-from datapruning.report.inputs import Inputs
+from datapruning.report.figures import Drawing
+from datapruning.report.find_runs import find_students
+from datapruning.report.format import plural
+from datapruning.report.label_issue_files import find_suspects
 from datapruning.report.page import is_ours, page, sections
-from datapruning.report.scorefiles import find_scores
+from datapruning.report.score_files import find_scores
 from datapruning.report.setups import check_one_dataset, find_setups
-from datapruning.report.suspectfiles import find_suspects
-from datapruning.report.words import plural
+from datapruning.utils.console import say
 
 LIST = "figures.json"
 FORMAT = {"format": "datapruning.figures", "version": 1}

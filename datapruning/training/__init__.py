@@ -1,1 +1,1 @@
-"""The one training loop, its objectives and schedules, evaluation, checkpoints, and the search for the KD weight."""
+"""The training loop, losses, schedules, evaluation and checkpoints."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Mapping
@@ -10,19 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from datapruning.arrays import ordinary
-from datapruning.disk import remove_stale
-from datapruning.errors import BadFile, reason
-from datapruning.files import CHECKSUM, written_whole
+from datapruning.errors import BadFile
+from datapruning.io.disk_space import remove_stale
+from datapruning.io.tensors import load_tensors, save_tensors
 from datapruning.training.optimizers import restore_state, state_tensors
 
 EXTRA = "extra."
+
+
 SECONDS = 20.0
 """Least time between two saves."""
+
+
 SHARE = 0.01
 """Of the time, at most, that saving takes: where a save is slow, there are fewer."""
 
@@ -99,44 +99,6 @@ def _state_of(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
     if not isinstance(state, dict):
         raise BadFile(f"{path} is no checkpoint of a training; delete it to train from the beginning")
     return state
-
-
-def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
-    """Write a safetensors file, with a checksum in its metadata, whole or not at all."""
-    ready = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
-    said = dict(metadata or {})
-    with written_whole(path) as temporary:
-        save_file(ready, temporary, {**said, CHECKSUM: _checksum(ready, said)})
-
-
-def _checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
-    state = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
-    for name, tensor in sorted(tensors.items()):
-        state.update(f"\0{name} {tensor.dtype} {list(tensor.shape)}".encode())
-        state.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return state.hexdigest()[:32]
-
-
-def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """(tensors, metadata) of a safetensors file. Its checksum, if it carries one, is left out of the metadata.
-
-    Raises:
-        BadFile: missing, broken, or changed since `save_tensors` wrote it.
-    """
-    try:
-        with ordinary(path):
-            pass
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            metadata = dict(file.metadata() or {})
-    except FileNotFoundError:
-        raise BadFile(f"{path} is not there") from None
-    except (SafetensorError, OSError, ValueError, LookupError, RuntimeError, MemoryError) as error:
-        raise BadFile(f"{path} is no whole safetensors file: {reason(error)}") from None
-    expected = metadata.pop(CHECKSUM, None)
-    if expected is not None and _checksum(tensors, metadata) != expected:
-        raise BadFile(f"{path} was changed since it was written: its content has another {CHECKSUM}; make it again")
-    return tensors, metadata
 
 
 def load_weights(model: nn.Module, weights: dict[str, Tensor], source: Path) -> None:

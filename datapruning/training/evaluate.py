@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from datapruning.data.loader import Batch, Loader
-from datapruning.data.order import EVALUATION_ROWS, evaluation_batches
-from datapruning.data.views import Views
-from datapruning.distributed.share import shared_pass
-from datapruning.evidence.embeddings import penultimate
+from datapruning.data.augment.views import Views
+from datapruning.data.batching import EVALUATION_ROWS, evaluation_batches
+from datapruning.data.loaders.loader import Batch, Loader
+from datapruning.training.distributed.dispatch import shared_pass
+from datapruning.training.inference import outputs_here
 
 
 def batch_logits(
@@ -26,23 +25,6 @@ def batch_logits(
     """
     for batch, (logits,) in _outputs(model, loader, batches, views, epoch, features=False):
         yield batch, logits
-
-
-def outputs_here(
-    model: nn.Module,
-    loader: Loader,
-    batches: Sequence[NDArray[np.int64]],
-    views: Views,
-    epoch: int | None,
-    *,
-    features: bool,
-) -> Iterator[tuple[Batch, list[Tensor]]]:
-    """Each batch with its logits float32 [n, classes] and, with `features`, what the last linear layer saw [n, width]."""
-    plain = ((batch, views.normalise(batch.images)) for batch in loader.read(batches)) if epoch is None else None
-    listening: AbstractContextManager[list[Tensor]] = penultimate(model) if features else nullcontext([])
-    with listening as held:
-        for batch, images in plain or views.read(loader, batches, epoch or 0):
-            yield batch, [model(images).float(), *held]
 
 
 def _outputs(

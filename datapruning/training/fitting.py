@@ -13,21 +13,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from datapruning.config import Training
-from datapruning.data.loader import Batch, Loader
-from datapruning.data.order import batch_sizes, training_batches
-from datapruning.data.views import Views
-from datapruning.progress import Bar
-from datapruning.self_distillation.method import Companion, read_companions
+from datapruning.config.training import Training
+from datapruning.data.augment.views import Views
+from datapruning.data.batching import batch_sizes, training_batches
+from datapruning.data.loaders.loader import Batch, Loader
 from datapruning.training.checkpoint import Checkpoint
-from datapruning.training.environment import model_device
-from datapruning.training.objectives import Objective
-from datapruning.training.randomness import Streams
+from datapruning.training.losses import Objective
+from datapruning.training.reproducibility import model_device
+from datapruning.training.rng import Streams
+from datapruning.training.self_distillation.base import Companion, read_companions
 from datapruning.training.state import Parts, Progress
-from datapruning.training.update import Updates
+from datapruning.training.step import Updates
+from datapruning.utils.console import Bar
 
 if TYPE_CHECKING:
-    from datapruning.distributed.lead import SharedTraining
+    from datapruning.training.distributed.coordinator import SharedTraining
 
 
 @dataclass(frozen=True)

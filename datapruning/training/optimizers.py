@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from datapruning.training.settings import Training
+from datapruning.config.training import Training
 
 MOMENTUM = "momentum."
 """Before the names of SGD's momentum in a checkpoint."""

@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from datapruning.config.training import Training
 from datapruning.errors import BadFile
-from datapruning.self_distillation.method import SelfDistillation
-from datapruning.sparsity.masks import Held, Masks
-from datapruning.training.average import MovingAverage
-from datapruning.training.dynamic_pruning import InfoBatch
-from datapruning.training.observer import Observer
-from datapruning.training.settings import Training
+from datapruning.training.callbacks import Observer
+from datapruning.training.ema import MovingAverage
+from datapruning.training.infobatch import InfoBatch
+from datapruning.training.self_distillation.base import SelfDistillation
+from datapruning.training.sparsity.masks import Held, Masks
 
 
 @dataclass

@@ -8,12 +8,12 @@ from functools import partial
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from datapruning.report.drawing import MARKERS, MUTED, PANEL, SERIES, Drawing, draw, fraction_axis, headline, legend
+from datapruning.report.comparison import Compared, Inputs
+from datapruning.report.figures import MARKERS, MUTED, PANEL, SERIES, Drawing, draw, fraction_axis, headline, legend
+from datapruning.report.format import listed, plural
 from datapruning.report.groups import Group, curve_kinds, full_data, main_kd, scorer_order
 from datapruning.report.html import Markup, Section, figures, join, paragraph, tag
-from datapruning.report.inputs import Compared, Inputs
 from datapruning.report.student import NO_KD
-from datapruning.report.words import listed, plural
 
 
 def section(inputs: Inputs) -> Section | None:

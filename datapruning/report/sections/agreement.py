@@ -9,10 +9,10 @@ from functools import partial
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from datapruning.report.drawing import GRID, INK, MUTED, PANEL, SERIES, draw, headline
+from datapruning.report.comparison import Inputs
+from datapruning.report.figures import GRID, INK, MUTED, PANEL, SERIES, draw, headline
 from datapruning.report.html import Section, figures, join, paragraph
-from datapruning.report.inputs import Inputs
-from datapruning.report.scorefiles import ScoresFile, spearman
+from datapruning.report.score_files import ScoresFile, spearman
 
 
 def section(inputs: Inputs) -> Section:

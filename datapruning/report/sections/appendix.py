@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import shlex
 
-from datapruning.report.drawing import percent
+from datapruning.report.comparison import Inputs
+from datapruning.report.figures import percent
+from datapruning.report.format import plural
 from datapruning.report.html import Markup, Section, folded, join, paragraph, table, tag
-from datapruning.report.inputs import Inputs
 from datapruning.report.student import AUTO, Student
-from datapruning.report.words import plural
-from datapruning.runs import CONFIG
+from datapruning.runs.run import CONFIG
 
 
 def section(inputs: Inputs) -> Section:

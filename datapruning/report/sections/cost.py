@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from datapruning.report.comparison import Compared, Inputs
 from datapruning.report.costs import GroupCost, pays_off_after
-from datapruning.report.drawing import Drawing, percent
+from datapruning.report.figures import Drawing, percent
+from datapruning.report.format import count, listed, plural, seconds_text, signed
 from datapruning.report.groups import Group, full_data, main_kd
 from datapruning.report.html import Markup, Section, bullets, figures, join, paragraph, table, tag
-from datapruning.report.inputs import Compared, Inputs
-from datapruning.report.price import Price
+from datapruning.report.recorded_cost import Price
 from datapruning.report.sections.cost_figures import break_even_drawings, cost_drawings
 from datapruning.report.sections.summary import names_of
 from datapruning.report.setups import NO_METHOD
-from datapruning.report.words import count, listed, plural, seconds_text, signed
 
 HEAD = ("kept", "scorer", "KD", "one student", "of it search", "of it pruning", "teacher", "scoring", "soft labels",
         "pays off after (samples)", "(seconds)")  # fmt: skip

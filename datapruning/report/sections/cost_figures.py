@@ -9,11 +9,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from datapruning.report.comparison import Compared
 from datapruning.report.costs import GroupCost, pays_off_after
-from datapruning.report.drawing import INK, MARKERS, MUTED, PANEL, SERIES, Drawing, draw, headline, legend, percent
+from datapruning.report.figures import INK, MARKERS, MUTED, PANEL, SERIES, Drawing, draw, headline, legend, percent
 from datapruning.report.groups import Group, full_data, main_kd, scorer_order
-from datapruning.report.inputs import Compared
-from datapruning.report.price import MEASURES, Price
+from datapruning.report.recorded_cost import MEASURES, Price
 from datapruning.report.sections.accuracy import slug
 from datapruning.report.student import NO_KD
 

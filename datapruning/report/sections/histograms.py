@@ -10,15 +10,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from datapruning.artifacts.subset import load_subset
 from datapruning.errors import DataPruningError
-from datapruning.report.drawing import MARKERS, MUTED, SERIES, Drawing, draw, headline, legend, percent
+from datapruning.report.comparison import Inputs
+from datapruning.report.figures import MARKERS, MUTED, SERIES, Drawing, draw, headline, legend, percent
 from datapruning.report.groups import scorer_order
 from datapruning.report.html import Markup, Section, figures, join, paragraph, tag
-from datapruning.report.inputs import Inputs
-from datapruning.report.scorefiles import ScoresFile, readers
+from datapruning.report.score_files import ScoresFile, readers
 from datapruning.report.sections.accuracy import slug
 from datapruning.report.student import Student
-from datapruning.subsets import load_subset
 
 BINS = 40
 MOST_NAMED = 12

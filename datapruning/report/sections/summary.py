@@ -5,12 +5,12 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
+from datapruning.report.comparison import Compared, Inputs
 from datapruning.report.costs import GroupCost
-from datapruning.report.drawing import percent
+from datapruning.report.figures import percent
+from datapruning.report.format import count, removed_text, seconds_text, signed, spread
 from datapruning.report.groups import Group, full_data, main_kd, paired
 from datapruning.report.html import Markup, Section, bullets, join, paragraph, table, tag
-from datapruning.report.inputs import Compared, Inputs
-from datapruning.report.words import count, removed_text, seconds_text, signed, spread
 
 
 def section(inputs: Inputs) -> Section:

@@ -1,0 +1,49 @@
+"""Out-of-sample class probabilities of the training samples: what cleanlab and confident learning read."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datapruning.data.dataset import Dataset
+from datapruning.evidence.members import open_ensemble
+from datapruning.runs.context import Context
+from datapruning.runs.opening import context_of
+
+
+def pred_probs(data: Dataset | Context, seed: int = 0) -> NDArray[np.float32]:
+    """Out-of-sample class probabilities of the training samples from the subset ensemble, float32 [N, classes].
+
+    Of each sample the mean over members that were not trained on it; members that are missing are trained. This is what
+    cleanlab calls `pred_probs`.
+
+    Raises:
+        BadValue: an ensemble so small that every member saw some sample.
+    """
+    return open_ensemble(context_of(data), seed).pred_probs()
+
+
+def best_other(probs: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The most probable class other than the label, int64 [N], of probabilities [N, classes]; the lower one of equals."""
+    others = probs.copy()
+    others[np.arange(len(labels)), labels] = -1
+    return np.asarray(others.argmax(1), np.int64)
+
+
+def confident_others(probs: NDArray[np.float32], labels: NDArray[np.int64]) -> int:
+    """How many samples are confidently of another class than their label: the count of confident learning.
+
+    Northcutt et al. 2021, section 3.1: a sample counts for the most probable of the classes whose probability reaches
+    that class's mean over the samples with its label. This is the sum off the diagonal of the confident joint, before any
+    calibration.
+
+    Args:
+        probs: float32 [N, classes], out-of-sample.
+        labels: int64 [N].
+    """
+    classes = probs.shape[1]
+    own = probs[np.arange(len(labels)), labels].astype(np.float64)
+    counts = np.bincount(labels, minlength=classes)
+    thresholds = np.where(counts > 0, np.bincount(labels, own, classes) / np.maximum(counts, 1), np.inf)
+    confident = np.where(probs >= thresholds, probs, -1.0)
+    return int(((confident.max(1) >= 0) & (confident.argmax(1) != labels)).sum())

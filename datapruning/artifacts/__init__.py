@@ -1,0 +1,1 @@
+"""The files that datapruning writes and reads: scores, subsets, label issues, influence, predicted probabilities."""

@@ -1,0 +1,112 @@
+"""An influence file: pairs of training and test samples, with the story of how they were found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datapruning.artifacts.metadata import check_format
+from datapruning.artifacts.save import is_free
+from datapruning.errors import BadFile
+from datapruning.io.npz import read_npz, write_npz
+from datapruning.utils.console import say
+
+KIND = "datapruning.influence"
+PAIRED = ("train_id", "test_id", "influence", "stderr", "memorization")
+
+
+@dataclass(frozen=True)
+class Influence:
+    """Pairs of high influence, the strongest first, and of every test sample the strongest training samples.
+
+    Attributes:
+        train_id: int64 [pairs].
+        test_id: int64 [pairs].
+        influence: float32 [pairs], P[right about the test sample | trained on the other] - P[... | not].
+        stderr: float32 [pairs], its standard error.
+        memorization: float32 [pairs], of the training sample.
+        top_train_id: int64 [test samples, top], strongest first; -1: no further one has an influence above 0.
+        top_influence: float32 [test samples, top].
+        top_stderr: float32 [test samples, top].
+        train_memorization: float32 [N].
+        meta: members, thresholds, how many pairs were found, and how many are expected by chance.
+    """
+
+    train_id: NDArray[np.int64]
+    test_id: NDArray[np.int64]
+    influence: NDArray[np.float32]
+    stderr: NDArray[np.float32]
+    memorization: NDArray[np.float32]
+    top_train_id: NDArray[np.int64]
+    top_influence: NDArray[np.float32]
+    top_stderr: NDArray[np.float32]
+    train_memorization: NDArray[np.float32]
+    meta: Mapping[str, Any]
+
+    def __len__(self) -> int:
+        return len(self.train_id)
+
+    @property
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """All but `meta`, by name."""
+        return {name: getattr(self, name) for name in ARRAYS}
+
+    def check_place(self, path: str | Path) -> bool:
+        """Whether `save(path)` has anything to write: False where the same arrays are there already.
+
+        Raises:
+            OutputTaken: something else is there.
+        """
+        return is_free(Path(path), "influences", lambda: self._same(load_influence(path)))
+
+    def _same(self, there: Influence) -> bool:
+        same = there.meta["fingerprint"] == self.meta["fingerprint"]
+        return same and all(np.array_equal(there.arrays[name], mine) for name, mine in self.arrays.items())
+
+    def save(self, path: str | Path) -> Path:
+        """Write the arrays and `meta` as one `.npz`, unless the same are there already.
+
+        Raises:
+            OutputTaken: something else is there; it is left as it is.
+        """
+        path = Path(path)
+        if self.check_place(path):
+            write_npz(path, self.arrays, self.meta)
+        else:
+            say(f"{path} is there already, with the same content")
+        return path
+
+
+ARRAYS = tuple(field.name for field in fields(Influence) if field.name != "meta")
+
+
+def load_influence(path: str | Path) -> Influence:
+    """Read and check an influence file.
+
+    Raises:
+        BadFile: missing, truncated, of another kind or version, or with arrays that do not fit each other.
+    """
+    path = Path(path)
+    arrays, meta = read_npz(path, "an influence", ARRAYS)
+    check_format(path, meta, KIND)
+    missing = [name for name in ARRAYS if name not in arrays]
+    if missing:
+        raise BadFile(f"{path} is not an influence file: '{missing[0]}' is missing")
+    tests, top = (int(meta[key]) if isinstance(meta.get(key), int) else -1 for key in ("tests", "top"))
+    pairs = len(arrays["train_id"].reshape(-1))
+    for name in ARRAYS:
+        shape = (pairs,) if name in PAIRED else (meta["total"],) if name == "train_memorization" else (tests, top)
+        kind = np.int64 if name.endswith("_id") else np.float32
+        if arrays[name].shape != shape or arrays[name].dtype != kind:
+            found = f"{arrays[name].dtype} {list(arrays[name].shape)}"
+            raise BadFile(f"{path}: '{name}' is {found}; {np.dtype(kind)} {list(shape)} is needed")
+    for name, count in (("train_id", meta["total"]), ("test_id", tests), ("top_train_id", meta["total"])):
+        least = -1 if name == "top_train_id" else 0
+        if arrays[name].size and not least <= arrays[name].min() <= arrays[name].max() < count:
+            raise BadFile(f"{path}: '{name}' has ids outside {least}..{count - 1}")
+    return Influence(**{name: arrays[name] for name in ARRAYS}, meta=meta)

@@ -1,0 +1,178 @@
+"""Suspects: samples whose label is likely wrong, as a CSV that spreadsheets open and a JSON beside it that says how."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Mapping
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from datapruning.artifacts.metadata import check_format
+from datapruning.artifacts.save import is_free
+from datapruning.errors import BadFile, OutputTaken, reason
+from datapruning.io.atomic import write_text
+from datapruning.io.json import read_json, write_json
+from datapruning.io.text import read_text
+from datapruning.utils.console import say
+
+KIND = "datapruning.suspects"
+LONGEST = 2**30
+SAME = ("fingerprint", "scorer", "seed")
+"""What two lists of the same content agree in, beside their rows."""
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A sample, its label, and what the networks would rather call it.
+
+    Attributes:
+        id: sample id.
+        label: as the dataset has it.
+        label_name: of that class.
+        suggested: the class, other than the label, that the networks find most likely; None: not recorded.
+        suggested_name: of that class, "" where there is none.
+        score: of the scorer, higher = keep first; of "ensemble" the probability of the label.
+        label_prob: probability of the label (`meta["label_prob"]` says in whose eyes); None: not recorded.
+        path: of its picture, relative to the dataset's folder; "": the dataset has no files, or the list is an old one.
+    """
+
+    id: int
+    label: int
+    label_name: str
+    suggested: int | None
+    suggested_name: str
+    score: float
+    label_prob: float | None
+    path: str = ""
+
+
+WITH_PATH = ("rank", *(field.name for field in fields(Suspect)))
+COLUMNS = WITH_PATH[:-1]
+"""Where no suspect has a path."""
+
+
+@dataclass(frozen=True)
+class Suspects:
+    """`rows`, the label that looks most wrong first; `meta`, the story."""
+
+    rows: tuple[Suspect, ...]
+    meta: Mapping[str, Any]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def scorer(self) -> str:
+        """By which they were ranked."""
+        return str(self.meta["scorer"])
+
+    @property
+    def order(self) -> str:
+        """As in "aum, highest scores first"."""
+        return f"{self.scorer}, {self.meta['end']} scores first"
+
+    @property
+    def has_paths(self) -> bool:
+        """Whether the samples are files."""
+        return any(row.path for row in self.rows)
+
+    def csv_text(self) -> str:
+        """A head, and a line a suspect; what is not known is an empty cell. Without any path there is no such column."""
+        return self._text(WITH_PATH if self.has_paths else COLUMNS)
+
+    def _text(self, columns: tuple[str, ...]) -> str:
+        file = io.StringIO()
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        for rank, row in enumerate(self.rows, 1):
+            cells = (f"{c:.9g}" if isinstance(c, float) else "" if c is None else c for c in astuple(row))
+            writer.writerow((rank, *cells)[: len(columns)])
+        return file.getvalue()
+
+    def check_place(self, path: str | Path) -> bool:
+        """Whether `save(path)` has anything to write: False where the same rows are there already.
+
+        The same rows without their pictures' paths, as earlier versions wrote them, are written anew.
+
+        Raises:
+            OutputTaken: something else is there.
+        """
+        path, meta = Path(path), Path(path).with_suffix(".json")
+        free = is_free(path, "suspects", lambda: self._same(load_suspects(path)))
+        if free and meta.exists() and not _is_ours(meta):
+            raise OutputTaken(f"{meta} holds something else, and the story of {path} goes there; name another --out")
+        return free or (self.has_paths and not load_suspects(path).has_paths)
+
+    def _same(self, there: Suspects) -> bool:
+        columns = WITH_PATH if self.has_paths and there.has_paths else COLUMNS
+        return there._text(columns) == self._text(columns) and all(there.meta.get(k) == self.meta.get(k) for k in SAME)
+
+    def save(self, path: str | Path) -> Path:
+        """Write `path` (.csv) and the JSON of the same name beside it, unless the same rows are there already.
+
+        Raises:
+            OutputTaken: something else is there; it is left as it is.
+        """
+        path = Path(path)
+        if self.check_place(path):
+            write_json(path.with_suffix(".json"), dict(self.meta))
+            write_text(path, self.csv_text())  # last: where it is, both are
+        else:
+            say(f"{path} is there already, with the same content")
+        return path
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        return read_json(path).get("format") == KIND
+    except BadFile:
+        return False
+
+
+def load_suspects(path: str | Path) -> Suspects:
+    """Read and check a CSV that `save` wrote; lines may have been deleted since.
+
+    Raises:
+        BadFile: it or the JSON beside it is missing, broken, or of another kind; naming the line.
+    """
+    path = Path(path)
+    if path.suffix != ".csv":
+        raise BadFile(f"{path} is no list of suspects: it does not end in .csv")
+    try:
+        lines = list(csv.reader(io.StringIO(read_text(path, LONGEST), newline="")))
+    except FileNotFoundError:
+        raise BadFile(f"{path} is not there; a list of suspects is needed here (dprune suspects makes one)") from None
+    except (OSError, ValueError, csv.Error) as error:
+        raise BadFile(f"{path} cannot be read as CSV: {reason(error)}") from None
+    if not lines or tuple(lines[0]) not in (COLUMNS, WITH_PATH):
+        raise BadFile(f"{path} is no list of suspects: its first line is not {','.join(COLUMNS)}")
+    beside = path.with_suffix(".json")
+    meta = read_json(beside)
+    check_format(beside, meta, KIND)
+    for key in ("scorer", "end"):
+        if not isinstance(meta.get(key), str):
+            raise BadFile(f"{beside}: '{key}' is missing")
+    rows = [_row(f"{path}, line {n}", line, len(lines[0]), meta["total"]) for n, line in enumerate(lines[1:], 2) if line]
+    return Suspects(tuple(rows), meta)
+
+
+def _row(where: str, cells: list[str], columns: int, total: int) -> Suspect:
+    try:
+        if len(cells) != columns:
+            raise ValueError
+        _, sample, label, label_name, suggested, suggested_name, score, label_prob, *path = cells
+        row = Suspect(
+            int(sample), int(label), label_name, int(suggested) if suggested else None, suggested_name, float(score),
+            float(label_prob) if label_prob else None, *path,
+        )  # fmt: skip
+    except ValueError:
+        raise BadFile(f"{where} is no suspect: {','.join(cells)[:200]}") from None
+    numbers = [row.score, *([] if row.label_prob is None else [row.label_prob])]
+    if row.label < 0 or (row.suggested or 0) < 0 or any(math.isnan(number) for number in numbers):
+        raise BadFile(f"{where}: a class below 0, or a number that is none")
+    if not 0 <= row.id < total:
+        raise BadFile(f"{where}: sample id {row.id} is outside the {total:,} samples")
+    return row

@@ -1,0 +1,55 @@
+"""Saving what a command made: never over anything else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from datapruning.artifacts.scores import Scores, load_scores
+from datapruning.artifacts.subset import Subset, load_subset
+from datapruning.errors import BadFile, OutputTaken
+from datapruning.utils.console import say
+
+
+def save_new(made: Scores | Subset, path: Path) -> None:
+    """Save to `path`, unless the very same content is there already.
+
+    Raises:
+        OutputTaken: something else is there; it is left as it is.
+    """
+    if is_free(path, "scores" if isinstance(made, Scores) else "samples", lambda: _holds(path, made)):
+        made.save(path)
+    else:
+        say(f"{path} is there already, with the same content")
+
+
+def is_free(path: Path, what: str, same: Callable[[], bool]) -> bool:
+    """Whether there is anything to write at `path`: False where the very same content is there already.
+
+    Args:
+        path: where it is to go.
+        what: the content in words, as in "other scores".
+        same: reads what is there and compares; it may raise BadFile.
+
+    Raises:
+        OutputTaken: something else is there.
+    """
+    if not path.exists():
+        return True
+    try:
+        if same():
+            return False
+    except BadFile:
+        raise OutputTaken(f"{path} holds something else; name another --out") from None
+    raise OutputTaken(f"{path} holds other {what}; name another --out")
+
+
+def _holds(path: Path, made: Scores | Subset) -> bool:
+    there = load_scores(path) if isinstance(made, Scores) else load_subset(path)
+    if there.meta["fingerprint"] != made.meta["fingerprint"]:
+        return False
+    if isinstance(there, Scores) and isinstance(made, Scores):
+        return there.scorer == made.scorer and np.array_equal(there.values, made.values)
+    return isinstance(there, Subset) and isinstance(made, Subset) and np.array_equal(there.indices, made.indices)

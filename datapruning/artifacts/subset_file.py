@@ -1,0 +1,57 @@
+"""Lists from elsewhere: plain ids or picture paths, a line each, become a subset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from datapruning.artifacts.subset import LONGEST_LIST, Subset, load_subset, read_ids, subset_from_ids
+from datapruning.data.dataset import Dataset, check_readable
+from datapruning.data.image_paths import ids_of_paths
+from datapruning.errors import BadFile, reason
+from datapruning.io.text import read_text
+
+PLAIN = (".npy", ".txt")
+"""How files end that hold plain ids or paths and nothing else."""
+
+
+def subset_of_list(path: str | Path, data: Dataset) -> Subset:
+    """A subset of ids or picture paths that somebody chose elsewhere.
+
+    Args:
+        path: a `.npy` of ids, or a text file with one id, or one path, a line.
+        data: whose samples they are. Paths are relative to its folder, to the present folder, or absolute.
+
+    Raises:
+        BadFile: missing or unreadable, or a line that is no id and no path of a training picture.
+        BadValue: ids that are out of range, doubled or no whole numbers, or of pictures that cannot be read.
+    """
+    path = Path(path)
+    lines = _path_lines(path) if data.train_paths is not None else []
+    ids = np.array(ids_of_paths(lines, data, path), np.int64) if lines else read_ids(path)
+    subset = subset_from_ids(ids, data, str(path))
+    check_readable(subset.indices, data, str(path))
+    return subset
+
+
+def open_subset(path: str | Path, data: Dataset) -> Subset:
+    """A subset file, or where the name ends in .npy or .txt a plain list.
+
+    Raises:
+        BadFile, BadValue: as `load_subset` and `subset_of_list` do.
+    """
+    return subset_of_list(path, data) if Path(path).suffix in PLAIN else load_subset(path)
+
+
+def _path_lines(path: Path) -> list[tuple[int, str]]:
+    """(line number, path) of a text file whose first line is no whole number; nothing for any other file."""
+    if path.suffix == ".npy" or not path.is_file():
+        return []
+    try:
+        text = read_text(path, LONGEST_LIST)
+    except (OSError, ValueError) as error:
+        raise BadFile(f"{path} cannot be read as text: {reason(error)}") from None
+    lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+    lines = [(number, line.removesuffix("\r")) for number, line in lines]
+    return [] if not lines or lines[0][1].strip().lstrip("+-").isdecimal() else lines

@@ -1,0 +1,1 @@
+"""Augmentation: each view a pure function of (view seed, view number, sample id)."""

@@ -1,0 +1,135 @@
+"""Random resized crops: boxes drawn by hash, resampled in whole numbers. The same bits on every machine and device.
+
+As torchvision's `RandomResizedCrop` (Szegedy et al. 2015): a box of uniform area and log-uniform aspect ratio, anywhere in
+the picture; after ten that do not fit, the largest in the middle. Drawing takes integers, + - * / and square roots,
+which IEEE 754 rounds correctly everywhere. Resampling is bilinear between the two nearest pixels each way, pixel centres at
+halves, the border repeated, places rounded to 1/2048 of a pixel; nothing is smoothed before, so pictures want to be
+stored at not much more than the size of the views. It works on whole numbers and rounds once, at the end.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from datapruning.config.augmentation import ViewPolicy
+from datapruning.data.augment.numba_kernels import resample_kernel
+from datapruning.utils.hashing import U64, below, hash_ids
+
+BOX_KEY = 0xB0C5
+TRIES = 10
+BITS = 11
+ONE = 1 << BITS
+"""A pixel, in the units of places; weights of a pixel and the next add up to it. 255 * ONE * ONE fits in 31 bits."""
+CHUNK = 2**21
+"""Pixels that torch resamples at once: products of about 100 MB."""
+
+
+def resized_boxes(ids: NDArray[np.int64], policy: ViewPolicy, view: int, height: int, width: int) -> NDArray[np.int64]:
+    """int64 [n, 4]: top, left, height and width of each sample's box in a picture of `height` x `width`."""
+    (low, high), (narrow, wide) = policy.scale, policy.ratio
+    sides = np.empty((len(ids), 2), np.int64)
+    left = np.arange(len(ids))
+    for attempt in range(TRIES):
+        bits = hash_ids(ids[left], BOX_KEY, policy.seed, view, attempt)
+        area = height * width * (low + (high - low) * ((bits >> U64(40)).astype(np.float64) / 2**24))
+        ratio = _log_uniform(bits, narrow, wide)
+        drawn = np.floor(np.sqrt(np.stack([area / ratio, area * ratio], axis=1)) + 0.5).astype(np.int64)
+        fits = ((drawn >= 1) & (drawn <= (height, width))).all(1)
+        sides[left[fits]] = drawn[fits]
+        left = left[~fits]
+        if not left.size:
+            break
+    place = hash_ids(ids, BOX_KEY, policy.seed, view, TRIES)
+    spare = np.array([height, width]) - sides
+    top, across = below(place, spare[:, 0] + 1), below(place << U64(32), spare[:, 1] + 1)
+    boxes = np.column_stack([top, across, sides])
+    boxes[left] = _largest(height, width, narrow, wide)
+    return boxes
+
+
+def _log_uniform(bits: NDArray[np.uint64], low: float, high: float) -> NDArray[np.float64]:
+    """From `low` to `high`: low * (high / low) ** u, u of 16 bits, as a product of repeated square roots of high / low."""
+    root, drawn = high / low, np.full(len(bits), low)
+    for place in range(39, 23, -1):
+        root = math.sqrt(root)
+        drawn = np.where((bits >> U64(place)) & U64(1), drawn * root, drawn)
+    return drawn
+
+
+def _largest(height: int, width: int, narrow: float, wide: float) -> tuple[int, int, int, int]:
+    """The largest box of an allowed ratio, in the middle."""
+    tall = min(height, max(1, math.floor(width / narrow + 0.5)))
+    broad = min(width, max(1, math.floor(height * wide + 0.5)))
+    return (height - tall) // 2, (width - broad) // 2, tall, broad
+
+
+class Taps(NamedTuple):
+    """Where output pixels lie along one axis of each of n boxes, int64 [n, size] each: the pixels before and after, counted
+    from the picture's edge, and the weight of the latter in 1/`ONE`.
+    """
+
+    before: NDArray[np.int64]
+    after: NDArray[np.int64]
+    weight: NDArray[np.int64]
+
+
+def taps(begin: NDArray[np.int64], length: NDArray[np.int64], size: int) -> Taps:
+    """`size` output pixels, evenly over `length` pixels from `begin`."""
+    begin, length = begin[:, None], length[:, None]
+    centres = ((2 * np.arange(size) + 1) * length - size) * ONE  # in 1 / (2 * size * ONE) of a pixel
+    places = np.clip((centres + size) // (2 * size), 0, (length - 1) * ONE)
+    before = places >> BITS
+    return Taps(begin + before, begin + np.minimum(before + 1, length - 1), places & (ONE - 1))
+
+
+def resample(images: Tensor, boxes: NDArray[np.int64], height: int, width: int) -> Tensor:
+    """The boxes of the images, resampled. A kernel of `fused.py` does it on a CPU; torch serves every other device.
+
+    Args:
+        images: uint8 [n, h, w, channels].
+        boxes: int64 [n, 4], see `resized_boxes`.
+        height: of the result.
+        width: of the result.
+
+    Returns:
+        uint8 [n, height, width, channels].
+    """
+    down, across = taps(boxes[:, 0], boxes[:, 2], height), taps(boxes[:, 1], boxes[:, 3], width)
+    run = resample_kernel() if images.device.type == "cpu" else None
+    if run is not None:
+        out = torch.from_numpy(np.empty((len(images), height, width, images.shape[3]), np.uint8))  # see `fused_views`
+        run(images.contiguous().view(-1).numpy(), *images.shape[1:], *down, *across, out.view(-1).numpy())
+        return out
+    step = max(1, CHUNK // (height * max(width, images.shape[2])))
+    parts = [slice(start, start + step) for start in range(0, len(images), step)]
+    if not parts:
+        return images.new_empty(0, height, width, images.shape[3])
+    return torch.cat([_by_torch(images[p], Taps(*(t[p] for t in down)), Taps(*(t[p] for t in across))) for p in parts])
+
+
+def _by_torch(images: Tensor, down: Taps, across: Taps) -> Tensor:
+    count, height, width, channels = images.shape
+    device, rows = images.device, images.reshape(count * height, width * channels)
+    upper, lower, weight_down = (torch.from_numpy(each).to(device, non_blocking=True) for each in down)
+    left, right, weight_right = (torch.from_numpy(each).to(device, non_blocking=True) for each in across)
+    first = (torch.arange(count, device=device) * height)[:, None]
+
+    def lines(y: Tensor, weight: Tensor) -> Tensor:
+        found = rows.index_select(0, (first + y).view(-1)).view(count, y.shape[1], -1)
+        return found.to(torch.int32).mul_(weight.to(torch.int32)[..., None])
+
+    mixed = lines(upper, ONE - weight_down).add_(lines(lower, weight_down))  # [n, result's height, w * channels]
+
+    def columns(x: Tensor, weight: Tensor) -> Tensor:
+        places = (x[..., None] * channels + torch.arange(channels, device=device)).view(count, 1, -1)
+        found = mixed.gather(2, places.expand(-1, mixed.shape[1], -1))
+        return found.mul_(weight.to(torch.int32).repeat_interleave(channels, 1)[:, None])
+
+    mixed = columns(left, ONE - weight_right).add_(columns(right, weight_right)).add_(1 << (2 * BITS - 1))
+    return mixed.bitwise_right_shift_(2 * BITS).to(torch.uint8).view(count, mixed.shape[1], -1, channels)

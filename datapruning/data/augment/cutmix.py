@@ -1,0 +1,125 @@
+"""Mixed views for students: a box of one picture is covered by the same box of another (CutMix, Yun et al. 2019).
+
+A mixed view is a pure function of (view seed, view number, sample id, set of kept ids). The partner is drawn by hash
+from the kept ids, so nothing that was pruned away is looked at; the price is that soft labels of mixed views hold for
+one subset only (`Mixture.digest`). Teachers and the scorers' proxies see no mixed pictures.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from datapruning.config.augmentation import MixPolicy
+from datapruning.data.augment.numba_kernels import paste_kernel
+from datapruning.utils.hashing import U64, below, hash_ids
+
+MIX_KEY = 0x3117E5
+
+
+class Draws(NamedTuple):
+    """What is drawn for n samples.
+
+    Attributes:
+        mixed: bool [n], which are mixed at all.
+        partners: int64 [n], sample ids of what covers them.
+        side: float64 [n], sides of the box as a share of the picture's.
+        centre: uint64 [n], random bits: upper half for the box's centre down, lower half for it right.
+    """
+
+    mixed: NDArray[np.bool_]
+    partners: NDArray[np.int64]
+    side: NDArray[np.float64]
+    centre: NDArray[np.uint64]
+
+    def part(self, begin: int, end: int) -> Draws:
+        """Those of the mixed samples among begin..end-1; `mixed` stays whole."""
+        mixed = self.mixed[begin:end]
+        rows = begin + np.flatnonzero(mixed)
+        return Draws(mixed, self.partners[rows], self.side[rows], self.centre[rows])
+
+    def boxes(self, height: int, width: int) -> NDArray[np.int64]:
+        """int64 [n, 4]: top, bottom, left, right in pixels of such a picture; bottom and right exclusive."""
+        down = _span(below(self.centre, height), self.side, height)
+        right = _span(below(self.centre << U64(32), width), self.side, width)
+        return np.stack([*down, *right], axis=1)
+
+
+@dataclass(frozen=True, eq=False)
+class Mixture:
+    """A mixing policy bound to a subset.
+
+    Attributes:
+        policy: how often.
+        seed: the view seed.
+        kept: int64, the kept ids, sorted and unique.
+    """
+
+    policy: MixPolicy
+    seed: int
+    kept: NDArray[np.int64]
+
+    @property
+    def digest(self) -> str:
+        """Names the kept ids."""
+        return hashlib.sha256(self.kept.astype("<i8").tobytes()).hexdigest()[:16]
+
+    def draws(self, ids: NDArray[np.int64], view: int) -> Draws:
+        """For sample ids int64 [n] in the view of this number."""
+        mixed, partner, area, centre = (hash_ids(ids, MIX_KEY, self.seed, view, purpose) for purpose in range(4))
+        return Draws(
+            _uniform(mixed) < self.policy.cutmix,
+            self.kept[below(partner, len(self.kept))],
+            np.sqrt(_uniform(area)),  # correctly rounded by IEEE 754: the same on every machine
+            centre,
+        )
+
+
+def _uniform(bits: NDArray[np.uint64]) -> NDArray[np.float64]:
+    """In [0, 1), in steps of 2**-24."""
+    return (bits >> U64(40)).astype(np.float64) / 2**24
+
+
+def _span(centre: NDArray[np.int64], side: NDArray[np.float64], length: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Begin and end of a run of `side` * `length` pixels around each centre, cut off at the border."""
+    pixels = np.floor(side * length + 0.5).astype(np.int64)
+    begin = centre - pixels // 2
+    return np.maximum(begin, 0), np.minimum(begin + pixels, length)
+
+
+def share_of_own(boxes: NDArray[np.int64], mixed: NDArray[np.bool_], height: int, width: int) -> NDArray[np.float32]:
+    """How much of each of n pictures is the sample's own, [n]: 1 where nothing is mixed; `boxes` of the mixed ones."""
+    share = np.ones(len(mixed), np.float32)
+    share[mixed] = 1 - (boxes[:, 1] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 2]) / (height * width)
+    return share
+
+
+def paste(views: Tensor, others: Tensor, rows: NDArray[np.int64], boxes: NDArray[np.int64]) -> None:
+    """Cover boxes, in place. A kernel of `fused.py` does it on a CPU; this serves every other device.
+
+    Args:
+        views: float32 [n, channels, height, width], channels last in memory: each sample's own view.
+        others: float32 [k, channels, height, width], likewise: views of the partners.
+        rows: int64 [k], whose partners, all different.
+        boxes: int64 [k, 4], see `Draws.boxes`.
+    """
+    run = paste_kernel() if views.device.type == "cpu" else None
+    if run is not None:
+        run(*(t.permute(0, 2, 3, 1).numpy() for t in (views, others)), rows, boxes)
+        return
+    where = torch.from_numpy(rows).to(views.device, non_blocking=True)
+    top, bottom, left, right = torch.from_numpy(boxes).to(views.device, non_blocking=True).unbind(1)
+    inside = _within(top, bottom, views.shape[2])[:, :, None] & _within(left, right, views.shape[3])[:, None, :]
+    views.index_copy_(0, where, torch.where(inside[:, None], others, views.index_select(0, where)))
+
+
+def _within(begin: Tensor, end: Tensor, length: int) -> Tensor:
+    """Bool [k, length]."""
+    place = torch.arange(length, device=begin.device)
+    return (place >= begin[:, None]) & (place < end[:, None])

@@ -1,0 +1,41 @@
+"""Orders: which samples go into which batch. A pure function of (ids, seed, epoch), whoever loads them."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datapruning.utils.hashing import shuffled
+
+ORDER_KEY = 0x0D3
+EVALUATION_ROWS = 512
+"""Rows of every evaluation batch: one padded shape, because other shapes give other float32 bits."""
+
+
+def batch_sizes(count: int, batch_size: int) -> list[int]:
+    """Sizes of one epoch's batches: all full but the last; a lone last sample joins the batch before (BatchNorm)."""
+    full, rest = divmod(count, batch_size)
+    sizes = [batch_size] * full + ([rest] if rest else [])
+    if len(sizes) > 1 and sizes[-1] == 1:
+        sizes[-2:] = [sizes[-2] + 1]
+    return sizes
+
+
+def training_batches(ids: NDArray[np.int64], batch_size: int, seed: int, epoch: int) -> list[NDArray[np.int64]]:
+    """The batches of one epoch: every id once, in an order of this seed and epoch."""
+    order = shuffled(ids, ORDER_KEY, seed, epoch)
+    cuts = np.cumsum(batch_sizes(len(ids), batch_size))[:-1]
+    return np.split(order, cuts)
+
+
+def evaluation_batches(ids: NDArray[np.int64], rows: int = EVALUATION_ROWS) -> list[NDArray[np.int64]]:
+    """Batches of exactly `rows` ids, in order; the last is padded with its own first id. Use the first len(ids) rows."""
+    if not ids.size:
+        return []
+    missing = -len(ids) % rows
+    padded = np.concatenate([ids, np.full(missing, ids[-1 - (len(ids) - 1) % rows])])
+    return np.split(padded, len(padded) // rows)
+
+
+LEAST = 2
+"""Samples in the smallest batch: batch norm has nothing to normalise in one."""

@@ -1,0 +1,1 @@
+"""Folders of image files: listing, decoding once, and the arrays that decoding leaves."""

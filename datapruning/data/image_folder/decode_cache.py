@@ -1,0 +1,272 @@
+"""Picture files to arrays: every picture of a split is decoded once, into one file in the workspace (see `Form`).
+
+Beside it lie the hash of the files' bytes, which the dataset's fingerprint is made of, and a list of the paths. A split is
+there whole or not at all: `ROLE.json` is written last. One process decodes, others wait; a process that was killed
+leaves nothing that is taken for whole, and splits that were whole are used again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import warnings
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datapruning.data.image_folder.decode import RULE, Unreadable, decode
+from datapruning.data.image_folder.image_format import Form
+from datapruning.errors import BadFile, NoRoom, reason
+from datapruning.io.atomic import write_text, written_whole
+from datapruning.io.checksums import check_seal, sealed
+from datapruning.io.disk_space import check_room, remove_stale, size_text, written_to
+from datapruning.io.json import read_json, write_json
+from datapruning.io.locks import held
+from datapruning.io.npy import ordinary
+from datapruning.utils.console import Bar, say
+from datapruning.utils.hashing import digest
+from datapruning.utils.system import cores
+
+GREY = 128
+AHEAD = 8
+LARGEST_PICTURE = 512 * 2**20
+SHOWN = 10
+SAMPLED = 32
+"""Pictures that are encoded to say beforehand how large JPEG files will be."""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """The picture files of one split.
+
+    Attributes:
+        names: of each, for people and for `stored`: paths relative to the dataset's folder, or "row 7".
+        labels: int64 [n].
+        read: the bytes of the file at a position.
+        key: what changes whenever a file does, cheap to make.
+        are_paths: whether `names` are paths.
+    """
+
+    names: tuple[str, ...]
+    labels: NDArray[np.int64]
+    read: Callable[[int], bytes]
+    key: str
+    are_paths: bool = True
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """`images` uint8 [n, size, size, 3], memory-mapped or `Jpegs`; `stored`: SHA-256 (hex) of the files' names and bytes;
+    `unreadable`: positions of those that are no pictures, grey in `images`; `sums`: see `Dataset.channel_sums`, of the
+    pictures before they were encoded again (None: decoded before sums were kept).
+    """
+
+    images: Any
+    stored: str
+    unreadable: tuple[int, ...]
+    sums: tuple[tuple[int, ...], tuple[int, ...]] | None
+
+
+def picture_bytes(path: Path) -> bytes:
+    """The content of a picture file.
+
+    Raises:
+        OSError: it cannot be read. ValueError: no ordinary file (a pipe, a device), or one larger than pictures are.
+    """
+    with ordinary(path) as (file, size):
+        if size > LARGEST_PICTURE:
+            raise ValueError(f"it has {size_text(size)}, {size_text(LARGEST_PICTURE)} at most are read")
+        return file.read(size)
+
+
+class Piece(NamedTuple):
+    """Of one file: the hash of its bytes, what is kept, the sums of its pixels (uint64 [2, 3]), and why it is unreadable."""
+
+    hashed: bytes
+    content: bytes | memoryview
+    sums: NDArray[np.uint64]
+    why: str
+
+
+def pictures_folder(name: str, form: Form, splits: dict[str, Pictures], cache: Path) -> Path:
+    """Where the decoded splits lie. Named by all the files, so that changed pictures are decoded anew."""
+    identity: dict[str, Any] = {"rule": RULE, "size": form.size, **{role: pictures.key for role, pictures in splits.items()}}
+    identity |= {"format": form.words} if form.words else {}
+    return cache / "-".join(["pictures", name, str(form.size), *form.words, digest(identity)])
+
+
+def decode_splits(
+    where: str, splits: dict[str, Pictures], form: Form, folder: Path, *, skip_unreadable: bool
+) -> dict[str, Decoded]:
+    """Every split decoded; those that are in `folder` already are only opened.
+
+    Args:
+        where: the dataset, for messages.
+        splits: "train" and "test".
+        form: how the decoded pictures are kept.
+        folder: see `pictures_folder`.
+        skip_unreadable: go on where a picture cannot be read; it becomes grey.
+
+    Raises:
+        BadFile: a picture that cannot be read (nothing is left behind), or a broken file in `folder`. NoRoom: a full disk.
+    """
+    missing = {role: pictures for role, pictures in splits.items() if not _story(folder, role).exists()}
+    with _nothing_left(folder) if missing else _as_it_is():
+        needs = _room_for(where, missing, form, folder) if missing else {}
+        for role, pictures in missing.items():
+            with held(_story(folder, role), f"another process is decoding {where}, {role}"):
+                if not _story(folder, role).exists():
+                    _decode(f"{where}, {role}", pictures, form, form.path(folder, role), needs[role], skip_unreadable)
+        opened = {role: _opened(folder, role, pictures, form) for role, pictures in splits.items()}
+        lost = [splits[role].names[i] for role, found in opened.items() for i in found.unreadable]
+        if lost and not skip_unreadable:
+            raise BadFile(f"{where}: {lost[0]} cannot be read ({len(lost):,} such); remove it or add --skip-unreadable")
+    if lost:
+        more = ", ..." if len(lost) > SHOWN else ""
+        say(f"{where}: {len(lost):,} unreadable pictures, never selected: {', '.join(lost[:SHOWN])}{more}")
+    return opened
+
+
+def _story(folder: Path, role: str) -> Path:
+    return folder / f"{role}.json"
+
+
+def _room_for(where: str, missing: dict[str, Pictures], form: Form, folder: Path) -> dict[str, int]:
+    """How many bytes each split will take; the whole is said.
+
+    Raises:
+        NoRoom: the disk has less. BadFile: `folder` cannot be made.
+    """
+    with written_to(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    needs = {role: _bytes_needed(pictures, form) for role, pictures in missing.items()}
+    check_room(folder, sum(needs.values()))
+    total = size_text(sum(needs.values()))
+    say(f"{where}: {form.about}{total} in all, read where they lie (--loader ffcv copies them, raw)")
+    return needs
+
+
+def _bytes_needed(pictures: Pictures, form: Form) -> int:
+    """Exact where pictures are raw; else from the size of a few."""
+    count = len(pictures.names)
+    if form.quality is None:
+        return count * form.image_bytes
+    some = np.unique(np.linspace(0, count - 1, min(count, SAMPLED)).astype(np.int64))
+    return round(count * (8 + sum(len(_piece(pictures, form, i).content) for i in some.tolist()) / len(some)))
+
+
+def _decode(where: str, pictures: Pictures, form: Form, path: Path, need: int, skip_unreadable: bool) -> None:
+    """Write the pictures, the list of names and, last, the story of one split."""
+    count = len(pictures.names)
+    remove_stale(path)
+    say(f"decoding {where}: {count:,} pictures to {form.size}x{form.size}, {form.about}{size_text(need)}, into {path}")
+    state, unreadable, sums = hashlib.sha256(), dict[int, str](), np.zeros((2, 3), np.uint64)
+    with (
+        sealed(path),
+        written_whole(path, need) as temporary,
+        temporary.open("wb") as file,
+        Bar.shown("decoding", count) as bar,
+        closing(_each(pictures, form)) as each,
+        form.writing(file, path, count) as writer,
+    ):
+        for position, piece in enumerate(each):
+            state.update(pictures.names[position].encode() + b"\0" + piece.hashed)
+            if piece.why:
+                if not skip_unreadable:
+                    raise BadFile(
+                        f"{where}: {pictures.names[position]} cannot be read as a picture ({piece.why}); mend or remove it, "
+                        "or go on without it by --skip-unreadable"
+                    )
+                unreadable[position] = piece.why
+            sums += piece.sums
+            writer.add(piece.content)
+            bar.advance()
+    if pictures.are_paths:
+        write_text(path.with_suffix(".txt"), "".join(f"{name}\n" for name in pictures.names))
+    listed = [{"id": i, "name": pictures.names[i], "why": why} for i, why in unreadable.items()]
+    story = {
+        "count": count, "image_size": form.size, "rule": RULE, "stored": state.hexdigest(), "unreadable": listed,
+        "channel_sums": sums.tolist(), **({"jpg_quality": form.quality} if form.quality else {}),
+    }  # fmt: skip
+    write_json(path.with_suffix(".json"), story)
+
+
+def _piece(pictures: Pictures, form: Form, position: int) -> Piece:
+    """One picture, read, decoded and made what is kept; grey where it cannot be read."""
+    hashed, why, image = b"", "", np.full((form.size, form.size, 3), GREY, np.uint8)
+    try:
+        content = pictures.read(position)
+        hashed = hashlib.sha256(content).digest()
+        image = decode(content, form.size)
+    except OSError as error:
+        why = error.strerror or reason(error)
+    except (Unreadable, ValueError) as error:
+        why = reason(error)
+    rows = image.reshape(form.size, -1)
+    columns = np.stack([rows.sum(0, dtype=np.uint32), np.square(rows, dtype=np.uint16).sum(0, dtype=np.uint32)])
+    return Piece(hashed, form.content(image), columns.reshape(2, -1, 3).sum(1, dtype=np.uint64), why)
+
+
+def _each(pictures: Pictures, form: Form) -> Generator[Piece]:
+    """In order, worked out by as many threads as there are cores."""
+    with warnings.catch_warnings(), ThreadPoolExecutor(cores()) as pool:
+        warnings.simplefilter("ignore")  # Pillow warns of odd metadata, once a picture
+        ahead: deque[Future[Piece]] = deque()
+        for position in range(len(pictures.names)):
+            ahead.append(pool.submit(_piece, pictures, form, position))
+            if len(ahead) > AHEAD * cores():
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+
+
+def _opened(folder: Path, role: str, pictures: Pictures, form: Form) -> Decoded:
+    path = form.path(folder, role)
+    story: dict[str, Any] = read_json(_story(folder, role))
+    again = f"delete {folder} to have it made again"
+    try:
+        check_seal(path, again)
+        images = form.opened(path)
+        unreadable = tuple(int(each["id"]) for each in story["unreadable"])
+        stored = str(story["stored"])
+        sums = tuple(tuple(map(int, each)) for each in story["channel_sums"]) if "channel_sums" in story else None
+    except (OSError, ValueError, EOFError, KeyError, TypeError) as error:
+        raise BadFile(f"{path} cannot be opened ({reason(error)}); {again}") from None
+    except BadFile as error:
+        raise BadFile(str(error) if again in str(error) else f"{path} cannot be opened ({error}); {again}") from None
+    if any(not 0 <= position < len(pictures.names) for position in unreadable):
+        raise BadFile(f"{_story(folder, role)} names pictures that are not there; {again}")
+    shape = (len(pictures.names), form.size, form.size, 3)
+    if images.dtype != np.uint8 or images.shape != shape or (sums is not None and [len(s) for s in sums] != [3, 3]):
+        raise BadFile(f"{path} holds other pictures than it says; {again}")
+    return Decoded(images, stored, unreadable, None if sums is None else (sums[0], sums[1]))
+
+
+@contextmanager
+def _as_it_is() -> Iterator[None]:
+    yield
+
+
+@contextmanager
+def _nothing_left(folder: Path) -> Iterator[None]:
+    """Where the block fails on a user's mistake or a full disk, remove `folder`, if it is new, and the folders above it."""
+    new = [place for place in (folder, *folder.parents) if not place.exists()]
+    try:
+        yield
+    except (BadFile, NoRoom) as error:
+        whole = isinstance(error, NoRoom) and any(folder.glob("[!.]*.json"))  # splits that need not be decoded again
+        if folder in new and not whole:
+            shutil.rmtree(folder, ignore_errors=True)
+            for place in new[1:]:
+                try:
+                    place.rmdir()
+                except OSError:  # somebody else works here
+                    break
+        raise

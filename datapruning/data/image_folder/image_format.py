@@ -1,0 +1,101 @@
+"""How decoded pictures are kept: raw, as one memory-mapped array, or encoded again, as JPEG files in one file."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datapruning.data.dataset_spec import JPG
+from datapruning.data.image_folder.stored import Jpegs
+from datapruning.io.atomic import written_whole
+from datapruning.io.checksums import check_seal, sealed
+from datapruning.io.npy import map_array
+
+
+@dataclass(frozen=True)
+class Form:
+    """The side of the decoded pictures in pixels, and the quality of JPEG (Pillow's, 4:2:0); None: raw."""
+
+    size: int
+    quality: int | None = None
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What it adds to names and fingerprints; nothing where pictures are raw, as they were before there was a choice."""
+        return () if self.quality is None else (f"{JPG}{self.quality}",)
+
+    @property
+    def about(self) -> str:
+        """Before a size that was said beforehand: JPEG's is estimated."""
+        return "" if self.quality is None else "about "
+
+    @property
+    def image_bytes(self) -> int:
+        """Of a raw picture."""
+        return self.size * self.size * 3
+
+    def path(self, folder: Path, role: str) -> Path:
+        """The file of a split."""
+        return folder / (f"{role}.npy" if self.quality is None else f"{role}.jpgs")
+
+    def content(self, image: NDArray[np.uint8]) -> bytes | memoryview:
+        """What is kept of a picture, uint8 [size, size, 3]."""
+        if self.quality is None:
+            return image.data
+        from PIL import Image
+
+        kept = io.BytesIO()
+        Image.fromarray(image).save(kept, "JPEG", quality=self.quality)
+        return kept.getvalue()
+
+    @contextmanager
+    def writing(self, file: BinaryIO, path: Path, count: int) -> Iterator[Writer]:
+        """A writer of `count` pictures into `file`, which is to become `path`."""
+        if self.quality is None:
+            header = {"descr": "|u1", "fortran_order": False, "shape": (count, self.size, self.size, 3)}
+            np.lib.format.write_array_header_1_0(file, header)
+        writer = Writer(file, np.zeros(count, np.int64))
+        yield writer
+        if self.quality is not None:
+            place = _ends_path(path)
+            with sealed(place), written_whole(place) as temporary, temporary.open("wb") as ends:
+                np.save(ends, writer.ends, allow_pickle=False)
+
+    def opened(self, path: Path) -> Any:
+        """The pictures in `path`: a read-only array, or `Jpegs`.
+
+        Raises:
+            OSError, ValueError, EOFError, BadFile: not there, or broken.
+        """
+        if self.quality is None:
+            return np.asarray(map_array(path))
+        check_seal(_ends_path(path), "delete its folder to have it made again")
+        return Jpegs(path, np.asarray(map_array(_ends_path(path))), self.size)
+
+
+@dataclass
+class Writer:
+    """Appends pictures and notes where they end."""
+
+    file: BinaryIO
+    ends: NDArray[np.int64]
+    written: int = 0
+    length: int = 0
+
+    def add(self, content: bytes | memoryview) -> None:
+        """The next picture."""
+        self.file.write(content)
+        self.length += len(content) if isinstance(content, bytes) else content.nbytes
+        self.ends[self.written] = self.length
+        self.written += 1
+
+
+def _ends_path(path: Path) -> Path:
+    return path.with_suffix(".ends.npy")

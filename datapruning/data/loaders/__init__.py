@@ -1,0 +1,1 @@
+"""Loaders: batches of raw uint8 images, labels and ids, from FFCV, from a memory map or from memory."""

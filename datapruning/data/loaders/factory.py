@@ -1,0 +1,71 @@
+"""Choosing a device and a loader: what "auto" means."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import torch
+
+from datapruning.data.dataset import Dataset
+from datapruning.data.loaders.in_memory import ResidentLoader
+from datapruning.data.loaders.loader import Loader
+from datapruning.data.loaders.mmap import MappedLoader
+from datapruning.errors import BadValue, UnknownName
+
+LOADERS = ("auto", "ffcv", "mapped", "resident")
+SMALL = 2**24
+"""Bytes of data in memory, below which FFCV takes longer to start (4 s, compiling) than it could ever save."""
+
+
+def resolve_device(name: str) -> torch.device:
+    """Turn "auto", "cpu", "cuda" or "cuda:1" into a device that is there.
+
+    Raises:
+        BadValue: no such device here.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = torch.device("meta")
+    if device.type not in ("cpu", "cuda"):
+        raise BadValue(f"device '{name}' is none of auto, cpu, cuda, cuda:N")
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise BadValue("device 'cuda' was asked for, but torch finds no GPU here; use --device cpu")
+    return device
+
+
+def resolve_loader(name: str, dataset: Dataset, device: torch.device) -> str:
+    """Turn "auto" into a loader: "resident" on a GPU whose free memory holds the data four times over, else "mapped" for
+    pictures from files, which lie decoded on the disk already, else "ffcv" where it is installed and there is more data than
+    `SMALL`.
+
+    Raises:
+        UnknownName: no such loader.
+    """
+    if name not in LOADERS:
+        raise UnknownName("loader", name, LOADERS)
+    if name != "auto":
+        return name
+    size = dataset.train.images.nbytes + dataset.test.images.nbytes
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        if free > 4 * size:
+            return "resident"
+    if dataset.stored:
+        return "mapped"
+    return "ffcv" if size >= SMALL and importlib.util.find_spec("ffcv") else "resident"
+
+
+def open_loader(dataset: Dataset, role: str, kind: str, device: torch.device, cache_root: Path) -> Loader:
+    """The loader of the split `role` ("train" or "test"); FFCV's writes the cache first if it is not there."""
+    if kind == "resident":
+        return ResidentLoader(dataset.split(role), device)
+    if kind == "mapped":
+        return MappedLoader(dataset.split(role), device)
+    from datapruning.data.loaders.ffcv import FFCVLoader
+    from datapruning.data.loaders.ffcv_cache import ensure_cache
+
+    return FFCVLoader(ensure_cache(dataset, role, cache_root), dataset.split(role).labels, device)

@@ -1,0 +1,74 @@
+"""The FFCV loader, with the traps of FFCV 1.0.2 fenced (docs/ffcv.md lists them; each has a test).
+
+FFCV's part is what it is best at: a compiled decoder that reads straight from a memory map. The iteration around it
+is ours: the order comes from the caller, every batch has memory of its own, a worker's exception reaches the caller
+instead of leaving it waiting, and torch's thread count stays as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from datapruning.data.loaders.beton import Beton
+from datapruning.data.loaders.loader import Batch, batch_on, checked_batches
+from datapruning.data.loaders.prefetch import read_ahead
+from datapruning.errors import BadFile, LoaderError
+
+
+class FFCVLoader:
+    """Reads a `.beton` that `write_beton` wrote (see `datapruning.data.loaders.loader.Loader`).
+
+    Args:
+        path: the file.
+        labels: int64 labels of the whole split, by sample id.
+        device: where batches go.
+        ids: the sample ids in the file, sorted, where it holds a subset (`dprune cache --subset`); default: all.
+
+    Raises:
+        BadFile: no `.beton`, or one of another number of samples.
+        MissingPackage: FFCV is not installed.
+    """
+
+    kind = "ffcv"
+
+    def __init__(
+        self, path: Path, labels: NDArray[np.int64], device: torch.device, ids: NDArray[np.int64] | None = None
+    ) -> None:
+        self._file = Beton(path)
+        self._ids = ids
+        self._labels = labels
+        self._device = device
+        expected = len(labels) if ids is None else len(ids)
+        if len(self._file) != expected:
+            raise BadFile(f"{path} holds {len(self._file):,} samples, {expected:,} are expected")
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def read(self, batches: Sequence[NDArray[np.int64]]) -> Iterator[Batch]:
+        """One `Batch` for each array of ids, in order."""
+        batches = checked_batches(batches, len(self))
+        if self._ids is not None:
+            for ids in batches:
+                self._positions(ids)
+        decoded = read_ahead(lambda ids: self._file.read(self._positions(ids)), batches, str(self._file.path))
+        with closing(decoded):
+            for ids, (images, found) in zip(batches, decoded, strict=True):
+                if not np.array_equal(found, ids):
+                    raise LoaderError(f"{self._file.path} is damaged: sample ids in it are not where they should be")
+                yield batch_on(self._device, images, self._labels, ids)
+
+    def _positions(self, ids: NDArray[np.int64]) -> NDArray[np.uint64]:
+        if self._ids is None:
+            return ids.astype(np.uint64)
+        places = np.minimum(np.searchsorted(self._ids, ids), len(self._ids) - 1)
+        absent = ids[self._ids[places] != ids]
+        if absent.size:
+            raise LoaderError(f"sample id {absent[0]} is not in the compact cache {self._file.path}")
+        return places.astype(np.uint64)

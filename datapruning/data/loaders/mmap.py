@@ -1,0 +1,38 @@
+"""The mapped loader: batches read from where the pictures lie decoded, ahead of the reader. No copy, no FFCV needed.
+
+For pictures that were decoded from files (`pictures.py`): a memory-mapped array, or JPEG files that are decoded again
+for every batch. Memory does not grow with the data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from datapruning.data.dataset import Split
+from datapruning.data.loaders.loader import Batch, batch_on, checked_batches
+from datapruning.data.loaders.prefetch import read_ahead
+
+
+class MappedLoader:
+    """Reads a split's own images (see `datapruning.data.loaders.loader.Loader`)."""
+
+    kind = "mapped"
+
+    def __init__(self, split: Split, device: torch.device) -> None:
+        self._split, self._device = split, device
+
+    def __len__(self) -> int:
+        return len(self._split)
+
+    def read(self, batches: Sequence[NDArray[np.int64]]) -> Iterator[Batch]:
+        """One `Batch` for each array of ids, in order."""
+        batches = checked_batches(batches, len(self))
+        images = self._split.images
+        with closing(read_ahead(lambda ids: images[ids], batches, "decoded pictures")) as found:
+            for ids, pixels in zip(batches, found, strict=True):
+                yield batch_on(self._device, pixels, self._split.labels, ids)

@@ -1,0 +1,139 @@
+"""Sources: `--data` names to datasets. Digits are embedded; all others are read from disk."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from datapruning.data.dataset import Dataset, Split
+from datapruning.data.dataset_spec import OPTIONS, parse_place
+from datapruning.data.torchvision_arrays import SETS, torchvision_reader
+from datapruning.data.torchvision_image_files import PICTURE_SETS, open_picture_set
+from datapruning.errors import BadFile, BadValue, UnknownName, reason
+from datapruning.io.npy import BROKEN, read_members
+
+ROOT_VARIABLE = "DPRUNE_DATA"
+WORKSPACE = "dprune-runs"
+PATHS = ("a folder of pictures", "hf:FOLDER", "a path ending in .npz")
+MOST_CLASSES = 2**20
+NPZ_ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
+
+
+def open_dataset(
+    name: str = "digits",
+    *,
+    root: str | Path | None = None,
+    download: bool = False,
+    image_size: int | None = None,
+    holdout: float | None = None,
+    skip_unreadable: bool = False,
+    image_format: str | None = None,
+    workspace: str | Path = WORKSPACE,
+) -> Dataset:
+    """Open a dataset by name or path.
+
+    Args:
+        name: "digits"; a torchvision name ("cifar10", "svhn", "food101", ...); the path of a folder with one folder of
+            pictures for each class, in train/ and test/ (see docs/data.md); "hf:" and the path of a Hugging Face dataset on
+            disk; or the path of an `.npz` with train_images, train_labels, test_images, test_labels (images uint8
+            [n, h, w] or [n, h, w, c]) and, optionally, class_names. What `Dataset.source` says is one too.
+        root: folder of the torchvision sets; default `$DPRUNE_DATA`, else `./data`.
+        download: let torchvision fetch what is missing.
+        image_size: side in pixels to which pictures in files are decoded; default 64.
+        holdout: of a folder without test/, the share of each class that becomes the test set.
+        skip_unreadable: go on without files that are no pictures; they keep their ids, and are never selected.
+        image_format: how decoded pictures are kept: "raw", or "jpg" or "jpg:QUALITY", which takes a tenth of the space.
+        workspace: decoded pictures are kept in `cache` inside it.
+
+    Raises:
+        UnknownName: no such dataset.
+        BadFile: not found under `root`, a broken `.npz`, or a folder that cannot be used.
+        BadValue: an option outside what is allowed, or of another kind of dataset.
+        MissingPackage: "hf:" without `datasets`.
+    """
+    place = parse_place(name).changed(image_size, holdout, skip_unreadable, image_format)
+    cache = Path(workspace).expanduser() / "cache"
+    if place.name.startswith("hf:"):
+        from datapruning.data.huggingface import open_saved
+
+        return open_saved(place, cache)
+    folder = Path(root or os.environ.get(ROOT_VARIABLE) or "data").expanduser()
+    if place.name in PICTURE_SETS:
+        return open_picture_set(place, folder, download, cache)
+    if is_folder(place.name):
+        from datapruning.data.image_folder.image_folder import open_folder
+
+        return open_folder(place, cache)
+    if not place.plain and (place.name in SOURCES or place.name.endswith(".npz")):
+        raise BadValue(f"{place.name} is no folder of pictures: {OPTIONS} do not go with it")
+    if place.name.endswith(".npz"):
+        return open_npz(Path(place.name))
+    if place.name not in SOURCES:
+        raise UnknownName("dataset", place.name, [*SOURCES, *PICTURE_SETS, *PATHS])
+    return SOURCES[place.name](place.name, folder, download)
+
+
+def is_of_files(name: str) -> bool:
+    """Whether a dataset of this name is made of picture files, which are decoded when it is opened."""
+    return name.startswith("hf:") or name in PICTURE_SETS or is_folder(name)
+
+
+def is_folder(name: str) -> bool:
+    """Whether a name that is no dataset's and no `.npz` is meant as a folder: it is one, or it looks like a path."""
+    if name in SOURCES or name.endswith(".npz"):
+        return False
+    return Path(name).expanduser().is_dir() or any(mark in name for mark in ("/", os.sep))
+
+
+def _digits(name: str, root: Path, download: bool) -> Dataset:
+    """The 1,797 handwritten digits inside scikit-learn, 8x8 grey in 0..16; every fifth is a test sample."""
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    images = np.round(bunch.images * (255 / 16)).astype(np.uint8)[..., None]
+    labels = bunch.target.astype(np.int64)
+    test = np.arange(len(labels)) % 5 == 4
+    names = tuple(str(n) for n in bunch.target_names)
+    return Dataset(name, Split(images[~test], labels[~test]), Split(images[test], labels[test]), names)
+
+
+SOURCES: dict[str, Callable[[str, Path, bool], Dataset]] = {
+    "digits": _digits,
+    **{name: torchvision_reader(about) for name, about in SETS.items()},
+}
+
+
+def open_npz(path: Path) -> Dataset:
+    """Open an `.npz` dataset; grey images may lack the channel axis; classes are named by number unless it names them.
+
+    Raises:
+        BadFile: missing, truncated, needing pickle, or with arrays of the wrong type or shape.
+    """
+    try:
+        arrays = read_members(path, (*NPZ_ARRAYS, "class_names"))
+    except FileNotFoundError:
+        raise BadFile(f"dataset {path} is not there") from None
+    except BROKEN as error:
+        raise BadFile(f"dataset {path} cannot be read: {reason(error)}") from None
+    missing = [name for name in NPZ_ARRAYS if name not in arrays]
+    if missing:
+        raise BadFile(f"dataset {path} lacks {', '.join(missing)}")
+    splits = []
+    for role in ("train", "test"):
+        images, labels = arrays[f"{role}_images"], arrays[f"{role}_labels"]
+        if labels.dtype.kind not in "iu":
+            raise BadFile(f"dataset {path}: {role}_labels are {labels.dtype}; whole numbers are needed")
+        splits.append(Split(images if images.ndim == 4 else images[..., None], labels.astype(np.int64)))
+    if "class_names" in arrays:
+        if arrays["class_names"].ndim != 1:
+            raise BadFile(f"dataset {path}: class_names is no list of names")
+        names = tuple(str(n) for n in arrays["class_names"])
+    else:
+        largest = int(max(split.labels.max(initial=0) for split in splits))
+        if largest >= MOST_CLASSES:
+            raise BadFile(f"dataset {path}: a label is {largest}; labels are numbers of classes, from 0")
+        names = tuple(str(n) for n in range(1 + largest))
+    return Dataset(path.stem, splits[0], splits[1], names, source=str(path.resolve()))

@@ -1,0 +1,183 @@
+"""Evidence from a training loop that is not ours: plain PyTorch, Lightning, the Hugging Face Trainer."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from datapruning.data.dataset import Dataset
+from datapruning.errors import BadValue
+from datapruning.evidence.embeddings import as_features
+from datapruning.evidence.prediction_change import Changes
+from datapruning.evidence.recorder import Recorder
+from datapruning.evidence.recording import FEATURES, LABELS, RIVALS, create_recording, write_array
+from datapruning.evidence.sample_stats import rivals
+
+NO_FINGERPRINT = "not fingerprinted: "
+"""Begins what stands for the fingerprint of a dataset that was only named."""
+
+
+def record(
+    folder: str | Path, dataset: Dataset | str, *, epochs: int, total: int | None = None, run: int = 0
+) -> LoopRecorder:
+    """A recorder for one run of a training loop. What it writes is scored by `score_recording(folder, ...)`.
+
+        recorder = dp.record("dynamics", "my photographs", total=len(data), epochs=30)
+        for epoch in range(30):
+            recorder.begin(epoch)
+            for images, labels, ids in loader:
+                logits = model(images)
+                recorder.update(logits, labels, ids)
+                ...
+            recorder.end()
+        recorder.finish()
+
+    Args:
+        folder: of the recording; several runs may share one.
+        dataset: opened by `open_dataset`, or a name for one that was not.
+        epochs: of the whole run.
+        total: N, size of the full training split; not needed with an open dataset.
+        run: number of the run, from 0; seeds differ between runs.
+
+    Raises:
+        BadValue: no `total`, or numbers below 1. Mismatch: the folder records something else.
+    """
+    if isinstance(dataset, Dataset):
+        if total not in (None, dataset.total):
+            raise BadValue(f"{dataset.name} has {dataset.total:,} training samples; total={total} was given")
+        name, fingerprint, total = dataset.name, dataset.fingerprint, dataset.total
+    else:
+        if total is None:
+            raise BadValue("say how many samples the full training split has: total=...")
+        name, fingerprint = dataset, f"{NO_FINGERPRINT}{hashlib.sha256(dataset.encode()).hexdigest()[:16]}"
+    if min(total, epochs) < 1 or run < 0:
+        raise BadValue(f"total and epochs are at least 1, run at least 0; got {total}, {epochs} and {run}")
+    return LoopRecorder(Path(folder), name, fingerprint, total, epochs, run)
+
+
+class LoopRecorder:
+    """See `record`."""
+
+    def __init__(self, folder: Path, name: str, fingerprint: str, total: int, epochs: int, run: int) -> None:
+        about = {"dataset": name, "fingerprint": fingerprint, "total": total, "epochs": epochs}
+        self.recording = create_recording(folder, about)
+        self._run, self._epochs, self._total = run, epochs, total
+        path = self.recording.folder / LABELS
+        self._labels = self.recording.labels() if path.exists() else np.full(total, -1, np.int64)
+        self._changes = Changes(self.recording.run_folder(run) / "changes", total)
+        self._presentations = Recorder(self.recording.presentations(run), self._changes, self._labels)
+        self._now: Recorder | None = None
+        self._features: NDArray[np.float16] | None = None
+        self._has_features = np.zeros(total, bool)
+        self._rivals = np.zeros(total, np.int32)
+        self._looked = False
+        if self.recording.done(run) is not None:
+            raise BadValue(
+                f"{folder} has run {run} already, whole; record another run (run={run + 1}) or name another folder"
+            )
+
+    def begin(self, epoch: int) -> None:
+        """Start an epoch, from 0. One that begins again, after a crash, replaces what it recorded before.
+
+        Raises:
+            BadValue: an epoch outside the recording, or one before which there is no other (see `saved`).
+        """
+        if epoch == 0 and not self.recording.runs():
+            self._labels[:] = -1  # of a first attempt, which may have gone wrong
+        self._now = self._presentations
+        self._now.begin(epoch)
+
+    def begin_final(self) -> None:
+        """Start an evaluation pass after the last epoch: for loss, entropy, margin, confidence; `suspects` too reads it."""
+        self._now = Recorder(self.recording.final(self._run), None, self._labels)
+        self._now.begin(0)
+        self._looked, self._features = True, None
+        self._has_features[:] = False
+
+    def update(
+        self, logits: Tensor, targets: Tensor, ids: NDArray[np.int64] | Tensor, features: Tensor | None = None
+    ) -> None:
+        """Record a batch.
+
+        Args:
+            logits: float [n, classes]; no gradient is kept.
+            targets: int64 [n].
+            ids: int64 [n], positions in the full training split.
+            features: float [n, width], penultimate features; in the pass after the last epoch, for geometric scorers.
+
+        Raises:
+            BadValue: ids that are no whole numbers or come twice, NaN or infinite logits, labels that changed, features
+            outside the last pass.
+        """
+        if self._now is None:
+            raise BadValue("no epoch has begun: call begin(epoch) before update(...)")
+        self._now.update(logits, targets, ids)
+        if self._now is not self._presentations:
+            where = ids.cpu().numpy() if isinstance(ids, Tensor) else np.asarray(ids)
+            inside = (where >= 0) & (where < self._total)  # `end` names those that are not
+            self._rivals[where[inside]] = rivals(logits.detach(), targets).cpu().numpy()[inside]
+        if features is not None:
+            if self._now is self._presentations:
+                raise BadValue("features are recorded in the pass after the last epoch: call begin_final() before it")
+            self._keep(features, ids.cpu().numpy() if isinstance(ids, Tensor) else np.asarray(ids))
+
+    def _keep(self, features: Tensor, ids: NDArray[np.int64]) -> None:
+        found = as_features(features, ids)
+        width = found.shape[1]
+        if self._features is None:
+            self._features = np.zeros((self._total, width), np.float16)
+        if self._features.shape[1] != width:
+            raise BadValue(f"features had {self._features.shape[1]} numbers a sample before, and have {width} now")
+        inside = (ids >= 0) & (ids < self._total)  # `end` names those that are not
+        self._features[ids[inside]] = found[inside]
+        self._has_features[ids[inside]] = True
+
+    def end(self) -> None:
+        """Finish the epoch, or the pass after the last one."""
+        if self._now is not None:
+            self._now.end()
+            write_array(self.recording.folder / LABELS, self._labels)  # a process that goes on checks against them
+        self._now = None
+
+    def saved(self, epoch: int) -> None:
+        """Your loop has saved a checkpoint of the state after `epoch`: what a resume from it needs is kept.
+
+        Not needed by a loop that is never resumed, or that saves after every epoch.
+        """
+        self._changes.saved(epoch)
+
+    def finish(self, seconds: float = 0.0) -> Path:
+        """Check that nothing is missing and close the run. Returns the recording's folder.
+
+        Args:
+            seconds: what the training took, for cost tables.
+
+        Raises:
+            BadValue: gaps, naming epochs and ids; a last pass in which only some samples had features.
+        """
+        for epoch in range(self._epochs):
+            self.recording.presentations(self._run).check_whole(epoch)
+        if self._looked:
+            self.recording.final(self._run).check_whole(0, where="the pass after the last epoch")
+        without = np.flatnonzero(~self._has_features)
+        if self._features is not None and without.size:
+            raise BadValue(f"{without.size:,} samples came without features, the first is id {without[0]}")
+        if (self._labels < 0).any():
+            raise BadValue(f"the label of sample id {np.argmin(self._labels)} is not known; record the last epoch again")
+        write_array(self.recording.folder / LABELS, self._labels)
+        if self._features is not None:
+            write_array(self.recording.run_folder(self._run) / FEATURES, self._features)
+        if self._looked:
+            write_array(self.recording.run_folder(self._run) / RIVALS, self._rivals)
+        seen = self._epochs * self._total
+        looked = self._total * self._looked
+        self.recording.finish(
+            self._run, epochs=self._epochs, early=False, final=self._looked, samples_seen=seen, evaluated=looked,
+            seconds=seconds,
+        )  # fmt: skip
+        self._changes.remove()
+        return self.recording.folder

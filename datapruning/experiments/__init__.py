@@ -1,0 +1,1 @@
+"""Many trainings: sweeps, and the workers that run their trials."""

@@ -1,0 +1,118 @@
+"""JSON files: written whole, read with limits on size, depth and numbers."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from datapruning.errors import BadFile, reason
+from datapruning.io.atomic import write_text
+from datapruning.io.disk_space import size_text as size_text
+from datapruning.io.npy import Array as Array
+from datapruning.io.text import CHECKSUM, read_text
+from datapruning.utils.hashing import digest
+
+LONGEST_JSON = 256 * 2**20
+
+
+DEEPEST_JSON = 64
+
+
+LONGEST_NUMBER = 20
+"""Digits of what fits in 64 bits, and a sign."""
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write `value` as indented JSON, whole or not at all; an object with its checksum. NaN is refused: JSON has none."""
+    text = json.dumps(value, indent=2, allow_nan=False)
+    if isinstance(value, Mapping):
+        there = json.loads(text)  # as it reads back: a tuple is a list, a key text
+        text = json.dumps({**there, CHECKSUM: digest(there, 32)}, indent=2, allow_nan=False)
+    write_text(path, text + "\n")
+
+
+def read_json(path: Path, *, checked: bool = True) -> dict[str, Any]:
+    """Read a JSON object. Its checksum is left out.
+
+    Args:
+        path: the file.
+        checked: whether it must have the content that it was written with, if it carries a checksum.
+
+    Raises:
+        BadFile: missing, unreadable, changed, or not an object.
+    """
+    try:
+        value = parse_json(read_text(path, LONGEST_JSON))
+    except FileNotFoundError:
+        raise BadFile(f"{path} is not there") from None
+    except (OSError, ValueError) as error:
+        raise BadFile(f"{path} cannot be read as JSON: {reason(error)}") from None
+    if not isinstance(value, dict):
+        raise BadFile(f"{path} holds no JSON object")
+    expected = value.pop(CHECKSUM, None)
+    if checked and expected is not None and digest(value, 32) != expected:
+        raise BadFile(
+            f"{path} was changed since it was written: its content has another {CHECKSUM}. Make it again, or, where you "
+            f'changed it on purpose, take out "{CHECKSUM}"'
+        )
+    return value
+
+
+def parse_json(text: str) -> Any:
+    """The value of a JSON text.
+
+    Raises:
+        ValueError: no JSON, numbers that are not finite, a key that comes twice, or nested too deeply.
+    """
+    too_deep = ValueError("it is nested too deeply")
+    try:
+        value = json.loads(
+            text, parse_constant=_refuse_constant, parse_float=_finite, parse_int=_whole, object_pairs_hook=_without_doubles
+        )
+    except RecursionError:
+        raise too_deep from None
+    if _deeper(value, DEEPEST_JSON):
+        raise too_deep
+    return value
+
+
+def _deeper(value: Any, most: int) -> bool:
+    if not isinstance(value, dict | list):
+        return False
+    return most == 0 or any(_deeper(each, most - 1) for each in (value.values() if isinstance(value, dict) else value))
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"JSON has no {name}")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:40]} is too large a number")
+    return number
+
+
+def _whole(text: str) -> int:
+    if len(text) > LONGEST_NUMBER:
+        raise ValueError(f"{text[:40]}... is too large a number")
+    return int(text)
+
+
+def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key comes twice in an object")
+    return found
+
+
+def first_difference(there: Any, here: Any, where: str = "") -> str:
+    """The first value, in the order of the keys, that two nested dictionaries do not share."""
+    if isinstance(there, dict) and isinstance(here, dict):
+        for key in {**there, **here}:
+            if there.get(key) != here.get(key):
+                return first_difference(there.get(key), here.get(key), f"{where}.{key}".lstrip("."))
+    return f"{where} is {there!r} there, {here!r} here"

@@ -1,0 +1,70 @@
+"""Locks between processes: one does the work, the others wait and say so. A lock dies with the process that holds it.
+
+They are the operating system's own (flock), not the presence of a file: the files stay, and mean nothing while nobody
+holds them. A file system without such locks is refused: what works without them there, locks that are files, would
+outlive a process that was killed on another machine, and stop everybody.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from datapruning.errors import BadFile
+from datapruning.io.disk_space import written_to
+from datapruning.utils.console import say
+
+NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+
+
+def lock_of(path: Path) -> FileLock:
+    """The lock of `path`: a file beside it, held through the operating system, so that no stale one stops anybody.
+
+    Raises:
+        BadFile: the folder cannot be written.
+    """
+    with written_to(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(path.parent / f".{path.name}.lock", fallback_to_soft=False)
+
+
+@contextmanager
+def held(path: Path, waiting: str) -> Iterator[None]:
+    """Hold the lock of `path`; say `waiting` once if another process has it.
+
+    Raises:
+        BadFile: the folder cannot be written, or its file system has no locks.
+    """
+    lock = lock_of(path)
+    if not acquired(lock, path):
+        say(f"{waiting}; waiting for it")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def acquired(lock: FileLock, path: Path) -> bool:
+    """Take the lock of `path` if it is free. Returns whether it was.
+
+    Raises:
+        BadFile: see `held`.
+    """
+    try:
+        with written_to(path):
+            lock.acquire(timeout=0)
+    except Timeout:
+        return False
+    except (NotImplementedError, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in NO_LOCKS:
+            raise
+        raise BadFile(
+            f"{path.parent} lies on a file system without file locks (flock), which keep processes out of each other's "
+            "way: mount it with them (docs/promises.md), or name another --workspace or --out"
+        ) from None
+    return True

@@ -1,0 +1,101 @@
+"""`.npz` files: named arrays with metadata and checksums. No pickle anywhere."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from datapruning.errors import BadFile, reason
+from datapruning.io.atomic import written_whole
+from datapruning.io.disk_space import size_text as size_text
+from datapruning.io.json import parse_json
+from datapruning.io.npy import BROKEN, read_members
+from datapruning.io.npy import Array as Array
+from datapruning.io.text import CHECKSUM
+from datapruning.utils.hashing import digest
+
+
+def write_npz(path: Path, arrays: Mapping[str, Array], meta: Mapping[str, Any]) -> None:
+    """Write arrays and a JSON `meta` text, with checksums of each, as one `.npz` that numpy alone can open."""
+    there = json.loads(json.dumps(meta, allow_nan=False))
+    text = np.array(json.dumps({**there, CHECKSUM: _checksums(arrays, there)}, sort_keys=True))
+    with written_whole(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for name, array in {**arrays, "meta": text}.items():  # np.savez, which before numpy 2.1 cannot be kept from pickling
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
+
+
+def _checksums(arrays: Mapping[str, Array], meta: Mapping[str, Any]) -> dict[str, str]:
+    each = {name: _checksum(array) for name, array in sorted(arrays.items())}
+    return {**each, "meta": digest({"meta": meta, "arrays": each}, 32)}
+
+
+def _checksum(array: Array) -> str:
+    state = hashlib.sha256(f"{array.dtype.str} {list(array.shape)}".encode())
+    state.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data if array.size else b"")
+    return state.hexdigest()[:32]
+
+
+def _as_written(arrays: Mapping[str, Array], meta: Mapping[str, Any], names: Collection[str] | None, said: Any) -> bool:
+    """Whether arrays (those that were read) and meta are those that the checksums were made of."""
+    if not isinstance(said, dict):
+        return False
+    each = {name: value for name, value in said.items() if name != "meta"}
+    if said.get("meta") != digest({"meta": meta, "arrays": each}, 32):
+        return False
+    wanted = [name for name in each if names is None or name in names]
+    return set(wanted) == set(arrays) and all(_checksum(arrays[name]) == each[name] for name in wanted)
+
+
+def read_npz(path: Path, what: str, names: Collection[str] | None = None) -> tuple[dict[str, Array], dict[str, Any]]:
+    """Read (arrays, meta) of a file that `write_npz` wrote.
+
+    Args:
+        path: the file.
+        what: names its kind in messages.
+        names: of all the arrays that such a file may have; others are left unread. None: whatever there is.
+
+    Raises:
+        BadFile: missing, truncated, no `.npz`, a bomb, needing pickle, without a JSON `meta`, or changed since.
+    """
+    arrays, meta = _members(path, what, names and {*names, "meta"})
+    said = meta.pop(CHECKSUM, None)
+    if said is not None and not _as_written(arrays, meta, names, said):
+        raise BadFile(f"{path} was changed since it was written: its content has another {CHECKSUM}; make it again")
+    return arrays, meta
+
+
+def read_meta(path: Path, what: str) -> dict[str, Any]:
+    """The `meta` alone of a file that `write_npz` wrote, to see of which kind it is; nothing else is checked.
+
+    Raises:
+        BadFile: as `read_npz`.
+    """
+    meta = _members(path, what, {"meta"})[1]
+    meta.pop(CHECKSUM, None)
+    return meta
+
+
+def _members(path: Path, what: str, names: Collection[str] | None) -> tuple[dict[str, Array], dict[str, Any]]:
+    if path.is_dir():
+        raise BadFile(f"{path} is a folder; {what} file (.npz) is needed here")
+    try:
+        arrays = read_members(path, names)
+    except FileNotFoundError:
+        raise BadFile(f"{path} is not there; {what} file is needed here") from None
+    except BROKEN as error:
+        raise BadFile(f"{path} is not {what} file, or it is truncated: {reason(error)}") from None
+    text = arrays.pop("meta", None)
+    try:
+        meta = parse_json(str(text[()])) if text is not None and text.shape == () and text.dtype.kind == "U" else None
+    except ValueError:
+        meta = None
+    if not isinstance(meta, dict):
+        raise BadFile(f"{path} is not {what} file: it has no readable 'meta' text")
+    return arrays, meta

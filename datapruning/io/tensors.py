@@ -1,0 +1,56 @@
+"""Tensors in safetensors files, with a checksum in the metadata."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from datapruning.errors import BadFile, reason
+from datapruning.io.atomic import written_whole
+from datapruning.io.npy import ordinary
+from datapruning.io.text import CHECKSUM
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Write a safetensors file, with a checksum in its metadata, whole or not at all."""
+    ready = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+    said = dict(metadata or {})
+    with written_whole(path) as temporary:
+        save_file(ready, temporary, {**said, CHECKSUM: _checksum(ready, said)})
+
+
+def _checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    state = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        state.update(f"\0{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        state.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return state.hexdigest()[:32]
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """(tensors, metadata) of a safetensors file. Its checksum, if it carries one, is left out of the metadata.
+
+    Raises:
+        BadFile: missing, broken, or changed since `save_tensors` wrote it.
+    """
+    try:
+        with ordinary(path):
+            pass
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            metadata = dict(file.metadata() or {})
+    except FileNotFoundError:
+        raise BadFile(f"{path} is not there") from None
+    except (SafetensorError, OSError, ValueError, LookupError, RuntimeError, MemoryError) as error:
+        raise BadFile(f"{path} is no whole safetensors file: {reason(error)}") from None
+    expected = metadata.pop(CHECKSUM, None)
+    if expected is not None and _checksum(tensors, metadata) != expected:
+        raise BadFile(f"{path} was changed since it was written: its content has another {CHECKSUM}; make it again")
+    return tensors, metadata

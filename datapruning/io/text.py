@@ -1,0 +1,70 @@
+"""Text files: read with a size limit, parsed as TOML, and carrying a checksum in a comment."""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from datapruning.errors import BadFile
+from datapruning.io.disk_space import size_text as size_text
+from datapruning.io.npy import Array as Array
+from datapruning.io.npy import ordinary
+
+CHECKSUM = "checksum"
+"""The key under which JSON files, and the `meta` of arrays, carry the digest of all else. Old files have none."""
+
+
+SIGNED = f"# {CHECKSUM} "
+
+
+LONGEST_TOML = 2**20
+
+
+def read_text(path: Path, longest: int) -> str:
+    """The text of a UTF-8 file of at most `longest` bytes; a byte order mark is left out.
+
+    Raises:
+        OSError: it is not there, or cannot be read. ValueError: no ordinary file, larger, or no UTF-8.
+    """
+    with ordinary(path) as (file, size):
+        if size > longest:
+            raise ValueError(f"it has {size_text(size)}, and such a file has {size_text(longest)} at most")
+        return file.read(size).decode("utf-8-sig")
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """The tables of a TOML text.
+
+    Raises:
+        ValueError: no TOML, or nested too deeply.
+    """
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def with_checksum(text: str) -> str:
+    """A text with its checksum in a comment before it, for formats in which # begins one."""
+    return f"{SIGNED}{_text_checksum(text)}\n{text}"
+
+
+def check_text(path: Path, text: str) -> None:
+    """Refuse a text that was changed since `with_checksum`; one without a checksum is taken as it is.
+
+    Raises:
+        BadFile: it was changed.
+    """
+    before, found, after = text.partition(SIGNED)
+    expected, _, content = after.partition("\n")
+    if found and _text_checksum(before + content) != expected:
+        raise BadFile(
+            f"{path} was changed since it was written: its content has another {CHECKSUM}. Make it again, or, where you "
+            "changed it on purpose, take out its first line"
+        )
+
+
+def _text_checksum(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]

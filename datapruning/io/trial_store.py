@@ -1,0 +1,204 @@
+"""The row store: independent runs as rows, each written once, filled by any number of processes in any order.
+
+A store is a folder: `store.json` says what it is for, `rows/` has one JSON file a finished row, `failed/` one a row that
+ended in an exception, `running/` one a row that somebody is at. A row's name is the digest of its configuration, so the
+same run is never done twice, and a killed process loses at most the row it was in.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from datapruning.errors import BadFile, DataPruningError, DeviceLost, Mismatch, NoRoom, reason
+from datapruning.io.json import first_difference, read_json, write_json
+from datapruning.io.locks import acquired, held, lock_of
+from datapruning.io.trial import Claim, Config, Failure, Row, read_outcome
+from datapruning.utils.console import say
+from datapruning.utils.device_errors import told
+from datapruning.utils.hashing import digest
+
+Work = Callable[[Config], Mapping[str, Any]]
+FORMAT = {"format": "datapruning.store", "version": 1}
+WAIT_SECONDS = 1.0
+
+__all__ = ["Claim", "Config", "Failure", "Row", "RowStore"]
+
+
+class RowStore:
+    """Rows in a folder.
+
+    Args:
+        folder: made if it is not there.
+        about: plain data that all rows share (dataset fingerprint, recipe, thread count, ...); part of the store's
+            identity.
+
+    Raises:
+        Mismatch: the folder is a store about something else.
+    """
+
+    def __init__(self, folder: Path, about: Mapping[str, Any]) -> None:
+        self.folder = folder
+        manifest = json.loads(json.dumps({**FORMAT, "about": dict(about)}))  # as it reads back: a tuple is a list
+        path = folder / "store.json"
+        with held(path, f"another process opens {folder}"):
+            if not path.exists():
+                write_json(path, manifest)
+        found = read_json(path)
+        if digest(found, 64) != digest(manifest, 64):
+            differing = first_difference(found, manifest)
+            raise Mismatch(f"{folder} is a store of other runs ({differing}); name another folder")
+
+    def path(self, config: Config) -> Path:
+        """The file of a row."""
+        return self._file("rows", config)
+
+    def _file(self, kind: str, config: Config) -> Path:
+        return self.folder / kind / f"{digest(config, 16)}.json"
+
+    def get(self, config: Config) -> Row | None:
+        """The finished row, or None.
+
+        Raises:
+            BadFile: the file is there but is not this row.
+        """
+        path = self.path(config)
+        return read_outcome(path, Row) if path.exists() else None
+
+    def rows(self) -> Iterator[Row]:
+        """All finished rows, in no promised order.
+
+        Raises:
+            BadFile: a file among them that is no row.
+        """
+        for path in sorted((self.folder / "rows").glob("[!.]*.json")):
+            yield read_outcome(path, Row)
+
+    def failure(self, config: Config) -> Failure | None:
+        """Why the row failed, or None.
+
+        Raises:
+            BadFile: the file is there but says nothing of the kind.
+        """
+        path = self._file("failed", config)
+        return read_outcome(path, Failure) if path.exists() else None
+
+    def fail(self, config: Config, error: str, trace: str | None = None) -> Failure:
+        """Keep a failure: `fill` leaves the row alone until it is forgotten."""
+        write_json(self._file("failed", config), {"config": dict(config), "error": error, "traceback": trace})
+        return Failure(config, error, trace)
+
+    def forget_failure(self, config: Config) -> None:
+        """Let the row be tried again."""
+        self._file("failed", config).unlink(missing_ok=True)
+
+    def claim(self, config: Config) -> Claim | None:
+        """Who is at the row, or died in it. None: nobody began it, or it ended in an exception."""
+        path = self._file("running", config)
+        try:
+            found = read_json(path)
+            with self._held(config, wait=False) as free:
+                return Claim(found["pid"], found["host"], found["since"], alive=not free)
+        except (BadFile, KeyError):
+            return None  # it ended just now
+
+    def run(self, config: Config, work: Work, *, wait: bool = True) -> Row | None:
+        """Do one row, unless it is done. While another process has it: wait for that one, or return None.
+
+        What `work` raises is raised here, and leaves nothing behind.
+        """
+        found = self.get(config)
+        if found is not None:
+            return found
+        with self._held(config, wait) as mine:
+            # another process may have finished it while we waited
+            return (self.get(config) or self._do(config, work)) if mine else None
+
+    def run_all(self, configs: Sequence[Config], work: Work, label: str = "row") -> list[Row]:
+        """Do all rows that nobody has done or is doing, then wait for the others'. Returns them in the order given."""
+        done = sum(self.get(c) is not None for c in configs)
+        say(f"{label}: {done} of {len(configs)} rows are done")
+        left: Iterable[Config] = [c for c in configs if self.get(c) is None]
+        for row in _until_none_is_left(left, lambda config: self.run(config, work, wait=False)):
+            done += 1
+            say(f"{label}: {done} of {len(configs)} done, {row.seconds:.0f} s")
+        return [row for c in configs if (row := self.get(c)) is not None]
+
+    def attempt(self, config: Config, work: Work) -> Row | Failure | None:
+        """Do one row, unless it is done or has failed; an exception of `work` is kept as its failure. None: taken."""
+        outcome = self.get(config) or self.failure(config)
+        if outcome is not None:
+            return outcome
+        with self._held(config, wait=False) as mine:
+            if not mine:
+                return None
+            outcome = self.get(config) or self.failure(config)
+            if outcome is not None:
+                return outcome
+            try:
+                return self._do(config, work)
+            except (NoRoom, DeviceLost):  # no other row would do better in this process
+                raise
+            except DataPruningError as error:
+                return self.fail(config, reason(error))
+            except Exception as error:  # MemoryError, a bug: the other rows go on
+                lost = told(error, "a row")
+                if isinstance(lost, DeviceLost):
+                    raise lost from error
+                return self.fail(config, f"{type(error).__name__}: {reason(error)}", traceback.format_exc())
+
+    def fill(self, configs: Sequence[Config], work: Work) -> Iterator[Row | Failure]:
+        """Like `run_all`, but a row that fails stops no other. Yields every row's outcome as this process learns of it."""
+        return _until_none_is_left(configs, lambda config: self.attempt(config, work))
+
+    @contextmanager
+    def _held(self, config: Config, wait: bool) -> Iterator[bool]:
+        path = self.path(config)
+        if wait:
+            with held(path, f"another process is at the row {path}"):
+                yield True
+            return
+        lock = lock_of(path)
+        if not acquired(lock, path):
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            lock.release()
+
+    def _do(self, config: Config, work: Work) -> Row:
+        claim = self._file("running", config)
+        who = {"pid": os.getpid(), "host": platform.node(), "since": time.time()}
+        write_json(claim, {"config": dict(config), **who})
+        try:
+            started = time.perf_counter()
+            result = dict(work(config))
+            seconds = round(time.perf_counter() - started, 3)
+            write_json(self.path(config), {"config": dict(config), "result": result, "seconds": seconds})
+        finally:
+            claim.unlink(missing_ok=True)
+        return Row(config, result, seconds)
+
+
+def _until_none_is_left(configs: Iterable[Config], do: Callable[[Config], Any]) -> Iterator[Any]:
+    """What `do` makes of each row; None, a row that another process has, is asked for again later."""
+    left = list(configs)
+    while left:
+        taken_elsewhere = []
+        for config in left:
+            outcome = do(config)
+            if outcome is None:
+                taken_elsewhere.append(config)
+            else:
+                yield outcome
+        left = taken_elsewhere
+        if left:
+            time.sleep(WAIT_SECONDS)

@@ -1,0 +1,37 @@
+"""Penultimate features: the input of the last linear layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import Tensor, nn
+
+from datapruning.errors import BadValue
+
+
+def last_linear(model: nn.Module) -> nn.Linear:
+    """The layer that makes the logits.
+
+    Raises:
+        BadValue: the network has no linear layer.
+    """
+    layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    if not layers:
+        raise BadValue("embeddings are the input of a network's last linear layer, and this one has none")
+    return layers[-1]
+
+
+@contextmanager
+def penultimate(model: nn.Module) -> Iterator[list[Tensor]]:
+    """While open, the list holds the features [n, width] of the forward pass that was last."""
+    held: list[Tensor] = []
+
+    def keep(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        held[:] = [inputs[0].detach()]
+
+    handle = last_linear(model).register_forward_pre_hook(keep)
+    try:
+        yield held
+    finally:
+        handle.remove()

@@ -1,0 +1,171 @@
+"""What every verb works with: the dataset, the recipe, the device, the loaders, and where files go."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from datapruning.config.recipe import Recipe
+from datapruning.data.augment.views import Views
+from datapruning.data.dataset import Dataset
+from datapruning.data.loaders.factory import open_loader, resolve_device, resolve_loader
+from datapruning.data.loaders.loader import Loader
+from datapruning.errors import BadValue
+from datapruning.models import check_model, create_model
+from datapruning.runs.process_group import processes, share
+from datapruning.runs.trackers.trackers import Logs
+from datapruning.utils.hashing import digest
+from datapruning.utils.time_limit import TimeLimit
+
+WORKSPACE = "dprune-runs"
+
+
+@dataclass(frozen=True)
+class Context:
+    """Made once for a command, or for a notebook's worth of calls; opens each loader once.
+
+    Attributes:
+        data: the dataset.
+        recipe: every setting.
+        device: where networks run.
+        loader: "ffcv", "mapped" or "resident".
+        root: the workspace folder.
+        threads: torch threads on the CPU; part of the reproducibility contract.
+        kept: sample ids of the subset whose student is at work; None: no student is.
+        evidence: what was opened already, by its folder.
+        limit: of the seconds that trainings may take.
+        logs: which tools show the runs of teachers and students.
+    """
+
+    data: Dataset
+    recipe: Recipe
+    device: torch.device
+    loader: str
+    root: Path
+    threads: int
+    kept: NDArray[np.int64] | None = None
+    evidence: dict[Path, Any] = field(default_factory=dict, repr=False)
+    limit: TimeLimit | None = None
+    logs: Logs = field(default_factory=Logs)
+    _open: dict[str, Loader] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def views(self) -> Views:
+        """The recipe's views of this dataset; mixed, if the recipe says so, in a student's context (see `among`)."""
+        views = Views(self.recipe.views, *self.data.channel_stats)
+        return views if self.kept is None else views.among(self.kept, self.recipe.mix)
+
+    def among(self, kept: NDArray[np.int64]) -> Context:
+        """The same for a student of this subset (sorted sample ids)."""
+        return replace(self, kept=kept)
+
+    def split(self, role: str) -> Loader:
+        """The loader of "train" or "test"; an FFCV cache that is missing is written first."""
+        if role not in self._open:
+            opened = open_loader(self.data, role, self.loader, self.device, self.root / "cache")
+            self._open[role] = share(opened, self.data, role, self.root, self.device)
+        return self._open[role]
+
+    def new_model(self, name: str, seed: int) -> nn.Module:
+        """A fresh network on the device."""
+        return create_model(name, self.shape, self.data.classes, seed).to(self.device)
+
+    def with_student(self, **changes: Any) -> Context:
+        """The same with other [train] settings; the teacher's and the proxies' stay.
+
+        Raises:
+            BadValue, UnknownName: a setting that cannot be.
+        """
+        recipe = replace(self.recipe, train=replace(self.recipe.train, **changes))
+        check_model(recipe.train.model, self.shape, self.data.classes)
+        return replace(self, recipe=recipe)
+
+    def with_table(self, table: str, **changes: Any) -> Context:
+        """The same with other settings in another table of the recipe, such as "self_distill".
+
+        Raises:
+            BadValue, UnknownName: a setting that cannot be.
+        """
+        changed = replace(getattr(self.recipe, table), **changes)
+        return replace(self, recipe=replace(self.recipe, **{table: changed}))
+
+    def with_epsd(self, removed: float | None = None, prune_by: str | None = None) -> Context:
+        """The same with a pruned student.
+
+        Args:
+            removed: the share of its weights that goes, between 0 and 1; None: as the recipe has it.
+            prune_by: see `EPSD`; None: as the recipe has it.
+
+        Raises:
+            BadValue, UnknownName: a setting that cannot be.
+        """
+        if removed is not None and not 0 < removed < 1:
+            raise BadValue(
+                f"--epsd is the share of the weights that is removed, between 0 and 1 (0.95 keeps 5%); got {removed}"
+            )
+        asked = {"removed": removed, "prune_by": prune_by}
+        found = self.with_table("epsd", **{key: value for key, value in asked.items() if value is not None})
+        if not found.recipe.epsd.removed:
+            raise BadValue("--prune-by says how, but not how much: name the share of the weights that goes with --epsd")
+        return found
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(height, width, channels) of what a network sees: a view's, which may be smaller than the picture."""
+        return self.recipe.views.seen(self.data.train.shape)
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """What a run records of its surroundings; "processes" where there are several."""
+        count = processes()
+        return {
+            "data": self.data.source or self.data.name, "threads": self.threads, "device": str(self.device),
+            "torch": torch.__version__, "loader": self.loader, **({"processes": count} if count > 1 else {}),
+        }  # fmt: skip
+
+    @property
+    def arithmetic(self) -> dict[str, Any]:
+        """What names evidence beside its settings, for sums are rounded by it: threads, kind of device and processes."""
+        count = processes()
+        return {
+            "threads": self.threads, "device": self.device.type, **({"processes": count} if count > 1 else {}),
+        }  # fmt: skip
+
+    def place(self, kind: str, name: str, identity: dict[str, Any]) -> Path:
+        """The default folder of a piece of work: named for people, and by the digest of all that defines it."""
+        lost = {"unreadable": len(self.data.unreadable)} if self.data.unreadable else {}
+        named = digest({"data": self.data.fingerprint, **lost, **identity}, 8)
+        return self.root / kind / f"{self.data.name}-{name.replace(':', '-')}-{named}"
+
+
+def make_context(
+    data: Dataset,
+    recipe: Recipe,
+    *,
+    device: str = "auto",
+    loader: str = "auto",
+    root: str | Path = WORKSPACE,
+    threads: int | None = None,
+    log: Sequence[str] = (),
+) -> Context:
+    """Resolve "auto" device and loader.
+
+    Raises:
+        BadValue: no such device here, a model that does not take such pictures. UnknownName: no such loader, model or log.
+        MissingPackage: "timm:..." without timm, a log without its tool.
+    """
+    logs = Logs.of(log, root)
+    for model in (*(t.model for t in (recipe.train, recipe.teacher, recipe.score, recipe.member)), *recipe.kd.ladder):
+        check_model(model, recipe.views.seen(data.train.shape), data.classes)
+    found = resolve_device(device)
+    kind = resolve_loader(loader, data, found)
+    threads = threads or recipe.threads or torch.get_num_threads()
+    return Context(data, recipe, found, kind, Path(root), threads, logs=logs)

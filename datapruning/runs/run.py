@@ -1,0 +1,156 @@
+"""A run folder: `config.toml` (resolved, rerunnable), `metrics.jsonl`, `result.json`, `model.safetensors`, `checkpoint/`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from datapruning.config.recipe import ENVIRONMENT_TABLE, RUN_TABLE, Recipe, plain
+from datapruning.config.toml import to_toml
+from datapruning.errors import BadFile, Mismatch, OutputTaken, reason
+from datapruning.io.atomic import write_text
+from datapruning.io.disk_space import check_writable, remove_stale
+from datapruning.io.json import first_difference, read_json, write_json
+from datapruning.io.locks import held
+from datapruning.io.tensors import save_tensors
+from datapruning.io.text import LONGEST_TOML, check_text, parse_toml, read_text, with_checksum
+from datapruning.runs.trackers.trackers import Logs, RunLogs
+from datapruning.training.checkpoint import Checkpoint
+
+CONFIG, METRICS, RESULT, MODEL = "config.toml", "metrics.jsonl", "result.json", "model.safetensors"
+CHECKPOINTS = "checkpoint"
+NOWHERE = Logs()
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A finished run: its folder and the content of its result.json."""
+
+    folder: Path
+    result: dict[str, Any]
+
+    @property
+    def test_accuracy(self) -> float:
+        """In percent, of the last epoch."""
+        return float(self.result["test_accuracy"])
+
+
+class Run:
+    """A run folder, new, begun or finished; `logs` show it elsewhere while it is claimed."""
+
+    def __init__(self, folder: Path, logs: Logs = NOWHERE) -> None:
+        self.folder = folder
+        self._logs = RunLogs(folder, logs)
+
+    @contextmanager
+    def claimed(
+        self, recipe: Recipe, tables: Sequence[str], options: Mapping[str, Any], environment: Mapping[str, Any]
+    ) -> Iterator[None]:
+        """Hold the folder as this run's own while the block runs: config.toml is written, or the same one is there.
+
+        Another process with the same run is waited for. A folder that is refused is left as it was.
+
+        Args:
+            recipe: the settings.
+            tables: those of its tables that this run depends on.
+            options: the command's own (the [run] table). None values are left out.
+            environment: thread count and device; of a begun run the recorded ones hold (`self.environment`).
+
+        Raises:
+            OutputTaken: the folder holds something else. Mismatch: another number of processes began the run.
+        """
+        settings = {name: values for name, values in plain(recipe).items() if name in tables}
+        config: dict[str, Any] = {RUN_TABLE: {k: v for k, v in options.items() if v is not None}, **settings}
+        self._check(config)
+        with held(self.folder / "run", f"another process is at work in {self.folder}"):
+            self._check(config)  # what another process wrote while we waited
+            for name in (CONFIG, METRICS, MODEL, RESULT):
+                remove_stale(self.folder / name)
+            if not (self.folder / CONFIG).exists():
+                write_text(self.folder / CONFIG, with_checksum(to_toml({**config, ENVIRONMENT_TABLE: environment})))
+            self._check_processes(environment)
+            if (self.folder / RESULT).exists():
+                self._drop_checkpoints()  # of a process that was killed at its very end
+            with self._logs.opened(CONFIG, METRICS, RESULT):
+                yield
+
+    def refuse_foreign(self) -> None:
+        """Refuse a place that holds anything but a run or nothing, before other work is done for it.
+
+        Raises:
+            OutputTaken: a file, or a folder without config.toml that is not empty. BadFile: nothing can be written there.
+        """
+        check_writable(self.folder)
+        if (self.folder / CONFIG).exists() or not self.folder.exists():
+            return
+        if not self.folder.is_dir() or any(_visible(self.folder)):
+            raise OutputTaken(f"{self.folder} holds something else (no {CONFIG} in it); name another --out")
+
+    def _check(self, config: Mapping[str, Any]) -> None:
+        self.refuse_foreign()
+        if (self.folder / CONFIG).exists():
+            found = self._tables()
+            found.pop(ENVIRONMENT_TABLE, None)
+            mine = tomllib.loads(to_toml(config))
+            if found != mine:
+                raise OutputTaken(f"{self.folder} holds another run ({first_difference(found, mine)}); name another --out")
+
+    def _check_processes(self, environment: Mapping[str, Any]) -> None:
+        begun, now = (int(each.get("processes", 1)) for each in (self.environment, environment))
+        if begun != now and not (self.folder / RESULT).exists():
+            raise Mismatch(
+                f"{self.folder} was begun by {begun} process{'es' * (begun > 1)}, not by {now}: "
+                "go on with as many (torchrun --nproc_per_node), or name another --out"
+            )
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """Thread count and device, as recorded when the run began."""
+        return dict(self._tables().get(ENVIRONMENT_TABLE, {}))
+
+    def _tables(self) -> dict[str, Any]:
+        path = self.folder / CONFIG
+        try:
+            text = read_text(path, LONGEST_TOML)
+            tables = parse_toml(text)
+        except (OSError, ValueError) as error:
+            raise BadFile(f"{path} cannot be read: {reason(error)}") from None
+        check_text(path, text)
+        return tables
+
+    def result(self) -> dict[str, Any] | None:
+        """result.json of a finished run, or None."""
+        return read_json(self.folder / RESULT) if (self.folder / RESULT).exists() else None
+
+    def checkpoint(self, part: str = "state") -> Checkpoint:
+        """Where a part of the run's training saves and resumes."""
+        return Checkpoint(self.folder / CHECKPOINTS / f"{part}.safetensors")
+
+    def finish(self, model: nn.Module, history: Sequence[Mapping[str, Any]], result: Mapping[str, Any]) -> FinishedRun:
+        """Write weights, metrics and, last, result.json, which makes the run finished; the checkpoints go."""
+        save_tensors(self.folder / MODEL, dict(model.state_dict()))
+        self.write_metrics(history)
+        write_json(self.folder / RESULT, result)
+        self._drop_checkpoints()
+        self._logs.result(result)
+        return FinishedRun(self.folder, read_json(self.folder / RESULT))
+
+    def _drop_checkpoints(self) -> None:
+        shutil.rmtree(self.folder / CHECKPOINTS, ignore_errors=True)
+
+    def write_metrics(self, history: Sequence[Mapping[str, Any]]) -> None:
+        """One JSON object an epoch."""
+        write_text(self.folder / METRICS, "".join(json.dumps(row) + "\n" for row in history))
+        self._logs.rows(history)
+
+
+def _visible(folder: Path) -> list[Path]:
+    return [p for p in folder.iterdir() if not p.name.startswith(".")]

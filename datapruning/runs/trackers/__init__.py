@@ -1,0 +1,1 @@
+"""Experiment trackers that show a run: TensorBoard, Weights & Biases, MLflow."""

@@ -1,0 +1,41 @@
+"""Which experiment tracker a name stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from datapruning.errors import UnknownName
+from datapruning.runs.trackers.base import TOOLS, Tracker, imported
+
+
+def find_tools(names: Sequence[str]) -> tuple[str, ...]:
+    """Names of tools, each once, checked to be usable here.
+
+    Args:
+        names: of tools; one text may hold several, with commas between.
+
+    Raises:
+        UnknownName: no such tool. MissingPackage: it is not installed.
+    """
+    said = [names] if isinstance(names, str) else names
+    found = tuple(dict.fromkeys(part.strip() for name in said for part in name.split(",") if part.strip()))
+    for name in found:
+        if name not in TOOLS:
+            raise UnknownName("log", name, TOOLS)
+        imported(name)
+    return found
+
+
+def make_tracker(tool: str) -> Tracker:
+    """A fresh tracker of a tool."""
+    if tool == "tensorboard":
+        from datapruning.runs.trackers.to_tensorboard import ToTensorBoard
+
+        return ToTensorBoard()
+    if tool == "wandb":
+        from datapruning.runs.trackers.to_wandb import ToWandb
+
+        return ToWandb()
+    from datapruning.runs.trackers.to_mlflow import ToMLflow
+
+    return ToMLflow()

@@ -1,0 +1,149 @@
+"""The logs of a run folder: each holds every row once, whatever was killed in between.
+
+`tracking.json` in the run folder says what each log holds. A log that is opened gets what it lacks first, so that it may
+be begun in the middle of a run, or after it. Nothing here touches what is trained: with a log or without, a run has the
+same name and the same bits.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from datapruning.errors import BadFile, reason
+from datapruning.io.json import read_json, write_json
+from datapruning.runs.trackers.base import Story, Tracker
+from datapruning.runs.trackers.factory import find_tools, make_tracker
+from datapruning.utils.console import say
+
+STATE = "tracking.json"
+OF_RESULT = ("test_accuracy", "kept", "total", "kd_weight", "temperature", "steps", "samples_seen")
+
+
+@dataclass(frozen=True)
+class Logs:
+    """Which tools log, and the workspace for what they keep together."""
+
+    tools: tuple[str, ...] = ()
+    root: Path = Path()
+
+    @classmethod
+    def of(cls, names: Sequence[str], root: str | Path) -> Logs:
+        """Those of the named tools.
+
+        Raises:
+            UnknownName: no such tool. MissingPackage: it is not installed.
+        """
+        return cls(find_tools(names), Path(root))
+
+
+class RunLogs:
+    """The open logs of one run folder; without tools, nothing happens.
+
+    A tool that fails is left out from then on, in one line; the same command brings its log up to date later.
+    """
+
+    def __init__(self, folder: Path, logs: Logs) -> None:
+        self._folder, self._logs = folder, logs
+        self._open: dict[str, Tracker] = {}
+        self._state: dict[str, dict[str, Any]] = {}
+
+    @contextmanager
+    def opened(self, config: str, metrics: str, result: str) -> Iterator[None]:
+        """Log while the block runs; what the folder holds already is logged first.
+
+        Args:
+            config: name of the file of settings in the folder.
+            metrics: likewise, rows as JSON lines; it may be missing.
+            result: likewise, the result; it may be missing.
+
+        Raises:
+            BadFile: one of them is broken.
+        """
+        if not self._logs.tools:
+            yield
+            return
+        self._state = read_json(self._folder / STATE) if (self._folder / STATE).exists() else {}
+        text = (self._folder / config).read_text(encoding="utf-8")
+        story = Story(self._folder, self._logs.root, tomllib.loads(text), text)
+        for tool in self._logs.tools:
+            with self._guarded(tool):
+                self._begin(tool, story)
+        try:
+            self.rows(_read_rows(self._folder / metrics))
+            if (self._folder / result).exists():
+                self.result(read_json(self._folder / result))
+            yield
+        finally:
+            for tool, tracker in list(self._open.items()):
+                with self._guarded(tool):
+                    tracker.end(bool(self._state[tool]["result"]))
+            self._save()  # a result counts as logged when the log is closed: until then a tool may hold it back
+
+    def _begin(self, tool: str, story: Story) -> None:
+        state = self._state.setdefault(tool, {"log": None, "rows": 0, "result": False})
+        if state["result"]:
+            return  # it holds everything
+        tracker = make_tracker(tool)
+        log = tracker.begin(story, state["log"], state["rows"])
+        state["log"], state["rows"] = log.name, log.rows
+        self._open[tool] = tracker
+        self._save()
+        say(f"log: {tool} in {log.where}")
+
+    def rows(self, history: Sequence[Mapping[str, Any]]) -> None:
+        """Log the rows, one an epoch, that are new."""
+
+        def send(tracker: Tracker, state: dict[str, Any]) -> None:
+            for epoch in range(state["rows"], len(history)):
+                tracker.row(epoch, _numbers(history[epoch], [key for key in history[epoch] if key != "epoch"]))
+                state["rows"] = epoch + 1
+
+        before = [state["rows"] for state in self._state.values()]
+        self._each(send)
+        if [state["rows"] for state in self._state.values()] != before:
+            self._save()
+
+    def result(self, result: Mapping[str, Any]) -> None:
+        """Log the result, once."""
+
+        def send(tracker: Tracker, state: dict[str, Any]) -> None:
+            if not state["result"]:
+                tracker.result(max(state["rows"], 1), _numbers(result, OF_RESULT))
+                state["result"] = True
+
+        self._each(send)
+
+    def _each(self, send: Callable[[Tracker, dict[str, Any]], None]) -> None:
+        for tool, tracker in list(self._open.items()):
+            with self._guarded(tool):
+                send(tracker, self._state[tool])
+
+    def _save(self) -> None:
+        write_json(self._folder / STATE, self._state)
+
+    @contextmanager
+    def _guarded(self, tool: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # anybody's code, and anybody's network
+            self._open.pop(tool, None)
+            self._state[tool]["result"] = False
+            why = f"{type(error).__name__}: {reason(error)}"
+            say(f"log: {tool} fails ({why}); the run goes on, and the same command brings the log up to date")
+
+
+def _read_rows(path: Path) -> list[dict[str, Any]]:
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+    except (OSError, ValueError) as error:
+        raise BadFile(f"{path} cannot be read: {reason(error)}") from None
+
+
+def _numbers(row: Mapping[str, Any], keys: Sequence[str]) -> dict[str, float]:
+    return {key: row[key] for key in keys if type(row.get(key)) in (int, float)}

@@ -1,0 +1,1 @@
+"""From scores to a subset: `select` and one strategy a file."""

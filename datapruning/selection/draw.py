@@ -1,0 +1,27 @@
+"""Orders and draws that belong to the ids: what is drawn for a sample depends on nothing but its id, a key and the seed.
+
+So the same draw serves every fraction, which is what makes sampling nested wherever its weights do not move.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datapruning.utils.hashing import hash_ids
+
+
+def front_first(values: NDArray[np.floating]) -> NDArray[np.int64]:
+    """Positions by falling value; of equals the lower position, which is the lower id, first."""
+    return np.argsort(-values, kind="stable")
+
+
+def gumbels(ids: NDArray[np.int64], key: int, seed: int) -> NDArray[np.float64]:
+    """A standard Gumbel number a sample, float64 [n].
+
+    The k largest of log(weight) + Gumbel are k draws without replacement, each with a probability proportional to its
+    weight among those that are left: the exponential keys of Efraimidis and Spirakis (2006), on a log scale.
+    """
+    bits = hash_ids(ids, key, seed) >> np.uint64(12)
+    uniform = (bits.astype(np.float64) + 0.5) * 2.0**-52  # in (0, 1), both ends out
+    return -np.log(-np.log(uniform))

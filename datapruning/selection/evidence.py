@@ -1,0 +1,56 @@
+"""Finding the evidence a strategy reads: the recording that the scores were made from, or another one that is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from datapruning.artifacts.metadata import check_made_from
+from datapruning.artifacts.scores import Scores
+from datapruning.errors import BadFile, BadValue
+from datapruning.selection.strategy import Evidence, Strategy
+
+
+def recording_of(strategy: Strategy, scores: Scores, recording: str | Path | None) -> Path | None:
+    """The folder to read, or None where the strategy reads none.
+
+    Raises:
+        BadValue: evidence is needed and there is none, or is given and not read. BadFile: the folder is gone.
+    """
+    if not strategy.reads:
+        if recording is not None:
+            raise BadValue(f"strategy '{strategy.name}' reads no recording; leave --recording out")
+        return None
+    if recording is not None:
+        return Path(recording)
+    named = scores.meta.get("recording")
+    if not isinstance(named, str):
+        raise missing(strategy, scores)
+    if not Path(named).is_dir():
+        raise BadFile(
+            f"strategy '{strategy.name}' reads {strategy.reads}, and the recording of these scores, {named}, is not there; "
+            f"make it again with 'dprune score --scorer {scores.scorer}' or give --recording FOLDER"
+        )
+    return Path(named)
+
+
+def missing(strategy: Strategy, scores: Scores) -> BadValue:
+    """What to say where evidence is needed and there is none."""
+    return BadValue(
+        f"strategy '{strategy.name}' reads {strategy.reads}, and these scores (scorer {scores.scorer}) name no recording; "
+        "make one with 'dprune score --scorer forgetting' or give --recording FOLDER"
+    )
+
+
+def open_evidence(folder: Path | None, scores: Scores) -> Evidence | None:
+    """Open a recording of the same dataset.
+
+    Raises:
+        BadFile: it is no recording. Mismatch: it is one of another dataset.
+    """
+    if folder is None:
+        return None
+    from datapruning.evidence.recording import open_recording  # torch, only where it is needed
+
+    found = open_recording(folder)
+    check_made_from("these scores", scores.meta, found)
+    return found

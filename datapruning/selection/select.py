@@ -1,0 +1,147 @@
+"""Selection: from scores to a subset, by a strategy, over all samples or inside each class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datapruning.artifacts.metadata import new_meta
+from datapruning.artifacts.scores import Scores
+from datapruning.artifacts.subset import KIND, Subset
+from datapruning.errors import BadValue, Mismatch, UnknownName
+from datapruning.selection.evidence import missing
+from datapruning.selection.strategies import get_strategy
+from datapruning.selection.strategies.random import RANDOM_KEY as RANDOM_KEY
+from datapruning.selection.strategy import Evidence, Pool, Strategy
+from datapruning.utils.fraction import kept_count, parse_fraction
+
+Balance = Literal["none", "class"]
+
+
+def check_balance(balance: str) -> None:
+    """Refuse a name that is no balance.
+
+    Raises:
+        UnknownName: the nearest is named.
+    """
+    if balance not in ("none", "class"):
+        raise UnknownName("balance", balance, ("none", "class"))
+
+
+def select(
+    scores: Scores,
+    fraction: float | str,
+    *,
+    strategy: str = "top",
+    settings: Mapping[str, object] | None = None,
+    balance: Balance = "none",
+    labels: NDArray[np.int64] | None = None,
+    seed: int = 0,
+    evidence: Evidence | None = None,
+    recording: str | Path | None = None,
+) -> Subset:
+    """Keep floor(f*N + 1/2) samples, or that rule inside each class (at least one) with `balance="class"`.
+
+    Args:
+        scores: what to choose by; `strategy="random"` takes only their dataset.
+        fraction: the share that is kept, 0 < f <= 1.
+        strategy: its name, see `datapruning.selection.strategies`.
+        settings: of the strategy; the others have their defaults.
+        balance: "none", or "class", which needs `labels`.
+        labels: int64 [N].
+        seed: of what is drawn.
+        evidence: what some strategies read beside the scores.
+        recording: where that lies, for the subset's story.
+
+    Raises:
+        BadValue: a bad fraction, one so small that nothing is kept, balance without labels, a bad setting, or scores or
+            evidence that the strategy cannot use.
+        UnknownName: no such strategy or setting.
+        Mismatch: labels or evidence of another number of samples.
+    """
+    exact = parse_fraction(fraction)
+    check_balance(balance)
+    rule = get_strategy(strategy)
+    resolved = rule.resolve(settings)
+    rows = _read(rule, scores, evidence, resolved)
+    values = scores.values.astype(np.float64)
+    pools = []
+    for ids in _groups(len(values), balance, labels):
+        count = kept_count(exact, len(ids))
+        if balance == "class":
+            count = max(1, count)
+        elif count == 0:
+            raise BadValue(f"fraction {fraction} of {len(ids):,} samples keeps nothing; the least is {0.5 / len(ids):.3g}")
+        pools.append(Pool(ids, values[ids], count, exact, seed, resolved, None if rows is None else rows[ids]))
+    if rule.check is not None:
+        rule.check(pools)
+    kept = np.concatenate([pool.ids[rule.choose(pool)] for pool in pools])
+    kept = kept[~np.isin(kept, scores.meta.get("unreadable", ()))]  # grey stand-ins of files that are no pictures
+    if not kept.size:
+        raise BadValue(f"fraction {fraction} keeps nothing but pictures that cannot be read; keep more")
+    story: dict[str, Any] = {"settings": dict(resolved)} if resolved else {}
+    if recording is not None:
+        story["recording"] = str(recording)
+    meta = new_meta(
+        KIND,
+        _Origin(scores),
+        scorer="random" if strategy == "random" else scores.scorer,
+        fraction=float(exact),
+        kept=len(kept),
+        strategy=strategy,
+        balance=balance,
+        seed=seed,
+        scores=dict(scores.meta),
+        **story,
+    )
+    return Subset(np.sort(kept), meta)
+
+
+def _groups(total: int, balance: Balance, labels: NDArray[np.int64] | None) -> list[NDArray[np.int64]]:
+    """The ids among which the rule chooses, each rising: all of them, or those of each class."""
+    if balance == "none":
+        return [np.arange(total)]
+    if labels is None:
+        raise BadValue("balance 'class' needs the labels of the training set")
+    if len(labels) != total:
+        raise Mismatch(f"{len(labels):,} labels, but the scores are of {total:,} samples")
+    by_label = np.argsort(labels, kind="stable")
+    return np.split(by_label, np.flatnonzero(np.diff(labels[by_label])) + 1)
+
+
+def _read(
+    rule: Strategy, scores: Scores, evidence: Evidence | None, settings: Mapping[str, int | float]
+) -> NDArray[Any] | None:
+    """The evidence a rule reads, a row a sample; and whether the rule can compute with scores and evidence at all."""
+    if rule.computes and not np.isfinite(scores.values).all():
+        bad = np.flatnonzero(~np.isfinite(scores.values))
+        raise BadValue(
+            f"strategy '{rule.name}' computes with the scores, and that of id {bad[0]} is {scores.values[bad[0]]} "
+            f"({bad.size:,} such); top, random and window do not"
+        )
+    if rule.read is None:
+        return None
+    if evidence is None:
+        raise missing(rule, scores)
+    rows = rule.read(evidence, settings)
+    if len(rows) != len(scores.values):
+        raise Mismatch(f"the recording has {rule.reads} of {len(rows):,} samples, the scores are of {len(scores.values):,}")
+    with np.errstate(invalid="ignore"):
+        sums = rows if rows.ndim == 1 else rows.sum(axis=1, dtype=np.float64)  # finite where all of a row is
+    wrong = np.flatnonzero(~np.isfinite(sums))
+    if wrong.size:
+        raise BadValue(f"the recording's {rule.reads} are not finite for {wrong.size:,} samples, the first is id {wrong[0]}")
+    return rows
+
+
+class _Origin:
+    """The dataset that a scores file names, for the subset's own meta."""
+
+    def __init__(self, scores: Scores) -> None:
+        self.name = str(scores.meta["dataset"])
+        self.fingerprint = str(scores.meta["fingerprint"])
+        self.total = int(scores.meta["total"])

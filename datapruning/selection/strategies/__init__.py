@@ -1,0 +1,35 @@
+"""Selection strategies, one a file: scores (and evidence) in, the kept samples out. See docs/strategies.md."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+from datapruning.errors import DataPruningError, UnknownName
+from datapruning.selection.strategy import Strategy
+
+
+def find_strategies() -> dict[str, Strategy]:
+    """All strategies by name: those that the modules of this folder define.
+
+    Raises:
+        DataPruningError: two strategies of one name.
+    """
+    found: dict[str, Strategy] = {}
+    for module in pkgutil.iter_modules(__path__):
+        for value in vars(importlib.import_module(f"{__name__}.{module.name}")).values():
+            if isinstance(value, Strategy) and found.setdefault(value.name, value) is not value:
+                raise DataPruningError(f"two strategies are named '{value.name}'; the second one is in {module.name}.py")
+    return found
+
+
+def get_strategy(name: str) -> Strategy:
+    """The strategy of that name.
+
+    Raises:
+        UnknownName: there is none; the nearest is named.
+    """
+    found = find_strategies()
+    if name not in found:
+        raise UnknownName("strategy", name, found)
+    return found[name]

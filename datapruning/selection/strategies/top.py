@@ -1,0 +1,20 @@
+"""The highest scores."""
+
+from __future__ import annotations
+
+from datapruning.selection.draw import front_first
+from datapruning.selection.strategy import Pool, Positions, Strategy
+
+
+def top(pool: Pool) -> Positions:
+    """The front of the ranking; of equal scores the lower id first."""
+    return front_first(pool.values)[: pool.count]
+
+
+STRATEGY = Strategy(
+    "top",
+    summary="the highest scores",
+    source="every score's own use",
+    nested=True,
+    choose=top,
+)

@@ -1,0 +1,102 @@
+"""What a strategy is: a rule that keeps a given number of a pool of samples, with its source and its settings said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datapruning.selection.settings import Setting, Settings, resolve
+
+Positions = NDArray[np.int64]
+
+
+class Evidence(Protocol):
+    """What strategies read from a recording of training (`datapruning.evidence.recording.Recording`)."""
+
+    @property
+    def total(self) -> int:
+        """N."""
+        ...
+
+    def label_prob(self, epochs: int | None = None) -> NDArray[np.float64]:
+        """Mean probability of the label over the runs and their first `epochs` epochs (None: all), float64 [N]."""
+        ...
+
+    def embeddings(self) -> NDArray[np.float16]:
+        """Penultimate features, float16 [N, dim]."""
+        ...
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The samples among which a rule chooses: all of them, or those of one class.
+
+    Attributes:
+        ids: int64 [n], rising.
+        values: their scores, float64 [n], higher = keep first.
+        count: how many are to be kept, 1..n.
+        fraction: the share that was asked for.
+        seed: of whatever is drawn.
+        settings: of the strategy, all of them.
+        evidence: the rows of these ids, [n] or [n, dim], where the strategy reads evidence.
+    """
+
+    ids: NDArray[np.int64]
+    values: NDArray[np.float64]
+    count: int
+    fraction: Fraction
+    seed: int
+    settings: Settings
+    evidence: NDArray[Any] | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """A strategy and what is to be known about it.
+
+    Attributes:
+        name: on the command line.
+        summary: what it keeps, in one line.
+        source: the paper and the section.
+        nested: whether the subset of a smaller fraction lies inside that of a larger one (same scores, seed, settings).
+        choose: the rule: the `pool.count` positions in the pool that are kept, each once, in any order.
+        settings: what can be set.
+        computes: whether it computes with the scores, which then have to be finite, and does not only rank them.
+        reads: the evidence it reads, in a word; "" for none.
+        read: evidence, settings -> one row a sample, [N] or [N, dim]; of strategies that read evidence.
+        check: refuses pools that cannot be chosen from, before any is.
+    """
+
+    name: str
+    summary: str
+    source: str
+    nested: bool
+    choose: Callable[[Pool], Positions]
+    settings: tuple[Setting, ...] = ()
+    computes: bool = False
+    reads: str = ""
+    read: Callable[[Evidence, Settings], NDArray[Any]] | None = None
+    check: Callable[[Sequence[Pool]], None] | None = None
+
+    def resolve(self, given: Mapping[str, object] | None) -> Settings:
+        """All settings: those given, checked, and the defaults of the others.
+
+        Raises:
+            UnknownName, BadValue: no such setting, or a value out of its range.
+        """
+        return resolve(self.name, self.settings, given or {})
+
+    def described(self) -> list[tuple[str, str]]:
+        """(what, text) of everything that is to be known before it is used."""
+        nested = "yes: the subset of a smaller fraction lies inside that of a larger one" if self.nested else "no"
+        settings = [("setting", f"{s.name}={s.default} ({s.meaning}; {s.range})") for s in self.settings]
+        reads = f"scores and {self.reads}, from a recording" if self.reads else "scores"
+        return [("keeps", self.summary), ("nested", nested), ("reads", reads), *settings, ("source", self.source)]

@@ -1,0 +1,1 @@
+"""Inspecting, exporting, comparing and checking files."""

@@ -1,0 +1,1 @@
+"""How two files or runs differ."""

@@ -1,0 +1,1 @@
+"""Scores and subsets as tables and lists for other programs."""

@@ -1,1 +1,0 @@
-"""Logs of runs for tools that draw curves: TensorBoard, Weights & Biases, MLflow."""

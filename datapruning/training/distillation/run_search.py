@@ -1,0 +1,213 @@
+"""`--kd-weight auto`: a run is forked half way, and copies of it say which KD weight to go on with.
+
+The first half, the trunk, trains with the prior weight. From its end every weight of the grid anneals a copy to rest
+within a few updates, a probe, and is judged. A probe that starts half way says far more than a pilot of the same length
+from scratch (measured in `benchmarks/kd_weight.py`), and the trunk is not lost: it is the first half of the run.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from datapruning.config.kd import KD
+from datapruning.config.training import Training
+from datapruning.data.batching import batch_sizes
+from datapruning.io.trial_store import Config, RowStore
+from datapruning.runs.context import Context
+from datapruning.runs.run import Run
+from datapruning.training.checkpoint import Checkpoint
+from datapruning.training.distillation.weight_search import (
+    Arm,
+    Judges,
+    Search,
+    choose,
+    choose_judges,
+    judged,
+    probe_budget,
+    search_cost,
+)
+from datapruning.training.evaluate import predict
+from datapruning.training.losses import CrossEntropy, Distillation, Objective, SoftLabels
+from datapruning.training.schedules import planned_epochs, planned_rate, planned_steps
+from datapruning.training.self_distillation.factory import Maker
+from datapruning.training.sparsity.masks import Masks
+from datapruning.training.state import Progress
+from datapruning.training.trainer import fit
+from datapruning.utils.console import say
+from datapruning.utils.cost import Cost
+from datapruning.utils.hashing import digest
+
+
+@dataclass(frozen=True)
+class Fork:
+    """Where a run is forked, and what its probes are.
+
+    Attributes:
+        judges: the samples that judge.
+        ids: int64, what trunk and probes train on: the kept samples but for those set aside.
+        epoch: passes of the trunk.
+        step: updates of the trunk.
+        steps: updates of the whole run.
+        probe: updates of a probe.
+        samples: that the whole run sees, about.
+    """
+
+    judges: Judges
+    ids: NDArray[np.int64]
+    epoch: int
+    step: int
+    steps: int
+    probe: int
+    samples: int
+
+
+def plan_fork(
+    training: Training, kd: KD, kept: NDArray[np.int64], total: int, seed: int, *, probes: int, alike: bool,
+    unreadable: Sequence[int] = (),
+) -> Fork | None:  # fmt: skip
+    """None where the run has a single epoch: it has no middle.
+
+    Args:
+        training: of the run.
+        kd: cost and size of the search.
+        kept: sample ids of the subset.
+        total: N.
+        seed: of the run.
+        probes: how many.
+        alike: kept and pruned-away samples differ by chance alone.
+        unreadable: sample ids that judge nothing.
+
+    Raises:
+        BadValue: too few samples.
+    """
+    epochs = planned_epochs(training, len(kept), total)
+    steps = planned_steps(training, len(kept), total)
+    if epochs < 2:
+        return None
+    per_epoch = len(batch_sizes(len(kept), training.update_size))
+    samples = math.ceil(steps * len(kept) / per_epoch)
+    count, probe_samples = probe_budget(search_cost(kd.search, samples), samples, probes, kd.validation)
+    judges = choose_judges(kept, total, count, seed, alike=alike, unreadable=unreadable)
+    ids = np.setdiff1d(kept, judges.aside)
+    of_trunk = len(batch_sizes(len(ids), training.update_size))
+    epoch = min(epochs - 1, max(1, round(kd.fork * epochs)))
+    step, steps = epoch * of_trunk, steps - epoch * (per_epoch - of_trunk)
+    probe = min(steps - step, max(1, round(probe_samples * per_epoch / len(kept))))
+    return Fork(judges, ids, epoch, step, steps, probe, samples)
+
+
+def objective_of(context: Context, labels: Sequence[SoftLabels], arm: Arm) -> Objective:
+    """The objective of design.md with the labels of the arm's teacher; with labels alone, cross-entropy."""
+    smoothing = context.recipe.train.label_smoothing
+    if not labels or (arm.weight == 0 and not arm.trust):
+        return CrossEntropy(smoothing)
+    return Distillation(labels[arm.teacher], arm.weight, arm.temperature, smoothing, trust=arm.trust)
+
+
+def search(
+    context: Context,
+    run: Run,
+    fork: Fork,
+    labels: Sequence[SoftLabels],
+    arms: Sequence[Arm],
+    prior: Arm,
+    seed: int,
+    maker: Maker,
+    masks: Masks | None = None,
+) -> Search:
+    """Train the trunk, unless it is there; probe; choose.
+
+    Trunk and probes lie in the run folder (`checkpoint/`, `search/`), so a killed search goes on where it was.
+
+    Args:
+        context: dataset, device, loaders.
+        run: claimed by the caller.
+        fork: where and how.
+        labels: soft labels of each candidate teacher, filled for the kept samples.
+        arms: what is probed.
+        prior: with which the run begins.
+        seed: of the run.
+        maker: of self-distillation.
+        masks: which weights are kept.
+    """
+    training, judges, trunk = context.recipe.train, fork.judges, run.checkpoint("fork")
+    if not trunk.path.exists():
+        fit(
+            context.new_model(training.model, seed), context.split("train"), fork.ids, context.views, training,
+            objective_of(context, labels, prior), seed=seed, steps=fork.steps, stop_after=fork.epoch,
+            label=f"student, first {fork.epoch} epochs", checkpoint=run.checkpoint("trunk"), leave=trunk,
+            on_epoch=run.write_metrics, distil=maker.method(fork.ids), masks=masks, limit=context.limit,
+        )  # fmt: skip
+    say(
+        f"KD weight: after {fork.epoch} epochs, {len(arms)} probes of {fork.probe} updates (the run has {fork.steps:,}), "
+        f"judged on {len(judges.ids):,} {judges.kind} samples"
+    )
+    store = RowStore(run.folder / "search", {"run": "probes of the run beside"})
+    trials, marks, evaluated = [], [], 0
+    for arm in arms:
+        row = store.run(asdict(arm), partial(_probe, context, run, fork, labels, arm, seed, maker, masks))
+        assert row is not None  # run() waits for a row that another process has
+        _state_of(run, arm).remove()
+        correct = np.unpackbits(np.frombuffer(base64.b85decode(row.result["correct"]), np.uint8), count=len(judges.ids))
+        trials.append(judged(arm, correct.astype(np.bool_), judges.weights, row.result["samples_seen"], row.seconds))
+        marks.append(correct)
+        evaluated += row.result.get("evaluated", 0)
+        say(f"  KD weight {arm}: {trials[-1].accuracy:.2f}% ± {trials[-1].stderr:.2f}, {row.seconds:.1f} s")
+    choice = choose(arms, np.array(marks, np.bool_), judges.weights, prior.temperature, prior.weight)
+    cost = Cost(sum(t.samples_seen for t in trials), len(arms) * len(judges.ids) + evaluated)
+    trainings = round(cost.training_passes / (fork.samples * maker.settings.compute), 4)
+    say(f"KD weight {choice.arm} is chosen; the search cost {trainings:.2f} trainings")
+    return Search(
+        **asdict(choice.arm), method="forked probes", trials=tuple(trials), curve=choice.curve, validation=judges.kind,
+        validation_size=len(judges.ids), samples_seen=cost.samples_seen, evaluated=cost.evaluated, cost=trainings,
+    )  # fmt: skip
+
+
+def _probe(
+    context: Context,
+    run: Run,
+    fork: Fork,
+    labels: Sequence[SoftLabels],
+    arm: Arm,
+    seed: int,
+    maker: Maker,
+    masks: Masks | None,
+    _: Config,
+) -> dict[str, Any]:
+    trunk = run.checkpoint("fork")
+    training, loader = replace(context.recipe.train, infobatch=0.0), context.split("train")  # few updates: nothing to skip
+    model = context.new_model(training.model, seed)
+    start = planned_rate(training, fork.step, fork.steps)
+    done = fit(
+        model, loader, fork.ids, context.views, training, objective_of(context, labels, arm),
+        seed=seed, steps=fork.step + fork.probe, label=f"probe, KD weight {arm}", begin=trunk,
+        rate=lambda step: start * (1 - (step - fork.step + 0.5) / fork.probe), distil=maker.method(fork.ids),
+        masks=masks, checkpoint=_state_of(run, arm),
+    )  # fmt: skip
+    parts = predict(model, loader, fork.judges.ids, context.views)
+    correct = torch.cat([logits.argmax(1) == target for _, target, logits in parts]).cpu().numpy()
+    begun = Progress.of(trunk.state())
+    return {
+        "correct": base64.b85encode(np.packbits(correct).tobytes()).decode(),
+        "samples_seen": _planned(done) - _planned(begun),
+        "evaluated": done.samples_forward - begun.samples_forward,
+    }
+
+
+def _state_of(run: Run, arm: Arm) -> Checkpoint:
+    """Where the probe of an arm goes on from."""
+    return run.checkpoint(f"probe-{digest(asdict(arm))}")
+
+
+def _planned(done: Progress) -> int:
+    """Training passes, those that dynamic pruning left out with them: a search costs what it costs without pruning."""
+    return done.samples_seen + done.samples_skipped + done.samples_again

@@ -1,0 +1,56 @@
+"""Starting and ending: what `dprune` does under torchrun, in process 0 and in the others."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable
+
+from datapruning.errors import DataPruningError, UserError, reason
+
+VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RUN_ID")
+"""What torchrun tells the processes that it starts."""
+LOST = re.compile(r"gloo|nccl|connection (closed|reset|refused)|broken pipe|timed out|timeout", re.IGNORECASE)
+
+
+def under_torchrun() -> bool:
+    """Whether torchrun started this process, and others beside it."""
+    return all(name in os.environ for name in VARIABLES) and int(os.environ["WORLD_SIZE"]) > 1
+
+
+def run_together(command: Callable[[], int]) -> int:
+    """Run `command` in process 0; the others serve it until it is over. Returns the exit code of this process."""
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # or torch warns of what `parallel` does on purpose
+    from datapruning.runs.channel import Channel
+    from datapruning.runs.process_group import Team, begin
+    from datapruning.training.distributed.worker import Helper
+
+    channel = Channel()
+    try:
+        if channel.rank:
+            Helper(channel).serve()
+            channel.close()
+            return 0
+        team = Team(channel)
+        begin(team)
+        code = command()
+        if team.in_step:
+            channel.tell("end", {})
+            channel.close()
+        return code
+    except KeyboardInterrupt:
+        return 130
+    except DataPruningError as error:  # process 0 says its own errors itself
+        return _fail(2 if isinstance(error, UserError) else 1, f"process {channel.rank}: {reason(error)}")
+    except RuntimeError as error:
+        if not LOST.search(str(error)):
+            raise
+        if channel.rank:
+            return _fail(1, f"process {channel.rank} ends: process 0 is gone")
+        return _fail(1, "another process of this run is gone; the same command goes on from the last checkpoint")
+
+
+def _fail(code: int, line: str) -> int:
+    sys.stderr.write(f"dprune: {line}\n")
+    return code

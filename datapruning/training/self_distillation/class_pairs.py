@@ -1,0 +1,61 @@
+"""Partners: for each kept sample another one of its class, drawn anew in every epoch."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datapruning.errors import BadValue
+from datapruning.utils.hashing import hash_ids
+
+PAIR_KEY = 0x9A185
+SHOWN = 8
+
+
+class ClassPairs:
+    """The kept samples by class.
+
+    Args:
+        kept: int64, the kept sample ids, each once.
+        labels: int64 [N], labels of all samples by id.
+        lone_alone: a class with a single kept sample is no error; that sample is its own partner.
+
+    Raises:
+        BadValue: a class has a single kept sample, so that it has no partner.
+    """
+
+    def __init__(self, kept: NDArray[np.int64], labels: NDArray[np.int64], *, lone_alone: bool = False) -> None:
+        self._labels = labels
+        by_id = np.sort(kept)
+        self._kept = by_id[np.argsort(labels[by_id], kind="stable")]  # by class, and by id within one
+        self._counts = np.bincount(labels[by_id])
+        self._first = np.cumsum(self._counts) - self._counts
+        lone = np.flatnonzero(self._counts == 1)
+        if lone.size and not lone_alone:
+            names = ", ".join(map(str, lone[:SHOWN])) + (", ..." if lone.size > SHOWN else "")
+            raise BadValue(
+                f"pairs within a class need two kept samples or more, but {lone.size} of the classes "
+                f"{'has' if lone.size == 1 else 'have'} a single one (class {names}): keep more, or use --balance class"
+            )
+
+    def draw(self, ids: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.int64]:
+        """Partners int64 [n] of the kept samples `ids` [n]: a pure function of (id, seed, epoch) and the set of kept ids.
+
+        Each is uniform over the other kept samples of the class.
+        """
+        classes = self._labels[ids]
+        first, count = self._first[classes], self._counts[classes]
+        own = np.empty(len(ids), np.int64)
+        for label in np.unique(classes):
+            mine = classes == label
+            own[mine] = np.searchsorted(self._kept[self._first[label] : self._first[label] + self._counts[label]], ids[mine])
+        others = np.maximum(count - 1, 1)
+        drawn = _below_each(hash_ids(ids, PAIR_KEY, seed, epoch), others)
+        place = np.where(count == 1, 0, drawn + (drawn >= own))  # one's own place is left out
+        partners: NDArray[np.int64] = self._kept[first + place]
+        return partners
+
+
+def _below_each(bits: NDArray[np.uint64], limits: NDArray[np.int64]) -> NDArray[np.int64]:
+    """As `hashing.below`, a limit for each."""
+    return (((bits >> np.uint64(32)) * limits.astype(np.uint64)) >> np.uint64(32)).astype(np.int64)

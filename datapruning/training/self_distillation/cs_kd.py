@@ -1,0 +1,47 @@
+"""CS-KD: a sample's prediction is drawn to that for another sample of its class (Yun et al., CVPR 2020, section 2.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from datapruning.data.loaders.loader import Batch
+from datapruning.training.losses import Objective, distillation
+from datapruning.training.self_distillation.base import Companion, Forward, SelfDistillation, Wanted
+from datapruning.training.self_distillation.class_pairs import ClassPairs
+
+
+class CSKD(SelfDistillation):
+    """base + weight * T^2 * KL(partner_T || own_T), the partner's logits being a constant.
+
+    As in the authors' code the partners pass forward on their own, after the batch and in training mode, so that batch
+    norm counts them.
+
+    Args:
+        pairs: who can be whose partner.
+        weight: of the term.
+        temperature: T.
+        seed: of the draws.
+    """
+
+    def __init__(self, pairs: ClassPairs, weight: float, temperature: float, seed: int) -> None:
+        self.pairs, self.weight, self.temperature, self.seed = pairs, weight, temperature, seed
+
+    def companions(self, batches: Sequence[NDArray[np.int64]], epoch: int) -> list[Wanted | None]:
+        """A partner for each sample, in the same epoch's view."""
+        return [(self.pairs.draw(ids, self.seed, epoch), epoch) for ids in batches]
+
+    def step(
+        self, forward: Forward, objective: Objective, batch: Batch, images: Tensor, companion: Companion | None, epoch: int
+    ) -> tuple[Tensor, Tensor]:
+        """See `SelfDistillation.step`."""
+        assert companion is not None
+        logits = forward(images)
+        with torch.no_grad():
+            partners = forward(companion.images)
+        loss = objective(logits, batch, epoch)
+        return logits, loss + self.weight * distillation(logits, partners[None], self.temperature)

@@ -1,0 +1,104 @@
+"""From settings to methods: a run may train in parts (trunk, probes, the rest), and each part has a method of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datapruning.config.recipe import Recipe
+from datapruning.config.self_distillation import SelfDistill
+from datapruning.errors import BadValue
+from datapruning.runs.context import Context
+from datapruning.training.losses import SoftLabels
+from datapruning.training.schedules import planned_epochs
+from datapruning.training.self_distillation.base import SelfDistillation
+from datapruning.training.self_distillation.class_pairs import ClassPairs
+from datapruning.training.self_distillation.cs_kd import CSKD
+from datapruning.training.self_distillation.dlb import DLB
+from datapruning.training.self_distillation.ps_kd import PSKD
+from datapruning.training.self_distillation.tf_kd import TFKD, TFKDSelf
+
+
+@dataclass(frozen=True)
+class Maker:
+    """All that methods are made of.
+
+    Attributes:
+        settings: the method and its numbers.
+        labels: int64 [N], of all samples by id.
+        classes: number of classes.
+        epochs: of the whole run.
+        views: different views that the run sees.
+        seed: of the run.
+        self_labels: soft labels of the self teacher, for "tf-kd-self" alone.
+    """
+
+    settings: SelfDistill
+    labels: NDArray[np.int64]
+    classes: int
+    epochs: int
+    views: int
+    seed: int
+    self_labels: SoftLabels | None = None
+
+    def method(self, ids: NDArray[np.int64]) -> SelfDistillation | None:
+        """For a training on `ids`, int64; None: no self-distillation."""
+        s = self.settings
+        match s.method:
+            case "cs-kd":  # a sample whose partner was set aside to judge probes is its own partner until it is back
+                pairs = ClassPairs(ids, self.labels, lone_alone=True)
+                return CSKD(pairs, s.cs_kd_weight, s.cs_kd_temperature, self.seed)
+            case "ps-kd":
+                return PSKD(ids, self.classes, s.ps_kd_weight, self.epochs)
+            case "dlb":
+                return DLB(s.dlb_weight, s.dlb_temperature, self.views)
+            case "tf-kd":
+                return TFKD(s.tf_kd_weight, s.tf_kd_temperature, s.tf_kd_correct)
+            case "tf-kd-self":
+                assert self.self_labels is not None
+                return TFKDSelf(self.self_labels, s.tf_kd_self_weight, s.tf_kd_self_temperature, s.tf_kd_self_scale)
+        return None
+
+
+def make_maker(context: Context, kept: NDArray[np.int64], seed: int, self_labels: SoftLabels | None = None) -> Maker:
+    """For a student of `kept`, int64, under the context's recipe."""
+    recipe, data = context.recipe, context.data
+    epochs = planned_epochs(recipe.train, len(kept), data.total)
+    views = min(recipe.views.count, epochs)
+    return Maker(recipe.self_distill, data.train.labels, data.classes, epochs, views, seed, self_labels)
+
+
+def check_combination(recipe: Recipe) -> None:
+    """Refuse what does not go together.
+
+    Raises:
+        BadValue: self-distillation with dynamic pruning, with accumulated batches or with mixed pictures.
+    """
+    method = recipe.self_distill.method
+    if recipe.self_distill.on and recipe.train.infobatch:
+        raise BadValue(
+            f"self-distillation ({method}) and infobatch {recipe.train.infobatch:g} do not go together: set one of them "
+            "to none or 0"
+        )
+    if recipe.self_distill.on and recipe.train.accumulate > 1:
+        raise BadValue(
+            f"self-distillation ({method}) and train.accumulate {recipe.train.accumulate} do not go together: set one of "
+            "them to none or 1"
+        )
+    if recipe.self_distill.on and recipe.mix.cutmix:
+        raise BadValue(
+            f"self-distillation ({method}) and mix.cutmix {recipe.mix.cutmix:g} do not go together: set one of them to "
+            "none or 0"
+        )
+
+
+def check_pairs(context: Context, kept: NDArray[np.int64]) -> None:
+    """Where the method pairs samples of a class, refuse kept samples without a partner.
+
+    Raises:
+        BadValue: naming the classes.
+    """
+    if context.recipe.self_distill.method == "cs-kd":
+        ClassPairs(kept, context.data.train.labels)

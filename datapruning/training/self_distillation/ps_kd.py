@@ -1,0 +1,66 @@
+"""PS-KD: labels are softened, more and more, by what the student said of the sample an epoch ago (Kim et al., ICCV 2021)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import cross_entropy, softmax
+
+from datapruning.data.loaders.loader import Batch
+from datapruning.training.losses import Objective
+from datapruning.training.self_distillation.base import Companion, Forward, SelfDistillation
+
+IDS, TABLE = "ps-kd.ids", "ps-kd.table"
+
+
+class PSKD(SelfDistillation):
+    """(1 - a_t) * base + a_t * CE(P, z), a_t = weight * (t + 1) / epochs in epoch t (their section 3.1, equation 7).
+
+    P is the softmax, in training mode and of the view it saw, of the sample's last presentation. A sample that was never
+    presented has the base alone, so the first epoch is plain.
+
+    Args:
+        ids: int64 [n], the samples to train on.
+        classes: number of classes.
+        weight: a at the end of the run.
+        epochs: of the whole run.
+    """
+
+    def __init__(self, ids: NDArray[np.int64], classes: int, weight: float, epochs: int) -> None:
+        self.ids = np.sort(ids)
+        self.weight, self.epochs = weight, epochs
+        self.table = torch.full((len(ids), classes), torch.nan)
+
+    def step(
+        self, forward: Forward, objective: Objective, batch: Batch, images: Tensor, companion: Companion | None, epoch: int
+    ) -> tuple[Tensor, Tensor]:
+        """See `SelfDistillation.step`."""
+        logits = forward(images)
+        self.table = self.table.to(logits.device)
+        places = torch.from_numpy(np.searchsorted(self.ids, batch.ids)).to(logits.device, non_blocking=True)
+        if epoch == 0:
+            loss = objective(logits, batch, epoch)
+        else:
+            before = self.table.index_select(0, places).to(logits.dtype)
+            known = ~before.isnan().any(1)
+            share = self.weight * (epoch + 1) / self.epochs * known
+            own = cross_entropy(logits, before.nan_to_num(0.0), reduction="none")
+            loss = ((1 - share) * objective.each(logits, batch, epoch) + share * own).mean()
+        self.table.index_copy_(0, places, softmax(logits.detach().float(), dim=1))
+        return logits, loss
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Ids int64 [n] and the table float32 [n, classes] by id, apart, so that no id goes through a float."""
+        return {IDS: torch.from_numpy(self.ids), TABLE: self.table}
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Samples that are not in it are as if never presented: a part of a run may train on fewer."""
+        if IDS not in tensors:
+            return
+        known = tensors[IDS].numpy()
+        _, here, there = np.intersect1d(self.ids, known, assume_unique=True, return_indices=True)
+        self.table[torch.from_numpy(here)] = tensors[TABLE].to(self.table.device)[torch.from_numpy(there)]

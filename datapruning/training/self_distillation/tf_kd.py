@@ -1,0 +1,67 @@
+"""TF-KD: a teacher that nobody trained, or the student's own kind, trained before (Yuan et al., CVPR 2020)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import kl_div, log_softmax, softmax
+
+from datapruning.data.loaders.loader import Batch
+from datapruning.training.losses import Objective, SoftLabels, distillation
+from datapruning.training.self_distillation.base import Companion, Forward, SelfDistillation
+
+
+class TFKD(SelfDistillation):
+    """(1 - weight) * base + weight * KL(softmax(u / T) || softmax(z)): the regularisation of their section 5.
+
+    As in the authors' code, u are the virtual teacher's probabilities (`correct` for the label, the rest even), which go
+    through a softmax again: at T = 20 the target is almost even. The student's side has no temperature. Their factor of
+    100, with a mean over batch and 100 classes, is 1 with our sum over classes.
+    """
+
+    def __init__(self, weight: float, temperature: float, correct: float) -> None:
+        self.weight, self.temperature, self.correct = weight, temperature, correct
+
+    def step(
+        self, forward: Forward, objective: Objective, batch: Batch, images: Tensor, companion: Companion | None, epoch: int
+    ) -> tuple[Tensor, Tensor]:
+        """See `SelfDistillation.step`."""
+        logits = forward(images)
+        term = towards_virtual(logits, batch.labels, self.temperature, self.correct)
+        return logits, (1 - self.weight) * objective(logits, batch, epoch) + self.weight * term
+
+
+def towards_virtual(logits: Tensor, labels: Tensor, temperature: float, correct: float) -> Tensor:
+    """KL(softmax(u / T) || softmax(z)), averaged over the batch: a scalar; see `TFKD`."""
+    virtual = virtual_teacher(labels, logits.shape[1], correct).to(logits.dtype)
+    return kl_div(log_softmax(logits, dim=1), softmax(virtual / temperature, dim=1), reduction="batchmean")
+
+
+def virtual_teacher(labels: Tensor, classes: int, correct: float) -> Tensor:
+    """Probabilities float32 [n, classes]: `correct` for the label, the rest even over the other classes."""
+    rest = (1 - correct) / max(classes - 1, 1)
+    found = torch.full((len(labels), classes), rest, device=labels.device)
+    return found.scatter_(1, labels[:, None], correct)
+
+
+class TFKDSelf(SelfDistillation):
+    """(1 - weight) * base + weight * scale * T^2 * KL(self_T || own_T): their section 4.
+
+    Args:
+        labels: of the self teacher: the same network, trained before on the same samples without distillation.
+        weight: its share.
+        temperature: T.
+        scale: see `SelfDistill`.
+    """
+
+    def __init__(self, labels: SoftLabels, weight: float, temperature: float, scale: float) -> None:
+        self.labels, self.weight, self.temperature, self.scale = labels, weight, temperature, scale
+
+    def step(
+        self, forward: Forward, objective: Objective, batch: Batch, images: Tensor, companion: Companion | None, epoch: int
+    ) -> tuple[Tensor, Tensor]:
+        """See `SelfDistillation.step`."""
+        logits = forward(images)
+        teacher = self.labels[batch.ids, epoch].to(logits.device, non_blocking=True)
+        term = self.scale * distillation(logits, teacher, self.temperature)
+        return logits, (1 - self.weight) * objective(logits, batch, epoch) + self.weight * term

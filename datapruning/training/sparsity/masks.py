@@ -1,0 +1,155 @@
+"""Masks: which weights of a network are kept. Made before training, held exactly through it, saved beside it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from datapruning.errors import BadFile, Mismatch
+from datapruning.io.npz import read_npz, write_npz
+from datapruning.training.sparsity.prunable import prunable
+
+FILE = "masks.npz"
+FORMAT, VERSION = "datapruning.masks", 1
+
+
+@dataclass(frozen=True, eq=False)
+class Masks:
+    """`bits`: bool, one a prunable weight, by the weight's name; True is kept."""
+
+    bits: Mapping[str, NDArray[np.bool_]]
+
+    @property
+    def total(self) -> int:
+        """Prunable weights."""
+        return sum(each.size for each in self.bits.values())
+
+    @property
+    def kept(self) -> int:
+        """Weights that are kept."""
+        return sum(self.kept_by_layer.values())
+
+    @property
+    def kept_by_layer(self) -> dict[str, int]:
+        """Weights that are kept, by name."""
+        return {name: int(each.sum()) for name, each in self.bits.items()}
+
+    @property
+    def digest(self) -> str:
+        """Names the masks."""
+        found = hashlib.sha256()
+        for name, each in sorted(self.bits.items()):
+            found.update(f"{name}{each.shape}".encode())
+            found.update(np.packbits(each).tobytes())
+        return found.hexdigest()[:16]
+
+    def __str__(self) -> str:
+        share = 1 - self.kept / self.total
+        return f"keeping {amount(self.kept)} of {amount(self.total)} weights ({share:.2%} removed)"
+
+    def check_fits(self, model: nn.Module) -> None:
+        """Refuse another model.
+
+        Raises:
+            Mismatch: naming the first weight that differs.
+        """
+        shapes = {name: tuple(weight.shape) for name, weight in prunable(model).items()}
+        mine = {name: each.shape for name, each in self.bits.items()}
+        for name in {**shapes, **mine}:
+            if shapes.get(name) != mine.get(name):
+                raise Mismatch(
+                    f"these masks belong to another model: weight '{name}' is {shapes.get(name, 'not')} there, "
+                    f"{mine.get(name, 'not')} in the masks"
+                )
+
+    def save(self, path: Path, story: Mapping[str, Any]) -> None:
+        """Write them packed, eight to a byte, with the story of how they were made."""
+        shapes = {name: list(each.shape) for name, each in self.bits.items()}
+        meta = {**story, "format": FORMAT, "version": VERSION, "shapes": shapes}
+        write_npz(path, {name: np.packbits(each) for name, each in self.bits.items()}, meta)
+
+
+def amount(count: int) -> str:
+    """A number of weights for people: 560, 61.2 k, 11.2 M."""
+    for size, unit in ((10**6, "M"), (10**4, "k")):
+        if count >= size:
+            return f"{count / (10**6 if unit == 'M' else 10**3):.1f} {unit}"
+    return f"{count:,}"
+
+
+def load_masks(path: Path) -> tuple[Masks, dict[str, Any]]:
+    """Masks and their story.
+
+    Raises:
+        BadFile: missing, broken, or no masks.
+    """
+    arrays, meta = read_npz(path, "a masks")
+    if meta.get("format") != FORMAT or meta.get("version") != VERSION or not isinstance(meta.get("shapes"), dict):
+        raise BadFile(f"{path} is not a masks file: its format is {meta.get('format')!r}, version {meta.get('version')!r}")
+    bits = {}
+    for name, shape in meta["shapes"].items():
+        packed = arrays.get(name)
+        if not isinstance(shape, list) or not all(type(n) is int and n > 0 for n in shape):
+            raise BadFile(f"{path}: {shape!r} is no shape of weight '{name}'")
+        size = int(np.prod(shape, dtype=object))
+        if packed is None or packed.dtype != np.uint8 or packed.shape != (-(-size // 8),):
+            raise BadFile(f"{path}: the mask of weight '{name}' is missing or of another size than {shape}")
+        bits[name] = np.unpackbits(packed, count=size).astype(np.bool_).reshape(shape)
+    return Masks(bits), dict(meta)
+
+
+class Held:
+    """Masks on a model in training: gradients of removed weights are set to zero before each update.
+
+    A weight that is zero, without gradient, momentum and decay, stays exactly zero under every optimiser; momentum that
+    has never moved cannot bring it back.
+    """
+
+    def __init__(self, masks: Masks, model: nn.Module) -> None:
+        """Set the removed weights to zero.
+
+        Raises:
+            Mismatch: masks of another model.
+        """
+        masks.check_fits(model)
+        self._masks = masks
+        self._weights = prunable(model)
+        self._removed = {
+            name: torch.from_numpy(~masks.bits[name]).to(weight.device) for name, weight in self._weights.items()
+        }
+        self.clear()
+
+    @torch.no_grad()
+    def clear(self) -> None:
+        """Set the removed weights to zero."""
+        for name, weight in self._weights.items():
+            weight.masked_fill_(self._removed[name], 0)
+
+    @torch.no_grad()
+    def before_update(self) -> None:
+        """After the backward pass, before the optimiser's step."""
+        for name, weight in self._weights.items():
+            if weight.grad is not None:
+                weight.grad.masked_fill_(self._removed[name], 0)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What a checkpoint keeps: the masks, packed."""
+        return {f"mask.{name}": torch.from_numpy(np.packbits(each)) for name, each in self._masks.bits.items()}
+
+    def check(self, saved: Mapping[str, Tensor]) -> None:
+        """Refuse a checkpoint of other masks.
+
+        Raises:
+            Mismatch: naming the first weight whose mask differs.
+        """
+        for name, packed in self.tensors().items():
+            if name not in saved or not torch.equal(saved[name].cpu(), packed):
+                raise Mismatch(f"the checkpoint was made with other masks: that of '{name.removeprefix('mask.')}' differs")

@@ -1,0 +1,87 @@
+"""Looks: the few batches of kept samples that a saliency is taken on, drawn by the run's seed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from datapruning.config.self_distillation import SelfDistill
+from datapruning.config.sparsity import EPSD
+from datapruning.data.batching import batch_sizes
+from datapruning.data.loaders.loader import Batch
+from datapruning.runs.context import Context
+from datapruning.training.losses import SoftLabels
+from datapruning.training.self_distillation.class_pairs import ClassPairs
+from datapruning.training.sparsity.criteria import DATA_FREE
+from datapruning.training.sparsity.loss_terms import Look
+from datapruning.utils.hashing import shuffled
+
+LOOK_KEY = 0x100C5
+GRASP_PER_CLASS = 10
+
+
+def draw_looks(
+    context: Context,
+    ids: NDArray[np.int64],
+    settings: EPSD,
+    how: SelfDistill,
+    seed: int,
+    self_teacher: SoftLabels | None,
+) -> tuple[list[Look], list[Look]]:
+    """(those of the inner steps, those that are differentiated): batches of kept samples, drawn by the seed."""
+    if settings.prune_by in DATA_FREE:
+        return [], []
+    steps = settings.steps if settings.prune_by in ("epsd", "prospr") else 0
+    count = settings.batches + (steps if settings.fresh else 0)
+    if settings.prune_by == "grasp":
+        batches = list(_balanced(ids, context.data.train.labels, GRASP_PER_CLASS, settings.batches, seed))
+    else:
+        batches = list(_batches(ids, settings.batch_size, count, seed))
+    looks = list(_read(context, ids, batches, how if settings.prune_by == "epsd" else SelfDistill(), seed, self_teacher))
+    outside = looks[: settings.batches]
+    return (looks[settings.batches :] if settings.fresh else [outside[0]] * steps), outside
+
+
+def _batches(ids: NDArray[np.int64], size: int, count: int, seed: int) -> Iterator[NDArray[np.int64]]:
+    """So many batches of at most `size` samples, pass after pass over the ids."""
+    made, number = 0, 0
+    while made < count:
+        order = shuffled(ids, LOOK_KEY, seed, number)
+        sizes = [n for n in batch_sizes(len(ids), size) if n >= min(size, len(ids))] or [len(ids)]
+        for batch in np.split(order, np.cumsum(sizes))[: min(len(sizes), count - made)]:
+            yield batch
+            made += 1
+        number += 1
+
+
+def _balanced(
+    ids: NDArray[np.int64], labels: NDArray[np.int64], per_class: int, count: int, seed: int
+) -> Iterator[NDArray[np.int64]]:
+    """Batches of so many samples of each class, as far as it has them."""
+    for number in range(count):
+        order = shuffled(ids, LOOK_KEY, seed, number)
+        yield np.concatenate([order[labels[order] == c][:per_class] for c in np.unique(labels[ids])])
+
+
+def _read(
+    context: Context,
+    ids: NDArray[np.int64],
+    batches: Sequence[NDArray[np.int64]],
+    how: SelfDistill,
+    seed: int,
+    self_teacher: SoftLabels | None,
+) -> Iterator[Look]:
+    views, loader = context.views, context.split("train")
+    others: list[Tensor | None] = [None] * len(batches)
+    if how.method == "cs-kd":
+        pairs = ClassPairs(ids, context.data.train.labels)
+        partners = [pairs.draw(batch, seed, 0) for batch in batches]
+        others = [images for _, images in views.read(loader, partners, 0)]
+    elif how.method == "dlb":
+        others = [images for _, images in views.read(loader, batches, 1)]
+    for (batch, images), other in zip(views.read(loader, batches, 0), others, strict=True):
+        teacher = None if self_teacher is None else self_teacher[batch.ids, 0].to(images.device)
+        yield Look(images, Batch(batch.images, batch.labels, batch.ids), other, teacher)

@@ -1,0 +1,77 @@
+"""From saliencies to masks: the largest are kept, over the whole network or layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datapruning.errors import DataPruningError
+from datapruning.training.sparsity.masks import Masks
+
+SCOPES = ("global", "layer")
+Saliency = Mapping[str, NDArray[np.float64]]
+"""One number a prunable weight, by the weight's name; larger = keep."""
+
+
+def count_kept(total: int, removed: float) -> int:
+    """Weights that stay of `total` where the share `removed` goes: rounded, at least 1."""
+    return max(1, round(total * (1 - removed)))
+
+
+def keep_largest(
+    saliency: Saliency, removed: float, scope: str = "global", before: Masks | None = None
+) -> tuple[Masks, list[str]]:
+    """Masks that keep the largest saliencies; of equal ones, the weight that comes first in the network.
+
+    A layer that would lose all its weights keeps its strongest one, so that something passes; the count stays, the
+    globally weakest others go instead.
+
+    Args:
+        saliency: of every prunable weight.
+        removed: the share that goes, 0 < share < 1.
+        scope: "global": one threshold for the network; "layer": the share goes in every layer.
+        before: masks that were there already; what they removed stays removed.
+
+    Returns:
+        The masks, and the names of the layers that were protected.
+
+    Raises:
+        DataPruningError: a saliency that is no finite number.
+    """
+    names = list(saliency)
+    for name in names:
+        if not np.isfinite(saliency[name]).all():
+            raise DataPruningError(f"the saliency of '{name}' is not finite: lower the inner rate (epsd.rate)")
+    marks = {
+        name: np.where(before.bits[name], saliency[name], -np.inf) if before else np.asarray(saliency[name], np.float64)
+        for name in names
+    }
+    if scope == "layer":
+        bits = {name: _largest(marks[name].ravel(), count_kept(marks[name].size, removed)) for name in names}
+        return Masks({name: bits[name].reshape(marks[name].shape) for name in names}), []
+    flat = np.concatenate([marks[name].ravel() for name in names])
+    kept = max(count_kept(flat.size, removed), len(names))
+    chosen = _largest(flat, kept)
+    ends = np.cumsum([marks[name].size for name in names]).tolist()
+    starts = [0, *ends[:-1]]
+    empty = [name for name, start, end in zip(names, starts, ends, strict=True) if not chosen[start:end].any()]
+    if empty:
+        strongest = {name: start + int(marks[name].argmax()) for name, start in zip(names, starts, strict=True)}
+        flat[list(strongest.values())] = np.inf  # every layer's best comes first; where it was in anyway, nothing changes
+        chosen = _largest(flat, kept)
+    bits = {name: chosen[start:end].reshape(marks[name].shape) for name, start, end in zip(names, starts, ends, strict=True)}
+    return Masks(bits), empty
+
+
+def _largest(values: NDArray[np.float64], count: int) -> NDArray[np.bool_]:
+    """The `count` largest of a flat array; ties go to the smaller index."""
+    chosen = np.zeros(values.size, np.bool_)
+    chosen[np.argsort(-values, kind="stable")[:count]] = True
+    return chosen
+
+
+def rounds_of(removed: float, rounds: int) -> Sequence[float]:
+    """Shares removed after each of so many rounds: what is kept falls by the same factor each time (SynFlow)."""
+    return [1 - (1 - removed) ** ((k + 1) / rounds) for k in range(rounds)]
