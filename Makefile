@@ -15,13 +15,14 @@ setup: $(READY) ## only prepare: system packages, uv, .venv
 demo: $(READY) ## run the demo (ARGS="..." is passed on)
 	$(BIN)/dprune demo $(ARGS)
 
-test: check ## lint, types, then the tests (ARGS="..." goes to pytest)
+test: check ## lint, types, layers, then the tests (ARGS="..." goes to pytest)
 	$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal $(ARGS)
 
-check: $(READY) ## lint and types only
+check: $(READY) ## lint, types and layers only
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 docs: $(READY) ## build the documentation: site/index.html
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict $(ARGS)

@@ -58,7 +58,7 @@ def test_an_unfinished_run_tells_how_far_it_is(finished: FinishedRun) -> None:
     told = "\n".join(describe(finished.folder))
     assert "not finished" in told
     assert "checkpoint" not in told
-    save_tensors(Run(finished.folder).checkpoint().path, {}, {"state": '{"epoch": 3}'})
+    save_tensors(Run(finished.folder).checkpoint_path(), {}, {"state": '{"epoch": 3}'})
     assert "(checkpoint after epoch 3)" in "\n".join(describe(finished.folder))
 
 

@@ -169,7 +169,7 @@ def rows_in(folder: Path, count: int) -> tuple[Board, Task]:
     """A store of so many rows, and the task of doing them."""
     configs: list[Config] = [{"n": k} for k in range(count)]
     board = Board(RowStore(folder, ABOUT), configs)
-    return board, Task("", None, {}, "", "", "", 1, str(folder), ABOUT, {}, [dict(c) for c in configs])
+    return board, Task("", None, {}, "", "", "", 1, str(folder), ABOUT, {}, [dict(c) for c in configs], "")
 
 
 def at_work(board: Board, crew: SlurmJobs, name: str) -> bool:

@@ -170,7 +170,7 @@ def made_up_crew(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> 
     board = Board(RowStore(folder, {"n": 1}), grid, Training())
     said: list[str] = []
     with Crew(2, folder, said.append) as crew:
-        crew.go(Task("", None, {}, "", "", "", 1, str(folder), {"n": 1}, {}, board.configs))
+        crew.go(Task("", None, {}, "", "", "", 1, str(folder), {"n": 1}, {}, board.configs, ""))
         monkeypatch.setattr("datapruning.experiments.workers.monitor.POLL_SECONDS", 0.05)
         verb._watch(board, crew)
     return board, said

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from datapruning.analysis.pred_probs import ensemble_story
 from datapruning.artifacts.influence import KIND, Influence
 from datapruning.artifacts.metadata import new_meta
-from datapruning.artifacts.pred_probs import ensemble_story
 from datapruning.config.recipe import plain
 from datapruning.data.dataset import Dataset
 from datapruning.errors import BadValue

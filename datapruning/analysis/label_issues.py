@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datapruning.analysis.pred_probs import best_other, confident_others
+from datapruning.analysis.pred_probs import best_other, confident_others, ensemble_story
 from datapruning.api.score import score, score_recording
 from datapruning.artifacts.label_issues import KIND, Suspect, Suspects
 from datapruning.artifacts.metadata import Identity, new_meta, read_otherwise
-from datapruning.artifacts.pred_probs import ensemble_story
 from datapruning.artifacts.scores import Scores
 from datapruning.config.recipe import plain
 from datapruning.data.dataset import Dataset

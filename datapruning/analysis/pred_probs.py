@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
+from datapruning.config.recipe import plain
 from datapruning.data.dataset import Dataset
 from datapruning.evidence.members import open_ensemble
 from datapruning.runs.context import Context
@@ -47,3 +51,8 @@ def confident_others(probs: NDArray[np.float32], labels: NDArray[np.int64]) -> i
     thresholds = np.where(counts > 0, np.bincount(labels, own, classes) / np.maximum(counts, 1), np.inf)
     confident = np.where(probs >= thresholds, probs, -1.0)
     return int(((confident.max(1) >= 0) & (confident.argmax(1) != labels)).sum())
+
+
+def ensemble_story(context: Context) -> dict[str, Any]:
+    """How the ensemble was made, for meta."""
+    return {"ensemble": asdict(context.recipe.ensemble), "member": plain(context.recipe)["member"]}

@@ -23,7 +23,6 @@ from datapruning.io.locks import held
 from datapruning.io.tensors import save_tensors
 from datapruning.io.text import LONGEST_TOML, check_text, parse_toml, read_text, with_checksum
 from datapruning.runs.trackers.trackers import Logs, RunLogs
-from datapruning.training.checkpoint import Checkpoint
 
 CONFIG, METRICS, RESULT, MODEL = "config.toml", "metrics.jsonl", "result.json", "model.safetensors"
 CHECKPOINTS = "checkpoint"
@@ -130,9 +129,9 @@ class Run:
         """result.json of a finished run, or None."""
         return read_json(self.folder / RESULT) if (self.folder / RESULT).exists() else None
 
-    def checkpoint(self, part: str = "state") -> Checkpoint:
-        """Where a part of the run's training saves and resumes."""
-        return Checkpoint(self.folder / CHECKPOINTS / f"{part}.safetensors")
+    def checkpoint_path(self, part: str = "state") -> Path:
+        """The checkpoint of a part of the run's training."""
+        return self.folder / CHECKPOINTS / f"{part}.safetensors"
 
     def finish(self, model: nn.Module, history: Sequence[Mapping[str, Any]], result: Mapping[str, Any]) -> FinishedRun:
         """Write weights, metrics and, last, result.json, which makes the run finished; the checkpoints go."""

@@ -16,7 +16,7 @@ from datapruning.experiments.sweep.shared_artifacts import check_evidence, find_
 from datapruning.experiments.sweep.status import Board
 from datapruning.experiments.sweep.summary import announce
 from datapruning.experiments.sweep.table import caption, csv_text, markdown, table
-from datapruning.experiments.sweep.trial import Students
+from datapruning.experiments.sweep.trial import ENTRY, Students
 from datapruning.experiments.sweep.variants import check_variants, find_variants
 from datapruning.experiments.workers.launcher import LOCAL, Launcher, find_launcher, side_of
 from datapruning.experiments.workers.monitor import watch
@@ -127,7 +127,7 @@ def sweep(
         _fill_here(board, Students(context, folder, places, found))
     elif board.left:
         task = task_of(
-            context, folder, board.configs, data_root, about=about, teachers=places, prepares=where.elsewhere
+            context, folder, board.configs, data_root, ENTRY, about=about, teachers=places, prepares=where.elsewhere
         )  # fmt: skip
         with where.crew(min(jobs or 1, len(board.left)), folder, say, context) as crew:
             if not where.elsewhere:

@@ -9,13 +9,22 @@ from typing import Any
 from datapruning.artifacts.scorer import Scorer
 from datapruning.artifacts.scores import Scores
 from datapruning.experiments.sweep.grid import weight_text
-from datapruning.experiments.sweep.shared_artifacts import SCORE_SEED, needs_evidence
+from datapruning.experiments.sweep.shared_artifacts import (
+    SCORE_SEED,
+    find_scorers,
+    needs_evidence,
+    prepare,
+    scorer_names,
+)
 from datapruning.experiments.sweep.variants import context_of_row
+from datapruning.experiments.workers.task import Task
+from datapruning.io.trial_store import RowStore, Work
 from datapruning.runs.context import Context
 from datapruning.utils.console import hushed
 from datapruning.utils.hashing import digest
 
 RUNS = "runs"
+ENTRY = "datapruning.experiments.sweep.trial:open_students"
 
 
 def run_folder(config: Mapping[str, Any], kept: int) -> str:
@@ -72,3 +81,13 @@ class Students:
             with hushed():
                 self._scores[name] = score(self._context, name, seed=SCORE_SEED)
         return self._scores[name]
+
+
+def open_students(task: Task, context: Context) -> tuple[RowStore, Work]:
+    """The store of a sweep, and what trains one of its students: the entry of a worker's task."""
+    store = RowStore(Path(task.folder), {**task.about, "fingerprint": context.data.fingerprint})
+    scorers = find_scorers(scorer_names(task.configs))
+    if task.prepares:
+        rows = [(config, store.get(config)) for config in task.configs]
+        prepare(context, [c for c, row in rows if row is None], scorers, [row for _, row in rows if row is not None])
+    return store, Students(context, store.folder, task.teachers, scorers).train

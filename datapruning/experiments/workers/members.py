@@ -6,16 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from datapruning.artifacts.scorer import Samples, Scorer
-from datapruning.errors import BadValue, DataPruningError
+from datapruning.errors import BadValue, DataPruningError, Mismatch
 from datapruning.evidence.ensemble import SubsetEnsemble
 from datapruning.evidence.members import rows_of
 from datapruning.experiments.workers.launcher import Launcher, is_here
 from datapruning.experiments.workers.monitor import watch
 from datapruning.experiments.workers.status import Board
-from datapruning.experiments.workers.task import MEMBERS, check_reopens, task_of
-from datapruning.io.trial_store import Failure, Row
+from datapruning.experiments.workers.task import Task, check_reopens, task_of
+from datapruning.io.trial_store import Failure, Row, RowStore, Work
 from datapruning.runs.context import Context
 from datapruning.utils.console import say
+
+ENTRY = "datapruning.experiments.workers.members:open_members"
 
 
 class Lines:
@@ -80,7 +82,7 @@ def train_members(
         return
     say(f"ensemble: {len(board.left)} of {len(configs)} members to train, in {store.folder}")
     board.refresh()
-    task = task_of(context, store.folder, configs, data_root, kind=MEMBERS, seed=seed)
+    task = task_of(context, store.folder, configs, data_root, ENTRY, seed=seed)
     with launcher.crew(min(jobs, len(board.left)), store.folder, say, context) as crew:
         crew.go(task)
         watch(board, crew, Lines(board))
@@ -90,3 +92,15 @@ def train_members(
             f"{len(failed)} of {len(configs)} members failed, the first: {failed[0].error} "
             f"(all in {store.folder / 'failed'}); the same command tries them again"
         )
+
+
+def open_members(task: Task, context: Context) -> tuple[RowStore, Work]:
+    """The store of a subset ensemble, and what trains one of its members: the entry of a worker's task.
+
+    Raises:
+        Mismatch: the dataset of that name is not the one that the store was made for.
+    """
+    store, _, train = rows_of(context, task.seed)
+    if store.folder != Path(task.folder):
+        raise Mismatch(f"{task.data} is another dataset here than the one that {task.folder} was made for")
+    return store, train

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,11 +12,9 @@ from typing import Any
 from datapruning.config.recipe import TABLES, Recipe, plain
 from datapruning.config.validation import build
 from datapruning.data.registry import ROOT_VARIABLE, SOURCES, open_dataset
-from datapruning.errors import BadValue, Mismatch
+from datapruning.errors import BadValue
 from datapruning.io.trial_store import Config, RowStore, Work
 from datapruning.runs.context import Context, make_context
-
-STUDENTS, MEMBERS = "students", "members"
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class Task:
         teachers: of a sweep, hash of weights -> run folder.
         configs: the rows.
         log: tools that show the runs.
-        kind: rows of a sweep ("students") or of a subset ensemble ("members").
+        entry: what opens the store and runs a trial, as "package.module:function", a function of the task and its context.
         seed: of the ensemble.
         prepares: the workers make what the rows of a sweep share; one does, the others wait for it.
         place: the working folder, where relative paths begin.
@@ -52,8 +51,8 @@ class Task:
     about: Mapping[str, Any]
     teachers: Mapping[str, str]
     configs: list[dict[str, Any]]
+    entry: str
     log: Sequence[str] = ()
-    kind: str = STUDENTS
     seed: int = 0
     prepares: bool = False
     place: str = "."
@@ -64,10 +63,10 @@ def task_of(
     store: Path,
     configs: Sequence[Config],
     data_root: str | Path | None,
+    entry: str,
     *,
     about: Mapping[str, Any] | None = None,
     teachers: Mapping[str, str] | None = None,
-    kind: str = STUDENTS,
     seed: int = 0,
     prepares: bool = False,
 ) -> Task:
@@ -76,7 +75,7 @@ def task_of(
     return Task(
         context.data.source or context.data.name, None if root is None else str(root), packed(context.recipe),
         str(context.device), context.loader, str(context.root), context.threads, str(store), about or {}, teachers or {},
-        [dict(config) for config in configs], context.logs.tools, kind, seed, prepares, os.getcwd(),
+        [dict(config) for config in configs], entry, context.logs.tools, seed, prepares, os.getcwd(),
     )  # fmt: skip
 
 
@@ -112,25 +111,6 @@ def open_task(task: Task) -> tuple[RowStore, Work]:
         data, unpacked(task.recipe), device=task.device, loader=task.loader, root=task.workspace, threads=task.threads,
         log=task.log,
     )  # fmt: skip
-    return _members(task, context) if task.kind == MEMBERS else _students(task, context)
-
-
-def _students(task: Task, context: Context) -> tuple[RowStore, Work]:
-    from datapruning.experiments.sweep.shared_artifacts import find_scorers, prepare, scorer_names
-    from datapruning.experiments.sweep.trial import Students
-
-    store = RowStore(Path(task.folder), {**task.about, "fingerprint": context.data.fingerprint})
-    scorers = find_scorers(scorer_names(task.configs))
-    if task.prepares:
-        rows = [(config, store.get(config)) for config in task.configs]
-        prepare(context, [c for c, row in rows if row is None], scorers, [row for _, row in rows if row is not None])
-    return store, Students(context, store.folder, task.teachers, scorers).train
-
-
-def _members(task: Task, context: Context) -> tuple[RowStore, Work]:
-    from datapruning.evidence.members import rows_of
-
-    store, _, train = rows_of(context, task.seed)
-    if store.folder != Path(task.folder):
-        raise Mismatch(f"{task.data} is another dataset here than the one that {task.folder} was made for")
-    return store, train
+    module, _, name = task.entry.partition(":")
+    opened: tuple[RowStore, Work] = getattr(importlib.import_module(module), name)(task, context)
+    return opened

@@ -139,12 +139,12 @@ def search(
         maker: of self-distillation.
         masks: which weights are kept.
     """
-    training, judges, trunk = context.recipe.train, fork.judges, run.checkpoint("fork")
+    training, judges, trunk = context.recipe.train, fork.judges, Checkpoint(run.checkpoint_path("fork"))
     if not trunk.path.exists():
         fit(
             context.new_model(training.model, seed), context.split("train"), fork.ids, context.views, training,
             objective_of(context, labels, prior), seed=seed, steps=fork.steps, stop_after=fork.epoch,
-            label=f"student, first {fork.epoch} epochs", checkpoint=run.checkpoint("trunk"), leave=trunk,
+            label=f"student, first {fork.epoch} epochs", checkpoint=Checkpoint(run.checkpoint_path("trunk")), leave=trunk,
             on_epoch=run.write_metrics, distil=maker.method(fork.ids), masks=masks, limit=context.limit,
         )  # fmt: skip
     say(
@@ -183,7 +183,7 @@ def _probe(
     masks: Masks | None,
     _: Config,
 ) -> dict[str, Any]:
-    trunk = run.checkpoint("fork")
+    trunk = Checkpoint(run.checkpoint_path("fork"))
     training, loader = replace(context.recipe.train, infobatch=0.0), context.split("train")  # few updates: nothing to skip
     model = context.new_model(training.model, seed)
     start = planned_rate(training, fork.step, fork.steps)
@@ -205,7 +205,7 @@ def _probe(
 
 def _state_of(run: Run, arm: Arm) -> Checkpoint:
     """Where the probe of an arm goes on from."""
-    return run.checkpoint(f"probe-{digest(asdict(arm))}")
+    return Checkpoint(run.checkpoint_path(f"probe-{digest(asdict(arm))}"))
 
 
 def _planned(done: Progress) -> int:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from datapruning.runs.context import Context
 from datapruning.runs.run import FinishedRun, Run
+from datapruning.training.checkpoint import Checkpoint
 from datapruning.training.distillation.run_search import Fork, objective_of, plan_fork, search
 from datapruning.training.distillation.training_run import Plan, train_whole_run
 from datapruning.training.distillation.weight_search import ALONE, Arm, Search, prior_weight, probe_arms, teacher_arms
@@ -73,7 +74,7 @@ def train_student(
             arm = Arm(found.weight, found.temperature, found.trust, found.teacher)
     plan = Plan(
         "student", training, ids, objective_of(context, labels, arm), seed,
-        begin=run.checkpoint("fork") if fork else None, steps=fork.steps if fork else None,
+        begin=Checkpoint(run.checkpoint_path("fork")) if fork else None, steps=fork.steps if fork else None,
         distil=maker.method(ids), masks=masks,
     )  # fmt: skip
     extra: dict[str, Any] = {

@@ -66,7 +66,7 @@ def train_whole_run(context: Context, run: Run, plan: Plan, story: Mapping[str, 
     say(f"{plan.role}: {network}, {kept}, {steps:,} updates (budget: {training.budget}{fewer})")
     done = fit(
         model, loader, plan.ids, context.views, training, plan.objective, seed=plan.seed, steps=steps,
-        label=plan.role, checkpoint=run.checkpoint(), begin=plan.begin, on_epoch=run.write_metrics,
+        label=plan.role, checkpoint=Checkpoint(run.checkpoint_path()), begin=plan.begin, on_epoch=run.write_metrics,
         distil=plan.distil, masks=plan.masks, limit=context.limit,
     )  # fmt: skip
     cost = Cost(done.samples_seen + done.samples_again, done.samples_forward, round(done.seconds, 3))
