@@ -1,0 +1,279 @@
+"""`dprune advise`: no test set, no pilot that saw a judge, nothing trained twice, one clear line."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from datapruning.analysis.advise import pilots as trainings
+from datapruning.analysis.advise.advise import FILE, FLATTERY, Advice, advise
+from datapruning.analysis.advise.cost import Cost
+from datapruning.analysis.advise.holdout import packed, set_aside, unpacked
+from datapruning.api.score import score
+from datapruning.api.teach import teach
+from datapruning.data.dataset import Dataset
+from datapruning.data.loaders.loader import Loader
+from datapruning.errors import BadFile, BadValue, Mismatch, OutputTaken, UnknownName
+from datapruning.io.json import read_json
+from datapruning.runs.context import Context
+from datapruning.training import trainer as loop
+from tests.conftest import Answer, fast_arguments, made_up
+from tests.robustness.test_bad_input import teacher_folder
+
+MakeContext = Callable[..., Context]
+FAST = [*fast_arguments(), "--set", "train.model=tinynet8", "--set", "teacher.model=tinynet8"]
+TINY = ("train.model=tinynet8", "teacher.model=tinynet8", "train.epochs=1", "teacher.epochs=1")
+"""Every training in a tenth of a second; teacher and reference alike."""
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, np.ndarray[Any, Any]]]:
+    """Name and ids of every training that an advice does."""
+    seen: list[tuple[str, np.ndarray[Any, Any]]] = []
+    real = loop.fit
+
+    def watched(model: Any, loader: Any, ids: Any, *words: Any, **options: Any) -> Any:
+        seen.append((options["label"], ids))
+        return real(model, loader, ids, *words, **options)
+
+    monkeypatch.setattr(trainings, "fit", watched)
+    return seen
+
+
+def bare(found: Advice) -> dict[str, Any]:
+    """advice.json without times."""
+
+    def timeless(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: timeless(each) for key, each in value.items() if key != "seconds"}
+        return [timeless(each) for each in value] if isinstance(value, list | tuple) else value
+
+    return dict(timeless(read_json(found.folder / FILE)))
+
+
+def test_the_command_answers_in_one_line(dprune: Callable[..., Answer], tmp_path: Path) -> None:
+    answer = dprune("advise", "--tolerance", "50", *FAST)
+    assert answer.code == 0, answer.err
+    price, *_ = answer.err.splitlines()
+    assert "143 of 1,438 training samples are set aside" in price
+    assert "trainings" in price
+    (line,) = answer.out.splitlines()
+    assert "to stay within 50 points of the " in line
+    assert "80% interval" in line
+    file = tmp_path / line.rpartition(": ")[2]
+    found = json.loads(file.read_text())
+    assert f"keep {found['fraction']:g} of 1,438 = {found['kept']:,} samples" in line
+    assert found["low"] <= found["fraction"] <= (found["high"] or 1)
+    assert (found["tolerance"], found["kd_weight"], found["judges"]) == (50, 0.9, 143)
+    assert len(found["pilots"]) >= 3
+    student = dprune("train", "--fraction", found["fraction"], "--kd-weight", "0.9", *FAST)
+    assert f"keeping {found['kept']:,} of 1,438" in student.out, "the fraction is one that train takes"
+
+
+def test_no_test_set_and_no_judge_in_any_training(
+    digits: Dataset, make_context: MakeContext, trained: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, roles = Context.split, []
+
+    def watched(self: Context, role: str) -> Loader:
+        roles.append(role)
+        return real(self, role)
+
+    monkeypatch.setattr(Context, "split", watched)
+    context = make_context(digits, *TINY, "train.epochs=2")  # a teacher unlike the reference
+    advise(context, 60.0, seed=3)
+    parts = set_aside(digits.total, 3)
+    assert set(roles) == {"train"}
+    assert [name for name, _ in trained[:2]] == ["reference", "teacher"]
+    for name, ids in trained:
+        assert not np.isin(parts.judges, ids).any(), name
+    assert all(len(ids) == 1295 for _, ids in trained[:2])
+
+
+def test_a_teacher_that_is_trained_like_the_reference_is_the_reference(
+    digits: Dataset, make_context: MakeContext, trained: list[Any]
+) -> None:
+    found = advise(make_context(digits, *TINY), 60.0)
+    assert [name for name, _ in trained if not name.startswith("pilot")] == ["reference"]
+    assert found.result["teacher"] == "the reference"
+    assert found.result["cost"]["blind_teacher"] == 0
+
+
+def test_another_tolerance_uses_the_pilots_that_are_there(
+    digits: Dataset, make_context: MakeContext, trained: list[Any]
+) -> None:
+    context = make_context(digits, *TINY)
+    first = advise(context, 30.0)
+    count = len(trained)
+    again = advise(context, "30")
+    assert len(trained) == count
+    assert (again.folder, again.text) == (first.folder, first.text)
+    advise(context, 60.0)
+    names = [name for name, _ in trained]
+    assert len(set(names)) == len(names), "nothing is trained twice"
+    assert sum(name == "reference" for name in names) == 1
+
+
+def test_an_advice_that_was_killed_goes_on_and_ends_the_same(
+    digits: Dataset, make_context: MakeContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = make_context(digits, *TINY)
+    whole = advise(context, 30.0, out=tmp_path / "whole")
+    real = loop.fit
+
+    def kill_in(name: str) -> None:
+        def killed(*words: Any, **options: Any) -> Any:
+            if options["label"] == name:
+                raise KeyboardInterrupt
+            return real(*words, **options)
+
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(trainings, "fit", killed)
+            advise(context, 30.0, out=tmp_path / "stopped")
+        assert not (tmp_path / "stopped" / FILE).exists()
+
+    kill_in("reference")
+    kill_in("pilot-0.1-0")
+    kill_in("pilot-0.2-0")
+    assert bare(advise(context, 30.0, out=tmp_path / "stopped")) == bare(whole)
+
+
+def test_pilots_of_a_scorer_keep_what_it_ranks_first(digits: Dataset, make_context: MakeContext, trained: list[Any]) -> None:
+    context = make_context(digits, *TINY, "score.model=tinynet8")
+    advise(context, 60.0, scorer="el2n", seed=1)
+    values = score(context, "el2n", seed=1).values
+    rest = set_aside(digits.total, 1).rest
+    for _, ids in trained[1:]:
+        assert values[ids].min() >= np.sort(values[rest])[-len(ids)]
+
+
+def test_random_pilots_draw_anew(digits: Dataset, make_context: MakeContext, trained: list[Any]) -> None:
+    advise(make_context(digits, *TINY), 60.0)
+    small, large = sorted((ids for name, ids in trained if name != "reference"), key=len)[:2]
+    assert not np.isin(small, large).all()
+
+
+def test_a_named_teacher_is_used_and_its_flattery_is_taken_off(
+    digits: Dataset, make_context: MakeContext, trained: list[Any], tmp_path: Path
+) -> None:
+    teacher = teach(make_context(digits, *TINY, "teacher.epochs=8"), out=tmp_path / "teacher")
+    found = advise(make_context(digits, *TINY), 60.0, teacher=teacher).result
+    assert "teacher" not in [name for name, _ in trained]
+    assert found["teacher"][0]["folder"] == str(teacher.folder)
+    assert found["flattery"] > 0
+    judged = found["reference"]["accuracy"] + found["flattery"] / FLATTERY
+    assert judged == pytest.approx(round(judged / 100 * 143) / 143 * 100, abs=0.01)
+
+
+def test_what_nothing_reaches_is_an_answer(dprune: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch) -> None:
+    real = trainings.Trainings.pilot
+
+    def poor(self: Any, pilot: Any) -> Any:
+        row = real(self, pilot)
+        correct = unpacked(row.result["correct"], 143) & (np.arange(143) % 2 == 0)  # half of what it got right
+        result = {**row.result, "correct": packed(correct), "accuracy": 100 * float(correct.mean())}
+        return dataclasses.replace(row, result=result)
+
+    monkeypatch.setattr(trainings.Trainings, "pilot", poor)
+    answer = dprune("advise", "--tolerance", "0.5", *FAST)
+    assert answer.code == 0, answer.err
+    (line,) = answer.out.splitlines()
+    assert "no fraction below 0.95 stays within 0.5 points" in line
+    assert "points short of it" in line
+
+
+def test_under_steps_samples_are_saved_but_no_time(digits: Dataset, make_context: MakeContext) -> None:
+    found = advise(make_context(digits, *TINY).with_student(budget="steps"), 60.0)
+    assert "saves samples, but no training time" in found.text
+    assert found.result["cost"]["pilots"] > 0.8 * len(found.result["pilots"])
+
+
+def test_it_pays_off_when_students_have_saved_what_it_cost() -> None:
+    cost = Cost(training=100, reference=0.9, blind_teacher=0.0, pilots=0.6, teacher=1.0, evidence=0.5)
+    assert cost.pays_off_after(0.5, with_teacher=False) == 3
+    assert cost.pays_off_after(0.5, with_teacher=True) == 6
+    assert cost.pays_off_after(0.0, with_teacher=True) is None
+
+
+def test_judges_are_drawn_by_the_seed_and_are_few() -> None:
+    parts = set_aside(60_000, 0)
+    assert (len(parts.judges), len(parts.rest)) == (5000, 55_000)
+    assert np.array_equal(np.union1d(parts.judges, parts.rest), np.arange(60_000))
+    assert len(np.intersect1d(parts.judges, set_aside(60_000, 1).judges)) < 1000
+    assert len(set_aside(1438, 0).judges) == 143
+
+
+def test_marks_survive_the_way_through_a_row() -> None:
+    marks = np.random.default_rng(0).random(143) < 0.9
+    assert np.array_equal(unpacked(packed(marks), 143), marks)
+
+
+BAD = [
+    (["--tolerance", "half"], "got 'half'"),
+    (["--tolerance", "0"], "more than 0 and less than 100"),
+    (["--tolerance=-1"], "got -1"),
+    (["--tolerance", "100"], "got 100"),
+    (["--tolerance", "nan"], "points of accuracy"),
+    (["--tolerance", ""], "points of accuracy"),
+    (["--scorer", "randon"], "did you mean 'random'"),
+    (["--teacher", "nowhere"], "teacher nowhere is not there"),
+    (["--budget", "hours"], "unknown budget"),
+    (["--model", "tinynet9"], "unknown model"),
+    (["--set", "evidence.early_epoch=7", "--scorer", "el2n"], "early_epoch is 7"),
+    (["--threads", "0"], "--threads is at least 1"),
+]
+
+
+@pytest.mark.parametrize(("words", "said"), BAD, ids=lambda v: "-".join(v) if isinstance(v, list) else "")
+def test_bad_input_is_one_line_and_writes_nothing(refused: Callable[..., str], words: list[str], said: str) -> None:
+    assert said in refused("advise", *FAST, *words)
+
+
+def test_a_dataset_too_small_to_judge_is_refused(small: Dataset, make_context: MakeContext, tmp_path: Path) -> None:
+    with pytest.raises(BadValue, match="of 120 that is too few to tell a point of accuracy; it needs at least 1,000"):
+        advise(make_context(small))
+    many = made_up(1000, classes=4)
+    crowded = dataclasses.replace(many, class_names=tuple(f"class {k}" for k in range(250)))
+    with pytest.raises(BadValue, match="900 samples of 250 classes"):
+        advise(make_context(crowded))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_teacher_of_other_data_is_refused(
+    refused: Callable[..., str], small: Dataset, digits: Dataset, tmp_path: Path
+) -> None:
+    other = teacher_folder(tmp_path / "other", small)
+    assert "4 classes, digits has 10" in refused("advise", *FAST, "--teacher", other)
+    alike = teacher_folder(tmp_path / "alike", digits, fingerprint="0" * 64)
+    assert "another dataset" in refused("advise", *FAST, "--teacher", alike)
+
+
+def test_a_folder_that_holds_something_else_is_refused(digits: Dataset, make_context: MakeContext, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/notes.txt").touch()
+    with pytest.raises(OutputTaken, match="holds something else"):
+        advise(make_context(digits, *TINY), 30.0, out=tmp_path / "mine")
+    advise(make_context(digits, *TINY), 60.0, out=tmp_path / "advice")
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "advice").rglob("*.json")}
+    with pytest.raises(Mismatch, match=r"about\.seed is 0 there, 1 here"):
+        advise(make_context(digits, *TINY), 60.0, seed=1, out=tmp_path / "advice")
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "advice").rglob("*.json")} == before
+
+
+def test_in_python_mistakes_are_found_before_anything_is_written(
+    digits: Dataset, make_context: MakeContext, tmp_path: Path
+) -> None:
+    context = make_context(digits, *TINY)
+    with pytest.raises(BadValue, match="more than 0"):
+        advise(context, 0)
+    with pytest.raises(UnknownName, match="unknown scorer"):
+        advise(context, scorer="rnd")
+    with pytest.raises(BadFile, match="is not there"):
+        advise(context, teacher=tmp_path / "nowhere")
+    assert not list(tmp_path.iterdir())

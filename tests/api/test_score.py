@@ -1,0 +1,219 @@
+"""`dprune score` and the verb: all scorers from one evidence, recordings of other loops, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import datapruning as dp
+from datapruning import scorers
+from datapruning.api.score import score, scorers_of, scores_place
+from datapruning.artifacts.scorer import Samples
+from datapruning.data.dataset import Dataset, Split
+from datapruning.errors import Mismatch, UnknownName
+from datapruning.runs.context import Context
+from datapruning.runs.opening import open_context
+from tests.conftest import Answer, fast_arguments
+from tests.helpers.evidence_cases import learning
+
+Dprune = Callable[..., Answer]
+Refused = Callable[..., str]
+CHEAP = fast_arguments() + [
+    word
+    for change in (
+        "score.model=tinynet8", "score.epochs=4", "ensemble.members=4", "ensemble.inside=0.5", "member.model=tinynet8",
+        "member.epochs=1",
+    )
+    for word in ("--set", change)
+]  # fmt: skip
+NAMES = sorted(scorers.find_scorers())
+
+
+def saved(data: Dataset, path: Path) -> Path:
+    """A dataset as an .npz file."""
+    arrays = {}
+    for role, split in (("train", data.train), ("test", data.test)):
+        arrays |= {f"{role}_images": split.images, f"{role}_labels": split.labels}
+    np.savez(path, **arrays)
+    return path
+
+
+def loop(folder: Path, total: int = 30, epochs: int = 3) -> Path:
+    """A recording of another loop."""
+    logits, labels = learning(epochs, total)
+    recorder = dp.record(folder, "mine", total=total, epochs=epochs)
+    for epoch in range(epochs):
+        recorder.begin(epoch)
+        recorder.update(torch.from_numpy(logits[epoch]), torch.from_numpy(labels), np.arange(total))
+        recorder.end()
+    return recorder.finish()
+
+
+def test_every_scorer_on_the_command_line(dprune: Dprune, small: Dataset, tmp_path: Path) -> None:
+    data = saved(small, tmp_path / "small.npz")
+    answer = dprune("score", "--data", data, "--scorer", "all", "--out", "scores", *CHEAP)
+    assert answer.code == 0, answer.err
+    assert answer.out.splitlines() == [f"{name}: scores/{name}.npz" for name in scorers.find_scorers()]
+    assert "evidence: 2 proxies and 4 members of an ensemble see" in answer.err
+    for name in NAMES:
+        found = dp.load_scores(tmp_path / "scores" / f"{name}.npz")
+        assert (found.scorer, found.values.shape) == (name, (120,))
+        assert np.isfinite(found.values).all()
+        assert len(np.unique(found.values)) > 2, name
+    (recording,) = (tmp_path / "dprune-runs" / "evidence").iterdir()  # one for all of them
+    readable = scorers_of(recording)
+    assert set(NAMES) - set(readable) == {"grand", "grand-last", "memorization", "memorization-plain"}
+    again = dprune("score", "--data", data, "--scorer", "tdds,knn", "--out", "scores", *CHEAP)
+    assert again.code == 0
+    assert f"evidence: using {recording.relative_to(tmp_path)}" in again.err
+    assert "there already, with the same content" in again.err
+    told = dprune("score", "--recording", recording, "--scorer", "all", "--out", "read")
+    assert told.out.splitlines() == [f"{name}: read/{name}.npz" for name in readable]
+    for name in readable:
+        one, two = (dp.load_scores(tmp_path / place / f"{name}.npz") for place in ("scores", "read"))
+        np.testing.assert_array_equal(one.values, two.values, err_msg=name)
+        assert one.meta["fingerprint"] == two.meta["fingerprint"]
+    assert dprune("inspect", "scores/tdds.npz").code == 0
+
+
+def test_the_price_of_the_evidence_agrees_in_number(dprune: Dprune, small: Dataset, tmp_path: Path) -> None:
+    data = saved(small, tmp_path / "small.npz")
+    prices = {"aum": "1 proxy sees", "el2n": "2 proxies see", "memorization": "4 members of an ensemble see"}
+    for name, price in prices.items():
+        answer = dprune("score", "--data", data, "--scorer", name, *CHEAP)
+        assert answer.code == 0, answer.err
+        assert f"evidence: {price} " in answer.err
+
+
+def test_the_model_is_that_of_proxies_and_of_members(
+    dprune: Dprune, refused: Refused, small: Dataset, tmp_path: Path
+) -> None:
+    asked = ("score", "--data", saved(small, tmp_path / "small.npz"), "--scorer", "aum,memorization", *CHEAP)
+    first = dprune(*asked)
+    assert first.code == 0, first.err
+    again = dprune(*asked, "--set", "score.model=convnet", "--set", "member.model=convnet", "--model", "tinynet8")
+    assert again.out == first.out
+    assert again.err.count("with the same content") == 2
+    assert "unknown model 'tinynet9'" in refused(*asked, "--model", "tinynet9")
+
+
+def test_scores_that_cannot_rank_are_stored_and_said_so(
+    dprune: Dprune, make_context: Callable[..., Context], small: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """TDDS measures changes around their mean; two epochs have one change, and that is its own mean."""
+    line = "tdds: every sample has the same score, 0: it cannot rank; record more epochs"
+    short, long = loop(tmp_path / "short", epochs=2), loop(tmp_path / "long", epochs=3)
+    answer = dprune("score", "--recording", short, "--scorer", "tdds,aum", "--out", "scores")
+    assert answer.code == 0, answer.err
+    assert answer.err.splitlines() == [line]
+    assert not dp.load_scores(tmp_path / "scores" / "tdds.npz").values.any()
+    assert dprune("score", "--recording", long, "--scorer", "tdds").err == ""
+    score(make_context(small, "score.model=tinynet8"), "tdds")
+    assert line in capsys.readouterr().err.splitlines()
+
+
+def test_the_list_says_what_each_scorer_reads_costs_and_means(dprune: Dprune) -> None:
+    lines = dprune("score", "--list").out.splitlines()
+    assert [line for line in lines if not line.startswith(" ")] == NAMES
+    for name, start in zip(NAMES, range(0, len(lines), 5), strict=True):
+        found = scorers.get_scorer(name)
+        assert lines[start : start + 5] == [
+            name, f"  reads   {found.needs.__name__}", f"  cost    {found.cost}", f"  sign    {found.sign}",
+            f"  source  {found.source}",
+        ]  # fmt: skip
+
+
+def test_a_recording_of_another_loop_is_scored_beside_it_or_elsewhere(dprune: Dprune, tmp_path: Path) -> None:
+    folder = loop(tmp_path / "mine")
+    answer = dprune("score", "--recording", folder, "--scorer", "all")
+    assert answer.code == 0, answer.err
+    assert sorted(path.stem for path in (folder / "scores").iterdir()) == sorted(scorers_of(folder))
+    answer = dprune("score", "--recording", folder, "--scorer", "aum", "--out", "one.npz")
+    assert answer.out == "aum: one.npz\n"
+    answer = dprune("select", "--scores", "one.npz", "--fraction", "0.5", "--out", "half.npz")
+    assert answer.code == 0
+    assert len(dp.load_subset(tmp_path / "half.npz")) == 15
+
+
+def test_one_file_for_many_scorers_is_refused(refused: Refused, tmp_path: Path) -> None:
+    count = len(NAMES)
+    assert f"s.npz is one file, but {count} scorers" in refused("score", "--scorer", "all", "--out", "s.npz", *CHEAP)
+    folder = loop(tmp_path / "mine")
+    assert "is one file, but 7 scorers write one each; name a folder" in refused(
+        "score", "--recording", folder, "--scorer", "all", "--out", "s.npz"
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--scorer", "aum,emtropy"], "unknown scorer 'emtropy': did you mean 'entropy'?"),
+        (["--scorer", "all,aum"], "unknown scorer 'all'"),
+        (["--scorer", "aum,el2n"], "has no evaluation pass at an early epoch, which EL2N is read from"),
+        (["--scorer", "random,grand"], "scorer 'grand' reads Gradients"),
+        (["--scorer", "knn"], "has no embeddings"),
+        (["--scorer", " , "], "--scorer names no scorer"),
+    ],
+)
+def test_what_a_recording_cannot_give_is_refused_and_nothing_written(
+    refused: Refused, tmp_path: Path, words: list[str], message: str
+) -> None:
+    assert message in refused("score", "--recording", loop(tmp_path / "mine"), *words)
+
+
+def test_a_folder_that_is_no_recording_is_refused(refused: Refused, tmp_path: Path) -> None:
+    (tmp_path / "photographs").mkdir()
+    for folder in ("photographs", "absent"):
+        line = refused("score", "--recording", folder, "--scorer", "aum")
+        assert f"{folder} is no recording: it has no recording.json (dprune score makes one)" in line
+    unfinished = loop(tmp_path / "mine")
+    (unfinished / "run-000" / "done.json").unlink()
+    assert "no run that was trained to the end" in refused("score", "--recording", unfinished, "--scorer", "aum")
+
+
+def test_settings_of_evidence_that_cannot_be_are_found_at_once(refused: Refused) -> None:
+    for change, message in {
+        "member.model=tinynet9": "unknown model 'tinynet9': did you mean 'tinynet8'?",
+        "evidence.full_runs=3": "full_runs lies in 0..2; got 3",
+        "ensemble.members=1": "members lies in 2..",
+        "ensemble.inside=1.0": "inside lies in 0.05..0.95",
+    }.items():
+        assert message in refused("score", "--scorer", "all", *CHEAP, "--set", change)
+
+
+def test_scores_of_a_dataset_in_another_order_are_those_of_another_dataset(
+    make_context: Callable[..., Context], small: Dataset
+) -> None:
+    turned = replace(small, train=Split(small.train.images[::-1].copy(), small.train.labels[::-1].copy()))
+    context, other = make_context(small), make_context(turned)
+    for name in NAMES:
+        assert scores_place(context, name, 0) != scores_place(other, name, 0)
+    scores = score(context, "knn")
+    np.testing.assert_array_equal(dp.open_recording(scores.meta["recording"]).labels(), small.train.labels)
+    with pytest.raises(Mismatch, match="made from another dataset"):
+        dp.select(scores, 0.5, data=turned)
+
+
+def test_places_depend_on_what_a_scorer_reads(small: Dataset, tmp_path: Path) -> None:
+    one, two = (
+        open_context(small, changes=[f"ensemble.members={members}"], workspace=tmp_path, loader="resident")
+        for members in (10, 20)
+    )
+    for name, found in scorers.find_scorers().items():
+        same = scores_place(one, name, 0) == scores_place(two, name, 0)
+        assert same == (found.needs.__name__ != "SubsetEnsemble"), name
+        assert scores_place(one, name, 0) != scores_place(one, name, 1)
+    with pytest.raises(UnknownName):
+        scores_place(one, "nobody", 0)
+
+
+def test_random_scores_need_no_evidence(make_context: Callable[..., Context], small: Dataset) -> None:
+    context = make_context(small)
+    scores = score(context, "random", seed=4)
+    np.testing.assert_array_equal(scores.values, scorers.get_scorer("random")(Samples(120, 4))[0])
+    assert not (context.root / "evidence").exists()

@@ -1,0 +1,393 @@
+"""Resized and centre crops: boxes where they should be, resampling worked out by hand, the same bits by every path."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from torch.nn.functional import interpolate
+
+from datapruning.config.augmentation import MixPolicy, ViewPolicy
+from datapruning.config.recipe import Recipe, plain
+from datapruning.data.augment import crops, views
+from datapruning.data.augment.crops import ONE, resample, resized_boxes, taps
+from datapruning.data.augment.views import Views
+from datapruning.data.batching import training_batches
+from datapruning.data.dataset import Dataset
+from datapruning.data.loaders.in_memory import ResidentLoader
+from datapruning.data.loaders.mmap import MappedLoader
+from datapruning.errors import BadValue
+from datapruning.runs.context import Context
+from tests.conftest import Answer, made_up
+from tests.helpers.picture_files import photos
+
+RESIZED = ViewPolicy(flip=True, crop=0, cutout=3, count=4, seed=5, size=12, scale=(0.2, 1.0))
+CPU = torch.device("cpu")
+
+
+def pictures(count: int, height: int = 16, width: int = 16, channels: int = 3, seed: int = 0) -> torch.Tensor:
+    shape = (count, height, width, channels)
+    return torch.from_numpy(np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8))
+
+
+def bound(policy: ViewPolicy, channels: int = 3) -> Views:
+    return Views(policy, (120.7, 99.9, 3.3)[:channels], (61.1, 70.0, 55.5)[:channels])
+
+
+def boxes_of(policy: ViewPolicy, height: int, width: int, count: int = 500, view: int = 0) -> NDArray[np.int64]:
+    return resized_boxes(np.arange(count), policy, view, height, width)
+
+
+def box(*sides: int) -> NDArray[np.int64]:
+    return np.array([sides], np.int64)
+
+
+@given(
+    st.integers(1, 40), st.integers(1, 40), st.integers(0, 2**32), st.integers(0, 5),
+    st.tuples(st.floats(0.01, 1), st.floats(0.01, 1)), st.tuples(st.floats(0.1, 9), st.floats(0.1, 9)),
+)  # fmt: skip
+@settings(deadline=None, max_examples=100)
+def test_boxes_lie_in_the_picture(
+    height: int, width: int, seed: int, view: int, scale: tuple[float, float], ratio: tuple[float, float]
+) -> None:
+    policy = ViewPolicy(crop=0, seed=seed, scale=tuple(sorted(scale)), ratio=tuple(sorted(ratio)))
+    top, left, tall, broad = boxes_of(policy, height, width, 60, view).T
+    assert (top >= 0).all()
+    assert (left >= 0).all()
+    assert (tall >= 1).all()
+    assert (broad >= 1).all()
+    assert (top + tall <= height).all()
+    assert (left + broad <= width).all()
+
+
+def uniform(values: NDArray[np.float64], parts: int = 20) -> bool:
+    """Whether numbers in 0..1 fall evenly into `parts` (chi-square, six standard deviations)."""
+    expected = len(values) / parts
+    seen = np.histogram(values, parts, (0, 1))[0]
+    return float(((seen - expected) ** 2 / expected).sum()) < (parts - 1) + 6 * (2 * (parts - 1)) ** 0.5
+
+
+def test_areas_are_uniform_ratios_log_uniform_places_uniform_and_all_independent() -> None:
+    side, (low, high), (narrow, wide) = 4000, (0.1, 0.5), (0.5, 1.8)  # every box fits, so none is drawn again
+    top, left, tall, broad = boxes_of(ViewPolicy(crop=0, scale=(low, high), ratio=(narrow, wide)), side, side, 40_000).T
+    drawn = np.stack([
+        (tall * broad / side**2 - low) / (high - low),
+        np.log(broad / tall / narrow) / math.log(wide / narrow),
+        (top + 0.5) / (side - tall + 1),
+        (left + 0.5) / (side - broad + 1),
+    ])  # fmt: skip
+    for values in drawn:
+        assert values.min() > -0.002
+        assert values.max() < 1.002
+        assert uniform(values.clip(0, 1))
+    assert np.abs(np.corrcoef(drawn) - np.eye(4)).max() < 0.02
+
+
+def test_every_view_and_every_seed_has_its_own_boxes_and_a_sample_s_is_the_same_in_every_batch() -> None:
+    policy = ViewPolicy(crop=0, scale=(0.08, 1.0))
+    whole = boxes_of(policy, 64, 64)
+    some = np.array([7, 499, 7, 0])
+    assert (resized_boxes(some, policy, 0, 64, 64) == whole[some]).all()
+    for other in (boxes_of(policy, 64, 64, view=1), boxes_of(dataclasses.replace(policy, seed=1), 64, 64)):
+        assert (other != whole).any(1).mean() > 0.9
+
+
+def test_boxes_are_pinned() -> None:
+    """Soft-label caches made by earlier versions rest on these numbers, and every machine must draw the same."""
+    policy = ViewPolicy(crop=0, seed=7, scale=(0.08, 1.0))
+    drawn = resized_boxes(np.array([0, 1, 2, 49_999, 2**40]), policy, 3, 256, 300)
+    assert drawn.tolist() == PINNED
+
+
+PINNED = [[39, 46, 185, 240], [11, 71, 217, 170], [59, 96, 102, 110], [8, 14, 237, 284], [1, 25, 251, 210]]
+
+
+def test_what_never_fits_becomes_the_largest_box_in_the_middle() -> None:
+    square = ViewPolicy(crop=0, scale=(1.0, 1.0), ratio=(1.0, 1.0))
+    assert boxes_of(square, 10, 100, 3).tolist() == [[0, 45, 10, 10]] * 3
+    assert boxes_of(square, 100, 10, 3).tolist() == [[45, 0, 10, 10]] * 3
+    wide = ViewPolicy(crop=0, scale=(1.0, 1.0), ratio=(2.0, 2.0))
+    assert boxes_of(wide, 10, 10, 3).tolist() == [[2, 0, 5, 10]] * 3
+
+
+@pytest.mark.parametrize(
+    ("length", "size", "places"),
+    [
+        (2, 4, [0, 0.25, 0.75, 1]),
+        (4, 2, [0.5, 2.5]),
+        (1, 3, [0, 0, 0]),
+        (5, 5, [0, 1, 2, 3, 4]),
+        (3, 2, [0.25, 1.75]),
+    ],
+)
+def test_places_worked_out_by_hand(length: int, size: int, places: list[float]) -> None:
+    found = taps(np.array([10]), np.array([length]), size)
+    assert (found.before + found.weight / ONE - 10).tolist() == [places]
+    assert (found.after == np.minimum(found.before + 1, 10 + length - 1)).all()
+
+
+def by_hand(pixels: list[list[int]], height: int, width: int, *where: int) -> list[list[int]]:
+    image = torch.tensor(pixels, dtype=torch.uint8)[None, ..., None]
+    found = [resample(image, box(*where), height, width)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(crops, "resample_kernel", lambda: None)
+        found.append(resample(image, box(*where), height, width))
+    assert torch.equal(*found)
+    return found[0][0, ..., 0].tolist()
+
+
+def test_pixels_worked_out_by_hand() -> None:
+    assert by_hand([[0, 100]], 1, 4, 0, 0, 1, 2) == [[0, 25, 75, 100]]
+    assert by_hand([[0], [100]], 4, 1, 0, 0, 2, 1) == [[0], [25], [75], [100]]
+    assert by_hand([[0, 10], [20, 90]], 1, 1, 0, 0, 2, 2) == [[30]]
+    assert by_hand([[1, 2, 3, 4]], 1, 2, 0, 0, 1, 4) == [[2, 4]]  # 1.5 and 3.5: halves go up
+    assert by_hand([[9, 9, 9, 9], [9, 1, 3, 9], [9, 5, 7, 9], [9, 9, 9, 9]], 2, 2, 1, 1, 2, 2) == [[1, 3], [5, 7]]
+    assert by_hand([[9, 0, 100, 9]], 1, 4, 0, 1, 1, 2) == [[0, 25, 75, 100]]  # nothing from outside the box
+
+
+@given(
+    st.tuples(st.integers(1, 9), st.integers(1, 20), st.integers(1, 20), st.integers(1, 4)),
+    st.integers(1, 24), st.integers(1, 24), st.integers(0, 99), st.integers(1, 2000),
+)  # fmt: skip
+@settings(deadline=None, max_examples=80)
+def test_the_kernel_gives_the_bits_of_the_torch_operations(
+    shape: tuple[int, int, int, int], height: int, width: int, seed: int, chunk: int
+) -> None:
+    images = pictures(*shape, seed=seed)
+    before = images.clone()
+    boxes = boxes_of(ViewPolicy(crop=0, seed=seed, scale=(0.1, 1.0)), *shape[1:3], shape[0])
+    by_kernel = resample(images, boxes, height, width)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(crops, "resample_kernel", lambda: None)
+        patch.setattr(crops, "CHUNK", chunk)
+        by_torch = resample(images, boxes, height, width)
+    assert torch.equal(by_kernel, by_torch)
+    assert by_kernel.shape == (shape[0], height, width, shape[3])
+    assert torch.equal(images, before)
+
+
+@pytest.mark.parametrize(("height", "width"), [(7, 9), (16, 16), (31, 40), (224, 224)])
+def test_it_is_bilinear_resampling(height: int, width: int) -> None:
+    images, boxes = pictures(4), np.array([[0, 0, 16, 16], [2, 3, 9, 5], [15, 0, 1, 16], [4, 4, 12, 12]])
+    found = resample(images, boxes, height, width)
+    for image, (top, left, tall, broad), seen in zip(images, boxes.tolist(), found, strict=True):
+        part = image[top : top + tall, left : left + broad].permute(2, 0, 1)[None].float()
+        exact = interpolate(part, (height, width), mode="bilinear", align_corners=False)[0].permute(1, 2, 0)
+        assert (seen - exact).abs().max() < 0.5 + 2 * 255 / ONE  # rounding of the result, and of two places
+
+
+def test_no_pictures_are_no_trouble() -> None:
+    for run in (crops.resample_kernel, lambda: None):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(crops, "resample_kernel", run)
+            assert resample(pictures(0), np.empty((0, 4), np.int64), 5, 6).shape == (0, 5, 6, 3)
+
+
+def test_the_whole_picture_at_its_own_size_is_the_picture() -> None:
+    policy = ViewPolicy(flip=False, crop=0, scale=(1.0, 1.0), ratio=(1.0, 1.0))
+    views, images = bound(policy), pictures(8)
+    assert torch.equal(views.apply(images, np.arange(8), 2), views.normalise(images))
+
+
+def test_a_view_is_its_box_resampled_mirrored_and_normalised() -> None:
+    images, ids = pictures(30, 20, 16), np.arange(30) * 7
+    policy = dataclasses.replace(RESIZED, cutout=0)
+    seen = bound(policy).apply(images, ids, 6)
+    expected = resample(images, resized_boxes(ids, policy, 2, 20, 16), 12, 12)
+    flips = bound(policy).draws(ids, 2, 12, 12)[:, 2].astype(bool)
+    expected[flips] = expected[flips].flip(2)
+    assert flips.any()
+    assert torch.equal(seen, bound(ViewPolicy()).normalise(expected))
+    holes = bound(RESIZED).apply(images, ids, 6) != seen
+    assert holes.any(1).flatten(1).sum(1).tolist() == [
+        (min(12, d + 2) - max(0, d - 1)) * (min(12, r + 2) - max(0, r - 1))
+        for d, r in bound(RESIZED).draws(ids, 2, 12, 12)[:, 3:].tolist()
+    ]
+
+
+@pytest.mark.parametrize(
+    "policy", [RESIZED, ViewPolicy(crop=2, size=12, count=4), ViewPolicy(crop=0, count=4, scale=(0.1, 0.9))]
+)
+def test_a_sample_looks_the_same_in_every_batch_and_by_torch(policy: ViewPolicy) -> None:
+    images, ids = pictures(40, 18, 15), np.arange(40)
+    views_of = bound(policy)
+    whole = views_of.apply(images, ids, 5)
+    assert whole.shape[2:] == ((12, 12) if policy.size else (18, 15))
+    assert whole.is_contiguous(memory_format=torch.channels_last)
+    for part in np.array_split(np.random.default_rng(0).permutation(40), 7):
+        assert torch.equal(views_of.apply(images[part], part, 5), whole[part])
+    assert torch.equal(views_of.apply(images, ids, 9), whole)  # four views, then the first again
+    assert not torch.equal(views_of.apply(images, ids, 6), whole)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(crops, "resample_kernel", lambda: None)
+        patch.setattr(views, "kernel", lambda: None)
+        assert torch.equal(views_of.apply(images, ids, 5), whole)
+
+
+@pytest.mark.parametrize("policy", [RESIZED, ViewPolicy(size=12), ViewPolicy(crop=0, size=12)])
+def test_evaluation_sees_the_middle(policy: ViewPolicy) -> None:
+    images = pictures(5, 17, 20)
+    middle = images[:, 2:14, 4:16]
+    assert torch.equal(bound(policy).normalise(images), bound(ViewPolicy()).normalise(middle))
+
+
+def test_without_scale_the_middle_is_cropped_and_mirrored_as_a_picture_of_its_own() -> None:
+    images, ids = pictures(20, 17, 20), np.arange(20)
+    seen = bound(ViewPolicy(crop=3, size=12)).apply(images, ids, 1)
+    assert torch.equal(seen, bound(ViewPolicy(crop=3)).apply(images[:, 2:14, 4:16], ids, 1))
+
+
+def test_mixed_views_have_the_size_of_the_views() -> None:
+    data = made_up(60, side=16)
+    mixed = bound(dataclasses.replace(RESIZED, cutout=0)).among(np.arange(60), MixPolicy(1.0))
+    loader = ResidentLoader(data.train, CPU)
+    (batch, seen), *_ = mixed.read(loader, [np.arange(60)], 0)
+    assert seen.shape == (60, 3, 12, 12)
+    assert mixed.mixture is not None
+    drawn = mixed.mixture.draws(np.arange(60), 0)
+    top, bottom, left, right = drawn.boxes(12, 12).T
+    covered = (bottom - top) * (right - left)
+    assert batch.mixed is not None
+    np.testing.assert_allclose(batch.mixed.share.numpy(), 1 - covered / 144, atol=1e-6)
+    own = bound(dataclasses.replace(RESIZED, cutout=0)).apply(batch.images, np.arange(60), 0)
+    assert ((own != seen).any(1).flatten(1).sum(1).numpy() <= covered).all()
+
+
+def test_whoever_loads_them_the_views_are_the_same() -> None:
+    split, ids = made_up(70, side=16).train, np.arange(70)
+    orders = (training_batches(ids, 16, 0, 0), training_batches(ids, 33, 5, 1))
+    found = [
+        torch.cat([seen for _, seen in bound(RESIZED).read(loader, order, 3)])[np.argsort(np.concatenate(order))]
+        for loader in (ResidentLoader(split, CPU), MappedLoader(split, CPU))
+        for order in orders
+    ]
+    assert all(torch.equal(each, found[0]) for each in found)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"size": -1}, "views.size"),
+        ({"crop": 0, "scale": (0.5,)}, "views.scale"),
+        ({"crop": 0, "scale": (0.0, 1.0)}, "views.scale"),
+        ({"crop": 0, "scale": (0.9, 0.1)}, "views.scale"),
+        ({"crop": 0, "scale": (0.1, 1.1)}, "views.scale"),
+        ({"crop": 0, "scale": (0.1, math.nan)}, "views.scale"),
+        ({"crop": 0, "scale": (0.1, 0.5, 1.0)}, "views.scale"),
+        ({"ratio": (1.5, 0.5)}, "views.ratio"),
+        ({"ratio": ()}, "views.ratio"),
+        ({"ratio": (0.0, 1.0)}, "views.ratio"),
+        ({"ratio": (1.0, math.inf)}, "views.ratio"),
+        ({"crop": 4, "scale": (0.1, 1.0)}, "views.scale and views.crop do not go together"),
+    ],
+)
+def test_impossible_policies_are_refused(wrong: dict[str, object], named: str) -> None:
+    with pytest.raises(BadValue, match=named):
+        ViewPolicy(**wrong)  # type: ignore[arg-type]
+
+
+def test_views_larger_than_the_pictures_are_refused() -> None:
+    for policy in (ViewPolicy(size=17), ViewPolicy(crop=0, size=17, scale=(0.1, 1.0))):
+        for see in (bound(policy).normalise, partial(bound(policy).apply, ids=np.arange(2), epoch=0)):
+            with pytest.raises(BadValue, match=r"views\.size is 17, but the pictures are 16x20: .*--image-size"):
+                see(pictures(2, 16, 20))
+
+
+def test_policies_of_before_are_named_as_they_were() -> None:
+    """Runs, teachers, evidence and soft labels that are there must be found again."""
+    assert repr(ViewPolicy(crop=2, seed=3)) == "ViewPolicy(flip=True, crop=2, cutout=0, count=16, seed=3)"
+    assert ViewPolicy().used == {"flip": True, "crop": 4, "cutout": 0, "count": 16, "seed": 0}
+    assert plain(Recipe("r"))["views"] == ViewPolicy().used
+    assert ViewPolicy(ratio=(0.5, 2.0)).used == ViewPolicy().used  # it says nothing without `scale`
+    new = ViewPolicy(crop=0, size=12, scale=(0.5, 1.0), ratio=(1.0, 1.0))
+    more = {"size": 12, "scale": [0.5, 1.0], "ratio": [1.0, 1.0]}
+    assert new.used == {"flip": True, "crop": 0, "cutout": 0, "count": 16, "seed": 0, **more}
+    assert "size=12, scale=[0.5, 1.0], ratio=[1.0, 1.0]" in repr(new)
+
+
+SHAPED = """
+import torch
+
+def net(channels, classes):
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(channels * 6 * 6, classes))
+"""
+
+
+def test_everything_that_asks_for_the_size_is_told_the_view_s(
+    make_context: Callable[..., Context], small: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network that takes 6x6 pictures alone, on 8x8 data: teacher, soft labels, pruned student."""
+    from datapruning.api.score import score
+    from datapruning.api.select import select
+    from datapruning.api.train import train
+
+    (tmp_path / "only_six.py").write_text(SHAPED)
+    monkeypatch.syspath_prepend(tmp_path)
+    sizes = ("views.size=6", "views.crop=0", "views.scale=[0.3,1.0]", "mix.cutmix=0.5")
+    models = [f"{table}.model=only_six:net" for table in ("train", "teacher", "score", "member")]
+    context = make_context(small, *sizes, *models, "kd.ladder=['only_six:net']", "ensemble.members=8", "ensemble.inside=0.5")
+    assert context.shape == (6, 6, 3)
+    scores = score(context, "el2n")
+    score(context, "memorization")
+    subset = select(scores, fraction=0.5)
+    train(context, subset=subset, kd_weight=0.5)
+    train(context.with_epsd(0.5, "snip"), subset=subset, kd_weight=0.0)
+    with pytest.raises(BadValue, match=r"views\.size is 9, but the pictures are 8x8"):
+        make_context(small, "views.size=9")
+
+
+WORDS = ["--data", "pets", "--image-size", "20", "--image-format", "jpg:80", "--recipe", "folder", "--fraction", "0.5"]
+SETTINGS = [
+    "views.size=16", "views.crop=0", "views.scale=[0.3,1.0]", "train.epochs=2", "teacher.epochs=1", "train.model=tinynet8",
+    "teacher.model=tinynet8", "train.batch_size=16",
+]  # fmt: skip
+
+
+def test_a_folder_of_many_sizes_goes_through_training(dprune: Callable[..., Answer], tmp_path: Path) -> None:
+    photos(tmp_path / "pets", 30, 6)
+    words = [word for change in SETTINGS for word in ("--set", change)]
+    first = dprune("train", *WORDS, "--scorer", "random", "--kd-weight", "0.5", *words, "--out", "run")
+    assert first.code == 0, first.err
+    assert "jpg80" in first.err
+    assert not list(tmp_path.rglob("*.beton"))  # the pictures are there once
+    again = dprune("train", "--recipe", "run/config.toml", "--scorer", "random", "--fraction", "0.5", "--out", "again")
+    assert again.code == 0, again.err
+    assert (tmp_path / "run/model.safetensors").read_bytes() == (tmp_path / "again/model.safetensors").read_bytes()
+    assert (
+        'data = "' + str(tmp_path / "pets") + '?image-size=20&image-format=jpg:80"'
+        in (tmp_path / "run/config.toml").read_text()
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ("views.size=21", "views.size is 21, but the pictures are 20x20"),
+        ("views.scale=[0.5,2.0]", "views.scale"),
+        ("views.scale=0.5", "views.scale is a list"),
+        ("views.scale=[0.5,1.0]", "set crop = 0"),
+        ("views.size=16.5", "views.size is a whole number"),
+    ],
+)
+def test_a_policy_that_cannot_be_is_refused_in_one_line(
+    refused: Callable[..., str], tmp_path: Path, change: str, named: str
+) -> None:
+    photos(tmp_path / "pets")
+    assert named in refused("train", *WORDS, "--set", change)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.parametrize("policy", [RESIZED, ViewPolicy(size=12)])
+def test_a_gpu_gives_the_same_bits(policy: ViewPolicy) -> None:
+    images, ids = pictures(100, 40, 33), np.arange(100)
+    here = bound(policy).apply(images, ids, 2)
+    assert torch.equal(bound(policy).apply(images.cuda(), ids, 2).cpu(), here)

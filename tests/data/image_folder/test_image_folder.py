@@ -1,0 +1,434 @@
+"""Folders of pictures: ids and classes, holding out, decoding once, and what is wrong said through the command line."""
+
+from __future__ import annotations
+
+import errno
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import datapruning as dp
+from datapruning.data.dataset import Dataset
+from datapruning.data.dataset_spec import Place, parse_place
+from datapruning.data.image_folder.scan import held_out, scan
+from datapruning.errors import BadFile, BadValue, UnknownName
+from datapruning.utils.system import PROJECT_ROOT
+from tests.conftest import Answer, fast_arguments
+from tests.helpers.picture_files import photos, picture, spoil
+
+Dprune = Callable[..., Answer]
+Refused = Callable[..., str]
+ROOT = PROJECT_ROOT
+RED, BLUE = (200, 30, 30), (20, 30, 210)
+
+
+def opened(root: Path, workspace: Path, **options: object) -> Dataset:
+    return dp.open_dataset(str(root), image_size=8, workspace=workspace, **options)  # type: ignore[arg-type]
+
+
+def test_ids_and_classes_are_those_of_torchvision(tmp_path: Path) -> None:
+    from torchvision.datasets import ImageFolder
+
+    for role in ("train", "val"):
+        for name in ("9/1.png", "10/2.PNG", "10/10.png", "a b/x.jpg", "a b/deep/er/y.bmp", "a b/deep-er/z.webp", "B/é.tif"):
+            picture(tmp_path / role / name, RED)
+    (tmp_path / "train/9/notes.txt").write_text("no picture")
+    classes, train, test = scan(tmp_path, None)
+    theirs = ImageFolder(tmp_path / "train")
+    assert list(classes) == theirs.classes == ["10", "9", "B", "a b"]
+    assert [str(tmp_path / path) for path in train.paths] == [path for path, _ in theirs.samples]
+    assert train.labels.tolist() == theirs.targets
+    assert test.paths[0] == "val/10/10.png"
+
+
+def test_hidden_files_and_links_in_a_circle_are_left_out(tmp_path: Path) -> None:
+    for role in ("train", "test"):
+        for name in ("a/1.png", "a/._1.png", "a/.thumbs/1.png", ".cache/1.png"):
+            picture(tmp_path / role / name, RED)
+    (tmp_path / "train/a/again").symlink_to(tmp_path / "train")
+    picture(tmp_path / "elsewhere/2.png", RED)
+    (tmp_path / "train/a/more").symlink_to(tmp_path / "elsewhere")
+    classes, train, _ = scan(tmp_path, None)
+    assert classes == ("a",)
+    assert train.paths == ("train/a/1.png", "train/a/more/2.png")
+
+
+def test_a_folder_is_a_dataset(tmp_path: Path) -> None:
+    data = opened(photos(tmp_path / "pets"), tmp_path / "runs")
+    assert (data.name, data.total, len(data.test), data.class_names) == ("pets", 24, 8, ("cats", "dogs"))
+    assert data.train.shape == (8, 8, 3)
+    assert data.train_paths is not None
+    assert data.train_paths[:3] == ("train/cats/0.jpg", "train/cats/1.png", "train/cats/10.png")
+    assert data.test_paths is not None
+    assert len(data.test_paths) == 8
+    red, blue = (data.train.images[data.train.labels == label].mean((0, 1, 2)) for label in (0, 1))
+    np.testing.assert_allclose(red, (200, 80, 40), atol=8)
+    np.testing.assert_allclose(blue, (30, 90, 200), atol=8)
+
+
+def test_pictures_are_decoded_once_and_anew_when_they_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from datapruning.data.image_folder import decode_cache as module
+
+    decoded, real = [], module.decode
+    monkeypatch.setattr(module, "decode", lambda content, size: (decoded.append(size), real(content, size))[1])
+    root = photos(tmp_path / "pets")
+    first = opened(root, tmp_path / "runs")
+    again = opened(root, tmp_path / "runs")
+    assert decoded == [8] * 32
+    assert again.fingerprint == first.fingerprint
+    np.testing.assert_array_equal(again.train.images, first.train.images)
+    folder = next((tmp_path / "runs/cache").iterdir())
+    assert (folder / "train.txt").read_text().split() == list(first.train_paths or ())
+    picture(root / "train/cats/1.png", BLUE)
+    changed = opened(root, tmp_path / "runs")
+    assert len(decoded) > 32
+    assert changed.fingerprint != first.fingerprint
+
+
+def test_the_fingerprint_is_of_files_classes_and_size_and_not_of_the_place(tmp_path: Path) -> None:
+    root = photos(tmp_path / "pets")
+    first = opened(root, tmp_path / "runs")
+    shutil.copytree(root, tmp_path / "copied", copy_function=shutil.copyfile)
+    assert opened(tmp_path / "copied", tmp_path / "other").fingerprint == first.fingerprint
+    larger = dp.open_dataset(str(root), image_size=9, workspace=tmp_path / "runs")
+    assert larger.fingerprint != first.fingerprint
+    (tmp_path / "copied/test/cats/0.jpg").rename(tmp_path / "copied/test/cats/00.jpg")
+    assert opened(tmp_path / "copied", tmp_path / "other").fingerprint != first.fingerprint
+
+
+def test_the_source_opens_the_same_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.move(photos(tmp_path / "made") / "train", tmp_path / "pets")
+    data = opened(Path("pets"), tmp_path / "runs", holdout=0.25)
+    assert data.source == f"{tmp_path / 'pets'}?image-size=8&holdout=0.25"
+    monkeypatch.chdir("/")
+    assert dp.open_dataset(data.source, workspace=tmp_path / "runs").fingerprint == data.fingerprint
+
+
+def test_holding_out_takes_the_share_of_each_class_and_the_others_stay() -> None:
+    names = [f"class{label}/{number}.jpg" for label, count in ((0, 200), (1, 40), (2, 1)) for number in range(count)]
+    labels = np.repeat([0, 1, 2], [200, 40, 1])
+    held = held_out(names, labels, 0.1)
+    assert np.bincount(labels[held], minlength=3).tolist() == [20, 4, 0]
+    assert held_out(names, labels, 0.2)[held].all()
+    more = held_out([*names, "class2/new.jpg"], np.append(labels, 2), 0.1)
+    np.testing.assert_array_equal(more[:-1], held)
+    assert held_out(names, labels, 0.999).sum() == 199 + 39
+
+
+def test_held_out_pictures_are_the_test_set_and_ids_count_the_others(tmp_path: Path) -> None:
+    for label, name in enumerate(("a", "b")):
+        for number in range(10):
+            picture(tmp_path / f"pets/{name}/{number}.png", (20 * number, 100 * label, 0))
+    data = opened(tmp_path / "pets", tmp_path / "runs", holdout=0.2)
+    assert np.bincount(data.train.labels).tolist() == [8, 8]
+    assert np.bincount(data.test.labels).tolist() == [2, 2]
+    assert data.train_paths is not None
+    assert data.test_paths is not None
+    both = [*data.train_paths, *data.test_paths]
+    assert sorted(both) == sorted(f"{name}/{number}.png" for name in "ab" for number in range(10))
+    assert list(data.train_paths) == sorted(data.train_paths)
+    for paths, split in ((data.train_paths, data.train), (data.test_paths, data.test)):
+        for path, image, label in zip(paths, split.images, split.labels, strict=True):
+            assert image[0, 0].tolist() == [20 * int(path[2]), 100 * label, 0]
+
+
+def test_a_class_with_one_picture_and_a_train_folder_alone(tmp_path: Path) -> None:
+    for number in range(9):
+        picture(tmp_path / f"pets/train/a/{number}.png", RED)
+    picture(tmp_path / "pets/train/b/only.png", BLUE)
+    data = opened(tmp_path / "pets", tmp_path / "runs", holdout=0.5)
+    assert np.bincount(data.train.labels).tolist() == [4, 1]
+    assert data.class_names == ("a", "b")
+
+
+def test_the_workspace_is_no_class(tmp_path: Path) -> None:
+    root = photos(tmp_path / "pets") / "train"
+    picture(root / "runs/report/1.png", RED)
+    assert opened(root, root / "runs", holdout=0.25).class_names == ("cats", "dogs")
+
+
+def test_unreadable_pictures_keep_their_ids_and_are_never_selected(tmp_path: Path) -> None:
+    root = photos(tmp_path / "pets")
+    for name, how in (("train/cats/1.png", "empty"), ("train/dogs/0.jpg", "truncated"), ("test/dogs/2.bmp", "text")):
+        spoil(root / name, how)
+    data = opened(root, tmp_path / "runs", skip_unreadable=True)
+    assert data.train_paths is not None
+    assert [data.train_paths[i] for i in data.unreadable] == ["train/cats/1.png", "train/dogs/0.jpg"]
+    assert (data.total, len(data.test)) == (24, 7)
+    assert "test/dogs/2.bmp" not in (data.test_paths or ())
+    assert (data.train.images[list(data.unreadable)] == 128).all()
+    story = json.loads(next((tmp_path / "runs").rglob("train.json")).read_text())
+    assert [each["name"] for each in story["unreadable"]] == ["train/cats/1.png", "train/dogs/0.jpg"]
+    scores = dp.score(dp.open_context(data, workspace=tmp_path / "runs", loader="resident"), "random")
+    for fraction in (0.5, 1):
+        kept = dp.select(scores, fraction=fraction).indices
+        assert not set(kept) & set(data.unreadable)
+    assert len(kept) == 22
+    with pytest.raises(BadFile, match=r"train/cats/1\.png cannot be read .*--skip-unreadable"):
+        opened(root, tmp_path / "runs")
+
+
+def test_jpg_keeps_the_same_pictures_in_less_space(tmp_path: Path) -> None:
+    root = tmp_path / "pets"
+    for number in range(30):
+        for name, colour in (("cats", RED), ("dogs", BLUE)):
+            picture(root / name / f"{number}.png", colour, (50 + number, 60))
+    spoil(root / "cats/7.png", "empty")
+    made = {
+        form: dp.open_dataset(
+            str(root), image_size=48, holdout=0.3, skip_unreadable=True, image_format=form, workspace=tmp_path / "runs"
+        )
+        for form in ("raw", "jpg", "jpg:60")
+    }
+    raw, jpg = made["raw"], made["jpg"]
+    assert jpg.source.endswith("skip-unreadable=true&image-format=jpg:90")
+    assert dp.open_dataset(jpg.source, workspace=tmp_path / "runs").fingerprint == jpg.fingerprint
+    assert len({data.fingerprint for data in made.values()}) == 3
+    for one, other in ((raw.train, jpg.train), (raw.test, jpg.test)):
+        assert one.images.shape == other.images.shape
+        assert one.labels.tolist() == other.labels.tolist()
+        assert np.abs(one.images[:].astype(int) - other.images[:]).max() < 12
+    assert (raw.train_paths, raw.test_paths, raw.unreadable) == (jpg.train_paths, jpg.test_paths, jpg.unreadable)
+    assert raw.channel_stats == jpg.channel_stats == made["jpg:60"].channel_stats
+    sizes = [next((tmp_path / "runs").rglob(f"{name}/{file}")).stat().st_size for name, file in (
+        ("pictures-pets-48-[0-9a-f]*", "train.npy"), ("pictures-pets-48-jpg90-*", "train.jpgs"))]  # fmt: skip
+    assert sizes[1] < sizes[0] / 5
+
+
+def test_channel_sums_are_counted_while_decoding(tmp_path: Path) -> None:
+    root = photos(tmp_path / "pets")
+    spoil(root / "train/cats/3.jpg", "text")
+    data = opened(root, tmp_path / "runs", skip_unreadable=True)
+    assert data.channel_sums is not None
+    pixels = data.train.images.reshape(-1, 3).astype(np.int64)
+    assert data.channel_sums == (tuple(pixels.sum(0)), tuple((pixels**2).sum(0)))
+    again = replace(data, channel_sums=None)
+    assert again.channel_stats == data.channel_stats
+    story = next((tmp_path / "runs").rglob("train.json"))  # as it was before sums were kept
+    story.write_text(
+        json.dumps({k: v for k, v in json.loads(story.read_text()).items() if k not in ("channel_sums", "checksum")})
+    )
+    old = opened(root, tmp_path / "runs", skip_unreadable=True)
+    assert (old.channel_sums, old.channel_stats, old.fingerprint) == (None, data.channel_stats, data.fingerprint)
+
+
+def test_the_size_of_jpg_files_is_estimated_beforehand(dprune: Dprune, tmp_path: Path) -> None:
+    photos(tmp_path / "pets", 100, 20)
+    answer = dprune("score", "--scorer", "random", "--data", "pets", "--image-size", "32", "--image-format", "jpg")
+    assert answer.code == 0, answer.err
+    said = re.search(r"folder pets: about ([0-9.]+) kB in all, read where they lie", answer.err)
+    assert said is not None, answer.err
+    kept = sum(path.stat().st_size for path in tmp_path.rglob("*.jpgs")) / 1000
+    assert abs(float(said[1]) / kept - 1) < 0.1
+
+
+def test_a_broken_jpg_cache_is_refused_with_its_name(tmp_path: Path) -> None:
+    root = photos(tmp_path / "pets")
+    opened(root, tmp_path / "runs", image_format="jpg")
+    path = next((tmp_path / "runs").rglob("train.jpgs"))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-9])
+    with pytest.raises(BadFile, match=r"train\.jpgs .*delete"):
+        opened(root, tmp_path / "runs", image_format="jpg")
+    path.write_bytes(whole)
+    ends = path.with_name("train.ends.npy")
+    np.save(ends, np.load(ends)[::-1])
+    with pytest.raises(BadFile, match=r"train\.jpgs .*delete"):
+        opened(root, tmp_path / "runs", image_format="jpg")
+
+
+def test_a_killed_decoder_leaves_nothing_that_is_taken_for_whole(tmp_path: Path) -> None:
+    root = photos(tmp_path / "pets")
+    whole = opened(root, tmp_path / "runs").train.images.copy()
+    folder = next((tmp_path / "runs/cache").iterdir())
+    (folder / "train.json").unlink()
+    (folder / "train.npy").write_bytes(b"half")
+    (folder / ".train.npy.abc.part").write_bytes(b"half")
+    np.testing.assert_array_equal(opened(root, tmp_path / "runs").train.images, whole)
+    assert not list(folder.glob(".*.part"))
+
+
+def test_a_broken_cache_is_refused_with_its_name(tmp_path: Path) -> None:
+    root = photos(tmp_path / "pets")
+    opened(root, tmp_path / "runs")
+    path = next((tmp_path / "runs").rglob("train.npy"))
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(BadFile, match=r"train\.npy .*delete"):
+        opened(root, tmp_path / "runs")
+
+
+def test_two_processes_decode_once(tmp_path: Path) -> None:
+    root = photos(tmp_path / "pets", 60, 10)
+    code = "import sys, datapruning as dp; print(dp.open_dataset(sys.argv[1], image_size=8, workspace=sys.argv[2]).total)"
+    command = [sys.executable, "-c", code, str(root), str(tmp_path / "runs")]
+    both = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    assert [process.communicate(timeout=120)[0] for process in both] == ["120\n", "120\n"]
+    assert len(list((tmp_path / "runs").rglob("*.npy"))) == 2
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        Place("photos"),
+        Place("a?b", 96),
+        Place("/x y", None, 0.1),
+        Place("hf:x", 32, 1 / 3, True),
+        Place("x", None, None, True),
+        Place("x", 32, None, False, 85),
+    ],
+)
+def test_places_are_read_as_they_are_written(place: Place) -> None:
+    assert parse_place(str(place)) == place
+
+
+def test_a_path_with_a_question_mark_is_a_path_if_it_is_there(tmp_path: Path) -> None:
+    (tmp_path / "what?size=1").mkdir()
+    assert parse_place(str(tmp_path / "what?size=1")).plain
+    with pytest.raises(UnknownName, match="did you mean 'image-size'"):
+        parse_place("x?imagesize=1")
+    with pytest.raises(BadValue, match="'big' is no value of image-size"):
+        parse_place("x?image-size=big")
+
+
+def test_a_student_is_trained_from_photographs_and_rerun_from_its_config(dprune: Dprune, tmp_path: Path) -> None:
+    photos(tmp_path / "pets", 20, 6)
+    words = ["train", "--data", "pets", "--image-size", "8", "--fraction", "0.5", "--kd-weight", "0", *fast_arguments()]
+    answer = dprune(*words, "--out", "run")
+    assert answer.code == 0, answer.err
+    assert "decoding folder pets, train: 40 pictures to 8x8, 7.7 kB" in answer.err
+    assert f'data = "{tmp_path / "pets"}?image-size=8"' in (tmp_path / "run/config.toml").read_text()
+    shutil.move("run", "moved")
+    again = dprune("train", "--recipe", "moved/config.toml", "--fraction", "0.5", "--loader", "resident", "--out", "run")
+    assert again.code == 0, again.err
+    assert "decoding" not in again.err
+    first, second = (json.loads((tmp_path / name / "result.json").read_text()) for name in ("moved", "run"))
+    assert first["fingerprint"] == second["fingerprint"]
+    assert first["test_accuracy"] == second["test_accuracy"]
+
+
+WORDS = ("score", "--scorer", "random", "--image-size", "8", "--data")
+
+
+def test_a_folder_that_is_not_there_is_refused(refused: Refused) -> None:
+    assert "folder my/photos is not there" in refused(*WORDS, "my/photos")
+    assert "a folder of pictures" in refused(*WORDS[:3], "--data", "photos")
+
+
+def test_folders_without_pictures_or_classes_are_refused(refused: Refused, tmp_path: Path) -> None:
+    (tmp_path / "bare/train").mkdir(parents=True)
+    (tmp_path / "bare/test").mkdir()
+    assert "holds no class folders" in refused(*WORDS, "bare")
+    (tmp_path / "bare/train/cats").mkdir()
+    assert "holds no pictures" in refused(*WORDS, "bare")
+    (tmp_path / "loose").mkdir()
+    assert "holds no class folders" in refused(*WORDS, "loose", "--holdout", "0.1")
+
+
+def test_an_empty_class_folder_is_named(refused: Refused, tmp_path: Path) -> None:
+    (photos(tmp_path / "pets") / "train/emus").mkdir()
+    assert "class folder pets/train/emus holds no pictures" in refused(*WORDS, "pets")
+
+
+def test_train_and_test_with_different_classes_are_refused(refused: Refused, tmp_path: Path) -> None:
+    root = photos(tmp_path / "pets")
+    picture(root / "train/emus/1.png", RED)
+    assert "train and test have different classes: train alone has emus" in refused(*WORDS, "pets")
+    picture(root / "test/owls/1.png", RED)
+    assert "train alone has emus; test alone has owls" in refused(*WORDS, "pets")
+
+
+@pytest.mark.parametrize("how", ["empty", "truncated", "text"])
+@pytest.mark.parametrize("name", ["train/cats/3.jpg", "test/dogs/2.bmp"])
+def test_an_unreadable_picture_is_named(refused: Refused, tmp_path: Path, name: str, how: str) -> None:
+    spoil(photos(tmp_path / "pets") / name, how)
+    answer = refused_after_decoding(refused, "pets")
+    assert name in answer
+    assert "--skip-unreadable" in answer
+
+
+def refused_after_decoding(refused: Refused, name: str) -> str:
+    """Refused with one line, the announcements before it being silenced."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DPRUNE_QUIET", "1")
+        return refused(*WORDS, name)
+
+
+def test_a_link_that_leads_nowhere_is_unreadable(refused: Refused, tmp_path: Path) -> None:
+    (photos(tmp_path / "pets") / "train/cats/lost.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    assert "lost.jpg cannot be read as a picture (No such file" in refused_after_decoding(refused, "pets")
+
+
+def test_skip_unreadable_goes_on_and_lists_them(dprune: Dprune, tmp_path: Path) -> None:
+    spoil(photos(tmp_path / "pets") / "train/cats/3.jpg", "truncated")
+    answer = dprune(*WORDS, "pets", "--skip-unreadable")
+    assert answer.code == 0, answer.err
+    assert "1 unreadable pictures, never selected: train/cats/3.jpg" in answer.err
+
+
+def test_a_folder_without_test_pictures_needs_holdout(refused: Refused, tmp_path: Path) -> None:
+    root = photos(tmp_path / "pets")
+    assert "--holdout is for folders without one" in refused(*WORDS, "pets", "--holdout", "0.1")
+    shutil.rmtree(root / "test")
+    assert "--holdout 0.1" in refused(*WORDS, "pets")
+    assert "no picture at all" in refused(*WORDS, "pets", "--holdout", "0.01")
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["--image-size", "2"], "--image-size"),
+        (["--image-size", "4096"], "--image-size"),
+        (["--holdout", "1"], "--holdout"),
+        (["--holdout", "nan"], "--holdout"),
+        (["--holdout", "x"], "--holdout"),
+        (["--data", "digits", "--image-size", "16"], "digits is no folder of pictures"),
+        (["--data", "cifar10", "--holdout", "0.1"], "cifar10 is no folder of pictures"),
+        (["--skip-unreadable"], "name it with --data"),
+        (["--image-format", "jpg"], "name it with --data"),
+        (["--data", "digits", "--image-format", "jpg"], "digits is no folder of pictures"),
+        (["--data", "pets", "--image-format", "png"], "--image-format is raw, jpg or jpg:QUALITY"),
+        (["--data", "pets", "--image-format", "jpg:101"], "in 30..100; got jpg:101"),
+        (["--data", "pets?image-format=jpg:x"], "got jpg:x"),
+    ],
+)
+def test_picture_options_that_make_no_sense_are_refused(refused: Refused, words: list[str], named: str) -> None:
+    assert named in refused("score", "--scorer", "random", *words)
+
+
+def test_a_workspace_that_cannot_be_written_is_refused(refused: Refused, tmp_path: Path) -> None:
+    photos(tmp_path / "pets")
+    (tmp_path / "taken").write_text("a file")
+    assert "taken" in refused(*WORDS, "pets", "--workspace", "taken")
+
+
+def test_a_full_disk_is_said_beforehand(refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    photos(tmp_path / "pets")
+    monkeypatch.setattr(
+        "datapruning.data.image_folder.decode_cache.shutil.disk_usage", lambda path: SimpleNamespace(free=100)
+    )
+    assert "6.1 kB are needed, 100 bytes are free" in refused(*WORDS, "pets")
+
+
+def test_a_disk_that_fills_up_leaves_nothing(refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    photos(tmp_path / "pets")
+
+    def full(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("datapruning.data.image_folder.decode_cache.np.lib.format.write_array_header_1_0", full)
+    assert "the disk is full (" in refused_after_decoding(refused, "pets")
+
+
+def test_a_name_with_a_line_break_is_refused(refused: Refused, tmp_path: Path) -> None:
+    picture(photos(tmp_path / "pets") / "train/cats/a\nb.png", RED)
+    assert "has a line break" in refused(*WORDS, "pets")

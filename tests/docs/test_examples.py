@@ -1,0 +1,134 @@
+"""Every example in README, docs and `--help` runs as it stands, page by page in an empty folder; every link leads somewhere.
+
+Only the recipes are shorter than those that come with the package.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import typer.main
+
+import datapruning as dp
+from datapruning import recipes
+from datapruning.cli.main import app
+from datapruning.utils.system import PROJECT_ROOT
+
+ROOT = PROJECT_ROOT
+SHORTER = {
+    "epochs": "2", "runs": "2", "early_epoch": "1", "members": "10",
+    "model": '"tinynet8"', "ladder": '["tinynet8", "tinynet16"]',
+}  # fmt: skip
+"""What the examples' recipes say instead."""
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+OTHERS = ("cleanlab", "datasets", "ffcv", "fiftyone", "lightning", "transformers")
+"""Packages that some examples use and ours does not need: each such example runs by itself, where they are installed."""
+
+
+MADE_BEFORE = (
+    "score --scorer el2n --out el2n.npz",
+    "score --scorer random --out random.npz",
+    "select --scores el2n.npz --fraction 0.3 --out el2n-30.npz",
+    "select --scores random.npz --fraction 0.3 --out random-30.npz",
+    "train --fraction 0.3 --kd-weight 0 --out dprune-runs/students/my-run",
+)
+"""What makes the files that the examples in `--help` name."""
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """The fenced blocks of one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def other_package(page: Path, block: str) -> str | None:
+    """Which of OTHERS an example imports, if any; the page about FFCV is of one piece."""
+    if page.name == "ffcv.md":
+        return None
+    found = re.search(rf"^(?:from|import) ({'|'.join(OTHERS)})\b", block, re.MULTILINE)
+    return found.group(1) if found else None
+
+
+def examples_with_others() -> list[Any]:
+    """(package, example) of all pages."""
+    found = [(page, other_package(page, block), block) for page in PAGES for block in blocks(page, "python")]
+    return [pytest.param(package, block, id=f"{page.name}-{package}") for page, package, block in found if package]
+
+
+def steps(page: Path) -> list[str | list[str]]:
+    """What a reader of the page runs, in order: Python blocks, and the words of `dprune` lines in the plain blocks."""
+    found: list[str | list[str]] = []
+    for language, block in re.findall(r"^```(\w*)\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
+        if language == "python" and not other_package(page, block):
+            found.append(block)
+        elif not language:
+            lines = [shlex.split(line, comments=True) for line in block.splitlines() if line.startswith("dprune ")]
+            found += [words[1:] for words in lines]
+    return found
+
+
+@pytest.fixture
+def short_recipes(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The recipes of the package, with the values of SHORTER."""
+    folder = tmp_path_factory.mktemp("recipes")
+    for path in recipes.FOLDER.glob("*.toml"):
+        text = path.read_text(encoding="utf-8")
+        for key, value in SHORTER.items():
+            text = re.sub(rf"^{key} = .*", f"{key} = {value}", text, flags=re.MULTILINE)
+        if "[ensemble]" not in text:
+            text += f"\n[ensemble]\nmembers = {SHORTER['members']}\n"
+        (folder / path.name).write_text(text, encoding="utf-8")
+    monkeypatch.setattr(recipes, "FOLDER", folder)
+
+
+@pytest.mark.usefixtures("short_recipes")
+@pytest.mark.parametrize("page", [p for p in PAGES if steps(p)], ids=lambda p: p.name)
+def test_a_page_runs_from_top_to_bottom(page: Path, dprune: Callable[..., Any], tmp_path: Path) -> None:
+    if page.name == "ffcv.md":
+        pytest.importorskip("ffcv", reason="FFCV is not installed")
+        dp.cache(dp.open_dataset("digits"), out=tmp_path / "cache")
+        next((tmp_path / "cache").rglob("train.beton")).rename("train.beton")
+    names: dict[str, Any] = {"__name__": "example"}
+    for step in steps(page):
+        if isinstance(step, str):
+            exec(compile(step, str(page), "exec"), names)
+        else:
+            answer = dprune(*step)
+            assert answer.code == 0, (step, answer.err)
+
+
+@pytest.mark.usefixtures("short_recipes")
+@pytest.mark.filterwarnings(r"ignore:`isinstance\(treespec, LeafSpec\)` is deprecated:FutureWarning")  # by lightning
+@pytest.mark.parametrize(("package", "block"), examples_with_others())
+def test_examples_with_other_packages_run_alone(
+    package: str, block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip(package, reason=f"{package} is not installed")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"__name__": "example"}
+    exec(compile(block, package, "exec"), names)
+    if "dp.record(" in block:
+        assert names["scores"].values.shape == (40,)
+        assert len(np.unique(names["scores"].values)) > 30
+
+
+@pytest.mark.usefixtures("short_recipes")
+def test_the_example_in_every_help_runs(dprune: Callable[..., Any]) -> None:
+    verbs = typer.main.get_command(app).commands.values()  # type: ignore[attr-defined]
+    examples = [line for verb in verbs for line in re.findall(r"^Example: dprune (.*)$", verb.help, re.MULTILINE)]
+    assert len(examples) == len(verbs)
+    for example in [*MADE_BEFORE, *examples]:
+        answer = dprune(*shlex.split(example.replace("members=100", "members=10").replace("demo", "demo --seeds 1")))
+        assert answer.code == 0, (example, answer.err)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+        assert target.startswith("https://") or (page.parent / target).exists(), target

@@ -1,0 +1,290 @@
+"""Recording in somebody else's loop: what it leaves is scored like ours, and every mistake is named in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+import datapruning as dp
+from datapruning.api.score import scorers_of
+from datapruning.data.dataset import Dataset
+from datapruning.errors import BadValue, Mismatch
+from datapruning.evidence.external_loop import LoopRecorder
+from datapruning.models.features import penultimate
+from datapruning.runs.context import Context
+from datapruning.training.evaluate import predict
+from tests.helpers.evidence_cases import learning, logits_of, recorded
+
+TOTAL, CLASSES = 30, 4
+DYNAMICS = ["aum", "dual", "dyn-unc", "el2n-online", "forgetting", "random", "tdds"]
+LOOKS = ["confidence", "entropy", "loss", "margin"]
+SHAPES = ["duplicates", "herding", "k-center", "knn", "moderate", "prototypicality"]
+
+
+def pass_over(recorder: LoopRecorder, epoch: int | None, logits: Any, labels: Any, width: int = 0, batch: int = 7) -> None:
+    """An epoch, or the pass after the last one (None), with features of that width."""
+    recorder.begin_final() if epoch is None else recorder.begin(epoch)
+    for ids in torch.randperm(TOTAL, generator=torch.Generator().manual_seed(epoch or 0)).split(batch):
+        features = torch.from_numpy(logits[ids].repeat(width, 1)[:, :width]) if width else None
+        recorder.update(torch.from_numpy(logits[ids]), torch.from_numpy(labels[ids]), ids, features)
+    recorder.end()
+
+
+def test_a_recording_is_what_the_recorder_alone_records(tmp_path: Path) -> None:
+    logits, labels = learning(4, TOTAL, CLASSES)
+    recorder = dp.record(tmp_path / "mine", "mine", total=TOTAL, epochs=4)
+    for epoch in range(4):
+        pass_over(recorder, epoch, logits[epoch], labels)
+    assert recorder.finish(seconds=2.5) == tmp_path / "mine"
+    assert not (tmp_path / "mine" / "run-000" / "changes").exists()
+    recording = dp.open_recording(tmp_path / "mine")
+    np.testing.assert_array_equal(recording.labels(), labels)
+    plain, found = recorded(tmp_path / "plain", logits, labels).presentations[0], recording.dynamics()
+    assert found.cost.samples_seen == 4 * TOTAL
+    assert found.cost.seconds == 2.5
+    for name in plain.statistics:
+        np.testing.assert_allclose(found.presentations[0][name], plain[name], rtol=1e-5, atol=1e-6)
+
+
+def test_which_scorers_a_recording_feeds_depends_on_what_was_recorded(tmp_path: Path) -> None:
+    logits, labels = learning(3, TOTAL, CLASSES)
+    kinds: list[tuple[int | None, list[str]]] = [
+        (None, DYNAMICS), (0, sorted([*DYNAMICS, *LOOKS])), (6, sorted([*DYNAMICS, *LOOKS, *SHAPES])),
+    ]  # fmt: skip
+    for width, names in kinds:
+        folder = tmp_path / str(width)
+        recorder = dp.record(folder, "mine", total=TOTAL, epochs=3)
+        for epoch in range(3):
+            pass_over(recorder, epoch, logits[epoch], labels)
+        if width is not None:
+            pass_over(recorder, None, logits[-1], labels, width)
+        recorder.finish()
+        assert sorted(scorers_of(folder)) == names
+        for name in names:
+            scores = dp.score_recording(folder, name)
+            assert np.isfinite(scores.values).all()
+            assert (scores.meta["dataset"], scores.meta["total"]) == ("mine", TOTAL)
+    assert len(dp.select(dp.score_recording(folder, "aum"), 0.5)) == TOTAL // 2
+
+
+def test_the_same_network_gives_the_same_scores_as_the_package_does(
+    make_context: Callable[..., Context], small: Dataset, tmp_path: Path
+) -> None:
+    """A proxy of ours, looked at once more from outside: final look and features of the same weights."""
+    context = make_context(small)
+    model = context.new_model("tinynet8", 0)
+    recorder = dp.record(tmp_path / "mine", small, epochs=1)
+    for final in (False, True):
+        recorder.begin_final() if final else recorder.begin(0)
+        with penultimate(model) as features:
+            for ids, labels, logits in predict(model, context.split("train"), np.arange(small.total), context.views):
+                recorder.update(logits, labels, ids, features[0][: len(ids)] if final else None)
+        recorder.end()
+    folder = recorder.finish()
+    recording = dp.open_recording(folder)
+    assert recording.fingerprint == small.fingerprint
+    np.testing.assert_array_equal(recording.labels(), small.train.labels)
+    np.testing.assert_array_equal(recording.final(0)["margin"], recording.presentations(0)["margin"])
+    assert recording.embeddings().shape[0] == small.total
+    scores = dp.score_recording(folder, "entropy", out=tmp_path / "s.npz")
+    assert len(dp.select(dp.load_scores(tmp_path / "s.npz"), 0.5, data=small)) == 60
+    assert scores.meta["recording"] == str(folder)
+
+
+def test_several_runs_share_a_folder_and_are_averaged(tmp_path: Path) -> None:
+    each = []
+    for run in range(2):
+        logits, labels = learning(5, TOTAL, CLASSES, seed=3)
+        logits += 0.1 * run
+        logits[:, :, 0] += run
+        for folder in (tmp_path / "both", tmp_path / str(run)):
+            recorder = dp.record(folder, "mine", total=TOTAL, epochs=5, run=run if folder.name == "both" else 0)
+            for epoch in range(5):
+                pass_over(recorder, epoch, logits[epoch], labels)
+            recorder.finish()
+        each.append(dp.score_recording(tmp_path / str(run), "aum").values)
+    found = dp.score_recording(tmp_path / "both", "aum").values
+    np.testing.assert_allclose(found, np.mean(each, 0), rtol=1e-5, atol=1e-6)
+    assert np.abs(each[0] - each[1]).max() > 0.1
+
+
+def test_a_loop_that_was_killed_goes_on_to_the_same_bits(tmp_path: Path) -> None:
+    logits, labels = learning(7, TOTAL, CLASSES)
+    whole = dp.record(tmp_path / "whole", "mine", total=TOTAL, epochs=7)
+    for epoch in range(7):
+        pass_over(whole, epoch, logits[epoch], labels)
+    whole.finish()
+    process = dp.record(tmp_path / "killed", "mine", total=TOTAL, epochs=7)
+    for epoch in range(5):
+        pass_over(process, epoch, logits[epoch], labels)
+        if epoch == 2:
+            process.saved(epoch)  # the loop's own checkpoint
+    process.begin(5)
+    process.update(torch.from_numpy(logits[0, :9]), torch.from_numpy(labels[:9]), np.arange(9))  # dies here
+    del process
+    process = dp.record(tmp_path / "killed", "mine", total=TOTAL, epochs=7)
+    for epoch in range(3, 7):
+        pass_over(process, epoch, logits[epoch], labels)
+    process.finish()
+    one, two = (dp.open_recording(tmp_path / name).dynamics().presentations[0] for name in ("whole", "killed"))
+    for name in one.statistics:
+        np.testing.assert_array_equal(one[name], two[name], err_msg=name)
+
+
+def test_going_on_where_the_predictions_before_are_gone_is_refused(tmp_path: Path) -> None:
+    logits, labels = learning(5, TOTAL, CLASSES)
+    process = dp.record(tmp_path, "mine", total=TOTAL, epochs=5)
+    for epoch in range(4):
+        pass_over(process, epoch, logits[epoch], labels)
+    process = dp.record(tmp_path, "mine", total=TOTAL, epochs=5)
+    with pytest.raises(BadValue, match="epoch 2 cannot begin: the predictions of epoch 1 are not there"):
+        process.begin(2)  # from a checkpoint that `saved` was never told of
+    pass_over(process, 0, logits[0], labels)
+
+
+def test_what_is_missing_is_named_by_epoch_and_id(tmp_path: Path) -> None:
+    recorder = dp.record(tmp_path, "mine", total=5, epochs=2)
+    logits, labels = logits_of(0, 5, 3)
+    recorder.begin(0)
+    recorder.update(logits, labels, np.arange(5))
+    recorder.end()
+    with pytest.raises(BadValue, match="5 samples were not recorded in epoch 1, the first is id 0"):
+        recorder.finish()
+    recorder.begin(1)
+    recorder.update(logits[:3], labels[:3], np.array([0, 1, 4]))
+    recorder.end()
+    with pytest.raises(BadValue, match="2 samples were not recorded in epoch 1, the first is id 2"):
+        recorder.finish()
+    with pytest.raises(BadValue, match=r"no run that was trained to the end.*in your own loop, finish\(\)"):
+        dp.score_recording(tmp_path, "aum")
+    recorder.begin(1)
+    recorder.update(logits, labels, np.arange(5))
+    recorder.end()
+    recorder.begin_final()
+    recorder.update(logits[:4], labels[:4], np.arange(4), torch.ones(4, 2))
+    recorder.end()
+    with pytest.raises(BadValue, match="1 samples were not recorded in the pass after the last epoch, the first is id 4"):
+        recorder.finish()
+    recorder.begin_final()
+    recorder.update(logits[:4], labels[:4], np.arange(4), torch.ones(4, 2))
+    recorder.update(logits[4:], labels[4:], np.array([4]))
+    recorder.end()
+    with pytest.raises(BadValue, match="1 samples came without features, the first is id 4"):
+        recorder.finish()
+
+
+def test_a_label_that_changes_is_named_within_a_run_and_between_runs(tmp_path: Path) -> None:
+    logits, labels = logits_of(0, 5, 3)
+    other = labels.clone()
+    other[3] = (labels[3] + 1) % 3
+
+    def record(run: int, epoch: int, targets: torch.Tensor) -> LoopRecorder:
+        recorder = dp.record(tmp_path, "mine", total=5, epochs=2, run=run)
+        recorder.begin(epoch)
+        recorder.update(logits, targets, np.arange(5))
+        recorder.end()
+        return recorder
+
+    record(0, 0, other)
+    record(0, 0, labels)  # a first attempt that went wrong is forgotten
+    message = rf"sample id 3 has label {other[3]} in epoch 1 but had {labels[3]} before: ids are positions"
+    with pytest.raises(BadValue, match=message):  # in another process, too
+        record(0, 1, other)
+    record(0, 1, labels).finish()
+    with pytest.raises(BadValue, match=rf"sample id 3 has label {other[3]} in epoch 0 but had {labels[3]}"):
+        record(1, 0, other)
+
+
+@pytest.mark.parametrize(
+    ("features", "message"),
+    [
+        (torch.ones(5, 2, 1), r"features are \[n, width\] for 5 ids, got \[5, 2, 1\]; flatten or pool them"),
+        (torch.ones(4, 2), r"for 5 ids, got \[4, 2\]"),
+        (torch.ones(5, 0), r"got \[5, 0\]"),
+        (torch.ones(5, 3), "features had 2 numbers a sample before, and have 3 now"),
+        (torch.tensor([[1.0], [1], [7e4], [torch.nan], [1]]).repeat(1, 2), r"2 samples are .* beyond what float16 .* id 7"),
+    ],
+)
+def test_features_that_cannot_be_kept_are_refused(tmp_path: Path, features: torch.Tensor, message: str) -> None:
+    recorder = dp.record(tmp_path, "mine", total=10, epochs=1)
+    logits, labels = logits_of(0, 5, 3)
+    recorder.begin(0)
+    with pytest.raises(BadValue, match=r"call begin_final\(\) before it"):
+        recorder.update(logits, labels, np.arange(5), torch.ones(5, 2))
+    recorder.begin_final()
+    recorder.update(logits, labels, np.arange(5), torch.ones(5, 2))
+    with pytest.raises(BadValue, match=message):
+        recorder.update(logits, labels, np.arange(5, 10), features)
+
+
+def test_wrong_numbers_and_orders_are_refused(tmp_path: Path, small: Dataset) -> None:
+    with pytest.raises(BadValue, match="say how many samples"):
+        dp.record(tmp_path, "mine", epochs=2)
+    with pytest.raises(BadValue, match="made-up has 120 training samples; total=7 was given"):
+        dp.record(tmp_path, small, epochs=2, total=7)
+    for options in ({"epochs": 0, "total": 4}, {"epochs": 1, "total": 0}, {"epochs": 1, "total": 4, "run": -1}):
+        with pytest.raises(BadValue, match="at least"):
+            dp.record(tmp_path, "mine", **options)  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []
+    recorder = dp.record(tmp_path, "mine", epochs=1, total=4)
+    with pytest.raises(BadValue, match="no epoch has begun"):
+        recorder.update(*logits_of(0, 4), np.arange(4))
+    for epoch in (-1, 1):
+        with pytest.raises(BadValue, match=f"epoch {epoch} "):
+            recorder.begin(epoch)
+
+
+def test_a_folder_of_another_recording_or_a_whole_run_is_refused(tmp_path: Path, small: Dataset) -> None:
+    recorder = dp.record(tmp_path, "mine", total=4, epochs=1)
+    recorder.begin(0)
+    recorder.update(*logits_of(0, 4), np.arange(4))
+    recorder.end()
+    recorder.finish()
+    with pytest.raises(BadValue, match=r"has run 0 already, whole; record another run \(run=1\)"):
+        dp.record(tmp_path, "mine", total=4, epochs=1)
+    dp.record(tmp_path, "mine", total=4, epochs=1, run=1)
+    for change, message in [({"epochs": 2}, "epochs 1, not 2"), ({"total": 5}, "total 4, not 5")]:
+        with pytest.raises(Mismatch, match=message):
+            dp.record(tmp_path, "mine", **{"total": 4, "epochs": 1, **change})
+    with pytest.raises(Mismatch, match="dataset mine, not yours"):
+        dp.record(tmp_path, "yours", total=4, epochs=1)
+    with pytest.raises(Mismatch, match="dataset mine, not made-up"):
+        dp.record(tmp_path, small, epochs=1)
+
+
+def test_scores_of_another_dataset_select_nothing_from_this_one(tmp_path: Path, small: Dataset) -> None:
+    recorder = dp.record(tmp_path, "mine", total=small.total, epochs=1)
+    recorder.begin(0)
+    recorder.update(*logits_of(0, small.total), np.arange(small.total))
+    recorder.end()
+    scores = dp.score_recording(recorder.finish(), "aum")
+    with pytest.raises(Mismatch, match=r"made from another dataset: mine .* not from made-up"):
+        dp.select(scores, 0.5, data=small)
+
+
+def test_a_plain_loop_finds_its_wrong_labels(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    images = torch.randn(200, 6)
+    labels = images[:, :3].argmax(1)
+    labels[:10] = (labels[:10] + 1) % 3
+    loader = DataLoader(TensorDataset(images, labels, torch.arange(200)), batch_size=20, shuffle=True)
+    model = torch.nn.Linear(6, 3)
+    optimizer = torch.optim.SGD(model.parameters(), 0.3)
+    recorder = dp.record(tmp_path, "mine", total=200, epochs=5)
+    for epoch in range(5):
+        recorder.begin(epoch)
+        for x, y, ids in loader:
+            logits = model(x)
+            recorder.update(logits, y, ids)
+            optimizer.zero_grad()
+            torch.nn.functional.cross_entropy(logits, y).backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        recorder.end()
+    order = np.argsort(-dp.score_recording(recorder.finish(), "aum").values)
+    assert len(set(order[:20]) & set(range(10))) >= 8  # low margins first

@@ -1,0 +1,205 @@
+"""Tracks and the recorder: the statistics, ids that survive, gaps and doubles that are refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from datapruning.errors import BadFile, BadValue
+from datapruning.evidence import recorder as recorder_module
+from datapruning.evidence import sample_stats as track_module
+from datapruning.evidence.prediction_change import Changes
+from datapruning.evidence.recorder import Recorder
+from datapruning.evidence.sample_stats import LOOKED, PRESENTED, RECORDED, Track, statistics
+from tests.helpers.evidence_cases import logits_of, probabilities, track_of
+
+
+def recorder_of(folder: Path, rows: int, total: int, names: tuple[str, ...] = LOOKED) -> Recorder:
+    """A recorder of a new track; with changes where the track keeps them."""
+    return Recorder(Track(folder / "track", rows, total, names), Changes(folder / "c", total) if "change" in names else None)
+
+
+def test_statistics_against_float64() -> None:
+    logits, targets = logits_of(0, 50)
+    z, y, rows = logits.double().numpy(), targets.numpy(), np.arange(50)
+    p = probabilities(z)
+    found = {name: value.numpy() for name, value in statistics(logits, targets).items()}
+    assert tuple(found) == LOOKED
+    np.testing.assert_allclose(found["loss"], -np.log(p[rows, y]), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found["error_norm"], np.linalg.norm(p - np.eye(5)[y], axis=1), rtol=1e-5, atol=1e-7)
+    others = np.where(np.eye(5)[y] == 1, -np.inf, z).max(1)
+    np.testing.assert_allclose(found["margin"], z[rows, y] - others, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(found["correct"], z.argmax(1) == y)
+    np.testing.assert_allclose(found["entropy"], -(p * np.log(p)).sum(1), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(found["confidence"], p.max(1), rtol=1e-5)
+    np.testing.assert_allclose(found["gap"], np.sort(p, 1)[:, -1] - np.sort(p, 1)[:, -2], rtol=1e-4, atol=1e-6)
+
+
+def test_only_the_statistics_asked_for_are_worked_out() -> None:
+    assert set(statistics(*logits_of(0, 3), PRESENTED)) == {"loss", "margin", "error_norm", "correct"}
+    assert set(statistics(*logits_of(0, 3), ("error_norm",))) == {"error_norm"}
+
+
+def test_small_losses_and_errors_keep_their_precision() -> None:
+    found = statistics(torch.tensor([[12.0, 0.0], [40.0, 0.0]]), torch.tensor([0, 0]))
+    assert float(found["error_norm"][0]) == pytest.approx(np.sqrt(2) / (1 + np.exp(12.0)), rel=1e-2)
+    assert found["loss"].tolist() == pytest.approx(np.log1p(np.exp([-12.0, -40.0])), rel=1e-6)
+
+
+def test_the_probability_of_the_label_is_read_from_the_loss(tmp_path: Path) -> None:
+    p = np.array([[0.25, 1.0], [0.5, 1e-6]])
+    track = track_of(tmp_path, label_prob=p)
+    np.testing.assert_allclose(track["label_prob"], p, rtol=1e-5)
+    (_, (blocks,)) = next(track.blocks("label_prob", rows=slice(1)))
+    np.testing.assert_allclose(blocks, p[:1], rtol=1e-5)
+    with pytest.raises(BadValue, match="'entropy' is not recorded here; there are loss, margin"):
+        track["entropy"]
+
+
+def test_blocks_are_all_samples_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(track_module, "BLOCK", 3)
+    values = np.arange(16.0).reshape(2, 8)
+    parts = [found[0] for _, found in track_of(tmp_path, margin=values).blocks("margin")]
+    assert [part.shape[1] for part in parts] == [3, 3, 2]
+    np.testing.assert_array_equal(np.concatenate(parts, 1), values)
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(1, 60), st.integers(1, 25), st.integers(0, 99))
+def test_any_batching_and_order_records_the_same(
+    tmp_path_factory: pytest.TempPathFactory, total: int, batch: int, seed: int
+) -> None:
+    order = torch.randperm(total, generator=torch.Generator().manual_seed(seed))
+    tracks = []
+    for parts in ([torch.arange(total)], order.split(batch)):
+        recorder = recorder_of(tmp_path_factory.mktemp("track"), 2, total, PRESENTED)
+        for epoch in range(2):
+            logits, targets = logits_of(seed + epoch, total)
+            recorder.begin(epoch)
+            for ids in parts:
+                recorder.update(logits[ids], targets[ids], ids)
+            recorder.end()
+            recorder.track.check_whole(epoch)
+        tracks.append(recorder.track)
+    for name in PRESENTED:
+        np.testing.assert_allclose(tracks[0][name], tracks[1][name], rtol=1e-5, atol=1e-6)
+
+
+def test_buffers_of_any_size_record_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    logits, targets = logits_of(3, 100)
+    found = []
+    for rows in (7, 16, 100, 8192):
+        monkeypatch.setattr(recorder_module, "BUFFER_ROWS", rows)
+        recorder = recorder_of(tmp_path / str(rows), 1, 100)
+        recorder.begin(0)
+        for ids in torch.arange(100).split(10):
+            recorder.update(logits[ids], targets[ids], ids)
+        recorder.end()
+        recorder.track.check_whole(0)
+        found.append(recorder.track["margin"][0].copy())
+    for other in found[1:]:
+        np.testing.assert_array_equal(found[0], other)
+
+
+def test_half_precision_logits_and_int32_labels_are_recorded(tmp_path: Path) -> None:
+    logits, targets = logits_of(3, 9)
+    recorder = recorder_of(tmp_path, 1, 9)
+    recorder.begin(0)
+    recorder.update(logits.bfloat16().requires_grad_(), targets.int(), np.arange(9, dtype=np.int32))
+    recorder.end()
+    np.testing.assert_array_equal(recorder.track["margin"][0], statistics(logits.bfloat16(), targets)["margin"])
+
+
+@pytest.mark.parametrize("names", [LOOKED, PRESENTED], ids=["looked", "presented"])
+def test_gaps_doubles_and_foreign_ids_are_named(tmp_path: Path, names: tuple[str, ...]) -> None:
+    recorder = recorder_of(tmp_path, 2, 10, names)
+    logits, targets = logits_of(1, 3)
+
+    def record(epoch: int, *ids: int) -> None:
+        recorder.begin(epoch)
+        recorder.update(logits, targets, np.array(ids))
+        recorder.end()
+
+    record(0, 0, 1, 2)
+    with pytest.raises(BadValue, match="7 samples were not recorded in epoch 0, the first is id 3"):
+        recorder.track.check_whole(0)
+    recorder.track.check_whole(0, np.array([2, 0]))
+    recorder.update(logits, targets, np.array([4, 5, 1]))
+    with pytest.raises(BadValue, match="id 1 was recorded twice in epoch 0"):
+        recorder.end()
+    for ids, message in [
+        ((4, 5, 4), "id 4 was recorded twice"),
+        ((4, 5, 10), r"lie in 0\.\.9"),
+        ((-1, 5, 6), r"got -1\.\.6"),
+    ]:
+        with pytest.raises(BadValue, match=message):
+            record(1, *ids)
+
+
+@pytest.mark.parametrize(
+    ("logits", "targets", "ids", "message"),
+    [
+        (torch.zeros(3, 4), torch.zeros(3).long(), np.zeros(3, np.float32), "whole numbers, got float32"),
+        (torch.zeros(3, 4), torch.zeros(3).long(), np.arange(2), "3 logits, 3 targets and 2 ids"),
+        (torch.zeros(3, 4), torch.zeros(3), np.arange(3), r"numbers of n classes; got \[3, 4\] and torch.float32"),
+        (torch.zeros(3, 4), torch.zeros(3, 4).long(), np.arange(3), r"torch.int64 \[3, 4\]"),
+        (torch.zeros(3, 1), torch.zeros(3).long(), np.arange(3), "at least 2 classes"),
+    ],
+)
+def test_batches_of_the_wrong_shape_are_refused(tmp_path: Path, logits: Any, targets: Any, ids: Any, message: str) -> None:
+    recorder = recorder_of(tmp_path, 1, 10)
+    with pytest.raises(BadValue, match="no epoch has begun"):
+        recorder.update(logits, targets, ids)
+    recorder.begin(0)
+    with pytest.raises(BadValue, match=message):
+        recorder.update(logits, targets, ids)
+
+
+def test_labels_and_logits_that_cannot_be_are_named(tmp_path: Path) -> None:
+    recorder = recorder_of(tmp_path, 1, 10)
+    recorder.begin(0)
+    recorder.update(torch.zeros(2, 4), torch.tensor([3, -100]), np.array([8, 5]))
+    with pytest.raises(BadValue, match=r"labels lie in 0\.\.3 .*sample id 5 has -100"):
+        recorder.end()
+    recorder.begin(0)
+    logits = torch.zeros(8, 4)
+    logits[1, 2], logits[2:, 0] = torch.nan, torch.inf
+    recorder.update(logits, torch.zeros(8).long(), np.arange(8))
+    with pytest.raises(BadValue, match=r"7 samples have NaN or infinite logits in epoch 0: ids 1, 2, 3, 4, 5, \.\.\."):
+        recorder.end()
+    recorder.begin(0)
+    with pytest.raises(BadValue, match="gave 4 logits a sample before, and 5 now"):
+        recorder.update(torch.zeros(1, 5), torch.zeros(1).long(), np.array([0]))
+    with pytest.raises(BadValue, match=r"epoch 1 is outside this recording of 1 epochs \(0\.\.0\)"):
+        recorder.begin(1)
+
+
+def test_an_epoch_that_begins_again_counts_once(tmp_path: Path) -> None:
+    recorder = recorder_of(tmp_path, 1, 6)
+    first, targets = logits_of(1, 6)
+    second, _ = logits_of(2, 6)
+    recorder.begin(0)
+    recorder.update(first[:4], targets[:4], np.arange(4))  # killed here: nothing of it may stay
+    recorder.begin(0)
+    recorder.update(second, targets, np.arange(6))
+    recorder.end()
+    recorder.track.check_whole(0)
+    np.testing.assert_array_equal(recorder.track["margin"][0], statistics(second, targets)["margin"].numpy())
+
+
+def test_a_track_opens_again_and_refuses_another_shape(tmp_path: Path) -> None:
+    track = Track(tmp_path, 2, 5)
+    track[RECORDED][1] = 1
+    track.flush()
+    assert Track(tmp_path, 2, 5)[RECORDED][1].all()
+    with pytest.raises(BadFile, match=r"is float32 \[2, 5\]; float32 \[3, 5\] is needed"):
+        Track(tmp_path, 3, 5)
+    (tmp_path / "margin.npy").write_bytes(b"no array")
+    with pytest.raises(BadFile, match="no whole array of evidence"):
+        Track(tmp_path, 2, 5)

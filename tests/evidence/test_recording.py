@@ -1,0 +1,262 @@
+"""Recordings: what is read from them, the proxies that fill them, killed or not, and folders that are none."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from torch import nn
+
+import datapruning as dp
+from datapruning import scorers
+from datapruning.api.score import score
+from datapruning.data.dataset import Dataset
+from datapruning.errors import BadFile, BadValue, Mismatch
+from datapruning.evidence import proxies
+from datapruning.evidence.collect import read
+from datapruning.evidence.estimate import evidence_tables, planned_evidence
+from datapruning.evidence.proxies import record_proxies
+from datapruning.evidence.recorder import Recorder
+from datapruning.evidence.recording import Recording, create_recording, open_recording, write_array
+from datapruning.evidence.sample_stats import LOOKED, statistics
+from datapruning.io.tensors import load_tensors
+from datapruning.models.features import penultimate
+from datapruning.runs.context import Context
+from datapruning.training.checkpoint import Checkpoint, load_weights
+from datapruning.training.evaluate import predict
+from tests.helpers.evidence_cases import dynamics_of, look_of, track_of
+
+Maker = Callable[..., Context]
+TINY = (
+    "score.model=tinynet8", "score.epochs=4", "score.batch_size=32", "evidence.runs=2", "evidence.early_epoch=2",
+)  # fmt: skip
+NOTE = {"samples_seen": 12, "evaluated": 4, "seconds": 1.0}
+ABOUT = {"dataset": "mine", "fingerprint": "f", "total": 4, "epochs": 3}
+
+
+def arrays_of(folder: Path) -> dict[str, Any]:
+    """Every array of a recording, by its place."""
+    return {path.relative_to(folder).as_posix(): np.load(path) for path in sorted(folder.rglob("*.npy"))}
+
+
+def test_averages_are_over_runs_and_the_first_epochs(tmp_path: Path) -> None:
+    margins = np.random.default_rng(0).normal(size=(2, 5, 7)).astype(np.float32)
+    dynamics = dynamics_of(*(track_of(tmp_path / str(k), margin=margins[k]) for k in range(2)))
+    found = dynamics.average(lambda values: values.max(0), "margin")
+    np.testing.assert_allclose(found, margins.max(1).mean(0), rtol=1e-6)
+    found = dynamics.average(lambda values: values.max(0), "margin", epochs=2)
+    np.testing.assert_allclose(found, margins[:, :2].max(1).mean(0), rtol=1e-6)
+    look = look_of(tmp_path / "look", {"entropy": margins[0, 0]}, {"entropy": margins[1, 0]})
+    np.testing.assert_allclose(look["entropy"], margins[:, 0].mean(0), rtol=1e-6)
+
+
+def test_what_proxies_leave_is_read_by_every_scorer_of_a_recording(make_context: Maker, small: Dataset) -> None:
+    context = make_context(small, *TINY)
+    recording = record_proxies(context, 5, 2)
+    assert recording.runs() == [0, 1]
+    assert [done["epochs"] for done in (recording.done(0), recording.done(1)) if done] == [4, 2]
+    np.testing.assert_array_equal(recording.labels(), small.train.labels)
+    dynamics, look, early = recording.dynamics(), recording.final_look(), recording.early_errors()
+    assert len(dynamics.presentations) == len(look.final) == 1  # evidence.full_runs
+    assert (early.error_norms.shape, early.epoch) == ((2, 120), 2)
+    assert dynamics.cost.samples_seen == 4 * 120
+    assert early.cost.samples_seen == (4 + 2) * 120
+    assert dynamics.presentations[0]["change"][1:].min() > 0
+    assert recording.geometry().features.dtype == np.float16
+    assert recording.geometry().seed == 5
+    np.testing.assert_allclose(recording.label_prob(2), dynamics.presentations[0]["label_prob"][:2].mean(0), rtol=1e-5)
+    for name, scorer in scorers.find_scorers().items():
+        if scorer.needs.__name__ in ("Gradients", "SubsetEnsemble"):
+            with pytest.raises(BadValue, match=f"scorer '{name}' reads {scorer.needs.__name__}, which a recording of"):
+                read(recording, scorer)
+        else:
+            assert scorer(read(recording, scorer))[0].shape == (120,)
+    leftovers = {path.name for path in recording.folder.rglob("*") if path.suffix == ".safetensors"}
+    assert leftovers == {"early.safetensors"}  # no checkpoint, no changes
+    assert not list(recording.folder.rglob("changes"))
+
+
+def test_looks_and_features_are_of_the_weights_of_that_epoch(
+    make_context: Maker, small: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models, real = list[nn.Module](), proxies.fit
+
+    def kept(model: nn.Module, *arguments: Any, **options: Any) -> Any:
+        models.append(model)
+        return real(model, *arguments, **options)
+
+    monkeypatch.setattr(proxies, "fit", kept)
+    context = make_context(small, *TINY)
+    recording = record_proxies(context, 0, 1)
+    early = context.new_model("tinynet8", 0)
+    load_weights(early, load_tensors(recording.run_folder(0) / "early.safetensors")[0], Path("early"))
+    for model, track in ((early, recording.early(0)), (models[0], recording.final(0))):
+        with penultimate(model) as features:
+            for ids, labels, logits in predict(model, context.split("train"), np.arange(120), context.views):
+                for name, values in statistics(logits, labels, track.statistics).items():
+                    np.testing.assert_array_equal(track[name][0, ids], values, err_msg=name)
+    found = recording.geometry().features[ids]
+    np.testing.assert_array_equal(found, features[0][: len(ids)].half().numpy())
+    assert set(recording.final(0).statistics) == set(LOOKED)
+
+
+class Killed(BaseException):
+    """What stops a proxy."""
+
+
+def killed_at(calls: int) -> type[Recorder]:
+    """A recorder that raises at the call of that number of `update`, counted over all recorders; once."""
+    left = [calls]
+
+    class Killer(Recorder):
+        def update(self, *arguments: Any) -> None:
+            left[0] -= 1
+            if left[0] == 0:
+                raise Killed
+            super().update(*arguments)
+
+    return Killer
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1e9], ids=["checkpoints", "no-checkpoint"])
+@pytest.mark.parametrize("calls", [2, 6, 9, 13, 18, 19])
+def test_proxies_killed_anywhere_leave_the_same_recording(
+    make_context: Maker, small: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: int, seconds: float
+) -> None:
+    """Four updates an epoch; 9 and 19 are the early looks of both proxies, 18 is the last look of the first."""
+    monkeypatch.setattr(proxies, "Checkpoint", partial(Checkpoint, seconds=seconds))
+    whole = record_proxies(make_context(small, *TINY, workspace=tmp_path / "whole"), 0, 2)
+    context = make_context(small, *TINY, workspace=tmp_path / "killed")
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(proxies, "Recorder", killed_at(calls))
+        record_proxies(context, 0, 2)
+    again = record_proxies(context, 0, 2)
+    one, two = arrays_of(whole.folder), arrays_of(again.folder)
+    assert one.keys() == two.keys()
+    for name, values in one.items():
+        np.testing.assert_array_equal(values, two[name], err_msg=name)
+    assert whole.early_errors().cost.samples_seen == again.early_errors().cost.samples_seen
+
+
+def test_more_runs_later_keep_the_first_ones(make_context: Maker, small: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    two = record_proxies(make_context(small, *TINY), 0, 2)
+    before = {name: values for name, values in arrays_of(two.folder).items() if name.startswith("run-")}
+    three = record_proxies(make_context(small, *TINY, "evidence.runs=3"), 0, 3)
+    assert three.folder == two.folder
+    after = arrays_of(three.folder)
+    assert three.early_errors().error_norms.shape == (3, 120)
+    for name, values in before.items():
+        np.testing.assert_array_equal(values, after[name])
+    monkeypatch.setattr(proxies, "fit", None)  # training again would fail
+    record_proxies(make_context(small, *TINY, "evidence.runs=3"), 0, 3)
+
+
+def test_settings_that_leave_no_evidence_are_refused(make_context: Maker, small: Dataset) -> None:
+    with pytest.raises(BadValue, match=r"evidence.early_epoch is 5, but the proxy trains 4 epochs \(score.epochs\)"):
+        score(make_context(small, *TINY, "evidence.early_epoch=5"), "el2n")
+    context = make_context(small, *TINY, "evidence.full_runs=0")
+    for name in ("forgetting", "loss", "knn"):
+        with pytest.raises(BadValue, match=f"'{name}' reads a proxy that was trained to the end, and .*full_runs is 0"):
+            score(context, name)
+
+
+@pytest.mark.parametrize("names", [["el2n"], ["aum", "knn"], ["grand", "tdds"], ["memorization"], ["random"], None])
+def test_the_price_that_is_said_is_what_is_paid(make_context: Maker, small: Dataset, names: list[str] | None) -> None:
+    members = ("ensemble.members=4", "ensemble.inside=0.5", "member.model=tinynet8", "member.epochs=1")
+    context, known = make_context(small, *TINY, *members), scorers.find_scorers()
+    chosen = [known[name] for name in names or known]
+    _, samples = planned_evidence(context, chosen)
+    for each in chosen:
+        score(context, each.name)
+    folders = list((context.root / "evidence").glob("*"))
+    done = [recording.done(k) for f in folders for recording in [open_recording(f)] for k in recording.runs()]
+    stores = [json.loads(path.read_text())["result"] for path in context.root.rglob("rows/*.json")]
+    assert samples == sum(each["samples_seen"] for each in [*done, *stores] if each)
+    tables = evidence_tables(chosen)
+    assert ("ensemble" in tables) == bool(stores)
+    assert ("score" in tables) == bool(done)
+
+
+def recording_of(folder: Path, epochs: int = 3, **note: Any) -> Recording:
+    """A recording with one run, of which `note` says what is whole."""
+    recording = create_recording(folder, {**ABOUT, "epochs": 3})
+    track_of(recording.run_folder(0) / "presentations", margin=np.zeros((3, 4)))
+    write_array(folder / "labels.npy", np.zeros(4, np.int64))
+    recording.finish(0, **{"epochs": epochs, "early": False, "final": False, **NOTE, **note})
+    return recording
+
+
+def test_evidence_that_was_not_recorded_is_named(tmp_path: Path) -> None:
+    recording = recording_of(tmp_path / "whole")
+    dp.score_recording(recording.folder, "aum")
+    for name, message in {
+        "el2n": "no evaluation pass at an early epoch, which EL2N is read from",
+        "loss": r"no evaluation pass after the last epoch; record one \(begin_final\(\) in your own loop\)",
+        "knn": "has no embeddings; they are noted after the last epoch",
+        "grand": "'grand' reads Gradients, which a recording of a training loop does not have",
+    }.items():
+        with pytest.raises(BadValue, match=message):
+            dp.score_recording(recording.folder, name)
+    short = recording_of(tmp_path / "short", epochs=2)
+    with pytest.raises(BadValue, match="no run that was trained to the end"):
+        dp.score_recording(short.folder, "aum")
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadFile, match=r"is no recording: it has no recording.json"):
+        open_recording(tmp_path)
+    for text, message in [
+        ("{", "cannot be read as JSON"),
+        ('{"format": "theirs"}', "not the manifest of a recording"),
+        ('{"format": "datapruning.recording", "version": 99}', "has version 99; this package reads version 1"),
+        ('{"format": "datapruning.recording", "version": 1, "total": true}', "'total' is True"),
+        ('{"format": "datapruning.recording", "version": 1, "total": 4, "epochs": 0}', "'epochs' is 0"),
+        ('{"format": "datapruning.recording", "version": 1, "total": 4, "epochs": 2}', "'dataset' is None"),
+    ]:
+        (tmp_path / "recording.json").write_text(text)
+        with pytest.raises(BadFile, match=message):
+            open_recording(tmp_path)
+
+
+def test_a_recording_of_another_dataset_is_refused(tmp_path: Path) -> None:
+    create_recording(tmp_path, ABOUT)
+    assert create_recording(tmp_path, ABOUT).total == 4
+    for change in ({"fingerprint": "g"}, {"total": 5}, {"epochs": 4}, {"dataset": "theirs"}):
+        key, value = next(iter(change.items()))
+        with pytest.raises(Mismatch, match=f"is a recording with {key} .*, not {value}; name another folder"):
+            create_recording(tmp_path, {**ABOUT, **change})
+
+
+def test_broken_arrays_are_refused(tmp_path: Path) -> None:
+    recording = recording_of(tmp_path)
+    for values, message in [
+        (np.zeros(3, np.int64), r"is int64 \[3\]; int64 \[4\] is needed"),
+        (np.zeros(4), "is float64"),
+    ]:
+        write_array(tmp_path / "labels.npy", values)
+        with pytest.raises(BadFile, match=message):
+            recording.labels()
+    (tmp_path / "labels.npy").write_bytes(b"")
+    with pytest.raises(BadFile, match="holds no labels"):
+        recording.labels()
+    write_array(tmp_path / "labels.npy", np.zeros(4, np.int64))
+    features = recording.run_folder(0) / "features.npy"
+    for values, message in [
+        (np.zeros((4, 2)), r"is float64 \[4, 2\]; float16 \[4, width\] is needed"),
+        (np.zeros((3, 2), np.float16), r"float16 \[3, 2\]"),
+    ]:
+        write_array(features, values)
+        with pytest.raises(BadFile, match=message):
+            recording.geometry()
+    features.write_bytes(features.read_bytes()[:-3])
+    with pytest.raises(BadFile, match="no whole array of embeddings"):
+        recording.geometry()
+    margin = recording.run_folder(0) / "presentations" / "margin.npy"
+    margin.write_bytes(margin.read_bytes()[:-3])
+    with pytest.raises(BadFile, match=r"margin.npy (was changed since it was written|is no whole array of evidence)"):
+        dp.score_recording(tmp_path, "aum")

@@ -1,0 +1,197 @@
+"""What test_distributed.py has two processes do, and one, to compare them. Called with a folder, it leaves results there.
+
+The folder holds `data.npz`; the networks have no batch norm, whose statistics are of a process's own rows.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+import datapruning as dp
+from datapruning.config.augmentation import MixPolicy, ViewPolicy
+from datapruning.config.training import Training
+from datapruning.data.loaders.loader import Batch
+from datapruning.io.tensors import load_tensors
+from datapruning.runs.context import Context
+from datapruning.training import checkpoint
+from datapruning.training.callbacks import Observer
+from datapruning.training.distributed.start import run_together, under_torchrun
+from datapruning.training.evaluate import batch_logits, predict, predict_with_features
+from datapruning.training.losses import CrossEntropy
+from datapruning.training.reproducibility import reproducible
+from datapruning.training.schedules import planned_steps
+from datapruning.training.self_distillation.base import SelfDistillation
+from datapruning.training.self_distillation.class_pairs import ClassPairs
+from datapruning.training.self_distillation.cs_kd import CSKD
+from datapruning.training.self_distillation.dlb import DLB
+from datapruning.training.self_distillation.ps_kd import PSKD
+from datapruning.training.sparsity.masks import Masks
+from datapruning.training.sparsity.prunable import prunable
+from datapruning.training.trainer import fit
+
+UPDATE = 12
+"""At which process 1 dies: in the middle of the second epoch."""
+SAMPLES, CLASSES = 115, 4
+"""Seven batches of 16 and one of 3, which is too small for two processes."""
+PLAIN = Training("tests.helpers.two_processes:no_norms", epochs=3, batch_size=16, lr=0.05)
+CASES: dict[str, Training] = {
+    "sgd": PLAIN,
+    "adamw": replace(PLAIN, optimizer="adamw", lr=0.002, ema=0.9, label_smoothing=0.1),
+    "accumulate": replace(PLAIN, batch_size=8, accumulate=2, clip=0.5),
+    "infobatch": replace(PLAIN, epochs=4, infobatch=0.5),
+    "cutmix": PLAIN,
+    "ps-kd": PLAIN,
+    "cs-kd": PLAIN,
+    "dlb": PLAIN,
+    "masks": PLAIN,
+    "ffcv": PLAIN,
+}
+
+
+METHODS: dict[str, Callable[[NDArray[np.int64]], SelfDistillation]] = {
+    "ps-kd": lambda labels: PSKD(np.arange(SAMPLES), CLASSES, 0.8, PLAIN.epochs),
+    "cs-kd": lambda labels: CSKD(ClassPairs(np.arange(SAMPLES), labels), 1.0, 4.0, 1),
+    "dlb": lambda labels: DLB(1.0, 3.0, 3),
+}
+NETWORK = ("model=tests.helpers.two_processes:no_norms", "epochs=3", "batch_size=16", "lr=0.05")
+
+
+def no_norms(channels: int, classes: int) -> nn.Module:
+    """A network whose rows have nothing to do with each other, with a weight that nothing uses."""
+    layers = nn.Sequential(
+        nn.Conv2d(channels, 8, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, classes)
+    )
+    layers.register_parameter("idle", nn.Parameter(torch.ones(3)))
+    return layers
+
+
+class Count(Observer):
+    """How often each sample was presented."""
+
+    def __init__(self) -> None:
+        self.seen = np.zeros(SAMPLES, np.int64)
+
+    def observe(self, epoch: int, batch: Batch, logits: Tensor) -> None:
+        """Each whole batch."""
+        assert len(logits) == len(batch.labels) == len(batch.ids)
+        np.add.at(self.seen, batch.ids, 1)
+
+
+def open_work(folder: Path, loader: str = "resident") -> Context:
+    """The data in the folder."""
+    data = dp.open_dataset(str(folder / "data.npz"))
+    changes = [f"{table}.{key}" for table in ("teacher", "train", "score") for key in NETWORK]
+    return dp.open_context(
+        data, recipe="digits", changes=[*changes, "evidence.runs=1", "evidence.early_epoch=1"], loader=loader,
+        device="cpu", workspace=folder / "work", threads=1,
+    )  # fmt: skip
+
+
+def trained(folder: Path, case: str) -> dict[str, NDArray[Any]]:
+    """Weights and presentations after a training."""
+    training = CASES[case]
+    context = open_work(folder, "ffcv" if case == "ffcv" else "resident")
+    ids = np.arange(SAMPLES)
+    views = replace(context.views, policy=ViewPolicy(crop=1))
+    if case == "cutmix":
+        views = views.among(ids, MixPolicy(0.7))
+    with reproducible(1):
+        model, count = context.new_model(training.model, 1), Count()
+        bits = {name: np.random.default_rng(0).random(weight.shape) < 0.5 for name, weight in prunable(model).items()}
+        done = fit(
+            model, context.split("train"), ids, views, training, CrossEntropy(training.label_smoothing), seed=1,
+            steps=planned_steps(training, SAMPLES, SAMPLES), label=case, observers=[count],
+            distil=METHODS[case](context.data.train.labels) if case in METHODS else None,
+            masks=Masks(bits) if case == "masks" else None,
+        )  # fmt: skip
+    found: dict[str, NDArray[Any]] = {name: value.numpy() for name, value in model.state_dict().items()}
+    return {**found, "seen": count.seen, "loss": np.array([row["loss"] for row in done.history])}
+
+
+def looked(folder: Path) -> dict[str, NDArray[Any]]:
+    """What evaluation passes give, of a network with batch norms at its initialisation."""
+    context = open_work(folder)
+    model, ids = context.new_model("tinynet8", 3), np.arange(SAMPLES)[::-1].copy()
+    train = context.split("train")
+    found: dict[str, list[Any]] = {"ids": [], "labels": [], "logits": [], "features": [], "views": []}
+    for parts in (predict(model, train, ids, context.views, rows=16),):
+        for number, labels, logits in parts:
+            found["ids"].append(number)
+            found["labels"].append(labels.numpy())
+            found["logits"].append(logits.numpy())
+    for *_, features in predict_with_features(model, train, np.tile(ids, 12), context.views):
+        found["features"].append(features.numpy())
+    for _, logits in batch_logits(model, train, np.split(ids, 5), context.views, epoch=7):
+        found["views"].append(logits.numpy())
+    return {name: np.concatenate(values) for name, values in found.items()}
+
+
+def verbs(folder: Path) -> dict[str, NDArray[Any]]:
+    """Scores, and a student of a teacher."""
+    context = open_work(folder)
+    scores = {name: dp.score(context, name).values for name in ("el2n", "forgetting", "grand-last", "margin")}
+    run = dp.train(context, fraction=0.5, kd_weight=0.5)
+    weights = load_tensors(run.folder / "model.safetensors")[0]
+    says = [run.result["processes"], run.result["samples_seen"], run.result["soft_labels_computed"]]
+    return {**scores, **{name: value.numpy() for name, value in weights.items()}, "says": np.array(says)}
+
+
+def compare(folder: Path) -> dict[str, NDArray[Any]]:
+    """All of it, by name."""
+    found = {f"{case}.{name}": value for case in CASES for name, value in trained(folder, case).items()}
+    found |= {f"look.{name}": value for name, value in looked(folder).items()}
+    return found | {f"verbs.{name}": value for name, value in verbs(folder).items()}
+
+
+def teach(folder: Path) -> None:
+    """A teacher with batch norms, saved after every update."""
+    checkpoint.SECONDS = 0.0
+    context = open_work(folder)
+    teacher = replace(context.recipe.teacher, model="tinynet8", optimizer="adamw", lr=0.002)
+    dp.teach(replace(context, recipe=replace(context.recipe, teacher=teacher)), out=folder / "teacher")
+
+
+def die_at(update: int) -> None:
+    """At that update the process is gone without a word."""
+    from datapruning.training.distributed.worker import Trainee
+
+    whole, left = Trainee.update, [update]
+
+    def dying(self: Trainee, *words: Any) -> None:
+        left[0] -= 1
+        if not left[0]:
+            os.kill(os.getpid(), signal.SIGKILL)
+        whole(self, *words)
+
+    Trainee.update = dying  # type: ignore[assignment, method-assign]
+
+
+def main() -> None:
+    """`python -m tests.helpers.two_processes compare|teach|die FOLDER`."""
+    what, folder = sys.argv[1], Path(sys.argv[2])
+    torch.set_num_threads(1)
+
+    def work() -> int:
+        if what == "compare":
+            np.savez(folder / "found.npz", allow_pickle=False, **compare(folder))
+        teach(folder)
+        return 0
+
+    if what == "die":
+        die_at(UPDATE)
+    sys.exit(run_together(work) if under_torchrun() else work())
+
+
+if __name__ == "__main__":
+    main()

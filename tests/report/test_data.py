@@ -1,0 +1,34 @@
+"""The report's dataset: opened as the runs recorded it, with the pictures that their workspace has decoded already."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import datapruning as dp
+from datapruning.errors import BadFile
+from datapruning.report.data import open_data
+from tests.helpers.picture_files import photos
+
+
+def test_pictures_are_not_decoded_again_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = photos(tmp_path / "pets")
+    data = dp.open_dataset(str(root), image_size=8, workspace=tmp_path / "work")
+    run: Any = SimpleNamespace(
+        config={"environment": {"data": data.source}}, result={"fingerprint": data.fingerprint, "dataset": data.name}
+    )
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    found, why = open_data([run], None, None, [tmp_path / "sweep", tmp_path / "work"])
+    assert found is not None
+    assert (found.fingerprint, why) == (data.fingerprint, "")
+    assert not list((tmp_path / "elsewhere").iterdir())
+    (root / "train" / "cats" / "0.jpg").unlink()
+    found, why = open_data([run], None, None, [tmp_path / "work"])
+    assert found is None
+    assert "its fingerprint differs" in why
+    with pytest.raises(BadFile, match="is not there"):
+        open_data([run], str(tmp_path / "absent"), None, [])

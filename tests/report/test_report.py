@@ -1,0 +1,224 @@
+"""`dprune report`: the page stands alone and says what it must; what does not compare or is in the way is refused."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from datapruning.artifacts.metadata import new_meta
+from datapruning.artifacts.scores import KIND, Scores
+from datapruning.data.dataset import Dataset
+from datapruning.io.tensors import save_tensors
+from datapruning.models import create_model
+from datapruning.report import write_report
+from datapruning.report.figures import COLOURS, draw, headline
+from datapruning.report.html import tag, text
+from datapruning.report.sections.gallery import LARGEST, data_uri
+from datapruning.report.student import AUTO, Student
+from datapruning.report.teacher_predictions import Opinions, ask_teacher
+from tests.conftest import Answer
+from tests.report.test_find_runs import write_row, write_run
+
+LONER = re.compile(r"""(?:src|href)=["'](?!#|data:)|@import|url\((?!#)|<script|<link""")
+
+
+class Page(HTMLParser):
+    """Ids, links, and whether every tag is closed in order."""
+
+    VOID = ("meta", "img", "br")
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.ids: list[str] = []
+        self.targets: list[str] = []
+        self.open: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        self.ids += [str(values["id"])] if "id" in values else []
+        self.targets += [t for key in ("href", "xlink:href") if (t := values.get(key) or "").startswith("#")]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def check_stands_alone(path: Path) -> str:
+    """The page's HTML, well formed, without anything to fetch, every link leading somewhere."""
+    html = path.read_text(encoding="utf-8")
+    page = Page(html)
+    assert not page.open
+    assert len(page.ids) == len(set(page.ids))
+    assert {t[1:] for t in page.targets} <= set(page.ids)
+    assert not LONER.search(html)
+    return html
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, digits: Dataset) -> Path:
+    """Two scorers, with and without KD, two seeds, all the data, scores files, a teacher that can be asked."""
+    place = tmp_path / "w"
+    metas = {s: new_meta(KIND, digits, scorer=s, seed=0) for s in ("random", "el2n")}
+    for seed in (0, 1):
+        for scorer, meta in metas.items():
+            for kd in (0.0, AUTO):
+                for f in (0.1, 0.3):
+                    name = f"{scorer}-{f}-{kd}-{seed}"
+                    write_run(place / "students" / name, digits, f, kd, seed, scorer=scorer, scores=meta)
+        write_run(place / "students" / f"full-{seed}", digits, 1.0, 0.0, seed)
+    for i, (scorer, meta) in enumerate(metas.items()):
+        values = np.random.default_rng(i).random(digits.total, np.float32)
+        Scores(values, meta).save(place / "scores" / f"{scorer}.npz")
+    teacher = place / "teachers" / "t"
+    save_tensors(teacher / "model.safetensors", dict(create_model("tinynet8", digits.train.shape, 10, seed=0).state_dict()))
+    (teacher / "result.json").write_text(json.dumps({"model": "tinynet8", "samples_seen": 5000, "seconds": {"train": 9.0}}))
+    return place
+
+
+def test_the_report_stands_alone_and_says_what_it_must(
+    dprune: Callable[..., Answer], workspace: Path, tmp_path: Path
+) -> None:
+    answer = dprune("report", workspace)
+    assert (answer.code, answer.err) == (0, "")
+    assert "18 runs" in answer.out
+    html = check_stands_alone(tmp_path / "report.html")
+    for words in ("pays off after", "Spearman", "Highest scores, kept first", "KD gain"):
+        assert words in html
+    assert html.count("data:image/png;base64,") == 2 * 9, "both ends of el2n; the ends of random say nothing"
+    assert "dprune train --recipe w/students/full-0/config.toml" in html
+    listed = json.loads((tmp_path / "report-figures" / "figures.json").read_text())["files"]
+    files = {p.name for p in (tmp_path / "report-figures").iterdir()}
+    assert files == {*listed, "figures.json"}
+    for name in ("accuracy-no-kd", "accuracy-el2n", "weight-random-10", "cost-el2n-seconds", "break-even-el2n", "agreement"):
+        assert {f"{name}.png", f"{name}.svg"} <= files
+    assert (tmp_path / "report-figures" / "agreement.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_report_replaces_a_report_and_its_figures_and_nothing_else(
+    dprune: Callable[..., Answer], refused: Callable[..., str], workspace: Path, tmp_path: Path
+) -> None:
+    students = workspace / "students"
+    assert dprune("report", students / "full-0", "--out", "page.html").code == 0
+    before = {p.name for p in (tmp_path / "page-figures").iterdir()}
+    mine = tmp_path / "page-figures" / "my.txt"
+    mine.write_text("mine")
+    assert dprune("report", students / "el2n-0.1-0.0-0", students / "full-1", "--out", "page.html").code == 0
+    after = {p.name for p in (tmp_path / "page-figures").iterdir()}
+    assert "accuracy-el2n.svg" in after - before
+    assert mine.read_text() == "mine"
+    (tmp_path / "notes.html").write_text("<html>my notes</html>")
+    assert "notes.html exists and is no report" in refused("report", students / "full-0", "--out", "notes.html")
+    (tmp_path / "other-figures").mkdir()
+    (tmp_path / "other-figures" / "my.txt").write_text("mine")
+    assert "other-figures exists and holds no figures" in refused("report", students / "full-0", "--out", "other.html")
+    assert "ends in .html" in refused("report", students / "full-0", "--out", "report.pdf")
+
+
+def test_what_holds_no_runs_or_other_data_is_refused(refused: Callable[..., str], workspace: Path, small: Dataset) -> None:
+    (workspace / "empty").mkdir()
+    assert "nowhere is not there" in refused("report", "nowhere")
+    assert "dprune-runs is not there" in refused("report")
+    assert "is no run folder" in refused("report", workspace / "empty")
+    full = workspace / "students" / "full-0"
+    assert "unknown dataset 'digit'" in refused("report", full, "--data", "digit")
+    other = write_run(workspace / "other" / "a", small)
+    assert "2 datasets and do not compare" in refused("report", full, other)
+    assert "not the dataset of these runs" in refused("report", other, "--data", "digits")
+    assert "is not a scores file" in refused("report", full, "--scores", full / "subset.npz")
+
+
+def test_without_the_dataset_the_report_says_so_and_goes_on(
+    dprune: Callable[..., Answer], workspace: Path, small: Dataset, tmp_path: Path
+) -> None:
+    run = write_run(tmp_path / "s" / "students" / "a", small)
+    answer = dprune("report", run)
+    assert answer.code == 0
+    assert "no pictures and no classes: unknown dataset 'made-up'" in answer.err
+    html = check_stands_alone(tmp_path / "report.html")
+    assert "The classes of the samples are not known: unknown dataset" in html
+    assert "no run on all the data without KD" in html, "so nothing can be said about break-even"
+
+
+def test_other_budgets_get_panels_of_their_own_and_failures_are_shown(
+    dprune: Callable[..., Answer], workspace: Path, digits: Dataset, tmp_path: Path
+) -> None:
+    long = write_run(workspace / "students" / "long", digits, epochs=9)
+    write_row(workspace / "sweeps" / "s", {"seed": 1}, {"error": "it <broke>"})
+    students = workspace / "students"
+    runs = (students / "el2n-0.1-0.0-0", students / "el2n-0.1-0.0-1", long, workspace / "sweeps" / "s")
+    answer = dprune("report", *runs)
+    assert answer.code == 0
+    assert "2 set-ups that do not compare (train.epochs differ)" in answer.err
+    assert "it <broke>" in answer.err
+    html = check_stands_alone(tmp_path / "report.html")
+    assert "Set-up B: train.epochs = 9" in html
+    assert "it &lt;broke&gt;" in html
+    assert {"accuracy-a-el2n.svg", "accuracy-b-random.svg"} <= {p.name for p in (tmp_path / "report-figures").iterdir()}
+
+
+def test_write_report_takes_one_run_of_ids_with_odd_names(tmp_path: Path, digits: Dataset) -> None:
+    run = write_run(tmp_path / "a $b <c> d", digits, scorer="my $scorer$ <b>", fraction=0.05, kd=AUTO)
+    written = write_report([run], tmp_path / "r.html")
+    html = check_stands_alone(written.page)
+    assert "my $scorer$ &lt;b&gt;" in html
+    assert "&#x27;" in html, "the folder is quoted in its command"
+
+
+def test_text_is_escaped_and_markup_is_not() -> None:
+    assert tag("p", "<a>", tag("b", "&"), title='"') == '<p title="&quot;">&lt;a&gt;<b>&amp;</b></p>'
+    assert text(tag("br")) == "<br></br>"
+
+
+def test_a_drawing_follows_the_page_and_its_files_do_not() -> None:
+    def paint(figure: Any) -> None:
+        axes = figure.add_subplot()
+        axes.plot([0, 1], [0, 1], color="#0072b2")
+        headline(axes, "$5 & more words than fit in one line of a figure")
+
+    drawing = draw("name", "what <it> shows", paint)
+    assert 'aria-label="what &lt;it&gt; shows"' in drawing.inline
+    assert "var(--s1)" in drawing.inline
+    assert not any(colour in drawing.inline for colour in COLOURS)
+    assert "$5 &amp; more words" in drawing.inline, "text stays text"
+    assert "<style" not in drawing.inline
+    assert b"var(" not in drawing.svg
+    assert b"#0072b2" in drawing.svg
+    assert draw("name", "what <it> shows", paint) == drawing, "the same bytes again"
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 1), (28, 20, 3), (300, 450, 3), (9, 9, 5)])
+def test_pictures_are_pngs_inside_the_page(shape: tuple[int, int, int]) -> None:
+    image = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+    head, _, content = data_uri(image).partition(",")
+    assert head == "data:image/png;base64"
+    picture = Image.open(io.BytesIO(base64.b64decode(content)))
+    if max(shape[:2]) > LARGEST:
+        assert picture.size == (LARGEST, 149)
+    else:
+        shown = image if shape[2] == 3 else image[:, :, 0]
+        np.testing.assert_array_equal(np.asarray(picture), shown)
+
+
+def test_the_teacher_is_asked_about_the_pictures_themselves(workspace: Path, digits: Dataset) -> None:
+    folder = workspace / "students" / f"el2n-0.1-{AUTO}-0"
+    student = Student(folder, json.loads((folder / "result.json").read_text()), {})
+    ids = np.array([3, 1437, 0])
+    found = ask_teacher([student], digits, ids)
+    assert isinstance(found, Opinions)
+    assert sorted(found.by_id) == [0, 3, 1437]
+    assert all(0 <= c < 10 and 0.1 <= p <= 1 for c, p in found.by_id.values())
+    (workspace / "teachers" / "t" / "model.safetensors").write_bytes(b"broken")
+    assert str(ask_teacher([student], digits, ids)).startswith("the teacher cannot be asked")
+    assert "no run had a teacher" in str(ask_teacher([], digits, ids))

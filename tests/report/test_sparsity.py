@@ -1,0 +1,202 @@
+"""Pruned students in the report: what is averaged and compared with what, their pictures, and their costs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from datapruning.config.sparsity import EPSD
+from datapruning.config.toml import to_toml
+from datapruning.data.dataset import Dataset
+from datapruning.report import write_report
+from datapruning.report.comparison import Compared, Inputs
+from datapruning.report.find_runs import find_students
+from datapruning.report.recorded_cost import Price
+from datapruning.report.sections import accuracy, cost
+from datapruning.report.sections import sparsity as pruned
+from datapruning.report.sections.sparsity_figures import dense_of, find_lines
+from datapruning.report.setups import find_setups
+from datapruning.report.sparsity import Layer, Thinned, mean_layers, thinned_of
+from datapruning.report.student import NO_KD, Student
+from tests.report.test_find_runs import write_run
+from tests.report.test_report import check_stands_alone
+
+LAYERS = (("0.weight", [8, 1, 3, 3], 72, 16), ("4.weight", [16, 8, 3, 3], 1152, 4), ("8.weight", [10, 16], 160, 1))
+"""Name, shape, weights, positions."""
+DENSE = ("dense", 0.0, "", "none")
+KINDS = (DENSE, ("cs", 0.0, "", "cs-kd"), ("snip9", 0.9, "snip", "none"), ("snip99", 0.99, "snip", "none"),
+         ("epsd9", 0.9, "epsd", "cs-kd"))  # fmt: skip
+"""Name, share removed, criterion, method."""
+
+
+def story(removed: float, by: str, **more: Any) -> dict[str, Any]:
+    """What result.json says of a pruned run."""
+    layers = [
+        {"name": name, "shape": shape, "total": total, "kept": max(round(total * (1 - removed)), 1), "positions": positions}
+        for name, shape, total, positions in LAYERS
+    ]
+    return {**asdict(EPSD(removed=removed, prune_by=by)), "layers": layers, "protected": [], **more}
+
+
+def write(folder: Path, data: Dataset, kind: tuple[str, float, str, str] = DENSE, seed: int = 0, **more: Any) -> Path:
+    """A finished student, pruned or not, self-distilled or not."""
+    name, removed, by, method = kind
+    tables: dict[str, dict[str, Any]] = {"self_distill": {"method": method}} if method != "none" else {}
+    if removed:
+        settings = more.pop("settings", {})
+        tables["epsd"] = asdict(EPSD(removed=removed, prune_by=by, **settings))
+        more = {"epsd": story(removed, by), "costs": {"prune": {"samples_seen": 128, "seconds": 0.5}}, **more}
+    run = write_run(folder / f"{name}-{more.get('fraction', 0.3)}-{seed}", data, seed=seed, **more)
+    with (run / "config.toml").open("a") as file:
+        file.write("\n" + to_toml(tables))
+    return run
+
+
+def inputs_of(*runs: Path) -> Inputs:
+    """What the sections read."""
+    found = find_students(runs)
+    return Inputs(found, find_setups(found.students), [], [], None, "it is not asked for", Path("/"))
+
+
+def family_of(*runs: Path) -> list[Compared]:
+    """The one family of set-ups among runs."""
+    (family,) = inputs_of(*runs).families
+    return family
+
+
+@pytest.fixture
+def runs(tmp_path: Path, digits: Dataset) -> list[Path]:
+    """Two seeds of each of KINDS, and all the data without any of it."""
+    every = [
+        write(tmp_path / "students", digits, kind, seed, accuracy=90.0 - 10 * kind[1] * (1 + seed))
+        for kind in KINDS for seed in (0, 1)
+    ]  # fmt: skip
+    return [*every, write(tmp_path / "students", digits, fraction=1.0, accuracy=95.0)]
+
+
+def test_runs_that_were_pruned_in_other_ways_are_never_averaged(runs: list[Path]) -> None:
+    family = family_of(*runs)
+    assert [(c.setup.removed, c.setup.prune_by, c.setup.method, [g.n for g in c.groups]) for c in family] == [
+        (0.0, "", "none", [2, 1]), (0.0, "", "cs-kd", [2]), (0.9, "snip", "none", [2]), (0.9, "epsd", "cs-kd", [2]),
+        (0.99, "snip", "none", [2]),
+    ]  # fmt: skip
+    assert [c.setup.name for c in family] == list("ABCDE")
+    assert [c.setup.short_words for c in family[1:]] == [
+        "none removed, cs-kd", "90% removed by snip", "90% removed by epsd, cs-kd", "99% removed by snip",
+    ]  # fmt: skip
+    assert family[0].setup.what_differs == "dense, no self-distillation"
+    assert {key for c in family for key in c.setup.differing} == {"epsd.removed", "epsd.prune_by", "self_distill.method"}
+
+
+def test_what_only_pruned_runs_have_differs_only_among_them(tmp_path: Path, digits: Dataset) -> None:
+    dense, snip = write(tmp_path, digits), write(tmp_path, digits, KINDS[2])
+    more = write(tmp_path / "more", digits, KINDS[2], settings={"steps": 9})
+    assert set(find_setups(find_students([dense, snip]).students)[0].differing) == {"epsd.removed"}
+    setups = find_setups(find_students([dense, snip, more]).students)
+    assert sorted(s.what_differs for s in setups) == [
+        "90% of the weights removed by snip, epsd.steps = 3", "90% of the weights removed by snip, epsd.steps = 9", "dense"
+    ]  # fmt: skip
+    longer = write(tmp_path / "longer", digits, KINDS[2], epochs=9)
+    assert [[c.setup.name for c in family] for family in inputs_of(dense, snip, longer).families] == [["A", "B"], ["C"]]
+
+
+def test_a_run_whose_config_is_gone_is_still_what_it_was(tmp_path: Path, digits: Dataset) -> None:
+    each = [write(tmp_path, digits, kind) for kind in (DENSE, KINDS[2], KINDS[3])]
+    told = {"method": "cs-kd", "cs_kd_weight": 1.0, "extra_passes": {"trained": 0}}
+    each.append(write(tmp_path, digits, KINDS[4], self_distill=told))
+    students = [Student(run, json.loads((run / "result.json").read_text()), {}) for run in each]
+    assert [(s.removed, s.prune_by, s.method) for s in find_setups(students)] == [
+        (0.0, "", "none"), (0.9, "snip", "none"), (0.9, "epsd", "cs-kd"), (0.99, "snip", "none"),
+    ]  # fmt: skip
+
+
+def test_lines_begin_at_the_dense_student_of_their_self_distillation(runs: list[Path]) -> None:
+    family = family_of(*runs)
+    lines = {(line.by, line.method): line for line in find_lines(family, (0.3, "random", NO_KD))}
+    assert {key: [removed for removed, _ in line.points] for key, line in lines.items()} == {
+        ("snip", "none"): [0.0, 0.9, 0.99], ("epsd", "cs-kd"): [0.0, 0.9],
+    }  # fmt: skip
+    assert lines["epsd", "cs-kd"].points[0][1] is family[1].groups[0]
+    assert lines["snip", "none"].points[0][1] is family[0].groups[0]
+    assert find_lines(family, (0.5, "random", NO_KD)) == []
+
+
+def test_against_dense_is_paired_by_seed(runs: list[Path], tmp_path: Path, digits: Dataset) -> None:
+    alone = write(tmp_path / "students", digits, KINDS[2], seed=7)  # no dense run has that seed
+    family = family_of(*runs, alone)
+    snip = next(c for c in family if c.setup.short_words == "90% removed by snip")
+    assert pruned.against_dense(snip.groups[0], snip, family) == [-9.0, -18.0]
+    assert dense_of(snip.setup, family) is family[0]
+    assert dense_of(family[0].setup, family) is None
+    assert pruned.against_dense(family[0].groups[0], family[0], family) == []
+
+
+def test_pruning_is_paid_by_each_student(runs: list[Path]) -> None:
+    family = family_of(*runs)
+    prices = [c.costs[0].prune for c in family]
+    assert prices == [Price(0, 0), Price(0, 0), *([Price(128, 0.5)] * 3)]
+    own = [c.costs[0].own.samples for c in family]
+    assert own[3] == own[0] + 128
+
+
+def test_layers_are_means_over_runs_of_one_network() -> None:
+    def run(*kept: int) -> Thinned:
+        return Thinned(tuple(Layer(n, tuple(s), t, k, p) for (n, s, t, p), k in zip(LAYERS, kept, strict=True)), ())
+
+    first, second, third = mean_layers([run(72, 0, 16), run(36, 0, 32)])
+    assert (first.share, second.share, third.share) == (0.75, 0.0, pytest.approx(0.15))
+    assert first.sd == pytest.approx(0.5 / 2**0.5)
+    assert mean_layers([run(72, 0, 16)])[0].sd is None
+    other = Thinned((Layer("x", (1,), 1, 1, 1),), ())
+    assert len(mean_layers([run(72, 0, 16), other])) == 3
+    assert run(36, 288, 160).flops == (2 * (72 * 16 + 1152 * 4 + 160), 2 * (36 * 16 + 288 * 4 + 160))
+
+
+@pytest.mark.parametrize(
+    "told",
+    [None, "yes", {}, {"layers": []}, {"layers": [{"name": "a", "shape": [1], "total": 1, "kept": 2, "positions": 1}]}],
+)
+def test_a_result_that_does_not_say_it_whole_has_no_picture(tmp_path: Path, digits: Dataset, told: Any) -> None:
+    run = write(tmp_path, digits, KINDS[2], epsd=told)
+    (student,) = find_students([run]).students
+    assert thinned_of(student) is None
+    section = pruned.section(inputs_of(run))
+    assert section is not None
+    assert section.drawings == [], "one point, and no layers"
+
+
+def test_the_page_has_what_runs_differ_in_and_no_more(runs: list[Path], tmp_path: Path, digits: Dataset) -> None:
+    thin = write(tmp_path / "students", digits, KINDS[2], seed=2, epsd=story(0.9, "snip", protected=["4.weight"]))
+    written = write_report([*runs, thin], tmp_path / "r.html")
+    html = check_stands_alone(written.page)
+    for words in ("Single zeros save weights, not time", "zeros skipped", "kept their strongest weight: 4.weight",
+                  "of it pruning", "8 x 1 x 3 x 3", "90% by snip", "\N{MINUS SIGN}13.50 ± 6.36"):  # fmt: skip
+        assert words in html, words
+    figures = {p.stem for p in written.figures.glob("*.svg")}
+    assert {n for n in figures if n.startswith("pruned")} == {"pruned-a-random-keeping-30-no-kd"}
+    assert {n for n in figures if n.startswith("layers")} == {"layers-c", "layers-d", "layers-e"}
+    assert (written.figures / "layers-c.png").read_bytes().startswith(b"\x89PNG")
+    assert "accuracy-d-random" not in figures, "one fraction of a pruned student is no curve"
+
+    few = inputs_of(*(run for run in runs if run.name.startswith(("dense", "cs"))))
+    assert pruned.section(few) is None
+    only = inputs_of(*(run for run in runs if run.name.startswith("snip99")))
+    assert accuracy.section(only) is None
+    found = pruned.section(only)
+    assert found is not None
+    assert [d.name for d in found.drawings] == ["layers"]
+    assert "in samples" in cost.section(only).body, "there is no dense run to count in"
+
+
+def test_pruned_students_at_several_fractions_have_curves(tmp_path: Path, digits: Dataset) -> None:
+    some = [write(tmp_path, digits, KINDS[2], fraction=f) for f in (0.1, 0.3)]
+    made = accuracy.section(inputs_of(*some, write(tmp_path, digits)))
+    assert made is not None
+    assert [d.name for d in made.drawings] == ["accuracy-a-random", "accuracy-b-random"]
+    assert "random, 90% removed by snip" in made.drawings[1].inline
+    result = json.loads((some[0] / "result.json").read_text())
+    assert result["epsd"]["removed"] == 0.9

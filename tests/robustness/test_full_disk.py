@@ -1,0 +1,264 @@
+"""A disk that is really full, or read-only: one line that names the file, nothing half-written, and it goes on with room."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from datapruning.errors import BadFile, NoRoom
+from datapruning.io.atomic import write_text
+from datapruning.io.disk_space import check_writable, no_room, room_for, take_room
+from datapruning.io.memmap import new_map
+from tests.conftest import FAST
+from tests.helpers.disks import disks, on_a_disk
+
+assert disks  # a fixture
+
+WRITERS = """
+import numpy as np, torch
+from types import SimpleNamespace
+from datapruning.data.loaders.ffcv_cache import ensure_cache
+from datapruning.data.dataset import Dataset, Split
+from datapruning.data.augment.views import ViewPolicy, Views
+from datapruning.errors import NoRoom
+from datapruning.evidence.prediction_change import Changes
+from datapruning.evidence.recorder import Recorder
+from datapruning.evidence.recording import write_array
+from datapruning.evidence.sample_stats import Track
+from datapruning.io.npz import write_json, write_npz, write_text
+from datapruning.io.locks import held
+from datapruning.io.memmap import new_map
+from datapruning.runs.run import Run
+from datapruning.training.checkpoint import Checkpoint, save_tensors
+from datapruning.teachers.soft_labels import SoftLabelCache
+
+images = np.zeros((20000, 8, 8, 3), np.uint8)
+labels = np.arange(20000) % 100
+data = Dataset("d", Split(images, labels), Split(images[:100], labels[:100]), tuple(map(str, range(100))))
+logits, targets, ids = torch.zeros(20000, 100), torch.from_numpy(labels), np.arange(20000)
+
+def checkpoint():
+    model = torch.nn.Linear(500, 500)
+    Checkpoint(DISK / "c.safetensors").save(model, torch.optim.SGD(model.parameters(), 0.1), {})
+
+def changes():
+    made = Changes(DISK / "changes", 20000)
+    made.begin(0)
+    made.update(logits, ids)
+
+def soft_labels():
+    teacher = SimpleNamespace(folder=DISK / "t", weights_hash="h", model=None)
+    cache = SoftLabelCache(teacher, Views(ViewPolicy(), (0.0,) * 3, (1.0,) * 3), "f", 2000, 100)
+    cache._write(0, ids[1999::-1], logits[:2000].numpy().astype(np.float16))
+
+big = np.zeros(10**6, np.uint8)
+writers = {
+    "text": lambda: write_text(DISK / "x.txt", "x" * 10**6),
+    "json": lambda: write_json(DISK / "x.json", {"x": "x" * 10**6}),
+    "npz": lambda: write_npz(DISK / "x.npz", {"x": big}, {}),
+    "npy": lambda: write_array(DISK / "x.npy", big),
+    "tensors": lambda: save_tensors(DISK / "x.safetensors", {"x": torch.zeros(10**6)}),
+    "checkpoint": checkpoint,
+    "metrics": lambda: Run(DISK / "run").write_metrics([{"loss": 1.0}] * 10**5),
+    "map": lambda: new_map(DISK / "map.npy", np.float32, (10**6,)),
+    "track": lambda: Track(DISK / "track", 10, 20000),
+    "changes": changes,
+    "soft labels": soft_labels,
+    "cache": lambda: ensure_cache(data, "train", DISK),
+}
+found = {}
+for name, write in writers.items():
+    try:
+        write()
+        found[name] = "it was written"
+    except NoRoom as error:
+        found[name] = str(error)
+    found[name] = [found[name], [p for p in left() if p.endswith(".part")]]
+answer(found)
+"""
+FILES = {
+    "text": "x.txt", "json": "x.json", "npz": "x.npz", "npy": "x.npy", "tensors": "x.safetensors",
+    "checkpoint": "c.safetensors", "metrics": "run/metrics.jsonl", "map": "map.npy", "track": "track/",
+    "changes": "changes/0.npy", "soft labels": "logits.npy", "cache": "train.beton",
+}  # fmt: skip
+
+
+def test_every_writer_says_in_one_line_that_the_disk_is_full_and_leaves_nothing_half(disks: None, tmp_path: Path) -> None:
+    found = on_a_disk(tmp_path / "disk", 500, WRITERS)
+    assert found.keys() == FILES.keys()
+    for name, (said, halves) in found.items():
+        assert halves == [], name
+        assert said.count("\n") == 0
+        assert str(tmp_path / "disk") in said
+        assert FILES[name] in said
+        assert ("the disk is full (" in said) or (name == "cache" and "MB are needed, " in said), said
+        assert "; make room, " in said, said
+
+
+GROWING = """
+import hashlib, io, shutil
+from contextlib import redirect_stderr, redirect_stdout
+from datapruning.cli.main import run
+words = sys.argv[2:]
+log = []
+for size in range(100, 2000, 150):
+    resize(size)
+    said = io.StringIO()
+    with redirect_stderr(said), redirect_stdout(io.StringIO()):
+        code = run(words)
+    log.append([code, said.getvalue(), [p for p in left() if p.endswith(".part")]])
+    if code == 0:
+        break
+def made():
+    "The bytes that count."
+    from datapruning.artifacts.scores import load_scores
+    weights = next(DISK.rglob("students/*/model.safetensors"), None)
+    content = weights.read_bytes() if weights else load_scores(next(DISK.rglob("scores/*.npz"))).values.tobytes()
+    return hashlib.sha256(content).hexdigest()
+grown = made()
+shutil.rmtree(DISK / "dprune-runs")
+resize(60000)
+with redirect_stderr(io.StringIO()), redirect_stdout(io.StringIO()):
+    assert run(words) == 0
+answer([log, grown, made()])
+"""
+
+
+def settings(*more: str) -> list[str]:
+    """Fast settings."""
+    return [word for change in (*FAST, *more) for word in ("--set", change)]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train", "--fraction", "0.3", "--kd-weight", "0.5", "--loader", "resident"],
+        ["score", "--scorer", "forgetting", "--loader", "resident"],
+    ],
+    ids=["train", "score"],
+)
+def test_a_command_whose_disk_was_full_again_and_again_ends_with_the_same_bits(
+    disks: None, tmp_path: Path, words: list[str]
+) -> None:
+    words = [*words, "--device", "cpu", *settings()]
+    log, grown, whole = on_a_disk(tmp_path / "disk", 100, GROWING, *words)
+    assert [code for code, _, _ in log] == [2] * (len(log) - 1) + [0]
+    assert len(log) > 2, "it was full more than once"
+    for _, said, halves in log[:-1]:
+        assert said.startswith("dprune: ")
+        assert said.count("\n") == 1
+        assert "the disk is full (" in said
+        assert "; make room, and the same command goes on" in said
+        assert halves == []
+    assert grown == whole
+
+
+READ_ONLY = """
+import io
+from contextlib import redirect_stderr, redirect_stdout
+import datapruning.training.trainer as loop
+import datapruning.training.distillation.training_run as whole_run
+import datapruning.evidence.proxies as proxies
+import datapruning.evidence.members as members
+from datapruning.cli.main import run
+def trained(*words, **options):
+    raise AssertionError("long work began")
+whole_run.fit = proxies.fit = members.fit = trained
+resize("ro")
+found = []
+for words in json.loads(sys.argv[2]):
+    said = io.StringIO()
+    with redirect_stderr(said), redirect_stdout(io.StringIO()):
+        code = run(words)
+    found.append([code, said.getvalue()])
+answer(found)
+"""
+COMMON = ["--loader", "resident", "--device", "cpu"]
+
+
+def test_a_read_only_folder_is_refused_before_long_work(disks: None, tmp_path: Path) -> None:
+    elsewhere = ["--workspace", str(tmp_path / "w")]
+    small = settings("ensemble.members=4", "member.epochs=1", "member.model=tinynet8")
+    commands: list[list[str]] = [
+        ["score", *COMMON],
+        ["score", *COMMON, *elsewhere, "--out", "deep/s.npz"],
+        ["teach", *COMMON],
+        ["teach", *COMMON, *elsewhere, "--out", "t"],
+        ["train", "--fraction", "0.5", "--kd-weight", "0", *COMMON],
+        ["train", "--fraction", "0.5", "--scorer", "el2n", *COMMON, *elsewhere, "--out", "student"],
+        ["sweep", *COMMON, *elsewhere, "--out", "s"],
+        ["suspects", *COMMON, *elsewhere, "--out", "s.csv"],
+        ["suspects", "--scorer", "ensemble", *small, *COMMON, *elsewhere, "--probs", "p.npz"],
+        ["influence", *small, *COMMON, *elsewhere, "--out", "i.npz"],
+        ["cache"],
+    ]
+    found = on_a_disk(tmp_path / "disk", 1000, READ_ONLY, json.dumps(commands))
+    for words, (code, said) in zip(commands, found, strict=True):
+        assert code == 2, (words, said)
+        assert said.count("\n") == 1, (words, said)
+        assert "cannot be written (Read-only file system); name another" in said, (words, said)
+
+
+# Without a disk of our own ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_what_the_system_says_of_a_full_disk_becomes_one_line(tmp_path: Path, number: int) -> None:
+    with (
+        pytest.raises(NoRoom, match=r"^.*f: .* \(.* free, 7 bytes are needed\); make room") as caught,
+        room_for(tmp_path / "f", 7),
+    ):
+        raise OSError(number, os.strerror(number))
+    assert "\n" not in str(caught.value)
+
+
+def test_other_errors_are_not_taken_for_a_full_disk(tmp_path: Path) -> None:
+    for other in (OSError(errno.EIO, "x"), ValueError("No space"), OSError("x")):
+        with pytest.raises(type(other)), room_for(tmp_path):
+            raise other
+        assert no_room(other) is None
+
+
+def test_a_map_has_its_room_before_it_is_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for sparse in (False, True):
+        made = new_map(tmp_path / "m.npy", np.float32, (300, 1000), sparse=sparse)
+        assert (made.shape, made.dtype, made.any()) == ((300, 1000), np.float32, np.False_)
+        if hasattr(os, "posix_fallocate"):
+            assert ((tmp_path / "m.npy").stat().st_blocks * 512 >= made.nbytes) is not sparse
+    np.testing.assert_array_equal(np.load(tmp_path / "m.npy", allow_pickle=False), made)
+
+    def full(*arguments: Any) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
+    with pytest.raises(NoRoom, match=r"n\.npy: the disk is full \(.*, 1\.2 MB are needed"):
+        new_map(tmp_path / "n.npy", np.float32, (300, 1000))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["m.npy"]
+
+
+def test_without_posix_fallocate_a_map_has_its_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "posix_fallocate", raising=False)
+    assert new_map(tmp_path / "m.npy", np.uint8, (5, 7)).shape == (5, 7)
+    with (tmp_path / "e").open("wb") as file:
+        take_room(file.fileno(), 3, 0)
+
+
+@pytest.mark.skipif(getattr(os, "geteuid", int)() == 0, reason="root may write anywhere")
+def test_a_folder_without_permission_is_named(tmp_path: Path) -> None:
+    tmp_path.chmod(0o555)
+    for write in (lambda: check_writable(tmp_path / "deep" / "x"), lambda: write_text(tmp_path / "x", "")):
+        with pytest.raises(BadFile, match=r"x cannot be written \(Permission denied\); name another"):
+            write()
+
+
+def test_looking_whether_a_place_can_be_written_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for place in (tmp_path, tmp_path / "deep" / "er.npz", tmp_path / "file"):
+        check_writable(place)
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]

@@ -1,0 +1,201 @@
+"""What docs/promises.md promises: every test that it names is there; and promises that belong to no one module."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from datapruning.api.score import score
+from datapruning.api.select import select
+from datapruning.api.teach import teach
+from datapruning.api.train import train as train_student
+from datapruning.config.training import Training
+from datapruning.data.dataset import Dataset
+from datapruning.data.image_folder.decode_cache import Pictures, decode_splits
+from datapruning.data.image_folder.image_format import Form
+from datapruning.runs.context import Context
+from datapruning.teachers import SoftLabelCache, Teacher, load_teacher
+from datapruning.teachers.soft_labels import ROWS, row_batches
+from datapruning.training.evaluate import batch_logits
+from datapruning.training.losses import CrossEntropy, Distillation, distillation
+from datapruning.training.reproducibility import reproducible
+from datapruning.training.schedules import planned_steps
+from datapruning.training.trainer import fit
+from datapruning.utils.system import PROJECT_ROOT
+from tests.helpers.picture_files import photos
+
+Maker = Callable[..., Context]
+TESTS = PROJECT_ROOT / "tests"
+PAGE = PROJECT_ROOT / "docs" / "promises.md"
+SHORT = Training(epochs=2, batch_size=16, lr=0.05)
+
+
+def rows() -> Iterator[str]:
+    """The rows of the page's tables, without their heads."""
+    lines = PAGE.read_text(encoding="utf-8").splitlines()
+    for before, line in zip(["", *lines], lines, strict=False):
+        if line.startswith("|") and not line.startswith("|--") and before.startswith("|"):
+            yield line
+
+
+def functions_in(path: Path) -> set[str]:
+    """Names of the test functions of a file."""
+    return {node.name for node in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(node, ast.FunctionDef)}
+
+
+def test_every_promise_names_a_test_and_every_test_it_names_is_there() -> None:
+    promised = list(rows())
+    assert len(promised) > 40
+    for row in promised:
+        named = re.findall(r"`([\w/]*test_\w+\.py)::(test_\w+)`", row.rsplit("|", 2)[1])
+        assert named, row
+        for file, name in named:
+            assert (TESTS / file).exists(), f"{file}: {row}"
+            assert name in functions_in(TESTS / file), f"{file}::{name}: {row}"
+
+
+def test_every_fence_around_ffcv_is_on_the_page() -> None:
+    listed = PAGE.read_text(encoding="utf-8")
+    fences = {name for name in functions_in(TESTS / "data/loaders/test_ffcv_traps.py") if name.startswith("test_")}
+    told = {name for name in fences if f"::{name}`" in listed}
+    rest = {
+        "test_other_files_are_refused",
+        "test_the_digits_come_through_whole",
+        "test_a_plain_import_of_ffcv_would_change_it",
+    }
+    assert fences - told <= rest, "not dangerous alone"
+
+
+# Loaders and their threads ----------------------------------------------------------------------------------------------
+
+
+def test_scores_subsets_teachers_and_students_have_the_same_bits_on_both_loaders(
+    make_context: Maker, small: Dataset, tmp_path: Path
+) -> None:
+    pytest.importorskip("ffcv", reason="FFCV is not installed")
+    made = []
+    for loader in ("resident", "ffcv"):
+        context = make_context(small, loader=loader, workspace=tmp_path / loader)
+        scores = score(context, "forgetting")
+        subset = select(scores, 0.5)
+        teacher = teach(context)
+        student = train_student(context, subset, teacher=teacher, kd_weight=0.5)
+        weights = [(run.folder / "model.safetensors").read_bytes() for run in (teacher, student)]
+        made.append((scores.values.tobytes(), subset.indices.tobytes(), *weights))
+    assert made[0] == made[1]
+
+
+@pytest.mark.parametrize("quality", [None, 90])
+def test_any_number_of_threads_decodes_the_same_pictures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quality: int | None
+) -> None:
+    paths = sorted(photos(tmp_path / "pets").rglob("*.*"))
+    made = []
+    for count in (1, 2, 7):
+        for module in ("pictures", "stored"):
+            monkeypatch.setattr(f"datapruning.data.{module}.cores", lambda count=count: count)
+        labels = np.zeros(len(paths), np.int64)
+        pictures = Pictures(tuple(p.name for p in paths), labels, lambda i: paths[i].read_bytes(), "key")
+        found = decode_splits("pets", {"train": pictures}, Form(16, quality), tmp_path / str(count), skip_unreadable=False)[
+            "train"
+        ]
+        made.append((np.asarray(found.images).tobytes(), found.stored))
+    assert made[0] == made[1] == made[2]
+
+
+@pytest.mark.parametrize("loader", ["resident", "ffcv"])
+def test_the_order_in_which_ids_are_named_changes_no_bit(make_context: Maker, small: Dataset, loader: str) -> None:
+    if loader == "ffcv":
+        pytest.importorskip("ffcv", reason="FFCV is not installed")
+    context, ids = make_context(small, loader=loader), np.arange(0, 120, 2)
+    trained = []
+    for order in (ids, ids[::-1].copy(), np.random.default_rng(0).permutation(ids)):
+        model = context.new_model("convnet", 0)
+        with reproducible(1):
+            fit(
+                model, context.split("train"), order, context.views, SHORT, CrossEntropy(), seed=0,
+                steps=planned_steps(SHORT, len(ids), 120), label="test",
+            )  # fmt: skip
+        trained.append(model.state_dict())
+    for other in trained[1:]:
+        assert all(torch.equal(trained[0][name], other[name]) for name in other)
+
+
+# Soft labels ------------------------------------------------------------------------------------------------------------
+
+
+class Fresh:
+    """Soft labels that are worked out whenever they are asked for, in the batches of the cache, and kept nowhere."""
+
+    def __init__(self, context: Context, teacher: Teacher, *, rounded: bool) -> None:
+        self.context, self.teacher, self.rounded = context, teacher, rounded
+
+    def __getitem__(self, key: tuple[NDArray[np.int64], int]) -> Tensor:
+        ids, epoch = key
+        found: dict[int, Tensor] = {}
+        loader, views = self.context.split("train"), self.context.views
+        for batch, logits in batch_logits(
+            self.teacher.model, loader, row_batches(ids, ROWS), views, epoch=epoch % views.policy.count
+        ):
+            found |= {
+                int(i): logits[row] for row, i in enumerate(batch.ids) if i % ROWS == row
+            }  # where the cache takes it from
+        values = torch.stack([found[int(i)] for i in ids])[None]
+        return values.half().float() if self.rounded else values
+
+
+@pytest.fixture
+def taught(make_context: Maker, small: Dataset) -> tuple[Context, Teacher]:
+    """A context and its teacher."""
+    context = make_context(small, "views.count=2")
+    return context, load_teacher(teach(context).folder, small, context.device)
+
+
+def student_of(context: Context, labels: Any, ids: NDArray[np.int64]) -> dict[str, Tensor]:
+    """The weights of a student of these soft labels."""
+    model = context.new_model("convnet", 1)
+    with reproducible(1):
+        fit(
+            model, context.split("train"), ids, context.views, SHORT, Distillation(labels, 0.7, 4.0), seed=0,
+            steps=planned_steps(SHORT, len(ids), 120), label="test",
+        )  # fmt: skip
+    return model.state_dict()
+
+
+def test_cached_soft_labels_are_fresh_ones_to_the_rounding_of_float16(taught: tuple[Context, Teacher]) -> None:
+    context, teacher = taught
+    ids = np.arange(1, 120, 3)
+    data = context.data
+    cache = SoftLabelCache(teacher, context.views, data.fingerprint, data.total, data.classes)
+    cache.fill(context.split("train"), ids, 2)
+
+    class Cached:
+        def __getitem__(self, key: tuple[NDArray[np.int64], int]) -> Tensor:
+            return cache[key][None]
+
+    cached = student_of(context, Cached(), ids)
+    rounded = student_of(context, Fresh(context, teacher, rounded=True), ids)
+    assert all(torch.equal(cached[name], rounded[name]) for name in cached), "but for the rounding, the same bits"
+    whole = student_of(context, Fresh(context, teacher, rounded=False), ids)
+    assert any(not torch.equal(cached[name], whole[name]) for name in cached), "the rounding is there"
+    for name in cached:
+        torch.testing.assert_close(cached[name], whole[name], rtol=1e-2, atol=1e-2)
+
+
+def test_the_order_of_teachers_plays_no_part() -> None:
+    generator = torch.Generator().manual_seed(0)
+    student = torch.randn(50, 10, generator=generator)
+    teachers = 3 * torch.randn(5, 50, 10, generator=generator)
+    for count, exact in ((2, True), (5, False)):
+        one = distillation(student, teachers[:count], 4.0)
+        other = distillation(student, teachers[:count].flip(0), 4.0)
+        torch.testing.assert_close(one, other, rtol=0 if exact else 1e-6, atol=0 if exact else 1e-7)

@@ -1,0 +1,227 @@
+"""Two processes that need the same thing: one makes it, the other waits, says so, and takes over when the first is killed.
+
+Real processes of the real command (forked from one that has imported all of it). The first is stopped in the middle of its
+work by a hook, until the second waits; then it is killed, or goes on.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from datapruning.cli.main import run
+from datapruning.utils.system import PROJECT_ROOT
+from tests.conftest import FAST
+from tests.helpers.picture_files import picture
+
+SECONDS = 120.0
+"""The longest that anything is waited for."""
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(
+    [
+        "tests.robustness.test_races",
+        "datapruning.api.train",
+        "datapruning.teachers.prepare",
+        "sklearn.datasets",
+        "ffcv.writer",
+    ]
+)
+
+
+def fast(*words: str) -> list[str]:
+    """A command under the fast settings of all tests."""
+    return [*words, "--device", "cpu", "--threads", "1", *(word for change in FAST for word in ("--set", change))]
+
+
+@dataclass(frozen=True)
+class Race:
+    """What two processes want.
+
+    Attributes:
+        first: the command that begins.
+        second: the one that waits; it may want other things beside.
+        hook: "module:function", where the first is stopped in the middle of its work.
+        after: at which call or item of it.
+        waiting: what the second says.
+        working: what who makes the thing says, and who only uses it does not.
+        product: where what was made lies.
+        loader: "resident", or "ffcv" for what only FFCV needs.
+    """
+
+    first: list[str]
+    second: list[str]
+    hook: str
+    after: int
+    waiting: str
+    working: str
+    product: str
+
+
+UPDATE = "datapruning.training.step:Updates.update"
+RESIDENT = ("--loader", "resident")
+STUDENT = fast("train", "--fraction", "0.1", "--kd-weight", "0", *RESIDENT)
+TAUGHT = fast("train", "--fraction", "0.1", "--kd-weight", "0.9", *RESIDENT)
+TEACH = fast("teach", *RESIDENT)
+PETS = ["score", "--scorer", "random", "--data", "pets", "--image-size", "16", *RESIDENT]
+RACES = {
+    "cache": Race(
+        ["cache"], ["cache"], "datapruning.data.loaders.ffcv_cache:progress", 50,
+        "another process is writing dprune-runs/cache/digits",
+        "train.beton: 1,438 images", "cache/digits-*/train.beton",
+    ),
+    "pictures": Race(
+        PETS, PETS, "datapruning.data.image_folder.decode_cache:_each", 3, "another process is decoding folder pets, train",
+        "pets, train: 12 pictures", "cache/pictures-*/train.npy",
+    ),
+    "teacher": Race(
+        TEACH, TEACH, UPDATE, 5, "another process is at work in dprune-runs/teachers/digits", "teacher: using",
+        "teachers/*/model.safetensors",
+    ),
+    "soft labels": Race(
+        TAUGHT, [*TAUGHT, "--seed", "1"], "datapruning.teachers.soft_labels:batch_logits", 2,
+        "another process fills these soft labels",
+        "soft labels: ", "students/*seed1*/model.safetensors",
+    ),
+    "evidence": Race(
+        fast("score", "--scorer", "el2n", *RESIDENT), fast("score", "--scorer", "forgetting", *RESIDENT), UPDATE, 5,
+        "another process trains proxy 1", "proxy 1 of 1:", "scores/*forgetting*.npz",
+    ),
+    "run folder": Race(
+        STUDENT, STUDENT, UPDATE, 3, "another process is at work in dprune-runs/students/digits", "is finished already",
+        "students/*/model.safetensors",
+    ),
+}  # fmt: skip
+BY_THE_USER = ("teacher", "run folder")
+"""Those whose `working` is said by who finds the thing made, not by who makes it."""
+
+
+def command(words: list[str], folder: Path, said: Path, hook: str = "", after: int = 0) -> None:
+    """What a process does: the command in `folder`, what it says into a file; stopped in the hook, if there is one."""
+    os.chdir(folder)
+    os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT), 2)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    if hook:
+        stop_in(hook, after, said.parent)
+    sys.exit(run(words))
+
+
+def stop_in(hook: str, after: int, notes: Path) -> None:
+    """Wait for the file "go" at the `after`-th call of a function, or item of a generator."""
+    calls = iter(range(1, 10**9))
+
+    def count() -> None:
+        if next(calls) == after:
+            (notes / "inside").touch()
+            while not (notes / "go").exists():
+                time.sleep(0.01)
+
+    module, _, name = hook.partition(":")
+    owner: Any = import_module(module)
+    *above, name = name.split(".")
+    for each in above:
+        owner = getattr(owner, each)
+    real = getattr(owner, name)
+
+    def called(*words: Any, **options: Any) -> Any:
+        count()
+        return real(*words, **options)
+
+    def iterated(*words: Any, **options: Any) -> Iterator[Any]:
+        for item in real(*words, **options):
+            count()
+            yield item
+
+    setattr(owner, name, called if above else iterated)
+
+
+@contextmanager
+def process(*words: Any) -> Iterator[BaseProcess]:
+    """A process that runs `command(*words)` and does not outlive the block."""
+    started = FORKS.Process(target=command, args=words)
+    started.start()
+    try:
+        yield started
+    finally:
+        started.kill()
+        started.join(SECONDS)
+
+
+def until(true: Callable[[], object], *alive: BaseProcess) -> None:
+    """Wait for something, as long as those processes run."""
+    deadline = time.monotonic() + SECONDS
+    while not true():
+        assert time.monotonic() < deadline
+        assert all(each.is_alive() for each in alive) or true()
+        time.sleep(0.02)
+
+
+def race(folder: Path, wanted: Race, *, killed: bool) -> tuple[str, bytes]:
+    """What the second said, and what was made in the end."""
+    notes = folder / "notes"
+    notes.mkdir()
+    first_said, second_said = notes / "first", notes / "second"
+    with process(wanted.first, folder, first_said, wanted.hook, wanted.after) as first:
+        until((notes / "inside").exists, first)
+        with process(wanted.second, folder, second_said) as second:
+            until(lambda: second_said.exists() and wanted.waiting in second_said.read_text(), first, second)
+            if killed:
+                first.kill()
+            else:
+                (notes / "go").touch()
+                first.join(SECONDS)
+                assert first.exitcode == 0, first_said.read_text()
+            second.join(SECONDS)
+            assert second.exitcode == 0, second_said.read_text()
+    said = second_said.read_text()
+    waits = [line for line in said.splitlines() if line.endswith("; waiting for it")]
+    assert len(waits) == len(set(waits)) > 0, "of each thing it is said once"
+    assert not list((folder / "dprune-runs").rglob("*.part")), "nothing half-written stays"
+    (product,) = (folder / "dprune-runs").glob(wanted.product)
+    if product.suffix == ".npz":
+        with np.load(product, allow_pickle=False) as scores:
+            return said, scores["score"].tobytes()
+    return said, product.read_bytes()
+
+
+def prepared(folder: Path, name: str) -> Path:
+    """A folder in which the race can begin."""
+    folder.mkdir()
+    if name == "pictures":
+        for role, number in (("train", 6), ("test", 2)):
+            for k in range(number):
+                for kind, shade in (("cats", 40), ("dogs", 200)):
+                    picture(folder / "pets" / role / kind / f"{k}.png", (shade, 10 * k, 0))
+    if name == "soft labels":
+        with process(TEACH, folder, folder / "teacher") as teacher:
+            teacher.join(SECONDS)
+            assert teacher.exitcode == 0, (folder / "teacher").read_text()
+    return folder
+
+
+@pytest.mark.parametrize("name", RACES)
+def test_one_works_the_other_waits_says_so_and_takes_over_from_one_that_was_killed(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(PROJECT_ROOT)  # so that the processes find this file
+    if name == "cache":
+        pytest.importorskip("ffcv")
+    wanted = RACES[name]
+    by_user = name in BY_THE_USER
+    used, product = race(prepared(tmp_path / "finished", name), wanted, killed=False)
+    made, again = race(prepared(tmp_path / "killed", name), wanted, killed=True)
+    after = used.partition("; waiting for it\n")[2], made.partition("; waiting for it\n")[2]
+    if name != "soft labels":  # those of seed 1 are other samples: some are missing in either case
+        assert [wanted.working in said for said in after] == ([True, False] if by_user else [False, True])
+    assert product == again, "who made it changes nothing"

@@ -1,0 +1,56 @@
+"""A class with fewer samples than a setting asks for: refused in a line that names it; where it can be, taken whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+import datapruning as dp
+from datapruning.artifacts.scores import Scores
+from datapruning.artifacts.subset import subset_from_ids
+from datapruning.data.dataset import Dataset
+from tests.conftest import fast_arguments
+from tests.helpers.picture_files import photos, picture
+
+Refused = Callable[..., str]
+
+
+def test_pairs_within_a_class_of_one_kept_sample_are_refused(refused: Refused, tmp_path: Path, digits: Dataset) -> None:
+    threes = np.flatnonzero(digits.train.labels == 3)
+    kept = np.concatenate([np.flatnonzero(digits.train.labels != 3)[:200], threes[:1]])
+    subset_from_ids(kept, digits, "by hand").save(tmp_path / "subset.npz")
+    line = refused("train", "--subset", "subset.npz", "--kd-weight", 0, "--self-distill", "cs-kd", *fast_arguments())
+    assert "two kept samples or more, but 1 of the classes has a single one (class 3)" in line
+
+
+def test_a_cut_off_that_leaves_too_few_of_a_class_is_refused(refused: Refused, tmp_path: Path, digits: Dataset) -> None:
+    dp.score(digits, "random", out=tmp_path / "scores.npz")
+    words = ["--strategy", "ccs", "--with", "cutoff=0.8", "--balance", "class", "--data", "digits"]
+    line = refused("select", "--scores", "scores.npz", "--fraction", 0.5, *words)
+    assert "leaves" in line
+    assert "of a class of" in line
+
+
+def test_a_class_of_one_picture_cannot_be_held_out_and_the_others_are(refused: Refused, tmp_path: Path) -> None:
+    root = photos(tmp_path / "pets") / "train"
+    picture(root / "owls" / "1.png", (1, 2, 3))
+    data = dp.open_dataset(str(root), image_size=8, holdout=0.5, workspace=tmp_path / "runs")
+    owls = data.class_names.index("owls")
+    assert ((data.train.labels == owls).sum(), (data.test.labels == owls).sum()) == (1, 0)
+    for name in ("cats", "dogs"):
+        for path in list((root / name).iterdir())[1:]:
+            path.unlink()
+    assert "is no picture at all" in refused("score", "--data", root, "--holdout", 0.5)
+
+
+def test_balance_keeps_at_least_one_of_every_class(small: Dataset) -> None:
+    scores = Scores(
+        np.arange(small.total, dtype=np.float32),
+        {"scorer": "by hand", "dataset": small.name, "fingerprint": small.fingerprint, "total": small.total},
+    )
+    kept = dp.select(scores, 0.02, balance="class", data=small).indices
+    counts = np.bincount(small.train.labels[kept], minlength=small.classes)
+    assert counts.min() == 1
+    assert (counts <= np.bincount(small.train.labels)).all()

@@ -1,0 +1,171 @@
+"""Strategies from the verbs: listed, set, given a recording, refused in one line; and students trained on their subsets."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import datapruning as dp
+from datapruning.artifacts.metadata import new_meta
+from datapruning.data.dataset import Dataset
+from datapruning.errors import BadFile, BadValue, Mismatch
+from datapruning.evidence import recording as recordings
+from datapruning.io.npz import write_npz
+from tests.conftest import Answer, fast_arguments, made_up
+from tests.helpers.strategy_problems import Made
+
+Dprune, Refused, Maker = Callable[..., Answer], Callable[..., str], Callable[..., Any]
+
+
+def scores_file(path: Path, data: Dataset, **meta: Any) -> Path:
+    """Scores of `data` that rise with the id."""
+    column = np.arange(data.total, dtype=np.float32)
+    write_npz(path, {"score": column}, {**new_meta("datapruning.scores", data, scorer="random"), **meta})
+    return path
+
+
+def test_the_list_says_what_each_strategy_is(dprune: Dprune) -> None:
+    out = dprune("select", "--list").out
+    assert out.startswith("beta\n")
+    assert "  nested   no\n" in out
+    assert "  reads    scores and embeddings, from a recording\n" in out
+    assert "  setting  cutoff=0.3 (share of the full set, first ranks, that is dropped; at least 0, below 1)\n" in out
+
+
+def test_settings_reach_the_subset_and_its_story(dprune: Dprune, tmp_path: Path, digits: Dataset) -> None:
+    scores = scores_file(tmp_path / "s.npz", digits)
+    words = ["select", "--scores", scores, "--fraction", "0.1", "--strategy", "ccs", "--with", "cutoff=0.5", "--seed", "3"]
+    answer = dprune(*words, "--with", "strata=10")
+    assert answer.code == 0, answer.err
+    assert answer.out.startswith("keeping 144 of 1,438 (scorer random, strategy ccs, balance none): ")
+    (path,) = (tmp_path / "dprune-runs" / "subsets").iterdir()
+    assert path.name.startswith("digits-random-ccs-144-")
+    subset = dp.load_subset(path)
+    assert subset.indices.max() < 1438 - 719, "the upper half is cut off"
+    assert subset.meta["settings"] == {"cutoff": 0.5, "strata": 10}
+    again = dp.select(dp.load_scores(scores), "0.1", strategy="ccs", settings={"cutoff": 0.5, "strata": 10}, seed=3)
+    assert subset.indices.tolist() == again.indices.tolist()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--strategy", "cs"], "unknown strategy 'cs': did you mean 'ccs'?"),
+        (["--strategy", "ccs", "--with", "cutoff=1.5"], "strategy 'ccs': cutoff is at least 0, below 1; got 1.5"),
+        (["--strategy", "ccs", "--with", "cutof=0.5"], "did you mean 'cutoff'?"),
+        (["--strategy", "ccs", "--with", "cutoff"], "--with takes key=value"),
+        (["--strategy", "ccs", "--with", "cutoff=0.7"], "the largest cutoff possible is 0.5"),
+        (["--with", "cutoff=0.1"], "strategy 'top' has no settings"),
+        (["--recording", "."], "strategy 'top' reads no recording"),
+        (["--strategy", "d2"], "make one with 'dprune score --scorer forgetting' or give --recording FOLDER"),
+        (["--strategy", "beta"], "reads label probabilities, and these scores (scorer random) name no recording"),
+        (["--strategy", "d2", "--recording", "nowhere"], "nowhere"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_line(
+    refused: Refused, tmp_path: Path, digits: Dataset, words: list[str], said: str
+) -> None:
+    scores = scores_file(tmp_path / "s.npz", digits)
+    assert said in refused("select", "--scores", scores, "--fraction", "0.5", *words)
+
+
+@pytest.mark.parametrize("words", [["--strategy", "ccs"], ["--with", "k=2"], ["--recording", "."]])
+def test_plain_ids_take_no_strategy(refused: Refused, tmp_path: Path, words: list[str]) -> None:
+    (tmp_path / "ids.txt").write_text("1\n2\n")
+    assert "--ids FILE keeps exactly those ids" in refused("select", "--ids", "ids.txt", *words)
+
+
+def test_a_recording_that_is_gone_is_named(refused: Refused, tmp_path: Path, digits: Dataset) -> None:
+    scores = scores_file(tmp_path / "s.npz", digits, recording="gone/somewhere")
+    line = refused("select", "--scores", scores, "--fraction", "0.5", "--strategy", "d2")
+    assert "gone/somewhere, is not there; make it again with 'dprune score --scorer random'" in line
+
+
+@pytest.mark.parametrize(
+    ("width", "words", "said"), [(0, [], "width of at least 1"), (2, ["--with", "k=1000"], "k=1000 neighbours")]
+)
+def test_embeddings_that_make_no_graph_are_refused(
+    refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, width: int, words: list[str], said: str
+) -> None:
+    data = made_up()
+    np.savez(
+        tmp_path / "data.npz", train_images=data.train.images, train_labels=data.train.labels,
+        test_images=data.test.images, test_labels=data.test.labels,
+    )  # fmt: skip
+    opened = dp.open_dataset(str(tmp_path / "data.npz"))
+    evidence = Made(np.zeros(120), np.zeros((120, width), np.float16), None, opened.name, opened.fingerprint)
+    monkeypatch.setattr(recordings, "open_recording", lambda folder: evidence)
+    scores = scores_file(tmp_path / "s.npz", opened, recording=str(tmp_path))
+    assert said in refused("select", "--scores", scores, "--fraction", "0.5", "--strategy", "d2", *words)
+
+
+def test_scores_bring_their_recording_and_another_one_may_be_given(
+    make_context: Maker, small: Dataset, digits: Dataset, tmp_path: Path
+) -> None:
+    context = make_context(small)
+    scores = dp.score(context, "forgetting")
+    folder = Path(scores.meta["recording"])
+    for strategy in ("beta", "d2"):
+        subset = dp.select(scores, 0.25, strategy=strategy)
+        assert len(subset) == 30
+        assert subset.meta["recording"] == str(folder)
+        balanced = dp.select(scores, 0.25, strategy=strategy, balance="class", data=small)
+        sizes = np.bincount(small.train.labels)
+        assert np.bincount(small.train.labels[balanced.indices]).tolist() == [max(1, int(n / 4 + 0.5)) for n in sizes]
+    random = dp.score(context, "random")
+    with pytest.raises(BadValue, match="scorer random"):
+        dp.select(random, 0.25, strategy="d2")
+    assert len(dp.select(random, 0.25, strategy="d2", recording=folder)) == 30
+    with pytest.raises(Mismatch, match="made-up"):
+        dp.select(dp.score(digits, "random"), 0.25, strategy="d2", recording=folder)
+    with pytest.raises(BadFile, match="is no recording"):
+        dp.select(random, 0.25, strategy="d2", recording=tmp_path)
+
+
+FAST = [*fast_arguments(), "--kd-weight", "0"]
+
+
+def test_a_student_says_how_its_subset_was_chosen_and_can_be_run_again(dprune: Dprune, tmp_path: Path) -> None:
+    words = ["train", "--fraction", "0.1", "--strategy", "ccs", "--with", "cutoff=0.2", *FAST]
+    answer = dprune(*words)
+    assert answer.code == 0, answer.err
+    (folder,) = (tmp_path / "dprune-runs" / "students").iterdir()
+    assert folder.name.startswith("digits-random-ccs-144-kd-0.0-seed0-")
+    result = json.loads((folder / "result.json").read_text())
+    assert (result["strategy"], result["with"]) == ("ccs", ["cutoff=0.2", "strata=50"])
+    run = tomllib.loads((folder / "config.toml").read_text())["run"]
+    assert (run["strategy"], run["with"]) == ("ccs", ["cutoff=0.2", "strata=50"])
+    for same in (words, ["train", "--recipe", str(folder / "config.toml"), "--loader", "resident"]):
+        assert "finished already" in dprune(*same).err
+    assert "finished already" not in dprune(*words, "--with", "strata=20").err
+
+
+def test_runs_of_the_top_are_named_as_ever(dprune: Dprune, tmp_path: Path) -> None:
+    assert dprune("train", "--fraction", "0.1", "--strategy", "top", *FAST).code == 0
+    (folder,) = (tmp_path / "dprune-runs" / "students").iterdir()
+    assert folder.name.startswith("digits-random-144-kd-0.0-seed0-")
+    assert not {"strategy", "with"} & set(tomllib.loads((folder / "config.toml").read_text())["run"])
+    assert "finished already" in dprune("train", "--fraction", "0.1", *FAST).err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--strategy", "cs", "--scorer", "el2n"], "did you mean 'ccs'?"),
+        (["--strategy", "d2"], "make one with 'dprune score --scorer forgetting'"),
+        (["--strategy", "ccs", "--with", "cutoff=2", "--scorer", "el2n"], "got 2"),
+    ],
+)
+def test_train_refuses_before_anything_is_trained(refused: Refused, words: list[str], said: str) -> None:
+    assert said in refused("train", "--fraction", "0.5", *words, *FAST)
+
+
+def test_a_subset_says_itself_how_it_was_chosen(refused: Refused) -> None:
+    assert "leave" in refused("train", "--subset", "s.npz", "--strategy", "ccs", *FAST)
+    assert "leave" in refused("train", "--subset", "s.npz", "--with", "k=2", *FAST)

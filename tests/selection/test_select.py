@@ -1,0 +1,161 @@
+"""Selection: nested in the fraction, exact in number, and a function of the scores alone."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import datapruning as dp
+from datapruning.artifacts.metadata import VERSION
+from datapruning.artifacts.scores import Scores
+from datapruning.data.dataset import Dataset
+from datapruning.errors import BadValue, Mismatch, UnknownName
+from datapruning.selection.select import select
+from datapruning.utils.fraction import kept_count
+from tests.helpers.strategy_problems import scored
+
+RANKING = ("top", "random", "window")
+"""Strategies that only rank, so that any score will do; the others have tests of their own."""
+LAW = settings(deadline=None, max_examples=60)
+
+
+@st.composite
+def problems(draw: st.DrawFn) -> tuple[Scores, Any]:
+    """Scores with ties, and imbalanced labels with a class of one."""
+    count = draw(st.integers(2, 60))
+    values = draw(st.lists(st.sampled_from([-np.inf, -1.0, 0.0, 0.5, 0.25, 3.0, np.inf]), min_size=count, max_size=count))
+    labels = draw(st.lists(st.sampled_from([0, 0, 0, 1, 1, 4]), min_size=count, max_size=count))
+    labels[draw(st.integers(0, count - 1))] = 7
+    return scored(values), np.array(labels, np.int64)
+
+
+FRACTIONS = st.fractions(0, 1).filter(lambda f: f > 0).map(str)
+
+
+@LAW
+@given(problems(), FRACTIONS, FRACTIONS, st.sampled_from(RANKING), st.sampled_from(["none", "class"]), st.integers(0, 3))
+def test_smaller_fractions_lie_inside_larger_ones(
+    problem: tuple[Scores, Any], a: str, b: str, strategy: str, balance: Any, seed: int
+) -> None:
+    scores, labels = problem
+    few, many = sorted((a, b), key=Fraction)
+    if balance == "none" and kept_count(few, len(labels)) == 0:
+        return
+    kept = [
+        select(scores, f, strategy=strategy, balance=balance, labels=labels, seed=seed).indices.tolist() for f in (few, many)
+    ]
+    assert set(kept[0]) <= set(kept[1])
+
+
+@LAW
+@given(problems(), FRACTIONS, st.sampled_from(RANKING))
+def test_each_class_keeps_its_rounded_share_and_at_least_one(
+    problem: tuple[Scores, Any], fraction: str, strategy: str
+) -> None:
+    scores, labels = problem
+    kept = select(scores, fraction, strategy=strategy, balance="class", labels=labels).indices
+    for label in np.unique(labels):
+        assert (labels[kept] == label).sum() == max(1, kept_count(fraction, int((labels == label).sum())))
+
+
+@LAW
+@given(problems(), FRACTIONS)
+def test_top_keeps_the_highest_and_of_equals_the_lower_ids(problem: tuple[Scores, Any], fraction: str) -> None:
+    scores, _ = problem
+    count = kept_count(fraction, len(scores.values))
+    if count == 0:
+        with pytest.raises(BadValue, match="keeps nothing"):
+            select(scores, fraction)
+        return
+    order = sorted(range(len(scores.values)), key=lambda i: (-scores.values[i], i))
+    kept = select(scores, fraction).indices
+    assert kept.dtype == np.int64
+    assert kept.tolist() == sorted(order[:count])
+
+
+@LAW
+@given(st.permutations(range(30)), FRACTIONS, st.sampled_from(["none", "class"]))
+def test_permuted_samples_give_the_permuted_subset(order: list[int], fraction: str, balance: Any) -> None:
+    moved = np.array(order)
+    values, labels = np.linspace(-1, 1, 30) ** 3, np.arange(30) % 4
+    if balance == "none" and kept_count(fraction, 30) == 0:
+        return
+    kept = select(scored(values), fraction, balance=balance, labels=labels).indices
+    after = select(scored(values[moved]), fraction, balance=balance, labels=labels[moved]).indices
+    assert sorted(moved[after]) == kept.tolist()
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 100), st.sampled_from(["0.01", "0.3", "0.77", "1"]))
+def test_the_strategy_random_is_the_top_of_the_scorer_random(small: Dataset, seed: int, fraction: str) -> None:
+    by_scorer = select(dp.score(small, "random", seed=seed), fraction)
+    by_strategy = select(dp.score(small, "random", seed=99), fraction, strategy="random", seed=seed)
+    assert by_scorer.indices.tolist() == by_strategy.indices.tolist()
+    assert by_scorer.meta["scorer"] == by_strategy.meta["scorer"] == "random"
+
+
+def test_random_subsets_differ_by_seed_and_favour_nobody() -> None:
+    scores = scored(np.arange(50))
+    kept = [select(scores, 0.5, strategy="random", seed=seed).indices for seed in range(200)]
+    times = np.bincount(np.concatenate(kept), minlength=50)
+    assert times.sum() == 200 * 25
+    assert times.min() > 60, "expected 100, standard deviation 7"
+    assert times.max() < 140
+
+
+@pytest.mark.parametrize("strategy", RANKING)
+@pytest.mark.parametrize("balance", ["none", "class"])
+def test_everything_is_kept_at_one(strategy: str, balance: Any) -> None:
+    subset = select(
+        scored(np.arange(9)), 1, strategy=strategy, balance=balance, labels=np.array([0, 1, 1, 2, 2, 2, 2, 2, 2])
+    )
+    assert subset.indices.tolist() == list(range(9))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "named"),
+    [
+        ({"fraction": 30}, BadValue, "did you mean 0.3"),
+        ({"fraction": 0.01}, BadValue, "keeps nothing; the least is 0.05"),
+        ({"strategy": "bottom"}, UnknownName, "strategy"),
+        ({"balance": "clas"}, UnknownName, "did you mean 'class'"),
+        ({"balance": "class"}, BadValue, "labels"),
+    ],
+)
+def test_arguments_that_make_no_sense_are_refused(arguments: Any, error: type[Exception], named: str) -> None:
+    with pytest.raises(error, match=named):
+        select(scored(np.arange(10)), **{"fraction": 0.5, **arguments})
+
+
+def test_labels_of_another_dataset_are_refused() -> None:
+    with pytest.raises(Mismatch, match="9 labels, but the scores are of 10 samples"):
+        select(scored(np.arange(10)), 0.5, balance="class", labels=np.zeros(9, np.int64))
+
+
+def test_scores_of_another_dataset_are_refused(small: Dataset, digits: Dataset) -> None:
+    with pytest.raises(Mismatch, match="made-up"):
+        dp.select(dp.score(small, "random"), 0.5, data=digits)
+
+
+def test_the_story_is_complete(small: Dataset) -> None:
+    scores = dp.score(small, "random", seed=3)
+    meta = dp.select(scores, "0.29", balance="class", data=small, seed=5).meta
+    assert {key: meta[key] for key in ("format", "version", "dataset", "fingerprint", "total", "package_version")} == {
+        "format": "datapruning.subset", "version": VERSION, "dataset": "made-up", "fingerprint": small.fingerprint,
+        "total": 120, "package_version": dp.__version__,
+    }  # fmt: skip
+    assert {key: meta[key] for key in ("scorer", "fraction", "balance", "strategy", "seed")} == {
+        "scorer": "random", "fraction": 0.29, "balance": "class", "strategy": "top", "seed": 5,
+    }  # fmt: skip
+    assert meta["kept"] == sum(kept_count("0.29", int(n)) for n in np.bincount(small.train.labels))
+    assert meta["scores"] == scores.meta
+    assert meta["scores"]["seed"] == 3
+    assert meta["created"].endswith("+00:00")
+    assert not {"settings", "recording"} & set(meta), "top has none"
+    weighted = dp.select(scores, 0.5, strategy="weighted", settings={"temperature": "2"}).meta
+    assert (weighted["strategy"], weighted["settings"], weighted["scorer"]) == ("weighted", {"temperature": 2.0}, "random")

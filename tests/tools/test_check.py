@@ -1,0 +1,130 @@
+"""`dprune check`: a recipe is read as every command reads it, and nothing runs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from datapruning import recipes
+from tests.conftest import Answer, fast_arguments
+from tests.helpers.picture_files import picture
+
+Dprune = Callable[..., Answer]
+Refused = Callable[..., str]
+
+
+@pytest.mark.parametrize("name", [*recipes.names(), *recipes.ALIASES])
+def test_our_recipes_are_right(dprune: Dprune, tmp_path: Path, name: str) -> None:
+    answer = dprune("check", name)
+    assert (answer.code, answer.err) == (0, "")
+    assert "a recipe, whole; nothing was run" in answer.out
+    assert not list(tmp_path.iterdir())
+
+
+def test_it_says_what_a_recipe_amounts_to(dprune: Dprune, tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(
+        "[train]\nmodel = 'resnet20'\nepochs = 7\nlr = 1\n[score]\nepochs = 3\n[evidence]\nearly_epoch = 3\n"
+        "[kd]\ntemperature = 3\n"
+    )
+    lines = dprune("check", "mine.toml").out.splitlines()
+    assert lines[0] == "mine.toml: a recipe, whole; nothing was run"
+    assert lines[1].startswith("  train: resnet20, 7 epochs, batches of 128, lr 1, ")
+    assert lines[3].startswith("  score: resnet20, 3 epochs, ")
+    assert lines[-2:] == [
+        "  other tables with values of their own: kd",
+        "  networks were not tried; name the dataset with --data",
+    ]
+
+
+def test_a_run_s_config_is_a_recipe(dprune: Dprune) -> None:
+    assert dprune("train", "--fraction", "0.1", "--kd-weight", "0", *fast_arguments(), "--out", "run").code == 0
+    answer = dprune("check", "run/config.toml")
+    assert answer.code == 0
+    assert "every network takes pictures of 8x8 with 1 channel, as digits has them" in answer.out
+
+
+def test_networks_are_tried_on_pictures_of_the_dataset(dprune: Dprune, tmp_path: Path) -> None:
+    for place in ("train/a", "train/b", "test/a", "test/b"):
+        picture(tmp_path / "pets" / place / "x.png", (9, 9, 9))
+    (tmp_path / "mine.toml").write_text("[train]\nmodel = 'torchvision:squeezenet1_1'\n")
+    before = sorted(tmp_path.rglob("*"))
+    answer = dprune("check", "mine.toml", "--data", "pets", "--image-size", 40)
+    assert (answer.code, answer.err) == (0, "")
+    assert "every network takes pictures of 40x40 with 3 channels, as pets has them" in answer.out
+    assert dprune("check", "mine.toml", "--data", "food101").code == 0, "it need not be there"
+    answer = dprune("check", "svhn")
+    assert answer.code == 0
+    assert "networks were not tried: svhn is not under data" in answer.out
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("[train]\nmodel = 'torchvision:alexnet'\n", "line 2: train.model: model 'torchvision:alexnet' does not take"),
+        (
+            "[kd]\n\nladder = ['convnet', 'torchvision:alexnet']\n",
+            "line 3: kd.ladder: model 'torchvision:alexnet' does not take pictures of 8x8 with 1 channel",
+        ),
+        ("[train]\nmodel = 'nets:wide'\n", "line 2: train.model: model 'nets:wide' gives [2, 11] for 2 pictures"),
+        ("[train]\nmodel = 'nets:fails'\n", "line 2: train.model: model 'nets:fails' cannot be made: OSError: no"),
+        ("[train]\nmodel = 'nets:odd'\n[epsd]\nremoved = 0.5\n", "line 3: Odd has no convolution and no linear layer"),
+        ("[views]\nsize = 32\n", "line 2: views.size is 32, but the pictures are 8x8"),
+    ],
+)
+def test_a_network_that_does_not_fit_the_dataset_is_named_with_its_line(
+    refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, named: str
+) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.delitem(sys.modules, "nets", raising=False)
+    (tmp_path / "nets.py").write_text(
+        "import torch\nfrom torch import nn\n"
+        "def wide(channels, classes):\n    return nn.Sequential(nn.Flatten(), nn.Linear(64 * channels, classes + 1))\n"
+        "def fails(channels, classes):\n    raise OSError('no')\n"
+        "class Odd(nn.Module):\n"
+        "    def __init__(self, classes):\n"
+        "        super().__init__()\n        self.mine = nn.Parameter(torch.zeros(64, classes))\n"
+        "    def forward(self, images):\n        return images.flatten(1) @ self.mine\n"
+        "def odd(channels, classes):\n    return Odd(classes)\n"
+    )
+    (tmp_path / "mine.toml").write_text(text)
+    assert named in refused("check", "mine.toml", "--data", "digits")
+
+
+def test_a_dataset_that_is_not_there_is_refused(refused: Refused) -> None:
+    assert "did you mean 'digits'" in refused("check", "digits", "--data", "digit")
+    assert "folder ./pets is not there" in refused("check", "folder", "--data", "./pets").replace(
+        "folder pets", "folder ./pets"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("[train]\n\nepoch = 3\n", "mine.toml, line 3: unknown key in [train] 'epoch': did you mean 'epochs'?"),
+        ("[train]\nlr = 'high'\n", "mine.toml, line 2: train.lr is a number, got 'high'"),
+        ("[trian]\n", "mine.toml, line 1: unknown table 'trian': did you mean 'train'?"),
+        ("[train]\nmodel = 'resnet-18'\n", "mine.toml, line 2: train.model: unknown model 'resnet-18': did you"),
+        ("[train]\nlr = 1\n[teacher]\nmodel = 'convnt'\n", "mine.toml, line 4: teacher.model: unknown model 'convnt'"),
+        ("[kd]\nladder = ['convnet', 'x']\n", "mine.toml, line 2: kd.ladder: unknown model 'x'"),
+        ("[score]\nepochs = 3\n[evidence]\nearly_epoch = 4\n", "mine.toml, line 4: evidence.early_epoch is 4"),
+        ("[train]\nepochs = 1\n", "mine.toml, line 2: evidence.early_epoch is 2, but the proxy trains 1 epochs"),
+        ("[train]\ninfobatch = 0.5\n[self_distill]\nmethod = 'dlb'\n", "mine.toml, line 3: self-distillation (dlb)"),
+        ("[train]\nlr = \n", "line 2"),
+        ("[run]\nseed = 'x'\n", "seed in [run]"),
+    ],
+)
+def test_a_mistake_is_named_with_file_and_line(refused: Refused, tmp_path: Path, text: str, named: str) -> None:
+    (tmp_path / "mine.toml").write_text(text)
+    assert named in refused("check", "mine.toml")
+
+
+def test_a_recipe_that_is_not_there_is_refused(refused: Refused, tmp_path: Path) -> None:
+    assert "did you mean 'digits'" in refused("check", "digit")
+    assert "absent.toml is not there" in refused("check", "absent.toml")
+    (tmp_path / "folder.toml").mkdir()
+    assert "folder.toml" in refused("check", "folder.toml")
+    assert "recipe" in refused("check")

@@ -1,0 +1,272 @@
+"""Several processes: what one process does, dealt; the same samples, the same scores, one clear end where one dies."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+import datapruning as dp
+from datapruning.cli import main
+from datapruning.config.augmentation import MixPolicy, ViewPolicy
+from datapruning.config.training import Training
+from datapruning.data.dataset import Dataset
+from datapruning.errors import Mismatch
+from datapruning.models import create_model
+from datapruning.models.features import penultimate
+from datapruning.models.normalization import Renormalised
+from datapruning.runs.context import Context
+from datapruning.runs.process_group import SharedLoader, Team
+from datapruning.training.distributed.dispatch import shared_pass
+from datapruning.training.distributed.serialization import (
+    build_model,
+    build_training,
+    build_views,
+    describe_model,
+    describe_views,
+)
+from datapruning.training.distributed.sharding import dealt, own_rows, passes_of, rows_of, weights_of
+from datapruning.training.distributed.start import under_torchrun
+from datapruning.utils.system import PROJECT_ROOT
+from tests.helpers import two_processes as two
+
+SECONDS = 500
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 6, 7, 12, 13, 128])
+@pytest.mark.parametrize("processes", [2, 3, 5])
+def test_every_row_is_in_one_part(size: int, processes: int) -> None:
+    parts = dealt(size, processes)
+    rows = [np.arange(size)[part].tolist() for part in parts]
+    if size < 2 * processes:
+        assert rows == [list(range(size))] * processes, "too few rows for all: everyone takes the whole batch"
+        return
+    assert np.concatenate(rows).tolist() == list(range(size))
+    lengths = [len(each) for each in rows]
+    assert max(lengths) - min(lengths) <= 1
+    assert min(lengths) >= 2
+    assert [own_rows(size, processes, k) for k in range(processes)] == lengths
+
+
+def test_parts_of_an_update_are_dealt_one_by_one() -> None:
+    assert rows_of([4, 4, 3], 2, 0).tolist() == [0, 1, 4, 5, 8, 9, 10]
+    assert rows_of([4, 4, 3], 2, 1).tolist() == [2, 3, 6, 7, 8, 9, 10]
+
+
+def test_rows_that_everyone_has_count_once() -> None:
+    assert weights_of([4, 3], 2, 0).tolist() == [2, 2, 2, 2, 2]
+    assert weights_of([4, 3], 2, 1).tolist() == [2, 2, 0, 0, 0]
+
+
+def test_passes_of_an_update() -> None:
+    alone, parts = Training(batch_size=8), Training(batch_size=8, accumulate=2)
+    assert passes_of(8, alone, None, trains=False) == [((8,), True)]
+    assert passes_of(13, parts, None, trains=False) == [((8,), True), ((5,), True)]
+    assert passes_of(17, parts, None, trains=False) == [((8,), True), ((9,), True)], "nobody is left alone"
+    assert passes_of(8, alone, 5, trains=True) == [((8, 5), True)]
+    assert passes_of(8, alone, 8, trains=False) == [((8,), True), ((8,), False)]
+
+
+def test_one_process_never_loads_torch_distributed_code() -> None:
+    code = "import sys, datapruning.api.train; print([m for m in sys.modules if m.startswith('datapruning.distributed')])"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=SECONDS)
+    assert "distributed.team" in answer.stdout
+    assert "channel" not in answer.stdout
+    assert "lead" not in answer.stdout
+
+
+def test_torchrun_is_known_by_its_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not under_torchrun()
+    for name, value in variables(0, 1).items():
+        monkeypatch.setenv(name, value)
+    assert under_torchrun()
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert not under_torchrun()
+
+
+def test_other_verbs_are_refused_in_a_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["dprune", "sweep", "--fraction", "0.5"])
+    assert main._run_dealt() == 2
+    line = capsys.readouterr().err
+    assert line == "dprune: torchrun is for teach, train, score; start dprune sweep without it, as one process\n"
+
+
+def test_networks_come_over_as_plain_data(digits: Dataset) -> None:
+    shape = digits.train.shape
+    plain = create_model("tinynet8", shape, 10, seed=3)
+    for model in (plain, Renormalised(plain, [10.0], [20.0], ([30.0], [40.0]))):
+        about = describe_model(model)
+        assert about is not None
+        copy = build_model(json.loads(json.dumps(about)), torch.device("cpu"))
+        copy.load_state_dict(model.state_dict())
+        images = torch.rand(4, 1, 8, 8)
+        assert torch.equal(copy.eval()(images), model.eval()(images))
+    assert describe_model(nn.Linear(3, 2)) is None
+    assert describe_model(Renormalised(nn.Linear(3, 2), [1.0], [1.0], ([1.0], [1.0]))) is None
+
+
+def test_views_and_settings_come_over_as_plain_data(small: Dataset, make_context: Callable[..., Context]) -> None:
+    kept = np.arange(0, 120, 2)
+    views = replace(make_context(small).views, policy=ViewPolicy(crop=0, size=6, scale=(0.5, 1.0), seed=4))
+    images, ids = torch.from_numpy(small.train.images[:9]), np.arange(9)
+    loader = make_context(small).split("train")
+    for one in (views, views.among(kept, MixPolicy(0.5))):
+        about, arrays = describe_views(one)
+        other = build_views(json.loads(json.dumps(about)), arrays)
+        assert torch.equal(other.apply(images, ids, 3), one.apply(images, ids, 3))
+        (_, mine), (_, theirs) = (next(each.read(loader, [kept[:9]], 3)) for each in (one, other))
+        assert torch.equal(mine, theirs)
+    training = Training(milestones=(0.5, 0.8), schedule="step", clip=0.1 + 0.2)
+    assert build_training(json.loads(json.dumps(asdict(training)))) == training
+
+
+def test_a_network_that_somebody_listens_to_is_not_dealt(small: Dataset, make_context: Callable[..., Context]) -> None:
+    context = make_context(small)
+    model = context.new_model("tinynet8", 0)
+    loader = SharedLoader(context.split("train"), Team(cast(Any, None)), {}, context.device)
+    assert shared_pass(loader, model, 2) is not None
+    assert shared_pass(loader, model, 1) is None, "one batch is nothing to deal"
+    assert shared_pass(loader.loader, model, 2) is None
+    with penultimate(model):
+        assert shared_pass(loader, model, 2) is None
+    assert shared_pass(loader, nn.Linear(3, 2), 2) is None
+
+
+def variables(rank: int, port: int) -> dict[str, str]:
+    """What torchrun would say."""
+    said = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "MASTER_PORT": port}
+    return {**{key: str(value) for key, value in said.items()}, "MASTER_ADDR": "localhost", "TORCHELASTIC_RUN_ID": "test"}
+
+
+def started(words: Callable[[int], list[str]]) -> list[tuple[int, str]]:
+    """(exit code, stderr) of two processes that nobody watches over, as torchrun would."""
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        port = probe.getsockname()[1]
+    begun = [
+        subprocess.Popen(
+            [sys.executable, "-m", two.__name__, *words(rank)], env={**os.environ, **variables(rank, port)},
+            cwd=PROJECT_ROOT, stderr=subprocess.PIPE, text=True,
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    try:
+        return [(process.returncode, err) for process in begun for err in [process.communicate(timeout=SECONDS)[1]]]
+    finally:
+        for process in begun:
+            process.kill()
+
+
+def put_data(folder: Path) -> Path:
+    """Made-up pictures whose class shows in their brightness."""
+    rng = np.random.default_rng(0)
+
+    def split(size: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        labels = np.arange(size) % two.CLASSES
+        noise = rng.integers(0, 100, (size, 8, 8, 3)) + 40 * labels[:, None, None, None]
+        return noise.clip(0, 255).astype(np.uint8), labels
+
+    (images, labels), (test_images, test_labels) = split(two.SAMPLES), split(30)
+    folder.mkdir(exist_ok=True)
+    np.savez(folder / "data.npz", train_images=images, train_labels=labels, test_images=test_images, test_labels=test_labels)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where two processes left what they found, and a teacher."""
+    pytest.importorskip("ffcv", reason="FFCV is not installed")
+    together = put_data(tmp_path_factory.mktemp("together"))
+    ends = started(lambda rank: ["compare", str(together)])
+    assert [code for code, _ in ends] == [0, 0], ends
+    assert "process" not in ends[1][1], "nobody but process 0 speaks"
+    return together
+
+
+@pytest.fixture(scope="module")
+def both(together: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What one process finds, and what two find."""
+    with np.load(together / "found.npz") as found:
+        return two.compare(put_data(tmp_path_factory.mktemp("alone"))), dict(found)
+
+
+@pytest.mark.parametrize("case", two.CASES)
+def test_a_training_is_that_of_one_process(case: str, both: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    one, dealt_out = ({key: value for key, value in each.items() if key.startswith(f"{case}.")} for each in both)
+    assert one.keys() == dealt_out.keys()
+    np.testing.assert_array_equal(dealt_out[f"{case}.seen"], one[f"{case}.seen"])
+    if case != "infobatch":
+        assert (one[f"{case}.seen"] == two.CASES[case].epochs).all(), "no padding, nobody left out"
+    for name, value in one.items():
+        np.testing.assert_allclose(dealt_out[name], value, rtol=1e-5, atol=2e-6, err_msg=name)
+
+
+def test_an_evaluation_pass_has_the_bits_of_one_process(both: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    one, dealt_out = both
+    assert one["look.ids"].tolist() == list(range(two.SAMPLES))[::-1]
+    for name in ("ids", "labels", "logits", "features", "views"):
+        np.testing.assert_array_equal(dealt_out[f"look.{name}"], one[f"look.{name}"])
+
+
+def test_verbs_give_what_one_process_gives(both: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    one, dealt_out = both
+    assert one["verbs.says"].tolist()[0] == 1
+    assert dealt_out["verbs.says"].tolist() == [2, *one["verbs.says"].tolist()[1:]]
+    for name in (name for name in one if name.startswith("verbs.") and name != "verbs.says"):
+        np.testing.assert_allclose(dealt_out[name], one[name], rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+def test_a_dead_process_ends_the_run_in_a_line_and_it_goes_on_to_the_same_bits(together: Path, tmp_path: Path) -> None:
+    broken = put_data(tmp_path / "broken")
+    (code, said), (killed, _) = started(lambda rank: ["die" if rank else "teach", str(broken)])
+    assert (code, killed) == (1, -9)
+    assert said.splitlines()[-1] == (
+        "dprune: another process of this run is gone; the same command goes on from the last checkpoint"
+    )
+    assert "Traceback" not in said
+    folder = broken / "teacher"
+    assert not (folder / "result.json").exists()
+    copy = tmp_path / "copy"
+    shutil.copytree(broken, copy)
+    with pytest.raises(Mismatch, match="was begun by 2 processes, not by 1: go on with as many"):
+        two.teach(copy)
+    assert [code for code, _ in started(lambda rank: ["teach", str(broken)])] == [0, 0]
+    same = "model.safetensors"
+    assert (folder / same).read_bytes() == (together / "teacher" / same).read_bytes()
+    resumed, never = (json.loads((f / "teacher" / "result.json").read_text()) for f in (broken, together))
+    assert resumed["test_accuracy"] == never["test_accuracy"]
+    assert resumed["samples_seen"] == never["samples_seen"] == 3 * two.SAMPLES
+
+
+def test_the_command_under_torchrun(tmp_path: Path) -> None:
+    begin = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "datapruning"]
+    words = ["--loader", "resident", "--set", "teacher.model=tinynet8", "--set", "teacher.epochs=1", "--out", "run"]
+    answer = subprocess.run(
+        [*begin, "teach", *words], cwd=tmp_path, capture_output=True, text=True, timeout=SECONDS, check=False
+    )
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout.startswith("test accuracy ")
+    assert len(answer.stdout.splitlines()) == 1, "process 0 alone prints"
+    assert "processes = 2" in (tmp_path / "run" / "config.toml").read_text()
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["processes"] == 2
+    assert result["samples_seen"] == 1438
+
+
+def test_one_process_says_so_in_its_result(small: Dataset, make_context: Callable[..., Context]) -> None:
+    run = dp.teach(make_context(small, "teacher.epochs=1"))
+    assert run.result["processes"] == 1
+    assert "processes" not in (run.folder / "config.toml").read_text(), "manifests are what they were"
