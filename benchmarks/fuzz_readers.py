@@ -36,7 +36,7 @@ from datapruning.data.image_folder.decode import Unreadable, decode
 from datapruning.data.loaders.beton import Beton
 from datapruning.data.loaders.ffcv_cache import write_beton
 from datapruning.data.registry import open_dataset, open_npz
-from datapruning.errors import BadFile
+from datapruning.errors import InvalidFile
 from datapruning.evidence.ensemble import Member, read_member, write_member
 from datapruning.evidence.recording import FEATURES, LABELS, RIVALS, Recording, create_recording, open_recording, write_array
 from datapruning.evidence.sample_stats import RECORDED
@@ -400,7 +400,7 @@ def read_pictures(folder: Path) -> Any:
         try:
             found.append(decode((folder / f"picture.{ending}").read_bytes(), 16))
         except Unreadable as error:  # how a picture is refused; its caller names the file
-            raise BadFile(str(error)) from None
+            raise InvalidFile(str(error)) from None
     return found
 
 
@@ -408,7 +408,7 @@ def inspect(folder: Path, name: str) -> str:
     """What `dprune inspect` prints, in this process; an exit code other than 0 and 2, or more than a line, is a crash.
 
     Raises:
-        BadFile: it ended with exit code 2 and one line.
+        InvalidFile: it ended with exit code 2 and one line.
     """
     out, err = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(err):
@@ -416,7 +416,7 @@ def inspect(folder: Path, name: str) -> str:
     line = err.getvalue()
     out.getvalue().encode()
     if code == 2 and line.startswith("dprune: ") and line.count("\n") == 1 and not out.getvalue() and line.encode():
-        raise BadFile(line.strip())
+        raise InvalidFile(line.strip())
     if code != 0 or line:
         raise AssertionError(f"exit code {code}, {len(line.splitlines())} lines: {line[:200]!r}")
     return out.getvalue()

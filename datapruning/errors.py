@@ -1,19 +1,19 @@
-"""The exception tree.
+"""The exceptions of this package.
 
 DataPruningError                 catch this one to catch them all
 ├── UserError                    the user's mistake: one clear line, exit code 2
-│   ├── BadValue                 a number or an option outside what is allowed
+│   ├── InvalidValue             a number or an option outside what is allowed
 │   ├── UnknownName              no scorer, model, recipe or dataset of that name
-│   ├── BadFile                  a file that is missing, broken, or not what its place asks for
-│   ├── Mismatch                 a file made from another dataset, teacher or configuration
-│   ├── OutputTaken              the output place holds something else
-│   ├── NoRoom                   a disk is full; names the file and the room
-│   └── MissingPackage           an optional part (FFCV, faiss, ...) is not installed
-├── LoaderError                  the loader failed while reading; carries the worker's own exception
-├── OutOfMemory                  the memory of the machine or the GPU is too small for what was asked
-├── DeviceLost                   a GPU failed in the middle of the work
-├── Diverged                     a loss or a weight became NaN or infinite; names the update and its samples
-└── TimeIsUp                     --max-seconds: a training stopped with all that is needed to go on; exit code 3
+│   ├── InvalidFile              a file that is missing, broken, or of another kind than the one needed
+│   ├── IncompatibleInputs       inputs that do not belong together: another dataset, teacher or configuration
+│   ├── OutputExists             the output path holds something else
+│   ├── DiskFull                 a disk is full; names the file and the space that is needed
+│   └── MissingPackage           an optional package (FFCV, faiss, ...) is not installed
+├── LoaderError                  a loader failed while reading; carries the worker's exception
+├── OutOfMemory                  the memory of the machine or the GPU is too small
+├── DeviceError                  a GPU failed during the work
+├── Diverged                     a loss or a weight became NaN or infinite; names the training step and its samples
+└── TimeLimitReached             a training stopped at its time limit with all that is needed to resume; exit code 3
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\
 """Control characters, marks of direction, odd line breaks, and halves of letters, which have no UTF-8."""
 
 
-def printable(text: str) -> str:
+def escape_control_chars(text: str) -> str:
     """The text as a terminal may show it: what would move the cursor, change colours or turn the direction is escaped.
 
     Names in files from elsewhere may hold anything. Plain line breaks and tabs stay.
@@ -44,10 +44,10 @@ class UserError(DataPruningError):
     """A mistake the user can mend; the message, of one line, says what is wrong, where, and what to do."""
 
     def __str__(self) -> str:
-        return printable(super().__str__()).replace("\n", "\\n")
+        return escape_control_chars(super().__str__()).replace("\n", "\\n")
 
 
-class BadValue(UserError):
+class InvalidValue(UserError):
     """A number or an option outside what is allowed."""
 
 
@@ -61,19 +61,19 @@ class UnknownName(UserError):
         super().__init__(f"unknown {kind} '{name[:200]}': {hint}known: {', '.join(names)}")
 
 
-class BadFile(UserError):
+class InvalidFile(UserError):
     """A file that is missing, broken, or not what its place asks for."""
 
 
-class Mismatch(UserError):
+class IncompatibleInputs(UserError):
     """A file made from another dataset, teacher or configuration."""
 
 
-class OutputTaken(UserError):
+class OutputExists(UserError):
     """The output place holds something else; nothing of it is touched."""
 
 
-class NoRoom(UserError):
+class DiskFull(UserError):
     """A disk is full; nothing half-written is left, and the same command goes on once there is room."""
 
 
@@ -81,7 +81,7 @@ class MissingPackage(UserError):
     """An optional part is not installed; the message names the package."""
 
 
-def reason(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
     """The first line of what an exception says, or its name: some of zipfile's and numpy's say nothing."""
     return next(iter(str(error).splitlines()), type(error).__name__)
 
@@ -94,7 +94,7 @@ class OutOfMemory(DataPruningError):
     """The memory of the machine or of the GPU is too small; what was saved stays."""
 
 
-class DeviceLost(DataPruningError):
+class DeviceError(DataPruningError):
     """A GPU failed in the middle of the work; what was saved stays, and the same call goes on from there."""
 
 
@@ -112,5 +112,5 @@ class Diverged(DataPruningError):
         self.epoch, self.step, self.ids = epoch, step, ids
 
 
-class TimeIsUp(DataPruningError):
+class TimeLimitReached(DataPruningError):
     """A training stopped at the end of an epoch because it was told to; the same call goes on from there."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from datapruning.data.dataset import Dataset
-from datapruning.errors import BadFile, BadValue, Mismatch, reason
+from datapruning.errors import IncompatibleInputs, InvalidFile, InvalidValue, first_line
 from datapruning.io.json import LONGEST_JSON, parse_json, write_json
 from datapruning.io.locks import held
 from datapruning.io.npy import PART, checked_zip, ordinary
@@ -67,8 +67,8 @@ def import_teacher(context: Context, path: Path) -> Path:
         path: safetensors, or a .pth that holds tensors alone (it is read with `weights_only`).
 
     Raises:
-        BadFile: not there, broken, not weights alone, or weights that do not fit the network (the first ones are named).
-        Mismatch: the class names beside it are not the dataset's.
+        InvalidFile: not there, broken, not weights alone, or weights that do not fit the network (the first ones are named).
+        IncompatibleInputs: the class names beside it are not the dataset's.
     """
     data, name = context.data, context.recipe.teacher.model
     weights, said = read_weights(path), read_said(path)
@@ -79,7 +79,7 @@ def import_teacher(context: Context, path: Path) -> Path:
     if order != list(range(outputs)):
         head = last_linear(model)
         if head.out_features != outputs:
-            raise BadValue(f"the last linear layer of '{name}' makes no logits: a class map cannot reorder it")
+            raise InvalidValue(f"the last linear layer of '{name}' makes no logits: a class map cannot reorder it")
         last = next(full for full, module in model.named_modules() if module is head)
         state = model.state_dict()
         weights = {key: value[order] if key.rpartition(".")[0] == last else value for key, value in state.items()}
@@ -111,27 +111,27 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """The weights in a file, by name, on the CPU.
 
     Raises:
-        BadFile: missing, broken, or not weights alone.
+        InvalidFile: missing, broken, or not weights alone.
     """
     if path.suffix == ".safetensors":
         return _unwrapped(check_sound(load_tensors(path)[0], path))
     if not path.is_file():
-        raise BadFile(f"{path} is not there")
+        raise InvalidFile(f"{path} is not there")
     try:
         _check_archive(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of TorchScript archives, which are refused
             found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever a file that is no checkpoint makes pickle and zipfile raise
-        raise BadFile(
-            f"{path} is not weights alone and is not opened ({reason(error)[:80]}): save model.state_dict(), "
+        raise InvalidFile(
+            f"{path} is not weights alone and is not opened ({first_line(error)[:80]}): save model.state_dict(), "
             "best as safetensors"
         ) from None
     for key in NESTED:
         if isinstance(found, dict) and isinstance(found.get(key), dict):
             found = found[key]
     if not isinstance(found, dict) or not found or not all(isinstance(value, Tensor) for value in found.values()):
-        raise BadFile(f"{path} holds no weights by name: save model.state_dict(), best as safetensors")
+        raise InvalidFile(f"{path} holds no weights by name: save model.state_dict(), best as safetensors")
     return _unwrapped(check_sound({str(key): value for key, value in found.items()}, path))
 
 
@@ -161,7 +161,7 @@ def read_said(path: Path) -> Said:
     """What `NAME.json` beside the weights says: a list of class names, or an object with "classes", "mean" and "std".
 
     Raises:
-        BadFile: it is something else.
+        InvalidFile: it is something else.
     """
     beside = path.with_suffix(".json")
     if not beside.exists():
@@ -169,17 +169,17 @@ def read_said(path: Path) -> Said:
     try:
         found = parse_json(read_text(beside, LONGEST_JSON))
     except (OSError, ValueError) as error:
-        raise BadFile(f"{beside} cannot be read: {reason(error)}") from None
+        raise InvalidFile(f"{beside} cannot be read: {first_line(error)}") from None
     if isinstance(found, list):
         found = {"classes": found}
     wanted = 'a list of class names, or {"classes": [...], "mean": [...], "std": [...]} (mean and std in 0..1)'
     if not isinstance(found, dict) or set(found) - {"classes", "mean", "std"}:
-        raise BadFile(f"{beside} is {wanted}")
+        raise InvalidFile(f"{beside} is {wanted}")
     names, mean, std = (found.get(key, []) for key in ("classes", "mean", "std"))
     if not all(isinstance(each, list) for each in (names, mean, std)) or not all(isinstance(n, str) for n in names):
-        raise BadFile(f"{beside} is {wanted}")
+        raise InvalidFile(f"{beside} is {wanted}")
     if not all(type(n) in (int, float) and math.isfinite(n) for n in (*mean, *std)) or not all(n > 0 for n in std):
-        raise BadFile(f"{beside}: mean and std are numbers, a channel each, std above 0")
+        raise InvalidFile(f"{beside}: mean and std are numbers, a channel each, std above 0")
     return Said(tuple(names), tuple(float(n) for n in mean), tuple(float(n) for n in std))
 
 
@@ -187,19 +187,20 @@ def order_of(said: Said, data: Dataset, path: Path) -> list[int]:
     """Which output of the checkpoint each class of the dataset is, in the dataset's order.
 
     Raises:
-        Mismatch: a class that the checkpoint does not know; other numbers of channels. BadFile: a class named twice.
+        IncompatibleInputs: a class that the checkpoint does not know; other numbers of channels.
+        InvalidFile: a class named twice.
     """
     beside, channels = path.with_suffix(".json"), data.train.shape[2]
     if (said.mean or said.std) and {len(said.mean), len(said.std)} != {channels}:
-        raise Mismatch(f"{beside}: mean and std have a number for each of the {channels} channels, both of them")
+        raise IncompatibleInputs(f"{beside}: mean and std have a number for each of the {channels} channels, both of them")
     if not said.classes:
         return list(range(data.classes))
     if len(set(said.classes)) != len(said.classes):
         twice = next(name for name in said.classes if said.classes.count(name) > 1)
-        raise BadFile(f"{beside}: class '{twice}' is named twice")
+        raise InvalidFile(f"{beside}: class '{twice}' is named twice")
     absent = [name for name in data.class_names if name not in said.classes]
     if absent:
-        raise Mismatch(
+        raise IncompatibleInputs(
             f"{beside} does not name class '{absent[0]}' of {data.name} ({len(absent)} of {data.classes} are missing)"
         )
     return [said.classes.index(name) for name in data.class_names]

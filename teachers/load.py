@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from datapruning.artifacts.metadata import read_otherwise
 from datapruning.data.dataset import Dataset
-from datapruning.errors import BadFile, Mismatch
+from datapruning.errors import IncompatibleInputs, InvalidFile
 from datapruning.io.tensors import load_tensors
 from datapruning.models import create_model
 from datapruning.models.normalization import as_trained
@@ -51,33 +51,33 @@ def load_teacher(
     """Load a finished run as a teacher for `data`; `shape`: of the views that it is asked about, if not the pictures'.
 
     Raises:
-        BadFile: no finished run there, or its weights are broken.
-        Mismatch: it was trained on another dataset.
+        InvalidFile: no finished run there, or its weights are broken.
+        IncompatibleInputs: it was trained on another dataset.
     """
     folder = Path(folder)
     if folder.is_file():
-        raise BadFile(f"teacher {folder} is neither a run folder nor a file of weights (.safetensors, .pth, .pt)")
+        raise InvalidFile(f"teacher {folder} is neither a run folder nor a file of weights (.safetensors, .pth, .pt)")
     if not folder.is_dir():
-        raise BadFile(f"teacher {folder} is not there; 'dprune teach' makes one")
+        raise InvalidFile(f"teacher {folder} is not there; 'dprune teach' makes one")
     run = Run(folder)
     result = run.result()
     if result is None:
-        raise BadFile(f"{folder} is no finished run: it has no result.json")
+        raise InvalidFile(f"{folder} is no finished run: it has no result.json")
     for key in TYPES:
         if key not in result:
-            raise BadFile(f"{folder}/result.json does not say '{key}'; it is no run that can teach")
+            raise InvalidFile(f"{folder}/result.json does not say '{key}'; it is no run that can teach")
     for key, kinds in TYPES.items():
         if type(result[key]) not in kinds:
-            raise BadFile(f"{folder}/result.json: '{key}' is {str(result[key])[:80]!r}; it is no run that can teach")
+            raise InvalidFile(f"{folder}/result.json: '{key}' is {str(result[key])[:80]!r}; it is no run that can teach")
     if result["classes"] != data.classes:
-        raise Mismatch(f"teacher {folder} knows {result['classes']} classes, {data.name} has {data.classes}")
+        raise IncompatibleInputs(f"teacher {folder} knows {result['classes']} classes, {data.name} has {data.classes}")
     if result["fingerprint"] != data.fingerprint:
         named = result.get("dataset")
         why = read_otherwise(named, data)
-        raise Mismatch(f"teacher {folder} was trained on another dataset ({named}), not on {data.name}{why}")
+        raise IncompatibleInputs(f"teacher {folder} was trained on another dataset ({named}), not on {data.name}{why}")
     said = result.get("input")
     if said is not None and not _is_input(said, data.train.shape[2]):
-        raise BadFile(f"{folder}/result.json: 'input' is no mean and std of the channels")
+        raise InvalidFile(f"{folder}/result.json: 'input' is no mean and std of the channels")
     weights = check_sound(load_tensors(folder / MODEL)[0], folder / MODEL)
     model = create_model(result["model"], shape or data.train.shape, data.classes, seed=0)
     load_weights(model, weights, folder / MODEL)
@@ -99,14 +99,14 @@ def check_sound(weights: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
     """The weights, if they are plain numbers, all finite, and no view that makes few numbers look like many.
 
     Raises:
-        BadFile: naming the first weight that is not.
+        InvalidFile: naming the first weight that is not.
     """
     for name, value in weights.items():
         plain = value.layout == torch.strided and value.device.type == "cpu" and not value.is_quantized
         if not plain or value.numel() * value.element_size() > max(value.untyped_storage().nbytes(), 1):
-            raise BadFile(f"{path}: weight '{name}' is no plain tensor; save model.state_dict() of a network on the CPU")
+            raise InvalidFile(f"{path}: weight '{name}' is no plain tensor; save model.state_dict() of a network on the CPU")
         if (value.is_floating_point() or value.is_complex()) and not bool(value.isfinite().all()):
-            raise BadFile(f"{path}: weight '{name}' has numbers that are NaN or infinite")
+            raise InvalidFile(f"{path}: weight '{name}' has numbers that are NaN or infinite")
     return weights
 
 

@@ -25,7 +25,7 @@ def load_teachers(context: Context, folders: Sequence[Path]) -> list[Teacher]:
     """The named runs as teachers for the context's data. A file of weights becomes a run first (`import_teacher`).
 
     Raises:
-        BadFile, Mismatch: one that is no finished run on this data, weights that do not fit.
+        InvalidFile, IncompatibleInputs: one that is no finished run on this data, weights that do not fit.
     """
     runs = [import_teacher(context, path) if is_weights_file(path) else path for path in folders]
     return [load_teacher(folder, context.data, context.device, context.shape) for folder in runs]

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from datapruning.data.augment.views import Views
 from datapruning.data.loaders.loader import Loader
-from datapruning.errors import BadFile, BadValue, Mismatch, reason
+from datapruning.errors import IncompatibleInputs, InvalidFile, InvalidValue, first_line
 from datapruning.io.atomic import written_whole
 from datapruning.io.disk_space import room_for, size_text
 from datapruning.io.json import read_json, write_json
@@ -56,8 +56,8 @@ class SoftLabelCache:
         classes: number of classes.
 
     Raises:
-        Mismatch: the folder's manifest is of other labels.
-        BadFile: the arrays are broken. NoRoom: the disk is full.
+        IncompatibleInputs: the folder's manifest is of other labels.
+        InvalidFile: the arrays are broken. DiskFull: the disk is full.
     """
 
     def __init__(self, teacher: Teacher, views: Views, fingerprint: str, total: int, classes: int) -> None:
@@ -81,7 +81,9 @@ class SoftLabelCache:
             elif not (self.folder / "sums.npy").exists():
                 self._add_sums(shape)
         if read_json(path) != manifest:
-            raise Mismatch(f"{self.folder} holds soft labels of another teacher, dataset or view policy; delete it")
+            raise IncompatibleInputs(
+                f"{self.folder} holds soft labels of another teacher, dataset or view policy; delete it"
+            )
         self._shape = shape
         self._open()
 
@@ -153,7 +155,7 @@ class SoftLabelCache:
             mine = wanted[batch.ids] & (batch.ids % ROWS == np.arange(ROWS))
             values = logits.cpu().numpy()[mine].astype(np.float16)
             if not np.isfinite(values).all():
-                raise BadValue(f"teacher {self.teacher.folder} gives logits that are not finite in float16")
+                raise InvalidValue(f"teacher {self.teacher.folder} gives logits that are not finite in float16")
             self._write(view, batch.ids[mine], values)
             self._sums[view, batch.ids[mine]] = row_sums(values)
             unmarked.append(batch.ids[mine])
@@ -185,18 +187,18 @@ class SoftLabelCache:
         """`labels[ids, epoch]`: logits float32 [n, classes] of the view of that epoch.
 
         Raises:
-            BadValue: a label that was never filled. BadFile: one that was changed since.
+            InvalidValue: a label that was never filled. InvalidFile: one that was changed since.
         """
         ids, epoch = key
         ids = ids.cpu().numpy() if isinstance(ids, Tensor) else ids
         view = self.views.number(epoch)
         absent = self.missing(ids, view)
         if absent.size:
-            raise BadValue(f"no soft label for sample id {absent[0]} in view {view}; call fill() first")
+            raise InvalidValue(f"no soft label for sample id {absent[0]} in view {view}; call fill() first")
         logits = self._logits[view, ids]
         changed = ids[row_sums(logits) != self._sums[view, ids]]
         if changed.size:
-            raise BadFile(
+            raise InvalidFile(
                 f"{self.folder / 'logits.npy'} was changed since it was written: the label of sample id {changed[0]} in "
                 f"view {view} has another checksum; delete the folder to fill it again"
             )
@@ -233,7 +235,7 @@ def _open_map(path: Path, kind: Any, shape: tuple[int, ...]) -> np.memmap[Any, A
     try:
         array = map_array(path, "r+")
     except (OSError, ValueError) as error:
-        raise BadFile(f"{path} cannot be opened: {reason(error)}; delete the folder to fill it again") from None
+        raise InvalidFile(f"{path} cannot be opened: {first_line(error)}; delete the folder to fill it again") from None
     if array.shape != shape or array.dtype != kind:
-        raise BadFile(f"{path} is {array.dtype} {list(array.shape)}, {list(shape)} is needed; delete the folder")
+        raise InvalidFile(f"{path} is {array.dtype} {list(array.shape)}, {list(shape)} is needed; delete the folder")
     return array

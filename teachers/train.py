@@ -17,7 +17,7 @@ def train_teacher(context: Context, seed: int, out: Path | None = None, model: s
     """Train on every sample, or find the same run finished. `model`: instead of the recipe's network.
 
     Raises:
-        OutputTaken: `out` holds something else.
+        OutputExists: `out` holds something else.
     """
     if model is not None:
         recipe = context.recipe

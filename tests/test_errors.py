@@ -9,16 +9,16 @@ import pytest
 
 from datapruning import errors
 from datapruning.errors import (
-    BadFile,
     DataPruningError,
-    DeviceLost,
+    DeviceError,
+    DiskFull,
+    InvalidFile,
     LoaderError,
     MissingPackage,
-    NoRoom,
     OutOfMemory,
-    TimeIsUp,
+    TimeLimitReached,
     UserError,
-    reason,
+    first_line,
 )
 from tests.conftest import Answer
 
@@ -37,14 +37,14 @@ def test_one_class_catches_them_all() -> None:
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (BadFile("x is broken"), 2),
+        (InvalidFile("x is broken"), 2),
         (MissingPackage("x is broken"), 2),
-        (NoRoom("x is broken"), 2),
+        (DiskFull("x is broken"), 2),
         (OSError(28, "broken", "x is"), 2),
         (OutOfMemory("x is broken"), 1),
-        (DeviceLost("x is broken"), 1),
+        (DeviceError("x is broken"), 1),
         (DataPruningError("x is broken"), 1),
-        (TimeIsUp("x is broken"), 3),
+        (TimeLimitReached("x is broken"), 3),
         (OSError("x is broken"), 1),
         (PermissionError(13, "broken", "x is"), 2),
         (FileExistsError(17, "broken", "x is"), 2),
@@ -80,5 +80,5 @@ def test_a_mistake_of_ours_is_not_hidden(dprune: Callable[..., Answer], monkeypa
 
 
 def test_the_reason_is_one_line_even_where_there_is_none() -> None:
-    assert reason(ValueError("first\nsecond")) == "first"
-    assert reason(EOFError()) == "EOFError"
+    assert first_line(ValueError("first\nsecond")) == "first"
+    assert first_line(EOFError()) == "EOFError"

@@ -14,7 +14,7 @@ from datapruning.artifacts.influence import KIND, Influence
 from datapruning.artifacts.metadata import new_meta
 from datapruning.config.recipe import plain
 from datapruning.data.dataset import Dataset
-from datapruning.errors import BadValue
+from datapruning.errors import InvalidValue
 from datapruning.evidence.members import open_ensemble
 from datapruning.evidence.membership_counts import Counted, count_members
 from datapruning.io.disk_space import check_writable
@@ -60,7 +60,7 @@ def influence(
         out: an .npz to write; default: none.
 
     Raises:
-        BadValue: too few members for an error bar, or an argument outside what is allowed. OutputTaken: `out` holds
+        InvalidValue: too few members for an error bar, or an argument outside what is allowed. OutputExists: `out` holds
         something else.
     """
     check_arguments(top, pairs, permutations)
@@ -102,14 +102,14 @@ def check_arguments(top: int, pairs: str, permutations: int = PERMUTATIONS) -> N
     """What can be said of them before anything is trained.
 
     Raises:
-        BadValue: outside what is allowed.
+        InvalidValue: outside what is allowed.
     """
     if top < 1:
-        raise BadValue(f"top is how many training samples are kept of each test sample, at least 1; got {top}")
+        raise InvalidValue(f"top is how many training samples are kept of each test sample, at least 1; got {top}")
     if pairs not in PAIRS:
-        raise BadValue(f"pairs is one of {', '.join(PAIRS)}; got '{pairs}'")
+        raise InvalidValue(f"pairs is one of {', '.join(PAIRS)}; got '{pairs}'")
     if permutations < 0:
-        raise BadValue(f"permutations is at least 0, got {permutations}")
+        raise InvalidValue(f"permutations is at least 0, got {permutations}")
 
 
 def influence_place(context: Context, pairs: str, top: int, seed: int) -> Path:

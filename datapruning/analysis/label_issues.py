@@ -17,7 +17,7 @@ from datapruning.artifacts.metadata import Identity, new_meta, read_otherwise
 from datapruning.artifacts.scores import Scores
 from datapruning.config.recipe import plain
 from datapruning.data.dataset import Dataset
-from datapruning.errors import BadValue, Mismatch, UnknownName
+from datapruning.errors import IncompatibleInputs, InvalidValue, UnknownName
 from datapruning.evidence.ensemble import SubsetEnsemble
 from datapruning.evidence.external_loop import NO_FINGERPRINT
 from datapruning.evidence.members import open_ensemble
@@ -75,8 +75,8 @@ def suspects(
         out: a .csv to write, with a .json beside it; default: none.
 
     Raises:
-        UnknownName: a scorer that says nothing about labels. BadValue: count, share, or settings that leave no such
-        evidence. OutputTaken: `out` holds something else.
+        UnknownName: a scorer that says nothing about labels. InvalidValue: count, share, or settings that leave no such
+        evidence. OutputExists: `out` holds something else.
     """
     check_scorer(scorer)
     context = context_of(data)
@@ -117,13 +117,14 @@ def suspects_of_recording(
         out: see `suspects`.
 
     Raises:
-        BadFile: no recording, or a broken one. UnknownName: a scorer that says nothing about labels. BadValue: it reads
-        something else than is recorded, count, share, or too few class names. Mismatch: `data` is another dataset.
-        OutputTaken: `out` holds something else.
+        InvalidFile: no recording, or a broken one. UnknownName: a scorer that says nothing about labels.
+        InvalidValue: it reads
+        something else than is recorded, count, share, or too few class names. IncompatibleInputs: `data` is another dataset.
+        OutputExists: `out` holds something else.
     """
     check_scorer(scorer)
     if scorer == ENSEMBLE:
-        raise BadValue("a recording holds no ensemble; rank its suspects by aum, or let dprune suspects train one")
+        raise InvalidValue("a recording holds no ensemble; rank its suspects by aum, or let dprune suspects train one")
     recording = open_recording(Path(folder))
     wanted = how_many(count, share, recording.total)
     labels, view = recording.labels(), _view_of_recording(recording)
@@ -133,7 +134,7 @@ def suspects_of_recording(
     highest = int(max(labels.max(), -1 if view.other is None else view.other.max()))
     names = [str(k) for k in range(highest + 1)] if class_names is None else class_names
     if len(names) <= highest:
-        raise BadValue(f"{len(names)} class names were given, and {recording.folder} has a class {highest}")
+        raise InvalidValue(f"{len(names)} class names were given, and {recording.folder} has a class {highest}")
     found = _ranked(score_recording(folder, scorer), view, labels, names, wanted, data or recording)
     if out is not None:
         found.save(out)
@@ -146,7 +147,9 @@ def _check_recorded(recording: Recording, labels: NDArray[np.int64], data: Datas
         recording.fingerprint.startswith(NO_FINGERPRINT) and np.array_equal(labels, data.train.labels)
     ):
         why = read_otherwise(recording.name, data)
-        raise Mismatch(f"{recording.folder} was recorded on another dataset ({recording.name}) than {data.name}{why}")
+        raise IncompatibleInputs(
+            f"{recording.folder} was recorded on another dataset ({recording.name}) than {data.name}{why}"
+        )
 
 
 def suspects_place(context: Context, scorer: str, count: int, seed: int) -> Path:
@@ -172,22 +175,22 @@ def how_many(count: int | None, share: float | str | None, total: int) -> int:
     """How many suspects are wanted, 1..total.
 
     Raises:
-        BadValue: both are given, or one is outside what is allowed.
+        InvalidValue: both are given, or one is outside what is allowed.
     """
     if count is not None and share is not None:
-        raise BadValue("say how many suspects by a count or by a share, not by both")
+        raise InvalidValue("say how many suspects by a count or by a share, not by both")
     if share is not None:
         try:
             value = float(share)
         except ValueError:
             value = -1.0
         if not 0 < value <= 1:
-            raise BadValue(f"share is the part of the training set that is listed, 0 < share <= 1; got {share}")
+            raise InvalidValue(f"share is the part of the training set that is listed, 0 < share <= 1; got {share}")
         return max(1, round(value * total))
     if count is None:
         return min(COUNT, total)
     if not 1 <= count <= total:
-        raise BadValue(f"there are {total:,} training samples to list suspects of; {count:,} were asked for")
+        raise InvalidValue(f"there are {total:,} training samples to list suspects of; {count:,} were asked for")
     return count
 
 
@@ -208,7 +211,7 @@ def _view_of_ensemble(ensemble: SubsetEnsemble) -> _View:
 def _view_of_recording(recording: Recording) -> _View:
     try:
         own: NDArray[Any] | None = recording.label_prob()
-    except BadValue:  # no run went to the end
+    except InvalidValue:  # no run went to the end
         own = None
     return _View(own, recording.rivals(), "mean over all presentations while the proxies trained on the sample")
 

@@ -22,7 +22,7 @@ def pred_probs(data: Dataset | Context, seed: int = 0) -> NDArray[np.float32]:
     cleanlab calls `pred_probs`.
 
     Raises:
-        BadValue: an ensemble so small that every member saw some sample.
+        InvalidValue: an ensemble so small that every member saw some sample.
     """
     return open_ensemble(context_of(data), seed).pred_probs()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from datapruning.artifacts.metadata import check_made_from
 from datapruning.artifacts.subset import Subset
 from datapruning.data.dataset import Dataset
-from datapruning.errors import OutputTaken
+from datapruning.errors import OutputExists
 from datapruning.runs.context import Context
 from datapruning.runs.opening import context_of
 
@@ -17,7 +17,7 @@ def cache(data: Dataset | Context, *, subset: Subset | None = None, out: str | P
     """Write the FFCV cache of both splits, or a compact one of a subset alone. Returns the `.beton` files.
 
     Raises:
-        MissingPackage: FFCV is not installed. Mismatch: a subset of another dataset. OutputTaken: `out` exists.
+        MissingPackage: FFCV is not installed. IncompatibleInputs: a subset of another dataset. OutputExists: `out` exists.
     """
     from datapruning.data.loaders.ffcv_cache import cache_folder, ensure_cache, ensure_subset_cache
 
@@ -29,5 +29,5 @@ def cache(data: Dataset | Context, *, subset: Subset | None = None, out: str | P
     name = hashlib.sha256(subset.indices.tobytes()).hexdigest()[:10]
     path = Path(out) if out else cache_folder(context.data, root) / f"subset-{len(subset)}-{name}.beton"
     if out and path.exists():
-        raise OutputTaken(f"{path} exists; name another --out")
+        raise OutputExists(f"{path} exists; name another --out")
     return [path if path.exists() else ensure_subset_cache(context.data, subset.indices, path)]

@@ -14,7 +14,7 @@ from datapruning.artifacts.scorer import Scorer, Values
 from datapruning.artifacts.scores import KIND, Scores
 from datapruning.config.recipe import plain
 from datapruning.data.dataset import Dataset
-from datapruning.errors import BadValue
+from datapruning.errors import InvalidValue
 from datapruning.evidence.collect import gather, read
 from datapruning.evidence.dynamics import TrainingDynamics
 from datapruning.evidence.ensemble import SubsetEnsemble
@@ -41,7 +41,8 @@ def score(data: Dataset | Context, scorer: str = "el2n", *, seed: int = 0, out: 
         out: file to write; default: none.
 
     Raises:
-        UnknownName: no such scorer. BadValue: settings that leave no such evidence. OutputTaken: `out` holds something else.
+        UnknownName: no such scorer. InvalidValue: settings that leave no such evidence.
+        OutputExists: `out` holds something else.
     """
     if out is not None:
         check_writable(out)
@@ -60,8 +61,9 @@ def score_recording(folder: str | Path, scorer: str, *, out: str | Path | None =
         out: file to write; default: none.
 
     Raises:
-        BadFile: no recording, or a broken one. UnknownName: no such scorer. BadValue: it reads something else, or what it
-        reads was not recorded. OutputTaken: `out` holds something else.
+        InvalidFile: no recording, or a broken one. UnknownName: no such scorer.
+        InvalidValue: it reads something else, or what it
+        reads was not recorded. OutputExists: `out` holds something else.
     """
     recording = open_recording(Path(folder))
     found: Scorer = get_scorer(scorer)
@@ -73,13 +75,13 @@ def scorers_of(folder: str | Path) -> list[str]:
     """Names of the scorers that can be read from a recording.
 
     Raises:
-        BadFile: no recording, or a broken one.
+        InvalidFile: no recording, or a broken one.
     """
     recording, found = open_recording(Path(folder)), []
     for name, scorer in find_scorers().items():
         try:
             read(recording, scorer)
-        except BadValue:
+        except InvalidValue:
             continue
         found.append(name)
     return found

@@ -42,8 +42,9 @@ def select(
         out: file to write; default: none.
 
     Raises:
-        BadValue, UnknownName: bad arguments. BadFile: no recording there. Mismatch: scores or a recording of another
-        dataset. MissingPackage: "d2" without faiss. OutputTaken: `out` holds something else.
+        InvalidValue, UnknownName: bad arguments. InvalidFile: no recording there.
+        IncompatibleInputs: scores or a recording of another
+        dataset. MissingPackage: "d2" without faiss. OutputExists: `out` holds something else.
     """
     if data is not None:
         check_made_from("these scores", scores.meta, data)

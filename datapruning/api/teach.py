@@ -15,7 +15,7 @@ def teach(data: Dataset | Context, *, seed: int = 0, out: str | Path | None = No
     """Train a teacher on the full data, or find the same one finished.
 
     Raises:
-        OutputTaken: `out` holds something else.
+        OutputExists: `out` holds something else.
     """
     finished: FinishedRun = train_teacher(context_of(data), seed, Path(out) if out else None)
     return finished

@@ -16,7 +16,7 @@ from datapruning.config.kd import check_kd_weight
 from datapruning.config.recipe import plain
 from datapruning.data.batching import LEAST
 from datapruning.data.dataset import Dataset, check_readable
-from datapruning.errors import BadValue
+from datapruning.errors import InvalidValue
 from datapruning.runs.context import Context
 from datapruning.runs.opening import context_of
 from datapruning.runs.run import FinishedRun, Run
@@ -74,7 +74,8 @@ def train(
         out: the run folder; default: a named one in the workspace.
 
     Raises:
-        BadValue, Mismatch, BadFile, OutputTaken, UnknownName: the user's mistakes, before anything is trained.
+        InvalidValue, IncompatibleInputs, InvalidFile, OutputExists, UnknownName: the user's mistakes, before anything is
+        trained.
     """
     context = context_of(data)
     check_combination(context.recipe)
@@ -84,15 +85,15 @@ def train(
     choosing, folders = _teacher_folders(teacher)
     named = load_teachers(context, folders)
     if choosing and weight == 0:
-        raise BadValue("with KD weight 0 there is no teacher to choose")
+        raise InvalidValue("with KD weight 0 there is no teacher to choose")
     if choosing and len(named or context.recipe.kd.ladder) < 2:
-        raise BadValue(
+        raise InvalidValue(
             "--teacher auto chooses among several: name two or more runs with --teacher as well, or networks in kd.ladder"
         )
     subset = _subset(context, subset, fraction, scorer, scores, strategy, settings, balance, seed)
     ids = subset.indices
     if len(ids) < LEAST:
-        raise BadValue(f"{subset}: a student needs at least {LEAST} samples to train on; keep more")
+        raise InvalidValue(f"{subset}: a student needs at least {LEAST} samples to train on; keep more")
     check_pairs(context, ids)
     check_epsd(context, weight)
     options: dict[str, Any] = {
@@ -174,16 +175,16 @@ def _subset(
     get_strategy(strategy).resolve(settings)  # wrong ones are found before evidence is made
     if subset is not None:
         if fraction is not None or scores is not None or strategy != "top":
-            raise BadValue("a subset says itself what is kept; give either the subset or a fraction (with scores)")
+            raise InvalidValue("a subset says itself what is kept; give either the subset or a fraction (with scores)")
         check_made_from("this subset", subset.meta, data)
         checked_ids(subset.indices, data.total, "this subset")
         check_readable(subset.indices, data, "this subset")
         return subset
     if fraction is None:
-        raise BadValue("say what to train on: a fraction (0.3 keeps 30%) or a subset file")
+        raise InvalidValue("say what to train on: a fraction (0.3 keeps 30%) or a subset file")
     check_balance(balance)
     if balance == "none" and kept_count(fraction, data.total) < LEAST:  # before evidence is made for it
-        raise BadValue(
+        raise InvalidValue(
             f"fraction {fraction} of {data.total:,} samples keeps {kept_count(fraction, data.total)}; "
             f"a student needs at least {LEAST}"
         )

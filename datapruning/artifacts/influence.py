@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from datapruning.artifacts.metadata import check_format
 from datapruning.artifacts.save import is_free
-from datapruning.errors import BadFile
+from datapruning.errors import InvalidFile
 from datapruning.io.npz import read_npz, write_npz
 from datapruning.utils.console import say
 
@@ -60,7 +60,7 @@ class Influence:
         """Whether `save(path)` has anything to write: False where the same arrays are there already.
 
         Raises:
-            OutputTaken: something else is there.
+            OutputExists: something else is there.
         """
         return is_free(Path(path), "influences", lambda: self._same(load_influence(path)))
 
@@ -72,7 +72,7 @@ class Influence:
         """Write the arrays and `meta` as one `.npz`, unless the same are there already.
 
         Raises:
-            OutputTaken: something else is there; it is left as it is.
+            OutputExists: something else is there; it is left as it is.
         """
         path = Path(path)
         if self.check_place(path):
@@ -89,14 +89,14 @@ def load_influence(path: str | Path) -> Influence:
     """Read and check an influence file.
 
     Raises:
-        BadFile: missing, truncated, of another kind or version, or with arrays that do not fit each other.
+        InvalidFile: missing, truncated, of another kind or version, or with arrays that do not fit each other.
     """
     path = Path(path)
     arrays, meta = read_npz(path, "an influence", ARRAYS)
     check_format(path, meta, KIND)
     missing = [name for name in ARRAYS if name not in arrays]
     if missing:
-        raise BadFile(f"{path} is not an influence file: '{missing[0]}' is missing")
+        raise InvalidFile(f"{path} is not an influence file: '{missing[0]}' is missing")
     tests, top = (int(meta[key]) if isinstance(meta.get(key), int) else -1 for key in ("tests", "top"))
     pairs = len(arrays["train_id"].reshape(-1))
     for name in ARRAYS:
@@ -104,9 +104,9 @@ def load_influence(path: str | Path) -> Influence:
         kind = np.int64 if name.endswith("_id") else np.float32
         if arrays[name].shape != shape or arrays[name].dtype != kind:
             found = f"{arrays[name].dtype} {list(arrays[name].shape)}"
-            raise BadFile(f"{path}: '{name}' is {found}; {np.dtype(kind)} {list(shape)} is needed")
+            raise InvalidFile(f"{path}: '{name}' is {found}; {np.dtype(kind)} {list(shape)} is needed")
     for name, count in (("train_id", meta["total"]), ("test_id", tests), ("top_train_id", meta["total"])):
         least = -1 if name == "top_train_id" else 0
         if arrays[name].size and not least <= arrays[name].min() <= arrays[name].max() < count:
-            raise BadFile(f"{path}: '{name}' has ids outside {least}..{count - 1}")
+            raise InvalidFile(f"{path}: '{name}' has ids outside {least}..{count - 1}")
     return Influence(**{name: arrays[name] for name in ARRAYS}, meta=meta)

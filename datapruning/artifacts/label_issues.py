@@ -12,7 +12,7 @@ from typing import Any
 
 from datapruning.artifacts.metadata import check_format
 from datapruning.artifacts.save import is_free
-from datapruning.errors import BadFile, OutputTaken, reason
+from datapruning.errors import InvalidFile, OutputExists, first_line
 from datapruning.io.atomic import write_text
 from datapruning.io.json import read_json, write_json
 from datapruning.io.text import read_text
@@ -98,12 +98,12 @@ class Suspects:
         The same rows without their pictures' paths, as earlier versions wrote them, are written anew.
 
         Raises:
-            OutputTaken: something else is there.
+            OutputExists: something else is there.
         """
         path, meta = Path(path), Path(path).with_suffix(".json")
         free = is_free(path, "suspects", lambda: self._same(load_suspects(path)))
         if free and meta.exists() and not _is_ours(meta):
-            raise OutputTaken(f"{meta} holds something else, and the story of {path} goes there; name another --out")
+            raise OutputExists(f"{meta} holds something else, and the story of {path} goes there; name another --out")
         return free or (self.has_paths and not load_suspects(path).has_paths)
 
     def _same(self, there: Suspects) -> bool:
@@ -114,7 +114,7 @@ class Suspects:
         """Write `path` (.csv) and the JSON of the same name beside it, unless the same rows are there already.
 
         Raises:
-            OutputTaken: something else is there; it is left as it is.
+            OutputExists: something else is there; it is left as it is.
         """
         path = Path(path)
         if self.check_place(path):
@@ -128,7 +128,7 @@ class Suspects:
 def _is_ours(path: Path) -> bool:
     try:
         return read_json(path).get("format") == KIND
-    except BadFile:
+    except InvalidFile:
         return False
 
 
@@ -136,25 +136,25 @@ def load_suspects(path: str | Path) -> Suspects:
     """Read and check a CSV that `save` wrote; lines may have been deleted since.
 
     Raises:
-        BadFile: it or the JSON beside it is missing, broken, or of another kind; naming the line.
+        InvalidFile: it or the JSON beside it is missing, broken, or of another kind; naming the line.
     """
     path = Path(path)
     if path.suffix != ".csv":
-        raise BadFile(f"{path} is no list of suspects: it does not end in .csv")
+        raise InvalidFile(f"{path} is no list of suspects: it does not end in .csv")
     try:
         lines = list(csv.reader(io.StringIO(read_text(path, LONGEST), newline="")))
     except FileNotFoundError:
-        raise BadFile(f"{path} is not there; a list of suspects is needed here (dprune suspects makes one)") from None
+        raise InvalidFile(f"{path} is not there; a list of suspects is needed here (dprune suspects makes one)") from None
     except (OSError, ValueError, csv.Error) as error:
-        raise BadFile(f"{path} cannot be read as CSV: {reason(error)}") from None
+        raise InvalidFile(f"{path} cannot be read as CSV: {first_line(error)}") from None
     if not lines or tuple(lines[0]) not in (COLUMNS, WITH_PATH):
-        raise BadFile(f"{path} is no list of suspects: its first line is not {','.join(COLUMNS)}")
+        raise InvalidFile(f"{path} is no list of suspects: its first line is not {','.join(COLUMNS)}")
     beside = path.with_suffix(".json")
     meta = read_json(beside)
     check_format(beside, meta, KIND)
     for key in ("scorer", "end"):
         if not isinstance(meta.get(key), str):
-            raise BadFile(f"{beside}: '{key}' is missing")
+            raise InvalidFile(f"{beside}: '{key}' is missing")
     rows = [_row(f"{path}, line {n}", line, len(lines[0]), meta["total"]) for n, line in enumerate(lines[1:], 2) if line]
     return Suspects(tuple(rows), meta)
 
@@ -169,10 +169,10 @@ def _row(where: str, cells: list[str], columns: int, total: int) -> Suspect:
             float(label_prob) if label_prob else None, *path,
         )  # fmt: skip
     except ValueError:
-        raise BadFile(f"{where} is no suspect: {','.join(cells)[:200]}") from None
+        raise InvalidFile(f"{where} is no suspect: {','.join(cells)[:200]}") from None
     numbers = [row.score, *([] if row.label_prob is None else [row.label_prob])]
     if row.label < 0 or (row.suggested or 0) < 0 or any(math.isnan(number) for number in numbers):
-        raise BadFile(f"{where}: a class below 0, or a number that is none")
+        raise InvalidFile(f"{where}: a class below 0, or a number that is none")
     if not 0 <= row.id < total:
-        raise BadFile(f"{where}: sample id {row.id} is outside the {total:,} samples")
+        raise InvalidFile(f"{where}: sample id {row.id} is outside the {total:,} samples")
     return row

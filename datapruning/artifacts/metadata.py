@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from datapruning.data.dataset import Dataset
-from datapruning.errors import BadFile, Mismatch
+from datapruning.errors import IncompatibleInputs, InvalidFile
 from datapruning.version import __version__
 
 VERSION = 1
@@ -47,32 +47,32 @@ def check_format(path: Path, meta: Mapping[str, Any], kind: str) -> None:
     """Refuse a file of another kind or format version, or one that does not say how many samples its dataset has.
 
     Raises:
-        BadFile: with what the file is instead.
+        InvalidFile: with what the file is instead.
     """
     found = meta.get("format")
     if found != kind:
         is_instead = f"it is {FORMATS[found]} file" if found in FORMATS else f"its format is {found!r}"
-        raise BadFile(f"{path} is not {FORMATS[kind]} file: {is_instead}")
+        raise InvalidFile(f"{path} is not {FORMATS[kind]} file: {is_instead}")
     if meta.get("version") != VERSION:
-        raise BadFile(
+        raise InvalidFile(
             f"{path} has format version {meta.get('version')!r}; this datapruning ({__version__}) reads version {VERSION}"
         )
     total = meta.get("total")
     if not isinstance(total, int) or isinstance(total, bool) or total < 1:
-        raise BadFile(f"{path}: 'total' in its meta is {total!r}, not a number of samples")
+        raise InvalidFile(f"{path}: 'total' in its meta is {total!r}, not a number of samples")
     for key in ("dataset", "fingerprint"):
         if not isinstance(meta.get(key), str):
-            raise BadFile(f"{path}: its meta names no {key}")
+            raise InvalidFile(f"{path}: its meta names no {key}")
 
 
 def check_made_from(what: str, meta: Mapping[str, Any], data: Identity) -> None:
     """Refuse a file that was made from another dataset.
 
     Raises:
-        Mismatch: with both names and sizes; of one folder of pictures, with what to say alike.
+        IncompatibleInputs: with both names and sizes; of one folder of pictures, with what to say alike.
     """
     if meta["fingerprint"] != data.fingerprint:
-        raise Mismatch(
+        raise IncompatibleInputs(
             f"{what} was made from another dataset: {meta['dataset']} ({meta['total']:,} samples, fingerprint "
             f"{meta['fingerprint'][:12]}), not from {data.name} ({data.total:,} samples, {data.fingerprint[:12]})"
             f"{read_otherwise(meta['dataset'], data)}"

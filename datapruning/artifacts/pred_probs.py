@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from datapruning.artifacts.metadata import new_meta
 from datapruning.data.dataset import Dataset
-from datapruning.errors import BadFile, OutputTaken
+from datapruning.errors import InvalidFile, OutputExists
 from datapruning.io.npz import read_npz, write_npz
 from datapruning.utils.console import say
 
@@ -21,16 +21,16 @@ def probs_are_new(path: Path, probs: NDArray[np.float32], data: Dataset) -> bool
     """Whether `save_probs` has anything to write: False where the same probabilities are there already.
 
     Raises:
-        OutputTaken: something else is there.
+        OutputExists: something else is there.
     """
     if not path.exists():
         return True
     try:
         arrays, there = read_npz(path, "a probabilities", ("pred_probs", "labels"))
-    except BadFile:
+    except InvalidFile:
         arrays, there = {}, {}
     if there.get("fingerprint") != data.fingerprint or not np.array_equal(arrays.get("pred_probs", ()), probs):
-        raise OutputTaken(f"{path} holds something else; name another --probs")
+        raise OutputExists(f"{path} holds something else; name another --probs")
     return False
 
 
@@ -38,7 +38,7 @@ def save_probs(path: Path, probs: NDArray[np.float32], data: Dataset, meta: Mapp
     """Write `pred_probs` float32 [N, classes], `labels` int64 [N] and `meta`, unless they are there already.
 
     Raises:
-        OutputTaken: something else is there.
+        OutputExists: something else is there.
     """
     if probs_are_new(path, probs, data):
         write_npz(path, {"pred_probs": probs, "labels": data.train.labels}, new_meta(KIND, data, **meta))

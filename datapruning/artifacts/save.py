@@ -9,7 +9,7 @@ import numpy as np
 
 from datapruning.artifacts.scores import Scores, load_scores
 from datapruning.artifacts.subset import Subset, load_subset
-from datapruning.errors import BadFile, OutputTaken
+from datapruning.errors import InvalidFile, OutputExists
 from datapruning.utils.console import say
 
 
@@ -17,7 +17,7 @@ def save_new(made: Scores | Subset, path: Path) -> None:
     """Save to `path`, unless the very same content is there already.
 
     Raises:
-        OutputTaken: something else is there; it is left as it is.
+        OutputExists: something else is there; it is left as it is.
     """
     if is_free(path, "scores" if isinstance(made, Scores) else "samples", lambda: _holds(path, made)):
         made.save(path)
@@ -31,19 +31,19 @@ def is_free(path: Path, what: str, same: Callable[[], bool]) -> bool:
     Args:
         path: where it is to go.
         what: the content in words, as in "other scores".
-        same: reads what is there and compares; it may raise BadFile.
+        same: reads what is there and compares; it may raise InvalidFile.
 
     Raises:
-        OutputTaken: something else is there.
+        OutputExists: something else is there.
     """
     if not path.exists():
         return True
     try:
         if same():
             return False
-    except BadFile:
-        raise OutputTaken(f"{path} holds something else; name another --out") from None
-    raise OutputTaken(f"{path} holds other {what}; name another --out")
+    except InvalidFile:
+        raise OutputExists(f"{path} holds something else; name another --out") from None
+    raise OutputExists(f"{path} holds other {what}; name another --out")
 
 
 def _holds(path: Path, made: Scores | Subset) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datapruning.artifacts.metadata import check_format
-from datapruning.errors import BadFile
+from datapruning.errors import InvalidFile
 from datapruning.io.npz import read_npz, write_npz
 
 KIND = "datapruning.scores"
@@ -41,7 +41,7 @@ def load_scores(path: str | Path) -> Scores:
     """Read and check a scores file.
 
     Raises:
-        BadFile: missing, truncated, another kind or version, of the wrong length, or with a NaN.
+        InvalidFile: missing, truncated, another kind or version, of the wrong length, or with a NaN.
     """
     path = Path(path)
     arrays, meta = read_npz(path, "a scores", ("score", "stderr"))
@@ -52,10 +52,12 @@ def load_scores(path: str | Path) -> Scores:
             continue
         column = columns[name] = arrays[name]
         if column.dtype != np.float32 or column.shape != (meta["total"],):
-            raise BadFile(f"{path}: '{name}' is {column.dtype} {list(column.shape)}; float32 [{meta['total']}] is needed")
+            raise InvalidFile(
+                f"{path}: '{name}' is {column.dtype} {list(column.shape)}; float32 [{meta['total']}] is needed"
+            )
         bad = np.flatnonzero(np.isnan(column))
         if bad.size:
-            raise BadFile(f"{path}: '{name}' is NaN for {bad.size:,} samples, the first is id {bad[0]}")
+            raise InvalidFile(f"{path}: '{name}' is NaN for {bad.size:,} samples, the first is id {bad[0]}")
     if "score" not in columns or not isinstance(meta.get("scorer"), str):
-        raise BadFile(f"{path} is not a scores file: 'score' or the scorer's name is missing")
+        raise InvalidFile(f"{path} is not a scores file: 'score' or the scorer's name is missing")
     return Scores(columns["score"], meta, columns.get("stderr"))

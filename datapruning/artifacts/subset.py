@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datapruning.artifacts.metadata import Identity, check_format, new_meta
-from datapruning.errors import BadFile, BadValue, reason
+from datapruning.errors import InvalidFile, InvalidValue, first_line
 from datapruning.io.npy import BROKEN, Array, read_array
 from datapruning.io.npz import read_npz, write_npz
 from datapruning.io.text import read_text
@@ -52,22 +52,22 @@ def checked_ids(ids: Array, total: int, where: str) -> NDArray[np.int64]:
     """`ids` as int64, in the order given, if every one is a whole number in 0..total-1 and none comes twice.
 
     Raises:
-        BadValue: naming the first id that is wrong. Boolean masks are refused (np.flatnonzero(mask) makes ids of one).
+        InvalidValue: naming the first id that is wrong. Boolean masks are refused (np.flatnonzero(mask) makes ids of one).
     """
     if ids.ndim != 1 or ids.size == 0:
-        raise BadValue(f"{where}: a flat list of at least one sample id is needed, got shape {list(ids.shape)}")
+        raise InvalidValue(f"{where}: a flat list of at least one sample id is needed, got shape {list(ids.shape)}")
     if ids.dtype == np.bool_:
-        raise BadValue(f"{where}: this is a boolean mask, not sample ids; np.flatnonzero(mask) makes ids of it")
+        raise InvalidValue(f"{where}: this is a boolean mask, not sample ids; np.flatnonzero(mask) makes ids of it")
     if not np.issubdtype(ids.dtype, np.integer):
-        raise BadValue(f"{where}: sample ids are whole numbers, these are {ids.dtype}")
+        raise InvalidValue(f"{where}: sample ids are whole numbers, these are {ids.dtype}")
     outside = ids[(ids < 0) | (ids >= total)]
     if outside.size:
-        raise BadValue(f"{where}: id {outside[0]} is not in 0..{total - 1} ({outside.size:,} such ids)")
+        raise InvalidValue(f"{where}: id {outside[0]} is not in 0..{total - 1} ({outside.size:,} such ids)")
     result = ids.astype(np.int64)
     in_order = np.sort(result)
     doubled = in_order[1:][in_order[1:] == in_order[:-1]]
     if doubled.size:
-        raise BadValue(f"{where}: id {doubled[0]} comes more than once ({doubled.size:,} such)")
+        raise InvalidValue(f"{where}: id {doubled[0]} comes more than once ({doubled.size:,} such)")
     return result
 
 
@@ -75,7 +75,7 @@ def subset_from_ids(ids: Array, data: Identity, source: str) -> Subset:
     """A subset of ids somebody chose elsewhere; `source` says where they come from.
 
     Raises:
-        BadValue: ids out of range, doubled, or no whole numbers.
+        InvalidValue: ids out of range, doubled, or no whole numbers.
     """
     indices = np.sort(checked_ids(ids, data.total, source))
     meta = new_meta(KIND, data, scorer="ids", source=source, fraction=len(indices) / data.total, kept=len(indices))
@@ -86,19 +86,19 @@ def load_subset(path: str | Path) -> Subset:
     """Read and check a subset file.
 
     Raises:
-        BadFile: missing, truncated, another kind or version, or with ids that cannot be right.
+        InvalidFile: missing, truncated, another kind or version, or with ids that cannot be right.
     """
     path = Path(path)
     arrays, meta = read_npz(path, "a subset", ("indices",))
     check_format(path, meta, KIND)
     if "indices" not in arrays or not isinstance(meta.get("scorer"), str):
-        raise BadFile(f"{path} is not a subset file: 'indices' or the scorer's name is missing")
+        raise InvalidFile(f"{path} is not a subset file: 'indices' or the scorer's name is missing")
     try:
         indices = checked_ids(arrays["indices"], meta["total"], str(path))
-    except BadValue as error:
-        raise BadFile(str(error)) from None
+    except InvalidValue as error:
+        raise InvalidFile(str(error)) from None
     if not np.all(indices[1:] > indices[:-1]):
-        raise BadFile(f"{path}: 'indices' is not sorted")
+        raise InvalidFile(f"{path}: 'indices' is not sorted")
     return Subset(indices, meta)
 
 
@@ -106,25 +106,25 @@ def read_ids(path: str | Path) -> Array:
     """Plain ids: a `.npy`, or a text file with one id a line.
 
     Raises:
-        BadFile: missing or unreadable, with the first line that is no whole number.
+        InvalidFile: missing or unreadable, with the first line that is no whole number.
     """
     path = Path(path)
     if not path.is_file():
-        raise BadFile(f"{path} is not there; a .npy or a text file with one sample id a line is needed")
+        raise InvalidFile(f"{path} is not there; a .npy or a text file with one sample id a line is needed")
     if path.suffix == ".npy":
         try:
             return read_array(path)
         except BROKEN as error:
-            raise BadFile(f"{path} cannot be read as .npy: {reason(error)}") from None
+            raise InvalidFile(f"{path} cannot be read as .npy: {first_line(error)}") from None
     ids = []
     try:
         lines = read_text(path, LONGEST_LIST).splitlines()
     except (OSError, ValueError) as error:
-        raise BadFile(f"{path} cannot be read as text: {reason(error)}") from None
+        raise InvalidFile(f"{path} cannot be read as text: {first_line(error)}") from None
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         if not ID.fullmatch(line.strip()):  # int() takes "1_000" and digits of any script
-            raise BadFile(f"{path}, line {number}: {line.strip()[:40]!r} is no sample id")
+            raise InvalidFile(f"{path}, line {number}: {line.strip()[:40]!r} is no sample id")
         ids.append(int(line))
     return np.array(ids, np.int64)

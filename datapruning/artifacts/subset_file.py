@@ -9,7 +9,7 @@ import numpy as np
 from datapruning.artifacts.subset import LONGEST_LIST, Subset, load_subset, read_ids, subset_from_ids
 from datapruning.data.dataset import Dataset, check_readable
 from datapruning.data.image_paths import ids_of_paths
-from datapruning.errors import BadFile, reason
+from datapruning.errors import InvalidFile, first_line
 from datapruning.io.text import read_text
 
 PLAIN = (".npy", ".txt")
@@ -24,8 +24,8 @@ def subset_of_list(path: str | Path, data: Dataset) -> Subset:
         data: whose samples they are. Paths are relative to its folder, to the present folder, or absolute.
 
     Raises:
-        BadFile: missing or unreadable, or a line that is no id and no path of a training picture.
-        BadValue: ids that are out of range, doubled or no whole numbers, or of pictures that cannot be read.
+        InvalidFile: missing or unreadable, or a line that is no id and no path of a training picture.
+        InvalidValue: ids that are out of range, doubled or no whole numbers, or of pictures that cannot be read.
     """
     path = Path(path)
     lines = _path_lines(path) if data.train_paths is not None else []
@@ -39,7 +39,7 @@ def open_subset(path: str | Path, data: Dataset) -> Subset:
     """A subset file, or where the name ends in .npy or .txt a plain list.
 
     Raises:
-        BadFile, BadValue: as `load_subset` and `subset_of_list` do.
+        InvalidFile, InvalidValue: as `load_subset` and `subset_of_list` do.
     """
     return subset_of_list(path, data) if Path(path).suffix in PLAIN else load_subset(path)
 
@@ -51,7 +51,7 @@ def _path_lines(path: Path) -> list[tuple[int, str]]:
     try:
         text = read_text(path, LONGEST_LIST)
     except (OSError, ValueError) as error:
-        raise BadFile(f"{path} cannot be read as text: {reason(error)}") from None
+        raise InvalidFile(f"{path} cannot be read as text: {first_line(error)}") from None
     lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     lines = [(number, line.removesuffix("\r")) for number, line in lines]
     return [] if not lines or lines[0][1].strip().lstrip("+-").isdecimal() else lines

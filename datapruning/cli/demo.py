@@ -40,13 +40,13 @@ def command(
 
     from datapruning.api.teach import teach
     from datapruning.data.registry import open_dataset
-    from datapruning.errors import BadValue
+    from datapruning.errors import InvalidValue
     from datapruning.report import write_report
     from datapruning.runs.opening import open_context
     from datapruning.utils.console import hushed, say
 
     if seeds < 1:
-        raise BadValue(f"--seeds is at least 1, got {seeds}")
+        raise InvalidValue(f"--seeds is at least 1, got {seeds}")
     data = open_dataset("digits")
     context = open_context(data, loader=loader, workspace=workspace, device="cpu", threads=threads)
     say(f"digits: {data.total:,} training and {len(data.test):,} test images; a teacher, {len(ROWS)} x {seeds} students")

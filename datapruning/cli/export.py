@@ -30,29 +30,29 @@ def command(
 
     Example: dprune export el2n-30.npz --out el2n-30.csv
     """
-    from datapruning.errors import BadFile, BadValue
+    from datapruning.errors import InvalidFile, InvalidValue
 
     if file.is_dir():
         from datapruning.tools.export.export import ENDINGS
         from datapruning.training.sparsity.export import export_weights
 
         if out.suffix in ENDINGS:
-            raise BadValue(f"{file} is a run folder, and {out.suffix} is for subsets: export {file / 'subset.npz'}")
+            raise InvalidValue(f"{file} is a run folder, and {out.suffix} is for subsets: export {file / 'subset.npz'}")
         if paths or data is not None:
-            raise BadValue(f"{file} is a run folder: its weights have no paths; leave --paths and --data out")
+            raise InvalidValue(f"{file} is a run folder: its weights have no paths; leave --paths and --data out")
         o.result(export_weights(file, out, sparse=sparse))
         return
     from datapruning.data.registry import open_dataset
     from datapruning.tools.export.export import check_export, export, load_either
 
     if sparse:
-        raise BadValue(f"--sparse is for the folder of a pruned run; {file} is none")
+        raise InvalidValue(f"--sparse is for the folder of a pruned run; {file} is none")
     if not file.exists():
-        raise BadFile(f"{file} is not there; a scores file, a subset file or a run folder is needed here")
+        raise InvalidFile(f"{file} is not there; a scores file, a subset file or a run folder is needed here")
     check_export(out, paths)
     made = load_either(file)
     if paths and data is None:
-        raise BadValue(f"--paths: say where {made.meta['dataset']} lies with --data")
+        raise InvalidValue(f"--paths: say where {made.meta['dataset']} lies with --data")
     dataset = None
     if data is not None:
         dataset = open_dataset(data, root=data_root, download=download, workspace=workspace)

@@ -56,13 +56,13 @@ def _together(
     """What `--data` and its options say, in one string.
 
     Raises:
-        BadValue: options without a dataset, or outside what is allowed.
+        InvalidValue: options without a dataset, or outside what is allowed.
     """
     from datapruning.data.dataset_spec import OPTIONS, Place, parse_place
-    from datapruning.errors import BadValue
+    from datapruning.errors import InvalidValue
 
     if data is None:
         if image_format is not None or not Place("", size, holdout, skip_unreadable).plain:
-            raise BadValue(f"{OPTIONS} are about a folder of pictures: name it with --data")
+            raise InvalidValue(f"{OPTIONS} are about a folder of pictures: name it with --data")
         return None
     return str(parse_place(data).changed(size, holdout, skip_unreadable, image_format))

@@ -31,7 +31,7 @@ from datapruning.cli import (
     train,
 )
 from datapruning.cli.image_options import with_picture_options
-from datapruning.errors import DataPruningError, TimeIsUp, UserError, printable
+from datapruning.errors import DataPruningError, TimeLimitReached, UserError, escape_control_chars
 from datapruning.io.disk_space import no_room
 from datapruning.training.distributed.start import run_together, under_torchrun
 from datapruning.utils.device_errors import told
@@ -82,7 +82,7 @@ def run(arguments: list[str] | None = None) -> int:
         return code if isinstance(code, int) else 0
     except UserError as error:
         return _fail(2, str(error))
-    except TimeIsUp as stopped:
+    except TimeLimitReached as stopped:
         return _fail(TIME_IS_UP, str(stopped))
     except DataPruningError as error:
         return _fail(1, str(error))
@@ -105,7 +105,7 @@ def run(arguments: list[str] | None = None) -> int:
 
 
 def _fail(code: int, line: str) -> int:
-    sys.stderr.write(f"dprune: {printable(line).strip()}\n")
+    sys.stderr.write(f"dprune: {escape_control_chars(line).strip()}\n")
     return code
 
 

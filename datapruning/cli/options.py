@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from datapruning.errors import printable
+from datapruning.errors import escape_control_chars
 
 if TYPE_CHECKING:
     from datapruning.artifacts.scorer import Scorer
@@ -72,14 +72,14 @@ def context_from(
 ) -> Context:
     """Open the dataset and everything around it."""
     from datapruning.data.registry import open_dataset
-    from datapruning.errors import BadValue
+    from datapruning.errors import InvalidValue
     from datapruning.runs.opening import check_before_decoding, open_context
     from datapruning.runs.process_group import current
     from datapruning.runs.trackers.factory import find_tools
 
     find_tools(log or ())  # before pictures are decoded
     if threads is not None and threads < 1:
-        raise BadValue(f"--threads is at least 1, got {threads}")
+        raise InvalidValue(f"--threads is at least 1, got {threads}")
     team = current()
     if team is not None and root is not None:
         team.data_root = str(root.resolve())
@@ -107,9 +107,9 @@ def run_table(recipe: str | None) -> dict[str, Any]:
     """The options of the run whose config.toml is given as the recipe; empty for any other recipe.
 
     Raises:
-        BadFile: an option of the wrong type.
+        InvalidFile: an option of the wrong type.
     """
-    from datapruning.errors import BadFile
+    from datapruning.errors import InvalidFile
 
     if not recipe or not recipe.endswith(".toml") or not Path(recipe).is_file():
         return {}
@@ -124,10 +124,10 @@ def run_table(recipe: str | None) -> dict[str, Any]:
         run["data"] = environment["data"]  # where the dataset of that name lay
     for key, kinds in RUN_OPTIONS.items():
         if key in run and not isinstance(run[key], kinds):
-            raise BadFile(f"{recipe}: {key} in [run] is {run[key]!r}, which no run has written")
+            raise InvalidFile(f"{recipe}: {key} in [run] is {run[key]!r}, which no run has written")
     return run
 
 
 def result(line: str) -> None:
     """A result, on stdout: what a script wants to read."""
-    sys.stdout.write(printable(line) + "\n")
+    sys.stdout.write(escape_control_chars(line) + "\n")

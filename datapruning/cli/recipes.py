@@ -20,7 +20,7 @@ def command(
 
     Example: dprune recipes show digits
     """
-    from datapruning.errors import BadValue, OutputTaken, UnknownName
+    from datapruning.errors import InvalidValue, OutputExists, UnknownName
     from datapruning.io.atomic import write_text
     from datapruning.recipes import names, path_of
 
@@ -31,13 +31,13 @@ def command(
             o.result(f"{each}: {tomllib.loads(path_of(each).read_text(encoding='utf-8'))['about']}")
         return
     if name is None:
-        raise BadValue(f"say which recipe to {action}: {', '.join(names())}")
+        raise InvalidValue(f"say which recipe to {action}: {', '.join(names())}")
     text = path_of(name).read_text(encoding="utf-8")
     if action == "show":
         o.result(text.rstrip("\n"))
         return
     to = to or Path(f"{name}.toml")
     if to.exists():
-        raise OutputTaken(f"{to} exists; name another place")
+        raise OutputExists(f"{to} exists; name another place")
     write_text(to, text)
     o.result(str(to))

@@ -50,7 +50,7 @@ def command(
     """
     from datapruning.api.score import score, scores_place
     from datapruning.artifacts.scores import load_scores
-    from datapruning.errors import BadValue, OutputTaken
+    from datapruning.errors import InvalidValue, OutputExists
     from datapruning.experiments.workers.launcher import find_launcher
     from datapruning.experiments.workers.members import check_members, train_members
     from datapruning.runs.process_group import current
@@ -64,7 +64,7 @@ def command(
         return
     names = [name.strip() for name in scorer.split(",") if name.strip()]
     if not names:
-        raise BadValue("--scorer names no scorer; dprune score --list shows them")
+        raise InvalidValue("--scorer names no scorer; dprune score --list shows them")
     for name in [] if names == [ALL] else names:
         get_scorer(name)  # a wrong name is found before anything is trained
     if recording is not None:
@@ -73,11 +73,11 @@ def command(
     if names == [ALL]:
         names = list(known)
     if out is not None and out.suffix == ".npz" and len(names) > 1:
-        raise BadValue(f"--out {out} is one file, but {len(names)} scorers write one each; name a folder")
+        raise InvalidValue(f"--out {out} is one file, but {len(names)} scorers write one each; name a folder")
     where = find_launcher(launcher, launcher_set or ())
     by_workers = jobs is not None or where.elsewhere
     if by_workers and current() is not None:
-        raise BadValue("under torchrun its processes share the work: leave --jobs and --launcher out")
+        raise InvalidValue("under torchrun its processes share the work: leave --jobs and --launcher out")
     changed = [*(changes or ()), *([f"score.model={model}", f"member.model={model}"] if model else [])]
     opening = (data, data_root, download, recipe, changed, device, loader, workspace, threads)
     context = launchers.context_from(where, *opening)
@@ -88,7 +88,7 @@ def command(
         default = scores_place(context, name, seed)
         path = default if out is None else out if out.suffix == ".npz" else out / f"{name}.npz"
         if path.exists() and load_scores(path).scorer != name:  # before evidence is made for it
-            raise OutputTaken(f"{path} holds scores of another scorer; name another --out")
+            raise OutputExists(f"{path} holds scores of another scorer; name another --out")
         places[name] = path
     o.say_price(context, [known[name] for name in names])
     if by_workers:
@@ -101,12 +101,12 @@ def command(
 def _score_recording(folder: Path, names: list[str], out: Path | None) -> None:
     from datapruning.api.score import score_recording, scorers_of
     from datapruning.artifacts.save import save_new
-    from datapruning.errors import BadValue
+    from datapruning.errors import InvalidValue
 
     if names == [ALL]:
         names = scorers_of(folder)
     if out is not None and out.suffix == ".npz" and len(names) > 1:
-        raise BadValue(f"--out {out} is one file, but {len(names)} scorers write one each; name a folder")
+        raise InvalidValue(f"--out {out} is one file, but {len(names)} scorers write one each; name a folder")
     scores = {name: score_recording(folder, name) for name in names}  # all or none are written
     place = folder / "scores" if out is None else out
     for name, found in scores.items():

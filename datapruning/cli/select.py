@@ -46,7 +46,7 @@ def command(
     from datapruning.artifacts.scores import load_scores
     from datapruning.artifacts.subset_file import subset_of_list
     from datapruning.data.registry import SOURCES, open_dataset
-    from datapruning.errors import BadValue
+    from datapruning.errors import InvalidValue
     from datapruning.selection.settings import parse_settings
     from datapruning.selection.strategies import find_strategies
 
@@ -55,16 +55,16 @@ def command(
             o.result(f"{name}\n" + "\n".join(f"  {what:<9}{text}" for what, text in rule.described()))
         return
     if (scores is None) == (ids is None):
-        raise BadValue("say what to select from: --scores FILE with --fraction, or --ids FILE")
+        raise InvalidValue("say what to select from: --scores FILE with --fraction, or --ids FILE")
     if ids is not None:
         if fraction is not None:
-            raise BadValue("--ids FILE keeps exactly those ids; --fraction goes with --scores")
+            raise InvalidValue("--ids FILE keeps exactly those ids; --fraction goes with --scores")
         if strategy != "top" or settings or recording is not None:
-            raise BadValue("--ids FILE keeps exactly those ids; --strategy, --with and --recording go with --scores")
+            raise InvalidValue("--ids FILE keeps exactly those ids; --strategy, --with and --recording go with --scores")
         subset = subset_of_list(ids, open_dataset(data or "digits", root=data_root, download=download, workspace=workspace))
     else:
         if fraction is None:
-            raise BadValue("--fraction is missing: the share that is kept, for example 0.3")
+            raise InvalidValue("--fraction is missing: the share that is kept, for example 0.3")
         assert scores is not None
         given = parse_settings(settings or ())
         found = load_scores(scores)
@@ -72,7 +72,7 @@ def command(
         if balance == "class" or data is not None:
             name = data or str(found.meta["dataset"])
             if data is None and name not in SOURCES:
-                raise BadValue(f"balance 'class' needs the labels of {name}: say where it lies with --data")
+                raise InvalidValue(f"balance 'class' needs the labels of {name}: say where it lies with --data")
             dataset = open_dataset(name, root=data_root, download=download, workspace=workspace)
         subset = select(
             found, fraction, strategy=strategy, settings=given, balance=balance,  # type: ignore[arg-type]

@@ -54,7 +54,7 @@ def command(
     from datapruning.analysis.pred_probs import ensemble_story, pred_probs
     from datapruning.artifacts.pred_probs import probs_are_new, save_probs
     from datapruning.data.registry import open_dataset
-    from datapruning.errors import BadValue
+    from datapruning.errors import InvalidValue
     from datapruning.io.disk_space import check_writable
     from datapruning.report.label_issue_page import check_page, write_page
 
@@ -67,10 +67,10 @@ def command(
         check_page(pictures)
     if recording is not None:
         if probs is not None:
-            raise BadValue("a recording holds no ensemble, and --probs come from one; leave --recording out")
+            raise InvalidValue("a recording holds no ensemble, and --probs come from one; leave --recording out")
         dataset = open_dataset(data, root=data_root, download=download, workspace=workspace) if data else None
         if pictures is not None and dataset is None:
-            raise BadValue("--pictures needs the images: say with --data which dataset was recorded")
+            raise InvalidValue("--pictures needs the images: say with --data which dataset was recorded")
         found = s.suspects_of_recording(recording, scorer, count=count, share=share, data=dataset)
         path = _place(out, recording / "suspects" / f"{scorer}-{len(found)}.csv")
         found.check_place(path)
@@ -80,7 +80,7 @@ def command(
         _show(found, path, pictures=pictures)
         return
     if probs is not None and (scorer not in (s.ENSEMBLE, s.MEMORIZATION) or probs.suffix != ".npz"):
-        raise BadValue(f"--probs {probs} is an .npz of the ensemble's probabilities; it goes with --scorer {s.ENSEMBLE}")
+        raise InvalidValue(f"--probs {probs} is an .npz of the ensemble's probabilities; it goes with --scorer {s.ENSEMBLE}")
     for place in (out, probs):
         if place is not None:
             check_writable(place)  # before networks are trained for it

@@ -90,7 +90,7 @@ def command(
     from datapruning.api.train import train
     from datapruning.artifacts.scores import load_scores
     from datapruning.artifacts.subset_file import open_subset
-    from datapruning.errors import BadValue
+    from datapruning.errors import InvalidValue
     from datapruning.selection.settings import parse_settings
     from datapruning.utils.time_limit import TimeLimit
 
@@ -99,11 +99,11 @@ def command(
     if given and fraction is None and subset is None:
         subset = Path(str(recipe)).parent / "subset.npz"
     if scores is not None and scorer is not None:
-        raise BadValue("--scores FILE says who ranks; leave --scorer out")
+        raise InvalidValue("--scores FILE says who ranks; leave --scorer out")
     if subset is not None and any(
         each is not None for each in (fraction, scores, scorer, balance, strategy, settings_of_strategy)
     ):
-        raise BadValue(
+        raise InvalidValue(
             "--subset says itself what is kept; leave --fraction, --scores, --scorer, --strategy, --with and --balance out"
         )
     weight = given.get("kd_weight", "auto") if kd_weight is None else kd_weight
@@ -111,7 +111,7 @@ def command(
         try:
             weight = float(weight)
         except ValueError:
-            raise BadValue(f"the KD weight is a number in 0..1, or auto; got '{weight}'") from None
+            raise InvalidValue(f"the KD weight is a number in 0..1, or auto; got '{weight}'") from None
     context = o.context_from(data, data_root, download, recipe, changes, device, loader, workspace, threads, log)
     context = replace(context, limit=limit)
     settings = {"budget": budget, "model": model, "infobatch": infobatch}

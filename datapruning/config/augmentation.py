@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
-from datapruning.errors import BadValue
+from datapruning.errors import InvalidValue
 
 ADDED = ("size", "scale", "ratio")
 """Keys that name a run only where they say something: runs made before there were such keys keep their names."""
@@ -36,23 +36,23 @@ class ViewPolicy:
 
     def __post_init__(self) -> None:
         if self.crop < 0 or self.cutout < 0:
-            raise BadValue(f"views.crop and views.cutout are pixels, 0 or more; got {self.crop} and {self.cutout}")
+            raise InvalidValue(f"views.crop and views.cutout are pixels, 0 or more; got {self.crop} and {self.cutout}")
         if self.count < 1:
-            raise BadValue(f"views.count, the number of views, is at least 1; got {self.count}")
+            raise InvalidValue(f"views.count, the number of views, is at least 1; got {self.count}")
         if self.size < 0:
-            raise BadValue(f"views.size, in pixels, is 0 (the picture's own side) or more; got {self.size}")
+            raise InvalidValue(f"views.size, in pixels, is 0 (the picture's own side) or more; got {self.size}")
         if self.scale and not (len(self.scale) == 2 and 0 < self.scale[0] <= self.scale[1] <= 1):
-            raise BadValue(
+            raise InvalidValue(
                 f"views.scale is the smallest and the largest share of the picture's area, in 0..1 ([0.08, 1.0]), or [] for "
                 f"no resized crops; got {list(self.scale)}"
             )
         if not (len(self.ratio) == 2 and 0.01 <= self.ratio[0] <= self.ratio[1] <= 100):
-            raise BadValue(
+            raise InvalidValue(
                 "views.ratio is the smallest and the largest width over height of a resized crop, in 0.01..100 "
                 f"([0.75, 1.333]); got {list(self.ratio)}"
             )
         if self.scale and self.crop:
-            raise BadValue(
+            raise InvalidValue(
                 "views.scale and views.crop do not go together (a resized crop is shifted already): set crop = 0, "
                 f"not {self.crop}"
             )
@@ -72,11 +72,11 @@ class ViewPolicy:
         """(height, width, channels) of a view of pictures of this `shape`.
 
         Raises:
-            BadValue: a `size` that the pictures do not have.
+            InvalidValue: a `size` that the pictures do not have.
         """
         height, width, channels = shape
         if self.size > min(height, width):
-            raise BadValue(
+            raise InvalidValue(
                 f"views.size is {self.size}, but the pictures are {height}x{width}: set it lower, or have pictures in "
                 "files decoded larger with --image-size"
             )
@@ -95,4 +95,6 @@ class MixPolicy:
 
     def __post_init__(self) -> None:
         if not 0 <= self.cutmix <= 1:
-            raise BadValue(f"mix.cutmix, the share of a student's pictures that are mixed, lies in 0..1; got {self.cutmix}")
+            raise InvalidValue(
+                f"mix.cutmix, the share of a student's pictures that are mixed, lies in 0..1; got {self.cutmix}"
+            )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from datapruning.config.training import Training as Training
 from datapruning.config.training import within
-from datapruning.errors import BadValue
+from datapruning.errors import InvalidValue
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,9 @@ class KD:
         within("search", self.search, 1e-6, 1e6)
         within("validation", self.validation, 1, 10**9)
         if not self.grid:
-            raise BadValue("kd.grid is empty; name at least one KD weight")
+            raise InvalidValue("kd.grid is empty; name at least one KD weight")
         if not self.temperatures:
-            raise BadValue("kd.temperatures is empty; name at least one temperature")
+            raise InvalidValue("kd.temperatures is empty; name at least one temperature")
         for temperature in self.temperatures:
             within("temperatures", temperature, 1e-3, 1e6)
         for weight in self.grid:
@@ -54,8 +54,8 @@ def check_kd_weight(weight: float) -> float:
     """A KD weight a, 0 <= a <= 1.
 
     Raises:
-        BadValue: outside, or NaN.
+        InvalidValue: outside, or NaN.
     """
     if not 0 <= weight <= 1:
-        raise BadValue(f"the KD weight lies in 0..1 (0: labels alone, 1: teacher alone), or is 'auto'; got {weight}")
+        raise InvalidValue(f"the KD weight lies in 0..1 (0: labels alone, 1: teacher alone), or is 'auto'; got {weight}")
     return weight

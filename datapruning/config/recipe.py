@@ -23,7 +23,7 @@ from datapruning.config.toml_lines import blamed, in_line
 from datapruning.config.training import ADDED, STUDENT_ONLY, without_unused
 from datapruning.config.training import Training as Training
 from datapruning.config.validation import build
-from datapruning.errors import BadFile, BadValue, UnknownName, reason
+from datapruning.errors import InvalidFile, InvalidValue, UnknownName, first_line
 from datapruning.io.text import LONGEST_TOML, parse_toml, read_text
 
 
@@ -53,7 +53,9 @@ class Recipe:
         for table in INHERITS:
             for key in STUDENT_ONLY:
                 if getattr(getattr(self, table), key) != getattr(Training, key):
-                    raise BadValue(f"in [{table}]: {key} is for students, set it in [train]; all others see every sample")
+                    raise InvalidValue(
+                        f"in [{table}]: {key} is for students, set it in [train]; all others see every sample"
+                    )
 
 
 TABLES: dict[str, type] = {
@@ -87,33 +89,33 @@ def read_recipe(path: Path, changes: Sequence[str] = ()) -> tuple[Recipe, dict[s
         changes: "table.key=value" each, value in TOML, a bare word being a string.
 
     Raises:
-        BadFile: not there, no TOML, an unknown key (the nearest is named) or a wrong type.
-        BadValue: a value outside what is allowed.
+        InvalidFile: not there, no TOML, an unknown key (the nearest is named) or a wrong type.
+        InvalidValue: a value outside what is allowed.
     """
     try:
         text = read_text(path, LONGEST_TOML)
         tables = parse_toml(text)
     except FileNotFoundError:
-        raise BadFile(f"recipe {path} is not there") from None
+        raise InvalidFile(f"recipe {path} is not there") from None
     except (OSError, ValueError) as error:
-        raise BadFile(f"recipe {path} cannot be read: {reason(error)}") from None
+        raise InvalidFile(f"recipe {path} cannot be read: {first_line(error)}") from None
     for change in changes:
         _apply_change(tables, change)
     run = tables.pop(RUN_TABLE, {})
     if not isinstance(run, dict):
-        raise BadFile(f"{path}{in_line(text, RUN_TABLE)}: '{RUN_TABLE}' is a table")
+        raise InvalidFile(f"{path}{in_line(text, RUN_TABLE)}: '{RUN_TABLE}' is a table")
     name = str(tables.pop("name", path.stem))
     threads = tables.pop("threads", 0)
     if type(threads) is not int or threads < 0:
         where = f"{path}{in_line(text, 'threads')}"
-        raise BadValue(f"{where}: threads is a whole number, 0 for as many as torch has; got {threads!r}")
+        raise InvalidValue(f"{where}: threads is a whole number, 0 for as many as torch has; got {threads!r}")
     tables.pop("about", None)
     tables.pop(ENVIRONMENT_TABLE, None)
     for table, values in tables.items():
         if table not in TABLES:
-            raise BadFile(f"{path}{in_line(text, table)}: {UnknownName('table', table, TABLES)}")
+            raise InvalidFile(f"{path}{in_line(text, table)}: {UnknownName('table', table, TABLES)}")
         if not isinstance(values, dict):
-            raise BadFile(f"{path}{in_line(text, table)}: '{table}' is a table; write [{table}] and its keys below")
+            raise InvalidFile(f"{path}{in_line(text, table)}: '{table}' is a table; write [{table}] and its keys below")
     alone = (*STUDENT_ONLY, *(ADDED if run else ()))  # a run wrote all that its tables say: what is not there is default
     base = {key: value for key, value in tables.get("train", {}).items() if key not in alone}
     try:
@@ -122,16 +124,16 @@ def read_recipe(path: Path, changes: Sequence[str] = ()) -> tuple[Recipe, dict[s
             for table, kind in TABLES.items()
         }
         return Recipe(name, threads, **parts), run
-    except (UnknownName, BadValue) as error:
+    except (UnknownName, InvalidValue) as error:
         line = blamed(text, str(error), _wrong_alone, guess=not changes)
-        raise (BadFile if isinstance(error, UnknownName) else BadValue)(f"{path}{line}: {error}") from None
+        raise (InvalidFile if isinstance(error, UnknownName) else InvalidValue)(f"{path}{line}: {error}") from None
 
 
 def _wrong_alone(table: str, key: str, value: Any) -> str:
     """What is wrong with one key of a recipe by itself; "" for nothing."""
     try:
         build(TABLES.get(table, Training), {key: value}, table)
-    except (UnknownName, BadValue) as error:
+    except (UnknownName, InvalidValue) as error:
         return str(error)
     return ""
 
@@ -140,7 +142,7 @@ def _apply_change(tables: dict[str, Any], change: str) -> None:
     key, equals, text = change.partition("=")
     table, dot, name = key.strip().partition(".")
     if not (equals and dot and name):
-        raise BadValue(f"--set takes table.key=value (for example train.lr=0.05), got '{change}'")
+        raise InvalidValue(f"--set takes table.key=value (for example train.lr=0.05), got '{change}'")
     if table not in TABLES:
         raise UnknownName("table", table, TABLES)
     try:

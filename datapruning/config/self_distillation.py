@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from datapruning.errors import BadValue, UnknownName
+from datapruning.errors import InvalidValue, UnknownName
 from datapruning.utils.cost import FORWARD
 
 NONE = "none"
@@ -64,7 +64,7 @@ class SelfDistill:
         for names, low, high in ((SHARES, 0.0, 1.0), (FACTORS, 0.0, 1e6), (TEMPERATURES, 1e-3, 1e6)):
             for name in names:
                 if not low <= getattr(self, name) <= high:
-                    raise BadValue(f"{name} lies in {low:g}..{high:g}; got {getattr(self, name)}")
+                    raise InvalidValue(f"{name} lies in {low:g}..{high:g}; got {getattr(self, name)}")
 
     @property
     def on(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from datapruning.errors import BadValue, UnknownName
+from datapruning.errors import InvalidValue, UnknownName
 
 CRITERIA = ("epsd", "snip", "grasp", "synflow", "prospr", "magnitude", "random")
 MODES = ("full", "first-order")
@@ -55,7 +55,7 @@ class EPSD:
             if value not in known:
                 raise UnknownName(name, value, known)
         if not 0 <= self.removed < 1:
-            raise BadValue(
+            raise InvalidValue(
                 f"removed, the share of the weights that goes, lies between 0 and 1 (0.95 keeps 5%); got {self.removed}"
             )
         for name, count, least in (
@@ -63,9 +63,9 @@ class EPSD:
             ("rounds", self.rounds, 0),
         ):  # fmt: skip
             if not least <= count <= 100_000:
-                raise BadValue(f"{name} lies in {least}..100000; got {count}")
+                raise InvalidValue(f"{name} lies in {least}..100000; got {count}")
         if not 0 < self.rate <= 1e6:
-            raise BadValue(f"rate, of the inner steps, is above 0; got {self.rate}")
+            raise InvalidValue(f"rate, of the inner steps, is above 0; got {self.rate}")
 
     @property
     def rounds_made(self) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from datapruning.errors import BadValue, UnknownName
+from datapruning.errors import InvalidValue, UnknownName
 
 BUDGETS = ("epochs", "steps")
 SCHEDULES = ("one-cycle", "cosine", "step")
@@ -88,17 +88,19 @@ class Training:
         within("clip", self.clip, 0, 1e6)
         within("accumulate", self.accumulate, 1, 1_000_000)
         if not 0 <= self.ema < 1:
-            raise BadValue(f"ema is the decay of the average, 0 (none) <= ema < 1, such as 0.999; got {self.ema}")
+            raise InvalidValue(f"ema is the decay of the average, 0 (none) <= ema < 1, such as 0.999; got {self.ema}")
         if self.optimizer == "adamw" and self.momentum == 1:
-            raise BadValue("momentum is AdamW's first beta and below 1; got 1.0")
+            raise InvalidValue("momentum is AdamW's first beta and below 1; got 1.0")
         if any(not 0 < share < 1 for share in self.milestones) or list(self.milestones) != sorted(set(self.milestones)):
-            raise BadValue(
+            raise InvalidValue(
                 f"milestones are shares of the run, rising, between 0 and 1 ([0.5, 0.75]); got {list(self.milestones)}"
             )
         if self.schedule == "step" and not self.milestones:
-            raise BadValue('schedule = "step" needs milestones, as shares of the run: milestones = [0.5, 0.75]')
+            raise InvalidValue('schedule = "step" needs milestones, as shares of the run: milestones = [0.5, 0.75]')
         if self.compile and self.infobatch:
-            raise BadValue("compile and infobatch do not go together: batches of many sizes would be compiled one by one")
+            raise InvalidValue(
+                "compile and infobatch do not go together: batches of many sizes would be compiled one by one"
+            )
 
     @property
     def update_size(self) -> int:
@@ -133,10 +135,10 @@ def within(name: str, value: float, low: float, high: float) -> None:
     """Refuse a number outside `low`..`high`, and NaN.
 
     Raises:
-        BadValue: it lies outside.
+        InvalidValue: it lies outside.
     """
     if not low <= value <= high:
-        raise BadValue(f"{name} lies in {low:g}..{high:g}; got {value}")
+        raise InvalidValue(f"{name} lies in {low:g}..{high:g}; got {value}")
 
 
 def without_unused(training: Training, values: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from datapruning.errors import BadFile, BadValue
+from datapruning.errors import InvalidFile, InvalidValue
 
 CHUNK = 2**24
 """Bytes of images that are summed at once."""
@@ -69,10 +69,10 @@ class Dataset:
         for role, split in (("train", self.train), ("test", self.test)):
             _check_split(f"{self.name}, {role} split", split, len(self.class_names))
         if self.train.shape != self.test.shape:
-            raise BadFile(f"{self.name}: train images are {self.train.shape}, test images {self.test.shape}")
+            raise InvalidFile(f"{self.name}: train images are {self.train.shape}, test images {self.test.shape}")
         for split, paths in ((self.train, self.train_paths), (self.test, self.test_paths)):
             if paths is not None and len(paths) != len(split):
-                raise BadFile(f"{self.name}: {len(paths):,} paths for {len(split):,} images")
+                raise InvalidFile(f"{self.name}: {len(paths):,} paths for {len(split):,} images")
 
     @property
     def total(self) -> int:
@@ -135,22 +135,22 @@ class Dataset:
 def _check_split(where: str, split: Split, classes: int) -> None:
     images, labels = split.images, split.labels
     if images.dtype != np.uint8 or images.ndim != 4 or 0 in images.shape:
-        raise BadFile(
+        raise InvalidFile(
             f"{where}: images are {images.dtype} {list(images.shape)}; uint8 [n, height, width, channels] is needed"
         )
     if labels.dtype != np.int64 or labels.shape != images.shape[:1]:
-        raise BadFile(f"{where}: labels are {labels.dtype} {list(labels.shape)} for {len(images):,} images")
+        raise InvalidFile(f"{where}: labels are {labels.dtype} {list(labels.shape)} for {len(images):,} images")
     if labels.min() < 0 or labels.max() >= classes:
         wrong = labels[(labels < 0) | (labels >= classes)][0]
-        raise BadFile(f"{where}: label {wrong} is outside the {classes} classes")
+        raise InvalidFile(f"{where}: label {wrong} is outside the {classes} classes")
 
 
 def check_readable(ids: NDArray[np.int64], data: Dataset, where: str) -> None:
     """Refuse ids of pictures that cannot be read.
 
     Raises:
-        BadValue: naming the first.
+        InvalidValue: naming the first.
     """
     unreadable = ids[np.isin(ids, data.unreadable)]
     if unreadable.size:
-        raise BadValue(f"{where}: id {unreadable[0]} is a picture that cannot be read ({unreadable.size:,} such ids)")
+        raise InvalidValue(f"{where}: id {unreadable[0]} is a picture that cannot be read ({unreadable.size:,} such ids)")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from datapruning.errors import BadValue, UnknownName
+from datapruning.errors import InvalidValue, UnknownName
 
 DEFAULT_SIZE = 64
 SIZES = (8, 1024)
@@ -35,9 +35,9 @@ class Place:
 
     def __post_init__(self) -> None:
         if self.size is not None and not SIZES[0] <= self.size <= SIZES[1]:
-            raise BadValue(f"--image-size, in pixels, lies in {SIZES[0]}..{SIZES[1]}; got {self.size}")
+            raise InvalidValue(f"--image-size, in pixels, lies in {SIZES[0]}..{SIZES[1]}; got {self.size}")
         if self.holdout is not None and not 0 < self.holdout < 1:
-            raise BadValue(f"--holdout is the share that becomes the test set, between 0 and 1; got {self.holdout}")
+            raise InvalidValue(f"--holdout is the share that becomes the test set, between 0 and 1; got {self.holdout}")
 
     def __str__(self) -> str:
         said = [] if self.size is None else [f"image-size={self.size}"]
@@ -57,7 +57,7 @@ class Place:
         """The same with what is given here instead.
 
         Raises:
-            BadValue: something outside what is allowed.
+            InvalidValue: something outside what is allowed.
         """
         return replace(
             self,
@@ -72,14 +72,14 @@ def quality_of(image_format: str) -> int | None:
     """The JPEG quality that "jpg" or "jpg:QUALITY" says; None for "raw".
 
     Raises:
-        BadValue: neither.
+        InvalidValue: neither.
     """
     kind, colon, said = image_format.partition(":")
     if image_format == RAW:
         return None
     quality = DEFAULT_QUALITY if not colon else int(said) if said.isascii() and said.isdigit() else 0
     if kind != JPG or not QUALITIES[0] <= quality <= QUALITIES[1]:
-        raise BadValue(
+        raise InvalidValue(
             f"--image-format is raw, jpg or jpg:QUALITY, the quality in {QUALITIES[0]}..{QUALITIES[1]}; got {image_format}"
         )
     return quality
@@ -89,7 +89,7 @@ def parse_place(text: str) -> Place:
     """Read what `str(Place)` wrote; a plain name or path is one too, and so is a path with "?" in it that is there.
 
     Raises:
-        BadValue, UnknownName: an option that is none, or a wrong value.
+        InvalidValue, UnknownName: an option that is none, or a wrong value.
     """
     name, question, rest = text.rpartition("?")
     if not question or Path(text.removeprefix("hf:")).exists():
@@ -111,5 +111,5 @@ def parse_place(text: str) -> Place:
                     known = ("image-size", "holdout", "skip-unreadable", "image-format")
                     raise UnknownName("option of a dataset", key, known)
         except (ValueError, KeyError):
-            raise BadValue(f"{text}: '{value}' is no value of {key}") from None
+            raise InvalidValue(f"{text}: '{value}' is no value of {key}") from None
     return place

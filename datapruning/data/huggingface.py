@@ -16,7 +16,7 @@ from datapruning.data.dataset_spec import Place
 from datapruning.data.image_folder.decode_cache import Pictures, picture_bytes
 from datapruning.data.image_folder.image_folder import decoded_dataset
 from datapruning.data.image_folder.scan import TEST_FOLDERS, held_out
-from datapruning.errors import BadFile, BadValue, MissingPackage, reason
+from datapruning.errors import InvalidFile, InvalidValue, MissingPackage, first_line
 
 PREFIX = "hf:"
 
@@ -30,28 +30,28 @@ def open_saved(place: Place, cache: Path) -> Dataset:
 
     Raises:
         MissingPackage: `datasets` is not installed.
-        BadFile: no such folder, or without exactly one image and one label column, or without a test split.
-        BadValue: `holdout` where there is a test split.
+        InvalidFile: no such folder, or without exactly one image and one label column, or without a test split.
+        InvalidValue: `holdout` where there is a test split.
     """
     root = Path(place.name.removeprefix(PREFIX)).expanduser()
     if not root.is_dir():
-        raise BadFile(f"folder {root} is not there")
+        raise InvalidFile(f"folder {root} is not there")
     try:
         import datasets
     except ImportError as error:
-        raise MissingPackage(f"{PREFIX} needs the package datasets ({reason(error)}): pip install datasets") from None
+        raise MissingPackage(f"{PREFIX} needs the package datasets ({first_line(error)}): pip install datasets") from None
     try:
         found: Any = datasets.load_from_disk(str(root))
     except Exception as error:  # pyarrow and datasets have no common exception
-        raise BadFile(f"folder {root} is no dataset that save_to_disk wrote ({reason(error)})") from None
+        raise InvalidFile(f"folder {root} is no dataset that save_to_disk wrote ({first_line(error)})") from None
     tables: dict[str, Any] = dict(found) if isinstance(found, Mapping) else {"train": found}
     if "train" not in tables:
-        raise BadFile(f"folder {root} has no split named train; it has {', '.join(tables)}")
+        raise InvalidFile(f"folder {root} has no split named train; it has {', '.join(tables)}")
     test = next((name for name in TEST_FOLDERS if name in tables), None)
     if test is not None and place.holdout is not None:
-        raise BadValue(f"folder {root} has a test split, {test}; --holdout is for datasets without one")
+        raise InvalidValue(f"folder {root} has a test split, {test}; --holdout is for datasets without one")
     if test is None and place.holdout is None:
-        raise BadFile(f"folder {root} has no test split; say with --holdout 0.1 which share of train it is to be")
+        raise InvalidFile(f"folder {root} has no test split; say with --holdout 0.1 which share of train it is to be")
     image, label = _columns(datasets, tables["train"], root)
     classes = tuple(str(name) for name in tables["train"].features[label].names)
     learnt = _rows(datasets, root, tables["train"], image, label)
@@ -61,7 +61,7 @@ def open_saved(place: Place, cache: Path) -> Dataset:
         splits = {"train": _part(learnt, ~held), "test": _part(learnt, held)}
     else:
         if tables[test].features.keys() < {image, label} or tables[test].features[label] != tables["train"].features[label]:
-            raise BadFile(f"folder {root}: train and {test} have different columns or classes")
+            raise InvalidFile(f"folder {root}: train and {test} have different columns or classes")
         splits = {"train": learnt, "test": _rows(datasets, root, tables[test], image, label)}
     whole = root.resolve()
     return decoded_dataset(whole.name, f"{PREFIX}{root}", replace(place, name=f"{PREFIX}{whole}"), classes, splits, cache)
@@ -74,7 +74,7 @@ def _columns(datasets: Any, table: Any, root: Path) -> tuple[str, str]:
         fitting = [name for name, feature in table.features.items() if isinstance(feature, kind)]
         if len(fitting) != 1:
             has = ", ".join(fitting) or "none"
-            raise BadFile(f"folder {root}: exactly one {what} column is needed, there is {has}; select_columns helps")
+            raise InvalidFile(f"folder {root}: exactly one {what} column is needed, there is {has}; select_columns helps")
         names.append(fitting[0])
     return names[0], names[1]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from datapruning.data.dataset import Dataset
 from datapruning.data.dataset_spec import parse_place
-from datapruning.errors import BadFile, BadValue
+from datapruning.errors import InvalidFile, InvalidValue
 
 SHOWN = 200
 """Letters of a line that a message repeats."""
@@ -20,11 +20,11 @@ def needed_paths(data: Dataset) -> tuple[str, ...]:
     """The paths of the training samples, relative to the dataset's folder, in the order of the ids.
 
     Raises:
-        BadValue: the samples of this dataset are no files.
+        InvalidValue: the samples of this dataset are no files.
     """
     found = data.train_paths
     if found is None:
-        raise BadValue(f"{data.name} has no files: its samples have ids alone, leave --paths out")
+        raise InvalidValue(f"{data.name} has no files: its samples have ids alone, leave --paths out")
     return found
 
 
@@ -37,7 +37,7 @@ def ids_of_paths(lines: Sequence[tuple[int, str]], data: Dataset, where: Path) -
         where: the file the lines stand in, for messages.
 
     Raises:
-        BadFile: naming the first line that is no training picture, or one that stands there twice.
+        InvalidFile: naming the first line that is no training picture, or one that stands there twice.
     """
     ids = {path: number for number, path in enumerate(needed_paths(data))}
     root = Path(parse_place(data.source).name).resolve()
@@ -46,12 +46,12 @@ def ids_of_paths(lines: Sequence[tuple[int, str]], data: Dataset, where: Path) -
         found = next((ids[name] for name in _names(line, root) if name in ids), None)
         if found is None:
             example = next(iter(ids))
-            raise BadFile(
+            raise InvalidFile(
                 f"{where}, line {number}: '{line[:SHOWN]}' is no training picture of {data.name}; its paths look like "
                 f"'{example}'"
             )
         if found in seen:
-            raise BadFile(f"{where}, line {number}: '{line[:SHOWN]}' stands in line {seen[found]} already")
+            raise InvalidFile(f"{where}, line {number}: '{line[:SHOWN]}' stands in line {seen[found]} already")
         seen[found] = number
     return list(seen)
 

@@ -12,7 +12,7 @@ from datapruning.data.dataset import Dataset, Split
 from datapruning.data.dataset_spec import OPTIONS, parse_place
 from datapruning.data.torchvision_arrays import SETS, torchvision_reader
 from datapruning.data.torchvision_image_files import PICTURE_SETS, open_picture_set
-from datapruning.errors import BadFile, BadValue, UnknownName, reason
+from datapruning.errors import InvalidFile, InvalidValue, UnknownName, first_line
 from datapruning.io.npy import BROKEN, read_members
 
 ROOT_VARIABLE = "DPRUNE_DATA"
@@ -50,8 +50,8 @@ def open_dataset(
 
     Raises:
         UnknownName: no such dataset.
-        BadFile: not found under `root`, a broken `.npz`, or a folder that cannot be used.
-        BadValue: an option outside what is allowed, or of another kind of dataset.
+        InvalidFile: not found under `root`, a broken `.npz`, or a folder that cannot be used.
+        InvalidValue: an option outside what is allowed, or of another kind of dataset.
         MissingPackage: "hf:" without `datasets`.
     """
     place = parse_place(name).changed(image_size, holdout, skip_unreadable, image_format)
@@ -68,7 +68,7 @@ def open_dataset(
 
         return open_folder(place, cache)
     if not place.plain and (place.name in SOURCES or place.name.endswith(".npz")):
-        raise BadValue(f"{place.name} is no folder of pictures: {OPTIONS} do not go with it")
+        raise InvalidValue(f"{place.name} is no folder of pictures: {OPTIONS} do not go with it")
     if place.name.endswith(".npz"):
         return open_npz(Path(place.name))
     if place.name not in SOURCES:
@@ -110,30 +110,30 @@ def open_npz(path: Path) -> Dataset:
     """Open an `.npz` dataset; grey images may lack the channel axis; classes are named by number unless it names them.
 
     Raises:
-        BadFile: missing, truncated, needing pickle, or with arrays of the wrong type or shape.
+        InvalidFile: missing, truncated, needing pickle, or with arrays of the wrong type or shape.
     """
     try:
         arrays = read_members(path, (*NPZ_ARRAYS, "class_names"))
     except FileNotFoundError:
-        raise BadFile(f"dataset {path} is not there") from None
+        raise InvalidFile(f"dataset {path} is not there") from None
     except BROKEN as error:
-        raise BadFile(f"dataset {path} cannot be read: {reason(error)}") from None
+        raise InvalidFile(f"dataset {path} cannot be read: {first_line(error)}") from None
     missing = [name for name in NPZ_ARRAYS if name not in arrays]
     if missing:
-        raise BadFile(f"dataset {path} lacks {', '.join(missing)}")
+        raise InvalidFile(f"dataset {path} lacks {', '.join(missing)}")
     splits = []
     for role in ("train", "test"):
         images, labels = arrays[f"{role}_images"], arrays[f"{role}_labels"]
         if labels.dtype.kind not in "iu":
-            raise BadFile(f"dataset {path}: {role}_labels are {labels.dtype}; whole numbers are needed")
+            raise InvalidFile(f"dataset {path}: {role}_labels are {labels.dtype}; whole numbers are needed")
         splits.append(Split(images if images.ndim == 4 else images[..., None], labels.astype(np.int64)))
     if "class_names" in arrays:
         if arrays["class_names"].ndim != 1:
-            raise BadFile(f"dataset {path}: class_names is no list of names")
+            raise InvalidFile(f"dataset {path}: class_names is no list of names")
         names = tuple(str(n) for n in arrays["class_names"])
     else:
         largest = int(max(split.labels.max(initial=0) for split in splits))
         if largest >= MOST_CLASSES:
-            raise BadFile(f"dataset {path}: a label is {largest}; labels are numbers of classes, from 0")
+            raise InvalidFile(f"dataset {path}: a label is {largest}; labels are numbers of classes, from 0")
         names = tuple(str(n) for n in range(1 + largest))
     return Dataset(path.stem, splits[0], splits[1], names, source=str(path.resolve()))

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datapruning.data.dataset import Dataset, Split
-from datapruning.errors import BadFile, MissingPackage, reason
+from datapruning.errors import InvalidFile, MissingPackage, first_line
 
 DIGITS = tuple("0123456789")
 BY_TRAIN: Mapping[str, Mapping[str, object]] = {"train": {"train": True}, "test": {"train": False}}
@@ -70,7 +70,7 @@ def open_parts(name: str, about: TorchvisionSet, root: Path, download: bool) -> 
     """What torchvision makes for "train" and "test", by role.
 
     Raises:
-        BadFile: not under `root`, or broken.
+        InvalidFile: not under `root`, or broken.
         MissingPackage: torchvision needs another one for it.
     """
     import torchvision.datasets
@@ -81,14 +81,14 @@ def open_parts(name: str, about: TorchvisionSet, root: Path, download: bool) -> 
         try:
             parts[role] = kind(root=str(root), download=download, **arguments, **about.more)
         except (RuntimeError, OSError, EOFError) as error:
-            raise BadFile(
-                f"{name} is not under {root} ({reason(error)}): name its folder with --data-root or $DPRUNE_DATA, "
+            raise InvalidFile(
+                f"{name} is not under {root} ({first_line(error)}): name its folder with --data-root or $DPRUNE_DATA, "
                 "or fetch it with --download"
             ) from None
         except ImportError as error:
-            raise MissingPackage(f"{name} cannot be read without another package ({reason(error)})") from None
+            raise MissingPackage(f"{name} cannot be read without another package ({first_line(error)})") from None
         except ValueError as error:
-            raise BadFile(f"{name} under {root} is broken ({reason(error)}); delete it and fetch it again") from None
+            raise InvalidFile(f"{name} under {root} is broken ({first_line(error)}); delete it and fetch it again") from None
     return parts
 
 

@@ -14,7 +14,7 @@ from datapruning.data.dataset_spec import Place
 from datapruning.data.image_folder.image_folder import decoded_dataset, files_of
 from datapruning.data.image_folder.scan import Found
 from datapruning.data.torchvision_arrays import BY_SPLIT, TorchvisionSet, open_parts
-from datapruning.errors import BadFile, BadValue
+from datapruning.errors import InvalidFile, InvalidValue
 
 WITH_VALIDATION = {"train": {"split": "trainval"}, "test": {"split": "test"}}
 PICTURE_SETS = {
@@ -38,12 +38,12 @@ def open_picture_set(place: Place, root: Path, download: bool, cache: Path) -> D
         cache: folder of caches.
 
     Raises:
-        BadFile: not under `root`, broken, or with files that are no pictures.
-        BadValue: `holdout`; these sets have a test split.
+        InvalidFile: not under `root`, broken, or with files that are no pictures.
+        InvalidValue: `holdout`; these sets have a test split.
         MissingPackage: torchvision needs another one for it.
     """
     if place.holdout is not None:
-        raise BadValue(f"{place.name} has a test set; --holdout is for folders without one")
+        raise InvalidValue(f"{place.name} has a test set; --holdout is for folders without one")
     parts = open_parts(place.name, PICTURE_SETS[place.name], root, download)
     found = {role: _listed(place.name, part, root) for role, part in parts.items()}
     classes = getattr(parts["train"], "classes", None)
@@ -57,7 +57,7 @@ def _listed(name: str, part: Any, root: Path) -> Found:
     """The files and labels, which torchvision keeps under one of three names and hands out only decoded.
 
     Raises:
-        BadFile: this torchvision keeps them elsewhere.
+        InvalidFile: this torchvision keeps them elsewhere.
     """
     pairs: Iterable[tuple[Any, Any]]
     if hasattr(part, "_samples"):
@@ -69,6 +69,8 @@ def _listed(name: str, part: Any, root: Path) -> Found:
         pairs = ()
     listed = list(pairs)
     if len(listed) != len(part) or not listed:
-        raise BadFile(f"{name}: this version of torchvision keeps its list of files elsewhere; put them in class folders")
+        raise InvalidFile(
+            f"{name}: this version of torchvision keeps its list of files elsewhere; put them in class folders"
+        )
     paths = tuple(os.path.relpath(path, root).replace(os.sep, "/") for path, _ in listed)
     return Found(paths, np.array([int(label) for _, label in listed], np.int64))

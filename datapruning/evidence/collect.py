@@ -7,7 +7,7 @@ from typing import Any
 
 from datapruning.artifacts.scorer import Samples, Scorer
 from datapruning.config.recipe import plain
-from datapruning.errors import BadValue
+from datapruning.errors import InvalidValue
 from datapruning.evidence.dynamics import EarlyErrors, FinalLook, TrainingDynamics
 from datapruning.evidence.embeddings import Embeddings
 from datapruning.evidence.ensemble import SubsetEnsemble
@@ -25,7 +25,7 @@ def gather(context: Context, scorer: Scorer, seed: int) -> tuple[Any, dict[str, 
     """(evidence, its story for the meta of the scores).
 
     Raises:
-        BadValue: the recipe's settings leave no evidence of this kind.
+        InvalidValue: the recipe's settings leave no evidence of this kind.
     """
     recipe = context.recipe
     if scorer.needs is Samples:
@@ -36,7 +36,7 @@ def gather(context: Context, scorer: Scorer, seed: int) -> tuple[Any, dict[str, 
         return ensemble, about
     runs = recipe.evidence.runs if scorer.needs in EARLY else recipe.evidence.full_runs
     if not runs:
-        raise BadValue(f"scorer '{scorer.name}' reads a proxy that was trained to the end, and evidence.full_runs is 0")
+        raise InvalidValue(f"scorer '{scorer.name}' reads a proxy that was trained to the end, and evidence.full_runs is 0")
     recording = record_proxies(context, seed, runs)
     if scorer.needs is Gradients:
         evidence: Any = open_gradients(context, recording, runs)
@@ -53,7 +53,7 @@ def read(recording: Recording, scorer: Scorer) -> Any:
     """What a scorer needs from a recording, whoever made it.
 
     Raises:
-        BadValue: it is not in there.
+        InvalidValue: it is not in there.
     """
     if scorer.needs is TrainingDynamics:
         return recording.dynamics()
@@ -65,7 +65,7 @@ def read(recording: Recording, scorer: Scorer) -> Any:
         return recording.geometry()
     if scorer.needs is Samples:
         return Samples(recording.total, int(recording.about.get("seed", 0)))
-    raise BadValue(
+    raise InvalidValue(
         f"scorer '{scorer.name}' reads {scorer.needs.__name__}, which a recording of a training loop does not have; "
         "let dprune score train for it (without --recording)"
     )

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from datapruning.errors import BadFile, BadValue, MissingPackage, reason
+from datapruning.errors import InvalidFile, InvalidValue, MissingPackage, first_line
 from datapruning.io.npy import map_array
 from datapruning.utils.cost import Cost
 
@@ -39,9 +39,11 @@ class Embeddings:
 
     def __post_init__(self) -> None:
         if self.features.ndim != 2 or not self.features.shape[1]:
-            raise BadValue(f"embeddings are [samples, width] with at least one number a sample, got {self.features.shape}")
+            raise InvalidValue(
+                f"embeddings are [samples, width] with at least one number a sample, got {self.features.shape}"
+            )
         if len(self.features) != len(self.labels):
-            raise BadValue(f"{len(self.features):,} embeddings came with {len(self.labels):,} labels")
+            raise InvalidValue(f"{len(self.features):,} embeddings came with {len(self.labels):,} labels")
 
     @property
     def total(self) -> int:
@@ -61,10 +63,12 @@ class Embeddings:
         Exact search with faiss: about N * N * width multiplications.
 
         Raises:
-            BadValue: k is not in 1..N-1. MissingPackage: faiss is not installed.
+            InvalidValue: k is not in 1..N-1. MissingPackage: faiss is not installed.
         """
         if not 1 <= k < self.total:
-            raise BadValue(f"each of {self.total:,} samples has {self.total - 1:,} others; {k} nearest ones were asked for")
+            raise InvalidValue(
+                f"each of {self.total:,} samples has {self.total - 1:,} others; {k} nearest ones were asked for"
+            )
         try:
             import faiss
         except ImportError as error:
@@ -91,14 +95,16 @@ def as_features(features: Tensor, ids: NDArray[np.int64]) -> NDArray[np.float16]
     """What is stored of the features [n, width] of samples `ids`.
 
     Raises:
-        BadValue: of another shape, or numbers that float16 does not hold (NaN, infinite, beyond 65,504).
+        InvalidValue: of another shape, or numbers that float16 does not hold (NaN, infinite, beyond 65,504).
     """
     if features.ndim != 2 or len(features) != len(ids) or not features.shape[1]:
-        raise BadValue(f"features are [n, width] for {len(ids)} ids, got {list(features.shape)}; flatten or pool them first")
+        raise InvalidValue(
+            f"features are [n, width] for {len(ids)} ids, got {list(features.shape)}; flatten or pool them first"
+        )
     found: NDArray[np.float16] = features.detach().half().cpu().numpy()
     bad = ids[~np.isfinite(found).all(1)]
     if bad.size:
-        raise BadValue(
+        raise InvalidValue(
             f"the features of {bad.size:,} samples are NaN, infinite or beyond what float16 holds (65,504), the first is "
             f"sample id {bad[0]}; scale them down"
         )
@@ -109,14 +115,14 @@ def open_features(path: Path, total: int) -> NDArray[np.float16]:
     """A file of features.
 
     Raises:
-        BadFile: missing, broken, or of another shape.
+        InvalidFile: missing, broken, or of another shape.
     """
     try:
         features = map_array(path)
     except FileNotFoundError:
-        raise BadFile(f"{path} is not there: this recording has no embeddings") from None
+        raise InvalidFile(f"{path} is not there: this recording has no embeddings") from None
     except (OSError, ValueError) as error:
-        raise BadFile(f"{path} holds no whole array of embeddings: {reason(error)}") from None
+        raise InvalidFile(f"{path} holds no whole array of embeddings: {first_line(error)}") from None
     if features.dtype != np.float16 or features.ndim != 2 or len(features) != total:
-        raise BadFile(f"{path} is {features.dtype} {list(features.shape)}; float16 [{total}, width] is needed")
+        raise InvalidFile(f"{path} is {features.dtype} {list(features.shape)}; float16 [{total}, width] is needed")
     return np.asarray(features)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from datapruning.config.ensemble import Ensemble
 from datapruning.config.training import Training
-from datapruning.errors import BadFile, BadValue
+from datapruning.errors import InvalidFile, InvalidValue
 from datapruning.evidence.subset_masks import inside_of
 from datapruning.io.npz import read_npz, write_npz
 from datapruning.io.trial_store import Config, RowStore, Work
@@ -79,7 +79,7 @@ class SubsetEnsemble:
         """Out-of-sample class probabilities, float32 [N, classes]: of each sample, the mean over members that never saw it.
 
         Raises:
-            BadValue: a sample that every member saw, naming it.
+            InvalidValue: a sample that every member saw, naming it.
         """
         sums: NDArray[np.float64] | None = None
         counts = np.zeros(self.total, np.int64)
@@ -90,7 +90,7 @@ class SubsetEnsemble:
             counts += ~member.inside
         if sums is None or not counts.all():
             seen = int(np.flatnonzero(counts == 0)[0])
-            raise BadValue(f"every member of the ensemble saw sample id {seen}; add members (ensemble.members)")
+            raise InvalidValue(f"every member of the ensemble saw sample id {seen}; add members (ensemble.members)")
         means = sums / counts[:, None]
         return np.asarray(means / means.sum(1, keepdims=True), np.float32)
 
@@ -179,11 +179,11 @@ def read_member(path: Path, total: int) -> Member:
     """Read and check a member's file.
 
     Raises:
-        BadFile: missing, broken, or of another size.
+        InvalidFile: missing, broken, or of another size.
     """
     arrays, meta = read_npz(path, "an ensemble member's", ARRAYS)
     if meta.get("format") != FORMAT or meta.get("total") != total:
-        raise BadFile(f"{path} is no ensemble member of {total:,} samples; delete it to have it trained again")
+        raise InvalidFile(f"{path} is no ensemble member of {total:,} samples; delete it to have it trained again")
     try:
         bits = {
             name: _bits(arrays[name], count)
@@ -201,7 +201,7 @@ def read_member(path: Path, total: int) -> Member:
     except (LookupError, TypeError, ValueError):
         whole = False
     if not whole:
-        raise BadFile(f"{path} is no whole ensemble member; delete it to have it trained again")
+        raise InvalidFile(f"{path} is no whole ensemble member; delete it to have it trained again")
     return member
 
 

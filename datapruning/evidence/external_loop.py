@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from datapruning.data.dataset import Dataset
-from datapruning.errors import BadValue
+from datapruning.errors import InvalidValue
 from datapruning.evidence.embeddings import as_features
 from datapruning.evidence.prediction_change import Changes
 from datapruning.evidence.recorder import Recorder
@@ -44,18 +44,18 @@ def record(
         run: number of the run, from 0; seeds differ between runs.
 
     Raises:
-        BadValue: no `total`, or numbers below 1. Mismatch: the folder records something else.
+        InvalidValue: no `total`, or numbers below 1. IncompatibleInputs: the folder records something else.
     """
     if isinstance(dataset, Dataset):
         if total not in (None, dataset.total):
-            raise BadValue(f"{dataset.name} has {dataset.total:,} training samples; total={total} was given")
+            raise InvalidValue(f"{dataset.name} has {dataset.total:,} training samples; total={total} was given")
         name, fingerprint, total = dataset.name, dataset.fingerprint, dataset.total
     else:
         if total is None:
-            raise BadValue("say how many samples the full training split has: total=...")
+            raise InvalidValue("say how many samples the full training split has: total=...")
         name, fingerprint = dataset, f"{NO_FINGERPRINT}{hashlib.sha256(dataset.encode()).hexdigest()[:16]}"
     if min(total, epochs) < 1 or run < 0:
-        raise BadValue(f"total and epochs are at least 1, run at least 0; got {total}, {epochs} and {run}")
+        raise InvalidValue(f"total and epochs are at least 1, run at least 0; got {total}, {epochs} and {run}")
     return LoopRecorder(Path(folder), name, fingerprint, total, epochs, run)
 
 
@@ -76,7 +76,7 @@ class LoopRecorder:
         self._rivals = np.zeros(total, np.int32)
         self._looked = False
         if self.recording.done(run) is not None:
-            raise BadValue(
+            raise InvalidValue(
                 f"{folder} has run {run} already, whole; record another run (run={run + 1}) or name another folder"
             )
 
@@ -84,7 +84,7 @@ class LoopRecorder:
         """Start an epoch, from 0. One that begins again, after a crash, replaces what it recorded before.
 
         Raises:
-            BadValue: an epoch outside the recording, or one before which there is no other (see `saved`).
+            InvalidValue: an epoch outside the recording, or one before which there is no other (see `saved`).
         """
         if epoch == 0 and not self.recording.runs():
             self._labels[:] = -1  # of a first attempt, which may have gone wrong
@@ -110,11 +110,11 @@ class LoopRecorder:
             features: float [n, width], penultimate features; in the pass after the last epoch, for geometric scorers.
 
         Raises:
-            BadValue: ids that are no whole numbers or come twice, NaN or infinite logits, labels that changed, features
+            InvalidValue: ids that are no whole numbers or come twice, NaN or infinite logits, labels that changed, features
             outside the last pass.
         """
         if self._now is None:
-            raise BadValue("no epoch has begun: call begin(epoch) before update(...)")
+            raise InvalidValue("no epoch has begun: call begin(epoch) before update(...)")
         self._now.update(logits, targets, ids)
         if self._now is not self._presentations:
             where = ids.cpu().numpy() if isinstance(ids, Tensor) else np.asarray(ids)
@@ -122,7 +122,7 @@ class LoopRecorder:
             self._rivals[where[inside]] = rivals(logits.detach(), targets).cpu().numpy()[inside]
         if features is not None:
             if self._now is self._presentations:
-                raise BadValue("features are recorded in the pass after the last epoch: call begin_final() before it")
+                raise InvalidValue("features are recorded in the pass after the last epoch: call begin_final() before it")
             self._keep(features, ids.cpu().numpy() if isinstance(ids, Tensor) else np.asarray(ids))
 
     def _keep(self, features: Tensor, ids: NDArray[np.int64]) -> None:
@@ -131,7 +131,7 @@ class LoopRecorder:
         if self._features is None:
             self._features = np.zeros((self._total, width), np.float16)
         if self._features.shape[1] != width:
-            raise BadValue(f"features had {self._features.shape[1]} numbers a sample before, and have {width} now")
+            raise InvalidValue(f"features had {self._features.shape[1]} numbers a sample before, and have {width} now")
         inside = (ids >= 0) & (ids < self._total)  # `end` names those that are not
         self._features[ids[inside]] = found[inside]
         self._has_features[ids[inside]] = True
@@ -157,7 +157,7 @@ class LoopRecorder:
             seconds: what the training took, for cost tables.
 
         Raises:
-            BadValue: gaps, naming epochs and ids; a last pass in which only some samples had features.
+            InvalidValue: gaps, naming epochs and ids; a last pass in which only some samples had features.
         """
         for epoch in range(self._epochs):
             self.recording.presentations(self._run).check_whole(epoch)
@@ -165,9 +165,9 @@ class LoopRecorder:
             self.recording.final(self._run).check_whole(0, where="the pass after the last epoch")
         without = np.flatnonzero(~self._has_features)
         if self._features is not None and without.size:
-            raise BadValue(f"{without.size:,} samples came without features, the first is id {without[0]}")
+            raise InvalidValue(f"{without.size:,} samples came without features, the first is id {without[0]}")
         if (self._labels < 0).any():
-            raise BadValue(f"the label of sample id {np.argmin(self._labels)} is not known; record the last epoch again")
+            raise InvalidValue(f"the label of sample id {np.argmin(self._labels)} is not known; record the last epoch again")
         write_array(self.recording.folder / LABELS, self._labels)
         if self._features is not None:
             write_array(self.recording.run_folder(self._run) / FEATURES, self._features)

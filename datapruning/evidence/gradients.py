@@ -14,7 +14,7 @@ from torch.func import functional_call, grad, vmap
 from torch.nn.functional import cross_entropy, one_hot, softmax
 
 from datapruning.data.batching import EVALUATION_ROWS
-from datapruning.errors import BadFile, reason
+from datapruning.errors import InvalidFile, first_line
 from datapruning.evidence.proxies import EARLY_WEIGHTS
 from datapruning.evidence.recording import Recording, write_array
 from datapruning.io.checksums import check_seal, sealed
@@ -85,9 +85,9 @@ def _of_run(context: Context, recording: Recording, number: int, which: str) -> 
             check_seal(path, AGAIN)
             found = read_array(path)
         except (OSError, ValueError) as error:
-            raise BadFile(f"{path} holds no whole array ({reason(error)}); {AGAIN}") from None
+            raise InvalidFile(f"{path} holds no whole array ({first_line(error)}); {AGAIN}") from None
     if found.dtype != np.float32 or found.shape != (recording.total,):
-        raise BadFile(f"{path} is {found.dtype} {list(found.shape)}; {AGAIN}")
+        raise InvalidFile(f"{path} is {found.dtype} {list(found.shape)}; {AGAIN}")
     return np.asarray(found)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from datapruning.errors import BadValue
+from datapruning.errors import InvalidValue
 from datapruning.evidence.ensemble import SubsetEnsemble
 
 
@@ -31,7 +31,7 @@ def outside_margins(ensemble: SubsetEnsemble) -> Outside:
     """Gather them, one member after the other.
 
     Raises:
-        BadValue: too few members for an error bar, naming a sample.
+        InvalidValue: too few members for an error bar, naming a sample.
     """
     inside = np.zeros(ensemble.total, np.int64)
     for member in ensemble:
@@ -52,12 +52,12 @@ def check_enough(inside: NDArray[np.generic], outside: NDArray[np.generic]) -> N
     """Refuse an ensemble in which a sample was seen, or not seen, by fewer than two members.
 
     Raises:
-        BadValue: naming one.
+        InvalidValue: naming one.
     """
     fewest = np.minimum(inside, outside)
     few = int(fewest.argmin())
     if fewest[few] < 2:
-        raise BadValue(
+        raise InvalidValue(
             f"an error bar needs two members that saw a sample and two that did not; sample id {few} has {inside[few]:.0f} "
             f"and {outside[few]:.0f}: add members (ensemble.members)"
         )

@@ -33,7 +33,7 @@ def open_ensemble(context: Context, seed: int) -> SubsetEnsemble:
     """The recipe's ensemble of this dataset, in the workspace: members that are missing are trained.
 
     Raises:
-        Mismatch: the folder holds an ensemble of something else.
+        IncompatibleInputs: the folder holds an ensemble of something else.
     """
     recipe, (folder, train) = context.recipe, _of(context, seed)
     return record_ensemble(folder, context.data.train.labels, recipe.ensemble, recipe.member, train, seed)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from datapruning.errors import BadValue
+from datapruning.errors import InvalidValue
 from datapruning.evidence.ensemble import SubsetEnsemble
 
 CELLS = 1 << 21
@@ -82,14 +82,16 @@ def count_members(ensemble: SubsetEnsemble, tests: int) -> Counted:
         tests: how many test samples they were asked about.
 
     Raises:
-        BadValue: too few members for an error bar, naming a sample; members asked about another number of test samples.
+        InvalidValue: too few members for an error bar, naming a sample; members asked about another number of test samples.
     """
     members, total = len(ensemble), ensemble.total
     inside, right = (np.zeros((rows, -(-members // 8)), np.uint8) for rows in (total, tests))
     counts, correct = np.zeros((2, total), np.int64), np.zeros((2, total), np.int64)
     for number, member in enumerate(ensemble):
         if len(member.test_correct) != tests:
-            raise BadValue(f"a member was asked about {len(member.test_correct):,} test samples, and there are {tests:,}")
+            raise InvalidValue(
+                f"a member was asked about {len(member.test_correct):,} test samples, and there are {tests:,}"
+            )
         place, bit = divmod(number, 8)
         inside[:, place] |= member.inside.astype(np.uint8) << (7 - bit)
         right[:, place] |= member.test_correct.astype(np.uint8) << (7 - bit)
@@ -98,7 +100,7 @@ def count_members(ensemble: SubsetEnsemble, tests: int) -> Counted:
             correct[side] += mask & member.correct
     if counts.min() < 2:
         few = int(counts.min(0).argmin())
-        raise BadValue(
+        raise InvalidValue(
             f"an error bar needs two members that saw a sample and two that did not; sample id {few} has "
             f"{counts[0, few]} and {counts[1, few]}: add members (ensemble.members)"
         )

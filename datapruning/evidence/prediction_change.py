@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import softmax
 
-from datapruning.errors import BadValue
+from datapruning.errors import InvalidValue
 from datapruning.io.memmap import new_map
 
 EPSILON = 1e-8
@@ -43,11 +43,11 @@ class Changes:
         """Start an epoch, perhaps again, or go on `inside` of it.
 
         Raises:
-            BadValue: the probabilities of the epoch before are gone, so that nothing can be compared.
+            InvalidValue: the probabilities of the epoch before are gone, so that nothing can be compared.
         """
         before = self._path(epoch - 1)
         if epoch > 0 and not before.exists():
-            raise BadValue(
+            raise InvalidValue(
                 f"epoch {epoch} cannot begin: the predictions of epoch {epoch - 1} are not there to compare with. Begin at "
                 "epoch 0, and call saved(epoch) whenever a checkpoint of the training is on disk, so that they are kept"
             )

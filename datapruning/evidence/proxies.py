@@ -11,7 +11,7 @@ from torch import nn
 from datapruning.config.recipe import plain
 from datapruning.data.augment.views import Views
 from datapruning.data.loaders.loader import Loader
-from datapruning.errors import BadValue
+from datapruning.errors import InvalidValue
 from datapruning.evidence.embeddings import as_features
 from datapruning.evidence.prediction_change import Changes
 from datapruning.evidence.recorder import Recorder, RecordTraining
@@ -46,12 +46,12 @@ def record_proxies(context: Context, seed: int, runs: int) -> Recording:
         runs: how many are needed now.
 
     Raises:
-        BadValue: the early checkpoint lies behind the last epoch.
+        InvalidValue: the early checkpoint lies behind the last epoch.
     """
     recipe, data = context.recipe, context.data
     evidence, training = recipe.evidence, recipe.score
     if evidence.early_epoch > training.epochs:
-        raise BadValue(
+        raise InvalidValue(
             f"evidence.early_epoch is {evidence.early_epoch}, but the proxy trains {training.epochs} epochs (score.epochs)"
         )
     identity: dict[str, Any] = {

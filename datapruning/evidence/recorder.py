@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from datapruning.data.loaders.loader import Batch
-from datapruning.errors import BadValue
+from datapruning.errors import InvalidValue
 from datapruning.evidence.prediction_change import Changes
 from datapruning.evidence.sample_stats import Track, statistics
 from datapruning.training.callbacks import Observer
@@ -46,10 +46,12 @@ class Recorder:
         """Start the row of `epoch`; an epoch that begins again replaces what it recorded before.
 
         Raises:
-            BadValue: an epoch that the track has no row for.
+            InvalidValue: an epoch that the track has no row for.
         """
         if not 0 <= epoch < self.track.rows:
-            raise BadValue(f"epoch {epoch} is outside this recording of {self.track.rows} epochs (0..{self.track.rows - 1})")
+            raise InvalidValue(
+                f"epoch {epoch} is outside this recording of {self.track.rows} epochs (0..{self.track.rows - 1})"
+            )
         self._row, self._used = epoch, 0
         self.track.clear(epoch)
         if self.changes is not None:
@@ -100,20 +102,20 @@ class Recorder:
             ids: int64 [n], sample ids in the full training split. Floats are refused: they lose large ids.
 
         Raises:
-            BadValue: ids or targets that are no whole numbers, shapes that do not fit, or no epoch begun.
+            InvalidValue: ids or targets that are no whole numbers, shapes that do not fit, or no epoch begun.
         """
         if self._row < 0:
-            raise BadValue("no epoch has begun: call begin(epoch) before update(...)")
+            raise InvalidValue("no epoch has begun: call begin(epoch) before update(...)")
         ids = ids.cpu().numpy() if isinstance(ids, Tensor) else np.asarray(ids)
         if not np.issubdtype(ids.dtype, np.integer):
-            raise BadValue(f"sample ids are whole numbers, got {ids.dtype}")
+            raise InvalidValue(f"sample ids are whole numbers, got {ids.dtype}")
         if logits.ndim != 2 or logits.shape[1] < 2 or targets.ndim != 1 or targets.is_floating_point():
-            raise BadValue(
+            raise InvalidValue(
                 "logits are [n, classes] of at least 2 classes and targets are the numbers of n classes; "
                 f"got {list(logits.shape)} and {targets.dtype} {list(targets.shape)}"
             )
         if not len(ids) == len(logits) == len(targets):
-            raise BadValue(f"{len(logits)} logits, {len(targets)} targets and {len(ids)} ids were given")
+            raise InvalidValue(f"{len(logits)} logits, {len(targets)} targets and {len(ids)} ids were given")
         logits = logits.detach()
         if self._logits is None or self._targets is None:
             self._logits = logits.new_empty(BUFFER_ROWS, logits.shape[1], dtype=torch.float32)
@@ -121,7 +123,7 @@ class Recorder:
         if self._logits.device != logits.device:  # restored on the host
             self._logits, self._targets = self._logits.to(logits.device), self._targets.to(logits.device)
         if self._logits.shape[1] != logits.shape[1]:
-            raise BadValue(f"the network gave {self._logits.shape[1]} logits a sample before, and {logits.shape[1]} now")
+            raise InvalidValue(f"the network gave {self._logits.shape[1]} logits a sample before, and {logits.shape[1]} now")
         for start in range(0, len(ids), BUFFER_ROWS):
             part = slice(start, start + BUFFER_ROWS)
             count = len(ids[part])
@@ -147,14 +149,14 @@ class Recorder:
             self.track.check_new(self._row, ids)
             foreign = ((targets < 0) | (targets >= logits.shape[1])).cpu().numpy()
             if foreign.any():
-                raise BadValue(
+                raise InvalidValue(
                     f"labels lie in 0..{logits.shape[1] - 1} (the network gives so many logits); sample id "
                     f"{ids[foreign][0]} has {int(targets[int(foreign.argmax())])}"
                 )
             finite = logits.isfinite().all(1)
             if not finite.all():
                 bad = ids[~finite.cpu().numpy()]
-                raise BadValue(
+                raise InvalidValue(
                     f"{len(bad):,} samples have NaN or infinite logits in epoch {self._row}: ids {_few(bad)}; nothing can "
                     "be scored from them (lower the learning rate?)"
                 )
@@ -173,7 +175,7 @@ class Recorder:
         wrong = np.flatnonzero((known != -1) & (known != targets))
         if wrong.size:
             k = wrong[0]
-            raise BadValue(
+            raise InvalidValue(
                 f"sample id {ids[k]} has label {targets[k]} in epoch {self._row} but had {known[k]} before: ids are "
                 "positions in the full training set, the same in every epoch"
             )

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datapruning.errors import BadFile, BadValue, Mismatch, reason
+from datapruning.errors import IncompatibleInputs, InvalidFile, InvalidValue, first_line
 from datapruning.evidence.dynamics import EarlyErrors, FinalLook, TrainingDynamics
 from datapruning.evidence.embeddings import Embeddings, open_features
 from datapruning.evidence.sample_stats import LOOKED, PRESENTED, Track
@@ -65,15 +65,15 @@ class Recording:
         """int64 [N].
 
         Raises:
-            BadFile: missing or broken.
+            InvalidFile: missing or broken.
         """
         path = self.folder / LABELS
         try:
             labels = read_array(path)
         except BROKEN as error:
-            raise BadFile(f"{path} holds no labels: {reason(error)}") from None
+            raise InvalidFile(f"{path} holds no labels: {first_line(error)}") from None
         if labels.dtype != np.int64 or labels.shape != (self.total,):
-            raise BadFile(f"{path} is {labels.dtype} {list(labels.shape)}; int64 [{self.total}] is needed")
+            raise InvalidFile(f"{path} is {labels.dtype} {list(labels.shape)}; int64 [{self.total}] is needed")
         for number in self.runs()[:1]:
             check_digest(path, (self.done(number) or {}).get("labels"), "record it again in another folder")
         return np.asarray(labels)
@@ -86,14 +86,14 @@ class Recording:
         """What is noted of a whole run; None while it is not.
 
         Raises:
-            BadFile: broken.
+            InvalidFile: broken.
         """
         path = self.run_folder(number) / DONE
         if not path.exists():
             return None
         found = read_json(path)
         if any(type(found.get(key)) not in kinds for key, kinds in NOTED.items()):
-            raise BadFile(f"{path} does not say what a run's does; {AGAIN}")
+            raise InvalidFile(f"{path} does not say what a run's does; {AGAIN}")
         return found
 
     def finish(self, number: int, **note: Any) -> None:
@@ -108,14 +108,14 @@ class Recording:
         """Refuse a whole run whose files (those whose names begin with `part`) were changed since it was recorded.
 
         Raises:
-            BadFile: naming the first.
+            InvalidFile: naming the first.
         """
         digests = (self.done(number) or {}).get("sha256", {})
         for name, expected in digests.items() if isinstance(digests, dict) else ():
             path = self.run_folder(number) / name
             if name.startswith(part) and name.partition("/")[0] in (*PARTS, FEATURES, RIVALS):
                 if not path.is_file() or ".." in path.parts:
-                    raise BadFile(f"{path} is missing; {AGAIN}")
+                    raise InvalidFile(f"{path} is missing; {AGAIN}")
                 check_digest(path, expected, AGAIN)
 
     def presentations(self, number: int, epochs: int | None = None) -> Track:
@@ -144,11 +144,11 @@ class Recording:
         """(number, what is noted) of the runs that went to the end.
 
         Raises:
-            BadValue: there is none.
+            InvalidValue: there is none.
         """
         whole = [(k, done) for k in self.runs() if (done := self.done(k)) and done["epochs"] == self.about["epochs"]]
         if not whole:
-            raise BadValue(
+            raise InvalidValue(
                 f"{self.folder} has no run that was trained to the end; ask for one (evidence.full_runs at least 1; in your "
                 "own loop, finish())"
             )
@@ -158,7 +158,7 @@ class Recording:
         """Of the whole runs.
 
         Raises:
-            BadValue: there is none.
+            InvalidValue: there is none.
         """
         whole = self.whole_runs()
         cost = sum((_cost(done) for _, done in whole), Cost())
@@ -168,11 +168,11 @@ class Recording:
         """Of the whole runs that were looked at after the last epoch.
 
         Raises:
-            BadValue: there is none.
+            InvalidValue: there is none.
         """
         looked = [(k, done) for k, done in self.whole_runs() if done["final"]]
         if not looked:
-            raise BadValue(
+            raise InvalidValue(
                 f"{self.folder} has no evaluation pass after the last epoch; record one (begin_final() in your own loop)"
             )
         return FinalLook(tuple(self.final(k) for k, _ in looked), sum((_cost(done) for _, done in looked), Cost()))
@@ -181,11 +181,11 @@ class Recording:
         """Of all runs that have the early pass.
 
         Raises:
-            BadValue: there is none.
+            InvalidValue: there is none.
         """
         having = [(k, done) for k in self.runs() if (done := self.done(k)) and done["early"]]
         if not having:
-            raise BadValue(f"{self.folder} has no evaluation pass at an early epoch, which EL2N is read from")
+            raise InvalidValue(f"{self.folder} has no evaluation pass at an early epoch, which EL2N is read from")
         cost = sum((_cost(done) for _, done in having), Cost())
         return EarlyErrors(tuple(self.early(k) for k, _ in having), int(self.about["early_epoch"]), cost)
 
@@ -197,7 +197,7 @@ class Recording:
         """Embeddings of the first run that has them.
 
         Raises:
-            BadValue: none has.
+            InvalidValue: none has.
         """
         for number in self.runs():
             path = self.run_folder(number) / FEATURES
@@ -207,7 +207,7 @@ class Recording:
                 self.check_run(number, FEATURES)
                 seed = int(self.about.get("seed", 0))
                 return Embeddings(open_features(path, self.total), self.labels(), seed, _cost(done))
-        raise BadValue(
+        raise InvalidValue(
             f"{self.folder} has no embeddings; they are noted after the last epoch of a whole run: "
             "dprune score --scorer knn makes a recording that has them"
         )
@@ -218,7 +218,7 @@ class Recording:
         None: no run noted it, for there was no pass after the last epoch, or it was recorded before this was noted.
 
         Raises:
-            BadFile: broken, or of another shape.
+            InvalidFile: broken, or of another shape.
         """
         for number in self.runs():
             path = self.run_folder(number) / RIVALS
@@ -227,9 +227,9 @@ class Recording:
                 try:
                     rivals = read_array(path)
                 except BROKEN as error:
-                    raise BadFile(f"{path} holds no classes: {reason(error)}") from None
+                    raise InvalidFile(f"{path} holds no classes: {first_line(error)}") from None
                 if rivals.dtype != np.int32 or rivals.shape != (self.total,) or rivals.min() < 0:
-                    raise BadFile(f"{path} is {rivals.dtype} {list(rivals.shape)}; int32 [{self.total}] is needed")
+                    raise InvalidFile(f"{path} is {rivals.dtype} {list(rivals.shape)}; int32 [{self.total}] is needed")
                 return np.asarray(rivals, np.int64)
         return None
 
@@ -246,7 +246,7 @@ def create_recording(folder: Path, about: Mapping[str, Any]) -> Recording:
     """Make the folder's manifest, or check that it is the same.
 
     Raises:
-        Mismatch: the folder is a recording of something else.
+        IncompatibleInputs: the folder is a recording of something else.
     """
     path = folder / MANIFEST
     wanted = {**FORMAT, **about}
@@ -255,7 +255,9 @@ def create_recording(folder: Path, about: Mapping[str, Any]) -> Recording:
     found = open_recording(folder)
     for key, value in wanted.items():
         if found.about.get(key) != value:
-            raise Mismatch(f"{folder} is a recording with {key} {found.about.get(key)}, not {value}; name another folder")
+            raise IncompatibleInputs(
+                f"{folder} is a recording with {key} {found.about.get(key)}, not {value}; name another folder"
+            )
     return found
 
 
@@ -263,20 +265,20 @@ def open_recording(folder: str | Path) -> Recording:
     """A recording that is there.
 
     Raises:
-        BadFile: the folder is none, or its manifest is broken.
+        InvalidFile: the folder is none, or its manifest is broken.
     """
     folder = Path(folder)
     path = folder / MANIFEST
     if not path.exists():
-        raise BadFile(f"{folder} is no recording: it has no {MANIFEST} (dprune score makes one)")
+        raise InvalidFile(f"{folder} is no recording: it has no {MANIFEST} (dprune score makes one)")
     about = read_json(path)
     if about.get("format") != FORMAT["format"]:
-        raise BadFile(f"{path} is not the manifest of a recording")
+        raise InvalidFile(f"{path} is not the manifest of a recording")
     if about.get("version") != FORMAT["version"]:
-        raise BadFile(f"{path} has version {about.get('version')}; this package reads version {FORMAT['version']}")
+        raise InvalidFile(f"{path} has version {about.get('version')}; this package reads version {FORMAT['version']}")
     for key, kind in {"total": int, "epochs": int, "dataset": str, "fingerprint": str}.items():
         if type(about.get(key)) is not kind or (kind is int and about[key] < 1):
-            raise BadFile(f"{path}: '{key}' is {about.get(key)!r}")
+            raise InvalidFile(f"{path}: '{key}' is {about.get(key)!r}")
     return Recording(folder, about)
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import one_hot, softmax, softplus
 
-from datapruning.errors import BadFile, BadValue, reason
+from datapruning.errors import InvalidFile, InvalidValue, first_line
 from datapruning.io.memmap import new_map
 from datapruning.io.npy import map_array
 
@@ -83,7 +83,7 @@ class Track:
         statistics: what is kept.
 
     Raises:
-        BadFile: arrays missing, broken, or of another shape. NoRoom: the disk is full.
+        InvalidFile: arrays missing, broken, or of another shape. DiskFull: the disk is full.
     """
 
     def __init__(self, folder: str | Path, rows: int, total: int, statistics: tuple[str, ...] = PRESENTED) -> None:
@@ -99,7 +99,7 @@ class Track:
         if statistic == "label_prob":
             return np.asarray(np.exp(-self.arrays["loss"]))
         if statistic not in self.arrays:
-            raise BadValue(f"'{statistic}' is not recorded here; there are {', '.join(self.statistics)} and label_prob")
+            raise InvalidValue(f"'{statistic}' is not recorded here; there are {', '.join(self.statistics)} and label_prob")
         return self.arrays[statistic]
 
     def blocks(self, *statistics: str, rows: slice = slice(None)) -> Iterator[tuple[slice, list[NDArray[Any]]]]:
@@ -130,27 +130,27 @@ class Track:
         """Refuse ids that cannot be written to a row.
 
         Raises:
-            BadValue: an id outside the data, one that comes twice, or one that this row already has.
+            InvalidValue: an id outside the data, one that comes twice, or one that this row already has.
         """
         if ids.size and (ids.min() < 0 or ids.max() >= self.total):
-            raise BadValue(f"recorded sample ids lie in 0..{self.total - 1}; got {ids.min()}..{ids.max()}")
+            raise InvalidValue(f"recorded sample ids lie in 0..{self.total - 1}; got {ids.min()}..{ids.max()}")
         recorded = self.arrays[RECORDED][row]
         unique, counts = np.unique(ids, return_counts=True)
         twice = unique[(counts > 1) | (recorded[unique] > 0)]
         if twice.size:
-            raise BadValue(f"sample id {twice[0]} was recorded twice in epoch {row} ({twice.size:,} such ids)")
+            raise InvalidValue(f"sample id {twice[0]} was recorded twice in epoch {row} ({twice.size:,} such ids)")
 
     def check_whole(self, row: int, ids: NDArray[np.int64] | None = None, where: str = "") -> None:
         """Refuse a row with gaps; `where` says which one it is, if it is no epoch.
 
         Raises:
-            BadValue: naming the first sample of `ids` (default: of all) that was not recorded.
+            InvalidValue: naming the first sample of `ids` (default: of all) that was not recorded.
         """
         seen = self.arrays[RECORDED][row]
         missing = np.flatnonzero(seen == 0) if ids is None else ids[seen[ids] == 0]
         if missing.size:
             where = where or f"epoch {row}"
-            raise BadValue(f"{missing.size:,} samples were not recorded in {where}, the first is id {missing[0]}")
+            raise InvalidValue(f"{missing.size:,} samples were not recorded in {where}, the first is id {missing[0]}")
 
     def flush(self) -> None:
         """Hand everything to the disk, and its memory back."""
@@ -173,7 +173,7 @@ def _memory_map(path: Path, kind: Any, shape: tuple[int, int]) -> NDArray[Any]:
     try:
         array = map_array(path, "r+")
     except (OSError, ValueError) as error:
-        raise BadFile(f"{path} is no whole array of evidence: {reason(error)}") from None
+        raise InvalidFile(f"{path} is no whole array of evidence: {first_line(error)}") from None
     if array.shape != shape or array.dtype != kind:
-        raise BadFile(f"{path} is {array.dtype} {list(array.shape)}; {np.dtype(kind)} {list(shape)} is needed")
+        raise InvalidFile(f"{path} is {array.dtype} {list(array.shape)}; {np.dtype(kind)} {list(shape)} is needed")
     return array

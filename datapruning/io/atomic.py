@@ -20,7 +20,7 @@ def written_whole(path: Path, need: float | None = None) -> Iterator[Path]:
     A reader of `path` sees the old file or the new one, never half of one. `need`: its size in bytes, for the message.
 
     Raises:
-        NoRoom: the disk is full. BadFile: the folder cannot be written.
+        DiskFull: the disk is full. InvalidFile: the folder cannot be written.
     """
     with written_to(path):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from datapruning.errors import BadFile
+from datapruning.errors import InvalidFile
 from datapruning.io.json import read_json, write_json
 
 LARGEST = 2**30
@@ -35,13 +35,13 @@ def check_digest(path: Path, expected: Any, advice: str) -> None:
         advice: what to do, for the message.
 
     Raises:
-        BadFile: it was changed. OSError: it cannot be read.
+        InvalidFile: it was changed. OSError: it cannot be read.
     """
     if expected is None:
         return
     about = path.stat()
     if about.st_size <= LARGEST and _digest_once(str(path), about.st_size, about.st_mtime_ns) != expected:
-        raise BadFile(f"{path} was changed since it was written: its content has another checksum; {advice}")
+        raise InvalidFile(f"{path} was changed since it was written: its content has another checksum; {advice}")
 
 
 @cache
@@ -65,7 +65,7 @@ def check_seal(path: Path, advice: str) -> None:
     """Refuse a file that was changed since it was sealed. One that never was is taken as it is.
 
     Raises:
-        BadFile: see `check_digest`. OSError: it cannot be read.
+        InvalidFile: see `check_digest`. OSError: it cannot be read.
     """
     if _note_of(path).exists():
         check_digest(path, str(read_json(_note_of(path)).get("sha256")), advice)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from datapruning.errors import BadFile, NoRoom, reason
+from datapruning.errors import DiskFull, InvalidFile, first_line
 
 FULL = {
     errno.ENOSPC: "the disk is full",
@@ -37,7 +37,7 @@ def room_for(path: Path, need: float | None = None) -> Iterator[None]:
     """Around the writing of `path`, of `need` bytes where that is known: a full disk becomes one line.
 
     Raises:
-        NoRoom: the disk is full, or the quota is used up.
+        DiskFull: the disk is full, or the quota is used up.
     """
     try:
         yield
@@ -47,7 +47,7 @@ def room_for(path: Path, need: float | None = None) -> Iterator[None]:
             raise
         size = "" if need is None else f", {size_text(need)} are needed"
         free = size_text(shutil.disk_usage(_there(path)).free)
-        raise NoRoom(f"{path}: {what} ({free} free{size}); make room, and the same command goes on") from error
+        raise DiskFull(f"{path}: {what} ({free} free{size}); make room, and the same command goes on") from error
 
 
 def no_room(error: BaseException) -> str | None:
@@ -63,11 +63,11 @@ def check_room(path: Path, need: float, instead: str = "--workspace") -> None:
     """Refuse to begin what cannot end.
 
     Raises:
-        NoRoom: fewer than `need` bytes are free where `path` is to go.
+        DiskFull: fewer than `need` bytes are free where `path` is to go.
     """
     free = shutil.disk_usage(_there(path)).free
     if need > free:
-        raise NoRoom(
+        raise DiskFull(
             f"{path}: {size_text(need)} are needed, {size_text(free)} are free; make room, or name another {instead}"
         )
 
@@ -77,7 +77,7 @@ def written_to(path: Path) -> Iterator[None]:
     """Around the first touch of a place: where nothing may be written, one line says so.
 
     Raises:
-        BadFile: the folder is read-only, or somebody else's. NoRoom: the disk is full.
+        InvalidFile: the folder is read-only, or somebody else's. DiskFull: the disk is full.
     """
     try:
         with room_for(path):
@@ -85,14 +85,14 @@ def written_to(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in DENIED:
             raise
-        raise BadFile(f"{path} cannot be written ({error.strerror or reason(error)}); name another place") from None
+        raise InvalidFile(f"{path} cannot be written ({error.strerror or first_line(error)}); name another place") from None
 
 
 def check_writable(path: str | Path) -> None:
     """Refuse a place that nothing can be written to, before long work is done for it. Leaves nothing there.
 
     Raises:
-        BadFile: see `written_to`.
+        InvalidFile: see `written_to`.
     """
     path = Path(path)
     with written_to(path), tempfile.TemporaryFile(dir=_there(path if path.is_dir() else path.parent)):

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from datapruning.errors import BadFile, reason
+from datapruning.errors import InvalidFile, first_line
 from datapruning.io.atomic import write_text
 from datapruning.io.disk_space import size_text as size_text
 from datapruning.io.npy import Array as Array
@@ -42,19 +42,19 @@ def read_json(path: Path, *, checked: bool = True) -> dict[str, Any]:
         checked: whether it must have the content that it was written with, if it carries a checksum.
 
     Raises:
-        BadFile: missing, unreadable, changed, or not an object.
+        InvalidFile: missing, unreadable, changed, or not an object.
     """
     try:
         value = parse_json(read_text(path, LONGEST_JSON))
     except FileNotFoundError:
-        raise BadFile(f"{path} is not there") from None
+        raise InvalidFile(f"{path} is not there") from None
     except (OSError, ValueError) as error:
-        raise BadFile(f"{path} cannot be read as JSON: {reason(error)}") from None
+        raise InvalidFile(f"{path} cannot be read as JSON: {first_line(error)}") from None
     if not isinstance(value, dict):
-        raise BadFile(f"{path} holds no JSON object")
+        raise InvalidFile(f"{path} holds no JSON object")
     expected = value.pop(CHECKSUM, None)
     if checked and expected is not None and digest(value, 32) != expected:
-        raise BadFile(
+        raise InvalidFile(
             f"{path} was changed since it was written: its content has another {CHECKSUM}. Make it again, or, where you "
             f'changed it on purpose, take out "{CHECKSUM}"'
         )

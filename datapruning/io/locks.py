@@ -14,7 +14,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from datapruning.errors import BadFile
+from datapruning.errors import InvalidFile
 from datapruning.io.disk_space import written_to
 from datapruning.utils.console import say
 
@@ -25,7 +25,7 @@ def lock_of(path: Path) -> FileLock:
     """The lock of `path`: a file beside it, held through the operating system, so that no stale one stops anybody.
 
     Raises:
-        BadFile: the folder cannot be written.
+        InvalidFile: the folder cannot be written.
     """
     with written_to(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,7 +37,7 @@ def held(path: Path, waiting: str) -> Iterator[None]:
     """Hold the lock of `path`; say `waiting` once if another process has it.
 
     Raises:
-        BadFile: the folder cannot be written, or its file system has no locks.
+        InvalidFile: the folder cannot be written, or its file system has no locks.
     """
     lock = lock_of(path)
     if not acquired(lock, path):
@@ -53,7 +53,7 @@ def acquired(lock: FileLock, path: Path) -> bool:
     """Take the lock of `path` if it is free. Returns whether it was.
 
     Raises:
-        BadFile: see `held`.
+        InvalidFile: see `held`.
     """
     try:
         with written_to(path):
@@ -63,7 +63,7 @@ def acquired(lock: FileLock, path: Path) -> bool:
     except (NotImplementedError, OSError) as error:
         if isinstance(error, OSError) and error.errno not in NO_LOCKS:
             raise
-        raise BadFile(
+        raise InvalidFile(
             f"{path.parent} lies on a file system without file locks (flock), which keep processes out of each other's "
             "way: mount it with them (docs/promises.md), or name another --workspace or --out"
         ) from None

@@ -23,7 +23,7 @@ def new_map(path: Path, kind: Any, shape: tuple[int, ...], *, sparse: bool = Fal
         sparse: take no room on the disk before something is written; then never write through the map (`take_room`).
 
     Raises:
-        NoRoom: the disk is full.
+        DiskFull: the disk is full.
     """
     kind = np.dtype(kind)
     with written_whole(path, math.prod(shape) * kind.itemsize) as temporary, temporary.open("wb") as file:

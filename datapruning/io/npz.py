@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from datapruning.errors import BadFile, reason
+from datapruning.errors import InvalidFile, first_line
 from datapruning.io.atomic import written_whole
 from datapruning.io.disk_space import size_text as size_text
 from datapruning.io.json import parse_json
@@ -62,12 +62,12 @@ def read_npz(path: Path, what: str, names: Collection[str] | None = None) -> tup
         names: of all the arrays that such a file may have; others are left unread. None: whatever there is.
 
     Raises:
-        BadFile: missing, truncated, no `.npz`, a bomb, needing pickle, without a JSON `meta`, or changed since.
+        InvalidFile: missing, truncated, no `.npz`, a bomb, needing pickle, without a JSON `meta`, or changed since.
     """
     arrays, meta = _members(path, what, names and {*names, "meta"})
     said = meta.pop(CHECKSUM, None)
     if said is not None and not _as_written(arrays, meta, names, said):
-        raise BadFile(f"{path} was changed since it was written: its content has another {CHECKSUM}; make it again")
+        raise InvalidFile(f"{path} was changed since it was written: its content has another {CHECKSUM}; make it again")
     return arrays, meta
 
 
@@ -75,7 +75,7 @@ def read_meta(path: Path, what: str) -> dict[str, Any]:
     """The `meta` alone of a file that `write_npz` wrote, to see of which kind it is; nothing else is checked.
 
     Raises:
-        BadFile: as `read_npz`.
+        InvalidFile: as `read_npz`.
     """
     meta = _members(path, what, {"meta"})[1]
     meta.pop(CHECKSUM, None)
@@ -84,18 +84,18 @@ def read_meta(path: Path, what: str) -> dict[str, Any]:
 
 def _members(path: Path, what: str, names: Collection[str] | None) -> tuple[dict[str, Array], dict[str, Any]]:
     if path.is_dir():
-        raise BadFile(f"{path} is a folder; {what} file (.npz) is needed here")
+        raise InvalidFile(f"{path} is a folder; {what} file (.npz) is needed here")
     try:
         arrays = read_members(path, names)
     except FileNotFoundError:
-        raise BadFile(f"{path} is not there; {what} file is needed here") from None
+        raise InvalidFile(f"{path} is not there; {what} file is needed here") from None
     except BROKEN as error:
-        raise BadFile(f"{path} is not {what} file, or it is truncated: {reason(error)}") from None
+        raise InvalidFile(f"{path} is not {what} file, or it is truncated: {first_line(error)}") from None
     text = arrays.pop("meta", None)
     try:
         meta = parse_json(str(text[()])) if text is not None and text.shape == () and text.dtype.kind == "U" else None
     except ValueError:
         meta = None
     if not isinstance(meta, dict):
-        raise BadFile(f"{path} is not {what} file: it has no readable 'meta' text")
+        raise InvalidFile(f"{path} is not {what} file: it has no readable 'meta' text")
     return arrays, meta

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from datapruning.errors import BadFile, reason
+from datapruning.errors import InvalidFile, first_line
 from datapruning.io.atomic import written_whole
 from datapruning.io.npy import ordinary
 from datapruning.io.text import CHECKSUM
@@ -38,7 +38,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """(tensors, metadata) of a safetensors file. Its checksum, if it carries one, is left out of the metadata.
 
     Raises:
-        BadFile: missing, broken, or changed since `save_tensors` wrote it.
+        InvalidFile: missing, broken, or changed since `save_tensors` wrote it.
     """
     try:
         with ordinary(path):
@@ -47,10 +47,10 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             metadata = dict(file.metadata() or {})
     except FileNotFoundError:
-        raise BadFile(f"{path} is not there") from None
+        raise InvalidFile(f"{path} is not there") from None
     except (SafetensorError, OSError, ValueError, LookupError, RuntimeError, MemoryError) as error:
-        raise BadFile(f"{path} is no whole safetensors file: {reason(error)}") from None
+        raise InvalidFile(f"{path} is no whole safetensors file: {first_line(error)}") from None
     expected = metadata.pop(CHECKSUM, None)
     if expected is not None and _checksum(tensors, metadata) != expected:
-        raise BadFile(f"{path} was changed since it was written: its content has another {CHECKSUM}; make it again")
+        raise InvalidFile(f"{path} was changed since it was written: its content has another {CHECKSUM}; make it again")
     return tensors, metadata

@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from datapruning.errors import BadFile
+from datapruning.errors import InvalidFile
 from datapruning.io.disk_space import size_text as size_text
 from datapruning.io.npy import Array as Array
 from datapruning.io.npy import ordinary
@@ -55,12 +55,12 @@ def check_text(path: Path, text: str) -> None:
     """Refuse a text that was changed since `with_checksum`; one without a checksum is taken as it is.
 
     Raises:
-        BadFile: it was changed.
+        InvalidFile: it was changed.
     """
     before, found, after = text.partition(SIGNED)
     expected, _, content = after.partition("\n")
     if found and _text_checksum(before + content) != expected:
-        raise BadFile(
+        raise InvalidFile(
             f"{path} was changed since it was written: its content has another {CHECKSUM}. Make it again, or, where you "
             "changed it on purpose, take out its first line"
         )

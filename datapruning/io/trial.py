@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from datapruning.errors import BadFile
+from datapruning.errors import InvalidFile
 from datapruning.io.json import read_json
 from datapruning.utils.hashing import digest
 
@@ -52,10 +52,10 @@ def read_outcome(path: Path, kind: type[Outcome]) -> Outcome:
     """The row or the failure that a file holds.
 
     Raises:
-        BadFile: it holds something else, or that of another row.
+        InvalidFile: it holds something else, or that of another row.
     """
     value = read_json(path)
     fitting = set(value) == {f.name for f in fields(kind)} and digest(value["config"], 16) == path.stem
     if not fitting or any(type(value[name]) not in kinds for name, kinds in TYPES.items() if name in value):
-        raise BadFile(f"{path} is not the row it should be; delete it to have it run again")
+        raise InvalidFile(f"{path} is not the row it should be; delete it to have it run again")
     return kind(**value)

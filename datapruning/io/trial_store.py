@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from datapruning.errors import BadFile, DataPruningError, DeviceLost, Mismatch, NoRoom, reason
+from datapruning.errors import DataPruningError, DeviceError, DiskFull, IncompatibleInputs, InvalidFile, first_line
 from datapruning.io.json import first_difference, read_json, write_json
 from datapruning.io.locks import acquired, held, lock_of
 from datapruning.io.trial import Claim, Config, Failure, Row, read_outcome
@@ -41,7 +41,7 @@ class RowStore:
             identity.
 
     Raises:
-        Mismatch: the folder is a store about something else.
+        IncompatibleInputs: the folder is a store about something else.
     """
 
     def __init__(self, folder: Path, about: Mapping[str, Any]) -> None:
@@ -54,7 +54,7 @@ class RowStore:
         found = read_json(path)
         if digest(found, 64) != digest(manifest, 64):
             differing = first_difference(found, manifest)
-            raise Mismatch(f"{folder} is a store of other runs ({differing}); name another folder")
+            raise IncompatibleInputs(f"{folder} is a store of other runs ({differing}); name another folder")
 
     def path(self, config: Config) -> Path:
         """The file of a row."""
@@ -67,7 +67,7 @@ class RowStore:
         """The finished row, or None.
 
         Raises:
-            BadFile: the file is there but is not this row.
+            InvalidFile: the file is there but is not this row.
         """
         path = self.path(config)
         return read_outcome(path, Row) if path.exists() else None
@@ -76,7 +76,7 @@ class RowStore:
         """All finished rows, in no promised order.
 
         Raises:
-            BadFile: a file among them that is no row.
+            InvalidFile: a file among them that is no row.
         """
         for path in sorted((self.folder / "rows").glob("[!.]*.json")):
             yield read_outcome(path, Row)
@@ -85,7 +85,7 @@ class RowStore:
         """Why the row failed, or None.
 
         Raises:
-            BadFile: the file is there but says nothing of the kind.
+            InvalidFile: the file is there but says nothing of the kind.
         """
         path = self._file("failed", config)
         return read_outcome(path, Failure) if path.exists() else None
@@ -106,7 +106,7 @@ class RowStore:
             found = read_json(path)
             with self._held(config, wait=False) as free:
                 return Claim(found["pid"], found["host"], found["since"], alive=not free)
-        except (BadFile, KeyError):
+        except (InvalidFile, KeyError):
             return None  # it ended just now
 
     def run(self, config: Config, work: Work, *, wait: bool = True) -> Row | None:
@@ -144,15 +144,15 @@ class RowStore:
                 return outcome
             try:
                 return self._do(config, work)
-            except (NoRoom, DeviceLost):  # no other row would do better in this process
+            except (DiskFull, DeviceError):  # no other row would do better in this process
                 raise
             except DataPruningError as error:
-                return self.fail(config, reason(error))
+                return self.fail(config, first_line(error))
             except Exception as error:  # MemoryError, a bug: the other rows go on
                 lost = told(error, "a row")
-                if isinstance(lost, DeviceLost):
+                if isinstance(lost, DeviceError):
                     raise lost from error
-                return self.fail(config, f"{type(error).__name__}: {reason(error)}", traceback.format_exc())
+                return self.fail(config, f"{type(error).__name__}: {first_line(error)}", traceback.format_exc())
 
     def fill(self, configs: Sequence[Config], work: Work) -> Iterator[Row | Failure]:
         """Like `run_all`, but a row that fails stops no other. Yields every row's outcome as this process learns of it."""

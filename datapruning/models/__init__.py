@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from datapruning.errors import BadValue, DataPruningError, UnknownName, reason
+from datapruning.errors import DataPruningError, InvalidValue, UnknownName, first_line
 from datapruning.models.convnet import convnet, tinynet
 from datapruning.models.external import FORMS, Build, find_outside
 from datapruning.models.resnet import cifar_resnet, resnet18, resnet34, resnet50, tinyresnet
@@ -49,7 +49,7 @@ def create_model(name: str, shape: tuple[int, int, int], classes: int, seed: int
         seed: of the initialisation; torch's own random state stays untouched.
 
     Raises:
-        UnknownName, BadValue: no such model, or its factory fails. MissingPackage: "timm:..." without timm.
+        UnknownName, InvalidValue: no such model, or its factory fails. MissingPackage: "timm:..." without timm.
     """
     build = _find(name)
     with torch.random.fork_rng(devices=[]):
@@ -70,7 +70,7 @@ def check_model(name: str, shape: tuple[int, int, int] | None = None, classes: i
     such pictures or does not give `classes` outputs. It is tried once, on pictures without numbers or else of zeros.
 
     Raises:
-        UnknownName: no such model; the nearest is named. BadValue: it does not fit. MissingPackage: see `create_model`.
+        UnknownName: no such model; the nearest is named. InvalidValue: it does not fit. MissingPackage: see `create_model`.
     """
     _find(name)
     if shape is not None:
@@ -88,12 +88,12 @@ def _find(name: str) -> Build:
 def _built(name: str, build: Build, shape: tuple[int, int, int], classes: int) -> nn.Module:
     try:
         return build(shape, classes)
-    except BadValue as error:
-        raise BadValue(f"model '{name}': {error}") from None
+    except InvalidValue as error:
+        raise InvalidValue(f"model '{name}': {error}") from None
     except (DataPruningError, MemoryError, RecursionError):
         raise
     except Exception as error:  # anybody's code: whatever it raises is about this model
-        raise BadValue(f"model '{name}' cannot be made: {type(error).__name__}: {reason(error)}") from None
+        raise InvalidValue(f"model '{name}' cannot be made: {type(error).__name__}: {first_line(error)}") from None
 
 
 def model_outline(name: str, shape: tuple[int, int, int], classes: int) -> nn.Module:
@@ -107,7 +107,7 @@ def model_outline(name: str, shape: tuple[int, int, int], classes: int) -> nn.Mo
     """
     build = _find(name)
     if _may_be_outlined(name):
-        with suppress(BadValue), _shapes_alone():
+        with suppress(InvalidValue), _shapes_alone():
             return _built(name, build, shape, classes)
     return create_model(name, shape, classes, seed=0)
 
@@ -129,7 +129,7 @@ def _try_model(name: str, shape: tuple[int, int, int], classes: int) -> None:
     if name in MODELS and min(shape[:2]) >= SMALLEST:
         return
     if _may_be_outlined(name):
-        with suppress(BadValue), _shapes_alone():  # raised: really wrong, or a network that cannot do without numbers
+        with suppress(InvalidValue), _shapes_alone():  # raised: really wrong, or a network that cannot do without numbers
             _try_here(name, shape, classes)
             return
     with torch.random.fork_rng(devices=[]):
@@ -144,23 +144,23 @@ def _try_here(name: str, shape: tuple[int, int, int], classes: int) -> None:
     model = _built(name, _find(name), shape, classes)
     weights = list(model.parameters())
     if any(isinstance(each, nn.parameter.UninitializedParameter) for each in weights):
-        raise BadValue(f"model '{name}' has lazy layers, whose sizes are open; name their sizes")
+        raise InvalidValue(f"model '{name}' has lazy layers, whose sizes are open; name their sizes")
     if not any(each.requires_grad for each in weights):
-        raise BadValue(f"model '{name}' has no weights to train")
+        raise InvalidValue(f"model '{name}' has no weights to train")
     for training in (True, False):
         try:
             with torch.no_grad():
                 out = model.train(training)(pictures)
         except Exception as error:  # anybody's code
-            raise BadValue(
+            raise InvalidValue(
                 f"model '{name}' does not take pictures of {height}x{width} with {channels} "
-                f"channel{'s' * (channels != 1)}: {type(error).__name__}: {reason(error)}"
+                f"channel{'s' * (channels != 1)}: {type(error).__name__}: {first_line(error)}"
             ) from None
         if not isinstance(out, Tensor):
             given = type(out).__name__
-            raise BadValue(f"model '{name}' gives {given}; a tensor [samples, {classes}] of logits is needed")
+            raise InvalidValue(f"model '{name}' gives {given}; a tensor [samples, {classes}] of logits is needed")
         if out.shape != (2, classes):
-            raise BadValue(f"model '{name}' gives {list(out.shape)} for 2 pictures; [2, {classes}] is needed")
+            raise InvalidValue(f"model '{name}' gives {list(out.shape)} for 2 pictures; [2, {classes}] is needed")
 
 
 def parameter_count(model: nn.Module) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from datapruning.errors import BadValue, DataPruningError, MissingPackage, UnknownName, reason
+from datapruning.errors import DataPruningError, InvalidValue, MissingPackage, UnknownName, first_line
 
 FORMS = ("torchvision:NAME", "timm:NAME", "package.module:function")
 COLOURS = 3
@@ -31,7 +31,7 @@ def find_outside(name: str) -> Build:
     """The factory that a name with a colon stands for.
 
     Raises:
-        BadValue, UnknownName: there is none. MissingPackage: "timm:..." where timm is not installed.
+        InvalidValue, UnknownName: there is none. MissingPackage: "timm:..." where timm is not installed.
     """
     where, _, what = name.partition(":")
     if where == "torchvision":
@@ -63,7 +63,7 @@ def _of_timm(what: str) -> Build:
     try:
         import timm
     except ImportError as error:
-        raise MissingPackage(f"model 'timm:{what}' needs timm ({reason(error)}); install it: pip install timm") from None
+        raise MissingPackage(f"model 'timm:{what}' needs timm ({first_line(error)}); install it: pip install timm") from None
     _check_listed("timm", what, timm.list_models())
 
     def build(shape: tuple[int, int, int], classes: int) -> nn.Module:
@@ -77,7 +77,7 @@ def _check_listed(package: str, what: str, known: Collection[str]) -> None:
     if what not in known:
         near = difflib.get_close_matches(what, known, n=3, cutoff=0.4)
         hint = f"did you mean {' or '.join(near)}? " if near else ""
-        raise BadValue(f"{package} has no classifier '{what}': {hint}it has {len(known)}, see {package}'s list_models()")
+        raise InvalidValue(f"{package} has no classifier '{what}': {hint}it has {len(known)}, see {package}'s list_models()")
 
 
 def take_grey(model: nn.Module, channels: int) -> None:
@@ -86,11 +86,11 @@ def take_grey(model: nn.Module, channels: int) -> None:
     So it gives what the network for colours gives for the grey picture in all three channels.
 
     Raises:
-        BadValue: the pictures have neither one channel nor three, or the network does not begin with a convolution.
+        InvalidValue: the pictures have neither one channel nor three, or the network does not begin with a convolution.
     """
     convolutions = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.Conv2d)]
     if channels != 1 or not convolutions or convolutions[0][1].in_channels != COLOURS or convolutions[0][1].groups != 1:
-        raise BadValue(f"it takes pictures of 3 channels (or 1, which stands for all three); these have {channels}")
+        raise InvalidValue(f"it takes pictures of 3 channels (or 1, which stands for all three); these have {channels}")
     name, old = convolutions[0]
     with torch.random.fork_rng(devices=[]):  # what the new layer draws is thrown away
         new = nn.Conv2d(
@@ -107,14 +107,16 @@ def take_grey(model: nn.Module, channels: int) -> None:
 
 def _of_user(name: str, where: str, what: str) -> Build:
     if where.partition(".")[0] in sys.stdlib_module_names:  # a run folder from elsewhere may name anything
-        raise BadValue(f"model '{name}': '{where}' is a part of Python, and makes no networks")
+        raise InvalidValue(f"model '{name}': '{where}' is a part of Python, and makes no networks")
     with _from_here():
         try:
             module = importlib.import_module(where)
         except DataPruningError:
             raise
         except Exception as error:
-            raise BadValue(f"model '{name}': importing '{where}' failed: {type(error).__name__}: {reason(error)}") from None
+            raise InvalidValue(
+                f"model '{name}': importing '{where}' failed: {type(error).__name__}: {first_line(error)}"
+            ) from None
     function = getattr(module, what, None)
     if not callable(function):
         own = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
@@ -124,7 +126,7 @@ def _of_user(name: str, where: str, what: str) -> Build:
         with _from_here():
             model = function(shape[2], classes)
         if not isinstance(model, nn.Module):
-            raise BadValue(f"it returned {type(model).__name__}, not a torch.nn.Module")
+            raise InvalidValue(f"it returned {type(model).__name__}, not a torch.nn.Module")
         return model
 
     return build

@@ -7,18 +7,18 @@ from contextlib import contextmanager
 
 from torch import Tensor, nn
 
-from datapruning.errors import BadValue
+from datapruning.errors import InvalidValue
 
 
 def last_linear(model: nn.Module) -> nn.Linear:
     """The layer that makes the logits.
 
     Raises:
-        BadValue: the network has no linear layer.
+        InvalidValue: the network has no linear layer.
     """
     layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
     if not layers:
-        raise BadValue("embeddings are the input of a network's last linear layer, and this one has none")
+        raise InvalidValue("embeddings are the input of a network's last linear layer, and this one has none")
     return layers[-1]
 
 

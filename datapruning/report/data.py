@@ -7,7 +7,7 @@ from pathlib import Path
 
 from datapruning.data.dataset import Dataset
 from datapruning.data.registry import WORKSPACE, open_dataset
-from datapruning.errors import Mismatch, UserError, reason
+from datapruning.errors import IncompatibleInputs, UserError, first_line
 from datapruning.report.student import Student
 
 
@@ -32,9 +32,11 @@ def open_data(
         workspace = next((place for place in roots if (place / "cache").is_dir()), WORKSPACE)
         data = open_dataset(called, root=root, workspace=workspace)
         if data.fingerprint != first.result["fingerprint"]:
-            raise Mismatch(f"{called} is not the dataset of these runs ({first.result['dataset']}): its fingerprint differs")
+            raise IncompatibleInputs(
+                f"{called} is not the dataset of these runs ({first.result['dataset']}): its fingerprint differs"
+            )
     except UserError as error:
         if name is not None:
             raise
-        return None, f"{reason(error)}; name it with --data or --data-root"
+        return None, f"{first_line(error)}; name it with --data or --data-root"
     return data, ""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from datapruning.errors import BadFile, BadValue, reason
+from datapruning.errors import InvalidFile, InvalidValue, first_line
 from datapruning.io.json import read_json
 from datapruning.io.trial import Failure, Row, read_outcome
 from datapruning.report.student import Student, check_result, read_config
@@ -39,7 +39,7 @@ def find_students(places: Sequence[Path]) -> Found:
     """All student runs in `places`.
 
     Raises:
-        BadFile: a place that is not there or holds no run. BadValue: no finished student in any of them.
+        InvalidFile: a place that is not there or holds no run. InvalidValue: no finished student in any of them.
     """
     found = Found()
     seen: dict[Any, Path] = {}
@@ -57,7 +57,7 @@ def find_students(places: Sequence[Path]) -> Found:
         why = f" ({found.left_out[0][0]}: {found.left_out[0][1]})" if found.left_out else ""
         others = f"; {len(found.left_out)} left out{why}" if found.left_out else ""
         failed = f"; {len(found.failures)} rows failed ({found.failures[0][1]})" if found.failures else ""
-        raise BadValue(f"no finished student run in {where}{others}{failed}; 'dprune train' makes one")
+        raise InvalidValue(f"no finished student run in {where}{others}{failed}; 'dprune train' makes one")
     above = [place.resolve().parent.parent for place in places if place.resolve().parent.name == SWEEPS]
     roots = [*places, *above, *(root for s in found.students for root in s.workspaces)]
     found.roots = list({root.resolve(): root for root in roots}.values())
@@ -66,9 +66,9 @@ def find_students(places: Sequence[Path]) -> Found:
 
 def _students_in(place: Path, found: Found) -> Iterable[Student]:
     if not place.exists():
-        raise BadFile(f"{place} is not there; name run folders, a sweep or a workspace (dprune-runs)")
+        raise InvalidFile(f"{place} is not there; name run folders, a sweep or a workspace (dprune-runs)")
     if not place.is_dir():
-        raise BadFile(f"{place} is a file; name run folders, a sweep or a workspace (dprune-runs)")
+        raise InvalidFile(f"{place} is a file; name run folders, a sweep or a workspace (dprune-runs)")
     if (place / CONFIG).exists():
         return _run(place, found, named=True)
     if (place / STORE).exists():
@@ -77,7 +77,7 @@ def _students_in(place: Path, found: Found) -> Iterable[Student]:
         return _workspace(place, found)
     runs = sorted(path.parent for path in place.glob(f"*/{CONFIG}"))
     if not runs:
-        raise BadFile(
+        raise InvalidFile(
             f"{place} is no run folder (no {CONFIG}), no sweep (no {STORE}) and no workspace (no {STUDENTS}/): "
             "nothing to report on"
         )
@@ -99,10 +99,10 @@ def _run(folder: Path, found: Found, named: bool) -> Iterator[Student]:
     try:
         result = read_json(folder / RESULT)
         check_result(result, str(folder))
-    except BadFile as error:
+    except InvalidFile as error:
         if named:
             raise
-        found.left_out.append((str(folder), reason(error)))
+        found.left_out.append((str(folder), first_line(error)))
         return
     yield Student(folder, result, read_config(folder))
 
@@ -116,16 +116,16 @@ def _sweep(folder: Path, found: Found) -> Iterator[Student]:
                 found.failures.append((row.config, str(row.result["error"])))
                 continue
             check_result(row.result, str(path))
-        except BadFile as error:
-            found.left_out.append((str(path), reason(error)))
+        except InvalidFile as error:
+            found.left_out.append((str(path), first_line(error)))
             continue
         run = folder / str(row.result.get("folder", "."))  # an absolute one stays as it is
         yield Student(run, row.result, read_config(run))
     for path in sorted((folder / "failed").glob("[!.]*.json")):
         try:
             failure = read_outcome(path, Failure)
-        except BadFile as error:
-            found.left_out.append((str(path), reason(error)))
+        except InvalidFile as error:
+            found.left_out.append((str(path), first_line(error)))
         else:
             found.failures.append((failure.config, failure.error))
     for path in sorted((folder / "running").glob("[!.]*.json")):

@@ -30,7 +30,7 @@ def find_suspects(
         the lists, at most `MOST` beside the named ones, and (path, why) of those in the folders that were left out.
 
     Raises:
-        BadFile, Mismatch: one that was named is no list of suspects, or one of another dataset.
+        InvalidFile, IncompatibleInputs: one that was named is no list of suspects, or one of another dataset.
     """
     asked, lying, left_out = of_dataset(named, roots, "suspects/*.csv", load_suspects, fingerprint)
     found = [SuspectsFile(path, suspects) for path, suspects in asked]

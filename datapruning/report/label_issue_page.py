@@ -7,7 +7,7 @@ from pathlib import Path
 from datapruning.artifacts.label_issues import Suspects
 from datapruning.artifacts.metadata import check_made_from
 from datapruning.data.dataset import Dataset
-from datapruning.errors import BadValue, OutputTaken
+from datapruning.errors import InvalidValue, OutputExists
 from datapruning.io.atomic import write_text
 from datapruning.report.html import Section, join, paragraph
 from datapruning.report.page import is_ours, whole_page
@@ -18,19 +18,19 @@ def check_page(path: Path) -> None:
     """Refuse a place where no page may be written.
 
     Raises:
-        BadValue: it is no .html. OutputTaken: something else than a page of ours is there.
+        InvalidValue: it is no .html. OutputExists: something else than a page of ours is there.
     """
     if path.suffix not in (".html", ".htm"):
-        raise BadValue(f"--pictures {path} is a page; name a file that ends in .html")
+        raise InvalidValue(f"--pictures {path} is a page; name a file that ends in .html")
     if path.is_dir() or (path.exists() and not is_ours(path)):
-        raise OutputTaken(f"{path} exists and is no page of datapruning; name another --pictures")
+        raise OutputExists(f"{path} exists and is no page of datapruning; name another --pictures")
 
 
 def write_page(suspects: Suspects, data: Dataset, path: Path) -> Path:
     """Write a self-contained HTML page of all of `suspects`; an older page there is replaced.
 
     Raises:
-        Mismatch: a list of another dataset. BadValue, OutputTaken: see `check_page`.
+        IncompatibleInputs: a list of another dataset. InvalidValue, OutputExists: see `check_page`.
     """
     check_page(path)
     check_made_from("this list of suspects", suspects.meta, data)

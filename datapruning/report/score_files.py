@@ -38,7 +38,7 @@ def find_scores(
         the files, and (path, why) of those in the folders that were left out.
 
     Raises:
-        BadFile, Mismatch: a file that was named is no scores file, or one of another dataset.
+        InvalidFile, IncompatibleInputs: a file that was named is no scores file, or one of another dataset.
     """
     asked, lying, left_out = of_dataset(named, roots, "scores/*.npz", load_scores, fingerprint)
     loaded: dict[str, tuple[Path, Scores]] = {}

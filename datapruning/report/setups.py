@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from string import ascii_uppercase
 from typing import Any
 
-from datapruning.errors import Mismatch
+from datapruning.errors import IncompatibleInputs
 from datapruning.report.format import removed_text
 from datapruning.report.student import VARIANTS, Student
 
@@ -118,7 +118,7 @@ def check_one_dataset(students: Sequence[Student]) -> None:
     """Refuse runs on different datasets: their accuracies are no points of one picture.
 
     Raises:
-        Mismatch: with the datasets and one run on each.
+        IncompatibleInputs: with the datasets and one run on each.
     """
     first: dict[str, list[Student]] = {}
     for student in students:
@@ -129,7 +129,9 @@ def check_one_dataset(students: Sequence[Student]) -> None:
             f"such as {runs[0].folder}"
             for fingerprint, runs in first.items()
         )
-        raise Mismatch(f"these runs are on {len(first)} datasets and do not compare; make one report for each. {each}")
+        raise IncompatibleInputs(
+            f"these runs are on {len(first)} datasets and do not compare; make one report for each. {each}"
+        )
 
 
 def find_setups(students: Sequence[Student]) -> list[Setup]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from datapruning.errors import BadFile
+from datapruning.errors import InvalidFile
 from datapruning.io.json import read_json
 from datapruning.report.recorded_cost import NOTHING, UNKNOWN, Price, said_of, seconds_of
 from datapruning.report.student import Student
@@ -31,7 +31,7 @@ def _training_of(folder: Path | None) -> Price:
         return UNKNOWN
     try:
         result = read_json(folder / RESULT)
-    except BadFile:
+    except InvalidFile:
         return UNKNOWN
     return Price(result.get("samples_seen"), (result.get("seconds") or {}).get("train"))
 
@@ -91,7 +91,7 @@ def _evidence_seconds(roots: Sequence[Path], trained: int, runs: int) -> float |
         for folder in sorted((root / "evidence").glob("*")):
             try:
                 done = [read_json(run) for run in sorted(folder.glob("run-*/done.json"))]
-            except BadFile:
+            except InvalidFile:
                 continue
             if len(done) == runs and sum(d.get("samples_seen", 0) for d in done) == trained:
                 found.append(sum(float(d.get("seconds", 0)) for d in done))

@@ -14,7 +14,7 @@ from datapruning.artifacts.subset import load_subset
 from datapruning.config.recipe import ENVIRONMENT_TABLE
 from datapruning.config.self_distillation import SelfDistill
 from datapruning.config.sparsity import EPSD
-from datapruning.errors import BadFile, DataPruningError
+from datapruning.errors import DataPruningError, InvalidFile
 from datapruning.runs.run import CONFIG
 
 NO_KD, AUTO = "no KD", "KD auto"
@@ -182,18 +182,18 @@ def check_result(result: Mapping[str, Any], where: str) -> None:
     """Refuse what is no student's result.
 
     Raises:
-        BadFile: with what is missing, or what it is instead.
+        InvalidFile: with what is missing, or what it is instead.
     """
     if result.get("role") == "teacher":
-        raise BadFile(f"{where} is a teacher; a report is about students")
+        raise InvalidFile(f"{where} is a teacher; a report is about students")
     for key in NUMBERS:
         if not isinstance(result.get(key), int | float) or isinstance(result.get(key), bool):
-            raise BadFile(f"{where} is no student's run: result.json has no number '{key}'")
+            raise InvalidFile(f"{where} is no student's run: result.json has no number '{key}'")
     for key in TEXTS:
         if not isinstance(result.get(key), str):
-            raise BadFile(f"{where} is no student's run: result.json does not say '{key}'")
+            raise InvalidFile(f"{where} is no student's run: result.json does not say '{key}'")
     if not 0 < result["kept"] <= result["total"]:
-        raise BadFile(f"{where}: result.json keeps {result['kept']} of {result['total']}")
+        raise InvalidFile(f"{where}: result.json keeps {result['kept']} of {result['total']}")
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datapruning.data.dataset import Dataset
-from datapruning.errors import DataPruningError, reason
+from datapruning.errors import DataPruningError, first_line
 from datapruning.io.json import read_json
 from datapruning.report.shared_costs import teacher_folder
 from datapruning.report.student import Student
@@ -47,7 +47,7 @@ def ask_teacher(students: list[Student], data: Dataset, ids: NDArray[np.int64]) 
     try:
         return Opinions(folder, found[folder], _opinions(folder, data, ids, sizes[folder]))
     except DataPruningError as error:
-        return f"the teacher cannot be asked: {reason(error)}"
+        return f"the teacher cannot be asked: {first_line(error)}"
 
 
 def _opinions(folder: Path, data: Dataset, ids: NDArray[np.int64], size: int) -> dict[int, tuple[int, float]]:

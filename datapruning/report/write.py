@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from datapruning.errors import BadFile, BadValue, OutputTaken
+from datapruning.errors import InvalidFile, InvalidValue, OutputExists
 from datapruning.io.atomic import write_text, written_whole
 from datapruning.io.json import read_json, write_json
 from datapruning.report.comparison import Inputs
@@ -54,8 +54,9 @@ def write_report(
         suspects: lists of likely wrong labels (.csv) beside those that lie in the workspaces.
 
     Raises:
-        BadFile: a path that holds no run. BadValue: no finished student, or `out` is no .html. Mismatch: runs, scores or
-        data of different datasets. OutputTaken: something else than a report is at `out`.
+        InvalidFile: a path that holds no run. InvalidValue: no finished student, or `out` is no .html.
+        IncompatibleInputs: runs, scores or
+        data of different datasets. OutputExists: something else than a report is at `out`.
     """
     page_path = Path(out)
     folder = page_path.with_name(f"{page_path.stem}-figures")
@@ -78,20 +79,20 @@ def write_report(
 
 def _check_free(page_path: Path, folder: Path) -> None:
     if page_path.suffix not in (".html", ".htm"):
-        raise BadValue(f"--out {page_path} is the page; name a file that ends in .html")
+        raise InvalidValue(f"--out {page_path} is the page; name a file that ends in .html")
     if page_path.is_dir():
-        raise OutputTaken(f"{page_path} is a folder; name a file that ends in .html")
+        raise OutputExists(f"{page_path} is a folder; name a file that ends in .html")
     if page_path.exists() and not is_ours(page_path):
-        raise OutputTaken(f"{page_path} exists and is no report; name another --out")
+        raise OutputExists(f"{page_path} exists and is no report; name another --out")
     if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not _listed(folder))):
-        raise OutputTaken(f"{folder} exists and holds no figures of a report; name another --out, or move it away")
+        raise OutputExists(f"{folder} exists and holds no figures of a report; name another --out, or move it away")
 
 
 def _listed(folder: Path) -> list[str]:
     """The files that an older report wrote; empty if the folder is not one's."""
     try:
         value = read_json(folder / LIST)
-    except BadFile:
+    except InvalidFile:
         return []
     names = value.get("files") if {k: value.get(k) for k in FORMAT} == FORMAT else None
     return [n for n in names if isinstance(n, str) and Path(n).name == n] if isinstance(names, dict) else []

@@ -18,7 +18,7 @@ from datapruning.data.augment.views import Views
 from datapruning.data.dataset import Dataset
 from datapruning.data.loaders.factory import open_loader, resolve_device, resolve_loader
 from datapruning.data.loaders.loader import Loader
-from datapruning.errors import BadValue
+from datapruning.errors import InvalidValue
 from datapruning.models import check_model, create_model
 from datapruning.runs.process_group import processes, share
 from datapruning.runs.trackers.trackers import Logs
@@ -82,7 +82,7 @@ class Context:
         """The same with other [train] settings; the teacher's and the proxies' stay.
 
         Raises:
-            BadValue, UnknownName: a setting that cannot be.
+            InvalidValue, UnknownName: a setting that cannot be.
         """
         recipe = replace(self.recipe, train=replace(self.recipe.train, **changes))
         check_model(recipe.train.model, self.shape, self.data.classes)
@@ -92,7 +92,7 @@ class Context:
         """The same with other settings in another table of the recipe, such as "self_distill".
 
         Raises:
-            BadValue, UnknownName: a setting that cannot be.
+            InvalidValue, UnknownName: a setting that cannot be.
         """
         changed = replace(getattr(self.recipe, table), **changes)
         return replace(self, recipe=replace(self.recipe, **{table: changed}))
@@ -105,16 +105,16 @@ class Context:
             prune_by: see `EPSD`; None: as the recipe has it.
 
         Raises:
-            BadValue, UnknownName: a setting that cannot be.
+            InvalidValue, UnknownName: a setting that cannot be.
         """
         if removed is not None and not 0 < removed < 1:
-            raise BadValue(
+            raise InvalidValue(
                 f"--epsd is the share of the weights that is removed, between 0 and 1 (0.95 keeps 5%); got {removed}"
             )
         asked = {"removed": removed, "prune_by": prune_by}
         found = self.with_table("epsd", **{key: value for key, value in asked.items() if value is not None})
         if not found.recipe.epsd.removed:
-            raise BadValue("--prune-by says how, but not how much: name the share of the weights that goes with --epsd")
+            raise InvalidValue("--prune-by says how, but not how much: name the share of the weights that goes with --epsd")
         return found
 
     @property
@@ -159,7 +159,8 @@ def make_context(
     """Resolve "auto" device and loader.
 
     Raises:
-        BadValue: no such device here, a model that does not take such pictures. UnknownName: no such loader, model or log.
+        InvalidValue: no such device here, a model that does not take such pictures.
+        UnknownName: no such loader, model or log.
         MissingPackage: "timm:..." without timm, a log without its tool.
     """
     logs = Logs.of(log, root)

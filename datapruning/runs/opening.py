@@ -18,7 +18,7 @@ def get_recipe(name: str | None, data: Dataset, changes: Sequence[str] = ()) -> 
     """A recipe by name or path (default: the dataset's own) with `changes` applied, and its [run] table.
 
     Raises:
-        UnknownName, BadFile, BadValue: no such recipe, or something in it is wrong.
+        UnknownName, InvalidFile, InvalidValue: no such recipe, or something in it is wrong.
     """
     return read_recipe(recipes.path_of(name or recipes.default_for(data.name, files=data.train_paths is not None)), changes)
 
@@ -32,7 +32,7 @@ def check_before_decoding(name: str, recipe: str | None, changes: Sequence[str] 
         changes: "table.key=value" each.
 
     Raises:
-        UnknownName, BadFile, BadValue: no such recipe, something in it is wrong, or its `views.size` is too large.
+        UnknownName, InvalidFile, InvalidValue: no such recipe, something in it is wrong, or its `views.size` is too large.
     """
     place = parse_place(name)
     if is_of_files(place.name):

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from datapruning.data.loaders.loader import Batch, Loader
-from datapruning.errors import BadValue, DataPruningError
+from datapruning.errors import DataPruningError, InvalidValue
 from datapruning.utils.console import say
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class SharedLoader:
         """The number under which the others have it; they open it first if they have not.
 
         Raises:
-            BadValue: a GPU by number. DataPruningError: an error has left the others in the middle of something.
+            InvalidValue: a GPU by number. DataPruningError: an error has left the others in the middle of something.
         """
         team, key = self.team, repr(self.about)
         if not team.in_step:
@@ -115,7 +115,7 @@ class SharedLoader:
         from datapruning.runs.channel import local_processes
 
         if self.device.index not in (None, 0):
-            raise BadValue(f"under torchrun process k takes GPU k: say --device cuda, not {self.device}")
+            raise InvalidValue(f"under torchrun process k takes GPU k: say --device cuda, not {self.device}")
         here, gpus = local_processes(), torch.cuda.device_count()
         if here > gpus and not self.team.opened:
             say(f"{here} processes share {gpus} GPU{'s' * (gpus > 1)}: that is slower than one process for each")

@@ -15,7 +15,7 @@ from torch import nn
 
 from datapruning.config.recipe import ENVIRONMENT_TABLE, RUN_TABLE, Recipe, plain
 from datapruning.config.toml import to_toml
-from datapruning.errors import BadFile, Mismatch, OutputTaken, reason
+from datapruning.errors import IncompatibleInputs, InvalidFile, OutputExists, first_line
 from datapruning.io.atomic import write_text
 from datapruning.io.disk_space import check_writable, remove_stale
 from datapruning.io.json import first_difference, read_json, write_json
@@ -64,7 +64,7 @@ class Run:
             environment: thread count and device; of a begun run the recorded ones hold (`self.environment`).
 
         Raises:
-            OutputTaken: the folder holds something else. Mismatch: another number of processes began the run.
+            OutputExists: the folder holds something else. IncompatibleInputs: another number of processes began the run.
         """
         settings = {name: values for name, values in plain(recipe).items() if name in tables}
         config: dict[str, Any] = {RUN_TABLE: {k: v for k, v in options.items() if v is not None}, **settings}
@@ -85,13 +85,14 @@ class Run:
         """Refuse a place that holds anything but a run or nothing, before other work is done for it.
 
         Raises:
-            OutputTaken: a file, or a folder without config.toml that is not empty. BadFile: nothing can be written there.
+            OutputExists: a file, or a folder without config.toml that is not empty.
+            InvalidFile: nothing can be written there.
         """
         check_writable(self.folder)
         if (self.folder / CONFIG).exists() or not self.folder.exists():
             return
         if not self.folder.is_dir() or any(_visible(self.folder)):
-            raise OutputTaken(f"{self.folder} holds something else (no {CONFIG} in it); name another --out")
+            raise OutputExists(f"{self.folder} holds something else (no {CONFIG} in it); name another --out")
 
     def _check(self, config: Mapping[str, Any]) -> None:
         self.refuse_foreign()
@@ -100,12 +101,12 @@ class Run:
             found.pop(ENVIRONMENT_TABLE, None)
             mine = tomllib.loads(to_toml(config))
             if found != mine:
-                raise OutputTaken(f"{self.folder} holds another run ({first_difference(found, mine)}); name another --out")
+                raise OutputExists(f"{self.folder} holds another run ({first_difference(found, mine)}); name another --out")
 
     def _check_processes(self, environment: Mapping[str, Any]) -> None:
         begun, now = (int(each.get("processes", 1)) for each in (self.environment, environment))
         if begun != now and not (self.folder / RESULT).exists():
-            raise Mismatch(
+            raise IncompatibleInputs(
                 f"{self.folder} was begun by {begun} process{'es' * (begun > 1)}, not by {now}: "
                 "go on with as many (torchrun --nproc_per_node), or name another --out"
             )
@@ -121,7 +122,7 @@ class Run:
             text = read_text(path, LONGEST_TOML)
             tables = parse_toml(text)
         except (OSError, ValueError) as error:
-            raise BadFile(f"{path} cannot be read: {reason(error)}") from None
+            raise InvalidFile(f"{path} cannot be read: {first_line(error)}") from None
         check_text(path, text)
         return tables
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from datapruning.artifacts.metadata import check_made_from
 from datapruning.artifacts.scores import Scores
-from datapruning.errors import BadFile, BadValue
+from datapruning.errors import InvalidFile, InvalidValue
 from datapruning.selection.strategy import Evidence, Strategy
 
 
@@ -14,11 +14,11 @@ def recording_of(strategy: Strategy, scores: Scores, recording: str | Path | Non
     """The folder to read, or None where the strategy reads none.
 
     Raises:
-        BadValue: evidence is needed and there is none, or is given and not read. BadFile: the folder is gone.
+        InvalidValue: evidence is needed and there is none, or is given and not read. InvalidFile: the folder is gone.
     """
     if not strategy.reads:
         if recording is not None:
-            raise BadValue(f"strategy '{strategy.name}' reads no recording; leave --recording out")
+            raise InvalidValue(f"strategy '{strategy.name}' reads no recording; leave --recording out")
         return None
     if recording is not None:
         return Path(recording)
@@ -26,16 +26,16 @@ def recording_of(strategy: Strategy, scores: Scores, recording: str | Path | Non
     if not isinstance(named, str):
         raise missing(strategy, scores)
     if not Path(named).is_dir():
-        raise BadFile(
+        raise InvalidFile(
             f"strategy '{strategy.name}' reads {strategy.reads}, and the recording of these scores, {named}, is not there; "
             f"make it again with 'dprune score --scorer {scores.scorer}' or give --recording FOLDER"
         )
     return Path(named)
 
 
-def missing(strategy: Strategy, scores: Scores) -> BadValue:
+def missing(strategy: Strategy, scores: Scores) -> InvalidValue:
     """What to say where evidence is needed and there is none."""
-    return BadValue(
+    return InvalidValue(
         f"strategy '{strategy.name}' reads {strategy.reads}, and these scores (scorer {scores.scorer}) name no recording; "
         "make one with 'dprune score --scorer forgetting' or give --recording FOLDER"
     )
@@ -45,7 +45,7 @@ def open_evidence(folder: Path | None, scores: Scores) -> Evidence | None:
     """Open a recording of the same dataset.
 
     Raises:
-        BadFile: it is no recording. Mismatch: it is one of another dataset.
+        InvalidFile: it is no recording. IncompatibleInputs: it is one of another dataset.
     """
     if folder is None:
         return None

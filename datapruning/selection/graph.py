@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datapruning.errors import MissingPackage, reason
+from datapruning.errors import MissingPackage, first_line
 
 ROWS = 2048
 
@@ -23,7 +23,8 @@ def import_faiss() -> Any:
         import faiss
     except ImportError as error:
         raise MissingPackage(
-            f"strategy 'd2' searches neighbours with faiss, which cannot be imported ({reason(error)}): install faiss-cpu"
+            f"strategy 'd2' searches neighbours with faiss, which cannot be imported ({first_line(error)}); install it: "
+            "pip install faiss-cpu"
         ) from None
     return faiss
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from datapruning.artifacts.metadata import new_meta
 from datapruning.artifacts.scores import Scores
 from datapruning.artifacts.subset import KIND, Subset
-from datapruning.errors import BadValue, Mismatch, UnknownName
+from datapruning.errors import IncompatibleInputs, InvalidValue, UnknownName
 from datapruning.selection.evidence import missing
 from datapruning.selection.strategies import get_strategy
 from datapruning.selection.strategies.random import RANDOM_KEY as RANDOM_KEY
@@ -58,10 +58,10 @@ def select(
         recording: where that lies, for the subset's story.
 
     Raises:
-        BadValue: a bad fraction, one so small that nothing is kept, balance without labels, a bad setting, or scores or
+        InvalidValue: a bad fraction, one so small that nothing is kept, balance without labels, a bad setting, or scores or
             evidence that the strategy cannot use.
         UnknownName: no such strategy or setting.
-        Mismatch: labels or evidence of another number of samples.
+        IncompatibleInputs: labels or evidence of another number of samples.
     """
     exact = parse_fraction(fraction)
     check_balance(balance)
@@ -75,14 +75,16 @@ def select(
         if balance == "class":
             count = max(1, count)
         elif count == 0:
-            raise BadValue(f"fraction {fraction} of {len(ids):,} samples keeps nothing; the least is {0.5 / len(ids):.3g}")
+            raise InvalidValue(
+                f"fraction {fraction} of {len(ids):,} samples keeps nothing; the least is {0.5 / len(ids):.3g}"
+            )
         pools.append(Pool(ids, values[ids], count, exact, seed, resolved, None if rows is None else rows[ids]))
     if rule.check is not None:
         rule.check(pools)
     kept = np.concatenate([pool.ids[rule.choose(pool)] for pool in pools])
     kept = kept[~np.isin(kept, scores.meta.get("unreadable", ()))]  # grey stand-ins of files that are no pictures
     if not kept.size:
-        raise BadValue(f"fraction {fraction} keeps nothing but pictures that cannot be read; keep more")
+        raise InvalidValue(f"fraction {fraction} keeps nothing but pictures that cannot be read; keep more")
     story: dict[str, Any] = {"settings": dict(resolved)} if resolved else {}
     if recording is not None:
         story["recording"] = str(recording)
@@ -106,9 +108,9 @@ def _groups(total: int, balance: Balance, labels: NDArray[np.int64] | None) -> l
     if balance == "none":
         return [np.arange(total)]
     if labels is None:
-        raise BadValue("balance 'class' needs the labels of the training set")
+        raise InvalidValue("balance 'class' needs the labels of the training set")
     if len(labels) != total:
-        raise Mismatch(f"{len(labels):,} labels, but the scores are of {total:,} samples")
+        raise IncompatibleInputs(f"{len(labels):,} labels, but the scores are of {total:,} samples")
     by_label = np.argsort(labels, kind="stable")
     return np.split(by_label, np.flatnonzero(np.diff(labels[by_label])) + 1)
 
@@ -119,7 +121,7 @@ def _read(
     """The evidence a rule reads, a row a sample; and whether the rule can compute with scores and evidence at all."""
     if rule.computes and not np.isfinite(scores.values).all():
         bad = np.flatnonzero(~np.isfinite(scores.values))
-        raise BadValue(
+        raise InvalidValue(
             f"strategy '{rule.name}' computes with the scores, and that of id {bad[0]} is {scores.values[bad[0]]} "
             f"({bad.size:,} such); top, random and window do not"
         )
@@ -129,12 +131,16 @@ def _read(
         raise missing(rule, scores)
     rows = rule.read(evidence, settings)
     if len(rows) != len(scores.values):
-        raise Mismatch(f"the recording has {rule.reads} of {len(rows):,} samples, the scores are of {len(scores.values):,}")
+        raise IncompatibleInputs(
+            f"the recording has {rule.reads} of {len(rows):,} samples, the scores are of {len(scores.values):,}"
+        )
     with np.errstate(invalid="ignore"):
         sums = rows if rows.ndim == 1 else rows.sum(axis=1, dtype=np.float64)  # finite where all of a row is
     wrong = np.flatnonzero(~np.isfinite(sums))
     if wrong.size:
-        raise BadValue(f"the recording's {rule.reads} are not finite for {wrong.size:,} samples, the first is id {wrong[0]}")
+        raise InvalidValue(
+            f"the recording's {rule.reads} are not finite for {wrong.size:,} samples, the first is id {wrong[0]}"
+        )
     return rows
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from datapruning.errors import BadValue, UnknownName
+from datapruning.errors import InvalidValue, UnknownName
 
 Settings = Mapping[str, int | float]
 
@@ -42,9 +42,9 @@ class Setting:
         """`value` (a number, or its text) if it is allowed.
 
         Raises:
-            BadValue: it is not.
+            InvalidValue: it is not.
         """
-        wrong = BadValue(f"strategy '{strategy}': {self.name} is {self.range}; got {value}")
+        wrong = InvalidValue(f"strategy '{strategy}': {self.name} is {self.range}; got {value}")
         try:
             if isinstance(value, bool):
                 raise ValueError
@@ -66,12 +66,12 @@ def resolve(strategy: str, known: Iterable[Setting], given: Mapping[str, object]
 
     Raises:
         UnknownName: the strategy has no such setting; the nearest is named.
-        BadValue: it has no settings at all, or a value out of range.
+        InvalidValue: it has no settings at all, or a value out of range.
     """
     by_name = {setting.name: setting for setting in known}
     for name in given:
         if not by_name:
-            raise BadValue(f"strategy '{strategy}' has no settings; got {name}={given[name]}")
+            raise InvalidValue(f"strategy '{strategy}' has no settings; got {name}={given[name]}")
         if name not in by_name:
             raise UnknownName(f"setting of strategy {strategy}", name, by_name)
     return {name: each.checked(strategy, given.get(name, each.default)) for name, each in by_name.items()}
@@ -81,15 +81,15 @@ def parse_settings(words: Iterable[str]) -> dict[str, str]:
     """`["cutoff=0.3", "strata=50"]` as a mapping; the values stay text.
 
     Raises:
-        BadValue: a word that is no key=value, or a key that comes twice.
+        InvalidValue: a word that is no key=value, or a key that comes twice.
     """
     found: dict[str, str] = {}
     for word in words:
         name, equals, value = (part.strip() for part in word.partition("="))
         if not (name and equals and value):
-            raise BadValue(f"--with takes key=value, for example --with cutoff=0.3; got '{word}'")
+            raise InvalidValue(f"--with takes key=value, for example --with cutoff=0.3; got '{word}'")
         if name in found:
-            raise BadValue(f"--with {name} is given twice: {found[name]} and {value}")
+            raise InvalidValue(f"--with {name} is given twice: {found[name]} and {value}")
         found[name] = value
     return found
 

@@ -90,7 +90,7 @@ class Strategy:
         """All settings: those given, checked, and the defaults of the others.
 
         Raises:
-            UnknownName, BadValue: no such setting, or a value out of its range.
+            UnknownName, InvalidValue: no such setting, or a value out of its range.
         """
         return resolve(self.name, self.settings, given or {})
 

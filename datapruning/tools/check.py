@@ -12,7 +12,7 @@ from datapruning.data.dataset_spec import DEFAULT_SIZE, parse_place
 from datapruning.data.image_folder.scan import scan
 from datapruning.data.registry import is_folder, open_dataset
 from datapruning.data.torchvision_image_files import PICTURE_SETS
-from datapruning.errors import BadFile, BadValue, UserError
+from datapruning.errors import InvalidFile, InvalidValue, UserError
 from datapruning.models import check_model, model_outline
 from datapruning.training.self_distillation.factory import check_combination
 from datapruning.training.sparsity.prunable import prunable
@@ -43,7 +43,7 @@ def sight_of(data: str, root: str | Path | None = None) -> Sight:
     """The pictures of a dataset, by the name that `open_dataset` takes. Nothing is decoded and nothing written.
 
     Raises:
-        UnknownName, BadFile, BadValue: as `open_dataset`.
+        UnknownName, InvalidFile, InvalidValue: as `open_dataset`.
     """
     place = parse_place(data)
     size = place.size or DEFAULT_SIZE
@@ -64,7 +64,7 @@ def check_recipe(path: str | Path, sight: Sight | None = None) -> Recipe:
         sight: pictures that its networks are built for and tried on; None: their names are checked alone.
 
     Raises:
-        BadFile, BadValue: naming the file, the line and what would be right.
+        InvalidFile, InvalidValue: naming the file, the line and what would be right.
     """
     path = Path(path)
     recipe, _ = read_recipe(path)
@@ -73,8 +73,8 @@ def check_recipe(path: str | Path, sight: Sight | None = None) -> Recipe:
     if sight is not None:
         try:
             shape, classes = recipe.views.seen(sight.shape), sight.classes
-        except BadValue as error:
-            raise BadValue(f"{path}{in_line(text, 'views', 'size')}: {error}") from None
+        except InvalidValue as error:
+            raise InvalidValue(f"{path}{in_line(text, 'views', 'size')}: {error}") from None
     trained = ("train", *INHERITS)
     models = [(table, "model", getattr(recipe, table).model) for table in trained]
     for table, key, model in [*models, *(("kd", "ladder", name) for name in recipe.kd.ladder)]:
@@ -82,24 +82,24 @@ def check_recipe(path: str | Path, sight: Sight | None = None) -> Recipe:
             check_model(model, shape, classes)
         except UserError as error:
             line = in_line(text, table, key) or in_line(text, "train", key)
-            raise BadFile(f"{path}{line}: {table}.{key}: {error}") from None
+            raise InvalidFile(f"{path}{line}: {table}.{key}: {error}") from None
     if shape is not None and recipe.epsd.removed:
         try:
             prunable(model_outline(recipe.train.model, shape, classes))
-        except BadValue as error:
-            raise BadValue(f"{path}{in_line(text, 'epsd')}: {error}") from None
+        except InvalidValue as error:
+            raise InvalidValue(f"{path}{in_line(text, 'epsd')}: {error}") from None
     early, epochs = recipe.evidence.early_epoch, recipe.score.epochs
     if early > epochs:
         keys = (("evidence", "early_epoch"), ("score", "epochs"), ("train", "epochs"))
         line = next(filter(None, (in_line(text, table, key) for table, key in keys)), "")
-        raise BadValue(
+        raise InvalidValue(
             f"{path}{line}: evidence.early_epoch is {early}, but the proxy trains {epochs} epochs (score.epochs); "
             f"it lies in 1..{epochs}"
         )
     try:
         check_combination(recipe)
     except UserError as error:
-        raise BadValue(f"{path}{in_line(text, 'self_distill')}: {error}") from None
+        raise InvalidValue(f"{path}{in_line(text, 'self_distill')}: {error}") from None
     return recipe
 
 

@@ -16,7 +16,7 @@ from datapruning.artifacts.scores import load_scores
 from datapruning.artifacts.subset import load_subset
 from datapruning.data.loaders.beton import Beton
 from datapruning.data.registry import open_npz
-from datapruning.errors import BadFile, reason
+from datapruning.errors import InvalidFile, first_line
 from datapruning.evidence.recording import MANIFEST, open_recording
 from datapruning.io.npz import read_meta, read_npz
 from datapruning.io.tensors import load_tensors
@@ -30,29 +30,29 @@ def describe(path: Path) -> list[str]:
     """Lines about a file or a folder of this package, after reading it to its end.
 
     Raises:
-        BadFile: it is of no kind that is known here, or it is broken.
+        InvalidFile: it is of no kind that is known here, or it is broken.
     """
     try:
         return _described(path)
     except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError) as error:  # what its reader left unchecked
-        raise BadFile(f"{path} is broken: {type(error).__name__}, {reason(error)}") from None
+        raise InvalidFile(f"{path} is broken: {type(error).__name__}, {first_line(error)}") from None
 
 
 def _described(path: Path) -> list[str]:
     if path.is_dir():
         return _recording(path) if (path / MANIFEST).exists() else _run_folder(path)
     if not path.exists():
-        raise BadFile(f"{path} is not there")
+        raise InvalidFile(f"{path} is not there")
     if path.suffix in OF_ENDING:
         return OF_ENDING[path.suffix](path)
     if path.suffix != ".npz":
-        raise BadFile(
+        raise InvalidFile(
             f"{path} is nothing that inspect knows: a scores, subset or dataset .npz, a .safetensors, a .beton, suspects, "
             "a recording or a run folder"
         )
     try:
         meta = read_meta(path, "a scores or subset")
-    except BadFile as error:
+    except InvalidFile as error:
         if "no readable 'meta'" not in str(error):
             raise
         data = open_npz(path)
@@ -63,7 +63,7 @@ def _described(path: Path) -> list[str]:
         ]
     kind = str(meta.get("format"))
     if kind not in READERS:
-        raise BadFile(f"{path} is neither a scores nor a subset file: its format is '{kind}'")
+        raise InvalidFile(f"{path} is neither a scores nor a subset file: its format is '{kind}'")
     return READERS[kind](path)
 
 
@@ -121,7 +121,7 @@ def _probs(path: Path) -> list[str]:
     check_format(path, meta, PROBS)
     probs = arrays.get("pred_probs", np.empty(0))
     if probs.dtype != np.float32 or probs.ndim != 2 or len(probs) != meta["total"] or not np.isfinite(probs).all():
-        raise BadFile(f"{path} holds no probabilities of {meta.get('total')} samples")
+        raise InvalidFile(f"{path} holds no probabilities of {meta.get('total')} samples")
     return [f"{path}: out-of-sample probabilities of {probs.shape[1]} classes, whole", *_origin(meta)]
 
 
@@ -190,7 +190,7 @@ def _origin(meta: Mapping[str, Any]) -> list[str]:
 def _run_folder(path: Path) -> list[str]:
     run = Run(path)
     if not (path / "config.toml").exists():
-        raise BadFile(f"{path} is no run folder: it has no config.toml")
+        raise InvalidFile(f"{path} is no run folder: it has no config.toml")
     made_with = "  made with " + ", ".join(f"{name} {value}" for name, value in run.environment.items())
     result = run.result()
     if result is None:

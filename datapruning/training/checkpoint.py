@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from datapruning.errors import BadFile
+from datapruning.errors import InvalidFile
 from datapruning.io.disk_space import remove_stale
 from datapruning.io.tensors import load_tensors, save_tensors
 from datapruning.training.optimizers import restore_state, state_tensors
@@ -65,7 +65,7 @@ class Checkpoint:
         """Restore weights and optimiser in place; returns state and further tensors, or None if nothing was saved.
 
         Raises:
-            BadFile: broken, no checkpoint, or one of another network.
+            InvalidFile: broken, no checkpoint, or one of another network.
         """
         remove_stale(self.path)
         if not self.path.exists():
@@ -81,7 +81,7 @@ class Checkpoint:
         """The plain data of what was saved, without its tensors.
 
         Raises:
-            BadFile: missing or broken.
+            InvalidFile: missing or broken.
         """
         return _state_of(load_tensors(self.path)[1], self.path)
 
@@ -97,7 +97,7 @@ def _state_of(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
     except ValueError:
         state = None
     if not isinstance(state, dict):
-        raise BadFile(f"{path} is no checkpoint of a training; delete it to train from the beginning")
+        raise InvalidFile(f"{path} is no checkpoint of a training; delete it to train from the beginning")
     return state
 
 
@@ -105,7 +105,7 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor], source: Path) -> 
     """Copy `weights` into `model`.
 
     Raises:
-        BadFile: naming the first weight that is missing, surplus or of another shape, and counting the others.
+        InvalidFile: naming the first weight that is missing, surplus or of another shape, and counting the others.
     """
     own = model.state_dict()
     missing, surplus = [name for name in own if name not in weights], [name for name in weights if name not in own]
@@ -113,10 +113,10 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor], source: Path) -> 
         counts = f"{len(missing)} missing, {len(surplus)} surplus"
         which = f"'{missing[0]}' is missing" if missing else f"'{surplus[0]}' is surplus"
         also = f", '{surplus[0]}' surplus" if missing and surplus else ""
-        raise BadFile(f"{source} does not fit the model: weight {which}{also} ({counts})")
+        raise InvalidFile(f"{source} does not fit the model: weight {which}{also} ({counts})")
     for name in own:
         if own[name].shape != weights[name].shape:
-            raise BadFile(
+            raise InvalidFile(
                 f"{source} does not fit the model: weight '{name}' is {list(weights[name].shape)}, "
                 f"{list(own[name].shape)} is needed"
             )

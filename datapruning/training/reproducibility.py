@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import torch
 from torch import Tensor, nn
 
-from datapruning.errors import BadValue, reason
+from datapruning.errors import InvalidValue, first_line
 
 COMPILER = ("torch._dynamo", "torch._inductor")
 CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
@@ -46,7 +46,7 @@ def compiled(model: nn.Module) -> Callable[[Tensor], Tensor]:
     Every shape of a batch has a kernel of its own: which shapes came before must not change the bits.
 
     Raises (when the first batch comes):
-        BadValue: the compiler does not work here, or cannot compile this network.
+        InvalidValue: the compiler does not work here, or cannot compile this network.
     """
     ready: Callable[[Tensor], Tensor] = torch.compile(model, dynamic=False)
 
@@ -56,7 +56,7 @@ def compiled(model: nn.Module) -> Callable[[Tensor], Tensor]:
         except Exception as error:
             if not any(kind.__module__.startswith(COMPILER) for kind in type(error).__mro__):
                 raise
-            raise BadValue(f"train.compile: torch.compile fails here ({reason(error)}); set it to false") from None
+            raise InvalidValue(f"train.compile: torch.compile fails here ({first_line(error)}); set it to false") from None
 
     return forward
 

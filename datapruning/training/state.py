@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from datapruning.config.training import Training
-from datapruning.errors import BadFile
+from datapruning.errors import InvalidFile
 from datapruning.training.callbacks import Observer
 from datapruning.training.ema import MovingAverage
 from datapruning.training.infobatch import InfoBatch
@@ -53,11 +53,11 @@ class Progress:
         """As it was saved.
 
         Raises:
-            BadFile: by a version of this package that this one cannot follow.
+            InvalidFile: by a version of this package that this one cannot follow.
         """
         unknown = set(state) - {each.name for each in fields(cls)}
         if unknown:
-            raise BadFile(f"a checkpoint holds '{min(unknown)}', which only another version of this package understands")
+            raise InvalidFile(f"a checkpoint holds '{min(unknown)}', which only another version of this package understands")
         return cls(**state)
 
     @property
@@ -103,7 +103,7 @@ class Parts:
         """Go on from what a checkpoint holds.
 
         Raises:
-            Mismatch: it is of other masks.
+            IncompatibleInputs: it is of other masks.
         """
         if self.held is not None:
             self.held.check(tensors)

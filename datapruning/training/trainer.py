@@ -17,7 +17,7 @@ from datapruning.config.training import Training
 from datapruning.data.augment.views import Views
 from datapruning.data.batching import batch_sizes
 from datapruning.data.loaders.loader import Loader
-from datapruning.errors import BadValue, TimeIsUp
+from datapruning.errors import InvalidValue, TimeLimitReached
 from datapruning.training.callbacks import Observer
 from datapruning.training.checkpoint import Checkpoint
 from datapruning.training.distributed.dispatch import shared_training
@@ -91,14 +91,15 @@ def fit(
 
     Raises:
         Diverged: a loss or a weight is no finite number any more. The checkpoint is one of before.
-        BadValue: self-distillation and dynamic pruning. Mismatch: masks of another model, a checkpoint of other masks.
-        BadFile: a checkpoint that is broken, or of another version of this package.
-        TimeIsUp: see `limit`. OutOfMemory, DeviceLost: what was saved stays.
+        InvalidValue: self-distillation and dynamic pruning.
+        IncompatibleInputs: masks of another model, a checkpoint of other masks.
+        InvalidFile: a checkpoint that is broken, or of another version of this package.
+        TimeLimitReached: see `limit`. OutOfMemory, DeviceError: what was saved stays.
     """
     if distil and training.infobatch:
-        raise BadValue("self-distillation and infobatch do not go together: switch one of them off")
+        raise InvalidValue("self-distillation and infobatch do not go together: switch one of them off")
     if distil and training.accumulate > 1:
-        raise BadValue("self-distillation and train.accumulate do not go together: leave accumulate at 1")
+        raise InvalidValue("self-distillation and train.accumulate do not go together: leave accumulate at 1")
     optimizer = make_optimizer(model, training)
     saved = next((found for c in (checkpoint, begin) if c and (found := c.load(model, optimizer))), None)
     state, extra = saved or ({}, {})
@@ -128,7 +129,9 @@ def fit(
             if checkpoint and done.epoch < epochs and (stop or checkpoint.due()):
                 fitting.save(checkpoint)
             if stop:
-                raise TimeIsUp(f"{label}: stopped after epoch {done.epoch} of {epochs}; the same command goes on from there")
+                raise TimeLimitReached(
+                    f"{label}: stopped after epoch {done.epoch} of {epochs}; the same command goes on from there"
+                )
     if leave:
         leave.save(model, optimizer, asdict(done), parts.tensors())
     if parts.average:

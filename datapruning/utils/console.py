@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, TypeVar
 
-from datapruning.errors import printable
+from datapruning.errors import escape_control_chars
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -40,7 +40,7 @@ def hushed() -> Iterator[None]:
 def say(line: str) -> None:
     """One line to the user."""
     if not _HUSHED.get():
-        console().print(printable(line), markup=False)
+        console().print(escape_control_chars(line), markup=False)
 
 
 def progress(items: Sequence[Item], label: str) -> Iterable[Item]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from datapruning.errors import DataPruningError, DeviceLost, OutOfMemory, reason
+from datapruning.errors import DataPruningError, DeviceError, OutOfMemory, first_line
 
 TOO_SMALL = ("out of memory", "can't allocate memory", "unable to allocate", "alloc_failed")
 """What torch says of a GPU, torch of the machine, numpy of the machine, and cuBLAS and cuDNN of a GPU."""
@@ -20,7 +20,7 @@ def hardware(doing: str, batch_size: int | None = None, accumulate: int = 1) -> 
     """Around work on a device: see `told`.
 
     Raises:
-        OutOfMemory, DeviceLost: in the place of torch's and numpy's own.
+        OutOfMemory, DeviceError: in the place of torch's and numpy's own.
     """
     try:
         yield
@@ -40,7 +40,7 @@ def told(error: BaseException, doing: str, batch_size: int | None = None, accumu
         batch_size: samples that went through the network at a time, where a setting says so.
         accumulate: such batches an update.
     """
-    said = reason(error).strip()
+    said = first_line(error).strip()
     words = said.lower()
     if isinstance(error, MemoryError) or any(sign in words for sign in TOO_SMALL):
         gpu = "cuda" in words or "cublas" in words or "hip" in words
@@ -56,5 +56,7 @@ def told(error: BaseException, doing: str, batch_size: int | None = None, accumu
             f"--set {table}.batch_size={half} --set {table}.accumulate={batches}, which keeps the update"
         )
     if isinstance(error, RuntimeError) and any(sign in words for sign in LOST):
-        return DeviceLost(f"{doing}: the GPU failed ({said}); what was saved stays, and the same command goes on from there")
+        return DeviceError(
+            f"{doing}: the GPU failed ({said}); what was saved stays, and the same command goes on from there"
+        )
     return None

@@ -5,26 +5,26 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 
-from datapruning.errors import BadValue
+from datapruning.errors import InvalidValue
 
 
 def parse_fraction(value: float | str) -> Fraction:
     """Read a fraction f, 0 < f <= 1, exactly as it is written (0.29 is 29/100, not the nearest binary number).
 
     Raises:
-        BadValue: not a number, NaN, or outside (0, 1].
+        InvalidValue: not a number, NaN, or outside (0, 1].
     """
     message = f"fraction is the share of the training set that is kept, 0 < fraction <= 1; got {value}"
     text = str(value)
     try:
         if "/" not in text and not 0 < float(text) < math.inf:  # before a huge exponent is written out in full
-            raise BadValue(message)
+            raise InvalidValue(message)
         exact = Fraction(text)
     except (ValueError, ZeroDivisionError):
-        raise BadValue(message) from None
+        raise InvalidValue(message) from None
     if not 0 < exact <= 1:
         hint = f" (did you mean {float(exact) / 100:g}?)" if 1 < exact <= 100 else ""
-        raise BadValue(message + hint)
+        raise InvalidValue(message + hint)
     return exact
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-from datapruning.errors import BadValue
+from datapruning.errors import InvalidValue
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class TimeLimit:
         seconds: how many there are, more than 0.
 
     Raises:
-        BadValue: that is no length of time.
+        InvalidValue: that is no length of time.
     """
 
     seconds: float
@@ -24,7 +24,7 @@ class TimeLimit:
 
     def __post_init__(self) -> None:
         if not 0 < self.seconds < float("inf"):
-            raise BadValue(f"--max-seconds is more than 0; got {self.seconds:g}")
+            raise InvalidValue(f"--max-seconds is more than 0; got {self.seconds:g}")
 
     def over(self, more: float) -> bool:
         """Whether another `more` seconds, those that the last epoch took, would be too many."""

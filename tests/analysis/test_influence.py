@@ -14,7 +14,7 @@ import datapruning as dp
 from datapruning.analysis import influence as influencing
 from datapruning.artifacts.influence import ARRAYS, load_influence
 from datapruning.data.dataset import Dataset
-from datapruning.errors import BadFile, BadValue, OutputTaken
+from datapruning.errors import InvalidFile, InvalidValue, OutputExists
 from datapruning.evidence import membership_counts as counting
 from datapruning.evidence.ensemble import Member, SubsetEnsemble, write_member
 from datapruning.evidence.membership_counts import Counted, count_members
@@ -73,12 +73,12 @@ def test_influence_and_memorization_are_those_of_plain_loops(tmp_path: Path) -> 
 def test_too_few_members_or_other_test_samples_are_refused(tmp_path: Path) -> None:
     inside, correct, right = bits()
     ensemble = ensemble_of(tmp_path, np.zeros(TRAIN), inside, correct, right)
-    with pytest.raises(BadValue, match="asked about 17 test samples, and there are 18"):
+    with pytest.raises(InvalidValue, match="asked about 17 test samples, and there are 18"):
         count_members(ensemble, TEST + 1)
     inside[:, 5] = True
     inside[0, 5] = False
     ensemble = ensemble_of(tmp_path, np.zeros(TRAIN), inside, correct, right)
-    with pytest.raises(BadValue, match=r"sample id 5 has 20 and 1: add members \(ensemble\.members\)"):
+    with pytest.raises(InvalidValue, match=r"sample id 5 has 20 and 1: add members \(ensemble\.members\)"):
         count_members(ensemble, TEST)
 
 
@@ -192,7 +192,7 @@ def test_the_same_again_and_other_permutations_with_another_seed(counted_from: C
     [({"top": 0}, "at least 1; got 0"), ({"pairs": "some"}, "one of same-class, all"), ({"permutations": -1}, "got -1")],
 )
 def test_arguments_that_cannot_be(small: Dataset, arguments: dict[str, Any], message: str) -> None:
-    with pytest.raises(BadValue, match=message):
+    with pytest.raises(InvalidValue, match=message):
         dp.influence(small, **arguments)
 
 
@@ -209,10 +209,10 @@ def test_the_file_reads_back_and_is_never_written_over(counted_from: Callable[..
     stamp = path.stat().st_mtime_ns
     dp.influence(context, out=path)
     assert path.stat().st_mtime_ns == stamp
-    with pytest.raises(OutputTaken, match="holds other influences"):
+    with pytest.raises(OutputExists, match="holds other influences"):
         dp.influence(context, top=3, out=path)
     path.write_text("mine")
-    with pytest.raises(OutputTaken, match="holds something else"):
+    with pytest.raises(OutputExists, match="holds something else"):
         dp.influence(context, out=path)
     assert path.read_text() == "mine"
 
@@ -236,7 +236,7 @@ def test_broken_files_are_refused(
     for name, value in change.items():
         (arrays if name in arrays else meta)[name] = value
     write_npz(tmp_path / "i.npz", {name: a for name, a in arrays.items() if a is not None}, meta)
-    with pytest.raises(BadFile, match=message):
+    with pytest.raises(InvalidFile, match=message):
         load_influence(tmp_path / "i.npz")
 
 
@@ -303,5 +303,5 @@ def test_what_cannot_be_is_refused_before_anything_is_trained(refused: Callable[
 def test_a_list_of_other_data_is_not_the_same(counted_from: Callable[..., Context], tmp_path: Path) -> None:
     made = dp.influence(counted_from(*full()), permutations=0, out=tmp_path / "i.npz")
     other = replace(made, meta={**made.meta, "fingerprint": "another"})
-    with pytest.raises(OutputTaken, match="holds other influences"):
+    with pytest.raises(OutputExists, match="holds other influences"):
         other.check_place(tmp_path / "i.npz")

@@ -16,7 +16,7 @@ from datapruning.analysis import label_issues as suspecting
 from datapruning.analysis.pred_probs import best_other, confident_others
 from datapruning.artifacts.label_issues import Suspects, load_suspects
 from datapruning.data.dataset import Dataset, Split
-from datapruning.errors import BadFile, BadValue, Mismatch, UnknownName
+from datapruning.errors import IncompatibleInputs, InvalidFile, InvalidValue, UnknownName
 from datapruning.evidence.ensemble import Member, SubsetEnsemble, write_member
 from datapruning.evidence.recording import DONE, RIVALS
 from datapruning.evidence.sample_stats import rivals
@@ -89,15 +89,15 @@ def test_rivals_that_are_broken_are_named_and_old_recordings_have_none(tmp_path:
     recording = dp.open_recording(recorded(tmp_path))
     path = recording.run_folder(0) / RIVALS
     path.write_bytes(b"no array")
-    with pytest.raises(BadFile, match=r"rivals.npy was changed since it was written"):
+    with pytest.raises(InvalidFile, match=r"rivals.npy was changed since it was written"):
         recording.rivals()
     done = path.parent / DONE
     write_json(done, {key: value for key, value in read_json(done).items() if key != "sha256"})  # as before there were any
     np.save(path, np.zeros(3, np.int32))
-    with pytest.raises(BadFile, match=r"rivals.npy is int32 \[3\]"):
+    with pytest.raises(InvalidFile, match=r"rivals.npy is int32 \[3\]"):
         recording.rivals()
     path.write_bytes(b"no array")
-    with pytest.raises(BadFile, match=r"rivals.npy holds no classes"):
+    with pytest.raises(InvalidFile, match=r"rivals.npy holds no classes"):
         recording.rivals()
     path.unlink()
     assert recording.rivals() is None
@@ -216,14 +216,14 @@ def test_a_small_set_is_listed_whole_by_default() -> None:
     ],
 )  # fmt: skip
 def test_counts_and_shares_that_cannot_be(count: int | None, share: Any, message: str) -> None:
-    with pytest.raises(BadValue, match=message):
+    with pytest.raises(InvalidValue, match=message):
         suspecting.how_many(count, share, 120)
 
 
 def test_a_recording_of_other_data_is_refused(tmp_path: Path, digits: Dataset) -> None:
-    with pytest.raises(Mismatch, match="was recorded on another dataset"):
+    with pytest.raises(IncompatibleInputs, match="was recorded on another dataset"):
         dp.suspects_of_recording(recorded(tmp_path), count=1, data=digits)
-    with pytest.raises(BadValue, match=r"2 class names were given, and .* has a class 2"):
+    with pytest.raises(InvalidValue, match=r"2 class names were given, and .* has a class 2"):
         dp.suspects_of_recording(tmp_path, count=1, class_names=["a", "b"])
-    with pytest.raises(BadValue, match="holds no ensemble"):
+    with pytest.raises(InvalidValue, match="holds no ensemble"):
         dp.suspects_of_recording(tmp_path, "ensemble")

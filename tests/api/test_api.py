@@ -12,7 +12,7 @@ import pytest
 
 import datapruning as dp
 from datapruning.data.dataset import Dataset
-from datapruning.errors import BadValue, Mismatch
+from datapruning.errors import IncompatibleInputs, InvalidValue
 from datapruning.io.json import read_json
 from datapruning.io.tensors import load_tensors
 from datapruning.runs.context import Context
@@ -193,19 +193,19 @@ def test_the_whole_data_set_is_searched_on_samples_set_aside(context: Context) -
 
 def test_subset_and_fraction_together_or_neither_is_refused(context: Context) -> None:
     subset = dp.select(dp.score(context, "random"), 0.1)
-    with pytest.raises(BadValue, match="either the subset or a fraction"):
+    with pytest.raises(InvalidValue, match="either the subset or a fraction"):
         dp.train(context, subset, fraction=0.1)
-    with pytest.raises(BadValue, match="say what to train on"):
+    with pytest.raises(InvalidValue, match="say what to train on"):
         dp.train(context)
-    with pytest.raises(BadValue, match="at least 2"):
+    with pytest.raises(InvalidValue, match="at least 2"):
         dp.train(context, fraction=1 / 1438)
 
 
 def test_a_subset_of_other_data_is_refused(context: Context, small: Dataset, make_context: Maker) -> None:
     foreign = dp.select(dp.score(make_context(small), "random"), 0.1)
-    with pytest.raises(Mismatch, match="made from another dataset: made-up"):
+    with pytest.raises(IncompatibleInputs, match="made from another dataset: made-up"):
         dp.train(context, foreign)
-    with pytest.raises(Mismatch):
+    with pytest.raises(IncompatibleInputs):
         dp.select(dp.score(make_context(small), "random"), 0.1, data=context.data)
 
 
@@ -252,9 +252,9 @@ def test_a_teacher_is_chosen_from_the_ladder(make_context: Maker, digits: Datase
 
 def test_a_choice_of_one_teacher_or_without_kd_is_refused(make_context: Maker, digits: Dataset) -> None:
     context = make_context(digits, "kd.ladder=['convnet']")
-    with pytest.raises(BadValue, match="chooses among several"):
+    with pytest.raises(InvalidValue, match="chooses among several"):
         dp.train(context, fraction=0.2, teacher="auto")
-    with pytest.raises(BadValue, match="no teacher to choose"):
+    with pytest.raises(InvalidValue, match="no teacher to choose"):
         dp.train(context, fraction=0.2, teacher="auto", kd_weight=0)
     assert not (context.root / "students").exists()
 

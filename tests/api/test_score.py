@@ -15,7 +15,7 @@ from datapruning import scorers
 from datapruning.api.score import score, scorers_of, scores_place
 from datapruning.artifacts.scorer import Samples
 from datapruning.data.dataset import Dataset, Split
-from datapruning.errors import Mismatch, UnknownName
+from datapruning.errors import IncompatibleInputs, UnknownName
 from datapruning.runs.context import Context
 from datapruning.runs.opening import open_context
 from tests.conftest import Answer, fast_arguments
@@ -195,7 +195,7 @@ def test_scores_of_a_dataset_in_another_order_are_those_of_another_dataset(
         assert scores_place(context, name, 0) != scores_place(other, name, 0)
     scores = score(context, "knn")
     np.testing.assert_array_equal(dp.open_recording(scores.meta["recording"]).labels(), small.train.labels)
-    with pytest.raises(Mismatch, match="made from another dataset"):
+    with pytest.raises(IncompatibleInputs, match="made from another dataset"):
         dp.select(scores, 0.5, data=turned)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from datapruning.artifacts.label_issues import COLUMNS, WITH_PATH, Suspect, Suspects, load_suspects
-from datapruning.errors import BadFile, OutputTaken
+from datapruning.errors import InvalidFile, OutputExists
 
 
 def listed(*rows: Suspect, **meta: Any) -> Suspects:
@@ -58,9 +58,9 @@ def test_paths_are_added_to_the_same_list_and_never_taken_away(tmp_path: Path) -
     assert [row.path for row in load_suspects(path).rows] == [row.path for row in OF_FILES]
     listed(*ROWS).save(path)  # a recording read without its dataset
     assert load_suspects(path).has_paths
-    with pytest.raises(OutputTaken, match=r"holds other suspects"):
+    with pytest.raises(OutputExists, match=r"holds other suspects"):
         listed(*(replace(row, path="x.png") for row in ROWS)).save(path)
-    with pytest.raises(OutputTaken, match=r"holds other suspects"):
+    with pytest.raises(OutputExists, match=r"holds other suspects"):
         listed(OF_FILES[1]).save(path)
 
 
@@ -86,7 +86,7 @@ def test_a_spreadsheet_may_have_touched_it(tmp_path: Path) -> None:
 def test_what_is_no_list_is_refused(tmp_path: Path, text: str, message: str) -> None:
     path = listed(*ROWS).save(tmp_path / "s.csv")
     path.write_text(text)
-    with pytest.raises(BadFile, match=message):
+    with pytest.raises(InvalidFile, match=message):
         load_suspects(path)
 
 
@@ -98,12 +98,12 @@ def test_a_list_needs_its_story(tmp_path: Path) -> None:
         ("{", "cannot be read as JSON"),
     ):
         story.write_text(text)
-        with pytest.raises(BadFile, match=message):
+        with pytest.raises(InvalidFile, match=message):
             load_suspects(path)
     story.unlink()
-    with pytest.raises(BadFile, match=r"s\.json is not there"):
+    with pytest.raises(InvalidFile, match=r"s\.json is not there"):
         load_suspects(path)
-    with pytest.raises(BadFile, match=r"none\.csv is not there"):
+    with pytest.raises(InvalidFile, match=r"none\.csv is not there"):
         load_suspects(tmp_path / "none.csv")
 
 
@@ -114,15 +114,15 @@ def test_nothing_is_written_over(tmp_path: Path) -> None:
     one.save(path)
     assert path.stat().st_mtime_ns == stamp
     for other in (listed(ROWS[0]), listed(*ROWS, scorer="loss"), listed(*ROWS, fingerprint="g")):
-        with pytest.raises(OutputTaken, match=r"holds other suspects"):
+        with pytest.raises(OutputExists, match=r"holds other suspects"):
             other.save(path)
     path.write_text("mine")
-    with pytest.raises(OutputTaken, match=r"s\.csv holds something else"):
+    with pytest.raises(OutputExists, match=r"s\.csv holds something else"):
         one.save(path)
     assert path.read_text() == "mine"
     path.unlink()
     one.save(path)  # as after a kill between the two files
     (tmp_path / "t.json").write_text('{"mine": 1}')
-    with pytest.raises(OutputTaken, match=r"t\.json holds something else"):
+    with pytest.raises(OutputExists, match=r"t\.json holds something else"):
         one.save(tmp_path / "t.csv")
     assert not (tmp_path / "t.csv").exists()

@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as arrays
 from datapruning.artifacts.metadata import new_meta
 from datapruning.artifacts.scores import KIND, Scores, load_scores
 from datapruning.data.dataset import Dataset
-from datapruning.errors import BadFile
+from datapruning.errors import InvalidFile
 from datapruning.io.npz import write_npz
 
 FINITE = st.floats(width=32, allow_nan=False)
@@ -69,5 +69,5 @@ def test_what_cannot_be_scores_is_refused(
     tmp_path: Path, small: Dataset, columns: dict[str, Any], meta: dict[str, Any], named: str
 ) -> None:
     write_npz(tmp_path / "s.npz", columns, {**new_meta(KIND, small, scorer="mine"), **meta})
-    with pytest.raises(BadFile, match=named):
+    with pytest.raises(InvalidFile, match=named):
         load_scores(tmp_path / "s.npz")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from datapruning.artifacts.metadata import new_meta
 from datapruning.artifacts.subset import KIND, checked_ids, load_subset, read_ids, subset_from_ids
 from datapruning.data.dataset import Dataset
-from datapruning.errors import BadFile, BadValue
+from datapruning.errors import InvalidFile, InvalidValue
 from datapruning.io.npz import write_npz
 
 QUICK = settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -40,7 +40,7 @@ def test_ids_pass_exactly_if_they_are_distinct_and_in_range(ids: list[int], tota
     if ids and len(set(ids)) == len(ids) and all(0 <= i < total for i in ids):
         assert checked_ids(np.array(ids, np.int64), total, "here").tolist() == ids
     else:
-        with pytest.raises(BadValue, match="here"):
+        with pytest.raises(InvalidValue, match="here"):
             checked_ids(np.array(ids, np.int64), total, "here")
 
 
@@ -62,10 +62,10 @@ def test_ids_pass_exactly_if_they_are_distinct_and_in_range(ids: list[int], tota
     ],
 )
 def test_what_cannot_be_ids_is_refused(tmp_path: Path, small: Dataset, ids: Any, named: str) -> None:
-    with pytest.raises(BadValue, match=named):
+    with pytest.raises(InvalidValue, match=named):
         subset_from_ids(ids, small, "by hand")
     write_npz(tmp_path / "s.npz", {"indices": ids}, new_meta(KIND, small, scorer="ids"))
-    with pytest.raises(BadFile, match=rf"s\.npz.*{named}"):
+    with pytest.raises(InvalidFile, match=rf"s\.npz.*{named}"):
         load_subset(tmp_path / "s.npz")
 
 
@@ -85,7 +85,7 @@ def test_a_file_with_a_story_that_cannot_be_is_refused(
     tmp_path: Path, small: Dataset, meta: dict[str, Any], named: str
 ) -> None:
     write_npz(tmp_path / "s.npz", {"indices": np.array([2, 7])}, {**new_meta(KIND, small, scorer="ids"), **meta})
-    with pytest.raises(BadFile, match=named):
+    with pytest.raises(InvalidFile, match=named):
         load_subset(tmp_path / "s.npz")
 
 
@@ -94,13 +94,13 @@ def test_a_file_that_leaves_out_what_readers_need_is_refused(tmp_path: Path, sma
     meta = new_meta(KIND, small, scorer="ids")
     del meta[missing]
     write_npz(tmp_path / "s.npz", {"indices": np.array([2, 7])}, meta)
-    with pytest.raises(BadFile, match=r"s\.npz"):
+    with pytest.raises(InvalidFile, match=r"s\.npz"):
         load_subset(tmp_path / "s.npz")
 
 
 def test_unsorted_files_are_refused(tmp_path: Path, small: Dataset) -> None:
     write_npz(tmp_path / "s.npz", {"indices": np.array([7, 2])}, new_meta(KIND, small, scorer="ids"))
-    with pytest.raises(BadFile, match="not sorted"):
+    with pytest.raises(InvalidFile, match="not sorted"):
         load_subset(tmp_path / "s.npz")
 
 
@@ -115,7 +115,7 @@ def test_plain_ids_are_read_from_npy_and_text(tmp_path: Path, ids: list[int], be
 @pytest.mark.parametrize("line", ["two", "1.0", "1,2", "0x1", "1 2", "nan"])
 def test_the_first_line_that_is_no_id_is_named(tmp_path: Path, line: str) -> None:
     (tmp_path / "ids.txt").write_text(f"1\n\n{line}\nworse\n")
-    with pytest.raises(BadFile, match=rf"ids\.txt, line 3: '{line}'"):
+    with pytest.raises(InvalidFile, match=rf"ids\.txt, line 3: '{line}'"):
         read_ids(tmp_path / "ids.txt")
 
 
@@ -127,5 +127,5 @@ def test_other_files_of_ids_are_refused(tmp_path: Path) -> None:
     (tmp_path / "huge.txt").write_text(f"{2**63}\n")
     (tmp_path / "folder").mkdir()
     for path in [*tmp_path.iterdir(), tmp_path / "absent"]:
-        with pytest.raises(BadFile, match=path.name):
+        with pytest.raises(InvalidFile, match=path.name):
             read_ids(path)

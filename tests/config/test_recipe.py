@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from datapruning.config.kd import check_kd_weight
 from datapruning.config.recipe import Recipe, plain, read_recipe
 from datapruning.config.toml import to_toml
-from datapruning.errors import BadFile, BadValue, UnknownName, UserError
+from datapruning.errors import InvalidFile, InvalidValue, UnknownName, UserError
 
 TEXT = """
 name = "mine"
@@ -113,20 +113,20 @@ def test_a_bad_setting_is_refused_and_says_what_would_be_right(recipe: Path, cha
 )
 def test_a_file_that_is_no_recipe_is_refused_by_name(tmp_path: Path, text: str) -> None:
     (tmp_path / "bad.toml").write_text(text)
-    with pytest.raises((BadFile, BadValue), match=r"bad\.toml"):
+    with pytest.raises((InvalidFile, InvalidValue), match=r"bad\.toml"):
         read_recipe(tmp_path / "bad.toml")
 
 
 def test_files_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
     (tmp_path / "bytes.toml").write_bytes(b"\xff")
     for path in (tmp_path / "bytes.toml", tmp_path / "absent.toml", tmp_path):
-        with pytest.raises(BadFile, match=path.name):
+        with pytest.raises(InvalidFile, match=path.name):
             read_recipe(path)
 
 
 @pytest.mark.parametrize("weight", [-0.01, 1.01, float("nan"), float("inf")])
 def test_kd_weights_lie_between_labels_and_teacher(weight: float) -> None:
-    with pytest.raises(BadValue, match="KD weight"):
+    with pytest.raises(InvalidValue, match="KD weight"):
         check_kd_weight(weight)
     assert check_kd_weight(0.3) == 0.3
 

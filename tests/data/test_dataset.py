@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datapruning.data.dataset import Dataset, Split
-from datapruning.errors import BadFile
+from datapruning.errors import InvalidFile
 
 
 def split_of(count: int, shape: tuple[int, int, int] = (4, 3, 3), seed: int = 0) -> Split:
@@ -123,10 +123,10 @@ WRONG: dict[str, tuple[Split, str]] = {
 @pytest.mark.parametrize("role", ["train", "test"])
 def test_wrong_splits_are_refused_and_named(what: str, role: str) -> None:
     wrong, message = WRONG[what]
-    with pytest.raises(BadFile, match=f"made-up, {role} split: {message}"):
+    with pytest.raises(InvalidFile, match=f"made-up, {role} split: {message}"):
         data_of(**{role: wrong})
 
 
 def test_splits_of_different_shapes_are_refused() -> None:
-    with pytest.raises(BadFile, match=r"train images are \(4, 3, 3\), test images \(3, 4, 3\)"):
+    with pytest.raises(InvalidFile, match=r"train images are \(4, 3, 3\), test images \(3, 4, 3\)"):
         data_of(test=turned(split_of(10)))

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import datapruning as dp
-from datapruning.errors import BadFile, BadValue
+from datapruning.errors import InvalidFile, InvalidValue
 from tests.conftest import Answer
 
 WARNINGS = pytest.mark.filterwarnings("ignore")  # of dill and datasets themselves
@@ -57,7 +57,7 @@ def test_rows_are_ids_and_columns_are_found_by_their_types(hf: Any, tmp_path: Pa
 def test_rows_are_held_out_where_there_is_no_test_split(hf: Any, tmp_path: Path) -> None:
     table(hf, 20).save_to_disk(tmp_path / "pets")
     name = f"hf:{tmp_path / 'pets'}"
-    with pytest.raises(BadFile, match="no test split; say with --holdout"):
+    with pytest.raises(InvalidFile, match="no test split; say with --holdout"):
         dp.open_dataset(name)
     data = dp.open_dataset(name, image_size=8, holdout=0.2, workspace=tmp_path / "runs")
     reds = np.concatenate([data.train.images[:, 0, 0, 0], data.test.images[:, 0, 0, 0]])
@@ -71,18 +71,18 @@ def test_rows_are_held_out_where_there_is_no_test_split(hf: Any, tmp_path: Path)
 @WARNINGS
 def test_what_cannot_be_used_is_refused(hf: Any, tmp_path: Path) -> None:
     hf.DatasetDict(train=table(hf, 4), test=table(hf, 4)).save_to_disk(tmp_path / "both")
-    with pytest.raises(BadValue, match="--holdout is for datasets without one"):
+    with pytest.raises(InvalidValue, match="--holdout is for datasets without one"):
         dp.open_dataset(f"hf:{tmp_path / 'both'}", holdout=0.5)
     two = table(hf, 4, mask=[Image.new("RGB", (8, 8))] * 4)
     hf.DatasetDict(train=two, test=two).save_to_disk(tmp_path / "two")
-    with pytest.raises(BadFile, match=r"exactly one image column is needed, there is (photo, mask|mask, photo)"):
+    with pytest.raises(InvalidFile, match=r"exactly one image column is needed, there is (photo, mask|mask, photo)"):
         dp.open_dataset(f"hf:{tmp_path / 'two'}")
     plain = table(hf, 4).remove_columns("what")
     hf.DatasetDict(train=plain, test=plain).save_to_disk(tmp_path / "plain")
-    with pytest.raises(BadFile, match=r"exactly one label \(ClassLabel\) column is needed, there is none"):
+    with pytest.raises(InvalidFile, match=r"exactly one label \(ClassLabel\) column is needed, there is none"):
         dp.open_dataset(f"hf:{tmp_path / 'plain'}")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(BadFile, match="no dataset that save_to_disk wrote"):
+    with pytest.raises(InvalidFile, match="no dataset that save_to_disk wrote"):
         dp.open_dataset(f"hf:{tmp_path / 'empty'}")
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from datapruning.data.dataset import Dataset, Split
 from datapruning.data.registry import ROOT_VARIABLE, open_dataset, open_npz
-from datapruning.errors import BadFile, UnknownName
+from datapruning.errors import InvalidFile, UnknownName
 
 REAL = os.environ.get(ROOT_VARIABLE)  # read here, because the suite hides it from the tests
 
@@ -109,7 +109,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 @pytest.mark.parametrize("what", WRONG)
 def test_a_wrong_npz_is_refused_with_the_reason(tmp_path: Path, what: str) -> None:
     content, message = WRONG[what]
-    with pytest.raises(BadFile, match=message) as caught:
+    with pytest.raises(InvalidFile, match=message) as caught:
         open_npz(saved(tmp_path, **content))
     assert "\n" not in str(caught.value)
 
@@ -119,7 +119,7 @@ def test_a_truncated_npz_is_refused(tmp_path: Path, share: float) -> None:
     path = saved(tmp_path, **arrays(200))
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(BadFile, match=r"data\.npz cannot be read"):
+    with pytest.raises(InvalidFile, match=r"data\.npz cannot be read"):
         open_npz(path)
 
 
@@ -135,24 +135,24 @@ def test_a_damaged_byte_is_noticed_or_does_no_harm(packed: bool, place: float, f
         file.flush()
         try:
             data = open_npz(Path(file.name))
-        except BadFile:
+        except InvalidFile:
             return
     np.testing.assert_array_equal(data.train.images, wanted["train_images"])
     np.testing.assert_array_equal(data.test.labels, wanted["test_labels"])
 
 
 def test_what_is_no_npz_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadFile, match=r"absent\.npz is not there"):
+    with pytest.raises(InvalidFile, match=r"absent\.npz is not there"):
         open_dataset(str(tmp_path / "absent.npz"))
     (tmp_path / "text.npz").write_text("hello")
-    with pytest.raises(BadFile, match=r"text\.npz cannot be read"):
+    with pytest.raises(InvalidFile, match=r"text\.npz cannot be read"):
         open_npz(tmp_path / "text.npz")
     with (tmp_path / "one.npz").open("wb") as file:
         np.save(file, np.zeros(3))
-    with pytest.raises(BadFile, match=r"one\.npz cannot be read: it is no \.npz archive"):
+    with pytest.raises(InvalidFile, match=r"one\.npz cannot be read: it is no \.npz archive"):
         open_npz(tmp_path / "one.npz")
     (tmp_path / "folder.npz").mkdir()
-    with pytest.raises(BadFile, match=r"folder\.npz cannot be read"):
+    with pytest.raises(InvalidFile, match=r"folder\.npz cannot be read"):
         open_npz(tmp_path / "folder.npz")
 
 
@@ -166,7 +166,7 @@ def test_an_unknown_name_brings_the_nearest(typed: str, near: str) -> None:
 
 @pytest.mark.parametrize("name", ["fashion-mnist", "cifar10", "cifar100"])
 def test_a_set_that_is_not_there_says_how_to_get_it(tmp_path: Path, name: str) -> None:
-    with pytest.raises(BadFile) as caught:
+    with pytest.raises(InvalidFile) as caught:
         open_dataset(name, root=tmp_path / "none")
     line = str(caught.value)
     assert line.startswith(f"{name} is not under {tmp_path / 'none'}")
@@ -177,13 +177,13 @@ def test_a_set_that_is_not_there_says_how_to_get_it(tmp_path: Path, name: str) -
 
 def test_the_root_comes_from_the_variable_unless_it_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(ROOT_VARIABLE, str(tmp_path / "variable"))
-    with pytest.raises(BadFile, match=r"is not under .*variable"):
+    with pytest.raises(InvalidFile, match=r"is not under .*variable"):
         open_dataset("cifar10")
-    with pytest.raises(BadFile, match=r"is not under .*given"):
+    with pytest.raises(InvalidFile, match=r"is not under .*given"):
         open_dataset("cifar10", root=tmp_path / "given")
     monkeypatch.delenv(ROOT_VARIABLE)
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(BadFile, match="is not under data "):
+    with pytest.raises(InvalidFile, match="is not under data "):
         open_dataset("cifar10")
 
 

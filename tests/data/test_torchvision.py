@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from datapruning.data.registry import SOURCES, open_dataset
 from datapruning.data.torchvision_arrays import SETS
 from datapruning.data.torchvision_image_files import PICTURE_SETS
-from datapruning.errors import BadFile, BadValue
+from datapruning.errors import InvalidFile, InvalidValue
 from tests.helpers.picture_files import picture
 
 COUNT = {"train": 6, "test": 4}
@@ -115,7 +115,7 @@ def test_stl10_is_its_labelled_part(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("name", sorted(SETS))
 def test_a_set_that_is_not_there_is_refused_in_one_line(tmp_path: Path, name: str) -> None:
     assert name in SOURCES
-    with pytest.raises(BadFile, match=f"{name} is not under .*--data-root") as caught:
+    with pytest.raises(InvalidFile, match=f"{name} is not under .*--data-root") as caught:
         open_dataset(name, root=tmp_path)
     assert "\n" not in str(caught.value)
 
@@ -219,7 +219,7 @@ def test_sets_of_picture_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
 
 @pytest.mark.parametrize("name", sorted(PICTURE_SETS))
 def test_a_set_of_picture_files_that_is_not_there_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(BadFile, match=f"{name} is not under .*--data-root"):
+    with pytest.raises(InvalidFile, match=f"{name} is not under .*--data-root"):
         open_dataset(name, root=tmp_path)
-    with pytest.raises(BadValue, match="has a test set"):
+    with pytest.raises(InvalidValue, match="has a test set"):
         open_dataset(name, root=tmp_path, holdout=0.1)

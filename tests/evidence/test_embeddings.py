@@ -12,7 +12,7 @@ from torch import nn
 
 from datapruning import scorers
 from datapruning.data.dataset import Dataset
-from datapruning.errors import BadValue, MissingPackage
+from datapruning.errors import InvalidValue, MissingPackage
 from datapruning.evidence.embeddings import as_features
 from datapruning.evidence.gradients import gradient_norms
 from datapruning.evidence.within_class import by_class
@@ -39,7 +39,7 @@ def test_features_times_the_last_weights_are_the_logits(name: str) -> None:
 
 
 def test_a_network_without_a_linear_layer_is_refused() -> None:
-    with pytest.raises(BadValue, match="last linear layer, and this one has none"):
+    with pytest.raises(InvalidValue, match="last linear layer, and this one has none"):
         last_linear(nn.Sequential(nn.Conv2d(3, 4, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()))
 
 
@@ -55,7 +55,9 @@ def test_features_are_kept_as_float16_or_refused() -> None:
     assert found.dtype == np.float16
     np.testing.assert_array_equal(found, np.array([[1 / 3, 65504]], np.float16))
     for bad in (torch.inf, torch.nan, 1e5):
-        with pytest.raises(BadValue, match=r"the features of 1 samples are .* the first is sample id 9; scale them down"):
+        with pytest.raises(
+            InvalidValue, match=r"the features of 1 samples are .* the first is sample id 9; scale them down"
+        ):
             as_features(torch.tensor([[0.0], [bad]]), np.array([4, 9]))
 
 

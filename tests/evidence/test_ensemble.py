@@ -17,7 +17,7 @@ from datapruning.api.score import score
 from datapruning.config.ensemble import Ensemble
 from datapruning.config.training import Training
 from datapruning.data.dataset import Dataset
-from datapruning.errors import BadFile, BadValue, Mismatch
+from datapruning.errors import IncompatibleInputs, InvalidFile, InvalidValue
 from datapruning.evidence.ensemble import Member, SubsetEnsemble, read_member, record_ensemble
 from datapruning.evidence.members import open_ensemble
 from datapruning.io.npz import write_npz
@@ -56,23 +56,23 @@ def test_probabilities_are_of_members_that_never_saw_the_sample(tmp_path: Path) 
 
 
 def test_a_sample_that_all_members_saw_has_no_probabilities(tmp_path: Path) -> None:
-    with pytest.raises(BadValue, match="saw sample id 1; add members"):
+    with pytest.raises(InvalidValue, match="saw sample id 1; add members"):
         ensemble_of(tmp_path, [[0, 1], [1, 1]], np.ones((2, 2))).pred_probs()
 
 
 def test_a_broken_or_foreign_member_is_refused(tmp_path: Path) -> None:
     path = ensemble_of(tmp_path, INSIDE, CORRECT).paths[0]
-    with pytest.raises(BadFile, match="no ensemble member of 5 samples"):
+    with pytest.raises(InvalidFile, match="no ensemble member of 5 samples"):
         read_member(path, 5)
     path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(BadFile, match=path.name):
+    with pytest.raises(InvalidFile, match=path.name):
         read_member(path, 4)
     meta = {"format": "datapruning.member", "version": 1, "member": 0, "total": 4, "tests": 1, "cost": [1, 2, 3.0]}
     write_npz(path, {"inside": np.zeros(1, np.uint8)}, meta)
-    with pytest.raises(BadFile, match=r"no whole ensemble member; delete it"):
+    with pytest.raises(InvalidFile, match=r"no whole ensemble member; delete it"):
         read_member(path, 4)
     path.unlink()
-    with pytest.raises(BadFile, match=path.name):
+    with pytest.raises(InvalidFile, match=path.name):
         read_member(path, 4)
 
 
@@ -130,7 +130,7 @@ def test_members_that_are_added_later_keep_the_first(tmp_path: Path, monkeypatch
     assert [path.stat().st_mtime_ns for path in few.paths] == times
     same(SubsetEnsemble(more.paths[:3], LABELS, Cost()), few)
     assert len(fill(tmp_path, 2)) == 2  # fewer are asked for: the others wait
-    with pytest.raises(Mismatch, match="inside"):
+    with pytest.raises(IncompatibleInputs, match="inside"):
         record_ensemble(tmp_path, LABELS, Ensemble(3, 0.5), Training(), made_member, 5)
 
 

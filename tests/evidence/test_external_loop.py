@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import datapruning as dp
 from datapruning.api.score import scorers_of
 from datapruning.data.dataset import Dataset
-from datapruning.errors import BadValue, Mismatch
+from datapruning.errors import IncompatibleInputs, InvalidValue
 from datapruning.evidence.external_loop import LoopRecorder
 from datapruning.models.features import penultimate
 from datapruning.runs.context import Context
@@ -143,7 +143,7 @@ def test_going_on_where_the_predictions_before_are_gone_is_refused(tmp_path: Pat
     for epoch in range(4):
         pass_over(process, epoch, logits[epoch], labels)
     process = dp.record(tmp_path, "mine", total=TOTAL, epochs=5)
-    with pytest.raises(BadValue, match="epoch 2 cannot begin: the predictions of epoch 1 are not there"):
+    with pytest.raises(InvalidValue, match="epoch 2 cannot begin: the predictions of epoch 1 are not there"):
         process.begin(2)  # from a checkpoint that `saved` was never told of
     pass_over(process, 0, logits[0], labels)
 
@@ -154,14 +154,14 @@ def test_what_is_missing_is_named_by_epoch_and_id(tmp_path: Path) -> None:
     recorder.begin(0)
     recorder.update(logits, labels, np.arange(5))
     recorder.end()
-    with pytest.raises(BadValue, match="5 samples were not recorded in epoch 1, the first is id 0"):
+    with pytest.raises(InvalidValue, match="5 samples were not recorded in epoch 1, the first is id 0"):
         recorder.finish()
     recorder.begin(1)
     recorder.update(logits[:3], labels[:3], np.array([0, 1, 4]))
     recorder.end()
-    with pytest.raises(BadValue, match="2 samples were not recorded in epoch 1, the first is id 2"):
+    with pytest.raises(InvalidValue, match="2 samples were not recorded in epoch 1, the first is id 2"):
         recorder.finish()
-    with pytest.raises(BadValue, match=r"no run that was trained to the end.*in your own loop, finish\(\)"):
+    with pytest.raises(InvalidValue, match=r"no run that was trained to the end.*in your own loop, finish\(\)"):
         dp.score_recording(tmp_path, "aum")
     recorder.begin(1)
     recorder.update(logits, labels, np.arange(5))
@@ -169,13 +169,15 @@ def test_what_is_missing_is_named_by_epoch_and_id(tmp_path: Path) -> None:
     recorder.begin_final()
     recorder.update(logits[:4], labels[:4], np.arange(4), torch.ones(4, 2))
     recorder.end()
-    with pytest.raises(BadValue, match="1 samples were not recorded in the pass after the last epoch, the first is id 4"):
+    with pytest.raises(
+        InvalidValue, match="1 samples were not recorded in the pass after the last epoch, the first is id 4"
+    ):
         recorder.finish()
     recorder.begin_final()
     recorder.update(logits[:4], labels[:4], np.arange(4), torch.ones(4, 2))
     recorder.update(logits[4:], labels[4:], np.array([4]))
     recorder.end()
-    with pytest.raises(BadValue, match="1 samples came without features, the first is id 4"):
+    with pytest.raises(InvalidValue, match="1 samples came without features, the first is id 4"):
         recorder.finish()
 
 
@@ -194,10 +196,10 @@ def test_a_label_that_changes_is_named_within_a_run_and_between_runs(tmp_path: P
     record(0, 0, other)
     record(0, 0, labels)  # a first attempt that went wrong is forgotten
     message = rf"sample id 3 has label {other[3]} in epoch 1 but had {labels[3]} before: ids are positions"
-    with pytest.raises(BadValue, match=message):  # in another process, too
+    with pytest.raises(InvalidValue, match=message):  # in another process, too
         record(0, 1, other)
     record(0, 1, labels).finish()
-    with pytest.raises(BadValue, match=rf"sample id 3 has label {other[3]} in epoch 0 but had {labels[3]}"):
+    with pytest.raises(InvalidValue, match=rf"sample id 3 has label {other[3]} in epoch 0 but had {labels[3]}"):
         record(1, 0, other)
 
 
@@ -215,28 +217,28 @@ def test_features_that_cannot_be_kept_are_refused(tmp_path: Path, features: torc
     recorder = dp.record(tmp_path, "mine", total=10, epochs=1)
     logits, labels = logits_of(0, 5, 3)
     recorder.begin(0)
-    with pytest.raises(BadValue, match=r"call begin_final\(\) before it"):
+    with pytest.raises(InvalidValue, match=r"call begin_final\(\) before it"):
         recorder.update(logits, labels, np.arange(5), torch.ones(5, 2))
     recorder.begin_final()
     recorder.update(logits, labels, np.arange(5), torch.ones(5, 2))
-    with pytest.raises(BadValue, match=message):
+    with pytest.raises(InvalidValue, match=message):
         recorder.update(logits, labels, np.arange(5, 10), features)
 
 
 def test_wrong_numbers_and_orders_are_refused(tmp_path: Path, small: Dataset) -> None:
-    with pytest.raises(BadValue, match="say how many samples"):
+    with pytest.raises(InvalidValue, match="say how many samples"):
         dp.record(tmp_path, "mine", epochs=2)
-    with pytest.raises(BadValue, match="made-up has 120 training samples; total=7 was given"):
+    with pytest.raises(InvalidValue, match="made-up has 120 training samples; total=7 was given"):
         dp.record(tmp_path, small, epochs=2, total=7)
     for options in ({"epochs": 0, "total": 4}, {"epochs": 1, "total": 0}, {"epochs": 1, "total": 4, "run": -1}):
-        with pytest.raises(BadValue, match="at least"):
+        with pytest.raises(InvalidValue, match="at least"):
             dp.record(tmp_path, "mine", **options)  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
     recorder = dp.record(tmp_path, "mine", epochs=1, total=4)
-    with pytest.raises(BadValue, match="no epoch has begun"):
+    with pytest.raises(InvalidValue, match="no epoch has begun"):
         recorder.update(*logits_of(0, 4), np.arange(4))
     for epoch in (-1, 1):
-        with pytest.raises(BadValue, match=f"epoch {epoch} "):
+        with pytest.raises(InvalidValue, match=f"epoch {epoch} "):
             recorder.begin(epoch)
 
 
@@ -246,15 +248,15 @@ def test_a_folder_of_another_recording_or_a_whole_run_is_refused(tmp_path: Path,
     recorder.update(*logits_of(0, 4), np.arange(4))
     recorder.end()
     recorder.finish()
-    with pytest.raises(BadValue, match=r"has run 0 already, whole; record another run \(run=1\)"):
+    with pytest.raises(InvalidValue, match=r"has run 0 already, whole; record another run \(run=1\)"):
         dp.record(tmp_path, "mine", total=4, epochs=1)
     dp.record(tmp_path, "mine", total=4, epochs=1, run=1)
     for change, message in [({"epochs": 2}, "epochs 1, not 2"), ({"total": 5}, "total 4, not 5")]:
-        with pytest.raises(Mismatch, match=message):
+        with pytest.raises(IncompatibleInputs, match=message):
             dp.record(tmp_path, "mine", **{"total": 4, "epochs": 1, **change})
-    with pytest.raises(Mismatch, match="dataset mine, not yours"):
+    with pytest.raises(IncompatibleInputs, match="dataset mine, not yours"):
         dp.record(tmp_path, "yours", total=4, epochs=1)
-    with pytest.raises(Mismatch, match="dataset mine, not made-up"):
+    with pytest.raises(IncompatibleInputs, match="dataset mine, not made-up"):
         dp.record(tmp_path, small, epochs=1)
 
 
@@ -264,7 +266,7 @@ def test_scores_of_another_dataset_select_nothing_from_this_one(tmp_path: Path, 
     recorder.update(*logits_of(0, small.total), np.arange(small.total))
     recorder.end()
     scores = dp.score_recording(recorder.finish(), "aum")
-    with pytest.raises(Mismatch, match=r"made from another dataset: mine .* not from made-up"):
+    with pytest.raises(IncompatibleInputs, match=r"made from another dataset: mine .* not from made-up"):
         dp.select(scores, 0.5, data=small)
 
 

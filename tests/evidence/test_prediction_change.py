@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from datapruning.config.training import Training
 from datapruning.data.dataset import Dataset
 from datapruning.data.loaders.loader import Batch
-from datapruning.errors import BadValue
+from datapruning.errors import InvalidValue
 from datapruning.evidence.prediction_change import Changes
 from datapruning.evidence.recorder import Recorder, RecordTraining
 from datapruning.evidence.sample_stats import PRESENTED, RECORDED, Track
@@ -139,7 +139,9 @@ def test_after_a_checkpoint_in_mid_epoch_that_epoch_and_the_one_before_stay(tmp_
 
 
 def test_an_epoch_without_the_one_before_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadValue, match=r"epoch 3 cannot begin: the predictions of epoch 2 are not there .* saved\(epoch\)"):
+    with pytest.raises(
+        InvalidValue, match=r"epoch 3 cannot begin: the predictions of epoch 2 are not there .* saved\(epoch\)"
+    ):
         Changes(tmp_path, 4).begin(3)
 
 

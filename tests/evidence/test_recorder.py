@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datapruning.errors import BadFile, BadValue
+from datapruning.errors import InvalidFile, InvalidValue
 from datapruning.evidence import recorder as recorder_module
 from datapruning.evidence import sample_stats as track_module
 from datapruning.evidence.prediction_change import Changes
@@ -58,7 +58,7 @@ def test_the_probability_of_the_label_is_read_from_the_loss(tmp_path: Path) -> N
     np.testing.assert_allclose(track["label_prob"], p, rtol=1e-5)
     (_, (blocks,)) = next(track.blocks("label_prob", rows=slice(1)))
     np.testing.assert_allclose(blocks, p[:1], rtol=1e-5)
-    with pytest.raises(BadValue, match="'entropy' is not recorded here; there are loss, margin"):
+    with pytest.raises(InvalidValue, match="'entropy' is not recorded here; there are loss, margin"):
         track["entropy"]
 
 
@@ -127,18 +127,18 @@ def test_gaps_doubles_and_foreign_ids_are_named(tmp_path: Path, names: tuple[str
         recorder.end()
 
     record(0, 0, 1, 2)
-    with pytest.raises(BadValue, match="7 samples were not recorded in epoch 0, the first is id 3"):
+    with pytest.raises(InvalidValue, match="7 samples were not recorded in epoch 0, the first is id 3"):
         recorder.track.check_whole(0)
     recorder.track.check_whole(0, np.array([2, 0]))
     recorder.update(logits, targets, np.array([4, 5, 1]))
-    with pytest.raises(BadValue, match="id 1 was recorded twice in epoch 0"):
+    with pytest.raises(InvalidValue, match="id 1 was recorded twice in epoch 0"):
         recorder.end()
     for ids, message in [
         ((4, 5, 4), "id 4 was recorded twice"),
         ((4, 5, 10), r"lie in 0\.\.9"),
         ((-1, 5, 6), r"got -1\.\.6"),
     ]:
-        with pytest.raises(BadValue, match=message):
+        with pytest.raises(InvalidValue, match=message):
             record(1, *ids)
 
 
@@ -154,10 +154,10 @@ def test_gaps_doubles_and_foreign_ids_are_named(tmp_path: Path, names: tuple[str
 )
 def test_batches_of_the_wrong_shape_are_refused(tmp_path: Path, logits: Any, targets: Any, ids: Any, message: str) -> None:
     recorder = recorder_of(tmp_path, 1, 10)
-    with pytest.raises(BadValue, match="no epoch has begun"):
+    with pytest.raises(InvalidValue, match="no epoch has begun"):
         recorder.update(logits, targets, ids)
     recorder.begin(0)
-    with pytest.raises(BadValue, match=message):
+    with pytest.raises(InvalidValue, match=message):
         recorder.update(logits, targets, ids)
 
 
@@ -165,18 +165,18 @@ def test_labels_and_logits_that_cannot_be_are_named(tmp_path: Path) -> None:
     recorder = recorder_of(tmp_path, 1, 10)
     recorder.begin(0)
     recorder.update(torch.zeros(2, 4), torch.tensor([3, -100]), np.array([8, 5]))
-    with pytest.raises(BadValue, match=r"labels lie in 0\.\.3 .*sample id 5 has -100"):
+    with pytest.raises(InvalidValue, match=r"labels lie in 0\.\.3 .*sample id 5 has -100"):
         recorder.end()
     recorder.begin(0)
     logits = torch.zeros(8, 4)
     logits[1, 2], logits[2:, 0] = torch.nan, torch.inf
     recorder.update(logits, torch.zeros(8).long(), np.arange(8))
-    with pytest.raises(BadValue, match=r"7 samples have NaN or infinite logits in epoch 0: ids 1, 2, 3, 4, 5, \.\.\."):
+    with pytest.raises(InvalidValue, match=r"7 samples have NaN or infinite logits in epoch 0: ids 1, 2, 3, 4, 5, \.\.\."):
         recorder.end()
     recorder.begin(0)
-    with pytest.raises(BadValue, match="gave 4 logits a sample before, and 5 now"):
+    with pytest.raises(InvalidValue, match="gave 4 logits a sample before, and 5 now"):
         recorder.update(torch.zeros(1, 5), torch.zeros(1).long(), np.array([0]))
-    with pytest.raises(BadValue, match=r"epoch 1 is outside this recording of 1 epochs \(0\.\.0\)"):
+    with pytest.raises(InvalidValue, match=r"epoch 1 is outside this recording of 1 epochs \(0\.\.0\)"):
         recorder.begin(1)
 
 
@@ -198,8 +198,8 @@ def test_a_track_opens_again_and_refuses_another_shape(tmp_path: Path) -> None:
     track[RECORDED][1] = 1
     track.flush()
     assert Track(tmp_path, 2, 5)[RECORDED][1].all()
-    with pytest.raises(BadFile, match=r"is float32 \[2, 5\]; float32 \[3, 5\] is needed"):
+    with pytest.raises(InvalidFile, match=r"is float32 \[2, 5\]; float32 \[3, 5\] is needed"):
         Track(tmp_path, 3, 5)
     (tmp_path / "margin.npy").write_bytes(b"no array")
-    with pytest.raises(BadFile, match="no whole array of evidence"):
+    with pytest.raises(InvalidFile, match="no whole array of evidence"):
         Track(tmp_path, 2, 5)

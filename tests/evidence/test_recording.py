@@ -16,7 +16,7 @@ import datapruning as dp
 from datapruning import scorers
 from datapruning.api.score import score
 from datapruning.data.dataset import Dataset
-from datapruning.errors import BadFile, BadValue, Mismatch
+from datapruning.errors import IncompatibleInputs, InvalidFile, InvalidValue
 from datapruning.evidence import proxies
 from datapruning.evidence.collect import read
 from datapruning.evidence.estimate import evidence_tables, planned_evidence
@@ -72,7 +72,7 @@ def test_what_proxies_leave_is_read_by_every_scorer_of_a_recording(make_context:
     np.testing.assert_allclose(recording.label_prob(2), dynamics.presentations[0]["label_prob"][:2].mean(0), rtol=1e-5)
     for name, scorer in scorers.find_scorers().items():
         if scorer.needs.__name__ in ("Gradients", "SubsetEnsemble"):
-            with pytest.raises(BadValue, match=f"scorer '{name}' reads {scorer.needs.__name__}, which a recording of"):
+            with pytest.raises(InvalidValue, match=f"scorer '{name}' reads {scorer.needs.__name__}, which a recording of"):
                 read(recording, scorer)
         else:
             assert scorer(read(recording, scorer))[0].shape == (120,)
@@ -157,11 +157,11 @@ def test_more_runs_later_keep_the_first_ones(make_context: Maker, small: Dataset
 
 
 def test_settings_that_leave_no_evidence_are_refused(make_context: Maker, small: Dataset) -> None:
-    with pytest.raises(BadValue, match=r"evidence.early_epoch is 5, but the proxy trains 4 epochs \(score.epochs\)"):
+    with pytest.raises(InvalidValue, match=r"evidence.early_epoch is 5, but the proxy trains 4 epochs \(score.epochs\)"):
         score(make_context(small, *TINY, "evidence.early_epoch=5"), "el2n")
     context = make_context(small, *TINY, "evidence.full_runs=0")
     for name in ("forgetting", "loss", "knn"):
-        with pytest.raises(BadValue, match=f"'{name}' reads a proxy that was trained to the end, and .*full_runs is 0"):
+        with pytest.raises(InvalidValue, match=f"'{name}' reads a proxy that was trained to the end, and .*full_runs is 0"):
             score(context, name)
 
 
@@ -200,15 +200,15 @@ def test_evidence_that_was_not_recorded_is_named(tmp_path: Path) -> None:
         "knn": "has no embeddings; they are noted after the last epoch",
         "grand": "'grand' reads Gradients, which a recording of a training loop does not have",
     }.items():
-        with pytest.raises(BadValue, match=message):
+        with pytest.raises(InvalidValue, match=message):
             dp.score_recording(recording.folder, name)
     short = recording_of(tmp_path / "short", epochs=2)
-    with pytest.raises(BadValue, match="no run that was trained to the end"):
+    with pytest.raises(InvalidValue, match="no run that was trained to the end"):
         dp.score_recording(short.folder, "aum")
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadFile, match=r"is no recording: it has no recording.json"):
+    with pytest.raises(InvalidFile, match=r"is no recording: it has no recording.json"):
         open_recording(tmp_path)
     for text, message in [
         ("{", "cannot be read as JSON"),
@@ -219,7 +219,7 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
         ('{"format": "datapruning.recording", "version": 1, "total": 4, "epochs": 2}', "'dataset' is None"),
     ]:
         (tmp_path / "recording.json").write_text(text)
-        with pytest.raises(BadFile, match=message):
+        with pytest.raises(InvalidFile, match=message):
             open_recording(tmp_path)
 
 
@@ -228,7 +228,7 @@ def test_a_recording_of_another_dataset_is_refused(tmp_path: Path) -> None:
     assert create_recording(tmp_path, ABOUT).total == 4
     for change in ({"fingerprint": "g"}, {"total": 5}, {"epochs": 4}, {"dataset": "theirs"}):
         key, value = next(iter(change.items()))
-        with pytest.raises(Mismatch, match=f"is a recording with {key} .*, not {value}; name another folder"):
+        with pytest.raises(IncompatibleInputs, match=f"is a recording with {key} .*, not {value}; name another folder"):
             create_recording(tmp_path, {**ABOUT, **change})
 
 
@@ -239,10 +239,10 @@ def test_broken_arrays_are_refused(tmp_path: Path) -> None:
         (np.zeros(4), "is float64"),
     ]:
         write_array(tmp_path / "labels.npy", values)
-        with pytest.raises(BadFile, match=message):
+        with pytest.raises(InvalidFile, match=message):
             recording.labels()
     (tmp_path / "labels.npy").write_bytes(b"")
-    with pytest.raises(BadFile, match="holds no labels"):
+    with pytest.raises(InvalidFile, match="holds no labels"):
         recording.labels()
     write_array(tmp_path / "labels.npy", np.zeros(4, np.int64))
     features = recording.run_folder(0) / "features.npy"
@@ -251,12 +251,12 @@ def test_broken_arrays_are_refused(tmp_path: Path) -> None:
         (np.zeros((3, 2), np.float16), r"float16 \[3, 2\]"),
     ]:
         write_array(features, values)
-        with pytest.raises(BadFile, match=message):
+        with pytest.raises(InvalidFile, match=message):
             recording.geometry()
     features.write_bytes(features.read_bytes()[:-3])
-    with pytest.raises(BadFile, match="no whole array of embeddings"):
+    with pytest.raises(InvalidFile, match="no whole array of embeddings"):
         recording.geometry()
     margin = recording.run_folder(0) / "presentations" / "margin.npy"
     margin.write_bytes(margin.read_bytes()[:-3])
-    with pytest.raises(BadFile, match=r"margin.npy (was changed since it was written|is no whole array of evidence)"):
+    with pytest.raises(InvalidFile, match=r"margin.npy (was changed since it was written|is no whole array of evidence)"):
         dp.score_recording(tmp_path, "aum")

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from datapruning.errors import BadFile
+from datapruning.errors import InvalidFile
 from datapruning.io.atomic import write_text, written_whole
 from datapruning.io.disk_space import size_text
 from datapruning.io.json import read_json, write_json
@@ -66,7 +66,7 @@ def test_every_truncation_is_a_bad_file(tmp_path: Path, save: Any) -> None:
     whole = path.read_bytes()
     for cut in range(len(whole)):
         path.write_bytes(whole[:cut])
-        with pytest.raises(BadFile, match=r"a\.npz"):
+        with pytest.raises(InvalidFile, match=r"a\.npz"):
             read_npz(path, "a test")
 
 
@@ -81,7 +81,7 @@ def test_a_flipped_bit_is_a_bad_file_or_changes_nothing(tmp_path: Path, save: An
     path.write_bytes(broken)
     try:
         found, meta = read_npz(path, "a test")
-    except BadFile:
+    except InvalidFile:
         return
     assert meta == {}
     assert [v.tolist() for v in found.values()] == [list(range(50))]
@@ -98,7 +98,7 @@ def test_pickles_texts_folders_and_holes_are_bad_files(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     (tmp_path / "folder").mkdir()
     for path in [*tmp_path.iterdir(), tmp_path / "absent"]:
-        with pytest.raises(BadFile, match=path.name):
+        with pytest.raises(InvalidFile, match=path.name):
             read_npz(path, "a test")
 
 
@@ -114,7 +114,7 @@ def test_json_comes_back_and_has_no_nan(tmp_path: Path) -> None:
 def test_what_is_no_json_object_is_a_bad_file(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.json").write_bytes(content)
     for path in (tmp_path / "a.json", tmp_path / "absent", tmp_path):
-        with pytest.raises(BadFile, match=path.name):
+        with pytest.raises(InvalidFile, match=path.name):
             read_json(path)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from filelock import Timeout
 
-from datapruning.errors import BadFile
+from datapruning.errors import InvalidFile
 from datapruning.io.locks import held, lock_of
 from datapruning.utils.system import PROJECT_ROOT
 
@@ -79,7 +79,10 @@ def test_a_file_system_without_locks_is_refused_with_what_helps(
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr("fcntl.flock", none)
-    with pytest.raises(BadFile, match=r"without file locks \(flock\).* name another --workspace"), held(tmp_path / "a", "?"):
+    with (
+        pytest.raises(InvalidFile, match=r"without file locks \(flock\).* name another --workspace"),
+        held(tmp_path / "a", "?"),
+    ):
         pass
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from datapruning.errors import BadFile, Mismatch, NoRoom
+from datapruning.errors import DiskFull, IncompatibleInputs, InvalidFile
 from datapruning.io.json import read_json, write_json
 from datapruning.io.locks import lock_of
 from datapruning.io.trial_store import Config, Failure, Row, RowStore
@@ -158,7 +158,7 @@ def test_a_row_that_fails_leaves_no_file_and_can_be_run_again(tmp_path: Path) ->
 def test_another_store_is_refused_and_the_difference_named(tmp_path: Path, about: dict[str, Any], named: str) -> None:
     RowStore(tmp_path, ABOUT).run({"n": 1}, square)
     before = sorted(p for p in tmp_path.rglob("*"))
-    with pytest.raises(Mismatch, match=named):
+    with pytest.raises(IncompatibleInputs, match=named):
         RowStore(tmp_path, about)
     assert sorted(p for p in tmp_path.rglob("*")) == before
 
@@ -170,7 +170,7 @@ def test_a_row_that_was_tampered_with_is_refused(tmp_path: Path, content: bytes)
     store = RowStore(tmp_path, ABOUT)
     store.run({"n": 1}, square)
     store.path({"n": 1}).write_bytes(content)
-    with pytest.raises(BadFile, match=store.path({"n": 1}).name):
+    with pytest.raises(InvalidFile, match=store.path({"n": 1}).name):
         store.run({"n": 1}, never)
 
 
@@ -178,7 +178,7 @@ def test_a_listing_refuses_what_is_no_row(tmp_path: Path) -> None:
     store = RowStore(tmp_path, ABOUT)
     store.run({"n": 1}, square)
     write_json(store.path({"n": 2}), {"result": 3})
-    with pytest.raises(BadFile):
+    with pytest.raises(InvalidFile):
         list(store.rows())
 
 
@@ -192,7 +192,7 @@ def test_rows_are_plain_json(tmp_path: Path) -> None:
 def picky(config: Mapping[str, Any]) -> dict[str, Any]:
     """Work that fails for some rows, each in its own way."""
     errors: dict[int, BaseException] = {
-        1: BadFile("no such thing"), 2: ZeroDivisionError("by zero"), 3: MemoryError(), 4: OSError(28, "No space left")
+        1: InvalidFile("no such thing"), 2: ZeroDivisionError("by zero"), 3: MemoryError(), 4: OSError(28, "No space left")
     }  # fmt: skip
     if config["n"] in errors:
         raise errors[config["n"]]
@@ -268,14 +268,14 @@ def test_a_failure_that_was_tampered_with_is_refused(tmp_path: Path) -> None:
     store = RowStore(tmp_path, ABOUT)
     store.fail({"n": 1}, "why")
     write_json(tmp_path / "failed" / store.path({"n": 1}).name, {"why": "not"})
-    with pytest.raises(BadFile, match="failed"):
+    with pytest.raises(InvalidFile, match="failed"):
         store.attempt({"n": 1}, never)
 
 
 def test_the_difference_that_is_named_is_one(tmp_path: Path) -> None:
     RowStore(tmp_path, {"grid": (0.0, 0.5), "threads": 1})
     RowStore(tmp_path, {"grid": [0.0, 0.5], "threads": 1})
-    with pytest.raises(Mismatch, match=r"\(about.threads is 1 there, 2 here\)"):
+    with pytest.raises(IncompatibleInputs, match=r"\(about.threads is 1 there, 2 here\)"):
         RowStore(tmp_path, {"grid": (0.0, 0.5), "threads": 2})
 
 
@@ -283,9 +283,9 @@ def test_a_full_disk_is_no_failure_of_the_row(tmp_path: Path) -> None:
     store = RowStore(tmp_path, {})
 
     def full(config: Config) -> dict[str, Any]:
-        raise NoRoom("x: the disk is full")
+        raise DiskFull("x: the disk is full")
 
-    with pytest.raises(NoRoom):
+    with pytest.raises(DiskFull):
         store.attempt({"n": 1}, full)
     assert store.failure({"n": 1}) is None
     assert store.attempt({"n": 1}, lambda config: {"done": True}) == store.get({"n": 1})

@@ -14,7 +14,7 @@ from torch import nn
 import datapruning as dp
 from datapruning import models
 from datapruning.data.dataset import Dataset
-from datapruning.errors import BadValue, MissingPackage, UnknownName
+from datapruning.errors import InvalidValue, MissingPackage, UnknownName
 from datapruning.models import check_model, create_model, model_outline, parameter_count
 from datapruning.models.external import take_grey
 from datapruning.runs.context import Context
@@ -95,7 +95,7 @@ def test_anybody_s_factory_is_found_in_the_current_folder_and_its_seed_decides(m
 def test_a_factory_that_does_not_fit_is_refused_in_one_line_and_nothing_is_written(
     mine: str, what: str, named: str, small: Dataset, refused: Callable[..., str], tmp_path: Path
 ) -> None:
-    with pytest.raises((BadValue, UnknownName), match=named.replace("MINE", mine)) as raised:
+    with pytest.raises((InvalidValue, UnknownName), match=named.replace("MINE", mine)) as raised:
         check_model(f"{mine}:{what}", small.train.shape, small.classes)
     assert "\n" not in str(raised.value)
     line = refused("train", "--data", "digits", "--fraction", 0.5, "--model", f"{mine}:{what}", *fast_arguments())
@@ -104,12 +104,12 @@ def test_a_factory_that_does_not_fit_is_refused_in_one_line_and_nothing_is_writt
 
 def test_modules_that_are_not_there_or_break_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(BadValue, match="importing 'no_such_module' failed: ModuleNotFoundError"):
+    with pytest.raises(InvalidValue, match="importing 'no_such_module' failed: ModuleNotFoundError"):
         check_model("no_such_module:net")
     (tmp_path / "broken_module.py").write_text("1 / 0")
-    with pytest.raises(BadValue, match="importing 'broken_module' failed: ZeroDivisionError"):
+    with pytest.raises(InvalidValue, match="importing 'broken_module' failed: ZeroDivisionError"):
         check_model("broken_module:net")
-    with pytest.raises(BadValue, match="Empty module name"):
+    with pytest.raises(InvalidValue, match="Empty module name"):
         check_model(":")
 
 
@@ -122,7 +122,7 @@ def test_a_student_with_one_s_own_network(mine: str, make_context: Callable[...,
 
 
 def test_own_networks_on_pictures_too_small_for_them_are_refused() -> None:
-    with pytest.raises(BadValue, match="'convnet' does not take pictures of 4x4 with 1 channel:"):
+    with pytest.raises(InvalidValue, match="'convnet' does not take pictures of 4x4 with 1 channel:"):
         check_model("convnet", (4, 4, 1), 10)
     check_model("convnet", (8, 8, 1), 10)
 
@@ -133,11 +133,11 @@ SMALL_ONE = "squeezenet1_1"
 def test_torchvision_s_networks_and_their_refusals() -> None:
     name = f"torchvision:{SMALL_ONE}"
     check_model(name, (32, 32, 3), 7)
-    with pytest.raises(BadValue, match=r"torchvision has no classifier 'resnet19': did you mean resnet18 or"):
+    with pytest.raises(InvalidValue, match=r"torchvision has no classifier 'resnet19': did you mean resnet18 or"):
         check_model("torchvision:resnet19")
-    with pytest.raises(BadValue, match="these have 4"):
+    with pytest.raises(InvalidValue, match="these have 4"):
         check_model(name, (32, 32, 4), 7)
-    with pytest.raises(BadValue, match="Input shape indivisible by patch size"):
+    with pytest.raises(InvalidValue, match="Input shape indivisible by patch size"):
         check_model("torchvision:vit_b_16", (30, 30, 3), 7)
 
 
@@ -152,7 +152,7 @@ def test_a_trial_without_numbers_judges_as_one_with_numbers(name: str, side: int
         models._try_model.cache_clear()
         try:
             check_model(f"torchvision:{name}", (side, side, 3), 7)
-        except BadValue as error:
+        except InvalidValue as error:
             verdicts.append(str(error))
         else:
             verdicts.append("it fits")
@@ -192,7 +192,7 @@ def test_grey_pictures_are_the_same_picture_in_all_three_colours() -> None:
     pictures = torch.randn(2, 1, 32, 32, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         torch.testing.assert_close(grey(pictures), colour(pictures.expand(-1, 3, -1, -1)), rtol=1e-4, atol=1e-5)
-    with pytest.raises(BadValue, match="pictures of 3 channels"):
+    with pytest.raises(InvalidValue, match="pictures of 3 channels"):
         take_grey(nn.Linear(3, 2), 1)
 
 
@@ -214,7 +214,7 @@ def test_timm_s_networks_get_channels_and_classes(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(timm, "list_models", lambda: ["nano"], raising=False)
     monkeypatch.setitem(sys.modules, "timm", timm)
     assert create_model("timm:nano", (8, 8, 1), 6, 0)(torch.zeros(2, 1, 8, 8)).shape == (2, 6)
-    with pytest.raises(BadValue, match="timm has no classifier 'nan': did you mean nano"):
+    with pytest.raises(InvalidValue, match="timm has no classifier 'nan': did you mean nano"):
         check_model("timm:nan")
 
 

@@ -11,7 +11,7 @@ import pytest
 from datapruning import recipes
 from datapruning.config.recipe import read_recipe
 from datapruning.data.registry import SOURCES
-from datapruning.errors import BadValue, UnknownName
+from datapruning.errors import InvalidValue, UnknownName
 from datapruning.models import check_model
 
 
@@ -45,7 +45,7 @@ def test_every_dataset_of_another_name_is_one_that_can_be_opened() -> None:
 def test_imagenet_sees_224_of_256_and_needs_pictures_of_that_size() -> None:
     views = read_recipe(recipes.path_of("imagenet"))[0].views
     assert views.seen((256, 256, 3)) == (224, 224, 3)
-    with pytest.raises(BadValue, match="--image-size"):
+    with pytest.raises(InvalidValue, match="--image-size"):
         views.seen((64, 64, 3))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import datapruning as dp
-from datapruning.errors import BadFile
+from datapruning.errors import InvalidFile
 from datapruning.report.data import open_data
 from tests.helpers.picture_files import photos
 
@@ -30,5 +30,5 @@ def test_pictures_are_not_decoded_again_elsewhere(tmp_path: Path, monkeypatch: p
     found, why = open_data([run], None, None, [tmp_path / "work"])
     assert found is None
     assert "its fingerprint differs" in why
-    with pytest.raises(BadFile, match="is not there"):
+    with pytest.raises(InvalidFile, match="is not there"):
         open_data([run], str(tmp_path / "absent"), None, [])

@@ -15,7 +15,7 @@ from datapruning.artifacts.subset import KIND, Subset
 from datapruning.config.recipe import Recipe, plain
 from datapruning.config.toml import to_toml
 from datapruning.data.dataset import Dataset
-from datapruning.errors import BadFile, BadValue, Mismatch
+from datapruning.errors import IncompatibleInputs, InvalidFile, InvalidValue
 from datapruning.report.find_runs import find_students
 from datapruning.report.groups import Words, find_groups, full_data, main_kd, paired
 from datapruning.report.setups import check_one_dataset, find_setups
@@ -119,9 +119,9 @@ def test_unfinished_and_broken_runs_are_left_out_of_a_workspace_and_refused_by_n
     (unfinished / "result.json").unlink()
     (broken / "result.json").write_text('{"test_acc')
     assert len(find_students([tmp_path / "w"]).left_out) == 2
-    with pytest.raises(BadFile, match=r"result\.json cannot be read"):
+    with pytest.raises(InvalidFile, match=r"result\.json cannot be read"):
         find_students([broken])
-    with pytest.raises(BadValue, match=r"no finished student run .* not finished"):
+    with pytest.raises(InvalidValue, match=r"no finished student run .* not finished"):
         find_students([unfinished])
 
 
@@ -136,7 +136,7 @@ def test_unfinished_and_broken_runs_are_left_out_of_a_workspace_and_refused_by_n
     ],
 )
 def test_what_is_no_student_is_refused(make: Make, change: dict[str, Any], message: str) -> None:
-    with pytest.raises(BadFile, match=message):
+    with pytest.raises(InvalidFile, match=message):
         find_students([make("a", **change)])
 
 
@@ -147,7 +147,7 @@ def test_other_datasets_are_refused_and_other_budgets_are_set_ups(make: Make, tm
         ("A", 2, {"train.epochs": 2}), ("B", 1, {"train.epochs": 7}),
     ]  # fmt: skip
     make("small", data=small)
-    with pytest.raises(Mismatch, match=r"2 datasets and do not compare.*digits.*made-up"):
+    with pytest.raises(IncompatibleInputs, match=r"2 datasets and do not compare.*digits.*made-up"):
         check_one_dataset(find_students([tmp_path / "w"]).students)
 
 

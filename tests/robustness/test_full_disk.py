@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from datapruning.errors import BadFile, NoRoom
+from datapruning.errors import DiskFull, InvalidFile
 from datapruning.io.atomic import write_text
 from datapruning.io.disk_space import check_writable, no_room, room_for, take_room
 from datapruning.io.memmap import new_map
@@ -26,7 +26,7 @@ from types import SimpleNamespace
 from datapruning.data.loaders.ffcv_cache import ensure_cache
 from datapruning.data.dataset import Dataset, Split
 from datapruning.data.augment.views import ViewPolicy, Views
-from datapruning.errors import NoRoom
+from datapruning.errors import DiskFull
 from datapruning.evidence.prediction_change import Changes
 from datapruning.evidence.recorder import Recorder
 from datapruning.evidence.recording import write_array
@@ -77,7 +77,7 @@ for name, write in writers.items():
     try:
         write()
         found[name] = "it was written"
-    except NoRoom as error:
+    except DiskFull as error:
         found[name] = str(error)
     found[name] = [found[name], [p for p in left() if p.endswith(".part")]]
 answer(found)
@@ -211,7 +211,7 @@ def test_a_read_only_folder_is_refused_before_long_work(disks: None, tmp_path: P
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
 def test_what_the_system_says_of_a_full_disk_becomes_one_line(tmp_path: Path, number: int) -> None:
     with (
-        pytest.raises(NoRoom, match=r"^.*f: .* \(.* free, 7 bytes are needed\); make room") as caught,
+        pytest.raises(DiskFull, match=r"^.*f: .* \(.* free, 7 bytes are needed\); make room") as caught,
         room_for(tmp_path / "f", 7),
     ):
         raise OSError(number, os.strerror(number))
@@ -237,7 +237,7 @@ def test_a_map_has_its_room_before_it_is_written_to(tmp_path: Path, monkeypatch:
         raise OSError(errno.ENOSPC, "full")
 
     monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
-    with pytest.raises(NoRoom, match=r"n\.npy: the disk is full \(.*, 1\.2 MB are needed"):
+    with pytest.raises(DiskFull, match=r"n\.npy: the disk is full \(.*, 1\.2 MB are needed"):
         new_map(tmp_path / "n.npy", np.float32, (300, 1000))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["m.npy"]
 
@@ -253,7 +253,7 @@ def test_without_posix_fallocate_a_map_has_its_size(tmp_path: Path, monkeypatch:
 def test_a_folder_without_permission_is_named(tmp_path: Path) -> None:
     tmp_path.chmod(0o555)
     for write in (lambda: check_writable(tmp_path / "deep" / "x"), lambda: write_text(tmp_path / "x", "")):
-        with pytest.raises(BadFile, match=r"x cannot be written \(Permission denied\); name another"):
+        with pytest.raises(InvalidFile, match=r"x cannot be written \(Permission denied\); name another"):
             write()
 
 

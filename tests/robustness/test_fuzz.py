@@ -19,7 +19,7 @@ from datapruning.artifacts.subset import load_subset
 from datapruning.data.dataset import Dataset
 from datapruning.data.loaders.beton import Beton
 from datapruning.data.loaders.ffcv_cache import write_beton
-from datapruning.errors import BadFile
+from datapruning.errors import InvalidFile
 
 SLOW = {"FFCV cache", "inspect FFCV cache"}
 """FFCV compiles its decoder first."""
@@ -98,17 +98,17 @@ def test_a_changed_ffcv_cache_is_refused_and_an_unsealed_one_is_not(tmp_path: Pa
     for place in (0, 5, 700, len(whole) // 2, len(whole) - 1):
         whole[place] ^= 1
         path.write_bytes(whole)
-        with pytest.raises(BadFile, match="changed since it was written"):
+        with pytest.raises(InvalidFile, match="changed since it was written"):
             Beton(path)
         whole[place] ^= 1
     path.write_bytes(whole[:-8])
     (tmp_path / "train.beton.sha256.json").unlink()
-    with pytest.raises(BadFile, match=r"no whole \.beton file"):
+    with pytest.raises(InvalidFile, match=r"no whole \.beton file"):
         Beton(path)
 
 
 def test_archives_within_archives_are_no_arrays(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
         archive.writestr("indices.npy", b"PK\x03\x04")
-    with pytest.raises(BadFile, match=r"no \.npy array"):
+    with pytest.raises(InvalidFile, match=r"no \.npy array"):
         load_subset(tmp_path / "a.npz")

@@ -28,7 +28,7 @@ from datapruning.data.dataset import Dataset, Split
 from datapruning.data.image_folder.decode import MOST_PIXELS, Unreadable, decode
 from datapruning.data.image_folder.scan import scan
 from datapruning.data.registry import open_npz
-from datapruning.errors import BadFile, BadValue, UserError, printable
+from datapruning.errors import InvalidFile, InvalidValue, UserError, escape_control_chars
 from datapruning.io.json import read_json, write_json
 from datapruning.io.npy import map_array, read_array
 from datapruning.io.npz import write_npz
@@ -116,7 +116,7 @@ def test_zip_bombs_are_refused(tmp_path: Path, load: Callable[[Path], Any]) -> N
     names = ("score", "indices", "train_images", "meta")
     path = packed(tmp_path / "bomb.npz", {f"{name}.npy": zeros for name in names})
     assert path.stat().st_size < 400_000
-    with pytest.raises(BadFile, match="would unpack to 320,000,512"):
+    with pytest.raises(InvalidFile, match="would unpack to 320,000,512"):
         load(path)
 
 
@@ -127,7 +127,7 @@ def test_members_that_lie_about_their_size_are_refused(tmp_path: Path) -> None:
     assert whole.count(size) == 4, "stored and unpacked, in the directory and beside the member"
     place = whole.rindex(size)
     path.write_bytes(whole[:place] + struct.pack("<I", 10**9) + whole[place + 4 :])
-    with pytest.raises(BadFile, match="says that it unpacks to 1,000,000,000"):
+    with pytest.raises(InvalidFile, match="says that it unpacks to 1,000,000,000"):
         load_scores(path)
 
 
@@ -136,7 +136,7 @@ def test_two_members_of_one_name_are_refused(tmp_path: Path) -> None:
         archive.writestr("score.npy", npy("(3,)", numbers=bytes(12)))
         with pytest.warns(UserWarning, match="Duplicate name"):
             archive.writestr("score.npy", npy("(3,)", numbers=bytes(12)))
-    with pytest.raises(BadFile, match="two members have one name"):
+    with pytest.raises(InvalidFile, match="two members have one name"):
         load_scores(tmp_path / "a.npz")
 
 
@@ -164,11 +164,11 @@ def test_what_was_packed_anew_with_another_number_is_refused(tmp_path: Path, sma
     changed_array(subset, "indices", lambda a: np.where(a == 4, 5, a))
     changed_array(scores, "score", lambda a: a + 1)
     for load, path in ((load_subset, subset), (load_scores, scores)):
-        with pytest.raises(BadFile, match="changed since it was written"):
+        with pytest.raises(InvalidFile, match="changed since it was written"):
             load(path)
     subset_from_ids(np.arange(0, 20, 2), small, "x").save(subset)
     changed_array(subset, "meta", lambda a: np.array(str(a).replace('"seed"', '"sead"').replace('"x"', '"y"')))
-    with pytest.raises(BadFile, match="changed since it was written"):
+    with pytest.raises(InvalidFile, match="changed since it was written"):
         load_subset(subset)
 
 
@@ -193,7 +193,7 @@ def test_json_that_was_changed_is_refused_with_what_to_do(tmp_path: Path) -> Non
     write_json(tmp_path / "a.json", {"accuracy": 91.25, "more": {"1": [1, 2]}})
     text = (tmp_path / "a.json").read_text()
     (tmp_path / "a.json").write_text(text.replace("91.25", "93.25"))
-    with pytest.raises(BadFile, match='take out "checksum"'):
+    with pytest.raises(InvalidFile, match='take out "checksum"'):
         read_json(tmp_path / "a.json")
     lines = [line for line in text.replace("91.25", "93.25").splitlines() if "checksum" not in line]
     (tmp_path / "a.json").write_text("\n".join(lines).replace("},\n}", "}\n}"))
@@ -214,7 +214,7 @@ def test_json_that_was_changed_is_refused_with_what_to_do(tmp_path: Path) -> Non
 )
 def test_json_that_python_chokes_on_is_a_bad_file(tmp_path: Path, text: str) -> None:
     (tmp_path / "a.json").write_text(text)
-    with pytest.raises(BadFile, match=r"a\.json cannot be read as JSON"):
+    with pytest.raises(InvalidFile, match=r"a\.json cannot be read as JSON"):
         read_json(tmp_path / "a.json")
 
 
@@ -240,7 +240,7 @@ def test_texts_without_end_are_not_read(tmp_path: Path) -> None:
     ):  # fmt: skip
         with (tmp_path / name).open("wb") as file:
             file.truncate(limit + 1)  # holes: no room is taken
-        with pytest.raises(BadFile, match="at most"):
+        with pytest.raises(InvalidFile, match="at most"):
             read(tmp_path / name)
 
 
@@ -252,7 +252,7 @@ def test_pipes_and_devices_are_not_waited_for(tmp_path: Path) -> None:
         ("m.safetensors", load_tensors),
     ):
         os.mkfifo(tmp_path / name)
-        with pytest.raises(BadFile, match=name):
+        with pytest.raises(InvalidFile, match=name):
             read(tmp_path / name)
 
 
@@ -263,7 +263,7 @@ def test_weights_that_are_no_plain_numbers_are_refused(tmp_path: Path) -> None:
         (torch.tensor([1.0, torch.nan]), "NaN or infinite"),
     ):  # fmt: skip
         torch.save({"weight": value}, tmp_path / "net.pth")
-        with pytest.raises(BadFile, match=why):
+        with pytest.raises(InvalidFile, match=why):
             read_weights(tmp_path / "net.pth")
 
 
@@ -272,13 +272,13 @@ def test_a_checkpoint_with_a_flipped_bit_is_refused(tmp_path: Path) -> None:
     whole = bytearray((tmp_path / "net.pth").read_bytes())
     whole[whole.index(struct.pack("<f", 1.0) * 8)] ^= 1  # torch does not look at the archive's checksums
     (tmp_path / "net.pth").write_bytes(whole)
-    with pytest.raises(BadFile, match="CRC"):
+    with pytest.raises(InvalidFile, match="CRC"):
         read_weights(tmp_path / "net.pth")
     save_tensors(tmp_path / "net.safetensors", {"weight": torch.ones(1000)})
     whole = bytearray((tmp_path / "net.safetensors").read_bytes())
     whole[-1] ^= 1
     (tmp_path / "net.safetensors").write_bytes(whole)
-    with pytest.raises(BadFile, match="changed since it was written"):
+    with pytest.raises(InvalidFile, match="changed since it was written"):
         load_tensors(tmp_path / "net.safetensors")
 
 
@@ -289,17 +289,17 @@ def test_a_pickle_that_runs_code_is_not_opened(tmp_path: Path) -> None:
 
     for legacy in (True, False):
         torch.save({"weight": Evil()}, tmp_path / "net.pth", _use_new_zipfile_serialization=not legacy)
-        with pytest.raises(BadFile, match="not weights alone"):
+        with pytest.raises(InvalidFile, match="not weights alone"):
             read_weights(tmp_path / "net.pth")
     np.savez(tmp_path / "s.npz", score=np.array([Evil()], object), meta="{}")
-    with pytest.raises(BadFile, match="pickle is never opened"):
+    with pytest.raises(InvalidFile, match="pickle is never opened"):
         load_scores(tmp_path / "s.npz")
     assert not (tmp_path / "pwned").exists()
 
 
 def test_a_model_name_from_elsewhere_calls_no_part_of_python() -> None:
     for name in ("os:kill", "subprocess:call", "importlib.util:find_spec"):
-        with pytest.raises(BadValue, match="is a part of Python"):
+        with pytest.raises(InvalidValue, match="is a part of Python"):
             create_model(name, (8, 8, 1), 3, seed=0)
 
 
@@ -332,7 +332,7 @@ def test_a_maze_of_links_ends(tmp_path: Path) -> None:
         for other in range(7):
             if other != k:
                 (root / "cat" / str(k) / f"to-{other}").symlink_to(root / "cat" / str(other))
-    with pytest.raises(BadFile, match="in many ways"):
+    with pytest.raises(InvalidFile, match="in many ways"):
         scan(root, 0.5)
 
 
@@ -342,7 +342,7 @@ def test_a_pipe_among_pictures_is_unreadable_not_waited_for(tmp_path: Path) -> N
     )
     os.mkfifo(root / "train" / "a" / "pipe.png")
     (root / "train" / "a" / "zero.png").symlink_to("/dev/zero")
-    with pytest.raises(BadFile, match="no ordinary file"):
+    with pytest.raises(InvalidFile, match="no ordinary file"):
         dp.open_dataset(str(root), image_size=8, workspace=tmp_path / "runs")
     data = dp.open_dataset(str(root), image_size=8, workspace=tmp_path / "runs", skip_unreadable=True)
     assert [data.train_paths[i] for i in data.unreadable] == ["train/a/pipe.png", "train/a/zero.png"]  # type: ignore[index]
@@ -357,7 +357,7 @@ def test_decoded_pictures_that_were_changed_are_refused(tmp_path: Path) -> None:
     whole = bytearray(path.read_bytes())
     whole[-1] ^= 1
     path.write_bytes(whole)
-    with pytest.raises(BadFile, match="changed since it was written"):
+    with pytest.raises(InvalidFile, match="changed since it was written"):
         dp.open_dataset(str(root), image_size=8, workspace=tmp_path / "runs")
 
 
@@ -370,14 +370,14 @@ def test_path_lists_lead_nowhere(tmp_path: Path, line: str) -> None:
     (tmp_path / "pets").mkdir()
     (tmp_path / "pets" / "loop").symlink_to(tmp_path / "pets" / "loop")
     (tmp_path / "list.txt").write_text(f"a/1.png\n{line.replace('loop', str(tmp_path / 'pets' / 'loop'))}\n")
-    with pytest.raises(BadFile, match=r"line 2: .* is no training picture") as caught:
+    with pytest.raises(InvalidFile, match=r"line 2: .* is no training picture") as caught:
         subset_of_list(tmp_path / "list.txt", data)
     assert len(str(caught.value)) < 1000
     assert str(caught.value).isprintable()
 
 
 def test_what_steers_a_terminal_is_escaped(tmp_path: Path, small: Dataset, dprune: Callable[..., Answer]) -> None:
-    assert printable("\x1b[31mr\u202eed\x07\ud800 ü\n\t") == "\\x1b[31mr\\u202eed\\x07\\ud800 ü\n\t"
+    assert escape_control_chars("\x1b[31mr\u202eed\x07\ud800 ü\n\t") == "\\x1b[31mr\\u202eed\\x07\\ud800 ü\n\t"
     meta = {**new_meta("datapruning.subset", small, scorer="\x1b[2J\u202e\ud800"), "dataset": "a\nb\x07"}
     write_npz(tmp_path / "s.npz", {"indices": np.arange(3)}, meta)
     told = dprune("inspect", tmp_path / "s.npz")
@@ -395,6 +395,6 @@ def test_a_run_folder_whose_options_were_changed_is_refused(
     folder = dp.train(make_context(small), fraction=0.5, kd_weight=0, out=tmp_path / "run").folder
     path = folder / "config.toml"
     path.write_text(path.read_text().replace("threads = 1", "threads = 2"))
-    with pytest.raises(BadFile, match=r"config\.toml was changed since it was written"):
+    with pytest.raises(InvalidFile, match=r"config\.toml was changed since it was written"):
         _ = Run(folder).environment
     assert read_recipe(path)[0].train.epochs == 2, "as a recipe it may be changed"

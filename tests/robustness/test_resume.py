@@ -23,7 +23,7 @@ from datapruning.config.self_distillation import KEYS, SelfDistill
 from datapruning.config.training import Training
 from datapruning.data.dataset import Dataset
 from datapruning.data.loaders.loader import Batch
-from datapruning.errors import BadFile, Diverged
+from datapruning.errors import Diverged, InvalidFile
 from datapruning.evidence import recorder
 from datapruning.evidence.prediction_change import Changes
 from datapruning.evidence.recorder import Recorder, RecordTraining
@@ -214,7 +214,7 @@ def test_what_is_no_checkpoint_of_ours_is_refused(
     context, state = make_context(small), Checkpoint(tmp_path / "state")
     train(context, stop_after=1, leave=state)
     save_tensors(state.path, load_tensors(state.path)[0], metadata)
-    with pytest.raises(BadFile, match=message):
+    with pytest.raises(InvalidFile, match=message):
         train(context, checkpoint=state)
 
 

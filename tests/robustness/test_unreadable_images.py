@@ -14,7 +14,7 @@ from datapruning.analysis.advise.holdout import set_aside
 from datapruning.artifacts.subset import subset_from_ids
 from datapruning.data.dataset import Dataset
 from datapruning.data.loaders.loader import Batch
-from datapruning.errors import BadValue
+from datapruning.errors import InvalidValue
 from datapruning.runs.context import Context
 from datapruning.scorers import find_scorers
 from datapruning.training.distillation.weight_search import choose_judges
@@ -106,7 +106,7 @@ def test_neither_influence_nor_suspects_name_them(make_context: MakeContext, spo
 
 def test_a_subset_that_has_one_is_refused(make_context: MakeContext, spoilt: Dataset) -> None:
     subset = subset_from_ids(np.arange(10), spoilt, "mine")
-    with pytest.raises(BadValue, match="id 3 is a picture that cannot be read"):
+    with pytest.raises(InvalidValue, match="id 3 is a picture that cannot be read"):
         dp.train(make_context(spoilt, *SETTINGS), subset, kd_weight=0)
 
 

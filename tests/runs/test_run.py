@@ -14,7 +14,7 @@ import datapruning as dp
 from datapruning.config.recipe import Recipe
 from datapruning.config.training import Training
 from datapruning.data.dataset import Dataset
-from datapruning.errors import BadFile, OutputTaken
+from datapruning.errors import InvalidFile, OutputExists
 from datapruning.io.json import read_json
 from datapruning.runs.context import Context
 from datapruning.runs.run import Run
@@ -76,7 +76,7 @@ def test_another_run_is_refused_and_the_difference_named(run: Run) -> None:
         (RECIPE, {**OPTIONS, "teacher": ["t"]}, "run.teacher"),
         (Recipe("mine", train=Training(lr=0.5)), OPTIONS, "train.lr is 0.1 there, 0.5 here"),
     ):
-        with pytest.raises(OutputTaken, match=named), Run(run.folder).claimed(recipe, TABLES, options, HERE):
+        with pytest.raises(OutputExists, match=named), Run(run.folder).claimed(recipe, TABLES, options, HERE):
             raise AssertionError("claimed")
     assert content(run.folder) == before
 
@@ -95,14 +95,14 @@ def test_a_place_that_holds_something_else_is_left_as_it_was(tmp_path: Path, wha
     else:
         place.write_text("the only copy")
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(OutputTaken, match="mine"), Run(place).claimed(RECIPE, TABLES, OPTIONS, HERE):
+    with pytest.raises(OutputExists, match="mine"), Run(place).claimed(RECIPE, TABLES, OPTIONS, HERE):
         raise AssertionError("claimed")
     assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_a_broken_config_is_refused(run: Run) -> None:
     (run.folder / "config.toml").write_text("[run")
-    with pytest.raises(BadFile, match=r"config\.toml"), Run(run.folder).claimed(RECIPE, TABLES, OPTIONS, HERE):
+    with pytest.raises(InvalidFile, match=r"config\.toml"), Run(run.folder).claimed(RECIPE, TABLES, OPTIONS, HERE):
         raise AssertionError("claimed")
 
 

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from datapruning import scorers
-from datapruning.errors import BadValue
+from datapruning.errors import InvalidValue
 from tests.helpers.evidence_cases import embeddings_of
 
 Points = NDArray[np.float16]
@@ -187,16 +187,16 @@ def test_a_sample_without_features_gives_no_nan() -> None:
 
 
 def test_embeddings_of_no_width_are_refused() -> None:
-    with pytest.raises(BadValue, match="at least one number a sample"):
+    with pytest.raises(InvalidValue, match="at least one number a sample"):
         embeddings_of(np.empty((4, 0)))
 
 
 def test_embeddings_and_labels_of_different_numbers_are_refused() -> None:
-    with pytest.raises(BadValue, match="4 embeddings came with 3 labels"):
+    with pytest.raises(InvalidValue, match="4 embeddings came with 3 labels"):
         embeddings_of(points_of(0, 4), [0, 0, 1])
 
 
 @pytest.mark.parametrize("k", [0, 6, 7])
 def test_neighbours_outside_the_data_are_refused(k: int) -> None:
-    with pytest.raises(BadValue, match=f"each of 6 samples has 5 others; {k} nearest"):
+    with pytest.raises(InvalidValue, match=f"each of 6 samples has 5 others; {k} nearest"):
         embeddings_of(points_of(0, 6)).neighbours(k)

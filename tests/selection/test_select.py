@@ -14,7 +14,7 @@ import datapruning as dp
 from datapruning.artifacts.metadata import VERSION
 from datapruning.artifacts.scores import Scores
 from datapruning.data.dataset import Dataset
-from datapruning.errors import BadValue, Mismatch, UnknownName
+from datapruning.errors import IncompatibleInputs, InvalidValue, UnknownName
 from datapruning.selection.select import select
 from datapruning.utils.fraction import kept_count
 from tests.helpers.strategy_problems import scored
@@ -69,7 +69,7 @@ def test_top_keeps_the_highest_and_of_equals_the_lower_ids(problem: tuple[Scores
     scores, _ = problem
     count = kept_count(fraction, len(scores.values))
     if count == 0:
-        with pytest.raises(BadValue, match="keeps nothing"):
+        with pytest.raises(InvalidValue, match="keeps nothing"):
             select(scores, fraction)
         return
     order = sorted(range(len(scores.values)), key=lambda i: (-scores.values[i], i))
@@ -120,11 +120,11 @@ def test_everything_is_kept_at_one(strategy: str, balance: Any) -> None:
 @pytest.mark.parametrize(
     ("arguments", "error", "named"),
     [
-        ({"fraction": 30}, BadValue, "did you mean 0.3"),
-        ({"fraction": 0.01}, BadValue, "keeps nothing; the least is 0.05"),
+        ({"fraction": 30}, InvalidValue, "did you mean 0.3"),
+        ({"fraction": 0.01}, InvalidValue, "keeps nothing; the least is 0.05"),
         ({"strategy": "bottom"}, UnknownName, "strategy"),
         ({"balance": "clas"}, UnknownName, "did you mean 'class'"),
-        ({"balance": "class"}, BadValue, "labels"),
+        ({"balance": "class"}, InvalidValue, "labels"),
     ],
 )
 def test_arguments_that_make_no_sense_are_refused(arguments: Any, error: type[Exception], named: str) -> None:
@@ -133,12 +133,12 @@ def test_arguments_that_make_no_sense_are_refused(arguments: Any, error: type[Ex
 
 
 def test_labels_of_another_dataset_are_refused() -> None:
-    with pytest.raises(Mismatch, match="9 labels, but the scores are of 10 samples"):
+    with pytest.raises(IncompatibleInputs, match="9 labels, but the scores are of 10 samples"):
         select(scored(np.arange(10)), 0.5, balance="class", labels=np.zeros(9, np.int64))
 
 
 def test_scores_of_another_dataset_are_refused(small: Dataset, digits: Dataset) -> None:
-    with pytest.raises(Mismatch, match="made-up"):
+    with pytest.raises(IncompatibleInputs, match="made-up"):
         dp.select(dp.score(small, "random"), 0.5, data=digits)
 
 

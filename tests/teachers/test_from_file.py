@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import datapruning as dp
 from datapruning.data.dataset import Dataset
-from datapruning.errors import BadFile, Mismatch, UserError
+from datapruning.errors import IncompatibleInputs, InvalidFile, UserError
 from datapruning.io.tensors import save_tensors
 from datapruning.models import create_model
 from datapruning.models.features import last_linear
@@ -139,22 +139,22 @@ def test_weights_that_do_not_fit_are_named(context: Context, tmp_path: Path) -> 
     }  # fmt: skip
     for number, (named, weights) in enumerate(cases.items()):
         save_tensors(tmp_path / f"{number}.safetensors", weights)
-        with pytest.raises(BadFile, match=named):
+        with pytest.raises(InvalidFile, match=named):
             import_teacher(context, tmp_path / f"{number}.safetensors")
     assert not (context.root / "teachers").exists()
 
 
 SAID = {
-    "{": (BadFile, "cannot be read"),
-    "3": (BadFile, "a list of class names"),
-    '{"names": []}': (BadFile, "a list of class names"),
-    "[1, 2, 3, 4]": (BadFile, "a list of class names"),
-    '["class 0", "class 0", "class 1", "class 2", "class 3"]': (BadFile, "'class 0' is named twice"),
-    '["class 0", "class 1", "class 2"]': (Mismatch, r"does not name class 'class 3' of made-up \(1 of 4"),
-    '{"mean": [0.5], "std": [0.5]}': (Mismatch, "each of the 3 channels"),
-    '{"mean": [0.5, 0.5, 0.5]}': (Mismatch, "each of the 3 channels"),
-    '{"mean": [0, 0, 0], "std": [1, 1, 0]}': (BadFile, "std above 0"),
-    '{"mean": [0, 0, "a"], "std": [1, 1, 1]}': (BadFile, "are numbers"),
+    "{": (InvalidFile, "cannot be read"),
+    "3": (InvalidFile, "a list of class names"),
+    '{"names": []}': (InvalidFile, "a list of class names"),
+    "[1, 2, 3, 4]": (InvalidFile, "a list of class names"),
+    '["class 0", "class 0", "class 1", "class 2", "class 3"]': (InvalidFile, "'class 0' is named twice"),
+    '["class 0", "class 1", "class 2"]': (IncompatibleInputs, r"does not name class 'class 3' of made-up \(1 of 4"),
+    '{"mean": [0.5], "std": [0.5]}': (IncompatibleInputs, "each of the 3 channels"),
+    '{"mean": [0.5, 0.5, 0.5]}': (IncompatibleInputs, "each of the 3 channels"),
+    '{"mean": [0, 0, 0], "std": [1, 1, 0]}': (InvalidFile, "std above 0"),
+    '{"mean": [0, 0, "a"], "std": [1, 1, 1]}': (InvalidFile, "are numbers"),
 }
 
 
@@ -183,7 +183,7 @@ def test_files_that_are_no_weights_are_not_opened(tmp_path: Path, monkeypatch: p
     torch.save({"epoch": 3}, tmp_path / "empty.pth")
     torch.save([torch.zeros(3)], tmp_path / "list.pth")
     for name in ("trap.pth", "trap.pt", "text.pth", "empty.pth", "list.pth", "absent.pth"):
-        with pytest.raises(BadFile, match=name) as raised:
+        with pytest.raises(InvalidFile, match=name) as raised:
             read_weights(tmp_path / name)
         assert "\n" not in str(raised.value)
     assert not (tmp_path / "trapped").exists()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from datapruning.api.teach import teach
 from datapruning.data.dataset import Dataset
-from datapruning.errors import BadFile, BadValue, Mismatch
+from datapruning.errors import IncompatibleInputs, InvalidFile, InvalidValue
 from datapruning.io.json import read_json, write_json
 from datapruning.runs.context import Context
 from datapruning.teachers import SoftLabelCache, Teacher, TeacherLabels, load_teacher
@@ -85,9 +85,9 @@ def test_only_what_is_asked_for_is_computed_and_the_rest_is_refused(taught: tupl
     context, teacher = taught
     labels = cache_of(context, teacher)
     assert labels.fill(context.split("train"), np.array([3, 900]), 1) == 2
-    with pytest.raises(BadValue, match="no soft label for sample id 4 in view 0"):
+    with pytest.raises(InvalidValue, match="no soft label for sample id 4 in view 0"):
         labels[np.array([3, 4]), 0]
-    with pytest.raises(BadValue, match="no soft label for sample id 3 in view 1"):
+    with pytest.raises(InvalidValue, match="no soft label for sample id 3 in view 1"):
         labels[np.array([3]), 1]
 
 
@@ -127,7 +127,7 @@ def test_another_policy_has_another_folder_and_a_changed_manifest_is_refused(
         assert cache_of(make_context(digits, "views.count=3", change), teacher).folder != first.folder
     manifest = read_json(first.folder / "manifest.json")
     write_json(first.folder / "manifest.json", {**manifest, "teacher": "somebody else"})
-    with pytest.raises(Mismatch, match="another teacher"):
+    with pytest.raises(IncompatibleInputs, match="another teacher"):
         cache_of(context, teacher)
 
 
@@ -135,7 +135,7 @@ def test_broken_arrays_are_refused(taught: tuple[Context, Teacher]) -> None:
     context, teacher = taught
     folder = cache_of(context, teacher).folder
     (folder / "logits.npy").write_bytes(b"\x93NUMPY broken")
-    with pytest.raises(BadFile, match="cannot be opened"):
+    with pytest.raises(InvalidFile, match="cannot be opened"):
         cache_of(context, teacher)
 
 
@@ -164,10 +164,10 @@ def test_an_unfinished_or_foreign_run_does_not_teach(
     taught: tuple[Context, Teacher], small: Dataset, make_context: Maker, tmp_path: Path
 ) -> None:
     context, teacher = taught
-    with pytest.raises(BadFile, match="'dprune teach' makes one"):
+    with pytest.raises(InvalidFile, match="'dprune teach' makes one"):
         load_teacher(tmp_path / "absent", context.data, context.device)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(BadFile, match="no finished run"):
+    with pytest.raises(InvalidFile, match="no finished run"):
         load_teacher(tmp_path / "empty", context.data, context.device)
-    with pytest.raises(Mismatch, match="knows 10 classes, made-up has 4"):
+    with pytest.raises(IncompatibleInputs, match="knows 10 classes, made-up has 4"):
         load_teacher(teacher.folder, small, context.device)

@@ -18,7 +18,7 @@ from datapruning.artifacts.metadata import new_meta
 from datapruning.artifacts.scores import KIND, Scores
 from datapruning.artifacts.subset import Subset, subset_from_ids
 from datapruning.data.dataset import Dataset
-from datapruning.errors import Mismatch
+from datapruning.errors import IncompatibleInputs
 from datapruning.tools.diff.diff import diff
 from datapruning.tools.diff.per_class import MOST, class_lines, class_means
 from datapruning.tools.diff.runs import differing
@@ -189,9 +189,9 @@ def test_files_of_different_datasets_are_not_compared(tmp_path: Path, small: Dat
     other = dataclasses.replace(small, class_names=("a", "b", "c", "d"))
     for made in (subset_of, scores_of):
         a, b = ((made(data, np.arange(120))).save(tmp_path / f"{i}.npz") for i, data in enumerate((small, other)))
-        with pytest.raises(Mismatch, match=r"0\.npz was made from made-up .*1\.npz from another dataset, made-up"):
+        with pytest.raises(IncompatibleInputs, match=r"0\.npz was made from made-up .*1\.npz from another dataset, made-up"):
             diff(a, b)
-        with pytest.raises(Mismatch, match="another dataset"):
+        with pytest.raises(IncompatibleInputs, match="another dataset"):
             diff(a, a, data=other)
 
 

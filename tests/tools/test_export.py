@@ -21,7 +21,7 @@ from datapruning.artifacts.scores import KIND, Scores
 from datapruning.artifacts.subset import Subset, load_subset, subset_from_ids
 from datapruning.artifacts.subset_file import open_subset, subset_of_list
 from datapruning.data.dataset import Dataset
-from datapruning.errors import BadFile, BadValue, Mismatch
+from datapruning.errors import IncompatibleInputs, InvalidFile, InvalidValue
 from datapruning.tools.export.export import export
 from tests.conftest import Answer, fast_arguments
 
@@ -143,36 +143,38 @@ def test_a_path_may_be_written_in_several_ways(
 def test_a_line_that_is_no_picture_is_named(tmp_path: Path, photos: Dataset, text: str) -> None:
     assert photos.train_paths is not None
     (tmp_path / "list.txt").write_text(f"{photos.train_paths[3]}\n\n{text}")
-    with pytest.raises(BadFile, match=r"list\.txt, line 3: '.*' is no training picture of made-up; .* like 'train/class"):
+    with pytest.raises(
+        InvalidFile, match=r"list\.txt, line 3: '.*' is no training picture of made-up; .* like 'train/class"
+    ):
         subset_of_list(tmp_path / "list.txt", photos)
 
 
 def test_a_path_that_stands_twice_is_named(tmp_path: Path, photos: Dataset) -> None:
     assert photos.train_paths is not None
     (tmp_path / "list.txt").write_text(f"{photos.train_paths[3]}\n./{photos.train_paths[3]}\n")
-    with pytest.raises(BadFile, match=r"line 2: .* stands in line 1 already"):
+    with pytest.raises(InvalidFile, match=r"line 2: .* stands in line 1 already"):
         subset_of_list(tmp_path / "list.txt", photos)
 
 
 def test_pictures_that_cannot_be_read_are_not_taken(tmp_path: Path, photos: Dataset) -> None:
     (tmp_path / "ids.txt").write_text("1\n2\n3\n")
-    with pytest.raises(BadValue, match=r"ids\.txt: id 2 is a picture that cannot be read \(1 such ids\)"):
+    with pytest.raises(InvalidValue, match=r"ids\.txt: id 2 is a picture that cannot be read \(1 such ids\)"):
         subset_of_list(tmp_path / "ids.txt", dataclasses.replace(photos, unreadable=(2, 77)))
 
 
 def test_a_path_with_a_line_break_fits_in_no_list(tmp_path: Path, photos: Dataset) -> None:
     assert photos.train_paths is not None
     odd = dataclasses.replace(photos, train_paths=("train/a\nb.png", *photos.train_paths[1:]))
-    with pytest.raises(BadFile, match=r"a\\nb\.png.* has a line break"):
+    with pytest.raises(InvalidFile, match=r"a\\nb\.png.* has a line break"):
         export(subset_from_ids(np.array([0]), odd, "by hand"), tmp_path / "p.txt", data=odd, paths=True)
     assert not list(tmp_path.iterdir())
 
 
 def test_the_file_s_own_dataset_is_needed(tmp_path: Path, small: Dataset, digits: Dataset) -> None:
     subset = subset_from_ids(np.array([0]), small, "by hand")
-    with pytest.raises(Mismatch, match="this subset was made from another dataset"):
+    with pytest.raises(IncompatibleInputs, match="this subset was made from another dataset"):
         export(subset, tmp_path / "s.csv", data=digits)
-    with pytest.raises(BadValue, match="--data"):
+    with pytest.raises(InvalidValue, match="--data"):
         export(subset, tmp_path / "s.csv", paths=True)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 import datapruning as dp
 from datapruning.data.dataset import Dataset
-from datapruning.errors import BadFile
+from datapruning.errors import InvalidFile
 from datapruning.io.json import first_difference
 from datapruning.io.tensors import save_tensors
 from datapruning.runs.context import Context
@@ -65,13 +65,13 @@ def test_an_unfinished_run_tells_how_far_it_is(finished: FinishedRun) -> None:
 def test_broken_runs_are_refused(finished: FinishedRun) -> None:
     weights = finished.folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-8])
-    with pytest.raises(BadFile, match=r"model\.safetensors"):
+    with pytest.raises(InvalidFile, match=r"model\.safetensors"):
         describe(finished.folder)
     (finished.folder / "result.json").write_text("{")
-    with pytest.raises(BadFile, match=r"result\.json"):
+    with pytest.raises(InvalidFile, match=r"result\.json"):
         describe(finished.folder)
     (finished.folder / "config.toml").unlink()
-    with pytest.raises(BadFile, match="no run folder"):
+    with pytest.raises(InvalidFile, match="no run folder"):
         describe(finished.folder)
 
 
@@ -82,7 +82,7 @@ def test_what_inspect_does_not_know_is_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "theirs.npz", meta='{"format": "theirs"}')
     (tmp_path / "folder").mkdir()
     for path in [*tmp_path.iterdir(), tmp_path / "absent.npz"]:
-        with pytest.raises(BadFile, match=path.name):
+        with pytest.raises(InvalidFile, match=path.name):
             describe(path)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import datapruning as dp
 from datapruning.data.dataset import Dataset
-from datapruning.errors import BadValue
+from datapruning.errors import InvalidValue
 from datapruning.io.tensors import load_tensors
 from datapruning.runs.context import Context
 from tests.conftest import Answer, fast_arguments
@@ -74,5 +74,5 @@ def test_a_network_s_own_mistake_stays_its_own(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(torch, "compile", lambda model, dynamic: breaks)
     with pytest.raises(ZeroDivisionError):
         compiled(nn.Identity())(torch.zeros(1))
-    with pytest.raises(BadValue, match="compile and infobatch"):
+    with pytest.raises(InvalidValue, match="compile and infobatch"):
         dp.open_context(dp.open_dataset("digits"), changes=["train.compile=true", "train.infobatch=0.5"])

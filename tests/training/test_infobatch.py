@@ -24,7 +24,7 @@ from datapruning.config.training import Training
 from datapruning.data.batching import training_batches
 from datapruning.data.dataset import Dataset
 from datapruning.data.loaders.loader import Batch, MixedLabels
-from datapruning.errors import BadValue
+from datapruning.errors import InvalidValue
 from datapruning.io.tensors import load_tensors
 from datapruning.runs.context import Context
 from datapruning.training.callbacks import Observer
@@ -321,18 +321,18 @@ def test_teachers_and_proxies_do_not_inherit_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize("change", ["teacher.infobatch=0.5", "score.infobatch=0.5", "teacher.infobatch_until=0.5"])
 def test_teachers_and_proxies_cannot_have_it(tmp_path: Path, change: str) -> None:
     (tmp_path / "r.toml").write_text("")
-    with pytest.raises(BadValue, match=r"r\.toml: in \[(teacher|score)\]: infobatch\w* is for students"):
+    with pytest.raises(InvalidValue, match=r"r\.toml: in \[(teacher|score)\]: infobatch\w* is for students"):
         read_recipe(tmp_path / "r.toml", [change])
-    with pytest.raises(BadValue, match="is for students"):
+    with pytest.raises(InvalidValue, match="is for students"):
         Recipe("mine", teacher=PRUNED)
 
 
 @pytest.mark.parametrize("value", [-0.1, 0.91, 1.0, float("nan")])
 def test_shares_that_cannot_be_are_refused(value: float) -> None:
-    with pytest.raises(BadValue, match="infobatch lies in"):
+    with pytest.raises(InvalidValue, match="infobatch lies in"):
         Training(infobatch=value)
     if not 0 <= value <= 1:
-        with pytest.raises(BadValue, match="infobatch_until lies in"):
+        with pytest.raises(InvalidValue, match="infobatch_until lies in"):
             Training(infobatch_until=value)
 
 

@@ -19,7 +19,7 @@ from datapruning.config.toml import to_toml
 from datapruning.config.training import Training
 from datapruning.data.dataset import Dataset
 from datapruning.data.loaders.loader import Batch, MixedLabels
-from datapruning.errors import BadValue, TimeIsUp, UserError
+from datapruning.errors import InvalidValue, TimeLimitReached, UserError
 from datapruning.io.tensors import load_tensors
 from datapruning.models import create_model
 from datapruning.models.convnet import GlobalMean
@@ -327,12 +327,12 @@ def test_a_bad_option_is_refused_and_says_what_would_be_right(tmp_path: Path, ch
 
 
 def test_options_that_do_not_go_together_are_refused(tmp_path: Path, make_context: Maker, small: Dataset) -> None:
-    with pytest.raises(BadValue, match="compile and infobatch"):
+    with pytest.raises(InvalidValue, match="compile and infobatch"):
         Training(compile=True, infobatch=0.5)
-    with pytest.raises(BadValue, match="first beta"):
+    with pytest.raises(InvalidValue, match="first beta"):
         Training(optimizer="adamw", momentum=1.0)
     context = make_context(small, "self_distill.method=cs-kd", "train.accumulate=2")
-    with pytest.raises(BadValue, match="accumulate 2 do not go together"):
+    with pytest.raises(InvalidValue, match="accumulate 2 do not go together"):
         dp.train(context, fraction=1, kd_weight=0, out=tmp_path / "student")
     assert not (tmp_path / "student").exists()
 
@@ -347,7 +347,7 @@ def test_a_limit_stops_at_an_epoch_s_end_and_the_next_call_goes_on(
     whole, done = train(context, SHORT)
     path = tmp_path / "state.safetensors"
     for epoch in (1, 2):
-        with pytest.raises(TimeIsUp, match=f"stopped after epoch {epoch} of 3; the same command goes on"):
+        with pytest.raises(TimeLimitReached, match=f"stopped after epoch {epoch} of 3; the same command goes on"):
             train(context, SHORT, checkpoint=Checkpoint(path), limit=TimeLimit(1e-9))
     resumed, again = train(context, SHORT, checkpoint=Checkpoint(path), limit=TimeLimit(1e-9))
     assert same(whole, resumed)
@@ -355,7 +355,7 @@ def test_a_limit_stops_at_an_epoch_s_end_and_the_next_call_goes_on(
     train(context, SHORT, limit=TimeLimit(1e-9))  # without a place for the state it could not go on
     train(context, SHORT, checkpoint=Checkpoint(tmp_path / "other"), limit=TimeLimit(1e9))
     for seconds in (0, -1, float("nan"), float("inf")):
-        with pytest.raises(BadValue, match="max-seconds"):
+        with pytest.raises(InvalidValue, match="max-seconds"):
             TimeLimit(seconds)
 
 

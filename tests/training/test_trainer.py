@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from datapruning.config.training import Training
 from datapruning.data.dataset import Dataset
-from datapruning.errors import BadFile, DataPruningError
+from datapruning.errors import DataPruningError, InvalidFile
 from datapruning.evidence.prediction_change import Changes
 from datapruning.evidence.recorder import Recorder, RecordTraining
 from datapruning.evidence.sample_stats import Track
@@ -197,9 +197,9 @@ def test_checkpoint_tensors_come_back_and_broken_files_are_refused(tmp_path: Pat
     tensors, _ = load_tensors(path)
     assert torch.equal(tensors["a"], torch.arange(6.0).view(2, 3).t())
     path.write_bytes(path.read_bytes()[:-3])
-    with pytest.raises(BadFile, match="no whole safetensors file"):
+    with pytest.raises(InvalidFile, match="no whole safetensors file"):
         load_tensors(path)
-    with pytest.raises(BadFile, match="is not there"):
+    with pytest.raises(InvalidFile, match="is not there"):
         load_tensors(tmp_path / "absent")
 
 
@@ -212,5 +212,5 @@ def test_checkpoint_tensors_come_back_and_broken_files_are_refused(tmp_path: Pat
     ],
 )
 def test_weights_that_do_not_fit_are_named(weights: dict[str, Tensor], reason: str) -> None:
-    with pytest.raises(BadFile, match=reason):
+    with pytest.raises(InvalidFile, match=reason):
         load_weights(nn.Linear(3, 2), weights, Path("file"))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from datapruning.errors import DeviceLost, OutOfMemory
+from datapruning.errors import DeviceError, OutOfMemory
 from datapruning.io.trial_store import RowStore
 from datapruning.training.step import Updates
 from datapruning.utils.device_errors import hardware, told
@@ -61,7 +61,7 @@ def test_the_hint_names_the_table_of_what_is_trained(doing: str, table: str) -> 
 @pytest.mark.parametrize("said", [str(LOST), "cuDNN error: CUDNN_STATUS_EXECUTION_FAILED", "CUDA driver error: device lost"])
 def test_a_gpu_that_fails_is_one_line(said: str) -> None:
     found = told(RuntimeError(said), "student")
-    assert isinstance(found, DeviceLost)
+    assert isinstance(found, DeviceError)
     rest = "what was saved stays, and the same command goes on from there"
     assert str(found) == f"student: the GPU failed ({said.splitlines()[0]}); {rest}"
 
@@ -122,7 +122,7 @@ def test_a_row_without_memory_fails_alone_but_a_lost_gpu_fails_no_row(tmp_path: 
 
     failures = store.fill([{"n": 0}], work)
     assert "MemoryError" in next(iter(failures)).error  # type: ignore[union-attr]
-    with pytest.raises(DeviceLost, match="a row: the GPU failed"):
+    with pytest.raises(DeviceError, match="a row: the GPU failed"):
         store.attempt({"n": 1}, work)
     assert store.failure({"n": 1}) is None
     assert not list((tmp_path / "running").glob("[!.]*"))

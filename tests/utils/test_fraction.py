@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datapruning.errors import BadValue
+from datapruning.errors import InvalidValue
 from datapruning.utils.fraction import keeping, kept_count, parse_fraction
 
 
@@ -18,7 +18,7 @@ def test_kept_is_the_rounded_share_in_exact_arithmetic(digits: int, places: int,
     exact = Fraction(digits, 10**places)
     text = f"{digits}e-{places}"
     if exact > 1:
-        with pytest.raises(BadValue):
+        with pytest.raises(InvalidValue):
             kept_count(text, total)
     else:
         assert kept_count(text, total) == math.floor(exact * total + Fraction(1, 2))
@@ -54,18 +54,18 @@ def test_fractions_are_exact(text: float | str, exact: int | str) -> None:
     [0, -1, 1.5, "0", "-0.1", "1.0000000000000000001", "nan", float("nan"), "inf", "-inf", "", " ", "x", "1/0", "30%", True],
 )
 def test_anything_else_is_refused(text: float | str) -> None:
-    with pytest.raises(BadValue, match="0 < fraction <= 1"):
+    with pytest.raises(InvalidValue, match="0 < fraction <= 1"):
         parse_fraction(text)
 
 
 @pytest.mark.parametrize("text", ["1e999999999", "-1e999999999", "1e-999999999"])
 def test_huge_exponents_are_refused_at_once(text: str) -> None:
-    with pytest.raises(BadValue):
+    with pytest.raises(InvalidValue):
         parse_fraction(text)
 
 
 def test_a_percentage_gets_a_hint() -> None:
-    with pytest.raises(BadValue, match=r"did you mean 0\.3\?"):
+    with pytest.raises(InvalidValue, match=r"did you mean 0\.3\?"):
         parse_fraction(30)
 
 

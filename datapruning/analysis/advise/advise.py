@@ -17,7 +17,7 @@ from datapruning.analysis.advise.pilots import PILOT, Trainings, opening_arm, ta
 from datapruning.analysis.advise.plan import FIRST, next_pilot, rungs
 from datapruning.config.recipe import plain
 from datapruning.data.dataset import Dataset
-from datapruning.errors import BadValue, OutputTaken
+from datapruning.errors import InvalidValue, OutputExists
 from datapruning.evidence.estimate import evidence_tables
 from datapruning.experiments.sweep.shared_artifacts import check_evidence, needs_evidence
 from datapruning.io.json import write_json
@@ -72,14 +72,15 @@ def advise(
         out: the advice's folder; default: one in the workspace, the same for every tolerance.
 
     Raises:
-        BadValue, UnknownName, BadFile, Mismatch, OutputTaken: the user's mistakes, before anything is written.
+        InvalidValue, UnknownName, InvalidFile, IncompatibleInputs, OutputExists: the user's mistakes, before anything is
+        written.
     """
     from datapruning.api.score import score
 
     points = parse_tolerance(tolerance)
     context = context_of(data)
     if context.recipe.self_distill.on:
-        raise BadValue("the pilots of an advice train without self-distillation: set self_distill.method to none")
+        raise InvalidValue("the pilots of an advice train without self-distillation: set self_distill.method to none")
     parts = set_aside(context.data.total, seed, context.data.unreadable)
     _check_size(context.data, len(parts.rest))
     found = get_scorer(scorer)
@@ -129,21 +130,21 @@ def parse_tolerance(given: float | str) -> float:
     """Points of accuracy.
 
     Raises:
-        BadValue: no number, or outside 0..100; both ends are refused.
+        InvalidValue: no number, or outside 0..100; both ends are refused.
     """
     rule = "the tolerance is how many points of accuracy may be lost, more than 0 and less than 100 (0.5, say)"
     try:
         points = float(given)
     except ValueError:
-        raise BadValue(f"{rule}; got '{given}'") from None
+        raise InvalidValue(f"{rule}; got '{given}'") from None
     if not (math.isfinite(points) and 0 < points < 100):
-        raise BadValue(f"{rule}; got {given}")
+        raise InvalidValue(f"{rule}; got {given}")
     return points
 
 
 def _check_size(data: Dataset, available: int) -> None:
     if len(rungs(available, data.classes)) < FIRST:
-        raise BadValue(
+        raise InvalidValue(
             f"{data.name} is too small for advice: {available:,} samples of {data.classes} classes leave no small fractions "
             "to try; train at a few fractions instead (dprune sweep)"
         )
@@ -194,4 +195,4 @@ def _refuse_foreign(folder: Path) -> None:
     if not folder.exists() or (folder / "store.json").exists():
         return
     if not folder.is_dir() or any(not p.name.startswith(".") for p in folder.iterdir()):
-        raise OutputTaken(f"{folder} holds something else (no store.json in it); name another --out")
+        raise OutputExists(f"{folder} holds something else (no store.json in it); name another --out")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from datapruning.errors import BadValue
+from datapruning.errors import InvalidValue
 from datapruning.utils.hashing import shuffled
 
 JUDGES_KEY = 0xAD7D6
@@ -31,10 +31,10 @@ def set_aside(total: int, seed: int, unreadable: Sequence[int] = ()) -> Parts:
     """Draw the judges among `total` samples, without those that cannot be read.
 
     Raises:
-        BadValue: too small a dataset.
+        InvalidValue: too small a dataset.
     """
     if total < LEAST_TOTAL:
-        raise BadValue(
+        raise InvalidValue(
             f"advise sets a tenth of the training samples aside as judges, and of {total:,} that is too few to tell a point "
             f"of accuracy; it needs at least {LEAST_TOTAL:,}. Train at a few fractions instead (dprune sweep)"
         )

@@ -100,7 +100,7 @@ class Views:
             `policy.size` where there is one.
 
         Raises:
-            BadValue: images smaller than `policy.size`.
+            InvalidValue: images smaller than `policy.size`.
         """
         ids = ids.cpu().numpy() if isinstance(ids, Tensor) else ids
         images = self._framed(images, ids, self.number(epoch))

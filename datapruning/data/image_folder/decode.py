@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from datapruning.errors import reason
+from datapruning.errors import first_line
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -59,7 +59,7 @@ def decode(content: bytes, size: int) -> NDArray[np.uint8]:
     except UnidentifiedImageError:
         raise Unreadable("no picture that Pillow knows") from None
     except Exception as error:  # Pillow's readers raise nearly anything on broken files
-        raise Unreadable(reason(error)) from None
+        raise Unreadable(first_line(error)) from None
 
 
 @cache

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from datapruning.data.image_folder.decode import RULE, Unreadable, decode
 from datapruning.data.image_folder.image_format import Form
-from datapruning.errors import BadFile, NoRoom, reason
+from datapruning.errors import DiskFull, InvalidFile, first_line
 from datapruning.io.atomic import write_text, written_whole
 from datapruning.io.checksums import check_seal, sealed
 from datapruning.io.disk_space import check_room, remove_stale, size_text, written_to
@@ -115,7 +115,8 @@ def decode_splits(
         skip_unreadable: go on where a picture cannot be read; it becomes grey.
 
     Raises:
-        BadFile: a picture that cannot be read (nothing is left behind), or a broken file in `folder`. NoRoom: a full disk.
+        InvalidFile: a picture that cannot be read (nothing is left behind), or a broken file in `folder`.
+        DiskFull: a full disk.
     """
     missing = {role: pictures for role, pictures in splits.items() if not _story(folder, role).exists()}
     with _nothing_left(folder) if missing else _as_it_is():
@@ -127,7 +128,7 @@ def decode_splits(
         opened = {role: _opened(folder, role, pictures, form) for role, pictures in splits.items()}
         lost = [splits[role].names[i] for role, found in opened.items() for i in found.unreadable]
         if lost and not skip_unreadable:
-            raise BadFile(f"{where}: {lost[0]} cannot be read ({len(lost):,} such); remove it or add --skip-unreadable")
+            raise InvalidFile(f"{where}: {lost[0]} cannot be read ({len(lost):,} such); remove it or add --skip-unreadable")
     if lost:
         more = ", ..." if len(lost) > SHOWN else ""
         say(f"{where}: {len(lost):,} unreadable pictures, never selected: {', '.join(lost[:SHOWN])}{more}")
@@ -142,7 +143,7 @@ def _room_for(where: str, missing: dict[str, Pictures], form: Form, folder: Path
     """How many bytes each split will take; the whole is said.
 
     Raises:
-        NoRoom: the disk has less. BadFile: `folder` cannot be made.
+        DiskFull: the disk has less. InvalidFile: `folder` cannot be made.
     """
     with written_to(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -180,7 +181,7 @@ def _decode(where: str, pictures: Pictures, form: Form, path: Path, need: int, s
             state.update(pictures.names[position].encode() + b"\0" + piece.hashed)
             if piece.why:
                 if not skip_unreadable:
-                    raise BadFile(
+                    raise InvalidFile(
                         f"{where}: {pictures.names[position]} cannot be read as a picture ({piece.why}); mend or remove it, "
                         "or go on without it by --skip-unreadable"
                     )
@@ -206,9 +207,9 @@ def _piece(pictures: Pictures, form: Form, position: int) -> Piece:
         hashed = hashlib.sha256(content).digest()
         image = decode(content, form.size)
     except OSError as error:
-        why = error.strerror or reason(error)
+        why = error.strerror or first_line(error)
     except (Unreadable, ValueError) as error:
-        why = reason(error)
+        why = first_line(error)
     rows = image.reshape(form.size, -1)
     columns = np.stack([rows.sum(0, dtype=np.uint32), np.square(rows, dtype=np.uint16).sum(0, dtype=np.uint32)])
     return Piece(hashed, form.content(image), columns.reshape(2, -1, 3).sum(1, dtype=np.uint64), why)
@@ -238,14 +239,14 @@ def _opened(folder: Path, role: str, pictures: Pictures, form: Form) -> Decoded:
         stored = str(story["stored"])
         sums = tuple(tuple(map(int, each)) for each in story["channel_sums"]) if "channel_sums" in story else None
     except (OSError, ValueError, EOFError, KeyError, TypeError) as error:
-        raise BadFile(f"{path} cannot be opened ({reason(error)}); {again}") from None
-    except BadFile as error:
-        raise BadFile(str(error) if again in str(error) else f"{path} cannot be opened ({error}); {again}") from None
+        raise InvalidFile(f"{path} cannot be opened ({first_line(error)}); {again}") from None
+    except InvalidFile as error:
+        raise InvalidFile(str(error) if again in str(error) else f"{path} cannot be opened ({error}); {again}") from None
     if any(not 0 <= position < len(pictures.names) for position in unreadable):
-        raise BadFile(f"{_story(folder, role)} names pictures that are not there; {again}")
+        raise InvalidFile(f"{_story(folder, role)} names pictures that are not there; {again}")
     shape = (len(pictures.names), form.size, form.size, 3)
     if images.dtype != np.uint8 or images.shape != shape or (sums is not None and [len(s) for s in sums] != [3, 3]):
-        raise BadFile(f"{path} holds other pictures than it says; {again}")
+        raise InvalidFile(f"{path} holds other pictures than it says; {again}")
     return Decoded(images, stored, unreadable, None if sums is None else (sums[0], sums[1]))
 
 
@@ -260,8 +261,8 @@ def _nothing_left(folder: Path) -> Iterator[None]:
     new = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
         yield
-    except (BadFile, NoRoom) as error:
-        whole = isinstance(error, NoRoom) and any(folder.glob("[!.]*.json"))  # splits that need not be decoded again
+    except (InvalidFile, DiskFull) as error:
+        whole = isinstance(error, DiskFull) and any(folder.glob("[!.]*.json"))  # splits that need not be decoded again
         if folder in new and not whole:
             shutil.rmtree(folder, ignore_errors=True)
             for place in new[1:]:

@@ -16,14 +16,14 @@ from datapruning.data.image_folder.decode_cache import Decoded, Pictures, decode
 from datapruning.data.image_folder.image_format import Form
 from datapruning.data.image_folder.scan import Found, scan
 from datapruning.data.image_folder.stored import Chosen
-from datapruning.errors import BadFile
+from datapruning.errors import InvalidFile
 
 
 def open_folder(place: Place, cache: Path) -> Dataset:
     """A folder of pictures (see `datapruning.data.image_folder.scan.scan`).
 
     Raises:
-        BadFile, BadValue: as `scan` and `datapruning.data.image_folder.decode_cache.decode_splits`.
+        InvalidFile, InvalidValue: as `scan` and `datapruning.data.image_folder.decode_cache.decode_splits`.
     """
     root = Path(place.name).expanduser()
     classes, train, test = scan(root, place.holdout, cache.parent)
@@ -48,7 +48,7 @@ def decoded_dataset(
         cache: folder of caches.
 
     Raises:
-        BadFile: as `datapruning.data.image_folder.decode_cache.decode_splits`, and where not one picture of a
+        InvalidFile: as `datapruning.data.image_folder.decode_cache.decode_splits`, and where not one picture of a
             split can be read.
     """
     size, name = place.size or DEFAULT_SIZE, name or "pictures"
@@ -58,7 +58,7 @@ def decoded_dataset(
     train, test = splits["train"], splits["test"]
     for role, decoded in found.items():
         if len(decoded.unreadable) == len(decoded.images):
-            raise BadFile(f"{where}: not one picture of the {role} set can be read")
+            raise InvalidFile(f"{where}: not one picture of the {role} set can be read")
     good = np.delete(np.arange(len(test.names)), found["test"].unreadable)
     images: Any = found["test"].images
     if len(good) < len(test.names):

@@ -72,7 +72,7 @@ class Form:
         """The pictures in `path`: a read-only array, or `Jpegs`.
 
         Raises:
-            OSError, ValueError, EOFError, BadFile: not there, or broken.
+            OSError, ValueError, EOFError, InvalidFile: not there, or broken.
         """
         if self.quality is None:
             return np.asarray(map_array(path))

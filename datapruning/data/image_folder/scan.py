@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from datapruning.errors import BadFile, BadValue
+from datapruning.errors import InvalidFile, InvalidValue
 from datapruning.utils.hashing import digest
 
 ENDINGS = (
@@ -53,17 +53,17 @@ def scan(root: Path, holdout: float | None, apart: Path | None = None) -> tuple[
         apart: a folder that is no class, wherever it lies: the workspace.
 
     Raises:
-        BadFile: not there, no pictures, an empty class folder, splits with different classes, or an impossible name.
-        BadValue: `holdout` where there is a test folder.
+        InvalidFile: not there, no pictures, an empty class folder, splits with different classes, or an impossible name.
+        InvalidValue: `holdout` where there is a test folder.
     """
     if not root.is_dir():
-        raise BadFile(f"folder {root} is not there")
+        raise InvalidFile(f"folder {root} is not there")
     train = root / "train"
     test = next((root / name for name in TEST_FOLDERS if (root / name).is_dir()), None) if train.is_dir() else None
     if test is None:
         within = train if train.is_dir() else root
         if holdout is None:
-            raise BadFile(
+            raise InvalidFile(
                 f"folder {root} has no train/ and test/ (or val/); if {within} holds the class folders, say with "
                 "--holdout 0.1 which share of them is the test set"
             )
@@ -71,7 +71,7 @@ def scan(root: Path, holdout: float | None, apart: Path | None = None) -> tuple[
         held = held_out(both.paths, both.labels, holdout)
         return classes, both.part(np.flatnonzero(~held)), both.part(np.flatnonzero(held))
     if holdout is not None:
-        raise BadValue(f"folder {root} has a test set, {test.name}/; --holdout is for folders without one")
+        raise InvalidValue(f"folder {root} has a test set, {test.name}/; --holdout is for folders without one")
     classes, learnt = _pictures(root, train, apart)
     others, asked = _pictures(root, test, apart)
     if classes != others:
@@ -83,7 +83,7 @@ def scan(root: Path, holdout: float | None, apart: Path | None = None) -> tuple[
             )
             if names
         ]
-        raise BadFile(f"folder {root}: train and test have different classes: {'; '.join(words)}")
+        raise InvalidFile(f"folder {root}: train and test have different classes: {'; '.join(words)}")
     return classes, learnt, asked
 
 
@@ -91,7 +91,7 @@ def _pictures(root: Path, folder: Path, apart: Path | None) -> tuple[tuple[str, 
     found = [entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith(".")]
     classes = sorted(name for name in found if apart is None or (folder / name).resolve() != apart.resolve())
     if not classes:
-        raise BadFile(f"folder {folder} holds no class folders; it needs one folder of pictures for each class")
+        raise InvalidFile(f"folder {folder} holds no class folders; it needs one folder of pictures for each class")
     paths: list[str] = []
     counts = []
     for name in classes:
@@ -100,9 +100,9 @@ def _pictures(root: Path, folder: Path, apart: Path | None) -> tuple[tuple[str, 
         counts.append(len(below))
     empty = [name for name, count in zip(classes, counts, strict=True) if not count]
     if len(empty) == len(classes):
-        raise BadFile(f"folder {folder} holds no pictures in its class folders (known: {', '.join(ENDINGS)})")
+        raise InvalidFile(f"folder {folder} holds no pictures in its class folders (known: {', '.join(ENDINGS)})")
     if empty:
-        raise BadFile(
+        raise InvalidFile(
             f"class folder {folder / empty[0]} holds no pictures ({len(empty):,} such); fill it or remove it "
             f"(known: {', '.join(ENDINGS)})"
         )
@@ -114,7 +114,7 @@ def _walk(top: Path) -> list[tuple[str, list[str]]]:
     """(folder, files) of `top` and below. Links are followed, but not in circles; hidden folders are left out.
 
     Raises:
-        BadFile: links lead to one folder in more ways than `MOST_WAYS`: a maze of them has no end that one would see.
+        InvalidFile: links lead to one folder in more ways than `MOST_WAYS`: a maze of them has no end that one would see.
     """
     found = []
     ways: Counter[tuple[int, int]] = Counter()
@@ -122,7 +122,7 @@ def _walk(top: Path) -> list[tuple[str, list[str]]]:
         about = os.stat(place)
         ways[about.st_dev, about.st_ino] += 1
         if ways[about.st_dev, about.st_ino] > MOST_WAYS:
-            raise BadFile(f"class folder {top} leads to {os.path.realpath(place)} in many ways; remove links from it")
+            raise InvalidFile(f"class folder {top} leads to {os.path.realpath(place)} in many ways; remove links from it")
         folders[:] = [f for f in folders if not f.startswith(".") and not _leads_back(os.path.join(place, f))]
         found.append((place, files))
     return found
@@ -145,7 +145,7 @@ def _check_names(folder: Path, names: Sequence[str]) -> None:
     """Names are written to text files, one a line."""
     for name in names:
         if len(name.splitlines()) != 1 or any("\ud800" <= letter <= "\udfff" for letter in name):
-            raise BadFile(f"folder {folder}: the name {name!a} has a line break or is no UTF-8; rename it")
+            raise InvalidFile(f"folder {folder}: the name {name!a} has a line break or is no UTF-8; rename it")
 
 
 def held_out(names: Sequence[str], labels: NDArray[np.int64], share: float) -> NDArray[np.bool_]:
@@ -154,7 +154,7 @@ def held_out(names: Sequence[str], labels: NDArray[np.int64], share: float) -> N
     So the others stay where they are when pictures are added or taken away, all but a few.
 
     Raises:
-        BadValue: a share of which nothing comes.
+        InvalidValue: a share of which nothing comes.
     """
     held = np.zeros(len(names), np.bool_)
     order = np.array([int(digest({"held out": name}, 12), 16) for name in names])
@@ -163,5 +163,5 @@ def held_out(names: Sequence[str], labels: NDArray[np.int64], share: float) -> N
         count = min(int(share * len(members) + 0.5), len(members) - 1)
         held[members[np.argsort(order[members], kind="stable")[:count]]] = True
     if not held.any():
-        raise BadValue(f"--holdout {share} of the classes of this folder is no picture at all; hold more out")
+        raise InvalidValue(f"--holdout {share} of the classes of this folder is no picture at all; hold more out")
     return held

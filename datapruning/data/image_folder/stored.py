@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datapruning.errors import BadFile
+from datapruning.errors import InvalidFile
 from datapruning.utils.system import cores
 
 
@@ -65,16 +65,16 @@ class Jpegs(StoredImages):
         size: side of the pictures.
 
     Raises:
-        BadFile: `ends` that are not the file's.
+        InvalidFile: `ends` that are not the file's.
     """
 
     def __init__(self, path: Path, ends: NDArray[np.int64], size: int) -> None:
         super().__init__((len(ends), size, size, 3))
         self._path, self._ends = path, ends
         if ends.dtype != np.int64 or ends.ndim != 1 or (np.diff(ends, prepend=0) <= 0).any():
-            raise BadFile(f"the list of ends beside {path} is broken")
+            raise InvalidFile(f"the list of ends beside {path} is broken")
         if len(ends) == 0 or path.stat().st_size != ends[-1]:
-            raise BadFile(f"{path} is not as long as the list beside it says")
+            raise InvalidFile(f"{path} is not as long as the list beside it says")
         self._bytes = np.asarray(np.memmap(path, np.uint8, "r"))
 
     def _read(self, places: NDArray[np.int64]) -> NDArray[np.uint8]:
@@ -103,5 +103,5 @@ class Jpegs(StoredImages):
         except (OSError, ValueError, SyntaxError):
             pixels = np.empty(0, np.uint8)
         if pixels.shape != self.shape[1:]:
-            raise BadFile(f"{self._path} is damaged at picture {place}; delete its folder to have it made again")
+            raise InvalidFile(f"{self._path} is damaged at picture {place}; delete its folder to have it made again")
         return pixels

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datapruning.data.loaders.ffcv_cache import import_ffcv, torch_threads_kept
-from datapruning.errors import BadFile, reason
+from datapruning.errors import InvalidFile, first_line
 from datapruning.io.checksums import check_seal
 from datapruning.io.npy import BROKEN, ordinary
 
@@ -27,7 +27,7 @@ class Beton:
     """The images and sample ids of a file that `write_beton` wrote, by position in it.
 
     Raises:
-        BadFile: no `.beton`, a truncated one, or one with other fields.
+        InvalidFile: no `.beton`, a truncated one, or one with other fields.
         MissingPackage: FFCV is not installed.
     """
 
@@ -38,9 +38,9 @@ class Beton:
             check_seal(path, AGAIN)
             self.shape, samples = _tables(ffcv.types, path)
         except FileNotFoundError:
-            raise BadFile(f"{path} is not there") from None
+            raise InvalidFile(f"{path} is not there") from None
         except (*BROKEN, AssertionError) as error:
-            raise BadFile(f"{path} is no whole .beton file ({reason(error)}); {AGAIN}") from None
+            raise InvalidFile(f"{path} is no whole .beton file ({first_line(error)}); {AGAIN}") from None
         self._pointers: NDArray[np.uint64] = samples["f0"]
         self._ids: NDArray[np.int64] = samples["f2"]
         self._bytes = np.asarray(np.memmap(path, np.uint8, "r"))

@@ -11,7 +11,7 @@ from datapruning.data.dataset import Dataset
 from datapruning.data.loaders.in_memory import ResidentLoader
 from datapruning.data.loaders.loader import Loader
 from datapruning.data.loaders.mmap import MappedLoader
-from datapruning.errors import BadValue, UnknownName
+from datapruning.errors import InvalidValue, UnknownName
 
 LOADERS = ("auto", "ffcv", "mapped", "resident")
 SMALL = 2**24
@@ -22,7 +22,7 @@ def resolve_device(name: str) -> torch.device:
     """Turn "auto", "cpu", "cuda" or "cuda:1" into a device that is there.
 
     Raises:
-        BadValue: no such device here.
+        InvalidValue: no such device here.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -31,9 +31,9 @@ def resolve_device(name: str) -> torch.device:
     except RuntimeError:
         device = torch.device("meta")
     if device.type not in ("cpu", "cuda"):
-        raise BadValue(f"device '{name}' is none of auto, cpu, cuda, cuda:N")
+        raise InvalidValue(f"device '{name}' is none of auto, cpu, cuda, cuda:N")
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise BadValue("device 'cuda' was asked for, but torch finds no GPU here; use --device cpu")
+        raise InvalidValue("device 'cuda' was asked for, but torch finds no GPU here; use --device cpu")
     return device
 
 

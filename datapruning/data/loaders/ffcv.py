@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from datapruning.data.loaders.beton import Beton
 from datapruning.data.loaders.loader import Batch, batch_on, checked_batches
 from datapruning.data.loaders.prefetch import read_ahead
-from datapruning.errors import BadFile, LoaderError
+from datapruning.errors import InvalidFile, LoaderError
 
 
 class FFCVLoader:
@@ -31,7 +31,7 @@ class FFCVLoader:
         ids: the sample ids in the file, sorted, where it holds a subset (`dprune cache --subset`); default: all.
 
     Raises:
-        BadFile: no `.beton`, or one of another number of samples.
+        InvalidFile: no `.beton`, or one of another number of samples.
         MissingPackage: FFCV is not installed.
     """
 
@@ -46,7 +46,7 @@ class FFCVLoader:
         self._device = device
         expected = len(labels) if ids is None else len(ids)
         if len(self._file) != expected:
-            raise BadFile(f"{path} holds {len(self._file):,} samples, {expected:,} are expected")
+            raise InvalidFile(f"{path} holds {len(self._file):,} samples, {expected:,} are expected")
 
     def __len__(self) -> int:
         return len(self._labels)

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from datapruning.data.dataset import Dataset, Split
-from datapruning.errors import BadFile, MissingPackage, reason
+from datapruning.errors import InvalidFile, MissingPackage, first_line
 from datapruning.io.atomic import written_whole
 from datapruning.io.checksums import sealed
 from datapruning.io.disk_space import check_room, remove_stale, size_text
@@ -44,7 +44,7 @@ def import_ffcv() -> Any:
             import ffcv.writer
         except ImportError as error:
             raise MissingPackage(
-                f"the FFCV loader cannot be imported ({reason(error)}): install ffcv and pillow "
+                f"the FFCV loader cannot be imported ({first_line(error)}): install ffcv and pillow "
                 "(Debian: libopencv-dev, libturbojpeg0-dev, pkg-config and g++ first), or use --loader resident"
             ) from None
     return ffcv
@@ -94,10 +94,10 @@ def write_beton(path: Path, split: Split, ids: NDArray[np.int64]) -> None:
     """Write the samples `ids` of `split` to `path`, whole or not at all. The caller holds the lock of `path`.
 
     Raises:
-        NoRoom: the disk is full. BadFile: an image is larger than a page.
+        DiskFull: the disk is full. InvalidFile: an image is larger than a page.
     """
     if split.images[0].nbytes > PAGE:
-        raise BadFile(f"{path}: images of {size_text(split.images[0].nbytes)} are too large for a raw cache")
+        raise InvalidFile(f"{path}: images of {size_text(split.images[0].nbytes)} are too large for a raw cache")
     ffcv = import_ffcv()
     need = beton_bytes(split, len(ids))
     remove_stale(path)

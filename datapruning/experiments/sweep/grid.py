@@ -11,7 +11,7 @@ from typing import Any
 
 from datapruning.config.kd import check_kd_weight
 from datapruning.data.batching import LEAST
-from datapruning.errors import BadValue
+from datapruning.errors import InvalidValue
 from datapruning.experiments.sweep.parse import listed, once
 from datapruning.experiments.sweep.variants import Variants, variant_words
 from datapruning.utils.fraction import keeping, kept_count, parse_fraction
@@ -85,19 +85,19 @@ def make_grid(
     """Check what is asked for.
 
     Raises:
-        BadValue: a list that is empty or names something twice, or a value outside what is allowed.
+        InvalidValue: a list that is empty or names something twice, or a value outside what is allowed.
     """
     kept: dict[str, str] = {}
     for given in listed(fractions, "fractions"):
         text = canonical_fraction(str(given))
         count = kept_count(text, total)
         if count < LEAST:
-            raise BadValue(
+            raise InvalidValue(
                 f"fraction {given} of {total:,} samples keeps {count}; a student needs at least {LEAST}, keep more"
             )
         same = [other for other in kept if kept_count(other, total) == count]
         if same:
-            raise BadValue(f"fractions {kept[same[0]]} and {given} both mean {keeping(count, total)}; leave one out")
+            raise InvalidValue(f"fractions {kept[same[0]]} and {given} both mean {keeping(count, total)}; leave one out")
         kept[text] = str(given)
     return Grid(
         total,
@@ -127,7 +127,7 @@ def _weight(given: float | str) -> float | str:
     try:
         return check_kd_weight(float(given)) + 0.0  # -0.0 is 0
     except ValueError:
-        raise BadValue(f"the KD weight is a number in 0..1, or auto; got '{given}'") from None
+        raise InvalidValue(f"the KD weight is a number in 0..1, or auto; got '{given}'") from None
 
 
 def _seeds(given: str | int | Sequence[int]) -> tuple[int, ...]:
@@ -135,7 +135,7 @@ def _seeds(given: str | int | Sequence[int]) -> tuple[int, ...]:
     if isinstance(count, int) or (isinstance(count, str) and "," not in count):
         number = _whole(count, "--seeds is how many (3 means 0,1,2), or a list of them")
         if number < 1:
-            raise BadValue(f"the sweep is empty: {number} seeds; 3 means 0,1,2, and a single one is named as '7,'")
+            raise InvalidValue(f"the sweep is empty: {number} seeds; 3 means 0,1,2, and a single one is named as '7,'")
         return tuple(range(number))
     return once(listed(count, "seeds"), _seed, "seed")
 
@@ -143,7 +143,7 @@ def _seeds(given: str | int | Sequence[int]) -> tuple[int, ...]:
 def _seed(given: int | str) -> int:
     number = _whole(given, "a seed is a whole number")
     if not 0 <= number <= MAX_SEED:
-        raise BadValue(f"a seed lies in 0..{MAX_SEED}; got {number}")
+        raise InvalidValue(f"a seed lies in 0..{MAX_SEED}; got {number}")
     return number
 
 
@@ -151,4 +151,4 @@ def _whole(given: int | str, rule: str) -> int:
     try:
         return int(given)
     except ValueError:
-        raise BadValue(f"{rule}; got '{given}'") from None
+        raise InvalidValue(f"{rule}; got '{given}'") from None

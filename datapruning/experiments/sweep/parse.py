@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from datapruning.errors import BadValue
+from datapruning.errors import InvalidValue
 
 Key = TypeVar("Key")
 
@@ -14,11 +14,11 @@ def listed(given: str | Sequence[Any], what: str) -> list[Any]:
     """The items of a list, or of a text in which commas separate them.
 
     Raises:
-        BadValue: there is none; `what` says of what.
+        InvalidValue: there is none; `what` says of what.
     """
     items = [part.strip() for part in given.split(",") if part.strip()] if isinstance(given, str) else list(given)
     if not items:
-        raise BadValue(f"the sweep is empty: it names no {what}")
+        raise InvalidValue(f"the sweep is empty: it names no {what}")
     return items
 
 
@@ -26,13 +26,13 @@ def once(given: Sequence[Any], read: Callable[[Any], Key], what: str) -> tuple[K
     """What `read` makes of each item.
 
     Raises:
-        BadValue: two items come to the same; `what` says what they are.
+        InvalidValue: two items come to the same; `what` says what they are.
     """
     found: dict[Key, Any] = {}
     for item in given:
         key = read(item)
         if key in found:
             also = "" if str(found[key]) == str(item) else f" (as {found[key]} and as {item})"
-            raise BadValue(f"{what} {item} is given twice{also}; leave one out")
+            raise InvalidValue(f"{what} {item} is given twice{also}; leave one out")
         found[key] = item
     return tuple(found)

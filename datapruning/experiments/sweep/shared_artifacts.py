@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from datapruning.artifacts.scorer import Samples, Scorer
-from datapruning.errors import BadValue, Mismatch
+from datapruning.errors import IncompatibleInputs, InvalidValue
 from datapruning.evidence.estimate import planned_evidence
 from datapruning.io.trial_store import Config, Row
 from datapruning.runs.context import Context
@@ -37,24 +37,24 @@ def check_evidence(context: Context, scorers: Mapping[str, Scorer]) -> None:
     """What would be refused only after the teacher's training.
 
     Raises:
-        BadValue: evidence that the proxies' training does not give.
+        InvalidValue: evidence that the proxies' training does not give.
     """
     early, epochs = context.recipe.evidence.early_epoch, context.recipe.score.epochs
     if early > epochs and any(needs_evidence(scorer) for scorer in scorers.values()):
-        raise BadValue(f"evidence.early_epoch is {early}, but the proxy trains for {epochs} epochs (score.epochs)")
+        raise InvalidValue(f"evidence.early_epoch is {early}, but the proxy trains for {epochs} epochs (score.epochs)")
 
 
 def name_teachers(context: Context, folders: Sequence[Path]) -> dict[str, tuple[str, Path]]:
     """Teachers by the hash of their weights: what to call each, and where its run folder lies.
 
     Raises:
-        BadFile, Mismatch: one that is no finished run on this data. BadValue: the same network twice.
+        InvalidFile, IncompatibleInputs: one that is no finished run on this data. InvalidValue: the same network twice.
     """
     found: dict[str, tuple[str, Path]] = {}
     for teacher in load_teachers(context, folders):
         key = teacher.weights_hash[:HASH_LENGTH]
         if key in found:
-            raise BadValue(f"teachers {found[key][1]} and {teacher.folder} are the same network; leave one out")
+            raise InvalidValue(f"teachers {found[key][1]} and {teacher.folder} are the same network; leave one out")
         taken = {name for name, _ in found.values()}
         name = teacher.folder.resolve().name
         found[key] = (name if name not in taken else str(teacher.folder), teacher.folder.resolve())
@@ -87,7 +87,7 @@ def prepare(context: Context, configs: Sequence[Config], scorers: Mapping[str, S
         done: rows that are finished: the recipe's teacher must be the one that taught them.
 
     Raises:
-        Mismatch: it is another network.
+        IncompatibleInputs: it is another network.
     """
     from datapruning.api.cache import cache
     from datapruning.api.score import score, scores_place
@@ -107,7 +107,7 @@ def check_same_teacher(context: Context, done: Iterable[Row]) -> None:
     """Rows that name no teacher were taught by the recipe's, which lies in the workspace: it must still be that network.
 
     Raises:
-        Mismatch: it was trained anew (with other threads, in another workspace), and came out as another one.
+        IncompatibleInputs: it was trained anew (with other threads, in another workspace), and came out as another one.
     """
     from datapruning.api.teach import teach
 
@@ -119,7 +119,7 @@ def check_same_teacher(context: Context, done: Iterable[Row]) -> None:
     for row in taught:
         for teacher in row.result.get("teacher", ()):
             if not teacher["weights"].startswith(key):
-                raise Mismatch(
+                raise IncompatibleInputs(
                     f"{here} is another network than the teacher of the rows that are done ({teacher['folder']}); "
                     "name the workspace that holds that one, or another --out"
                 )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from datapruning.config.recipe import plain
 from datapruning.data.dataset import Dataset
-from datapruning.errors import BadValue, OutputTaken
+from datapruning.errors import InvalidValue, OutputExists
 from datapruning.experiments.sweep.grid import make_grid
 from datapruning.experiments.sweep.live_table import Screen, shown
 from datapruning.experiments.sweep.parse import listed
@@ -91,12 +91,13 @@ def sweep(
             with settings (docs/launchers.md); no part of the sweep's identity.
 
     Raises:
-        BadValue, UnknownName, BadFile, Mismatch, OutputTaken, MissingPackage: the user's mistakes, before anything is
+        InvalidValue, UnknownName, InvalidFile, IncompatibleInputs, OutputExists, MissingPackage: the user's mistakes,
+        before anything is
         written.
         DataPruningError: all workers died before the end.
     """
     if jobs is not None and jobs < 1:
-        raise BadValue(f"--jobs is at least 1, got {jobs}")
+        raise InvalidValue(f"--jobs is at least 1, got {jobs}")
     where = find_launcher(launcher) if isinstance(launcher, str) else launcher
     jobs = jobs or (1 if where.elsewhere else None)
     context = context_of(data)
@@ -144,7 +145,7 @@ def _refuse_foreign(folder: Path) -> None:
     if not folder.exists() or (folder / "store.json").exists():
         return
     if not folder.is_dir() or any(not p.name.startswith(".") for p in folder.iterdir()):
-        raise OutputTaken(f"{folder} holds something else (no store.json in it); name another --out")
+        raise OutputExists(f"{folder} holds something else (no store.json in it); name another --out")
 
 
 def _folders(teachers: Teachers) -> list[Path]:

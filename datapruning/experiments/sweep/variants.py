@@ -12,7 +12,7 @@ from typing import Any
 
 from datapruning.config.self_distillation import SelfDistill
 from datapruning.config.sparsity import EPSD
-from datapruning.errors import BadValue
+from datapruning.errors import InvalidValue
 from datapruning.experiments.sweep.parse import listed, once
 from datapruning.runs.context import Context
 from datapruning.training.self_distillation.factory import check_combination
@@ -57,7 +57,7 @@ def find_variants(
         self_distill: methods, "none" among them.
 
     Raises:
-        BadValue, UnknownName: an empty list, a value twice, or one that cannot be.
+        InvalidValue, UnknownName: an empty list, a value twice, or one that cannot be.
     """
     pruned: tuple[Table | None, ...] = (None,)
     taught: tuple[Table | None, ...] = (None,)
@@ -78,7 +78,7 @@ def _pruned(
 ) -> tuple[Table | None, ...]:
     if epsd is None:
         if not settings.removed:
-            raise BadValue("--prune-by says how, but not how much: name the share of the weights that goes with --epsd")
+            raise InvalidValue("--prune-by says how, but not how much: name the share of the weights that goes with --epsd")
         epsd = [settings.removed]
     shares = once(listed(epsd, "shares of the weights to remove"), _share, "epsd")
     names = [settings.prune_by] if prune_by is None else listed(prune_by, "criteria to prune by")
@@ -91,9 +91,9 @@ def _share(given: float | str) -> float:
     try:
         share = float(given)
     except ValueError:
-        raise BadValue(f"--epsd is the share of the weights that is removed, 0 (dense) to 1; got '{given}'") from None
+        raise InvalidValue(f"--epsd is the share of the weights that is removed, 0 (dense) to 1; got '{given}'") from None
     if not 0 <= share < 1:
-        raise BadValue(
+        raise InvalidValue(
             f"--epsd is the share of the weights that is removed, between 0 and 1 (0.95 keeps 5%; 0 is dense); got {given}"
         )
     return share + 0.0  # -0.0 is 0
@@ -111,16 +111,16 @@ def check_variants(context: Context, variants: Variants, kd_weights: Sequence[fl
     """Refuse what cannot be trained, as `dprune train` does.
 
     Raises:
-        BadValue: naming the first row that cannot be.
+        InvalidValue: naming the first row that cannot be.
     """
     for variant in variants.each():
         found = context_of_row(context, variant)
         try:
             check_combination(found.recipe)
             check_epsd(found, 0.0 if 0 in kd_weights else None)
-        except BadValue as error:
+        except InvalidValue as error:
             method = {} if "self_distill" in variant else {"self_distill": {"method": found.recipe.self_distill.method}}
-            raise BadValue(f"a row of this sweep cannot be ({variant_words({**variant, **method})}): {error}") from None
+            raise InvalidValue(f"a row of this sweep cannot be ({variant_words({**variant, **method})}): {error}") from None
 
 
 def method_of(context: Context, config: Mapping[str, Any]) -> SelfDistill:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from datapruning.errors import BadFile, BadValue
+from datapruning.errors import InvalidFile, InvalidValue
 from datapruning.experiments.workers.local import BOOT
 from datapruning.experiments.workers.task import Task
 from datapruning.experiments.workers.worker import WORKERS
@@ -37,7 +37,7 @@ def heard_of(folder: Path, name: str) -> dict[str, Any] | None:
     """What a worker wrote of itself: pid, host, since and, at its end, exit. None: it has not begun."""
     try:
         return read_json(folder / WORKERS / f"{name}.json")
-    except BadFile:
+    except InvalidFile:
         return None
 
 
@@ -56,7 +56,7 @@ def number(settings: Mapping[str, str], key: str, default: float) -> float:
     """A setting that is a number, 0 or more.
 
     Raises:
-        BadValue: it is none.
+        InvalidValue: it is none.
     """
     given = settings.get(key)
     if given is None:
@@ -66,7 +66,7 @@ def number(settings: Mapping[str, str], key: str, default: float) -> float:
     except ValueError:
         value = -1.0
     if not 0 <= value < 1e9:
-        raise BadValue(f"--launcher-set {key}={given}: a number, 0 or more")
+        raise InvalidValue(f"--launcher-set {key}={given}: a number, 0 or more")
     return value
 
 
@@ -74,9 +74,9 @@ def whole(settings: Mapping[str, str], key: str, default: int) -> int:
     """A setting that is a whole number, 0 or more.
 
     Raises:
-        BadValue: it is none.
+        InvalidValue: it is none.
     """
     value = number(settings, key, default)
     if value != int(value):
-        raise BadValue(f"--launcher-set {key}={settings[key]}: a whole number")
+        raise InvalidValue(f"--launcher-set {key}={settings[key]}: a whole number")
     return int(value)

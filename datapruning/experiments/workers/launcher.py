@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from datapruning.errors import BadValue, UnknownName
+from datapruning.errors import InvalidValue, UnknownName
 from datapruning.experiments.workers.local import Crew
 from datapruning.experiments.workers.ray_tasks import RayTasks, check_ray
 from datapruning.experiments.workers.slurm import SlurmJobs, check_slurm
@@ -38,7 +38,7 @@ class Launcher:
         """The workers, or a way to them.
 
         Raises:
-            BadValue: there is none.
+            InvalidValue: there is none.
         """
         if self.name == LOCAL:
             return Crew(jobs, folder, tell)
@@ -54,14 +54,14 @@ def find_launcher(name: str, settings: Sequence[str] | Mapping[str, str] = ()) -
         settings: "key=value" each.
 
     Raises:
-        UnknownName: no such launcher or setting. BadValue: a value that cannot be, or no Slurm here. MissingPackage: the
+        UnknownName: no such launcher or setting. InvalidValue: a value that cannot be, or no Slurm here. MissingPackage: the
         launcher's package is not installed.
     """
     if name not in LAUNCHERS:
         raise UnknownName("launcher", name, LAUNCHERS)
     found = dict(settings) if isinstance(settings, Mapping) else dict(_read(each) for each in settings)
     if name == LOCAL and found:
-        raise BadValue("--launcher-set is for --launcher slurm and ray; processes of this machine need no settings")
+        raise InvalidValue("--launcher-set is for --launcher slurm and ray; processes of this machine need no settings")
     if name != LOCAL:
         (check_slurm if name == SLURM else check_ray)(found)
     return Launcher(name, found)
@@ -70,7 +70,7 @@ def find_launcher(name: str, settings: Sequence[str] | Mapping[str, str] = ()) -
 def _read(setting: str) -> tuple[str, str]:
     key, equals, value = setting.partition("=")
     if not equals or not key.strip() or not value.strip():
-        raise BadValue(f"--launcher-set takes key=value (for example time=60), got '{setting}'")
+        raise InvalidValue(f"--launcher-set takes key=value (for example time=60), got '{setting}'")
     return key.strip(), value.strip()
 
 

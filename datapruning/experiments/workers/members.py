@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from datapruning.artifacts.scorer import Samples, Scorer
-from datapruning.errors import BadValue, DataPruningError, Mismatch
+from datapruning.errors import DataPruningError, IncompatibleInputs, InvalidValue
 from datapruning.evidence.ensemble import SubsetEnsemble
 from datapruning.evidence.members import rows_of
 from datapruning.experiments.workers.launcher import Launcher, is_here
@@ -41,16 +41,16 @@ def check_members(context: Context, scorers: Sequence[Scorer], jobs: int) -> Non
     """Refuse workers that would have nothing to do, and what is left for this machine if it has not the device for it.
 
     Raises:
-        BadValue: none of the scorers reads an ensemble, or one needs more than that; or there is no worker.
+        InvalidValue: none of the scorers reads an ensemble, or one needs more than that; or there is no worker.
     """
     if jobs < 1:
-        raise BadValue(f"--jobs is at least 1, got {jobs}")
+        raise InvalidValue(f"--jobs is at least 1, got {jobs}")
     if not any(scorer.needs is SubsetEnsemble for scorer in scorers):
         names = ", ".join(scorer.name for scorer in scorers)
-        raise BadValue(f"--jobs and --launcher share out the members of an ensemble; {names} read none; leave them out")
+        raise InvalidValue(f"--jobs and --launcher share out the members of an ensemble; {names} read none; leave them out")
     others = [scorer.name for scorer in scorers if scorer.needs not in (SubsetEnsemble, Samples)]
     if others and not is_here(context.device.type):
-        raise BadValue(
+        raise InvalidValue(
             f"{', '.join(others)}: their proxies are trained by this command, and there is no GPU here; leave them out"
         )
 
@@ -70,7 +70,7 @@ def train_members(
         data_root: where workers find torchvision's sets, if not under the default root.
 
     Raises:
-        BadValue: a dataset that workers cannot open by its name.
+        InvalidValue: a dataset that workers cannot open by its name.
         DataPruningError: a member failed, or all workers died.
     """
     check_reopens(context)
@@ -98,9 +98,9 @@ def open_members(task: Task, context: Context) -> tuple[RowStore, Work]:
     """The store of a subset ensemble, and what trains one of its members: the entry of a worker's task.
 
     Raises:
-        Mismatch: the dataset of that name is not the one that the store was made for.
+        IncompatibleInputs: the dataset of that name is not the one that the store was made for.
     """
     store, _, train = rows_of(context, task.seed)
     if store.folder != Path(task.folder):
-        raise Mismatch(f"{task.data} is another dataset here than the one that {task.folder} was made for")
+        raise IncompatibleInputs(f"{task.data} is another dataset here than the one that {task.folder} was made for")
     return store, train

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from datapruning.errors import BadValue, MissingPackage, UnknownName, reason
+from datapruning.errors import InvalidValue, MissingPackage, UnknownName, first_line
 from datapruning.experiments.workers.jobs import command_of, forget, number, process_of, write_task
 from datapruning.experiments.workers.local import A_MOMENT, ended
 from datapruning.experiments.workers.task import Task
@@ -25,7 +25,7 @@ def check_ray(settings: Mapping[str, str]) -> None:
     """Refuse what cannot be, before anything is written.
 
     Raises:
-        MissingPackage: ray is not installed. UnknownName, BadValue: a setting that cannot be.
+        MissingPackage: ray is not installed. UnknownName, InvalidValue: a setting that cannot be.
     """
     if importlib.util.find_spec("ray") is None:  # imported only once it is used: that takes seconds
         raise MissingPackage("--launcher ray needs ray; install it: pip install 'datapruning[ray]'")
@@ -48,7 +48,7 @@ class RayTasks(Workers):
         gpus: likewise.
 
     Raises:
-        BadValue: no Ray at that address, or no machine of it is large enough.
+        InvalidValue: no Ray at that address, or no machine of it is large enough.
     """
 
     def __init__(
@@ -76,16 +76,18 @@ class RayTasks(Workers):
         try:
             self._ray.init(address=address, log_to_driver=False, logging_level="ERROR", **here)
         except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-            raise BadValue(f"Ray at {address} cannot be reached: {reason(error)}") from None
+            raise InvalidValue(f"Ray at {address} cannot be reached: {first_line(error)}") from None
 
     def _check_fits(self) -> None:
-        """Raises: BadValue: a task would wait for ever."""
+        """Raises: InvalidValue: a task would wait for ever."""
         machines = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
         needs = {"CPU": self._options["num_cpus"], "GPU": self._options["num_gpus"]}
         if not any(all(machine.get(key, 0) >= need for key, need in needs.items()) for machine in machines):
             self._leave()
             asked = " and ".join(f"{need:g} {key}s" for key, need in needs.items() if need)
-            raise BadValue(f"no machine of this Ray has {asked} for a worker; see --launcher-set cpus, gpus, and --threads")
+            raise InvalidValue(
+                f"no machine of this Ray has {asked} for a worker; see --launcher-set cpus, gpus, and --threads"
+            )
 
     def go(self, task: Task) -> None:
         """Start the tasks; Ray runs as many at once as there is room for."""

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from datapruning.errors import BadValue, MissingPackage, UnknownName, reason
+from datapruning.errors import InvalidValue, MissingPackage, UnknownName, first_line
 from datapruning.experiments.workers.jobs import command_of, forget, heard_of, number, process_of, whole, write_task
 from datapruning.experiments.workers.local import A_MOMENT, ended
 from datapruning.experiments.workers.status import Board
@@ -41,24 +41,24 @@ def check_slurm(settings: Mapping[str, str]) -> None:
     """Refuse what cannot be, before anything is written.
 
     Raises:
-        MissingPackage: submitit is not installed. UnknownName, BadValue: a setting that cannot be, or no Slurm here.
+        MissingPackage: submitit is not installed. UnknownName, InvalidValue: a setting that cannot be, or no Slurm here.
     """
     try:
         importlib.import_module("submitit")
     except ImportError as error:
         raise MissingPackage(
-            f"--launcher slurm needs submitit ({reason(error)}); install it: pip install 'datapruning[slurm]'"
+            f"--launcher slurm needs submitit ({first_line(error)}); install it: pip install 'datapruning[slurm]'"
         ) from None
     for key in settings:
         if key not in (*OWN, *OF_SBATCH):
             raise UnknownName("setting of --launcher slurm", key, (*OWN, *OF_SBATCH))
     cluster = settings.get("cluster", "slurm")
     if cluster not in ("slurm", "local"):
-        raise BadValue(f"--launcher-set cluster={cluster}: slurm, or local to try it out on this machine")
+        raise InvalidValue(f"--launcher-set cluster={cluster}: slurm, or local to try it out on this machine")
     parameters_of(settings, cpus=1, gpus=0)
     missing = [name for name in ("sbatch", "srun") if shutil.which(name) is None]
     if cluster == "slurm" and missing:
-        raise BadValue(f"there is no Slurm here ({missing[0]} is not found); call this where jobs are submitted")
+        raise InvalidValue(f"there is no Slurm here ({missing[0]} is not found); call this where jobs are submitted")
 
 
 def parameters_of(settings: Mapping[str, str], cpus: int, gpus: int) -> dict[str, Any]:
@@ -70,7 +70,7 @@ def parameters_of(settings: Mapping[str, str], cpus: int, gpus: int) -> dict[str
         gpus: likewise.
 
     Raises:
-        BadValue: a number that is none.
+        InvalidValue: a number that is none.
     """
     found: dict[str, Any] = {
         "name": "dprune", "timeout_min": max(whole(settings, "time", MINUTES), 1), "nodes": 1, "tasks_per_node": 1,
@@ -129,7 +129,7 @@ class SlurmJobs(Workers):
         """Submit an array of so many jobs.
 
         Raises:
-            BadValue: sbatch refuses it.
+            InvalidValue: sbatch refuses it.
         """
         if not count:
             return
@@ -152,7 +152,7 @@ class SlurmJobs(Workers):
             return list(executor.submit_array([tools.CommandFunction(words, verbose=False) for words in commands]))
         except (tools.FailedJobError, tools.FailedSubmissionError, OSError) as error:
             said = [line.strip() for line in str(error).splitlines() if line.strip()]
-            raise BadValue(f"sbatch refuses the jobs: {said[-1] if said else type(error).__name__}") from None
+            raise InvalidValue(f"sbatch refuses the jobs: {said[-1] if said else type(error).__name__}") from None
 
     def tend(self, board: Board) -> bool:
         """See who died, as one of the callers that watch these jobs."""

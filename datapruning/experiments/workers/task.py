@@ -12,7 +12,7 @@ from typing import Any
 from datapruning.config.recipe import TABLES, Recipe, plain
 from datapruning.config.validation import build
 from datapruning.data.registry import ROOT_VARIABLE, SOURCES, open_dataset
-from datapruning.errors import BadValue
+from datapruning.errors import InvalidValue
 from datapruning.io.trial_store import Config, RowStore, Work
 from datapruning.runs.context import Context, make_context
 
@@ -83,10 +83,12 @@ def check_reopens(context: Context) -> None:
     """Workers open the dataset themselves, by its name or path.
 
     Raises:
-        BadValue: this one has neither.
+        InvalidValue: this one has neither.
     """
     if not context.data.source and context.data.name not in SOURCES:
-        raise BadValue(f"workers cannot open {context.data.name} by its name; leave jobs out, and start several processes")
+        raise InvalidValue(
+            f"workers cannot open {context.data.name} by its name; leave jobs out, and start several processes"
+        )
 
 
 def packed(recipe: Recipe) -> dict[str, Any]:
@@ -104,7 +106,7 @@ def open_task(task: Task) -> tuple[RowStore, Work]:
     """The store that all workers share, and what does one of its rows in this process.
 
     Raises:
-        Mismatch: the dataset of that name is not the one that the task is about.
+        IncompatibleInputs: the dataset of that name is not the one that the task is about.
     """
     data = open_dataset(task.data, root=task.data_root, workspace=task.workspace)
     context = make_context(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from datapruning.errors import MissingPackage, reason
+from datapruning.errors import MissingPackage, first_line
 
 TOOLS = {"tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow"}
 """Name of a tool -> the module without which it cannot be had. The extra is called like the tool."""
@@ -88,5 +88,5 @@ def imported(tool: str) -> Any:
         return importlib.import_module(TOOLS[tool])
     except ImportError as error:
         raise MissingPackage(
-            f"--log {tool} needs another package ({reason(error)}); install it: pip install 'datapruning[{tool}]'"
+            f"--log {tool} needs another package ({first_line(error)}); install it: pip install 'datapruning[{tool}]'"
         ) from None

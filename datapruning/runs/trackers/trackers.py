@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from datapruning.errors import BadFile, reason
+from datapruning.errors import InvalidFile, first_line
 from datapruning.io.json import read_json, write_json
 from datapruning.runs.trackers.base import Story, Tracker
 from datapruning.runs.trackers.factory import find_tools, make_tracker
@@ -63,7 +63,7 @@ class RunLogs:
             result: likewise, the result; it may be missing.
 
         Raises:
-            BadFile: one of them is broken.
+            InvalidFile: one of them is broken.
         """
         if not self._logs.tools:
             yield
@@ -134,7 +134,7 @@ class RunLogs:
         except Exception as error:  # anybody's code, and anybody's network
             self._open.pop(tool, None)
             self._state[tool]["result"] = False
-            why = f"{type(error).__name__}: {reason(error)}"
+            why = f"{type(error).__name__}: {first_line(error)}"
             say(f"log: {tool} fails ({why}); the run goes on, and the same command brings the log up to date")
 
 
@@ -142,7 +142,7 @@ def _read_rows(path: Path) -> list[dict[str, Any]]:
     try:
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
     except (OSError, ValueError) as error:
-        raise BadFile(f"{path} cannot be read: {reason(error)}") from None
+        raise InvalidFile(f"{path} cannot be read: {first_line(error)}") from None
 
 
 def _numbers(row: Mapping[str, Any], keys: Sequence[str]) -> dict[str, float]:

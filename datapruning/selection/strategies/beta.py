@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from datapruning.errors import BadValue
+from datapruning.errors import InvalidValue
 from datapruning.selection.draw import front_first, gumbels
 from datapruning.selection.settings import Setting, Settings
 from datapruning.selection.strategy import Evidence, Pool, Positions, Strategy
@@ -48,11 +48,11 @@ def check(pools: Sequence[Pool]) -> None:
     """Refuse scores below 0, which are no weights.
 
     Raises:
-        BadValue: with the least score.
+        InvalidValue: with the least score.
     """
     least = min(pool.values.min() for pool in pools)
     if least < 0:
-        raise BadValue(
+        raise InvalidValue(
             f"strategy 'beta' draws in proportion to the score, and the least of these is {least:.4g}; "
             "take a scorer without scores below 0, such as el2n or forgetting"
         )

@@ -9,7 +9,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from datapruning.errors import BadValue
+from datapruning.errors import InvalidValue
 from datapruning.selection.draw import front_first
 from datapruning.selection.settings import Setting
 from datapruning.selection.strategy import Pool, Positions, Strategy
@@ -27,14 +27,14 @@ def check(pools: Sequence[Pool]) -> None:
     """Refuse a cut-off that leaves fewer samples than are to be kept.
 
     Raises:
-        BadValue: naming the largest cut-off that every pool allows, to a thousandth.
+        InvalidValue: naming the largest cut-off that every pool allows, to a thousandth.
     """
     for pool in pools:
         left = len(pool) - cut(pool)
         if left < pool.count:
             largest = min(math.ceil(Fraction(1000 * (len(p) - p.count + 1), len(p))) - 1 for p in pools)
             where = "" if len(pools) == 1 else f" of a class of {len(pool):,}"
-            raise BadValue(
+            raise InvalidValue(
                 f"strategy 'ccs': cutoff={pool.settings['cutoff']:g} leaves {left:,} samples{where}, but fraction "
                 f"{float(pool.fraction):g} keeps {pool.count:,}; the largest cutoff possible is {min(largest, 999) / 1000:g}"
             )

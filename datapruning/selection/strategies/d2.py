@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from datapruning.errors import BadValue
+from datapruning.errors import InvalidValue
 from datapruning.selection.graph import Graph, neighbour_graph
 from datapruning.selection.settings import Setting, Settings
 from datapruning.selection.strategy import Evidence, Pool, Positions, Strategy
@@ -58,15 +58,15 @@ def check(pools: Sequence[Pool]) -> None:
     """Refuse more neighbours than there are samples, and embeddings of width zero.
 
     Raises:
-        BadValue: see above. Inside a class smaller than that, all others are neighbours.
+        InvalidValue: see above. Inside a class smaller than that, all others are neighbours.
     """
     total, k = sum(len(pool) for pool in pools), int(pools[0].settings["k"])
     if k >= total:
-        raise BadValue(f"strategy 'd2': k={k} neighbours, but there are {total:,} samples; the most is {total - 1:,}")
+        raise InvalidValue(f"strategy 'd2': k={k} neighbours, but there are {total:,} samples; the most is {total - 1:,}")
     evidence = pools[0].evidence
     if evidence is None or evidence.ndim != 2 or evidence.shape[1] == 0:
         shape = None if evidence is None else [total, *evidence.shape[1:]]
-        raise BadValue(
+        raise InvalidValue(
             f"strategy 'd2' needs embeddings [samples, width] with a width of at least 1; those of the recording are {shape}"
         )
 

@@ -23,7 +23,8 @@ def diff(a: str | Path, b: str | Path, *, data: Dataset | None = None) -> list[s
         data: their dataset, for differences by class.
 
     Raises:
-        BadFile: something else, two kinds, or broken. Mismatch: made from different datasets, or not from `data`.
+        InvalidFile: something else, two kinds, or broken.
+        IncompatibleInputs: made from different datasets, or not from `data`.
     """
     a, b = Path(a), Path(b)
     kind = check_same_kind(a, b)

@@ -9,7 +9,7 @@ from typing import Any
 from datapruning.artifacts.metadata import FORMATS
 from datapruning.artifacts.scores import KIND as SCORES
 from datapruning.artifacts.subset import KIND as SUBSET
-from datapruning.errors import BadFile, Mismatch
+from datapruning.errors import IncompatibleInputs, InvalidFile
 from datapruning.io.npz import read_meta
 
 RUN = "a run"
@@ -20,19 +20,19 @@ def kind_of(path: Path) -> str:
     """What lies there, in words: "a scores file", "a subset file" or "a run".
 
     Raises:
-        BadFile: none of these, or nothing.
+        InvalidFile: none of these, or nothing.
     """
     if not path.exists():
-        raise BadFile(f"{path} is not there; diff takes two scores files, two subset files or two run folders")
+        raise InvalidFile(f"{path} is not there; diff takes two scores files, two subset files or two run folders")
     if path.is_dir():
         if not (path / "config.toml").is_file():
-            raise BadFile(f"{path} is no run folder: it has no config.toml")
+            raise InvalidFile(f"{path} is no run folder: it has no config.toml")
         return RUN
     meta = read_meta(path, "a scores or subset")
     kind = str(meta.get("format"))
     if kind not in KINDS:
         what = FORMATS.get(kind, repr(kind))
-        raise BadFile(f"{path} is {what} file; diff takes scores files, subset files and run folders")
+        raise InvalidFile(f"{path} is {what} file; diff takes scores files, subset files and run folders")
     return KINDS[kind]
 
 
@@ -40,11 +40,11 @@ def check_same_kind(a: Path, b: Path) -> str:
     """The kind of both.
 
     Raises:
-        BadFile: they are of two kinds, or one of them of none.
+        InvalidFile: they are of two kinds, or one of them of none.
     """
     kinds = kind_of(a), kind_of(b)
     if kinds[0] != kinds[1]:
-        raise BadFile(f"{a} is {kinds[0]}, {b} is {kinds[1]}: diff compares like with like")
+        raise InvalidFile(f"{a} is {kinds[0]}, {b} is {kinds[1]}: diff compares like with like")
     return kinds[0]
 
 
@@ -58,10 +58,10 @@ def check_same_dataset(a: Path, story: Mapping[str, Any], b: Path | str, other: 
         other: the same of the second.
 
     Raises:
-        Mismatch: with the names and fingerprints of both.
+        IncompatibleInputs: with the names and fingerprints of both.
     """
     if story.get("fingerprint") != other.get("fingerprint"):
-        raise Mismatch(f"{a} was made from {_named(story)}, {b} from another dataset, {_named(other)}")
+        raise IncompatibleInputs(f"{a} was made from {_named(story)}, {b} from another dataset, {_named(other)}")
 
 
 def _named(story: Mapping[str, Any]) -> str:

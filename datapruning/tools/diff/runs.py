@@ -10,7 +10,7 @@ from typing import Any
 from datapruning.artifacts.subset import load_subset
 from datapruning.config.recipe import ENVIRONMENT_TABLE, RUN_TABLE
 from datapruning.data.dataset import Dataset
-from datapruning.errors import BadFile
+from datapruning.errors import InvalidFile
 from datapruning.runs.run import CONFIG, Run
 from datapruning.tools.diff.inputs import check_same_dataset
 from datapruning.tools.diff.subsets import subset_lines
@@ -23,13 +23,13 @@ def run_tables(folder: Path) -> dict[str, Any]:
     """The tables of a run's config.toml.
 
     Raises:
-        BadFile: missing or no TOML.
+        InvalidFile: missing or no TOML.
     """
     path = folder / CONFIG
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise BadFile(f"{path} cannot be read: {error}") from None
+        raise InvalidFile(f"{path} cannot be read: {error}") from None
 
 
 def differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
@@ -52,7 +52,7 @@ def run_lines(a: Path, b: Path, data: Dataset | None = None) -> list[str]:
     """What two run folders reached, which settings differ (the first one first), and how their subsets differ.
 
     Raises:
-        BadFile: a broken run folder. Mismatch: runs on different datasets, or not on `data`.
+        InvalidFile: a broken run folder. IncompatibleInputs: runs on different datasets, or not on `data`.
     """
     configs = [run_tables(folder) for folder in (a, b)]
     origins = [_origin(config) for config in configs]

@@ -13,7 +13,7 @@ from datapruning.artifacts.subset import KIND as SUBSET
 from datapruning.artifacts.subset import Subset, load_subset
 from datapruning.data.dataset import Dataset
 from datapruning.data.image_paths import needed_paths
-from datapruning.errors import BadFile, BadValue, OutputTaken
+from datapruning.errors import InvalidFile, InvalidValue, OutputExists
 from datapruning.io.npz import read_meta
 from datapruning.tools.export.columns import listed_ids, table_of
 from datapruning.tools.export.writers import parquet, write_csv, write_lines, write_npy, write_parquet
@@ -25,7 +25,7 @@ def load_either(path: Path) -> Scores | Subset:
     """A scores file or a subset file.
 
     Raises:
-        BadFile: it is neither, or it is broken.
+        InvalidFile: it is neither, or it is broken.
     """
     meta = read_meta(path, "a scores or subset")
     kind = str(meta.get("format"))
@@ -33,22 +33,22 @@ def load_either(path: Path) -> Scores | Subset:
         return load_scores(path)
     if kind == SUBSET:
         return load_subset(path)
-    raise BadFile(f"{path} is neither a scores nor a subset file: it is {FORMATS.get(kind, repr(kind))} file")
+    raise InvalidFile(f"{path} is neither a scores nor a subset file: it is {FORMATS.get(kind, repr(kind))} file")
 
 
 def check_export(out: Path, paths: bool = False) -> None:
     """Refuse a place or a kind of file that nothing can be written to, before anything is read.
 
     Raises:
-        BadValue: an ending that is none of ENDINGS, or paths in a `.npy`. OutputTaken: `out` exists.
+        InvalidValue: an ending that is none of ENDINGS, or paths in a `.npy`. OutputExists: `out` exists.
         MissingPackage: `.parquet` without pyarrow.
     """
     if out.suffix not in ENDINGS:
-        raise BadValue(f"--out {out}: scores and subsets are written as {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}")
+        raise InvalidValue(f"--out {out}: scores and subsets are written as {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}")
     if paths and out.suffix == ".npy":
-        raise BadValue(f"--out {out}: a .npy holds ids or scores, not paths; write a .txt or a .csv")
+        raise InvalidValue(f"--out {out}: a .npy holds ids or scores, not paths; write a .txt or a .csv")
     if out.exists():
-        raise OutputTaken(f"{out} exists; name another --out")
+        raise OutputExists(f"{out} exists; name another --out")
     if out.suffix == ".parquet":
         parquet()
 
@@ -65,8 +65,8 @@ def export(made: Scores | Subset, out: str | Path, *, data: Dataset | None = Non
         paths: the paths of the pictures: in a table beside the ids, in a `.txt` instead of them.
 
     Raises:
-        BadValue: an unknown ending, or paths of a dataset that has none. Mismatch: `data` is another dataset.
-        OutputTaken: `out` exists. MissingPackage: `.parquet` without pyarrow.
+        InvalidValue: an unknown ending, or paths of a dataset that has none. IncompatibleInputs: `data` is another dataset.
+        OutputExists: `out` exists. MissingPackage: `.parquet` without pyarrow.
     """
     out = Path(out)
     check_export(out, paths)
@@ -76,7 +76,7 @@ def export(made: Scores | Subset, out: str | Path, *, data: Dataset | None = Non
     names = None
     if paths:
         if data is None:
-            raise BadValue(f"paths stand in the dataset: say where {made.meta['dataset']} lies with --data")
+            raise InvalidValue(f"paths stand in the dataset: say where {made.meta['dataset']} lies with --data")
         names = needed_paths(data)
     if out.suffix in (".csv", ".parquet"):
         columns = table_of(made, names)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from datapruning.errors import BadFile, MissingPackage
+from datapruning.errors import InvalidFile, MissingPackage
 from datapruning.io.atomic import written_whole
 from datapruning.io.npy import Array
 from datapruning.tools.export.columns import Columns
@@ -68,12 +68,12 @@ def write_lines(path: Path, entries: Sequence[object]) -> None:
     """One entry a line.
 
     Raises:
-        BadFile: an entry that has a line break in it.
+        InvalidFile: an entry that has a line break in it.
     """
     lines = [str(entry) for entry in entries]
     broken = next((line for line in lines if "\n" in line or "\r" in line), None)
     if broken is not None:
-        raise BadFile(f"the path {broken!r} has a line break in it, so it fits in no list of lines; write a .csv")
+        raise InvalidFile(f"the path {broken!r} has a line break in it, so it fits in no list of lines; write a .csv")
     with written_whole(path) as temporary:
         temporary.write_bytes("".join(f"{line}\n" for line in lines).encode())
 

@@ -87,7 +87,7 @@ def plan_fork(
         unreadable: sample ids that judge nothing.
 
     Raises:
-        BadValue: too few samples.
+        InvalidValue: too few samples.
     """
     epochs = planned_epochs(training, len(kept), total)
     steps = planned_steps(training, len(kept), total)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datapruning.config.kd import KD
-from datapruning.errors import BadValue
+from datapruning.errors import InvalidValue
 from datapruning.utils.cost import FORWARD
 from datapruning.utils.hashing import shuffled
 
@@ -153,7 +153,7 @@ def choose_judges(
         unreadable: sample ids that judge nothing.
 
     Raises:
-        BadValue: too few would be left to train on.
+        InvalidValue: too few would be left to train on.
     """
     pruned = shuffled(np.setdiff1d(np.arange(total), np.union1d(kept, np.array(unreadable, np.int64))), VALIDATION_KEY, seed)
     share = len(kept) / total
@@ -162,7 +162,9 @@ def choose_judges(
     if len(pruned) and len(kept) - aside < LEAST_LEFT:
         aside = 0
     if len(kept) - aside < LEAST_LEFT:
-        raise BadValue(f"the search for the KD weight needs at least {LEAST_LEFT + 1} samples; give --kd-weight a number")
+        raise InvalidValue(
+            f"the search for the KD weight needs at least {LEAST_LEFT + 1} samples; give --kd-weight a number"
+        )
     order = shuffled(kept, VALIDATION_KEY, seed)
     return Judges(np.sort(pruned[: max(0, count - aside)]), np.sort(order[:aside]), share)
 

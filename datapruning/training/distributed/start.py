@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Callable
 
-from datapruning.errors import DataPruningError, UserError, reason
+from datapruning.errors import DataPruningError, UserError, first_line
 
 VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RUN_ID")
 """What torchrun tells the processes that it starts."""
@@ -42,7 +42,7 @@ def run_together(command: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         return 130
     except DataPruningError as error:  # process 0 says its own errors itself
-        return _fail(2 if isinstance(error, UserError) else 1, f"process {channel.rank}: {reason(error)}")
+        return _fail(2 if isinstance(error, UserError) else 1, f"process {channel.rank}: {first_line(error)}")
     except RuntimeError as error:
         if not LOST.search(str(error)):
             raise

@@ -13,7 +13,7 @@ from torch import Tensor
 from datapruning.data.loaders.factory import open_loader
 from datapruning.data.loaders.loader import Batch, Loader
 from datapruning.data.registry import open_dataset
-from datapruning.errors import Mismatch
+from datapruning.errors import IncompatibleInputs
 from datapruning.runs.channel import Channel, Message, local_device
 from datapruning.training.distributed.coordinator import own_part, parallel, parts_of
 from datapruning.training.distributed.serialization import build_model, build_training, build_views
@@ -59,7 +59,9 @@ class Helper:
         self.channel.use(self.device, about["nccl"])
         data = open_dataset(about["place"], root=about["data_root"], workspace=about["workspace"])
         if data.fingerprint != about["fingerprint"]:
-            raise Mismatch(f"{about['name']} is another dataset here than where process 0 runs: the fingerprints differ")
+            raise IncompatibleInputs(
+                f"{about['name']} is another dataset here than where process 0 runs: the fingerprints differ"
+            )
         cache = f"{about['workspace']}/cache"
         self.loaders.append(open_loader(data, about["role"], about["kind"], self.device, Path(cache)))
         self.channel.meet()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from datapruning.errors import BadValue
+from datapruning.errors import InvalidValue
 from datapruning.utils.hashing import hash_ids
 
 PAIR_KEY = 0x9A185
@@ -21,7 +21,7 @@ class ClassPairs:
         lone_alone: a class with a single kept sample is no error; that sample is its own partner.
 
     Raises:
-        BadValue: a class has a single kept sample, so that it has no partner.
+        InvalidValue: a class has a single kept sample, so that it has no partner.
     """
 
     def __init__(self, kept: NDArray[np.int64], labels: NDArray[np.int64], *, lone_alone: bool = False) -> None:
@@ -33,7 +33,7 @@ class ClassPairs:
         lone = np.flatnonzero(self._counts == 1)
         if lone.size and not lone_alone:
             names = ", ".join(map(str, lone[:SHOWN])) + (", ..." if lone.size > SHOWN else "")
-            raise BadValue(
+            raise InvalidValue(
                 f"pairs within a class need two kept samples or more, but {lone.size} of the classes "
                 f"{'has' if lone.size == 1 else 'have'} a single one (class {names}): keep more, or use --balance class"
             )

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from datapruning.config.recipe import Recipe
 from datapruning.config.self_distillation import SelfDistill
-from datapruning.errors import BadValue
+from datapruning.errors import InvalidValue
 from datapruning.runs.context import Context
 from datapruning.training.losses import SoftLabels
 from datapruning.training.schedules import planned_epochs
@@ -74,21 +74,21 @@ def check_combination(recipe: Recipe) -> None:
     """Refuse what does not go together.
 
     Raises:
-        BadValue: self-distillation with dynamic pruning, with accumulated batches or with mixed pictures.
+        InvalidValue: self-distillation with dynamic pruning, with accumulated batches or with mixed pictures.
     """
     method = recipe.self_distill.method
     if recipe.self_distill.on and recipe.train.infobatch:
-        raise BadValue(
+        raise InvalidValue(
             f"self-distillation ({method}) and infobatch {recipe.train.infobatch:g} do not go together: set one of them "
             "to none or 0"
         )
     if recipe.self_distill.on and recipe.train.accumulate > 1:
-        raise BadValue(
+        raise InvalidValue(
             f"self-distillation ({method}) and train.accumulate {recipe.train.accumulate} do not go together: set one of "
             "them to none or 1"
         )
     if recipe.self_distill.on and recipe.mix.cutmix:
-        raise BadValue(
+        raise InvalidValue(
             f"self-distillation ({method}) and mix.cutmix {recipe.mix.cutmix:g} do not go together: set one of them to "
             "none or 0"
         )
@@ -98,7 +98,7 @@ def check_pairs(context: Context, kept: NDArray[np.int64]) -> None:
     """Where the method pairs samples of a class, refuse kept samples without a partner.
 
     Raises:
-        BadValue: naming the classes.
+        InvalidValue: naming the classes.
     """
     if context.recipe.self_distill.method == "cs-kd":
         ClassPairs(kept, context.data.train.labels)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datapruning.errors import BadFile, Mismatch, OutputTaken
+from datapruning.errors import IncompatibleInputs, InvalidFile, OutputExists
 from datapruning.io.npz import read_npz, write_npz
 from datapruning.io.tensors import load_tensors, save_tensors
 from datapruning.runs.run import MODEL, Run
@@ -32,12 +32,12 @@ def save_sparse(path: Path, weights: Mapping[str, Tensor], masks: Masks, about: 
         about: further entries of its meta.
 
     Raises:
-        Mismatch: a weight that is not zero where its mask removes it, or a mask without its weight.
+        IncompatibleInputs: a weight that is not zero where its mask removes it, or a mask without its weight.
     """
     arrays: dict[str, Any] = {}
     for name in masks.bits:
         if name not in weights or tuple(weights[name].shape) != masks.bits[name].shape:
-            raise Mismatch(f"these masks belong to another model: weight '{name}' is missing or of another shape")
+            raise IncompatibleInputs(f"these masks belong to another model: weight '{name}' is missing or of another shape")
     for name, tensor in weights.items():
         values = tensor.detach().cpu().float().numpy() if tensor.dtype == torch.bfloat16 else tensor.detach().cpu().numpy()
         if name not in masks.bits:
@@ -45,7 +45,7 @@ def save_sparse(path: Path, weights: Mapping[str, Tensor], masks: Masks, about: 
             continue
         bits = masks.bits[name]
         if values[~bits].any():
-            raise Mismatch(f"weight '{name}' is not zero where its mask removes it")
+            raise IncompatibleInputs(f"weight '{name}' is not zero where its mask removes it")
         arrays[MASK + name], arrays[KEPT + name] = np.packbits(bits), values[bits]
     shapes = {name: list(bits.shape) for name, bits in masks.bits.items()}
     write_npz(path, arrays, {**about, "format": FORMAT, "version": VERSION, "shapes": shapes})
@@ -55,21 +55,21 @@ def load_sparse(path: Path) -> dict[str, Tensor]:
     """The state dict of a file that `save_sparse` wrote, zeros put back.
 
     Raises:
-        BadFile: missing, broken, or something else.
+        InvalidFile: missing, broken, or something else.
     """
     arrays, meta = read_npz(path, "a sparse weights")
     if meta.get("format") != FORMAT or meta.get("version") != VERSION or not isinstance(meta.get("shapes"), dict):
-        raise BadFile(f"{path} holds no sparse weights: its format is {meta.get('format')!r}")
+        raise InvalidFile(f"{path} holds no sparse weights: its format is {meta.get('format')!r}")
     found = {name.removeprefix(DENSE): torch.from_numpy(a) for name, a in arrays.items() if name.startswith(DENSE)}
     for name, shape in meta["shapes"].items():
         packed, kept = arrays.get(MASK + name), arrays.get(KEPT + name)
         whole = isinstance(shape, list) and all(type(n) is int and n > 0 for n in shape)
         size = int(np.prod(shape, dtype=object)) if whole else -1
         if packed is None or kept is None or packed.dtype != np.uint8 or packed.shape != (-(-size // 8),):
-            raise BadFile(f"{path}: the mask or the values of weight '{name}' are missing or of another size")
+            raise InvalidFile(f"{path}: the mask or the values of weight '{name}' are missing or of another size")
         bits = np.unpackbits(packed, count=size).astype(np.bool_)
         if kept.shape != (int(bits.sum()),):
-            raise BadFile(f"{path}: weight '{name}' has {kept.size:,} values for {int(bits.sum()):,} kept entries")
+            raise InvalidFile(f"{path}: weight '{name}' has {kept.size:,} values for {int(bits.sum()):,} kept entries")
         dense = np.zeros(size, kept.dtype)
         dense[bits] = kept
         found[name] = torch.from_numpy(dense.reshape(shape))
@@ -85,14 +85,14 @@ def export_weights(folder: Path, out: Path, *, sparse: bool = False) -> str:
         sparse: compact; for a pruned run alone.
 
     Raises:
-        BadFile: no finished run, or `sparse` of one that was not pruned. OutputTaken: `out` exists.
+        InvalidFile: no finished run, or `sparse` of one that was not pruned. OutputExists: `out` exists.
     """
     run = Run(folder)
     if out.exists():
-        raise OutputTaken(f"{out} exists; name another --out")
+        raise OutputExists(f"{out} exists; name another --out")
     result = run.result()
     if result is None:
-        raise BadFile(f"{folder} is no finished run: it has no result.json")
+        raise InvalidFile(f"{folder} is no finished run: it has no result.json")
     weights, _ = load_tensors(folder / MODEL)
     about: dict[str, Any] = {key: result[key] for key in ("model", "classes", "dataset") if key in result}
     dense = sum(tensor.numel() * tensor.element_size() for tensor in weights.values())
@@ -100,7 +100,7 @@ def export_weights(folder: Path, out: Path, *, sparse: bool = False) -> str:
         save_tensors(out, weights, {key: str(value) for key, value in about.items()})
         return f"{out}: {len(weights)} tensors, {dense / 1e3:,.1f} kB"
     if not (folder / FILE).exists():
-        raise BadFile(f"{folder} was not pruned: it has no {FILE}; export it without --sparse")
+        raise InvalidFile(f"{folder} was not pruned: it has no {FILE}; export it without --sparse")
     masks, _ = load_masks(folder / FILE)
     save_sparse(out, weights, masks, about)
     return f"{out}: {masks}, {out.stat().st_size / 1e3:,.1f} kB instead of {dense / 1e3:,.1f} kB"

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from datapruning.errors import BadFile, Mismatch
+from datapruning.errors import IncompatibleInputs, InvalidFile
 from datapruning.io.npz import read_npz, write_npz
 from datapruning.training.sparsity.prunable import prunable
 
@@ -59,13 +59,13 @@ class Masks:
         """Refuse another model.
 
         Raises:
-            Mismatch: naming the first weight that differs.
+            IncompatibleInputs: naming the first weight that differs.
         """
         shapes = {name: tuple(weight.shape) for name, weight in prunable(model).items()}
         mine = {name: each.shape for name, each in self.bits.items()}
         for name in {**shapes, **mine}:
             if shapes.get(name) != mine.get(name):
-                raise Mismatch(
+                raise IncompatibleInputs(
                     f"these masks belong to another model: weight '{name}' is {shapes.get(name, 'not')} there, "
                     f"{mine.get(name, 'not')} in the masks"
                 )
@@ -89,19 +89,21 @@ def load_masks(path: Path) -> tuple[Masks, dict[str, Any]]:
     """Masks and their story.
 
     Raises:
-        BadFile: missing, broken, or no masks.
+        InvalidFile: missing, broken, or no masks.
     """
     arrays, meta = read_npz(path, "a masks")
     if meta.get("format") != FORMAT or meta.get("version") != VERSION or not isinstance(meta.get("shapes"), dict):
-        raise BadFile(f"{path} is not a masks file: its format is {meta.get('format')!r}, version {meta.get('version')!r}")
+        raise InvalidFile(
+            f"{path} is not a masks file: its format is {meta.get('format')!r}, version {meta.get('version')!r}"
+        )
     bits = {}
     for name, shape in meta["shapes"].items():
         packed = arrays.get(name)
         if not isinstance(shape, list) or not all(type(n) is int and n > 0 for n in shape):
-            raise BadFile(f"{path}: {shape!r} is no shape of weight '{name}'")
+            raise InvalidFile(f"{path}: {shape!r} is no shape of weight '{name}'")
         size = int(np.prod(shape, dtype=object))
         if packed is None or packed.dtype != np.uint8 or packed.shape != (-(-size // 8),):
-            raise BadFile(f"{path}: the mask of weight '{name}' is missing or of another size than {shape}")
+            raise InvalidFile(f"{path}: the mask of weight '{name}' is missing or of another size than {shape}")
         bits[name] = np.unpackbits(packed, count=size).astype(np.bool_).reshape(shape)
     return Masks(bits), dict(meta)
 
@@ -117,7 +119,7 @@ class Held:
         """Set the removed weights to zero.
 
         Raises:
-            Mismatch: masks of another model.
+            IncompatibleInputs: masks of another model.
         """
         masks.check_fits(model)
         self._masks = masks
@@ -148,8 +150,10 @@ class Held:
         """Refuse a checkpoint of other masks.
 
         Raises:
-            Mismatch: naming the first weight whose mask differs.
+            IncompatibleInputs: naming the first weight whose mask differs.
         """
         for name, packed in self.tensors().items():
             if name not in saved or not torch.equal(saved[name].cpu(), packed):
-                raise Mismatch(f"the checkpoint was made with other masks: that of '{name.removeprefix('mask.')}' differs")
+                raise IncompatibleInputs(
+                    f"the checkpoint was made with other masks: that of '{name.removeprefix('mask.')}' differs"
+                )

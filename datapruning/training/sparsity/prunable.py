@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from datapruning.errors import BadValue
+from datapruning.errors import InvalidValue
 
 LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 Weights = Mapping[str, Tensor]
@@ -27,12 +27,12 @@ def prunable(model: nn.Module) -> dict[str, nn.Parameter]:
     """The weights that can be pruned, by name.
 
     Raises:
-        BadValue: there are none.
+        InvalidValue: there are none.
     """
     named = dict(model.named_parameters())
     found = {name: named[name] for name, _ in prunable_layers(model) if name in named}
     if not found:
-        raise BadValue(f"{type(model).__name__} has no convolution and no linear layer: there is nothing to prune")
+        raise InvalidValue(f"{type(model).__name__} has no convolution and no linear layer: there is nothing to prune")
     return found
 
 

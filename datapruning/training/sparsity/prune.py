@@ -12,7 +12,7 @@ from torch import nn
 
 from datapruning.config.self_distillation import SelfDistill
 from datapruning.config.sparsity import EPSD
-from datapruning.errors import BadValue
+from datapruning.errors import InvalidValue
 from datapruning.models import model_outline
 from datapruning.runs.context import Context
 from datapruning.runs.run import Run
@@ -43,7 +43,7 @@ def announce(model: nn.Module, settings: EPSD) -> str:
     """What will be kept, before anything is done: "keeping 3.9 k of 77.9 k weights (95.00% removed)".
 
     Raises:
-        BadValue: a model with nothing to prune.
+        InvalidValue: a model with nothing to prune.
     """
     total = sum(weight.numel() for weight in prunable(model).values())
     kept = amount(count_kept(total, settings.removed))
@@ -73,7 +73,7 @@ def prune_at_start(
         self_teacher: soft labels for "tf-kd-self".
 
     Raises:
-        BadValue: a model with nothing to prune, a class with one sample where pairs are needed.
+        InvalidValue: a model with nothing to prune, a class with one sample where pairs are needed.
         DataPruningError: a saliency that is not finite.
     """
     started = time.perf_counter()
@@ -117,17 +117,17 @@ def check_epsd(context: Context, weight: float | None) -> None:
     """Refuse what cannot be pruned, before anything is trained; says what will be kept.
 
     Raises:
-        BadValue: nothing to prune, "epsd" without a loss of its own, "kd" without a teacher.
+        InvalidValue: nothing to prune, "epsd" without a loss of its own, "kd" without a teacher.
     """
     settings, how = context.recipe.epsd, context.recipe.self_distill
     if not settings.removed:
         return
     if settings.prune_by == "epsd" and settings.loss == "kd" and weight == 0:
-        raise BadValue(
+        raise InvalidValue(
             'epsd.loss = "kd" takes the saliency of the teacher\'s loss, but with KD weight 0 there is no teacher'
         )
     if settings.prune_by == "epsd" and settings.loss == "self-distill" and not how.on:
-        raise BadValue(
+        raise InvalidValue(
             "epsd takes the saliency of a self-distillation loss: name one with --self-distill (cs-kd, ps-kd, dlb, tf-kd), "
             "or prune by the labels alone with --prune-by prospr"
         )
@@ -154,7 +154,8 @@ def masks_of(
         self_teacher: soft labels for "tf-kd-self".
 
     Raises:
-        BadFile: broken masks. Mismatch: those of another model. BadValue, DataPruningError: see `prune_at_start`.
+        InvalidFile: broken masks.
+        IncompatibleInputs: those of another model. InvalidValue, DataPruningError: see `prune_at_start`.
     """
     recipe = context.recipe
     settings, path = recipe.epsd, run.folder / FILE

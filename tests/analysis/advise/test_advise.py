@@ -19,7 +19,7 @@ from datapruning.api.score import score
 from datapruning.api.teach import teach
 from datapruning.data.dataset import Dataset
 from datapruning.data.loaders.loader import Loader
-from datapruning.errors import BadFile, BadValue, Mismatch, OutputTaken, UnknownName
+from datapruning.errors import IncompatibleInputs, InvalidFile, InvalidValue, OutputExists, UnknownName
 from datapruning.io.json import read_json
 from datapruning.runs.context import Context
 from datapruning.training import trainer as loop
@@ -236,11 +236,11 @@ def test_bad_input_is_one_line_and_writes_nothing(refused: Callable[..., str], w
 
 
 def test_a_dataset_too_small_to_judge_is_refused(small: Dataset, make_context: MakeContext, tmp_path: Path) -> None:
-    with pytest.raises(BadValue, match="of 120 that is too few to tell a point of accuracy; it needs at least 1,000"):
+    with pytest.raises(InvalidValue, match="of 120 that is too few to tell a point of accuracy; it needs at least 1,000"):
         advise(make_context(small))
     many = made_up(1000, classes=4)
     crowded = dataclasses.replace(many, class_names=tuple(f"class {k}" for k in range(250)))
-    with pytest.raises(BadValue, match="900 samples of 250 classes"):
+    with pytest.raises(InvalidValue, match="900 samples of 250 classes"):
         advise(make_context(crowded))
     assert not list(tmp_path.iterdir())
 
@@ -257,11 +257,11 @@ def test_a_teacher_of_other_data_is_refused(
 def test_a_folder_that_holds_something_else_is_refused(digits: Dataset, make_context: MakeContext, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/notes.txt").touch()
-    with pytest.raises(OutputTaken, match="holds something else"):
+    with pytest.raises(OutputExists, match="holds something else"):
         advise(make_context(digits, *TINY), 30.0, out=tmp_path / "mine")
     advise(make_context(digits, *TINY), 60.0, out=tmp_path / "advice")
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "advice").rglob("*.json")}
-    with pytest.raises(Mismatch, match=r"about\.seed is 0 there, 1 here"):
+    with pytest.raises(IncompatibleInputs, match=r"about\.seed is 0 there, 1 here"):
         advise(make_context(digits, *TINY), 60.0, seed=1, out=tmp_path / "advice")
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "advice").rglob("*.json")} == before
 
@@ -270,10 +270,10 @@ def test_in_python_mistakes_are_found_before_anything_is_written(
     digits: Dataset, make_context: MakeContext, tmp_path: Path
 ) -> None:
     context = make_context(digits, *TINY)
-    with pytest.raises(BadValue, match="more than 0"):
+    with pytest.raises(InvalidValue, match="more than 0"):
         advise(context, 0)
     with pytest.raises(UnknownName, match="unknown scorer"):
         advise(context, scorer="rnd")
-    with pytest.raises(BadFile, match="is not there"):
+    with pytest.raises(InvalidFile, match="is not there"):
         advise(context, teacher=tmp_path / "nowhere")
     assert not list(tmp_path.iterdir())

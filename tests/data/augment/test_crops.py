@@ -25,7 +25,7 @@ from datapruning.data.batching import training_batches
 from datapruning.data.dataset import Dataset
 from datapruning.data.loaders.in_memory import ResidentLoader
 from datapruning.data.loaders.mmap import MappedLoader
-from datapruning.errors import BadValue
+from datapruning.errors import InvalidValue
 from datapruning.runs.context import Context
 from tests.conftest import Answer, made_up
 from tests.helpers.picture_files import photos
@@ -291,14 +291,14 @@ def test_whoever_loads_them_the_views_are_the_same() -> None:
     ],
 )
 def test_impossible_policies_are_refused(wrong: dict[str, object], named: str) -> None:
-    with pytest.raises(BadValue, match=named):
+    with pytest.raises(InvalidValue, match=named):
         ViewPolicy(**wrong)  # type: ignore[arg-type]
 
 
 def test_views_larger_than_the_pictures_are_refused() -> None:
     for policy in (ViewPolicy(size=17), ViewPolicy(crop=0, size=17, scale=(0.1, 1.0))):
         for see in (bound(policy).normalise, partial(bound(policy).apply, ids=np.arange(2), epoch=0)):
-            with pytest.raises(BadValue, match=r"views\.size is 17, but the pictures are 16x20: .*--image-size"):
+            with pytest.raises(InvalidValue, match=r"views\.size is 17, but the pictures are 16x20: .*--image-size"):
                 see(pictures(2, 16, 20))
 
 
@@ -341,7 +341,7 @@ def test_everything_that_asks_for_the_size_is_told_the_view_s(
     subset = select(scores, fraction=0.5)
     train(context, subset=subset, kd_weight=0.5)
     train(context.with_epsd(0.5, "snip"), subset=subset, kd_weight=0.0)
-    with pytest.raises(BadValue, match=r"views\.size is 9, but the pictures are 8x8"):
+    with pytest.raises(InvalidValue, match=r"views\.size is 9, but the pictures are 8x8"):
         make_context(small, "views.size=9")
 
 

@@ -20,7 +20,7 @@ from datapruning.data.augment.views import Views
 from datapruning.data.dataset import Dataset, Split
 from datapruning.data.loaders.in_memory import ResidentLoader
 from datapruning.data.loaders.loader import Batch, MixedLabels
-from datapruning.errors import BadValue
+from datapruning.errors import InvalidValue
 from datapruning.io.json import read_json
 from datapruning.runs.context import Context
 from datapruning.teachers import SoftLabelCache, load_teacher
@@ -134,7 +134,7 @@ def test_draws_are_pinned() -> None:
 
 @pytest.mark.parametrize("share", [-0.1, 1.5, float("nan")])
 def test_impossible_shares_are_refused(share: float) -> None:
-    with pytest.raises(BadValue, match=r"mix\.cutmix"):
+    with pytest.raises(InvalidValue, match=r"mix\.cutmix"):
         MixPolicy(share)
 
 

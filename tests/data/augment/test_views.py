@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from datapruning.config.augmentation import ViewPolicy
 from datapruning.data.augment.views import Views
-from datapruning.errors import BadValue
+from datapruning.errors import InvalidValue
 
 EVERYTHING = ViewPolicy(flip=True, crop=2, cutout=3, count=4, seed=5)
 MEAN, STD = (120.7, 99.9, 3.3), (61.1, 70.0, 55.5)
@@ -174,7 +174,7 @@ def test_views_of_other_statistics_stay_apart() -> None:
 
 @pytest.mark.parametrize("wrong", [{"crop": -1}, {"cutout": -2}, {"count": 0}])
 def test_impossible_policies_are_refused(wrong: dict[str, int]) -> None:
-    with pytest.raises(BadValue, match=str(next(iter(wrong.values())))):
+    with pytest.raises(InvalidValue, match=str(next(iter(wrong.values())))):
         ViewPolicy(**wrong)  # type: ignore[arg-type]
 
 

@@ -20,7 +20,7 @@ import datapruning as dp
 from datapruning.data.dataset import Dataset
 from datapruning.data.dataset_spec import Place, parse_place
 from datapruning.data.image_folder.scan import held_out, scan
-from datapruning.errors import BadFile, BadValue, UnknownName
+from datapruning.errors import InvalidFile, InvalidValue, UnknownName
 from datapruning.utils.system import PROJECT_ROOT
 from tests.conftest import Answer, fast_arguments
 from tests.helpers.picture_files import photos, picture, spoil
@@ -174,7 +174,7 @@ def test_unreadable_pictures_keep_their_ids_and_are_never_selected(tmp_path: Pat
         kept = dp.select(scores, fraction=fraction).indices
         assert not set(kept) & set(data.unreadable)
     assert len(kept) == 22
-    with pytest.raises(BadFile, match=r"train/cats/1\.png cannot be read .*--skip-unreadable"):
+    with pytest.raises(InvalidFile, match=r"train/cats/1\.png cannot be read .*--skip-unreadable"):
         opened(root, tmp_path / "runs")
 
 
@@ -238,12 +238,12 @@ def test_a_broken_jpg_cache_is_refused_with_its_name(tmp_path: Path) -> None:
     path = next((tmp_path / "runs").rglob("train.jpgs"))
     whole = path.read_bytes()
     path.write_bytes(whole[:-9])
-    with pytest.raises(BadFile, match=r"train\.jpgs .*delete"):
+    with pytest.raises(InvalidFile, match=r"train\.jpgs .*delete"):
         opened(root, tmp_path / "runs", image_format="jpg")
     path.write_bytes(whole)
     ends = path.with_name("train.ends.npy")
     np.save(ends, np.load(ends)[::-1])
-    with pytest.raises(BadFile, match=r"train\.jpgs .*delete"):
+    with pytest.raises(InvalidFile, match=r"train\.jpgs .*delete"):
         opened(root, tmp_path / "runs", image_format="jpg")
 
 
@@ -263,7 +263,7 @@ def test_a_broken_cache_is_refused_with_its_name(tmp_path: Path) -> None:
     opened(root, tmp_path / "runs")
     path = next((tmp_path / "runs").rglob("train.npy"))
     path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(BadFile, match=r"train\.npy .*delete"):
+    with pytest.raises(InvalidFile, match=r"train\.npy .*delete"):
         opened(root, tmp_path / "runs")
 
 
@@ -296,7 +296,7 @@ def test_a_path_with_a_question_mark_is_a_path_if_it_is_there(tmp_path: Path) ->
     assert parse_place(str(tmp_path / "what?size=1")).plain
     with pytest.raises(UnknownName, match="did you mean 'image-size'"):
         parse_place("x?imagesize=1")
-    with pytest.raises(BadValue, match="'big' is no value of image-size"):
+    with pytest.raises(InvalidValue, match="'big' is no value of image-size"):
         parse_place("x?image-size=big")
 
 

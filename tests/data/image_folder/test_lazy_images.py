@@ -17,7 +17,7 @@ from datapruning.data.image_folder.image_format import Form
 from datapruning.data.image_folder.stored import Chosen, Jpegs, StoredImages
 from datapruning.data.loaders.in_memory import ResidentLoader
 from datapruning.data.loaders.mmap import MappedLoader
-from datapruning.errors import BadFile, LoaderError
+from datapruning.errors import InvalidFile, LoaderError
 
 COUNT, SIZE = 23, 16
 CPU = torch.device("cpu")
@@ -111,7 +111,7 @@ def test_a_damaged_picture_is_named_and_reaches_who_reads(tmp_path: Path) -> Non
     path.write_bytes(content)
     images = form.opened(path)
     assert images[6].shape == (SIZE, SIZE, 3)
-    with pytest.raises(BadFile, match=r"train\.jpgs is damaged at picture 7; delete"):
+    with pytest.raises(InvalidFile, match=r"train\.jpgs is damaged at picture 7; delete"):
         images[np.arange(COUNT)]
     with pytest.raises(LoaderError, match="damaged at picture 7"):
         list(MappedLoader(Split(images, np.zeros(COUNT, np.int64)), CPU).read([np.arange(COUNT)]))
@@ -120,7 +120,7 @@ def test_a_damaged_picture_is_named_and_reaches_who_reads(tmp_path: Path) -> Non
 @pytest.mark.parametrize("size", [8, 32])
 def test_pictures_of_another_size_are_no_pictures_of_it(tmp_path: Path, size: int) -> None:
     path = written(tmp_path, smooth(), Form(SIZE, 90))
-    with pytest.raises(BadFile, match="damaged at picture 0"):
+    with pytest.raises(InvalidFile, match="damaged at picture 0"):
         Form(size, 90).opened(path)[0]
 
 
@@ -129,5 +129,5 @@ def test_pictures_of_another_size_are_no_pictures_of_it(tmp_path: Path, size: in
 )
 def test_ends_that_are_none_are_refused(tmp_path: Path, ends: np.ndarray) -> None:
     (tmp_path / "x.jpgs").write_bytes(bytes(9))
-    with pytest.raises(BadFile, match=r"x\.jpgs"):
+    with pytest.raises(InvalidFile, match=r"x\.jpgs"):
         Jpegs(tmp_path / "x.jpgs", ends, SIZE)

@@ -19,7 +19,7 @@ import torch
 from datapruning.data.dataset import Dataset, Split
 from datapruning.data.loaders.factory import open_loader
 from datapruning.data.registry import open_npz
-from datapruning.errors import BadFile
+from datapruning.errors import InvalidFile
 
 ffcv = pytest.importorskip("ffcv", reason="FFCV is not installed", exc_type=ImportError)
 
@@ -170,7 +170,7 @@ def test_the_size_said_beforehand_is_the_size(tmp_path: Path, count: int, shape:
 
 
 def test_images_larger_than_a_page_are_refused_with_a_reason(tmp_path: Path) -> None:
-    with pytest.raises(BadFile, match=r"12\.0 MB are too large for a raw cache"):
+    with pytest.raises(InvalidFile, match=r"12\.0 MB are too large for a raw cache"):
         write_beton(tmp_path / "x.beton", split_like(2, (2000, 2000, 3)), np.arange(2))
     assert list(tmp_path.iterdir()) == []
 

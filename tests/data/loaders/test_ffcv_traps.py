@@ -19,7 +19,7 @@ from datapruning.config.augmentation import ViewPolicy
 from datapruning.data.augment.views import Views
 from datapruning.data.batching import evaluation_batches, training_batches
 from datapruning.data.dataset import Dataset, Split
-from datapruning.errors import BadFile, LoaderError, MissingPackage
+from datapruning.errors import InvalidFile, LoaderError, MissingPackage
 from datapruning.training.evaluate import predict
 
 ffcv = pytest.importorskip("ffcv", reason="FFCV is not installed", exc_type=ImportError)
@@ -204,7 +204,7 @@ def test_a_truncated_file_is_refused(path: Path, split: Split, tmp_path: Path, k
     """FFCV reads beyond the end, or dies. Negative: so many bytes are missing."""
     broken = with_bytes(path, tmp_path / "cut.beton", lambda content: content[:kept])
     assert broken.stat().st_size < path.stat().st_size
-    with pytest.raises(BadFile, match=r"cut\.beton is no whole \.beton file"):
+    with pytest.raises(InvalidFile, match=r"cut\.beton is no whole \.beton file"):
         FFCVLoader(broken, split.labels, CPU)
 
 
@@ -213,22 +213,22 @@ def test_other_files_are_refused(path: Path, split: Split, tmp_path: Path) -> No
     text = tmp_path / "text.beton"
     text.write_text("no beton at all\n" * 1000)
     for wrong in (longer, text, tmp_path):
-        with pytest.raises(BadFile, match=r"is no whole \.beton file"):
+        with pytest.raises(InvalidFile, match=r"is no whole \.beton file"):
             FFCVLoader(wrong, split.labels, CPU)
-    with pytest.raises(BadFile, match=r"absent\.beton is not there"):
+    with pytest.raises(InvalidFile, match=r"absent\.beton is not there"):
         FFCVLoader(tmp_path / "absent.beton", split.labels, CPU)
 
 
 def test_a_file_with_other_fields_is_refused(path: Path, split: Split, tmp_path: Path) -> None:
     renamed = with_bytes(path, tmp_path / "other.beton", lambda content: content.replace(b"label\0", b"index\0", 1))
-    with pytest.raises(BadFile, match="fields image, index, id instead of image, label, id"):
+    with pytest.raises(InvalidFile, match="fields image, index, id instead of image, label, id"):
         FFCVLoader(renamed, split.labels, CPU)
 
 
 def test_a_file_of_another_number_of_samples_is_refused(path: Path, split: Split) -> None:
-    with pytest.raises(BadFile, match="holds 200 samples, 199 are expected"):
+    with pytest.raises(InvalidFile, match="holds 200 samples, 199 are expected"):
         FFCVLoader(path, split.labels[:199], CPU)
-    with pytest.raises(BadFile, match="holds 200 samples, 2 are expected"):
+    with pytest.raises(InvalidFile, match="holds 200 samples, 2 are expected"):
         FFCVLoader(path, split.labels, CPU, ids=np.array([0, 1]))
 
 
@@ -249,7 +249,7 @@ def test_a_pointer_out_of_the_file_is_not_followed(path: Path, split: Split, tmp
     samples_table(path, content)["pointer"][7] = pointer
     target = tmp_path / "wild.beton"
     target.write_bytes(content)
-    with pytest.raises(BadFile, match="images outside the file"):
+    with pytest.raises(InvalidFile, match="images outside the file"):
         FFCVLoader(target, split.labels, CPU)
 
 

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from datapruning.config.training import Training
 from datapruning.data.batching import batch_sizes
-from datapruning.errors import BadValue
+from datapruning.errors import InvalidValue
 from datapruning.experiments.sweep.cost import duration, samples_of, seconds_left
 from datapruning.experiments.sweep.grid import Grid, canonical_fraction, make_grid
 from datapruning.experiments.sweep.live_table import Screen, _picture, standing
@@ -115,7 +115,7 @@ def test_lists_may_be_text() -> None:
     ],
 )
 def test_bad_grids_are_refused(wrong: dict[str, Any], said: str) -> None:
-    with pytest.raises(BadValue) as refusal:
+    with pytest.raises(InvalidValue) as refusal:
         grid(**wrong)
     assert said in str(refusal.value)
     assert "\n" not in str(refusal.value)

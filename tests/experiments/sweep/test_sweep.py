@@ -14,7 +14,7 @@ from datapruning.api.score import score
 from datapruning.api.teach import teach
 from datapruning.api.train import train
 from datapruning.data.dataset import Dataset
-from datapruning.errors import BadFile, BadValue, DataPruningError, Mismatch, OutputTaken, UnknownName
+from datapruning.errors import DataPruningError, IncompatibleInputs, InvalidFile, InvalidValue, OutputExists, UnknownName
 from datapruning.experiments.sweep.sweep import Sweep, sweep
 from datapruning.experiments.workers.task import packed, unpacked
 from datapruning.io.tensors import load_tensors, save_tensors
@@ -165,11 +165,11 @@ def test_a_sweep_of_another_configuration_or_dataset_is_refused(
     grid: dict[str, Any] = {"fractions": "0.2", "kd_weights": "0", "seeds": 1, "out": tmp_path / "sweep"}
     sweep(make_context(small, *CHANGES), **grid)
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(Mismatch, match=r"about\.recipe\.train\.epochs is 2 there, 3 here"):
+    with pytest.raises(IncompatibleInputs, match=r"about\.recipe\.train\.epochs is 2 there, 3 here"):
         sweep(make_context(small, *CHANGES, "train.epochs=3"), **grid)
-    with pytest.raises(Mismatch, match=r"about\.threads is 1 there, 2 here"):
+    with pytest.raises(IncompatibleInputs, match=r"about\.threads is 1 there, 2 here"):
         sweep(make_context(small, *CHANGES, threads=2), **grid)
-    with pytest.raises(Mismatch, match=r"about\.dataset is 'made-up' there, 'digits' here"):
+    with pytest.raises(IncompatibleInputs, match=r"about\.dataset is 'made-up' there, 'digits' here"):
         sweep(make_context(digits, *CHANGES), **grid)
     assert sorted(tmp_path.rglob("*")) == before
 
@@ -182,11 +182,11 @@ def test_teachers_that_cannot_teach_are_refused(
     other = teach(make_context(digits, "teacher.epochs=1"), out=tmp_path / "other")
     (tmp_path / "nothing").mkdir()
     refused: tuple[tuple[Any, type[DataPruningError], str], ...] = (
-        (tmp_path / "nothing", BadFile, "no finished run"),
-        (tmp_path / "missing", BadFile, "is not there"),
-        ([teacher, other], Mismatch, "classes"),
-        ([teacher, str(teacher.folder)], BadValue, "are the same network"),
-        ("", BadValue, "it names no teachers"),
+        (tmp_path / "nothing", InvalidFile, "no finished run"),
+        (tmp_path / "missing", InvalidFile, "is not there"),
+        ([teacher, other], IncompatibleInputs, "classes"),
+        ([teacher, str(teacher.folder)], InvalidValue, "are the same network"),
+        ("", InvalidValue, "it names no teachers"),
     )
     for teachers, kind, said in refused:
         with pytest.raises(kind, match=said):
@@ -203,7 +203,7 @@ def test_rows_of_two_teachers_are_never_mixed(small: Dataset, make_context: Make
     tensors, _ = load_tensors(model)
     next(iter(tensors.values())).view(-1)[0] += 1  # as if trained on another kind of machine
     save_tensors(model, tensors)
-    with pytest.raises(Mismatch, match="another network than the teacher of the rows that are done"):
+    with pytest.raises(IncompatibleInputs, match="another network than the teacher of the rows that are done"):
         sweep(elsewhere, fractions="0.2", kd_weights="0.9", seeds=2, out=tmp_path / "sweep")
     found = sweep(elsewhere, fractions="0.2", kd_weights="0", seeds=2, out=tmp_path / "sweep")
     assert len(found.rows) == 2, "rows without a teacher have nothing to do with it"
@@ -213,19 +213,19 @@ def test_a_place_that_holds_something_else_is_refused(small: Dataset, make_conte
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder/mine.txt").touch()
     for place in ("folder", "folder/mine.txt"):
-        with pytest.raises(OutputTaken, match="holds something else"):
+        with pytest.raises(OutputExists, match="holds something else"):
             sweep(make_context(small), out=tmp_path / place)
     assert [p.name for p in (tmp_path / "folder").iterdir()] == ["mine.txt"]
 
 
 def test_jobs_and_scorers_are_checked_first(small: Dataset, make_context: MakeContext, tmp_path: Path) -> None:
-    with pytest.raises(BadValue, match="--jobs is at least 1, got 0"):
+    with pytest.raises(InvalidValue, match="--jobs is at least 1, got 0"):
         sweep(make_context(small), jobs=0)
-    with pytest.raises(BadValue, match="workers cannot open made-up by its name"):
+    with pytest.raises(InvalidValue, match="workers cannot open made-up by its name"):
         sweep(make_context(small), jobs=2)
     with pytest.raises(UnknownName, match="did you mean 'el2n'"):
         sweep(make_context(small), scorers="el2m")
-    with pytest.raises(BadValue, match=r"early_epoch is 5.*2 epochs"):
+    with pytest.raises(InvalidValue, match=r"early_epoch is 5.*2 epochs"):
         sweep(make_context(small, "evidence.early_epoch=5"), scorers="el2n")
     assert not list(tmp_path.iterdir())
 

@@ -14,7 +14,7 @@ import pytest
 from datapruning.api.train import train
 from datapruning.config.recipe import plain
 from datapruning.data.dataset import Dataset
-from datapruning.errors import BadValue, UnknownName
+from datapruning.errors import InvalidValue, UnknownName
 from datapruning.experiments.sweep.cost import passes_of, samples_of, seconds_left
 from datapruning.experiments.sweep.grid import make_grid
 from datapruning.experiments.sweep.sweep import sweep
@@ -109,7 +109,7 @@ def test_what_is_not_asked_for_is_as_the_recipe_has_it(context: Context) -> None
     ],
 )
 def test_bad_variants_are_refused(context: Context, asked: dict[str, Any], said: str) -> None:
-    with pytest.raises(BadValue) as refusal:
+    with pytest.raises(InvalidValue) as refusal:
         rows(context, **asked)
     assert said in str(refusal.value)
     assert "\n" not in str(refusal.value)
@@ -126,14 +126,16 @@ def test_rows_that_cannot_be_trained_are_refused(context: Context) -> None:
     def check(of: Context, *asked: str | None, weights: tuple[float | str, ...] = (0.0,)) -> None:
         check_variants(*find_variants(of, *asked), weights)
 
-    with pytest.raises(BadValue, match=r"90% of the weights removed by epsd, self-distillation none\): .*--self-distill"):
+    with pytest.raises(
+        InvalidValue, match=r"90% of the weights removed by epsd, self-distillation none\): .*--self-distill"
+    ):
         check(context, "0.9", "epsd,snip", "none,cs-kd")
     check(context, "0.9", "epsd,snip", "cs-kd")
     check(context, "0.9", "snip", "none,cs-kd")
-    with pytest.raises(BadValue, match="with KD weight 0 there is no teacher"):
+    with pytest.raises(InvalidValue, match="with KD weight 0 there is no teacher"):
         check(context.with_table("epsd", loss="kd"), "0.9", "epsd", "cs-kd", weights=(0.0, 0.9))
     check(context.with_table("epsd", loss="kd"), "0.9", "epsd", "cs-kd", weights=(0.9, "auto"))
-    with pytest.raises(BadValue, match="do not go together"):
+    with pytest.raises(InvalidValue, match="do not go together"):
         check(context.with_student(infobatch=0.5), None, None, "none,dlb")
 
 

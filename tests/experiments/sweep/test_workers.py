@@ -18,7 +18,7 @@ import pytest
 
 from datapruning.config.training import Training
 from datapruning.data.dataset import Dataset
-from datapruning.errors import BadFile, DataPruningError
+from datapruning.errors import DataPruningError, InvalidFile
 from datapruning.experiments.sweep import sweep as verb
 from datapruning.experiments.sweep.grid import make_grid
 from datapruning.experiments.sweep.status import Board
@@ -88,7 +88,7 @@ def claims(folder: Path) -> list[dict[str, Any]]:
     for path in (folder / "running").glob("[!.]*.json"):
         try:
             found.append(read_json(path))
-        except BadFile:
+        except InvalidFile:
             continue  # it ended just now
     return found
 

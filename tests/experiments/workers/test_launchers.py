@@ -23,7 +23,7 @@ import torch
 from datapruning.artifacts.scores import load_scores
 from datapruning.cli import launcher_options as launchers
 from datapruning.data.dataset import Dataset
-from datapruning.errors import BadValue, DataPruningError
+from datapruning.errors import DataPruningError, InvalidValue
 from datapruning.experiments.sweep.sweep import Sweep, sweep
 from datapruning.experiments.workers import jobs, slurm, workers
 from datapruning.experiments.workers import monitor as watching
@@ -281,7 +281,7 @@ def test_what_sbatch_says_against_the_jobs_is_passed_on(
     place.write_text("#!/bin/sh\necho 'sbatch: error: invalid partition specified: x' >&2\nexit 1\n")
     board, task = rows_in(tmp_path / "s", 1)
     with (
-        pytest.raises(BadValue, match=r"sbatch refuses the jobs: .*invalid partition specified: x"),
+        pytest.raises(InvalidValue, match=r"sbatch refuses the jobs: .*invalid partition specified: x"),
         SlurmJobs(1, board.store.folder, lambda _: None, {"partition": "x"}, 1, 0) as crew,
     ):
         crew.go(task)

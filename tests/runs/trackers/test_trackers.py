@@ -15,7 +15,7 @@ import pytest
 
 import datapruning as dp
 from datapruning.data.dataset import Dataset
-from datapruning.errors import BadFile, MissingPackage, TimeIsUp, UnknownName
+from datapruning.errors import InvalidFile, MissingPackage, TimeLimitReached, UnknownName
 from datapruning.runs.context import Context
 from datapruning.runs.run import FinishedRun
 from datapruning.runs.trackers import trackers as logs
@@ -180,7 +180,7 @@ def test_a_tool_that_fails_is_left_out_in_one_line_and_catches_up(
 def test_broken_rows_are_named(folder: Path, kept: Kept) -> None:
     (folder / "metrics.jsonl").write_text("{nonsense\n")
     _, block = opened(folder)
-    with pytest.raises(BadFile, match=r"metrics\.jsonl cannot be read"), block:
+    with pytest.raises(InvalidFile, match=r"metrics\.jsonl cannot be read"), block:
         raise AssertionError("never reached")
 
 
@@ -203,7 +203,7 @@ def test_tensorboard_shows_settings_rows_and_result(make_context: MakeContext, s
 def test_a_run_that_was_stopped_goes_on_in_the_same_log(make_context: MakeContext, small: Dataset, tool: str) -> None:
     pytest.importorskip(tool)
     context = make_context(small, *TINY, log=[tool])
-    with pytest.raises(TimeIsUp):
+    with pytest.raises(TimeLimitReached):
         dp.teach(replace(context, limit=TimeLimit(1e-6)))
     run = dp.teach(context)
     if tool == "tensorboard":
@@ -256,7 +256,7 @@ def test_wandb_stays_offline_and_shows_settings_rows_and_result(make_context: Ma
 def test_wandb_s_offline_log_is_one_and_whole_after_a_stop(make_context: MakeContext, small: Dataset) -> None:
     pytest.importorskip("wandb", reason="wandb is not installed")
     context = make_context(small, *TINY, log=["wandb"])
-    with pytest.raises(TimeIsUp):
+    with pytest.raises(TimeLimitReached):
         dp.teach(replace(context, limit=TimeLimit(1e-6)))
     run = dp.teach(context)
     assert [row["_step"] for row in wandb_rows(run)[1]] == [0, 1, 2]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from datapruning.errors import BadValue
+from datapruning.errors import InvalidValue
 from datapruning.selection.select import select
 from datapruning.selection.strategies.beta import log_weights, parameters
 from tests.helpers.strategy_problems import kept, problem, scored
@@ -92,7 +92,7 @@ def test_only_the_first_epochs_are_read() -> None:
 
 def test_negative_scores_are_refused() -> None:
     given = problem(10)
-    with pytest.raises(BadValue, match=r"the least of these is -3.5; take a scorer without scores below 0"):
+    with pytest.raises(InvalidValue, match=r"the least of these is -3.5; take a scorer without scores below 0"):
         select(scored([*range(9), -3.5]), 0.5, strategy="beta", evidence=given.evidence)
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datapruning.errors import BadValue
+from datapruning.errors import InvalidValue
 from datapruning.selection.select import select
 from datapruning.selection.strategies.ccs import share_out, strata
 from tests.helpers.strategy_problems import kept, scored
@@ -70,19 +70,19 @@ def test_budgets_are_exact_fit_their_strata_and_never_fall(sizes: list[int]) -> 
 def test_too_high_a_cut_off_is_refused_and_the_largest_one_named_works(total: int, fraction: str) -> None:
     scores = scored(np.random.default_rng(0).random(total))
     with pytest.raises(
-        BadValue, match=r"cutoff=0\.95 leaves .* samples, but fraction .* the largest cutoff possible is"
+        InvalidValue, match=r"cutoff=0\.95 leaves .* samples, but fraction .* the largest cutoff possible is"
     ) as no:
         select(scores, fraction, strategy="ccs", settings={"cutoff": 0.95})
     largest = float(str(no.value).rpartition(" ")[2])
     select(scores, fraction, strategy="ccs", settings={"cutoff": largest})
-    with pytest.raises(BadValue, match=f"largest cutoff possible is {largest:g}$"):
+    with pytest.raises(InvalidValue, match=f"largest cutoff possible is {largest:g}$"):
         select(scores, fraction, strategy="ccs", settings={"cutoff": largest + 0.001})
 
 
 def test_in_classes_the_largest_cut_off_suits_them_all() -> None:
     labels = np.repeat([0, 1, 2], [40, 9, 1])
     scores = scored(np.arange(50))
-    with pytest.raises(BadValue, match="samples of a class of 40") as no:
+    with pytest.raises(InvalidValue, match="samples of a class of 40") as no:
         select(scores, 0.5, strategy="ccs", settings={"cutoff": 0.6}, balance="class", labels=labels)
     largest = float(str(no.value).rpartition(" ")[2])
     subset = select(scores, 0.5, strategy="ccs", settings={"cutoff": largest}, balance="class", labels=labels)

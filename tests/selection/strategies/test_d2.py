@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datapruning.errors import BadValue, MissingPackage
+from datapruning.errors import InvalidValue, MissingPackage
 from datapruning.selection.graph import nearest, neighbour_graph
 from datapruning.selection.select import select
 from datapruning.selection.strategies.d2 import forward, greedy
@@ -112,7 +112,7 @@ def test_scores_below_zero_are_raised_to_zero() -> None:
 @pytest.mark.parametrize("k", [10, 11, 1000])
 def test_as_many_neighbours_as_samples_are_refused(k: int) -> None:
     given = problem(10)
-    with pytest.raises(BadValue, match=f"k={k} neighbours, but there are 10 samples; the most is 9"):
+    with pytest.raises(InvalidValue, match=f"k={k} neighbours, but there are 10 samples; the most is 9"):
         select(given.scores, 0.5, strategy="d2", settings={"k": k}, evidence=given.evidence)
     select(given.scores, 0.5, strategy="d2", settings={"k": 9}, evidence=given.evidence)
 
@@ -128,7 +128,7 @@ def test_in_a_class_that_is_smaller_all_others_are_neighbours() -> None:
 
 @pytest.mark.parametrize("features", [np.zeros((10, 0), np.float16), np.zeros(10, np.float16)])
 def test_embeddings_of_width_zero_are_refused(features: Any) -> None:
-    with pytest.raises(BadValue, match="a width of at least 1"):
+    with pytest.raises(InvalidValue, match="a width of at least 1"):
         select(scored(np.arange(10)), 0.5, strategy="d2", evidence=Made(np.zeros(10), features))
 
 

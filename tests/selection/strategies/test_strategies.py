@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datapruning.errors import BadValue, Mismatch, UnknownName
+from datapruning.errors import IncompatibleInputs, InvalidValue, UnknownName
 from datapruning.selection.draw import gumbels
 from datapruning.selection.select import select
 from datapruning.selection.settings import parse_settings, spelled
@@ -188,7 +188,7 @@ def test_gumbel_numbers_are_finite_and_have_their_mean() -> None:
     ],
 )
 def test_settings_out_of_range_are_refused(strategy: str, given: dict[str, Any], said: str) -> None:
-    with pytest.raises(BadValue) as caught:
+    with pytest.raises(InvalidValue) as caught:
         select(scored(np.arange(10)), 0.5, strategy=strategy, settings=given)
     assert said in str(caught.value)
 
@@ -202,7 +202,7 @@ def test_names_that_do_not_exist_get_the_nearest_one() -> None:
 
 @pytest.mark.parametrize("words", [["cutoff"], ["=3"], ["cutoff="], ["cutoff=0.1", "cutoff=0.2"]])
 def test_settings_that_are_no_words_of_that_kind_are_refused(words: list[str]) -> None:
-    with pytest.raises(BadValue, match="--with"):
+    with pytest.raises(InvalidValue, match="--with"):
         parse_settings(words)
 
 
@@ -214,14 +214,14 @@ def test_settings_are_read_as_they_are_written() -> None:
 
 @pytest.mark.parametrize("strategy", ["ccs", "beta", "d2", "weighted"])
 def test_infinite_scores_are_refused_by_those_that_compute_with_them(strategy: str) -> None:
-    with pytest.raises(BadValue, match=r"id 2 is inf \(1 such\)"):
+    with pytest.raises(InvalidValue, match=r"id 2 is inf \(1 such\)"):
         select(scored([1, 2, np.inf, 3]), 0.5, strategy=strategy)
 
 
 @pytest.mark.parametrize("strategy", ["beta", "d2"])
 def test_missing_evidence_names_the_command_that_makes_it(strategy: str) -> None:
     reads = ALL[strategy].reads
-    with pytest.raises(BadValue) as caught:
+    with pytest.raises(InvalidValue) as caught:
         select(scored(np.arange(10)), 0.5, strategy=strategy)
     assert str(caught.value) == (
         f"strategy '{strategy}' reads {reads}, and these scores (scorer mine) name no recording; "
@@ -232,9 +232,9 @@ def test_missing_evidence_names_the_command_that_makes_it(strategy: str) -> None
 @pytest.mark.parametrize("strategy", ["beta", "d2"])
 def test_evidence_of_another_size_or_not_finite_is_refused(strategy: str) -> None:
     given = problem(20)
-    with pytest.raises(Mismatch, match="20 samples, the scores are of 10"):
+    with pytest.raises(IncompatibleInputs, match="20 samples, the scores are of 10"):
         select(scored(np.arange(10)), 0.5, strategy=strategy, evidence=given.evidence)
     given.evidence.probabilities[3] = np.nan
     given.evidence.features[3] = [np.inf, -np.inf]
-    with pytest.raises(BadValue, match="not finite for 1 samples, the first is id 3"):
+    with pytest.raises(InvalidValue, match="not finite for 1 samples, the first is id 3"):
         select(given.scores, 0.5, strategy=strategy, evidence=given.evidence)

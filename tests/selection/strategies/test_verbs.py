@@ -14,7 +14,7 @@ import pytest
 import datapruning as dp
 from datapruning.artifacts.metadata import new_meta
 from datapruning.data.dataset import Dataset
-from datapruning.errors import BadFile, BadValue, Mismatch
+from datapruning.errors import IncompatibleInputs, InvalidFile, InvalidValue
 from datapruning.evidence import recording as recordings
 from datapruning.io.npz import write_npz
 from tests.conftest import Answer, fast_arguments, made_up
@@ -119,12 +119,12 @@ def test_scores_bring_their_recording_and_another_one_may_be_given(
         sizes = np.bincount(small.train.labels)
         assert np.bincount(small.train.labels[balanced.indices]).tolist() == [max(1, int(n / 4 + 0.5)) for n in sizes]
     random = dp.score(context, "random")
-    with pytest.raises(BadValue, match="scorer random"):
+    with pytest.raises(InvalidValue, match="scorer random"):
         dp.select(random, 0.25, strategy="d2")
     assert len(dp.select(random, 0.25, strategy="d2", recording=folder)) == 30
-    with pytest.raises(Mismatch, match="made-up"):
+    with pytest.raises(IncompatibleInputs, match="made-up"):
         dp.select(dp.score(digits, "random"), 0.25, strategy="d2", recording=folder)
-    with pytest.raises(BadFile, match="is no recording"):
+    with pytest.raises(InvalidFile, match="is no recording"):
         dp.select(random, 0.25, strategy="d2", recording=tmp_path)
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from datapruning.config.kd import KD
-from datapruning.errors import BadValue
+from datapruning.errors import InvalidValue
 from datapruning.training.distillation.weight_search import (
     ALONE,
     MOST,
@@ -56,7 +56,7 @@ def test_a_random_subset_sets_nothing_aside_and_the_full_data_a_tenth_at_most() 
 
 
 def test_two_samples_cannot_be_searched_on() -> None:
-    with pytest.raises(BadValue, match="at least 3 samples"):
+    with pytest.raises(InvalidValue, match="at least 3 samples"):
         choose_judges(np.array([0, 1]), 2, 10, 0, alike=True)
 
 

@@ -24,7 +24,7 @@ from datapruning.cli import main
 from datapruning.config.augmentation import MixPolicy, ViewPolicy
 from datapruning.config.training import Training
 from datapruning.data.dataset import Dataset
-from datapruning.errors import Mismatch
+from datapruning.errors import IncompatibleInputs
 from datapruning.models import create_model
 from datapruning.models.features import penultimate
 from datapruning.models.normalization import Renormalised
@@ -241,7 +241,7 @@ def test_a_dead_process_ends_the_run_in_a_line_and_it_goes_on_to_the_same_bits(t
     assert not (folder / "result.json").exists()
     copy = tmp_path / "copy"
     shutil.copytree(broken, copy)
-    with pytest.raises(Mismatch, match="was begun by 2 processes, not by 1: go on with as many"):
+    with pytest.raises(IncompatibleInputs, match="was begun by 2 processes, not by 1: go on with as many"):
         two.teach(copy)
     assert [code for code, _ in started(lambda rank: ["teach", str(broken)])] == [0, 0]
     same = "model.safetensors"

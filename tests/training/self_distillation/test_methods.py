@@ -15,7 +15,7 @@ from torch import Tensor
 
 from datapruning.config.self_distillation import KEYS, SelfDistill
 from datapruning.data.loaders.loader import Batch
-from datapruning.errors import BadValue, UnknownName
+from datapruning.errors import InvalidValue, UnknownName
 from datapruning.training.losses import CrossEntropy, Distillation, Objective
 from datapruning.training.self_distillation.base import Companion
 from datapruning.training.self_distillation.class_pairs import ClassPairs
@@ -246,7 +246,7 @@ def test_a_partner_is_another_kept_sample_of_the_class_and_depends_on_nothing_el
     kept = np.array(data.draw(st.sets(st.integers(0, len(labels) - 1), min_size=1).map(sorted)), np.int64)
     counts = np.bincount(labels[kept], minlength=5)
     if (counts == 1).any():
-        with pytest.raises(BadValue, match="a single one"):
+        with pytest.raises(InvalidValue, match="a single one"):
             ClassPairs(kept, labels)
         kept = kept[counts[labels[kept]] > 1]
     seed, epoch = data.draw(st.integers(0, 2**32 - 1)), data.draw(st.integers(0, 999))
@@ -273,9 +273,9 @@ def test_partners_are_drawn_evenly_and_anew_in_each_epoch_and_seed() -> None:
 
 def test_classes_with_a_single_kept_sample_are_named() -> None:
     labels = np.array([0, 0, 1, 2, 2, 3])
-    with pytest.raises(BadValue, match=r"2 of the classes have a single one \(class 1, 3\)"):
+    with pytest.raises(InvalidValue, match=r"2 of the classes have a single one \(class 1, 3\)"):
         ClassPairs(np.arange(6), labels)
-    with pytest.raises(BadValue, match=r"1 of the classes has a single one \(class 2\)"):
+    with pytest.raises(InvalidValue, match=r"1 of the classes has a single one \(class 2\)"):
         ClassPairs(np.array([0, 1, 4]), labels)
     alone = ClassPairs(np.array([0, 1, 4]), labels, lone_alone=True)
     assert alone.draw(np.array([4, 1]), 0, 0).tolist() == [4, 0]
@@ -293,7 +293,7 @@ def test_classes_with_a_single_kept_sample_are_named() -> None:
     ],
 )  # fmt: skip
 def test_settings_that_cannot_be_are_named(setting: str, value: float) -> None:
-    with pytest.raises(BadValue, match=f"{setting} lies in"):
+    with pytest.raises(InvalidValue, match=f"{setting} lies in"):
         SelfDistill(**{setting: value})  # type: ignore[arg-type]
 
 

@@ -19,7 +19,7 @@ from datapruning.config.training import Training
 from datapruning.data.batching import training_batches
 from datapruning.data.dataset import Dataset
 from datapruning.data.loaders.loader import Batch
-from datapruning.errors import BadValue
+from datapruning.errors import InvalidValue
 from datapruning.runs.context import Context
 from datapruning.training.callbacks import Observer
 from datapruning.training.checkpoint import Checkpoint
@@ -210,7 +210,7 @@ def test_observers_see_the_batch_alone(make_context: Contexts, small: Dataset) -
 
 
 def test_dynamic_pruning_is_refused(make_context: Contexts, small: Dataset) -> None:
-    with pytest.raises(BadValue, match="infobatch do not go together"):
+    with pytest.raises(InvalidValue, match="infobatch do not go together"):
         train(make_context(small), "ps-kd", replace(SHORT, infobatch=0.5))
 
 

@@ -16,7 +16,7 @@ from datapruning.config.recipe import Recipe, plain, read_recipe
 from datapruning.config.self_distillation import KEYS, SelfDistill
 from datapruning.config.toml import to_toml
 from datapruning.data.dataset import Dataset
-from datapruning.errors import BadValue
+from datapruning.errors import InvalidValue
 from datapruning.io.tensors import load_tensors
 from datapruning.report.costs import group_cost
 from datapruning.report.groups import Words, find_groups
@@ -210,5 +210,5 @@ def test_settings_of_other_methods_do_not_name_a_run(make_context: Contexts, sma
 def test_a_table_can_be_changed_in_a_context(make_context: Contexts, small: Dataset) -> None:
     context = make_context(small)
     assert context.with_table("self_distill", method="dlb").recipe.self_distill == SelfDistill(method="dlb")
-    with pytest.raises(BadValue, match="dlb_weight"):
+    with pytest.raises(InvalidValue, match="dlb_weight"):
         context.with_table("self_distill", dlb_weight=-1)

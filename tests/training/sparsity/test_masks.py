@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from datapruning.errors import BadFile, BadValue, DataPruningError, Mismatch
+from datapruning.errors import DataPruningError, IncompatibleInputs, InvalidFile, InvalidValue
 from datapruning.models import create_model
 from datapruning.training.sparsity.masks import Held, Masks, amount, load_masks
 from datapruning.training.sparsity.prunable import layer_table, prunable
@@ -89,10 +89,10 @@ def test_masks_survive_the_disk(tmp_path: Path) -> None:
     assert found.kept_by_layer == masks.kept_by_layer
     assert story["removed"] == 0.5
     np.savez(tmp_path / "other.npz", a=np.zeros(3))
-    with pytest.raises(BadFile):
+    with pytest.raises(InvalidFile):
         load_masks(tmp_path / "other.npz")
     (tmp_path / "half.npz").write_bytes((tmp_path / "masks.npz").read_bytes()[:300])
-    with pytest.raises(BadFile):
+    with pytest.raises(InvalidFile):
         load_masks(tmp_path / "half.npz")
 
 
@@ -122,17 +122,17 @@ def test_removed_weights_stay_exactly_zero_after_every_step(precision: torch.dty
 
 def test_masks_of_another_model_are_refused() -> None:
     masks = some_masks(create_model("tinynet8", (8, 8, 1), 10, 0))
-    with pytest.raises(Mismatch, match="belong to another model: weight"):
+    with pytest.raises(IncompatibleInputs, match="belong to another model: weight"):
         Held(masks, create_model("tinynet16", (8, 8, 1), 10, 0))
     model = create_model("tinynet8", (8, 8, 1), 10, 0)
     held, other = Held(masks, model), Held(some_masks(model, 1), model)
     held.check(held.tensors())
-    with pytest.raises(Mismatch, match="other masks"):
+    with pytest.raises(IncompatibleInputs, match="other masks"):
         held.check(other.tensors())
 
 
 def test_a_model_with_nothing_to_prune_is_refused() -> None:
-    with pytest.raises(BadValue, match="nothing to prune"):
+    with pytest.raises(InvalidValue, match="nothing to prune"):
         prunable(nn.Sequential(nn.Flatten(), nn.BatchNorm1d(4)))
 
 

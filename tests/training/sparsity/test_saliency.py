@@ -13,7 +13,7 @@ from torch.func import functional_call
 
 from datapruning.config.self_distillation import SelfDistill
 from datapruning.config.sparsity import EPSD
-from datapruning.errors import BadValue
+from datapruning.errors import InvalidValue
 from datapruning.training.losses import CrossEntropy
 from datapruning.training.sparsity.criteria import Case, saliency
 from datapruning.training.sparsity.loss_terms import TERMS, Look, look_at
@@ -229,5 +229,5 @@ def test_magnitude_and_lot() -> None:
 def test_settings_that_cannot_be(values: dict[str, float]) -> None:
     from datapruning.errors import UnknownName
 
-    with pytest.raises((BadValue, UnknownName)):
+    with pytest.raises((InvalidValue, UnknownName)):
         EPSD(**values)  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ import torch
 import datapruning as dp
 from datapruning.config.sparsity import CRITERIA
 from datapruning.data.dataset import Dataset
-from datapruning.errors import BadFile, Mismatch
+from datapruning.errors import IncompatibleInputs, InvalidFile
 from datapruning.io.tensors import load_tensors
 from datapruning.runs.context import Context
 from datapruning.runs.run import Run
@@ -136,7 +136,7 @@ def test_a_checkpoint_of_other_masks_is_refused(
     name = next(iter(masks.bits))
     masks.bits[name][...] = ~masks.bits[name]
     masks.save(tmp_path / "run" / "masks.npz", story)
-    with pytest.raises(Mismatch, match="made with other masks"):
+    with pytest.raises(IncompatibleInputs, match="made with other masks"):
         dp.train(pruned_context, fraction=0.5, kd_weight=0, out=tmp_path / "run")
 
 
@@ -163,11 +163,11 @@ def test_the_compact_file_holds_the_same_weights(dprune: Dprune, tmp_path: Path)
         again = dprune("export", folder, "--out", word)
         assert again.code == 2
     (tmp_path / "cut.npz").write_bytes((tmp_path / "student.npz").read_bytes()[:500])
-    with pytest.raises(BadFile):
+    with pytest.raises(InvalidFile):
         load_sparse(tmp_path / "cut.npz")
     masks, _ = load_masks(folder / "masks.npz")
     name = next(iter(masks.bits))
-    with pytest.raises(Mismatch, match="is not zero where its mask removes it"):
+    with pytest.raises(IncompatibleInputs, match="is not zero where its mask removes it"):
         save_sparse(tmp_path / "x.npz", {**dense, name: torch.ones_like(dense[name])}, masks, {})
 
 
