@@ -26,21 +26,21 @@ def command(
     from datapruning.data.registry import SOURCES
     from datapruning.errors import UserError
     from datapruning.recipes import path_of
-    from datapruning.tools.check import check_recipe, recipe_lines, sight_of
+    from datapruning.tools.check import check_recipe, infer_input_shape, recipe_lines
 
     path = path_of(recipe)
-    found = check_recipe(path)
+    settings = check_recipe(path)
     named = data or o.run_table(str(path)).get("data") or (path.stem if path.stem in SOURCES else None)
-    tried, sight = "networks were not tried; name the dataset with --data", None
+    tried, images = "networks were not tried; name the dataset with --data", None
     try:
-        sight = sight_of(named, data_root) if named else None
+        images = infer_input_shape(named, data_root) if named else None
     except UserError as error:
         if data:
             raise
         tried = f"networks were not tried: {error}"
-    if sight is not None:
-        check_recipe(path, sight)
-        tried = f"every network takes {sight}"
-    o.result(f"{path}: a recipe, whole; nothing was run")
-    for line in [*recipe_lines(found), f"  {tried}"]:
+    if images is not None:
+        check_recipe(path, images)
+        tried = f"every network takes {images}"
+    o.result(f"{path}: a valid recipe; nothing was run")
+    for line in [*recipe_lines(settings), f"  {tried}"]:
         o.result(line)

@@ -23,10 +23,9 @@ def command(
     Example: dprune diff el2n-30.npz random-30.npz --data digits
     """
     from datapruning.data.registry import open_dataset
-    from datapruning.tools.diff.diff import diff
-    from datapruning.tools.diff.inputs import check_same_kind
+    from datapruning.tools.diff.diff import diff, load_pair
 
-    check_same_kind(a, b)  # before a dataset is opened
+    load_pair(a, b)  # refuses wrong files before a dataset is opened
     dataset = None
     if data is not None:
         dataset = open_dataset(data, root=data_root, download=download, workspace=workspace)

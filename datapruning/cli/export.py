@@ -33,27 +33,28 @@ def command(
     from datapruning.errors import InvalidFile, InvalidValue
 
     if file.is_dir():
-        from datapruning.tools.export.export import ENDINGS
+        from datapruning.tools.export.export import SUFFIXES
         from datapruning.training.sparsity.export import export_weights
 
-        if out.suffix in ENDINGS:
+        if out.suffix in SUFFIXES:
             raise InvalidValue(f"{file} is a run folder, and {out.suffix} is for subsets: export {file / 'subset.npz'}")
         if paths or data is not None:
             raise InvalidValue(f"{file} is a run folder: its weights have no paths; leave --paths and --data out")
         o.result(export_weights(file, out, sparse=sparse))
         return
     from datapruning.data.registry import open_dataset
-    from datapruning.tools.export.export import check_export, export, load_either
+    from datapruning.tools.export.export import check_export, export
+    from datapruning.tools.load import load_scores_or_subset
 
     if sparse:
         raise InvalidValue(f"--sparse is for the folder of a pruned run; {file} is none")
     if not file.exists():
         raise InvalidFile(f"{file} is not there; a scores file, a subset file or a run folder is needed here")
     check_export(out, paths)
-    made = load_either(file)
+    artifact = load_scores_or_subset(file)
     if paths and data is None:
-        raise InvalidValue(f"--paths: say where {made.meta['dataset']} lies with --data")
+        raise InvalidValue(f"--paths: say where {artifact.meta['dataset']} lies with --data")
     dataset = None
     if data is not None:
         dataset = open_dataset(data, root=data_root, download=download, workspace=workspace)
-    o.result(export(made, out, data=dataset, paths=paths))
+    o.result(export(artifact, out, data=dataset, paths=paths))

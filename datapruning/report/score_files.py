@@ -7,9 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from datapruning.artifacts.scores import Scores, load_scores
 from datapruning.report.discover import of_dataset
 from datapruning.report.groups import scorer_order
@@ -76,17 +73,3 @@ def readers(file: ScoresFile, students: Sequence[Student]) -> list[Student]:
     """The runs whose subset was selected by these scores."""
     key = _key(file.scores.meta)
     return [s for s in students if isinstance(s.subset_meta.get("scores"), dict) and _key(s.subset_meta["scores"]) == key]
-
-
-def spearman(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
-    """Spearman's rank correlation, ties at their mean rank; NaN where one is constant."""
-    x, y = (ranks - ranks.mean() for ranks in (_ranks(a), _ranks(b)))
-    spread = float(np.sqrt((x @ x) * (y @ y)))
-    return float(x @ y) / spread if spread else float("nan")
-
-
-def _ranks(values: NDArray[np.float32]) -> NDArray[np.float64]:
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    ranks: NDArray[np.float64] = (last - (counts - 1) / 2)[inverse]
-    return ranks

@@ -1,4 +1,4 @@
-"""Checking a recipe without running it: every key, type and value, and what the values need from each other."""
+"""`check`: a recipe is read and every key, type, value and combination is checked, without running it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 
 from datapruning.config.recipe import INHERITS, Recipe, plain, read_recipe
 from datapruning.config.toml_lines import in_line
-from datapruning.config.training import Training
 from datapruning.data.dataset_spec import DEFAULT_SIZE, parse_place
 from datapruning.data.image_folder.scan import scan
 from datapruning.data.registry import is_folder, open_dataset
@@ -17,17 +16,18 @@ from datapruning.models import check_model, model_outline
 from datapruning.training.self_distillation.factory import check_combination
 from datapruning.training.sparsity.prunable import prunable
 
-GUESSED = 10
+ASSUMED_CLASSES = 10
+"""Number of classes that networks are built for where only decoding the dataset would tell it."""
 
 
 @dataclass(frozen=True)
-class Sight:
-    """What networks of a recipe would see.
+class InputShape:
+    """The input and output sizes of networks for a dataset.
 
     Attributes:
-        data: the dataset, for people.
-        shape: (height, width, channels) of its pictures.
-        classes: their number; a guess where it takes reading the dataset to know it.
+        data: Name of the dataset.
+        shape: (height, width, channels) of its images.
+        classes: Number of classes.
     """
 
     data: str
@@ -36,94 +36,94 @@ class Sight:
 
     def __str__(self) -> str:
         height, width, channels = self.shape
-        return f"pictures of {height}x{width} with {channels} channel{'s' * (channels != 1)}, as {self.data} has them"
+        return f"images of {height}x{width} with {channels} channel{'s' * (channels != 1)}, as {self.data} has them"
 
 
-def sight_of(data: str, root: str | Path | None = None) -> Sight:
-    """The pictures of a dataset, by the name that `open_dataset` takes. Nothing is decoded and nothing written.
+def infer_input_shape(data: str, root: str | Path | None = None) -> InputShape:
+    """Find the image shape of a dataset, named as `open_dataset` takes it, without decoding or writing anything.
 
     Raises:
-        UnknownName, InvalidFile, InvalidValue: as `open_dataset`.
+        UnknownName, InvalidFile, InvalidValue: As `open_dataset`.
     """
-    place = parse_place(data)
-    size = place.size or DEFAULT_SIZE
-    if place.name in PICTURE_SETS or place.name.startswith("hf:"):
-        return Sight(place.name, (size, size, 3), GUESSED)
-    if is_folder(place.name):
-        classes, _, _ = scan(Path(place.name).expanduser(), place.holdout)
-        return Sight(place.name, (size, size, 3), len(classes))
-    found = open_dataset(data, root=root)
-    return Sight(found.name, found.train.shape, found.classes)
+    spec = parse_place(data)
+    size = spec.size or DEFAULT_SIZE
+    if spec.name in PICTURE_SETS or spec.name.startswith("hf:"):
+        return InputShape(spec.name, (size, size, 3), ASSUMED_CLASSES)
+    if is_folder(spec.name):
+        classes, _, _ = scan(Path(spec.name).expanduser(), spec.holdout)
+        return InputShape(spec.name, (size, size, 3), len(classes))
+    dataset = open_dataset(data, root=root)
+    return InputShape(dataset.name, dataset.train.shape, dataset.classes)
 
 
-def check_recipe(path: str | Path, sight: Sight | None = None) -> Recipe:
-    """Read a recipe as every command does, and check what is else found only while it runs.
+def check_recipe(path: str | Path, images: InputShape | None = None) -> Recipe:
+    """Read a recipe as every command does, and check as well what a command would notice only while it runs.
 
     Args:
-        path: of the recipe.
-        sight: pictures that its networks are built for and tried on; None: their names are checked alone.
+        path: The recipe's file.
+        images: Images that its networks are built for and tried on; None: only the networks' names are checked.
 
     Raises:
-        InvalidFile, InvalidValue: naming the file, the line and what would be right.
+        InvalidFile, InvalidValue: Naming the file, the line and what would be right.
     """
     path = Path(path)
     recipe, _ = read_recipe(path)
     text = path.read_text(encoding="utf-8")
+
+    def at_line(*keys: tuple[str, ...]) -> str:
+        """The file and the line of the first of these tables or keys that the file has."""
+        return f"{path}{next(filter(None, (in_line(text, *key) for key in keys)), '')}"
+
     shape, classes = None, 0
-    if sight is not None:
+    if images is not None:
         try:
-            shape, classes = recipe.views.seen(sight.shape), sight.classes
+            shape, classes = recipe.views.seen(images.shape), images.classes
         except InvalidValue as error:
-            raise InvalidValue(f"{path}{in_line(text, 'views', 'size')}: {error}") from None
-    trained = ("train", *INHERITS)
-    models = [(table, "model", getattr(recipe, table).model) for table in trained]
+            raise InvalidValue(f"{at_line(('views', 'size'))}: {error}") from None
+    models = [(table, "model", getattr(recipe, table).model) for table in ("train", *INHERITS)]
     for table, key, model in [*models, *(("kd", "ladder", name) for name in recipe.kd.ladder)]:
         try:
             check_model(model, shape, classes)
         except UserError as error:
-            line = in_line(text, table, key) or in_line(text, "train", key)
-            raise InvalidFile(f"{path}{line}: {table}.{key}: {error}") from None
+            raise InvalidFile(f"{at_line((table, key), ('train', key))}: {table}.{key}: {error}") from None
     if shape is not None and recipe.epsd.removed:
         try:
             prunable(model_outline(recipe.train.model, shape, classes))
         except InvalidValue as error:
-            raise InvalidValue(f"{path}{in_line(text, 'epsd')}: {error}") from None
-    early, epochs = recipe.evidence.early_epoch, recipe.score.epochs
-    if early > epochs:
-        keys = (("evidence", "early_epoch"), ("score", "epochs"), ("train", "epochs"))
-        line = next(filter(None, (in_line(text, table, key) for table, key in keys)), "")
+            raise InvalidValue(f"{at_line(('epsd',))}: {error}") from None
+    early_epoch, epochs = recipe.evidence.early_epoch, recipe.score.epochs
+    if early_epoch > epochs:
+        where = at_line(("evidence", "early_epoch"), ("score", "epochs"), ("train", "epochs"))
         raise InvalidValue(
-            f"{path}{line}: evidence.early_epoch is {early}, but the proxy trains {epochs} epochs (score.epochs); "
+            f"{where}: evidence.early_epoch is {early_epoch}, but the proxy trains {epochs} epochs (score.epochs); "
             f"it lies in 1..{epochs}"
         )
     try:
         check_combination(recipe)
     except UserError as error:
-        raise InvalidValue(f"{path}{in_line(text, 'self_distill')}: {error}") from None
+        raise InvalidValue(f"{at_line(('self_distill',))}: {error}") from None
     return recipe
 
 
 def recipe_lines(recipe: Recipe) -> list[str]:
-    """What a recipe amounts to: how each network is trained, and which tables differ from the defaults."""
-    lines = [f"  {table}: {_told(getattr(recipe, table))}" for table in ("train", *INHERITS)]
-    views = recipe.views
-    flip = "flips, " if views.flip else "no flips, "
+    """Summarise a recipe in lines of text: how each network is trained, and which tables differ from the defaults."""
+    lines = []
+    for table in ("train", *INHERITS):
+        train = getattr(recipe, table)
+        lines.append(
+            f"  {table}: {train.model}, {train.epochs} epochs, batches of {train.batch_size}, lr {train.lr:g}, "
+            f"{train.schedule}, weight decay {train.weight_decay:g}"
+        )
+    views, evidence = recipe.views, recipe.evidence
     low, high = views.scale or (0, 0)
     crop = f"resized crops of {low:.0%} to {high:.0%}" if views.scale else f"crop {views.crop}"
     size = f"{views.size}x{views.size}, " if views.size else ""
-    lines.append(f"  views: {size}{flip}{crop}, cutout {views.cutout}, {views.count} of them")
-    evidence = recipe.evidence
+    flip = "flips" if views.flip else "no flips"
+    lines.append(f"  views: {size}{flip}, {crop}, cutout {views.cutout}, {views.count} of them")
     lines.append(
-        f"  evidence: {evidence.runs} proxies, {evidence.full_runs} of them to the end, the early look after epoch "
+        f"  evidence: {evidence.runs} proxies, {evidence.full_runs} of them to the end, early evaluation after epoch "
         f"{evidence.early_epoch}; {recipe.ensemble.members} ensemble members"
     )
-    same, mine = plain(Recipe(recipe.name)), plain(recipe)
-    others = [table for table in ("mix", "kd", "self_distill", "epsd") if mine.get(table) != same.get(table)]
+    defaults, tables = plain(Recipe(recipe.name)), plain(recipe)
+    others = [name for name in ("mix", "kd", "self_distill", "epsd") if tables.get(name) != defaults.get(name)]
     return [*lines, f"  other tables with values of their own: {', '.join(others) or 'none'}"]
-
-
-def _told(training: Training) -> str:
-    return (
-        f"{training.model}, {training.epochs} epochs, batches of {training.batch_size}, lr {training.lr:g}, "
-        f"{training.schedule}, weight decay {training.weight_decay:g}"
-    )

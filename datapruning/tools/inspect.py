@@ -1,18 +1,22 @@
-"""Describing files and run folders in words, after checking them as every reader does."""
+"""`inspect`: what a file or a run folder is, where it came from and whether it is intact."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from datapruning.artifacts.influence import KIND as INFLUENCE
 from datapruning.artifacts.influence import load_influence
 from datapruning.artifacts.label_issues import load_suspects
 from datapruning.artifacts.metadata import check_format
+from datapruning.artifacts.pred_probs import KIND as PRED_PROBS
+from datapruning.artifacts.scores import KIND as SCORES
 from datapruning.artifacts.scores import load_scores
+from datapruning.artifacts.subset import KIND as SUBSET
 from datapruning.artifacts.subset import load_subset
 from datapruning.data.loaders.beton import Beton
 from datapruning.data.registry import open_npz
@@ -20,31 +24,41 @@ from datapruning.errors import InvalidFile, first_line
 from datapruning.evidence.recording import MANIFEST, open_recording
 from datapruning.io.npz import read_meta, read_npz
 from datapruning.io.tensors import load_tensors
-from datapruning.runs.run import MODEL, Run
+from datapruning.runs.run import CONFIG, MODEL, Run
 from datapruning.selection.settings import spelled
 from datapruning.training.sparsity.export import load_sparse
 from datapruning.training.sparsity.masks import load_masks
 
+MASKS, SPARSE_WEIGHTS = "datapruning.masks", "datapruning.sparse-weights"
+RESULT_LINES = ("role", "dataset", "model", "test_accuracy", "fraction", "kept", "total", "scorer", "kd_weight", "budget")
+"""Entries of result.json that have a line each."""
+
 
 def describe(path: Path) -> list[str]:
-    """Lines about a file or a folder of this package, after reading it to its end.
+    """Describe a file or a folder of this package in lines of text, after reading it to its end.
 
     Raises:
-        InvalidFile: it is of no kind that is known here, or it is broken.
+        InvalidFile: It is broken, or of no kind that is known here.
     """
     try:
-        return _described(path)
-    except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError) as error:  # what its reader left unchecked
+        return _describe_folder(path) if path.is_dir() else _describe_file(path)
+    except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError) as error:  # values its reader did not check
         raise InvalidFile(f"{path} is broken: {type(error).__name__}, {first_line(error)}") from None
 
 
-def _described(path: Path) -> list[str]:
-    if path.is_dir():
-        return _recording(path) if (path / MANIFEST).exists() else _run_folder(path)
+def _describe_folder(path: Path) -> list[str]:
+    if (path / MANIFEST).exists():
+        return _recording(path)
+    if not (path / CONFIG).exists():
+        raise InvalidFile(f"{path} is no run folder: it has no {CONFIG}")
+    return _run(path)
+
+
+def _describe_file(path: Path) -> list[str]:
     if not path.exists():
         raise InvalidFile(f"{path} is not there")
-    if path.suffix in OF_ENDING:
-        return OF_ENDING[path.suffix](path)
+    if path.suffix in READERS_BY_SUFFIX:
+        return READERS_BY_SUFFIX[path.suffix](path)
     if path.suffix != ".npz":
         raise InvalidFile(
             f"{path} is nothing that inspect knows: a scores, subset or dataset .npz, a .safetensors, a .beton, suspects, "
@@ -55,177 +69,159 @@ def _described(path: Path) -> list[str]:
     except InvalidFile as error:
         if "no readable 'meta'" not in str(error):
             raise
-        data = open_npz(path)
-        return [
-            f"{path}: a dataset, whole",
-            f"  {data.total:,} training and {len(data.test):,} test images of {'x'.join(map(str, data.train.shape))}",
-            f"  {data.classes} classes, fingerprint {data.fingerprint}",
-        ]
-    kind = str(meta.get("format"))
-    if kind not in READERS:
-        raise InvalidFile(f"{path} is neither a scores nor a subset file: its format is '{kind}'")
-    return READERS[kind](path)
+        return _dataset(path)
+    file_format = str(meta.get("format"))
+    if file_format not in READERS_BY_FORMAT:
+        raise InvalidFile(f"{path} is neither a scores nor a subset file: its format is '{file_format}'")
+    return READERS_BY_FORMAT[file_format](path)
+
+
+def _dataset(path: Path) -> list[str]:
+    data = open_npz(path)
+    return [
+        f"{path}: a dataset, intact",
+        f"  {data.total:,} training and {len(data.test):,} test images of {'x'.join(map(str, data.train.shape))}",
+        f"  {data.classes} classes, fingerprint {data.fingerprint}",
+    ]
 
 
 def _scores(path: Path) -> list[str]:
     scores = load_scores(path)
     finite = scores.values[np.isfinite(scores.values)].astype(np.float64)
-    low, middle, high = np.quantile(finite, [0, 0.5, 1]) if finite.size else [np.nan] * 3
-    endless = len(scores.values) - len(finite)
-    stderr = f"; {endless:,} are infinite" if endless else ""
+    low, median, high = np.quantile(finite, [0, 0.5, 1]) if finite.size else [np.nan] * 3
+    num_infinite = len(scores.values) - len(finite)
+    details = f"; {num_infinite:,} are infinite" if num_infinite else ""
     if scores.stderr is not None:
-        stderr += f", standard error {scores.stderr.astype(np.float64).mean():.3g} on average"
+        details += f", standard error {scores.stderr.astype(np.float64).mean():.3g} on average"
     return [
-        f"{path}: a scores file, whole",
+        f"{path}: a scores file, intact",
         f"  scorer {scores.scorer} ({scores.meta.get('sign')}), higher = keep first",
-        f"  lowest {low:.4g}, median {middle:.4g}, highest {high:.4g}{stderr}",
-        *_origin(scores.meta),
+        f"  lowest {low:.4g}, median {median:.4g}, highest {high:.4g}{details}",
+        *_provenance(scores.meta),
     ]
 
 
 def _subset(path: Path) -> list[str]:
     subset = load_subset(path)
     meta = subset.meta
-    settings = meta.get("settings")
-    given = f" ({', '.join(spelled(settings))})" if isinstance(settings, dict) and settings else ""
-    how = f"scorer {meta['scorer']}, strategy {meta.get('strategy', 'ids')}{given}, balance {meta.get('balance', 'none')}"
-    return [
-        f"{path}: a subset file, whole",
-        f"  {subset}; {how}",
-        *_origin(meta),
-    ]
+    values = meta.get("settings")
+    settings = f" ({', '.join(spelled(values))})" if isinstance(values, dict) and values else ""
+    strategy = f"strategy {meta.get('strategy', 'ids')}{settings}, balance {meta.get('balance', 'none')}"
+    return [f"{path}: a subset file, intact", f"  {subset}; scorer {meta['scorer']}, {strategy}", *_provenance(meta)]
 
 
-def _suspects(path: Path) -> list[str]:
-    suspects = load_suspects(path)
-    return [
-        f"{path}: a list of {len(suspects):,} samples whose label is likely wrong, whole",
-        f"  by {suspects.order}",
-        *_origin(suspects.meta),
-    ]
+def _label_issues(path: Path) -> list[str]:
+    issues = load_suspects(path)
+    first = f"{path}: a list of {len(issues):,} samples whose label is likely wrong, intact"
+    return [first, f"  by {issues.order}", *_provenance(issues.meta)]
 
 
 def _influence(path: Path) -> list[str]:
-    found = load_influence(path)
-    meta = found.meta
+    influence = load_influence(path)
+    meta = influence.meta
     return [
-        f"{path}: an influence file, whole",
-        f"  {len(found):,} pairs of high influence ({meta.get('pairs')}), {meta.get('members')} members; by chance "
+        f"{path}: an influence file, intact",
+        f"  {len(influence):,} pairs of high influence ({meta.get('pairs')}), {meta.get('members')} members; by chance "
         f"{meta.get('expected')}",
-        *_origin(meta),
+        *_provenance(meta),
     ]
 
 
-def _probs(path: Path) -> list[str]:
+def _pred_probs(path: Path) -> list[str]:
     arrays, meta = read_npz(path, "a probabilities", ("pred_probs", "labels"))
-    check_format(path, meta, PROBS)
+    check_format(path, meta, PRED_PROBS)
     probs = arrays.get("pred_probs", np.empty(0))
     if probs.dtype != np.float32 or probs.ndim != 2 or len(probs) != meta["total"] or not np.isfinite(probs).all():
         raise InvalidFile(f"{path} holds no probabilities of {meta.get('total')} samples")
-    return [f"{path}: out-of-sample probabilities of {probs.shape[1]} classes, whole", *_origin(meta)]
-
-
-PROBS = "datapruning.probs"
-MASKS, SPARSE = "datapruning.masks", "datapruning.sparse-weights"
+    return [f"{path}: out-of-sample probabilities of {probs.shape[1]} classes, intact", *_provenance(meta)]
 
 
 def _masks(path: Path) -> list[str]:
-    masks, about = load_masks(path)
-    layers = about.get("story", {}).get("layers", [])
-    return [f"{path}: masks of a pruned network, whole", f"  {masks}", *_layers(layers)]
+    masks, meta = load_masks(path)
+    layers = meta.get("story", {}).get("layers", [])
+    return [f"{path}: masks of a pruned network, intact", f"  {masks}", *_layer_lines(layers)]
 
 
-def _sparse(path: Path) -> list[str]:
-    weights = load_sparse(path)
-    count, zeros = (sum(f(t) for t in weights.values()) for f in (lambda t: t.numel(), lambda t: int((t == 0).sum())))
-    return [f"{path}: sparse weights of a pruned network, whole", f"  {count - zeros:,} of {count:,} numbers are not zero"]
-
-
-def _layers(layers: list[Mapping[str, Any]]) -> list[str]:
-    return [
-        f"  {each['name']}: {each['kept']:,} of {each['total']:,} kept ({each['kept'] / each['total']:.1%})"
-        for each in layers
-    ]
-
-
-READERS: dict[str, Callable[[Path], list[str]]] = {
-    "datapruning.scores": _scores, "datapruning.subset": _subset, "datapruning.influence": _influence, PROBS: _probs,
-    MASKS: _masks, SPARSE: _sparse,
-}  # fmt: skip
+def _sparse_weights(path: Path) -> list[str]:
+    weights = load_sparse(path).values()
+    count, nonzero = sum(tensor.numel() for tensor in weights), sum(int((tensor != 0).sum()) for tensor in weights)
+    return [f"{path}: sparse weights of a pruned network, intact", f"  {nonzero:,} of {count:,} numbers are not zero"]
 
 
 def _tensors(path: Path) -> list[str]:
     weights, metadata = load_tensors(path)
     count = sum(tensor.numel() for tensor in weights.values())
-    return [f"{path}: {len(weights)} tensors of {count:,} numbers, whole", *(f"  {key}" for key in metadata)]
+    return [f"{path}: {len(weights)} tensors of {count:,} numbers, intact", *(f"  {key}" for key in metadata)]
 
 
 def _beton(path: Path) -> list[str]:
     beton = Beton(path)
-    return [f"{path}: an FFCV cache of {len(beton):,} images of {'x'.join(map(str, beton.shape))}, whole"]
+    return [f"{path}: an FFCV cache of {len(beton):,} images of {'x'.join(map(str, beton.shape))}, intact"]
+
+
+READERS_BY_FORMAT: dict[str, Callable[[Path], list[str]]] = {
+    SCORES: _scores, SUBSET: _subset, INFLUENCE: _influence, PRED_PROBS: _pred_probs, MASKS: _masks,
+    SPARSE_WEIGHTS: _sparse_weights,
+}  # fmt: skip
+READERS_BY_SUFFIX: dict[str, Callable[[Path], list[str]]] = {
+    ".csv": _label_issues, ".safetensors": _tensors, ".beton": _beton,
+}  # fmt: skip
 
 
 def _recording(path: Path) -> list[str]:
     recording = open_recording(path)
     recording.labels()
-    numbers = recording.runs()
-    for number in numbers:
-        recording.check_run(number)
+    runs = recording.runs()
+    for run in runs:
+        recording.check_run(run)
     return [
-        f"{path}: a recording of {len(numbers)} runs of {recording.about['epochs']} epochs, whole",
+        f"{path}: a recording of {len(runs)} runs of {recording.about['epochs']} epochs, intact",
         f"  made from {recording.name} ({recording.total:,} samples), fingerprint {recording.fingerprint}",
     ]
 
 
-OF_ENDING: dict[str, Callable[[Path], list[str]]] = {".csv": _suspects, ".safetensors": _tensors, ".beton": _beton}
-
-
-def _origin(meta: Mapping[str, Any]) -> list[str]:
-    return [
-        f"  made from {meta['dataset']} ({meta['total']:,} samples), fingerprint {meta['fingerprint']}",
-        f"  seed {meta.get('seed')}, by datapruning {meta.get('package_version')} on {meta.get('created')}",
-    ]
-
-
-def _run_folder(path: Path) -> list[str]:
+def _run(path: Path) -> list[str]:
     run = Run(path)
-    if not (path / "config.toml").exists():
-        raise InvalidFile(f"{path} is no run folder: it has no config.toml")
-    made_with = "  made with " + ", ".join(f"{name} {value}" for name, value in run.environment.items())
+    environment = "  made with " + ", ".join(f"{name} {value}" for name, value in run.environment.items())
     result = run.result()
     if result is None:
-        state = _state(path)
-        return [
-            f"{path}: a run that is not finished{state}; the command that began it goes on",
-            made_with,
-        ]
+        return [f"{path}: a run that is not finished{_progress(run)}; the command that began it goes on", environment]
     weights, _ = load_tensors(path / MODEL)
-    count = sum(t.numel() for t in weights.values())
-    lines = [f"{path}: a finished run, whole ({count:,} numbers in {MODEL})"]
-    order = ("role", "dataset", "model", "test_accuracy", "fraction", "kept", "total", "scorer", "kd_weight", "budget")
-    lines += [f"  {key}: {result[key]}" for key in order if result.get(key) is not None]
-    if result.get("self_distill"):
-        used = {k: v for k, v in result["self_distill"].items() if k not in ("method", "extra_passes")}
-        numbers = ", ".join(f"{key} {value:g}" for key, value in used.items())
-        lines.append(f"  self-distillation: {result['self_distill']['method']} ({numbers})")
-    pruned = result.get("epsd")
-    if pruned:
-        share = 1 - pruned["kept"] / pruned["total"]
+    count = sum(tensor.numel() for tensor in weights.values())
+    lines = [f"{path}: a finished run, intact ({count:,} numbers in {MODEL})"]
+    lines += [f"  {key}: {result[key]}" for key in RESULT_LINES if result.get(key) is not None]
+    if self_distill := result.get("self_distill"):
+        settings = [f"{key} {value:g}" for key, value in self_distill.items() if key not in ("method", "extra_passes")]
+        lines.append(f"  self-distillation: {self_distill['method']} ({', '.join(settings)})")
+    if pruned := result.get("epsd"):
         lines.append(
-            f"  weights: {pruned['kept']:,} of {pruned['total']:,} kept ({share:.2%} removed) by {pruned['prune_by']}, "
-            f"{pruned['flops_without_zeros'] / 1e6:.2f} of {pruned['flops'] / 1e6:.2f} M FLOPs if zeros were skipped"
+            f"  weights: {pruned['kept']:,} of {pruned['total']:,} kept ({1 - pruned['kept'] / pruned['total']:.2%} "
+            f"removed) by {pruned['prune_by']}, {pruned['flops_without_zeros'] / 1e6:.2f} of {pruned['flops'] / 1e6:.2f} M "
+            "FLOPs if zeros were skipped"
         )
-        lines += [f"  {line}" for line in _layers(pruned["layers"])]
-    lines += [f"  teacher: {t['folder']} ({t['test_accuracy']:.2f}%)" for t in result.get("teacher") or []]
-    lines.append(f"  seconds: {', '.join(f'{phase} {s:.1f}' for phase, s in result['seconds'].items())}")
-    lines.append(made_with)
-    return lines
+        lines += [f"  {line}" for line in _layer_lines(pruned["layers"])]
+    lines += [f"  teacher: {teacher['folder']} ({teacher['test_accuracy']:.2f}%)" for teacher in result.get("teacher") or []]
+    lines.append(f"  seconds: {', '.join(f'{phase} {seconds:.1f}' for phase, seconds in result['seconds'].items())}")
+    return [*lines, environment]
 
 
-def _state(path: Path) -> str:
-    """How far a begun run is, in words."""
-    checkpoint = path / "checkpoint" / "state.safetensors"
+def _progress(run: Run) -> str:
+    checkpoint = run.checkpoint_path()
     if not checkpoint.exists():
         return ""
     _, metadata = load_tensors(checkpoint)
     return f" (checkpoint after epoch {json.loads(metadata['state'])['epoch']})"
+
+
+def _layer_lines(layers: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [
+        f"  {layer['name']}: {layer['kept']:,} of {layer['total']:,} kept ({layer['kept'] / layer['total']:.1%})"
+        for layer in layers
+    ]
+
+
+def _provenance(meta: Mapping[str, Any]) -> list[str]:
+    return [
+        f"  made from {meta['dataset']} ({meta['total']:,} samples), fingerprint {meta['fingerprint']}",
+        f"  seed {meta.get('seed')}, by datapruning {meta.get('package_version')} on {meta.get('created')}",
+    ]

@@ -235,12 +235,12 @@ def test_inspect_describes_everything_that_dprune_writes(dprune: Dprune, tmp_pat
     scores = done(dprune("score", *FAST))
     subset = done(dprune("select", "--scores", scores, "--fraction", "0.3"))
     run = done(dprune("train", "--subset", subset, "--kd-weight", "0.5", *FAST))
-    assert "a scores file, whole" in lines(scores)
+    assert "a scores file, intact" in lines(scores)
     assert "scorer el2n" in lines(scores)
     assert "keeping 431 of 1,438" in lines(subset)
     assert "made from digits" in lines(subset)
     told = lines(run)
-    assert "a finished run, whole" in told
+    assert "a finished run, intact" in told
     assert f"test_accuracy: {result_of(run)['test_accuracy']}" in told
     assert "teacher: dprune-runs/teachers/" in told
     (run / "result.json").unlink()

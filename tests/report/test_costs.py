@@ -17,7 +17,7 @@ from datapruning.report.costs import group_cost, pays_off_after
 from datapruning.report.find_runs import find_students
 from datapruning.report.groups import Group
 from datapruning.report.recorded_cost import FORWARD, Price
-from datapruning.report.score_files import find_scores, readers, spearman
+from datapruning.report.score_files import find_scores, readers
 from datapruning.report.student import AUTO
 from tests.report.test_find_runs import write_run
 
@@ -75,16 +75,6 @@ def test_costs_that_the_run_states_count(tmp_path: Path, digits: Dataset) -> Non
     assert cost.own == Price(18.0, 3.0)
     assert cost.shared["teacher"] == Price(7, 3.0), "its folder is not there, so the student's word counts"
     assert "scoring" not in cost.shared
-
-
-def test_spearman_is_scipys() -> None:
-    stats = pytest.importorskip("scipy.stats")
-    rng = np.random.default_rng(0)
-    a, b = rng.integers(0, 6, (2, 200)).astype(np.float32)
-    assert spearman(a, b) == pytest.approx(stats.spearmanr(a, b).statistic)
-    assert spearman(a, a**3) == pytest.approx(1)
-    assert spearman(a, -a) == pytest.approx(-1)
-    assert np.isnan(spearman(a, np.zeros_like(a)))
 
 
 def test_scores_are_found_once_and_know_their_readers(tmp_path: Path, digits: Dataset, small: Dataset) -> None:

@@ -20,7 +20,7 @@ Refused = Callable[..., str]
 def test_our_recipes_are_right(dprune: Dprune, tmp_path: Path, name: str) -> None:
     answer = dprune("check", name)
     assert (answer.code, answer.err) == (0, "")
-    assert "a recipe, whole; nothing was run" in answer.out
+    assert "a valid recipe; nothing was run" in answer.out
     assert not list(tmp_path.iterdir())
 
 
@@ -30,7 +30,7 @@ def test_it_says_what_a_recipe_amounts_to(dprune: Dprune, tmp_path: Path) -> Non
         "[kd]\ntemperature = 3\n"
     )
     lines = dprune("check", "mine.toml").out.splitlines()
-    assert lines[0] == "mine.toml: a recipe, whole; nothing was run"
+    assert lines[0] == "mine.toml: a valid recipe; nothing was run"
     assert lines[1].startswith("  train: resnet20, 7 epochs, batches of 128, lr 1, ")
     assert lines[3].startswith("  score: resnet20, 3 epochs, ")
     assert lines[-2:] == [
@@ -43,7 +43,7 @@ def test_a_run_s_config_is_a_recipe(dprune: Dprune) -> None:
     assert dprune("train", "--fraction", "0.1", "--kd-weight", "0", *fast_arguments(), "--out", "run").code == 0
     answer = dprune("check", "run/config.toml")
     assert answer.code == 0
-    assert "every network takes pictures of 8x8 with 1 channel, as digits has them" in answer.out
+    assert "every network takes images of 8x8 with 1 channel, as digits has them" in answer.out
 
 
 def test_networks_are_tried_on_pictures_of_the_dataset(dprune: Dprune, tmp_path: Path) -> None:
@@ -53,7 +53,7 @@ def test_networks_are_tried_on_pictures_of_the_dataset(dprune: Dprune, tmp_path:
     before = sorted(tmp_path.rglob("*"))
     answer = dprune("check", "mine.toml", "--data", "pets", "--image-size", 40)
     assert (answer.code, answer.err) == (0, "")
-    assert "every network takes pictures of 40x40 with 3 channels, as pets has them" in answer.out
+    assert "every network takes images of 40x40 with 3 channels, as pets has them" in answer.out
     assert dprune("check", "mine.toml", "--data", "food101").code == 0, "it need not be there"
     answer = dprune("check", "svhn")
     assert answer.code == 0

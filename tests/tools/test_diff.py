@@ -15,15 +15,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datapruning.artifacts.metadata import new_meta
+from datapruning.artifacts.rank_correlation import rank_correlation
 from datapruning.artifacts.scores import KIND, Scores
 from datapruning.artifacts.subset import Subset, subset_from_ids
 from datapruning.data.dataset import Dataset
 from datapruning.errors import IncompatibleInputs
+from datapruning.tools.diff.classes import MAX_CLASSES, class_table
 from datapruning.tools.diff.diff import diff
-from datapruning.tools.diff.per_class import MOST, class_lines, class_means
-from datapruning.tools.diff.runs import differing
-from datapruning.tools.diff.scores import score_lines, shared_front
-from datapruning.tools.diff.subsets import overlap, subset_lines
+from datapruning.tools.diff.runs import ComparedRun, compare_runs, flatten
+from datapruning.tools.diff.scores import compare_scores, count_shared_top
+from datapruning.tools.diff.subsets import compare_subsets, overlap
 from tests.conftest import Answer, fast_arguments
 
 Dprune = Callable[..., Answer]
@@ -46,11 +47,10 @@ def scores_of(data: Dataset, values: Any) -> Scores:
 def test_the_overlap_is_that_of_sets(small: Dataset, a: list[int], b: list[int]) -> None:
     found = overlap(subset_of(small, a), subset_of(small, b))
     assert (found.both, found.either) == (len({*a} & {*b}), len({*a} | {*b}))
-    assert found.jaccard == found.both / found.either
     other = overlap(subset_of(small, b), subset_of(small, a))
     assert (other.both, other.either) == (found.both, found.either)
     assert math.isclose(other.expected, found.expected)
-    assert math.isclose(other.spread, found.spread, abs_tol=1e-12)
+    assert math.isclose(other.stddev, found.stddev, abs_tol=1e-12)
 
 
 def test_what_chance_gives_is_counted_over_all_subsets() -> None:
@@ -59,87 +59,98 @@ def test_what_chance_gives_is_counted_over_all_subsets() -> None:
     meta = {"total": 7}
     found = overlap(Subset(np.array([0, 1, 2]), meta), Subset(np.array([0, 1, 2, 3]), meta))
     assert math.isclose(found.expected, float(np.mean(counts)))
-    assert math.isclose(found.spread, float(np.std(counts)))
+    assert math.isclose(found.stddev, float(np.std(counts)))
 
 
-def test_the_whole_set_has_no_spread(small: Dataset) -> None:
-    whole = subset_of(small, range(120))
-    found = overlap(whole, subset_of(small, [4, 5]))
-    assert (found.both, found.expected, found.spread) == (2, 2, 0)
+def test_the_full_set_has_no_spread(small: Dataset) -> None:
+    everything = subset_of(small, range(120))
+    found = overlap(everything, subset_of(small, [4, 5]))
+    assert (found.both, found.expected, found.stddev) == (2, 2, 0)
 
 
 def test_a_subset_s_words(small: Dataset) -> None:
-    lines = subset_lines(subset_of(small, range(30)), subset_of(small, range(20, 60)))
+    lines = compare_subsets(subset_of(small, range(30)), subset_of(small, range(20, 60)))
     assert lines[0] == "A: keeping 30 of 120 (scorer ids)"
     assert lines[2].startswith("in both: 10 (33.3% of A, 25.0% of B); by chance 10.0 +- ")
-    assert lines[3] == "in A alone: 20; in B alone: 30"
+    assert lines[3] == "only in A: 20; only in B: 30"
     assert lines[4] == "Jaccard (both / either): 0.167; by chance about 0.167"
-    assert subset_lines(subset_of(small, [1]), subset_of(small, [1, 2]))[-1] == "A lies inside B"
-    assert subset_lines(subset_of(small, [1, 2]), subset_of(small, [1]))[-1] == "B lies inside A"
-    assert subset_lines(subset_of(small, [1]), subset_of(small, [1]))[-1] == "the same samples"
+    assert compare_subsets(subset_of(small, [1]), subset_of(small, [1, 2]))[-1] == "A is a subset of B"
+    assert compare_subsets(subset_of(small, [1, 2]), subset_of(small, [1]))[-1] == "B is a subset of A"
+    assert compare_subsets(subset_of(small, [1]), subset_of(small, [1]))[-1] == "the same samples"
 
 
 def test_classes_are_told_by_the_share_that_is_kept(small: Dataset) -> None:
     of_class_0, of_class_3 = (np.flatnonzero(small.train.labels == label) for label in (0, 3))
     a, b = subset_of(small, of_class_0), subset_of(small, [*of_class_0, of_class_3[0]])
-    lines = subset_lines(a, b, small)
+    lines = compare_subsets(a, b, small)
     assert lines[-6] == "share kept, by class, the largest difference first:"
     share = f"{1 / len(of_class_3):.1%}"
     assert lines[-4].split() == ["class", "3", "0.0%", share, f"+{share}"]
     assert lines[-3].split() == ["class", "0", "100.0%", "100.0%", "0.0%"]
 
 
-def test_class_means_leave_out_empty_classes() -> None:
-    means = class_means(np.array([1.0, 0.0, 1.0]), np.array([0, 0, 2]), 3)
-    assert means.tolist()[::2] == [0.5, 1.0]
-    assert math.isnan(means[1])
-    lines = class_lines(means, means, ["a", "b", "c"], "share", str)
-    assert [line.split()[0] for line in lines[2:]] == ["a", "c"]
+def of_classes(small: Dataset, labels: list[int], classes: int) -> Dataset:
+    """A dataset with these labels."""
+    train = dataclasses.replace(small.train, images=small.train.images[: len(labels)], labels=np.array(labels))
+    return dataclasses.replace(small, train=train, class_names=tuple(f"c{i}" for i in range(classes)))
 
 
-def test_many_classes_end_in_one_line() -> None:
-    a, b = np.zeros(50), np.arange(50) / 100
-    lines = class_lines(a, b, [f"c{i}" for i in range(50)], "share", lambda share: f"{share:.0%}")
-    assert len(lines) == MOST + 3
-    assert lines[2].split() == ["c49", "0%", "49%", "+49%"]
-    assert lines[-1] == "  30 more classes, which differ by 29% at most"
+def test_classes_are_compared_by_their_means_and_empty_ones_are_left_out(small: Dataset) -> None:
+    values = np.array([1.0, 0.0, 1.0])
+    lines = class_table(values, np.zeros(3), of_classes(small, [0, 0, 2], 4), "share")
+    assert [line.split() for line in lines[2:]] == [["c2", "100.0%", "0.0%", "-100.0%"], ["c0", "50.0%", "0.0%", "-50.0%"]]
+
+
+def test_many_classes_end_in_one_line(small: Dataset) -> None:
+    data = of_classes(small, list(range(50)), 50)
+    lines = class_table(np.zeros(50), np.arange(50) / 100, data, "share")
+    assert len(lines) == MAX_CLASSES + 3
+    assert lines[2].split() == ["c49", "0.0%", "49.0%", "+49.0%"]
+    assert lines[-1] == "  30 more classes, which differ by 29.0% at most"
 
 
 def test_orders_are_compared_not_values(small: Dataset) -> None:
     values = np.random.default_rng(0).permutation(120).astype(np.float32)
-    same = score_lines(scores_of(small, values), scores_of(small, values**3))
+    same = compare_scores(scores_of(small, values), scores_of(small, values**3))
     assert "Spearman's rank correlation: 1.0000" in same[2]
-    assert same[-1] == "in the front 50% of both: 60 of 60 (100.0%); by chance 50.0%"
-    turned = score_lines(scores_of(small, values), scores_of(small, -values))
+    assert same[-1] == "in the top 50% of both: 60 of 60 (100.0%); by chance 50.0%"
+    turned = compare_scores(scores_of(small, values), scores_of(small, -values))
     assert "correlation: -1.0000" in turned[2]
     assert [line.split(": ")[1] for line in turned[3:6]] == [
         f"0 of {n} (0.0%); by chance {n / 120:.1%}".partition(": ")[0] for n in (1, 12, 36)
     ]
 
 
+def test_equal_values_have_their_mean_rank() -> None:
+    a, b = np.array([1, 1, 2], np.float32), np.array([1, 2, 3], np.float32)
+    assert rank_correlation(a, b) == pytest.approx(1.5 / math.sqrt(1.5 * 2))
+    assert rank_correlation(a, np.array([5, 5, np.inf], np.float32)) == pytest.approx(1)
+    assert math.isnan(rank_correlation(a, np.zeros(3, np.float32)))
+
+
 @pytest.mark.parametrize("which", ["A", "B", "A and of B"])
 def test_scores_that_are_all_equal_have_no_correlation(small: Dataset, which: str) -> None:
     flat, rising = scores_of(small, np.ones(120)), scores_of(small, np.arange(120))
-    lines = score_lines(rising if which == "B" else flat, rising if which == "A" else flat)
+    lines = compare_scores(rising if which == "B" else flat, rising if which == "A" else flat)
     assert lines[2] == f"Spearman's rank correlation: none, since every sample of {which} has one score"
 
 
 def test_infinite_scores_have_their_place(small: Dataset) -> None:
     values = np.arange(120, dtype=np.float32)
-    lines = score_lines(scores_of(small, values), scores_of(small, np.where(values > 118, np.inf, values)))
+    lines = compare_scores(scores_of(small, values), scores_of(small, np.where(values > 118, np.inf, values)))
     assert "correlation: 1.0000" in lines[2]
 
 
 def test_the_front_is_that_of_select() -> None:
     a, b = np.array([3, 3, 1, 2], np.float32), np.array([1, 5, 5, 5], np.float32)
-    assert shared_front(a, b, 2) == 1, "A keeps 0 and 1, B 1 and 2"
-    assert shared_front(a, b, 4) == 4
+    assert count_shared_top(a, b, 2) == 1, "A keeps 0 and 1, B 1 and 2"
+    assert count_shared_top(a, b, 4) == 4
 
 
 def test_classes_are_told_by_their_place(small: Dataset) -> None:
     first = np.where(small.train.labels == 1, 1000, 0) - np.arange(120)
-    lines = score_lines(scores_of(small, -np.arange(120)), scores_of(small, first), small)
-    assert lines[-6] == "mean place in the order (0%: kept first, 100%: last), by class, the largest difference first:"
+    lines = compare_scores(scores_of(small, -np.arange(120)), scores_of(small, first), small)
+    assert lines[-6] == "mean rank (0%: kept first, 100%: last), by class, the largest difference first:"
     assert lines[-4].split()[:2] == ["class", "1"]
     assert lines[-4].split()[-1].startswith("-")
 
@@ -147,8 +158,14 @@ def test_classes_are_told_by_their_place(small: Dataset) -> None:
 def test_settings_that_differ_are_listed_in_order() -> None:
     a = {"run": {"seed": 0, "gone": 1}, "train": {"lr": 0.1, "epochs": 3}}
     b = {"run": {"seed": 0}, "train": {"lr": 0.2, "epochs": 3}, "kd": {"grid": [0.5]}}
-    assert differing(a, b) == [("run.gone", 1, None), ("train.lr", 0.1, 0.2), ("kd.grid", None, [0.5])]
-    assert differing(a, a) == []
+    left, right = (ComparedRun(flatten(tables), None, None) for tables in (a, b))
+    assert compare_runs(left, right)[2:] == [
+        "settings that differ: 3",
+        "  run.gone: 1 in A, missing in B",
+        "  train.lr: 0.1 in A, 0.2 in B",
+        "  kd.grid: missing in A, [0.5] in B",
+    ]
+    assert compare_runs(left, left)[2:] == ["settings: the same"]
 
 
 def test_two_runs(dprune: Dprune, refused: Refused, tmp_path: Path) -> None:
@@ -159,7 +176,7 @@ def test_two_runs(dprune: Dprune, refused: Refused, tmp_path: Path) -> None:
     assert (answer.code, answer.err) == (0, "")
     lines = answer.out.splitlines()
     assert lines[0].startswith("A: test accuracy ")
-    assert lines[2].startswith("test accuracy, B less A: ")
+    assert lines[2].startswith("test accuracy, B - A: ")
     assert any(line == "  run.seed: 0 in A, 1 in B" for line in lines)
     assert any(line.startswith("  in both: ") for line in lines)
     assert any(line.startswith("  share kept, by class") for line in lines)
@@ -199,13 +216,13 @@ def test_files_of_different_datasets_are_not_compared(tmp_path: Path, small: Dat
     ("words", "named"),
     [
         (["a.npz", "absent.npz"], "absent.npz is not there"),
-        (["a.npz", "scores.npz"], "a.npz is a subset file, scores.npz is a scores file: diff compares like with like"),
+        (["a.npz", "scores.npz"], "a.npz is a subset file, scores.npz is a scores file: diff compares two of the same kind"),
         (["a.npz", "other.npz"], "other.npz from another dataset, made-up"),
         (["a.npz", "a.npz", "--data", "no-such"], "unknown dataset"),
         (["other.npz", "other.npz", "--data", "digits"], "made from another dataset"),
         (["a.npz", "empty"], "empty is no run folder"),
         (["a.npz", "notes.txt"], "notes.txt"),
-        (["a.npz", "influence.npz"], "influence.npz is an influence file"),
+        (["a.npz", "influence.npz"], "influence.npz is neither a scores nor a subset file: it is an influence file"),
         (["a.npz"], "B"),
     ],
 )

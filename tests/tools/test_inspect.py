@@ -29,13 +29,13 @@ def test_scores_and_subsets_tell_their_story(tmp_path: Path, small: Dataset) -> 
     scores = dp.score(small, "random", seed=7, out=tmp_path / "scores.npz")
     dp.select(scores, 0.25, balance="class", data=small, out=tmp_path / "subset.npz")
     told = "\n".join(describe(tmp_path / "scores.npz"))
-    assert "a scores file, whole" in told
+    assert "a scores file, intact" in told
     assert "scorer random" in told
     assert f"highest {scores.values.max():.4g}" in told
     assert "seed 7" in told
     assert small.fingerprint in told
     told = "\n".join(describe(tmp_path / "subset.npz"))
-    assert "a subset file, whole" in told
+    assert "a subset file, intact" in told
     assert "of 120; scorer random, strategy top, balance class" in told
     drawn = {"strategy": "ccs", "settings": {"cutoff": 0.25}}
     dp.select(scores, 0.25, out=tmp_path / "ccs.npz", **drawn)  # type: ignore[arg-type]
@@ -47,7 +47,7 @@ def test_scores_and_subsets_tell_their_story(tmp_path: Path, small: Dataset) -> 
 
 def test_a_finished_run_tells_its_result(finished: FinishedRun) -> None:
     told = "\n".join(describe(finished.folder))
-    assert "a finished run, whole" in told
+    assert "a finished run, intact" in told
     for key in ("test_accuracy", "kept", "total", "scorer", "budget", "dataset"):
         assert f"  {key}: {finished.result[key]}" in told
     assert re.search(r"\n  made with data made-up, threads \d+, device cpu, torch [^,{}]+, loader resident$", told)

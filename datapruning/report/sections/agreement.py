@@ -9,10 +9,11 @@ from functools import partial
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from datapruning.artifacts.rank_correlation import rank_correlation
 from datapruning.report.comparison import Inputs
 from datapruning.report.figures import GRID, INK, MUTED, PANEL, SERIES, draw, headline
 from datapruning.report.html import Section, figures, join, paragraph
-from datapruning.report.score_files import ScoresFile, spearman
+from datapruning.report.score_files import ScoresFile
 
 
 def section(inputs: Inputs) -> Section:
@@ -27,7 +28,7 @@ def section(inputs: Inputs) -> Section:
         )
         return Section("agreement", title, paragraph(text, class_="note"))
     names = [f.name for f in files]
-    matrix = [[1.0 if a is b else spearman(a.scores.values, b.scores.values) for b in files] for a in files]
+    matrix = [[1.0 if a is b else rank_correlation(a.scores.values, b.scores.values) for b in files] for a in files]
     height = 0.9 + 0.42 * len(files) + 0.055 * max(map(len, names))
     drawing = draw(
         "agreement", "Rank correlations between scorers", partial(_paint, names=names, matrix=matrix), height=height

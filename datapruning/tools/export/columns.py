@@ -1,4 +1,4 @@
-"""Scores and subsets as plain columns, a row a sample or an entry a sample, for files that anybody reads."""
+"""Scores and subsets as plain columns and lists of ids."""
 
 from __future__ import annotations
 
@@ -15,28 +15,24 @@ from datapruning.selection.draw import front_first
 Columns = dict[str, Array | Sequence[str]]
 
 
-def table_of(made: Scores | Subset, paths: Sequence[str] | None = None) -> Columns:
-    """All N samples in the order of their ids: `id` int64, `path` if it is given, and what the file says of each.
+def make_columns(artifact: Scores | Subset, paths: Sequence[str] | None = None) -> Columns:
+    """Return columns of all N samples in the order of their ids: `id` int64, `path` if it is given, and the content.
 
-    Of scores that is `score` float32 and, where the scorer can say it, `stderr` float32; of a subset, `kept` bool.
+    The content of scores is `score` float32 and, where the scorer gives it, `stderr` float32; of a subset, `kept` bool.
     """
-    total = len(made.values) if isinstance(made, Scores) else made.total
-    columns: Columns = {"id": np.arange(total)}
-    if paths is not None:
-        columns["path"] = paths
-    if isinstance(made, Subset):
-        kept = np.zeros(total, np.bool_)
-        kept[made.indices] = True
-        return {**columns, "kept": kept}
-    return {**columns, "score": made.values, **({} if made.stderr is None else {"stderr": made.stderr})}
+    total = len(artifact.values) if isinstance(artifact, Scores) else artifact.total
+    columns: Columns = {"id": np.arange(total), **({} if paths is None else {"path": paths})}
+    if isinstance(artifact, Subset):
+        return {**columns, "kept": np.isin(np.arange(total), artifact.indices)}
+    return {**columns, "score": artifact.values, **({} if artifact.stderr is None else {"stderr": artifact.stderr})}
 
 
-def listed_ids(made: Scores | Subset) -> NDArray[np.int64]:
-    """int64 ids: of a subset those that are kept, rising; of scores all, the highest first, of equals the lower id first.
+def ordered_ids(artifact: Scores | Subset) -> NDArray[np.int64]:
+    """Return int64 ids: of a subset the kept ones, rising; of scores all, the highest first, of equals the lower id first.
 
-    Pictures that cannot be read are left out: they are never selected.
+    Images that cannot be read are left out: they are never selected.
     """
-    if isinstance(made, Subset):
-        return made.indices
-    order = front_first(made.values)
-    return order[~np.isin(order, made.meta.get("unreadable", ()))]
+    if isinstance(artifact, Subset):
+        return artifact.indices
+    order = front_first(artifact.values)
+    return order[~np.isin(order, artifact.meta.get("unreadable", ()))]

@@ -1,4 +1,4 @@
-"""Writers of plain files, one a name's ending: .csv, .parquet, .txt, .npy. Each is written whole or not at all."""
+"""Writers of plain files, one for each file name suffix: .csv, .parquet, .txt, .npy. Each writes atomically."""
 
 from __future__ import annotations
 
@@ -16,33 +16,31 @@ from datapruning.io.atomic import written_whole
 from datapruning.io.npy import Array
 from datapruning.tools.export.columns import Columns
 
-META = b"datapruning"
-"""The key of a Parquet file's own metadata under which `meta` stands, as JSON."""
+METADATA_KEY = b"datapruning"
+"""The key of a Parquet file's own metadata under which `meta` is stored, as JSON."""
 
 
 def write_csv(path: Path, columns: Columns) -> None:
-    """A head, and a line a row; float32 with the nine digits that give it back, true and false as 1 and 0."""
-    cells = [_cells(column) for column in columns.values()]
+    """Write a header and a line for each row; float32 with the nine digits that restore it, booleans as 1 and 0."""
+    cells = [_format_column(column) for column in columns.values()]
     with written_whole(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows(zip(*cells, strict=True))
 
 
-def _cells(column: Array | Sequence[str]) -> Sequence[object]:
+def _format_column(column: Array | Sequence[str]) -> Sequence[object]:
     if not isinstance(column, np.ndarray):
         return column
-    if column.dtype == np.bool_:
-        column = column.astype(np.int64)
-    values: list[object] = column.tolist()
+    values: list[object] = (column.astype(np.int64) if column.dtype == np.bool_ else column).tolist()
     return [f"{value:.9g}" for value in values] if column.dtype == np.float32 else values
 
 
-def parquet() -> Any:
-    """The module `pyarrow`, with `pyarrow.parquet` loaded.
+def import_pyarrow() -> Any:
+    """Return the module `pyarrow`, with `pyarrow.parquet` loaded.
 
     Raises:
-        MissingPackage: it is not installed.
+        MissingPackage: It is not installed.
     """
     try:
         importlib.import_module("pyarrow.parquet")
@@ -52,23 +50,23 @@ def parquet() -> Any:
 
 
 def write_parquet(path: Path, columns: Columns, meta: Mapping[str, Any]) -> None:
-    """The same columns with their types, and `meta` in the file's metadata.
+    """Write the columns with their types, and `meta` into the file's metadata.
 
     Raises:
         MissingPackage: pyarrow is not installed.
     """
-    arrow = parquet()
+    arrow = import_pyarrow()
     table = arrow.table({name: arrow.array(column) for name, column in columns.items()})
-    table = table.replace_schema_metadata({META: json.dumps(dict(meta), sort_keys=True).encode()})
+    table = table.replace_schema_metadata({METADATA_KEY: json.dumps(dict(meta), sort_keys=True).encode()})
     with written_whole(path) as temporary:
         arrow.parquet.write_table(table, str(temporary))
 
 
 def write_lines(path: Path, entries: Sequence[object]) -> None:
-    """One entry a line.
+    """Write one entry a line.
 
     Raises:
-        InvalidFile: an entry that has a line break in it.
+        InvalidFile: An entry contains a line break.
     """
     lines = [str(entry) for entry in entries]
     broken = next((line for line in lines if "\n" in line or "\r" in line), None)
@@ -79,6 +77,6 @@ def write_lines(path: Path, entries: Sequence[object]) -> None:
 
 
 def write_npy(path: Path, array: Array) -> None:
-    """An array that `np.load` reads without pickle."""
+    """Write an array that `np.load` reads without pickle."""
     with written_whole(path) as temporary, temporary.open("wb") as file:
         np.save(file, array, allow_pickle=False)

@@ -1,0 +1,28 @@
+"""Reading a scores or a subset file where a command takes either."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from datapruning.artifacts.metadata import FORMATS
+from datapruning.artifacts.scores import KIND as SCORES
+from datapruning.artifacts.scores import Scores, load_scores
+from datapruning.artifacts.subset import KIND as SUBSET
+from datapruning.artifacts.subset import Subset, load_subset
+from datapruning.errors import InvalidFile
+from datapruning.io.npz import read_meta
+
+
+def load_scores_or_subset(path: Path) -> Scores | Subset:
+    """Read a scores file or a subset file.
+
+    Raises:
+        InvalidFile: It is missing, neither of the two, or broken.
+    """
+    file_format = str(read_meta(path, "a scores or subset").get("format"))
+    if file_format == SCORES:
+        return load_scores(path)
+    if file_format == SUBSET:
+        return load_subset(path)
+    known = FORMATS.get(file_format, repr(file_format))
+    raise InvalidFile(f"{path} is neither a scores nor a subset file: it is {known} file")
