@@ -104,7 +104,9 @@ def undisturbed(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Fi
 def test_a_student_killed_anywhere_ends_as_one_that_was_not(
     undisturbed: FinishedRun, make_context: Maker, digits: Dataset, tmp_path: Path, monkeypatch: Patch, moment: str
 ) -> None:
-    monkeypatch.setattr("datapruning.runs.run.Checkpoint", lambda path: Checkpoint(path, seconds=0))
+    for module in ("run_search", "student", "training_run"):
+        patched = f"datapruning.training.distillation.{module}.Checkpoint"
+        monkeypatch.setattr(patched, lambda path: Checkpoint(path, seconds=0))
     real = fitting.training_batches
     seen = []
 

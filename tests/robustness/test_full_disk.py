@@ -31,7 +31,9 @@ from datapruning.evidence.prediction_change import Changes
 from datapruning.evidence.recorder import Recorder
 from datapruning.evidence.recording import write_array
 from datapruning.evidence.sample_stats import Track
-from datapruning.io.npz import write_json, write_npz, write_text
+from datapruning.io.atomic import write_text
+from datapruning.io.json import write_json
+from datapruning.io.npz import write_npz
 from datapruning.io.locks import held
 from datapruning.io.memmap import new_map
 from datapruning.runs.run import Run

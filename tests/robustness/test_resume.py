@@ -222,7 +222,7 @@ def test_a_slow_save_makes_the_next_one_wait(tmp_path: Path, monkeypatch: pytest
     now = [0.0]
     monkeypatch.setattr("datapruning.training.checkpoint.time.monotonic", lambda: now[0])
     state, model = Checkpoint(tmp_path / "state", seconds=10), nn.Linear(2, 2)
-    monkeypatch.setattr("datapruning.io.tensors.save_tensors", lambda *_: now.__setitem__(0, now[0] + 0.5))
+    monkeypatch.setattr("datapruning.training.checkpoint.save_tensors", lambda *_: now.__setitem__(0, now[0] + 0.5))
     now[0] = 9.9
     assert not state.due()
     now[0] = 10.0

@@ -88,16 +88,17 @@ def test_a_failure_leaves_the_old_file(tmp_path: Path) -> None:
 WRITER = """
 import sys, time
 from pathlib import Path
-from datapruning.data import cache, sources
+from datapruning.data import registry
+from datapruning.data.loaders import ffcv_cache
 root = Path(sys.argv[1])
-whole = cache.write_beton
+whole = ffcv_cache.write_beton
 def slowly(*arguments):
     (root / "writing").touch()
     while not (root / "somebody waits").exists():
         time.sleep(0.01)
     whole(*arguments)
-cache.write_beton = slowly
-cache.ensure_cache(sources.open_npz(root / "data.npz"), "train", root)
+ffcv_cache.write_beton = slowly
+ffcv_cache.ensure_cache(registry.open_npz(root / "data.npz"), "train", root)
 """
 
 

@@ -112,7 +112,7 @@ LIGHT = """
 import os, platform, sys, time
 sys.path.append(sys.argv[1])
 from pathlib import Path
-from datapruning.io.npz import read_json, write_json
+from datapruning.io.json import read_json, write_json
 from datapruning.io.trial_store import RowStore
 task, name = read_json(Path(sys.argv[2])), sys.argv[3]
 folder = Path(task["folder"])

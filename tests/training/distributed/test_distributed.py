@@ -81,11 +81,11 @@ def test_passes_of_an_update() -> None:
 
 
 def test_one_process_never_loads_torch_distributed_code() -> None:
-    code = "import sys, datapruning.api.train; print([m for m in sys.modules if m.startswith('datapruning.distributed')])"
+    code = "import sys, datapruning.api.train; print([m for m in sys.modules if m.startswith('datapruning')])"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=SECONDS)
-    assert "distributed.team" in answer.stdout
-    assert "channel" not in answer.stdout
-    assert "lead" not in answer.stdout
+    assert "datapruning.runs.process_group" in answer.stdout
+    assert "datapruning.runs.channel" not in answer.stdout
+    assert "coordinator" not in answer.stdout
 
 
 def test_torchrun_is_known_by_its_variables(monkeypatch: pytest.MonkeyPatch) -> None:
