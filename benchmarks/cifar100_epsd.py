@@ -38,7 +38,7 @@ def main() -> None:
     data = dp.open_dataset(str(data_folder() / "cifar100.npz"))
     context = dp.open_context(
         data, recipe="cifar", changes=[f"train.epochs={args.epochs}", f"train.model={args.model}"], device=args.device,
-        loader="resident", workspace=args.workspace,
+        loader="memory", workspace=args.workspace,
     )  # fmt: skip
 
     def work(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def main() -> None:
 
     def opened(members: int) -> Context:
         return dp.open_context(
-            data, recipe="cifar", changes=[*changes, f"ensemble.members={members}"], device=args.device, loader="resident",
+            data, recipe="cifar", changes=[*changes, f"ensemble.members={members}"], device=args.device, loader="memory",
             workspace=args.workspace,
         )  # fmt: skip
 

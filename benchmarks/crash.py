@@ -51,7 +51,7 @@ for words in json.loads(sys.argv[1]):
         sys.exit(code)
 """
 """`dprune`, some of it in a row, so that start-up is paid for once. The moment before the first word goes to ready.txt."""
-LIGHT = ("--loader", "resident", "--threads", "1", "--device", "cpu")
+LIGHT = ("--loader", "memory", "--threads", "1", "--device", "cpu")
 DROPOUT = "benchmarks.crash:dropout_net"
 STUDENT = ("train", *LIGHT, "--fraction", "0.4")
 ALONE = (*STUDENT, "--kd-weight", "0", "--set", "train.epochs=10")

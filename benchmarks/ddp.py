@@ -73,7 +73,7 @@ def take_part(do: str, folder: Path, out: Path, seed: int) -> int:
     def work() -> int:
         data = dp.open_dataset(str(folder / "data.npz"))
         context = dp.open_context(
-            data, recipe="fashion-mnist", changes=SETTINGS, device="cpu", loader="resident", workspace=folder / "work",
+            data, recipe="fashion-mnist", changes=SETTINGS, device="cpu", loader="memory", workspace=folder / "work",
             threads=1,
         )  # fmt: skip
         if do == "look":
@@ -95,17 +95,17 @@ def count_reads(out: Path) -> None:
     """Note how often this process loads each training sample; written when it ends."""
     import atexit
 
-    from datapruning.data.loaders.in_memory import ResidentLoader
+    from datapruning.data.loaders.in_memory import InMemoryLoader
 
-    counts, read = np.zeros(SAMPLES, np.int64), ResidentLoader.read
+    counts, read = np.zeros(SAMPLES, np.int64), InMemoryLoader.read
 
-    def counting(self: ResidentLoader, batches: Sequence[NDArray[np.int64]]) -> Iterator[Any]:
+    def counting(self: InMemoryLoader, batches: Sequence[NDArray[np.int64]]) -> Iterator[Any]:
         for batch in read(self, batches):
             if len(self) == SAMPLES:
                 np.add.at(counts, batch.ids, 1)
             yield batch
 
-    ResidentLoader.read = counting  # type: ignore[method-assign]
+    InMemoryLoader.read = counting  # type: ignore[method-assign]
     name = out.with_name(f"{out.name}-counts-{os.environ.get('RANK', '0')}.npy")
     atexit.register(lambda: np.save(name, counts))
 

@@ -65,7 +65,7 @@ def measure(name: str, stage: str) -> dict[str, float]:
     )
     data = Dataset("made-up", train, test, tuple(map(str, range(classes))))
     with tempfile.TemporaryDirectory() as folder, reproducible(1), hushed():
-        context = open_context(data, recipe="default", device="cpu", loader="resident", workspace=folder, threads=1)
+        context = open_context(data, recipe="default", device="cpu", loader="memory", workspace=folder, threads=1)
         model = context.new_model(name, 0)
         optimizer = torch.optim.SGD(model.parameters(), 0.01, 0.9, fused=True)
         batch, images = next(iter(context.views.read(context.split("train"), [np.arange(BATCH)], 0)))

@@ -51,7 +51,7 @@ def open_small(workspace: Path) -> Context:
     """One thread of the CPU."""
     data = dp.open_dataset("fashion-mnist", root=data_folder())
     return dp.open_context(
-        data, recipe="fashion-mnist", device="cpu", loader="resident", workspace=workspace, threads=1, changes=SETTINGS
+        data, recipe="fashion-mnist", device="cpu", loader="memory", workspace=workspace, threads=1, changes=SETTINGS
     )
 
 

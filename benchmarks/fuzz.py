@@ -40,7 +40,7 @@ MEMORY = 2 * 2**30
 """That a process may take beyond what it has when all is imported."""
 GUIDED = (
     "scores", "subset", "masks", "ensemble member", "dataset", "row store", "run folder", "recording", "soft labels",
-    "suspects", "ids .npy", "ids .txt", "picture paths", "recipe", "teacher .json", "tensors",
+    "label-issues", "ids .npy", "ids .txt", "picture paths", "recipe", "teacher .json", "tensors",
 )  # fmt: skip
 PLACE = RUNS / "fuzz"
 

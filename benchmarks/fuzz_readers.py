@@ -21,12 +21,12 @@ from safetensors.torch import save_file
 from torch import nn
 
 from datapruning.artifacts.influence import Influence, load_influence
-from datapruning.artifacts.label_issues import KIND as SUSPECTS
-from datapruning.artifacts.label_issues import Suspect, Suspects, load_suspects
+from datapruning.artifacts.label_issues import KIND as LABEL_ISSUES_KIND
+from datapruning.artifacts.label_issues import LabelIssue, LabelIssues, load_label_issues
 from datapruning.artifacts.metadata import new_meta
 from datapruning.artifacts.scores import KIND, Scores, load_scores
 from datapruning.artifacts.subset import load_subset, read_ids, subset_from_ids
-from datapruning.artifacts.subset_file import subset_of_list
+from datapruning.artifacts.subset_file import subset_from_file
 from datapruning.cli.main import run
 from datapruning.config.augmentation import ViewPolicy
 from datapruning.config.recipe import plain, read_recipe
@@ -213,16 +213,18 @@ def read_paths(folder: Path) -> Any:
     images = np.zeros((8, 8, 8, 3), np.uint8)
     labels = np.arange(8) // 4
     data = Dataset("pets", Split(images, labels), Split(images, labels), ("cat", "dog"), str(folder / "pets"), "x", paths)
-    return subset_of_list(folder / "paths.txt", data).indices
+    return subset_from_file(folder / "paths.txt", data).indices
 
 
-def make_suspects(folder: Path) -> None:
-    rows = tuple(Suspect(i, i % 3, "one", (i + 1) % 3, "two", 0.5 - i, 0.1 * i) for i in range(5))
-    Suspects(rows, new_meta(SUSPECTS, DATA, scorer="aum", end="lowest", seed=0)).save(folder / "suspects.csv")
+def make_label_issues(folder: Path) -> None:
+    rows = tuple(LabelIssue(i, i % 3, "one", (i + 1) % 3, "two", 0.5 - i, 0.1 * i) for i in range(5))
+    LabelIssues(rows, new_meta(LABEL_ISSUES_KIND, DATA, scorer="aum", end="lowest", seed=0)).save(
+        folder / "label-issues.csv"
+    )
 
 
-def read_suspects(folder: Path) -> Any:
-    return load_suspects(folder / "suspects.csv")
+def read_label_issues(folder: Path) -> Any:
+    return load_label_issues(folder / "label-issues.csv")
 
 
 RECIPE = """name = "made-up"
@@ -472,8 +474,9 @@ READERS = {
         Reader("ids .npy", ("ids.npy",), make_ids, lambda f: read_ids(f / "ids.npy"), NONE),
         Reader("ids .txt", ("ids.txt",), make_ids, lambda f: read_ids(f / "ids.txt"), NONE),
         Reader("picture paths", ("paths.txt",), make_folder, read_paths, NONE),
-        Reader("suspects", ("suspects.csv", "suspects.json"), make_suspects, read_suspects, NONE),
-        Reader("inspect suspects", ("suspects.csv", "suspects.json"), make_suspects, _inspects("suspects.csv"), NONE),
+        Reader("label-issues", ("label-issues.csv", "label-issues.json"), make_label_issues, read_label_issues, NONE),
+        Reader("inspect label-issues", ("label-issues.csv", "label-issues.json"), make_label_issues,
+        _inspects("label-issues.csv"), NONE),
         Reader("recipe", ("recipe.toml",), make_recipe, read_a_recipe, NONE),
         Reader("pictures", tuple(f"picture.{ending}" for ending in PICTURES), make_pictures, read_pictures, NONE),
     )

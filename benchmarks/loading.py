@@ -1,4 +1,4 @@
-"""How fast do augmented images arrive, and does memory grow with the data? FFCV and resident loader against torchvision.
+"""How fast do augmented images arrive, and does memory grow with the data? FFCV and in-memory loader against torchvision.
 
     python -m benchmarks.loading
 
@@ -33,7 +33,7 @@ from datapruning.data.batching import training_batches
 from datapruning.data.dataset import Split
 from datapruning.data.loaders.ffcv import FFCVLoader
 from datapruning.data.loaders.ffcv_cache import write_beton
-from datapruning.data.loaders.in_memory import ResidentLoader
+from datapruning.data.loaders.in_memory import InMemoryLoader
 from datapruning.data.loaders.loader import Loader
 from datapruning.io.disk_space import size_text
 from datapruning.utils.console import say
@@ -44,7 +44,7 @@ BATCH, SIDE, PADDING, WORKERS = 512, 32, 4, 2
 MEAN, STD = (125.3, 123.0, 113.9), (63.0, 62.1, 66.7)
 NAMES = {
     "ffcv": "FFCV loader + views",
-    "resident": "resident loader + views",
+    "memory": "in-memory loader + views",
     "v2": f"torchvision.transforms.v2 on tensors, DataLoader, {WORKERS} workers",
     "pil": f"torchvision.transforms on PIL images, DataLoader, {WORKERS} workers",
 }
@@ -154,8 +154,8 @@ def measure_speed(folder: Path, images: int, slow_images: int, rounds: int) -> d
         speed(epochs[name](0))
     write_beton(folder / "speed.beton", split, np.arange(images))
     epochs["ffcv"] = our_epochs(FFCVLoader(folder / "speed.beton", split.labels, cpu))
-    epochs["resident"] = our_epochs(ResidentLoader(split, cpu))
-    for name in ("ffcv", "resident"):
+    epochs["memory"] = our_epochs(InMemoryLoader(split, cpu))
+    for name in ("ffcv", "memory"):
         speed(epochs[name](0))
     speeds: dict[str, list[Speed]] = {name: [] for name in NAMES}
     for number in range(rounds):
@@ -252,7 +252,7 @@ def report(speeds: dict[str, list[Speed]], memory: list[dict[str, int]], load: f
     )
     rounds = {name: [value._asdict() for value in values] for name, values in speeds.items()}
     data = {"rounds": rounds, "memory": memory, "load_average": load, "threads": args.threads}
-    publish("loading", "Loading: FFCV and resident loader against torchvision", COMMAND, body, data)
+    publish("loading", "Loading: FFCV and in-memory loader against torchvision", COMMAND, body, data)
 
 
 def main() -> None:

@@ -32,7 +32,7 @@ from datapruning.config.augmentation import ViewPolicy
 from datapruning.data.augment.views import Views
 from datapruning.data.batching import training_batches
 from datapruning.data.dataset import Dataset
-from datapruning.data.loaders.mmap import MappedLoader
+from datapruning.data.loaders.mmap import MmapLoader
 from datapruning.data.registry import open_dataset
 from datapruning.io.disk_space import size_text
 from datapruning.utils.console import say
@@ -46,8 +46,8 @@ SIZES = (200, 600)
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 POLICY = ViewPolicy(flip=True, crop=0, size=SIDE, scale=(0.08, 1.0))
 NAMES = {
-    "raw": f"decoded to {STORED}x{STORED}, kept raw; mapped loader + views",
-    "jpg": f"decoded to {STORED}x{STORED}, kept as jpg:90; mapped loader + views",
+    "raw": f"decoded to {STORED}x{STORED}, kept raw; mmap loader + views",
+    "jpg": f"decoded to {STORED}x{STORED}, kept as jpg:90; mmap loader + views",
     "v2": f"torchvision ImageFolder + transforms.v2, DataLoader, {WORKERS} workers",
 }
 BASE = "v2"
@@ -98,7 +98,7 @@ def opened(folder: Path, form: str) -> Dataset:
 
 def our_epochs(data: Dataset, batch_size: int = BATCH) -> Epoch:
     """Shuffled epochs of views."""
-    loader = MappedLoader(data.train, torch.device("cpu"))
+    loader = MmapLoader(data.train, torch.device("cpu"))
     views, ids = Views(POLICY, *((tuple(255 * n for n in numbers)) for numbers in (MEAN, STD))), np.arange(data.total)
 
     def epoch_of(epoch: int) -> Iterator[Tensor]:

@@ -56,7 +56,7 @@ def open_slice(settings: tuple[str, ...], workspace: Path) -> Context:
     train = Split(data.train.images[ids], data.train.labels[ids])
     part = Dataset(f"fashion-mnist-{SAMPLES}", train, data.test, data.class_names)
     return dp.open_context(
-        part, recipe="fashion-mnist", device="cpu", loader="resident", threads=1, changes=settings, workspace=workspace
+        part, recipe="fashion-mnist", device="cpu", loader="memory", threads=1, changes=settings, workspace=workspace
     )
 
 

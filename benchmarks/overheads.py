@@ -2,7 +2,7 @@
 
     python -m benchmarks.overheads [--rounds 15]
 
-28x28 grey images, batches of 128, 10 classes, resident loader: everything around the network is as cheap as it gets, so
+28x28 grey images, batches of 128, 10 classes, in-memory loader: everything around the network is as cheap as it gets, so
 the shares are as large as they get. Processor seconds of one thread, which other load on the machine disturbs least; the
 kinds of step take turns and the ratio is taken round by round, so that a speed that drifts disturbs all of them alike.
 """
@@ -108,7 +108,7 @@ def main() -> None:
     args = parser.parse_args()
     recipe = Recipe("overheads", views=ViewPolicy(crop=2, count=1), train=Training(batch_size=BATCH, lr=0.01))
     with tempfile.TemporaryDirectory() as folder:
-        context = make_context(made_up(), recipe, device="cpu", loader="resident", root=folder, threads=1)
+        context = make_context(made_up(), recipe, device="cpu", loader="memory", root=folder, threads=1)
         data, ids = context.data, np.arange(0, SAMPLES, SAMPLES // (STEPS * BATCH))[: STEPS * BATCH]
         run = FinishedRun(Path(folder), {"model": "convnet", "test_accuracy": 10.0})
         teacher = Teacher(context.new_model("convnet", 1).eval(), run.folder, "none", run.result)

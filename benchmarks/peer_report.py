@@ -26,11 +26,11 @@ WAYS: dict[str, dict[str, Any]] = {
     DEEPCORE: {"side": "deepcore"},
     WORKERS: {"side": "deepcore", "workers": AS_RELEASED},
     "ours, forgetting, FFCV": {"side": "ours", "scorer": "forgetting", "loader": "ffcv"},
-    "ours, forgetting, resident": {"side": "ours", "scorer": "forgetting", "loader": "resident"},
+    "ours, forgetting, memory": {"side": "ours", "scorer": "forgetting", "loader": "memory"},
     CCS: {"side": "ccs"},
     SCRIPTS: {"side": "ccs-train", "workers": AS_RELEASED},
     "ours, el2n-online, FFCV": {"side": "ours", "scorer": "el2n-online", "loader": "ffcv", "augment": True},
-    "ours, el2n-online, resident": {"side": "ours", "scorer": "el2n-online", "loader": "resident", "augment": True},
+    "ours, el2n-online, memory": {"side": "ours", "scorer": "el2n-online", "loader": "memory", "augment": True},
     NETWORK: {"side": "network"},
 }
 GROUPS = (list(WAYS)[:4], list(WAYS)[4:8])

@@ -191,7 +191,7 @@ def main() -> None:
     save("weights", "Accuracy against the KD weight", lambda figure: paint_weights(figure, rows), 4.6, 3.2)
     save("flow", "From all the data to a student", paint_flow, 7.2, 2.5)
     with tempfile.TemporaryDirectory() as folder:
-        context = dp.open_context(dp.open_dataset("digits"), loader="resident", device="cpu", workspace=folder)
+        context = dp.open_context(dp.open_dataset("digits"), loader="memory", device="cpu", workspace=folder)
         scores, teacher = dp.score(context, "el2n"), dp.teach(context)
         recording = dp.open_recording(scores.meta["recording"])
         save("scores", "A histogram of scores", lambda figure: paint_scores(figure, context.data, scores), 7.2, 3.0)

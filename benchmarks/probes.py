@@ -50,7 +50,7 @@ def open_development(workspace: Path, *, wrong: bool) -> Context:
     parts = [Split(data.train.images[part], data.train.labels[part]) for part in (slice(50_000), slice(50_000, None))]
     data = dataclasses.replace(data, name="fashion-mnist-development", train=parts[0], test=parts[1])
     return dp.open_context(
-        with_wrong_labels(data, WRONG) if wrong else data, recipe="fashion-mnist", device="cpu", loader="resident",
+        with_wrong_labels(data, WRONG) if wrong else data, recipe="fashion-mnist", device="cpu", loader="memory",
         workspace=workspace, threads=1, changes=SETTINGS,
     )  # fmt: skip
 

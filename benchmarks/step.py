@@ -166,12 +166,12 @@ def context_of(setting: Setting, folder: Path, device: str, loader: str, **chang
 
 def on_cpu(setting: Setting, folder: Path, rounds: int) -> list[dict[str, float]]:
     """Processor seconds an epoch."""
-    resident = context_of(setting, folder, "cpu", "resident")
+    in_memory = context_of(setting, folder, "cpu", "memory")
     kinds: dict[str, Callable[[], None]] = {
-        "bare loop": Bare(resident, setting).epoch,
-        "ours, resident loader": ours(resident, setting, folder),
-        "network alone": lambda: Bare(resident, setting).network_alone(setting.steps),
-        "bare loop, once more": Bare(resident, setting).epoch,
+        "bare loop": Bare(in_memory, setting).epoch,
+        "ours, in-memory loader": ours(in_memory, setting, folder),
+        "network alone": lambda: Bare(in_memory, setting).network_alone(setting.steps),
+        "bare loop, once more": Bare(in_memory, setting).epoch,
     }
     with_ffcv = _with_ffcv(setting, folder)
     if with_ffcv:
@@ -188,7 +188,7 @@ def _with_ffcv(setting: Setting, folder: Path) -> Context | None:
 
 def on_gpu(folder: Path, rounds: int) -> list[dict[str, float]]:
     """Wall seconds an epoch."""
-    plain = context_of(GPU, folder, "cuda", "resident")
+    plain = context_of(GPU, folder, "cuda", "memory")
     kinds: dict[str, Callable[[], None]] = {
         "bare loop": Bare(plain, GPU).epoch,
         "bare loop, compiled, CUDA graphs": Bare(plain, GPU, compiled=True).epoch,

@@ -143,7 +143,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--loader", default="resident")
+    parser.add_argument("--loader", default="memory")
     parser.add_argument("--workspace", type=Path, default=RUNS / "sweep_kills", help="emptied first")
     args = parser.parse_args()
     os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}

@@ -54,7 +54,7 @@ def open_tiny(workspace: Path, *, wrong: bool = False, changes: tuple[str, ...] 
     if wrong:
         data = with_wrong_labels(data, WRONG)
     return dp.open_context(
-        data, recipe="fashion-mnist", device="cpu", loader="resident", workspace=workspace, threads=1,
+        data, recipe="fashion-mnist", device="cpu", loader="memory", workspace=workspace, threads=1,
         changes=(*SETTINGS, *changes),
     )  # fmt: skip
 

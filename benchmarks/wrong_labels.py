@@ -55,7 +55,7 @@ def open_wrong(workspace: Path) -> tuple[Context, np.ndarray[Any, np.dtype[np.bo
     clean = dp.open_dataset("fashion-mnist", root=data_folder())
     data = with_wrong_labels(clean, SHARE)
     context = dp.open_context(
-        data, recipe="fashion-mnist", device="cpu", loader="resident", threads=1, workspace=workspace,
+        data, recipe="fashion-mnist", device="cpu", loader="memory", threads=1, workspace=workspace,
         changes=(*SETTINGS, "member.model=tinynet16", "member.batch_size=64", *STEPS),
     )  # fmt: skip
     return context, data.train.labels != clean.train.labels

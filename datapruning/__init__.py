@@ -20,7 +20,7 @@ from datapruning.version import __version__
 if TYPE_CHECKING:
     from datapruning.analysis.advise.advise import advise
     from datapruning.analysis.influence import influence
-    from datapruning.analysis.label_issues import suspects, suspects_of_recording
+    from datapruning.analysis.label_issues import find_label_issues, find_label_issues_of_recording
     from datapruning.analysis.pred_probs import pred_probs
     from datapruning.api.cache import cache
     from datapruning.api.score import score, score_recording
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from datapruning.api.teach import teach
     from datapruning.api.train import train
     from datapruning.artifacts.influence import load_influence
-    from datapruning.artifacts.label_issues import load_suspects
+    from datapruning.artifacts.label_issues import load_label_issues
     from datapruning.artifacts.scorer import scorer
     from datapruning.artifacts.scores import Scores, load_scores
     from datapruning.artifacts.subset import Subset, load_subset, subset_from_ids
-    from datapruning.artifacts.subset_file import subset_of_list
+    from datapruning.artifacts.subset_file import subset_from_file
     from datapruning.data.registry import open_dataset
     from datapruning.errors import DataPruningError, UserError
     from datapruning.evidence.external_loop import record
@@ -56,7 +56,7 @@ _HOMES = {
     "load_influence": "artifacts.influence",
     "load_scores": "artifacts.scores",
     "load_subset": "artifacts.subset",
-    "load_suspects": "artifacts.label_issues",
+    "load_label_issues": "artifacts.label_issues",
     "open_context": "runs.opening",
     "open_dataset": "data.registry",
     "open_recording": "evidence.recording",
@@ -67,9 +67,9 @@ _HOMES = {
     "scorer": "artifacts.scorer",
     "select": "api.select",
     "subset_from_ids": "artifacts.subset",
-    "subset_of_list": "artifacts.subset_file",
-    "suspects": "analysis.label_issues",
-    "suspects_of_recording": "analysis.label_issues",
+    "subset_from_file": "artifacts.subset_file",
+    "find_label_issues": "analysis.label_issues",
+    "find_label_issues_of_recording": "analysis.label_issues",
     "sweep": "experiments.sweep.sweep",
     "teach": "api.teach",
     "train": "api.train",
@@ -86,11 +86,13 @@ __all__ = [
     "cache",
     "diff",
     "export",
+    "find_label_issues",
+    "find_label_issues_of_recording",
     "influence",
     "load_influence",
+    "load_label_issues",
     "load_scores",
     "load_subset",
-    "load_suspects",
     "open_context",
     "open_dataset",
     "open_recording",
@@ -100,10 +102,8 @@ __all__ = [
     "score_recording",
     "scorer",
     "select",
+    "subset_from_file",
     "subset_from_ids",
-    "subset_of_list",
-    "suspects",
-    "suspects_of_recording",
     "sweep",
     "teach",
     "train",

@@ -12,11 +12,12 @@ from typing import Any
 VERBS = {
     "Data": ("open_dataset", "open_context", "cache"),
     "Scores": ("score", "scorer", "Scores", "load_scores"),
-    "Subsets": ("select", "Subset", "load_subset", "subset_from_ids", "subset_of_list"),
+    "Subsets": ("select", "Subset", "load_subset", "subset_from_ids", "subset_from_file"),
     "Training": ("teach", "train", "sweep", "advise", "write_report"),
     "Your own loop": ("record", "open_recording", "score_recording"),
     "Wrong labels and influence": (
-        "suspects", "load_suspects", "suspects_of_recording", "pred_probs", "influence", "load_influence",
+        "find_label_issues", "load_label_issues", "find_label_issues_of_recording", "pred_probs", "influence",
+        "load_influence",
     ),
     "Exchange": ("export", "diff"),
 }  # fmt: skip
@@ -25,7 +26,7 @@ BESIDE = {
     "What the verbs take and give": (
         "data.dataset:Dataset", "data.dataset:Split", "runs.context:Context", "runs.run:FinishedRun",
         "utils.time_limit:TimeLimit",
-        "analysis.advise.advise:Advice", "artifacts.label_issues:Suspects", "artifacts.label_issues:Suspect",
+        "analysis.advise.advise:Advice", "artifacts.label_issues:LabelIssues", "artifacts.label_issues:LabelIssue",
         "artifacts.influence:Influence", "report.write:Written",
     ),
     "What your own loop uses": (

@@ -63,10 +63,10 @@ def small() -> Dataset:
 
 @pytest.fixture
 def make_context(tmp_path: Path) -> Callable[..., Context]:
-    """A context on the resident loader with fast settings, in a workspace of its own."""
+    """A context on the in-memory loader with fast settings, in a workspace of its own."""
 
     def make(data: Dataset, *changes: str, **options: object) -> Context:
-        settings = {"loader": "resident", "device": "cpu", "workspace": tmp_path / "runs", **options}
+        settings = {"loader": "memory", "device": "cpu", "workspace": tmp_path / "runs", **options}
         return open_context(data, changes=[*FAST, *changes], **settings)  # type: ignore[arg-type]
 
     return make
@@ -151,4 +151,4 @@ def killed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
 
 def fast_arguments() -> list[str]:
     """`--set` for each of FAST, and the loader that starts at once."""
-    return [word for change in FAST for word in ("--set", change)] + ["--loader", "resident"]
+    return [word for change in FAST for word in ("--set", change)] + ["--loader", "memory"]

@@ -68,7 +68,7 @@ def test_a_checkout_that_was_never_installed_works(tmp_path: Path) -> None:
         "import importlib.metadata as metadata\n"
         "metadata.entry_points = lambda **query: ()\n"
         "from datapruning.cli.main import run\n"
-        "sys.exit(run(['score', '--scorer', 'random', '--loader', 'resident', '--out', 's.npz']) or run(['recipes']))"
+        "sys.exit(run(['score', '--scorer', 'random', '--loader', 'memory', '--out', 's.npz']) or run(['recipes']))"
     )
     answer = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert answer.returncode == 0, answer.stderr

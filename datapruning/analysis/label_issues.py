@@ -1,4 +1,4 @@
-"""The verb `suspects`: which labels are likely wrong, ranked by a scorer or by an ensemble that did not see the sample."""
+"""`find_label_issues`: which labels are likely wrong, ranked by a scorer or by an ensemble that did not see the sample."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from datapruning.analysis.pred_probs import best_other, confident_others, ensemble_story
 from datapruning.api.score import score, score_recording
-from datapruning.artifacts.label_issues import KIND, Suspect, Suspects
+from datapruning.artifacts.label_issues import KIND, LabelIssue, LabelIssues
 from datapruning.artifacts.metadata import Identity, new_meta, read_otherwise
 from datapruning.artifacts.scores import Scores
 from datapruning.config.recipe import plain
@@ -28,7 +28,7 @@ from datapruning.runs.opening import context_of
 ENSEMBLE, MEMORIZATION = "ensemble", "memorization"
 COUNT = 50
 HARD = "hard samples with right labels rank as high"
-WRONG_END: dict[str, tuple[str, str]] = {
+ISSUE_END: dict[str, tuple[str, str]] = {
     "aum": ("highest", "the network leans towards another class all through training; hard samples follow close behind"),
     ENSEMBLE: ("lowest", "networks that never saw the sample give its label little probability; so they do to rare samples"),
     "el2n": ("highest", f"large errors early in training; {HARD}"),
@@ -45,7 +45,7 @@ means. Scores are as everywhere, higher = keep first, so that most put wrong lab
 
 
 @dataclass(frozen=True)
-class _View:
+class _Predictions:
     """What networks make of the samples: the probability of the label [N] and the likeliest other class [N], if known."""
 
     own: NDArray[Any] | None
@@ -53,34 +53,34 @@ class _View:
     eyes: str
 
 
-def suspects(
+def find_label_issues(
     data: Dataset | Context,
     scorer: str = "aum",
     *,
     count: int | None = None,
-    share: float | str | None = None,
+    fraction: float | str | None = None,
     seed: int = 0,
     out: str | Path | None = None,
-) -> Suspects:
+) -> LabelIssues:
     """Rank the training samples whose label is likely wrong. A ranking, no verdict.
 
     Evidence that is already in the workspace is reused.
 
     Args:
         data: a dataset, or a context for other than default settings.
-        scorer: one of `WRONG_END`: "aum" (one proxy training), "ensemble" (out-of-sample probabilities), ...
+        scorer: one of `ISSUE_END`: "aum" (one proxy training), "ensemble" (out-of-sample probabilities), ...
         count: how many; default: 50, or all where there are fewer.
-        share: instead of `count`, the share of the training set, 0 < share <= 1.
+        fraction: instead of `count`, the fraction of the training set, 0 < fraction <= 1.
         seed: of the evidence.
         out: a .csv to write, with a .json beside it; default: none.
 
     Raises:
-        UnknownName: a scorer that says nothing about labels. InvalidValue: count, share, or settings that leave no such
+        UnknownName: a scorer that says nothing about labels. InvalidValue: count, fraction, or settings that leave no such
         evidence. OutputExists: `out` holds something else.
     """
     check_scorer(scorer)
     context = context_of(data)
-    wanted = how_many(count, share, context.data.total)
+    wanted = resolve_count(count, fraction, context.data.total)
     labels = context.data.train.labels
     if scorer in (ENSEMBLE, MEMORIZATION):
         ensemble = open_ensemble(context, seed)
@@ -95,38 +95,41 @@ def suspects(
     return found
 
 
-def suspects_of_recording(
+def find_label_issues_of_recording(
     folder: str | Path,
     scorer: str = "aum",
     *,
     count: int | None = None,
-    share: float | str | None = None,
+    fraction: float | str | None = None,
     data: Dataset | None = None,
     class_names: Sequence[str] | None = None,
     out: str | Path | None = None,
-) -> Suspects:
+) -> LabelIssues:
     """The same from a recording, whoever trained: `dp.record` makes one in a training loop that is not ours.
 
     Args:
         folder: of the recording.
-        scorer: one of `WRONG_END` that reads what is in the recording.
-        count: see `suspects`.
-        share: see `suspects`.
+        scorer: one of `ISSUE_END` that reads what is in the recording.
+        count: see `find_label_issues`.
+        fraction: see `find_label_issues`.
         data: the dataset that was recorded, if it is one that `open_dataset` opens.
         class_names: default: those of `data`, else the numbers of the classes.
-        out: see `suspects`.
+        out: see `find_label_issues`.
 
     Raises:
         InvalidFile: no recording, or a broken one. UnknownName: a scorer that says nothing about labels.
         InvalidValue: it reads
-        something else than is recorded, count, share, or too few class names. IncompatibleInputs: `data` is another dataset.
+        something else than is recorded, count, fraction, or too few class names.
+        IncompatibleInputs: `data` is another dataset.
         OutputExists: `out` holds something else.
     """
     check_scorer(scorer)
     if scorer == ENSEMBLE:
-        raise InvalidValue("a recording holds no ensemble; rank its suspects by aum, or let dprune suspects train one")
+        raise InvalidValue(
+            "a recording holds no ensemble; rank its label issues by aum, or let dprune label-issues train one"
+        )
     recording = open_recording(Path(folder))
-    wanted = how_many(count, share, recording.total)
+    wanted = resolve_count(count, fraction, recording.total)
     labels, view = recording.labels(), _view_of_recording(recording)
     if data is not None:
         _check_recorded(recording, labels, data)
@@ -152,12 +155,12 @@ def _check_recorded(recording: Recording, labels: NDArray[np.int64], data: Datas
         )
 
 
-def suspects_place(context: Context, scorer: str, count: int, seed: int) -> Path:
-    """Where a list of suspects lies in the workspace."""
+def label_issues_path(context: Context, scorer: str, count: int, seed: int) -> Path:
+    """Where a list of label issues lies in the workspace."""
     recipe = context.recipe
     made_with = {table: plain(recipe)[table] for table in ("score", "evidence", "views", "ensemble", "member")}
     identity = {"count": count, "seed": seed, "threads": context.threads, "device": context.device.type, **made_with}
-    place = context.place("suspects", scorer, identity)
+    place = context.place("label-issues", scorer, identity)
     return place.with_name(f"{place.name}.csv")
 
 
@@ -167,34 +170,34 @@ def check_scorer(scorer: str) -> None:
     Raises:
         UnknownName: another one; the nearest is named.
     """
-    if scorer not in WRONG_END:
-        raise UnknownName("scorer of wrong labels", scorer, WRONG_END)
+    if scorer not in ISSUE_END:
+        raise UnknownName("scorer of wrong labels", scorer, ISSUE_END)
 
 
-def how_many(count: int | None, share: float | str | None, total: int) -> int:
-    """How many suspects are wanted, 1..total.
+def resolve_count(count: int | None, fraction: float | str | None, total: int) -> int:
+    """How many label_issues are wanted, 1..total.
 
     Raises:
         InvalidValue: both are given, or one is outside what is allowed.
     """
-    if count is not None and share is not None:
-        raise InvalidValue("say how many suspects by a count or by a share, not by both")
-    if share is not None:
+    if count is not None and fraction is not None:
+        raise InvalidValue("say how many label issues by a count or by a fraction, not by both")
+    if fraction is not None:
         try:
-            value = float(share)
+            value = float(fraction)
         except ValueError:
             value = -1.0
         if not 0 < value <= 1:
-            raise InvalidValue(f"share is the part of the training set that is listed, 0 < share <= 1; got {share}")
+            raise InvalidValue(f"fraction is the part of the training set that is listed, 0 < fraction <= 1; got {fraction}")
         return max(1, round(value * total))
     if count is None:
         return min(COUNT, total)
     if not 1 <= count <= total:
-        raise InvalidValue(f"there are {total:,} training samples to list suspects of; {count:,} were asked for")
+        raise InvalidValue(f"there are {total:,} training samples to rank; {count:,} were asked for")
     return count
 
 
-def _self_confidence(context: Context, ensemble: SubsetEnsemble, view: _View, seed: int) -> Scores:
+def _self_confidence(context: Context, ensemble: SubsetEnsemble, view: _Predictions, seed: int) -> Scores:
     """The probability of the label as a score; likely labels first."""
     assert view.own is not None
     others = confident_others(ensemble.pred_probs(), context.data.train.labels)
@@ -202,25 +205,25 @@ def _self_confidence(context: Context, ensemble: SubsetEnsemble, view: _View, se
     return Scores(view.own, {**about, "seed": seed, **ensemble_story(context), "costs": asdict(ensemble.cost)})
 
 
-def _view_of_ensemble(ensemble: SubsetEnsemble) -> _View:
+def _view_of_ensemble(ensemble: SubsetEnsemble) -> _Predictions:
     probs, labels = ensemble.pred_probs(), ensemble.labels
     own = probs[np.arange(len(labels)), labels]
-    return _View(own, best_other(probs, labels), "mean over ensemble members that never saw the sample")
+    return _Predictions(own, best_other(probs, labels), "mean over ensemble members that never saw the sample")
 
 
-def _view_of_recording(recording: Recording) -> _View:
+def _view_of_recording(recording: Recording) -> _Predictions:
     try:
         own: NDArray[Any] | None = recording.label_prob()
     except InvalidValue:  # no run went to the end
         own = None
-    return _View(own, recording.rivals(), "mean over all presentations while the proxies trained on the sample")
+    return _Predictions(own, recording.rivals(), "mean over all presentations while the proxies trained on the sample")
 
 
 def _ranked(
-    scores: Scores, view: _View, labels: NDArray[np.int64], names: Sequence[str], wanted: int, data: Identity
-) -> Suspects:
+    scores: Scores, view: _Predictions, labels: NDArray[np.int64], names: Sequence[str], wanted: int, data: Identity
+) -> LabelIssues:
     """The `wanted` first: by score, among equals by the label's probability, then by id."""
-    end, why = WRONG_END[scores.scorer]
+    end, why = ISSUE_END[scores.scorer]
     own, other = view.own, view.other
     first = scores.values if end == "lowest" else -scores.values
     order = np.lexsort((np.arange(len(first)), np.zeros(len(first)) if own is None else own, first))
@@ -233,8 +236,8 @@ def _ranked(
         name = "" if suggested is None else names[suggested]
         probability = None if own is None else float(own[i])
         seen = float(scores.values[i]), probability, "" if paths is None else paths[i]
-        rows.append(Suspect(i, int(labels[i]), names[labels[i]], suggested, name, *seen))
+        rows.append(LabelIssue(i, int(labels[i]), names[labels[i]], suggested, name, *seen))
     base = new_meta(KIND, data)
     story = {key: value for key, value in scores.meta.items() if key not in base}
     about = {"end": end, "means": why, "count": wanted, "label_prob": None if own is None else view.eyes}
-    return Suspects(tuple(rows), {**base, **story, **about})
+    return LabelIssues(tuple(rows), {**base, **story, **about})

@@ -1,4 +1,4 @@
-"""Suspects: samples whose label is likely wrong, as a CSV that spreadsheets open and a JSON beside it that says how."""
+"""LabelIssues: samples whose label is likely wrong, as a CSV that spreadsheets open and a JSON beside it that says how."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from datapruning.io.json import read_json, write_json
 from datapruning.io.text import read_text
 from datapruning.utils.console import say
 
-KIND = "datapruning.suspects"
+KIND = "datapruning.label_issues"
 LONGEST = 2**30
 SAME = ("fingerprint", "scorer", "seed")
 """What two lists of the same content agree in, beside their rows."""
 
 
 @dataclass(frozen=True)
-class Suspect:
+class LabelIssue:
     """A sample, its label, and what the networks would rather call it.
 
     Attributes:
@@ -49,16 +49,16 @@ class Suspect:
     path: str = ""
 
 
-WITH_PATH = ("rank", *(field.name for field in fields(Suspect)))
+WITH_PATH = ("rank", *(field.name for field in fields(LabelIssue)))
 COLUMNS = WITH_PATH[:-1]
-"""Where no suspect has a path."""
+"""Where no label issue has a path."""
 
 
 @dataclass(frozen=True)
-class Suspects:
+class LabelIssues:
     """`rows`, the label that looks most wrong first; `meta`, the story."""
 
-    rows: tuple[Suspect, ...]
+    rows: tuple[LabelIssue, ...]
     meta: Mapping[str, Any]
 
     def __len__(self) -> int:
@@ -80,7 +80,7 @@ class Suspects:
         return any(row.path for row in self.rows)
 
     def csv_text(self) -> str:
-        """A head, and a line a suspect; what is not known is an empty cell. Without any path there is no such column."""
+        """A head, and a line an issue; what is not known is an empty cell. Without any path there is no such column."""
         return self._text(WITH_PATH if self.has_paths else COLUMNS)
 
     def _text(self, columns: tuple[str, ...]) -> str:
@@ -101,12 +101,12 @@ class Suspects:
             OutputExists: something else is there.
         """
         path, meta = Path(path), Path(path).with_suffix(".json")
-        free = is_free(path, "suspects", lambda: self._same(load_suspects(path)))
+        free = is_free(path, "label issues", lambda: self._same(load_label_issues(path)))
         if free and meta.exists() and not _is_ours(meta):
             raise OutputExists(f"{meta} holds something else, and the story of {path} goes there; name another --out")
-        return free or (self.has_paths and not load_suspects(path).has_paths)
+        return free or (self.has_paths and not load_label_issues(path).has_paths)
 
-    def _same(self, there: Suspects) -> bool:
+    def _same(self, there: LabelIssues) -> bool:
         columns = WITH_PATH if self.has_paths and there.has_paths else COLUMNS
         return there._text(columns) == self._text(columns) and all(there.meta.get(k) == self.meta.get(k) for k in SAME)
 
@@ -132,7 +132,7 @@ def _is_ours(path: Path) -> bool:
         return False
 
 
-def load_suspects(path: str | Path) -> Suspects:
+def load_label_issues(path: str | Path) -> LabelIssues:
     """Read and check a CSV that `save` wrote; lines may have been deleted since.
 
     Raises:
@@ -140,15 +140,17 @@ def load_suspects(path: str | Path) -> Suspects:
     """
     path = Path(path)
     if path.suffix != ".csv":
-        raise InvalidFile(f"{path} is no list of suspects: it does not end in .csv")
+        raise InvalidFile(f"{path} is no list of label issues: it does not end in .csv")
     try:
         lines = list(csv.reader(io.StringIO(read_text(path, LONGEST), newline="")))
     except FileNotFoundError:
-        raise InvalidFile(f"{path} is not there; a list of suspects is needed here (dprune suspects makes one)") from None
+        raise InvalidFile(
+            f"{path} is not there; a list of label issues is needed here (dprune label-issues makes one)"
+        ) from None
     except (OSError, ValueError, csv.Error) as error:
         raise InvalidFile(f"{path} cannot be read as CSV: {first_line(error)}") from None
     if not lines or tuple(lines[0]) not in (COLUMNS, WITH_PATH):
-        raise InvalidFile(f"{path} is no list of suspects: its first line is not {','.join(COLUMNS)}")
+        raise InvalidFile(f"{path} is no list of label issues: its first line is not {','.join(COLUMNS)}")
     beside = path.with_suffix(".json")
     meta = read_json(beside)
     check_format(beside, meta, KIND)
@@ -156,20 +158,20 @@ def load_suspects(path: str | Path) -> Suspects:
         if not isinstance(meta.get(key), str):
             raise InvalidFile(f"{beside}: '{key}' is missing")
     rows = [_row(f"{path}, line {n}", line, len(lines[0]), meta["total"]) for n, line in enumerate(lines[1:], 2) if line]
-    return Suspects(tuple(rows), meta)
+    return LabelIssues(tuple(rows), meta)
 
 
-def _row(where: str, cells: list[str], columns: int, total: int) -> Suspect:
+def _row(where: str, cells: list[str], columns: int, total: int) -> LabelIssue:
     try:
         if len(cells) != columns:
             raise ValueError
         _, sample, label, label_name, suggested, suggested_name, score, label_prob, *path = cells
-        row = Suspect(
+        row = LabelIssue(
             int(sample), int(label), label_name, int(suggested) if suggested else None, suggested_name, float(score),
             float(label_prob) if label_prob else None, *path,
         )  # fmt: skip
     except ValueError:
-        raise InvalidFile(f"{where} is no suspect: {','.join(cells)[:200]}") from None
+        raise InvalidFile(f"{where} is no label issue: {','.join(cells)[:200]}") from None
     numbers = [row.score, *([] if row.label_prob is None else [row.label_prob])]
     if row.label < 0 or (row.suggested or 0) < 0 or any(math.isnan(number) for number in numbers):
         raise InvalidFile(f"{where}: a class below 0, or a number that is none")

@@ -13,7 +13,7 @@ from datapruning.version import __version__
 
 VERSION = 1
 FORMATS = {
-    "datapruning.scores": "a scores", "datapruning.subset": "a subset", "datapruning.suspects": "a suspects",
+    "datapruning.scores": "a scores", "datapruning.subset": "a subset", "datapruning.label_issues": "a label issues",
     "datapruning.influence": "an influence", "datapruning.probs": "a probabilities",
 }  # fmt: skip
 

@@ -16,7 +16,7 @@ PLAIN = (".npy", ".txt")
 """How files end that hold plain ids or paths and nothing else."""
 
 
-def subset_of_list(path: str | Path, data: Dataset) -> Subset:
+def subset_from_file(path: str | Path, data: Dataset) -> Subset:
     """A subset of ids or picture paths that somebody chose elsewhere.
 
     Args:
@@ -39,9 +39,9 @@ def open_subset(path: str | Path, data: Dataset) -> Subset:
     """A subset file, or where the name ends in .npy or .txt a plain list.
 
     Raises:
-        InvalidFile, InvalidValue: as `load_subset` and `subset_of_list` do.
+        InvalidFile, InvalidValue: as `load_subset` and `subset_from_file` do.
     """
-    return subset_of_list(path, data) if Path(path).suffix in PLAIN else load_subset(path)
+    return subset_from_file(path, data) if Path(path).suffix in PLAIN else load_subset(path)
 
 
 def _path_lines(path: Path) -> list[tuple[int, str]]:

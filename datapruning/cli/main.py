@@ -21,11 +21,11 @@ from datapruning.cli import (
     export,
     influence,
     inspect,
+    label_issues,
     recipes,
     report,
     score,
     select,
-    suspects,
     sweep,
     teach,
     train,
@@ -49,11 +49,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 VERBS = (
-    demo, score, select, suspects, influence, teach, train, advise, sweep, report, cache, export, inspect, diff, recipes,
+    demo, score, select, label_issues, influence, teach, train, advise, sweep, report, cache, export, inspect, diff, recipes,
     check,
 )  # fmt: skip
 for verb in VERBS:
-    app.command(name=verb.__name__.rpartition(".")[2])(with_picture_options(verb.command))
+    app.command(name=verb.__name__.rpartition(".")[2].replace("_", "-"))(with_picture_options(verb.command))
 
 
 def _version(asked: bool) -> None:

@@ -34,10 +34,11 @@ Changes = Annotated[
     list[str] | None, typer.Option("--set", help="Change a setting: table.key=value, e.g. train.lr=0.05. Repeatable.")
 ]
 With = Annotated[
-    list[str] | None, typer.Option("--with", help="A setting of the strategy: key=value, e.g. cutoff=0.2. Repeatable.")
+    list[str] | None,
+    typer.Option("--strategy-set", help="A setting of the strategy: key=value, e.g. cutoff=0.2. Repeatable."),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-LoaderName = Annotated[str, typer.Option("--loader", help="auto, ffcv, mapped or resident.")]
+LoaderName = Annotated[str, typer.Option("--loader", help="auto, ffcv, mmap or memory.")]
 Workspace = Annotated[Path, typer.Option(help="Folder of caches, evidence, scores, teachers and students.")]
 Threads = Annotated[
     int | None, typer.Option(help="torch threads; changes float sums.", show_default="the recipe's, else torch's own")

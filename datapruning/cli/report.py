@@ -23,8 +23,8 @@ def command(
     scores: Annotated[
         list[Path] | None, typer.Option(help="A scores file beside those in the workspace. Repeatable.")
     ] = None,
-    suspects: Annotated[
-        list[Path] | None, typer.Option(help="A list of suspects (.csv) beside those in the workspace. Repeatable.")
+    label_issues: Annotated[
+        list[Path] | None, typer.Option(help="A list of label issues (.csv) beside those in the workspace. Repeatable.")
     ] = None,
 ) -> None:
     """Write one self-contained HTML page about student runs, and its figures as PNG and SVG.
@@ -35,7 +35,12 @@ def command(
     from datapruning.report import write_report
 
     written = write_report(
-        runs or [o.DEFAULT_WORKSPACE], out, data=data, data_root=data_root, scores=scores or (), suspects=suspects or ()
+        runs or [o.DEFAULT_WORKSPACE],
+        out,
+        data=data,
+        data_root=data_root,
+        scores=scores or (),
+        label_issues=label_issues or (),
     )
     size = size_text(written.page.stat().st_size)
     o.result(

@@ -44,7 +44,7 @@ def command(
     from datapruning.api.select import select
     from datapruning.artifacts.save import save_new
     from datapruning.artifacts.scores import load_scores
-    from datapruning.artifacts.subset_file import subset_of_list
+    from datapruning.artifacts.subset_file import subset_from_file
     from datapruning.data.registry import SOURCES, open_dataset
     from datapruning.errors import InvalidValue
     from datapruning.selection.settings import parse_settings
@@ -60,8 +60,12 @@ def command(
         if fraction is not None:
             raise InvalidValue("--ids FILE keeps exactly those ids; --fraction goes with --scores")
         if strategy != "top" or settings or recording is not None:
-            raise InvalidValue("--ids FILE keeps exactly those ids; --strategy, --with and --recording go with --scores")
-        subset = subset_of_list(ids, open_dataset(data or "digits", root=data_root, download=download, workspace=workspace))
+            raise InvalidValue(
+                "--ids FILE keeps exactly those ids; --strategy, --strategy-set and --recording go with --scores"
+            )
+        subset = subset_from_file(
+            ids, open_dataset(data or "digits", root=data_root, download=download, workspace=workspace)
+        )
     else:
         if fraction is None:
             raise InvalidValue("--fraction is missing: the share that is kept, for example 0.3")

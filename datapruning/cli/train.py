@@ -104,7 +104,8 @@ def command(
         each is not None for each in (fraction, scores, scorer, balance, strategy, settings_of_strategy)
     ):
         raise InvalidValue(
-            "--subset says itself what is kept; leave --fraction, --scores, --scorer, --strategy, --with and --balance out"
+            "--subset says itself what is kept; leave --fraction, --scores, --scorer, --strategy, --strategy-set and "
+            "--balance out"
         )
     weight = given.get("kd_weight", "auto") if kd_weight is None else kd_weight
     if weight != "auto":

@@ -92,7 +92,10 @@ class LoopRecorder:
         self._now.begin(epoch)
 
     def begin_final(self) -> None:
-        """Start an evaluation pass after the last epoch: for loss, entropy, margin, confidence; `suspects` too reads it."""
+        """Start an evaluation pass after the last epoch.
+
+        Loss, entropy, margin and confidence are scored from it; `find_label_issues_of_recording` reads it too.
+        """
         self._now = Recorder(self.recording.final(self._run), None, self._labels)
         self._now.begin(0)
         self._looked, self._features = True, None

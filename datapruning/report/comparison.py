@@ -11,7 +11,7 @@ from datapruning.data.dataset import Dataset
 from datapruning.report.costs import GroupCost, group_cost
 from datapruning.report.find_runs import Found
 from datapruning.report.groups import Group, Words, find_groups
-from datapruning.report.label_issue_files import SuspectsFile
+from datapruning.report.label_issue_files import LabelIssuesFile
 from datapruning.report.score_files import ScoresFile
 from datapruning.report.setups import Setup
 from datapruning.report.student import Student
@@ -34,7 +34,7 @@ class Inputs:
         found: the runs, and what was left out.
         setups: the runs by what compares.
         scores: scores files of the dataset.
-        suspects: lists of likely wrong labels of the dataset.
+        label_issues: lists of likely wrong labels of the dataset.
         data: the dataset, or None.
         no_data: why there is none.
         base: paths are shown relative to this folder where they lie in it.
@@ -43,7 +43,7 @@ class Inputs:
     found: Found
     setups: list[Setup]
     scores: list[ScoresFile]
-    suspects: list[SuspectsFile]
+    label_issues: list[LabelIssuesFile]
     data: Dataset | None
     no_data: str
     base: Path

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from datapruning.artifacts.label_issues import Suspects
+from datapruning.artifacts.label_issues import LabelIssues
 from datapruning.artifacts.metadata import check_made_from
 from datapruning.data.dataset import Dataset
 from datapruning.errors import InvalidValue, OutputExists
@@ -26,21 +26,21 @@ def check_page(path: Path) -> None:
         raise OutputExists(f"{path} exists and is no page of datapruning; name another --pictures")
 
 
-def write_page(suspects: Suspects, data: Dataset, path: Path) -> Path:
-    """Write a self-contained HTML page of all of `suspects`; an older page there is replaced.
+def write_page(label_issues: LabelIssues, data: Dataset, path: Path) -> Path:
+    """Write a self-contained HTML page of all of `label_issues`; an older page there is replaced.
 
     Raises:
         IncompatibleInputs: a list of another dataset. InvalidValue, OutputExists: see `check_page`.
     """
     check_page(path)
-    check_made_from("this list of suspects", suspects.meta, data)
+    check_made_from("this list of label issues", label_issues.meta, data)
     lead = [
         paragraph(
-            f"{len(suspects):,} of {data.total:,} training samples, ranked by {suspects.order}.",
+            f"{len(label_issues):,} of {data.total:,} training samples, ranked by {label_issues.order}.",
             class_="lead",
         ),
         paragraph(*words(), class_="note"),
     ]
-    body = join(pictures(suspects, data, len(suspects)))
-    write_text(path, whole_page(f"{data.name}: likely wrong labels", lead, [Section("suspects", "Pictures", body)]))
+    body = join(pictures(label_issues, data, len(label_issues)))
+    write_text(path, whole_page(f"{data.name}: likely wrong labels", lead, [Section("label-issues", "Pictures", body)]))
     return path

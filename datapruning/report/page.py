@@ -10,10 +10,9 @@ from datapruning.report.comparison import Inputs
 from datapruning.report.css import CSS
 from datapruning.report.format import plural
 from datapruning.report.html import Markup, Section, bullets, folded, join, paragraph, tag
-from datapruning.report.sections import accuracy, agreement, appendix, cost, histograms, summary
+from datapruning.report.sections import accuracy, agreement, appendix, cost, histograms, label_issues, summary
 from datapruning.report.sections import gallery as pictures
 from datapruning.report.sections import kd_weight as weight
-from datapruning.report.sections import label_issues as suspects
 from datapruning.report.sections import sparsity as pruned
 from datapruning.version import __version__
 
@@ -29,7 +28,7 @@ def sections(inputs: Inputs) -> list[Section]:
     made = (
         summary.section(inputs), accuracy.section(inputs), pruned.section(inputs), weight.section(inputs),
         cost.section(inputs),
-        agreement.section(inputs), histograms.section(inputs), pictures.section(inputs), suspects.section(inputs),
+        agreement.section(inputs), histograms.section(inputs), pictures.section(inputs), label_issues.section(inputs),
         appendix.left_out(inputs), appendix.section(inputs),
     )  # fmt: skip
     return [section for section in made if section is not None]

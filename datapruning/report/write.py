@@ -15,7 +15,7 @@ from datapruning.report.data import open_data
 from datapruning.report.figures import Drawing
 from datapruning.report.find_runs import find_students
 from datapruning.report.format import plural
-from datapruning.report.label_issue_files import find_suspects
+from datapruning.report.label_issue_files import find_label_issue_files
 from datapruning.report.page import is_ours, page, sections
 from datapruning.report.score_files import find_scores
 from datapruning.report.setups import check_one_dataset, find_setups
@@ -41,7 +41,7 @@ def write_report(
     data: str | None = None,
     data_root: str | Path | None = None,
     scores: Sequence[str | Path] = (),
-    suspects: Sequence[str | Path] = (),
+    label_issues: Sequence[str | Path] = (),
 ) -> Written:
     """Write one self-contained HTML page about student runs, and its figures as PNG and SVG in a folder beside it.
 
@@ -51,7 +51,7 @@ def write_report(
         data: the dataset, for classes and pictures; default: as recorded by the runs, and left out where it is not there.
         data_root: folder of the torchvision sets.
         scores: scores files beside those that lie in the workspaces.
-        suspects: lists of likely wrong labels (.csv) beside those that lie in the workspaces.
+        label_issues: lists of likely wrong labels (.csv) beside those that lie in the workspaces.
 
     Raises:
         InvalidFile: a path that holds no run. InvalidValue: no finished student, or `out` is no .html.
@@ -65,7 +65,7 @@ def write_report(
     check_one_dataset(found.students)
     fingerprint = str(found.students[0].result["fingerprint"])
     files, unread = find_scores([Path(s) for s in scores], found.roots, fingerprint)
-    listed, unread_lists = find_suspects([Path(s) for s in suspects], found.roots, fingerprint)
+    listed, unread_lists = find_label_issue_files([Path(s) for s in label_issues], found.roots, fingerprint)
     found.left_out += unread + unread_lists
     opened, why = open_data(found.students, data, Path(data_root) if data_root else None, found.roots)
     inputs = Inputs(found, find_setups(found.students), files, listed, opened, why, Path.cwd())

@@ -36,7 +36,7 @@ class Context:
         data: the dataset.
         recipe: every setting.
         device: where networks run.
-        loader: "ffcv", "mapped" or "resident".
+        loader: "ffcv", "mmap" or "memory".
         root: the workspace folder.
         threads: torch threads on the CPU; part of the reproducibility contract.
         kept: sample ids of the subset whose student is at work; None: no student is.

@@ -60,7 +60,7 @@ def open_context(
         recipe: a name, a path ending in .toml, or a `Recipe`; default: the dataset's own.
         changes: "table.key=value" each.
         device: "auto", "cpu", "cuda".
-        loader: "auto", "ffcv", "mapped", "resident".
+        loader: "auto", "ffcv", "mmap", "memory".
         workspace: folder for caches, evidence, scores, teachers and students.
         threads: torch threads; default: the recipe's, else as torch has them.
         log: tools that show runs: "tensorboard", "wandb", "mlflow" (docs/tracking.md).

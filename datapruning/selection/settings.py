@@ -16,7 +16,7 @@ class Setting:
     """A number that can be set.
 
     Attributes:
-        name: as in `--with name=value`.
+        name: as in `--strategy-set name=value`.
         default: a whole number where only whole ones are allowed.
         low: the least value.
         high: the largest value.
@@ -87,13 +87,13 @@ def parse_settings(words: Iterable[str]) -> dict[str, str]:
     for word in words:
         name, equals, value = (part.strip() for part in word.partition("="))
         if not (name and equals and value):
-            raise InvalidValue(f"--with takes key=value, for example --with cutoff=0.3; got '{word}'")
+            raise InvalidValue(f"--strategy-set takes key=value, for example --strategy-set cutoff=0.3; got '{word}'")
         if name in found:
-            raise InvalidValue(f"--with {name} is given twice: {found[name]} and {value}")
+            raise InvalidValue(f"--strategy-set {name} is given twice: {found[name]} and {value}")
         found[name] = value
     return found
 
 
 def spelled(settings: Mapping[str, object]) -> list[str]:
-    """The settings as words that `--with` takes."""
+    """The settings as words that `--strategy-set` takes."""
     return [f"{name}={value}" for name, value in settings.items()]

@@ -11,7 +11,7 @@ import numpy as np
 
 from datapruning.artifacts.influence import KIND as INFLUENCE
 from datapruning.artifacts.influence import load_influence
-from datapruning.artifacts.label_issues import load_suspects
+from datapruning.artifacts.label_issues import load_label_issues
 from datapruning.artifacts.metadata import check_format
 from datapruning.artifacts.pred_probs import KIND as PRED_PROBS
 from datapruning.artifacts.scores import KIND as SCORES
@@ -61,8 +61,8 @@ def _describe_file(path: Path) -> list[str]:
         return READERS_BY_SUFFIX[path.suffix](path)
     if path.suffix != ".npz":
         raise InvalidFile(
-            f"{path} is nothing that inspect knows: a scores, subset or dataset .npz, a .safetensors, a .beton, suspects, "
-            "a recording or a run folder"
+            f"{path} is nothing that inspect knows: a scores, subset or dataset .npz, a .safetensors, a .beton, label "
+            "issues, a recording or a run folder"
         )
     try:
         meta = read_meta(path, "a scores or subset")
@@ -111,7 +111,7 @@ def _subset(path: Path) -> list[str]:
 
 
 def _label_issues(path: Path) -> list[str]:
-    issues = load_suspects(path)
+    issues = load_label_issues(path)
     first = f"{path}: a list of {len(issues):,} samples whose label is likely wrong, intact"
     return [first, f"  by {issues.order}", *_provenance(issues.meta)]
 

@@ -260,7 +260,7 @@ SETTINGS = (*FAST, "ensemble.members=10", "member.epochs=1", "member.model=tinyn
 
 def words(*more: str) -> list[str]:
     """The verb with settings under which it takes a second."""
-    return ["influence", "--loader", "resident", *(w for s in SETTINGS for w in ("--set", s)), *more]
+    return ["influence", "--loader", "memory", *(w for s in SETTINGS for w in ("--set", s)), *more]
 
 
 def test_the_command_says_what_is_found_and_what_chance_gives(
@@ -279,7 +279,7 @@ def test_the_command_says_what_is_found_and_what_chance_gives(
     assert "an influence file, whole" in dprune("inspect", path).out
     again = dprune(*words("--top", "3"))
     assert (again.out, "with the same content" in again.err) == (answer.out, True)
-    context = dp.open_context(digits, loader="resident", device="cpu", changes=SETTINGS)
+    context = dp.open_context(digits, loader="memory", device="cpu", changes=SETTINGS)
     np.testing.assert_array_equal(dp.influence(context, top=3).influence, found.influence)
     every = dprune(*words("--pairs", "all", "--out", "folder"))
     assert every.out.splitlines()[-1].startswith("influence: folder/digits-all-")

@@ -12,9 +12,9 @@ import torch
 
 import datapruning as dp
 from datapruning import scorers
-from datapruning.analysis import label_issues as suspecting
+from datapruning.analysis import label_issues
 from datapruning.analysis.pred_probs import best_other, confident_others
-from datapruning.artifacts.label_issues import Suspects, load_suspects
+from datapruning.artifacts.label_issues import LabelIssues, load_label_issues
 from datapruning.data.dataset import Dataset, Split
 from datapruning.errors import IncompatibleInputs, InvalidFile, InvalidValue, UnknownName
 from datapruning.evidence.ensemble import Member, SubsetEnsemble, write_member
@@ -57,9 +57,9 @@ def recorded(folder: Path, final: bool = True) -> Path:
     return recorder.finish()
 
 
-def test_suspects_of_a_recording_by_hand(tmp_path: Path) -> None:
+def test_label_issues_of_a_recording_by_hand(tmp_path: Path) -> None:
     # margins: 3 and 1; 2 and 4; -5 and -4; 1 and -2
-    found = dp.suspects_of_recording(recorded(tmp_path), count=3, class_names=["cat", "dog", "owl"])
+    found = dp.find_label_issues_of_recording(recorded(tmp_path), count=3, class_names=["cat", "dog", "owl"])
     assert [(r.id, r.label_name, r.suggested_name) for r in found.rows] == [
         (2, "owl", "dog"), (3, "cat", "owl"), (0, "cat", "owl"),
     ]  # fmt: skip
@@ -67,13 +67,15 @@ def test_suspects_of_a_recording_by_hand(tmp_path: Path) -> None:
     p = np.array([[1 / (np.e**5 + np.e + 1), 1 / (np.e**3 + np.e**4 + 1)], [np.e / (np.e + 2), 1 / (2 + np.e**2)]])
     np.testing.assert_allclose([r.label_prob for r in found.rows[:2]], p.mean(1), rtol=1e-5)
     assert found.order == "aum, highest scores first"
-    assert dp.suspects_of_recording(tmp_path, count=4).rows[3].label_name == "1", "classes are called by their number"
+    assert dp.find_label_issues_of_recording(tmp_path, count=4).rows[3].label_name == "1", (
+        "classes are called by their number"
+    )
 
 
 def test_without_a_last_pass_nothing_is_suggested(tmp_path: Path) -> None:
-    found = dp.suspects_of_recording(recorded(tmp_path, final=False), count=1, out=tmp_path / "s.csv")
+    found = dp.find_label_issues_of_recording(recorded(tmp_path, final=False), count=1, out=tmp_path / "s.csv")
     assert (found.rows[0].id, found.rows[0].suggested, found.rows[0].suggested_name) == (2, None, "")
-    assert load_suspects(tmp_path / "s.csv").rows[0].suggested is None
+    assert load_label_issues(tmp_path / "s.csv").rows[0].suggested is None
 
 
 def test_rivals_are_the_best_of_the_others() -> None:
@@ -122,8 +124,8 @@ def test_the_ensemble_ranks_by_members_that_never_saw_the_sample(
     raw = rng.random((6, 120, 4)) + 0.01
     probs = raw / raw.sum(2, keepdims=True)
     probs[inside] = np.eye(4)[labels][np.nonzero(inside)[1]]  # those that saw it are sure of the label: must not count
-    monkeypatch.setattr(suspecting, "open_ensemble", lambda context, seed: ensemble_of(tmp_path, labels, inside, probs))
-    found = dp.suspects(make_context(small), "ensemble", count=120)
+    monkeypatch.setattr(label_issues, "open_ensemble", lambda context, seed: ensemble_of(tmp_path, labels, inside, probs))
+    found = dp.find_label_issues(make_context(small), "ensemble", count=120)
     weights = (~inside[:, :, None]) / 2
     expected = (probs.astype(np.float16) * weights).sum(0)
     own = expected[np.arange(120), labels]
@@ -140,11 +142,11 @@ def test_the_ensemble_ranks_by_members_that_never_saw_the_sample(
 def test_equal_scores_are_ordered_by_the_label_s_probability_then_by_id() -> None:
     rng = np.random.default_rng(1)
     values, own = rng.integers(0, 3, 40).astype(np.float32), rng.integers(0, 3, 40) / 2
-    view = suspecting._View(own, None, "")
+    view = label_issues._Predictions(own, None, "")
     identity = Dataset("d", *[Split(np.zeros((40, 1, 1, 1), np.uint8), np.zeros(40, np.int64))] * 2, ("a",))
     for scorer, sign in (("aum", -1), ("knn", 1)):
         scores = dp.Scores(values, {"scorer": scorer})
-        found = suspecting._ranked(scores, view, identity.train.labels, ["a"], 40, identity)
+        found = label_issues._ranked(scores, view, identity.train.labels, ["a"], 40, identity)
         keys = [(sign * values[r.id], own[r.id], r.id) for r in found.rows]
         assert keys == sorted(keys)
 
@@ -169,8 +171,8 @@ def test_confident_learning_counts_as_cleanlab_does() -> None:
     assert confident_others(probs, labels) == joint.sum() - np.trace(joint) > 0
 
 
-def planted_in(found: Suspects) -> float:
-    """The share of the suspects whose label is wrong."""
+def planted_in(found: LabelIssues) -> float:
+    """The share of the label issues whose label is wrong."""
     return float(np.mean([row.id < WRONG for row in found.rows]))
 
 
@@ -182,8 +184,8 @@ def test_planted_labels_are_found_at_the_end_that_the_table_says(
     members = ("member.epochs=6", "ensemble.members=10", "member.batch_size=16")
     context = make_context(data, *settings, *members, recipe="digits")
     shares = {}
-    for name in suspecting.WRONG_END:
-        found = dp.suspects(context, name, count=WRONG)
+    for name in label_issues.ISSUE_END:
+        found = dp.find_label_issues(context, name, count=WRONG)
         shares[name] = planted_in(found)
         guessed = [row.suggested == true[row.id] for row in found.rows if row.id < WRONG]
         assert np.mean(guessed) > 0.7, name
@@ -192,38 +194,39 @@ def test_planted_labels_are_found_at_the_end_that_the_table_says(
 
 
 def test_scorers_of_wrong_labels_exist_and_others_are_refused_by_name() -> None:
-    assert set(suspecting.WRONG_END) - {"ensemble"} <= set(scorers.find_scorers())
+    assert set(label_issues.ISSUE_END) - {"ensemble"} <= set(scorers.find_scorers())
     with pytest.raises(UnknownName, match=r"unknown scorer of wrong labels 'entropy'.*aum"):
-        suspecting.check_scorer("entropy")
+        label_issues.check_scorer("entropy")
 
 
 @pytest.mark.parametrize(
-    ("count", "share", "expected"), [(None, None, 50), (7, None, 7), (None, "0.02", 2), (None, 1, 120), (None, 1e-9, 1)]
+    ("count", "fraction", "expected"), [(None, None, 50), (7, None, 7), (None, "0.02", 2), (None, 1, 120), (None, 1e-9, 1)]
 )
-def test_how_many_are_listed(count: int | None, share: Any, expected: int) -> None:
-    assert suspecting.how_many(count, share, 120) == expected
+def test_how_many_are_listed(count: int | None, fraction: Any, expected: int) -> None:
+    assert label_issues.resolve_count(count, fraction, 120) == expected
 
 
 def test_a_small_set_is_listed_whole_by_default() -> None:
-    assert suspecting.how_many(None, None, 20) == 20
+    assert label_issues.resolve_count(None, None, 20) == 20
 
 
 @pytest.mark.parametrize(
-    ("count", "share", "message"),
+    ("count", "fraction", "message"),
     [
         (3, 0.5, "not by both"), (0, None, "0 were asked for"), (121, None, "120 training samples"),
-        (None, "0", "0 < share <= 1; got 0"), (None, "many", "got many"), (None, "nan", "got nan"), (None, 1.1, "got 1.1"),
+        (None, "0", "0 < fraction <= 1; got 0"), (None, "many", "got many"), (None, "nan", "got nan"),
+        (None, 1.1, "got 1.1"),
     ],
 )  # fmt: skip
-def test_counts_and_shares_that_cannot_be(count: int | None, share: Any, message: str) -> None:
+def test_counts_and_shares_that_cannot_be(count: int | None, fraction: Any, message: str) -> None:
     with pytest.raises(InvalidValue, match=message):
-        suspecting.how_many(count, share, 120)
+        label_issues.resolve_count(count, fraction, 120)
 
 
 def test_a_recording_of_other_data_is_refused(tmp_path: Path, digits: Dataset) -> None:
     with pytest.raises(IncompatibleInputs, match="was recorded on another dataset"):
-        dp.suspects_of_recording(recorded(tmp_path), count=1, data=digits)
+        dp.find_label_issues_of_recording(recorded(tmp_path), count=1, data=digits)
     with pytest.raises(InvalidValue, match=r"2 class names were given, and .* has a class 2"):
-        dp.suspects_of_recording(tmp_path, count=1, class_names=["a", "b"])
+        dp.find_label_issues_of_recording(tmp_path, count=1, class_names=["a", "b"])
     with pytest.raises(InvalidValue, match="holds no ensemble"):
-        dp.suspects_of_recording(tmp_path, "ensemble")
+        dp.find_label_issues_of_recording(tmp_path, "ensemble")

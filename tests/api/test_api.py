@@ -96,7 +96,7 @@ INTERRUPTED = ("train.model=tinynet8", "teacher.model=tinynet8", "train.epochs=4
 def undisturbed(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
     """A student under the settings INTERRUPTED that nobody stopped."""
     workspace = tmp_path_factory.mktemp("undisturbed")
-    options = {"loader": "resident", "device": "cpu", "workspace": workspace, "threads": 1}
+    options = {"loader": "memory", "device": "cpu", "workspace": workspace, "threads": 1}
     return dp.train(dp.open_context(digits, changes=[*FAST, *INTERRUPTED], **options), fraction=0.1)
 
 

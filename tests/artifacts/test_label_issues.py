@@ -1,4 +1,4 @@
-"""Lists of suspects: written so that anyone can read them, read with care, never written over anything."""
+"""Lists of label_issues: written so that anyone can read them, read with care, never written over anything."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from typing import Any
 
 import pytest
 
-from datapruning.artifacts.label_issues import COLUMNS, WITH_PATH, Suspect, Suspects, load_suspects
+from datapruning.artifacts.label_issues import COLUMNS, WITH_PATH, LabelIssue, LabelIssues, load_label_issues
 from datapruning.errors import InvalidFile, OutputExists
 
 
-def listed(*rows: Suspect, **meta: Any) -> Suspects:
+def listed(*rows: LabelIssue, **meta: Any) -> LabelIssues:
     """A list with the meta that readers need."""
-    base = {"format": "datapruning.suspects", "version": 1, "dataset": "d", "fingerprint": "f", "total": 9}
-    return Suspects(rows, {**base, "scorer": "aum", "end": "highest", "seed": 0, **meta})
+    base = {"format": "datapruning.label_issues", "version": 1, "dataset": "d", "fingerprint": "f", "total": 9}
+    return LabelIssues(rows, {**base, "scorer": "aum", "end": "highest", "seed": 0, **meta})
 
 
 ROWS = (
-    Suspect(3, 1, 'a "b", c', 0, "ü\nx", 0.1 + 0.2, 1e-9), Suspect(8, 0, "=2+2", None, "", -1.5, None),
+    LabelIssue(3, 1, 'a "b", c', 0, "ü\nx", 0.1 + 0.2, 1e-9), LabelIssue(8, 0, "=2+2", None, "", -1.5, None),
 )  # fmt: skip
 
 
 def test_the_csv_reads_back_and_the_csv_module_reads_it(tmp_path: Path) -> None:
     path = listed(*ROWS).save(tmp_path / "s.csv")
-    found = load_suspects(path)
+    found = load_label_issues(path)
     assert found.rows[1] == ROWS[1]
     assert found.rows[0].score == pytest.approx(0.3, rel=1e-8)
     assert (found.rows[0].label_name, found.rows[0].suggested_name) == ('a "b", c', "ü\nx")
@@ -45,9 +45,9 @@ def test_paths_come_last_and_old_lists_without_them_are_read(tmp_path: Path) -> 
     with listed(*OF_FILES).save(tmp_path / "s.csv").open(newline="") as file:
         lines = list(csv.reader(file))
     assert [line[-1] for line in lines] == ["path", "dog/a, b.jpg", "cat/ü.png"]
-    found = load_suspects(tmp_path / "s.csv")
+    found = load_label_issues(tmp_path / "s.csv")
     assert (found.rows[1], found.rows[0].path, found.has_paths) == (OF_FILES[1], "dog/a, b.jpg", True)
-    old = load_suspects(listed(*ROWS).save(tmp_path / "old.csv"))
+    old = load_label_issues(listed(*ROWS).save(tmp_path / "old.csv"))
     assert ([row.path for row in old.rows], old.has_paths) == (["", ""], False)
     assert listed(OF_FILES[0], ROWS[1]).csv_text().endswith(",-1.5,,\n"), "an empty cell"
 
@@ -55,12 +55,12 @@ def test_paths_come_last_and_old_lists_without_them_are_read(tmp_path: Path) -> 
 def test_paths_are_added_to_the_same_list_and_never_taken_away(tmp_path: Path) -> None:
     path = listed(*ROWS).save(tmp_path / "s.csv")
     listed(*OF_FILES).save(path)
-    assert [row.path for row in load_suspects(path).rows] == [row.path for row in OF_FILES]
+    assert [row.path for row in load_label_issues(path).rows] == [row.path for row in OF_FILES]
     listed(*ROWS).save(path)  # a recording read without its dataset
-    assert load_suspects(path).has_paths
-    with pytest.raises(OutputExists, match=r"holds other suspects"):
+    assert load_label_issues(path).has_paths
+    with pytest.raises(OutputExists, match=r"holds other label issues"):
         listed(*(replace(row, path="x.png") for row in ROWS)).save(path)
-    with pytest.raises(OutputExists, match=r"holds other suspects"):
+    with pytest.raises(OutputExists, match=r"holds other label issues"):
         listed(OF_FILES[1]).save(path)
 
 
@@ -68,7 +68,7 @@ def test_a_spreadsheet_may_have_touched_it(tmp_path: Path) -> None:
     path = listed(*ROWS).save(tmp_path / "s.csv")
     text = path.read_text().split("\n", 1)[0] + "\n2,8,0,=2+2,,,-1.5,\n\n"
     path.write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
-    assert load_suspects(path).rows == ROWS[1:]
+    assert load_label_issues(path).rows == ROWS[1:]
 
 
 @pytest.mark.parametrize(
@@ -76,18 +76,18 @@ def test_a_spreadsheet_may_have_touched_it(tmp_path: Path) -> None:
     [
         ("id,label\n1,2\n", "its first line is not rank,id"),
         ("", "its first line is not rank,id"),
-        (",".join(COLUMNS) + "\n1,x,0,a,,,0.5,\n", "line 2 is no suspect: 1,x,0,a"),
-        (",".join(COLUMNS) + "\n1,3\n", "line 2 is no suspect: 1,3"),
+        (",".join(COLUMNS) + "\n1,x,0,a,,,0.5,\n", "line 2 is no label issue: 1,x,0,a"),
+        (",".join(COLUMNS) + "\n1,3\n", "line 2 is no label issue: 1,3"),
         (",".join(COLUMNS) + "\n1,9,0,a,,,0.5,\n", "line 2: sample id 9 is outside the 9 samples"),
-        (",".join(WITH_PATH) + "\n1,3,0,a,,,0.5,\n", "line 2 is no suspect: 1,3,0,a"),
-        (",".join(COLUMNS) + "\n1,3,0,a,,,0.5,,x.png\n", "line 2 is no suspect: 1,3,0,a"),
+        (",".join(WITH_PATH) + "\n1,3,0,a,,,0.5,\n", "line 2 is no label issue: 1,3,0,a"),
+        (",".join(COLUMNS) + "\n1,3,0,a,,,0.5,,x.png\n", "line 2 is no label issue: 1,3,0,a"),
     ],
 )
 def test_what_is_no_list_is_refused(tmp_path: Path, text: str, message: str) -> None:
     path = listed(*ROWS).save(tmp_path / "s.csv")
     path.write_text(text)
     with pytest.raises(InvalidFile, match=message):
-        load_suspects(path)
+        load_label_issues(path)
 
 
 def test_a_list_needs_its_story(tmp_path: Path) -> None:
@@ -99,12 +99,12 @@ def test_a_list_needs_its_story(tmp_path: Path) -> None:
     ):
         story.write_text(text)
         with pytest.raises(InvalidFile, match=message):
-            load_suspects(path)
+            load_label_issues(path)
     story.unlink()
     with pytest.raises(InvalidFile, match=r"s\.json is not there"):
-        load_suspects(path)
+        load_label_issues(path)
     with pytest.raises(InvalidFile, match=r"none\.csv is not there"):
-        load_suspects(tmp_path / "none.csv")
+        load_label_issues(tmp_path / "none.csv")
 
 
 def test_nothing_is_written_over(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_nothing_is_written_over(tmp_path: Path) -> None:
     one.save(path)
     assert path.stat().st_mtime_ns == stamp
     for other in (listed(ROWS[0]), listed(*ROWS, scorer="loss"), listed(*ROWS, fingerprint="g")):
-        with pytest.raises(OutputExists, match=r"holds other suspects"):
+        with pytest.raises(OutputExists, match=r"holds other label issues"):
             other.save(path)
     path.write_text("mine")
     with pytest.raises(OutputExists, match=r"s\.csv holds something else"):

@@ -29,7 +29,7 @@ Dprune = Callable[..., Answer]
 FAST = fast_arguments()
 COMMAND = Path(sys.executable).parent / "dprune"
 VERBS = [
-    "demo", "score", "select", "suspects", "influence", "teach", "train", "advise", "sweep", "report", "cache", "export",
+    "demo", "score", "select", "label-issues", "influence", "teach", "train", "advise", "sweep", "report", "cache", "export",
     "inspect", "diff", "recipes", "check",
 ]  # fmt: skip
 
@@ -115,7 +115,7 @@ def test_scores_of_several_scorers_share_their_evidence(dprune: Dprune) -> None:
 
 
 def test_out_is_a_file_if_it_ends_in_npz_else_a_folder(dprune: Dprune, tmp_path: Path) -> None:
-    words = ["score", "--scorer", "random", "--loader", "resident", "--out"]
+    words = ["score", "--scorer", "random", "--loader", "memory", "--out"]
     assert done(dprune(*words, "deep/mine.npz")) == Path("deep/mine.npz")
     assert done(dprune(*words, "folder")) == Path("folder/random.npz")
     assert (tmp_path / "deep/mine.npz").is_file()
@@ -133,7 +133,7 @@ def test_list_says_source_cost_and_sign_of_every_scorer(dprune: Dprune) -> None:
 
 
 def test_select_keeps_the_front_of_the_scores(dprune: Dprune) -> None:
-    scores = done(dprune("score", "--scorer", "random", "--loader", "resident", "--out", "s.npz"))
+    scores = done(dprune("score", "--scorer", "random", "--loader", "memory", "--out", "s.npz"))
     answer = dprune("select", "--scores", scores, "--fraction", "0.3")
     assert answer.out.startswith("keeping 431 of 1,438 (scorer random, balance none): ")
     with np.load(done(answer)) as file:
@@ -146,7 +146,7 @@ def test_select_keeps_the_front_of_the_scores(dprune: Dprune) -> None:
 
 
 def test_select_can_balance_classes(dprune: Dprune, digits: Dataset) -> None:
-    scores = done(dprune("score", "--scorer", "random", "--loader", "resident", "--out", "s.npz"))
+    scores = done(dprune("score", "--scorer", "random", "--loader", "memory", "--out", "s.npz"))
     kept = load_subset(done(dprune("select", "--scores", scores, "--fraction", "0.1", "--balance", "class"))).indices
     counts = np.bincount(digits.train.labels[kept], minlength=10)
     assert counts.tolist() == [(2 * n + 10) // 20 for n in np.bincount(digits.train.labels)]

@@ -1,4 +1,4 @@
-"""`dprune suspects`: lists, prints and shows likely wrong labels; what cannot be is refused before anything is trained."""
+"""`dprune label-issues`: lists, prints and shows likely wrong labels; bad input is refused before anything is trained."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 import datapruning as dp
-from datapruning.analysis import label_issues as suspecting
-from datapruning.artifacts.label_issues import Suspect, Suspects
+from datapruning.analysis import label_issues
+from datapruning.artifacts.label_issues import LabelIssue, LabelIssues
 from datapruning.data.dataset import Dataset
 from tests.analysis.test_label_issues import recorded
 from tests.artifacts.test_label_issues import listed
@@ -22,17 +22,17 @@ from tests.report.test_report import check_stands_alone
 def words(*more: str) -> list[str]:
     """The verb with settings under which it takes a second."""
     settings = (*FAST, "ensemble.members=10", "member.epochs=1", "member.model=tinynet8", "score.model=tinynet8")
-    return ["suspects", "--loader", "resident", *(w for s in settings for w in ("--set", s)), *more]
+    return ["label-issues", "--loader", "memory", *(w for s in settings for w in ("--set", s)), *more]
 
 
 def test_the_command_lists_prints_and_shows(dprune: Callable[..., Answer], tmp_path: Path, digits: Dataset) -> None:
-    first = dprune(*words("--count", "12", "--pictures", "s.html"))
+    first = dprune(*words("--count", "12", "--gallery", "s.html"))
     assert first.code == 0, first.err
     lines = first.out.splitlines()
     assert lines[0].startswith("Likely wrong labels in digits: the first 10 of 12, by aum, highest scores first: ")
     assert "no verdict" in lines[1]
-    path = Path(lines[-1].removeprefix("suspects: "))
-    found = dp.load_suspects(path)
+    path = Path(lines[-1].removeprefix("label issues: "))
+    found = dp.load_label_issues(path)
     assert len(found) == 12
     shown = [line.split("|")[1].strip() for line in lines if line.startswith("| ")]
     assert shown == ["sample id", "---------", *(str(row.id) for row in found.rows[:10])]
@@ -44,7 +44,7 @@ def test_the_command_lists_prints_and_shows(dprune: Callable[..., Answer], tmp_p
         score = f"{row.score:.3g}".replace("-", "\N{MINUS SIGN}")
         assert f"label {100 * (row.label_prob or 0):.0f}%<br>score {score}<br>id {row.id}</span>" in html
     assert "<nav" not in html, "there is one section"
-    again = dprune(*words("--count", "12", "--pictures", "s.html"))
+    again = dprune(*words("--count", "12", "--gallery", "s.html"))
     assert again.out == first.out
     assert "with the same content" in again.err
     assert "12 samples whose label is likely wrong" in dprune("inspect", path).out
@@ -54,11 +54,11 @@ def test_the_command_lists_prints_and_shows(dprune: Callable[..., Answer], tmp_p
 
 def test_of_a_folder_of_pictures_it_says_which_files(dprune: Callable[..., Answer], tmp_path: Path) -> None:
     data = ("--data", photos(tmp_path / "pets"), "--image-size", "8")
-    answer = dprune(*words("--count", "24", "--out", "s.csv", "--pictures", "s.html"), *data)
+    answer = dprune(*words("--count", "24", "--out", "s.csv", "--gallery", "s.html"), *data)
     assert answer.code == 0, answer.err
     paths = dp.open_dataset(str(tmp_path / "pets"), image_size=8).train_paths
     assert paths is not None
-    rows = dp.load_suspects("s.csv").rows
+    rows = dp.load_label_issues("s.csv").rows
     assert sorted(row.path for row in rows) == sorted(paths)
     assert all(row.path == paths[row.id] for row in rows)
     shown = [line.split("|")[-2].strip() for line in answer.out.splitlines() if line.startswith("| ")]
@@ -70,24 +70,24 @@ def test_of_a_folder_of_pictures_it_says_which_files(dprune: Callable[..., Answe
 def test_the_ensemble_s_probabilities_are_saved_and_are_those_of_python(
     dprune: Callable[..., Answer], tmp_path: Path, digits: Dataset
 ) -> None:
-    answer = dprune(*words("--scorer", "ensemble", "--share", "0.01", "--probs", "p.npz", "--out", "s.csv"))
+    answer = dprune(*words("--scorer", "ensemble", "--fraction", "0.01", "--probs", "p.npz", "--out", "s.csv"))
     assert answer.code == 0, answer.err
     assert "Confident learning counts " in answer.out
     with np.load(tmp_path / "p.npz") as file:
         probs, labels = file["pred_probs"], file["labels"]
     np.testing.assert_allclose(probs.sum(1), 1, rtol=1e-5)
     np.testing.assert_array_equal(labels, digits.train.labels)
-    found = dp.load_suspects("s.csv")
+    found = dp.load_label_issues("s.csv")
     assert len(found) == 14
     own = probs[np.arange(len(labels)), labels]
     assert [r.id for r in found.rows] == np.argsort(own, kind="stable")[:14].tolist()
     assert "probabilities of 10 classes, whole" in dprune("inspect", "p.npz").out
     context = dp.open_context(
-        digits, loader="resident", device="cpu",
+        digits, loader="memory", device="cpu",
         changes=[*FAST, "ensemble.members=10", "member.epochs=1", "member.model=tinynet8", "score.model=tinynet8"],
     )  # fmt: skip
     np.testing.assert_array_equal(dp.pred_probs(context), probs)
-    again = dprune(*words("--scorer", "memorization", "--share", "0.01", "--probs", "p.npz"))
+    again = dprune(*words("--scorer", "memorization", "--fraction", "0.01", "--probs", "p.npz"))
     assert (again.code, "p.npz is there already" in again.err) == (0, True)
     other = dprune(*words("--scorer", "ensemble", "--seed", "1", "--probs", "p.npz", "--out", "t.csv"))
     assert other.code == 2
@@ -96,46 +96,46 @@ def test_the_ensemble_s_probabilities_are_saved_and_are_those_of_python(
 
 
 def test_what_cannot_be_is_refused_before_anything_is_trained(refused: Callable[..., str], tmp_path: Path) -> None:
-    assert "did you mean 'loss'" in refused("suspects", "--scorer", "los")
-    assert "not by both" in refused("suspects", "--count", "3", "--share", "0.1")
-    assert "1,438 training samples" in refused("suspects", "--count", "2000")
-    assert "goes with --scorer ensemble" in refused("suspects", "--probs", "p.npz")
-    assert "ends in .html" in refused("suspects", "--pictures", "p.png")
+    assert "did you mean 'loss'" in refused("label-issues", "--scorer", "los")
+    assert "not by both" in refused("label-issues", "--count", "3", "--fraction", "0.1")
+    assert "1,438 training samples" in refused("label-issues", "--count", "2000")
+    assert "goes with --scorer ensemble" in refused("label-issues", "--probs", "p.npz")
+    assert "ends in .html" in refused("label-issues", "--gallery", "p.png")
     (tmp_path / "p.html").write_text("mine")
-    assert "p.html exists and is no page of datapruning" in refused("suspects", "--pictures", "p.html")
-    assert "is no recording" in refused("suspects", "--recording", tmp_path)
-    assert "say with --data" in refused("suspects", "--recording", tmp_path, "--pictures", "q.html")
+    assert "p.html exists and is no page of datapruning" in refused("label-issues", "--gallery", "p.html")
+    assert "is no recording" in refused("label-issues", "--recording", tmp_path)
+    assert "say with --data" in refused("label-issues", "--recording", tmp_path, "--gallery", "q.html")
 
 
-def test_a_recording_of_one_s_own_loop_has_suspects(dprune: Callable[..., Answer], tmp_path: Path) -> None:
+def test_a_recording_of_one_s_own_loop_has_label_issues(dprune: Callable[..., Answer], tmp_path: Path) -> None:
     recorded(tmp_path / "mine")
-    answer = dprune("suspects", "--recording", "mine", "--count", "2")
+    answer = dprune("label-issues", "--recording", "mine", "--count", "2")
     assert answer.code == 0, answer.err
-    assert answer.out.splitlines()[-1] == "suspects: mine/suspects/aum-2.csv"
-    assert [r.id for r in dp.load_suspects("mine/suspects/aum-2.csv").rows] == [2, 3]
+    assert answer.out.splitlines()[-1] == "label issues: mine/label-issues/aum-2.csv"
+    assert [r.id for r in dp.load_label_issues("mine/label-issues/aum-2.csv").rows] == [2, 3]
 
 
 def test_list_says_which_end_looks_wrong(dprune: Callable[..., Answer]) -> None:
-    answer = dprune("suspects", "--list")
+    answer = dprune("label-issues", "--list")
     assert (answer.code, answer.err) == (0, "")
-    assert [line for line in answer.out.splitlines() if not line.startswith(" ")] == list(suspecting.WRONG_END)
+    assert [line for line in answer.out.splitlines() if not line.startswith(" ")] == list(label_issues.ISSUE_END)
 
 
-def test_the_report_shows_the_suspects_of_its_workspace(
+def test_the_report_shows_the_label_issues_of_its_workspace(
     dprune: Callable[..., Answer], refused: Callable[..., str], tmp_path: Path, digits: Dataset, small: Dataset
 ) -> None:
     write_run(tmp_path / "w" / "students" / "a", digits)
     labels = digits.train.labels
 
-    def make(count: int, scorer: str, data: Dataset = digits) -> Suspects:
-        rows = (Suspect(i, int(labels[i]), "a<b", 3, "<three>", 0.5, None) for i in range(count))
+    def make(count: int, scorer: str, data: Dataset = digits) -> LabelIssues:
+        rows = (LabelIssue(i, int(labels[i]), "a<b", 3, "<three>", 0.5, None) for i in range(count))
         meta = {"fingerprint": data.fingerprint, "total": data.total, "dataset": data.name, "scorer": scorer}
         return listed(*rows, **meta)
 
     assert "Likely wrong labels" not in (dprune("report", "w"), (tmp_path / "report.html").read_text())[1]
     for name, made in {"few": make(3, "aum"), "many": make(25, "aum"), "other": make(2, "aum", small)}.items():
-        made.save(tmp_path / "w" / "suspects" / f"{name}.csv")
-    (tmp_path / "w" / "suspects" / "broken.csv").write_text("x")
+        made.save(tmp_path / "w" / "label-issues" / f"{name}.csv")
+    (tmp_path / "w" / "label-issues" / "broken.csv").write_text("x")
     answer = dprune("report", "w")
     assert answer.code == 0
     assert "left out: " in answer.err
@@ -144,10 +144,10 @@ def test_the_report_shows_the_suspects_of_its_workspace(
     assert html.count("data:image/png;base64,") == 18, "of one scorer the longest list, and of that the first 18"
     assert "The first 18 of 25" in html
     assert "rather &lt;three&gt;" in html
-    assert '<a href="#suspects">Likely wrong labels</a>' in html
+    assert '<a href="#label-issues">Likely wrong labels</a>' in html
     assert ">score 0.5<br>id 0</span>" in html, "the label's probability is not known"
     make(2, "loss").save(tmp_path / "mine.csv")
-    assert dprune("report", "w", "--suspects", "mine.csv").code == 0
+    assert dprune("report", "w", "--label-issues", "mine.csv").code == 0
     assert check_stands_alone(tmp_path / "report.html").count("data:image/png;base64,") == 20
     make(2, "aum", small).save(tmp_path / "small.csv")
-    assert "small.csv is of another dataset" in refused("report", "w", "--suspects", "small.csv")
+    assert "small.csv is of another dataset" in refused("report", "w", "--label-issues", "small.csv")

@@ -88,7 +88,7 @@ class Count(Observer):
         np.add.at(self.seen, batch.ids, 1)
 
 
-def open_work(folder: Path, loader: str = "resident") -> Context:
+def open_work(folder: Path, loader: str = "memory") -> Context:
     """The data in the folder."""
     data = dp.open_dataset(str(folder / "data.npz"))
     changes = [f"{table}.{key}" for table in ("teacher", "train", "score") for key in NETWORK]
@@ -101,7 +101,7 @@ def open_work(folder: Path, loader: str = "resident") -> Context:
 def trained(folder: Path, case: str) -> dict[str, NDArray[Any]]:
     """Weights and presentations after a training."""
     training = CASES[case]
-    context = open_work(folder, "ffcv" if case == "ffcv" else "resident")
+    context = open_work(folder, "ffcv" if case == "ffcv" else "memory")
     ids = np.arange(SAMPLES)
     views = replace(context.views, policy=ViewPolicy(crop=1))
     if case == "cutmix":

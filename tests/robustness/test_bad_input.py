@@ -237,7 +237,7 @@ def test_a_teacher_that_cannot_teach_is_refused(
         (["recipes", "shw", "digits"], "show"),
         (["score", "--data", "cifar-100"], "cifar100"),
         (["train", "--fraction", "0.5", "--balance", "clas"], "class"),
-        (["score", "--loader", "residnet"], "resident"),
+        (["score", "--loader", "memroy"], "memory"),
         (["train", "--fraction", "0.5", "--budget", "step"], "steps"),
         (["train", "--fraction", "0.5", "--set", "tran.lr=1"], "train"),
         (["train", "--fraction", "0.5", "--set", "train.epoch=1"], "epochs"),

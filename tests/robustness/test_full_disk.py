@@ -140,8 +140,8 @@ def settings(*more: str) -> list[str]:
 @pytest.mark.parametrize(
     "words",
     [
-        ["train", "--fraction", "0.3", "--kd-weight", "0.5", "--loader", "resident"],
-        ["score", "--scorer", "forgetting", "--loader", "resident"],
+        ["train", "--fraction", "0.3", "--kd-weight", "0.5", "--loader", "memory"],
+        ["score", "--scorer", "forgetting", "--loader", "memory"],
     ],
     ids=["train", "score"],
 )
@@ -181,7 +181,7 @@ for words in json.loads(sys.argv[2]):
     found.append([code, said.getvalue()])
 answer(found)
 """
-COMMON = ["--loader", "resident", "--device", "cpu"]
+COMMON = ["--loader", "memory", "--device", "cpu"]
 
 
 def test_a_read_only_folder_is_refused_before_long_work(disks: None, tmp_path: Path) -> None:
@@ -195,8 +195,8 @@ def test_a_read_only_folder_is_refused_before_long_work(disks: None, tmp_path: P
         ["train", "--fraction", "0.5", "--kd-weight", "0", *COMMON],
         ["train", "--fraction", "0.5", "--scorer", "el2n", *COMMON, *elsewhere, "--out", "student"],
         ["sweep", *COMMON, *elsewhere, "--out", "s"],
-        ["suspects", *COMMON, *elsewhere, "--out", "s.csv"],
-        ["suspects", "--scorer", "ensemble", *small, *COMMON, *elsewhere, "--probs", "p.npz"],
+        ["label-issues", *COMMON, *elsewhere, "--out", "s.csv"],
+        ["label-issues", "--scorer", "ensemble", *small, *COMMON, *elsewhere, "--probs", "p.npz"],
         ["influence", *small, *COMMON, *elsewhere, "--out", "i.npz"],
         ["cache"],
     ]

@@ -22,7 +22,7 @@ import datapruning as dp
 from datapruning.artifacts.metadata import new_meta
 from datapruning.artifacts.scores import load_scores
 from datapruning.artifacts.subset import load_subset, read_ids, subset_from_ids
-from datapruning.artifacts.subset_file import subset_of_list
+from datapruning.artifacts.subset_file import subset_from_file
 from datapruning.config.recipe import read_recipe
 from datapruning.data.dataset import Dataset, Split
 from datapruning.data.image_folder.decode import MOST_PIXELS, Unreadable, decode
@@ -371,7 +371,7 @@ def test_path_lists_lead_nowhere(tmp_path: Path, line: str) -> None:
     (tmp_path / "pets" / "loop").symlink_to(tmp_path / "pets" / "loop")
     (tmp_path / "list.txt").write_text(f"a/1.png\n{line.replace('loop', str(tmp_path / 'pets' / 'loop'))}\n")
     with pytest.raises(InvalidFile, match=r"line 2: .* is no training picture") as caught:
-        subset_of_list(tmp_path / "list.txt", data)
+        subset_from_file(tmp_path / "list.txt", data)
     assert len(str(caught.value)) < 1000
     assert str(caught.value).isprintable()
 

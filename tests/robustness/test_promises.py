@@ -83,7 +83,7 @@ def test_scores_subsets_teachers_and_students_have_the_same_bits_on_both_loaders
 ) -> None:
     pytest.importorskip("ffcv", reason="FFCV is not installed")
     made = []
-    for loader in ("resident", "ffcv"):
+    for loader in ("memory", "ffcv"):
         context = make_context(small, loader=loader, workspace=tmp_path / loader)
         scores = score(context, "forgetting")
         subset = select(scores, 0.5)
@@ -112,7 +112,7 @@ def test_any_number_of_threads_decodes_the_same_pictures(
     assert made[0] == made[1] == made[2]
 
 
-@pytest.mark.parametrize("loader", ["resident", "ffcv"])
+@pytest.mark.parametrize("loader", ["memory", "ffcv"])
 def test_the_order_in_which_ids_are_named_changes_no_bit(make_context: Maker, small: Dataset, loader: str) -> None:
     if loader == "ffcv":
         pytest.importorskip("ffcv", reason="FFCV is not installed")

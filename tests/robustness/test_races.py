@@ -57,7 +57,7 @@ class Race:
         waiting: what the second says.
         working: what who makes the thing says, and who only uses it does not.
         product: where what was made lies.
-        loader: "resident", or "ffcv" for what only FFCV needs.
+        loader: "memory", or "ffcv" for what only FFCV needs.
     """
 
     first: list[str]
@@ -70,11 +70,11 @@ class Race:
 
 
 UPDATE = "datapruning.training.step:Updates.update"
-RESIDENT = ("--loader", "resident")
-STUDENT = fast("train", "--fraction", "0.1", "--kd-weight", "0", *RESIDENT)
-TAUGHT = fast("train", "--fraction", "0.1", "--kd-weight", "0.9", *RESIDENT)
-TEACH = fast("teach", *RESIDENT)
-PETS = ["score", "--scorer", "random", "--data", "pets", "--image-size", "16", *RESIDENT]
+IN_MEMORY = ("--loader", "memory")
+STUDENT = fast("train", "--fraction", "0.1", "--kd-weight", "0", *IN_MEMORY)
+TAUGHT = fast("train", "--fraction", "0.1", "--kd-weight", "0.9", *IN_MEMORY)
+TEACH = fast("teach", *IN_MEMORY)
+PETS = ["score", "--scorer", "random", "--data", "pets", "--image-size", "16", *IN_MEMORY]
 RACES = {
     "cache": Race(
         ["cache"], ["cache"], "datapruning.data.loaders.ffcv_cache:progress", 50,
@@ -95,7 +95,7 @@ RACES = {
         "soft labels: ", "students/*seed1*/model.safetensors",
     ),
     "evidence": Race(
-        fast("score", "--scorer", "el2n", *RESIDENT), fast("score", "--scorer", "forgetting", *RESIDENT), UPDATE, 5,
+        fast("score", "--scorer", "el2n", *IN_MEMORY), fast("score", "--scorer", "forgetting", *IN_MEMORY), UPDATE, 5,
         "another process trains proxy 1", "proxy 1 of 1:", "scores/*forgetting*.npz",
     ),
     "run folder": Race(

@@ -27,7 +27,7 @@ def test_pairs_within_a_class_of_one_kept_sample_are_refused(refused: Refused, t
 
 def test_a_cut_off_that_leaves_too_few_of_a_class_is_refused(refused: Refused, tmp_path: Path, digits: Dataset) -> None:
     dp.score(digits, "random", out=tmp_path / "scores.npz")
-    words = ["--strategy", "ccs", "--with", "cutoff=0.8", "--balance", "class", "--data", "digits"]
+    words = ["--strategy", "ccs", "--strategy-set", "cutoff=0.8", "--balance", "class", "--data", "digits"]
     line = refused("select", "--scores", "scores.npz", "--fraction", 0.5, *words)
     assert "leaves" in line
     assert "of a class of" in line

@@ -96,9 +96,9 @@ def test_they_judge_nothing(spoilt: Dataset) -> None:
     assert min(parts.judges.min(), parts.rest.min()) == 1000
 
 
-def test_neither_influence_nor_suspects_name_them(make_context: MakeContext, spoilt: Dataset) -> None:
+def test_neither_influence_nor_label_issues_name_them(make_context: MakeContext, spoilt: Dataset) -> None:
     context = make_context(spoilt, *SETTINGS)
-    listed = dp.suspects(context, "ensemble", count=120)
+    listed = dp.find_label_issues(context, "ensemble", count=120)
     assert {row.id for row in listed.rows} == set(spoilt.readable.tolist())
     found = dp.influence(context, top=3, pairs="all")
     assert not np.isin(found.top_train_id, LOST).any()

@@ -127,7 +127,7 @@ def test_a_run_is_repeated_from_its_config(dprune: Callable[..., Answer], tmp_pa
     words = ["--kd-weight", weight, "--seed", "5", "--balance", "class", *fast_arguments(), "--set", "teacher.epochs=2"]
     first = dprune("train", "--fraction", "0.2", "--out", "first", *words)
     assert first.code == 0, first.err
-    again = dprune("train", "--recipe", "first/config.toml", "--out", "second", "--loader", "resident")
+    again = dprune("train", "--recipe", "first/config.toml", "--out", "second", "--loader", "memory")
     assert again.code == 0, again.err
     one, two = (json.loads((tmp_path / name / "result.json").read_text()) for name in ("first", "second"))
     for key in ("test_accuracy", "kd_weight", "seed", "fraction", "kept", "scorer", "balance", "samples_seen"):
@@ -145,8 +145,8 @@ def test_a_run_on_an_npz_is_repeated_from_its_config(dprune: Callable[..., Answe
     (tmp_path / "data").mkdir()
     arrays = {"train_images": images, "train_labels": labels, "test_images": images[:9], "test_labels": labels[:9]}
     np.savez(tmp_path / "data" / "mine.npz", **arrays)
-    words = ("--fraction", "0.5", "--kd-weight", "0", "--set", "train.epochs=1", "--loader", "resident")
+    words = ("--fraction", "0.5", "--kd-weight", "0", "--set", "train.epochs=1", "--loader", "memory")
     assert dprune("train", "--data", "data/mine.npz", *words, "--out", "first").code == 0
-    again = dprune("train", "--recipe", "first/config.toml", "--out", "again", "--loader", "resident")
+    again = dprune("train", "--recipe", "first/config.toml", "--out", "again", "--loader", "memory")
     assert again.code == 0, again.err
     assert Run(tmp_path / "again").result() is not None

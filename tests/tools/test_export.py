@@ -19,7 +19,7 @@ from PIL import Image
 from datapruning.artifacts.metadata import new_meta
 from datapruning.artifacts.scores import KIND, Scores
 from datapruning.artifacts.subset import Subset, load_subset, subset_from_ids
-from datapruning.artifacts.subset_file import open_subset, subset_of_list
+from datapruning.artifacts.subset_file import open_subset, subset_from_file
 from datapruning.data.dataset import Dataset
 from datapruning.errors import IncompatibleInputs, InvalidFile, InvalidValue
 from datapruning.tools.export.export import export
@@ -136,7 +136,7 @@ def test_a_path_may_be_written_in_several_ways(
     end = "\r\n" if how == "windows lines" else "\n"
     (tmp_path / "list.txt").write_bytes("".join(f"{path}{end}{end}" for path in written).encode())
     (tmp_path / "photos" / "train" / "class 0").mkdir(parents=True)
-    assert subset_of_list("list.txt", photos).indices.tolist() == [4, 9]
+    assert subset_from_file("list.txt", photos).indices.tolist() == [4, 9]
 
 
 @pytest.mark.parametrize("text", ["train/class 0/no.png\n", "elsewhere.png\n", "/etc/passwd\n", "photos\n", "..\n"])
@@ -146,20 +146,20 @@ def test_a_line_that_is_no_picture_is_named(tmp_path: Path, photos: Dataset, tex
     with pytest.raises(
         InvalidFile, match=r"list\.txt, line 3: '.*' is no training picture of made-up; .* like 'train/class"
     ):
-        subset_of_list(tmp_path / "list.txt", photos)
+        subset_from_file(tmp_path / "list.txt", photos)
 
 
 def test_a_path_that_stands_twice_is_named(tmp_path: Path, photos: Dataset) -> None:
     assert photos.train_paths is not None
     (tmp_path / "list.txt").write_text(f"{photos.train_paths[3]}\n./{photos.train_paths[3]}\n")
     with pytest.raises(InvalidFile, match=r"line 2: .* stands in line 1 already"):
-        subset_of_list(tmp_path / "list.txt", photos)
+        subset_from_file(tmp_path / "list.txt", photos)
 
 
 def test_pictures_that_cannot_be_read_are_not_taken(tmp_path: Path, photos: Dataset) -> None:
     (tmp_path / "ids.txt").write_text("1\n2\n3\n")
     with pytest.raises(InvalidValue, match=r"ids\.txt: id 2 is a picture that cannot be read \(1 such ids\)"):
-        subset_of_list(tmp_path / "ids.txt", dataclasses.replace(photos, unreadable=(2, 77)))
+        subset_from_file(tmp_path / "ids.txt", dataclasses.replace(photos, unreadable=(2, 77)))
 
 
 def test_a_path_with_a_line_break_fits_in_no_list(tmp_path: Path, photos: Dataset) -> None:

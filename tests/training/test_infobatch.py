@@ -394,7 +394,7 @@ def test_the_command_has_it_and_a_run_is_repeated(dprune: Callable[..., Any], tm
     words = ["train", "--data", "digits", "--fraction", "0.2", "--kd-weight", "0", *more]
     assert dprune(*words, "--infobatch", "0.5", "--out", tmp_path / "a").code == 0
     assert tomllib.loads((tmp_path / "a" / "config.toml").read_text())["train"]["infobatch"] == 0.5
-    again = dprune("train", "--recipe", tmp_path / "a" / "config.toml", "--out", tmp_path / "b", "--loader", "resident")
+    again = dprune("train", "--recipe", tmp_path / "a" / "config.toml", "--out", tmp_path / "b", "--loader", "memory")
     assert again.code == 0, again.err
     models = [(tmp_path / name / "model.safetensors").read_bytes() for name in "ab"]
     assert models[0] == models[1]

@@ -65,9 +65,9 @@ def test_same_configuration_gives_the_same_bits_and_another_seed_does_not(make_c
 
 def test_both_loaders_train_the_same_network(make_context: Maker, small: Dataset) -> None:
     pytest.importorskip("ffcv", reason="FFCV is not installed")
-    resident, _ = train(make_context(small, loader="resident"), SHORT)
+    in_memory, _ = train(make_context(small, loader="memory"), SHORT)
     ffcv, _ = train(make_context(small, loader="ffcv"), SHORT)
-    assert same(resident, ffcv)
+    assert same(in_memory, ffcv)
 
 
 def test_stopping_early_leaves_the_schedule_where_it_was(make_context: Maker, small: Dataset) -> None:

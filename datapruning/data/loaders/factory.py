@@ -8,12 +8,12 @@ from pathlib import Path
 import torch
 
 from datapruning.data.dataset import Dataset
-from datapruning.data.loaders.in_memory import ResidentLoader
+from datapruning.data.loaders.in_memory import InMemoryLoader
 from datapruning.data.loaders.loader import Loader
-from datapruning.data.loaders.mmap import MappedLoader
+from datapruning.data.loaders.mmap import MmapLoader
 from datapruning.errors import InvalidValue, UnknownName
 
-LOADERS = ("auto", "ffcv", "mapped", "resident")
+LOADERS = ("auto", "ffcv", "mmap", "memory")
 SMALL = 2**24
 """Bytes of data in memory, below which FFCV takes longer to start (4 s, compiling) than it could ever save."""
 
@@ -38,7 +38,7 @@ def resolve_device(name: str) -> torch.device:
 
 
 def resolve_loader(name: str, dataset: Dataset, device: torch.device) -> str:
-    """Turn "auto" into a loader: "resident" on a GPU whose free memory holds the data four times over, else "mapped" for
+    """Turn "auto" into a loader: "memory" on a GPU whose free memory holds the data four times over, else "mmap" for
     pictures from files, which lie decoded on the disk already, else "ffcv" where it is installed and there is more data than
     `SMALL`.
 
@@ -53,18 +53,18 @@ def resolve_loader(name: str, dataset: Dataset, device: torch.device) -> str:
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         if free > 4 * size:
-            return "resident"
+            return "memory"
     if dataset.stored:
-        return "mapped"
-    return "ffcv" if size >= SMALL and importlib.util.find_spec("ffcv") else "resident"
+        return "mmap"
+    return "ffcv" if size >= SMALL and importlib.util.find_spec("ffcv") else "memory"
 
 
 def open_loader(dataset: Dataset, role: str, kind: str, device: torch.device, cache_root: Path) -> Loader:
     """The loader of the split `role` ("train" or "test"); FFCV's writes the cache first if it is not there."""
-    if kind == "resident":
-        return ResidentLoader(dataset.split(role), device)
-    if kind == "mapped":
-        return MappedLoader(dataset.split(role), device)
+    if kind == "memory":
+        return InMemoryLoader(dataset.split(role), device)
+    if kind == "mmap":
+        return MmapLoader(dataset.split(role), device)
     from datapruning.data.loaders.ffcv import FFCVLoader
     from datapruning.data.loaders.ffcv_cache import ensure_cache
 

@@ -45,7 +45,7 @@ def import_ffcv() -> Any:
         except ImportError as error:
             raise MissingPackage(
                 f"the FFCV loader cannot be imported ({first_line(error)}): install ffcv and pillow "
-                "(Debian: libopencv-dev, libturbojpeg0-dev, pkg-config and g++ first), or use --loader resident"
+                "(Debian: libopencv-dev, libturbojpeg0-dev, pkg-config and g++ first), or use --loader memory"
             ) from None
     return ffcv
 

@@ -1,4 +1,4 @@
-"""The resident loader: the whole split as uint8 on the device. No FFCV needed; fastest where the data fits in memory."""
+"""The in-memory loader: the whole split as uint8 on the device. No FFCV needed; fastest where the data fits in memory."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from datapruning.data.dataset import Split
 from datapruning.data.loaders.loader import Batch, checked_batches
 
 
-class ResidentLoader:
+class InMemoryLoader:
     """Gathers batches from a tensor that holds every image (see `datapruning.data.loaders.loader.Loader`)."""
 
-    kind = "resident"
+    kind = "memory"
 
     def __init__(self, split: Split, device: torch.device) -> None:
         images = np.require(split.images, requirements=["C", "W"])

@@ -50,7 +50,7 @@ class Loader(Protocol):
 
     @property
     def kind(self) -> str:
-        """Its name: "ffcv", "mapped" or "resident"."""
+        """Its name: "ffcv", "mmap" or "memory"."""
         ...
 
     def __len__(self) -> int:

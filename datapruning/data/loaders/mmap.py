@@ -1,4 +1,4 @@
-"""The mapped loader: batches read from where the pictures lie decoded, ahead of the reader. No copy, no FFCV needed.
+"""The mmap loader: batches read from where the pictures lie decoded, ahead of the reader. No copy, no FFCV needed.
 
 For pictures that were decoded from files (`pictures.py`): a memory-mapped array, or JPEG files that are decoded again
 for every batch. Memory does not grow with the data.
@@ -18,10 +18,10 @@ from datapruning.data.loaders.loader import Batch, batch_on, checked_batches
 from datapruning.data.loaders.prefetch import read_ahead
 
 
-class MappedLoader:
+class MmapLoader:
     """Reads a split's own images (see `datapruning.data.loaders.loader.Loader`)."""
 
-    kind = "mapped"
+    kind = "mmap"
 
     def __init__(self, split: Split, device: torch.device) -> None:
         self._split, self._device = split, device

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datapruning.artifacts.label_issues import Suspects
+from datapruning.artifacts.label_issues import LabelIssues
 from datapruning.data.dataset import Dataset
 from datapruning.report.comparison import Inputs
 from datapruning.report.html import Markup, Section, join, paragraph, tag
@@ -15,20 +15,20 @@ TITLE = "Likely wrong labels"
 
 def section(inputs: Inputs) -> Section | None:
     """The first of every list; None where there is none."""
-    if not inputs.suspects:
+    if not inputs.label_issues:
         return None
     if inputs.data is None:
         text = f"Their pictures cannot be shown: {inputs.no_data}."
-        return Section("suspects", TITLE, paragraph(text, class_="warn"))
+        return Section("label-issues", TITLE, paragraph(text, class_="warn"))
     parts = [paragraph(*words(), class_="note")]
-    for file in inputs.suspects:
+    for file in inputs.label_issues:
         where = paragraph("All of them: ", tag("code", inputs.shown(file.path)), ".", class_="note")
-        parts += [tag("h3", file.suspects.order), *pictures(file.suspects, inputs.data, MOST), where]
-    return Section("suspects", TITLE, join(parts))
+        parts += [tag("h3", file.label_issues.order), *pictures(file.label_issues, inputs.data, MOST), where]
+    return Section("label-issues", TITLE, join(parts))
 
 
 def words() -> list[object]:
-    """What a list of suspects is, and how a picture is to be read."""
+    """What a list of label issues is, and how a picture is to be read."""
     return [
         "A ranking, no verdict: it lists as many as were asked for, however many labels are wrong. Under each picture: "
         "the label, the class that the networks find likeliest among the others, the probability of the label where it is "
@@ -36,9 +36,9 @@ def words() -> list[object]:
     ]
 
 
-def pictures(suspects: Suspects, data: Dataset, most: int) -> list[Markup]:
+def pictures(label_issues: LabelIssues, data: Dataset, most: int) -> list[Markup]:
     """The first `most` of a list, and what is behind its order."""
-    meta, shown = suspects.meta, suspects.rows[:most]
+    meta, shown = label_issues.meta, label_issues.rows[:most]
     seen = f" The label's probability: {meta['label_prob']}." if meta.get("label_prob") else ""
     items = []
     for row in shown:
@@ -50,5 +50,5 @@ def pictures(suspects: Suspects, data: Dataset, most: int) -> list[Markup]:
         lines += [] if data.train_paths is None else [data.train_paths[row.id]]
         note = tag("span", join(lines, "<br>"), class_="muted")
         items.append(picture(row.id, data, *said, note))
-    which = f"The first {len(shown)} of {len(suspects)}" if len(shown) < len(suspects) else f"All {len(shown)}"
+    which = f"The first {len(shown)} of {len(label_issues)}" if len(shown) < len(label_issues) else f"All {len(shown)}"
     return [paragraph(f"{which}: {meta.get('means', '')}.{seen}", class_="above"), gallery(items, data)]

@@ -23,8 +23,8 @@ from datapruning.data.augment.crops import ONE, resample, resized_boxes, taps
 from datapruning.data.augment.views import Views
 from datapruning.data.batching import training_batches
 from datapruning.data.dataset import Dataset
-from datapruning.data.loaders.in_memory import ResidentLoader
-from datapruning.data.loaders.mmap import MappedLoader
+from datapruning.data.loaders.in_memory import InMemoryLoader
+from datapruning.data.loaders.mmap import MmapLoader
 from datapruning.errors import InvalidValue
 from datapruning.runs.context import Context
 from tests.conftest import Answer, made_up
@@ -249,7 +249,7 @@ def test_without_scale_the_middle_is_cropped_and_mirrored_as_a_picture_of_its_ow
 def test_mixed_views_have_the_size_of_the_views() -> None:
     data = made_up(60, side=16)
     mixed = bound(dataclasses.replace(RESIZED, cutout=0)).among(np.arange(60), MixPolicy(1.0))
-    loader = ResidentLoader(data.train, CPU)
+    loader = InMemoryLoader(data.train, CPU)
     (batch, seen), *_ = mixed.read(loader, [np.arange(60)], 0)
     assert seen.shape == (60, 3, 12, 12)
     assert mixed.mixture is not None
@@ -267,7 +267,7 @@ def test_whoever_loads_them_the_views_are_the_same() -> None:
     orders = (training_batches(ids, 16, 0, 0), training_batches(ids, 33, 5, 1))
     found = [
         torch.cat([seen for _, seen in bound(RESIZED).read(loader, order, 3)])[np.argsort(np.concatenate(order))]
-        for loader in (ResidentLoader(split, CPU), MappedLoader(split, CPU))
+        for loader in (InMemoryLoader(split, CPU), MmapLoader(split, CPU))
         for order in orders
     ]
     assert all(torch.equal(each, found[0]) for each in found)

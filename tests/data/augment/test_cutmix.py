@@ -18,7 +18,7 @@ from datapruning.config.augmentation import MixPolicy, ViewPolicy
 from datapruning.data.augment.cutmix import Mixture, share_of_own
 from datapruning.data.augment.views import Views
 from datapruning.data.dataset import Dataset, Split
-from datapruning.data.loaders.in_memory import ResidentLoader
+from datapruning.data.loaders.in_memory import InMemoryLoader
 from datapruning.data.loaders.loader import Batch, MixedLabels
 from datapruning.errors import InvalidValue
 from datapruning.io.json import read_json
@@ -33,10 +33,10 @@ POLICY = ViewPolicy(crop=2, count=4, seed=5)
 Maker = Callable[..., Context]
 
 
-def loader_of(height: int = 7, width: int = 9, channels: int = 2) -> ResidentLoader:
+def loader_of(height: int = 7, width: int = 9, channels: int = 2) -> InMemoryLoader:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (COUNT, height, width, channels)).astype(np.uint8)
-    return ResidentLoader(Split(images, rng.integers(0, 5, COUNT)), torch.device("cpu"))
+    return InMemoryLoader(Split(images, rng.integers(0, 5, COUNT)), torch.device("cpu"))
 
 
 def views_of(cutmix: float = 0.6, channels: int = 2) -> Views:
@@ -204,6 +204,6 @@ def test_a_bad_share_ends_in_one_line(dprune: Callable[..., Any], tmp_path: Path
 def test_a_gpu_gives_the_same_bits() -> None:
     rng = np.random.default_rng(0)
     split = Split(rng.integers(0, 256, (COUNT, 7, 9, 2)).astype(np.uint8), rng.integers(0, 5, COUNT))
-    there = ResidentLoader(split, torch.device("cuda"))
+    there = InMemoryLoader(split, torch.device("cuda"))
     for (_, here), (_, far) in zip(views_of().read(loader_of(), [KEPT], 2), views_of().read(there, [KEPT], 2), strict=True):
         assert torch.equal(here, far.cpu())

@@ -169,7 +169,7 @@ def test_unreadable_pictures_keep_their_ids_and_are_never_selected(tmp_path: Pat
     assert (data.train.images[list(data.unreadable)] == 128).all()
     story = json.loads(next((tmp_path / "runs").rglob("train.json")).read_text())
     assert [each["name"] for each in story["unreadable"]] == ["train/cats/1.png", "train/dogs/0.jpg"]
-    scores = dp.score(dp.open_context(data, workspace=tmp_path / "runs", loader="resident"), "random")
+    scores = dp.score(dp.open_context(data, workspace=tmp_path / "runs", loader="memory"), "random")
     for fraction in (0.5, 1):
         kept = dp.select(scores, fraction=fraction).indices
         assert not set(kept) & set(data.unreadable)
@@ -308,7 +308,7 @@ def test_a_student_is_trained_from_photographs_and_rerun_from_its_config(dprune:
     assert "decoding folder pets, train: 40 pictures to 8x8, 7.7 kB" in answer.err
     assert f'data = "{tmp_path / "pets"}?image-size=8"' in (tmp_path / "run/config.toml").read_text()
     shutil.move("run", "moved")
-    again = dprune("train", "--recipe", "moved/config.toml", "--fraction", "0.5", "--loader", "resident", "--out", "run")
+    again = dprune("train", "--recipe", "moved/config.toml", "--fraction", "0.5", "--loader", "memory", "--out", "run")
     assert again.code == 0, again.err
     assert "decoding" not in again.err
     first, second = (json.loads((tmp_path / name / "result.json").read_text()) for name in ("moved", "run"))

@@ -15,8 +15,8 @@ from PIL import Image
 from datapruning.data.dataset import Dataset, Split
 from datapruning.data.image_folder.image_format import Form
 from datapruning.data.image_folder.stored import Chosen, Jpegs, StoredImages
-from datapruning.data.loaders.in_memory import ResidentLoader
-from datapruning.data.loaders.mmap import MappedLoader
+from datapruning.data.loaders.in_memory import InMemoryLoader
+from datapruning.data.loaders.mmap import MmapLoader
 from datapruning.errors import InvalidFile, LoaderError
 
 COUNT, SIZE = 23, 16
@@ -84,7 +84,7 @@ def test_loaders_give_the_same_bits(stored: tuple[StoredImages, np.ndarray]) -> 
     labels = np.arange(COUNT) % 3
     lazy, whole = Split(stored[0], labels), Split(stored[1], labels)  # type: ignore[arg-type]
     wanted = [np.array([4, 0, 4]), np.arange(COUNT), np.array([], np.int64)]
-    for loader in (MappedLoader(lazy, CPU), ResidentLoader(lazy, CPU), MappedLoader(whole, CPU)):
+    for loader in (MmapLoader(lazy, CPU), InMemoryLoader(lazy, CPU), MmapLoader(whole, CPU)):
         assert len(loader) == COUNT
         for batch, ids in zip(loader.read(wanted), wanted, strict=True):
             np.testing.assert_array_equal(batch.images.numpy(), stored[1][ids])
@@ -114,7 +114,7 @@ def test_a_damaged_picture_is_named_and_reaches_who_reads(tmp_path: Path) -> Non
     with pytest.raises(InvalidFile, match=r"train\.jpgs is damaged at picture 7; delete"):
         images[np.arange(COUNT)]
     with pytest.raises(LoaderError, match="damaged at picture 7"):
-        list(MappedLoader(Split(images, np.zeros(COUNT, np.int64)), CPU).read([np.arange(COUNT)]))
+        list(MmapLoader(Split(images, np.zeros(COUNT, np.int64)), CPU).read([np.arange(COUNT)]))
 
 
 @pytest.mark.parametrize("size", [8, 32])

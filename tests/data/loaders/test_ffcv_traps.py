@@ -161,7 +161,7 @@ def test_a_missing_package_is_named_in_one_line(absent: str, monkeypatch: pytest
     assert "\n" not in line
     assert absent in line
     assert "pillow" in line
-    assert "--loader resident" in line
+    assert "--loader memory" in line
 
 
 @pytest.mark.usefixtures("three_threads")

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from datapruning.data.dataset import Dataset, Split
 from datapruning.data.loaders import factory as choose
 from datapruning.data.loaders.factory import open_loader, resolve_device, resolve_loader
-from datapruning.data.loaders.in_memory import ResidentLoader
+from datapruning.data.loaders.in_memory import InMemoryLoader
 from datapruning.data.loaders.loader import Batch, Loader
 from datapruning.errors import InvalidValue, LoaderError, UnknownName
 
@@ -36,7 +36,7 @@ def data() -> Dataset:
     return Dataset("loaders", split_of(COUNT), split_of(40, seed=1), tuple("abcdefg"))
 
 
-@pytest.fixture(scope="module", params=[pytest.param("ffcv", marks=needs_ffcv), "mapped", "resident"])
+@pytest.fixture(scope="module", params=[pytest.param("ffcv", marks=needs_ffcv), "mmap", "memory"])
 def loader(request: pytest.FixtureRequest, data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Loader:
     return open_loader(data, "train", request.param, CPU, tmp_path_factory.mktemp("cache"))
 
@@ -46,7 +46,7 @@ def both(data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[Loade
     if no_ffcv:
         pytest.skip("FFCV is not installed")
     root = tmp_path_factory.mktemp("cache")
-    return open_loader(data, "train", "ffcv", CPU, root), open_loader(data, "train", "resident", CPU, root)
+    return open_loader(data, "train", "ffcv", CPU, root), open_loader(data, "train", "memory", CPU, root)
 
 
 def decoders() -> list[threading.Thread]:
@@ -154,7 +154,7 @@ def test_two_epochs_at_once_do_not_disturb_each_other(loader: Loader, data: Data
 
 def test_a_pause_between_batches_is_no_trouble(loader: Loader, data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     """The worker waits on a full queue longer than it polls."""
-    if loader.kind != "resident":
+    if loader.kind != "memory":
         monkeypatch.setattr("datapruning.data.loaders.prefetch.POLL_SECONDS", 0.01)
     wanted = [np.arange(k, k + 5) for k in range(20)]
     for batch, ids in zip(loader.read(wanted), wanted, strict=True):
@@ -163,7 +163,7 @@ def test_a_pause_between_batches_is_no_trouble(loader: Loader, data: Dataset, mo
 
 
 def test_roles_have_their_own_split(data: Dataset, tmp_path: Path) -> None:
-    for kind in ["resident", "mapped"] if no_ffcv else ["resident", "mapped", "ffcv"]:
+    for kind in ["memory", "mmap"] if no_ffcv else ["memory", "mmap", "ffcv"]:
         ids = np.arange(40)
         found = open_loader(data, "test", kind, CPU, tmp_path)
         assert found.kind == kind
@@ -173,28 +173,28 @@ def test_roles_have_their_own_split(data: Dataset, tmp_path: Path) -> None:
 def test_read_only_images_are_served_without_a_warning() -> None:
     split = split_of(5)
     split.images.flags.writeable = False
-    assert_right(next(ResidentLoader(split, CPU).read([np.arange(5)])), np.arange(5), split)
+    assert_right(next(InMemoryLoader(split, CPU).read([np.arange(5)])), np.arange(5), split)
 
 
 def test_loader_names(data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     assert resolve_loader("ffcv", data, CPU) == "ffcv"
-    assert resolve_loader("mapped", data, CPU) == "mapped"
-    assert resolve_loader("resident", data, CPU) == "resident"
-    with pytest.raises(UnknownName, match="did you mean 'resident'"):
-        resolve_loader("residnet", data, CPU)
+    assert resolve_loader("mmap", data, CPU) == "mmap"
+    assert resolve_loader("memory", data, CPU) == "memory"
+    with pytest.raises(UnknownName, match="did you mean 'memory'"):
+        resolve_loader("memroy", data, CPU)
     size = data.train.images.nbytes + data.test.images.nbytes
-    for found, small, expected in ((object(), size, "ffcv"), (object(), size + 1, "resident"), (None, size, "resident")):
+    for found, small, expected in ((object(), size, "ffcv"), (object(), size + 1, "memory"), (None, size, "memory")):
         monkeypatch.setattr("importlib.util.find_spec", lambda name, found=found: found)
         monkeypatch.setattr(choose, "SMALL", small)
         assert resolve_loader("auto", data, CPU) == expected
-        assert resolve_loader("auto", replace(data, stored="of files"), CPU) == "mapped"  # they lie decoded on the disk
+        assert resolve_loader("auto", replace(data, stored="of files"), CPU) == "mmap"  # they lie decoded on the disk
 
 
 def test_auto_is_resident_on_a_gpu_that_holds_the_data_easily(data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
     monkeypatch.setattr(choose, "SMALL", 0)
     size = data.train.images.nbytes + data.test.images.nbytes
-    for free, expected in ((4 * size + 1, "resident"), (4 * size, "ffcv")):
+    for free, expected in ((4 * size + 1, "memory"), (4 * size, "ffcv")):
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free, 10 * size))
         assert resolve_loader("auto", data, torch.device("cuda")) == expected
 

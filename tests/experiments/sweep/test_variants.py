@@ -74,7 +74,7 @@ def test_a_worker_knows_the_variant_from_the_row_alone(context: Context, small: 
     asked = context.with_table("epsd", steps=7).with_table("self_distill", dlb_weight=0.25)
     base, found = find_variants(asked, "0.9", "epsd", "dlb")
     (row,) = found.each()
-    there = context_with(small, unpacked(json.loads(json.dumps(packed(base.recipe)))), device="cpu", loader="resident")
+    there = context_with(small, unpacked(json.loads(json.dumps(packed(base.recipe)))), device="cpu", loader="memory")
     mine = plain(asked.with_epsd(0.9, "epsd").with_table("self_distill", method="dlb").recipe)
     assert plain(context_of_row(there, row).recipe) == mine == plain(context_of_row(base, row).recipe)
 

@@ -60,7 +60,7 @@ def gone(pid: int) -> bool:
 def undisturbed(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Sweep:
     """The sweep of SHARED, done by one process in one go."""
     workspace = tmp_path_factory.mktemp("undisturbed")
-    return sweep(open_context(digits, changes=[*CONTEXT, *CHANGES], loader="resident", workspace=workspace), **SHARED)
+    return sweep(open_context(digits, changes=[*CONTEXT, *CHANGES], loader="memory", workspace=workspace), **SHARED)
 
 
 @contextmanager

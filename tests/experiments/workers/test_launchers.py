@@ -95,14 +95,14 @@ def test_what_the_command_trains_itself_needs_the_device_here(refused: Callable[
 def test_a_gpu_may_be_where_the_workers_are_alone(tmp_path: Path) -> None:
     def opened(launcher: Launcher, device: str) -> tuple[str, str]:
         context = launchers.context_from(
-            launcher, "digits", None, False, None, None, device, "resident", tmp_path / "runs", 1
+            launcher, "digits", None, False, None, None, device, "memory", tmp_path / "runs", 1
         )  # fmt: skip
         return str(context.device), context.loader
 
     asks = Launcher("slurm", {"gpus": "1"})
-    assert opened(asks, "auto") == ("cuda", "resident"), "a GPU for each job is what auto means then"
-    assert opened(Launcher("ray"), "cuda") == ("cuda", "resident")
-    assert opened(Launcher("ray"), "cpu") == ("cpu", "resident")
+    assert opened(asks, "auto") == ("cuda", "memory"), "a GPU for each job is what auto means then"
+    assert opened(Launcher("ray"), "cuda") == ("cuda", "memory")
+    assert opened(Launcher("ray"), "cpu") == ("cpu", "memory")
     assert find_launcher("local").device("auto") == "auto"
 
 
@@ -336,7 +336,7 @@ MEMBERS = ["--set", "ensemble.members=6", "--set", "ensemble.inside=0.5", "--set
 def undisturbed(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Sweep:
     """The sweep of SHARED, done by one process in one go."""
     workspace = tmp_path_factory.mktemp("undisturbed")
-    return sweep(open_context(digits, changes=[*CONTEXT, *CHANGES], loader="resident", workspace=workspace), **SHARED)
+    return sweep(open_context(digits, changes=[*CONTEXT, *CHANGES], loader="memory", workspace=workspace), **SHARED)
 
 
 class Command(NamedTuple):
@@ -383,7 +383,7 @@ def at_a_row(folder: Path) -> int | None:
 def read_again(digits: Dataset, folder: Path) -> Sweep:
     """A finished sweep."""
     workspace = folder.parent / "dprune-runs"
-    context = open_context(digits, changes=[*CONTEXT, *CHANGES], loader="resident", workspace=workspace)
+    context = open_context(digits, changes=[*CONTEXT, *CHANGES], loader="memory", workspace=workspace)
     return sweep(context, **SHARED, out=folder)
 
 

@@ -333,7 +333,7 @@ def test_rows_of_a_sweep_are_logged_by_its_workers(dprune: Callable[..., Answer]
     pytest.importorskip("tensorboard")
     settings = [word for change in (*TINY, "train.epochs=1", "teacher.epochs=1") for word in ("--set", change)]
     answer = dprune(
-        "sweep", "--fractions", 0.5, "--kd-weights", 0, "--seeds", 1, "--loader", "resident", "--log", "tensorboard",
+        "sweep", "--fractions", 0.5, "--kd-weights", 0, "--seeds", 1, "--loader", "memory", "--log", "tensorboard",
         "--threads", 1, "--out", "sweep", *settings,
     )  # fmt: skip
     assert answer.code == 0, answer.err

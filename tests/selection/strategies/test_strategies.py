@@ -202,7 +202,7 @@ def test_names_that_do_not_exist_get_the_nearest_one() -> None:
 
 @pytest.mark.parametrize("words", [["cutoff"], ["=3"], ["cutoff="], ["cutoff=0.1", "cutoff=0.2"]])
 def test_settings_that_are_no_words_of_that_kind_are_refused(words: list[str]) -> None:
-    with pytest.raises(InvalidValue, match="--with"):
+    with pytest.raises(InvalidValue, match="--strategy-set"):
         parse_settings(words)
 
 

@@ -40,8 +40,20 @@ def test_the_list_says_what_each_strategy_is(dprune: Dprune) -> None:
 
 def test_settings_reach_the_subset_and_its_story(dprune: Dprune, tmp_path: Path, digits: Dataset) -> None:
     scores = scores_file(tmp_path / "s.npz", digits)
-    words = ["select", "--scores", scores, "--fraction", "0.1", "--strategy", "ccs", "--with", "cutoff=0.5", "--seed", "3"]
-    answer = dprune(*words, "--with", "strata=10")
+    words = [
+        "select",
+        "--scores",
+        scores,
+        "--fraction",
+        "0.1",
+        "--strategy",
+        "ccs",
+        "--strategy-set",
+        "cutoff=0.5",
+        "--seed",
+        "3",
+    ]
+    answer = dprune(*words, "--strategy-set", "strata=10")
     assert answer.code == 0, answer.err
     assert answer.out.startswith("keeping 144 of 1,438 (scorer random, strategy ccs, balance none): ")
     (path,) = (tmp_path / "dprune-runs" / "subsets").iterdir()
@@ -57,11 +69,11 @@ def test_settings_reach_the_subset_and_its_story(dprune: Dprune, tmp_path: Path,
     ("words", "said"),
     [
         (["--strategy", "cs"], "unknown strategy 'cs': did you mean 'ccs'?"),
-        (["--strategy", "ccs", "--with", "cutoff=1.5"], "strategy 'ccs': cutoff is at least 0, below 1; got 1.5"),
-        (["--strategy", "ccs", "--with", "cutof=0.5"], "did you mean 'cutoff'?"),
-        (["--strategy", "ccs", "--with", "cutoff"], "--with takes key=value"),
-        (["--strategy", "ccs", "--with", "cutoff=0.7"], "the largest cutoff possible is 0.5"),
-        (["--with", "cutoff=0.1"], "strategy 'top' has no settings"),
+        (["--strategy", "ccs", "--strategy-set", "cutoff=1.5"], "strategy 'ccs': cutoff is at least 0, below 1; got 1.5"),
+        (["--strategy", "ccs", "--strategy-set", "cutof=0.5"], "did you mean 'cutoff'?"),
+        (["--strategy", "ccs", "--strategy-set", "cutoff"], "--strategy-set takes key=value"),
+        (["--strategy", "ccs", "--strategy-set", "cutoff=0.7"], "the largest cutoff possible is 0.5"),
+        (["--strategy-set", "cutoff=0.1"], "strategy 'top' has no settings"),
         (["--recording", "."], "strategy 'top' reads no recording"),
         (["--strategy", "d2"], "make one with 'dprune score --scorer forgetting' or give --recording FOLDER"),
         (["--strategy", "beta"], "reads label probabilities, and these scores (scorer random) name no recording"),
@@ -75,7 +87,7 @@ def test_what_cannot_be_is_refused_in_one_line(
     assert said in refused("select", "--scores", scores, "--fraction", "0.5", *words)
 
 
-@pytest.mark.parametrize("words", [["--strategy", "ccs"], ["--with", "k=2"], ["--recording", "."]])
+@pytest.mark.parametrize("words", [["--strategy", "ccs"], ["--strategy-set", "k=2"], ["--recording", "."]])
 def test_plain_ids_take_no_strategy(refused: Refused, tmp_path: Path, words: list[str]) -> None:
     (tmp_path / "ids.txt").write_text("1\n2\n")
     assert "--ids FILE keeps exactly those ids" in refused("select", "--ids", "ids.txt", *words)
@@ -88,7 +100,7 @@ def test_a_recording_that_is_gone_is_named(refused: Refused, tmp_path: Path, dig
 
 
 @pytest.mark.parametrize(
-    ("width", "words", "said"), [(0, [], "width of at least 1"), (2, ["--with", "k=1000"], "k=1000 neighbours")]
+    ("width", "words", "said"), [(0, [], "width of at least 1"), (2, ["--strategy-set", "k=1000"], "k=1000 neighbours")]
 )
 def test_embeddings_that_make_no_graph_are_refused(
     refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, width: int, words: list[str], said: str
@@ -132,7 +144,7 @@ FAST = [*fast_arguments(), "--kd-weight", "0"]
 
 
 def test_a_student_says_how_its_subset_was_chosen_and_can_be_run_again(dprune: Dprune, tmp_path: Path) -> None:
-    words = ["train", "--fraction", "0.1", "--strategy", "ccs", "--with", "cutoff=0.2", *FAST]
+    words = ["train", "--fraction", "0.1", "--strategy", "ccs", "--strategy-set", "cutoff=0.2", *FAST]
     answer = dprune(*words)
     assert answer.code == 0, answer.err
     (folder,) = (tmp_path / "dprune-runs" / "students").iterdir()
@@ -141,9 +153,9 @@ def test_a_student_says_how_its_subset_was_chosen_and_can_be_run_again(dprune: D
     assert (result["strategy"], result["with"]) == ("ccs", ["cutoff=0.2", "strata=50"])
     run = tomllib.loads((folder / "config.toml").read_text())["run"]
     assert (run["strategy"], run["with"]) == ("ccs", ["cutoff=0.2", "strata=50"])
-    for same in (words, ["train", "--recipe", str(folder / "config.toml"), "--loader", "resident"]):
+    for same in (words, ["train", "--recipe", str(folder / "config.toml"), "--loader", "memory"]):
         assert "finished already" in dprune(*same).err
-    assert "finished already" not in dprune(*words, "--with", "strata=20").err
+    assert "finished already" not in dprune(*words, "--strategy-set", "strata=20").err
 
 
 def test_runs_of_the_top_are_named_as_ever(dprune: Dprune, tmp_path: Path) -> None:
@@ -159,7 +171,7 @@ def test_runs_of_the_top_are_named_as_ever(dprune: Dprune, tmp_path: Path) -> No
     [
         (["--strategy", "cs", "--scorer", "el2n"], "did you mean 'ccs'?"),
         (["--strategy", "d2"], "make one with 'dprune score --scorer forgetting'"),
-        (["--strategy", "ccs", "--with", "cutoff=2", "--scorer", "el2n"], "got 2"),
+        (["--strategy", "ccs", "--strategy-set", "cutoff=2", "--scorer", "el2n"], "got 2"),
     ],
 )
 def test_train_refuses_before_anything_is_trained(refused: Refused, words: list[str], said: str) -> None:
@@ -168,4 +180,4 @@ def test_train_refuses_before_anything_is_trained(refused: Refused, words: list[
 
 def test_a_subset_says_itself_how_it_was_chosen(refused: Refused) -> None:
     assert "leave" in refused("train", "--subset", "s.npz", "--strategy", "ccs", *FAST)
-    assert "leave" in refused("train", "--subset", "s.npz", "--with", "k=2", *FAST)
+    assert "leave" in refused("train", "--subset", "s.npz", "--strategy-set", "k=2", *FAST)

@@ -253,7 +253,7 @@ def test_a_dead_process_ends_the_run_in_a_line_and_it_goes_on_to_the_same_bits(t
 
 def test_the_command_under_torchrun(tmp_path: Path) -> None:
     begin = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "datapruning"]
-    words = ["--loader", "resident", "--set", "teacher.model=tinynet8", "--set", "teacher.epochs=1", "--out", "run"]
+    words = ["--loader", "memory", "--set", "teacher.model=tinynet8", "--set", "teacher.epochs=1", "--out", "run"]
     answer = subprocess.run(
         [*begin, "teach", *words], cwd=tmp_path, capture_output=True, text=True, timeout=SECONDS, check=False
     )

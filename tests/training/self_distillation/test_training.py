@@ -163,9 +163,9 @@ def test_samples_may_join_half_way(make_context: Contexts, small: Dataset, tmp_p
 @pytest.mark.parametrize("method", ["cs-kd", "dlb"])
 def test_both_loaders_train_the_same_network(make_context: Contexts, small: Dataset, method: str) -> None:
     pytest.importorskip("ffcv", reason="FFCV is not installed")
-    resident, _ = train(make_context(small, loader="resident"), method)
+    in_memory, _ = train(make_context(small, loader="memory"), method)
     ffcv, _ = train(make_context(small, loader="ffcv"), method)
-    assert same(resident, ffcv)
+    assert same(in_memory, ffcv)
 
 
 @pytest.mark.parametrize(

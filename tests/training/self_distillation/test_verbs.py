@@ -127,7 +127,7 @@ def test_the_command_has_it_and_a_run_is_repeated(dprune: Callable[..., Any], tm
     assert "one more forward pass per update: 1.33 times the compute of plain training" in first.err
     table = tomllib.loads((tmp_path / "a" / CONFIG).read_text())["self_distill"]
     assert table == {"method": "cs-kd", "cs_kd_weight": 2.0, "cs_kd_temperature": 4.0}
-    again = dprune("train", "--recipe", tmp_path / "a" / CONFIG, "--out", tmp_path / "b", "--loader", "resident")
+    again = dprune("train", "--recipe", tmp_path / "a" / CONFIG, "--out", tmp_path / "b", "--loader", "memory")
     assert again.code == 0, again.err
     models = [(tmp_path / name / "model.safetensors").read_bytes() for name in "ab"]
     assert models[0] == models[1]
@@ -136,7 +136,7 @@ def test_the_command_has_it_and_a_run_is_repeated(dprune: Callable[..., Any], tm
     assert "  self-distillation: cs-kd (cs_kd_weight 2, cs_kd_temperature 4)" in dprune("inspect", tmp_path / "a").out
     off = dprune(
         "train", "--recipe", tmp_path / "a" / CONFIG, "--self-distill", "none", "--out", tmp_path / "c",
-        "--loader", "resident",
+        "--loader", "memory",
     )  # fmt: skip
     assert off.code == 0, off.err
     assert "self_distill" not in tomllib.loads((tmp_path / "c" / CONFIG).read_text())

@@ -197,7 +197,7 @@ def test_resumed_with_other_settings_is_refused(dprune: Dprune, tmp_path: Path) 
     assert answer.code == 2
     assert "holds another run" in answer.err
     assert "removed" in answer.err
-    again = dprune("train", "--recipe", "run/config.toml", "--loader", "resident", "--out", "rerun")
+    again = dprune("train", "--recipe", "run/config.toml", "--loader", "memory", "--out", "rerun")
     assert again.code == 0, again.err
     one, two = (Run(tmp_path / name).result() for name in ("run", "rerun"))
     assert one is not None

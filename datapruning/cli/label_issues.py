@@ -1,4 +1,4 @@
-"""`dprune suspects`: samples whose label is likely wrong."""
+"""`dprune label-issues`: samples whose label is likely wrong."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 from datapruning.cli import options as o
 
 if TYPE_CHECKING:
-    from datapruning.artifacts.label_issues import Suspects
+    from datapruning.artifacts.label_issues import LabelIssues
     from datapruning.runs.context import Context
 
 SHOWN = 10
@@ -22,11 +22,11 @@ def command(
         str, typer.Option(help="By what they are ranked; ensemble: by probabilities of networks that never saw the sample.")
     ] = "aum",
     count: Annotated[int | None, typer.Option(help="How many are listed.", show_default="50")] = None,
-    share: Annotated[str | None, typer.Option(help="Instead: the share of the training set that is listed.")] = None,
+    fraction: Annotated[str | None, typer.Option(help="Instead: the share of the training set that is listed.")] = None,
     out: Annotated[
         Path | None, typer.Option(help="A file if it ends in .csv, else a folder.", show_default="in the workspace")
     ] = None,
-    pictures: Annotated[Path | None, typer.Option(help="Also write a page (.html) that shows all of them.")] = None,
+    gallery: Annotated[Path | None, typer.Option(help="Also write a page (.html) that shows all of them.")] = None,
     probs: Annotated[
         Path | None, typer.Option(help="Also write the out-of-sample probabilities of all samples (.npz), for cleanlab.")
     ] = None,
@@ -48,7 +48,7 @@ def command(
 
     Writes a CSV, and a JSON beside it that says how it was made. dprune report shows their pictures.
 
-    Example: dprune suspects --data digits --count 20
+    Example: dprune label-issues --data digits --count 20
     """
     from datapruning.analysis import label_issues as s
     from datapruning.analysis.pred_probs import ensemble_story, pred_probs
@@ -59,25 +59,25 @@ def command(
     from datapruning.report.label_issue_page import check_page, write_page
 
     if list_scorers:
-        for name, (end, why) in s.WRONG_END.items():
+        for name, (end, why) in s.ISSUE_END.items():
             o.result(f"{name}\n  {end} first: {why}")
         return
     s.check_scorer(scorer)
-    if pictures is not None:
-        check_page(pictures)
+    if gallery is not None:
+        check_page(gallery)
     if recording is not None:
         if probs is not None:
             raise InvalidValue("a recording holds no ensemble, and --probs come from one; leave --recording out")
         dataset = open_dataset(data, root=data_root, download=download, workspace=workspace) if data else None
-        if pictures is not None and dataset is None:
-            raise InvalidValue("--pictures needs the images: say with --data which dataset was recorded")
-        found = s.suspects_of_recording(recording, scorer, count=count, share=share, data=dataset)
-        path = _place(out, recording / "suspects" / f"{scorer}-{len(found)}.csv")
+        if gallery is not None and dataset is None:
+            raise InvalidValue("--gallery needs the images: say with --data which dataset was recorded")
+        found = s.find_label_issues_of_recording(recording, scorer, count=count, fraction=fraction, data=dataset)
+        path = _place(out, recording / "label-issues" / f"{scorer}-{len(found)}.csv")
         found.check_place(path)
-        if pictures is not None and dataset is not None:
-            write_page(found, dataset, pictures)
+        if gallery is not None and dataset is not None:
+            write_page(found, dataset, gallery)
         found.save(path)
-        _show(found, path, pictures=pictures)
+        _show(found, path, gallery=gallery)
         return
     if probs is not None and (scorer not in (s.ENSEMBLE, s.MEMORIZATION) or probs.suffix != ".npz"):
         raise InvalidValue(f"--probs {probs} is an .npz of the ensemble's probabilities; it goes with --scorer {s.ENSEMBLE}")
@@ -85,19 +85,19 @@ def command(
         if place is not None:
             check_writable(place)  # before networks are trained for it
     context = o.context_from(data, data_root, download, recipe, changes, device, loader, workspace, threads)
-    s.how_many(count, share, context.data.total)  # before evidence is made for it
+    s.resolve_count(count, fraction, context.data.total)  # before evidence is made for it
     _say_price(context, scorer)
-    found = s.suspects(context, scorer, count=count, share=share, seed=seed)
-    path = _place(out, s.suspects_place(context, scorer, len(found), seed))
+    found = s.find_label_issues(context, scorer, count=count, fraction=fraction, seed=seed)
+    path = _place(out, s.label_issues_path(context, scorer, len(found), seed))
     found.check_place(path)
     if probs is not None:
         table = pred_probs(context, seed)
         probs_are_new(probs, table, context.data)
         save_probs(probs, table, context.data, {"seed": seed, **ensemble_story(context)})
-    if pictures is not None:
-        write_page(found, context.data, pictures)
+    if gallery is not None:
+        write_page(found, context.data, gallery)
     found.save(path)
-    _show(found, path, pictures=pictures, probs=probs)
+    _show(found, path, gallery=gallery, probs=probs)
 
 
 def _place(out: Path | None, default: Path) -> Path:
@@ -111,7 +111,7 @@ def _say_price(context: Context, scorer: str) -> None:
     o.say_price(context, [get_scorer(MEMORIZATION if scorer == ENSEMBLE else scorer)])
 
 
-def _show(found: Suspects, path: Path, **others: Path | None) -> None:
+def _show(found: LabelIssues, path: Path, **others: Path | None) -> None:
     """The first ones as a table, then where all are."""
     from datapruning.experiments.sweep.table import markdown
 
@@ -136,4 +136,4 @@ def _show(found: Suspects, path: Path, **others: Path | None) -> None:
     for what, other in others.items():
         if other is not None:
             o.result(f"{what}: {other}")
-    o.result(f"suspects: {path}")
+    o.result(f"label issues: {path}")
