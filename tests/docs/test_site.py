@@ -19,7 +19,7 @@ from datapruning import recipes
 from datapruning.cli.main import app
 from datapruning.utils.system import PROJECT_ROOT
 
-pytest.importorskip("material", reason="mkdocs-material is not installed (pip install 'datapruning[docs]')")
+pytest.importorskip("material", reason="mkdocs-material is not installed (pip install 'datapruning-toolkit[docs]')")
 ROOT = PROJECT_ROOT
 
 

@@ -28,7 +28,7 @@ def check_ray(settings: Mapping[str, str]) -> None:
         MissingPackage: ray is not installed. UnknownName, InvalidValue: a setting that cannot be.
     """
     if importlib.util.find_spec("ray") is None:  # imported only once it is used: that takes seconds
-        raise MissingPackage("--launcher ray needs ray; install it: pip install 'datapruning[ray]'")
+        raise MissingPackage("--launcher ray needs ray; install it: pip install 'datapruning-toolkit[ray]'")
     for key in settings:
         if key not in SETTINGS:
             raise UnknownName("setting of --launcher ray", key, SETTINGS)

@@ -47,7 +47,7 @@ def check_slurm(settings: Mapping[str, str]) -> None:
         importlib.import_module("submitit")
     except ImportError as error:
         raise MissingPackage(
-            f"--launcher slurm needs submitit ({first_line(error)}); install it: pip install 'datapruning[slurm]'"
+            f"--launcher slurm needs submitit ({first_line(error)}); install it: pip install 'datapruning-toolkit[slurm]'"
         ) from None
     for key in settings:
         if key not in (*OWN, *OF_SBATCH):

@@ -75,10 +75,10 @@ def test_a_package_that_is_missing_is_named_with_its_extra(
     refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "submitit", None)
-    assert "pip install 'datapruning[slurm]'" in refused("sweep", *FAST, "--launcher", "slurm")
+    assert "pip install 'datapruning-toolkit[slurm]'" in refused("sweep", *FAST, "--launcher", "slurm")
     real = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name == "ray" else real(name, *more))
-    assert "pip install 'datapruning[ray]'" in refused("sweep", *FAST, "--launcher", "ray")
+    assert "pip install 'datapruning-toolkit[ray]'" in refused("sweep", *FAST, "--launcher", "ray")
 
 
 def test_workers_of_a_score_need_members_to_train(refused: Callable[..., str]) -> None:

@@ -313,7 +313,7 @@ def test_names_of_tools(monkeypatch: pytest.MonkeyPatch) -> None:
         find_tools(["tensorbord"])
     for name in TOOLS:
         monkeypatch.setitem(sys.modules, name, None)
-        with pytest.raises(MissingPackage, match=rf"pip install 'datapruning\[{name}\]'"):
+        with pytest.raises(MissingPackage, match=rf"pip install 'datapruning-toolkit\[{name}\]'"):
             find_tools([name])
         monkeypatch.setitem(sys.modules, name, object())  # type: ignore[arg-type]
         assert type(make_tracker(name)).__name__.lower() == f"to{name}"
