@@ -43,11 +43,11 @@ def main() -> None:
 
     def work(config: Mapping[str, Any]) -> dict[str, Any]:
         own = context.with_table("self_distill", method=config["method"])
-        own = own.with_epsd(config["removed"], config["prune_by"])
+        own = own.with_epsd(config["sparsity"], config["criterion"])
         return dp.train(own, fraction="1", kd_weight=0, seed=config["seed"]).result
 
     configs = [
-        {"removed": share, "prune_by": prune_by, "method": method, "seed": seed}
+        {"sparsity": share, "criterion": prune_by, "method": method, "seed": seed}
         for seed in range(args.seeds) for share in args.shares for prune_by, method in ARMS
     ]  # fmt: skip
     about = {"fingerprint": data.fingerprint, "epochs": args.epochs, "model": args.model, "device": context.device.type}
@@ -58,7 +58,7 @@ def main() -> None:
         for share in args.shares:
             found = [
                 r.result for r in rows
-                if (r.config["prune_by"], r.config["method"], r.config["removed"]) == (prune_by, method, share)
+                if (r.config["criterion"], r.config["method"], r.config["sparsity"]) == (prune_by, method, share)
             ]  # fmt: skip
             line.append(mean_spread([r["test_accuracy"] for r in found]))
         lines.append([*line, mean_spread([r["costs"]["prune"]["seconds"] for r in found], 1)])

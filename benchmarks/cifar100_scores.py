@@ -53,14 +53,14 @@ def main() -> None:
     args = parser.parse_args()
     data = dp.open_dataset(str(data_folder() / "cifar100.npz"))
     changes = [
-        f"score.epochs={args.epochs}", f"score.model={args.model}", f"member.model={args.model}",
-        f"member.epochs={args.member_epochs}", "evidence.runs=2",
+        f"proxy.epochs={args.epochs}", f"proxy.model={args.model}", f"ensemble_member.model={args.model}",
+        f"ensemble_member.epochs={args.member_epochs}", "evidence.runs=2",
         f"evidence.early_epoch={min(10, args.epochs)}",
     ]  # fmt: skip
 
     def opened(members: int) -> Context:
         return dp.open_context(
-            data, recipe="cifar", changes=[*changes, f"ensemble.members={members}"], device=args.device, loader="memory",
+            data, recipe="cifar", changes=[*changes, f"ensemble.num_members={members}"], device=args.device, loader="memory",
             workspace=args.workspace,
         )  # fmt: skip
 

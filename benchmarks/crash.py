@@ -62,22 +62,22 @@ def settings(*changes: str) -> tuple[str, ...]:
     return tuple(word for change in changes for word in ("--set", change))
 
 
-TEACHER = settings("teacher.epochs=3", "views.count=8")
+TEACHER = settings("teacher.epochs=3", "views.num_views=8")
 SCENARIOS: dict[str, tuple[tuple[str, ...], ...]] = {
     "cache": (("cache",),),
     "score: dynamics, in the training loop": (
         (
             "score", *LIGHT, "--scorer", "tdds,aum,knn",
-            *settings("score.epochs=6", "evidence.full_runs=1", "evidence.runs=1"),
+            *settings("proxy.epochs=6", "evidence.full_runs=1", "evidence.runs=1"),
         ),
     ),
     "score: el2n, grand, two proxies": (
-        ("score", *LIGHT, "--scorer", "el2n,grand", *settings("score.epochs=8", "evidence.full_runs=0", "evidence.runs=2")),
+        ("score", *LIGHT, "--scorer", "el2n,grand", *settings("proxy.epochs=8", "evidence.full_runs=0", "evidence.runs=2")),
     ),
     "score: memorization, an ensemble": (
         (
             "score", *LIGHT, "--scorer", "memorization",
-            *settings("ensemble.members=4", "ensemble.inside=0.5", "member.epochs=4"),
+            *settings("ensemble.num_members=4", "ensemble.subset_fraction=0.5", "ensemble_member.epochs=4"),
         ),
     ),
     "teach": (("teach", *LIGHT, *settings("teacher.epochs=8", "teacher.ema=0.9")),),
@@ -85,7 +85,7 @@ SCENARIOS: dict[str, tuple[tuple[str, ...], ...]] = {
     "soft labels, then a student of them": (
         (*STUDENT, *TEACHER, "--kd-weight", "0.7", *settings("train.epochs=8", "teacher.epochs=1")),
     ),
-    "train, the KD weight searched": ((*STUDENT, *TEACHER, *settings("train.epochs=6", "kd.search=0.5")),),
+    "train, the KD weight searched": ((*STUDENT, *TEACHER, *settings("train.epochs=6", "kd.search_budget=0.5")),),
     "train, infobatch": ((*ALONE, "--infobatch", "0.5"),),
     "train --epsd": ((*ALONE, "--epsd", "0.9", "--self-distill", "cs-kd"),),
     "train, ps-kd, ema": ((*ALONE, "--self-distill", "ps-kd", *settings("train.ema=0.9")),),
@@ -226,13 +226,13 @@ def checkpoint_cost() -> dict[str, float]:
     """Milliseconds and megabytes of a checkpoint of ResNet-18 with momentum, median of 7."""
     import torch
 
-    from datapruning.config.training import Training
+    from datapruning.config.training import TrainConfig
     from datapruning.models import create_model
     from datapruning.training.checkpoint import SECONDS, SHARE, Checkpoint
     from datapruning.training.optimizers import make_optimizer
 
     model = create_model("resnet18", (32, 32, 3), 10, 0)
-    optimizer = make_optimizer(model, Training())
+    optimizer = make_optimizer(model, TrainConfig())
     model(torch.zeros(2, 3, 32, 32)).sum().backward()
     optimizer.step()
     state, times = Checkpoint(RUNS / "crash" / "cost.safetensors"), []

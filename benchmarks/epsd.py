@@ -24,7 +24,7 @@ LABELS_ALONE = ("random", "snip", "synflow", "prospr")
 COMBINED = ("snip", "prospr")
 CONTROL = "prospr, 5 rounds"
 VERSIONS: dict[str, dict[str, Any]] = {"epsd": {"rounds": 1}, "epsd, 5 rounds": {"rounds": 5}}
-ROUNDS: dict[str, dict[str, Any]] = {CONTROL: {"prune_by": "prospr", "rounds": 5}}
+ROUNDS: dict[str, dict[str, Any]] = {CONTROL: {"criterion": "prospr", "rounds": 5}}
 COMMAND = "DPRUNE_DATA=... python -m benchmarks.epsd"
 T_95 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}
 """Student's t, two-sided 95%, by the number of pairs."""
@@ -41,9 +41,9 @@ def arms() -> list[Arm]:
 def config(arm: Arm, removed: float, seed: int) -> dict[str, Any]:
     """The row of an arm."""
     prune, method = arm
-    settings = {"prune_by": prune, **ROUNDS.get(prune, {})}
+    settings = {"criterion": prune, **ROUNDS.get(prune, {})}
     if prune in VERSIONS:
-        settings |= {"prune_by": "epsd", **VERSIONS[prune]}
+        settings |= {"criterion": "epsd", **VERSIONS[prune]}
     return row(removed, method=method, seed=seed, **settings)
 
 

@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common import mean_spread, publish, table
-from datapruning.config.self_distillation import SelfDistill
-from datapruning.config.sparsity import EPSD
+from datapruning.config.self_distillation import SelfDistillConfig
+from datapruning.config.sparsity import SparsityConfig
 from datapruning.data.dataset import Dataset, Split
 from datapruning.runs.opening import open_context
 from datapruning.training.losses import CrossEntropy
@@ -40,10 +40,10 @@ MODELS = {
 STAGES: dict[str, dict[str, Any]] = {
     "first-order, 3 steps": {"mode": "first-order"},
     "full, 3 steps": {},
-    "first-order, 10 steps": {"mode": "first-order", "steps": 10},
-    "full, 10 steps": {"steps": 10},
+    "first-order, 10 steps": {"mode": "first-order", "inner_steps": 10},
+    "full, 10 steps": {"inner_steps": 10},
     "full, 3 steps, 5 rounds": {"rounds": 5},
-    "SNIP": {"prune_by": "snip"},
+    "SNIP": {"criterion": "snip"},
 }
 COMMAND = "python -m benchmarks.epsd_cost"
 
@@ -77,7 +77,7 @@ def measure(name: str, stage: str) -> dict[str, float]:
             optimizer.step()
             seconds.append(time.process_time() - started)
         before = peak()
-        settings, how = EPSD(0.95, **{"rounds": 1, **STAGES[stage]}), SelfDistill(method="cs-kd")
+        settings, how = SparsityConfig(sparsity=0.95, **{"rounds": 1, **STAGES[stage]}), SelfDistillConfig(method="cs-kd")
         started = time.process_time()
         prune_at_start(context, context.new_model(name, 0), np.arange(SAMPLES), settings, how, CrossEntropy(), 0)
         return {

@@ -24,11 +24,11 @@ COMMAND = "DPRUNE_DATA=... python -m benchmarks.epsd_data"
 def helps(weight: float) -> dict[str, tuple[str, dict[str, Any]]]:
     """The self-distillation and the settings of the stage, by what helps."""
     return {
-        "labels alone (ProsPr)": ("none", {"prune_by": "prospr"}),
-        "teacher, pruned by its loss": ("none", {"prune_by": "epsd", "loss": "kd", "kd_weight": weight}),
-        "teacher, pruned by ProsPr": ("none", {"prune_by": "prospr", "kd_weight": weight}),
-        "self-distillation, EPSD": ("cs-kd", {"prune_by": "epsd"}),
-        "both, pruned by both": ("cs-kd", {"prune_by": "epsd", "loss": "kd", "kd_weight": weight}),
+        "labels alone (ProsPr)": ("none", {"criterion": "prospr"}),
+        "teacher, pruned by its loss": ("none", {"criterion": "epsd", "loss": "kd", "kd_weight": weight}),
+        "teacher, pruned by ProsPr": ("none", {"criterion": "prospr", "kd_weight": weight}),
+        "self-distillation, EPSD": ("cs-kd", {"criterion": "epsd"}),
+        "both, pruned by both": ("cs-kd", {"criterion": "epsd", "loss": "kd", "kd_weight": weight}),
     }
 
 

@@ -17,8 +17,8 @@ import numpy as np
 
 from benchmarks.common import mean_spread, publish, table
 from benchmarks.epsd_rows import METHODS, MODEL, open_small
-from datapruning.config.self_distillation import SelfDistill
-from datapruning.config.sparsity import EPSD
+from datapruning.config.self_distillation import SelfDistillConfig
+from datapruning.config.sparsity import SparsityConfig
 from datapruning.runs.context import Context
 from datapruning.training.losses import CrossEntropy
 from datapruning.training.reproducibility import reproducible
@@ -35,14 +35,14 @@ REMOVED = 0.95
 OTHER = 1000
 """Added to the seed for the control on other looks."""
 VERSIONS: dict[str, dict[str, Any]] = {
-    "0 steps": {"steps": 0},
+    "0 steps": {"inner_steps": 0},
     "3 steps": {},
-    "3 steps, rate 0.5": {"rate": 0.5},
-    "10 steps": {"steps": 10},
-    "30 steps, first-order": {"steps": 30, "mode": "first-order"},
+    "3 steps, rate 0.5": {"inner_lr": 0.5},
+    "10 steps": {"inner_steps": 10},
+    "30 steps, first-order": {"inner_steps": 30, "mode": "first-order"},
     "3 steps, batch 512": {"batch_size": 512},
     "3 steps, 8 batches": {"batches": 8},
-    "3 steps, fresh batches": {"fresh": True},
+    "3 steps, fresh batches": {"fresh_inner_batches": True},
 }
 COMMAND = "DPRUNE_DATA=... python -m benchmarks.epsd_masks"
 
@@ -55,16 +55,16 @@ def shared(one: Masks, other: Masks) -> float:
 def masks_by(context: Context, seed: int, method: str, looks: int, **version: Any) -> Masks:
     """Of the network that `seed` initialises, on the looks of seed `looks`."""
     model, ids = context.new_model(MODEL, seed), np.arange(context.data.total)
-    settings, how = EPSD(REMOVED, rounds=1, **version), SelfDistill(method=method)
+    settings, how = SparsityConfig(sparsity=REMOVED, rounds=1, **version), SelfDistillConfig(method=method)
     with hushed():
         return prune_at_start(context, model, ids, settings, how, CrossEntropy(), looks).masks
 
 
 def term_sizes(context: Context, seed: int, method: str, **version: Any) -> tuple[float, float]:
     """Both terms of the loss where the saliency is taken."""
-    settings, how = EPSD(REMOVED, **version), SelfDistill(method=method)
+    settings, how = SparsityConfig(sparsity=REMOVED, **version), SelfDistillConfig(method=method)
     inside, outside = draw_looks(context, np.arange(context.data.total), settings, how, seed, None)
-    inner = Inner(settings.steps, settings.rate, settings.mode, settings.matched)
+    inner = Inner(settings.inner_steps, settings.inner_lr, settings.mode, settings.match_gradients)
     loss = partial(TERMS[method], how, CrossEntropy())
     return mask_gradient(context.new_model(MODEL, seed).train(), loss, inside, outside, inner)[1]
 
@@ -84,8 +84,8 @@ def main() -> None:
                 for method in METHODS:
                     own = masks_by(context, seed, method, seed, **version)
                     found.setdefault(method, []).append(shared(plain, own))
-                    if version.get("steps", 3) <= 3 and version.get("batches", 1) == 1:
-                        own = masks_by(context, seed, method, seed, matched=True, **version)
+                    if version.get("inner_steps", 3) <= 3 and version.get("batches", 1) == 1:
+                        own = masks_by(context, seed, method, seed, match_gradients=True, **version)
                         found.setdefault(f"{method}, matched", []).append(shared(plain, own))
             base, extra = term_sizes(context, SEEDS[0], "cs-kd", **version)
             say(f"{name}: {found}")

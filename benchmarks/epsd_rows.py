@@ -31,7 +31,7 @@ MODEL = "tinyresnet"
 FRACTION = "0.1"
 SETTINGS = (
     "train.model=tinyresnet", "train.batch_size=64", "train.epochs=8", "teacher.batch_size=64", "teacher.model=tinyresnet",
-    "views.count=16", "views.crop=1",
+    "views.num_views=16", "views.crop=1",
 )  # fmt: skip
 VALIDATION = 10_000
 """Pruned-away samples that judge where something is chosen."""
@@ -42,9 +42,9 @@ Config = Mapping[str, Any]
 def row(removed: float, prune_by: str, method: str, seed: int, **more: Any) -> dict[str, Any]:
     """A student: what is removed, by whom, the self-distillation it is trained with ("none": labels alone).
 
-    `more`: further settings of [epsd]; "judge": "validation" leaves the test set alone; "kd_weight", "fraction".
+    `more`: further settings of [sparsity]; "judge": "validation" leaves the test set alone; "kd_weight", "fraction".
     """
-    return {"removed": removed, "prune_by": prune_by, "method": method, "seed": seed, **more}
+    return {"sparsity": removed, "criterion": prune_by, "method": method, "seed": seed, **more}
 
 
 def open_small(workspace: Path) -> Context:
@@ -63,14 +63,14 @@ def fill(workspace: Path, configs: Sequence[Config]) -> None:
 
     def work(config: Config) -> dict[str, Any]:
         context, own = opened(), dict(config)
-        seed, method, removed = own.pop("seed"), own.pop("method"), own.pop("removed")
+        seed, method, removed = own.pop("seed"), own.pop("method"), own.pop("sparsity")
         judge, weight = own.pop("judge", "test"), own.pop("kd_weight", 0.0)
         fraction, epochs = own.pop("fraction", FRACTION), own.pop("epochs", None)
         if epochs is not None:
             context = context.with_student(epochs=epochs)
         context = context.with_table("self_distill", method=method)
         if removed:
-            context = context.with_table("epsd", removed=removed, **own)
+            context = context.with_table("sparsity", sparsity=removed, **own)
         with hushed():
             subset = dp.select(dp.score(context, "random", seed=seed), fraction)
             named = teacher() if weight else None

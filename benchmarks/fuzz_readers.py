@@ -28,7 +28,7 @@ from datapruning.artifacts.scores import KIND, Scores, load_scores
 from datapruning.artifacts.subset import load_subset, read_ids, subset_from_ids
 from datapruning.artifacts.subset_file import subset_from_file
 from datapruning.cli.main import run
-from datapruning.config.augmentation import ViewPolicy
+from datapruning.config.augmentation import AugmentPolicy
 from datapruning.config.recipe import plain, read_recipe
 from datapruning.data.augment.views import Views
 from datapruning.data.dataset import Dataset, Split
@@ -365,7 +365,7 @@ def read_recording(folder: Path) -> Any:
 
 def _labels(folder: Path) -> SoftLabelCache:
     teacher: Any = SimpleNamespace(folder=folder, weights_hash="made-up")
-    views = Views(ViewPolicy(count=2), (100.0,), (50.0,))
+    views = Views(AugmentPolicy(num_views=2), (100.0,), (50.0,))
     return SoftLabelCache(teacher, views, DATA.fingerprint, 40, 3)
 
 

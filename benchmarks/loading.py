@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.common import publish, table
-from datapruning.config.augmentation import ViewPolicy
+from datapruning.config.augmentation import AugmentPolicy
 from datapruning.data.augment.views import Views
 from datapruning.data.batching import training_batches
 from datapruning.data.dataset import Split
@@ -108,7 +108,7 @@ def torch_epochs(dataset: Dataset[tuple[Tensor, int]]) -> Callable[[int], Iterat
 
 def our_epochs(loader: Loader) -> Callable[[int], Iterator[Tensor]]:
     """Shuffled epochs of views."""
-    views, ids = Views(ViewPolicy(flip=True, crop=PADDING), MEAN, STD), np.arange(len(loader))
+    views, ids = Views(AugmentPolicy(flip=True, crop=PADDING), MEAN, STD), np.arange(len(loader))
 
     def epoch_of(epoch: int) -> Iterator[Tensor]:
         for batch in loader.read(training_batches(ids, BATCH, 0, epoch)):

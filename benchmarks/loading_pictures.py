@@ -28,7 +28,7 @@ from torch.utils.data import DataLoader
 
 from benchmarks.common import publish, table
 from benchmarks.loading import EXACT_MALLOC, Speed, cpu_seconds, status, with_range
-from datapruning.config.augmentation import ViewPolicy
+from datapruning.config.augmentation import AugmentPolicy
 from datapruning.data.augment.views import Views
 from datapruning.data.batching import training_batches
 from datapruning.data.dataset import Dataset
@@ -44,7 +44,7 @@ SMALL_BATCH = 32
 """Where memory is measured: so the smallest folder, too, has more batches than are read ahead."""
 SIZES = (200, 600)
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-POLICY = ViewPolicy(flip=True, crop=0, size=SIDE, scale=(0.08, 1.0))
+POLICY = AugmentPolicy(flip=True, crop=0, size=SIDE, scale=(0.08, 1.0))
 NAMES = {
     "raw": f"decoded to {STORED}x{STORED}, kept raw; mmap loader + views",
     "jpg": f"decoded to {STORED}x{STORED}, kept as jpg:90; mmap loader + views",

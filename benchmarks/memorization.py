@@ -29,9 +29,9 @@ from datapruning.utils.hashing import shuffled
 from datapruning.utils.malloc import keep_freed_memory
 
 SAMPLES, SLICE_KEY = 4000, 0x5A11CE
-PLAIN = ("member.model=tinynet16", "member.batch_size=64", "member.epochs=20")
+PLAIN = ("ensemble_member.model=tinynet16", "ensemble_member.batch_size=64", "ensemble_member.epochs=20")
 """The recipe of the reference: the first of a few tried that fits its samples (99.9%)."""
-SHORT = ("member.model=tinynet16", "member.batch_size=32", "member.epochs=10")
+SHORT = ("ensemble_member.model=tinynet16", "ensemble_member.batch_size=32", "ensemble_member.epochs=10")
 QUARTER, TENTH, SHORT_TENTH, SPLITS = 100, 30, 60, 20
 ESTIMATORS = ("memorization", "memorization-plain")
 COMMAND = "DPRUNE_DATA=... python -m benchmarks.memorization"
@@ -64,7 +64,7 @@ def ensemble(kind: str, workspace: Path) -> SubsetEnsemble:
     """One of the ensembles; members that are missing are trained."""
     what = KINDS[kind]
     keep_freed_memory()
-    return open_ensemble(open_slice((*what.settings, f"ensemble.members={what.members}"), workspace), what.seed)
+    return open_ensemble(open_slice((*what.settings, f"ensemble.num_members={what.members}"), workspace), what.seed)
 
 
 def part_of(whole: SubsetEnsemble, members: list[int]) -> SubsetEnsemble:

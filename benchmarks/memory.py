@@ -38,8 +38,8 @@ COMMAND = "python -m benchmarks.memory"
 SIDE, CLASSES, TIMES = 32, 10, (1, 4, 16)
 SETTINGS = [
     "train.model=tinynet8", "train.epochs=1", "train.batch_size=512", "teacher.model=tinynet8", "teacher.epochs=1",
-    "score.model=tinynet8", "score.epochs=1", "evidence.runs=1", "evidence.early_epoch=1",
-    "evidence.full_runs=1", "views.count=1",
+    "proxy.model=tinynet8", "proxy.epochs=1", "evidence.runs=1", "evidence.early_epoch=1",
+    "evidence.full_runs=1", "views.num_views=1",
 ]  # fmt: skip
 SCORERS = ("el2n", "forgetting", "aum")
 

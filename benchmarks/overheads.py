@@ -23,9 +23,9 @@ import numpy as np
 import torch
 
 from benchmarks.common import publish, table
-from datapruning.config.augmentation import ViewPolicy
+from datapruning.config.augmentation import AugmentPolicy
 from datapruning.config.recipe import Recipe
-from datapruning.config.training import Training
+from datapruning.config.training import TrainConfig
 from datapruning.data.dataset import Dataset, Split
 from datapruning.evidence.prediction_change import Changes
 from datapruning.evidence.recorder import Recorder, RecordTraining
@@ -106,7 +106,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=15)
     args = parser.parse_args()
-    recipe = Recipe("overheads", views=ViewPolicy(crop=2, count=1), train=Training(batch_size=BATCH, lr=0.01))
+    recipe = Recipe(name="overheads", views=AugmentPolicy(crop=2, num_views=1), train=TrainConfig(batch_size=BATCH, lr=0.01))
     with tempfile.TemporaryDirectory() as folder:
         context = make_context(made_up(), recipe, device="cpu", loader="memory", root=folder, threads=1)
         data, ids = context.data, np.arange(0, SAMPLES, SAMPLES // (STEPS * BATCH))[: STEPS * BATCH]

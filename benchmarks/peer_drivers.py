@@ -104,7 +104,7 @@ def ours(task: Task, case: Case, folder: Path, clock: Clock) -> Answer:
     keep_freed_memory()
     data = dp.open_dataset(case.data)
     changes = {
-        "score.model": case.network, "score.epochs": case.epochs, "score.batch_size": case.batch_size, "score.lr": LR,
+        "proxy.model": case.network, "proxy.epochs": case.epochs, "proxy.batch_size": case.batch_size, "proxy.lr": LR,
         "score.schedule": "cosine", "score.warmup": 0.0, "evidence.runs": 1, "evidence.full_runs": 1,
         "evidence.early_epoch": min(10, case.epochs), "views.flip": str(task.augment).lower(),
         "views.crop": 4 * task.augment,

@@ -31,9 +31,9 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.common import publish, table
-from datapruning.config.augmentation import ViewPolicy
+from datapruning.config.augmentation import AugmentPolicy
 from datapruning.config.recipe import Recipe
-from datapruning.config.training import Training
+from datapruning.config.training import TrainConfig
 from datapruning.data.dataset import Dataset, Split
 from datapruning.runs.context import Context, make_context
 from datapruning.training.checkpoint import Checkpoint
@@ -156,10 +156,15 @@ def timed(kinds: dict[str, Callable[[], None]], rounds: int, clock: Callable[[],
 
 def context_of(setting: Setting, folder: Path, device: str, loader: str, **changes: Any) -> Context:
     """A context that trains the setting's network."""
-    training = Training(model=setting.model, batch_size=setting.batch, lr=0.01, **changes)
+    training = TrainConfig(model=setting.model, batch_size=setting.batch, lr=0.01, **changes)
     # evidence and soft labels are not made here; all networks that a recipe names must take the pictures
     recipe = Recipe(
-        "step", views=ViewPolicy(crop=PADDING), train=training, teacher=training, score=training, member=training
+        name="step",
+        views=AugmentPolicy(crop=PADDING),
+        train=training,
+        teacher=training,
+        proxy=training,
+        ensemble_member=training,
     )
     return make_context(made_up(setting), recipe, device=device, loader=loader, root=folder, threads=1)
 
@@ -203,7 +208,7 @@ def on_gpu(folder: Path, rounds: int) -> list[dict[str, float]]:
     return timed(kinds, rounds, clock)
 
 
-def _compiled(context: Context) -> Training:
+def _compiled(context: Context) -> TrainConfig:
     return replace(context.recipe.train, compile=True)
 
 

@@ -39,7 +39,7 @@ COMMAND = "DPRUNE_DATA=... python -m benchmarks.stronger_views"
 
 def row(fraction: str, epochs: int, weight: float, name: str, seed: int) -> dict[str, Any]:
     """The configuration of one run."""
-    views = {"count": COUNT, **VIEWS[name]}
+    views = {"num_views": COUNT, **VIEWS[name]}
     return {"fraction": fraction, "epochs": epochs, "kd_weight": weight, "views": views, "seed": seed}
 
 

@@ -37,7 +37,7 @@ WORDS = (
     "sweep", "--fractions", "0.1,0.3", "--scorers", "random,el2n", "--kd-weights", "0,0.9,auto", "--seeds", "2",
     "--device", "cpu", "--threads", "1",
 )  # fmt: skip
-SETTINGS = ("train.epochs=5", "teacher.epochs=8", "score.epochs=4", "evidence.runs=2", "evidence.early_epoch=2")
+SETTINGS = ("train.epochs=5", "teacher.epochs=8", "proxy.epochs=4", "evidence.runs=2", "evidence.early_epoch=2")
 MAY_DIFFER = {"seconds", "subset", "folder", "soft_labels_computed"}
 """Times, paths, and which of the rows happened to fill a soft label."""
 FOLDER = "sweep"

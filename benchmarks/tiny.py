@@ -27,9 +27,9 @@ from datapruning.utils.malloc import keep_freed_memory
 
 STUDENT = "tinynet16"
 SETTINGS = tuple(
-    [f"{table}.model={STUDENT}" for table in ("train", "teacher", "score")]
-    + [f"{table}.batch_size=64" for table in ("train", "teacher", "score")]
-    + ["views.count=8", "views.crop=2"]  # as the recipe had them when the committed rows were made
+    [f"{table}.model={STUDENT}" for table in ("train", "teacher", "proxy")]
+    + [f"{table}.batch_size=64" for table in ("train", "teacher", "proxy")]
+    + ["views.num_views=8", "views.crop=2"]  # as the recipe had them when the committed rows were made
 )
 LADDER = (STUDENT, "tinynet8", "tinynet32")
 """Teachers, the student's own network first."""

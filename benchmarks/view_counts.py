@@ -28,13 +28,13 @@ COMMAND = "DPRUNE_DATA=... python -m benchmarks.view_counts"
 def grid() -> list[dict[str, Any]]:
     """All rows, one seed after the other, so that a run cut short has whole seeds."""
     lengths = [(f, e, v) for f, e in CELLS for v in COUNTS if v <= e]
-    cells = [{"fraction": f, "epochs": e, "kd_weight": KD_WEIGHT, "views": {"count": v}} for f, e, v in lengths]
+    cells = [{"fraction": f, "epochs": e, "kd_weight": KD_WEIGHT, "views": {"num_views": v}} for f, e, v in lengths]
     return [{**cell, "seed": seed} for seed in range(SEEDS) for cell in cells]
 
 
 def lines(rows: list[Row], epochs: int) -> list[list[str]]:
     """A line of the table for each V of one cell."""
-    by_count = {v: [r for r in rows if r.config["views"]["count"] == v] for v in COUNTS if v <= epochs}
+    by_count = {v: [r for r in rows if r.config["views"]["num_views"] == v] for v in COUNTS if v <= epochs}
     found = []
     for count, these in by_count.items():
         labels = count * these[0].result["kept"]

@@ -13,7 +13,7 @@ from typing import Any
 import datapruning as dp
 from benchmarks.common import RUNS
 from benchmarks.tiny import SETTINGS, Config, open_tiny
-from datapruning.config.augmentation import MixPolicy
+from datapruning.config.augmentation import CutMixPolicy
 from datapruning.io.trial_store import Row, RowStore
 from datapruning.utils.console import say
 from datapruning.utils.malloc import keep_freed_memory
@@ -35,9 +35,9 @@ def fill(workspace: Path, configs: Sequence[Config], label: str) -> None:
 
     def work(config: Config) -> dict[str, Any]:
         changes = dict(config["views"])
-        mix = MixPolicy(changes.pop("cutmix", 0.0))
+        cutmix = CutMixPolicy(prob=changes.pop("cutmix", 0.0))
         recipe = opened().recipe
-        recipe = dataclasses.replace(recipe, views=dataclasses.replace(recipe.views, **changes), mix=mix)
+        recipe = dataclasses.replace(recipe, views=dataclasses.replace(recipe.views, **changes), cutmix=cutmix)
         context = dataclasses.replace(opened(), recipe=recipe).with_student(epochs=config["epochs"])
         weight = config["kd_weight"]
         named = teacher() if weight else None

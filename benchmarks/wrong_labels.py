@@ -28,7 +28,7 @@ from datapruning.utils.console import hushed, say
 from datapruning.utils.malloc import keep_freed_memory
 
 SHARE = 0.1
-STEPS = ("train.epochs=10", "score.epochs=10", "member.epochs=6", "ensemble.members=20")
+STEPS = ("train.epochs=10", "proxy.epochs=10", "ensemble_member.epochs=6", "ensemble.num_members=20")
 SCORERS = (
     "aum", "loss", "knn", "el2n", "el2n-online", "forgetting", "grand", "grand-last", "entropy", "margin", "confidence",
     "dyn-unc", "tdds", "dual", "herding", "k-center", "moderate", "prototypicality", "duplicates", "random",
@@ -56,7 +56,7 @@ def open_wrong(workspace: Path) -> tuple[Context, np.ndarray[Any, np.dtype[np.bo
     data = with_wrong_labels(clean, SHARE)
     context = dp.open_context(
         data, recipe="fashion-mnist", device="cpu", loader="memory", threads=1, workspace=workspace,
-        changes=(*SETTINGS, "member.model=tinynet16", "member.batch_size=64", *STEPS),
+        changes=(*SETTINGS, "ensemble_member.model=tinynet16", "ensemble_member.batch_size=64", *STEPS),
     )  # fmt: skip
     return context, data.train.labels != clean.train.labels
 

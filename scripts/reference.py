@@ -32,7 +32,7 @@ BESIDE = {
     "What your own loop uses": (
         "evidence.recorder:Recorder", "evidence.external_loop:LoopRecorder", "evidence.recording:Recording",
         "data.augment.views:Views",
-        "config.augmentation:ViewPolicy", "config.augmentation:MixPolicy", "data.loaders.loader:Loader",
+        "config.augmentation:AugmentPolicy", "config.augmentation:CutMixPolicy", "data.loaders.loader:Loader",
         "data.loaders.loader:Batch",
     ),
     "What scorers and strategies read": (

@@ -32,8 +32,8 @@ def load_teachers(context: Context, folders: Sequence[Path]) -> list[Teacher]:
 
 
 def train_ladder(context: Context) -> list[Teacher]:
-    """A teacher of each network in the recipe's `kd.ladder`, trained where it is not there."""
-    folders = [train_teacher(context, seed=0, model=model).folder for model in context.recipe.kd.ladder]
+    """A teacher of each network in the recipe's `kd.teacher_candidates`, trained where it is not there."""
+    folders = [train_teacher(context, seed=0, model=model).folder for model in context.recipe.kd.teacher_candidates]
     return load_teachers(context, folders)
 
 

@@ -67,9 +67,9 @@ class SoftLabelCache:
             "rows": ROWS, "total": total, "classes": classes,
         }  # fmt: skip
         if views.mixture is not None:
-            manifest |= {"mix": asdict(views.mixture.policy), "kept": views.mixture.digest}
+            manifest |= {"cutmix": asdict(views.mixture.policy), "kept": views.mixture.digest}
         self.folder = teacher.folder / "soft-labels" / digest(manifest)
-        shape = (views.policy.count, total, classes)
+        shape = (views.policy.num_views, total, classes)
         path = self.folder / "manifest.json"
         with held(path, f"another process opens {self.folder}"):
             if not path.exists():
@@ -113,7 +113,7 @@ class SoftLabelCache:
 
         A killed call loses at most a few batches; several processes may fill at once (one does, the others wait).
         """
-        views = range(min(epochs, self.views.policy.count))
+        views = range(min(epochs, self.views.policy.num_views))
         if not sum(len(self.missing(ids, view)) for view in views):
             return 0
         with held(self.folder / "fill", "another process fills these soft labels"):
@@ -133,7 +133,7 @@ class SoftLabelCache:
 
     def cost(self, ids: NDArray[np.int64], epochs: int) -> Cost:
         """What the labels of `ids` for so many epochs cost to make, whoever made them; seconds at the mean rate so far."""
-        count = len(ids) * min(epochs, self.views.policy.count)
+        count = len(ids) * min(epochs, self.views.policy.num_views)
         spent = self._spent()
         rate = spent["seconds"] / spent["computed"] if spent["computed"] else 0.0
         return Cost(evaluated=count, seconds=round(count * rate, 3))

@@ -23,8 +23,8 @@ os.environ["OMP_NUM_THREADS"] = "1"  # of commands that tests start
 torch.set_num_threads(1)  # networks this small run no faster on two, and much slower on a busy machine
 
 FAST = (
-    "train.epochs=2", "teacher.epochs=2", "score.epochs=2",
-    "evidence.runs=2", "evidence.early_epoch=1", "kd.grid=[0.0, 0.9]",
+    "train.epochs=2", "teacher.epochs=2", "proxy.epochs=2",
+    "evidence.runs=2", "evidence.early_epoch=1", "kd.weight_grid=[0.0, 0.9]",
 )  # fmt: skip
 """Settings under which every verb runs in about a second."""
 

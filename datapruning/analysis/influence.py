@@ -115,7 +115,7 @@ def check_arguments(top: int, pairs: str, permutations: int = PERMUTATIONS) -> N
 def influence_place(context: Context, pairs: str, top: int, seed: int) -> Path:
     """Where an influence file lies in the workspace."""
     recipe = context.recipe
-    made_with = {table: plain(recipe)[table] for table in ("views", "ensemble", "member")}
+    made_with = {table: plain(recipe)[table] for table in ("views", "ensemble", "ensemble_member")}
     identity = {"top": top, "seed": seed, "threads": context.threads, "device": context.device.type, **made_with}
     place = context.place("influence", pairs, identity)
     return place.with_name(f"{place.name}.npz")

@@ -158,7 +158,7 @@ def _check_recorded(recording: Recording, labels: NDArray[np.int64], data: Datas
 def label_issues_path(context: Context, scorer: str, count: int, seed: int) -> Path:
     """Where a list of label issues lies in the workspace."""
     recipe = context.recipe
-    made_with = {table: plain(recipe)[table] for table in ("score", "evidence", "views", "ensemble", "member")}
+    made_with = {table: plain(recipe)[table] for table in ("proxy", "evidence", "views", "ensemble", "ensemble_member")}
     identity = {"count": count, "seed": seed, "threads": context.threads, "device": context.device.type, **made_with}
     place = context.place("label-issues", scorer, identity)
     return place.with_name(f"{place.name}.csv")

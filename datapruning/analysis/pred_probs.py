@@ -55,4 +55,4 @@ def confident_others(probs: NDArray[np.float32], labels: NDArray[np.int64]) -> i
 
 def ensemble_story(context: Context) -> dict[str, Any]:
     """How the ensemble was made, for meta."""
-    return {"ensemble": asdict(context.recipe.ensemble), "member": plain(context.recipe)["member"]}
+    return {"ensemble": asdict(context.recipe.ensemble), "member": plain(context.recipe)["ensemble_member"]}

@@ -120,9 +120,9 @@ def scores_place(context: Context, scorer: str, seed: int) -> Path:
     """
     recipe = context.recipe
     settings: dict[str, Any] = {
-        "proxy": plain(recipe)["score"], "evidence": asdict(recipe.evidence), "seed": seed, "views": recipe.views.used,
+        "proxy": plain(recipe)["proxy"], "evidence": asdict(recipe.evidence), "seed": seed, "views": recipe.views.used,
         **context.arithmetic,
     }  # fmt: skip
     if get_scorer(scorer).needs is SubsetEnsemble:
-        settings |= {"ensemble": asdict(recipe.ensemble), "member": plain(recipe)["member"]}
+        settings |= {"ensemble": asdict(recipe.ensemble), "member": plain(recipe)["ensemble_member"]}
     return context.place("scores", scorer, settings).with_suffix(".npz")

@@ -34,7 +34,7 @@ from datapruning.utils.fraction import kept_count
 AUTO = Path("auto")
 
 
-OF_STUDENTS = ("views", "mix", "train", "kd", "self_distill", "epsd")
+OF_STUDENTS = ("views", "cutmix", "train", "kd", "self_distill", "sparsity")
 """Tables of a recipe that a student depends on."""
 
 
@@ -86,9 +86,10 @@ def train(
     named = load_teachers(context, folders)
     if choosing and weight == 0:
         raise InvalidValue("with KD weight 0 there is no teacher to choose")
-    if choosing and len(named or context.recipe.kd.ladder) < 2:
+    if choosing and len(named or context.recipe.kd.teacher_candidates) < 2:
         raise InvalidValue(
-            "--teacher auto chooses among several: name two or more runs with --teacher as well, or networks in kd.ladder"
+            "--teacher auto chooses among several: name two or more runs with --teacher as well, or networks in "
+            "kd.teacher_candidates"
         )
     subset = _subset(context, subset, fraction, scorer, scores, strategy, settings, balance, seed)
     ids = subset.indices
@@ -109,7 +110,7 @@ def train(
     who = "-".join([subset.meta["scorer"], *([by["strategy"]] if by else [])])
     recipe = context.recipe
     itself = f"-{recipe.self_distill.method}" if recipe.self_distill.on else ""
-    thinned = f"-{recipe.epsd.prune_by}-{recipe.epsd.removed:g}" if recipe.epsd.removed else ""
+    thinned = f"-{recipe.sparsity.criterion}-{recipe.sparsity.sparsity:g}" if recipe.sparsity.sparsity else ""
     name = f"{who}-{len(subset)}-kd-{options['kd_weight']}{chooses}{itself}{thinned}-seed{seed}"
     used = {table: values for table, values in plain(recipe).items() if table in OF_STUDENTS}
     identity = {**options, **used, "teachers": plain(recipe)["teacher"]}
@@ -153,7 +154,7 @@ def _self_teacher(context: Context, subset: Subset, seed: int) -> tuple[Any, dic
     if context.recipe.self_distill.method != "tf-kd-self":
         return None, {}
     say("self-distillation: the self teacher is this student without distillation, a run of its own")
-    context = context.with_table("self_distill", method="none").with_table("epsd", removed=0.0)
+    context = context.with_table("self_distill", method="none").with_table("sparsity", sparsity=0.0)
     alone = train(context, subset, kd_weight=0, seed=seed)
     labels, told = prepare_labels(context, load_teachers(context, [alone.folder]), subset.indices)
     mine = {key: {f"self_{part}": value for part, value in told[key].items()} for key in ("seconds", "costs")}

@@ -37,7 +37,7 @@ def command(
 
     Reads the ensemble that memorization reads. Says how many pairs would look influential by chance alone.
 
-    Example: dprune influence --data digits --set ensemble.members=100
+    Example: dprune influence --data digits --set ensemble.num_members=100
     """
     from datapruning.analysis import influence as i
     from datapruning.scorers import get_scorer
@@ -67,7 +67,9 @@ def _show(found: Influence, data: Dataset, path: Path) -> None:
         f"({meta['permutations']} permutations of the members)."
     )
     if meta["found"] and meta["expected"] > meta["found"] / 2:
-        o.result("Most of these pairs may be chance. More members tell (--set ensemble.members=...); those there are kept.")
+        o.result(
+            "Most of these pairs may be chance. More members tell (--set ensemble.num_members=...); those there are kept."
+        )
     if meta["kept"] < meta["found"]:
         o.result(f"Kept are the {meta['kept']:,} strongest.")
     if len(found):

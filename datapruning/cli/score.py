@@ -78,7 +78,7 @@ def command(
     by_workers = jobs is not None or where.elsewhere
     if by_workers and current() is not None:
         raise InvalidValue("under torchrun its processes share the work: leave --jobs and --launcher out")
-    changed = [*(changes or ()), *([f"score.model={model}", f"member.model={model}"] if model else [])]
+    changed = [*(changes or ()), *([f"proxy.model={model}", f"ensemble_member.model={model}"] if model else [])]
     opening = (data, data_root, download, recipe, changed, device, loader, workspace, threads)
     context = launchers.context_from(where, *opening)
     if by_workers:

@@ -31,7 +31,7 @@ def command(
         list[Path] | None,
         typer.Option(
             help="A run folder, or a file of weights (.safetensors, .pth); several are averaged. auto: choose one of them, "
-            "or of kd.ladder.",
+            "or of kd.teacher_candidates.",
             show_default="the recipe's",
         ),
     ] = None,
@@ -142,8 +142,8 @@ def command(
     searched = f"{at} (found by a search that cost {search['cost']:.2f} trainings)" if search else at
     chosen = f", teacher {found['teacher'][0]['model']} (chosen)" if found.get("teacher_candidates") else ""
     itself = f", self-distillation {found['self_distill']['method']}" if found.get("self_distill") else ""
-    thin = found.get("epsd")
-    pruned = f", {thin['kept']:,} of {thin['total']:,} weights by {thin['prune_by']}" if thin else ""
+    thin = found.get("sparsity")
+    pruned = f", {thin['kept']:,} of {thin['total']:,} weights by {thin['criterion']}" if thin else ""
     o.result(
         f"test accuracy {finished.test_accuracy:.2f}%, keeping {found['kept']:,} of {found['total']:,}, "
         f"KD weight {found['kd_weight']:g}{searched}{chosen}{itself}{pruned}, {found['samples_seen']:,} samples seen: "

@@ -12,11 +12,11 @@ ADDED = ("size", "scale", "ratio")
 
 
 @dataclass(frozen=True)
-class ViewPolicy:
+class AugmentPolicy:
     """What may happen to an image: horizontal `flip`, a `crop` after zero-padding by so many pixels, a `cutout` square.
 
     `cutout` is the side in pixels of a square set to the mean colour, its centre uniform over the image and cut off
-    at the border (DeVries and Taylor 2017). 0 switches `crop` and `cutout` off. `count` is V, the number of views:
+    at the border (DeVries and Taylor 2017). 0 switches `crop` and `cutout` off. `num_views` is V, the number of views:
     epoch e sees view e mod V. `seed` is the view seed, shared by runs of different seeds.
 
     `size` is the side of what a network sees; 0: the picture's own. Without `scale` that is the middle of the picture,
@@ -28,7 +28,7 @@ class ViewPolicy:
     flip: bool = True
     crop: int = 4
     cutout: int = 0
-    count: int = 16
+    num_views: int = 16
     seed: int = 0
     size: int = 0
     scale: tuple[float, ...] = ()
@@ -37,8 +37,8 @@ class ViewPolicy:
     def __post_init__(self) -> None:
         if self.crop < 0 or self.cutout < 0:
             raise InvalidValue(f"views.crop and views.cutout are pixels, 0 or more; got {self.crop} and {self.cutout}")
-        if self.count < 1:
-            raise InvalidValue(f"views.count, the number of views, is at least 1; got {self.count}")
+        if self.num_views < 1:
+            raise InvalidValue(f"views.num_views, the number of views, is at least 1; got {self.num_views}")
         if self.size < 0:
             raise InvalidValue(f"views.size, in pixels, is 0 (the picture's own side) or more; got {self.size}")
         if self.scale and not (len(self.scale) == 2 and 0 < self.scale[0] <= self.scale[1] <= 1):
@@ -66,7 +66,7 @@ class ViewPolicy:
         return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
 
     def __repr__(self) -> str:
-        return f"ViewPolicy({', '.join(f'{key}={value!r}' for key, value in self.used.items())})"  # names teachers
+        return f"AugmentPolicy({', '.join(f'{key}={value!r}' for key, value in self.used.items())})"  # names teachers
 
     def seen(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
         """(height, width, channels) of a view of pictures of this `shape`.
@@ -84,17 +84,17 @@ class ViewPolicy:
 
 
 @dataclass(frozen=True)
-class MixPolicy:
+class CutMixPolicy:
     """Mixed pictures for students: see `datapruning.data.augment.cutmix`.
 
-    `cutmix` is the share of a student's pictures in which a box, of uniform area and place, is covered by another kept
+    `prob` is the share of a student's pictures in which a box, of uniform area and place, is covered by another kept
     sample's picture. 0: none.
     """
 
-    cutmix: float = 0.0
+    prob: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.cutmix <= 1:
+        if not 0 <= self.prob <= 1:
             raise InvalidValue(
-                f"mix.cutmix, the share of a student's pictures that are mixed, lies in 0..1; got {self.cutmix}"
+                f"cutmix.prob, the share of a student's pictures that are mixed, lies in 0..1; got {self.prob}"
             )

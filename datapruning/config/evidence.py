@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from datapruning.config.training import Training as Training
+from datapruning.config.training import TrainConfig as TrainConfig
 from datapruning.config.training import within
 
 
 @dataclass(frozen=True)
-class Evidence:
+class EvidenceConfig:
     """What is recorded for the scorers.
 
     Attributes:

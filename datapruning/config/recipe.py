@@ -1,7 +1,7 @@
 """Configuration: plain dataclasses, filled from a recipe's TOML, with every key and type checked.
 
-A recipe has the tables [views], [mix], [train], [teacher], [score], [evidence], [ensemble], [member], [kd],
-[self_distill] and [epsd]; [teacher], [score] and [member] start from [train] and say only what differs.
+A recipe has the tables [views], [cutmix], [train], [teacher], [proxy], [evidence], [ensemble], [ensemble_member], [kd],
+[self_distill] and [sparsity]; [teacher], [proxy] and [ensemble_member] start from [train] and say only what differs.
 `--set train.lr=0.05` changes one value.
 """
 
@@ -13,15 +13,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from datapruning.config.augmentation import MixPolicy, ViewPolicy
-from datapruning.config.ensemble import Ensemble
-from datapruning.config.evidence import Evidence
-from datapruning.config.kd import KD
-from datapruning.config.self_distillation import SelfDistill
-from datapruning.config.sparsity import EPSD
+from datapruning.config.augmentation import AugmentPolicy, CutMixPolicy
+from datapruning.config.ensemble import EnsembleConfig
+from datapruning.config.evidence import EvidenceConfig
+from datapruning.config.kd import KDConfig
+from datapruning.config.self_distillation import SelfDistillConfig
+from datapruning.config.sparsity import SparsityConfig
 from datapruning.config.toml_lines import blamed, in_line
 from datapruning.config.training import ADDED, STUDENT_ONLY, without_unused
-from datapruning.config.training import Training as Training
+from datapruning.config.training import TrainConfig as TrainConfig
 from datapruning.config.validation import build
 from datapruning.errors import InvalidFile, InvalidValue, UnknownName, first_line
 from datapruning.io.text import LONGEST_TOML, parse_toml, read_text
@@ -37,43 +37,43 @@ class Recipe:
 
     name: str
     threads: int = 0
-    views: ViewPolicy = field(default_factory=ViewPolicy)
-    mix: MixPolicy = field(default_factory=MixPolicy)
-    train: Training = field(default_factory=Training)
-    teacher: Training = field(default_factory=Training)
-    score: Training = field(default_factory=Training)
-    evidence: Evidence = field(default_factory=Evidence)
-    ensemble: Ensemble = field(default_factory=Ensemble)
-    member: Training = field(default_factory=Training)
-    kd: KD = field(default_factory=KD)
-    self_distill: SelfDistill = field(default_factory=SelfDistill)
-    epsd: EPSD = field(default_factory=EPSD)
+    views: AugmentPolicy = field(default_factory=AugmentPolicy)
+    cutmix: CutMixPolicy = field(default_factory=CutMixPolicy)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    teacher: TrainConfig = field(default_factory=TrainConfig)
+    proxy: TrainConfig = field(default_factory=TrainConfig)
+    evidence: EvidenceConfig = field(default_factory=EvidenceConfig)
+    ensemble: EnsembleConfig = field(default_factory=EnsembleConfig)
+    ensemble_member: TrainConfig = field(default_factory=TrainConfig)
+    kd: KDConfig = field(default_factory=KDConfig)
+    self_distill: SelfDistillConfig = field(default_factory=SelfDistillConfig)
+    sparsity: SparsityConfig = field(default_factory=SparsityConfig)
 
     def __post_init__(self) -> None:
         for table in INHERITS:
             for key in STUDENT_ONLY:
-                if getattr(getattr(self, table), key) != getattr(Training, key):
+                if getattr(getattr(self, table), key) != getattr(TrainConfig, key):
                     raise InvalidValue(
                         f"in [{table}]: {key} is for students, set it in [train]; all others see every sample"
                     )
 
 
 TABLES: dict[str, type] = {
-    "views": ViewPolicy,
-    "mix": MixPolicy,
-    "train": Training,
-    "teacher": Training,
-    "score": Training,
-    "evidence": Evidence,
-    "ensemble": Ensemble,
-    "member": Training,
-    "kd": KD,
-    "self_distill": SelfDistill,
-    "epsd": EPSD,
+    "views": AugmentPolicy,
+    "cutmix": CutMixPolicy,
+    "train": TrainConfig,
+    "teacher": TrainConfig,
+    "proxy": TrainConfig,
+    "evidence": EvidenceConfig,
+    "ensemble": EnsembleConfig,
+    "ensemble_member": TrainConfig,
+    "kd": KDConfig,
+    "self_distill": SelfDistillConfig,
+    "sparsity": SparsityConfig,
 }
 
 
-INHERITS = ("teacher", "score", "member")
+INHERITS = ("teacher", "proxy", "ensemble_member")
 
 
 RUN_TABLE, ENVIRONMENT_TABLE = "run", "environment"
@@ -132,7 +132,7 @@ def read_recipe(path: Path, changes: Sequence[str] = ()) -> tuple[Recipe, dict[s
 def _wrong_alone(table: str, key: str, value: Any) -> str:
     """What is wrong with one key of a recipe by itself; "" for nothing."""
     try:
-        build(TABLES.get(table, Training), {key: value}, table)
+        build(TABLES.get(table, TrainConfig), {key: value}, table)
     except (UnknownName, InvalidValue) as error:
         return str(error)
     return ""
@@ -155,14 +155,18 @@ def _apply_change(tables: dict[str, Any], change: str) -> None:
 def plain(recipe: Recipe) -> dict[str, dict[str, Any]]:
     """The recipe's tables as plain data: what manifests and config.toml hold.
 
-    [mix] is left out where nothing is mixed, so that such runs are what they were before there was mixing. Likewise keys
-    of a training (`Training.unused`) and of the views (`ViewPolicy.used`) that say nothing, [epsd] where nothing is pruned,
-    and [self_distill]; of that, only what its method reads is there.
+    [cutmix] is left out where nothing is mixed, so that such runs are what they were before there was mixing. Likewise keys
+    of a training (`TrainConfig.unused`) and of the views (`AugmentPolicy.used`) that say nothing, [sparsity] where nothing
+    is pruned, and [self_distill]; of that, only what its method reads is there.
     """
     values = dataclasses.asdict(recipe)
     for table in ("train", *INHERITS):
         values[table] = without_unused(getattr(recipe, table), values[table])
     values["self_distill"] = recipe.self_distill.used
     values["views"] = recipe.views.used
-    left_out = {"mix": not recipe.mix.cutmix, "self_distill": not recipe.self_distill.on, "epsd": not recipe.epsd.removed}
+    left_out = {
+        "cutmix": not recipe.cutmix.prob,
+        "self_distill": not recipe.self_distill.on,
+        "sparsity": not recipe.sparsity.sparsity,
+    }
     return {table: values[table] for table in TABLES if not left_out.get(table, False)}

@@ -26,7 +26,7 @@ TEMPERATURES = ("cs_kd_temperature", "dlb_temperature", "tf_kd_temperature", "tf
 
 
 @dataclass(frozen=True)
-class SelfDistill:
+class SelfDistillConfig:
     """How a student learns from itself; the numbers of the authors' code (docs/self-distillation.md has the formulas).
 
     Attributes:

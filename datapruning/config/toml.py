@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from datapruning.config.training import Training as Training
+from datapruning.config.training import TrainConfig as TrainConfig
 
 
 def to_toml(tables: Mapping[str, Mapping[str, Any]]) -> str:

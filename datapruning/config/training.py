@@ -1,4 +1,4 @@
-"""Settings of a training, as plain numbers: recipe tables [train], [teacher], [score] and [member]. Cheap to import."""
+"""Settings of a training, as plain numbers: recipe tables [train], [teacher], [proxy] and [ensemble_member]."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ PRECISIONS = ("auto", "fp32", "bf16")
 OPTIMIZERS = ("sgd", "adamw")
 STUDENT_ONLY = ("infobatch", "infobatch_until")
 """Keys of [train] that nobody inherits: evidence and soft labels come from networks that saw every sample."""
-ADDED = ("optimizer", "milestones", "gamma", "ema", "decay_norms_biases", "clip", "accumulate", "compile")
+ADDED = ("optimizer", "milestones", "gamma", "ema", "decay_norms_biases", "clip_grad_norm", "grad_accum_steps", "compile")
 """Keys that name a run only where they say something: runs made before there were such keys keep their names."""
 
 
 @dataclass(frozen=True)
-class Training:
+class TrainConfig:
     """How one network is trained.
 
     Attributes:
         model: name of the network (docs/models.md).
         epochs: passes over the data it is given; under the budget "steps", passes over the full data set.
         budget: "epochs" (cost falls with the fraction) or "steps" (as many updates as the full data would give).
-        batch_size: samples that go through the network together; with `accumulate` = 1 also samples per update.
+        batch_size: samples that go through the network together; with `grad_accum_steps` = 1 also samples per update.
         lr: peak learning rate.
         momentum: of SGD, in Nesterov's form; AdamW's first beta (its second is 0.999).
         weight_decay: L2 penalty; under AdamW decoupled from the gradient (Loshchilov and Hutter 2019).
@@ -43,8 +43,8 @@ class Training:
         gamma: what each milestone multiplies the learning rate by.
         ema: decay of the moving average of the weights, which is then what is evaluated and saved; 0: none.
         decay_norms_biases: whether `weight_decay` holds for norms and biases, too (weights of one dimension).
-        clip: largest 2-norm of the whole gradient; a longer one is scaled down to it. 0: none.
-        accumulate: batches per update; an update sees `batch_size` * `accumulate` samples.
+        clip_grad_norm: largest 2-norm of the whole gradient; a longer one is scaled down to it. 0: none.
+        grad_accum_steps: batches per update; an update sees `batch_size` * `grad_accum_steps` samples.
         compile: run the network through torch.compile in training. Other last bits, minutes at the start.
     """
 
@@ -66,8 +66,8 @@ class Training:
     gamma: float = 0.1
     ema: float = 0.0
     decay_norms_biases: bool = True
-    clip: float = 0.0
-    accumulate: int = 1
+    clip_grad_norm: float = 0.0
+    grad_accum_steps: int = 1
     compile: bool = False
 
     def __post_init__(self) -> None:
@@ -85,8 +85,8 @@ class Training:
         within("infobatch", self.infobatch, 0, 0.9)  # beyond, a sample would stand in for more than ten
         within("infobatch_until", self.infobatch_until, 0, 1)
         within("gamma", self.gamma, 0, 1)
-        within("clip", self.clip, 0, 1e6)
-        within("accumulate", self.accumulate, 1, 1_000_000)
+        within("clip_grad_norm", self.clip_grad_norm, 0, 1e6)
+        within("grad_accum_steps", self.grad_accum_steps, 1, 1_000_000)
         if not 0 <= self.ema < 1:
             raise InvalidValue(f"ema is the decay of the average, 0 (none) <= ema < 1, such as 0.999; got {self.ema}")
         if self.optimizer == "adamw" and self.momentum == 1:
@@ -105,7 +105,7 @@ class Training:
     @property
     def update_size(self) -> int:
         """Samples per update."""
-        return self.batch_size * self.accumulate
+        return self.batch_size * self.grad_accum_steps
 
     @property
     def unused(self) -> set[str]:
@@ -118,7 +118,7 @@ class Training:
         # teachers are named by it: what it leaves out must not tell them apart, and what it had it must keep
         left_out = {*STUDENT_ONLY, *(self.unused & set(ADDED))}
         shown = (f"{f.name}={getattr(self, f.name)!r}" for f in fields(self) if f.name not in left_out)
-        return f"Training({', '.join(shown)})"
+        return f"TrainConfig({', '.join(shown)})"
 
 
 def one_of(name: str, value: str, known: Sequence[str]) -> None:
@@ -141,6 +141,6 @@ def within(name: str, value: float, low: float, high: float) -> None:
         raise InvalidValue(f"{name} lies in {low:g}..{high:g}; got {value}")
 
 
-def without_unused(training: Training, values: dict[str, Any]) -> dict[str, Any]:
+def without_unused(training: TrainConfig, values: dict[str, Any]) -> dict[str, Any]:
     """The settings as plain data, without those that say nothing."""
     return {key: value for key, value in values.items() if key not in training.unused}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-from datapruning.config.training import Training as Training
+from datapruning.config.training import TrainConfig as TrainConfig
 from datapruning.errors import InvalidValue, UnknownName
 
 LONGEST_SHOWN = 200

@@ -32,7 +32,11 @@ def gather(context: Context, scorer: Scorer, seed: int) -> tuple[Any, dict[str, 
         return Samples(context.data.total, seed), {}
     if scorer.needs is SubsetEnsemble:
         ensemble = open_ensemble(context, seed)
-        about = {"ensemble": asdict(recipe.ensemble), "member": plain(recipe)["member"], "costs": asdict(ensemble.cost)}
+        about = {
+            "ensemble": asdict(recipe.ensemble),
+            "member": plain(recipe)["ensemble_member"],
+            "costs": asdict(ensemble.cost),
+        }
         return ensemble, about
     runs = recipe.evidence.runs if scorer.needs in EARLY else recipe.evidence.full_runs
     if not runs:
@@ -43,7 +47,7 @@ def gather(context: Context, scorer: Scorer, seed: int) -> tuple[Any, dict[str, 
     else:
         evidence = read(recording, scorer)
     story = {
-        "evidence": asdict(recipe.evidence), "proxy": plain(recipe)["score"], "views": recipe.views.used,
+        "evidence": asdict(recipe.evidence), "proxy": plain(recipe)["proxy"], "views": recipe.views.used,
         "costs": asdict(evidence.cost), "recording": str(recording.folder),
     }  # fmt: skip
     return evidence, story

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datapruning.config.ensemble import Ensemble
-from datapruning.config.training import Training
+from datapruning.config.ensemble import EnsembleConfig
+from datapruning.config.training import TrainConfig
 from datapruning.errors import InvalidFile, InvalidValue
 from datapruning.evidence.subset_masks import inside_of
 from datapruning.io.npz import read_npz, write_npz
@@ -90,7 +90,7 @@ class SubsetEnsemble:
             counts += ~member.inside
         if sums is None or not counts.all():
             seen = int(np.flatnonzero(counts == 0)[0])
-            raise InvalidValue(f"every member of the ensemble saw sample id {seen}; add members (ensemble.members)")
+            raise InvalidValue(f"every member of the ensemble saw sample id {seen}; add members (ensemble.num_members)")
         means = sums / counts[:, None]
         return np.asarray(means / means.sum(1, keepdims=True), np.float32)
 
@@ -98,16 +98,16 @@ class SubsetEnsemble:
 def member_rows(
     folder: Path,
     labels: NDArray[np.int64],
-    ensemble: Ensemble,
+    ensemble: EnsembleConfig,
     train_member: Callable[[int, NDArray[np.int64]], Member],
     seed: int,
 ) -> tuple[RowStore, list[Config], Work]:
     """An ensemble as rows: their store, which they are, and what does one. Arguments as of `record_ensemble`."""
-    configs: list[Config] = [{"member": number} for number in range(ensemble.members)]
+    configs: list[Config] = [{"member": number} for number in range(ensemble.num_members)]
 
     def work(config: Config) -> Mapping[str, Any]:
         number = config["member"]
-        ids = np.flatnonzero(inside_of(number, labels, ensemble.inside, seed))
+        ids = np.flatnonzero(inside_of(number, labels, ensemble.subset_fraction, seed))
         member = train_member(number, ids)
         write_member(member_path(folder, number), member, number)
         return {
@@ -116,14 +116,14 @@ def member_rows(
             "accuracy_outside": 100 * float(member.correct[~member.inside].mean()),
         }  # fmt: skip
 
-    return RowStore(folder, {"inside": ensemble.inside, "total": len(labels)}), configs, work
+    return RowStore(folder, {"inside": ensemble.subset_fraction, "total": len(labels)}), configs, work
 
 
 def record_ensemble(
     folder: Path,
     labels: NDArray[np.int64],
-    ensemble: Ensemble,
-    training: Training,
+    ensemble: EnsembleConfig,
+    training: TrainConfig,
     train_member: Callable[[int, NDArray[np.int64]], Member],
     seed: int,
 ) -> SubsetEnsemble:
@@ -140,7 +140,7 @@ def record_ensemble(
     store, configs, work = member_rows(folder, labels, ensemble, train_member, seed)
     left = [c for c in configs if store.get(c) is None]
     if left:
-        size = f"{training.epochs} epochs over {round(ensemble.inside * len(labels)):,} samples each"
+        size = f"{training.epochs} epochs over {round(ensemble.subset_fraction * len(labels)):,} samples each"
         say(f"ensemble: {len(left)} of {len(configs)} members to train, {size}")
     rows = store.run_all(configs, work, label="member") if left else [store.get(c) for c in configs]
     for config in configs:  # no sooner: a member that is written, but not yet its row, is begun again

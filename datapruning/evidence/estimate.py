@@ -22,20 +22,20 @@ def planned_evidence(context: Context, scorers: Iterable[Scorer]) -> tuple[str, 
     if kinds - {SubsetEnsemble}:
         runs = recipe.evidence.runs if kinds & set(EARLY) else recipe.evidence.full_runs
         full = min(recipe.evidence.full_runs, runs)
-        whole = planned_samples(recipe.score, total, total)
-        early = round(whole * min(recipe.evidence.early_epoch / recipe.score.epochs, 1))
+        whole = planned_samples(recipe.proxy, total, total)
+        early = round(whole * min(recipe.evidence.early_epoch / recipe.proxy.epochs, 1))
         samples += full * whole + (runs - full) * early
         words.append(f"{runs} proxies" if runs != 1 else ONE_PROXY)
     if SubsetEnsemble in kinds:
-        parts, out = parts_of(recipe.ensemble.inside)
+        parts, out = parts_of(recipe.ensemble.subset_fraction)
         inside = round(total * (parts - out) / parts)
-        samples += recipe.ensemble.members * planned_samples(recipe.member, inside, inside)
-        words.append(f"{recipe.ensemble.members} members of an ensemble")
+        samples += recipe.ensemble.num_members * planned_samples(recipe.ensemble_member, inside, inside)
+        words.append(f"{recipe.ensemble.num_members} members of an ensemble")
     return " and ".join(words), samples
 
 
 def evidence_tables(scorers: Iterable[Scorer]) -> list[str]:
     """The tables of a recipe that say how the evidence of these scorers is made."""
     kinds = {scorer.needs for scorer in scorers} - {Samples}
-    ensemble = ["ensemble", "member"] * (SubsetEnsemble in kinds)
-    return ["score", "evidence"] * bool(kinds - {SubsetEnsemble}) + ensemble
+    ensemble = ["ensemble", "ensemble_member"] * (SubsetEnsemble in kinds)
+    return ["proxy", "evidence"] * bool(kinds - {SubsetEnsemble}) + ensemble

@@ -77,7 +77,7 @@ def _of_run(context: Context, recording: Recording, number: int, which: str) -> 
     with held(path, f"another process computes the gradients of proxy {number + 1}"):
         if not path.exists():
             weights = folder / EARLY_WEIGHTS
-            model = context.new_model(context.recipe.score.model, 0)
+            model = context.new_model(context.recipe.proxy.model, 0)
             load_weights(model, {name: t.to(context.device) for name, t in load_tensors(weights)[0].items()}, weights)
             with reproducible(context.threads), sealed(path):
                 write_array(path, gradient_norms(context, model, which, f"gradients {number + 1}"))

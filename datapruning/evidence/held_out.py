@@ -59,5 +59,5 @@ def check_enough(inside: NDArray[np.generic], outside: NDArray[np.generic]) -> N
     if fewest[few] < 2:
         raise InvalidValue(
             f"an error bar needs two members that saw a sample and two that did not; sample id {few} has {inside[few]:.0f} "
-            f"and {outside[few]:.0f}: add members (ensemble.members)"
+            f"and {outside[few]:.0f}: add members (ensemble.num_members)"
         )

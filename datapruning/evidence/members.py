@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import softmax
 
-from datapruning.config.augmentation import ViewPolicy
+from datapruning.config.augmentation import AugmentPolicy
 from datapruning.config.recipe import Recipe, plain
 from datapruning.evidence.ensemble import Member, SubsetEnsemble, member_rows, record_ensemble, state_path
 from datapruning.evidence.sample_stats import statistics
@@ -26,7 +26,7 @@ from datapruning.training.schedules import planned_steps
 from datapruning.training.trainer import fit
 from datapruning.utils.cost import Cost
 
-NO_VIEWS = ViewPolicy(flip=False, crop=0, count=1)
+NO_VIEWS = AugmentPolicy(flip=False, crop=0, num_views=1)
 
 
 def open_ensemble(context: Context, seed: int) -> SubsetEnsemble:
@@ -36,7 +36,7 @@ def open_ensemble(context: Context, seed: int) -> SubsetEnsemble:
         IncompatibleInputs: the folder holds an ensemble of something else.
     """
     recipe, (folder, train) = context.recipe, _of(context, seed)
-    return record_ensemble(folder, context.data.train.labels, recipe.ensemble, recipe.member, train, seed)
+    return record_ensemble(folder, context.data.train.labels, recipe.ensemble, recipe.ensemble_member, train, seed)
 
 
 def rows_of(context: Context, seed: int) -> tuple[RowStore, list[Config], Work]:
@@ -50,17 +50,19 @@ def _of(context: Context, seed: int) -> tuple[Path, Callable[[int, NDArray[np.in
     recipe = context.recipe
     views = member_policy(recipe)
     identity: dict[str, Any] = {
-        "member": plain(recipe)["member"], "inside": recipe.ensemble.inside, "seed": seed,
+        "member": plain(recipe)["ensemble_member"], "inside": recipe.ensemble.subset_fraction, "seed": seed,
         "views": views.used if recipe.ensemble.views or views.size else None,
         **context.arithmetic,
     }  # fmt: skip
-    folder = context.place("ensembles", recipe.member.model, identity)  # not by their number: more may be added later
+    folder = context.place(
+        "ensembles", recipe.ensemble_member.model, identity
+    )  # not by their number: more may be added later
     return folder, lambda number, ids: train_member(
         context, ids, member_seed(seed, number), Checkpoint(state_path(folder, number))
     )
 
 
-def member_policy(recipe: Recipe) -> ViewPolicy:
+def member_policy(recipe: Recipe) -> AugmentPolicy:
     """What members see: the recipe's views, or the middle of each picture."""
     return recipe.views if recipe.ensemble.views else replace(NO_VIEWS, size=recipe.views.size)
 
@@ -76,7 +78,7 @@ def train_member(context: Context, ids: NDArray[np.int64], seed: int, checkpoint
     A killed call goes on from `checkpoint`. Pictures that cannot be read are never trained on; among `ids` they count as
     inside all the same, so that every sample is inside as often as the masks say.
     """
-    data, training = context.data, context.recipe.member
+    data, training = context.data, context.recipe.ensemble_member
     views = replace(context.views, policy=member_policy(context.recipe))
     loader = context.split("train")
     inside = np.zeros(data.total, bool)

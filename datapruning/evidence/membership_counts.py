@@ -102,7 +102,7 @@ def count_members(ensemble: SubsetEnsemble, tests: int) -> Counted:
         few = int(counts.min(0).argmin())
         raise InvalidValue(
             f"an error bar needs two members that saw a sample and two that did not; sample id {few} has "
-            f"{counts[0, few]} and {counts[1, few]}: add members (ensemble.members)"
+            f"{counts[0, few]} and {counts[1, few]}: add members (ensemble.num_members)"
         )
     share = correct / counts
     return Counted(members, inside, right, counts[0], share[0] - share[1])

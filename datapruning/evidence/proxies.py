@@ -49,13 +49,13 @@ def record_proxies(context: Context, seed: int, runs: int) -> Recording:
         InvalidValue: the early checkpoint lies behind the last epoch.
     """
     recipe, data = context.recipe, context.data
-    evidence, training = recipe.evidence, recipe.score
+    evidence, training = recipe.evidence, recipe.proxy
     if evidence.early_epoch > training.epochs:
         raise InvalidValue(
-            f"evidence.early_epoch is {evidence.early_epoch}, but the proxy trains {training.epochs} epochs (score.epochs)"
+            f"evidence.early_epoch is {evidence.early_epoch}, but the proxy trains {training.epochs} epochs (proxy.epochs)"
         )
     identity: dict[str, Any] = {
-        "proxy": plain(recipe)["score"], "views": recipe.views.used, "early_epoch": evidence.early_epoch, "seed": seed,
+        "proxy": plain(recipe)["proxy"], "views": recipe.views.used, "early_epoch": evidence.early_epoch, "seed": seed,
         "full_runs": evidence.full_runs, **context.arithmetic, "format": 2,
     }  # fmt: skip
     folder = context.place("evidence", training.model, identity)  # not by the number of runs: more may be added later
@@ -84,7 +84,7 @@ def record_proxies(context: Context, seed: int, runs: int) -> Recording:
 
 
 def _train_proxy(context: Context, recording: Recording, number: int, runs: int, seed: int) -> None:
-    training, evidence, total = context.recipe.score, context.recipe.evidence, context.data.total
+    training, evidence, total = context.recipe.proxy, context.recipe.evidence, context.data.total
     ids = context.data.readable
     whole = number < evidence.full_runs
     length = training.epochs if whole else evidence.early_epoch

@@ -16,7 +16,7 @@ from datapruning.report.format import removed_text
 from datapruning.report.student import VARIANTS, Student
 
 OFF, NO_METHOD = "off", "none"
-ALWAYS = ("epsd.removed", "self_distill.method")
+ALWAYS = ("sparsity.sparsity", "self_distill.method")
 """Of the tables of a variant, what is said where some set-ups do not have the table."""
 
 
@@ -56,20 +56,20 @@ class Setup:
         for key, word in (("train.batch_size", "batch size"), ("train.lr", "learning rate")):
             if key in self.settings:
                 parts.append(f"{word} {self.settings[key]:g}")
-        if "views.count" in self.settings:
-            count = self.settings["views.count"]
+        if "views.num_views" in self.settings:
+            count = self.settings["views.num_views"]
             parts.append(f"{count} views" if count != 1 else "1 view")
         return ", ".join(parts)
 
     @property
     def removed(self) -> float:
         """Share of the weights that was removed before training; 0: dense."""
-        return float(self.settings.get("epsd.removed", 0.0))
+        return float(self.settings.get("sparsity.sparsity", 0.0))
 
     @property
     def prune_by(self) -> str:
         """The criterion of that; empty: dense."""
-        return str(self.settings.get("epsd.prune_by", "")) if self.removed else ""
+        return str(self.settings.get("sparsity.criterion", "")) if self.removed else ""
 
     @property
     def pruned_words(self) -> str:
@@ -95,15 +95,15 @@ class Setup:
 
     @property
     def details(self) -> list[str]:
-        """The differing settings of the variant beside criterion, share and method, "epsd.steps = 10"."""
-        said = (*ALWAYS, "epsd.prune_by")
+        """The differing settings of the variant beside criterion, share and method, "sparsity.inner_steps = 10"."""
+        said = (*ALWAYS, "sparsity.criterion")
         return [f"{k} = {v}" for k, v in self.differing.items() if _varied(k) and k not in said and v != OFF]
 
     @property
     def what_differs(self) -> str:
         """The differing settings, as they are written in a recipe; pruning and self-distillation in words."""
         parts = [f"{key} = {value}" for key, value in self.differing.items() if not _varied(key)]
-        if any(key in self.differing for key in ("epsd.removed", "epsd.prune_by")):
+        if any(key in self.differing for key in ("sparsity.sparsity", "sparsity.criterion")):
             parts.append(self.pruned_words)
         if "self_distill.method" in self.differing:
             parts.append(f"self-distillation {self.method}" if self.method != NO_METHOD else "no self-distillation")
@@ -165,7 +165,7 @@ def _differing(settings: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _value(settings: Mapping[str, Any], key: str) -> Any:
-    return settings.get(key, OFF if key.startswith(("mix.", "self_distill.", "epsd.")) else "not recorded")
+    return settings.get(key, OFF if key.startswith(("cutmix.", "self_distill.", "sparsity.")) else "not recorded")
 
 
 def _name(number: int) -> str:

@@ -51,7 +51,7 @@ def soft_labels_cost(student: Student, everybody: Sequence[Student]) -> Price:
     stated = said_of(student, "soft_labels")
     if stated is not None:
         return stated
-    views, epochs = student.settings.get("views.count"), student.result.get("epochs")
+    views, epochs = student.settings.get("views.num_views"), student.result.get("epochs")
     if views is None or epochs is None:
         return UNKNOWN
     labels = student.kept * min(views, epochs) * len(student.teachers)

@@ -54,7 +54,7 @@ class Thinned:
 
 def thinned_of(student: Student) -> Thinned | None:
     """What result.json says of a pruned run; None where nothing was pruned, or where it does not say it whole."""
-    told = student.result.get("epsd")
+    told = student.result.get("sparsity")
     found = told.get("layers") if isinstance(told, dict) else None
     if not isinstance(found, list) or not found or not all(_whole(layer) for layer in found):
         return None

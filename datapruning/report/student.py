@@ -12,15 +12,15 @@ from typing import Any
 
 from datapruning.artifacts.subset import load_subset
 from datapruning.config.recipe import ENVIRONMENT_TABLE
-from datapruning.config.self_distillation import SelfDistill
-from datapruning.config.sparsity import EPSD
+from datapruning.config.self_distillation import SelfDistillConfig
+from datapruning.config.sparsity import SparsityConfig
 from datapruning.errors import DataPruningError, InvalidFile
 from datapruning.runs.run import CONFIG
 
 NO_KD, AUTO = "no KD", "KD auto"
 ALL = "all the data"
 NUMBERS = ("test_accuracy", "kept", "total", "kd_weight")
-VARIANTS = ("self_distill", "epsd")
+VARIANTS = ("self_distill", "sparsity")
 """Tables of config.toml, and of result.json, that say how a student learns from itself and how it was pruned."""
 TEXTS = ("dataset", "fingerprint", "scorer", "model", "budget")
 
@@ -121,12 +121,12 @@ class Student:
     @property
     def settings(self) -> dict[str, Any]:
         """What runs must share to be drawn as one curve: all of [train] and [views], and where they do something
-        [mix], [self_distill] and [epsd].
+        [cutmix], [self_distill] and [sparsity].
         """
         tables = {name: self.config[name] for name in ("train", "views") if isinstance(self.config.get(name), dict)}
-        mixed = {key: value for key, value in dict(self.config.get("mix", {})).items() if value}
+        mixed = {key: value for key, value in dict(self.config.get("cutmix", {})).items() if value}
         if len(tables) == 2:
-            tables["mix"] = mixed
+            tables["cutmix"] = mixed
             tables |= {table: dict(self.config.get(table, {})) for table in VARIANTS}
         else:
             known = {"train.model": self.result["model"], "train.budget": self.result["budget"]}
@@ -138,7 +138,10 @@ class Student:
     def _told_variant(self) -> dict[str, Any]:
         """How it was pruned and learnt from itself, as far as result.json alone says it."""
         told = {table: self.result.get(table) for table in VARIANTS}
-        keys = {"epsd": {f.name for f in fields(EPSD)}, "self_distill": {f.name for f in fields(SelfDistill)}}
+        keys = {
+            "sparsity": {f.name for f in fields(SparsityConfig)},
+            "self_distill": {f.name for f in fields(SelfDistillConfig)},
+        }
         return {
             f"{table}.{key}": value
             for table, values in told.items() if isinstance(values, dict)

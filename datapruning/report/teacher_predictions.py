@@ -53,7 +53,7 @@ def ask_teacher(students: list[Student], data: Dataset, ids: NDArray[np.int64]) 
 def _opinions(folder: Path, data: Dataset, ids: NDArray[np.int64], size: int) -> dict[int, tuple[int, float]]:
     import torch
 
-    from datapruning.config.augmentation import ViewPolicy
+    from datapruning.config.augmentation import AugmentPolicy
     from datapruning.data.augment.views import Views
     from datapruning.io.tensors import load_tensors
     from datapruning.models import create_model
@@ -62,7 +62,7 @@ def _opinions(folder: Path, data: Dataset, ids: NDArray[np.int64], size: int) ->
 
     result = read_json(folder / RESULT)
     name = str(result.get("model"))
-    policy = ViewPolicy(size=size)
+    policy = AugmentPolicy(size=size)
     model = create_model(name, policy.seen(data.train.shape), data.classes, seed=0)
     load_weights(model, load_tensors(folder / MODEL)[0], folder / MODEL)
     model = as_trained(model, result, data.channel_stats)

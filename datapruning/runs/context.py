@@ -61,7 +61,7 @@ class Context:
     def views(self) -> Views:
         """The recipe's views of this dataset; mixed, if the recipe says so, in a student's context (see `among`)."""
         views = Views(self.recipe.views, *self.data.channel_stats)
-        return views if self.kept is None else views.among(self.kept, self.recipe.mix)
+        return views if self.kept is None else views.among(self.kept, self.recipe.cutmix)
 
     def among(self, kept: NDArray[np.int64]) -> Context:
         """The same for a student of this subset (sorted sample ids)."""
@@ -102,7 +102,7 @@ class Context:
 
         Args:
             removed: the share of its weights that goes, between 0 and 1; None: as the recipe has it.
-            prune_by: see `EPSD`; None: as the recipe has it.
+            prune_by: see `SparsityConfig`; None: as the recipe has it.
 
         Raises:
             InvalidValue, UnknownName: a setting that cannot be.
@@ -111,9 +111,9 @@ class Context:
             raise InvalidValue(
                 f"--epsd is the share of the weights that is removed, between 0 and 1 (0.95 keeps 5%); got {removed}"
             )
-        asked = {"removed": removed, "prune_by": prune_by}
-        found = self.with_table("epsd", **{key: value for key, value in asked.items() if value is not None})
-        if not found.recipe.epsd.removed:
+        asked = {"sparsity": removed, "criterion": prune_by}
+        found = self.with_table("sparsity", **{key: value for key, value in asked.items() if value is not None})
+        if not found.recipe.sparsity.sparsity:
             raise InvalidValue("--prune-by says how, but not how much: name the share of the weights that goes with --epsd")
         return found
 
@@ -164,7 +164,10 @@ def make_context(
         MissingPackage: "timm:..." without timm, a log without its tool.
     """
     logs = Logs.of(log, root)
-    for model in (*(t.model for t in (recipe.train, recipe.teacher, recipe.score, recipe.member)), *recipe.kd.ladder):
+    for model in (
+        *(t.model for t in (recipe.train, recipe.teacher, recipe.proxy, recipe.ensemble_member)),
+        *recipe.kd.teacher_candidates,
+    ):
         check_model(model, recipe.views.seen(data.train.shape), data.classes)
     found = resolve_device(device)
     kind = resolve_loader(loader, data, found)

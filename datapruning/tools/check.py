@@ -81,21 +81,21 @@ def check_recipe(path: str | Path, images: InputShape | None = None) -> Recipe:
         except InvalidValue as error:
             raise InvalidValue(f"{at_line(('views', 'size'))}: {error}") from None
     models = [(table, "model", getattr(recipe, table).model) for table in ("train", *INHERITS)]
-    for table, key, model in [*models, *(("kd", "ladder", name) for name in recipe.kd.ladder)]:
+    for table, key, model in [*models, *(("kd", "teacher_candidates", name) for name in recipe.kd.teacher_candidates)]:
         try:
             check_model(model, shape, classes)
         except UserError as error:
             raise InvalidFile(f"{at_line((table, key), ('train', key))}: {table}.{key}: {error}") from None
-    if shape is not None and recipe.epsd.removed:
+    if shape is not None and recipe.sparsity.sparsity:
         try:
             prunable(model_outline(recipe.train.model, shape, classes))
         except InvalidValue as error:
-            raise InvalidValue(f"{at_line(('epsd',))}: {error}") from None
-    early_epoch, epochs = recipe.evidence.early_epoch, recipe.score.epochs
+            raise InvalidValue(f"{at_line(('sparsity',))}: {error}") from None
+    early_epoch, epochs = recipe.evidence.early_epoch, recipe.proxy.epochs
     if early_epoch > epochs:
-        where = at_line(("evidence", "early_epoch"), ("score", "epochs"), ("train", "epochs"))
+        where = at_line(("evidence", "early_epoch"), ("proxy", "epochs"), ("train", "epochs"))
         raise InvalidValue(
-            f"{where}: evidence.early_epoch is {early_epoch}, but the proxy trains {epochs} epochs (score.epochs); "
+            f"{where}: evidence.early_epoch is {early_epoch}, but the proxy trains {epochs} epochs (proxy.epochs); "
             f"it lies in 1..{epochs}"
         )
     try:
@@ -119,11 +119,11 @@ def recipe_lines(recipe: Recipe) -> list[str]:
     crop = f"resized crops of {low:.0%} to {high:.0%}" if views.scale else f"crop {views.crop}"
     size = f"{views.size}x{views.size}, " if views.size else ""
     flip = "flips" if views.flip else "no flips"
-    lines.append(f"  views: {size}{flip}, {crop}, cutout {views.cutout}, {views.count} of them")
+    lines.append(f"  views: {size}{flip}, {crop}, cutout {views.cutout}, {views.num_views} of them")
     lines.append(
         f"  evidence: {evidence.runs} proxies, {evidence.full_runs} of them to the end, early evaluation after epoch "
-        f"{evidence.early_epoch}; {recipe.ensemble.members} ensemble members"
+        f"{evidence.early_epoch}; {recipe.ensemble.num_members} ensemble members"
     )
-    defaults, tables = plain(Recipe(recipe.name)), plain(recipe)
-    others = [name for name in ("mix", "kd", "self_distill", "epsd") if tables.get(name) != defaults.get(name)]
+    defaults, tables = plain(Recipe(name=recipe.name)), plain(recipe)
+    others = [name for name in ("cutmix", "kd", "self_distill", "sparsity") if tables.get(name) != defaults.get(name)]
     return [*lines, f"  other tables with values of their own: {', '.join(others) or 'none'}"]

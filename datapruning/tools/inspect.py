@@ -193,10 +193,10 @@ def _run(path: Path) -> list[str]:
     if self_distill := result.get("self_distill"):
         settings = [f"{key} {value:g}" for key, value in self_distill.items() if key not in ("method", "extra_passes")]
         lines.append(f"  self-distillation: {self_distill['method']} ({', '.join(settings)})")
-    if pruned := result.get("epsd"):
+    if pruned := result.get("sparsity"):
         lines.append(
             f"  weights: {pruned['kept']:,} of {pruned['total']:,} kept ({1 - pruned['kept'] / pruned['total']:.2%} "
-            f"removed) by {pruned['prune_by']}, {pruned['flops_without_zeros'] / 1e6:.2f} of {pruned['flops'] / 1e6:.2f} M "
+            f"removed) by {pruned['criterion']}, {pruned['flops_without_zeros'] / 1e6:.2f} of {pruned['flops'] / 1e6:.2f} M "
             "FLOPs if zeros were skipped"
         )
         lines += [f"  {line}" for line in _layer_lines(pruned["layers"])]

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from datapruning.config.training import Training
+from datapruning.config.training import TrainConfig
 from datapruning.data.augment.views import Views
 from datapruning.data.batching import batch_sizes, training_batches
 from datapruning.data.loaders.loader import Batch, Loader
@@ -40,7 +40,7 @@ class Fitting:
     loader: Loader
     ids: NDArray[np.int64]
     views: Views
-    training: Training
+    training: TrainConfig
     objective: Objective
     seed: int
     steps: int

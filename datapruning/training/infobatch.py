@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from datapruning.config.training import Training
+from datapruning.config.training import TrainConfig
 from datapruning.utils.hashing import hash_ids
 
 SKIP_KEY = 0x1F0BA7
@@ -71,7 +71,7 @@ class InfoBatch:
         self._met: list[tuple[NDArray[np.int64], Tensor]] = []
 
     @classmethod
-    def of(cls, training: Training, ids: NDArray[np.int64], seed: int) -> InfoBatch | None:
+    def of(cls, training: TrainConfig, ids: NDArray[np.int64], seed: int) -> InfoBatch | None:
         """As the settings say; None where they prune nothing."""
         return cls(ids, training.infobatch, training.infobatch_until, seed) if training.infobatch else None
 

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator
 
 from torch import Tensor
 
-from datapruning.config.training import Training
+from datapruning.config.training import TrainConfig
 from datapruning.data.batching import batch_sizes
 from datapruning.data.loaders.loader import Batch, MixedLabels
 
 
 def split_batch(
-    batch: Batch, images: Tensor, training: Training, own_rows: Callable[[int], int] | None = None
+    batch: Batch, images: Tensor, training: TrainConfig, own_rows: Callable[[int], int] | None = None
 ) -> Iterator[tuple[Batch, Tensor, float]]:
     """(part, its images, its share of the batch) for each part of at most `batch_size` samples, in order.
 
@@ -20,7 +20,7 @@ def split_batch(
     Where several processes share a batch, `images` are those of this one alone, and `own_rows` says how many it has of a
     part of so many samples.
     """
-    if training.accumulate == 1:
+    if training.grad_accum_steps == 1:
         yield batch, images, 1.0
         return
     begin, first, total = 0, 0, len(batch.ids)

@@ -66,6 +66,6 @@ def diverged(what: str, epoch: int, step: int, ids: NDArray[np.int64]) -> Diverg
     shown = ", ".join(map(str, ids[:SHOWN])) + (f", and {len(ids) - SHOWN} more" if len(ids) > SHOWN else "")
     return Diverged(
         f"{what} in epoch {epoch}, at update {step + 1} of the run, with sample ids {shown}: lower the learning rate "
-        "(train.lr) or clip the gradient (train.clip)",
+        "(train.lr) or clip the gradient (train.clip_grad_norm)",
         epoch, step, ids,
     )  # fmt: skip

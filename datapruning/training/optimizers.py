@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from datapruning.config.training import Training
+from datapruning.config.training import TrainConfig
 
 MOMENTUM = "momentum."
 """Before the names of SGD's momentum in a checkpoint."""
@@ -17,7 +17,7 @@ STATE = "optimizer."
 BETA2 = 0.999
 
 
-def make_optimizer(model: nn.Module, training: Training) -> torch.optim.Optimizer:
+def make_optimizer(model: nn.Module, training: TrainConfig) -> torch.optim.Optimizer:
     """The optimiser that the settings ask for, fused.
 
     With `decay_norms_biases` = false, weights of one dimension (norms and biases) are not decayed (He et al. 2019, "Bag of

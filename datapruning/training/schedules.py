@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from functools import cache
 
-from datapruning.config.training import Training
+from datapruning.config.training import TrainConfig
 from datapruning.data.batching import batch_sizes
 
 
@@ -31,26 +31,26 @@ def learning_rate(
     return peak * left
 
 
-def planned_rate(training: Training, step: int, steps: int) -> float:
+def planned_rate(training: TrainConfig, step: int, steps: int) -> float:
     """The rate that a training's settings plan for update `step` of `steps`."""
     return learning_rate(
         training.schedule, training.lr, training.warmup, step, steps, training.milestones, training.gamma
     )  # fmt: skip
 
 
-def planned_steps(training: Training, kept: int, total: int) -> int:
+def planned_steps(training: TrainConfig, kept: int, total: int) -> int:
     """Updates of a whole run: `epochs` passes over what is kept or, under the budget "steps", over the full data set."""
     passes_over = total if training.budget == "steps" else kept
     return training.epochs * len(batch_sizes(passes_over, training.update_size))
 
 
-def planned_epochs(training: Training, kept: int, total: int) -> int:
+def planned_epochs(training: TrainConfig, kept: int, total: int) -> int:
     """Passes over the kept samples that the run makes, the last one perhaps not whole."""
     return math.ceil(planned_steps(training, kept, total) / len(batch_sizes(kept, training.update_size)))
 
 
 @cache
-def planned_samples(training: Training, kept: int, total: int) -> int:
+def planned_samples(training: TrainConfig, kept: int, total: int) -> int:
     """Samples that one student sees (with repeats), the search for its KD weight not counted."""
     sizes = batch_sizes(kept, training.update_size)
     passes, rest = divmod(planned_steps(training, kept, total), len(sizes))

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from datapruning.config.training import Training
+from datapruning.config.training import TrainConfig
 from datapruning.errors import InvalidFile
 from datapruning.training.callbacks import Observer
 from datapruning.training.ema import MovingAverage
@@ -89,7 +89,7 @@ class Parts:
         cls,
         model: nn.Module,
         ids: NDArray[np.int64],
-        training: Training,
+        training: TrainConfig,
         seed: int,
         distil: SelfDistillation | None,
         masks: Masks | None,

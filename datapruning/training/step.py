@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from datapruning.config.training import Training
+from datapruning.config.training import TrainConfig
 from datapruning.data.loaders.loader import Batch
 from datapruning.training.losses import Objective
 from datapruning.training.micro_batches import split_batch
@@ -23,12 +23,12 @@ from datapruning.training.state import Parts
 LOSS, CORRECT = "epoch.loss", "epoch.correct"
 
 
-def make_step(model: nn.Module, optimizer: torch.optim.Optimizer, training: Training, held: Held | None) -> None:
+def make_step(model: nn.Module, optimizer: torch.optim.Optimizer, training: TrainConfig, held: Held | None) -> None:
     """From the gradients of an update to new weights."""
     if held is not None:
         held.before_update()
-    if training.clip:
-        nn.utils.clip_grad_norm_(model.parameters(), training.clip)
+    if training.clip_grad_norm:
+        nn.utils.clip_grad_norm_(model.parameters(), training.clip_grad_norm)
     optimizer.step()
 
 
@@ -51,7 +51,7 @@ class Updates:
         model: nn.Module,
         network: Callable[[Tensor], Tensor],
         optimizer: torch.optim.Optimizer,
-        training: Training,
+        training: TrainConfig,
         objective: Objective,
         parts: Parts,
         *,

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from datapruning.config.training import Training
+from datapruning.config.training import TrainConfig
 from datapruning.data.augment.views import Views
 from datapruning.data.batching import batch_sizes
 from datapruning.data.loaders.loader import Loader
@@ -43,7 +43,7 @@ def fit(
     loader: Loader,
     ids: NDArray[np.int64],
     views: Views,
-    training: Training,
+    training: TrainConfig,
     objective: Objective,
     *,
     seed: int,
@@ -98,8 +98,8 @@ def fit(
     """
     if distil and training.infobatch:
         raise InvalidValue("self-distillation and infobatch do not go together: switch one of them off")
-    if distil and training.accumulate > 1:
-        raise InvalidValue("self-distillation and train.accumulate do not go together: leave accumulate at 1")
+    if distil and training.grad_accum_steps > 1:
+        raise InvalidValue("self-distillation and train.grad_accum_steps do not go together: leave accumulate at 1")
     optimizer = make_optimizer(model, training)
     saved = next((found for c in (checkpoint, begin) if c and (found := c.load(model, optimizer))), None)
     state, extra = saved or ({}, {})
@@ -117,7 +117,7 @@ def fit(
     epochs = min(done.epoch + math.ceil((steps - done.step) / per_epoch), stop_after or steps)
     model.train()
     shown = Bar.shown(label, min(steps, done.step + (epochs - done.epoch) * per_epoch))
-    guard = hardware(label, training.batch_size, training.accumulate)
+    guard = hardware(label, training.batch_size, training.grad_accum_steps)
     with guard, own_streams(model_device(model)), shared or nullcontext(), shown as bar:
         bar.advance(done.step)
         while done.epoch < epochs:

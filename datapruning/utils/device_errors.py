@@ -9,14 +9,14 @@ from datapruning.errors import DataPruningError, DeviceError, OutOfMemory, first
 
 TOO_SMALL = ("out of memory", "can't allocate memory", "unable to allocate", "alloc_failed")
 """What torch says of a GPU, torch of the machine, numpy of the machine, and cuBLAS and cuDNN of a GPU."""
-TABLES = {"teacher": "teacher", "proxy": "score", "member": "member"}
+TABLES = {"teacher": "teacher", "proxy": "proxy", "member": "ensemble_member"}
 """Tables of the recipe, by what is trained; all else is a student, [train]."""
 LOST = ("cuda error", "cuda driver error", "cublas error", "cublas_status", "cudnn error", "cudnn_status", "hip error")
 """What torch and its libraries say of a GPU that failed."""
 
 
 @contextmanager
-def hardware(doing: str, batch_size: int | None = None, accumulate: int = 1) -> Iterator[None]:
+def hardware(doing: str, batch_size: int | None = None, grad_accum_steps: int = 1) -> Iterator[None]:
     """Around work on a device: see `told`.
 
     Raises:
@@ -25,20 +25,22 @@ def hardware(doing: str, batch_size: int | None = None, accumulate: int = 1) -> 
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        found = told(error, doing, batch_size, accumulate)
+        found = told(error, doing, batch_size, grad_accum_steps)
         if found is None:
             raise
         raise found from error
 
 
-def told(error: BaseException, doing: str, batch_size: int | None = None, accumulate: int = 1) -> DataPruningError | None:
+def told(
+    error: BaseException, doing: str, batch_size: int | None = None, grad_accum_steps: int = 1
+) -> DataPruningError | None:
     """What an exception says of memory or a GPU; None: it is about something else.
 
     Args:
         error: as torch, numpy or Python raised it.
         doing: what was done, "student".
         batch_size: samples that went through the network at a time, where a setting says so.
-        accumulate: such batches an update.
+        grad_accum_steps: such batches an update.
     """
     said = first_line(error).strip()
     words = said.lower()
@@ -49,11 +51,11 @@ def told(error: BaseException, doing: str, batch_size: int | None = None, accumu
             what = "--device cpu" if gpu else "--loader ffcv, which holds no images in memory"
             return OutOfMemory(f"{doing}: {whose} is too small ({said}): end what else uses it, or try {what}")
         half = batch_size // 2
-        batches = -(-batch_size * accumulate // half)
+        batches = -(-batch_size * grad_accum_steps // half)
         table = next((table for word, table in TABLES.items() if doing.startswith(word)), "train")
         return OutOfMemory(
             f"{doing}: {whose} is too small for {batch_size} samples at a time ({said}): end what else uses it, or "
-            f"--set {table}.batch_size={half} --set {table}.accumulate={batches}, which keeps the update"
+            f"--set {table}.batch_size={half} --set {table}.grad_accum_steps={batches}, which keeps the update"
         )
     if isinstance(error, RuntimeError) and any(sign in words for sign in LOST):
         return DeviceError(

@@ -78,7 +78,7 @@ def test_too_few_members_or_other_test_samples_are_refused(tmp_path: Path) -> No
     inside[:, 5] = True
     inside[0, 5] = False
     ensemble = ensemble_of(tmp_path, np.zeros(TRAIN), inside, correct, right)
-    with pytest.raises(InvalidValue, match=r"sample id 5 has 20 and 1: add members \(ensemble\.members\)"):
+    with pytest.raises(InvalidValue, match=r"sample id 5 has 20 and 1: add members \(ensemble\.num_members\)"):
         count_members(ensemble, TEST)
 
 
@@ -255,7 +255,7 @@ def test_counts_do_not_depend_on_the_number_of_bytes() -> None:
 
 # ---- the command
 
-SETTINGS = (*FAST, "ensemble.members=10", "member.epochs=1", "member.model=tinynet8")
+SETTINGS = (*FAST, "ensemble.num_members=10", "ensemble_member.epochs=1", "ensemble_member.model=tinynet8")
 
 
 def words(*more: str) -> list[str]:
@@ -290,9 +290,9 @@ def test_the_command_says_what_is_found_and_what_chance_gives(
 
 
 def test_an_ensemble_too_small_for_an_error_bar_is_one_line(dprune: Callable[..., Answer]) -> None:
-    answer = dprune(*words("--set", "ensemble.members=3"))
+    answer = dprune(*words("--set", "ensemble.num_members=3"))
     assert (answer.code, answer.out) == (2, "")
-    assert answer.err.splitlines()[-1].endswith("add members (ensemble.members)")
+    assert answer.err.splitlines()[-1].endswith("add members (ensemble.num_members)")
 
 
 def test_what_cannot_be_is_refused_before_anything_is_trained(refused: Callable[..., str]) -> None:

@@ -180,8 +180,8 @@ def test_planted_labels_are_found_at_the_end_that_the_table_says(
     make_context: Callable[..., Context], noisy: tuple[Dataset, np.ndarray[Any, Any]]
 ) -> None:
     data, true = noisy
-    settings = ("score.epochs=8", "score.batch_size=16", "evidence.early_epoch=4")
-    members = ("member.epochs=6", "ensemble.members=10", "member.batch_size=16")
+    settings = ("proxy.epochs=8", "proxy.batch_size=16", "evidence.early_epoch=4")
+    members = ("ensemble_member.epochs=6", "ensemble.num_members=10", "ensemble_member.batch_size=16")
     context = make_context(data, *settings, *members, recipe="digits")
     shares = {}
     for name in label_issues.ISSUE_END:

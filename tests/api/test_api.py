@@ -25,7 +25,7 @@ from tests.conftest import FAST
 
 Maker = Callable[..., Context]
 Patch = pytest.MonkeyPatch
-TINY = ("train.model=tinynet8", "teacher.model=tinynet8", "score.model=tinynet8")
+TINY = ("train.model=tinynet8", "teacher.model=tinynet8", "proxy.model=tinynet8")
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_the_same_command_in_two_workspaces_gives_the_same_bits(
     assert found[0] == found[1]
 
 
-INTERRUPTED = ("train.model=tinynet8", "teacher.model=tinynet8", "train.epochs=4", "teacher.epochs=1", "kd.search=1")
+INTERRUPTED = ("train.model=tinynet8", "teacher.model=tinynet8", "train.epochs=4", "teacher.epochs=1", "kd.search_budget=1")
 
 
 @pytest.fixture(scope="module")
@@ -222,7 +222,7 @@ def test_a_subset_is_just_ids(context: Context, digits: Dataset) -> None:
 
 
 def test_a_run_of_one_epoch_has_no_middle_and_takes_the_prior_weight(make_context: Maker, digits: Dataset) -> None:
-    context = make_context(digits, "train.epochs=1", "teacher.epochs=1", "kd.grid=[0.3, 0.6]")
+    context = make_context(digits, "train.epochs=1", "teacher.epochs=1", "kd.weight_grid=[0.3, 0.6]")
     result = dp.train(context, fraction=0.1).result
     assert (result["kd_weight"], result["temperature"], result["label_trust"]) == (0.6, 2.0, True)
     assert result["kd_weight_search"] is None
@@ -231,7 +231,7 @@ def test_a_run_of_one_epoch_has_no_middle_and_takes_the_prior_weight(make_contex
 def test_under_the_steps_budget_the_search_keeps_to_the_epochs_that_have_soft_labels(
     make_context: Maker, digits: Dataset
 ) -> None:
-    context = make_context(digits, "train.epochs=2", "teacher.epochs=1", "train.budget=steps", "views.count=64")
+    context = make_context(digits, "train.epochs=2", "teacher.epochs=1", "train.budget=steps", "views.num_views=64")
     scores = dp.score(context, "forgetting")
     result = dp.train(context, fraction=0.2, scores=scores).result
     assert result["kd_weight_search"]["validation"] == "pruned-away and set-aside"
@@ -239,7 +239,7 @@ def test_under_the_steps_budget_the_search_keeps_to_the_epochs_that_have_soft_la
 
 
 def test_a_teacher_is_chosen_from_the_ladder(make_context: Maker, digits: Dataset, tmp_path: Path) -> None:
-    context = make_context(digits, "train.epochs=2", "teacher.epochs=1", "kd.ladder=['convnet', 'tinynet8']")
+    context = make_context(digits, "train.epochs=2", "teacher.epochs=1", "kd.teacher_candidates=['convnet', 'tinynet8']")
     result = dp.train(context, fraction=0.2, teacher="auto").result
     assert [t["model"] for t in result["teacher_candidates"]] == ["convnet", "tinynet8"]
     search = result["kd_weight_search"]
@@ -253,7 +253,7 @@ def test_a_teacher_is_chosen_from_the_ladder(make_context: Maker, digits: Datase
 
 
 def test_a_choice_of_one_teacher_or_without_kd_is_refused(make_context: Maker, digits: Dataset) -> None:
-    context = make_context(digits, "kd.ladder=['convnet']")
+    context = make_context(digits, "kd.teacher_candidates=['convnet']")
     with pytest.raises(InvalidValue, match="chooses among several"):
         dp.train(context, fraction=0.2, teacher="auto")
     with pytest.raises(InvalidValue, match="no teacher to choose"):

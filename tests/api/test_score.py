@@ -26,8 +26,8 @@ Refused = Callable[..., str]
 CHEAP = fast_arguments() + [
     word
     for change in (
-        "score.model=tinynet8", "score.epochs=4", "ensemble.members=4", "ensemble.inside=0.5", "member.model=tinynet8",
-        "member.epochs=1",
+        "proxy.model=tinynet8", "proxy.epochs=4", "ensemble.num_members=4", "ensemble.subset_fraction=0.5",
+        "ensemble_member.model=tinynet8", "ensemble_member.epochs=1",
     )
     for word in ("--set", change)
 ]  # fmt: skip
@@ -96,7 +96,7 @@ def test_the_model_is_that_of_proxies_and_of_members(
     asked = ("score", "--data", saved(small, tmp_path / "small.npz"), "--scorer", "aum,memorization", *CHEAP)
     first = dprune(*asked)
     assert first.code == 0, first.err
-    again = dprune(*asked, "--set", "score.model=convnet", "--set", "member.model=convnet", "--model", "tinynet8")
+    again = dprune(*asked, "--set", "proxy.model=convnet", "--set", "ensemble_member.model=convnet", "--model", "tinynet8")
     assert again.out == first.out
     assert again.err.count("with the same content") == 2
     assert "unknown model 'tinynet9'" in refused(*asked, "--model", "tinynet9")
@@ -113,7 +113,7 @@ def test_scores_that_cannot_rank_are_stored_and_said_so(
     assert answer.err.splitlines() == [line]
     assert not dp.load_scores(tmp_path / "scores" / "tdds.npz").values.any()
     assert dprune("score", "--recording", long, "--scorer", "tdds").err == ""
-    score(make_context(small, "score.model=tinynet8"), "tdds")
+    score(make_context(small, "proxy.model=tinynet8"), "tdds")
     assert line in capsys.readouterr().err.splitlines()
 
 
@@ -178,10 +178,10 @@ def test_a_folder_that_is_no_recording_is_refused(refused: Refused, tmp_path: Pa
 
 def test_settings_of_evidence_that_cannot_be_are_found_at_once(refused: Refused) -> None:
     for change, message in {
-        "member.model=tinynet9": "unknown model 'tinynet9': did you mean 'tinynet8'?",
+        "ensemble_member.model=tinynet9": "unknown model 'tinynet9': did you mean 'tinynet8'?",
         "evidence.full_runs=3": "full_runs lies in 0..2; got 3",
-        "ensemble.members=1": "members lies in 2..",
-        "ensemble.inside=1.0": "inside lies in 0.05..0.95",
+        "ensemble.num_members=1": "num_members lies in 2..",
+        "ensemble.subset_fraction=1.0": "subset_fraction lies in 0.05..0.95",
     }.items():
         assert message in refused("score", "--scorer", "all", *CHEAP, "--set", change)
 
@@ -201,7 +201,7 @@ def test_scores_of_a_dataset_in_another_order_are_those_of_another_dataset(
 
 def test_places_depend_on_what_a_scorer_reads(small: Dataset, tmp_path: Path) -> None:
     one, two = (
-        open_context(small, changes=[f"ensemble.members={members}"], workspace=tmp_path, loader="memory")
+        open_context(small, changes=[f"ensemble.num_members={members}"], workspace=tmp_path, loader="memory")
         for members in (10, 20)
     )
     for name, found in scorers.find_scorers().items():

@@ -21,7 +21,13 @@ from tests.report.test_report import check_stands_alone
 
 def words(*more: str) -> list[str]:
     """The verb with settings under which it takes a second."""
-    settings = (*FAST, "ensemble.members=10", "member.epochs=1", "member.model=tinynet8", "score.model=tinynet8")
+    settings = (
+        *FAST,
+        "ensemble.num_members=10",
+        "ensemble_member.epochs=1",
+        "ensemble_member.model=tinynet8",
+        "proxy.model=tinynet8",
+    )
     return ["label-issues", "--loader", "memory", *(w for s in settings for w in ("--set", s)), *more]
 
 
@@ -84,7 +90,9 @@ def test_the_ensemble_s_probabilities_are_saved_and_are_those_of_python(
     assert "probabilities of 10 classes, whole" in dprune("inspect", "p.npz").out
     context = dp.open_context(
         digits, loader="memory", device="cpu",
-        changes=[*FAST, "ensemble.members=10", "member.epochs=1", "member.model=tinynet8", "score.model=tinynet8"],
+        changes=[
+            *FAST, "ensemble.num_members=10", "ensemble_member.epochs=1", "ensemble_member.model=tinynet8", "proxy.model=tinynet8"
+        ],
     )  # fmt: skip
     np.testing.assert_array_equal(dp.pred_probs(context), probs)
     again = dprune(*words("--scorer", "memorization", "--fraction", "0.01", "--probs", "p.npz"))

@@ -24,7 +24,7 @@ model = "resnet20"
 [teacher]
 epochs = 9
 [kd]
-grid = [0, 0.5]
+weight_grid = [0, 0.5]
 """
 
 
@@ -38,11 +38,11 @@ def recipe(tmp_path: Path) -> Path:
 def test_teacher_and_proxies_start_from_the_student_s_settings(recipe: Path) -> None:
     found, run = read_recipe(recipe)
     assert (found.name, run) == ("mine", {})
-    assert (found.train.epochs, found.teacher.epochs, found.score.epochs) == (7, 9, 7)
-    assert found.teacher.model == found.score.model == "resnet20"
+    assert (found.train.epochs, found.teacher.epochs, found.proxy.epochs) == (7, 9, 7)
+    assert found.teacher.model == found.proxy.model == "resnet20"
     assert found.train.lr == 1.0
     assert type(found.train.lr) is float
-    assert found.kd.grid == (0.0, 0.5)
+    assert found.kd.weight_grid == (0.0, 0.5)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_teacher_and_proxies_start_from_the_student_s_settings(recipe: Path) -> 
         ("train.lr = 1e-3", "train", "lr", 0.001),
         ("train.model=convnet", "train", "model", "convnet"),
         ('train.model="convnet"', "train", "model", "convnet"),
-        ("kd.grid=[0.25, 1]", "kd", "grid", (0.25, 1.0)),
+        ("kd.weight_grid=[0.25, 1]", "kd", "weight_grid", (0.25, 1.0)),
         ("views.flip=false", "views", "flip", False),
         ("evidence.runs=1", "evidence", "runs", 1),
         ("teacher.epochs=3", "teacher", "epochs", 3),
@@ -66,7 +66,7 @@ def test_set_changes_one_value(recipe: Path, change: str, table: str, key: str, 
 
 def test_set_reaches_those_who_inherit(recipe: Path) -> None:
     found, _ = read_recipe(recipe, ["train.epochs=3", "train.momentum=0.5"])
-    assert (found.train.epochs, found.teacher.epochs, found.score.epochs) == (3, 9, 3)
+    assert (found.train.epochs, found.teacher.epochs, found.proxy.epochs) == (3, 9, 3)
     assert found.teacher.momentum == 0.5
 
 
@@ -88,14 +88,14 @@ def test_set_reaches_those_who_inherit(recipe: Path) -> None:
         ("train.budget=epoch", "did you mean 'epochs'"),
         ("train.schedule=cos", "did you mean 'cosine'"),
         ("train.precision=fp16", "fp32"),
-        ("kd.grid=[]", "kd.grid is empty"),
-        ("kd.grid=[0.5, 1.5]", "got 1.5"),
-        ("kd.grid=[nan]", "got nan"),
-        ('kd.grid=["a"]', "kd.grid is a number"),
-        ("kd.grid=0.5", "kd.grid is a list"),
+        ("kd.weight_grid=[]", "kd.weight_grid is empty"),
+        ("kd.weight_grid=[0.5, 1.5]", "got 1.5"),
+        ("kd.weight_grid=[nan]", "got nan"),
+        ('kd.weight_grid=["a"]', "kd.weight_grid is a number"),
+        ("kd.weight_grid=0.5", "kd.weight_grid is a list"),
         ("kd.temperature=0", "temperature"),
         ("evidence.full_runs=99", "full_runs"),
-        ("views.count=0", "views.count"),
+        ("views.num_views=0", "views.num_views"),
         ("train.epoch=3", "did you mean 'epochs'"),
         ("tarin.epochs=3", "did you mean 'train'"),
         ("train=3", "table.key=value"),
@@ -150,7 +150,7 @@ def test_awkward_texts_come_back(text: str) -> None:
 
 
 def test_a_written_recipe_reads_as_itself(tmp_path: Path) -> None:
-    whole = Recipe("written")
+    whole = Recipe(name="written")
     (tmp_path / "written.toml").write_text(to_toml({**plain(whole), "run": {"seed": 3}, "environment": {"threads": 2}}))
     assert read_recipe(tmp_path / "written.toml") == (whole, {"seed": 3})
 

@@ -33,7 +33,7 @@ epochs = 5
     [
         ("threads", None, 3), ("train", None, 4), ("train", "epochs", 5), ("train", "lr", 6), ("train", "grid", 7),
         ("teacher", None, 10), ("teacher", "epochs", 11), ("deep", "er", 13), ("kd", None, None),
-        ("train", "model", None), ("epochs", None, None), ("score", "epochs", None),
+        ("train", "model", None), ("epochs", None, None), ("proxy", "epochs", None),
     ],
 )  # fmt: skip
 def test_tables_and_keys_are_found(table: str, key: str | None, line: int | None) -> None:
@@ -53,17 +53,17 @@ def test_every_way_to_write_a_key_is_found(text: str) -> None:
         ("[train]\nepochs = 3\nmodle = 'x'\n", 3, "did you mean 'model'"),
         ("[train]\nepochs = 3\n[teacher]\nepochs = 'x'\n", 4, "teacher.epochs is a whole number, got 'x'"),
         ("[train]\nlr = true\n", 2, "train.lr is a number, got True"),
-        ("[views]\ncount = 0\n", 2, "views.count"),
+        ("[views]\nnum_views = 0\n", 2, "views.num_views"),
         ("[train]\nepochs = 3\nbudget = 'foo'\n", 3, "known: epochs, steps"),
-        ("[kd]\nfork = 0.5\n\ngrid = [0.5, 2]\n", 4, "got 2.0"),
-        ("[kd]\nfork = 0.5\ngrid = []\n", 3, "kd.grid is empty"),
+        ("[kd]\nsearch_start = 0.5\n\nweight_grid = [0.5, 2]\n", 4, "got 2.0"),
+        ("[kd]\nsearch_start = 0.5\nweight_grid = []\n", 3, "kd.weight_grid is empty"),
         ("[evidence]\nruns = 10\nfull_runs = 11\n", 3, "full_runs lies in 0..10"),
         ("[evidence]\nruns = 10\nfull_runs = 10\nearly_epoch = 0\n", 4, "early_epoch"),
         ("name = 'x'\n\n[tarin]\nepochs = 3\n", 3, "did you mean 'train'"),
         ("name = 'x'\nlr = 0.1\n", 2, "unknown table 'lr'"),
         ("name = 'x'\ntrain = 3\n", 2, "'train' is a table"),
         ("name = 'x'\nthreads = 'all'\n", 2, "threads is a whole number"),
-        ("[train]\ninfobatch = 0.5\n[score]\ninfobatch = 0.3\n", 4, "infobatch is for students"),
+        ("[train]\ninfobatch = 0.5\n[proxy]\ninfobatch = 0.3\n", 4, "infobatch is for students"),
     ],
 )
 def test_a_recipe_s_mistake_is_named_with_its_line(tmp_path: Path, text: str, line: int, named: str) -> None:

@@ -22,8 +22,8 @@ from datapruning.utils.system import PROJECT_ROOT
 
 ROOT = PROJECT_ROOT
 SHORTER = {
-    "epochs": "2", "runs": "2", "early_epoch": "1", "members": "10",
-    "model": '"tinynet8"', "ladder": '["tinynet8", "tinynet16"]',
+    "epochs": "2", "runs": "2", "early_epoch": "1", "num_members": "10",
+    "model": '"tinynet8"', "teacher_candidates": '["tinynet8", "tinynet16"]',
 }  # fmt: skip
 """What the examples' recipes say instead."""
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -82,7 +82,7 @@ def short_recipes(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.
         for key, value in SHORTER.items():
             text = re.sub(rf"^{key} = .*", f"{key} = {value}", text, flags=re.MULTILINE)
         if "[ensemble]" not in text:
-            text += f"\n[ensemble]\nmembers = {SHORTER['members']}\n"
+            text += f"\n[ensemble]\nnum_members = {SHORTER['num_members']}\n"
         (folder / path.name).write_text(text, encoding="utf-8")
     monkeypatch.setattr(recipes, "FOLDER", folder)
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from datapruning import scorers
 from datapruning.api.score import score
-from datapruning.config.ensemble import Ensemble
-from datapruning.config.training import Training
+from datapruning.config.ensemble import EnsembleConfig
+from datapruning.config.training import TrainConfig
 from datapruning.data.dataset import Dataset
 from datapruning.errors import IncompatibleInputs, InvalidFile, InvalidValue
 from datapruning.evidence.ensemble import Member, SubsetEnsemble, read_member, record_ensemble
@@ -28,7 +28,12 @@ from tests.helpers.evidence_cases import CORRECT, INSIDE, ensemble_of
 
 SPAWN = multiprocessing.get_context("spawn")
 LABELS = np.arange(40) % 4
-SMALL = ("ensemble.members=4", "ensemble.inside=0.5", "member.model=tinynet8", "member.epochs=1")
+SMALL = (
+    "ensemble.num_members=4",
+    "ensemble.subset_fraction=0.5",
+    "ensemble_member.model=tinynet8",
+    "ensemble_member.epochs=1",
+)
 
 
 def test_members_come_back_as_they_were(tmp_path: Path) -> None:
@@ -94,7 +99,7 @@ def fill(folder: Path, members: int, notes: Path | None = None) -> SubsetEnsembl
             (notes / f"{number}-{os.getpid()}").touch()
         return made_member(number, ids)
 
-    return record_ensemble(folder, LABELS, Ensemble(members, 0.7), Training(), train_member, 5)
+    return record_ensemble(folder, LABELS, EnsembleConfig(members, 0.7), TrainConfig(), train_member, 5)
 
 
 def same(one: SubsetEnsemble, other: SubsetEnsemble) -> None:
@@ -131,7 +136,7 @@ def test_members_that_are_added_later_keep_the_first(tmp_path: Path, monkeypatch
     same(SubsetEnsemble(more.paths[:3], LABELS, Cost()), few)
     assert len(fill(tmp_path, 2)) == 2  # fewer are asked for: the others wait
     with pytest.raises(IncompatibleInputs, match="inside"):
-        record_ensemble(tmp_path, LABELS, Ensemble(3, 0.5), Training(), made_member, 5)
+        record_ensemble(tmp_path, LABELS, EnsembleConfig(3, 0.5), TrainConfig(), made_member, 5)
 
 
 def test_a_real_ensemble_is_reused_extended_and_gives_every_scorer_its_due(
@@ -152,7 +157,7 @@ def test_a_real_ensemble_is_reused_extended_and_gives_every_scorer_its_due(
     probs = ensemble.pred_probs()
     assert probs.shape == (120, 4)
     np.testing.assert_allclose(probs.sum(1), 1, rtol=1e-5)
-    longer = open_ensemble(make_context(small, *SMALL, "ensemble.members=6"), 3)
+    longer = open_ensemble(make_context(small, *SMALL, "ensemble.num_members=6"), 3)
     assert longer.paths[:4] == ensemble.paths
     monkeypatch.setattr("datapruning.evidence.members.fit", None)  # training again would fail
     np.testing.assert_array_equal(score(make_context(small, *SMALL), "memorization", seed=3).values, scores.values)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from datapruning.config.training import Training
+from datapruning.config.training import TrainConfig
 from datapruning.data.dataset import Dataset
 from datapruning.data.loaders.loader import Batch
 from datapruning.errors import InvalidValue
@@ -25,7 +25,7 @@ from datapruning.training.schedules import planned_steps
 from datapruning.training.trainer import fit
 from tests.helpers.evidence_cases import Floats, learning, probabilities, recorded
 
-PROXY = Training(model="tinynet8", epochs=6, batch_size=32, precision="fp32")
+PROXY = TrainConfig(model="tinynet8", epochs=6, batch_size=32, precision="fp32")
 
 
 def changes_of(p: Floats, q: Floats) -> Floats:

@@ -33,7 +33,7 @@ from tests.helpers.evidence_cases import dynamics_of, look_of, track_of
 
 Maker = Callable[..., Context]
 TINY = (
-    "score.model=tinynet8", "score.epochs=4", "score.batch_size=32", "evidence.runs=2", "evidence.early_epoch=2",
+    "proxy.model=tinynet8", "proxy.epochs=4", "proxy.batch_size=32", "evidence.runs=2", "evidence.early_epoch=2",
 )  # fmt: skip
 NOTE = {"samples_seen": 12, "evaluated": 4, "seconds": 1.0}
 ABOUT = {"dataset": "mine", "fingerprint": "f", "total": 4, "epochs": 3}
@@ -157,7 +157,7 @@ def test_more_runs_later_keep_the_first_ones(make_context: Maker, small: Dataset
 
 
 def test_settings_that_leave_no_evidence_are_refused(make_context: Maker, small: Dataset) -> None:
-    with pytest.raises(InvalidValue, match=r"evidence.early_epoch is 5, but the proxy trains 4 epochs \(score.epochs\)"):
+    with pytest.raises(InvalidValue, match=r"evidence.early_epoch is 5, but the proxy trains 4 epochs \(proxy.epochs\)"):
         score(make_context(small, *TINY, "evidence.early_epoch=5"), "el2n")
     context = make_context(small, *TINY, "evidence.full_runs=0")
     for name in ("forgetting", "loss", "knn"):
@@ -167,7 +167,12 @@ def test_settings_that_leave_no_evidence_are_refused(make_context: Maker, small:
 
 @pytest.mark.parametrize("names", [["el2n"], ["aum", "knn"], ["grand", "tdds"], ["memorization"], ["random"], None])
 def test_the_price_that_is_said_is_what_is_paid(make_context: Maker, small: Dataset, names: list[str] | None) -> None:
-    members = ("ensemble.members=4", "ensemble.inside=0.5", "member.model=tinynet8", "member.epochs=1")
+    members = (
+        "ensemble.num_members=4",
+        "ensemble.subset_fraction=0.5",
+        "ensemble_member.model=tinynet8",
+        "ensemble_member.epochs=1",
+    )
     context, known = make_context(small, *TINY, *members), scorers.find_scorers()
     chosen = [known[name] for name in names or known]
     _, samples = planned_evidence(context, chosen)
@@ -179,7 +184,7 @@ def test_the_price_that_is_said_is_what_is_paid(make_context: Maker, small: Data
     assert samples == sum(each["samples_seen"] for each in [*done, *stores] if each)
     tables = evidence_tables(chosen)
     assert ("ensemble" in tables) == bool(stores)
-    assert ("score" in tables) == bool(done)
+    assert ("proxy" in tables) == bool(done)
 
 
 def recording_of(folder: Path, epochs: int = 3, **note: Any) -> Recording:

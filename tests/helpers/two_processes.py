@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import datapruning as dp
-from datapruning.config.augmentation import MixPolicy, ViewPolicy
-from datapruning.config.training import Training
+from datapruning.config.augmentation import AugmentPolicy, CutMixPolicy
+from datapruning.config.training import TrainConfig
 from datapruning.data.loaders.loader import Batch
 from datapruning.io.tensors import load_tensors
 from datapruning.runs.context import Context
@@ -44,11 +44,11 @@ UPDATE = 12
 """At which process 1 dies: in the middle of the second epoch."""
 SAMPLES, CLASSES = 115, 4
 """Seven batches of 16 and one of 3, which is too small for two processes."""
-PLAIN = Training("tests.helpers.two_processes:no_norms", epochs=3, batch_size=16, lr=0.05)
-CASES: dict[str, Training] = {
+PLAIN = TrainConfig(model="tests.helpers.two_processes:no_norms", epochs=3, batch_size=16, lr=0.05)
+CASES: dict[str, TrainConfig] = {
     "sgd": PLAIN,
     "adamw": replace(PLAIN, optimizer="adamw", lr=0.002, ema=0.9, label_smoothing=0.1),
-    "accumulate": replace(PLAIN, batch_size=8, accumulate=2, clip=0.5),
+    "accumulate": replace(PLAIN, batch_size=8, grad_accum_steps=2, clip_grad_norm=0.5),
     "infobatch": replace(PLAIN, epochs=4, infobatch=0.5),
     "cutmix": PLAIN,
     "ps-kd": PLAIN,
@@ -91,7 +91,7 @@ class Count(Observer):
 def open_work(folder: Path, loader: str = "memory") -> Context:
     """The data in the folder."""
     data = dp.open_dataset(str(folder / "data.npz"))
-    changes = [f"{table}.{key}" for table in ("teacher", "train", "score") for key in NETWORK]
+    changes = [f"{table}.{key}" for table in ("teacher", "train", "proxy") for key in NETWORK]
     return dp.open_context(
         data, recipe="digits", changes=[*changes, "evidence.runs=1", "evidence.early_epoch=1"], loader=loader,
         device="cpu", workspace=folder / "work", threads=1,
@@ -103,9 +103,9 @@ def trained(folder: Path, case: str) -> dict[str, NDArray[Any]]:
     training = CASES[case]
     context = open_work(folder, "ffcv" if case == "ffcv" else "memory")
     ids = np.arange(SAMPLES)
-    views = replace(context.views, policy=ViewPolicy(crop=1))
+    views = replace(context.views, policy=AugmentPolicy(crop=1))
     if case == "cutmix":
-        views = views.among(ids, MixPolicy(0.7))
+        views = views.among(ids, CutMixPolicy(prob=0.7))
     with reproducible(1):
         model, count = context.new_model(training.model, 1), Count()
         bits = {name: np.random.default_rng(0).random(weight.shape) < 0.5 for name, weight in prunable(model).items()}

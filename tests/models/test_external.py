@@ -219,7 +219,7 @@ def test_timm_s_networks_get_channels_and_classes(monkeypatch: pytest.MonkeyPatc
 
 
 def test_every_table_s_network_is_tried_before_anything_is_trained(refused: Callable[..., str]) -> None:
-    for table in ("train", "teacher", "score", "member"):
+    for table in ("train", "teacher", "proxy", "ensemble_member"):
         line = refused("train", "--fraction", 0.5, "--set", f"{table}.model=torchvision:resnet", *fast_arguments())
         assert "torchvision has no classifier 'resnet'" in line
 

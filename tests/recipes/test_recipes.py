@@ -20,12 +20,12 @@ def test_every_recipe_is_complete_and_can_be_run(name: str) -> None:
     path = recipes.path_of(name)
     found, run = read_recipe(path)
     assert (found.name, run) == (name, {})
-    for training in (found.train, found.teacher, found.score):
+    for training in (found.train, found.teacher, found.proxy):
         check_model(training.model)
-    assert found.evidence.early_epoch <= found.score.epochs
+    assert found.evidence.early_epoch <= found.proxy.epochs
     tables = tomllib.loads(path.read_text())
     assert tables["about"]
-    assert {"views", "train", "score", "evidence", "kd"} <= set(tables)
+    assert {"views", "train", "proxy", "evidence", "kd"} <= set(tables)
 
 
 def test_each_dataset_has_a_recipe_of_its_own_or_the_default() -> None:

@@ -38,7 +38,7 @@ def write_run(folder: Path, data: Dataset, fraction: float = 0.3, kd: float | st
     kept = round(fraction * data.total)
     scorer, epochs, scores = more.pop("scorer", "random"), more.pop("epochs", 2), more.pop("scores", None)
     weight = 0.5 if kd == AUTO else float(kd)
-    recipe = {k: v for k, v in plain(Recipe("r")).items() if k in ("views", "train", "teacher", "kd")}
+    recipe = {k: v for k, v in plain(Recipe(name="r")).items() if k in ("views", "train", "teacher", "kd")}
     recipe["train"] = {**recipe["train"], "epochs": epochs}
     run = {"verb": "train", "subset": f"{scorer}-{kept}-{seed}", "kd_weight": "auto" if kd == AUTO else kd, "seed": seed}
     result: dict[str, Any] = {
@@ -201,8 +201,8 @@ def test_mixed_pictures_are_another_set_up(make: Make, tmp_path: Path) -> None:
     old, plain_, mixed = make("old"), make("plain", seed=1), make("mixed", seed=2)
     for run, share in ((plain_, 0.0), (mixed, 0.5)):
         with (run / "config.toml").open("a") as file:
-            file.write(f"\n[mix]\ncutmix = {share}\n")
+            file.write(f"\n[cutmix]\nprob = {share}\n")
     setups = find_setups(find_students([old, plain_, mixed]).students)
     assert [(len(s.students), s.what_differs) for s in setups] == [
-        (2, "mix.cutmix = off"), (1, "mix.cutmix = 0.5"),
+        (2, "cutmix.prob = off"), (1, "cutmix.prob = 0.5"),
     ]  # fmt: skip

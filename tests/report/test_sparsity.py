@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from datapruning.config.sparsity import EPSD
+from datapruning.config.sparsity import SparsityConfig
 from datapruning.config.toml import to_toml
 from datapruning.data.dataset import Dataset
 from datapruning.report import write_report
@@ -39,7 +39,7 @@ def story(removed: float, by: str, **more: Any) -> dict[str, Any]:
         {"name": name, "shape": shape, "total": total, "kept": max(round(total * (1 - removed)), 1), "positions": positions}
         for name, shape, total, positions in LAYERS
     ]
-    return {**asdict(EPSD(removed=removed, prune_by=by)), "layers": layers, "protected": [], **more}
+    return {**asdict(SparsityConfig(sparsity=removed, criterion=by)), "layers": layers, "protected": [], **more}
 
 
 def write(folder: Path, data: Dataset, kind: tuple[str, float, str, str] = DENSE, seed: int = 0, **more: Any) -> Path:
@@ -48,8 +48,8 @@ def write(folder: Path, data: Dataset, kind: tuple[str, float, str, str] = DENSE
     tables: dict[str, dict[str, Any]] = {"self_distill": {"method": method}} if method != "none" else {}
     if removed:
         settings = more.pop("settings", {})
-        tables["epsd"] = asdict(EPSD(removed=removed, prune_by=by, **settings))
-        more = {"epsd": story(removed, by), "costs": {"prune": {"samples_seen": 128, "seconds": 0.5}}, **more}
+        tables["sparsity"] = asdict(SparsityConfig(sparsity=removed, criterion=by, **settings))
+        more = {"sparsity": story(removed, by), "costs": {"prune": {"samples_seen": 128, "seconds": 0.5}}, **more}
     run = write_run(folder / f"{name}-{more.get('fraction', 0.3)}-{seed}", data, seed=seed, **more)
     with (run / "config.toml").open("a") as file:
         file.write("\n" + to_toml(tables))
@@ -89,16 +89,21 @@ def test_runs_that_were_pruned_in_other_ways_are_never_averaged(runs: list[Path]
         "none removed, cs-kd", "90% removed by snip", "90% removed by epsd, cs-kd", "99% removed by snip",
     ]  # fmt: skip
     assert family[0].setup.what_differs == "dense, no self-distillation"
-    assert {key for c in family for key in c.setup.differing} == {"epsd.removed", "epsd.prune_by", "self_distill.method"}
+    assert {key for c in family for key in c.setup.differing} == {
+        "sparsity.sparsity",
+        "sparsity.criterion",
+        "self_distill.method",
+    }
 
 
 def test_what_only_pruned_runs_have_differs_only_among_them(tmp_path: Path, digits: Dataset) -> None:
     dense, snip = write(tmp_path, digits), write(tmp_path, digits, KINDS[2])
-    more = write(tmp_path / "more", digits, KINDS[2], settings={"steps": 9})
-    assert set(find_setups(find_students([dense, snip]).students)[0].differing) == {"epsd.removed"}
+    more = write(tmp_path / "more", digits, KINDS[2], settings={"inner_steps": 9})
+    assert set(find_setups(find_students([dense, snip]).students)[0].differing) == {"sparsity.sparsity"}
     setups = find_setups(find_students([dense, snip, more]).students)
     assert sorted(s.what_differs for s in setups) == [
-        "90% of the weights removed by snip, epsd.steps = 3", "90% of the weights removed by snip, epsd.steps = 9", "dense"
+        "90% of the weights removed by snip, sparsity.inner_steps = 3",
+        "90% of the weights removed by snip, sparsity.inner_steps = 9", "dense"
     ]  # fmt: skip
     longer = write(tmp_path / "longer", digits, KINDS[2], epochs=9)
     assert [[c.setup.name for c in family] for family in inputs_of(dense, snip, longer).families] == [["A", "B"], ["C"]]
@@ -161,7 +166,7 @@ def test_layers_are_means_over_runs_of_one_network() -> None:
     [None, "yes", {}, {"layers": []}, {"layers": [{"name": "a", "shape": [1], "total": 1, "kept": 2, "positions": 1}]}],
 )
 def test_a_result_that_does_not_say_it_whole_has_no_picture(tmp_path: Path, digits: Dataset, told: Any) -> None:
-    run = write(tmp_path, digits, KINDS[2], epsd=told)
+    run = write(tmp_path, digits, KINDS[2], sparsity=told)
     (student,) = find_students([run]).students
     assert thinned_of(student) is None
     section = pruned.section(inputs_of(run))
@@ -170,7 +175,7 @@ def test_a_result_that_does_not_say_it_whole_has_no_picture(tmp_path: Path, digi
 
 
 def test_the_page_has_what_runs_differ_in_and_no_more(runs: list[Path], tmp_path: Path, digits: Dataset) -> None:
-    thin = write(tmp_path / "students", digits, KINDS[2], seed=2, epsd=story(0.9, "snip", protected=["4.weight"]))
+    thin = write(tmp_path / "students", digits, KINDS[2], seed=2, sparsity=story(0.9, "snip", protected=["4.weight"]))
     written = write_report([*runs, thin], tmp_path / "r.html")
     html = check_stands_alone(written.page)
     for words in ("Single zeros save weights, not time", "zeros skipped", "kept their strongest weight: 4.weight",
@@ -199,4 +204,4 @@ def test_pruned_students_at_several_fractions_have_curves(tmp_path: Path, digits
     assert [d.name for d in made.drawings] == ["accuracy-a-random", "accuracy-b-random"]
     assert "random, 90% removed by snip" in made.drawings[1].inline
     result = json.loads((some[0] / "result.json").read_text())
-    assert result["epsd"]["removed"] == 0.9
+    assert result["sparsity"]["sparsity"] == 0.9

@@ -25,7 +25,7 @@ import numpy as np, torch
 from types import SimpleNamespace
 from datapruning.data.loaders.ffcv_cache import ensure_cache
 from datapruning.data.dataset import Dataset, Split
-from datapruning.data.augment.views import ViewPolicy, Views
+from datapruning.data.augment.views import AugmentPolicy, Views
 from datapruning.errors import DiskFull
 from datapruning.evidence.prediction_change import Changes
 from datapruning.evidence.recorder import Recorder
@@ -56,7 +56,7 @@ def changes():
 
 def soft_labels():
     teacher = SimpleNamespace(folder=DISK / "t", weights_hash="h", model=None)
-    cache = SoftLabelCache(teacher, Views(ViewPolicy(), (0.0,) * 3, (1.0,) * 3), "f", 2000, 100)
+    cache = SoftLabelCache(teacher, Views(AugmentPolicy(), (0.0,) * 3, (1.0,) * 3), "f", 2000, 100)
     cache._write(0, ids[1999::-1], logits[:2000].numpy().astype(np.float16))
 
 big = np.zeros(10**6, np.uint8)
@@ -186,7 +186,7 @@ COMMON = ["--loader", "memory", "--device", "cpu"]
 
 def test_a_read_only_folder_is_refused_before_long_work(disks: None, tmp_path: Path) -> None:
     elsewhere = ["--workspace", str(tmp_path / "w")]
-    small = settings("ensemble.members=4", "member.epochs=1", "member.model=tinynet8")
+    small = settings("ensemble.num_members=4", "ensemble_member.epochs=1", "ensemble_member.model=tinynet8")
     commands: list[list[str]] = [
         ["score", *COMMON],
         ["score", *COMMON, *elsewhere, "--out", "deep/s.npz"],

@@ -18,7 +18,7 @@ from datapruning.api.score import score
 from datapruning.api.select import select
 from datapruning.api.teach import teach
 from datapruning.api.train import train as train_student
-from datapruning.config.training import Training
+from datapruning.config.training import TrainConfig
 from datapruning.data.dataset import Dataset
 from datapruning.data.image_folder.decode_cache import Pictures, decode_splits
 from datapruning.data.image_folder.image_format import Form
@@ -30,13 +30,12 @@ from datapruning.training.losses import CrossEntropy, Distillation, distillation
 from datapruning.training.reproducibility import reproducible
 from datapruning.training.schedules import planned_steps
 from datapruning.training.trainer import fit
-from datapruning.utils.system import PROJECT_ROOT
 from tests.helpers.picture_files import photos
 
 Maker = Callable[..., Context]
-TESTS = PROJECT_ROOT / "tests"
-PAGE = PROJECT_ROOT / "docs" / "promises.md"
-SHORT = Training(epochs=2, batch_size=16, lr=0.05)
+TESTS = Path(__file__).parent
+PAGE = TESTS.parent / "docs" / "promises.md"
+SHORT = TrainConfig(epochs=2, batch_size=16, lr=0.05)
 
 
 def rows() -> Iterator[str]:
@@ -144,7 +143,7 @@ class Fresh:
         found: dict[int, Tensor] = {}
         loader, views = self.context.split("train"), self.context.views
         for batch, logits in batch_logits(
-            self.teacher.model, loader, row_batches(ids, ROWS), views, epoch=epoch % views.policy.count
+            self.teacher.model, loader, row_batches(ids, ROWS), views, epoch=epoch % views.policy.num_views
         ):
             found |= {
                 int(i): logits[row] for row, i in enumerate(batch.ids) if i % ROWS == row
@@ -156,7 +155,7 @@ class Fresh:
 @pytest.fixture
 def taught(make_context: Maker, small: Dataset) -> tuple[Context, Teacher]:
     """A context and its teacher."""
-    context = make_context(small, "views.count=2")
+    context = make_context(small, "views.num_views=2")
     return context, load_teacher(teach(context).folder, small, context.device)
 
 

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import datapruning as dp
-from datapruning.config.self_distillation import KEYS, SelfDistill
-from datapruning.config.training import Training
+from datapruning.config.self_distillation import KEYS, SelfDistillConfig
+from datapruning.config.training import TrainConfig
 from datapruning.data.dataset import Dataset
 from datapruning.data.loaders.loader import Batch
 from datapruning.errors import Diverged, InvalidFile
@@ -46,7 +46,7 @@ from tests.conftest import Answer, fast_arguments
 
 Contexts = Callable[..., Context]
 Killer = Callable[..., Any]
-SHORT = Training(model="tinynet8", epochs=4, batch_size=16, lr=0.05)
+SHORT = TrainConfig(model="tinynet8", epochs=4, batch_size=16, lr=0.05)
 IDS = np.arange(0, 120, 2)  # 60 samples: 4 updates an epoch, the last of 12
 PRUNED = replace(SHORT, epochs=8, infobatch=0.5)
 
@@ -67,12 +67,12 @@ def dropout_net() -> nn.Module:
 
 
 def train(
-    context: Context, training: Training = SHORT, method: str = "none", model: nn.Module | None = None, **options: Any
+    context: Context, training: TrainConfig = SHORT, method: str = "none", model: nn.Module | None = None, **options: Any
 ) -> tuple[nn.Module, Progress]:
     """A fresh network, trained."""
     data = context.data
     network = model or context.new_model(training.model, 0)
-    maker = Maker(SelfDistill(method=method), data.train.labels, data.classes, training.epochs, 4, 0, Opinions())
+    maker = Maker(SelfDistillConfig(method=method), data.train.labels, data.classes, training.epochs, 4, 0, Opinions())
     settings: dict[str, Any] = {
         "objective": CrossEntropy(), "seed": 0, "steps": planned_steps(training, len(IDS), len(IDS)), "label": "test",
         "distil": maker.method(IDS), **options,
@@ -100,9 +100,9 @@ CASES: dict[str, Callable[[Context], dict[str, Any]]] = {
     "infobatch": lambda _: {"training": PRUNED},
     "infobatch, kd": lambda _: {"training": PRUNED, "objective": Distillation(Opinions(), 0.6, 4.0)},
     "ema": lambda _: {"training": replace(SHORT, ema=0.9)},
-    "adamw, ema, clip": lambda _: {"training": replace(SHORT, optimizer="adamw", lr=0.003, ema=0.9, clip=0.5)},
-    "accumulate": lambda _: {"training": replace(SHORT, batch_size=8, accumulate=2)},
-    "infobatch, accumulate": lambda _: {"training": replace(PRUNED, batch_size=8, accumulate=2)},
+    "adamw, ema, clip": lambda _: {"training": replace(SHORT, optimizer="adamw", lr=0.003, ema=0.9, clip_grad_norm=0.5)},
+    "accumulate": lambda _: {"training": replace(SHORT, batch_size=8, grad_accum_steps=2)},
+    "infobatch, accumulate": lambda _: {"training": replace(PRUNED, batch_size=8, grad_accum_steps=2)},
     "steps": lambda _: {"training": replace(SHORT, schedule="step", milestones=(0.4,)), "steps": 14},
     "bf16": lambda _: {"training": replace(SHORT, precision="bf16")},
     "masks": lambda context: {"masks": half_masks(context)},
@@ -114,7 +114,7 @@ CASES: dict[str, Callable[[Context], dict[str, Any]]] = {
     "dropout": lambda _: {"model": dropout_net()},
     "dropout, cs-kd": lambda _: {"model": dropout_net(), "method": "cs-kd"},
     "dropout, infobatch, accumulate": lambda _: {
-        "model": dropout_net(), "training": replace(PRUNED, batch_size=8, accumulate=2)
+        "model": dropout_net(), "training": replace(PRUNED, batch_size=8, grad_accum_steps=2)
     },
 }  # fmt: skip
 
@@ -134,7 +134,7 @@ def test_killed_at_any_update_it_ends_with_the_same_bits(
 
 @pytest.mark.parametrize("training", [SHORT, PRUNED], ids=["plain", "infobatch"])
 def test_at_every_single_update(
-    make_context: Contexts, small: Dataset, tmp_path: Path, killed: Killer, training: Training
+    make_context: Contexts, small: Dataset, tmp_path: Path, killed: Killer, training: TrainConfig
 ) -> None:
     context = make_context(small)
     model, done = train(context, training)
@@ -145,7 +145,7 @@ def test_at_every_single_update(
 
 
 def test_mixed_views_go_on_in_the_middle(make_context: Contexts, small: Dataset, tmp_path: Path, killed: Killer) -> None:
-    context = make_context(small, "mix.cutmix=0.7").among(IDS)
+    context = make_context(small, "cutmix.prob=0.7").among(IDS)
     whole = told(*train(context))
     assert whole != told(*train(make_context(small)))
     assert told(*killed(lambda: train(context, checkpoint=Checkpoint(tmp_path / "state")), 6, 3)) == whole
@@ -290,8 +290,8 @@ def test_scoring_that_is_killed_in_mid_epoch_leaves_the_same_arrays(
 ) -> None:
     """Every array: scores, members, recordings. Nothing is left of the checkpoints."""
     options = (
-        "ensemble.members=4", "ensemble.inside=0.5", "member.epochs=3", "member.batch_size=16", "score.epochs=4",
-        "score.batch_size=32", "evidence.full_runs=1",
+        "ensemble.num_members=4", "ensemble.subset_fraction=0.5", "ensemble_member.epochs=3",
+        "ensemble_member.batch_size=16", "proxy.epochs=4", "proxy.batch_size=32", "evidence.full_runs=1",
     )  # fmt: skip
     whole = dp.score(make_context(small, *options, workspace=tmp_path / "whole"), scorer)
     context = make_context(small, *options, workspace=tmp_path / "killed")

@@ -23,8 +23,8 @@ from datapruning.training.step import Updates
 LOST = (3, 40, 41, 119)
 MakeContext = Callable[..., Context]
 SETTINGS = (
-    "train.model=tinynet8", "teacher.model=tinynet8", "score.model=tinynet8", "member.model=tinynet8", "member.epochs=1",
-    "ensemble.members=10", "evidence.early_epoch=1",
+    "train.model=tinynet8", "teacher.model=tinynet8", "proxy.model=tinynet8", "ensemble_member.model=tinynet8",
+    "ensemble_member.epochs=1", "ensemble.num_members=10", "evidence.early_epoch=1",
 )  # fmt: skip
 
 

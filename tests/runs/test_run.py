@@ -12,7 +12,7 @@ import pytest
 
 import datapruning as dp
 from datapruning.config.recipe import Recipe
-from datapruning.config.training import Training
+from datapruning.config.training import TrainConfig
 from datapruning.data.dataset import Dataset
 from datapruning.errors import InvalidFile, OutputExists
 from datapruning.io.json import read_json
@@ -20,7 +20,7 @@ from datapruning.runs.context import Context
 from datapruning.runs.run import Run
 from tests.conftest import Answer, fast_arguments
 
-RECIPE = Recipe("mine")
+RECIPE = Recipe(name="mine")
 TABLES = ("views", "train")
 OPTIONS = {"verb": "train", "seed": 3, "teacher": None}
 HERE = {"threads": 2, "device": "cpu"}
@@ -57,7 +57,7 @@ def test_an_empty_folder_is_free(tmp_path: Path) -> None:
 
 def test_the_same_run_is_claimed_again_and_keeps_its_environment(run: Run) -> None:
     before = content(run.folder)
-    with Run(run.folder).claimed(Recipe("renamed"), TABLES, OPTIONS, {"threads": 64, "device": "cuda"}):
+    with Run(run.folder).claimed(Recipe(name="renamed"), TABLES, OPTIONS, {"threads": 64, "device": "cuda"}):
         assert content(run.folder) == before
         assert Run(run.folder).environment == HERE
 
@@ -74,7 +74,7 @@ def test_another_run_is_refused_and_the_difference_named(run: Run) -> None:
     for recipe, options, named in (
         (RECIPE, {**OPTIONS, "seed": 4}, "run.seed is 3 there, 4 here"),
         (RECIPE, {**OPTIONS, "teacher": ["t"]}, "run.teacher"),
-        (Recipe("mine", train=Training(lr=0.5)), OPTIONS, "train.lr is 0.1 there, 0.5 here"),
+        (Recipe(name="mine", train=TrainConfig(lr=0.5)), OPTIONS, "train.lr is 0.1 there, 0.5 here"),
     ):
         with pytest.raises(OutputExists, match=named), Run(run.folder).claimed(recipe, TABLES, options, HERE):
             raise AssertionError("claimed")
@@ -82,7 +82,7 @@ def test_another_run_is_refused_and_the_difference_named(run: Run) -> None:
 
 
 def test_settings_that_a_run_does_not_depend_on_may_differ(run: Run) -> None:
-    with Run(run.folder).claimed(Recipe("mine", score=Training(lr=0.5)), TABLES, OPTIONS, HERE):
+    with Run(run.folder).claimed(Recipe(name="mine", proxy=TrainConfig(lr=0.5)), TABLES, OPTIONS, HERE):
         pass
 
 

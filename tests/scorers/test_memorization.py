@@ -74,5 +74,5 @@ def test_the_order_of_members_plays_no_part(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["memorization", "memorization-plain"])
 def test_an_ensemble_too_small_for_an_error_bar_is_refused(tmp_path: Path, name: str) -> None:
     masks = [[1, 0, 1], [1, 0, 1], [0, 1, 1], [0, 1, 0]]
-    with pytest.raises(InvalidValue, match=r"sample id 2 has 3 and 1: add members \(ensemble.members\)"):
+    with pytest.raises(InvalidValue, match=r"sample id 2 has 3 and 1: add members \(ensemble.num_members\)"):
         scorers.get_scorer(name)(ensemble_of(tmp_path, masks, np.ones((4, 3))))

@@ -133,7 +133,7 @@ def test_scores_from_evidence_are_read_again_without_training(
     again = score(make_context(small), "el2n")
     np.testing.assert_array_equal(first["el2n"].values, again.values)
     assert first["el2n"].stderr is not None
-    assert first["forgetting"].values.max() <= context.recipe.score.epochs
+    assert first["forgetting"].values.max() <= context.recipe.proxy.epochs
     assert again.meta["evidence"]["runs"] == 2
 
 

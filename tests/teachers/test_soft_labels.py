@@ -46,7 +46,7 @@ def cache_of(context: Context, teacher: Teacher) -> SoftLabelCache:
 @pytest.fixture
 def taught(make_context: Maker, digits: Dataset) -> tuple[Context, Teacher]:
     """A context on the digits and a teacher for it."""
-    context = make_context(digits, "teacher.epochs=2", "views.count=3")
+    context = make_context(digits, "teacher.epochs=2", "views.num_views=3")
     return context, load_teacher(teach(context).folder, digits, context.device)
 
 
@@ -123,8 +123,8 @@ def test_another_policy_has_another_folder_and_a_changed_manifest_is_refused(
 ) -> None:
     context, teacher = taught
     first = cache_of(context, teacher)
-    for change in ("views.seed=1", "views.count=4", "views.crop=2"):
-        assert cache_of(make_context(digits, "views.count=3", change), teacher).folder != first.folder
+    for change in ("views.seed=1", "views.num_views=4", "views.crop=2"):
+        assert cache_of(make_context(digits, "views.num_views=3", change), teacher).folder != first.folder
     manifest = read_json(first.folder / "manifest.json")
     write_json(first.folder / "manifest.json", {**manifest, "teacher": "somebody else"})
     with pytest.raises(IncompatibleInputs, match="another teacher"):

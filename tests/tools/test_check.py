@@ -26,13 +26,13 @@ def test_our_recipes_are_right(dprune: Dprune, tmp_path: Path, name: str) -> Non
 
 def test_it_says_what_a_recipe_amounts_to(dprune: Dprune, tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text(
-        "[train]\nmodel = 'resnet20'\nepochs = 7\nlr = 1\n[score]\nepochs = 3\n[evidence]\nearly_epoch = 3\n"
+        "[train]\nmodel = 'resnet20'\nepochs = 7\nlr = 1\n[proxy]\nepochs = 3\n[evidence]\nearly_epoch = 3\n"
         "[kd]\ntemperature = 3\n"
     )
     lines = dprune("check", "mine.toml").out.splitlines()
     assert lines[0] == "mine.toml: a valid recipe; nothing was run"
     assert lines[1].startswith("  train: resnet20, 7 epochs, batches of 128, lr 1, ")
-    assert lines[3].startswith("  score: resnet20, 3 epochs, ")
+    assert lines[3].startswith("  proxy: resnet20, 3 epochs, ")
     assert lines[-2:] == [
         "  other tables with values of their own: kd",
         "  networks were not tried; name the dataset with --data",
@@ -66,12 +66,12 @@ def test_networks_are_tried_on_pictures_of_the_dataset(dprune: Dprune, tmp_path:
     [
         ("[train]\nmodel = 'torchvision:alexnet'\n", "line 2: train.model: model 'torchvision:alexnet' does not take"),
         (
-            "[kd]\n\nladder = ['convnet', 'torchvision:alexnet']\n",
-            "line 3: kd.ladder: model 'torchvision:alexnet' does not take pictures of 8x8 with 1 channel",
+            "[kd]\n\nteacher_candidates = ['convnet', 'torchvision:alexnet']\n",
+            "line 3: kd.teacher_candidates: model 'torchvision:alexnet' does not take pictures of 8x8 with 1 channel",
         ),
         ("[train]\nmodel = 'nets:wide'\n", "line 2: train.model: model 'nets:wide' gives [2, 11] for 2 pictures"),
         ("[train]\nmodel = 'nets:fails'\n", "line 2: train.model: model 'nets:fails' cannot be made: OSError: no"),
-        ("[train]\nmodel = 'nets:odd'\n[epsd]\nremoved = 0.5\n", "line 3: Odd has no convolution and no linear layer"),
+        ("[train]\nmodel = 'nets:odd'\n[sparsity]\nsparsity = 0.5\n", "line 3: Odd has no convolution and no linear layer"),
         ("[views]\nsize = 32\n", "line 2: views.size is 32, but the pictures are 8x8"),
     ],
 )
@@ -109,8 +109,8 @@ def test_a_dataset_that_is_not_there_is_refused(refused: Refused) -> None:
         ("[trian]\n", "mine.toml, line 1: unknown table 'trian': did you mean 'train'?"),
         ("[train]\nmodel = 'resnet-18'\n", "mine.toml, line 2: train.model: unknown model 'resnet-18': did you"),
         ("[train]\nlr = 1\n[teacher]\nmodel = 'convnt'\n", "mine.toml, line 4: teacher.model: unknown model 'convnt'"),
-        ("[kd]\nladder = ['convnet', 'x']\n", "mine.toml, line 2: kd.ladder: unknown model 'x'"),
-        ("[score]\nepochs = 3\n[evidence]\nearly_epoch = 4\n", "mine.toml, line 4: evidence.early_epoch is 4"),
+        ("[kd]\nteacher_candidates = ['convnet', 'x']\n", "mine.toml, line 2: kd.teacher_candidates: unknown model 'x'"),
+        ("[proxy]\nepochs = 3\n[evidence]\nearly_epoch = 4\n", "mine.toml, line 4: evidence.early_epoch is 4"),
         ("[train]\nepochs = 1\n", "mine.toml, line 2: evidence.early_epoch is 2, but the proxy trains 1 epochs"),
         ("[train]\ninfobatch = 0.5\n[self_distill]\nmethod = 'dlb'\n", "mine.toml, line 3: self-distillation (dlb)"),
         ("[train]\nlr = \n", "line 2"),

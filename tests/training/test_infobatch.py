@@ -20,7 +20,7 @@ from torch import Tensor, nn
 import datapruning as dp
 from datapruning.config.recipe import Recipe, plain, read_recipe
 from datapruning.config.toml import to_toml
-from datapruning.config.training import Training
+from datapruning.config.training import TrainConfig
 from datapruning.data.batching import training_batches
 from datapruning.data.dataset import Dataset
 from datapruning.data.loaders.loader import Batch, MixedLabels
@@ -38,10 +38,10 @@ from datapruning.training.trainer import fit
 from tests.conftest import fast_arguments
 
 Maker = Callable[..., Context]
-PRUNED = Training(epochs=8, batch_size=16, lr=0.05, infobatch=0.5, infobatch_until=0.75)
+PRUNED = TrainConfig(epochs=8, batch_size=16, lr=0.05, infobatch=0.5, infobatch_until=0.75)
 
 
-def train(context: Context, training: Training, ids: Any = None, **options: Any) -> tuple[nn.Module, Progress]:
+def train(context: Context, training: TrainConfig, ids: Any = None, **options: Any) -> tuple[nn.Module, Progress]:
     """A fresh convnet, trained."""
     ids = np.arange(context.data.total) if ids is None else ids
     model = context.new_model("convnet", 0)
@@ -315,30 +315,30 @@ def test_teachers_and_proxies_do_not_inherit_it(tmp_path: Path) -> None:
     path.write_text("[train]\nepochs = 9\ninfobatch = 0.5\ninfobatch_until = 0.8\n")
     recipe, _ = read_recipe(path)
     assert (recipe.train.infobatch, recipe.train.infobatch_until) == (0.5, 0.8)
-    assert recipe.teacher == recipe.score == Training(epochs=9)
+    assert recipe.teacher == recipe.proxy == TrainConfig(epochs=9)
 
 
-@pytest.mark.parametrize("change", ["teacher.infobatch=0.5", "score.infobatch=0.5", "teacher.infobatch_until=0.5"])
+@pytest.mark.parametrize("change", ["teacher.infobatch=0.5", "proxy.infobatch=0.5", "teacher.infobatch_until=0.5"])
 def test_teachers_and_proxies_cannot_have_it(tmp_path: Path, change: str) -> None:
     (tmp_path / "r.toml").write_text("")
     with pytest.raises(InvalidValue, match=r"r\.toml: in \[(teacher|score)\]: infobatch\w* is for students"):
         read_recipe(tmp_path / "r.toml", [change])
     with pytest.raises(InvalidValue, match="is for students"):
-        Recipe("mine", teacher=PRUNED)
+        Recipe(name="mine", teacher=PRUNED)
 
 
 @pytest.mark.parametrize("value", [-0.1, 0.91, 1.0, float("nan")])
 def test_shares_that_cannot_be_are_refused(value: float) -> None:
     with pytest.raises(InvalidValue, match="infobatch lies in"):
-        Training(infobatch=value)
+        TrainConfig(infobatch=value)
     if not 0 <= value <= 1:
         with pytest.raises(InvalidValue, match="infobatch_until lies in"):
-            Training(infobatch_until=value)
+            TrainConfig(infobatch_until=value)
 
 
 def test_a_recipe_without_it_is_written_as_before_there_was_any_and_one_with_it_reads_as_itself(tmp_path: Path) -> None:
-    assert "infobatch" not in to_toml(plain(Recipe("r"))) + repr(Training())
-    whole = Recipe("r", train=PRUNED)
+    assert "infobatch" not in to_toml(plain(Recipe(name="r"))) + repr(TrainConfig())
+    whole = Recipe(name="r", train=PRUNED)
     (tmp_path / "r.toml").write_text(to_toml(plain(whole)))
     assert read_recipe(tmp_path / "r.toml")[0] == whole
 
@@ -349,7 +349,7 @@ def test_a_recipe_without_it_is_written_as_before_there_was_any_and_one_with_it_
 @pytest.fixture
 def short(make_context: Maker, small: Dataset) -> Context:
     """Six epochs of small batches; the teacher's are two."""
-    return make_context(small, "train.epochs=6", "train.batch_size=16", "teacher.epochs=2", "kd.search=1", threads=1)
+    return make_context(small, "train.epochs=6", "train.batch_size=16", "teacher.epochs=2", "kd.search_budget=1", threads=1)
 
 
 @pytest.mark.parametrize(("fraction", "weight"), [(1, 0), (0.5, 0.6), (0.5, "auto"), (1, "auto")])
@@ -379,7 +379,7 @@ def test_a_searching_student_killed_anywhere_ends_as_one_that_was_not(
     make_context: Maker, small: Dataset, tmp_path: Path, killed: Callable[..., Any]
 ) -> None:
     """In the trunk, in a probe, after the fork."""
-    options = ("train.epochs=6", "train.batch_size=16", "teacher.epochs=1", "kd.search=1", "train.infobatch=0.5")
+    options = ("train.epochs=6", "train.batch_size=16", "teacher.epochs=1", "kd.search_budget=1", "train.infobatch=0.5")
     whole = dp.train(make_context(small, *options, workspace=tmp_path / "whole", threads=1), fraction=0.5)
     context = make_context(small, *options, workspace=tmp_path / "killed", threads=1)
     dp.teach(context)

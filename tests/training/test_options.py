@@ -16,7 +16,7 @@ from torch import Tensor, nn
 import datapruning as dp
 from datapruning.config.recipe import Recipe, plain, read_recipe
 from datapruning.config.toml import to_toml
-from datapruning.config.training import Training
+from datapruning.config.training import TrainConfig
 from datapruning.data.dataset import Dataset
 from datapruning.data.loaders.loader import Batch, MixedLabels
 from datapruning.errors import InvalidValue, TimeLimitReached, UserError
@@ -39,23 +39,23 @@ from datapruning.utils.time_limit import TimeLimit
 from tests.conftest import Answer, fast_arguments
 
 Maker = Callable[..., Context]
-SHORT = Training(model="tinynet8", epochs=3, batch_size=16, lr=0.05)
+SHORT = TrainConfig(model="tinynet8", epochs=3, batch_size=16, lr=0.05)
 ADAM = replace(SHORT, optimizer="adamw", lr=0.003)
 OPTIONS = {
     "adamw": ADAM,
     "adamw, ema": replace(ADAM, ema=0.9),
     "ema": replace(SHORT, ema=0.9),
-    "clip": replace(SHORT, clip=0.5),
-    "accumulate": replace(SHORT, batch_size=8, accumulate=2),
+    "clip_grad_norm": replace(SHORT, clip_grad_norm=0.5),
+    "grad_accum_steps": replace(SHORT, batch_size=8, grad_accum_steps=2),
     "undecayed": replace(SHORT, decay_norms_biases=False, weight_decay=0.1),
     "step": replace(SHORT, schedule="step", milestones=(0.3, 0.6)),
-    "infobatch, ema, accumulate": replace(SHORT, batch_size=8, accumulate=2, ema=0.9, infobatch=0.5),
+    "infobatch, ema, grad_accum_steps": replace(SHORT, batch_size=8, grad_accum_steps=2, ema=0.9, infobatch=0.5),
 }
 each_option = pytest.mark.parametrize("training", OPTIONS.values(), ids=OPTIONS.keys())
 
 
 def train(
-    context: Context, training: Training, model: nn.Module | None = None, **options: Any
+    context: Context, training: TrainConfig, model: nn.Module | None = None, **options: Any
 ) -> tuple[nn.Module, Progress]:
     """Train on everything; a fresh network unless one is given."""
     model = model if model is not None else context.new_model(training.model, 0)
@@ -72,7 +72,7 @@ def same(a: nn.Module, b: nn.Module) -> bool:
 
 @each_option
 def test_a_killed_run_resumes_with_the_same_bits(
-    make_context: Maker, small: Dataset, tmp_path: Path, training: Training, killed: Callable[..., Any]
+    make_context: Maker, small: Dataset, tmp_path: Path, training: TrainConfig, killed: Callable[..., Any]
 ) -> None:
     context = make_context(small)
     whole, done = train(context, training)
@@ -100,7 +100,7 @@ def test_a_checkpoint_holds_all_that_adamw_knows(make_context: Maker, small: Dat
 
 
 @each_option
-def test_masks_hold_exactly_under_every_option(make_context: Maker, small: Dataset, training: Training) -> None:
+def test_masks_hold_exactly_under_every_option(make_context: Maker, small: Dataset, training: TrainConfig) -> None:
     context = make_context(small)
     model = context.new_model(training.model, 0)
     rng = np.random.default_rng(0)
@@ -180,7 +180,7 @@ def without_norms() -> nn.Module:
 def test_two_batches_an_update_are_one_of_twice_the_size(make_context: Maker, small: Dataset, optimizer: str) -> None:
     context = make_context(small)
     training = replace(SHORT, optimizer=optimizer, lr=0.01)
-    parts, of_parts = train(context, replace(training, batch_size=8, accumulate=2), without_norms())
+    parts, of_parts = train(context, replace(training, batch_size=8, grad_accum_steps=2), without_norms())
     whole, of_whole = train(context, training, without_norms())
     assert (of_parts.step, of_parts.samples_seen) == (of_whole.step, of_whole.samples_seen) == (3 * 8, 3 * 120)
     for a, b in zip(parts.parameters(), whole.parameters(), strict=True):
@@ -188,7 +188,7 @@ def test_two_batches_an_update_are_one_of_twice_the_size(make_context: Maker, sm
 
 
 def test_accumulation_is_planned_by_updates() -> None:
-    training = replace(SHORT, batch_size=8, accumulate=3)
+    training = replace(SHORT, batch_size=8, grad_accum_steps=3)
     assert training.update_size == 24
     assert planned_steps(training, 100, 100) == 3 * 5
     assert planned_epochs(replace(training, budget="steps"), 50, 100) == 5
@@ -199,7 +199,7 @@ def test_parts_of_a_batch_are_the_batch() -> None:
     n = 25  # 8, 8 and 9: no lone sample
     labels, mixed = torch.arange(n), MixedLabels(torch.arange(n) + 1, torch.linspace(0, 1, n))
     batch = Batch(torch.arange(n).view(n, 1, 1, 1).to(torch.uint8), labels, np.arange(n), mixed)
-    parts = list(split_batch(batch, torch.randn(n, 1, 1, 1), replace(SHORT, batch_size=8, accumulate=4)))
+    parts = list(split_batch(batch, torch.randn(n, 1, 1, 1), replace(SHORT, batch_size=8, grad_accum_steps=4)))
     assert [len(part.ids) for part, _, _ in parts] == [8, 8, 9]
     assert sum(share for _, _, share in parts) == pytest.approx(1)
     assert torch.equal(torch.cat([part.labels for part, _, _ in parts]), labels)
@@ -215,14 +215,14 @@ def test_an_update_is_no_longer_than_the_clip(make_context: Maker, small: Datase
     context = make_context(small)
     once = replace(SHORT, epochs=1, batch_size=120, lr=2.0, momentum=0.0, weight_decay=0.0, warmup=0.0)
 
-    def length(training: Training) -> float:
+    def length(training: TrainConfig) -> float:
         before = nn.utils.parameters_to_vector(without_norms().parameters())
         after = nn.utils.parameters_to_vector(train(context, training, without_norms())[0].parameters())
         return float((after - before).detach().norm())
 
     free = length(once)  # a single update, in the middle of its schedule: at rate 1
-    assert length(replace(once, clip=free / 4)) == pytest.approx(free / 4, rel=1e-3)
-    assert length(replace(once, clip=2 * free)) == free
+    assert length(replace(once, clip_grad_norm=free / 4)) == pytest.approx(free / 4, rel=1e-3)
+    assert length(replace(once, clip_grad_norm=2 * free)) == free
 
 
 def test_norms_and_biases_can_go_undecayed() -> None:
@@ -280,14 +280,16 @@ def test_the_step_schedule_falls_at_its_milestones() -> None:
 
 
 def test_settings_that_say_nothing_leave_every_name_as_it_was(tmp_path: Path) -> None:
-    names = ("optimizer", "milestones", "gamma", "ema", "decay", "clip", "accumulate", "compile")
-    text = to_toml(plain(Recipe("r"))) + repr(Training())
+    names = ("optimizer", "milestones", "gamma", "ema", "decay", "clip_grad_norm", "grad_accum_steps", "compile")
+    text = to_toml(plain(Recipe(name="r"))) + repr(TrainConfig())
     assert not any(name in text.replace("weight_decay", "") for name in names)
-    assert repr(Training(milestones=(0.5,))) == repr(Training()), "a milestone of no step schedule says nothing"
-    assert repr(Training(ema=0.9)) != repr(Training())
-    assert "infobatch" not in repr(Training(infobatch=0.5))
-    chosen = Training(optimizer="adamw", schedule="step", milestones=(0.5,), ema=0.9, clip=1.0, accumulate=2)
-    whole = Recipe("r", train=chosen, teacher=Training(ema=0.5))
+    assert repr(TrainConfig(milestones=(0.5,))) == repr(TrainConfig()), "a milestone of no step schedule says nothing"
+    assert repr(TrainConfig(ema=0.9)) != repr(TrainConfig())
+    assert "infobatch" not in repr(TrainConfig(infobatch=0.5))
+    chosen = TrainConfig(
+        optimizer="adamw", schedule="step", milestones=(0.5,), ema=0.9, clip_grad_norm=1.0, grad_accum_steps=2
+    )
+    whole = Recipe(name="r", train=chosen, teacher=TrainConfig(ema=0.5))
     (tmp_path / "r.toml").write_text(to_toml({**plain(whole), "run": {"seed": 1}}))
     assert read_recipe(tmp_path / "r.toml")[0] == whole, "the written teacher does not inherit what it did not have"
 
@@ -295,7 +297,7 @@ def test_settings_that_say_nothing_leave_every_name_as_it_was(tmp_path: Path) ->
 def test_teacher_and_proxies_inherit_options(tmp_path: Path) -> None:
     (tmp_path / "r.toml").write_text('[train]\noptimizer = "adamw"\nema = 0.9\n[teacher]\nema = 0.0\n')
     found, _ = read_recipe(tmp_path / "r.toml")
-    assert (found.teacher.optimizer, found.teacher.ema, found.score.ema) == ("adamw", 0.0, 0.9)
+    assert (found.teacher.optimizer, found.teacher.ema, found.proxy.ema) == ("adamw", 0.0, 0.9)
 
 
 BAD = {
@@ -309,9 +311,9 @@ BAD = {
     "train.ema=1": "0 (none) <= ema < 1",
     "train.ema=-0.1": "ema < 1",
     "train.ema=nan": "ema < 1",
-    "train.clip=-1": "clip lies in",
-    "train.accumulate=0": "accumulate lies in 1..",
-    "train.accumulate=1.5": "train.accumulate is a whole number",
+    "train.clip_grad_norm=-1": "clip_grad_norm lies in",
+    "train.grad_accum_steps=0": "grad_accum_steps lies in 1..",
+    "train.grad_accum_steps=1.5": "train.grad_accum_steps is a whole number",
     "train.compile=yes": "train.compile is true or false",
     "train.decay_norms_biases=0": "true or false",
     "train.emma=0.9": "did you mean 'ema'",
@@ -328,11 +330,11 @@ def test_a_bad_option_is_refused_and_says_what_would_be_right(tmp_path: Path, ch
 
 def test_options_that_do_not_go_together_are_refused(tmp_path: Path, make_context: Maker, small: Dataset) -> None:
     with pytest.raises(InvalidValue, match="compile and infobatch"):
-        Training(compile=True, infobatch=0.5)
+        TrainConfig(compile=True, infobatch=0.5)
     with pytest.raises(InvalidValue, match="first beta"):
-        Training(optimizer="adamw", momentum=1.0)
-    context = make_context(small, "self_distill.method=cs-kd", "train.accumulate=2")
-    with pytest.raises(InvalidValue, match="accumulate 2 do not go together"):
+        TrainConfig(optimizer="adamw", momentum=1.0)
+    context = make_context(small, "self_distill.method=cs-kd", "train.grad_accum_steps=2")
+    with pytest.raises(InvalidValue, match="grad_accum_steps 2 do not go together"):
         dp.train(context, fraction=1, kd_weight=0, out=tmp_path / "student")
     assert not (tmp_path / "student").exists()
 

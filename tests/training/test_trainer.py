@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from datapruning.config.training import Training
+from datapruning.config.training import TrainConfig
 from datapruning.data.dataset import Dataset
 from datapruning.errors import DataPruningError, InvalidFile
 from datapruning.evidence.prediction_change import Changes
@@ -34,7 +34,7 @@ from datapruning.training.trainer import fit
 Maker = Callable[..., Context]
 
 
-def train(context: Context, training: Training, ids: Any = None, **options: Any) -> tuple[nn.Module, Progress]:
+def train(context: Context, training: TrainConfig, ids: Any = None, **options: Any) -> tuple[nn.Module, Progress]:
     """A fresh convnet, trained."""
     ids = np.arange(context.data.total) if ids is None else ids
     model = context.new_model("convnet", 0)
@@ -51,7 +51,7 @@ def same(a: nn.Module, b: nn.Module) -> bool:
     return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
 
 
-SHORT = Training(epochs=4, batch_size=16, lr=0.05)
+SHORT = TrainConfig(epochs=4, batch_size=16, lr=0.05)
 
 
 def test_same_configuration_gives_the_same_bits_and_another_seed_does_not(make_context: Maker, small: Dataset) -> None:

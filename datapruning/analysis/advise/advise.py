@@ -87,7 +87,7 @@ def advise(
     check_evidence(context, {scorer: found})
     named = [] if teacher is None else load_teachers(context, _folders(teacher))
     arm = opening_arm(context)
-    tables = ["views", "train", "mix"] + ["teacher"] * (not named) + evidence_tables([found])
+    tables = ["views", "train", "cutmix"] + ["teacher"] * (not named) + evidence_tables([found])
     about = {
         "dataset": context.data.name, "fingerprint": context.data.fingerprint, "threads": context.threads,
         "recipe": {name: table for name, table in plain(context.recipe).items() if name in tables},

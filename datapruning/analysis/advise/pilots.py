@@ -19,7 +19,7 @@ from torch import nn
 
 from datapruning.analysis.advise.holdout import Parts, packed
 from datapruning.analysis.advise.plan import Pilot
-from datapruning.config.training import Training
+from datapruning.config.training import TrainConfig
 from datapruning.data.augment.views import Views
 from datapruning.io.tensors import load_tensors, save_tensors
 from datapruning.io.trial_store import Config, Row, RowStore
@@ -46,8 +46,8 @@ MODEL, STATE = "model.safetensors", "state.safetensors"
 def opening_arm(context: Context) -> Arm:
     """The objective that `--kd-weight auto` begins with."""
     kd = context.recipe.kd
-    weight = prior_weight(kd.grid)
-    return Arm(weight, kd.temperatures[0], kd.trust and weight < 1)
+    weight = prior_weight(kd.weight_grid)
+    return Arm(weight, kd.temperatures[0], kd.confidence_weighting and weight < 1)
 
 
 def opening_objective(context: Context, labels: SoftLabels) -> Objective:
@@ -59,7 +59,7 @@ def opening_objective(context: Context, labels: SoftLabels) -> Objective:
 def taught_by_reference(context: Context) -> bool:
     """Whether a teacher of this recipe is trained as the reference is."""
     recipe = context.recipe
-    return recipe.teacher == recipe.train and not recipe.mix.cutmix  # teachers see no mixed pictures
+    return recipe.teacher == recipe.train and not recipe.cutmix.prob  # teachers see no mixed pictures
 
 
 class Trainings:
@@ -107,7 +107,7 @@ class Trainings:
         assert row is not None  # run() waits for a row that another process has
         return row
 
-    def _whole(self, name: str, training: Training, _: Config) -> dict[str, Any]:
+    def _whole(self, name: str, training: TrainConfig, _: Config) -> dict[str, Any]:
         objective = CrossEntropy(training.label_smoothing)
         views = self._context.views if name == TEACHER else self._context.among(self._parts.rest).views
         model, done = self._train(name, training, self._parts.rest, views, objective, self._seed)
@@ -129,7 +129,7 @@ class Trainings:
                 cache.fill(context.split("train"), ids, epochs)
         objective = opening_objective(context, TeacherLabels(caches))
         model, done = self._train(f"pilot-{config['fraction']}-{config['repeat']}", training, ids, views, objective, seed)
-        labels = min(views.policy.count, epochs) * len(caches) * len(ids)
+        labels = min(views.policy.num_views, epochs) * len(caches) * len(ids)
         return self._result(model, done, len(ids), labels)
 
     def _subset(self, fraction: str, seed: int) -> NDArray[np.int64]:
@@ -157,7 +157,7 @@ class Trainings:
         return self._teachers
 
     def _train(
-        self, name: str, training: Training, ids: NDArray[np.int64], views: Views, objective: Objective, seed: int
+        self, name: str, training: TrainConfig, ids: NDArray[np.int64], views: Views, objective: Objective, seed: int
     ) -> tuple[nn.Module, Progress]:
         context, checkpoint = self._context, Checkpoint(self._folder(name) / STATE)
         model = context.new_model(training.model, seed)

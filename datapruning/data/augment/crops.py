@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from datapruning.config.augmentation import ViewPolicy
+from datapruning.config.augmentation import AugmentPolicy
 from datapruning.data.augment.numba_kernels import resample_kernel
 from datapruning.utils.hashing import U64, below, hash_ids
 
@@ -30,7 +30,7 @@ CHUNK = 2**21
 """Pixels that torch resamples at once: products of about 100 MB."""
 
 
-def resized_boxes(ids: NDArray[np.int64], policy: ViewPolicy, view: int, height: int, width: int) -> NDArray[np.int64]:
+def resized_boxes(ids: NDArray[np.int64], policy: AugmentPolicy, view: int, height: int, width: int) -> NDArray[np.int64]:
     """int64 [n, 4]: top, left, height and width of each sample's box in a picture of `height` x `width`."""
     (low, high), (narrow, wide) = policy.scale, policy.ratio
     sides = np.empty((len(ids), 2), np.int64)

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from datapruning.config.augmentation import MixPolicy
+from datapruning.config.augmentation import CutMixPolicy
 from datapruning.data.augment.numba_kernels import paste_kernel
 from datapruning.utils.hashing import U64, below, hash_ids
 
@@ -61,7 +61,7 @@ class Mixture:
         kept: int64, the kept ids, sorted and unique.
     """
 
-    policy: MixPolicy
+    policy: CutMixPolicy
     seed: int
     kept: NDArray[np.int64]
 
@@ -74,7 +74,7 @@ class Mixture:
         """For sample ids int64 [n] in the view of this number."""
         mixed, partner, area, centre = (hash_ids(ids, MIX_KEY, self.seed, view, purpose) for purpose in range(4))
         return Draws(
-            _uniform(mixed) < self.policy.cutmix,
+            _uniform(mixed) < self.policy.prob,
             self.kept[below(partner, len(self.kept))],
             np.sqrt(_uniform(area)),  # correctly rounded by IEEE 754: the same on every machine
             centre,

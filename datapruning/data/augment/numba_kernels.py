@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from datapruning.config.augmentation import ViewPolicy
+from datapruning.config.augmentation import AugmentPolicy
 
 Kernel = Callable[..., None]
 U = np.uint64
@@ -53,7 +53,7 @@ def _compiled(function: Kernel) -> Kernel | None:
 
 
 def fused_views(
-    run: Kernel, images: Tensor, draws: NDArray[np.int64], policy: ViewPolicy, mean: Tensor, std: Tensor
+    run: Kernel, images: Tensor, draws: NDArray[np.int64], policy: AugmentPolicy, mean: Tensor, std: Tensor
 ) -> Tensor:
     """`Views.apply` by the kernel.
 

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from datapruning.config.augmentation import MixPolicy, ViewPolicy
+from datapruning.config.augmentation import AugmentPolicy, CutMixPolicy
 from datapruning.data.augment.crops import resample, resized_boxes
 from datapruning.data.augment.cutmix import Mixture, paste, share_of_own
 from datapruning.data.augment.numba_kernels import fused_views, kernel
@@ -34,18 +34,18 @@ class Views:
     `mixture` is there where a student's pictures are mixed.
     """
 
-    policy: ViewPolicy
+    policy: AugmentPolicy
     mean: tuple[float, ...]
     std: tuple[float, ...]
     mixture: Mixture | None = None
 
-    def among(self, kept: NDArray[np.int64], mix: MixPolicy) -> Views:
+    def among(self, kept: NDArray[np.int64], cutmix: CutMixPolicy) -> Views:
         """The views of a student of the subset `kept` (sorted sample ids)."""
-        return replace(self, mixture=Mixture(mix, self.policy.seed, kept) if mix.cutmix else None)
+        return replace(self, mixture=Mixture(cutmix, self.policy.seed, kept) if cutmix.prob else None)
 
     def number(self, epoch: int) -> int:
         """The view that epoch `epoch` sees."""
-        return epoch % self.policy.count
+        return epoch % self.policy.num_views
 
     def draws(self, ids: NDArray[np.int64], view: int, height: int, width: int) -> NDArray[np.int64]:
         """What is drawn for views of `height` x `width`.

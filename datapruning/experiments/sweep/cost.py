@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from datapruning.config.training import Training
+from datapruning.config.training import TrainConfig
 from datapruning.experiments.sweep.grid import AUTO, Grid
 from datapruning.experiments.sweep.variants import method_of
 from datapruning.io.trial_store import Row
@@ -18,7 +18,7 @@ SHARED_PHASES = ("teacher", "soft_labels")
 """Phases of a run that a later row does not pay again."""
 
 
-def samples_of(training: Training, grid: Grid, configs: Iterable[Mapping[str, Any]]) -> int:
+def samples_of(training: TrainConfig, grid: Grid, configs: Iterable[Mapping[str, Any]]) -> int:
     """Samples that all these rows see."""
     return sum(planned_samples(training, grid.kept(c["fraction"]), grid.total) for c in configs)
 
@@ -29,7 +29,7 @@ def passes_of(context: Context, grid: Grid, configs: Sequence[Mapping[str, Any]]
     A self teacher is a training of its own, once for the rows that share samples and seed, with a forward pass for every
     soft label. Searches for the KD weight and the few looks of the pruning stage are not counted.
     """
-    training, views = context.recipe.train, context.recipe.views.count
+    training, views = context.recipe.train, context.recipe.views.num_views
     passes, self_taught = 0.0, set()
     for config in configs:
         how = method_of(context, config)
@@ -43,7 +43,7 @@ def passes_of(context: Context, grid: Grid, configs: Sequence[Mapping[str, Any]]
     return passes
 
 
-def seconds_left(training: Training, grid: Grid, done: Sequence[Row], left: Sequence[Mapping[str, Any]]) -> float | None:
+def seconds_left(training: TrainConfig, grid: Grid, done: Sequence[Row], left: Sequence[Mapping[str, Any]]) -> float | None:
     """Seconds of one process for the rows that are left, from those that are done; None as long as none is.
 
     Seconds a sample are the median of rows of the same kind: labels alone, a KD weight that is given, one that is
@@ -62,7 +62,7 @@ def seconds_left(training: Training, grid: Grid, done: Sequence[Row], left: Sequ
 
 def _kind(config: Mapping[str, Any]) -> tuple[str, ...]:
     weight = "searched" if config["kd_weight"] == AUTO else "given" if config["kd_weight"] else "labels alone"
-    own = ((config.get("self_distill") or {}).get("method"), (config.get("epsd") or {}).get("prune_by"))
+    own = ((config.get("self_distill") or {}).get("method"), (config.get("sparsity") or {}).get("criterion"))
     return (weight, *(name or "" for name in own))
 
 

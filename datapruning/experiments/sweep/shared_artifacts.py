@@ -39,9 +39,9 @@ def check_evidence(context: Context, scorers: Mapping[str, Scorer]) -> None:
     Raises:
         InvalidValue: evidence that the proxies' training does not give.
     """
-    early, epochs = context.recipe.evidence.early_epoch, context.recipe.score.epochs
+    early, epochs = context.recipe.evidence.early_epoch, context.recipe.proxy.epochs
     if early > epochs and any(needs_evidence(scorer) for scorer in scorers.values()):
-        raise InvalidValue(f"evidence.early_epoch is {early}, but the proxy trains for {epochs} epochs (score.epochs)")
+        raise InvalidValue(f"evidence.early_epoch is {early}, but the proxy trains for {epochs} epochs (proxy.epochs)")
 
 
 def name_teachers(context: Context, folders: Sequence[Path]) -> dict[str, tuple[str, Path]]:

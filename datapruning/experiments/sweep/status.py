@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datapruning.config.training import Training
+from datapruning.config.training import TrainConfig
 from datapruning.experiments.sweep.cost import seconds_left
 from datapruning.experiments.sweep.grid import Grid
 from datapruning.experiments.workers.status import Board as Rows
@@ -15,7 +15,7 @@ __all__ = ["Board", "name_of"]
 class Board(Rows):
     """Of the rows of a grid."""
 
-    def __init__(self, store: RowStore, grid: Grid, training: Training) -> None:
+    def __init__(self, store: RowStore, grid: Grid, training: TrainConfig) -> None:
         self.grid, self.training = grid, training
         super().__init__(store, grid.rows())
 

@@ -67,8 +67,8 @@ def _pruning(context: Context, configs: Iterable[Config]) -> list[str]:
     lines: dict[str, list[str]] = {}
     for config in configs:
         recipe = context_of_row(context, config).recipe
-        if recipe.epsd.removed:
-            words = announce_pruning(context.new_model(recipe.train.model, 0), recipe.epsd)
+        if recipe.sparsity.sparsity:
+            words = announce_pruning(context.new_model(recipe.train.model, 0), recipe.sparsity)
             by = lines.setdefault(words, [])
-            by += [recipe.epsd.prune_by] if recipe.epsd.prune_by not in by else []
+            by += [recipe.sparsity.criterion] if recipe.sparsity.criterion not in by else []
     return [f"students pruned before training: {words}, by {', '.join(by)}" for words, by in lines.items()]

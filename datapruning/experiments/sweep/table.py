@@ -43,8 +43,8 @@ def table(board: Board, live: bool = False) -> list[list[str]]:
 
 def _variant(config: Config) -> tuple[float | None, str | None, str | None]:
     """(share of the weights removed, by what, method of self-distillation), as far as the row says it."""
-    epsd, itself = config.get("epsd") or {}, config.get("self_distill") or {}
-    return epsd.get("removed"), epsd.get("prune_by"), itself.get("method")
+    pruned, itself = config.get("sparsity") or {}, config.get("self_distill") or {}
+    return pruned.get("sparsity"), pruned.get("criterion"), itself.get("method")
 
 
 def _head(weight: float | str) -> str:

@@ -32,7 +32,7 @@ def run_folder(config: Mapping[str, Any], kept: int) -> str:
     who = config["scorer"] or "all"
     weight = weight_text(config["kd_weight"])
     itself = f"-{config['self_distill']['method']}" if "self_distill" in config else ""
-    pruned = f"-{config['epsd']['prune_by']}-{config['epsd']['removed']:g}" if "epsd" in config else ""
+    pruned = f"-{config['sparsity']['criterion']}-{config['sparsity']['sparsity']:g}" if "sparsity" in config else ""
     return f"{RUNS}/{who}-{kept}-kd-{weight}{itself}{pruned}-seed{config['seed']}-{digest(config, 8)}"
 
 

@@ -1,7 +1,7 @@
 """What a sweep may vary in the student itself: how it is pruned, and how it learns from itself.
 
-A row carries all settings of its variant ("epsd" and "self_distill", as the recipe's tables of that name), so that it says
-what it is without the recipe. A row without these keys is a student as the sweep's recipe has it.
+A row carries all settings of its variant ("sparsity" and "self_distill", as the recipe's tables of that name), so that it
+says what it is without the recipe. A row without these keys is a student as the sweep's recipe has it.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from datapruning.config.self_distillation import SelfDistill
-from datapruning.config.sparsity import EPSD
+from datapruning.config.self_distillation import SelfDistillConfig
+from datapruning.config.sparsity import SparsityConfig
 from datapruning.errors import InvalidValue
 from datapruning.experiments.sweep.parse import listed, once
 from datapruning.runs.context import Context
@@ -19,7 +19,7 @@ from datapruning.training.self_distillation.factory import check_combination
 from datapruning.training.sparsity.prune import check_epsd
 
 Table = Mapping[str, Any]
-TABLES = ("epsd", "self_distill")
+TABLES = ("sparsity", "self_distill")
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,8 @@ def find_variants(
     pruned: tuple[Table | None, ...] = (None,)
     taught: tuple[Table | None, ...] = (None,)
     if epsd is not None or prune_by is not None:
-        pruned = _pruned(context.recipe.epsd, epsd, prune_by)
-        context = context.with_table("epsd", removed=0.0)
+        pruned = _pruned(context.recipe.sparsity, epsd, prune_by)
+        context = context.with_table("sparsity", sparsity=0.0)
     if self_distill is not None:
         own = context.recipe.self_distill
         methods = once(listed(self_distill, "methods of self-distillation"), str, "method of self-distillation")
@@ -74,16 +74,16 @@ def find_variants(
 
 
 def _pruned(
-    settings: EPSD, epsd: str | Sequence[float | str] | None, prune_by: str | Sequence[str] | None
+    settings: SparsityConfig, epsd: str | Sequence[float | str] | None, prune_by: str | Sequence[str] | None
 ) -> tuple[Table | None, ...]:
     if epsd is None:
-        if not settings.removed:
+        if not settings.sparsity:
             raise InvalidValue("--prune-by says how, but not how much: name the share of the weights that goes with --epsd")
-        epsd = [settings.removed]
+        epsd = [settings.sparsity]
     shares = once(listed(epsd, "shares of the weights to remove"), _share, "epsd")
-    names = [settings.prune_by] if prune_by is None else listed(prune_by, "criteria to prune by")
+    names = [settings.criterion] if prune_by is None else listed(prune_by, "criteria to prune by")
     criteria = once(names, str, "prune-by")
-    found = [[asdict(replace(settings, removed=share, prune_by=by)) for by in criteria] for share in shares]  # checks all
+    found = [[asdict(replace(settings, sparsity=share, criterion=by)) for by in criteria] for share in shares]  # checks all
     return tuple(table for share, tables in zip(shares, found, strict=True) for table in (tables if share else [None]))
 
 
@@ -123,15 +123,15 @@ def check_variants(context: Context, variants: Variants, kd_weights: Sequence[fl
             raise InvalidValue(f"a row of this sweep cannot be ({variant_words({**variant, **method})}): {error}") from None
 
 
-def method_of(context: Context, config: Mapping[str, Any]) -> SelfDistill:
+def method_of(context: Context, config: Mapping[str, Any]) -> SelfDistillConfig:
     """The self-distillation of a row, by the sweep's context."""
-    return SelfDistill(**config["self_distill"]) if "self_distill" in config else context.recipe.self_distill
+    return SelfDistillConfig(**config["self_distill"]) if "self_distill" in config else context.recipe.self_distill
 
 
 def variant_words(config: Mapping[str, Any]) -> str:
     """A row's variant in words, "95% of the weights removed by snip"; empty: as the recipe has it."""
-    epsd, itself = config.get("epsd"), config.get("self_distill")
-    words = [f"{share_text(epsd['removed'])} of the weights removed by {epsd['prune_by']}"] if epsd else []
+    pruned, itself = config.get("sparsity"), config.get("self_distill")
+    words = [f"{share_text(pruned['sparsity'])} of the weights removed by {pruned['criterion']}"] if pruned else []
     return ", ".join([*words, *([f"self-distillation {itself['method']}"] if itself else [])])
 
 

@@ -36,7 +36,7 @@ class Line:
 
 def dense_of(setup: Setup, family: Sequence[Compared]) -> Compared | None:
     """The set-up that differs in nothing but the pruning; None: there is none, or it is `setup` itself."""
-    own = {k: v for k, v in setup.settings.items() if not k.startswith("epsd.")}
+    own = {k: v for k, v in setup.settings.items() if not k.startswith("sparsity.")}
     return next((c for c in family if setup.removed and c.setup.settings == own), None)
 
 
@@ -54,15 +54,15 @@ def find_lines(family: Sequence[Compared], kind: tuple[float, str, str]) -> list
     same: dict[tuple[tuple[str, str], ...], list[Compared]] = {}
     for compared in family:
         if compared.setup.removed:
-            key = tuple(sorted((k, repr(v)) for k, v in compared.setup.settings.items() if k != "epsd.removed"))
+            key = tuple(sorted((k, repr(v)) for k, v in compared.setup.settings.items() if k != "sparsity.sparsity"))
             same.setdefault(key, []).append(compared)
     lines = []
     for mine in same.values():
         setup = mine[0].setup
         pruned = [p for compared in mine for p in points(compared)]
         dense = dense_of(setup, family)
-        by = ", ".join([setup.prune_by, *(d for d in setup.details if d.startswith("epsd."))])
-        method = ", ".join([setup.method, *(d for d in setup.details if not d.startswith("epsd."))])
+        by = ", ".join([setup.prune_by, *(d for d in setup.details if d.startswith("sparsity."))])
+        method = ", ".join([setup.method, *(d for d in setup.details if not d.startswith("sparsity."))])
         if pruned:
             before = points(dense) if dense else []
             lines.append(Line(by, method, tuple(sorted([*before, *pruned], key=lambda p: p[0]))))

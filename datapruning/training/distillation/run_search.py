@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from datapruning.config.kd import KD
-from datapruning.config.training import Training
+from datapruning.config.kd import KDConfig
+from datapruning.config.training import TrainConfig
 from datapruning.data.batching import batch_sizes
 from datapruning.io.trial_store import Config, RowStore
 from datapruning.runs.context import Context
@@ -71,7 +71,7 @@ class Fork:
 
 
 def plan_fork(
-    training: Training, kd: KD, kept: NDArray[np.int64], total: int, seed: int, *, probes: int, alike: bool,
+    training: TrainConfig, kd: KDConfig, kept: NDArray[np.int64], total: int, seed: int, *, probes: int, alike: bool,
     unreadable: Sequence[int] = (),
 ) -> Fork | None:  # fmt: skip
     """None where the run has a single epoch: it has no middle.
@@ -95,11 +95,11 @@ def plan_fork(
         return None
     per_epoch = len(batch_sizes(len(kept), training.update_size))
     samples = math.ceil(steps * len(kept) / per_epoch)
-    count, probe_samples = probe_budget(search_cost(kd.search, samples), samples, probes, kd.validation)
+    count, probe_samples = probe_budget(search_cost(kd.search_budget, samples), samples, probes, kd.max_validation_samples)
     judges = choose_judges(kept, total, count, seed, alike=alike, unreadable=unreadable)
     ids = np.setdiff1d(kept, judges.aside)
     of_trunk = len(batch_sizes(len(ids), training.update_size))
-    epoch = min(epochs - 1, max(1, round(kd.fork * epochs)))
+    epoch = min(epochs - 1, max(1, round(kd.search_start * epochs)))
     step, steps = epoch * of_trunk, steps - epoch * (per_epoch - of_trunk)
     probe = min(steps - step, max(1, round(probe_samples * per_epoch / len(kept))))
     return Fork(judges, ids, epoch, step, steps, probe, samples)

@@ -51,7 +51,10 @@ def train_student(
     """
     kd, training = context.recipe.kd, context.recipe.train
     if kd_weight is None:
-        arm, arms = Arm(prior_weight(kd.grid), kd.temperatures[0], kd.trust), probe_arms(kd, len(labels))
+        arm, arms = (
+            Arm(prior_weight(kd.weight_grid), kd.temperatures[0], kd.confidence_weighting),
+            probe_arms(kd, len(labels)),
+        )
     elif kd_weight:
         arm, arms = Arm(kd_weight, kd.temperature, trust=False), teacher_arms(kd_weight, kd.temperature, len(labels))
     else:
@@ -90,7 +93,7 @@ def train_student(
         extra["seconds"]["search"] = seconds
         extra["costs"]["search"] = asdict(Cost(found.samples_seen, found.evaluated, seconds))
     if pruned:
-        extra["epsd"] = pruned.story
+        extra["sparsity"] = pruned.story
         extra["seconds"]["prune"] = pruned.cost.seconds
         extra["costs"]["prune"] = asdict(pruned.cost)
     if len(labels) > 1:

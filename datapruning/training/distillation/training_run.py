@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datapruning.config.training import Training
+from datapruning.config.training import TrainConfig
 from datapruning.models import parameter_count
 from datapruning.runs.context import Context
 from datapruning.runs.process_group import processes
@@ -37,7 +37,7 @@ class Plan:
     """
 
     role: str
-    training: Training
+    training: TrainConfig
     ids: NDArray[np.int64]
     objective: Objective
     seed: int

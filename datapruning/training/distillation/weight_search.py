@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from datapruning.config.kd import KD
+from datapruning.config.kd import KDConfig
 from datapruning.errors import InvalidValue
 from datapruning.utils.cost import FORWARD
 from datapruning.utils.hashing import shuffled
@@ -25,7 +25,7 @@ LEAST_LEFT = 2
 SET_ASIDE = 0.1
 """At most this share of the kept samples is set aside until the weight is chosen."""
 LARGE = 100_000
-"""Training samples of a run from which on a search costs no more than `kd.search` trainings."""
+"""Training samples of a run from which on a search costs no more than `kd.search_budget` trainings."""
 MOST = 0.8
 JUDGING = 0.25
 """Share of the search's cost that goes to validation."""
@@ -196,15 +196,15 @@ def prior_weight(grid: Sequence[float]) -> float:
     return min(grid, key=lambda weight: abs(weight - PRIOR))
 
 
-def probe_arms(kd: KD, teachers: int = 1) -> list[Arm]:
+def probe_arms(kd: KDConfig, teachers: int = 1) -> list[Arm]:
     """What is probed: labels alone, the grid at the first temperature and teacher, the prior weight at the others."""
     first, *others = kd.temperatures
-    prior = prior_weight(kd.grid)
+    prior = prior_weight(kd.weight_grid)
     arms = [
         ALONE,
-        *(Arm(weight, first, kd.trust and weight < 1) for weight in sorted(set(kd.grid))),
-        *(Arm(prior, other, kd.trust and prior < 1) for other in others),
-        *(Arm(prior, first, kd.trust and prior < 1, teacher) for teacher in range(1, teachers)),
+        *(Arm(weight, first, kd.confidence_weighting and weight < 1) for weight in sorted(set(kd.weight_grid))),
+        *(Arm(prior, other, kd.confidence_weighting and prior < 1) for other in others),
+        *(Arm(prior, first, kd.confidence_weighting and prior < 1, teacher) for teacher in range(1, teachers)),
     ]
     return list(dict.fromkeys(ALONE if (arm.weight, arm.trust) == (0, False) else arm for arm in arms))
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from datapruning.config.training import Training
+from datapruning.config.training import TrainConfig
 from datapruning.data.augment.views import Views
 from datapruning.data.batching import batch_sizes
 from datapruning.data.loaders.loader import Batch, MixedLabels
@@ -54,7 +54,7 @@ class SharedTraining:
         model: nn.Module,
         optimizer: torch.optim.Optimizer,
         views: Views,
-        training: Training,
+        training: TrainConfig,
         masks: Masks | None,
         seed: int,
         companions_train: bool,
@@ -178,9 +178,9 @@ class _Together(torch.autograd.Function):
         return ctx.shared._returned(gradients[0], ctx.sizes), None, None
 
 
-def parts_of(size: int, training: Training) -> list[int]:
+def parts_of(size: int, training: TrainConfig) -> list[int]:
     """Sizes of the parts that the batch of an update goes through the network in (see `split_batch`)."""
-    return [size] if training.accumulate == 1 else batch_sizes(size, training.batch_size)
+    return [size] if training.grad_accum_steps == 1 else batch_sizes(size, training.batch_size)
 
 
 def own_part(wanted: Wanted | None, processes: int, process: int) -> Wanted | None:
@@ -188,7 +188,7 @@ def own_part(wanted: Wanted | None, processes: int, process: int) -> Wanted | No
     return None if wanted is None else (wanted[0][rows_of([len(wanted[0])], processes, process)], wanted[1])
 
 
-def parallel(model: nn.Module, channel: Channel, training: Training) -> Any:
+def parallel(model: nn.Module, channel: Channel, training: TrainConfig) -> Any:
     """The network with gradients that are averaged over all processes; everybody gets process 0's weights first.
 
     Looking for unused weights lets networks have some, and keeps torch from dealing the gradients out anew after the first

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from datapruning.config.training import Training
+from datapruning.config.training import TrainConfig
 from datapruning.data.augment.views import Views
 from datapruning.data.loaders.loader import Loader
 from datapruning.runs.process_group import SharedLoader
@@ -26,7 +26,7 @@ def shared_training(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     views: Views,
-    training: Training,
+    training: TrainConfig,
     distil: SelfDistillation | None,
     masks: Masks | None,
     seed: int,

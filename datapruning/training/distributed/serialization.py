@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from datapruning.config.augmentation import MixPolicy, ViewPolicy
-from datapruning.config.training import Training
+from datapruning.config.augmentation import AugmentPolicy, CutMixPolicy
+from datapruning.config.training import TrainConfig
 from datapruning.data.augment.cutmix import Mixture
 from datapruning.data.augment.views import Views
 from datapruning.models import create_model, made_by
@@ -43,18 +43,18 @@ def describe_views(views: Views) -> tuple[dict[str, Any], dict[str, NDArray[np.i
     if views.mixture is None:
         return about, {}
     mixture = views.mixture
-    return {**about, "mix": asdict(mixture.policy), "mix_seed": mixture.seed}, {"kept": mixture.kept}
+    return {**about, "cutmix": asdict(mixture.policy), "cutmix_seed": mixture.seed}, {"kept": mixture.kept}
 
 
 def build_views(about: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Views:
     """The same views."""
-    mixture = Mixture(MixPolicy(**about["mix"]), about["mix_seed"], arrays["kept"]) if "mix" in about else None
-    return Views(ViewPolicy(**_tuples(about["policy"])), tuple(about["mean"]), tuple(about["std"]), mixture)
+    mixture = Mixture(CutMixPolicy(**about["cutmix"]), about["cutmix_seed"], arrays["kept"]) if "cutmix" in about else None
+    return Views(AugmentPolicy(**_tuples(about["policy"])), tuple(about["mean"]), tuple(about["std"]), mixture)
 
 
-def build_training(about: Mapping[str, Any]) -> Training:
+def build_training(about: Mapping[str, Any]) -> TrainConfig:
     """The same settings."""
-    return Training(**_tuples({f.name: about[f.name] for f in fields(Training)}))
+    return TrainConfig(**_tuples({f.name: about[f.name] for f in fields(TrainConfig)}))
 
 
 def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:

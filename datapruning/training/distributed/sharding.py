@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from datapruning.config.training import Training
+from datapruning.config.training import TrainConfig
 from datapruning.data.batching import batch_sizes
 
 EACH = 2
@@ -63,7 +63,7 @@ class Pass(NamedTuple):
     learns: bool
 
 
-def passes_of(size: int, training: Training, companion: int | None, trains: bool) -> list[Pass]:
+def passes_of(size: int, training: TrainConfig, companion: int | None, trains: bool) -> list[Pass]:
     """The passes of an update.
 
     Args:
@@ -72,7 +72,7 @@ def passes_of(size: int, training: Training, companion: int | None, trains: bool
         companion: pictures that come with it (self-distillation); None: none.
         trains: they go through the training pass, too; else through a forward pass of their own, after it.
     """
-    if training.accumulate > 1:
+    if training.grad_accum_steps > 1:
         return [Pass((part,), learns=True) for part in batch_sizes(size, training.batch_size)]
     if companion is None:
         return [Pass((size,), learns=True)]

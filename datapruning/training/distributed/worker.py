@@ -109,7 +109,7 @@ class Trainee:
         more = cut(message.arrays["companions"], about["companions"])
         wanted = [(ids, epoch) if len(ids) else None for ids, epoch in zip(more, about["companion_epochs"], strict=True)]
         streams = Streams(self.device, self.seed, about["epoch"], about["first"] + len(batches))
-        with hardware("training", self.training.batch_size, self.training.accumulate), reproducible(self.threads):
+        with hardware("training", self.training.batch_size, self.training.grad_accum_steps), reproducible(self.threads):
             reading = self.views.read(self.loader, own, about["epoch"])
             also = read_companions([own_part(one, count, rank) for one in wanted], self.views, self.loader)
             updates = zip(reading, also, about["sizes"], about["companions"], about["rates"], strict=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datapruning.config.self_distillation import SelfDistill
+from datapruning.config.self_distillation import SelfDistillConfig
 
 EXTRA = {
     "cs-kd": "one more forward pass per update: ",
@@ -11,7 +11,7 @@ EXTRA = {
 }
 
 
-def in_words(settings: SelfDistill) -> str:
+def in_words(settings: SelfDistillConfig) -> str:
     """The method, its numbers and its compute."""
     numbers = ", ".join(f"{key} {value:g}" for key, value in settings.used.items() if key != "method")
     times = f"{settings.compute:.3g} times " if settings.compute > 1 else ""

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datapruning.config.recipe import Recipe
-from datapruning.config.self_distillation import SelfDistill
+from datapruning.config.self_distillation import SelfDistillConfig
 from datapruning.errors import InvalidValue
 from datapruning.runs.context import Context
 from datapruning.training.losses import SoftLabels
@@ -35,7 +35,7 @@ class Maker:
         self_labels: soft labels of the self teacher, for "tf-kd-self" alone.
     """
 
-    settings: SelfDistill
+    settings: SelfDistillConfig
     labels: NDArray[np.int64]
     classes: int
     epochs: int
@@ -66,7 +66,7 @@ def make_maker(context: Context, kept: NDArray[np.int64], seed: int, self_labels
     """For a student of `kept`, int64, under the context's recipe."""
     recipe, data = context.recipe, context.data
     epochs = planned_epochs(recipe.train, len(kept), data.total)
-    views = min(recipe.views.count, epochs)
+    views = min(recipe.views.num_views, epochs)
     return Maker(recipe.self_distill, data.train.labels, data.classes, epochs, views, seed, self_labels)
 
 
@@ -82,14 +82,14 @@ def check_combination(recipe: Recipe) -> None:
             f"self-distillation ({method}) and infobatch {recipe.train.infobatch:g} do not go together: set one of them "
             "to none or 0"
         )
-    if recipe.self_distill.on and recipe.train.accumulate > 1:
+    if recipe.self_distill.on and recipe.train.grad_accum_steps > 1:
         raise InvalidValue(
-            f"self-distillation ({method}) and train.accumulate {recipe.train.accumulate} do not go together: set one of "
-            "them to none or 1"
+            f"self-distillation ({method}) and train.grad_accum_steps {recipe.train.grad_accum_steps} do not go together: "
+            "set one of them to none or 1"
         )
-    if recipe.self_distill.on and recipe.mix.cutmix:
+    if recipe.self_distill.on and recipe.cutmix.prob:
         raise InvalidValue(
-            f"self-distillation ({method}) and mix.cutmix {recipe.mix.cutmix:g} do not go together: set one of them to "
+            f"self-distillation ({method}) and cutmix.prob {recipe.cutmix.prob:g} do not go together: set one of them to "
             "none or 0"
         )
 

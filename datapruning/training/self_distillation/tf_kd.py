@@ -51,7 +51,7 @@ class TFKDSelf(SelfDistillation):
         labels: of the self teacher: the same network, trained before on the same samples without distillation.
         weight: its share.
         temperature: T.
-        scale: see `SelfDistill`.
+        scale: see `SelfDistillConfig`.
     """
 
     def __init__(self, labels: SoftLabels, weight: float, temperature: float, scale: float) -> None:

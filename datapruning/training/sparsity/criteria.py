@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
-from datapruning.config.self_distillation import SelfDistill
-from datapruning.config.sparsity import EPSD
+from datapruning.config.self_distillation import SelfDistillConfig
+from datapruning.config.sparsity import SparsityConfig
 from datapruning.training.losses import CrossEntropy, Objective
 from datapruning.training.sparsity.loss_terms import TERMS, Look
 from datapruning.training.sparsity.masks import Masks
@@ -42,8 +42,8 @@ class Case(NamedTuple):
     """
 
     model: nn.Module
-    settings: EPSD
-    self_distill: SelfDistill
+    settings: SparsityConfig
+    self_distill: SelfDistillConfig
     base: Objective
     inside: list[Look]
     outside: list[Look]
@@ -54,22 +54,22 @@ class Case(NamedTuple):
 
 def epsd(case: Case) -> Saliency:
     """|dL_SD(theta_i)/dm|, normalised (EPSD, Chen et al. 2024)."""
-    return _after_steps(case, case.self_distill, case.base, case.settings.steps)
+    return _after_steps(case, case.self_distill, case.base, case.settings.inner_steps)
 
 
 def prospr(case: Case) -> Saliency:
     """The same of the cross-entropy (ProsPr, Alizadeh et al. 2022)."""
-    return _after_steps(case, SelfDistill(), CrossEntropy(), case.settings.steps)
+    return _after_steps(case, SelfDistillConfig(), CrossEntropy(), case.settings.inner_steps)
 
 
 def snip(case: Case) -> Saliency:
     """The same without steps: |w * dL/dw| (SNIP, Lee et al. 2019). Batch norm sees the batch, as in training."""
-    return _after_steps(case, SelfDistill(), CrossEntropy(), 0)
+    return _after_steps(case, SelfDistillConfig(), CrossEntropy(), 0)
 
 
-def _after_steps(case: Case, how: SelfDistill, base: Objective, steps: int) -> Saliency:
+def _after_steps(case: Case, how: SelfDistillConfig, base: Objective, steps: int) -> Saliency:
     settings = case.settings
-    inner = Inner(steps, settings.rate, settings.mode, settings.matched)
+    inner = Inner(steps, settings.inner_lr, settings.mode, settings.match_gradients)
     loss = partial(TERMS[how.method], how, base)
     derivative, _ = mask_gradient(case.model, loss, case.inside, case.outside, inner, case.masks)
     return normalised(derivative)
@@ -147,4 +147,4 @@ DATA_FREE = ("synflow", "magnitude", "random")
 
 def saliency(case: Case) -> Saliency:
     """By the criterion that the settings name."""
-    return CRITERION[case.settings.prune_by](case)
+    return CRITERION[case.settings.criterion](case)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from datapruning.config.self_distillation import SelfDistill
+from datapruning.config.self_distillation import SelfDistillConfig
 from datapruning.data.loaders.loader import Batch
 from datapruning.training.losses import Objective, distillation
 from datapruning.training.self_distillation.base import Forward
@@ -39,15 +39,15 @@ class Look(NamedTuple):
     teacher: Tensor | None = None
 
 
-Term = Callable[[SelfDistill, Objective, Forward, Forward | None, Look], Terms]
+Term = Callable[[SelfDistillConfig, Objective, Forward, Forward | None, Look], Terms]
 
 
-def base_alone(how: SelfDistill, base: Objective, now: Forward, before: Forward | None, look: Look) -> Terms:
+def base_alone(how: SelfDistillConfig, base: Objective, now: Forward, before: Forward | None, look: Look) -> Terms:
     """No self-distillation: cross-entropy (ProsPr, SNIP), or the student's own objective with a teacher."""
     return base(now(look.images), look.batch, 0), None
 
 
-def cs_kd(how: SelfDistill, base: Objective, now: Forward, before: Forward | None, look: Look) -> Terms:
+def cs_kd(how: SelfDistillConfig, base: Objective, now: Forward, before: Forward | None, look: Look) -> Terms:
     """Class-wise self-distillation (Yun et al. 2020): towards the prediction on another picture of the class."""
     assert look.others is not None
     logits = now(look.images)
@@ -56,7 +56,7 @@ def cs_kd(how: SelfDistill, base: Objective, now: Forward, before: Forward | Non
     return base(logits, look.batch, 0), how.cs_kd_weight * distillation(logits, target[None], how.cs_kd_temperature)
 
 
-def ps_kd(how: SelfDistill, base: Objective, now: Forward, before: Forward | None, look: Look) -> Terms:
+def ps_kd(how: SelfDistillConfig, base: Objective, now: Forward, before: Forward | None, look: Look) -> Terms:
     """Progressive self-distillation (Kim et al. 2021): the label softened by the prediction one step before.
 
     Its weight is the final one from the start; the training's own ramp begins near 0.
@@ -70,7 +70,7 @@ def ps_kd(how: SelfDistill, base: Objective, now: Forward, before: Forward | Non
     return of_labels, how.ps_kd_weight * (cross_entropy(logits, earlier) - of_labels)
 
 
-def dlb(how: SelfDistill, base: Objective, now: Forward, before: Forward | None, look: Look) -> Terms:
+def dlb(how: SelfDistillConfig, base: Objective, now: Forward, before: Forward | None, look: Look) -> Terms:
     """Self-distillation from the last mini-batch (Shen et al. 2022): towards one step before on another view."""
     assert look.others is not None
     n = len(look.images)
@@ -83,7 +83,7 @@ def dlb(how: SelfDistill, base: Objective, now: Forward, before: Forward | None,
     return of_labels, how.dlb_weight * distillation(logits[n:], earlier[None], how.dlb_temperature)
 
 
-def tf_kd(how: SelfDistill, base: Objective, now: Forward, before: Forward | None, look: Look) -> Terms:
+def tf_kd(how: SelfDistillConfig, base: Objective, now: Forward, before: Forward | None, look: Look) -> Terms:
     """Teacher-free distillation (Yuan et al. 2020): towards a virtual teacher that is right with a fixed probability."""
     logits = now(look.images)
     towards = towards_virtual(logits, look.batch.labels, how.tf_kd_temperature, how.tf_kd_correct)
@@ -91,7 +91,7 @@ def tf_kd(how: SelfDistill, base: Objective, now: Forward, before: Forward | Non
     return of_labels, how.tf_kd_weight * (towards - of_labels)
 
 
-def tf_kd_self(how: SelfDistill, base: Objective, now: Forward, before: Forward | None, look: Look) -> Terms:
+def tf_kd_self(how: SelfDistillConfig, base: Objective, now: Forward, before: Forward | None, look: Look) -> Terms:
     """Teacher-free distillation from the same network, dense and trained before."""
     assert look.teacher is not None
     logits = now(look.images)

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from datapruning.config.self_distillation import SelfDistill
-from datapruning.config.sparsity import EPSD
+from datapruning.config.self_distillation import SelfDistillConfig
+from datapruning.config.sparsity import SparsityConfig
 from datapruning.errors import InvalidValue
 from datapruning.models import model_outline
 from datapruning.runs.context import Context
@@ -39,23 +39,23 @@ class Pruned:
     cost: Cost
 
 
-def announce(model: nn.Module, settings: EPSD) -> str:
+def announce(model: nn.Module, settings: SparsityConfig) -> str:
     """What will be kept, before anything is done: "keeping 3.9 k of 77.9 k weights (95.00% removed)".
 
     Raises:
         InvalidValue: a model with nothing to prune.
     """
     total = sum(weight.numel() for weight in prunable(model).values())
-    kept = amount(count_kept(total, settings.removed))
-    return f"keeping {kept} of {amount(total)} weights ({settings.removed:.2%} removed)"
+    kept = amount(count_kept(total, settings.sparsity))
+    return f"keeping {kept} of {amount(total)} weights ({settings.sparsity:.2%} removed)"
 
 
 def prune_at_start(
     context: Context,
     model: nn.Module,
     ids: NDArray[np.int64],
-    settings: EPSD,
-    self_distill: SelfDistill,
+    settings: SparsityConfig,
+    self_distill: SelfDistillConfig,
     base: Objective,
     seed: int,
     self_teacher: SoftLabels | None = None,
@@ -89,7 +89,7 @@ def prune_at_start(
     try:
         with own_streams(context.device):  # dropout draws the same whatever was drawn before
             streams.begin(0)
-            for removed in rounds_of(settings.removed, rounds):
+            for removed in rounds_of(settings.sparsity, rounds):
                 masks, protected = keep_largest(saliency(case._replace(masks=masks)), removed, settings.scope, masks)
     finally:
         model.train(was_training)
@@ -99,10 +99,10 @@ def prune_at_start(
     layers = layer_table(model, masks.kept_by_layer, context.shape)
     dense, sparse = (sum(layer.flops[which] for layer in layers) for which in (0, 1))
     seen = sum(len(look.images) for look in [*inside, *outside]) * rounds
-    passes = PASSES[settings.mode] if settings.prune_by in ("epsd", "prospr") else 1.0
+    passes = PASSES[settings.mode] if settings.criterion in ("epsd", "prospr") else 1.0
     seconds = round(time.perf_counter() - started, 3)
     say(
-        f"pruned by {settings.prune_by} in {seconds:.1f} s: {masks}; {dense / 1e6:.1f} M FLOPs a picture, "
+        f"pruned by {settings.criterion} in {seconds:.1f} s: {masks}; {dense / 1e6:.1f} M FLOPs a picture, "
         f"{sparse / 1e6:.1f} M if zeros were skipped (single zeros save weights, not time)"
     )
     story = {
@@ -119,20 +119,20 @@ def check_epsd(context: Context, weight: float | None) -> None:
     Raises:
         InvalidValue: nothing to prune, "epsd" without a loss of its own, "kd" without a teacher.
     """
-    settings, how = context.recipe.epsd, context.recipe.self_distill
-    if not settings.removed:
+    settings, how = context.recipe.sparsity, context.recipe.self_distill
+    if not settings.sparsity:
         return
-    if settings.prune_by == "epsd" and settings.loss == "kd" and weight == 0:
+    if settings.criterion == "epsd" and settings.loss == "kd" and weight == 0:
         raise InvalidValue(
-            'epsd.loss = "kd" takes the saliency of the teacher\'s loss, but with KD weight 0 there is no teacher'
+            'sparsity.loss = "kd" takes the saliency of the teacher\'s loss, but with KD weight 0 there is no teacher'
         )
-    if settings.prune_by == "epsd" and settings.loss == "self-distill" and not how.on:
+    if settings.criterion == "epsd" and settings.loss == "self-distill" and not how.on:
         raise InvalidValue(
             "epsd takes the saliency of a self-distillation loss: name one with --self-distill (cs-kd, ps-kd, dlb, tf-kd), "
             "or prune by the labels alone with --prune-by prospr"
         )
     outline = model_outline(context.recipe.train.model, context.shape, context.data.classes)
-    say(f"student: {announce(outline, settings)}, by {settings.prune_by}")
+    say(f"student: {announce(outline, settings)}, by {settings.criterion}")
 
 
 def masks_of(
@@ -158,8 +158,8 @@ def masks_of(
         IncompatibleInputs: those of another model. InvalidValue, DataPruningError: see `prune_at_start`.
     """
     recipe = context.recipe
-    settings, path = recipe.epsd, run.folder / FILE
-    if not settings.removed:
+    settings, path = recipe.sparsity, run.folder / FILE
+    if not settings.sparsity:
         return None
     model = context.new_model(recipe.train.model, seed)
     if path.exists():

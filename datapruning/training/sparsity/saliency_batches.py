@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from datapruning.config.self_distillation import SelfDistill
-from datapruning.config.sparsity import EPSD
+from datapruning.config.self_distillation import SelfDistillConfig
+from datapruning.config.sparsity import SparsityConfig
 from datapruning.data.batching import batch_sizes
 from datapruning.data.loaders.loader import Batch
 from datapruning.runs.context import Context
@@ -26,23 +26,25 @@ GRASP_PER_CLASS = 10
 def draw_looks(
     context: Context,
     ids: NDArray[np.int64],
-    settings: EPSD,
-    how: SelfDistill,
+    settings: SparsityConfig,
+    how: SelfDistillConfig,
     seed: int,
     self_teacher: SoftLabels | None,
 ) -> tuple[list[Look], list[Look]]:
     """(those of the inner steps, those that are differentiated): batches of kept samples, drawn by the seed."""
-    if settings.prune_by in DATA_FREE:
+    if settings.criterion in DATA_FREE:
         return [], []
-    steps = settings.steps if settings.prune_by in ("epsd", "prospr") else 0
-    count = settings.batches + (steps if settings.fresh else 0)
-    if settings.prune_by == "grasp":
+    steps = settings.inner_steps if settings.criterion in ("epsd", "prospr") else 0
+    count = settings.batches + (steps if settings.fresh_inner_batches else 0)
+    if settings.criterion == "grasp":
         batches = list(_balanced(ids, context.data.train.labels, GRASP_PER_CLASS, settings.batches, seed))
     else:
         batches = list(_batches(ids, settings.batch_size, count, seed))
-    looks = list(_read(context, ids, batches, how if settings.prune_by == "epsd" else SelfDistill(), seed, self_teacher))
+    looks = list(
+        _read(context, ids, batches, how if settings.criterion == "epsd" else SelfDistillConfig(), seed, self_teacher)
+    )
     outside = looks[: settings.batches]
-    return (looks[settings.batches :] if settings.fresh else [outside[0]] * steps), outside
+    return (looks[settings.batches :] if settings.fresh_inner_batches else [outside[0]] * steps), outside
 
 
 def _batches(ids: NDArray[np.int64], size: int, count: int, seed: int) -> Iterator[NDArray[np.int64]]:
@@ -70,7 +72,7 @@ def _read(
     context: Context,
     ids: NDArray[np.int64],
     batches: Sequence[NDArray[np.int64]],
-    how: SelfDistill,
+    how: SelfDistillConfig,
     seed: int,
     self_teacher: SoftLabels | None,
 ) -> Iterator[Look]:

@@ -43,7 +43,7 @@ def keep_largest(
     names = list(saliency)
     for name in names:
         if not np.isfinite(saliency[name]).all():
-            raise DataPruningError(f"the saliency of '{name}' is not finite: lower the inner rate (epsd.rate)")
+            raise DataPruningError(f"the saliency of '{name}' is not finite: lower the inner rate (sparsity.inner_lr)")
     marks = {
         name: np.where(before.bits[name], saliency[name], -np.inf) if before else np.asarray(saliency[name], np.float64)
         for name in names

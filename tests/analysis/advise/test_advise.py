@@ -145,7 +145,7 @@ def test_an_advice_that_was_killed_goes_on_and_ends_the_same(
 
 
 def test_pilots_of_a_scorer_keep_what_it_ranks_first(digits: Dataset, make_context: MakeContext, trained: list[Any]) -> None:
-    context = make_context(digits, *TINY, "score.model=tinynet8")
+    context = make_context(digits, *TINY, "proxy.model=tinynet8")
     advise(context, 60.0, scorer="el2n", seed=1)
     values = score(context, "el2n", seed=1).values
     rest = set_aside(digits.total, 1).rest

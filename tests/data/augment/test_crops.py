@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch.nn.functional import interpolate
 
-from datapruning.config.augmentation import MixPolicy, ViewPolicy
+from datapruning.config.augmentation import AugmentPolicy, CutMixPolicy
 from datapruning.config.recipe import Recipe, plain
 from datapruning.data.augment import crops, views
 from datapruning.data.augment.crops import ONE, resample, resized_boxes, taps
@@ -30,7 +30,7 @@ from datapruning.runs.context import Context
 from tests.conftest import Answer, made_up
 from tests.helpers.picture_files import photos
 
-RESIZED = ViewPolicy(flip=True, crop=0, cutout=3, count=4, seed=5, size=12, scale=(0.2, 1.0))
+RESIZED = AugmentPolicy(flip=True, crop=0, cutout=3, num_views=4, seed=5, size=12, scale=(0.2, 1.0))
 CPU = torch.device("cpu")
 
 
@@ -39,11 +39,11 @@ def pictures(count: int, height: int = 16, width: int = 16, channels: int = 3, s
     return torch.from_numpy(np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8))
 
 
-def bound(policy: ViewPolicy, channels: int = 3) -> Views:
+def bound(policy: AugmentPolicy, channels: int = 3) -> Views:
     return Views(policy, (120.7, 99.9, 3.3)[:channels], (61.1, 70.0, 55.5)[:channels])
 
 
-def boxes_of(policy: ViewPolicy, height: int, width: int, count: int = 500, view: int = 0) -> NDArray[np.int64]:
+def boxes_of(policy: AugmentPolicy, height: int, width: int, count: int = 500, view: int = 0) -> NDArray[np.int64]:
     return resized_boxes(np.arange(count), policy, view, height, width)
 
 
@@ -59,7 +59,7 @@ def box(*sides: int) -> NDArray[np.int64]:
 def test_boxes_lie_in_the_picture(
     height: int, width: int, seed: int, view: int, scale: tuple[float, float], ratio: tuple[float, float]
 ) -> None:
-    policy = ViewPolicy(crop=0, seed=seed, scale=tuple(sorted(scale)), ratio=tuple(sorted(ratio)))
+    policy = AugmentPolicy(crop=0, seed=seed, scale=tuple(sorted(scale)), ratio=tuple(sorted(ratio)))
     top, left, tall, broad = boxes_of(policy, height, width, 60, view).T
     assert (top >= 0).all()
     assert (left >= 0).all()
@@ -78,7 +78,7 @@ def uniform(values: NDArray[np.float64], parts: int = 20) -> bool:
 
 def test_areas_are_uniform_ratios_log_uniform_places_uniform_and_all_independent() -> None:
     side, (low, high), (narrow, wide) = 4000, (0.1, 0.5), (0.5, 1.8)  # every box fits, so none is drawn again
-    top, left, tall, broad = boxes_of(ViewPolicy(crop=0, scale=(low, high), ratio=(narrow, wide)), side, side, 40_000).T
+    top, left, tall, broad = boxes_of(AugmentPolicy(crop=0, scale=(low, high), ratio=(narrow, wide)), side, side, 40_000).T
     drawn = np.stack([
         (tall * broad / side**2 - low) / (high - low),
         np.log(broad / tall / narrow) / math.log(wide / narrow),
@@ -93,7 +93,7 @@ def test_areas_are_uniform_ratios_log_uniform_places_uniform_and_all_independent
 
 
 def test_every_view_and_every_seed_has_its_own_boxes_and_a_sample_s_is_the_same_in_every_batch() -> None:
-    policy = ViewPolicy(crop=0, scale=(0.08, 1.0))
+    policy = AugmentPolicy(crop=0, scale=(0.08, 1.0))
     whole = boxes_of(policy, 64, 64)
     some = np.array([7, 499, 7, 0])
     assert (resized_boxes(some, policy, 0, 64, 64) == whole[some]).all()
@@ -103,7 +103,7 @@ def test_every_view_and_every_seed_has_its_own_boxes_and_a_sample_s_is_the_same_
 
 def test_boxes_are_pinned() -> None:
     """Soft-label caches made by earlier versions rest on these numbers, and every machine must draw the same."""
-    policy = ViewPolicy(crop=0, seed=7, scale=(0.08, 1.0))
+    policy = AugmentPolicy(crop=0, seed=7, scale=(0.08, 1.0))
     drawn = resized_boxes(np.array([0, 1, 2, 49_999, 2**40]), policy, 3, 256, 300)
     assert drawn.tolist() == PINNED
 
@@ -112,10 +112,10 @@ PINNED = [[39, 46, 185, 240], [11, 71, 217, 170], [59, 96, 102, 110], [8, 14, 23
 
 
 def test_what_never_fits_becomes_the_largest_box_in_the_middle() -> None:
-    square = ViewPolicy(crop=0, scale=(1.0, 1.0), ratio=(1.0, 1.0))
+    square = AugmentPolicy(crop=0, scale=(1.0, 1.0), ratio=(1.0, 1.0))
     assert boxes_of(square, 10, 100, 3).tolist() == [[0, 45, 10, 10]] * 3
     assert boxes_of(square, 100, 10, 3).tolist() == [[45, 0, 10, 10]] * 3
-    wide = ViewPolicy(crop=0, scale=(1.0, 1.0), ratio=(2.0, 2.0))
+    wide = AugmentPolicy(crop=0, scale=(1.0, 1.0), ratio=(2.0, 2.0))
     assert boxes_of(wide, 10, 10, 3).tolist() == [[2, 0, 5, 10]] * 3
 
 
@@ -164,7 +164,7 @@ def test_the_kernel_gives_the_bits_of_the_torch_operations(
 ) -> None:
     images = pictures(*shape, seed=seed)
     before = images.clone()
-    boxes = boxes_of(ViewPolicy(crop=0, seed=seed, scale=(0.1, 1.0)), *shape[1:3], shape[0])
+    boxes = boxes_of(AugmentPolicy(crop=0, seed=seed, scale=(0.1, 1.0)), *shape[1:3], shape[0])
     by_kernel = resample(images, boxes, height, width)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(crops, "resample_kernel", lambda: None)
@@ -193,7 +193,7 @@ def test_no_pictures_are_no_trouble() -> None:
 
 
 def test_the_whole_picture_at_its_own_size_is_the_picture() -> None:
-    policy = ViewPolicy(flip=False, crop=0, scale=(1.0, 1.0), ratio=(1.0, 1.0))
+    policy = AugmentPolicy(flip=False, crop=0, scale=(1.0, 1.0), ratio=(1.0, 1.0))
     views, images = bound(policy), pictures(8)
     assert torch.equal(views.apply(images, np.arange(8), 2), views.normalise(images))
 
@@ -206,7 +206,7 @@ def test_a_view_is_its_box_resampled_mirrored_and_normalised() -> None:
     flips = bound(policy).draws(ids, 2, 12, 12)[:, 2].astype(bool)
     expected[flips] = expected[flips].flip(2)
     assert flips.any()
-    assert torch.equal(seen, bound(ViewPolicy()).normalise(expected))
+    assert torch.equal(seen, bound(AugmentPolicy()).normalise(expected))
     holes = bound(RESIZED).apply(images, ids, 6) != seen
     assert holes.any(1).flatten(1).sum(1).tolist() == [
         (min(12, d + 2) - max(0, d - 1)) * (min(12, r + 2) - max(0, r - 1))
@@ -215,9 +215,9 @@ def test_a_view_is_its_box_resampled_mirrored_and_normalised() -> None:
 
 
 @pytest.mark.parametrize(
-    "policy", [RESIZED, ViewPolicy(crop=2, size=12, count=4), ViewPolicy(crop=0, count=4, scale=(0.1, 0.9))]
+    "policy", [RESIZED, AugmentPolicy(crop=2, size=12, num_views=4), AugmentPolicy(crop=0, num_views=4, scale=(0.1, 0.9))]
 )
-def test_a_sample_looks_the_same_in_every_batch_and_by_torch(policy: ViewPolicy) -> None:
+def test_a_sample_looks_the_same_in_every_batch_and_by_torch(policy: AugmentPolicy) -> None:
     images, ids = pictures(40, 18, 15), np.arange(40)
     views_of = bound(policy)
     whole = views_of.apply(images, ids, 5)
@@ -233,22 +233,22 @@ def test_a_sample_looks_the_same_in_every_batch_and_by_torch(policy: ViewPolicy)
         assert torch.equal(views_of.apply(images, ids, 5), whole)
 
 
-@pytest.mark.parametrize("policy", [RESIZED, ViewPolicy(size=12), ViewPolicy(crop=0, size=12)])
-def test_evaluation_sees_the_middle(policy: ViewPolicy) -> None:
+@pytest.mark.parametrize("policy", [RESIZED, AugmentPolicy(size=12), AugmentPolicy(crop=0, size=12)])
+def test_evaluation_sees_the_middle(policy: AugmentPolicy) -> None:
     images = pictures(5, 17, 20)
     middle = images[:, 2:14, 4:16]
-    assert torch.equal(bound(policy).normalise(images), bound(ViewPolicy()).normalise(middle))
+    assert torch.equal(bound(policy).normalise(images), bound(AugmentPolicy()).normalise(middle))
 
 
 def test_without_scale_the_middle_is_cropped_and_mirrored_as_a_picture_of_its_own() -> None:
     images, ids = pictures(20, 17, 20), np.arange(20)
-    seen = bound(ViewPolicy(crop=3, size=12)).apply(images, ids, 1)
-    assert torch.equal(seen, bound(ViewPolicy(crop=3)).apply(images[:, 2:14, 4:16], ids, 1))
+    seen = bound(AugmentPolicy(crop=3, size=12)).apply(images, ids, 1)
+    assert torch.equal(seen, bound(AugmentPolicy(crop=3)).apply(images[:, 2:14, 4:16], ids, 1))
 
 
 def test_mixed_views_have_the_size_of_the_views() -> None:
     data = made_up(60, side=16)
-    mixed = bound(dataclasses.replace(RESIZED, cutout=0)).among(np.arange(60), MixPolicy(1.0))
+    mixed = bound(dataclasses.replace(RESIZED, cutout=0)).among(np.arange(60), CutMixPolicy(prob=1.0))
     loader = InMemoryLoader(data.train, CPU)
     (batch, seen), *_ = mixed.read(loader, [np.arange(60)], 0)
     assert seen.shape == (60, 3, 12, 12)
@@ -292,11 +292,11 @@ def test_whoever_loads_them_the_views_are_the_same() -> None:
 )
 def test_impossible_policies_are_refused(wrong: dict[str, object], named: str) -> None:
     with pytest.raises(InvalidValue, match=named):
-        ViewPolicy(**wrong)  # type: ignore[arg-type]
+        AugmentPolicy(**wrong)  # type: ignore[arg-type]
 
 
 def test_views_larger_than_the_pictures_are_refused() -> None:
-    for policy in (ViewPolicy(size=17), ViewPolicy(crop=0, size=17, scale=(0.1, 1.0))):
+    for policy in (AugmentPolicy(size=17), AugmentPolicy(crop=0, size=17, scale=(0.1, 1.0))):
         for see in (bound(policy).normalise, partial(bound(policy).apply, ids=np.arange(2), epoch=0)):
             with pytest.raises(InvalidValue, match=r"views\.size is 17, but the pictures are 16x20: .*--image-size"):
                 see(pictures(2, 16, 20))
@@ -304,13 +304,13 @@ def test_views_larger_than_the_pictures_are_refused() -> None:
 
 def test_policies_of_before_are_named_as_they_were() -> None:
     """Runs, teachers, evidence and soft labels that are there must be found again."""
-    assert repr(ViewPolicy(crop=2, seed=3)) == "ViewPolicy(flip=True, crop=2, cutout=0, count=16, seed=3)"
-    assert ViewPolicy().used == {"flip": True, "crop": 4, "cutout": 0, "count": 16, "seed": 0}
-    assert plain(Recipe("r"))["views"] == ViewPolicy().used
-    assert ViewPolicy(ratio=(0.5, 2.0)).used == ViewPolicy().used  # it says nothing without `scale`
-    new = ViewPolicy(crop=0, size=12, scale=(0.5, 1.0), ratio=(1.0, 1.0))
+    assert repr(AugmentPolicy(crop=2, seed=3)) == "AugmentPolicy(flip=True, crop=2, cutout=0, num_views=16, seed=3)"
+    assert AugmentPolicy().used == {"flip": True, "crop": 4, "cutout": 0, "num_views": 16, "seed": 0}
+    assert plain(Recipe(name="r"))["views"] == AugmentPolicy().used
+    assert AugmentPolicy(ratio=(0.5, 2.0)).used == AugmentPolicy().used  # it says nothing without `scale`
+    new = AugmentPolicy(crop=0, size=12, scale=(0.5, 1.0), ratio=(1.0, 1.0))
     more = {"size": 12, "scale": [0.5, 1.0], "ratio": [1.0, 1.0]}
-    assert new.used == {"flip": True, "crop": 0, "cutout": 0, "count": 16, "seed": 0, **more}
+    assert new.used == {"flip": True, "crop": 0, "cutout": 0, "num_views": 16, "seed": 0, **more}
     assert "size=12, scale=[0.5, 1.0], ratio=[1.0, 1.0]" in repr(new)
 
 
@@ -332,9 +332,16 @@ def test_everything_that_asks_for_the_size_is_told_the_view_s(
 
     (tmp_path / "only_six.py").write_text(SHAPED)
     monkeypatch.syspath_prepend(tmp_path)
-    sizes = ("views.size=6", "views.crop=0", "views.scale=[0.3,1.0]", "mix.cutmix=0.5")
-    models = [f"{table}.model=only_six:net" for table in ("train", "teacher", "score", "member")]
-    context = make_context(small, *sizes, *models, "kd.ladder=['only_six:net']", "ensemble.members=8", "ensemble.inside=0.5")
+    sizes = ("views.size=6", "views.crop=0", "views.scale=[0.3,1.0]", "cutmix.prob=0.5")
+    models = [f"{table}.model=only_six:net" for table in ("train", "teacher", "proxy", "ensemble_member")]
+    context = make_context(
+        small,
+        *sizes,
+        *models,
+        "kd.teacher_candidates=['only_six:net']",
+        "ensemble.num_members=8",
+        "ensemble.subset_fraction=0.5",
+    )
     assert context.shape == (6, 6, 3)
     scores = score(context, "el2n")
     score(context, "memorization")
@@ -386,8 +393,8 @@ def test_a_policy_that_cannot_be_is_refused_in_one_line(
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
-@pytest.mark.parametrize("policy", [RESIZED, ViewPolicy(size=12)])
-def test_a_gpu_gives_the_same_bits(policy: ViewPolicy) -> None:
+@pytest.mark.parametrize("policy", [RESIZED, AugmentPolicy(size=12)])
+def test_a_gpu_gives_the_same_bits(policy: AugmentPolicy) -> None:
     images, ids = pictures(100, 40, 33), np.arange(100)
     here = bound(policy).apply(images, ids, 2)
     assert torch.equal(bound(policy).apply(images.cuda(), ids, 2).cpu(), here)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy, softmax
 
 from datapruning import teach, train
-from datapruning.config.augmentation import MixPolicy, ViewPolicy
+from datapruning.config.augmentation import AugmentPolicy, CutMixPolicy
 from datapruning.data.augment.cutmix import Mixture, share_of_own
 from datapruning.data.augment.views import Views
 from datapruning.data.dataset import Dataset, Split
@@ -29,7 +29,7 @@ from datapruning.training.losses import CrossEntropy, Distillation, belief
 
 COUNT = 90
 KEPT = np.arange(0, COUNT, 3)
-POLICY = ViewPolicy(crop=2, count=4, seed=5)
+POLICY = AugmentPolicy(crop=2, num_views=4, seed=5)
 Maker = Callable[..., Context]
 
 
@@ -41,7 +41,7 @@ def loader_of(height: int = 7, width: int = 9, channels: int = 2) -> InMemoryLoa
 
 def views_of(cutmix: float = 0.6, channels: int = 2) -> Views:
     views = Views(POLICY, (120.7, 99.9, 3.3)[:channels], (61.1, 70.0, 55.5)[:channels])
-    return views.among(KEPT, MixPolicy(cutmix))
+    return views.among(KEPT, CutMixPolicy(prob=cutmix))
 
 
 def look(views: Views, ids: Any, epoch: int = 1) -> tuple[Batch, torch.Tensor]:
@@ -92,7 +92,7 @@ def test_views_come_round_after_v_epochs_and_another_subset_mixes_otherwise() ->
     views = views_of(1.0)
     assert torch.equal(look(views, KEPT, 1)[1], look(views, KEPT, 5)[1])
     assert not torch.equal(look(views, KEPT, 1)[1], look(views, KEPT, 2)[1])
-    fewer = views.among(KEPT[:20], MixPolicy(1.0))
+    fewer = views.among(KEPT[:20], CutMixPolicy(prob=1.0))
     assert not torch.equal(look(views, KEPT[:20])[1], look(fewer, KEPT[:20])[1])
     assert fewer.mixture is not None
     assert views.mixture is not None
@@ -108,7 +108,7 @@ def test_nothing_is_mixed_by_default_and_bits_stay() -> None:
 
 
 def test_as_many_are_mixed_as_asked_and_the_covered_area_is_spread_out() -> None:
-    ids, mixture = np.arange(50_000), Mixture(MixPolicy(0.7), 3, np.arange(1000))
+    ids, mixture = np.arange(50_000), Mixture(CutMixPolicy(prob=0.7), 3, np.arange(1000))
     draws = mixture.draws(ids, 2)
     assert draws.mixed.mean() == pytest.approx(0.7, abs=0.01)
     boxes = draws.boxes(28, 32)
@@ -124,7 +124,7 @@ def test_as_many_are_mixed_as_asked_and_the_covered_area_is_spread_out() -> None
 
 def test_draws_are_pinned() -> None:
     """Soft-label caches made by earlier versions rest on these numbers."""
-    mixture, ids = Mixture(MixPolicy(0.5), 7, np.arange(0, 1000, 7)), np.array([0, 1, 2, 3, 49_999, 2**40])
+    mixture, ids = Mixture(CutMixPolicy(prob=0.5), 7, np.arange(0, 1000, 7)), np.array([0, 1, 2, 3, 49_999, 2**40])
     draws = mixture.draws(ids, 3)
     assert draws.mixed.tolist() == [True, True, True, True, False, False]
     part = draws.part(0, 4)
@@ -134,8 +134,8 @@ def test_draws_are_pinned() -> None:
 
 @pytest.mark.parametrize("share", [-0.1, 1.5, float("nan")])
 def test_impossible_shares_are_refused(share: float) -> None:
-    with pytest.raises(InvalidValue, match=r"mix\.cutmix"):
-        MixPolicy(share)
+    with pytest.raises(InvalidValue, match=r"cutmix\.prob"):
+        CutMixPolicy(prob=share)
 
 
 def test_the_loss_of_a_mixed_picture_has_both_labels_by_their_share() -> None:
@@ -161,7 +161,7 @@ def test_the_loss_of_a_mixed_picture_has_both_labels_by_their_share() -> None:
 
 
 def test_soft_labels_of_mixed_views_are_of_the_mixed_picture_and_of_one_subset(make_context: Maker, small: Dataset) -> None:
-    context = make_context(small, "mix.cutmix=0.8", "views.count=2", "teacher.epochs=1")
+    context = make_context(small, "cutmix.prob=0.8", "views.num_views=2", "teacher.epochs=1")
     teacher = load_teacher(teach(context).folder, small, context.device)
 
     def cache_of(kept: Any) -> SoftLabelCache:
@@ -182,21 +182,21 @@ def test_soft_labels_of_mixed_views_are_of_the_mixed_picture_and_of_one_subset(m
 
 def test_a_student_with_mixed_views_is_reproducible_and_shares_its_teacher(make_context: Maker, small: Dataset) -> None:
     plain = train(make_context(small), fraction=0.5, kd_weight=0.9)
-    mixed = train(make_context(small, "mix.cutmix=1.0"), fraction=0.5, kd_weight=0.9)
+    mixed = train(make_context(small, "cutmix.prob=1.0"), fraction=0.5, kd_weight=0.9)
     assert mixed.folder != plain.folder
     assert mixed.result["teacher"] == plain.result["teacher"]
     assert mixed.result["soft_labels_computed"] > 0
-    again = train(make_context(small, "mix.cutmix=1.0"), fraction=0.5, kd_weight=0.9, out=mixed.folder.parent / "again")
+    again = train(make_context(small, "cutmix.prob=1.0"), fraction=0.5, kd_weight=0.9, out=mixed.folder.parent / "again")
     weights = [(run.folder / "model.safetensors").read_bytes() for run in (mixed, again, plain)]
     assert weights[0] == weights[1] != weights[2]
-    assert "cutmix = 1.0" in (mixed.folder / "config.toml").read_text()
-    assert "[mix]" not in (plain.folder / "config.toml").read_text()
+    assert "prob = 1.0" in (mixed.folder / "config.toml").read_text()
+    assert "[cutmix]" not in (plain.folder / "config.toml").read_text()
 
 
 def test_a_bad_share_ends_in_one_line(dprune: Callable[..., Any], tmp_path: Path) -> None:
-    answer = dprune("train", "--fraction", "0.5", "--kd-weight", "0", "--set", "mix.cutmix=2")
+    answer = dprune("train", "--fraction", "0.5", "--kd-weight", "0", "--set", "cutmix.prob=2")
     assert answer.code == 2
-    assert "mix.cutmix" in answer.err
+    assert "cutmix.prob" in answer.err
     assert answer.err.strip().count("\n") == 0
 
 

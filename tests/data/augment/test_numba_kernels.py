@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datapruning.config.augmentation import ViewPolicy
+from datapruning.config.augmentation import AugmentPolicy
 from datapruning.data.augment import cutmix as mixing
 from datapruning.data.augment import numba_kernels as fused
 from datapruning.data.augment import views
@@ -19,7 +19,7 @@ from datapruning.data.augment.views import Views
 pytest.importorskip("numba", reason="numba is not installed")
 
 
-def both(policy: ViewPolicy, images: torch.Tensor, epoch: int) -> tuple[torch.Tensor, torch.Tensor]:
+def both(policy: AugmentPolicy, images: torch.Tensor, epoch: int) -> tuple[torch.Tensor, torch.Tensor]:
     """The views by the kernel, and by torch."""
     channels = images.shape[3]
     bound = Views(policy, (120.3, 77.7, 10.1, 3.0)[:channels], (60.1, 33.3, 7.7, 255.0)[:channels])
@@ -44,7 +44,7 @@ def test_the_kernel_gives_the_bits_of_the_torch_operations(
 ) -> None:
     images = torch.from_numpy(np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8))
     before = images.clone()
-    by_kernel, by_torch = both(ViewPolicy(flip=flip, crop=crop, cutout=cutout, seed=seed), images, seed)
+    by_kernel, by_torch = both(AugmentPolicy(flip=flip, crop=crop, cutout=cutout, seed=seed), images, seed)
     assert torch.equal(by_kernel, by_torch)
     assert by_kernel.stride() == by_torch.stride()
     assert torch.equal(images, before)
@@ -53,14 +53,14 @@ def test_the_kernel_gives_the_bits_of_the_torch_operations(
 @pytest.mark.parametrize("channels", [1, 2, 3])
 def test_windows_that_miss_the_image_are_black(channels: int) -> None:
     images = torch.full((200, 3, 2, channels), 255, dtype=torch.uint8)
-    by_kernel, by_torch = both(ViewPolicy(crop=9), images, 0)
+    by_kernel, by_torch = both(AugmentPolicy(crop=9), images, 0)
     assert torch.equal(by_kernel, by_torch)
     assert (by_kernel.amax((1, 2, 3)) < 0).any()  # some see nothing of it
 
 
 def test_images_that_are_not_contiguous_are_read_right() -> None:
     images = torch.randint(0, 256, (6, 3, 9, 8), dtype=torch.uint8).permute(0, 2, 3, 1)
-    by_kernel, by_torch = both(ViewPolicy(crop=2), images, 0)
+    by_kernel, by_torch = both(AugmentPolicy(crop=2), images, 0)
     assert torch.equal(by_kernel, by_torch)
 
 
@@ -85,7 +85,7 @@ def test_without_numba_torch_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
     assert fused.kernel.__wrapped__() is None
     monkeypatch.setattr(views, "kernel", fused.kernel.__wrapped__)
     images = torch.zeros(2, 4, 4, 1, dtype=torch.uint8)
-    assert Views(ViewPolicy(), (0.0,), (1.0,)).apply(images, np.arange(2), 0).shape == (2, 1, 4, 4)
+    assert Views(AugmentPolicy(), (0.0,), (1.0,)).apply(images, np.arange(2), 0).shape == (2, 1, 4, 4)
 
 
 def test_where_numba_may_not_write_the_kernel_is_compiled_without_a_cache(monkeypatch: pytest.MonkeyPatch) -> None:

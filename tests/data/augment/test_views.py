@@ -9,16 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from datapruning.config.augmentation import ViewPolicy
+from datapruning.config.augmentation import AugmentPolicy
 from datapruning.data.augment.views import Views
 from datapruning.errors import InvalidValue
 
-EVERYTHING = ViewPolicy(flip=True, crop=2, cutout=3, count=4, seed=5)
+EVERYTHING = AugmentPolicy(flip=True, crop=2, cutout=3, num_views=4, seed=5)
 MEAN, STD = (120.7, 99.9, 3.3), (61.1, 70.0, 55.5)
 Images = NDArray[np.uint8]
 
 
-def bound(policy: ViewPolicy, channels: int = 3) -> Views:
+def bound(policy: AugmentPolicy, channels: int = 3) -> Views:
     return Views(policy, MEAN[:channels], STD[:channels])
 
 
@@ -29,7 +29,7 @@ def pictures(count: int, height: int = 8, width: int = 8, channels: int = 3, see
 def slowly(views: Views, image: Images, sample: int, epoch: int) -> NDArray[np.float32]:
     """One view of one image, written from the policy's description alone; only the draws are shared."""
     height, width, channels = image.shape
-    policy, number = views.policy, epoch % views.policy.count
+    policy, number = views.policy, epoch % views.policy.num_views
     down, right, flip, centre_down, centre_right = views.draws(np.array([sample]), number, height, width)[0]
     padded = np.pad(image, ((policy.crop, policy.crop), (policy.crop, policy.crop), (0, 0)))
     image = padded[down : down + height, right : right + width]
@@ -46,11 +46,11 @@ def slowly(views: Views, image: Images, sample: int, epoch: int) -> NDArray[np.f
 
 
 policies = st.builds(
-    ViewPolicy,
+    AugmentPolicy,
     flip=st.booleans(),
     crop=st.integers(0, 5),
     cutout=st.integers(0, 9),
-    count=st.integers(1, 5),
+    num_views=st.integers(1, 5),
     seed=st.integers(0, 2**32),
 )
 
@@ -58,7 +58,7 @@ policies = st.builds(
 @given(policies, st.integers(1, 12), st.integers(1, 12), st.sampled_from([1, 3]), st.integers(0, 9), st.integers(0, 2**40))
 @settings(deadline=None, max_examples=120)
 def test_views_equal_the_slow_reference(
-    policy: ViewPolicy, height: int, width: int, channels: int, epoch: int, first: int
+    policy: AugmentPolicy, height: int, width: int, channels: int, epoch: int, first: int
 ) -> None:
     views, images = bound(policy, channels), pictures(6, height, width, channels)
     ids = first + np.array([3, 0, 7, 7, 1, 2])
@@ -77,7 +77,7 @@ def test_a_sample_looks_the_same_in_every_batch(ids: list[int], size: int, epoch
         assert torch.equal(views.apply(torch.from_numpy(images[batch]), batch, epoch), alone[batch])
 
 
-def look(policy: ViewPolicy, epoch: int) -> torch.Tensor:
+def look(policy: AugmentPolicy, epoch: int) -> torch.Tensor:
     return bound(policy).apply(torch.from_numpy(pictures(64)), np.arange(64), epoch)
 
 
@@ -89,7 +89,7 @@ def test_views_come_round_after_v_epochs_and_not_before() -> None:
 
 
 def test_another_view_seed_gives_other_views() -> None:
-    other = ViewPolicy(**{**vars(EVERYTHING), "seed": 6})
+    other = AugmentPolicy(**{**vars(EVERYTHING), "seed": 6})
     assert not torch.equal(look(EVERYTHING, 0), look(other, 0))
 
 
@@ -102,7 +102,7 @@ def test_torch_and_numpy_seeds_change_nothing() -> None:
 
 def test_no_augmentation_is_plain_normalisation() -> None:
     images = pictures(10)
-    views = bound(ViewPolicy(flip=False, crop=0, cutout=0))
+    views = bound(AugmentPolicy(flip=False, crop=0, cutout=0))
     seen = views.apply(torch.from_numpy(images), np.arange(10), 3)
     assert torch.equal(seen, views.normalise(torch.from_numpy(images)))
     plain = (images.astype(np.float32) - np.float32(MEAN)) / np.float32(STD)
@@ -110,8 +110,10 @@ def test_no_augmentation_is_plain_normalisation() -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("policy", [EVERYTHING, ViewPolicy(flip=False, crop=0), ViewPolicy(crop=0), ViewPolicy(flip=False)])
-def test_output_is_float32_channels_last_and_the_input_stays(policy: ViewPolicy, channels: int) -> None:
+@pytest.mark.parametrize(
+    "policy", [EVERYTHING, AugmentPolicy(flip=False, crop=0), AugmentPolicy(crop=0), AugmentPolicy(flip=False)]
+)
+def test_output_is_float32_channels_last_and_the_input_stays(policy: AugmentPolicy, channels: int) -> None:
     images = torch.from_numpy(pictures(16, 6, 9, channels))
     before = images.clone()
     for seen in (bound(policy, channels).apply(images, np.arange(16), 0), bound(policy, channels).normalise(images)):
@@ -137,7 +139,7 @@ def test_a_batch_that_is_not_contiguous_is_seen_the_same() -> None:
 
 
 def test_half_are_flipped_and_offsets_are_uniform_and_independent() -> None:
-    views = bound(ViewPolicy(flip=True, crop=4, cutout=5, seed=1))
+    views = bound(AugmentPolicy(flip=True, crop=4, cutout=5, seed=1))
     drawn = np.concatenate([views.draws(np.arange(20_000), view, 28, 32) for view in range(4)])
     for column, limit in enumerate((9, 9, 2, 28, 32)):
         seen = np.bincount(drawn[:, column], minlength=limit)
@@ -152,16 +154,16 @@ def test_half_are_flipped_and_offsets_are_uniform_and_independent() -> None:
 def test_draws_are_pinned() -> None:
     """Soft-label caches made by earlier versions rest on these numbers."""
     ids = np.array([0, 1, 2, 49_999, 2**40])
-    drawn = bound(ViewPolicy(cutout=3, seed=7)).draws(ids, 3, 28, 32)
+    drawn = bound(AugmentPolicy(cutout=3, seed=7)).draws(ids, 3, 28, 32)
     assert drawn.tolist() == [[5, 8, 0, 25, 19], [5, 5, 1, 22, 19], [4, 3, 0, 8, 14], [8, 7, 1, 16, 19], [3, 4, 1, 9, 2]]
 
 
 def test_without_a_cutout_its_centre_is_not_drawn_and_the_rest_is_as_ever() -> None:
     ids = np.arange(500)
-    with_one, without = (bound(ViewPolicy(cutout=size, seed=7)).draws(ids, 3, 28, 32) for size in (3, 0))
+    with_one, without = (bound(AugmentPolicy(cutout=size, seed=7)).draws(ids, 3, 28, 32) for size in (3, 0))
     np.testing.assert_array_equal(without[:, :3], with_one[:, :3])
     assert not without[:, 3:].any()
-    assert not bound(ViewPolicy(flip=False, cutout=3, seed=7)).draws(ids, 3, 28, 32)[:, 2].any()
+    assert not bound(AugmentPolicy(flip=False, cutout=3, seed=7)).draws(ids, 3, 28, 32)[:, 2].any()
 
 
 def test_views_of_other_statistics_stay_apart() -> None:
@@ -172,15 +174,15 @@ def test_views_of_other_statistics_stay_apart() -> None:
         np.testing.assert_array_equal(views.normalise(images).numpy(), expected.transpose(0, 3, 1, 2))
 
 
-@pytest.mark.parametrize("wrong", [{"crop": -1}, {"cutout": -2}, {"count": 0}])
+@pytest.mark.parametrize("wrong", [{"crop": -1}, {"cutout": -2}, {"num_views": 0}])
 def test_impossible_policies_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(InvalidValue, match=str(next(iter(wrong.values())))):
-        ViewPolicy(**wrong)  # type: ignore[arg-type]
+        AugmentPolicy(**wrong)  # type: ignore[arg-type]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
-@pytest.mark.parametrize("policy", [EVERYTHING, ViewPolicy(), ViewPolicy(crop=0)])
-def test_a_gpu_gives_the_same_bits(policy: ViewPolicy) -> None:
+@pytest.mark.parametrize("policy", [EVERYTHING, AugmentPolicy(), AugmentPolicy(crop=0)])
+def test_a_gpu_gives_the_same_bits(policy: AugmentPolicy) -> None:
     images, ids = torch.from_numpy(pictures(100, 32, 32)), np.arange(100)
     here = bound(policy).apply(images, ids, 2)
     there = bound(policy).apply(images.cuda(), ids, 2)

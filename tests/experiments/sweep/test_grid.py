@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from datapruning.config.training import Training
+from datapruning.config.training import TrainConfig
 from datapruning.data.batching import batch_sizes
 from datapruning.errors import InvalidValue
 from datapruning.experiments.sweep.cost import duration, samples_of, seconds_left
@@ -24,7 +24,7 @@ from datapruning.io.json import write_json
 from datapruning.io.trial_store import RowStore
 from datapruning.training.schedules import planned_samples, planned_steps
 
-TRAINING = Training(epochs=3, batch_size=16)
+TRAINING = TrainConfig(epochs=3, batch_size=16)
 
 
 def grid(**changes: Any) -> Grid:
@@ -124,7 +124,7 @@ def test_bad_grids_are_refused(wrong: dict[str, Any], said: str) -> None:
 @pytest.mark.parametrize("budget", ["epochs", "steps"])
 @pytest.mark.parametrize("kept", [2, 15, 17, 33, 100])
 def test_planned_samples_are_counted_as_they_are_batched(budget: str, kept: int) -> None:
-    training = Training(epochs=3, batch_size=16, budget=budget)
+    training = TrainConfig(epochs=3, batch_size=16, budget=budget)
     sizes = batch_sizes(kept, 16)
     seen = [sizes[step % len(sizes)] for step in range(planned_steps(training, kept, 100))]
     assert planned_samples(training, kept, 100) == sum(seen)

@@ -231,7 +231,7 @@ def test_jobs_and_scorers_are_checked_first(small: Dataset, make_context: MakeCo
 
 
 def test_a_recipe_survives_the_way_to_a_worker(small: Dataset, make_context: MakeContext) -> None:
-    recipe = make_context(small, "train.lr=0.125", "kd.grid=[0.0, 1.0]").recipe
+    recipe = make_context(small, "train.lr=0.125", "kd.weight_grid=[0.0, 1.0]").recipe
     assert unpacked(json.loads(json.dumps(packed(recipe)))) == recipe
 
 

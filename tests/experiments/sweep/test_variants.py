@@ -56,22 +56,22 @@ def test_a_row_without_a_variant_is_the_row_that_it_was(context: Context) -> Non
 
 def test_a_dense_student_comes_once_whatever_the_criteria(context: Context) -> None:
     found = rows(context, epsd="0,0.9,0.5", prune_by="snip,random")
-    assert [(r["epsd"]["removed"], r["epsd"]["prune_by"]) if "epsd" in r else None for r in found] == [
+    assert [(r["sparsity"]["sparsity"], r["sparsity"]["criterion"]) if "sparsity" in r else None for r in found] == [
         None, (0.9, "snip"), (0.9, "random"), (0.5, "snip"), (0.5, "random"),
     ]  # fmt: skip
     assert rows(context, epsd="0", prune_by="snip,random") == rows(context)
 
 
 def test_a_row_carries_every_setting_of_its_variant(context: Context) -> None:
-    other = context.with_table("epsd", steps=7).with_table("self_distill", cs_kd_temperature=2.0)
+    other = context.with_table("sparsity", inner_steps=7).with_table("self_distill", cs_kd_temperature=2.0)
     ours, theirs = (rows(c, epsd="0.9", self_distill="cs-kd")[0] for c in (context, other))
-    assert theirs["epsd"] == {**ours["epsd"], "steps": 7}
+    assert theirs["sparsity"] == {**ours["sparsity"], "inner_steps": 7}
     assert theirs["self_distill"] == {"method": "cs-kd", "cs_kd_weight": 1.0, "cs_kd_temperature": 2.0}
     assert json.loads(json.dumps(theirs)) == theirs
 
 
 def test_a_worker_knows_the_variant_from_the_row_alone(context: Context, small: Dataset) -> None:
-    asked = context.with_table("epsd", steps=7).with_table("self_distill", dlb_weight=0.25)
+    asked = context.with_table("sparsity", inner_steps=7).with_table("self_distill", dlb_weight=0.25)
     base, found = find_variants(asked, "0.9", "epsd", "dlb")
     (row,) = found.each()
     there = context_with(small, unpacked(json.loads(json.dumps(packed(base.recipe)))), device="cpu", loader="memory")
@@ -84,11 +84,11 @@ def test_what_is_not_asked_for_is_as_the_recipe_has_it(context: Context) -> None
     same, found = find_variants(own, None, None, None)
     assert (same.recipe, found.each()) == (own.recipe, [{}])
     bare, found = find_variants(own, None, "random", None)
-    assert [each["epsd"]["removed"] for each in found.each()] == [0.8]
-    assert (bare.recipe.epsd.removed, bare.recipe.self_distill.method) == (0.0, "tf-kd")
+    assert [each["sparsity"]["sparsity"] for each in found.each()] == [0.8]
+    assert (bare.recipe.sparsity.sparsity, bare.recipe.self_distill.method) == (0.0, "tf-kd")
     bare, found = find_variants(own, None, None, "none,tf-kd")
     assert [each.get("self_distill", {}).get("method") for each in found.each()] == [None, "tf-kd"]
-    assert (bare.recipe.epsd.removed, bare.recipe.self_distill.on) == (0.8, False)
+    assert (bare.recipe.sparsity.sparsity, bare.recipe.self_distill.on) == (0.8, False)
 
 
 @pytest.mark.parametrize(
@@ -133,8 +133,8 @@ def test_rows_that_cannot_be_trained_are_refused(context: Context) -> None:
     check(context, "0.9", "epsd,snip", "cs-kd")
     check(context, "0.9", "snip", "none,cs-kd")
     with pytest.raises(InvalidValue, match="with KD weight 0 there is no teacher"):
-        check(context.with_table("epsd", loss="kd"), "0.9", "epsd", "cs-kd", weights=(0.0, 0.9))
-    check(context.with_table("epsd", loss="kd"), "0.9", "epsd", "cs-kd", weights=(0.9, "auto"))
+        check(context.with_table("sparsity", loss="kd"), "0.9", "epsd", "cs-kd", weights=(0.0, 0.9))
+    check(context.with_table("sparsity", loss="kd"), "0.9", "epsd", "cs-kd", weights=(0.9, "auto"))
     with pytest.raises(InvalidValue, match="do not go together"):
         check(context.with_student(infobatch=0.5), None, None, "none,dlb")
 
@@ -173,7 +173,7 @@ def test_time_left_tells_the_variants_apart(context: Context) -> None:
     base, found = find_variants(context, "0,0.9", "snip", "none,dlb")
     grid = replace(make_grid(120, "0.5", "random", "0", 2), variants=found)
     pace = {None: 1.0, "dlb": 5.0}
-    seconds = [pace[r.get("self_distill", {}).get("method")] + 2 * ("epsd" in r) for r in grid.rows()]
+    seconds = [pace[r.get("self_distill", {}).get("method")] + 2 * ("sparsity" in r) for r in grid.rows()]
     done = [Row(r, {}, s) for r, s in zip(grid.rows(), seconds, strict=True) if r["seed"] == 0]
     left = [r for r in grid.rows() if r["seed"] == 1]
     assert seconds_left(base.recipe.train, grid, done, left) == pytest.approx(sum(seconds) / 2)
@@ -205,11 +205,11 @@ def test_every_row_is_one_train_and_old_rows_stay(
     for row in found.rows:
         config = row.config
         own = context.with_table("self_distill", method="cs-kd")
-        own = own.with_epsd(0.5, config["epsd"]["prune_by"]) if "epsd" in config else own
+        own = own.with_epsd(0.5, config["sparsity"]["criterion"]) if "sparsity" in config else own
         alone = real(own, fraction="0.5", kd_weight=0)
         weights = [folder / "model.safetensors" for folder in (found.folder / row.result["folder"], alone.folder)]
         assert weights[0].read_bytes() == weights[1].read_bytes()
-        assert row.result.get("epsd", {}).get("masks") == alone.result.get("epsd", {}).get("masks")
+        assert row.result.get("sparsity", {}).get("masks") == alone.result.get("sparsity", {}).get("masks")
     head, _, *lines = (line.strip("|").split("|") for line in again.table.splitlines() if line.startswith("|"))
     assert [cell.strip() for cell in head[3:5]] == ["weights removed", "self-distillation"]
     assert [[cell.strip() for cell in line[3:5]] for line in lines] == [

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from datapruning.config.training import Training
+from datapruning.config.training import TrainConfig
 from datapruning.data.dataset import Dataset
 from datapruning.errors import DataPruningError, InvalidFile
 from datapruning.experiments.sweep import sweep as verb
@@ -167,7 +167,7 @@ def made_up_crew(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> 
     """A sweep of 3 seeds by two workers that run `script`; the board, and what was said."""
     monkeypatch.setattr(crews, "BOOT", script)
     grid = make_grid(100, "0.5", "random", "0", 3)
-    board = Board(RowStore(folder, {"n": 1}), grid, Training())
+    board = Board(RowStore(folder, {"n": 1}), grid, TrainConfig())
     said: list[str] = []
     with Crew(2, folder, said.append) as crew:
         crew.go(Task("", None, {}, "", "", "", 1, str(folder), {"n": 1}, {}, board.configs, ""))

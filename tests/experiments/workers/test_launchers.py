@@ -329,7 +329,7 @@ SHARED: dict[str, Any] = {"fractions": "0.1", "scorers": "random", "kd_weights":
 WORDS = ["sweep", "--out", "s", "--jobs", "2", *FAST]
 WORDS += [word for key, value in SHARED.items() for word in (f"--{key.replace('_', '-')}", str(value))]
 HERE = ["--launcher", "slurm", "--launcher-set", "cluster=local"]
-MEMBERS = ["--set", "ensemble.members=6", "--set", "ensemble.inside=0.5", "--set", "member.epochs=1"]
+MEMBERS = ["--set", "ensemble.num_members=6", "--set", "ensemble.subset_fraction=0.5", "--set", "ensemble_member.epochs=1"]
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from datapruning.config.kd import KD
+from datapruning.config.kd import KDConfig
 from datapruning.errors import InvalidValue
 from datapruning.training.distillation.weight_search import (
     ALONE,
@@ -107,33 +107,36 @@ def test_noise_counts_for_less_than_its_size() -> None:
 
 
 def test_arms_are_the_grid_another_temperature_and_labels_alone() -> None:
-    arms = probe_arms(KD(grid=(0.9, 0.3, 0.6, 0.3)))
+    arms = probe_arms(KDConfig(weight_grid=(0.9, 0.3, 0.6, 0.3)))
     assert arms == [ALONE, *(Arm(w, 2.0, trust=True) for w in (0.3, 0.6, 0.9)), Arm(0.6, 4.0, trust=True)]
-    assert probe_arms(KD(grid=(0.0, 1.0), temperatures=(2.0,), trust=False)) == [ALONE, Arm(1.0, 2.0, trust=False)]
+    assert probe_arms(KDConfig(weight_grid=(0.0, 1.0), temperatures=(2.0,), confidence_weighting=False)) == [
+        ALONE,
+        Arm(1.0, 2.0, trust=False),
+    ]
     assert prior_weight([0.0, 0.9]) == 0.9
 
 
 def test_the_best_weight_wins() -> None:
-    arms = probe_arms(KD())
+    arms = probe_arms(KDConfig())
     choice = choose(arms, marks([0.5, 0.6, 0.7, 0.8, 0.69]), EVEN, 2.0, 0.6)
     assert (choice.arm.weight, choice.arm.temperature, choice.arm.trust) == (0.9, 2.0, True)
 
 
 def test_another_temperature_wins_where_it_is_clearly_better() -> None:
-    arms = probe_arms(KD())
+    arms = probe_arms(KDConfig())
     assert choose(arms, marks([0.5, 0.7, 0.7, 0.7, 0.75]), EVEN, 2.0, 0.6).arm.temperature == 4.0
     assert choose(arms, marks([0.5, 0.7, 0.7, 0.7, 0.701]), EVEN, 2.0, 0.6).arm.temperature == 2.0
 
 
 def test_a_teacher_that_harms_is_left_out() -> None:
-    arms = probe_arms(KD())
+    arms = probe_arms(KDConfig())
     assert choose(arms, marks([0.8, 0.7, 0.6, 0.5, 0.6]), EVEN, 2.0, 0.6).arm == ALONE
-    arms = probe_arms(KD(grid=(0.0, 0.5, 1.0), temperatures=(4.0,), trust=False))
+    arms = probe_arms(KDConfig(weight_grid=(0.0, 0.5, 1.0), temperatures=(4.0,), confidence_weighting=False))
     assert choose(arms, marks([0.8, 0.7, 0.6]), EVEN, 4.0, 0.5).arm == ALONE
 
 
 def test_another_teacher_wins_where_it_is_clearly_better() -> None:
-    arms = probe_arms(KD(), teachers=3)
+    arms = probe_arms(KDConfig(), teachers=3)
     assert [arm.teacher for arm in arms] == [0, 0, 0, 0, 0, 1, 2]
     assert choose(arms, marks([0.5, 0.7, 0.7, 0.7, 0.7, 0.75, 0.8]), EVEN, 2.0, 0.6).arm.teacher == 2
     assert choose(arms, marks([0.5, 0.7, 0.7, 0.7, 0.7, 0.701, 0.6]), EVEN, 2.0, 0.6).arm.teacher == 0

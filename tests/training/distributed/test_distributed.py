@@ -21,8 +21,8 @@ from torch import nn
 
 import datapruning as dp
 from datapruning.cli import main
-from datapruning.config.augmentation import MixPolicy, ViewPolicy
-from datapruning.config.training import Training
+from datapruning.config.augmentation import AugmentPolicy, CutMixPolicy
+from datapruning.config.training import TrainConfig
 from datapruning.data.dataset import Dataset
 from datapruning.errors import IncompatibleInputs
 from datapruning.models import create_model
@@ -72,7 +72,7 @@ def test_rows_that_everyone_has_count_once() -> None:
 
 
 def test_passes_of_an_update() -> None:
-    alone, parts = Training(batch_size=8), Training(batch_size=8, accumulate=2)
+    alone, parts = TrainConfig(batch_size=8), TrainConfig(batch_size=8, grad_accum_steps=2)
     assert passes_of(8, alone, None, trains=False) == [((8,), True)]
     assert passes_of(13, parts, None, trains=False) == [((8,), True), ((5,), True)]
     assert passes_of(17, parts, None, trains=False) == [((8,), True), ((9,), True)], "nobody is left alone"
@@ -120,16 +120,16 @@ def test_networks_come_over_as_plain_data(digits: Dataset) -> None:
 
 def test_views_and_settings_come_over_as_plain_data(small: Dataset, make_context: Callable[..., Context]) -> None:
     kept = np.arange(0, 120, 2)
-    views = replace(make_context(small).views, policy=ViewPolicy(crop=0, size=6, scale=(0.5, 1.0), seed=4))
+    views = replace(make_context(small).views, policy=AugmentPolicy(crop=0, size=6, scale=(0.5, 1.0), seed=4))
     images, ids = torch.from_numpy(small.train.images[:9]), np.arange(9)
     loader = make_context(small).split("train")
-    for one in (views, views.among(kept, MixPolicy(0.5))):
+    for one in (views, views.among(kept, CutMixPolicy(prob=0.5))):
         about, arrays = describe_views(one)
         other = build_views(json.loads(json.dumps(about)), arrays)
         assert torch.equal(other.apply(images, ids, 3), one.apply(images, ids, 3))
         (_, mine), (_, theirs) = (next(each.read(loader, [kept[:9]], 3)) for each in (one, other))
         assert torch.equal(mine, theirs)
-    training = Training(milestones=(0.5, 0.8), schedule="step", clip=0.1 + 0.2)
+    training = TrainConfig(milestones=(0.5, 0.8), schedule="step", clip_grad_norm=0.1 + 0.2)
     assert build_training(json.loads(json.dumps(asdict(training)))) == training
 
 

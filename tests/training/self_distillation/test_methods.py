@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from datapruning.config.self_distillation import KEYS, SelfDistill
+from datapruning.config.self_distillation import KEYS, SelfDistillConfig
 from datapruning.data.loaders.loader import Batch
 from datapruning.errors import InvalidValue, UnknownName
 from datapruning.training.losses import CrossEntropy, Distillation, Objective
@@ -294,16 +294,20 @@ def test_classes_with_a_single_kept_sample_are_named() -> None:
 )  # fmt: skip
 def test_settings_that_cannot_be_are_named(setting: str, value: float) -> None:
     with pytest.raises(InvalidValue, match=f"{setting} lies in"):
-        SelfDistill(**{setting: value})  # type: ignore[arg-type]
+        SelfDistillConfig(**{setting: value})  # type: ignore[arg-type]
 
 
 def test_an_unknown_method_gets_the_nearest_name() -> None:
     with pytest.raises(UnknownName, match="did you mean 'cs-kd'"):
-        SelfDistill(method="cskd")
+        SelfDistillConfig(method="cskd")
 
 
 def test_what_a_method_reads_and_costs() -> None:
-    compute = {name: SelfDistill(method=name).compute for name in KEYS}
+    compute = {name: SelfDistillConfig(method=name).compute for name in KEYS}
     assert compute == {"none": 1, "cs-kd": 1 + FORWARD, "ps-kd": 1, "dlb": 2, "tf-kd": 1, "tf-kd-self": 1}
-    assert SelfDistill(method="dlb", ps_kd_weight=0.1).used == {"method": "dlb", "dlb_weight": 0.5, "dlb_temperature": 3.0}
-    assert "1.33 times the compute of plain training" in in_words(SelfDistill(method="cs-kd"))
+    assert SelfDistillConfig(method="dlb", ps_kd_weight=0.1).used == {
+        "method": "dlb",
+        "dlb_weight": 0.5,
+        "dlb_temperature": 3.0,
+    }
+    assert "1.33 times the compute of plain training" in in_words(SelfDistillConfig(method="cs-kd"))

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, kl_div
 
-from datapruning.config.self_distillation import KEYS, SelfDistill
-from datapruning.config.training import Training
+from datapruning.config.self_distillation import KEYS, SelfDistillConfig
+from datapruning.config.training import TrainConfig
 from datapruning.data.batching import training_batches
 from datapruning.data.dataset import Dataset
 from datapruning.data.loaders.loader import Batch
@@ -33,7 +33,7 @@ from datapruning.training.trainer import fit
 
 Contexts = Callable[..., Context]
 METHODS = [name for name in KEYS if name != "none"]
-SHORT = Training(epochs=4, batch_size=16, lr=0.05)
+SHORT = TrainConfig(epochs=4, batch_size=16, lr=0.05)
 IDS = np.arange(0, 120, 2)  # 60 samples, 4 updates an epoch, the last of 12
 
 
@@ -47,11 +47,11 @@ class Opinions:
 
 def maker_of(context: Context, method: str, epochs: int = 4, views: int = 4) -> Maker:
     data = context.data
-    return Maker(SelfDistill(method=method), data.train.labels, data.classes, epochs, views, 0, Opinions())
+    return Maker(SelfDistillConfig(method=method), data.train.labels, data.classes, epochs, views, 0, Opinions())
 
 
 def train(
-    context: Context, method: str, training: Training = SHORT, ids: Any = IDS, **options: Any
+    context: Context, method: str, training: TrainConfig = SHORT, ids: Any = IDS, **options: Any
 ) -> tuple[nn.Module, Progress]:
     """A fresh convnet, trained."""
     model = context.new_model("convnet", 0)

@@ -13,7 +13,7 @@ import pytest
 
 import datapruning as dp
 from datapruning.config.recipe import Recipe, plain, read_recipe
-from datapruning.config.self_distillation import KEYS, SelfDistill
+from datapruning.config.self_distillation import KEYS, SelfDistillConfig
 from datapruning.config.toml import to_toml
 from datapruning.data.dataset import Dataset
 from datapruning.errors import InvalidValue
@@ -35,7 +35,7 @@ METHODS = [name for name in KEYS if name != "none"]
 @pytest.fixture
 def short(make_context: Contexts, small: Dataset) -> Context:
     """Four epochs of small batches; the teacher's are two."""
-    return make_context(small, "train.epochs=4", "train.batch_size=16", "kd.search=1", threads=1)
+    return make_context(small, "train.epochs=4", "train.batch_size=16", "kd.search_budget=1", threads=1)
 
 
 def bits(run: Any) -> dict[str, bytes]:
@@ -52,7 +52,7 @@ def test_students_with_and_without_teachers(short: Context, method: str, weight:
     assert bits(mine) != bits(usual)
     assert "self_distill" not in usual.result
     told = mine.result["self_distill"]
-    assert {k: told[k] for k in told if k != "extra_passes"} == SelfDistill(method=method).used
+    assert {k: told[k] for k in told if k != "extra_passes"} == SelfDistillConfig(method=method).used
     seen, costs = usual.result["samples_seen"], mine.result["costs"]
     trained, forward = told["extra_passes"]["trained"], told["extra_passes"]["forward"]
     assert mine.result["samples_seen"] == costs["train"]["samples_seen"] == seen + trained
@@ -96,7 +96,7 @@ def test_a_searching_student_killed_anywhere_ends_as_one_that_was_not(
     make_context: Contexts, small: Dataset, tmp_path: Path, killed: Callable[..., Any], method: str
 ) -> None:
     """In the middle of the trunk's second epoch, in a probe, after the fork."""
-    options = ("train.epochs=4", "train.batch_size=16", "kd.search=1", f"self_distill.method={method}")
+    options = ("train.epochs=4", "train.batch_size=16", "kd.search_budget=1", f"self_distill.method={method}")
     whole = dp.train(make_context(small, *options, workspace=tmp_path / "whole", threads=1), fraction=0.5)
     context = make_context(small, *options, workspace=tmp_path / "killed", threads=1)
     dp.teach(context)
@@ -112,7 +112,7 @@ def test_a_class_that_loses_its_pair_to_the_judges_trains_all_the_same(
     judges = Judges(others[:0], zero[:1], 1.0)
     monkeypatch.setattr("datapruning.training.distillation.run_search.choose_judges", lambda *_, **__: judges)
     kept = dp.subset_from_ids(np.concatenate([zero[:2], others]), small, "test")
-    found = dp.train(make_context(small, "self_distill.method=cs-kd", "kd.search=1"), kept)
+    found = dp.train(make_context(small, "self_distill.method=cs-kd", "kd.search_budget=1"), kept)
     assert found.result["kd_weight_search"]["validation"] == "set-aside"
 
 
@@ -159,8 +159,8 @@ TRAIN = ("train", "--data", "digits", "--fraction", "0.1", "--kd-weight", "0", *
         (("--set", "self_distill.cs_kd_weigth=1"), "did you mean 'cs_kd_weight'?"),
         (("--self-distill", "dlb", "--infobatch", "0.5"), "self-distillation (dlb) and infobatch 0.5 do not go together"),
         (
-            ("--self-distill", "ps-kd", "--set", "mix.cutmix=0.5"),
-            "self-distillation (ps-kd) and mix.cutmix 0.5 do not go together",
+            ("--self-distill", "ps-kd", "--set", "cutmix.prob=0.5"),
+            "self-distillation (ps-kd) and cutmix.prob 0.5 do not go together",
         ),
         (
             ("--self-distill", "cs-kd", "--set", "train.epochs=1", "--fraction", "0.004"),
@@ -193,9 +193,9 @@ def test_advice_refuses_it(refused: Callable[..., str]) -> None:
 
 
 def test_a_recipe_without_it_is_written_as_before_there_was_any_and_one_with_it_reads_as_itself(tmp_path: Path) -> None:
-    assert "self_distill" not in to_toml(plain(Recipe("r")))
+    assert "self_distill" not in to_toml(plain(Recipe(name="r")))
     for method in METHODS:
-        whole = Recipe("r", self_distill=SelfDistill(method=method))
+        whole = Recipe(name="r", self_distill=SelfDistillConfig(method=method))
         (tmp_path / "r.toml").write_text(to_toml(plain(whole)))
         assert read_recipe(tmp_path / "r.toml")[0] == whole
 
@@ -209,6 +209,6 @@ def test_settings_of_other_methods_do_not_name_a_run(make_context: Contexts, sma
 
 def test_a_table_can_be_changed_in_a_context(make_context: Contexts, small: Dataset) -> None:
     context = make_context(small)
-    assert context.with_table("self_distill", method="dlb").recipe.self_distill == SelfDistill(method="dlb")
+    assert context.with_table("self_distill", method="dlb").recipe.self_distill == SelfDistillConfig(method="dlb")
     with pytest.raises(InvalidValue, match="dlb_weight"):
         context.with_table("self_distill", dlb_weight=-1)

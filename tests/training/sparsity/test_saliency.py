@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from datapruning.config.self_distillation import SelfDistill
-from datapruning.config.sparsity import EPSD
+from datapruning.config.self_distillation import SelfDistillConfig
+from datapruning.config.sparsity import SparsityConfig
 from datapruning.errors import InvalidValue
 from datapruning.training.losses import CrossEntropy
 from datapruning.training.sparsity.criteria import Case, saliency
@@ -63,7 +63,7 @@ def total(model: nn.Module, theta: dict[str, Tensor], before: dict[str, Tensor] 
         own = {name: b.clone() for name, b in model.named_buffers()}
         return lambda images: functional_call(model, ({**parameters, **own},), (images,))
 
-    how = SelfDistill(method=method)
+    how = SelfDistillConfig(method=method)
     base, extra = TERMS[method](how, CrossEntropy(), forward(theta), forward(before) if before else None, each)
     return base if extra is None else base + extra
 
@@ -79,7 +79,7 @@ def test_the_saliency_equals_finite_differences_in_the_mask(method: str, mode: s
     model, inside, outside = network(), [look(1), look(2)], look(3)
     start = {name: p.detach() for name, p in model.named_parameters()}
     ones = {name: torch.ones_like(w) for name, w in prunable(model).items()}
-    loss = partial(TERMS[method], SelfDistill(method=method), CrossEntropy())
+    loss = partial(TERMS[method], SelfDistillConfig(method=method), CrossEntropy())
     found, _ = mask_gradient(model, loss, inside, [outside], Inner(2, RATE, mode))
     frozen = Frozen(model, method, inside, outside, start)
     for name in ones:
@@ -128,14 +128,16 @@ class Frozen:
             return forward(theta if torch.is_grad_enabled() else self.path[number])(images)
 
         before = forward(self.path[number - 1]) if number else None
-        base, extra = TERMS[self.method](SelfDistill(method=self.method), CrossEntropy(), now, before, self.looks[number])
+        base, extra = TERMS[self.method](
+            SelfDistillConfig(method=self.method), CrossEntropy(), now, before, self.looks[number]
+        )
         return base if extra is None else base + extra
 
 
 def test_the_model_is_left_as_it_was_and_a_removed_weight_has_its_derivative_too() -> None:
     model = network()
     before = {name: t.clone() for name, t in model.state_dict().items()}
-    loss = partial(TERMS["none"], SelfDistill(), CrossEntropy())
+    loss = partial(TERMS["none"], SelfDistillConfig(), CrossEntropy())
     found, _ = mask_gradient(model, loss, [look(1)], [look(2), look(3)], Inner(1, RATE))
     assert all(torch.equal(t, before[name]) for name, t in model.state_dict().items())
     assert all(p.grad is None for p in model.parameters())
@@ -147,7 +149,7 @@ def test_the_model_is_left_as_it_was_and_a_removed_weight_has_its_derivative_too
 
 def test_matched_terms_have_gradients_of_one_length() -> None:
     model, each = network(), look(1)
-    how = SelfDistill(method="cs-kd")
+    how = SelfDistillConfig(method="cs-kd")
     loss = partial(TERMS["cs-kd"], how, CrossEntropy())
     both, (base, extra) = mask_gradient(model, loss, [], [each], Inner(0, RATE, matched=True))
     alone, _ = mask_gradient(model, partial(TERMS["none"], how, CrossEntropy()), [], [each], Inner(0, RATE))
@@ -160,7 +162,11 @@ def test_matched_terms_have_gradients_of_one_length() -> None:
 
 def by_hand(prune_by: str, model: nn.Module, looks: list[Look], shape: tuple[int, int, int] = (1, 1, 2)) -> Saliency:
     """Saliency of a small case."""
-    return saliency(Case(model, EPSD(0.5, prune_by), SelfDistill(), CrossEntropy(), [], looks, shape, 0))
+    return saliency(
+        Case(
+            model, SparsityConfig(sparsity=0.5, criterion=prune_by), SelfDistillConfig(), CrossEntropy(), [], looks, shape, 0
+        )
+    )
 
 
 def two_layers() -> nn.Module:
@@ -225,9 +231,11 @@ def test_magnitude_and_lot() -> None:
     assert len(np.unique(lots[0])) == 4
 
 
-@pytest.mark.parametrize("values", [{"removed": 1.0}, {"removed": -0.1}, {"rate": 0.0}, {"rounds": -1}, {"mode": "half"}])
+@pytest.mark.parametrize(
+    "values", [{"sparsity": 1.0}, {"sparsity": -0.1}, {"inner_lr": 0.0}, {"rounds": -1}, {"mode": "half"}]
+)
 def test_settings_that_cannot_be(values: dict[str, float]) -> None:
     from datapruning.errors import UnknownName
 
     with pytest.raises((InvalidValue, UnknownName)):
-        EPSD(**values)  # type: ignore[arg-type]
+        SparsityConfig(**values)  # type: ignore[arg-type]

@@ -39,8 +39,8 @@ def test_the_weights_that_are_kept_are_as_many_as_was_said(dprune: Dprune, tmp_p
     answer = dprune("train", *QUICK, "--epsd", "0.9", "--prune-by", prune_by, *method)
     assert answer.code == 0, answer.err
     folder, result = student(tmp_path)
-    pruned = result["epsd"]
-    assert (pruned["kept"], pruned["prune_by"]) == (round(pruned["total"] * 0.1), prune_by)
+    pruned = result["sparsity"]
+    assert (pruned["kept"], pruned["criterion"]) == (round(pruned["total"] * 0.1), prune_by)
     assert f"(90.00% removed), by {prune_by}" in answer.err
     assert f"{pruned['kept']:,} of {pruned['total']:,} weights by {prune_by}" in answer.out
     masks, _ = load_masks(folder / "masks.npz")
@@ -57,18 +57,25 @@ def test_the_weights_that_are_kept_are_as_many_as_was_said(dprune: Dprune, tmp_p
 
 @pytest.mark.parametrize("method", ["cs-kd", "ps-kd", "dlb", "tf-kd"])
 def test_epsd_with_each_self_distillation(dprune: Dprune, tmp_path: Path, method: str) -> None:
-    more = ["--set", "epsd.matched=true", "--set", "epsd.mode=first-order", "--set", "epsd.fresh=true"]
+    more = [
+        "--set",
+        "sparsity.match_gradients=true",
+        "--set",
+        "sparsity.mode=first-order",
+        "--set",
+        "sparsity.fresh_inner_batches=true",
+    ]
     answer = dprune("train", *QUICK, "--epsd", "0.8", "--self-distill", method, *more)
     assert answer.code == 0, answer.err
     _, result = student(tmp_path)
-    assert (result["self_distill"]["method"], result["epsd"]["mode"]) == (method, "first-order")
+    assert (result["self_distill"]["method"], result["sparsity"]["mode"]) == (method, "first-order")
     assert result["costs"]["prune"]["samples_seen"] > 0
 
 
 def test_with_a_teacher_the_search_and_its_probes_are_pruned_too(dprune: Dprune, tmp_path: Path) -> None:
     words = ["--fraction", "0.3", *fast_arguments(), "--set", "train.epochs=2", "--set", "teacher.model=tinynet8"]
     answer = dprune(
-        "train", *words, "--model", "tinynet8", "--epsd", "0.8", "--self-distill", "ps-kd", "--set", "epsd.loss=kd"
+        "train", *words, "--model", "tinynet8", "--epsd", "0.8", "--self-distill", "ps-kd", "--set", "sparsity.loss=kd"
     )
     assert answer.code == 0, answer.err
     folder, result = student(tmp_path)
@@ -115,7 +122,7 @@ def test_killed_and_resumed_is_the_same_to_the_bit(
             assert load_masks(whole.folder / name)[0].digest == load_masks(again.folder / name)[0].digest
         else:
             assert one == two
-    assert again.result["epsd"]["masks"] == whole.result["epsd"]["masks"]
+    assert again.result["sparsity"]["masks"] == whole.result["sparsity"]["masks"]
 
 
 def test_a_checkpoint_of_other_masks_is_refused(
@@ -142,7 +149,7 @@ def test_a_checkpoint_of_other_masks_is_refused(
 
 def test_masks_depend_on_the_seed_and_on_nothing_else(pruned_context: Context, tmp_path: Path) -> None:
     digests = [
-        dp.train(pruned_context, fraction=0.5, kd_weight=0, seed=seed, out=tmp_path / name).result["epsd"]["masks"]
+        dp.train(pruned_context, fraction=0.5, kd_weight=0, seed=seed, out=tmp_path / name).result["sparsity"]["masks"]
         for seed, name in ((0, "one"), (0, "two"), (1, "three"))
     ]
     assert digests[0] == digests[1] != digests[2]
@@ -182,8 +189,8 @@ def test_the_compact_file_holds_the_same_weights(dprune: Dprune, tmp_path: Path)
         (["--epsd", "0.9", "--prune-by", "snap"], "did you mean 'snip'"),
         (["--prune-by", "snip"], "name the share of the weights that goes with --epsd"),
         (["--epsd", "0.9"], "name one with --self-distill"),
-        (["--epsd", "0.9", "--set", "epsd.loss=kd"], "there is no teacher"),
-        (["--epsd", "0.9", "--set", "epsd.step=4"], "step"),
+        (["--epsd", "0.9", "--set", "sparsity.loss=kd"], "there is no teacher"),
+        (["--epsd", "0.9", "--set", "sparsity.inner_step=4"], "step"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(refused: Refused, words: list[str], message: str) -> None:
@@ -202,13 +209,13 @@ def test_resumed_with_other_settings_is_refused(dprune: Dprune, tmp_path: Path) 
     one, two = (Run(tmp_path / name).result() for name in ("run", "rerun"))
     assert one is not None
     assert two is not None
-    assert (one["epsd"]["masks"], one["test_accuracy"]) == (two["epsd"]["masks"], two["test_accuracy"])
+    assert (one["sparsity"]["masks"], one["test_accuracy"]) == (two["sparsity"]["masks"], two["test_accuracy"])
 
 
 def test_nothing_is_pruned_where_nothing_is_said(dprune: Dprune, tmp_path: Path) -> None:
     assert dprune("train", *QUICK).code == 0
     folder, result = student(tmp_path)
-    assert "epsd" not in result
+    assert "sparsity" not in result
     assert not (folder / "masks.npz").exists()
-    assert "[epsd]" not in (folder / "config.toml").read_text()
+    assert "[sparsity]" not in (folder / "config.toml").read_text()
     assert np.isfinite(result["test_accuracy"])
