@@ -17,7 +17,7 @@ COLUMNS = (
     "fraction", "kept", "scorer", "kd_weight", "teacher", "seed", "status", "test_accuracy", "kd_weight_used",
     "samples_seen", "seconds", "folder", "error",
 )  # fmt: skip
-VARIED = ("epsd", "prune_by", "self_distill")
+VARIED = ("sparsity", "criterion", "self_distill")
 """Columns of rows.csv, before the seed, where the grid varies them."""
 
 

@@ -217,5 +217,5 @@ def test_every_row_is_one_train_and_old_rows_stay(
     ]  # fmt: skip
     assert "saves weights, not time" in again.table
     with (found.folder / "rows.csv").open() as file:
-        listed = [(r["epsd"], r["prune_by"], r["self_distill"]) for r in csv.DictReader(file)]
+        listed = [(r["sparsity"], r["criterion"], r["self_distill"]) for r in csv.DictReader(file)]
     assert listed == [("", "", ""), ("0.5", "snip", ""), ("", "", "cs-kd"), ("0.5", "snip", "cs-kd")]
