@@ -91,7 +91,8 @@ def test_the_ensemble_s_probabilities_are_saved_and_are_those_of_python(
     context = dp.open_context(
         digits, loader="memory", device="cpu",
         changes=[
-            *FAST, "ensemble.num_members=10", "ensemble_member.epochs=1", "ensemble_member.model=tinynet8", "proxy.model=tinynet8"
+            *FAST, "ensemble.num_members=10", "ensemble_member.epochs=1", "ensemble_member.model=tinynet8",
+            "proxy.model=tinynet8",
         ],
     )  # fmt: skip
     np.testing.assert_array_equal(dp.pred_probs(context), probs)
