@@ -88,5 +88,5 @@ def imported(tool: str) -> Any:
         return importlib.import_module(TOOLS[tool])
     except ImportError as error:
         raise MissingPackage(
-            f"--log {tool} needs a package ({first_line(error)}); install it: pip install 'datapruning-toolkit[{tool}]'"
+            f"--log {tool} needs another package ({first_line(error)}): pip install 'datapruning-toolkit[{tool}]'"
         ) from None
