@@ -2,7 +2,7 @@
 
 The first half, the trunk, trains with the prior weight. From its end every weight of the grid anneals a copy to rest
 within a few updates, a probe, and is judged. A probe that starts half way says far more than a pilot of the same length
-from scratch (measured in `benchmarks/kd_weight.py`), and the trunk is not lost: it is the first half of the run.
+from scratch (measured in `benchmarks/probes.py`), and the trunk is not lost: it is the first half of the run.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def plan_fork(
 
 
 def objective_of(context: Context, labels: Sequence[SoftLabels], arm: Arm) -> Objective:
-    """The objective of design.md with the labels of the arm's teacher; with labels alone, cross-entropy."""
+    """The objective of `losses.py` with the labels of the arm's teacher; with labels alone, cross-entropy."""
     smoothing = context.recipe.train.label_smoothing
     if not labels or (arm.weight == 0 and not arm.trust):
         return CrossEntropy(smoothing)
