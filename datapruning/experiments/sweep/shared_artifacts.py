@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from datapruning.artifacts.scorer import Samples, Scorer
-from datapruning.errors import IncompatibleInputs, InvalidValue
-from datapruning.evidence.estimate import planned_evidence
-from datapruning.io.trial_store import Config, Row
+from datapruning.errors import IncompatibleInputs, InvalidValue, OutputExists
+from datapruning.evidence.estimate import estimate_evidence_cost
+from datapruning.experiments.sweep.parse import listed
+from datapruning.io.trial_store import Config, Row, RowStore
 from datapruning.runs.context import Context
+from datapruning.runs.run import FinishedRun
 from datapruning.scorers import get_scorer
 from datapruning.teachers.prepare import load_teachers
 from datapruning.training.schedules import planned_samples
@@ -17,6 +20,29 @@ from datapruning.training.schedules import planned_samples
 SCORE_SEED = 0
 """Scores from evidence are made once, with this seed, for students of every seed. Scorers that need none draw anew."""
 HASH_LENGTH = 16
+Teachers = FinishedRun | str | Path | Sequence[FinishedRun | str | Path]
+
+
+def open_store(folder: Path, identity: Mapping[str, Any]) -> RowStore:
+    """Open the trial store of a sweep or an advice, in a new or empty folder or one that holds this store already.
+
+    Raises:
+        OutputExists: The folder holds something else.
+        IncompatibleInputs: It is a store of other trials.
+    """
+    is_new = not folder.exists() or (folder.is_dir() and all(path.name.startswith(".") for path in folder.iterdir()))
+    if not is_new and not (folder / "store.json").exists():
+        raise OutputExists(f"{folder} holds something else (no store.json in it); name another --out")
+    return RowStore(folder, identity)
+
+
+def teacher_folders(teachers: Teachers) -> list[Path]:
+    """Return the run folders of teachers: one or several runs or paths, or text in which commas separate paths."""
+    if isinstance(teachers, FinishedRun | Path):
+        teachers = [teachers]
+    elif isinstance(teachers, str):
+        teachers = listed(teachers, "teachers")
+    return [teacher.folder if isinstance(teacher, FinishedRun) else Path(teacher) for teacher in teachers]
 
 
 def needs_evidence(scorer: Scorer) -> bool:
@@ -67,8 +93,8 @@ def shared_work(context: Context, configs: Sequence[Config], scorers: Mapping[st
     lines = []
     readers = [name for name in scorer_names(configs) if needs_evidence(scorers[name])]
     if readers:
-        networks, samples = planned_evidence(context, [scorers[name] for name in readers])
-        lines.append(f"evidence of {', '.join(readers)} ({networks}, {samples:,} samples)")
+        estimate = estimate_evidence_cost(context, [scorers[name] for name in readers])
+        lines.append(f"evidence of {', '.join(readers)} ({estimate}, {estimate.samples:,} samples)")
     if taught_by_the_recipe(configs):
         lines.append(f"the recipe's teacher ({planned_samples(recipe.teacher, total, total):,} samples)")
     return lines

@@ -8,11 +8,18 @@ from pathlib import Path
 
 from datapruning.config.recipe import plain
 from datapruning.data.dataset import Dataset
-from datapruning.errors import InvalidValue, OutputExists
+from datapruning.errors import InvalidValue
 from datapruning.experiments.sweep.grid import make_grid
 from datapruning.experiments.sweep.live_table import Screen, shown
-from datapruning.experiments.sweep.parse import listed
-from datapruning.experiments.sweep.shared_artifacts import check_evidence, find_scorers, name_teachers, prepare
+from datapruning.experiments.sweep.shared_artifacts import (
+    Teachers,
+    check_evidence,
+    find_scorers,
+    name_teachers,
+    open_store,
+    prepare,
+    teacher_folders,
+)
 from datapruning.experiments.sweep.status import Board
 from datapruning.experiments.sweep.summary import announce
 from datapruning.experiments.sweep.table import caption, csv_text, markdown, table
@@ -23,13 +30,11 @@ from datapruning.experiments.workers.monitor import watch
 from datapruning.experiments.workers.task import check_reopens, task_of
 from datapruning.experiments.workers.workers import Workers
 from datapruning.io.atomic import write_text
-from datapruning.io.trial_store import Failure, Row, RowStore
+from datapruning.io.trial_store import Failure, Row
 from datapruning.runs.context import Context
 from datapruning.runs.opening import context_of
-from datapruning.runs.run import FinishedRun
 from datapruning.utils.console import console, hushed, say
 
-Teachers = FinishedRun | str | Path | Sequence[FinishedRun | str | Path]
 TABLE, ROWS = "table.md", "rows.csv"
 
 
@@ -111,15 +116,14 @@ def sweep(
         check_variants(here, variants, grid.kd_weights)
     found = find_scorers(grid.scorers)
     check_evidence(context, found)
-    named = name_teachers(here, _folders(teachers))
+    named = name_teachers(here, teacher_folders(teachers))
     grid = replace(grid, teachers={key: name for key, (name, _) in named.items()})
     about = {
         "dataset": context.data.name, "fingerprint": context.data.fingerprint, "recipe": plain(context.recipe),
         "threads": context.threads, "device": context.device.type,
     }  # fmt: skip
     folder = Path(out) if out is not None else context.place("sweeps", context.recipe.train.model, about)
-    _refuse_foreign(folder)
-    board = Board(RowStore(folder, about), grid, context.recipe.train)
+    board = Board(open_store(folder, about), grid, context.recipe.train)
     retried = board.forget_failures() if retry_failed else 0
     announce(here, board, found, 0 if where.elsewhere else jobs or 1, retried)
     places = {key: str(place) for key, (_, place) in named.items()}
@@ -139,21 +143,6 @@ def sweep(
     write_text(folder / TABLE, text + "\n")
     write_text(folder / ROWS, csv_text(board))
     return Sweep(folder, tuple(board.rows()), tuple(board.failures()), text)
-
-
-def _refuse_foreign(folder: Path) -> None:
-    if not folder.exists() or (folder / "store.json").exists():
-        return
-    if not folder.is_dir() or any(not p.name.startswith(".") for p in folder.iterdir()):
-        raise OutputExists(f"{folder} holds something else (no store.json in it); name another --out")
-
-
-def _folders(teachers: Teachers) -> list[Path]:
-    if isinstance(teachers, FinishedRun | Path):
-        teachers = [teachers]
-    elif isinstance(teachers, str):
-        teachers = listed(teachers, "teachers")
-    return [t.folder if isinstance(t, FinishedRun) else Path(t) for t in teachers]
 
 
 def _fill_here(board: Board, students: Students) -> None:
