@@ -76,7 +76,7 @@ def resolve_request(context: Context, scorer: str, teachers: Teachers, seed: int
     split = split_holdout(context.data.total, seed, context.data.unreadable)
     _check_size(context.data, len(split.rest))
     resolved = get_scorer(scorer)
-    check_evidence(context, {scorer: resolved})
+    check_evidence(context, [resolved])
     folders = teacher_folders(teachers)
     given: Sequence[Teacher] = load_teachers(context, folders) if folders else ()
     return AdviceRequest(context, split, resolved, tuple(given), seed)
