@@ -27,7 +27,8 @@ from benchmarks.common import RESULTS
 from datapruning.artifacts.scores import Scores
 from datapruning.evidence.recording import Recording
 from datapruning.io.atomic import write_text
-from datapruning.report.figures import GRID, INK, MARKERS, MUTED, SERIES, draw, fraction_axis, legend, percent
+from datapruning.report.figures import GRID, INK, MARKERS, MUTED, SERIES, add_legend, draw, fraction_axis
+from datapruning.report.format import percent
 from datapruning.runs.context import Context
 from datapruning.teachers.load import load_teacher
 
@@ -69,7 +70,7 @@ def paint_kept(figure: Figure, rows: Sequence[dict[str, Any]]) -> None:
     right.set(title="The upper part, magnified", ylim=(74, 90.5))
     for axes in (left, right):
         fraction_axis(axes, [float(f) for f in FRACTIONS["random"]])
-    legend(figure, left)
+    add_legend(figure, left)
 
 
 def paint_weights(figure: Figure, rows: Sequence[dict[str, Any]]) -> None:
@@ -80,7 +81,7 @@ def paint_weights(figure: Figure, rows: Sequence[dict[str, Any]]) -> None:
         best = max(statistics.mean(each) for each in runs)
         curve(axes, WEIGHTS, [[v - best for v in each] for each in runs], k, f"keeping {percent(float(fraction))}")
     axes.set(xlabel="KD weight: 0 labels alone, 1 teacher alone", ylabel="points behind the best weight")
-    legend(figure, axes)
+    add_legend(figure, axes)
 
 
 def paint_flow(figure: Figure) -> None:
@@ -128,7 +129,7 @@ def paint_scores(figure: Figure, data: Any, scores: Scores) -> None:
     order = np.argsort(-scores.values, kind="stable")
     show(pictures, [data.train.images[ids] for ids in (order[:16], order[-16:])])
     pictures.set_title("First (hard) and last (easy)")
-    legend(figure, histogram)
+    add_legend(figure, histogram)
 
 
 def show(axes: Axes, groups: Sequence[Any], columns: int = 8) -> None:
@@ -152,7 +153,7 @@ def paint_evidence(figure: Figure, recording: Recording, chosen: dict[str, int])
         axes.plot(range(1, 1 + len(probability)), probability, color=SERIES[k], marker=MARKERS[k], ms=3.5, label=name)
     axes.set(xlabel="epoch of the proxy's training", ylabel="probability of the label", ylim=(-0.03, 1.03))
     axes.set_xticks(range(2, 1 + len(probability), 2))
-    legend(figure, axes)
+    add_legend(figure, axes)
 
 
 def paint_views(figure: Figure, context: Context, network: nn.Module, sample: int) -> None:
@@ -177,7 +178,7 @@ def paint_views(figure: Figure, context: Context, network: nn.Module, sample: in
         below.set(ylim=(0, 1), xticks=range(10), yticks=[0, 0.5, 1] if view == 0 else [])
         below.tick_params(labelsize=6.5)
     panels[1, 0].set_ylabel(f"probability; label: {label}", size=8)
-    legend(figure, panels[1, 0])
+    add_legend(figure, panels[1, 0])
 
 
 def save(name: str, alt: str, paint: Callable[[Figure], None], width: float = 7.2, height: float = 3.2) -> None:

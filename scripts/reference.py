@@ -27,7 +27,7 @@ BESIDE = {
         "data.dataset:Dataset", "data.dataset:Split", "runs.context:Context", "runs.run:FinishedRun",
         "utils.time_limit:TimeLimit",
         "analysis.advise.advise:Advice", "artifacts.label_issues:LabelIssues", "artifacts.label_issues:LabelIssue",
-        "artifacts.influence:Influence", "report.write:Written",
+        "artifacts.influence:Influence", "report.write:ReportFiles",
     ),
     "What your own loop uses": (
         "evidence.recorder:Recorder", "evidence.external_loop:LoopRecorder", "evidence.recording:Recording",

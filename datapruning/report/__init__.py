@@ -3,10 +3,11 @@
     from datapruning.report import write_report
     write_report(["dprune-runs"], "report.html")
 
-runs are found (`find`), made comparable (`setups`, `groups`) and priced (`costs`); each section of the page is a file in
-`sections/`, `drawing` makes the figures, `page` and `html` the page, and `write` puts it on disk.
+`find_runs` reads the runs as records, `comparison` and `groups` pivot them into what compares and what differs in the seed
+alone, `costs` adds up what they cost. Each section of the page is a file in `sections/` with a template in `templates/`;
+`figures` draws, `page` puts the sections together, and `write` writes the files.
 """
 
-from datapruning.report.write import Written, write_report
+from datapruning.report.write import ReportFiles, write_report
 
-__all__ = ["Written", "write_report"]
+__all__ = ["ReportFiles", "write_report"]

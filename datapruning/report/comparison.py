@@ -1,91 +1,210 @@
-"""What the sections read: the runs, in set-ups and groups, with everything that was found about them."""
+"""Comparisons: runs that may be drawn as one curve, because they share the dataset, the network, the budget and the views.
+
+The page calls a comparison a set-up. Comparisons that differ only in how weights were pruned and in self-distillation are
+a family.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from string import ascii_uppercase
+from typing import Any
 
-from datapruning.data.dataset import Dataset
-from datapruning.report.costs import GroupCost, group_cost
-from datapruning.report.find_runs import Found
-from datapruning.report.groups import Group, Words, find_groups
-from datapruning.report.label_issue_files import LabelIssuesFile
-from datapruning.report.score_files import ScoresFile
-from datapruning.report.setups import Setup
-from datapruning.report.student import Student
+from datapruning.errors import IncompatibleInputs
+from datapruning.report.format import format_sparsity
+from datapruning.report.groups import Group, KDLabels, full_data, main_kd, make_groups, pivot
+from datapruning.report.run_records import VARIANT_TABLES, RunRecord
 
-
-@dataclass(frozen=True)
-class Compared:
-    """A set-up with its groups and what they cost."""
-
-    setup: Setup
-    groups: list[Group]
-    costs: list[GroupCost]
+NO_METHOD = "none"
+SPARSITY, CRITERION, METHOD = "sparsity.sparsity", "sparsity.criterion", "self_distill.method"
+TABLES_OFF_BY_DEFAULT = ("cutmix", *VARIANT_TABLES)
 
 
-@dataclass(frozen=True)
-class Inputs:
-    """Everything a report is made from.
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Runs that compare with each other.
 
     Attributes:
-        found: the runs, and what was left out.
-        setups: the runs by what compares.
-        scores: scores files of the dataset.
-        label_issues: lists of likely wrong labels of the dataset.
-        data: the dataset, or None.
-        no_data: why there is none.
-        base: paths are shown relative to this folder where they lie in it.
+        name: "A", "B", ...; empty for the only one.
+        settings: What the runs share, as in "train.epochs" -> 40.
+        differing: Those of the settings in which the comparisons of this report differ.
+        runs: The runs.
+        groups: The same runs, in groups that differ in their seed alone.
     """
 
-    found: Found
-    setups: list[Setup]
-    scores: list[ScoresFile]
-    label_issues: list[LabelIssuesFile]
-    data: Dataset | None
-    no_data: str
-    base: Path
+    name: str
+    settings: Mapping[str, Any]
+    differing: Mapping[str, Any]
+    runs: Sequence[RunRecord]
+    groups: Sequence[Group] = field(default_factory=list)
 
     @property
-    def students(self) -> list[Student]:
-        """All runs."""
-        return self.found.students
+    def suffix(self) -> str:
+        """For names of files: "" or "-a"."""
+        return f"-{self.name.lower()}" if self.name else ""
 
-    @cached_property
-    def ordered(self) -> list[Student]:
-        """All runs, in the order of the summary."""
-        return [student for compared in self.compared for group in compared.groups for student in group.students]
+    @property
+    def full_data(self) -> Group | None:
+        """The runs on all the data without KD."""
+        return full_data(self.groups)
 
-    @cached_property
-    def numbers(self) -> dict[Path, int]:
-        """The number under which the appendix lists a run, from 1."""
-        return {student.folder: i for i, student in enumerate(self.ordered, 1)}
+    @property
+    def main_kd(self) -> str | None:
+        """The kind of KD that stands for all, see `groups.main_kd`."""
+        return main_kd(self.groups)
 
-    @cached_property
-    def compared(self) -> Sequence[Compared]:
-        """Every set-up's groups."""
-        result = []
-        kin: dict[object, list[Student]] = {}
-        for setup in self.setups:
-            kin.setdefault(setup.family, []).extend(setup.students)
-        words = {family: Words(students) for family, students in kin.items()}  # the same way of KD has one name in all
-        for setup in self.setups:
-            groups = find_groups(setup, words[setup.family])
-            costs = [group_cost(group, self.students, self.found.roots) for group in groups]
-            result.append(Compared(setup, groups, costs))
-        return result
+    @property
+    def sparsity(self) -> float:
+        """Share of the weights that was removed before training; 0: dense."""
+        return float(self.settings.get(SPARSITY, 0.0))
 
-    @cached_property
-    def families(self) -> list[list[Compared]]:
-        """Set-ups that differ only in how students were pruned and learn from themselves, together."""
-        found: dict[object, list[Compared]] = {}
-        for compared in self.compared:
-            found.setdefault(compared.setup.family, []).append(compared)
-        return list(found.values())
+    @property
+    def criterion(self) -> str:
+        """By which the weights were removed; empty: dense."""
+        return str(self.settings.get(CRITERION, "")) if self.sparsity else ""
 
-    def shown(self, path: Path) -> str:
-        """A path as the report writes it."""
-        whole = path.resolve()
-        return str(whole.relative_to(self.base)) if whole.is_relative_to(self.base) else str(whole)
+    @property
+    def method(self) -> str:
+        """The method of self-distillation, or "none"."""
+        return str(self.settings.get(METHOD, NO_METHOD))
+
+    @property
+    def family(self) -> Hashable:
+        """The same for comparisons of one family."""
+        return _key({key: value for key, value in self.settings.items() if not _is_variant(key)})
+
+    @property
+    def shared_description(self) -> str:
+        """The settings that matter most among those that a family shares."""
+        result = self.runs[0].result
+        epochs = self.settings.get("train.epochs", result.get("epochs"))
+        parts = [f"network {result['model']}", f"{epochs} epochs", f"budget “{result['budget']}”"]
+        for key, name in (("train.batch_size", "batch size"), ("train.lr", "learning rate")):
+            parts += [f"{name} {self.settings[key]:g}"] if key in self.settings else []
+        num_views = self.settings.get("views.num_views")
+        parts += [] if num_views is None else [f"{num_views} views" if num_views != 1 else "1 view"]
+        return ", ".join(parts)
+
+    @property
+    def description(self) -> str:
+        """The settings that matter most."""
+        method = [f"self-distillation {self.method}"] if self.method != NO_METHOD else []
+        return ", ".join([self.shared_description, *method, *([self._sparsity_text] if self.sparsity else [])])
+
+    @property
+    def short_label(self) -> str:
+        """Pruning and, where it differs, self-distillation, as in "95% removed by snip, cs-kd"."""
+        removed = f"{format_sparsity(self.sparsity)} removed by {self.criterion}" if self.sparsity else "none removed"
+        method = [self.method] if METHOD in self.differing and self.method != NO_METHOD else []
+        return ", ".join([removed, *method, *self.details])
+
+    @property
+    def removed_label(self) -> str:
+        """What was removed and the other settings that differ, for a cell of a table."""
+        removed = f"{format_sparsity(self.sparsity)} by {self.criterion}" if self.sparsity else "none"
+        return ", ".join([removed, *self.details])
+
+    @property
+    def details(self) -> list[str]:
+        """Settings of the variant that differ beside sparsity, criterion and method, as in "sparsity.inner_steps = 10"."""
+        named = (SPARSITY, CRITERION, METHOD)
+        return [f"{k} = {v}" for k, v in self.differing.items() if _is_variant(k) and k not in named and v != "off"]
+
+    @property
+    def differences(self) -> str:
+        """The settings that differ, as a recipe has them; sparsity and self-distillation in words."""
+        parts = [f"{key} = {value}" for key, value in self.differing.items() if not _is_variant(key)]
+        if SPARSITY in self.differing or CRITERION in self.differing:
+            parts.append(self._sparsity_text)
+        if METHOD in self.differing:
+            parts.append(f"self-distillation {self.method}" if self.method != NO_METHOD else "no self-distillation")
+        return ", ".join(parts + self.details)
+
+    @property
+    def _sparsity_text(self) -> str:
+        return f"{format_sparsity(self.sparsity)} of the weights removed by {self.criterion}" if self.sparsity else "dense"
+
+
+def check_one_dataset(runs: Sequence[RunRecord]) -> None:
+    """Refuse runs on different datasets: their accuracies do not belong in one figure.
+
+    Raises:
+        IncompatibleInputs: Names the datasets and one run on each.
+    """
+    datasets = pivot(runs, lambda run: str(run.result["fingerprint"]))
+    if len(datasets) > 1:
+        parts = "; ".join(
+            f"{members[0].result['dataset']} ({members[0].total:,} samples, fingerprint {fingerprint[:12]}): "
+            f"{len(members)} runs, such as {members[0].folder}"
+            for fingerprint, members in datasets.items()
+        )
+        raise IncompatibleInputs(
+            f"these runs are on {len(datasets)} datasets and do not compare; make one report for each. {parts}"
+        )
+
+
+def compare(runs: Sequence[RunRecord]) -> list[Comparison]:
+    """The comparisons among runs on one dataset.
+
+    Families with the most runs come first; in each the dense students, then the share of removed weights rising.
+    """
+    unnamed = [Comparison("", r[0].settings, {}, r) for r in pivot(runs, lambda run: _key(run.settings)).values()]
+    unnamed.sort(key=lambda c: len(c.runs), reverse=True)
+    sizes = Counter({family: sum(len(c.runs) for c in members) for family, members in by_family(unnamed).items()})
+    ranks = {family: rank for rank, (family, _) in enumerate(sizes.most_common())}
+    unnamed.sort(key=lambda c: (ranks[c.family], c.sparsity, c.method != NO_METHOD, c.criterion, c.method))
+    keys = _differing_keys([comparison.settings for comparison in unnamed])
+    labels = {family: KDLabels(r for c in members for r in c.runs) for family, members in by_family(unnamed).items()}
+    return [
+        replace(
+            comparison, name=_name(i) if len(unnamed) > 1 else "",
+            differing={key: _value(comparison.settings, key) for key in keys},
+            groups=make_groups(comparison.runs, labels[comparison.family]),
+        )
+        for i, comparison in enumerate(unnamed)
+    ]  # fmt: skip
+
+
+def by_family(comparisons: Sequence[Comparison]) -> dict[Hashable, list[Comparison]]:
+    """Comparisons that differ only in pruned weights and self-distillation, together."""
+    return pivot(comparisons, lambda comparison: comparison.family)
+
+
+def dense_comparison(comparison: Comparison, family: Sequence[Comparison]) -> Comparison | None:
+    """The comparison that differs only in its weights not being pruned; None for a dense one, or where there is none."""
+    settings = {k: v for k, v in comparison.settings.items() if not k.startswith("sparsity.")}
+    return next((c for c in family if comparison.sparsity and c.settings == settings), None)
+
+
+def family_name(family: Sequence[Comparison]) -> str:
+    """As in "Set-ups B to F"."""
+    return f"Set-ups {family[0].name} to {family[-1].name}" if len(family) > 1 else f"Set-up {family[0].name}"
+
+
+def _key(settings: Mapping[str, Any]) -> Hashable:
+    return tuple(sorted((key, repr(value)) for key, value in settings.items()))
+
+
+def _is_variant(key: str) -> bool:
+    return key.split(".")[0] in VARIANT_TABLES
+
+
+def _differing_keys(settings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Settings that are not the same everywhere. Of a variant's details only comparisons that have the variant count."""
+    keys = []
+    for key in dict.fromkeys(key for values in settings for key in values):
+        everywhere = not _is_variant(key) or key in (SPARSITY, METHOD)
+        values = {repr(values.get(key)) for values in settings if everywhere or key in values}
+        keys += [key] if len(values) > 1 else []
+    return keys
+
+
+def _value(settings: Mapping[str, Any], key: str) -> Any:
+    return settings.get(key, "off" if key.split(".")[0] in TABLES_OFF_BY_DEFAULT else "not recorded")
+
+
+def _name(number: int) -> str:
+    letter = ascii_uppercase[number % 26]
+    return letter if number < 26 else f"{letter}{number // 26}"

@@ -8,94 +8,128 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Literal
 
-from datapruning.report.groups import Group
-from datapruning.report.recorded_cost import MEASURES, NOTHING, Price, said_of, seconds_of
-from datapruning.report.shared_costs import scoring_cost, soft_labels_cost, teacher_cost
-from datapruning.report.student import NO_KD, Student
+from datapruning.report.run_records import NO_KD, RunRecord
 from datapruning.utils.cost import FORWARD
+
+Measure = Literal["samples", "seconds"]
+MEASURES: tuple[Measure, Measure] = ("samples", "seconds")
+OWN_PARTS = ("train", "search", "self_teacher", "self_soft_labels", "prune")
+"""What every student pays for itself, as result.json names it."""
+
+
+@dataclass(frozen=True)
+class RecordedCost:
+    """Samples in training passes (a forward pass is a third of one) and seconds. None: not known."""
+
+    samples: float | None = 0.0
+    seconds: float | None = 0.0
+
+    def __add__(self, other: RecordedCost) -> RecordedCost:
+        return RecordedCost(_add(self.samples, other.samples), _add(self.seconds, other.seconds))
+
+    def measure(self, name: Measure) -> float | None:
+        """Samples or seconds, by name."""
+        return self.samples if name == "samples" else self.seconds
+
+
+ZERO_COST, UNKNOWN_COST = RecordedCost(), RecordedCost(None, None)
 
 
 @dataclass(frozen=True)
 class GroupCost:
-    """Cost of a group: `own` of one student (mean over the runs), what of it is the search for the KD weight and what the
-    pruning of its weights, and each part that is paid once.
+    """The cost of a group of runs that differ in their seed alone.
+
+    Attributes:
+        own: What one student pays for itself, mean over the runs.
+        search: The part of `own` that the search for the KD weight takes.
+        prune: The part of `own` that pruning its weights takes.
+        shared: What is paid once, however many students follow, by "teacher", "scoring" and "soft labels".
     """
 
-    own: Price
-    search: Price
-    prune: Price
-    shared: Mapping[str, Price]
+    own: RecordedCost
+    search: RecordedCost
+    prune: RecordedCost
+    shared: Mapping[str, RecordedCost]
 
     @property
-    def once(self) -> Price:
+    def once(self) -> RecordedCost:
         """All that is paid once."""
-        return sum(self.shared.values(), NOTHING)
+        return sum(self.shared.values(), ZERO_COST)
 
 
-def group_cost(group: Group, everybody: Sequence[Student], roots: Sequence[Path]) -> GroupCost:
-    """What the runs of a group cost.
+def group_cost(runs: Sequence[RunRecord]) -> GroupCost:
+    """The cost of runs that differ in their seed alone.
+
+    A run that found a shared artifact in the workspace may record less of it than the one that made it, so that of
+    shared costs the largest counts.
+    """
+    own = [sum((_recorded_or_zero(run, part) for part in OWN_PARTS), ZERO_COST) for run in runs]
+    search, prune = ([_recorded_or_zero(run, part) for run in runs] for part in ("search", "prune"))
+    shared = {}
+    if any(run.kd != NO_KD for run in runs):
+        shared["teacher"] = _combine([_teacher_cost(run) for run in runs], max)
+        shared["soft labels"] = _combine([recorded_cost(run, "soft_labels") or UNKNOWN_COST for run in runs], max)
+    scoring = _combine([_scoring_cost(run) for run in runs], max)
+    if scoring != ZERO_COST:
+        shared["scoring"] = scoring
+    mean_own, mean_search, mean_prune = (_combine(costs, statistics.mean) for costs in (own, search, prune))
+    return GroupCost(mean_own, mean_search, mean_prune, shared)
+
+
+def recorded_cost(run: RunRecord, part: str) -> RecordedCost | None:
+    """What result.json records of a part of the work; None where it records nothing."""
+    cost = run.result.get("costs", {}).get(part)
+    return cost and RecordedCost(cost.get("samples_seen", 0) + FORWARD * cost.get("evaluated", 0), cost["seconds"])
+
+
+def break_even(own: float | None, once: float | None, full: float | None) -> float | None:
+    """The smallest number of students k for which once + k * own is below k * full.
 
     Args:
-        group: the runs.
-        everybody: all runs of the report: they say what a soft label takes.
-        roots: folders in which evidence may lie.
+        own: What each student costs.
+        once: What is paid once.
+        full: What a training on all the data costs.
+
+    Returns:
+        k; infinity where it never pays off; None where one of the costs is not known.
     """
-    own = [_train(s) + _search(s) + _before(s) for s in group.students]
-    shared = {}
-    if any(s.kd != NO_KD for s in group.students):
-        shared["teacher"] = _largest([teacher_cost(s) for s in group.students])
-        shared["soft labels"] = _largest([soft_labels_cost(s, everybody) for s in group.students])
-    scoring = _largest([scoring_cost(s, roots) for s in group.students])
-    if scoring != NOTHING:
-        shared["scoring"] = scoring
-    prune = _mean([said_of(s, "prune") or NOTHING for s in group.students])
-    return GroupCost(_mean(own), _mean([_search(s) for s in group.students]), prune, shared)
-
-
-def pays_off_after(own: float | None, once: float | None, full: float | None) -> int | None:
-    """The least number of students k with once + k * own < k * full; None: never, or something is not known."""
-    if own is None or once is None or full is None or own >= full:
+    if own is None or full is None:
         return None
-    return math.floor(once / (full - own)) + 1
+    if own >= full:
+        return math.inf
+    return None if once is None else math.floor(once / (full - own)) + 1
 
 
-def _mean(costs: Sequence[Price]) -> Price:
-    values: list[float | None] = []
-    for name in MEASURES:
-        known = [v for c in costs if (v := c.measure(name)) is not None]
-        values.append(statistics.mean(known) if known else None)
-    return Price(*values)
+def _teacher_cost(run: RunRecord) -> RecordedCost:
+    """Training of the teachers (of all candidates, where one was chosen). How long a file's took is not known."""
+    cost = recorded_cost(run, "teacher") or UNKNOWN_COST
+    return RecordedCost(0.0, None) if cost == ZERO_COST else cost
 
 
-def _largest(costs: Sequence[Price]) -> Price:
-    """Of what is shared, a run that found it there says less than the one that made it."""
-    values = [[v for c in costs if (v := c.measure(name)) is not None] for name in MEASURES]
-    return Price(*(max(v) if v else None for v in values))
+def _scoring_cost(run: RunRecord) -> RecordedCost:
+    """All of the evidence that the scorer reads. Scorers that share evidence are charged all of it, each."""
+    if run.is_full:
+        return ZERO_COST
+    cost = recorded_cost(run, "scoring")
+    if cost is not None:
+        return cost
+    needs_no_evidence = run.result["scorer"] == "random" or "scores" in run.subset_meta
+    return ZERO_COST if needs_no_evidence else UNKNOWN_COST
 
 
-def _train(student: Student) -> Price:
-    return said_of(student, "train") or Price(student.result.get("samples_seen"), seconds_of(student, "train"))
+def _recorded_or_zero(run: RunRecord, part: str) -> RecordedCost:
+    return recorded_cost(run, part) or ZERO_COST
 
 
-def _before(student: Student) -> Price:
-    """What a student pays for itself before it is trained: its self teacher, the pruning of its weights."""
-    parts = ("self_teacher", "self_soft_labels", "prune")
-    return sum((said_of(student, part) or NOTHING for part in parts), NOTHING)
+def _add(a: float | None, b: float | None) -> float | None:
+    return None if a is None or b is None else a + b
 
 
-def _search(student: Student) -> Price:
-    if student.search is None:
-        return NOTHING
-    stated = said_of(student, "search")
-    if stated is not None:
-        return stated
-    if "samples_seen" in student.search:
-        samples = student.search["samples_seen"] + FORWARD * student.search.get("evaluated", 0)
-        return Price(samples, seconds_of(student, "search"))
-    trials = student.search.get("trials") or []
-    judged = FORWARD * student.search.get("validation_size", 0) * len(trials)
-    return Price(sum(t.get("samples_seen", 0) for t in trials) + judged, seconds_of(student, "search"))
+def _combine(costs: Sequence[RecordedCost], combine: Callable[[list[float]], float]) -> RecordedCost:
+    """Each measure over the runs that know it."""
+    known = [[value for cost in costs if (value := cost.measure(name)) is not None] for name in MEASURES]
+    return RecordedCost(*(combine(values) if values else None for values in known))

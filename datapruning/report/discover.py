@@ -1,53 +1,66 @@
-"""Files of the runs' dataset: those that were named, and those that lie in the workspaces of the runs."""
+"""Finding files of a dataset: those that the user named, and those that lie in workspaces."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from datapruning.errors import IncompatibleInputs, InvalidFile, first_line
 
 
-class _WithStory(Protocol):
+class _HasMeta(Protocol):
     @property
     def meta(self) -> Mapping[str, Any]: ...
 
 
-T = TypeVar("T", bound=_WithStory)
+T = TypeVar("T", bound=_HasMeta)
 
 
-def of_dataset(
-    named: Sequence[Path], roots: Sequence[Path], pattern: str, load: Callable[[Path], T], fingerprint: str
-) -> tuple[list[tuple[Path, T]], list[tuple[Path, T]], list[tuple[str, str]]]:
-    """Files of the dataset with that fingerprint.
+@dataclass(frozen=True)
+class DatasetFiles(Generic[T]):
+    """Files of a dataset, as (path, content).
+
+    Attributes:
+        named: Those that the user named.
+        discovered: Those that lie in the workspaces.
+        unreadable: (path, reason) of those there that cannot be read.
+    """
+
+    named: Sequence[tuple[Path, T]]
+    discovered: Sequence[tuple[Path, T]]
+    unreadable: Sequence[tuple[str, str]]
+
+
+def find_dataset_files(
+    named: Sequence[Path], workspaces: Sequence[Path], pattern: str, load: Callable[[Path], T], fingerprint: str
+) -> DatasetFiles[T]:
+    """Find the files of the dataset with a fingerprint.
 
     Args:
-        named: those that the user named.
-        roots: workspaces.
-        pattern: where such files lie in a workspace, as in "scores/*.npz": any depth below the folder, hidden ones aside.
-        load: reads one; what it gives has a `meta`. It may raise InvalidFile.
-        fingerprint: of the dataset.
-
-    Returns:
-        The named ones; those of that dataset in the workspaces; and (path, why) of those there that cannot be read.
+        named: Files that the user named.
+        workspaces: Folders to look in.
+        pattern: Where such files lie in a workspace, as in "scores/*.npz": at any depth below the folder, hidden ones
+            aside.
+        load: Reads a file; its content has a `meta`. It may raise InvalidFile.
+        fingerprint: The fingerprint of the dataset.
 
     Raises:
-        InvalidFile, IncompatibleInputs: one that was named cannot be read, or is of another dataset.
+        InvalidFile: A named file cannot be read.
+        IncompatibleInputs: A named file is of another dataset.
     """
-    asked, lying, left_out = list[tuple[Path, T]](), list[tuple[Path, T]](), list[tuple[str, str]]()
-    for path in named:
-        found = load(path)
-        if found.meta["fingerprint"] != fingerprint:
-            raise IncompatibleInputs(f"{path} is of another dataset ({found.meta['dataset']}) than the runs")
-        asked.append((path, found))
-    folder, _, kind = pattern.partition("/")
-    for path in (p for root in roots for p in sorted((root / folder).rglob(f"[!.]{kind}"))):
+    loaded = [(path, load(path)) for path in named]
+    for path, content in loaded:
+        if content.meta["fingerprint"] != fingerprint:
+            raise IncompatibleInputs(f"{path} is of another dataset ({content.meta['dataset']}) than the runs")
+    folder, _, name = pattern.partition("/")
+    discovered, unreadable = list[tuple[Path, T]](), list[tuple[str, str]]()
+    for path in (path for root in workspaces for path in sorted((root / folder).rglob(f"[!.]{name}"))):
         try:
-            found = load(path)
+            content = load(path)
         except InvalidFile as error:
-            left_out.append((str(path), first_line(error)))
-            continue
-        if found.meta["fingerprint"] == fingerprint:
-            lying.append((path, found))
-    return asked, lying, left_out
+            unreadable.append((str(path), first_line(error)))
+        else:
+            discovered += [(path, content)] if content.meta["fingerprint"] == fingerprint else []
+    return DatasetFiles(loaded, discovered, unreadable)

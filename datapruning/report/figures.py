@@ -1,12 +1,11 @@
-"""Figures: painted by matplotlib, once, and turned into an SVG that follows the page's light or dark, an SVG file and a PNG.
+"""Figures: drawn by matplotlib once, as an SVG inside the page that follows light and dark, as an SVG file and as a PNG.
 
-Every colour that is painted with is one of `COLOURS`, so that the page's SVG can name them (`var(--ink)`) and the page's
-style sheet says what they are in the light and in the dark. Text stays text.
+Every colour in a figure is one of `COLOURS`, so that the SVG in the page can name them (`var(--ink)`) and the page's style
+sheet defines them for light and for dark. Text stays text.
 """
 
 from __future__ import annotations
 
-import html
 import io
 import re
 import warnings
@@ -15,14 +14,24 @@ from dataclasses import dataclass
 from textwrap import fill
 from typing import Any
 
+from markupsafe import Markup, escape
 from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
+
+from datapruning.report.format import percent
+from datapruning.report.groups import Group
 
 WIDTH = 3.75
-"""Inches. On a phone the figure is stretched to about 350 pixels, and text of 9 points is 12 pixels tall."""
-LETTERS = 40
-"""That fit beside each other in a title."""
+"""Width of a figure in inches. On a phone it is stretched to about 350 pixels, and text of 9 points is 12 pixels tall."""
+LINE_CHARS = 40
+"""Characters that fit in a line of a title."""
+LOG_RANGE = 6
+"""The ratio of the largest tick to the smallest one from which on an axis is logarithmic."""
+DASHED = (0, (4, 2))
+"""The line style of what was trained on labels alone."""
 INK, MUTED, GRID, PANEL = "#1c1c1f", "#66666d", "#dcdce1", "#fffffe"
 SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """Okabe and Ito's colours, which those who confuse red and green tell apart."""
@@ -44,30 +53,58 @@ STYLE: dict[str, Any] = {
 
 
 @dataclass(frozen=True)
-class Drawing:
-    """A figure: its file name, what it shows in words, the SVG for the page, and the bytes of its files."""
+class Figure:
+    """A figure.
+
+    Attributes:
+        name: Its file name, without suffix.
+        alt: What it shows, in words.
+        inline: The SVG element for the page.
+        svg: The content of the SVG file.
+        png: The content of the PNG file.
+    """
 
     name: str
     alt: str
-    inline: str
+    inline: Markup
     svg: bytes
     png: bytes
 
 
-def draw(name: str, alt: str, paint: Callable[[Figure], None], height: float = 2.9, width: float = WIDTH) -> Drawing:
-    """Let `paint` fill a figure of so many inches."""
+def draw(name: str, alt: str, paint: Callable[[Canvas], None], height: float = 2.9, width: float = WIDTH) -> Figure:
+    """Draw a figure.
+
+    Args:
+        name: Its file name, without suffix.
+        alt: What it shows, in words.
+        paint: Draws on an empty matplotlib figure.
+        height: In inches.
+        width: In inches.
+    """
     style: Any = {**STYLE, "svg.hashsalt": name}
     with rc_context(style), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # of the PNG only: the SVG's text is the browser's
-        figure = Figure(figsize=(width, height), layout="constrained")
-        paint(figure)
-        figure.draw_without_rendering()  # lays it out, once for both files
-        figure.set_layout_engine("none")
+        canvas = Canvas(figsize=(width, height), layout="constrained")
+        paint(canvas)
+        canvas.draw_without_rendering()  # lays it out, once for both files
+        canvas.set_layout_engine("none")
         svg, png = io.BytesIO(), io.BytesIO()
-        figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None, "Title": alt})
-        figure.savefig(png, format="png", dpi=160, metadata={"Software": None, "Title": alt})
+        canvas.savefig(svg, format="svg", metadata={"Date": None, "Creator": None, "Title": alt})
+        canvas.savefig(png, format="png", dpi=160, metadata={"Software": None, "Title": alt})
     text = _with_fonts(svg.getvalue().decode())
-    return Drawing(name, alt, _inline(text, alt), text.encode(), png.getvalue())
+    return Figure(name, alt, Markup(_inline(text, alt)), text.encode(), png.getvalue())
+
+
+def plot(name: str, alt: str, title: str, paint: Callable[[Axes], None], height: float = 2.9) -> Figure:
+    """Draw a figure of one panel with a title, and a legend where `paint` labels anything."""
+
+    def paint_canvas(canvas: Canvas) -> None:
+        axes = canvas.add_subplot()
+        paint(axes)
+        set_title(axes, title)
+        add_legend(canvas, axes)
+
+    return draw(name, alt, paint_canvas, height)
 
 
 def _with_fonts(svg: str) -> str:
@@ -80,60 +117,84 @@ def _inline(svg: str, alt: str) -> str:
     body = svg[svg.index("<svg") :]
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
     body = re.sub(r"<title>.*?</title>", "", body, count=1, flags=re.DOTALL)
-    body = re.sub(r"<style[^>]*>.*?</style>", "", body, flags=re.DOTALL)  # it would reach the whole page; see css.py
+    body = re.sub(r"<style[^>]*>.*?</style>", "", body, flags=re.DOTALL)  # it would reach the whole page; see style.css
     body = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", body, count=1)
     body = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", body, count=1)
     used = set(re.findall(r"(?:url\(#|href=\"#)([^)\"]+)", body))
     body = re.sub(r' id="([^"]*)"', lambda m: m.group(0) if m.group(1) in used else "", body)
     body = re.sub("|".join(COLOURS), lambda m: f"var({COLOURS[m.group(0)]})", body)
-    return body.replace("<svg", f'<svg role="img" aria-label="{html.escape(alt)}"', 1).strip()
+    return body.replace("<svg", f'<svg role="img" aria-label="{escape(alt)}"', 1).strip()
 
 
-def legend(figure: Figure, *panels: Axes) -> None:
-    """A legend below the panels, each label once, in as many columns as fit."""
+def add_legend(canvas: Canvas, *panels: Axes) -> None:
+    """Add a legend below the panels, each label once, in as many columns as fit."""
     pairs = [pair for axes in panels for pair in zip(*axes.get_legend_handles_labels(), strict=True)]
-    once = {fill(str(label), LETTERS - 4): handle for handle, label in pairs}
-    if once:
-        letters = max(len(line) for label in once for line in label.splitlines())
-        wide = 40 + 5.2 * letters  # points: the line, the gap, and the longest label
-        columns = max(1, min(4, int(72 * figure.get_figwidth() / wide)))
-        figure.legend(once.values(), once.keys(), loc="outside lower left", ncols=columns, columnspacing=1.4)
+    handles = {fill(str(label), LINE_CHARS - 4): handle for handle, label in pairs}
+    if handles:
+        num_chars = max(len(line) for label in handles for line in label.splitlines())
+        column_width = 40 + 5.2 * num_chars  # points: the line, the gap, and the longest label
+        columns = max(1, min(4, int(72 * canvas.get_figwidth() / column_width)))
+        canvas.legend(handles.values(), handles.keys(), loc="outside lower left", ncols=columns, columnspacing=1.4)
 
 
-def headline(axes: Axes, text: str) -> None:
-    """A title, in as many lines as it needs."""
-    axes.set_title(fill(text, LETTERS))
+def set_title(axes: Axes, text: str) -> None:
+    """Set the title of a panel, in as many lines as it needs."""
+    axes.set_title(fill(text, LINE_CHARS))
 
 
-def percent(fraction: float) -> str:
-    """As in "30%" for 0.3."""
-    return f"{100 * fraction:.3g}%"
+def errorbar(
+    axes: Axes, x: Sequence[float], groups: Sequence[Group], label: str, colour: str, marker: str, line: Any
+) -> None:
+    """Draw the mean accuracies of groups with their standard deviations; with hollow markers where `line` is `DASHED`."""
+    axes.errorbar(
+        x, [group.mean for group in groups], [group.sd for group in groups], label=label, color=colour, marker=marker,
+        linestyle=line, markerfacecolor=PANEL if line == DASHED else colour, markeredgecolor=colour, elinewidth=1, zorder=3,
+    )  # fmt: skip
 
 
 def fraction_axis(axes: Axes, fractions: Sequence[float]) -> None:
-    """Make x a fraction: logarithmic if they span more than a factor of six, and ticks where there are points."""
-    from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
-
+    """Make x a fraction of the training set, with ticks where there are points."""
     ticks = sorted(set(fractions))
-    if ticks[-1] > 6 * ticks[0]:
+    set_ticks(axes, ticks, [percent(tick) for tick in ticks], "share of the training set that is kept")
+
+
+def set_ticks(axes: Axes, ticks: Sequence[float], labels: Sequence[str], axis_label: str) -> None:
+    """Set the ticks of x, from left to right, rising or falling; logarithmic if they span more than `LOG_RANGE`."""
+    first, last = ticks[0], ticks[-1]
+    direction = 1 if last >= first else -1
+    if max(first, last) > LOG_RANGE * min(first, last):
         axes.set_xscale("log")
-        axes.set_xlim(ticks[0] / 1.25, ticks[-1] * 1.25)
+        axes.set_xlim(first / 1.25**direction, last * 1.25**direction)
     else:
-        room = 0.06 * (ticks[-1] - ticks[0]) or 0.05
-        axes.set_xlim(ticks[0] - room, ticks[-1] + room)
+        margin = 0.06 * (last - first) or 0.05
+        axes.set_xlim(first - margin, last + margin)
     axes.xaxis.set_major_locator(FixedLocator(ticks))
-    axes.xaxis.set_major_formatter(FixedFormatter(readable(axes, ticks, [percent(tick) for tick in ticks])))
+    axes.xaxis.set_major_formatter(FixedFormatter(thin_tick_labels(axes, ticks, labels)))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xlabel("share of the training set that is kept")
+    axes.set_xlabel(axis_label)
 
 
-def readable(axes: Axes, ticks: Sequence[float], words: Sequence[str]) -> list[str]:
-    """Labels of the ticks, from the left to the right, blank where they would run into the one to the right."""
-    labels: list[str] = []
-    nearest = 2.0  # in widths of the axes: nothing is to the right of the last one
-    for tick, word in zip(reversed(ticks), reversed(words), strict=True):
-        place = float(axes.transAxes.inverted().transform(axes.transData.transform((tick, 0)))[0])
-        shown = nearest - place > 0.1
-        labels.append(word if shown else "")
-        nearest = place if shown else nearest
-    return labels[::-1]
+def thin_tick_labels(axes: Axes, ticks: Sequence[float], labels: Sequence[str]) -> list[str]:
+    """Labels of the ticks, from left to right, blank where they would run into the next one to the right."""
+    thinned: list[str] = []
+    next_position = 2.0  # in widths of the axes: nothing is to the right of the last one
+    for tick, label in zip(reversed(ticks), reversed(labels), strict=True):
+        position = float(axes.transAxes.inverted().transform(axes.transData.transform((tick, 0)))[0])
+        fits = next_position - position > 0.1
+        thinned.append(label if fits else "")
+        next_position = position if fits else next_position
+    return thinned[::-1]
+
+
+def log_axis(axis: Axis, steps: Sequence[float], num_ticks: int, format_tick: Callable[[float], str]) -> None:
+    """Label the ticks of a logarithmic axis: `steps` in each power of ten, at most `num_ticks`."""
+    axis.set_major_locator(LogLocator(subs=tuple(steps), numticks=num_ticks))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: format_tick(value)))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def turn_tick_labels(axes: Axes) -> None:
+    """Let turned labels of x end at their tick."""
+    for label in axes.get_xticklabels():
+        label.set_horizontalalignment("right")
+        label.set_rotation_mode("anchor")

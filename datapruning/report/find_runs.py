@@ -10,123 +10,131 @@ from typing import Any
 from datapruning.errors import InvalidFile, InvalidValue, first_line
 from datapruning.io.json import read_json
 from datapruning.io.trial import Failure, Row, read_outcome
-from datapruning.report.student import Student, check_result, read_config
+from datapruning.report.run_records import RunRecord, check_result, read_config
 from datapruning.runs.run import CONFIG, RESULT
 
 STUDENTS, SWEEPS, STORE = "students", "sweeps", "store.json"
+HINT = "name run folders, a sweep or a workspace (dprune-runs)"
 
 
 @dataclass
-class Found:
-    """What lies in the places that were named.
+class RunCollection:
+    """The runs in some folders.
 
     Attributes:
-        students: finished, each once.
-        left_out: (where, why) of runs that are not in the report.
-        failures: (configuration, error) of rows of a sweep that failed.
-        repeated: how many runs were there a second time, with the same settings, subset and seed.
-        roots: folders in which scores and evidence may lie.
+        runs: Finished students, each once.
+        left_out: (path, reason) of what is not in the report.
+        failures: (configuration, error) of trials of a sweep that failed.
+        repeated: The number of runs that are the same as one in `runs`, done a second time.
+        roots: Folders in which scores and evidence may lie.
     """
 
-    students: list[Student] = field(default_factory=list)
+    runs: list[RunRecord] = field(default_factory=list)
     left_out: list[tuple[str, str]] = field(default_factory=list)
     failures: list[tuple[Mapping[str, Any], str]] = field(default_factory=list)
     repeated: int = 0
     roots: list[Path] = field(default_factory=list)
 
 
-def find_students(places: Sequence[Path]) -> Found:
-    """All student runs in `places`.
+def find_runs(paths: Sequence[Path]) -> RunCollection:
+    """All student runs in some folders.
 
     Raises:
-        InvalidFile: a place that is not there or holds no run. InvalidValue: no finished student in any of them.
+        InvalidFile: A path that does not exist or holds no run.
+        InvalidValue: There is no finished student in any of them.
     """
-    found = Found()
-    seen: dict[Any, Path] = {}
-    for place in places:
-        for student in _students_in(place, found):
-            folder = student.folder.resolve()
-            if folder in seen.values():
-                continue
-            found.repeated += student.identity in seen
-            if student.identity not in seen:
-                seen[student.identity] = folder
-                found.students.append(student)
-    if not found.students:
-        where = ", ".join(str(place) for place in places)
-        why = f" ({found.left_out[0][0]}: {found.left_out[0][1]})" if found.left_out else ""
-        others = f"; {len(found.left_out)} left out{why}" if found.left_out else ""
-        failed = f"; {len(found.failures)} rows failed ({found.failures[0][1]})" if found.failures else ""
-        raise InvalidValue(f"no finished student run in {where}{others}{failed}; 'dprune train' makes one")
-    above = [place.resolve().parent.parent for place in places if place.resolve().parent.name == SWEEPS]
-    roots = [*places, *above, *(root for s in found.students for root in s.workspaces)]
-    found.roots = list({root.resolve(): root for root in roots}.values())
-    return found
+    collection = RunCollection()
+    folders: dict[tuple[str, ...], Path] = {}
+    for run in (run for path in paths for run in _runs_in(path, collection)):
+        folder = run.folder.resolve()
+        if folder in folders.values():
+            continue
+        if run.identity in folders:
+            collection.repeated += 1
+        else:
+            folders[run.identity] = folder
+            collection.runs.append(run)
+    if not collection.runs:
+        raise InvalidValue(_nothing_found(paths, collection))
+    sweeps = [path.resolve() for path in paths if path.resolve().parent.name == SWEEPS]
+    roots = [
+        *paths,
+        *(sweep.parent.parent for sweep in sweeps),
+        *(root for run in collection.runs for root in run.workspaces),
+    ]
+    collection.roots = list({root.resolve(): root for root in roots}.values())
+    return collection
 
 
-def _students_in(place: Path, found: Found) -> Iterable[Student]:
-    if not place.exists():
-        raise InvalidFile(f"{place} is not there; name run folders, a sweep or a workspace (dprune-runs)")
-    if not place.is_dir():
-        raise InvalidFile(f"{place} is a file; name run folders, a sweep or a workspace (dprune-runs)")
-    if (place / CONFIG).exists():
-        return _run(place, found, named=True)
-    if (place / STORE).exists():
-        return _sweep(place, found)
-    if (place / STUDENTS).is_dir() or (place / SWEEPS).is_dir():
-        return _workspace(place, found)
-    runs = sorted(path.parent for path in place.glob(f"*/{CONFIG}"))
-    if not runs:
+def _nothing_found(paths: Sequence[Path], collection: RunCollection) -> str:
+    text = f"no finished student run in {', '.join(map(str, paths))}"
+    if collection.left_out:
+        text += f"; {len(collection.left_out)} left out ({': '.join(collection.left_out[0])})"
+    if collection.failures:
+        text += f"; {len(collection.failures)} rows failed ({collection.failures[0][1]})"
+    return f"{text}; 'dprune train' makes one"
+
+
+def _runs_in(path: Path, collection: RunCollection) -> Iterable[RunRecord]:
+    if not path.is_dir():
+        raise InvalidFile(f"{path} {'is a file' if path.exists() else 'is not there'}; {HINT}")
+    if (path / CONFIG).exists():
+        return _read_run(path, collection, is_named=True)
+    if (path / STORE).exists():
+        return _read_sweep(path, collection)
+    if (path / STUDENTS).is_dir() or (path / SWEEPS).is_dir():
+        return _read_workspace(path, collection)
+    folders = sorted(config.parent for config in path.glob(f"*/{CONFIG}"))
+    if not folders:
         raise InvalidFile(
-            f"{place} is no run folder (no {CONFIG}), no sweep (no {STORE}) and no workspace (no {STUDENTS}/): "
+            f"{path} is no run folder (no {CONFIG}), no sweep (no {STORE}) and no workspace (no {STUDENTS}/): "
             "nothing to report on"
         )
-    return (student for run in runs for student in _run(run, found, named=False))
+    return (run for folder in folders for run in _read_run(folder, collection))
 
 
-def _workspace(place: Path, found: Found) -> Iterator[Student]:
-    for path in sorted((place / STUDENTS).glob(f"*/{CONFIG}")):
-        yield from _run(path.parent, found, named=False)
-    for path in sorted((place / SWEEPS).glob(f"*/{STORE}")):
-        yield from _sweep(path.parent, found)
+def _read_workspace(workspace: Path, collection: RunCollection) -> Iterator[RunRecord]:
+    for config in sorted((workspace / STUDENTS).glob(f"*/{CONFIG}")):
+        yield from _read_run(config.parent, collection)
+    for store in sorted((workspace / SWEEPS).glob(f"*/{STORE}")):
+        yield from _read_sweep(store.parent, collection)
 
 
-def _run(folder: Path, found: Found, named: bool) -> Iterator[Student]:
-    """The run in `folder`; what is wrong with it is an error only where it was named itself."""
+def _read_run(folder: Path, collection: RunCollection, is_named: bool = False) -> Iterator[RunRecord]:
+    """The run in a folder; what is wrong with it is an error only where the user named the run itself."""
     if not (folder / RESULT).exists():
-        found.left_out.append((str(folder), "not finished; the command that began it goes on"))
+        collection.left_out.append((str(folder), "not finished; the command that began it goes on"))
         return
     try:
         result = read_json(folder / RESULT)
         check_result(result, str(folder))
     except InvalidFile as error:
-        if named:
+        if is_named:
             raise
-        found.left_out.append((str(folder), first_line(error)))
+        collection.left_out.append((str(folder), first_line(error)))
         return
-    yield Student(folder, result, read_config(folder))
+    yield RunRecord(folder, result, read_config(folder))
 
 
-def _sweep(folder: Path, found: Found) -> Iterator[Student]:
+def _read_sweep(folder: Path, collection: RunCollection) -> Iterator[RunRecord]:
     read_json(folder / STORE)
     for path in sorted((folder / "rows").glob("[!.]*.json")):
         try:
-            row = read_outcome(path, Row)
-            if "error" in row.result:
-                found.failures.append((row.config, str(row.result["error"])))
+            trial = read_outcome(path, Row)
+            if "error" in trial.result:
+                collection.failures.append((trial.config, str(trial.result["error"])))
                 continue
-            check_result(row.result, str(path))
+            check_result(trial.result, str(path))
         except InvalidFile as error:
-            found.left_out.append((str(path), first_line(error)))
+            collection.left_out.append((str(path), first_line(error)))
             continue
-        run = folder / str(row.result.get("folder", "."))  # an absolute one stays as it is
-        yield Student(run, row.result, read_config(run))
+        run_folder = folder / str(trial.result.get("folder", "."))  # an absolute path stays as it is
+        yield RunRecord(run_folder, trial.result, read_config(run_folder))
     for path in sorted((folder / "failed").glob("[!.]*.json")):
         try:
             failure = read_outcome(path, Failure)
+            collection.failures.append((failure.config, failure.error))
         except InvalidFile as error:
-            found.left_out.append((str(path), first_line(error)))
-        else:
-            found.failures.append((failure.config, failure.error))
+            collection.left_out.append((str(path), first_line(error)))
     for path in sorted((folder / "running").glob("[!.]*.json")):
-        found.left_out.append((str(path), "not finished; the sweep goes on with it"))
+        collection.left_out.append((str(path), "not finished; the sweep goes on with it"))

@@ -1,43 +1,76 @@
-"""Numbers in words and figures, the same everywhere in the report."""
+"""Numbers and lists as text, the same everywhere in the report."""
 
 from __future__ import annotations
 
+import statistics
+from collections.abc import Iterable, Sequence
 
-def spread(mean: float, sd: float | None, n: int, sign: bool = False) -> str:
-    """As in "98.33 ± 0.39"; of a single run "98.33"."""
+MINUS = "\N{MINUS SIGN}"
+"""As wide as the plus sign, unlike a hyphen."""
+
+
+def mean_std(values: Sequence[float], sign: bool = False) -> str:
+    """The mean and, of two values and more, their standard deviation, as in "98.33 ± 0.39"; of no values "".
+
+    Args:
+        values: what is averaged.
+        sign: whether the mean is written with its sign, as a difference is.
+    """
+    if not values:
+        return ""
+    mean = statistics.mean(values)
     text = signed(mean) if sign else f"{mean:.2f}"
-    return text if sd is None or n < 2 else f"{text} ± {sd:.2f}"
+    return f"{text} ± {statistics.stdev(values):.2f}" if len(values) > 1 else text
 
 
 def signed(points: float) -> str:
-    """As in "+1.25", with a minus sign that is as wide as the plus."""
-    return f"{round(points, 2) + 0.0:+.2f}".replace("-", "\N{MINUS SIGN}")
+    """A difference with its sign, as in "+1.25"."""
+    return f"{round(points, 2) + 0.0:+.2f}".replace("-", MINUS)
 
 
-def count(samples: float | None) -> str:
-    """As in "57,520" and "12.3 million"."""
+def percent(fraction: float) -> str:
+    """As in "30%" for 0.3."""
+    return f"{100 * fraction:.3g}%"
+
+
+def format_sparsity(share: float) -> str:
+    """A share of removed weights, as in "95%" and "99.95%"; never rounded up to all of them."""
+    return f"{100 * share:.6g}%"
+
+
+def format_count(samples: float | None) -> str:
+    """As in "57,520", "12.3 million" and, for None, "unknown"."""
     if samples is None:
         return "unknown"
     return f"{samples / 1e6:,.1f} million" if samples >= 1e7 else f"{samples:,.0f}"
 
 
-def seconds_text(seconds: float | None) -> str:
-    """As in "6.2"; without decimals where they say nothing, "7,425"."""
+def format_seconds(seconds: float | None) -> str:
+    """As in "6.2"; from a hundred on without decimals, as in "7,425"; "unknown" for None."""
     if seconds is None:
         return "unknown"
     return f"{seconds:,.0f}" if seconds >= 100 else f"{seconds:.1f}"
 
 
-def listed(items: list[str]) -> str:
+def si_number(value: float) -> str:
+    """Three digits and a unit, as in "1.2M" for 1200000."""
+    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= limit:
+            return f"{value / limit:.3g}{unit}"
+    return f"{value:.3g}"
+
+
+def join_words(words: Iterable[str]) -> str:
     """As in "a, b and c"."""
-    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}" if items else ""
+    *first, last = [*words] or [""]
+    return f"{', '.join(first)} and {last}" if first else last
 
 
-def plural(number: int, one: str, many: str = "") -> str:
+def plural(number: int, singular: str, several: str = "") -> str:
     """As in "1 run" and "2 runs"."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
+    return f"{number:,} {singular if number == 1 else several or singular + 's'}"
 
 
-def removed_text(share: float) -> str:
-    """A share of weights that were removed, as in "95%" and "99.95%": never rounded up to all of them."""
-    return f"{100 * share:.6g}%"
+def slug(text: str) -> str:
+    """Text as a part of a file name: lower case letters and digits, hyphens between."""
+    return "-".join("".join(c if c.isalnum() else " " for c in text.lower()).split()) or "x"

@@ -1,116 +1,146 @@
-"""Groups: the runs that differ in nothing but their seed, their mean and their spread."""
+"""Groups of runs that differ in their seed alone, and the pivot that makes groups of any records."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, TypeVar
 
-from datapruning.report.setups import Setup
-from datapruning.report.student import AUTO, NO_KD, Student
+from datapruning.report.costs import GroupCost, group_cost
+from datapruning.report.run_records import AUTO, NO_KD, RunRecord
 
-MOST_WEIGHTS = 3
-"""Fixed KD weights that are drawn as curves of their own; of more, the lowest, the middle and the highest one."""
+MAX_WEIGHT_CURVES = 3
+"""Fixed KD weights with a curve of their own; of more, the lowest, the middle and the highest one have one."""
+T = TypeVar("T")
+K = TypeVar("K", bound=Hashable)
 
 
-@dataclass(frozen=True)
+def pivot(records: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
+    """Records by the value of a key, in the order in which the values first appear."""
+    table: dict[K, list[T]] = {}
+    for record in records:
+        table.setdefault(key(record), []).append(record)
+    return table
+
+
+@dataclass(frozen=True, eq=False)
 class Group:
-    """Runs of one scorer, one way of KD and one fraction.
+    """Runs of one fraction, one scorer and one kind of KD, by seed.
 
     Attributes:
-        scorer: as in `Student.scorer`.
-        kd: as in `Student.kd`, with the teacher and T where the report has several.
-        fraction: the share that was asked for.
-        students: the runs, by seed.
+        fraction: The requested fraction.
+        scorer: As in `RunRecord.scorer`.
+        kd: As in `RunRecord.kd`, with the teacher and the [kd] settings in which runs of the report differ.
+        runs: At least one.
     """
 
+    fraction: float
     scorer: str
     kd: str
-    fraction: float
-    students: list[Student]
+    runs: Sequence[RunRecord]
+
+    @property
+    def key(self) -> tuple[float, str, str]:
+        """Fraction, scorer and kind of KD."""
+        return self.fraction, self.scorer, self.kd
 
     @property
     def n(self) -> int:
-        """How many runs."""
-        return len(self.students)
+        """The number of runs."""
+        return len(self.runs)
+
+    @property
+    def accuracies(self) -> list[float]:
+        """The runs' test accuracies in percent."""
+        return [run.accuracy for run in self.runs]
 
     @property
     def mean(self) -> float:
-        """Test accuracy in percent."""
-        return statistics.mean(s.accuracy for s in self.students)
+        """Mean test accuracy in percent."""
+        return statistics.mean(self.accuracies)
 
     @property
-    def sd(self) -> float | None:
-        """Standard deviation of the test accuracy over the runs; None of a single one."""
-        return statistics.stdev([s.accuracy for s in self.students]) if self.n > 1 else None
+    def sd(self) -> float:
+        """Standard deviation of the test accuracy; 0 of a single run."""
+        return statistics.stdev(self.accuracies) if self.n > 1 else 0.0
 
     @property
     def has_kd(self) -> bool:
-        """Whether a teacher was asked."""
-        return self.students[0].kd != NO_KD
+        """Whether there was a teacher."""
+        return self.runs[0].kd != NO_KD
+
+    @property
+    def is_auto(self) -> bool:
+        """Whether the KD weight was searched for."""
+        return self.runs[0].kd == AUTO
 
     @property
     def is_full(self) -> bool:
-        """Whether nothing was pruned away."""
-        return self.students[0].is_full
+        """Whether the runs were trained on all the data."""
+        return self.runs[0].is_full
+
+    @property
+    def kd_order(self) -> tuple[bool, bool, float]:
+        """To sort by: no KD, auto, and the fixed weights rising."""
+        fixed = self.has_kd and not self.is_auto
+        return self.has_kd, fixed, self.runs[0].weight if fixed else 0.0
+
+    @cached_property
+    def cost(self) -> GroupCost:
+        """What the runs cost."""
+        return group_cost(self.runs)
 
 
-class Words:
-    """Names of the ways of KD, in which the teacher and the [kd] settings are said only where they differ."""
+class KDLabels:
+    """Labels of the kinds of KD, which name the teacher and the [kd] settings only where runs differ in them."""
 
-    def __init__(self, students: Iterable[Student]) -> None:
-        distilled = [s for s in students if s.kd != NO_KD]
-        self._teachers = {self._key(s): s for s in distilled}
-        self._differing = {
-            auto: _differing([s.kd_settings for s in distilled if (s.kd == AUTO) == auto]) for auto in (True, False)
-        }
+    def __init__(self, runs: Iterable[RunRecord]) -> None:
+        distilled = [run for run in runs if run.kd != NO_KD]
+        self._teachers = {_teacher_key(run): _teacher_models(run) for run in distilled}
+        settings = pivot(distilled, lambda run: run.kd == AUTO)
+        self._differing = {auto: _differing([run.kd_settings for run in runs]) for auto, runs in settings.items()}
 
-    def kd(self, student: Student) -> str:
-        """The way of KD of a run."""
-        text = student.kd
-        if text == NO_KD:
-            return text
-        settings = student.kd_settings
-        for key in self._differing[student.kd == AUTO]:
-            text += f", {key} = {settings.get(key, 'not recorded')}"
-        if len(self._teachers) > 1:
-            text += f", teacher {self._name(student)}"
-        return text
+    def label(self, run: RunRecord) -> str:
+        """The kind of KD of a run, as in "KD 0.9, T = 2, teacher resnet18"."""
+        if run.kd == NO_KD:
+            return NO_KD
+        settings = [f"{k} = {run.kd_settings.get(k, 'not recorded')}" for k in self._differing[run.kd == AUTO]]
+        teacher = [f"teacher {self._teacher_name(run)}"] if len(self._teachers) > 1 else []
+        return ", ".join([run.kd, *settings, *teacher])
 
-    @staticmethod
-    def _key(student: Student) -> tuple[str, ...]:
-        each = student.candidates or student.teachers
-        return ("auto" if student.candidates else "", *(str(t.get("weights", t.get("folder"))) for t in each))
-
-    def _name(self, student: Student) -> str:
-        name = _models(student)
-        alike = [key for key, other in self._teachers.items() if _models(other) == name]
-        if len(alike) == 1:
+    def _teacher_name(self, run: RunRecord) -> str:
+        name = _teacher_models(run)
+        if list(self._teachers.values()).count(name) == 1:
             return name
-        accuracies = "/".join(f"{t.get('test_accuracy', 0):.2f}%" for t in student.candidates or student.teachers)
-        return f"{name} {accuracies} {self._key(student)[1][:4]}"
+        accuracies = "/".join(f"{t.get('test_accuracy', 0):.2f}%" for t in run.candidates or run.teachers)
+        return f"{name} {accuracies} {_teacher_key(run)[1][:4]}"
+
+
+def _teacher_key(run: RunRecord) -> tuple[str, ...]:
+    teachers = run.candidates or run.teachers
+    return ("auto" if run.candidates else "", *(str(t.get("weights", t.get("folder"))) for t in teachers))
+
+
+def _teacher_models(run: RunRecord) -> str:
+    if run.candidates:
+        return f"auto of {', '.join(str(t.get('model')) for t in run.candidates)}"
+    return " + ".join(str(t.get("model")) for t in run.teachers) or "unknown"
 
 
 def _differing(settings: Sequence[Mapping[str, Any]]) -> list[str]:
     """The keys whose values are not the same everywhere."""
-    keys = dict.fromkeys(key for each in settings for key in each)
-    return [key for key in keys if len({repr(each.get(key)) for each in settings}) > 1]
+    keys = dict.fromkeys(key for values in settings for key in values)
+    return [key for key in keys if len({repr(values.get(key)) for values in settings}) > 1]
 
 
-def _models(student: Student) -> str:
-    if student.candidates:
-        return f"auto of {', '.join(str(t.get('model')) for t in student.candidates)}"
-    return " + ".join(str(t.get("model")) for t in student.teachers) or "unknown"
-
-
-def find_groups(setup: Setup, words: Words) -> list[Group]:
-    """The groups of a set-up: by fraction, then scorer, then no KD, auto, and the fixed weights rising."""
-    same: dict[tuple[float, str, str], list[Student]] = {}
-    for student in sorted(setup.students, key=lambda s: (s.seed, str(s.folder))):
-        same.setdefault((student.fraction, student.scorer, words.kd(student)), []).append(student)
-    groups = [Group(scorer, kd, fraction, students) for (fraction, scorer, kd), students in same.items()]
-    return sorted(groups, key=lambda g: (g.fraction, scorer_order(g.scorer), _kd_order(g), g.kd))
+def make_groups(runs: Iterable[RunRecord], labels: KDLabels) -> list[Group]:
+    """The groups of comparable runs: by fraction, then scorer, then no KD, auto, and the fixed weights rising."""
+    by_seed = sorted(runs, key=lambda run: (run.seed, str(run.folder)))
+    table = pivot(by_seed, lambda run: (run.fraction, run.scorer, labels.label(run)))
+    groups = [Group(*key, members) for key, members in table.items()]
+    return sorted(groups, key=lambda g: (g.fraction, scorer_order(g.scorer), g.kd_order, g.kd))
 
 
 def scorer_order(scorer: str) -> tuple[bool, str]:
@@ -118,44 +148,42 @@ def scorer_order(scorer: str) -> tuple[bool, str]:
     return (not scorer.startswith("random"), scorer)
 
 
-def _kd_order(group: Group) -> tuple[bool, bool, float]:
-    fixed = group.has_kd and group.students[0].kd != AUTO
-    return (group.has_kd, fixed, group.students[0].weight if fixed else 0.0)
+def pruning_scorers(groups: Iterable[Group]) -> list[str]:
+    """The scorers of the groups on part of the data, in order."""
+    return sorted({group.scorer for group in groups if not group.is_full}, key=scorer_order)
 
 
-def full_data(groups: Sequence[Group]) -> Group | None:
+def full_data(groups: Iterable[Group]) -> Group | None:
     """The runs on all the data without KD: what everything is measured against."""
-    return next((g for g in groups if g.is_full and not g.has_kd), None)
+    return next((group for group in groups if group.is_full and not group.has_kd), None)
 
 
-def curve_kinds(groups: Sequence[Group]) -> list[str]:
-    """The ways of KD that get a curve of their own: no KD, auto, and a few of the fixed weights."""
-    kinds = {g.kd: g for g in sorted(groups, key=_kd_order)}
-    fixed = [kd for kd, g in kinds.items() if g.has_kd and g.students[0].kd != AUTO]
-    if len({kinds[kd].students[0].weight for kd in fixed}) > MOST_WEIGHTS:
-        weights = sorted({kinds[kd].students[0].weight for kd in fixed})
-        drawn = {weights[0], weights[len(weights) // 2], weights[-1]}
-        fixed = [kd for kd in fixed if kinds[kd].students[0].weight in drawn]
-    return [kd for kd, g in kinds.items() if kd in fixed or g.students[0].kd in (NO_KD, AUTO)]
+def curve_kds(groups: Sequence[Group]) -> list[str]:
+    """The kinds of KD that have a curve of their own: no KD, auto, and a few of the fixed weights."""
+    kinds = {group.kd: group for group in sorted(groups, key=lambda group: group.kd_order)}
+    weights = sorted({group.runs[0].weight for group in kinds.values() if group.has_kd and not group.is_auto})
+    if len(weights) > MAX_WEIGHT_CURVES:
+        weights = [weights[0], weights[len(weights) // 2], weights[-1]]
+    return [kd for kd, g in kinds.items() if not g.has_kd or g.is_auto or g.runs[0].weight in weights]
 
 
-def main_kd(groups: Sequence[Group]) -> str | None:
-    """The one way of KD that stands for all where there is room for one: auto, else the weight with the most runs.
+def main_kd(groups: Iterable[Group]) -> str | None:
+    """The one kind of KD that stands for all where there is room for one: auto, else the weight with the most runs.
 
-    Never chosen by accuracy: that would pick on the test set.
+    Never chosen by accuracy: that would be a choice on the test set.
     """
-    counts: dict[str, tuple[bool, int, float]] = {}
-    for group in groups:
-        if group.has_kd:
-            runs = counts.get(group.kd, (False, 0, 0.0))[1] + group.n
-            counts[group.kd] = (group.students[0].kd == AUTO, runs, group.students[0].weight)
-    return max(counts, key=lambda kd: counts[kd]) if counts else None
+    kinds = pivot((group for group in groups if group.has_kd), lambda group: group.kd)
+    ranks = {kd: (gs[0].is_auto, sum(g.n for g in gs), gs[-1].runs[0].weight) for kd, gs in kinds.items()}
+    return max(ranks, key=lambda kd: ranks[kd]) if ranks else None
 
 
-def paired(group: Group, groups: Sequence[Group]) -> list[float]:
-    """Accuracy of each run minus that of the run without KD of the same scorer, fraction and seed, in points."""
-    if not group.has_kd:
-        return []
-    plain = next((g for g in groups if not g.has_kd and (g.scorer, g.fraction) == (group.scorer, group.fraction)), None)
-    base = {s.seed: s.accuracy for s in plain.students} if plain else {}
-    return [s.accuracy - base[s.seed] for s in group.students if s.seed in base]
+def paired_differences(group: Group, baseline: Group | None) -> list[float]:
+    """Accuracy of each run minus that of the baseline's run of the same seed, in points; of seeds that have both."""
+    accuracies = {run.seed: run.accuracy for run in baseline.runs} if baseline else {}
+    return [run.accuracy - accuracies[run.seed] for run in group.runs if run.seed in accuracies]
+
+
+def kd_gains(group: Group, groups: Iterable[Group]) -> list[float]:
+    """The paired differences to the runs without KD of the same scorer and fraction."""
+    same = (g for g in groups if not g.has_kd and (g.scorer, g.fraction) == (group.scorer, group.fraction))
+    return paired_differences(group, next(same, None)) if group.has_kd else []

@@ -1,4 +1,4 @@
-"""Lists of likely wrong labels near the runs."""
+"""Lists of label issues of the dataset."""
 
 from __future__ import annotations
 
@@ -7,38 +7,36 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datapruning.artifacts.label_issues import LabelIssues, load_label_issues
-from datapruning.report.discover import of_dataset
+from datapruning.report.discover import find_dataset_files
+from datapruning.report.groups import pivot
 
-MOST = 4
-"""Lists that are shown, at most."""
+MAX_DISCOVERED_LISTS = 4
+"""Lists from workspaces that are shown."""
 
 
 @dataclass(frozen=True)
 class LabelIssuesFile:
-    """A list and where it lies."""
+    """A list of label issues and its path."""
 
     path: Path
-    label_issues: LabelIssues
+    issues: LabelIssues
 
 
 def find_label_issue_files(
-    named: Sequence[Path], roots: Sequence[Path], fingerprint: str
-) -> tuple[list[LabelIssuesFile], list[tuple[str, str]]]:
-    """Lists of the dataset: those that were named, and of those in a folder `label-issues` of `roots` the longest a scorer.
+    named: Sequence[Path], workspaces: Sequence[Path], fingerprint: str
+) -> tuple[list[LabelIssuesFile], Sequence[tuple[str, str]]]:
+    """Lists that the user named, and in the folders `label-issues` of workspaces the longest list of each other scorer.
 
     Returns:
-        the lists, at most `MOST` beside the named ones, and (path, why) of those in the folders that were left out.
+        The lists, at most `MAX_DISCOVERED_LISTS` beside the named ones, and (path, reason) of those in the workspaces that
+        cannot be read.
 
     Raises:
-        InvalidFile, IncompatibleInputs: one that was named is no list of label issues, or one of another dataset.
+        InvalidFile, IncompatibleInputs: A named file is no list of label issues, or one of another dataset.
     """
-    asked, lying, left_out = of_dataset(named, roots, "label-issues/*.csv", load_label_issues, fingerprint)
-    found = [LabelIssuesFile(path, label_issues) for path, label_issues in asked]
-    longest: dict[str, LabelIssuesFile] = {}
-    for path, label_issues in lying:
-        other = longest.get(label_issues.scorer)
-        if other is None or len(label_issues) > len(other.label_issues):
-            longest[label_issues.scorer] = LabelIssuesFile(path, label_issues)
-    known = {file.label_issues.scorer for file in found}
-    others = sorted((f for f in longest.values() if f.label_issues.scorer not in known), key=lambda f: f.label_issues.scorer)
-    return found + others[:MOST], left_out
+    files = find_dataset_files(named, workspaces, "label-issues/*.csv", load_label_issues, fingerprint)
+    shown = {issues.scorer for _, issues in files.named}
+    by_scorer = pivot((file for file in files.discovered if file[1].scorer not in shown), lambda file: file[1].scorer)
+    longest = [max(by_scorer[scorer], key=lambda file: len(file[1])) for scorer in sorted(by_scorer)]
+    chosen = [*files.named, *longest[:MAX_DISCOVERED_LISTS]]
+    return [LabelIssuesFile(path, issues) for path, issues in chosen], files.unreadable

@@ -1,4 +1,4 @@
-"""One page that shows a whole list of likely wrong labels; needs no run."""
+"""One page that shows all of a list of label issues; needs no run."""
 
 from __future__ import annotations
 
@@ -9,38 +9,35 @@ from datapruning.artifacts.metadata import check_made_from
 from datapruning.data.dataset import Dataset
 from datapruning.errors import InvalidValue, OutputExists
 from datapruning.io.atomic import write_text
-from datapruning.report.html import Section, join, paragraph
-from datapruning.report.page import is_ours, whole_page
-from datapruning.report.sections.label_issues import pictures, words
+from datapruning.report.page import is_our_page
+from datapruning.report.render import Section, render, render_page
+from datapruning.report.sections.label_issues import issue_pictures
 
 
 def check_page(path: Path) -> None:
-    """Refuse a place where no page may be written.
+    """Refuse a path where no page may be written.
 
     Raises:
-        InvalidValue: it is no .html. OutputExists: something else than a page of ours is there.
+        InvalidValue: It does not end in .html.
+        OutputExists: Something else than a page of this package is there.
     """
     if path.suffix not in (".html", ".htm"):
         raise InvalidValue(f"--pictures {path} is a page; name a file that ends in .html")
-    if path.is_dir() or (path.exists() and not is_ours(path)):
+    if path.is_dir() or (path.exists() and not is_our_page(path)):
         raise OutputExists(f"{path} exists and is no page of datapruning; name another --pictures")
 
 
-def write_page(label_issues: LabelIssues, data: Dataset, path: Path) -> Path:
-    """Write a self-contained HTML page of all of `label_issues`; an older page there is replaced.
+def write_page(issues: LabelIssues, data: Dataset, path: Path) -> Path:
+    """Write a self-contained HTML page of all label issues of a list; an older page there is replaced.
 
     Raises:
-        IncompatibleInputs: a list of another dataset. InvalidValue, OutputExists: see `check_page`.
+        IncompatibleInputs: The list is of another dataset.
+        InvalidValue, OutputExists: See `check_page`.
     """
     check_page(path)
-    check_made_from("this list of label issues", label_issues.meta, data)
-    lead = [
-        paragraph(
-            f"{len(label_issues):,} of {data.total:,} training samples, ranked by {label_issues.order}.",
-            class_="lead",
-        ),
-        paragraph(*words(), class_="note"),
-    ]
-    body = join(pictures(label_issues, data, len(label_issues)))
-    write_text(path, whole_page(f"{data.name}: likely wrong labels", lead, [Section("label-issues", "Pictures", body)]))
+    check_made_from("this list of label issues", issues.meta, data)
+    lead = render("label_issue_lead.html", issues=issues, total=data.total)
+    pictures = issue_pictures(issues, data, len(issues))
+    section = Section("label-issues", "Pictures", render("label_issue_list.html", issues=issues, pictures=pictures))
+    write_text(path, render_page(f"{data.name}: likely wrong labels", lead, [section]))
     return path

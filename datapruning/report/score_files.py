@@ -1,75 +1,85 @@
-"""Scores files near the runs, which runs read which of them, and how much their orders agree."""
+"""Scores files of the dataset, and which runs were selected by them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from datapruning.artifacts.scores import Scores, load_scores
-from datapruning.report.discover import of_dataset
-from datapruning.report.groups import scorer_order
-from datapruning.report.student import Student
+from datapruning.report.discover import find_dataset_files
+from datapruning.report.groups import pivot, scorer_order
+from datapruning.report.run_records import RunRecord
 from datapruning.utils.hashing import digest
 
-MOST = 8
-"""Scores that are compared and shown, at most."""
+MAX_SCORES_FILES = 8
+"""Scores files that are compared and shown."""
+NOT_IDENTIFYING = ("created", "package_version", "costs")
 
 
 @dataclass(frozen=True)
 class ScoresFile:
-    """Scores under a short name: the scorer's, with the seed where the report has several of one scorer."""
+    """A scores file under a short name: the scorer's, and what tells it apart where there are several of one scorer."""
 
     name: str
     path: Path
     scores: Scores
 
+    @property
+    def is_random(self) -> bool:
+        """Whether the order says nothing."""
+        return self.scores.scorer == "random"
+
 
 def find_scores(
-    named: Sequence[Path], roots: Sequence[Path], fingerprint: str
-) -> tuple[list[ScoresFile], list[tuple[str, str]]]:
-    """Scores of the dataset: the files that were named, and those in a folder `scores` of `roots`.
+    named: Sequence[Path], workspaces: Sequence[Path], fingerprint: str
+) -> tuple[list[ScoresFile], Sequence[tuple[str, str]]]:
+    """Scores files that the user named, and those in the folders `scores` of workspaces.
 
     Returns:
-        the files, and (path, why) of those in the folders that were left out.
+        The files, each content once, and (path, reason) of those in the workspaces that cannot be read.
 
     Raises:
-        InvalidFile, IncompatibleInputs: a file that was named is no scores file, or one of another dataset.
+        InvalidFile, IncompatibleInputs: A named file is no scores file, or one of another dataset.
     """
-    asked, lying, left_out = of_dataset(named, roots, "scores/*.npz", load_scores, fingerprint)
-    loaded: dict[str, tuple[Path, Scores]] = {}
-    for path, scores in asked + lying:
-        loaded.setdefault(_key(scores.meta), (path, scores))
-    kept = _few(list(loaded.values()))
-    several = {s.scorer for _, s in kept if sum(s.scorer == other.scorer for _, other in kept) > 1}
-    named_files = [ScoresFile(_name(s, several), path, s) for path, s in kept]
-    return sorted(named_files, key=lambda f: (scorer_order(f.scores.scorer), f.name)), left_out
+    files = find_dataset_files(named, workspaces, "scores/*.npz", load_scores, fingerprint)
+    distinct = pivot([*files.named, *files.discovered], lambda file: _identity(file[1].meta)).values()
+    by_scorer = pivot(_select([copies[0] for copies in distinct]), lambda file: file[1].scorer)
+    return [
+        ScoresFile(name, path, scores)
+        for _, members in sorted(by_scorer.items(), key=lambda item: scorer_order(item[0]))
+        for name, (path, scores) in sorted(zip(_names(members), members, strict=True), key=lambda item: item[0])
+    ], files.unreadable
 
 
-def _key(meta: Any) -> str:
-    """What the scores are, whenever and by whichever version they were made."""
-    return digest({k: v for k, v in meta.items() if k not in ("created", "package_version", "costs")}, 16)
+def _names(files: Sequence[tuple[Path, Scores]]) -> list[str]:
+    """Distinct names of files of one scorer: with the seed if there are several, with the settings' hash if need be."""
+    seeds = [scores.meta.get("seed") for _, scores in files]
+    names = [scores.scorer if len(files) == 1 else f"{scores.scorer}, seed {scores.meta.get('seed')}" for _, scores in files]
+    hashes = [_identity(scores.meta)[:4] for _, scores in files]
+    return [
+        name if seeds.count(seed) == 1 else f"{name}, {key}" for name, seed, key in zip(names, seeds, hashes, strict=True)
+    ]
 
 
-def _few(found: list[tuple[Path, Scores]]) -> list[tuple[Path, Scores]]:
-    """One of random, and at most `MOST` in all, every scorer before the second seed of any."""
-    ranked = sorted(found, key=lambda f: (f[1].meta.get("seed") or 0, str(f[0])))
-    places: dict[str, int] = {}
-    order: list[tuple[int, int, tuple[Path, Scores]]] = []
-    for item in ranked:
-        scorer = item[1].scorer
-        places[scorer] = places.get(scorer, -1) + 1
-        if scorer != "random" or places[scorer] == 0:
-            order.append((places[scorer], len(order), item))
-    return [item for _, _, item in sorted(order, key=lambda o: o[:2])[:MOST]]
+def _identity(meta: Mapping[str, Any]) -> str:
+    """Equal for equal scores, whenever and by whichever version they were made."""
+    return digest({key: value for key, value in meta.items() if key not in NOT_IDENTIFYING}, 16)
 
 
-def _name(scores: Scores, several: set[str]) -> str:
-    return f"{scores.scorer}, seed {scores.meta.get('seed')}" if scores.scorer in several else scores.scorer
+def _select(files: Sequence[tuple[Path, Scores]]) -> list[tuple[Path, Scores]]:
+    """At most `MAX_SCORES_FILES`, one of them random: every scorer comes before the second seed of any."""
+    by_scorer = pivot(sorted(files, key=lambda f: (f[1].meta.get("seed") or 0, str(f[0]))), lambda file: file[1].scorer)
+    ranked = [
+        (rank, file) for scorer, members in by_scorer.items()
+        for rank, file in enumerate(members[:1] if scorer == "random" else members)
+    ]  # fmt: skip
+    return [file for _, file in sorted(ranked, key=lambda item: item[0])[:MAX_SCORES_FILES]]
 
 
-def readers(file: ScoresFile, students: Sequence[Student]) -> list[Student]:
+def runs_selected_by(file: ScoresFile, runs: Sequence[RunRecord]) -> list[RunRecord]:
     """The runs whose subset was selected by these scores."""
-    key = _key(file.scores.meta)
-    return [s for s in students if isinstance(s.subset_meta.get("scores"), dict) and _key(s.subset_meta["scores"]) == key]
+    identity = _identity(file.scores.meta)
+    scores = [(run, run.subset_meta.get("scores")) for run in runs]
+    return [run for run, meta in scores if isinstance(meta, dict) and _identity(meta) == identity]

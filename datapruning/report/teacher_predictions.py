@@ -1,9 +1,11 @@
-"""The teacher's opinion of a few pictures: it is run over just those, as they are shown, without augmentation."""
+"""What the teacher predicts for a few training samples, as they are shown: without augmentation."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,46 +13,63 @@ from numpy.typing import NDArray
 from datapruning.data.dataset import Dataset
 from datapruning.errors import DataPruningError, first_line
 from datapruning.io.json import read_json
-from datapruning.report.shared_costs import teacher_folder
-from datapruning.report.student import Student
+from datapruning.report.run_records import RunRecord
 from datapruning.runs.run import MODEL, RESULT
 
-ROWS = 64
+BATCH_SIZE = 64
 
 
 @dataclass(frozen=True)
-class Opinions:
-    """What a teacher says: by sample id, its class and the probability it gives that class."""
+class TeacherPredictions:
+    """The predictions of a teacher.
 
-    teacher: Path
+    Attributes:
+        folder: The teacher's run.
+        accuracy: Its test accuracy in percent.
+        by_id: Sample id -> predicted class and its probability.
+    """
+
+    folder: Path
     accuracy: float
-    by_id: dict[int, tuple[int, float]]
+    by_id: Mapping[int, tuple[int, float]]
 
 
-def ask_teacher(students: list[Student], data: Dataset, ids: NDArray[np.int64]) -> Opinions | str:
-    """The opinions of the runs' teacher (of the most accurate, where there are several) on training samples.
+def predict_samples(runs: Iterable[RunRecord], data: Dataset, ids: NDArray[np.int64]) -> TeacherPredictions | str:
+    """Predict training samples with the runs' teacher; where there are several, with the most accurate one.
+
+    Args:
+        runs: Runs on the dataset.
+        data: The dataset.
+        ids: int64 [n], sample ids.
 
     Returns:
-        the opinions, or in words why there are none.
+        The predictions, or the reason why there are none.
     """
-    found: dict[Path, float] = {}
-    sizes: dict[Path, int] = {}
-    for student in students:
-        for teacher in student.teachers:
-            folder = teacher_folder(student, teacher)
+    teachers: dict[Path, tuple[float, int]] = {}
+    for run in runs:
+        size = int(run.config.get("views", {}).get("size", 0))
+        for teacher in run.teachers:
+            folder = _find_folder(run, teacher)
             if folder is not None:
-                found[folder] = float(teacher.get("test_accuracy", 0))
-                sizes[folder] = int(student.config.get("views", {}).get("size", 0))
-    if not found:
+                teachers[folder] = float(teacher.get("test_accuracy", 0)), size
+    if not teachers:
         return "no run had a teacher, or its folder is not there any more"
-    folder = max(found, key=lambda f: found[f])
+    folder = max(teachers, key=lambda folder: teachers[folder][0])
+    accuracy, size = teachers[folder]
     try:
-        return Opinions(folder, found[folder], _opinions(folder, data, ids, sizes[folder]))
+        return TeacherPredictions(folder, accuracy, _predict(folder, data, ids, size))
     except DataPruningError as error:
         return f"the teacher cannot be asked: {first_line(error)}"
 
 
-def _opinions(folder: Path, data: Dataset, ids: NDArray[np.int64], size: int) -> dict[int, tuple[int, float]]:
+def _find_folder(run: RunRecord, teacher: Mapping[str, Any]) -> Path | None:
+    """A teacher's run: where it was, or in the student's own workspace, should that have moved."""
+    recorded = Path(str(teacher.get("folder")))
+    folders = [recorded, *(workspace / "teachers" / recorded.name for workspace in run.workspaces)]
+    return next((folder for folder in folders if (folder / RESULT).exists()), None)
+
+
+def _predict(folder: Path, data: Dataset, ids: NDArray[np.int64], size: int) -> dict[int, tuple[int, float]]:
     import torch
 
     from datapruning.config.augmentation import AugmentPolicy
@@ -61,18 +80,15 @@ def _opinions(folder: Path, data: Dataset, ids: NDArray[np.int64], size: int) ->
     from datapruning.training.checkpoint import load_weights
 
     result = read_json(folder / RESULT)
-    name = str(result.get("model"))
     policy = AugmentPolicy(size=size)
-    model = create_model(name, policy.seen(data.train.shape), data.classes, seed=0)
+    model = create_model(str(result.get("model")), policy.seen(data.train.shape), data.classes, seed=0)
     load_weights(model, load_tensors(folder / MODEL)[0], folder / MODEL)
-    model = as_trained(model, result, data.channel_stats)
+    model = as_trained(model, result, data.channel_stats).eval()
     views = Views(policy, *data.channel_stats)
-    found: dict[int, tuple[int, float]] = {}
-    model.eval()
+    predictions: dict[int, tuple[int, float]] = {}
     with torch.inference_mode():
-        for start in range(0, len(ids), ROWS):
-            some = ids[start : start + ROWS]
-            probabilities = model(views.normalise(torch.from_numpy(data.train.images[some]))).float().softmax(1)
+        for batch in (ids[start : start + BATCH_SIZE] for start in range(0, len(ids), BATCH_SIZE)):
+            probabilities = model(views.normalise(torch.from_numpy(data.train.images[batch]))).float().softmax(1)
             highest, classes = probabilities.max(1)
-            found |= {int(i): (int(c), float(p)) for i, c, p in zip(some, classes, highest, strict=True)}
-    return found
+            predictions |= {int(i): (int(c), float(p)) for i, c, p in zip(batch, classes, highest, strict=True)}
+    return predictions

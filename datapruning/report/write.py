@@ -10,24 +10,24 @@ from pathlib import Path
 from datapruning.errors import InvalidFile, InvalidValue, OutputExists
 from datapruning.io.atomic import write_text, written_whole
 from datapruning.io.json import read_json, write_json
-from datapruning.report.comparison import Inputs
-from datapruning.report.data import open_data
-from datapruning.report.figures import Drawing
-from datapruning.report.find_runs import find_students
+from datapruning.report.comparison import check_one_dataset, compare
+from datapruning.report.figures import Figure
+from datapruning.report.find_runs import find_runs
 from datapruning.report.format import plural
+from datapruning.report.inputs import ReportInputs
 from datapruning.report.label_issue_files import find_label_issue_files
-from datapruning.report.page import is_ours, page, sections
+from datapruning.report.open_data import open_data
+from datapruning.report.page import is_our_page, make_page, make_sections
 from datapruning.report.score_files import find_scores
-from datapruning.report.setups import check_one_dataset, find_setups
 from datapruning.utils.console import say
 
-LIST = "figures.json"
+FIGURE_LIST = "figures.json"
 FORMAT = {"format": "datapruning.figures", "version": 1}
 
 
 @dataclass(frozen=True)
-class Written:
-    """A report: the page, the folder of its figures, and how many runs are in it."""
+class ReportFiles:
+    """A report: the path of the page, the folder of its figures, and the number of runs in it."""
 
     page: Path
     figures: Path
@@ -42,83 +42,89 @@ def write_report(
     data_root: str | Path | None = None,
     scores: Sequence[str | Path] = (),
     label_issues: Sequence[str | Path] = (),
-) -> Written:
+) -> ReportFiles:
     """Write one self-contained HTML page about student runs, and its figures as PNG and SVG in a folder beside it.
 
     Args:
-        paths: run folders, sweep folders, workspaces, or folders of run folders.
-        out: the page; an older report there is replaced. The figures go to the folder of its name, "-figures" added.
-        data: the dataset, for classes and pictures; default: as recorded by the runs, and left out where it is not there.
-        data_root: folder of the torchvision sets.
-        scores: scores files beside those that lie in the workspaces.
-        label_issues: lists of likely wrong labels (.csv) beside those that lie in the workspaces.
+        paths: Run folders, sweep folders, workspaces, or folders of run folders.
+        out: The page; an older report there is replaced. The figures go to the folder of its name, "-figures" added.
+        data: The dataset, for classes and images. Default: as recorded by the runs, and left out where it is not there.
+        data_root: Folder of the torchvision datasets.
+        scores: Scores files beside those that lie in the workspaces.
+        label_issues: Lists of label issues (.csv) beside those that lie in the workspaces.
 
     Raises:
-        InvalidFile: a path that holds no run. InvalidValue: no finished student, or `out` is no .html.
-        IncompatibleInputs: runs, scores or
-        data of different datasets. OutputExists: something else than a report is at `out`.
+        InvalidFile: A path holds no run.
+        InvalidValue: There is no finished student, or `out` does not end in .html.
+        IncompatibleInputs: Runs, scores or data are of different datasets.
+        OutputExists: Something else than a report is at `out`.
     """
-    page_path = Path(out)
-    folder = page_path.with_name(f"{page_path.stem}-figures")
-    _check_free(page_path, folder)
-    found = find_students([Path(path) for path in paths])
-    check_one_dataset(found.students)
-    fingerprint = str(found.students[0].result["fingerprint"])
-    files, unread = find_scores([Path(s) for s in scores], found.roots, fingerprint)
-    listed, unread_lists = find_label_issue_files([Path(s) for s in label_issues], found.roots, fingerprint)
-    found.left_out += unread + unread_lists
-    opened, why = open_data(found.students, data, Path(data_root) if data_root else None, found.roots)
-    inputs = Inputs(found, find_setups(found.students), files, listed, opened, why, Path.cwd())
-    _say_what_is_missing(inputs)
-    made = sections(inputs)
-    text = page(inputs, made)
-    _write_figures(folder, [drawing for section in made for drawing in section.drawings])
-    write_text(page_path, text)
-    return Written(page_path, folder, len(found.students))
+    page = Path(out)
+    figures_folder = page.with_name(f"{page.stem}-figures")
+    _check_free(page, figures_folder)
+    collection = find_runs([Path(path) for path in paths])
+    runs, roots = collection.runs, collection.roots
+    check_one_dataset(runs)
+    fingerprint = str(runs[0].result["fingerprint"])
+    score_files, unreadable_scores = find_scores([Path(path) for path in scores], roots, fingerprint)
+    issue_files, unreadable_issues = find_label_issue_files([Path(path) for path in label_issues], roots, fingerprint)
+    collection.left_out += [*unreadable_scores, *unreadable_issues]
+    dataset, data_error = open_data(runs, data, Path(data_root) if data_root else None, roots)
+    inputs = ReportInputs(collection, compare(runs), score_files, issue_files, dataset, data_error, Path.cwd())
+    _announce_gaps(inputs)
+    sections = make_sections(inputs)
+    html = make_page(inputs, sections)
+    _write_figures(figures_folder, [figure for section in sections for figure in section.figures])
+    write_text(page, html)
+    return ReportFiles(page, figures_folder, len(runs))
 
 
-def _check_free(page_path: Path, folder: Path) -> None:
-    if page_path.suffix not in (".html", ".htm"):
-        raise InvalidValue(f"--out {page_path} is the page; name a file that ends in .html")
-    if page_path.is_dir():
-        raise OutputExists(f"{page_path} is a folder; name a file that ends in .html")
-    if page_path.exists() and not is_ours(page_path):
-        raise OutputExists(f"{page_path} exists and is no report; name another --out")
-    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not _listed(folder))):
-        raise OutputExists(f"{folder} exists and holds no figures of a report; name another --out, or move it away")
+def _check_free(page: Path, figures_folder: Path) -> None:
+    if page.suffix not in (".html", ".htm"):
+        raise InvalidValue(f"--out {page} is the page; name a file that ends in .html")
+    if page.is_dir():
+        raise OutputExists(f"{page} is a folder; name a file that ends in .html")
+    if page.exists() and not is_our_page(page):
+        raise OutputExists(f"{page} exists and is no report; name another --out")
+    if not figures_folder.exists():
+        return
+    if not figures_folder.is_dir() or (any(figures_folder.iterdir()) and not _listed_files(figures_folder)):
+        raise OutputExists(f"{figures_folder} exists and holds no figures of a report; name another --out, or move it away")
 
 
-def _listed(folder: Path) -> list[str]:
-    """The files that an older report wrote; empty if the folder is not one's."""
+def _listed_files(folder: Path) -> list[str]:
+    """The files that an older report wrote into a folder; empty where the folder is not a report's."""
     try:
-        value = read_json(folder / LIST)
+        value = read_json(folder / FIGURE_LIST)
     except InvalidFile:
         return []
-    names = value.get("files") if {k: value.get(k) for k in FORMAT} == FORMAT else None
-    return [n for n in names if isinstance(n, str) and Path(n).name == n] if isinstance(names, dict) else []
+    names = value.get("files") if {key: value.get(key) for key in FORMAT} == FORMAT else None
+    return [name for name in names if isinstance(name, str) and Path(name).name == name] if isinstance(names, dict) else []
 
 
-def _write_figures(folder: Path, drawings: Sequence[Drawing]) -> None:
-    old = _listed(folder)
-    files = {f"{d.name}.{kind}": d.alt for d in drawings for kind in ("svg", "png")}
-    write_json(folder / LIST, {**FORMAT, "files": {**dict.fromkeys(old, ""), **files}})  # ours, should this be killed
-    for drawing in drawings:
-        for kind, content in (("svg", drawing.svg), ("png", drawing.png)):
-            with written_whole(folder / f"{drawing.name}.{kind}") as temporary:
-                temporary.write_bytes(content)
+def _write_figures(folder: Path, figures: Sequence[Figure]) -> None:
+    """Write the figures and a list of them, and delete those that an older report listed and this one does not have."""
+    old = _listed_files(folder)
+    contents = {f"{f.name}.{kind}": (f.alt, content) for f in figures for kind, content in (("svg", f.svg), ("png", f.png))}
+    files = {name: alt for name, (alt, _) in contents.items()}
+    write_json(
+        folder / FIGURE_LIST, {**FORMAT, "files": {**dict.fromkeys(old, ""), **files}}
+    )  # first, in case we are killed
+    for name, (_, content) in contents.items():
+        with written_whole(folder / name) as temporary:
+            temporary.write_bytes(content)
     for name in set(old) - set(files):
         (folder / name).unlink(missing_ok=True)
-    write_json(folder / LIST, {**FORMAT, "files": files})
+    write_json(folder / FIGURE_LIST, {**FORMAT, "files": files})
 
 
-def _say_what_is_missing(inputs: Inputs) -> None:
-    found = inputs.found
-    for where, why in found.left_out:
-        say(f"left out: {where}: {why}")
-    for config, error in found.failures:
+def _announce_gaps(inputs: ReportInputs) -> None:
+    for path, why in inputs.collection.left_out:
+        say(f"left out: {path}: {why}")
+    for config, error in inputs.collection.failures:
         say(f"failed: {json.dumps(config)}: {error}")
-    if len(inputs.setups) > 1:
-        differing = ", ".join(inputs.setups[0].differing)
-        say(f"{plural(len(inputs.setups), 'set-up')} that do not compare ({differing} differ): panels for each")
+    if len(inputs.comparisons) > 1:
+        differing = ", ".join(inputs.comparisons[0].differing)
+        say(f"{plural(len(inputs.comparisons), 'set-up')} that do not compare ({differing} differ): panels for each")
     if inputs.data is None:
-        say(f"no pictures and no classes: {inputs.no_data}")
+        say(f"no pictures and no classes: {inputs.data_error}")

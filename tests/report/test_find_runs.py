@@ -16,10 +16,10 @@ from datapruning.config.recipe import Recipe, plain
 from datapruning.config.toml import to_toml
 from datapruning.data.dataset import Dataset
 from datapruning.errors import IncompatibleInputs, InvalidFile, InvalidValue
-from datapruning.report.find_runs import find_students
-from datapruning.report.groups import Words, find_groups, full_data, main_kd, paired
-from datapruning.report.setups import check_one_dataset, find_setups
-from datapruning.report.student import ALL, AUTO, NO_KD, read_config
+from datapruning.report.comparison import check_one_dataset, compare
+from datapruning.report.find_runs import find_runs
+from datapruning.report.groups import KDLabels, kd_gains
+from datapruning.report.run_records import ALL, AUTO, NO_KD, read_config
 from datapruning.utils.hashing import digest
 
 Make = Callable[..., Path]
@@ -28,8 +28,10 @@ Make = Callable[..., Path]
 def search_of(weight: float) -> dict[str, Any]:
     """What `auto` leaves in result.json."""
     grid = (0.0, 0.5, 1.0)
-    trials = [{"weight": w, "accuracy": 80 - 9 * (w - weight) ** 2, "samples_seen": 100, "seconds": 0.5} for w in grid]
-    curve = [{**trial, "low": trial["accuracy"] - 1, "high": trial["accuracy"] + 1} for trial in trials]
+    response = [{"weight": w, "accuracy": 80 - 9 * (w - weight) ** 2} for w in grid]
+    probe = {"temperature": 4.0, "teacher": 0, "stderr": 0.5, "samples_seen": 100, "seconds": 0.5}
+    trials = [{**point, **probe} for point in response]
+    curve = [{**point, "low": point["accuracy"] - 1, "high": point["accuracy"] + 1} for point in response]
     return {"weight": weight, "trials": trials, "curve": curve, "validation": "pruned-away", "validation_size": 300}
 
 
@@ -46,12 +48,17 @@ def write_run(folder: Path, data: Dataset, fraction: float = 0.3, kd: float | st
         "total": data.total, "scorer": scorer, "balance": "none", "kd_weight": weight, "model": "convnet",
         "classes": data.classes, "dataset": data.name, "fingerprint": data.fingerprint, "budget": "epochs", "epochs": epochs,
         "samples_seen": kept * epochs, "seed": seed, "device": "cpu", "seconds": {"train": kept / 100},
+        "costs": {"train": {"samples_seen": kept * epochs, "evaluated": 0, "seconds": kept / 100}},
     }  # fmt: skip
     if weight or kd == AUTO:
         teacher = folder.parent.parent / "teachers" / "t"
         result |= {"teacher": [{"folder": str(teacher), "model": "convnet", "test_accuracy": 90.0, "weights": "abc"}]}
         result |= {"temperature": 4.0, "soft_labels_computed": 200}
         result["seconds"] |= {"soft_labels": 0.4, "search": 1.5}
+        for part, trained, evaluated, seconds in (("teacher", 5000, 0, 9.0), ("soft_labels", 0, 2 * kept, 0.4)):
+            result["costs"][part] = {"samples_seen": trained, "evaluated": evaluated, "seconds": seconds}
+    if kd == AUTO:
+        result["costs"]["search"] = {"samples_seen": 300, "evaluated": 900, "seconds": 1.5}
     result["kd_weight_search"] = search_of(weight) if kd == AUTO else None
     folder.mkdir(parents=True)
     ids = np.arange(kept, dtype=np.int64)
@@ -60,6 +67,7 @@ def write_run(folder: Path, data: Dataset, fraction: float = 0.3, kd: float | st
     )
     tables = {"run": run, **recipe, "environment": {"data": data.name, "threads": 1, "device": "cpu"}}
     (folder / "config.toml").write_text(to_toml(tables))
+    more["costs"] = result["costs"] | more.get("costs", {})
     (folder / "result.json").write_text(json.dumps({**result, **more}))
     return folder
 
@@ -85,8 +93,8 @@ def make(tmp_path: Path, digits: Dataset) -> Make:
 def test_a_workspace_a_folder_of_runs_and_a_run_hold_the_same_student(make: Make, tmp_path: Path) -> None:
     run = make("a")
     for places in ([run], [run.parent], [tmp_path / "w"], [run, run.parent, tmp_path / "w"]):
-        found = find_students(places)
-        assert [s.folder for s in found.students] == [run]
+        found = find_runs(places)
+        assert [s.folder for s in found.runs] == [run]
         assert tmp_path / "w" in found.roots
 
 
@@ -99,18 +107,18 @@ def test_a_sweep_gives_its_rows_and_its_failures(make: Make, tmp_path: Path) -> 
     failed = {"config": {"seed": 3}, "error": "so did this", "traceback": None}
     (sweep / "failed").mkdir()
     (sweep / "failed" / f"{digest({'seed': 3}, 16)}.json").write_text(json.dumps(failed))
-    found = find_students([sweep])
-    assert [s.folder.resolve() for s in found.students] == [run]
+    found = find_runs([sweep])
+    assert [s.folder.resolve() for s in found.runs] == [run]
     assert sorted(error for _, error in found.failures) == ["it broke", "so did this"]
     assert len(found.left_out) == 1
     assert "no number 'test_accuracy'" in found.left_out[0][1]
-    assert len(find_students([tmp_path / "w"]).students) == 1, "the same run, found twice"
+    assert len(find_runs([tmp_path / "w"]).runs) == 1, "the same run, found twice"
 
 
 def test_a_run_done_twice_counts_once(make: Make, tmp_path: Path) -> None:
     make("a"), make("again"), make("other", seed=1)
-    found = find_students([tmp_path / "w"])
-    assert (len(found.students), found.repeated) == (2, 1)
+    found = find_runs([tmp_path / "w"])
+    assert (len(found.runs), found.repeated) == (2, 1)
 
 
 def test_unfinished_and_broken_runs_are_left_out_of_a_workspace_and_refused_by_name(make: Make, tmp_path: Path) -> None:
@@ -118,11 +126,11 @@ def test_unfinished_and_broken_runs_are_left_out_of_a_workspace_and_refused_by_n
     unfinished, broken = make("unfinished", seed=1), make("broken", seed=2)
     (unfinished / "result.json").unlink()
     (broken / "result.json").write_text('{"test_acc')
-    assert len(find_students([tmp_path / "w"]).left_out) == 2
+    assert len(find_runs([tmp_path / "w"]).left_out) == 2
     with pytest.raises(InvalidFile, match=r"result\.json cannot be read"):
-        find_students([broken])
+        find_runs([broken])
     with pytest.raises(InvalidValue, match=r"no finished student run .* not finished"):
-        find_students([unfinished])
+        find_runs([unfinished])
 
 
 @pytest.mark.parametrize(
@@ -137,18 +145,18 @@ def test_unfinished_and_broken_runs_are_left_out_of_a_workspace_and_refused_by_n
 )
 def test_what_is_no_student_is_refused(make: Make, change: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidFile, match=message):
-        find_students([make("a", **change)])
+        find_runs([make("a", **change)])
 
 
 def test_other_datasets_are_refused_and_other_budgets_are_set_ups(make: Make, tmp_path: Path, small: Dataset) -> None:
     make("a"), make("b", seed=1), make("long", epochs=7)
-    setups = find_setups(find_students([tmp_path / "w"]).students)
-    assert [(s.name, len(s.students), s.differing) for s in setups] == [
+    setups = compare(find_runs([tmp_path / "w"]).runs)
+    assert [(s.name, len(s.runs), s.differing) for s in setups] == [
         ("A", 2, {"train.epochs": 2}), ("B", 1, {"train.epochs": 7}),
     ]  # fmt: skip
     make("small", data=small)
     with pytest.raises(IncompatibleInputs, match=r"2 datasets and do not compare.*digits.*made-up"):
-        check_one_dataset(find_students([tmp_path / "w"]).students)
+        check_one_dataset(find_runs([tmp_path / "w"]).runs)
 
 
 def test_groups_are_runs_that_differ_in_their_seed_alone(make: Make, tmp_path: Path) -> None:
@@ -157,15 +165,15 @@ def test_groups_are_runs_that_differ_in_their_seed_alone(make: Make, tmp_path: P
         make(f"auto{seed}", seed=seed, kd=AUTO, accuracy=63.0 + 2 * seed)
         make(f"full{seed}", seed=seed, fraction=1.0, accuracy=70.0)
     make("fixed", kd=0.9, scorer="el2n")
-    setup = find_setups(find_students([tmp_path / "w"]).students)[0]
-    groups = find_groups(setup, Words(setup.students))
+    (comparison,) = compare(find_runs([tmp_path / "w"]).runs)
+    groups = comparison.groups
     assert [(g.fraction, g.scorer, g.kd, g.n) for g in groups] == [
         (0.3, "random", NO_KD, 2), (0.3, "random", AUTO, 2), (0.3, "el2n", "KD 0.9", 1), (1.0, ALL, NO_KD, 2),
     ]  # fmt: skip
-    assert main_kd(groups) == AUTO
-    assert paired(groups[1], groups) == [3.0, 4.0]
-    assert paired(groups[2], groups) == [], "no run without KD to pair with"
-    full = full_data(groups)
+    assert comparison.main_kd == AUTO
+    assert kd_gains(groups[1], groups) == [3.0, 4.0]
+    assert kd_gains(groups[2], groups) == [], "no run without KD to pair with"
+    full = comparison.full_data
     assert full is not None
     assert (full.mean, full.sd) == (70.0, 0.0)
 
@@ -173,10 +181,10 @@ def test_groups_are_runs_that_differ_in_their_seed_alone(make: Make, tmp_path: P
 def test_a_teacher_and_a_temperature_are_said_only_where_they_differ(make: Make, tmp_path: Path) -> None:
     first = make("a", kd=0.9)
     second = make("b", kd=0.9, seed=1, teacher=[{"model": "resnet18", "weights": "x", "test_accuracy": 95.0}])
-    students = find_students([first]).students
-    assert Words(students).kd(students[0]) == "KD 0.9"
-    students = find_students([first, second]).students
-    assert [Words(students).kd(s) for s in students] == ["KD 0.9, teacher convnet", "KD 0.9, teacher resnet18"]
+    students = find_runs([first]).runs
+    assert KDLabels(students).label(students[0]) == "KD 0.9"
+    students = find_runs([first, second]).runs
+    assert [KDLabels(students).label(s) for s in students] == ["KD 0.9, teacher convnet", "KD 0.9, teacher resnet18"]
 
 
 def test_a_config_that_is_gone_is_no_error(tmp_path: Path) -> None:
@@ -188,11 +196,11 @@ def test_a_teacher_that_was_chosen_makes_one_way_of_kd(make: Make, tmp_path: Pat
     for seed in (0, 1):
         make(f"a{seed}", kd=0.9, seed=seed, teacher=[candidates[seed]], teacher_candidates=candidates)
         make(f"b{seed}", kd=AUTO, seed=seed, teacher=[candidates[seed]], teacher_candidates=candidates)
-    students = find_students([tmp_path / "w"]).students
-    assert [Words(students).kd(s) for s in students] == ["KD 0.9", "KD 0.9", AUTO, AUTO]
+    students = find_runs([tmp_path / "w"]).runs
+    assert [KDLabels(students).label(s) for s in students] == ["KD 0.9", "KD 0.9", AUTO, AUTO]
     make("c", kd=0.9)
-    students = find_students([tmp_path / "w"]).students
-    assert {Words(students).kd(s) for s in students if s.kd != AUTO} == {
+    students = find_runs([tmp_path / "w"]).runs
+    assert {KDLabels(students).label(s) for s in students if s.kd != AUTO} == {
         "KD 0.9, teacher convnet", "KD 0.9, teacher auto of tinynet8, resnet18",
     }  # fmt: skip
 
@@ -202,7 +210,7 @@ def test_mixed_pictures_are_another_set_up(make: Make, tmp_path: Path) -> None:
     for run, share in ((plain_, 0.0), (mixed, 0.5)):
         with (run / "config.toml").open("a") as file:
             file.write(f"\n[cutmix]\nprob = {share}\n")
-    setups = find_setups(find_students([old, plain_, mixed]).students)
-    assert [(len(s.students), s.what_differs) for s in setups] == [
+    setups = compare(find_runs([old, plain_, mixed]).runs)
+    assert [(len(s.runs), s.differences) for s in setups] == [
         (2, "cutmix.prob = off"), (1, "cutmix.prob = 0.5"),
     ]  # fmt: skip

@@ -13,15 +13,15 @@ from datapruning.config.sparsity import SparsityConfig
 from datapruning.config.toml import to_toml
 from datapruning.data.dataset import Dataset
 from datapruning.report import write_report
-from datapruning.report.comparison import Compared, Inputs
-from datapruning.report.find_runs import find_students
-from datapruning.report.recorded_cost import Price
+from datapruning.report.comparison import Comparison, compare, dense_comparison
+from datapruning.report.costs import RecordedCost
+from datapruning.report.find_runs import find_runs
+from datapruning.report.inputs import ReportInputs
+from datapruning.report.run_records import NO_KD, RunRecord
 from datapruning.report.sections import accuracy, cost
 from datapruning.report.sections import sparsity as pruned
-from datapruning.report.sections.sparsity_figures import dense_of, find_lines
-from datapruning.report.setups import find_setups
-from datapruning.report.sparsity import Layer, Thinned, mean_layers, thinned_of
-from datapruning.report.student import NO_KD, Student
+from datapruning.report.sections.sparsity_figures import find_lines
+from datapruning.report.sparsity import Layer, SparsitySummary, mean_layers, sparsity_summaries
 from tests.report.test_find_runs import write_run
 from tests.report.test_report import check_stands_alone
 
@@ -56,13 +56,13 @@ def write(folder: Path, data: Dataset, kind: tuple[str, float, str, str] = DENSE
     return run
 
 
-def inputs_of(*runs: Path) -> Inputs:
+def inputs_of(*runs: Path) -> ReportInputs:
     """What the sections read."""
-    found = find_students(runs)
-    return Inputs(found, find_setups(found.students), [], [], None, "it is not asked for", Path("/"))
+    found = find_runs(runs)
+    return ReportInputs(found, compare(found.runs), [], [], None, "it is not asked for", Path("/"))
 
 
-def family_of(*runs: Path) -> list[Compared]:
+def family_of(*runs: Path) -> list[Comparison]:
     """The one family of set-ups among runs."""
     (family,) = inputs_of(*runs).families
     return family
@@ -80,16 +80,16 @@ def runs(tmp_path: Path, digits: Dataset) -> list[Path]:
 
 def test_runs_that_were_pruned_in_other_ways_are_never_averaged(runs: list[Path]) -> None:
     family = family_of(*runs)
-    assert [(c.setup.removed, c.setup.prune_by, c.setup.method, [g.n for g in c.groups]) for c in family] == [
+    assert [(c.sparsity, c.criterion, c.method, [g.n for g in c.groups]) for c in family] == [
         (0.0, "", "none", [2, 1]), (0.0, "", "cs-kd", [2]), (0.9, "snip", "none", [2]), (0.9, "epsd", "cs-kd", [2]),
         (0.99, "snip", "none", [2]),
     ]  # fmt: skip
-    assert [c.setup.name for c in family] == list("ABCDE")
-    assert [c.setup.short_words for c in family[1:]] == [
+    assert [c.name for c in family] == list("ABCDE")
+    assert [c.short_label for c in family[1:]] == [
         "none removed, cs-kd", "90% removed by snip", "90% removed by epsd, cs-kd", "99% removed by snip",
     ]  # fmt: skip
-    assert family[0].setup.what_differs == "dense, no self-distillation"
-    assert {key for c in family for key in c.setup.differing} == {
+    assert family[0].differences == "dense, no self-distillation"
+    assert {key for c in family for key in c.differing} == {
         "sparsity.sparsity",
         "sparsity.criterion",
         "self_distill.method",
@@ -99,29 +99,29 @@ def test_runs_that_were_pruned_in_other_ways_are_never_averaged(runs: list[Path]
 def test_what_only_pruned_runs_have_differs_only_among_them(tmp_path: Path, digits: Dataset) -> None:
     dense, snip = write(tmp_path, digits), write(tmp_path, digits, KINDS[2])
     more = write(tmp_path / "more", digits, KINDS[2], settings={"inner_steps": 9})
-    assert set(find_setups(find_students([dense, snip]).students)[0].differing) == {"sparsity.sparsity"}
-    setups = find_setups(find_students([dense, snip, more]).students)
-    assert sorted(s.what_differs for s in setups) == [
+    assert set(compare(find_runs([dense, snip]).runs)[0].differing) == {"sparsity.sparsity"}
+    setups = compare(find_runs([dense, snip, more]).runs)
+    assert sorted(s.differences for s in setups) == [
         "90% of the weights removed by snip, sparsity.inner_steps = 3",
         "90% of the weights removed by snip, sparsity.inner_steps = 9", "dense"
     ]  # fmt: skip
     longer = write(tmp_path / "longer", digits, KINDS[2], epochs=9)
-    assert [[c.setup.name for c in family] for family in inputs_of(dense, snip, longer).families] == [["A", "B"], ["C"]]
+    assert [[c.name for c in family] for family in inputs_of(dense, snip, longer).families] == [["A", "B"], ["C"]]
 
 
 def test_a_run_whose_config_is_gone_is_still_what_it_was(tmp_path: Path, digits: Dataset) -> None:
     each = [write(tmp_path, digits, kind) for kind in (DENSE, KINDS[2], KINDS[3])]
     told = {"method": "cs-kd", "cs_kd_weight": 1.0, "extra_passes": {"trained": 0}}
     each.append(write(tmp_path, digits, KINDS[4], self_distill=told))
-    students = [Student(run, json.loads((run / "result.json").read_text()), {}) for run in each]
-    assert [(s.removed, s.prune_by, s.method) for s in find_setups(students)] == [
+    students = [RunRecord(run, json.loads((run / "result.json").read_text()), {}) for run in each]
+    assert [(s.sparsity, s.criterion, s.method) for s in compare(students)] == [
         (0.0, "", "none"), (0.9, "snip", "none"), (0.9, "epsd", "cs-kd"), (0.99, "snip", "none"),
     ]  # fmt: skip
 
 
 def test_lines_begin_at_the_dense_student_of_their_self_distillation(runs: list[Path]) -> None:
     family = family_of(*runs)
-    lines = {(line.by, line.method): line for line in find_lines(family, (0.3, "random", NO_KD))}
+    lines = {(line.criterion, line.method): line for line in find_lines(family, (0.3, "random", NO_KD))}
     assert {key: [removed for removed, _ in line.points] for key, line in lines.items()} == {
         ("snip", "none"): [0.0, 0.9, 0.99], ("epsd", "cs-kd"): [0.0, 0.9],
     }  # fmt: skip
@@ -133,32 +133,34 @@ def test_lines_begin_at_the_dense_student_of_their_self_distillation(runs: list[
 def test_against_dense_is_paired_by_seed(runs: list[Path], tmp_path: Path, digits: Dataset) -> None:
     alone = write(tmp_path / "students", digits, KINDS[2], seed=7)  # no dense run has that seed
     family = family_of(*runs, alone)
-    snip = next(c for c in family if c.setup.short_words == "90% removed by snip")
-    assert pruned.against_dense(snip.groups[0], snip, family) == [-9.0, -18.0]
-    assert dense_of(snip.setup, family) is family[0]
-    assert dense_of(family[0].setup, family) is None
-    assert pruned.against_dense(family[0].groups[0], family[0], family) == []
+    snip = next(c for c in family if c.short_label == "90% removed by snip")
+    assert pruned.dense_gains(snip.groups[0], snip, family) == [-9.0, -18.0]
+    assert dense_comparison(snip, family) is family[0]
+    assert dense_comparison(family[0], family) is None
+    assert pruned.dense_gains(family[0].groups[0], family[0], family) == []
 
 
 def test_pruning_is_paid_by_each_student(runs: list[Path]) -> None:
     family = family_of(*runs)
-    prices = [c.costs[0].prune for c in family]
-    assert prices == [Price(0, 0), Price(0, 0), *([Price(128, 0.5)] * 3)]
-    own = [c.costs[0].own.samples for c in family]
+    prices = [c.groups[0].cost.prune for c in family]
+    assert prices == [RecordedCost(0, 0), RecordedCost(0, 0), *([RecordedCost(128, 0.5)] * 3)]
+    own = [c.groups[0].cost.own.samples for c in family]
     assert own[3] == own[0] + 128
 
 
 def test_layers_are_means_over_runs_of_one_network() -> None:
-    def run(*kept: int) -> Thinned:
-        return Thinned(tuple(Layer(n, tuple(s), t, k, p) for (n, s, t, p), k in zip(LAYERS, kept, strict=True)), ())
+    def run(*kept: int) -> SparsitySummary:
+        return SparsitySummary(tuple(Layer(n, tuple(s), t, k, p) for (n, s, t, p), k in zip(LAYERS, kept, strict=True)), ())
 
     first, second, third = mean_layers([run(72, 0, 16), run(36, 0, 32)])
     assert (first.share, second.share, third.share) == (0.75, 0.0, pytest.approx(0.15))
     assert first.sd == pytest.approx(0.5 / 2**0.5)
-    assert mean_layers([run(72, 0, 16)])[0].sd is None
-    other = Thinned((Layer("x", (1,), 1, 1, 1),), ())
+    assert mean_layers([run(72, 0, 16)])[0].sd == 0
+    other = SparsitySummary((Layer("x", (1,), 1, 1, 1),), ())
     assert len(mean_layers([run(72, 0, 16), other])) == 3
-    assert run(36, 288, 160).flops == (2 * (72 * 16 + 1152 * 4 + 160), 2 * (36 * 16 + 288 * 4 + 160))
+    pruned = run(36, 288, 160)
+    assert pruned.flops == 2 * (72 * 16 + 1152 * 4 + 160)
+    assert pruned.flops_without_zeros == 2 * (36 * 16 + 288 * 4 + 160)
 
 
 @pytest.mark.parametrize(
@@ -167,11 +169,11 @@ def test_layers_are_means_over_runs_of_one_network() -> None:
 )
 def test_a_result_that_does_not_say_it_whole_has_no_picture(tmp_path: Path, digits: Dataset, told: Any) -> None:
     run = write(tmp_path, digits, KINDS[2], sparsity=told)
-    (student,) = find_students([run]).students
-    assert thinned_of(student) is None
+    (student,) = find_runs([run]).runs
+    assert sparsity_summaries([student]) == []
     section = pruned.section(inputs_of(run))
     assert section is not None
-    assert section.drawings == [], "one point, and no layers"
+    assert section.figures == [], "one point, and no layers"
 
 
 def test_the_page_has_what_runs_differ_in_and_no_more(runs: list[Path], tmp_path: Path, digits: Dataset) -> None:
@@ -193,15 +195,15 @@ def test_the_page_has_what_runs_differ_in_and_no_more(runs: list[Path], tmp_path
     assert accuracy.section(only) is None
     found = pruned.section(only)
     assert found is not None
-    assert [d.name for d in found.drawings] == ["layers"]
-    assert "in samples" in cost.section(only).body, "there is no dense run to count in"
+    assert [d.name for d in found.figures] == ["layers"]
+    assert "in samples" in cost.section(only).html, "there is no dense run to count in"
 
 
 def test_pruned_students_at_several_fractions_have_curves(tmp_path: Path, digits: Dataset) -> None:
     some = [write(tmp_path, digits, KINDS[2], fraction=f) for f in (0.1, 0.3)]
     made = accuracy.section(inputs_of(*some, write(tmp_path, digits)))
     assert made is not None
-    assert [d.name for d in made.drawings] == ["accuracy-a-random", "accuracy-b-random"]
-    assert "random, 90% removed by snip" in made.drawings[1].inline
+    assert [d.name for d in made.figures] == ["accuracy-a-random", "accuracy-b-random"]
+    assert "random, 90% removed by snip" in made.figures[1].inline
     result = json.loads((some[0] / "result.json").read_text())
     assert result["sparsity"]["sparsity"] == 0.9

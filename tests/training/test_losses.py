@@ -1,4 +1,4 @@
-"""The losses against independent float64 arithmetic."""
+"""The objective of design.md against independent float64 arithmetic."""
 
 from __future__ import annotations
 

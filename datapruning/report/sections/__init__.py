@@ -1,1 +1,1 @@
-"""The sections of the page, one a file: each turns runs into words, tables and figures."""
+"""The sections of the page, one a file: each draws figures of the runs and fills its template."""

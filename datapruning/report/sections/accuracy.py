@@ -3,134 +3,89 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
+from dataclasses import dataclass
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from datapruning.report.comparison import Compared, Inputs
-from datapruning.report.figures import MARKERS, MUTED, PANEL, SERIES, Drawing, draw, fraction_axis, headline, legend
-from datapruning.report.format import listed, plural
-from datapruning.report.groups import Group, curve_kinds, full_data, main_kd, scorer_order
-from datapruning.report.html import Markup, Section, figures, join, paragraph, tag
-from datapruning.report.student import NO_KD
-
-
-def section(inputs: Inputs) -> Section | None:
-    """Scorers beside each other, then each scorer by itself; None where there are only pruned students at one fraction."""
-    parts, drawings = list[Markup](), list[Drawing]()
-    for compared in inputs.compared:
-        setup = compared.setup
-        if setup.removed:
-            continue
-        if setup.name:
-            parts.append(tag("h3", f"Set-up {setup.name}: {setup.what_differs}"))
-        drawn = _drawings(compared)
-        if drawn:
-            parts += [_caption(compared.groups), figures(drawn)]
-            drawings += drawn
-        else:
-            parts.append(paragraph("Only runs on all the data: there is no curve to draw.", class_="note"))
-    # of the pruned, one point is no curve, and stands among its like under "Pruned weights"
-    pruned = [c for c in inputs.compared if c.setup.removed and len({g.fraction for g in c.groups}) > 1]
-    drawn = [drawing for compared in pruned for drawing in _drawings(compared)]
-    if drawn:
-        groups = [group for compared in pruned for group in compared.groups]
-        parts += [tag("h3", "Pruned students"), _caption(groups), figures(drawn)]
-        drawings += drawn
-    return Section("accuracy", "Accuracy against fraction", join(parts), drawings) if parts else None
+from datapruning.report.comparison import Comparison
+from datapruning.report.figures import DASHED, MARKERS, MUTED, SERIES, Figure, errorbar, fraction_axis, plot
+from datapruning.report.format import slug
+from datapruning.report.groups import Group, curve_kds, full_data, pruning_scorers
+from datapruning.report.inputs import ReportInputs
+from datapruning.report.render import Section, render
+from datapruning.report.run_records import NO_KD
 
 
-def _caption(groups: Sequence[Group]) -> Markup:
-    numbers = sorted({g.n for g in groups})
-    n = plural(numbers[0], "run") if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]} runs"
-    words = [f"Scorers: {listed(_scorers(groups))}. Each point is the mean of {n}."]
-    spread = "± one standard deviation" if numbers[-1] > 1 else "none: a single run has no spread"
-    words.append(f"Bars: {spread}.")
-    if full_data(groups):
-        words.append("Dotted line: all the data without KD.")
-    if any(g.is_full for g in groups):
-        words.append("At 100% every scorer keeps the same samples.")
-    if {g.kd for g in groups} - {*curve_kinds(groups)}:
-        words.append("Of the fixed KD weights three have curves here; all are under “KD weight” below.")
-    return paragraph(" ".join(words), class_="note")
+@dataclass(frozen=True)
+class Curve:
+    """A curve of a figure: its label, whose points it has, and the index of its colour and marker."""
+
+    label: str
+    scorer: str
+    kd: str
+    index: int
 
 
-def _scorers(groups: Sequence[Group]) -> list[str]:
-    names = {g.scorer for g in groups if not g.is_full}
-    return sorted(names, key=scorer_order)
-
-
-def _drawings(compared: Compared) -> list[Drawing]:
-    groups, tag_ = compared.groups, compared.setup.tag
-    scorers, kinds, kd = _scorers(groups), curve_kinds(groups), main_kd(groups)
-    suffix = f" (set-up {compared.setup.name})" if compared.setup.name else ""
-    pruned = f", {compared.setup.short_words}" if compared.setup.removed else ""
-    limits = _limits(groups, kinds)
-    drawn = []
-    if len(scorers) > 1:
-        for kind in [k for k in (NO_KD, kd) if k is not None and any(g.kd == k and not g.is_full for g in groups)]:
-            title = f"All scorers, {kind}{pruned}"
-            curves = [(s, s, kind, i) for i, s in enumerate(scorers) if _has(groups, s, kind)]
-            paint = partial(_paint, groups=groups, curves=curves, title=title, limits=limits)
-            name = f"accuracy{tag_}-{'no-kd' if kind == NO_KD else 'kd'}"
-            drawn.append(draw(name, f"Test accuracy against the fraction that is kept: {title}{suffix}", paint))
-    for scorer in scorers:
-        curves = [(kind, scorer, kind, k) for k, kind in enumerate(kinds) if _has(groups, scorer, kind)]
-        paint = partial(_paint, groups=groups, curves=curves, title=scorer + pruned, limits=limits)
-        name = f"accuracy{tag_}-{slug(scorer)}"
-        drawn.append(draw(name, f"Test accuracy against the fraction that is kept: {scorer}{suffix}", paint))
-    return drawn
-
-
-def _has(groups: Sequence[Group], scorer: str, kind: str) -> bool:
-    """Whether there is a curve to draw, and not just the point at 100% that all scorers share."""
-    return any((g.scorer, g.kd) == (scorer, kind) for g in groups)
-
-
-def _limits(groups: Sequence[Group], kinds: Sequence[str]) -> tuple[float, float]:
-    """One y axis for all panels of a set-up, so that they compare by eye."""
-    drawn = [g for g in groups if g.kd in kinds]
-    low = min(g.mean - (g.sd or 0) for g in drawn)
-    high = max(g.mean + (g.sd or 0) for g in drawn)
-    room = 0.06 * (high - low) or 1.0
-    return low - room, min(high + room, 100 + room / 2)
-
-
-def _paint(
-    figure: Figure,
-    groups: Sequence[Group],
-    curves: Sequence[tuple[str, str, str, int]],
-    title: str,
-    limits: tuple[float, float],
-) -> None:
-    """`curves`: (label, scorer, way of KD, number of its look)."""
-    axes = figure.add_subplot()
-    fractions: list[float] = []
-    for label, scorer, kind, look in curves:
-        points = [g for g in groups if g.kd == kind and (g.scorer == scorer or g.is_full)]
-        fractions += [g.fraction for g in points]
-        curve(axes, points, label, SERIES[look % len(SERIES)], MARKERS[look % len(MARKERS)], dashed=kind == NO_KD)
-    full = full_data(groups)
-    if full:
-        axes.axhline(full.mean, color=MUTED, linestyle=":", linewidth=1.2)
-        fractions.append(1.0)
-    fraction_axis(axes, fractions)
-    axes.set_ylim(*limits)
-    axes.set_ylabel("test accuracy, %")
-    headline(axes, title)
-    legend(figure, axes)
-
-
-def curve(axes: Axes, points: Sequence[Group], label: str, colour: str, marker: str, dashed: bool) -> None:
-    """Means with their spread; hollow and dashed without KD."""
-    axes.errorbar(
-        [g.fraction for g in points], [g.mean for g in points], [g.sd or 0 for g in points], label=label, color=colour,
-        marker=marker, linestyle=(0, (4, 2)) if dashed else "-", markerfacecolor=PANEL if dashed else colour,
-        markeredgecolor=colour, elinewidth=1, zorder=3,
+def section(inputs: ReportInputs) -> Section | None:
+    """All scorers together, then each scorer by itself; None where there are only pruned students at one fraction."""
+    panels = [(c, accuracy_figures(c)) for c in inputs.comparisons if not c.sparsity]
+    # a single point of pruned students is no curve, and is shown among others under "Pruned weights"
+    pruned = [c for c in inputs.comparisons if c.sparsity and len({group.fraction for group in c.groups}) > 1]
+    pruned_figures = [figure for comparison in pruned for figure in accuracy_figures(comparison)]
+    if not panels and not pruned_figures:
+        return None
+    html = render(
+        "accuracy.html", panels=panels, pruned_figures=pruned_figures, pruned_groups=[g for c in pruned for g in c.groups],
+        scorers=pruning_scorers, curve_kds=curve_kds, full_data=full_data,
     )  # fmt: skip
+    figures = [*(figure for _, figures in panels for figure in figures), *pruned_figures]
+    return Section("accuracy", "Accuracy against fraction", html, figures)
 
 
-def slug(text: str) -> str:
-    """A part of a file name."""
-    return "-".join("".join(c if c.isalnum() else " " for c in text.lower()).split()) or "x"
+def accuracy_figures(comparison: Comparison) -> list[Figure]:
+    """A figure of all scorers without KD and one with the main kind of KD; then a figure for each scorer."""
+    groups = comparison.groups
+    scorers, kds = pruning_scorers(groups), curve_kds(groups)
+    label = f", {comparison.short_label}" if comparison.sparsity else ""
+    present = {(group.scorer, group.kd) for group in groups}
+    panels: list[tuple[str, str, list[Curve]]] = []
+    if len(scorers) > 1:
+        for kd, name in ((NO_KD, "no-kd"), (comparison.main_kd, "kd")):
+            curves = [Curve(s, s, kd, i) for i, s in enumerate(scorers) if (s, kd) in present and kd is not None]
+            panels += [(name, f"All scorers, {kd}", curves)] if curves else []
+    for scorer in scorers:
+        curves = [Curve(kd, scorer, kd, i) for i, kd in enumerate(kds) if (scorer, kd) in present]
+        panels.append((slug(scorer), scorer, curves))
+    limits = _limits([group for group in groups if group.kd in kds])
+    return [_figure(comparison, name, title, title + label, curves, limits) for name, title, curves in panels]
+
+
+def _limits(groups: Sequence[Group]) -> tuple[float, float]:
+    """One y axis for all panels of a comparison, so that they can be compared by eye."""
+    low = min(group.mean - group.sd for group in groups)
+    high = max(group.mean + group.sd for group in groups)
+    margin = 0.06 * (high - low) or 1.0
+    return low - margin, min(high + margin, 100 + margin / 2)
+
+
+def _figure(
+    comparison: Comparison, name: str, alt: str, title: str, curves: Sequence[Curve], limits: tuple[float, float]
+) -> Figure:
+    def paint(axes: Axes) -> None:
+        fractions: list[float] = []
+        for curve in curves:
+            points = [g for g in comparison.groups if g.kd == curve.kd and (g.scorer == curve.scorer or g.is_full)]
+            x = [group.fraction for group in points]
+            fractions += x
+            colour, marker = SERIES[curve.index % len(SERIES)], MARKERS[curve.index % len(MARKERS)]
+            errorbar(axes, x, points, curve.label, colour, marker, DASHED if curve.kd == NO_KD else "-")
+        if comparison.full_data:
+            axes.axhline(comparison.full_data.mean, color=MUTED, linestyle=":", linewidth=1.2)
+            fractions.append(1.0)
+        fraction_axis(axes, fractions)
+        axes.set_ylim(*limits)
+        axes.set_ylabel("test accuracy, %")
+
+    where = f" (set-up {comparison.name})" if comparison.name else ""
+    alt = f"Test accuracy against the fraction that is kept: {alt}{where}"
+    return plot(f"accuracy{comparison.suffix}-{name}", alt, title, paint)

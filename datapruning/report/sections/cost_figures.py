@@ -2,138 +2,121 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from functools import partial
+from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from datapruning.report.comparison import Compared
-from datapruning.report.costs import GroupCost, pays_off_after
-from datapruning.report.figures import INK, MARKERS, MUTED, PANEL, SERIES, Drawing, draw, headline, legend, percent
-from datapruning.report.groups import Group, full_data, main_kd, scorer_order
-from datapruning.report.recorded_cost import MEASURES, Price
-from datapruning.report.sections.accuracy import slug
-from datapruning.report.student import NO_KD
+from datapruning.report.comparison import Comparison
+from datapruning.report.costs import MEASURES, Measure, break_even
+from datapruning.report.figures import INK, MARKERS, MUTED, PANEL, SERIES, Figure, log_axis, plot
+from datapruning.report.format import percent, si_number, slug
+from datapruning.report.groups import Group, pivot, pruning_scorers
+from datapruning.report.run_records import NO_KD
 
-Pair = tuple[Group, GroupCost]
 UNITS = {"samples": "samples trained on", "seconds": "seconds"}
-MOST_STUDENTS = 1000
+MAX_STUDENTS = 1000
 
 
-def cost_drawings(compared: Compared) -> list[Drawing]:
+@dataclass(frozen=True)
+class CostPoint:
+    """A group in a figure of accuracy against cost.
+
+    Attributes:
+        group: The runs.
+        own: What one student pays, in samples or seconds.
+        once: What is paid once; 0 where it is not known.
+    """
+
+    group: Group
+    own: float
+    once: float
+
+
+def cost_figures(comparison: Comparison) -> list[Figure]:
     """For each scorer, accuracy against samples and against seconds."""
-    pairs = list(zip(compared.groups, compared.costs, strict=True))
-    drawn = []
-    for scorer in sorted({g.scorer for g in compared.groups if not g.is_full}, key=scorer_order):
-        for measure in MEASURES:
-            mine = [(g, c) for g, c in pairs if (g.scorer == scorer or g.is_full) and c.own.measure(measure)]
-            if not mine:
+    panels = [(scorer, measure) for scorer in pruning_scorers(comparison.groups) for measure in MEASURES]
+    return [figure for scorer, measure in panels if (figure := _cost_figure(comparison, scorer, measure)) is not None]
+
+
+def _cost_figure(comparison: Comparison, scorer: str, measure: Measure) -> Figure | None:
+    points = [
+        CostPoint(group, own, group.cost.once.measure(measure) or 0.0)
+        for group in comparison.groups
+        if (group.scorer == scorer or group.is_full) and (own := group.cost.own.measure(measure))
+    ]
+    if not points:
+        return None
+    by_kd = pivot((point for point in points if point.group is not comparison.full_data), lambda point: point.group.kd)
+
+    def paint(axes: Axes) -> None:
+        for kd, colour, marker in ((NO_KD, SERIES[0], "o"), (comparison.main_kd, SERIES[1], "s")):
+            curve = by_kd.get(kd or "", [])
+            if not curve:
                 continue
-            paint = partial(_paint_cost, pairs=mine, measure=measure, scorer=scorer, kd=main_kd(compared.groups))
-            name = f"cost{compared.setup.tag}-{slug(scorer)}-{measure}"
-            drawn.append(draw(name, f"Test accuracy against {UNITS[measure]}: {scorer}", paint, height=3.5))
-    return drawn
+            own, means = [point.own for point in curve], [point.group.mean for point in curve]
+            shares_costs = any(point.once for point in curve)
+            label = f"{kd}, one student" if shares_costs else str(kd)
+            axes.plot(own, means, color=colour, marker=marker, label=label, zorder=3)
+            if shares_costs:
+                axes.plot([point.own + point.once for point in curve], means, color=colour, marker=marker,
+                          markerfacecolor=PANEL, linestyle=(0, (1.5, 1.5)), label=f"{kd}, the first student",
+                          zorder=3)  # fmt: skip
+            for point in curve:
+                axes.annotate(percent(point.group.fraction), (point.own, point.group.mean), (-5, 4),
+                              textcoords="offset points", ha="right", fontsize=7.5, color=INK)  # fmt: skip
+        for point in points:
+            if point.group is comparison.full_data:
+                axes.plot([point.own], [point.group.mean], marker="*", markersize=11, linestyle="none", color=INK,
+                          label="all the data, no KD", zorder=4)  # fmt: skip
+                axes.axhline(point.group.mean, color=MUTED, linestyle=":", linewidth=1)
+        axes.set_xscale("log")
+        log_axis(axes.xaxis, (1.0, 3.0), 9, si_number)
+        axes.set_xlabel(UNITS[measure])
+        axes.set_ylabel("test accuracy, %")
+        axes.margins(x=0.14, y=0.12)
+
+    name = f"cost{comparison.suffix}-{slug(scorer)}-{measure}"
+    return plot(name, f"Test accuracy against {UNITS[measure]}: {scorer}", f"{scorer}: {measure}", paint, height=3.5)
 
 
-def _paint_cost(figure: Figure, pairs: Sequence[Pair], measure: str, scorer: str, kd: str | None) -> None:
-    axes = figure.add_subplot()
-    looks = ((NO_KD, SERIES[0], "o"), (kd, SERIES[1], "s"))
-    for kind, colour, marker in looks:
-        mine = [(g, c) for g, c in pairs if g.kd == kind and not (g.is_full and kind == NO_KD)]
-        if kind is None or not mine:
-            continue
-        own = [c.own.measure(measure) or 0.0 for _, c in mine]
-        heights = [g.mean for g, _ in mine]
-        has_shared = any(c.once.measure(measure) for _, c in mine)
-        label = f"{kind}, one student" if has_shared else str(kind)
-        axes.plot(own, heights, color=colour, marker=marker, label=label, zorder=3)
-        if has_shared:
-            first = [(own_cost + (c.once.measure(measure) or 0.0)) for own_cost, (_, c) in zip(own, mine, strict=True)]
-            axes.plot(first, heights, color=colour, marker=marker, markerfacecolor=PANEL, linestyle=(0, (1.5, 1.5)),
-                      label=f"{kind}, the first student", zorder=3)  # fmt: skip
-        for x, y, (g, _) in zip(own, heights, mine, strict=True):
-            axes.annotate(
-                percent(g.fraction), (x, y), (-5, 4), textcoords="offset points", ha="right", fontsize=7.5, color=INK
-            )
-    full = next(((g, c) for g, c in pairs if g.is_full and not g.has_kd), None)
-    if full:
-        axes.plot([full[1].own.measure(measure) or 0.0], [full[0].mean], marker="*", markersize=11, linestyle="none",
-                  color=INK, label="all the data, no KD", zorder=4)  # fmt: skip
-        axes.axhline(full[0].mean, color=MUTED, linestyle=":", linewidth=1)
-    _log_axis(axes, UNITS[measure])
-    axes.set_ylabel("test accuracy, %")
-    headline(axes, f"{scorer}: {measure}")
-    axes.margins(x=0.14, y=0.12)
-    legend(figure, axes)
-
-
-def _log_axis(axes: Axes, label: str) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0), numticks=9))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_xlabel(label)
-
-
-def short(value: float) -> str:
-    """1200000 -> "1.2M"."""
-    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= limit:
-            return f"{value / limit:.3g}{unit}"
-    return f"{value:.3g}"
-
-
-def break_even_drawings(compared: Compared) -> list[Drawing]:
-    """For each scorer, the cost of a student, its share of what is paid once included, against how many there are."""
-    groups = compared.groups
-    full, kd = full_data(groups), main_kd(groups)
-    price = compared.costs[groups.index(full)].own.samples if full else None
-    if not price or kd is None:
+def break_even_figures(comparison: Comparison) -> list[Figure]:
+    """For each scorer, the cost of a student with its share of what is paid once, against the number of students."""
+    full_cost = comparison.full_data.cost.own.samples if comparison.full_data else None
+    if not full_cost or comparison.main_kd is None:
         return []
-    drawn = []
-    for scorer in sorted({g.scorer for g in groups if not g.is_full}, key=scorer_order):
-        mine = [
-            (g, c)
-            for g, c in zip(groups, compared.costs, strict=True)
-            if g.scorer == scorer and g.kd == kd and c.own.samples is not None and c.once.samples is not None
-        ]
-        if mine:
-            paint = partial(_paint_break_even, pairs=mine[: len(SERIES)], price=price, title=f"{scorer}, {kd}")
-            name = f"break-even{compared.setup.tag}-{slug(scorer)}"
-            alt = f"Cost of a student against the number of students: {scorer}, {kd}"
-            drawn.append(draw(name, alt, paint))
-    return drawn
+    known = [
+        CostPoint(group, group.cost.own.samples, group.cost.once.samples)
+        for group in comparison.groups
+        if group.kd == comparison.main_kd and group.cost.own.samples is not None and group.cost.once.samples is not None
+    ]
+    by_scorer = pivot(known, lambda point: point.group.scorer)
+    return [
+        _break_even_figure(comparison, scorer, by_scorer[scorer][: len(SERIES)], full_cost)
+        for scorer in pruning_scorers(comparison.groups) if scorer in by_scorer
+    ]  # fmt: skip
 
 
-def _paint_break_even(figure: Figure, pairs: Sequence[Pair], price: float, title: str) -> None:
-    axes = figure.add_subplot()
-    after = [pays_off_after(c.own.samples, c.once.samples, price) for _, c in pairs]
-    last = min(MOST_STUDENTS, max(30, 4 * max([k for k in after if k] or [1])))
-    students = np.geomspace(1, last, 120)
-    for i, ((group, cost), k) in enumerate(zip(pairs, after, strict=True)):
-        each = _each(cost.own, cost.once, students) / price
-        axes.plot(students, each, color=SERIES[i], label=f"keeping {percent(group.fraction)}")
-        if k and k <= last:
-            axes.plot([k], [_each(cost.own, cost.once, np.array([float(k)]))[0] / price], marker=MARKERS[i],
-                      color=SERIES[i], zorder=4)  # fmt: skip
-    axes.axhline(1, color=MUTED, linestyle=":", linewidth=1.4, label="all the data, no KD")
-    axes.set_yscale("log")
-    _log_axis(axes, "number of students")
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+def _break_even_figure(comparison: Comparison, scorer: str, points: Sequence[CostPoint], full_cost: float) -> Figure:
+    def paint(axes: Axes) -> None:
+        numbers = [break_even(point.own, point.once, full_cost) or math.inf for point in points]
+        last = min(MAX_STUDENTS, max(30, 4 * max([k for k in numbers if k < math.inf], default=1)))
+        students = np.geomspace(1, last, 120)
+        for i, (point, k) in enumerate(zip(points, numbers, strict=True)):
+            costs = (point.own + point.once / students) / full_cost
+            axes.plot(students, costs, color=SERIES[i], label=f"keeping {percent(point.group.fraction)}")
+            if k <= last:
+                axes.plot([k], [(point.own + point.once / k) / full_cost], marker=MARKERS[i], color=SERIES[i], zorder=4)
+        axes.axhline(1, color=MUTED, linestyle=":", linewidth=1.4, label="all the data, no KD")
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        log_axis(axes.xaxis, (1.0, 3.0), 9, si_number)
+        log_axis(axes.yaxis, (1.0, 2.0, 5.0), 12, "{:g}".format)
+        axes.set_xlabel("number of students")
+        axes.set_ylabel("cost of each,\nin full trainings")
 
-    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=12))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.set_ylabel("cost of each,\nin full trainings")
-    headline(axes, title)
-    legend(figure, axes)
-
-
-def _each(
-    own: Price, once: Price, students: np.ndarray[tuple[int], np.dtype[np.float64]]
-) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    return (own.samples or 0.0) + (once.samples or 0.0) / students
+    title = f"{scorer}, {comparison.main_kd}"
+    alt = f"Cost of a student against the number of students: {title}"
+    return plot(f"break-even{comparison.suffix}-{slug(scorer)}", alt, title, paint)

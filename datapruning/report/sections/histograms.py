@@ -3,152 +3,113 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from datapruning.artifacts.subset import load_subset
+from datapruning.data.dataset import Dataset
 from datapruning.errors import DataPruningError
-from datapruning.report.comparison import Inputs
-from datapruning.report.figures import MARKERS, MUTED, SERIES, Drawing, draw, headline, legend, percent
-from datapruning.report.groups import scorer_order
-from datapruning.report.html import Markup, Section, figures, join, paragraph, tag
-from datapruning.report.score_files import ScoresFile, readers
-from datapruning.report.sections.accuracy import slug
-from datapruning.report.student import Student
+from datapruning.report.figures import MARKERS, MUTED, SERIES, Figure, plot, turn_tick_labels
+from datapruning.report.format import percent, slug
+from datapruning.report.groups import pivot, scorer_order
+from datapruning.report.inputs import ReportInputs
+from datapruning.report.render import Section, render
+from datapruning.report.run_records import RunRecord
+from datapruning.report.score_files import ScoresFile, runs_selected_by
 
-BINS = 40
-MOST_NAMED = 12
-"""Classes whose names fit below an axis."""
+NUM_BINS = 40
+MAX_NAMED_CLASSES, MAX_NAME_CHARS, MAX_LEVEL_CHARS = 12, 12, 30
+"""Classes whose names fit below an axis, characters of a name, and characters that fit beside each other."""
+LOG_RATIO = 30
+"""The ratio of the highest bin to the median one from which on the counts have a logarithmic axis."""
 Ids = NDArray[np.int64]
 
 
-def section(inputs: Inputs) -> Section:
+def section(inputs: ReportInputs) -> Section:
     """Scores first, then classes."""
-    parts, drawings = [tag("h3", "Scores")], list[Drawing]()
-    shown = [f for f in inputs.scores if f.scores.scorer != "random"]
-    if shown:
-        drawn = [_scores(file, inputs.students) for file in shown]
-        parts.append(
-            paragraph(
-                "How the scores are spread over all samples (grey), and over those that a run of this report kept. Higher "
-                "ones are kept first.",
-                class_="note",
-            )
-        )
-        parts.append(figures(drawn))
-        drawings += drawn
-    else:
-        parts.append(paragraph("There are no scores files of this dataset near the runs.", class_="note"))
-    parts += [tag("h3", "Classes"), *_classes(inputs, drawings)]
-    return Section("histograms", "What is kept", join(parts), drawings)
+    scores = [_score_figure(file, inputs.all_runs) for file in inputs.scores if not file.is_random]
+    classes = _class_figures(inputs.all_runs, inputs.data) if inputs.data else []
+    html = render("histograms.html", scores=scores, classes=classes, inputs=inputs)
+    return Section("histograms", "What is kept", html, [*scores, *classes])
 
 
-def _kept(student: Student) -> Ids | None:
-    try:
-        return load_subset(student.folder / "subset.npz").indices
-    except DataPruningError:
-        return None
+def _kept_ids(runs: Sequence[RunRecord], limit: int) -> dict[float, Ids]:
+    """Kept ids by fraction, of the lowest seed: of the smallest fraction, the largest one below 1, and some between."""
+    pruned = (run for run in sorted(runs, key=lambda run: run.seed) if not run.is_full)
+    by_fraction = pivot(pruned, lambda run: run.fraction)
+    fractions = sorted(by_fraction)
+    if len(fractions) > limit:
+        fractions = [fractions[round(i * (len(fractions) - 1) / (limit - 1))] for i in range(limit)]
+    kept: dict[float, Ids] = {}
+    for fraction in fractions:
+        try:
+            kept[fraction] = load_subset(by_fraction[fraction][0].folder / "subset.npz").indices
+        except DataPruningError:  # its folder is gone
+            continue
+    return kept
 
 
-def _ends(students: Sequence[Student], most: int) -> dict[float, Ids]:
-    """Kept ids by fraction, the seed that comes first: of the smallest fraction, the largest below 1, and some between."""
-    first: dict[float, Student] = {}
-    for student in sorted(students, key=lambda s: s.seed):
-        if not student.is_full:
-            first.setdefault(student.fraction, student)
-    fractions = sorted(first)
-    if len(fractions) > most:
-        fractions = [fractions[round(i * (len(fractions) - 1) / (most - 1))] for i in range(most)]
-    found = {fraction: _kept(first[fraction]) for fraction in fractions}
-    return {fraction: ids for fraction, ids in found.items() if ids is not None}
-
-
-def _scores(file: ScoresFile, students: Sequence[Student]) -> Drawing:
-    kept = _ends(readers(file, students), 2)
-    name = f"scores-{slug(file.name)}"
-    return draw(name, f"Histogram of the scores of {file.name}", partial(_paint_scores, file=file, kept=kept))
-
-
-def _paint_scores(figure: Figure, file: ScoresFile, kept: Mapping[float, Ids]) -> None:
-    axes = figure.add_subplot()
+def _score_figure(file: ScoresFile, runs: Sequence[RunRecord]) -> Figure:
+    kept = _kept_ids(runs_selected_by(file, runs), 2)
     values = file.scores.values
-    finite = values[np.isfinite(values)]
-    edges: list[float] = np.histogram_bin_edges(finite.astype(np.float64), BINS).tolist()
-    axes.hist(finite, edges, color=MUTED, alpha=0.35, label="all")
-    for i, (fraction, ids) in reversed(list(enumerate(sorted(kept.items())))):
-        some = values[ids]
-        axes.hist(
-            some[np.isfinite(some)],
-            edges,
-            histtype="step",
-            linewidth=1.6,
-            color=SERIES[i],
-            label=f"kept at {percent(fraction)}",
-        )
-    counts = np.histogram(finite, edges)[0]
-    if counts.max(initial=0) > 30 * max(float(np.median(counts[counts > 0])) if counts.any() else 1.0, 1.0):
-        axes.set_yscale("log")
-    axes.set_xlabel("score")
-    axes.set_ylabel("samples")
-    headline(axes, file.name)
-    legend(figure, axes)
+
+    def paint(axes: Axes) -> None:
+        finite = values[np.isfinite(values)]
+        edges: list[float] = np.histogram_bin_edges(finite.astype(np.float64), NUM_BINS).tolist()
+        axes.hist(finite, edges, color=MUTED, alpha=0.35, label="all")
+        for i, (fraction, ids) in reversed(list(enumerate(kept.items()))):
+            scores = values[ids]
+            axes.hist(scores[np.isfinite(scores)], edges, histtype="step", linewidth=1.6, color=SERIES[i],
+                      label=f"kept at {percent(fraction)}")  # fmt: skip
+        counts = np.histogram(finite, edges)[0]
+        median = float(np.median(counts[counts > 0])) if counts.any() else 1.0
+        if counts.max(initial=0) > LOG_RATIO * max(median, 1.0):
+            axes.set_yscale("log")
+        axes.set_xlabel("score")
+        axes.set_ylabel("samples")
+
+    return plot(f"scores-{slug(file.name)}", f"Histogram of the scores of {file.name}", file.name, paint)
 
 
-def _classes(inputs: Inputs, drawings: list[Drawing]) -> list[Markup]:
-    if inputs.data is None:
-        return [paragraph(f"The classes of the samples are not known: {inputs.no_data}.", class_="warn")]
-    scorers = sorted({s.scorer for s in inputs.students if not s.is_full}, key=scorer_order)
-    drawn = []
-    for scorer in scorers:
-        kept = _ends([s for s in inputs.students if s.scorer == scorer], 3)
-        if kept:
-            paint = partial(
-                _paint_classes, title=scorer, kept=kept, labels=inputs.data.train.labels, names=inputs.data.class_names
-            )
-            drawn.append(draw(f"classes-{slug(scorer)}", f"Share of each class among the kept samples: {scorer}", paint))
-    if not drawn:
-        return [paragraph("There is no run on part of the data whose subset file can be read.", class_="note")]
-    drawings += drawn
-    text = (
-        "Each class's share of the kept samples, against its share of all (grey). Of each fraction one run, the lowest seed."
-    )
-    return [paragraph(text, class_="note"), figures(drawn)]
+def _class_figures(runs: Sequence[RunRecord], data: Dataset) -> list[Figure]:
+    by_scorer = pivot((run for run in runs if not run.is_full), lambda run: run.scorer)
+    kept = {scorer: _kept_ids(by_scorer[scorer], 3) for scorer in sorted(by_scorer, key=scorer_order)}
+    labels, names = data.train.labels, data.class_names
+    return [_class_figure(scorer, ids, labels, names) for scorer, ids in kept.items() if ids]
 
 
-def _paint_classes(figure: Figure, title: str, kept: Mapping[float, Ids], labels: Ids, names: Sequence[str]) -> None:
-    axes = figure.add_subplot()
-    classes = np.arange(len(names))
-    many = len(names) > MOST_NAMED
-    axes.bar(classes, _shares(labels, len(names)), color=MUTED, alpha=0.35, width=1.0 if many else 0.8, label="all")
-    for i, (fraction, ids) in enumerate(kept.items()):
-        offset = 0.0 if many else 0.22 * (i - (len(kept) - 1) / 2)
-        axes.plot(classes + offset, _shares(labels[ids], len(names)), linestyle="none", marker=MARKERS[i],
-                  markersize=2.5 if many else 5, color=SERIES[i], label=percent(fraction))  # fmt: skip
-    axes.set_ylim(0, None)
-    axes.set_ylabel("share of the samples, %")
-    headline(axes, title)
-    axes.grid(False, axis="x")
-    _name_classes(axes, names)
-    legend(figure, axes)
+def _class_figure(scorer: str, kept: Mapping[float, Ids], labels: Ids, names: Sequence[str]) -> Figure:
+    def shares(labels: Ids) -> NDArray[np.float64]:
+        counts = np.bincount(labels, minlength=len(names))
+        return np.asarray(100 * counts / counts.sum())
 
+    def paint(axes: Axes) -> None:
+        classes = np.arange(len(names))
+        has_names = len(names) <= MAX_NAMED_CLASSES
+        axes.bar(classes, shares(labels), color=MUTED, alpha=0.35, width=0.8 if has_names else 1.0, label="all")
+        for i, (fraction, ids) in enumerate(kept.items()):
+            offset = 0.22 * (i - (len(kept) - 1) / 2) if has_names else 0.0
+            axes.plot(classes + offset, shares(labels[ids]), linestyle="none", marker=MARKERS[i],
+                      markersize=5 if has_names else 2.5, color=SERIES[i], label=percent(fraction))  # fmt: skip
+        axes.set_ylim(0, None)
+        axes.set_ylabel("share of the samples, %")
+        axes.grid(False, axis="x")
+        if has_names:
+            _name_classes(axes, names)
+        else:
+            axes.set_xlabel(f"class, 0 to {len(names) - 1}")
 
-def _shares(labels: Ids, classes: int) -> NDArray[np.float64]:
-    counts = np.bincount(labels, minlength=classes)
-    return np.asarray(100 * counts / counts.sum())
+    return plot(f"classes-{slug(scorer)}", f"Share of each class among the kept samples: {scorer}", scorer, paint)
 
 
 def _name_classes(axes: Axes, names: Sequence[str]) -> None:
-    if len(names) > MOST_NAMED:
-        axes.set_xlabel(f"class, 0 to {len(names) - 1}")
-        return
-    short = [name if len(name) <= 12 else f"{name[:11]}…" for name in names]
-    turned = sum(map(len, short)) > 30
-    axes.set_xticks(range(len(names)), short, rotation=40 if turned else 0, ha="right" if turned else "center")
-    if turned:
-        for label in axes.get_xticklabels():
-            label.set_rotation_mode("anchor")
-    axes.set_xlabel("class" if not turned else "")
+    shown = [name if len(name) <= MAX_NAME_CHARS else f"{name[: MAX_NAME_CHARS - 1]}…" for name in names]
+    if sum(map(len, shown)) <= MAX_LEVEL_CHARS:
+        axes.set_xticks(range(len(names)), shown, rotation=0, ha="center")
+        axes.set_xlabel("class")
+    else:
+        axes.set_xticks(range(len(names)), shown, rotation=40, ha="right")
+        turn_tick_labels(axes)
+        axes.set_xlabel("")

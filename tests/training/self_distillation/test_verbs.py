@@ -18,10 +18,8 @@ from datapruning.config.toml import to_toml
 from datapruning.data.dataset import Dataset
 from datapruning.errors import InvalidValue
 from datapruning.io.tensors import load_tensors
-from datapruning.report.costs import group_cost
-from datapruning.report.groups import Words, find_groups
-from datapruning.report.setups import find_setups
-from datapruning.report.student import Student
+from datapruning.report.comparison import compare
+from datapruning.report.run_records import RunRecord
 from datapruning.runs.context import Context
 from datapruning.runs.run import CONFIG
 from datapruning.training.distillation.weight_search import Judges
@@ -78,11 +76,11 @@ def test_the_self_teacher_is_the_run_without_distillation_and_is_used_again(shor
     costs = mine.result["costs"]
     assert costs["self_teacher"]["samples_seen"] == alone.result["samples_seen"]
     assert costs["self_soft_labels"]["evaluated"] == 60 * 4
-    student = Student(mine.folder, mine.result, tomllib.loads((mine.folder / CONFIG).read_text()))
-    (setup,) = find_setups([student])
-    assert "self-distillation tf-kd-self" in setup.words
-    (group,) = find_groups(setup, Words([student]))
-    own = group_cost(group, [student], []).own.samples
+    student = RunRecord(mine.folder, mine.result, tomllib.loads((mine.folder / CONFIG).read_text()))
+    (comparison,) = compare([student])
+    assert "self-distillation tf-kd-self" in comparison.description
+    (group,) = comparison.groups
+    own = group.cost.own.samples
     assert own == pytest.approx(mine.result["samples_seen"] + alone.result["samples_seen"] + FORWARD * 60 * 4)
     written = (alone.folder / "result.json").stat().st_mtime_ns
     hotter = short.with_table("self_distill", method="tf-kd-self", tf_kd_self_temperature=2.0)
@@ -140,9 +138,9 @@ def test_the_command_has_it_and_a_run_is_repeated(dprune: Callable[..., Any], tm
     )  # fmt: skip
     assert off.code == 0, off.err
     assert "self_distill" not in tomllib.loads((tmp_path / "c" / CONFIG).read_text())
-    settings = [Student(p, json.loads((p / "result.json").read_text()), tomllib.loads((p / CONFIG).read_text()))
+    settings = [RunRecord(p, json.loads((p / "result.json").read_text()), tomllib.loads((p / CONFIG).read_text()))
                 for p in (tmp_path / "a", tmp_path / "c")]  # fmt: skip
-    apart = find_setups(settings)
+    apart = compare(settings)
     assert len(apart) == 2, "runs with and without it are no one curve"
     assert {setup.differing["self_distill.method"] for setup in apart} == {"cs-kd", "off"}
 

@@ -1,4 +1,4 @@
-"""A student run as the report sees it: its result.json, its config.toml, and words for what it is."""
+"""A student's run as the report reads it: its result.json, its config.toml and what follows from them."""
 
 from __future__ import annotations
 
@@ -20,14 +20,20 @@ from datapruning.runs.run import CONFIG
 NO_KD, AUTO = "no KD", "KD auto"
 ALL = "all the data"
 NUMBERS = ("test_accuracy", "kept", "total", "kd_weight")
-VARIANTS = ("self_distill", "sparsity")
-"""Tables of config.toml, and of result.json, that say how a student learns from itself and how it was pruned."""
 TEXTS = ("dataset", "fingerprint", "scorer", "model", "budget")
+VARIANT_TABLES = ("self_distill", "sparsity")
+"""Tables of config.toml, and of result.json, for self-distillation and for pruned weights."""
 
 
 @dataclass(frozen=True)
-class Student:
-    """A finished student: where it lies, what result.json says, the tables of config.toml (empty if it is not there)."""
+class RunRecord:
+    """A finished student.
+
+    Attributes:
+        folder: The run folder. It may be gone, where a sweep recorded the result.
+        result: The content of result.json.
+        config: The tables of config.toml; empty where the file is gone.
+    """
 
     folder: Path
     result: Mapping[str, Any]
@@ -35,38 +41,23 @@ class Student:
 
     @property
     def accuracy(self) -> float:
-        """On the test set, in percent."""
+        """Test accuracy in percent."""
         return float(self.result["test_accuracy"])
 
     @property
     def kept(self) -> int:
-        """How many samples it was trained on."""
+        """The number of samples it was trained on."""
         return int(self.result["kept"])
 
     @property
     def total(self) -> int:
-        """N."""
+        """The number of training samples of the dataset."""
         return int(self.result["total"])
 
     @property
-    def fraction(self) -> float:
-        """The share that was asked for; where none was (plain ids), the share that was kept."""
-        asked = self.result.get("fraction")
-        return float(asked) if isinstance(asked, int | float) else self.kept / self.total
-
-    @property
-    def is_full(self) -> bool:
-        """Whether nothing was pruned away."""
-        return self.kept == self.total
-
-    @property
-    def scorer(self) -> str:
-        """Who ranked, the strategy and the class balance if there was one; "all the data" where nothing was pruned away."""
-        if self.is_full:
-            return ALL
-        balanced = self.result.get("balance") not in (None, "none")
-        chosen = " ".join([str(self.result.get("strategy") or ""), *map(str, self.result.get("with") or [])]).strip()
-        return str(self.result["scorer"]) + (f", {chosen}" if chosen else "") + (", class-balanced" if balanced else "")
+    def seed(self) -> int:
+        """The seed of the run."""
+        return int(self.result.get("seed", 0))
 
     @property
     def weight(self) -> float:
@@ -74,8 +65,28 @@ class Student:
         return float(self.result["kd_weight"])
 
     @property
+    def fraction(self) -> float:
+        """The requested fraction; for a subset of plain ids, which has none, the fraction that was kept."""
+        requested = self.result.get("fraction")
+        return self.kept / self.total if requested is None else float(requested)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it was trained on all the data."""
+        return self.kept == self.total
+
+    @property
+    def scorer(self) -> str:
+        """The scorer, with the strategy and the class balance where there were any; `ALL` without data pruning."""
+        if self.is_full:
+            return ALL
+        strategy = " ".join([str(self.result.get("strategy") or ""), *map(str, self.result.get("with") or [])]).strip()
+        balanced = self.result.get("balance") not in (None, "none")
+        return str(self.result["scorer"]) + (f", {strategy}" if strategy else "") + (", class-balanced" if balanced else "")
+
+    @property
     def search(self) -> Mapping[str, Any] | None:
-        """How the KD weight was found, for `--kd-weight auto`; of `trials` and `curve` those entries that are whole."""
+        """The search for the KD weight; None where the weight was given."""
         found = self.result.get("kd_weight_search")
         if not isinstance(found, dict):
             return None
@@ -84,81 +95,65 @@ class Student:
 
     @property
     def kd(self) -> str:
-        """One of "no KD", "KD auto" and, say, "KD 0.9"."""
-        asked = self.run_table.get("kd_weight")
-        if asked == "auto" or (asked is None and self.search is not None):
+        """The kind of KD: "no KD", "KD auto" or with its weight, as in "KD 0.9"."""
+        requested = self.config.get("run", {}).get("kd_weight")
+        if requested == "auto" or (requested is None and self.search is not None):
             return AUTO
         return NO_KD if self.weight == 0 else f"KD {self.weight:g}"
 
     @property
     def teachers(self) -> list[Mapping[str, Any]]:
-        """What result.json says of each teacher; empty without KD."""
-        found = self.result.get("teacher")
-        return [t for t in found if isinstance(t, dict)] if isinstance(found, list) and self.kd != NO_KD else []
+        """What result.json records of each teacher; empty without KD."""
+        return list(self.result.get("teacher") or []) if self.kd != NO_KD else []
 
     @property
     def candidates(self) -> list[Mapping[str, Any]]:
         """The teachers of which one was chosen for this run; empty where none was."""
-        found = self.result.get("teacher_candidates")
-        return [t for t in found if isinstance(t, dict)] if isinstance(found, list) and self.kd != NO_KD else []
-
-    @property
-    def seed(self) -> int:
-        """Of the run."""
-        return int(self.result.get("seed", 0))
-
-    @property
-    def run_table(self) -> Mapping[str, Any]:
-        """The command's options, as config.toml has them."""
-        return dict(self.config.get("run", {}))
+        return list(self.result.get("teacher_candidates") or []) if self.kd != NO_KD else []
 
     @property
     def workspaces(self) -> list[Path]:
         """The workspaces that it and its teachers lie in, as far as they lie in one."""
-        places = [self.folder, *(Path(str(t.get("folder"))) for t in self.teachers)]
-        return [place.parent.parent for place in places if place.parent.name in ("students", "teachers")]
+        folders = [self.folder, *(Path(str(teacher["folder"])) for teacher in self.teachers if "folder" in teacher)]
+        return [folder.parent.parent for folder in folders if folder.parent.name in ("students", "teachers")]
 
-    @property
+    @cached_property
     def settings(self) -> dict[str, Any]:
-        """What runs must share to be drawn as one curve: all of [train] and [views], and where they do something
-        [cutmix], [self_distill] and [sparsity].
+        """What runs must share to be drawn as one curve, as "table.key" -> value.
+
+        All of [train] and [views], and where they have an effect [cutmix], [self_distill] and [sparsity]. Where
+        config.toml is gone, what result.json records of them.
         """
-        tables = {name: self.config[name] for name in ("train", "views") if isinstance(self.config.get(name), dict)}
-        mixed = {key: value for key, value in dict(self.config.get("cutmix", {})).items() if value}
-        if len(tables) == 2:
-            tables["cutmix"] = mixed
-            tables |= {table: dict(self.config.get(table, {})) for table in VARIANTS}
+        if "train" in self.config and "views" in self.config:
+            tables = {name: dict(self.config.get(name, {})) for name in ("train", "views", "cutmix", *VARIANT_TABLES)}
+            tables["cutmix"] = {key: value for key, value in tables["cutmix"].items() if value}
         else:
-            known = {"train.model": self.result["model"], "train.budget": self.result["budget"]}
-            known |= {} if self.result["budget"] == "steps" else {"train.epochs": self.result.get("epochs")}
-            return known | self._told_variant
+            train = {"model": self.result["model"], "budget": self.result["budget"], "epochs": self.result.get("epochs")}
+            if train["budget"] == "steps":
+                del train["epochs"]
+            tables = {"train": train, **self._recorded_variant}
         return {f"{table}.{key}": value for table, values in tables.items() for key, value in values.items()}
 
     @property
-    def _told_variant(self) -> dict[str, Any]:
-        """How it was pruned and learnt from itself, as far as result.json alone says it."""
-        told = {table: self.result.get(table) for table in VARIANTS}
-        keys = {
-            "sparsity": {f.name for f in fields(SparsityConfig)},
-            "self_distill": {f.name for f in fields(SelfDistillConfig)},
-        }
+    def _recorded_variant(self) -> dict[str, dict[str, Any]]:
+        """The tables of the variant, as result.json records them."""
+        kinds = zip(VARIANT_TABLES, (SelfDistillConfig, SparsityConfig), strict=True)
         return {
-            f"{table}.{key}": value
-            for table, values in told.items() if isinstance(values, dict)
-            for key, value in values.items() if key in keys[table]
+            table: {f.name: self.result[table][f.name] for f in fields(kind) if f.name in self.result[table]}
+            for table, kind in kinds if self.result.get(table)
         }  # fmt: skip
 
     @property
-    def identity(self) -> tuple[Any, ...]:
-        """Two runs that agree in this are one run, done twice."""
+    def identity(self) -> tuple[str, ...]:
+        """Equal for runs that are the same run, done twice."""
         if not self.config:
             return (str(self.folder.resolve()),)
-        weights = tuple(str(t.get("weights")) for t in self.teachers)
-        return (json.dumps({k: v for k, v in self.config.items() if k != ENVIRONMENT_TABLE}, sort_keys=True), weights)
+        tables = {name: table for name, table in self.config.items() if name != ENVIRONMENT_TABLE}
+        return (json.dumps(tables, sort_keys=True), *(str(teacher.get("weights")) for teacher in self.teachers))
 
     @property
     def kd_settings(self) -> dict[str, Any]:
-        """Those of the [kd] settings that this run read: T where the KD weight was given, the search's where it was not."""
+        """The [kd] settings that this run read: T for a given KD weight, those of the search otherwise."""
         table = dict(self.config.get("kd", {}))
         temperature = table.pop("temperature", self.result.get("temperature"))
         if self.kd == AUTO:
@@ -168,7 +163,7 @@ class Student:
 
     @cached_property
     def subset_meta(self) -> Mapping[str, Any]:
-        """The story in subset.npz; empty if the file cannot be read."""
+        """The metadata of subset.npz; empty where the file cannot be read."""
         try:
             return dict(load_subset(self.folder / "subset.npz").meta)
         except DataPruningError:
@@ -200,7 +195,7 @@ def check_result(result: Mapping[str, Any], where: str) -> None:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The tables of config.toml; empty if there is none that can be read."""
+    """The tables of a run's config.toml; empty where there is none that can be read."""
     try:
         return tomllib.loads((folder / CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError):

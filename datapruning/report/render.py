@@ -1,0 +1,60 @@
+"""HTML from the templates in `templates/`, which escape all text that is not markup already."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cache
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from datapruning.report import format as formats
+from datapruning.report.figures import Figure
+from datapruning.version import __version__
+
+GENERATOR = "datapruning report"
+"""Marks a file as a page of this package, which another page may replace."""
+FILTERS = (
+    formats.mean_std, formats.signed, formats.percent, formats.format_sparsity, formats.format_count,
+    formats.format_seconds, formats.si_number, formats.join_words, formats.plural,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section of the page: its anchor, its title, its HTML and the figures in it."""
+
+    anchor: str
+    title: str
+    html: Markup
+    figures: Sequence[Figure] = field(default_factory=list)
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("datapruning.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters |= {function.__name__: function for function in FILTERS}
+    environment.globals |= {"inf": math.inf}
+    return environment
+
+
+def render(template: str, **values: object) -> Markup:
+    """The HTML of a template.
+
+    Args:
+        template: Name of a file in `templates/`.
+        values: What the template prints. Text is escaped, `Markup` is not.
+    """
+    return Markup(_environment().get_template(template).render(**values))
+
+
+def render_page(title: str, lead: Markup, sections: Sequence[Section]) -> str:
+    """A self-contained HTML page: a header, links to the sections where there are several, and the sections."""
+    made = f"Made by datapruning {__version__} on {datetime.now(UTC):%Y-%m-%d %H:%M} UTC."
+    return render("page.html", title=title, lead=lead, sections=sections, generator=GENERATOR, made=made)
