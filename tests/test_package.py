@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -43,6 +44,36 @@ def test_a_module_says_what_it_is_and_imports_only_what_it_may(module: Path) -> 
     found = imported(tree)
     assert not found & {"pickle", "cPickle", "dill", "joblib", "shelve", "marshal"}
     assert not found & OUTSIDE, "a second copy of each would be loaded: import datapruning.scorers and so on"
+
+
+def test_nothing_beside_the_package_imports_a_second_copy_of_its_parts() -> None:
+    sources = {
+        path: path.read_text(encoding="utf-8")
+        for folder in ("tests", "benchmarks", "scripts")
+        for path in (PROJECT_ROOT / folder).rglob("*.py")
+    }
+    for page in [PROJECT_ROOT / "README.md", PROJECT_ROOT / "CONTRIBUTING.md", *(PROJECT_ROOT / "docs").glob("*.md")]:
+        blocks = re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+        sources[page] = "\n".join(blocks)
+    assert len(sources) > 150
+    for path, source in sources.items():
+        assert not imported(ast.parse(source)) & OUTSIDE, path
+
+
+@pytest.mark.slow
+def test_mypy_sees_through_the_links(tmp_path: Path) -> None:
+    """`make check` has filled mypy's cache, without which this takes a minute."""
+    calls = {
+        "from datapruning.scorers import get_scorer": ("get_scorer(3)", "arg-type"),
+        "from datapruning.teachers import load_teacher": ("load_teacher(context=3)", "call-arg"),
+        "from datapruning.recipes import FOLDER": ("FOLDER.nothing", "attr-defined"),
+    }
+    (tmp_path / "wrong.py").write_text("\n".join([*calls, *(call for call, _ in calls.values())]) + "\n")
+    command = [sys.executable, "-m", "mypy", str(tmp_path / "wrong.py")]
+    answer = subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, text=True, timeout=280)
+    assert re.findall(r"wrong\.py:(\d): error: .*\[([\w-]+)\]", answer.stdout) == [
+        (str(line), code) for line, (_, code) in enumerate(calls.values(), len(calls) + 1)
+    ], answer.stdout
 
 
 def test_all_public_names_resolve() -> None:

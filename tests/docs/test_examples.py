@@ -26,6 +26,8 @@ SHORTER = {
     "model": '"tinynet8"', "teacher_candidates": '["tinynet8", "tinynet16"]',
 }  # fmt: skip
 """What the examples' recipes say instead."""
+SLOW_PAGES = {"README.md", "launchers.md", "report.md", "sweep.md"}
+"""Pages whose examples take over 10 seconds."""
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 OTHERS = ("cleanlab", "datasets", "ffcv", "fiftyone", "lightning", "transformers")
@@ -88,7 +90,9 @@ def short_recipes(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.
 
 
 @pytest.mark.usefixtures("short_recipes")
-@pytest.mark.parametrize("page", [p for p in PAGES if steps(p)], ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    "page", [pytest.param(p, id=p.name, marks=[pytest.mark.slow] * (p.name in SLOW_PAGES)) for p in PAGES if steps(p)]
+)
 def test_a_page_runs_from_top_to_bottom(page: Path, dprune: Callable[..., Any], tmp_path: Path) -> None:
     if page.name == "ffcv.md":
         pytest.importorskip("ffcv", reason="FFCV is not installed")
@@ -118,6 +122,7 @@ def test_examples_with_other_packages_run_alone(
         assert len(np.unique(names["scores"].values)) > 30
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short_recipes")
 def test_the_example_in_every_help_runs(dprune: Callable[..., Any]) -> None:
     verbs = typer.main.get_command(app).commands.values()  # type: ignore[attr-defined]
