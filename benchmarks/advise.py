@@ -22,8 +22,9 @@ import datapruning as dp
 from benchmarks.advise_report import report
 from benchmarks.common import RUNS
 from benchmarks.tiny import open_tiny
-from datapruning.analysis.advise.advise import advise
-from datapruning.analysis.advise.pilots import opening_objective
+from datapruning.analysis.advise.advise import FILE, advise
+from datapruning.analysis.advise.pilots import initial_objective
+from datapruning.io.json import read_json
 from datapruning.io.tensors import save_tensors
 from datapruning.io.trial_store import Config, Row, RowStore
 from datapruning.runs.context import Context
@@ -72,7 +73,7 @@ def pupil(context: Context, teacher: Any, ids: NDArray[np.int64], seed: int) -> 
     cache = SoftLabelCache(teacher, context.views, data.fingerprint, data.total, data.classes)
     with reproducible(context.threads), hushed():
         cache.fill(context.split("train"), ids, planned_epochs(context.recipe.train, len(ids), data.total))
-    return network(context, ids, opening_objective(context, TeacherLabels([cache])), seed)
+    return network(context, ids, initial_objective(context, TeacherLabels([cache])), seed)
 
 
 def tested(context: Context, model: nn.Module) -> float:
@@ -103,7 +104,8 @@ class Steps:
     def advice(self, config: Config) -> dict[str, Any]:
         """What `dprune advise` answers."""
         out = self.workspace / f"advice-{config['seed']}"
-        found = dict(advise(self.context, config["tolerance"], seed=config["seed"], out=out).result)
+        advice = advise(self.context, config["tolerance"], seed=config["seed"], out=out)
+        found = read_json(advice.folder / FILE)
         keys = ("fraction", "low", "high", "kept", "reference", "pilots", "cost")
         return {key: found[key] for key in keys}
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from benchmarks.common import mean_spread, publish, table
-from datapruning.analysis.advise.curve import DRAWS, MISFIT, Curve, interval, power_law, run_noise
+from datapruning.analysis.advise.curve import NUM_DRAWS, RELATIVE_MISFIT, Curve, interval, power_law, run_noise
 from datapruning.io.trial_store import Row
 
 COMMAND = "DPRUNE_DATA=... python -m benchmarks.advise"
@@ -89,9 +89,9 @@ def true_curve(students: Sequence[Row], whole: Sequence[float], tolerance: float
     errors = np.array([100 - row.result["test_accuracy"] for row in students])
     noise = run_noise(errors)
     full = 100 - statistics.mean(whole)
-    weights = 1 / (noise**2 + (MISFIT * (errors - full - tolerance)) ** 2)
-    drawn = errors + noise * random.standard_normal((DRAWS, len(errors)))
-    reference = full + float(run_noise(np.array(full))) / len(whole) ** 0.5 * random.standard_normal(DRAWS)
+    weights = 1 / (noise**2 + (RELATIVE_MISFIT * (errors - full - tolerance)) ** 2)
+    drawn = errors + noise * random.standard_normal((NUM_DRAWS, len(errors)))
+    reference = full + float(run_noise(np.array(full))) / len(whole) ** 0.5 * random.standard_normal(NUM_DRAWS)
     return Curve(*power_law(fractions, drawn, weights), reference)
 
 

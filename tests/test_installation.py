@@ -161,7 +161,7 @@ def test_a_scorer_of_another_installed_package_is_found(tmp_path: Path) -> None:
     assert (user / "s.npz").is_file()
 
 
-def test_an_editable_install_sees_a_new_scorer_at_once(tmp_path: Path) -> None:
+def test_an_editable_install_finds_the_scorer_of_contributing_at_once(tmp_path: Path) -> None:
     project = copy_project(tmp_path / "project")
     environment = Installation(tmp_path / "environment")
     environment.install(build(project, "editable", tmp_path / "wheel"))
@@ -169,6 +169,7 @@ def test_an_editable_install_sees_a_new_scorer_at_once(tmp_path: Path) -> None:
     user = user_folder(tmp_path / "user")
     # `python -m` puts the working folder first on the path, with the user's modules in it
     check_commands(user, environment.bin / "python", "-m", "datapruning")
-    code = (project / "scorers" / "random.py").read_text(encoding="utf-8").replace('"random"', '"added"')
-    (project / "scorers" / "added.py").write_text(code, encoding="utf-8")
-    assert "added" in run(environment.bin / "dprune", "score", "--list", cwd=user)
+    page = (PROJECT_ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    code = page.partition("```python\n")[2].partition("```")[0]
+    (project / "scorers" / "low_confidence.py").write_text(code, encoding="utf-8")
+    assert "low-confidence" in run(environment.bin / "dprune", "score", "--list", cwd=user)

@@ -16,7 +16,7 @@ def command(
     scorer: Annotated[str, typer.Option(help="Who ranks the samples.")] = "random",
     teacher: Annotated[
         list[Path] | None,
-        typer.Option(help="A run folder. Repeatable.", show_default="one that is blind to the judges, trained for this"),
+        typer.Option(help="A run folder. Repeatable.", show_default="one trained without the hold-out"),
     ] = None,
     budget: Annotated[
         str | None, typer.Option(help="epochs, or steps: as many updates as the full data.", show_default="the recipe's")
@@ -35,8 +35,8 @@ def command(
 ) -> None:
     """Find the smallest fraction that loses no more than a few tenths of a point against all the data without KD.
 
-    Trains once on all the data but a slice that judges, then pilots with KD at a few small fractions. Says what that costs
-    before it starts, and when it pays off. The test set is not looked at. Another tolerance uses the same pilots.
+    Trains once on all the data but a hold-out, then pilots with KD at a few small fractions. Says what that costs before it
+    starts, and when it pays off. The test set is not used. Another tolerance uses the same pilots.
 
     Example: dprune advise --data digits --tolerance 0.5
     """
@@ -45,5 +45,5 @@ def command(
     points = parse_tolerance(tolerance)  # before the data is opened
     context = o.context_from(data, data_root, download, recipe, changes, device, loader, workspace, threads)
     own = {key: value for key, value in (("budget", budget), ("model", model)) if value is not None}
-    found = advise(context.with_student(**own), points, scorer=scorer, teacher=teacher, seed=seed, out=out)
-    o.result(found.text)
+    advice = advise(context.with_student(**own), points, scorer=scorer, teacher=teacher or (), seed=seed, out=out)
+    o.result(advice.text)

@@ -95,13 +95,13 @@ def context_from(
 
 def say_price(context: Context, scorers: Sequence[Scorer]) -> None:
     """What the evidence of several scorers costs, where it is not there yet."""
-    from datapruning.evidence.estimate import ONE_PROXY, planned_evidence
+    from datapruning.evidence.estimate import estimate_evidence_cost
     from datapruning.utils.console import say
 
-    networks, samples = planned_evidence(context, scorers)
-    if samples:
-        see = "sees" if networks == ONE_PROXY else "see"
-        say(f"evidence: {networks} {see} {samples:,} samples with repeats, less what is there already")
+    estimate = estimate_evidence_cost(context, scorers)
+    if estimate.samples:
+        see = "sees" if str(estimate) == "1 proxy" else "see"
+        say(f"evidence: {estimate} {see} {estimate.samples:,} samples with repeats, less what is there already")
 
 
 def run_table(recipe: str | None) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from datapruning.artifacts.scorer import Samples, Scorer
 from datapruning.evidence.collect import EARLY
@@ -11,31 +12,41 @@ from datapruning.evidence.subset_masks import parts_of
 from datapruning.runs.context import Context
 from datapruning.training.schedules import planned_samples
 
-ONE_PROXY = "1 proxy"
+
+@dataclass(frozen=True)
+class EvidenceEstimate:
+    """The numbers of networks that evidence takes, and the samples that they see in training, with repeats."""
+
+    num_proxies: int = 0
+    num_members: int = 0
+    samples: int = 0
+
+    def __str__(self) -> str:
+        parts = [f"{self.num_proxies} prox{'y' if self.num_proxies == 1 else 'ies'}"] if self.num_proxies else []
+        return " and ".join([*parts, *([f"{self.num_members} members of an ensemble"] if self.num_members else [])])
 
 
-def planned_evidence(context: Context, scorers: Iterable[Scorer]) -> tuple[str, int]:
-    """(networks in words, samples that they see) of all that these scorers read, each thing once, there or not."""
+def estimate_evidence_cost(context: Context, scorers: Iterable[Scorer]) -> EvidenceEstimate:
+    """Estimate all evidence that these scorers read, each recording once, whether it exists already or not."""
     recipe, total = context.recipe, context.data.total
     kinds = {scorer.needs for scorer in scorers} - {Samples}
-    words, samples = list[str](), 0
+    num_proxies = num_members = samples = 0
     if kinds - {SubsetEnsemble}:
-        runs = recipe.evidence.runs if kinds & set(EARLY) else recipe.evidence.full_runs
-        full = min(recipe.evidence.full_runs, runs)
-        whole = planned_samples(recipe.proxy, total, total)
-        early = round(whole * min(recipe.evidence.early_epoch / recipe.proxy.epochs, 1))
-        samples += full * whole + (runs - full) * early
-        words.append(f"{runs} proxies" if runs != 1 else ONE_PROXY)
+        num_proxies = recipe.evidence.runs if kinds & set(EARLY) else recipe.evidence.full_runs
+        num_full = min(recipe.evidence.full_runs, num_proxies)
+        full = planned_samples(recipe.proxy, total, total)
+        early = round(full * min(recipe.evidence.early_epoch / recipe.proxy.epochs, 1))
+        samples += num_full * full + (num_proxies - num_full) * early
     if SubsetEnsemble in kinds:
-        parts, out = parts_of(recipe.ensemble.subset_fraction)
-        inside = round(total * (parts - out) / parts)
-        samples += recipe.ensemble.num_members * planned_samples(recipe.ensemble_member, inside, inside)
-        words.append(f"{recipe.ensemble.num_members} members of an ensemble")
-    return " and ".join(words), samples
+        parts, excluded = parts_of(recipe.ensemble.subset_fraction)
+        size = round(total * (parts - excluded) / parts)
+        num_members = recipe.ensemble.num_members
+        samples += num_members * planned_samples(recipe.ensemble_member, size, size)
+    return EvidenceEstimate(num_proxies, num_members, samples)
 
 
 def evidence_tables(scorers: Iterable[Scorer]) -> list[str]:
-    """The tables of a recipe that say how the evidence of these scorers is made."""
+    """Return the names of the recipe tables that determine the evidence of these scorers."""
     kinds = {scorer.needs for scorer in scorers} - {Samples}
     ensemble = ["ensemble", "ensemble_member"] * (SubsetEnsemble in kinds)
     return ["proxy", "evidence"] * bool(kinds - {SubsetEnsemble}) + ensemble

@@ -1,7 +1,7 @@
 """Objectives: what a batch's logits are trained towards.
 
 KD weight a: loss = (1-a) * CE(student, label) + a * T^2 * KL(teacher_T || student_T), KL summed over classes and averaged
-over the batch (design.md, section 1). a=0 is labels alone, a=1 the teacher alone.
+over the batch (docs/kd-weight.md). a=0 is labels alone, a=1 the teacher alone.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ def fit(
     of its updates lie at even distances in it.
 
     A checkpoint is saved when it is due, in the middle of an epoch or at its end; a resumed training makes the very updates
-    that one that was never stopped makes. torch's global random streams are as they were afterwards (see `randomness.py`).
+    that one that was never stopped makes. torch's global random streams are as they were afterwards (see `rng.py`).
 
     Args:
         model: on the device it is to be trained on.

@@ -13,7 +13,7 @@ def keep_freed_memory() -> bool:
     """Tell glibc to keep freed memory in this process; returns whether it will.
 
     By default every batch of images and every layer's output is given back to the system when it is freed, and comes
-    back as fresh pages that have to be zeroed (`benchmarks/overheads` measures what that costs). The price is that the
+    back as fresh pages that have to be zeroed (`benchmarks/overheads.py` measures what that costs). The price is that the
     process keeps its peak memory until it ends. `dprune` does this for itself; a library must not do it behind its
     user's back, so in Python it is yours to call. Elsewhere than on glibc it does nothing.
     """

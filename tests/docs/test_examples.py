@@ -107,6 +107,7 @@ def test_a_page_runs_from_top_to_bottom(page: Path, dprune: Callable[..., Any], 
             assert answer.code == 0, (step, answer.err)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short_recipes")
 @pytest.mark.filterwarnings(r"ignore:`isinstance\(treespec, LeafSpec\)` is deprecated:FutureWarning")  # by lightning
 @pytest.mark.parametrize(("package", "block"), examples_with_others())

@@ -19,7 +19,7 @@ from datapruning.data.dataset import Dataset
 from datapruning.errors import IncompatibleInputs, InvalidFile, InvalidValue
 from datapruning.evidence import proxies
 from datapruning.evidence.collect import read
-from datapruning.evidence.estimate import evidence_tables, planned_evidence
+from datapruning.evidence.estimate import estimate_evidence_cost, evidence_tables
 from datapruning.evidence.proxies import record_proxies
 from datapruning.evidence.recorder import Recorder
 from datapruning.evidence.recording import Recording, create_recording, open_recording, write_array
@@ -175,7 +175,7 @@ def test_the_price_that_is_said_is_what_is_paid(make_context: Maker, small: Data
     )
     context, known = make_context(small, *TINY, *members), scorers.find_scorers()
     chosen = [known[name] for name in names or known]
-    _, samples = planned_evidence(context, chosen)
+    samples = estimate_evidence_cost(context, chosen).samples
     for each in chosen:
         score(context, each.name)
     folders = list((context.root / "evidence").glob("*"))

@@ -1,4 +1,4 @@
-"""The objective of design.md against independent float64 arithmetic."""
+"""The losses against independent float64 arithmetic."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What an advice costs and what it saves, in trainings: one training on the full data without KD is 1."""
+"""What an advice costs and what it saves, in trainings: one training on the full data without KD is 1.
+
+Costs are counted in samples; a teacher's sample counts as a student's, whatever its network.
+"""
 
 from __future__ import annotations
 
@@ -6,99 +9,104 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from datapruning.analysis.advise.plan import FIRST, LIMIT, NEAR_ENOUGH, rungs
-from datapruning.artifacts.scorer import Scorer
-from datapruning.evidence.estimate import planned_evidence
-from datapruning.io.trial_store import Row
+from datapruning.analysis.advise.pilots import HoldoutResult
+from datapruning.analysis.advise.plan import MAX_FRACTION, MIN_NEAR_PILOTS, MIN_PILOTS, ladder
+from datapruning.analysis.advise.request import AdviceRequest
+from datapruning.config.training import TrainConfig
+from datapruning.evidence.estimate import estimate_evidence_cost
 from datapruning.runs.context import Context
 from datapruning.training.schedules import planned_samples
 from datapruning.utils.cost import FORWARD
 
 
 @dataclass(frozen=True)
-class Cost:
-    """In trainings, counted in samples; a teacher's sample counts as a student's, whatever its network.
+class CostEstimate:
+    """What an advice will cost, in trainings, without soft labels; the pilots together between `min_` and `max_pilots`."""
+
+    reference: float
+    holdout_teacher: float
+    evidence: float
+    min_pilots: float
+    max_pilots: float
+
+
+@dataclass(frozen=True)
+class AdviceCost:
+    """What an advice has cost, in trainings.
 
     Attributes:
-        training: samples that one training sees.
-        reference: the training on everything but the judges.
-        blind_teacher: the advice's own teacher, where the reference is not that.
-        pilots: with their soft labels and their judging.
-        teacher: the teacher of later students, on all data, which they need whether there is an advice or not.
-        evidence: what the scorer reads; shared with later students.
+        training: Samples that one training sees.
+        reference: The training on everything but the hold-out.
+        holdout_teacher: The advice's own teacher; 0 where the reference is that.
+        pilots: With their soft labels and their evaluation.
+        teacher: The teacher of later students, on all data, which they need with or without an advice.
+        evidence: What the scorer reads; shared with later students.
     """
 
     training: int
     reference: float
-    blind_teacher: float
+    holdout_teacher: float
     pilots: float
     teacher: float
     evidence: float
 
     @property
     def advice(self) -> float:
-        """All that would not be there without the advice."""
-        return self.reference + self.blind_teacher + self.pilots
+        """All that would not have been trained without the advice."""
+        return self.reference + self.holdout_teacher + self.pilots
 
-    def pays_off_after(self, saving: float, *, with_teacher: bool) -> int | None:
-        """How many later students, each of which saves so much of a training, pay for all this; None: no number does."""
-        once = self.advice + (self.teacher + self.evidence if with_teacher else 0.0)
-        return max(1, math.ceil(once / saving - 1e-9)) if saving > 0 else None
-
-
-def saving_of(context: Context, kept: int) -> float:
-    """The share of a training that is saved by a student on so many samples; nothing under the budget "steps"."""
-    training, total = context.recipe.train, context.data.total
-    if training.budget == "steps":
-        return 0.0
-    return 1 - planned_samples(training, kept, total) / planned_samples(training, total, total)
+    def break_even(self, saving: float, *, with_teacher: bool) -> int | None:
+        """Return how many later students, each saving a share of a training, repay the cost; None: no number does."""
+        cost = self.advice + (self.teacher + self.evidence if with_teacher else 0.0)
+        return max(1, math.ceil(cost / saving - 1e-9)) if saving > 0 else None
 
 
-def cost_of(context: Context, scorer: Scorer, reference: Row, blind: Row | None, pilots: Iterable[Row]) -> Cost:
-    """Add up rows."""
-    recipe, total = context.recipe, context.data.total
-    whole = planned_samples(recipe.train, total, total)
-    return Cost(
-        whole,
-        _samples(reference) / whole,
-        _samples(blind) / whole if blind else 0.0,
-        sum(map(_samples, pilots)) / whole,
-        planned_samples(recipe.teacher, total, total) / whole,
-        planned_evidence(context, [scorer])[1] / whole,
+def estimate_cost(request: AdviceRequest) -> CostEstimate:
+    """Estimate the cost before anything is trained."""
+    context, available = request.context, len(request.split.rest)
+    full = _full_training(context)
+    fractions = [float(fraction) for fraction in ladder(available, context.data.classes)]
+
+    def trainings(train: TrainConfig, *fractions: float) -> float:
+        return sum(planned_samples(train, round(fraction * available), available) for fraction in fractions) / full
+
+    train, teacher = context.recipe.train, context.recipe.teacher
+    return CostEstimate(
+        trainings(train, 1.0),
+        trainings(teacher, 1.0) if request.trains_teacher else 0.0,
+        estimate_evidence_cost(context, [request.scorer]).samples / full,
+        trainings(train, *fractions[:MIN_PILOTS]),
+        trainings(train, *fractions, *[MAX_FRACTION] * MIN_NEAR_PILOTS),
     )
 
 
-def _samples(row: Row) -> float:
-    return float(row.result["samples_seen"] + FORWARD * row.result["forward_passes"])
+def add_costs(
+    request: AdviceRequest, reference: HoldoutResult, teacher: HoldoutResult | None, pilots: Iterable[HoldoutResult]
+) -> AdviceCost:
+    """Add up what was trained."""
+    context = request.context
+    full, total = _full_training(context), context.data.total
+
+    def trainings(*results: HoldoutResult) -> float:
+        return sum(float(result.samples_seen + FORWARD * result.forward_passes) for result in results) / full
+
+    return AdviceCost(
+        full,
+        trainings(reference),
+        trainings(teacher) if teacher is not None else 0.0,
+        trainings(*pilots),
+        planned_samples(context.recipe.teacher, total, total) / full,
+        estimate_evidence_cost(context, [request.scorer]).samples / full,
+    )
 
 
-@dataclass(frozen=True)
-class Price:
-    """What an advice will cost, in trainings, soft labels not counted; `fewest` and `most` are of all pilots together."""
-
-    reference: float
-    blind_teacher: float
-    evidence: float
-    fewest: float
-    most: float
+def saved_share(context: Context, kept: int) -> float:
+    """Return the share of a training that a student on `kept` samples saves; nothing under the budget "steps"."""
+    train = context.recipe.train
+    if train.budget == "steps":
+        return 0.0
+    return 1 - planned_samples(train, kept, context.data.total) / _full_training(context)
 
 
-def price_of(context: Context, scorer: Scorer, available: int, *, blind: bool) -> Price:
-    """The price, before anything is trained.
-
-    Args:
-        context: with the student's settings.
-        scorer: who ranks.
-        available: samples but for the judges.
-        blind: whether the advice trains a teacher of its own.
-    """
-    recipe, total = context.recipe, context.data.total
-    whole = planned_samples(recipe.train, total, total)
-    steps = [float(rung) for rung in rungs(available, context.data.classes)]
-
-    def trainings(fractions: list[float]) -> float:
-        return sum(planned_samples(recipe.train, round(f * available), available) for f in fractions) / whole
-
-    teacher = planned_samples(recipe.teacher, available, available) / whole if blind else 0.0
-    most = trainings(steps + [LIMIT] * NEAR_ENOUGH)
-    return Price(trainings([1.0]), teacher, planned_evidence(context, [scorer])[1] / whole, trainings(steps[:FIRST]), most)
+def _full_training(context: Context) -> int:
+    return planned_samples(context.recipe.train, context.data.total, context.data.total)

@@ -1,8 +1,10 @@
-"""The judges: training samples that are set aside, and that no network of the advice trains on. The test set is not used."""
+"""The hold-out: training samples that no network of the advice trains on, and that all are evaluated on.
+
+The test set is not used.
+"""
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,42 +14,32 @@ from numpy.typing import NDArray
 from datapruning.errors import InvalidValue
 from datapruning.utils.hashing import shuffled
 
-JUDGES_KEY = 0xAD7D6
-MOST, SHARE = 5000, 0.1
-"""At most so many judges, and at most this share of the training samples."""
-LEAST_TOTAL = 1000
-"""Fewer training samples, and a tenth of them tells nothing about a point of accuracy."""
+HOLDOUT_KEY = 0xAD7D6
+MAX_HOLDOUT_SAMPLES = 5000
+MAX_HOLDOUT_FRACTION = 0.1
+MIN_TRAINING_SAMPLES = 1000
+"""Of fewer training samples, a tenth is too few to measure a point of accuracy."""
 
 
 @dataclass(frozen=True)
-class Parts:
-    """`judges` and the `rest`, which is what the advice takes for all data: sample ids, int64, sorted."""
+class HoldoutSplit:
+    """Sample ids, int64, sorted: the `holdout`, and the `rest`, which the advice treats as the full training set."""
 
-    judges: NDArray[np.int64]
+    holdout: NDArray[np.int64]
     rest: NDArray[np.int64]
 
 
-def set_aside(total: int, seed: int, unreadable: Sequence[int] = ()) -> Parts:
-    """Draw the judges among `total` samples, without those that cannot be read.
+def split_holdout(total: int, seed: int, unreadable: Sequence[int] = ()) -> HoldoutSplit:
+    """Draw the hold-out among `total` samples, without those that cannot be read.
 
     Raises:
-        InvalidValue: too small a dataset.
+        InvalidValue: The dataset is too small.
     """
-    if total < LEAST_TOTAL:
+    if total < MIN_TRAINING_SAMPLES:
         raise InvalidValue(
-            f"advise sets a tenth of the training samples aside as judges, and of {total:,} that is too few to tell a point "
-            f"of accuracy; it needs at least {LEAST_TOTAL:,}. Train at a few fractions instead (dprune sweep)"
+            f"advise holds out a tenth of the training samples, and of {total:,} that is too few to measure a point of "
+            f"accuracy; it needs at least {MIN_TRAINING_SAMPLES:,}. Train at a few fractions instead (dprune sweep)"
         )
-    order = shuffled(np.setdiff1d(np.arange(total), unreadable), JUDGES_KEY, seed)
-    count = min(MOST, int(SHARE * len(order)))
-    return Parts(np.sort(order[:count]), np.sort(order[count:]))
-
-
-def packed(correct: NDArray[np.bool_]) -> str:
-    """Which judges a network got right, as text for a row."""
-    return base64.b85encode(np.packbits(correct).tobytes()).decode()
-
-
-def unpacked(text: str, count: int) -> NDArray[np.bool_]:
-    """The inverse of `packed`; bool [count]."""
-    return np.unpackbits(np.frombuffer(base64.b85decode(text), np.uint8), count=count).astype(np.bool_)
+    order = shuffled(np.setdiff1d(np.arange(total), unreadable), HOLDOUT_KEY, seed)
+    count = min(MAX_HOLDOUT_SAMPLES, int(MAX_HOLDOUT_FRACTION * len(order)))
+    return HoldoutSplit(np.sort(order[:count]), np.sort(order[count:]))

@@ -1,7 +1,7 @@
-"""Which pilot comes next: up the rungs until one is near enough, then where the curve crosses the tolerance.
+"""Which pilot comes next: up the ladder of fractions until one is near enough, then where the curve meets the tolerance.
 
-A pure function of what is measured already, so that an advice that was killed goes on as it would have, and one with
-another tolerance starts from the pilots that are there.
+A pure function of what is measured already, so that an advice that was interrupted continues as it would have, and one
+with another tolerance starts from the existing pilots.
 """
 
 from __future__ import annotations
@@ -9,79 +9,89 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from fractions import Fraction
+from typing import NamedTuple
 
 import numpy as np
 
 from datapruning.analysis.advise.curve import Curve, Floats, interval
 
-RUNGS = ("0.025", "0.05", "0.1", "0.2", "0.4", "0.7")
+FRACTION_LADDER = ("0.025", "0.05", "0.1", "0.2", "0.4", "0.7")
 """Under the budget "epochs" a pilot costs its fraction of a training, so going up costs twice the answer at most."""
-FIRST = 3
-"""Rungs that are always tried: a curve has three parameters."""
-LIMIT = 0.95
-"""An answer above this saves nothing worth having: it counts as none."""
-HOPE = 0.1
-"""Go up as long as the chance that a fraction below LIMIT is near enough is larger."""
-NEAR, NEAR_ENOUGH = 1.25, 2
-CLOSE, CLOSE_ENOUGH = 2.0, 4
-"""So many pilots within these factors of the answer are enough."""
-FEWEST_A_CLASS = 4
-
-Pilot = tuple[str, int]
-"""Fraction, as text, and its repetition: 0, 1, ..."""
+MIN_PILOTS = 3
+"""Fractions of the ladder that are always tried: a curve has three parameters."""
+MAX_FRACTION = 0.95
+"""An answer above this saves too little to count as one."""
+MIN_SUCCESS_PROB = 0.1
+"""Continue upwards while the probability that a fraction below MAX_FRACTION is near enough exceeds this."""
+NEAR_FACTOR, MIN_NEAR_PILOTS = 1.25, 2
+CLOSE_FACTOR, MIN_CLOSE_PILOTS = 2.0, 4
+"""So many pilots within either factor of the answer are enough."""
+MIN_SAMPLES_PER_CLASS = 4
+MIN_PILOT_SAMPLES = 16
 
 
-def rungs(available: int, classes: int) -> list[str]:
-    """The rungs that keep enough of so many samples to be worth a training."""
-    least = smallest(available, classes)
-    return [rung for rung in RUNGS if Fraction(rung) >= least]
+class Pilot(NamedTuple):
+    """The fraction of a pilot, as text, and its repetition: 0, 1, ..."""
+
+    fraction: str
+    repeat: int
 
 
-def smallest(available: int, classes: int) -> Fraction:
-    """No pilot is smaller: a few samples a class."""
-    return Fraction(max(FEWEST_A_CLASS * classes, 16), available)
+def ladder(available: int, classes: int) -> list[str]:
+    """Return the fractions of the ladder that keep enough of `available` samples for a training."""
+    lowest = min_fraction(available, classes)
+    return [fraction for fraction in FRACTION_LADDER if Fraction(fraction) >= lowest]
+
+
+def min_fraction(available: int, classes: int) -> Fraction:
+    """Return the smallest fraction of a pilot, which keeps a few samples a class."""
+    return Fraction(max(MIN_SAMPLES_PER_CLASS * classes, MIN_PILOT_SAMPLES), available)
 
 
 def next_pilot(
-    tried: Sequence[Pilot], gaps: Floats, curve: Curve | None, tolerance: float, available: int, classes: int
+    pilots: Sequence[Pilot], gaps: Floats, curve: Curve | None, tolerance: float, available: int, classes: int
 ) -> Pilot | None:
-    """The next one, or None where enough is known.
+    """Return the next pilot, or None where the answer is known well enough.
 
     Args:
-        tried: what is measured.
-        gaps: of those, in points, [tried].
-        curve: fitted to those; None with fewer than two.
-        tolerance: in points.
-        available: samples that pilots choose from.
-        classes: of the dataset.
+        pilots: Those that are measured.
+        gaps: Their gaps to the reference in points, float64 [pilots].
+        curve: Fitted to those; None with fewer than two.
+        tolerance: In points of accuracy.
+        available: Number of samples that pilots choose from.
+        classes: Number of classes.
     """
-    done = {fraction for fraction, _ in tried}
-    steps = rungs(available, classes)
-    for rung in steps[:FIRST]:
-        if rung not in done:
-            return rung, 0
+    fractions = {pilot.fraction for pilot in pilots}
+    steps, lowest = ladder(available, classes), min_fraction(available, classes)
+    for fraction in steps[:MIN_PILOTS]:
+        if fraction not in fractions:
+            return Pilot(fraction, 0)
     if curve is None:
         return None
     crossing = curve.crossing(tolerance)
-    within = [float(fraction) for (fraction, _), gap in zip(tried, gaps, strict=True) if gap <= tolerance]
-    higher = [rung for rung in steps if float(rung) > max(map(float, done))]
-    if not within and higher:
-        return (higher[0], 0) if float(np.mean(crossing < LIMIT)) > HOPE else None
-    if len(within) == len(tried):
-        lower = Fraction(min(done, key=float)) / 2
-        if lower >= smallest(available, classes):
-            return f"{float(lower):.2g}", 0
+    num_within = int(np.sum(np.asarray(gaps) <= tolerance))
+    higher = [fraction for fraction in steps if float(fraction) > max(map(float, fractions))]
+    if not num_within and higher:
+        return Pilot(higher[0], 0) if float(np.mean(crossing < MAX_FRACTION)) > MIN_SUCCESS_PROB else None
+    if num_within == len(pilots):
+        half = Fraction(min(fractions, key=float)) / 2
+        if half >= lowest:
+            return Pilot(f"{float(half):.2g}", 0)
     answer = interval(crossing)[0]
-    if not float(smallest(available, classes)) <= answer < LIMIT or _known(tried, answer):
+    if not float(lowest) <= answer < MAX_FRACTION or _is_known(pilots, answer):
         return None
-    counts = Counter(fraction for fraction, _ in tried)
-    nearest = min(done, key=lambda fraction: abs(np.log(float(fraction) / answer)))
-    if max(float(nearest) / answer, answer / float(nearest)) < 1.1:
-        return nearest, counts[nearest]
-    return f"{answer:.2g}", 0
+    nearest = min(fractions, key=lambda fraction: abs(np.log(float(fraction) / answer)))
+    if _distance(nearest, answer) < 1.1:
+        return Pilot(nearest, Counter(pilot.fraction for pilot in pilots)[nearest])
+    return Pilot(f"{answer:.2g}", 0)
 
 
-def _known(tried: Sequence[Pilot], answer: float) -> bool:
-    distances = [max(float(fraction) / answer, answer / float(fraction)) for fraction, _ in tried]
-    near, close = (sum(d <= limit for d in distances) for limit in (NEAR, CLOSE))
-    return near >= NEAR_ENOUGH or close >= CLOSE_ENOUGH
+def _is_known(pilots: Sequence[Pilot], answer: float) -> bool:
+    distances = np.array([_distance(pilot.fraction, answer) for pilot in pilots])
+    near, close = (int(np.sum(distances <= factor)) for factor in (NEAR_FACTOR, CLOSE_FACTOR))
+    return near >= MIN_NEAR_PILOTS or close >= MIN_CLOSE_PILOTS
+
+
+def _distance(fraction: str, answer: float) -> float:
+    """The factor, at least 1, between a fraction and the answer."""
+    return max(float(fraction) / answer, answer / float(fraction))

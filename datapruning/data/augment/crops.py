@@ -89,7 +89,7 @@ def taps(begin: NDArray[np.int64], length: NDArray[np.int64], size: int) -> Taps
 
 
 def resample(images: Tensor, boxes: NDArray[np.int64], height: int, width: int) -> Tensor:
-    """The boxes of the images, resampled. A kernel of `fused.py` does it on a CPU; torch serves every other device.
+    """The boxes of the images, resampled. A kernel of `numba_kernels.py` does it on a CPU; torch serves every other device.
 
     Args:
         images: uint8 [n, h, w, channels].

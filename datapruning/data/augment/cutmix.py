@@ -101,7 +101,7 @@ def share_of_own(boxes: NDArray[np.int64], mixed: NDArray[np.bool_], height: int
 
 
 def paste(views: Tensor, others: Tensor, rows: NDArray[np.int64], boxes: NDArray[np.int64]) -> None:
-    """Cover boxes, in place. A kernel of `fused.py` does it on a CPU; this serves every other device.
+    """Cover boxes, in place. A kernel of `numba_kernels.py` does it on a CPU; this serves every other device.
 
     Args:
         views: float32 [n, channels, height, width], channels last in memory: each sample's own view.

@@ -1,8 +1,8 @@
 """Views: augmented looks at samples, each a pure function of (view seed, view number, sample id).
 
 Nothing else enters: not the batch, the loader, the worker count, the device or the run's seed. So a view can be
-replayed anywhere, and soft labels computed for it once hold for every student (design.md, "Views"). Mixed views
-(`mixing.py`) depend on the set of kept ids too, and hold for every student of that subset.
+replayed anywhere, and soft labels computed for it once hold for every student. Mixed views
+(`cutmix.py`) depend on the set of kept ids too, and hold for every student of that subset.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Loaders: batches of raw uint8 images, labels and ids, in exactly the order asked for.
 
 All loaders answer the same call with the same bits: `read(batches)`, where each batch is an array of sample ids. Order,
-batch size and padding are decided by the caller (`order.py`), augmentation by the views; a loader only decodes and
-gathers. `choose.py` opens one.
+batch size and padding are decided by the caller (`data/batching.py`), augmentation by the views; a loader only decodes and
+gathers. `factory.py` opens one.
 """
 
 from __future__ import annotations

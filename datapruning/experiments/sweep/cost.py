@@ -1,78 +1,80 @@
-"""What a sweep costs: samples to train beforehand, and the time left once rows are finished."""
+"""What a sweep costs: samples to train beforehand, and the time left once trials are finished."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from datapruning.config.training import TrainConfig
-from datapruning.experiments.sweep.grid import AUTO, Grid
-from datapruning.experiments.sweep.variants import method_of
+from datapruning.experiments.sweep.grid import Grid
+from datapruning.experiments.sweep.spec import AUTO, StudentSpec
 from datapruning.io.trial_store import Row
 from datapruning.runs.context import Context
 from datapruning.training.schedules import planned_epochs, planned_samples
 from datapruning.utils.cost import FORWARD
 
 SHARED_PHASES = ("teacher", "soft_labels")
-"""Phases of a run that a later row does not pay again."""
+"""Phases of a run that a later trial does not repeat."""
 
 
-def samples_of(training: TrainConfig, grid: Grid, configs: Iterable[Mapping[str, Any]]) -> int:
-    """Samples that all these rows see."""
-    return sum(planned_samples(training, grid.kept(c["fraction"]), grid.total) for c in configs)
+def estimate_samples(training: TrainConfig, grid: Grid, students: Iterable[StudentSpec]) -> int:
+    """Estimate the samples that all these students see, with repeats."""
+    return sum(planned_samples(training, grid.kept(spec.fraction), grid.total) for spec in students)
 
 
-def passes_of(context: Context, grid: Grid, configs: Sequence[Mapping[str, Any]]) -> float:
-    """What these rows cost in training passes of a sample: their training and, with self-distillation, what that adds.
+def estimate_passes(context: Context, grid: Grid, students: Sequence[StudentSpec]) -> float:
+    """Estimate the cost in training passes of a sample: the students' training, with what self-distillation adds.
 
-    A self teacher is a training of its own, once for the rows that share samples and seed, with a forward pass for every
-    soft label. Searches for the KD weight and the few looks of the pruning stage are not counted.
+    A self teacher is a training of its own, once for the students that share samples and seed, with a forward pass for
+    every soft label. Searches for the KD weight and the few batches of the pruning stage are not counted.
     """
-    training, views = context.recipe.train, context.recipe.views.num_views
+    training, num_views = context.recipe.train, context.recipe.views.num_views
     passes, self_taught = 0.0, set()
-    for config in configs:
-        how = method_of(context, config)
-        passes += samples_of(training, grid, [config]) * how.compute
-        if how.method == "tf-kd-self":
-            self_taught.add((config["fraction"], config["scorer"], config["seed"]))
+    for spec in students:
+        self_distillation = spec.self_distillation or context.recipe.self_distill
+        passes += estimate_samples(training, grid, [spec]) * self_distillation.compute
+        if self_distillation.method == "tf-kd-self":
+            self_taught.add((spec.fraction, spec.scorer, spec.seed))
     for fraction, _, _ in self_taught:
-        epochs = planned_epochs(training, grid.kept(fraction), grid.total)
-        labels = grid.kept(fraction) * min(views, epochs)
-        passes += samples_of(training, grid, [{"fraction": fraction}]) + FORWARD * labels
+        kept = grid.kept(fraction)
+        num_labels = kept * min(num_views, planned_epochs(training, kept, grid.total))
+        passes += planned_samples(training, kept, grid.total) + FORWARD * num_labels
     return passes
 
 
-def seconds_left(training: TrainConfig, grid: Grid, done: Sequence[Row], left: Sequence[Mapping[str, Any]]) -> float | None:
-    """Seconds of one process for the rows that are left, from those that are done; None as long as none is.
+def estimate_seconds(
+    training: TrainConfig, grid: Grid, finished: Sequence[Row], remaining: Sequence[StudentSpec]
+) -> float | None:
+    """Estimate the seconds of one process for the remaining students from the finished trials; None without any.
 
-    Seconds a sample are the median of rows of the same kind: labels alone, a KD weight that is given, one that is
-    searched; each with the same self-distillation and pruned by the same criterion. (A process's first row also warms it
-    up.) A kind of which no row is done yet counts as the slowest so far.
+    The rate is the median of the seconds per sample of finished trials of the same kind: KD weight 0, given or searched,
+    with the same self-distillation and pruned by the same criterion. (A process's first trial also warms it up.) A kind
+    without a finished trial has the slowest rate.
     """
-    rates = {}
-    for kind in {_kind(row.config) for row in done}:
-        mine = [row for row in done if _kind(row.config) == kind]
-        rates[kind] = statistics.median(_own_seconds(row) / samples_of(training, grid, [row.config]) for row in mine)
+    rates: dict[tuple[str, ...], list[float]] = {}
+    for trial in finished:
+        spec = StudentSpec.from_config(trial.config)
+        rates.setdefault(_kind(spec), []).append(_unshared_seconds(trial) / estimate_samples(training, grid, [spec]))
     if not rates:
         return None
-    slowest = max(rates.values())
-    return sum(rates.get(_kind(c), slowest) * samples_of(training, grid, [c]) for c in left)
+    medians = {kind: statistics.median(values) for kind, values in rates.items()}
+    slowest = max(medians.values())
+    return sum(medians.get(_kind(spec), slowest) * estimate_samples(training, grid, [spec]) for spec in remaining)
 
 
-def _kind(config: Mapping[str, Any]) -> tuple[str, ...]:
-    weight = "searched" if config["kd_weight"] == AUTO else "given" if config["kd_weight"] else "labels alone"
-    own = ((config.get("self_distill") or {}).get("method"), (config.get("sparsity") or {}).get("criterion"))
-    return (weight, *(name or "" for name in own))
+def _kind(spec: StudentSpec) -> tuple[str, ...]:
+    weight = "searched" if spec.kd_weight == AUTO else "given" if spec.kd_weight else "0"
+    method = spec.self_distillation.method if spec.self_distillation is not None else ""
+    return weight, method, spec.pruning.criterion if spec.pruning is not None else ""
 
 
-def _own_seconds(row: Row) -> float:
-    phases: Mapping[str, float] = row.result.get("seconds", {})
-    return max(row.seconds - sum(phases.get(phase, 0.0) for phase in SHARED_PHASES), 0.0)
+def _unshared_seconds(trial: Row) -> float:
+    phases: Mapping[str, float] = trial.result.get("seconds", {})
+    return max(trial.seconds - sum(phases.get(phase, 0.0) for phase in SHARED_PHASES), 0.0)
 
 
-def duration(seconds: float) -> str:
-    """75 -> "1 min"; 7300 -> "2 h 2 min"."""
+def format_duration(seconds: float) -> str:
+    """Format 75 as "1 min", and 7300 as "2 h 2 min"."""
     if seconds < 60:
         return f"{max(round(seconds), 1)} s"
     minutes = round(seconds / 60)

@@ -1,4 +1,4 @@
-"""What is seen while a sweep runs: a live table on a terminal, elsewhere a line a row. On stderr."""
+"""The display of a running sweep on stderr: a live table on a terminal, elsewhere a line a trial."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from datapruning.experiments.sweep.cost import duration
-from datapruning.experiments.sweep.status import Board
-from datapruning.experiments.sweep.table import accuracy_text, table
+from datapruning.experiments.sweep.cost import format_duration
+from datapruning.experiments.sweep.status import SweepStatus
+from datapruning.experiments.sweep.table import format_accuracy, make_table
 from datapruning.io.trial_store import Failure, Row
 from datapruning.utils.console import console
 
@@ -17,62 +17,63 @@ if TYPE_CHECKING:
     from rich.live import Live
 
 
-class Screen:
-    """Where a sweep shows how it stands; from `shown`."""
+class SweepDisplay:
+    """Shows the status of a sweep; from `live_table`, or without a live table where each run shows its own progress."""
 
-    def __init__(self, board: Board, screen: Console, live: Live | None) -> None:
-        self._board, self._console, self._live = board, screen, live
+    def __init__(self, status: SweepStatus, output: Console, live: Live | None = None) -> None:
+        self._status, self._console, self._live = status, output, live
 
     def line(self, text: str) -> None:
-        """A line, above the table where there is one."""
+        """Print a line, above the table where there is one."""
         self._console.print(text, markup=False)
 
-    def update(self, news: Sequence[Row | Failure]) -> None:
-        """The board was refreshed; `news` ended since."""
-        for outcome in news:
+    def update(self, ended: Sequence[Row | Failure]) -> None:
+        """Show the refreshed status; these trials ended since the last time."""
+        for outcome in ended:
+            label = self._status.label(outcome.config)
             if isinstance(outcome, Failure):
-                self.line(f"failed: {self._board.grid.label(outcome.config)}: {outcome.error}")
+                self.line(f"failed: {label}: {outcome.error}")
             elif self._live is None:
-                label = self._board.grid.label(outcome.config)
-                self.line(f"{standing(self._board)}: {label}: {accuracy_text([outcome])}% ({duration(outcome.seconds)})")
+                duration = format_duration(outcome.seconds)
+                self.line(f"{status_line(self._status)}: {label}: {format_accuracy([outcome])}% ({duration})")
         if self._live is not None:
-            self._live.update(_picture(self._board), refresh=True)
+            self._live.update(_render(self._status), refresh=True)
 
 
 @contextmanager
-def shown(board: Board) -> Iterator[Screen]:
-    """A screen for as long as the block runs."""
+def live_table(status: SweepStatus) -> Iterator[SweepDisplay]:
+    """Show the status while the block runs."""
     from rich.live import Live
 
-    screen = console()
-    if not screen.is_terminal:
-        yield Screen(board, screen, None)
+    output = console()
+    if not output.is_terminal:
+        yield SweepDisplay(status, output)
         return
-    with Live(_picture(board), console=screen, auto_refresh=False, transient=True) as live:
-        yield Screen(board, screen, live)
+    with Live(_render(status), console=output, auto_refresh=False, transient=True) as live:
+        yield SweepDisplay(status, output, live)
 
 
-def standing(board: Board) -> str:
-    """7 of 24 done, 2 running, about 3 min left."""
-    parts = [f"{len(board.done)} of {len(board.configs)} done"]
-    for count, word in ((len(board.running), "running"), (len(board.failed), "failed")):
+def status_line(status: SweepStatus) -> str:
+    """Format the status, as in "7 of 24 done, 2 running, about 3 min left"."""
+    parts = [f"{len(status.done)} of {len(status.configs)} done"]
+    for count, word in ((len(status.running), "running"), (len(status.failed), "failed")):
         parts += [f"{count} {word}"] if count else []
-    seconds = board.time_left()
-    if board.left:
-        parts.append("time left not known yet" if seconds is None else f"about {duration(seconds)} left")
+    seconds = status.time_left()
+    if status.left:
+        parts.append("time left not known yet" if seconds is None else f"about {format_duration(seconds)} left")
     return ", ".join(parts)
 
 
-def _picture(board: Board) -> RenderableType:
+def _render(status: SweepStatus) -> RenderableType:
     from rich.box import SIMPLE
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
-    head, *lines = table(board, live=True)
-    picture = Table(box=SIMPLE, padding=(0, 1, 0, 0), show_edge=False, pad_edge=False)
-    for title in head:
-        picture.add_column(title, no_wrap=True)
+    titles, *lines = make_table(status, live=True)
+    table = Table(box=SIMPLE, padding=(0, 1, 0, 0), show_edge=False, pad_edge=False)
+    for title in titles:
+        table.add_column(title, no_wrap=True)
     for line in lines:
-        picture.add_row(*line)
-    return Group(Text(standing(board)), picture)
+        table.add_row(*line)
+    return Group(Text(status_line(status)), table)

@@ -1,4 +1,4 @@
-"""Lists as people write them: text with commas between, or a sequence; nothing twice."""
+"""Lists as the command line gives them: text with commas between the items, or a sequence; no item twice."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from datapruning.errors import InvalidValue
 Key = TypeVar("Key")
 
 
-def listed(given: str | Sequence[Any], what: str) -> list[Any]:
-    """The items of a list, or of a text in which commas separate them.
+def parse_list(given: str | Sequence[Any], what: str) -> list[Any]:
+    """Return the items of a list, or of a text in which commas separate them.
 
     Raises:
-        InvalidValue: there is none; `what` says of what.
+        InvalidValue: There are no items; `what` says of what.
     """
     items = [part.strip() for part in given.split(",") if part.strip()] if isinstance(given, str) else list(given)
     if not items:
@@ -22,17 +22,17 @@ def listed(given: str | Sequence[Any], what: str) -> list[Any]:
     return items
 
 
-def once(given: Sequence[Any], read: Callable[[Any], Key], what: str) -> tuple[Key, ...]:
-    """What `read` makes of each item.
+def unique(items: Sequence[Any], read: Callable[[Any], Key], what: str) -> tuple[Key, ...]:
+    """Apply `read` to each item.
 
     Raises:
-        InvalidValue: two items come to the same; `what` says what they are.
+        InvalidValue: Two items give the same value; `what` says what they are.
     """
-    found: dict[Key, Any] = {}
-    for item in given:
+    given: dict[Key, Any] = {}
+    for item in items:
         key = read(item)
-        if key in found:
-            also = "" if str(found[key]) == str(item) else f" (as {found[key]} and as {item})"
-            raise InvalidValue(f"{what} {item} is given twice{also}; leave one out")
-        found[key] = item
-    return tuple(found)
+        if key in given:
+            spellings = "" if str(given[key]) == str(item) else f" (as {given[key]} and as {item})"
+            raise InvalidValue(f"{what} {item} is given twice{spellings}; leave one out")
+        given[key] = item
+    return tuple(given)

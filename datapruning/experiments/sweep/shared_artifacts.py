@@ -1,15 +1,19 @@
-"""What the rows of a sweep share: made once, before the first row, by one process; another one waits for it."""
+"""What the students of a sweep share: made once, before the first trial, by one process; others wait for it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from datapruning.artifacts.scorer import Samples, Scorer
-from datapruning.errors import IncompatibleInputs, InvalidValue
-from datapruning.evidence.estimate import planned_evidence
-from datapruning.io.trial_store import Config, Row
+from datapruning.errors import IncompatibleInputs, InvalidValue, OutputExists
+from datapruning.evidence.estimate import estimate_evidence_cost
+from datapruning.experiments.sweep.parse import parse_list
+from datapruning.experiments.sweep.spec import StudentSpec
+from datapruning.io.trial_store import Row, RowStore
 from datapruning.runs.context import Context
+from datapruning.runs.run import FinishedRun
 from datapruning.scorers import get_scorer
 from datapruning.teachers.prepare import load_teachers
 from datapruning.training.schedules import planned_samples
@@ -17,6 +21,29 @@ from datapruning.training.schedules import planned_samples
 SCORE_SEED = 0
 """Scores from evidence are made once, with this seed, for students of every seed. Scorers that need none draw anew."""
 HASH_LENGTH = 16
+Teachers = FinishedRun | str | Path | Sequence[FinishedRun | str | Path]
+
+
+def open_store(folder: Path, identity: Mapping[str, Any]) -> RowStore:
+    """Open the trial store of a sweep or an advice, in a new or empty folder or one that holds this store already.
+
+    Raises:
+        OutputExists: The folder holds something else.
+        IncompatibleInputs: It is a store of other trials.
+    """
+    is_new = not folder.exists() or (folder.is_dir() and all(path.name.startswith(".") for path in folder.iterdir()))
+    if not is_new and not (folder / "store.json").exists():
+        raise OutputExists(f"{folder} holds something else (no store.json in it); name another --out")
+    return RowStore(folder, identity)
+
+
+def teacher_folders(teachers: Teachers) -> list[Path]:
+    """Return the run folders of teachers: one or several runs or paths, or text in which commas separate paths."""
+    if isinstance(teachers, FinishedRun | Path):
+        teachers = [teachers]
+    elif isinstance(teachers, str):
+        teachers = parse_list(teachers, "teachers")
+    return [teacher.folder if isinstance(teacher, FinishedRun) else Path(teacher) for teacher in teachers]
 
 
 def needs_evidence(scorer: Scorer) -> bool:
@@ -25,69 +52,70 @@ def needs_evidence(scorer: Scorer) -> bool:
 
 
 def find_scorers(names: Iterable[str]) -> dict[str, Scorer]:
-    """The scorers of these names.
+    """Return the scorers of these names.
 
     Raises:
-        UnknownName: there is none of that name; the nearest is named.
+        UnknownName: There is none of that name; the nearest is named.
     """
     return {name: get_scorer(name) for name in names}
 
 
-def check_evidence(context: Context, scorers: Mapping[str, Scorer]) -> None:
-    """What would be refused only after the teacher's training.
+def check_evidence(context: Context, scorers: Iterable[Scorer]) -> None:
+    """Refuse evidence that the proxies' training does not give, which would be noticed only after the teacher's.
 
     Raises:
-        InvalidValue: evidence that the proxies' training does not give.
+        InvalidValue: The early evaluation comes after the proxies' last epoch.
     """
     early, epochs = context.recipe.evidence.early_epoch, context.recipe.proxy.epochs
-    if early > epochs and any(needs_evidence(scorer) for scorer in scorers.values()):
+    if early > epochs and any(needs_evidence(scorer) for scorer in scorers):
         raise InvalidValue(f"evidence.early_epoch is {early}, but the proxy trains for {epochs} epochs (proxy.epochs)")
 
 
 def name_teachers(context: Context, folders: Sequence[Path]) -> dict[str, tuple[str, Path]]:
-    """Teachers by the hash of their weights: what to call each, and where its run folder lies.
+    """Return teachers by the hash of their weights: the name of each in tables, and its run folder.
 
     Raises:
-        InvalidFile, IncompatibleInputs: one that is no finished run on this data. InvalidValue: the same network twice.
+        InvalidFile, IncompatibleInputs: One is no finished run on this data.
+        InvalidValue: The same network twice.
     """
-    found: dict[str, tuple[str, Path]] = {}
+    teachers: dict[str, tuple[str, Path]] = {}
     for teacher in load_teachers(context, folders):
         key = teacher.weights_hash[:HASH_LENGTH]
-        if key in found:
-            raise InvalidValue(f"teachers {found[key][1]} and {teacher.folder} are the same network; leave one out")
-        taken = {name for name, _ in found.values()}
+        if key in teachers:
+            raise InvalidValue(f"teachers {teachers[key][1]} and {teacher.folder} are the same network; leave one out")
+        names = {name for name, _ in teachers.values()}
         name = teacher.folder.resolve().name
-        found[key] = (name if name not in taken else str(teacher.folder), teacher.folder.resolve())
-    return found
+        teachers[key] = (name if name not in names else str(teacher.folder), teacher.folder.resolve())
+    return teachers
 
 
-def shared_work(context: Context, configs: Sequence[Config], scorers: Mapping[str, Scorer]) -> list[str]:
-    """What these rows share, in words, with the samples it takes to train where it is not there yet."""
-    recipe, total = context.recipe, context.data.total
-    lines = []
-    readers = [name for name in scorer_names(configs) if needs_evidence(scorers[name])]
-    if readers:
-        networks, samples = planned_evidence(context, [scorers[name] for name in readers])
-        lines.append(f"evidence of {', '.join(readers)} ({networks}, {samples:,} samples)")
-    if taught_by_the_recipe(configs):
-        lines.append(f"the recipe's teacher ({planned_samples(recipe.teacher, total, total):,} samples)")
+def estimate_shared(context: Context, students: Sequence[StudentSpec], scorers: Mapping[str, Scorer]) -> list[str]:
+    """Describe what these students share, a line each, with the samples it takes to train where it does not exist."""
+    total, lines = context.data.total, []
+    names = _evidence_scorers(students, scorers)
+    if names:
+        estimate = estimate_evidence_cost(context, [scorers[name] for name in names])
+        lines.append(f"evidence of {', '.join(names)} ({estimate}, {estimate.samples:,} samples)")
+    if any(spec.needs_recipe_teacher for spec in students):
+        lines.append(f"the recipe's teacher ({planned_samples(context.recipe.teacher, total, total):,} samples)")
     return lines
 
 
-def prepare(context: Context, configs: Sequence[Config], scorers: Mapping[str, Scorer], done: Sequence[Row]) -> None:
-    """Make, or find, the FFCV cache, the evidence and the recipe's teacher, as far as these rows need them.
+def prepare_shared(
+    context: Context, students: Sequence[StudentSpec], scorers: Mapping[str, Scorer], finished: Iterable[Row]
+) -> None:
+    """Make the FFCV cache, the evidence and the recipe's teacher, as far as these students need them and they do not exist.
 
-    The soft labels are filled by the rows themselves, as far as each needs them and nobody has filled them. Where another
-    process makes one of these just now, this one waits for it.
+    Soft labels are filled by the trials themselves. Where another process makes one of these, this one waits for it.
 
     Args:
-        context: of this process.
-        configs: rows that are left.
-        scorers: by name.
-        done: rows that are finished: the recipe's teacher must be the one that taught them.
+        context: Of this process.
+        students: Those that remain.
+        scorers: By name.
+        finished: Trials: the recipe's teacher must be the one that taught them.
 
     Raises:
-        IncompatibleInputs: it is another network.
+        IncompatibleInputs: It is another network.
     """
     from datapruning.api.cache import cache
     from datapruning.api.score import score, scores_place
@@ -95,41 +123,33 @@ def prepare(context: Context, configs: Sequence[Config], scorers: Mapping[str, S
 
     if context.loader == "ffcv":
         cache(context)
-    for name in scorer_names(configs):
-        if needs_evidence(scorers[name]):
-            score(context, name, seed=SCORE_SEED, out=scores_place(context, name, SCORE_SEED))
-    if taught_by_the_recipe(configs):
-        teach(context)
-        check_same_teacher(context, done)
+    for name in _evidence_scorers(students, scorers):
+        score(context, name, seed=SCORE_SEED, out=scores_place(context, name, SCORE_SEED))
+    if any(spec.needs_recipe_teacher for spec in students):
+        _check_same_teacher(context, teach(context).folder, finished)
 
 
-def check_same_teacher(context: Context, done: Iterable[Row]) -> None:
-    """Rows that name no teacher were taught by the recipe's, which lies in the workspace: it must still be that network.
+def _check_same_teacher(context: Context, folder: Path, finished: Iterable[Row]) -> None:
+    """Refuse a teacher in `folder` that is another network than the recipe's teacher of finished trials.
 
-    Raises:
-        IncompatibleInputs: it was trained anew (with other threads, in another workspace), and came out as another one.
+    It may have been trained again with other threads or in another workspace, which gives other weights.
     """
-    from datapruning.api.teach import teach
-
-    taught = [row for row in done if taught_by_the_recipe([row.config])]
+    taught = [trial for trial in finished if StudentSpec.from_config(trial.config).needs_recipe_teacher]
     if not taught:
         return
-    here = teach(context).folder
-    (key,) = name_teachers(context, [here])
-    for row in taught:
-        for teacher in row.result.get("teacher", ()):
-            if not teacher["weights"].startswith(key):
-                raise IncompatibleInputs(
-                    f"{here} is another network than the teacher of the rows that are done ({teacher['folder']}); "
-                    "name the workspace that holds that one, or another --out"
-                )
+    (key,) = name_teachers(context, [folder])
+    for teacher in (teacher for trial in taught for teacher in trial.result.get("teacher", ())):
+        if not teacher["weights"].startswith(key):
+            raise IncompatibleInputs(
+                f"{folder} is another network than the teacher of the trials that are finished ({teacher['folder']}); "
+                "name the workspace that holds that one, or another --out"
+            )
 
 
-def scorer_names(configs: Sequence[Config]) -> list[str]:
-    """The scorers that rows name, each once."""
-    return list(dict.fromkeys(c["scorer"] for c in configs if c["scorer"] is not None))
+def scorer_names(students: Iterable[StudentSpec]) -> list[str]:
+    """List the scorers of these students, each once."""
+    return list(dict.fromkeys(spec.scorer for spec in students if spec.scorer is not None))
 
 
-def taught_by_the_recipe(configs: Iterable[Config]) -> bool:
-    """Whether any of these rows needs the recipe's own teacher."""
-    return any(c["kd_weight"] != 0 and c["teacher"] is None for c in configs)
+def _evidence_scorers(students: Iterable[StudentSpec], scorers: Mapping[str, Scorer]) -> list[str]:
+    return [name for name in scorer_names(students) if needs_evidence(scorers[name])]

@@ -1,28 +1,51 @@
-"""How a sweep stands: the board of its rows, with the grid that they come from."""
+"""The status of a sweep's trials, with the grid that they come from."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from datapruning.config.training import TrainConfig
-from datapruning.experiments.sweep.cost import seconds_left
+from datapruning.experiments.sweep.cost import estimate_seconds
 from datapruning.experiments.sweep.grid import Grid
-from datapruning.experiments.workers.status import Board as Rows
-from datapruning.experiments.workers.status import name_of
-from datapruning.io.trial_store import Config, RowStore
-
-__all__ = ["Board", "name_of"]
+from datapruning.experiments.sweep.spec import StudentSpec
+from datapruning.experiments.workers.status import Board, name_of
+from datapruning.io.trial_store import Config, Failure, Row, RowStore
 
 
-class Board(Rows):
-    """Of the rows of a grid."""
+@dataclass(frozen=True)
+class StudentRecord:
+    """A student of the grid and what became of it: a finished trial, a failure, or neither yet."""
+
+    spec: StudentSpec
+    trial: Row | None
+    failure: Failure | None
+    running: bool
+
+
+class SweepStatus(Board):
+    """The status of the trials of a grid."""
 
     def __init__(self, store: RowStore, grid: Grid, training: TrainConfig) -> None:
-        self.grid, self.training = grid, training
-        super().__init__(store, grid.rows())
+        self.grid, self.training, self.students = grid, training, grid.students()
+        super().__init__(store, [spec.config for spec in self.students])
+
+    def records(self) -> list[StudentRecord]:
+        """A record of every student, in the order of the grid."""
+        names = [name_of(config) for config in self.configs]
+        return [
+            StudentRecord(spec, self.done.get(name), self.failed.get(name), name in self.running)
+            for spec, name in zip(self.students, names, strict=True)
+        ]
+
+    @property
+    def remaining_students(self) -> list[StudentSpec]:
+        """Students that neither finished nor failed, running ones included."""
+        return [record.spec for record in self.records() if record.trial is None and record.failure is None]
 
     def label(self, config: Config) -> str:
-        """A row in words."""
-        return self.grid.label(config)
+        """Describe a trial in a line."""
+        return self.grid.label(StudentSpec.from_config(config))
 
     def work_left(self) -> float | None:
-        """Seconds of one process, by how many samples the rows see; None: not known yet."""
-        return seconds_left(self.training, self.grid, self.rows(), self.left)
+        """Seconds of one process for the remaining trials, by the samples that they see; None: not known yet."""
+        return estimate_seconds(self.training, self.grid, self.rows(), self.remaining_students)

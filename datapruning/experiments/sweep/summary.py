@@ -1,74 +1,71 @@
-"""What a sweep says before it starts: how many rows, how many are done, and what the others will cost."""
+"""The messages of a sweep before it starts: how many trials there are, how many are finished, and what the others cost."""
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
-from datapruning.artifacts.scorer import Scorer
-from datapruning.experiments.sweep.cost import passes_of, samples_of
-from datapruning.experiments.sweep.grid import AUTO
-from datapruning.experiments.sweep.live_table import standing
-from datapruning.experiments.sweep.shared_artifacts import shared_work
-from datapruning.experiments.sweep.status import Board
-from datapruning.experiments.sweep.variants import context_of_row
-from datapruning.io.trial_store import Config
+from datapruning.experiments.sweep.cost import estimate_passes, estimate_samples
+from datapruning.experiments.sweep.live_table import status_line
+from datapruning.experiments.sweep.request import SweepRequest
+from datapruning.experiments.sweep.shared_artifacts import estimate_shared
+from datapruning.experiments.sweep.spec import AUTO, StudentSpec
+from datapruning.experiments.sweep.status import SweepStatus
+from datapruning.experiments.sweep.variants import student_context
 from datapruning.runs.context import Context
 from datapruning.training.sparsity.prune import announce as announce_pruning
 from datapruning.utils.console import say
 
 
-def announce(context: Context, board: Board, scorers: Mapping[str, Scorer], jobs: int, retried: int) -> None:
-    """Say how many rows there are, how many are done, and what the others will cost.
+def announce(request: SweepRequest, status: SweepStatus, num_retried: int) -> None:
+    """Print how many trials there are, how many are finished, and what the others will cost.
 
     Args:
-        context: of the sweep.
-        board: refreshed.
-        scorers: those of the grid.
-        jobs: worker processes of this machine; 0: the workers are elsewhere.
-        retried: how many failures were forgotten.
+        request: The sweep.
+        status: Of its trials.
+        num_retried: How many failures were cleared.
     """
-    grid, left = board.grid, board.left
-    asked = [
-        (len(grid.fractions), "fractions"), (len(grid.scorers), "scorers"), (len(grid.kd_weights), "KD weights"),
-        (len(grid.seeds), "seeds"), (max(len(grid.teachers), 1), "teachers"),
-        (len(grid.variants.epsd), "ways of pruning"), (len(grid.variants.self_distill), "ways of self-distillation"),
-    ]  # fmt: skip
-    one = ""
-    if math.prod(count for count, _ in asked) > len(board.configs):
-        one = " (no KD needs no teacher, keeping everything no scorer: such rows are one)"
-    shape = " x ".join(f"{count} {word}" for count, word in asked if count > 1) or "one of each"
-    say(f"sweep: {len(board.configs)} rows, {shape}{one}; {standing(board)}; in {board.store.folder}")
-    if retried:
-        say(f"{retried} rows that failed before are tried again")
-    elif board.failed:
-        say(f"{len(board.failed)} rows failed before and are left alone; --retry-failed tries them again")
-    if not left:
+    grid, context, jobs = status.grid, request.local_context, request.local_jobs
+    dimensions = {
+        "fractions": len(grid.fractions), "scorers": len(grid.scorers), "KD weights": len(grid.kd_weights),
+        "seeds": len(grid.seeds), "teachers": max(len(grid.teachers), 1), "ways of pruning": len(grid.variants.pruning),
+        "ways of self-distillation": len(grid.variants.self_distillation),
+    }  # fmt: skip
+    shape = " x ".join(f"{count} {name}" for name, count in dimensions.items() if count > 1) or "one of each"
+    if math.prod(dimensions.values()) > len(status.configs):
+        shape += " (no KD needs no teacher, keeping everything no scorer: such trials are one)"
+    say(f"sweep: {len(status.configs)} trials, {shape}; {status_line(status)}; in {status.store.folder}")
+    if num_retried:
+        say(f"{num_retried} trials that failed before are tried again")
+    elif status.failed:
+        say(f"{len(status.failed)} trials failed before and are left alone; --retry-failed tries them again")
+    students = status.remaining_students
+    if not students:
         return
-    samples = samples_of(board.training, grid, left)
-    searched = sum(c["kd_weight"] == AUTO for c in left)
-    search = f", and the search for the KD weight in {searched} of them" if searched else ""
-    passes = round(passes_of(context, grid, left))
-    itself = f" ({passes:,} with what self-distillation adds)" if passes != samples else ""
-    say(f"to train: {len(left)} students, {samples:,} samples in all{itself}{search}")
-    for line in _pruning(context, left):
+    samples, passes = estimate_samples(status.training, grid, students), round(estimate_passes(context, grid, students))
+    num_searches = sum(spec.kd_weight == AUTO for spec in students)
+    search = f", and the search for the KD weight in {num_searches} of them" if num_searches else ""
+    extra = f" ({passes:,} with what self-distillation adds)" if passes != samples else ""
+    say(f"to train: {len(students)} students, {samples:,} samples in all{extra}{search}")
+    for line in _pruning_lines(context, students):
         say(line)
-    for line in shared_work(context, left, scorers):
+    for line in estimate_shared(context, students, request.scorers):
         by = "" if jobs else " (by one worker, the others wait for it)"
-        say(f"shared by them, made once{by} if it is not there: {line}")
+        say(f"shared by them, made once{by} if it does not exist: {line}")
     cores = os.cpu_count() or 1
     if jobs > 1 and jobs * context.threads > cores:
         say(f"{jobs} processes of {context.threads} threads share {cores} cores; --threads says how many each takes")
 
 
-def _pruning(context: Context, configs: Iterable[Config]) -> list[str]:
-    """How many weights the pruned rows keep, a line for each share."""
-    lines: dict[str, list[str]] = {}
-    for config in configs:
-        recipe = context_of_row(context, config).recipe
+def _pruning_lines(context: Context, students: Iterable[StudentSpec]) -> list[str]:
+    """How many weights the pruned students keep, a line for each share."""
+    criteria: dict[str, list[str]] = {}
+    for spec in students:
+        recipe = student_context(context, spec).recipe
         if recipe.sparsity.sparsity:
-            words = announce_pruning(context.new_model(recipe.train.model, 0), recipe.sparsity)
-            by = lines.setdefault(words, [])
-            by += [recipe.sparsity.criterion] if recipe.sparsity.criterion not in by else []
-    return [f"students pruned before training: {words}, by {', '.join(by)}" for words, by in lines.items()]
+            kept = announce_pruning(context.new_model(recipe.train.model, 0), recipe.sparsity)
+            criteria.setdefault(kept, []).append(recipe.sparsity.criterion)
+    return [
+        f"students pruned before training: {kept}, by {', '.join(dict.fromkeys(names))}" for kept, names in criteria.items()
+    ]

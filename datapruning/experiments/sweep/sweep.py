@@ -1,47 +1,40 @@
-"""The Python verb `sweep`."""
+"""`sweep`: a student for every combination of settings, each a trial of a store."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from datapruning.config.recipe import plain
 from datapruning.data.dataset import Dataset
-from datapruning.errors import InvalidValue, OutputExists
-from datapruning.experiments.sweep.grid import make_grid
-from datapruning.experiments.sweep.live_table import Screen, shown
-from datapruning.experiments.sweep.parse import listed
-from datapruning.experiments.sweep.shared_artifacts import check_evidence, find_scorers, name_teachers, prepare
-from datapruning.experiments.sweep.status import Board
+from datapruning.experiments.sweep.live_table import SweepDisplay, live_table
+from datapruning.experiments.sweep.request import SweepRequest, resolve_request
+from datapruning.experiments.sweep.shared_artifacts import Teachers, open_store, prepare_shared
+from datapruning.experiments.sweep.status import SweepStatus
 from datapruning.experiments.sweep.summary import announce
-from datapruning.experiments.sweep.table import caption, csv_text, markdown, table
-from datapruning.experiments.sweep.trial import ENTRY, Students
-from datapruning.experiments.sweep.variants import check_variants, find_variants
-from datapruning.experiments.workers.launcher import LOCAL, Launcher, find_launcher, side_of
+from datapruning.experiments.sweep.table import make_caption, make_csv, make_table, markdown
+from datapruning.experiments.sweep.trial import ENTRY, StudentTrials
+from datapruning.experiments.workers.launcher import LOCAL, Launcher
 from datapruning.experiments.workers.monitor import watch
-from datapruning.experiments.workers.task import check_reopens, task_of
-from datapruning.experiments.workers.workers import Workers
+from datapruning.experiments.workers.task import task_of
 from datapruning.io.atomic import write_text
-from datapruning.io.trial_store import Failure, Row, RowStore
+from datapruning.io.trial_store import Failure, Row
 from datapruning.runs.context import Context
 from datapruning.runs.opening import context_of
-from datapruning.runs.run import FinishedRun
-from datapruning.utils.console import console, hushed, say
+from datapruning.utils.console import console, say
 
-Teachers = FinishedRun | str | Path | Sequence[FinishedRun | str | Path]
 TABLE, ROWS = "table.md", "rows.csv"
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """What a sweep ended with.
+    """The outcome of a sweep.
 
     Attributes:
-        folder: where its rows, runs and tables lie.
-        rows: finished rows, in the order of the grid; `row.result` is the run's result.json and `folder`, the run
+        folder: Where its trials, runs and tables lie.
+        rows: Finished trials, in the order of the grid; `row.result` is the run's result.json and `folder`, the run
             folder relative to the sweep's.
-        failures: rows that failed.
+        failures: Trials that failed.
         table: Markdown.
     """
 
@@ -68,100 +61,71 @@ def sweep(
     data_root: str | Path | None = None,
     launcher: str | Launcher = LOCAL,
 ) -> Sweep:
-    """Train a student for every combination; each is a row that is done once, whoever does it.
+    """Train a student for every combination; each is a trial that runs once, in whichever process.
 
-    Stop it however you like and call it again: finished rows stay, a begun run goes on from its checkpoint. Called with a
-    larger grid, it does what is new. Called from several processes, they share the rows.
+    It can be stopped and called again: finished trials are kept, a begun run continues from its checkpoint. Called with a
+    larger grid, it trains what is new. Called from several processes, they share the trials.
 
     Args:
-        data: a dataset, or a context for other than default settings.
-        fractions: the shares that are kept; lists may be text, separated by commas.
-        scorers: names. One that needs evidence scores once, for all seeds; others (random) draw anew for every seed.
-        kd_weights: numbers in 0..1, and "auto".
-        seeds: a list, or how many: 3 means 0, 1, 2.
-        teachers: runs or run folders, each a dimension of its own; default: the recipe's teacher, trained if missing.
-        epsd: shares of the students' weights that are removed before training, 0 for none; default: as the recipe has it.
-        prune_by: criteria of that ("epsd", "snip", ...); a dense student comes once, whatever they are.
-        self_distill: methods, "none" among them; default: the recipe's.
-        out: the sweep's folder; default: one in the workspace, the same for every grid of the same settings.
-        jobs: workers, each with the context's thread count; None: this process does the rows itself, or launches one.
-        retry_failed: try rows again that failed before.
-        data_root: where workers find torchvision's sets, if not under the default root.
-        launcher: where workers run: "local" (processes of this machine), "slurm", "ray", or one that `find_launcher` made
+        data: A dataset, or a context for other than default settings.
+        fractions: The shares that are kept; lists may be text, separated by commas.
+        scorers: Names. One that needs evidence scores once, for all seeds; others (random) draw anew for every seed.
+        kd_weights: Numbers in 0..1, and "auto".
+        seeds: A list, or how many: 3 means 0, 1, 2.
+        teachers: Runs or run folders, each a value of its dimension; default: the recipe's teacher, trained if missing.
+        epsd: Shares of the students' weights that are removed before training, 0 for none; default: as the recipe has it.
+        prune_by: Criteria of that ("epsd", "snip", ...); a dense student is trained once, whatever they are.
+        self_distill: Methods, "none" included; default: the recipe's.
+        out: The sweep's folder; default: one in the workspace, the same for every grid of the same settings.
+        jobs: Workers, each with the context's thread count; None: this process runs the trials itself, or launches one.
+        retry_failed: Try trials again that failed before.
+        data_root: Where workers find torchvision's sets, if not under the default root.
+        launcher: Where workers run: "local" (processes of this machine), "slurm", "ray", or one that `find_launcher` made
             with settings (docs/launchers.md); no part of the sweep's identity.
 
     Raises:
-        InvalidValue, UnknownName, InvalidFile, IncompatibleInputs, OutputExists, MissingPackage: the user's mistakes,
-        before anything is
-        written.
-        DataPruningError: all workers died before the end.
+        InvalidValue, UnknownName, InvalidFile, IncompatibleInputs, OutputExists, MissingPackage: The user's mistakes,
+            before anything is written.
+        DataPruningError: All workers died before the end.
     """
-    if jobs is not None and jobs < 1:
-        raise InvalidValue(f"--jobs is at least 1, got {jobs}")
-    where = find_launcher(launcher) if isinstance(launcher, str) else launcher
-    jobs = jobs or (1 if where.elsewhere else None)
-    context = context_of(data)
-    if jobs is not None:
-        check_reopens(context)
-    grid = make_grid(context.data.total, fractions, scorers, kd_weights, seeds)  # mistakes here are found at once
-    context, variants = find_variants(context, epsd, prune_by, self_distill)
-    grid = replace(grid, variants=variants)
-    here = side_of(context)
-    with hushed():
-        check_variants(here, variants, grid.kd_weights)
-    found = find_scorers(grid.scorers)
-    check_evidence(context, found)
-    named = name_teachers(here, _folders(teachers))
-    grid = replace(grid, teachers={key: name for key, (name, _) in named.items()})
-    about = {
-        "dataset": context.data.name, "fingerprint": context.data.fingerprint, "recipe": plain(context.recipe),
-        "threads": context.threads, "device": context.device.type,
-    }  # fmt: skip
-    folder = Path(out) if out is not None else context.place("sweeps", context.recipe.train.model, about)
-    _refuse_foreign(folder)
-    board = Board(RowStore(folder, about), grid, context.recipe.train)
-    retried = board.forget_failures() if retry_failed else 0
-    announce(here, board, found, 0 if where.elsewhere else jobs or 1, retried)
-    places = {key: str(place) for key, (_, place) in named.items()}
-    if board.left and jobs is None:
-        prepare(context, board.left, found, board.rows())
-        _fill_here(board, Students(context, folder, places, found))
-    elif board.left:
-        task = task_of(
-            context, folder, board.configs, data_root, ENTRY, about=about, teachers=places, prepares=where.elsewhere
-        )  # fmt: skip
-        with where.crew(min(jobs or 1, len(board.left)), folder, say, context) as crew:
-            if not where.elsewhere:
-                prepare(context, board.left, found, board.rows())
-            crew.go(task)
-            _watch(board, crew)
-    text = markdown(table(board)) + "\n\n" + caption(board, context.data.name)
-    write_text(folder / TABLE, text + "\n")
-    write_text(folder / ROWS, csv_text(board))
-    return Sweep(folder, tuple(board.rows()), tuple(board.failures()), text)
+    request = resolve_request(
+        context_of(data), fractions, scorers, kd_weights, seeds, teachers, epsd, prune_by, self_distill, jobs, launcher
+    )
+    context, identity = request.context, request.identity
+    folder = Path(out) if out is not None else context.place("sweeps", context.recipe.train.model, identity)
+    status = SweepStatus(open_store(folder, identity), request.grid, context.recipe.train)
+    announce(request, status, status.forget_failures() if retry_failed else 0)
+    if status.left and request.jobs is None:
+        _run_here(request, status)
+    elif status.left:
+        _run_workers(request, status, data_root)
+    table = f"{markdown(make_table(status))}\n\n{make_caption(status, context.data.name)}"
+    write_text(folder / TABLE, table + "\n")
+    write_text(folder / ROWS, make_csv(status))
+    return Sweep(folder, tuple(status.rows()), tuple(status.failures()), table)
 
 
-def _refuse_foreign(folder: Path) -> None:
-    if not folder.exists() or (folder / "store.json").exists():
-        return
-    if not folder.is_dir() or any(not p.name.startswith(".") for p in folder.iterdir()):
-        raise OutputExists(f"{folder} holds something else (no store.json in it); name another --out")
+def _prepare(request: SweepRequest, status: SweepStatus) -> None:
+    prepare_shared(request.context, status.remaining_students, request.scorers, status.rows())
 
 
-def _folders(teachers: Teachers) -> list[Path]:
-    if isinstance(teachers, FinishedRun | Path):
-        teachers = [teachers]
-    elif isinstance(teachers, str):
-        teachers = listed(teachers, "teachers")
-    return [t.folder if isinstance(t, FinishedRun) else Path(t) for t in teachers]
+def _run_here(request: SweepRequest, status: SweepStatus) -> None:
+    _prepare(request, status)
+    trials = StudentTrials(request.context, status.store.folder, request.teachers, request.scorers)
+    display = SweepDisplay(status, console())
+    for _ in status.store.fill(status.left, trials.train):
+        display.update(status.refresh())
 
 
-def _fill_here(board: Board, students: Students) -> None:
-    screen = Screen(board, console(), None)  # no live table: each run shows its own progress
-    for _ in board.store.fill(board.left, students.train):
-        screen.update(board.refresh())
-
-
-def _watch(board: Board, crew: Workers) -> None:
-    with shown(board) as screen:
-        watch(board, crew, screen)
+def _run_workers(request: SweepRequest, status: SweepStatus, data_root: str | Path | None) -> None:
+    context, launcher, folder = request.context, request.launcher, status.store.folder
+    task = task_of(
+        context, folder, status.configs, data_root, ENTRY, about=request.identity, teachers=request.teachers,
+        prepares=launcher.elsewhere,
+    )  # fmt: skip
+    with launcher.crew(min(request.jobs or 1, len(status.left)), folder, say, context) as crew:
+        if not launcher.elsewhere:
+            _prepare(request, status)
+        crew.go(task)
+        with live_table(status) as display:
+            watch(status, crew, display)

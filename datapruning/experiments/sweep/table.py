@@ -1,118 +1,130 @@
-"""The table of a sweep: a line for fraction x scorer x teacher, a column for each KD weight, mean and spread over seeds."""
+"""The tables of a sweep: accuracies by setting and KD weight, over seeds, and a CSV with a line for each trial."""
 
 from __future__ import annotations
 
 import csv
 import io
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from datapruning.experiments.sweep.grid import AUTO, weight_text
-from datapruning.experiments.sweep.status import Board, name_of
-from datapruning.experiments.sweep.variants import share_text
-from datapruning.io.trial_store import Config, Row
+from datapruning.experiments.sweep.grid import Grid
+from datapruning.experiments.sweep.spec import AUTO, StudentSpec, format_weight
+from datapruning.experiments.sweep.status import StudentRecord, SweepStatus
+from datapruning.io.trial_store import Row
 
 COLUMNS = (
     "fraction", "kept", "scorer", "kd_weight", "teacher", "seed", "status", "test_accuracy", "kd_weight_used",
     "samples_seen", "seconds", "folder", "error",
 )  # fmt: skip
-VARIED = ("sparsity", "criterion", "self_distill")
+VARIANT_COLUMNS = ("sparsity", "criterion", "self_distill")
 """Columns of rows.csv, before the seed, where the grid varies them."""
 
 
-def table(board: Board, live: bool = False) -> list[list[str]]:
-    """Head and lines. `live`: cells also say what is running."""
-    grid = board.grid
-    several = len(grid.teachers) > 1
-    pruned, itself = (any(each is not None for each in v) for v in (grid.variants.epsd, grid.variants.self_distill))
-    more = (("teacher", several), ("weights removed", pruned), ("self-distillation", itself))
-    lines = [["fraction", "kept", "scorer", *(head for head, shown in more if shown), *map(_head, grid.kd_weights)]]
-    of_line: dict[tuple[Any, ...], list[Config]] = {}
-    for config in board.configs:
-        key = config["fraction"], config["scorer"], config["teacher"] if several else None, *_variant(config)
-        of_line.setdefault(key, []).append(config)
-    for (fraction, scorer, teacher, removed, by, method), mine in of_line.items():
-        weights = f"{share_text(removed)} by {by}" if removed else "none"
-        said = (grid.teachers.get(teacher, "none"), weights, method or "none")
-        names = [text for text, (_, shown) in zip(said, more, strict=True) if shown]
-        cells = [_cell(board, [c for c in mine if c["kd_weight"] == w], live, w == AUTO) for w in grid.kd_weights]
-        lines.append([fraction, f"{grid.kept(fraction):,}", scorer or "(all)", *names, *cells])
-    return lines
+def make_table(status: SweepStatus, live: bool = False) -> list[list[str]]:
+    """Pivot the records: a line for each combination of settings, a column for each KD weight, cells over the seeds.
+
+    Args:
+        status: Of the sweep.
+        live: Cells also say how many trials are running.
+
+    Returns:
+        The titles, then the lines.
+    """
+    columns, weights = _setting_columns(status.grid), status.grid.kd_weights
+    pivot: dict[tuple[str, ...], dict[float | str, list[StudentRecord]]] = {}
+    for record in status.records():
+        settings = tuple(text(record.spec) for text in columns.values())
+        pivot.setdefault(settings, {weight: [] for weight in weights})[record.spec.kd_weight].append(record)
+    titles = [*columns, *("no KD" if weight == 0 else f"KD weight {format_weight(weight)}" for weight in weights)]
+    return [titles, *([*settings, *(_cell(cells[w], live) for w in weights)] for settings, cells in pivot.items())]
 
 
-def _variant(config: Config) -> tuple[float | None, str | None, str | None]:
-    """(share of the weights removed, by what, method of self-distillation), as far as the row says it."""
-    pruned, itself = config.get("sparsity") or {}, config.get("self_distill") or {}
-    return pruned.get("sparsity"), pruned.get("criterion"), itself.get("method")
+def _setting_columns(grid: Grid) -> dict[str, Callable[[StudentSpec], str]]:
+    """The columns that say which students a line is about: title -> text of a student's setting."""
+    columns: dict[str, Callable[[StudentSpec], str]] = {
+        "fraction": lambda spec: spec.fraction,
+        "kept": lambda spec: f"{grid.kept(spec.fraction):,}",
+        "scorer": lambda spec: spec.scorer or "(all)",
+    }
+    if len(grid.teachers) > 1:
+        columns["teacher"] = lambda spec: grid.teachers.get(spec.teacher, "none") if spec.teacher else "none"
+    if any(grid.variants.pruning):
+        columns["weights removed"] = lambda spec: spec.pruning_text or "none"
+    if any(grid.variants.self_distillation):
+        columns["self-distillation"] = lambda spec: spec.self_distillation.method if spec.self_distillation else "none"
+    return columns
 
 
-def _head(weight: float | str) -> str:
-    return "no KD" if weight == 0 else f"KD weight {weight_text(weight)}"
+def _cell(records: Sequence[StudentRecord], live: bool) -> str:
+    """Accuracy and, where trials are missing, of how many trials: 90.20 ± 0.16 (2 of 3, 1 running)."""
+    finished = [record.trial for record in records if record.trial is not None]
+    parts = [format_accuracy(finished)] if finished else []
+    if finished and records[0].spec.kd_weight == AUTO:
+        chosen = sorted({float(trial.result["kd_weight"]) for trial in finished})
+        parts.append("at " + "-".join(f"{weight:.2g}" for weight in sorted({chosen[0], chosen[-1]})))
+    counts = {
+        "running": sum(r.running for r in records) if live else 0,
+        "failed": sum(r.failure is not None for r in records),
+    }
+    notes = [f"{len(finished)} of {len(records)}"] if len(finished) < len(records) else []
+    notes += [f"{count} {word}" for word, count in counts.items() if count]
+    return " ".join([*parts, *([f"({', '.join(notes)})"] if notes else [])])
 
 
-def _cell(board: Board, configs: Sequence[Config], live: bool, searched: bool) -> str:
-    """Accuracy, and of how many rows it is where some are missing: 90.20 ± 0.16 (2 of 3, 1 running)."""
-    if not configs:
-        return ""
-    names = [name_of(c) for c in configs]
-    done = [board.done[n] for n in names if n in board.done]
-    notes = [] if len(done) == len(names) else [f"{len(done)} of {len(names)}"]
-    for word, those in (("running", board.running if live else ()), ("failed", board.failed)):
-        count = sum(n in those for n in names)
-        notes += [f"{count} {word}"] if count else []
-    parts = [accuracy_text(done)] if done else []
-    if searched and done:
-        chosen = sorted({float(row.result["kd_weight"]) for row in done})
-        parts.append("at " + "-".join(f"{w:.2g}" for w in sorted({chosen[0], chosen[-1]})))
-    return " ".join(parts + ([f"({', '.join(notes)})"] if notes else []))
-
-
-def accuracy_text(rows: Sequence[Row]) -> str:
-    """Mean test accuracy in percent and, for two rows and more, their standard deviation."""
-    values = [float(row.result["test_accuracy"]) for row in rows]
-    spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.2f}{spread}"
+def format_accuracy(trials: Sequence[Row]) -> str:
+    """Format the mean test accuracy in percent and, for two trials and more, its standard deviation."""
+    accuracies = [float(trial.result["test_accuracy"]) for trial in trials]
+    stddev = f" ± {statistics.stdev(accuracies):.2f}" if len(accuracies) > 1 else ""
+    return f"{statistics.mean(accuracies):.2f}{stddev}"
 
 
 def markdown(lines: Sequence[Sequence[str]]) -> str:
-    """A Markdown table, padded so that it also reads as plain text."""
+    """Format a Markdown table, padded so that it also reads as plain text."""
     widths = [max(len(line[k]) for line in lines) for k in range(len(lines[0]))]
     ruled = [lines[0], ["-" * max(width, 3) for width in widths], *lines[1:]]
     return "\n".join("| " + " | ".join(c.ljust(max(w, 3)) for c, w in zip(li, widths, strict=True)) + " |" for li in ruled)
 
 
-def caption(board: Board, dataset: str) -> str:
-    """What the numbers of the table are."""
-    training, seeds = board.training, len(board.grid.seeds)
-    spread = f"mean ± standard deviation over {seeds} seeds" if seeds > 1 else "one seed"
-    chosen = "; after 'at': the KD weights that auto chose" if AUTO in board.grid.kd_weights else ""
-    pruned = any(board.grid.variants.epsd)
-    zeros = " Weights are removed before training, one by one: that saves weights, not time." if pruned else ""
+def make_caption(status: SweepStatus, dataset: str) -> str:
+    """Describe the numbers of the table."""
+    training, num_seeds = status.training, len(status.grid.seeds)
+    seeds = f"mean ± standard deviation over {num_seeds} seeds" if num_seeds > 1 else "one seed"
+    chosen = "; after 'at': the KD weights that auto chose" if AUTO in status.grid.kd_weights else ""
+    pruned = any(status.grid.variants.pruning)
+    note = " Weights are removed before training, one by one: that saves weights, not time." if pruned else ""
     return (
-        f"Test accuracy in percent on {dataset}, {spread}{chosen}. Student: {training.model}, {training.epochs} epochs, "
-        f"budget: {training.budget}.{zeros}"
+        f"Test accuracy in percent on {dataset}, {seeds}{chosen}. Student: {training.model}, {training.epochs} epochs, "
+        f"budget: {training.budget}.{note}"
     )
 
 
-def csv_text(board: Board) -> str:
-    """Every row that ended: its settings, what came out, and where its run folder lies (relative to the sweep's)."""
-    file = io.StringIO()
-    varied = VARIED if any(board.grid.variants.each()) else ()
+def make_csv(status: SweepStatus) -> str:
+    """List every trial that ended: its settings, its result, and its run folder relative to the sweep's."""
+    variants = status.grid.variants
+    varied = any(variants.pruning) or any(variants.self_distillation)
     before = COLUMNS.index("seed")
-    writer = csv.DictWriter(file, (*COLUMNS[:before], *varied, *COLUMNS[before:]), lineterminator="\n")
+    file = io.StringIO()
+    names = (*COLUMNS[:before], *(VARIANT_COLUMNS if varied else ()), *COLUMNS[before:])
+    writer = csv.DictWriter(file, names, lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
-    for config in board.configs:
-        line: dict[str, Any] = {key: value for key, value in config.items() if key not in VARIED}
-        line["kept"] = board.grid.kept(config["fraction"])
-        if varied:
-            line |= dict(zip(VARIED, _variant(config), strict=True))
-        if row := board.done.get(name_of(config)):
-            found = {key: row.result.get(key) for key in ("test_accuracy", "samples_seen", "folder")}
-            line |= {"status": "done", "kd_weight_used": row.result.get("kd_weight"), "seconds": row.seconds, **found}
-        elif failure := board.failed.get(name_of(config)):
-            line |= {"status": "failed", "error": failure.error}
-        else:
-            continue
-        writer.writerow(line)
+    for record in status.records():
+        if record.trial is not None or record.failure is not None:
+            writer.writerow(_csv_row(record, status.grid))
     return file.getvalue()
+
+
+def _csv_row(record: StudentRecord, grid: Grid) -> dict[str, Any]:
+    spec, trial = record.spec, record.trial
+    row: dict[str, Any] = {
+        "fraction": spec.fraction, "kept": grid.kept(spec.fraction), "scorer": spec.scorer, "kd_weight": spec.kd_weight,
+        "teacher": spec.teacher, "seed": spec.seed,
+        "sparsity": spec.pruning.sparsity if spec.pruning else None,
+        "criterion": spec.pruning.criterion if spec.pruning else None,
+        "self_distill": spec.self_distillation.method if spec.self_distillation else None,
+    }  # fmt: skip
+    if trial is not None:
+        result = {key: trial.result.get(key) for key in ("test_accuracy", "samples_seen", "folder")}
+        kd_weight = trial.result.get("kd_weight")
+        return {**row, "status": "done", "kd_weight_used": kd_weight, "seconds": trial.seconds, **result}
+    return {**row, "status": "failed", "error": record.failure.error if record.failure is not None else None}

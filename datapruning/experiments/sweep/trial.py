@@ -1,4 +1,4 @@
-"""One row of a sweep: one student, trained by the same verb as by `dprune train`."""
+"""One trial of a sweep: a student, trained by the same verb as by `dprune train`."""
 
 from __future__ import annotations
 
@@ -8,71 +8,62 @@ from typing import Any
 
 from datapruning.artifacts.scorer import Scorer
 from datapruning.artifacts.scores import Scores
-from datapruning.experiments.sweep.grid import weight_text
 from datapruning.experiments.sweep.shared_artifacts import (
     SCORE_SEED,
     find_scorers,
     needs_evidence,
-    prepare,
+    prepare_shared,
     scorer_names,
 )
-from datapruning.experiments.sweep.variants import context_of_row
+from datapruning.experiments.sweep.spec import StudentSpec
+from datapruning.experiments.sweep.variants import student_context
 from datapruning.experiments.workers.task import Task
-from datapruning.io.trial_store import RowStore, Work
+from datapruning.io.trial_store import Config, RowStore, Work
 from datapruning.runs.context import Context
 from datapruning.utils.console import hushed
-from datapruning.utils.hashing import digest
+from datapruning.utils.fraction import kept_count
 
-RUNS = "runs"
 ENTRY = "datapruning.experiments.sweep.trial:open_students"
 
 
-def run_folder(config: Mapping[str, Any], kept: int) -> str:
-    """A row's run folder inside the sweep's, named for people and by the row's digest."""
-    who = config["scorer"] or "all"
-    weight = weight_text(config["kd_weight"])
-    itself = f"-{config['self_distill']['method']}" if "self_distill" in config else ""
-    pruned = f"-{config['sparsity']['criterion']}-{config['sparsity']['sparsity']:g}" if "sparsity" in config else ""
-    return f"{RUNS}/{who}-{kept}-kd-{weight}{itself}{pruned}-seed{config['seed']}-{digest(config, 8)}"
-
-
-class Students:
-    """Does rows; scores are computed once a process.
+class StudentTrials:
+    """Runs the trials of a sweep in this process; scores are computed once.
 
     Args:
-        context: of this process.
-        folder: the sweep's.
-        teachers: hash of a teacher's weights -> its run folder.
-        scorers: by name.
+        context: Of this process.
+        folder: The sweep's.
+        teachers: Hash of a teacher's weights -> its run folder.
+        scorers: By name.
     """
 
     def __init__(self, context: Context, folder: Path, teachers: Mapping[str, str], scorers: Mapping[str, Scorer]) -> None:
         self._context, self._folder, self._teachers, self._scorers = context, folder, teachers, scorers
         self._scores: dict[str, Scores] = {}
 
-    def train(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        """The run's result.json, and `folder`: where the run lies, relative to the sweep's folder, so that a sweep can be
-        moved as a whole.
+    def train(self, config: Config) -> dict[str, Any]:
+        """Train a student.
+
+        Returns:
+            The run's result.json, and `folder`: its run folder relative to the sweep's, which may be moved as a whole.
         """
         from datapruning.api.train import train
-        from datapruning.utils.fraction import kept_count
 
-        place = run_folder(config, kept_count(config["fraction"], self._context.data.total))
-        teacher = config["teacher"]
+        spec = StudentSpec.from_config(config)
+        run_folder = spec.run_folder(kept_count(spec.fraction, self._context.data.total))
         with hushed():
-            finished = train(
-                context_of_row(self._context, config),
-                fraction=config["fraction"],
-                scorer=config["scorer"] or "random",
-                scores=self._shared_scores(config["scorer"]),
-                teacher=None if teacher is None else self._teachers[teacher],
-                kd_weight=config["kd_weight"],
-                seed=config["seed"],
-                out=self._folder / place,
+            run = train(
+                student_context(self._context, spec),
+                fraction=spec.fraction,
+                scorer=spec.scorer or "random",
+                scores=self._evidence_scores(spec.scorer),
+                teacher=None if spec.teacher is None else self._teachers[spec.teacher],
+                kd_weight=spec.kd_weight,
+                seed=spec.seed,
+                out=self._folder / run_folder,
             )
-        return {**finished.result, "folder": place}
+        return {**run.result, "folder": run_folder}
 
-    def _shared_scores(self, name: str | None) -> Scores | None:
+    def _evidence_scores(self, name: str | None) -> Scores | None:
         from datapruning.api.score import score
 
         if name is None or not needs_evidence(self._scorers[name]):
@@ -84,10 +75,12 @@ class Students:
 
 
 def open_students(task: Task, context: Context) -> tuple[RowStore, Work]:
-    """The store of a sweep, and what trains one of its students: the entry of a worker's task."""
+    """Return the store of a sweep and the function that runs one of its trials: the entry of a worker's task."""
     store = RowStore(Path(task.folder), {**task.about, "fingerprint": context.data.fingerprint})
-    scorers = find_scorers(scorer_names(task.configs))
+    students = [StudentSpec.from_config(config) for config in task.configs]
+    scorers = find_scorers(scorer_names(students))
     if task.prepares:
-        rows = [(config, store.get(config)) for config in task.configs]
-        prepare(context, [c for c, row in rows if row is None], scorers, [row for _, row in rows if row is not None])
-    return store, Students(context, store.folder, task.teachers, scorers).train
+        trials = [store.get(config) for config in task.configs]
+        remaining = [spec for spec, trial in zip(students, trials, strict=True) if trial is None]
+        prepare_shared(context, remaining, scorers, [trial for trial in trials if trial is not None])
+    return store, StudentTrials(context, store.folder, task.teachers, scorers).train

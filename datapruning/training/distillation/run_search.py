@@ -2,12 +2,11 @@
 
 The first half, the trunk, trains with the prior weight. From its end every weight of the grid anneals a copy to rest
 within a few updates, a probe, and is judged. A probe that starts half way says far more than a pilot of the same length
-from scratch (measured in `benchmarks/kd_weight.py`), and the trunk is not lost: it is the first half of the run.
+from scratch (measured in `benchmarks/probes.py`), and the trunk is not lost: it is the first half of the run.
 """
 
 from __future__ import annotations
 
-import base64
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -15,7 +14,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from datapruning.config.kd import KDConfig
@@ -25,6 +23,7 @@ from datapruning.io.trial_store import Config, RowStore
 from datapruning.runs.context import Context
 from datapruning.runs.run import Run
 from datapruning.training.checkpoint import Checkpoint
+from datapruning.training.distillation.correctness import decode_bits, encode_bits, predict_correct
 from datapruning.training.distillation.weight_search import (
     Arm,
     Judges,
@@ -35,7 +34,6 @@ from datapruning.training.distillation.weight_search import (
     probe_budget,
     search_cost,
 )
-from datapruning.training.evaluate import predict
 from datapruning.training.losses import CrossEntropy, Distillation, Objective, SoftLabels
 from datapruning.training.schedules import planned_epochs, planned_rate, planned_steps
 from datapruning.training.self_distillation.factory import Maker
@@ -106,7 +104,7 @@ def plan_fork(
 
 
 def objective_of(context: Context, labels: Sequence[SoftLabels], arm: Arm) -> Objective:
-    """The objective of design.md with the labels of the arm's teacher; with labels alone, cross-entropy."""
+    """The objective of `losses.py` with the labels of the arm's teacher; with labels alone, cross-entropy."""
     smoothing = context.recipe.train.label_smoothing
     if not labels or (arm.weight == 0 and not arm.trust):
         return CrossEntropy(smoothing)
@@ -157,8 +155,8 @@ def search(
         row = store.run(asdict(arm), partial(_probe, context, run, fork, labels, arm, seed, maker, masks))
         assert row is not None  # run() waits for a row that another process has
         _state_of(run, arm).remove()
-        correct = np.unpackbits(np.frombuffer(base64.b85decode(row.result["correct"]), np.uint8), count=len(judges.ids))
-        trials.append(judged(arm, correct.astype(np.bool_), judges.weights, row.result["samples_seen"], row.seconds))
+        correct = decode_bits(row.result["correct"], len(judges.ids))
+        trials.append(judged(arm, correct, judges.weights, row.result["samples_seen"], row.seconds))
         marks.append(correct)
         evaluated += row.result.get("evaluated", 0)
         say(f"  KD weight {arm}: {trials[-1].accuracy:.2f}% ± {trials[-1].stderr:.2f}, {row.seconds:.1f} s")
@@ -193,11 +191,9 @@ def _probe(
         rate=lambda step: start * (1 - (step - fork.step + 0.5) / fork.probe), distil=maker.method(fork.ids),
         masks=masks, checkpoint=_state_of(run, arm),
     )  # fmt: skip
-    parts = predict(model, loader, fork.judges.ids, context.views)
-    correct = torch.cat([logits.argmax(1) == target for _, target, logits in parts]).cpu().numpy()
     begun = Progress.of(trunk.state())
     return {
-        "correct": base64.b85encode(np.packbits(correct).tobytes()).decode(),
+        "correct": encode_bits(predict_correct(model, loader, fork.judges.ids, context.views)),
         "samples_seen": _planned(done) - _planned(begun),
         "evaluated": done.samples_forward - begun.samples_forward,
     }

@@ -1,4 +1,4 @@
-"""`dprune advise`: no test set, no pilot that saw a judge, nothing trained twice, one clear line."""
+"""`dprune advise`: no test set, no training on the hold-out, nothing trained twice, one clear line."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from datapruning.analysis.advise import pilots as trainings
-from datapruning.analysis.advise.advise import FILE, FLATTERY, Advice, advise
-from datapruning.analysis.advise.cost import Cost
-from datapruning.analysis.advise.holdout import packed, set_aside, unpacked
+from datapruning.analysis.advise import pilots as pilots_module
+from datapruning.analysis.advise.advise import FILE, LEAKAGE_SHARE, Advice, advise
+from datapruning.analysis.advise.cost import AdviceCost
+from datapruning.analysis.advise.holdout import split_holdout
 from datapruning.api.score import score
 from datapruning.api.teach import teach
 from datapruning.data.dataset import Dataset
@@ -22,7 +22,8 @@ from datapruning.data.loaders.loader import Loader
 from datapruning.errors import IncompatibleInputs, InvalidFile, InvalidValue, OutputExists, UnknownName
 from datapruning.io.json import read_json
 from datapruning.runs.context import Context
-from datapruning.training import trainer as loop
+from datapruning.training import trainer
+from datapruning.training.distillation.correctness import decode_bits, encode_bits
 from tests.conftest import Answer, fast_arguments, made_up
 from tests.robustness.test_bad_input import teacher_folder
 
@@ -36,32 +37,37 @@ TINY = ("train.model=tinynet8", "teacher.model=tinynet8", "train.epochs=1", "tea
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, np.ndarray[Any, Any]]]:
     """Name and ids of every training that an advice does."""
     seen: list[tuple[str, np.ndarray[Any, Any]]] = []
-    real = loop.fit
+    real = trainer.fit
 
     def watched(model: Any, loader: Any, ids: Any, *words: Any, **options: Any) -> Any:
         seen.append((options["label"], ids))
         return real(model, loader, ids, *words, **options)
 
-    monkeypatch.setattr(trainings, "fit", watched)
+    monkeypatch.setattr(pilots_module, "fit", watched)
     return seen
 
 
-def bare(found: Advice) -> dict[str, Any]:
-    """advice.json without times."""
+def record(advice: Advice) -> dict[str, Any]:
+    """The content of advice.json."""
+    return read_json(advice.folder / FILE)
+
+
+def bare(advice: Advice) -> dict[str, Any]:
+    """The content of advice.json without times."""
 
     def timeless(value: Any) -> Any:
         if isinstance(value, dict):
             return {key: timeless(each) for key, each in value.items() if key != "seconds"}
         return [timeless(each) for each in value] if isinstance(value, list | tuple) else value
 
-    return dict(timeless(read_json(found.folder / FILE)))
+    return dict(timeless(record(advice)))
 
 
 def test_the_command_answers_in_one_line(dprune: Callable[..., Answer], tmp_path: Path) -> None:
     answer = dprune("advise", "--tolerance", "50", *FAST)
     assert answer.code == 0, answer.err
     price, *_ = answer.err.splitlines()
-    assert "143 of 1,438 training samples are set aside" in price
+    assert "143 of 1,438 training samples are held out" in price
     assert "trainings" in price
     (line,) = answer.out.splitlines()
     assert "to stay within 50 points of the " in line
@@ -70,13 +76,13 @@ def test_the_command_answers_in_one_line(dprune: Callable[..., Answer], tmp_path
     found = json.loads(file.read_text())
     assert f"keep {found['fraction']:g} of 1,438 = {found['kept']:,} samples" in line
     assert found["low"] <= found["fraction"] <= (found["high"] or 1)
-    assert (found["tolerance"], found["kd_weight"], found["judges"]) == (50, 0.9, 143)
+    assert (found["tolerance"], found["kd_weight"], found["num_holdout"]) == (50, 0.9, 143)
     assert len(found["pilots"]) >= 3
     student = dprune("train", "--fraction", found["fraction"], "--kd-weight", "0.9", *FAST)
     assert f"keeping {found['kept']:,} of 1,438" in student.out, "the fraction is one that train takes"
 
 
-def test_no_test_set_and_no_judge_in_any_training(
+def test_no_training_on_the_test_set_or_the_holdout(
     digits: Dataset, make_context: MakeContext, trained: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, roles = Context.split, []
@@ -88,21 +94,21 @@ def test_no_test_set_and_no_judge_in_any_training(
     monkeypatch.setattr(Context, "split", watched)
     context = make_context(digits, *TINY, "train.epochs=2")  # a teacher unlike the reference
     advise(context, 60.0, seed=3)
-    parts = set_aside(digits.total, 3)
+    split = split_holdout(digits.total, 3)
     assert set(roles) == {"train"}
     assert [name for name, _ in trained[:2]] == ["reference", "teacher"]
     for name, ids in trained:
-        assert not np.isin(parts.judges, ids).any(), name
+        assert not np.isin(split.holdout, ids).any(), name
     assert all(len(ids) == 1295 for _, ids in trained[:2])
 
 
 def test_a_teacher_that_is_trained_like_the_reference_is_the_reference(
     digits: Dataset, make_context: MakeContext, trained: list[Any]
 ) -> None:
-    found = advise(make_context(digits, *TINY), 60.0)
+    advice = advise(make_context(digits, *TINY), 60.0)
     assert [name for name, _ in trained if not name.startswith("pilot")] == ["reference"]
-    assert found.result["teacher"] == "the reference"
-    assert found.result["cost"]["blind_teacher"] == 0
+    assert record(advice)["teacher"] == "the reference"
+    assert advice.cost.holdout_teacher == 0
 
 
 def test_another_tolerance_uses_the_pilots_that_are_there(
@@ -125,7 +131,7 @@ def test_an_advice_that_was_killed_goes_on_and_ends_the_same(
 ) -> None:
     context = make_context(digits, *TINY)
     whole = advise(context, 30.0, out=tmp_path / "whole")
-    real = loop.fit
+    real = trainer.fit
 
     def kill_in(name: str) -> None:
         def killed(*words: Any, **options: Any) -> Any:
@@ -134,7 +140,7 @@ def test_an_advice_that_was_killed_goes_on_and_ends_the_same(
             return real(*words, **options)
 
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(trainings, "fit", killed)
+            patch.setattr(pilots_module, "fit", killed)
             advise(context, 30.0, out=tmp_path / "stopped")
         assert not (tmp_path / "stopped" / FILE).exists()
 
@@ -148,7 +154,7 @@ def test_pilots_of_a_scorer_keep_what_it_ranks_first(digits: Dataset, make_conte
     context = make_context(digits, *TINY, "proxy.model=tinynet8")
     advise(context, 60.0, scorer="el2n", seed=1)
     values = score(context, "el2n", seed=1).values
-    rest = set_aside(digits.total, 1).rest
+    rest = split_holdout(digits.total, 1).rest
     for _, ids in trained[1:]:
         assert values[ids].min() >= np.sort(values[rest])[-len(ids)]
 
@@ -159,59 +165,58 @@ def test_random_pilots_draw_anew(digits: Dataset, make_context: MakeContext, tra
     assert not np.isin(small, large).all()
 
 
-def test_a_named_teacher_is_used_and_its_flattery_is_taken_off(
+def test_a_given_teacher_is_used_and_its_leakage_is_corrected(
     digits: Dataset, make_context: MakeContext, trained: list[Any], tmp_path: Path
 ) -> None:
     teacher = teach(make_context(digits, *TINY, "teacher.epochs=8"), out=tmp_path / "teacher")
-    found = advise(make_context(digits, *TINY), 60.0, teacher=teacher).result
+    found = record(advise(make_context(digits, *TINY), 60.0, teacher=teacher))
     assert "teacher" not in [name for name, _ in trained]
     assert found["teacher"][0]["folder"] == str(teacher.folder)
-    assert found["flattery"] > 0
-    judged = found["reference"]["accuracy"] + found["flattery"] / FLATTERY
-    assert judged == pytest.approx(round(judged / 100 * 143) / 143 * 100, abs=0.01)
+    assert found["leakage_correction"] > 0
+    accuracy = found["reference"]["accuracy"] + found["leakage_correction"] / LEAKAGE_SHARE
+    assert accuracy == pytest.approx(round(accuracy / 100 * 143) / 143 * 100, abs=0.01)
 
 
 def test_what_nothing_reaches_is_an_answer(dprune: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch) -> None:
-    real = trainings.Trainings.pilot
+    real = pilots_module.PilotRunner.pilot
 
     def poor(self: Any, pilot: Any) -> Any:
-        row = real(self, pilot)
-        correct = unpacked(row.result["correct"], 143) & (np.arange(143) % 2 == 0)  # half of what it got right
-        result = {**row.result, "correct": packed(correct), "accuracy": 100 * float(correct.mean())}
-        return dataclasses.replace(row, result=result)
+        result = real(self, pilot)
+        correct = result.correct & (np.arange(143) % 2 == 0)  # half of what it got right
+        return dataclasses.replace(result, correct=correct, accuracy=100 * float(correct.mean()))
 
-    monkeypatch.setattr(trainings.Trainings, "pilot", poor)
+    monkeypatch.setattr(pilots_module.PilotRunner, "pilot", poor)
     answer = dprune("advise", "--tolerance", "0.5", *FAST)
     assert answer.code == 0, answer.err
     (line,) = answer.out.splitlines()
     assert "no fraction below 0.95 stays within 0.5 points" in line
-    assert "points short of it" in line
+    assert "points below it" in line
 
 
 def test_under_steps_samples_are_saved_but_no_time(digits: Dataset, make_context: MakeContext) -> None:
-    found = advise(make_context(digits, *TINY).with_student(budget="steps"), 60.0)
-    assert "saves samples, but no training time" in found.text
-    assert found.result["cost"]["pilots"] > 0.8 * len(found.result["pilots"])
+    advice = advise(make_context(digits, *TINY).with_student(budget="steps"), 60.0)
+    assert "saves samples, but no training time" in advice.text
+    assert advice.cost.pilots > 0.8 * len(advice.pilots)
 
 
 def test_it_pays_off_when_students_have_saved_what_it_cost() -> None:
-    cost = Cost(training=100, reference=0.9, blind_teacher=0.0, pilots=0.6, teacher=1.0, evidence=0.5)
-    assert cost.pays_off_after(0.5, with_teacher=False) == 3
-    assert cost.pays_off_after(0.5, with_teacher=True) == 6
-    assert cost.pays_off_after(0.0, with_teacher=True) is None
+    cost = AdviceCost(training=100, reference=0.9, holdout_teacher=0.0, pilots=0.6, teacher=1.0, evidence=0.5)
+    assert cost.break_even(0.5, with_teacher=False) == 3
+    assert cost.break_even(0.5, with_teacher=True) == 6
+    assert cost.break_even(0.0, with_teacher=True) is None
 
 
-def test_judges_are_drawn_by_the_seed_and_are_few() -> None:
-    parts = set_aside(60_000, 0)
-    assert (len(parts.judges), len(parts.rest)) == (5000, 55_000)
-    assert np.array_equal(np.union1d(parts.judges, parts.rest), np.arange(60_000))
-    assert len(np.intersect1d(parts.judges, set_aside(60_000, 1).judges)) < 1000
-    assert len(set_aside(1438, 0).judges) == 143
+def test_the_holdout_is_drawn_by_the_seed_and_is_small() -> None:
+    split = split_holdout(60_000, 0)
+    assert (len(split.holdout), len(split.rest)) == (5000, 55_000)
+    assert np.array_equal(np.union1d(split.holdout, split.rest), np.arange(60_000))
+    assert len(np.intersect1d(split.holdout, split_holdout(60_000, 1).holdout)) < 1000
+    assert len(split_holdout(1438, 0).holdout) == 143
 
 
-def test_marks_survive_the_way_through_a_row() -> None:
-    marks = np.random.default_rng(0).random(143) < 0.9
-    assert np.array_equal(unpacked(packed(marks), 143), marks)
+def test_bits_survive_the_way_through_a_trial() -> None:
+    correct = np.random.default_rng(0).random(143) < 0.9
+    assert np.array_equal(decode_bits(encode_bits(correct), 143), correct)
 
 
 BAD = [
@@ -235,8 +240,8 @@ def test_bad_input_is_one_line_and_writes_nothing(refused: Callable[..., str], w
     assert said in refused("advise", *FAST, *words)
 
 
-def test_a_dataset_too_small_to_judge_is_refused(small: Dataset, make_context: MakeContext, tmp_path: Path) -> None:
-    with pytest.raises(InvalidValue, match="of 120 that is too few to tell a point of accuracy; it needs at least 1,000"):
+def test_a_dataset_too_small_for_a_holdout_is_refused(small: Dataset, make_context: MakeContext, tmp_path: Path) -> None:
+    with pytest.raises(InvalidValue, match="of 120 that is too few to measure a point of accuracy; it needs at least 1,000"):
         advise(make_context(small))
     many = made_up(1000, classes=4)
     crowded = dataclasses.replace(many, class_names=tuple(f"class {k}" for k in range(250)))

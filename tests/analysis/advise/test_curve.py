@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from datapruning.analysis.advise.answer import answer_of, curve_table, reach_of
-from datapruning.analysis.advise.curve import Curve, Marks, as_marks, fit_curve, interval, run_noise
+from datapruning.analysis.advise.answer import curve_table, make_answer, tolerance_result
+from datapruning.analysis.advise.curve import Curve, PilotResults, fit_curve, interval, run_noise, sorted_results
 
 FRACTIONS = (0.025, 0.05, 0.1, 0.2, 0.4)
 FLOOR, SCALE, POWER, REFERENCE = 6.0, 1.5, 0.6, 9.0
@@ -18,26 +18,26 @@ def truth(tolerance: float) -> float:
     return float((SCALE / (REFERENCE + tolerance - FLOOR)) ** (1 / POWER))
 
 
-def measured(seed: int, judges: int = 5000, fractions: tuple[float, ...] = FRACTIONS, noise: float = 1.0) -> Marks:
-    """Marks of runs whose errors lie on the curve, but for noise between runs and the draw of judges.
+def measured(seed: int, holdout: int = 5000, fractions: tuple[float, ...] = FRACTIONS, noise: float = 1.0) -> PilotResults:
+    """Results of runs whose errors lie on the curve, but for noise between runs and the draw of the hold-out.
 
-    Hard judges are hard for all: most of a run's marks come from a number that the judge brings along.
+    Hard samples are hard for all: most of a run's results come from a number that belongs to the sample.
     """
     random = np.random.default_rng(seed)
     errors = np.array([*(FLOOR + SCALE * f**-POWER for f in fractions), REFERENCE])
     errors += noise * run_noise(errors) * random.standard_normal(len(errors))
-    own = random.random((len(errors), judges)) < 0.4
-    hardness = np.where(own, random.random((len(errors), judges)), random.random(judges))
+    independent = random.random((len(errors), holdout)) < 0.4
+    hardness = np.where(independent, random.random((len(errors), holdout)), random.random(holdout))
     correct = hardness >= errors[:, None] / 100
-    return as_marks(fractions, list(correct[:-1]), correct[-1])
+    return sorted_results(fractions, list(correct[:-1]), correct[-1])
 
 
 def test_it_finds_the_fraction_that_was_put_in() -> None:
-    marks = measured(0, judges=200_000, noise=0.0)
+    results = measured(0, holdout=200_000, noise=0.0)
     for tolerance in (0.5, 1.0, 2.0):
-        fraction, low, high = interval(fit_curve(marks, tolerance).crossing(tolerance))
+        fraction, low, high = interval(fit_curve(results, tolerance).crossing(tolerance))
         assert fraction == pytest.approx(truth(tolerance), rel=0.1)
-        assert low < fraction < high, "runs differ, however many judges there are"
+        assert low < fraction < high, "runs differ, however many holdout there are"
 
 
 @pytest.mark.parametrize("tolerance", [0.5, 1.0, 2.0])
@@ -50,16 +50,16 @@ def test_four_intervals_in_five_hold_the_truth(tolerance: float) -> None:
     assert 0.25 * trials <= above <= 0.75 * trials, "the fraction is no more often too large than too small"
 
 
-def test_more_judges_make_it_surer() -> None:
+def test_a_larger_holdout_makes_it_surer() -> None:
     widths = []
-    for judges in (200, 2000, 20_000):
-        _, low, high = interval(fit_curve(measured(1, judges), 1.0).crossing(1.0))
+    for holdout in (200, 2000, 20_000):
+        _, low, high = interval(fit_curve(measured(1, holdout), 1.0).crossing(1.0))
         widths.append(np.log(min(high, 100) / low))
     assert widths[0] > widths[1] > widths[2]
 
 
 def test_curves_fall_and_their_parameters_are_not_negative() -> None:
-    curve = fit_curve(measured(2, judges=300), 1.0)
+    curve = fit_curve(measured(2, holdout=300), 1.0)
     assert (curve.floor >= 0).all()
     assert (curve.scale >= 0).all()
     gaps = np.array([curve.gap(f) for f in (0.01, 0.1, 0.5, 1.0)])
@@ -81,42 +81,42 @@ def test_a_floor_above_the_tolerance_is_never_crossed() -> None:
     assert Curve(8 * one, 0 * one, one, 9 * one).crossing(2.0) == 0.0
 
 
-def test_the_same_marks_give_the_same_bits_in_any_order() -> None:
-    marks = measured(4)
-    again = as_marks(list(marks.fractions[::-1]), list(marks.pilots[::-1]), marks.reference)
-    assert (fit_curve(marks, 1.0).crossing(1.0) == fit_curve(again, 1.0).crossing(1.0)).all()
+def test_the_same_results_give_the_same_bits_in_any_order() -> None:
+    results = measured(4)
+    again = sorted_results(list(results.fractions[::-1]), list(results.pilots[::-1]), results.reference)
+    assert (fit_curve(results, 1.0).crossing(1.0) == fit_curve(again, 1.0).crossing(1.0)).all()
 
 
-def test_flattery_asks_for_more_samples_and_is_less_sure() -> None:
-    marks = measured(5)
-    flattered = Marks(marks.fractions, marks.pilots, marks.reference, flattery=1.0)
-    assert flattered.gaps == pytest.approx(marks.gaps + 0.5)
-    plain, wary = (interval(fit_curve(m, 1.0).crossing(1.0)) for m in (marks, flattered))
+def test_leakage_asks_for_more_samples_and_is_less_sure() -> None:
+    results = measured(5)
+    leaking = PilotResults(results.fractions, results.pilots, results.reference, leakage_correction=1.0)
+    assert leaking.gaps == pytest.approx(results.gaps + 0.5)
+    plain, wary = (interval(fit_curve(m, 1.0).crossing(1.0)) for m in (results, leaking))
     assert wary[0] > plain[0]
     assert wary[2] / wary[1] > plain[2] / plain[1]
 
 
 def test_the_answer_is_rounded_up_and_never_below_what_was_tried() -> None:
-    marks = measured(6)
-    curve = fit_curve(marks, 1.0)
-    reach = reach_of(curve, 1.0, least=0.025)
+    results = measured(6)
+    curve = fit_curve(results, 1.0)
+    result = tolerance_result(curve, 1.0, smallest=0.025)
     fraction, _, _ = interval(curve.crossing(1.0))
-    assert reach.fraction is not None
-    assert fraction <= reach.fraction <= fraction * 1.1
-    assert reach_of(fit_curve(marks, 50.0), 50.0, least=0.025).fraction == 0.025
-    assert answer_of(marks, fit_curve(marks, 50.0), 50.0, 1000, 0).beyond == "below"
+    assert result.fraction is not None
+    assert fraction <= result.fraction <= fraction * 1.1
+    assert tolerance_result(fit_curve(results, 50.0), 50.0, smallest=0.025).fraction == 0.025
+    assert make_answer(results, fit_curve(results, 50.0), 50.0, 1000, 0).beyond == "below"
 
 
 def test_no_fraction_is_no_fraction_and_others_say_what_would_do() -> None:
-    flat = as_marks(FRACTIONS, [np.arange(5000) % 100 >= 20] * 5, np.arange(5000) % 100 >= 9)
-    answer = answer_of(flat, fit_curve(flat, 0.5), 0.5, 60_000, 0)
+    flat = sorted_results(FRACTIONS, [np.arange(5000) % 100 >= 20] * 5, np.arange(5000) % 100 >= 9)
+    answer = make_answer(flat, fit_curve(flat, 0.5), 0.5, 60_000, 0)
     assert (answer.fraction, answer.kept, answer.high) == (None, None, None)
-    reached = [other.tolerance for other in answer.others if other.fraction is not None]
+    reached = [other.tolerance for other in answer.other_tolerances if other.fraction is not None]
     assert 20.0 in reached
     assert not {0.25, 1.0, 2.0, 3.0} & set(reached)
 
 
 def test_the_table_covers_everything_that_can_be_kept() -> None:
     table = curve_table(fit_curve(measured(7), 1.0))
-    assert table[-1]["fraction"] == 1.0
-    assert all(point["low"] <= point["gap"] <= point["high"] for point in table)
+    assert table[-1].fraction == 1.0
+    assert all(point.low <= point.gap <= point.high for point in table)

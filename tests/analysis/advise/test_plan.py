@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from datapruning.analysis.advise.curve import as_marks, fit_curve, interval
-from datapruning.analysis.advise.plan import RUNGS, Pilot, next_pilot, rungs
+from datapruning.analysis.advise.curve import fit_curve, interval, sorted_results
+from datapruning.analysis.advise.plan import FRACTION_LADDER, Pilot, ladder, next_pilot
 from tests.analysis.advise.test_curve import measured
 
 SIZES = {"available": 55_000, "classes": 10}
@@ -16,10 +16,10 @@ def advised(tolerance: float, seed: int = 0, known: tuple[Pilot, ...] = ()) -> l
     """All pilots of an advice about the curve of `test_advice_curve`."""
     pilots = list(known)
     while True:
-        marks = measured(seed, fractions=tuple(float(f) for f, _ in pilots) or (0.5,))
-        curve = fit_curve(marks, tolerance) if len(pilots) > 1 else None
+        results = measured(seed, fractions=tuple(float(f) for f, _ in pilots) or (0.5,))
+        curve = fit_curve(results, tolerance) if len(pilots) > 1 else None
         by_fraction = sorted(pilots, key=lambda pilot: float(pilot[0]))
-        following = next_pilot(by_fraction, marks.gaps, curve, tolerance, **SIZES)
+        following = next_pilot(by_fraction, results.gaps, curve, tolerance, **SIZES)
         if following is None:
             return pilots
         assert following not in pilots
@@ -31,7 +31,7 @@ def advised(tolerance: float, seed: int = 0, known: tuple[Pilot, ...] = ()) -> l
 @pytest.mark.parametrize("tolerance", [0.3, 1.0, 2.0])
 def test_it_goes_up_until_the_answer_lies_between_pilots(tolerance: float, seed: int) -> None:
     pilots = advised(tolerance, seed)
-    assert [fraction for fraction, _ in pilots[:3]] == list(RUNGS[:3])
+    assert [fraction for fraction, _ in pilots[:3]] == list(FRACTION_LADDER[:3])
     fractions = sorted(float(fraction) for fraction, _ in pilots)
     curve = fit_curve(measured(seed, fractions=tuple(fractions)), tolerance)
     answer = interval(curve.crossing(tolerance))[0]
@@ -50,13 +50,14 @@ def test_an_advice_that_was_stopped_goes_on_as_it_would_have() -> None:
 
 
 def test_where_nothing_reaches_it_stops_at_the_last_rung() -> None:
-    marks = as_marks([float(r) for r in RUNGS], [np.arange(5000) % 100 >= 20] * 6, np.arange(5000) % 100 >= 9)
-    tried = [(rung, 0) for rung in RUNGS]
-    assert next_pilot(tried, marks.gaps, fit_curve(marks, 0.5), 0.5, **SIZES) is None
+    samples = np.arange(5000) % 100
+    results = sorted_results([float(fraction) for fraction in FRACTION_LADDER], [samples >= 20] * 6, samples >= 9)
+    pilots = [Pilot(fraction, 0) for fraction in FRACTION_LADDER]
+    assert next_pilot(pilots, results.gaps, fit_curve(results, 0.5), 0.5, **SIZES) is None
 
 
 def test_rungs_keep_some_samples_of_each_class() -> None:
-    assert rungs(55_000, 10) == list(RUNGS)
-    assert rungs(1295, 10) == list(RUNGS[1:])
-    assert rungs(45_000, 1000) == list(RUNGS[2:])
-    assert rungs(1000, 400) == []
+    assert ladder(55_000, 10) == list(FRACTION_LADDER)
+    assert ladder(1295, 10) == list(FRACTION_LADDER[1:])
+    assert ladder(45_000, 1000) == list(FRACTION_LADDER[2:])
+    assert ladder(1000, 400) == []

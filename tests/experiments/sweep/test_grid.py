@@ -15,11 +15,12 @@ from rich.console import Console
 from datapruning.config.training import TrainConfig
 from datapruning.data.batching import batch_sizes
 from datapruning.errors import InvalidValue
-from datapruning.experiments.sweep.cost import duration, samples_of, seconds_left
+from datapruning.experiments.sweep.cost import estimate_samples, estimate_seconds, format_duration
 from datapruning.experiments.sweep.grid import Grid, canonical_fraction, make_grid
-from datapruning.experiments.sweep.live_table import Screen, _picture, standing
-from datapruning.experiments.sweep.status import Board
-from datapruning.experiments.sweep.table import caption, csv_text, markdown, table
+from datapruning.experiments.sweep.live_table import SweepDisplay, _render, status_line
+from datapruning.experiments.sweep.spec import StudentSpec
+from datapruning.experiments.sweep.status import SweepStatus
+from datapruning.experiments.sweep.table import make_caption, make_csv, make_table, markdown
 from datapruning.io.json import write_json
 from datapruning.io.trial_store import RowStore
 from datapruning.training.schedules import planned_samples, planned_steps
@@ -33,9 +34,9 @@ def grid(**changes: Any) -> Grid:
     return make_grid(1000, **{**given, **changes})
 
 
-def board_of(tmp_path: Path, asked: Grid) -> Board:
-    """An empty board."""
-    return Board(RowStore(tmp_path, {"n": 1}), asked, TRAINING)
+def status_of(tmp_path: Path, asked: Grid) -> SweepStatus:
+    """The status of a sweep without trials."""
+    return SweepStatus(RowStore(tmp_path, {"n": 1}), asked, TRAINING)
 
 
 def result(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -46,17 +47,18 @@ def result(config: Mapping[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def test_rows_are_every_combination_seed_by_seed() -> None:
-    rows = grid(fractions="0.1,0.5", kd_weights="0.5,auto").rows()
-    assert len(rows) == 2**4
-    assert len({str(row) for row in rows}) == len(rows)
-    assert [row["seed"] for row in rows] == [0] * 8 + [1] * 8
-    assert {row["kd_weight"] for row in rows} == {0.5, "auto"}
+def test_students_are_every_combination_seed_by_seed() -> None:
+    students = grid(fractions="0.1,0.5", kd_weights="0.5,auto").students()
+    assert len(students) == 2**4
+    assert len({str(spec) for spec in students}) == len(students)
+    assert [spec.seed for spec in students] == [0] * 8 + [1] * 8
+    assert {spec.kd_weight for spec in students} == {0.5, "auto"}
+    assert [StudentSpec.from_config(spec.config) for spec in students] == students
 
 
-def test_rows_that_are_the_same_run_are_one() -> None:
+def test_students_that_are_the_same_run_are_one() -> None:
     asked = grid(teachers={"aa": "big", "bb": "small"}, seeds=1)
-    cells = [(row["fraction"], row["scorer"], row["kd_weight"], row["teacher"]) for row in asked.rows()]
+    cells = [(spec.fraction, spec.scorer, spec.kd_weight, spec.teacher) for spec in asked.students()]
     assert cells == [
         ("0.1", "random", 0.0, None), ("0.1", "random", 0.9, "aa"), ("0.1", "random", 0.9, "bb"),
         ("0.1", "el2n", 0.0, None), ("0.1", "el2n", 0.9, "aa"), ("0.1", "el2n", 0.9, "bb"),
@@ -65,7 +67,7 @@ def test_rows_that_are_the_same_run_are_one() -> None:
 
 
 def test_a_fraction_that_keeps_all_by_rounding_is_everything() -> None:
-    assert {row["scorer"] for row in grid(fractions="0.9999").rows()} == {None}
+    assert {spec.scorer for spec in grid(fractions="0.9999").students()} == {None}
 
 
 @pytest.mark.parametrize(
@@ -132,77 +134,79 @@ def test_planned_samples_are_counted_as_they_are_batched(budget: str, kept: int)
 
 def test_time_left_is_that_of_rows_like_them(tmp_path: Path) -> None:
     asked = grid(kd_weights="0,auto", seeds=3)
-    rows, store = asked.rows(), RowStore(tmp_path, {})
-    assert seconds_left(TRAINING, asked, [], rows) is None
+    students, store = asked.students(), RowStore(tmp_path, {})
+    assert estimate_seconds(TRAINING, asked, [], students) is None
 
-    def timed(config: dict[str, Any], seconds: float) -> Any:
-        row = store.run(config, result)
+    def timed(spec: StudentSpec, seconds: float) -> Any:
+        row = store.run(spec.config, result)
         assert row is not None
         return type(row)(row.config, row.result, seconds)
 
-    samples = {str(c): samples_of(TRAINING, asked, [c]) for c in rows}
-    done = [timed(c, 100 + 0.01 * samples[str(c)]) for c in rows[:2]]  # the teacher's 100 s come once
-    alone = [c for c in rows[2:] if c["kd_weight"] == 0]
-    expected = 0.01 * sum(samples[str(c)] for c in alone)
-    assert seconds_left(TRAINING, asked, done, alone) == pytest.approx(expected)
-    searched = timed(rows[3], 100 + 0.05 * samples[str(rows[3])])
-    assert seconds_left(TRAINING, asked, [done[0], searched], alone) == pytest.approx(expected)
+    samples = {spec: estimate_samples(TRAINING, asked, [spec]) for spec in students}
+    done = [timed(spec, 100 + 0.01 * samples[spec]) for spec in students[:2]]  # the teacher's 100 s come once
+    labels_only = [spec for spec in students[2:] if spec.kd_weight == 0]
+    expected = 0.01 * sum(samples[spec] for spec in labels_only)
+    assert estimate_seconds(TRAINING, asked, done, labels_only) == pytest.approx(expected)
+    searched = timed(students[3], 100 + 0.05 * samples[students[3]])
+    assert estimate_seconds(TRAINING, asked, [done[0], searched], labels_only) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.2, "1 s"), (59, "59 s"), (75, "1 min"), (7300, "2 h 2 min")])
 def test_durations_in_words(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
+    assert format_duration(seconds) == text
 
 
 def test_the_table_shows_what_is_done_running_failed_and_missing(tmp_path: Path) -> None:
     asked = grid(fractions="0.1", kd_weights="0,0.9,auto", seeds=3)
-    board = board_of(tmp_path, asked)
-    random, el2n = ([c for c in asked.rows() if c["scorer"] == scorer] for scorer in ("random", "el2n"))
+    status = status_of(tmp_path, asked)
+    random, el2n = (
+        [c for c in [spec.config for spec in asked.students()] if c["scorer"] == scorer] for scorer in ("random", "el2n")
+    )
     for config in random:
-        board.store.run(config, result)
-    board.store.run(next(c for c in el2n if c["kd_weight"] == 0), result)
-    board.store.fail(next(c for c in el2n if c["kd_weight"] == 0.9), "why, really")
-    assert len(board.refresh()) == 11
-    head, first, second = table(board)
+        status.store.run(config, result)
+    status.store.run(next(c for c in el2n if c["kd_weight"] == 0), result)
+    status.store.fail(next(c for c in el2n if c["kd_weight"] == 0.9), "why, really")
+    assert len(status.refresh()) == 11
+    head, first, second = make_table(status)
     assert head == ["fraction", "kept", "scorer", "no KD", "KD weight 0.9", "KD weight auto"]
     assert first == ["0.1", "100", "random", "81.00 ± 1.00", "81.00 ± 1.00", "81.00 ± 1.00 at 0.5"]
     assert second == ["0.1", "100", "el2n", "80.00 (1 of 3)", "(0 of 3, 1 failed)", "(0 of 3)"]
-    assert len({len(line) for line in markdown(table(board)).splitlines()}) == 1, "columns are aligned"
-    assert "budget: epochs" in caption(board, "digits")
+    assert len({len(line) for line in markdown(make_table(status)).splitlines()}) == 1, "columns are aligned"
+    assert "budget: epochs" in make_caption(status, "digits")
 
     running = next(c for c in el2n if c["kd_weight"] == "auto")
-    board.store.run(running, lambda _: [board.refresh(), result(running)][1])  # seen from inside the row
-    assert table(board, live=True)[2][-1] == "(0 of 3, 1 running)"
-    assert table(board)[2][-1] == "(0 of 3)"
-    assert standing(board).startswith("10 of 18 done, 1 running, 1 failed, about ")
+    status.store.run(running, lambda _: [status.refresh(), result(running)][1])  # seen from inside the row
+    assert make_table(status, live=True)[2][-1] == "(0 of 3, 1 running)"
+    assert make_table(status)[2][-1] == "(0 of 3)"
+    assert status_line(status).startswith("10 of 18 done, 1 running, 1 failed, about ")
 
 
 def test_teachers_are_lines_of_the_table(tmp_path: Path) -> None:
     asked = grid(fractions="0.1", scorers="random", teachers={"aa": "big", "bb": "small"}, seeds=1)
-    board = board_of(tmp_path, asked)
-    list(board.store.fill(asked.rows(), result))
-    board.refresh()
-    assert [line[3:] for line in table(board)] == [
+    status = status_of(tmp_path, asked)
+    list(status.store.fill([spec.config for spec in asked.students()], result))
+    status.refresh()
+    assert [line[3:] for line in make_table(status)] == [
         ["teacher", "no KD", "KD weight 0.9"], ["none", "80.00", ""], ["big", "", "80.00"], ["small", "", "80.00"]
     ]  # fmt: skip
 
 
 def test_rows_csv_has_a_line_for_every_row_that_ended(tmp_path: Path) -> None:
     asked = grid(fractions="0.1", scorers="random", seeds=1)
-    board = board_of(tmp_path, asked)
-    rows = asked.rows()
-    board.store.run(rows[0], result)
-    board.store.fail(rows[1], "a, comma")
-    board.refresh()
-    done, failed = csv.DictReader(io.StringIO(csv_text(board)))
+    status = status_of(tmp_path, asked)
+    rows = [spec.config for spec in asked.students()]
+    status.store.run(rows[0], result)
+    status.store.fail(rows[1], "a, comma")
+    status.refresh()
+    done, failed = csv.DictReader(io.StringIO(make_csv(status)))
     assert (done["status"], done["test_accuracy"], done["kept"], done["folder"]) == ("done", "80.0", "100", "runs/0")
     assert (failed["status"], failed["error"], failed["test_accuracy"]) == ("failed", "a, comma", "")
 
 
 def test_the_live_table_says_how_it_stands(tmp_path: Path) -> None:
-    board = board_of(tmp_path, grid())
+    status = status_of(tmp_path, grid())
     screen = Console(file=io.StringIO(), width=100)
-    screen.print(_picture(board))
+    screen.print(_render(status))
     assert isinstance(screen.file, io.StringIO)
     text = screen.file.getvalue()
     assert "0 of 12 done, time left not known yet" in text
@@ -210,12 +214,12 @@ def test_the_live_table_says_how_it_stands(tmp_path: Path) -> None:
 
 
 def test_elsewhere_than_on_a_terminal_a_row_is_a_line(tmp_path: Path) -> None:
-    board = board_of(tmp_path, grid(fractions="0.1", scorers="random", seeds=1))
+    status = status_of(tmp_path, grid(fractions="0.1", scorers="random", seeds=1))
     file = io.StringIO()
-    screen = Screen(board, Console(file=file, width=200), None)
-    board.store.run(board.configs[0], result)
-    board.store.fail(board.configs[1], "why")
-    screen.update(board.refresh())
+    screen = SweepDisplay(status, Console(file=file, width=200))
+    status.store.run(status.configs[0], result)
+    status.store.fail(status.configs[1], "why")
+    screen.update(status.refresh())
     assert file.getvalue().splitlines() == [
         "1 of 2 done, 1 failed: random, keeping 100 of 1,000, KD weight 0, seed 0: 80.00% (1 s)",
         "failed: random, keeping 100 of 1,000, KD weight 0.9, seed 0: why",
@@ -223,9 +227,9 @@ def test_elsewhere_than_on_a_terminal_a_row_is_a_line(tmp_path: Path) -> None:
 
 
 def test_a_row_whose_process_died_counts_as_left(tmp_path: Path) -> None:
-    board = board_of(tmp_path, grid())
-    config = board.configs[0]
-    write_json(tmp_path / "running" / board.store.path(config).name, {"pid": 1, "host": "h", "since": time.time()})
-    board.refresh()
-    assert (len(board.running), len(board.died)) == (0, 1)
-    assert config in board.left
+    status = status_of(tmp_path, grid())
+    config = status.configs[0]
+    write_json(tmp_path / "running" / status.store.path(config).name, {"pid": 1, "host": "h", "since": time.time()})
+    status.refresh()
+    assert (len(status.running), len(status.died)) == (0, 1)
+    assert config in status.left

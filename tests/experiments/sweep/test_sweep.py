@@ -148,8 +148,8 @@ def test_cost_is_said_before_anything_is_trained(
     context = make_context(small, *CHANGES)
     found = sweep(context, fractions="0.2,1", scorers="random,el2n", kd_weights="0,0.9", seeds=1)
     first, second, *shared = capsys.readouterr().err.splitlines()[:4]
-    assert "6 rows, 2 fractions x 2 scorers x 2 KD weights" in first
-    assert "such rows are one" in first
+    assert "6 trials, 2 fractions x 2 scorers x 2 KD weights" in first
+    assert "such trials are one" in first
     assert "0 of 6 done" in first
     seen = sum(row.result["samples_seen"] for row in found.rows)
     assert second == f"to train: 6 students, {seen:,} samples in all"
@@ -203,7 +203,7 @@ def test_rows_of_two_teachers_are_never_mixed(small: Dataset, make_context: Make
     tensors, _ = load_tensors(model)
     next(iter(tensors.values())).view(-1)[0] += 1  # as if trained on another kind of machine
     save_tensors(model, tensors)
-    with pytest.raises(IncompatibleInputs, match="another network than the teacher of the rows that are done"):
+    with pytest.raises(IncompatibleInputs, match="another network than the teacher of the trials that are finished"):
         sweep(elsewhere, fractions="0.2", kd_weights="0.9", seeds=2, out=tmp_path / "sweep")
     found = sweep(elsewhere, fractions="0.2", kd_weights="0", seeds=2, out=tmp_path / "sweep")
     assert len(found.rows) == 2, "rows without a teacher have nothing to do with it"

@@ -15,10 +15,11 @@ from datapruning.api.train import train
 from datapruning.config.recipe import plain
 from datapruning.data.dataset import Dataset
 from datapruning.errors import InvalidValue, UnknownName
-from datapruning.experiments.sweep.cost import passes_of, samples_of, seconds_left
+from datapruning.experiments.sweep.cost import estimate_passes, estimate_samples, estimate_seconds
 from datapruning.experiments.sweep.grid import make_grid
+from datapruning.experiments.sweep.spec import StudentSpec
 from datapruning.experiments.sweep.sweep import sweep
-from datapruning.experiments.sweep.variants import check_variants, context_of_row, find_variants
+from datapruning.experiments.sweep.variants import check_variants, find_variants, student_context
 from datapruning.experiments.workers.task import packed, unpacked
 from datapruning.io.trial_store import Row
 from datapruning.runs.context import Context
@@ -42,7 +43,7 @@ def context(small: Dataset, make_context: MakeContext) -> Context:
 def rows(context: Context, **asked: Any) -> list[dict[str, Any]]:
     """The rows of one fraction and one seed, without KD."""
     found = find_variants(context, *(asked.get(key) for key in ("epsd", "prune_by", "self_distill")))[1]
-    return replace(make_grid(120, "0.5", "random", "0", 1), variants=found).rows()
+    return [spec.config for spec in replace(make_grid(120, "0.5", "random", "0", 1), variants=found).students()]
 
 
 def test_a_row_without_a_variant_is_the_row_that_it_was(context: Context) -> None:
@@ -73,21 +74,22 @@ def test_a_row_carries_every_setting_of_its_variant(context: Context) -> None:
 def test_a_worker_knows_the_variant_from_the_row_alone(context: Context, small: Dataset) -> None:
     asked = context.with_table("sparsity", inner_steps=7).with_table("self_distill", dlb_weight=0.25)
     base, found = find_variants(asked, "0.9", "epsd", "dlb")
-    (row,) = found.each()
+    (spec,) = found.students()
+    spec = StudentSpec.from_config(json.loads(json.dumps(spec.config)))
     there = context_with(small, unpacked(json.loads(json.dumps(packed(base.recipe)))), device="cpu", loader="memory")
     mine = plain(asked.with_epsd(0.9, "epsd").with_table("self_distill", method="dlb").recipe)
-    assert plain(context_of_row(there, row).recipe) == mine == plain(context_of_row(base, row).recipe)
+    assert plain(student_context(there, spec).recipe) == mine == plain(student_context(base, spec).recipe)
 
 
 def test_what_is_not_asked_for_is_as_the_recipe_has_it(context: Context) -> None:
     own = context.with_epsd(0.8, "snip").with_table("self_distill", method="tf-kd")
     same, found = find_variants(own, None, None, None)
-    assert (same.recipe, found.each()) == (own.recipe, [{}])
+    assert (same.recipe, found.pruning, found.self_distillation) == (own.recipe, (None,), (None,))
     bare, found = find_variants(own, None, "random", None)
-    assert [each["sparsity"]["sparsity"] for each in found.each()] == [0.8]
+    assert [table and table.sparsity for table in found.pruning] == [0.8]
     assert (bare.recipe.sparsity.sparsity, bare.recipe.self_distill.method) == (0.0, "tf-kd")
     bare, found = find_variants(own, None, None, "none,tf-kd")
-    assert [each.get("self_distill", {}).get("method") for each in found.each()] == [None, "tf-kd"]
+    assert [table and table.method for table in found.self_distillation] == [None, "tf-kd"]
     assert (bare.recipe.sparsity.sparsity, bare.recipe.self_distill.on) == (0.8, False)
 
 
@@ -155,28 +157,29 @@ def test_the_command_refuses_in_one_line(refused: Callable[..., str], words: lis
 def test_the_price_counts_what_self_distillation_adds(context: Context) -> None:
     base, found = find_variants(context, "0,0.9", "snip", "none,cs-kd,dlb,tf-kd-self")
     grid = replace(make_grid(120, "0.5", "random", "0", 2), variants=found)
-    one = samples_of(base.recipe.train, grid, [{"fraction": "0.5"}])
-    rows = [r for r in grid.rows() if r["seed"] == 0]
-    of = {method: [r for r in rows if r.get("self_distill", {}).get("method") == method]
+    students = [spec for spec in grid.students() if spec.seed == 0]
+    one = estimate_samples(base.recipe.train, grid, students[:1])
+    of = {method: [s for s in students if (s.self_distillation and s.self_distillation.method) == method]
           for method in (None, "cs-kd", "dlb", "tf-kd-self")}  # fmt: skip
-    price = {method: passes_of(base, grid, mine) for method, mine in of.items()}
+    price = {method: estimate_passes(base, grid, specs) for method, specs in of.items()}
     assert price[None] == 2 * one
     assert price["cs-kd"] == pytest.approx(2 * one * (1 + FORWARD))
     assert price["dlb"] == 2 * 2 * one
     assert price["tf-kd-self"] == pytest.approx(3 * one + FORWARD * one), "a self teacher for both, two epochs of labels"
-    assert passes_of(base, grid, grid.rows()) == pytest.approx(2 * sum(price.values()))
+    assert estimate_passes(base, grid, grid.students()) == pytest.approx(2 * sum(price.values()))
     recipes = context.with_table("self_distill", method="dlb")
-    assert passes_of(recipes, grid, of[None]) == 2 * price[None], "the recipe's own counts where a row has none"
+    assert estimate_passes(recipes, grid, of[None]) == 2 * price[None], "the recipe's own counts where a row has none"
 
 
 def test_time_left_tells_the_variants_apart(context: Context) -> None:
     base, found = find_variants(context, "0,0.9", "snip", "none,dlb")
     grid = replace(make_grid(120, "0.5", "random", "0", 2), variants=found)
     pace = {None: 1.0, "dlb": 5.0}
-    seconds = [pace[r.get("self_distill", {}).get("method")] + 2 * ("sparsity" in r) for r in grid.rows()]
-    done = [Row(r, {}, s) for r, s in zip(grid.rows(), seconds, strict=True) if r["seed"] == 0]
-    left = [r for r in grid.rows() if r["seed"] == 1]
-    assert seconds_left(base.recipe.train, grid, done, left) == pytest.approx(sum(seconds) / 2)
+    students = grid.students()
+    seconds = [pace[s.self_distillation and s.self_distillation.method] + 2 * bool(s.pruning) for s in students]
+    done = [Row(s.config, {}, taken) for s, taken in zip(students, seconds, strict=True) if s.seed == 0]
+    left = [spec for spec in students if spec.seed == 1]
+    assert estimate_seconds(base.recipe.train, grid, done, left) == pytest.approx(sum(seconds) / 2)
 
 
 def test_every_row_is_one_train_and_old_rows_stay(

@@ -19,13 +19,14 @@ import pytest
 from datapruning.config.training import TrainConfig
 from datapruning.data.dataset import Dataset
 from datapruning.errors import DataPruningError, InvalidFile
-from datapruning.experiments.sweep import sweep as verb
 from datapruning.experiments.sweep.grid import make_grid
-from datapruning.experiments.sweep.status import Board
+from datapruning.experiments.sweep.live_table import live_table
+from datapruning.experiments.sweep.spec import StudentSpec
+from datapruning.experiments.sweep.status import SweepStatus
 from datapruning.experiments.sweep.sweep import Sweep, sweep
-from datapruning.experiments.sweep.trial import run_folder
 from datapruning.experiments.workers import local as crews
 from datapruning.experiments.workers.local import Crew
+from datapruning.experiments.workers.monitor import watch
 from datapruning.experiments.workers.task import Task
 from datapruning.io.json import read_json
 from datapruning.io.trial_store import RowStore
@@ -103,7 +104,7 @@ def test_workers_take_over_from_one_that_is_killed_and_go_on_past_a_row_that_fai
 ) -> None:
     folder = tmp_path / "s"
     last = undisturbed.rows[-1].config
-    blocked = folder / run_folder(last, 144)
+    blocked = folder / StudentSpec.from_config(last).run_folder(144)
     with command(tmp_path, *WORDS, "--jobs", "2", "--out", "s", *FAST) as process:
         until(lambda: (folder / "store.json").exists())
         blocked.mkdir(parents=True)
@@ -163,16 +164,17 @@ list(RowStore(Path(task["folder"]), task["about"]).fill(task["configs"], work))
 """
 
 
-def made_up_crew(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> tuple[Board, list[str]]:
+def made_up_crew(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> tuple[SweepStatus, list[str]]:
     """A sweep of 3 seeds by two workers that run `script`; the board, and what was said."""
     monkeypatch.setattr(crews, "BOOT", script)
     grid = make_grid(100, "0.5", "random", "0", 3)
-    board = Board(RowStore(folder, {"n": 1}), grid, TrainConfig())
+    board = SweepStatus(RowStore(folder, {"n": 1}), grid, TrainConfig())
     said: list[str] = []
     with Crew(2, folder, said.append) as crew:
         crew.go(Task("", None, {}, "", "", "", 1, str(folder), {"n": 1}, {}, board.configs, ""))
         monkeypatch.setattr("datapruning.experiments.workers.monitor.POLL_SECONDS", 0.05)
-        verb._watch(board, crew)
+        with live_table(board) as display:
+            watch(board, crew, display)
     return board, said
 
 
