@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datapruning.analysis.pred_probs import best_other, confident_others, ensemble_story
+from datapruning.analysis.pred_probs import count_confident_label_issues, ensemble_metadata, most_likely_other_class
 from datapruning.api.score import score, score_recording
 from datapruning.artifacts.label_issues import KIND, LabelIssue, LabelIssues
 from datapruning.artifacts.metadata import Identity, new_meta, read_otherwise
@@ -46,11 +46,17 @@ means. Scores are as everywhere, higher = keep first, so that most put wrong lab
 
 @dataclass(frozen=True)
 class _Predictions:
-    """What networks make of the samples: the probability of the label [N] and the likeliest other class [N], if known."""
+    """Predictions for the training samples.
 
-    own: NDArray[Any] | None
-    other: NDArray[np.int64] | None
-    eyes: str
+    Attributes:
+        label_prob: Float [N], the probability of the label; None: not recorded.
+        predicted: Int64 [N], the most likely class other than the label; None: not recorded.
+        source: Which networks' predictions these are.
+    """
+
+    label_prob: NDArray[Any] | None
+    predicted: NDArray[np.int64] | None
+    source: str
 
 
 def find_label_issues(
@@ -80,19 +86,22 @@ def find_label_issues(
     """
     check_scorer(scorer)
     context = context_of(data)
-    wanted = resolve_count(count, fraction, context.data.total)
+    num_issues = resolve_count(count, fraction, context.data.total)
     labels = context.data.train.labels
     if scorer in (ENSEMBLE, MEMORIZATION):
         ensemble = open_ensemble(context, seed)
-        view = _view_of_ensemble(ensemble)
-        scores = _self_confidence(context, ensemble, view, seed) if scorer == ENSEMBLE else score(context, scorer, seed=seed)
+        predictions = _ensemble_predictions(ensemble)
+        if scorer == ENSEMBLE:
+            scores = _self_confidence(context, ensemble, predictions, seed)
+        else:
+            scores = score(context, scorer, seed=seed)
     else:
         scores = score(context, scorer, seed=seed)
-        view = _view_of_recording(open_recording(Path(scores.meta["recording"])))
-    found = _ranked(scores, view, labels, context.data.class_names, wanted, context.data)
+        predictions = _recorded_predictions(open_recording(Path(scores.meta["recording"])))
+    issues = _rank(scores, predictions, labels, context.data.class_names, num_issues, context.data)
     if out is not None:
-        found.save(out)
-    return found
+        issues.save(out)
+    return issues
 
 
 def find_label_issues_of_recording(
@@ -129,19 +138,19 @@ def find_label_issues_of_recording(
             "a recording holds no ensemble; rank its label issues by aum, or let dprune label-issues train one"
         )
     recording = open_recording(Path(folder))
-    wanted = resolve_count(count, fraction, recording.total)
-    labels, view = recording.labels(), _view_of_recording(recording)
+    num_issues = resolve_count(count, fraction, recording.total)
+    labels, predictions = recording.labels(), _recorded_predictions(recording)
     if data is not None:
         _check_recorded(recording, labels, data)
         class_names = class_names or data.class_names
-    highest = int(max(labels.max(), -1 if view.other is None else view.other.max()))
+    highest = int(max(labels.max(), -1 if predictions.predicted is None else predictions.predicted.max()))
     names = [str(k) for k in range(highest + 1)] if class_names is None else class_names
     if len(names) <= highest:
         raise InvalidValue(f"{len(names)} class names were given, and {recording.folder} has a class {highest}")
-    found = _ranked(score_recording(folder, scorer), view, labels, names, wanted, data or recording)
+    issues = _rank(score_recording(folder, scorer), predictions, labels, names, num_issues, data or recording)
     if out is not None:
-        found.save(out)
-    return found
+        issues.save(out)
+    return issues
 
 
 def _check_recorded(recording: Recording, labels: NDArray[np.int64], data: Dataset) -> None:
@@ -175,7 +184,7 @@ def check_scorer(scorer: str) -> None:
 
 
 def resolve_count(count: int | None, fraction: float | str | None, total: int) -> int:
-    """How many label_issues are wanted, 1..total.
+    """Return how many label issues are asked for, 1..total.
 
     Raises:
         InvalidValue: both are given, or one is outside what is allowed.
@@ -197,47 +206,55 @@ def resolve_count(count: int | None, fraction: float | str | None, total: int) -
     return count
 
 
-def _self_confidence(context: Context, ensemble: SubsetEnsemble, view: _Predictions, seed: int) -> Scores:
-    """The probability of the label as a score; likely labels first."""
-    assert view.own is not None
-    others = confident_others(ensemble.pred_probs(), context.data.train.labels)
-    about = {"scorer": ENSEMBLE, "source": "Northcutt et al. 2021, section 3 (self-confidence)", "confident_others": others}
-    return Scores(view.own, {**about, "seed": seed, **ensemble_story(context), "costs": asdict(ensemble.cost)})
+def _self_confidence(context: Context, ensemble: SubsetEnsemble, predictions: _Predictions, seed: int) -> Scores:
+    """Return the probability of the label as a score, so that likely labels come first."""
+    assert predictions.label_prob is not None
+    meta = {
+        "scorer": ENSEMBLE, "source": "Northcutt et al. 2021, section 3 (self-confidence)",
+        "confident_others": count_confident_label_issues(ensemble.pred_probs(), context.data.train.labels),
+        "seed": seed, **ensemble_metadata(context), "costs": asdict(ensemble.cost),
+    }  # fmt: skip
+    return Scores(predictions.label_prob, meta)
 
 
-def _view_of_ensemble(ensemble: SubsetEnsemble) -> _Predictions:
+def _ensemble_predictions(ensemble: SubsetEnsemble) -> _Predictions:
     probs, labels = ensemble.pred_probs(), ensemble.labels
-    own = probs[np.arange(len(labels)), labels]
-    return _Predictions(own, best_other(probs, labels), "mean over ensemble members that never saw the sample")
+    label_prob = probs[np.arange(len(labels)), labels]
+    source = "mean over ensemble members that never saw the sample"
+    return _Predictions(label_prob, most_likely_other_class(probs, labels), source)
 
 
-def _view_of_recording(recording: Recording) -> _Predictions:
+def _recorded_predictions(recording: Recording) -> _Predictions:
     try:
-        own: NDArray[Any] | None = recording.label_prob()
+        label_prob: NDArray[Any] | None = recording.label_prob()
     except InvalidValue:  # no run went to the end
-        own = None
-    return _Predictions(own, recording.rivals(), "mean over all presentations while the proxies trained on the sample")
+        label_prob = None
+    source = "mean over all presentations while the proxies trained on the sample"
+    return _Predictions(label_prob, recording.rivals(), source)
 
 
-def _ranked(
-    scores: Scores, view: _Predictions, labels: NDArray[np.int64], names: Sequence[str], wanted: int, data: Identity
+def _rank(
+    scores: Scores, predictions: _Predictions, labels: NDArray[np.int64], names: Sequence[str], count: int, data: Identity
 ) -> LabelIssues:
-    """The `wanted` first: by score, among equals by the label's probability, then by id."""
-    end, why = ISSUE_END[scores.scorer]
-    own, other = view.own, view.other
-    first = scores.values if end == "lowest" else -scores.values
-    order = np.lexsort((np.arange(len(first)), np.zeros(len(first)) if own is None else own, first))
+    """Return the first `count` samples: by score, of equal scores by the label's probability, then by id."""
+    end, meaning = ISSUE_END[scores.scorer]
+    label_prob, predicted = predictions.label_prob, predictions.predicted
+    values = scores.values if end == "lowest" else -scores.values
+    order = np.lexsort((np.arange(len(values)), np.zeros(len(values)) if label_prob is None else label_prob, values))
     paths: Sequence[str] | None = None
     if isinstance(data, Dataset):
         order, paths = order[~np.isin(order, data.unreadable)], data.train_paths
-    rows = []
-    for i in map(int, order[:wanted]):
-        suggested = None if other is None else int(other[i])
-        name = "" if suggested is None else names[suggested]
-        probability = None if own is None else float(own[i])
-        seen = float(scores.values[i]), probability, "" if paths is None else paths[i]
-        rows.append(LabelIssue(i, int(labels[i]), names[labels[i]], suggested, name, *seen))
-    base = new_meta(KIND, data)
-    story = {key: value for key, value in scores.meta.items() if key not in base}
-    about = {"end": end, "means": why, "count": wanted, "label_prob": None if own is None else view.eyes}
-    return LabelIssues(tuple(rows), {**base, **story, **about})
+    issues = []
+    for i in map(int, order[:count]):
+        suggested = None if predicted is None else int(predicted[i])
+        issues.append(
+            LabelIssue(
+                i, int(labels[i]), names[labels[i]], suggested, "" if suggested is None else names[suggested],
+                float(scores.values[i]), None if label_prob is None else float(label_prob[i]),
+                "" if paths is None else paths[i],
+            )
+        )  # fmt: skip
+    meta = new_meta(KIND, data)
+    meta |= {key: value for key, value in scores.meta.items() if key not in meta}
+    source = None if label_prob is None else predictions.source
+    return LabelIssues(tuple(issues), {**meta, "end": end, "means": meaning, "count": count, "label_prob": source})

@@ -27,32 +27,37 @@ def pred_probs(data: Dataset | Context, seed: int = 0) -> NDArray[np.float32]:
     return open_ensemble(context_of(data), seed).pred_probs()
 
 
-def best_other(probs: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The most probable class other than the label, int64 [N], of probabilities [N, classes]; the lower one of equals."""
+def most_likely_other_class(probs: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the most probable class other than the label, int64 [N]; of equal probabilities the lower class.
+
+    Args:
+        probs: Float32 [N, classes].
+        labels: Int64 [N].
+    """
     others = probs.copy()
     others[np.arange(len(labels)), labels] = -1
     return np.asarray(others.argmax(1), np.int64)
 
 
-def confident_others(probs: NDArray[np.float32], labels: NDArray[np.int64]) -> int:
-    """How many samples are confidently of another class than their label: the count of confident learning.
+def count_confident_label_issues(probs: NDArray[np.float32], labels: NDArray[np.int64]) -> int:
+    """Count the samples that are confidently of another class than their label, as confident learning does.
 
     Northcutt et al. 2021, section 3.1: a sample counts for the most probable of the classes whose probability reaches
     that class's mean over the samples with its label. This is the sum off the diagonal of the confident joint, before any
     calibration.
 
     Args:
-        probs: float32 [N, classes], out-of-sample.
-        labels: int64 [N].
+        probs: Float32 [N, classes], out-of-fold.
+        labels: Int64 [N].
     """
     classes = probs.shape[1]
-    own = probs[np.arange(len(labels)), labels].astype(np.float64)
+    label_probs = probs[np.arange(len(labels)), labels].astype(np.float64)
     counts = np.bincount(labels, minlength=classes)
-    thresholds = np.where(counts > 0, np.bincount(labels, own, classes) / np.maximum(counts, 1), np.inf)
+    thresholds = np.where(counts > 0, np.bincount(labels, label_probs, classes) / np.maximum(counts, 1), np.inf)
     confident = np.where(probs >= thresholds, probs, -1.0)
     return int(((confident.max(1) >= 0) & (confident.argmax(1) != labels)).sum())
 
 
-def ensemble_story(context: Context) -> dict[str, Any]:
-    """How the ensemble was made, for meta."""
+def ensemble_metadata(context: Context) -> dict[str, Any]:
+    """Return the settings of the ensemble, for `meta`."""
     return {"ensemble": asdict(context.recipe.ensemble), "member": plain(context.recipe)["ensemble_member"]}

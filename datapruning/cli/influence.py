@@ -45,7 +45,7 @@ def command(
     i.check_arguments(top, pairs)
     context = o.context_from(data, data_root, download, recipe, changes, device, loader, workspace, threads)
     o.say_price(context, [get_scorer("memorization")])
-    place = i.influence_place(context, pairs, top, seed)
+    place = i.influence_path(context, pairs, top, seed)
     path = place if out is None else out if out.suffix == ".npz" else out / place.name
     found = i.influence(context, top=top, pairs=pairs, seed=seed, out=path)
     _show(found, context.data, path)

@@ -51,7 +51,7 @@ def command(
     Example: dprune label-issues --data digits --count 20
     """
     from datapruning.analysis import label_issues as s
-    from datapruning.analysis.pred_probs import ensemble_story, pred_probs
+    from datapruning.analysis.pred_probs import ensemble_metadata, pred_probs
     from datapruning.artifacts.pred_probs import probs_are_new, save_probs
     from datapruning.data.registry import open_dataset
     from datapruning.errors import InvalidValue
@@ -93,7 +93,7 @@ def command(
     if probs is not None:
         table = pred_probs(context, seed)
         probs_are_new(probs, table, context.data)
-        save_probs(probs, table, context.data, {"seed": seed, **ensemble_story(context)})
+        save_probs(probs, table, context.data, {"seed": seed, **ensemble_metadata(context)})
     if gallery is not None:
         write_page(found, context.data, gallery)
     found.save(path)

@@ -142,7 +142,7 @@ def test_thresholds_count_what_equals_them(tmp_path: Path) -> None:
     counted = count_members(ensemble_of(tmp_path, [0], inside, right, right), 1)
     one = np.array([0])
     assert counted.block(one, one)[0] < 0.15 < counted.block(one, one)[0] + influencing.ROUNDING
-    found = influencing._Found(1, 1)
+    found = influencing._TopInfluences(1, 1)
     found.add(one, one, *counted.block(one, one), np.array([True]), 0.15)
     assert found.count == 1
 
@@ -152,7 +152,7 @@ def test_only_the_strongest_pairs_are_kept_and_all_are_counted(
 ) -> None:
     context = counted_from(*full())
     whole = dp.influence(context, permutations=0)
-    monkeypatch.setattr(influencing, "MOST_PAIRS", 4)
+    monkeypatch.setattr(influencing, "MAX_PAIRS", 4)
     monkeypatch.setattr(counting, "CELLS", 50)
     few = dp.influence(context, permutations=0)
     assert (few.meta["found"], few.meta["kept"]) == (whole.meta["found"], 4)
@@ -276,7 +276,7 @@ def test_the_command_says_what_is_found_and_what_chance_gives(
     assert found.meta["members"] == 10
     assert found.top_train_id.shape == (359, 3)
     np.testing.assert_array_equal(digits.train.labels[found.train_id], digits.test.labels[found.test_id])
-    assert "an influence file, whole" in dprune("inspect", path).out
+    assert "an influence file, intact" in dprune("inspect", path).out
     again = dprune(*words("--top", "3"))
     assert (again.out, "with the same content" in again.err) == (answer.out, True)
     context = dp.open_context(digits, loader="memory", device="cpu", changes=SETTINGS)

@@ -13,7 +13,7 @@ import torch
 import datapruning as dp
 from datapruning import scorers
 from datapruning.analysis import label_issues
-from datapruning.analysis.pred_probs import best_other, confident_others
+from datapruning.analysis.pred_probs import count_confident_label_issues, most_likely_other_class
 from datapruning.artifacts.label_issues import LabelIssues, load_label_issues
 from datapruning.data.dataset import Dataset, Split
 from datapruning.errors import IncompatibleInputs, InvalidFile, InvalidValue, UnknownName
@@ -142,11 +142,11 @@ def test_the_ensemble_ranks_by_members_that_never_saw_the_sample(
 def test_equal_scores_are_ordered_by_the_label_s_probability_then_by_id() -> None:
     rng = np.random.default_rng(1)
     values, own = rng.integers(0, 3, 40).astype(np.float32), rng.integers(0, 3, 40) / 2
-    view = label_issues._Predictions(own, None, "")
+    predictions = label_issues._Predictions(own, None, "")
     identity = Dataset("d", *[Split(np.zeros((40, 1, 1, 1), np.uint8), np.zeros(40, np.int64))] * 2, ("a",))
     for scorer, sign in (("aum", -1), ("knn", 1)):
         scores = dp.Scores(values, {"scorer": scorer})
-        found = label_issues._ranked(scores, view, identity.train.labels, ["a"], 40, identity)
+        found = label_issues._rank(scores, predictions, identity.train.labels, ["a"], 40, identity)
         keys = [(sign * values[r.id], own[r.id], r.id) for r in found.rows]
         assert keys == sorted(keys)
 
@@ -155,9 +155,11 @@ def test_confident_learning_counts_as_by_hand() -> None:
     probs = np.array([[0.9, 0.1], [0.7, 0.3], [0.8, 0.2], [0.1, 0.9], [0.2, 0.8], [0.85, 0.15]], np.float32)
     labels = np.array([0, 0, 0, 1, 1, 1])
     # thresholds 0.8 and 0.6167: only the last one reaches another class's
-    assert confident_others(probs, labels) == 1
-    assert best_other(probs, labels).tolist() == [1, 1, 1, 0, 0, 0]
-    assert confident_others(np.array([[0.2, 0.8, 0.0]] * 2, np.float32), np.array([0, 0])) == 0, "no sample has class 1"
+    assert count_confident_label_issues(probs, labels) == 1
+    assert most_likely_other_class(probs, labels).tolist() == [1, 1, 1, 0, 0, 0]
+    assert count_confident_label_issues(np.array([[0.2, 0.8, 0.0]] * 2, np.float32), np.array([0, 0])) == 0, (
+        "no sample has class 1"
+    )
 
 
 def test_confident_learning_counts_as_cleanlab_does() -> None:
@@ -168,7 +170,7 @@ def test_confident_learning_counts_as_cleanlab_does() -> None:
     probs = np.exp(logits)
     probs = (probs / probs.sum(1, keepdims=True)).astype(np.float32)
     joint = count.compute_confident_joint(labels, probs.astype(np.float64), calibrate=False)
-    assert confident_others(probs, labels) == joint.sum() - np.trace(joint) > 0
+    assert count_confident_label_issues(probs, labels) == joint.sum() - np.trace(joint) > 0
 
 
 def planted_in(found: LabelIssues) -> float:

@@ -87,7 +87,7 @@ def test_the_ensemble_s_probabilities_are_saved_and_are_those_of_python(
     assert len(found) == 14
     own = probs[np.arange(len(labels)), labels]
     assert [r.id for r in found.rows] == np.argsort(own, kind="stable")[:14].tolist()
-    assert "probabilities of 10 classes, whole" in dprune("inspect", "p.npz").out
+    assert "probabilities of 10 classes, intact" in dprune("inspect", "p.npz").out
     context = dp.open_context(
         digits, loader="memory", device="cpu",
         changes=[

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import datapruning as dp
-from datapruning.analysis.advise.holdout import set_aside
+from datapruning.analysis.advise.holdout import split_holdout
 from datapruning.artifacts.subset import subset_from_ids
 from datapruning.data.dataset import Dataset
 from datapruning.data.loaders.loader import Batch
@@ -91,9 +91,9 @@ def test_they_judge_nothing(spoilt: Dataset) -> None:
     judges = choose_judges(kept, 120, 100, 0, alike=True, unreadable=LOST)
     assert not np.isin(judges.ids, LOST).any()
     assert np.isin(choose_judges(kept, 120, 100, 0, alike=True).ids, LOST).any()
-    parts = set_aside(2000, 0, range(1000))
-    assert len(parts.judges) == 100
-    assert min(parts.judges.min(), parts.rest.min()) == 1000
+    split = split_holdout(2000, 0, range(1000))
+    assert len(split.holdout) == 100
+    assert min(split.holdout.min(), split.rest.min()) == 1000
 
 
 def test_neither_influence_nor_label_issues_name_them(make_context: MakeContext, spoilt: Dataset) -> None:
