@@ -31,10 +31,10 @@ from datapruning.runs.context import Context
 from datapruning.teachers.load import Teacher, hash_weights, load_teacher
 from datapruning.teachers.soft_labels import SoftLabelCache, TeacherLabels
 from datapruning.training.evaluate import accuracy
-from datapruning.training.losses import CrossEntropy, Objective
+from datapruning.training.losses import CrossEntropy, Loss
 from datapruning.training.reproducibility import reproducible
 from datapruning.training.schedules import planned_epochs, planned_steps
-from datapruning.training.trainer import fit
+from datapruning.training.trainer import Trainer
 from datapruning.utils.console import hushed, say
 from datapruning.utils.fraction import kept_count
 from datapruning.utils.hashing import shuffled
@@ -52,18 +52,17 @@ LEARNT_BY_HEART = 40
 """Epochs of the teachers that flatter, on JUDGES + REST samples."""
 
 
-def network(
-    context: Context, ids: NDArray[np.int64], objective: Objective, seed: int, epochs: int | None = None
-) -> nn.Module:
+def network(context: Context, ids: NDArray[np.int64], objective: Loss, seed: int, epochs: int | None = None) -> nn.Module:
     """Train the student's network on these samples."""
     student = context if epochs is None else context.with_student(epochs=epochs)
     training = student.recipe.train
     model = student.new_model(training.model, seed)
     with reproducible(student.threads):
-        fit(
-            model, student.split("train"), ids, student.views, training, objective, seed=seed, label="benchmark",
-            steps=planned_steps(training, len(ids), len(ids)),
+        trainer = Trainer(
+            model, student.split("train"), ids, student.views, training, objective, seed=seed, description="benchmark",
+            num_steps=planned_steps(training, len(ids), len(ids)),
         )  # fmt: skip
+        trainer.fit()
     return model
 
 

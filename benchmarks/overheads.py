@@ -28,17 +28,17 @@ from datapruning.config.recipe import Recipe
 from datapruning.config.training import TrainConfig
 from datapruning.data.dataset import Dataset, Split
 from datapruning.evidence.prediction_change import Changes
-from datapruning.evidence.recorder import Recorder, RecordTraining
+from datapruning.evidence.recorder import Recorder, RecorderCallback
 from datapruning.evidence.recording import write_array
 from datapruning.evidence.sample_stats import Track
 from datapruning.models import create_model
 from datapruning.runs.context import Context, make_context
 from datapruning.runs.run import FinishedRun
 from datapruning.teachers import SoftLabelCache, Teacher, TeacherLabels
-from datapruning.training.callbacks import Observer
-from datapruning.training.losses import CrossEntropy, Distillation, Objective
+from datapruning.training.callbacks import Callback
+from datapruning.training.losses import CrossEntropy, DistillationLoss, Loss
 from datapruning.training.reproducibility import reproducible
-from datapruning.training.trainer import fit
+from datapruning.training.trainer import Trainer
 from datapruning.utils.malloc import keep_freed_memory
 
 SAMPLES, BATCH, CLASSES = 60_000, 128, 10
@@ -56,14 +56,15 @@ def made_up() -> Dataset:
     return Dataset("made-up", splits[0], splits[1], tuple("0123456789"))
 
 
-def step_seconds(context: Context, objective: Objective, observers: Sequence[Observer], ids: Any) -> float:
+def step_seconds(context: Context, objective: Loss, observers: Sequence[Callback], ids: Any) -> float:
     """Processor seconds a step, of one epoch of `STEPS` steps through the one loop."""
     model = context.new_model("convnet", 0)
     started = time.process_time()
-    fit(
-        model, context.split("train"), ids, context.views, context.recipe.train, objective, seed=0, steps=STEPS,
-        label="step", observers=observers,
+    trainer = Trainer(
+        model, context.split("train"), ids, context.views, context.recipe.train, objective, seed=0, num_steps=STEPS,
+        description="step", callbacks=observers,
     )  # fmt: skip
+    trainer.fit()
     return (time.process_time() - started) / STEPS
 
 
@@ -117,10 +118,10 @@ def main() -> None:
         track = Track(Path(folder) / "track", 1, SAMPLES)
         write_array(Path(folder) / "changes" / "-1.npy", np.full((SAMPLES, CLASSES), 0.1, np.float16))  # an epoch before
 
-        def recording() -> RecordTraining:
-            return RecordTraining(Recorder(track, Changes(Path(folder) / "changes", SAMPLES)))
+        def recording() -> RecorderCallback:
+            return RecorderCallback(Recorder(track, Changes(Path(folder) / "changes", SAMPLES)))
 
-        kd = Distillation(TeacherLabels([labels]), 0.9, 4.0)
+        kd = DistillationLoss(TeacherLabels([labels]), 0.9, 4.0)
         kinds: dict[str, Callable[[], float]] = {
             "plain": lambda: step_seconds(context, CrossEntropy(), (), ids),
             "recording dynamics": lambda: step_seconds(context, CrossEntropy(), [recording()], ids),

@@ -32,7 +32,7 @@ from datapruning.training.distillation.run_search import objective_of
 from datapruning.training.distillation.weight_search import Arm
 from datapruning.training.evaluate import accuracy
 from datapruning.training.schedules import learning_rate, planned_steps
-from datapruning.training.trainer import fit
+from datapruning.training.trainer import Trainer
 from datapruning.utils.malloc import keep_freed_memory
 
 GRID = (0.0, 0.3, 0.6, 0.9, 1.0)
@@ -63,10 +63,13 @@ def run_row(context: Context, config: Mapping[str, Any]) -> dict[str, Any]:
     labels = [prepare_labels(context, [], ids)[0]]
     steps = planned_steps(training, len(ids), context.data.total)
 
-    def trained(arm: Arm, **options: Any) -> float:
+    def trained(arm: Arm, trainer_options: dict[str, Any] | None = None, **options: Any) -> float:
         model = context.new_model(training.model, seed)
-        settings = {"seed": seed, "steps": steps, "label": str(arm), **options}
-        fit(model, context.split("train"), ids, context.views, training, objective_of(context, labels, arm), **settings)
+        loss, settings = objective_of(context, labels, arm), {"seed": seed, "num_steps": steps, **(trainer_options or {})}
+        trainer = Trainer(
+            model, context.split("train"), ids, context.views, training, loss, description=str(arm), **settings
+        )  # fmt: skip
+        trainer.fit(**options)
         return accuracy(model, context.split("test"), np.arange(len(context.data.test)), context.views)
 
     result: dict[str, Any] = {"whole": {}, "pilot": {}, "probe": {}}
@@ -74,11 +77,12 @@ def run_row(context: Context, config: Mapping[str, Any]) -> dict[str, Any]:
     result["whole"] = {name: trained(arm) for name, arm in {**arms, **TRUSTING}.items()}
     with tempfile.TemporaryDirectory() as folder:
         trunk = Checkpoint(Path(folder) / "trunk.safetensors")
-        trained(arms["0.9"], stop_after=training.epochs // 2, leave=trunk)
+        trained(arms["0.9"], stop_epoch=training.epochs // 2, save_final_to=trunk)
         start = steps // 2
         peak = learning_rate(training.schedule, training.lr, training.warmup, start, steps)
         for share in SHARES["pilot"]:
-            result["pilot"][str(share)] = {name: trained(arm, steps=round(share * steps)) for name, arm in arms.items()}
+            shorter = {"num_steps": round(share * steps)}
+            result["pilot"][str(share)] = {name: trained(arm, shorter) for name, arm in arms.items()}
         for share in SHARES["probe"]:
             length = round(share * steps)
 
@@ -86,7 +90,8 @@ def run_row(context: Context, config: Mapping[str, Any]) -> dict[str, Any]:
                 return peak * (1 - (step - start + 0.5) / length)
 
             result["probe"][str(share)] = {
-                name: trained(arm, steps=start + length, begin=trunk, rate=rate) for name, arm in arms.items()
+                name: trained(arm, {"num_steps": start + length, "lr_schedule": rate}, init_from=trunk)
+                for name, arm in arms.items()
             }
     return result
 

@@ -39,7 +39,7 @@ from datapruning.runs.context import Context, make_context
 from datapruning.training.checkpoint import Checkpoint
 from datapruning.training.losses import CrossEntropy
 from datapruning.training.reproducibility import reproducible
-from datapruning.training.trainer import fit
+from datapruning.training.trainer import Trainer
 from datapruning.utils.console import say
 from datapruning.utils.malloc import keep_freed_memory
 
@@ -132,10 +132,11 @@ def ours(context: Context, setting: Setting, folder: Path) -> Callable[[], None]
 
     def epoch() -> None:
         model = context.new_model(setting.model, 0)
-        fit(
-            model, context.split("train"), ids, context.views, context.recipe.train, CrossEntropy(), seed=0, steps=steps,
-            label="step", checkpoint=Checkpoint(folder / "checkpoint.safetensors"),
+        trainer = Trainer(
+            model, context.split("train"), ids, context.views, context.recipe.train, CrossEntropy(), seed=0,
+            num_steps=steps, description="step",
         )  # fmt: skip
+        trainer.fit(Checkpoint(folder / "checkpoint.safetensors"))
 
     return epoch
 

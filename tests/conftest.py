@@ -17,7 +17,7 @@ from datapruning.data.registry import open_dataset
 from datapruning.runs.context import Context
 from datapruning.runs.opening import open_context
 from datapruning.training.checkpoint import Checkpoint
-from datapruning.training.step import Updates
+from datapruning.training.step import optimizer_step
 
 os.environ["OMP_NUM_THREADS"] = "1"  # of commands that tests start
 torch.set_num_threads(1)  # networks this small run no faster on two, and much slower on a busy machine
@@ -125,7 +125,7 @@ def killed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """
 
     def go(work: Callable[[], Any], *moments: int, every: int = 1) -> Any:
-        asked, update = [0], Updates.update
+        asked = [0]
 
         def due(_: Checkpoint) -> bool:
             asked[0] += 1
@@ -135,14 +135,14 @@ def killed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
         for moment in moments:
             left = [moment]
 
-            def dying(self: Updates, *words: Any, left: list[int] = left, **options: Any) -> None:
+            def dying(*words: Any, left: list[int] = left) -> None:
                 if not left[0]:
                     raise Killed
                 left[0] -= 1
-                update(self, *words, **options)
+                optimizer_step(*words)
 
             with monkeypatch.context() as patch, pytest.raises(Killed):
-                patch.setattr(Updates, "update", dying)
+                patch.setattr("datapruning.training.trainer.optimizer_step", dying)
                 work()
         return work()
 

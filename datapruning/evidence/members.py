@@ -23,7 +23,7 @@ from datapruning.training.evaluate import predict
 from datapruning.training.losses import CrossEntropy
 from datapruning.training.reproducibility import reproducible
 from datapruning.training.schedules import planned_steps
-from datapruning.training.trainer import fit
+from datapruning.training.trainer import Trainer
 from datapruning.utils.cost import Cost
 
 NO_VIEWS = AugmentPolicy(flip=False, crop=0, num_views=1)
@@ -88,10 +88,11 @@ def train_member(context: Context, ids: NDArray[np.int64], seed: int, checkpoint
     outside, test = list[NDArray[np.float16]](), list[NDArray[np.bool_]]()
     with reproducible(context.threads):
         model = context.new_model(training.model, seed)
-        done = fit(
+        trainer = Trainer(
             model, loader, trained, views, training, CrossEntropy(training.label_smoothing), seed=seed,
-            steps=planned_steps(training, len(trained), len(trained)), label="member", checkpoint=checkpoint,
+            num_steps=planned_steps(training, len(trained), len(trained)), description="member",
         )  # fmt: skip
+        done = trainer.fit(checkpoint)
         for seen, labels, logits in predict(model, loader, np.arange(data.total), views):
             values = statistics(logits, labels)
             for name, found in parts.items():

@@ -14,7 +14,7 @@ from datapruning.data.loaders.loader import Loader
 from datapruning.errors import InvalidValue
 from datapruning.evidence.embeddings import as_features
 from datapruning.evidence.prediction_change import Changes
-from datapruning.evidence.recorder import Recorder, RecordTraining
+from datapruning.evidence.recorder import Recorder, RecorderCallback
 from datapruning.evidence.recording import DONE, FEATURES, LABELS, RIVALS, Recording, create_recording, write_array
 from datapruning.evidence.sample_stats import rivals
 from datapruning.io.atomic import written_whole
@@ -22,13 +22,13 @@ from datapruning.io.locks import held
 from datapruning.io.memmap import new_map
 from datapruning.io.tensors import save_tensors
 from datapruning.runs.context import Context
-from datapruning.training.callbacks import Observer
+from datapruning.training.callbacks import Callback, StopAtTimeLimit
 from datapruning.training.checkpoint import Checkpoint
 from datapruning.training.evaluate import predict, predict_with_features
 from datapruning.training.losses import CrossEntropy
 from datapruning.training.reproducibility import reproducible
 from datapruning.training.schedules import planned_steps
-from datapruning.training.trainer import fit
+from datapruning.training.trainer import Trainer
 from datapruning.utils.console import say
 
 EARLY_WEIGHTS, STATE = "early.safetensors", "checkpoint.safetensors"
@@ -91,17 +91,19 @@ def _train_proxy(context: Context, recording: Recording, number: int, runs: int,
     folder = recording.run_folder(number)
     loader = context.split("train")
     say(f"proxy {number + 1} of {runs}: {length} of {training.epochs} epochs over {len(ids):,} samples")
-    observers: list[Observer] = [_LookEarly(recording, number, evidence.early_epoch, loader, context.views)]
+    callbacks: list[Callback] = [_LookEarly(recording, number, evidence.early_epoch, loader, context.views)]
     changes = Changes(folder / "changes", total)
     if whole:
-        observers.append(RecordTraining(Recorder(recording.presentations(number), changes)))
+        callbacks.append(RecorderCallback(Recorder(recording.presentations(number), changes)))
     checkpoint = Checkpoint(folder / STATE)
     model = context.new_model(training.model, seed)
-    done = fit(
+    if context.limit is not None:
+        callbacks.append(StopAtTimeLimit(context.limit))
+    trainer = Trainer(
         model, loader, ids, context.views, training, CrossEntropy(training.label_smoothing), seed=seed,
-        steps=planned_steps(training, len(ids), len(ids)), stop_after=length, label=f"proxy {number + 1}",
-        checkpoint=checkpoint, observers=observers, limit=context.limit,
+        num_steps=planned_steps(training, len(ids), len(ids)), description=f"proxy {number + 1}", callbacks=callbacks,
     )  # fmt: skip
+    done = trainer.fit(checkpoint, stop_epoch=length)
     if whole:
         track = recording.presentations(number)
         for row in range(length):
@@ -121,14 +123,14 @@ def _tidy(folder: Path, total: int) -> None:
     Checkpoint(folder / STATE).remove()
 
 
-class _LookEarly(Observer):
+class _LookEarly(Callback):
     """One evaluation pass over all samples, without augmentation, when `early_epoch` epochs are done; keeps the weights."""
 
     def __init__(self, recording: Recording, number: int, early_epoch: int, loader: Loader, views: Views) -> None:
         self.recording, self.number, self.early_epoch = recording, number, early_epoch
         self.loader, self.views = loader, views
 
-    def end_epoch(self, epoch: int, model: nn.Module) -> None:
+    def on_epoch_end(self, epoch: int, model: nn.Module) -> None:
         """At the early epoch."""
         if epoch + 1 != self.early_epoch:
             return

@@ -17,7 +17,7 @@ from datapruning.data.loaders.loader import Batch
 from datapruning.errors import InvalidValue
 from datapruning.evidence.prediction_change import Changes
 from datapruning.evidence.sample_stats import Track, statistics
-from datapruning.training.callbacks import Observer
+from datapruning.training.callbacks import Callback
 
 BUFFER_ROWS = 8192
 LOGITS, TARGETS, IDS = "recorder.logits", "recorder.targets", "recorder.ids"
@@ -186,25 +186,25 @@ def _few(ids: NDArray[np.int64]) -> str:
     return ", ".join(str(each) for each in ids[:5]) + (", ..." if len(ids) > 5 else "")
 
 
-class RecordTraining(Observer):
+class RecorderCallback(Callback):
     """Records the training pass itself: every presentation of every sample, at no extra forward."""
 
     def __init__(self, recorder: Recorder) -> None:
         self.recorder = recorder
 
-    def begin_epoch(self, epoch: int) -> None:
+    def on_epoch_start(self, epoch: int) -> None:
         """A row an epoch."""
         self.recorder.begin(epoch)
 
-    def observe(self, epoch: int, batch: Batch, logits: Tensor) -> None:
+    def on_batch_end(self, epoch: int, batch: Batch, logits: Tensor) -> None:
         """Each batch."""
         self.recorder.update(logits, batch.labels, batch.ids)
 
-    def end_epoch(self, epoch: int, model: nn.Module) -> None:
+    def on_epoch_end(self, epoch: int, model: nn.Module) -> None:
         """The row is whole."""
         self.recorder.end()
 
-    def go_on(self, epoch: int, ids: NDArray[np.int64]) -> None:
+    def on_resume(self, epoch: int, ids: NDArray[np.int64]) -> None:
         """In the middle of a row."""
         self.recorder.go_on(epoch, ids)
 
@@ -220,7 +220,7 @@ class RecordTraining(Observer):
         """The same."""
         self.recorder.restore(tensors)
 
-    def saved(self, epoch: int) -> None:
+    def on_checkpoint(self, epoch: int) -> None:
         """A resume begins after this epoch."""
         if self.recorder.changes is not None:
             self.recorder.changes.saved(epoch)

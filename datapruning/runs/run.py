@@ -22,6 +22,7 @@ from datapruning.io.json import first_difference, read_json, write_json
 from datapruning.io.locks import held
 from datapruning.io.tensors import save_tensors
 from datapruning.io.text import LONGEST_TOML, check_text, parse_toml, read_text, with_checksum
+from datapruning.runs.metrics import EpochRecord
 from datapruning.runs.trackers.trackers import Logs, RunLogs
 
 CONFIG, METRICS, RESULT, MODEL = "config.toml", "metrics.jsonl", "result.json", "model.safetensors"
@@ -134,7 +135,7 @@ class Run:
         """The checkpoint of a part of the run's training."""
         return self.folder / CHECKPOINTS / f"{part}.safetensors"
 
-    def finish(self, model: nn.Module, history: Sequence[Mapping[str, Any]], result: Mapping[str, Any]) -> FinishedRun:
+    def finish(self, model: nn.Module, history: Sequence[EpochRecord], result: Mapping[str, Any]) -> FinishedRun:
         """Write weights, metrics and, last, result.json, which makes the run finished; the checkpoints go."""
         save_tensors(self.folder / MODEL, dict(model.state_dict()))
         self.write_metrics(history)
@@ -146,10 +147,11 @@ class Run:
     def _drop_checkpoints(self) -> None:
         shutil.rmtree(self.folder / CHECKPOINTS, ignore_errors=True)
 
-    def write_metrics(self, history: Sequence[Mapping[str, Any]]) -> None:
-        """One JSON object an epoch."""
-        write_text(self.folder / METRICS, "".join(json.dumps(row) + "\n" for row in history))
-        self._logs.rows(history)
+    def write_metrics(self, history: Sequence[EpochRecord]) -> None:
+        """Write one JSON object an epoch."""
+        rows = [record.to_dict() for record in history]
+        write_text(self.folder / METRICS, "".join(json.dumps(row) + "\n" for row in rows))
+        self._logs.rows(rows)
 
 
 def _visible(folder: Path) -> list[Path]:

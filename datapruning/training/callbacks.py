@@ -1,46 +1,136 @@
-"""Who looks on while a network trains."""
+"""Callbacks: what else happens while a network trains."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from datapruning.data.loaders.loader import Batch
+from datapruning.runs.metrics import EpochRecord
+from datapruning.utils.console import Bar
+from datapruning.utils.time_limit import TimeLimit
+
+if TYPE_CHECKING:
+    from datapruning.training.state import TrainState
 
 
-class Observer:
-    """Looks on while a network trains; records evidence, metrics, whatever. Does nothing unless overridden."""
+class Callback:
+    """Called by the trainer at the points that the methods name. Every method does nothing unless it is overridden."""
 
-    def begin_epoch(self, epoch: int) -> None:
-        """Before the first batch. After a resume, an epoch may begin again: what it recorded then is void."""
+    def on_fit_start(self, step: int, num_steps: int) -> None:
+        """Training starts, or resumes, at a position in the schedule, and ends at `num_steps`."""
 
-    def go_on(self, epoch: int, ids: NDArray[np.int64]) -> None:
-        """In the place of `begin_epoch`, where a resume goes on in the middle of an epoch, after `restore`.
+    def on_fit_end(self) -> None:
+        """Training has ended, by an error or otherwise."""
 
-        `ids` int64 were presented before the checkpoint; what was recorded of others in this epoch is void.
+    def on_epoch_start(self, epoch: int) -> None:
+        """Before the first batch. After a resume an epoch may start again: what was recorded of it then is void."""
+
+    def on_resume(self, epoch: int, ids: NDArray[np.int64]) -> None:
+        """In the place of `on_epoch_start`, where training resumes in the middle of an epoch, after `restore`.
+
+        `ids` int64 [n] were trained on before the checkpoint; what was recorded of others in this epoch is void.
         """
 
-    def observe(self, epoch: int, batch: Batch, logits: Tensor) -> None:
-        """After each forward pass; `logits` float32 [n, classes] may be kept only as a copy."""
+    def on_batch_end(self, epoch: int, batch: Batch, logits: Tensor) -> None:
+        """After each forward and backward pass; `logits` float32 [n, classes] may be kept only as a copy."""
 
-    def end_epoch(self, epoch: int, model: nn.Module) -> None:
-        """After the last update of an epoch."""
+    def on_step_end(self, step: int) -> None:
+        """After an optimiser step; `step` is its position in the schedule, counted from 0."""
+
+    def on_epoch_end(self, epoch: int, model: nn.Module) -> None:
+        """After the last step of an epoch. With EMA the model has the averaged weights while this runs."""
+
+    def on_epoch_logged(self, state: TrainState) -> None:
+        """After the epoch's row was added to `state.history`."""
+
+    def should_stop(self, epoch_seconds: float) -> bool:
+        """Whether training is to save its state and stop, after an epoch that took so many seconds."""
+        return False
 
     def flush(self) -> None:
         """A checkpoint in the middle of an epoch will be saved: what was recorded goes to the disk."""
 
-    def tensors(self) -> dict[str, Tensor]:
-        """What a checkpoint has to hold; names are its own."""
-        return {}
-
-    def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Go on from there; other parts' tensors lie in it, too."""
-
-    def saved(self, epoch: int) -> None:
-        """A checkpoint is on disk: a resume begins no earlier than after this epoch, -1 for the beginning.
+    def on_checkpoint(self, epoch: int) -> None:
+        """A checkpoint is on disk: a resume starts no earlier than after this epoch, -1 for the beginning.
 
         After `flush`, it is one in the middle of the epoch that follows.
         """
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What a checkpoint has to hold, under names of the callback's own."""
+        return {}
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Continue from what a checkpoint holds; `tensors` has those of other parts, too."""
+
+
+class ProgressBar(Callback):
+    """A bar on stderr that follows the position in the schedule.
+
+    Args:
+        description: the text before the bar.
+    """
+
+    def __init__(self, description: str) -> None:
+        self._description = description
+        self._shown = ExitStack()
+        self._bar: Bar | None = None
+        self._position = 0
+
+    def on_fit_start(self, step: int, num_steps: int) -> None:
+        """Show the bar."""
+        self._bar = self._shown.enter_context(Bar.shown(self._description, num_steps))
+        self._move_to(step)
+
+    def on_step_end(self, step: int) -> None:
+        """Move the bar."""
+        self._move_to(step + 1)
+
+    def on_epoch_logged(self, state: TrainState) -> None:
+        """Move the bar over steps that dynamic pruning left out."""
+        self._move_to(state.step)
+
+    def on_fit_end(self) -> None:
+        """Remove the bar."""
+        self._shown.close()
+
+    def _move_to(self, position: int) -> None:
+        if self._bar is not None:
+            self._bar.advance(position - self._position)
+            self._position = position
+
+
+class StopAtTimeLimit(Callback):
+    """Stops a training that has no time for another epoch.
+
+    Args:
+        limit: of the seconds that the command may train.
+    """
+
+    def __init__(self, limit: TimeLimit) -> None:
+        self._limit = limit
+
+    def should_stop(self, epoch_seconds: float) -> bool:
+        """Whether another epoch as long as the last would exceed the limit."""
+        return self._limit.would_exceed(epoch_seconds)
+
+
+class LogHistory(Callback):
+    """Gives the history, one row an epoch, to a function after each epoch.
+
+    Args:
+        write: takes the whole history.
+    """
+
+    def __init__(self, write: Callable[[Sequence[EpochRecord]], None]) -> None:
+        self._write = write
+
+    def on_epoch_logged(self, state: TrainState) -> None:
+        """Write the history."""
+        self._write(state.history)

@@ -1,4 +1,4 @@
-"""A moving average of a network's weights (EMA): what is evaluated and saved in the place of the last weights."""
+"""A moving average of a network's weights (EMA): evaluated and saved in the place of the last weights."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from torch import Tensor, nn
 PREFIX, UPDATES = "ema.", "ema-updates"
 
 
-class MovingAverage:
-    """average = d * average + (1 - d) * weights after each update, with d = min(decay, (1 + n) / (10 + n)) at update n.
+class WeightEMA:
+    """average = d * average + (1 - d) * weights after each step, with d = min(decay, (1 + n) / (10 + n)) at step n.
 
     Small decays at the start let go of the initial weights, so that short runs have an average, too (the rule of
     TensorFlow's ExponentialMovingAverage). Running statistics of batch norms are averaged like weights; whole numbers are
-    copied. The network itself goes on as if there were no average.
+    copied. Training itself goes on as if there were no average.
 
     Args:
         model: on its device; weights that are zero by a mask are zero already.
@@ -25,27 +25,27 @@ class MovingAverage:
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay, self.updates = decay, 0
-        self._own = model.state_dict()
-        self._average = {name: value.clone() for name, value in self._own.items()}
+        self._weights = model.state_dict()
+        self._averages = {name: value.clone() for name, value in self._weights.items()}
 
     @classmethod
-    def of(cls, model: nn.Module, decay: float) -> MovingAverage | None:
-        """None where the decay is 0."""
+    def create(cls, model: nn.Module, decay: float) -> WeightEMA | None:
+        """The average of a model's weights, or None where the decay is 0."""
         return cls(model, decay) if decay else None
 
     @torch.no_grad()
     def update(self) -> None:
-        """After the optimiser's step."""
-        kept = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        """Take the weights after an optimiser step into the average."""
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         self.updates += 1
-        for name, value in self._own.items():
-            if value.is_floating_point():
-                self._average[name].lerp_(value, 1 - kept)
-            else:
-                self._average[name].copy_(value)
+        floats = [name for name, value in self._weights.items() if value.is_floating_point()]
+        torch._foreach_lerp_([self._averages[name] for name in floats], [self._weights[name] for name in floats], 1 - decay)
+        for name, value in self._weights.items():
+            if not value.is_floating_point():
+                self._averages[name].copy_(value)
 
     @contextmanager
-    def shown(self) -> Iterator[None]:
+    def swapped_in(self) -> Iterator[None]:
         """While open, the network has the averaged weights."""
         self._swap()
         try:
@@ -54,23 +54,23 @@ class MovingAverage:
             self._swap()
 
     @torch.no_grad()
-    def settle(self) -> None:
-        """The network takes the averaged weights over: the training is at its end."""
-        for name, value in self._own.items():
-            value.copy_(self._average[name])
+    def copy_to_model(self) -> None:
+        """Give the network the averaged weights for good, at the end of training."""
+        for name, value in self._weights.items():
+            value.copy_(self._averages[name])
 
     @torch.no_grad()
     def _swap(self) -> None:
-        before = {name: value.clone() for name, value in self._own.items()}  # all at once: two names may share a tensor
-        self.settle()
-        self._average = before
+        weights = {name: value.clone() for name, value in self._weights.items()}  # all at once: two names may share a tensor
+        self.copy_to_model()
+        self._averages = weights
 
     def tensors(self) -> dict[str, Tensor]:
         """What a checkpoint holds: the averages, and how many updates they have seen."""
-        return {UPDATES: torch.tensor(self.updates), **{PREFIX + name: value for name, value in self._average.items()}}
+        return {UPDATES: torch.tensor(self.updates), **{PREFIX + name: value for name, value in self._averages.items()}}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Go on from there."""
+        """Continue from what a checkpoint holds."""
         self.updates = int(tensors[UPDATES])
-        for name, value in self._average.items():
+        for name, value in self._averages.items():
             value.copy_(tensors[PREFIX + name])

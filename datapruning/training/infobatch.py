@@ -20,7 +20,7 @@ from datapruning.utils.hashing import hash_ids
 
 SKIP_KEY = 0x1F0BA7
 IDS, LOSSES = "infobatch.ids", "infobatch.losses"
-MET, MET_LOSSES = "infobatch.met", "infobatch.met-losses"
+EPOCH_IDS, EPOCH_LOSSES = "infobatch.epoch-ids", "infobatch.epoch-losses"
 
 
 def epoch_weights(
@@ -68,14 +68,14 @@ class InfoBatch:
         self.ids = np.sort(ids)
         self.losses = np.full(len(ids), np.nan, np.float32)
         self._weights = np.ones(len(ids), np.float32)
-        self._met: list[tuple[NDArray[np.int64], Tensor]] = []
+        self._recorded: list[tuple[NDArray[np.int64], Tensor]] = []
 
     @classmethod
-    def of(cls, training: TrainConfig, ids: NDArray[np.int64], seed: int) -> InfoBatch | None:
+    def create(cls, training: TrainConfig, ids: NDArray[np.int64], seed: int) -> InfoBatch | None:
         """As the settings say; None where they prune nothing."""
         return cls(ids, training.infobatch, training.infobatch_until, seed) if training.infobatch else None
 
-    def begin(self, epoch: int, position: float) -> NDArray[np.int64] | None:
+    def begin_epoch(self, epoch: int, position: float) -> NDArray[np.int64] | None:
         """The ids int64 of this epoch, or None from where epochs are whole again, and losses matter no more.
 
         Args:
@@ -91,22 +91,22 @@ class InfoBatch:
         """What samples of this epoch count, float32 [n] for ids int64 [n]."""
         return self._weights[np.searchsorted(self.ids, ids)]
 
-    def meet(self, ids: NDArray[np.int64], losses: Tensor) -> None:
+    def record_losses(self, ids: NDArray[np.int64], losses: Tensor) -> None:
         """Note losses [n] of a batch; they stay on their device until the epoch ends, so that nothing waits for them."""
-        self._met.append((np.searchsorted(self.ids, ids), losses.detach()))
+        self._recorded.append((np.searchsorted(self.ids, ids), losses.detach()))
 
-    def end(self) -> None:
+    def end_epoch(self) -> None:
         """The epoch's losses become the last ones."""
-        if self._met:
-            places, losses = self._all_met()
+        if self._recorded:
+            places, losses = self._epoch_losses()
             self.losses[places] = losses.cpu().numpy()
-            self._met = []
+            self._recorded = []
 
-    def _all_met(self) -> tuple[NDArray[np.int64], Tensor]:
+    def _epoch_losses(self) -> tuple[NDArray[np.int64], Tensor]:
         """(places int64 [n] in the sorted ids, losses float32 [n]) of this epoch so far."""
-        device = self._met[-1][1].device  # those of before a resume lie on the host
-        places = np.concatenate([place for place, _ in self._met])
-        return places, torch.cat([losses.to(device) for _, losses in self._met]).float()
+        device = self._recorded[-1][1].device  # those of before a resume lie on the host
+        places = np.concatenate([place for place, _ in self._recorded])
+        return places, torch.cat([losses.to(device) for _, losses in self._recorded]).float()
 
     def tensors(self) -> dict[str, Tensor]:
         """What a checkpoint holds: ids int64 [n] and losses float32 [n], apart, so that no id goes through a float.
@@ -114,9 +114,9 @@ class InfoBatch:
         In the middle of an epoch also the losses that it has met so far, and which samples' they are.
         """
         found = {IDS: torch.from_numpy(self.ids), LOSSES: torch.from_numpy(self.losses)}
-        if self._met:
-            places, losses = self._all_met()
-            found |= {MET: torch.from_numpy(self.ids[places]), MET_LOSSES: losses}
+        if self._recorded:
+            places, losses = self._epoch_losses()
+            found |= {EPOCH_IDS: torch.from_numpy(self.ids[places]), EPOCH_LOSSES: losses}
         return found
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
@@ -124,5 +124,5 @@ class InfoBatch:
         known, losses = tensors[IDS].numpy(), tensors[LOSSES].numpy()
         _, here, there = np.intersect1d(self.ids, known, assume_unique=True, return_indices=True)
         self.losses[here] = losses[there]
-        if MET in tensors:
-            self._met = [(np.searchsorted(self.ids, tensors[MET].numpy()), tensors[MET_LOSSES])]
+        if EPOCH_IDS in tensors:
+            self._recorded = [(np.searchsorted(self.ids, tensors[EPOCH_IDS].numpy()), tensors[EPOCH_LOSSES])]

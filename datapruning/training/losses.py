@@ -1,12 +1,13 @@
-"""Objectives: what a batch's logits are trained towards.
+"""Losses: label cross-entropy, and its mixture with the KD loss of a teacher.
 
 KD weight a: loss = (1-a) * CE(student, label) + a * T^2 * KL(teacher_T || student_T), KL summed over classes and averaged
-over the batch (docs/kd-weight.md). a=0 is labels alone, a=1 the teacher alone.
+over the batch (Hinton et al. 2015, section 2; docs/kd-weight.md). a=0 is labels alone, a=1 the teacher alone.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,20 +17,52 @@ from torch.nn.functional import cross_entropy, kl_div, log_softmax, softmax
 from datapruning.data.loaders.loader import Batch
 
 
-class Objective(Protocol):
-    """Turns a batch into a loss."""
+class LossTerms(NamedTuple):
+    """The loss that is minimised, and the unweighted terms it is made of, for the log.
 
-    def __call__(self, logits: Tensor, batch: Batch, epoch: int) -> Tensor:
-        """`logits` float32 [n, classes] -> scalar loss, the mean over the batch."""
+    All are scalars (means over the batch) or all are per sample, [n]. A term that is no part of the loss is None.
+    """
+
+    total: Tensor
+    label: Tensor | None = None
+    kd: Tensor | None = None
+    self_distillation: Tensor | None = None
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> LossTerms:
+        """The function of each term."""
+        label, kd, self_distillation = (None if term is None else function(term) for term in self[1:])
+        return LossTerms(function(self.total), label, kd, self_distillation)
+
+    def weighted_mean(self, weights: Tensor) -> LossTerms:
+        """Scalars from per-sample terms: the mean of each term times `weights` float32 [n]."""
+        return self.map(lambda term: (weights * term).mean())
+
+
+def merge_means(first: LossTerms, n: int, second: LossTerms, m: int) -> LossTerms:
+    """The means over n + m samples, from those over the first n and over the other m; both have the same terms."""
+
+    def merge(x: Tensor, y: Tensor) -> Tensor:
+        return (n * x + m * y) / (n + m)
+
+    pairs = zip(first[1:], second[1:], strict=True)
+    label, kd, self_distillation = (None if x is None or y is None else merge(x, y) for x, y in pairs)
+    return LossTerms(merge(first.total, second.total), label, kd, self_distillation)
+
+
+class Loss(Protocol):
+    """Turns the logits of a batch into a loss."""
+
+    def __call__(self, logits: Tensor, batch: Batch, epoch: int) -> LossTerms:
+        """`logits` float32 [n, classes] -> scalars, the means over the batch."""
         ...
 
-    def each(self, logits: Tensor, batch: Batch, epoch: int) -> Tensor:
-        """The same -> the loss of every sample, [n]."""
+    def per_sample(self, logits: Tensor, batch: Batch, epoch: int) -> LossTerms:
+        """`logits` float32 [n, classes] -> the loss of every sample, [n]."""
         ...
 
 
 class SoftLabels(Protocol):
-    """A teacher's opinion of given samples in the view of an epoch; training knows no more about teachers."""
+    """A teacher's logits for given samples in the view of an epoch; training knows no more about teachers."""
 
     def __getitem__(self, key: tuple[NDArray[np.int64], int]) -> Tensor:
         """`labels[ids, epoch]`: logits float32 [teachers, n, classes]."""
@@ -37,110 +70,128 @@ class SoftLabels(Protocol):
 
 
 class CrossEntropy:
-    """Labels alone."""
+    """Label cross-entropy alone.
+
+    Args:
+        label_smoothing: 0 to 1.
+    """
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
         self.label_smoothing = label_smoothing
 
-    def __call__(self, logits: Tensor, batch: Batch, epoch: int) -> Tensor:
-        """Mean cross-entropy."""
-        return label_loss(logits, batch, self.label_smoothing)
+    def __call__(self, logits: Tensor, batch: Batch, epoch: int) -> LossTerms:
+        """The mean cross-entropy."""
+        loss = label_cross_entropy(logits, batch, self.label_smoothing)
+        return LossTerms(loss, label=loss)
 
-    def each(self, logits: Tensor, batch: Batch, epoch: int) -> Tensor:
-        """Cross-entropy of every sample, [n]."""
-        return label_loss(logits, batch, self.label_smoothing, each=True)
+    def per_sample(self, logits: Tensor, batch: Batch, epoch: int) -> LossTerms:
+        """The cross-entropy of every sample, [n]."""
+        losses = label_cross_entropy(logits, batch, self.label_smoothing, per_sample=True)
+        return LossTerms(losses, label=losses)
 
 
-class Distillation:
-    """Labels and teacher, mixed by the KD weight.
+class DistillationLoss:
+    """Label cross-entropy and KD loss, mixed by the KD weight (the formula at the top of this module).
 
     Args:
-        labels: the teacher's opinions.
+        labels: the teacher's logits.
         weight: a, 0 (labels alone) to 1 (teacher alone).
         temperature: T.
         label_smoothing: of the cross-entropy.
-        trust: a label counts as much as the teacher believes it: a sample's own weight is 1 - (1 - a) * p, p the
-            teacher's probability of its label at T=1 (the mean of several teachers). So a label that looks wrong leaves
-            its sample to the teacher. False: every sample has the weight a.
+        confidence_weighting: a label counts as much as the teacher is confident in it: a sample's own KD weight is
+            1 - (1 - a) * p, p being the teacher's probability of its label at T=1 (the mean of several teachers). A label
+            that looks wrong thus leaves its sample to the teacher. False: every sample has the KD weight a.
     """
 
     def __init__(
-        self, labels: SoftLabels, weight: float, temperature: float, label_smoothing: float = 0.0, *, trust: bool = False
+        self,
+        labels: SoftLabels,
+        weight: float,
+        temperature: float,
+        label_smoothing: float = 0.0,
+        *,
+        confidence_weighting: bool = False,
     ) -> None:
         self.labels = labels
         self.weight = weight
         self.temperature = temperature
         self.label_smoothing = label_smoothing
-        self.trust = trust
+        self.confidence_weighting = confidence_weighting
 
-    def __call__(self, logits: Tensor, batch: Batch, epoch: int) -> Tensor:
-        """The objective above."""
-        if self.trust and self.weight < 1:
-            return self.each(logits, batch, epoch).mean()
-        loss = self.weight * distillation(logits, self._opinion(logits, batch, epoch), self.temperature)
+    def __call__(self, logits: Tensor, batch: Batch, epoch: int) -> LossTerms:
+        """The mean of the mixture over the batch."""
+        if self.confidence_weighting and self.weight < 1:
+            return self.per_sample(logits, batch, epoch).map(Tensor.mean)
+        kd = kd_loss(logits, self._teacher_logits(logits, batch, epoch), self.temperature)
         if self.weight == 1:
-            return loss
-        return loss + (1 - self.weight) * label_loss(logits, batch, self.label_smoothing)
+            return LossTerms(kd, kd=kd)
+        label = label_cross_entropy(logits, batch, self.label_smoothing)
+        return LossTerms(self.weight * kd + (1 - self.weight) * label, label, kd)
 
-    def each(self, logits: Tensor, batch: Batch, epoch: int) -> Tensor:
-        """The objective above of every sample, [n]."""
-        teacher = self._opinion(logits, batch, epoch)
+    def per_sample(self, logits: Tensor, batch: Batch, epoch: int) -> LossTerms:
+        """The mixture of every sample, [n]."""
+        teacher_logits = self._teacher_logits(logits, batch, epoch)
+        kd = kd_loss(logits, teacher_logits, self.temperature, per_sample=True)
         if self.weight == 1:
-            return distillation(logits, teacher, self.temperature, each=True)
-        weights = 1 - (1 - self.weight) * belief(teacher, batch) if self.trust else self.weight
-        from_labels = label_loss(logits, batch, self.label_smoothing, each=True)
-        from_teacher = distillation(logits, teacher, self.temperature, each=True)
-        return weights * from_teacher + (1 - weights) * from_labels
+            return LossTerms(kd, kd=kd)
+        weights: Tensor | float = self.weight
+        if self.confidence_weighting:
+            weights = 1 - (1 - self.weight) * label_confidence(teacher_logits, batch)
+        label = label_cross_entropy(logits, batch, self.label_smoothing, per_sample=True)
+        return LossTerms(weights * kd + (1 - weights) * label, label, kd)
 
-    def _opinion(self, logits: Tensor, batch: Batch, epoch: int) -> Tensor:
+    def _teacher_logits(self, logits: Tensor, batch: Batch, epoch: int) -> Tensor:
         return self.labels[batch.ids, epoch].to(logits.device, non_blocking=True)
 
 
-def label_loss(logits: Tensor, batch: Batch, label_smoothing: float, *, each: bool = False) -> Tensor:
-    """Mean cross-entropy, or with `each` that of every sample, [n].
+def label_cross_entropy(logits: Tensor, batch: Batch, label_smoothing: float, *, per_sample: bool = False) -> Tensor:
+    """The mean cross-entropy, or with `per_sample` that of every sample, [n].
 
-    A mixed picture has both labels, each by its share of the picture.
+    An image mixed from two (CutMix) has both labels, each weighted by its share of the image.
     """
     if batch.mixed is None:
-        reduction = "none" if each else "mean"
+        reduction = "none" if per_sample else "mean"
         return cross_entropy(logits, batch.labels, label_smoothing=label_smoothing, reduction=reduction)
     own, others = (
         cross_entropy(logits, labels, label_smoothing=label_smoothing, reduction="none")
         for labels in (batch.labels, batch.mixed.others)
     )
     losses = batch.mixed.share * own + (1 - batch.mixed.share) * others
-    return losses if each else losses.mean()
+    return losses if per_sample else losses.mean()
 
 
-def belief(teachers: Tensor, batch: Batch) -> Tensor:
-    """How far the teachers [teachers, n, classes] believe the labels, [n]: their mean probability of the label at T=1.
+def label_confidence(teacher_logits: Tensor, batch: Batch) -> Tensor:
+    """The teachers' mean probability of each label at T=1, [n], from logits [teachers, n, classes].
 
-    Of a mixed picture: the overlap of that distribution with the labels'.
+    Of a mixed image: the overlap of that distribution with the labels'.
     """
-    probability = softmax(teachers, dim=2).mean(0)
-    own = probability.gather(1, batch.labels[:, None])[:, 0]
+    probs = softmax(teacher_logits, dim=2).mean(0)
+    label_probs = probs.gather(1, batch.labels[:, None])[:, 0]
     if batch.mixed is None:
-        return own
-    others = probability.gather(1, batch.mixed.others[:, None])[:, 0]
-    overlap = minimum(own, batch.mixed.share) + minimum(others, 1 - batch.mixed.share)
-    return where(batch.mixed.others == batch.labels, own, overlap)
+        return label_probs
+    other_probs = probs.gather(1, batch.mixed.others[:, None])[:, 0]
+    overlap = minimum(label_probs, batch.mixed.share) + minimum(other_probs, 1 - batch.mixed.share)
+    return where(batch.mixed.others == batch.labels, label_probs, overlap)
 
 
-def distillation(student: Tensor, teachers: Tensor, temperature: float, *, each: bool = False) -> Tensor:
+def kd_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float, *, per_sample: bool = False) -> Tensor:
     """T^2 * KL(teacher_T || student_T).
 
     Args:
-        student: logits [n, classes].
-        teachers: logits [teachers, n, classes]; several teachers are averaged as probabilities at T.
+        student_logits: [n, classes].
+        teacher_logits: [teachers, n, classes]; several teachers are averaged as probabilities at T.
         temperature: T.
-        each: one number a sample, instead of their mean.
+        per_sample: whether to return one number a sample instead of their mean.
 
     Returns:
-        Summed over classes and averaged over the n samples, a scalar; with `each`, [n].
+        The divergence summed over classes and averaged over the n samples, a scalar; with `per_sample`, [n].
     """
-    of_student = log_softmax(student / temperature, dim=1)
-    known = len(teachers) == 1
-    target = log_softmax(teachers[0] / temperature, dim=1) if known else softmax(teachers / temperature, dim=2).mean(0)
-    if each:
-        return temperature**2 * kl_div(of_student, target, reduction="none", log_target=known).sum(1)
-    return temperature**2 * kl_div(of_student, target, reduction="batchmean", log_target=known)
+    student = log_softmax(student_logits / temperature, dim=1)
+    single = len(teacher_logits) == 1
+    if single:
+        target = log_softmax(teacher_logits[0] / temperature, dim=1)
+    else:
+        target = softmax(teacher_logits / temperature, dim=2).mean(0)
+    if per_sample:
+        return temperature**2 * kl_div(student, target, reduction="none", log_target=single).sum(1)
+    return temperature**2 * kl_div(student, target, reduction="batchmean", log_target=single)

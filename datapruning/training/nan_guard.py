@@ -1,8 +1,9 @@
-"""A training that goes wrong stops at the update that went wrong, and no checkpoint is written of what comes after."""
+"""A training that diverges stops at the step that diverged, and no checkpoint of what comes after is written."""
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,61 +12,70 @@ from torch import Tensor, nn
 
 from datapruning.errors import Diverged
 
-EVERY, ON_CPU = 100, 1
-"""Updates from one look to the next: on a GPU, where the host waits for it, and on a CPU."""
-SHOWN = 16
-Place = tuple[int, int, NDArray[np.int64]]
-"""Epoch, update, and its samples' ids."""
+CHECK_EVERY, CHECK_EVERY_ON_CPU = 100, 1
+"""Steps from one check to the next: on a GPU, where the host waits for the losses, and on a CPU."""
+MAX_SHOWN_IDS = 16
 
 
-class LossWatch:
-    """The losses since the last look, with the samples that they are of.
+class UpdateLocation(NamedTuple):
+    """Which update a loss is of: epoch, position in the schedule, sample ids int64 [n]."""
+
+    epoch: int
+    step: int
+    ids: NDArray[np.int64]
+
+
+class NonFiniteGuard:
+    """Holds the losses since the last check, with the samples that they are of.
 
     Args:
         device: on which the losses are.
     """
 
     def __init__(self, device: torch.device) -> None:
-        self._every = ON_CPU if device.type == "cpu" else EVERY
-        self._recent: list[tuple[Tensor, Place]] = []
-        self._last: Place = (0, 0, np.empty(0, np.int64))
+        self._interval = CHECK_EVERY_ON_CPU if device.type == "cpu" else CHECK_EVERY
+        self._recent: list[tuple[Tensor, UpdateLocation]] = []
+        self._last = UpdateLocation(0, 0, np.empty(0, np.int64))
 
-    def note(self, loss: Tensor, epoch: int, step: int, ids: NDArray[np.int64]) -> None:
-        """The loss, a scalar, of samples `ids` int64 [n] at a step of the schedule."""
-        self._recent.append((loss, (epoch, step, ids)))
+    def record(self, loss: Tensor, location: UpdateLocation) -> None:
+        """Keep the loss, a scalar, of an update."""
+        self._recent.append((loss.detach(), location))
 
-    def look(self, *, now: bool = False) -> None:
-        """Look at the losses, if there are enough of them or it must be `now`.
+    def check(self, *, now: bool = False) -> None:
+        """Check the losses, if there are enough of them or it must be `now`.
 
         Raises:
-            Diverged: naming the first that is no finite number.
+            Diverged: naming the first update whose loss is not a finite number.
         """
-        if not self._recent or (len(self._recent) < self._every and not now):
+        if not self._recent or (len(self._recent) < self._interval and not now):
             return
         losses = torch.stack([loss for loss, _ in self._recent]).tolist()
-        for value, (_, place) in zip(losses, self._recent, strict=True):
+        for value, (_, location) in zip(losses, self._recent, strict=True):
             if not math.isfinite(value):
-                raise diverged(f"the training loss became {value}", *place)
+                raise diverged(f"the training loss became {value}", location)
         self._last = self._recent[-1][1]
         self._recent.clear()
 
-    def look_at_weights(self, model: nn.Module) -> None:
-        """Look at the weights after the last update whose loss was noted.
+    def check_weights(self, model: nn.Module) -> None:
+        """Check the weights after the last update whose loss was recorded.
 
         Raises:
-            Diverged: one is no finite number.
+            Diverged: naming the first weight that has a value which is not a finite number.
         """
-        good = torch.stack([weight.detach().isfinite().all() for weight in model.parameters()])
-        if not good.all():
-            name = [name for name, _ in model.named_parameters()][int(good.int().argmin())]
-            raise diverged(f"weight '{name}' is no finite number any more", *self._last)
+        finite = torch.stack([weight.detach().isfinite().all() for weight in model.parameters()])
+        if not finite.all():
+            name = [name for name, _ in model.named_parameters()][int(finite.int().argmin())]
+            raise diverged(f"weight '{name}' is no finite number any more", self._last)
 
 
-def diverged(what: str, epoch: int, step: int, ids: NDArray[np.int64]) -> Diverged:
-    """The error, with all ids in it; the message shows the first ones."""
-    shown = ", ".join(map(str, ids[:SHOWN])) + (f", and {len(ids) - SHOWN} more" if len(ids) > SHOWN else "")
+def diverged(problem: str, location: UpdateLocation) -> Diverged:
+    """The error, which carries all sample ids; its message shows the first ones."""
+    epoch, step, ids = location
+    shown = ", ".join(map(str, ids[:MAX_SHOWN_IDS]))
+    if len(ids) > MAX_SHOWN_IDS:
+        shown += f", and {len(ids) - MAX_SHOWN_IDS} more"
     return Diverged(
-        f"{what} in epoch {epoch}, at update {step + 1} of the run, with sample ids {shown}: lower the learning rate "
+        f"{problem} in epoch {epoch}, at update {step + 1} of the run, with sample ids {shown}: lower the learning rate "
         "(train.lr) or clip the gradient (train.clip_grad_norm)",
         epoch, step, ids,
     )  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -12,106 +12,142 @@ from torch import Tensor, nn
 
 from datapruning.config.training import TrainConfig
 from datapruning.errors import InvalidFile
-from datapruning.training.callbacks import Observer
-from datapruning.training.ema import MovingAverage
+from datapruning.runs.metrics import EpochRecord
+from datapruning.training.callbacks import Callback
+from datapruning.training.ema import WeightEMA
 from datapruning.training.infobatch import InfoBatch
 from datapruning.training.self_distillation.base import SelfDistillation
 from datapruning.training.sparsity.masks import Held, Masks
 
 
+@dataclass(frozen=True)
+class PartialEpoch:
+    """What a checkpoint in the middle of an epoch holds beside tensors.
+
+    Attributes:
+        batches: how many were trained on.
+        seconds: spent on them.
+        weight: sum of the samples' weights (their number, without dynamic pruning).
+        samples: trained on.
+        auxiliary_samples: see `TrainState`.
+        auxiliary_forward: see `TrainState`.
+    """
+
+    batches: int
+    seconds: float
+    weight: float
+    samples: int
+    auxiliary_samples: int
+    auxiliary_forward: int
+
+
 @dataclass
-class Progress:
-    """How far a training is: what a checkpoint holds beside weights and momentum.
+class TrainState:
+    """How far a training is: what a checkpoint holds beside weights and optimiser state.
 
     Attributes:
         epoch: epochs done.
-        step: the place in the schedule, in planned updates.
-        samples_seen: presentations.
+        step: the position in the schedule, in planned optimiser steps.
+        samples_seen: samples trained on, repeats counted.
         seconds: spent on training.
-        history: a row an epoch; its `lr` is the rate of the epoch's last update.
-        steps_skipped: planned updates that dynamic pruning left out.
-        samples_skipped: presentations that it left out.
-        samples_again: companions of batches that went through a training pass, too (self-distillation).
-        samples_forward: companions that went through a forward pass alone.
-        begun: of an epoch that has begun, what a checkpoint in its middle holds: `batches` that were trained on,
-            `seconds`, and the sums of `Updates.sums`. Else empty.
+        history: a record an epoch.
+        steps_skipped: planned steps that dynamic pruning left out.
+        samples_skipped: samples that it left out.
+        auxiliary_samples: samples of auxiliary batches (self-distillation) that went through a training pass.
+        auxiliary_forward: samples of auxiliary batches that went through a forward pass alone.
+        partial_epoch: of an epoch in whose middle the checkpoint was saved, else None.
     """
 
     epoch: int = 0
     step: int = 0
     samples_seen: int = 0
     seconds: float = 0.0
-    history: list[dict[str, Any]] = field(default_factory=list)
+    history: list[EpochRecord] = field(default_factory=list)
     steps_skipped: int = 0
     samples_skipped: int = 0
-    samples_again: int = 0
-    samples_forward: int = 0
-    begun: dict[str, Any] = field(default_factory=dict)
+    auxiliary_samples: int = 0
+    auxiliary_forward: int = 0
+    partial_epoch: PartialEpoch | None = None
 
     @classmethod
-    def of(cls, state: Mapping[str, Any]) -> Progress:
-        """As it was saved.
+    def from_dict(cls, state: Mapping[str, Any]) -> TrainState:
+        """The state that `to_dict` made plain data of.
 
         Raises:
-            InvalidFile: by a version of this package that this one cannot follow.
+            InvalidFile: it was written by a version of this package that this one cannot continue from.
         """
         unknown = set(state) - {each.name for each in fields(cls)}
         if unknown:
             raise InvalidFile(f"a checkpoint holds '{min(unknown)}', which only another version of this package understands")
-        return cls(**state)
+        partial = state.get("partial_epoch")
+        try:
+            return cls(
+                **{
+                    **state,
+                    "history": [EpochRecord(**record) for record in state.get("history", [])],
+                    "partial_epoch": None if partial is None else PartialEpoch(**partial),
+                }
+            )
+        except TypeError:
+            raise InvalidFile("a checkpoint holds the state of another version of this package") from None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for JSON."""
+        return asdict(self)
 
     @property
     def updates(self) -> int:
-        """Updates that were made."""
+        """Optimiser steps that were made."""
         return self.step - self.steps_skipped
 
 
 @dataclass(frozen=True)
-class Parts:
-    """What a training may have beside network and optimiser, each with a state of its own.
+class TrainExtensions:
+    """What a training may have beside network and optimiser, each with a state of its own in the checkpoint.
 
     Attributes:
-        pruning: dynamic pruning of the epochs.
-        distil: a term of the loss.
-        held: which weights are kept.
-        average: of the weights.
-        observers: who looks on.
+        infobatch: dynamic pruning of the epochs.
+        self_distillation: adds a term to the loss.
+        weight_masks: which weights are kept.
+        ema: average of the weights.
+        callbacks: called by the trainer.
     """
 
-    pruning: InfoBatch | None
-    distil: SelfDistillation | None
-    held: Held | None
-    average: MovingAverage | None
-    observers: Sequence[Observer]
+    infobatch: InfoBatch | None
+    self_distillation: SelfDistillation | None
+    weight_masks: Held | None
+    ema: WeightEMA | None
+    callbacks: Sequence[Callback] = ()
 
     @classmethod
-    def of(
+    def create(
         cls,
         model: nn.Module,
         ids: NDArray[np.int64],
-        training: TrainConfig,
+        config: TrainConfig,
         seed: int,
-        distil: SelfDistillation | None,
+        self_distillation: SelfDistillation | None,
         masks: Masks | None,
-        observers: Sequence[Observer],
-    ) -> Parts:
-        """Those that the settings ask for. Masks hold from here on."""
-        held = Held(masks, model) if masks else None
-        return cls(InfoBatch.of(training, ids, seed), distil, held, MovingAverage.of(model, training.ema), observers)
+        callbacks: Sequence[Callback],
+    ) -> TrainExtensions:
+        """Those that the settings ask for. The masks hold from here on."""
+        weight_masks = Held(masks, model) if masks else None
+        infobatch = InfoBatch.create(config, ids, seed)
+        return cls(infobatch, self_distillation, weight_masks, WeightEMA.create(model, config.ema), callbacks)
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Go on from what a checkpoint holds.
+        """Continue from what a checkpoint holds.
 
         Raises:
-            IncompatibleInputs: it is of other masks.
+            IncompatibleInputs: it was made with other masks.
         """
-        if self.held is not None:
-            self.held.check(tensors)
-        for part in (self.pruning, self.distil, self.average, *self.observers):
+        if self.weight_masks is not None:
+            self.weight_masks.check(tensors)
+        for part in (self.infobatch, self.self_distillation, self.ema, *self.callbacks):
             if part is not None:
                 part.restore(tensors)
 
     def tensors(self) -> dict[str, Tensor]:
         """What a checkpoint has to hold."""
-        parts = (self.pruning, self.distil, self.held, self.average, *self.observers)
+        parts = (self.infobatch, self.self_distillation, self.weight_masks, self.ema, *self.callbacks)
         return {name: tensor for part in parts if part is not None for name, tensor in part.tensors().items()}

@@ -1,9 +1,9 @@
-"""What happens in an update."""
+"""Pieces of a training step: micro-batches, and the running sums of an epoch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -11,154 +11,117 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from datapruning.config.training import TrainConfig
-from datapruning.data.loaders.loader import Batch
-from datapruning.training.losses import Objective
-from datapruning.training.micro_batches import split_batch
-from datapruning.training.nan_guard import LossWatch
-from datapruning.training.reproducibility import autocast, model_device
-from datapruning.training.self_distillation.base import Companion
+from datapruning.data.batching import batch_sizes
+from datapruning.data.loaders.loader import Batch, MixedLabels
+from datapruning.training.losses import LossTerms
+from datapruning.training.self_distillation.base import AuxiliaryBatch
 from datapruning.training.sparsity.masks import Held
-from datapruning.training.state import Parts
-
-LOSS, CORRECT = "epoch.loss", "epoch.correct"
+from datapruning.training.state import PartialEpoch
 
 
-def make_step(model: nn.Module, optimizer: torch.optim.Optimizer, training: TrainConfig, held: Held | None) -> None:
-    """From the gradients of an update to new weights."""
-    if held is not None:
-        held.before_update()
-    if training.clip_grad_norm:
-        nn.utils.clip_grad_norm_(model.parameters(), training.clip_grad_norm)
+class SharedBatches(Protocol):
+    """What knows how several processes share a batch."""
+
+    def own_rows(self, size: int) -> int:
+        """How many of so many samples are this process's."""
+        ...
+
+
+LOSSES, CORRECT = "epoch.losses", "epoch.correct"
+
+
+def micro_batches(
+    batch: Batch, images: Tensor, config: TrainConfig, shared: SharedBatches | None = None
+) -> Iterator[tuple[Batch, Tensor, float]]:
+    """(micro-batch, its images, its share of the batch) for each part of at most `batch_size` samples, in order.
+
+    A single last sample joins the part before, because batch norm has nothing to normalise in one. Without gradient
+    accumulation: the batch itself, and 1. Where several processes share a batch, `images` are those of this process alone,
+    and `shared` says how many it has of a part of so many samples.
+    """
+    if config.grad_accum_steps == 1:
+        yield batch, images, 1.0
+        return
+    start, first_image, total = 0, 0, len(batch.ids)
+    for size in batch_sizes(total, config.batch_size):
+        rows = slice(start, start + size)
+        mixed = MixedLabels(*(column[rows] for column in batch.mixed)) if batch.mixed else None
+        shard = slice(first_image, first_image + (shared.own_rows(size) if shared else size))
+        yield Batch(batch.images[shard], batch.labels[rows], batch.ids[rows], mixed), images[shard], size / total
+        start, first_image = start + size, shard.stop
+
+
+def optimizer_step(
+    model: nn.Module, optimizer: torch.optim.Optimizer, config: TrainConfig, weight_masks: Held | None
+) -> None:
+    """From the gradients of an update to new weights: removed weights get no gradient, long gradients are clipped."""
+    if weight_masks is not None:
+        weight_masks.before_update()
+    if config.clip_grad_norm:
+        nn.utils.clip_grad_norm_(model.parameters(), config.clip_grad_norm)
     optimizer.step()
 
 
-class Updates:
-    """The updates of one epoch, with running sums that stay on the device.
+class EpochStats:
+    """Running sums over the samples of one epoch; tensors stay on the device, so that nothing waits for them.
 
     Args:
-        model: whose weights are updated.
-        network: its forward pass; the model itself, or what shares its weights.
-        optimizer: of the model.
-        training: precision, clipping, accumulation.
-        objective: loss of a batch.
-        parts: what else takes part.
-        pruned: whether `parts.pruning` chose the samples of this epoch.
-        own_rows: see `split_batch`.
+        device: of the network.
+        weighted: whether samples have weights (dynamic pruning).
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        network: Callable[[Tensor], Tensor],
-        optimizer: torch.optim.Optimizer,
-        training: TrainConfig,
-        objective: Objective,
-        parts: Parts,
-        *,
-        pruned: bool,
-        own_rows: Callable[[int], int] | None = None,
-    ) -> None:
-        self._model, self._network, self._optimizer = model, network, optimizer
-        self._objective, self._observers, self._training = objective, parts.observers, training
-        self._pruning = parts.pruning if pruned else None
-        self._distil, self._held, self._average = parts.distil, parts.held, parts.average
-        self._device, self._precision, self._own_rows = model_device(model), training.precision, own_rows
-        self._loss = torch.zeros((), device=self._device)
-        self._correct = torch.zeros((), dtype=torch.float32 if pruned else torch.int64, device=self._device)
+    def __init__(self, device: torch.device, *, weighted: bool) -> None:
+        self._losses: dict[str, Tensor] = {}
+        self._correct = torch.zeros((), dtype=torch.float32 if weighted else torch.int64, device=device)
         self._weight: float = 0
-        self.seen = self.again = self.forward_only = 0
-        self._watch = LossWatch(self._device)
+        self.samples = self.auxiliary_samples = self.auxiliary_forward = 0
 
-    def update(
-        self, batch: Batch, images: Tensor, epoch: int, step: int, rate: float, companion: Companion | None = None
-    ) -> None:
-        """One update; `step` is its place in the schedule.
-
-        Raises:
-            Diverged: the loss is no finite number; on a GPU perhaps some updates later, naming the right one.
-        """
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate
-        self._optimizer.zero_grad(set_to_none=True)
-        if self._distil is not None:
-            logits, loss = self._distil.step(self._forward, self._objective, batch, images, companion, epoch)
-            loss.backward()  # type: ignore[no-untyped-call]
-            self._met(batch, epoch, step, logits, loss)
-            self._count(companion)
-        else:
-            for part, views, share in split_batch(batch, images, self._training, self._own_rows):
-                self._pass(part, views, share, epoch, step)
-        self._watch.look()
-        make_step(self._model, self._optimizer, self._training, self._held)
-        if self._average is not None:
-            self._average.update()
-
-    def _pass(self, batch: Batch, images: Tensor, share: float, epoch: int, step: int) -> None:
-        """Forward and backward; `share` is the batch's part of the update."""
-        logits = self._forward(images)
-        counts: NDArray[np.float32] | None = None
-        if self._pruning is None:
-            loss = self._objective(logits, batch, epoch)
-        else:
-            losses, counts = self._objective.each(logits, batch, epoch), self._pruning.weights(batch.ids)
-            self._pruning.meet(batch.ids, losses)
-            loss = (self._there(counts) * losses).mean()
-        (loss if share == 1 else share * loss).backward()  # type: ignore[no-untyped-call]
-        self._met(batch, epoch, step, logits, loss, counts)
-
-    def _met(
-        self, batch: Batch, epoch: int, step: int, logits: Tensor, loss: Tensor, counts: NDArray[np.float32] | None = None
-    ) -> None:
-        logits, loss = logits.detach(), loss.detach()
-        self._loss += loss * len(batch.ids)
-        self._watch.note(loss, epoch, step, batch.ids)
+    def record(self, batch: Batch, logits: Tensor, terms: LossTerms, weights: NDArray[np.float32] | None) -> None:
+        """Add a micro-batch: logits float32 [n, classes], scalar losses, and the samples' weights float32 [n], if any."""
+        size = len(batch.ids)
+        for name, term in terms._asdict().items():
+            if term is not None:
+                value = term.detach() * size
+                self._losses[name] = self._losses[name] + value if name in self._losses else value
         correct = logits.argmax(1) == batch.labels
-        self._correct += correct.sum() if counts is None else (self._there(counts) * correct).sum()
-        self._weight += len(batch.ids) if counts is None else float(counts.sum(dtype=np.float64))
-        self.seen += len(batch.ids)
-        for observer in self._observers:
-            observer.observe(epoch, batch, logits)
+        if weights is None:
+            self._correct += correct.sum()
+            self._weight += size
+        else:
+            self._correct += (torch.from_numpy(weights).to(logits.device, non_blocking=True) * correct).sum()
+            self._weight += float(weights.sum(dtype=np.float64))
+        self.samples += size
 
-    def _there(self, counts: NDArray[np.float32]) -> Tensor:
-        return torch.from_numpy(counts).to(self._device, non_blocking=True)
+    def count_auxiliary(self, auxiliary: AuxiliaryBatch | None, *, trained: bool) -> None:
+        """Count the samples of an auxiliary batch."""
+        if auxiliary is not None and trained:
+            self.auxiliary_samples += len(auxiliary.batch.ids)
+        elif auxiliary is not None:
+            self.auxiliary_forward += len(auxiliary.batch.ids)
 
-    def _forward(self, images: Tensor) -> Tensor:
-        with autocast(self._precision, self._device):
-            logits = self._network(images)
-        return logits.float()
+    def mean_losses(self) -> dict[str, float]:
+        """The mean of each loss term over the samples, by its name in `LossTerms`."""
+        return {name: float(value) / self._weight for name, value in self._losses.items()}
 
-    def _count(self, companion: Companion | None) -> None:
-        if companion is not None and self._distil is not None:
-            if self._distil.companions_train:
-                self.again += len(companion.batch.ids)
-            else:
-                self.forward_only += len(companion.batch.ids)
+    def accuracy(self) -> float:
+        """Share of the samples whose label had the largest logit, in percent."""
+        return float(100 * self._correct.item() / self._weight)
 
-    def check(self) -> None:
-        """Before a state is saved, and at the end of an epoch.
-
-        Raises:
-            Diverged: a loss was no finite number, or a weight is none.
-        """
-        self._watch.look(now=True)
-        self._watch.look_at_weights(self._model)
-
-    def means(self, epoch: int) -> dict[str, Any]:
-        """A row of the history."""
-        loss, correct = float(self._loss), self._correct.item()
-        return {"epoch": epoch, "loss": loss / self._weight, "train_accuracy": 100 * correct / self._weight}
-
-    def sums(self) -> dict[str, float]:
-        """What a checkpoint in the middle of the epoch has to hold beside `tensors`."""
-        return {"weight": self._weight, "seen": self.seen, "again": self.again, "forward_only": self.forward_only}
+    def partial_epoch(self, batches: int, seconds: float) -> PartialEpoch:
+        """What a checkpoint after so many batches has to hold beside `tensors`."""
+        return PartialEpoch(
+            batches, seconds, self._weight, self.samples, self.auxiliary_samples, self.auxiliary_forward
+        )  # fmt: skip
 
     def tensors(self) -> dict[str, Tensor]:
-        """The running sums that are on the device."""
-        return {LOSS: self._loss, CORRECT: self._correct}
+        """The sums that are on the device."""
+        return {CORRECT: self._correct, **{f"{LOSSES}.{name}": value for name, value in self._losses.items()}}
 
-    def restore(self, sums: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-        """Go on in the middle of an epoch."""
-        self._weight, self.seen = sums["weight"], sums["seen"]
-        self.again, self.forward_only = sums["again"], sums["forward_only"]
-        self._loss.copy_(tensors[LOSS])
+    def restore(self, partial: PartialEpoch, tensors: Mapping[str, Tensor]) -> None:
+        """Continue in the middle of an epoch."""
+        self._weight, self.samples = partial.weight, partial.samples
+        self.auxiliary_samples, self.auxiliary_forward = partial.auxiliary_samples, partial.auxiliary_forward
         self._correct.copy_(tensors[CORRECT])
+        for name in LossTerms._fields:
+            if (value := tensors.get(f"{LOSSES}.{name}")) is not None:
+                self._losses[name] = value.to(self._correct.device)

@@ -1,139 +1,336 @@
-"""The one loop. Teachers, students, proxies and pilots are all trained here, and nowhere else."""
+"""The trainer: teachers, students, proxies and ensemble members are all trained here, and nowhere else."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from datapruning.config.training import TrainConfig
 from datapruning.data.augment.views import Views
-from datapruning.data.batching import batch_sizes
-from datapruning.data.loaders.loader import Loader
+from datapruning.data.batching import batch_sizes, training_batches
+from datapruning.data.loaders.loader import Batch, Loader
 from datapruning.errors import InvalidValue, TimeLimitReached
-from datapruning.training.callbacks import Observer
+from datapruning.runs.metrics import EpochRecord
+from datapruning.training.callbacks import Callback, ProgressBar
 from datapruning.training.checkpoint import Checkpoint
+from datapruning.training.distributed.coordinator import SharedTraining
 from datapruning.training.distributed.dispatch import shared_training
-from datapruning.training.fitting import Fitting
-from datapruning.training.losses import Objective
+from datapruning.training.losses import Loss
+from datapruning.training.nan_guard import NonFiniteGuard, UpdateLocation
 from datapruning.training.optimizers import make_optimizer
-from datapruning.training.reproducibility import compiled, model_device
-from datapruning.training.rng import own_streams
+from datapruning.training.reproducibility import autocast, compiled, model_device
+from datapruning.training.rng import StepRNG, isolated_rng
 from datapruning.training.schedules import planned_rate
-from datapruning.training.self_distillation.base import SelfDistillation
+from datapruning.training.self_distillation.base import AuxiliaryBatch, SelfDistillation, read_auxiliary_batches
 from datapruning.training.sparsity.masks import Masks
-from datapruning.training.state import Parts, Progress
-from datapruning.utils.console import Bar
+from datapruning.training.state import PartialEpoch, TrainExtensions, TrainState
+from datapruning.training.step import EpochStats, micro_batches, optimizer_step
 from datapruning.utils.device_errors import hardware
-from datapruning.utils.time_limit import TimeLimit
-
-if TYPE_CHECKING:
-    pass
 
 
-def fit(
-    model: nn.Module,
-    loader: Loader,
-    ids: NDArray[np.int64],
-    views: Views,
-    training: TrainConfig,
-    objective: Objective,
-    *,
-    seed: int,
-    steps: int,
-    label: str,
-    stop_after: int | None = None,
-    observers: Sequence[Observer] = (),
-    checkpoint: Checkpoint | None = None,
-    begin: Checkpoint | None = None,
-    leave: Checkpoint | None = None,
-    rate: Callable[[int], float] | None = None,
-    on_epoch: Callable[[Sequence[dict[str, Any]]], None] | None = None,
-    distil: SelfDistillation | None = None,
-    masks: Masks | None = None,
-    limit: TimeLimit | None = None,
-) -> Progress:
-    """Train `model` in place. With `training.ema`, it has the averaged weights afterwards, and whenever an observer looks.
+@dataclass(frozen=True)
+class EpochPlan:
+    """What an epoch trains on.
 
-    Where `training` prunes dynamically, an epoch of fewer updates still passes its whole part of the schedule: the rates
-    of its updates lie at even distances in it.
+    Attributes:
+        batches: sample ids int64 of each optimiser step, in order.
+        schedule_steps: the position of each step in the schedule.
+        learning_rates: of each step.
+        num_planned_steps: positions of the schedule that the epoch covers; more than steps under dynamic pruning.
+        num_planned_samples: samples of those steps, had nothing been skipped.
+        pruned: whether dynamic pruning chose the samples.
+    """
 
-    A checkpoint is saved when it is due, in the middle of an epoch or at its end; a resumed training makes the very updates
-    that one that was never stopped makes. torch's global random streams are as they were afterwards (see `rng.py`).
+    batches: list[NDArray[np.int64]]
+    schedule_steps: list[int]
+    learning_rates: list[float]
+    num_planned_steps: int
+    num_planned_samples: int
+    pruned: bool
+
+
+class Trainer:
+    """Trains one network in place; holds network, optimiser and loss.
+
+    With `config.ema` the network has the averaged weights after `fit`, and whenever a callback's `on_epoch_end` runs.
+    Where `config` prunes dynamically (InfoBatch), an epoch of fewer steps still covers its whole part of the schedule: the
+    learning rates of its steps lie at even distances in it.
 
     Args:
         model: on the device it is to be trained on.
         loader: of the training split.
-        ids: int64, the samples to train on.
-        views: what an epoch makes of a sample.
-        training: optimiser, schedule, batch size, precision.
-        objective: loss of a batch.
-        seed: of the order of samples.
-        steps: updates of the whole schedule (`planned_steps`).
-        label: what the progress bar says.
-        stop_after: leave the schedule after so many epochs.
-        observers: see `Observer`.
-        checkpoint: where to save and resume; None: never.
-        begin: a state that another call left, to go on from where `checkpoint` has nothing yet.
-        leave: where to leave the state at the end, for others to go on from.
-        rate: learning rate of an update; default: the schedule of `training`.
-        on_epoch: gets the history, a row an epoch, after each epoch.
-        distil: adds its term to the objective. A new one for each call; its state is in the checkpoints.
+        ids: int64 [n], the samples to train on.
+        views: how an epoch augments a sample.
+        config: optimiser, schedule, batch size, precision.
+        loss: of a batch.
+        seed: random seed for sample order, dropout and dynamic pruning.
+        num_steps: optimiser steps of the whole schedule (`planned_steps`).
+        description: of the training, for the progress bar and messages.
+        lr_schedule: learning rate of a position in the schedule; default: that of `config`.
+        self_distillation: adds its term to the loss. A new one for each trainer; its state is in the checkpoints.
         masks: which weights are kept; the others are zero from here on.
-        limit: where it leaves no time for another epoch, the state is saved in `checkpoint`, and the training stops.
+        callbacks: see `Callback`.
 
     Raises:
-        Diverged: a loss or a weight is no finite number any more. The checkpoint is one of before.
-        InvalidValue: self-distillation and dynamic pruning.
-        IncompatibleInputs: masks of another model, a checkpoint of other masks.
-        InvalidFile: a checkpoint that is broken, or of another version of this package.
-        TimeLimitReached: see `limit`. OutOfMemory, DeviceError: what was saved stays.
+        InvalidValue: self-distillation together with dynamic pruning or gradient accumulation.
+        IncompatibleInputs: masks of another model.
     """
-    if distil and training.infobatch:
-        raise InvalidValue("self-distillation and infobatch do not go together: switch one of them off")
-    if distil and training.grad_accum_steps > 1:
-        raise InvalidValue("self-distillation and train.grad_accum_steps do not go together: leave accumulate at 1")
-    optimizer = make_optimizer(model, training)
-    saved = next((found for c in (checkpoint, begin) if c and (found := c.load(model, optimizer))), None)
-    state, extra = saved or ({}, {})
-    done, parts = Progress.of(state), Parts.of(model, ids, training, seed, distil, masks, observers)
-    if saved:
-        parts.restore(extra)
-    shared = shared_training(loader, model, optimizer, views, training, distil, masks, seed)
-    forward = shared.network if shared else compiled(model) if training.compile else model
-    rate = rate or partial(planned_rate, training, steps=steps)
-    fitting = Fitting(
-        model, forward, optimizer, loader, ids, views, training, objective,
-        seed, steps, rate, parts, done, checkpoint, shared,
-    )  # fmt: skip
-    per_epoch = len(batch_sizes(len(ids), training.update_size))
-    epochs = min(done.epoch + math.ceil((steps - done.step) / per_epoch), stop_after or steps)
-    model.train()
-    shown = Bar.shown(label, min(steps, done.step + (epochs - done.epoch) * per_epoch))
-    guard = hardware(label, training.batch_size, training.grad_accum_steps)
-    with guard, own_streams(model_device(model)), shared or nullcontext(), shown as bar:
-        bar.advance(done.step)
-        while done.epoch < epochs:
-            seconds = fitting.epoch(bar, extra)
-            extra = {}  # what was loaded is not held through the run
-            if on_epoch:
-                on_epoch(done.history)
-            stop = checkpoint is not None and limit is not None and done.epoch < epochs and limit.over(seconds)
-            if checkpoint and done.epoch < epochs and (stop or checkpoint.due()):
-                fitting.save(checkpoint)
-            if stop:
-                raise TimeLimitReached(
-                    f"{label}: stopped after epoch {done.epoch} of {epochs}; the same command goes on from there"
-                )
-    if leave:
-        leave.save(model, optimizer, asdict(done), parts.tensors())
-    if parts.average:
-        parts.average.settle()
-    return done
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loader: Loader,
+        ids: NDArray[np.int64],
+        views: Views,
+        config: TrainConfig,
+        loss: Loss,
+        *,
+        seed: int,
+        num_steps: int,
+        description: str,
+        lr_schedule: Callable[[int], float] | None = None,
+        self_distillation: SelfDistillation | None = None,
+        masks: Masks | None = None,
+        callbacks: Sequence[Callback] = (),
+    ) -> None:
+        if self_distillation and config.infobatch:
+            raise InvalidValue("self-distillation and infobatch do not go together: switch one of them off")
+        if self_distillation and config.grad_accum_steps > 1:
+            raise InvalidValue(
+                "self-distillation and train.grad_accum_steps do not go together: leave grad_accum_steps at 1"
+            )
+        self.model, self.loader, self.ids, self.views = model, loader, ids, views
+        self.config, self.loss, self.seed, self.num_steps = config, loss, seed, num_steps
+        self.description, self.masks = description, masks
+        self.lr_schedule = lr_schedule or partial(planned_rate, config, steps=num_steps)
+        self.device = model_device(model)
+        self.optimizer = make_optimizer(model, config)
+        callbacks = (ProgressBar(description), *callbacks)
+        self.extensions = TrainExtensions.create(model, ids, config, seed, self_distillation, masks, callbacks)
+        self.state = TrainState()
+        self._shared: SharedTraining | None = None
+
+    def fit(
+        self,
+        checkpoint: Checkpoint | None = None,
+        *,
+        init_from: Checkpoint | None = None,
+        save_final_to: Checkpoint | None = None,
+        stop_epoch: int | None = None,
+    ) -> TrainState:
+        """Train to the end of the schedule, or resume.
+
+        A checkpoint is saved when it is due, in the middle of an epoch or at its end; a resumed training makes the very
+        steps that one that was never stopped makes. torch's global generators are as they were afterwards (`rng.py`).
+
+        Args:
+            checkpoint: where to save and resume; None: never.
+            init_from: the state of another training, to start from where `checkpoint` has nothing yet.
+            save_final_to: where to save the state at the end, for others to start from.
+            stop_epoch: leave the schedule after so many epochs.
+
+        Raises:
+            Diverged: a loss or a weight is not a finite number any more. The checkpoint is one of before.
+            IncompatibleInputs: a checkpoint of other masks. InvalidFile: a checkpoint that is broken, or of another version.
+            TimeLimitReached: a callback stopped the training; its state is in `checkpoint`.
+            OutOfMemory, DeviceError: what was saved stays.
+        """
+        tensors = self._load(checkpoint, init_from)
+        state, callbacks = self.state, self.extensions.callbacks
+        steps_per_epoch = len(batch_sizes(len(self.ids), self.config.update_size))
+        last_epoch = min(
+            state.epoch + math.ceil((self.num_steps - state.step) / steps_per_epoch), stop_epoch or self.num_steps
+        )
+        last_step = min(self.num_steps, state.step + (last_epoch - state.epoch) * steps_per_epoch)
+        self._shared = shared_training(
+            self.loader, self.model, self.optimizer, self.views, self.config, self.extensions.self_distillation, self.masks,
+            self.seed,
+        )  # fmt: skip
+        network = self._shared.network if self._shared else compiled(self.model) if self.config.compile else self.model
+        self.model.train()
+        device_errors = hardware(self.description, self.config.batch_size, self.config.grad_accum_steps)
+        try:
+            with device_errors, isolated_rng(self.device), self._shared or nullcontext():
+                for callback in callbacks:
+                    callback.on_fit_start(state.step, last_step)
+                while state.epoch < last_epoch:
+                    seconds = self._run_epoch(network, checkpoint, tensors)
+                    tensors = {}  # what was loaded is not held through the run
+                    for callback in callbacks:
+                        callback.on_epoch_logged(state)
+                    if checkpoint is None or state.epoch == last_epoch:
+                        continue
+                    stop = any(callback.should_stop(seconds) for callback in callbacks)
+                    if stop or checkpoint.due():
+                        self._save(checkpoint)
+                    if stop:
+                        raise TimeLimitReached(
+                            f"{self.description}: stopped after epoch {state.epoch} of {last_epoch}; the same command goes "
+                            "on from there"
+                        )
+        finally:
+            for callback in callbacks:
+                callback.on_fit_end()
+        if save_final_to:
+            save_final_to.save(self.model, self.optimizer, state.to_dict(), self.extensions.tensors())
+        if self.extensions.ema:
+            self.extensions.ema.copy_to_model()
+        return state
+
+    def _run_epoch(
+        self, network: Callable[[Tensor], Tensor], checkpoint: Checkpoint | None, tensors: Mapping[str, Tensor]
+    ) -> float:
+        """Train for one epoch, or for what is left of one; returns its seconds. `tensors` are of a checkpoint in it."""
+        state, extensions, partial_epoch = self.state, self.extensions, self.state.partial_epoch
+        plan = self._plan_epoch()
+        stats, guard = EpochStats(self.device, weighted=plan.pruned), NonFiniteGuard(self.device)
+        started, first = time.perf_counter(), 0
+        if partial_epoch is not None:
+            stats.restore(partial_epoch, tensors)
+            started, first, state.partial_epoch = started - partial_epoch.seconds, partial_epoch.batches, None
+        for callback in extensions.callbacks:
+            if first:
+                callback.on_resume(state.epoch, np.concatenate(plan.batches[:first]))
+            else:
+                callback.on_epoch_start(state.epoch)
+        for num_done in self._train_steps(network, plan, first, stats, guard):
+            if checkpoint and num_done < len(plan.batches) and checkpoint.due():
+                self._check_finite(guard)
+                for callback in extensions.callbacks:
+                    callback.flush()
+                self._save(checkpoint, stats.partial_epoch(num_done, time.perf_counter() - started), stats.tensors())
+        self._check_finite(guard)
+        observed = any(type(callback).on_epoch_end is not Callback.on_epoch_end for callback in extensions.callbacks)
+        with extensions.ema.swapped_in() if extensions.ema and observed else nullcontext():
+            for callback in extensions.callbacks:
+                callback.on_epoch_end(state.epoch, self.model)
+        if extensions.infobatch:
+            extensions.infobatch.end_epoch()
+        seconds = time.perf_counter() - started
+        self._log_epoch(plan, stats, seconds)
+        return seconds
+
+    def _train_steps(
+        self, network: Callable[[Tensor], Tensor], plan: EpochPlan, first: int, stats: EpochStats, guard: NonFiniteGuard
+    ) -> Iterator[int]:
+        """The steps of an epoch from number `first` on, the only way from sample ids to new weights.
+
+        Yields the number of steps done after each.
+        """
+        config, loss, optimizer, epoch = self.config, self.loss, self.optimizer, self.state.epoch
+        self_distillation, ema, callbacks = self.extensions.self_distillation, self.extensions.ema, self.extensions.callbacks
+        infobatch = self.extensions.infobatch if plan.pruned else None
+        rng = StepRNG(self.device, self.seed, epoch, len(plan.batches))
+
+        def forward(images: Tensor) -> Tensor:
+            with autocast(config.precision, self.device):
+                return network(images).float()
+
+        for step, (batch, images, auxiliary) in enumerate(self._read_batches(plan, first), first):
+            rng.seed_step(step)
+            for group in optimizer.param_groups:
+                group["lr"] = plan.learning_rates[step]
+            optimizer.zero_grad(set_to_none=True)
+            for part, part_images, share in micro_batches(batch, images, config, self._shared):
+                weights = None
+                if self_distillation is not None:
+                    logits, losses = self_distillation.step(forward, loss, part, part_images, auxiliary, epoch)
+                    stats.count_auxiliary(auxiliary, trained=self_distillation.trains_on_auxiliary)
+                elif infobatch is not None:
+                    logits = forward(part_images)
+                    per_sample, weights = loss.per_sample(logits, part, epoch), infobatch.weights(part.ids)
+                    infobatch.record_losses(part.ids, per_sample.total)
+                    losses = per_sample.weighted_mean(torch.from_numpy(weights).to(self.device, non_blocking=True))
+                else:
+                    logits = forward(part_images)
+                    losses = loss(logits, part, epoch)
+                (losses.total * share).backward()  # type: ignore[no-untyped-call]
+                logits = logits.detach()
+                stats.record(part, logits, losses, weights)
+                guard.record(losses.total, UpdateLocation(epoch, plan.schedule_steps[step], part.ids))
+                for callback in callbacks:
+                    callback.on_batch_end(epoch, part, logits)
+            guard.check()
+            optimizer_step(self.model, optimizer, config, self.extensions.weight_masks)
+            if ema is not None:
+                ema.update()
+            for callback in callbacks:
+                callback.on_step_end(plan.schedule_steps[step])
+            yield step + 1
+
+    def _plan_epoch(self) -> EpochPlan:
+        """The batches of the epoch at hand, and where their steps lie in the schedule."""
+        state, infobatch, batch_size = self.state, self.extensions.infobatch, self.config.update_size
+        sizes = batch_sizes(len(self.ids), batch_size)
+        num_planned = min(len(sizes), self.num_steps - state.step)
+        kept = infobatch.begin_epoch(state.epoch, state.step / self.num_steps) if infobatch else None
+        batches = training_batches(self.ids if kept is None else kept, batch_size, self.seed, state.epoch)
+        batches = batches[: -(-len(batches) * num_planned // len(sizes))]
+        # evenly spread over the planned steps; `state.step` + k in an epoch that skips nothing
+        steps = [state.step + (2 * k + 1) * num_planned // (2 * len(batches)) for k in range(len(batches))]
+        rates = [self.lr_schedule(step) for step in steps]
+        return EpochPlan(batches, steps, rates, num_planned, sum(sizes[:num_planned]), pruned=kept is not None)
+
+    def _read_batches(self, plan: EpochPlan, first: int) -> Iterator[tuple[Batch, Tensor, AuxiliaryBatch | None]]:
+        """Each batch from number `first` on, its images float32 [n, channels, height, width] in the epoch's view, and the
+        auxiliary batch that self-distillation asks for.
+        """
+        method, epoch, batches = self.extensions.self_distillation, self.state.epoch, plan.batches[first:]
+        requests = method.auxiliary_batches(batches, epoch) if method else [None] * len(batches)
+        if self._shared:
+            yield from self._shared.read(batches, epoch, first, plan.learning_rates[first:], requests)
+            return
+        auxiliary_batches = read_auxiliary_batches(requests, self.views, self.loader)
+        for (batch, images), auxiliary in zip(self.views.read(self.loader, batches, epoch), auxiliary_batches, strict=True):
+            yield batch, images, auxiliary
+
+    def _log_epoch(self, plan: EpochPlan, stats: EpochStats, seconds: float) -> None:
+        """Add the epoch that has ended to the state."""
+        state, losses, num_steps = self.state, stats.mean_losses(), len(plan.batches)
+        epoch = state.epoch
+        state.epoch += 1
+        state.step += plan.num_planned_steps
+        state.samples_seen += stats.samples
+        state.auxiliary_samples += stats.auxiliary_samples
+        state.auxiliary_forward += stats.auxiliary_forward
+        state.steps_skipped += plan.num_planned_steps - num_steps
+        state.samples_skipped += plan.num_planned_samples - stats.samples
+        state.seconds += seconds
+        record = EpochRecord(
+            epoch, losses["total"], stats.accuracy(), plan.learning_rates[-1], state.updates, round(seconds, 3),
+            label_loss=losses.get("label"), kd_loss=losses.get("kd"),
+            self_distillation_loss=losses.get("self_distillation"),
+        )  # fmt: skip
+        state.history.append(record)
+
+    def _load(self, *checkpoints: Checkpoint | None) -> Mapping[str, Tensor]:
+        """Continue from the first checkpoint that exists; returns its tensors."""
+        for checkpoint in checkpoints:
+            saved = checkpoint.load(self.model, self.optimizer) if checkpoint else None
+            if saved is not None:
+                self.state = TrainState.from_dict(saved[0])
+                self.extensions.restore(saved[1])
+                return saved[1]
+        return {}
+
+    def _save(
+        self, checkpoint: Checkpoint, partial_epoch: PartialEpoch | None = None, sums: Mapping[str, Tensor] | None = None
+    ) -> None:
+        """Save; `partial_epoch` and its `sums` where it is in the middle of an epoch."""
+        state = replace(self.state, partial_epoch=partial_epoch)
+        checkpoint.save(self.model, self.optimizer, state.to_dict(), {**self.extensions.tensors(), **(sums or {})})
+        for callback in self.extensions.callbacks:
+            callback.on_checkpoint(self.state.epoch - 1)
+
+    def _check_finite(self, guard: NonFiniteGuard) -> None:
+        guard.check(now=True)
+        guard.check_weights(self.model)

@@ -26,6 +26,6 @@ class TimeLimit:
         if not 0 < self.seconds < float("inf"):
             raise InvalidValue(f"--max-seconds is more than 0; got {self.seconds:g}")
 
-    def over(self, more: float) -> bool:
+    def would_exceed(self, more: float) -> bool:
         """Whether another `more` seconds, those that the last epoch took, would be too many."""
         return time.monotonic() - self._began + more > self.seconds

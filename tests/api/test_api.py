@@ -18,7 +18,7 @@ from datapruning.io.tensors import load_tensors
 from datapruning.runs.context import Context
 from datapruning.runs.run import FinishedRun
 from datapruning.teachers import SoftLabelCache
-from datapruning.training import fitting
+from datapruning.training import trainer
 from datapruning.training.checkpoint import Checkpoint
 from datapruning.training.schedules import planned_epochs
 from tests.conftest import FAST
@@ -73,7 +73,7 @@ def test_a_student_without_kd_needs_no_teacher(context: Context) -> None:
 
 def test_a_finished_run_is_not_trained_again(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     first = dp.train(context, fraction=0.2, kd_weight=0)
-    monkeypatch.setattr("datapruning.training.distillation.training_run.fit", None)
+    monkeypatch.setattr("datapruning.training.distillation.training_run.Trainer", None)
     assert dp.train(context, fraction="0.2", kd_weight=0.0).result == first.result
 
 
@@ -107,7 +107,7 @@ def test_a_student_killed_anywhere_ends_as_one_that_was_not(
     for module in ("run_search", "student", "training_run"):
         patched = f"datapruning.training.distillation.{module}.Checkpoint"
         monkeypatch.setattr(patched, lambda path: Checkpoint(path, seconds=0))
-    real = fitting.training_batches
+    real = trainer.training_batches
     seen = []
 
     def killed(ids: Any, batch_size: int, seed: int, epoch: int) -> Any:
@@ -120,7 +120,7 @@ def test_a_student_killed_anywhere_ends_as_one_that_was_not(
 
     context = make_context(digits, *INTERRUPTED, workspace=tmp_path / "killed", threads=1)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(fitting, "training_batches", killed)
+        patch.setattr(trainer, "training_batches", killed)
         dp.train(context, fraction=0.1)
     (begun,) = (tmp_path / "killed" / "students").iterdir()
     assert {p.stem for p in (begun / "checkpoint").glob("[!.]*")} == {

@@ -15,15 +15,15 @@ from datapruning.data.dataset import Dataset
 from datapruning.data.loaders.loader import Batch
 from datapruning.errors import InvalidValue
 from datapruning.evidence.prediction_change import Changes
-from datapruning.evidence.recorder import Recorder, RecordTraining
+from datapruning.evidence.recorder import Recorder, RecorderCallback
 from datapruning.evidence.sample_stats import PRESENTED, RECORDED, Track
 from datapruning.runs.context import Context
-from datapruning.training.callbacks import Observer
+from datapruning.training.callbacks import Callback
 from datapruning.training.checkpoint import Checkpoint
 from datapruning.training.losses import CrossEntropy
 from datapruning.training.schedules import planned_steps
-from datapruning.training.trainer import fit
 from tests.helpers.evidence_cases import Floats, learning, probabilities, recorded
+from tests.helpers.trainers import fit
 
 PROXY = TrainConfig(model="tinynet8", epochs=6, batch_size=32, precision="fp32")
 
@@ -149,7 +149,7 @@ class Killed(BaseException):
     """What stops a run."""
 
 
-class Killer(Observer):
+class Killer(Callback):
     """Raises once at each (epoch, place): "begin", "observe" (in the middle), "end" or "saved".
 
     A checkpoint is saved after the epochs of `saves` alone.
@@ -164,20 +164,20 @@ class Killer(Observer):
             self.kills.remove((epoch, place))
             raise Killed
 
-    def begin_epoch(self, epoch: int) -> None:
+    def on_epoch_start(self, epoch: int) -> None:
         self.batches = 0
         self._at(epoch, "begin")
 
-    def observe(self, epoch: int, batch: Batch, logits: Tensor) -> None:
+    def on_batch_end(self, epoch: int, batch: Batch, logits: Tensor) -> None:
         self.batches += 1
         if self.batches == 2:
             self._at(epoch, "observe")
 
-    def end_epoch(self, epoch: int, model: nn.Module) -> None:
+    def on_epoch_end(self, epoch: int, model: nn.Module) -> None:
         self.checkpoint.seconds = 0 if epoch in self.saves else 1e9
         self._at(epoch, "end")
 
-    def saved(self, epoch: int) -> None:
+    def on_checkpoint(self, epoch: int) -> None:
         self._at(epoch, "saved")
 
 
@@ -188,12 +188,13 @@ def run(context: Context, folder: Path, saves: set[int], kills: list[tuple[int, 
         checkpoint = Checkpoint(folder / "checkpoint.safetensors")
         killer = Killer(checkpoint, saves, kills)
         track = Track(folder / "track", PROXY.epochs, total)
-        recording = RecordTraining(Recorder(track, Changes(folder / "changes", total)))
+        recording = RecorderCallback(Recorder(track, Changes(folder / "changes", total)))
         try:
             fit(
                 context.new_model(PROXY.model, 0), context.split("train"), np.arange(total), context.views, PROXY,
-                CrossEntropy(0.0), seed=0, steps=planned_steps(PROXY, total, total), label="proxy", checkpoint=checkpoint,
-                observers=[killer, recording] if first else [recording, killer],
+                CrossEntropy(0.0), seed=0, num_steps=planned_steps(PROXY, total, total), description="proxy",
+                checkpoint=checkpoint,
+                callbacks=[killer, recording] if first else [recording, killer],
             )  # fmt: skip
         except Killed:
             continue

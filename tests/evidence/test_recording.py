@@ -84,13 +84,13 @@ def test_what_proxies_leave_is_read_by_every_scorer_of_a_recording(make_context:
 def test_looks_and_features_are_of_the_weights_of_that_epoch(
     make_context: Maker, small: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    models, real = list[nn.Module](), proxies.fit
+    models, real = list[nn.Module](), proxies.Trainer
 
     def kept(model: nn.Module, *arguments: Any, **options: Any) -> Any:
         models.append(model)
         return real(model, *arguments, **options)
 
-    monkeypatch.setattr(proxies, "fit", kept)
+    monkeypatch.setattr(proxies, "Trainer", kept)
     context = make_context(small, *TINY)
     recording = record_proxies(context, 0, 1)
     early = context.new_model("tinynet8", 0)
@@ -152,7 +152,7 @@ def test_more_runs_later_keep_the_first_ones(make_context: Maker, small: Dataset
     assert three.early_errors().error_norms.shape == (3, 120)
     for name, values in before.items():
         np.testing.assert_array_equal(values, after[name])
-    monkeypatch.setattr(proxies, "fit", None)  # training again would fail
+    monkeypatch.setattr(proxies, "Trainer", None)  # training again would fail
     record_proxies(make_context(small, *TINY, "evidence.runs=3"), 0, 3)
 
 

@@ -25,7 +25,7 @@ from datapruning.data.loaders.loader import Batch
 from datapruning.io.tensors import load_tensors
 from datapruning.runs.context import Context
 from datapruning.training import checkpoint
-from datapruning.training.callbacks import Observer
+from datapruning.training.callbacks import Callback
 from datapruning.training.distributed.start import run_together, under_torchrun
 from datapruning.training.evaluate import batch_logits, predict, predict_with_features
 from datapruning.training.losses import CrossEntropy
@@ -38,7 +38,7 @@ from datapruning.training.self_distillation.dlb import DLB
 from datapruning.training.self_distillation.ps_kd import PSKD
 from datapruning.training.sparsity.masks import Masks
 from datapruning.training.sparsity.prunable import prunable
-from datapruning.training.trainer import fit
+from tests.helpers.trainers import fit
 
 UPDATE = 12
 """At which process 1 dies: in the middle of the second epoch."""
@@ -76,13 +76,13 @@ def no_norms(channels: int, classes: int) -> nn.Module:
     return layers
 
 
-class Count(Observer):
+class Count(Callback):
     """How often each sample was presented."""
 
     def __init__(self) -> None:
         self.seen = np.zeros(SAMPLES, np.int64)
 
-    def observe(self, epoch: int, batch: Batch, logits: Tensor) -> None:
+    def on_batch_end(self, epoch: int, batch: Batch, logits: Tensor) -> None:
         """Each whole batch."""
         assert len(logits) == len(batch.labels) == len(batch.ids)
         np.add.at(self.seen, batch.ids, 1)
@@ -111,12 +111,12 @@ def trained(folder: Path, case: str) -> dict[str, NDArray[Any]]:
         bits = {name: np.random.default_rng(0).random(weight.shape) < 0.5 for name, weight in prunable(model).items()}
         done = fit(
             model, context.split("train"), ids, views, training, CrossEntropy(training.label_smoothing), seed=1,
-            steps=planned_steps(training, SAMPLES, SAMPLES), label=case, observers=[count],
-            distil=METHODS[case](context.data.train.labels) if case in METHODS else None,
+            num_steps=planned_steps(training, SAMPLES, SAMPLES), description=case, callbacks=[count],
+            self_distillation=METHODS[case](context.data.train.labels) if case in METHODS else None,
             masks=Masks(bits) if case == "masks" else None,
         )  # fmt: skip
     found: dict[str, NDArray[Any]] = {name: value.numpy() for name, value in model.state_dict().items()}
-    return {**found, "seen": count.seen, "loss": np.array([row["loss"] for row in done.history])}
+    return {**found, "seen": count.seen, "loss": np.array([row.loss for row in done.history])}
 
 
 def looked(folder: Path) -> dict[str, NDArray[Any]]:

@@ -26,11 +26,11 @@ from datapruning.runs.context import Context
 from datapruning.teachers import SoftLabelCache, Teacher, load_teacher
 from datapruning.teachers.soft_labels import ROWS, row_batches
 from datapruning.training.evaluate import batch_logits
-from datapruning.training.losses import CrossEntropy, Distillation, distillation
+from datapruning.training.losses import CrossEntropy, DistillationLoss, kd_loss
 from datapruning.training.reproducibility import reproducible
 from datapruning.training.schedules import planned_steps
-from datapruning.training.trainer import fit
 from tests.helpers.picture_files import photos
+from tests.helpers.trainers import fit
 
 Maker = Callable[..., Context]
 TESTS = Path(__file__).parent
@@ -122,7 +122,7 @@ def test_the_order_in_which_ids_are_named_changes_no_bit(make_context: Maker, sm
         with reproducible(1):
             fit(
                 model, context.split("train"), order, context.views, SHORT, CrossEntropy(), seed=0,
-                steps=planned_steps(SHORT, len(ids), 120), label="test",
+                num_steps=planned_steps(SHORT, len(ids), 120), description="test",
             )  # fmt: skip
         trained.append(model.state_dict())
     for other in trained[1:]:
@@ -164,8 +164,8 @@ def student_of(context: Context, labels: Any, ids: NDArray[np.int64]) -> dict[st
     model = context.new_model("convnet", 1)
     with reproducible(1):
         fit(
-            model, context.split("train"), ids, context.views, SHORT, Distillation(labels, 0.7, 4.0), seed=0,
-            steps=planned_steps(SHORT, len(ids), 120), label="test",
+            model, context.split("train"), ids, context.views, SHORT, DistillationLoss(labels, 0.7, 4.0), seed=0,
+            num_steps=planned_steps(SHORT, len(ids), 120), description="test",
         )  # fmt: skip
     return model.state_dict()
 
@@ -195,6 +195,6 @@ def test_the_order_of_teachers_plays_no_part() -> None:
     student = torch.randn(50, 10, generator=generator)
     teachers = 3 * torch.randn(5, 50, 10, generator=generator)
     for count, exact in ((2, True), (5, False)):
-        one = distillation(student, teachers[:count], 4.0)
-        other = distillation(student, teachers[:count].flip(0), 4.0)
+        one = kd_loss(student, teachers[:count], 4.0)
+        other = kd_loss(student, teachers[:count].flip(0), 4.0)
         torch.testing.assert_close(one, other, rtol=0 if exact else 1e-6, atol=0 if exact else 1e-7)

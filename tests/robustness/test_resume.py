@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import subprocess
 import sys
@@ -26,23 +25,23 @@ from datapruning.data.loaders.loader import Batch
 from datapruning.errors import Diverged, InvalidFile
 from datapruning.evidence import recorder
 from datapruning.evidence.prediction_change import Changes
-from datapruning.evidence.recorder import Recorder, RecordTraining
+from datapruning.evidence.recorder import Recorder, RecorderCallback
 from datapruning.evidence.sample_stats import PRESENTED, RECORDED, Track
 from datapruning.io.tensors import load_tensors, save_tensors
 from datapruning.runs.context import Context
-from datapruning.training import nan_guard as finite
-from datapruning.training.callbacks import Observer
+from datapruning.training import nan_guard
+from datapruning.training.callbacks import Callback
 from datapruning.training.checkpoint import EXTRA, Checkpoint
-from datapruning.training.losses import CrossEntropy, Distillation
+from datapruning.training.losses import CrossEntropy, DistillationLoss, LossTerms
 from datapruning.training.reproducibility import reproducible
-from datapruning.training.rng import Streams
+from datapruning.training.rng import StepRNG
 from datapruning.training.schedules import planned_steps
 from datapruning.training.self_distillation.factory import Maker
 from datapruning.training.sparsity.masks import Masks
 from datapruning.training.sparsity.prunable import prunable
-from datapruning.training.state import Progress
-from datapruning.training.trainer import fit
+from datapruning.training.state import TrainState
 from tests.conftest import Answer, fast_arguments
+from tests.helpers.trainers import fit
 
 Contexts = Callable[..., Context]
 Killer = Callable[..., Any]
@@ -68,22 +67,22 @@ def dropout_net() -> nn.Module:
 
 def train(
     context: Context, training: TrainConfig = SHORT, method: str = "none", model: nn.Module | None = None, **options: Any
-) -> tuple[nn.Module, Progress]:
+) -> tuple[nn.Module, TrainState]:
     """A fresh network, trained."""
     data = context.data
     network = model or context.new_model(training.model, 0)
     maker = Maker(SelfDistillConfig(method=method), data.train.labels, data.classes, training.epochs, 4, 0, Opinions())
     settings: dict[str, Any] = {
-        "objective": CrossEntropy(), "seed": 0, "steps": planned_steps(training, len(IDS), len(IDS)), "label": "test",
-        "distil": maker.method(IDS), **options,
+        "loss": CrossEntropy(), "seed": 0, "num_steps": planned_steps(training, len(IDS), len(IDS)), "description": "test",
+        "self_distillation": maker.method(IDS), **options,
     }  # fmt: skip
     with reproducible(1):
         return network, fit(network, context.split("train"), IDS, context.views, training, **settings)
 
 
-def told(model: nn.Module, done: Progress) -> tuple[dict[str, bytes], dict[str, Any]]:
+def told(model: nn.Module, done: TrainState) -> tuple[dict[str, bytes], dict[str, Any]]:
     """All that must be the same: weights, counts, history."""
-    rows = [{k: v for k, v in row.items() if k != "seconds"} for row in done.history]
+    rows = [replace(row, seconds=0.0) for row in done.history]
     counts = vars(replace(done, seconds=0.0, history=[]))
     return {name: t.numpy().tobytes() for name, t in model.state_dict().items()}, {**counts, "history": rows}
 
@@ -96,20 +95,20 @@ def half_masks(context: Context) -> Masks:
 
 CASES: dict[str, Callable[[Context], dict[str, Any]]] = {
     "plain": lambda _: {},
-    "kd": lambda _: {"objective": Distillation(Opinions(), 0.6, 4.0, trust=True)},
+    "kd": lambda _: {"loss": DistillationLoss(Opinions(), 0.6, 4.0, confidence_weighting=True)},
     "infobatch": lambda _: {"training": PRUNED},
-    "infobatch, kd": lambda _: {"training": PRUNED, "objective": Distillation(Opinions(), 0.6, 4.0)},
+    "infobatch, kd": lambda _: {"training": PRUNED, "loss": DistillationLoss(Opinions(), 0.6, 4.0)},
     "ema": lambda _: {"training": replace(SHORT, ema=0.9)},
     "adamw, ema, clip": lambda _: {"training": replace(SHORT, optimizer="adamw", lr=0.003, ema=0.9, clip_grad_norm=0.5)},
     "accumulate": lambda _: {"training": replace(SHORT, batch_size=8, grad_accum_steps=2)},
     "infobatch, accumulate": lambda _: {"training": replace(PRUNED, batch_size=8, grad_accum_steps=2)},
-    "steps": lambda _: {"training": replace(SHORT, schedule="step", milestones=(0.4,)), "steps": 14},
+    "num_steps": lambda _: {"training": replace(SHORT, schedule="step", milestones=(0.4,)), "num_steps": 14},
     "bf16": lambda _: {"training": replace(SHORT, precision="bf16")},
     "masks": lambda context: {"masks": half_masks(context)},
     "masks, infobatch, ema": lambda context: {"masks": half_masks(context), "training": replace(PRUNED, ema=0.9)},
     **{name: lambda _, name=name: {"method": name} for name in KEYS if name != "none"},  # type: ignore[misc]
     "dlb, masks, kd": lambda context: {
-        "method": "dlb", "masks": half_masks(context), "objective": Distillation(Opinions(), 0.6, 4.0)
+        "method": "dlb", "masks": half_masks(context), "loss": DistillationLoss(Opinions(), 0.6, 4.0)
     },
     "dropout": lambda _: {"model": dropout_net()},
     "dropout, cs-kd": lambda _: {"model": dropout_net(), "method": "cs-kd"},
@@ -163,8 +162,8 @@ def test_a_checkpoint_lies_where_it_was_killed(
 
     killed(work, 2, 5)
     assert found[0] is None
-    assert (found[1]["epoch"], found[1]["begun"]["batches"], found[1]["begun"]["seen"]) == (0, 2, 32)
-    assert (found[2]["epoch"], found[2]["begun"]["batches"]) == (1, 3)
+    assert (found[1]["epoch"], found[1]["partial_epoch"]["batches"], found[1]["partial_epoch"]["samples"]) == (0, 2, 32)
+    assert (found[2]["epoch"], found[2]["partial_epoch"]["batches"]) == (1, 3)
 
 
 def test_what_dropout_draws_is_the_runs_own(make_context: Contexts, small: Dataset) -> None:
@@ -177,27 +176,14 @@ def test_what_dropout_draws_is_the_runs_own(make_context: Contexts, small: Datas
         assert torch.equal(torch.get_rng_state(), before), "and others draw what they would have"
         drawn = set()
         for epoch in range(2):
-            streams = Streams(torch.device("cpu"), 0, epoch, 3)
+            rng = StepRNG(torch.device("cpu"), 0, epoch, 3)
             for update in range(3):
-                streams.begin(update)
+                rng.seed_step(update)
                 drawn.add(float(torch.rand(1)))
         assert len(drawn) == 6
 
 
 # Checkpoints of others
-
-
-def test_a_checkpoint_of_before_there_were_any_in_mid_epoch_goes_on(
-    make_context: Contexts, small: Dataset, tmp_path: Path
-) -> None:
-    context, state = make_context(small), Checkpoint(tmp_path / "state")
-    whole = told(*train(context))
-    train(context, stop_after=2, leave=state)
-    tensors, metadata = load_tensors(state.path)
-    old = json.loads(metadata["state"])
-    assert old.pop("begun") == {}
-    save_tensors(state.path, tensors, {"state": json.dumps(old)})
-    assert told(*train(context, checkpoint=state)) == whole
 
 
 @pytest.mark.parametrize(
@@ -212,7 +198,7 @@ def test_what_is_no_checkpoint_of_ours_is_refused(
     make_context: Contexts, small: Dataset, tmp_path: Path, metadata: dict[str, str], message: str
 ) -> None:
     context, state = make_context(small), Checkpoint(tmp_path / "state")
-    train(context, stop_after=1, leave=state)
+    train(context, stop_epoch=1, save_final_to=state)
     save_tensors(state.path, load_tensors(state.path)[0], metadata)
     with pytest.raises(InvalidFile, match=message):
         train(context, checkpoint=state)
@@ -247,10 +233,10 @@ def test_a_killed_recording_is_the_same_to_the_bit(
     monkeypatch.setattr(recorder, "BUFFER_ROWS", rows)
     context, tracks = make_context(small), dict[str, Track]()
 
-    def work(name: str) -> tuple[nn.Module, Progress]:
+    def work(name: str) -> tuple[nn.Module, TrainState]:
         tracks[name] = Track(tmp_path / name / "track", SHORT.epochs, small.total)
-        watching = RecordTraining(Recorder(tracks[name], Changes(tmp_path / name / "changes", small.total)))
-        return train(context, observers=[watching], checkpoint=Checkpoint(tmp_path / name / "state"))
+        watching = RecorderCallback(Recorder(tracks[name], Changes(tmp_path / name / "changes", small.total)))
+        return train(context, callbacks=[watching], checkpoint=Checkpoint(tmp_path / name / "state"))
 
     whole = told(*work("whole"))
     assert told(*killed(lambda: work("killed"), *moments, every=every)) == whole
@@ -312,11 +298,12 @@ class Poison:
     def __init__(self, update: int, value: float = float("nan")) -> None:
         self.left, self.value = update, value
 
-    def __call__(self, logits: Tensor, batch: Batch, epoch: int) -> Tensor:
+    def __call__(self, logits: Tensor, batch: Batch, epoch: int) -> LossTerms:
         self.left -= 1
-        return CrossEntropy()(logits, batch, epoch) * (self.value if self.left < 0 else 1.0)
+        factor = self.value if self.left < 0 else 1.0
+        return CrossEntropy()(logits, batch, epoch).map(lambda term: term * factor)
 
-    def each(self, logits: Tensor, batch: Batch, epoch: int) -> Tensor:
+    def per_sample(self, logits: Tensor, batch: Batch, epoch: int) -> LossTerms:
         raise NotImplementedError
 
 
@@ -325,29 +312,29 @@ class Poison:
 def test_a_loss_that_is_no_number_names_its_update_and_leaves_the_last_good_state(
     make_context: Contexts, small: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float, every: int
 ) -> None:
-    monkeypatch.setattr(finite, "ON_CPU", every)
+    monkeypatch.setattr(nan_guard, "CHECK_EVERY_ON_CPU", every)
     context, state = make_context(small), Checkpoint(tmp_path / "state", seconds=0)
     seen = list[Any]()
 
-    class Look(Observer):
-        def observe(self, epoch: int, batch: Batch, logits: Tensor) -> None:
+    class Look(Callback):
+        def on_batch_end(self, epoch: int, batch: Batch, logits: Tensor) -> None:
             seen.append(batch.ids)
 
     with pytest.raises(Diverged, match=rf"loss became {value} in epoch 1, at update 7 of the run, with sample ids") as found:
-        train(context, objective=Poison(6, value), observers=[Look()], checkpoint=state)
+        train(context, loss=Poison(6, value), callbacks=[Look()], checkpoint=state)
     assert (found.value.epoch, found.value.step) == (1, 6)
     np.testing.assert_array_equal(found.value.ids, seen[6])
     assert len(seen) == 7
     assert str(found.value.ids[0]) in str(found.value)
-    assert (state.state()["epoch"], state.state()["begun"]["batches"]) == (1, 2)
+    assert (state.state()["epoch"], state.state()["partial_epoch"]["batches"]) == (1, 2)
     for name, tensor in load_tensors(state.path)[0].items():
         assert name.startswith(EXTRA) or tensor.isfinite().all(), name
 
 
 def test_looking_seldom_finds_the_first_one(make_context: Contexts, small: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(finite, "ON_CPU", 3)
+    monkeypatch.setattr(nan_guard, "CHECK_EVERY_ON_CPU", 3)
     with pytest.raises(Diverged, match=r"in epoch 0, at update 2 of the run"):
-        train(make_context(small), objective=Poison(1))
+        train(make_context(small), loss=Poison(1))
 
 
 def test_weights_that_are_no_numbers_are_not_saved(make_context: Contexts, small: Dataset, tmp_path: Path) -> None:
@@ -357,10 +344,10 @@ def test_weights_that_are_no_numbers_are_not_saved(make_context: Contexts, small
         return float("inf") if step == 5 else 0.01
 
     with pytest.raises(Diverged, match=r"weight '.*' is no finite number any more in epoch 1, at update 6 of the run"):
-        train(context, rate=rate, checkpoint=state)
-    assert (state.state()["epoch"], state.state()["begun"]["batches"]) == (1, 1)
+        train(context, lr_schedule=rate, checkpoint=state)
+    assert (state.state()["epoch"], state.state()["partial_epoch"]["batches"]) == (1, 1)
     with pytest.raises(Diverged, match=r"weight"):
-        train(context, rate=lambda step: float("inf") if step == 15 else 0.01)
+        train(context, lr_schedule=lambda step: float("inf") if step == 15 else 0.01)
 
 
 # The real thing

@@ -18,7 +18,7 @@ from datapruning.errors import InvalidValue
 from datapruning.runs.context import Context
 from datapruning.scorers import find_scorers
 from datapruning.training.distillation.weight_search import choose_judges
-from datapruning.training.step import Updates
+from datapruning.training.step import EpochStats
 
 LOST = (3, 40, 41, 119)
 MakeContext = Callable[..., Context]
@@ -40,13 +40,13 @@ def spoilt(small: Dataset) -> Dataset:
 def trained_on(monkeypatch: pytest.MonkeyPatch) -> set[int]:
     """Every sample id that an update is made with comes in here."""
     seen: set[int] = set()
-    update = Updates.update
+    record = EpochStats.record
 
-    def watched(self: Updates, batch: Batch, *rest: Any) -> Any:
+    def watched(self: EpochStats, batch: Batch, *rest: Any) -> Any:
         seen.update(batch.ids.tolist())
-        return update(self, batch, *rest)
+        return record(self, batch, *rest)
 
-    monkeypatch.setattr(Updates, "update", watched)
+    monkeypatch.setattr(EpochStats, "record", watched)
     return seen
 
 

@@ -129,7 +129,7 @@ def test_scores_from_evidence_are_read_again_without_training(
 ) -> None:
     context = make_context(small)
     first = {name: score(context, name) for name in ("el2n", "forgetting")}
-    monkeypatch.setattr("datapruning.evidence.proxies.fit", None)  # training again would fail
+    monkeypatch.setattr("datapruning.evidence.proxies.Trainer", None)  # training again would fail
     again = score(make_context(small), "el2n")
     np.testing.assert_array_equal(first["el2n"].values, again.values)
     assert first["el2n"].stderr is not None
@@ -144,7 +144,7 @@ def test_evidence_goes_on_where_a_killed_call_stopped(
     from datapruning.evidence import proxies
 
     calls = []
-    real = proxies.fit
+    real = proxies.Trainer
 
     def stops_at_the_second(*args: Any, **options: Any) -> Any:
         calls.append(options["seed"])
@@ -152,7 +152,7 @@ def test_evidence_goes_on_where_a_killed_call_stopped(
             raise KeyboardInterrupt
         return real(*args, **options)
 
-    monkeypatch.setattr(proxies, "fit", stops_at_the_second)
+    monkeypatch.setattr(proxies, "Trainer", stops_at_the_second)
     context = make_context(small, workspace=tmp_path / "killed")
     with pytest.raises(KeyboardInterrupt):
         score(context, "el2n")

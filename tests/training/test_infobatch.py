@@ -27,26 +27,26 @@ from datapruning.data.loaders.loader import Batch, MixedLabels
 from datapruning.errors import InvalidValue
 from datapruning.io.tensors import load_tensors
 from datapruning.runs.context import Context
-from datapruning.training.callbacks import Observer
+from datapruning.training.callbacks import Callback
 from datapruning.training.checkpoint import Checkpoint
 from datapruning.training.infobatch import InfoBatch, epoch_weights
-from datapruning.training.losses import CrossEntropy, Distillation, Objective
+from datapruning.training.losses import CrossEntropy, DistillationLoss, Loss, LossTerms
 from datapruning.training.reproducibility import reproducible
 from datapruning.training.schedules import planned_steps
-from datapruning.training.state import Progress
-from datapruning.training.trainer import fit
+from datapruning.training.state import TrainState
 from tests.conftest import fast_arguments
+from tests.helpers.trainers import fit
 
 Maker = Callable[..., Context]
 PRUNED = TrainConfig(epochs=8, batch_size=16, lr=0.05, infobatch=0.5, infobatch_until=0.75)
 
 
-def train(context: Context, training: TrainConfig, ids: Any = None, **options: Any) -> tuple[nn.Module, Progress]:
+def train(context: Context, training: TrainConfig, ids: Any = None, **options: Any) -> tuple[nn.Module, TrainState]:
     """A fresh convnet, trained."""
     ids = np.arange(context.data.total) if ids is None else ids
     model = context.new_model("convnet", 0)
     steps = planned_steps(training, len(ids), context.data.total)
-    chosen = {"objective": CrossEntropy(), "seed": 0, "steps": steps, "label": "test", **options}
+    chosen = {"loss": CrossEntropy(), "seed": 0, "num_steps": steps, "description": "test", **options}
     with reproducible(1):
         done = fit(model, context.split("train"), ids, context.views, training, **chosen)
     return model, done
@@ -57,17 +57,17 @@ def same(a: nn.Module, b: nn.Module) -> bool:
     return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
 
 
-class Presented(Observer):
+class Presented(Callback):
     """Which ids each epoch presents, in order, and the cross-entropy of each."""
 
     def __init__(self) -> None:
         self.ids: dict[int, list[int]] = {}
         self.losses: dict[int, dict[int, float]] = {}
 
-    def begin_epoch(self, epoch: int) -> None:
+    def on_epoch_start(self, epoch: int) -> None:
         self.ids[epoch], self.losses[epoch] = [], {}
 
-    def observe(self, epoch: int, batch: Batch, logits: Tensor) -> None:
+    def on_batch_end(self, epoch: int, batch: Batch, logits: Tensor) -> None:
         losses = nn.functional.cross_entropy(logits, batch.labels, reduction="none").tolist()
         self.ids[epoch] += batch.ids.tolist()
         self.losses[epoch] |= dict(zip(batch.ids.tolist(), losses, strict=True))
@@ -135,11 +135,11 @@ def test_ids_never_go_through_floats_and_their_order_does_not_matter() -> None:
 
     def drawn(order: NDArray[np.int64]) -> tuple[list[int], NDArray[np.int64]]:
         pruning = InfoBatch(ids[order], 0.5, 1.0, 0)
-        everything = pruning.begin(0, 0.0)
+        everything = pruning.begin_epoch(0, 0.0)
         assert everything is not None
-        pruning.meet(ids[order], losses[order])
-        pruning.end()
-        left = pruning.begin(1, 0.1)
+        pruning.record_losses(ids[order], losses[order])
+        pruning.end_epoch()
+        left = pruning.begin_epoch(1, 0.1)
         assert left is not None
         assert left.dtype == np.int64
         assert pruning.weights(ids[5:]).tolist() == [1, 1]
@@ -157,7 +157,7 @@ def test_ids_never_go_through_floats_and_their_order_does_not_matter() -> None:
 
 def test_easy_samples_are_skipped_between_the_first_epoch_and_the_last_ones(make_context: Maker, small: Dataset) -> None:
     context, seen = make_context(small), Presented()
-    _, done = train(context, PRUNED, observers=[seen])
+    _, done = train(context, PRUNED, callbacks=[seen])
     everything = set(range(small.total))
     whole = [epoch for epoch in range(8) if set(seen.ids[epoch]) == everything]
     assert whole == [0, 6, 7]
@@ -174,13 +174,13 @@ def test_easy_samples_are_skipped_between_the_first_epoch_and_the_last_ones(make
     presented = sum(map(len, seen.ids.values()))
     assert (done.samples_seen, done.samples_skipped) == (presented, 8 * small.total - presented)
     assert done.updates == sum(-(-len(ids) // 16) for ids in seen.ids.values()) < done.step == 8 * 8
-    assert [row["step"] for row in done.history][-1] == done.updates
+    assert [row.step for row in done.history][-1] == done.updates
 
 
 def test_it_trains_as_a_slow_reference_does(make_context: Maker, small: Dataset) -> None:
     context = make_context(small)
     training = replace(PRUNED, epochs=4, infobatch_until=1.0, momentum=0.0, weight_decay=0.0)
-    model, done = train(context, training, rate=lambda step: 0.01)
+    model, done = train(context, training, lr_schedule=lambda step: 0.01)
 
     slow = context.new_model("convnet", 0)
     losses, ids = np.full(small.total, np.nan, np.float32), np.arange(small.total)
@@ -203,8 +203,8 @@ def test_it_trains_as_a_slow_reference_does(make_context: Maker, small: Dataset)
                 losses[batch.ids] = each.numpy()
                 total += float((counts * each).sum())
                 hits += float((counts * (logits.argmax(1) == batch.labels)).sum())
-            assert done.history[epoch]["loss"] == pytest.approx(total / small.total, rel=1e-4)
-            assert done.history[epoch]["train_accuracy"] == pytest.approx(100 * hits / small.total, rel=1e-4)
+            assert done.history[epoch].loss == pytest.approx(total / small.total, rel=1e-4)
+            assert done.history[epoch].train_accuracy == pytest.approx(100 * hits / small.total, rel=1e-4)
     for mine, its in zip(model.parameters(), slow.parameters(), strict=True):
         torch.testing.assert_close(mine, its, rtol=1e-3, atol=1e-5)
     assert done.samples_skipped > 0
@@ -220,15 +220,15 @@ def test_a_pruned_epoch_passes_its_whole_part_of_the_schedule(make_context: Make
         asked.append(step)
         return 0.01
 
-    _, done = train(make_context(small), training, ids, rate=rate, observers=[seen])
+    _, done = train(make_context(small), training, ids, lr_schedule=rate, callbacks=[seen])
     steps = planned_steps(training, 40, small.total)
     assert done.step == steps
     assert asked == sorted(set(asked))
     assert asked[-1] == steps - 1
     assert len(asked) == done.updates < steps
     for epoch, row in enumerate(done.history):
-        first = done.history[epoch - 1]["step"] if epoch else 0
-        mine = asked[first : row["step"]]
+        first = done.history[epoch - 1].step if epoch else 0
+        mine = asked[first : row.step]
         if len(seen.ids[epoch]) == 40:
             assert mine == [3 * epoch, 3 * epoch + 1, 3 * epoch + 2]
         else:
@@ -239,7 +239,7 @@ def test_a_pruned_epoch_passes_its_whole_part_of_the_schedule(make_context: Make
 
 def test_a_checkpoint_holds_ids_and_losses(make_context: Maker, small: Dataset, tmp_path: Path) -> None:
     left = Checkpoint(tmp_path / "left.safetensors")
-    train(make_context(small), PRUNED, stop_after=2, leave=left)
+    train(make_context(small), PRUNED, stop_epoch=2, save_final_to=left)
     tensors, _ = load_tensors(left.path)
     assert tensors["extra.infobatch.ids"].dtype == torch.int64
     assert tensors["extra.infobatch.losses"].shape == (small.total,)
@@ -250,9 +250,9 @@ def test_samples_that_join_half_way_are_not_skipped_before_they_were_seen(
 ) -> None:
     context, left, seen = make_context(small), Checkpoint(tmp_path / "left.safetensors"), Presented()
     few = np.arange(0, small.total, 2)
-    _, first = train(context, PRUNED, few, stop_after=2, leave=left)
+    _, first = train(context, PRUNED, few, stop_epoch=2, save_final_to=left)
     assert first.samples_skipped > 0
-    _, done = train(context, PRUNED, begin=left, observers=[seen])
+    _, done = train(context, PRUNED, init_from=left, callbacks=[seen])
     assert set(range(1, small.total, 2)) <= set(seen.ids[2])
     assert len(seen.ids[2]) < small.total, "the others' losses are known"
     assert done.samples_skipped > first.samples_skipped
@@ -262,16 +262,16 @@ def test_without_it_no_loss_of_a_single_sample_is_computed_and_until_0_is_withou
     make_context: Maker, small: Dataset
 ) -> None:
     class MeanOnly(CrossEntropy):
-        def each(self, logits: Tensor, batch: Batch, epoch: int) -> Tensor:
+        def per_sample(self, logits: Tensor, batch: Batch, epoch: int) -> LossTerms:
             raise AssertionError
 
     context = make_context(small)
-    off, done = train(context, replace(PRUNED, infobatch=0.0), objective=MeanOnly())
-    never, also = train(context, replace(PRUNED, infobatch_until=0.0), objective=MeanOnly())
+    off, done = train(context, replace(PRUNED, infobatch=0.0), loss=MeanOnly())
+    never, also = train(context, replace(PRUNED, infobatch_until=0.0), loss=MeanOnly())
     assert same(off, never)
     assert done.samples_skipped == done.steps_skipped == also.samples_skipped == 0
     with pytest.raises(AssertionError):
-        train(context, PRUNED, objective=MeanOnly())
+        train(context, PRUNED, loss=MeanOnly())
 
 
 # Losses of single samples
@@ -298,13 +298,15 @@ def test_the_losses_of_the_samples_have_the_objective_as_their_mean(
     logits, soft = (torch.randn(*shape, 4, generator=rng).double() * 3 for shape in ((6,), (teachers, 6)))
     labels, share = torch.tensor([0, 1, 2, 3, 0, 1]), torch.tensor([1, 0.3, 0.7, 0.5, 0.9, 0.1]).double()
     batch = Batch(torch.empty(0), labels, np.arange(6), MixedLabels(labels.flip(0), share) if mixed else None)
-    objective: Objective = CrossEntropy(0.1) if weight is None else Distillation(Fixed(soft), weight, 3.0, 0.1, trust=trust)
-    each = objective.each(logits, batch, 0)
+    objective: Loss = (
+        CrossEntropy(0.1) if weight is None else DistillationLoss(Fixed(soft), weight, 3.0, 0.1, confidence_weighting=trust)
+    )
+    each = objective.per_sample(logits, batch, 0).total
     assert each.shape == (6,)
-    torch.testing.assert_close(each.mean(), objective(logits, batch, 0))
+    torch.testing.assert_close(each.mean(), objective(logits, batch, 0).total)
     alone = Batch(torch.empty(0), labels[:1], np.arange(1), MixedLabels(labels[5:], share[:1]) if mixed else None)
     if weight is None:
-        torch.testing.assert_close(each[0], objective(logits[:1], alone, 0))
+        torch.testing.assert_close(each[0], objective(logits[:1], alone, 0).total)
 
 
 # Settings

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from datapruning.data.loaders.loader import Batch
-from datapruning.training.losses import CrossEntropy, Distillation, distillation
+from datapruning.training.losses import CrossEntropy, DistillationLoss, kd_loss
 
 Floats = NDArray[np.float64]
 
@@ -67,28 +68,28 @@ def batch_of(labels: NDArray[np.int64]) -> Batch:
 @given(st.integers(0, 10**6), st.floats(0, 1), st.floats(0.5, 20), st.integers(1, 3), st.booleans())
 def test_objective_equals_the_formula(seed: int, weight: float, temperature: float, teachers: int, trust: bool) -> None:
     student, teacher, labels = case(seed, teachers)
-    objective = Distillation(Fixed(torch.from_numpy(teacher)), weight, temperature, trust=trust)
+    objective = DistillationLoss(Fixed(torch.from_numpy(teacher)), weight, temperature, confidence_weighting=trust)
     loss = objective(torch.from_numpy(student), batch_of(labels), 0)
     expected = reference(student, teacher, labels, weight, temperature, trust=trust)
-    assert float(loss) == pytest.approx(expected, rel=1e-9, abs=1e-9)
+    assert float(loss.total) == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
 
 def test_a_label_the_teacher_does_not_believe_leaves_its_sample_to_the_teacher() -> None:
     student, _, labels = case(5)
     logits = torch.from_numpy(student)
     sure = 50.0 * torch.nn.functional.one_hot(torch.from_numpy(labels), 4).double()
-    believing = Distillation(Fixed(sure[None]), 0.3, 4.0, trust=True)(logits, batch_of(labels), 0)
-    torch.testing.assert_close(believing, Distillation(Fixed(sure[None]), 0.3, 4.0)(logits, batch_of(labels), 0))
+    believing = DistillationLoss(Fixed(sure[None]), 0.3, 4.0, confidence_weighting=True)(logits, batch_of(labels), 0).total
+    torch.testing.assert_close(believing, DistillationLoss(Fixed(sure[None]), 0.3, 4.0)(logits, batch_of(labels), 0).total)
     wrong = (labels + 1) % 4
-    doubting = Distillation(Fixed(sure[None]), 0.3, 4.0, trust=True)(logits, batch_of(wrong), 0)
-    torch.testing.assert_close(doubting, Distillation(Fixed(sure[None]), 1.0, 4.0)(logits, batch_of(wrong), 0))
+    doubting = DistillationLoss(Fixed(sure[None]), 0.3, 4.0, confidence_weighting=True)(logits, batch_of(wrong), 0).total
+    torch.testing.assert_close(doubting, DistillationLoss(Fixed(sure[None]), 1.0, 4.0)(logits, batch_of(wrong), 0).total)
 
 
 @pytest.mark.parametrize("teachers", [1, 2])
 def test_gradient_equals_finite_differences(teachers: int) -> None:
     student, teacher, labels = case(1, teachers)
     logits = torch.from_numpy(student).requires_grad_()
-    Distillation(Fixed(torch.from_numpy(teacher)), 0.7, 4.0)(logits, batch_of(labels), 0).backward()  # type: ignore[no-untyped-call]
+    DistillationLoss(Fixed(torch.from_numpy(teacher)), 0.7, 4.0)(logits, batch_of(labels), 0).total.backward()  # type: ignore[no-untyped-call]
     assert logits.grad is not None
     step = 1e-6
     for index in np.ndindex(student.shape):
@@ -102,25 +103,41 @@ def test_gradient_equals_finite_differences(teachers: int) -> None:
 def test_weight_zero_is_cross_entropy_and_weight_one_ignores_labels() -> None:
     student, teacher, labels = case(2)
     logits, soft = torch.from_numpy(student), Fixed(torch.from_numpy(teacher))
-    plain = CrossEntropy()(logits, batch_of(labels), 0)
-    torch.testing.assert_close(Distillation(soft, 0.0, 4.0)(logits, batch_of(labels), 0), plain)
-    one = Distillation(soft, 1.0, 4.0)
-    assert torch.equal(one(logits, batch_of(labels), 0), one(logits, batch_of((labels + 1) % 4), 0))
+    plain = CrossEntropy()(logits, batch_of(labels), 0).total
+    torch.testing.assert_close(DistillationLoss(soft, 0.0, 4.0)(logits, batch_of(labels), 0).total, plain)
+    one = DistillationLoss(soft, 1.0, 4.0)
+    assert torch.equal(one(logits, batch_of(labels), 0).total, one(logits, batch_of((labels + 1) % 4), 0).total)
 
 
 def test_a_student_that_equals_its_teacher_has_no_loss() -> None:
     student, _, _ = case(3)
     logits = torch.from_numpy(student)
-    assert float(distillation(logits, logits[None], 4.0)) == pytest.approx(0, abs=1e-12)
+    assert float(kd_loss(logits, logits[None], 4.0)) == pytest.approx(0, abs=1e-12)
 
 
 def test_two_equal_teachers_are_one() -> None:
     student, teacher, _ = case(4)
     logits, soft = torch.from_numpy(student), torch.from_numpy(teacher)
-    torch.testing.assert_close(distillation(logits, torch.cat([soft, soft]), 3.0), distillation(logits, soft, 3.0))
+    torch.testing.assert_close(kd_loss(logits, torch.cat([soft, soft]), 3.0), kd_loss(logits, soft, 3.0))
 
 
 def test_certain_teachers_give_no_nan_in_float32() -> None:
     student = torch.tensor([[60.0, -60.0], [-60.0, 60.0]])
     for teachers in (torch.tensor([[[200.0, -200.0], [200.0, -200.0]]]), torch.full((2, 2, 2), 100.0)):
-        assert torch.isfinite(distillation(student, teachers, 1.0))
+        assert torch.isfinite(kd_loss(student, teachers, 1.0))
+
+
+@pytest.mark.parametrize("per_sample", [False, True])
+def test_the_terms_are_apart_and_unweighted(per_sample: bool) -> None:
+    student, teacher, labels = case(3)
+    logits, batch = torch.from_numpy(student), batch_of(labels)
+    loss = DistillationLoss(Fixed(torch.from_numpy(teacher)), 0.3, 4.0)
+    terms = loss.per_sample(logits, batch, 0) if per_sample else loss(logits, batch, 0)
+    assert terms.label is not None
+    assert terms.kd is not None
+    assert terms.self_distillation is None
+    torch.testing.assert_close(terms.label, cross_entropy(logits, batch.labels, reduction="none" if per_sample else "mean"))
+    torch.testing.assert_close(terms.kd, kd_loss(logits, torch.from_numpy(teacher), 4.0, per_sample=per_sample))
+    torch.testing.assert_close(terms.total, 0.3 * terms.kd + 0.7 * terms.label)
+    assert CrossEntropy()(logits, batch, 0).kd is None
+    assert DistillationLoss(loss.labels, 1.0, 4.0)(logits, batch, 0).label is None

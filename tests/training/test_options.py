@@ -24,19 +24,19 @@ from datapruning.io.tensors import load_tensors
 from datapruning.models import create_model
 from datapruning.models.convnet import GlobalMean
 from datapruning.runs.context import Context
-from datapruning.training.callbacks import Observer
+from datapruning.training.callbacks import Callback, StopAtTimeLimit
 from datapruning.training.checkpoint import Checkpoint
-from datapruning.training.ema import MovingAverage
+from datapruning.training.ema import WeightEMA
 from datapruning.training.losses import CrossEntropy
-from datapruning.training.micro_batches import split_batch
 from datapruning.training.optimizers import make_optimizer
 from datapruning.training.schedules import learning_rate, planned_epochs, planned_rate, planned_samples, planned_steps
 from datapruning.training.sparsity.masks import Masks
 from datapruning.training.sparsity.prunable import prunable
-from datapruning.training.state import Progress
-from datapruning.training.trainer import fit
+from datapruning.training.state import TrainState
+from datapruning.training.step import micro_batches
 from datapruning.utils.time_limit import TimeLimit
 from tests.conftest import Answer, fast_arguments
+from tests.helpers.trainers import fit
 
 Maker = Callable[..., Context]
 SHORT = TrainConfig(model="tinynet8", epochs=3, batch_size=16, lr=0.05)
@@ -56,12 +56,12 @@ each_option = pytest.mark.parametrize("training", OPTIONS.values(), ids=OPTIONS.
 
 def train(
     context: Context, training: TrainConfig, model: nn.Module | None = None, **options: Any
-) -> tuple[nn.Module, Progress]:
+) -> tuple[nn.Module, TrainState]:
     """Train on everything; a fresh network unless one is given."""
     model = model if model is not None else context.new_model(training.model, 0)
     ids = np.arange(context.data.total)
     steps = planned_steps(training, len(ids), len(ids))
-    settings: dict[str, Any] = {"seed": 0, "steps": steps, "label": "test", **options}
+    settings: dict[str, Any] = {"seed": 0, "num_steps": steps, "description": "test", **options}
     return model, fit(model, context.split("train"), ids, context.views, training, CrossEntropy(), **settings)
 
 
@@ -81,15 +81,17 @@ def test_a_killed_run_resumes_with_the_same_bits(
     state = Checkpoint(tmp_path / "state.safetensors")
     resumed, again = killed(lambda: train(context, training, checkpoint=state), 3, 10)
     assert same(whole, resumed)
-    assert [row["loss"] for row in again.history] == [row["loss"] for row in done.history]
+    assert [row.loss for row in again.history] == [row.loss for row in done.history]
     left = Checkpoint(tmp_path / "left.safetensors")
-    train(context, training, stop_after=1, leave=left)
-    assert same(whole, train(context, training, begin=left)[0]), "a fork goes on from the weights, not from their average"
+    train(context, training, stop_epoch=1, save_final_to=left)
+    assert same(whole, train(context, training, init_from=left)[0]), (
+        "a fork goes on from the weights, not from their average"
+    )
 
 
 def test_a_checkpoint_holds_all_that_adamw_knows(make_context: Maker, small: Dataset, tmp_path: Path) -> None:
     left = Checkpoint(tmp_path / "left.safetensors")
-    model, done = train(make_context(small), replace(ADAM, ema=0.9), leave=left)
+    model, done = train(make_context(small), replace(ADAM, ema=0.9), save_final_to=left)
     tensors, _ = load_tensors(left.path)
     names = {name for name, _ in model.named_parameters()}
     for key in ("exp_avg", "exp_avg_sq", "step"):
@@ -116,7 +118,7 @@ def test_masks_hold_exactly_under_every_option(make_context: Maker, small: Datas
 
 def test_the_average_is_that_of_a_plain_loop_in_float64() -> None:
     model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
-    average = MovingAverage(model, 0.95)
+    average = WeightEMA(model, 0.95)
     expected = {name: value.double().numpy().copy() for name, value in model.state_dict().items()}
     generator = torch.Generator().manual_seed(0)
     for n in range(100):
@@ -132,23 +134,23 @@ def test_the_average_is_that_of_a_plain_loop_in_float64() -> None:
             whole = not value.is_floating_point()
             expected[name] = value.numpy().copy() if whole else d * expected[name] + (1 - d) * value.double().numpy()
     own = copy.deepcopy(model.state_dict())
-    with average.shown():
+    with average.swapped_in():
         for name, value in model.state_dict().items():
             np.testing.assert_allclose(value.numpy(), expected[name], rtol=1e-5, atol=1e-6)
     assert all(torch.equal(own[name], value) for name, value in model.state_dict().items())
-    average.settle()
+    average.copy_to_model()
     assert not torch.equal(own["0.weight"], model.state_dict()["0.weight"])
 
 
 def test_tensors_with_two_names_are_shown_and_come_back() -> None:
     model = nn.Sequential(nn.Linear(3, 3, bias=False), nn.Linear(3, 3, bias=False))
     model[1].weight = model[0].weight
-    average = MovingAverage(model, 0.5)
+    average = WeightEMA(model, 0.5)
     with torch.no_grad():
         model[0].weight.add_(1)
     average.update()
     before = model[0].weight.detach().clone()
-    with average.shown():
+    with average.swapped_in():
         assert not torch.equal(model[0].weight, before)
     assert torch.equal(model[0].weight, before)
 
@@ -156,15 +158,15 @@ def test_tensors_with_two_names_are_shown_and_come_back() -> None:
 def test_observers_see_the_average_that_the_network_ends_with(make_context: Maker, small: Dataset) -> None:
     seen: list[Tensor] = []
 
-    class Look(Observer):
-        def end_epoch(self, epoch: int, model: nn.Module) -> None:
+    class Look(Callback):
+        def on_epoch_end(self, epoch: int, model: nn.Module) -> None:
             seen.append(next(model.parameters()).detach().clone())
 
-    averaged, done = train(make_context(small), replace(SHORT, ema=0.9), observers=[Look()])
+    averaged, done = train(make_context(small), replace(SHORT, ema=0.9), callbacks=[Look()])
     last, plain_done = train(make_context(small), SHORT)
     assert torch.equal(seen[-1], next(averaged.parameters()))
     assert not same(averaged, last)
-    assert [row["loss"] for row in done.history] == [row["loss"] for row in plain_done.history], "training is the same"
+    assert [row.loss for row in done.history] == [row.loss for row in plain_done.history], "training is the same"
 
 
 # Updates
@@ -199,13 +201,13 @@ def test_parts_of_a_batch_are_the_batch() -> None:
     n = 25  # 8, 8 and 9: no lone sample
     labels, mixed = torch.arange(n), MixedLabels(torch.arange(n) + 1, torch.linspace(0, 1, n))
     batch = Batch(torch.arange(n).view(n, 1, 1, 1).to(torch.uint8), labels, np.arange(n), mixed)
-    parts = list(split_batch(batch, torch.randn(n, 1, 1, 1), replace(SHORT, batch_size=8, grad_accum_steps=4)))
+    parts = list(micro_batches(batch, torch.randn(n, 1, 1, 1), replace(SHORT, batch_size=8, grad_accum_steps=4)))
     assert [len(part.ids) for part, _, _ in parts] == [8, 8, 9]
     assert sum(share for _, _, share in parts) == pytest.approx(1)
     assert torch.equal(torch.cat([part.labels for part, _, _ in parts]), labels)
     assert torch.equal(torch.cat([part.mixed.share for part, _, _ in parts if part.mixed]), mixed.share)
     assert np.array_equal(np.concatenate([part.ids for part, _, _ in parts]), batch.ids)
-    whole = list(split_batch(batch, batch.images, SHORT))
+    whole = list(micro_batches(batch, batch.images, SHORT))
     assert len(whole) == 1
     assert whole[0][0] is batch
     assert whole[0][2] == 1
@@ -236,7 +238,7 @@ def test_norms_and_biases_can_go_undecayed() -> None:
 
 
 def test_both_groups_follow_the_schedule(make_context: Maker, small: Dataset) -> None:
-    still, _ = train(make_context(small), replace(SHORT, decay_norms_biases=False), rate=lambda step: 0.0)
+    still, _ = train(make_context(small), replace(SHORT, decay_norms_biases=False), lr_schedule=lambda step: 0.0)
     fresh = make_context(small).new_model(SHORT.model, 0)
     assert all(torch.equal(a, b) for a, b in zip(still.parameters(), fresh.parameters(), strict=True))
 
@@ -350,12 +352,12 @@ def test_a_limit_stops_at_an_epoch_s_end_and_the_next_call_goes_on(
     path = tmp_path / "state.safetensors"
     for epoch in (1, 2):
         with pytest.raises(TimeLimitReached, match=f"stopped after epoch {epoch} of 3; the same command goes on"):
-            train(context, SHORT, checkpoint=Checkpoint(path), limit=TimeLimit(1e-9))
-    resumed, again = train(context, SHORT, checkpoint=Checkpoint(path), limit=TimeLimit(1e-9))
+            train(context, SHORT, checkpoint=Checkpoint(path), callbacks=[StopAtTimeLimit(TimeLimit(1e-9))])
+    resumed, again = train(context, SHORT, checkpoint=Checkpoint(path), callbacks=[StopAtTimeLimit(TimeLimit(1e-9))])
     assert same(whole, resumed)
     assert again.step == done.step
-    train(context, SHORT, limit=TimeLimit(1e-9))  # without a place for the state it could not go on
-    train(context, SHORT, checkpoint=Checkpoint(tmp_path / "other"), limit=TimeLimit(1e9))
+    train(context, SHORT, callbacks=[StopAtTimeLimit(TimeLimit(1e-9))])  # without a place for the state it could not go on
+    train(context, SHORT, checkpoint=Checkpoint(tmp_path / "other"), callbacks=[StopAtTimeLimit(TimeLimit(1e9))])
     for seconds in (0, -1, float("nan"), float("inf")):
         with pytest.raises(InvalidValue, match="max-seconds"):
             TimeLimit(seconds)

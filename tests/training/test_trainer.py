@@ -19,7 +19,7 @@ from datapruning.config.training import TrainConfig
 from datapruning.data.dataset import Dataset
 from datapruning.errors import DataPruningError, InvalidFile
 from datapruning.evidence.prediction_change import Changes
-from datapruning.evidence.recorder import Recorder, RecordTraining
+from datapruning.evidence.recorder import Recorder, RecorderCallback
 from datapruning.evidence.sample_stats import Track
 from datapruning.io.tensors import load_tensors, save_tensors
 from datapruning.runs.context import Context
@@ -28,18 +28,18 @@ from datapruning.training.evaluate import accuracy, predict
 from datapruning.training.losses import CrossEntropy
 from datapruning.training.reproducibility import reproducible
 from datapruning.training.schedules import learning_rate, planned_epochs, planned_steps
-from datapruning.training.state import Progress
-from datapruning.training.trainer import fit
+from datapruning.training.state import TrainState
+from tests.helpers.trainers import fit
 
 Maker = Callable[..., Context]
 
 
-def train(context: Context, training: TrainConfig, ids: Any = None, **options: Any) -> tuple[nn.Module, Progress]:
+def train(context: Context, training: TrainConfig, ids: Any = None, **options: Any) -> tuple[nn.Module, TrainState]:
     """A fresh convnet, trained."""
     ids = np.arange(context.data.total) if ids is None else ids
     model = context.new_model("convnet", 0)
     settings: dict[str, Any] = {
-        "seed": 0, "steps": planned_steps(training, len(ids), context.data.total), "label": "test", **options,
+        "seed": 0, "num_steps": planned_steps(training, len(ids), context.data.total), "description": "test", **options,
     }  # fmt: skip
     with reproducible(1):
         done = fit(model, context.split("train"), ids, context.views, training, CrossEntropy(), **settings)
@@ -73,39 +73,41 @@ def test_both_loaders_train_the_same_network(make_context: Maker, small: Dataset
 def test_stopping_early_leaves_the_schedule_where_it_was(make_context: Maker, small: Dataset) -> None:
     context = make_context(small)
     _, done = train(context, SHORT)
-    _, early = train(context, SHORT, stop_after=2)
+    _, early = train(context, SHORT, stop_epoch=2)
     assert early.epoch == 2
-    assert [row["loss"] for row in early.history] == [row["loss"] for row in done.history[:2]]
+    assert [row.loss for row in early.history] == [row.loss for row in done.history[:2]]
 
 
 def test_a_row_has_the_rate_of_its_epoch_s_last_update(make_context: Maker, small: Dataset) -> None:
-    _, done = train(make_context(small), SHORT, rate=lambda step: 0.001 * (step + 1))
-    assert [row["lr"] for row in done.history] == [0.001 * row["step"] for row in done.history]
+    _, done = train(make_context(small), SHORT, lr_schedule=lambda step: 0.001 * (step + 1))
+    assert [row.lr for row in done.history] == [0.001 * row.step for row in done.history]
 
 
 def test_a_training_in_two_parts_is_the_training(make_context: Maker, small: Dataset, tmp_path: Path) -> None:
     context = make_context(small)
     whole, done = train(context, SHORT)
     left = Checkpoint(tmp_path / "left.safetensors")
-    train(context, SHORT, stop_after=2, leave=left)
-    second, again = train(context, SHORT, begin=left)
+    train(context, SHORT, stop_epoch=2, save_final_to=left)
+    second, again = train(context, SHORT, init_from=left)
     assert same(whole, second)
     assert (again.step, again.samples_seen, again.epoch) == (done.step, done.samples_seen, done.epoch)
-    copy, _ = train(context, SHORT, begin=left)  # what was left is not used up
+    copy, _ = train(context, SHORT, init_from=left)  # what was left is not used up
     assert same(whole, copy)
 
 
 def test_a_rate_of_ones_own_and_fewer_updates(make_context: Maker, small: Dataset, tmp_path: Path) -> None:
     context = make_context(small)
     left = Checkpoint(tmp_path / "left.safetensors")
-    trunk, done = train(context, SHORT, stop_after=1, leave=left)
+    trunk, done = train(context, SHORT, stop_epoch=1, save_final_to=left)
     asked: list[int] = []
 
     def rate(step: int) -> float:
         asked.append(step)
         return 0.0
 
-    still, probed = train(context, replace(SHORT, weight_decay=0.0), begin=left, steps=done.step + 3, rate=rate)
+    still, probed = train(
+        context, replace(SHORT, weight_decay=0.0), init_from=left, num_steps=done.step + 3, lr_schedule=rate
+    )
     assert asked == [done.step, done.step + 1, done.step + 2]
     assert probed.step == done.step + 3
     assert all(torch.equal(a, b) for a, b in zip(trunk.parameters(), still.parameters(), strict=True))
@@ -116,16 +118,16 @@ def test_recording_does_not_change_what_is_learned(make_context: Maker, small: D
     plain, done = train(context, SHORT)
     track = Track(tmp_path / "track", SHORT.epochs, small.total)
     changes = Changes(tmp_path / "changes", small.total)
-    recorded, _ = train(context, SHORT, observers=[RecordTraining(Recorder(track, changes))])
+    recorded, _ = train(context, SHORT, callbacks=[RecorderCallback(Recorder(track, changes))])
     assert same(plain, recorded)
     shares = 100 * track["correct"].mean(1)
-    np.testing.assert_allclose(shares, [row["train_accuracy"] for row in done.history])
+    np.testing.assert_allclose(shares, [row.train_accuracy for row in done.history])
 
 
 def test_training_learns(make_context: Maker, small: Dataset) -> None:
     context = make_context(small)
     model, done = train(context, replace(SHORT, epochs=12))
-    assert done.history[-1]["loss"] < done.history[0]["loss"] / 2
+    assert done.history[-1].loss < done.history[0].loss / 2
     assert accuracy(model, context.split("test"), np.arange(len(small.test)), context.views) > 80
 
 

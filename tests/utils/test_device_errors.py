@@ -12,7 +12,7 @@ import torch
 
 from datapruning.errors import DeviceError, OutOfMemory
 from datapruning.io.trial_store import RowStore
-from datapruning.training.step import Updates
+from datapruning.training.step import optimizer_step
 from datapruning.utils.device_errors import hardware, told
 from tests.conftest import Answer, fast_arguments
 
@@ -84,17 +84,17 @@ def test_a_student_that_ends_so_goes_on_where_it_was(
 ) -> None:
     words = ["train", "--fraction", "0.3", "--kd-weight", "0", "--device", "cpu", *fast_arguments()]
     words += ["--set", "train.epochs=3", "--set", "train.batch_size=64"]
-    real, updates = Updates.update, list[int]()
+    updates = list[int]()
 
-    def fails(self: Updates, *given: Any, **options: Any) -> Any:
+    def fails(*given: Any) -> Any:
         updates.append(1)
         if len(updates) == 17:  # in the third epoch of seven updates
             raise error
-        return real(self, *given, **options)
+        return optimizer_step(*given)
 
     with monkeypatch.context() as patch:
         patch.setattr("datapruning.training.checkpoint.SECONDS", 0.0)
-        patch.setattr(Updates, "update", fails)
+        patch.setattr("datapruning.training.trainer.optimizer_step", fails)
         ended = dprune(*words, "--out", "a")
     assert ended.code == 1
     assert ended.err.splitlines()[-1].startswith(f"dprune: {said}")

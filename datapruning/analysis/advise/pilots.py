@@ -29,11 +29,11 @@ from datapruning.teachers.load import Teacher, hash_weights
 from datapruning.teachers.soft_labels import SoftLabelCache, TeacherLabels
 from datapruning.training.checkpoint import Checkpoint, load_weights
 from datapruning.training.distillation.correctness import decode_bits, encode_bits, predict_correct
-from datapruning.training.losses import CrossEntropy, Distillation, Objective, SoftLabels
+from datapruning.training.losses import CrossEntropy, DistillationLoss, Loss, SoftLabels
 from datapruning.training.reproducibility import reproducible
 from datapruning.training.schedules import planned_epochs, planned_steps
-from datapruning.training.state import Progress
-from datapruning.training.trainer import fit
+from datapruning.training.state import TrainState
+from datapruning.training.trainer import Trainer
 from datapruning.utils.console import hushed
 from datapruning.utils.fraction import kept_count
 from datapruning.utils.hashing import digest
@@ -70,10 +70,10 @@ class HoldoutResult:
         return {key: getattr(self, key) for key in keys}
 
 
-def initial_objective(context: Context, labels: SoftLabels) -> Objective:
+def initial_objective(context: Context, labels: SoftLabels) -> Loss:
     """The loss of the pilots with these soft labels: the one that the search for the KD weight begins with."""
     candidate, smoothing = initial_candidate(context), context.recipe.train.label_smoothing
-    return Distillation(labels, candidate.weight, candidate.temperature, smoothing, trust=candidate.trust)
+    return DistillationLoss(labels, candidate.weight, candidate.temperature, smoothing, confidence_weighting=candidate.trust)
 
 
 class PilotRunner:
@@ -173,22 +173,23 @@ class PilotRunner:
         return self._teachers
 
     def _train(
-        self, name: str, training: TrainConfig, ids: NDArray[np.int64], views: Views, loss: Objective, seed: int
-    ) -> tuple[nn.Module, Progress]:
+        self, name: str, training: TrainConfig, ids: NDArray[np.int64], views: Views, loss: Loss, seed: int
+    ) -> tuple[nn.Module, TrainState]:
         context, checkpoint = self._context, Checkpoint(self._folder(name) / STATE)
         model = context.new_model(training.model, seed)
         with reproducible(context.threads):
-            progress = fit(
-                model, context.split("train"), ids, views, training, loss, seed=seed, label=name,
-                steps=planned_steps(training, len(ids), len(self._split.rest)), checkpoint=checkpoint,
+            trainer = Trainer(
+                model, context.split("train"), ids, views, training, loss, seed=seed, description=name,
+                num_steps=planned_steps(training, len(ids), len(self._split.rest)),
             )  # fmt: skip
+            progress = trainer.fit(checkpoint)
         checkpoint.remove()
         return model, progress
 
     def _evaluate_teacher(self, model: nn.Module, _: Config) -> dict[str, Any]:
-        return self._evaluate(model, Progress(), 0, 0)
+        return self._evaluate(model, TrainState(), 0, 0)
 
-    def _evaluate(self, model: nn.Module, progress: Progress, kept: int, num_soft_labels: int) -> dict[str, Any]:
+    def _evaluate(self, model: nn.Module, progress: TrainState, kept: int, num_soft_labels: int) -> dict[str, Any]:
         context, ids = self._context, self._split.holdout
         with reproducible(context.threads):
             correct = predict_correct(model, context.split("train"), ids, context.views)

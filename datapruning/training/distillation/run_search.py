@@ -23,6 +23,7 @@ from datapruning.io.trial_store import Config, RowStore
 from datapruning.runs.context import Context
 from datapruning.runs.run import Run
 from datapruning.training.checkpoint import Checkpoint
+from datapruning.training.distillation.callbacks import run_callbacks
 from datapruning.training.distillation.correctness import decode_bits, encode_bits, predict_correct
 from datapruning.training.distillation.weight_search import (
     Arm,
@@ -34,12 +35,12 @@ from datapruning.training.distillation.weight_search import (
     probe_budget,
     search_cost,
 )
-from datapruning.training.losses import CrossEntropy, Distillation, Objective, SoftLabels
+from datapruning.training.losses import CrossEntropy, DistillationLoss, Loss, SoftLabels
 from datapruning.training.schedules import planned_epochs, planned_rate, planned_steps
 from datapruning.training.self_distillation.factory import Maker
 from datapruning.training.sparsity.masks import Masks
-from datapruning.training.state import Progress
-from datapruning.training.trainer import fit
+from datapruning.training.state import TrainState
+from datapruning.training.trainer import Trainer
 from datapruning.utils.console import say
 from datapruning.utils.cost import Cost
 from datapruning.utils.hashing import digest
@@ -103,12 +104,12 @@ def plan_fork(
     return Fork(judges, ids, epoch, step, steps, probe, samples)
 
 
-def objective_of(context: Context, labels: Sequence[SoftLabels], arm: Arm) -> Objective:
-    """The objective of `losses.py` with the labels of the arm's teacher; with labels alone, cross-entropy."""
+def objective_of(context: Context, labels: Sequence[SoftLabels], arm: Arm) -> Loss:
+    """The loss with the labels of the arm's teacher; with labels alone, cross-entropy."""
     smoothing = context.recipe.train.label_smoothing
     if not labels or (arm.weight == 0 and not arm.trust):
         return CrossEntropy(smoothing)
-    return Distillation(labels[arm.teacher], arm.weight, arm.temperature, smoothing, trust=arm.trust)
+    return DistillationLoss(labels[arm.teacher], arm.weight, arm.temperature, smoothing, confidence_weighting=arm.trust)
 
 
 def search(
@@ -139,12 +140,13 @@ def search(
     """
     training, judges, trunk = context.recipe.train, fork.judges, Checkpoint(run.checkpoint_path("fork"))
     if not trunk.path.exists():
-        fit(
+        trainer = Trainer(
             context.new_model(training.model, seed), context.split("train"), fork.ids, context.views, training,
-            objective_of(context, labels, prior), seed=seed, steps=fork.steps, stop_after=fork.epoch,
-            label=f"student, first {fork.epoch} epochs", checkpoint=Checkpoint(run.checkpoint_path("trunk")), leave=trunk,
-            on_epoch=run.write_metrics, distil=maker.method(fork.ids), masks=masks, limit=context.limit,
+            objective_of(context, labels, prior), seed=seed, num_steps=fork.steps,
+            description=f"student, first {fork.epoch} epochs", self_distillation=maker.method(fork.ids), masks=masks,
+            callbacks=run_callbacks(context, run),
         )  # fmt: skip
+        trainer.fit(Checkpoint(run.checkpoint_path("trunk")), save_final_to=trunk, stop_epoch=fork.epoch)
     say(
         f"KD weight: after {fork.epoch} epochs, {len(arms)} probes of {fork.probe} updates (the run has {fork.steps:,}), "
         f"judged on {len(judges.ids):,} {judges.kind} samples"
@@ -185,17 +187,18 @@ def _probe(
     training, loader = replace(context.recipe.train, infobatch=0.0), context.split("train")  # few updates: nothing to skip
     model = context.new_model(training.model, seed)
     start = planned_rate(training, fork.step, fork.steps)
-    done = fit(
+    trainer = Trainer(
         model, loader, fork.ids, context.views, training, objective_of(context, labels, arm),
-        seed=seed, steps=fork.step + fork.probe, label=f"probe, KD weight {arm}", begin=trunk,
-        rate=lambda step: start * (1 - (step - fork.step + 0.5) / fork.probe), distil=maker.method(fork.ids),
-        masks=masks, checkpoint=_state_of(run, arm),
+        seed=seed, num_steps=fork.step + fork.probe, description=f"probe, KD weight {arm}",
+        lr_schedule=lambda step: start * (1 - (step - fork.step + 0.5) / fork.probe),
+        self_distillation=maker.method(fork.ids), masks=masks,
     )  # fmt: skip
-    begun = Progress.of(trunk.state())
+    done = trainer.fit(_state_of(run, arm), init_from=trunk)
+    begun = TrainState.from_dict(trunk.state())
     return {
         "correct": encode_bits(predict_correct(model, loader, fork.judges.ids, context.views)),
         "samples_seen": _planned(done) - _planned(begun),
-        "evaluated": done.samples_forward - begun.samples_forward,
+        "evaluated": done.auxiliary_forward - begun.auxiliary_forward,
     }
 
 
@@ -204,6 +207,6 @@ def _state_of(run: Run, arm: Arm) -> Checkpoint:
     return Checkpoint(run.checkpoint_path(f"probe-{digest(asdict(arm))}"))
 
 
-def _planned(done: Progress) -> int:
+def _planned(done: TrainState) -> int:
     """Training passes, those that dynamic pruning left out with them: a search costs what it costs without pruning."""
-    return done.samples_seen + done.samples_skipped + done.samples_again
+    return done.samples_seen + done.samples_skipped + done.auxiliary_samples

@@ -16,12 +16,13 @@ from datapruning.runs.context import Context
 from datapruning.runs.process_group import processes
 from datapruning.runs.run import FinishedRun, Run
 from datapruning.training.checkpoint import Checkpoint
+from datapruning.training.distillation.callbacks import run_callbacks
 from datapruning.training.evaluate import accuracy
-from datapruning.training.losses import Objective
+from datapruning.training.losses import Loss
 from datapruning.training.schedules import planned_steps
 from datapruning.training.self_distillation.base import SelfDistillation
 from datapruning.training.sparsity.masks import Masks
-from datapruning.training.trainer import fit
+from datapruning.training.trainer import Trainer
 from datapruning.utils.console import say
 from datapruning.utils.cost import Cost
 from datapruning.utils.fraction import keeping
@@ -39,7 +40,7 @@ class Plan:
     role: str
     training: TrainConfig
     ids: NDArray[np.int64]
-    objective: Objective
+    objective: Loss
     seed: int
     begin: Checkpoint | None = None
     steps: int | None = None
@@ -64,12 +65,12 @@ def train_whole_run(context: Context, run: Run, plan: Plan, story: Mapping[str, 
     kept = keeping(len(plan.ids), data.total)
     fewer = f", fewer with infobatch {training.infobatch:g}" if training.infobatch else ""
     say(f"{plan.role}: {network}, {kept}, {steps:,} updates (budget: {training.budget}{fewer})")
-    done = fit(
-        model, loader, plan.ids, context.views, training, plan.objective, seed=plan.seed, steps=steps,
-        label=plan.role, checkpoint=Checkpoint(run.checkpoint_path()), begin=plan.begin, on_epoch=run.write_metrics,
-        distil=plan.distil, masks=plan.masks, limit=context.limit,
+    trainer = Trainer(
+        model, loader, plan.ids, context.views, training, plan.objective, seed=plan.seed, num_steps=steps,
+        description=plan.role, self_distillation=plan.distil, masks=plan.masks, callbacks=run_callbacks(context, run),
     )  # fmt: skip
-    cost = Cost(done.samples_seen + done.samples_again, done.samples_forward, round(done.seconds, 3))
+    done = trainer.fit(Checkpoint(run.checkpoint_path()), init_from=plan.begin)
+    cost = Cost(done.samples_seen + done.auxiliary_samples, done.auxiliary_forward, round(done.seconds, 3))
     started = time.perf_counter()
     test_accuracy = accuracy(model, context.split("test"), np.arange(len(data.test)), context.views)
     seconds = {"train": done.seconds, "evaluate": time.perf_counter() - started, **story.get("seconds", {})}
@@ -85,7 +86,7 @@ def train_whole_run(context: Context, run: Run, plan: Plan, story: Mapping[str, 
         "budget": training.budget,
         "epochs": done.epoch,
         "steps": done.updates,
-        "samples_seen": done.samples_seen + done.samples_again,
+        "samples_seen": done.samples_seen + done.auxiliary_samples,
         "seed": plan.seed,
         "device": str(context.device),
         "threads": context.threads,
@@ -98,6 +99,6 @@ def train_whole_run(context: Context, run: Run, plan: Plan, story: Mapping[str, 
         pruned = {"share": training.infobatch, "until": training.infobatch_until, "samples_skipped": done.samples_skipped}
         result["infobatch"] = pruned
     if plan.distil is not None:
-        passes = {"trained": done.samples_again, "forward": done.samples_forward}
+        passes = {"trained": done.auxiliary_samples, "forward": done.auxiliary_forward}
         result["self_distill"] = {**context.recipe.self_distill.used, "extra_passes": passes}
     return run.finish(model, done.history, result)

@@ -30,7 +30,7 @@ from datapruning.training.distributed.sharding import Pass, own_rows, passes_of,
 from datapruning.training.inference import outputs_here
 from datapruning.training.optimizers import state_tensors
 from datapruning.training.reproducibility import compiled
-from datapruning.training.self_distillation.base import Companion, Wanted, read_companions
+from datapruning.training.self_distillation.base import AuxiliaryBatch, AuxiliaryRequest, read_auxiliary_batches
 from datapruning.training.sparsity.masks import Masks
 
 
@@ -45,7 +45,7 @@ class SharedTraining:
         training: optimiser, batch size, precision.
         masks: which weights are kept.
         seed: of the run, from which random streams (dropout) are drawn.
-        companions_train: see `SelfDistillation`; nothing where there is none.
+        trains_on_auxiliary: see `SelfDistillation`; nothing where there is none.
     """
 
     def __init__(
@@ -57,10 +57,10 @@ class SharedTraining:
         training: TrainConfig,
         masks: Masks | None,
         seed: int,
-        companions_train: bool,
+        trains_on_auxiliary: bool,
     ) -> None:
         self._loader, self._views, self._training = loader, views, training
-        self._companions_train = companions_train
+        self._trains_on_auxiliary = trains_on_auxiliary
         self._team, self._channel = loader.team, loader.team.channel
         number = loader.opened()
         seen, arrays = describe_views(views)
@@ -68,7 +68,7 @@ class SharedTraining:
         about = {
             "loader": number, "model": describe_model(model), "views": seen, "training": asdict(training), "seed": seed,
             "state": kinds_of(state), "threads": torch.get_num_threads(), "masked": masks is not None,
-            "companions_train": companions_train,
+            "companions_train": trains_on_auxiliary,
         }  # fmt: skip
         bits = {f"mask.{name}": each for name, each in masks.bits.items()} if masks else {}
         self._channel.tell("train", about, {**arrays, **bits})
@@ -97,8 +97,8 @@ class SharedTraining:
         epoch: int,
         first: int,
         rates: Sequence[float],
-        wanted: Sequence[Wanted | None],
-    ) -> Iterator[tuple[tuple[Batch, Tensor], Companion | None]]:
+        wanted: Sequence[AuxiliaryRequest | None],
+    ) -> Iterator[tuple[Batch, Tensor, AuxiliaryBatch | None]]:
         """The updates of an epoch, from number `first` on: each whole batch, this process's images, and its companion.
 
         Labels (and partners' labels, where pictures are mixed) are those of the whole batch; images are not. Each update
@@ -114,22 +114,22 @@ class SharedTraining:
         self._channel.tell("epoch", about, {"ids": np.concatenate([empty, *batches]), "companions": theirs})
         self._inside = True
         passes = [
-            passes_of(len(ids), self._training, size or None, self._companions_train)
+            passes_of(len(ids), self._training, size or None, self._trains_on_auxiliary)
             for ids, size in zip(batches, together, strict=True)
         ]
         parts = [parts_of(len(ids), self._training) for ids in batches]
         own = [ids[rows_of(part, self._team.size, 0)] for ids, part in zip(batches, parts, strict=True)]
         own_wanted = [own_part(one, self._team.size, 0) for one in wanted]
         reading = self._views.read(self._loader.loader, own, epoch)
-        reading_more = read_companions(own_wanted, self._views, self._loader.loader)
+        reading_more = read_auxiliary_batches(own_wanted, self._views, self._loader.loader)
         for number, ((mine, images), more) in enumerate(zip(reading, reading_more, strict=True)):
             self._channel.signal(go=True)
             self._passes = list(passes[number])
             self._backward = sum(one.learns for one in self._passes)
             batch, asked = self._whole(mine, batches[number], parts[number]), wanted[number]
             if more is not None and asked is not None:
-                more = Companion(self._whole(more.batch, asked[0], [len(asked[0])]), more.images, more.epoch)
-            yield (batch, images), more
+                more = AuxiliaryBatch(self._whole(more.batch, asked[0], [len(asked[0])]), more.images, more.epoch)
+            yield batch, images, more
         self._inside = False
 
     def _whole(self, mine: Batch, ids: NDArray[np.int64], sizes: Sequence[int]) -> Batch:
@@ -179,11 +179,11 @@ class _Together(torch.autograd.Function):
 
 
 def parts_of(size: int, training: TrainConfig) -> list[int]:
-    """Sizes of the parts that the batch of an update goes through the network in (see `split_batch`)."""
+    """Sizes of the parts that the batch of an update goes through the network in (see `micro_batches`)."""
     return [size] if training.grad_accum_steps == 1 else batch_sizes(size, training.batch_size)
 
 
-def own_part(wanted: Wanted | None, processes: int, process: int) -> Wanted | None:
+def own_part(wanted: AuxiliaryRequest | None, processes: int, process: int) -> AuxiliaryRequest | None:
     """What a process reads of the pictures that come with a batch."""
     return None if wanted is None else (wanted[0][rows_of([len(wanted[0])], processes, process)], wanted[1])
 

@@ -42,7 +42,7 @@ def shared_training(
         return None
     from datapruning.training.distributed.coordinator import SharedTraining
 
-    train = distil is not None and distil.companions_train
+    train = distil is not None and distil.trains_on_auxiliary
     return SharedTraining(loader, model, optimizer, views, training, masks, seed, train)
 
 

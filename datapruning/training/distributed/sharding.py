@@ -68,7 +68,7 @@ def passes_of(size: int, training: TrainConfig, companion: int | None, trains: b
 
     Args:
         size: samples in its batch.
-        training: says in how many parts a batch goes (see `split_batch`).
+        training: says in how many parts a batch goes (see `micro_batches`).
         companion: pictures that come with it (self-distillation); None: none.
         trains: they go through the training pass, too; else through a forward pass of their own, after it.
     """

@@ -21,10 +21,10 @@ from datapruning.training.distributed.sharding import Pass, passes_of, rows_of
 from datapruning.training.inference import outputs_here
 from datapruning.training.optimizers import make_optimizer, restore_state
 from datapruning.training.reproducibility import autocast, reproducible
-from datapruning.training.rng import Streams
-from datapruning.training.self_distillation.base import Companion, read_companions
+from datapruning.training.rng import StepRNG
+from datapruning.training.self_distillation.base import AuxiliaryBatch, read_auxiliary_batches
 from datapruning.training.sparsity.masks import Held, Masks
-from datapruning.training.step import make_step
+from datapruning.training.step import optimizer_step
 from datapruning.utils.device_errors import hardware
 from datapruning.utils.hashing import hash_ids
 
@@ -96,7 +96,7 @@ class Trainee:
         self.optimizer = make_optimizer(self.model, self.training)
         restore_state(self.model, self.optimizer, channel.take(about["state"]))
         bits = {name.removeprefix("mask."): b for name, b in message.arrays.items() if name.startswith("mask.")}
-        self.companions_train: bool = about["companions_train"]
+        self.trains_on_auxiliary: bool = about["companions_train"]
         self.held = Held(Masks(bits), self.model) if about["masked"] else None
         self.network = parallel(self.model.train(), channel, self.training)
 
@@ -108,25 +108,27 @@ class Trainee:
         own = [ids[rows_of(part, count, rank)] for ids, part in zip(batches, parts, strict=True)]
         more = cut(message.arrays["companions"], about["companions"])
         wanted = [(ids, epoch) if len(ids) else None for ids, epoch in zip(more, about["companion_epochs"], strict=True)]
-        streams = Streams(self.device, self.seed, about["epoch"], about["first"] + len(batches))
+        rng = StepRNG(self.device, self.seed, about["epoch"], about["first"] + len(batches))
         with hardware("training", self.training.batch_size, self.training.grad_accum_steps), reproducible(self.threads):
             reading = self.views.read(self.loader, own, about["epoch"])
-            also = read_companions([own_part(one, count, rank) for one in wanted], self.views, self.loader)
+            also = read_auxiliary_batches([own_part(one, count, rank) for one in wanted], self.views, self.loader)
             updates = zip(reading, also, about["sizes"], about["companions"], about["rates"], strict=True)
-            for number, ((batch, images), companion, size, m, rate) in enumerate(updates, about["first"]):
+            for number, ((batch, images), auxiliary, size, m, rate) in enumerate(updates, about["first"]):
                 if not self.channel.await_signal():
                     return
-                streams.begin(number)
-                passes = passes_of(size, self.training, m or None, self.companions_train)
-                self.update(batch, images, companion, passes, rate)
+                rng.seed_step(number)
+                passes = passes_of(size, self.training, m or None, self.trains_on_auxiliary)
+                self.update(batch, images, auxiliary, passes, rate)
 
-    def update(self, batch: Batch, images: Tensor, companion: Companion | None, passes: list[Pass], rate: float) -> None:
+    def update(
+        self, batch: Batch, images: Tensor, auxiliary: AuxiliaryBatch | None, passes: list[Pass], rate: float
+    ) -> None:
         """The passes of its rows, and the same step as in every other process."""
         for tensor in (batch.labels, *(batch.mixed or ())):
             self.channel.send(tensor, 0)
-        if companion is not None:
-            self.channel.send(companion.batch.labels, 0)
-            images = torch.cat([images, companion.images])
+        if auxiliary is not None:
+            self.channel.send(auxiliary.batch.labels, 0)
+            images = torch.cat([images, auxiliary.images])
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
@@ -141,7 +143,7 @@ class Trainee:
             begin, waiting = end, logits if learns else waiting
         assert waiting is not None
         self.backward(waiting)
-        make_step(self.model, self.optimizer, self.training, self.held)
+        optimizer_step(self.model, self.optimizer, self.training, self.held)
 
     def backward(self, logits: Tensor) -> None:
         """From process 0's gradient by these logits."""

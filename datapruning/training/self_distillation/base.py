@@ -1,4 +1,4 @@
-"""What the one loop knows of self-distillation: pictures that come with a batch, a step, a state for checkpoints."""
+"""What the trainer knows of self-distillation: auxiliary batches, a step, a state for checkpoints."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from torch import Tensor
 
 from datapruning.data.augment.views import Views
 from datapruning.data.loaders.loader import Batch, Loader
-from datapruning.training.losses import Objective
+from datapruning.training.losses import Loss, LossTerms
 
 Forward = Callable[[Tensor], Tensor]
 """The network in training mode: images float32 [n, channels, height, width] -> logits float32 [n, classes]."""
-Wanted = tuple[NDArray[np.int64], int]
+AuxiliaryRequest = tuple[NDArray[np.int64], int]
 """Sample ids int64 [n], and the epoch in whose view they are wanted."""
 
 
-class Companion(NamedTuple):
-    """Pictures that come with a batch: `images` float32 [n, channels, height, width] in the view of `epoch`."""
+class AuxiliaryBatch(NamedTuple):
+    """Further samples that come with a batch: `images` float32 [n, channels, height, width] in the view of `epoch`."""
 
     batch: Batch
     images: Tensor
@@ -29,37 +29,39 @@ class Companion(NamedTuple):
 
 
 class SelfDistillation:
-    """One method, in one training; without companions and state unless overridden.
+    """One method, in one training; without auxiliary batches and state unless overridden.
 
-    `companions_train` says what companions go through: a training pass, or a forward pass alone.
+    `trains_on_auxiliary` says what auxiliary batches go through: a training pass, or a forward pass alone.
     """
 
-    companions_train = False
+    trains_on_auxiliary = False
 
-    def companions(self, batches: Sequence[NDArray[np.int64]], epoch: int) -> list[Wanted | None]:
+    def auxiliary_batches(self, batches: Sequence[NDArray[np.int64]], epoch: int) -> list[AuxiliaryRequest | None]:
         """What each batch of an epoch is to come with; called before its first step or, after a resume, for those left."""
         return [None] * len(batches)
 
     def step(
-        self, forward: Forward, objective: Objective, batch: Batch, images: Tensor, companion: Companion | None, epoch: int
-    ) -> tuple[Tensor, Tensor]:
-        """Logits of the batch, float32 [n, classes], and the loss, a scalar that is ready for backward()."""
+        self, forward: Forward, loss: Loss, batch: Batch, images: Tensor, auxiliary: AuxiliaryBatch | None, epoch: int
+    ) -> tuple[Tensor, LossTerms]:
+        """Logits of the batch, float32 [n, classes], and the loss, scalars whose `total` is ready for backward()."""
         raise NotImplementedError
 
     def tensors(self) -> dict[str, Tensor]:
-        """What a checkpoint has to hold, at any update."""
+        """What a checkpoint has to hold, at any step."""
         return {}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Go on from there; other parts' tensors lie in it, too."""
+        """Continue from what a checkpoint holds; `tensors` has those of other parts, too."""
 
 
-def read_companions(wanted: Sequence[Wanted | None], views: Views, loader: Loader) -> Iterator[Companion | None]:
-    """The companions that were asked for, in order; several epochs' views may be among them."""
-    for epoch, group in groupby(wanted, key=lambda one: None if one is None else one[1]):
-        asked = list(group)
+def read_auxiliary_batches(
+    requests: Sequence[AuxiliaryRequest | None], views: Views, loader: Loader
+) -> Iterator[AuxiliaryBatch | None]:
+    """The auxiliary batches that were asked for, in order; they may be in several epochs' views."""
+    for epoch, group in groupby(requests, key=lambda request: None if request is None else request[1]):
+        same_epoch = list(group)
         if epoch is None:
-            yield from [None] * len(asked)
+            yield from [None] * len(same_epoch)
             continue
-        for batch, images in views.read(loader, [one[0] for one in asked if one is not None], epoch):
-            yield Companion(batch, images, epoch)
+        for batch, images in views.read(loader, [request[0] for request in same_epoch if request is not None], epoch):
+            yield AuxiliaryBatch(batch, images, epoch)

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from datapruning.data.loaders.loader import Batch
-from datapruning.training.losses import Objective, distillation
-from datapruning.training.self_distillation.base import Companion, Forward, SelfDistillation, Wanted
+from datapruning.training.losses import Loss, LossTerms, kd_loss
+from datapruning.training.self_distillation.base import AuxiliaryBatch, AuxiliaryRequest, Forward, SelfDistillation
 from datapruning.training.self_distillation.class_pairs import ClassPairs
 
 
@@ -31,17 +31,18 @@ class CSKD(SelfDistillation):
     def __init__(self, pairs: ClassPairs, weight: float, temperature: float, seed: int) -> None:
         self.pairs, self.weight, self.temperature, self.seed = pairs, weight, temperature, seed
 
-    def companions(self, batches: Sequence[NDArray[np.int64]], epoch: int) -> list[Wanted | None]:
+    def auxiliary_batches(self, batches: Sequence[NDArray[np.int64]], epoch: int) -> list[AuxiliaryRequest | None]:
         """A partner for each sample, in the same epoch's view."""
         return [(self.pairs.draw(ids, self.seed, epoch), epoch) for ids in batches]
 
     def step(
-        self, forward: Forward, objective: Objective, batch: Batch, images: Tensor, companion: Companion | None, epoch: int
-    ) -> tuple[Tensor, Tensor]:
+        self, forward: Forward, loss: Loss, batch: Batch, images: Tensor, auxiliary: AuxiliaryBatch | None, epoch: int
+    ) -> tuple[Tensor, LossTerms]:
         """See `SelfDistillation.step`."""
-        assert companion is not None
+        assert auxiliary is not None
         logits = forward(images)
         with torch.no_grad():
-            partners = forward(companion.images)
-        loss = objective(logits, batch, epoch)
-        return logits, loss + self.weight * distillation(logits, partners[None], self.temperature)
+            partners = forward(auxiliary.images)
+        base = loss(logits, batch, epoch)
+        term = kd_loss(logits, partners[None], self.temperature)
+        return logits, base._replace(total=base.total + self.weight * term, self_distillation=term)

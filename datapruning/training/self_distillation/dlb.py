@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from datapruning.data.loaders.loader import Batch
-from datapruning.training.losses import Objective, distillation
-from datapruning.training.self_distillation.base import Companion, Forward, SelfDistillation, Wanted
+from datapruning.training.losses import Loss, LossTerms, kd_loss, merge_means
+from datapruning.training.self_distillation.base import AuxiliaryBatch, AuxiliaryRequest, Forward, SelfDistillation
 
 IDS, LOGITS, EPOCH = "dlb.ids", "dlb.logits", "dlb.epoch"
 
@@ -31,7 +31,7 @@ class DLB(SelfDistillation):
             batch comes again in the view it had.
     """
 
-    companions_train = True
+    trains_on_auxiliary = True
 
     def __init__(self, weight: float, temperature: float, views: int) -> None:
         self.weight, self.temperature, self.views = weight, temperature, views
@@ -39,7 +39,7 @@ class DLB(SelfDistillation):
         self._logits: Tensor | None = None
         self._epoch = 0
 
-    def companions(self, batches: Sequence[NDArray[np.int64]], epoch: int) -> list[Wanted | None]:
+    def auxiliary_batches(self, batches: Sequence[NDArray[np.int64]], epoch: int) -> list[AuxiliaryRequest | None]:
         """For each batch the one before it."""
         carried = None if self._ids is None else (self._ids, self._other(self._epoch))
         return [carried, *((ids, self._other(epoch)) for ids in batches[:-1])][: len(batches)]
@@ -48,22 +48,23 @@ class DLB(SelfDistillation):
         return (epoch + self.views // 2) % self.views
 
     def step(
-        self, forward: Forward, objective: Objective, batch: Batch, images: Tensor, companion: Companion | None, epoch: int
-    ) -> tuple[Tensor, Tensor]:
+        self, forward: Forward, loss: Loss, batch: Batch, images: Tensor, auxiliary: AuxiliaryBatch | None, epoch: int
+    ) -> tuple[Tensor, LossTerms]:
         """See `SelfDistillation.step`."""
-        if companion is None:
+        if auxiliary is None:
             logits = forward(images)
-            loss = objective(logits, batch, epoch)
+            losses = loss(logits, batch, epoch)
         else:
             assert self._logits is not None
-            n, m = len(batch.ids), len(companion.batch.ids)  # the images may be one process's part
-            both = forward(torch.cat([images, companion.images]))
+            n, m = len(batch.ids), len(auxiliary.batch.ids)  # the images may be one process's part
+            both = forward(torch.cat([images, auxiliary.images]))
             logits, again = both[:n], both[n:]
-            base = n * objective(logits, batch, epoch) + m * objective(again, companion.batch, companion.epoch)
+            base = merge_means(loss(logits, batch, epoch), n, loss(again, auxiliary.batch, auxiliary.epoch), m)
             before = self._logits.to(again.device, non_blocking=True)
-            loss = base / (n + m) + self.weight * distillation(again, before[None], self.temperature)
+            term = kd_loss(again, before[None], self.temperature)
+            losses = base._replace(total=base.total + self.weight * term, self_distillation=term)
         self._ids, self._logits, self._epoch = batch.ids, logits.detach(), epoch
-        return logits, loss
+        return logits, losses
 
     def tensors(self) -> dict[str, Tensor]:
         """The last batch: ids int64 [n], logits float32 [n, classes], and its epoch."""

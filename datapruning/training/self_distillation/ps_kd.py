@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, softmax
 
 from datapruning.data.loaders.loader import Batch
-from datapruning.training.losses import Objective
-from datapruning.training.self_distillation.base import Companion, Forward, SelfDistillation
+from datapruning.training.losses import Loss, LossTerms
+from datapruning.training.self_distillation.base import AuxiliaryBatch, Forward, SelfDistillation
 
 IDS, TABLE = "ps-kd.ids", "ps-kd.table"
 
@@ -36,22 +36,24 @@ class PSKD(SelfDistillation):
         self.table = torch.full((len(ids), classes), torch.nan)
 
     def step(
-        self, forward: Forward, objective: Objective, batch: Batch, images: Tensor, companion: Companion | None, epoch: int
-    ) -> tuple[Tensor, Tensor]:
+        self, forward: Forward, loss: Loss, batch: Batch, images: Tensor, auxiliary: AuxiliaryBatch | None, epoch: int
+    ) -> tuple[Tensor, LossTerms]:
         """See `SelfDistillation.step`."""
         logits = forward(images)
         self.table = self.table.to(logits.device)
         places = torch.from_numpy(np.searchsorted(self.ids, batch.ids)).to(logits.device, non_blocking=True)
         if epoch == 0:
-            loss = objective(logits, batch, epoch)
+            losses = loss(logits, batch, epoch)
         else:
             before = self.table.index_select(0, places).to(logits.dtype)
             known = ~before.isnan().any(1)
             share = self.weight * (epoch + 1) / self.epochs * known
-            own = cross_entropy(logits, before.nan_to_num(0.0), reduction="none")
-            loss = ((1 - share) * objective.each(logits, batch, epoch) + share * own).mean()
+            term = cross_entropy(logits, before.nan_to_num(0.0), reduction="none")
+            base = loss.per_sample(logits, batch, epoch)
+            per_sample = base._replace(total=(1 - share) * base.total + share * term, self_distillation=known * term)
+            losses = per_sample.map(Tensor.mean)
         self.table.index_copy_(0, places, softmax(logits.detach().float(), dim=1))
-        return logits, loss
+        return logits, losses
 
     def tensors(self) -> dict[str, Tensor]:
         """Ids int64 [n] and the table float32 [n, classes] by id, apart, so that no id goes through a float."""

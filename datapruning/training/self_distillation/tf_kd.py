@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.nn.functional import kl_div, log_softmax, softmax
 
 from datapruning.data.loaders.loader import Batch
-from datapruning.training.losses import Objective, SoftLabels, distillation
-from datapruning.training.self_distillation.base import Companion, Forward, SelfDistillation
+from datapruning.training.losses import Loss, LossTerms, SoftLabels, kd_loss
+from datapruning.training.self_distillation.base import AuxiliaryBatch, Forward, SelfDistillation
 
 
 class TFKD(SelfDistillation):
@@ -23,12 +23,14 @@ class TFKD(SelfDistillation):
         self.weight, self.temperature, self.correct = weight, temperature, correct
 
     def step(
-        self, forward: Forward, objective: Objective, batch: Batch, images: Tensor, companion: Companion | None, epoch: int
-    ) -> tuple[Tensor, Tensor]:
+        self, forward: Forward, loss: Loss, batch: Batch, images: Tensor, auxiliary: AuxiliaryBatch | None, epoch: int
+    ) -> tuple[Tensor, LossTerms]:
         """See `SelfDistillation.step`."""
         logits = forward(images)
         term = towards_virtual(logits, batch.labels, self.temperature, self.correct)
-        return logits, (1 - self.weight) * objective(logits, batch, epoch) + self.weight * term
+        base = loss(logits, batch, epoch)
+        total = (1 - self.weight) * base.total + self.weight * term
+        return logits, base._replace(total=total, self_distillation=term)
 
 
 def towards_virtual(logits: Tensor, labels: Tensor, temperature: float, correct: float) -> Tensor:
@@ -58,10 +60,12 @@ class TFKDSelf(SelfDistillation):
         self.labels, self.weight, self.temperature, self.scale = labels, weight, temperature, scale
 
     def step(
-        self, forward: Forward, objective: Objective, batch: Batch, images: Tensor, companion: Companion | None, epoch: int
-    ) -> tuple[Tensor, Tensor]:
+        self, forward: Forward, loss: Loss, batch: Batch, images: Tensor, auxiliary: AuxiliaryBatch | None, epoch: int
+    ) -> tuple[Tensor, LossTerms]:
         """See `SelfDistillation.step`."""
         logits = forward(images)
         teacher = self.labels[batch.ids, epoch].to(logits.device, non_blocking=True)
-        term = self.scale * distillation(logits, teacher, self.temperature)
-        return logits, (1 - self.weight) * objective(logits, batch, epoch) + self.weight * term
+        term = self.scale * kd_loss(logits, teacher, self.temperature)
+        base = loss(logits, batch, epoch)
+        total = (1 - self.weight) * base.total + self.weight * term
+        return logits, base._replace(total=total, self_distillation=term)

@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 
 from datapruning.config.self_distillation import SelfDistillConfig
 from datapruning.config.sparsity import SparsityConfig
-from datapruning.training.losses import CrossEntropy, Objective
+from datapruning.training.losses import CrossEntropy, Loss
 from datapruning.training.sparsity.loss_terms import TERMS, Look
 from datapruning.training.sparsity.masks import Masks
 from datapruning.training.sparsity.meta_gradient import Inner, mask_gradient, normalised
@@ -44,7 +44,7 @@ class Case(NamedTuple):
     model: nn.Module
     settings: SparsityConfig
     self_distill: SelfDistillConfig
-    base: Objective
+    base: Loss
     inside: list[Look]
     outside: list[Look]
     shape: tuple[int, int, int]
@@ -67,7 +67,7 @@ def snip(case: Case) -> Saliency:
     return _after_steps(case, SelfDistillConfig(), CrossEntropy(), 0)
 
 
-def _after_steps(case: Case, how: SelfDistillConfig, base: Objective, steps: int) -> Saliency:
+def _after_steps(case: Case, how: SelfDistillConfig, base: Loss, steps: int) -> Saliency:
     settings = case.settings
     inner = Inner(steps, settings.inner_lr, settings.mode, settings.match_gradients)
     loss = partial(TERMS[how.method], how, base)

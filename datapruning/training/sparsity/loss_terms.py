@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy
 
 from datapruning.config.self_distillation import SelfDistillConfig
 from datapruning.data.loaders.loader import Batch
-from datapruning.training.losses import Objective, distillation
+from datapruning.training.losses import Loss, kd_loss
 from datapruning.training.self_distillation.base import Forward
 from datapruning.training.self_distillation.tf_kd import towards_virtual
 
@@ -39,30 +39,30 @@ class Look(NamedTuple):
     teacher: Tensor | None = None
 
 
-Term = Callable[[SelfDistillConfig, Objective, Forward, Forward | None, Look], Terms]
+Term = Callable[[SelfDistillConfig, Loss, Forward, Forward | None, Look], Terms]
 
 
-def base_alone(how: SelfDistillConfig, base: Objective, now: Forward, before: Forward | None, look: Look) -> Terms:
+def base_alone(how: SelfDistillConfig, base: Loss, now: Forward, before: Forward | None, look: Look) -> Terms:
     """No self-distillation: cross-entropy (ProsPr, SNIP), or the student's own objective with a teacher."""
-    return base(now(look.images), look.batch, 0), None
+    return base(now(look.images), look.batch, 0).total, None
 
 
-def cs_kd(how: SelfDistillConfig, base: Objective, now: Forward, before: Forward | None, look: Look) -> Terms:
+def cs_kd(how: SelfDistillConfig, base: Loss, now: Forward, before: Forward | None, look: Look) -> Terms:
     """Class-wise self-distillation (Yun et al. 2020): towards the prediction on another picture of the class."""
     assert look.others is not None
     logits = now(look.images)
     with torch.no_grad():
         target = now(look.others).detach()
-    return base(logits, look.batch, 0), how.cs_kd_weight * distillation(logits, target[None], how.cs_kd_temperature)
+    return base(logits, look.batch, 0).total, how.cs_kd_weight * kd_loss(logits, target[None], how.cs_kd_temperature)
 
 
-def ps_kd(how: SelfDistillConfig, base: Objective, now: Forward, before: Forward | None, look: Look) -> Terms:
+def ps_kd(how: SelfDistillConfig, base: Loss, now: Forward, before: Forward | None, look: Look) -> Terms:
     """Progressive self-distillation (Kim et al. 2021): the label softened by the prediction one step before.
 
     Its weight is the final one from the start; the training's own ramp begins near 0.
     """
     logits = now(look.images)
-    of_labels = base(logits, look.batch, 0)
+    of_labels = base(logits, look.batch, 0).total
     if before is None:
         return of_labels, None
     with torch.no_grad():
@@ -70,33 +70,33 @@ def ps_kd(how: SelfDistillConfig, base: Objective, now: Forward, before: Forward
     return of_labels, how.ps_kd_weight * (cross_entropy(logits, earlier) - of_labels)
 
 
-def dlb(how: SelfDistillConfig, base: Objective, now: Forward, before: Forward | None, look: Look) -> Terms:
+def dlb(how: SelfDistillConfig, base: Loss, now: Forward, before: Forward | None, look: Look) -> Terms:
     """Self-distillation from the last mini-batch (Shen et al. 2022): towards one step before on another view."""
     assert look.others is not None
     n = len(look.images)
     logits = now(torch.cat([look.images, look.others]))
-    of_labels = (base(logits[:n], look.batch, 0) + base(logits[n:], look.batch, 0)) / 2
+    of_labels = (base(logits[:n], look.batch, 0).total + base(logits[n:], look.batch, 0).total) / 2
     if before is None:
         return of_labels, None
     with torch.no_grad():
         earlier = before(look.images)
-    return of_labels, how.dlb_weight * distillation(logits[n:], earlier[None], how.dlb_temperature)
+    return of_labels, how.dlb_weight * kd_loss(logits[n:], earlier[None], how.dlb_temperature)
 
 
-def tf_kd(how: SelfDistillConfig, base: Objective, now: Forward, before: Forward | None, look: Look) -> Terms:
+def tf_kd(how: SelfDistillConfig, base: Loss, now: Forward, before: Forward | None, look: Look) -> Terms:
     """Teacher-free distillation (Yuan et al. 2020): towards a virtual teacher that is right with a fixed probability."""
     logits = now(look.images)
     towards = towards_virtual(logits, look.batch.labels, how.tf_kd_temperature, how.tf_kd_correct)
-    of_labels = base(logits, look.batch, 0)
+    of_labels = base(logits, look.batch, 0).total
     return of_labels, how.tf_kd_weight * (towards - of_labels)
 
 
-def tf_kd_self(how: SelfDistillConfig, base: Objective, now: Forward, before: Forward | None, look: Look) -> Terms:
+def tf_kd_self(how: SelfDistillConfig, base: Loss, now: Forward, before: Forward | None, look: Look) -> Terms:
     """Teacher-free distillation from the same network, dense and trained before."""
     assert look.teacher is not None
     logits = now(look.images)
-    of_labels = base(logits, look.batch, 0)
-    towards = how.tf_kd_self_scale * distillation(logits, look.teacher, how.tf_kd_self_temperature)
+    of_labels = base(logits, look.batch, 0).total
+    towards = how.tf_kd_self_scale * kd_loss(logits, look.teacher, how.tf_kd_self_temperature)
     return of_labels, how.tf_kd_self_weight * (towards - of_labels)
 
 

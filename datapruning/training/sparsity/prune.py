@@ -16,8 +16,8 @@ from datapruning.errors import InvalidValue
 from datapruning.models import model_outline
 from datapruning.runs.context import Context
 from datapruning.runs.run import Run
-from datapruning.training.losses import CrossEntropy, Objective, SoftLabels
-from datapruning.training.rng import Streams, own_streams
+from datapruning.training.losses import CrossEntropy, Loss, SoftLabels
+from datapruning.training.rng import StepRNG, isolated_rng
 from datapruning.training.sparsity.criteria import Case, saliency
 from datapruning.training.sparsity.masks import FILE, Masks, amount, load_masks
 from datapruning.training.sparsity.prunable import layer_table, prunable
@@ -56,7 +56,7 @@ def prune_at_start(
     ids: NDArray[np.int64],
     settings: SparsityConfig,
     self_distill: SelfDistillConfig,
-    base: Objective,
+    base: Loss,
     seed: int,
     self_teacher: SoftLabels | None = None,
 ) -> Pruned:
@@ -85,10 +85,10 @@ def prune_at_start(
     protected: list[str] = []
     was_training = model.training
     model.train()
-    streams = Streams(context.device, seed, -1, 1)
+    rng = StepRNG(context.device, seed, -1, 1)
     try:
-        with own_streams(context.device):  # dropout draws the same whatever was drawn before
-            streams.begin(0)
+        with isolated_rng(context.device):  # dropout draws the same whatever was drawn before
+            rng.seed_step(0)
             for removed in rounds_of(settings.sparsity, rounds):
                 masks, protected = keep_largest(saliency(case._replace(masks=masks)), removed, settings.scope, masks)
     finally:
@@ -139,7 +139,7 @@ def masks_of(
     context: Context,
     run: Run,
     ids: NDArray[np.int64],
-    with_teacher: Objective,
+    with_teacher: Loss,
     seed: int,
     self_teacher: SoftLabels | None,
 ) -> Pruned | None:

@@ -37,13 +37,13 @@ TINY = ("train.model=tinynet8", "teacher.model=tinynet8", "train.epochs=1", "tea
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, np.ndarray[Any, Any]]]:
     """Name and ids of every training that an advice does."""
     seen: list[tuple[str, np.ndarray[Any, Any]]] = []
-    real = trainer.fit
+    real = trainer.Trainer
 
     def watched(model: Any, loader: Any, ids: Any, *words: Any, **options: Any) -> Any:
-        seen.append((options["label"], ids))
+        seen.append((options["description"], ids))
         return real(model, loader, ids, *words, **options)
 
-    monkeypatch.setattr(pilots_module, "fit", watched)
+    monkeypatch.setattr(pilots_module, "Trainer", watched)
     return seen
 
 
@@ -131,16 +131,16 @@ def test_an_advice_that_was_killed_goes_on_and_ends_the_same(
 ) -> None:
     context = make_context(digits, *TINY)
     whole = advise(context, 30.0, out=tmp_path / "whole")
-    real = trainer.fit
+    real = trainer.Trainer
 
     def kill_in(name: str) -> None:
         def killed(*words: Any, **options: Any) -> Any:
-            if options["label"] == name:
+            if options["description"] == name:
                 raise KeyboardInterrupt
             return real(*words, **options)
 
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(pilots_module, "fit", killed)
+            patch.setattr(pilots_module, "Trainer", killed)
             advise(context, 30.0, out=tmp_path / "stopped")
         assert not (tmp_path / "stopped" / FILE).exists()
 

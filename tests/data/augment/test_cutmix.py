@@ -25,7 +25,7 @@ from datapruning.io.json import read_json
 from datapruning.runs.context import Context
 from datapruning.teachers import SoftLabelCache, load_teacher
 from datapruning.training.evaluate import batch_logits
-from datapruning.training.losses import CrossEntropy, Distillation, belief
+from datapruning.training.losses import CrossEntropy, DistillationLoss, label_confidence
 
 COUNT = 90
 KEPT = np.arange(0, COUNT, 3)
@@ -145,18 +145,18 @@ def test_the_loss_of_a_mixed_picture_has_both_labels_by_their_share() -> None:
     one_hot = torch.nn.functional.one_hot
     target = share[:, None] * one_hot(labels, 4) + (1 - share)[:, None] * one_hot(others, 4)
     expected = cross_entropy(logits, target, label_smoothing=0.1)
-    assert float(CrossEntropy(0.1)(logits, batch, 0)) == pytest.approx(float(expected), rel=1e-5)
+    assert float(CrossEntropy(0.1)(logits, batch, 0).total) == pytest.approx(float(expected), rel=1e-5)
     teacher = torch.randn(2, 6, 4)
     overlap = torch.minimum(softmax(teacher, 2).mean(0), target).sum(1)
-    assert torch.allclose(belief(teacher, batch), overlap)
+    assert torch.allclose(label_confidence(teacher, batch), overlap)
 
     class Fixed:
         def __getitem__(self, key: Any) -> torch.Tensor:
             return teacher
 
     for trust in (False, True):
-        alone = Distillation(Fixed(), 1.0, 4.0, trust=trust)(logits, batch, 0)
-        mostly = Distillation(Fixed(), 0.999999, 4.0, trust=trust)(logits, batch, 0)
+        alone = DistillationLoss(Fixed(), 1.0, 4.0, confidence_weighting=trust)(logits, batch, 0).total
+        mostly = DistillationLoss(Fixed(), 0.999999, 4.0, confidence_weighting=trust)(logits, batch, 0).total
         assert float(alone) == pytest.approx(float(mostly), rel=1e-4)
 
 

@@ -16,8 +16,8 @@ from torch import Tensor
 from datapruning.config.self_distillation import KEYS, SelfDistillConfig
 from datapruning.data.loaders.loader import Batch
 from datapruning.errors import InvalidValue, UnknownName
-from datapruning.training.losses import CrossEntropy, Distillation, Objective
-from datapruning.training.self_distillation.base import Companion
+from datapruning.training.losses import CrossEntropy, DistillationLoss, Loss
+from datapruning.training.self_distillation.base import AuxiliaryBatch
 from datapruning.training.self_distillation.class_pairs import ClassPairs
 from datapruning.training.self_distillation.cs_kd import CSKD
 from datapruning.training.self_distillation.describe import in_words
@@ -92,7 +92,7 @@ def base_of(objective: str, z: Array, batch: Batch, epoch: int) -> float:
     return labels if objective == "ce" else 0.7 * labels + 0.3 * 4 * kl(opinions(batch.ids, epoch), z, 2.0)
 
 
-OBJECTIVES: dict[str, Callable[[], Objective]] = {"ce": CrossEntropy, "kd": lambda: Distillation(Table(), 0.3, 2.0)}
+OBJECTIVES: dict[str, Callable[[], Loss]] = {"ce": CrossEntropy, "kd": lambda: DistillationLoss(Table(), 0.3, 2.0)}
 each_objective = pytest.mark.parametrize("base", OBJECTIVES)
 
 
@@ -104,11 +104,11 @@ def gradient(loss: Tensor, network: Network) -> Tensor:
 @each_objective
 def test_cs_kd(base: str) -> None:
     network, batch, images = Network(), batch_of(0, 1, 2), pictures(3, 1)
-    partner = Companion(batch_of(5, 6, 7), pictures(3, 2), 4)
+    partner = AuxiliaryBatch(batch_of(5, 6, 7), pictures(3, 2), 4)
     method = CSKD(ClassPairs(np.arange(40), LABELS), 0.6, 4.0, seed=0)
     logits, loss = method.step(network, OBJECTIVES[base](), batch, images, partner, 4)
     z, other = logits_of(images), logits_of(partner.images)
-    assert loss.item() == pytest.approx(base_of(base, z, batch, 4) + 0.6 * 16 * kl(other, z, 4.0), rel=1e-12)
+    assert loss.total.item() == pytest.approx(base_of(base, z, batch, 4) + 0.6 * 16 * kl(other, z, 4.0), rel=1e-12)
     np.testing.assert_allclose(logits.detach().numpy(), z)
     assert network.sizes == [3, 3], "the batch first, its partners on their own after it"
     # the partner is a constant: the gradient is that of the same loss against its numbers
@@ -117,7 +117,7 @@ def test_cs_kd(base: str) -> None:
     term = torch.nn.functional.kl_div(
         (images @ direct.weight / 4).log_softmax(1), (fixed / 4).softmax(1), reduction="batchmean"
     )
-    whole = OBJECTIVES[base]()(images @ direct.weight, batch, 4) + 0.6 * 16 * term
+    whole = OBJECTIVES[base]()(images @ direct.weight, batch, 4).total + 0.6 * 16 * term
     torch.testing.assert_close(gradient(loss, network), gradient(whole, direct))
 
 
@@ -137,7 +137,7 @@ def test_ps_kd_reads_by_id_what_was_said_at_the_last_presentation(base: str) -> 
             if epoch:
                 a = 0.8 * (epoch + 1) / 4
                 expected = (1 - a) * expected + a * ce(np.stack([said[i] for i in part]), z).mean()
-            assert loss.item() == pytest.approx(expected, rel=1e-6)  # the table is float32
+            assert loss.total.item() == pytest.approx(expected, rel=1e-6)  # the table is float32
             said |= dict(zip(part.tolist(), np.exp(log_softmax(z)), strict=True))
     tensors = method.tensors()
     assert tensors["ps-kd.ids"].tolist() == sorted(ids.tolist())
@@ -156,7 +156,7 @@ def test_ps_kd_samples_that_join_later_have_the_base_alone_at_first(base: str) -
     _, loss = more.step(Network(), objective, batch_of(9, 20), images, None, 2)
     z, before = logits_of(images), np.exp(log_softmax(logits_of(pictures(2, 1)[1:])))
     nine = 0.4 * base_of(base, z[:1], batch_of(9), 2) + 0.6 * ce(before, z[:1])[0]
-    assert loss.item() == pytest.approx((nine + base_of(base, z[1:], batch_of(20), 2)) / 2, rel=1e-6)
+    assert loss.total.item() == pytest.approx((nine + base_of(base, z[1:], batch_of(20), 2)) / 2, rel=1e-6)
 
 
 @each_objective
@@ -165,33 +165,33 @@ def test_dlb(base: str) -> None:
     first, second = batch_of(0, 1, 2), batch_of(3, 4)
     one, two, again = pictures(3, 1), pictures(2, 2), pictures(3, 3)
     assert method.tensors() == {}
-    wanted = method.companions([first.ids, second.ids], 3)
+    wanted = method.auxiliary_batches([first.ids, second.ids], 3)
     assert wanted[0] is None
     assert wanted[1] is not None
     assert (wanted[1][0].tolist(), wanted[1][1]) == ([0, 1, 2], 1), "half of 4 views away from epoch 3's"
     _, alone = method.step(network, objective, first, one, None, 3)
-    assert alone.item() == pytest.approx(base_of(base, logits_of(one), first, 3), rel=1e-12)
-    logits, loss = method.step(network, objective, second, two, Companion(first, again, 1), 3)
+    assert alone.total.item() == pytest.approx(base_of(base, logits_of(one), first, 3), rel=1e-12)
+    logits, loss = method.step(network, objective, second, two, AuxiliaryBatch(first, again, 1), 3)
     z, now, before = logits_of(two), logits_of(again), logits_of(one)
     both = (2 * base_of(base, z, second, 3) + 3 * base_of(base, now, first, 1)) / 5
-    assert loss.item() == pytest.approx(both + 0.5 * 9 * kl(before, now, 3.0), rel=1e-12)
+    assert loss.total.item() == pytest.approx(both + 0.5 * 9 * kl(before, now, 3.0), rel=1e-12)
     np.testing.assert_allclose(logits.detach().numpy(), z)
     assert network.sizes == [3, 5], "both halves at once"
-    carried = method.companions([first.ids], 4)[0]
+    carried = method.auxiliary_batches([first.ids], 4)[0]
     assert carried is not None
     assert (carried[0].tolist(), carried[1]) == ([3, 4], 1), "the last batch was seen in epoch 3"
     later = DLB(0.5, 3.0, views=4)
     later.restore(method.tensors())
-    _, goes_on = later.step(network, objective, first, one, Companion(second, two, 1), 4)
-    _, same = method.step(network, objective, first, one, Companion(second, two, 1), 4)
-    assert goes_on.item() == same.item()
+    _, goes_on = later.step(network, objective, first, one, AuxiliaryBatch(second, two, 1), 4)
+    _, same = method.step(network, objective, first, one, AuxiliaryBatch(second, two, 1), 4)
+    assert goes_on.total.item() == same.total.item()
 
 
 @given(st.integers(2, 40), st.integers(0, 100), st.integers(1, 5))
 def test_dlb_shows_a_batch_in_another_of_the_views_that_the_run_sees(views: int, epoch: int, count: int) -> None:
     method = DLB(0.5, 3.0, views)
     method.restore({"dlb.ids": torch.arange(2), "dlb.logits": torch.zeros(2, 3), "dlb.epoch": torch.tensor(epoch)})
-    wanted = method.companions([np.arange(k, k + 2) for k in range(count)], epoch + 1)
+    wanted = method.auxiliary_batches([np.arange(k, k + 2) for k in range(count)], epoch + 1)
     assert len(wanted) == count
     for place, one in enumerate(wanted):
         assert one is not None
@@ -206,7 +206,7 @@ def test_tf_kd(base: str) -> None:
     u = np.where(np.eye(CLASSES)[batch.labels.numpy()] == 1, 0.99, 0.01 / (CLASSES - 1))
     target, z = np.exp(log_softmax(u / 20)), logits_of(images)
     term = float((target * (np.log(target) - log_softmax(z))).sum(1).mean())
-    assert loss.item() == pytest.approx(0.9 * base_of(base, z, batch, 2) + 0.1 * term, rel=1e-6)
+    assert loss.total.item() == pytest.approx(0.9 * base_of(base, z, batch, 2) + 0.1 * term, rel=1e-6)
     np.testing.assert_allclose(logits.detach().numpy(), z)
 
 
@@ -220,7 +220,7 @@ def test_tf_kd_with_the_authors_factors() -> None:
     u[torch.arange(6), labels] = 0.99
     each = torch.nn.functional.kl_div(logits.log_softmax(1), (u / 20).softmax(1), reduction="none")
     theirs = each.mean() * 100
-    torch.testing.assert_close(loss, 0.9 * torch.nn.functional.cross_entropy(logits, labels) + 0.1 * theirs)
+    torch.testing.assert_close(loss.total, 0.9 * torch.nn.functional.cross_entropy(logits, labels) + 0.1 * theirs)
 
 
 @each_objective
@@ -229,7 +229,7 @@ def test_tf_kd_self(base: str) -> None:
     _, loss = TFKDSelf(Table(), 0.95, 6.0, 0.5).step(network, OBJECTIVES[base](), batch, images, None, 2)
     z = logits_of(images)
     expected = 0.05 * base_of(base, z, batch, 2) + 0.95 * 0.5 * 36 * kl(opinions(batch.ids, 2), z, 6.0)
-    assert loss.item() == pytest.approx(expected, rel=1e-12)
+    assert loss.total.item() == pytest.approx(expected, rel=1e-12)
 
 
 def test_the_virtual_teacher_is_a_distribution() -> None:

@@ -21,15 +21,15 @@ from datapruning.data.dataset import Dataset
 from datapruning.data.loaders.loader import Batch
 from datapruning.errors import InvalidValue
 from datapruning.runs.context import Context
-from datapruning.training.callbacks import Observer
+from datapruning.training.callbacks import Callback
 from datapruning.training.checkpoint import Checkpoint
 from datapruning.training.losses import CrossEntropy
 from datapruning.training.reproducibility import reproducible
 from datapruning.training.schedules import planned_steps
 from datapruning.training.self_distillation.class_pairs import ClassPairs
 from datapruning.training.self_distillation.factory import Maker
-from datapruning.training.state import Progress
-from datapruning.training.trainer import fit
+from datapruning.training.state import TrainState
+from tests.helpers.trainers import fit
 
 Contexts = Callable[..., Context]
 METHODS = [name for name in KEYS if name != "none"]
@@ -52,12 +52,12 @@ def maker_of(context: Context, method: str, epochs: int = 4, views: int = 4) -> 
 
 def train(
     context: Context, method: str, training: TrainConfig = SHORT, ids: Any = IDS, **options: Any
-) -> tuple[nn.Module, Progress]:
+) -> tuple[nn.Module, TrainState]:
     """A fresh convnet, trained."""
     model = context.new_model("convnet", 0)
     settings: dict[str, Any] = {
-        "seed": 0, "steps": planned_steps(training, len(ids), context.data.total), "label": "test",
-        "distil": maker_of(context, method).method(ids), **options,
+        "seed": 0, "num_steps": planned_steps(training, len(ids), context.data.total), "description": "test",
+        "self_distillation": maker_of(context, method).method(ids), **options,
     }  # fmt: skip
     with reproducible(1):
         done = fit(model, context.split("train"), ids, context.views, training, CrossEntropy(), **settings)
@@ -118,7 +118,7 @@ class Slow:
 def test_it_trains_as_a_slow_reference_does(make_context: Contexts, small: Dataset, method: str) -> None:
     context = make_context(small)
     training = replace(SHORT, momentum=0.0, weight_decay=0.0)
-    model, done = train(context, method, training, rate=lambda step: 0.02)
+    model, done = train(context, method, training, lr_schedule=lambda step: 0.02)
     reference = context.new_model("convnet", 0).train()
     slow = Slow(context, reference, method)
     with reproducible(1):
@@ -133,7 +133,7 @@ def test_it_trains_as_a_slow_reference_does(make_context: Contexts, small: Datas
                         assert parameter.grad is not None
                         parameter.sub_(0.02 * parameter.grad)
                 total += len(ids) * loss.item()
-            assert done.history[epoch]["loss"] == pytest.approx(total / 60, rel=1e-3)
+            assert done.history[epoch].loss == pytest.approx(total / 60, rel=1e-3)
     for (name, mine), its in zip(model.state_dict().items(), reference.state_dict().values(), strict=True):
         torch.testing.assert_close(mine, its, rtol=2e-3, atol=2e-4, msg=lambda text, name=name: f"{name}: {text}")
 
@@ -144,20 +144,20 @@ def test_a_training_in_two_parts_is_the_training(
 ) -> None:
     context, left = make_context(small), Checkpoint(tmp_path / "left.safetensors")
     whole, done = train(context, method)
-    _, first = train(context, method, stop_after=2, leave=left)
-    second, again = train(context, method, begin=left)
+    _, first = train(context, method, stop_epoch=2, save_final_to=left)
+    second, again = train(context, method, init_from=left)
     assert same(whole, second)
-    assert (again.samples_again, again.samples_forward) == (done.samples_again, done.samples_forward)
-    assert Progress(**left.state()) == first
+    assert (again.auxiliary_samples, again.auxiliary_forward) == (done.auxiliary_samples, done.auxiliary_forward)
+    assert TrainState.from_dict(left.state()) == first
 
 
 @pytest.mark.parametrize("method", ["ps-kd", "dlb", "cs-kd"])
 def test_samples_may_join_half_way(make_context: Contexts, small: Dataset, tmp_path: Path, method: str) -> None:
     context, left = make_context(small), Checkpoint(tmp_path / "left.safetensors")
-    train(context, method, ids=IDS[::2], stop_after=2, leave=left)
-    _, done = train(context, method, begin=left)
+    train(context, method, ids=IDS[::2], stop_epoch=2, save_final_to=left)
+    _, done = train(context, method, init_from=left)
     assert done.epoch == 2 + (planned_steps(SHORT, 60, 120) - 4) // 4
-    assert np.isfinite([row["loss"] for row in done.history]).all()
+    assert np.isfinite([row.loss for row in done.history]).all()
 
 
 @pytest.mark.parametrize("method", ["cs-kd", "dlb"])
@@ -179,10 +179,10 @@ def test_further_passes_are_counted(make_context: Contexts, small: Dataset, meth
     model.register_forward_pre_hook(lambda _, images: passes.append(len(images[0])))
     with reproducible(1):
         done = fit(
-            model, context.split("train"), IDS, context.views, SHORT, CrossEntropy(), seed=0, steps=16, label="test",
-            distil=maker_of(context, method).method(IDS),
+            model, context.split("train"), IDS, context.views, SHORT, CrossEntropy(), seed=0, num_steps=16,
+            description="test", self_distillation=maker_of(context, method).method(IDS),
         )  # fmt: skip
-    assert (done.samples_seen, done.samples_again, done.samples_forward) == (240, again, forward)
+    assert (done.samples_seen, done.auxiliary_samples, done.auxiliary_forward) == (240, again, forward)
     assert sum(passes) == 240 + again + forward
 
 
@@ -197,15 +197,15 @@ def test_epochs_that_end_early_and_lone_batches(make_context: Contexts, small: D
 
 
 def test_observers_see_the_batch_alone(make_context: Contexts, small: Dataset) -> None:
-    class Look(Observer):
-        def observe(self, epoch: int, batch: Batch, logits: Tensor) -> None:
+    class Look(Callback):
+        def on_batch_end(self, epoch: int, batch: Batch, logits: Tensor) -> None:
             assert logits.shape == (len(batch.ids), 4)
             assert not logits.requires_grad
             seen.append(len(batch.ids))
 
     for method in METHODS:
         seen: list[int] = []
-        train(make_context(small), method, observers=[Look()])
+        train(make_context(small), method, callbacks=[Look()])
         assert seen == [16, 16, 16, 12] * 4
 
 
@@ -217,7 +217,7 @@ def test_dynamic_pruning_is_refused(make_context: Contexts, small: Dataset) -> N
 @pytest.mark.parametrize("method", METHODS)
 def test_bf16(make_context: Contexts, small: Dataset, method: str) -> None:
     _, done = train(make_context(small), method, replace(SHORT, precision="bf16"))
-    losses = [row["loss"] for row in done.history]
+    losses = [row.loss for row in done.history]
     assert np.isfinite(losses).all()
     if method != "ps-kd":  # whose target moves
         assert losses[-1] < losses[0]

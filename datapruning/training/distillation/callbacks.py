@@ -1,0 +1,15 @@
+"""The callbacks of a training that has a run folder."""
+
+from __future__ import annotations
+
+from datapruning.runs.context import Context
+from datapruning.runs.run import Run
+from datapruning.training.callbacks import Callback, LogHistory, StopAtTimeLimit
+
+
+def run_callbacks(context: Context, run: Run) -> list[Callback]:
+    """Those that write metrics.jsonl after each epoch, and stop at the context's time limit, if it has one."""
+    callbacks: list[Callback] = [LogHistory(run.write_metrics)]
+    if context.limit is not None:
+        callbacks.append(StopAtTimeLimit(context.limit))
+    return callbacks
