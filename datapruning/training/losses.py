@@ -131,13 +131,14 @@ class DistillationLoss:
     def per_sample(self, logits: Tensor, batch: Batch, epoch: int) -> LossTerms:
         """The mixture of every sample, [n]."""
         teacher_logits = self._teacher_logits(logits, batch, epoch)
-        kd = kd_loss(logits, teacher_logits, self.temperature, per_sample=True)
         if self.weight == 1:
+            kd = kd_loss(logits, teacher_logits, self.temperature, per_sample=True)
             return LossTerms(kd, kd=kd)
         weights: Tensor | float = self.weight
         if self.confidence_weighting:
             weights = 1 - (1 - self.weight) * label_confidence(teacher_logits, batch)
         label = label_cross_entropy(logits, batch, self.label_smoothing, per_sample=True)
+        kd = kd_loss(logits, teacher_logits, self.temperature, per_sample=True)
         return LossTerms(weights * kd + (1 - weights) * label, label, kd)
 
     def _teacher_logits(self, logits: Tensor, batch: Batch, epoch: int) -> Tensor:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -22,7 +23,6 @@ from datapruning.errors import InvalidValue, TimeLimitReached
 from datapruning.runs.metrics import EpochRecord
 from datapruning.training.callbacks import Callback, ProgressBar
 from datapruning.training.checkpoint import Checkpoint
-from datapruning.training.distributed.coordinator import SharedTraining
 from datapruning.training.distributed.dispatch import shared_training
 from datapruning.training.losses import Loss
 from datapruning.training.nan_guard import NonFiniteGuard, UpdateLocation
@@ -35,6 +35,9 @@ from datapruning.training.sparsity.masks import Masks
 from datapruning.training.state import PartialEpoch, TrainExtensions, TrainState
 from datapruning.training.step import EpochStats, micro_batches, optimizer_step
 from datapruning.utils.device_errors import hardware
+
+if TYPE_CHECKING:
+    from datapruning.training.distributed.coordinator import SharedTraining
 
 
 @dataclass(frozen=True)

@@ -118,7 +118,7 @@ def test_cs_kd(base: str) -> None:
         (images @ direct.weight / 4).log_softmax(1), (fixed / 4).softmax(1), reduction="batchmean"
     )
     whole = OBJECTIVES[base]()(images @ direct.weight, batch, 4).total + 0.6 * 16 * term
-    torch.testing.assert_close(gradient(loss, network), gradient(whole, direct))
+    torch.testing.assert_close(gradient(loss.total, network), gradient(whole, direct))
 
 
 @each_objective
