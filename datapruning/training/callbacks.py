@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +13,6 @@ from datapruning.data.loaders.loader import Batch
 from datapruning.runs.metrics import EpochRecord
 from datapruning.utils.console import Bar
 from datapruning.utils.time_limit import TimeLimit
-
-if TYPE_CHECKING:
-    from datapruning.training.state import TrainState
 
 
 class Callback:
@@ -46,8 +42,8 @@ class Callback:
     def on_epoch_end(self, epoch: int, model: nn.Module) -> None:
         """After the last step of an epoch. With EMA the model has the averaged weights while this runs."""
 
-    def on_epoch_logged(self, state: TrainState) -> None:
-        """After the epoch's row was added to `state.history`."""
+    def on_epoch_logged(self, history: Sequence[EpochRecord], step: int) -> None:
+        """After the epoch's record was added to the history; `step` is the position in the schedule."""
 
     def should_stop(self, epoch_seconds: float) -> bool:
         """Whether training is to save its state and stop, after an epoch that took so many seconds."""
@@ -92,9 +88,9 @@ class ProgressBar(Callback):
         """Move the bar."""
         self._move_to(step + 1)
 
-    def on_epoch_logged(self, state: TrainState) -> None:
+    def on_epoch_logged(self, history: Sequence[EpochRecord], step: int) -> None:
         """Move the bar over steps that dynamic pruning left out."""
-        self._move_to(state.step)
+        self._move_to(step)
 
     def on_fit_end(self) -> None:
         """Remove the bar."""
@@ -131,6 +127,6 @@ class LogHistory(Callback):
     def __init__(self, write: Callable[[Sequence[EpochRecord]], None]) -> None:
         self._write = write
 
-    def on_epoch_logged(self, state: TrainState) -> None:
+    def on_epoch_logged(self, history: Sequence[EpochRecord], step: int) -> None:
         """Write the history."""
-        self._write(state.history)
+        self._write(history)

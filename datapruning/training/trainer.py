@@ -169,7 +169,7 @@ class Trainer:
                     seconds = self._run_epoch(network, checkpoint, tensors)
                     tensors = {}  # what was loaded is not held through the run
                     for callback in callbacks:
-                        callback.on_epoch_logged(state)
+                        callback.on_epoch_logged(state.history, state.step)
                     if checkpoint is None or state.epoch == last_epoch:
                         continue
                     stop = any(callback.should_stop(seconds) for callback in callbacks)
