@@ -45,5 +45,5 @@ def command(
     points = parse_tolerance(tolerance)  # before the data is opened
     context = o.context_from(data, data_root, download, recipe, changes, device, loader, workspace, threads)
     own = {key: value for key, value in (("budget", budget), ("model", model)) if value is not None}
-    advice = advise(context.with_student(**own), points, scorer=scorer, teacher=teacher or (), seed=seed, out=out)
+    advice = advise(context.with_student(**own), points, scorer=scorer, teacher=teacher, seed=seed, out=out)
     o.result(advice.text)

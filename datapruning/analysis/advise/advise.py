@@ -59,7 +59,7 @@ def advise(
     tolerance: float | str = 0.5,
     *,
     scorer: str = "random",
-    teacher: Teachers = (),
+    teacher: Teachers | None = None,
     seed: int = 0,
     out: str | Path | None = None,
 ) -> Advice:
@@ -82,7 +82,8 @@ def advise(
     """
     points = parse_tolerance(tolerance)
     context = context_of(data)
-    request = resolve_request(context, scorer, teacher, seed)
+    teachers = [teacher] if isinstance(teacher, str) else teacher or ()  # a path may have a comma in it
+    request = resolve_request(context, scorer, teachers, seed)
     name = f"{context.recipe.train.model}-{scorer}"
     folder = Path(out) if out is not None else context.place("advice", name, request.identity)
     store = open_store(folder, request.identity)
