@@ -36,6 +36,7 @@ from datapruning.io.json import write_json
 from datapruning.io.npz import write_npz
 from datapruning.io.locks import held
 from datapruning.io.memmap import new_map
+from datapruning.runs.metrics import EpochRecord
 from datapruning.runs.run import Run
 from datapruning.training.checkpoint import Checkpoint, save_tensors
 from datapruning.teachers.soft_labels import SoftLabelCache
@@ -67,7 +68,7 @@ writers = {
     "npy": lambda: write_array(DISK / "x.npy", big),
     "tensors": lambda: save_tensors(DISK / "x.safetensors", {"x": torch.zeros(10**6)}),
     "checkpoint": checkpoint,
-    "metrics": lambda: Run(DISK / "run").write_metrics([{"loss": 1.0}] * 10**5),
+    "metrics": lambda: Run(DISK / "run").write_metrics([EpochRecord(0, 1.0, 50.0, 0.1, 1, 1.0)] * 10**4),
     "map": lambda: new_map(DISK / "map.npy", np.float32, (10**6,)),
     "track": lambda: Track(DISK / "track", 10, 20000),
     "changes": changes,
