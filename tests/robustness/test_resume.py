@@ -102,7 +102,7 @@ CASES: dict[str, Callable[[Context], dict[str, Any]]] = {
     "adamw, ema, clip": lambda _: {"training": replace(SHORT, optimizer="adamw", lr=0.003, ema=0.9, clip_grad_norm=0.5)},
     "accumulate": lambda _: {"training": replace(SHORT, batch_size=8, grad_accum_steps=2)},
     "infobatch, accumulate": lambda _: {"training": replace(PRUNED, batch_size=8, grad_accum_steps=2)},
-    "num_steps": lambda _: {"training": replace(SHORT, schedule="step", milestones=(0.4,)), "num_steps": 14},
+    "steps": lambda _: {"training": replace(SHORT, schedule="step", milestones=(0.4,)), "num_steps": 14},
     "bf16": lambda _: {"training": replace(SHORT, precision="bf16")},
     "masks": lambda context: {"masks": half_masks(context)},
     "masks, infobatch, ema": lambda context: {"masks": half_masks(context), "training": replace(PRUNED, ema=0.9)},
