@@ -146,8 +146,7 @@ class Steps:
             model = network(self.context, ids, CrossEntropy(), 0, LEARNT_BY_HEART)
             weights = dict(model.state_dict())
             save_tensors(folder / "model.safetensors", weights)
-            result = {"model": self.context.recipe.train.model, "test_accuracy": None}
-            self.teachers[name] = Teacher(model.eval(), folder, hash_weights(weights), result)
+            self.teachers[name] = Teacher(model.eval(), folder, hash_weights(weights))
         return self.teachers[name]
 
 

@@ -33,7 +33,7 @@ def run_row(context: Context, config: Mapping[str, Any]) -> dict[str, Any]:
         return dp.teach(context, seed=config["seed"]).result
     context = context.with_student(budget=config["budget"])
     student = dp.train(context, fraction=config["fraction"], kd_weight=config["kd_weight"], seed=config["seed"])
-    return student.result
+    return student.result.to_json()
 
 
 def line(rows: list[Row]) -> list[str]:

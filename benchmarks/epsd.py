@@ -97,7 +97,7 @@ def main() -> None:
     total = rows[0].result["total"]
     full = step * total * 8
     columns = [f"{s:.0%} removed" for s in SHARES]
-    kept = [f"{of(('snip', 'none'), s)[0].result['epsd']['kept']:,}" for s in SHARES]
+    kept = [f"{of(('snip', 'none'), s)[0].result['sparsity']['kept']:,}" for s in SHARES]
     body = (
         "Test accuracy in percent, mean ± standard deviation over seeds of initialisation, order, looks and subset: 8 "
         f"epochs of a random tenth (6,000 samples), no teacher. Of 76,944 weights {', '.join(kept)} are kept. 'snip' and "

@@ -75,7 +75,7 @@ def fill(workspace: Path, configs: Sequence[Config]) -> None:
             subset = dp.select(dp.score(context, "random", seed=seed), fraction)
             named = teacher() if weight else None
             run = dp.train(context, subset, teacher=named, kd_weight=weight, seed=seed)
-        result = dict(run.result)
+        result = run.result.to_json()
         if judge == "validation":
             del result["test_accuracy"]
             result["validation"] = _validation(context, run, subset.indices)

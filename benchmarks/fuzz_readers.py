@@ -30,6 +30,7 @@ from datapruning.artifacts.subset_file import subset_from_file
 from datapruning.cli.main import run
 from datapruning.config.augmentation import AugmentPolicy
 from datapruning.config.recipe import plain, read_recipe
+from datapruning.config.sparsity import SparsityConfig
 from datapruning.data.augment.views import Views
 from datapruning.data.dataset import Dataset, Split
 from datapruning.data.image_folder.decode import Unreadable, decode
@@ -44,6 +45,7 @@ from datapruning.io.npz import write_npz
 from datapruning.io.tensors import load_tensors, save_tensors
 from datapruning.io.trial_store import RowStore
 from datapruning.models import create_model
+from datapruning.runs.result import PrunedLayer, RunResult, SparsityRecord, TeacherResult
 from datapruning.runs.run import Run
 from datapruning.teachers.from_file import read_said, read_weights
 from datapruning.teachers.load import load_teacher
@@ -51,7 +53,7 @@ from datapruning.teachers.soft_labels import SoftLabelCache
 from datapruning.training.checkpoint import Checkpoint
 from datapruning.training.sparsity.export import load_sparse, save_sparse
 from datapruning.training.sparsity.masks import Masks, load_masks
-from datapruning.utils.cost import Cost
+from datapruning.utils.cost import ComputeCost
 from datapruning.utils.hashing import row_sums
 
 ALL, BYTES, NONE = "all", "bytes", "none"
@@ -139,6 +141,12 @@ def make_influence(folder: Path) -> None:
     Influence(ids, ids, *numbers, meta=meta).save(folder / "influence.npz")
 
 
+RESULT = TeacherResult(
+    test_accuracy=51.5, model="tinynet8", classes=3, dataset=DATA.name, fingerprint=DATA.fingerprint, samples_seen=80,
+    package_version="0", kept=40, total=40, budget="epochs", epochs=2, steps=4, seed=0, device="cpu", threads=1, processes=1,
+)  # fmt: skip
+
+
 def make_probs(folder: Path) -> None:
     meta = new_meta("datapruning.probs", DATA, seed=0)
     write_npz(folder / "probs.npz", {"pred_probs": np.abs(_floats(40, 3)), "labels": DATA.train.labels}, meta)
@@ -149,7 +157,12 @@ def _masks() -> Masks:
 
 
 def make_masks(folder: Path) -> None:
-    _masks().save(folder / "masks.npz", {"layers": [{"name": "0.weight", "kept": 5, "total": 12}]})
+    layer = PrunedLayer(name="0.weight", shape=(4, 3), total=12, kept=5, positions=1)
+    record = SparsityRecord(
+        settings=SparsityConfig(sparsity=0.5), rounds=1, kept=5, total=12, masks="m", protected=(), flops=24,
+        flops_without_zeros=10, layers=(layer,),
+    )  # fmt: skip
+    _masks().save(folder / "masks.npz", record, ComputeCost(40, 0, 0.5))
 
 
 def _weights(seed: int = 0) -> dict[str, torch.Tensor]:
@@ -164,13 +177,13 @@ def _network() -> nn.Module:
 def make_sparse(folder: Path) -> None:
     weights = _weights()
     weights["0.weight"] = weights["0.weight"] * torch.from_numpy(_masks().bits["0.weight"])
-    save_sparse(folder / "sparse.npz", weights, _masks(), {"model": "made-up"})
+    save_sparse(folder / "sparse.npz", weights, _masks(), RESULT)
 
 
 def make_member(folder: Path) -> None:
     inside = np.arange(40) % 3 > 0
     outside = np.abs(_floats(int((~inside).sum()), 3)).astype(np.float16)
-    member = Member(inside, inside, np.abs(_floats(40)), _floats(40), outside, np.ones(20, bool), Cost(40, 60, 1.5))
+    member = Member(inside, inside, np.abs(_floats(40)), _floats(40), outside, np.ones(20, bool), ComputeCost(40, 60, 1.5))
     write_member(folder / "member.npz", member, 0)
 
 
@@ -262,12 +275,8 @@ def make_run(folder: Path) -> None:
     recipe, _ = read_recipe(_written(folder / "recipe.toml", RECIPE))
     model = create_model("tinynet8", DATA.train.shape, 3, seed=0)
     run_folder = Run(place)
-    result = {
-        "role": "teacher", "dataset": DATA.name, "model": "tinynet8", "classes": 3, "fingerprint": DATA.fingerprint,
-        "test_accuracy": 51.5, "fraction": 1.0, "kept": 40, "total": 40, "budget": "epochs", "seconds": {"train": 1.5},
-    }  # fmt: skip
     with run_folder.claimed(recipe, ("train",), {"verb": "teach", "seed": 0}, {"threads": 1, "device": "cpu"}):
-        run_folder.finish(model, [{"epoch": 0, "loss": 1.5}], result)
+        run_folder.finish(model, [{"epoch": 0, "loss": 1.5}], RESULT)
 
 
 def _written(path: Path, text: str) -> Path:
@@ -277,7 +286,7 @@ def _written(path: Path, text: str) -> Path:
 
 def read_run(folder: Path) -> Any:
     found = Run(folder / "run")
-    return found.result(), found.environment
+    return found.result(RunResult), found.environment
 
 
 def read_teacher(folder: Path) -> Any:

@@ -112,7 +112,7 @@ def main() -> None:
         context = make_context(made_up(), recipe, device="cpu", loader="memory", root=folder, threads=1)
         data, ids = context.data, np.arange(0, SAMPLES, SAMPLES // (STEPS * BATCH))[: STEPS * BATCH]
         run = FinishedRun(Path(folder), {"model": "convnet", "test_accuracy": 10.0})
-        teacher = Teacher(context.new_model("convnet", 1).eval(), run.folder, "none", run.result)
+        teacher = Teacher(context.new_model("convnet", 1).eval(), run.folder, "none")
         labels = SoftLabelCache(teacher, context.views, data.fingerprint, data.total, data.classes)
         labels.fill(context.split("train"), ids, 1)
         track = Track(Path(folder) / "track", 1, SAMPLES)

@@ -91,7 +91,7 @@ def fill(workspace: Path, configs: Sequence[Config], label: str) -> None:
             context, fraction=config["fraction"], scores=scores, kd_weight=config["kd_weight"], seed=config["seed"],
             teacher=teacher,
         )  # fmt: skip
-        return run.result
+        return run.result.to_json()
 
     open_rows(workspace).run_all(configs, work, label=label)
 

@@ -42,7 +42,7 @@ def fill(workspace: Path, configs: Sequence[Config], label: str) -> None:
         weight = config["kd_weight"]
         named = teacher() if weight else None
         run = dp.train(context, fraction=config["fraction"], teacher=named, kd_weight=weight, seed=config["seed"])
-        return run.result
+        return run.result.to_json()
 
     open_rows(workspace).run_all(configs, work, label=label)
 

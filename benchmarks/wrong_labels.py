@@ -86,7 +86,7 @@ def fill(workspace: Path, configs: Sequence[Mapping[str, Any]]) -> None:
             )
         named = teacher() if weight else None
         run = dp.train(context, subset, teacher=named, kd_weight=weight, seed=seed)
-        return {**run.result, "wrong": float(wrong[subset.indices].mean())}
+        return {**run.result.to_json(), "wrong": float(wrong[subset.indices].mean())}
 
     about = {"settings": [*SETTINGS, *STEPS], "share": SHARE}
     RowStore(workspace / "rows", about).run_all(configs, work, label="wrong labels")

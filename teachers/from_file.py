@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 import warnings
 import zipfile
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from datapruning.data.dataset import Dataset
 from datapruning.errors import IncompatibleInputs, InvalidFile, InvalidValue, first_line
-from datapruning.io.json import LONGEST_JSON, parse_json, write_json
+from datapruning.io.json import LONGEST_JSON, parse_json
 from datapruning.io.locks import held
 from datapruning.io.npy import PART, checked_zip, ordinary
 from datapruning.io.tensors import load_tensors, save_tensors
@@ -24,6 +23,7 @@ from datapruning.models import create_model
 from datapruning.models.features import last_linear
 from datapruning.models.normalization import as_trained
 from datapruning.runs.context import Context
+from datapruning.runs.result import ImportedTeacherResult, InputStatistics
 from datapruning.runs.run import MODEL, RESULT
 from datapruning.teachers.load import check_sound, hash_weights
 from datapruning.training.checkpoint import load_weights
@@ -86,23 +86,21 @@ def import_teacher(context: Context, path: Path) -> Path:
         model = create_model(name, context.shape, data.classes, seed=0)
         load_weights(model, weights, path)
     weights = dict(model.state_dict())
-    stats = {key: list(value) for key, value in asdict(said).items() if key != "classes" and value}
-    identity = {"weights": hash_weights(weights), "input": stats}
+    trained_with = InputStatistics(mean=said.mean, std=said.std) if said.mean else None
+    identity = {"weights": hash_weights(weights), "input": trained_with.to_json() if trained_with else {}}
     folder = context.place("teachers", f"{name}-from-file", identity)
     with held(folder / "run", f"another process opens {path}"):
         if not (folder / RESULT).exists():
-            about: dict[str, Any] = {
-                "role": "teacher", "source": str(path), "model": name, "classes": data.classes, "dataset": data.name,
-                "fingerprint": data.fingerprint, **({"input": stats} if stats else {}),
-            }  # fmt: skip
-            ready = as_trained(model.to(context.device), about, data.channel_stats)
+            stats = (trained_with.mean, trained_with.std) if trained_with else None
+            ready = as_trained(model.to(context.device), stats, data.channel_stats)
             with reproducible(context.threads):
                 reached = accuracy(ready, context.split("test"), np.arange(len(data.test)), context.views)
             save_tensors(folder / MODEL, weights)
-            write_json(
-                folder / RESULT,
-                {**about, "test_accuracy": reached, "samples_seen": 0, "seconds": {}, "package_version": __version__},
-            )
+            result = ImportedTeacherResult(
+                test_accuracy=reached, model=name, classes=data.classes, dataset=data.name, fingerprint=data.fingerprint,
+                samples_seen=0, package_version=__version__, source=str(path), input=trained_with,
+            )  # fmt: skip
+            result.write(folder / RESULT)
             say(f"teacher: {path}, {reached:.2f}% on the test set, in {folder}")
     return folder
 

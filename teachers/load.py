@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,38 +16,40 @@ from datapruning.errors import IncompatibleInputs, InvalidFile
 from datapruning.io.tensors import load_tensors
 from datapruning.models import create_model
 from datapruning.models.normalization import as_trained
+from datapruning.runs.result import RunResult, TeacherRecord
 from datapruning.runs.run import MODEL, Run
 from datapruning.training.checkpoint import load_weights
-
-TYPES: dict[str, tuple[type, ...]] = {
-    "model": (str,), "classes": (int,), "fingerprint": (str,), "test_accuracy": (int, float),
-}  # fmt: skip
-"""What a run's result says if the run can teach."""
 
 
 @dataclass(frozen=True)
 class Teacher:
-    """A network in evaluation mode, the folder it came from, the hash of its weights, and its run's result."""
+    """A network in evaluation mode, the folder its soft labels lie in, and the hash of its weights."""
 
     model: nn.Module
     folder: Path
     weights_hash: str
-    result: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class LoadedTeacher(Teacher):
+    """A teacher with the result of its run."""
+
+    result: RunResult
 
     @property
-    def summary(self) -> dict[str, Any]:
-        """What a student's result.json says about it."""
-        return {
-            "folder": str(self.folder),
-            "model": self.result["model"],
-            "test_accuracy": self.result["test_accuracy"],
-            "weights": self.weights_hash,
-        }
+    def record(self) -> TeacherRecord:
+        """What a student's result says about it."""
+        return TeacherRecord(
+            folder=str(self.folder),
+            model=self.result.model,
+            test_accuracy=self.result.test_accuracy,
+            weights=self.weights_hash,
+        )
 
 
 def load_teacher(
     folder: str | Path, data: Dataset, device: torch.device, shape: tuple[int, int, int] | None = None
-) -> Teacher:
+) -> LoadedTeacher:
     """Load a finished run as a teacher for `data`; `shape`: of the views that it is asked about, if not the pictures'.
 
     Raises:
@@ -60,39 +62,27 @@ def load_teacher(
     if not folder.is_dir():
         raise InvalidFile(f"teacher {folder} is not there; 'dprune teach' makes one")
     run = Run(folder)
-    result = run.result()
+    result = run.result(RunResult)
     if result is None:
         raise InvalidFile(f"{folder} is no finished run: it has no result.json")
-    for key in TYPES:
-        if key not in result:
-            raise InvalidFile(f"{folder}/result.json does not say '{key}'; it is no run that can teach")
-    for key, kinds in TYPES.items():
-        if type(result[key]) not in kinds:
-            raise InvalidFile(f"{folder}/result.json: '{key}' is {str(result[key])[:80]!r}; it is no run that can teach")
-    if result["classes"] != data.classes:
-        raise IncompatibleInputs(f"teacher {folder} knows {result['classes']} classes, {data.name} has {data.classes}")
-    if result["fingerprint"] != data.fingerprint:
-        named = result.get("dataset")
-        why = read_otherwise(named, data)
-        raise IncompatibleInputs(f"teacher {folder} was trained on another dataset ({named}), not on {data.name}{why}")
-    said = result.get("input")
-    if said is not None and not _is_input(said, data.train.shape[2]):
-        raise InvalidFile(f"{folder}/result.json: 'input' is no mean and std of the channels")
+    if result.classes != data.classes:
+        raise IncompatibleInputs(f"teacher {folder} knows {result.classes} classes, {data.name} has {data.classes}")
+    if result.fingerprint != data.fingerprint:
+        why = read_otherwise(result.dataset, data)
+        raise IncompatibleInputs(
+            f"teacher {folder} was trained on another dataset ({result.dataset}), not on {data.name}{why}"
+        )
+    trained_with, channels = result.trained_with, data.train.shape[2]
+    if trained_with is not None and {len(numbers) for numbers in trained_with} != {channels}:
+        raise InvalidFile(f"{folder}/result.json: 'input' is no mean and std of {channels} channels")
     weights = check_sound(load_tensors(folder / MODEL)[0], folder / MODEL)
-    model = create_model(result["model"], shape or data.train.shape, data.classes, seed=0)
+    model = create_model(result.model, shape or data.train.shape, data.classes, seed=0)
     load_weights(model, weights, folder / MODEL)
-    named = hash_weights(weights)
-    if result.get("input"):
-        named = hashlib.sha256(f"{named}{result['input']}".encode()).hexdigest()
-    return Teacher(as_trained(model, result, data.channel_stats).to(device).eval(), folder, named, result)
-
-
-def _is_input(said: Any, channels: int) -> bool:
-    numbers = [said.get(key) for key in ("mean", "std")] if isinstance(said, dict) else []
-    return len(numbers) == 2 and all(
-        isinstance(each, list) and len(each) == channels and all(type(n) in (int, float) and n >= low for n in each)
-        for each, low in zip(numbers, (-1e6, 1e-6), strict=True)
-    )
+    weights_hash = hash_weights(weights)
+    if trained_with is not None:
+        weights_hash = hashlib.sha256(f"{weights_hash}{json.dumps(trained_with)}".encode()).hexdigest()
+    network = as_trained(model, trained_with, data.channel_stats).to(device).eval()
+    return LoadedTeacher(network, folder, weights_hash, result)
 
 
 def check_sound(weights: dict[str, Tensor], path: Path) -> dict[str, Tensor]:

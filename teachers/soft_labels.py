@@ -31,7 +31,7 @@ from datapruning.io.npy import map_array
 from datapruning.teachers.load import Teacher
 from datapruning.training.evaluate import batch_logits
 from datapruning.utils.console import Bar, say
-from datapruning.utils.cost import Cost
+from datapruning.utils.cost import ComputeCost
 from datapruning.utils.hashing import digest, row_sums
 
 ROWS = 256
@@ -131,12 +131,12 @@ class SoftLabelCache:
                 write_json(self.folder / "spent.json", {"computed": spent["computed"] + count, "seconds": seconds})
         return count
 
-    def cost(self, ids: NDArray[np.int64], epochs: int) -> Cost:
+    def cost(self, ids: NDArray[np.int64], epochs: int) -> ComputeCost:
         """What the labels of `ids` for so many epochs cost to make, whoever made them; seconds at the mean rate so far."""
         count = len(ids) * min(epochs, self.views.policy.num_views)
         spent = self._spent()
         rate = spent["seconds"] / spent["computed"] if spent["computed"] else 0.0
-        return Cost(evaluated=count, seconds=round(count * rate, 3))
+        return ComputeCost(evaluated=count, seconds=round(count * rate, 3))
 
     def _spent(self) -> dict[str, Any]:
         path = self.folder / "spent.json"

@@ -6,14 +6,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from datapruning.runs.context import Context
+from datapruning.runs.result import TeacherMetadata, TeacherResult
 from datapruning.runs.run import FinishedRun, Run
-from datapruning.training.distillation.training_run import Plan, train_whole_run
+from datapruning.training.distillation.training_run import TrainingRun, train_and_evaluate
 from datapruning.training.losses import CrossEntropy
 from datapruning.training.reproducibility import reproducible
 from datapruning.utils.console import say
 
 
-def train_teacher(context: Context, seed: int, out: Path | None = None, model: str | None = None) -> FinishedRun:
+def train_teacher(
+    context: Context, seed: int, out: Path | None = None, model: str | None = None
+) -> FinishedRun[TeacherResult]:
     """Train on every sample, or find the same run finished. `model`: instead of the recipe's network.
 
     Raises:
@@ -27,12 +30,13 @@ def train_teacher(context: Context, seed: int, out: Path | None = None, model: s
     identity = {"teacher": str(training), "views": str(context.recipe.views), "seed": seed}
     run = Run(out or context.place("teachers", training.model, identity), context.logs)
     with run.claimed(context.recipe, ("views", "teacher"), options, context.environment):
-        result = run.result()
+        result = run.result(TeacherResult)
         if result is not None:
-            say(f"teacher: using {run.folder}, {result['test_accuracy']:.2f}% on the test set")
+            say(f"teacher: using {run.folder}, {result.test_accuracy:.2f}% on the test set")
             return FinishedRun(run.folder, result)
         with reproducible(int(run.environment["threads"])):
-            plan = Plan("teacher", training, context.data.readable, CrossEntropy(training.label_smoothing), seed)
-            finished = train_whole_run(context, run, plan, {"fraction": 1.0, "role": "teacher"})
+            loss = CrossEntropy(training.label_smoothing)
+            training_run = TrainingRun("teacher", training, context.data.readable, loss, seed)
+            finished = train_and_evaluate(context, run, training_run, TeacherMetadata())
     say(f"teacher: {finished.test_accuracy:.2f}% on the test set, in {run.folder}")
     return finished

@@ -19,16 +19,19 @@ from datapruning.data.dataset import Dataset, check_readable
 from datapruning.errors import InvalidValue
 from datapruning.runs.context import Context
 from datapruning.runs.opening import context_of
+from datapruning.runs.result import StudentResult, SubsetOrigin, TeachingRecord
 from datapruning.runs.run import FinishedRun, Run
 from datapruning.selection.select import Balance, check_balance
 from datapruning.selection.settings import spelled
 from datapruning.selection.strategies import get_strategy
 from datapruning.teachers.prepare import load_teachers, prepare_candidates, prepare_labels
+from datapruning.teachers.soft_labels import TeacherLabels
 from datapruning.training.distillation.student import train_student
 from datapruning.training.reproducibility import reproducible
 from datapruning.training.self_distillation.factory import check_combination, check_pairs
 from datapruning.training.sparsity.prune import check_epsd
 from datapruning.utils.console import say
+from datapruning.utils.cost import ComputeCost
 from datapruning.utils.fraction import kept_count
 
 AUTO = Path("auto")
@@ -55,7 +58,7 @@ def train(
     kd_weight: float | str = "auto",
     seed: int = 0,
     out: str | Path | None = None,
-) -> FinishedRun:
+) -> FinishedRun[StudentResult]:
     """Train a student on a subset, with soft labels of a teacher that saw all the data.
 
     Args:
@@ -116,49 +119,55 @@ def train(
     identity = {**options, **used, "teachers": plain(recipe)["teacher"]}
     run = Run(Path(out) if out else context.place("students", name, identity), context.logs)
     with run.claimed(recipe, (*OF_STUDENTS, "teacher"), options, context.environment):
-        result = run.result()
+        result = run.result(StudentResult)
         if result is not None:
-            say(f"student: {run.folder} is finished already, {result['test_accuracy']:.2f}% on the test set")
+            say(f"student: {run.folder} is finished already, {result.test_accuracy:.2f}% on the test set")
             return FinishedRun(run.folder, result)
         subset.save(run.folder / "subset.npz")
         chosen = f"strategy {by['strategy']}, " if by else ""
         how = f"scorer {subset.meta['scorer']}, {chosen}balance {subset.meta.get('balance', 'none')}"
         say(f"subset: {subset} ({how}), in {run.folder / 'subset.npz'}")
-        own_labels, own_story = _self_teacher(context, subset, seed)
+        self_teacher = _self_teacher_labels(context, subset, seed)
         with reproducible(int(run.environment["threads"])):
-            labels, story = list[Any](), dict[str, Any]()
+            labels, teaching = list[TeacherLabels](), TeachingRecord()
             if choosing:
-                labels, story = prepare_candidates(context, named, ids)
+                labels, teaching = prepare_candidates(context, named, ids)
             elif weight != 0:
-                together, story = prepare_labels(context, named, ids)
-                labels = [together]
-            scoring = (subset.meta.get("scores") or {}).get("costs")
-            story["costs"] = {**({"scoring": scoring} if scoring else {}), **story.get("costs", {})}
-            for part, told in own_story.items():
-                story[part] = {**story.get(part, {}), **told}
-            story |= {
-                "fraction": subset.meta.get("fraction"), "scorer": subset.meta["scorer"],
-                "balance": subset.meta.get("balance"), "subset": str(run.folder / "subset.npz"), **by,
-            }  # fmt: skip
-            finished = train_student(context.among(ids), run, ids, labels, weight, seed, story, own_labels)
+                averaged, teaching = prepare_labels(context, named, ids)
+                labels = [averaged]
+            self_labels = None
+            if self_teacher is not None:
+                self_labels, self_teaching = self_teacher
+                teaching = teaching.with_self_teacher(self_teaching)
+            teaching = teaching.with_scoring(_scoring_cost(subset))
+            origin = SubsetOrigin(
+                fraction=subset.meta.get("fraction"), scorer=subset.meta["scorer"], balance=subset.meta.get("balance"),
+                subset=str(run.folder / "subset.npz"), strategy=by.get("strategy"),
+                strategy_settings=tuple(by["with"]) if "with" in by else None,
+            )  # fmt: skip
+            finished = train_student(context.among(ids), run, ids, labels, weight, seed, origin, teaching, self_labels)
     say(f"student: {finished.test_accuracy:.2f}% on the test set, {subset}, in {run.folder}")
     return finished
 
 
-def _self_teacher(context: Context, subset: Subset, seed: int) -> tuple[Any, dict[str, Any]]:
-    """Soft labels of the student's own kind, trained before on the same samples, and what result.json says of them.
+def _scoring_cost(subset: Subset) -> ComputeCost | None:
+    """Of the evidence that the subset's scores were made from."""
+    costs = (subset.meta.get("scores") or {}).get("costs")
+    return ComputeCost(**costs) if costs else None
+
+
+def _self_teacher_labels(context: Context, subset: Subset, seed: int) -> tuple[TeacherLabels, TeachingRecord] | None:
+    """Soft labels of the student's own kind, trained before on the same samples, and the record of who made them.
 
     It is the run of the same subset and seed without a teacher and without self-distillation, and is used again where it
-    is there. Nothing where the recipe's self-distillation needs none.
+    is there. None where the recipe's self-distillation needs none.
     """
     if context.recipe.self_distill.method != "tf-kd-self":
-        return None, {}
+        return None
     say("self-distillation: the self teacher is this student without distillation, a run of its own")
     context = context.with_table("self_distill", method="none").with_table("sparsity", sparsity=0.0)
     alone = train(context, subset, kd_weight=0, seed=seed)
-    labels, told = prepare_labels(context, load_teachers(context, [alone.folder]), subset.indices)
-    mine = {key: {f"self_{part}": value for part, value in told[key].items()} for key in ("seconds", "costs")}
-    return labels, {"self_teacher": told["teacher"][0], **mine}
+    return prepare_labels(context, load_teachers(context, [alone.folder]), subset.indices)
 
 
 def _subset(

@@ -12,6 +12,7 @@ from datapruning.cli import options as o
 
 if TYPE_CHECKING:
     from datapruning.runs.context import Context
+    from datapruning.runs.result import StudentResult
     from datapruning.runs.run import FinishedRun
 
 FRACTION = "0.3"
@@ -50,7 +51,7 @@ def command(
     data = open_dataset("digits")
     context = open_context(data, loader=loader, workspace=workspace, device="cpu", threads=threads)
     say(f"digits: {data.total:,} training and {len(data.test):,} test images; a teacher, {len(ROWS)} x {seeds} students")
-    students: list[FinishedRun] = []
+    students: list[FinishedRun[StudentResult]] = []
     with hushed():
         teacher = teach(context)
     say(f"teacher on all the data: {teacher.test_accuracy:.2f}% on the test set")
@@ -63,13 +64,13 @@ def command(
         students += runs
         say(f"{label}: {', '.join(f'{run.test_accuracy:.2f}%' for run in runs)}")
         results = [run.result for run in runs]
-        weights = sorted({f"{r['kd_weight']:g}" for r in results})
-        seconds = statistics.mean(r["seconds"]["train"] + r["seconds"].get("search", 0) for r in results)
+        weights = sorted({f"{result.kd_weight:g}" for result in results})
+        seconds = statistics.mean(result.training_cost.seconds for result in results)
         accuracy = [run.test_accuracy for run in runs]
         spread = f" ± {statistics.stdev(accuracy):.2f}" if seeds > 1 else ""
         table.add_row(
-            label, f"{results[0]['kept']:,}", f"{statistics.mean(accuracy):.2f}{spread}", ", ".join(weights),
-            f"{results[0]['samples_seen']:,}", f"{seconds:.1f}",
+            label, f"{results[0].kept:,}", f"{statistics.mean(accuracy):.2f}{spread}", ", ".join(weights),
+            f"{results[0].samples_seen:,}", f"{seconds:.1f}",
         )  # fmt: skip
     page = write_report([run.folder for run in students], Path(workspace) / "demo.html", data="digits").page
     console = Console(highlight=False, soft_wrap=True)
@@ -77,7 +78,7 @@ def command(
     console.print(
         f"Accuracy on the test set in percent, mean ± standard deviation over {seeds} seeds; seconds of training and of "
         "the search for the KD weight.\n"
-        f"Made once and shared: the teacher ({teacher.test_accuracy:.2f}%, {teacher.result['seconds']['train']:.0f} s), "
+        f"Made once and shared: the teacher ({teacher.test_accuracy:.2f}%, {teacher.result.training_cost.seconds:.0f} s), "
         "the evidence of the scorers, the soft labels.\n"
         f"Everything lies in {Path(workspace).resolve()}: teachers/, evidence/, students/ "
         "(each with its config.toml, result.json and subset.npz).\n"
@@ -86,7 +87,7 @@ def command(
     )
 
 
-def _student(context: Context, scorer: str, fraction: str, kd_weight: float | str, seed: int) -> FinishedRun:
+def _student(context: Context, scorer: str, fraction: str, kd_weight: float | str, seed: int) -> FinishedRun[StudentResult]:
     from datapruning.api.score import score, scores_place
     from datapruning.api.train import train
 

@@ -136,16 +136,15 @@ def command(
         seed=int(given.get("seed", 0)) if seed is None else seed,
         out=out,
     )
-    found = finished.result
-    search = found["kd_weight_search"]
-    at = f" at T={found['temperature']:g}" if found["temperature"] else ""
-    searched = f"{at} (found by a search that cost {search['cost']:.2f} trainings)" if search else at
-    chosen = f", teacher {found['teacher'][0]['model']} (chosen)" if found.get("teacher_candidates") else ""
-    itself = f", self-distillation {found['self_distill']['method']}" if found.get("self_distill") else ""
-    thin = found.get("sparsity")
-    pruned = f", {thin['kept']:,} of {thin['total']:,} weights by {thin['criterion']}" if thin else ""
+    result = finished.result
+    kd_search, sparsity = result.kd_weight_search, result.sparsity
+    searched = f" at T={result.temperature:g}" if result.temperature else ""
+    searched += f" (found by a search that cost {kd_search.cost:.2f} trainings)" if kd_search else ""
+    chosen = f", teacher {result.teacher[0].model} (chosen)" if result.teacher_candidates else ""
+    method = f", self-distillation {result.self_distill.method}" if result.self_distill else ""
+    pruned = f", {sparsity.kept:,} of {sparsity.total:,} weights by {sparsity.settings.criterion}" if sparsity else ""
     o.result(
-        f"test accuracy {finished.test_accuracy:.2f}%, keeping {found['kept']:,} of {found['total']:,}, "
-        f"KD weight {found['kd_weight']:g}{searched}{chosen}{itself}{pruned}, {found['samples_seen']:,} samples seen: "
+        f"test accuracy {finished.test_accuracy:.2f}%, keeping {result.kept:,} of {result.total:,}, "
+        f"KD weight {result.kd_weight:g}{searched}{chosen}{method}{pruned}, {result.samples_seen:,} samples seen: "
         f"{finished.folder}"
     )

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from datapruning.errors import InvalidValue, UnknownName
-from datapruning.utils.cost import FORWARD
+from datapruning.utils.cost import FORWARD_PASS_COST
 
 NONE = "none"
 KEYS = {
@@ -79,4 +79,4 @@ class SelfDistillConfig:
     @property
     def compute(self) -> float:
         """An update's cost in those of plain training; a forward pass is a third of a training pass."""
-        return 1 + {"trained": 1.0, "forward": FORWARD}.get(COMPANIONS.get(self.method, ""), 0.0)
+        return 1 + {"trained": 1.0, "forward": FORWARD_PASS_COST}.get(COMPANIONS.get(self.method, ""), 0.0)

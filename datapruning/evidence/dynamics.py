@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datapruning.evidence.sample_stats import Track
-from datapruning.utils.cost import Cost
+from datapruning.utils.cost import ComputeCost
 
 Block = Callable[..., NDArray[np.float64]]
 
@@ -24,7 +24,7 @@ class TrainingDynamics:
     """
 
     presentations: tuple[Track, ...]
-    cost: Cost = field(default_factory=Cost)
+    cost: ComputeCost = field(default_factory=ComputeCost)
 
     def average(self, function: Block, *statistics: str, epochs: int | None = None) -> NDArray[np.float64]:
         """Mean over runs of `function`, which turns statistics [epochs, n] of n samples into values [n]. Returns [N].
@@ -48,7 +48,7 @@ class FinalLook:
     """
 
     final: tuple[Track, ...]
-    cost: Cost = field(default_factory=Cost)
+    cost: ComputeCost = field(default_factory=ComputeCost)
 
     def __getitem__(self, statistic: str) -> NDArray[np.float64]:
         """Mean over runs of a statistic (see `track.statistics`), [N]."""
@@ -67,7 +67,7 @@ class EarlyErrors:
 
     early: tuple[Track, ...]
     epoch: int
-    cost: Cost = field(default_factory=Cost)
+    cost: ComputeCost = field(default_factory=ComputeCost)
 
     @property
     def error_norms(self) -> NDArray[np.float32]:

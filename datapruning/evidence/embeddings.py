@@ -12,7 +12,7 @@ from torch import Tensor
 
 from datapruning.errors import InvalidFile, InvalidValue, MissingPackage, first_line
 from datapruning.io.npy import map_array
-from datapruning.utils.cost import Cost
+from datapruning.utils.cost import ComputeCost
 
 SPARE = 4
 """Neighbours more than are asked for, among which the exact order is made."""
@@ -35,7 +35,7 @@ class Embeddings:
     features: NDArray[np.float16]
     labels: NDArray[np.int64]
     seed: int = 0
-    cost: Cost = field(default_factory=Cost)
+    cost: ComputeCost = field(default_factory=ComputeCost)
 
     def __post_init__(self) -> None:
         if self.features.ndim != 2 or not self.features.shape[1]:

@@ -21,7 +21,7 @@ from datapruning.evidence.subset_masks import inside_of
 from datapruning.io.npz import read_npz, write_npz
 from datapruning.io.trial_store import Config, RowStore, Work
 from datapruning.utils.console import say
-from datapruning.utils.cost import Cost
+from datapruning.utils.cost import ComputeCost
 
 FORMAT = "datapruning.member"
 ARRAYS = ("inside", "correct", "loss", "margin", "outside_probs", "test_correct")
@@ -47,7 +47,7 @@ class Member:
     margin: NDArray[np.float32]
     outside_probs: NDArray[np.float16]
     test_correct: NDArray[np.bool_]
-    cost: Cost
+    cost: ComputeCost
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class SubsetEnsemble:
 
     paths: tuple[Path, ...]
     labels: NDArray[np.int64]
-    cost: Cost
+    cost: ComputeCost
 
     @property
     def total(self) -> int:
@@ -148,7 +148,7 @@ def record_ensemble(
     results = [row.result for row in rows if row is not None]
     fits = np.mean([result["accuracy_inside"] for result in results])
     say(f"ensemble: {len(results)} members in {folder}, right about {fits:.1f}% of the samples inside")
-    cost = sum((Cost(r["samples_seen"], r["evaluated"], r["seconds"]) for r in results), Cost())
+    cost = sum((ComputeCost(r["samples_seen"], r["evaluated"], r["seconds"]) for r in results), ComputeCost())
     return SubsetEnsemble(tuple(member_path(folder, c["member"]) for c in configs), labels, cost)
 
 
@@ -191,7 +191,7 @@ def read_member(path: Path, total: int) -> Member:
         }
         member = Member(
             **bits, loss=arrays["loss"], margin=arrays["margin"], outside_probs=arrays["outside_probs"],
-            cost=Cost(*meta["cost"]),
+            cost=ComputeCost(*meta["cost"]),
         )  # fmt: skip
         whole = member.loss.shape == member.margin.shape == (total,)
         whole &= member.outside_probs.ndim == 2 and len(member.outside_probs) == int((~member.inside).sum())

@@ -28,7 +28,7 @@ from datapruning.training.checkpoint import load_weights
 from datapruning.training.evaluate import predict_with_features
 from datapruning.training.reproducibility import reproducible
 from datapruning.utils.console import Bar
-from datapruning.utils.cost import Cost
+from datapruning.utils.cost import ComputeCost
 
 Norms = Callable[[nn.Module, Tensor, Tensor], Tensor]
 MEMORY = 1 << 28
@@ -46,7 +46,7 @@ class Gradients:
     """
 
     compute: Callable[[str], NDArray[np.float32]]
-    cost: Cost = field(default_factory=Cost)
+    cost: ComputeCost = field(default_factory=ComputeCost)
 
     @property
     def whole(self) -> NDArray[np.float32]:

@@ -24,7 +24,7 @@ from datapruning.training.losses import CrossEntropy
 from datapruning.training.reproducibility import reproducible
 from datapruning.training.schedules import planned_steps
 from datapruning.training.trainer import Trainer
-from datapruning.utils.cost import Cost
+from datapruning.utils.cost import ComputeCost
 
 NO_VIEWS = AugmentPolicy(flip=False, crop=0, num_views=1)
 
@@ -104,5 +104,5 @@ def train_member(context: Context, ids: NDArray[np.int64], seed: int, checkpoint
     whole = {name: np.concatenate(found) for name, found in parts.items()}
     return Member(
         inside, whole["correct"].astype(bool), whole["loss"], whole["margin"], np.concatenate(outside),
-        np.concatenate(test), Cost(done.samples_seen, data.total + len(data.test), round(done.seconds, 3)),
+        np.concatenate(test), ComputeCost(done.samples_seen, data.total + len(data.test), round(done.seconds, 3)),
     )  # fmt: skip

@@ -25,7 +25,7 @@ from datapruning.io.atomic import written_whole
 from datapruning.io.checksums import check_digest, file_digest
 from datapruning.io.json import read_json, write_json
 from datapruning.io.npy import BROKEN, read_array
-from datapruning.utils.cost import Cost
+from datapruning.utils.cost import ComputeCost
 
 MANIFEST, LABELS, DONE = "recording.json", "labels.npy", "done.json"
 FEATURES, RIVALS = "features.npy", "rivals.npy"
@@ -161,7 +161,7 @@ class Recording:
             InvalidValue: there is none.
         """
         whole = self.whole_runs()
-        cost = sum((_cost(done) for _, done in whole), Cost())
+        cost = sum((_cost(done) for _, done in whole), ComputeCost())
         return TrainingDynamics(tuple(self.presentations(k) for k, _ in whole), cost)
 
     def final_look(self) -> FinalLook:
@@ -175,7 +175,7 @@ class Recording:
             raise InvalidValue(
                 f"{self.folder} has no evaluation pass after the last epoch; record one (begin_final() in your own loop)"
             )
-        return FinalLook(tuple(self.final(k) for k, _ in looked), sum((_cost(done) for _, done in looked), Cost()))
+        return FinalLook(tuple(self.final(k) for k, _ in looked), sum((_cost(done) for _, done in looked), ComputeCost()))
 
     def early_errors(self) -> EarlyErrors:
         """Of all runs that have the early pass.
@@ -186,7 +186,7 @@ class Recording:
         having = [(k, done) for k in self.runs() if (done := self.done(k)) and done["early"]]
         if not having:
             raise InvalidValue(f"{self.folder} has no evaluation pass at an early epoch, which EL2N is read from")
-        cost = sum((_cost(done) for _, done in having), Cost())
+        cost = sum((_cost(done) for _, done in having), ComputeCost())
         return EarlyErrors(tuple(self.early(k) for k, _ in having), int(self.about["early_epoch"]), cost)
 
     def embeddings(self) -> NDArray[np.float16]:
@@ -238,8 +238,8 @@ class Recording:
         return self.dynamics().average(lambda probability: probability.mean(0), "label_prob", epochs=epochs)
 
 
-def _cost(done: Mapping[str, Any]) -> Cost:
-    return Cost(done["samples_seen"], done["evaluated"], done["seconds"])
+def _cost(done: Mapping[str, Any]) -> ComputeCost:
+    return ComputeCost(done["samples_seen"], done["evaluated"], done["seconds"])
 
 
 def create_recording(folder: Path, about: Mapping[str, Any]) -> Recording:

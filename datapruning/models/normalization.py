@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -41,13 +40,15 @@ class Renormalised(nn.Module):
         return logits
 
 
-def as_trained(model: nn.Module, result: Mapping[str, Any], stats: Stats) -> nn.Module:
-    """The network, for pictures normalised with `stats`, (mean, std) of the channels in 0..255.
+def as_trained(model: nn.Module, trained_with: Stats | None, stats: Stats) -> nn.Module:
+    """The network, for images normalised with `stats`.
 
-    Where its result says that it was trained with other numbers ("input": mean and std in 0..1), those are accounted for.
+    Args:
+        model: the network.
+        trained_with: mean and standard deviation of the channels, 0..1, that it was trained with; None: the dataset's own.
+        stats: of the images that come, 0..255.
     """
-    said = result.get("input")
-    if not said:
+    if trained_with is None:
         return model
-    mean, std = ([255 * number for number in said[key]] for key in ("mean", "std"))
+    mean, std = ([255 * number for number in numbers] for numbers in trained_with)
     return Renormalised(model, mean, std, stats).to(next(model.parameters()).device)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from datapruning.report.run_records import NO_KD, RunRecord
-from datapruning.utils.cost import FORWARD
+from datapruning.utils.cost import FORWARD_PASS_COST
 
 Measure = Literal["samples", "seconds"]
 MEASURES: tuple[Measure, Measure] = ("samples", "seconds")
@@ -83,7 +83,7 @@ def group_cost(runs: Sequence[RunRecord]) -> GroupCost:
 def recorded_cost(run: RunRecord, part: str) -> RecordedCost | None:
     """What result.json records of a part of the work; None where it records nothing."""
     cost = run.result.get("costs", {}).get(part)
-    return cost and RecordedCost(cost.get("samples_seen", 0) + FORWARD * cost.get("evaluated", 0), cost["seconds"])
+    return cost and RecordedCost(cost.get("samples_seen", 0) + FORWARD_PASS_COST * cost.get("evaluated", 0), cost["seconds"])
 
 
 def break_even(own: float | None, once: float | None, full: float | None) -> float | None:

@@ -80,7 +80,9 @@ class RunRecord:
         """The scorer, with the strategy and the class balance where there were any; `ALL` without data pruning."""
         if self.is_full:
             return ALL
-        strategy = " ".join([str(self.result.get("strategy") or ""), *map(str, self.result.get("with") or [])]).strip()
+        strategy = " ".join(
+            [str(self.result.get("strategy") or ""), *map(str, self.result.get("strategy_settings") or [])]
+        ).strip()
         balanced = self.result.get("balance") not in (None, "none")
         return str(self.result["scorer"]) + (f", {strategy}" if strategy else "") + (", class-balanced" if balanced else "")
 
@@ -138,9 +140,11 @@ class RunRecord:
     def _recorded_variant(self) -> dict[str, dict[str, Any]]:
         """The tables of the variant, as result.json records them."""
         kinds = zip(VARIANT_TABLES, (SelfDistillConfig, SparsityConfig), strict=True)
+        records = {table: self.result[table] for table in VARIANT_TABLES if self.result.get(table)}
+        values = {table: {**record, **record.get("settings", {})} for table, record in records.items()}
         return {
-            table: {f.name: self.result[table][f.name] for f in fields(kind) if f.name in self.result[table]}
-            for table, kind in kinds if self.result.get(table)
+            table: {f.name: values[table][f.name] for f in fields(kind) if f.name in values[table]}
+            for table, kind in kinds if table in values
         }  # fmt: skip
 
     @property

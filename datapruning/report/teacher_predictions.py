@@ -83,7 +83,9 @@ def _predict(folder: Path, data: Dataset, ids: NDArray[np.int64], size: int) -> 
     policy = AugmentPolicy(size=size)
     model = create_model(str(result.get("model")), policy.seen(data.train.shape), data.classes, seed=0)
     load_weights(model, load_tensors(folder / MODEL)[0], folder / MODEL)
-    model = as_trained(model, result, data.channel_stats).eval()
+    trained_with = result.get("input")
+    stats = (trained_with["mean"], trained_with["std"]) if trained_with else None
+    model = as_trained(model, stats, data.channel_stats).eval()
     views = Views(policy, *data.channel_stats)
     predictions: dict[int, tuple[int, float]] = {}
     with torch.inference_mode():

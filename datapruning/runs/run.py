@@ -9,38 +9,42 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic
 
 from torch import nn
+from typing_extensions import TypeVar
 
 from datapruning.config.recipe import ENVIRONMENT_TABLE, RUN_TABLE, Recipe, plain
 from datapruning.config.toml import to_toml
 from datapruning.errors import IncompatibleInputs, InvalidFile, OutputExists, first_line
 from datapruning.io.atomic import write_text
 from datapruning.io.disk_space import check_writable, remove_stale
-from datapruning.io.json import first_difference, read_json, write_json
+from datapruning.io.json import first_difference
 from datapruning.io.locks import held
 from datapruning.io.tensors import save_tensors
 from datapruning.io.text import LONGEST_TOML, check_text, parse_toml, read_text, with_checksum
 from datapruning.runs.metrics import EpochRecord
+from datapruning.runs.result import RunResult
 from datapruning.runs.trackers.trackers import Logs, RunLogs
 
 CONFIG, METRICS, RESULT, MODEL = "config.toml", "metrics.jsonl", "result.json", "model.safetensors"
 CHECKPOINTS = "checkpoint"
 NOWHERE = Logs()
+R = TypeVar("R", bound=RunResult)
+ResultT = TypeVar("ResultT", bound=RunResult, covariant=True, default=RunResult)
 
 
 @dataclass(frozen=True)
-class FinishedRun:
+class FinishedRun(Generic[ResultT]):
     """A finished run: its folder and the content of its result.json."""
 
     folder: Path
-    result: dict[str, Any]
+    result: ResultT
 
     @property
     def test_accuracy(self) -> float:
-        """In percent, of the last epoch."""
-        return float(self.result["test_accuracy"])
+        """Of the last epoch on the test set, in percent."""
+        return self.result.test_accuracy
 
 
 class Run:
@@ -127,22 +131,26 @@ class Run:
         check_text(path, text)
         return tables
 
-    def result(self) -> dict[str, Any] | None:
-        """result.json of a finished run, or None."""
-        return read_json(self.folder / RESULT) if (self.folder / RESULT).exists() else None
+    def result(self, kind: type[R]) -> R | None:
+        """The result of a finished run, or None.
+
+        Raises:
+            InvalidFile: result.json is broken, or that of another kind of run.
+        """
+        return kind.read(self.folder / RESULT) if (self.folder / RESULT).exists() else None
 
     def checkpoint_path(self, part: str = "state") -> Path:
         """The checkpoint of a part of the run's training."""
         return self.folder / CHECKPOINTS / f"{part}.safetensors"
 
-    def finish(self, model: nn.Module, history: Sequence[EpochRecord], result: Mapping[str, Any]) -> FinishedRun:
+    def finish(self, model: nn.Module, history: Sequence[EpochRecord], result: R) -> FinishedRun[R]:
         """Write weights, metrics and, last, result.json, which makes the run finished; the checkpoints go."""
         save_tensors(self.folder / MODEL, dict(model.state_dict()))
         self.write_metrics(history)
-        write_json(self.folder / RESULT, result)
+        result.write(self.folder / RESULT)
         self._drop_checkpoints()
         self._logs.result(result)
-        return FinishedRun(self.folder, read_json(self.folder / RESULT))
+        return FinishedRun(self.folder, result.read(self.folder / RESULT))
 
     def _drop_checkpoints(self) -> None:
         shutil.rmtree(self.folder / CHECKPOINTS, ignore_errors=True)

@@ -24,6 +24,7 @@ from datapruning.errors import InvalidFile, first_line
 from datapruning.evidence.recording import MANIFEST, open_recording
 from datapruning.io.npz import read_meta, read_npz
 from datapruning.io.tensors import load_tensors
+from datapruning.runs.result import PrunedLayer, RunResult, SparsityRecord, StudentResult, TrainedResult
 from datapruning.runs.run import CONFIG, MODEL, Run
 from datapruning.selection.settings import spelled
 from datapruning.training.sparsity.export import load_sparse
@@ -137,9 +138,9 @@ def _pred_probs(path: Path) -> list[str]:
 
 
 def _masks(path: Path) -> list[str]:
-    masks, meta = load_masks(path)
-    layers = meta.get("story", {}).get("layers", [])
-    return [f"{path}: masks of a pruned network, intact", f"  {masks}", *_layer_lines(layers)]
+    masks, metadata = load_masks(path)
+    layers = _layer_lines(metadata.sparsity.layers)
+    return [f"{path}: masks of a pruned network, intact", f"  {masks}", *layers]
 
 
 def _sparse_weights(path: Path) -> list[str]:
@@ -183,26 +184,31 @@ def _recording(path: Path) -> list[str]:
 def _run(path: Path) -> list[str]:
     run = Run(path)
     environment = "  made with " + ", ".join(f"{name} {value}" for name, value in run.environment.items())
-    result = run.result()
+    result = run.result(RunResult)
     if result is None:
         return [f"{path}: a run that is not finished{_progress(run)}; the command that began it goes on", environment]
     weights, _ = load_tensors(path / MODEL)
     count = sum(tensor.numel() for tensor in weights.values())
     lines = [f"{path}: a finished run, intact ({count:,} numbers in {MODEL})"]
-    lines += [f"  {key}: {result[key]}" for key in RESULT_LINES if result.get(key) is not None]
-    if self_distill := result.get("self_distill"):
-        settings = [f"{key} {value:g}" for key, value in self_distill.items() if key not in ("method", "extra_passes")]
-        lines.append(f"  self-distillation: {self_distill['method']} ({', '.join(settings)})")
-    if pruned := result.get("sparsity"):
-        lines.append(
-            f"  weights: {pruned['kept']:,} of {pruned['total']:,} kept ({1 - pruned['kept'] / pruned['total']:.2%} "
-            f"removed) by {pruned['criterion']}, {pruned['flops_without_zeros'] / 1e6:.2f} of {pruned['flops'] / 1e6:.2f} M "
-            "FLOPs if zeros were skipped"
-        )
-        lines += [f"  {line}" for line in _layer_lines(pruned["layers"])]
-    lines += [f"  teacher: {teacher['folder']} ({teacher['test_accuracy']:.2f}%)" for teacher in result.get("teacher") or []]
-    lines.append(f"  seconds: {', '.join(f'{phase} {seconds:.1f}' for phase, seconds in result['seconds'].items())}")
-    return [*lines, environment]
+    values = dict(result)
+    lines += [f"  {key}: {values[key]}" for key in RESULT_LINES if values.get(key) is not None]
+    if isinstance(result, TrainedResult) and result.self_distill is not None:
+        settings = ", ".join(f"{key} {value:g}" for key, value in result.self_distill.settings.items())
+        lines.append(f"  self-distillation: {result.self_distill.method} ({settings})")
+    if isinstance(result, StudentResult):
+        lines += _sparsity_lines(result.sparsity) if result.sparsity is not None else []
+        lines += [f"  teacher: {teacher.folder} ({teacher.test_accuracy:.2f}%)" for teacher in result.teacher]
+    seconds = ", ".join(f"{phase} {value:.1f}" for phase, value in result.seconds if value is not None)
+    return [*lines, f"  seconds: {seconds}", environment]
+
+
+def _sparsity_lines(record: SparsityRecord) -> list[str]:
+    first = (
+        f"  weights: {record.kept:,} of {record.total:,} kept ({1 - record.kept / record.total:.2%} removed) by "
+        f"{record.settings.criterion}, {record.flops_without_zeros / 1e6:.2f} of {record.flops / 1e6:.2f} M FLOPs if zeros "
+        "were skipped"
+    )
+    return [first, *(f"  {line}" for line in _layer_lines(record.layers))]
 
 
 def _progress(run: Run) -> str:
@@ -213,11 +219,8 @@ def _progress(run: Run) -> str:
     return f" (checkpoint after epoch {json.loads(metadata['state'])['epoch']})"
 
 
-def _layer_lines(layers: Sequence[Mapping[str, Any]]) -> list[str]:
-    return [
-        f"  {layer['name']}: {layer['kept']:,} of {layer['total']:,} kept ({layer['kept'] / layer['total']:.1%})"
-        for layer in layers
-    ]
+def _layer_lines(layers: Sequence[PrunedLayer]) -> list[str]:
+    return [f"  {layer.name}: {layer.kept:,} of {layer.total:,} kept ({layer.kept / layer.total:.1%})" for layer in layers]
 
 
 def _provenance(meta: Mapping[str, Any]) -> list[str]:

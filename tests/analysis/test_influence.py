@@ -20,7 +20,7 @@ from datapruning.evidence.ensemble import Member, SubsetEnsemble, write_member
 from datapruning.evidence.membership_counts import Counted, count_members
 from datapruning.io.npz import write_npz
 from datapruning.runs.context import Context
-from datapruning.utils.cost import Cost
+from datapruning.utils.cost import ComputeCost
 from tests.conftest import FAST, Answer
 
 Bits = np.ndarray[Any, np.dtype[np.bool_]]
@@ -32,9 +32,9 @@ def ensemble_of(folder: Path, labels: Any, inside: Bits, correct: Bits, right: B
     nothing = np.zeros(inside.shape[1], np.float32)
     for k in range(len(inside)):
         outside = np.ones((int((~inside[k]).sum()), 2), np.float16)
-        member = Member(inside[k], correct[k], nothing, nothing, outside, right[k], Cost())
+        member = Member(inside[k], correct[k], nothing, nothing, outside, right[k], ComputeCost())
         write_member(folder / f"{k}.npz", member, k)
-    return SubsetEnsemble(tuple(folder / f"{k}.npz" for k in range(len(inside))), np.asarray(labels), Cost())
+    return SubsetEnsemble(tuple(folder / f"{k}.npz" for k in range(len(inside))), np.asarray(labels), ComputeCost())
 
 
 def bits(seed: int = 0, members: int = MEMBERS, train: int = TRAIN, test: int = TEST) -> tuple[Bits, Bits, Bits]:

@@ -22,7 +22,7 @@ from datapruning.evidence.recording import DONE, RIVALS
 from datapruning.evidence.sample_stats import rivals
 from datapruning.io.json import read_json, write_json
 from datapruning.runs.context import Context
-from datapruning.utils.cost import Cost
+from datapruning.utils.cost import ComputeCost
 
 TOTAL, WRONG = 400, 40
 """Digits of `noisy`, and how many of them, the first ones, have a wrong label."""
@@ -111,8 +111,10 @@ def ensemble_of(folder: Path, labels: Any, inside: Any, probs: Any) -> SubsetEns
     nothing = np.zeros(len(labels), np.float32)
     for k, (mask, mine) in enumerate(zip(inside, probs, strict=True)):
         correct = mine.argmax(1) == labels
-        write_member(folder / f"{k}.npz", Member(mask, correct, nothing, nothing, mine[~mask], np.ones(2, bool), Cost()), k)
-    return SubsetEnsemble(tuple(folder / f"{k}.npz" for k in range(len(inside))), labels, Cost())
+        write_member(
+            folder / f"{k}.npz", Member(mask, correct, nothing, nothing, mine[~mask], np.ones(2, bool), ComputeCost()), k
+        )
+    return SubsetEnsemble(tuple(folder / f"{k}.npz" for k in range(len(inside))), labels, ComputeCost())
 
 
 def test_the_ensemble_ranks_by_members_that_never_saw_the_sample(

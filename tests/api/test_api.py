@@ -16,6 +16,7 @@ from datapruning.errors import IncompatibleInputs, InvalidValue
 from datapruning.io.json import read_json
 from datapruning.io.tensors import load_tensors
 from datapruning.runs.context import Context
+from datapruning.runs.result import ProbeResult, RunResult, StudentResult
 from datapruning.runs.run import FinishedRun
 from datapruning.teachers import SoftLabelCache
 from datapruning.training import trainer
@@ -34,6 +35,12 @@ def context(make_context: Maker, digits: Dataset) -> Context:
     return make_context(digits, *TINY, "train.epochs=3", "teacher.epochs=3")
 
 
+def probes_of(run: FinishedRun[StudentResult]) -> tuple[ProbeResult, ...]:
+    """The probes of a run whose KD weight was searched."""
+    assert run.result.kd_weight_search is not None
+    return run.result.kd_weight_search.trials
+
+
 def test_the_main_job(context: Context, tmp_path: Path) -> None:
     """Score, select, teach, train; the record says all of it."""
     scores = dp.score(context, "forgetting")
@@ -41,7 +48,7 @@ def test_the_main_job(context: Context, tmp_path: Path) -> None:
     teacher = dp.teach(context)
     student = dp.train(context, subset, teacher=teacher, kd_weight="auto", out=tmp_path / "student")
     result = read_json(tmp_path / "student" / "result.json")
-    assert result == student.result
+    assert RunResult.parse(result, "result.json") == student.result
     assert (result["kept"], result["total"], result["fraction"]) == (431, 1438, 0.3)
     search = result["kd_weight_search"]
     aside = 43  # a tenth of a subset that is no random one, until the weight is chosen
@@ -67,7 +74,7 @@ def test_the_main_job(context: Context, tmp_path: Path) -> None:
 
 def test_a_student_without_kd_needs_no_teacher(context: Context) -> None:
     student = dp.train(context, fraction=0.2, kd_weight=0)
-    assert "teacher" not in student.result
+    assert student.result.teacher == ()
     assert not (context.root / "teachers").exists()
 
 
@@ -132,17 +139,17 @@ def test_a_student_killed_anywhere_ends_as_one_that_was_not(
     a, b = (load_tensors(run.folder / "model.safetensors")[0] for run in (undisturbed, resumed))
     assert all(a[name].numpy().tobytes() == b[name].numpy().tobytes() for name in a)
     assert resumed.test_accuracy == undisturbed.test_accuracy
-    trials = [[t["accuracy"] for t in run.result["kd_weight_search"]["trials"]] for run in (undisturbed, resumed)]
+    trials = [[probe.accuracy for probe in probes_of(run)] for run in (undisturbed, resumed)]
     assert trials[0] == trials[1]
 
 
 def test_students_of_several_seeds_share_teacher_and_soft_labels(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     subset = dp.select(dp.score(context, "random"), 0.1)
     first = dp.train(context, subset, kd_weight=0.5, seed=0)
-    assert first.result["soft_labels_computed"] == 3 * 144
+    assert first.result.soft_labels_computed == 3 * 144
     other = dp.train(context, subset, kd_weight=0.5, seed=1)
-    assert other.result["soft_labels_computed"] == 0
-    assert other.result["teacher"] == first.result["teacher"]
+    assert other.result.soft_labels_computed == 0
+    assert other.result.teacher == first.result.teacher
 
 
 def test_soft_labels_are_made_for_the_kept_samples_alone(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,16 +188,17 @@ def test_nothing_is_chosen_on_the_test_set(make_context: Maker, digits: Dataset,
 def test_two_teachers_teach_together(context: Context, tmp_path: Path) -> None:
     runs = [dp.teach(context, seed=seed, out=tmp_path / f"teacher-{seed}") for seed in (0, 1)]
     student = dp.train(context, fraction=0.1, kd_weight=0.9, teacher=[runs[0], runs[1].folder])
-    assert [t["folder"] for t in student.result["teacher"]] == [str(run.folder) for run in runs]
+    assert [t.folder for t in student.result.teacher] == [str(run.folder) for run in runs]
 
 
 def test_the_whole_data_set_is_searched_on_samples_set_aside(context: Context) -> None:
     result = dp.train(context, fraction=1).result
-    assert result["kept"] == result["total"] == 1438
-    search = result["kd_weight_search"]
-    assert search["validation"] == "set-aside"
-    assert search["validation_size"] <= 143
-    assert result["samples_seen"] == 3 * 1438 - 2 * search["validation_size"]  # they are back after two of three epochs
+    assert result.kept == result.total == 1438
+    search = result.kd_weight_search
+    assert search is not None
+    assert search.validation == "set-aside"
+    assert search.validation_size <= 143
+    assert result.samples_seen == 3 * 1438 - 2 * search.validation_size  # they are back after two of three epochs
 
 
 def test_subset_and_fraction_together_or_neither_is_refused(context: Context) -> None:
@@ -224,8 +232,8 @@ def test_a_subset_is_just_ids(context: Context, digits: Dataset) -> None:
 def test_a_run_of_one_epoch_has_no_middle_and_takes_the_prior_weight(make_context: Maker, digits: Dataset) -> None:
     context = make_context(digits, "train.epochs=1", "teacher.epochs=1", "kd.weight_grid=[0.3, 0.6]")
     result = dp.train(context, fraction=0.1).result
-    assert (result["kd_weight"], result["temperature"], result["label_trust"]) == (0.6, 2.0, True)
-    assert result["kd_weight_search"] is None
+    assert (result.kd_weight, result.temperature, result.label_trust) == (0.6, 2.0, True)
+    assert result.kd_weight_search is None
 
 
 def test_under_the_steps_budget_the_search_keeps_to_the_epochs_that_have_soft_labels(
@@ -234,22 +242,23 @@ def test_under_the_steps_budget_the_search_keeps_to_the_epochs_that_have_soft_la
     context = make_context(digits, "train.epochs=2", "teacher.epochs=1", "train.budget=steps", "views.num_views=64")
     scores = dp.score(context, "forgetting")
     result = dp.train(context, fraction=0.2, scores=scores).result
-    assert result["kd_weight_search"]["validation"] == "pruned-away and set-aside"
-    assert result["epochs"] <= planned_epochs(context.recipe.train, result["kept"], result["total"])
+    assert result.kd_weight_search is not None
+    assert result.kd_weight_search.validation == "pruned-away and set-aside"
+    assert result.epochs <= planned_epochs(context.recipe.train, result.kept, result.total)
 
 
 def test_a_teacher_is_chosen_from_the_ladder(make_context: Maker, digits: Dataset, tmp_path: Path) -> None:
     context = make_context(digits, "train.epochs=2", "teacher.epochs=1", "kd.teacher_candidates=['convnet', 'tinynet8']")
-    result = dp.train(context, fraction=0.2, teacher="auto").result
-    assert [t["model"] for t in result["teacher_candidates"]] == ["convnet", "tinynet8"]
-    search = result["kd_weight_search"]
-    assert result["teacher"] == [result["teacher_candidates"][search["teacher"]]]
-    assert {t["teacher"] for t in search["trials"]} == {0, 1}
-    given = dp.train(
-        context, fraction=0.2, teacher=["auto", *(t["folder"] for t in result["teacher_candidates"])], kd_weight=0.5
-    )
-    assert [(t["weight"], t["teacher"]) for t in given.result["kd_weight_search"]["trials"]] == [(0.5, 0), (0.5, 1)]
-    assert given.result["kd_weight"] == 0.5
+    chosen = dp.train(context, fraction=0.2, teacher="auto")
+    result, candidates, search = chosen.result, chosen.result.teacher_candidates, chosen.result.kd_weight_search
+    assert candidates is not None
+    assert search is not None
+    assert [t.model for t in candidates] == ["convnet", "tinynet8"]
+    assert result.teacher == (candidates[search.teacher],)
+    assert {probe.teacher for probe in probes_of(chosen)} == {0, 1}
+    given = dp.train(context, fraction=0.2, teacher=["auto", *(t.folder for t in candidates)], kd_weight=0.5)
+    assert [(probe.weight, probe.teacher) for probe in probes_of(given)] == [(0.5, 0), (0.5, 1)]
+    assert given.result.kd_weight == 0.5
 
 
 def test_a_choice_of_one_teacher_or_without_kd_is_refused(make_context: Maker, digits: Dataset) -> None:
@@ -262,8 +271,8 @@ def test_a_choice_of_one_teacher_or_without_kd_is_refused(make_context: Maker, d
 
 
 def test_what_everything_cost_is_kept(context: Context) -> None:
-    first = dp.train(context, fraction=0.2, scores=dp.score(context, "el2n")).result
-    again = dp.train(context, fraction=0.2, scores=dp.score(context, "el2n"), seed=1).result
+    first = dp.train(context, fraction=0.2, scores=dp.score(context, "el2n")).result.to_json()
+    again = dp.train(context, fraction=0.2, scores=dp.score(context, "el2n"), seed=1).result.to_json()
     costs = first["costs"]
     assert set(costs) == {"teacher", "scoring", "soft_labels", "search", "train"}
     assert costs["teacher"]["samples_seen"] == 3 * 1438

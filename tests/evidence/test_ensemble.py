@@ -22,7 +22,7 @@ from datapruning.evidence.ensemble import Member, SubsetEnsemble, read_member, r
 from datapruning.evidence.members import open_ensemble
 from datapruning.io.npz import write_npz
 from datapruning.runs.context import Context
-from datapruning.utils.cost import Cost
+from datapruning.utils.cost import ComputeCost
 from datapruning.utils.system import PROJECT_ROOT
 from tests.helpers.evidence_cases import CORRECT, INSIDE, ensemble_of
 
@@ -47,7 +47,7 @@ def test_members_come_back_as_they_were(tmp_path: Path) -> None:
         np.testing.assert_array_equal(member.margin, np.arange(13) + 13 * k)
         np.testing.assert_array_equal(member.test_correct, [True, False, True])
         assert member.outside_probs.shape == ((~masks[k]).sum(), 2)
-        assert member.cost == Cost(k, 2, 0.5)
+        assert member.cost == ComputeCost(k, 2, 0.5)
 
 
 def test_probabilities_are_of_members_that_never_saw_the_sample(tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def made_member(number: int, ids: NDArray[np.int64]) -> Member:
     rng = np.random.default_rng(number)
     margin = rng.normal(size=len(LABELS)).astype(np.float32) + 2 * inside
     probs = rng.dirichlet(np.ones(4), int((~inside).sum())).astype(np.float16)
-    return Member(inside, margin > 0, np.abs(margin), margin, probs, rng.random(9) < 0.5, Cost(len(ids), 49, 0.0))
+    return Member(inside, margin > 0, np.abs(margin), margin, probs, rng.random(9) < 0.5, ComputeCost(len(ids), 49, 0.0))
 
 
 def fill(folder: Path, members: int, notes: Path | None = None) -> SubsetEnsemble:
@@ -133,7 +133,7 @@ def test_members_that_are_added_later_keep_the_first(tmp_path: Path, monkeypatch
     more = fill(tmp_path, 8)
     assert more.paths[:3] == few.paths
     assert [path.stat().st_mtime_ns for path in few.paths] == times
-    same(SubsetEnsemble(more.paths[:3], LABELS, Cost()), few)
+    same(SubsetEnsemble(more.paths[:3], LABELS, ComputeCost()), few)
     assert len(fill(tmp_path, 2)) == 2  # fewer are asked for: the others wait
     with pytest.raises(IncompatibleInputs, match="inside"):
         record_ensemble(tmp_path, LABELS, EnsembleConfig(3, 0.5), TrainConfig(), made_member, 5)

@@ -15,7 +15,7 @@ from datapruning.evidence.ensemble import Member, SubsetEnsemble, member_path, w
 from datapruning.evidence.prediction_change import Changes
 from datapruning.evidence.recorder import Recorder
 from datapruning.evidence.sample_stats import LOOKED, PRESENTED, RECORDED, Track
-from datapruning.utils.cost import Cost
+from datapruning.utils.cost import ComputeCost
 
 Floats = NDArray[np.float64]
 INSIDE = [[1, 0, 1, 1], [1, 1, 0, 1], [0, 1, 1, 0], [0, 0, 0, 0], [0, 0, 0, 1]]
@@ -110,5 +110,5 @@ def ensemble_of(
         loss = np.full(total, k, np.float32)
         outside = table[k][~masks[k]].astype(np.float16)
         tests = np.array([True, False, True])
-        write_member(path, Member(masks[k], right[k], loss, margin[k], outside, tests, Cost(k, 2, 0.5)), k)
-    return SubsetEnsemble(paths, np.zeros(total, np.int64), Cost())
+        write_member(path, Member(masks[k], right[k], loss, margin[k], outside, tests, ComputeCost(k, 2, 0.5)), k)
+    return SubsetEnsemble(paths, np.zeros(total, np.int64), ComputeCost())

@@ -143,7 +143,7 @@ def verbs(folder: Path) -> dict[str, NDArray[Any]]:
     scores = {name: dp.score(context, name).values for name in ("el2n", "forgetting", "grand-last", "margin")}
     run = dp.train(context, fraction=0.5, kd_weight=0.5)
     weights = load_tensors(run.folder / "model.safetensors")[0]
-    says = [run.result["processes"], run.result["samples_seen"], run.result["soft_labels_computed"]]
+    says = [run.result.processes, run.result.samples_seen, run.result.soft_labels_computed]
     return {**scores, **{name: value.numpy() for name, value in weights.items()}, "says": np.array(says)}
 
 

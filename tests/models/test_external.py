@@ -116,7 +116,7 @@ def test_modules_that_are_not_there_or_break_are_refused(tmp_path: Path, monkeyp
 def test_a_student_with_one_s_own_network(mine: str, make_context: Callable[..., Context], small: Dataset) -> None:
     context = make_context(small).with_student(model=f"{mine}:net")
     student = dp.train(context, fraction=0.5, kd_weight=0.5)
-    assert student.result["model"] == f"{mine}:net"
+    assert student.result.model == f"{mine}:net"
     assert ":" not in dp.teach(make_context(small, f"teacher.model={mine}:net")).folder.name
     assert student.folder == dp.train(context, fraction=0.5, kd_weight=0.5).folder
 

@@ -15,6 +15,7 @@ from datapruning.artifacts.subset import subset_from_ids
 from datapruning.data.dataset import Dataset
 from datapruning.io.npz import write_npz
 from tests.conftest import Answer, fast_arguments
+from tests.helpers.results import teacher_result
 
 Refused = Callable[..., str]
 FAST = fast_arguments()
@@ -58,7 +59,7 @@ def subset_file(path: Path, data: Dataset, indices: Any = None, **meta: Any) -> 
 
 def teacher_folder(path: Path, data: Dataset, **result: Any) -> Path:
     """What looks like a finished run that can teach `data`, but for its weights."""
-    whole = {"model": "convnet", "classes": data.classes, "fingerprint": data.fingerprint, "test_accuracy": 50.0}
+    whole = teacher_result(data, model="convnet").to_json()
     path.mkdir()
     (path / "result.json").write_text(json.dumps({**whole, **result}))
     return path

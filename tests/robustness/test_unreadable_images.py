@@ -60,11 +60,11 @@ def test_teachers_and_students_of_all_data_never_see_them(
     make_context: MakeContext, spoilt: Dataset, trained_on: set[int]
 ) -> None:
     context = make_context(spoilt, *SETTINGS)
-    assert dp.teach(context).result["kept"] == 116
+    assert dp.teach(context).result.kept == 116
     assert trained_on == set(spoilt.readable.tolist())
     trained_on.clear()
     student = dp.train(context, fraction=1, kd_weight=0)
-    assert student.result["kept"] == 116
+    assert student.result.kept == 116
     assert trained_on == set(spoilt.readable.tolist())
 
 

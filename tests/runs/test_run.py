@@ -17,6 +17,7 @@ from datapruning.data.dataset import Dataset
 from datapruning.errors import InvalidFile, OutputExists
 from datapruning.io.json import read_json
 from datapruning.runs.context import Context
+from datapruning.runs.result import RunResult
 from datapruning.runs.run import Run
 from tests.conftest import Answer, fast_arguments
 
@@ -46,7 +47,7 @@ def test_a_new_folder_is_claimed_with_everything_resolved(run: Run) -> None:
     assert tables["environment"] == run.environment == HERE
     assert set(tables) == {"run", "environment", *TABLES}
     assert tables["train"]["lr"] == RECIPE.train.lr
-    assert run.result() is None
+    assert run.result(RunResult) is None
 
 
 def test_an_empty_folder_is_free(tmp_path: Path) -> None:
@@ -116,7 +117,7 @@ def test_a_finished_run_has_all_its_files_and_no_checkpoint(make_context: Callab
         "result.json",
         "subset.npz",
     }
-    assert read_json(finished.folder / "result.json") == finished.result
+    assert read_json(finished.folder / "result.json") == finished.result.to_json()
     rows = [json.loads(line) for line in (finished.folder / "metrics.jsonl").read_text().splitlines()]
     assert [row["epoch"] for row in rows] == [0, 1]
     assert Run(finished.folder).environment == json.loads(json.dumps(context.environment))
@@ -149,4 +150,4 @@ def test_a_run_on_an_npz_is_repeated_from_its_config(dprune: Callable[..., Answe
     assert dprune("train", "--data", "data/mine.npz", *words, "--out", "first").code == 0
     again = dprune("train", "--recipe", "first/config.toml", "--out", "again", "--loader", "memory")
     assert again.code == 0, again.err
-    assert Run(tmp_path / "again").result() is not None
+    assert Run(tmp_path / "again").result(RunResult) is not None

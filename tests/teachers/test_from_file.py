@@ -75,7 +75,7 @@ def test_a_pth_teaches_like_the_network_it_holds(
     teacher = load(context, path)
     assert torch.equal(gives(teacher.model, pictures(context)), gives(network(), pictures(context)))
     assert teacher.folder.parent == context.root / "teachers"
-    assert 0 <= teacher.result["test_accuracy"] <= 100
+    assert 0 <= teacher.result.test_accuracy <= 100
 
 
 def test_a_student_of_a_file_is_found_again_and_the_file_is_read_once(context: Context, tmp_path: Path) -> None:
@@ -84,9 +84,9 @@ def test_a_student_of_a_file_is_found_again_and_the_file_is_read_once(context: C
     first = dp.train(context, fraction=0.5, kd_weight=0.5, teacher=path)
     again = dp.train(context, fraction=0.5, kd_weight=0.5, teacher=path)
     assert first.folder == again.folder
-    assert first.result["teacher"][0]["model"] == "tinynet8"
+    assert first.result.teacher[0].model == "tinynet8"
     assert len(list((context.root / "teachers").iterdir())) == 1
-    folder = Path(first.result["teacher"][0]["folder"])
+    folder = Path(first.result.teacher[0].folder)
     assert load_teacher(folder, context.data, context.device).weights_hash == load(context, path).weights_hash
 
 

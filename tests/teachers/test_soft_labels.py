@@ -52,7 +52,7 @@ def taught(make_context: Maker, digits: Dataset) -> tuple[Context, Teacher]:
 
 def other_folder(teacher: Teacher, folder: Path) -> Teacher:
     """The same teacher, its labels kept elsewhere."""
-    return Teacher(teacher.model, folder, teacher.weights_hash, teacher.result)
+    return Teacher(teacher.model, folder, teacher.weights_hash)
 
 
 def test_who_fills_first_changes_nothing(taught: tuple[Context, Teacher], tmp_path: Path) -> None:

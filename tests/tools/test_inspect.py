@@ -49,7 +49,7 @@ def test_a_finished_run_tells_its_result(finished: FinishedRun) -> None:
     told = "\n".join(describe(finished.folder))
     assert "a finished run, intact" in told
     for key in ("test_accuracy", "kept", "total", "scorer", "budget", "dataset"):
-        assert f"  {key}: {finished.result[key]}" in told
+        assert f"  {key}: {getattr(finished.result, key)}" in told
     assert re.search(r"\n  made with data made-up, threads \d+, device cpu, torch [^,{}]+, loader memory$", told)
 
 

@@ -361,20 +361,21 @@ def test_students_with_and_without_teachers_are_pruned_and_share_the_teacher(
     usual = dp.train(short, fraction=fraction, kd_weight=weight)
     fewer = dp.train(short.with_student(infobatch=0.5), fraction=fraction, kd_weight=weight)
     assert fewer.folder != usual.folder
-    assert "infobatch" not in usual.result
-    told = fewer.result["infobatch"]
-    assert (told["share"], told["until"]) == (0.5, 0.875)
-    assert told["samples_skipped"] > 0
-    assert fewer.result["samples_seen"] + told["samples_skipped"] == usual.result["samples_seen"]
-    assert fewer.result["costs"]["train"]["samples_seen"] == fewer.result["samples_seen"]
-    assert fewer.result["epochs"] == usual.result["epochs"]
-    assert fewer.result.get("teacher") == usual.result.get("teacher")
-    assert fewer.result.get("soft_labels_computed", 0) == 0
-    searches = [run.result["kd_weight_search"] for run in (usual, fewer)]
+    assert usual.result.infobatch is None
+    told = fewer.result.infobatch
+    assert told is not None
+    assert (told.share, told.until) == (0.5, 0.875)
+    assert told.samples_skipped > 0
+    assert fewer.result.samples_seen + told.samples_skipped == usual.result.samples_seen
+    assert fewer.result.costs.train.samples_seen == fewer.result.samples_seen
+    assert fewer.result.epochs == usual.result.epochs
+    assert fewer.result.teacher == usual.result.teacher
+    assert fewer.result.soft_labels_computed == 0
+    searches = [run.result.kd_weight_search for run in (usual, fewer)]
     if weight == "auto":
-        assert searches[0]["samples_seen"] == searches[1]["samples_seen"] > 0, "probes skip nothing"
+        assert searches[0].samples_seen == searches[1].samples_seen > 0, "probes skip nothing"
     metrics = [json.loads(line) for line in (fewer.folder / "metrics.jsonl").read_text().splitlines()]
-    assert metrics[-1]["step"] == fewer.result["steps"] < usual.result["steps"]
+    assert metrics[-1]["step"] == fewer.result.steps < usual.result.steps
 
 
 def test_a_searching_student_killed_anywhere_ends_as_one_that_was_not(
@@ -388,7 +389,7 @@ def test_a_searching_student_killed_anywhere_ends_as_one_that_was_not(
     resumed = killed(lambda: dp.train(context, fraction=0.5), 6, 5, 14, 5)
     a, b = (load_tensors(run.folder / "model.safetensors")[0] for run in (whole, resumed))
     assert all(a[name].numpy().tobytes() == b[name].numpy().tobytes() for name in a)
-    assert resumed.result["infobatch"] == whole.result["infobatch"]
+    assert resumed.result.infobatch == whole.result.infobatch
 
 
 def test_the_command_has_it_and_a_run_is_repeated(dprune: Callable[..., Any], tmp_path: Path) -> None:

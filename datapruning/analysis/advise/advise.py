@@ -99,7 +99,7 @@ def advise(
     cost = add_costs(request, reference, holdout_teacher, pilots.values())
     record: dict[str, Any] = {
         **FORMAT, "package_version": __version__, **request.identity, "total": context.data.total,
-        "teacher": [t.summary for t in request.given_teachers]
+        "teacher": [t.record.to_json() for t in request.given_teachers]
         or ("the reference" if holdout_teacher is None else "trained without the hold-out"),
         "leakage_correction": correction, **asdict(answer), "reference": reference.summary(),
         "pilots": [

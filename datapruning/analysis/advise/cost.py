@@ -16,7 +16,7 @@ from datapruning.config.training import TrainConfig
 from datapruning.evidence.estimate import estimate_evidence_cost
 from datapruning.runs.context import Context
 from datapruning.training.schedules import planned_samples
-from datapruning.utils.cost import FORWARD
+from datapruning.utils.cost import FORWARD_PASS_COST
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def add_costs(
     full, total = _full_training(context), context.data.total
 
     def trainings(*results: HoldoutResult) -> float:
-        return sum(float(result.samples_seen + FORWARD * result.forward_passes) for result in results) / full
+        return sum(float(result.samples_seen + FORWARD_PASS_COST * result.forward_passes) for result in results) / full
 
     return AdviceCost(
         full,

@@ -86,7 +86,7 @@ class PilotRunner:
 
     def __init__(self, request: AdviceRequest, store: RowStore) -> None:
         self._request, self._store, self._context, self._split = request, store, request.context, request.split
-        self._teachers = list(request.given_teachers)
+        self._teachers: list[Teacher] = list(request.given_teachers)
 
     def reference(self) -> HoldoutResult:
         """The training on everything but the hold-out, without KD."""
@@ -168,8 +168,7 @@ class PilotRunner:
             name = self._context.recipe.teacher.model
             model = self._context.new_model(name, self._request.seed)
             load_weights(model, weights, path)
-            result = {"model": name, "test_accuracy": None}
-            self._teachers = [Teacher(model.eval(), path.parent, hash_weights(weights), result)]
+            self._teachers = [Teacher(model.eval(), path.parent, hash_weights(weights))]
         return self._teachers
 
     def _train(

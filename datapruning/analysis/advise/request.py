@@ -16,7 +16,7 @@ from datapruning.evidence.estimate import evidence_tables
 from datapruning.experiments.sweep.shared_artifacts import Teachers, check_evidence, teacher_folders
 from datapruning.runs.context import Context
 from datapruning.scorers import get_scorer
-from datapruning.teachers.load import Teacher
+from datapruning.teachers.load import LoadedTeacher
 from datapruning.teachers.prepare import load_teachers
 from datapruning.training.distillation.weight_search import Arm, prior_weight
 
@@ -36,7 +36,7 @@ class AdviceRequest:
     context: Context
     split: HoldoutSplit
     scorer: Scorer
-    given_teachers: tuple[Teacher, ...]
+    given_teachers: tuple[LoadedTeacher, ...]
     seed: int
 
     @property
@@ -78,7 +78,7 @@ def resolve_request(context: Context, scorer: str, teachers: Teachers, seed: int
     resolved = get_scorer(scorer)
     check_evidence(context, [resolved])
     folders = teacher_folders(teachers)
-    given: Sequence[Teacher] = load_teachers(context, folders) if folders else ()
+    given: Sequence[LoadedTeacher] = load_teachers(context, folders) if folders else ()
     return AdviceRequest(context, split, resolved, tuple(given), seed)
 
 

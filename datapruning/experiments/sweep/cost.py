@@ -11,7 +11,7 @@ from datapruning.experiments.sweep.spec import AUTO, StudentSpec
 from datapruning.io.trial_store import Row
 from datapruning.runs.context import Context
 from datapruning.training.schedules import planned_epochs, planned_samples
-from datapruning.utils.cost import FORWARD
+from datapruning.utils.cost import FORWARD_PASS_COST
 
 SHARED_PHASES = ("teacher", "soft_labels")
 """Phases of a run that a later trial does not repeat."""
@@ -38,7 +38,7 @@ def estimate_passes(context: Context, grid: Grid, students: Sequence[StudentSpec
     for fraction, _, _ in self_taught:
         kept = grid.kept(fraction)
         num_labels = kept * min(num_views, planned_epochs(training, kept, grid.total))
-        passes += planned_samples(training, kept, grid.total) + FORWARD * num_labels
+        passes += planned_samples(training, kept, grid.total) + FORWARD_PASS_COST * num_labels
     return passes
 
 

@@ -61,7 +61,7 @@ class StudentTrials:
                 seed=spec.seed,
                 out=self._folder / run_folder,
             )
-        return {**run.result, "folder": run_folder}
+        return {**run.result.to_json(), "folder": run_folder}
 
     def _evidence_scores(self, name: str | None) -> Scores | None:
         from datapruning.api.score import score

@@ -17,12 +17,13 @@ from typing import Any
 
 from datapruning.errors import InvalidFile, first_line
 from datapruning.io.json import read_json, write_json
+from datapruning.runs.result import RunResult
 from datapruning.runs.trackers.base import Story, Tracker
 from datapruning.runs.trackers.factory import find_tools, make_tracker
 from datapruning.utils.console import say
 
 STATE = "tracking.json"
-OF_RESULT = ("test_accuracy", "kept", "total", "kd_weight", "temperature", "steps", "samples_seen")
+RESULT_KEYS = ("test_accuracy", "kept", "total", "kd_weight", "temperature", "steps", "samples_seen")
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class RunLogs:
         try:
             self.rows(_read_rows(self._folder / metrics))
             if (self._folder / result).exists():
-                self.result(read_json(self._folder / result))
+                self.result(RunResult.read(self._folder / result))
             yield
         finally:
             for tool, tracker in list(self._open.items()):
@@ -109,12 +110,13 @@ class RunLogs:
         if [state["rows"] for state in self._state.values()] != before:
             self._save()
 
-    def result(self, result: Mapping[str, Any]) -> None:
+    def result(self, result: RunResult) -> None:
         """Log the result, once."""
+        numbers = _numbers(dict(result), RESULT_KEYS)
 
         def send(tracker: Tracker, state: dict[str, Any]) -> None:
             if not state["result"]:
-                tracker.result(max(state["rows"], 1), _numbers(result, OF_RESULT))
+                tracker.result(max(state["rows"], 1), numbers)
                 state["result"] = True
 
         self._each(send)

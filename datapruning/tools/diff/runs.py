@@ -12,6 +12,7 @@ from datapruning.artifacts.subset import Subset, load_subset
 from datapruning.config.recipe import ENVIRONMENT_TABLE, RUN_TABLE
 from datapruning.data.dataset import Dataset
 from datapruning.errors import InvalidFile
+from datapruning.runs.result import RunResult, StudentResult, TrainedResult
 from datapruning.runs.run import CONFIG, Run
 from datapruning.tools.diff.subsets import compare_subsets
 
@@ -25,12 +26,12 @@ class ComparedRun:
 
     Attributes:
         settings: "table.key" -> value of its config.toml, without the [environment].
-        result: The content of result.json; None: the run is not finished.
+        result: The result of the run; None: the run is not finished.
         subset: The samples it was trained on; None: the folder has no subset file.
     """
 
     settings: Mapping[str, Any]
-    result: Mapping[str, Any] | None
+    result: RunResult | None
     subset: Subset | None
 
     @property
@@ -54,13 +55,13 @@ def load_run(folder: Path) -> ComparedRun:
     except (OSError, ValueError) as error:
         raise InvalidFile(f"{config} cannot be read: {error}") from None
     tables.pop(ENVIRONMENT_TABLE, None)
-    return ComparedRun(flatten(tables), Run(folder).result(), load_subset(subset) if subset.exists() else None)
+    return ComparedRun(flatten(tables), Run(folder).result(RunResult), load_subset(subset) if subset.exists() else None)
 
 
 def compare_runs(a: ComparedRun, b: ComparedRun, data: Dataset | None = None) -> list[str]:
     """Describe the results of two runs, the settings that differ and, where both have one, how their subsets differ."""
     lines = [f"A: {_describe(a.result)}", f"B: {_describe(b.result)}"]
-    accuracies = [run.result["test_accuracy"] for run in (a, b) if run.result is not None and "test_accuracy" in run.result]
+    accuracies = [run.result.test_accuracy for run in (a, b) if run.result is not None]
     if len(accuracies) == 2:
         lines.append(f"test accuracy, B - A: {accuracies[1] - accuracies[0]:+.2f} points")
     keys = [key for key in {**a.settings, **b.settings} if a.settings.get(key) != b.settings.get(key)]
@@ -82,12 +83,12 @@ def flatten(tables: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _describe(result: Mapping[str, Any] | None) -> str:
+def _describe(result: RunResult | None) -> str:
     if result is None:
         return "not finished"
-    parts = [f"test accuracy {result['test_accuracy']:.2f}%"] if "test_accuracy" in result else []
-    parts += [str(result[key]) for key in ("role", "model") if result.get(key) is not None]
-    if result.get("kept") is not None:
-        parts.append(f"keeping {result['kept']:,} of {result['total']:,}")
-    parts += [f"KD weight {result['kd_weight']:g}"] if result.get("kd_weight") is not None else []
+    parts = [f"test accuracy {result.test_accuracy:.2f}%", result.role, result.model]
+    if isinstance(result, TrainedResult):
+        parts.append(f"keeping {result.kept:,} of {result.total:,}")
+    if isinstance(result, StudentResult):
+        parts.append(f"KD weight {result.kd_weight:g}")
     return ", ".join(parts)

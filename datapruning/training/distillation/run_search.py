@@ -21,6 +21,7 @@ from datapruning.config.training import TrainConfig
 from datapruning.data.batching import batch_sizes
 from datapruning.io.trial_store import Config, RowStore
 from datapruning.runs.context import Context
+from datapruning.runs.result import KDSearch
 from datapruning.runs.run import Run
 from datapruning.training.checkpoint import Checkpoint
 from datapruning.training.distillation.callbacks import run_callbacks
@@ -28,7 +29,6 @@ from datapruning.training.distillation.correctness import decode_bits, encode_bi
 from datapruning.training.distillation.weight_search import (
     Arm,
     Judges,
-    Search,
     choose,
     choose_judges,
     judged,
@@ -42,7 +42,7 @@ from datapruning.training.sparsity.masks import Masks
 from datapruning.training.state import TrainState
 from datapruning.training.trainer import Trainer
 from datapruning.utils.console import say
-from datapruning.utils.cost import Cost
+from datapruning.utils.cost import ComputeCost
 from datapruning.utils.hashing import digest
 
 
@@ -122,7 +122,7 @@ def search(
     seed: int,
     maker: Maker,
     masks: Masks | None = None,
-) -> Search:
+) -> KDSearch:
     """Train the trunk, unless it is there; probe; choose.
 
     Trunk and probes lie in the run folder (`checkpoint/`, `search/`), so a killed search goes on where it was.
@@ -163,10 +163,10 @@ def search(
         evaluated += row.result.get("evaluated", 0)
         say(f"  KD weight {arm}: {trials[-1].accuracy:.2f}% ± {trials[-1].stderr:.2f}, {row.seconds:.1f} s")
     choice = choose(arms, np.array(marks, np.bool_), judges.weights, prior.temperature, prior.weight)
-    cost = Cost(sum(t.samples_seen for t in trials), len(arms) * len(judges.ids) + evaluated)
+    cost = ComputeCost(sum(t.samples_seen for t in trials), len(arms) * len(judges.ids) + evaluated)
     trainings = round(cost.training_passes / (fork.samples * maker.settings.compute), 4)
     say(f"KD weight {choice.arm} is chosen; the search cost {trainings:.2f} trainings")
-    return Search(
+    return KDSearch(
         **asdict(choice.arm), method="forked probes", trials=tuple(trials), curve=choice.curve, validation=judges.kind,
         validation_size=len(judges.ids), samples_seen=cost.samples_seen, evaluated=cost.evaluated, cost=trainings,
     )  # fmt: skip

@@ -1,28 +1,35 @@
-"""A student: the KD weight is found or given, then the subset is trained on, with or without soft labels."""
+"""A student: the KD weight is searched or given, then the subset is trained on, with or without soft labels."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from datapruning.runs.context import Context
+from datapruning.runs.result import (
+    KDSearch,
+    PhaseCosts,
+    PhaseSeconds,
+    StudentMetadata,
+    StudentResult,
+    SubsetOrigin,
+    TeachingRecord,
+)
 from datapruning.runs.run import FinishedRun, Run
 from datapruning.training.checkpoint import Checkpoint
 from datapruning.training.distillation.run_search import Fork, objective_of, plan_fork, search
-from datapruning.training.distillation.training_run import Plan, train_whole_run
-from datapruning.training.distillation.weight_search import ALONE, Arm, Search, prior_weight, probe_arms, teacher_arms
+from datapruning.training.distillation.training_run import TrainingRun, train_and_evaluate
+from datapruning.training.distillation.weight_search import ALONE, Arm, prior_weight, probe_arms, teacher_arms
 from datapruning.training.losses import SoftLabels
 from datapruning.training.self_distillation.describe import in_words
 from datapruning.training.self_distillation.factory import make_maker
-from datapruning.training.sparsity.prune import masks_of
+from datapruning.training.sparsity.prune import Pruned, masks_of
 from datapruning.utils.console import say
-from datapruning.utils.cost import Cost
+from datapruning.utils.cost import ComputeCost
 
-LIKE_THE_REST = ("random",)
+RANDOM_SCORERS = ("random",)
 """Scorers whose pruned-away samples differ from the kept ones by chance alone."""
 
 
@@ -33,69 +40,82 @@ def train_student(
     labels: Sequence[SoftLabels],
     kd_weight: float | None,
     seed: int,
-    story: Mapping[str, Any],
+    origin: SubsetOrigin,
+    teaching: TeachingRecord,
     self_labels: SoftLabels | None = None,
-) -> FinishedRun:
+) -> FinishedRun[StudentResult]:
     """Find the KD weight where it is None and the teacher where there are several, train, evaluate, write the run folder.
 
     Args:
         context: dataset, device, loaders.
         run: claimed by the caller, not finished.
-        ids: the kept samples.
+        ids: int64, the kept samples.
         labels: soft labels of each candidate teacher, filled for `ids`; none only with KD weight 0.
-        kd_weight: a number, or None for "auto".
-        seed: of initialisation, order and validation samples.
-        story: further entries of result.json. Its "scorer" says how the samples were chosen; its "teacher" lists the
-            candidates, of which the chosen one stays.
+        kd_weight: a number in 0..1, or None for "auto".
+        seed: random seed for initialisation, sample order and validation samples.
+        origin: how the samples were chosen.
+        teaching: the teachers. Where there are several `labels`, these are candidates, of which the chosen one stays.
         self_labels: soft labels of the self teacher, where the recipe's self-distillation has one.
     """
     kd, training = context.recipe.kd, context.recipe.train
     if kd_weight is None:
-        arm, arms = (
+        candidate, candidates = (
             Arm(prior_weight(kd.weight_grid), kd.temperatures[0], kd.confidence_weighting),
             probe_arms(kd, len(labels)),
         )
     elif kd_weight:
-        arm, arms = Arm(kd_weight, kd.temperature, trust=False), teacher_arms(kd_weight, kd.temperature, len(labels))
+        candidate = Arm(kd_weight, kd.temperature, trust=False)
+        candidates = teacher_arms(kd_weight, kd.temperature, len(labels))
     else:
-        arm, arms = ALONE, []
-    maker = make_maker(context, ids, seed, self_labels)
-    if maker.settings.on:
-        say(in_words(maker.settings))
-    pruned = masks_of(context, run, ids, objective_of(context, labels, arm), seed, self_labels)
+        candidate, candidates = ALONE, []
+    self_distillation = make_maker(context, ids, seed, self_labels)
+    if self_distillation.settings.on:
+        say(in_words(self_distillation.settings))
+    pruned = masks_of(context, run, ids, objective_of(context, labels, candidate), seed, self_labels)
     masks = pruned.masks if pruned else None
     fork: Fork | None = None
-    found: Search | None = None
-    if len(arms) > 1:
-        alike = story.get("scorer") in LIKE_THE_REST
+    kd_search: KDSearch | None = None
+    if len(candidates) > 1:
         data = context.data
-        fork = plan_fork(training, kd, ids, data.total, seed, probes=len(arms), alike=alike, unreadable=data.unreadable)
+        fork = plan_fork(
+            training, kd, ids, data.total, seed, probes=len(candidates), alike=origin.scorer in RANDOM_SCORERS,
+            unreadable=data.unreadable,
+        )  # fmt: skip
         if fork is None:
-            say(f"KD weight {arm}: a run of one epoch has no middle to search in")
+            say(f"KD weight {candidate}: a run of one epoch has no middle to search in")
         else:
-            found = search(context, run, fork, labels, arms, arm, seed, maker, masks)
-            arm = Arm(found.weight, found.temperature, found.trust, found.teacher)
-    plan = Plan(
-        "student", training, ids, objective_of(context, labels, arm), seed,
+            kd_search = search(context, run, fork, labels, candidates, candidate, seed, self_distillation, masks)
+            candidate = Arm(kd_search.weight, kd_search.temperature, kd_search.trust, kd_search.teacher)
+    training_run = TrainingRun(
+        "student", training, ids, objective_of(context, labels, candidate), seed,
         begin=Checkpoint(run.checkpoint_path("fork")) if fork else None, steps=fork.steps if fork else None,
-        distil=maker.method(ids), masks=masks,
+        distil=self_distillation.method(ids), masks=masks,
     )  # fmt: skip
-    extra: dict[str, Any] = {
-        "kd_weight": arm.weight,
-        "temperature": None if arm == ALONE else arm.temperature,
-        "label_trust": arm.trust,
-        "kd_weight_search": asdict(found) if found is not None else None,
-        "seconds": dict(story.get("seconds", {})),
-        "costs": dict(story.get("costs", {})),
-    }
-    if found is not None:
-        seconds = round(sum(trial.seconds for trial in found.trials), 3)
-        extra["seconds"]["search"] = seconds
-        extra["costs"]["search"] = asdict(Cost(found.samples_seen, found.evaluated, seconds))
-    if pruned:
-        extra["sparsity"] = pruned.story
-        extra["seconds"]["prune"] = pruned.cost.seconds
-        extra["costs"]["prune"] = asdict(pruned.cost)
     if len(labels) > 1:
-        extra |= {"teacher": [story["teacher"][arm.teacher]], "teacher_candidates": story["teacher"]}
-    return train_whole_run(context, run, plan, {**story, **extra})
+        chosen = {"teacher": (teaching.teacher[candidate.teacher],), "teacher_candidates": teaching.teacher}
+        teaching = TeachingRecord(**{**dict(teaching), **chosen})
+    metadata = StudentMetadata(
+        **{**dict(origin), **dict(teaching), **_measured(teaching, kd_search, pruned)},
+        kd_weight=candidate.weight,
+        temperature=None if candidate == ALONE else candidate.temperature,
+        label_trust=candidate.trust,
+        kd_weight_search=kd_search,
+        sparsity=pruned.record if pruned else None,
+    )
+    return train_and_evaluate(context, run, training_run, metadata)
+
+
+def _measured(
+    teaching: TeachingRecord, kd_search: KDSearch | None, pruned: Pruned | None
+) -> dict[str, PhaseSeconds | PhaseCosts]:
+    """Seconds and costs of all that goes before the training."""
+    search_cost = None
+    if kd_search is not None:
+        seconds = round(sum(trial.seconds for trial in kd_search.trials), 3)
+        search_cost = ComputeCost(kd_search.samples_seen, kd_search.evaluated, seconds)
+    prune_cost = pruned.cost if pruned else None
+    seconds_before = PhaseSeconds(
+        search=search_cost.seconds if search_cost else None, prune=prune_cost.seconds if prune_cost else None
+    )
+    costs_before = PhaseCosts(search=search_cost, prune=prune_cost)
+    return {"seconds": teaching.seconds.merged(seconds_before), "costs": teaching.costs.merged(costs_before)}

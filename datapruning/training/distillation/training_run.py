@@ -1,11 +1,10 @@
-"""A whole run: train, look at the test set once, write the run folder. Teachers and students alike."""
+"""A whole run: train, evaluate on the test set once, write the run folder. Teachers and students alike."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +13,15 @@ from datapruning.config.training import TrainConfig
 from datapruning.models import parameter_count
 from datapruning.runs.context import Context
 from datapruning.runs.process_group import processes
+from datapruning.runs.result import (
+    ExtraPasses,
+    InfoBatchRecord,
+    PhaseCosts,
+    PhaseSeconds,
+    RunResult,
+    SelfDistillationRecord,
+    TrainedResult,
+)
 from datapruning.runs.run import FinishedRun, Run
 from datapruning.training.checkpoint import Checkpoint
 from datapruning.training.distillation.callbacks import run_callbacks
@@ -24,17 +32,28 @@ from datapruning.training.self_distillation.base import SelfDistillation
 from datapruning.training.sparsity.masks import Masks
 from datapruning.training.trainer import Trainer
 from datapruning.utils.console import say
-from datapruning.utils.cost import Cost
+from datapruning.utils.cost import ComputeCost
 from datapruning.utils.fraction import keeping
 from datapruning.version import __version__
 
+R_co = TypeVar("R_co", bound=RunResult, covariant=True)
+R = TypeVar("R", bound=RunResult)
+
 
 @dataclass(frozen=True)
-class Plan:
-    """What a run trains: which samples, towards what, from which seed.
+class TrainingRun:
+    """What a run trains.
 
-    `begin` is the state of a first part that was trained elsewhere, `steps` the updates of the whole schedule where they
-    are not those that `training` plans. `distil` adds self-distillation; `masks` say which weights are kept.
+    Attributes:
+        role: "teacher" or "student".
+        training: settings of the training.
+        ids: int64, the samples that are trained on.
+        objective: the loss.
+        seed: random seed for initialisation, sample order and views.
+        begin: state of a first part that was trained elsewhere; None: from the initialisation.
+        steps: of the whole schedule, where they are not those that `training` plans.
+        distil: self-distillation; None: none.
+        masks: which weights are kept; None: all.
     """
 
     role: str
@@ -48,57 +67,72 @@ class Plan:
     masks: Masks | None = None
 
 
-def train_whole_run(context: Context, run: Run, plan: Plan, story: Mapping[str, Any]) -> FinishedRun:
-    """Train to the end (resuming a begun run), evaluate the last epoch on the test set, write the folder.
+class RunMetadata(Protocol[R_co]):
+    """What is known of a run before it is trained."""
+
+    def complete(self, trained: TrainedResult) -> R_co:
+        """The result of the run, from this and what its training measured."""
+
+
+def train_and_evaluate(context: Context, run: Run, training_run: TrainingRun, metadata: RunMetadata[R]) -> FinishedRun[R]:
+    """Train to the end (resuming a run that was begun), evaluate the last epoch on the test set, write the folder.
 
     Args:
         context: dataset, device, loaders.
         run: claimed by the caller, not finished.
-        plan: see `Plan`.
-        story: further entries of result.json; "seconds" and "samples_seen" in it are added to this training's own.
+        training_run: what is trained.
+        metadata: what else the result says.
     """
-    data, training = context.data, plan.training
-    loader = context.split("train")
-    steps = plan.steps or planned_steps(training, len(plan.ids), data.total)
-    model = context.new_model(training.model, plan.seed)
+    data, training, ids = context.data, training_run.training, training_run.ids
+    steps = training_run.steps or planned_steps(training, len(ids), data.total)
+    model = context.new_model(training.model, training_run.seed)
     network = f"{training.model} ({parameter_count(model):,} weights)"
-    kept = keeping(len(plan.ids), data.total)
     fewer = f", fewer with infobatch {training.infobatch:g}" if training.infobatch else ""
-    say(f"{plan.role}: {network}, {kept}, {steps:,} updates (budget: {training.budget}{fewer})")
+    say(
+        f"{training_run.role}: {network}, {keeping(len(ids), data.total)}, {steps:,} updates "
+        f"(budget: {training.budget}{fewer})"
+    )
     trainer = Trainer(
-        model, loader, plan.ids, context.views, training, plan.objective, seed=plan.seed, num_steps=steps,
-        description=plan.role, self_distillation=plan.distil, masks=plan.masks, callbacks=run_callbacks(context, run),
+        model, context.split("train"), ids, context.views, training, training_run.objective, seed=training_run.seed,
+        num_steps=steps, description=training_run.role, self_distillation=training_run.distil, masks=training_run.masks,
+        callbacks=run_callbacks(context, run),
     )  # fmt: skip
-    done = trainer.fit(Checkpoint(run.checkpoint_path()), init_from=plan.begin)
-    cost = Cost(done.samples_seen + done.auxiliary_samples, done.auxiliary_forward, round(done.seconds, 3))
+    done = trainer.fit(Checkpoint(run.checkpoint_path()), init_from=training_run.begin)
     started = time.perf_counter()
     test_accuracy = accuracy(model, context.split("test"), np.arange(len(data.test)), context.views)
-    seconds = {"train": done.seconds, "evaluate": time.perf_counter() - started, **story.get("seconds", {})}
-    result = {
-        **story,
-        "test_accuracy": test_accuracy,
-        "kept": len(plan.ids),
-        "total": data.total,
-        "model": training.model,
-        "classes": data.classes,
-        "dataset": data.name,
-        "fingerprint": data.fingerprint,
-        "budget": training.budget,
-        "epochs": done.epoch,
-        "steps": done.updates,
-        "samples_seen": done.samples_seen + done.auxiliary_samples,
-        "seed": plan.seed,
-        "device": str(context.device),
-        "threads": context.threads,
-        "processes": processes(),
-        "costs": {**story.get("costs", {}), "train": asdict(cost)},
-        "seconds": {phase: round(value, 3) for phase, value in seconds.items()},
-        "package_version": __version__,
-    }
+    evaluation_seconds = round(time.perf_counter() - started, 3)
+    samples_seen, training_seconds = done.samples_seen + done.auxiliary_samples, round(done.seconds, 3)
+    infobatch = self_distillation = None
     if training.infobatch:
-        pruned = {"share": training.infobatch, "until": training.infobatch_until, "samples_skipped": done.samples_skipped}
-        result["infobatch"] = pruned
-    if plan.distil is not None:
-        passes = {"trained": done.auxiliary_samples, "forward": done.auxiliary_forward}
-        result["self_distill"] = {**context.recipe.self_distill.used, "extra_passes": passes}
-    return run.finish(model, done.history, result)
+        infobatch = InfoBatchRecord(
+            share=training.infobatch, until=training.infobatch_until, samples_skipped=done.samples_skipped
+        )
+    if training_run.distil is not None:
+        method, settings = context.recipe.self_distill.method, dict(context.recipe.self_distill.used)
+        del settings["method"]
+        passes = ExtraPasses(trained=done.auxiliary_samples, forward=done.auxiliary_forward)
+        self_distillation = SelfDistillationRecord(method=method, settings=settings, extra_passes=passes)
+    trained = TrainedResult(
+        role=training_run.role,
+        test_accuracy=test_accuracy,
+        model=training.model,
+        classes=data.classes,
+        dataset=data.name,
+        fingerprint=data.fingerprint,
+        samples_seen=samples_seen,
+        seconds=PhaseSeconds(train=training_seconds, evaluate=evaluation_seconds),
+        costs=PhaseCosts(train=ComputeCost(samples_seen, done.auxiliary_forward, training_seconds)),
+        package_version=__version__,
+        kept=len(ids),
+        total=data.total,
+        budget=training.budget,
+        epochs=done.epoch,
+        steps=done.updates,
+        seed=training_run.seed,
+        device=str(context.device),
+        threads=context.threads,
+        processes=processes(),
+        infobatch=infobatch,
+        self_distill=self_distillation,
+    )
+    return run.finish(model, done.history, metadata.complete(trained))

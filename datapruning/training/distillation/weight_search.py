@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from datapruning.config.kd import KDConfig
 from datapruning.errors import InvalidValue
-from datapruning.utils.cost import FORWARD
+from datapruning.runs.result import CurvePoint, ProbeResult
+from datapruning.utils.cost import FORWARD_PASS_COST
 from datapruning.utils.hashing import shuffled
 
 VALIDATION_KEY = 0x7A11D
@@ -58,52 +59,6 @@ class Arm:
 
 ALONE = Arm(0.0, 1.0, trust=False)
 """Labels alone; there is no temperature in it."""
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One probe: its arm, accuracy and standard error in percent on the validation samples, and what it cost."""
-
-    weight: float
-    temperature: float
-    trust: bool
-    teacher: int
-    accuracy: float
-    stderr: float
-    samples_seen: int
-    seconds: float
-
-
-@dataclass(frozen=True)
-class CurvePoint:
-    """The fitted response at a weight, accuracy in percent; the bounds are one deviation of the difference to the best."""
-
-    weight: float
-    accuracy: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class Search:
-    """The chosen weight with its evidence; `teacher` counts the candidates from 0.
-
-    `validation` says which samples judged: "pruned-away", "set-aside" (kept ones that were not trained on until the
-    choice) or both. `cost` is in trainings, a forward pass counted as a third of a training pass.
-    """
-
-    weight: float
-    temperature: float
-    trust: bool
-    teacher: int
-    method: str
-    trials: tuple[Trial, ...]
-    curve: tuple[CurvePoint, ...]
-    validation: str
-    validation_size: int
-    samples_seen: int
-    evaluated: int
-    cost: float
 
 
 @dataclass(frozen=True)
@@ -184,8 +139,8 @@ def probe_budget(cost: float, samples: int, probes: int, most_judges: int) -> tu
         most_judges: the limit on judges.
     """
     each = cost * samples / probes
-    judges = max(1, min(most_judges, int(JUDGING * each / FORWARD)))
-    return judges, max(1, int(each - judges * FORWARD))
+    judges = max(1, min(most_judges, int(JUDGING * each / FORWARD_PASS_COST)))
+    return judges, max(1, int(each - judges * FORWARD_PASS_COST))
 
 
 PRIOR = 0.6
@@ -214,10 +169,14 @@ def teacher_arms(weight: float, temperature: float, teachers: int) -> list[Arm]:
     return [Arm(weight, temperature, trust=False, teacher=teacher) for teacher in range(teachers)]
 
 
-def judged(arm: Arm, correct: NDArray[np.bool_], weights: NDArray[np.float64], samples_seen: int, seconds: float) -> Trial:
+def judged(
+    arm: Arm, correct: NDArray[np.bool_], weights: NDArray[np.float64], samples_seen: int, seconds: float
+) -> ProbeResult:
     """A trial from what its probe got right; arrays [judges]."""
     rate, stderr = _mean(correct, weights)
-    return Trial(**asdict(arm), accuracy=round(rate, 4), stderr=round(stderr, 4), samples_seen=samples_seen, seconds=seconds)
+    return ProbeResult(
+        **asdict(arm), accuracy=round(rate, 4), stderr=round(stderr, 4), samples_seen=samples_seen, seconds=seconds
+    )
 
 
 @dataclass(frozen=True)
@@ -323,7 +282,9 @@ def fit_response(
     top = int(np.argmax(mean))
     spread = np.sqrt(np.maximum(np.diag(covariance) - 2 * covariance[top] + covariance[top, top], 0))
     return tuple(
-        CurvePoint(round(float(w), 10), round(float(m), 4), round(float(m - s), 4), round(float(m + s), 4))
+        CurvePoint(
+            weight=round(float(w), 10), accuracy=round(float(m), 4), low=round(float(m - s), 4), high=round(float(m + s), 4)
+        )
         for w, m, s in zip(grid, mean, spread, strict=True)
     )
 

@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from datapruning.errors import IncompatibleInputs, InvalidFile, OutputExists
 from datapruning.io.npz import read_npz, write_npz
 from datapruning.io.tensors import load_tensors, save_tensors
+from datapruning.runs.result import RunResult
 from datapruning.runs.run import MODEL, Run
 from datapruning.training.sparsity.masks import FILE, Masks, load_masks
+from datapruning.utils.records import Record, parse_record
 
-FORMAT, VERSION = "datapruning.sparse-weights", 1
 KEPT, MASK, DENSE = "kept.", "mask.", "dense."
 
 
-def save_sparse(path: Path, weights: Mapping[str, Tensor], masks: Masks, about: Mapping[str, Any]) -> None:
+class SparseWeightsMetadata(Record):
+    """The metadata of a file of sparse weights: the network, and the shape of each pruned weight by its name."""
+
+    format: Literal["datapruning.sparse-weights"] = "datapruning.sparse-weights"
+    version: Literal[1] = 1
+    model: str
+    classes: int
+    dataset: str
+    shapes: dict[str, tuple[Annotated[int, Field(ge=1)], ...]]
+
+
+def save_sparse(path: Path, weights: Mapping[str, Tensor], masks: Masks, result: RunResult) -> None:
     """Write an `.npz`: of each pruned weight its mask, eight entries to a byte, and its kept values in the mask's order.
 
     Everything else (biases, norms, buffers) is written as it is.
@@ -29,7 +43,7 @@ def save_sparse(path: Path, weights: Mapping[str, Tensor], masks: Masks, about: 
         path: the file.
         weights: a state dict.
         masks: of the same network.
-        about: further entries of its meta.
+        result: of the run, which says what network it is.
 
     Raises:
         IncompatibleInputs: a weight that is not zero where its mask removes it, or a mask without its weight.
@@ -47,8 +61,9 @@ def save_sparse(path: Path, weights: Mapping[str, Tensor], masks: Masks, about: 
         if values[~bits].any():
             raise IncompatibleInputs(f"weight '{name}' is not zero where its mask removes it")
         arrays[MASK + name], arrays[KEPT + name] = np.packbits(bits), values[bits]
-    shapes = {name: list(bits.shape) for name, bits in masks.bits.items()}
-    write_npz(path, arrays, {**about, "format": FORMAT, "version": VERSION, "shapes": shapes})
+    shapes = {name: bits.shape for name, bits in masks.bits.items()}
+    metadata = SparseWeightsMetadata(model=result.model, classes=result.classes, dataset=result.dataset, shapes=shapes)
+    write_npz(path, arrays, metadata.to_json())
 
 
 def load_sparse(path: Path) -> dict[str, Tensor]:
@@ -58,13 +73,11 @@ def load_sparse(path: Path) -> dict[str, Tensor]:
         InvalidFile: missing, broken, or something else.
     """
     arrays, meta = read_npz(path, "a sparse weights")
-    if meta.get("format") != FORMAT or meta.get("version") != VERSION or not isinstance(meta.get("shapes"), dict):
-        raise InvalidFile(f"{path} holds no sparse weights: its format is {meta.get('format')!r}")
+    metadata = parse_record(SparseWeightsMetadata, meta, f"{path} holds no sparse weights")
     found = {name.removeprefix(DENSE): torch.from_numpy(a) for name, a in arrays.items() if name.startswith(DENSE)}
-    for name, shape in meta["shapes"].items():
+    for name, shape in metadata.shapes.items():
         packed, kept = arrays.get(MASK + name), arrays.get(KEPT + name)
-        whole = isinstance(shape, list) and all(type(n) is int and n > 0 for n in shape)
-        size = int(np.prod(shape, dtype=object)) if whole else -1
+        size = math.prod(shape)
         if packed is None or kept is None or packed.dtype != np.uint8 or packed.shape != (-(-size // 8),):
             raise InvalidFile(f"{path}: the mask or the values of weight '{name}' are missing or of another size")
         bits = np.unpackbits(packed, count=size).astype(np.bool_)
@@ -90,17 +103,16 @@ def export_weights(folder: Path, out: Path, *, sparse: bool = False) -> str:
     run = Run(folder)
     if out.exists():
         raise OutputExists(f"{out} exists; name another --out")
-    result = run.result()
+    result = run.result(RunResult)
     if result is None:
         raise InvalidFile(f"{folder} is no finished run: it has no result.json")
     weights, _ = load_tensors(folder / MODEL)
-    about: dict[str, Any] = {key: result[key] for key in ("model", "classes", "dataset") if key in result}
     dense = sum(tensor.numel() * tensor.element_size() for tensor in weights.values())
     if not sparse:
-        save_tensors(out, weights, {key: str(value) for key, value in about.items()})
+        save_tensors(out, weights, {"model": result.model, "classes": str(result.classes), "dataset": result.dataset})
         return f"{out}: {len(weights)} tensors, {dense / 1e3:,.1f} kB"
     if not (folder / FILE).exists():
         raise InvalidFile(f"{folder} was not pruned: it has no {FILE}; export it without --sparse")
     masks, _ = load_masks(folder / FILE)
-    save_sparse(out, weights, masks, about)
+    save_sparse(out, weights, masks, result)
     return f"{out}: {masks}, {out.stat().st_size / 1e3:,.1f} kB instead of {dense / 1e3:,.1f} kB"

@@ -3,22 +3,36 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor, nn
 
 from datapruning.errors import IncompatibleInputs, InvalidFile
 from datapruning.io.npz import read_npz, write_npz
+from datapruning.runs.result import SparsityRecord
 from datapruning.training.sparsity.prunable import prunable
+from datapruning.utils.cost import ComputeCost
+from datapruning.utils.records import Record, parse_record
 
 FILE = "masks.npz"
-FORMAT, VERSION = "datapruning.masks", 1
+
+
+class MasksMetadata(Record):
+    """The metadata of a masks file: the shape of each mask by the weight's name, how they were made, what that cost."""
+
+    format: Literal["datapruning.masks"] = "datapruning.masks"
+    version: Literal[1] = 1
+    shapes: dict[str, tuple[Annotated[int, Field(ge=1)], ...]]
+    sparsity: SparsityRecord
+    cost: ComputeCost
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,11 +84,11 @@ class Masks:
                     f"{mine.get(name, 'not')} in the masks"
                 )
 
-    def save(self, path: Path, story: Mapping[str, Any]) -> None:
-        """Write them packed, eight to a byte, with the story of how they were made."""
-        shapes = {name: list(each.shape) for name, each in self.bits.items()}
-        meta = {**story, "format": FORMAT, "version": VERSION, "shapes": shapes}
-        write_npz(path, {name: np.packbits(each) for name, each in self.bits.items()}, meta)
+    def save(self, path: Path, sparsity: SparsityRecord, cost: ComputeCost) -> None:
+        """Write them packed, eight to a byte, with the record of how they were made."""
+        shapes = {name: mask.shape for name, mask in self.bits.items()}
+        metadata = MasksMetadata(shapes=shapes, sparsity=sparsity, cost=cost)
+        write_npz(path, {name: np.packbits(mask) for name, mask in self.bits.items()}, metadata.to_json())
 
 
 def amount(count: int) -> str:
@@ -85,27 +99,22 @@ def amount(count: int) -> str:
     return f"{count:,}"
 
 
-def load_masks(path: Path) -> tuple[Masks, dict[str, Any]]:
-    """Masks and their story.
+def load_masks(path: Path) -> tuple[Masks, MasksMetadata]:
+    """Masks and the record of how they were made.
 
     Raises:
         InvalidFile: missing, broken, or no masks.
     """
     arrays, meta = read_npz(path, "a masks")
-    if meta.get("format") != FORMAT or meta.get("version") != VERSION or not isinstance(meta.get("shapes"), dict):
-        raise InvalidFile(
-            f"{path} is not a masks file: its format is {meta.get('format')!r}, version {meta.get('version')!r}"
-        )
+    metadata = parse_record(MasksMetadata, meta, f"{path} is not a masks file")
     bits = {}
-    for name, shape in meta["shapes"].items():
+    for name, shape in metadata.shapes.items():
         packed = arrays.get(name)
-        if not isinstance(shape, list) or not all(type(n) is int and n > 0 for n in shape):
-            raise InvalidFile(f"{path}: {shape!r} is no shape of weight '{name}'")
-        size = int(np.prod(shape, dtype=object))
+        size = math.prod(shape)
         if packed is None or packed.dtype != np.uint8 or packed.shape != (-(-size // 8),):
-            raise InvalidFile(f"{path}: the mask of weight '{name}' is missing or of another size than {shape}")
+            raise InvalidFile(f"{path}: the mask of weight '{name}' is missing or of another size than {list(shape)}")
         bits[name] = np.unpackbits(packed, count=size).astype(np.bool_).reshape(shape)
-    return Masks(bits), dict(meta)
+    return Masks(bits), metadata
 
 
 class Held:

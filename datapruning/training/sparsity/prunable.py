@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from datapruning.errors import InvalidValue
+from datapruning.runs.result import PrunedLayer
 
 LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 Weights = Mapping[str, Tensor]
@@ -36,31 +36,7 @@ def prunable(model: nn.Module) -> dict[str, nn.Parameter]:
     return found
 
 
-@dataclass(frozen=True)
-class Layer:
-    """A prunable layer of a network with masks.
-
-    Attributes:
-        name: of its weight.
-        shape: of its weight.
-        total: weights.
-        kept: weights that are kept.
-        positions: how often a weight is used for one picture (output pixels of a convolution, 1 of a linear layer).
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    total: int
-    kept: int
-    positions: int
-
-    @property
-    def flops(self) -> tuple[int, int]:
-        """Multiplications and additions for one picture: dense, and with zeros skipped."""
-        return 2 * self.positions * self.total, 2 * self.positions * self.kept
-
-
-def layer_table(model: nn.Module, kept: Mapping[str, int], shape: tuple[int, int, int]) -> list[Layer]:
+def layer_table(model: nn.Module, kept: Mapping[str, int], shape: tuple[int, int, int]) -> list[PrunedLayer]:
     """What is kept in each layer and what it costs.
 
     Args:
@@ -88,6 +64,8 @@ def layer_table(model: nn.Module, kept: Mapping[str, int], shape: tuple[int, int
         for hook in hooks:
             hook.remove()
     return [
-        Layer(name, tuple(weight.shape), weight.numel(), kept[name], positions.get(name, 0))
+        PrunedLayer(
+            name=name, shape=tuple(weight.shape), total=weight.numel(), kept=kept[name], positions=positions.get(name, 0)
+        )
         for name, weight in prunable(model).items()
     ]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +14,7 @@ from datapruning.config.sparsity import SparsityConfig
 from datapruning.errors import InvalidValue
 from datapruning.models import model_outline
 from datapruning.runs.context import Context
+from datapruning.runs.result import SparsityRecord
 from datapruning.runs.run import Run
 from datapruning.training.losses import CrossEntropy, Loss, SoftLabels
 from datapruning.training.rng import StepRNG, isolated_rng
@@ -24,7 +24,7 @@ from datapruning.training.sparsity.prunable import layer_table, prunable
 from datapruning.training.sparsity.saliency_batches import draw_looks
 from datapruning.training.sparsity.threshold import count_kept, keep_largest, rounds_of
 from datapruning.utils.console import say
-from datapruning.utils.cost import Cost
+from datapruning.utils.cost import ComputeCost
 
 PASSES = {"full": 3.0, "first-order": 1.0}
 """What a sample of a look costs in training passes, about: differentiating through a step is twice as much again."""
@@ -32,11 +32,11 @@ PASSES = {"full": 3.0, "first-order": 1.0}
 
 @dataclass(frozen=True)
 class Pruned:
-    """Masks, and how they came about: `story` goes into result.json, `cost` into its costs."""
+    """Masks, the record of how they were made, and what that cost."""
 
     masks: Masks
-    story: dict[str, Any]
-    cost: Cost
+    record: SparsityRecord
+    cost: ComputeCost
 
 
 def announce(model: nn.Module, settings: SparsityConfig) -> str:
@@ -105,12 +105,11 @@ def prune_at_start(
         f"pruned by {settings.criterion} in {seconds:.1f} s: {masks}; {dense / 1e6:.1f} M FLOPs a picture, "
         f"{sparse / 1e6:.1f} M if zeros were skipped (single zeros save weights, not time)"
     )
-    story = {
-        **asdict(settings), "rounds": rounds, "kept": masks.kept, "total": masks.total, "masks": masks.digest,
-        "protected": protected, "flops": dense, "flops_without_zeros": sparse,
-        "layers": [{**asdict(each), "shape": list(each.shape)} for each in layers],
-    }  # fmt: skip
-    return Pruned(masks, story, Cost(round(seen * passes), 0, seconds))
+    record = SparsityRecord(
+        settings=settings, rounds=rounds, kept=masks.kept, total=masks.total, masks=masks.digest,
+        protected=tuple(protected), flops=dense, flops_without_zeros=sparse, layers=tuple(layers),
+    )  # fmt: skip
+    return Pruned(masks, record, ComputeCost(round(seen * passes), 0, seconds))
 
 
 def check_epsd(context: Context, weight: float | None) -> None:
@@ -163,11 +162,11 @@ def masks_of(
         return None
     model = context.new_model(recipe.train.model, seed)
     if path.exists():
-        masks, story = load_masks(path)
+        masks, metadata = load_masks(path)
         masks.check_fits(model)
         say(f"pruning: using {path}, {masks}")
-        return Pruned(masks, story["story"], Cost(**story["cost"]))
+        return Pruned(masks, metadata.sparsity, metadata.cost)
     base = with_teacher if settings.loss == "kd" else CrossEntropy(recipe.train.label_smoothing)
     pruned = prune_at_start(context, model, ids, settings, recipe.self_distill, base, seed, self_teacher)
-    pruned.masks.save(path, {"story": pruned.story, "cost": asdict(pruned.cost)})
+    pruned.masks.save(path, pruned.record, pruned.cost)
     return pruned

@@ -184,8 +184,8 @@ def test_a_student_with_mixed_views_is_reproducible_and_shares_its_teacher(make_
     plain = train(make_context(small), fraction=0.5, kd_weight=0.9)
     mixed = train(make_context(small, "cutmix.prob=1.0"), fraction=0.5, kd_weight=0.9)
     assert mixed.folder != plain.folder
-    assert mixed.result["teacher"] == plain.result["teacher"]
-    assert mixed.result["soft_labels_computed"] > 0
+    assert mixed.result.teacher == plain.result.teacher
+    assert mixed.result.soft_labels_computed > 0
     again = train(make_context(small, "cutmix.prob=1.0"), fraction=0.5, kd_weight=0.9, out=mixed.folder.parent / "again")
     weights = [(run.folder / "model.safetensors").read_bytes() for run in (mixed, again, plain)]
     assert weights[0] == weights[1] != weights[2]

@@ -63,7 +63,7 @@ def test_every_row_is_one_train(small: Dataset, make_context: MakeContext, tmp_p
             context, fraction=config["fraction"], scores=el2n if config["scorer"] == "el2n" else None,
             kd_weight=config["kd_weight"], seed=config["seed"],
         )  # fmt: skip
-        assert bare(row.result) == bare(alone.result)
+        assert bare(row.result) == bare(alone.result.to_json())
         assert weights(found.folder, row) == (alone.folder / "model.safetensors").read_bytes()
     assert (found.folder / "table.md").read_text().startswith(found.table)
     assert len((found.folder / "rows.csv").read_text().splitlines()) == 13

@@ -24,7 +24,7 @@ from datapruning.experiments.workers.task import packed, unpacked
 from datapruning.io.trial_store import Row
 from datapruning.runs.context import Context
 from datapruning.runs.context import make_context as context_with
-from datapruning.utils.cost import FORWARD
+from datapruning.utils.cost import FORWARD_PASS_COST
 from datapruning.utils.hashing import digest
 from tests.conftest import fast_arguments
 
@@ -163,9 +163,11 @@ def test_the_price_counts_what_self_distillation_adds(context: Context) -> None:
           for method in (None, "cs-kd", "dlb", "tf-kd-self")}  # fmt: skip
     price = {method: estimate_passes(base, grid, specs) for method, specs in of.items()}
     assert price[None] == 2 * one
-    assert price["cs-kd"] == pytest.approx(2 * one * (1 + FORWARD))
+    assert price["cs-kd"] == pytest.approx(2 * one * (1 + FORWARD_PASS_COST))
     assert price["dlb"] == 2 * 2 * one
-    assert price["tf-kd-self"] == pytest.approx(3 * one + FORWARD * one), "a self teacher for both, two epochs of labels"
+    assert price["tf-kd-self"] == pytest.approx(3 * one + FORWARD_PASS_COST * one), (
+        "a self teacher for both, two epochs of labels"
+    )
     assert estimate_passes(base, grid, grid.students()) == pytest.approx(2 * sum(price.values()))
     recipes = context.with_table("self_distill", method="dlb")
     assert estimate_passes(recipes, grid, of[None]) == 2 * price[None], "the recipe's own counts where a row has none"

@@ -24,6 +24,7 @@ from datapruning.runs.trackers.factory import find_tools, make_tracker
 from datapruning.runs.trackers.trackers import Logs, RunLogs
 from datapruning.utils.time_limit import TimeLimit
 from tests.conftest import Answer
+from tests.helpers.results import student_result
 
 MakeContext = Callable[..., Context]
 TINY = ("train.model=tinynet8", "teacher.model=tinynet8", "teacher.epochs=3")
@@ -76,6 +77,9 @@ def folder(tmp_path: Path) -> Path:
     return run
 
 
+LOGGED = {"test_accuracy": 50.0, "kept": 40, "total": 40, "kd_weight": 0.0, "steps": 4, "samples_seen": 80}
+
+
 def opened(folder: Path) -> tuple[RunLogs, Any]:
     found = RunLogs(folder, Logs(("wandb",), folder.parent))
     return found, found.opened("config.toml", "metrics.jsonl", "result.json")
@@ -106,13 +110,13 @@ def test_every_row_is_logged_once_whatever_was_killed(folder: Path, kept: Kept) 
         run.rows([first])  # the checkpoint was older than the log
         run.rows([first, second])
         run.rows([first, second, {"epoch": 2, "loss": 1.0}])
-        run.result({"test_accuracy": 50.0, "kept": 7, "dataset": "x", "seed": 1})
-        run.result({"test_accuracy": 51.0})
+        run.result(student_result())
+        run.result(student_result(test_accuracy=51.0))
     assert kept.told == [
         ("begin", None, 0), (0, {"loss": 2.0}), (1, {"loss": 1.5}), ("end", False),
-        ("begin", "mine", 2), (2, {"loss": 1.0}), ("result", 3, {"test_accuracy": 50.0, "kept": 7}), ("end", True),
+        ("begin", "mine", 2), (2, {"loss": 1.0}), ("result", 3, LOGGED), ("end", True),
     ]  # fmt: skip
-    (folder / "result.json").write_text('{"test_accuracy": 50.0}')
+    student_result().write(folder / "result.json")
     run, block = opened(folder)
     with block:
         pass
@@ -135,7 +139,7 @@ def test_rows_that_a_tool_lost_are_logged_again(folder: Path, kept: Kept) -> Non
 def test_a_result_that_did_not_get_through_is_logged_again(
     folder: Path, kept: Kept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (folder / "result.json").write_text('{"test_accuracy": 50.0}')
+    student_result().write(folder / "result.json")
 
     def breaks(finished: bool) -> None:
         raise ConnectionError
@@ -153,10 +157,10 @@ def test_a_result_that_did_not_get_through_is_logged_again(
 
 def test_a_log_that_is_begun_late_gets_what_the_folder_holds(folder: Path, kept: Kept) -> None:
     (folder / "metrics.jsonl").write_text('{"epoch": 0, "loss": 2.0}\n{"epoch": 1, "loss": 1.0}\n')
-    (folder / "result.json").write_text('{"test_accuracy": 50.0}')
+    student_result().write(folder / "result.json")
     _, block = opened(folder)
     with block:
-        assert kept.told[1:] == [(0, {"loss": 2.0}), (1, {"loss": 1.0}), ("result", 2, {"test_accuracy": 50.0})]
+        assert kept.told[1:] == [(0, {"loss": 2.0}), (1, {"loss": 1.0}), ("result", 2, LOGGED)]
 
 
 def test_a_tool_that_fails_is_left_out_in_one_line_and_catches_up(

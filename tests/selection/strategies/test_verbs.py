@@ -150,7 +150,7 @@ def test_a_student_says_how_its_subset_was_chosen_and_can_be_run_again(dprune: D
     (folder,) = (tmp_path / "dprune-runs" / "students").iterdir()
     assert folder.name.startswith("digits-random-ccs-144-kd-0.0-seed0-")
     result = json.loads((folder / "result.json").read_text())
-    assert (result["strategy"], result["with"]) == ("ccs", ["cutoff=0.2", "strata=50"])
+    assert (result["strategy"], result["strategy_settings"]) == ("ccs", ["cutoff=0.2", "strata=50"])
     run = tomllib.loads((folder / "config.toml").read_text())["run"]
     assert (run["strategy"], run["with"]) == ("ccs", ["cutoff=0.2", "strata=50"])
     for same in (words, ["train", "--recipe", str(folder / "config.toml"), "--loader", "memory"]):

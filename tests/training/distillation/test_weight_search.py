@@ -24,7 +24,7 @@ from datapruning.training.distillation.weight_search import (
     search_cost,
     teacher_arms,
 )
-from datapruning.utils.cost import FORWARD
+from datapruning.utils.cost import FORWARD_PASS_COST
 
 
 @settings(deadline=None)
@@ -65,7 +65,7 @@ def test_a_search_keeps_to_its_cost(samples: int, probes: int, cost: float) -> N
     allowed = search_cost(cost, samples)
     assert allowed <= MOST
     judges, each = probe_budget(allowed, samples, probes, 5000)
-    assert probes * (each + FORWARD * judges) <= max(allowed * samples, probes * (1 + FORWARD))
+    assert probes * (each + FORWARD_PASS_COST * judges) <= max(allowed * samples, probes * (1 + FORWARD_PASS_COST))
 
 
 def test_large_runs_pay_the_set_share_and_small_ones_more() -> None:

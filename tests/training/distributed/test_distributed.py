@@ -268,5 +268,5 @@ def test_the_command_under_torchrun(tmp_path: Path) -> None:
 
 def test_one_process_says_so_in_its_result(small: Dataset, make_context: Callable[..., Context]) -> None:
     run = dp.teach(make_context(small, "teacher.epochs=1"))
-    assert run.result["processes"] == 1
+    assert run.result.processes == 1
     assert "processes" not in (run.folder / "config.toml").read_text(), "manifests are what they were"

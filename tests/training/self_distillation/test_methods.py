@@ -24,7 +24,7 @@ from datapruning.training.self_distillation.describe import in_words
 from datapruning.training.self_distillation.dlb import DLB
 from datapruning.training.self_distillation.ps_kd import PSKD
 from datapruning.training.self_distillation.tf_kd import TFKD, TFKDSelf, virtual_teacher
-from datapruning.utils.cost import FORWARD
+from datapruning.utils.cost import FORWARD_PASS_COST
 
 CLASSES = 5
 Array = NDArray[np.float64]
@@ -304,7 +304,7 @@ def test_an_unknown_method_gets_the_nearest_name() -> None:
 
 def test_what_a_method_reads_and_costs() -> None:
     compute = {name: SelfDistillConfig(method=name).compute for name in KEYS}
-    assert compute == {"none": 1, "cs-kd": 1 + FORWARD, "ps-kd": 1, "dlb": 2, "tf-kd": 1, "tf-kd-self": 1}
+    assert compute == {"none": 1, "cs-kd": 1 + FORWARD_PASS_COST, "ps-kd": 1, "dlb": 2, "tf-kd": 1, "tf-kd-self": 1}
     assert SelfDistillConfig(method="dlb", ps_kd_weight=0.1).used == {
         "method": "dlb",
         "dlb_weight": 0.5,

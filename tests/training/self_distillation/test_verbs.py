@@ -23,7 +23,7 @@ from datapruning.report.run_records import RunRecord
 from datapruning.runs.context import Context
 from datapruning.runs.run import CONFIG
 from datapruning.training.distillation.weight_search import Judges
-from datapruning.utils.cost import FORWARD
+from datapruning.utils.cost import FORWARD_PASS_COST
 from tests.conftest import fast_arguments
 
 Contexts = Callable[..., Context]
@@ -48,40 +48,41 @@ def test_students_with_and_without_teachers(short: Context, method: str, weight:
     assert mine.folder != usual.folder
     assert method in mine.folder.name
     assert bits(mine) != bits(usual)
-    assert "self_distill" not in usual.result
-    told = mine.result["self_distill"]
-    assert {k: told[k] for k in told if k != "extra_passes"} == SelfDistillConfig(method=method).used
-    seen, costs = usual.result["samples_seen"], mine.result["costs"]
-    trained, forward = told["extra_passes"]["trained"], told["extra_passes"]["forward"]
-    assert mine.result["samples_seen"] == costs["train"]["samples_seen"] == seen + trained
-    assert costs["train"]["evaluated"] == forward == (seen if method == "cs-kd" else 0)
+    assert usual.result.self_distill is None
+    told = mine.result.self_distill
+    assert told is not None
+    assert {"method": told.method, **told.settings} == SelfDistillConfig(method=method).used
+    seen, costs = usual.result.samples_seen, mine.result.costs
+    trained, forward = told.extra_passes.trained, told.extra_passes.forward
+    assert mine.result.samples_seen == costs.train.samples_seen == seen + trained
+    assert costs.train.evaluated == forward == (seen if method == "cs-kd" else 0)
     assert (trained > 0.8 * seen) == (method == "dlb")
-    assert mine.result["epochs"] == usual.result["epochs"]
-    searches = [run.result["kd_weight_search"] for run in (usual, mine)]
+    assert mine.result.epochs == usual.result.epochs
+    searches = [run.result.kd_weight_search for run in (usual, mine)]
     if weight == "auto":
         before, now = searches
-        assert now["cost"] == pytest.approx(before["cost"], rel=0.3), "in trainings of its own kind"
+        assert now.cost == pytest.approx(before.cost, rel=0.3), "in trainings of its own kind"
         if method == "dlb":
-            assert now["samples_seen"] > 1.5 * before["samples_seen"]
-        assert (now["evaluated"] > before["evaluated"]) == (method == "cs-kd")
-    assert ("self_teacher" in mine.result) == (method == "tf-kd-self")
+            assert now.samples_seen > 1.5 * before.samples_seen
+        assert (now.evaluated > before.evaluated) == (method == "cs-kd")
+    assert (mine.result.self_teacher is not None) == (method == "tf-kd-self")
 
 
 def test_the_self_teacher_is_the_run_without_distillation_and_is_used_again(short: Context) -> None:
     mine = dp.train(short.with_table("self_distill", method="tf-kd-self"), fraction=0.5, kd_weight=0)
     alone = dp.train(short, fraction=0.5, kd_weight=0)
-    teacher = mine.result["self_teacher"]
-    assert Path(teacher["folder"]) == alone.folder
-    assert teacher["test_accuracy"] == alone.test_accuracy
-    costs = mine.result["costs"]
-    assert costs["self_teacher"]["samples_seen"] == alone.result["samples_seen"]
-    assert costs["self_soft_labels"]["evaluated"] == 60 * 4
-    student = RunRecord(mine.folder, mine.result, tomllib.loads((mine.folder / CONFIG).read_text()))
+    teacher = mine.result.self_teacher
+    assert Path(teacher.folder) == alone.folder
+    assert teacher.test_accuracy == alone.test_accuracy
+    costs = mine.result.costs
+    assert costs.self_teacher.samples_seen == alone.result.samples_seen
+    assert costs.self_soft_labels.evaluated == 60 * 4
+    student = RunRecord(mine.folder, mine.result.to_json(), tomllib.loads((mine.folder / CONFIG).read_text()))
     (comparison,) = compare([student])
     assert "self-distillation tf-kd-self" in comparison.description
     (group,) = comparison.groups
     own = group.cost.own.samples
-    assert own == pytest.approx(mine.result["samples_seen"] + alone.result["samples_seen"] + FORWARD * 60 * 4)
+    assert own == pytest.approx(mine.result.samples_seen + alone.result.samples_seen + FORWARD_PASS_COST * 60 * 4)
     written = (alone.folder / "result.json").stat().st_mtime_ns
     hotter = short.with_table("self_distill", method="tf-kd-self", tf_kd_self_temperature=2.0)
     other = dp.train(hotter, fraction=0.5, kd_weight=0)
@@ -100,7 +101,7 @@ def test_a_searching_student_killed_anywhere_ends_as_one_that_was_not(
     dp.teach(context)
     resumed = killed(lambda: dp.train(context, fraction=0.5), 6, 3, 4, 2)
     assert bits(resumed) == bits(whole)
-    assert resumed.result["self_distill"] == whole.result["self_distill"]
+    assert resumed.result.self_distill == whole.result.self_distill
 
 
 def test_a_class_that_loses_its_pair_to_the_judges_trains_all_the_same(
@@ -111,7 +112,7 @@ def test_a_class_that_loses_its_pair_to_the_judges_trains_all_the_same(
     monkeypatch.setattr("datapruning.training.distillation.run_search.choose_judges", lambda *_, **__: judges)
     kept = dp.subset_from_ids(np.concatenate([zero[:2], others]), small, "test")
     found = dp.train(make_context(small, "self_distill.method=cs-kd", "kd.search_budget=1"), kept)
-    assert found.result["kd_weight_search"]["validation"] == "set-aside"
+    assert found.result.kd_weight_search.validation == "set-aside"
 
 
 # The command

@@ -16,6 +16,8 @@ from datapruning.models import create_model
 from datapruning.training.sparsity.masks import Held, Masks, amount, load_masks
 from datapruning.training.sparsity.prunable import layer_table, prunable
 from datapruning.training.sparsity.threshold import count_kept, keep_largest, rounds_of
+from datapruning.utils.cost import ComputeCost
+from tests.helpers.results import sparsity_record
 
 
 def saliency(*layers: list[float]) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float64]]]:
@@ -83,11 +85,11 @@ def some_masks(model: nn.Module, seed: int = 0) -> Masks:
 
 def test_masks_survive_the_disk(tmp_path: Path) -> None:
     masks = some_masks(create_model("tinynet8", (8, 8, 1), 10, 0))
-    masks.save(tmp_path / "masks.npz", {"removed": 0.5})
-    found, story = load_masks(tmp_path / "masks.npz")
+    masks.save(tmp_path / "masks.npz", sparsity_record(), ComputeCost(3, 0, 0.5))
+    found, metadata = load_masks(tmp_path / "masks.npz")
     assert found.digest == masks.digest
     assert found.kept_by_layer == masks.kept_by_layer
-    assert story["removed"] == 0.5
+    assert (metadata.sparsity, metadata.cost) == (sparsity_record(), ComputeCost(3, 0, 0.5))
     np.savez(tmp_path / "other.npz", a=np.zeros(3))
     with pytest.raises(InvalidFile):
         load_masks(tmp_path / "other.npz")

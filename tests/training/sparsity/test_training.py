@@ -17,11 +17,13 @@ from datapruning.data.dataset import Dataset
 from datapruning.errors import IncompatibleInputs, InvalidFile
 from datapruning.io.tensors import load_tensors
 from datapruning.runs.context import Context
+from datapruning.runs.result import StudentResult
 from datapruning.runs.run import Run
 from datapruning.training.checkpoint import Checkpoint
 from datapruning.training.sparsity.export import load_sparse, save_sparse
 from datapruning.training.sparsity.masks import load_masks
 from tests.conftest import Answer, fast_arguments
+from tests.helpers.results import student_result
 
 Dprune = Callable[..., Answer]
 Refused = Callable[..., str]
@@ -40,7 +42,7 @@ def test_the_weights_that_are_kept_are_as_many_as_was_said(dprune: Dprune, tmp_p
     assert answer.code == 0, answer.err
     folder, result = student(tmp_path)
     pruned = result["sparsity"]
-    assert (pruned["kept"], pruned["criterion"]) == (round(pruned["total"] * 0.1), prune_by)
+    assert (pruned["kept"], pruned["settings"]["criterion"]) == (round(pruned["total"] * 0.1), prune_by)
     assert f"(90.00% removed), by {prune_by}" in answer.err
     assert f"{pruned['kept']:,} of {pruned['total']:,} weights by {prune_by}" in answer.out
     masks, _ = load_masks(folder / "masks.npz")
@@ -68,7 +70,7 @@ def test_epsd_with_each_self_distillation(dprune: Dprune, tmp_path: Path, method
     answer = dprune("train", *QUICK, "--epsd", "0.8", "--self-distill", method, *more)
     assert answer.code == 0, answer.err
     _, result = student(tmp_path)
-    assert (result["self_distill"]["method"], result["sparsity"]["mode"]) == (method, "first-order")
+    assert (result["self_distill"]["method"], result["sparsity"]["settings"]["mode"]) == (method, "first-order")
     assert result["costs"]["prune"]["samples_seen"] > 0
 
 
@@ -122,7 +124,8 @@ def test_killed_and_resumed_is_the_same_to_the_bit(
             assert load_masks(whole.folder / name)[0].digest == load_masks(again.folder / name)[0].digest
         else:
             assert one == two
-    assert again.result["sparsity"]["masks"] == whole.result["sparsity"]["masks"]
+    assert again.result.sparsity is not None
+    assert again.result.sparsity == whole.result.sparsity
 
 
 def test_a_checkpoint_of_other_masks_is_refused(
@@ -139,19 +142,20 @@ def test_a_checkpoint_of_other_masks_is_refused(
     with pytest.raises(KeyboardInterrupt):
         dp.train(pruned_context, fraction=0.5, kd_weight=0, out=tmp_path / "run")
     monkeypatch.setattr(Checkpoint, "save", save)
-    masks, story = load_masks(tmp_path / "run" / "masks.npz")
+    masks, metadata = load_masks(tmp_path / "run" / "masks.npz")
     name = next(iter(masks.bits))
     masks.bits[name][...] = ~masks.bits[name]
-    masks.save(tmp_path / "run" / "masks.npz", story)
+    masks.save(tmp_path / "run" / "masks.npz", metadata.sparsity, metadata.cost)
     with pytest.raises(IncompatibleInputs, match="made with other masks"):
         dp.train(pruned_context, fraction=0.5, kd_weight=0, out=tmp_path / "run")
 
 
 def test_masks_depend_on_the_seed_and_on_nothing_else(pruned_context: Context, tmp_path: Path) -> None:
-    digests = [
-        dp.train(pruned_context, fraction=0.5, kd_weight=0, seed=seed, out=tmp_path / name).result["sparsity"]["masks"]
+    results = [
+        dp.train(pruned_context, fraction=0.5, kd_weight=0, seed=seed, out=tmp_path / name).result
         for seed, name in ((0, "one"), (0, "two"), (1, "three"))
     ]
+    digests = [result.sparsity.masks for result in results if result.sparsity is not None]
     assert digests[0] == digests[1] != digests[2]
 
 
@@ -175,7 +179,7 @@ def test_the_compact_file_holds_the_same_weights(dprune: Dprune, tmp_path: Path)
     masks, _ = load_masks(folder / "masks.npz")
     name = next(iter(masks.bits))
     with pytest.raises(IncompatibleInputs, match="is not zero where its mask removes it"):
-        save_sparse(tmp_path / "x.npz", {**dense, name: torch.ones_like(dense[name])}, masks, {})
+        save_sparse(tmp_path / "x.npz", {**dense, name: torch.ones_like(dense[name])}, masks, student_result())
 
 
 @pytest.mark.parametrize(
@@ -206,10 +210,10 @@ def test_resumed_with_other_settings_is_refused(dprune: Dprune, tmp_path: Path) 
     assert "removed" in answer.err
     again = dprune("train", "--recipe", "run/config.toml", "--loader", "memory", "--out", "rerun")
     assert again.code == 0, again.err
-    one, two = (Run(tmp_path / name).result() for name in ("run", "rerun"))
+    one, two = (Run(tmp_path / name).result(StudentResult) for name in ("run", "rerun"))
     assert one is not None
     assert two is not None
-    assert (one["sparsity"]["masks"], one["test_accuracy"]) == (two["sparsity"]["masks"], two["test_accuracy"])
+    assert (one.sparsity, one.test_accuracy) == (two.sparsity, two.test_accuracy)
 
 
 def test_nothing_is_pruned_where_nothing_is_said(dprune: Dprune, tmp_path: Path) -> None:

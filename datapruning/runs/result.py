@@ -1,0 +1,422 @@
+"""What a finished run yields: the content of `result.json` as typed records, read and written here alone.
+
+`RunResult` is what any network that can teach has; `TrainedResult` adds what a training of this package measures, and
+`StudentResult` where the samples came from, who taught, and how the KD weight was found. The key `role` says which one
+a file holds.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import Field
+
+from datapruning.config.sparsity import SparsityConfig
+from datapruning.errors import InvalidFile, UnknownName
+from datapruning.io.json import read_json, write_json
+from datapruning.utils.cost import ComputeCost
+from datapruning.utils.records import Record, parse_record
+
+Percent = Annotated[float, Field(ge=0, le=100)]
+Count = Annotated[int, Field(ge=0)]
+Seconds = Annotated[float, Field(ge=0)]
+
+
+class Phases(Record):
+    """Numbers by phase of a run; None where a run has no such phase."""
+
+    def merged(self, other: Self) -> Self:
+        """Both together; where both have a phase, that of `other`."""
+        return type(self)(**{name: value for part in (self, other) for name, value in part if value is not None})
+
+
+class PhaseSeconds(Phases):
+    """Wall-clock seconds of each phase. What was there already took next to none."""
+
+    teacher: Seconds | None = None
+    soft_labels: Seconds | None = None
+    self_teacher: Seconds | None = None
+    self_soft_labels: Seconds | None = None
+    search: Seconds | None = None
+    prune: Seconds | None = None
+    train: Seconds | None = None
+    evaluate: Seconds | None = None
+
+
+class PhaseCosts(Phases):
+    """What each part of a run costs from nothing, whoever made it and when."""
+
+    scoring: ComputeCost | None = None
+    teacher: ComputeCost | None = None
+    soft_labels: ComputeCost | None = None
+    self_teacher: ComputeCost | None = None
+    self_soft_labels: ComputeCost | None = None
+    search: ComputeCost | None = None
+    prune: ComputeCost | None = None
+    train: ComputeCost | None = None
+
+
+class RunResult(Record):
+    """What is known of every network that can teach.
+
+    Attributes:
+        role: which kind of result it is.
+        test_accuracy: of the last epoch on the test set, in percent.
+        model: name of the network.
+        classes: number of classes.
+        dataset: name of the dataset.
+        fingerprint: of the dataset.
+        samples_seen: samples that went through a training pass.
+        seconds: by phase.
+        costs: by part.
+        package_version: of the package that made the run.
+    """
+
+    role: str
+    test_accuracy: Percent
+    model: str
+    classes: Annotated[int, Field(ge=1)]
+    dataset: str
+    fingerprint: str
+    samples_seen: Count
+    seconds: PhaseSeconds = PhaseSeconds()
+    costs: PhaseCosts = PhaseCosts()
+    package_version: str
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read a result.json, as the class that its role names.
+
+        Raises:
+            InvalidFile: missing, broken, an unknown or a missing key, a wrong type, or a result of another kind than `cls`.
+        """
+        return cls.parse(read_json(path), str(path))
+
+    @classmethod
+    def parse(cls, value: dict[str, Any], source: str) -> Self:
+        """Check the content of a result.json; `source` names the file in messages.
+
+        Raises:
+            InvalidFile: see `read`.
+        """
+        role = value.get("role")
+        if role not in RESULTS:
+            raise InvalidFile(
+                f"{source}: 'role' is missing" if role is None else f"{source}: {UnknownName('role', str(role), RESULTS)}"
+            )
+        result = parse_record(RESULTS[role], value, source)
+        if not isinstance(result, cls):
+            raise InvalidFile(f"{source} is the result of a {result.role}; that of a {_role_of(cls)} is needed")
+        return result
+
+    def write(self, path: Path) -> None:
+        """Write a result.json with its checksum, whole or not at all."""
+        write_json(path, self.to_json())
+
+    @property
+    def trained_with(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+        """Mean and standard deviation of the channels, 0..1, of the images it was trained with; None: the dataset's own."""
+        return None
+
+    @property
+    def training_cost(self) -> ComputeCost:
+        """Of the training, and of the search for a KD weight if there was one."""
+        return ComputeCost(self.samples_seen, 0, self.seconds.train or 0.0)
+
+
+class InputStatistics(Record):
+    """Mean and standard deviation of the channels that a network was trained with, 0..1, one number a channel."""
+
+    mean: tuple[Annotated[float, Field(ge=-1e6)], ...]
+    std: tuple[Annotated[float, Field(ge=1e-6)], ...]
+
+
+class ImportedTeacherResult(RunResult):
+    """A network that was trained elsewhere, and read from a file of weights.
+
+    Attributes:
+        source: the file.
+        input: what its images were normalised with; None: the dataset's own numbers.
+    """
+
+    role: Literal["imported teacher"] = "imported teacher"
+    source: str
+    input: InputStatistics | None = None
+
+    @property
+    def trained_with(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+        """Mean and standard deviation of the channels, 0..1, of the images it was trained with; None: the dataset's own."""
+        return None if self.input is None else (self.input.mean, self.input.std)
+
+
+class InfoBatchRecord(Record):
+    """What dynamic pruning left out: `share` of the easy samples of each epoch, until `until` of the epochs."""
+
+    share: float
+    until: float
+    samples_skipped: Count
+
+
+class ExtraPasses(Record):
+    """Auxiliary samples that self-distillation passed through the network: trained on, or in a forward pass alone."""
+
+    trained: Count
+    forward: Count
+
+
+class SelfDistillationRecord(Record):
+    """The method, the settings that it reads, and what it added to the training."""
+
+    method: str
+    settings: dict[str, float]
+    extra_passes: ExtraPasses
+
+
+class TrainedResult(RunResult):
+    """What `train_and_evaluate` measures of a teacher or a student.
+
+    Attributes:
+        fraction: the share of the training set that was asked for; None: ids were given.
+        kept: samples that were trained on.
+        total: samples of the full training set.
+        budget: "epochs" or "steps".
+        epochs: passes over the kept samples.
+        steps: optimiser steps.
+        seed: of initialisation, order and views.
+        device: "cpu" or "cuda".
+        threads: of torch on the CPU.
+        processes: that shared the training.
+        infobatch: dynamic pruning; None: none.
+        self_distill: self-distillation; None: none.
+    """
+
+    fraction: float | None = None
+    kept: Annotated[int, Field(ge=1)]
+    total: Annotated[int, Field(ge=1)]
+    budget: str
+    epochs: Count
+    steps: Count
+    seed: int
+    device: str
+    threads: int
+    processes: int
+    infobatch: InfoBatchRecord | None = None
+    self_distill: SelfDistillationRecord | None = None
+
+
+class TeacherResult(TrainedResult):
+    """A network that was trained on every sample."""
+
+    role: Literal["teacher"] = "teacher"
+
+
+class TeacherMetadata(Record):
+    """What is known of a teacher before it is trained: that it sees everything."""
+
+    def complete(self, trained: TrainedResult) -> TeacherResult:
+        """The result of the run."""
+        return TeacherResult(**{**dict(trained), "fraction": 1.0})
+
+
+class TeacherRecord(Record):
+    """A teacher as the result of its student names it: `weights` is the hash of its weights."""
+
+    folder: str
+    model: str
+    test_accuracy: Percent
+    weights: str
+
+
+class ProbeResult(Record):
+    """One probe of the search for a KD weight.
+
+    `trust`: labels counted only as far as the teacher believes them. `teacher` counts the candidates from 0. Accuracy and
+    its standard error are in percent, on the validation samples.
+    """
+
+    weight: float
+    temperature: float
+    trust: bool
+    teacher: Count
+    accuracy: Percent
+    stderr: float
+    samples_seen: Count
+    seconds: Seconds
+
+
+class CurvePoint(Record):
+    """The fitted response at a weight, accuracy in percent; the bounds are one deviation of the difference to the best."""
+
+    weight: float
+    accuracy: float
+    low: float
+    high: float
+
+
+class KDSearch(Record):
+    """The chosen KD weight with its evidence; `teacher` counts the candidates from 0.
+
+    `validation` says which samples the probes were evaluated on: "pruned-away", "set-aside" (kept ones that were not
+    trained on until the choice) or both. `cost` is in trainings, a forward pass counted as a third of a training pass.
+    """
+
+    weight: float
+    temperature: float
+    trust: bool
+    teacher: Count
+    method: str
+    trials: tuple[ProbeResult, ...]
+    curve: tuple[CurvePoint, ...]
+    validation: str
+    validation_size: Count
+    samples_seen: Count
+    evaluated: Count
+    cost: float
+
+
+class PrunedLayer(Record):
+    """A prunable layer of a network with masks.
+
+    Attributes:
+        name: of its weight.
+        shape: of its weight.
+        total: weights.
+        kept: weights that are kept.
+        positions: how often a weight is used for one image (output pixels of a convolution, 1 of a linear layer).
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    total: Annotated[int, Field(ge=1)]
+    kept: Count
+    positions: Count
+
+    @property
+    def flops(self) -> tuple[int, int]:
+        """Multiplications and additions for one image: dense, and with zeros skipped."""
+        return 2 * self.positions * self.total, 2 * self.positions * self.kept
+
+
+class SparsityRecord(Record):
+    """How a student's weights were pruned before it was trained.
+
+    Attributes:
+        settings: of the stage.
+        rounds: in so many steps.
+        kept: weights that are kept.
+        total: prunable weights.
+        masks: digest of the masks.
+        protected: layers that would have been cut to nothing, and kept their strongest weight.
+        flops: multiplications and additions for one image.
+        flops_without_zeros: the same if zeros were skipped.
+        layers: what is kept in each, in the network's order.
+    """
+
+    settings: SparsityConfig
+    rounds: int
+    kept: Count
+    total: Annotated[int, Field(ge=1)]
+    masks: str
+    protected: tuple[str, ...]
+    flops: Count
+    flops_without_zeros: Count
+    layers: tuple[PrunedLayer, ...]
+
+
+class SubsetOrigin(Record):
+    """Which samples a student was trained on, and how they were chosen.
+
+    Attributes:
+        fraction: the share that was asked for; None: ids were given.
+        scorer: that ranked the samples.
+        balance: "none" or "class"; None: ids were given.
+        subset: path of the subset file.
+        strategy: by which they were chosen, where the scorer alone does not say so.
+        strategy_settings: of the strategy, as "name=value".
+    """
+
+    fraction: float | None = None
+    scorer: str
+    balance: str | None = None
+    subset: str
+    strategy: str | None = None
+    strategy_settings: tuple[str, ...] | None = None
+
+
+class TeachingRecord(Record):
+    """Who taught a student.
+
+    Attributes:
+        teacher: those that taught together; empty: none.
+        teacher_candidates: of which one was chosen; None: nothing was to choose.
+        self_teacher: the run of the same samples without self-distillation that "tf-kd-self" learns from.
+        soft_labels_computed: soft labels that were not there yet.
+        seconds: of getting teachers and labels.
+        costs: of teachers and labels, from nothing.
+    """
+
+    teacher: tuple[TeacherRecord, ...] = ()
+    teacher_candidates: tuple[TeacherRecord, ...] | None = None
+    self_teacher: TeacherRecord | None = None
+    soft_labels_computed: Count = 0
+    seconds: PhaseSeconds = PhaseSeconds()
+    costs: PhaseCosts = PhaseCosts()
+
+    def with_self_teacher(self, other: TeachingRecord) -> TeachingRecord:
+        """The same with a self teacher, the one teacher of another record."""
+        seconds = PhaseSeconds(self_teacher=other.seconds.teacher, self_soft_labels=other.seconds.soft_labels)
+        costs = PhaseCosts(self_teacher=other.costs.teacher, self_soft_labels=other.costs.soft_labels)
+        merged = {"seconds": self.seconds.merged(seconds), "costs": self.costs.merged(costs)}
+        return TeachingRecord(**{**dict(self), **merged, "self_teacher": other.teacher[0]})
+
+    def with_scoring(self, cost: ComputeCost | None) -> TeachingRecord:
+        """The same with the cost of the scores that chose the samples."""
+        return TeachingRecord(**{**dict(self), "costs": self.costs.merged(PhaseCosts(scoring=cost))})
+
+
+class StudentMetadata(SubsetOrigin, TeachingRecord):
+    """What is known of a student before its training ends.
+
+    Attributes:
+        kd_weight: it was trained with: 0 (labels alone) to 1 (teacher alone).
+        temperature: of the soft labels; None without a teacher.
+        label_trust: labels counted only as far as the teacher believes them.
+        kd_weight_search: how the KD weight was found; None: it was given.
+        sparsity: how its weights were pruned; None: they were not.
+    """
+
+    kd_weight: Annotated[float, Field(ge=0, le=1)]
+    temperature: float | None = None
+    label_trust: bool = False
+    kd_weight_search: KDSearch | None = None
+    sparsity: SparsityRecord | None = None
+
+    def complete(self, trained: TrainedResult) -> StudentResult:
+        """The result of the run."""
+        phases = {"seconds": self.seconds.merged(trained.seconds), "costs": self.costs.merged(trained.costs)}
+        return StudentResult(**{**dict(trained), **dict(self), **phases})
+
+
+class StudentResult(StudentMetadata, TrainedResult):
+    """A network that was trained on a subset."""
+
+    role: Literal["student"] = "student"
+
+    @property
+    def training_cost(self) -> ComputeCost:
+        """Of the training and the search for the KD weight."""
+        cost, search = super().training_cost, self.kd_weight_search
+        if search is None:
+            return cost
+        return cost + ComputeCost(search.samples_seen, search.evaluated, self.seconds.search or 0.0)
+
+
+RESULTS: dict[str, type[RunResult]] = {
+    "student": StudentResult, "teacher": TeacherResult, "imported teacher": ImportedTeacherResult,
+}  # fmt: skip
+R = TypeVar("R", bound=RunResult)
+
+
+def _role_of(kind: type[RunResult]) -> str:
+    return next((role for role, result in RESULTS.items() if issubclass(result, kind)), "run")
