@@ -79,8 +79,8 @@ class Comparison:
     def shared_description(self) -> str:
         """The settings that matter most among those that a family shares."""
         result = self.runs[0].result
-        epochs = self.settings.get("train.epochs", result.get("epochs"))
-        parts = [f"network {result['model']}", f"{epochs} epochs", f"budget “{result['budget']}”"]
+        epochs = self.settings.get("train.epochs", result.epochs)
+        parts = [f"network {result.model}", f"{epochs} epochs", f"budget “{result.budget}”"]
         for key, name in (("train.batch_size", "batch size"), ("train.lr", "learning rate")):
             parts += [f"{name} {self.settings[key]:g}"] if key in self.settings else []
         num_views = self.settings.get("views.num_views")
@@ -133,10 +133,10 @@ def check_one_dataset(runs: Sequence[RunRecord]) -> None:
     Raises:
         IncompatibleInputs: Names the datasets and one run on each.
     """
-    datasets = pivot(runs, lambda run: str(run.result["fingerprint"]))
+    datasets = pivot(runs, lambda run: run.result.fingerprint)
     if len(datasets) > 1:
         parts = "; ".join(
-            f"{members[0].result['dataset']} ({members[0].total:,} samples, fingerprint {fingerprint[:12]}): "
+            f"{members[0].result.dataset} ({members[0].result.total:,} samples, fingerprint {fingerprint[:12]}): "
             f"{len(members)} runs, such as {members[0].folder}"
             for fingerprint, members in datasets.items()
         )

@@ -10,15 +10,17 @@ import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from datapruning.report.run_records import NO_KD, RunRecord
-from datapruning.utils.cost import FORWARD_PASS_COST
+from datapruning.utils.cost import ComputeCost
 
 Measure = Literal["samples", "seconds"]
-MEASURES: tuple[Measure, Measure] = ("samples", "seconds")
-OWN_PARTS = ("train", "search", "self_teacher", "self_soft_labels", "prune")
-"""What every student pays for itself, as result.json names it."""
+Part = Literal["train", "search", "self_teacher", "self_soft_labels", "prune", "teacher", "soft_labels", "scoring"]
+"""The parts of the work, as result.json names them."""
+MEASURES: tuple[Measure, ...] = get_args(Measure)
+OWN_PARTS: tuple[Part, ...] = ("train", "search", "self_teacher", "self_soft_labels", "prune")
+"""What every student pays for itself."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,9 @@ def group_cost(runs: Sequence[RunRecord]) -> GroupCost:
     A run that found a shared artifact in the workspace may record less of it than the one that made it, so that of
     shared costs the largest counts.
     """
-    own = [sum((_recorded_or_zero(run, part) for part in OWN_PARTS), ZERO_COST) for run in runs]
-    search, prune = ([_recorded_or_zero(run, part) for run in runs] for part in ("search", "prune"))
+    own = [sum((recorded_cost(run, part) or ZERO_COST for part in OWN_PARTS), ZERO_COST) for run in runs]
+    search = [recorded_cost(run, "search") or ZERO_COST for run in runs]
+    prune = [recorded_cost(run, "prune") or ZERO_COST for run in runs]
     shared = {}
     if any(run.kd != NO_KD for run in runs):
         shared["teacher"] = _combine([_teacher_cost(run) for run in runs], max)
@@ -80,10 +83,10 @@ def group_cost(runs: Sequence[RunRecord]) -> GroupCost:
     return GroupCost(mean_own, mean_search, mean_prune, shared)
 
 
-def recorded_cost(run: RunRecord, part: str) -> RecordedCost | None:
+def recorded_cost(run: RunRecord, part: Part) -> RecordedCost | None:
     """What result.json records of a part of the work; None where it records nothing."""
-    cost = run.result.get("costs", {}).get(part)
-    return cost and RecordedCost(cost.get("samples_seen", 0) + FORWARD_PASS_COST * cost.get("evaluated", 0), cost["seconds"])
+    cost: ComputeCost | None = getattr(run.result.costs, part)
+    return None if cost is None else RecordedCost(cost.training_passes, cost.seconds)
 
 
 def break_even(own: float | None, once: float | None, full: float | None) -> float | None:
@@ -117,12 +120,8 @@ def _scoring_cost(run: RunRecord) -> RecordedCost:
     cost = recorded_cost(run, "scoring")
     if cost is not None:
         return cost
-    needs_no_evidence = run.result["scorer"] == "random" or "scores" in run.subset_meta
+    needs_no_evidence = run.result.scorer == "random" or "scores" in run.subset_meta
     return ZERO_COST if needs_no_evidence else UNKNOWN_COST
-
-
-def _recorded_or_zero(run: RunRecord, part: str) -> RecordedCost:
-    return recorded_cost(run, part) or ZERO_COST
 
 
 def _add(a: float | None, b: float | None) -> float | None:

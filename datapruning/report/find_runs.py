@@ -10,7 +10,8 @@ from typing import Any
 from datapruning.errors import InvalidFile, InvalidValue, first_line
 from datapruning.io.json import read_json
 from datapruning.io.trial import Failure, Row, read_outcome
-from datapruning.report.run_records import RunRecord, check_result, read_config
+from datapruning.report.run_records import RunRecord, read_config
+from datapruning.runs.result import StudentResult
 from datapruning.runs.run import CONFIG, RESULT
 
 STUDENTS, SWEEPS, STORE = "students", "sweeps", "store.json"
@@ -106,8 +107,7 @@ def _read_run(folder: Path, collection: RunCollection, is_named: bool = False) -
         collection.left_out.append((str(folder), "not finished; the command that began it goes on"))
         return
     try:
-        result = read_json(folder / RESULT)
-        check_result(result, str(folder))
+        result = StudentResult.read(folder / RESULT)
     except InvalidFile as error:
         if is_named:
             raise
@@ -121,15 +121,12 @@ def _read_sweep(folder: Path, collection: RunCollection) -> Iterator[RunRecord]:
     for path in sorted((folder / "rows").glob("[!.]*.json")):
         try:
             trial = read_outcome(path, Row)
-            if "error" in trial.result:
-                collection.failures.append((trial.config, str(trial.result["error"])))
-                continue
-            check_result(trial.result, str(path))
+            run_folder = folder / str(trial.result.get("folder", "."))  # an absolute path stays as it is
+            result = StudentResult.parse({k: v for k, v in trial.result.items() if k != "folder"}, str(path))
         except InvalidFile as error:
             collection.left_out.append((str(path), first_line(error)))
             continue
-        run_folder = folder / str(trial.result.get("folder", "."))  # an absolute path stays as it is
-        yield RunRecord(run_folder, trial.result, read_config(run_folder))
+        yield RunRecord(run_folder, result, read_config(run_folder))
     for path in sorted((folder / "failed").glob("[!.]*.json")):
         try:
             failure = read_outcome(path, Failure)

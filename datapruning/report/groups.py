@@ -85,7 +85,7 @@ class Group:
     def kd_order(self) -> tuple[bool, bool, float]:
         """To sort by: no KD, auto, and the fixed weights rising."""
         fixed = self.has_kd and not self.is_auto
-        return self.has_kd, fixed, self.runs[0].weight if fixed else 0.0
+        return self.has_kd, fixed, self.runs[0].result.kd_weight if fixed else 0.0
 
     @cached_property
     def cost(self) -> GroupCost:
@@ -114,19 +114,19 @@ class KDLabels:
         name = _teacher_models(run)
         if list(self._teachers.values()).count(name) == 1:
             return name
-        accuracies = "/".join(f"{t.get('test_accuracy', 0):.2f}%" for t in run.candidates or run.teachers)
+        accuracies = "/".join(f"{t.test_accuracy:.2f}%" for t in run.candidates or run.teachers)
         return f"{name} {accuracies} {_teacher_key(run)[1][:4]}"
 
 
 def _teacher_key(run: RunRecord) -> tuple[str, ...]:
     teachers = run.candidates or run.teachers
-    return ("auto" if run.candidates else "", *(str(t.get("weights", t.get("folder"))) for t in teachers))
+    return ("auto" if run.candidates else "", *(t.weights for t in teachers))
 
 
 def _teacher_models(run: RunRecord) -> str:
     if run.candidates:
-        return f"auto of {', '.join(str(t.get('model')) for t in run.candidates)}"
-    return " + ".join(str(t.get("model")) for t in run.teachers) or "unknown"
+        return f"auto of {', '.join(t.model for t in run.candidates)}"
+    return " + ".join(t.model for t in run.teachers) or "unknown"
 
 
 def _differing(settings: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -137,7 +137,7 @@ def _differing(settings: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def make_groups(runs: Iterable[RunRecord], labels: KDLabels) -> list[Group]:
     """The groups of comparable runs: by fraction, then scorer, then no KD, auto, and the fixed weights rising."""
-    by_seed = sorted(runs, key=lambda run: (run.seed, str(run.folder)))
+    by_seed = sorted(runs, key=lambda run: (run.result.seed, str(run.folder)))
     table = pivot(by_seed, lambda run: (run.fraction, run.scorer, labels.label(run)))
     groups = [Group(*key, members) for key, members in table.items()]
     return sorted(groups, key=lambda g: (g.fraction, scorer_order(g.scorer), g.kd_order, g.kd))
@@ -161,10 +161,10 @@ def full_data(groups: Iterable[Group]) -> Group | None:
 def curve_kds(groups: Sequence[Group]) -> list[str]:
     """The kinds of KD that have a curve of their own: no KD, auto, and a few of the fixed weights."""
     kinds = {group.kd: group for group in sorted(groups, key=lambda group: group.kd_order)}
-    weights = sorted({group.runs[0].weight for group in kinds.values() if group.has_kd and not group.is_auto})
+    weights = sorted({group.runs[0].result.kd_weight for group in kinds.values() if group.has_kd and not group.is_auto})
     if len(weights) > MAX_WEIGHT_CURVES:
         weights = [weights[0], weights[len(weights) // 2], weights[-1]]
-    return [kd for kd, g in kinds.items() if not g.has_kd or g.is_auto or g.runs[0].weight in weights]
+    return [kd for kd, g in kinds.items() if not g.has_kd or g.is_auto or g.runs[0].result.kd_weight in weights]
 
 
 def main_kd(groups: Iterable[Group]) -> str | None:
@@ -173,14 +173,14 @@ def main_kd(groups: Iterable[Group]) -> str | None:
     Never chosen by accuracy: that would be a choice on the test set.
     """
     kinds = pivot((group for group in groups if group.has_kd), lambda group: group.kd)
-    ranks = {kd: (gs[0].is_auto, sum(g.n for g in gs), gs[-1].runs[0].weight) for kd, gs in kinds.items()}
+    ranks = {kd: (gs[0].is_auto, sum(g.n for g in gs), gs[-1].runs[0].result.kd_weight) for kd, gs in kinds.items()}
     return max(ranks, key=lambda kd: ranks[kd]) if ranks else None
 
 
 def paired_differences(group: Group, baseline: Group | None) -> list[float]:
     """Accuracy of each run minus that of the baseline's run of the same seed, in points; of seeds that have both."""
-    accuracies = {run.seed: run.accuracy for run in baseline.runs} if baseline else {}
-    return [run.accuracy - accuracies[run.seed] for run in group.runs if run.seed in accuracies]
+    accuracies = {run.result.seed: run.accuracy for run in baseline.runs} if baseline else {}
+    return [run.accuracy - accuracies[run.result.seed] for run in group.runs if run.result.seed in accuracies]
 
 
 def kd_gains(group: Group, groups: Iterable[Group]) -> list[float]:

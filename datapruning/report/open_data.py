@@ -27,14 +27,14 @@ def open_data(
     """
     result = runs[0].result
     environments = [run.config.get("environment", {}) for run in runs]
-    recorded = next((str(tables["data"]) for tables in environments if "data" in tables), str(result["dataset"]))
+    recorded = next((str(tables["data"]) for tables in environments if "data" in tables), result.dataset)
     source = name or recorded
     try:
         workspace = next((root for root in workspaces if (root / "cache").is_dir()), WORKSPACE)
         data = open_dataset(source, root=data_root, workspace=workspace)
-        if data.fingerprint != result["fingerprint"]:
+        if data.fingerprint != result.fingerprint:
             raise IncompatibleInputs(
-                f"{source} is not the dataset of these runs ({result['dataset']}): its fingerprint differs"
+                f"{source} is not the dataset of these runs ({result.dataset}): its fingerprint differs"
             )
     except UserError as error:
         if name is not None:

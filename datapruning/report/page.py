@@ -36,10 +36,10 @@ def make_sections(inputs: ReportInputs) -> list[Section]:
 def make_page(inputs: ReportInputs, sections: Sequence[Section]) -> str:
     """The HTML of a report."""
     result = inputs.all_runs[0].result
-    teachers = {str(t.get("weights")): t for run in inputs.all_runs for t in run.teachers}
-    names = sorted(f"{teacher.get('model')} ({teacher.get('test_accuracy', 0):.2f}%)" for teacher in teachers.values())
+    teachers = {t.weights: t for run in inputs.all_runs for t in run.teachers}
+    names = sorted(f"{teacher.model} ({teacher.test_accuracy:.2f}%)" for teacher in teachers.values())
     lead = render("lead.html", inputs=inputs, result=result, teachers=names, max_listed=MAX_LISTED_COMPARISONS)
-    return render_page(f"{result['dataset']}: training on a fraction of the data", lead, sections)
+    return render_page(f"{result.dataset}: training on a fraction of the data", lead, sections)
 
 
 def is_our_page(path: Path) -> bool:

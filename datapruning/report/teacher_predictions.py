@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from datapruning.data.dataset import Dataset
 from datapruning.errors import DataPruningError, first_line
-from datapruning.io.json import read_json
 from datapruning.report.run_records import RunRecord
+from datapruning.runs.result import RunResult, TeacherRecord
 from datapruning.runs.run import MODEL, RESULT
 
 BATCH_SIZE = 64
@@ -51,7 +50,7 @@ def predict_samples(runs: Iterable[RunRecord], data: Dataset, ids: NDArray[np.in
         for teacher in run.teachers:
             folder = _find_folder(run, teacher)
             if folder is not None:
-                teachers[folder] = float(teacher.get("test_accuracy", 0)), size
+                teachers[folder] = teacher.test_accuracy, size
     if not teachers:
         return "no run had a teacher, or its folder is not there any more"
     folder = max(teachers, key=lambda folder: teachers[folder][0])
@@ -62,9 +61,9 @@ def predict_samples(runs: Iterable[RunRecord], data: Dataset, ids: NDArray[np.in
         return f"the teacher cannot be asked: {first_line(error)}"
 
 
-def _find_folder(run: RunRecord, teacher: Mapping[str, Any]) -> Path | None:
+def _find_folder(run: RunRecord, teacher: TeacherRecord) -> Path | None:
     """A teacher's run: where it was, or in the student's own workspace, should that have moved."""
-    recorded = Path(str(teacher.get("folder")))
+    recorded = Path(teacher.folder)
     folders = [recorded, *(workspace / "teachers" / recorded.name for workspace in run.workspaces)]
     return next((folder for folder in folders if (folder / RESULT).exists()), None)
 
@@ -79,13 +78,11 @@ def _predict(folder: Path, data: Dataset, ids: NDArray[np.int64], size: int) -> 
     from datapruning.models.normalization import as_trained
     from datapruning.training.checkpoint import load_weights
 
-    result = read_json(folder / RESULT)
+    result = RunResult.read(folder / RESULT)
     policy = AugmentPolicy(size=size)
-    model = create_model(str(result.get("model")), policy.seen(data.train.shape), data.classes, seed=0)
+    model = create_model(result.model, policy.seen(data.train.shape), data.classes, seed=0)
     load_weights(model, load_tensors(folder / MODEL)[0], folder / MODEL)
-    trained_with = result.get("input")
-    stats = (trained_with["mean"], trained_with["std"]) if trained_with else None
-    model = as_trained(model, stats, data.channel_stats).eval()
+    model = as_trained(model, result.trained_with, data.channel_stats).eval()
     views = Views(policy, *data.channel_stats)
     predictions: dict[int, tuple[int, float]] = {}
     with torch.inference_mode():

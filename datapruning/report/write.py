@@ -65,7 +65,7 @@ def write_report(
     collection = find_runs([Path(path) for path in paths])
     runs, roots = collection.runs, collection.roots
     check_one_dataset(runs)
-    fingerprint = str(runs[0].result["fingerprint"])
+    fingerprint = runs[0].result.fingerprint
     score_files, unreadable_scores = find_scores([Path(path) for path in scores], roots, fingerprint)
     issue_files, unreadable_issues = find_label_issue_files([Path(path) for path in label_issues], roots, fingerprint)
     collection.left_out += [*unreadable_scores, *unreadable_issues]

@@ -17,9 +17,8 @@ from tests.helpers.picture_files import photos
 def test_pictures_are_not_decoded_again_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = photos(tmp_path / "pets")
     data = dp.open_dataset(str(root), image_size=8, workspace=tmp_path / "work")
-    run: Any = SimpleNamespace(
-        config={"environment": {"data": data.source}}, result={"fingerprint": data.fingerprint, "dataset": data.name}
-    )
+    result = SimpleNamespace(fingerprint=data.fingerprint, dataset=data.name)
+    run: Any = SimpleNamespace(config={"environment": {"data": data.source}}, result=result)
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     found, why = open_data([run], None, None, [tmp_path / "sweep", tmp_path / "work"])

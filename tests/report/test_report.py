@@ -27,10 +27,17 @@ from datapruning.report.render import Section, render_page
 from datapruning.report.run_records import AUTO, RunRecord
 from datapruning.report.sections.gallery import MAX_PIXELS, data_uri
 from datapruning.report.teacher_predictions import TeacherPredictions, predict_samples
+from datapruning.runs.result import StudentResult
 from tests.conftest import Answer
-from tests.report.test_find_runs import write_row, write_run
+from tests.report.test_find_runs import write_failure, write_run
 
 LONER = re.compile(r"""(?:src|href)=["'](?!#|data:)|@import|url\((?!#)|<script|<link""")
+
+TEACHER = {
+    "role": "teacher", "test_accuracy": 90.0, "model": "tinynet8", "classes": 10, "dataset": "digits", "fingerprint": "f",
+    "samples_seen": 5000, "package_version": "0", "kept": 1438, "total": 1438, "budget": "epochs", "epochs": 4, "steps": 9,
+    "seed": 0, "device": "cpu", "threads": 1, "processes": 1,
+}  # fmt: skip
 
 
 class Page(HTMLParser):
@@ -84,7 +91,7 @@ def workspace(tmp_path: Path, digits: Dataset) -> Path:
         Scores(values, meta).save(place / "scores" / f"{scorer}.npz")
     teacher = place / "teachers" / "t"
     save_tensors(teacher / "model.safetensors", dict(create_model("tinynet8", digits.train.shape, 10, seed=0).state_dict()))
-    (teacher / "result.json").write_text(json.dumps({"model": "tinynet8", "samples_seen": 5000, "seconds": {"train": 9.0}}))
+    (teacher / "result.json").write_text(json.dumps(TEACHER))
     return place
 
 
@@ -156,7 +163,7 @@ def test_other_budgets_get_panels_of_their_own_and_failures_are_shown(
     dprune: Callable[..., Answer], workspace: Path, digits: Dataset, tmp_path: Path
 ) -> None:
     long = write_run(workspace / "students" / "long", digits, epochs=9)
-    write_row(workspace / "sweeps" / "s", {"seed": 1}, {"error": "it <broke>"})
+    write_failure(workspace / "sweeps" / "s", {"seed": 1}, "it <broke>")
     students = workspace / "students"
     runs = (students / "el2n-0.1-0.0-0", students / "el2n-0.1-0.0-1", long, workspace / "sweeps" / "s")
     answer = dprune("report", *runs)
@@ -215,7 +222,7 @@ def test_pictures_are_pngs_inside_the_page(shape: tuple[int, int, int]) -> None:
 
 def test_the_teacher_is_asked_about_the_pictures_themselves(workspace: Path, digits: Dataset) -> None:
     folder = workspace / "students" / f"el2n-0.1-{AUTO}-0"
-    student = RunRecord(folder, json.loads((folder / "result.json").read_text()), {})
+    student = RunRecord(folder, StudentResult.read(folder / "result.json"), {})
     ids = np.array([3, 1437, 0])
     found = predict_samples([student], digits, ids)
     assert isinstance(found, TeacherPredictions)

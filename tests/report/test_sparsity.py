@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ from datapruning.report.run_records import NO_KD, RunRecord
 from datapruning.report.sections import accuracy, cost
 from datapruning.report.sections import sparsity as pruned
 from datapruning.report.sections.sparsity_figures import find_lines
-from datapruning.report.sparsity import Layer, SparsitySummary, mean_layers, sparsity_summaries
+from datapruning.report.sparsity import mean_layers
+from datapruning.runs.result import SparsityRecord, StudentResult
 from tests.report.test_find_runs import write_run
 from tests.report.test_report import check_stands_alone
 
@@ -31,15 +33,28 @@ DENSE = ("dense", 0.0, "", "none")
 KINDS = (DENSE, ("cs", 0.0, "", "cs-kd"), ("snip9", 0.9, "snip", "none"), ("snip99", 0.99, "snip", "none"),
          ("epsd9", 0.9, "epsd", "cs-kd"))  # fmt: skip
 """Name, share removed, criterion, method."""
+SNIP = SparsityConfig(sparsity=0.9, criterion="snip")
 
 
-def story(removed: float, by: str, **more: Any) -> dict[str, Any]:
-    """What result.json says of a pruned run."""
+def record_of(kept: Sequence[int], settings: SparsityConfig = SNIP, protected: Sequence[str] = ()) -> dict[str, Any]:
+    """What result.json records of a run whose LAYERS keep so many weights."""
     layers = [
-        {"name": name, "shape": shape, "total": total, "kept": max(round(total * (1 - removed)), 1), "positions": positions}
-        for name, shape, total, positions in LAYERS
+        {"name": name, "shape": shape, "total": total, "kept": count, "positions": positions}
+        for (name, shape, total, positions), count in zip(LAYERS, kept, strict=True)
     ]
-    return {**asdict(SparsityConfig(sparsity=removed, criterion=by)), "layers": layers, "protected": [], **more}
+    flops = sum(2 * total * positions for _, _, total, positions in LAYERS)
+    sparse = sum(2 * count * positions for count, (_, _, _, positions) in zip(kept, LAYERS, strict=True))
+    total = sum(layer[2] for layer in LAYERS)
+    return {
+        "settings": asdict(settings), "rounds": 1, "kept": sum(kept), "total": total, "masks": "m", "layers": layers,
+        "protected": list(protected), "flops": flops, "flops_without_zeros": sparse,
+    }  # fmt: skip
+
+
+def pruned_record(removed: float, by: str, protected: Sequence[str] = ()) -> dict[str, Any]:
+    """What result.json records where every layer loses the same share."""
+    kept = [max(round(total * (1 - removed)), 1) for _, _, total, _ in LAYERS]
+    return record_of(kept, SparsityConfig(sparsity=removed, criterion=by), protected)
 
 
 def write(folder: Path, data: Dataset, kind: tuple[str, float, str, str] = DENSE, seed: int = 0, **more: Any) -> Path:
@@ -49,7 +64,11 @@ def write(folder: Path, data: Dataset, kind: tuple[str, float, str, str] = DENSE
     if removed:
         settings = more.pop("settings", {})
         tables["sparsity"] = asdict(SparsityConfig(sparsity=removed, criterion=by, **settings))
-        more = {"sparsity": story(removed, by), "costs": {"prune": {"samples_seen": 128, "seconds": 0.5}}, **more}
+        more = {
+            "sparsity": pruned_record(removed, by),
+            "costs": {"prune": {"samples_seen": 128, "evaluated": 0, "seconds": 0.5}},
+            **more,
+        }
     run = write_run(folder / f"{name}-{more.get('fraction', 0.3)}-{seed}", data, seed=seed, **more)
     with (run / "config.toml").open("a") as file:
         file.write("\n" + to_toml(tables))
@@ -111,9 +130,9 @@ def test_what_only_pruned_runs_have_differs_only_among_them(tmp_path: Path, digi
 
 def test_a_run_whose_config_is_gone_is_still_what_it_was(tmp_path: Path, digits: Dataset) -> None:
     each = [write(tmp_path, digits, kind) for kind in (DENSE, KINDS[2], KINDS[3])]
-    told = {"method": "cs-kd", "cs_kd_weight": 1.0, "extra_passes": {"trained": 0}}
+    told = {"method": "cs-kd", "settings": {"cs_kd_weight": 1.0}, "extra_passes": {"trained": 0, "forward": 9}}
     each.append(write(tmp_path, digits, KINDS[4], self_distill=told))
-    students = [RunRecord(run, json.loads((run / "result.json").read_text()), {}) for run in each]
+    students = [RunRecord(run, StudentResult.read(run / "result.json"), {}) for run in each]
     assert [(s.sparsity, s.criterion, s.method) for s in compare(students)] == [
         (0.0, "", "none"), (0.9, "snip", "none"), (0.9, "epsd", "cs-kd"), (0.99, "snip", "none"),
     ]  # fmt: skip
@@ -149,35 +168,19 @@ def test_pruning_is_paid_by_each_student(runs: list[Path]) -> None:
 
 
 def test_layers_are_means_over_runs_of_one_network() -> None:
-    def run(*kept: int) -> SparsitySummary:
-        return SparsitySummary(tuple(Layer(n, tuple(s), t, k, p) for (n, s, t, p), k in zip(LAYERS, kept, strict=True)), ())
+    def run(*kept: int) -> SparsityRecord:
+        return SparsityRecord.model_validate_json(json.dumps(record_of(kept)))
 
     first, second, third = mean_layers([run(72, 0, 16), run(36, 0, 32)])
     assert (first.share, second.share, third.share) == (0.75, 0.0, pytest.approx(0.15))
     assert first.sd == pytest.approx(0.5 / 2**0.5)
     assert mean_layers([run(72, 0, 16)])[0].sd == 0
-    other = SparsitySummary((Layer("x", (1,), 1, 1, 1),), ())
+    other = run(72, 0, 16).model_copy(update={"layers": run(72, 0, 16).layers[:1]})
     assert len(mean_layers([run(72, 0, 16), other])) == 3
-    pruned = run(36, 288, 160)
-    assert pruned.flops == 2 * (72 * 16 + 1152 * 4 + 160)
-    assert pruned.flops_without_zeros == 2 * (36 * 16 + 288 * 4 + 160)
-
-
-@pytest.mark.parametrize(
-    "told",
-    [None, "yes", {}, {"layers": []}, {"layers": [{"name": "a", "shape": [1], "total": 1, "kept": 2, "positions": 1}]}],
-)
-def test_a_result_that_does_not_say_it_whole_has_no_picture(tmp_path: Path, digits: Dataset, told: Any) -> None:
-    run = write(tmp_path, digits, KINDS[2], sparsity=told)
-    (student,) = find_runs([run]).runs
-    assert sparsity_summaries([student]) == []
-    section = pruned.section(inputs_of(run))
-    assert section is not None
-    assert section.figures == [], "one point, and no layers"
 
 
 def test_the_page_has_what_runs_differ_in_and_no_more(runs: list[Path], tmp_path: Path, digits: Dataset) -> None:
-    thin = write(tmp_path / "students", digits, KINDS[2], seed=2, sparsity=story(0.9, "snip", protected=["4.weight"]))
+    thin = write(tmp_path / "students", digits, KINDS[2], seed=2, sparsity=pruned_record(0.9, "snip", ["4.weight"]))
     written = write_report([*runs, thin], tmp_path / "r.html")
     html = check_stands_alone(written.page)
     for words in ("Single zeros save weights, not time", "zeros skipped", "kept their strongest weight: 4.weight",
@@ -206,4 +209,4 @@ def test_pruned_students_at_several_fractions_have_curves(tmp_path: Path, digits
     assert [d.name for d in made.figures] == ["accuracy-a-random", "accuracy-b-random"]
     assert "random, 90% removed by snip" in made.figures[1].inline
     result = json.loads((some[0] / "result.json").read_text())
-    assert result["sparsity"]["sparsity"] == 0.9
+    assert result["sparsity"]["settings"]["sparsity"] == 0.9

@@ -37,7 +37,7 @@ def section(inputs: ReportInputs) -> Section:
 
 def _kept_ids(runs: Sequence[RunRecord], limit: int) -> dict[float, Ids]:
     """Kept ids by fraction, of the lowest seed: of the smallest fraction, the largest one below 1, and some between."""
-    pruned = (run for run in sorted(runs, key=lambda run: run.seed) if not run.is_full)
+    pruned = (run for run in sorted(runs, key=lambda run: run.result.seed) if not run.is_full)
     by_fraction = pivot(pruned, lambda run: run.fraction)
     fractions = sorted(by_fraction)
     if len(fractions) > limit:

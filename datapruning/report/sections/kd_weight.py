@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
@@ -15,6 +14,7 @@ from datapruning.report.groups import Group, pivot, scorer_order
 from datapruning.report.inputs import ReportInputs
 from datapruning.report.render import Section, render
 from datapruning.report.run_records import ALL, AUTO, NO_KD, RunRecord
+from datapruning.runs.result import KDSearch
 
 MAX_SEARCHES = 8
 """Searches that are drawn in one panel."""
@@ -28,11 +28,11 @@ def section(inputs: ReportInputs) -> Section | None:
     figures = [figure for _, by_scorer in panels for scorer_figures in by_scorer.values() for figure in scorer_figures]
     if not figures:
         return None
-    searches = [run.search for run in inputs.all_runs if run.search is not None]
+    searches = [s for run in inputs.all_runs if (s := run.result.kd_weight_search) is not None]
     html = render(
         "kd_weight.html", panels=[panel for panel in panels if panel[1]], has_searches=bool(searches),
         has_fixed=any(run.kd not in (NO_KD, AUTO) for run in inputs.all_runs),
-        has_curves=any(search["curve"] for search in searches),
+        has_curves=any(search.curve for search in searches),
     )  # fmt: skip
     return Section("weight", "KD weight: how accuracy responds to it", html, figures)
 
@@ -47,11 +47,12 @@ def _figures(comparison: Comparison) -> dict[str, list[Figure]]:
 
 def _figure(comparison: Comparison, groups: Sequence[Group]) -> Figure | None:
     runs = [run for group in groups for run in group.runs]
-    by_weight = pivot(sorted((r for r in runs if r.kd != AUTO), key=lambda run: run.weight), lambda run: run.weight)
-    fixed = {weight: Group(groups[0].fraction, groups[0].scorer, "", runs) for weight, runs in by_weight.items()}
+    given = sorted((run for run in runs if run.kd != AUTO), key=lambda run: run.result.kd_weight)
+    by_weight = pivot(given, lambda run: run.result.kd_weight)
+    fixed = {weight: Group(groups[0].fraction, groups[0].scorer, "", members) for weight, members in by_weight.items()}
     if set(fixed) <= {0.0}:  # labels alone are no response to the weight
         fixed = {}
-    searches = [run for run in runs if run.kd == AUTO and run.search is not None and run.search["trials"]][:MAX_SEARCHES]
+    searches = [run for run in runs if run.kd == AUTO and run.result.kd_weight_search][:MAX_SEARCHES]
     if not fixed and not searches:
         return None
     scorer, kept = groups[0].scorer, percent(groups[0].fraction)
@@ -78,47 +79,47 @@ def _paint_test(axes: Axes, fixed: Mapping[float, Group], searches: Sequence[Run
     means, deviations = [group.mean for group in fixed.values()], [group.sd for group in fixed.values()]
     axes.errorbar(list(fixed), means, deviations, color=TEST, marker="o", label="weight given", elinewidth=1)
     if searches:
-        axes.plot([run.weight for run in searches], [run.accuracy for run in searches], linestyle="none", marker="D",
-                  markerfacecolor=PANEL, markeredgecolor=CHOSEN, markeredgewidth=1.4, label="auto, each run",
-                  zorder=4)  # fmt: skip
+        weights, accuracies = [run.result.kd_weight for run in searches], [run.accuracy for run in searches]
+        axes.plot(weights, accuracies, linestyle="none", marker="D", markerfacecolor=PANEL, markeredgecolor=CHOSEN,
+                  markeredgewidth=1.4, label="auto, each run", zorder=4)  # fmt: skip
     axes.set_ylabel("test, %")
     axes.margins(y=0.15)
 
 
 def _paint_validation(axes: Axes, searches: Sequence[RunRecord]) -> None:
     for run in searches:
-        curve = (run.search or {})["curve"]
-        _paint_trials(axes, run)
-        if curve:
-            weights = [point["weight"] for point in curve]
-            axes.plot(weights, [point["accuracy"] for point in curve], color=VALIDATION, linewidth=1.4, zorder=2)
-            bounds = [point["low"] for point in curve], [point["high"] for point in curve]
+        search = run.result.kd_weight_search
+        assert search is not None
+        _paint_trials(axes, run, search)
+        if search.curve:
+            weights = [point.weight for point in search.curve]
+            axes.plot(weights, [point.accuracy for point in search.curve], color=VALIDATION, linewidth=1.4, zorder=2)
+            bounds = [point.low for point in search.curve], [point.high for point in search.curve]
             axes.fill_between(weights, *bounds, color=VALIDATION, alpha=0.16)
-        axes.axvline(run.weight, color=CHOSEN, linestyle="--", linewidth=1, zorder=1)
+        axes.axvline(run.result.kd_weight, color=CHOSEN, linestyle="--", linewidth=1, zorder=1)
     axes.set_ylabel("validation, %")
     axes.margins(y=0.15)
 
 
-def _paint_trials(axes: Axes, run: RunRecord) -> None:
+def _paint_trials(axes: Axes, run: RunRecord, search: KDSearch) -> None:
     """The accuracies of a search's trials with one standard error: a marker for each temperature and candidate teacher.
 
     Trials on labels alone, which have neither, go with the first ones. A thin line joins trials without a fitted curve.
     """
-    search = run.search or {}
-    trials = sorted(search["trials"], key=lambda trial: trial["weight"])
-    kinds: list[tuple[Any, Any]] = [(t["temperature"], t["teacher"]) for t in trials if t["weight"] > 0]
-    by_kind: dict[tuple[Any, Any], list[Mapping[str, Any]]] = {kind: [] for kind in kinds}
-    for trial in trials:
-        kind = (trial["temperature"], trial["teacher"])
-        by_kind.setdefault(kind if trial["weight"] > 0 or not kinds else kinds[0], []).append(trial)
-    for i, ((temperature, teacher), members) in enumerate(by_kind.items()):
+    trials = sorted(search.trials, key=lambda trial: trial.weight)
+    first = next((trial for trial in trials if trial.weight > 0), trials[0])
+    kinds = [trial if trial.weight > 0 else first for trial in trials]
+    order = list(dict.fromkeys((kind.temperature, kind.teacher) for kind in kinds if kind.weight > 0))
+    members = pivot(zip(trials, kinds, strict=True), lambda pair: (pair[1].temperature, pair[1].teacher))
+    for i, (temperature, teacher) in enumerate(order or members):
         label = ["trial"]
-        label += [f"T = {temperature:g}"] if len({t for t, _ in by_kind}) > 1 else []
-        label += [str(run.candidates[teacher]["model"])] if len({t for _, t in by_kind}) > 1 else []
-        offset = 0.014 * (i - (len(by_kind) - 1) / 2)
+        label += [f"T = {temperature:g}"] if len({t for t, _ in members}) > 1 else []
+        label += [run.candidates[teacher].model] if len({t for _, t in members}) > 1 else []
+        offset = 0.014 * (i - (len(members) - 1) / 2)
+        drawn = [trial for trial, _ in members[temperature, teacher]]
         axes.errorbar(
-            [trial["weight"] + offset for trial in members], [trial["accuracy"] for trial in members],
-            [trial["stderr"] for trial in members], color=MUTED if search["curve"] else VALIDATION,
+            [trial.weight + offset for trial in drawn], [trial.accuracy for trial in drawn],
+            [trial.stderr for trial in drawn], color=MUTED if search.curve else VALIDATION,
             marker=TRIAL_MARKERS[i % len(TRIAL_MARKERS)], label=", ".join(label), markersize=4.5, markeredgecolor=INK,
-            markeredgewidth=0.5, linestyle="none" if search["curve"] else "-", linewidth=1, elinewidth=0.8, alpha=0.9,
+            markeredgewidth=0.5, linestyle="none" if search.curve else "-", linewidth=1, elinewidth=0.8, alpha=0.9,
         )  # fmt: skip

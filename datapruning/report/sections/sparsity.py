@@ -10,7 +10,7 @@ from datapruning.report.groups import Group, paired_differences
 from datapruning.report.inputs import ReportInputs
 from datapruning.report.render import Section, render
 from datapruning.report.sections.sparsity_figures import layer_figure, sparsity_figures
-from datapruning.report.sparsity import mean_layers, sparsity_summaries
+from datapruning.report.sparsity import mean_layers, sparsity_records
 
 MAX_OPEN_FIGURES = 6
 """Figures of layers that are not folded away."""
@@ -24,13 +24,13 @@ def section(inputs: ReportInputs) -> Section | None:
     panels, figures = [], []
     for family in families:
         curves = sparsity_figures(family)
-        layers = [figure for c in family if (figure := layer_figure(c, sparsity_summaries(c.runs))) is not None]
+        layers = [figure for c in family if (figure := layer_figure(c, sparsity_records(c.runs))) is not None]
         panels.append((family, curves, layers))
         figures += [*curves, *layers]
-    summaries = sparsity_summaries(run for family in families for comparison in family for run in comparison.runs)
+    summaries = sparsity_records(run for family in families for comparison in family for run in comparison.runs)
     html = render(
         "sparsity.html", panels=panels, protected=sorted({name for s in summaries for name in s.protected}),
-        several=len(inputs.families) > 1, family_name=family_name, dense_gains=dense_gains, summaries=sparsity_summaries,
+        several=len(inputs.families) > 1, family_name=family_name, dense_gains=dense_gains, summaries=sparsity_records,
         mean_layers=mean_layers, mean=statistics.mean, max_open=MAX_OPEN_FIGURES,
     )  # fmt: skip
     return Section("pruned", "Pruned weights", html, figures)

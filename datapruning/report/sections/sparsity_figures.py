@@ -11,7 +11,8 @@ from datapruning.report.comparison import CRITERION, NO_METHOD, SPARSITY, Compar
 from datapruning.report.figures import DASHED, INK, MARKERS, MUTED, SERIES, Figure, errorbar, plot, set_ticks
 from datapruning.report.format import format_sparsity, percent, slug
 from datapruning.report.groups import Group, pivot
-from datapruning.report.sparsity import SparsitySummary, mean_layers
+from datapruning.report.sparsity import mean_layers
+from datapruning.runs.result import SparsityRecord
 
 LINE_STYLES = ("-", (0, (1.2, 1.2)), (0, (5, 1.5, 1.2, 1.5)), (0, (7, 2)))
 MAX_NAME_CHARS = 22
@@ -94,7 +95,7 @@ def _line_figure(name: str, title: str, lines: Sequence[Line]) -> Figure:
     return plot(name, f"Test accuracy against the share of the weights that is removed: {title}", title, paint, height=3.3)
 
 
-def layer_figure(comparison: Comparison, runs: Sequence[SparsitySummary]) -> Figure | None:
+def layer_figure(comparison: Comparison, runs: Sequence[SparsityRecord]) -> Figure | None:
     """Bars of what each layer keeps, mean over the runs; None where no run was pruned."""
     if not runs:
         return None

@@ -29,11 +29,11 @@ def _main_gains(comparison: Comparison) -> dict[float, list[tuple[str, list[floa
 
 def _kd_weights(group: Group) -> str:
     """The KD weights that the runs were trained with; empty without KD."""
-    weights = sorted({f"{run.weight:.3g}" for run in group.runs}, key=float) if group.has_kd else []
+    weights = sorted({f"{run.result.kd_weight:.3g}" for run in group.runs}, key=float) if group.has_kd else []
     return ", ".join(weights) if len(weights) <= 4 else f"{weights[0]} to {weights[-1]}"
 
 
 def _kept(group: Group) -> str:
     """The number of kept samples."""
-    kept = sorted({run.kept for run in group.runs})
+    kept = sorted({run.result.kept for run in group.runs})
     return f"{kept[0]:,}" if len(kept) == 1 else f"{kept[0]:,} to {kept[-1]:,}"

@@ -21,6 +21,7 @@ from datapruning.io.tensors import load_tensors
 from datapruning.report.comparison import compare
 from datapruning.report.run_records import RunRecord
 from datapruning.runs.context import Context
+from datapruning.runs.result import StudentResult
 from datapruning.runs.run import CONFIG
 from datapruning.training.distillation.weight_search import Judges
 from datapruning.utils.cost import FORWARD_PASS_COST
@@ -77,7 +78,7 @@ def test_the_self_teacher_is_the_run_without_distillation_and_is_used_again(shor
     costs = mine.result.costs
     assert costs.self_teacher.samples_seen == alone.result.samples_seen
     assert costs.self_soft_labels.evaluated == 60 * 4
-    student = RunRecord(mine.folder, mine.result.to_json(), tomllib.loads((mine.folder / CONFIG).read_text()))
+    student = RunRecord(mine.folder, mine.result, tomllib.loads((mine.folder / CONFIG).read_text()))
     (comparison,) = compare([student])
     assert "self-distillation tf-kd-self" in comparison.description
     (group,) = comparison.groups
@@ -139,7 +140,7 @@ def test_the_command_has_it_and_a_run_is_repeated(dprune: Callable[..., Any], tm
     )  # fmt: skip
     assert off.code == 0, off.err
     assert "self_distill" not in tomllib.loads((tmp_path / "c" / CONFIG).read_text())
-    settings = [RunRecord(p, json.loads((p / "result.json").read_text()), tomllib.loads((p / CONFIG).read_text()))
+    settings = [RunRecord(p, StudentResult.read(p / "result.json"), tomllib.loads((p / CONFIG).read_text()))
                 for p in (tmp_path / "a", tmp_path / "c")]  # fmt: skip
     apart = compare(settings)
     assert len(apart) == 2, "runs with and without it are no one curve"
