@@ -33,9 +33,9 @@ def context_from(
     log: list[str] | None = None,
 ) -> Context:
     """The context as the workers have it; a GPU need not be here where they are elsewhere."""
-    from datapruning.experiments.workers.launcher import is_here, on_device
+    from datapruning.experiments.workers.launcher import has_device, with_device
 
-    wanted = launcher.device(device)
-    here = wanted if is_here(wanted) or not launcher.elsewhere else "cpu"
+    wanted = launcher.resolve_device(device)
+    here = wanted if has_device(wanted) or not launcher.is_remote else "cpu"
     context = context_here(data, root, download, recipe, changes, here, loader, workspace, threads, log)
-    return context if here == wanted else on_device(context, wanted, loader)
+    return context if here == wanted else with_device(context, wanted, loader)

@@ -75,7 +75,7 @@ def command(
     if out is not None and out.suffix == ".npz" and len(names) > 1:
         raise InvalidValue(f"--out {out} is one file, but {len(names)} scorers write one each; name a folder")
     where = find_launcher(launcher, launcher_set or ())
-    by_workers = jobs is not None or where.elsewhere
+    by_workers = jobs is not None or where.is_remote
     if by_workers and current() is not None:
         raise InvalidValue("under torchrun its processes share the work: leave --jobs and --launcher out")
     changed = [*(changes or ()), *([f"proxy.model={model}", f"ensemble_member.model={model}"] if model else [])]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import re
 import signal
@@ -11,40 +10,34 @@ import sys
 from pathlib import Path
 
 STATE = Path(os.environ.get("FAKE_SLURM", "."))
-FIRSTS = itertools.count(1000, 100)
-"""submitit remembers, as long as a process lives, how a job ended: no number comes twice."""
+FIRST_JOB = 1000
 
 
-def install(folder: Path) -> int:
-    """Commands in `folder`/bin, their state in `folder`/state; returns the number of the first job."""
+def install(folder: Path) -> None:
+    """Commands in `folder`/bin, their state in `folder`/state."""
     (folder / "bin").mkdir(parents=True)
     (folder / "state").mkdir()
-    first = next(FIRSTS)
-    (folder / "state/first").write_text(str(first))
     for name in ("sbatch", "srun", "sacct", "scancel"):
         path = folder / "bin" / name
         path.write_text(f'#!/bin/sh\nFAKE_SLURM={folder}/state exec {sys.executable} {__file__} {name} "$@"\n')
         path.chmod(0o755)
-    return first
 
 
 def sbatch(script: str) -> None:
-    """Start every task of the array; `queue` in the state folder leaves them in the queue."""
+    """Start every task of the array; a file `queue` in the state folder leaves them in the queue."""
     text = Path(script).read_text()
-    number = int((STATE / "first").read_text()) + len(list(STATE.glob("*.sh")))
+    number = FIRST_JOB + len(list(STATE.glob("*.sh")))
     (STATE / f"{number}.sh").write_text(text)
     array = re.search(r"--array='?0-(\d+)", text)
     for task in range(int(array.group(1)) + 1) if array else [None]:
-        name = f"{number}" if task is None else f"{number}_{task}"
         ids = {"SLURM_JOB_ID": str(number)}
         if task is not None:
             ids |= {"SLURM_ARRAY_JOB_ID": str(number), "SLURM_ARRAY_TASK_ID": str(task)}
         pid = 0
         if not (STATE / "queue").exists():
-            quiet = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
-            environment = {**os.environ, **ids}
-            pid = subprocess.Popen(["bash", script], env=environment, start_new_session=True, **quiet).pid
-        (STATE / f"{name}.pid").write_text(str(pid))
+            no_streams = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+            pid = subprocess.Popen(["bash", script], env={**os.environ, **ids}, start_new_session=True, **no_streams).pid
+        (STATE / f"{number}{'' if task is None else f'_{task}'}.pid").write_text(str(pid))
     print(f"Submitted batch job {number}")
 
 
@@ -55,11 +48,11 @@ def srun(*words: str) -> None:
 
 
 def sacct(*_: str) -> None:
-    """The state of every task: what scancel or a test said, else whether its process lives."""
+    """The state of every task: what scancel or a test set, else whether its process lives."""
     print("JobID|State|NodeList")
     for path in sorted(STATE.glob("*.pid")):
-        pid, said = int(path.read_text()), path.with_suffix(".said")
-        state = said.read_text() if said.exists() else "RUNNING" if pid and lives(pid) else "FAILED" if pid else "PENDING"
+        pid, final = int(path.read_text()), path.with_suffix(".final")
+        state = final.read_text() if final.exists() else "PENDING" if not pid else "RUNNING" if lives(pid) else "FAILED"
         print(f"{path.stem}|{state}|here")
 
 
@@ -68,9 +61,9 @@ def scancel(job: str) -> None:
     end(STATE, job, "CANCELLED by 0")
 
 
-def end(state: Path, job: str, said: str) -> None:
-    """End a task for a reason."""
-    (state / f"{job}.said").write_text(said)
+def end(state: Path, job: str, final: str) -> None:
+    """End a task in a final state."""
+    (state / f"{job}.final").write_text(final)
     pid = int((state / f"{job}.pid").read_text())
     if pid and lives(pid):
         os.killpg(pid, signal.SIGKILL)

@@ -59,7 +59,7 @@ def status_line(status: SweepStatus) -> str:
     for count, word in ((len(status.running), "running"), (len(status.failed), "failed")):
         parts += [f"{count} {word}"] if count else []
     seconds = status.time_left()
-    if status.left:
+    if status.remaining:
         parts.append("time left not known yet" if seconds is None else f"about {format_duration(seconds)} left")
     return ", ".join(parts)
 

@@ -19,7 +19,7 @@ from datapruning.experiments.sweep.shared_artifacts import (
     teacher_folders,
 )
 from datapruning.experiments.sweep.variants import check_variants, find_variants
-from datapruning.experiments.workers.launcher import Launcher, find_launcher, side_of
+from datapruning.experiments.workers.launcher import Launcher, find_launcher, local_context
 from datapruning.experiments.workers.task import check_reopens
 from datapruning.runs.context import Context
 from datapruning.utils.console import hushed
@@ -58,8 +58,8 @@ class SweepRequest:
 
     @property
     def local_jobs(self) -> int:
-        """Processes of this machine that train; 0: the workers run elsewhere."""
-        return 0 if self.launcher.elsewhere else self.jobs or 1
+        """Processes of this machine that train; 0: the workers are remote."""
+        return 0 if self.launcher.is_remote else self.jobs or 1
 
 
 def resolve_request(
@@ -83,12 +83,12 @@ def resolve_request(
     if jobs is not None and jobs < 1:
         raise InvalidValue(f"--jobs is at least 1, got {jobs}")
     resolved = find_launcher(launcher) if isinstance(launcher, str) else launcher
-    jobs = jobs or (1 if resolved.elsewhere else None)
+    jobs = jobs or (1 if resolved.is_remote else None)
     if jobs is not None:
         check_reopens(context)
     grid = make_grid(context.data.total, fractions, scorers, kd_weights, seeds)
     context, variants = find_variants(context, epsd, prune_by, self_distill)
-    local = side_of(context)
+    local = local_context(context)
     with hushed():
         check_variants(local, variants, grid.kd_weights)
     found_scorers = find_scorers(grid.scorers)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 from datapruning.config.training import TrainConfig
 from datapruning.experiments.sweep.cost import estimate_seconds
 from datapruning.experiments.sweep.grid import Grid
 from datapruning.experiments.sweep.spec import StudentSpec
-from datapruning.experiments.workers.status import Board, name_of
+from datapruning.experiments.workers.status import StoreStatus, trial_name
 from datapruning.io.trial_store import Config, Failure, Row, RowStore
 
 
@@ -22,7 +23,7 @@ class StudentRecord:
     running: bool
 
 
-class SweepStatus(Board):
+class SweepStatus(StoreStatus):
     """The status of the trials of a grid."""
 
     def __init__(self, store: RowStore, grid: Grid, training: TrainConfig) -> None:
@@ -31,7 +32,7 @@ class SweepStatus(Board):
 
     def records(self) -> list[StudentRecord]:
         """A record of every student, in the order of the grid."""
-        names = [name_of(config) for config in self.configs]
+        names = [trial_name(config) for config in self.configs]
         return [
             StudentRecord(spec, self.done.get(name), self.failed.get(name), name in self.running)
             for spec, name in zip(self.students, names, strict=True)
@@ -49,3 +50,11 @@ class SweepStatus(Board):
     def work_left(self) -> float | None:
         """Seconds of one process for the remaining trials, by the samples that they see; None: not known yet."""
         return estimate_seconds(self.training, self.grid, self.rows(), self.remaining_students)
+
+    def time_left(self) -> float | None:
+        """Seconds until all trials have ended, if as many as now run side by side; None: not known yet."""
+        seconds = self.work_left()
+        if seconds is None:
+            return None
+        elapsed = sum(time.time() - claim.since for claim in self.running.values())
+        return max(seconds - elapsed, 0.0) / max(len(self.running), 1)

@@ -16,7 +16,7 @@ from datapruning.experiments.sweep.table import make_caption, make_csv, make_tab
 from datapruning.experiments.sweep.trial import ENTRY, StudentTrials
 from datapruning.experiments.workers.launcher import LOCAL, Launcher
 from datapruning.experiments.workers.monitor import watch
-from datapruning.experiments.workers.task import task_of
+from datapruning.experiments.workers.task import make_task
 from datapruning.io.atomic import write_text
 from datapruning.io.trial_store import Failure, Row
 from datapruning.runs.context import Context
@@ -94,10 +94,10 @@ def sweep(
     context, identity = request.context, request.identity
     folder = Path(out) if out is not None else context.place("sweeps", context.recipe.train.model, identity)
     status = SweepStatus(open_store(folder, identity), request.grid, context.recipe.train)
-    announce(request, status, status.forget_failures() if retry_failed else 0)
-    if status.left and request.jobs is None:
+    announce(request, status, status.clear_failures() if retry_failed else 0)
+    if status.remaining and request.jobs is None:
         _run_here(request, status)
-    elif status.left:
+    elif status.remaining:
         _run_workers(request, status, data_root)
     table = f"{markdown(make_table(status))}\n\n{make_caption(status, context.data.name)}"
     write_text(folder / TABLE, table + "\n")
@@ -113,19 +113,20 @@ def _run_here(request: SweepRequest, status: SweepStatus) -> None:
     _prepare(request, status)
     trials = StudentTrials(request.context, status.store.folder, request.teachers, request.scorers)
     display = SweepDisplay(status, console())
-    for _ in status.store.fill(status.left, trials.train):
+    for _ in status.store.fill(status.remaining, trials.train):
         display.update(status.refresh())
 
 
 def _run_workers(request: SweepRequest, status: SweepStatus, data_root: str | Path | None) -> None:
     context, launcher, folder = request.context, request.launcher, status.store.folder
-    task = task_of(
-        context, folder, status.configs, data_root, ENTRY, about=request.identity, teachers=request.teachers,
-        prepares=launcher.elsewhere,
+    task = make_task(
+        context, status.store, status.configs, data_root, ENTRY, about=request.identity, teachers=request.teachers,
+        prepare_shared=launcher.is_remote,
     )  # fmt: skip
-    with launcher.crew(min(request.jobs or 1, len(status.left)), folder, say, context) as crew:
-        if not launcher.elsewhere:
-            _prepare(request, status)
-        crew.go(task)
+    if not launcher.is_remote:
+        _prepare(request, status)
+    with launcher.open_pool(min(request.jobs or 1, len(status.remaining)), folder, say, context) as pool:
+        pool.submit(task)
         with live_table(status) as display:
-            watch(status, crew, display)
+            pool.info = display.line
+            watch(status, pool, display.update)

@@ -76,11 +76,11 @@ class StudentTrials:
 
 def open_students(task: Task, context: Context) -> tuple[RowStore, Work]:
     """Return the store of a sweep and the function that runs one of its trials: the entry of a worker's task."""
-    store = RowStore(Path(task.folder), {**task.about, "fingerprint": context.data.fingerprint})
-    students = [StudentSpec.from_config(config) for config in task.configs]
+    store = RowStore(Path(task.store), {**task.about, "fingerprint": context.data.fingerprint})
+    students = [StudentSpec.from_config(config) for config in task.trials]
     scorers = find_scorers(scorer_names(students))
-    if task.prepares:
-        trials = [store.get(config) for config in task.configs]
+    if task.prepare_shared:
+        trials = [store.get(config) for config in task.trials]
         remaining = [spec for spec, trial in zip(students, trials, strict=True) if trial is None]
         prepare_shared(context, remaining, scorers, [trial for trial in trials if trial is not None])
     return store, StudentTrials(context, store.folder, task.teachers, scorers).train

@@ -1,49 +1,59 @@
-"""Where workers run: `--launcher local|slurm|ray` and its settings, which are no part of what is computed."""
+"""Launchers: where workers run (local, slurm or ray) and with which settings. They are no part of what is computed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from pydantic import ValidationError
 
 from datapruning.errors import InvalidValue, UnknownName
-from datapruning.experiments.workers.local import Crew
-from datapruning.experiments.workers.ray_tasks import RayTasks, check_ray
-from datapruning.experiments.workers.slurm import SlurmJobs, check_slurm
-from datapruning.experiments.workers.workers import Workers
+from datapruning.experiments.workers import ray_tasks, slurm
+from datapruning.experiments.workers.local import LocalWorkers
+from datapruning.experiments.workers.pool import WorkerPool
+from datapruning.experiments.workers.ray_tasks import RaySettings, RayTasks
+from datapruning.experiments.workers.slurm import SlurmJobs, SlurmSettings
 from datapruning.runs.context import Context
+from datapruning.utils.records import describe_error
 
 LOCAL, SLURM, RAY = LAUNCHERS = ("local", "slurm", "ray")
 
 
 @dataclass(frozen=True)
 class Launcher:
-    """How workers are started; from `find_launcher`."""
+    """How workers are started; `find_launcher` makes it from names.
 
-    name: str = LOCAL
-    settings: Mapping[str, str] = field(default_factory=dict)
+    Attributes:
+        settings: of a Slurm job or of a Ray task; None: workers are processes of this machine.
+    """
+
+    settings: SlurmSettings | RaySettings | None = None
 
     @property
-    def elsewhere(self) -> bool:
-        """Whether the workers may be on other machines: they prepare what rows share, and this process computes nothing."""
-        return self.name != LOCAL
+    def is_remote(self) -> bool:
+        """Whether workers may be on other machines: they make what trials share, and this process computes nothing."""
+        return self.settings is not None
 
-    def device(self, asked: str) -> str:
-        """The device that the workers are to have: with GPUs in the settings, "auto" is one of those."""
-        return "cuda" if asked == "auto" and float(self.settings.get("gpus", 0)) > 0 else asked
+    def resolve_device(self, device: str) -> str:
+        """The device that the workers are to use: with GPUs in the settings, "auto" is one of those."""
+        return "cuda" if device == "auto" and self.settings is not None and self.settings.gpus else device
 
-    def crew(self, jobs: int, folder: Path, tell: Callable[[str], None], context: Context) -> Workers:
-        """The workers, or a way to them.
+    def open_pool(self, jobs: int, folder: Path, info: Callable[[str], None], context: Context) -> WorkerPool:
+        """A pool of `jobs` workers for the trial store in `folder`.
 
         Raises:
-            InvalidValue: there is none.
+            InvalidValue: no Ray can be reached, or none that is large enough.
         """
-        if self.name == LOCAL:
-            return Crew(jobs, folder, tell)
-        kind = SlurmJobs if self.name == SLURM else RayTasks
-        return kind(jobs, folder, tell, self.settings, context.threads, int(context.device.type == "cuda"))
+        if self.settings is None:
+            return LocalWorkers(jobs, folder, info)
+        defaults = {"cpus": context.threads, "gpus": int(context.device.type == "cuda")}
+        missing = {key: value for key, value in defaults.items() if getattr(self.settings, key) is None}
+        settings = self.settings.model_copy(update=missing)
+        if isinstance(settings, SlurmSettings):
+            return SlurmJobs(jobs, folder, info, settings)
+        return RayTasks(jobs, folder, info, settings)
 
 
 def find_launcher(name: str, settings: Sequence[str] | Mapping[str, str] = ()) -> Launcher:
@@ -51,39 +61,46 @@ def find_launcher(name: str, settings: Sequence[str] | Mapping[str, str] = ()) -
 
     Args:
         name: "local", "slurm" or "ray".
-        settings: "key=value" each.
+        settings: texts "key=value", or a mapping.
 
     Raises:
-        UnknownName: no such launcher or setting. InvalidValue: a value that cannot be, or no Slurm here. MissingPackage: the
+        UnknownName: no such launcher or setting. InvalidValue: a value out of range, or no Slurm here. MissingPackage: the
         launcher's package is not installed.
     """
     if name not in LAUNCHERS:
         raise UnknownName("launcher", name, LAUNCHERS)
-    found = dict(settings) if isinstance(settings, Mapping) else dict(_read(each) for each in settings)
-    if name == LOCAL and found:
-        raise InvalidValue("--launcher-set is for --launcher slurm and ray; processes of this machine need no settings")
-    if name != LOCAL:
-        (check_slurm if name == SLURM else check_ray)(found)
-    return Launcher(name, found)
+    values = dict(settings) if isinstance(settings, Mapping) else dict(map(_split, settings))
+    if name == LOCAL:
+        if values:
+            raise InvalidValue("launcher settings are for slurm and ray; processes of this machine need none")
+        return Launcher()
+    known = slurm.OPTIONS if name == SLURM else ray_tasks.OPTIONS
+    for key in values:
+        if key not in known:
+            raise UnknownName(f"setting of launcher {name}", key, known)
+    try:
+        return Launcher(slurm.check(values) if name == SLURM else ray_tasks.check(values))
+    except ValidationError as error:
+        raise InvalidValue(f"launcher setting {describe_error(SlurmSettings, error)}") from None
 
 
-def _read(setting: str) -> tuple[str, str]:
-    key, equals, value = setting.partition("=")
-    if not equals or not key.strip() or not value.strip():
-        raise InvalidValue(f"--launcher-set takes key=value (for example time=60), got '{setting}'")
-    return key.strip(), value.strip()
-
-
-def is_here(device: str) -> bool:
+def has_device(device: str) -> bool:
     """Whether this machine has the device."""
     return not device.startswith("cuda") or torch.cuda.is_available()
 
 
-def on_device(context: Context, device: str, loader: str) -> Context:
-    """The context of workers on machines with a device that this one has not; there they choose what loader "auto" is."""
+def with_device(context: Context, device: str, loader: str) -> Context:
+    """The context of workers on machines with a device that this one lacks; they resolve the loader "auto" there."""
     return replace(context, device=torch.device(device), loader=loader)
 
 
-def side_of(context: Context) -> Context:
-    """What this machine itself may look at networks with, whatever the workers have."""
-    return context if is_here(context.device.type) else replace(context, device=torch.device("cpu"))
+def local_context(context: Context) -> Context:
+    """The context in which this machine itself can build networks, whatever device the workers have."""
+    return context if has_device(context.device.type) else replace(context, device=torch.device("cpu"))
+
+
+def _split(setting: str) -> tuple[str, str]:
+    key, equals, value = setting.partition("=")
+    if not equals or not key.strip() or not value.strip():
+        raise InvalidValue(f"a launcher setting is key=value (for example time=60), got '{setting}'")
+    return key.strip(), value.strip()

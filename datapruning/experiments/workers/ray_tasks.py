@@ -1,145 +1,127 @@
-"""Workers as tasks of Ray: of a cluster (RAY_ADDRESS), or of one that is started here. They end with the command."""
+"""Workers as tasks of Ray: of a cluster (RAY_ADDRESS), or of a Ray that is started here. They end with the command."""
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
+import logging
 import os
 import subprocess
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from datapruning.errors import InvalidValue, MissingPackage, UnknownName, first_line
-from datapruning.experiments.workers.jobs import command_of, forget, number, process_of, write_task
-from datapruning.experiments.workers.local import A_MOMENT, ended
-from datapruning.experiments.workers.task import Task
-from datapruning.experiments.workers.workers import Ending, Process, Workers
+from pydantic import BaseModel, ConfigDict, Field
 
-SETTINGS = ("address", "cpus", "gpus", "memory")
-GIGABYTE = 10**9
+from datapruning.errors import InvalidValue, MissingPackage, first_line
+from datapruning.experiments.workers.pool import WorkerExit, WorkerPool, describe_exit, worker_command
+
+if TYPE_CHECKING:
+    from ray import ObjectRef
+
+BYTES_PER_GB = 10**9
 
 
-def check_ray(settings: Mapping[str, str]) -> None:
-    """Refuse what cannot be, before anything is written.
+class RaySettings(BaseModel):
+    """Settings of a task.
+
+    Attributes:
+        address: of the cluster; default: RAY_ADDRESS, else a Ray that is started here.
+        cpus: of a task; the launcher's default: its torch threads.
+        gpus: of a task; the launcher's default: 1 if networks run on a GPU. A part of one shares it.
+        memory: GB of a task.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    address: str | None = None
+    cpus: float | None = Field(None, ge=0)
+    gpus: float | None = Field(None, ge=0)
+    memory: float | None = Field(None, gt=0)
+
+
+OPTIONS = tuple(RaySettings.model_fields)
+
+
+def check(values: Mapping[str, str]) -> RaySettings:
+    """Parse settings, all of which are `OPTIONS`, and check that Ray is installed.
 
     Raises:
-        MissingPackage: ray is not installed. UnknownName, InvalidValue: a setting that cannot be.
+        MissingPackage: it is not. pydantic.ValidationError: a value out of range.
     """
-    if importlib.util.find_spec("ray") is None:  # imported only once it is used: that takes seconds
-        raise MissingPackage("--launcher ray needs ray; install it: pip install 'datapruning-toolkit[ray]'")
-    for key in settings:
-        if key not in SETTINGS:
-            raise UnknownName("setting of --launcher ray", key, SETTINGS)
-    for key in SETTINGS[1:]:
-        number(settings, key, 0)
+    if importlib.util.find_spec("ray") is None:  # it is imported only once it is used: that takes seconds
+        raise MissingPackage("Ray is not installed; install it: pip install 'datapruning-toolkit[ray]'")
+    return RaySettings.model_validate(values)
 
 
-class RayTasks(Workers):
-    """Each task runs a worker as a command, and ends with it.
-
-    Args:
-        jobs: how many.
-        folder: of the store.
-        tell: gets a line for people.
-        settings: checked.
-        cpus: of each task, where the settings do not say.
-        gpus: likewise.
+class RayTasks(WorkerPool):
+    """Tasks that each run a worker's command and return its exit code. Ray runs as many at once as there is room for.
 
     Raises:
         InvalidValue: no Ray at that address, or no machine of it is large enough.
     """
 
-    def __init__(
-        self, jobs: int, folder: Path, tell: Callable[[str], None], settings: Mapping[str, str], cpus: int, gpus: int
-    ) -> None:
-        super().__init__(jobs, folder, tell)
+    handles: dict[str, ObjectRef[int]]
+
+    def __init__(self, num_workers: int, folder: Path, info: Callable[[str], None], settings: RaySettings) -> None:
+        super().__init__(num_workers, folder, info)
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to Ray's makers from here
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        self._ray = importlib.import_module("ray")
-        self._mine = not self._ray.is_initialized()
-        if self._mine:
-            self._connect(settings.get("address") or os.environ.get("RAY_ADDRESS") or "local")
-        self._options: dict[str, Any] = {
-            "num_cpus": number(settings, "cpus", cpus), "num_gpus": number(settings, "gpus", gpus), "max_retries": 0,
-        }  # fmt: skip
-        if "memory" in settings:
-            self._options["memory"] = int(number(settings, "memory", 0) * GIGABYTE)
-        self._check_fits()
-        self._task = Path()
-        self._started = 0
-        self._tasks: dict[str, Any] = {}
+        import ray
 
-    def _connect(self, address: str) -> None:
-        here = {"include_dashboard": False} if address == "local" else {}
-        try:
-            self._ray.init(address=address, log_to_driver=False, logging_level="ERROR", **here)
-        except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-            raise InvalidValue(f"Ray at {address} cannot be reached: {first_line(error)}") from None
-
-    def _check_fits(self) -> None:
-        """Raises: InvalidValue: a task would wait for ever."""
-        machines = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
-        needs = {"CPU": self._options["num_cpus"], "GPU": self._options["num_gpus"]}
-        if not any(all(machine.get(key, 0) >= need for key, need in needs.items()) for machine in machines):
-            self._leave()
-            asked = " and ".join(f"{need:g} {key}s" for key, need in needs.items() if need)
-            raise InvalidValue(
-                f"no machine of this Ray has {asked} for a worker; see --launcher-set cpus, gpus, and --threads"
-            )
-
-    def go(self, task: Task) -> None:
-        """Start the tasks; Ray runs as many at once as there is room for."""
-        self._task = write_task(self.folder, task)
-        self.start(self.jobs)
+        self._started_ray = not ray.is_initialized()
+        if self._started_ray:
+            _connect(settings.address or os.environ.get("RAY_ADDRESS") or "local")
+        needs = {"CPU": settings.cpus or 0, "GPU": settings.gpus or 0}
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        if not any(all(node.get(key, 0) >= need for key, need in needs.items()) for node in nodes):
+            self.close(finished=False)
+            wanted = " and ".join(f"{need:g} {key}s" for key, need in needs.items() if need)
+            raise InvalidValue(f"no machine of this Ray has {wanted} for a worker; see the launcher's settings, and threads")
+        self._options: dict[str, Any] = {"num_cpus": needs["CPU"], "num_gpus": needs["GPU"], "max_retries": 0}
+        if settings.memory is not None:
+            self._options["memory"] = int(settings.memory * BYTES_PER_GB)
 
     def start(self, count: int) -> None:
-        """What Ray carries is a function of the standard library and a list of words."""
-        call = self._ray.remote(subprocess.call).options(**self._options)
+        """Submit tasks. What Ray pickles is the name of a function of the standard library and a list of words."""
+        import ray
+
+        call = ray.remote(subprocess.call).options(**self._options)
         for _ in range(count):
-            self._started += 1
-            name = f"ray-{self._started}-{os.getpid()}"
-            self._tasks[name] = call.remote(command_of(self._task, name))
+            name = f"ray-{next(self.numbers)}-{os.getpid()}"
+            self.handles[name] = call.remote(worker_command(self.task_path, name))
 
-    def names(self) -> list[str]:
-        """ray-1-PID, ray-2-PID, ..., by the process that started them."""
-        return list(self._tasks)
+    def poll(self, name: str) -> WorkerExit | None:
+        """How a worker ended: by its exit code, or because Ray's own process ended."""
+        import ray
 
-    def process(self, name: str) -> Process | None:
-        """As it said itself."""
-        return process_of(self.folder, name)
-
-    def drop(self, name: str) -> None:
-        """Forget it."""
-        del self._tasks[name]
-        forget(self.folder, name)
-
-    def ending(self, name: str) -> Ending | None:
-        """By its exit code, or by what became of Ray's own process."""
-        ready, _ = self._ray.wait([self._tasks[name]], timeout=0)
+        ready, _ = ray.wait([self.handles[name]], timeout=0)
         if not ready:
             return None
         try:
-            return Ending(ended(self._ray.get(ready[0])))
-        except self._ray.exceptions.OutOfMemoryError:
-            return Ending("was ended by Ray: its machine was out of memory")
-        except self._ray.exceptions.RayError as error:
-            return Ending(f"was ended by Ray ({type(error).__name__})", blames=False)
+            return WorkerExit(describe_exit(ray.get(ready[0])))
+        except ray.exceptions.OutOfMemoryError:
+            return WorkerExit("was ended by Ray: its machine was out of memory")
+        except ray.exceptions.RayError as error:
+            return WorkerExit(f"was ended by Ray ({type(error).__name__})", blame_trial=False)
 
-    def wait(self) -> None:
-        """Let the workers end by themselves, for a moment: no row is left for them."""
-        if self._tasks:
-            self._ray.wait(list(self._tasks.values()), num_returns=len(self._tasks), timeout=A_MOMENT)
+    def close(self, finished: bool) -> None:
+        """Cancel the tasks that are left, and leave Ray if it was entered or started here."""
+        import ray
 
-    def stop(self) -> None:
-        """End every task that is left, and Ray, if it was started or entered here."""
-        for name, task in list(self._tasks.items()):
-            with suppress(self._ray.exceptions.RayError):
-                self._ray.cancel(task, force=True)
-            self.drop(name)
-        self._leave()
+        for name, task in list(self.handles.items()):
+            with suppress(ray.exceptions.RayError):
+                ray.cancel(task, force=True)
+            self.remove(name)
+        if self._started_ray:
+            ray.shutdown()
 
-    def _leave(self) -> None:
-        if self._mine:
-            self._ray.shutdown()
+
+def _connect(address: str) -> None:
+    import ray
+
+    dashboard = False if address == "local" else None
+    try:
+        ray.init(address=address, include_dashboard=dashboard, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+        raise InvalidValue(f"Ray at {address} cannot be reached: {first_line(error)}") from None

@@ -1,243 +1,234 @@
-"""Workers as jobs of a Slurm array, through submitit. They outlive the command that submits them; it can find them again.
+"""Workers as jobs of a Slurm array, through submitit. They outlive the command that submits them, which finds them again.
 
-`jobs.json` in the folder of the store is the book of all that are at work there: whoever calls next reads it, watches
-those, and submits only what is missing.
+`jobs.json` in the folder of the store names the jobs that have not ended: the next command reads it, watches those jobs,
+and submits only those that are missing.
 """
 
 from __future__ import annotations
 
-import importlib
 import shutil
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Literal
 
-from datapruning.errors import InvalidValue, MissingPackage, UnknownName, first_line
-from datapruning.experiments.workers.jobs import command_of, forget, heard_of, number, process_of, whole, write_task
-from datapruning.experiments.workers.local import A_MOMENT, ended
-from datapruning.experiments.workers.status import Board
-from datapruning.experiments.workers.task import Task
-from datapruning.experiments.workers.workers import Ending, Process, Workers
+from pydantic import BaseModel, ConfigDict, Field
+
+from datapruning.errors import InvalidValue, MissingPackage, first_line
+from datapruning.experiments.workers.heartbeat import read_heartbeat
+from datapruning.experiments.workers.pool import WorkerExit, WorkerPool, describe_exit, worker_command
+from datapruning.experiments.workers.task import Task, write_task
 from datapruning.io.json import read_json, write_json
 from datapruning.io.locks import lock_of
+from datapruning.utils.records import Record, parse_record
 
-OWN = ("cluster", "time", "cpus", "gpus", "memory", "setup")
-OF_SBATCH = (
+if TYPE_CHECKING:
+    from submitit import SlurmJob
+
+SBATCH_OPTIONS = (
     "account", "comment", "constraint", "dependency", "exclude", "gres", "licenses", "mail-type", "mail-user", "nice",
     "nodelist", "partition", "qos", "reservation",
 )  # fmt: skip
-MINUTES = 240
-BOOK, FOLDER = "jobs.json", "slurm"
-ASK_SECONDS = 15.0
-AGAIN = ("TIMEOUT", "PREEMPTED", "NODE_FAIL", "BOOT_FAIL")
-"""Ends that are no fault of a row: another job goes on."""
+JOBS_FILE, SUBMITIT_FOLDER = "jobs.json", "slurm"
+STATE_SECONDS = 15
+"""Seconds between two calls of sacct, at most; submitit calls it more often for jobs that were just submitted."""
+RESTARTED_STATES = ("TIMEOUT", "PREEMPTED", "NODE_FAIL", "BOOT_FAIL")
+"""Final states that are no fault of a trial: another job continues it."""
 
 
-def check_slurm(settings: Mapping[str, str]) -> None:
-    """Refuse what cannot be, before anything is written.
+class SlurmSettings(BaseModel):
+    """Settings of a job; further ones are options of sbatch.
+
+    Attributes:
+        cluster: "local" runs the jobs on this machine, to try them out.
+        time: minutes that a job may take.
+        cpus: of a job; the launcher's default: its torch threads.
+        gpus: of a job; the launcher's default: 1 if networks run on a GPU.
+        memory: GB of a job.
+        setup: a line of shell before the worker starts.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
+    __pydantic_extra__: dict[str, str]
+
+    cluster: Literal["slurm", "local"] = "slurm"
+    time: int = Field(240, ge=1)
+    cpus: int | None = Field(None, ge=1)
+    gpus: int | None = Field(None, ge=0)
+    memory: float | None = Field(None, gt=0)
+    setup: str | None = None
+
+
+OPTIONS = (*SlurmSettings.model_fields, *SBATCH_OPTIONS)
+
+
+def check(values: Mapping[str, str]) -> SlurmSettings:
+    """Parse settings, all of which are `OPTIONS`, and check that jobs can be submitted here.
 
     Raises:
-        MissingPackage: submitit is not installed. UnknownName, InvalidValue: a setting that cannot be, or no Slurm here.
+        MissingPackage: submitit is not installed. pydantic.ValidationError: a value out of range. InvalidValue: no
+        Slurm here.
     """
     try:
-        importlib.import_module("submitit")
+        import submitit  # noqa: F401
     except ImportError as error:
-        raise MissingPackage(
-            f"--launcher slurm needs submitit ({first_line(error)}); install it: pip install 'datapruning-toolkit[slurm]'"
-        ) from None
-    for key in settings:
-        if key not in (*OWN, *OF_SBATCH):
-            raise UnknownName("setting of --launcher slurm", key, (*OWN, *OF_SBATCH))
-    cluster = settings.get("cluster", "slurm")
-    if cluster not in ("slurm", "local"):
-        raise InvalidValue(f"--launcher-set cluster={cluster}: slurm, or local to try it out on this machine")
-    parameters_of(settings, cpus=1, gpus=0)
+        hint = "install it: pip install 'datapruning-toolkit[slurm]'"
+        raise MissingPackage(f"Slurm needs submitit ({first_line(error)}); {hint}") from None
+    settings = SlurmSettings.model_validate(values)
     missing = [name for name in ("sbatch", "srun") if shutil.which(name) is None]
-    if cluster == "slurm" and missing:
+    if settings.cluster == "slurm" and missing:
         raise InvalidValue(f"there is no Slurm here ({missing[0]} is not found); call this where jobs are submitted")
+    return settings
 
 
-def parameters_of(settings: Mapping[str, str], cpus: int, gpus: int) -> dict[str, Any]:
-    """What submitit's AutoExecutor is told.
+class JobRecord(Record):
+    """A submitted job.
 
-    Args:
-        settings: of `--launcher-set`.
-        cpus: of each job, where they do not say.
-        gpus: likewise.
-
-    Raises:
-        InvalidValue: a number that is none.
-    """
-    found: dict[str, Any] = {
-        "name": "dprune", "timeout_min": max(whole(settings, "time", MINUTES), 1), "nodes": 1, "tasks_per_node": 1,
-        "cpus_per_task": max(whole(settings, "cpus", cpus), 1), "gpus_per_node": whole(settings, "gpus", gpus),
-        "slurm_signal_delay_s": 0,  # no warning: submitit would end the job early, and Slurm not say that its time was up
-    }  # fmt: skip
-    if "memory" in settings:
-        found["mem_gb"] = number(settings, "memory", 0)
-    if "setup" in settings:
-        found |= {f"{cluster}_setup": [settings["setup"]] for cluster in ("slurm", "local")}
-    more = {key: value for key, value in settings.items() if key in OF_SBATCH}
-    return found | ({"slurm_additional_parameters": more} if more else {})
-
-
-class SlurmJobs(Workers):
-    """The jobs of one store.
-
-    Args:
-        jobs: how many are to be at work at once.
-        folder: of the store.
-        tell: gets a line for people.
-        settings: checked.
-        cpus: of each job, where the settings do not say.
-        gpus: likewise.
+    Attributes:
+        job_id: Slurm's id; with the cluster "local" that of a process.
+        cluster: where it was submitted.
+        task: hash of the task.
     """
 
-    def __init__(
-        self, jobs: int, folder: Path, tell: Callable[[str], None], settings: Mapping[str, str], cpus: int, gpus: int
-    ) -> None:
-        super().__init__(jobs, folder, tell)
-        self._submitit = importlib.import_module("submitit")
-        self._cluster = settings.get("cluster", "slurm")
-        self._parameters = parameters_of(settings, cpus, gpus)
-        self._lock = lock_of(folder / BOOK)
-        self._task = Path()
-        self._known: dict[str, Any] = {}
-        self._asked = 0.0
+    job_id: str
+    cluster: str
+    task: str
 
-    def _book(self) -> dict[str, Any]:
-        path = self.folder / BOOK
-        return read_json(path) if path.exists() else {"submitted": 0, "jobs": {}}
 
-    def go(self, task: Task) -> None:
-        """Find the jobs of an earlier call, and submit those that are missing."""
-        self._task = write_task(self.folder, task)
-        with self._lock:
+class JobsFile(Record):
+    """The content of `jobs.json`.
+
+    Attributes:
+        submitted: number of jobs that were ever submitted for the store.
+        jobs: those that have not ended, by worker name.
+    """
+
+    submitted: int = 0
+    jobs: dict[str, JobRecord] = Field(default_factory=dict)
+
+
+class SlurmJobs(WorkerPool):
+    """The jobs of one store."""
+
+    handles: dict[str, SlurmJob[str]]
+
+    def __init__(self, num_workers: int, folder: Path, info: Callable[[str], None], settings: SlurmSettings) -> None:
+        from submitit import AutoExecutor, SlurmJob
+        from submitit.slurm.slurm import SlurmInfoWatcher
+
+        super().__init__(num_workers, folder, info)
+        self.lock = lock_of(folder / JOBS_FILE)
+        self._cluster = settings.cluster
+        submitit_folder = folder.resolve() / SUBMITIT_FOLDER
+        watched = type("WatchedJob", (SlurmJob,), {"watcher": SlurmInfoWatcher(delay_s=STATE_SECONDS)})
+        self._open_job: Callable[[str], SlurmJob[str]] = lambda job_id: watched(submitit_folder, job_id)
+        self._executor = AutoExecutor(submitit_folder, cluster=settings.cluster)
+        setup = None if settings.setup is None else [settings.setup]
+        parameters = {
+            "name": "dprune", "timeout_min": settings.time, "nodes": 1, "tasks_per_node": 1,
+            "cpus_per_task": settings.cpus, "gpus_per_node": settings.gpus, "mem_gb": settings.memory,
+            "slurm_setup": setup, "local_setup": setup, "slurm_additional_parameters": settings.model_extra or None,
+            "slurm_signal_delay_s": 0,  # no warning: submitit would end the job early, and Slurm not report a timeout
+        }  # fmt: skip
+        self._executor.update_parameters(**{key: value for key, value in parameters.items() if value is not None})
+
+    def _read(self) -> JobsFile:
+        path = self.folder / JOBS_FILE
+        return parse_record(JobsFile, read_json(path), str(path)) if path.exists() else JobsFile()
+
+    def _write(self, submitted: int, jobs: Mapping[str, JobRecord]) -> None:
+        write_json(self.folder / JOBS_FILE, JobsFile(submitted=submitted, jobs=dict(jobs)).to_json())
+
+    def submit(self, task: Task) -> None:
+        """Find the jobs of an earlier command, and submit those that are missing."""
+        self.task_path = write_task(self.folder, task)
+        with self.lock:
             for name in self.names():
-                if self.ending(name) is not None:
-                    self.drop(name)
-            there = self.names()
-            if there:
-                self.tell(f"{_count(there)} of an earlier call at work: {', '.join(self._ids(there))}")
-            self.start(max(self.jobs - len(there), 0))
+                if self.poll(name) is not None:
+                    self.remove(name)
+            names = self.names()
+            if names:
+                self.info(f"{_count(names)} of an earlier call at work: {', '.join(self._job_ids())}")
+            self.start(max(self.num_workers - len(names), 0))
 
     def start(self, count: int) -> None:
-        """Submit an array of so many jobs.
+        """Submit an array of `count` jobs.
 
         Raises:
             InvalidValue: sbatch refuses it.
         """
+        from submitit.core.utils import CommandFunction, FailedJobError, FailedSubmissionError
+
         if not count:
             return
-        with self._lock, _uninterrupted():
-            book = self._book()
-            names = [f"slurm-{book['submitted'] + k + 1}" for k in range(count)]
-            jobs = self._submit([command_of(self._task, name) for name in names])
-            self._known |= dict(zip(names, jobs, strict=True))
-            book["submitted"] += count
-            about = {"cluster": self._cluster, "task": self._task.stem}
-            book["jobs"] |= {name: {"id": job.job_id, **about} for name, job in zip(names, jobs, strict=True)}
-            write_json(self.folder / BOOK, book)
-        self.tell(f"{_count(names)} submitted: {', '.join(self._ids(names))}")
-
-    def _submit(self, commands: Sequence[list[str]]) -> list[Any]:
-        tools = importlib.import_module("submitit.core.utils")
-        executor = self._submitit.AutoExecutor(self.folder.resolve() / FOLDER, cluster=self._cluster)
-        executor.update_parameters(**self._parameters)
-        try:
-            return list(executor.submit_array([tools.CommandFunction(words, verbose=False) for words in commands]))
-        except (tools.FailedJobError, tools.FailedSubmissionError, OSError) as error:
-            said = [line.strip() for line in str(error).splitlines() if line.strip()]
-            raise InvalidValue(f"sbatch refuses the jobs: {said[-1] if said else type(error).__name__}") from None
-
-    def tend(self, board: Board) -> bool:
-        """See who died, as one of the callers that watch these jobs."""
-        with self._lock:
-            return super().tend(board)
+        with self.lock, _block_sigint():
+            old = self._read()
+            names = [f"slurm-{old.submitted + k + 1}" for k in range(count)]
+            commands = [CommandFunction(worker_command(self.task_path, name), verbose=False) for name in names]
+            try:
+                job_ids = [job.job_id for job in self._executor.submit_array(commands)]
+            except (FailedJobError, FailedSubmissionError, OSError) as error:
+                lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+                raise InvalidValue(f"sbatch refuses the jobs: {lines[-1] if lines else type(error).__name__}") from None
+            records = [JobRecord(job_id=job_id, cluster=self._cluster, task=self.task_path.stem) for job_id in job_ids]
+            self._write(old.submitted + count, old.jobs | dict(zip(names, records, strict=True)))
+        self.info(f"{_count(names)} submitted: {', '.join(job_ids)}")
 
     def names(self) -> list[str]:
-        """slurm-1, slurm-2, ... as the book has them."""
-        return list(self._book()["jobs"])
+        """The jobs that the file has."""
+        return list(self._read().jobs)
 
-    def process(self, name: str) -> Process | None:
-        """As it said itself."""
-        return process_of(self.folder, name)
+    def remove(self, name: str) -> None:
+        """Forget a job, in the file as well."""
+        old = self._read()
+        self._write(old.submitted, {key: job for key, job in old.jobs.items() if key != name})
+        super().remove(name)
 
-    def drop(self, name: str) -> None:
-        """Strike it out."""
-        book = self._book()
-        book["jobs"].pop(name, None)
-        write_json(self.folder / BOOK, book)
-        forget(self.folder, name)
-        self._known.pop(name, None)
-
-    def ending(self, name: str) -> Ending | None:
-        """As the worker says it; where it cannot any more, as Slurm does."""
-        entry = self._book()["jobs"][name]
-        if (said := self._said(name, entry)) is not None:
-            return said
-        if entry["cluster"] == "local":
-            # what it said in between comes first
-            return None if self._lives(name, int(entry["id"])) else self._said(name, entry) or Ending("was ended")
-        job = self._known.setdefault(name, self._submitit.SlurmJob(self.folder.resolve() / FOLDER, entry["id"]))
-        if time.monotonic() > self._asked + ASK_SECONDS:
-            self._asked = time.monotonic()
-            job.get_info(mode="force")  # of all jobs at once
-        if not job.done():
+    def poll(self, name: str) -> WorkerExit | None:
+        """How a job ended: as its worker says, or, if that was killed, as Slurm does."""
+        record = self._read().jobs[name]
+        state = self._final_state(name, record)  # asked first: a worker that ends in between has written its exit code
+        heartbeat = read_heartbeat(self.folder, name)
+        if heartbeat is not None and heartbeat.exit_code is not None:
+            message = describe_exit(heartbeat.exit_code)
+            return WorkerExit(message, restart=not message and record.task != self.task_path.stem)
+        if state is None:
             return None
-        if (said := self._said(name, entry)) is not None:  # in between
-            return said
-        state = str(job.state).split(" ")[0]
-        taken = state in AGAIN
-        return Ending(f"was ended by Slurm ({state})", again=taken, blames=not taken and state != "CANCELLED")
+        restart = state in RESTARTED_STATES
+        return WorkerExit(f"was ended ({state})", restart, blame_trial=not restart and state != "CANCELLED")
 
-    def _said(self, name: str, entry: dict[str, Any]) -> Ending | None:
-        """The ending of a worker that could still say it."""
-        who = heard_of(self.folder, name)
-        if who is None or "exit" not in who:
-            return None
-        words = ended(int(who["exit"]))
-        return Ending(words, again=not words and entry["task"] != self._task.stem)
+    def _final_state(self, name: str, record: JobRecord) -> str | None:
+        """Slurm's state of a job that has ended; None: it has not, as far as is known."""
+        if record.cluster == "local":
+            with suppress(OSError):  # the number may be another process's by now
+                if b"submitit" in Path(f"/proc/{record.job_id}/cmdline").read_bytes():
+                    return None
+            return "FAILED"
+        job = self.handles.setdefault(name, self._open_job(record.job_id))
+        ended = job.done()
+        state = job.state.split(" ")[0]
+        return state if ended or state == "PREEMPTED" else None
 
-    def _lives(self, name: str, pid: int) -> bool:
-        if name in self._known:
-            return not self._known[name].done()
-        with suppress(OSError):
-            return b"submitit" in Path(f"/proc/{pid}/cmdline").read_bytes()  # the number may be another process's by now
-        return False
+    def _job_ids(self) -> list[str]:
+        return [job.job_id for job in self._read().jobs.values()]
 
-    def _ids(self, names: Sequence[str]) -> list[str]:
-        jobs = self._book()["jobs"]
-        return [jobs[name]["id"] for name in names]
-
-    def wait(self) -> None:
-        """For a moment; then jobs that still wait in Slurm's queue are cancelled: no row is left for them."""
-        until = time.monotonic() + A_MOMENT
-        mine = [name for name, entry in self._book()["jobs"].items() if entry["task"] == self._task.stem]
-        while mine and time.monotonic() < until:
-            time.sleep(0.1)
-            mine = [name for name in mine if "exit" not in (heard_of(self.folder, name) or {})]
-        with self._lock:
-            for name in mine:
-                if self._cluster == "slurm" and name in self._known:
-                    self._known[name].cancel(check=False)
-            for name, entry in self._book()["jobs"].items():
-                if entry["task"] == self._task.stem:
-                    self.drop(name)
-
-    def stop(self) -> None:
-        """Leave those at work that are; say so."""
+    def close(self, finished: bool) -> None:
+        """Leave the jobs at work, and say so; cancel those in the queue if no trial is left for them."""
+        if finished:
+            with self.lock:
+                for name, record in self._read().jobs.items():
+                    if record.task == self.task_path.stem:
+                        if record.cluster == "slurm" and read_heartbeat(self.folder, name) is None:
+                            self._open_job(record.job_id).cancel(check=False)
+                        self.remove(name)
         names = self.names()
         if names:
-            ids = self._ids(names)
-            ends = "kill" if self._cluster == "local" else "scancel"
-            whole_arrays = list(dict.fromkeys(each.partition("_")[0] for each in ids))
-            self.tell(f"{_count(names)} at work and go on without this command: the same command watches them again")
-            self.tell(f"to end them: {ends} {' '.join(whole_arrays)}")
+            command = "kill" if self._cluster == "local" else "scancel"
+            arrays = dict.fromkeys(job_id.partition("_")[0] for job_id in self._job_ids())
+            self.info(f"{_count(names)} at work and go on without this command: the same command watches them again")
+            self.info(f"to end them: {command} {' '.join(arrays)}")
 
 
 def _count(names: Sequence[str]) -> str:
@@ -245,13 +236,13 @@ def _count(names: Sequence[str]) -> str:
 
 
 @contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Ctrl-C waits until the jobs are in the book; such as run on this machine never see it."""
+def _block_sigint() -> Iterator[None]:
+    """Ignore Ctrl-C until the jobs are in the file. Jobs that run on this machine inherit that, and never see it."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, previous)

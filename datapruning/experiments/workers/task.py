@@ -1,89 +1,92 @@
-"""A worker's task: rows of a store and all that it takes to do them, as plain data that any machine can read."""
+"""A worker's task: the trials of a store and all that it takes to run them, in a JSON file that any machine can read."""
 
 from __future__ import annotations
 
 import importlib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from datapruning.config.recipe import TABLES, Recipe, plain
-from datapruning.config.validation import build
+from datapruning.config.recipe import Recipe
 from datapruning.data.registry import ROOT_VARIABLE, SOURCES, open_dataset
 from datapruning.errors import InvalidValue
+from datapruning.io.json import read_json, write_json
 from datapruning.io.trial_store import Config, RowStore, Work
 from datapruning.runs.context import Context, make_context
+from datapruning.utils.hashing import digest
+from datapruning.utils.records import Record, parse_record
 
 
-@dataclass(frozen=True)
-class Task:
-    """All that a worker needs, as plain data.
+class Task(Record):
+    """All that a worker needs to run trials.
 
     Attributes:
+        entry: "package.module:function" that opens the store and says how to run a trial: a function of the task and of
+            the worker's context.
+        store: folder of the trial store.
+        trials: their configurations.
+        about: what a sweep's store is for; the dataset that the worker opens must be that one.
+        teachers: run folders of a sweep's teachers, by the hash of their weights.
+        prepare_shared: whether the workers make what a sweep's trials share; one does, the others wait for it.
+        seed: random seed of an ensemble.
+        working_dir: folder that relative paths start from.
         data: name or path of the dataset.
         data_root: folder of the torchvision sets, or None.
-        recipe: name, threads and tables.
-        device: as resolved.
-        loader: likewise.
+        recipe: every setting.
+        device: torch device, resolved.
+        loader: name of the loader, resolved unless the worker is to choose.
         workspace: folder of caches, evidence and teachers.
-        threads: torch threads.
-        folder: of the store.
-        about: what a sweep's store is for; the dataset that is opened here must be that one.
-        teachers: of a sweep, hash of weights -> run folder.
-        configs: the rows.
-        log: tools that show the runs.
-        entry: what opens the store and runs a trial, as "package.module:function", a function of the task and its context.
-        seed: of the ensemble.
-        prepares: the workers make what the rows of a sweep share; one does, the others wait for it.
-        place: the working folder, where relative paths begin.
+        threads: number of torch threads.
+        log: names of the tools that show the runs.
     """
 
+    entry: str
+    store: str
+    trials: tuple[dict[str, Any], ...]
+    about: dict[str, Any]
+    teachers: dict[str, str]
+    prepare_shared: bool
+    seed: int
+    working_dir: str
     data: str
     data_root: str | None
-    recipe: Mapping[str, Any]
+    recipe: Recipe
     device: str
     loader: str
     workspace: str
     threads: int
-    folder: str
-    about: Mapping[str, Any]
-    teachers: Mapping[str, str]
-    configs: list[dict[str, Any]]
-    entry: str
-    log: Sequence[str] = ()
-    seed: int = 0
-    prepares: bool = False
-    place: str = "."
+    log: tuple[str, ...]
 
 
-def task_of(
+def make_task(
     context: Context,
-    store: Path,
-    configs: Sequence[Config],
+    store: RowStore,
+    trials: Sequence[Config],
     data_root: str | Path | None,
     entry: str,
     *,
     about: Mapping[str, Any] | None = None,
     teachers: Mapping[str, str] | None = None,
+    prepare_shared: bool = False,
     seed: int = 0,
-    prepares: bool = False,
 ) -> Task:
-    """The task of doing these rows as this context would."""
+    """The task of running trials as `context` would; see `Task` for the arguments."""
     root = data_root if data_root is not None else os.environ.get(ROOT_VARIABLE)
     return Task(
-        context.data.source or context.data.name, None if root is None else str(root), packed(context.recipe),
-        str(context.device), context.loader, str(context.root), context.threads, str(store), about or {}, teachers or {},
-        [dict(config) for config in configs], entry, context.logs.tools, seed, prepares, os.getcwd(),
+        entry=entry, store=str(store.folder), trials=tuple(map(dict, trials)), about=dict(about or {}),
+        teachers=dict(teachers or {}), prepare_shared=prepare_shared, seed=seed, working_dir=os.getcwd(),
+        data=context.data.source or context.data.name, data_root=None if root is None else str(root),
+        recipe=context.recipe, device=str(context.device), loader=context.loader, workspace=str(context.root),
+        threads=context.threads, log=tuple(context.logs.tools),
     )  # fmt: skip
 
 
 def check_reopens(context: Context) -> None:
-    """Workers open the dataset themselves, by its name or path.
+    """Check that workers can open the dataset, which they do by its name or path.
 
     Raises:
-        InvalidValue: this one has neither.
+        InvalidValue: it has neither.
     """
     if not context.data.source and context.data.name not in SOURCES:
         raise InvalidValue(
@@ -91,28 +94,28 @@ def check_reopens(context: Context) -> None:
         )
 
 
-def packed(recipe: Recipe) -> dict[str, Any]:
-    """A recipe as plain data."""
-    return {"name": recipe.name, "threads": recipe.threads, "tables": plain(recipe)}
+def write_task(folder: Path, task: Task) -> Path:
+    """Write a task into the folder of its store, under the hash of its content. Returns the path of the file."""
+    value = task.model_dump(mode="json")
+    path = folder.resolve() / "tasks" / f"{digest(value)}.json"
+    write_json(path, value)
+    return path
 
 
-def unpacked(value: Mapping[str, Any]) -> Recipe:
-    """The recipe that `packed` made plain data of."""
-    parts: dict[str, Any] = {name: build(kind, value["tables"].get(name, {}), name) for name, kind in TABLES.items()}
-    return Recipe(value["name"], value["threads"], **parts)
+def open_task(path: Path) -> tuple[Task, RowStore, Work]:
+    """The task in a file, with the store that all workers share and the function that runs one of its trials.
 
-
-def open_task(task: Task) -> tuple[RowStore, Work]:
-    """The store that all workers share, and what does one of its rows in this process.
+    This process moves to the task's working folder.
 
     Raises:
-        IncompatibleInputs: the dataset of that name is not the one that the task is about.
+        InvalidFile: there is no task in the file. IncompatibleInputs: the store was made for another dataset.
     """
+    task = parse_record(Task, read_json(path), str(path))
+    os.chdir(task.working_dir)
     data = open_dataset(task.data, root=task.data_root, workspace=task.workspace)
     context = make_context(
-        data, unpacked(task.recipe), device=task.device, loader=task.loader, root=task.workspace, threads=task.threads,
-        log=task.log,
-    )  # fmt: skip
-    module, _, name = task.entry.partition(":")
-    opened: tuple[RowStore, Work] = getattr(importlib.import_module(module), name)(task, context)
-    return opened
+        data, task.recipe, device=task.device, loader=task.loader, root=task.workspace, threads=task.threads, log=task.log
+    )
+    module, _, function = task.entry.partition(":")
+    store, run_trial = getattr(importlib.import_module(module), function)(task, context)
+    return task, store, run_trial

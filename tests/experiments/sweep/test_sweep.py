@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,12 @@ from datapruning.api.train import train
 from datapruning.data.dataset import Dataset
 from datapruning.errors import DataPruningError, IncompatibleInputs, InvalidFile, InvalidValue, OutputExists, UnknownName
 from datapruning.experiments.sweep.sweep import Sweep, sweep
-from datapruning.experiments.workers.task import packed, unpacked
+from datapruning.experiments.workers.task import Task, make_task, write_task
+from datapruning.io.json import read_json
 from datapruning.io.tensors import load_tensors, save_tensors
 from datapruning.io.trial_store import Row, RowStore
 from datapruning.runs.context import Context
+from datapruning.utils.records import parse_record
 from tests.conftest import Answer, fast_arguments
 
 MakeContext = Callable[..., Context]
@@ -230,9 +231,11 @@ def test_jobs_and_scorers_are_checked_first(small: Dataset, make_context: MakeCo
     assert not list(tmp_path.iterdir())
 
 
-def test_a_recipe_survives_the_way_to_a_worker(small: Dataset, make_context: MakeContext) -> None:
-    recipe = make_context(small, "train.lr=0.125", "kd.weight_grid=[0.0, 1.0]").recipe
-    assert unpacked(json.loads(json.dumps(packed(recipe)))) == recipe
+def test_a_task_survives_the_way_to_a_worker(small: Dataset, make_context: MakeContext, tmp_path: Path) -> None:
+    context = make_context(small, "train.lr=0.125", "kd.weight_grid=[0.0, 1.0]")
+    task = make_task(context, RowStore(tmp_path, {}), [{"n": 1, "teacher": None}], None, "module:function")
+    path = write_task(tmp_path, task)
+    assert parse_record(Task, read_json(path), path.name) == task
 
 
 BAD = [

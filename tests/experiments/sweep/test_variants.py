@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
 
 from datapruning.api.train import train
-from datapruning.config.recipe import plain
+from datapruning.config.recipe import Recipe, plain
 from datapruning.data.dataset import Dataset
 from datapruning.errors import InvalidValue, UnknownName
 from datapruning.experiments.sweep.cost import estimate_passes, estimate_samples, estimate_seconds
@@ -20,7 +21,6 @@ from datapruning.experiments.sweep.grid import make_grid
 from datapruning.experiments.sweep.spec import StudentSpec
 from datapruning.experiments.sweep.sweep import sweep
 from datapruning.experiments.sweep.variants import check_variants, find_variants, student_context
-from datapruning.experiments.workers.task import packed, unpacked
 from datapruning.io.trial_store import Row
 from datapruning.runs.context import Context
 from datapruning.runs.context import make_context as context_with
@@ -76,7 +76,8 @@ def test_a_worker_knows_the_variant_from_the_row_alone(context: Context, small: 
     base, found = find_variants(asked, "0.9", "epsd", "dlb")
     (spec,) = found.students()
     spec = StudentSpec.from_config(json.loads(json.dumps(spec.config)))
-    there = context_with(small, unpacked(json.loads(json.dumps(packed(base.recipe)))), device="cpu", loader="memory")
+    recipe = TypeAdapter(Recipe).validate_json(TypeAdapter(Recipe).dump_json(base.recipe))  # as a worker reads it
+    there = context_with(small, recipe, device="cpu", loader="memory")
     mine = plain(asked.with_epsd(0.9, "epsd").with_table("self_distill", method="dlb").recipe)
     assert plain(student_context(there, spec).recipe) == mine == plain(student_context(base, spec).recipe)
 

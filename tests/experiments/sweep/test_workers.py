@@ -1,197 +1,171 @@
-"""Workers of a sweep: one that dies takes nothing along, another goes on where it was, and the result has the same bits."""
+"""Workers here, of submitit and of Ray: one that is killed is replaced, and the result has the same bits."""
 
 from __future__ import annotations
 
 import os
 import re
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from datapruning.config.training import TrainConfig
+from datapruning.artifacts.scores import load_scores
 from datapruning.data.dataset import Dataset
-from datapruning.errors import DataPruningError, InvalidFile
-from datapruning.experiments.sweep.grid import make_grid
-from datapruning.experiments.sweep.live_table import live_table
+from datapruning.errors import InvalidFile
 from datapruning.experiments.sweep.spec import StudentSpec
-from datapruning.experiments.sweep.status import SweepStatus
 from datapruning.experiments.sweep.sweep import Sweep, sweep
-from datapruning.experiments.workers import local as crews
-from datapruning.experiments.workers.local import Crew
-from datapruning.experiments.workers.monitor import watch
-from datapruning.experiments.workers.task import Task
 from datapruning.io.json import read_json
+from datapruning.io.locks import lock_of
 from datapruning.io.trial_store import RowStore
 from datapruning.runs.opening import open_context
 from tests.conftest import FAST as CONTEXT
 from tests.conftest import Answer
-from tests.experiments.sweep.test_sweep import CHANGES, FAST, MakeContext, same_bits
+from tests.experiments.sweep.test_sweep import CHANGES, FAST, same_bits
+from tests.helpers.fake_slurm import lives
+from tests.helpers.processes import command, until
 
-COMMAND = Path(sys.executable).parent / "dprune"
 SHARED: dict[str, Any] = {"fractions": "0.1", "scorers": "random,el2n", "kd_weights": "0,0.9", "seeds": 2}
-WORDS = [word for key, value in SHARED.items() for word in (f"--{key.replace('_', '-')}", str(value))]
+WORDS = ["sweep", "--out", "s", *FAST]
+WORDS += [word for key, value in SHARED.items() for word in (f"--{key.replace('_', '-')}", str(value))]
+SUBMITIT = ["--jobs", "2", "--launcher", "slurm", "--launcher-set", "cluster=local"]
+MEMBERS = ["--set", "ensemble.num_members=6", "--set", "ensemble.subset_fraction=0.5", "--set", "ensemble_member.epochs=1"]
+IN_OR_AFTER = r"(?: in .*; another takes the trial over|: )"
+"""A trial takes less than a second: the signal may find the worker in it, or just behind its end."""
 
 
-def until(true: Callable[[], Any], seconds: float = 300) -> Any:
-    """Wait for something."""
-    deadline = time.monotonic() + seconds
-    while not (found := true()):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    return found
-
-
-def gone(pid: int) -> bool:
-    """Whether a process has ended."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except OSError:
-        return True
+def sweep_in(digits: Dataset, workspace: Path, **options: Any) -> Sweep:
+    """The sweep of SHARED by this process; from a finished one, it is read."""
+    context = open_context(digits, changes=[*CONTEXT, *CHANGES], loader="memory", workspace=workspace)
+    return sweep(context, **SHARED, **options)
 
 
 @pytest.fixture(scope="module")
 def undisturbed(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Sweep:
     """The sweep of SHARED, done by one process in one go."""
-    workspace = tmp_path_factory.mktemp("undisturbed")
-    return sweep(open_context(digits, changes=[*CONTEXT, *CHANGES], loader="memory", workspace=workspace), **SHARED)
-
-
-@contextmanager
-def command(folder: Path, *words: str) -> Iterator[subprocess.Popen[str]]:
-    """The installed command in a process group of its own, which does not outlive the block."""
-    process = subprocess.Popen(
-        [COMMAND, "sweep", *words],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+    return sweep_in(digits, tmp_path_factory.mktemp("undisturbed"))
 
 
 def claims(folder: Path) -> list[dict[str, Any]]:
-    """Who is at a row just now."""
-    found = []
+    """The trials that run just now, and their processes."""
+    values = []
     for path in (folder / "running").glob("[!.]*.json"):
         try:
-            found.append(read_json(path))
+            values.append(read_json(path))
         except InvalidFile:
             continue  # it ended just now
-    return found
+    return values
 
 
-def at_a_row_without_kd(folder: Path) -> int | None:
-    """The process of such a row."""
+def running(folder: Path) -> int | None:
+    """A process that trains a student without a teacher just now."""
     return next((c["pid"] for c in claims(folder) if c["config"]["kd_weight"] == 0), None)
 
 
-def test_workers_take_over_from_one_that_is_killed_and_go_on_past_a_row_that_fails(
-    digits: Dataset, make_context: MakeContext, tmp_path: Path, dprune: Callable[..., Answer], undisturbed: Sweep
+def printed_by_workers(folder: Path) -> str:
+    """The logs of all workers."""
+    return "".join(path.read_text() for path in (folder / "logs").iterdir())
+
+
+def test_workers_take_over_from_one_that_is_killed_and_go_on_past_a_trial_that_fails(
+    digits: Dataset, tmp_path: Path, dprune: Callable[..., Answer], undisturbed: Sweep
 ) -> None:
     folder = tmp_path / "s"
-    last = undisturbed.rows[-1].config
-    blocked = folder / StudentSpec.from_config(last).run_folder(144)
-    with command(tmp_path, *WORDS, "--jobs", "2", "--out", "s", *FAST) as process:
+    blocked = folder / StudentSpec.from_config(undisturbed.rows[-1].config).run_folder(144)
+    with command(tmp_path, *WORDS, "--jobs", "2") as sweeping:
         until(lambda: (folder / "store.json").exists())
         blocked.mkdir(parents=True)
         (blocked / "mine.txt").touch()
-        os.kill(until(lambda: at_a_row_without_kd(folder)), signal.SIGKILL)
-        out, err = process.communicate(timeout=300)
-    assert process.returncode == 1
-    # a row takes less than a second: the signal may find the worker in it, or just behind its end
-    assert re.search(r"worker [12] was ended by SIGKILL(?: in .*; another takes the row over|: it said nothing)", err), err
-    assert "dprune: 1 of 8 rows failed, the first: s/runs/" in err
+        os.kill(until(lambda: running(folder)), signal.SIGKILL)
+        code, out, err = sweeping.end()
+    assert code == 1
+    assert re.search(rf"worker \d was ended by SIGKILL{IN_OR_AFTER}", err), err
+    assert re.search(r"dprune: 1 of 8 \w+ failed, the first: s/runs/", err), err
     assert "holds something else" in err
     assert "(1 of 2, 1 failed)" in out
     assert err.count("proxy 1 of 2:") == err.count("proxy 2 of 2:") == err.count("teacher: convnet") == 1
-    logs = "".join(path.read_text() for path in (folder / "logs").iterdir())
-    assert not re.search(r"^(proxy|teacher: convnet)", logs, re.MULTILINE), "what is shared was there before they began"
+    assert not re.search(r"^(proxy|teacher: convnet)", printed_by_workers(folder), re.MULTILINE), "all was there before"
     assert not claims(folder)
+    assert not list((folder / "workers").iterdir()), "no heartbeat is left"
 
-    left = dprune("sweep", *WORDS, "--out", "s", *FAST)
-    assert (left.code, left.out) == (1, out)
-    assert "--retry-failed tries them again" in left.err
+    again = dprune(*WORDS)
+    assert (again.code, again.out) == (1, out)
+    assert "--retry-failed tries them again" in again.err
     (blocked / "mine.txt").unlink()
-    context = make_context(digits, *CHANGES, workspace=tmp_path / "dprune-runs")
-    whole = sweep(context, **SHARED, out=folder, retry_failed=True)
-    assert same_bits(whole, undisturbed)
-    assert dprune("sweep", *WORDS, "--out", "s", *FAST).code == 0
+    complete = sweep_in(digits, tmp_path / "dprune-runs", out=folder, retry_failed=True)
+    assert same_bits(complete, undisturbed)
+    assert dprune(*WORDS).code == 0
     (done,) = (tmp_path / "dprune-runs/teachers").rglob("done.npy")
-    assert sum(row.result.get("soft_labels_computed", 0) for row in whole.rows) == np.load(done).sum(), "each label once"
+    assert sum(row.result.get("soft_labels_computed", 0) for row in complete.rows) == np.load(done).sum(), "each label once"
 
 
 def test_a_worker_dies_with_its_parent_and_another_process_goes_on(
-    digits: Dataset, make_context: MakeContext, tmp_path: Path, undisturbed: Sweep
+    digits: Dataset, tmp_path: Path, undisturbed: Sweep
 ) -> None:
     folder = tmp_path / "s"
-    with command(tmp_path, *WORDS, "--out", "s", *FAST) as process:
+    with command(tmp_path, *WORDS, "--jobs", "2") as sweeping:
         pid = until(lambda: next((c["pid"] for c in claims(folder)), None))
-        process.kill()
-        process.wait()
-        until(lambda: gone(pid), 30)
-    assert len(list((folder / "rows").glob("[!.]*.json"))) < 8
-    context = make_context(digits, *CHANGES, workspace=tmp_path / "dprune-runs")
-    assert same_bits(sweep(context, **SHARED, out=folder), undisturbed)
+        sweeping.process.kill()
+        sweeping.process.wait()
+        until(lambda: not lives(pid), 30)
+    assert len(list(RowStore(folder, read_json(folder / "store.json")["about"]).rows())) < 8
+    assert same_bits(sweep_in(digits, tmp_path / "dprune-runs", out=folder), undisturbed)
 
 
-# A crew of made-up workers: what the parent makes of those that die -----------------------------------------------------
-
-SUICIDE = """
-import json, os, sys
-sys.path.append(sys.argv[1])
-from pathlib import Path
-from datapruning.io.trial_store import RowStore
-task = json.loads(sys.stdin.readline())
-def work(config):
-    if config["seed"] == 1:
-        os.kill(os.getpid(), 9)
-    return {"test_accuracy": 50.0, "kd_weight": 0.0, "samples_seen": 1, "folder": "f"}
-list(RowStore(Path(task["folder"]), task["about"]).fill(task["configs"], work))
-"""
-
-
-def made_up_crew(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> tuple[SweepStatus, list[str]]:
-    """A sweep of 3 seeds by two workers that run `script`; the board, and what was said."""
-    monkeypatch.setattr(crews, "BOOT", script)
-    grid = make_grid(100, "0.5", "random", "0", 3)
-    board = SweepStatus(RowStore(folder, {"n": 1}), grid, TrainConfig())
-    said: list[str] = []
-    with Crew(2, folder, said.append) as crew:
-        crew.go(Task("", None, {}, "", "", "", 1, str(folder), {"n": 1}, {}, board.configs, ""))
-        monkeypatch.setattr("datapruning.experiments.workers.monitor.POLL_SECONDS", 0.05)
-        with live_table(board) as display:
-            watch(board, crew, display)
-    return board, said
-
-
-def test_a_row_that_kills_its_workers_is_kept_as_failed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_jobs_of_submitit_go_on_without_the_command_and_one_that_is_killed_is_replaced(
+    digits: Dataset, tmp_path: Path, undisturbed: Sweep
 ) -> None:
-    board, _ = made_up_crew(tmp_path, SUICIDE, monkeypatch)
-    assert [row.config["seed"] for row in board.rows()] == [0, 2]
-    (failure,) = board.failures()
-    assert failure.config["seed"] == 1
-    assert failure.error == "its process was ended by SIGKILL, and so did another one in it before (out of memory?)"
-    assert "another takes the row over" in capsys.readouterr().err
+    folder, locks = tmp_path / "s", ExitStack()
+    with command(tmp_path, *WORDS, *SUBMITIT) as first, locks:
+        until(lambda: (folder / "store.json").exists())
+        store = RowStore(folder, read_json(folder / "store.json")["about"])
+        for row in undisturbed.rows:  # nobody begins a trial before the second command is there
+            locks.enter_context(lock_of(store.path(row.config)))
+        until(lambda: "2 jobs are submitted" in first.stderr())
+        first.process.send_signal(signal.SIGINT)
+        code, _, err = first.end()
+        assert code == 130, err
+        assert "2 jobs are at work and go on without this command: the same command watches them again" in err
+        with command(tmp_path, *WORDS, *SUBMITIT) as second:
+            until(lambda: "2 jobs are of an earlier call at work" in second.stderr())
+            locks.close()
+            os.kill(until(lambda: running(folder)), signal.SIGKILL)
+            code, out, err = second.end()
+    assert code == 0, err
+    assert re.search(rf"slurm [12] was ended \(FAILED\){IN_OR_AFTER}", err), err
+    assert printed_by_workers(folder).count("teacher: convnet (") == 1, "one worker prepared, the other waited"
+    assert same_bits(sweep_in(digits, tmp_path / "dprune-runs", out=folder), undisturbed)
+    assert out.startswith(undisturbed.table)
 
 
-def test_workers_that_cannot_begin_are_not_waited_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_ray_of_one_node_runs_the_same_trials_and_replaces_a_task_that_is_killed(
+    digits: Dataset, tmp_path: Path, undisturbed: Sweep
 ) -> None:
-    with pytest.raises(DataPruningError, match="no worker is left, 3 rows are not done"):
-        made_up_crew(tmp_path, "import sys; sys.exit('no such device')", monkeypatch)
-    assert "ended with exit code 1: no such device (all of it: " in capsys.readouterr().err
+    words = [*WORDS, "--jobs", "2", "--launcher", "ray"]
+    with command(tmp_path, *words) as sweeping:
+        os.kill(until(lambda: running(tmp_path / "s")), signal.SIGKILL)
+        code, out, err = sweeping.end()
+    if "discovered a bug in Ray" in err:  # it aborts now and then where a killed task's answer comes late: nothing is lost
+        with command(tmp_path, *words) as again:
+            code, out, _ = again.end()
+    assert code == 0, err
+    assert re.search(rf"ray [12]-\d+ was ended by SIGKILL{IN_OR_AFTER}", err), err
+    assert same_bits(sweep_in(digits, tmp_path / "dprune-runs", out=tmp_path / "s"), undisturbed)
+    assert out.startswith(undisturbed.table)
+
+
+def test_jobs_make_the_ensemble_that_one_process_makes(tmp_path: Path, dprune: Callable[..., Answer]) -> None:
+    words = ["score", "--scorer", "memorization", *FAST, *MEMBERS]
+    alone = dprune(*words, "--out", "alone.npz", "--workspace", "alone")
+    assert alone.code == 0, alone.err
+    with command(tmp_path, *words, "--out", "jobs.npz", "--workspace", "jobs", *SUBMITIT) as scoring:
+        code, _, err = scoring.end()
+    assert code == 0, err
+    assert "member: 6 of 6 done" in err
+    assert "1 epochs over" not in err, "nothing was left for the command itself"
+    one, two = (load_scores(tmp_path / name) for name in ("alone.npz", "jobs.npz"))
+    np.testing.assert_array_equal(one.values, two.values)
+    np.testing.assert_array_equal(one.stderr, two.stderr)

@@ -1,0 +1,124 @@
+"""A pool of workers: how those of one kind are started, polled and stopped. The kinds are local, Slurm and Ray."""
+
+from __future__ import annotations
+
+import itertools
+import signal
+import sys
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from datapruning.experiments.workers.heartbeat import Process, heartbeat_path, read_heartbeat
+from datapruning.experiments.workers.task import Task, write_task
+from datapruning.utils.system import PROJECT_ROOT
+
+BOOTSTRAP = (
+    "import os, sys; root, parent, *task = sys.argv[1:]; parent = int(parent) or os.getppid(); sys.path.append(root); "
+    "from datapruning.experiments.workers.worker import main; sys.exit(main(parent, *task))"
+)
+EXIT_TIMEOUT = 3.0
+"""Seconds that workers get to exit by themselves once no trial is left."""
+
+
+@dataclass(frozen=True)
+class WorkerExit:
+    """How a worker ended.
+
+    Attributes:
+        message: such as "was ended by SIGKILL"; empty: by itself, no trial of its task being left.
+        restart: start another worker whatever this one was doing: its time was up, or its task lacked some trials.
+        blame_trial: the trial that it was running may be the reason.
+    """
+
+    message: str = ""
+    restart: bool = False
+    blame_trial: bool = True
+
+
+class WorkerPool(ABC):
+    """Workers of one kind.
+
+    Args:
+        num_workers: how many are to work at once.
+        folder: of the trial store; heartbeats, logs and tasks lie in it.
+        info: prints a line for the user.
+    """
+
+    lock: AbstractContextManager[object] = nullcontext()
+    """Held while workers are polled and replaced, where several commands do so."""
+
+    def __init__(self, num_workers: int, folder: Path, info: Callable[[str], None]) -> None:
+        self.num_workers, self.folder, self.info = num_workers, folder, info
+        self.task_path = Path()
+        self.handles: dict[str, Any] = {}
+        self.numbers = itertools.count(1)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        deadline = time.monotonic() + EXIT_TIMEOUT
+        while kind is None and time.monotonic() < deadline and self._any_alive():
+            time.sleep(0.05)
+        self.close(finished=kind is None)
+
+    def _any_alive(self) -> bool:
+        with self.lock:
+            return any(self.poll(name) is None for name in self.names())
+
+    def submit(self, task: Task) -> None:
+        """Give the workers their task, and start them."""
+        self.task_path = write_task(self.folder, task)
+        self.start(self.num_workers)
+
+    @abstractmethod
+    def start(self, count: int) -> None:
+        """Start `count` more workers."""
+
+    @abstractmethod
+    def poll(self, name: str) -> WorkerExit | None:
+        """How a worker ended; None: it has not."""
+
+    @abstractmethod
+    def close(self, finished: bool) -> None:
+        """Stop or leave the workers that still live; `finished`: no trial is left for them."""
+
+    def names(self) -> list[str]:
+        """The workers that have not been removed, in the order of their start."""
+        return list(self.handles)
+
+    def remove(self, name: str) -> None:
+        """Forget a worker that ended."""
+        self.handles.pop(name, None)
+        heartbeat_path(self.folder, name).unlink(missing_ok=True)
+
+    def process(self, name: str) -> Process | None:
+        """The process of a worker; None: not known yet."""
+        heartbeat = read_heartbeat(self.folder, name)
+        return None if heartbeat is None else (heartbeat.host, heartbeat.pid)
+
+
+def worker_command(task_path: Path, name: str, parent: int = 0) -> list[str]:
+    """The command line of a worker, for machines where this interpreter, this package and the task have the same paths.
+
+    Args:
+        task_path: of the task file.
+        name: of the worker.
+        parent: id of the process that will start it; 0: whichever that is.
+    """
+    return [sys.executable, "-P", "-c", BOOTSTRAP, str(PROJECT_ROOT), str(parent), str(task_path), name]
+
+
+def describe_exit(code: int) -> str:
+    """An exit code as text; empty for 0. Negative codes are signals."""
+    if code >= 0:
+        return f"ended with exit code {code}" if code else ""
+    try:
+        return f"was ended by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was ended by signal {-code}"
