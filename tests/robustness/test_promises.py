@@ -29,12 +29,13 @@ from datapruning.training.evaluate import batch_logits
 from datapruning.training.losses import CrossEntropy, DistillationLoss, kd_loss
 from datapruning.training.reproducibility import reproducible
 from datapruning.training.schedules import planned_steps
+from datapruning.utils.system import PROJECT_ROOT
 from tests.helpers.picture_files import photos
 from tests.helpers.trainers import fit
 
 Maker = Callable[..., Context]
-TESTS = Path(__file__).parent
-PAGE = TESTS.parent / "docs" / "promises.md"
+TESTS = PROJECT_ROOT / "tests"
+PAGE = PROJECT_ROOT / "docs" / "promises.md"
 SHORT = TrainConfig(epochs=2, batch_size=16, lr=0.05)
 
 
