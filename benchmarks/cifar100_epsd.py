@@ -43,22 +43,22 @@ def main() -> None:
 
     def work(config: Mapping[str, Any]) -> dict[str, Any]:
         own = context.with_table("self_distill", method=config["method"])
-        own = own.with_epsd(config["sparsity"], config["criterion"])
+        own = own.with_sparsity(config["sparsity"], config["criterion"])
         return dp.train(own, fraction="1", kd_weight=0, seed=config["seed"]).result
 
     configs = [
-        {"sparsity": share, "criterion": prune_by, "method": method, "seed": seed}
-        for seed in range(args.seeds) for share in args.shares for prune_by, method in ARMS
+        {"sparsity": share, "criterion": criterion, "method": method, "seed": seed}
+        for seed in range(args.seeds) for share in args.shares for criterion, method in ARMS
     ]  # fmt: skip
     about = {"fingerprint": data.fingerprint, "epochs": args.epochs, "model": args.model, "device": context.device.type}
     rows = RowStore(args.workspace / "rows", about).run_all(configs, work, label="EPSD")
     lines = []
-    for prune_by, method in ARMS:
-        line = [prune_by, method]
+    for criterion, method in ARMS:
+        line = [criterion, method]
         for share in args.shares:
             found = [
                 r.result for r in rows
-                if (r.config["criterion"], r.config["method"], r.config["sparsity"]) == (prune_by, method, share)
+                if (r.config["criterion"], r.config["method"], r.config["sparsity"]) == (criterion, method, share)
             ]  # fmt: skip
             line.append(mean_spread([r["test_accuracy"] for r in found]))
         lines.append([*line, mean_spread([r["costs"]["prune"]["seconds"] for r in found], 1)])

@@ -87,7 +87,7 @@ SCENARIOS: dict[str, tuple[tuple[str, ...], ...]] = {
     ),
     "train, the KD weight searched": ((*STUDENT, *TEACHER, *settings("train.epochs=6", "kd.search_budget=0.5")),),
     "train, infobatch": ((*ALONE, "--infobatch", "0.5"),),
-    "train --epsd": ((*ALONE, "--epsd", "0.9", "--self-distill", "cs-kd"),),
+    "train --sparsity": ((*ALONE, "--sparsity", "0.9", "--self-distill", "cs-kd"),),
     "train, ps-kd, ema": ((*ALONE, "--self-distill", "ps-kd", *settings("train.ema=0.9")),),
     "train, dlb, dropout": ((*ALONE, "--self-distill", "dlb", "--model", DROPOUT),),
     "train, tf-kd-self": ((*STUDENT, "--kd-weight", "0", "--self-distill", "tf-kd-self", *settings("train.epochs=5")),),

@@ -39,12 +39,12 @@ METHODS = ("cs-kd", "ps-kd", "dlb", "tf-kd")
 Config = Mapping[str, Any]
 
 
-def row(removed: float, prune_by: str, method: str, seed: int, **more: Any) -> dict[str, Any]:
+def row(removed: float, criterion: str, method: str, seed: int, **more: Any) -> dict[str, Any]:
     """A student: what is removed, by whom, the self-distillation it is trained with ("none": labels alone).
 
     `more`: further settings of [sparsity]; "judge": "validation" leaves the test set alone; "kd_weight", "fraction".
     """
-    return {"sparsity": removed, "criterion": prune_by, "method": method, "seed": seed, **more}
+    return {"sparsity": removed, "criterion": criterion, "method": method, "seed": seed, **more}
 
 
 def open_small(workspace: Path) -> Context:

@@ -71,7 +71,7 @@ TORCHRUN = ("plain", "gradient accumulation", "InfoBatch, EMA, accumulation, KD"
 """Modes that are trained once more by two processes."""
 FORMER_NAMES = {
     "train.clip_grad_norm": "train.clip", "train.grad_accum_steps": "train.accumulate", "cutmix.prob": "mix.cutmix",
-    "--sparsity": "--epsd", "--criterion": "--prune-by",
+    "--sparsity": "--sparsity", "--criterion": "--criterion",
 }  # fmt: skip
 """What options and keys were called before the layers were made."""
 DRIVER = """

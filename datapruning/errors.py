@@ -37,11 +37,20 @@ def escape_control_chars(text: str) -> str:
 
     Names in files from elsewhere may hold anything. Plain line breaks and tabs stay.
     """
-    return UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text)
+    return UNPRINTABLE.sub(lambda match: ascii(match[0])[1:-1], text)
 
 
 class UserError(DataPruningError):
-    """A mistake the user can mend; the message, of one line, says what is wrong, where, and what to do."""
+    """A mistake the user can mend; the message, of one line, says what is wrong, where, and what to do.
+
+    Args:
+        message: without names of command-line options, so that it reads well in Python too.
+        parameter: name of the argument that is wrong, such as "out"; the command line adds its option (`--out`).
+    """
+
+    def __init__(self, message: str, *, parameter: str | None = None) -> None:
+        super().__init__(message)
+        self.parameter = parameter
 
     def __str__(self) -> str:
         return escape_control_chars(super().__str__()).replace("\n", "\\n")

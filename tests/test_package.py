@@ -84,10 +84,20 @@ def test_all_public_names_resolve() -> None:
         dp.scoer  # noqa: B018
 
 
-def test_importing_the_package_costs_nothing() -> None:
+def test_dir_lists_the_public_names_and_type_checkers_see_the_same() -> None:
+    assert dir(dp) == sorted(dp.__all__)
+    tree = ast.parse((PROJECT_ROOT / "datapruning" / "__init__.py").read_text(encoding="utf-8"))
+    (block,) = (node for node in tree.body if isinstance(node, ast.If))
+    imports = [node for node in block.body if isinstance(node, ast.ImportFrom)]
+    typed = {alias.asname: f"{node.module}.{alias.name}" for node in imports for alias in node.names}
+    assert typed == {name: f"datapruning.{module}.{name}" for name, module in dp._MODULES.items()}
+
+
+@pytest.mark.parametrize("module", ["datapruning", "datapruning.api", "datapruning.config", "datapruning.errors"])
+def test_importing_loads_no_heavy_package(module: str) -> None:
     code = (
-        "import sys; import datapruning; assert datapruning.__version__;"
-        "print({'torch', 'numpy', 'ffcv', 'sklearn', 'typer'} & set(sys.modules))"
+        f"import sys; import {module}; import datapruning; assert datapruning.__version__;"
+        "print({'torch', 'scipy', 'ffcv', 'sklearn', 'typer', 'pydantic'} & set(sys.modules))"
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert answer.stdout == "set()\n"

@@ -19,7 +19,7 @@ from datapruning.evidence.members import open_ensemble
 from datapruning.evidence.membership_counts import Counted, count_members
 from datapruning.io.disk_space import check_writable
 from datapruning.runs.context import Context
-from datapruning.runs.opening import context_of
+from datapruning.runs.opening import DatasetOrContext, as_context
 from datapruning.utils.hashing import shuffled
 
 PAIRS = ("same-class", "all")
@@ -34,7 +34,7 @@ Floats = NDArray[np.float64]
 
 
 def influence(
-    data: Dataset | Context,
+    data: DatasetOrContext,
     *,
     top: int = 10,
     pairs: str = "same-class",
@@ -67,7 +67,7 @@ def influence(
     check_arguments(top, pairs, permutations)
     if out is not None:
         check_writable(out)
-    context = context_of(data)
+    context = as_context(data)
     ensemble = open_ensemble(context, seed)
     counts = count_members(ensemble, len(context.data.test))
     groups = list(_groups(context.data, pairs))

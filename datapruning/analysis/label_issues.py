@@ -23,7 +23,7 @@ from datapruning.evidence.external_loop import NO_FINGERPRINT
 from datapruning.evidence.members import open_ensemble
 from datapruning.evidence.recording import Recording, open_recording
 from datapruning.runs.context import Context
-from datapruning.runs.opening import context_of
+from datapruning.runs.opening import DatasetOrContext, as_context
 
 ENSEMBLE, MEMORIZATION = "ensemble", "memorization"
 COUNT = 50
@@ -60,7 +60,7 @@ class _Predictions:
 
 
 def find_label_issues(
-    data: Dataset | Context,
+    data: DatasetOrContext,
     scorer: str = "aum",
     *,
     count: int | None = None,
@@ -85,7 +85,7 @@ def find_label_issues(
         evidence. OutputExists: `out` holds something else.
     """
     check_scorer(scorer)
-    context = context_of(data)
+    context = as_context(data)
     num_issues = resolve_count(count, fraction, context.data.total)
     labels = context.data.train.labels
     if scorer in (ENSEMBLE, MEMORIZATION):

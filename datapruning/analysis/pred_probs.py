@@ -9,13 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datapruning.config.recipe import plain
-from datapruning.data.dataset import Dataset
 from datapruning.evidence.members import open_ensemble
 from datapruning.runs.context import Context
-from datapruning.runs.opening import context_of
+from datapruning.runs.opening import DatasetOrContext, as_context
 
 
-def pred_probs(data: Dataset | Context, seed: int = 0) -> NDArray[np.float32]:
+def pred_probs(data: DatasetOrContext, seed: int = 0) -> NDArray[np.float32]:
     """Out-of-sample class probabilities of the training samples from the subset ensemble, float32 [N, classes].
 
     Of each sample the mean over members that were not trained on it; members that are missing are trained. This is what
@@ -24,7 +23,7 @@ def pred_probs(data: Dataset | Context, seed: int = 0) -> NDArray[np.float32]:
     Raises:
         InvalidValue: an ensemble so small that every member saw some sample.
     """
-    return open_ensemble(context_of(data), seed).pred_probs()
+    return open_ensemble(as_context(data), seed).pred_probs()
 
 
 def most_likely_other_class(probs: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.int64]:

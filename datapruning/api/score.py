@@ -2,43 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
 from datapruning.artifacts.metadata import Identity, new_meta
-from datapruning.artifacts.save import save_new
+from datapruning.artifacts.save import out_path, save_new
 from datapruning.artifacts.scorer import Scorer, Values
-from datapruning.artifacts.scores import KIND, Scores
+from datapruning.artifacts.scores import KIND, Scores, load_scores
 from datapruning.config.recipe import plain
 from datapruning.data.dataset import Dataset
-from datapruning.errors import InvalidValue
+from datapruning.errors import InvalidValue, OutputExists
 from datapruning.evidence.collect import gather, read
 from datapruning.evidence.dynamics import TrainingDynamics
 from datapruning.evidence.ensemble import SubsetEnsemble
 from datapruning.evidence.recording import open_recording
 from datapruning.io.disk_space import check_writable
+from datapruning.models import check_model
 from datapruning.runs.context import Context
-from datapruning.runs.opening import context_of
+from datapruning.runs.opening import ContextSettings, DatasetOrContext, as_context
 from datapruning.scorers import find_scorers, get_scorer
 from datapruning.utils.console import say
 
-MORE: dict[type, str] = {TrainingDynamics: "; record more epochs", SubsetEnsemble: "; add members to the ensemble"}
+ALL = "all"
+"""Stands for every scorer."""
+TIE_HINTS: dict[type, str] = {TrainingDynamics: "; record more epochs", SubsetEnsemble: "; add members to the ensemble"}
 """What may help where all scores are the same."""
 
 
-def score(data: Dataset | Context, scorer: str = "el2n", *, seed: int = 0, out: str | Path | None = None) -> Scores:
+def score(
+    data: DatasetOrContext,
+    scorer: str = "el2n",
+    *,
+    model: str | None = None,
+    seed: int = 0,
+    out: str | Path | None = None,
+    **settings: Unpack[ContextSettings],
+) -> Scores:
     """Score every training sample, higher = keep first.
 
-    Evidence (proxies or ensemble members trained for it) that is already in the workspace is reused.
+    Evidence (proxies or ensemble members trained for it) that is already in the workspace is used again.
 
     Args:
-        data: a dataset, or a context for other than default settings.
-        scorer: its name.
-        seed: of the evidence; of the order, for "random".
+        data: a dataset, its name or path, or a context.
+        scorer: name of the scorer.
+        model: network of the proxies and of the members of an ensemble; default: the recipe's.
+        seed: random seed of the evidence, and of the order for the scorer "random".
         out: file to write; default: none.
+        settings: recipe, device and others, see `ContextSettings`; not beside a context.
 
     Raises:
         UnknownName: no such scorer. InvalidValue: settings that leave no such evidence.
@@ -46,10 +60,87 @@ def score(data: Dataset | Context, scorer: str = "el2n", *, seed: int = 0, out: 
     """
     if out is not None:
         check_writable(out)
-    context = context_of(data)
     found: Scorer = get_scorer(scorer)
+    context = with_evidence_model(as_context(data, **settings), model)
     evidence, story = gather(context, found, seed)
-    return _scored(found, evidence, context.data, {"seed": seed, **story}, out)
+    return _compute_scores(found, evidence, context.data, {"seed": seed, **story}, out)
+
+
+def with_evidence_model(context: Context, model: str | None) -> Context:
+    """The context with another network for proxies and members of an ensemble; None: as the recipe has it.
+
+    Raises:
+        UnknownName, InvalidValue: no such network, or one that does not take such images.
+    """
+    if model is None:
+        return context
+    check_model(model, context.shape, context.data.classes)
+    return context.with_table("proxy", model=model).with_table("ensemble_member", model=model)
+
+
+def resolve_scorers(names: str | Sequence[str], recording: str | Path | None = None) -> list[str]:
+    """Names of scorers, without doubles; "all" stands for every scorer, or for those that can be read from a recording.
+
+    Args:
+        names: a list, or text with commas.
+        recording: folder of a recording.
+
+    Raises:
+        UnknownName: no such scorer. InvalidValue: no name at all. InvalidFile: no recording, or a broken one.
+    """
+    words = names.split(",") if isinstance(names, str) else names
+    wanted = list(dict.fromkeys(word.strip() for word in words if word.strip()))
+    if not wanted:
+        raise InvalidValue("name at least one scorer, or all", parameter="scorer")
+    if wanted == [ALL]:
+        return list(find_scorers()) if recording is None else available_scorers(recording)
+    for name in wanted:
+        get_scorer(name)
+    return wanted
+
+
+def resolve_score_paths(
+    default: Callable[[str], Path], scorers: Sequence[str], out: str | Path | None = None
+) -> dict[str, Path]:
+    """The file of each scorer's scores.
+
+    Args:
+        default: gives the path where `out` is None.
+        scorers: names.
+        out: a file if it ends in .npz, else a folder.
+
+    Raises:
+        InvalidValue: one file for several scorers. OutputExists: a file that holds scores of another scorer.
+    """
+    if out is not None and Path(out).suffix == ".npz" and len(scorers) > 1:
+        raise InvalidValue(f"{out} is one file, but {len(scorers)} scorers write one each; name a folder", parameter="out")
+    paths = {}
+    for name in scorers:
+        path = paths[name] = default(name) if out is None else out_path(out, f"{name}.npz")
+        if path.exists() and load_scores(path).scorer != name:  # before evidence is made for it
+            raise OutputExists(f"{path} holds scores of another scorer; name another output", parameter="out")
+    return paths
+
+
+def score_recording_by(folder: str | Path, scorers: Sequence[str], *, out: str | Path | None = None) -> dict[str, Path]:
+    """Score a recording by several scorers and write all files, or none if one of the scorers fails.
+
+    Args:
+        folder: of the recording.
+        scorers: names.
+        out: a file if it ends in .npz, else a folder; default: `scores` in the recording.
+
+    Returns:
+        The file of each scorer's scores.
+
+    Raises:
+        As `score_recording` and `resolve_score_paths`.
+    """
+    paths = resolve_score_paths(lambda name: Path(folder) / "scores" / f"{name}.npz", scorers, out)
+    scores = {name: score_recording(folder, name) for name in scorers}
+    for name, path in paths.items():
+        save_new(scores[name], path)
+    return paths
 
 
 def score_recording(folder: str | Path, scorer: str, *, out: str | Path | None = None) -> Scores:
@@ -68,41 +159,41 @@ def score_recording(folder: str | Path, scorer: str, *, out: str | Path | None =
     recording = open_recording(Path(folder))
     found: Scorer = get_scorer(scorer)
     story = {"seed": recording.about.get("seed", 0), "recording": str(recording.folder)}
-    return _scored(found, read(recording, found), recording, story, out)
+    return _compute_scores(found, read(recording, found), recording, story, out)
 
 
-def scorers_of(folder: str | Path) -> list[str]:
+def available_scorers(folder: str | Path) -> list[str]:
     """Names of the scorers that can be read from a recording.
 
     Raises:
         InvalidFile: no recording, or a broken one.
     """
-    recording, found = open_recording(Path(folder)), []
+    recording, names = open_recording(Path(folder)), []
     for name, scorer in find_scorers().items():
         try:
             read(recording, scorer)
         except InvalidValue:
             continue
-        found.append(name)
-    return found
+        names.append(name)
+    return names
 
 
-def _scored(scorer: Scorer, evidence: Any, data: Identity, story: dict[str, Any], out: str | Path | None) -> Scores:
+def _compute_scores(scorer: Scorer, evidence: Any, data: Identity, story: dict[str, Any], out: str | Path | None) -> Scores:
     values, stderr = scorer(evidence)
     if len(values) > 1 and bool((values == values[0]).all()):
-        advice = MORE.get(scorer.needs, "")
+        advice = TIE_HINTS.get(scorer.needs, "")
         say(f"{scorer.name}: every sample has the same score, {values[0]:.4g}: it cannot rank{advice}")
     about: dict[str, Any] = {"scorer": scorer.name, "source": scorer.source, "sign": scorer.sign}
     if isinstance(data, Dataset) and data.unreadable:
         about["unreadable"] = list(data.unreadable)
-        values, stderr = _below_all(values, stderr, data)
+        values, stderr = _rank_last(values, stderr, data)
     scores = Scores(values, new_meta(KIND, data, **about, **story), stderr)
     if out is not None:
         save_new(scores, Path(out))
     return scores
 
 
-def _below_all(values: Values, stderr: Values | None, data: Dataset) -> tuple[Values, Values | None]:
+def _rank_last(values: Values, stderr: Values | None, data: Dataset) -> tuple[Values, Values | None]:
     """The same, with pictures that cannot be read one step of float32 below the lowest of the others, and no error bar."""
     lost = list(data.unreadable)
     values, stderr = np.array(values, np.float32), None if stderr is None else np.array(stderr, np.float32)
@@ -112,7 +203,7 @@ def _below_all(values: Values, stderr: Values | None, data: Dataset) -> tuple[Va
     return values, stderr
 
 
-def scores_place(context: Context, scorer: str, seed: int) -> Path:
+def scores_path(context: Context, scorer: str, seed: int) -> Path:
     """Where a scorer's scores lie in the workspace.
 
     Raises:

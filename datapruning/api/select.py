@@ -2,58 +2,99 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 from datapruning.artifacts.metadata import check_made_from
 from datapruning.artifacts.save import save_new
-from datapruning.artifacts.scores import Scores
+from datapruning.artifacts.scores import Scores, load_scores
 from datapruning.artifacts.subset import Subset
 from datapruning.data.dataset import Dataset
+from datapruning.data.registry import SOURCES, open_dataset
+from datapruning.errors import InvalidValue
+from datapruning.runs.context import WORKSPACE
 from datapruning.selection.evidence import open_evidence, recording_of
-from datapruning.selection.select import Balance
+from datapruning.selection.select import Balance, check_balance
 from datapruning.selection.select import select as select_from
 from datapruning.selection.strategies import get_strategy
 
 
 def select(
-    scores: Scores,
+    scores: Scores | str | Path,
     fraction: float | str,
     *,
     strategy: str = "top",
     settings: Mapping[str, object] | None = None,
-    balance: Balance = "none",
-    data: Dataset | None = None,
+    balance: str = "none",
+    data: Dataset | str | Path | None = None,
     recording: str | Path | None = None,
     seed: int = 0,
     out: str | Path | None = None,
+    data_root: str | Path | None = None,
+    download: bool = False,
+    workspace: str | Path = WORKSPACE,
 ) -> Subset:
     """Keep a fraction of the samples (see `datapruning.selection.select.select`).
 
     Args:
-        scores: from `score` or `load_scores`.
-        fraction: the share that is kept, 0 < f <= 1.
-        strategy: its name: "top", "random", "ccs", ... (see docs/strategies.md).
+        scores: from `score` or `load_scores`, or a file of them.
+        fraction: share of the samples that is kept, 0 < fraction <= 1.
+        strategy: name of the strategy: "top", "random", "ccs", ... (see docs/strategies.md).
         settings: of the strategy, for example {"cutoff": 0.2}; the others have their defaults.
-        balance: "none", or "class", which needs `data` for its labels.
-        data: checked against the scores where it is given.
+        balance: "none", or "class", which needs the labels of the dataset.
+        data: the dataset, or its name or path; checked against the scores. Default: opened by the name in the scores
+            where its labels are needed.
         recording: folder of the evidence that some strategies read; default: the one the scores were made from.
-        seed: of what is drawn.
+        seed: random seed of strategies that draw.
         out: file to write; default: none.
+        data_root: folder of the torchvision datasets, for a dataset that is opened by its name.
+        download: whether torchvision fetches a dataset that is missing.
+        workspace: folder that holds decoded image files.
 
     Raises:
         InvalidValue, UnknownName: bad arguments. InvalidFile: no recording there.
         IncompatibleInputs: scores or a recording of another
         dataset. MissingPackage: "d2" without faiss. OutputExists: `out` holds something else.
     """
-    if data is not None:
-        check_made_from("these scores", scores.meta, data)
-    labels = None if data is None else data.train.labels
+    check_balance(balance)
+    scores = scores if isinstance(scores, Scores) else load_scores(scores)
+    dataset = _open_dataset(scores, balance, data, data_root, download, workspace)
+    if dataset is not None:
+        check_made_from("these scores", scores.meta, dataset)
+    labels = None if dataset is None else dataset.train.labels
     folder = recording_of(get_strategy(strategy), scores, recording)
     subset = select_from(
-        scores, fraction, strategy=strategy, settings=settings, balance=balance, labels=labels, seed=seed,
+        scores, fraction, strategy=strategy, settings=settings, balance=cast(Balance, balance), labels=labels, seed=seed,
         evidence=open_evidence(folder, scores), recording=folder,
     )  # fmt: skip
     if out is not None:
         save_new(subset, Path(out))
     return subset
+
+
+def subset_path(subset: Subset, folder: str | Path) -> Path:
+    """A file name that says what the subset is: dataset, scorer, strategy, number of samples and a hash of their ids."""
+    digest = hashlib.sha256(subset.indices.tobytes()).hexdigest()[:8]
+    strategy = subset.meta.get("strategy", "top")
+    strategies = [] if strategy in ("top", "random") else [str(strategy)]
+    return Path(folder) / (
+        "-".join([subset.meta["dataset"], subset.meta["scorer"], *strategies, str(len(subset)), digest]) + ".npz"
+    )
+
+
+def _open_dataset(
+    scores: Scores,
+    balance: str,
+    data: Dataset | str | Path | None,
+    data_root: str | Path | None,
+    download: bool,
+    workspace: str | Path,
+) -> Dataset | None:
+    if isinstance(data, Dataset) or (data is None and balance != "class"):
+        return data
+    name = str(scores.meta["dataset"] if data is None else data)
+    if data is None and name not in SOURCES:
+        raise InvalidValue(f"balance 'class' needs the labels of {name}: say where that dataset is", parameter="data")
+    return open_dataset(name, root=data_root, download=download, workspace=workspace)

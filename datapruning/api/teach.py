@@ -3,19 +3,37 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Unpack
 
-from datapruning.data.dataset import Dataset
-from datapruning.runs.context import Context
-from datapruning.runs.opening import context_of
+from datapruning.models import check_model
+from datapruning.runs.opening import ContextSettings, DatasetOrContext, as_context
 from datapruning.runs.result import TeacherResult
 from datapruning.runs.run import FinishedRun
 from datapruning.teachers.train import train_teacher
 
 
-def teach(data: Dataset | Context, *, seed: int = 0, out: str | Path | None = None) -> FinishedRun[TeacherResult]:
+def teach(
+    data: DatasetOrContext,
+    *,
+    model: str | None = None,
+    seed: int = 0,
+    out: str | Path | None = None,
+    **settings: Unpack[ContextSettings],
+) -> FinishedRun[TeacherResult]:
     """Train a teacher on the full data, or find the same one finished.
 
+    Args:
+        data: a dataset, its name or path, or a context.
+        model: the teacher's network; default: the recipe's.
+        seed: random seed of initialisation and sample order.
+        out: the run folder; default: a named one in the workspace.
+        settings: recipe, device and others, see `ContextSettings`; not beside a context.
+
     Raises:
-        OutputExists: `out` holds something else.
+        OutputExists: `out` holds something else. UnknownName, InvalidValue: see `open_context`.
     """
-    return train_teacher(context_of(data), seed, Path(out) if out else None)
+    context = as_context(data, **settings)
+    if model is not None:
+        check_model(model, context.shape, context.data.classes)
+        context = context.with_table("teacher", model=model)
+    return train_teacher(context, seed, Path(out) if out else None)

@@ -1,124 +1,178 @@
-"""`train`: a student on a subset, with soft labels of a teacher that saw all the data."""
+"""`train`: a student on a subset, with soft labels of a teacher that saw all the data; `rerun`: the same again."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, Unpack
 
-from datapruning.api.score import score, scores_place
-from datapruning.api.select import select
-from datapruning.artifacts.metadata import check_made_from
+from datapruning.api.student_request import STUDENT_TABLES, Selection, StudentRequest, Teachers, parse_kd_weight
 from datapruning.artifacts.scores import Scores
-from datapruning.artifacts.subset import Subset, checked_ids
-from datapruning.config.kd import check_kd_weight
-from datapruning.config.recipe import plain
-from datapruning.data.batching import LEAST
-from datapruning.data.dataset import Dataset, check_readable
-from datapruning.errors import InvalidValue
+from datapruning.artifacts.subset import Subset
+from datapruning.data.dataset import Dataset
+from datapruning.errors import InvalidFile
 from datapruning.runs.context import Context
-from datapruning.runs.opening import context_of
+from datapruning.runs.opening import ContextSettings, DatasetOrContext, as_context, read_run_options
 from datapruning.runs.result import StudentResult, SubsetOrigin, TeachingRecord
-from datapruning.runs.run import FinishedRun, Run
-from datapruning.selection.select import Balance, check_balance
-from datapruning.selection.settings import spelled
-from datapruning.selection.strategies import get_strategy
+from datapruning.runs.run import CONFIG, FinishedRun
 from datapruning.teachers.prepare import load_teachers, prepare_candidates, prepare_labels
 from datapruning.teachers.soft_labels import TeacherLabels
 from datapruning.training.distillation.student import train_student
 from datapruning.training.reproducibility import reproducible
-from datapruning.training.self_distillation.factory import check_combination, check_pairs
-from datapruning.training.sparsity.prune import check_epsd
 from datapruning.utils.console import say
 from datapruning.utils.cost import ComputeCost
-from datapruning.utils.fraction import kept_count
-
-AUTO = Path("auto")
-
-
-OF_STUDENTS = ("views", "cutmix", "train", "kd", "self_distill", "sparsity")
-"""Tables of a recipe that a student depends on."""
-
-
-Teachers = FinishedRun | str | Path | Sequence[FinishedRun | str | Path]
+from datapruning.utils.time_limit import TimeLimit
 
 
 def train(
-    data: Dataset | Context,
-    subset: Subset | None = None,
+    data: DatasetOrContext,
+    subset: Subset | str | Path | None = None,
     *,
     fraction: float | str | None = None,
-    scorer: str = "random",
-    scores: Scores | None = None,
-    strategy: str = "top",
+    scorer: str | None = None,
+    scores: Scores | str | Path | None = None,
+    strategy: str | None = None,
     settings: Mapping[str, object] | None = None,
-    balance: Balance = "none",
+    balance: str | None = None,
     teacher: Teachers | None = None,
     kd_weight: float | str = "auto",
+    model: str | None = None,
+    epochs: int | None = None,
+    budget: str | None = None,
+    infobatch: float | None = None,
+    self_distill: str | None = None,
+    sparsity: float | None = None,
+    criterion: str | None = None,
+    max_seconds: float | None = None,
     seed: int = 0,
     out: str | Path | None = None,
+    **context_settings: Unpack[ContextSettings],
 ) -> FinishedRun[StudentResult]:
     """Train a student on a subset, with soft labels of a teacher that saw all the data.
 
+    Scores, teacher and soft labels that are missing are made first; those that are in the workspace are used again.
+
     Args:
-        data: a dataset, or a context for other than default settings.
-        subset: what to train on; or say `fraction` (with `scores`, or a `scorer` that makes them).
-        fraction: the share that is kept; 1 trains on everything.
-        scorer: who ranks, where neither `subset` nor `scores` is given.
-        scores: ranks made before.
-        strategy: how the kept ones are chosen, see `select`.
+        data: a dataset, its name or path, or a context.
+        subset: samples to train on, or a file of them; or give `fraction` (with `scores`, or a `scorer` that makes them).
+        fraction: share of the training set that is kept, 0 < fraction <= 1; 1 trains on everything.
+        scorer: ranks the samples where neither `subset` nor `scores` is given; default: "random".
+        scores: made before, or a file of them.
+        strategy: how the kept samples are chosen by their scores, see `select`; default: "top".
         settings: of the strategy.
-        balance: "class" keeps the fraction in each class.
-        teacher: one or several runs, which teach together; default: the recipe's teacher, trained if it is not there.
-            "auto": one is chosen, among those named beside it or else the recipe's ladder.
+        balance: "class" keeps the fraction in each class; default: "none".
+        teacher: one or several runs, run folders or files of weights, whose probabilities are averaged; default: the
+            recipe's teacher, trained if it is missing. "auto": one is chosen, among the others that are named, or else
+            among the candidates of the recipe.
         kd_weight: 0 (labels alone, no teacher needed) to 1 (teacher alone), or "auto".
-        seed: of subset (for the scorer "random" and strategies that draw), initialisation and order.
+        model: the student's network; default, as with the next six: the recipe's.
+        epochs: number of training epochs of the student.
+        budget: "epochs", or "steps" for as many training steps as the full data would take.
+        infobatch: share of the easy samples that is skipped in each epoch; 0 for none.
+        self_distill: method of self-distillation, "none" among them.
+        sparsity: share of the student's weights that is removed before training, 0 < sparsity < 1.
+        criterion: which weights are removed: "epsd", or a baseline such as "snip".
+        max_seconds: time limit; training stops at the end of an epoch, and the same call resumes it.
+        seed: random seed of the subset (for the scorer "random" and strategies that draw), initialisation and order.
         out: the run folder; default: a named one in the workspace.
+        context_settings: recipe, device and others, see `ContextSettings`; not beside a context.
 
     Raises:
-        InvalidValue, IncompatibleInputs, InvalidFile, OutputExists, UnknownName: the user's mistakes, before anything is
-        trained.
+        InvalidValue, IncompatibleInputs, InvalidFile, OutputExists, UnknownName: before anything is trained.
+        TimeLimitReached: `max_seconds` are over.
     """
-    context = context_of(data)
-    check_combination(context.recipe)
-    weight = None if kd_weight == "auto" else check_kd_weight(float(kd_weight))
-    if out is not None:
-        Run(Path(out)).refuse_foreign()
-    choosing, folders = _teacher_folders(teacher)
-    named = load_teachers(context, folders)
-    if choosing and weight == 0:
-        raise InvalidValue("with KD weight 0 there is no teacher to choose")
-    if choosing and len(named or context.recipe.kd.teacher_candidates) < 2:
-        raise InvalidValue(
-            "--teacher auto chooses among several: name two or more runs with --teacher as well, or networks in "
-            "kd.teacher_candidates"
-        )
-    subset = _subset(context, subset, fraction, scorer, scores, strategy, settings, balance, seed)
-    ids = subset.indices
-    if len(ids) < LEAST:
-        raise InvalidValue(f"{subset}: a student needs at least {LEAST} samples to train on; keep more")
-    check_pairs(context, ids)
-    check_epsd(context, weight)
-    options: dict[str, Any] = {
-        "verb": "train", "data": context.data.name, "fingerprint": context.data.fingerprint,
-        "fraction": subset.meta.get("fraction"), "scorer": subset.meta["scorer"], "balance": subset.meta.get("balance"),
-        "subset": hashlib.sha256(ids.astype("<i8").tobytes()).hexdigest()[:16],
-        "kd_weight": "auto" if weight is None else weight, "seed": seed,
-        "teacher": [*([str(AUTO)] if choosing else []), *(str(t.folder) for t in named)] or None,
-    }  # fmt: skip
-    by = _strategy_of(subset)
-    options |= by
-    chooses = "-teacher-auto" if choosing else ""
-    who = "-".join([subset.meta["scorer"], *([by["strategy"]] if by else [])])
-    recipe = context.recipe
-    itself = f"-{recipe.self_distill.method}" if recipe.self_distill.on else ""
-    thinned = f"-{recipe.sparsity.criterion}-{recipe.sparsity.sparsity:g}" if recipe.sparsity.sparsity else ""
-    name = f"{who}-{len(subset)}-kd-{options['kd_weight']}{chooses}{itself}{thinned}-seed{seed}"
-    used = {table: values for table, values in plain(recipe).items() if table in OF_STUDENTS}
-    identity = {**options, **used, "teachers": plain(recipe)["teacher"]}
-    run = Run(Path(out) if out else context.place("students", name, identity), context.logs)
-    with run.claimed(recipe, (*OF_STUDENTS, "teacher"), options, context.environment):
+    limit = None if max_seconds is None else TimeLimit(max_seconds)
+    weight = parse_kd_weight(kd_weight)
+    selection = Selection(subset, fraction, scorer, scores, strategy, settings, balance)
+    context = as_context(data, **context_settings)
+    context = context if limit is None else replace(context, limit=limit)
+    context = _student_context(context, model, epochs, budget, infobatch, self_distill, sparsity, criterion)
+    request = StudentRequest.resolve(context, selection, teacher, weight, seed, out)
+    return _train_request(request)
+
+
+class StudentOptions(TypedDict, total=False):
+    """The keyword arguments of `train` but those that a context is opened with."""
+
+    fraction: float | str | None
+    scorer: str | None
+    scores: Scores | str | Path | None
+    strategy: str | None
+    settings: Mapping[str, object] | None
+    balance: str | None
+    teacher: Teachers | None
+    kd_weight: float | str
+    model: str | None
+    epochs: int | None
+    budget: str | None
+    infobatch: float | None
+    self_distill: str | None
+    sparsity: float | None
+    criterion: str | None
+    max_seconds: float | None
+    seed: int
+    out: str | Path | None
+
+
+class TrainOptions(StudentOptions, ContextSettings, total=False):
+    """The keyword arguments of `train`, for `rerun`."""
+
+
+def rerun(
+    config: str | Path,
+    data: Dataset | str | Path | None = None,
+    subset: Subset | str | Path | None = None,
+    **options: Unpack[TrainOptions],
+) -> FinishedRun[StudentResult]:
+    """Train a student again as its run folder says, from its config.toml and subset.npz.
+
+    Args:
+        config: the config.toml of a run of `train`, or the run folder.
+        data: default: the dataset of the run.
+        subset: default: that of the run, unless `fraction` is given.
+        options: what is to be different, as `train` takes it.
+
+    Raises:
+        InvalidFile: no config.toml of a run. As `train` otherwise.
+    """
+    path = Path(config) / CONFIG if Path(config).is_dir() else Path(config)
+    run = read_run_options(path)
+    if run is None:
+        raise InvalidFile(f"{path} is not the config.toml of a run")
+    if subset is None and options.get("fraction") is None:
+        subset = path.parent / "subset.npz"
+    recorded: TrainOptions = {"seed": run.seed, "kd_weight": run.kd_weight, "teacher": run.teacher}
+    changed: TrainOptions = {**recorded, **options, "recipe": str(path)}
+    return train(run.data if data is None else data, subset, **changed)
+
+
+def _student_context(
+    context: Context,
+    model: str | None,
+    epochs: int | None,
+    budget: str | None,
+    infobatch: float | None,
+    self_distill: str | None,
+    sparsity: float | None,
+    criterion: str | None,
+) -> Context:
+    """The context with other settings of the student; the teacher's stay those of the recipe."""
+    changes = {"model": model, "epochs": epochs, "budget": budget, "infobatch": infobatch}
+    context = context.with_student(**{key: value for key, value in changes.items() if value is not None})
+    if self_distill is not None:
+        context = context.with_table("self_distill", method=self_distill)
+    if sparsity is not None or criterion is not None:
+        context = context.with_sparsity(sparsity, criterion)
+    return context
+
+
+def _train_request(request: StudentRequest) -> FinishedRun[StudentResult]:
+    """Prepare the labels and train, or find the same run finished."""
+    context, subset, weight, seed = request.context, request.subset, request.kd_weight, request.seed
+    ids, by, named, choosing = subset.indices, request.strategy_info, request.teachers, request.choose_teacher
+    run = request.new_run()
+    with run.claimed(context.recipe, (*STUDENT_TABLES, "teacher"), request.options, context.environment):
         result = run.result(StudentResult)
         if result is not None:
             say(f"student: {run.folder} is finished already, {result.test_accuracy:.2f}% on the test set")
@@ -168,54 +222,3 @@ def _self_teacher_labels(context: Context, subset: Subset, seed: int) -> tuple[T
     context = context.with_table("self_distill", method="none").with_table("sparsity", sparsity=0.0)
     alone = train(context, subset, kd_weight=0, seed=seed)
     return prepare_labels(context, load_teachers(context, [alone.folder]), subset.indices)
-
-
-def _subset(
-    context: Context,
-    subset: Subset | None,
-    fraction: float | str | None,
-    scorer: str,
-    scores: Scores | None,
-    strategy: str,
-    settings: Mapping[str, object] | None,
-    balance: Balance,
-    seed: int,
-) -> Subset:
-    data = context.data
-    get_strategy(strategy).resolve(settings)  # wrong ones are found before evidence is made
-    if subset is not None:
-        if fraction is not None or scores is not None or strategy != "top":
-            raise InvalidValue("a subset says itself what is kept; give either the subset or a fraction (with scores)")
-        check_made_from("this subset", subset.meta, data)
-        checked_ids(subset.indices, data.total, "this subset")
-        check_readable(subset.indices, data, "this subset")
-        return subset
-    if fraction is None:
-        raise InvalidValue("say what to train on: a fraction (0.3 keeps 30%) or a subset file")
-    check_balance(balance)
-    if balance == "none" and kept_count(fraction, data.total) < LEAST:  # before evidence is made for it
-        raise InvalidValue(
-            f"fraction {fraction} of {data.total:,} samples keeps {kept_count(fraction, data.total)}; "
-            f"a student needs at least {LEAST}"
-        )
-    if scores is None:
-        scores = score(context, scorer, seed=seed, out=None if scorer == "random" else scores_place(context, scorer, seed))
-    drawn = 0 if strategy == "top" else seed
-    return select(scores, fraction, strategy=strategy, settings=settings, balance=balance, data=data, seed=drawn)
-
-
-def _strategy_of(subset: Subset) -> dict[str, Any]:
-    """How a subset was chosen, where its scorer alone does not say so: the strategy's name and its settings."""
-    strategy = subset.meta.get("strategy")
-    if not isinstance(strategy, str) or strategy in ("top", "random"):
-        return {}
-    found = subset.meta.get("settings")
-    settings = spelled(found) if isinstance(found, dict) else []
-    return {"strategy": strategy, **({"with": settings} if settings else {})}
-
-
-def _teacher_folders(teacher: Teachers | None) -> tuple[bool, list[Path]]:
-    """Whether one is to be chosen, and the named runs."""
-    each = [] if teacher is None else [teacher] if isinstance(teacher, FinishedRun | str | Path) else list(teacher)
-    folders = [t.folder if isinstance(t, FinishedRun) else Path(t) for t in each]
-    return AUTO in folders, [folder for folder in folders if folder != AUTO]

@@ -53,3 +53,8 @@ def _holds(path: Path, made: Scores | Subset) -> bool:
     if isinstance(there, Scores) and isinstance(made, Scores):
         return there.scorer == made.scorer and np.array_equal(there.values, made.values)
     return isinstance(there, Subset) and isinstance(made, Subset) and np.array_equal(there.indices, made.indices)
+
+
+def out_path(out: str | Path, name: str) -> Path:
+    """The file that `out` stands for: itself if it ends as `name` does, else `name` in that folder."""
+    return Path(out) if Path(out).suffix == Path(name).suffix else Path(out) / name

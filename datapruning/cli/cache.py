@@ -11,7 +11,7 @@ from datapruning.cli import options as o
 
 
 def command(
-    data: o.Data = None,
+    options: o.DataOptions,
     subset: Annotated[
         Path | None,
         typer.Option(help="A subset file, or a .npy or .txt of ids or paths: write a compact cache of it alone."),
@@ -19,18 +19,16 @@ def command(
     out: Annotated[
         Path | None, typer.Option(help="A folder; with --subset, a .beton file.", show_default="in the workspace")
     ] = None,
-    data_root: o.DataRoot = None,
-    download: o.Download = False,
-    workspace: o.Workspace = o.DEFAULT_WORKSPACE,
 ) -> None:
     """Write the FFCV cache of a dataset. Training does so by itself; this is for doing it beforehand.
 
     Example: dprune cache --data digits
     """
     from datapruning.api.cache import cache
-    from datapruning.artifacts.subset_file import open_subset
 
-    context = o.context_from(data, data_root, download, None, None, "cpu", "ffcv", workspace, None)
-    chosen = None if subset is None else open_subset(subset, context.data)
-    for path in cache(context, subset=chosen, out=out):
-        o.result(f"{path} ({path.stat().st_size:,} bytes)")
+    files = cache(
+        options.name or o.DEFAULT_DATA, subset=subset, out=out, device="cpu", loader="ffcv",
+        workspace=options.workspace, data_root=options.data_root, download=options.download,
+    )  # fmt: skip
+    for path in files:
+        o.print_result(f"{path} ({path.stat().st_size:,} bytes)")

@@ -11,11 +11,7 @@ from datapruning.cli import options as o
 
 def command(
     recipe: Annotated[str, typer.Argument(help="A recipe's name, or the path of a .toml (a run's config.toml too).")],
-    data: Annotated[
-        str | None,
-        typer.Option(help="The dataset it is for, as train takes it.", show_default="the run's, or the recipe's namesake"),
-    ] = None,
-    data_root: o.DataRoot = None,
+    options: o.DatasetOptions,
 ) -> None:
     """Check a recipe without running it: every key, type and value, and whether its networks take the dataset's pictures.
 
@@ -26,21 +22,22 @@ def command(
     from datapruning.data.registry import SOURCES
     from datapruning.errors import UserError
     from datapruning.recipes import path_of
+    from datapruning.runs.opening import read_run_options
     from datapruning.tools.check import check_recipe, infer_input_shape, recipe_lines
 
     path = path_of(recipe)
-    settings = check_recipe(path)
-    named = data or o.run_table(str(path)).get("data") or (path.stem if path.stem in SOURCES else None)
+    settings, run = check_recipe(path), read_run_options(path)
+    named = options.name or (run.data if run else path.stem if path.stem in SOURCES else None)
     tried, images = "networks were not tried; name the dataset with --data", None
     try:
-        images = infer_input_shape(named, data_root) if named else None
+        images = infer_input_shape(named, options.data_root) if named else None
     except UserError as error:
-        if data:
+        if options.data:
             raise
         tried = f"networks were not tried: {error}"
     if images is not None:
         check_recipe(path, images)
         tried = f"every network takes {images}"
-    o.result(f"{path}: a valid recipe; nothing was run")
+    o.print_result(f"{path}: a valid recipe; nothing was run")
     for line in [*recipe_lines(settings), f"  {tried}"]:
-        o.result(line)
+        o.print_result(line)

@@ -27,9 +27,9 @@ ROWS: tuple[tuple[str, str, str, float | str], ...] = (
 
 def command(
     seeds: Annotated[int, typer.Option(help="Students of each kind.")] = 3,
-    workspace: o.Workspace = o.DEFAULT_WORKSPACE,
-    loader: o.LoaderName = "auto",
-    threads: o.Threads = None,
+    workspace: Annotated[Path, typer.Option(help="Folder of all that is made.")] = o.DEFAULT_WORKSPACE,
+    loader: Annotated[str, typer.Option(help="auto, ffcv, mmap or memory.")] = "auto",
+    threads: Annotated[int | None, typer.Option(help="torch threads.", show_default="the recipe's")] = None,
 ) -> None:
     """Score, select, teach and train on real handwritten digits, in a few minutes on a CPU.
 
@@ -47,7 +47,7 @@ def command(
     from datapruning.utils.console import hushed, say
 
     if seeds < 1:
-        raise InvalidValue(f"--seeds is at least 1, got {seeds}")
+        raise InvalidValue(f"at least 1 seed is needed, got {seeds}", parameter="seeds")
     data = open_dataset("digits")
     context = open_context(data, loader=loader, workspace=workspace, device="cpu", threads=threads)
     say(f"digits: {data.total:,} training and {len(data.test):,} test images; a teacher, {len(ROWS)} x {seeds} students")
@@ -88,8 +88,8 @@ def command(
 
 
 def _student(context: Context, scorer: str, fraction: str, kd_weight: float | str, seed: int) -> FinishedRun[StudentResult]:
-    from datapruning.api.score import score, scores_place
+    from datapruning.api.score import score, scores_path
     from datapruning.api.train import train
 
-    scores = None if scorer == "random" else score(context, scorer, out=scores_place(context, scorer, 0))
+    scores = None if scorer == "random" else score(context, scorer, out=scores_path(context, scorer, 0))
     return train(context, fraction=fraction, scores=scores, kd_weight=kd_weight, seed=seed)

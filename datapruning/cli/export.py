@@ -11,6 +11,7 @@ from datapruning.cli import options as o
 
 
 def command(
+    options: o.DataOptions,
     file: Annotated[Path, typer.Argument(help="A scores file, a subset file, or the folder of a finished run.")],
     out: Annotated[
         Path,
@@ -18,10 +19,6 @@ def command(
     ],
     paths: Annotated[bool, typer.Option("--paths", help="The paths of the pictures (needs --data).")] = False,
     sparse: Annotated[bool, typer.Option("--sparse", help="Of a pruned run, only the weights that are kept.")] = False,
-    data: Annotated[str | None, typer.Option(help="The dataset that the file was made from; --paths needs it.")] = None,
-    data_root: o.DataRoot = None,
-    download: o.Download = False,
-    workspace: o.Workspace = o.DEFAULT_WORKSPACE,
 ) -> None:
     """Write what others read: scores and subsets as tables or lists, a run's weights as plain tensors.
 
@@ -38,11 +35,10 @@ def command(
 
         if out.suffix in SUFFIXES:
             raise InvalidValue(f"{file} is a run folder, and {out.suffix} is for subsets: export {file / 'subset.npz'}")
-        if paths or data is not None:
+        if paths or options.data is not None:
             raise InvalidValue(f"{file} is a run folder: its weights have no paths; leave --paths and --data out")
-        o.result(export_weights(file, out, sparse=sparse))
+        o.print_result(export_weights(file, out, sparse=sparse))
         return
-    from datapruning.data.registry import open_dataset
     from datapruning.tools.export.export import check_export, export
     from datapruning.tools.load import load_scores_or_subset
 
@@ -52,9 +48,6 @@ def command(
         raise InvalidFile(f"{file} is not there; a scores file, a subset file or a run folder is needed here")
     check_export(out, paths)
     artifact = load_scores_or_subset(file)
-    if paths and data is None:
+    if paths and options.data is None:
         raise InvalidValue(f"--paths: say where {artifact.meta['dataset']} lies with --data")
-    dataset = None
-    if data is not None:
-        dataset = open_dataset(data, root=data_root, download=download, workspace=workspace)
-    o.result(export(artifact, out, data=dataset, paths=paths))
+    o.print_result(export(artifact, out, data=options.open_named(), paths=paths))

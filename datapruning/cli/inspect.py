@@ -20,4 +20,4 @@ def command(
     from datapruning.tools.inspect import describe
 
     for line in describe(path):
-        o.result(line)
+        o.print_result(line)

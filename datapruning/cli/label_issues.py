@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from datapruning.artifacts.label_issues import LabelIssues
     from datapruning.runs.context import Context
 
-SHOWN = 10
+MAX_PRINTED = 10
 
 
 def command(
-    data: o.Data = None,
+    options: o.ContextOptions,
     scorer: Annotated[
         str, typer.Option(help="By what they are ranked; ensemble: by probabilities of networks that never saw the sample.")
     ] = "aum",
@@ -34,14 +34,6 @@ def command(
     recording: Annotated[
         Path | None, typer.Option(help="Read a recording of your own training loop, instead of training proxies.")
     ] = None,
-    recipe: o.RecipeName = None,
-    changes: o.Changes = None,
-    device: o.Device = "auto",
-    loader: o.LoaderName = "auto",
-    data_root: o.DataRoot = None,
-    download: o.Download = False,
-    workspace: o.Workspace = o.DEFAULT_WORKSPACE,
-    threads: o.Threads = None,
     list_scorers: Annotated[bool, typer.Option("--list", help="Say which end of each scorer looks wrong, and why.")] = False,
 ) -> None:
     """List the samples whose label is likely wrong, with the label that the networks suggest. A ranking, no verdict.
@@ -53,14 +45,13 @@ def command(
     from datapruning.analysis import label_issues as s
     from datapruning.analysis.pred_probs import ensemble_metadata, pred_probs
     from datapruning.artifacts.pred_probs import probs_are_new, save_probs
-    from datapruning.data.registry import open_dataset
     from datapruning.errors import InvalidValue
     from datapruning.io.disk_space import check_writable
     from datapruning.report.label_issue_page import check_page, write_page
 
     if list_scorers:
         for name, (end, why) in s.ISSUE_END.items():
-            o.result(f"{name}\n  {end} first: {why}")
+            o.print_result(f"{name}\n  {end} first: {why}")
         return
     s.check_scorer(scorer)
     if gallery is not None:
@@ -68,7 +59,7 @@ def command(
     if recording is not None:
         if probs is not None:
             raise InvalidValue("a recording holds no ensemble, and --probs come from one; leave --recording out")
-        dataset = open_dataset(data, root=data_root, download=download, workspace=workspace) if data else None
+        dataset = options.open_named()
         if gallery is not None and dataset is None:
             raise InvalidValue("--gallery needs the images: say with --data which dataset was recorded")
         found = s.find_label_issues_of_recording(recording, scorer, count=count, fraction=fraction, data=dataset)
@@ -81,10 +72,10 @@ def command(
         return
     if probs is not None and (scorer not in (s.ENSEMBLE, s.MEMORIZATION) or probs.suffix != ".npz"):
         raise InvalidValue(f"--probs {probs} is an .npz of the ensemble's probabilities; it goes with --scorer {s.ENSEMBLE}")
-    for place in (out, probs):
-        if place is not None:
-            check_writable(place)  # before networks are trained for it
-    context = o.context_from(data, data_root, download, recipe, changes, device, loader, workspace, threads)
+    for output in (out, probs):
+        if output is not None:
+            check_writable(output)  # before networks are trained for it
+    context = options.open_context()
     s.resolve_count(count, fraction, context.data.total)  # before evidence is made for it
     _say_price(context, scorer)
     found = s.find_label_issues(context, scorer, count=count, fraction=fraction, seed=seed)
@@ -108,7 +99,7 @@ def _say_price(context: Context, scorer: str) -> None:
     from datapruning.analysis.label_issues import ENSEMBLE, MEMORIZATION
     from datapruning.scorers import get_scorer
 
-    o.say_price(context, [get_scorer(MEMORIZATION if scorer == ENSEMBLE else scorer)])
+    o.print_cost_estimate(context, [get_scorer(MEMORIZATION if scorer == ENSEMBLE else scorer)])
 
 
 def _show(found: LabelIssues, path: Path, **others: Path | None) -> None:
@@ -116,24 +107,24 @@ def _show(found: LabelIssues, path: Path, **others: Path | None) -> None:
     from datapruning.experiments.sweep.table import markdown
 
     meta = found.meta
-    more = f"the first {SHOWN} of {len(found)}" if len(found) > SHOWN else f"{len(found)}"
-    o.result(f"Likely wrong labels in {meta['dataset']}: {more}, by {found.order}: {meta['means']}.")
-    o.result("A ranking, no verdict: it always lists as many as were asked for, however many labels are wrong.")
+    more = f"the first {MAX_PRINTED} of {len(found)}" if len(found) > MAX_PRINTED else f"{len(found)}"
+    o.print_result(f"Likely wrong labels in {meta['dataset']}: {more}, by {found.order}: {meta['means']}.")
+    o.print_result("A ranking, no verdict: it always lists as many as were asked for, however many labels are wrong.")
     if "confident_others" in meta:
         others_count = f"{meta['confident_others']:,} of {meta['total']:,}"
-        o.result(f"Confident learning counts {others_count} samples as of another class than their label.")
+        o.print_result(f"Confident learning counts {others_count} samples as of another class than their label.")
     head = ["sample id", "label", "suggested", "score", "p(label)", *(["path"] if found.has_paths else [])]
     lines = [
         [
             str(row.id), row.label_name, row.suggested_name or "not recorded", f"{row.score:.4g}",
             "" if row.label_prob is None else f"{row.label_prob:.3f}", *([row.path] if found.has_paths else []),
         ]
-        for row in found.rows[:SHOWN]
+        for row in found.rows[:MAX_PRINTED]
     ]  # fmt: skip
-    o.result("\n" + markdown([head, *lines]) + "\n")
+    o.print_result("\n" + markdown([head, *lines]) + "\n")
     if meta["label_prob"]:
-        o.result(f"p(label): probability of the label, {meta['label_prob']}.")
+        o.print_result(f"p(label): probability of the label, {meta['label_prob']}.")
     for what, other in others.items():
         if other is not None:
-            o.result(f"{what}: {other}")
-    o.result(f"label issues: {path}")
+            o.print_result(f"{what}: {other}")
+    o.print_result(f"label issues: {path}")

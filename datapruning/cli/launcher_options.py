@@ -1,13 +1,13 @@
-"""`--launcher` and `--launcher-set`: where the workers of a verb run."""
+"""`--launcher` and `--launcher-set`: where the workers of a command run."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from datapruning.cli.options import context_from as context_here
+from datapruning.cli.options import ContextOptions
 
 if TYPE_CHECKING:
     from datapruning.experiments.workers.launcher import Launcher
@@ -19,23 +19,11 @@ Settings = Annotated[
 ]
 
 
-def context_from(
-    launcher: Launcher,
-    data: str | None,
-    root: Path | None,
-    download: bool,
-    recipe: str | None,
-    changes: list[str] | None,
-    device: str,
-    loader: str,
-    workspace: Path,
-    threads: int | None,
-    log: list[str] | None = None,
-) -> Context:
-    """The context as the workers have it; a GPU need not be here where they are elsewhere."""
+def open_context(launcher: Launcher, options: ContextOptions) -> Context:
+    """The context as the workers have it; a GPU need not be here where they are on other machines."""
     from datapruning.experiments.workers.launcher import has_device, with_device
 
-    wanted = launcher.resolve_device(device)
+    wanted = launcher.resolve_device(options.device)
     here = wanted if has_device(wanted) or not launcher.is_remote else "cpu"
-    context = context_here(data, root, download, recipe, changes, here, loader, workspace, threads, log)
-    return context if here == wanted else with_device(context, wanted, loader)
+    context = replace(options, device=here).open_context()
+    return context if here == wanted else with_device(context, wanted, options.loader)

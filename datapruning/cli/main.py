@@ -30,7 +30,7 @@ from datapruning.cli import (
     teach,
     train,
 )
-from datapruning.cli.image_options import with_picture_options
+from datapruning.cli.options import with_options
 from datapruning.errors import DataPruningError, TimeLimitReached, UserError, escape_control_chars
 from datapruning.io.disk_space import no_room
 from datapruning.training.distributed.start import run_together, under_torchrun
@@ -53,7 +53,7 @@ VERBS = (
     check,
 )  # fmt: skip
 for verb in VERBS:
-    app.command(name=verb.__name__.rpartition(".")[2].replace("_", "-"))(with_picture_options(verb.command))
+    app.command(name=verb.__name__.rpartition(".")[2].replace("_", "-"))(with_options(verb.command))
 
 
 def _version(asked: bool) -> None:
@@ -81,7 +81,8 @@ def run(arguments: list[str] | None = None) -> int:
             raise KeyboardInterrupt
         return code if isinstance(code, int) else 0
     except UserError as error:
-        return _fail(2, str(error))
+        option = "" if error.parameter is None else f" (--{error.parameter.replace('_', '-')})"
+        return _fail(2, f"{error}{option}")
     except TimeLimitReached as stopped:
         return _fail(TIME_IS_UP, str(stopped))
     except DataPruningError as error:

@@ -1,12 +1,14 @@
-"""Options that several verbs share, with one wording."""
+"""Options that several commands share: a dataclass for each group, and a decorator that makes typer parameters of it."""
 
 from __future__ import annotations
 
+import functools
+import inspect
 import sys
-import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
@@ -14,87 +16,177 @@ from datapruning.errors import escape_control_chars
 
 if TYPE_CHECKING:
     from datapruning.artifacts.scorer import Scorer
+    from datapruning.data.dataset import Dataset
     from datapruning.runs.context import Context
+    from datapruning.runs.opening import ContextSettings
 
-Data = Annotated[
-    str | None,
-    typer.Option(
-        help="digits; a torchvision set such as cifar10 or svhn; a folder of pictures; hf:FOLDER; or the path of an .npz.",
-        show_default="digits",
-    ),
-]
-DataRoot = Annotated[
-    Path | None, typer.Option(help="Folder of the torchvision sets.", show_default="$DPRUNE_DATA, else ./data")
-]
-Download = Annotated[bool, typer.Option("--download", help="Let torchvision fetch a set that is missing.")]
-RecipeName = Annotated[
-    str | None, typer.Option("--recipe", help="A recipe's name, or the path of a .toml.", show_default="the dataset's own")
-]
-Changes = Annotated[
-    list[str] | None, typer.Option("--set", help="Change a setting: table.key=value, e.g. train.lr=0.05. Repeatable.")
-]
-With = Annotated[
+MAX_SEED = 2**32 - 1
+DEFAULT_WORKSPACE = Path("dprune-runs")
+DEFAULT_DATA = "digits"
+StrategySettings = Annotated[
     list[str] | None,
     typer.Option("--strategy-set", help="A setting of the strategy: key=value, e.g. cutoff=0.2. Repeatable."),
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-LoaderName = Annotated[str, typer.Option("--loader", help="auto, ffcv, mmap or memory.")]
-Workspace = Annotated[Path, typer.Option(help="Folder of caches, evidence, scores, teachers and students.")]
-Threads = Annotated[
-    int | None, typer.Option(help="torch threads; changes float sums.", show_default="the recipe's, else torch's own")
-]
-Log = Annotated[
-    list[str] | None, typer.Option("--log", help="Show runs in tensorboard, wandb or mlflow. Repeatable, or commas between.")
-]
-MAX_SEED = 2**32 - 1
 Seed = Annotated[int, typer.Option(help="Seed of all that is random.", min=0, max=MAX_SEED)]
-DEFAULT_WORKSPACE = Path("dprune-runs")
-DEFAULT_DATA = "digits"
-RUN_OPTIONS: dict[str, tuple[type, ...]] = {
-    "data": (str,),
-    "seed": (int,),
-    "kd_weight": (int, float, str),
-    "teacher": (list,),
-}
-"""What a rerun takes from the [run] table of a config.toml."""
+Budget = Annotated[
+    str | None, typer.Option(help="epochs, or steps: as many updates as the full data.", show_default="the recipe's")
+]
+StudentModel = Annotated[str | None, typer.Option("--model", help="The student's network.", show_default="the recipe's")]
+RunFolder = Annotated[Path | None, typer.Option("--out", help="The run folder.", show_default="in the workspace")]
+DATA_HELP = "digits; a torchvision set such as cifar10 or svhn; a folder of pictures; hf:FOLDER; or the path of an .npz."
 
 
-def context_from(
-    data: str | None,
-    root: Path | None,
-    download: bool,
-    recipe: str | None,
-    changes: list[str] | None,
-    device: str,
-    loader: str,
-    workspace: Path,
-    threads: int | None,
-    log: list[str] | None = None,
-) -> Context:
-    """Open the dataset and everything around it."""
-    from datapruning.data.registry import open_dataset
-    from datapruning.errors import InvalidValue
-    from datapruning.runs.opening import check_before_decoding, open_context
-    from datapruning.runs.process_group import current
-    from datapruning.runs.trackers.factory import find_tools
+@dataclass(frozen=True)
+class DatasetOptions:
+    """Which dataset, and how picture files in it are read."""
 
-    find_tools(log or ())  # before pictures are decoded
-    if threads is not None and threads < 1:
-        raise InvalidValue(f"--threads is at least 1, got {threads}")
-    team = current()
-    if team is not None and root is not None:
-        team.data_root = str(root.resolve())
-    name = data or run_table(recipe).get("data") or DEFAULT_DATA
-    check_before_decoding(name, recipe, changes or ())
-    found = open_dataset(name, root=root, download=download, workspace=workspace)
-    return open_context(
-        found, recipe=recipe, changes=changes or (), device=device, loader=loader, workspace=workspace, threads=threads,
-        log=log or (),
-    )  # fmt: skip
+    data: Annotated[str | None, typer.Option(help=DATA_HELP, show_default="that of the file or run")] = None
+    image_size: Annotated[
+        int | None, typer.Option(help="Side in pixels that pictures in a folder are decoded to.", show_default="64")
+    ] = None
+    holdout: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of each class that is the test set, in a folder without one.", show_default="test/ or val/"
+        ),
+    ] = None
+    skip_unreadable: Annotated[
+        bool, typer.Option("--skip-unreadable", help="Go on without files in a folder that are no pictures.")
+    ] = False
+    image_format: Annotated[
+        str | None,
+        typer.Option(
+            help="How decoded pictures are kept: raw, jpg or jpg:QUALITY (a tenth of raw's space).", show_default="raw"
+        ),
+    ] = None
+    data_root: Annotated[
+        Path | None, typer.Option(help="Folder of the torchvision sets.", show_default="$DPRUNE_DATA, else ./data")
+    ] = None
+
+    @property
+    def name(self) -> str | None:
+        """The dataset with the options about its picture files in one string, as `open_dataset` takes it.
+
+        Raises:
+            InvalidValue: options without a dataset, or outside what is allowed.
+        """
+        from datapruning.data.dataset_spec import OPTIONS, Place, parse_place
+        from datapruning.errors import InvalidValue
+
+        options = self.image_size, self.holdout, self.skip_unreadable
+        if self.data is None:
+            if self.image_format is not None or not Place("", *options).plain:
+                raise InvalidValue(f"{OPTIONS} are about a folder of pictures: name it with --data")
+            return None
+        return str(parse_place(self.data).changed(*options, self.image_format))
 
 
-def say_price(context: Context, scorers: Sequence[Scorer]) -> None:
-    """What the evidence of several scorers costs, where it is not there yet."""
+@dataclass(frozen=True)
+class DataOptions(DatasetOptions):
+    """A dataset that is opened."""
+
+    download: Annotated[bool, typer.Option("--download", help="Let torchvision fetch a set that is missing.")] = False
+    workspace: Annotated[Path, typer.Option(help="Folder of caches, evidence, scores, teachers and students.")] = (
+        DEFAULT_WORKSPACE
+    )
+
+    def open_dataset(self, name: str) -> Dataset:
+        """Open a dataset by its name."""
+        from datapruning.data.registry import open_dataset
+
+        return open_dataset(name, root=self.data_root, download=self.download, workspace=self.workspace)
+
+    def open_named(self) -> Dataset | None:
+        """The dataset that is named, or None."""
+        name = self.name
+        return None if name is None else self.open_dataset(name)
+
+
+@dataclass(frozen=True)
+class ContextOptions(DataOptions):
+    """Everything that a context is opened from."""
+
+    data: Annotated[str | None, typer.Option(help=DATA_HELP, show_default=DEFAULT_DATA)] = None
+    recipe: Annotated[
+        str | None,
+        typer.Option("--recipe", help="A recipe's name, or the path of a .toml.", show_default="the dataset's own"),
+    ] = None
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", help="Change a setting: table.key=value, e.g. train.lr=0.05. Repeatable.")
+    ] = None
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto"
+    loader: Annotated[str, typer.Option("--loader", help="auto, ffcv, mmap or memory.")] = "auto"
+    threads: Annotated[
+        int | None, typer.Option(help="torch threads; changes float sums.", show_default="the recipe's, else torch's own")
+    ] = None
+
+    @property
+    def settings(self) -> ContextSettings:
+        """The keyword arguments of `as_context`."""
+        return {
+            "recipe": self.recipe, "changes": self.changes or (), "device": self.device, "loader": self.loader,
+            "workspace": self.workspace, "threads": self.threads, "data_root": self.data_root, "download": self.download,
+        }  # fmt: skip
+
+    def named_data(self) -> str:
+        """The dataset: named, else that of the run whose config.toml is the recipe, else the default."""
+        from datapruning.runs.opening import read_run_options
+
+        name = self.name
+        if name is not None:
+            return name
+        run = read_run_options(self.recipe)
+        return DEFAULT_DATA if run is None else run.data
+
+    def open_context(self) -> Context:
+        """Open the dataset and everything around it."""
+        from datapruning.runs.opening import as_context
+
+        return as_context(self.named_data(), **self.settings)
+
+
+@dataclass(frozen=True)
+class RunOptions(ContextOptions):
+    """A context whose runs are shown by other tools."""
+
+    log: Annotated[
+        list[str] | None,
+        typer.Option("--log", help="Show runs in tensorboard, wandb or mlflow. Repeatable, or commas between."),
+    ] = None
+
+    @property
+    def settings(self) -> ContextSettings:
+        """The keyword arguments of `as_context`."""
+        return {**super().settings, "log": self.log or ()}
+
+
+def with_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The command as typer calls it: the fields of its parameter of a dataclass become parameters after its own."""
+    hints = get_type_hints(command, include_extras=True)
+    parameters = inspect.signature(command).parameters.values()
+    group = next((p.name for p in parameters if is_dataclass(hints[p.name])), None)
+    if group is None:
+        return command
+    kind = hints[group]
+    group_hints = get_type_hints(kind, include_extras=True)
+
+    @functools.wraps(command)
+    def call(**values: Any) -> None:
+        options = kind(**{field.name: values.pop(field.name) for field in fields(kind)})
+        command(**values, **{group: options})
+
+    own = [p.replace(annotation=hints[p.name]) for p in parameters if p.name != group]
+    shared = [
+        inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default, annotation=group_hints[f.name])
+        for f in fields(kind)
+    ]
+    signature = inspect.Signature([*(p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own), *shared])
+    call.__signature__ = signature  # type: ignore[attr-defined]
+    return call
+
+
+def print_cost_estimate(context: Context, scorers: Sequence[Scorer]) -> None:
+    """Say what the evidence of several scorers costs, where it is not there yet."""
     from datapruning.evidence.estimate import estimate_evidence_cost
     from datapruning.utils.console import say
 
@@ -104,31 +196,6 @@ def say_price(context: Context, scorers: Sequence[Scorer]) -> None:
         say(f"evidence: {estimate} {see} {estimate.samples:,} samples with repeats, less what is there already")
 
 
-def run_table(recipe: str | None) -> dict[str, Any]:
-    """The options of the run whose config.toml is given as the recipe; empty for any other recipe.
-
-    Raises:
-        InvalidFile: an option of the wrong type.
-    """
-    from datapruning.errors import InvalidFile
-
-    if not recipe or not recipe.endswith(".toml") or not Path(recipe).is_file():
-        return {}
-    try:
-        tables = tomllib.loads(Path(recipe).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}  # the recipe's own reader says what is wrong
-    run, environment = tables.get("run", {}), tables.get("environment", {})
-    if not isinstance(run, dict) or not isinstance(environment, dict):
-        return {}
-    if run and "data" in environment:
-        run["data"] = environment["data"]  # where the dataset of that name lay
-    for key, kinds in RUN_OPTIONS.items():
-        if key in run and not isinstance(run[key], kinds):
-            raise InvalidFile(f"{recipe}: {key} in [run] is {run[key]!r}, which no run has written")
-    return run
-
-
-def result(line: str) -> None:
-    """A result, on stdout: what a script wants to read."""
+def print_result(line: str) -> None:
+    """Print a result on stdout: what a script wants to read."""
     sys.stdout.write(escape_control_chars(line) + "\n")

@@ -28,16 +28,16 @@ def command(
         raise UnknownName("action", action, ("list", "show", "copy"))
     if action == "list":
         for each in names():
-            o.result(f"{each}: {tomllib.loads(path_of(each).read_text(encoding='utf-8'))['about']}")
+            o.print_result(f"{each}: {tomllib.loads(path_of(each).read_text(encoding='utf-8'))['about']}")
         return
     if name is None:
         raise InvalidValue(f"say which recipe to {action}: {', '.join(names())}")
     text = path_of(name).read_text(encoding="utf-8")
     if action == "show":
-        o.result(text.rstrip("\n"))
+        o.print_result(text.rstrip("\n"))
         return
     to = to or Path(f"{name}.toml")
     if to.exists():
         raise OutputExists(f"{to} exists; name another place")
     write_text(to, text)
-    o.result(str(to))
+    o.print_result(str(to))

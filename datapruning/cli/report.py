@@ -11,15 +11,12 @@ from datapruning.cli import options as o
 
 
 def command(
+    options: o.DatasetOptions,
     runs: Annotated[
         list[Path] | None,
         typer.Argument(help="Run folders, sweep folders or workspaces.", show_default=str(o.DEFAULT_WORKSPACE)),
     ] = None,
     out: Annotated[Path, typer.Option(help="The page; its figures go to a folder beside it.")] = Path("report.html"),
-    data: Annotated[
-        str | None, typer.Option(help="The dataset, for classes and pictures.", show_default="as the runs recorded it")
-    ] = None,
-    data_root: o.DataRoot = None,
     scores: Annotated[
         list[Path] | None, typer.Option(help="A scores file beside those in the workspace. Repeatable.")
     ] = None,
@@ -37,12 +34,12 @@ def command(
     written = write_report(
         runs or [o.DEFAULT_WORKSPACE],
         out,
-        data=data,
-        data_root=data_root,
+        data=options.name,
+        data_root=options.data_root,
         scores=scores or (),
         label_issues=label_issues or (),
     )
     size = size_text(written.page.stat().st_size)
-    o.result(
+    o.print_result(
         f"{written.runs} {'run' if written.runs == 1 else 'runs'}, {size}: {written.page}, figures in {written.figures}"
     )

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from datapruning.cli import options as o
 
+if TYPE_CHECKING:
+    from datapruning.artifacts.subset import Subset
+
 
 def command(
+    options: o.DataOptions,
     scores: Annotated[Path | None, typer.Option(help="A scores file.")] = None,
     fraction: Annotated[str | None, typer.Option(help="The share that is KEPT, 0 < f <= 1.")] = None,
     ids: Annotated[
         Path | None, typer.Option(help="Instead of scores: a .npy, or a text file with one id or picture path a line.")
     ] = None,
     strategy: Annotated[str, typer.Option(help="How the kept ones are chosen; --list shows them.")] = "top",
-    settings: o.With = None,
+    settings: o.StrategySettings = None,
     recording: Annotated[
         Path | None,
         typer.Option(help="Folder of the evidence that some strategies read.", show_default="that of the scores"),
@@ -27,10 +31,6 @@ def command(
         Path | None, typer.Option(help="A file if it ends in .npz, else a folder.", show_default="in the workspace")
     ] = None,
     seed: o.Seed = 0,
-    data: o.Data = None,
-    data_root: o.DataRoot = None,
-    download: o.Download = False,
-    workspace: o.Workspace = o.DEFAULT_WORKSPACE,
     list_strategies: Annotated[bool, typer.Option("--list", help="Say what each strategy keeps, reads and takes.")] = False,
 ) -> None:
     """Keep a fraction of the samples. Subsets of one scores file and seed are nested: the 10% lies inside the 30%.
@@ -39,53 +39,45 @@ def command(
 
     Example: dprune select --scores el2n.npz --fraction 0.3
     """
-    import hashlib
-
-    from datapruning.api.select import select
+    from datapruning.api.select import select, subset_path
     from datapruning.artifacts.save import save_new
-    from datapruning.artifacts.scores import load_scores
     from datapruning.artifacts.subset_file import subset_from_file
-    from datapruning.data.registry import SOURCES, open_dataset
     from datapruning.errors import InvalidValue
     from datapruning.selection.settings import parse_settings
-    from datapruning.selection.strategies import find_strategies
 
     if list_strategies:
-        for name, rule in sorted(find_strategies().items()):
-            o.result(f"{name}\n" + "\n".join(f"  {what:<9}{text}" for what, text in rule.described()))
+        _print_strategies()
         return
     if (scores is None) == (ids is None):
         raise InvalidValue("say what to select from: --scores FILE with --fraction, or --ids FILE")
     if ids is not None:
-        if fraction is not None:
-            raise InvalidValue("--ids FILE keeps exactly those ids; --fraction goes with --scores")
-        if strategy != "top" or settings or recording is not None:
+        if fraction is not None or strategy != "top" or settings or recording is not None:
             raise InvalidValue(
-                "--ids FILE keeps exactly those ids; --strategy, --strategy-set and --recording go with --scores"
+                "--ids FILE keeps exactly those ids; --fraction, --strategy, --strategy-set and --recording go with --scores"
             )
-        subset = subset_from_file(
-            ids, open_dataset(data or "digits", root=data_root, download=download, workspace=workspace)
-        )
+        subset = subset_from_file(ids, options.open_dataset(options.name or o.DEFAULT_DATA))
     else:
+        assert scores is not None
         if fraction is None:
             raise InvalidValue("--fraction is missing: the share that is kept, for example 0.3")
-        assert scores is not None
-        given = parse_settings(settings or ())
-        found = load_scores(scores)
-        dataset = None
-        if balance == "class" or data is not None:
-            name = data or str(found.meta["dataset"])
-            if data is None and name not in SOURCES:
-                raise InvalidValue(f"balance 'class' needs the labels of {name}: say where it lies with --data")
-            dataset = open_dataset(name, root=data_root, download=download, workspace=workspace)
         subset = select(
-            found, fraction, strategy=strategy, settings=given, balance=balance,  # type: ignore[arg-type]
-            data=dataset, recording=recording, seed=seed,
+            scores, fraction, strategy=strategy, settings=parse_settings(settings or ()), balance=balance,
+            data=options.name, recording=recording, seed=seed, data_root=options.data_root, download=options.download,
+            workspace=options.workspace,
         )  # fmt: skip
-    content = hashlib.sha256(subset.indices.tobytes()).hexdigest()[:8]
-    by = [] if subset.meta.get("strategy", "top") in ("top", "random") else [subset.meta["strategy"]]
-    name = "-".join([subset.meta["dataset"], subset.meta["scorer"], *by, str(len(subset)), content]) + ".npz"
-    path = workspace / "subsets" / name if out is None else out if out.suffix == ".npz" else out / name
+    path = out if out is not None and out.suffix == ".npz" else subset_path(subset, out or options.workspace / "subsets")
     save_new(subset, path)
-    how = "".join(f"strategy {each}, " for each in by)
-    o.result(f"{subset} (scorer {subset.meta['scorer']}, {how}balance {subset.meta.get('balance', 'none')}): {path}")
+    o.print_result(f"{_describe(subset)}: {path}")
+
+
+def _print_strategies() -> None:
+    from datapruning.selection.strategies import find_strategies
+
+    for name, strategy in sorted(find_strategies().items()):
+        o.print_result(f"{name}\n" + "\n".join(f"  {what:<9}{text}" for what, text in strategy.described()))
+
+
+def _describe(subset: Subset) -> str:
+    strategy = subset.meta.get("strategy", "top")
+    how = "" if strategy in ("top", "random") else f"strategy {strategy}, "
+    return f"{subset} (scorer {subset.meta['scorer']}, {how}balance {subset.meta.get('balance', 'none')})"

@@ -12,7 +12,7 @@ from datapruning.cli import options as o
 
 
 def command(
-    data: o.Data = None,
+    options: o.RunOptions,
     fractions: Annotated[str, typer.Option(help="Shares that are KEPT, separated by commas.")] = "0.1,0.3,1",
     scorers: Annotated[str, typer.Option(help="Who ranks the samples, separated by commas.")] = "random",
     kd_weights: Annotated[
@@ -22,14 +22,14 @@ def command(
     teachers: Annotated[
         str | None, typer.Option(help="Run folders, separated by commas; each is a dimension.", show_default="the recipe's")
     ] = None,
-    epsd: Annotated[
+    sparsity: Annotated[
         str | None,
         typer.Option(
             help="Prune students before training: shares of their weights that are REMOVED, 0 for none; commas between.",
             show_default="the recipe's",
         ),
     ] = None,
-    prune_by: Annotated[
+    criterion: Annotated[
         str | None,
         typer.Option(
             help="epsd, or baselines: snip, grasp, synflow, prospr, magnitude, random; commas between.",
@@ -43,24 +43,13 @@ def command(
             show_default="the recipe's",
         ),
     ] = None,
-    budget: Annotated[
-        str | None, typer.Option(help="epochs, or steps: as many updates as the full data.", show_default="the recipe's")
-    ] = None,
-    model: Annotated[str | None, typer.Option(help="The students' network.", show_default="the recipe's")] = None,
+    budget: o.Budget = None,
+    model: o.StudentModel = None,
     jobs: Annotated[int, typer.Option(help="Workers, each with --threads threads.")] = 1,
     launcher: launchers.Name = "local",
     launcher_set: launchers.Settings = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try rows again that failed before.")] = False,
     out: Annotated[Path | None, typer.Option(help="The sweep's folder.", show_default="in the workspace")] = None,
-    recipe: o.RecipeName = None,
-    changes: o.Changes = None,
-    log: o.Log = None,
-    device: o.Device = "auto",
-    loader: o.LoaderName = "auto",
-    data_root: o.DataRoot = None,
-    download: o.Download = False,
-    workspace: o.Workspace = o.DEFAULT_WORKSPACE,
-    threads: o.Threads = None,
 ) -> None:
     """Train a student for every combination, by several workers. Stop it at any moment; the same command goes on.
 
@@ -74,28 +63,27 @@ def command(
     from datapruning.experiments.workers.launcher import find_launcher
 
     where = find_launcher(launcher, launcher_set or ())
-    opening = (data, data_root, download, recipe, changes, device, loader, workspace, threads, log)
-    context = launchers.context_from(where, *opening)
-    own = {key: value for key, value in (("budget", budget), ("model", model)) if value is not None}
-    found = sweep(
-        context.with_student(**own),  # the teacher stays the recipe's
+    context = launchers.open_context(where, options)
+    changes = {key: value for key, value in (("budget", budget), ("model", model)) if value is not None}
+    result = sweep(
+        context.with_student(**changes),  # the teacher stays the recipe's
         fractions=fractions,
         scorers=scorers,
         kd_weights=kd_weights,
         seeds=seeds,
         teachers=() if teachers is None else teachers,
-        epsd=epsd,
-        prune_by=prune_by,
+        sparsity=sparsity,
+        criterion=criterion,
         self_distill=self_distill,
         out=out,
         jobs=jobs,
         retry_failed=retry_failed,
-        data_root=data_root,
+        data_root=options.data_root,
         launcher=where,
     )
-    o.result(f"{found.table}\n{found.folder / 'table.md'}, {found.folder / 'rows.csv'}")
-    if found.failures:
+    o.print_result(f"{result.table}\n{result.folder / 'table.md'}, {result.folder / 'rows.csv'}")
+    if result.failures:
         raise DataPruningError(
-            f"{len(found.failures)} of {len(found.failures) + len(found.rows)} rows failed, the first: "
-            f"{found.failures[0].error} (all in {found.folder / 'failed'}); --retry-failed tries them again"
+            f"{len(result.failures)} of {len(result.failures) + len(result.rows)} rows failed, the first: "
+            f"{result.failures[0].error} (all in {result.folder / 'failed'}); --retry-failed tries them again"
         )

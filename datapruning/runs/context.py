@@ -97,24 +97,27 @@ class Context:
         changed = replace(getattr(self.recipe, table), **changes)
         return replace(self, recipe=replace(self.recipe, **{table: changed}))
 
-    def with_epsd(self, removed: float | None = None, prune_by: str | None = None) -> Context:
+    def with_sparsity(self, sparsity: float | None = None, criterion: str | None = None) -> Context:
         """The same with a pruned student.
 
         Args:
-            removed: the share of its weights that goes, between 0 and 1; None: as the recipe has it.
-            prune_by: see `SparsityConfig`; None: as the recipe has it.
+            sparsity: the share of its weights that goes, between 0 and 1; None: as the recipe has it.
+            criterion: see `SparsityConfig`; None: as the recipe has it.
 
         Raises:
             InvalidValue, UnknownName: a setting that cannot be.
         """
-        if removed is not None and not 0 < removed < 1:
+        if sparsity is not None and not 0 < sparsity < 1:
             raise InvalidValue(
-                f"--epsd is the share of the weights that is removed, between 0 and 1 (0.95 keeps 5%); got {removed}"
+                f"sparsity is the share of the weights that is removed, between 0 and 1 (0.95 keeps 5%); got {sparsity}",
+                parameter="sparsity",
             )
-        asked = {"sparsity": removed, "criterion": prune_by}
+        asked = {"sparsity": sparsity, "criterion": criterion}
         found = self.with_table("sparsity", **{key: value for key, value in asked.items() if value is not None})
         if not found.recipe.sparsity.sparsity:
-            raise InvalidValue("--prune-by says how, but not how much: name the share of the weights that goes with --epsd")
+            raise InvalidValue(
+                "a criterion says which weights are removed, not how many: give the sparsity too", parameter="sparsity"
+            )
         return found
 
     @property

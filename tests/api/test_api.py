@@ -203,7 +203,7 @@ def test_the_whole_data_set_is_searched_on_samples_set_aside(context: Context) -
 
 def test_subset_and_fraction_together_or_neither_is_refused(context: Context) -> None:
     subset = dp.select(dp.score(context, "random"), 0.1)
-    with pytest.raises(InvalidValue, match="either the subset or a fraction"):
+    with pytest.raises(InvalidValue, match="a subset is a selection already"):
         dp.train(context, subset, fraction=0.1)
     with pytest.raises(InvalidValue, match="say what to train on"):
         dp.train(context)

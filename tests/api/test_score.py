@@ -12,7 +12,7 @@ import torch
 
 import datapruning as dp
 from datapruning import scorers
-from datapruning.api.score import score, scorers_of, scores_place
+from datapruning.api.score import available_scorers, score, scores_path
 from datapruning.artifacts.scorer import Samples
 from datapruning.data.dataset import Dataset, Split
 from datapruning.errors import IncompatibleInputs, UnknownName
@@ -66,7 +66,7 @@ def test_every_scorer_on_the_command_line(dprune: Dprune, small: Dataset, tmp_pa
         assert np.isfinite(found.values).all()
         assert len(np.unique(found.values)) > 2, name
     (recording,) = (tmp_path / "dprune-runs" / "evidence").iterdir()  # one for all of them
-    readable = scorers_of(recording)
+    readable = available_scorers(recording)
     assert set(NAMES) - set(readable) == {"grand", "grand-last", "memorization", "memorization-plain"}
     again = dprune("score", "--data", data, "--scorer", "tdds,knn", "--out", "scores", *CHEAP)
     assert again.code == 0
@@ -132,7 +132,7 @@ def test_a_recording_of_another_loop_is_scored_beside_it_or_elsewhere(dprune: Dp
     folder = loop(tmp_path / "mine")
     answer = dprune("score", "--recording", folder, "--scorer", "all")
     assert answer.code == 0, answer.err
-    assert sorted(path.stem for path in (folder / "scores").iterdir()) == sorted(scorers_of(folder))
+    assert sorted(path.stem for path in (folder / "scores").iterdir()) == sorted(available_scorers(folder))
     answer = dprune("score", "--recording", folder, "--scorer", "aum", "--out", "one.npz")
     assert answer.out == "aum: one.npz\n"
     answer = dprune("select", "--scores", "one.npz", "--fraction", "0.5", "--out", "half.npz")
@@ -157,7 +157,7 @@ def test_one_file_for_many_scorers_is_refused(refused: Refused, tmp_path: Path) 
         (["--scorer", "aum,el2n"], "has no evaluation pass at an early epoch, which EL2N is read from"),
         (["--scorer", "random,grand"], "scorer 'grand' reads Gradients"),
         (["--scorer", "knn"], "has no embeddings"),
-        (["--scorer", " , "], "--scorer names no scorer"),
+        (["--scorer", " , "], "name at least one scorer"),
     ],
 )
 def test_what_a_recording_cannot_give_is_refused_and_nothing_written(
@@ -192,7 +192,7 @@ def test_scores_of_a_dataset_in_another_order_are_those_of_another_dataset(
     turned = replace(small, train=Split(small.train.images[::-1].copy(), small.train.labels[::-1].copy()))
     context, other = make_context(small), make_context(turned)
     for name in NAMES:
-        assert scores_place(context, name, 0) != scores_place(other, name, 0)
+        assert scores_path(context, name, 0) != scores_path(other, name, 0)
     scores = score(context, "knn")
     np.testing.assert_array_equal(dp.open_recording(scores.meta["recording"]).labels(), small.train.labels)
     with pytest.raises(IncompatibleInputs, match="made from another dataset"):
@@ -205,11 +205,11 @@ def test_places_depend_on_what_a_scorer_reads(small: Dataset, tmp_path: Path) ->
         for members in (10, 20)
     )
     for name, found in scorers.find_scorers().items():
-        same = scores_place(one, name, 0) == scores_place(two, name, 0)
+        same = scores_path(one, name, 0) == scores_path(two, name, 0)
         assert same == (found.needs.__name__ != "SubsetEnsemble"), name
-        assert scores_place(one, name, 0) != scores_place(one, name, 1)
+        assert scores_path(one, name, 0) != scores_path(one, name, 1)
     with pytest.raises(UnknownName):
-        scores_place(one, "nobody", 0)
+        scores_path(one, "nobody", 0)
 
 
 def test_random_scores_need_no_evidence(make_context: Callable[..., Context], small: Dataset) -> None:

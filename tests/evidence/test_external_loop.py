@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 import datapruning as dp
-from datapruning.api.score import scorers_of
+from datapruning.api.score import available_scorers
 from datapruning.data.dataset import Dataset
 from datapruning.errors import IncompatibleInputs, InvalidValue
 from datapruning.evidence.external_loop import LoopRecorder
@@ -65,7 +65,7 @@ def test_which_scorers_a_recording_feeds_depends_on_what_was_recorded(tmp_path: 
         if width is not None:
             pass_over(recorder, None, logits[-1], labels, width)
         recorder.finish()
-        assert sorted(scorers_of(folder)) == names
+        assert sorted(available_scorers(folder)) == names
         for name in names:
             scores = dp.score_recording(folder, name)
             assert np.isfinite(scores.values).all()

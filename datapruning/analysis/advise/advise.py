@@ -15,12 +15,10 @@ from datapruning.analysis.advise.messages import answer_message, cost_message, p
 from datapruning.analysis.advise.pilots import HoldoutResult, PilotRunner
 from datapruning.analysis.advise.plan import Pilot, next_pilot
 from datapruning.analysis.advise.request import AdviceRequest, resolve_request
-from datapruning.data.dataset import Dataset
 from datapruning.errors import InvalidValue
 from datapruning.experiments.sweep.shared_artifacts import Teachers, needs_evidence, open_store
 from datapruning.io.json import write_json
-from datapruning.runs.context import Context
-from datapruning.runs.opening import context_of
+from datapruning.runs.opening import DatasetOrContext, as_context
 from datapruning.training.reproducibility import reproducible
 from datapruning.utils.console import say
 from datapruning.version import __version__
@@ -55,7 +53,7 @@ class Advice:
 
 
 def advise(
-    data: Dataset | Context,
+    data: DatasetOrContext,
     tolerance: float | str = 0.5,
     *,
     scorer: str = "random",
@@ -81,7 +79,7 @@ def advise(
             written.
     """
     points = parse_tolerance(tolerance)
-    context = context_of(data)
+    context = as_context(data)
     teachers = [teacher] if isinstance(teacher, str) else teacher or ()  # a path may have a comma in it
     request = resolve_request(context, scorer, teachers, seed)
     name = f"{context.recipe.train.model}-{scorer}"

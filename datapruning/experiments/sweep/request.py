@@ -69,8 +69,8 @@ def resolve_request(
     kd_weights: str | Sequence[float | str],
     seeds: str | int | Sequence[int],
     teachers: Teachers,
-    epsd: str | Sequence[float | str] | None,
-    prune_by: str | Sequence[str] | None,
+    sparsity: str | Sequence[float | str] | None,
+    criterion: str | Sequence[str] | None,
     self_distill: str | Sequence[str] | None,
     jobs: int | None,
     launcher: str | Launcher,
@@ -87,7 +87,7 @@ def resolve_request(
     if jobs is not None:
         check_reopens(context)
     grid = make_grid(context.data.total, fractions, scorers, kd_weights, seeds)
-    context, variants = find_variants(context, epsd, prune_by, self_distill)
+    context, variants = find_variants(context, sparsity, criterion, self_distill)
     local = local_context(context)
     with hushed():
         check_variants(local, variants, grid.kd_weights)

@@ -118,13 +118,13 @@ def prepare_shared(
         IncompatibleInputs: It is another network.
     """
     from datapruning.api.cache import cache
-    from datapruning.api.score import score, scores_place
+    from datapruning.api.score import score, scores_path
     from datapruning.api.teach import teach
 
     if context.loader == "ffcv":
         cache(context)
     for name in _evidence_scorers(students, scorers):
-        score(context, name, seed=SCORE_SEED, out=scores_place(context, name, SCORE_SEED))
+        score(context, name, seed=SCORE_SEED, out=scores_path(context, name, SCORE_SEED))
     if any(spec.needs_recipe_teacher for spec in students):
         _check_same_teacher(context, teach(context).folder, finished)
 

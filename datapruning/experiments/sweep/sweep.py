@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from datapruning.data.dataset import Dataset
 from datapruning.experiments.sweep.live_table import SweepDisplay, live_table
 from datapruning.experiments.sweep.request import SweepRequest, resolve_request
 from datapruning.experiments.sweep.shared_artifacts import Teachers, open_store, prepare_shared
@@ -19,8 +18,7 @@ from datapruning.experiments.workers.monitor import watch
 from datapruning.experiments.workers.task import make_task
 from datapruning.io.atomic import write_text
 from datapruning.io.trial_store import Failure, Row
-from datapruning.runs.context import Context
-from datapruning.runs.opening import context_of
+from datapruning.runs.opening import DatasetOrContext, as_context
 from datapruning.utils.console import console, say
 
 TABLE, ROWS = "table.md", "rows.csv"
@@ -45,15 +43,15 @@ class Sweep:
 
 
 def sweep(
-    data: Dataset | Context,
+    data: DatasetOrContext,
     *,
     fractions: str | Sequence[float | str] = "0.1,0.3,1",
     scorers: str | Sequence[str] = "random",
     kd_weights: str | Sequence[float | str] = "0,auto",
     seeds: str | int | Sequence[int] = 3,
     teachers: Teachers = (),
-    epsd: str | Sequence[float | str] | None = None,
-    prune_by: str | Sequence[str] | None = None,
+    sparsity: str | Sequence[float | str] | None = None,
+    criterion: str | Sequence[str] | None = None,
     self_distill: str | Sequence[str] | None = None,
     out: str | Path | None = None,
     jobs: int | None = None,
@@ -73,8 +71,8 @@ def sweep(
         kd_weights: Numbers in 0..1, and "auto".
         seeds: A list, or how many: 3 means 0, 1, 2.
         teachers: Runs or run folders, each a value of its dimension; default: the recipe's teacher, trained if missing.
-        epsd: Shares of the students' weights that are removed before training, 0 for none; default: as the recipe has it.
-        prune_by: Criteria of that ("epsd", "snip", ...); a dense student is trained once, whatever they are.
+        sparsity: Shares of the students' weights that are removed before training, 0 for none; default: the recipe's.
+        criterion: Criteria of that ("epsd", "snip", ...); a dense student is trained once, whatever they are.
         self_distill: Methods, "none" included; default: the recipe's.
         out: The sweep's folder; default: one in the workspace, the same for every grid of the same settings.
         jobs: Workers, each with the context's thread count; None: this process runs the trials itself, or launches one.
@@ -89,7 +87,7 @@ def sweep(
         DataPruningError: All workers died before the end.
     """
     request = resolve_request(
-        context_of(data), fractions, scorers, kd_weights, seeds, teachers, epsd, prune_by, self_distill, jobs, launcher
+        as_context(data), fractions, scorers, kd_weights, seeds, teachers, sparsity, criterion, self_distill, jobs, launcher
     )
     context, identity = request.context, request.identity
     folder = Path(out) if out is not None else context.place("sweeps", context.recipe.train.model, identity)

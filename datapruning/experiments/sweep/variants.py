@@ -40,16 +40,16 @@ class Variants:
 
 def find_variants(
     context: Context,
-    epsd: str | Sequence[float | str] | None,
-    prune_by: str | Sequence[str] | None,
+    sparsity: str | Sequence[float | str] | None,
+    criterion: str | Sequence[str] | None,
     self_distill: str | Sequence[str] | None,
 ) -> tuple[Context, Variants]:
     """Return the variants that are asked for, and the context of a student without them: dense, or not self-distilled.
 
     Args:
         context: Its recipe gives what is not asked for (None), and the other settings of both tables.
-        epsd: Shares of the prunable weights that are removed; 0: dense.
-        prune_by: Criteria; none matters for a dense student.
+        sparsity: Shares of the prunable weights that are removed; 0: dense.
+        criterion: Criteria; none matters for a dense student.
         self_distill: Methods, "none" included.
 
     Raises:
@@ -57,8 +57,8 @@ def find_variants(
     """
     pruning: tuple[SparsityConfig | None, ...] = (None,)
     self_distillation: tuple[SelfDistillConfig | None, ...] = (None,)
-    if epsd is not None or prune_by is not None:
-        pruning = _find_pruning(context.recipe.sparsity, epsd, prune_by)
+    if sparsity is not None or criterion is not None:
+        pruning = _find_pruning(context.recipe.sparsity, sparsity, criterion)
         context = context.with_table("sparsity", sparsity=0.0)
     if self_distill is not None:
         settings = context.recipe.self_distill
@@ -70,15 +70,17 @@ def find_variants(
 
 
 def _find_pruning(
-    settings: SparsityConfig, epsd: str | Sequence[float | str] | None, prune_by: str | Sequence[str] | None
+    settings: SparsityConfig, sparsity: str | Sequence[float | str] | None, criterion: str | Sequence[str] | None
 ) -> tuple[SparsityConfig | None, ...]:
-    if epsd is None:
+    if sparsity is None:
         if not settings.sparsity:
-            raise InvalidValue("--prune-by says how, but not how much: name the share of the weights that goes with --epsd")
-        epsd = [settings.sparsity]
-    shares = unique(parse_list(epsd, "shares of the weights to remove"), _parse_share, "epsd")
-    names = [settings.criterion] if prune_by is None else parse_list(prune_by, "criteria to prune by")
-    criteria = unique(names, str, "prune-by")
+            raise InvalidValue(
+                "a criterion says which weights are removed, not how many: give the sparsity too", parameter="sparsity"
+            )
+        sparsity = [settings.sparsity]
+    shares = unique(parse_list(sparsity, "shares of the weights to remove"), _parse_share, "sparsity")
+    names = [settings.criterion] if criterion is None else parse_list(criterion, "criteria to prune by")
+    criteria = unique(names, str, "criterion")
     tables = {share: [replace(settings, sparsity=share, criterion=name) for name in criteria] for share in shares}
     return tuple(table for share in shares for table in (tables[share] if share else [None]))
 
@@ -87,10 +89,14 @@ def _parse_share(given: float | str) -> float:
     try:
         share = float(given)
     except ValueError:
-        raise InvalidValue(f"--epsd is the share of the weights that is removed, 0 (dense) to 1; got '{given}'") from None
+        raise InvalidValue(
+            f"sparsity is the share of the weights that is removed, 0 (dense) to 1; got '{given}'", parameter="sparsity"
+        ) from None
     if not 0 <= share < 1:
         raise InvalidValue(
-            f"--epsd is the share of the weights that is removed, between 0 and 1 (0.95 keeps 5%; 0 is dense); got {given}"
+            "sparsity is the share of the weights that is removed, between 0 and 1 (0.95 keeps 5%; 0 is dense); "
+            f"got {given}",
+            parameter="sparsity",
         )
     return share + 0.0  # -0.0 is 0
 

@@ -128,7 +128,7 @@ def check_epsd(context: Context, weight: float | None) -> None:
     if settings.criterion == "epsd" and settings.loss == "self-distill" and not how.on:
         raise InvalidValue(
             "epsd takes the saliency of a self-distillation loss: name one with --self-distill (cs-kd, ps-kd, dlb, tf-kd), "
-            "or prune by the labels alone with --prune-by prospr"
+            "or prune by the labels alone with the criterion prospr"
         )
     outline = model_outline(context.recipe.train.model, context.shape, context.data.classes)
     say(f"student: {announce(outline, settings)}, by {settings.criterion}")

@@ -347,7 +347,7 @@ def test_everything_that_asks_for_the_size_is_told_the_view_s(
     score(context, "memorization")
     subset = select(scores, fraction=0.5)
     train(context, subset=subset, kd_weight=0.5)
-    train(context.with_epsd(0.5, "snip"), subset=subset, kd_weight=0.0)
+    train(context.with_sparsity(0.5, "snip"), subset=subset, kd_weight=0.0)
     with pytest.raises(InvalidValue, match=r"views\.size is 9, but the pictures are 8x8"):
         make_context(small, "views.size=9")
 

@@ -42,30 +42,30 @@ def context(small: Dataset, make_context: MakeContext) -> Context:
 
 def rows(context: Context, **asked: Any) -> list[dict[str, Any]]:
     """The rows of one fraction and one seed, without KD."""
-    found = find_variants(context, *(asked.get(key) for key in ("epsd", "prune_by", "self_distill")))[1]
+    found = find_variants(context, *(asked.get(key) for key in ("sparsity", "criterion", "self_distill")))[1]
     return [spec.config for spec in replace(make_grid(120, "0.5", "random", "0", 1), variants=found).students()]
 
 
 def test_a_row_without_a_variant_is_the_row_that_it_was(context: Context) -> None:
     before = {"fraction": "0.5", "scorer": "random", "kd_weight": 0.0, "teacher": None, "seed": 0}
     assert rows(context) == [before]
-    wide = rows(context, epsd="0,0.9", prune_by="snip", self_distill="none,dlb")
+    wide = rows(context, sparsity="0,0.9", criterion="snip", self_distill="none,dlb")
     assert wide[0] == before
     assert digest(wide[0], 16) == DIGEST
     assert len(wide) == 4
 
 
 def test_a_dense_student_comes_once_whatever_the_criteria(context: Context) -> None:
-    found = rows(context, epsd="0,0.9,0.5", prune_by="snip,random")
+    found = rows(context, sparsity="0,0.9,0.5", criterion="snip,random")
     assert [(r["sparsity"]["sparsity"], r["sparsity"]["criterion"]) if "sparsity" in r else None for r in found] == [
         None, (0.9, "snip"), (0.9, "random"), (0.5, "snip"), (0.5, "random"),
     ]  # fmt: skip
-    assert rows(context, epsd="0", prune_by="snip,random") == rows(context)
+    assert rows(context, sparsity="0", criterion="snip,random") == rows(context)
 
 
 def test_a_row_carries_every_setting_of_its_variant(context: Context) -> None:
     other = context.with_table("sparsity", inner_steps=7).with_table("self_distill", cs_kd_temperature=2.0)
-    ours, theirs = (rows(c, epsd="0.9", self_distill="cs-kd")[0] for c in (context, other))
+    ours, theirs = (rows(c, sparsity="0.9", self_distill="cs-kd")[0] for c in (context, other))
     assert theirs["sparsity"] == {**ours["sparsity"], "inner_steps": 7}
     assert theirs["self_distill"] == {"method": "cs-kd", "cs_kd_weight": 1.0, "cs_kd_temperature": 2.0}
     assert json.loads(json.dumps(theirs)) == theirs
@@ -78,12 +78,12 @@ def test_a_worker_knows_the_variant_from_the_row_alone(context: Context, small: 
     spec = StudentSpec.from_config(json.loads(json.dumps(spec.config)))
     recipe = TypeAdapter(Recipe).validate_json(TypeAdapter(Recipe).dump_json(base.recipe))  # as a worker reads it
     there = context_with(small, recipe, device="cpu", loader="memory")
-    mine = plain(asked.with_epsd(0.9, "epsd").with_table("self_distill", method="dlb").recipe)
+    mine = plain(asked.with_sparsity(0.9, "epsd").with_table("self_distill", method="dlb").recipe)
     assert plain(student_context(there, spec).recipe) == mine == plain(student_context(base, spec).recipe)
 
 
 def test_what_is_not_asked_for_is_as_the_recipe_has_it(context: Context) -> None:
-    own = context.with_epsd(0.8, "snip").with_table("self_distill", method="tf-kd")
+    own = context.with_sparsity(0.8, "snip").with_table("self_distill", method="tf-kd")
     same, found = find_variants(own, None, None, None)
     assert (same.recipe, found.pruning, found.self_distillation) == (own.recipe, (None,), (None,))
     bare, found = find_variants(own, None, "random", None)
@@ -97,17 +97,17 @@ def test_what_is_not_asked_for_is_as_the_recipe_has_it(context: Context) -> None
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ({"epsd": ""}, "it names no shares of the weights"),
-        ({"epsd": "0.9", "prune_by": ","}, "it names no criteria"),
+        ({"sparsity": ""}, "it names no shares of the weights"),
+        ({"sparsity": "0.9", "criterion": ","}, "it names no criteria"),
         ({"self_distill": []}, "it names no methods"),
-        ({"epsd": "0.9,0.90"}, "epsd 0.90 is given twice (as 0.9 and as 0.90)"),
-        ({"epsd": "0,-0"}, "given twice"),
-        ({"epsd": "1"}, "between 0 and 1 (0.95 keeps 5%; 0 is dense); got 1"),
-        ({"epsd": "-0.5"}, "got -0.5"),
-        ({"epsd": "nan"}, "got nan"),
-        ({"epsd": "most"}, "got 'most'"),
-        ({"prune_by": "snip"}, "but not how much"),
-        ({"epsd": "0.9", "prune_by": "snip,snip"}, "prune-by snip is given twice"),
+        ({"sparsity": "0.9,0.90"}, "sparsity 0.90 is given twice (as 0.9 and as 0.90)"),
+        ({"sparsity": "0,-0"}, "given twice"),
+        ({"sparsity": "1"}, "between 0 and 1 (0.95 keeps 5%; 0 is dense); got 1"),
+        ({"sparsity": "-0.5"}, "got -0.5"),
+        ({"sparsity": "nan"}, "got nan"),
+        ({"sparsity": "most"}, "got 'most'"),
+        ({"criterion": "snip"}, "not how many"),
+        ({"sparsity": "0.9", "criterion": "snip,snip"}, "criterion snip is given twice"),
         ({"self_distill": "dlb,dlb"}, "is given twice"),
     ],
 )
@@ -120,7 +120,7 @@ def test_bad_variants_are_refused(context: Context, asked: dict[str, Any], said:
 
 def test_unknown_names_are_refused_even_where_all_is_dense(context: Context) -> None:
     with pytest.raises(UnknownName, match="did you mean 'snip'"):
-        rows(context, epsd="0", prune_by="snap")
+        rows(context, sparsity="0", criterion="snap")
     with pytest.raises(UnknownName, match="did you mean 'cs-kd'"):
         rows(context, self_distill="cs-k")
 
@@ -143,9 +143,12 @@ def test_rows_that_cannot_be_trained_are_refused(context: Context) -> None:
 
 
 REFUSED = [
-    (["--epsd", "0.9", "--prune-by", "epsd,snip", "--self-distill", "none,cs-kd"], "self-distillation none): epsd takes"),
-    (["--epsd", "1.5"], "--epsd is the share of the weights that is removed"),
-    (["--prune-by", "snip"], "name the share of the weights that goes with --epsd"),
+    (
+        ["--sparsity", "0.9", "--criterion", "epsd,snip", "--self-distill", "none,cs-kd"],
+        "self-distillation none): epsd takes",
+    ),
+    (["--sparsity", "1.5"], "sparsity is the share of the weights that is removed"),
+    (["--criterion", "snip"], "give the sparsity too (--sparsity)"),
     (["--self-distill", "cskd"], "did you mean 'cs-kd'"),
 ]
 
@@ -198,9 +201,9 @@ def test_every_row_is_one_train_and_old_rows_stay(
 
     monkeypatch.setattr("datapruning.api.train.train", spy)
     capsys.readouterr()
-    found = sweep(context, **asked, epsd="0,0.5", prune_by="epsd,snip", self_distill="cs-kd")
+    found = sweep(context, **asked, sparsity="0,0.5", criterion="epsd,snip", self_distill="cs-kd")
     said = capsys.readouterr().err
-    again = sweep(context, **asked, epsd="0,0.5", prune_by="snip", self_distill="none,cs-kd")
+    again = sweep(context, **asked, sparsity="0,0.5", criterion="snip", self_distill="none,cs-kd")
     assert found.folder == again.folder == first.folder
     assert len(trained) == 4, "three, then snip without self-distillation; the first sweep's row is there"
     assert again.rows[0].config == first.rows[0].config
@@ -211,11 +214,12 @@ def test_every_row_is_one_train_and_old_rows_stay(
     for row in found.rows:
         config = row.config
         own = context.with_table("self_distill", method="cs-kd")
-        own = own.with_epsd(0.5, config["sparsity"]["criterion"]) if "sparsity" in config else own
+        own = own.with_sparsity(0.5, config["sparsity"]["criterion"]) if "sparsity" in config else own
         alone = real(own, fraction="0.5", kd_weight=0)
         weights = [folder / "model.safetensors" for folder in (found.folder / row.result["folder"], alone.folder)]
         assert weights[0].read_bytes() == weights[1].read_bytes()
-        assert row.result.get("sparsity", {}).get("masks") == alone.result.get("sparsity", {}).get("masks")
+        sparsity = alone.result.sparsity
+        assert row.result.get("sparsity", {}).get("masks") == (None if sparsity is None else sparsity.masks)
     head, _, *lines = (line.strip("|").split("|") for line in again.table.splitlines() if line.startswith("|"))
     assert [cell.strip() for cell in head[3:5]] == ["weights removed", "self-distillation"]
     assert [[cell.strip() for cell in line[3:5]] for line in lines] == [

@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from datapruning.cli import launcher_options as launchers
+from datapruning.cli.options import ContextOptions
 from datapruning.data.dataset import Dataset
 from datapruning.errors import DataPruningError, InvalidValue
 from datapruning.experiments.workers import monitor, pool, slurm
@@ -82,9 +83,8 @@ def test_what_the_command_trains_itself_needs_the_device_here(refused: Callable[
 
 def test_a_gpu_may_be_where_the_workers_are_alone(tmp_path: Path) -> None:
     def resolved(launcher: Launcher, device: str) -> tuple[str, str]:
-        context = launchers.context_from(
-            launcher, "digits", None, False, None, None, device, "memory", tmp_path / "runs", 1
-        )  # fmt: skip
+        options = ContextOptions(data="digits", device=device, loader="memory", workspace=tmp_path / "runs", threads=1)
+        context = launchers.open_context(launcher, options)
         return str(context.device), context.loader
 
     assert resolved(Launcher(SlurmSettings(gpus=1)), "auto") == ("cuda", "memory"), "a GPU for each job is meant then"

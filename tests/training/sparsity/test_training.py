@@ -1,4 +1,4 @@
-"""`dprune train --epsd`: from the command line to the weights, killed and resumed, exported, refused."""
+"""`dprune train --sparsity`: from the command line to the weights, killed and resumed, exported, refused."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ def student(tmp_path: Path) -> tuple[Path, dict[str, Any]]:
     return folder, json.loads((folder / "result.json").read_text())
 
 
-@pytest.mark.parametrize("prune_by", CRITERIA)
-def test_the_weights_that_are_kept_are_as_many_as_was_said(dprune: Dprune, tmp_path: Path, prune_by: str) -> None:
-    method = ["--self-distill", "cs-kd"] if prune_by == "epsd" else []
-    answer = dprune("train", *QUICK, "--epsd", "0.9", "--prune-by", prune_by, *method)
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_the_weights_that_are_kept_are_as_many_as_was_said(dprune: Dprune, tmp_path: Path, criterion: str) -> None:
+    method = ["--self-distill", "cs-kd"] if criterion == "epsd" else []
+    answer = dprune("train", *QUICK, "--sparsity", "0.9", "--criterion", criterion, *method)
     assert answer.code == 0, answer.err
     folder, result = student(tmp_path)
     pruned = result["sparsity"]
-    assert (pruned["kept"], pruned["settings"]["criterion"]) == (round(pruned["total"] * 0.1), prune_by)
-    assert f"(90.00% removed), by {prune_by}" in answer.err
-    assert f"{pruned['kept']:,} of {pruned['total']:,} weights by {prune_by}" in answer.out
+    assert (pruned["kept"], pruned["settings"]["criterion"]) == (round(pruned["total"] * 0.1), criterion)
+    assert f"(90.00% removed), by {criterion}" in answer.err
+    assert f"{pruned['kept']:,} of {pruned['total']:,} weights by {criterion}" in answer.out
     masks, _ = load_masks(folder / "masks.npz")
     weights, _ = load_tensors(folder / "model.safetensors")
     for name, bits in masks.bits.items():
@@ -67,7 +67,7 @@ def test_epsd_with_each_self_distillation(dprune: Dprune, tmp_path: Path, method
         "--set",
         "sparsity.fresh_inner_batches=true",
     ]
-    answer = dprune("train", *QUICK, "--epsd", "0.8", "--self-distill", method, *more)
+    answer = dprune("train", *QUICK, "--sparsity", "0.8", "--self-distill", method, *more)
     assert answer.code == 0, answer.err
     _, result = student(tmp_path)
     assert (result["self_distill"]["method"], result["sparsity"]["settings"]["mode"]) == (method, "first-order")
@@ -77,7 +77,7 @@ def test_epsd_with_each_self_distillation(dprune: Dprune, tmp_path: Path, method
 def test_with_a_teacher_the_search_and_its_probes_are_pruned_too(dprune: Dprune, tmp_path: Path) -> None:
     words = ["--fraction", "0.3", *fast_arguments(), "--set", "train.epochs=2", "--set", "teacher.model=tinynet8"]
     answer = dprune(
-        "train", *words, "--model", "tinynet8", "--epsd", "0.8", "--self-distill", "ps-kd", "--set", "sparsity.loss=kd"
+        "train", *words, "--model", "tinynet8", "--sparsity", "0.8", "--self-distill", "ps-kd", "--set", "sparsity.loss=kd"
     )
     assert answer.code == 0, answer.err
     folder, result = student(tmp_path)
@@ -93,7 +93,7 @@ def pruned_context(small: Dataset, make_context: Callable[[Dataset], Context]) -
         make_context(small)
         .with_student(epochs=3, model="tinynet8")
         .with_table("self_distill", method="ps-kd")
-        .with_epsd(0.8)
+        .with_sparsity(0.8)
     )
 
 
@@ -160,7 +160,7 @@ def test_masks_depend_on_the_seed_and_on_nothing_else(pruned_context: Context, t
 
 
 def test_the_compact_file_holds_the_same_weights(dprune: Dprune, tmp_path: Path) -> None:
-    assert dprune("train", *QUICK, "--epsd", "0.95", "--prune-by", "snip").code == 0
+    assert dprune("train", *QUICK, "--sparsity", "0.95", "--criterion", "snip").code == 0
     folder, _ = student(tmp_path)
     assert dprune("export", folder, "--out", "dense.safetensors").code == 0
     answer = dprune("export", folder, "--sparse", "--out", "student.npz")
@@ -185,16 +185,16 @@ def test_the_compact_file_holds_the_same_weights(dprune: Dprune, tmp_path: Path)
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--epsd", "0"], "between 0 and 1"),
-        (["--epsd", "1"], "between 0 and 1"),
-        (["--epsd", "-0.5"], "between 0 and 1"),
-        (["--epsd", "1.5"], "between 0 and 1"),
-        (["--epsd", "nan"], "between 0 and 1"),
-        (["--epsd", "0.9", "--prune-by", "snap"], "did you mean 'snip'"),
-        (["--prune-by", "snip"], "name the share of the weights that goes with --epsd"),
-        (["--epsd", "0.9"], "name one with --self-distill"),
-        (["--epsd", "0.9", "--set", "sparsity.loss=kd"], "there is no teacher"),
-        (["--epsd", "0.9", "--set", "sparsity.inner_step=4"], "step"),
+        (["--sparsity", "0"], "between 0 and 1"),
+        (["--sparsity", "1"], "between 0 and 1"),
+        (["--sparsity", "-0.5"], "between 0 and 1"),
+        (["--sparsity", "1.5"], "between 0 and 1"),
+        (["--sparsity", "nan"], "between 0 and 1"),
+        (["--sparsity", "0.9", "--criterion", "snap"], "did you mean 'snip'"),
+        (["--criterion", "snip"], "give the sparsity too (--sparsity)"),
+        (["--sparsity", "0.9"], "name one with --self-distill"),
+        (["--sparsity", "0.9", "--set", "sparsity.loss=kd"], "there is no teacher"),
+        (["--sparsity", "0.9", "--set", "sparsity.inner_step=4"], "step"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(refused: Refused, words: list[str], message: str) -> None:
@@ -202,9 +202,9 @@ def test_what_cannot_be_is_refused_in_one_line(refused: Refused, words: list[str
 
 
 def test_resumed_with_other_settings_is_refused(dprune: Dprune, tmp_path: Path) -> None:
-    words = ["train", *QUICK, "--out", "run", "--prune-by", "snip"]
-    assert dprune(*words, "--epsd", "0.9").code == 0
-    answer = dprune(*words, "--epsd", "0.8")
+    words = ["train", *QUICK, "--out", "run", "--criterion", "snip"]
+    assert dprune(*words, "--sparsity", "0.9").code == 0
+    answer = dprune(*words, "--sparsity", "0.8")
     assert answer.code == 2
     assert "holds another run" in answer.err
     assert "removed" in answer.err

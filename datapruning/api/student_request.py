@@ -1,0 +1,216 @@
+"""What a student is trained on and with, checked before anything is trained."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from datapruning.api.score import score, scores_path
+from datapruning.api.select import select
+from datapruning.artifacts.metadata import check_made_from
+from datapruning.artifacts.scores import Scores
+from datapruning.artifacts.subset import Subset, checked_ids
+from datapruning.artifacts.subset_file import open_subset
+from datapruning.config.kd import check_kd_weight
+from datapruning.config.recipe import plain
+from datapruning.data.batching import LEAST
+from datapruning.data.dataset import check_readable
+from datapruning.errors import InvalidValue
+from datapruning.runs.context import Context
+from datapruning.runs.run import FinishedRun, Run
+from datapruning.selection.select import check_balance
+from datapruning.selection.settings import spelled
+from datapruning.selection.strategies import get_strategy
+from datapruning.teachers.load import LoadedTeacher
+from datapruning.teachers.prepare import load_teachers
+from datapruning.training.self_distillation.factory import check_combination, check_pairs
+from datapruning.training.sparsity.prune import check_epsd
+from datapruning.utils.fraction import kept_count
+
+CHOOSE_TEACHER = Path("auto")
+"""Among the teachers: choose one of the others."""
+STUDENT_TABLES = ("views", "cutmix", "train", "kd", "self_distill", "sparsity")
+"""Tables of a recipe that a student depends on."""
+Teachers = FinishedRun | str | Path | Sequence[FinishedRun | str | Path]
+
+
+def parse_kd_weight(value: float | str) -> float | None:
+    """A KD weight; None for "auto".
+
+    Raises:
+        InvalidValue: no number in 0..1.
+    """
+    if value == "auto":
+        return None
+    try:
+        number = float(value)
+    except ValueError:
+        raise InvalidValue(f"the KD weight is a number in 0..1, or auto; got '{value}'") from None
+    return check_kd_weight(number)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """How a student's subset is given; see `train`.
+
+    Raises:
+        InvalidValue: arguments that exclude each other. UnknownName: no such strategy or setting.
+    """
+
+    subset: Subset | str | Path | None
+    fraction: float | str | None
+    scorer: str | None
+    scores: Scores | str | Path | None
+    strategy: str | None
+    settings: Mapping[str, object] | None
+    balance: str | None
+
+    def __post_init__(self) -> None:
+        if self.scores is not None and self.scorer is not None:
+            raise InvalidValue("scores rank the samples already; leave the scorer out")
+        if self.subset is None and self.fraction is None:
+            raise InvalidValue("say what to train on: a fraction (0.3 keeps 30%) or a subset file")
+        others = (self.fraction, self.scores, self.scorer, self.balance, self.strategy, self.settings or None)
+        if self.subset is not None and any(other is not None for other in others):
+            raise InvalidValue(
+                "a subset is a selection already; leave fraction, scores, scorer, strategy, its settings and balance out"
+            )
+        get_strategy(self.strategy or "top").resolve(self.settings)
+        check_balance(self.balance or "none")
+
+    def make_subset(self, context: Context, seed: int) -> Subset:
+        """Open the subset and check it, or select it by scores; evidence for them is recorded where it is missing.
+
+        Raises:
+            InvalidValue, IncompatibleInputs, InvalidFile, UnknownName: see `train`.
+        """
+        data = context.data
+        if self.subset is not None:
+            subset = self.subset if isinstance(self.subset, Subset) else open_subset(self.subset, data)
+            check_made_from("this subset", subset.meta, data)
+            checked_ids(subset.indices, data.total, "this subset")
+            check_readable(subset.indices, data, "this subset")
+            return subset
+        assert self.fraction is not None
+        fraction, balance, strategy = self.fraction, self.balance or "none", self.strategy or "top"
+        if balance == "none" and kept_count(fraction, data.total) < LEAST:  # before evidence is made for it
+            raise InvalidValue(
+                f"fraction {fraction} of {data.total:,} samples keeps {kept_count(fraction, data.total)}; "
+                f"a student needs at least {LEAST}"
+            )
+        scores = self.scores
+        if scores is None:
+            scorer = self.scorer or "random"
+            path = None if scorer == "random" else scores_path(context, scorer, seed)
+            scores = score(context, scorer, seed=seed, out=path)
+        return select(
+            scores, fraction, strategy=strategy, settings=self.settings, balance=balance, data=data,
+            seed=0 if strategy == "top" else seed,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class StudentRequest:
+    """A student that can be trained: everything a user may get wrong has been checked.
+
+    Attributes:
+        context: with the student's settings.
+        subset: samples that it trains on.
+        kd_weight: None: found by a search.
+        choose_teacher: whether one of several teachers is chosen.
+        teachers: those that were named; empty: the recipe's.
+        seed: random seed.
+        out: the run folder; None: a named one in the workspace.
+    """
+
+    context: Context
+    subset: Subset
+    kd_weight: float | None
+    choose_teacher: bool
+    teachers: Sequence[LoadedTeacher]
+    seed: int
+    out: Path | None
+
+    @classmethod
+    def resolve(
+        cls,
+        context: Context,
+        selection: Selection,
+        teacher: Teachers | None,
+        kd_weight: float | None,
+        seed: int,
+        out: str | Path | None,
+    ) -> StudentRequest:
+        """Check everything, before any run folder is touched; the cheap checks come before scores are made.
+
+        Raises:
+            InvalidValue, IncompatibleInputs, InvalidFile, OutputExists, UnknownName: see `train`.
+        """
+        check_combination(context.recipe)
+        if out is not None:
+            Run(Path(out)).refuse_foreign()
+        choose, paths = _parse_teachers(teacher)
+        teachers = load_teachers(context, paths)
+        if choose and kd_weight == 0:
+            raise InvalidValue("with KD weight 0 there is no teacher to choose")
+        if choose and len(teachers or context.recipe.kd.teacher_candidates) < 2:
+            raise InvalidValue(
+                "teacher 'auto' chooses among several: name two or more runs as well, or networks in kd.teacher_candidates",
+                parameter="teacher",
+            )
+        check_epsd(context, kd_weight)
+        subset = selection.make_subset(context, seed)
+        if len(subset) < LEAST:
+            raise InvalidValue(f"{subset}: a student needs at least {LEAST} samples to train on; keep more")
+        check_pairs(context, subset.indices)
+        return cls(context, subset, kd_weight, choose, teachers, seed, None if out is None else Path(out))
+
+    @property
+    def strategy_info(self) -> dict[str, Any]:
+        """The strategy and its settings, where the scorer alone does not say how the subset was chosen."""
+        strategy = self.subset.meta.get("strategy")
+        if not isinstance(strategy, str) or strategy in ("top", "random"):
+            return {}
+        recorded = self.subset.meta.get("settings")
+        settings = spelled(recorded) if isinstance(recorded, dict) else []
+        return {"strategy": strategy, **({"with": settings} if settings else {})}
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The [run] table of the run's config.toml."""
+        data, meta = self.context.data, self.subset.meta
+        teachers = [*([str(CHOOSE_TEACHER)] if self.choose_teacher else []), *(str(t.folder) for t in self.teachers)]
+        return {
+            "verb": "train", "data": data.name, "fingerprint": data.fingerprint,
+            "fraction": meta.get("fraction"), "scorer": meta["scorer"], "balance": meta.get("balance"),
+            "subset": hashlib.sha256(self.subset.indices.astype("<i8").tobytes()).hexdigest()[:16],
+            "kd_weight": "auto" if self.kd_weight is None else self.kd_weight, "seed": self.seed,
+            "teacher": teachers or None, **self.strategy_info,
+        }  # fmt: skip
+
+    def new_run(self) -> Run:
+        """The run, in `out` or in a folder of the workspace that is named by all that defines it."""
+        context, recipe, options = self.context, self.context.recipe, self.options
+        if self.out is not None:
+            return Run(self.out, context.logs)
+        strategy = f"-{self.strategy_info['strategy']}" if self.strategy_info else ""
+        choose_suffix = "-teacher-auto" if self.choose_teacher else ""
+        self_distill_suffix = f"-{recipe.self_distill.method}" if recipe.self_distill.on else ""
+        sparsity_suffix = f"-{recipe.sparsity.criterion}-{recipe.sparsity.sparsity:g}" if recipe.sparsity.sparsity else ""
+        name = (
+            f"{self.subset.meta['scorer']}{strategy}-{len(self.subset)}-kd-{options['kd_weight']}{choose_suffix}"
+            f"{self_distill_suffix}{sparsity_suffix}-seed{self.seed}"
+        )
+        tables = plain(recipe)
+        used = {table: values for table, values in tables.items() if table in STUDENT_TABLES}
+        return Run(context.place("students", name, {**options, **used, "teachers": tables["teacher"]}), context.logs)
+
+
+def _parse_teachers(teacher: Teachers | None) -> tuple[bool, list[Path]]:
+    """Whether one is to be chosen, and the runs that were named."""
+    teachers = [] if teacher is None else [teacher] if isinstance(teacher, FinishedRun | str | Path) else list(teacher)
+    paths = [run.folder if isinstance(run, FinishedRun) else Path(run) for run in teachers]
+    return CHOOSE_TEACHER in paths, [path for path in paths if path != CHOOSE_TEACHER]
