@@ -50,12 +50,13 @@ class StudentTrials:
 
         spec = StudentSpec.from_config(config)
         run_folder = spec.run_folder(kept_count(spec.fraction, self._context.data.total))
+        scores = self._evidence_scores(spec.scorer)
         with hushed():
             run = train(
                 student_context(self._context, spec),
                 fraction=spec.fraction,
-                scorer=spec.scorer or "random",
-                scores=self._evidence_scores(spec.scorer),
+                scorer=spec.scorer if scores is None else None,
+                scores=scores,
                 teacher=None if spec.teacher is None else self._teachers[spec.teacher],
                 kd_weight=spec.kd_weight,
                 seed=spec.seed,
