@@ -231,7 +231,7 @@ BAD = [
     (["--budget", "hours"], "unknown budget"),
     (["--model", "tinynet9"], "unknown model"),
     (["--set", "evidence.early_epoch=7", "--scorer", "el2n"], "early_epoch is 7"),
-    (["--threads", "0"], "--threads is at least 1"),
+    (["--threads", "0"], "at least 1 thread is needed, got 0 (--threads)"),
 ]
 
 

@@ -252,7 +252,7 @@ BAD = [
     (["--jobs", "0"], "--jobs is at least 1"),
     (["--teachers", "nowhere"], "teacher nowhere is not there"),
     (["--budget", "hours"], "unknown budget"),
-    (["--threads", "0"], "--threads is at least 1"),
+    (["--threads", "0"], "at least 1 thread is needed, got 0 (--threads)"),
 ]
 
 
