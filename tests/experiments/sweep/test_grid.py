@@ -232,4 +232,4 @@ def test_a_row_whose_process_died_counts_as_left(tmp_path: Path) -> None:
     write_json(tmp_path / "running" / status.store.path(config).name, {"pid": 1, "host": "h", "since": time.time()})
     status.refresh()
     assert (len(status.running), len(status.died)) == (0, 1)
-    assert config in status.left
+    assert config in status.remaining
