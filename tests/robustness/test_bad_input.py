@@ -314,7 +314,7 @@ def test_score_never_writes_over_other_scores(refused: Refused, tmp_path: Path, 
     for name, data in (("other.npz", digits), ("another-dataset.npz", small)):
         place = scores_file(tmp_path / name, data)
         before = place.read_bytes()
-        assert "name another --out" in refused("score", "--scorer", "random", "--out", place, *FAST)
+        assert "name another output (--out)" in refused("score", "--scorer", "random", "--out", place, *FAST)
         assert place.read_bytes() == before
 
 
@@ -331,11 +331,11 @@ def test_select_never_writes_over_anything_else(refused: Refused, tmp_path: Path
 @pytest.mark.parametrize(
     ("words", "named"),
     [
-        (["train", "--subset", "s.npz", "--fraction", "0.5"], "--fraction"),
-        (["train", "--subset", "s.npz", "--scorer", "el2n"], "--scorer"),
-        (["train", "--subset", "s.npz", "--scores", "c.npz"], "--scores"),
-        (["train", "--subset", "s.npz", "--balance", "class"], "--balance"),
-        (["train", "--fraction", "0.5", "--scores", "c.npz", "--scorer", "el2n"], "--scorer"),
+        (["train", "--subset", "s.npz", "--fraction", "0.5"], "fraction"),
+        (["train", "--subset", "s.npz", "--scorer", "el2n"], "scorer"),
+        (["train", "--subset", "s.npz", "--scores", "c.npz"], "scores"),
+        (["train", "--subset", "s.npz", "--balance", "class"], "balance"),
+        (["train", "--fraction", "0.5", "--scores", "c.npz", "--scorer", "el2n"], "scorer"),
         (["train", "--scores", "c.npz"], "fraction"),
         (["train"], "fraction"),
         (["select"], "--scores"),
