@@ -69,7 +69,7 @@ class Race:
     product: str
 
 
-UPDATE = "datapruning.training.trainer:optimizer_step"
+UPDATE = "datapruning.training.step:EpochStats.record"
 IN_MEMORY = ("--loader", "memory")
 STUDENT = fast("train", "--fraction", "0.1", "--kd-weight", "0", *IN_MEMORY)
 TAUGHT = fast("train", "--fraction", "0.1", "--kd-weight", "0.9", *IN_MEMORY)

@@ -329,7 +329,8 @@ def test_a_tool_that_is_missing_is_named_before_anything_is_written(
     refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch, verb: str
 ) -> None:
     monkeypatch.setitem(sys.modules, "mlflow", None)
-    line = refused(verb, "--log", "mlflow")
+    fraction = ["--fraction", "0.5"] if verb == "train" else []
+    line = refused(verb, *fraction, "--log", "mlflow")
     assert "--log mlflow needs another package" in line
 
 
