@@ -45,6 +45,7 @@ from datapruning.io.npz import write_npz
 from datapruning.io.tensors import load_tensors, save_tensors
 from datapruning.io.trial_store import RowStore
 from datapruning.models import create_model
+from datapruning.runs.metrics import EpochRecord
 from datapruning.runs.result import PrunedLayer, RunResult, SparsityRecord, TeacherResult
 from datapruning.runs.run import Run
 from datapruning.teachers.from_file import read_said, read_weights
@@ -252,7 +253,7 @@ milestones = [0.5, 0.75]
 flip = true
 crop = 2
 [kd]
-grid = [0.0, 0.5]
+weight_grid = [0.0, 0.5]
 [evidence]
 runs = 2
 early_epoch = 1
@@ -276,7 +277,8 @@ def make_run(folder: Path) -> None:
     model = create_model("tinynet8", DATA.train.shape, 3, seed=0)
     run_folder = Run(place)
     with run_folder.claimed(recipe, ("train",), {"verb": "teach", "seed": 0}, {"threads": 1, "device": "cpu"}):
-        run_folder.finish(model, [{"epoch": 0, "loss": 1.5}], RESULT)
+        record = EpochRecord(epoch=0, loss=1.5, train_accuracy=50.0, lr=0.1, step=4, seconds=0.5)
+        run_folder.finish(model, [record], RESULT)
 
 
 def _written(path: Path, text: str) -> Path:
