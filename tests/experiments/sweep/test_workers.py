@@ -144,9 +144,6 @@ def test_jobs_of_submitit_go_on_without_the_command_and_one_that_is_killed_is_re
     assert out.startswith(undisturbed.table)
 
 
-@pytest.mark.xfail(
-    strict=False, reason="known failure since the workers were rewritten: a killed job is not always replaced"
-)
 def test_a_ray_of_one_node_runs_the_same_trials_and_replaces_a_task_that_is_killed(
     digits: Dataset, tmp_path: Path, undisturbed: Sweep
 ) -> None:
