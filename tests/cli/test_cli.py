@@ -24,6 +24,7 @@ from datapruning.artifacts.subset import load_subset
 from datapruning.cli.main import app
 from datapruning.data.dataset import Dataset
 from tests.conftest import Answer, fast_arguments
+from tests.helpers.processes import default_sigint
 
 Dprune = Callable[..., Answer]
 FAST = fast_arguments()
@@ -269,9 +270,8 @@ def test_recipes_are_listed_shown_and_copied(dprune: Dprune, tmp_path: Path) -> 
 def test_an_interrupted_run_says_so_in_one_line_and_goes_on(tmp_path: Path) -> None:
     words = [COMMAND, "train", "--fraction", "0.1", "--kd-weight", "0", "--out", "run", "--threads", "1", *FAST]
     words += ["--set", "train.epochs=100"]
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite in the background ignores it, and so would
-    process = subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # its child
-    signal.signal(signal.SIGINT, before)
+    with default_sigint():
+        process = subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     metrics = tmp_path / "run" / "metrics.jsonl"
     deadline = time.monotonic() + 120
     while not metrics.exists() and time.monotonic() < deadline:

@@ -41,11 +41,21 @@ class Command(NamedTuple):
 
 
 @contextmanager
+def default_sigint() -> Iterator[None]:
+    """While open, started processes obey SIGINT; a suite in the background ignores it, and its children inherit that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
 def command(folder: Path, *words: str) -> Iterator[Command]:
     """The installed command in a process group of its own, which does not outlive the block."""
     output = folder / f"output-{time.monotonic_ns()}"
     output.mkdir()
-    with (output / "stdout.txt").open("w") as out, (output / "stderr.txt").open("w") as err:
+    with (output / "stdout.txt").open("w") as out, (output / "stderr.txt").open("w") as err, default_sigint():
         process = subprocess.Popen([COMMAND, *words], cwd=folder, stdout=out, stderr=err, start_new_session=True)
     try:
         yield Command(process, output)

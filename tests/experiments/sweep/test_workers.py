@@ -115,9 +115,6 @@ def test_a_worker_dies_with_its_parent_and_another_process_goes_on(
     assert same_bits(sweep_in(digits, tmp_path / "dprune-runs", out=folder), undisturbed)
 
 
-@pytest.mark.xfail(
-    strict=False, reason="known failure since the workers were rewritten: a killed job is not always replaced"
-)
 def test_jobs_of_submitit_go_on_without_the_command_and_one_that_is_killed_is_replaced(
     digits: Dataset, tmp_path: Path, undisturbed: Sweep
 ) -> None:
