@@ -30,7 +30,7 @@ COMMAND = "DPRUNE_DATA=... python -m benchmarks.cifar100"
 def run_row(context: Context, config: Mapping[str, Any]) -> dict[str, Any]:
     """The teacher is the full-data run; students are told apart by fraction and KD weight."""
     if config["fraction"] == "1":
-        return dp.teach(context, seed=config["seed"]).result
+        return dp.teach(context, seed=config["seed"]).result.to_json()
     context = context.with_student(budget=config["budget"])
     student = dp.train(context, fraction=config["fraction"], kd_weight=config["kd_weight"], seed=config["seed"])
     return student.result.to_json()

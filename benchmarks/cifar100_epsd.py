@@ -42,9 +42,9 @@ def main() -> None:
     )  # fmt: skip
 
     def work(config: Mapping[str, Any]) -> dict[str, Any]:
-        own = context.with_table("self_distill", method=config["method"])
-        own = own.with_sparsity(config["sparsity"], config["criterion"])
-        return dp.train(own, fraction="1", kd_weight=0, seed=config["seed"]).result
+        student = context.with_table("self_distill", method=config["method"])
+        student = student.with_sparsity(config["sparsity"], config["criterion"])
+        return dp.train(student, fraction="1", kd_weight=0, seed=config["seed"]).result.to_json()
 
     configs = [
         {"sparsity": share, "criterion": criterion, "method": method, "seed": seed}

@@ -33,7 +33,6 @@ from datapruning.evidence.recording import write_array
 from datapruning.evidence.sample_stats import Track
 from datapruning.models import create_model
 from datapruning.runs.context import Context, make_context
-from datapruning.runs.run import FinishedRun
 from datapruning.teachers import SoftLabelCache, Teacher, TeacherLabels
 from datapruning.training.callbacks import Callback
 from datapruning.training.losses import CrossEntropy, DistillationLoss, Loss
@@ -111,8 +110,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         context = make_context(made_up(), recipe, device="cpu", loader="memory", root=folder, threads=1)
         data, ids = context.data, np.arange(0, SAMPLES, SAMPLES // (STEPS * BATCH))[: STEPS * BATCH]
-        run = FinishedRun(Path(folder), {"model": "convnet", "test_accuracy": 10.0})
-        teacher = Teacher(context.new_model("convnet", 1).eval(), run.folder, "none")
+        teacher = Teacher(context.new_model("convnet", 1).eval(), Path(folder), "none")
         labels = SoftLabelCache(teacher, context.views, data.fingerprint, data.total, data.classes)
         labels.fill(context.split("train"), ids, 1)
         track = Track(Path(folder) / "track", 1, SAMPLES)

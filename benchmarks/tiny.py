@@ -17,7 +17,7 @@ import numpy as np
 
 import datapruning as dp
 from benchmarks.common import RUNS, data_folder
-from datapruning.api.train import Teachers
+from datapruning.api.student_request import Teachers
 from datapruning.data.dataset import Dataset, Split
 from datapruning.io.trial_store import Row, RowStore
 from datapruning.runs.context import Context

@@ -256,7 +256,7 @@ class Trainer:
                 else:
                     logits = forward(part_images)
                     losses = loss(logits, part, epoch)
-                (losses.total * share).backward()  # type: ignore[no-untyped-call]
+                (losses.total if share == 1 else losses.total * share).backward()  # type: ignore[no-untyped-call]
                 logits = logits.detach()
                 stats.record(part, logits, losses, weights)
                 guard.record(losses.total, UpdateLocation(epoch, plan.schedule_steps[step], part.ids))

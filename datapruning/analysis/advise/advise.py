@@ -15,8 +15,9 @@ from datapruning.analysis.advise.messages import answer_message, cost_message, p
 from datapruning.analysis.advise.pilots import HoldoutResult, PilotRunner
 from datapruning.analysis.advise.plan import Pilot, next_pilot
 from datapruning.analysis.advise.request import AdviceRequest, resolve_request
+from datapruning.api.student_request import Teachers
 from datapruning.errors import InvalidValue
-from datapruning.experiments.sweep.shared_artifacts import Teachers, needs_evidence, open_store
+from datapruning.experiments.sweep.shared_artifacts import needs_evidence, open_store
 from datapruning.io.json import write_json
 from datapruning.runs.opening import DatasetOrContext, as_context
 from datapruning.training.reproducibility import reproducible

@@ -8,12 +8,13 @@ from typing import Any
 
 from datapruning.analysis.advise.holdout import HoldoutSplit, split_holdout
 from datapruning.analysis.advise.plan import MIN_PILOTS, ladder
+from datapruning.api.student_request import Teachers
 from datapruning.artifacts.scorer import Scorer
 from datapruning.config.recipe import plain
 from datapruning.data.dataset import Dataset
 from datapruning.errors import InvalidValue
 from datapruning.evidence.estimate import evidence_tables
-from datapruning.experiments.sweep.shared_artifacts import Teachers, check_evidence, teacher_folders
+from datapruning.experiments.sweep.shared_artifacts import check_evidence, teacher_folders
 from datapruning.runs.context import Context
 from datapruning.scorers import get_scorer
 from datapruning.teachers.load import LoadedTeacher

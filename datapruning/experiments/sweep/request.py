@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from datapruning.api.student_request import Teachers
 from datapruning.artifacts.scorer import Scorer
 from datapruning.config.recipe import plain
 from datapruning.errors import InvalidValue
 from datapruning.experiments.sweep.grid import Grid, make_grid
 from datapruning.experiments.sweep.shared_artifacts import (
-    Teachers,
     check_evidence,
     find_scorers,
     name_teachers,

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from datapruning.api.student_request import Teachers
 from datapruning.artifacts.scorer import Samples, Scorer
 from datapruning.errors import IncompatibleInputs, InvalidValue, OutputExists
 from datapruning.evidence.estimate import estimate_evidence_cost
@@ -21,7 +22,6 @@ from datapruning.training.schedules import planned_samples
 SCORE_SEED = 0
 """Scores from evidence are made once, with this seed, for students of every seed. Scorers that need none draw anew."""
 HASH_LENGTH = 16
-Teachers = FinishedRun | str | Path | Sequence[FinishedRun | str | Path]
 
 
 def open_store(folder: Path, identity: Mapping[str, Any]) -> RowStore:

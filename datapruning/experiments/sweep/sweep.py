@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from datapruning.api.student_request import Teachers
 from datapruning.experiments.sweep.live_table import SweepDisplay, live_table
 from datapruning.experiments.sweep.request import SweepRequest, resolve_request
-from datapruning.experiments.sweep.shared_artifacts import Teachers, open_store, prepare_shared
+from datapruning.experiments.sweep.shared_artifacts import open_store, prepare_shared
 from datapruning.experiments.sweep.status import SweepStatus
 from datapruning.experiments.sweep.summary import announce
 from datapruning.experiments.sweep.table import make_caption, make_csv, make_table, markdown
