@@ -104,9 +104,9 @@ class Steps:
         """What `dprune advise` answers."""
         out = self.workspace / f"advice-{config['seed']}"
         advice = advise(self.context, config["tolerance"], seed=config["seed"], out=out)
-        found = read_json(advice.folder / FILE)
+        answer = read_json(advice.folder / FILE)
         keys = ("fraction", "low", "high", "kept", "reference", "pilots", "cost")
-        return {key: found[key] for key in keys}
+        return {key: answer[key] for key in keys}
 
     def full(self, config: Config) -> dict[str, Any]:
         """A training on everything without KD."""

@@ -76,8 +76,8 @@ def run_row(context: Context, config: Mapping[str, Any]) -> dict[str, Any]:
     arms = {f"{weight:g}": Arm(weight, 4.0, trust=False) for weight in GRID}
     result["whole"] = {name: trained(arm) for name, arm in {**arms, **TRUSTING}.items()}
     with tempfile.TemporaryDirectory() as folder:
-        trunk = Checkpoint(Path(folder) / "trunk.safetensors")
-        trained(arms["0.9"], stop_epoch=training.epochs // 2, save_final_to=trunk)
+        shared_prefix = Checkpoint(Path(folder) / "shared-prefix.safetensors")
+        trained(arms["0.9"], stop_epoch=training.epochs // 2, save_final_to=shared_prefix)
         start = steps // 2
         peak = learning_rate(training.schedule, training.lr, training.warmup, start, steps)
         for share in SHARES["pilot"]:
@@ -90,7 +90,7 @@ def run_row(context: Context, config: Mapping[str, Any]) -> dict[str, Any]:
                 return peak * (1 - (step - start + 0.5) / length)
 
             result["probe"][str(share)] = {
-                name: trained(arm, {"num_steps": start + length, "lr_schedule": rate}, init_from=trunk)
+                name: trained(arm, {"num_steps": start + length, "lr_schedule": rate}, init_from=shared_prefix)
                 for name, arm in arms.items()
             }
     return result

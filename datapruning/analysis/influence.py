@@ -87,7 +87,7 @@ def influence(
     memorization = counts.memorization.astype(np.float32)
     meta = new_meta(
         KIND, context.data, tests=len(context.data.test), pairs=pairs, top=top, least_memorization=least_memorization,
-        least_influence=least_influence, members=counts.members, found=influences.count, kept=len(train_id),
+        least_influence=least_influence, members=counts.members, num_pairs_found=influences.count, kept=len(train_id),
         considered=sum(len(train) * len(test) for train, test in groups),
         expected=float(np.mean(by_chance)) if by_chance else None,
         expected_sd=float(np.std(by_chance, ddof=1)) if len(by_chance) > 1 else None, permutations=permutations, seed=seed,

@@ -60,10 +60,10 @@ def score(
     """
     if out is not None:
         check_writable(out)
-    found: Scorer = get_scorer(scorer)
+    selected_scorer: Scorer = get_scorer(scorer)
     context = with_evidence_model(as_context(data, **settings), model)
-    evidence, story = gather(context, found, seed)
-    return _compute_scores(found, evidence, context.data, {"seed": seed, **story}, out)
+    evidence, provenance = gather(context, selected_scorer, seed)
+    return _compute_scores(selected_scorer, evidence, context.data, {"seed": seed, **provenance}, out)
 
 
 def with_evidence_model(context: Context, model: str | None) -> Context:
@@ -157,9 +157,9 @@ def score_recording(folder: str | Path, scorer: str, *, out: str | Path | None =
         reads was not recorded. OutputExists: `out` holds something else.
     """
     recording = open_recording(Path(folder))
-    found: Scorer = get_scorer(scorer)
-    story = {"seed": recording.about.get("seed", 0), "recording": str(recording.folder)}
-    return _compute_scores(found, read(recording, found), recording, story, out)
+    selected_scorer: Scorer = get_scorer(scorer)
+    provenance = {"seed": recording.about.get("seed", 0), "recording": str(recording.folder)}
+    return _compute_scores(selected_scorer, read(recording, selected_scorer), recording, provenance, out)
 
 
 def available_scorers(folder: str | Path) -> list[str]:
@@ -178,7 +178,9 @@ def available_scorers(folder: str | Path) -> list[str]:
     return names
 
 
-def _compute_scores(scorer: Scorer, evidence: Any, data: Identity, story: dict[str, Any], out: str | Path | None) -> Scores:
+def _compute_scores(
+    scorer: Scorer, evidence: Any, data: Identity, provenance: dict[str, Any], out: str | Path | None
+) -> Scores:
     values, stderr = scorer(evidence)
     if len(values) > 1 and bool((values == values[0]).all()):
         advice = TIE_HINTS.get(scorer.needs, "")
@@ -187,7 +189,7 @@ def _compute_scores(scorer: Scorer, evidence: Any, data: Identity, story: dict[s
     if isinstance(data, Dataset) and data.unreadable:
         about["unreadable"] = list(data.unreadable)
         values, stderr = _rank_last(values, stderr, data)
-    scores = Scores(values, new_meta(KIND, data, **about, **story), stderr)
+    scores = Scores(values, new_meta(KIND, data, **about, **provenance), stderr)
     if out is not None:
         save_new(scores, Path(out))
     return scores

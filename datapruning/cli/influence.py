@@ -51,7 +51,7 @@ def _print_table(result: Influence, data: Dataset, path: Path) -> None:
     meta = result.meta
     pairs_text = "pairs of one class" if meta["pairs"] == "same-class" else "pairs"
     o.print_result(
-        f"{meta['found']:,} pairs of high influence (memorization >= {meta['least_memorization']:g}, influence >= "
+        f"{meta['num_pairs_found']:,} pairs of high influence (memorization >= {meta['least_memorization']:g}, influence >= "
         f"{meta['least_influence']:g}) among {meta['considered']:,} {pairs_text}, {meta['members']} members."
     )
     spread = f" ± {meta['expected_sd']:,.1f}" if meta["expected_sd"] is not None else ""
@@ -59,11 +59,11 @@ def _print_table(result: Influence, data: Dataset, path: Path) -> None:
         f"By chance alone, if no training sample had any influence: {meta['expected']:,.1f}{spread} pairs "
         f"({meta['permutations']} permutations of the members)."
     )
-    if meta["found"] and meta["expected"] > meta["found"] / 2:
+    if meta["num_pairs_found"] and meta["expected"] > meta["num_pairs_found"] / 2:
         o.print_result(
             "Most of these pairs may be chance. More members tell (--set ensemble.num_members=...); those there are kept."
         )
-    if meta["kept"] < meta["found"]:
+    if meta["kept"] < meta["num_pairs_found"]:
         o.print_result(f"Kept are the {meta['kept']:,} strongest.")
     if len(result):
         head = ["test id", "class", "training id", "class", "influence", "stderr", "memorization"]

@@ -62,13 +62,13 @@ def command(
         dataset = options.open_named()
         if gallery is not None and dataset is None:
             raise InvalidValue("--gallery needs the images: say with --data which dataset was recorded")
-        found = s.find_label_issues_of_recording(recording, scorer, count=count, fraction=fraction, data=dataset)
-        path = _place(out, recording / "label-issues" / f"{scorer}-{len(found)}.csv")
-        found.check_place(path)
+        issues = s.find_label_issues_of_recording(recording, scorer, count=count, fraction=fraction, data=dataset)
+        path = _place(out, recording / "label-issues" / f"{scorer}-{len(issues)}.csv")
+        issues.check_place(path)
         if gallery is not None and dataset is not None:
-            write_page(found, dataset, gallery)
-        found.save(path)
-        _show(found, path, gallery=gallery)
+            write_page(issues, dataset, gallery)
+        issues.save(path)
+        _show(issues, path, gallery=gallery)
         return
     if probs is not None and (scorer not in (s.ENSEMBLE, s.MEMORIZATION) or probs.suffix != ".npz"):
         raise InvalidValue(f"--probs {probs} is an .npz of the ensemble's probabilities; it goes with --scorer {s.ENSEMBLE}")
@@ -78,17 +78,17 @@ def command(
     context = options.open_context()
     s.resolve_count(count, fraction, context.data.total)  # before evidence is made for it
     _say_price(context, scorer)
-    found = s.find_label_issues(context, scorer, count=count, fraction=fraction, seed=seed)
-    path = _place(out, s.label_issues_path(context, scorer, len(found), seed))
-    found.check_place(path)
+    issues = s.find_label_issues(context, scorer, count=count, fraction=fraction, seed=seed)
+    path = _place(out, s.label_issues_path(context, scorer, len(issues), seed))
+    issues.check_place(path)
     if probs is not None:
         table = pred_probs(context, seed)
         probs_are_new(probs, table, context.data)
         save_probs(probs, table, context.data, {"seed": seed, **ensemble_metadata(context)})
     if gallery is not None:
-        write_page(found, context.data, gallery)
-    found.save(path)
-    _show(found, path, gallery=gallery, probs=probs)
+        write_page(issues, context.data, gallery)
+    issues.save(path)
+    _show(issues, path, gallery=gallery, probs=probs)
 
 
 def _place(out: Path | None, default: Path) -> Path:
@@ -102,24 +102,24 @@ def _say_price(context: Context, scorer: str) -> None:
     o.print_cost_estimate(context, [get_scorer(MEMORIZATION if scorer == ENSEMBLE else scorer)])
 
 
-def _show(found: LabelIssues, path: Path, **others: Path | None) -> None:
+def _show(issues: LabelIssues, path: Path, **others: Path | None) -> None:
     """The first ones as a table, then where all are."""
     from datapruning.experiments.sweep.table import markdown
 
-    meta = found.meta
-    more = f"the first {MAX_PRINTED} of {len(found)}" if len(found) > MAX_PRINTED else f"{len(found)}"
-    o.print_result(f"Likely wrong labels in {meta['dataset']}: {more}, by {found.order}: {meta['means']}.")
+    meta = issues.meta
+    more = f"the first {MAX_PRINTED} of {len(issues)}" if len(issues) > MAX_PRINTED else f"{len(issues)}"
+    o.print_result(f"Likely wrong labels in {meta['dataset']}: {more}, by {issues.order}: {meta['means']}.")
     o.print_result("A ranking, no verdict: it always lists as many as were asked for, however many labels are wrong.")
     if "confident_others" in meta:
         others_count = f"{meta['confident_others']:,} of {meta['total']:,}"
         o.print_result(f"Confident learning counts {others_count} samples as of another class than their label.")
-    head = ["sample id", "label", "suggested", "score", "p(label)", *(["path"] if found.has_paths else [])]
+    head = ["sample id", "label", "suggested", "score", "p(label)", *(["path"] if issues.has_paths else [])]
     lines = [
         [
             str(row.id), row.label_name, row.suggested_name or "not recorded", f"{row.score:.4g}",
-            "" if row.label_prob is None else f"{row.label_prob:.3f}", *([row.path] if found.has_paths else []),
+            "" if row.label_prob is None else f"{row.label_prob:.3f}", *([row.path] if issues.has_paths else []),
         ]
-        for row in found.rows[:MAX_PRINTED]
+        for row in issues.rows[:MAX_PRINTED]
     ]  # fmt: skip
     o.print_result("\n" + markdown([head, *lines]) + "\n")
     if meta["label_prob"]:

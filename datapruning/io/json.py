@@ -82,7 +82,7 @@ def parse_json(text: str) -> Any:
 def _deeper(value: Any, most: int) -> bool:
     if not isinstance(value, dict | list):
         return False
-    return most == 0 or any(_deeper(each, most - 1) for each in (value.values() if isinstance(value, dict) else value))
+    return most == 0 or any(_deeper(element, most - 1) for element in (value.values() if isinstance(value, dict) else value))
 
 
 def _refuse_constant(name: str) -> None:
@@ -103,10 +103,10 @@ def _whole(text: str) -> int:
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    values = dict(pairs)
+    if len(values) != len(pairs):
         raise ValueError("a key comes twice in an object")
-    return found
+    return values
 
 
 def first_difference(there: Any, here: Any, where: str = "") -> str:

@@ -32,8 +32,8 @@ def write_npz(path: Path, arrays: Mapping[str, Array], meta: Mapping[str, Any]) 
 
 
 def _checksums(arrays: Mapping[str, Array], meta: Mapping[str, Any]) -> dict[str, str]:
-    each = {name: _checksum(array) for name, array in sorted(arrays.items())}
-    return {**each, "meta": digest({"meta": meta, "arrays": each}, 32)}
+    checksums = {name: _checksum(array) for name, array in sorted(arrays.items())}
+    return {**checksums, "meta": digest({"meta": meta, "arrays": checksums}, 32)}
 
 
 def _checksum(array: Array) -> str:
@@ -42,15 +42,15 @@ def _checksum(array: Array) -> str:
     return state.hexdigest()[:32]
 
 
-def _as_written(arrays: Mapping[str, Array], meta: Mapping[str, Any], names: Collection[str] | None, said: Any) -> bool:
+def _as_written(arrays: Mapping[str, Array], meta: Mapping[str, Any], names: Collection[str] | None, recorded: Any) -> bool:
     """Whether arrays (those that were read) and meta are those that the checksums were made of."""
-    if not isinstance(said, dict):
+    if not isinstance(recorded, dict):
         return False
-    each = {name: value for name, value in said.items() if name != "meta"}
-    if said.get("meta") != digest({"meta": meta, "arrays": each}, 32):
+    checksums = {name: value for name, value in recorded.items() if name != "meta"}
+    if recorded.get("meta") != digest({"meta": meta, "arrays": checksums}, 32):
         return False
-    wanted = [name for name in each if names is None or name in names]
-    return set(wanted) == set(arrays) and all(_checksum(arrays[name]) == each[name] for name in wanted)
+    wanted = [name for name in checksums if names is None or name in names]
+    return set(wanted) == set(arrays) and all(_checksum(arrays[name]) == checksums[name] for name in wanted)
 
 
 def read_npz(path: Path, what: str, names: Collection[str] | None = None) -> tuple[dict[str, Array], dict[str, Any]]:
@@ -65,8 +65,8 @@ def read_npz(path: Path, what: str, names: Collection[str] | None = None) -> tup
         InvalidFile: missing, truncated, no `.npz`, a bomb, needing pickle, without a JSON `meta`, or changed since.
     """
     arrays, meta = _members(path, what, names and {*names, "meta"})
-    said = meta.pop(CHECKSUM, None)
-    if said is not None and not _as_written(arrays, meta, names, said):
+    recorded = meta.pop(CHECKSUM, None)
+    if recorded is not None and not _as_written(arrays, meta, names, recorded):
         raise InvalidFile(f"{path} was changed since it was written: its content has another {CHECKSUM}; make it again")
     return arrays, meta
 

@@ -21,9 +21,9 @@ from datapruning.io.text import CHECKSUM
 def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
     """Write a safetensors file, with a checksum in its metadata, whole or not at all."""
     ready = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
-    said = dict(metadata or {})
+    texts = dict(metadata or {})
     with written_whole(path) as temporary:
-        save_file(ready, temporary, {**said, CHECKSUM: _checksum(ready, said)})
+        save_file(ready, temporary, {**texts, CHECKSUM: _checksum(ready, texts)})
 
 
 def _checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:

@@ -57,9 +57,9 @@ def check_text(path: Path, text: str) -> None:
     Raises:
         InvalidFile: it was changed.
     """
-    before, found, after = text.partition(SIGNED)
+    before, marker, after = text.partition(SIGNED)
     expected, _, content = after.partition("\n")
-    if found and _text_checksum(before + content) != expected:
+    if marker and _text_checksum(before + content) != expected:
         raise InvalidFile(
             f"{path} was changed since it was written: its content has another {CHECKSUM}. Make it again, or, where you "
             "changed it on purpose, take out its first line"

@@ -113,12 +113,12 @@ class Context:
                 parameter="sparsity",
             )
         asked = {"sparsity": sparsity, "criterion": criterion}
-        found = self.with_table("sparsity", **{key: value for key, value in asked.items() if value is not None})
-        if not found.recipe.sparsity.sparsity:
+        resolved = self.with_table("sparsity", **{key: value for key, value in asked.items() if value is not None})
+        if not resolved.recipe.sparsity.sparsity:
             raise InvalidValue(
                 "a criterion says which weights are removed, not how many: give the sparsity too", parameter="sparsity"
             )
-        return found
+        return resolved
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -172,7 +172,7 @@ def make_context(
         *recipe.kd.teacher_candidates,
     ):
         check_model(model, recipe.views.seen(data.train.shape), data.classes)
-    found = resolve_device(device)
-    kind = resolve_loader(loader, data, found)
+    resolved_device = resolve_device(device)
+    kind = resolve_loader(loader, data, resolved_device)
     threads = threads or recipe.threads or torch.get_num_threads()
-    return Context(data, recipe, found, kind, Path(root), threads, logs=logs)
+    return Context(data, recipe, resolved_device, kind, Path(root), threads, logs=logs)

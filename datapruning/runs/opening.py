@@ -74,9 +74,9 @@ def check_before_decoding(name: str, recipe: str | None, changes: Sequence[str] 
     place = parse_place(name)
     if is_of_files(place.name):
         folder = Path(place.name.removeprefix("hf:")).expanduser().resolve().name
-        found, _ = read_recipe(recipes.path_of(recipe or recipes.default_for(folder, files=True)), changes)
+        loaded_recipe, _ = read_recipe(recipes.path_of(recipe or recipes.default_for(folder, files=True)), changes)
         side = place.size or DEFAULT_SIZE
-        found.views.seen((side, side, 3))
+        loaded_recipe.views.seen((side, side, 3))
 
 
 def open_context(
@@ -103,8 +103,8 @@ def open_context(
         log: tools that show runs: "tensorboard", "wandb", "mlflow" (docs/tracking.md).
     """
     _check_settings(threads, log)
-    found = recipe if isinstance(recipe, Recipe) else get_recipe(recipe, data, changes)[0]
-    return make_context(data, found, device=device, loader=loader, root=workspace, threads=threads, log=log)
+    loaded_recipe = recipe if isinstance(recipe, Recipe) else get_recipe(recipe, data, changes)[0]
+    return make_context(data, loaded_recipe, device=device, loader=loader, root=workspace, threads=threads, log=log)
 
 
 def as_context(data: DatasetOrContext, **settings: Unpack[ContextSettings]) -> Context:

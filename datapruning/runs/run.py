@@ -102,14 +102,16 @@ class Run:
     def _check(self, config: Mapping[str, Any]) -> None:
         self.refuse_foreign()
         if (self.folder / CONFIG).exists():
-            found = self._tables()
-            found.pop(ENVIRONMENT_TABLE, None)
-            mine = tomllib.loads(to_toml(config))
-            if found != mine:
-                raise OutputExists(f"{self.folder} holds another run ({first_difference(found, mine)}); name another --out")
+            recorded = self._tables()
+            recorded.pop(ENVIRONMENT_TABLE, None)
+            requested = tomllib.loads(to_toml(config))
+            if recorded != requested:
+                raise OutputExists(
+                    f"{self.folder} holds another run ({first_difference(recorded, requested)}); name another --out"
+                )
 
     def _check_processes(self, environment: Mapping[str, Any]) -> None:
-        begun, now = (int(each.get("processes", 1)) for each in (self.environment, environment))
+        begun, now = (int(settings.get("processes", 1)) for settings in (self.environment, environment))
         if begun != now and not (self.folder / RESULT).exists():
             raise IncompatibleInputs(
                 f"{self.folder} was begun by {begun} process{'es' * (begun > 1)}, not by {now}: "

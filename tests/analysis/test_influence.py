@@ -124,7 +124,7 @@ def test_what_is_kept_is_what_sorting_everything_gives(
     np.testing.assert_allclose(found.influence, strength[found.train_id, found.test_id], rtol=1e-6)
     np.testing.assert_allclose(found.memorization, memorization[found.train_id], rtol=1e-6)
     np.testing.assert_allclose(found.train_memorization, memorization, atol=1e-6)
-    assert (found.meta["found"], found.meta["considered"]) == (high.sum(), allowed.sum())
+    assert (found.meta["num_pairs_found"], found.meta["considered"]) == (high.sum(), allowed.sum())
     for j in range(60):
         ranked = sorted((-round(strength[i, j], 9), i) for i in range(120) if allowed[i, j] and strength[i, j] > 1e-9)[:5]
         ids = [i for _, i in ranked] + [-1] * (5 - len(ranked))
@@ -155,15 +155,15 @@ def test_only_the_strongest_pairs_are_kept_and_all_are_counted(
     monkeypatch.setattr(influencing, "MAX_PAIRS", 4)
     monkeypatch.setattr(counting, "CELLS", 50)
     few = dp.influence(context, permutations=0)
-    assert (few.meta["found"], few.meta["kept"]) == (whole.meta["found"], 4)
+    assert (few.meta["num_pairs_found"], few.meta["kept"]) == (whole.meta["num_pairs_found"], 4)
     for name in ("train_id", "test_id", "influence", "stderr"):
         np.testing.assert_array_equal(getattr(few, name), getattr(whole, name)[:4])
 
 
 def test_without_influence_chance_explains_what_is_found(counted_from: Callable[..., Context]) -> None:
     meta = dp.influence(counted_from(*full(3, 30)), permutations=20).meta
-    assert meta["found"] > 50
-    assert abs(meta["found"] - meta["expected"]) < 4 * meta["expected_sd"]
+    assert meta["num_pairs_found"] > 50
+    assert abs(meta["num_pairs_found"] - meta["expected"]) < 4 * meta["expected_sd"]
 
 
 def test_planted_influence_is_found_beyond_chance(counted_from: Callable[..., Context], small: Dataset) -> None:
@@ -242,7 +242,7 @@ def test_broken_files_are_refused(
 
 def test_no_pair_at_all_is_no_error(counted_from: Callable[..., Context], tmp_path: Path) -> None:
     made = dp.influence(counted_from(*full()), least_influence=1.1, out=tmp_path / "i.npz")
-    assert (len(made), made.meta["found"], made.meta["expected"]) == (0, 0, 0)
+    assert (len(made), made.meta["num_pairs_found"], made.meta["expected"]) == (0, 0, 0)
     assert len(load_influence(tmp_path / "i.npz")) == 0
 
 
@@ -271,7 +271,7 @@ def test_the_command_says_what_is_found_and_what_chance_gives(
     lines = answer.out.splitlines()
     path = Path(lines[-1].removeprefix("influence: "))
     found = dp.load_influence(path)
-    assert lines[0].startswith(f"{found.meta['found']:,} pairs of high influence")
+    assert lines[0].startswith(f"{found.meta['num_pairs_found']:,} pairs of high influence")
     assert lines[1].startswith("By chance alone, if no training sample had any influence: ")
     assert found.meta["members"] == 10
     assert found.top_train_id.shape == (359, 3)
