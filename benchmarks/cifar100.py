@@ -59,7 +59,7 @@ def main() -> None:
     args = parser.parse_args()
     data = dp.open_dataset(str(data_folder() / "cifar100.npz"))
     changes = [f"train.epochs={args.epochs}", f"teacher.epochs={args.epochs}"]
-    context = dp.open_context(data, recipe="cifar", changes=changes, device=args.device, workspace=args.workspace)
+    context = dp.open_context(data, recipe="cifar100", changes=changes, device=args.device, workspace=args.workspace)
     used = {table: plain(context.recipe)[table] for table in ("views", "train", "teacher")}
     about = {"fingerprint": data.fingerprint, "recipe": used, "device": context.device.type}
     store = RowStore(args.workspace / "rows", about)

@@ -37,7 +37,7 @@ def main() -> None:
     args = parser.parse_args()
     data = dp.open_dataset(str(data_folder() / "cifar100.npz"))
     context = dp.open_context(
-        data, recipe="cifar", changes=[f"train.epochs={args.epochs}", f"train.model={args.model}"], device=args.device,
+        data, recipe="cifar100", changes=[f"train.epochs={args.epochs}", f"train.model={args.model}"], device=args.device,
         loader="memory", workspace=args.workspace,
     )  # fmt: skip
 

@@ -60,7 +60,8 @@ def main() -> None:
 
     def opened(members: int) -> Context:
         return dp.open_context(
-            data, recipe="cifar", changes=[*changes, f"ensemble.num_members={members}"], device=args.device, loader="memory",
+            data, recipe="cifar100", changes=[*changes, f"ensemble.num_members={members}"], device=args.device,
+            loader="memory",
             workspace=args.workspace,
         )  # fmt: skip
 

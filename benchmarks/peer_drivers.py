@@ -110,7 +110,7 @@ def ours(task: Task, case: Case, folder: Path, clock: Clock) -> Answer:
         "views.crop": 4 * task.augment,
     }  # fmt: skip
     context = dp.open_context(
-        data, recipe="cifar", changes=[f"{key}={value}" for key, value in changes.items()], device="cpu",
+        data, recipe="cifar100", changes=[f"{key}={value}" for key, value in changes.items()], device="cpu",
         loader=task.loader, workspace=folder, threads=1,
     )  # fmt: skip
     clock.mark("open data")

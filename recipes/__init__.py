@@ -7,8 +7,6 @@ from pathlib import Path
 from datapruning.errors import UnknownName
 
 FOLDER = Path(__file__).parent
-ALIASES = {"cifar": "cifar100"}
-"""Names of before that still work."""
 OF_DATASETS = {
     **dict.fromkeys(("kmnist", "emnist-balanced", "emnist-digits", "emnist-letters", "qmnist", "usps"), "mnist"),
     "tiny-imagenet-200": "tiny-imagenet",
@@ -30,7 +28,6 @@ def path_of(name: str) -> Path:
     """
     if name.endswith(".toml"):
         return Path(name)
-    name = ALIASES.get(name, name)
     if name not in names():
         raise UnknownName("recipe", name, [*names(), "a path ending in .toml"])
     return FOLDER / f"{name}.toml"

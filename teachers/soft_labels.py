@@ -22,7 +22,6 @@ from torch import Tensor
 from datapruning.data.augment.views import Views
 from datapruning.data.loaders.loader import Loader
 from datapruning.errors import IncompatibleInputs, InvalidFile, InvalidValue, first_line
-from datapruning.io.atomic import written_whole
 from datapruning.io.disk_space import room_for, size_text
 from datapruning.io.json import read_json, write_json
 from datapruning.io.locks import held
@@ -35,8 +34,6 @@ from datapruning.utils.cost import ComputeCost
 from datapruning.utils.hashing import digest, row_sums
 
 ROWS = 256
-ADOPTED = 4096
-"""Old labels that are summed at a time."""
 MARK_SECONDS = 2.0
 FORMAT = {"format": "datapruning.soft-labels", "version": 1}
 
@@ -78,8 +75,6 @@ class SoftLabelCache:
                 new_map(self.folder / "sums.npy", np.uint32, shape[:2])
                 new_map(self.folder / "done.npy", np.uint8, shape[:2])
                 write_json(path, manifest)
-            elif not (self.folder / "sums.npy").exists():
-                self._add_sums(shape)
         if read_json(path) != manifest:
             raise IncompatibleInputs(
                 f"{self.folder} holds soft labels of another teacher, dataset or view policy; delete it"
@@ -91,17 +86,6 @@ class SoftLabelCache:
         self._logits = _open_map(self.folder / "logits.npy", np.float16, self._shape)
         self._sums = _open_map(self.folder / "sums.npy", np.uint32, self._shape[:2])
         self._done = _open_map(self.folder / "done.npy", np.uint8, self._shape[:2])
-
-    def _add_sums(self, shape: tuple[int, ...]) -> None:
-        """Labels that were filled before there were checksums get theirs."""
-        logits = _open_map(self.folder / "logits.npy", np.float16, shape)
-        done = _open_map(self.folder / "done.npy", np.uint8, shape[:2])
-        with written_whole(self.folder / "sums.npy") as temporary:
-            sums = new_map(temporary, np.uint32, shape[:2])
-            for view in range(shape[0]):
-                for ids in np.array_split(np.flatnonzero(done[view]), -(-shape[1] // ADOPTED)):
-                    sums[view, ids] = row_sums(logits[view, ids])
-            sums.flush()
 
     def missing(self, ids: NDArray[np.int64], view: int) -> NDArray[np.int64]:
         """The ids whose label in `view` is not there yet."""

@@ -16,7 +16,7 @@ Dprune = Callable[..., Answer]
 Refused = Callable[..., str]
 
 
-@pytest.mark.parametrize("name", [*recipes.names(), *recipes.ALIASES])
+@pytest.mark.parametrize("name", recipes.names())
 def test_our_recipes_are_right(dprune: Dprune, tmp_path: Path, name: str) -> None:
     answer = dprune("check", name)
     assert (answer.code, answer.err) == (0, "")
