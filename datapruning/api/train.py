@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
+
+from pydantic import ValidationError
 
 from datapruning.api.student_request import STUDENT_TABLES, Selection, StudentRequest, Teachers, parse_kd_weight
 from datapruning.artifacts.scores import Scores
@@ -22,6 +24,7 @@ from datapruning.training.distillation.student import train_student
 from datapruning.training.reproducibility import reproducible
 from datapruning.utils.console import say
 from datapruning.utils.cost import ComputeCost
+from datapruning.utils.records import parse_record
 from datapruning.utils.time_limit import TimeLimit
 
 
@@ -172,6 +175,7 @@ def _train_request(request: StudentRequest) -> FinishedRun[StudentResult]:
     context, subset, weight, seed = request.context, request.subset, request.kd_weight, request.seed
     ids, by, named, choosing = subset.indices, request.strategy_info, request.teachers, request.choose_teacher
     run = request.new_run()
+    scoring_cost, origin = _scoring_cost(subset), _subset_origin(subset, by, run.folder / "subset.npz")
     with run.claimed(context.recipe, (*STUDENT_TABLES, "teacher"), request.options, context.environment):
         result = run.result(StudentResult)
         if result is not None:
@@ -193,21 +197,39 @@ def _train_request(request: StudentRequest) -> FinishedRun[StudentResult]:
             if self_teacher is not None:
                 self_labels, self_teaching = self_teacher
                 teaching = teaching.with_self_teacher(self_teaching)
-            teaching = teaching.with_scoring(_scoring_cost(subset))
-            origin = SubsetOrigin(
-                fraction=subset.meta.get("fraction"), scorer=subset.meta["scorer"], balance=subset.meta.get("balance"),
-                subset=str(run.folder / "subset.npz"), strategy=by.get("strategy"),
-                strategy_settings=tuple(by["with"]) if "with" in by else None,
-            )  # fmt: skip
+            teaching = teaching.with_scoring(scoring_cost)
             finished = train_student(context.among(ids), run, ids, labels, weight, seed, origin, teaching, self_labels)
     say(f"student: {finished.test_accuracy:.2f}% on the test set, {subset}, in {run.folder}")
     return finished
 
 
 def _scoring_cost(subset: Subset) -> ComputeCost | None:
-    """Of the evidence that the subset's scores were made from."""
-    costs = (subset.meta.get("scores") or {}).get("costs")
-    return ComputeCost(**costs) if costs else None
+    """Cost of the evidence that the subset's scores were made from; None: not recorded.
+
+    Raises:
+        InvalidFile: the subset file says it in another way.
+    """
+    scores = subset.meta.get("scores")
+    costs = scores.get("costs") if isinstance(scores, Mapping) else None
+    if not costs:
+        return None
+    try:
+        return ComputeCost(**costs)
+    except (TypeError, ValidationError):
+        raise InvalidFile(f"the subset file's cost of scoring is broken ({costs}); select the subset again") from None
+
+
+def _subset_origin(subset: Subset, strategy_info: Mapping[str, Any], path: Path) -> SubsetOrigin:
+    """What the student's result says of its subset.
+
+    Raises:
+        InvalidFile: a value in the subset file is of a wrong type.
+    """
+    values = {
+        "fraction": subset.meta.get("fraction"), "scorer": subset.meta["scorer"], "balance": subset.meta.get("balance"),
+        "subset": str(path), "strategy": strategy_info.get("strategy"), "strategy_settings": strategy_info.get("with"),
+    }  # fmt: skip
+    return parse_record(SubsetOrigin, values, "the subset file")
 
 
 def _self_teacher_labels(context: Context, subset: Subset, seed: int) -> tuple[TeacherLabels, TeachingRecord] | None:

@@ -179,6 +179,21 @@ def test_scores_with_nan_or_of_the_wrong_kind_are_refused(
     refused("train", "--scores", scores, "--fraction", "0.5", *FAST)
 
 
+@pytest.mark.parametrize(
+    ("meta", "named"),
+    [
+        ({"scores": {"costs": {"warp": 1}}}, "cost of scoring is broken"),
+        ({"scores": {"costs": "much"}}, "cost of scoring is broken"),
+        ({"fraction": "half"}, "fraction"),
+        ({"balance": 3}, "balance"),
+    ],
+)
+def test_a_subset_with_broken_metadata_is_refused_before_anything_is_trained(
+    refused: Refused, tmp_path: Path, digits: Dataset, meta: dict[str, Any], named: str
+) -> None:
+    assert named in refused("train", "--subset", subset_file(tmp_path / "s.npz", digits, **meta), *FAST)
+
+
 def test_scores_and_subsets_do_not_stand_in_for_each_other(refused: Refused, tmp_path: Path, digits: Dataset) -> None:
     scores, subset = scores_file(tmp_path / "scores.npz", digits), subset_file(tmp_path / "subset.npz", digits)
     assert "it is a scores file" in refused("train", "--subset", scores, *FAST)
