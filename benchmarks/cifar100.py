@@ -16,7 +16,6 @@ from typing import Any
 
 import datapruning as dp
 from benchmarks.common import RUNS, data_folder, mean_spread, publish, records, table
-from datapruning.config.recipe import plain
 from datapruning.io.trial_store import Row, RowStore
 from datapruning.runs.context import Context
 
@@ -60,7 +59,7 @@ def main() -> None:
     data = dp.open_dataset(str(data_folder() / "cifar100.npz"))
     changes = [f"train.epochs={args.epochs}", f"teacher.epochs={args.epochs}"]
     context = dp.open_context(data, recipe="cifar100", changes=changes, device=args.device, workspace=args.workspace)
-    used = {table: plain(context.recipe)[table] for table in ("views", "train", "teacher")}
+    used = {table: context.recipe.to_dict()[table] for table in ("views", "train", "teacher")}
     about = {"fingerprint": data.fingerprint, "recipe": used, "device": context.device.type}
     store = RowStore(args.workspace / "rows", about)
     cells = [("1", "0", "epochs"), *((f, w, b) for b in args.budgets for f in args.fractions for w in args.weights)]

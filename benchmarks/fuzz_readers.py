@@ -29,7 +29,7 @@ from datapruning.artifacts.subset import load_subset, read_ids, subset_from_ids
 from datapruning.artifacts.subset_file import subset_from_file
 from datapruning.cli.main import run
 from datapruning.config.augmentation import AugmentPolicy
-from datapruning.config.recipe import plain, read_recipe
+from datapruning.config.recipe import read_recipe
 from datapruning.config.sparsity import SparsityConfig
 from datapruning.data.augment.views import Views
 from datapruning.data.dataset import Dataset, Split
@@ -266,7 +266,7 @@ def make_recipe(folder: Path) -> None:
 
 def read_a_recipe(folder: Path) -> Any:
     recipe, options = read_recipe(folder / "recipe.toml")
-    return recipe.name, recipe.threads, plain(recipe), options
+    return recipe.name, recipe.threads, recipe.to_dict(), options
 
 
 def make_run(folder: Path) -> None:

@@ -199,7 +199,7 @@ def on_gpu(folder: Path, rounds: int) -> list[dict[str, float]]:
         "bare loop": Bare(plain, GPU).epoch,
         "bare loop, compiled, CUDA graphs": Bare(plain, GPU, compiled=True).epoch,
         "ours": ours(plain, GPU, folder),
-        "ours, train.compile": ours(replace(plain, recipe=replace(plain.recipe, train=_compiled(plain))), GPU, folder),
+        "ours, train.compile": ours(replace(plain, recipe=plain.recipe.replace(train=_compiled(plain))), GPU, folder),
     }
 
     def clock() -> float:
@@ -210,7 +210,7 @@ def on_gpu(folder: Path, rounds: int) -> list[dict[str, float]]:
 
 
 def _compiled(context: Context) -> TrainConfig:
-    return replace(context.recipe.train, compile=True)
+    return context.recipe.train.replace(compile=True)
 
 
 def lines_of(rounds: Sequence[dict[str, float]], setting: Setting, base: str) -> list[list[str]]:

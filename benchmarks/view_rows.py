@@ -37,7 +37,7 @@ def fill(workspace: Path, configs: Sequence[Config], label: str) -> None:
         changes = dict(config["views"])
         cutmix = CutMixPolicy(prob=changes.pop("cutmix", 0.0))
         recipe = opened().recipe
-        recipe = dataclasses.replace(recipe, views=dataclasses.replace(recipe.views, **changes), cutmix=cutmix)
+        recipe = recipe.replace(views=recipe.views.replace(**changes), cutmix=cutmix)
         context = dataclasses.replace(opened(), recipe=recipe).with_student(epochs=config["epochs"])
         weight = config["kd_weight"]
         named = teacher() if weight else None

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -60,11 +59,11 @@ class SoftLabelCache:
     def __init__(self, teacher: Teacher, views: Views, fingerprint: str, total: int, classes: int) -> None:
         self.teacher, self.views = teacher, views
         manifest: dict[str, Any] = {
-            **FORMAT, "fingerprint": fingerprint, "teacher": teacher.weights_hash, "views": views.policy.used,
+            **FORMAT, "fingerprint": fingerprint, "teacher": teacher.weights_hash, "views": views.policy.to_dict(),
             "rows": ROWS, "total": total, "classes": classes,
         }  # fmt: skip
         if views.mixture is not None:
-            manifest |= {"cutmix": asdict(views.mixture.policy), "kept": views.mixture.digest}
+            manifest |= {"cutmix": views.mixture.policy.to_dict(), "kept": views.mixture.digest}
         self.folder = teacher.folder / "soft-labels" / digest(manifest)
         shape = (views.policy.num_views, total, classes)
         path = self.folder / "manifest.json"

@@ -24,10 +24,10 @@ def train_teacher(
     """
     if model is not None:
         recipe = context.recipe
-        context = replace(context, recipe=replace(recipe, teacher=replace(recipe.teacher, model=model)))
+        context = replace(context, recipe=recipe.replace(teacher=recipe.teacher.replace(model=model)))
     training = context.recipe.teacher
     options = {"verb": "teach", "data": context.data.name, "fingerprint": context.data.fingerprint, "seed": seed}
-    identity = {"teacher": str(training), "views": str(context.recipe.views), "seed": seed}
+    identity = {**context.recipe.identity("teacher", "views"), "seed": seed}
     run = Run(out or context.place("teachers", training.model, identity), context.logs)
     with run.claimed(context.recipe, ("views", "teacher"), options, context.environment):
         result = run.result(TeacherResult)

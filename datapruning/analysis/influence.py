@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from datapruning.analysis.pred_probs import ensemble_metadata
 from datapruning.artifacts.influence import KIND, Influence
 from datapruning.artifacts.metadata import new_meta
-from datapruning.config.recipe import plain
 from datapruning.data.dataset import Dataset
 from datapruning.errors import InvalidValue
 from datapruning.evidence.members import open_ensemble
@@ -118,8 +117,7 @@ def check_arguments(top: int, pairs: str, permutations: int = NUM_PERMUTATIONS) 
 
 def influence_path(context: Context, pairs: str, top: int, seed: int) -> Path:
     """Return the default path of an influence file in the workspace."""
-    tables = plain(context.recipe)
-    settings = {table: tables[table] for table in ("views", "ensemble", "ensemble_member")}
+    settings = context.recipe.identity("views", "ensemble", "ensemble_member")
     identity = {"top": top, "seed": seed, "threads": context.threads, "device": context.device.type, **settings}
     path = context.place("influence", pairs, identity)
     return path.with_name(f"{path.name}.npz")

@@ -15,7 +15,6 @@ from datapruning.api.score import score, score_recording
 from datapruning.artifacts.label_issues import KIND, LabelIssue, LabelIssues
 from datapruning.artifacts.metadata import Identity, new_meta, read_otherwise
 from datapruning.artifacts.scores import Scores
-from datapruning.config.recipe import plain
 from datapruning.data.dataset import Dataset
 from datapruning.errors import IncompatibleInputs, InvalidValue, UnknownName
 from datapruning.evidence.ensemble import SubsetEnsemble
@@ -166,8 +165,7 @@ def _check_recorded(recording: Recording, labels: NDArray[np.int64], data: Datas
 
 def label_issues_path(context: Context, scorer: str, count: int, seed: int) -> Path:
     """Where a list of label issues lies in the workspace."""
-    recipe = context.recipe
-    made_with = {table: plain(recipe)[table] for table in ("proxy", "evidence", "views", "ensemble", "ensemble_member")}
+    made_with = context.recipe.identity("proxy", "evidence", "views", "ensemble", "ensemble_member")
     identity = {"count": count, "seed": seed, "threads": context.threads, "device": context.device.type, **made_with}
     place = context.place("label-issues", scorer, identity)
     return place.with_name(f"{place.name}.csv")

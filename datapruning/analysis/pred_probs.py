@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from datapruning.config.recipe import plain
 from datapruning.evidence.members import open_ensemble
 from datapruning.runs.context import Context
 from datapruning.runs.opening import DatasetOrContext, as_context
@@ -59,4 +57,4 @@ def count_confident_label_issues(probs: NDArray[np.float32], labels: NDArray[np.
 
 def ensemble_metadata(context: Context) -> dict[str, Any]:
     """Return the settings of the ensemble, for `meta`."""
-    return {"ensemble": asdict(context.recipe.ensemble), "member": plain(context.recipe)["ensemble_member"]}
+    return context.recipe.identity("ensemble", "ensemble_member")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -13,7 +12,6 @@ from datapruning.artifacts.metadata import Identity, new_meta
 from datapruning.artifacts.save import out_path, save_new
 from datapruning.artifacts.scorer import Scorer, Values
 from datapruning.artifacts.scores import KIND, Scores, load_scores
-from datapruning.config.recipe import plain
 from datapruning.data.dataset import Dataset
 from datapruning.errors import InvalidValue, OutputExists
 from datapruning.evidence.collect import gather, read
@@ -213,9 +211,8 @@ def scores_path(context: Context, scorer: str, seed: int) -> Path:
     """
     recipe = context.recipe
     settings: dict[str, Any] = {
-        "proxy": plain(recipe)["proxy"], "evidence": asdict(recipe.evidence), "seed": seed, "views": recipe.views.used,
-        **context.arithmetic,
+        **recipe.identity("proxy", "evidence", "views"), "seed": seed, **context.arithmetic,
     }  # fmt: skip
     if get_scorer(scorer).needs is SubsetEnsemble:
-        settings |= {"ensemble": asdict(recipe.ensemble), "member": plain(recipe)["ensemble_member"]}
+        settings |= recipe.identity("ensemble", "ensemble_member")
     return context.place("scores", scorer, settings).with_suffix(".npz")

@@ -15,7 +15,6 @@ from datapruning.artifacts.scores import Scores
 from datapruning.artifacts.subset import Subset, checked_ids
 from datapruning.artifacts.subset_file import open_subset
 from datapruning.config.kd import check_kd_weight
-from datapruning.config.recipe import plain
 from datapruning.data.batching import LEAST
 from datapruning.data.dataset import check_readable
 from datapruning.errors import InvalidValue
@@ -198,15 +197,14 @@ class StudentRequest:
             return Run(self.out, context.logs)
         strategy = f"-{self.strategy_info['strategy']}" if self.strategy_info else ""
         choose_suffix = "-teacher-auto" if self.choose_teacher else ""
-        self_distill_suffix = f"-{recipe.self_distill.method}" if recipe.self_distill.on else ""
+        self_distill_suffix = f"-{recipe.self_distill.method}" if recipe.self_distill.enabled else ""
         sparsity_suffix = f"-{recipe.sparsity.criterion}-{recipe.sparsity.sparsity:g}" if recipe.sparsity.sparsity else ""
         name = (
             f"{self.subset.meta['scorer']}{strategy}-{len(self.subset)}-kd-{options['kd_weight']}{choose_suffix}"
             f"{self_distill_suffix}{sparsity_suffix}-seed{self.seed}"
         )
-        tables = plain(recipe)
-        used = {table: values for table, values in tables.items() if table in STUDENT_TABLES}
-        return Run(context.place("students", name, {**options, **used, "teachers": tables["teacher"]}), context.logs)
+        identity = {"options": options, "recipe": recipe.identity(*STUDENT_TABLES, "teacher")}
+        return Run(context.place("students", name, identity), context.logs)
 
 
 def _parse_teachers(teacher: Teachers | None) -> tuple[bool, list[Path]]:

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Annotated
 
-from datapruning.config.training import TrainConfig as TrainConfig
-from datapruning.config.training import within
+from datapruning.config.table import Table, between
 
 
-@dataclass(frozen=True)
-class EnsembleConfig:
+class EnsembleConfig(Table):
     """The subset ensemble that memorization is read from; [ensemble_member] says how a member is trained.
 
     Attributes:
-        num_members: how many. More give shorter error bars; those that are there are kept.
-        subset_fraction: share of the samples that a member is trained on (Feldman and Zhang 2020: 0.7), as parts of
-            at most 20.
+        num_members: number of members. More give shorter error bars; trained ones are kept.
+        subset_fraction: fraction of the samples that a member is trained on (Feldman and Zhang 2020: 0.7), rounded to a
+            number of at most 20 equal parts.
         views: train members on augmented views. Without, they fit their samples in fewer epochs.
     """
 
-    num_members: int = 40
-    subset_fraction: float = 0.7
+    num_members: Annotated[int, between(2, 100_000)] = 40
+    subset_fraction: Annotated[float, between(0.05, 0.95)] = 0.7
     views: bool = False
-
-    def __post_init__(self) -> None:
-        within("num_members", self.num_members, 2, 100_000)
-        within("subset_fraction", self.subset_fraction, 0.05, 0.95)

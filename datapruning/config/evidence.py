@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Annotated
 
-from datapruning.config.training import TrainConfig as TrainConfig
-from datapruning.config.training import within
+from pydantic import ValidationInfo, field_validator
+
+from datapruning.config.table import Table, between
 
 
-@dataclass(frozen=True)
-class EvidenceConfig:
+class EvidenceConfig(Table):
     """What is recorded for the scorers.
 
     Attributes:
         runs: independent proxies; EL2N is their mean (its paper recommends 10).
         full_runs: how many of them train to the end (forgetting and `el2n-online` read those); the others stop at
             `early_epoch`.
-        early_epoch: after so many epochs the whole training set is evaluated, for EL2N.
+        early_epoch: number of epochs after which the whole training set is evaluated, for EL2N.
     """
 
-    runs: int = 5
+    runs: Annotated[int, between(1, 100_000)] = 5
     full_runs: int = 1
-    early_epoch: int = 2
+    early_epoch: Annotated[int, between(1, 1_000_000)] = 2
 
-    def __post_init__(self) -> None:
-        within("runs", self.runs, 1, 100_000)
-        within("full_runs", self.full_runs, 0, self.runs)
-        within("early_epoch", self.early_epoch, 1, 1_000_000)
+    @field_validator("full_runs")
+    @classmethod
+    def _check_full_runs(cls, full_runs: int, others: ValidationInfo) -> int:
+        runs = others.data.get("runs", full_runs)
+        if not 0 <= full_runs <= runs:
+            raise ValueError(f" lies in 0..{runs}; got {full_runs}")
+        return full_runs

@@ -1,17 +1,15 @@
-"""Configuration: plain dataclasses, filled from a recipe's TOML, with every key and type checked.
+"""A recipe: every setting of the toolkit in tables, read from a TOML file.
 
 A recipe has the tables [views], [cutmix], [train], [teacher], [proxy], [evidence], [ensemble], [ensemble_member], [kd],
 [self_distill] and [sparsity]; [teacher], [proxy] and [ensemble_member] start from [train] and say only what differs.
-`--set train.lr=0.05` changes one value.
+"table.key=value" (`train.lr=0.05`) changes one value.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Self
 
 from datapruning.config.augmentation import AugmentPolicy, CutMixPolicy
 from datapruning.config.ensemble import EnsembleConfig
@@ -19,66 +17,94 @@ from datapruning.config.evidence import EvidenceConfig
 from datapruning.config.kd import KDConfig
 from datapruning.config.self_distillation import SelfDistillConfig
 from datapruning.config.sparsity import SparsityConfig
-from datapruning.config.toml_lines import blamed, in_line
-from datapruning.config.training import ADDED, STUDENT_ONLY, without_unused
-from datapruning.config.training import TrainConfig as TrainConfig
-from datapruning.config.validation import build
-from datapruning.errors import InvalidFile, InvalidValue, UnknownName, first_line
-from datapruning.io.text import LONGEST_TOML, parse_toml, read_text
+from datapruning.config.table import InvalidSetting, Table, between
+from datapruning.config.toml import parse_toml, read_toml
+from datapruning.config.toml_lines import at_line
+from datapruning.config.training import NOT_INHERITED, TrainConfig
+from datapruning.errors import InvalidFile, InvalidValue, UnknownName
 
-
-@dataclass(frozen=True)
-class Recipe:
-    """Everything a job needs beside its data.
-
-    `name` says where it came from. `threads` is the torch thread count where the command names none; 0: as torch has
-    them. Small networks run no faster on several threads, and much slower where another program wants a core.
-    """
-
-    name: str
-    threads: int = 0
-    views: AugmentPolicy = field(default_factory=AugmentPolicy)
-    cutmix: CutMixPolicy = field(default_factory=CutMixPolicy)
-    train: TrainConfig = field(default_factory=TrainConfig)
-    teacher: TrainConfig = field(default_factory=TrainConfig)
-    proxy: TrainConfig = field(default_factory=TrainConfig)
-    evidence: EvidenceConfig = field(default_factory=EvidenceConfig)
-    ensemble: EnsembleConfig = field(default_factory=EnsembleConfig)
-    ensemble_member: TrainConfig = field(default_factory=TrainConfig)
-    kd: KDConfig = field(default_factory=KDConfig)
-    self_distill: SelfDistillConfig = field(default_factory=SelfDistillConfig)
-    sparsity: SparsityConfig = field(default_factory=SparsityConfig)
-
-    def __post_init__(self) -> None:
-        for table in INHERITS:
-            for key in STUDENT_ONLY:
-                if getattr(getattr(self, table), key) != getattr(TrainConfig, key):
-                    raise InvalidValue(
-                        f"in [{table}]: {key} is for students, set it in [train]; all others see every sample"
-                    )
-
-
-TABLES: dict[str, type] = {
-    "views": AugmentPolicy,
-    "cutmix": CutMixPolicy,
-    "train": TrainConfig,
-    "teacher": TrainConfig,
-    "proxy": TrainConfig,
-    "evidence": EvidenceConfig,
-    "ensemble": EnsembleConfig,
-    "ensemble_member": TrainConfig,
-    "kd": KDConfig,
-    "self_distill": SelfDistillConfig,
-    "sparsity": SparsityConfig,
-}
-
-
-INHERITS = ("teacher", "proxy", "ensemble_member")
-
-
+INHERIT_FROM_TRAIN = ("teacher", "proxy", "ensemble_member")
 RUN_TABLE, ENVIRONMENT_TABLE = "run", "environment"
 """A run folder's config.toml has these beside a recipe's tables: the command's options, so that it can be rerun, and
 what the run was made with, which is a record and no setting."""
+
+
+class Recipe(Table):
+    """Everything a job needs beside its data.
+
+    Attributes:
+        name: where the recipe came from.
+        threads: torch threads where the command names none; 0: torch's own number. Small networks run no faster on several
+            threads, and much slower where another program wants a core.
+    """
+
+    name: str
+    threads: Annotated[int, between(0, 100_000)] = 0
+    views: AugmentPolicy = AugmentPolicy()
+    cutmix: CutMixPolicy = CutMixPolicy()
+    train: TrainConfig = TrainConfig()
+    teacher: TrainConfig = TrainConfig()
+    proxy: TrainConfig = TrainConfig()
+    evidence: EvidenceConfig = EvidenceConfig()
+    ensemble: EnsembleConfig = EnsembleConfig()
+    ensemble_member: TrainConfig = TrainConfig()
+    kd: KDConfig = KDConfig()
+    self_distill: SelfDistillConfig = SelfDistillConfig()
+    sparsity: SparsityConfig = SparsityConfig()
+
+    def model_post_init(self, _: object) -> None:
+        """Refuse [teacher], [proxy] and [ensemble_member] that skip samples."""
+        for table in INHERIT_FROM_TRAIN:
+            for key in NOT_INHERITED:
+                if getattr(getattr(self, table), key) != TrainConfig.model_fields[key].default:
+                    raise InvalidSetting(
+                        f"{table}.{key}", f" is for students, set {key} in [train]; all other networks see every sample"
+                    )
+
+    @classmethod
+    def from_tables(cls, name: object, threads: object, tables: Mapping[str, Mapping[str, object]]) -> Self:
+        """A recipe from plain data; tables and keys that are missing have their defaults.
+
+        Raises:
+            InvalidSetting: an unknown key (the nearest is named), a wrong type, or a value out of its range.
+        """
+        parts: dict[str, object] = {}
+        for table, kind in TABLES.items():
+            try:
+                parts[table] = kind(**tables.get(table, {}))
+            except InvalidSetting as error:
+                raise error.in_table(table) from None
+        return cls.model_validate({"name": name, "threads": threads, **parts})
+
+    def with_settings(self, table: str, **changes: object) -> Self:
+        """The same recipe with other values in one table.
+
+        Raises:
+            InvalidSetting: a value that cannot be.
+        """
+        try:
+            return self.replace(**{table: getattr(self, table).replace(**changes)})
+        except InvalidSetting as error:
+            raise error.in_table(table) from None
+
+    def to_dict(self) -> dict[str, object]:
+        """The tables as plain data, as config.toml holds them: without tables and keys that have no effect."""
+        tables = {name: getattr(self, name) for name in TABLES}
+        return {name: table.to_dict() for name, table in tables.items() if table.enabled}
+
+    def identity(self, *tables: str) -> dict[str, object]:
+        """What defines a piece of work that depends on these tables alone: plain data for `Context.artifact_path`.
+
+        Two recipes have the same identity exactly if no setting that has an effect differs in these tables.
+        """
+        return {name: values for name, values in self.to_dict().items() if name in tables}
+
+
+TABLES: dict[str, type[Table]] = {
+    name: field.annotation
+    for name, field in Recipe.model_fields.items()
+    if isinstance(field.annotation, type) and issubclass(field.annotation, Table)
+}
 
 
 def read_recipe(path: Path, changes: Sequence[str] = ()) -> tuple[Recipe, dict[str, Any]]:
@@ -89,56 +115,34 @@ def read_recipe(path: Path, changes: Sequence[str] = ()) -> tuple[Recipe, dict[s
         changes: "table.key=value" each, value in TOML, a bare word being a string.
 
     Raises:
-        InvalidFile: not there, no TOML, an unknown key (the nearest is named) or a wrong type.
-        InvalidValue: a value outside what is allowed.
+        InvalidFile: not there, no TOML, or an unknown table.
+        InvalidValue: an unknown key (the nearest is named), a wrong type, or a value out of its range.
     """
-    try:
-        text = read_text(path, LONGEST_TOML)
-        tables = parse_toml(text)
-    except FileNotFoundError:
-        raise InvalidFile(f"recipe {path} is not there") from None
-    except (OSError, ValueError) as error:
-        raise InvalidFile(f"recipe {path} cannot be read: {first_line(error)}") from None
-    for change in changes:
-        _apply_change(tables, change)
+    text, tables = read_toml(path, "recipe")
+    changed = {_apply_change(tables, change) for change in changes}
     run = tables.pop(RUN_TABLE, {})
     if not isinstance(run, dict):
-        raise InvalidFile(f"{path}{in_line(text, RUN_TABLE)}: '{RUN_TABLE}' is a table")
-    name = str(tables.pop("name", path.stem))
-    threads = tables.pop("threads", 0)
-    if type(threads) is not int or threads < 0:
-        where = f"{path}{in_line(text, 'threads')}"
-        raise InvalidValue(f"{where}: threads is a whole number, 0 for as many as torch has; got {threads!r}")
-    tables.pop("about", None)
-    tables.pop(ENVIRONMENT_TABLE, None)
+        raise InvalidFile(f"{path}{at_line(text, RUN_TABLE)}: '{RUN_TABLE}' is a table")
+    name, threads = tables.pop("name", path.stem), tables.pop("threads", 0)
+    for key in ("about", ENVIRONMENT_TABLE):
+        tables.pop(key, None)
     for table, values in tables.items():
         if table not in TABLES:
-            raise InvalidFile(f"{path}{in_line(text, table)}: {UnknownName('table', table, TABLES)}")
+            raise InvalidFile(f"{path}{at_line(text, table)}: {UnknownName('table', table, TABLES)}")
         if not isinstance(values, dict):
-            raise InvalidFile(f"{path}{in_line(text, table)}: '{table}' is a table; write [{table}] and its keys below")
-    alone = (*STUDENT_ONLY, *(ADDED if run else ()))  # a run wrote all that its tables say: what is not there is default
-    base = {key: value for key, value in tables.get("train", {}).items() if key not in alone}
+            raise InvalidFile(f"{path}{at_line(text, table)}: '{table}' is a table; write [{table}] and its keys below")
+    inherited = {key: value for key, value in tables.get("train", {}).items() if key not in NOT_INHERITED}
+    for table in INHERIT_FROM_TRAIN:
+        tables[table] = {**inherited, **tables.get(table, {})}
     try:
-        parts: dict[str, Any] = {
-            table: build(kind, {**(base if table in INHERITS else {}), **tables.get(table, {})}, table)
-            for table, kind in TABLES.items()
-        }
-        return Recipe(name, threads, **parts), run
-    except (UnknownName, InvalidValue) as error:
-        line = blamed(text, str(error), _wrong_alone, guess=not changes)
-        raise (InvalidFile if isinstance(error, UnknownName) else InvalidValue)(f"{path}{line}: {error}") from None
+        return Recipe.from_tables(name, threads, tables), run
+    except InvalidSetting as error:
+        table, _, key = error.key.partition(".")
+        line = "" if error.key in changed else at_line(text, table, key)
+        raise InvalidValue(f"{path}{line}: {error}") from None
 
 
-def _wrong_alone(table: str, key: str, value: Any) -> str:
-    """What is wrong with one key of a recipe by itself; "" for nothing."""
-    try:
-        build(TABLES.get(table, TrainConfig), {key: value}, table)
-    except (UnknownName, InvalidValue) as error:
-        return str(error)
-    return ""
-
-
-def _apply_change(tables: dict[str, Any], change: str) -> None:
+def _apply_change(tables: dict[str, Any], change: str) -> str:
     key, equals, text = change.partition("=")
     table, dot, name = key.strip().partition(".")
     if not (equals and dot and name):
@@ -150,23 +154,4 @@ def _apply_change(tables: dict[str, Any], change: str) -> None:
     except ValueError:
         value = text.strip()
     tables.setdefault(table, {})[name] = value
-
-
-def plain(recipe: Recipe) -> dict[str, dict[str, Any]]:
-    """The recipe's tables as plain data: what manifests and config.toml hold.
-
-    [cutmix] is left out where nothing is mixed, so that such runs are what they were before there was mixing. Likewise keys
-    of a training (`TrainConfig.unused`) and of the views (`AugmentPolicy.used`) that say nothing, [sparsity] where nothing
-    is pruned, and [self_distill]; of that, only what its method reads is there.
-    """
-    values = dataclasses.asdict(recipe)
-    for table in ("train", *INHERITS):
-        values[table] = without_unused(getattr(recipe, table), values[table])
-    values["self_distill"] = recipe.self_distill.used
-    values["views"] = recipe.views.used
-    left_out = {
-        "cutmix": not recipe.cutmix.prob,
-        "self_distill": not recipe.self_distill.on,
-        "sparsity": not recipe.sparsity.sparsity,
-    }
-    return {table: values[table] for table in TABLES if not left_out.get(table, False)}
+    return f"{table}.{name}"

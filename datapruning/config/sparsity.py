@@ -1,73 +1,75 @@
-"""Settings of the pruning stage, as plain numbers: the recipe's table [sparsity]."""
+"""The recipe table [sparsity]: pruning a student's weights before it is trained."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Annotated, Literal, get_args
 
-from datapruning.errors import InvalidValue, UnknownName
+from pydantic import field_validator
 
-CRITERIA = ("epsd", "snip", "grasp", "synflow", "prospr", "magnitude", "random")
-MODES = ("full", "first-order")
-SCOPES = ("global", "layer")
-LOSSES = ("self-distill", "kd")
+from datapruning.config.table import Table, between
+
+Criterion = Literal["epsd", "snip", "grasp", "synflow", "prospr", "magnitude", "random"]
+CRITERIA: tuple[str, ...] = get_args(Criterion)
 ROUNDS = {"epsd": 5, "synflow": 100}
+"""Rounds that suit a criterion; one for the others."""
+Count = Annotated[int, between(0, 100_000)]
 
 
-@dataclass(frozen=True)
-class SparsityConfig:
+class SparsityConfig(Table):
     """Pruning a student's weights before it is trained (EPSD, Chen et al. 2024; inner steps as ProsPr's code has them).
 
     Attributes:
-        sparsity: share of the prunable weights (convolutions, linear layers) that is removed; 0: none.
+        sparsity: fraction of the prunable weights (convolutions, linear layers) that is removed; 0: none.
         criterion: "epsd", or a baseline: "snip", "grasp", "synflow", "prospr", "magnitude", "random".
-        loss: what "epsd" takes its saliency of: "self-distill" (labels and the self-distillation term) or "kd" (the
-            student's objective with its teacher, and the self-distillation term if there is one).
+        loss: loss whose saliency "epsd" takes: "self-distill" (labels and the self-distillation term) or "kd" (the
+            student's loss with its teacher, and the self-distillation term if there is one).
         mode: "full" differentiates through the inner steps, "first-order" does not.
-        inner_steps: inner steps from the initialisation.
+        inner_steps: number of inner steps from the initialisation.
         inner_lr: learning rate of the inner steps.
-        batch_size: samples of a look.
-        batches: looks whose mean loss is differentiated.
-        fresh_inner_batches: other samples in each inner step; false: those of the first look.
+        batch_size: samples in a saliency batch.
+        batches: number of saliency batches whose mean loss is differentiated.
+        fresh_inner_batches: take other samples in each inner step; false: those of the first saliency batch.
         match_gradients: weigh the self-distillation term so that its gradient is as long as that of the rest.
-        scope: "global": one threshold for the network; "layer": the same share in every layer.
-        rounds: 1: at one stroke; more: in so many rounds, the share kept falling by the same factor. 0: as suits the
+        scope: "global": one threshold for the network; "layer": the same fraction in every layer.
+        rounds: 1: at once; more: in so many rounds, the fraction kept falling by the same factor. 0: as suits the
             criterion: 5 for "epsd" (measured: docs/epsd.md), 100 for "synflow" (its paper), 1 for the others.
     """
 
     sparsity: float = 0.0
-    criterion: str = "epsd"
-    loss: str = "self-distill"
-    mode: str = "full"
-    inner_steps: int = 3
+    criterion: Criterion = "epsd"
+    loss: Literal["self-distill", "kd"] = "self-distill"
+    mode: Literal["full", "first-order"] = "full"
+    inner_steps: Count = 3
     inner_lr: float = 0.1
-    batch_size: int = 128
-    batches: int = 1
+    batch_size: Annotated[int, between(2, 100_000)] = 128
+    batches: Annotated[int, between(1, 100_000)] = 1
     fresh_inner_batches: bool = False
     match_gradients: bool = False
-    scope: str = "global"
-    rounds: int = 0
+    scope: Literal["global", "layer"] = "global"
+    rounds: Count = 0
 
-    def __post_init__(self) -> None:
-        for name, value, known in (
-            ("criterion", self.criterion, CRITERIA), ("mode", self.mode, MODES), ("scope", self.scope, SCOPES),
-            ("loss", self.loss, LOSSES),
-        ):  # fmt: skip
-            if value not in known:
-                raise UnknownName(name, value, known)
-        if not 0 <= self.sparsity < 1:
-            raise InvalidValue(
-                f"sparsity, the share of the weights that goes, lies between 0 and 1 (0.95 keeps 5%); got {self.sparsity}"
+    @field_validator("sparsity")
+    @classmethod
+    def _check_sparsity(cls, sparsity: float) -> float:
+        if not 0 <= sparsity < 1:
+            raise ValueError(
+                f", the fraction of the weights that is removed, lies between 0 and 1 (0.95 keeps 5%); got {sparsity}"
             )
-        for name, count, least in (
-            ("inner_steps", self.inner_steps, 0), ("batch_size", self.batch_size, 2), ("batches", self.batches, 1),
-            ("rounds", self.rounds, 0),
-        ):  # fmt: skip
-            if not least <= count <= 100_000:
-                raise InvalidValue(f"{name} lies in {least}..100000; got {count}")
-        if not 0 < self.inner_lr <= 1e6:
-            raise InvalidValue(f"inner_lr, of the inner steps, is above 0; got {self.inner_lr}")
+        return sparsity
+
+    @field_validator("inner_lr")
+    @classmethod
+    def _check_inner_lr(cls, inner_lr: float) -> float:
+        if not 0 < inner_lr <= 1e6:
+            raise ValueError(f", the learning rate of the inner steps, is above 0; got {inner_lr}")
+        return inner_lr
+
+    @property
+    def enabled(self) -> bool:
+        """Whether any weight is removed."""
+        return self.sparsity > 0
 
     @property
     def rounds_made(self) -> int:
-        """The rounds, 0 resolved."""
+        """The number of rounds, 0 resolved."""
         return self.rounds or ROUNDS.get(self.criterion, 1)

@@ -1,29 +1,40 @@
-"""Plain tables to TOML text."""
+"""TOML files: read with a limit on their size, and written from plain tables."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from datapruning.config.training import TrainConfig as TrainConfig
+import tomli_w
+
+from datapruning.errors import InvalidFile, first_line
+from datapruning.io.text import LONGEST_TOML, read_text
+from datapruning.io.text import parse_toml as parse_toml
 
 
-def to_toml(tables: Mapping[str, Mapping[str, Any]]) -> str:
-    """TOML text of one level of tables of plain values; None is left out."""
-    lines = []
-    for table, values in tables.items():
-        lines.append(f"[{table}]")
-        lines += [f"{key} = {_toml_value(value)}" for key, value in values.items() if value is not None]
-        lines.append("")
-    return "\n".join(lines)
+def read_toml(path: Path, kind: str = "") -> tuple[str, dict[str, Any]]:
+    """The text of a TOML file and its tables; `kind` says in messages what the file is ("recipe").
+
+    Raises:
+        InvalidFile: not there, too large, or no TOML.
+    """
+    name = f"{kind} {path}".strip()
+    try:
+        text = read_text(path, LONGEST_TOML)
+        return text, parse_toml(text)
+    except FileNotFoundError:
+        raise InvalidFile(f"{name} is not there") from None
+    except (OSError, ValueError) as error:
+        raise InvalidFile(f"{name} cannot be read: {first_line(error)}") from None
 
 
-def _toml_value(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | float):
-        return repr(value)
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(_toml_value(v) for v in value) + "]"
-    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")  # JSON's escapes are TOML's, but for DEL
+def to_toml(tables: Mapping[str, object]) -> str:
+    """TOML text of tables of plain values; keys whose value is None are left out."""
+    return tomli_w.dumps(
+        {
+            name: {key: value for key, value in table.items() if value is not None}
+            for name, table in tables.items()
+            if isinstance(table, Mapping)
+        }
+    )

@@ -6,7 +6,6 @@ from dataclasses import asdict
 from typing import Any
 
 from datapruning.artifacts.scorer import Samples, Scorer
-from datapruning.config.recipe import plain
 from datapruning.errors import InvalidValue
 from datapruning.evidence.dynamics import EarlyErrors, FinalLook, TrainingDynamics
 from datapruning.evidence.embeddings import Embeddings
@@ -32,11 +31,7 @@ def gather(context: Context, scorer: Scorer, seed: int) -> tuple[Any, dict[str, 
         return Samples(context.data.total, seed), {}
     if scorer.needs is SubsetEnsemble:
         ensemble = open_ensemble(context, seed)
-        about = {
-            "ensemble": asdict(recipe.ensemble),
-            "member": plain(recipe)["ensemble_member"],
-            "costs": asdict(ensemble.cost),
-        }
+        about = {**recipe.identity("ensemble", "ensemble_member"), "costs": asdict(ensemble.cost)}
         return ensemble, about
     runs = recipe.evidence.runs if scorer.needs in EARLY else recipe.evidence.full_runs
     if not runs:
@@ -47,7 +42,7 @@ def gather(context: Context, scorer: Scorer, seed: int) -> tuple[Any, dict[str, 
     else:
         evidence = read(recording, scorer)
     story = {
-        "evidence": asdict(recipe.evidence), "proxy": plain(recipe)["proxy"], "views": recipe.views.used,
+        "evidence": recipe.evidence.to_dict(), "proxy": recipe.to_dict()["proxy"], "views": recipe.views.to_dict(),
         "costs": asdict(evidence.cost), "recording": str(recording.folder),
     }  # fmt: skip
     return evidence, story

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch.nn.functional import softmax
 
 from datapruning.config.augmentation import AugmentPolicy
-from datapruning.config.recipe import Recipe, plain
+from datapruning.config.recipe import Recipe
 from datapruning.evidence.ensemble import Member, SubsetEnsemble, member_rows, record_ensemble, state_path
 from datapruning.evidence.sample_stats import statistics
 from datapruning.io.trial_store import Config, RowStore, Work
@@ -50,13 +50,11 @@ def _of(context: Context, seed: int) -> tuple[Path, Callable[[int, NDArray[np.in
     recipe = context.recipe
     views = member_policy(recipe)
     identity: dict[str, Any] = {
-        "member": plain(recipe)["ensemble_member"], "inside": recipe.ensemble.subset_fraction, "seed": seed,
-        "views": views.used if recipe.ensemble.views or views.size else None,
+        **recipe.identity("ensemble_member"), "subset_fraction": recipe.ensemble.subset_fraction, "seed": seed,
+        "views": views.to_dict() if recipe.ensemble.views or views.size else None,
         **context.arithmetic,
     }  # fmt: skip
-    folder = context.place(
-        "ensembles", recipe.ensemble_member.model, identity
-    )  # not by their number: more may be added later
+    folder = context.place("ensembles", recipe.ensemble_member.model, identity)  # num_members may grow later
     return folder, lambda number, ids: train_member(
         context, ids, member_seed(seed, number), Checkpoint(state_path(folder, number))
     )
@@ -64,7 +62,7 @@ def _of(context: Context, seed: int) -> tuple[Path, Callable[[int, NDArray[np.in
 
 def member_policy(recipe: Recipe) -> AugmentPolicy:
     """What members see: the recipe's views, or the middle of each picture."""
-    return recipe.views if recipe.ensemble.views else replace(NO_VIEWS, size=recipe.views.size)
+    return recipe.views if recipe.ensemble.views else NO_VIEWS.replace(size=recipe.views.size)
 
 
 def member_seed(seed: int, number: int) -> int:

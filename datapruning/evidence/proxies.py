@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from datapruning.config.recipe import plain
 from datapruning.data.augment.views import Views
 from datapruning.data.loaders.loader import Loader
 from datapruning.errors import InvalidValue
@@ -55,7 +54,7 @@ def record_proxies(context: Context, seed: int, runs: int) -> Recording:
             f"evidence.early_epoch is {evidence.early_epoch}, but the proxy trains {training.epochs} epochs (proxy.epochs)"
         )
     identity: dict[str, Any] = {
-        "proxy": plain(recipe)["proxy"], "views": recipe.views.used, "early_epoch": evidence.early_epoch, "seed": seed,
+        **recipe.identity("proxy", "views"), "early_epoch": evidence.early_epoch, "seed": seed,
         "full_runs": evidence.full_runs, **context.arithmetic, "format": 2,
     }  # fmt: skip
     folder = context.place("evidence", training.model, identity)  # not by the number of runs: more may be added later

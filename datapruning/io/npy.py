@@ -8,7 +8,6 @@ Types are numbers, booleans and text; no pickle.
 from __future__ import annotations
 
 import re
-import stat
 import struct
 import zipfile
 import zlib
@@ -20,6 +19,8 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+
+from datapruning.io.regular_file import ordinary as ordinary
 
 Array = np.ndarray[Any, np.dtype[Any]]
 BROKEN = (
@@ -54,20 +55,6 @@ class Header:
     def nbytes(self) -> int:
         """Of the numbers."""
         return prod(self.shape) * self.dtype.itemsize
-
-
-@contextmanager
-def ordinary(path: Path) -> Iterator[tuple[IO[bytes], int]]:
-    """(the file, opened for reading; its size). Folders, pipes and devices are refused, which could be read for ever.
-
-    Raises:
-        OSError: it is not there, or cannot be opened. ValueError: it is no ordinary file.
-    """
-    about = path.stat()
-    if not stat.S_ISREG(about.st_mode):
-        raise ValueError("it is a folder" if stat.S_ISDIR(about.st_mode) else "it is no ordinary file")
-    with path.open("rb") as file:
-        yield file, about.st_size
 
 
 def read_header(file: IO[bytes]) -> Header:

@@ -9,8 +9,7 @@ from typing import Any
 
 from datapruning.errors import InvalidFile
 from datapruning.io.disk_space import size_text as size_text
-from datapruning.io.npy import Array as Array
-from datapruning.io.npy import ordinary
+from datapruning.io.regular_file import ordinary
 
 CHECKSUM = "checksum"
 """The key under which JSON files, and the `meta` of arrays, carry the digest of all else. Old files have none."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -109,7 +109,7 @@ class RunRecord:
         if self_distill:
             tables["self_distill"] = {"method": self_distill.method, **self_distill.settings}
         if sparsity:
-            tables["sparsity"] = asdict(sparsity.settings)
+            tables["sparsity"] = sparsity.settings.to_dict()
         return tables
 
     @property

@@ -80,7 +80,7 @@ def _predict(folder: Path, data: Dataset, ids: NDArray[np.int64], size: int) -> 
 
     result = RunResult.read(folder / RESULT)
     policy = AugmentPolicy(size=size)
-    model = create_model(result.model, policy.seen(data.train.shape), data.classes, seed=0)
+    model = create_model(result.model, policy.output_shape(data.train.shape), data.classes, seed=0)
     load_weights(model, load_tensors(folder / MODEL)[0], folder / MODEL)
     model = as_trained(model, result.trained_with, data.channel_stats).eval()
     views = Views(policy, *data.channel_stats)

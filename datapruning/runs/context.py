@@ -84,7 +84,7 @@ class Context:
         Raises:
             InvalidValue, UnknownName: a setting that cannot be.
         """
-        recipe = replace(self.recipe, train=replace(self.recipe.train, **changes))
+        recipe = self.recipe.with_settings("train", **changes)
         check_model(recipe.train.model, self.shape, self.data.classes)
         return replace(self, recipe=recipe)
 
@@ -94,8 +94,7 @@ class Context:
         Raises:
             InvalidValue, UnknownName: a setting that cannot be.
         """
-        changed = replace(getattr(self.recipe, table), **changes)
-        return replace(self, recipe=replace(self.recipe, **{table: changed}))
+        return replace(self, recipe=self.recipe.with_settings(table, **changes))
 
     def with_sparsity(self, sparsity: float | None = None, criterion: str | None = None) -> Context:
         """The same with a pruned student.
@@ -123,7 +122,7 @@ class Context:
     @property
     def shape(self) -> tuple[int, int, int]:
         """(height, width, channels) of what a network sees: a view's, which may be smaller than the picture."""
-        return self.recipe.views.seen(self.data.train.shape)
+        return self.recipe.views.output_shape(self.data.train.shape)
 
     @property
     def environment(self) -> dict[str, Any]:
@@ -171,7 +170,7 @@ def make_context(
         *(t.model for t in (recipe.train, recipe.teacher, recipe.proxy, recipe.ensemble_member)),
         *recipe.kd.teacher_candidates,
     ):
-        check_model(model, recipe.views.seen(data.train.shape), data.classes)
+        check_model(model, recipe.views.output_shape(data.train.shape), data.classes)
     resolved_device = resolve_device(device)
     kind = resolve_loader(loader, data, resolved_device)
     threads = threads or recipe.threads or torch.get_num_threads()

@@ -76,7 +76,7 @@ def check_before_decoding(name: str, recipe: str | None, changes: Sequence[str] 
         folder = Path(place.name.removeprefix("hf:")).expanduser().resolve().name
         loaded_recipe, _ = read_recipe(recipes.path_of(recipe or recipes.default_for(folder, files=True)), changes)
         side = place.size or DEFAULT_SIZE
-        loaded_recipe.views.seen((side, side, 3))
+        loaded_recipe.views.output_shape((side, side, 3))
 
 
 def open_context(

@@ -14,7 +14,7 @@ from typing import Any, Generic
 from torch import nn
 from typing_extensions import TypeVar
 
-from datapruning.config.recipe import ENVIRONMENT_TABLE, RUN_TABLE, Recipe, plain
+from datapruning.config.recipe import ENVIRONMENT_TABLE, RUN_TABLE, Recipe
 from datapruning.config.toml import to_toml
 from datapruning.errors import IncompatibleInputs, InvalidFile, OutputExists, first_line
 from datapruning.io.atomic import write_text
@@ -71,7 +71,7 @@ class Run:
         Raises:
             OutputExists: the folder holds something else. IncompatibleInputs: another number of processes began the run.
         """
-        settings = {name: values for name, values in plain(recipe).items() if name in tables}
+        settings = recipe.identity(*tables)
         config: dict[str, Any] = {RUN_TABLE: {k: v for k, v in options.items() if v is not None}, **settings}
         self._check(config)
         with held(self.folder / "run", f"another process is at work in {self.folder}"):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from datapruning.config.recipe import INHERITS, Recipe, plain, read_recipe
-from datapruning.config.toml_lines import in_line
+from datapruning.config.recipe import INHERIT_FROM_TRAIN, Recipe, read_recipe
+from datapruning.config.toml_lines import at_line
 from datapruning.data.dataset_spec import DEFAULT_SIZE, parse_place
 from datapruning.data.image_folder.scan import scan
 from datapruning.data.registry import is_folder, open_dataset
@@ -70,30 +70,30 @@ def check_recipe(path: str | Path, images: InputShape | None = None) -> Recipe:
     recipe, _ = read_recipe(path)
     text = path.read_text(encoding="utf-8")
 
-    def at_line(*keys: tuple[str, ...]) -> str:
+    def at_first(*keys: tuple[str, ...]) -> str:
         """The file and the line of the first of these tables or keys that the file has."""
-        return f"{path}{next(filter(None, (in_line(text, *key) for key in keys)), '')}"
+        return f"{path}{next(filter(None, (at_line(text, *key) for key in keys)), '')}"
 
     shape, classes = None, 0
     if images is not None:
         try:
-            shape, classes = recipe.views.seen(images.shape), images.classes
+            shape, classes = recipe.views.output_shape(images.shape), images.classes
         except InvalidValue as error:
-            raise InvalidValue(f"{at_line(('views', 'size'))}: {error}") from None
-    models = [(table, "model", getattr(recipe, table).model) for table in ("train", *INHERITS)]
+            raise InvalidValue(f"{at_first(('views', 'size'))}: {error}") from None
+    models = [(table, "model", getattr(recipe, table).model) for table in ("train", *INHERIT_FROM_TRAIN)]
     for table, key, model in [*models, *(("kd", "teacher_candidates", name) for name in recipe.kd.teacher_candidates)]:
         try:
             check_model(model, shape, classes)
         except UserError as error:
-            raise InvalidFile(f"{at_line((table, key), ('train', key))}: {table}.{key}: {error}") from None
+            raise InvalidFile(f"{at_first((table, key), ('train', key))}: {table}.{key}: {error}") from None
     if shape is not None and recipe.sparsity.sparsity:
         try:
             prunable(model_outline(recipe.train.model, shape, classes))
         except InvalidValue as error:
-            raise InvalidValue(f"{at_line(('sparsity',))}: {error}") from None
+            raise InvalidValue(f"{at_first(('sparsity',))}: {error}") from None
     early_epoch, epochs = recipe.evidence.early_epoch, recipe.proxy.epochs
     if early_epoch > epochs:
-        where = at_line(("evidence", "early_epoch"), ("proxy", "epochs"), ("train", "epochs"))
+        where = at_first(("evidence", "early_epoch"), ("proxy", "epochs"), ("train", "epochs"))
         raise InvalidValue(
             f"{where}: evidence.early_epoch is {early_epoch}, but the proxy trains {epochs} epochs (proxy.epochs); "
             f"it lies in 1..{epochs}"
@@ -101,14 +101,14 @@ def check_recipe(path: str | Path, images: InputShape | None = None) -> Recipe:
     try:
         check_combination(recipe)
     except UserError as error:
-        raise InvalidValue(f"{at_line(('self_distill',))}: {error}") from None
+        raise InvalidValue(f"{at_first(('self_distill',))}: {error}") from None
     return recipe
 
 
 def recipe_lines(recipe: Recipe) -> list[str]:
     """Summarise a recipe in lines of text: how each network is trained, and which tables differ from the defaults."""
     lines = []
-    for table in ("train", *INHERITS):
+    for table in ("train", *INHERIT_FROM_TRAIN):
         train = getattr(recipe, table)
         lines.append(
             f"  {table}: {train.model}, {train.epochs} epochs, batches of {train.batch_size}, lr {train.lr:g}, "
@@ -124,6 +124,6 @@ def recipe_lines(recipe: Recipe) -> list[str]:
         f"  evidence: {evidence.runs} proxies, {evidence.full_runs} of them to the end, early evaluation after epoch "
         f"{evidence.early_epoch}; {recipe.ensemble.num_members} ensemble members"
     )
-    defaults, tables = plain(Recipe(name=recipe.name)), plain(recipe)
+    defaults, tables = Recipe(name=recipe.name).to_dict(), recipe.to_dict()
     others = [name for name in ("cutmix", "kd", "self_distill", "sparsity") if tables.get(name) != defaults.get(name)]
     return [*lines, f"  other tables with values of their own: {', '.join(others) or 'none'}"]

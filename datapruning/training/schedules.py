@@ -41,17 +41,17 @@ def planned_rate(training: TrainConfig, step: int, steps: int) -> float:
 def planned_steps(training: TrainConfig, kept: int, total: int) -> int:
     """Updates of a whole run: `epochs` passes over what is kept or, under the budget "steps", over the full data set."""
     passes_over = total if training.budget == "steps" else kept
-    return training.epochs * len(batch_sizes(passes_over, training.update_size))
+    return training.epochs * len(batch_sizes(passes_over, training.effective_batch_size))
 
 
 def planned_epochs(training: TrainConfig, kept: int, total: int) -> int:
     """Passes over the kept samples that the run makes, the last one perhaps not whole."""
-    return math.ceil(planned_steps(training, kept, total) / len(batch_sizes(kept, training.update_size)))
+    return math.ceil(planned_steps(training, kept, total) / len(batch_sizes(kept, training.effective_batch_size)))
 
 
 @cache
 def planned_samples(training: TrainConfig, kept: int, total: int) -> int:
     """Samples that one student sees (with repeats), the search for its KD weight not counted."""
-    sizes = batch_sizes(kept, training.update_size)
+    sizes = batch_sizes(kept, training.effective_batch_size)
     passes, rest = divmod(planned_steps(training, kept, total), len(sizes))
     return passes * kept + sum(sizes[:rest])

@@ -149,7 +149,7 @@ class Trainer:
         """
         tensors = self._load(checkpoint, init_from)
         state, callbacks = self.state, self.extensions.callbacks
-        steps_per_epoch = len(batch_sizes(len(self.ids), self.config.update_size))
+        steps_per_epoch = len(batch_sizes(len(self.ids), self.config.effective_batch_size))
         last_epoch = min(
             state.epoch + math.ceil((self.num_steps - state.step) / steps_per_epoch), stop_epoch or self.num_steps
         )
@@ -272,7 +272,7 @@ class Trainer:
 
     def _plan_epoch(self) -> EpochPlan:
         """The batches of the epoch at hand, and where their steps lie in the schedule."""
-        state, infobatch, batch_size = self.state, self.extensions.infobatch, self.config.update_size
+        state, infobatch, batch_size = self.state, self.extensions.infobatch, self.config.effective_batch_size
         sizes = batch_sizes(len(self.ids), batch_size)
         num_planned = min(len(sizes), self.num_steps - state.step)
         kept = infobatch.begin_epoch(state.epoch, state.step / self.num_steps) if infobatch else None

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datapruning.config.kd import check_kd_weight
-from datapruning.config.recipe import Recipe, plain, read_recipe
+from datapruning.config.recipe import Recipe, read_recipe
 from datapruning.config.toml import to_toml
 from datapruning.errors import InvalidFile, InvalidValue, UnknownName, UserError
 
@@ -73,8 +73,8 @@ def test_set_reaches_those_who_inherit(recipe: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ("train.epochs=0", r"\[train\].*epochs lies in 1\.\."),
-        ("teacher.epochs=0", r"\[teacher\]"),
+        ("train.epochs=0", r"train\.epochs lies in 1\.\."),
+        ("teacher.epochs=0", r"teacher\.epochs lies in"),
         ("train.lr=-0.1", "lr"),
         ("train.lr=nan", "lr"),
         ("train.lr=inf", "lr"),
@@ -151,7 +151,7 @@ def test_awkward_texts_come_back(text: str) -> None:
 
 def test_a_written_recipe_reads_as_itself(tmp_path: Path) -> None:
     whole = Recipe(name="written")
-    (tmp_path / "written.toml").write_text(to_toml({**plain(whole), "run": {"seed": 3}, "environment": {"threads": 2}}))
+    (tmp_path / "written.toml").write_text(to_toml({**whole.to_dict(), "run": {"seed": 3}, "environment": {"threads": 2}}))
     assert read_recipe(tmp_path / "written.toml") == (whole, {"seed": 3})
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from datapruning.config.recipe import read_recipe
-from datapruning.config.toml_lines import line_of
+from datapruning.config.toml_lines import find_line
 from datapruning.errors import UserError
 
 TEXT = """# about
@@ -38,13 +38,13 @@ epochs = 5
 )  # fmt: skip
 def test_tables_and_keys_are_found(table: str, key: str | None, line: int | None) -> None:
     tomllib.loads(TEXT)
-    assert line_of(TEXT, table, key) == line
+    assert find_line(TEXT, table, key or "") == line
 
 
 @pytest.mark.parametrize("text", ["\ntrain.epochs = 3", "\ntrain = {epochs = 3}", "[train]\nepochs = 3", "\n[[train]]"])
 def test_every_way_to_write_a_key_is_found(text: str) -> None:
-    assert line_of(text, "train", "epochs") == 2 or "[[train]]" in text
-    assert line_of(text, "train") in (1, 2) or "train.epochs" in text
+    assert find_line(text, "train", "epochs") == 2 or "[[train]]" in text
+    assert find_line(text, "train") in (1, 2) or "train.epochs" in text
 
 
 @pytest.mark.parametrize(

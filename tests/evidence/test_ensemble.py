@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections.abc import Callable
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -99,7 +99,9 @@ def fill(folder: Path, members: int, notes: Path | None = None) -> SubsetEnsembl
             (notes / f"{number}-{os.getpid()}").touch()
         return made_member(number, ids)
 
-    return record_ensemble(folder, LABELS, EnsembleConfig(members, 0.7), TrainConfig(), train_member, 5)
+    return record_ensemble(
+        folder, LABELS, EnsembleConfig(num_members=members, subset_fraction=0.7), TrainConfig(), train_member, 5
+    )
 
 
 def same(one: SubsetEnsemble, other: SubsetEnsemble) -> None:
@@ -136,7 +138,7 @@ def test_members_that_are_added_later_keep_the_first(tmp_path: Path, monkeypatch
     same(SubsetEnsemble(more.paths[:3], LABELS, ComputeCost()), few)
     assert len(fill(tmp_path, 2)) == 2  # fewer are asked for: the others wait
     with pytest.raises(IncompatibleInputs, match="inside"):
-        record_ensemble(tmp_path, LABELS, EnsembleConfig(3, 0.5), TrainConfig(), made_member, 5)
+        record_ensemble(tmp_path, LABELS, EnsembleConfig(num_members=3, subset_fraction=0.5), TrainConfig(), made_member, 5)
 
 
 def test_a_real_ensemble_is_reused_extended_and_gives_every_scorer_its_due(
@@ -146,7 +148,7 @@ def test_a_real_ensemble_is_reused_extended_and_gives_every_scorer_its_due(
     scores = score(context, "memorization", seed=3)
     assert scores.stderr is not None
     assert scores.stderr.min() > 0
-    assert scores.meta["ensemble"] == asdict(context.recipe.ensemble)
+    assert scores.meta["ensemble"] == context.recipe.ensemble.to_dict()
     ensemble = open_ensemble(context, 3)
     assert scores.meta["costs"]["samples_seen"] == 4 * 60
     assert scores.meta["costs"]["evaluated"] == 4 * (120 + 60)

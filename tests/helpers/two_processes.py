@@ -47,9 +47,9 @@ SAMPLES, CLASSES = 115, 4
 PLAIN = TrainConfig(model="tests.helpers.two_processes:no_norms", epochs=3, batch_size=16, lr=0.05)
 CASES: dict[str, TrainConfig] = {
     "sgd": PLAIN,
-    "adamw": replace(PLAIN, optimizer="adamw", lr=0.002, ema=0.9, label_smoothing=0.1),
-    "accumulate": replace(PLAIN, batch_size=8, grad_accum_steps=2, clip_grad_norm=0.5),
-    "infobatch": replace(PLAIN, epochs=4, infobatch=0.5),
+    "adamw": PLAIN.replace(optimizer="adamw", lr=0.002, ema=0.9, label_smoothing=0.1),
+    "accumulate": PLAIN.replace(batch_size=8, grad_accum_steps=2, clip_grad_norm=0.5),
+    "infobatch": PLAIN.replace(epochs=4, infobatch=0.5),
     "cutmix": PLAIN,
     "ps-kd": PLAIN,
     "cs-kd": PLAIN,
@@ -158,8 +158,8 @@ def teach(folder: Path) -> None:
     """A teacher with batch norms, saved after every update."""
     checkpoint.SECONDS = 0.0
     context = open_work(folder)
-    teacher = replace(context.recipe.teacher, model="tinynet8", optimizer="adamw", lr=0.002)
-    dp.teach(replace(context, recipe=replace(context.recipe, teacher=teacher)), out=folder / "teacher")
+    teacher = context.recipe.teacher.replace(model="tinynet8", optimizer="adamw", lr=0.002)
+    dp.teach(replace(context, recipe=context.recipe.replace(teacher=teacher)), out=folder / "teacher")
 
 
 def die_at(update: int) -> None:

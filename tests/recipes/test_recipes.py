@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import tomllib
 
@@ -44,9 +43,9 @@ def test_every_dataset_of_another_name_is_one_that_can_be_opened() -> None:
 
 def test_imagenet_sees_224_of_256_and_needs_pictures_of_that_size() -> None:
     views = read_recipe(recipes.path_of("imagenet"))[0].views
-    assert views.seen((256, 256, 3)) == (224, 224, 3)
+    assert views.output_shape((256, 256, 3)) == (224, 224, 3)
     with pytest.raises(InvalidValue, match="--image-size"):
-        views.seen((64, 64, 3))
+        views.output_shape((64, 64, 3))
 
 
 @pytest.mark.parametrize("dataset", ["digits", "mnist", "kmnist", "usps", "svhn", "emnist-letters"])
@@ -62,7 +61,7 @@ def test_about_says_where_the_settings_are_from(name: str) -> None:
 
 def test_both_cifar_recipes_have_the_same_settings() -> None:
     cifar100, cifar10 = (read_recipe(recipes.path_of(name))[0] for name in ("cifar100", "cifar10"))
-    assert dataclasses.replace(cifar100, name="cifar10") == cifar10
+    assert cifar100.replace(name="cifar10") == cifar10
 
 
 def test_a_name_is_no_path() -> None:

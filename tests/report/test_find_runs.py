@@ -12,7 +12,7 @@ import pytest
 
 from datapruning.artifacts.metadata import new_meta
 from datapruning.artifacts.subset import KIND, Subset
-from datapruning.config.recipe import Recipe, plain
+from datapruning.config.recipe import Recipe
 from datapruning.config.toml import to_toml
 from datapruning.data.dataset import Dataset
 from datapruning.errors import IncompatibleInputs, InvalidFile, InvalidValue
@@ -42,7 +42,7 @@ def write_run(folder: Path, data: Dataset, fraction: float = 0.3, kd: float | st
     kept = round(fraction * data.total)
     scorer, epochs, scores = more.pop("scorer", "random"), more.pop("epochs", 2), more.pop("scores", None)
     weight = 0.5 if kd == AUTO else float(kd)
-    recipe = {k: v for k, v in plain(Recipe(name="r")).items() if k in ("views", "train", "teacher", "kd")}
+    recipe = {k: v for k, v in Recipe(name="r").to_dict().items() if k in ("views", "train", "teacher", "kd")}
     recipe["train"] = {**recipe["train"], "epochs": epochs}
     run = {"verb": "train", "subset": f"{scorer}-{kept}-{seed}", "kd_weight": "auto" if kd == AUTO else kd, "seed": seed}
     result: dict[str, Any] = {

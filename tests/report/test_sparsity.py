@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +45,7 @@ def record_of(kept: Sequence[int], settings: SparsityConfig = SNIP, protected: S
     sparse = sum(2 * count * positions for count, (_, _, _, positions) in zip(kept, LAYERS, strict=True))
     total = sum(layer[2] for layer in LAYERS)
     return {
-        "settings": asdict(settings), "rounds": 1, "kept": sum(kept), "total": total, "masks": "m", "layers": layers,
+        "settings": settings.to_dict(), "rounds": 1, "kept": sum(kept), "total": total, "masks": "m", "layers": layers,
         "protected": list(protected), "flops": flops, "flops_without_zeros": sparse,
     }  # fmt: skip
 
@@ -63,7 +62,7 @@ def write(folder: Path, data: Dataset, kind: tuple[str, float, str, str] = DENSE
     tables: dict[str, dict[str, Any]] = {"self_distill": {"method": method}} if method != "none" else {}
     if removed:
         settings = more.pop("settings", {})
-        tables["sparsity"] = asdict(SparsityConfig(sparsity=removed, criterion=by, **settings))
+        tables["sparsity"] = SparsityConfig(sparsity=removed, criterion=by, **settings).to_dict()
         more = {
             "sparsity": pruned_record(removed, by),
             "costs": {"prune": {"samples_seen": 128, "evaluated": 0, "seconds": 0.5}},

@@ -47,7 +47,7 @@ Contexts = Callable[..., Context]
 Killer = Callable[..., Any]
 SHORT = TrainConfig(model="tinynet8", epochs=4, batch_size=16, lr=0.05)
 IDS = np.arange(0, 120, 2)  # 60 samples: 4 updates an epoch, the last of 12
-PRUNED = replace(SHORT, epochs=8, infobatch=0.5)
+PRUNED = SHORT.replace(epochs=8, infobatch=0.5)
 
 
 class Opinions:
@@ -98,14 +98,14 @@ CASES: dict[str, Callable[[Context], dict[str, Any]]] = {
     "kd": lambda _: {"loss": DistillationLoss(Opinions(), 0.6, 4.0, confidence_weighting=True)},
     "infobatch": lambda _: {"training": PRUNED},
     "infobatch, kd": lambda _: {"training": PRUNED, "loss": DistillationLoss(Opinions(), 0.6, 4.0)},
-    "ema": lambda _: {"training": replace(SHORT, ema=0.9)},
-    "adamw, ema, clip": lambda _: {"training": replace(SHORT, optimizer="adamw", lr=0.003, ema=0.9, clip_grad_norm=0.5)},
-    "accumulate": lambda _: {"training": replace(SHORT, batch_size=8, grad_accum_steps=2)},
-    "infobatch, accumulate": lambda _: {"training": replace(PRUNED, batch_size=8, grad_accum_steps=2)},
-    "steps": lambda _: {"training": replace(SHORT, schedule="step", milestones=(0.4,)), "num_steps": 14},
-    "bf16": lambda _: {"training": replace(SHORT, precision="bf16")},
+    "ema": lambda _: {"training": SHORT.replace(ema=0.9)},
+    "adamw, ema, clip": lambda _: {"training": SHORT.replace(optimizer="adamw", lr=0.003, ema=0.9, clip_grad_norm=0.5)},
+    "accumulate": lambda _: {"training": SHORT.replace(batch_size=8, grad_accum_steps=2)},
+    "infobatch, accumulate": lambda _: {"training": PRUNED.replace(batch_size=8, grad_accum_steps=2)},
+    "steps": lambda _: {"training": SHORT.replace(schedule="step", milestones=(0.4,)), "num_steps": 14},
+    "bf16": lambda _: {"training": SHORT.replace(precision="bf16")},
     "masks": lambda context: {"masks": half_masks(context)},
-    "masks, infobatch, ema": lambda context: {"masks": half_masks(context), "training": replace(PRUNED, ema=0.9)},
+    "masks, infobatch, ema": lambda context: {"masks": half_masks(context), "training": PRUNED.replace(ema=0.9)},
     **{name: lambda _, name=name: {"method": name} for name in KEYS if name != "none"},  # type: ignore[misc]
     "dlb, masks, kd": lambda context: {
         "method": "dlb", "masks": half_masks(context), "loss": DistillationLoss(Opinions(), 0.6, 4.0)
@@ -113,7 +113,7 @@ CASES: dict[str, Callable[[Context], dict[str, Any]]] = {
     "dropout": lambda _: {"model": dropout_net()},
     "dropout, cs-kd": lambda _: {"model": dropout_net(), "method": "cs-kd"},
     "dropout, infobatch, accumulate": lambda _: {
-        "model": dropout_net(), "training": replace(PRUNED, batch_size=8, grad_accum_steps=2)
+        "model": dropout_net(), "training": PRUNED.replace(batch_size=8, grad_accum_steps=2)
     },
 }  # fmt: skip
 

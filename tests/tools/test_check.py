@@ -72,7 +72,7 @@ def test_networks_are_tried_on_pictures_of_the_dataset(dprune: Dprune, tmp_path:
         ("[train]\nmodel = 'nets:wide'\n", "line 2: train.model: model 'nets:wide' gives [2, 11] for 2 pictures"),
         ("[train]\nmodel = 'nets:fails'\n", "line 2: train.model: model 'nets:fails' cannot be made: OSError: no"),
         ("[train]\nmodel = 'nets:odd'\n[sparsity]\nsparsity = 0.5\n", "line 3: Odd has no convolution and no linear layer"),
-        ("[views]\nsize = 32\n", "line 2: views.size is 32, but the pictures are 8x8"),
+        ("[views]\nsize = 32\n", "line 2: views.size is 32, but the images are 8x8"),
     ],
 )
 def test_a_network_that_does_not_fit_the_dataset_is_named_with_its_line(
@@ -104,7 +104,7 @@ def test_a_dataset_that_is_not_there_is_refused(refused: Refused) -> None:
 @pytest.mark.parametrize(
     ("text", "named"),
     [
-        ("[train]\n\nepoch = 3\n", "mine.toml, line 3: unknown key in [train] 'epoch': did you mean 'epochs'?"),
+        ("[train]\n\nepoch = 3\n", "mine.toml, line 3: train.epoch: unknown key 'epoch': did you mean 'epochs'?"),
         ("[train]\nlr = 'high'\n", "mine.toml, line 2: train.lr is a number, got 'high'"),
         ("[trian]\n", "mine.toml, line 1: unknown table 'trian': did you mean 'train'?"),
         ("[train]\nmodel = 'resnet-18'\n", "mine.toml, line 2: train.model: unknown model 'resnet-18': did you"),

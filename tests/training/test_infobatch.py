@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import datapruning as dp
-from datapruning.config.recipe import Recipe, plain, read_recipe
+from datapruning.config.recipe import Recipe, read_recipe
 from datapruning.config.toml import to_toml
 from datapruning.config.training import TrainConfig
 from datapruning.data.batching import training_batches
@@ -179,7 +178,7 @@ def test_easy_samples_are_skipped_between_the_first_epoch_and_the_last_ones(make
 
 def test_it_trains_as_a_slow_reference_does(make_context: Maker, small: Dataset) -> None:
     context = make_context(small)
-    training = replace(PRUNED, epochs=4, infobatch_until=1.0, momentum=0.0, weight_decay=0.0)
+    training = PRUNED.replace(epochs=4, infobatch_until=1.0, momentum=0.0, weight_decay=0.0)
     model, done = train(context, training, lr_schedule=lambda step: 0.01)
 
     slow = context.new_model("convnet", 0)
@@ -214,7 +213,7 @@ def test_it_trains_as_a_slow_reference_does(make_context: Maker, small: Dataset)
 def test_a_pruned_epoch_passes_its_whole_part_of_the_schedule(make_context: Maker, small: Dataset, budget: str) -> None:
     asked: list[int] = []
     seen = Presented()
-    training, ids = replace(PRUNED, epochs=6, budget=budget), np.arange(0, small.total, 3)  # 40 samples, 3 updates
+    training, ids = PRUNED.replace(epochs=6, budget=budget), np.arange(0, small.total, 3)  # 40 samples, 3 updates
 
     def rate(step: int) -> float:
         asked.append(step)
@@ -266,8 +265,8 @@ def test_without_it_no_loss_of_a_single_sample_is_computed_and_until_0_is_withou
             raise AssertionError
 
     context = make_context(small)
-    off, done = train(context, replace(PRUNED, infobatch=0.0), loss=MeanOnly())
-    never, also = train(context, replace(PRUNED, infobatch_until=0.0), loss=MeanOnly())
+    off, done = train(context, PRUNED.replace(infobatch=0.0), loss=MeanOnly())
+    never, also = train(context, PRUNED.replace(infobatch_until=0.0), loss=MeanOnly())
     assert same(off, never)
     assert done.samples_skipped == done.steps_skipped == also.samples_skipped == 0
     with pytest.raises(AssertionError):
@@ -323,7 +322,7 @@ def test_teachers_and_proxies_do_not_inherit_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize("change", ["teacher.infobatch=0.5", "proxy.infobatch=0.5", "teacher.infobatch_until=0.5"])
 def test_teachers_and_proxies_cannot_have_it(tmp_path: Path, change: str) -> None:
     (tmp_path / "r.toml").write_text("")
-    with pytest.raises(InvalidValue, match=r"r\.toml: in \[(teacher|proxy)\]: infobatch\w* is for students"):
+    with pytest.raises(InvalidValue, match=r"r\.toml: (teacher|proxy)\.infobatch\w* is for students"):
         read_recipe(tmp_path / "r.toml", [change])
     with pytest.raises(InvalidValue, match="is for students"):
         Recipe(name="mine", teacher=PRUNED)
@@ -339,9 +338,9 @@ def test_shares_that_cannot_be_are_refused(value: float) -> None:
 
 
 def test_a_recipe_without_it_is_written_as_before_there_was_any_and_one_with_it_reads_as_itself(tmp_path: Path) -> None:
-    assert "infobatch" not in to_toml(plain(Recipe(name="r"))) + repr(TrainConfig())
+    assert "infobatch" not in to_toml(Recipe(name="r").to_dict())
     whole = Recipe(name="r", train=PRUNED)
-    (tmp_path / "r.toml").write_text(to_toml(plain(whole)))
+    (tmp_path / "r.toml").write_text(to_toml(whole.to_dict()))
     assert read_recipe(tmp_path / "r.toml")[0] == whole
 
 

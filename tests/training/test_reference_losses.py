@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +42,7 @@ def test_losses_are_those_of_the_reference(
     context = make_context(small)
     options = CASES[case](context)
     training = options.get("training", SHORT)
-    options["training"] = replace(training, epochs=max(5, training.epochs))
+    options["training"] = training.replace(epochs=max(5, training.epochs))
     if "num_steps" in options:
         options["num_steps"] = NUM_STEPS
     train(context, **options)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +105,7 @@ def test_a_rate_of_ones_own_and_fewer_updates(make_context: Maker, small: Datase
         return 0.0
 
     still, probed = train(
-        context, replace(SHORT, weight_decay=0.0), init_from=left, num_steps=done.step + 3, lr_schedule=rate
+        context, SHORT.replace(weight_decay=0.0), init_from=left, num_steps=done.step + 3, lr_schedule=rate
     )
     assert asked == [done.step, done.step + 1, done.step + 2]
     assert probed.step == done.step + 3
@@ -126,7 +125,7 @@ def test_recording_does_not_change_what_is_learned(make_context: Maker, small: D
 
 def test_training_learns(make_context: Maker, small: Dataset) -> None:
     context = make_context(small)
-    model, done = train(context, replace(SHORT, epochs=12))
+    model, done = train(context, SHORT.replace(epochs=12))
     assert done.history[-1].loss < done.history[0].loss / 2
     assert accuracy(model, context.split("test"), np.arange(len(small.test)), context.views) > 80
 
@@ -142,7 +141,7 @@ def test_two_kept_samples_and_a_lone_last_sample_train(make_context: Maker, smal
 
 def test_the_steps_budget_gives_as_many_updates_as_the_full_data(make_context: Maker, small: Dataset) -> None:
     context = make_context(small)
-    training = replace(SHORT, budget="steps")
+    training = SHORT.replace(budget="steps")
     ids = np.arange(20)
     assert planned_steps(training, 20, small.total) == 4 * math.ceil(small.total / 16)
     assert planned_epochs(training, 20, small.total) == math.ceil(planned_steps(training, 20, small.total) / 2)
@@ -153,7 +152,7 @@ def test_the_steps_budget_gives_as_many_updates_as_the_full_data(make_context: M
 
 def test_a_loss_that_is_no_number_ends_the_run_with_a_reason(make_context: Maker, small: Dataset) -> None:
     with pytest.raises(DataPruningError, match=r"loss became (nan|inf).*lower the learning rate"):
-        train(make_context(small), replace(SHORT, lr=1e6))
+        train(make_context(small), SHORT.replace(lr=1e6))
 
 
 def test_thread_count_and_kernels_are_put_back() -> None:

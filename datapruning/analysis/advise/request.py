@@ -10,7 +10,6 @@ from datapruning.analysis.advise.holdout import HoldoutSplit, split_holdout
 from datapruning.analysis.advise.plan import MIN_PILOTS, ladder
 from datapruning.api.student_request import Teachers
 from datapruning.artifacts.scorer import Scorer
-from datapruning.config.recipe import plain
 from datapruning.data.dataset import Dataset
 from datapruning.errors import InvalidValue
 from datapruning.evidence.estimate import evidence_tables
@@ -59,7 +58,7 @@ class AdviceRequest:
         tables = ["views", "train", "cutmix", *([] if self.given_teachers else ["teacher"]), *evidence_tables([self.scorer])]
         return {
             "dataset": context.data.name, "fingerprint": context.data.fingerprint, "threads": context.threads,
-            "recipe": {name: table for name, table in plain(context.recipe).items() if name in tables},
+            "recipe": context.recipe.identity(*tables),
             "kd_weight": candidate.weight, "temperature": candidate.temperature, "confidence_weighting": candidate.trust,
             "device": context.device.type, "scorer": self.scorer.name, "seed": self.seed,
             "num_holdout": len(self.split.holdout), "teacher_weights": [t.weights_hash for t in self.given_teachers],
@@ -72,7 +71,7 @@ def resolve_request(context: Context, scorer: str, teachers: Teachers, seed: int
     Raises:
         InvalidValue, UnknownName, InvalidFile, IncompatibleInputs: The user's mistakes.
     """
-    if context.recipe.self_distill.on:
+    if context.recipe.self_distill.enabled:
         raise InvalidValue("the pilots of an advice train without self-distillation: set self_distill.method to none")
     split = split_holdout(context.data.total, seed, context.data.unreadable)
     _check_size(context.data, len(split.rest))

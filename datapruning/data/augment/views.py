@@ -135,12 +135,12 @@ class Views:
         if not self.policy.scale:
             return self._middle(images)
         _, height, width, _ = images.shape
-        size = self.policy.seen((height, width, 0))[:2]
+        size = self.policy.output_shape((height, width, 0))[:2]
         return resample(images, resized_boxes(ids, self.policy, view, height, width), *size)
 
     def _middle(self, images: Tensor) -> Tensor:
         _, height, width, _ = images.shape
-        tall, wide, _ = self.policy.seen((height, width, 0))
+        tall, wide, _ = self.policy.output_shape((height, width, 0))
         down, right = (height - tall) // 2, (width - wide) // 2
         return images[:, down : down + tall, right : right + wide]
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from datapruning.api.student_request import Teachers
 from datapruning.artifacts.scorer import Scorer
-from datapruning.config.recipe import plain
 from datapruning.errors import InvalidValue
 from datapruning.experiments.sweep.grid import Grid, make_grid
 from datapruning.experiments.sweep.shared_artifacts import (
@@ -52,7 +51,7 @@ class SweepRequest:
         """All that the trials depend on beside their own settings, as plain data."""
         context = self.context
         return {
-            "dataset": context.data.name, "fingerprint": context.data.fingerprint, "recipe": plain(context.recipe),
+            "dataset": context.data.name, "fingerprint": context.data.fingerprint, "recipe": context.recipe.to_dict(),
             "threads": context.threads, "device": context.device.type,
         }  # fmt: skip
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from datapruning.config.self_distillation import SelfDistillConfig
@@ -40,8 +40,8 @@ class StudentSpec:
         """The trial's configuration: every setting as plain data, so that it is complete without the recipe."""
         return {
             "fraction": self.fraction, "scorer": self.scorer, "kd_weight": self.kd_weight, "teacher": self.teacher,
-            "seed": self.seed, **({} if self.pruning is None else {"sparsity": asdict(self.pruning)}),
-            **({} if self.self_distillation is None else {"self_distill": self.self_distillation.used}),
+            "seed": self.seed, **({} if self.pruning is None else {"sparsity": self.pruning.to_dict()}),
+            **({} if self.self_distillation is None else {"self_distill": self.self_distillation.to_dict()}),
         }  # fmt: skip
 
     @classmethod

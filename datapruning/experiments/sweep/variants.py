@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 from datapruning.config.self_distillation import SelfDistillConfig
 from datapruning.config.sparsity import SparsityConfig
@@ -63,8 +63,10 @@ def find_variants(
     if self_distill is not None:
         settings = context.recipe.self_distill
         methods = unique(parse_list(self_distill, "methods of self-distillation"), str, "method of self-distillation")
-        by_method = [replace(settings, method=method) for method in methods]
-        self_distillation = tuple(SelfDistillConfig(**table.used) if table.on else None for table in by_method)
+        by_method = [settings.replace(method=method) for method in methods]
+        self_distillation = tuple(
+            SelfDistillConfig.model_validate(table.to_dict()) if table.enabled else None for table in by_method
+        )
         context = context.with_table("self_distill", method="none")
     return context, Variants(pruning, self_distillation)
 
@@ -81,7 +83,7 @@ def _find_pruning(
     shares = unique(parse_list(sparsity, "shares of the weights to remove"), _parse_share, "sparsity")
     names = [settings.criterion] if criterion is None else parse_list(criterion, "criteria to prune by")
     criteria = unique(names, str, "criterion")
-    tables = {share: [replace(settings, sparsity=share, criterion=name) for name in criteria] for share in shares}
+    tables = {share: [settings.replace(sparsity=share, criterion=name) for name in criteria] for share in shares}
     return tuple(table for share in shares for table in (tables[share] if share else [None]))
 
 
@@ -104,9 +106,9 @@ def _parse_share(given: float | str) -> float:
 def student_context(context: Context, spec: StudentSpec) -> Context:
     """Return the sweep's context with the variant of a student."""
     if spec.pruning is not None:
-        context = context.with_table("sparsity", **asdict(spec.pruning))
+        context = context.with_table("sparsity", **spec.pruning.to_dict())
     if spec.self_distillation is not None:
-        context = context.with_table("self_distill", **spec.self_distillation.used)
+        context = context.with_table("self_distill", **spec.self_distillation.to_dict())
     return context
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
@@ -92,12 +92,12 @@ def plan_fork(
     steps = planned_steps(training, len(kept), total)
     if epochs < 2:
         return None
-    per_epoch = len(batch_sizes(len(kept), training.update_size))
+    per_epoch = len(batch_sizes(len(kept), training.effective_batch_size))
     samples = math.ceil(steps * len(kept) / per_epoch)
     count, probe_samples = probe_budget(search_cost(kd.search_budget, samples), samples, probes, kd.max_validation_samples)
     judges = choose_judges(kept, total, count, seed, alike=alike, unreadable=unreadable)
     ids = np.setdiff1d(kept, judges.aside)
-    of_trunk = len(batch_sizes(len(ids), training.update_size))
+    of_trunk = len(batch_sizes(len(ids), training.effective_batch_size))
     epoch = min(epochs - 1, max(1, round(kd.search_start * epochs)))
     step, steps = epoch * of_trunk, steps - epoch * (per_epoch - of_trunk)
     probe = min(steps - step, max(1, round(probe_samples * per_epoch / len(kept))))
@@ -184,7 +184,7 @@ def _probe(
     _: Config,
 ) -> dict[str, Any]:
     trunk = Checkpoint(run.checkpoint_path("fork"))
-    training, loader = replace(context.recipe.train, infobatch=0.0), context.split("train")  # few updates: nothing to skip
+    training, loader = context.recipe.train.replace(infobatch=0.0), context.split("train")  # few updates: nothing to skip
     model = context.new_model(training.model, seed)
     start = planned_rate(training, fork.step, fork.steps)
     trainer = Trainer(

@@ -69,7 +69,7 @@ def train_student(
     else:
         candidate, candidates = ALONE, []
     self_distillation = make_maker(context, ids, seed, self_labels)
-    if self_distillation.settings.on:
+    if self_distillation.settings.enabled:
         say(in_words(self_distillation.settings))
     pruned = masks_of(context, run, ids, objective_of(context, labels, candidate), seed, self_labels)
     masks = pruned.masks if pruned else None

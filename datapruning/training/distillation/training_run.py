@@ -108,10 +108,10 @@ def train_and_evaluate(context: Context, run: Run, training_run: TrainingRun, me
             share=training.infobatch, until=training.infobatch_until, samples_skipped=done.samples_skipped
         )
     if training_run.distil is not None:
-        method, settings = context.recipe.self_distill.method, dict(context.recipe.self_distill.used)
-        del settings["method"]
+        table = context.recipe.self_distill
+        settings = {key: value for key, value in table.to_dict().items() if isinstance(value, float)}
         passes = ExtraPasses(trained=done.auxiliary_samples, forward=done.auxiliary_forward)
-        self_distillation = SelfDistillationRecord(method=method, settings=settings, extra_passes=passes)
+        self_distillation = SelfDistillationRecord(method=table.method, settings=settings, extra_passes=passes)
     trained = TrainedResult(
         role=training_run.role,
         test_accuracy=test_accuracy,

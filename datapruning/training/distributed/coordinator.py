@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from types import TracebackType
 from typing import Any
 
@@ -66,7 +65,7 @@ class SharedTraining:
         seen, arrays = describe_views(views)
         state = state_tensors(model, optimizer)
         about = {
-            "loader": number, "model": describe_model(model), "views": seen, "training": asdict(training), "seed": seed,
+            "loader": number, "model": describe_model(model), "views": seen, "training": dict(training), "seed": seed,
             "state": kinds_of(state), "threads": torch.get_num_threads(), "masked": masks is not None,
             "companions_train": trains_on_auxiliary,
         }  # fmt: skip

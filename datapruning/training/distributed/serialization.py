@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, fields
 from typing import Any
 
 import numpy as np
@@ -39,23 +38,19 @@ def build_model(about: Mapping[str, Any], device: torch.device) -> nn.Module:
 
 def describe_views(views: Views) -> tuple[dict[str, Any], dict[str, NDArray[np.int64]]]:
     """(plain data, arrays)."""
-    about = {"policy": asdict(views.policy), "mean": views.mean, "std": views.std}
+    about = {"policy": dict(views.policy), "mean": views.mean, "std": views.std}
     if views.mixture is None:
         return about, {}
     mixture = views.mixture
-    return {**about, "cutmix": asdict(mixture.policy), "cutmix_seed": mixture.seed}, {"kept": mixture.kept}
+    return {**about, "cutmix": dict(mixture.policy), "cutmix_seed": mixture.seed}, {"kept": mixture.kept}
 
 
 def build_views(about: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Views:
     """The same views."""
     mixture = Mixture(CutMixPolicy(**about["cutmix"]), about["cutmix_seed"], arrays["kept"]) if "cutmix" in about else None
-    return Views(AugmentPolicy(**_tuples(about["policy"])), tuple(about["mean"]), tuple(about["std"]), mixture)
+    return Views(AugmentPolicy(**about["policy"]), tuple(about["mean"]), tuple(about["std"]), mixture)
 
 
 def build_training(about: Mapping[str, Any]) -> TrainConfig:
     """The same settings."""
-    return TrainConfig(**_tuples({f.name: about[f.name] for f in fields(TrainConfig)}))
-
-
-def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    return TrainConfig(**about)

@@ -13,7 +13,7 @@ EXTRA = {
 
 def in_words(settings: SelfDistillConfig) -> str:
     """The method, its numbers and its compute."""
-    numbers = ", ".join(f"{key} {value:g}" for key, value in settings.used.items() if key != "method")
+    numbers = ", ".join(f"{key} {value:g}" for key, value in settings.to_dict().items() if key != "method")
     times = f"{settings.compute:.3g} times " if settings.compute > 1 else ""
     extra = EXTRA.get(settings.method, "")
     return f"self-distillation: {settings.method} ({numbers}); {extra}{times}the compute of plain training"

@@ -77,17 +77,17 @@ def check_combination(recipe: Recipe) -> None:
         InvalidValue: self-distillation with dynamic pruning, with accumulated batches or with mixed pictures.
     """
     method = recipe.self_distill.method
-    if recipe.self_distill.on and recipe.train.infobatch:
+    if recipe.self_distill.enabled and recipe.train.infobatch:
         raise InvalidValue(
             f"self-distillation ({method}) and infobatch {recipe.train.infobatch:g} do not go together: set one of them "
             "to none or 0"
         )
-    if recipe.self_distill.on and recipe.train.grad_accum_steps > 1:
+    if recipe.self_distill.enabled and recipe.train.grad_accum_steps > 1:
         raise InvalidValue(
             f"self-distillation ({method}) and train.grad_accum_steps {recipe.train.grad_accum_steps} do not go together: "
             "set one of them to none or 1"
         )
-    if recipe.self_distill.on and recipe.cutmix.prob:
+    if recipe.self_distill.enabled and recipe.cutmix.prob:
         raise InvalidValue(
             f"self-distillation ({method}) and cutmix.prob {recipe.cutmix.prob:g} do not go together: set one of them to "
             "none or 0"

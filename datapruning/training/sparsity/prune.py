@@ -125,7 +125,7 @@ def check_epsd(context: Context, weight: float | None) -> None:
         raise InvalidValue(
             'sparsity.loss = "kd" takes the saliency of the teacher\'s loss, but with KD weight 0 there is no teacher'
         )
-    if settings.criterion == "epsd" and settings.loss == "self-distill" and not how.on:
+    if settings.criterion == "epsd" and settings.loss == "self-distill" and not how.enabled:
         raise InvalidValue(
             "epsd takes the saliency of a self-distillation loss: name one with --self-distill (cs-kd, ps-kd, dlb, tf-kd), "
             "or prune by the labels alone with the criterion prospr"

@@ -134,7 +134,7 @@ def test_draws_are_pinned() -> None:
 
 @pytest.mark.parametrize("share", [-0.1, 1.5, float("nan")])
 def test_impossible_shares_are_refused(share: float) -> None:
-    with pytest.raises(InvalidValue, match=r"cutmix\.prob"):
+    with pytest.raises(InvalidValue, match=r"prob lies in"):
         CutMixPolicy(prob=share)
 
 

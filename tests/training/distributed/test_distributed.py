@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -130,7 +130,7 @@ def test_views_and_settings_come_over_as_plain_data(small: Dataset, make_context
         (_, mine), (_, theirs) = (next(each.read(loader, [kept[:9]], 3)) for each in (one, other))
         assert torch.equal(mine, theirs)
     training = TrainConfig(milestones=(0.5, 0.8), schedule="step", clip_grad_norm=0.1 + 0.2)
-    assert build_training(json.loads(json.dumps(asdict(training)))) == training
+    assert build_training(json.loads(json.dumps(training.to_dict()))) == training
 
 
 def test_a_network_that_somebody_listens_to_is_not_dealt(small: Dataset, make_context: Callable[..., Context]) -> None:

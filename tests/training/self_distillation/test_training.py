@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +116,7 @@ class Slow:
 @pytest.mark.parametrize("method", METHODS)
 def test_it_trains_as_a_slow_reference_does(make_context: Contexts, small: Dataset, method: str) -> None:
     context = make_context(small)
-    training = replace(SHORT, momentum=0.0, weight_decay=0.0)
+    training = SHORT.replace(momentum=0.0, weight_decay=0.0)
     model, done = train(context, method, training, lr_schedule=lambda step: 0.02)
     reference = context.new_model("convnet", 0).train()
     slow = Slow(context, reference, method)
@@ -190,9 +189,9 @@ def test_epochs_that_end_early_and_lone_batches(make_context: Contexts, small: D
     """Under the budget "steps" the last epoch may be cut off; an epoch may be a single batch."""
     context = make_context(small)
     for method in METHODS:
-        _, done = train(context, method, replace(SHORT, budget="steps", batch_size=48))  # 3 updates; 60 samples are 2
+        _, done = train(context, method, SHORT.replace(budget="steps", batch_size=48))  # 3 updates; 60 samples are 2
         assert done.updates == 12
-        _, done = train(context, method, ids=IDS[:12], training=replace(SHORT, epochs=2))
+        _, done = train(context, method, ids=IDS[:12], training=SHORT.replace(epochs=2))
         assert done.updates == 2
 
 
@@ -211,12 +210,12 @@ def test_observers_see_the_batch_alone(make_context: Contexts, small: Dataset) -
 
 def test_dynamic_pruning_is_refused(make_context: Contexts, small: Dataset) -> None:
     with pytest.raises(InvalidValue, match="infobatch do not go together"):
-        train(make_context(small), "ps-kd", replace(SHORT, infobatch=0.5))
+        train(make_context(small), "ps-kd", SHORT.replace(infobatch=0.5))
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_bf16(make_context: Contexts, small: Dataset, method: str) -> None:
-    _, done = train(make_context(small), method, replace(SHORT, precision="bf16"))
+    _, done = train(make_context(small), method, SHORT.replace(precision="bf16"))
     losses = [row.loss for row in done.history]
     assert np.isfinite(losses).all()
     if method != "ps-kd":  # whose target moves

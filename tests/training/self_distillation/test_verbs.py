@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import datapruning as dp
-from datapruning.config.recipe import Recipe, plain, read_recipe
+from datapruning.config.recipe import Recipe, read_recipe
 from datapruning.config.self_distillation import KEYS, SelfDistillConfig
 from datapruning.config.toml import to_toml
 from datapruning.data.dataset import Dataset
@@ -52,7 +52,7 @@ def test_students_with_and_without_teachers(short: Context, method: str, weight:
     assert usual.result.self_distill is None
     told = mine.result.self_distill
     assert told is not None
-    assert {"method": told.method, **told.settings} == SelfDistillConfig(method=method).used
+    assert {"method": told.method, **told.settings} == SelfDistillConfig(method=method).to_dict()
     seen, costs = usual.result.samples_seen, mine.result.costs
     trained, forward = told.extra_passes.trained, told.extra_passes.forward
     assert mine.result.samples_seen == costs.train.samples_seen == seen + trained
@@ -153,7 +153,7 @@ TRAIN = ("train", "--data", "digits", "--fraction", "0.1", "--kd-weight", "0", *
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (("--self-distill", "cskd"), "unknown method of self-distillation 'cskd': did you mean 'cs-kd'?"),
+        (("--self-distill", "cskd"), "self_distill.method: unknown method 'cskd': did you mean 'cs-kd'?"),
         (("--set", "self_distill.method=dbl"), "did you mean 'dlb'?"),
         (("--set", "self_distill.cs_kd_temperature=0"), "cs_kd_temperature lies in 0.001..1e+06; got 0"),
         (("--set", "self_distill.cs_kd_weigth=1"), "did you mean 'cs_kd_weight'?"),
@@ -193,16 +193,16 @@ def test_advice_refuses_it(refused: Callable[..., str]) -> None:
 
 
 def test_a_recipe_without_it_is_written_as_before_there_was_any_and_one_with_it_reads_as_itself(tmp_path: Path) -> None:
-    assert "self_distill" not in to_toml(plain(Recipe(name="r")))
+    assert "self_distill" not in to_toml(Recipe(name="r").to_dict())
     for method in METHODS:
         whole = Recipe(name="r", self_distill=SelfDistillConfig(method=method))
-        (tmp_path / "r.toml").write_text(to_toml(plain(whole)))
+        (tmp_path / "r.toml").write_text(to_toml(whole.to_dict()))
         assert read_recipe(tmp_path / "r.toml")[0] == whole
 
 
 def test_settings_of_other_methods_do_not_name_a_run(make_context: Contexts, small: Dataset) -> None:
     one, other = (
-        plain(make_context(small, "self_distill.method=dlb", f"self_distill.ps_kd_weight={w}").recipe) for w in (0.1, 0.2)
+        make_context(small, "self_distill.method=dlb", f"self_distill.ps_kd_weight={w}").recipe.to_dict() for w in (0.1, 0.2)
     )
     assert one == other
 
