@@ -26,7 +26,7 @@ from datapruning.analysis.advise.advise import FILE, advise
 from datapruning.analysis.advise.pilots import initial_objective
 from datapruning.io.json import read_json
 from datapruning.io.tensors import save_tensors
-from datapruning.io.trial_store import Config, Row, RowStore
+from datapruning.io.trial_store import Trial, TrialConfig, TrialStore
 from datapruning.runs.context import Context
 from datapruning.teachers.load import Teacher, hash_weights, load_teacher
 from datapruning.teachers.soft_labels import SoftLabelCache, TeacherLabels
@@ -35,9 +35,9 @@ from datapruning.training.losses import CrossEntropy, Loss
 from datapruning.training.reproducibility import reproducible
 from datapruning.training.schedules import planned_epochs, planned_steps
 from datapruning.training.trainer import Trainer
-from datapruning.utils.console import hushed, say
+from datapruning.utils.console import info, quiet
 from datapruning.utils.fraction import kept_count
-from datapruning.utils.hashing import shuffled
+from datapruning.utils.hashing import hash_permutation
 from datapruning.utils.malloc import keep_freed_memory
 
 TOLERANCES = (0.5, 1.0, 2.0)
@@ -54,12 +54,12 @@ LEARNT_BY_HEART = 40
 
 def network(context: Context, ids: NDArray[np.int64], objective: Loss, seed: int, epochs: int | None = None) -> nn.Module:
     """Train the student's network on these samples."""
-    student = context if epochs is None else context.with_student(epochs=epochs)
+    student = context if epochs is None else context.with_train(epochs=epochs)
     training = student.recipe.train
     model = student.new_model(training.model, seed)
     with reproducible(student.threads):
         trainer = Trainer(
-            model, student.split("train"), ids, student.views, training, objective, seed=seed, description="benchmark",
+            model, student.loader("train"), ids, student.views, training, objective, seed=seed, description="benchmark",
             num_steps=planned_steps(training, len(ids), len(ids)),
         )  # fmt: skip
         trainer.fit()
@@ -70,14 +70,14 @@ def pupil(context: Context, teacher: Any, ids: NDArray[np.int64], seed: int) -> 
     """A student as the advice's pilots are, on these samples."""
     data = context.data
     cache = SoftLabelCache(teacher, context.views, data.fingerprint, data.total, data.classes)
-    with reproducible(context.threads), hushed():
-        cache.fill(context.split("train"), ids, planned_epochs(context.recipe.train, len(ids), data.total))
+    with reproducible(context.threads), quiet():
+        cache.fill(context.loader("train"), ids, planned_epochs(context.recipe.train, len(ids), data.total))
     return network(context, ids, initial_objective(context, TeacherLabels([cache])), seed)
 
 
 def tested(context: Context, model: nn.Module) -> float:
     """Test accuracy in percent."""
-    return accuracy(model, context.split("test"), np.arange(len(context.data.test)), context.views)
+    return accuracy(model, context.loader("test"), np.arange(len(context.data.test)), context.views)
 
 
 class Steps:
@@ -88,19 +88,19 @@ class Steps:
         self.workspace = workspace
         self.teachers: dict[str, Any] = {}
         about = {"fingerprint": self.context.data.fingerprint, "settings": list(SETTINGS)}
-        self.store = RowStore(workspace / "rows", about)
+        self.store = TrialStore(workspace / "rows", about)
 
-    def run(self, config: Mapping[str, Any]) -> Row:
+    def run(self, config: Mapping[str, Any]) -> Trial:
         """One row, or the one that is there."""
-        work: dict[str, Callable[[Config], Mapping[str, Any]]] = {
+        work: dict[str, Callable[[TrialConfig], Mapping[str, Any]]] = {
             "advice": self.advice, "full": self.full, "student": self.student, "flattery": self.flattery
         }  # fmt: skip
         row = self.store.run(config, work[config["what"]])
         assert row is not None
-        say(f"{dict(config)}: {row.seconds:.0f} s")
+        info(f"{dict(config)}: {row.seconds:.0f} s")
         return row
 
-    def advice(self, config: Config) -> dict[str, Any]:
+    def advice(self, config: TrialConfig) -> dict[str, Any]:
         """What `dprune advise` answers."""
         out = self.workspace / f"advice-{config['seed']}"
         advice = advise(self.context, config["tolerance"], seed=config["seed"], out=out)
@@ -108,12 +108,12 @@ class Steps:
         keys = ("fraction", "low", "high", "kept", "reference", "pilots", "cost")
         return {key: answer[key] for key in keys}
 
-    def full(self, config: Config) -> dict[str, Any]:
+    def full(self, config: TrialConfig) -> dict[str, Any]:
         """A training on everything without KD."""
         ids = np.arange(self.context.data.total)
         return {"test_accuracy": tested(self.context, network(self.context, ids, CrossEntropy(), config["seed"]))}
 
-    def student(self, config: Config) -> dict[str, Any]:
+    def student(self, config: TrialConfig) -> dict[str, Any]:
         """A student on a random fraction, with the recipe's teacher."""
         context = self.context
         if "recipe" not in self.teachers:
@@ -123,19 +123,19 @@ class Steps:
         ids = dp.select(dp.score(context, "random", seed=seed), config["fraction"]).indices
         return {"test_accuracy": tested(context, pupil(context, self.teachers["recipe"], ids, seed)), "kept": len(ids)}
 
-    def flattery(self, config: Config) -> dict[str, Any]:
+    def flattery(self, config: TrialConfig) -> dict[str, Any]:
         """A student of a teacher that knows the judges by heart, or of one that never saw them: judges and test set."""
-        order = shuffled(np.arange(self.context.data.total), PARTS_KEY)
+        order = hash_permutation(np.arange(self.context.data.total), PARTS_KEY)
         judges, rest, spare = np.split(order[: JUDGES + REST + SPARE], [JUDGES, JUDGES + REST])
         seen = config["teacher"] == "saw the judges"
         ids = np.sort(np.concatenate([rest, judges if seen else spare]))
         teacher = self._by_heart("seen" if seen else "blind", ids)
-        kept = np.sort(shuffled(rest, PARTS_KEY, config["seed"])[: kept_count(config["fraction"], len(rest))])
-        context = self.context.with_student(epochs=LEARNT_BY_HEART // 2)
+        kept = np.sort(hash_permutation(rest, PARTS_KEY, config["seed"])[: kept_count(config["fraction"], len(rest))])
+        context = self.context.with_train(epochs=LEARNT_BY_HEART // 2)
         model = pupil(context, teacher, kept, config["seed"])
 
         def both(who: nn.Module) -> dict[str, float]:
-            judged = accuracy(who, context.split("train"), np.sort(judges), context.views)
+            judged = accuracy(who, context.loader("train"), np.sort(judges), context.views)
             return {"judges": judged, "test": tested(context, who)}
 
         return {"student": both(model), "teacher": both(teacher.model)}

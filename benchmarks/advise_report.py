@@ -9,12 +9,12 @@ import numpy as np
 
 from benchmarks.common import mean_spread, publish, table
 from datapruning.analysis.advise.curve import NUM_DRAWS, RELATIVE_MISFIT, Curve, interval, power_law, run_noise
-from datapruning.io.trial_store import Row
+from datapruning.io.trial_store import Trial
 
 COMMAND = "DPRUNE_DATA=... python -m benchmarks.advise"
 
 
-def report(advices: Sequence[Row], full: Sequence[Row], students: Sequence[Row], flattery: Sequence[Row]) -> None:
+def report(advices: Sequence[Trial], full: Sequence[Trial], students: Sequence[Trial], flattery: Sequence[Trial]) -> None:
     """Print and write the tables."""
     whole = [row.result["test_accuracy"] for row in full]
     accuracy = statistics.mean(whole)
@@ -82,7 +82,7 @@ def shown(fraction: float | None) -> str:
     return f"{fraction:.2g}" if bound(fraction) < 1 else "none below 1"
 
 
-def true_curve(students: Sequence[Row], whole: Sequence[float], tolerance: float) -> Curve:
+def true_curve(students: Sequence[Trial], whole: Sequence[float], tolerance: float) -> Curve:
     """The curve through test accuracies, with the noise between runs."""
     random = np.random.default_rng(0)
     fractions = np.array([float(row.config["fraction"]) for row in students])
@@ -95,7 +95,7 @@ def true_curve(students: Sequence[Row], whole: Sequence[float], tolerance: float
     return Curve(*power_law(fractions, drawn, weights), reference)
 
 
-def flattered(rows: Sequence[Row]) -> str:
+def flattered(rows: Sequence[Trial]) -> str:
     """Judges minus test, of students and teachers, with a teacher that saw the judges and with one that did not."""
 
     def ahead(teacher: str, who: str, fraction: str) -> list[float]:

@@ -16,7 +16,7 @@ from typing import Any
 
 import datapruning as dp
 from benchmarks.common import RUNS, data_folder, mean_spread, publish, records, table
-from datapruning.io.trial_store import Row, RowStore
+from datapruning.io.trial_store import Trial, TrialStore
 from datapruning.runs.context import Context
 
 KNOWN = (
@@ -30,12 +30,12 @@ def run_row(context: Context, config: Mapping[str, Any]) -> dict[str, Any]:
     """The teacher is the full-data run; students are told apart by fraction and KD weight."""
     if config["fraction"] == "1":
         return dp.teach(context, seed=config["seed"]).result.to_json()
-    context = context.with_student(budget=config["budget"])
+    context = context.with_train(budget=config["budget"])
     student = dp.train(context, fraction=config["fraction"], kd_weight=config["kd_weight"], seed=config["seed"])
     return student.result.to_json()
 
 
-def line(rows: list[Row]) -> list[str]:
+def line(rows: list[Trial]) -> list[str]:
     """One line of the table: a fraction and KD weight over its seeds."""
     first = rows[0].result
     speed = [r.result["samples_seen"] / r.result["seconds"]["train"] for r in rows]
@@ -61,7 +61,7 @@ def main() -> None:
     context = dp.open_context(data, recipe="cifar100", changes=changes, device=args.device, workspace=args.workspace)
     used = {table: context.recipe.to_dict()[table] for table in ("views", "train", "teacher")}
     about = {"fingerprint": data.fingerprint, "recipe": used, "device": context.device.type}
-    store = RowStore(args.workspace / "rows", about)
+    store = TrialStore(args.workspace / "rows", about)
     cells = [("1", "0", "epochs"), *((f, w, b) for b in args.budgets for f in args.fractions for w in args.weights)]
     configs = [
         {"fraction": f, "kd_weight": w if w == "auto" else float(w), "budget": b, "seed": s}
@@ -69,7 +69,7 @@ def main() -> None:
         for s in range(args.seeds)
     ]
     rows = store.run_all(configs, lambda config: run_row(context, config), label="cifar100")
-    by_cell: dict[tuple[str, str, str], list[Row]] = {}
+    by_cell: dict[tuple[str, str, str], list[Trial]] = {}
     for row in rows:
         by_cell.setdefault((row.config["fraction"], str(row.config["kd_weight"]), row.config["budget"]), []).append(row)
     head = ["fraction", "kept", "budget", "KD weight", "test accuracy, %", "weights used", "seconds of training", "images/s"]

@@ -15,7 +15,7 @@ from typing import Any
 
 import datapruning as dp
 from benchmarks.common import RUNS, data_folder, mean_spread, publish, records, table
-from datapruning.io.trial_store import RowStore
+from datapruning.io.trial_store import TrialStore
 
 KNOWN = (
     "Published (SynFlow paper, mean of 3): SNIP 74.47 / 66.51 / 55.08, SynFlow 73.84 / 68.77 / 60.90 at 90 / 96.8 / 99% "
@@ -42,7 +42,7 @@ def main() -> None:
     )  # fmt: skip
 
     def work(config: Mapping[str, Any]) -> dict[str, Any]:
-        student = context.with_table("self_distill", method=config["method"])
+        student = context.with_settings("self_distill", method=config["method"])
         student = student.with_sparsity(config["sparsity"], config["criterion"])
         return dp.train(student, fraction="1", kd_weight=0, seed=config["seed"]).result.to_json()
 
@@ -51,7 +51,7 @@ def main() -> None:
         for seed in range(args.seeds) for share in args.shares for criterion, method in ARMS
     ]  # fmt: skip
     about = {"fingerprint": data.fingerprint, "epochs": args.epochs, "model": args.model, "device": context.device.type}
-    rows = RowStore(args.workspace / "rows", about).run_all(configs, work, label="EPSD")
+    rows = TrialStore(args.workspace / "rows", about).run_all(configs, work, label="EPSD")
     lines = []
     for criterion, method in ARMS:
         line = [criterion, method]

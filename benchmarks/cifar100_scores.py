@@ -24,7 +24,7 @@ from datapruning.evidence.ensemble import SubsetEnsemble
 from datapruning.evidence.members import open_ensemble
 from datapruning.runs.context import Context
 from datapruning.scorers import find_scorers
-from datapruning.utils.console import say
+from datapruning.utils.console import info
 
 BLOCK, SPLITS = 10, 20
 COMMAND = "DPRUNE_DATA=... python -m benchmarks.cifar100_scores"
@@ -76,14 +76,14 @@ def main() -> None:
         try:
             values[name] = dp.score(context, name).values
         except MissingPackage as error:
-            say(f"{name}: {error}")
+            info(f"{name}: {error}")
             continue
         lines.append([f"`{name}`", f"{time.monotonic() - before:.1f}"])
     for line in lines:
         found = spearmanr(values[line[0].strip("`")], values["memorization"]).statistic
         line.append(f"{float(found):+.3f}")
     reliable = {name: halves(ensemble, name) for name in ("memorization", "memorization-plain")}
-    fit = [float(m.correct[m.inside].mean()) for m in ensemble]
+    fit = [float(m.correct[m.in_subset].mean()) for m in ensemble]
     body = (
         f"{args.model}; proxies: one of {args.epochs} epochs, one that stops early. {members} members of "
         f"{args.member_epochs} epochs in {minutes:.1f} minutes, right about {100 * np.mean(fit):.1f}% of their samples. "

@@ -15,7 +15,7 @@ import torch
 from datapruning.data.registry import ROOT_VARIABLE
 from datapruning.io.atomic import write_text
 from datapruning.io.json import write_json
-from datapruning.io.trial_store import Row
+from datapruning.io.trial_store import Trial
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
@@ -69,7 +69,7 @@ PUBLISHED = (
 )
 
 
-def records(rows: Sequence[Row], keep: Sequence[str] | None = PUBLISHED) -> list[dict[str, Any]]:
+def records(rows: Sequence[Trial], keep: Sequence[str] | None = PUBLISHED) -> list[dict[str, Any]]:
     """Rows as they are committed: of a run's result, what names no folder of the machine; None keeps all."""
     return [
         {

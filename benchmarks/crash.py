@@ -228,7 +228,7 @@ def checkpoint_cost() -> dict[str, float]:
 
     from datapruning.config.training import TrainConfig
     from datapruning.models import create_model
-    from datapruning.training.checkpoint import SECONDS, SHARE, Checkpoint
+    from datapruning.training.checkpoint import MAX_SAVE_TIME_FRACTION, SAVE_INTERVAL_SECONDS, Checkpoint
     from datapruning.training.optimizers import make_optimizer
 
     model = create_model("resnet18", (32, 32, 3), 10, 0)
@@ -243,9 +243,10 @@ def checkpoint_cost() -> dict[str, float]:
     size = state.path.stat().st_size / 1e6
     state.remove()
     seconds = statistics.median(times)
-    every = max(SECONDS, seconds / SHARE)
+    every = max(SAVE_INTERVAL_SECONDS, seconds / MAX_SAVE_TIME_FRACTION)
     return {
-        "ms": round(1000 * seconds, 1), "mb": round(size, 1), "interval": SECONDS, "every": every, "share": seconds / every,
+        "ms": round(1000 * seconds, 1), "mb": round(size, 1), "interval": SAVE_INTERVAL_SECONDS, "every": every,
+        "share": seconds / every,
     }  # fmt: skip
 
 
@@ -259,11 +260,11 @@ def main() -> None:
     os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     import torch
 
-    from datapruning.io.trial_store import RowStore
-    from datapruning.utils.console import say
+    from datapruning.io.trial_store import TrialStore
+    from datapruning.utils.console import info
 
     root = RUNS / "crash" / sources()  # rows of other code say nothing about this one
-    store = RowStore(root, {"torch": torch.__version__, "interval": INTERVAL})
+    store = TrialStore(root, {"torch": torch.__version__, "interval": INTERVAL})
     only = args.only.split(",")
     names = [name for name in SCENARIOS if any(part in name for part in only)]
     wholes, laps = dict[str, Any](), list[dict[str, Any]]()
@@ -280,7 +281,7 @@ def main() -> None:
             assert row is not None
             laps.append({"scenario": name, **row.result})
             bad = [*row.result["lost"], *row.result["surplus"], *row.result["different"]]
-            say(f"{name}: {len(row.result['kills'])} kills, {row.result['again']:.1f} s again, different: {bad or 'none'}")
+            info(f"{name}: {len(row.result['kills'])} kills, {row.result['again']:.1f} s again, different: {bad or 'none'}")
             if not bad and not args.keep:
                 shutil.rmtree(here, ignore_errors=True)
     report(wholes, laps, args, checkpoint_cost())

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from benchmarks.common import RUNS, data_folder, mean_spread, publish, table
 from datapruning.io.json import read_json
-from datapruning.utils.console import say
+from datapruning.utils.console import info
 
 SAMPLES, EPOCHS, BATCH, PROCESSES = 6000, 4, 128, 2
 SETTINGS = (f"teacher.epochs={EPOCHS}", f"teacher.batch_size={BATCH}")
@@ -87,7 +87,7 @@ def take_part(do: str, folder: Path, out: Path, seed: int) -> int:
     if do == "saving":
         from datapruning.training import checkpoint
 
-        checkpoint.SECONDS = CHECKPOINT_SECONDS
+        checkpoint.SAVE_INTERVAL_SECONDS = CHECKPOINT_SECONDS
     return run_together(work) if under_torchrun() else work()
 
 
@@ -145,7 +145,7 @@ def compare_runs(folder: Path, seeds: int) -> list[dict[str, Any]]:
             assert result["processes"] == processes
             row |= {name: result["test_accuracy"], f"{name}_seconds": result["seconds"]["train"]}
             row |= {f"{name}_samples": result["samples_seen"]}
-        say(f"seed {seed}: {row['alone']:.2f}% alone, {row['together']:.2f}% together")
+        info(f"seed {seed}: {row['alone']:.2f}% alone, {row['together']:.2f}% together")
         rows.append(row)
     return rows
 
@@ -211,7 +211,7 @@ def kill_and_go_on(folder: Path, kills: int) -> list[dict[str, Any]]:
         bits = (out / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
         ours = [line for line in errors.splitlines() if line.startswith("dprune: ")]
         rows.append({"rank": rank, "after": round(moment, 1), "ended": round(ended, 1), "same_bits": bits, "said": ours})
-        say(f"killed process {rank} after {moment:.1f} s: over in {ended:.1f} s, same bits at the end: {bits}")
+        info(f"killed process {rank} after {moment:.1f} s: over in {ended:.1f} s, same bits at the end: {bits}")
     return rows
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmarks.common import mean_spread, publish, records, table
 from benchmarks.epsd_rows import row, rows_of
-from datapruning.io.trial_store import Row
+from datapruning.io.trial_store import Trial
 
 SEEDS = (0, 1, 2, 3, 4)
 SHARES = (0.95, 0.98, 0.99)
@@ -65,7 +65,7 @@ def main() -> None:
     rows = rows_of(wanted, __doc__)
     by_config = {repr(sorted(r.config.items())): r for r in rows}
 
-    def of(arm: Arm, removed: float) -> list[Row]:
+    def of(arm: Arm, removed: float) -> list[Trial]:
         keys = (repr(sorted(config(arm, removed, seed).items())) for seed in SEEDS)
         return [by_config[key] for key in keys if key in by_config]
 

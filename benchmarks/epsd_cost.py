@@ -27,8 +27,8 @@ from datapruning.data.dataset import Dataset, Split
 from datapruning.runs.opening import open_context
 from datapruning.training.losses import CrossEntropy
 from datapruning.training.reproducibility import reproducible
-from datapruning.training.sparsity.prune import prune_at_start
-from datapruning.utils.console import hushed
+from datapruning.training.sparsity.prune import prune_at_init
+from datapruning.utils.console import quiet
 from datapruning.utils.malloc import keep_freed_memory
 
 SAMPLES, BATCH, ROUNDS = 1024, 128, 3
@@ -64,11 +64,11 @@ def measure(name: str, stage: str) -> dict[str, float]:
         Split(rng.integers(0, 256, (n, *shape), dtype=np.uint8), rng.integers(0, classes, n)) for n in (SAMPLES, 8)
     )
     data = Dataset("made-up", train, test, tuple(map(str, range(classes))))
-    with tempfile.TemporaryDirectory() as folder, reproducible(1), hushed():
+    with tempfile.TemporaryDirectory() as folder, reproducible(1), quiet():
         context = open_context(data, recipe="default", device="cpu", loader="memory", workspace=folder, threads=1)
         model = context.new_model(name, 0)
         optimizer = torch.optim.SGD(model.parameters(), 0.01, 0.9, fused=True)
-        batch, images = next(iter(context.views.read(context.split("train"), [np.arange(BATCH)], 0)))
+        batch, images = next(iter(context.views.read(context.loader("train"), [np.arange(BATCH)], 0)))
         seconds = []
         for _ in range(4):
             started = time.process_time()
@@ -79,7 +79,7 @@ def measure(name: str, stage: str) -> dict[str, float]:
         before = peak()
         settings, how = SparsityConfig(sparsity=0.95, **{"rounds": 1, **STAGES[stage]}), SelfDistillConfig(method="cs-kd")
         started = time.process_time()
-        prune_at_start(context, context.new_model(name, 0), np.arange(SAMPLES), settings, how, CrossEntropy(), 0)
+        prune_at_init(context, context.new_model(name, 0), np.arange(SAMPLES), settings, how, CrossEntropy(), 0)
         return {
             "step": statistics.median(seconds),
             "stage": time.process_time() - started,

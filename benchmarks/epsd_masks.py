@@ -24,10 +24,10 @@ from datapruning.training.losses import CrossEntropy
 from datapruning.training.reproducibility import reproducible
 from datapruning.training.sparsity.loss_terms import TERMS
 from datapruning.training.sparsity.masks import Masks
-from datapruning.training.sparsity.meta_gradient import Inner, mask_gradient
-from datapruning.training.sparsity.prune import prune_at_start
-from datapruning.training.sparsity.saliency_batches import draw_looks
-from datapruning.utils.console import hushed, say
+from datapruning.training.sparsity.meta_gradient import InnerLoop, mask_gradient
+from datapruning.training.sparsity.prune import prune_at_init
+from datapruning.training.sparsity.saliency_batches import sample_saliency_batches
+from datapruning.utils.console import info, quiet
 from datapruning.utils.malloc import keep_freed_memory
 
 SEEDS = (0, 1, 2)
@@ -49,22 +49,22 @@ COMMAND = "DPRUNE_DATA=... python -m benchmarks.epsd_masks"
 
 def shared(one: Masks, other: Masks) -> float:
     """Weights that both keep, as a part of those that one keeps."""
-    return sum(int((one.bits[name] & other.bits[name]).sum()) for name in one.bits) / one.kept
+    return sum(int((one.tensors[name] & other.tensors[name]).sum()) for name in one.tensors) / one.kept
 
 
 def masks_by(context: Context, seed: int, method: str, looks: int, **version: Any) -> Masks:
     """Of the network that `seed` initialises, on the looks of seed `looks`."""
     model, ids = context.new_model(MODEL, seed), np.arange(context.data.total)
     settings, how = SparsityConfig(sparsity=REMOVED, rounds=1, **version), SelfDistillConfig(method=method)
-    with hushed():
-        return prune_at_start(context, model, ids, settings, how, CrossEntropy(), looks).masks
+    with quiet():
+        return prune_at_init(context, model, ids, settings, how, CrossEntropy(), looks).masks
 
 
 def term_sizes(context: Context, seed: int, method: str, **version: Any) -> tuple[float, float]:
     """Both terms of the loss where the saliency is taken."""
     settings, how = SparsityConfig(sparsity=REMOVED, **version), SelfDistillConfig(method=method)
-    inside, outside = draw_looks(context, np.arange(context.data.total), settings, how, seed, None)
-    inner = Inner(settings.inner_steps, settings.inner_lr, settings.mode, settings.match_gradients)
+    inside, outside = sample_saliency_batches(context, np.arange(context.data.total), settings, how, seed, None)
+    inner = InnerLoop(settings.inner_steps, settings.inner_lr, settings.mode, settings.match_gradients)
     loss = partial(TERMS[method], how, CrossEntropy())
     return mask_gradient(context.new_model(MODEL, seed).train(), loss, inside, outside, inner)[1]
 
@@ -88,7 +88,7 @@ def main() -> None:
                         own = masks_by(context, seed, method, seed, match_gradients=True, **version)
                         found.setdefault(f"{method}, matched", []).append(shared(plain, own))
             base, extra = term_sizes(context, SEEDS[0], "cs-kd", **version)
-            say(f"{name}: {found}")
+            info(f"{name}: {found}")
             cells = [mean_spread(found[key], 3) if key in found else "" for key in ("other looks", *METHODS)]
             cells += [mean_spread(found[key], 3) if (key := f"{m}, matched") in found else "" for m in METHODS]
             lines.append([name, f"{base:.2f} / {extra:.3f}", *cells])

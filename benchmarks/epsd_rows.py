@@ -19,12 +19,12 @@ import numpy as np
 import datapruning as dp
 from benchmarks.common import RUNS, data_folder
 from datapruning.io.tensors import load_tensors
-from datapruning.io.trial_store import Row, RowStore
+from datapruning.io.trial_store import Trial, TrialStore
 from datapruning.runs.context import Context
 from datapruning.runs.run import FinishedRun
 from datapruning.training.checkpoint import load_weights
 from datapruning.training.evaluate import accuracy
-from datapruning.utils.console import hushed, say
+from datapruning.utils.console import info, quiet
 from datapruning.utils.malloc import keep_freed_memory
 
 MODEL = "tinyresnet"
@@ -67,11 +67,11 @@ def fill(workspace: Path, configs: Sequence[Config]) -> None:
         judge, weight = own.pop("judge", "test"), own.pop("kd_weight", 0.0)
         fraction, epochs = own.pop("fraction", FRACTION), own.pop("epochs", None)
         if epochs is not None:
-            context = context.with_student(epochs=epochs)
-        context = context.with_table("self_distill", method=method)
+            context = context.with_train(epochs=epochs)
+        context = context.with_settings("self_distill", method=method)
         if removed:
-            context = context.with_table("sparsity", sparsity=removed, **own)
-        with hushed():
+            context = context.with_settings("sparsity", sparsity=removed, **own)
+        with quiet():
             subset = dp.select(dp.score(context, "random", seed=seed), fraction)
             named = teacher() if weight else None
             run = dp.train(context, subset, teacher=named, kd_weight=weight, seed=seed)
@@ -82,17 +82,17 @@ def fill(workspace: Path, configs: Sequence[Config]) -> None:
         shutil.rmtree(run.folder)
         return result
 
-    RowStore(workspace / "rows", {"settings": list(SETTINGS)}).run_all(configs, work, label="EPSD")
+    TrialStore(workspace / "rows", {"settings": list(SETTINGS)}).run_all(configs, work, label="EPSD")
 
 
 def _validation(context: Context, run: FinishedRun, kept: np.ndarray[Any, np.dtype[np.int64]]) -> float:
     model = context.new_model(MODEL, 0)
     load_weights(model, load_tensors(run.folder / "model.safetensors")[0], run.folder)
     away = np.setdiff1d(np.arange(context.data.total), kept)[:VALIDATION]
-    return accuracy(model, context.split("train"), away, context.views)
+    return accuracy(model, context.loader("train"), away, context.views)
 
 
-def rows_of(configs: Sequence[Config], description: str | None) -> list[Row]:
+def rows_of(configs: Sequence[Config], description: str | None) -> list[Trial]:
     """Fill what is missing, in as many processes as the command line says, and return all rows in order."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jobs", type=int, default=1, help="processes that fill rows")
@@ -103,7 +103,7 @@ def rows_of(configs: Sequence[Config], description: str | None) -> list[Row]:
     for process in others:
         process.start()
     fill(args.workspace, configs)
-    store = RowStore(args.workspace / "rows", {"settings": list(SETTINGS)})
+    store = TrialStore(args.workspace / "rows", {"settings": list(SETTINGS)})
     rows = [found for config in configs if (found := store.get(config)) is not None]
-    say(f"{len(rows)} rows, {sum(each.seconds for each in rows) / 60:.0f} minutes in all")
+    info(f"{len(rows)} rows, {sum(each.seconds for each in rows) / 60:.0f} minutes in all")
     return rows

@@ -48,12 +48,12 @@ def write(folder: Path, total: int, epochs: int) -> dict[str, float]:
     labels = torch.arange(total) % CLASSES
     noise = torch.randn(64 * BATCH, CLASSES, generator=torch.Generator().manual_seed(0))
     for epoch in range(epochs):
-        recorder.begin(epoch)
+        recorder.start_epoch(epoch)
         for number, ids in enumerate(torch.split(torch.arange(total), BATCH)):
             logits = noise[(number + epoch) % 64 * BATCH :][: len(ids)].clone()
             logits[torch.arange(len(ids)), labels[ids]] += 4 * epoch / epochs
             recorder.update(logits, labels[ids], ids)
-        recorder.end()
+        recorder.end_epoch()
     recorder.finish()
     return {"seconds": time.perf_counter() - started, "peak": peak(), "before": before}
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmarks.common import RESULTS, publish, records, table
 from benchmarks.tiny import STUDENT, filled, row
-from datapruning.io.trial_store import Row
+from datapruning.io.trial_store import Trial
 
 GRID = (0.0, 0.3, 0.6, 0.9, 1.0)
 KD = 0.9
@@ -44,7 +44,7 @@ def configs() -> list[dict[str, Any]]:
     return [config for k, config in enumerate(asked) if config not in asked[:k]]
 
 
-def finder(rows: Sequence[Row]) -> Find:
+def finder(rows: Sequence[Trial]) -> Find:
     """`find(condition, fraction, weight, teacher)`: test accuracies in the order of seeds."""
 
     def find(condition: str, fraction: str, weight: float | str, teacher: str | None = None) -> list[float]:

@@ -23,7 +23,7 @@ from torch import nn
 from datapruning.artifacts.influence import Influence, load_influence
 from datapruning.artifacts.label_issues import KIND as LABEL_ISSUES_KIND
 from datapruning.artifacts.label_issues import LabelIssue, LabelIssues, load_label_issues
-from datapruning.artifacts.metadata import new_meta
+from datapruning.artifacts.metadata import make_metadata
 from datapruning.artifacts.scores import KIND, Scores, load_scores
 from datapruning.artifacts.subset import load_subset, read_ids, subset_from_ids
 from datapruning.artifacts.subset_file import subset_from_file
@@ -31,9 +31,9 @@ from datapruning.cli.main import run
 from datapruning.config.augmentation import AugmentPolicy
 from datapruning.config.recipe import read_recipe
 from datapruning.config.sparsity import SparsityConfig
-from datapruning.data.augment.views import Views
+from datapruning.data.augment.augmentation import Augmentation
 from datapruning.data.dataset import Dataset, Split
-from datapruning.data.image_folder.decode import Unreadable, decode
+from datapruning.data.image_folder.decode import CorruptImage, decode
 from datapruning.data.loaders.beton import Beton
 from datapruning.data.loaders.ffcv_cache import write_beton
 from datapruning.data.registry import open_dataset, open_npz
@@ -43,19 +43,19 @@ from datapruning.evidence.recording import FEATURES, LABELS, RIVALS, Recording, 
 from datapruning.evidence.sample_stats import RECORDED
 from datapruning.io.npz import write_npz
 from datapruning.io.tensors import load_tensors, save_tensors
-from datapruning.io.trial_store import RowStore
+from datapruning.io.trial_store import TrialStore
 from datapruning.models import create_model
 from datapruning.runs.metrics import EpochRecord
 from datapruning.runs.result import PrunedLayer, RunResult, SparsityRecord, TeacherResult
 from datapruning.runs.run import Run
-from datapruning.teachers.from_file import read_said, read_weights
+from datapruning.teachers.from_file import read_checkpoint_metadata, read_weights
 from datapruning.teachers.load import load_teacher
 from datapruning.teachers.soft_labels import SoftLabelCache
 from datapruning.training.checkpoint import Checkpoint
 from datapruning.training.sparsity.export import load_sparse, save_sparse
 from datapruning.training.sparsity.masks import Masks, load_masks
 from datapruning.utils.cost import ComputeCost
-from datapruning.utils.hashing import row_sums
+from datapruning.utils.hashing import row_checksums
 
 ALL, BYTES, NONE = "all", "bytes", "none"
 
@@ -127,7 +127,7 @@ def _floats(*shape: int) -> Any:
 
 
 def make_scores(folder: Path) -> None:
-    meta = new_meta(KIND, DATA, scorer="made-up", sign="as it is", seed=0, settings={"a": 1.5, "b": [1, 2]})
+    meta = make_metadata(KIND, DATA, scorer="made-up", sign="as it is", seed=0, settings={"a": 1.5, "b": [1, 2]})
     Scores(_floats(40), meta, np.abs(_floats(40))).save(folder / "scores.npz")
 
 
@@ -137,7 +137,7 @@ def make_subset(folder: Path) -> None:
 
 def make_influence(folder: Path) -> None:
     ids, top = np.arange(6, dtype=np.int64), np.zeros((20, 2), np.int64)
-    meta = new_meta("datapruning.influence", DATA, tests=20, top=2, pairs=6, members=4, expected=0.1)
+    meta = make_metadata("datapruning.influence", DATA, tests=20, top=2, pairs=6, members=4, expected=0.1)
     numbers = (_floats(6), _floats(6), _floats(6), top, _floats(20, 2), _floats(20, 2), _floats(40))
     Influence(ids, ids, *numbers, meta=meta).save(folder / "influence.npz")
 
@@ -149,7 +149,7 @@ RESULT = TeacherResult(
 
 
 def make_probs(folder: Path) -> None:
-    meta = new_meta("datapruning.probs", DATA, seed=0)
+    meta = make_metadata("datapruning.probs", DATA, seed=0)
     write_npz(folder / "probs.npz", {"pred_probs": np.abs(_floats(40, 3)), "labels": DATA.train.labels}, meta)
 
 
@@ -177,7 +177,7 @@ def _network() -> nn.Module:
 
 def make_sparse(folder: Path) -> None:
     weights = _weights()
-    weights["0.weight"] = weights["0.weight"] * torch.from_numpy(_masks().bits["0.weight"])
+    weights["0.weight"] = weights["0.weight"] * torch.from_numpy(_masks().tensors["0.weight"])
     save_sparse(folder / "sparse.npz", weights, _masks(), RESULT)
 
 
@@ -219,7 +219,7 @@ def open_pets(folder: Path) -> Dataset:
 
 def read_pets(folder: Path) -> Any:
     data = open_pets(folder)
-    return data.train, data.test, data.class_names, data.unreadable
+    return data.train, data.test, data.class_names, data.corrupt_ids
 
 
 def read_paths(folder: Path) -> Any:
@@ -232,7 +232,7 @@ def read_paths(folder: Path) -> Any:
 
 def make_label_issues(folder: Path) -> None:
     rows = tuple(LabelIssue(i, i % 3, "one", (i + 1) % 3, "two", 0.5 - i, 0.1 * i) for i in range(5))
-    LabelIssues(rows, new_meta(LABEL_ISSUES_KIND, DATA, scorer="aum", end="lowest", seed=0)).save(
+    LabelIssues(rows, make_metadata(LABEL_ISSUES_KIND, DATA, scorer="aum", end="lowest", seed=0)).save(
         folder / "label-issues.csv"
     )
 
@@ -276,7 +276,7 @@ def make_run(folder: Path) -> None:
     recipe, _ = read_recipe(_written(folder / "recipe.toml", RECIPE))
     model = create_model("tinynet8", DATA.train.shape, 3, seed=0)
     run_folder = Run(place)
-    with run_folder.claimed(recipe, ("train",), {"verb": "teach", "seed": 0}, {"threads": 1, "device": "cpu"}):
+    with run_folder.open(recipe, ("train",), {"verb": "teach", "seed": 0}, {"threads": 1, "device": "cpu"}):
         record = EpochRecord(epoch=0, loss=1.5, train_accuracy=50.0, lr=0.1, step=4, seconds=0.5)
         run_folder.finish(model, [record], RESULT)
 
@@ -317,15 +317,15 @@ FAILED = {"seed": 1, "fraction": 0.5}
 
 
 def make_store(folder: Path) -> None:
-    store = RowStore(folder, {"recipe": "made-up"})
+    store = TrialStore(folder, {"recipe": "made-up"})
     store.run(ROW, lambda config: {"test_accuracy": 51.5, "kept": 20, "more": [1, 2.5, None, "x"]})
-    store.fail(FAILED, "no good")
+    store.record_failure(FAILED, "no good")
     store.path(ROW).rename(folder / "row.json")
     store.path(ROW).symlink_to(folder / "row.json")
 
 
 def read_store(folder: Path) -> Any:
-    store = RowStore(folder, {"recipe": "made-up"})
+    store = TrialStore(folder, {"recipe": "made-up"})
     return store.get(ROW), store.failure(FAILED)
 
 
@@ -358,7 +358,7 @@ def make_recording(folder: Path) -> None:
     about = {"dataset": DATA.name, "fingerprint": DATA.fingerprint, "total": 40, "epochs": 2, "early_epoch": 1, "seed": 0}
     recording = create_recording(folder, about)
     write_array(folder / LABELS, DATA.train.labels)
-    for track in (recording.presentations(0), recording.early(0), recording.final(0)):
+    for track in (recording.train_passes(0), recording.early(0), recording.final(0)):
         for name, array in track.arrays.items():
             array[:] = 1 if name == RECORDED else np.abs(_floats(*array.shape))
         track.flush()
@@ -369,14 +369,14 @@ def make_recording(folder: Path) -> None:
 
 def read_recording(folder: Path) -> Any:
     found: Recording = open_recording(folder)
-    tracks = [*found.dynamics().presentations, *found.early_errors().early, *found.final_look().final]
+    tracks = [*found.dynamics().train_passes, *found.early_evaluation().early, *found.final_evaluation().final]
     arrays = [{name: np.array(array) for name, array in track.arrays.items()} for track in tracks]
-    return dict(found.about), arrays, np.array(found.geometry().features), found.rivals(), found.labels()
+    return dict(found.about), arrays, np.array(found.embeddings().features), found.runner_up_classes(), found.labels()
 
 
 def _labels(folder: Path) -> SoftLabelCache:
     teacher: Any = SimpleNamespace(folder=folder, weights_hash="made-up")
-    views = Views(AugmentPolicy(num_views=2), (100.0,), (50.0,))
+    views = Augmentation(AugmentPolicy(num_views=2), (100.0,), (50.0,))
     return SoftLabelCache(teacher, views, DATA.fingerprint, 40, 3)
 
 
@@ -385,8 +385,8 @@ def make_labels(folder: Path) -> None:
     for view in range(2):
         values = (_floats(40, 3) + view).astype(np.float16)
         cache._write(view, ids, values)
-        cache._sums[view, ids] = row_sums(values)
-        cache._mark(view, [ids])
+        cache._sums[view, ids] = row_checksums(values)
+        cache._flush_done(view, [ids])
     for path in cache.folder.glob("[!.]*.*"):
         path.rename(folder / path.name)
         path.symlink_to(folder / path.name)
@@ -412,7 +412,7 @@ def read_pictures(folder: Path) -> Any:
     for ending in PICTURES:
         try:
             found.append(decode((folder / f"picture.{ending}").read_bytes(), 16))
-        except Unreadable as error:  # how a picture is refused; its caller names the file
+        except CorruptImage as error:  # how a picture is refused; its caller names the file
             raise InvalidFile(str(error)) from None
     return found
 
@@ -442,8 +442,8 @@ def _inspects(name: str) -> Callable[[Path], Any]:
 TRACKS = tuple(
     f"run-000/{name}"
     for name in (
-        "presentations/loss.npy", "presentations/recorded.npy", "presentations/correct.npy", "early/error_norm.npy",
-        "final/margin.npy", "features.npy", "rivals.npy", "done.json",
+        "train_passes/loss.npy", "train_passes/recorded.npy", "train_passes/correct.npy", "early/error_norm.npy",
+        "final/margin.npy", "features.npy", "runner_up.npy", "done.json",
     )
 )  # fmt: skip
 RUN = ("run/result.json", "run/config.toml")
@@ -481,7 +481,7 @@ READERS = {
         Reader("teacher .pth", ("net.pth",), make_foreign, lambda f: read_weights(f / "net.pth"), BYTES),
         Reader("teacher, old .pt", ("old.pt",), make_foreign, lambda f: read_weights(f / "old.pt"), NONE),
         Reader("teacher .safetensors", ("net.safetensors",), make_foreign, read_foreign, NONE),
-        Reader("teacher .json", ("said.json",), make_foreign, lambda f: read_said(f / "said.pth"), NONE),
+        Reader("teacher .json", ("said.json",), make_foreign, lambda f: read_checkpoint_metadata(f / "said.pth"), NONE),
         Reader("ids .npy", ("ids.npy",), make_ids, lambda f: read_ids(f / "ids.npy"), NONE),
         Reader("ids .txt", ("ids.txt",), make_ids, lambda f: read_ids(f / "ids.txt"), NONE),
         Reader("picture paths", ("paths.txt",), make_folder, read_paths, NONE),

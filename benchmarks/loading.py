@@ -28,15 +28,15 @@ from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.common import publish, table
 from datapruning.config.augmentation import AugmentPolicy
-from datapruning.data.augment.views import Views
+from datapruning.data.augment.augmentation import Augmentation
 from datapruning.data.batching import training_batches
 from datapruning.data.dataset import Split
 from datapruning.data.loaders.ffcv import FFCVLoader
 from datapruning.data.loaders.ffcv_cache import write_beton
 from datapruning.data.loaders.in_memory import InMemoryLoader
 from datapruning.data.loaders.loader import Loader
-from datapruning.io.disk_space import size_text
-from datapruning.utils.console import say
+from datapruning.io.disk_space import format_bytes
+from datapruning.utils.console import info
 from datapruning.utils.malloc import keep_freed_memory
 
 COMMAND = "python -m benchmarks.loading"
@@ -108,7 +108,7 @@ def torch_epochs(dataset: Dataset[tuple[Tensor, int]]) -> Callable[[int], Iterat
 
 def our_epochs(loader: Loader) -> Callable[[int], Iterator[Tensor]]:
     """Shuffled epochs of views."""
-    views, ids = Views(AugmentPolicy(flip=True, crop=PADDING), MEAN, STD), np.arange(len(loader))
+    views, ids = Augmentation(AugmentPolicy(flip=True, crop=PADDING), MEAN, STD), np.arange(len(loader))
 
     def epoch_of(epoch: int) -> Iterator[Tensor]:
         for batch in loader.read(training_batches(ids, BATCH, 0, epoch)):
@@ -161,7 +161,7 @@ def measure_speed(folder: Path, images: int, slow_images: int, rounds: int) -> d
     for number in range(rounds):
         for name in list(NAMES)[:: 1 if number % 2 else -1]:
             speeds[name].append(speed(epochs[name](number + 1)))
-            say(f"round {number + 1}: {name} {speeds[name][-1].rate:,.0f} images/s")
+            info(f"round {number + 1}: {name} {speeds[name][-1].rate:,.0f} images/s")
     return speeds
 
 
@@ -227,8 +227,8 @@ def report(speeds: dict[str, list[Speed]], memory: list[dict[str, int]], load: f
     growth = (large["highest"] - small["highest"]) / max(large["images"] - small["images"], 1)
     memory_rows = [
         [
-            f"{m['images']:,}", str(m["epochs"]), size_text(m["file"]), size_text(m["before"]), size_text(m["highest"]),
-            size_text(m["highest"] - m["before"]), size_text(m["rss_peak"]),
+            f"{m['images']:,}", str(m["epochs"]), format_bytes(m["file"]), format_bytes(m["before"]),
+            format_bytes(m["highest"]), format_bytes(m["highest"] - m["before"]), format_bytes(m["rss_peak"]),
         ]
         for m in memory
     ]  # fmt: skip

@@ -29,13 +29,13 @@ from torch.utils.data import DataLoader
 from benchmarks.common import publish, table
 from benchmarks.loading import EXACT_MALLOC, Speed, cpu_seconds, status, with_range
 from datapruning.config.augmentation import AugmentPolicy
-from datapruning.data.augment.views import Views
+from datapruning.data.augment.augmentation import Augmentation
 from datapruning.data.batching import training_batches
 from datapruning.data.dataset import Dataset
 from datapruning.data.loaders.mmap import MmapLoader
 from datapruning.data.registry import open_dataset
-from datapruning.io.disk_space import size_text
-from datapruning.utils.console import say
+from datapruning.io.disk_space import format_bytes
+from datapruning.utils.console import info
 from datapruning.utils.malloc import keep_freed_memory
 
 COMMAND = "python -m benchmarks.loading_pictures"
@@ -99,7 +99,7 @@ def opened(folder: Path, form: str) -> Dataset:
 def our_epochs(data: Dataset, batch_size: int = BATCH) -> Epoch:
     """Shuffled epochs of views."""
     loader = MmapLoader(data.train, torch.device("cpu"))
-    views, ids = Views(POLICY, *((tuple(255 * n for n in numbers)) for numbers in (MEAN, STD))), np.arange(data.total)
+    views, ids = Augmentation(POLICY, *((tuple(255 * n for n in numbers)) for numbers in (MEAN, STD))), np.arange(data.total)
 
     def epoch_of(epoch: int) -> Iterator[Tensor]:
         for _, images in views.read(loader, training_batches(ids, batch_size, 0, epoch), epoch):
@@ -150,7 +150,7 @@ def measure_speed(folder: Path, rounds: int) -> tuple[dict[str, list[Speed]], di
     for number in range(rounds):
         for name in list(NAMES)[:: 1 if number % 2 else -1]:
             speeds[name].append(speed(epochs[name](number + 1)))
-            say(f"round {number + 1}: {name} {speeds[name][-1].rate:,.0f} images/s")
+            info(f"round {number + 1}: {name} {speeds[name][-1].rate:,.0f} images/s")
     return speeds, once
 
 
@@ -214,7 +214,7 @@ def measure_memory(scratch: Path, whole: Path, pictures: list[int]) -> list[dict
                 )  # fmt: skip
                 kept = sum(path.stat().st_size for path in folder.with_suffix(".runs").rglob("train.*") if path.is_file())
                 rows.append({"form": form, "job": job, "pictures": count, "kept": kept, **json.loads(answer.stdout)})
-                say(f"memory: {form}, {job}, {count:,} pictures: {size_text(rows[-1]['highest'])}")
+                info(f"memory: {form}, {job}, {count:,} pictures: {format_bytes(rows[-1]['highest'])}")
             subprocess.run(["rm", "-r", folder, folder.with_suffix(".runs")], check=True)
     return rows
 
@@ -241,9 +241,9 @@ def report(
     words = {"decode": "decoding", "read": "reading"}
     memory_rows = [
         [
-            f"{words[str(row['job'])]}, {row['form']}", f"{row['pictures']:,}", size_text(row["kept"]),
-            size_text(row["before"]), size_text(row["highest"]), size_text(row["highest"] - row["before"]),
-            size_text(row["rss_peak"]),
+            f"{words[str(row['job'])]}, {row['form']}", f"{row['pictures']:,}", format_bytes(row["kept"]),
+            format_bytes(row["before"]), format_bytes(row["highest"]), format_bytes(row["highest"] - row["before"]),
+            format_bytes(row["rss_peak"]),
         ]
         for row in sorted(memory, key=lambda row: (row["job"], row["form"] != "raw", row["pictures"]))
     ]  # fmt: skip
@@ -291,7 +291,7 @@ def main() -> None:
     keep_freed_memory()  # as `dprune` does; the workers inherit it
     with tempfile.TemporaryDirectory(dir=args.scratch) as scratch:
         whole = make_folder(Path(scratch) / "pictures", args.pictures)
-        say(f"made {args.pictures:,} pictures in {whole}")
+        info(f"made {args.pictures:,} pictures in {whole}")
         speeds, once = measure_speed(whole, args.rounds)
         memory = measure_memory(Path(scratch), whole, args.memory_pictures)
     report(speeds, once, memory, load, args)

@@ -25,7 +25,7 @@ from datapruning.evidence.ensemble import SubsetEnsemble
 from datapruning.evidence.members import open_ensemble
 from datapruning.runs.context import Context
 from datapruning.scorers import get_scorer
-from datapruning.utils.hashing import shuffled
+from datapruning.utils.hashing import hash_permutation
 from datapruning.utils.malloc import keep_freed_memory
 
 SAMPLES, SLICE_KEY = 4000, 0x5A11CE
@@ -52,7 +52,7 @@ KINDS = {"long": Kind(0, 400, PLAIN), "short": Kind(2, 200, SHORT)}
 def open_slice(settings: tuple[str, ...], workspace: Path) -> Context:
     """The slice, on one thread."""
     data = dp.open_dataset("fashion-mnist", root=data_folder())
-    ids = np.sort(shuffled(np.arange(data.total), SLICE_KEY)[:SAMPLES])
+    ids = np.sort(hash_permutation(np.arange(data.total), SLICE_KEY)[:SAMPLES])
     train = Split(data.train.images[ids], data.train.labels[ids])
     part = Dataset(f"fashion-mnist-{SAMPLES}", train, data.test, data.class_names)
     return dp.open_context(
@@ -129,7 +129,7 @@ def main() -> None:
         "a third": QUARTER, "a third, short members": len(short), "a tenth": TENTH, "a tenth, short members": SHORT_TENTH,
     }  # fmt: skip
     lines = [[cost, f"{counts[cost]}", *(mean_spread(shares[cost, name], 3) for name in ESTIMATORS)] for cost in costs]
-    fits = {kind: np.mean([m.correct[m.inside].mean() for m in each]) for kind, each in whole.items()}
+    fits = {kind: np.mean([m.correct[m.in_subset].mean() for m in each]) for kind, each in whole.items()}
     seconds, attainable = long.cost.seconds / len(long), np.mean(reliable) ** 0.5
     body = (
         f"{SAMPLES:,} Fashion-MNIST samples, tinynet16, members on 70% each; the long ones (20 epochs, {seconds:.0f} s "

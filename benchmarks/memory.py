@@ -29,10 +29,10 @@ from datapruning.api.cache import cache
 from datapruning.api.score import score
 from datapruning.api.train import train
 from datapruning.data.dataset import Dataset, Split
-from datapruning.io.disk_space import size_text
+from datapruning.io.disk_space import format_bytes
 from datapruning.runs.context import Context
 from datapruning.runs.opening import open_context
-from datapruning.utils.console import say
+from datapruning.utils.console import info
 
 COMMAND = "python -m benchmarks.memory"
 SIDE, CLASSES, TIMES = 32, 10, (1, 4, 16)
@@ -100,7 +100,7 @@ def in_processes(folder: Path, base: int) -> list[dict[str, Any]]:
             command = [sys.executable, "-m", "benchmarks.memory", *map(str, words)]
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env={**os.environ, **EXACT_MALLOC})
             answers.append({"times": times, **json.loads(done.stdout.splitlines()[-1])})
-            say(f"{verb} at {times}x: {size_text(answers[-1]['highest'])}")
+            info(f"{verb} at {times}x: {format_bytes(answers[-1]['highest'])}")
     return answers
 
 
@@ -111,7 +111,9 @@ def report(answers: Sequence[dict[str, Any]]) -> None:
         mine = {a["times"]: a for a in answers if a["verb"] == verb}
         first, last = mine[TIMES[0]], mine[TIMES[-1]]
         growth = (last["highest"] - first["highest"]) / (last["images"] - first["images"])
-        rows.append([verb, size_text(first["before"]), *(size_text(m["highest"]) for m in mine.values()), f"{growth:.0f}"])
+        rows.append(
+            [verb, format_bytes(first["before"]), *(format_bytes(m["highest"]) for m in mine.values()), f"{growth:.0f}"]
+        )
     counts = [a["images"] for a in answers if a["verb"] == "cache"]
     head = ["verb", "before", *(f"{count:,} images" for count in counts), "bytes a sample"]
     body = (

@@ -27,10 +27,10 @@ from datapruning.config.augmentation import AugmentPolicy
 from datapruning.config.recipe import Recipe
 from datapruning.config.training import TrainConfig
 from datapruning.data.dataset import Dataset, Split
-from datapruning.evidence.prediction_change import Changes
+from datapruning.evidence.prediction_change import PredictionChange
 from datapruning.evidence.recorder import Recorder, RecorderCallback
 from datapruning.evidence.recording import write_array
-from datapruning.evidence.sample_stats import Track
+from datapruning.evidence.sample_stats import SampleStats
 from datapruning.models import create_model
 from datapruning.runs.context import Context, make_context
 from datapruning.teachers import SoftLabelCache, Teacher, TeacherLabels
@@ -60,7 +60,7 @@ def step_seconds(context: Context, objective: Loss, observers: Sequence[Callback
     model = context.new_model("convnet", 0)
     started = time.process_time()
     trainer = Trainer(
-        model, context.split("train"), ids, context.views, context.recipe.train, objective, seed=0, num_steps=STEPS,
+        model, context.loader("train"), ids, context.views, context.recipe.train, objective, seed=0, num_steps=STEPS,
         description="step", callbacks=observers,
     )  # fmt: skip
     trainer.fit()
@@ -108,16 +108,16 @@ def main() -> None:
     args = parser.parse_args()
     recipe = Recipe(name="overheads", views=AugmentPolicy(crop=2, num_views=1), train=TrainConfig(batch_size=BATCH, lr=0.01))
     with tempfile.TemporaryDirectory() as folder:
-        context = make_context(made_up(), recipe, device="cpu", loader="memory", root=folder, threads=1)
+        context = make_context(made_up(), recipe, device="cpu", loader="memory", workspace=folder, threads=1)
         data, ids = context.data, np.arange(0, SAMPLES, SAMPLES // (STEPS * BATCH))[: STEPS * BATCH]
         teacher = Teacher(context.new_model("convnet", 1).eval(), Path(folder), "none")
         labels = SoftLabelCache(teacher, context.views, data.fingerprint, data.total, data.classes)
-        labels.fill(context.split("train"), ids, 1)
-        track = Track(Path(folder) / "track", 1, SAMPLES)
+        labels.fill(context.loader("train"), ids, 1)
+        track = SampleStats(Path(folder) / "track", 1, SAMPLES)
         write_array(Path(folder) / "changes" / "-1.npy", np.full((SAMPLES, CLASSES), 0.1, np.float16))  # an epoch before
 
         def recording() -> RecorderCallback:
-            return RecorderCallback(Recorder(track, Changes(Path(folder) / "changes", SAMPLES)))
+            return RecorderCallback(Recorder(track, PredictionChange(Path(folder) / "changes", SAMPLES)))
 
         kd = DistillationLoss(TeacherLabels([labels]), 0.9, 4.0)
         kinds: dict[str, Callable[[], float]] = {

@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.common import mean_spread, publish, table
 from benchmarks.peer_drivers import AS_RELEASED, LR, SHIMS
-from datapruning.io.trial_store import Row
+from datapruning.io.trial_store import Trial
 
 COMMAND = "DPRUNE_DATA=... python -m benchmarks.peer_scores --deepcore DeepCore --ccs CCS"
 COMMITS = {
@@ -39,38 +39,38 @@ SMALL_ONLY = (WORKERS, SCRIPTS)
 """These are measured on the smallest network alone."""
 
 
-def case_of(row: Row, network: str) -> dict[str, Any]:
+def case_of(row: Trial, network: str) -> dict[str, Any]:
     """What a row found with a network."""
     found: dict[str, Any] = next(case for case in row.result["cases"] if case["network"] == network)
     return found
 
 
-def to_scores(row: Row, network: str, kind: str) -> float:
+def to_scores(row: Trial, network: str, kind: str) -> float:
     """Seconds from the file on the disk to scores in memory, in a warm process; not the cache, which is written once."""
     parts = case_of(row, network)["parts"]
     return float(parts["open data"][kind] + parts["scores"][kind])
 
 
-def whole(row: Row) -> float:
+def whole(row: Trial) -> float:
     """CPU seconds of a process that starts, scores on the smallest network, and ends."""
     if "whole" in row.result:
         return float(row.result["whole"]["cpu"])
     return float(row.result["start_up"]["cpu"]) + cache(row) + to_scores(row, SMALL, "cpu")
 
 
-def cache(row: Row) -> float:
+def cache(row: Trial) -> float:
     """CPU seconds of writing FFCV's cache of the smallest network's case."""
     return float(case_of(row, SMALL)["parts"].get("write cache", {"cpu": 0})["cpu"])
 
 
-def ratios(bases: Sequence[Row], rows: Sequence[Row], value: Callable[[Row], float]) -> str:
+def ratios(bases: Sequence[Trial], rows: Sequence[Trial], value: Callable[[Trial], float]) -> str:
     """How many times as long the base took, round by round: mean and standard deviation."""
     if bases == rows:
         return "1"
     return mean_spread([value(base) / value(row) for base, row in zip(bases, rows, strict=True)]).partition(" (")[0]
 
 
-def speed_table(of: dict[str, list[Row]], network: str) -> str:
+def speed_table(of: dict[str, list[Trial]], network: str) -> str:
     """All ways on one network, each against the peer as fast as it gets."""
     lines = []
     for base, *others in GROUPS:
@@ -88,7 +88,7 @@ def speed_table(of: dict[str, list[Row]], network: str) -> str:
     return table(head, lines)
 
 
-def whole_table(of: dict[str, list[Row]]) -> str:
+def whole_table(of: dict[str, list[Trial]]) -> str:
     """Processes from start to exit on the smallest network, each against the peer as released."""
     lines = []
     for group in GROUPS:
@@ -100,7 +100,7 @@ def whole_table(of: dict[str, list[Row]]) -> str:
     return table(["way", "start-up", "writing the cache", "all together, CPU seconds", "the released peer's over it"], lines)
 
 
-def network_part(of: dict[str, list[Row]], network: str, samples: int, epochs: int, batch: int) -> str:
+def network_part(of: dict[str, list[Trial]], network: str, samples: int, epochs: int, batch: int) -> str:
     """The heading, the table, the share of the network, and our evaluation passes."""
     costs = [case_of(rows[0], network)["costs"] for name, rows in of.items() if name.startswith("ours")]
     share = statistics.mean(cost["evaluated"] / cost["samples_seen"] for cost in costs)
@@ -112,7 +112,7 @@ def network_part(of: dict[str, list[Row]], network: str, samples: int, epochs: i
     )
 
 
-def report(rows: Sequence[Row], rounds: int) -> None:
+def report(rows: Sequence[Trial], rounds: int) -> None:
     """Print and write the tables."""
     of = {name: [row for row in rows if row.config["way"] == name] for name in WAYS}
     loads = [row.result["load_average"] for row in rows]

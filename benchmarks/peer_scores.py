@@ -28,8 +28,8 @@ from benchmarks.peer_drivers import Case, Task
 from benchmarks.peer_report import COMMITS, SCRIPTS, SETTINGS, SMALL_ONLY, WARM_SAMPLES, WAYS, report
 from datapruning.errors import DataPruningError
 from datapruning.io.json import write_json
-from datapruning.io.trial_store import RowStore
-from datapruning.utils.console import say
+from datapruning.io.trial_store import TrialStore
+from datapruning.utils.console import info
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 SHOWN_LINES = 15
@@ -93,7 +93,7 @@ def check_commit(name: str, folder: Path) -> None:
     words = ["git", "-C", str(folder), "rev-parse", "HEAD"]
     found = subprocess.run(words, capture_output=True, text=True).stdout.strip()
     if found != COMMITS[name]:
-        say(f"{folder} is at {found or 'no commit'}; the published results are of {COMMITS[name]}")
+        info(f"{folder} is at {found or 'no commit'}; the published results are of {COMMITS[name]}")
 
 
 def main() -> None:
@@ -108,7 +108,7 @@ def main() -> None:
     folders = {"deepcore": args.deepcore.resolve(), "ccs": args.ccs.resolve(), "ours": HERE, "network": HERE}
     for name in COMMITS:
         check_commit(name, folders[name])
-    store = RowStore(workspace / "rows", {"settings": SETTINGS, "commits": COMMITS})
+    store = TrialStore(workspace / "rows", {"settings": SETTINGS, "commits": COMMITS})
     configs = [{"round": r, "way": name} for r in range(args.rounds) for name in list(WAYS)[:: -1 if r % 2 else 1]]
     report(store.run_all(configs, lambda c: measure(c, folders, workspace, args.core), label="peer scores"), args.rounds)
 

@@ -147,7 +147,7 @@ def show(axes: Axes, groups: Sequence[Any], columns: int = 8) -> None:
 def paint_evidence(figure: Figure, recording: Recording, chosen: dict[str, int]) -> None:
     """The probability of the label in each epoch, of a few samples."""
     axes = figure.subplots()
-    (track,) = recording.dynamics().presentations
+    (track,) = recording.dynamics().train_passes
     for k, (name, sample) in enumerate(chosen.items()):
         probability = np.exp(-np.asarray(track["loss"])[:, sample])
         axes.plot(range(1, 1 + len(probability)), probability, color=SERIES[k], marker=MARKERS[k], ms=3.5, label=name)
@@ -207,7 +207,7 @@ def main() -> None:
 
 def chosen_samples(scores: Scores, recording: Recording) -> dict[str, int]:
     """The easiest digit, the hardest one that is learned, and the one that is forgotten most often."""
-    (track,) = recording.dynamics().presentations
+    (track,) = recording.dynamics().train_passes
     correct = np.asarray(track["correct"]).astype(int)
     forgotten = int((np.diff(correct, axis=0) < 0).sum(0).argmax())
     return {"easy": int(scores.values.argmin()), "hard": int(scores.values.argmax()), "forgotten again and again": forgotten}

@@ -24,19 +24,19 @@ import datapruning as dp
 from benchmarks.common import RUNS, data_folder, mean_spread, publish, records, table
 from benchmarks.tiny import SETTINGS, WRONG, with_wrong_labels
 from datapruning.data.dataset import Split
-from datapruning.io.trial_store import RowStore
+from datapruning.io.trial_store import TrialStore
 from datapruning.runs.context import Context
 from datapruning.teachers.prepare import prepare_labels
 from datapruning.training.checkpoint import Checkpoint
-from datapruning.training.distillation.run_search import objective_of
-from datapruning.training.distillation.weight_search import Arm
+from datapruning.training.distillation.run_search import loss_for
+from datapruning.training.distillation.weight_search import Candidate
 from datapruning.training.evaluate import accuracy
 from datapruning.training.schedules import learning_rate, planned_steps
 from datapruning.training.trainer import Trainer
 from datapruning.utils.malloc import keep_freed_memory
 
 GRID = (0.0, 0.3, 0.6, 0.9, 1.0)
-TRUSTING = {"trust 0.6, T=4": Arm(0.6, 4.0, trust=True), "trust 0.6, T=2": Arm(0.6, 2.0, trust=True)}
+TRUSTING = {"trust 0.6, T=4": Candidate(0.6, 4.0, trust=True), "trust 0.6, T=2": Candidate(0.6, 2.0, trust=True)}
 SHARES = {"pilot": (0.1, 0.2), "probe": (0.05, 0.1)}
 CONDITIONS = ("random", "wrong", "el2n")
 SEEDS = (10, 11)
@@ -63,17 +63,17 @@ def run_row(context: Context, config: Mapping[str, Any]) -> dict[str, Any]:
     labels = [prepare_labels(context, [], ids)[0]]
     steps = planned_steps(training, len(ids), context.data.total)
 
-    def trained(arm: Arm, trainer_options: dict[str, Any] | None = None, **options: Any) -> float:
+    def trained(arm: Candidate, trainer_options: dict[str, Any] | None = None, **options: Any) -> float:
         model = context.new_model(training.model, seed)
-        loss, settings = objective_of(context, labels, arm), {"seed": seed, "num_steps": steps, **(trainer_options or {})}
+        loss, settings = loss_for(context, labels, arm), {"seed": seed, "num_steps": steps, **(trainer_options or {})}
         trainer = Trainer(
-            model, context.split("train"), ids, context.views, training, loss, description=str(arm), **settings
+            model, context.loader("train"), ids, context.views, training, loss, description=str(arm), **settings
         )  # fmt: skip
         trainer.fit(**options)
-        return accuracy(model, context.split("test"), np.arange(len(context.data.test)), context.views)
+        return accuracy(model, context.loader("test"), np.arange(len(context.data.test)), context.views)
 
     result: dict[str, Any] = {"whole": {}, "pilot": {}, "probe": {}}
-    arms = {f"{weight:g}": Arm(weight, 4.0, trust=False) for weight in GRID}
+    arms = {f"{weight:g}": Candidate(weight, 4.0, trust=False) for weight in GRID}
     result["whole"] = {name: trained(arm) for name, arm in {**arms, **TRUSTING}.items()}
     with tempfile.TemporaryDirectory() as folder:
         shared_prefix = Checkpoint(Path(folder) / "shared-prefix.safetensors")
@@ -100,7 +100,7 @@ def work(workspace: Path, configs: Sequence[Mapping[str, Any]]) -> None:
     """Fill rows until none is left."""
     keep_freed_memory()
     opened = cache(lambda wrong: open_development(workspace / "runs", wrong=wrong))
-    store = RowStore(workspace / "rows", {"settings": list(SETTINGS)})
+    store = TrialStore(workspace / "rows", {"settings": list(SETTINGS)})
     store.run_all(configs, lambda config: run_row(opened(config["condition"] == "wrong"), config), label="probes")
 
 
@@ -115,7 +115,7 @@ def main() -> None:
     for process in others:
         process.start()
     work(args.workspace, configs)
-    store = RowStore(args.workspace / "rows", {"settings": list(SETTINGS)})
+    store = TrialStore(args.workspace / "rows", {"settings": list(SETTINGS)})
     rows = [row for config in configs if (row := store.get(config)) is not None]
     lines, losses = [], []
     for condition in CONDITIONS:

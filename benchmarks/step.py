@@ -40,7 +40,7 @@ from datapruning.training.checkpoint import Checkpoint
 from datapruning.training.losses import CrossEntropy
 from datapruning.training.reproducibility import reproducible
 from datapruning.training.trainer import Trainer
-from datapruning.utils.console import say
+from datapruning.utils.console import info
 from datapruning.utils.malloc import keep_freed_memory
 
 COMMAND = "python -m benchmarks.step"
@@ -133,7 +133,7 @@ def ours(context: Context, setting: Setting, folder: Path) -> Callable[[], None]
     def epoch() -> None:
         model = context.new_model(setting.model, 0)
         trainer = Trainer(
-            model, context.split("train"), ids, context.views, context.recipe.train, CrossEntropy(), seed=0,
+            model, context.loader("train"), ids, context.views, context.recipe.train, CrossEntropy(), seed=0,
             num_steps=steps, description="step",
         )  # fmt: skip
         trainer.fit(Checkpoint(folder / "checkpoint.safetensors"))
@@ -151,7 +151,7 @@ def timed(kinds: dict[str, Callable[[], None]], rounds: int, clock: Callable[[],
             kinds[name]()
             row[name] = clock() - started
         measured.append(row)
-        say(f"round {number}: " + ", ".join(f"{name} {1000 * seconds:.0f} ms" for name, seconds in row.items()))
+        info(f"round {number}: " + ", ".join(f"{name} {1000 * seconds:.0f} ms" for name, seconds in row.items()))
     return measured[1:]
 
 
@@ -167,7 +167,7 @@ def context_of(setting: Setting, folder: Path, device: str, loader: str, **chang
         proxy=training,
         ensemble_member=training,
     )
-    return make_context(made_up(setting), recipe, device=device, loader=loader, root=folder, threads=1)
+    return make_context(made_up(setting), recipe, device=device, loader=loader, workspace=folder, threads=1)
 
 
 def on_cpu(setting: Setting, folder: Path, rounds: int) -> list[dict[str, float]]:

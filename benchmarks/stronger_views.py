@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks.common import mean_spread, publish, records, table
 from benchmarks.view_rows import filled, paired
-from datapruning.io.trial_store import Row
+from datapruning.io.trial_store import Trial
 
 REFERENCE = "flip, crop 2"
 VIEWS: dict[str, dict[str, Any]] = {
@@ -49,7 +49,7 @@ def main() -> None:
     lines = []
     for fraction, epochs, weight, names in CELLS:
 
-        def of(name: str, cell: tuple[str, int, float] = (fraction, epochs, weight)) -> list[Row]:
+        def of(name: str, cell: tuple[str, int, float] = (fraction, epochs, weight)) -> list[Trial]:
             return [r for r in rows if r.config in [row(*cell, name, seed) for seed in range(SEEDS)]]
 
         for name in names:

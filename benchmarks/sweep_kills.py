@@ -30,8 +30,8 @@ import numpy as np
 
 from benchmarks.common import RUNS, publish, table
 from datapruning.io.json import read_json
-from datapruning.io.trial_store import Row, RowStore
-from datapruning.utils.console import say
+from datapruning.io.trial_store import Trial, TrialStore
+from datapruning.utils.console import info
 
 WORDS = (
     "sweep", "--fractions", "0.1,0.3", "--scorers", "random,el2n", "--kd-weights", "0,0.9,auto", "--seeds", "2",
@@ -103,11 +103,11 @@ def finish(process: subprocess.Popen[bytes], folder: Path) -> None:
 def ending(folder: Path) -> Ending:
     """Read a finished sweep."""
     place = folder / FOLDER
-    store = RowStore(place, read_json(place / "store.json")["about"])
-    return Ending((place / "table.md").read_text(), {str(dict(row.config)): _digest(place, row) for row in store.rows()})
+    store = TrialStore(place, read_json(place / "store.json")["about"])
+    return Ending((place / "table.md").read_text(), {str(dict(row.config)): _digest(place, row) for row in store.trials()})
 
 
-def _digest(place: Path, row: Row) -> str:
+def _digest(place: Path, row: Trial) -> str:
     state = hashlib.sha256(repr(_bare(row.result)).encode())
     for name in ("model.safetensors", "subset.npz"):
         path = place / row.result["folder"] / name
@@ -127,7 +127,7 @@ def found_after(folder: Path) -> str:
     place = folder / FOLDER
     if not (place / "store.json").exists():
         return "no store yet"
-    begun = [path for path in (place / "running").glob("[!.]*.json") if not (place / "rows" / path.name).exists()]
+    begun = [path for path in (place / "running").glob("[!.]*.json") if not (place / "trials" / path.name).exists()]
     if begun:
         searched = any(read_json(path)["config"]["kd_weight"] == "auto" for path in begun)
         return "rows half done, one with a search for its KD weight" if searched else "rows half done"
@@ -153,7 +153,7 @@ def main() -> None:
     _, whole = ended_before(process, math.inf)
     finish(process, args.workspace / "undisturbed")
     expected = ending(args.workspace / "undisturbed")
-    say(f"undisturbed: {len(expected.rows)} rows, {whole:.0f} s of processor time")
+    info(f"undisturbed: {len(expected.rows)} rows, {whole:.0f} s of processor time")
 
     random = np.random.default_rng(args.seed)
     kills: list[dict[str, Any]] = []
@@ -168,16 +168,18 @@ def main() -> None:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
                 time.sleep(0.5)  # until the system has let go of the locks of all of them
-                done = len(list((folder / FOLDER / "rows").glob("[!.]*.json")))
+                done = len(list((folder / FOLDER / "trials").glob("[!.]*.json")))
                 kills.append({"lap": len(laps), "after": round(used, 2), "left": found_after(folder), "rows_done": done})
-                say(f"kill {len(kills)} of {args.kills}, after {used:.1f} s, left: {kills[-1]['left']}, {done} rows done")
+                info(f"kill {len(kills)} of {args.kills}, after {used:.1f} s, left: {kills[-1]['left']}, {done} rows done")
                 continue
         finish(process, folder)
         found = ending(folder)
         different = sum(found.rows.get(key) != value for key, value in expected.rows.items())
         same = found == expected
         laps.append({"kills": len(kills), "same": same, "rows_different": different, "left_over": len(_left_over(folder))})
-        say(f"sweep {len(laps)} ended after {len(kills)} kills in all: {'the same' if same else f'{different} rows differ'}")
+        info(
+            f"sweep {len(laps)} ended after {len(kills)} kills in all: {'the same' if same else f'{different} rows differ'}"
+        )
     report(expected, whole, kills, laps, args)
 
 

@@ -19,10 +19,10 @@ import datapruning as dp
 from benchmarks.common import RUNS, data_folder
 from datapruning.api.student_request import Teachers
 from datapruning.data.dataset import Dataset, Split
-from datapruning.io.trial_store import Row, RowStore
+from datapruning.io.trial_store import Trial, TrialStore
 from datapruning.runs.context import Context
-from datapruning.utils.console import say
-from datapruning.utils.hashing import shuffled
+from datapruning.utils.console import info
+from datapruning.utils.hashing import hash_permutation
 from datapruning.utils.malloc import keep_freed_memory
 
 STUDENT = "tinynet16"
@@ -40,7 +40,7 @@ Config = Mapping[str, Any]
 
 def with_wrong_labels(data: Dataset, share: float, seed: int = 0) -> Dataset:
     """The same pictures, `share` of the training labels replaced by another class, uniformly; the test set stays clean."""
-    chosen = shuffled(np.arange(data.total), WRONG_KEY, seed)[: round(share * data.total)]
+    chosen = hash_permutation(np.arange(data.total), WRONG_KEY, seed)[: round(share * data.total)]
     random = np.random.default_rng([WRONG_KEY, seed])
     labels = data.train.labels.copy()
     labels[chosen] = (labels[chosen] + random.integers(1, data.classes, len(chosen))) % data.classes
@@ -68,9 +68,9 @@ def row(condition: str, fraction: str, kd_weight: float | str, seed: int, teache
     return config if teacher in (None, STUDENT) else {**config, "teacher": teacher}
 
 
-def open_rows(workspace: Path) -> RowStore:
+def open_rows(workspace: Path) -> TrialStore:
     """The store of all these rows."""
-    return RowStore(workspace / "rows", {"settings": list(SETTINGS), "threads": 1})
+    return TrialStore(workspace / "rows", {"settings": list(SETTINGS), "threads": 1})
 
 
 def fill(workspace: Path, configs: Sequence[Config], label: str) -> None:
@@ -96,7 +96,7 @@ def fill(workspace: Path, configs: Sequence[Config], label: str) -> None:
     open_rows(workspace).run_all(configs, work, label=label)
 
 
-def filled(configs: Sequence[Config], label: str, doc: str | None) -> list[Row]:
+def filled(configs: Sequence[Config], label: str, doc: str | None) -> list[Trial]:
     """Parse `--jobs` and `--workspace`, fill the rows with so many processes, and return them in the order given."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jobs", type=int, default=1, help="processes that fill rows")
@@ -109,5 +109,5 @@ def filled(configs: Sequence[Config], label: str, doc: str | None) -> list[Row]:
     fill(args.workspace, configs, label)
     store = open_rows(args.workspace)
     rows = [found for config in configs if (found := store.get(config)) is not None]
-    say(f"{len(rows)} rows, {sum(each.seconds for each in rows) / 60:.0f} minutes in all")
+    info(f"{len(rows)} rows, {sum(each.seconds for each in rows) / 60:.0f} minutes in all")
     return rows

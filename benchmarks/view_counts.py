@@ -13,8 +13,8 @@ from typing import Any
 
 from benchmarks.common import mean_spread, publish, records, table
 from benchmarks.view_rows import filled, paired
-from datapruning.io.disk_space import size_text
-from datapruning.io.trial_store import Row
+from datapruning.io.disk_space import format_bytes
+from datapruning.io.trial_store import Trial
 
 KD_WEIGHT = 0.9
 CELLS = (("0.02", 64), ("0.2", 16))
@@ -32,7 +32,7 @@ def grid() -> list[dict[str, Any]]:
     return [{**cell, "seed": seed} for seed in range(SEEDS) for cell in cells]
 
 
-def lines(rows: list[Row], epochs: int) -> list[list[str]]:
+def lines(rows: list[Trial], epochs: int) -> list[list[str]]:
     """A line of the table for each V of one cell."""
     by_count = {v: [r for r in rows if r.config["views"]["num_views"] == v] for v in COUNTS if v <= epochs}
     found = []
@@ -44,7 +44,7 @@ def lines(rows: list[Row], epochs: int) -> list[list[str]]:
             f"{count}" + (", a fresh one every epoch" if count == epochs else ""),
             mean_spread([r.result["test_accuracy"] for r in these]),
             "" if count == epochs else mean_spread(paired(these, by_count[epochs])),
-            f"{labels:,}", size_text(labels * (2 * CLASSES + 1)), f"{share:.0%}",
+            f"{labels:,}", format_bytes(labels * (2 * CLASSES + 1)), f"{share:.0%}",
         ])  # fmt: skip
     return found
 

@@ -14,14 +14,14 @@ import datapruning as dp
 from benchmarks.common import RUNS
 from benchmarks.tiny import SETTINGS, Config, open_tiny
 from datapruning.config.augmentation import CutMixPolicy
-from datapruning.io.trial_store import Row, RowStore
-from datapruning.utils.console import say
+from datapruning.io.trial_store import Trial, TrialStore
+from datapruning.utils.console import info
 from datapruning.utils.malloc import keep_freed_memory
 
 
-def open_rows(workspace: Path) -> RowStore:
+def open_rows(workspace: Path) -> TrialStore:
     """The store of these rows."""
-    return RowStore(workspace / "rows", {"settings": list(SETTINGS), "threads": 1})
+    return TrialStore(workspace / "rows", {"settings": list(SETTINGS), "threads": 1})
 
 
 def fill(workspace: Path, configs: Sequence[Config], label: str) -> None:
@@ -38,7 +38,7 @@ def fill(workspace: Path, configs: Sequence[Config], label: str) -> None:
         cutmix = CutMixPolicy(prob=changes.pop("cutmix", 0.0))
         recipe = opened().recipe
         recipe = recipe.replace(views=recipe.views.replace(**changes), cutmix=cutmix)
-        context = dataclasses.replace(opened(), recipe=recipe).with_student(epochs=config["epochs"])
+        context = dataclasses.replace(opened(), recipe=recipe).with_train(epochs=config["epochs"])
         weight = config["kd_weight"]
         named = teacher() if weight else None
         run = dp.train(context, fraction=config["fraction"], teacher=named, kd_weight=weight, seed=config["seed"])
@@ -47,7 +47,7 @@ def fill(workspace: Path, configs: Sequence[Config], label: str) -> None:
     open_rows(workspace).run_all(configs, work, label=label)
 
 
-def filled(configs: Sequence[Config], label: str, doc: str | None) -> list[Row]:
+def filled(configs: Sequence[Config], label: str, doc: str | None) -> list[Trial]:
     """Parse `--jobs` and `--workspace`, fill the rows with so many processes, and return them in the order given."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jobs", type=int, default=1, help="processes that fill rows")
@@ -60,11 +60,11 @@ def filled(configs: Sequence[Config], label: str, doc: str | None) -> list[Row]:
     fill(args.workspace, configs, label)
     store = open_rows(args.workspace)
     rows = [found for config in configs if (found := store.get(config)) is not None]
-    say(f"{len(rows)} rows, {sum(each.seconds for each in rows) / 60:.0f} minutes in all")
+    info(f"{len(rows)} rows, {sum(each.seconds for each in rows) / 60:.0f} minutes in all")
     return rows
 
 
-def paired(rows: Sequence[Row], reference: Sequence[Row]) -> list[float]:
+def paired(rows: Sequence[Trial], reference: Sequence[Trial]) -> list[float]:
     """Differences in test accuracy, seed by seed."""
     by_seed = {each.config["seed"]: each.result["test_accuracy"] for each in reference}
     return [each.result["test_accuracy"] - by_seed[each.config["seed"]] for each in rows]

@@ -22,9 +22,9 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 import datapruning as dp
 from benchmarks.common import RUNS, data_folder, mean_spread, publish, records, table
 from benchmarks.tiny import SETTINGS, with_wrong_labels
-from datapruning.io.trial_store import Row, RowStore
+from datapruning.io.trial_store import Trial, TrialStore
 from datapruning.runs.context import Context
-from datapruning.utils.console import hushed, say
+from datapruning.utils.console import info, quiet
 from datapruning.utils.malloc import keep_freed_memory
 
 SHARE = 0.1
@@ -63,7 +63,7 @@ def open_wrong(workspace: Path) -> tuple[Context, np.ndarray[Any, np.dtype[np.bo
 
 def found(context: Context, wrong: np.ndarray[Any, np.dtype[np.bool_]], scorer: str, seed: int) -> dict[str, float]:
     """How well a scorer's ranking finds the wrong labels."""
-    with hushed():
+    with quiet():
         values = dp.score(context, scorer, seed=seed).values * (-1 if scorer in LAST else 1)
     return {"auroc": float(roc_auc_score(wrong, values)), "ap": float(average_precision_score(wrong, values))}
 
@@ -79,7 +79,7 @@ def fill(workspace: Path, configs: Sequence[Mapping[str, Any]]) -> None:
         if config["what"] == "detection":
             return found(context, wrong, config["scorer"], config["seed"])
         seed, weight = config["seed"], config["kd_weight"]
-        with hushed():
+        with quiet():
             scores = dp.score(context, config["scorer"], seed=seed if config["scorer"] == "random" else 0)
             subset = dp.select(
                 scores, config["fraction"], strategy=config["strategy"], settings=config["settings"], seed=seed
@@ -89,7 +89,7 @@ def fill(workspace: Path, configs: Sequence[Mapping[str, Any]]) -> None:
         return {**run.result.to_json(), "wrong": float(wrong[subset.indices].mean())}
 
     about = {"settings": [*SETTINGS, *STEPS], "share": SHARE}
-    RowStore(workspace / "rows", about).run_all(configs, work, label="wrong labels")
+    TrialStore(workspace / "rows", about).run_all(configs, work, label="wrong labels")
 
 
 def grid() -> list[dict[str, Any]]:
@@ -109,7 +109,7 @@ def grid() -> list[dict[str, Any]]:
     return rows
 
 
-def detection_lines(rows: Sequence[Row]) -> list[list[str]]:
+def detection_lines(rows: Sequence[Trial]) -> list[list[str]]:
     """A line a scorer, the best first."""
     by_scorer = {name: [r.result for r in rows if r.config["scorer"] == name] for name in (*SCORERS, *OF_ENSEMBLES)}
     ranked = sorted(by_scorer, key=lambda name: -statistics.mean(r["ap"] for r in by_scorer[name]))
@@ -120,7 +120,7 @@ def detection_lines(rows: Sequence[Row]) -> list[list[str]]:
     ]  # fmt: skip
 
 
-def student_lines(rows: Sequence[Row]) -> list[list[str]]:
+def student_lines(rows: Sequence[Trial]) -> list[list[str]]:
     """A line an arm: accuracy without and with the teacher, at each fraction."""
     lines = []
     for scorer, strategy, settings in ARMS:
@@ -150,9 +150,9 @@ def main() -> None:
     for process in others:
         process.start()
     fill(args.workspace, configs)
-    store = RowStore(args.workspace / "rows", {"settings": [*SETTINGS, *STEPS], "share": SHARE})
+    store = TrialStore(args.workspace / "rows", {"settings": [*SETTINGS, *STEPS], "share": SHARE})
     rows = [row for config in configs if (row := store.get(config)) is not None]
-    say(f"{len(rows)} rows, {sum(row.seconds for row in rows) / 60:.0f} minutes in all")
+    info(f"{len(rows)} rows, {sum(row.seconds for row in rows) / 60:.0f} minutes in all")
     detection = [row for row in rows if row.config["what"] == "detection"]
     students = [row for row in rows if row.config["what"] == "student"]
     head = ["scorer, strategy"]

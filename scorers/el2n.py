@@ -3,17 +3,17 @@
 import numpy as np
 
 from datapruning.artifacts.scorer import Values, scorer
-from datapruning.evidence.dynamics import EarlyErrors
+from datapruning.evidence.dynamics import EarlyEvaluation
 
 
 @scorer(
     "el2n",
-    needs=EarlyErrors,
+    needs=EarlyEvaluation,
     source="Paul et al. 2021, section 3 (released code: evaluation mode, no augmentation, mean over 10 runs)",
     cost="the first epochs of several proxies",
     sign="large errors first, as in the paper",
 )
-def el2n(errors: EarlyErrors) -> Values | tuple[Values, Values]:
+def el2n(errors: EarlyEvaluation) -> Values | tuple[Values, Values]:
     """Mean over runs of ||softmax(f(x)) - onehot(y)||_2 at the early checkpoint, with its standard error."""
     norms: Values = errors.error_norms.astype(np.float64)
     mean: Values = norms.mean(0)

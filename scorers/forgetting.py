@@ -23,4 +23,4 @@ def forgetting(dynamics: TrainingDynamics) -> Values:
         lost = ((correct[:-1] == 1) & (correct[1:] == 0)).sum(0)
         return np.where(correct.any(0), lost, len(correct)).astype(np.float64)
 
-    return dynamics.average(losses, "correct") * len(dynamics.presentations)
+    return dynamics.average(losses, "correct") * len(dynamics.train_passes)

@@ -15,6 +15,6 @@ from datapruning.evidence.gradients import Gradients
 )
 def grand(gradients: Gradients) -> Values | tuple[Values, Values]:
     """Mean over runs of the norm of the gradient of the cross-entropy by all weights, with its standard error."""
-    norms: Values = gradients.whole.astype(np.float64)
+    norms: Values = gradients.full_norms.astype(np.float64)
     mean: Values = norms.mean(0)
     return mean if len(norms) == 1 else (mean, norms.std(0, ddof=1) / len(norms) ** 0.5)

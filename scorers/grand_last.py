@@ -15,6 +15,6 @@ from datapruning.evidence.gradients import Gradients
 )
 def grand_last(gradients: Gradients) -> Values | tuple[Values, Values]:
     """Mean over runs of the norm of the gradient by the last linear layer, with its standard error."""
-    norms: Values = gradients.last.astype(np.float64)
+    norms: Values = gradients.last_layer_norms.astype(np.float64)
     mean: Values = norms.mean(0)
     return mean if len(norms) == 1 else (mean, norms.std(0, ddof=1) / len(norms) ** 0.5)

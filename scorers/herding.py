@@ -4,7 +4,7 @@ import numpy as np
 
 from datapruning.artifacts.scorer import Values, scorer
 from datapruning.evidence.embeddings import Embeddings
-from datapruning.evidence.within_class import by_class
+from datapruning.evidence.within_class import rank_within_class
 
 
 @scorer(
@@ -29,4 +29,4 @@ def herding(embeddings: Embeddings) -> Values:
             summed += features @ features[picked[k]]
         return picked
 
-    return by_class(embeddings, order)
+    return rank_within_class(embeddings, order)

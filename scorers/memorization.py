@@ -4,7 +4,7 @@ import numpy as np
 
 from datapruning.artifacts.scorer import Values, scorer
 from datapruning.evidence.ensemble import SubsetEnsemble
-from datapruning.evidence.held_out import outside_margins
+from datapruning.evidence.held_out import held_out_margins
 
 WIDTH = 1.5
 """Half-width of the kernel, in typical standard deviations of a sample's margin between members that did not see it."""
@@ -24,7 +24,7 @@ def memorization(ensemble: SubsetEnsemble) -> tuple[Values, Values]:
     briefly to fit only add noise there. Whether a member is right is a step of its margin; a straight ramp instead (a
     uniform kernel) says the same of samples far from the border, and much more of those near it.
     """
-    outside = outside_margins(ensemble)
+    outside = held_out_margins(ensemble)
     ramp = np.clip(outside.margins / (2 * WIDTH * outside.spread) + 0.5, 0, 1)
     seen = outside.counts
     mean = np.nansum(ramp, 0) / seen

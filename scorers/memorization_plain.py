@@ -19,7 +19,7 @@ def memorization_plain(ensemble: SubsetEnsemble) -> tuple[Values, Values]:
     right = np.zeros((2, ensemble.total))
     count = np.zeros((2, ensemble.total))
     for member in ensemble:
-        for k, mask in enumerate((member.inside, ~member.inside)):
+        for k, mask in enumerate((member.in_subset, ~member.in_subset)):
             count[k] += mask
             right[k] += mask & member.correct
     check_enough(count[0], count[1])

@@ -4,7 +4,7 @@ import numpy as np
 
 from datapruning.artifacts.scorer import Samples, Values, scorer
 from datapruning.selection.select import RANDOM_KEY
-from datapruning.utils.hashing import shuffled
+from datapruning.utils.hashing import hash_permutation
 
 
 @scorer(
@@ -17,5 +17,5 @@ from datapruning.utils.hashing import shuffled
 def random(samples: Samples) -> Values:
     """Ranks of a random order of the ids, scaled to (0, 1]; distinct up to N = 2**24."""
     scores = np.empty(samples.total)
-    scores[shuffled(np.arange(samples.total), RANDOM_KEY, samples.seed)] = np.arange(samples.total, 0, -1)
+    scores[hash_permutation(np.arange(samples.total), RANDOM_KEY, samples.seed)] = np.arange(samples.total, 0, -1)
     return scores / samples.total

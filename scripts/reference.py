@@ -31,7 +31,7 @@ BESIDE = {
     ),
     "What your own loop uses": (
         "evidence.recorder:Recorder", "evidence.external_loop:LoopRecorder", "evidence.recording:Recording",
-        "data.augment.views:Views",
+        "data.augment.augmentation:Views",
         "config.augmentation:AugmentPolicy", "config.augmentation:CutMixPolicy", "data.loaders.loader:Loader",
         "data.loaders.loader:Batch",
     ),

@@ -14,33 +14,34 @@ from torch import Tensor
 
 from datapruning.data.dataset import Dataset
 from datapruning.errors import IncompatibleInputs, InvalidFile, InvalidValue, first_line
-from datapruning.io.json import LONGEST_JSON, parse_json
-from datapruning.io.locks import held
-from datapruning.io.npy import PART, checked_zip, ordinary
+from datapruning.io.json import MAX_JSON_BYTES, parse_json
+from datapruning.io.locks import exclusive_lock
+from datapruning.io.npy import CHUNK_BYTES, open_checked_zip
+from datapruning.io.regular_file import open_regular_file
 from datapruning.io.tensors import load_tensors, save_tensors
 from datapruning.io.text import read_text
 from datapruning.models import create_model
 from datapruning.models.features import last_linear
-from datapruning.models.normalization import as_trained
+from datapruning.models.normalization import with_training_normalization
 from datapruning.runs.context import Context
 from datapruning.runs.result import ImportedTeacherResult, InputStatistics
 from datapruning.runs.run import MODEL, RESULT
-from datapruning.teachers.load import check_sound, hash_weights
+from datapruning.teachers.load import hash_weights, validate_weights
 from datapruning.training.checkpoint import load_weights
 from datapruning.training.evaluate import accuracy
 from datapruning.training.reproducibility import reproducible
-from datapruning.utils.console import say
+from datapruning.utils.console import info
 from datapruning.version import __version__
 
 SUFFIXES = (".safetensors", ".pth", ".pt")
-NESTED = ("state_dict", "model_state_dict", "model", "net")
+NESTED_KEYS = ("state_dict", "model_state_dict", "model", "net")
 """Where training scripts put the weights beside other things."""
 WRAPPERS = ("module.", "_orig_mod.")
 """What DataParallel and torch.compile put before every name."""
 
 
 @dataclass(frozen=True)
-class Said:
+class CheckpointMetadata:
     """What `NAME.json` beside the weights says of them.
 
     Attributes:
@@ -71,8 +72,8 @@ def import_teacher(context: Context, path: Path) -> Path:
         IncompatibleInputs: the class names beside it are not the dataset's.
     """
     data, name = context.data, context.recipe.teacher.model
-    weights, said = read_weights(path), read_said(path)
-    order = order_of(said, data, path)
+    weights, said = read_weights(path), read_checkpoint_metadata(path)
+    order = class_order(said, data, path)
     outputs = len(said.classes) or data.classes
     model = create_model(name, context.shape, outputs, seed=0)
     load_weights(model, weights, path)
@@ -88,20 +89,20 @@ def import_teacher(context: Context, path: Path) -> Path:
     weights = dict(model.state_dict())
     trained_with = InputStatistics(mean=said.mean, std=said.std) if said.mean else None
     identity = {"weights": hash_weights(weights), "input": trained_with.to_json() if trained_with else {}}
-    folder = context.place("teachers", f"{name}-from-file", identity)
-    with held(folder / "run", f"another process opens {path}"):
+    folder = context.artifact_path("teachers", f"{name}-from-file", identity)
+    with exclusive_lock(folder / "run", f"another process opens {path}"):
         if not (folder / RESULT).exists():
             stats = (trained_with.mean, trained_with.std) if trained_with else None
-            ready = as_trained(model.to(context.device), stats, data.channel_stats)
+            ready = with_training_normalization(model.to(context.device), stats, data.channel_stats)
             with reproducible(context.threads):
-                reached = accuracy(ready, context.split("test"), np.arange(len(data.test)), context.views)
+                reached = accuracy(ready, context.loader("test"), np.arange(len(data.test)), context.views)
             save_tensors(folder / MODEL, weights)
             result = ImportedTeacherResult(
                 test_accuracy=reached, model=name, classes=data.classes, dataset=data.name, fingerprint=data.fingerprint,
                 samples_seen=0, package_version=__version__, source=str(path), input=trained_with,
             )  # fmt: skip
             result.write(folder / RESULT)
-            say(f"teacher: {path}, {reached:.2f}% on the test set, in {folder}")
+            info(f"teacher: {path}, {reached:.2f}% on the test set, in {folder}")
     return folder
 
 
@@ -112,7 +113,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         InvalidFile: missing, broken, or not weights alone.
     """
     if path.suffix == ".safetensors":
-        return _unwrapped(check_sound(load_tensors(path)[0], path))
+        return _strip_wrappers(validate_weights(load_tensors(path)[0], path))
     if not path.is_file():
         raise InvalidFile(f"{path} is not there")
     try:
@@ -125,37 +126,37 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             f"{path} is not weights alone and is not opened ({first_line(error)[:80]}): save model.state_dict(), "
             "best as safetensors"
         ) from None
-    for key in NESTED:
+    for key in NESTED_KEYS:
         if isinstance(found, dict) and isinstance(found.get(key), dict):
             found = found[key]
     if not isinstance(found, dict) or not found or not all(isinstance(value, Tensor) for value in found.values()):
         raise InvalidFile(f"{path} holds no weights by name: save model.state_dict(), best as safetensors")
-    return _unwrapped(check_sound({str(key): value for key, value in found.items()}, path))
+    return _strip_wrappers(validate_weights({str(key): value for key, value in found.items()}, path))
 
 
 def _check_archive(path: Path) -> None:
     """Look at the sizes and checksums of a zip archive, which torch does not; older files are none.
 
     Raises:
-        ValueError, and others of `BROKEN`: a bomb, or a member that was changed.
+        ValueError, and others of `READ_ERRORS`: a bomb, or a member that was changed.
     """
     if not zipfile.is_zipfile(path):
         return
-    with ordinary(path) as (file, size), checked_zip(file, size) as archive:
+    with open_regular_file(path) as (file, size), open_checked_zip(file, size) as archive:
         for info in archive.infolist():
             with archive.open(info) as member:
-                while member.read(PART):
+                while member.read(CHUNK_BYTES):
                     pass
 
 
-def _unwrapped(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+def _strip_wrappers(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     for wrapper in WRAPPERS:
         if weights and all(name.startswith(wrapper) for name in weights):
             weights = {name.removeprefix(wrapper): value for name, value in weights.items()}
     return weights
 
 
-def read_said(path: Path) -> Said:
+def read_checkpoint_metadata(path: Path) -> CheckpointMetadata:
     """What `NAME.json` beside the weights says: a list of class names, or an object with "classes", "mean" and "std".
 
     Raises:
@@ -163,9 +164,9 @@ def read_said(path: Path) -> Said:
     """
     beside = path.with_suffix(".json")
     if not beside.exists():
-        return Said()
+        return CheckpointMetadata()
     try:
-        found = parse_json(read_text(beside, LONGEST_JSON))
+        found = parse_json(read_text(beside, MAX_JSON_BYTES))
     except (OSError, ValueError) as error:
         raise InvalidFile(f"{beside} cannot be read: {first_line(error)}") from None
     if isinstance(found, list):
@@ -178,10 +179,10 @@ def read_said(path: Path) -> Said:
         raise InvalidFile(f"{beside} is {wanted}")
     if not all(type(n) in (int, float) and math.isfinite(n) for n in (*mean, *std)) or not all(n > 0 for n in std):
         raise InvalidFile(f"{beside}: mean and std are numbers, a channel each, std above 0")
-    return Said(tuple(names), tuple(float(n) for n in mean), tuple(float(n) for n in std))
+    return CheckpointMetadata(tuple(names), tuple(float(n) for n in mean), tuple(float(n) for n in std))
 
 
-def order_of(said: Said, data: Dataset, path: Path) -> list[int]:
+def class_order(said: CheckpointMetadata, data: Dataset, path: Path) -> list[int]:
     """Which output of the checkpoint each class of the dataset is, in the dataset's order.
 
     Raises:

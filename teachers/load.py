@@ -10,12 +10,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from datapruning.artifacts.metadata import read_otherwise
+from datapruning.artifacts.metadata import dataset_mismatch_hint
 from datapruning.data.dataset import Dataset
 from datapruning.errors import IncompatibleInputs, InvalidFile
 from datapruning.io.tensors import load_tensors
 from datapruning.models import create_model
-from datapruning.models.normalization import as_trained
+from datapruning.models.normalization import with_training_normalization
 from datapruning.runs.result import RunResult, TeacherRecord
 from datapruning.runs.run import MODEL, Run
 from datapruning.training.checkpoint import load_weights
@@ -68,24 +68,24 @@ def load_teacher(
     if result.classes != data.classes:
         raise IncompatibleInputs(f"teacher {folder} knows {result.classes} classes, {data.name} has {data.classes}")
     if result.fingerprint != data.fingerprint:
-        why = read_otherwise(result.dataset, data)
+        why = dataset_mismatch_hint(result.dataset, data)
         raise IncompatibleInputs(
             f"teacher {folder} was trained on another dataset ({result.dataset}), not on {data.name}{why}"
         )
     trained_with, channels = result.trained_with, data.train.shape[2]
     if trained_with is not None and {len(numbers) for numbers in trained_with} != {channels}:
         raise InvalidFile(f"{folder}/result.json: 'input' is no mean and std of {channels} channels")
-    weights = check_sound(load_tensors(folder / MODEL)[0], folder / MODEL)
+    weights = validate_weights(load_tensors(folder / MODEL)[0], folder / MODEL)
     model = create_model(result.model, shape or data.train.shape, data.classes, seed=0)
     load_weights(model, weights, folder / MODEL)
     weights_hash = hash_weights(weights)
     if trained_with is not None:
         weights_hash = hashlib.sha256(f"{weights_hash}{json.dumps(trained_with)}".encode()).hexdigest()
-    network = as_trained(model, trained_with, data.channel_stats).to(device).eval()
+    network = with_training_normalization(model, trained_with, data.channel_stats).to(device).eval()
     return LoadedTeacher(network, folder, weights_hash, result)
 
 
-def check_sound(weights: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+def validate_weights(weights: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
     """The weights, if they are plain numbers, all finite, and no view that makes few numbers look like many.
 
     Raises:

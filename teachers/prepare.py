@@ -16,7 +16,7 @@ from datapruning.teachers.load import LoadedTeacher, load_teacher
 from datapruning.teachers.soft_labels import SoftLabelCache, TeacherLabels
 from datapruning.teachers.train import train_teacher
 from datapruning.training.schedules import planned_epochs
-from datapruning.utils.console import say
+from datapruning.utils.console import info
 from datapruning.utils.cost import ComputeCost
 
 
@@ -37,24 +37,24 @@ def train_teacher_candidates(context: Context) -> list[LoadedTeacher]:
 
 
 def prepare_labels(
-    context: Context, named: Sequence[LoadedTeacher], ids: NDArray[np.int64]
+    context: Context, teachers: Sequence[LoadedTeacher], ids: NDArray[np.int64]
 ) -> tuple[TeacherLabels, TeachingRecord]:
     """Soft labels of `ids` for a student under the recipe's [train], and the record of who made them.
 
     Several teachers teach together. Where none is named, the recipe's own teaches; it is trained first if it is not there.
     """
     started = time.perf_counter()
-    teachers = list(named) or load_teachers(context, [train_teacher(context, seed=0).folder])
+    teachers = list(teachers) or load_teachers(context, [train_teacher(context, seed=0).folder])
     caches, teaching = _fill_caches(context, teachers, ids, started)
     return TeacherLabels(caches), teaching
 
 
 def prepare_candidates(
-    context: Context, named: Sequence[LoadedTeacher], ids: NDArray[np.int64]
+    context: Context, teachers: Sequence[LoadedTeacher], ids: NDArray[np.int64]
 ) -> tuple[list[TeacherLabels], TeachingRecord]:
     """The same for teachers of which one is to be chosen: the named ones, or the recipe's ladder."""
     started = time.perf_counter()
-    caches, teaching = _fill_caches(context, list(named) or train_teacher_candidates(context), ids, started)
+    caches, teaching = _fill_caches(context, list(teachers) or train_teacher_candidates(context), ids, started)
     return [TeacherLabels([cache]) for cache in caches], teaching
 
 
@@ -63,12 +63,12 @@ def _fill_caches(
 ) -> tuple[list[SoftLabelCache], TeachingRecord]:
     teachers_ready = time.perf_counter()
     data = context.data
-    views = context.among(ids).views
+    views = context.for_subset(ids).views
     caches = [SoftLabelCache(t, views, data.fingerprint, data.total, data.classes) for t in teachers]
     epochs = planned_epochs(context.recipe.train, len(ids), data.total)
-    computed = sum(cache.fill(context.split("train"), ids, epochs) for cache in caches)
+    computed = sum(cache.fill(context.loader("train"), ids, epochs) for cache in caches)
     if not computed:
-        say(f"soft labels: using those in {', '.join(str(cache.folder) for cache in caches)}")
+        info(f"soft labels: using those in {', '.join(str(cache.folder) for cache in caches)}")
     label_cost = sum((cache.cost(ids, epochs) for cache in caches), ComputeCost())
     teacher_cost = sum((teacher.result.training_cost for teacher in teachers), ComputeCost())
     label_seconds = time.perf_counter() - teachers_ready

@@ -18,22 +18,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from datapruning.data.augment.views import Views
+from datapruning.data.augment.augmentation import Augmentation
 from datapruning.data.loaders.loader import Loader
 from datapruning.errors import IncompatibleInputs, InvalidFile, InvalidValue, first_line
-from datapruning.io.disk_space import room_for, size_text
+from datapruning.io.disk_space import format_bytes, report_disk_full
 from datapruning.io.json import read_json, write_json
-from datapruning.io.locks import held
-from datapruning.io.memmap import new_map
-from datapruning.io.npy import map_array
+from datapruning.io.locks import exclusive_lock
+from datapruning.io.memmap import create_memmap
+from datapruning.io.npy import open_npy_memmap
 from datapruning.teachers.load import Teacher
 from datapruning.training.evaluate import batch_logits
-from datapruning.utils.console import Bar, say
+from datapruning.utils.console import ProgressBar, info
 from datapruning.utils.cost import ComputeCost
-from datapruning.utils.hashing import digest, row_sums
+from datapruning.utils.hashing import config_hash, row_checksums
 
 ROWS = 256
-MARK_SECONDS = 2.0
+FLUSH_SECONDS = 2.0
 FORMAT = {"format": "datapruning.soft-labels", "version": 1}
 
 
@@ -56,23 +56,23 @@ class SoftLabelCache:
         InvalidFile: the arrays are broken. DiskFull: the disk is full.
     """
 
-    def __init__(self, teacher: Teacher, views: Views, fingerprint: str, total: int, classes: int) -> None:
+    def __init__(self, teacher: Teacher, views: Augmentation, fingerprint: str, total: int, classes: int) -> None:
         self.teacher, self.views = teacher, views
         manifest: dict[str, Any] = {
             **FORMAT, "fingerprint": fingerprint, "teacher": teacher.weights_hash, "views": views.policy.to_dict(),
             "rows": ROWS, "total": total, "classes": classes,
         }  # fmt: skip
-        if views.mixture is not None:
-            manifest |= {"cutmix": views.mixture.policy.to_dict(), "kept": views.mixture.digest}
-        self.folder = teacher.folder / "soft-labels" / digest(manifest)
+        if views.cutmix is not None:
+            manifest |= {"cutmix": views.cutmix.policy.to_dict(), "kept": views.cutmix.digest}
+        self.folder = teacher.folder / "soft-labels" / config_hash(manifest)
         shape = (views.policy.num_views, total, classes)
         path = self.folder / "manifest.json"
-        with held(path, f"another process opens {self.folder}"):
+        with exclusive_lock(path, f"another process opens {self.folder}"):
             if not path.exists():
                 self.folder.mkdir(parents=True, exist_ok=True)
-                new_map(self.folder / "logits.npy", np.float16, shape, sparse=True)
-                new_map(self.folder / "sums.npy", np.uint32, shape[:2])
-                new_map(self.folder / "done.npy", np.uint8, shape[:2])
+                create_memmap(self.folder / "logits.npy", np.float16, shape, sparse=True)
+                create_memmap(self.folder / "sums.npy", np.uint32, shape[:2])
+                create_memmap(self.folder / "done.npy", np.uint8, shape[:2])
                 write_json(path, manifest)
         if read_json(path) != manifest:
             raise IncompatibleInputs(
@@ -99,17 +99,20 @@ class SoftLabelCache:
         views = range(min(epochs, self.views.policy.num_views))
         if not sum(len(self.missing(ids, view)) for view in views):
             return 0
-        with held(self.folder / "fill", "another process fills these soft labels"):
+        with exclusive_lock(self.folder / "fill", "another process fills these soft labels"):
             self._open()  # a network file system may still show this machine what was there before
             todo = {view: self.missing(ids, view) for view in views}
             count = sum(len(t) for t in todo.values())
             if count:
-                say(f"soft labels: {count:,} of {len(ids) * len(views):,} are missing, {size_text(count * self._row_bytes)}")
+                info(
+                    f"soft labels: {count:,} of {len(ids) * len(views):,} are missing, "
+                    f"{format_bytes(count * self._row_bytes)}"
+                )
                 started = time.perf_counter()
-                with Bar.shown("soft labels", count) as bar:
+                with ProgressBar.open("soft labels", count) as bar:
                     for view, wanted in todo.items():
                         self._fill_view(loader, wanted, view, bar)
-                spent = self._spent()
+                spent = self._stats()
                 seconds = round(spent["seconds"] + time.perf_counter() - started, 3)
                 write_json(self.folder / "spent.json", {"computed": spent["computed"] + count, "seconds": seconds})
         return count
@@ -117,11 +120,11 @@ class SoftLabelCache:
     def cost(self, ids: NDArray[np.int64], epochs: int) -> ComputeCost:
         """What the labels of `ids` for so many epochs cost to make, whoever made them; seconds at the mean rate so far."""
         count = len(ids) * min(epochs, self.views.policy.num_views)
-        spent = self._spent()
+        spent = self._stats()
         rate = spent["seconds"] / spent["computed"] if spent["computed"] else 0.0
         return ComputeCost(evaluated=count, seconds=round(count * rate, 3))
 
-    def _spent(self) -> dict[str, Any]:
+    def _stats(self) -> dict[str, Any]:
         path = self.folder / "spent.json"
         return read_json(path) if path.exists() else {"computed": 0, "seconds": 0.0}
 
@@ -129,7 +132,7 @@ class SoftLabelCache:
     def _row_bytes(self) -> int:
         return int(self._logits.shape[2]) * 2
 
-    def _fill_view(self, loader: Loader, ids: NDArray[np.int64], view: int, bar: Bar) -> None:
+    def _fill_view(self, loader: Loader, ids: NDArray[np.int64], view: int, bar: ProgressBar) -> None:
         wanted = np.zeros(self._done.shape[1], np.bool_)
         wanted[ids] = True
         unmarked: list[NDArray[np.int64]] = []
@@ -140,25 +143,25 @@ class SoftLabelCache:
             if not np.isfinite(values).all():
                 raise InvalidValue(f"teacher {self.teacher.folder} gives logits that are not finite in float16")
             self._write(view, batch.ids[mine], values)
-            self._sums[view, batch.ids[mine]] = row_sums(values)
+            self._sums[view, batch.ids[mine]] = row_checksums(values)
             unmarked.append(batch.ids[mine])
-            if time.monotonic() - marked_at > MARK_SECONDS:
-                self._mark(view, unmarked)
+            if time.monotonic() - marked_at > FLUSH_SECONDS:
+                self._flush_done(view, unmarked)
                 marked_at = time.monotonic()
             bar.advance(int(mine.sum()))
-        self._mark(view, unmarked)
+        self._flush_done(view, unmarked)
 
     def _write(self, view: int, ids: NDArray[np.int64], values: NDArray[np.float16]) -> None:
         """Through the file: writing to the map, which has holes, would kill the process where the disk is full."""
         path, order = self.folder / "logits.npy", np.argsort(ids)
-        with room_for(path), path.open("r+b") as file:
+        with report_disk_full(path), path.open("r+b") as file:
             for run in np.split(order, np.flatnonzero(np.diff(ids[order]) != 1) + 1):
                 if run.size:
                     row = view * self._logits.shape[1] + int(ids[run[0]])
                     file.seek(self._logits.offset + row * self._row_bytes)
                     file.write(values[run].tobytes())
 
-    def _mark(self, view: int, unmarked: list[NDArray[np.int64]]) -> None:
+    def _flush_done(self, view: int, unmarked: list[NDArray[np.int64]]) -> None:
         self._sums.flush()
         self._logits.flush()  # labels reach the disk before the marks that say they are there
         for ids in unmarked:
@@ -174,12 +177,12 @@ class SoftLabelCache:
         """
         ids, epoch = key
         ids = ids.cpu().numpy() if isinstance(ids, Tensor) else ids
-        view = self.views.number(epoch)
+        view = self.views.view_index(epoch)
         absent = self.missing(ids, view)
         if absent.size:
             raise InvalidValue(f"no soft label for sample id {absent[0]} in view {view}; call fill() first")
         logits = self._logits[view, ids]
-        changed = ids[row_sums(logits) != self._sums[view, ids]]
+        changed = ids[row_checksums(logits) != self._sums[view, ids]]
         if changed.size:
             raise InvalidFile(
                 f"{self.folder / 'logits.npy'} was changed since it was written: the label of sample id {changed[0]} in "
@@ -216,7 +219,7 @@ def row_batches(ids: NDArray[np.int64], rows: int) -> list[NDArray[np.int64]]:
 
 def _open_map(path: Path, kind: Any, shape: tuple[int, ...]) -> np.memmap[Any, Any]:
     try:
-        array = map_array(path, "r+")
+        array = open_npy_memmap(path, "r+")
     except (OSError, ValueError) as error:
         raise InvalidFile(f"{path} cannot be opened: {first_line(error)}; delete the folder to fill it again") from None
     if array.shape != shape or array.dtype != kind:

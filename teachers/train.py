@@ -11,7 +11,7 @@ from datapruning.runs.run import FinishedRun, Run
 from datapruning.training.distillation.training_run import TrainingRun, train_and_evaluate
 from datapruning.training.losses import CrossEntropy
 from datapruning.training.reproducibility import reproducible
-from datapruning.utils.console import say
+from datapruning.utils.console import info
 
 
 def train_teacher(
@@ -28,15 +28,15 @@ def train_teacher(
     training = context.recipe.teacher
     options = {"verb": "teach", "data": context.data.name, "fingerprint": context.data.fingerprint, "seed": seed}
     identity = {**context.recipe.identity("teacher", "views"), "seed": seed}
-    run = Run(out or context.place("teachers", training.model, identity), context.logs)
-    with run.claimed(context.recipe, ("views", "teacher"), options, context.environment):
+    run = Run(out or context.artifact_path("teachers", training.model, identity), context.loggers)
+    with run.open(context.recipe, ("views", "teacher"), options, context.environment):
         result = run.result(TeacherResult)
         if result is not None:
-            say(f"teacher: using {run.folder}, {result.test_accuracy:.2f}% on the test set")
+            info(f"teacher: using {run.folder}, {result.test_accuracy:.2f}% on the test set")
             return FinishedRun(run.folder, result)
         with reproducible(int(run.environment["threads"])):
             loss = CrossEntropy(training.label_smoothing)
-            training_run = TrainingRun("teacher", training, context.data.readable, loss, seed)
+            training_run = TrainingRun("teacher", training, context.data.valid_ids, loss, seed)
             finished = train_and_evaluate(context, run, training_run, TeacherMetadata())
-    say(f"teacher: {finished.test_accuracy:.2f}% on the test set, in {run.folder}")
+    info(f"teacher: {finished.test_accuracy:.2f}% on the test set, in {run.folder}")
     return finished

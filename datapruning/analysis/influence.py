@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 
 from datapruning.analysis.pred_probs import ensemble_metadata
 from datapruning.artifacts.influence import KIND, Influence
-from datapruning.artifacts.metadata import new_meta
+from datapruning.artifacts.metadata import make_metadata
 from datapruning.data.dataset import Dataset
 from datapruning.errors import InvalidValue
 from datapruning.evidence.members import open_ensemble
-from datapruning.evidence.membership_counts import Counted, count_members
+from datapruning.evidence.membership_counts import MembershipCounts, count_members
 from datapruning.io.disk_space import check_writable
 from datapruning.runs.context import Context
 from datapruning.runs.opening import DatasetOrContext, as_context
-from datapruning.utils.hashing import shuffled
+from datapruning.utils.hashing import hash_permutation
 
 PAIRS = ("same-class", "all")
 MIN_MEMORIZATION, MIN_INFLUENCE = 0.25, 0.15
@@ -78,15 +78,15 @@ def influence(
     by_chance = [
         _count_by_chance(
             counts, groups, least_memorization, least_influence,
-            shuffled(np.arange(counts.members), PERMUTATION_KEY, seed, k),
+            hash_permutation(np.arange(counts.num_members), PERMUTATION_KEY, seed, k),
         )
         for k in range(permutations)
     ]  # fmt: skip
     train_id, test_id, strength, stderr = influences.high_pairs()
     memorization = counts.memorization.astype(np.float32)
-    meta = new_meta(
+    meta = make_metadata(
         KIND, context.data, tests=len(context.data.test), pairs=pairs, top=top, least_memorization=least_memorization,
-        least_influence=least_influence, members=counts.members, num_pairs_found=influences.count, kept=len(train_id),
+        least_influence=least_influence, members=counts.num_members, num_pairs_found=influences.count, kept=len(train_id),
         considered=sum(len(train) * len(test) for train, test in groups),
         expected=float(np.mean(by_chance)) if by_chance else None,
         expected_sd=float(np.std(by_chance, ddof=1)) if len(by_chance) > 1 else None, permutations=permutations, seed=seed,
@@ -119,24 +119,24 @@ def influence_path(context: Context, pairs: str, top: int, seed: int) -> Path:
     """Return the default path of an influence file in the workspace."""
     settings = context.recipe.identity("views", "ensemble", "ensemble_member")
     identity = {"top": top, "seed": seed, "threads": context.threads, "device": context.device.type, **settings}
-    path = context.place("influence", pairs, identity)
+    path = context.artifact_path("influence", pairs, identity)
     return path.with_name(f"{path.name}.npz")
 
 
 def _groups(data: Dataset, pairs: str) -> Iterator[tuple[Ids, Ids]]:
     """Yield (training ids, test ids) whose pairs are considered."""
     if pairs == "all":
-        yield data.readable, np.arange(len(data.test))
+        yield data.valid_ids, np.arange(len(data.test))
         return
     for label in range(data.classes):
         train, test = (np.flatnonzero(split.labels == label) for split in (data.train, data.test))
-        train = np.setdiff1d(train, data.unreadable)
+        train = np.setdiff1d(train, data.corrupt_ids)
         if train.size and test.size:
             yield train, test
 
 
 def _count_by_chance(
-    counts: Counted, groups: list[tuple[Ids, Ids]], least_memorization: float, least_influence: float, order: Ids
+    counts: MembershipCounts, groups: list[tuple[Ids, Ids]], least_memorization: float, least_influence: float, order: Ids
 ) -> int:
     """Count pairs of high influence where the test results are those of other members."""
     num_pairs = 0

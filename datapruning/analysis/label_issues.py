@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from datapruning.analysis.pred_probs import count_confident_label_issues, ensemble_metadata, most_likely_other_class
 from datapruning.api.score import score, score_recording
 from datapruning.artifacts.label_issues import KIND, LabelIssue, LabelIssues
-from datapruning.artifacts.metadata import Identity, new_meta, read_otherwise
+from datapruning.artifacts.metadata import DatasetIdentity, dataset_mismatch_hint, make_metadata
 from datapruning.artifacts.scores import Scores
 from datapruning.data.dataset import Dataset
 from datapruning.errors import IncompatibleInputs, InvalidValue, UnknownName
@@ -157,7 +157,7 @@ def _check_recorded(recording: Recording, labels: NDArray[np.int64], data: Datas
     if recording.fingerprint != data.fingerprint and not (
         recording.fingerprint.startswith(NO_FINGERPRINT) and np.array_equal(labels, data.train.labels)
     ):
-        why = read_otherwise(recording.name, data)
+        why = dataset_mismatch_hint(recording.name, data)
         raise IncompatibleInputs(
             f"{recording.folder} was recorded on another dataset ({recording.name}) than {data.name}{why}"
         )
@@ -167,7 +167,7 @@ def label_issues_path(context: Context, scorer: str, count: int, seed: int) -> P
     """Where a list of label issues lies in the workspace."""
     made_with = context.recipe.identity("proxy", "evidence", "views", "ensemble", "ensemble_member")
     identity = {"count": count, "seed": seed, "threads": context.threads, "device": context.device.type, **made_with}
-    place = context.place("label-issues", scorer, identity)
+    place = context.artifact_path("label-issues", scorer, identity)
     return place.with_name(f"{place.name}.csv")
 
 
@@ -228,11 +228,16 @@ def _recorded_predictions(recording: Recording) -> _Predictions:
     except InvalidValue:  # no run went to the end
         label_prob = None
     source = "mean over all presentations while the proxies trained on the sample"
-    return _Predictions(label_prob, recording.rivals(), source)
+    return _Predictions(label_prob, recording.runner_up_classes(), source)
 
 
 def _rank(
-    scores: Scores, predictions: _Predictions, labels: NDArray[np.int64], names: Sequence[str], count: int, data: Identity
+    scores: Scores,
+    predictions: _Predictions,
+    labels: NDArray[np.int64],
+    names: Sequence[str],
+    count: int,
+    data: DatasetIdentity,
 ) -> LabelIssues:
     """Return the first `count` samples: by score, of equal scores by the label's probability, then by id."""
     end, meaning = ISSUE_END[scores.scorer]
@@ -241,7 +246,7 @@ def _rank(
     order = np.lexsort((np.arange(len(values)), np.zeros(len(values)) if label_prob is None else label_prob, values))
     paths: Sequence[str] | None = None
     if isinstance(data, Dataset):
-        order, paths = order[~np.isin(order, data.unreadable)], data.train_paths
+        order, paths = order[~np.isin(order, data.corrupt_ids)], data.train_paths
     issues = []
     for i in map(int, order[:count]):
         suggested = None if predicted is None else int(predicted[i])
@@ -252,7 +257,7 @@ def _rank(
                 "" if paths is None else paths[i],
             )
         )  # fmt: skip
-    meta = new_meta(KIND, data)
+    meta = make_metadata(KIND, data)
     meta |= {key: value for key, value in scores.meta.items() if key not in meta}
     source = None if label_prob is None else predictions.source
     return LabelIssues(tuple(issues), {**meta, "end": end, "means": meaning, "count": count, "label_prob": source})

@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import Unpack
 
-from datapruning.artifacts.metadata import check_made_from
+from datapruning.artifacts.metadata import check_same_dataset
 from datapruning.artifacts.subset import Subset
 from datapruning.artifacts.subset_file import open_subset
 from datapruning.errors import OutputExists
@@ -37,11 +37,11 @@ def cache(
     from datapruning.data.loaders.ffcv_cache import cache_folder, ensure_cache, ensure_subset_cache
 
     context = as_context(data, **settings)
-    root = context.root / "cache"
+    root = context.workspace / "cache"
     if subset is None:
         return [ensure_cache(context.data, role, Path(out) if out else root) for role in ("train", "test")]
     subset = subset if isinstance(subset, Subset) else open_subset(subset, context.data)
-    check_made_from("this subset", subset.meta, context.data)
+    check_same_dataset("this subset", subset.meta, context.data)
     name = hashlib.sha256(subset.indices.tobytes()).hexdigest()[:10]
     path = Path(out) if out else cache_folder(context.data, root) / f"subset-{len(subset)}-{name}.beton"
     if out and path.exists():

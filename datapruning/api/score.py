@@ -8,13 +8,13 @@ from typing import Any, Unpack
 
 import numpy as np
 
-from datapruning.artifacts.metadata import Identity, new_meta
-from datapruning.artifacts.save import out_path, save_new
+from datapruning.artifacts.metadata import DatasetIdentity, make_metadata
+from datapruning.artifacts.save import out_path, save_if_new
 from datapruning.artifacts.scorer import Scorer, Values
 from datapruning.artifacts.scores import KIND, Scores, load_scores
 from datapruning.data.dataset import Dataset
 from datapruning.errors import InvalidValue, OutputExists
-from datapruning.evidence.collect import gather, read
+from datapruning.evidence.collect import collect_evidence, read_evidence
 from datapruning.evidence.dynamics import TrainingDynamics
 from datapruning.evidence.ensemble import SubsetEnsemble
 from datapruning.evidence.recording import open_recording
@@ -23,7 +23,7 @@ from datapruning.models import check_model
 from datapruning.runs.context import Context
 from datapruning.runs.opening import ContextSettings, DatasetOrContext, as_context
 from datapruning.scorers import find_scorers, get_scorer
-from datapruning.utils.console import say
+from datapruning.utils.console import info
 
 ALL = "all"
 """Stands for every scorer."""
@@ -60,7 +60,7 @@ def score(
         check_writable(out)
     selected_scorer: Scorer = get_scorer(scorer)
     context = with_evidence_model(as_context(data, **settings), model)
-    evidence, provenance = gather(context, selected_scorer, seed)
+    evidence, provenance = collect_evidence(context, selected_scorer, seed)
     return _compute_scores(selected_scorer, evidence, context.data, {"seed": seed, **provenance}, out)
 
 
@@ -73,7 +73,7 @@ def with_evidence_model(context: Context, model: str | None) -> Context:
     if model is None:
         return context
     check_model(model, context.shape, context.data.classes)
-    return context.with_table("proxy", model=model).with_table("ensemble_member", model=model)
+    return context.with_settings("proxy", model=model).with_settings("ensemble_member", model=model)
 
 
 def resolve_scorers(names: str | Sequence[str], recording: str | Path | None = None) -> list[str]:
@@ -137,7 +137,7 @@ def score_recording_by(folder: str | Path, scorers: Sequence[str], *, out: str |
     paths = resolve_score_paths(lambda name: Path(folder) / "scores" / f"{name}.npz", scorers, out)
     scores = {name: score_recording(folder, name) for name in scorers}
     for name, path in paths.items():
-        save_new(scores[name], path)
+        save_if_new(scores[name], path)
     return paths
 
 
@@ -157,7 +157,7 @@ def score_recording(folder: str | Path, scorer: str, *, out: str | Path | None =
     recording = open_recording(Path(folder))
     selected_scorer: Scorer = get_scorer(scorer)
     provenance = {"seed": recording.about.get("seed", 0), "recording": str(recording.folder)}
-    return _compute_scores(selected_scorer, read(recording, selected_scorer), recording, provenance, out)
+    return _compute_scores(selected_scorer, read_evidence(recording, selected_scorer), recording, provenance, out)
 
 
 def available_scorers(folder: str | Path) -> list[str]:
@@ -169,7 +169,7 @@ def available_scorers(folder: str | Path) -> list[str]:
     recording, names = open_recording(Path(folder)), []
     for name, scorer in find_scorers().items():
         try:
-            read(recording, scorer)
+            read_evidence(recording, scorer)
         except InvalidValue:
             continue
         names.append(name)
@@ -177,27 +177,27 @@ def available_scorers(folder: str | Path) -> list[str]:
 
 
 def _compute_scores(
-    scorer: Scorer, evidence: Any, data: Identity, provenance: dict[str, Any], out: str | Path | None
+    scorer: Scorer, evidence: Any, data: DatasetIdentity, provenance: dict[str, Any], out: str | Path | None
 ) -> Scores:
     values, stderr = scorer(evidence)
     if len(values) > 1 and bool((values == values[0]).all()):
         advice = TIE_HINTS.get(scorer.needs, "")
-        say(f"{scorer.name}: every sample has the same score, {values[0]:.4g}: it cannot rank{advice}")
+        info(f"{scorer.name}: every sample has the same score, {values[0]:.4g}: it cannot rank{advice}")
     about: dict[str, Any] = {"scorer": scorer.name, "source": scorer.source, "sign": scorer.sign}
-    if isinstance(data, Dataset) and data.unreadable:
-        about["unreadable"] = list(data.unreadable)
+    if isinstance(data, Dataset) and data.corrupt_ids:
+        about["unreadable"] = list(data.corrupt_ids)
         values, stderr = _rank_last(values, stderr, data)
-    scores = Scores(values, new_meta(KIND, data, **about, **provenance), stderr)
+    scores = Scores(values, make_metadata(KIND, data, **about, **provenance), stderr)
     if out is not None:
-        save_new(scores, Path(out))
+        save_if_new(scores, Path(out))
     return scores
 
 
 def _rank_last(values: Values, stderr: Values | None, data: Dataset) -> tuple[Values, Values | None]:
     """The same, with pictures that cannot be read one step of float32 below the lowest of the others, and no error bar."""
-    lost = list(data.unreadable)
+    lost = list(data.corrupt_ids)
     values, stderr = np.array(values, np.float32), None if stderr is None else np.array(stderr, np.float32)
-    values[lost] = np.nextafter(np.nanmin(values[data.readable]), np.float32(-np.inf))
+    values[lost] = np.nextafter(np.nanmin(values[data.valid_ids]), np.float32(-np.inf))
     if stderr is not None:
         stderr[lost] = 0
     return values, stderr
@@ -211,8 +211,8 @@ def scores_path(context: Context, scorer: str, seed: int) -> Path:
     """
     recipe = context.recipe
     settings: dict[str, Any] = {
-        **recipe.identity("proxy", "evidence", "views"), "seed": seed, **context.arithmetic,
+        **recipe.identity("proxy", "evidence", "views"), "seed": seed, **context.numerics_key,
     }  # fmt: skip
     if get_scorer(scorer).needs is SubsetEnsemble:
         settings |= recipe.identity("ensemble", "ensemble_member")
-    return context.place("scores", scorer, settings).with_suffix(".npz")
+    return context.artifact_path("scores", scorer, settings).with_suffix(".npz")

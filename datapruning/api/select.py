@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
-from datapruning.artifacts.metadata import check_made_from
-from datapruning.artifacts.save import save_new
+from datapruning.artifacts.metadata import check_same_dataset
+from datapruning.artifacts.save import save_if_new
 from datapruning.artifacts.scores import Scores, load_scores
 from datapruning.artifacts.subset import Subset
 from datapruning.data.dataset import Dataset
@@ -62,7 +62,7 @@ def select(
     scores = scores if isinstance(scores, Scores) else load_scores(scores)
     dataset = _open_dataset(scores, balance, data, data_root, download, workspace)
     if dataset is not None:
-        check_made_from("these scores", scores.meta, dataset)
+        check_same_dataset("these scores", scores.meta, dataset)
     labels = None if dataset is None else dataset.train.labels
     folder = recording_of(get_strategy(strategy), scores, recording)
     subset = select_from(
@@ -70,7 +70,7 @@ def select(
         evidence=open_evidence(folder, scores), recording=folder,
     )  # fmt: skip
     if out is not None:
-        save_new(subset, Path(out))
+        save_if_new(subset, Path(out))
     return subset
 
 

@@ -10,18 +10,18 @@ from typing import Any
 
 from datapruning.api.score import score, scores_path
 from datapruning.api.select import select
-from datapruning.artifacts.metadata import check_made_from
+from datapruning.artifacts.metadata import check_same_dataset
 from datapruning.artifacts.scores import Scores
-from datapruning.artifacts.subset import Subset, checked_ids
+from datapruning.artifacts.subset import Subset, validate_ids
 from datapruning.artifacts.subset_file import open_subset
 from datapruning.config.kd import check_kd_weight
-from datapruning.data.batching import LEAST
+from datapruning.data.batching import MIN_BATCH_SIZE
 from datapruning.data.dataset import check_readable
 from datapruning.errors import InvalidValue
 from datapruning.runs.context import Context
 from datapruning.runs.run import FinishedRun, Run
 from datapruning.selection.select import check_balance
-from datapruning.selection.settings import spelled
+from datapruning.selection.settings import format_settings
 from datapruning.selection.strategies import get_strategy
 from datapruning.teachers.load import LoadedTeacher
 from datapruning.teachers.prepare import load_teachers
@@ -89,16 +89,16 @@ class Selection:
         data = context.data
         if self.subset is not None:
             subset = self.subset if isinstance(self.subset, Subset) else open_subset(self.subset, data)
-            check_made_from("this subset", subset.meta, data)
-            checked_ids(subset.indices, data.total, "this subset")
+            check_same_dataset("this subset", subset.meta, data)
+            validate_ids(subset.indices, data.total, "this subset")
             check_readable(subset.indices, data, "this subset")
             return subset
         assert self.fraction is not None
         fraction, balance, strategy = self.fraction, self.balance or "none", self.strategy or "top"
-        if balance == "none" and kept_count(fraction, data.total) < LEAST:  # before evidence is made for it
+        if balance == "none" and kept_count(fraction, data.total) < MIN_BATCH_SIZE:  # before evidence is made for it
             raise InvalidValue(
                 f"fraction {fraction} of {data.total:,} samples keeps {kept_count(fraction, data.total)}; "
-                f"a student needs at least {LEAST}"
+                f"a student needs at least {MIN_BATCH_SIZE}"
             )
         scores = self.scores
         if scores is None:
@@ -150,7 +150,7 @@ class StudentRequest:
         """
         check_combination(context.recipe)
         if out is not None:
-            Run(Path(out)).refuse_foreign()
+            Run(Path(out)).check_output_dir()
         choose, paths = _parse_teachers(teacher)
         teachers = load_teachers(context, paths)
         if choose and kd_weight == 0:
@@ -162,8 +162,8 @@ class StudentRequest:
             )
         check_epsd(context, kd_weight)
         subset = selection.make_subset(context, seed)
-        if len(subset) < LEAST:
-            raise InvalidValue(f"{subset}: a student needs at least {LEAST} samples to train on; keep more")
+        if len(subset) < MIN_BATCH_SIZE:
+            raise InvalidValue(f"{subset}: a student needs at least {MIN_BATCH_SIZE} samples to train on; keep more")
         check_pairs(context, subset.indices)
         return cls(context, subset, kd_weight, choose, teachers, seed, None if out is None else Path(out))
 
@@ -174,7 +174,7 @@ class StudentRequest:
         if not isinstance(strategy, str) or strategy in ("top", "random"):
             return {}
         recorded = self.subset.meta.get("settings")
-        settings = spelled(recorded) if isinstance(recorded, dict) else []
+        settings = format_settings(recorded) if isinstance(recorded, dict) else []
         return {"strategy": strategy, **({"with": settings} if settings else {})}
 
     @property
@@ -194,7 +194,7 @@ class StudentRequest:
         """The run, in `out` or in a folder of the workspace that is named by all that defines it."""
         context, recipe, options = self.context, self.context.recipe, self.options
         if self.out is not None:
-            return Run(self.out, context.logs)
+            return Run(self.out, context.loggers)
         strategy = f"-{self.strategy_info['strategy']}" if self.strategy_info else ""
         choose_suffix = "-teacher-auto" if self.choose_teacher else ""
         self_distill_suffix = f"-{recipe.self_distill.method}" if recipe.self_distill.enabled else ""
@@ -204,7 +204,7 @@ class StudentRequest:
             f"{self_distill_suffix}{sparsity_suffix}-seed{self.seed}"
         )
         identity = {"options": options, "recipe": recipe.identity(*STUDENT_TABLES, "teacher")}
-        return Run(context.place("students", name, identity), context.logs)
+        return Run(context.artifact_path("students", name, identity), context.loggers)
 
 
 def _parse_teachers(teacher: Teachers | None) -> tuple[bool, list[Path]]:

@@ -35,5 +35,5 @@ def teach(
     context = as_context(data, **settings)
     if model is not None:
         check_model(model, context.shape, context.data.classes)
-        context = context.with_table("teacher", model=model)
+        context = context.with_settings("teacher", model=model)
     return train_teacher(context, seed, Path(out) if out else None)

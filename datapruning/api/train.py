@@ -22,7 +22,7 @@ from datapruning.teachers.prepare import load_teachers, prepare_candidates, prep
 from datapruning.teachers.soft_labels import TeacherLabels
 from datapruning.training.distillation.student import train_student
 from datapruning.training.reproducibility import reproducible
-from datapruning.utils.console import say
+from datapruning.utils.console import info
 from datapruning.utils.cost import ComputeCost
 from datapruning.utils.records import parse_record
 from datapruning.utils.time_limit import TimeLimit
@@ -89,7 +89,7 @@ def train(
     weight = parse_kd_weight(kd_weight)
     selection = Selection(subset, fraction, scorer, scores, strategy, settings, balance)
     context = as_context(data, **context_settings)
-    context = context if limit is None else replace(context, limit=limit)
+    context = context if limit is None else replace(context, time_limit=limit)
     context = _student_context(context, model, epochs, budget, infobatch, self_distill, sparsity, criterion)
     request = StudentRequest.resolve(context, selection, teacher, weight, seed, out)
     return _train_request(request)
@@ -162,9 +162,9 @@ def _student_context(
 ) -> Context:
     """The context with other settings of the student; the teacher's stay those of the recipe."""
     changes = {"model": model, "epochs": epochs, "budget": budget, "infobatch": infobatch}
-    context = context.with_student(**{key: value for key, value in changes.items() if value is not None})
+    context = context.with_train(**{key: value for key, value in changes.items() if value is not None})
     if self_distill is not None:
-        context = context.with_table("self_distill", method=self_distill)
+        context = context.with_settings("self_distill", method=self_distill)
     if sparsity is not None or criterion is not None:
         context = context.with_sparsity(sparsity, criterion)
     return context
@@ -176,15 +176,15 @@ def _train_request(request: StudentRequest) -> FinishedRun[StudentResult]:
     ids, by, named, choosing = subset.indices, request.strategy_info, request.teachers, request.choose_teacher
     run = request.new_run()
     scoring_cost, origin = _scoring_cost(subset), _subset_origin(subset, by, run.folder / "subset.npz")
-    with run.claimed(context.recipe, (*STUDENT_TABLES, "teacher"), request.options, context.environment):
+    with run.open(context.recipe, (*STUDENT_TABLES, "teacher"), request.options, context.environment):
         result = run.result(StudentResult)
         if result is not None:
-            say(f"student: {run.folder} is finished already, {result.test_accuracy:.2f}% on the test set")
+            info(f"student: {run.folder} is finished already, {result.test_accuracy:.2f}% on the test set")
             return FinishedRun(run.folder, result)
         subset.save(run.folder / "subset.npz")
         chosen = f"strategy {by['strategy']}, " if by else ""
         how = f"scorer {subset.meta['scorer']}, {chosen}balance {subset.meta.get('balance', 'none')}"
-        say(f"subset: {subset} ({how}), in {run.folder / 'subset.npz'}")
+        info(f"subset: {subset} ({how}), in {run.folder / 'subset.npz'}")
         self_teacher = _self_teacher_labels(context, subset, seed)
         with reproducible(int(run.environment["threads"])):
             labels, teaching = list[TeacherLabels](), TeachingRecord()
@@ -198,8 +198,8 @@ def _train_request(request: StudentRequest) -> FinishedRun[StudentResult]:
                 self_labels, self_teaching = self_teacher
                 teaching = teaching.with_self_teacher(self_teaching)
             teaching = teaching.with_scoring(scoring_cost)
-            finished = train_student(context.among(ids), run, ids, labels, weight, seed, origin, teaching, self_labels)
-    say(f"student: {finished.test_accuracy:.2f}% on the test set, {subset}, in {run.folder}")
+            finished = train_student(context.for_subset(ids), run, ids, labels, weight, seed, origin, teaching, self_labels)
+    info(f"student: {finished.test_accuracy:.2f}% on the test set, {subset}, in {run.folder}")
     return finished
 
 
@@ -240,7 +240,7 @@ def _self_teacher_labels(context: Context, subset: Subset, seed: int) -> tuple[T
     """
     if context.recipe.self_distill.method != "tf-kd-self":
         return None
-    say("self-distillation: the self teacher is this student without distillation, a run of its own")
-    context = context.with_table("self_distill", method="none").with_table("sparsity", sparsity=0.0)
+    info("self-distillation: the self teacher is this student without distillation, a run of its own")
+    context = context.with_settings("self_distill", method="none").with_settings("sparsity", sparsity=0.0)
     alone = train(context, subset, kd_weight=0, seed=seed)
     return prepare_labels(context, load_teachers(context, [alone.folder]), subset.indices)

@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datapruning.artifacts.metadata import check_format
-from datapruning.artifacts.save import is_free
+from datapruning.artifacts.save import check_output_path
 from datapruning.errors import InvalidFile
 from datapruning.io.npz import read_npz, write_npz
-from datapruning.utils.console import say
+from datapruning.utils.console import info
 
 KIND = "datapruning.influence"
-PAIRED = ("train_id", "test_id", "influence", "stderr", "memorization")
+PER_PAIR_ARRAYS = ("train_id", "test_id", "influence", "stderr", "memorization")
 
 
 @dataclass(frozen=True)
@@ -56,13 +56,13 @@ class Influence:
         """All but `meta`, by name."""
         return {name: getattr(self, name) for name in ARRAYS}
 
-    def check_place(self, path: str | Path) -> bool:
+    def check_output_path(self, path: str | Path) -> bool:
         """Whether `save(path)` has anything to write: False where the same arrays are there already.
 
         Raises:
             OutputExists: something else is there.
         """
-        return is_free(Path(path), "influences", lambda: self._same(load_influence(path)))
+        return check_output_path(Path(path), "influences", lambda: self._same(load_influence(path)))
 
     def _same(self, there: Influence) -> bool:
         same = there.meta["fingerprint"] == self.meta["fingerprint"]
@@ -75,10 +75,10 @@ class Influence:
             OutputExists: something else is there; it is left as it is.
         """
         path = Path(path)
-        if self.check_place(path):
+        if self.check_output_path(path):
             write_npz(path, self.arrays, self.meta)
         else:
-            say(f"{path} is there already, with the same content")
+            info(f"{path} is there already, with the same content")
         return path
 
 
@@ -100,7 +100,7 @@ def load_influence(path: str | Path) -> Influence:
     tests, top = (int(meta[key]) if isinstance(meta.get(key), int) else -1 for key in ("tests", "top"))
     pairs = len(arrays["train_id"].reshape(-1))
     for name in ARRAYS:
-        shape = (pairs,) if name in PAIRED else (meta["total"],) if name == "train_memorization" else (tests, top)
+        shape = (pairs,) if name in PER_PAIR_ARRAYS else (meta["total"],) if name == "train_memorization" else (tests, top)
         kind = np.int64 if name.endswith("_id") else np.float32
         if arrays[name].shape != shape or arrays[name].dtype != kind:
             found = f"{arrays[name].dtype} {list(arrays[name].shape)}"

@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from datapruning.artifacts.metadata import check_format
-from datapruning.artifacts.save import is_free
+from datapruning.artifacts.save import check_output_path
 from datapruning.errors import InvalidFile, OutputExists, first_line
 from datapruning.io.atomic import write_text
 from datapruning.io.json import read_json, write_json
 from datapruning.io.text import read_text
-from datapruning.utils.console import say
+from datapruning.utils.console import info
 
 KIND = "datapruning.label_issues"
-LONGEST = 2**30
-SAME = ("fingerprint", "scorer", "seed")
+MAX_FILE_BYTES = 2**30
+IDENTITY_KEYS = ("fingerprint", "scorer", "seed")
 """What two lists of the same content agree in, beside their rows."""
 
 
@@ -49,8 +49,8 @@ class LabelIssue:
     path: str = ""
 
 
-WITH_PATH = ("rank", *(field.name for field in fields(LabelIssue)))
-COLUMNS = WITH_PATH[:-1]
+COLUMNS_WITH_PATH = ("rank", *(field.name for field in fields(LabelIssue)))
+COLUMNS = COLUMNS_WITH_PATH[:-1]
 """Where no label issue has a path."""
 
 
@@ -81,7 +81,7 @@ class LabelIssues:
 
     def csv_text(self) -> str:
         """A head, and a line an issue; what is not known is an empty cell. Without any path there is no such column."""
-        return self._text(WITH_PATH if self.has_paths else COLUMNS)
+        return self._text(COLUMNS_WITH_PATH if self.has_paths else COLUMNS)
 
     def _text(self, columns: tuple[str, ...]) -> str:
         file = io.StringIO()
@@ -92,7 +92,7 @@ class LabelIssues:
             writer.writerow((rank, *cells)[: len(columns)])
         return file.getvalue()
 
-    def check_place(self, path: str | Path) -> bool:
+    def check_output_path(self, path: str | Path) -> bool:
         """Whether `save(path)` has anything to write: False where the same rows are there already.
 
         The same rows without their pictures' paths, as earlier versions wrote them, are written anew.
@@ -101,14 +101,16 @@ class LabelIssues:
             OutputExists: something else is there.
         """
         path, meta = Path(path), Path(path).with_suffix(".json")
-        free = is_free(path, "label issues", lambda: self._same(load_label_issues(path)))
-        if free and meta.exists() and not _is_ours(meta):
+        free = check_output_path(path, "label issues", lambda: self._same(load_label_issues(path)))
+        if free and meta.exists() and not _is_label_issues_file(meta):
             raise OutputExists(f"{meta} holds something else, and the story of {path} goes there; name another --out")
         return free or (self.has_paths and not load_label_issues(path).has_paths)
 
     def _same(self, there: LabelIssues) -> bool:
-        columns = WITH_PATH if self.has_paths and there.has_paths else COLUMNS
-        return there._text(columns) == self._text(columns) and all(there.meta.get(k) == self.meta.get(k) for k in SAME)
+        columns = COLUMNS_WITH_PATH if self.has_paths and there.has_paths else COLUMNS
+        return there._text(columns) == self._text(columns) and all(
+            there.meta.get(k) == self.meta.get(k) for k in IDENTITY_KEYS
+        )
 
     def save(self, path: str | Path) -> Path:
         """Write `path` (.csv) and the JSON of the same name beside it, unless the same rows are there already.
@@ -117,15 +119,15 @@ class LabelIssues:
             OutputExists: something else is there; it is left as it is.
         """
         path = Path(path)
-        if self.check_place(path):
+        if self.check_output_path(path):
             write_json(path.with_suffix(".json"), dict(self.meta))
             write_text(path, self.csv_text())  # last: where it is, both are
         else:
-            say(f"{path} is there already, with the same content")
+            info(f"{path} is there already, with the same content")
         return path
 
 
-def _is_ours(path: Path) -> bool:
+def _is_label_issues_file(path: Path) -> bool:
     try:
         return read_json(path).get("format") == KIND
     except InvalidFile:
@@ -142,14 +144,14 @@ def load_label_issues(path: str | Path) -> LabelIssues:
     if path.suffix != ".csv":
         raise InvalidFile(f"{path} is no list of label issues: it does not end in .csv")
     try:
-        lines = list(csv.reader(io.StringIO(read_text(path, LONGEST), newline="")))
+        lines = list(csv.reader(io.StringIO(read_text(path, MAX_FILE_BYTES), newline="")))
     except FileNotFoundError:
         raise InvalidFile(
             f"{path} is not there; a list of label issues is needed here (dprune label-issues makes one)"
         ) from None
     except (OSError, ValueError, csv.Error) as error:
         raise InvalidFile(f"{path} cannot be read as CSV: {first_line(error)}") from None
-    if not lines or tuple(lines[0]) not in (COLUMNS, WITH_PATH):
+    if not lines or tuple(lines[0]) not in (COLUMNS, COLUMNS_WITH_PATH):
         raise InvalidFile(f"{path} is no list of label issues: its first line is not {','.join(COLUMNS)}")
     beside = path.with_suffix(".json")
     meta = read_json(beside)

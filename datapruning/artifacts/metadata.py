@@ -18,7 +18,7 @@ FORMATS = {
 }  # fmt: skip
 
 
-class Identity(Protocol):
+class DatasetIdentity(Protocol):
     """What names a dataset: enough to say whether a file was made from it."""
 
     @property
@@ -29,7 +29,7 @@ class Identity(Protocol):
     def total(self) -> int: ...
 
 
-def new_meta(kind: str, data: Identity, **story: Any) -> dict[str, Any]:
+def make_metadata(kind: str, data: DatasetIdentity, **story: Any) -> dict[str, Any]:
     """Meta of a file made now from `data`; `story` says how (scorer, fraction, seed, configuration, ...)."""
     return {
         "format": kind,
@@ -65,7 +65,7 @@ def check_format(path: Path, meta: Mapping[str, Any], kind: str) -> None:
             raise InvalidFile(f"{path}: its meta names no {key}")
 
 
-def check_made_from(what: str, meta: Mapping[str, Any], data: Identity) -> None:
+def check_same_dataset(what: str, meta: Mapping[str, Any], data: DatasetIdentity) -> None:
     """Refuse a file that was made from another dataset.
 
     Raises:
@@ -75,15 +75,15 @@ def check_made_from(what: str, meta: Mapping[str, Any], data: Identity) -> None:
         raise IncompatibleInputs(
             f"{what} was made from another dataset: {meta['dataset']} ({meta['total']:,} samples, fingerprint "
             f"{meta['fingerprint'][:12]}), not from {data.name} ({data.total:,} samples, {data.fingerprint[:12]})"
-            f"{read_otherwise(meta['dataset'], data)}"
+            f"{dataset_mismatch_hint(meta['dataset'], data)}"
         )
 
 
-def read_otherwise(name: Any, data: Identity) -> str:
+def dataset_mismatch_hint(name: Any, data: DatasetIdentity) -> str:
     """Why a dataset of this name may differ from `data`: the end of a message. Empty where nothing can be said.
 
     The same picture files make several datasets: the options of `--data` say how they are read.
     """
-    if name == data.name and isinstance(data, Dataset) and data.stored:
+    if name == data.name and isinstance(data, Dataset) and data.content_hash:
         return "; say the same --holdout and --image-size with every command, unless the pictures themselves have changed"
     return ""

@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from datapruning.artifacts.metadata import new_meta
+from datapruning.artifacts.metadata import make_metadata
 from datapruning.data.dataset import Dataset
 from datapruning.errors import InvalidFile, OutputExists
 from datapruning.io.npz import read_npz, write_npz
-from datapruning.utils.console import say
+from datapruning.utils.console import info
 
 KIND = "datapruning.probs"
 
 
-def probs_are_new(path: Path, probs: NDArray[np.float32], data: Dataset) -> bool:
+def check_probs_path(path: Path, probs: NDArray[np.float32], data: Dataset) -> bool:
     """Whether `save_probs` has anything to write: False where the same probabilities are there already.
 
     Raises:
@@ -40,7 +40,7 @@ def save_probs(path: Path, probs: NDArray[np.float32], data: Dataset, meta: Mapp
     Raises:
         OutputExists: something else is there.
     """
-    if probs_are_new(path, probs, data):
-        write_npz(path, {"pred_probs": probs, "labels": data.train.labels}, new_meta(KIND, data, **meta))
+    if check_probs_path(path, probs, data):
+        write_npz(path, {"pred_probs": probs, "labels": data.train.labels}, make_metadata(KIND, data, **meta))
     else:
-        say(f"{path} is there already, with the same content")
+        info(f"{path} is there already, with the same content")

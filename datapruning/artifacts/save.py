@@ -10,22 +10,22 @@ import numpy as np
 from datapruning.artifacts.scores import Scores, load_scores
 from datapruning.artifacts.subset import Subset, load_subset
 from datapruning.errors import InvalidFile, OutputExists
-from datapruning.utils.console import say
+from datapruning.utils.console import info
 
 
-def save_new(made: Scores | Subset, path: Path) -> None:
+def save_if_new(made: Scores | Subset, path: Path) -> None:
     """Save to `path`, unless the very same content is there already.
 
     Raises:
         OutputExists: something else is there; it is left as it is.
     """
-    if is_free(path, "scores" if isinstance(made, Scores) else "samples", lambda: _holds(path, made)):
+    if check_output_path(path, "scores" if isinstance(made, Scores) else "samples", lambda: _same_content(path, made)):
         made.save(path)
     else:
-        say(f"{path} is there already, with the same content")
+        info(f"{path} is there already, with the same content")
 
 
-def is_free(path: Path, what: str, same: Callable[[], bool]) -> bool:
+def check_output_path(path: Path, what: str, same: Callable[[], bool]) -> bool:
     """Whether there is anything to write at `path`: False where the very same content is there already.
 
     Args:
@@ -46,7 +46,7 @@ def is_free(path: Path, what: str, same: Callable[[], bool]) -> bool:
     raise OutputExists(f"{path} holds other {what}; name another --out")
 
 
-def _holds(path: Path, made: Scores | Subset) -> bool:
+def _same_content(path: Path, made: Scores | Subset) -> bool:
     there = load_scores(path) if isinstance(made, Scores) else load_subset(path)
     if there.meta["fingerprint"] != made.meta["fingerprint"]:
         return False

@@ -37,8 +37,8 @@ class Scorer:
     Attributes:
         name: on the command line.
         function: evidence -> values [N], or (values [N], standard error [N]); higher = keep first.
-        needs: the evidence it reads: `Samples`, or a class of `datapruning.evidence`: `TrainingDynamics`, `FinalLook`,
-            `EarlyErrors`, `Gradients`, `Embeddings`, `SubsetEnsemble`.
+        needs: the evidence it reads: `Samples`, or a class of `datapruning.evidence`: `TrainingDynamics`, `FinalEvaluation`,
+            `EarlyEvaluation`, `Gradients`, `Embeddings`, `SubsetEnsemble`.
         source: the paper and the section.
         cost: what its evidence costs, in words.
         sign: which samples come first, and whether the paper's sign was flipped.

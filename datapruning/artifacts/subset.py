@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datapruning.artifacts.metadata import Identity, check_format, new_meta
+from datapruning.artifacts.metadata import DatasetIdentity, check_format, make_metadata
 from datapruning.errors import InvalidFile, InvalidValue, first_line
-from datapruning.io.npy import BROKEN, Array, read_array
+from datapruning.io.npy import READ_ERRORS, Array, read_array
 from datapruning.io.npz import read_npz, write_npz
 from datapruning.io.text import read_text
-from datapruning.utils.fraction import keeping
+from datapruning.utils.fraction import describe_kept
 
 KIND = "datapruning.subset"
-LONGEST_LIST = 2**30
+MAX_LIST_BYTES = 2**30
 ID = re.compile(r"[+-]?[0-9]{1,18}")
 """A whole number that fits in 64 bits."""
 
@@ -40,7 +40,7 @@ class Subset:
         return len(self.indices)
 
     def __str__(self) -> str:
-        return keeping(len(self), self.total)
+        return describe_kept(len(self), self.total)
 
     def save(self, path: str | Path) -> Path:
         """Write `subset.npz`, whole or not at all."""
@@ -48,7 +48,7 @@ class Subset:
         return Path(path)
 
 
-def checked_ids(ids: Array, total: int, where: str) -> NDArray[np.int64]:
+def validate_ids(ids: Array, total: int, where: str) -> NDArray[np.int64]:
     """`ids` as int64, in the order given, if every one is a whole number in 0..total-1 and none comes twice.
 
     Raises:
@@ -71,14 +71,14 @@ def checked_ids(ids: Array, total: int, where: str) -> NDArray[np.int64]:
     return result
 
 
-def subset_from_ids(ids: Array, data: Identity, source: str) -> Subset:
+def subset_from_ids(ids: Array, data: DatasetIdentity, source: str) -> Subset:
     """A subset of ids somebody chose elsewhere; `source` says where they come from.
 
     Raises:
         InvalidValue: ids out of range, doubled, or no whole numbers.
     """
-    indices = np.sort(checked_ids(ids, data.total, source))
-    meta = new_meta(KIND, data, scorer="ids", source=source, fraction=len(indices) / data.total, kept=len(indices))
+    indices = np.sort(validate_ids(ids, data.total, source))
+    meta = make_metadata(KIND, data, scorer="ids", source=source, fraction=len(indices) / data.total, kept=len(indices))
     return Subset(indices, meta)
 
 
@@ -94,7 +94,7 @@ def load_subset(path: str | Path) -> Subset:
     if "indices" not in arrays or not isinstance(meta.get("scorer"), str):
         raise InvalidFile(f"{path} is not a subset file: 'indices' or the scorer's name is missing")
     try:
-        indices = checked_ids(arrays["indices"], meta["total"], str(path))
+        indices = validate_ids(arrays["indices"], meta["total"], str(path))
     except InvalidValue as error:
         raise InvalidFile(str(error)) from None
     if not np.all(indices[1:] > indices[:-1]):
@@ -114,11 +114,11 @@ def read_ids(path: str | Path) -> Array:
     if path.suffix == ".npy":
         try:
             return read_array(path)
-        except BROKEN as error:
+        except READ_ERRORS as error:
             raise InvalidFile(f"{path} cannot be read as .npy: {first_line(error)}") from None
     ids = []
     try:
-        lines = read_text(path, LONGEST_LIST).splitlines()
+        lines = read_text(path, MAX_LIST_BYTES).splitlines()
     except (OSError, ValueError) as error:
         raise InvalidFile(f"{path} cannot be read as text: {first_line(error)}") from None
     for number, line in enumerate(lines, 1):

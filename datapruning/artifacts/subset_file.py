@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from datapruning.artifacts.subset import LONGEST_LIST, Subset, load_subset, read_ids, subset_from_ids
+from datapruning.artifacts.subset import MAX_LIST_BYTES, Subset, load_subset, read_ids, subset_from_ids
 from datapruning.data.dataset import Dataset, check_readable
 from datapruning.data.image_paths import ids_of_paths
 from datapruning.errors import InvalidFile, first_line
 from datapruning.io.text import read_text
 
-PLAIN = (".npy", ".txt")
+PLAIN_SUFFIXES = (".npy", ".txt")
 """How files end that hold plain ids or paths and nothing else."""
 
 
@@ -41,7 +41,7 @@ def open_subset(path: str | Path, data: Dataset) -> Subset:
     Raises:
         InvalidFile, InvalidValue: as `load_subset` and `subset_from_file` do.
     """
-    return subset_from_file(path, data) if Path(path).suffix in PLAIN else load_subset(path)
+    return subset_from_file(path, data) if Path(path).suffix in PLAIN_SUFFIXES else load_subset(path)
 
 
 def _path_lines(path: Path) -> list[tuple[int, str]]:
@@ -49,7 +49,7 @@ def _path_lines(path: Path) -> list[tuple[int, str]]:
     if path.suffix == ".npy" or not path.is_file():
         return []
     try:
-        text = read_text(path, LONGEST_LIST)
+        text = read_text(path, MAX_LIST_BYTES)
     except (OSError, ValueError) as error:
         raise InvalidFile(f"{path} cannot be read as text: {first_line(error)}") from None
     lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]

@@ -35,5 +35,5 @@ def command(
     points = parse_tolerance(tolerance)  # before the data is opened
     context = options.open_context()
     changes = {key: value for key, value in (("budget", budget), ("model", model)) if value is not None}
-    advice = advise(context.with_student(**changes), points, scorer=scorer, teacher=teacher, seed=seed, out=out)
+    advice = advise(context.with_train(**changes), points, scorer=scorer, teacher=teacher, seed=seed, out=out)
     o.print_result(advice.text)

@@ -44,25 +44,25 @@ def command(
     from datapruning.errors import InvalidValue
     from datapruning.report import write_report
     from datapruning.runs.opening import open_context
-    from datapruning.utils.console import hushed, say
+    from datapruning.utils.console import info, quiet
 
     if seeds < 1:
         raise InvalidValue(f"at least 1 seed is needed, got {seeds}", parameter="seeds")
     data = open_dataset("digits")
     context = open_context(data, loader=loader, workspace=workspace, device="cpu", threads=threads)
-    say(f"digits: {data.total:,} training and {len(data.test):,} test images; a teacher, {len(ROWS)} x {seeds} students")
+    info(f"digits: {data.total:,} training and {len(data.test):,} test images; a teacher, {len(ROWS)} x {seeds} students")
     students: list[FinishedRun[StudentResult]] = []
-    with hushed():
+    with quiet():
         teacher = teach(context)
-    say(f"teacher on all the data: {teacher.test_accuracy:.2f}% on the test set")
+    info(f"teacher on all the data: {teacher.test_accuracy:.2f}% on the test set")
     table = Table(box=SIMPLE, padding=(0, 1, 0, 0), show_edge=False, pad_edge=False)
     for column in ("student", "kept", "accuracy", "KD weights", "samples seen", "seconds"):
         table.add_column(column, no_wrap=True)
     for label, scorer, fraction, kd_weight in ROWS:
-        with hushed():
+        with quiet():
             runs = [_student(context, scorer, fraction, kd_weight, seed) for seed in range(seeds)]
         students += runs
-        say(f"{label}: {', '.join(f'{run.test_accuracy:.2f}%' for run in runs)}")
+        info(f"{label}: {', '.join(f'{run.test_accuracy:.2f}%' for run in runs)}")
         results = [run.result for run in runs]
         weights = sorted({f"{result.kd_weight:g}" for result in results})
         seconds = statistics.mean(result.training_cost.seconds for result in results)

@@ -44,7 +44,7 @@ def command(
     """
     from datapruning.analysis import label_issues as s
     from datapruning.analysis.pred_probs import ensemble_metadata, pred_probs
-    from datapruning.artifacts.pred_probs import probs_are_new, save_probs
+    from datapruning.artifacts.pred_probs import check_probs_path, save_probs
     from datapruning.errors import InvalidValue
     from datapruning.io.disk_space import check_writable
     from datapruning.report.label_issue_page import check_page, write_page
@@ -63,8 +63,8 @@ def command(
         if gallery is not None and dataset is None:
             raise InvalidValue("--gallery needs the images: say with --data which dataset was recorded")
         issues = s.find_label_issues_of_recording(recording, scorer, count=count, fraction=fraction, data=dataset)
-        path = _place(out, recording / "label-issues" / f"{scorer}-{len(issues)}.csv")
-        issues.check_place(path)
+        path = _output_path(out, recording / "label-issues" / f"{scorer}-{len(issues)}.csv")
+        issues.check_output_path(path)
         if gallery is not None and dataset is not None:
             write_page(issues, dataset, gallery)
         issues.save(path)
@@ -77,13 +77,13 @@ def command(
             check_writable(output)  # before networks are trained for it
     context = options.open_context()
     s.resolve_count(count, fraction, context.data.total)  # before evidence is made for it
-    _say_price(context, scorer)
+    _print_cost_estimate(context, scorer)
     issues = s.find_label_issues(context, scorer, count=count, fraction=fraction, seed=seed)
-    path = _place(out, s.label_issues_path(context, scorer, len(issues), seed))
-    issues.check_place(path)
+    path = _output_path(out, s.label_issues_path(context, scorer, len(issues), seed))
+    issues.check_output_path(path)
     if probs is not None:
         table = pred_probs(context, seed)
-        probs_are_new(probs, table, context.data)
+        check_probs_path(probs, table, context.data)
         save_probs(probs, table, context.data, {"seed": seed, **ensemble_metadata(context)})
     if gallery is not None:
         write_page(issues, context.data, gallery)
@@ -91,11 +91,11 @@ def command(
     _show(issues, path, gallery=gallery, probs=probs)
 
 
-def _place(out: Path | None, default: Path) -> Path:
+def _output_path(out: Path | None, default: Path) -> Path:
     return default if out is None else out if out.suffix == ".csv" else out / default.name
 
 
-def _say_price(context: Context, scorer: str) -> None:
+def _print_cost_estimate(context: Context, scorer: str) -> None:
     from datapruning.analysis.label_issues import ENSEMBLE, MEMORIZATION
     from datapruning.scorers import get_scorer
 

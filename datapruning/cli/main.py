@@ -32,14 +32,14 @@ from datapruning.cli import (
 )
 from datapruning.cli.options import with_options
 from datapruning.errors import DataPruningError, TimeLimitReached, UserError, escape_control_chars
-from datapruning.io.disk_space import no_room
+from datapruning.io.disk_space import disk_full_message
 from datapruning.training.distributed.start import run_together, under_torchrun
-from datapruning.utils.device_errors import told
+from datapruning.utils.device_errors import as_device_error
 from datapruning.utils.malloc import keep_freed_memory
 from datapruning.version import __version__
 
 INTERRUPTED, TIME_IS_UP = 130, 3
-DEALT = ("teach", "train", "score")
+DISTRIBUTED_COMMANDS = ("teach", "train", "score")
 """Verbs whose work several processes can share."""
 app = typer.Typer(
     name="dprune",
@@ -92,10 +92,10 @@ def run(arguments: list[str] | None = None) -> int:
     except (PermissionError, FileExistsError, NotADirectoryError, IsADirectoryError) as error:
         return _fail(2, f"{error.filename}: {error.strerror}")
     except OSError as error:
-        what = no_room(error)
+        what = disk_full_message(error)
         return _fail(1, str(error)) if what is None else _fail(2, f"{error.filename or 'a file'}: {what}")
     except Exception as error:
-        hardware = told(error, "dprune")
+        hardware = as_device_error(error, "dprune")
         if hardware is not None:
             return _fail(1, str(hardware).removeprefix("dprune: "))
         message = getattr(error, "format_message", None)  # how typer's own usage errors say what is wrong
@@ -115,14 +115,16 @@ def main() -> None:
     keep_freed_memory()
     if not under_torchrun():
         sys.exit(run())
-    code = run_together(_run_dealt)
+    code = run_together(_run_distributed)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)  # threads of gloo or NCCL that outlive the interpreter would abort it
 
 
-def _run_dealt() -> int:
+def _run_distributed() -> int:
     asked = sys.argv[1:2]
-    if asked and not asked[0].startswith("-") and asked[0] not in DEALT:
-        return _fail(2, f"torchrun is for {', '.join(DEALT)}; start dprune {asked[0]} without it, as one process")
+    if asked and not asked[0].startswith("-") and asked[0] not in DISTRIBUTED_COMMANDS:
+        return _fail(
+            2, f"torchrun is for {', '.join(DISTRIBUTED_COMMANDS)}; start dprune {asked[0]} without it, as one process"
+        )
     return run()

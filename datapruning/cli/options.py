@@ -70,15 +70,15 @@ class DatasetOptions:
         Raises:
             InvalidValue: options without a dataset, or outside what is allowed.
         """
-        from datapruning.data.dataset_spec import OPTIONS, Place, parse_place
+        from datapruning.data.dataset_spec import OPTIONS, DatasetSpec, parse_dataset_spec
         from datapruning.errors import InvalidValue
 
         options = self.image_size, self.holdout, self.skip_unreadable
         if self.data is None:
-            if self.image_format is not None or not Place("", *options).plain:
+            if self.image_format is not None or not DatasetSpec("", *options).is_plain:
                 raise InvalidValue(f"{OPTIONS} are about a folder of pictures: name it with --data")
             return None
-        return str(parse_place(self.data).changed(*options, self.image_format))
+        return str(parse_dataset_spec(self.data).with_options(*options, self.image_format))
 
 
 @dataclass(frozen=True)
@@ -188,12 +188,12 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
 def print_cost_estimate(context: Context, scorers: Sequence[Scorer]) -> None:
     """Say what the evidence of several scorers costs, where it is not there yet."""
     from datapruning.evidence.estimate import estimate_evidence_cost
-    from datapruning.utils.console import say
+    from datapruning.utils.console import info
 
     estimate = estimate_evidence_cost(context, scorers)
     if estimate.samples:
         see = "sees" if str(estimate) == "1 proxy" else "see"
-        say(f"evidence: {estimate} {see} {estimate.samples:,} samples with repeats, less what is there already")
+        info(f"evidence: {estimate} {see} {estimate.samples:,} samples with repeats, less what is there already")
 
 
 def print_result(line: str) -> None:

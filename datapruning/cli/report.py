@@ -28,7 +28,7 @@ def command(
 
     Example: dprune report dprune-runs
     """
-    from datapruning.io.disk_space import size_text
+    from datapruning.io.disk_space import format_bytes
     from datapruning.report import write_report
 
     written = write_report(
@@ -39,7 +39,7 @@ def command(
         scores=scores or (),
         label_issues=label_issues or (),
     )
-    size = size_text(written.page.stat().st_size)
+    size = format_bytes(written.page.stat().st_size)
     o.print_result(
         f"{written.runs} {'run' if written.runs == 1 else 'runs'}, {size}: {written.page}, figures in {written.figures}"
     )

@@ -77,7 +77,7 @@ def _score_dataset(
     from datapruning.errors import InvalidValue
     from datapruning.experiments.workers.launcher import find_launcher
     from datapruning.experiments.workers.members import check_members, train_members
-    from datapruning.runs.process_group import current
+    from datapruning.runs.process_group import current_group
     from datapruning.scorers import get_scorer
 
     names = resolve_scorers(scorer)
@@ -85,7 +85,7 @@ def _score_dataset(
     resolve_score_paths(lambda name: Path(name), names, out)  # before the dataset is opened
     where = find_launcher(launcher, launcher_set or ())
     by_workers = jobs is not None or where.is_remote
-    if by_workers and current() is not None:
+    if by_workers and current_group() is not None:
         raise InvalidValue("under torchrun its processes share the work: leave --jobs and --launcher out")
     context = with_evidence_model(launchers.open_context(where, options), model)
     if by_workers:

@@ -40,7 +40,7 @@ def command(
     Example: dprune select --scores el2n.npz --fraction 0.3
     """
     from datapruning.api.select import select, subset_path
-    from datapruning.artifacts.save import save_new
+    from datapruning.artifacts.save import save_if_new
     from datapruning.artifacts.subset_file import subset_from_file
     from datapruning.errors import InvalidValue
     from datapruning.selection.settings import parse_settings
@@ -66,7 +66,7 @@ def command(
             workspace=options.workspace,
         )  # fmt: skip
     path = out if out is not None and out.suffix == ".npz" else subset_path(subset, out or options.workspace / "subsets")
-    save_new(subset, path)
+    save_if_new(subset, path)
     o.print_result(f"{_describe(subset)}: {path}")
 
 
@@ -74,7 +74,7 @@ def _print_strategies() -> None:
     from datapruning.selection.strategies import find_strategies
 
     for name, strategy in sorted(find_strategies().items()):
-        o.print_result(f"{name}\n" + "\n".join(f"  {what:<9}{text}" for what, text in strategy.described()))
+        o.print_result(f"{name}\n" + "\n".join(f"  {what:<9}{text}" for what, text in strategy.describe()))
 
 
 def _describe(subset: Subset) -> str:

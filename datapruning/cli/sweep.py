@@ -66,7 +66,7 @@ def command(
     context = launchers.open_context(where, options)
     changes = {key: value for key, value in (("budget", budget), ("model", model)) if value is not None}
     result = sweep(
-        context.with_student(**changes),  # the teacher stays the recipe's
+        context.with_train(**changes),  # the teacher stays the recipe's
         fractions=fractions,
         scorers=scorers,
         kd_weights=kd_weights,

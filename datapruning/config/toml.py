@@ -9,7 +9,7 @@ from typing import Any
 import tomli_w
 
 from datapruning.errors import InvalidFile, first_line
-from datapruning.io.text import LONGEST_TOML, read_text
+from datapruning.io.text import MAX_TOML_BYTES, read_text
 from datapruning.io.text import parse_toml as parse_toml
 
 
@@ -21,7 +21,7 @@ def read_toml(path: Path, kind: str = "") -> tuple[str, dict[str, Any]]:
     """
     name = f"{kind} {path}".strip()
     try:
-        text = read_text(path, LONGEST_TOML)
+        text = read_text(path, MAX_TOML_BYTES)
         return text, parse_toml(text)
     except FileNotFoundError:
         raise InvalidFile(f"{name} is not there") from None

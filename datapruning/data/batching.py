@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from datapruning.utils.hashing import shuffled
+from datapruning.utils.hashing import hash_permutation
 
 ORDER_KEY = 0x0D3
-EVALUATION_ROWS = 512
+EVAL_BATCH_SIZE = 512
 """Rows of every evaluation batch: one padded shape, because other shapes give other float32 bits."""
 
 
@@ -23,12 +23,12 @@ def batch_sizes(count: int, batch_size: int) -> list[int]:
 
 def training_batches(ids: NDArray[np.int64], batch_size: int, seed: int, epoch: int) -> list[NDArray[np.int64]]:
     """The batches of one epoch: every id once, in an order of this seed and epoch."""
-    order = shuffled(ids, ORDER_KEY, seed, epoch)
+    order = hash_permutation(ids, ORDER_KEY, seed, epoch)
     cuts = np.cumsum(batch_sizes(len(ids), batch_size))[:-1]
     return np.split(order, cuts)
 
 
-def evaluation_batches(ids: NDArray[np.int64], rows: int = EVALUATION_ROWS) -> list[NDArray[np.int64]]:
+def evaluation_batches(ids: NDArray[np.int64], rows: int = EVAL_BATCH_SIZE) -> list[NDArray[np.int64]]:
     """Batches of exactly `rows` ids, in order; the last is padded with its own first id. Use the first len(ids) rows."""
     if not ids.size:
         return []
@@ -37,5 +37,5 @@ def evaluation_batches(ids: NDArray[np.int64], rows: int = EVALUATION_ROWS) -> l
     return np.split(padded, len(padded) // rows)
 
 
-LEAST = 2
+MIN_BATCH_SIZE = 2
 """Samples in the smallest batch: batch norm has nothing to normalise in one."""

@@ -19,7 +19,7 @@ CHUNK = 2**24
 class Split:
     """`images` uint8 [n, height, width, channels] and `labels` int64 [n]; position is the sample id, never renumbered.
 
-    Images that lie in a file may be `datapruning.data.image_folder.stored.StoredImages`, which have the parts of
+    Images that lie in a file may be `datapruning.data.image_folder.lazy_images.StoredImages`, which have the parts of
     an array that are used.
     """
 
@@ -47,11 +47,11 @@ class Dataset:
         class_names: by label.
         source: the path of a dataset that is opened by path (see `datapruning.data.dataset_spec`), else empty; it is
             no part of what the dataset is, and neither are the paths.
-        stored: SHA-256 (hex) of the files that the images were decoded from; empty: the images themselves are stored.
+        content_hash: SHA-256 (hex) of the files that the images were decoded from; empty: the images themselves are stored.
         train_paths: of the picture files, relative to the dataset's folder, by sample id; None: it has no files.
         test_paths: the same of the test split.
-        unreadable: sample ids of files that are no pictures; they are grey in `train`, and nothing is trained on them.
-        channel_sums: (sums, sums of squares) of the training pixels by channel, where they were counted already.
+        corrupt_ids: sample ids of files that are no pictures; they are grey in `train`, and nothing is trained on them.
+        pixel_sums: (sums, sums of squares) of the training pixels by channel, where they were counted already.
     """
 
     name: str
@@ -59,11 +59,11 @@ class Dataset:
     test: Split
     class_names: tuple[str, ...]
     source: str = ""
-    stored: str = ""
+    content_hash: str = ""
     train_paths: tuple[str, ...] | None = None
     test_paths: tuple[str, ...] | None = None
-    unreadable: tuple[int, ...] = ()
-    channel_sums: tuple[tuple[int, ...], tuple[int, ...]] | None = None
+    corrupt_ids: tuple[int, ...] = ()
+    pixel_sums: tuple[tuple[int, ...], tuple[int, ...]] | None = None
 
     def __post_init__(self) -> None:
         for role, split in (("train", self.train), ("test", self.test)):
@@ -85,9 +85,9 @@ class Dataset:
         return len(self.class_names)
 
     @cached_property
-    def readable(self) -> NDArray[np.int64]:
+    def valid_ids(self) -> NDArray[np.int64]:
         """Sample ids, int64, of what can be trained on: all but `unreadable`."""
-        return np.delete(np.arange(self.total), self.unreadable)
+        return np.delete(np.arange(self.total), self.corrupt_ids)
 
     def split(self, role: str) -> Split:
         """The split named "train" or "test"."""
@@ -106,9 +106,9 @@ class Dataset:
         for split in (self.train, self.test):
             state.update(repr(split.images.shape).encode())
             state.update(np.ascontiguousarray(split.labels, "<i8").data)
-            if not self.stored:
+            if not self.content_hash:
                 state.update(np.ascontiguousarray(split.images).data)
-        state.update(self.stored.encode())
+        state.update(self.content_hash.encode())
         return state.hexdigest()
 
     @cached_property
@@ -116,11 +116,11 @@ class Dataset:
         """(mean, standard deviation) per channel of the training pixels, in 0..255, from exact integer sums."""
         height, width, _ = self.train.shape
         count = self.total * height * width
-        sums, squares = self.channel_sums or self._summed()
+        sums, squares = self.pixel_sums or self._compute_pixel_sums()
         means, second = [s / count for s in sums], [s / count for s in squares]
         return tuple(means), tuple(max(s - m * m, 1.0) ** 0.5 for s, m in zip(second, means, strict=True))
 
-    def _summed(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    def _compute_pixel_sums(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         height, width, channels = self.train.shape
         sums, squares = np.zeros((2, height * width * channels), np.uint64)
         step = max(1, CHUNK // len(sums))
@@ -151,6 +151,6 @@ def check_readable(ids: NDArray[np.int64], data: Dataset, where: str) -> None:
     Raises:
         InvalidValue: naming the first.
     """
-    unreadable = ids[np.isin(ids, data.unreadable)]
+    unreadable = ids[np.isin(ids, data.corrupt_ids)]
     if unreadable.size:
         raise InvalidValue(f"{where}: id {unreadable[0]} is a picture that cannot be read ({unreadable.size:,} such ids)")

@@ -8,15 +8,15 @@ from pathlib import Path
 from datapruning.errors import InvalidValue, UnknownName
 
 DEFAULT_SIZE = 64
-SIZES = (8, 1024)
+SIZE_RANGE = (8, 1024)
 RAW, JPG = "raw", "jpg"
 DEFAULT_QUALITY = 90
-QUALITIES = (30, 100)
+QUALITY_RANGE = (30, 100)
 OPTIONS = "--image-size, --holdout, --skip-unreadable and --image-format"
 
 
 @dataclass(frozen=True)
-class Place:
+class DatasetSpec:
     """Where a dataset lies, and how its pictures are read.
 
     Attributes:
@@ -34,8 +34,8 @@ class Place:
     quality: int | None = None
 
     def __post_init__(self) -> None:
-        if self.size is not None and not SIZES[0] <= self.size <= SIZES[1]:
-            raise InvalidValue(f"--image-size, in pixels, lies in {SIZES[0]}..{SIZES[1]}; got {self.size}")
+        if self.size is not None and not SIZE_RANGE[0] <= self.size <= SIZE_RANGE[1]:
+            raise InvalidValue(f"--image-size, in pixels, lies in {SIZE_RANGE[0]}..{SIZE_RANGE[1]}; got {self.size}")
         if self.holdout is not None and not 0 < self.holdout < 1:
             raise InvalidValue(f"--holdout is the share that becomes the test set, between 0 and 1; got {self.holdout}")
 
@@ -47,13 +47,13 @@ class Place:
         return self.name + ("?" + "&".join(said) if said else "")
 
     @property
-    def plain(self) -> bool:
+    def is_plain(self) -> bool:
         """Whether nothing is said but the name."""
         return str(self) == self.name
 
-    def changed(
+    def with_options(
         self, size: int | None, holdout: float | None, skip_unreadable: bool, image_format: str | None = None
-    ) -> Place:
+    ) -> DatasetSpec:
         """The same with what is given here instead.
 
         Raises:
@@ -64,11 +64,11 @@ class Place:
             size=self.size if size is None else size,
             holdout=self.holdout if holdout is None else holdout,
             skip_unreadable=self.skip_unreadable or skip_unreadable,
-            quality=self.quality if image_format is None else quality_of(image_format),
+            quality=self.quality if image_format is None else parse_image_format(image_format),
         )
 
 
-def quality_of(image_format: str) -> int | None:
+def parse_image_format(image_format: str) -> int | None:
     """The JPEG quality that "jpg" or "jpg:QUALITY" says; None for "raw".
 
     Raises:
@@ -78,14 +78,15 @@ def quality_of(image_format: str) -> int | None:
     if image_format == RAW:
         return None
     quality = DEFAULT_QUALITY if not colon else int(said) if said.isascii() and said.isdigit() else 0
-    if kind != JPG or not QUALITIES[0] <= quality <= QUALITIES[1]:
+    if kind != JPG or not QUALITY_RANGE[0] <= quality <= QUALITY_RANGE[1]:
         raise InvalidValue(
-            f"--image-format is raw, jpg or jpg:QUALITY, the quality in {QUALITIES[0]}..{QUALITIES[1]}; got {image_format}"
+            f"--image-format is raw, jpg or jpg:QUALITY, the quality in {QUALITY_RANGE[0]}..{QUALITY_RANGE[1]}; "
+            f"got {image_format}"
         )
     return quality
 
 
-def parse_place(text: str) -> Place:
+def parse_dataset_spec(text: str) -> DatasetSpec:
     """Read what `str(Place)` wrote; a plain name or path is one too, and so is a path with "?" in it that is there.
 
     Raises:
@@ -93,8 +94,8 @@ def parse_place(text: str) -> Place:
     """
     name, question, rest = text.rpartition("?")
     if not question or Path(text.removeprefix("hf:")).exists():
-        return Place(text)
-    place = Place(name)
+        return DatasetSpec(text)
+    place = DatasetSpec(name)
     for option in rest.split("&"):
         key, _, value = option.partition("=")
         try:
@@ -106,7 +107,7 @@ def parse_place(text: str) -> Place:
                 case "skip-unreadable":
                     place = replace(place, skip_unreadable={"true": True, "false": False}[value])
                 case "image-format":
-                    place = replace(place, quality=quality_of(value))
+                    place = replace(place, quality=parse_image_format(value))
                 case _:
                     known = ("image-size", "holdout", "skip-unreadable", "image-format")
                     raise UnknownName("option of a dataset", key, known)

@@ -12,16 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datapruning.data.dataset import Dataset
-from datapruning.data.dataset_spec import Place
-from datapruning.data.image_folder.decode_cache import Pictures, picture_bytes
+from datapruning.data.dataset_spec import DatasetSpec
+from datapruning.data.image_folder.decode_cache import ImageFiles, read_image_bytes
 from datapruning.data.image_folder.image_folder import decoded_dataset
-from datapruning.data.image_folder.scan import TEST_FOLDERS, held_out
+from datapruning.data.image_folder.scan import TEST_FOLDERS, split_holdout
 from datapruning.errors import InvalidFile, InvalidValue, MissingPackage, first_line
 
 PREFIX = "hf:"
 
 
-def open_saved(place: Place, cache: Path) -> Dataset:
+def open_saved(place: DatasetSpec, cache: Path) -> Dataset:
     """Open `hf:FOLDER`; a sample id is the row of the "train" split, unless `holdout` takes rows out of it.
 
     Args:
@@ -57,8 +57,8 @@ def open_saved(place: Place, cache: Path) -> Dataset:
     learnt = _rows(datasets, root, tables["train"], image, label)
     if test is None:
         assert place.holdout is not None
-        held = held_out(learnt.names, learnt.labels, place.holdout)
-        splits = {"train": _part(learnt, ~held), "test": _part(learnt, held)}
+        held = split_holdout(learnt.names, learnt.labels, place.holdout)
+        splits = {"train": _subset(learnt, ~held), "test": _subset(learnt, held)}
     else:
         if tables[test].features.keys() < {image, label} or tables[test].features[label] != tables["train"].features[label]:
             raise InvalidFile(f"folder {root}: train and {test} have different columns or classes")
@@ -79,7 +79,7 @@ def _columns(datasets: Any, table: Any, root: Path) -> tuple[str, str]:
     return names[0], names[1]
 
 
-def _rows(datasets: Any, root: Path, table: Any, image: str, label: str) -> Pictures:
+def _rows(datasets: Any, root: Path, table: Any, image: str, label: str) -> ImageFiles:
     encoded = table.select_columns([image]).cast_column(image, datasets.Image(decode=False))
 
     def read(row: int) -> bytes:
@@ -89,15 +89,15 @@ def _rows(datasets: Any, root: Path, table: Any, image: str, label: str) -> Pict
         path = (root / str(cell["path"])).resolve()
         if not path.is_relative_to(root.resolve()):  # save_to_disk puts the pictures into its files
             raise ValueError(f"it lies outside the dataset's folder, in {path}")
-        return picture_bytes(path)
+        return read_image_bytes(path)
 
     labels = np.asarray(table.with_format("numpy")[label][:]).astype(np.int64)
     names = tuple(f"row {row}" for row in range(len(table)))
-    return Pictures(names, labels, read, hashlib.sha256(str(table._fingerprint).encode()).hexdigest(), are_paths=False)
+    return ImageFiles(names, labels, read, hashlib.sha256(str(table._fingerprint).encode()).hexdigest(), are_paths=False)
 
 
-def _part(pictures: Pictures, chosen: NDArray[np.bool_]) -> Pictures:
+def _subset(pictures: ImageFiles, chosen: NDArray[np.bool_]) -> ImageFiles:
     rows = np.flatnonzero(chosen)
     names = tuple(pictures.names[row] for row in rows.tolist())
     key = hashlib.sha256(pictures.key.encode() + rows.astype("<i8").tobytes()).hexdigest()
-    return Pictures(names, pictures.labels[rows], lambda i: pictures.read(int(rows[i])), key, are_paths=False)
+    return ImageFiles(names, pictures.labels[rows], lambda i: pictures.read(int(rows[i])), key, are_paths=False)

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from datapruning.data.dataset import Dataset
-from datapruning.data.dataset_spec import parse_place
+from datapruning.data.dataset_spec import parse_dataset_spec
 from datapruning.errors import InvalidFile, InvalidValue
 
-SHOWN = 200
+MAX_SHOWN_CHARS = 200
 """Letters of a line that a message repeats."""
-LONGEST = 4096
+MAX_PATH_CHARS = 4096
 """No path is longer."""
 
 
@@ -40,25 +40,25 @@ def ids_of_paths(lines: Sequence[tuple[int, str]], data: Dataset, where: Path) -
         InvalidFile: naming the first line that is no training picture, or one that stands there twice.
     """
     ids = {path: number for number, path in enumerate(needed_paths(data))}
-    root = Path(parse_place(data.source).name).resolve()
+    root = Path(parse_dataset_spec(data.source).name).resolve()
     seen: dict[int, int] = {}
     for number, line in lines:
         found = next((ids[name] for name in _names(line, root) if name in ids), None)
         if found is None:
             example = next(iter(ids))
             raise InvalidFile(
-                f"{where}, line {number}: '{line[:SHOWN]}' is no training picture of {data.name}; its paths look like "
-                f"'{example}'"
+                f"{where}, line {number}: '{line[:MAX_SHOWN_CHARS]}' is no training picture of {data.name}; "
+                f"its paths look like '{example}'"
             )
         if found in seen:
-            raise InvalidFile(f"{where}, line {number}: '{line[:SHOWN]}' stands in line {seen[found]} already")
+            raise InvalidFile(f"{where}, line {number}: '{line[:MAX_SHOWN_CHARS]}' stands in line {seen[found]} already")
         seen[found] = number
     return list(seen)
 
 
 def _names(line: str, root: Path) -> list[str]:
     """What `line` may be called in the dataset, from the likeliest on. Nothing is opened, wherever it may lead."""
-    if len(line) > LONGEST or "\0" in line:
+    if len(line) > MAX_PATH_CHARS or "\0" in line:
         return []
     plain = os.path.normpath(line.replace("\\", "/")) if "\\" in line else os.path.normpath(line)
     absolute = Path(os.path.abspath(plain))

@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 
 from datapruning.data.dataset import Dataset, Split
-from datapruning.data.dataset_spec import OPTIONS, parse_place
+from datapruning.data.dataset_spec import OPTIONS, parse_dataset_spec
 from datapruning.data.torchvision_arrays import SETS, torchvision_reader
-from datapruning.data.torchvision_image_files import PICTURE_SETS, open_picture_set
+from datapruning.data.torchvision_image_files import IMAGE_FILE_SETS, open_image_file_set
 from datapruning.errors import InvalidFile, InvalidValue, UnknownName, first_line
-from datapruning.io.npy import BROKEN, read_members
+from datapruning.io.npy import READ_ERRORS, read_npz_arrays
 
 ROOT_VARIABLE = "DPRUNE_DATA"
 WORKSPACE = "dprune-runs"
-PATHS = ("a folder of pictures", "hf:FOLDER", "a path ending in .npz")
-MOST_CLASSES = 2**20
+PATH_FORMS = ("a folder of pictures", "hf:FOLDER", "a path ending in .npz")
+MAX_CLASSES = 2**20
 NPZ_ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 
 
@@ -54,31 +54,31 @@ def open_dataset(
         InvalidValue: an option outside what is allowed, or of another kind of dataset.
         MissingPackage: "hf:" without `datasets`.
     """
-    place = parse_place(name).changed(image_size, holdout, skip_unreadable, image_format)
+    place = parse_dataset_spec(name).with_options(image_size, holdout, skip_unreadable, image_format)
     cache = Path(workspace).expanduser() / "cache"
     if place.name.startswith("hf:"):
         from datapruning.data.huggingface import open_saved
 
         return open_saved(place, cache)
     folder = Path(root or os.environ.get(ROOT_VARIABLE) or "data").expanduser()
-    if place.name in PICTURE_SETS:
-        return open_picture_set(place, folder, download, cache)
+    if place.name in IMAGE_FILE_SETS:
+        return open_image_file_set(place, folder, download, cache)
     if is_folder(place.name):
         from datapruning.data.image_folder.image_folder import open_folder
 
         return open_folder(place, cache)
-    if not place.plain and (place.name in SOURCES or place.name.endswith(".npz")):
+    if not place.is_plain and (place.name in SOURCES or place.name.endswith(".npz")):
         raise InvalidValue(f"{place.name} is no folder of pictures: {OPTIONS} do not go with it")
     if place.name.endswith(".npz"):
         return open_npz(Path(place.name))
     if place.name not in SOURCES:
-        raise UnknownName("dataset", place.name, [*SOURCES, *PICTURE_SETS, *PATHS])
+        raise UnknownName("dataset", place.name, [*SOURCES, *IMAGE_FILE_SETS, *PATH_FORMS])
     return SOURCES[place.name](place.name, folder, download)
 
 
-def is_of_files(name: str) -> bool:
+def is_image_files(name: str) -> bool:
     """Whether a dataset of this name is made of picture files, which are decoded when it is opened."""
-    return name.startswith("hf:") or name in PICTURE_SETS or is_folder(name)
+    return name.startswith("hf:") or name in IMAGE_FILE_SETS or is_folder(name)
 
 
 def is_folder(name: str) -> bool:
@@ -113,10 +113,10 @@ def open_npz(path: Path) -> Dataset:
         InvalidFile: missing, truncated, needing pickle, or with arrays of the wrong type or shape.
     """
     try:
-        arrays = read_members(path, (*NPZ_ARRAYS, "class_names"))
+        arrays = read_npz_arrays(path, (*NPZ_ARRAYS, "class_names"))
     except FileNotFoundError:
         raise InvalidFile(f"dataset {path} is not there") from None
-    except BROKEN as error:
+    except READ_ERRORS as error:
         raise InvalidFile(f"dataset {path} cannot be read: {first_line(error)}") from None
     missing = [name for name in NPZ_ARRAYS if name not in arrays]
     if missing:
@@ -133,7 +133,7 @@ def open_npz(path: Path) -> Dataset:
         names = tuple(str(n) for n in arrays["class_names"])
     else:
         largest = int(max(split.labels.max(initial=0) for split in splits))
-        if largest >= MOST_CLASSES:
+        if largest >= MAX_CLASSES:
             raise InvalidFile(f"dataset {path}: a label is {largest}; labels are numbers of classes, from 0")
         names = tuple(str(n) for n in range(1 + largest))
     return Dataset(path.stem, splits[0], splits[1], names, source=str(path.resolve()))

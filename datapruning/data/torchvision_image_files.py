@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 
 from datapruning.data.dataset import Dataset
-from datapruning.data.dataset_spec import Place
-from datapruning.data.image_folder.image_folder import decoded_dataset, files_of
-from datapruning.data.image_folder.scan import Found
+from datapruning.data.dataset_spec import DatasetSpec
+from datapruning.data.image_folder.image_folder import decoded_dataset, image_files_of
+from datapruning.data.image_folder.scan import ImageListing
 from datapruning.data.torchvision_arrays import BY_SPLIT, TorchvisionSet, open_parts
 from datapruning.errors import InvalidFile, InvalidValue
 
 WITH_VALIDATION = {"train": {"split": "trainval"}, "test": {"split": "test"}}
-PICTURE_SETS = {
+IMAGE_FILE_SETS = {
     "dtd": TorchvisionSet("DTD", BY_SPLIT),
     "fgvc-aircraft": TorchvisionSet("FGVCAircraft", WITH_VALIDATION),
     "flowers102": TorchvisionSet("Flowers102", BY_SPLIT),
@@ -28,8 +28,8 @@ PICTURE_SETS = {
 """Sets with a train/test split. Those that are class folders already are opened as folders."""
 
 
-def open_picture_set(place: Place, root: Path, download: bool, cache: Path) -> Dataset:
-    """Open one of `PICTURE_SETS`; a sample id is the position in torchvision's object.
+def open_image_file_set(place: DatasetSpec, root: Path, download: bool, cache: Path) -> Dataset:
+    """Open one of `IMAGE_FILE_SETS`; a sample id is the position in torchvision's object.
 
     Args:
         place: its name, and how pictures are read.
@@ -44,16 +44,16 @@ def open_picture_set(place: Place, root: Path, download: bool, cache: Path) -> D
     """
     if place.holdout is not None:
         raise InvalidValue(f"{place.name} has a test set; --holdout is for folders without one")
-    parts = open_parts(place.name, PICTURE_SETS[place.name], root, download)
-    found = {role: _listed(place.name, part, root) for role, part in parts.items()}
+    parts = open_parts(place.name, IMAGE_FILE_SETS[place.name], root, download)
+    found = {role: _list_files(place.name, part, root) for role, part in parts.items()}
     classes = getattr(parts["train"], "classes", None)
     if classes is None:
         classes = range(1 + max(int(each.labels.max()) for each in found.values()))
-    splits = {role: files_of(root, each) for role, each in found.items()}
+    splits = {role: image_files_of(root, each) for role, each in found.items()}
     return decoded_dataset(place.name, place.name, place, tuple(str(c) for c in classes), splits, cache)
 
 
-def _listed(name: str, part: Any, root: Path) -> Found:
+def _list_files(name: str, part: Any, root: Path) -> ImageListing:
     """The files and labels, which torchvision keeps under one of three names and hands out only decoded.
 
     Raises:
@@ -73,4 +73,4 @@ def _listed(name: str, part: Any, root: Path) -> Found:
             f"{name}: this version of torchvision keeps its list of files elsewhere; put them in class folders"
         )
     paths = tuple(os.path.relpath(path, root).replace(os.sep, "/") for path, _ in listed)
-    return Found(paths, np.array([int(label) for _, label in listed], np.int64))
+    return ImageListing(paths, np.array([int(label) for _, label in listed], np.int64))

@@ -7,7 +7,7 @@ from typing import Any
 
 from datapruning.artifacts.scorer import Samples, Scorer
 from datapruning.errors import InvalidValue
-from datapruning.evidence.dynamics import EarlyErrors, FinalLook, TrainingDynamics
+from datapruning.evidence.dynamics import EarlyEvaluation, FinalEvaluation, TrainingDynamics
 from datapruning.evidence.embeddings import Embeddings
 from datapruning.evidence.ensemble import SubsetEnsemble
 from datapruning.evidence.gradients import Gradients, open_gradients
@@ -16,11 +16,11 @@ from datapruning.evidence.proxies import record_proxies
 from datapruning.evidence.recording import Recording
 from datapruning.runs.context import Context
 
-EARLY = (EarlyErrors, Gradients)
+EARLY = (EarlyEvaluation, Gradients)
 """Read all runs, most of which end at the early epoch; the others read the whole ones alone."""
 
 
-def gather(context: Context, scorer: Scorer, seed: int) -> tuple[Any, dict[str, Any]]:
+def collect_evidence(context: Context, scorer: Scorer, seed: int) -> tuple[Any, dict[str, Any]]:
     """(evidence, its story for the meta of the scores).
 
     Raises:
@@ -40,7 +40,7 @@ def gather(context: Context, scorer: Scorer, seed: int) -> tuple[Any, dict[str, 
     if scorer.needs is Gradients:
         evidence: Any = open_gradients(context, recording, runs)
     else:
-        evidence = read(recording, scorer)
+        evidence = read_evidence(recording, scorer)
     story = {
         "evidence": recipe.evidence.to_dict(), "proxy": recipe.to_dict()["proxy"], "views": recipe.views.to_dict(),
         "costs": asdict(evidence.cost), "recording": str(recording.folder),
@@ -48,7 +48,7 @@ def gather(context: Context, scorer: Scorer, seed: int) -> tuple[Any, dict[str, 
     return evidence, story
 
 
-def read(recording: Recording, scorer: Scorer) -> Any:
+def read_evidence(recording: Recording, scorer: Scorer) -> Any:
     """What a scorer needs from a recording, whoever made it.
 
     Raises:
@@ -56,12 +56,12 @@ def read(recording: Recording, scorer: Scorer) -> Any:
     """
     if scorer.needs is TrainingDynamics:
         return recording.dynamics()
-    if scorer.needs is FinalLook:
-        return recording.final_look()
-    if scorer.needs is EarlyErrors:
-        return recording.early_errors()
+    if scorer.needs is FinalEvaluation:
+        return recording.final_evaluation()
+    if scorer.needs is EarlyEvaluation:
+        return recording.early_evaluation()
     if scorer.needs is Embeddings:
-        return recording.geometry()
+        return recording.embeddings()
     if scorer.needs is Samples:
         return Samples(recording.total, int(recording.about.get("seed", 0)))
     raise InvalidValue(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from datapruning.evidence.sample_stats import Track
+from datapruning.evidence.sample_stats import SampleStats
 from datapruning.utils.cost import ComputeCost
 
 Block = Callable[..., NDArray[np.float64]]
@@ -19,11 +19,11 @@ class TrainingDynamics:
     """Whole runs.
 
     Attributes:
-        presentations: of each run a track [epochs, N] of the training pass (augmented views, training mode).
+        train_passes: of each run a track [epochs, N] of the training pass (augmented views, training mode).
         cost: of all runs.
     """
 
-    presentations: tuple[Track, ...]
+    train_passes: tuple[SampleStats, ...]
     cost: ComputeCost = field(default_factory=ComputeCost)
 
     def average(self, function: Block, *statistics: str, epochs: int | None = None) -> NDArray[np.float64]:
@@ -32,14 +32,14 @@ class TrainingDynamics:
         Args:
             function: called with as many arrays as statistics are named, for some samples at a time, so that memory stays
                 constant.
-            statistics: see `Track`.
+            statistics: see `SampleStats`.
             epochs: the first so many; None: all.
         """
-        return _average(self.presentations, function, statistics, slice(epochs))
+        return _average(self.train_passes, function, statistics, slice(epochs))
 
 
 @dataclass(frozen=True)
-class FinalLook:
+class FinalEvaluation:
     """What trained networks make of every sample: an evaluation pass after the last epoch, without augmentation.
 
     Attributes:
@@ -47,7 +47,7 @@ class FinalLook:
         cost: of those runs.
     """
 
-    final: tuple[Track, ...]
+    final: tuple[SampleStats, ...]
     cost: ComputeCost = field(default_factory=ComputeCost)
 
     def __getitem__(self, statistic: str) -> NDArray[np.float64]:
@@ -56,7 +56,7 @@ class FinalLook:
 
 
 @dataclass(frozen=True)
-class EarlyErrors:
+class EarlyEvaluation:
     """What EL2N reads: of every run the error norm at the early checkpoint, in evaluation mode, without augmentation.
 
     Attributes:
@@ -65,7 +65,7 @@ class EarlyErrors:
         cost: of all runs up to there.
     """
 
-    early: tuple[Track, ...]
+    early: tuple[SampleStats, ...]
     epoch: int
     cost: ComputeCost = field(default_factory=ComputeCost)
 
@@ -75,7 +75,9 @@ class EarlyErrors:
         return np.stack([np.asarray(track["error_norm"][0]) for track in self.early])
 
 
-def _average(tracks: tuple[Track, ...], function: Block, statistics: tuple[str, ...], rows: slice) -> NDArray[np.float64]:
+def _average(
+    tracks: tuple[SampleStats, ...], function: Block, statistics: tuple[str, ...], rows: slice
+) -> NDArray[np.float64]:
     total = np.zeros(tracks[0].total)
     for track in tracks:
         for part, arrays in track.blocks(*statistics, rows=rows):

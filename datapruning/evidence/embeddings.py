@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from datapruning.errors import InvalidFile, InvalidValue, MissingPackage, first_line
-from datapruning.io.npy import map_array
+from datapruning.io.npy import open_npy_memmap
 from datapruning.utils.cost import ComputeCost
 
 SPARE = 4
@@ -91,7 +91,7 @@ class Embeddings:
         return similar, nearest
 
 
-def as_features(features: Tensor, ids: NDArray[np.int64]) -> NDArray[np.float16]:
+def to_features(features: Tensor, ids: NDArray[np.int64]) -> NDArray[np.float16]:
     """What is stored of the features [n, width] of samples `ids`.
 
     Raises:
@@ -118,7 +118,7 @@ def open_features(path: Path, total: int) -> NDArray[np.float16]:
         InvalidFile: missing, broken, or of another shape.
     """
     try:
-        features = map_array(path)
+        features = open_npy_memmap(path)
     except FileNotFoundError:
         raise InvalidFile(f"{path} is not there: this recording has no embeddings") from None
     except (OSError, ValueError) as error:

@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 from datapruning.config.ensemble import EnsembleConfig
 from datapruning.config.training import TrainConfig
 from datapruning.errors import InvalidFile, InvalidValue
-from datapruning.evidence.subset_masks import inside_of
+from datapruning.evidence.subset_masks import member_mask
 from datapruning.io.npz import read_npz, write_npz
-from datapruning.io.trial_store import Config, RowStore, Work
-from datapruning.utils.console import say
+from datapruning.io.trial_store import TrialConfig, TrialFn, TrialStore
+from datapruning.utils.console import info
 from datapruning.utils.cost import ComputeCost
 
 FORMAT = "datapruning.member"
-ARRAYS = ("inside", "correct", "loss", "margin", "outside_probs", "test_correct")
+ARRAYS = ("in_subset", "correct", "loss", "margin", "oof_probs", "test_correct")
 
 
 @dataclass(frozen=True)
@@ -32,20 +32,20 @@ class Member:
     """What one network makes of all samples, in evaluation mode, without augmentation.
 
     Attributes:
-        inside: bool [N], trained on.
+        in_subset: bool [N], trained on.
         correct: bool [N].
         loss: float32 [N], cross-entropy.
         margin: float32 [N], the label's logit minus the largest other one.
-        outside_probs: float16 [samples outside, classes], in the order of their ids.
+        oof_probs: float16 [samples outside, classes], in the order of their ids.
         test_correct: bool [test samples].
         cost: of training and looking.
     """
 
-    inside: NDArray[np.bool_]
+    in_subset: NDArray[np.bool_]
     correct: NDArray[np.bool_]
     loss: NDArray[np.float32]
     margin: NDArray[np.float32]
-    outside_probs: NDArray[np.float16]
+    oof_probs: NDArray[np.float16]
     test_correct: NDArray[np.bool_]
     cost: ComputeCost
 
@@ -85,9 +85,9 @@ class SubsetEnsemble:
         counts = np.zeros(self.total, np.int64)
         for member in self:
             if sums is None:
-                sums = np.zeros((self.total, member.outside_probs.shape[1]))
-            sums[~member.inside] += member.outside_probs
-            counts += ~member.inside
+                sums = np.zeros((self.total, member.oof_probs.shape[1]))
+            sums[~member.in_subset] += member.oof_probs
+            counts += ~member.in_subset
         if sums is None or not counts.all():
             seen = int(np.flatnonzero(counts == 0)[0])
             raise InvalidValue(f"every member of the ensemble saw sample id {seen}; add members (ensemble.num_members)")
@@ -95,28 +95,28 @@ class SubsetEnsemble:
         return np.asarray(means / means.sum(1, keepdims=True), np.float32)
 
 
-def member_rows(
+def member_trials(
     folder: Path,
     labels: NDArray[np.int64],
     ensemble: EnsembleConfig,
     train_member: Callable[[int, NDArray[np.int64]], Member],
     seed: int,
-) -> tuple[RowStore, list[Config], Work]:
+) -> tuple[TrialStore, list[TrialConfig], TrialFn]:
     """An ensemble as rows: their store, which they are, and what does one. Arguments as of `record_ensemble`."""
-    configs: list[Config] = [{"member": number} for number in range(ensemble.num_members)]
+    configs: list[TrialConfig] = [{"member": number} for number in range(ensemble.num_members)]
 
-    def work(config: Config) -> Mapping[str, Any]:
+    def work(config: TrialConfig) -> Mapping[str, Any]:
         number = config["member"]
-        ids = np.flatnonzero(inside_of(number, labels, ensemble.subset_fraction, seed))
+        ids = np.flatnonzero(member_mask(number, labels, ensemble.subset_fraction, seed))
         member = train_member(number, ids)
         write_member(member_path(folder, number), member, number)
         return {
             "samples_seen": member.cost.samples_seen, "evaluated": member.cost.evaluated, "seconds": member.cost.seconds,
-            "accuracy_inside": 100 * float(member.correct[member.inside].mean()),
-            "accuracy_outside": 100 * float(member.correct[~member.inside].mean()),
+            "accuracy_inside": 100 * float(member.correct[member.in_subset].mean()),
+            "accuracy_outside": 100 * float(member.correct[~member.in_subset].mean()),
         }  # fmt: skip
 
-    return RowStore(folder, {"inside": ensemble.subset_fraction, "total": len(labels)}), configs, work
+    return TrialStore(folder, {"subset_fraction": ensemble.subset_fraction, "total": len(labels)}), configs, work
 
 
 def record_ensemble(
@@ -137,17 +137,17 @@ def record_ensemble(
         train_member: (member's number, ids inside) -> the member. What it keeps at `state_path` goes when all are done.
         seed: of the masks.
     """
-    store, configs, work = member_rows(folder, labels, ensemble, train_member, seed)
+    store, configs, work = member_trials(folder, labels, ensemble, train_member, seed)
     left = [c for c in configs if store.get(c) is None]
     if left:
         size = f"{training.epochs} epochs over {round(ensemble.subset_fraction * len(labels)):,} samples each"
-        say(f"ensemble: {len(left)} of {len(configs)} members to train, {size}")
+        info(f"ensemble: {len(left)} of {len(configs)} members to train, {size}")
     rows = store.run_all(configs, work, label="member") if left else [store.get(c) for c in configs]
     for config in configs:  # no sooner: a member that is written, but not yet its row, is begun again
         state_path(folder, config["member"]).unlink(missing_ok=True)
     results = [row.result for row in rows if row is not None]
     fits = np.mean([result["accuracy_inside"] for result in results])
-    say(f"ensemble: {len(results)} members in {folder}, right about {fits:.1f}% of the samples inside")
+    info(f"ensemble: {len(results)} members in {folder}, right about {fits:.1f}% of the samples inside")
     cost = sum((ComputeCost(r["samples_seen"], r["evaluated"], r["seconds"]) for r in results), ComputeCost())
     return SubsetEnsemble(tuple(member_path(folder, c["member"]) for c in configs), labels, cost)
 
@@ -165,11 +165,11 @@ def state_path(folder: Path, number: int) -> Path:
 def write_member(path: Path, member: Member, number: int) -> None:
     """Write a member's file, whole or not at all."""
     arrays: dict[str, NDArray[Any]] = {
-        "inside": np.packbits(member.inside), "correct": np.packbits(member.correct), "loss": member.loss,
-        "margin": member.margin, "outside_probs": member.outside_probs, "test_correct": np.packbits(member.test_correct),
+        "in_subset": np.packbits(member.in_subset), "correct": np.packbits(member.correct), "loss": member.loss,
+        "margin": member.margin, "oof_probs": member.oof_probs, "test_correct": np.packbits(member.test_correct),
     }  # fmt: skip
     meta = {
-        "format": FORMAT, "version": 1, "member": number, "total": len(member.inside), "tests": len(member.test_correct),
+        "format": FORMAT, "version": 1, "member": number, "total": len(member.in_subset), "tests": len(member.test_correct),
         "cost": [member.cost.samples_seen, member.cost.evaluated, member.cost.seconds],
     }  # fmt: skip
     write_npz(path, arrays, meta)
@@ -186,16 +186,16 @@ def read_member(path: Path, total: int) -> Member:
         raise InvalidFile(f"{path} is no ensemble member of {total:,} samples; delete it to have it trained again")
     try:
         bits = {
-            name: _bits(arrays[name], count)
-            for name, count in (("inside", total), ("correct", total), ("test_correct", meta["tests"]))
+            name: _unpack_bits(arrays[name], count)
+            for name, count in (("in_subset", total), ("correct", total), ("test_correct", meta["tests"]))
         }
         member = Member(
-            **bits, loss=arrays["loss"], margin=arrays["margin"], outside_probs=arrays["outside_probs"],
+            **bits, loss=arrays["loss"], margin=arrays["margin"], oof_probs=arrays["oof_probs"],
             cost=ComputeCost(*meta["cost"]),
         )  # fmt: skip
         whole = member.loss.shape == member.margin.shape == (total,)
-        whole &= member.outside_probs.ndim == 2 and len(member.outside_probs) == int((~member.inside).sum())
-        numbers = (member.loss, member.margin, member.outside_probs)
+        whole &= member.oof_probs.ndim == 2 and len(member.oof_probs) == int((~member.in_subset).sum())
+        numbers = (member.loss, member.margin, member.oof_probs)
         whole &= all(each.dtype.kind == "f" and bool(np.isfinite(each).all()) for each in numbers)
         whole &= all(type(number) in (int, float) for number in meta["cost"])
     except (LookupError, TypeError, ValueError):
@@ -205,7 +205,7 @@ def read_member(path: Path, total: int) -> Member:
     return member
 
 
-def _bits(packed: NDArray[Any], count: Any) -> NDArray[np.bool_]:
+def _unpack_bits(packed: NDArray[Any], count: Any) -> NDArray[np.bool_]:
     """`count` truth values, eight to a byte; `unpackbits` by itself would fill up what is missing."""
     if type(count) is not int or packed.dtype != np.uint8 or packed.shape != (-(-count // 8),):
         raise ValueError("of another size")

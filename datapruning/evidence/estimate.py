@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datapruning.artifacts.scorer import Samples, Scorer
 from datapruning.evidence.collect import EARLY
 from datapruning.evidence.ensemble import SubsetEnsemble
-from datapruning.evidence.subset_masks import parts_of
+from datapruning.evidence.subset_masks import num_parts
 from datapruning.runs.context import Context
 from datapruning.training.schedules import planned_samples
 
@@ -38,7 +38,7 @@ def estimate_evidence_cost(context: Context, scorers: Iterable[Scorer]) -> Evide
         early = round(full * min(recipe.evidence.early_epoch / recipe.proxy.epochs, 1))
         samples += num_full * full + (num_proxies - num_full) * early
     if SubsetEnsemble in kinds:
-        parts, excluded = parts_of(recipe.ensemble.subset_fraction)
+        parts, excluded = num_parts(recipe.ensemble.subset_fraction)
         size = round(total * (parts - excluded) / parts)
         num_members = recipe.ensemble.num_members
         samples += num_members * planned_samples(recipe.ensemble_member, size, size)

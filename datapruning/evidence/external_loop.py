@@ -11,11 +11,11 @@ from torch import Tensor
 
 from datapruning.data.dataset import Dataset
 from datapruning.errors import InvalidValue
-from datapruning.evidence.embeddings import as_features
-from datapruning.evidence.prediction_change import Changes
+from datapruning.evidence.embeddings import to_features
+from datapruning.evidence.prediction_change import PredictionChange
 from datapruning.evidence.recorder import Recorder
-from datapruning.evidence.recording import FEATURES, LABELS, RIVALS, create_recording, write_array
-from datapruning.evidence.sample_stats import rivals
+from datapruning.evidence.recording import FEATURES, LABELS, RUNNER_UP, create_recording, write_array
+from datapruning.evidence.sample_stats import runner_up_class
 
 NO_FINGERPRINT = "not fingerprinted: "
 """Begins what stands for the fingerprint of a dataset that was only named."""
@@ -28,12 +28,12 @@ def record(
 
         recorder = dp.record("dynamics", "my photographs", total=len(data), epochs=30)
         for epoch in range(30):
-            recorder.begin(epoch)
+            recorder.start_epoch(epoch)
             for images, labels, ids in loader:
                 logits = model(images)
                 recorder.update(logits, labels, ids)
                 ...
-            recorder.end()
+            recorder.end_epoch()
         recorder.finish()
 
     Args:
@@ -68,8 +68,8 @@ class LoopRecorder:
         self._run, self._epochs, self._total = run, epochs, total
         path = self.recording.folder / LABELS
         self._labels = self.recording.labels() if path.exists() else np.full(total, -1, np.int64)
-        self._changes = Changes(self.recording.run_folder(run) / "changes", total)
-        self._presentations = Recorder(self.recording.presentations(run), self._changes, self._labels)
+        self._changes = PredictionChange(self.recording.run_folder(run) / "changes", total)
+        self._train_recorder = Recorder(self.recording.train_passes(run), self._changes, self._labels)
         self._now: Recorder | None = None
         self._features: NDArray[np.float16] | None = None
         self._has_features = np.zeros(total, bool)
@@ -80,7 +80,7 @@ class LoopRecorder:
                 f"{folder} has run {run} already, whole; record another run (run={run + 1}) or name another folder"
             )
 
-    def begin(self, epoch: int) -> None:
+    def start_epoch(self, epoch: int) -> None:
         """Start an epoch, from 0. One that begins again, after a crash, replaces what it recorded before.
 
         Raises:
@@ -88,16 +88,16 @@ class LoopRecorder:
         """
         if epoch == 0 and not self.recording.runs():
             self._labels[:] = -1  # of a first attempt, which may have gone wrong
-        self._now = self._presentations
-        self._now.begin(epoch)
+        self._now = self._train_recorder
+        self._now.start_epoch(epoch)
 
-    def begin_final(self) -> None:
+    def start_final_evaluation(self) -> None:
         """Start an evaluation pass after the last epoch.
 
         Loss, entropy, margin and confidence are scored from it; `find_label_issues_of_recording` reads it too.
         """
         self._now = Recorder(self.recording.final(self._run), None, self._labels)
-        self._now.begin(0)
+        self._now.start_epoch(0)
         self._looked, self._features = True, None
         self._has_features[:] = False
 
@@ -119,17 +119,19 @@ class LoopRecorder:
         if self._now is None:
             raise InvalidValue("no epoch has begun: call begin(epoch) before update(...)")
         self._now.update(logits, targets, ids)
-        if self._now is not self._presentations:
+        if self._now is not self._train_recorder:
             where = ids.cpu().numpy() if isinstance(ids, Tensor) else np.asarray(ids)
             inside = (where >= 0) & (where < self._total)  # `end` names those that are not
-            self._rivals[where[inside]] = rivals(logits.detach(), targets).cpu().numpy()[inside]
+            self._rivals[where[inside]] = runner_up_class(logits.detach(), targets).cpu().numpy()[inside]
         if features is not None:
-            if self._now is self._presentations:
-                raise InvalidValue("features are recorded in the pass after the last epoch: call begin_final() before it")
+            if self._now is self._train_recorder:
+                raise InvalidValue(
+                    "features are recorded in the pass after the last epoch: call start_final_evaluation() before it"
+                )
             self._keep(features, ids.cpu().numpy() if isinstance(ids, Tensor) else np.asarray(ids))
 
     def _keep(self, features: Tensor, ids: NDArray[np.int64]) -> None:
-        found = as_features(features, ids)
+        found = to_features(features, ids)
         width = found.shape[1]
         if self._features is None:
             self._features = np.zeros((self._total, width), np.float16)
@@ -139,10 +141,10 @@ class LoopRecorder:
         self._features[ids[inside]] = found[inside]
         self._has_features[ids[inside]] = True
 
-    def end(self) -> None:
+    def end_epoch(self) -> None:
         """Finish the epoch, or the pass after the last one."""
         if self._now is not None:
-            self._now.end()
+            self._now.end_epoch()
             write_array(self.recording.folder / LABELS, self._labels)  # a process that goes on checks against them
         self._now = None
 
@@ -163,9 +165,9 @@ class LoopRecorder:
             InvalidValue: gaps, naming epochs and ids; a last pass in which only some samples had features.
         """
         for epoch in range(self._epochs):
-            self.recording.presentations(self._run).check_whole(epoch)
+            self.recording.train_passes(self._run).check_complete(epoch)
         if self._looked:
-            self.recording.final(self._run).check_whole(0, where="the pass after the last epoch")
+            self.recording.final(self._run).check_complete(0, where="the pass after the last epoch")
         without = np.flatnonzero(~self._has_features)
         if self._features is not None and without.size:
             raise InvalidValue(f"{without.size:,} samples came without features, the first is id {without[0]}")
@@ -175,7 +177,7 @@ class LoopRecorder:
         if self._features is not None:
             write_array(self.recording.run_folder(self._run) / FEATURES, self._features)
         if self._looked:
-            write_array(self.recording.run_folder(self._run) / RIVALS, self._rivals)
+            write_array(self.recording.run_folder(self._run) / RUNNER_UP, self._rivals)
         seen = self._epochs * self._total
         looked = self._total * self._looked
         self.recording.finish(

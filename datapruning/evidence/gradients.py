@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.nn.functional import cross_entropy, one_hot, softmax
 
-from datapruning.data.batching import EVALUATION_ROWS
+from datapruning.data.batching import EVAL_BATCH_SIZE
 from datapruning.errors import InvalidFile, first_line
 from datapruning.evidence.proxies import EARLY_WEIGHTS
 from datapruning.evidence.recording import Recording, write_array
-from datapruning.io.checksums import check_seal, sealed
-from datapruning.io.locks import held
+from datapruning.io.checksums import verify_checksum, write_checksummed
+from datapruning.io.locks import exclusive_lock
 from datapruning.io.npy import read_array
 from datapruning.io.tensors import load_tensors
 from datapruning.models import parameter_count
@@ -27,13 +27,13 @@ from datapruning.runs.context import Context
 from datapruning.training.checkpoint import load_weights
 from datapruning.training.evaluate import predict_with_features
 from datapruning.training.reproducibility import reproducible
-from datapruning.utils.console import Bar
+from datapruning.utils.console import ProgressBar
 from datapruning.utils.cost import ComputeCost
 
 Norms = Callable[[nn.Module, Tensor, Tensor], Tensor]
-MEMORY = 1 << 28
+MAX_GRADIENT_BYTES = 1 << 28
 """Numbers that the gradients of one chunk of samples may have together: 1 GB."""
-AGAIN = "delete it to have it made again"
+RECOMPUTE_HINT = "delete it to have it made again"
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,12 @@ class Gradients:
     cost: ComputeCost = field(default_factory=ComputeCost)
 
     @property
-    def whole(self) -> NDArray[np.float32]:
+    def full_norms(self) -> NDArray[np.float32]:
         """||gradient of a sample's cross-entropy by all weights||_2, float32 [runs, N]."""
         return self.compute("whole")
 
     @property
-    def last(self) -> NDArray[np.float32]:
+    def last_layer_norms(self) -> NDArray[np.float32]:
         """The same by the weights of the last layer alone, float32 [runs, N]."""
         return self.compute("last")
 
@@ -66,28 +66,28 @@ def open_gradients(context: Context, recording: Recording, runs: int) -> Gradien
     """
 
     def compute(which: str) -> NDArray[np.float32]:
-        return np.stack([_of_run(context, recording, number, which) for number in range(runs)])
+        return np.stack([_run_norms(context, recording, number, which) for number in range(runs)])
 
-    return Gradients(compute, recording.early_errors().cost)
+    return Gradients(compute, recording.early_evaluation().cost)
 
 
-def _of_run(context: Context, recording: Recording, number: int, which: str) -> NDArray[np.float32]:
+def _run_norms(context: Context, recording: Recording, number: int, which: str) -> NDArray[np.float32]:
     folder = recording.run_folder(number)
     path = folder / f"gradient-{which}.npy"
-    with held(path, f"another process computes the gradients of proxy {number + 1}"):
+    with exclusive_lock(path, f"another process computes the gradients of proxy {number + 1}"):
         if not path.exists():
             weights = folder / EARLY_WEIGHTS
             model = context.new_model(context.recipe.proxy.model, 0)
             load_weights(model, {name: t.to(context.device) for name, t in load_tensors(weights)[0].items()}, weights)
-            with reproducible(context.threads), sealed(path):
+            with reproducible(context.threads), write_checksummed(path):
                 write_array(path, gradient_norms(context, model, which, f"gradients {number + 1}"))
         try:
-            check_seal(path, AGAIN)
+            verify_checksum(path, RECOMPUTE_HINT)
             found = read_array(path)
         except (OSError, ValueError) as error:
-            raise InvalidFile(f"{path} holds no whole array ({first_line(error)}); {AGAIN}") from None
+            raise InvalidFile(f"{path} holds no whole array ({first_line(error)}); {RECOMPUTE_HINT}") from None
     if found.dtype != np.float32 or found.shape != (recording.total,):
-        raise InvalidFile(f"{path} is {found.dtype} {list(found.shape)}; {AGAIN}")
+        raise InvalidFile(f"{path} is {found.dtype} {list(found.shape)}; {RECOMPUTE_HINT}")
     return np.asarray(found)
 
 
@@ -96,16 +96,16 @@ def gradient_norms(context: Context, model: nn.Module, which: str, label: str) -
     total = context.data.total
     norms = np.empty(total, np.float32)
     model.eval()
-    with Bar.shown(label, total) as bar:
+    with ProgressBar.open(label, total) as bar:
         if which == "last":
             bias = last_linear(model).bias is not None
-            parts = predict_with_features(model, context.split("train"), np.arange(total), context.views)
+            parts = predict_with_features(model, context.loader("train"), np.arange(total), context.views)
             for ids, labels, logits, features in parts:
                 norms[ids] = last_layer_norms(logits, labels, features, bias=bias).cpu().numpy()
                 bar.advance(len(ids))
             return norms
-        rows = int(min(EVALUATION_ROWS, max(1, MEMORY // parameter_count(model))))
-        loader, norms_of = context.split("train"), per_sample_norms(model)
+        rows = int(min(EVAL_BATCH_SIZE, max(1, MAX_GRADIENT_BYTES // parameter_count(model))))
+        loader, norms_of = context.loader("train"), per_sample_norms(model)
         for batch in loader.read(np.array_split(np.arange(total), -(-total // rows))):
             norms[batch.ids] = norms_of(context.views.normalise(batch.images), batch.labels).cpu().numpy()
             bar.advance(len(batch.ids))

@@ -12,7 +12,7 @@ from datapruning.evidence.ensemble import SubsetEnsemble
 
 
 @dataclass(frozen=True)
-class Outside:
+class HeldOutMargins:
     """Margins of unseen samples.
 
     Attributes:
@@ -27,7 +27,7 @@ class Outside:
     spread: float
 
 
-def outside_margins(ensemble: SubsetEnsemble) -> Outside:
+def held_out_margins(ensemble: SubsetEnsemble) -> HeldOutMargins:
     """Gather them, one member after the other.
 
     Raises:
@@ -35,17 +35,17 @@ def outside_margins(ensemble: SubsetEnsemble) -> Outside:
     """
     inside = np.zeros(ensemble.total, np.int64)
     for member in ensemble:
-        inside += member.inside
+        inside += member.in_subset
     counts = len(ensemble) - inside
     check_enough(inside, counts)
     margins = np.full((int(counts.max()), ensemble.total), np.nan, np.float32)
     row = np.zeros(ensemble.total, np.int64)
     for member in ensemble:
-        ids = np.flatnonzero(~member.inside)
+        ids = np.flatnonzero(~member.in_subset)
         margins[row[ids], ids] = member.margin[ids]
         row[ids] += 1
     spread = float(np.median(np.nanstd(margins, axis=0, ddof=1)))
-    return Outside(margins, counts, max(spread, 1e-6))
+    return HeldOutMargins(margins, counts, max(spread, 1e-6))
 
 
 def check_enough(inside: NDArray[np.generic], outside: NDArray[np.generic]) -> None:

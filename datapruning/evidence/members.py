@@ -14,9 +14,9 @@ from torch.nn.functional import softmax
 
 from datapruning.config.augmentation import AugmentPolicy
 from datapruning.config.recipe import Recipe
-from datapruning.evidence.ensemble import Member, SubsetEnsemble, member_rows, record_ensemble, state_path
+from datapruning.evidence.ensemble import Member, SubsetEnsemble, member_trials, record_ensemble, state_path
 from datapruning.evidence.sample_stats import statistics
-from datapruning.io.trial_store import Config, RowStore, Work
+from datapruning.io.trial_store import TrialConfig, TrialFn, TrialStore
 from datapruning.runs.context import Context
 from datapruning.training.checkpoint import Checkpoint
 from datapruning.training.evaluate import predict
@@ -35,26 +35,26 @@ def open_ensemble(context: Context, seed: int) -> SubsetEnsemble:
     Raises:
         IncompatibleInputs: the folder holds an ensemble of something else.
     """
-    recipe, (folder, train) = context.recipe, _of(context, seed)
+    recipe, (folder, train) = context.recipe, _member_setup(context, seed)
     return record_ensemble(folder, context.data.train.labels, recipe.ensemble, recipe.ensemble_member, train, seed)
 
 
-def rows_of(context: Context, seed: int) -> tuple[RowStore, list[Config], Work]:
+def open_member_trials(context: Context, seed: int) -> tuple[TrialStore, list[TrialConfig], TrialFn]:
     """The same ensemble as rows, for workers: their store, which they are, and what does one."""
-    folder, train = _of(context, seed)
-    return member_rows(folder, context.data.train.labels, context.recipe.ensemble, train, seed)
+    folder, train = _member_setup(context, seed)
+    return member_trials(folder, context.data.train.labels, context.recipe.ensemble, train, seed)
 
 
-def _of(context: Context, seed: int) -> tuple[Path, Callable[[int, NDArray[np.int64]], Member]]:
+def _member_setup(context: Context, seed: int) -> tuple[Path, Callable[[int, NDArray[np.int64]], Member]]:
     """The ensemble's folder, and what trains a member."""
     recipe = context.recipe
     views = member_policy(recipe)
     identity: dict[str, Any] = {
         **recipe.identity("ensemble_member"), "subset_fraction": recipe.ensemble.subset_fraction, "seed": seed,
         "views": views.to_dict() if recipe.ensemble.views or views.size else None,
-        **context.arithmetic,
+        **context.numerics_key,
     }  # fmt: skip
-    folder = context.place("ensembles", recipe.ensemble_member.model, identity)  # num_members may grow later
+    folder = context.artifact_path("ensembles", recipe.ensemble_member.model, identity)  # num_members may grow later
     return folder, lambda number, ids: train_member(
         context, ids, member_seed(seed, number), Checkpoint(state_path(folder, number))
     )
@@ -78,10 +78,10 @@ def train_member(context: Context, ids: NDArray[np.int64], seed: int, checkpoint
     """
     data, training = context.data, context.recipe.ensemble_member
     views = replace(context.views, policy=member_policy(context.recipe))
-    loader = context.split("train")
+    loader = context.loader("train")
     inside = np.zeros(data.total, bool)
     inside[ids] = True
-    trained = np.setdiff1d(ids, data.unreadable)
+    trained = np.setdiff1d(ids, data.corrupt_ids)
     parts: dict[str, list[NDArray[Any]]] = {name: [] for name in ("correct", "loss", "margin")}
     outside, test = list[NDArray[np.float16]](), list[NDArray[np.bool_]]()
     with reproducible(context.threads):
@@ -97,7 +97,7 @@ def train_member(context: Context, ids: NDArray[np.int64], seed: int, checkpoint
                 found.append(values[name].cpu().numpy())
             probs = softmax(logits, 1).to(torch.float16).cpu().numpy()
             outside.append(probs[~inside[seen]])
-        for _, labels, logits in predict(model, context.split("test"), np.arange(len(data.test)), views):
+        for _, labels, logits in predict(model, context.loader("test"), np.arange(len(data.test)), views):
             test.append((logits.argmax(1) == labels).cpu().numpy())
     whole = {name: np.concatenate(found) for name, found in parts.items()}
     return Member(

@@ -21,21 +21,21 @@ CELLS = 1 << 21
 
 
 @dataclass(frozen=True)
-class Counted:
+class MembershipCounts:
     """The bits of an ensemble, eight members a byte, and what is counted of each training sample alone.
 
     Attributes:
-        members: how many.
-        inside: uint8 [N, ceil(members / 8)], which members were trained on a sample.
-        right: uint8 [test samples, ceil(members / 8)], which members are right about a test sample.
-        with_it: int64 [N], how many members were trained on it.
+        num_members: how many.
+        in_subset: uint8 [N, ceil(members / 8)], which members were trained on a sample.
+        correct: uint8 [test samples, ceil(members / 8)], which members are right about a test sample.
+        num_with: int64 [N], how many members were trained on it.
         memorization: float64 [N].
     """
 
-    members: int
-    inside: NDArray[np.uint8]
-    right: NDArray[np.uint8]
-    with_it: NDArray[np.int64]
+    num_members: int
+    in_subset: NDArray[np.uint8]
+    correct: NDArray[np.uint8]
+    num_with: NDArray[np.int64]
     memorization: NDArray[np.float64]
 
     def block(
@@ -51,14 +51,14 @@ class Counted:
             test: int64, test sample ids.
             order: int64 [members]; member k is taken for trained as k, and for right as order[k]. Default: itself.
         """
-        inside = self._bits(self.inside[train])
-        right = self._bits(self.right[test])
+        inside = self._bits(self.in_subset[train])
+        right = self._bits(self.correct[test])
         if order is not None:
             right = right[:, order]
         both = (inside @ right.T).astype(np.float64)  # whole numbers below 2**24: exact
-        with_it = self.with_it[train, None]
-        shares = both / with_it, (right.sum(1, dtype=np.float64) - both) / (self.members - with_it)
-        counts = with_it, self.members - with_it
+        with_it = self.num_with[train, None]
+        shares = both / with_it, (right.sum(1, dtype=np.float64) - both) / (self.num_members - with_it)
+        counts = with_it, self.num_members - with_it
         variance = np.zeros_like(both)
         for share, count in zip(shares, counts, strict=True):
             smoothed = (share * count + 0.5) / (count + 1)
@@ -71,10 +71,10 @@ class Counted:
         return (train[start : start + rows] for start in range(0, len(train), rows))
 
     def _bits(self, packed: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return np.unpackbits(packed, axis=1, count=self.members).astype(np.float32)
+        return np.unpackbits(packed, axis=1, count=self.num_members).astype(np.float32)
 
 
-def count_members(ensemble: SubsetEnsemble, tests: int) -> Counted:
+def count_members(ensemble: SubsetEnsemble, tests: int) -> MembershipCounts:
     """Read every member once.
 
     Args:
@@ -93,9 +93,9 @@ def count_members(ensemble: SubsetEnsemble, tests: int) -> Counted:
                 f"a member was asked about {len(member.test_correct):,} test samples, and there are {tests:,}"
             )
         place, bit = divmod(number, 8)
-        inside[:, place] |= member.inside.astype(np.uint8) << (7 - bit)
+        inside[:, place] |= member.in_subset.astype(np.uint8) << (7 - bit)
         right[:, place] |= member.test_correct.astype(np.uint8) << (7 - bit)
-        for side, mask in enumerate((member.inside, ~member.inside)):
+        for side, mask in enumerate((member.in_subset, ~member.in_subset)):
             counts[side] += mask
             correct[side] += mask & member.correct
     if counts.min() < 2:
@@ -105,4 +105,4 @@ def count_members(ensemble: SubsetEnsemble, tests: int) -> Counted:
             f"{counts[0, few]} and {counts[1, few]}: add members (ensemble.num_members)"
         )
     share = correct / counts
-    return Counted(members, inside, right, counts[0], share[0] - share[1])
+    return MembershipCounts(members, inside, right, counts[0], share[0] - share[1])

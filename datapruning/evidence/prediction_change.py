@@ -13,13 +13,13 @@ from torch import Tensor
 from torch.nn.functional import softmax
 
 from datapruning.errors import InvalidValue
-from datapruning.io.memmap import new_map
+from datapruning.io.memmap import create_memmap
 
 EPSILON = 1e-8
 """Added to probabilities before their logarithm, as the released code of TDDS does."""
 
 
-class Changes:
+class PredictionChange:
     """The change of a sample's probabilities: sum_c |p_c log(p_c / q_c)|, q those of the epoch before (Zhang et al. 2024).
 
     Their logarithms are kept as float16 [N, classes] on disk, one file an epoch: the probabilities themselves, rounded so,
@@ -39,7 +39,7 @@ class Changes:
         self._now: np.memmap[Any, np.dtype[np.float16]] | None = None
         self._epoch = 0
 
-    def begin(self, epoch: int, *, inside: bool = False) -> None:
+    def start_epoch(self, epoch: int, *, inside: bool = False) -> None:
         """Start an epoch, perhaps again, or go on `inside` of it.
 
         Raises:
@@ -63,7 +63,7 @@ class Changes:
 
     def flush(self) -> None:
         """In the middle of an epoch: what a resume will ask for goes to the disk."""
-        self.end()
+        self.end_epoch()
         self._flushed = self._epoch
 
     def saved(self, epoch: int) -> None:
@@ -76,14 +76,14 @@ class Changes:
         logarithm = (now + EPSILON).log()
         if self._now is None:
             shape = (self.total, logits.shape[1])
-            self._now = new_map(self._path(self._epoch), np.float16, shape)
+            self._now = create_memmap(self._path(self._epoch), np.float16, shape)
         self._now[ids] = logarithm.to(torch.float16).cpu().numpy()
         if self._before is None:
             return torch.zeros(len(ids))
         before = torch.from_numpy(self._before[ids]).to(logits.device).float()
         return (now * (logarithm - before)).abs().sum(1)
 
-    def end(self) -> None:
+    def end_epoch(self) -> None:
         """The epoch is over: what a resume will ask for goes to the disk."""
         if self._now is not None:
             self._now.flush()

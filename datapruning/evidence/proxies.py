@@ -8,17 +8,17 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from datapruning.data.augment.views import Views
+from datapruning.data.augment.augmentation import Augmentation
 from datapruning.data.loaders.loader import Loader
 from datapruning.errors import InvalidValue
-from datapruning.evidence.embeddings import as_features
-from datapruning.evidence.prediction_change import Changes
+from datapruning.evidence.embeddings import to_features
+from datapruning.evidence.prediction_change import PredictionChange
 from datapruning.evidence.recorder import Recorder, RecorderCallback
-from datapruning.evidence.recording import DONE, FEATURES, LABELS, RIVALS, Recording, create_recording, write_array
-from datapruning.evidence.sample_stats import rivals
-from datapruning.io.atomic import written_whole
-from datapruning.io.locks import held
-from datapruning.io.memmap import new_map
+from datapruning.evidence.recording import DONE, FEATURES, LABELS, RUNNER_UP, Recording, create_recording, write_array
+from datapruning.evidence.sample_stats import runner_up_class
+from datapruning.io.atomic import atomic_write
+from datapruning.io.locks import exclusive_lock
+from datapruning.io.memmap import create_memmap
 from datapruning.io.tensors import save_tensors
 from datapruning.runs.context import Context
 from datapruning.training.callbacks import Callback, StopAtTimeLimit
@@ -28,7 +28,7 @@ from datapruning.training.losses import CrossEntropy
 from datapruning.training.reproducibility import reproducible
 from datapruning.training.schedules import planned_steps
 from datapruning.training.trainer import Trainer
-from datapruning.utils.console import say
+from datapruning.utils.console import info
 
 EARLY_WEIGHTS, STATE = "early.safetensors", "checkpoint.safetensors"
 
@@ -55,9 +55,11 @@ def record_proxies(context: Context, seed: int, runs: int) -> Recording:
         )
     identity: dict[str, Any] = {
         **recipe.identity("proxy", "views"), "early_epoch": evidence.early_epoch, "seed": seed,
-        "full_runs": evidence.full_runs, **context.arithmetic, "format": 2,
+        "full_runs": evidence.full_runs, **context.numerics_key, "format": 2,
     }  # fmt: skip
-    folder = context.place("evidence", training.model, identity)  # not by the number of runs: more may be added later
+    folder = context.artifact_path(
+        "evidence", training.model, identity
+    )  # not by the number of runs: more may be added later
     about = {
         "dataset": data.name, "fingerprint": data.fingerprint, "total": data.total, "epochs": training.epochs,
         "early_epoch": evidence.early_epoch, "seed": seed,
@@ -67,14 +69,14 @@ def record_proxies(context: Context, seed: int, runs: int) -> Recording:
         write_array(folder / LABELS, data.train.labels)
     for number in range(runs):
         if recording.done(number) is not None:
-            _tidy(recording.run_folder(number), data.total)
+            _remove_temporary(recording.run_folder(number), data.total)
     if all(recording.done(number) for number in range(runs)):
         if folder not in context.evidence:
-            say(f"evidence: using {folder}")
+            info(f"evidence: using {folder}")
         context.evidence[folder] = recording
         return recording
     for number in range(runs):
-        with held(recording.run_folder(number) / DONE, f"another process trains proxy {number + 1}"):
+        with exclusive_lock(recording.run_folder(number) / DONE, f"another process trains proxy {number + 1}"):
             if recording.done(number) is None:
                 with reproducible(context.threads):
                     _train_proxy(context, recording, number, runs, seed + number)
@@ -84,48 +86,48 @@ def record_proxies(context: Context, seed: int, runs: int) -> Recording:
 
 def _train_proxy(context: Context, recording: Recording, number: int, runs: int, seed: int) -> None:
     training, evidence, total = context.recipe.proxy, context.recipe.evidence, context.data.total
-    ids = context.data.readable
+    ids = context.data.valid_ids
     whole = number < evidence.full_runs
     length = training.epochs if whole else evidence.early_epoch
     folder = recording.run_folder(number)
-    loader = context.split("train")
-    say(f"proxy {number + 1} of {runs}: {length} of {training.epochs} epochs over {len(ids):,} samples")
-    callbacks: list[Callback] = [_LookEarly(recording, number, evidence.early_epoch, loader, context.views)]
-    changes = Changes(folder / "changes", total)
+    loader = context.loader("train")
+    info(f"proxy {number + 1} of {runs}: {length} of {training.epochs} epochs over {len(ids):,} samples")
+    callbacks: list[Callback] = [_EvaluateEarly(recording, number, evidence.early_epoch, loader, context.views)]
+    changes = PredictionChange(folder / "changes", total)
     if whole:
-        callbacks.append(RecorderCallback(Recorder(recording.presentations(number), changes)))
+        callbacks.append(RecorderCallback(Recorder(recording.train_passes(number), changes)))
     checkpoint = Checkpoint(folder / STATE)
     model = context.new_model(training.model, seed)
-    if context.limit is not None:
-        callbacks.append(StopAtTimeLimit(context.limit))
+    if context.time_limit is not None:
+        callbacks.append(StopAtTimeLimit(context.time_limit))
     trainer = Trainer(
         model, loader, ids, context.views, training, CrossEntropy(training.label_smoothing), seed=seed,
         num_steps=planned_steps(training, len(ids), len(ids)), description=f"proxy {number + 1}", callbacks=callbacks,
     )  # fmt: skip
     done = trainer.fit(checkpoint, stop_epoch=length)
     if whole:
-        track = recording.presentations(number)
+        track = recording.train_passes(number)
         for row in range(length):
-            track.check_whole(row, ids)
-        _look_at_the_end(recording, number, model, loader, context.views)
-    recording.early(number).check_whole(0)
+            track.check_complete(row, ids)
+        _evaluate_final(recording, number, model, loader, context.views)
+    recording.early(number).check_complete(0)
     recording.finish(
         number, epochs=length, early=True, final=whole, samples_seen=done.samples_seen, evaluated=total * (1 + whole),
         seconds=round(done.seconds, 3),
     )  # fmt: skip
-    _tidy(folder, total)
+    _remove_temporary(folder, total)
 
 
-def _tidy(folder: Path, total: int) -> None:
+def _remove_temporary(folder: Path, total: int) -> None:
     """What only an unfinished run needs goes; a process that was killed at its very end left it."""
-    Changes(folder / "changes", total).remove()
+    PredictionChange(folder / "changes", total).remove()
     Checkpoint(folder / STATE).remove()
 
 
-class _LookEarly(Callback):
+class _EvaluateEarly(Callback):
     """One evaluation pass over all samples, without augmentation, when `early_epoch` epochs are done; keeps the weights."""
 
-    def __init__(self, recording: Recording, number: int, early_epoch: int, loader: Loader, views: Views) -> None:
+    def __init__(self, recording: Recording, number: int, early_epoch: int, loader: Loader, views: Augmentation) -> None:
         self.recording, self.number, self.early_epoch = recording, number, early_epoch
         self.loader, self.views = loader, views
 
@@ -134,27 +136,27 @@ class _LookEarly(Callback):
         if epoch + 1 != self.early_epoch:
             return
         recorder = Recorder(self.recording.early(self.number))
-        recorder.begin(0)
+        recorder.start_epoch(0)
         for ids, labels, logits in predict(model, self.loader, np.arange(len(self.loader)), self.views):
             recorder.update(logits, labels, ids)
-        recorder.end()
+        recorder.end_epoch()
         save_tensors(self.recording.run_folder(self.number) / EARLY_WEIGHTS, dict(model.state_dict()))
 
 
-def _look_at_the_end(recording: Recording, number: int, model: nn.Module, loader: Loader, views: Views) -> None:
+def _evaluate_final(recording: Recording, number: int, model: nn.Module, loader: Loader, views: Augmentation) -> None:
     """One evaluation pass, without augmentation: statistics, penultimate features, the likeliest other class."""
     others = np.empty(len(loader), np.int32)
     recorder = Recorder(recording.final(number))
-    recorder.begin(0)
-    with written_whole(recording.run_folder(number) / FEATURES) as temporary:
+    recorder.start_epoch(0)
+    with atomic_write(recording.run_folder(number) / FEATURES) as temporary:
         features = None
         for ids, labels, logits, seen in predict_with_features(model, loader, np.arange(len(loader)), views):
             recorder.update(logits, labels, ids)
-            others[ids] = rivals(logits, labels).cpu().numpy()
+            others[ids] = runner_up_class(logits, labels).cpu().numpy()
             if features is None:
-                features = new_map(temporary, np.float16, (len(loader), seen.shape[1]))
-            features[ids] = as_features(seen, ids)
+                features = create_memmap(temporary, np.float16, (len(loader), seen.shape[1]))
+            features[ids] = to_features(seen, ids)
         assert features is not None
         features.flush()
-    write_array(recording.run_folder(number) / RIVALS, others)
-    recorder.end()
+    write_array(recording.run_folder(number) / RUNNER_UP, others)
+    recorder.end_epoch()

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from datapruning.data.loaders.loader import Batch
 from datapruning.errors import InvalidValue
-from datapruning.evidence.prediction_change import Changes
-from datapruning.evidence.sample_stats import Track, statistics
+from datapruning.evidence.prediction_change import PredictionChange
+from datapruning.evidence.sample_stats import SampleStats, statistics
 from datapruning.training.callbacks import Callback
 
 BUFFER_ROWS = 8192
@@ -34,7 +34,9 @@ class Recorder:
         labels: int64 [N] to check the targets against, -1 where none is known yet; those are filled in.
     """
 
-    def __init__(self, track: Track, changes: Changes | None = None, labels: NDArray[np.int64] | None = None) -> None:
+    def __init__(
+        self, track: SampleStats, changes: PredictionChange | None = None, labels: NDArray[np.int64] | None = None
+    ) -> None:
         self.track, self.changes, self.labels = track, changes, labels
         self._row = -1
         self._used = 0
@@ -42,7 +44,7 @@ class Recorder:
         self._targets: Tensor | None = None
         self._ids = np.empty(BUFFER_ROWS, np.int64)
 
-    def begin(self, epoch: int) -> None:
+    def start_epoch(self, epoch: int) -> None:
         """Start the row of `epoch`; an epoch that begins again replaces what it recorded before.
 
         Raises:
@@ -55,9 +57,9 @@ class Recorder:
         self._row, self._used = epoch, 0
         self.track.clear(epoch)
         if self.changes is not None:
-            self.changes.begin(epoch)
+            self.changes.start_epoch(epoch)
 
-    def go_on(self, epoch: int, ids: NDArray[np.int64]) -> None:
+    def resume(self, epoch: int, ids: NDArray[np.int64]) -> None:
         """Go on in the row of `epoch`, in which samples `ids` int64 came before; what it holds of others is void.
 
         Those that waited in the buffer then are there again after `restore`, which is called before.
@@ -65,7 +67,7 @@ class Recorder:
         self._row = epoch
         self.track.clear(epoch, but=np.setdiff1d(ids, self._ids[: self._used]))
         if self.changes is not None:
-            self.changes.begin(epoch, inside=True)
+            self.changes.start_epoch(epoch, inside=True)
 
     def flush(self) -> None:
         """What the row has goes to the disk, but for the buffer, which is a checkpoint's.
@@ -135,12 +137,12 @@ class Recorder:
             self._ids[room] = ids[part]
             self._used += count
 
-    def end(self) -> None:
+    def end_epoch(self) -> None:
         """Finish the row and hand it to the disk."""
         self._reduce()
         self.track.flush()
         if self.changes is not None:
-            self.changes.end()
+            self.changes.end_epoch()
 
     def _reduce(self) -> None:
         if self._used and self._logits is not None and self._targets is not None:
@@ -194,7 +196,7 @@ class RecorderCallback(Callback):
 
     def on_epoch_start(self, epoch: int) -> None:
         """A row an epoch."""
-        self.recorder.begin(epoch)
+        self.recorder.start_epoch(epoch)
 
     def on_batch_end(self, epoch: int, batch: Batch, logits: Tensor) -> None:
         """Each batch."""
@@ -202,11 +204,11 @@ class RecorderCallback(Callback):
 
     def on_epoch_end(self, epoch: int, model: nn.Module) -> None:
         """The row is whole."""
-        self.recorder.end()
+        self.recorder.end_epoch()
 
     def on_resume(self, epoch: int, ids: NDArray[np.int64]) -> None:
         """In the middle of a row."""
-        self.recorder.go_on(epoch, ids)
+        self.recorder.resume(epoch, ids)
 
     def flush(self) -> None:
         """The row so far."""

@@ -1,9 +1,9 @@
 """A recording: the folder in which runs of a proxy left their evidence, and what scorers read from it.
 
 `recording.json` says which dataset, how many samples and epochs; `labels.npy` is int64 [N]. A run is a folder `run-000`:
-`presentations/` (a track, a row an epoch: the training pass), `early/` (a track of one row: an evaluation pass after the
+`train_passes/` (a track, a row an epoch: the training pass), `early/` (a track of one row: an evaluation pass after the
 first epochs), `final/` (the same after the last epoch), `features.npy` (float16 [N, width]: what the last layer saw in
-that pass), `rivals.npy` (int32 [N]: the class other than the label that it found likeliest then), and `done.json` once it
+that pass), `runner_up.npy` (int32 [N]: the class other than the label that it found likeliest then), and `done.json` once it
 is whole.
 """
 
@@ -18,20 +18,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datapruning.errors import IncompatibleInputs, InvalidFile, InvalidValue, first_line
-from datapruning.evidence.dynamics import EarlyErrors, FinalLook, TrainingDynamics
+from datapruning.evidence.dynamics import EarlyEvaluation, FinalEvaluation, TrainingDynamics
 from datapruning.evidence.embeddings import Embeddings, open_features
-from datapruning.evidence.sample_stats import LOOKED, PRESENTED, Track
-from datapruning.io.atomic import written_whole
+from datapruning.evidence.sample_stats import EVAL_STATISTICS, TRAIN_STATISTICS, SampleStats
+from datapruning.io.atomic import atomic_write
 from datapruning.io.checksums import check_digest, file_digest
 from datapruning.io.json import read_json, write_json
-from datapruning.io.npy import BROKEN, read_array
+from datapruning.io.npy import READ_ERRORS, read_array
 from datapruning.utils.cost import ComputeCost
 
 MANIFEST, LABELS, DONE = "recording.json", "labels.npy", "done.json"
-FEATURES, RIVALS = "features.npy", "rivals.npy"
-PARTS = ("presentations", "early", "final")
-AGAIN = "delete its run's folder to have it recorded again"
-NOTED: Mapping[str, tuple[type, ...]] = {
+FEATURES, RUNNER_UP = "features.npy", "runner_up.npy"
+PARTS = ("train_passes", "early", "final")
+RECORD_AGAIN_HINT = "delete its run's folder to have it recorded again"
+NOTE_TYPES: Mapping[str, tuple[type, ...]] = {
     "epochs": (int,), "early": (bool,), "final": (bool,), "samples_seen": (int,), "evaluated": (int,),
     "seconds": (int, float),
 }  # fmt: skip
@@ -70,7 +70,7 @@ class Recording:
         path = self.folder / LABELS
         try:
             labels = read_array(path)
-        except BROKEN as error:
+        except READ_ERRORS as error:
             raise InvalidFile(f"{path} holds no labels: {first_line(error)}") from None
         if labels.dtype != np.int64 or labels.shape != (self.total,):
             raise InvalidFile(f"{path} is {labels.dtype} {list(labels.shape)}; int64 [{self.total}] is needed")
@@ -92,14 +92,18 @@ class Recording:
         if not path.exists():
             return None
         found = read_json(path)
-        if any(type(found.get(key)) not in kinds for key, kinds in NOTED.items()):
-            raise InvalidFile(f"{path} does not say what a run's does; {AGAIN}")
+        if any(type(found.get(key)) not in kinds for key, kinds in NOTE_TYPES.items()):
+            raise InvalidFile(f"{path} does not say what a run's does; {RECORD_AGAIN_HINT}")
         return found
 
     def finish(self, number: int, **note: Any) -> None:
         """A run is whole: what it has recorded changes no more, and its digests are noted."""
         folder = self.run_folder(number)
-        parts = [*(path for part in PARTS for path in (folder / part).glob("[!.]*.npy")), folder / FEATURES, folder / RIVALS]
+        parts = [
+            *(path for part in PARTS for path in (folder / part).glob("[!.]*.npy")),
+            folder / FEATURES,
+            folder / RUNNER_UP,
+        ]
         digests = {path.relative_to(folder).as_posix(): file_digest(path) for path in sorted(parts) if path.exists()}
         labels = file_digest(self.folder / LABELS) if (self.folder / LABELS).exists() else None
         write_json(folder / DONE, {**note, "sha256": digests, "labels": labels})
@@ -113,34 +117,34 @@ class Recording:
         digests = (self.done(number) or {}).get("sha256", {})
         for name, expected in digests.items() if isinstance(digests, dict) else ():
             path = self.run_folder(number) / name
-            if name.startswith(part) and name.partition("/")[0] in (*PARTS, FEATURES, RIVALS):
+            if name.startswith(part) and name.partition("/")[0] in (*PARTS, FEATURES, RUNNER_UP):
                 if not path.is_file() or ".." in path.parts:
-                    raise InvalidFile(f"{path} is missing; {AGAIN}")
-                check_digest(path, expected, AGAIN)
+                    raise InvalidFile(f"{path} is missing; {RECORD_AGAIN_HINT}")
+                check_digest(path, expected, RECORD_AGAIN_HINT)
 
-    def presentations(self, number: int, epochs: int | None = None) -> Track:
+    def train_passes(self, number: int, epochs: int | None = None) -> SampleStats:
         """The training pass of a run of so many epochs (default: all)."""
         rows = self.about["epochs"] if epochs is None else epochs
-        return self._track(number, "presentations", rows, PRESENTED)
+        return self._sample_stats(number, "train_passes", rows, TRAIN_STATISTICS)
 
-    def _track(self, number: int, part: str, rows: int, statistics: tuple[str, ...]) -> Track:
+    def _sample_stats(self, number: int, part: str, rows: int, statistics: tuple[str, ...]) -> SampleStats:
         self.check_run(number, part)
-        return Track(self.run_folder(number) / part, rows, self.total, statistics)
+        return SampleStats(self.run_folder(number) / part, rows, self.total, statistics)
 
-    def early(self, number: int) -> Track:
+    def early(self, number: int) -> SampleStats:
         """The early evaluation pass of a run."""
-        return self._track(number, "early", 1, EARLY)
+        return self._sample_stats(number, "early", 1, EARLY)
 
-    def final(self, number: int) -> Track:
+    def final(self, number: int) -> SampleStats:
         """The last evaluation pass of a run."""
-        return self._track(number, "final", 1, LOOKED)
+        return self._sample_stats(number, "final", 1, EVAL_STATISTICS)
 
     def runs(self) -> list[int]:
         """Numbers of the runs that are whole."""
         found = sorted(path.parent.name for path in self.folder.glob(f"run-*/{DONE}"))
         return [int(name.removeprefix("run-")) for name in found if name.removeprefix("run-").isdecimal()]
 
-    def whole_runs(self) -> list[tuple[int, dict[str, Any]]]:
+    def complete_runs(self) -> list[tuple[int, dict[str, Any]]]:
         """(number, what is noted) of the runs that went to the end.
 
         Raises:
@@ -160,24 +164,26 @@ class Recording:
         Raises:
             InvalidValue: there is none.
         """
-        whole = self.whole_runs()
+        whole = self.complete_runs()
         cost = sum((_cost(done) for _, done in whole), ComputeCost())
-        return TrainingDynamics(tuple(self.presentations(k) for k, _ in whole), cost)
+        return TrainingDynamics(tuple(self.train_passes(k) for k, _ in whole), cost)
 
-    def final_look(self) -> FinalLook:
+    def final_evaluation(self) -> FinalEvaluation:
         """Of the whole runs that were looked at after the last epoch.
 
         Raises:
             InvalidValue: there is none.
         """
-        looked = [(k, done) for k, done in self.whole_runs() if done["final"]]
+        looked = [(k, done) for k, done in self.complete_runs() if done["final"]]
         if not looked:
             raise InvalidValue(
-                f"{self.folder} has no evaluation pass after the last epoch; record one (begin_final() in your own loop)"
+                f"{self.folder} has no evaluation pass after the last epoch; record one (start_final_evaluation() in your own loop)"
             )
-        return FinalLook(tuple(self.final(k) for k, _ in looked), sum((_cost(done) for _, done in looked), ComputeCost()))
+        return FinalEvaluation(
+            tuple(self.final(k) for k, _ in looked), sum((_cost(done) for _, done in looked), ComputeCost())
+        )
 
-    def early_errors(self) -> EarlyErrors:
+    def early_evaluation(self) -> EarlyEvaluation:
         """Of all runs that have the early pass.
 
         Raises:
@@ -187,13 +193,13 @@ class Recording:
         if not having:
             raise InvalidValue(f"{self.folder} has no evaluation pass at an early epoch, which EL2N is read from")
         cost = sum((_cost(done) for _, done in having), ComputeCost())
-        return EarlyErrors(tuple(self.early(k) for k, _ in having), int(self.about["early_epoch"]), cost)
+        return EarlyEvaluation(tuple(self.early(k) for k, _ in having), int(self.about["early_epoch"]), cost)
 
-    def embeddings(self) -> NDArray[np.float16]:
+    def features(self) -> NDArray[np.float16]:
         """Penultimate features, float16 [N, width]; see `geometry`."""
-        return self.geometry().features
+        return self.embeddings().features
 
-    def geometry(self) -> Embeddings:
+    def embeddings(self) -> Embeddings:
         """Embeddings of the first run that has them.
 
         Raises:
@@ -212,7 +218,7 @@ class Recording:
             "dprune score --scorer knn makes a recording that has them"
         )
 
-    def rivals(self) -> NDArray[np.int64] | None:
+    def runner_up_classes(self) -> NDArray[np.int64] | None:
         """The class, other than the label, that the first whole run found likeliest after its last epoch, int64 [N].
 
         None: no run noted it, for there was no pass after the last epoch, or it was recorded before this was noted.
@@ -221,12 +227,12 @@ class Recording:
             InvalidFile: broken, or of another shape.
         """
         for number in self.runs():
-            path = self.run_folder(number) / RIVALS
+            path = self.run_folder(number) / RUNNER_UP
             if path.exists():
-                self.check_run(number, RIVALS)
+                self.check_run(number, RUNNER_UP)
                 try:
                     rivals = read_array(path)
-                except BROKEN as error:
+                except READ_ERRORS as error:
                     raise InvalidFile(f"{path} holds no classes: {first_line(error)}") from None
                 if rivals.dtype != np.int32 or rivals.shape != (self.total,) or rivals.min() < 0:
                     raise InvalidFile(f"{path} is {rivals.dtype} {list(rivals.shape)}; int32 [{self.total}] is needed")
@@ -284,5 +290,5 @@ def open_recording(folder: str | Path) -> Recording:
 
 def write_array(path: Path, values: NDArray[Any]) -> None:
     """Write one `.npy`, whole or not at all."""
-    with written_whole(path) as temporary, temporary.open("wb") as file:
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
         np.save(file, values, allow_pickle=False)

@@ -14,24 +14,24 @@ from torch import Tensor
 from torch.nn.functional import one_hot, softmax, softplus
 
 from datapruning.errors import InvalidFile, InvalidValue, first_line
-from datapruning.io.memmap import new_map
-from datapruning.io.npy import map_array
+from datapruning.io.memmap import create_memmap
+from datapruning.io.npy import open_npy_memmap
 
-PRESENTED = ("loss", "margin", "error_norm", "correct", "change")
+TRAIN_STATISTICS = ("loss", "margin", "error_norm", "correct", "change")
 """What is kept of every presentation; `change` is the recorder's (see `recorder.py`)."""
-LOOKED = ("loss", "margin", "error_norm", "correct", "entropy", "confidence", "gap")
+EVAL_STATISTICS = ("loss", "margin", "error_norm", "correct", "entropy", "confidence", "gap")
 """What is kept of an evaluation pass."""
 RECORDED = "recorded"
 BLOCK = 1 << 14
 """Samples that are read at a time: memory does not grow with their number."""
 
 
-def kind_of(statistic: str) -> Any:
+def dtype_of(statistic: str) -> Any:
     """How a statistic is stored."""
     return np.dtype(np.uint8 if statistic in ("correct", RECORDED) else np.float32)
 
 
-def statistics(logits: Tensor, targets: Tensor, names: tuple[str, ...] = LOOKED) -> dict[str, Tensor]:
+def statistics(logits: Tensor, targets: Tensor, names: tuple[str, ...] = EVAL_STATISTICS) -> dict[str, Tensor]:
     """Statistics of each sample.
 
     Args:
@@ -63,7 +63,7 @@ def statistics(logits: Tensor, targets: Tensor, names: tuple[str, ...] = LOOKED)
     return {name: found[name] for name in names if name in found}
 
 
-def rivals(logits: Tensor, targets: Tensor) -> Tensor:
+def runner_up_class(logits: Tensor, targets: Tensor) -> Tensor:
     """The class, other than the label, with the largest logit, int32 [n]; the lower one of equals.
 
     Args:
@@ -73,7 +73,7 @@ def rivals(logits: Tensor, targets: Tensor) -> Tensor:
     return logits.scatter(1, targets[:, None], -torch.inf).argmax(1).to(torch.int32)
 
 
-class Track:
+class SampleStats:
     """Rows x samples of each statistic, in one `.npy` memory map each, plus which cells were recorded.
 
     Args:
@@ -86,12 +86,12 @@ class Track:
         InvalidFile: arrays missing, broken, or of another shape. DiskFull: the disk is full.
     """
 
-    def __init__(self, folder: str | Path, rows: int, total: int, statistics: tuple[str, ...] = PRESENTED) -> None:
+    def __init__(self, folder: str | Path, rows: int, total: int, statistics: tuple[str, ...] = TRAIN_STATISTICS) -> None:
         folder = Path(folder)
         self.rows, self.total, self.statistics = rows, total, statistics
         folder.mkdir(parents=True, exist_ok=True)
         self.arrays = {
-            name: _memory_map(folder / f"{name}.npy", kind_of(name), (rows, total)) for name in (*statistics, RECORDED)
+            name: _memory_map(folder / f"{name}.npy", dtype_of(name), (rows, total)) for name in (*statistics, RECORDED)
         }
 
     def __getitem__(self, statistic: str) -> NDArray[Any]:
@@ -140,7 +140,7 @@ class Track:
         if twice.size:
             raise InvalidValue(f"sample id {twice[0]} was recorded twice in epoch {row} ({twice.size:,} such ids)")
 
-    def check_whole(self, row: int, ids: NDArray[np.int64] | None = None, where: str = "") -> None:
+    def check_complete(self, row: int, ids: NDArray[np.int64] | None = None, where: str = "") -> None:
         """Refuse a row with gaps; `where` says which one it is, if it is no epoch.
 
         Raises:
@@ -169,9 +169,9 @@ class Track:
 
 def _memory_map(path: Path, kind: Any, shape: tuple[int, int]) -> NDArray[Any]:
     if not path.exists():
-        return new_map(path, kind, shape)
+        return create_memmap(path, kind, shape)
     try:
-        array = map_array(path, "r+")
+        array = open_npy_memmap(path, "r+")
     except (OSError, ValueError) as error:
         raise InvalidFile(f"{path} is no whole array of evidence: {first_line(error)}") from None
     if array.shape != shape or array.dtype != kind:

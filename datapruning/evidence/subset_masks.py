@@ -7,20 +7,20 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from datapruning.utils.hashing import U64, hash_ids, mix
+from datapruning.utils.hashing import U64, hash_ids, splitmix64
 
 MASK_KEY = 0x3A5C5
-MOST_PARTS = 20
+MAX_PARTS = 20
 
 
-def parts_of(inside: float) -> tuple[int, int]:
+def num_parts(inside: float) -> tuple[int, int]:
     """(parts, parts left out): the share of samples inside as the nearest fraction with at most 20 parts; 0.7 is (10, 3)."""
-    share = Fraction(inside).limit_denominator(MOST_PARTS)
-    share = min(max(share, Fraction(1, MOST_PARTS)), Fraction(MOST_PARTS - 1, MOST_PARTS))
+    share = Fraction(inside).limit_denominator(MAX_PARTS)
+    share = min(max(share, Fraction(1, MAX_PARTS)), Fraction(MAX_PARTS - 1, MAX_PARTS))
     return share.denominator, share.denominator - share.numerator
 
 
-def inside_of(member: int, labels: NDArray[np.int64], inside: float, seed: int) -> NDArray[np.bool_]:
+def member_mask(member: int, labels: NDArray[np.int64], inside: float, seed: int) -> NDArray[np.bool_]:
     """Which samples member `member` is trained on, bool [N].
 
     Members come in blocks, of 10 where 70% are inside: a block cuts the samples at random into as many parts, within
@@ -31,15 +31,15 @@ def inside_of(member: int, labels: NDArray[np.int64], inside: float, seed: int) 
     Args:
         member: its number, from 0.
         labels: int64 [N].
-        inside: share of the samples that a member is trained on (see `parts_of`).
+        inside: share of the samples that a member is trained on (see `num_parts`).
         seed: of all masks.
     """
-    parts, out = parts_of(inside)
+    parts, out = num_parts(inside)
     block, place = divmod(member, parts)
     ids = np.arange(len(labels))
     order = np.lexsort((hash_ids(ids, MASK_KEY, seed, block), labels))
     # a class begins at a part of its own, or the first parts would get the remainder of every class
-    first = mix(np.unique(labels, return_inverse=True)[1].astype(U64) + U64(1 + block)) % U64(parts)
+    first = splitmix64(np.unique(labels, return_inverse=True)[1].astype(U64) + U64(1 + block)) % U64(parts)
     rank_in_class = np.empty(len(ids), np.int64)
     sizes = np.unique(labels, return_counts=True)[1]
     starts = np.repeat(np.cumsum(sizes) - sizes, sizes)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from datapruning.evidence.embeddings import Embeddings
 
 
-def by_class(embeddings: Embeddings, order: Callable[[NDArray[Any]], NDArray[Any]]) -> NDArray[np.float64]:
+def rank_within_class(embeddings: Embeddings, order: Callable[[NDArray[Any]], NDArray[Any]]) -> NDArray[np.float64]:
     """Scores from an order in each class: 1 for the first of a class, falling to 1/n for the last of its n.
 
     So the top of all samples is, to rounding, the same share of every class.

@@ -8,13 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from datapruning.io.disk_space import room_for, written_to
-from datapruning.io.disk_space import size_text as size_text
+from datapruning.io.disk_space import report_disk_full, report_write_errors
 from datapruning.io.npy import Array as Array
 
 
 @contextmanager
-def written_whole(path: Path, need: float | None = None) -> Iterator[Path]:
+def atomic_write(path: Path, need: float | None = None) -> Iterator[Path]:
     """Give a temporary name beside `path`; on success flush it to disk and rename it, on any exception remove it.
 
     A reader of `path` sees the old file or the new one, never half of one. `need`: its size in bytes, for the message.
@@ -22,13 +21,13 @@ def written_whole(path: Path, need: float | None = None) -> Iterator[Path]:
     Raises:
         DiskFull: the disk is full. InvalidFile: the folder cannot be written.
     """
-    with written_to(path):
+    with report_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
-        with room_for(path, need):
+        with report_disk_full(path, need):
             yield temporary
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
@@ -41,5 +40,5 @@ def written_whole(path: Path, need: float | None = None) -> Iterator[Path]:
 
 def write_text(path: Path, text: str) -> None:
     """Write `text` as UTF-8, whole or not at all."""
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

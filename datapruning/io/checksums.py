@@ -1,6 +1,6 @@
 """Digests of files that are too large, or of a format too fixed, to carry a checksum inside: kept in a JSON beside them.
 
-A file is read through when it is first opened in a process, at about 1.5 GB/s; one that is larger than `LARGEST` is not,
+A file is read through when it is first opened in a process, at about 1.5 GB/s; one that is larger than `MAX_VERIFIED_BYTES` is not,
 its header and tables alone are checked then.
 """
 
@@ -16,8 +16,8 @@ from typing import Any
 from datapruning.errors import InvalidFile
 from datapruning.io.json import read_json, write_json
 
-LARGEST = 2**30
-ENDING = ".sha256.json"
+MAX_VERIFIED_BYTES = 2**30
+SIDECAR_SUFFIX = ".sha256.json"
 
 
 def file_digest(path: Path) -> str:
@@ -40,7 +40,7 @@ def check_digest(path: Path, expected: Any, advice: str) -> None:
     if expected is None:
         return
     about = path.stat()
-    if about.st_size <= LARGEST and _digest_once(str(path), about.st_size, about.st_mtime_ns) != expected:
+    if about.st_size <= MAX_VERIFIED_BYTES and _digest_once(str(path), about.st_size, about.st_mtime_ns) != expected:
         raise InvalidFile(f"{path} was changed since it was written: its content has another checksum; {advice}")
 
 
@@ -50,26 +50,26 @@ def _digest_once(path: str, size: int, changed: int) -> str:
 
 
 @contextmanager
-def sealed(path: Path) -> Iterator[None]:
+def write_checksummed(path: Path) -> Iterator[None]:
     """Around the writing of a file: what was noted of an older one is forgotten, then the digest of the new one is noted.
 
-    Not of one that is larger than `LARGEST`.
+    Not of one that is larger than `MAX_VERIFIED_BYTES`.
     """
-    _note_of(path).unlink(missing_ok=True)
+    _sidecar(path).unlink(missing_ok=True)
     yield
-    if path.stat().st_size <= LARGEST:
-        write_json(_note_of(path), {"sha256": file_digest(path)})
+    if path.stat().st_size <= MAX_VERIFIED_BYTES:
+        write_json(_sidecar(path), {"sha256": file_digest(path)})
 
 
-def check_seal(path: Path, advice: str) -> None:
+def verify_checksum(path: Path, advice: str) -> None:
     """Refuse a file that was changed since it was sealed. One that never was is taken as it is.
 
     Raises:
         InvalidFile: see `check_digest`. OSError: it cannot be read.
     """
-    if _note_of(path).exists():
-        check_digest(path, str(read_json(_note_of(path)).get("sha256")), advice)
+    if _sidecar(path).exists():
+        check_digest(path, str(read_json(_sidecar(path)).get("sha256")), advice)
 
 
-def _note_of(path: Path) -> Path:
-    return path.with_name(path.name + ENDING)
+def _sidecar(path: Path) -> Path:
+    return path.with_name(path.name + SIDECAR_SUFFIX)

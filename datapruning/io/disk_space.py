@@ -12,18 +12,18 @@ from pathlib import Path
 
 from datapruning.errors import DiskFull, InvalidFile, first_line
 
-FULL = {
+DISK_FULL_ERRNOS = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
     errno.EFBIG: "a file may not become so large here",
 }
 """What says that there is no room."""
-DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
-SHORT = "requested and"
+PERMISSION_ERRNOS = (errno.EACCES, errno.EPERM, errno.EROFS)
+NUMPY_SHORT_WRITE = "requested and"
 """What numpy says instead ("4096 requested and 512 written"), without a number of the error."""
 
 
-def size_text(count: float) -> str:
+def format_bytes(count: float) -> str:
     """1234567 -> '1.2 MB'."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if count < 1000:
@@ -33,7 +33,7 @@ def size_text(count: float) -> str:
 
 
 @contextmanager
-def room_for(path: Path, need: float | None = None) -> Iterator[None]:
+def report_disk_full(path: Path, need: float | None = None) -> Iterator[None]:
     """Around the writing of `path`, of `need` bytes where that is known: a full disk becomes one line.
 
     Raises:
@@ -42,48 +42,52 @@ def room_for(path: Path, need: float | None = None) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        what = no_room(error)
+        what = disk_full_message(error)
         if what is None:
             raise
-        size = "" if need is None else f", {size_text(need)} are needed"
-        free = size_text(shutil.disk_usage(_there(path)).free)
+        size = "" if need is None else f", {format_bytes(need)} are needed"
+        free = format_bytes(shutil.disk_usage(_nearest_existing_dir(path)).free)
         raise DiskFull(f"{path}: {what} ({free} free{size}); make room, and the same command goes on") from error
 
 
-def no_room(error: BaseException) -> str | None:
+def disk_full_message(error: BaseException) -> str | None:
     """What an exception says of a full disk, in words; None: it is about something else."""
     if isinstance(error, OSError):
-        said = FULL.get(error.errno or 0)
-        return FULL[errno.ENOSPC] if said is None and error.errno is None and SHORT in str(error) else said
+        said = DISK_FULL_ERRNOS.get(error.errno or 0)
+        return (
+            DISK_FULL_ERRNOS[errno.ENOSPC]
+            if said is None and error.errno is None and NUMPY_SHORT_WRITE in str(error)
+            else said
+        )
     # safetensors has exceptions of its own: "... No space left on device (os error 28)"
-    return next((what for code, what in FULL.items() if f"(os error {code})" in str(error)), None)
+    return next((what for code, what in DISK_FULL_ERRNOS.items() if f"(os error {code})" in str(error)), None)
 
 
-def check_room(path: Path, need: float, instead: str = "--workspace") -> None:
+def check_free_space(path: Path, need: float, instead: str = "--workspace") -> None:
     """Refuse to begin what cannot end.
 
     Raises:
         DiskFull: fewer than `need` bytes are free where `path` is to go.
     """
-    free = shutil.disk_usage(_there(path)).free
+    free = shutil.disk_usage(_nearest_existing_dir(path)).free
     if need > free:
         raise DiskFull(
-            f"{path}: {size_text(need)} are needed, {size_text(free)} are free; make room, or name another {instead}"
+            f"{path}: {format_bytes(need)} are needed, {format_bytes(free)} are free; make room, or name another {instead}"
         )
 
 
 @contextmanager
-def written_to(path: Path) -> Iterator[None]:
+def report_write_errors(path: Path) -> Iterator[None]:
     """Around the first touch of a place: where nothing may be written, one line says so.
 
     Raises:
         InvalidFile: the folder is read-only, or somebody else's. DiskFull: the disk is full.
     """
     try:
-        with room_for(path):
+        with report_disk_full(path):
             yield
     except OSError as error:
-        if error.errno not in DENIED:
+        if error.errno not in PERMISSION_ERRNOS:
             raise
         raise InvalidFile(f"{path} cannot be written ({error.strerror or first_line(error)}); name another place") from None
 
@@ -92,14 +96,17 @@ def check_writable(path: str | Path) -> None:
     """Refuse a place that nothing can be written to, before long work is done for it. Leaves nothing there.
 
     Raises:
-        InvalidFile: see `written_to`.
+        InvalidFile: see `report_write_errors`.
     """
     path = Path(path)
-    with written_to(path), tempfile.TemporaryFile(dir=_there(path if path.is_dir() else path.parent)):
+    with (
+        report_write_errors(path),
+        tempfile.TemporaryFile(dir=_nearest_existing_dir(path if path.is_dir() else path.parent)),
+    ):
         pass
 
 
-def take_room(descriptor: int, start: int, count: int) -> None:
+def preallocate(descriptor: int, start: int, count: int) -> None:
     """Have `count` bytes of an open file from `start` on, now: zeros.
 
     Writing into a memory map of a file with holes kills the process (SIGBUS) where the disk is full. Where the system
@@ -114,12 +121,12 @@ def take_room(descriptor: int, start: int, count: int) -> None:
         os.posix_fallocate(descriptor, start, count)
 
 
-def remove_stale(path: Path) -> None:
+def remove_partial_files(path: Path) -> None:
     """Remove what processes that were killed left of `path` half-written. For who holds the lock of `path`."""
     for stale in path.parent.glob(f".{path.name}.*.part"):
         stale.unlink(missing_ok=True)
 
 
-def _there(path: Path) -> Path:
+def _nearest_existing_dir(path: Path) -> Path:
     """The nearest folder that exists."""
     return next(place for place in (path, *path.absolute().parents) if place.is_dir())

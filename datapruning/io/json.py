@@ -10,18 +10,17 @@ from typing import Any
 
 from datapruning.errors import InvalidFile, first_line
 from datapruning.io.atomic import write_text
-from datapruning.io.disk_space import size_text as size_text
 from datapruning.io.npy import Array as Array
 from datapruning.io.text import CHECKSUM, read_text
-from datapruning.utils.hashing import digest
+from datapruning.utils.hashing import config_hash
 
-LONGEST_JSON = 256 * 2**20
-
-
-DEEPEST_JSON = 64
+MAX_JSON_BYTES = 256 * 2**20
 
 
-LONGEST_NUMBER = 20
+MAX_JSON_DEPTH = 64
+
+
+MAX_NUMBER_CHARS = 20
 """Digits of what fits in 64 bits, and a sign."""
 
 
@@ -30,7 +29,7 @@ def write_json(path: Path, value: object) -> None:
     text = json.dumps(value, indent=2, allow_nan=False)
     if isinstance(value, Mapping):
         there = json.loads(text)  # as it reads back: a tuple is a list, a key text
-        text = json.dumps({**there, CHECKSUM: digest(there, 32)}, indent=2, allow_nan=False)
+        text = json.dumps({**there, CHECKSUM: config_hash(there, 32)}, indent=2, allow_nan=False)
     write_text(path, text + "\n")
 
 
@@ -45,7 +44,7 @@ def read_json(path: Path, *, checked: bool = True) -> dict[str, Any]:
         InvalidFile: missing, unreadable, changed, or not an object.
     """
     try:
-        value = parse_json(read_text(path, LONGEST_JSON))
+        value = parse_json(read_text(path, MAX_JSON_BYTES))
     except FileNotFoundError:
         raise InvalidFile(f"{path} is not there") from None
     except (OSError, ValueError) as error:
@@ -53,7 +52,7 @@ def read_json(path: Path, *, checked: bool = True) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InvalidFile(f"{path} holds no JSON object")
     expected = value.pop(CHECKSUM, None)
-    if checked and expected is not None and digest(value, 32) != expected:
+    if checked and expected is not None and config_hash(value, 32) != expected:
         raise InvalidFile(
             f"{path} was changed since it was written: its content has another {CHECKSUM}. Make it again, or, where you "
             f'changed it on purpose, take out "{CHECKSUM}"'
@@ -70,39 +69,45 @@ def parse_json(text: str) -> Any:
     too_deep = ValueError("it is nested too deeply")
     try:
         value = json.loads(
-            text, parse_constant=_refuse_constant, parse_float=_finite, parse_int=_whole, object_pairs_hook=_without_doubles
+            text,
+            parse_constant=_reject_constant,
+            parse_float=_parse_finite_float,
+            parse_int=_parse_int,
+            object_pairs_hook=_reject_duplicate_keys,
         )
     except RecursionError:
         raise too_deep from None
-    if _deeper(value, DEEPEST_JSON):
+    if _exceeds_depth(value, MAX_JSON_DEPTH):
         raise too_deep
     return value
 
 
-def _deeper(value: Any, most: int) -> bool:
+def _exceeds_depth(value: Any, most: int) -> bool:
     if not isinstance(value, dict | list):
         return False
-    return most == 0 or any(_deeper(element, most - 1) for element in (value.values() if isinstance(value, dict) else value))
+    return most == 0 or any(
+        _exceeds_depth(element, most - 1) for element in (value.values() if isinstance(value, dict) else value)
+    )
 
 
-def _refuse_constant(name: str) -> None:
+def _reject_constant(name: str) -> None:
     raise ValueError(f"JSON has no {name}")
 
 
-def _finite(text: str) -> float:
+def _parse_finite_float(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
         raise ValueError(f"{text[:40]} is too large a number")
     return number
 
 
-def _whole(text: str) -> int:
-    if len(text) > LONGEST_NUMBER:
+def _parse_int(text: str) -> int:
+    if len(text) > MAX_NUMBER_CHARS:
         raise ValueError(f"{text[:40]}... is too large a number")
     return int(text)
 
 
-def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _reject_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) != len(pairs):
         raise ValueError("a key comes twice in an object")

@@ -15,33 +15,33 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from datapruning.errors import InvalidFile
-from datapruning.io.disk_space import written_to
-from datapruning.utils.console import say
+from datapruning.io.disk_space import report_write_errors
+from datapruning.utils.console import info
 
-NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+UNSUPPORTED_LOCK_ERRNOS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 
 
-def lock_of(path: Path) -> FileLock:
+def file_lock(path: Path) -> FileLock:
     """The lock of `path`: a file beside it, held through the operating system, so that no stale one stops anybody.
 
     Raises:
         InvalidFile: the folder cannot be written.
     """
-    with written_to(path):
+    with report_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     return FileLock(path.parent / f".{path.name}.lock", fallback_to_soft=False)
 
 
 @contextmanager
-def held(path: Path, waiting: str) -> Iterator[None]:
+def exclusive_lock(path: Path, waiting: str) -> Iterator[None]:
     """Hold the lock of `path`; say `waiting` once if another process has it.
 
     Raises:
         InvalidFile: the folder cannot be written, or its file system has no locks.
     """
-    lock = lock_of(path)
-    if not acquired(lock, path):
-        say(f"{waiting}; waiting for it")
+    lock = file_lock(path)
+    if not try_acquire(lock, path):
+        info(f"{waiting}; waiting for it")
         lock.acquire()
     try:
         yield
@@ -49,19 +49,19 @@ def held(path: Path, waiting: str) -> Iterator[None]:
         lock.release()
 
 
-def acquired(lock: FileLock, path: Path) -> bool:
+def try_acquire(lock: FileLock, path: Path) -> bool:
     """Take the lock of `path` if it is free. Returns whether it was.
 
     Raises:
         InvalidFile: see `held`.
     """
     try:
-        with written_to(path):
+        with report_write_errors(path):
             lock.acquire(timeout=0)
     except Timeout:
         return False
     except (NotImplementedError, OSError) as error:
-        if isinstance(error, OSError) and error.errno not in NO_LOCKS:
+        if isinstance(error, OSError) and error.errno not in UNSUPPORTED_LOCK_ERRNOS:
             raise
         raise InvalidFile(
             f"{path.parent} lies on a file system without file locks (flock), which keep processes out of each other's "

@@ -20,25 +20,25 @@ from typing import IO, Any
 
 import numpy as np
 
-from datapruning.io.regular_file import ordinary as ordinary
+from datapruning.io.regular_file import open_regular_file
 
 Array = np.ndarray[Any, np.dtype[Any]]
-BROKEN = (
+READ_ERRORS = (
     OSError, ValueError, EOFError, LookupError, RuntimeError, MemoryError, OverflowError, TypeError, struct.error,
     zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
 """What files that were cut off or changed make their readers raise."""
 MAGIC, ZIP_MAGIC = b"\x93NUMPY", (b"PK\x03\x04", b"PK\x05\x06")
-LONGEST_HEADER = 10_000
+MAX_HEADER_BYTES = 10_000
 HEADER = re.compile(
     r"""\{\s*['"]descr['"]:\s*['"]([<>|=]?[biufcSU][1-9]\d{0,8})['"],\s*['"]fortran_order['"]:\s*(True|False),"""
     r"""\s*['"]shape['"]:\s*\(\s*((?:\d{1,18}\s*,\s*)*(?:\d{1,18})?)\s*\)\s*,?\s*\}\s*"""
 )
 """The Python literal that numpy writes, and those who write its format. Not evaluated."""
-PART = 1 << 24
-FREE, RATIO = 64 * 2**20, 100
+CHUNK_BYTES = 1 << 24
+MAX_UNPACKED_BYTES, MAX_COMPRESSION_RATIO = 64 * 2**20, 100
 """An archive may unpack to so many bytes, or to so many times its own size: more is a bomb."""
-DEFLATE = 1032
+MAX_DEFLATE_RATIO = 1032
 """Deflate makes nothing smaller than this share of itself."""
 
 
@@ -70,7 +70,7 @@ def read_header(file: IO[bytes]) -> Header:
     if width is None:
         raise ValueError(f"it is a .npy of version {begin[6]}.{begin[7]}")
     length = int.from_bytes(file.read(width), "little")
-    if length > LONGEST_HEADER:
+    if length > MAX_HEADER_BYTES:
         raise ValueError(f"its header has {length:,} bytes")
     raw = file.read(length)
     found = HEADER.fullmatch(raw.decode("utf-8" if begin[6] == 3 else "latin1"))
@@ -90,26 +90,26 @@ def read_array(path: Path) -> Array:
     Raises:
         OSError, ValueError: missing, broken, or of another type than numbers, booleans and text.
     """
-    with ordinary(path) as (file, size):
+    with open_regular_file(path) as (file, size):
         header = read_header(file)
         _check_size(header, size)
-        return _numbers(file, header)
+        return _read_values(file, header)
 
 
-def map_array(path: Path, mode: str = "r") -> np.memmap[Any, Any]:
+def open_npy_memmap(path: Path, mode: str = "r") -> np.memmap[Any, Any]:
     """A `.npy` as a memory map; `mode` "r" or "r+".
 
     Raises:
         OSError, ValueError: as `read_array`.
     """
-    with ordinary(path) as (file, size):
+    with open_regular_file(path) as (file, size):
         header = read_header(file)
     _check_size(header, size)
     order: Any = "F" if header.fortran else "C"
     return np.memmap(path, header.dtype, mode, header.start, header.shape, order)  # type: ignore[call-overload, no-any-return]
 
 
-def read_members(path: Path, names: Collection[str] | None = None) -> dict[str, Array]:
+def read_npz_arrays(path: Path, names: Collection[str] | None = None) -> dict[str, Array]:
     """The arrays of a `.npz`, by name.
 
     Args:
@@ -117,9 +117,9 @@ def read_members(path: Path, names: Collection[str] | None = None) -> dict[str, 
         names: those that are wanted; others are left unread. None: all.
 
     Raises:
-        OSError, ValueError, and others of `BROKEN`: missing, broken, a bomb, or of other types.
+        OSError, ValueError, and others of `READ_ERRORS`: missing, broken, a bomb, or of other types.
     """
-    with ordinary(path) as (file, size), checked_zip(file, size) as archive:
+    with open_regular_file(path) as (file, size), open_checked_zip(file, size) as archive:
         found = {}
         for info in archive.infolist():
             name = info.filename.removesuffix(".npy")
@@ -128,18 +128,18 @@ def read_members(path: Path, names: Collection[str] | None = None) -> dict[str, 
                     continue
                 header = read_header(member)
                 _check_size(header, info.file_size)
-                found[name] = _numbers(member, header)
+                found[name] = _read_values(member, header)
                 if member.read(1):
                     raise ValueError(f"'{name}' goes on behind its end")
         return found
 
 
 @contextmanager
-def checked_zip(file: IO[bytes], size: int) -> Iterator[zipfile.ZipFile]:
+def open_checked_zip(file: IO[bytes], size: int) -> Iterator[zipfile.ZipFile]:
     """A zip archive of `size` bytes whose members cannot be larger than they should; nothing is unpacked yet.
 
     Raises:
-        ValueError, and others of `BROKEN`: no archive, two members of one name, or a bomb.
+        ValueError, and others of `READ_ERRORS`: no archive, two members of one name, or a bomb.
     """
     if file.read(4) not in ZIP_MAGIC:
         raise ValueError("it is no .npz archive")
@@ -151,11 +151,15 @@ def checked_zip(file: IO[bytes], size: int) -> Iterator[zipfile.ZipFile]:
         for info in infos:
             if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 raise ValueError("it is compressed in another way than numpy does")
-            most = info.compress_size if info.compress_type == zipfile.ZIP_STORED else DEFLATE * info.compress_size + 64
+            most = (
+                info.compress_size
+                if info.compress_type == zipfile.ZIP_STORED
+                else MAX_DEFLATE_RATIO * info.compress_size + 64
+            )
             if info.compress_size > size or info.file_size > most:
                 raise ValueError(f"a member of {info.compress_size:,} bytes says that it unpacks to {info.file_size:,}")
         whole = sum(info.file_size for info in infos)
-        if whole > max(FREE, RATIO * size):
+        if whole > max(MAX_UNPACKED_BYTES, MAX_COMPRESSION_RATIO * size):
             raise ValueError(f"its {size:,} bytes would unpack to {whole:,}, which no file of this kind does")
         yield archive
 
@@ -167,12 +171,12 @@ def _check_size(header: Header, size: int) -> None:
         )
 
 
-def _numbers(file: IO[bytes], header: Header) -> Array:
+def _read_values(file: IO[bytes], header: Header) -> Array:
     """The array behind a header whose size was checked."""
     raw = np.empty(header.nbytes, np.uint8)
     view, done = raw.data, 0
     while done < len(raw):
-        part = file.read(min(PART, len(raw) - done))
+        part = file.read(min(CHUNK_BYTES, len(raw) - done))
         if not part:
             raise ValueError("it is cut off")
         view[done : done + len(part)] = part

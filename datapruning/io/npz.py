@@ -12,20 +12,19 @@ from typing import Any
 import numpy as np
 
 from datapruning.errors import InvalidFile, first_line
-from datapruning.io.atomic import written_whole
-from datapruning.io.disk_space import size_text as size_text
+from datapruning.io.atomic import atomic_write
 from datapruning.io.json import parse_json
-from datapruning.io.npy import BROKEN, read_members
+from datapruning.io.npy import READ_ERRORS, read_npz_arrays
 from datapruning.io.npy import Array as Array
 from datapruning.io.text import CHECKSUM
-from datapruning.utils.hashing import digest
+from datapruning.utils.hashing import config_hash
 
 
 def write_npz(path: Path, arrays: Mapping[str, Array], meta: Mapping[str, Any]) -> None:
     """Write arrays and a JSON `meta` text, with checksums of each, as one `.npz` that numpy alone can open."""
     there = json.loads(json.dumps(meta, allow_nan=False))
     text = np.array(json.dumps({**there, CHECKSUM: _checksums(arrays, there)}, sort_keys=True))
-    with written_whole(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+    with atomic_write(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for name, array in {**arrays, "meta": text}.items():  # np.savez, which before numpy 2.1 cannot be kept from pickling
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
@@ -33,7 +32,7 @@ def write_npz(path: Path, arrays: Mapping[str, Array], meta: Mapping[str, Any]) 
 
 def _checksums(arrays: Mapping[str, Array], meta: Mapping[str, Any]) -> dict[str, str]:
     checksums = {name: _checksum(array) for name, array in sorted(arrays.items())}
-    return {**checksums, "meta": digest({"meta": meta, "arrays": checksums}, 32)}
+    return {**checksums, "meta": config_hash({"meta": meta, "arrays": checksums}, 32)}
 
 
 def _checksum(array: Array) -> str:
@@ -42,12 +41,14 @@ def _checksum(array: Array) -> str:
     return state.hexdigest()[:32]
 
 
-def _as_written(arrays: Mapping[str, Array], meta: Mapping[str, Any], names: Collection[str] | None, recorded: Any) -> bool:
+def _matches_checksums(
+    arrays: Mapping[str, Array], meta: Mapping[str, Any], names: Collection[str] | None, recorded: Any
+) -> bool:
     """Whether arrays (those that were read) and meta are those that the checksums were made of."""
     if not isinstance(recorded, dict):
         return False
     checksums = {name: value for name, value in recorded.items() if name != "meta"}
-    if recorded.get("meta") != digest({"meta": meta, "arrays": checksums}, 32):
+    if recorded.get("meta") != config_hash({"meta": meta, "arrays": checksums}, 32):
         return False
     wanted = [name for name in checksums if names is None or name in names]
     return set(wanted) == set(arrays) and all(_checksum(arrays[name]) == checksums[name] for name in wanted)
@@ -64,9 +65,9 @@ def read_npz(path: Path, what: str, names: Collection[str] | None = None) -> tup
     Raises:
         InvalidFile: missing, truncated, no `.npz`, a bomb, needing pickle, without a JSON `meta`, or changed since.
     """
-    arrays, meta = _members(path, what, names and {*names, "meta"})
+    arrays, meta = _read_arrays(path, what, names and {*names, "meta"})
     recorded = meta.pop(CHECKSUM, None)
-    if recorded is not None and not _as_written(arrays, meta, names, recorded):
+    if recorded is not None and not _matches_checksums(arrays, meta, names, recorded):
         raise InvalidFile(f"{path} was changed since it was written: its content has another {CHECKSUM}; make it again")
     return arrays, meta
 
@@ -77,19 +78,19 @@ def read_meta(path: Path, what: str) -> dict[str, Any]:
     Raises:
         InvalidFile: as `read_npz`.
     """
-    meta = _members(path, what, {"meta"})[1]
+    meta = _read_arrays(path, what, {"meta"})[1]
     meta.pop(CHECKSUM, None)
     return meta
 
 
-def _members(path: Path, what: str, names: Collection[str] | None) -> tuple[dict[str, Array], dict[str, Any]]:
+def _read_arrays(path: Path, what: str, names: Collection[str] | None) -> tuple[dict[str, Array], dict[str, Any]]:
     if path.is_dir():
         raise InvalidFile(f"{path} is a folder; {what} file (.npz) is needed here")
     try:
-        arrays = read_members(path, names)
+        arrays = read_npz_arrays(path, names)
     except FileNotFoundError:
         raise InvalidFile(f"{path} is not there; {what} file is needed here") from None
-    except BROKEN as error:
+    except READ_ERRORS as error:
         raise InvalidFile(f"{path} is not {what} file, or it is truncated: {first_line(error)}") from None
     text = arrays.pop("meta", None)
     try:

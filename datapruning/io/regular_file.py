@@ -10,7 +10,7 @@ from typing import IO
 
 
 @contextmanager
-def ordinary(path: Path) -> Iterator[tuple[IO[bytes], int]]:
+def open_regular_file(path: Path) -> Iterator[tuple[IO[bytes], int]]:
     """(the file, opened for reading; its size). Folders, pipes and devices are refused, which could be read for ever.
 
     Raises:

@@ -13,8 +13,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from datapruning.errors import InvalidFile, first_line
-from datapruning.io.atomic import written_whole
-from datapruning.io.npy import ordinary
+from datapruning.io.atomic import atomic_write
+from datapruning.io.regular_file import open_regular_file
 from datapruning.io.text import CHECKSUM
 
 
@@ -22,7 +22,7 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str
     """Write a safetensors file, with a checksum in its metadata, whole or not at all."""
     ready = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
     texts = dict(metadata or {})
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         save_file(ready, temporary, {**texts, CHECKSUM: _checksum(ready, texts)})
 
 
@@ -41,7 +41,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         InvalidFile: missing, broken, or changed since `save_tensors` wrote it.
     """
     try:
-        with ordinary(path):
+        with open_regular_file(path):
             pass
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

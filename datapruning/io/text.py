@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from datapruning.errors import InvalidFile
-from datapruning.io.disk_space import size_text as size_text
-from datapruning.io.regular_file import ordinary
+from datapruning.io.disk_space import format_bytes as size_text
+from datapruning.io.regular_file import open_regular_file
 
 CHECKSUM = "checksum"
 """The key under which JSON files, and the `meta` of arrays, carry the digest of all else. Old files have none."""
 
 
-SIGNED = f"# {CHECKSUM} "
+CHECKSUM_PREFIX = f"# {CHECKSUM} "
 
 
-LONGEST_TOML = 2**20
+MAX_TOML_BYTES = 2**20
 
 
 def read_text(path: Path, longest: int) -> str:
@@ -27,7 +27,7 @@ def read_text(path: Path, longest: int) -> str:
     Raises:
         OSError: it is not there, or cannot be read. ValueError: no ordinary file, larger, or no UTF-8.
     """
-    with ordinary(path) as (file, size):
+    with open_regular_file(path) as (file, size):
         if size > longest:
             raise ValueError(f"it has {size_text(size)}, and such a file has {size_text(longest)} at most")
         return file.read(size).decode("utf-8-sig")
@@ -45,18 +45,18 @@ def parse_toml(text: str) -> dict[str, Any]:
         raise ValueError("it is nested too deeply") from None
 
 
-def with_checksum(text: str) -> str:
+def prepend_checksum(text: str) -> str:
     """A text with its checksum in a comment before it, for formats in which # begins one."""
-    return f"{SIGNED}{_text_checksum(text)}\n{text}"
+    return f"{CHECKSUM_PREFIX}{_text_checksum(text)}\n{text}"
 
 
-def check_text(path: Path, text: str) -> None:
-    """Refuse a text that was changed since `with_checksum`; one without a checksum is taken as it is.
+def verify_text(path: Path, text: str) -> None:
+    """Refuse a text that was changed since `prepend_checksum`; one without a checksum is taken as it is.
 
     Raises:
         InvalidFile: it was changed.
     """
-    before, marker, after = text.partition(SIGNED)
+    before, marker, after = text.partition(CHECKSUM_PREFIX)
     expected, _, content = after.partition("\n")
     if marker and _text_checksum(before + content) != expected:
         raise InvalidFile(

@@ -9,31 +9,31 @@ from typing import Any, TypeVar
 
 from datapruning.errors import InvalidFile
 from datapruning.io.json import read_json
-from datapruning.utils.hashing import digest
+from datapruning.utils.hashing import config_hash
 
-Config = Mapping[str, Any]
+TrialConfig = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Row:
+class Trial:
     """A finished row: its configuration, its result and the seconds it took."""
 
-    config: Config
+    config: TrialConfig
     result: Mapping[str, Any]
     seconds: float
 
 
 @dataclass(frozen=True)
-class Failure:
+class FailedTrial:
     """A row that failed: why, in one line, and the traceback where it was no mistake that this package names."""
 
-    config: Config
+    config: TrialConfig
     error: str
     traceback: str | None = None
 
 
 @dataclass(frozen=True)
-class Claim:
+class RunningTrial:
     """Who began a row that is not finished: process, host, and when (Unix seconds). Not `alive`: that process died."""
 
     pid: int
@@ -45,17 +45,17 @@ class Claim:
 TYPES: Mapping[str, tuple[type, ...]] = {
     "config": (dict,), "result": (dict,), "seconds": (int, float), "error": (str,), "traceback": (str, type(None)),
 }  # fmt: skip
-Outcome = TypeVar("Outcome", Row, Failure)
+Outcome = TypeVar("Outcome", Trial, FailedTrial)
 
 
-def read_outcome(path: Path, kind: type[Outcome]) -> Outcome:
+def read_trial_file(path: Path, kind: type[Outcome]) -> Outcome:
     """The row or the failure that a file holds.
 
     Raises:
         InvalidFile: it holds something else, or that of another row.
     """
     value = read_json(path)
-    fitting = set(value) == {f.name for f in fields(kind)} and digest(value["config"], 16) == path.stem
+    fitting = set(value) == {f.name for f in fields(kind)} and config_hash(value["config"], 16) == path.stem
     if not fitting or any(type(value[name]) not in kinds for name, kinds in TYPES.items() if name in value):
         raise InvalidFile(f"{path} is not the row it should be; delete it to have it run again")
     return kind(**value)

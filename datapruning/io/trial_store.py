@@ -1,6 +1,6 @@
 """The row store: independent runs as rows, each written once, filled by any number of processes in any order.
 
-A store is a folder: `store.json` says what it is for, `rows/` has one JSON file a finished row, `failed/` one a row that
+A store is a folder: `store.json` says what it is for, `trials/` has one JSON file a finished trial, `failed/` one a row that
 ended in an exception, `running/` one a row that somebody is at. A row's name is the digest of its configuration, so the
 same run is never done twice, and a killed process loses at most the row it was in.
 """
@@ -19,25 +19,25 @@ from typing import Any
 
 from datapruning.errors import DataPruningError, DeviceError, DiskFull, IncompatibleInputs, InvalidFile, first_line
 from datapruning.io.json import first_difference, read_json, write_json
-from datapruning.io.locks import acquired, held, lock_of
-from datapruning.io.trial import Claim, Config, Failure, Row, read_outcome
-from datapruning.utils.console import say
-from datapruning.utils.device_errors import told
-from datapruning.utils.hashing import digest
+from datapruning.io.locks import exclusive_lock, file_lock, try_acquire
+from datapruning.io.trial import FailedTrial, RunningTrial, Trial, TrialConfig, read_trial_file
+from datapruning.utils.console import info
+from datapruning.utils.device_errors import as_device_error
+from datapruning.utils.hashing import config_hash
 
-Work = Callable[[Config], Mapping[str, Any]]
+TrialFn = Callable[[TrialConfig], Mapping[str, Any]]
 FORMAT = {"format": "datapruning.store", "version": 1}
 WAIT_SECONDS = 1.0
 
-__all__ = ["Claim", "Config", "Failure", "Row", "RowStore"]
+__all__ = ["FailedTrial", "RunningTrial", "Trial", "TrialConfig", "TrialStore"]
 
 
-class RowStore:
+class TrialStore:
     """Rows in a folder.
 
     Args:
         folder: made if it is not there.
-        about: plain data that all rows share (dataset fingerprint, recipe, thread count, ...); part of the store's
+        identity: plain data that all rows share (dataset fingerprint, recipe, thread count, ...); part of the store's
             identity.
 
     Raises:
@@ -48,68 +48,68 @@ class RowStore:
         self.folder = folder
         manifest = json.loads(json.dumps({**FORMAT, "about": dict(about)}))  # as it reads back: a tuple is a list
         path = folder / "store.json"
-        with held(path, f"another process opens {folder}"):
+        with exclusive_lock(path, f"another process opens {folder}"):
             if not path.exists():
                 write_json(path, manifest)
         found = read_json(path)
-        if digest(found, 64) != digest(manifest, 64):
+        if config_hash(found, 64) != config_hash(manifest, 64):
             differing = first_difference(found, manifest)
             raise IncompatibleInputs(f"{folder} is a store of other runs ({differing}); name another folder")
 
-    def path(self, config: Config) -> Path:
+    def path(self, config: TrialConfig) -> Path:
         """The file of a row."""
-        return self._file("rows", config)
+        return self._file("trials", config)
 
-    def _file(self, kind: str, config: Config) -> Path:
-        return self.folder / kind / f"{digest(config, 16)}.json"
+    def _file(self, kind: str, config: TrialConfig) -> Path:
+        return self.folder / kind / f"{config_hash(config, 16)}.json"
 
-    def get(self, config: Config) -> Row | None:
+    def get(self, config: TrialConfig) -> Trial | None:
         """The finished row, or None.
 
         Raises:
             InvalidFile: the file is there but is not this row.
         """
         path = self.path(config)
-        return read_outcome(path, Row) if path.exists() else None
+        return read_trial_file(path, Trial) if path.exists() else None
 
-    def rows(self) -> Iterator[Row]:
+    def trials(self) -> Iterator[Trial]:
         """All finished rows, in no promised order.
 
         Raises:
             InvalidFile: a file among them that is no row.
         """
-        for path in sorted((self.folder / "rows").glob("[!.]*.json")):
-            yield read_outcome(path, Row)
+        for path in sorted((self.folder / "trials").glob("[!.]*.json")):
+            yield read_trial_file(path, Trial)
 
-    def failure(self, config: Config) -> Failure | None:
+    def failure(self, config: TrialConfig) -> FailedTrial | None:
         """Why the row failed, or None.
 
         Raises:
             InvalidFile: the file is there but says nothing of the kind.
         """
         path = self._file("failed", config)
-        return read_outcome(path, Failure) if path.exists() else None
+        return read_trial_file(path, FailedTrial) if path.exists() else None
 
-    def fail(self, config: Config, error: str, trace: str | None = None) -> Failure:
+    def record_failure(self, config: TrialConfig, error: str, trace: str | None = None) -> FailedTrial:
         """Keep a failure: `fill` leaves the row alone until it is forgotten."""
         write_json(self._file("failed", config), {"config": dict(config), "error": error, "traceback": trace})
-        return Failure(config, error, trace)
+        return FailedTrial(config, error, trace)
 
-    def forget_failure(self, config: Config) -> None:
+    def clear_failure(self, config: TrialConfig) -> None:
         """Let the row be tried again."""
         self._file("failed", config).unlink(missing_ok=True)
 
-    def claim(self, config: Config) -> Claim | None:
+    def running_trial(self, config: TrialConfig) -> RunningTrial | None:
         """Who is at the row, or died in it. None: nobody began it, or it ended in an exception."""
         path = self._file("running", config)
         try:
             found = read_json(path)
-            with self._held(config, wait=False) as free:
-                return Claim(found["pid"], found["host"], found["since"], alive=not free)
+            with self._lock(config, wait=False) as free:
+                return RunningTrial(found["pid"], found["host"], found["since"], alive=not free)
         except (InvalidFile, KeyError):
             return None  # it ended just now
 
-    def run(self, config: Config, work: Work, *, wait: bool = True) -> Row | None:
+    def run(self, config: TrialConfig, work: TrialFn, *, wait: bool = True) -> Trial | None:
         """Do one row, unless it is done. While another process has it: wait for that one, or return None.
 
         What `work` raises is raised here, and leaves nothing behind.
@@ -117,56 +117,56 @@ class RowStore:
         found = self.get(config)
         if found is not None:
             return found
-        with self._held(config, wait) as mine:
+        with self._lock(config, wait) as mine:
             # another process may have finished it while we waited
-            return (self.get(config) or self._do(config, work)) if mine else None
+            return (self.get(config) or self._run_locked(config, work)) if mine else None
 
-    def run_all(self, configs: Sequence[Config], work: Work, label: str = "row") -> list[Row]:
+    def run_all(self, configs: Sequence[TrialConfig], work: TrialFn, label: str = "row") -> list[Trial]:
         """Do all rows that nobody has done or is doing, then wait for the others'. Returns them in the order given."""
         done = sum(self.get(c) is not None for c in configs)
-        say(f"{label}: {done} of {len(configs)} rows are done")
-        left: Iterable[Config] = [c for c in configs if self.get(c) is None]
-        for row in _until_none_is_left(left, lambda config: self.run(config, work, wait=False)):
+        info(f"{label}: {done} of {len(configs)} rows are done")
+        left: Iterable[TrialConfig] = [c for c in configs if self.get(c) is None]
+        for row in _poll_until_done(left, lambda config: self.run(config, work, wait=False)):
             done += 1
-            say(f"{label}: {done} of {len(configs)} done, {row.seconds:.0f} s")
+            info(f"{label}: {done} of {len(configs)} done, {row.seconds:.0f} s")
         return [row for c in configs if (row := self.get(c)) is not None]
 
-    def attempt(self, config: Config, work: Work) -> Row | Failure | None:
+    def try_run(self, config: TrialConfig, work: TrialFn) -> Trial | FailedTrial | None:
         """Do one row, unless it is done or has failed; an exception of `work` is kept as its failure. None: taken."""
         outcome = self.get(config) or self.failure(config)
         if outcome is not None:
             return outcome
-        with self._held(config, wait=False) as mine:
+        with self._lock(config, wait=False) as mine:
             if not mine:
                 return None
             outcome = self.get(config) or self.failure(config)
             if outcome is not None:
                 return outcome
             try:
-                return self._do(config, work)
+                return self._run_locked(config, work)
             except (DiskFull, DeviceError):  # no other row would do better in this process
                 raise
             except DataPruningError as error:
-                return self.fail(config, first_line(error))
+                return self.record_failure(config, first_line(error))
             except Exception as error:  # MemoryError, a bug: the other rows go on
-                lost = told(error, "a row")
+                lost = as_device_error(error, "a row")
                 if isinstance(lost, DeviceError):
                     raise lost from error
-                return self.fail(config, f"{type(error).__name__}: {first_line(error)}", traceback.format_exc())
+                return self.record_failure(config, f"{type(error).__name__}: {first_line(error)}", traceback.format_exc())
 
-    def fill(self, configs: Sequence[Config], work: Work) -> Iterator[Row | Failure]:
+    def run_remaining(self, configs: Sequence[TrialConfig], work: TrialFn) -> Iterator[Trial | FailedTrial]:
         """Like `run_all`, but a row that fails stops no other. Yields every row's outcome as this process learns of it."""
-        return _until_none_is_left(configs, lambda config: self.attempt(config, work))
+        return _poll_until_done(configs, lambda config: self.try_run(config, work))
 
     @contextmanager
-    def _held(self, config: Config, wait: bool) -> Iterator[bool]:
+    def _lock(self, config: TrialConfig, wait: bool) -> Iterator[bool]:
         path = self.path(config)
         if wait:
-            with held(path, f"another process is at the row {path}"):
+            with exclusive_lock(path, f"another process is at the row {path}"):
                 yield True
             return
-        lock = lock_of(path)
-        if not acquired(lock, path):
+        lock = file_lock(path)
+        if not try_acquire(lock, path):
             yield False
             return
         try:
@@ -174,7 +174,7 @@ class RowStore:
         finally:
             lock.release()
 
-    def _do(self, config: Config, work: Work) -> Row:
+    def _run_locked(self, config: TrialConfig, work: TrialFn) -> Trial:
         claim = self._file("running", config)
         who = {"pid": os.getpid(), "host": platform.node(), "since": time.time()}
         write_json(claim, {"config": dict(config), **who})
@@ -185,10 +185,10 @@ class RowStore:
             write_json(self.path(config), {"config": dict(config), "result": result, "seconds": seconds})
         finally:
             claim.unlink(missing_ok=True)
-        return Row(config, result, seconds)
+        return Trial(config, result, seconds)
 
 
-def _until_none_is_left(configs: Iterable[Config], do: Callable[[Config], Any]) -> Iterator[Any]:
+def _poll_until_done(configs: Iterable[TrialConfig], do: Callable[[TrialConfig], Any]) -> Iterator[Any]:
     """What `do` makes of each row; None, a row that another process has, is asked for again later."""
     left = list(configs)
     while left:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from datapruning.errors import DataPruningError, InvalidValue, UnknownName, first_line
 from datapruning.models.convnet import convnet, tinynet
-from datapruning.models.external import FORMS, Build, find_outside
+from datapruning.models.external import NAME_FORMS, Build, find_external
 from datapruning.models.resnet import cifar_resnet, resnet18, resnet34, resnet50, tinyresnet
 from datapruning.models.vgg import vgg16_bn
 from datapruning.models.wide_resnet import wide_resnet
@@ -33,9 +33,9 @@ MODELS: dict[str, Factory] = {
     **{f"wrn-{depth}-{width}": wide_resnet(depth, width) for depth, width in ((16, 2), (28, 10), (40, 2))},
     "vgg16-bn": vgg16_bn,
 }
-OUTLINED = ("torchvision:", "timm:")
-MADE_BY = "_datapruning_made_by"
-SMALLEST = 8
+META_DEVICE_OK = ("torchvision:", "timm:")
+SPEC_ATTRIBUTE = "_datapruning_made_by"
+MIN_SIDE = 8
 """Every network of `MODELS` takes pictures of so many pixels a side, and larger ones."""
 
 
@@ -54,14 +54,14 @@ def create_model(name: str, shape: tuple[int, int, int], classes: int, seed: int
     build = _find(name)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        model = _built(name, build, shape, classes)
-    model.__dict__[MADE_BY] = {"name": name, "shape": list(shape), "classes": classes}
+        model = _build_checked(name, build, shape, classes)
+    model.__dict__[SPEC_ATTRIBUTE] = {"name": name, "shape": list(shape), "classes": classes}
     return model.train().to(memory_format=torch.channels_last)
 
 
-def made_by(model: nn.Module) -> dict[str, Any] | None:
+def model_spec(model: nn.Module) -> dict[str, Any] | None:
     """The name, shape and classes that `create_model` made a network from, so that another process can; None: others did."""
-    found: dict[str, Any] | None = model.__dict__.get(MADE_BY)
+    found: dict[str, Any] | None = model.__dict__.get(SPEC_ATTRIBUTE)
     return found
 
 
@@ -81,11 +81,11 @@ def _find(name: str) -> Build:
     if name in MODELS:
         return lambda shape, classes: MODELS[name](shape[2], classes)
     if ":" not in name:
-        raise UnknownName("model", name, [*MODELS, *FORMS])
-    return find_outside(name)
+        raise UnknownName("model", name, [*MODELS, *NAME_FORMS])
+    return find_external(name)
 
 
-def _built(name: str, build: Build, shape: tuple[int, int, int], classes: int) -> nn.Module:
+def _build_checked(name: str, build: Build, shape: tuple[int, int, int], classes: int) -> nn.Module:
     try:
         return build(shape, classes)
     except InvalidValue as error:
@@ -96,7 +96,7 @@ def _built(name: str, build: Build, shape: tuple[int, int, int], classes: int) -
         raise InvalidValue(f"model '{name}' cannot be made: {type(error).__name__}: {first_line(error)}") from None
 
 
-def model_outline(name: str, shape: tuple[int, int, int], classes: int) -> nn.Module:
+def meta_model(name: str, shape: tuple[int, int, int], classes: int) -> nn.Module:
     """A network to count in: where it can be, on torch's meta device, which holds shapes and no numbers. That takes a
     moment even where the network itself takes many seconds.
 
@@ -106,15 +106,15 @@ def model_outline(name: str, shape: tuple[int, int, int], classes: int) -> nn.Mo
         classes: likewise.
     """
     build = _find(name)
-    if _may_be_outlined(name):
+    if _supports_meta_device(name):
         with suppress(InvalidValue), _shapes_alone():
-            return _built(name, build, shape, classes)
+            return _build_checked(name, build, shape, classes)
     return create_model(name, shape, classes, seed=0)
 
 
-def _may_be_outlined(name: str) -> bool:
+def _supports_meta_device(name: str) -> bool:
     """Not a user's own factory: what it imports or keeps while it runs would have no numbers from then on."""
-    return name in MODELS or name.startswith(OUTLINED)
+    return name in MODELS or name.startswith(META_DEVICE_OK)
 
 
 @contextmanager
@@ -126,22 +126,22 @@ def _shapes_alone() -> Iterator[None]:
 
 @cache
 def _try_model(name: str, shape: tuple[int, int, int], classes: int) -> None:
-    if name in MODELS and min(shape[:2]) >= SMALLEST:
+    if name in MODELS and min(shape[:2]) >= MIN_SIDE:
         return
-    if _may_be_outlined(name):
+    if _supports_meta_device(name):
         with suppress(InvalidValue), _shapes_alone():  # raised: really wrong, or a network that cannot do without numbers
-            _try_here(name, shape, classes)
+            _try_on_cpu(name, shape, classes)
             return
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
-        _try_here(name, shape, classes)
+        _try_on_cpu(name, shape, classes)
 
 
-def _try_here(name: str, shape: tuple[int, int, int], classes: int) -> None:
+def _try_on_cpu(name: str, shape: tuple[int, int, int], classes: int) -> None:
     """Build and try a network on the device that torch builds on."""
     height, width, channels = shape
     pictures = torch.zeros(2, channels, height, width)
-    model = _built(name, _find(name), shape, classes)
+    model = _build_checked(name, _find(name), shape, classes)
     weights = list(model.parameters())
     if any(isinstance(each, nn.parameter.UninitializedParameter) for each in weights):
         raise InvalidValue(f"model '{name}' has lazy layers, whose sizes are open; name their sizes")

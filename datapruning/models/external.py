@@ -15,9 +15,9 @@ from torch import nn
 
 from datapruning.errors import DataPruningError, InvalidValue, MissingPackage, UnknownName, first_line
 
-FORMS = ("torchvision:NAME", "timm:NAME", "package.module:function")
-COLOURS = 3
-ONE_HEAD = {
+NAME_FORMS = ("torchvision:NAME", "timm:NAME", "package.module:function")
+NUM_COLOR_CHANNELS = 3
+SINGLE_HEAD_KWARGS = {
     "googlenet": {"aux_logits": False, "init_weights": True},
     "inception_v3": {"aux_logits": False, "init_weights": True},
 }
@@ -27,7 +27,7 @@ Build = Callable[[tuple[int, int, int], int], nn.Module]
 """(height, width, channels) of a picture, number of classes -> a freshly initialised network."""
 
 
-def find_outside(name: str) -> Build:
+def find_external(name: str) -> Build:
     """The factory that a name with a colon stands for.
 
     Raises:
@@ -35,31 +35,31 @@ def find_outside(name: str) -> Build:
     """
     where, _, what = name.partition(":")
     if where == "torchvision":
-        return _of_torchvision(what)
+        return _torchvision_factory(what)
     if where == "timm":
-        return _of_timm(what)
-    return _of_user(name, where, what)
+        return _timm_factory(what)
+    return _user_factory(name, where, what)
 
 
-def _of_torchvision(what: str) -> Build:
+def _torchvision_factory(what: str) -> Build:
     from torchvision import models
 
     _check_listed("torchvision", what, models.list_models(module=models))
 
     def build(shape: tuple[int, int, int], classes: int) -> nn.Module:
         height, width, channels = shape
-        more: dict[str, Any] = dict(ONE_HEAD.get(what, {}))
+        more: dict[str, Any] = dict(SINGLE_HEAD_KWARGS.get(what, {}))
         if what.startswith("vit_") and height == width:
             more["image_size"] = height
         model: nn.Module = models.get_model(what, weights=None, num_classes=classes, **more)
-        if channels != COLOURS:
-            take_grey(model, channels)
+        if channels != NUM_COLOR_CHANNELS:
+            adapt_to_grayscale(model, channels)
         return model
 
     return build
 
 
-def _of_timm(what: str) -> Build:
+def _timm_factory(what: str) -> Build:
     try:
         import timm
     except ImportError as error:
@@ -80,7 +80,7 @@ def _check_listed(package: str, what: str, known: Collection[str]) -> None:
         raise InvalidValue(f"{package} has no classifier '{what}': {hint}it has {len(known)}, see {package}'s list_models()")
 
 
-def take_grey(model: nn.Module, channels: int) -> None:
+def adapt_to_grayscale(model: nn.Module, channels: int) -> None:
     """Let a network for colours take grey pictures: its first convolution's weights are summed over the colours.
 
     So it gives what the network for colours gives for the grey picture in all three channels.
@@ -89,7 +89,12 @@ def take_grey(model: nn.Module, channels: int) -> None:
         InvalidValue: the pictures have neither one channel nor three, or the network does not begin with a convolution.
     """
     convolutions = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.Conv2d)]
-    if channels != 1 or not convolutions or convolutions[0][1].in_channels != COLOURS or convolutions[0][1].groups != 1:
+    if (
+        channels != 1
+        or not convolutions
+        or convolutions[0][1].in_channels != NUM_COLOR_CHANNELS
+        or convolutions[0][1].groups != 1
+    ):
         raise InvalidValue(f"it takes pictures of 3 channels (or 1, which stands for all three); these have {channels}")
     name, old = convolutions[0]
     with torch.random.fork_rng(devices=[]):  # what the new layer draws is thrown away
@@ -105,10 +110,10 @@ def take_grey(model: nn.Module, channels: int) -> None:
     setattr(model.get_submodule(parent), last, new)
 
 
-def _of_user(name: str, where: str, what: str) -> Build:
+def _user_factory(name: str, where: str, what: str) -> Build:
     if where.partition(".")[0] in sys.stdlib_module_names:  # a run folder from elsewhere may name anything
         raise InvalidValue(f"model '{name}': '{where}' is a part of Python, and makes no networks")
-    with _from_here():
+    with _cwd_on_path():
         try:
             module = importlib.import_module(where)
         except DataPruningError:
@@ -123,7 +128,7 @@ def _of_user(name: str, where: str, what: str) -> Build:
         raise UnknownName(f"function in '{where}'", what, own)
 
     def build(shape: tuple[int, int, int], classes: int) -> nn.Module:
-        with _from_here():
+        with _cwd_on_path():
             model = function(shape[2], classes)
         if not isinstance(model, nn.Module):
             raise InvalidValue(f"it returned {type(model).__name__}, not a torch.nn.Module")
@@ -133,7 +138,7 @@ def _of_user(name: str, where: str, what: str) -> Build:
 
 
 @contextmanager
-def _from_here() -> Iterator[None]:
+def _cwd_on_path() -> Iterator[None]:
     """Modules in the current folder are found, too, after all others."""
     here = os.getcwd()
     sys.path.append(here)

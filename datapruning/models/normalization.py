@@ -11,7 +11,7 @@ Stats = tuple[Sequence[float], Sequence[float]]
 """Mean and standard deviation of the channels, 0..255."""
 
 
-class Renormalised(nn.Module):
+class InputRenormalization(nn.Module):
     """A network for pictures that were normalised with other numbers: theirs are turned into its own.
 
     Args:
@@ -40,7 +40,7 @@ class Renormalised(nn.Module):
         return logits
 
 
-def as_trained(model: nn.Module, trained_with: Stats | None, stats: Stats) -> nn.Module:
+def with_training_normalization(model: nn.Module, trained_with: Stats | None, stats: Stats) -> nn.Module:
     """The network, for images normalised with `stats`.
 
     Args:
@@ -51,4 +51,4 @@ def as_trained(model: nn.Module, trained_with: Stats | None, stats: Stats) -> nn
     if trained_with is None:
         return model
     mean, std = ([255 * number for number in numbers] for numbers in trained_with)
-    return Renormalised(model, mean, std, stats).to(next(model.parameters()).device)
+    return InputRenormalization(model, mean, std, stats).to(next(model.parameters()).device)

@@ -73,10 +73,10 @@ def residual(
         for number in range(depth):
             layers.append(block(inputs, width, stride=2 if stage and not number else 1))
             inputs = width if block is BasicBlock else 4 * width
-    return start_as_he(nn.Sequential(*layers, GlobalMean(), nn.Linear(inputs, classes)))
+    return kaiming_init(nn.Sequential(*layers, GlobalMean(), nn.Linear(inputs, classes)))
 
 
-def start_as_he(model: nn.Module) -> nn.Module:
+def kaiming_init(model: nn.Module) -> nn.Module:
     """Convolutions from the normal distribution of He et al. 2015, by their outputs. Returns the model."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from datapruning.models.convnet import GlobalMean
-from datapruning.models.resnet import start_as_he
+from datapruning.models.resnet import kaiming_init
 
 STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 """(channels, convolutions) between two poolings."""
@@ -20,4 +20,4 @@ def vgg16_bn(channels: int, classes: int) -> nn.Module:
             layers += [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
             inputs = outputs
         layers.append(nn.MaxPool2d(2, ceil_mode=True))
-    return start_as_he(nn.Sequential(*layers, GlobalMean(), nn.Linear(inputs, classes)))
+    return kaiming_init(nn.Sequential(*layers, GlobalMean(), nn.Linear(inputs, classes)))

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import relu
 
 from datapruning.models.convnet import GlobalMean
-from datapruning.models.resnet import start_as_he
+from datapruning.models.resnet import kaiming_init
 
 
 class WideBlock(nn.Module):
@@ -42,7 +42,7 @@ def wide_resnet(depth: int, width: int) -> Callable[[int, int], nn.Module]:
             for number in range((depth - 4) // 6):
                 layers.append(WideBlock(inputs, outputs, stride=2 if stage and not number else 1))
                 inputs = outputs
-        return start_as_he(
+        return kaiming_init(
             nn.Sequential(*layers, nn.BatchNorm2d(inputs), nn.ReLU(inplace=True), GlobalMean(), nn.Linear(inputs, classes))
         )
 

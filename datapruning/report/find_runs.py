@@ -9,7 +9,7 @@ from typing import Any
 
 from datapruning.errors import InvalidFile, InvalidValue, first_line
 from datapruning.io.json import read_json
-from datapruning.io.trial import Failure, Row, read_outcome
+from datapruning.io.trial import FailedTrial, Trial, read_trial_file
 from datapruning.report.run_records import RunRecord, read_config
 from datapruning.runs.result import StudentResult
 from datapruning.runs.run import CONFIG, RESULT
@@ -118,9 +118,9 @@ def _read_run(folder: Path, collection: RunCollection, is_named: bool = False) -
 
 def _read_sweep(folder: Path, collection: RunCollection) -> Iterator[RunRecord]:
     read_json(folder / STORE)
-    for path in sorted((folder / "rows").glob("[!.]*.json")):
+    for path in sorted((folder / "trials").glob("[!.]*.json")):
         try:
-            trial = read_outcome(path, Row)
+            trial = read_trial_file(path, Trial)
             run_folder = folder / str(trial.result.get("folder", "."))  # an absolute path stays as it is
             result = StudentResult.parse({k: v for k, v in trial.result.items() if k != "folder"}, str(path))
         except InvalidFile as error:
@@ -129,7 +129,7 @@ def _read_sweep(folder: Path, collection: RunCollection) -> Iterator[RunRecord]:
         yield RunRecord(run_folder, result, read_config(run_folder))
     for path in sorted((folder / "failed").glob("[!.]*.json")):
         try:
-            failure = read_outcome(path, Failure)
+            failure = read_trial_file(path, FailedTrial)
             collection.failures.append((failure.config, failure.error))
         except InvalidFile as error:
             collection.left_out.append((str(path), first_line(error)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from datapruning.artifacts.label_issues import LabelIssues
-from datapruning.artifacts.metadata import check_made_from
+from datapruning.artifacts.metadata import check_same_dataset
 from datapruning.data.dataset import Dataset
 from datapruning.errors import InvalidValue, OutputExists
 from datapruning.io.atomic import write_text
@@ -35,7 +35,7 @@ def write_page(issues: LabelIssues, data: Dataset, path: Path) -> Path:
         InvalidValue, OutputExists: See `check_page`.
     """
     check_page(path)
-    check_made_from("this list of label issues", issues.meta, data)
+    check_same_dataset("this list of label issues", issues.meta, data)
     lead = render("label_issue_lead.html", issues=issues, total=data.total)
     pictures = issue_pictures(issues, data, len(issues))
     section = Section("label-issues", "Pictures", render("label_issue_list.html", issues=issues, pictures=pictures))

@@ -11,7 +11,7 @@ from datapruning.artifacts.scores import Scores, load_scores
 from datapruning.report.discover import find_dataset_files
 from datapruning.report.groups import pivot, scorer_order
 from datapruning.report.run_records import RunRecord
-from datapruning.utils.hashing import digest
+from datapruning.utils.hashing import config_hash
 
 MAX_SCORES_FILES = 8
 """Scores files that are compared and shown."""
@@ -65,7 +65,7 @@ def _names(files: Sequence[tuple[Path, Scores]]) -> list[str]:
 
 def _identity(meta: Mapping[str, Any]) -> str:
     """Equal for equal scores, whenever and by whichever version they were made."""
-    return digest({key: value for key, value in meta.items() if key not in NOT_IDENTIFYING}, 16)
+    return config_hash({key: value for key, value in meta.items() if key not in NOT_IDENTIFYING}, 16)
 
 
 def _select(files: Sequence[tuple[Path, Scores]]) -> list[tuple[Path, Scores]]:

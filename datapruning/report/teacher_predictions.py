@@ -72,18 +72,18 @@ def _predict(folder: Path, data: Dataset, ids: NDArray[np.int64], size: int) -> 
     import torch
 
     from datapruning.config.augmentation import AugmentPolicy
-    from datapruning.data.augment.views import Views
+    from datapruning.data.augment.augmentation import Augmentation
     from datapruning.io.tensors import load_tensors
     from datapruning.models import create_model
-    from datapruning.models.normalization import as_trained
+    from datapruning.models.normalization import with_training_normalization
     from datapruning.training.checkpoint import load_weights
 
     result = RunResult.read(folder / RESULT)
     policy = AugmentPolicy(size=size)
     model = create_model(result.model, policy.output_shape(data.train.shape), data.classes, seed=0)
     load_weights(model, load_tensors(folder / MODEL)[0], folder / MODEL)
-    model = as_trained(model, result.trained_with, data.channel_stats).eval()
-    views = Views(policy, *data.channel_stats)
+    model = with_training_normalization(model, result.trained_with, data.channel_stats).eval()
+    views = Augmentation(policy, *data.channel_stats)
     predictions: dict[int, tuple[int, float]] = {}
     with torch.inference_mode():
         for batch in (ids[start : start + BATCH_SIZE] for start in range(0, len(ids), BATCH_SIZE)):

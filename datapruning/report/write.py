@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datapruning.errors import InvalidFile, InvalidValue, OutputExists
-from datapruning.io.atomic import write_text, written_whole
+from datapruning.io.atomic import atomic_write, write_text
 from datapruning.io.json import read_json, write_json
 from datapruning.report.comparison import check_one_dataset, compare
 from datapruning.report.figures import Figure
@@ -19,7 +19,7 @@ from datapruning.report.label_issue_files import find_label_issue_files
 from datapruning.report.open_data import open_data
 from datapruning.report.page import is_our_page, make_page, make_sections
 from datapruning.report.score_files import find_scores
-from datapruning.utils.console import say
+from datapruning.utils.console import info
 
 FIGURE_LIST = "figures.json"
 FORMAT = {"format": "datapruning.figures", "version": 1}
@@ -111,7 +111,7 @@ def _write_figures(folder: Path, figures: Sequence[Figure]) -> None:
         folder / FIGURE_LIST, {**FORMAT, "files": {**dict.fromkeys(old, ""), **files}}
     )  # first, in case we are killed
     for name, (_, content) in contents.items():
-        with written_whole(folder / name) as temporary:
+        with atomic_write(folder / name) as temporary:
             temporary.write_bytes(content)
     for name in set(old) - set(files):
         (folder / name).unlink(missing_ok=True)
@@ -120,11 +120,11 @@ def _write_figures(folder: Path, figures: Sequence[Figure]) -> None:
 
 def _announce_gaps(inputs: ReportInputs) -> None:
     for path, why in inputs.collection.left_out:
-        say(f"left out: {path}: {why}")
+        info(f"left out: {path}: {why}")
     for config, error in inputs.collection.failures:
-        say(f"failed: {json.dumps(config)}: {error}")
+        info(f"failed: {json.dumps(config)}: {error}")
     if len(inputs.comparisons) > 1:
         differing = ", ".join(inputs.comparisons[0].differing)
-        say(f"{plural(len(inputs.comparisons), 'set-up')} that do not compare ({differing} differ): panels for each")
+        info(f"{plural(len(inputs.comparisons), 'set-up')} that do not compare ({differing} differ): panels for each")
     if inputs.data is None:
-        say(f"no pictures and no classes: {inputs.data_error}")
+        info(f"no pictures and no classes: {inputs.data_error}")

@@ -19,9 +19,9 @@ import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor
 
-IDLE = timedelta(days=30)
+IDLE_TIMEOUT = timedelta(days=30)
 """How long the others wait for what to do next: process 0 may have hours of work of its own. That it died shows at once."""
-WORK = timedelta(minutes=10)
+WORK_TIMEOUT = timedelta(minutes=10)
 """How long a process waits for another one in the middle of common work."""
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -40,17 +40,17 @@ class Channel:
     """Joins the processes that torchrun started. All of them make one, at the same time."""
 
     def __init__(self) -> None:
-        dist.init_process_group("gloo", timeout=IDLE)
+        dist.init_process_group("gloo", timeout=IDLE_TIMEOUT)
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
         self.device = torch.device("cpu")
-        self.group: Any = dist.new_group(backend="gloo", timeout=WORK)
+        self.group: Any = dist.new_group(backend="gloo", timeout=WORK_TIMEOUT)
 
     def use(self, device: torch.device, nccl: bool) -> None:
         """From here on tensors belong on `device`. All processes call it, with the same `nccl`."""
         if nccl and self.device.type == "cpu":
-            self.group, self.device = dist.new_group(backend="nccl", timeout=WORK), device
+            self.group, self.device = dist.new_group(backend="nccl", timeout=WORK_TIMEOUT), device
 
-    def tell(self, op: str, about: Mapping[str, Any], arrays: Arrays | None = None) -> None:
+    def send_message(self, op: str, about: Mapping[str, Any], arrays: Arrays | None = None) -> None:
         """Process 0: send a message to all others."""
         arrays = {name: np.ascontiguousarray(each) for name, each in (arrays or {}).items()}
         kinds = {name: [each.dtype.str, list(each.shape)] for name, each in arrays.items()}
@@ -59,7 +59,7 @@ class Channel:
         dist.broadcast(torch.tensor([len(text), len(content)]), 0)
         dist.broadcast(torch.frombuffer(bytearray(content), dtype=torch.uint8), 0)
 
-    def hear(self) -> Message:
+    def receive_message(self) -> Message:
         """The others: wait for a message, however long."""
         sizes = torch.zeros(2, dtype=torch.int64)
         dist.broadcast(sizes, 0)
@@ -83,7 +83,7 @@ class Channel:
         dist.broadcast(go, 0)
         return bool(go)
 
-    def meet(self) -> None:
+    def barrier(self) -> None:
         """Wait until every process is here, however long."""
         dist.barrier()
 
@@ -97,12 +97,12 @@ class Channel:
         dist.recv(found, source, self.group)
         return found.to(like.device)
 
-    def share(self, tensors: Mapping[str, Tensor]) -> None:
-        """Process 0: give tensors to all others, which know `kinds_of` them."""
+    def broadcast_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """Process 0: give tensors to all others, which know `tensor_specs` them."""
         for tensor in tensors.values():
             dist.broadcast(tensor.detach().to(self.device).contiguous(), 0, self.group)
 
-    def take(self, kinds: Mapping[str, Any]) -> dict[str, Tensor]:
+    def receive_tensors(self, kinds: Mapping[str, Any]) -> dict[str, Tensor]:
         """The others: what process 0 shares, on the device of the channel."""
         found = {}
         for name, (kind, shape) in kinds.items():
@@ -115,7 +115,7 @@ class Channel:
         dist.destroy_process_group()
 
 
-def kinds_of(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+def tensor_specs(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     """Types and shapes, as plain data."""
     return {name: [str(each.dtype).removeprefix("torch."), list(each.shape)] for name, each in tensors.items()}
 

@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 from torch import nn
 
 from datapruning.config.recipe import Recipe
-from datapruning.data.augment.views import Views
+from datapruning.data.augment.augmentation import Augmentation
 from datapruning.data.dataset import Dataset
 from datapruning.data.loaders.factory import open_loader, resolve_device, resolve_loader
 from datapruning.data.loaders.loader import Loader
 from datapruning.errors import InvalidValue
 from datapruning.models import check_model, create_model
-from datapruning.runs.process_group import processes, share
-from datapruning.runs.trackers.trackers import Logs
-from datapruning.utils.hashing import digest
+from datapruning.runs.process_group import num_processes, share_loader
+from datapruning.runs.trackers.trackers import Trackers
+from datapruning.utils.hashing import config_hash
 from datapruning.utils.time_limit import TimeLimit
 
 WORKSPACE = "dprune-runs"
@@ -36,49 +36,49 @@ class Context:
         data: the dataset.
         recipe: every setting.
         device: where networks run.
-        loader: "ffcv", "mmap" or "memory".
-        root: the workspace folder.
+        loader_kind: "ffcv", "mmap" or "memory".
+        workspace: the workspace folder.
         threads: torch threads on the CPU; part of the reproducibility contract.
-        kept: sample ids of the subset whose student is at work; None: no student is.
+        subset_ids: sample ids of the subset whose student is at work; None: no student is.
         evidence: what was opened already, by its folder.
-        limit: of the seconds that trainings may take.
-        logs: which tools show the runs of teachers and students.
+        time_limit: of the seconds that trainings may take.
+        loggers: which tools show the runs of teachers and students.
     """
 
     data: Dataset
     recipe: Recipe
     device: torch.device
-    loader: str
-    root: Path
+    loader_kind: str
+    workspace: Path
     threads: int
-    kept: NDArray[np.int64] | None = None
+    subset_ids: NDArray[np.int64] | None = None
     evidence: dict[Path, Any] = field(default_factory=dict, repr=False)
-    limit: TimeLimit | None = None
-    logs: Logs = field(default_factory=Logs)
-    _open: dict[str, Loader] = field(default_factory=dict, repr=False)
+    time_limit: TimeLimit | None = None
+    loggers: Trackers = field(default_factory=Trackers)
+    _loaders: dict[str, Loader] = field(default_factory=dict, repr=False)
 
     @cached_property
-    def views(self) -> Views:
+    def views(self) -> Augmentation:
         """The recipe's views of this dataset; mixed, if the recipe says so, in a student's context (see `among`)."""
-        views = Views(self.recipe.views, *self.data.channel_stats)
-        return views if self.kept is None else views.among(self.kept, self.recipe.cutmix)
+        views = Augmentation(self.recipe.views, *self.data.channel_stats)
+        return views if self.subset_ids is None else views.for_subset(self.subset_ids, self.recipe.cutmix)
 
-    def among(self, kept: NDArray[np.int64]) -> Context:
+    def for_subset(self, kept: NDArray[np.int64]) -> Context:
         """The same for a student of this subset (sorted sample ids)."""
-        return replace(self, kept=kept)
+        return replace(self, subset_ids=kept)
 
-    def split(self, role: str) -> Loader:
+    def loader(self, split: str) -> Loader:
         """The loader of "train" or "test"; an FFCV cache that is missing is written first."""
-        if role not in self._open:
-            opened = open_loader(self.data, role, self.loader, self.device, self.root / "cache")
-            self._open[role] = share(opened, self.data, role, self.root, self.device)
-        return self._open[role]
+        if split not in self._loaders:
+            opened = open_loader(self.data, split, self.loader_kind, self.device, self.workspace / "cache")
+            self._loaders[split] = share_loader(opened, self.data, split, self.workspace, self.device)
+        return self._loaders[split]
 
     def new_model(self, name: str, seed: int) -> nn.Module:
         """A fresh network on the device."""
         return create_model(name, self.shape, self.data.classes, seed).to(self.device)
 
-    def with_student(self, **changes: Any) -> Context:
+    def with_train(self, **changes: Any) -> Context:
         """The same with other [train] settings; the teacher's and the proxies' stay.
 
         Raises:
@@ -88,7 +88,7 @@ class Context:
         check_model(recipe.train.model, self.shape, self.data.classes)
         return replace(self, recipe=recipe)
 
-    def with_table(self, table: str, **changes: Any) -> Context:
+    def with_settings(self, table: str, **changes: Any) -> Context:
         """The same with other settings in another table of the recipe, such as "self_distill".
 
         Raises:
@@ -112,7 +112,7 @@ class Context:
                 parameter="sparsity",
             )
         asked = {"sparsity": sparsity, "criterion": criterion}
-        resolved = self.with_table("sparsity", **{key: value for key, value in asked.items() if value is not None})
+        resolved = self.with_settings("sparsity", **{key: value for key, value in asked.items() if value is not None})
         if not resolved.recipe.sparsity.sparsity:
             raise InvalidValue(
                 "a criterion says which weights are removed, not how many: give the sparsity too", parameter="sparsity"
@@ -127,25 +127,25 @@ class Context:
     @property
     def environment(self) -> dict[str, Any]:
         """What a run records of its surroundings; "processes" where there are several."""
-        count = processes()
+        count = num_processes()
         return {
             "data": self.data.source or self.data.name, "threads": self.threads, "device": str(self.device),
-            "torch": torch.__version__, "loader": self.loader, **({"processes": count} if count > 1 else {}),
+            "torch": torch.__version__, "loader": self.loader_kind, **({"processes": count} if count > 1 else {}),
         }  # fmt: skip
 
     @property
-    def arithmetic(self) -> dict[str, Any]:
+    def numerics_key(self) -> dict[str, Any]:
         """What names evidence beside its settings, for sums are rounded by it: threads, kind of device and processes."""
-        count = processes()
+        count = num_processes()
         return {
             "threads": self.threads, "device": self.device.type, **({"processes": count} if count > 1 else {}),
         }  # fmt: skip
 
-    def place(self, kind: str, name: str, identity: dict[str, Any]) -> Path:
+    def artifact_path(self, kind: str, name: str, identity: dict[str, Any]) -> Path:
         """The default folder of a piece of work: named for people, and by the digest of all that defines it."""
-        lost = {"unreadable": len(self.data.unreadable)} if self.data.unreadable else {}
-        named = digest({"data": self.data.fingerprint, **lost, **identity}, 8)
-        return self.root / kind / f"{self.data.name}-{name.replace(':', '-')}-{named}"
+        lost = {"unreadable": len(self.data.corrupt_ids)} if self.data.corrupt_ids else {}
+        named = config_hash({"data": self.data.fingerprint, **lost, **identity}, 8)
+        return self.workspace / kind / f"{self.data.name}-{name.replace(':', '-')}-{named}"
 
 
 def make_context(
@@ -154,7 +154,7 @@ def make_context(
     *,
     device: str = "auto",
     loader: str = "auto",
-    root: str | Path = WORKSPACE,
+    workspace: str | Path = WORKSPACE,
     threads: int | None = None,
     log: Sequence[str] = (),
 ) -> Context:
@@ -165,7 +165,7 @@ def make_context(
         UnknownName: no such loader, model or log.
         MissingPackage: "timm:..." without timm, a log without its tool.
     """
-    logs = Logs.of(log, root)
+    logs = Trackers.of(log, workspace)
     for model in (
         *(t.model for t in (recipe.train, recipe.teacher, recipe.proxy, recipe.ensemble_member)),
         *recipe.kd.teacher_candidates,
@@ -174,4 +174,4 @@ def make_context(
     resolved_device = resolve_device(device)
     kind = resolve_loader(loader, data, resolved_device)
     threads = threads or recipe.threads or torch.get_num_threads()
-    return Context(data, recipe, resolved_device, kind, Path(root), threads, logs=logs)
+    return Context(data, recipe, resolved_device, kind, Path(workspace), threads, loggers=logs)

@@ -10,12 +10,12 @@ from typing import Any, TypedDict, Unpack, cast
 from datapruning import recipes
 from datapruning.config.recipe import ENVIRONMENT_TABLE, RUN_TABLE, Recipe, read_recipe
 from datapruning.data.dataset import Dataset
-from datapruning.data.dataset_spec import DEFAULT_SIZE, parse_place
-from datapruning.data.registry import is_of_files, open_dataset
+from datapruning.data.dataset_spec import DEFAULT_SIZE, parse_dataset_spec
+from datapruning.data.registry import is_image_files, open_dataset
 from datapruning.errors import InvalidFile, InvalidValue
-from datapruning.io.text import LONGEST_TOML, parse_toml, read_text
+from datapruning.io.text import MAX_TOML_BYTES, parse_toml, read_text
 from datapruning.runs.context import WORKSPACE, Context, make_context
-from datapruning.runs.process_group import current
+from datapruning.runs.process_group import current_group
 from datapruning.runs.trackers.factory import find_tools
 
 DatasetOrContext = Dataset | Context | str | Path
@@ -51,7 +51,7 @@ class ContextSettings(OpenSettings, total=False):
     download: bool
 
 
-def get_recipe(name: str | None, data: Dataset, changes: Sequence[str] = ()) -> tuple[Recipe, dict[str, Any]]:
+def load_recipe(name: str | None, data: Dataset, changes: Sequence[str] = ()) -> tuple[Recipe, dict[str, Any]]:
     """A recipe by name or path (default: the dataset's own) with `changes` applied, and its [run] table.
 
     Raises:
@@ -60,7 +60,7 @@ def get_recipe(name: str | None, data: Dataset, changes: Sequence[str] = ()) -> 
     return read_recipe(recipes.path_of(name or recipes.default_for(data.name, files=data.train_paths is not None)), changes)
 
 
-def check_before_decoding(name: str, recipe: str | None, changes: Sequence[str] = ()) -> None:
+def validate_recipe(name: str, recipe: str | None, changes: Sequence[str] = ()) -> None:
     """Refuse a recipe that is wrong, or whose views are larger than the pictures, before pictures are decoded for it.
 
     Args:
@@ -71,8 +71,8 @@ def check_before_decoding(name: str, recipe: str | None, changes: Sequence[str] 
     Raises:
         UnknownName, InvalidFile, InvalidValue: no such recipe, something in it is wrong, or its `views.size` is too large.
     """
-    place = parse_place(name)
-    if is_of_files(place.name):
+    place = parse_dataset_spec(name)
+    if is_image_files(place.name):
         folder = Path(place.name.removeprefix("hf:")).expanduser().resolve().name
         loaded_recipe, _ = read_recipe(recipes.path_of(recipe or recipes.default_for(folder, files=True)), changes)
         side = place.size or DEFAULT_SIZE
@@ -103,8 +103,8 @@ def open_context(
         log: tools that show runs: "tensorboard", "wandb", "mlflow" (docs/tracking.md).
     """
     _check_settings(threads, log)
-    loaded_recipe = recipe if isinstance(recipe, Recipe) else get_recipe(recipe, data, changes)[0]
-    return make_context(data, loaded_recipe, device=device, loader=loader, root=workspace, threads=threads, log=log)
+    loaded_recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, data, changes)[0]
+    return make_context(data, loaded_recipe, device=device, loader=loader, workspace=workspace, threads=threads, log=log)
 
 
 def as_context(data: DatasetOrContext, **settings: Unpack[ContextSettings]) -> Context:
@@ -130,12 +130,12 @@ def as_context(data: DatasetOrContext, **settings: Unpack[ContextSettings]) -> C
             raise InvalidValue("data_root and download are for a dataset that is opened by its name; this one is open")
         return open_context(data, **others)
     _check_settings(settings.get("threads"), settings.get("log", ()))
-    group = current()
+    group = current_group()
     if group is not None and root is not None:
         group.data_root = str(Path(root).resolve())
     recipe = settings.get("recipe")
     if not isinstance(recipe, Recipe):
-        check_before_decoding(str(data), recipe, settings.get("changes", ()))
+        validate_recipe(str(data), recipe, settings.get("changes", ()))
     opened = open_dataset(str(data), root=root, download=download, workspace=settings.get("workspace", WORKSPACE))
     return open_context(opened, **others)
 
@@ -167,7 +167,7 @@ def read_run_options(recipe: str | Path | None) -> RunOptions | None:
     if path.suffix != ".toml" or not path.is_file():
         return None
     try:
-        tables = parse_toml(read_text(path, LONGEST_TOML))
+        tables = parse_toml(read_text(path, MAX_TOML_BYTES))
     except (OSError, ValueError):
         return None  # the reader of recipes says what is wrong
     run, environment = tables.get(RUN_TABLE), tables.get(ENVIRONMENT_TABLE, {})

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from datapruning.data.loaders.loader import Batch, Loader
 from datapruning.errors import DataPruningError, InvalidValue
-from datapruning.utils.console import say
+from datapruning.utils.console import info
 
 if TYPE_CHECKING:
     from datapruning.data.dataset import Dataset
@@ -26,19 +26,19 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Team:
+class ProcessGroup:
     """The processes of this run, seen from process 0.
 
     Attributes:
         channel: to the others.
         data_root: `--data-root`, if it was given.
-        in_step: whether the others wait for what to do next, as far as anybody knows.
+        synchronized: whether the others wait for what to do next, as far as anybody knows.
         opened: how many loaders they have.
     """
 
     channel: Channel
     data_root: str | None = None
-    in_step: bool = True
+    synchronized: bool = True
     opened: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -47,22 +47,22 @@ class Team:
         return self.channel.size
 
 
-_TEAM: ContextVar[Team | None] = ContextVar("team", default=None)
+_GROUP: ContextVar[ProcessGroup | None] = ContextVar("team", default=None)
 
 
-def current() -> Team | None:
+def current_group() -> ProcessGroup | None:
     """The team of this process; None: it works alone."""
-    return _TEAM.get()
+    return _GROUP.get()
 
 
-def begin(team: Team | None) -> None:
+def set_group(team: ProcessGroup | None) -> None:
     """From here on this process leads that team; None: it works alone."""
-    _TEAM.set(team)
+    _GROUP.set(team)
 
 
-def processes() -> int:
+def num_processes() -> int:
     """How many processes share the work."""
-    team = current()
+    team = current_group()
     return team.size if team else 1
 
 
@@ -76,7 +76,7 @@ class SharedLoader:
         device: where its batches go.
     """
 
-    def __init__(self, loader: Loader, team: Team, about: dict[str, Any], device: torch.device) -> None:
+    def __init__(self, loader: Loader, team: ProcessGroup, about: dict[str, Any], device: torch.device) -> None:
         self.loader, self.team, self.about, self.device = loader, team, about, device
 
     @property
@@ -98,14 +98,16 @@ class SharedLoader:
             InvalidValue: a GPU by number. DataPruningError: an error has left the others in the middle of something.
         """
         team, key = self.team, repr(self.about)
-        if not team.in_step:
+        if not team.synchronized:
             raise DataPruningError("the processes are out of step after an error; give the same command again")
         if key not in team.opened:
             nccl = self._meet_on_devices()
             team.opened[key] = len(team.opened)
-            team.channel.tell("open", {**self.about, "number": team.opened[key], "device": self.device.type, "nccl": nccl})
+            team.channel.send_message(
+                "open", {**self.about, "number": team.opened[key], "device": self.device.type, "nccl": nccl}
+            )
             team.channel.use(self.device, nccl)
-            team.channel.meet()
+            team.channel.barrier()
         return team.opened[key]
 
     def _meet_on_devices(self) -> bool:
@@ -118,13 +120,13 @@ class SharedLoader:
             raise InvalidValue(f"under torchrun process k takes GPU k: say --device cuda, not {self.device}")
         here, gpus = local_processes(), torch.cuda.device_count()
         if here > gpus and not self.team.opened:
-            say(f"{here} processes share {gpus} GPU{'s' * (gpus > 1)}: that is slower than one process for each")
+            info(f"{here} processes share {gpus} GPU{'s' * (gpus > 1)}: that is slower than one process for each")
         return here <= gpus
 
 
-def share(loader: Loader, data: Dataset, role: str, root: Path, device: torch.device) -> Loader:
+def share_loader(loader: Loader, data: Dataset, role: str, root: Path, device: torch.device) -> Loader:
     """The loader as one that the team shares; the loader itself where this process works alone."""
-    team = current()
+    team = current_group()
     if team is None:
         return loader
     about = {

@@ -18,18 +18,18 @@ from datapruning.config.recipe import ENVIRONMENT_TABLE, RUN_TABLE, Recipe
 from datapruning.config.toml import to_toml
 from datapruning.errors import IncompatibleInputs, InvalidFile, OutputExists, first_line
 from datapruning.io.atomic import write_text
-from datapruning.io.disk_space import check_writable, remove_stale
+from datapruning.io.disk_space import check_writable, remove_partial_files
 from datapruning.io.json import first_difference
-from datapruning.io.locks import held
+from datapruning.io.locks import exclusive_lock
 from datapruning.io.tensors import save_tensors
-from datapruning.io.text import LONGEST_TOML, check_text, parse_toml, read_text, with_checksum
+from datapruning.io.text import MAX_TOML_BYTES, parse_toml, prepend_checksum, read_text, verify_text
 from datapruning.runs.metrics import EpochRecord
 from datapruning.runs.result import RunResult
-from datapruning.runs.trackers.trackers import Logs, RunLogs
+from datapruning.runs.trackers.trackers import RunTracker, Trackers
 
 CONFIG, METRICS, RESULT, MODEL = "config.toml", "metrics.jsonl", "result.json", "model.safetensors"
 CHECKPOINTS = "checkpoint"
-NOWHERE = Logs()
+NO_LOGGERS = Trackers()
 R = TypeVar("R", bound=RunResult)
 ResultT = TypeVar("ResultT", bound=RunResult, covariant=True, default=RunResult)
 
@@ -50,12 +50,12 @@ class FinishedRun(Generic[ResultT]):
 class Run:
     """A run folder, new, begun or finished; `logs` show it elsewhere while it is claimed."""
 
-    def __init__(self, folder: Path, logs: Logs = NOWHERE) -> None:
+    def __init__(self, folder: Path, logs: Trackers = NO_LOGGERS) -> None:
         self.folder = folder
-        self._logs = RunLogs(folder, logs)
+        self._logs = RunTracker(folder, logs)
 
     @contextmanager
-    def claimed(
+    def open(
         self, recipe: Recipe, tables: Sequence[str], options: Mapping[str, Any], environment: Mapping[str, Any]
     ) -> Iterator[None]:
         """Hold the folder as this run's own while the block runs: config.toml is written, or the same one is there.
@@ -74,19 +74,19 @@ class Run:
         settings = recipe.identity(*tables)
         config: dict[str, Any] = {RUN_TABLE: {k: v for k, v in options.items() if v is not None}, **settings}
         self._check(config)
-        with held(self.folder / "run", f"another process is at work in {self.folder}"):
+        with exclusive_lock(self.folder / "run", f"another process is at work in {self.folder}"):
             self._check(config)  # what another process wrote while we waited
             for name in (CONFIG, METRICS, MODEL, RESULT):
-                remove_stale(self.folder / name)
+                remove_partial_files(self.folder / name)
             if not (self.folder / CONFIG).exists():
-                write_text(self.folder / CONFIG, with_checksum(to_toml({**config, ENVIRONMENT_TABLE: environment})))
+                write_text(self.folder / CONFIG, prepend_checksum(to_toml({**config, ENVIRONMENT_TABLE: environment})))
             self._check_processes(environment)
             if (self.folder / RESULT).exists():
-                self._drop_checkpoints()  # of a process that was killed at its very end
-            with self._logs.opened(CONFIG, METRICS, RESULT):
+                self._remove_checkpoints()  # of a process that was killed at its very end
+            with self._logs.open(CONFIG, METRICS, RESULT):
                 yield
 
-    def refuse_foreign(self) -> None:
+    def check_output_dir(self) -> None:
         """Refuse a place that holds anything but a run or nothing, before other work is done for it.
 
         Raises:
@@ -100,7 +100,7 @@ class Run:
             raise OutputExists(f"{self.folder} holds something else (no {CONFIG} in it); name another --out")
 
     def _check(self, config: Mapping[str, Any]) -> None:
-        self.refuse_foreign()
+        self.check_output_dir()
         if (self.folder / CONFIG).exists():
             recorded = self._tables()
             recorded.pop(ENVIRONMENT_TABLE, None)
@@ -126,11 +126,11 @@ class Run:
     def _tables(self) -> dict[str, Any]:
         path = self.folder / CONFIG
         try:
-            text = read_text(path, LONGEST_TOML)
+            text = read_text(path, MAX_TOML_BYTES)
             tables = parse_toml(text)
         except (OSError, ValueError) as error:
             raise InvalidFile(f"{path} cannot be read: {first_line(error)}") from None
-        check_text(path, text)
+        verify_text(path, text)
         return tables
 
     def result(self, kind: type[R]) -> R | None:
@@ -150,18 +150,18 @@ class Run:
         save_tensors(self.folder / MODEL, dict(model.state_dict()))
         self.write_metrics(history)
         result.write(self.folder / RESULT)
-        self._drop_checkpoints()
-        self._logs.result(result)
+        self._remove_checkpoints()
+        self._logs.log_result(result)
         return FinishedRun(self.folder, result.read(self.folder / RESULT))
 
-    def _drop_checkpoints(self) -> None:
+    def _remove_checkpoints(self) -> None:
         shutil.rmtree(self.folder / CHECKPOINTS, ignore_errors=True)
 
     def write_metrics(self, history: Sequence[EpochRecord]) -> None:
         """Write one JSON object an epoch."""
         rows = [record.to_dict() for record in history]
         write_text(self.folder / METRICS, "".join(json.dumps(row) + "\n" for row in rows))
-        self._logs.rows(rows)
+        self._logs.log_epochs(rows)
 
 
 def _visible(folder: Path) -> list[Path]:

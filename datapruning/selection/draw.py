@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from datapruning.utils.hashing import hash_ids
 
 
-def front_first(values: NDArray[np.floating]) -> NDArray[np.int64]:
+def rank_descending(values: NDArray[np.floating]) -> NDArray[np.int64]:
     """Positions by falling value; of equals the lower position, which is the lower id, first."""
     return np.argsort(-values, kind="stable")
 
 
-def gumbels(ids: NDArray[np.int64], key: int, seed: int) -> NDArray[np.float64]:
+def gumbel_noise(ids: NDArray[np.int64], key: int, seed: int) -> NDArray[np.float64]:
     """A standard Gumbel number a sample, float64 [n].
 
     The k largest of log(weight) + Gumbel are k draws without replacement, each with a probability proportional to its

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from datapruning.artifacts.metadata import check_made_from
+from datapruning.artifacts.metadata import check_same_dataset
 from datapruning.artifacts.scores import Scores
 from datapruning.errors import InvalidFile, InvalidValue
-from datapruning.selection.strategy import Evidence, Strategy
+from datapruning.selection.strategy import EvidenceSource, Strategy
 
 
 def recording_of(strategy: Strategy, scores: Scores, recording: str | Path | None) -> Path | None:
@@ -16,7 +16,7 @@ def recording_of(strategy: Strategy, scores: Scores, recording: str | Path | Non
     Raises:
         InvalidValue: evidence is needed and there is none, or is given and not read. InvalidFile: the folder is gone.
     """
-    if not strategy.reads:
+    if not strategy.evidence_kind:
         if recording is not None:
             raise InvalidValue(f"strategy '{strategy.name}' reads no recording; leave --recording out")
         return None
@@ -24,24 +24,24 @@ def recording_of(strategy: Strategy, scores: Scores, recording: str | Path | Non
         return Path(recording)
     named = scores.meta.get("recording")
     if not isinstance(named, str):
-        raise missing(strategy, scores)
+        raise missing_evidence_error(strategy, scores)
     if not Path(named).is_dir():
         raise InvalidFile(
-            f"strategy '{strategy.name}' reads {strategy.reads}, and the recording of these scores, {named}, is not there; "
-            f"make it again with 'dprune score --scorer {scores.scorer}' or give --recording FOLDER"
+            f"strategy '{strategy.name}' reads {strategy.evidence_kind}, and the recording of these scores, {named}, "
+            f"is not there; make it again with 'dprune score --scorer {scores.scorer}' or give --recording FOLDER"
         )
     return Path(named)
 
 
-def missing(strategy: Strategy, scores: Scores) -> InvalidValue:
+def missing_evidence_error(strategy: Strategy, scores: Scores) -> InvalidValue:
     """What to say where evidence is needed and there is none."""
     return InvalidValue(
-        f"strategy '{strategy.name}' reads {strategy.reads}, and these scores (scorer {scores.scorer}) name no recording; "
-        "make one with 'dprune score --scorer forgetting' or give --recording FOLDER"
+        f"strategy '{strategy.name}' reads {strategy.evidence_kind}, and these scores (scorer {scores.scorer}) name "
+        "no recording; make one with 'dprune score --scorer forgetting' or give --recording FOLDER"
     )
 
 
-def open_evidence(folder: Path | None, scores: Scores) -> Evidence | None:
+def open_evidence(folder: Path | None, scores: Scores) -> EvidenceSource | None:
     """Open a recording of the same dataset.
 
     Raises:
@@ -52,5 +52,5 @@ def open_evidence(folder: Path | None, scores: Scores) -> Evidence | None:
     from datapruning.evidence.recording import open_recording  # torch, only where it is needed
 
     found = open_recording(folder)
-    check_made_from("these scores", scores.meta, found)
+    check_same_dataset("these scores", scores.meta, found)
     return found

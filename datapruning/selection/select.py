@@ -9,14 +9,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from datapruning.artifacts.metadata import new_meta
+from datapruning.artifacts.metadata import make_metadata
 from datapruning.artifacts.scores import Scores
 from datapruning.artifacts.subset import KIND, Subset
 from datapruning.errors import IncompatibleInputs, InvalidValue, UnknownName
-from datapruning.selection.evidence import missing
+from datapruning.selection.evidence import missing_evidence_error
 from datapruning.selection.strategies import get_strategy
 from datapruning.selection.strategies.random import RANDOM_KEY as RANDOM_KEY
-from datapruning.selection.strategy import Evidence, Pool, Strategy
+from datapruning.selection.strategy import EvidenceSource, Pool, Strategy
 from datapruning.utils.fraction import kept_count, parse_fraction
 
 Balance = Literal["none", "class"]
@@ -41,7 +41,7 @@ def select(
     balance: Balance = "none",
     labels: NDArray[np.int64] | None = None,
     seed: int = 0,
-    evidence: Evidence | None = None,
+    evidence: EvidenceSource | None = None,
     recording: str | Path | None = None,
 ) -> Subset:
     """Keep floor(f*N + 1/2) samples, or that rule inside each class (at least one) with `balance="class"`.
@@ -88,7 +88,7 @@ def select(
     story: dict[str, Any] = {"settings": dict(resolved)} if resolved else {}
     if recording is not None:
         story["recording"] = str(recording)
-    meta = new_meta(
+    meta = make_metadata(
         KIND,
         _Origin(scores),
         scorer="random" if strategy == "random" else scores.scorer,
@@ -116,30 +116,30 @@ def _groups(total: int, balance: Balance, labels: NDArray[np.int64] | None) -> l
 
 
 def _read(
-    rule: Strategy, scores: Scores, evidence: Evidence | None, settings: Mapping[str, int | float]
+    rule: Strategy, scores: Scores, evidence: EvidenceSource | None, settings: Mapping[str, int | float]
 ) -> NDArray[Any] | None:
     """The evidence a rule reads, a row a sample; and whether the rule can compute with scores and evidence at all."""
-    if rule.computes and not np.isfinite(scores.values).all():
+    if rule.needs_finite_scores and not np.isfinite(scores.values).all():
         bad = np.flatnonzero(~np.isfinite(scores.values))
         raise InvalidValue(
             f"strategy '{rule.name}' computes with the scores, and that of id {bad[0]} is {scores.values[bad[0]]} "
             f"({bad.size:,} such); top, random and window do not"
         )
-    if rule.read is None:
+    if rule.read_evidence is None:
         return None
     if evidence is None:
-        raise missing(rule, scores)
-    rows = rule.read(evidence, settings)
+        raise missing_evidence_error(rule, scores)
+    rows = rule.read_evidence(evidence, settings)
     if len(rows) != len(scores.values):
         raise IncompatibleInputs(
-            f"the recording has {rule.reads} of {len(rows):,} samples, the scores are of {len(scores.values):,}"
+            f"the recording has {rule.evidence_kind} of {len(rows):,} samples, the scores are of {len(scores.values):,}"
         )
     with np.errstate(invalid="ignore"):
         sums = rows if rows.ndim == 1 else rows.sum(axis=1, dtype=np.float64)  # finite where all of a row is
     wrong = np.flatnonzero(~np.isfinite(sums))
     if wrong.size:
         raise InvalidValue(
-            f"the recording's {rule.reads} are not finite for {wrong.size:,} samples, the first is id {wrong[0]}"
+            f"the recording's {rule.evidence_kind} are not finite for {wrong.size:,} samples, the first is id {wrong[0]}"
         )
     return rows
 

@@ -38,7 +38,7 @@ class Setting:
         upper = f"below {self.high:g}" if self.open_high else f"at most {self.high:g}"
         return f"{kind}at least {self.low:g}, {upper}"
 
-    def checked(self, strategy: str, value: object) -> int | float:
+    def validate(self, strategy: str, value: object) -> int | float:
         """`value` (a number, or its text) if it is allowed.
 
         Raises:
@@ -74,7 +74,7 @@ def resolve(strategy: str, known: Iterable[Setting], given: Mapping[str, object]
             raise InvalidValue(f"strategy '{strategy}' has no settings; got {name}={given[name]}")
         if name not in by_name:
             raise UnknownName(f"setting of strategy {strategy}", name, by_name)
-    return {name: each.checked(strategy, given.get(name, each.default)) for name, each in by_name.items()}
+    return {name: each.validate(strategy, given.get(name, each.default)) for name, each in by_name.items()}
 
 
 def parse_settings(words: Iterable[str]) -> dict[str, str]:
@@ -94,6 +94,6 @@ def parse_settings(words: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def spelled(settings: Mapping[str, object]) -> list[str]:
+def format_settings(settings: Mapping[str, object]) -> list[str]:
     """The settings as words that `--strategy-set` takes."""
     return [f"{name}={value}" for name, value in settings.items()]

@@ -15,7 +15,7 @@ from datapruning.selection.settings import Setting, Settings, resolve
 Positions = NDArray[np.int64]
 
 
-class Evidence(Protocol):
+class EvidenceSource(Protocol):
     """What strategies read from a recording of training (`datapruning.evidence.recording.Recording`)."""
 
     @property
@@ -27,7 +27,7 @@ class Evidence(Protocol):
         """Mean probability of the label over the runs and their first `epochs` epochs (None: all), float64 [N]."""
         ...
 
-    def embeddings(self) -> NDArray[np.float16]:
+    def features(self) -> NDArray[np.float16]:
         """Penultimate features, float16 [N, dim]."""
         ...
 
@@ -69,9 +69,9 @@ class Strategy:
         nested: whether the subset of a smaller fraction lies inside that of a larger one (same scores, seed, settings).
         choose: the rule: the `pool.count` positions in the pool that are kept, each once, in any order.
         settings: what can be set.
-        computes: whether it computes with the scores, which then have to be finite, and does not only rank them.
-        reads: the evidence it reads, in a word; "" for none.
-        read: evidence, settings -> one row a sample, [N] or [N, dim]; of strategies that read evidence.
+        needs_finite_scores: whether it computes with the scores, which then have to be finite, and does not only rank them.
+        evidence_kind: the evidence it reads, in a word; "" for none.
+        read_evidence: evidence, settings -> one row a sample, [N] or [N, dim]; of strategies that read evidence.
         check: refuses pools that cannot be chosen from, before any is.
     """
 
@@ -81,9 +81,9 @@ class Strategy:
     nested: bool
     choose: Callable[[Pool], Positions]
     settings: tuple[Setting, ...] = ()
-    computes: bool = False
-    reads: str = ""
-    read: Callable[[Evidence, Settings], NDArray[Any]] | None = None
+    needs_finite_scores: bool = False
+    evidence_kind: str = ""
+    read_evidence: Callable[[EvidenceSource, Settings], NDArray[Any]] | None = None
     check: Callable[[Sequence[Pool]], None] | None = None
 
     def resolve(self, given: Mapping[str, object] | None) -> Settings:
@@ -94,9 +94,9 @@ class Strategy:
         """
         return resolve(self.name, self.settings, given or {})
 
-    def described(self) -> list[tuple[str, str]]:
+    def describe(self) -> list[tuple[str, str]]:
         """(what, text) of everything that is to be known before it is used."""
         nested = "yes: the subset of a smaller fraction lies inside that of a larger one" if self.nested else "no"
         settings = [("setting", f"{s.name}={s.default} ({s.meaning}; {s.range})") for s in self.settings]
-        reads = f"scores and {self.reads}, from a recording" if self.reads else "scores"
+        reads = f"scores and {self.evidence_kind}, from a recording" if self.evidence_kind else "scores"
         return [("keeps", self.summary), ("nested", nested), ("reads", reads), *settings, ("source", self.source)]

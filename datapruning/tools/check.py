@@ -7,12 +7,12 @@ from pathlib import Path
 
 from datapruning.config.recipe import INHERIT_FROM_TRAIN, Recipe, read_recipe
 from datapruning.config.toml_lines import at_line
-from datapruning.data.dataset_spec import DEFAULT_SIZE, parse_place
-from datapruning.data.image_folder.scan import scan
+from datapruning.data.dataset_spec import DEFAULT_SIZE, parse_dataset_spec
+from datapruning.data.image_folder.scan import scan_image_folder
 from datapruning.data.registry import is_folder, open_dataset
-from datapruning.data.torchvision_image_files import PICTURE_SETS
+from datapruning.data.torchvision_image_files import IMAGE_FILE_SETS
 from datapruning.errors import InvalidFile, InvalidValue, UserError
-from datapruning.models import check_model, model_outline
+from datapruning.models import check_model, meta_model
 from datapruning.training.self_distillation.factory import check_combination
 from datapruning.training.sparsity.prunable import prunable
 
@@ -45,12 +45,12 @@ def infer_input_shape(data: str, root: str | Path | None = None) -> InputShape:
     Raises:
         UnknownName, InvalidFile, InvalidValue: As `open_dataset`.
     """
-    spec = parse_place(data)
+    spec = parse_dataset_spec(data)
     size = spec.size or DEFAULT_SIZE
-    if spec.name in PICTURE_SETS or spec.name.startswith("hf:"):
+    if spec.name in IMAGE_FILE_SETS or spec.name.startswith("hf:"):
         return InputShape(spec.name, (size, size, 3), ASSUMED_CLASSES)
     if is_folder(spec.name):
-        classes, _, _ = scan(Path(spec.name).expanduser(), spec.holdout)
+        classes, _, _ = scan_image_folder(Path(spec.name).expanduser(), spec.holdout)
         return InputShape(spec.name, (size, size, 3), len(classes))
     dataset = open_dataset(data, root=root)
     return InputShape(dataset.name, dataset.train.shape, dataset.classes)
@@ -88,7 +88,7 @@ def check_recipe(path: str | Path, images: InputShape | None = None) -> Recipe:
             raise InvalidFile(f"{at_first((table, key), ('train', key))}: {table}.{key}: {error}") from None
     if shape is not None and recipe.sparsity.sparsity:
         try:
-            prunable(model_outline(recipe.train.model, shape, classes))
+            prunable(meta_model(recipe.train.model, shape, classes))
         except InvalidValue as error:
             raise InvalidValue(f"{at_first(('sparsity',))}: {error}") from None
     early_epoch, epochs = recipe.evidence.early_epoch, recipe.proxy.epochs

@@ -26,7 +26,7 @@ from datapruning.io.npz import read_meta, read_npz
 from datapruning.io.tensors import load_tensors
 from datapruning.runs.result import PrunedLayer, RunResult, SparsityRecord, StudentResult, TrainedResult
 from datapruning.runs.run import CONFIG, MODEL, Run
-from datapruning.selection.settings import spelled
+from datapruning.selection.settings import format_settings
 from datapruning.training.sparsity.export import load_sparse
 from datapruning.training.sparsity.masks import load_masks
 
@@ -106,7 +106,7 @@ def _subset(path: Path) -> list[str]:
     subset = load_subset(path)
     meta = subset.meta
     values = meta.get("settings")
-    settings = f" ({', '.join(spelled(values))})" if isinstance(values, dict) and values else ""
+    settings = f" ({', '.join(format_settings(values))})" if isinstance(values, dict) and values else ""
     strategy = f"strategy {meta.get('strategy', 'ids')}{settings}, balance {meta.get('balance', 'none')}"
     return [f"{path}: a subset file, intact", f"  {subset}; scorer {meta['scorer']}, {strategy}", *_provenance(meta)]
 

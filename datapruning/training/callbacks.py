@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from datapruning.data.loaders.loader import Batch
 from datapruning.runs.metrics import EpochRecord
-from datapruning.utils.console import Bar
+from datapruning.utils.console import ProgressBar
 from datapruning.utils.time_limit import TimeLimit
 
 
@@ -66,7 +66,7 @@ class Callback:
         """Continue from what a checkpoint holds; `tensors` has those of other parts, too."""
 
 
-class ProgressBar(Callback):
+class ShowProgress(Callback):
     """A bar on stderr that follows the position in the schedule.
 
     Args:
@@ -76,12 +76,12 @@ class ProgressBar(Callback):
     def __init__(self, description: str) -> None:
         self._description = description
         self._shown = ExitStack()
-        self._bar: Bar | None = None
+        self._bar: ProgressBar | None = None
         self._position = 0
 
     def on_fit_start(self, step: int, num_steps: int) -> None:
         """Show the bar."""
-        self._bar = self._shown.enter_context(Bar.shown(self._description, num_steps))
+        self._bar = self._shown.enter_context(ProgressBar.open(self._description, num_steps))
         self._move_to(step)
 
     def on_step_end(self, step: int) -> None:

@@ -12,18 +12,18 @@ import torch
 from torch import Tensor, nn
 
 from datapruning.errors import InvalidFile
-from datapruning.io.disk_space import remove_stale
+from datapruning.io.disk_space import remove_partial_files
 from datapruning.io.tensors import load_tensors, save_tensors
 from datapruning.training.optimizers import restore_state, state_tensors
 
-EXTRA = "extra."
+EXTRA_PREFIX = "extra."
 
 
-SECONDS = 20.0
+SAVE_INTERVAL_SECONDS = 20.0
 """Least time between two saves."""
 
 
-SHARE = 0.01
+MAX_SAVE_TIME_FRACTION = 0.01
 """Of the time, at most, that saving takes: where a save is slow, there are fewer."""
 
 
@@ -32,12 +32,12 @@ class Checkpoint:
 
     Args:
         path: the file.
-        seconds: least time between two saves; 0 saves after every update. None: `SECONDS`.
+        seconds: least time between two saves; 0 saves after every update. None: `SAVE_INTERVAL_SECONDS`.
     """
 
     def __init__(self, path: Path, seconds: float | None = None) -> None:
         self.path = path
-        self.seconds = SECONDS if seconds is None else seconds
+        self.seconds = SAVE_INTERVAL_SECONDS if seconds is None else seconds
         self._slow = 0.0
         self._last = time.monotonic()
 
@@ -56,10 +56,10 @@ class Checkpoint:
         started = time.monotonic()
         tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
         tensors |= state_tensors(model, optimizer)
-        tensors |= {f"{EXTRA}{name}": value for name, value in (extra or {}).items()}
+        tensors |= {f"{EXTRA_PREFIX}{name}": value for name, value in (extra or {}).items()}
         save_tensors(self.path, tensors, {"state": json.dumps(state)})
         self._last = time.monotonic()
-        self._slow = (self._last - started) / SHARE
+        self._slow = (self._last - started) / MAX_SAVE_TIME_FRACTION
 
     def load(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
         """Restore weights and optimiser in place; returns state and further tensors, or None if nothing was saved.
@@ -67,14 +67,14 @@ class Checkpoint:
         Raises:
             InvalidFile: broken, no checkpoint, or one of another network.
         """
-        remove_stale(self.path)
+        remove_partial_files(self.path)
         if not self.path.exists():
             return None
         tensors, metadata = load_tensors(self.path)
         state = _state_of(metadata, self.path)
         load_weights(model, {n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")}, self.path)
         restore_state(model, optimizer, tensors)
-        extra = {name.removeprefix(EXTRA): value for name, value in tensors.items() if name.startswith(EXTRA)}
+        extra = {name.removeprefix(EXTRA_PREFIX): value for name, value in tensors.items() if name.startswith(EXTRA_PREFIX)}
         return state, extra
 
     def state(self) -> dict[str, Any]:
@@ -87,7 +87,7 @@ class Checkpoint:
 
     def remove(self) -> None:
         """Delete the file: the run is done."""
-        remove_stale(self.path)
+        remove_partial_files(self.path)
         self.path.unlink(missing_ok=True)
 
 

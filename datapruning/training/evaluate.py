@@ -9,15 +9,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from datapruning.data.augment.views import Views
-from datapruning.data.batching import EVALUATION_ROWS, evaluation_batches
+from datapruning.data.augment.augmentation import Augmentation
+from datapruning.data.batching import EVAL_BATCH_SIZE, evaluation_batches
 from datapruning.data.loaders.loader import Batch, Loader
 from datapruning.training.distributed.dispatch import shared_pass
-from datapruning.training.inference import outputs_here
+from datapruning.training.inference import local_outputs
 
 
 def batch_logits(
-    model: nn.Module, loader: Loader, batches: list[NDArray[np.int64]], views: Views, epoch: int | None = None
+    model: nn.Module, loader: Loader, batches: list[NDArray[np.int64]], views: Augmentation, epoch: int | None = None
 ) -> Iterator[tuple[Batch, Tensor]]:
     """(batch, logits float32 [n, classes]) for each batch; the view of `epoch`, or none. The model's mode is put back.
 
@@ -31,7 +31,7 @@ def _outputs(
     model: nn.Module,
     loader: Loader,
     batches: Sequence[NDArray[np.int64]],
-    views: Views,
+    views: Augmentation,
     epoch: int | None,
     *,
     features: bool,
@@ -40,14 +40,14 @@ def _outputs(
     model.eval()
     try:
         with torch.inference_mode():
-            work = shared_pass(loader, model, len(batches)) or outputs_here
+            work = shared_pass(loader, model, len(batches)) or local_outputs
             yield from work(model, loader, batches, views, epoch, features=features)
     finally:
         model.train(was_training)
 
 
 def predict(
-    model: nn.Module, loader: Loader, ids: NDArray[np.int64], views: Views, rows: int = EVALUATION_ROWS
+    model: nn.Module, loader: Loader, ids: NDArray[np.int64], views: Augmentation, rows: int = EVAL_BATCH_SIZE
 ) -> Iterator[tuple[NDArray[np.int64], Tensor, Tensor]]:
     """(ids, labels, logits float32 [n, classes]) in parts, without augmentation, every id once and in order."""
     left = len(ids)
@@ -58,7 +58,7 @@ def predict(
 
 
 def predict_with_features(
-    model: nn.Module, loader: Loader, ids: NDArray[np.int64], views: Views
+    model: nn.Module, loader: Loader, ids: NDArray[np.int64], views: Augmentation
 ) -> Iterator[tuple[NDArray[np.int64], Tensor, Tensor, Tensor]]:
     """The same, and what the last linear layer saw of each sample, [n, width]."""
     left = len(ids)
@@ -68,7 +68,7 @@ def predict_with_features(
         yield batch.ids[:count], batch.labels[:count], logits[:count], seen[:count]
 
 
-def accuracy(model: nn.Module, loader: Loader, ids: NDArray[np.int64], views: Views) -> float:
+def accuracy(model: nn.Module, loader: Loader, ids: NDArray[np.int64], views: Augmentation) -> float:
     """Share of `ids` whose label is the largest logit, in percent."""
     correct = [(logits.argmax(1) == labels).sum() for _, labels, logits in predict(model, loader, ids, views)]
     return 100 * int(torch.stack(correct).sum()) / len(ids)

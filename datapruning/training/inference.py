@@ -9,16 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from datapruning.data.augment.views import Views
+from datapruning.data.augment.augmentation import Augmentation
 from datapruning.data.loaders.loader import Batch, Loader
 from datapruning.models.features import penultimate
 
 
-def outputs_here(
+def local_outputs(
     model: nn.Module,
     loader: Loader,
     batches: Sequence[NDArray[np.int64]],
-    views: Views,
+    views: Augmentation,
     epoch: int | None,
     *,
     features: bool,

@@ -155,9 +155,9 @@ def label_cross_entropy(logits: Tensor, batch: Batch, label_smoothing: float, *,
         return cross_entropy(logits, batch.labels, label_smoothing=label_smoothing, reduction=reduction)
     own, others = (
         cross_entropy(logits, labels, label_smoothing=label_smoothing, reduction="none")
-        for labels in (batch.labels, batch.mixed.others)
+        for labels in (batch.labels, batch.mixed.targets_b)
     )
-    losses = batch.mixed.share * own + (1 - batch.mixed.share) * others
+    losses = batch.mixed.lam * own + (1 - batch.mixed.lam) * others
     return losses if per_sample else losses.mean()
 
 
@@ -170,9 +170,9 @@ def label_confidence(teacher_logits: Tensor, batch: Batch) -> Tensor:
     label_probs = probs.gather(1, batch.labels[:, None])[:, 0]
     if batch.mixed is None:
         return label_probs
-    other_probs = probs.gather(1, batch.mixed.others[:, None])[:, 0]
-    overlap = minimum(label_probs, batch.mixed.share) + minimum(other_probs, 1 - batch.mixed.share)
-    return where(batch.mixed.others == batch.labels, label_probs, overlap)
+    other_probs = probs.gather(1, batch.mixed.targets_b[:, None])[:, 0]
+    overlap = minimum(label_probs, batch.mixed.lam) + minimum(other_probs, 1 - batch.mixed.lam)
+    return where(batch.mixed.targets_b == batch.labels, label_probs, overlap)
 
 
 def kd_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float, *, per_sample: bool = False) -> Tensor:

@@ -17,7 +17,7 @@ from datapruning.training.callbacks import Callback
 from datapruning.training.ema import WeightEMA
 from datapruning.training.infobatch import InfoBatch
 from datapruning.training.self_distillation.base import SelfDistillation
-from datapruning.training.sparsity.masks import Held, Masks
+from datapruning.training.sparsity.masks import MaskEnforcer, Masks
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ class TrainExtensions:
 
     infobatch: InfoBatch | None
     self_distillation: SelfDistillation | None
-    weight_masks: Held | None
+    weight_masks: MaskEnforcer | None
     ema: WeightEMA | None
     callbacks: Sequence[Callback] = ()
 
@@ -131,7 +131,7 @@ class TrainExtensions:
         callbacks: Sequence[Callback],
     ) -> TrainExtensions:
         """Those that the settings ask for. The masks hold from here on."""
-        weight_masks = Held(masks, model) if masks else None
+        weight_masks = MaskEnforcer(masks, model) if masks else None
         infobatch = InfoBatch.create(config, ids, seed)
         return cls(infobatch, self_distillation, weight_masks, WeightEMA.create(model, config.ema), callbacks)
 

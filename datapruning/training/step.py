@@ -15,14 +15,14 @@ from datapruning.data.batching import batch_sizes
 from datapruning.data.loaders.loader import Batch, MixedLabels
 from datapruning.training.losses import LossTerms
 from datapruning.training.self_distillation.base import AuxiliaryBatch
-from datapruning.training.sparsity.masks import Held
+from datapruning.training.sparsity.masks import MaskEnforcer
 from datapruning.training.state import PartialEpoch
 
 
 class SharedBatches(Protocol):
     """What knows how several processes share a batch."""
 
-    def own_rows(self, size: int) -> int:
+    def local_rows(self, size: int) -> int:
         """How many of so many samples are this process's."""
         ...
 
@@ -46,13 +46,13 @@ def micro_batches(
     for size in batch_sizes(total, config.batch_size):
         rows = slice(start, start + size)
         mixed = MixedLabels(*(column[rows] for column in batch.mixed)) if batch.mixed else None
-        shard = slice(first_image, first_image + (shared.own_rows(size) if shared else size))
+        shard = slice(first_image, first_image + (shared.local_rows(size) if shared else size))
         yield Batch(batch.images[shard], batch.labels[rows], batch.ids[rows], mixed), images[shard], size / total
         start, first_image = start + size, shard.stop
 
 
 def optimizer_step(
-    model: nn.Module, optimizer: torch.optim.Optimizer, config: TrainConfig, weight_masks: Held | None
+    model: nn.Module, optimizer: torch.optim.Optimizer, config: TrainConfig, weight_masks: MaskEnforcer | None
 ) -> None:
     """From the gradients of an update to new weights: removed weights get no gradient, long gradients are clipped."""
     if weight_masks is not None:

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from datapruning.config.training import TrainConfig
-from datapruning.data.augment.views import Views
+from datapruning.data.augment.augmentation import Augmentation
 from datapruning.data.batching import batch_sizes, training_batches
 from datapruning.data.loaders.loader import Batch, Loader
 from datapruning.errors import InvalidValue, TimeLimitReached
 from datapruning.runs.metrics import EpochRecord
-from datapruning.training.callbacks import Callback, ProgressBar
+from datapruning.training.callbacks import Callback, ShowProgress
 from datapruning.training.checkpoint import Checkpoint
 from datapruning.training.distributed.dispatch import shared_training
 from datapruning.training.losses import Loss
@@ -34,7 +34,7 @@ from datapruning.training.self_distillation.base import AuxiliaryBatch, SelfDist
 from datapruning.training.sparsity.masks import Masks
 from datapruning.training.state import PartialEpoch, TrainExtensions, TrainState
 from datapruning.training.step import EpochStats, micro_batches, optimizer_step
-from datapruning.utils.device_errors import hardware
+from datapruning.utils.device_errors import translate_device_errors
 
 if TYPE_CHECKING:
     from datapruning.training.distributed.coordinator import SharedTraining
@@ -93,7 +93,7 @@ class Trainer:
         model: nn.Module,
         loader: Loader,
         ids: NDArray[np.int64],
-        views: Views,
+        views: Augmentation,
         config: TrainConfig,
         loss: Loss,
         *,
@@ -117,7 +117,7 @@ class Trainer:
         self.lr_schedule = lr_schedule or partial(planned_rate, config, steps=num_steps)
         self.device = model_device(model)
         self.optimizer = make_optimizer(model, config)
-        callbacks = (ProgressBar(description), *callbacks)
+        callbacks = (ShowProgress(description), *callbacks)
         self.extensions = TrainExtensions.create(model, ids, config, seed, self_distillation, masks, callbacks)
         self.state = TrainState()
         self._shared: SharedTraining | None = None
@@ -160,7 +160,7 @@ class Trainer:
         )  # fmt: skip
         network = self._shared.network if self._shared else compiled(self.model) if self.config.compile else self.model
         self.model.train()
-        device_errors = hardware(self.description, self.config.batch_size, self.config.grad_accum_steps)
+        device_errors = translate_device_errors(self.description, self.config.batch_size, self.config.grad_accum_steps)
         try:
             with device_errors, isolated_rng(self.device), self._shared or nullcontext():
                 for callback in callbacks:

@@ -24,22 +24,22 @@ def console() -> Console:
     return Console(stderr=True, quiet=os.environ.get(QUIET_VARIABLE) == "1", highlight=False, soft_wrap=True)
 
 
-_HUSHED: ContextVar[bool] = ContextVar("hushed", default=False)
+_QUIET: ContextVar[bool] = ContextVar("hushed", default=False)
 
 
 @contextmanager
-def hushed() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep the single steps of a longer story quiet; progress bars still show."""
-    token = _HUSHED.set(True)
+    token = _QUIET.set(True)
     try:
         yield
     finally:
-        _HUSHED.reset(token)
+        _QUIET.reset(token)
 
 
-def say(line: str) -> None:
+def info(line: str) -> None:
     """One line to the user."""
-    if not _HUSHED.get():
+    if not _QUIET.get():
         console().print(escape_control_chars(line), markup=False)
 
 
@@ -51,7 +51,7 @@ def progress(items: Sequence[Item], label: str) -> Iterable[Item]:
     return track(items, description=label, console=screen, transient=True, disable=not screen.is_terminal)
 
 
-class Bar:
+class ProgressBar:
     """A bar that is moved by hand: `advance()` after each step."""
 
     def __init__(self, label: str, total: int) -> None:
@@ -68,7 +68,7 @@ class Bar:
 
     @classmethod
     @contextmanager
-    def shown(cls, label: str, total: int) -> Iterator[Bar]:
+    def open(cls, label: str, total: int) -> Iterator[ProgressBar]:
         """A bar that is shown while the block runs."""
         bar = cls(label, total)
         with bar._progress:

@@ -7,17 +7,25 @@ from contextlib import contextmanager
 
 from datapruning.errors import DataPruningError, DeviceError, OutOfMemory, first_line
 
-TOO_SMALL = ("out of memory", "can't allocate memory", "unable to allocate", "alloc_failed")
+OOM_MARKERS = ("out of memory", "can't allocate memory", "unable to allocate", "alloc_failed")
 """What torch says of a GPU, torch of the machine, numpy of the machine, and cuBLAS and cuDNN of a GPU."""
 TABLES = {"teacher": "teacher", "proxy": "proxy", "member": "ensemble_member"}
 """Tables of the recipe, by what is trained; all else is a student, [train]."""
-LOST = ("cuda error", "cuda driver error", "cublas error", "cublas_status", "cudnn error", "cudnn_status", "hip error")
+DEVICE_LOST_MARKERS = (
+    "cuda error",
+    "cuda driver error",
+    "cublas error",
+    "cublas_status",
+    "cudnn error",
+    "cudnn_status",
+    "hip error",
+)
 """What torch and its libraries say of a GPU that failed."""
 
 
 @contextmanager
-def hardware(doing: str, batch_size: int | None = None, grad_accum_steps: int = 1) -> Iterator[None]:
-    """Around work on a device: see `told`.
+def translate_device_errors(doing: str, batch_size: int | None = None, grad_accum_steps: int = 1) -> Iterator[None]:
+    """Around work on a device: see `as_device_error`.
 
     Raises:
         OutOfMemory, DeviceError: in the place of torch's and numpy's own.
@@ -25,13 +33,13 @@ def hardware(doing: str, batch_size: int | None = None, grad_accum_steps: int = 
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        found = told(error, doing, batch_size, grad_accum_steps)
+        found = as_device_error(error, doing, batch_size, grad_accum_steps)
         if found is None:
             raise
         raise found from error
 
 
-def told(
+def as_device_error(
     error: BaseException, doing: str, batch_size: int | None = None, grad_accum_steps: int = 1
 ) -> DataPruningError | None:
     """What an exception says of memory or a GPU; None: it is about something else.
@@ -44,7 +52,7 @@ def told(
     """
     said = first_line(error).strip()
     words = said.lower()
-    if isinstance(error, MemoryError) or any(sign in words for sign in TOO_SMALL):
+    if isinstance(error, MemoryError) or any(sign in words for sign in OOM_MARKERS):
         gpu = "cuda" in words or "cublas" in words or "hip" in words
         whose = "the GPU's memory" if gpu else "the machine's memory"
         if batch_size is None or batch_size < 2:
@@ -57,7 +65,7 @@ def told(
             f"{doing}: {whose} is too small for {batch_size} samples at a time ({said}): end what else uses it, or "
             f"--set {table}.batch_size={half} --set {table}.grad_accum_steps={batches}, which keeps the update"
         )
-    if isinstance(error, RuntimeError) and any(sign in words for sign in LOST):
+    if isinstance(error, RuntimeError) and any(sign in words for sign in DEVICE_LOST_MARKERS):
         return DeviceError(
             f"{doing}: the GPU failed ({said}); what was saved stays, and the same command goes on from there"
         )

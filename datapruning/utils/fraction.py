@@ -34,6 +34,6 @@ def kept_count(fraction: float | str | Fraction, total: int) -> int:
     return math.floor(exact * total + Fraction(1, 2))
 
 
-def keeping(kept: int, total: int) -> str:
+def describe_kept(kept: int, total: int) -> str:
     """The words every message uses."""
     return f"keeping {kept:,} of {total:,}"

@@ -9,6 +9,6 @@ PROJECT_ROOT = Path(__file__).resolve().parents[2]
 """The folder in which `datapruning` lies: the root of a checkout, or site-packages."""
 
 
-def cores() -> int:
+def available_cpus() -> int:
     """The cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

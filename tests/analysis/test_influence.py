@@ -17,7 +17,7 @@ from datapruning.data.dataset import Dataset
 from datapruning.errors import InvalidFile, InvalidValue, OutputExists
 from datapruning.evidence import membership_counts as counting
 from datapruning.evidence.ensemble import Member, SubsetEnsemble, write_member
-from datapruning.evidence.membership_counts import Counted, count_members
+from datapruning.evidence.membership_counts import MembershipCounts, count_members
 from datapruning.io.npz import write_npz
 from datapruning.runs.context import Context
 from datapruning.utils.cost import ComputeCost
@@ -249,7 +249,7 @@ def test_no_pair_at_all_is_no_error(counted_from: Callable[..., Context], tmp_pa
 def test_counts_do_not_depend_on_the_number_of_bytes() -> None:
     for members in (7, 8, 9):
         inside = np.packbits(np.ones((1, members), bool), axis=1)
-        counted = Counted(members, inside, inside, np.array([members - 2]), np.zeros(1))
+        counted = MembershipCounts(members, inside, inside, np.array([members - 2]), np.zeros(1))
         assert counted._bits(inside).sum() == members
 
 
@@ -304,4 +304,4 @@ def test_a_list_of_other_data_is_not_the_same(counted_from: Callable[..., Contex
     made = dp.influence(counted_from(*full()), permutations=0, out=tmp_path / "i.npz")
     other = replace(made, meta={**made.meta, "fingerprint": "another"})
     with pytest.raises(OutputExists, match="holds other influences"):
-        other.check_place(tmp_path / "i.npz")
+        other.check_output_path(tmp_path / "i.npz")

@@ -18,8 +18,8 @@ from datapruning.artifacts.label_issues import LabelIssues, load_label_issues
 from datapruning.data.dataset import Dataset, Split
 from datapruning.errors import IncompatibleInputs, InvalidFile, InvalidValue, UnknownName
 from datapruning.evidence.ensemble import Member, SubsetEnsemble, write_member
-from datapruning.evidence.recording import DONE, RIVALS
-from datapruning.evidence.sample_stats import rivals
+from datapruning.evidence.recording import DONE, RUNNER_UP
+from datapruning.evidence.sample_stats import runner_up_class
 from datapruning.io.json import read_json, write_json
 from datapruning.runs.context import Context
 from datapruning.utils.cost import ComputeCost
@@ -47,13 +47,13 @@ def recorded(folder: Path, final: bool = True) -> Path:
     ]
     recorder = dp.record(folder, "my pictures", total=4, epochs=2)
     for epoch, logits in enumerate(epochs):
-        recorder.begin(epoch)
+        recorder.start_epoch(epoch)
         recorder.update(logits, labels, np.arange(4))
-        recorder.end()
+        recorder.end_epoch()
     if final:
-        recorder.begin_final()
+        recorder.start_final_evaluation()
         recorder.update(torch.tensor([[9.0, 1, 2], [3, 9, 3], [1, 2, 9], [0, 1, 2]]), labels, torch.arange(4))
-        recorder.end()
+        recorder.end_epoch()
     return recorder.finish()
 
 
@@ -83,26 +83,26 @@ def test_rivals_are_the_best_of_the_others() -> None:
     labels = torch.arange(50) % 6
     others = logits.numpy().copy()
     others[np.arange(50), labels] = -np.inf
-    np.testing.assert_array_equal(rivals(logits, labels).numpy(), others.argmax(1))
-    assert rivals(torch.zeros(2, 3), torch.tensor([0, 2])).tolist() == [1, 0], "of equals the lower class"
+    np.testing.assert_array_equal(runner_up_class(logits, labels).numpy(), others.argmax(1))
+    assert runner_up_class(torch.zeros(2, 3), torch.tensor([0, 2])).tolist() == [1, 0], "of equals the lower class"
 
 
 def test_rivals_that_are_broken_are_named_and_old_recordings_have_none(tmp_path: Path) -> None:
     recording = dp.open_recording(recorded(tmp_path))
-    path = recording.run_folder(0) / RIVALS
+    path = recording.run_folder(0) / RUNNER_UP
     path.write_bytes(b"no array")
-    with pytest.raises(InvalidFile, match=r"rivals.npy was changed since it was written"):
-        recording.rivals()
+    with pytest.raises(InvalidFile, match=r"runner_up.npy was changed since it was written"):
+        recording.runner_up_classes()
     done = path.parent / DONE
     write_json(done, {key: value for key, value in read_json(done).items() if key != "sha256"})  # as before there were any
     np.save(path, np.zeros(3, np.int32))
-    with pytest.raises(InvalidFile, match=r"rivals.npy is int32 \[3\]"):
-        recording.rivals()
+    with pytest.raises(InvalidFile, match=r"runner_up.npy is int32 \[3\]"):
+        recording.runner_up_classes()
     path.write_bytes(b"no array")
-    with pytest.raises(InvalidFile, match=r"rivals.npy holds no classes"):
-        recording.rivals()
+    with pytest.raises(InvalidFile, match=r"runner_up.npy holds no classes"):
+        recording.runner_up_classes()
     path.unlink()
-    assert recording.rivals() is None
+    assert recording.runner_up_classes() is None
 
 
 def ensemble_of(folder: Path, labels: Any, inside: Any, probs: Any) -> SubsetEnsemble:

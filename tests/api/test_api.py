@@ -75,7 +75,7 @@ def test_the_main_job(context: Context, tmp_path: Path) -> None:
 def test_a_student_without_kd_needs_no_teacher(context: Context) -> None:
     student = dp.train(context, fraction=0.2, kd_weight=0)
     assert student.result.teacher == ()
-    assert not (context.root / "teachers").exists()
+    assert not (context.workspace / "teachers").exists()
 
 
 def test_a_finished_run_is_not_trained_again(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,7 +173,7 @@ def test_nothing_is_chosen_on_the_test_set(make_context: Maker, digits: Dataset,
     context = make_context(digits)
     dp.teach(context)
     opened: list[str] = []
-    real = Context.split
+    real = Context.loader
 
     def watched(self: Context, role: str) -> Any:
         opened.append(role)
@@ -267,7 +267,7 @@ def test_a_choice_of_one_teacher_or_without_kd_is_refused(make_context: Maker, d
         dp.train(context, fraction=0.2, teacher="auto")
     with pytest.raises(InvalidValue, match="no teacher to choose"):
         dp.train(context, fraction=0.2, teacher="auto", kd_weight=0)
-    assert not (context.root / "students").exists()
+    assert not (context.workspace / "students").exists()
 
 
 def test_what_everything_cost_is_kept(context: Context) -> None:

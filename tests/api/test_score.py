@@ -48,9 +48,9 @@ def loop(folder: Path, total: int = 30, epochs: int = 3) -> Path:
     logits, labels = learning(epochs, total)
     recorder = dp.record(folder, "mine", total=total, epochs=epochs)
     for epoch in range(epochs):
-        recorder.begin(epoch)
+        recorder.start_epoch(epoch)
         recorder.update(torch.from_numpy(logits[epoch]), torch.from_numpy(labels), np.arange(total))
-        recorder.end()
+        recorder.end_epoch()
     return recorder.finish()
 
 
@@ -216,4 +216,4 @@ def test_random_scores_need_no_evidence(make_context: Callable[..., Context], sm
     context = make_context(small)
     scores = score(context, "random", seed=4)
     np.testing.assert_array_equal(scores.values, scorers.get_scorer("random")(Samples(120, 4))[0])
-    assert not (context.root / "evidence").exists()
+    assert not (context.workspace / "evidence").exists()

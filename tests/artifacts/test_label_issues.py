@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from datapruning.artifacts.label_issues import COLUMNS, WITH_PATH, LabelIssue, LabelIssues, load_label_issues
+from datapruning.artifacts.label_issues import COLUMNS, COLUMNS_WITH_PATH, LabelIssue, LabelIssues, load_label_issues
 from datapruning.errors import InvalidFile, OutputExists
 
 
@@ -79,7 +79,7 @@ def test_a_spreadsheet_may_have_touched_it(tmp_path: Path) -> None:
         (",".join(COLUMNS) + "\n1,x,0,a,,,0.5,\n", "line 2 is no label issue: 1,x,0,a"),
         (",".join(COLUMNS) + "\n1,3\n", "line 2 is no label issue: 1,3"),
         (",".join(COLUMNS) + "\n1,9,0,a,,,0.5,\n", "line 2: sample id 9 is outside the 9 samples"),
-        (",".join(WITH_PATH) + "\n1,3,0,a,,,0.5,\n", "line 2 is no label issue: 1,3,0,a"),
+        (",".join(COLUMNS_WITH_PATH) + "\n1,3,0,a,,,0.5,\n", "line 2 is no label issue: 1,3,0,a"),
         (",".join(COLUMNS) + "\n1,3,0,a,,,0.5,,x.png\n", "line 2 is no label issue: 1,3,0,a"),
     ],
 )

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from datapruning.artifacts.metadata import FORMATS, VERSION, check_format, check_made_from, new_meta
+from datapruning.artifacts.metadata import FORMATS, VERSION, check_format, check_same_dataset, make_metadata
 from datapruning.data.dataset import Dataset, Split
 from datapruning.errors import IncompatibleInputs, InvalidFile
 from datapruning.version import __version__
@@ -17,9 +17,9 @@ from datapruning.version import __version__
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_new_meta_passes_its_own_checks(small: Dataset, kind: str) -> None:
-    meta = new_meta(kind, small, seed=3)
+    meta = make_metadata(kind, small, seed=3)
     check_format(Path("f.npz"), meta, kind)
-    check_made_from("this file", meta, small)
+    check_same_dataset("this file", meta, small)
     assert (meta["version"], meta["package_version"], meta["seed"]) == (VERSION, __version__, 3)
     assert abs((datetime.now(UTC) - datetime.fromisoformat(meta["created"])).total_seconds()) < 60
 
@@ -40,23 +40,23 @@ def test_new_meta_passes_its_own_checks(small: Dataset, kind: str) -> None:
 )
 def test_another_format_is_refused(small: Dataset, change: dict[str, Any], named: str) -> None:
     with pytest.raises(InvalidFile, match=named):
-        check_format(Path("f.npz"), {**new_meta("datapruning.scores", small), **change}, "datapruning.scores")
+        check_format(Path("f.npz"), {**make_metadata("datapruning.scores", small), **change}, "datapruning.scores")
 
 
 def test_another_dataset_is_refused_with_both_names_and_sizes(small: Dataset, digits: Dataset) -> None:
     with pytest.raises(IncompatibleInputs, match=r"this file .* made-up \(120 samples.*digits \(1,438 samples"):
-        check_made_from("this file", new_meta("datapruning.scores", small), digits)
+        check_same_dataset("this file", make_metadata("datapruning.scores", small), digits)
 
 
 def test_pictures_that_are_read_otherwise_are_asked_for_their_options(small: Dataset) -> None:
     few = replace(small, train=Split(small.train.images[:90], small.train.labels[:90]))
-    photos, resized, others = (replace(each, stored="00ff") for each in (small, few, replace(few, name="others")))
-    made = new_meta("datapruning.subset", resized)
+    photos, resized, others = (replace(each, content_hash="00ff") for each in (small, few, replace(few, name="others")))
+    made = make_metadata("datapruning.subset", resized)
     with pytest.raises(
         IncompatibleInputs, match=r"made-up \(90 .* made-up \(120 .*; say the same --holdout and --image-size with"
     ):
-        check_made_from("this subset", made, photos)
-    for meta, data in ((made, others), (new_meta("datapruning.subset", few), small)):
+        check_same_dataset("this subset", made, photos)
+    for meta, data in ((made, others), (make_metadata("datapruning.subset", few), small)):
         with pytest.raises(IncompatibleInputs) as refused:
-            check_made_from("this subset", {**meta, "fingerprint": "0"}, data)
+            check_same_dataset("this subset", {**meta, "fingerprint": "0"}, data)
         assert "--holdout" not in str(refused.value), "another name, or no pictures in files"

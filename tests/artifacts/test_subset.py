@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from datapruning.artifacts.metadata import new_meta
-from datapruning.artifacts.subset import KIND, checked_ids, load_subset, read_ids, subset_from_ids
+from datapruning.artifacts.metadata import make_metadata
+from datapruning.artifacts.subset import KIND, load_subset, read_ids, subset_from_ids, validate_ids
 from datapruning.data.dataset import Dataset
 from datapruning.errors import InvalidFile, InvalidValue
 from datapruning.io.npz import write_npz
@@ -38,10 +38,10 @@ def test_a_subset_holds_the_ids_sorted_as_int64(tmp_path: Path, small: Dataset, 
 @given(st.lists(st.integers(-(2**63), 2**63 - 1), max_size=9), st.integers(1, 50))
 def test_ids_pass_exactly_if_they_are_distinct_and_in_range(ids: list[int], total: int) -> None:
     if ids and len(set(ids)) == len(ids) and all(0 <= i < total for i in ids):
-        assert checked_ids(np.array(ids, np.int64), total, "here").tolist() == ids
+        assert validate_ids(np.array(ids, np.int64), total, "here").tolist() == ids
     else:
         with pytest.raises(InvalidValue, match="here"):
-            checked_ids(np.array(ids, np.int64), total, "here")
+            validate_ids(np.array(ids, np.int64), total, "here")
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_ids_pass_exactly_if_they_are_distinct_and_in_range(ids: list[int], tota
 def test_what_cannot_be_ids_is_refused(tmp_path: Path, small: Dataset, ids: Any, named: str) -> None:
     with pytest.raises(InvalidValue, match=named):
         subset_from_ids(ids, small, "by hand")
-    write_npz(tmp_path / "s.npz", {"indices": ids}, new_meta(KIND, small, scorer="ids"))
+    write_npz(tmp_path / "s.npz", {"indices": ids}, make_metadata(KIND, small, scorer="ids"))
     with pytest.raises(InvalidFile, match=rf"s\.npz.*{named}"):
         load_subset(tmp_path / "s.npz")
 
@@ -84,14 +84,14 @@ def test_what_cannot_be_ids_is_refused(tmp_path: Path, small: Dataset, ids: Any,
 def test_a_file_with_a_story_that_cannot_be_is_refused(
     tmp_path: Path, small: Dataset, meta: dict[str, Any], named: str
 ) -> None:
-    write_npz(tmp_path / "s.npz", {"indices": np.array([2, 7])}, {**new_meta(KIND, small, scorer="ids"), **meta})
+    write_npz(tmp_path / "s.npz", {"indices": np.array([2, 7])}, {**make_metadata(KIND, small, scorer="ids"), **meta})
     with pytest.raises(InvalidFile, match=named):
         load_subset(tmp_path / "s.npz")
 
 
 @pytest.mark.parametrize("missing", ["scorer", "total", "dataset", "fingerprint", "format", "version"])
 def test_a_file_that_leaves_out_what_readers_need_is_refused(tmp_path: Path, small: Dataset, missing: str) -> None:
-    meta = new_meta(KIND, small, scorer="ids")
+    meta = make_metadata(KIND, small, scorer="ids")
     del meta[missing]
     write_npz(tmp_path / "s.npz", {"indices": np.array([2, 7])}, meta)
     with pytest.raises(InvalidFile, match=r"s\.npz"):
@@ -99,7 +99,7 @@ def test_a_file_that_leaves_out_what_readers_need_is_refused(tmp_path: Path, sma
 
 
 def test_unsorted_files_are_refused(tmp_path: Path, small: Dataset) -> None:
-    write_npz(tmp_path / "s.npz", {"indices": np.array([7, 2])}, new_meta(KIND, small, scorer="ids"))
+    write_npz(tmp_path / "s.npz", {"indices": np.array([7, 2])}, make_metadata(KIND, small, scorer="ids"))
     with pytest.raises(InvalidFile, match="not sorted"):
         load_subset(tmp_path / "s.npz")
 

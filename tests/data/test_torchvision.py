@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from datapruning.data.registry import SOURCES, open_dataset
 from datapruning.data.torchvision_arrays import SETS
-from datapruning.data.torchvision_image_files import PICTURE_SETS
+from datapruning.data.torchvision_image_files import IMAGE_FILE_SETS
 from datapruning.errors import InvalidFile, InvalidValue
 from tests.helpers.picture_files import picture
 
@@ -198,7 +198,7 @@ WRITERS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", sorted(PICTURE_SETS))
+@pytest.mark.parametrize("name", sorted(IMAGE_FILE_SETS))
 def test_sets_of_picture_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr("torchvision.datasets.flowers102.check_integrity", lambda path, md5: Path(path).exists())
     write, classes = WRITERS[name]
@@ -217,7 +217,7 @@ def test_sets_of_picture_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     assert again.fingerprint == data.fingerprint
 
 
-@pytest.mark.parametrize("name", sorted(PICTURE_SETS))
+@pytest.mark.parametrize("name", sorted(IMAGE_FILE_SETS))
 def test_a_set_of_picture_files_that_is_not_there_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(InvalidFile, match=f"{name} is not under .*--data-root"):
         open_dataset(name, root=tmp_path)

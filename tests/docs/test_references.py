@@ -100,7 +100,14 @@ def test_a_wrong_name_is_noticed(tmp_path: Path) -> None:
         "benchmarks.stepp",
         "tests/test_all.py",
     )
-    right = ("augment/views.py", "docs/faq.md", "datapruning/io/", "datapruning.io.json", "benchmarks.step", "NAME.md")
+    right = (
+        "augment/augmentation.py",
+        "docs/faq.md",
+        "datapruning/io/",
+        "datapruning.io.json",
+        "benchmarks.step",
+        "NAME.md",
+    )
     page.write_text("\n".join((*wrong, *right)), encoding="utf-8")
     assert dangling(page) == [f"{line}: {name}" for line, name in enumerate(wrong, 1)]
     code, gone = tmp_path / "code.py", "/".join(("docs", "gone.md"))

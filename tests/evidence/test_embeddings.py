@@ -13,9 +13,9 @@ from torch import nn
 from datapruning import scorers
 from datapruning.data.dataset import Dataset
 from datapruning.errors import InvalidValue, MissingPackage
-from datapruning.evidence.embeddings import as_features
+from datapruning.evidence.embeddings import to_features
 from datapruning.evidence.gradients import gradient_norms
-from datapruning.evidence.within_class import by_class
+from datapruning.evidence.within_class import rank_within_class
 from datapruning.models import MODELS, create_model
 from datapruning.models.features import last_linear, penultimate
 from datapruning.runs.context import Context
@@ -51,19 +51,19 @@ def test_the_hook_is_gone_after_an_exception() -> None:
 
 
 def test_features_are_kept_as_float16_or_refused() -> None:
-    found = as_features(torch.tensor([[1 / 3, 65504.0]], requires_grad=True), np.array([4]))
+    found = to_features(torch.tensor([[1 / 3, 65504.0]], requires_grad=True), np.array([4]))
     assert found.dtype == np.float16
     np.testing.assert_array_equal(found, np.array([[1 / 3, 65504]], np.float16))
     for bad in (torch.inf, torch.nan, 1e5):
         with pytest.raises(
             InvalidValue, match=r"the features of 1 samples are .* the first is sample id 9; scale them down"
         ):
-            as_features(torch.tensor([[0.0], [bad]]), np.array([4, 9]))
+            to_features(torch.tensor([[0.0], [bad]]), np.array([4, 9]))
 
 
 def test_orders_within_classes_become_scores() -> None:
     embeddings = embeddings_of([[3], [1], [2], [9], [8]], [1, 1, 1, 0, 0])
-    scores = by_class(embeddings, lambda features: np.argsort(features[:, 0]))
+    scores = rank_within_class(embeddings, lambda features: np.argsort(features[:, 0]))
     np.testing.assert_allclose(scores, [1 / 3, 1, 2 / 3, 1 / 2, 1])
 
 
@@ -91,7 +91,7 @@ def test_chunks_of_gradients_of_any_size_are_the_same(
     model = context.new_model("tinynet8", 0)
     found = {}
     for memory in (1, 1 << 14, 1 << 28):  # one sample at a time, some, all
-        monkeypatch.setattr("datapruning.evidence.gradients.MEMORY", memory)
+        monkeypatch.setattr("datapruning.evidence.gradients.MAX_GRADIENT_BYTES", memory)
         found[memory] = gradient_norms(context, model, "whole", "gradients")
     for norms in found.values():
         assert norms.shape == (120,)

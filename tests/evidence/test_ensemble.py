@@ -41,12 +41,12 @@ def test_members_come_back_as_they_were(tmp_path: Path) -> None:
     ensemble = ensemble_of(tmp_path, masks, ~masks, margins=np.arange(26).reshape(2, 13))
     assert (len(ensemble), ensemble.total) == (2, 13)
     for k, member in enumerate(ensemble):
-        np.testing.assert_array_equal(member.inside, masks[k])
+        np.testing.assert_array_equal(member.in_subset, masks[k])
         np.testing.assert_array_equal(member.correct, ~masks[k])
         np.testing.assert_array_equal(member.loss, np.full(13, k))
         np.testing.assert_array_equal(member.margin, np.arange(13) + 13 * k)
         np.testing.assert_array_equal(member.test_correct, [True, False, True])
-        assert member.outside_probs.shape == ((~masks[k]).sum(), 2)
+        assert member.oof_probs.shape == ((~masks[k]).sum(), 2)
         assert member.cost == ComputeCost(k, 2, 0.5)
 
 
@@ -73,7 +73,7 @@ def test_a_broken_or_foreign_member_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidFile, match=path.name):
         read_member(path, 4)
     meta = {"format": "datapruning.member", "version": 1, "member": 0, "total": 4, "tests": 1, "cost": [1, 2, 3.0]}
-    write_npz(path, {"inside": np.zeros(1, np.uint8)}, meta)
+    write_npz(path, {"in_subset": np.zeros(1, np.uint8)}, meta)
     with pytest.raises(InvalidFile, match=r"no whole ensemble member; delete it"):
         read_member(path, 4)
     path.unlink()
@@ -153,8 +153,8 @@ def test_a_real_ensemble_is_reused_extended_and_gives_every_scorer_its_due(
     assert scores.meta["costs"]["samples_seen"] == 4 * 60
     assert scores.meta["costs"]["evaluated"] == 4 * (120 + 60)
     for member in ensemble:
-        assert member.inside.sum() == pytest.approx(60, abs=2)
-        np.testing.assert_allclose(member.outside_probs.astype(np.float64).sum(1), 1, atol=2e-3)
+        assert member.in_subset.sum() == pytest.approx(60, abs=2)
+        np.testing.assert_allclose(member.oof_probs.astype(np.float64).sum(1), 1, atol=2e-3)
         assert len(member.test_correct) == 60
     probs = ensemble.pred_probs()
     assert probs.shape == (120, 4)

@@ -29,11 +29,11 @@ SHAPES = ["duplicates", "herding", "k-center", "knn", "moderate", "prototypicali
 
 def pass_over(recorder: LoopRecorder, epoch: int | None, logits: Any, labels: Any, width: int = 0, batch: int = 7) -> None:
     """An epoch, or the pass after the last one (None), with features of that width."""
-    recorder.begin_final() if epoch is None else recorder.begin(epoch)
+    recorder.start_final_evaluation() if epoch is None else recorder.start_epoch(epoch)
     for ids in torch.randperm(TOTAL, generator=torch.Generator().manual_seed(epoch or 0)).split(batch):
         features = torch.from_numpy(logits[ids].repeat(width, 1)[:, :width]) if width else None
         recorder.update(torch.from_numpy(logits[ids]), torch.from_numpy(labels[ids]), ids, features)
-    recorder.end()
+    recorder.end_epoch()
 
 
 def test_a_recording_is_what_the_recorder_alone_records(tmp_path: Path) -> None:
@@ -45,11 +45,11 @@ def test_a_recording_is_what_the_recorder_alone_records(tmp_path: Path) -> None:
     assert not (tmp_path / "mine" / "run-000" / "changes").exists()
     recording = dp.open_recording(tmp_path / "mine")
     np.testing.assert_array_equal(recording.labels(), labels)
-    plain, found = recorded(tmp_path / "plain", logits, labels).presentations[0], recording.dynamics()
+    plain, found = recorded(tmp_path / "plain", logits, labels).train_passes[0], recording.dynamics()
     assert found.cost.samples_seen == 4 * TOTAL
     assert found.cost.seconds == 2.5
     for name in plain.statistics:
-        np.testing.assert_allclose(found.presentations[0][name], plain[name], rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(found.train_passes[0][name], plain[name], rtol=1e-5, atol=1e-6)
 
 
 def test_which_scorers_a_recording_feeds_depends_on_what_was_recorded(tmp_path: Path) -> None:
@@ -81,17 +81,17 @@ def test_the_same_network_gives_the_same_scores_as_the_package_does(
     model = context.new_model("tinynet8", 0)
     recorder = dp.record(tmp_path / "mine", small, epochs=1)
     for final in (False, True):
-        recorder.begin_final() if final else recorder.begin(0)
+        recorder.start_final_evaluation() if final else recorder.start_epoch(0)
         with penultimate(model) as features:
-            for ids, labels, logits in predict(model, context.split("train"), np.arange(small.total), context.views):
+            for ids, labels, logits in predict(model, context.loader("train"), np.arange(small.total), context.views):
                 recorder.update(logits, labels, ids, features[0][: len(ids)] if final else None)
-        recorder.end()
+        recorder.end_epoch()
     folder = recorder.finish()
     recording = dp.open_recording(folder)
     assert recording.fingerprint == small.fingerprint
     np.testing.assert_array_equal(recording.labels(), small.train.labels)
-    np.testing.assert_array_equal(recording.final(0)["margin"], recording.presentations(0)["margin"])
-    assert recording.embeddings().shape[0] == small.total
+    np.testing.assert_array_equal(recording.final(0)["margin"], recording.train_passes(0)["margin"])
+    assert recording.features().shape[0] == small.total
     scores = dp.score_recording(folder, "entropy", out=tmp_path / "s.npz")
     assert len(dp.select(dp.load_scores(tmp_path / "s.npz"), 0.5, data=small)) == 60
     assert scores.meta["recording"] == str(folder)
@@ -125,14 +125,14 @@ def test_a_loop_that_was_killed_goes_on_to_the_same_bits(tmp_path: Path) -> None
         pass_over(process, epoch, logits[epoch], labels)
         if epoch == 2:
             process.saved(epoch)  # the loop's own checkpoint
-    process.begin(5)
+    process.start_epoch(5)
     process.update(torch.from_numpy(logits[0, :9]), torch.from_numpy(labels[:9]), np.arange(9))  # dies here
     del process
     process = dp.record(tmp_path / "killed", "mine", total=TOTAL, epochs=7)
     for epoch in range(3, 7):
         pass_over(process, epoch, logits[epoch], labels)
     process.finish()
-    one, two = (dp.open_recording(tmp_path / name).dynamics().presentations[0] for name in ("whole", "killed"))
+    one, two = (dp.open_recording(tmp_path / name).dynamics().train_passes[0] for name in ("whole", "killed"))
     for name in one.statistics:
         np.testing.assert_array_equal(one[name], two[name], err_msg=name)
 
@@ -144,39 +144,39 @@ def test_going_on_where_the_predictions_before_are_gone_is_refused(tmp_path: Pat
         pass_over(process, epoch, logits[epoch], labels)
     process = dp.record(tmp_path, "mine", total=TOTAL, epochs=5)
     with pytest.raises(InvalidValue, match="epoch 2 cannot begin: the predictions of epoch 1 are not there"):
-        process.begin(2)  # from a checkpoint that `saved` was never told of
+        process.start_epoch(2)  # from a checkpoint that `saved` was never told of
     pass_over(process, 0, logits[0], labels)
 
 
 def test_what_is_missing_is_named_by_epoch_and_id(tmp_path: Path) -> None:
     recorder = dp.record(tmp_path, "mine", total=5, epochs=2)
     logits, labels = logits_of(0, 5, 3)
-    recorder.begin(0)
+    recorder.start_epoch(0)
     recorder.update(logits, labels, np.arange(5))
-    recorder.end()
+    recorder.end_epoch()
     with pytest.raises(InvalidValue, match="5 samples were not recorded in epoch 1, the first is id 0"):
         recorder.finish()
-    recorder.begin(1)
+    recorder.start_epoch(1)
     recorder.update(logits[:3], labels[:3], np.array([0, 1, 4]))
-    recorder.end()
+    recorder.end_epoch()
     with pytest.raises(InvalidValue, match="2 samples were not recorded in epoch 1, the first is id 2"):
         recorder.finish()
     with pytest.raises(InvalidValue, match=r"no run that was trained to the end.*in your own loop, finish\(\)"):
         dp.score_recording(tmp_path, "aum")
-    recorder.begin(1)
+    recorder.start_epoch(1)
     recorder.update(logits, labels, np.arange(5))
-    recorder.end()
-    recorder.begin_final()
+    recorder.end_epoch()
+    recorder.start_final_evaluation()
     recorder.update(logits[:4], labels[:4], np.arange(4), torch.ones(4, 2))
-    recorder.end()
+    recorder.end_epoch()
     with pytest.raises(
         InvalidValue, match="1 samples were not recorded in the pass after the last epoch, the first is id 4"
     ):
         recorder.finish()
-    recorder.begin_final()
+    recorder.start_final_evaluation()
     recorder.update(logits[:4], labels[:4], np.arange(4), torch.ones(4, 2))
     recorder.update(logits[4:], labels[4:], np.array([4]))
-    recorder.end()
+    recorder.end_epoch()
     with pytest.raises(InvalidValue, match="1 samples came without features, the first is id 4"):
         recorder.finish()
 
@@ -188,9 +188,9 @@ def test_a_label_that_changes_is_named_within_a_run_and_between_runs(tmp_path: P
 
     def record(run: int, epoch: int, targets: torch.Tensor) -> LoopRecorder:
         recorder = dp.record(tmp_path, "mine", total=5, epochs=2, run=run)
-        recorder.begin(epoch)
+        recorder.start_epoch(epoch)
         recorder.update(logits, targets, np.arange(5))
-        recorder.end()
+        recorder.end_epoch()
         return recorder
 
     record(0, 0, other)
@@ -216,10 +216,10 @@ def test_a_label_that_changes_is_named_within_a_run_and_between_runs(tmp_path: P
 def test_features_that_cannot_be_kept_are_refused(tmp_path: Path, features: torch.Tensor, message: str) -> None:
     recorder = dp.record(tmp_path, "mine", total=10, epochs=1)
     logits, labels = logits_of(0, 5, 3)
-    recorder.begin(0)
+    recorder.start_epoch(0)
     with pytest.raises(InvalidValue, match=r"call begin_final\(\) before it"):
         recorder.update(logits, labels, np.arange(5), torch.ones(5, 2))
-    recorder.begin_final()
+    recorder.start_final_evaluation()
     recorder.update(logits, labels, np.arange(5), torch.ones(5, 2))
     with pytest.raises(InvalidValue, match=message):
         recorder.update(logits, labels, np.arange(5, 10), features)
@@ -239,14 +239,14 @@ def test_wrong_numbers_and_orders_are_refused(tmp_path: Path, small: Dataset) ->
         recorder.update(*logits_of(0, 4), np.arange(4))
     for epoch in (-1, 1):
         with pytest.raises(InvalidValue, match=f"epoch {epoch} "):
-            recorder.begin(epoch)
+            recorder.start_epoch(epoch)
 
 
 def test_a_folder_of_another_recording_or_a_whole_run_is_refused(tmp_path: Path, small: Dataset) -> None:
     recorder = dp.record(tmp_path, "mine", total=4, epochs=1)
-    recorder.begin(0)
+    recorder.start_epoch(0)
     recorder.update(*logits_of(0, 4), np.arange(4))
-    recorder.end()
+    recorder.end_epoch()
     recorder.finish()
     with pytest.raises(InvalidValue, match=r"has run 0 already, whole; record another run \(run=1\)"):
         dp.record(tmp_path, "mine", total=4, epochs=1)
@@ -262,9 +262,9 @@ def test_a_folder_of_another_recording_or_a_whole_run_is_refused(tmp_path: Path,
 
 def test_scores_of_another_dataset_select_nothing_from_this_one(tmp_path: Path, small: Dataset) -> None:
     recorder = dp.record(tmp_path, "mine", total=small.total, epochs=1)
-    recorder.begin(0)
+    recorder.start_epoch(0)
     recorder.update(*logits_of(0, small.total), np.arange(small.total))
-    recorder.end()
+    recorder.end_epoch()
     scores = dp.score_recording(recorder.finish(), "aum")
     with pytest.raises(IncompatibleInputs, match=r"made from another dataset: mine .* not from made-up"):
         dp.select(scores, 0.5, data=small)
@@ -280,13 +280,13 @@ def test_a_plain_loop_finds_its_wrong_labels(tmp_path: Path) -> None:
     optimizer = torch.optim.SGD(model.parameters(), 0.3)
     recorder = dp.record(tmp_path, "mine", total=200, epochs=5)
     for epoch in range(5):
-        recorder.begin(epoch)
+        recorder.start_epoch(epoch)
         for x, y, ids in loader:
             logits = model(x)
             recorder.update(logits, y, ids)
             optimizer.zero_grad()
             torch.nn.functional.cross_entropy(logits, y).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-        recorder.end()
+        recorder.end_epoch()
     order = np.argsort(-dp.score_recording(recorder.finish(), "aum").values)
     assert len(set(order[:20]) & set(range(10))) >= 8  # low margins first

@@ -14,9 +14,9 @@ from datapruning.config.training import TrainConfig
 from datapruning.data.dataset import Dataset
 from datapruning.data.loaders.loader import Batch
 from datapruning.errors import InvalidValue
-from datapruning.evidence.prediction_change import Changes
+from datapruning.evidence.prediction_change import PredictionChange
 from datapruning.evidence.recorder import Recorder, RecorderCallback
-from datapruning.evidence.sample_stats import PRESENTED, RECORDED, Track
+from datapruning.evidence.sample_stats import RECORDED, TRAIN_STATISTICS, SampleStats
 from datapruning.runs.context import Context
 from datapruning.training.callbacks import Callback
 from datapruning.training.checkpoint import Checkpoint
@@ -40,7 +40,7 @@ def moved(p: Floats, before: Floats) -> Floats:
 
 def test_changes_against_float64(tmp_path: Path) -> None:
     logits, labels = learning(5, 40)
-    found = recorded(tmp_path, logits, labels).presentations[0]["change"]
+    found = recorded(tmp_path, logits, labels).train_passes[0]["change"]
     p = probabilities(logits)
     stored = np.log(p + 1e-8).astype(np.float16).astype(np.float64)
     np.testing.assert_array_equal(found[0], 0)  # nothing before the first epoch
@@ -50,54 +50,54 @@ def test_changes_against_float64(tmp_path: Path) -> None:
 
 
 def test_a_change_worked_by_hand(tmp_path: Path) -> None:
-    changes = Changes(tmp_path, 1)
+    changes = PredictionChange(tmp_path, 1)
     for epoch, p in enumerate([[0.5, 0.5], [0.25, 0.75]]):
-        changes.begin(epoch)
+        changes.start_epoch(epoch)
         found = changes.update(torch.tensor([p]).log(), np.array([0]))
-        changes.end()
+        changes.end_epoch()
     half = -float(np.float16(np.log(0.5)))  # as it is kept
     assert float(found[0]) == pytest.approx(0.25 * (np.log(4) - half) + 0.75 * (half + np.log(0.75)), rel=1e-6)
     assert float(found[0]) == pytest.approx(0.25 * np.log(2) + 0.75 * np.log(1.5), rel=1e-3)
 
 
 def test_small_moves_of_certain_predictions_are_not_rounded_away(tmp_path: Path) -> None:
-    changes = Changes(tmp_path, 1)
+    changes = PredictionChange(tmp_path, 1)
     p, q = (np.array([1 - wrong, wrong]) for wrong in (1e-4, 2e-4))
     for epoch, each in enumerate((q, p)):
-        changes.begin(epoch)
+        changes.start_epoch(epoch)
         found = changes.update(torch.from_numpy(np.log(each))[None], np.array([0]))
-        changes.end()
+        changes.end_epoch()
     assert float(found[0]) == pytest.approx(float(changes_of(p, q)), rel=0.01)
 
 
 def test_certain_and_equal_predictions_stay_finite(tmp_path: Path) -> None:
-    changes = Changes(tmp_path, 3)
+    changes = PredictionChange(tmp_path, 3)
     logits = torch.tensor([[200.0, -200.0], [-200.0, 200.0], [0.0, 0.0]])
-    changes.begin(0)
+    changes.start_epoch(0)
     changes.update(logits, np.arange(3))
-    changes.begin(1)
+    changes.start_epoch(1)
     found = changes.update(logits.roll(1, 0), np.array([1, 0, 2]))  # ids 1 and 0 stay as they are apart from the last
     assert torch.isfinite(found).all()
-    changes.begin(2)
+    changes.start_epoch(2)
     assert float(changes.update(logits[[2]], np.array([2]))[0]) < 20
 
 
 def test_predictions_that_do_not_move_change_by_rounding_alone(tmp_path: Path) -> None:
     logits, labels = learning(1, 50)
-    found = recorded(tmp_path, np.repeat(logits, 4, 0), labels).presentations[0]["change"]
+    found = recorded(tmp_path, np.repeat(logits, 4, 0), labels).train_passes[0]["change"]
     assert found.max() < 1e-3
 
 
 def test_three_files_at_most_and_those_a_resume_asks_for(tmp_path: Path) -> None:
-    changes = Changes(tmp_path, 4)
+    changes = PredictionChange(tmp_path, 4)
 
     def there() -> list[int]:
         return sorted(int(path.stem) for path in tmp_path.glob("*.npy"))
 
     def pass_over(epoch: int) -> None:
-        changes.begin(epoch)
+        changes.start_epoch(epoch)
         changes.update(torch.zeros(4, 2), np.arange(4))
-        changes.end()
+        changes.end_epoch()
 
     for epoch in range(4):
         pass_over(epoch)
@@ -106,7 +106,7 @@ def test_three_files_at_most_and_those_a_resume_asks_for(tmp_path: Path) -> None
     for epoch in (4, 5, 6):
         pass_over(epoch)
     assert there() == [3, 5, 6]
-    changes = Changes(tmp_path, 4)  # another process, from the checkpoint
+    changes = PredictionChange(tmp_path, 4)  # another process, from the checkpoint
     pass_over(4)
     assert there() == [3, 4]
     changes.remove()
@@ -114,24 +114,24 @@ def test_three_files_at_most_and_those_a_resume_asks_for(tmp_path: Path) -> None
 
 
 def test_after_a_checkpoint_in_mid_epoch_that_epoch_and_the_one_before_stay(tmp_path: Path) -> None:
-    changes, halves = Changes(tmp_path, 4), (np.array([0, 1]), np.array([2, 3]))
+    changes, halves = PredictionChange(tmp_path, 4), (np.array([0, 1]), np.array([2, 3]))
 
     def there() -> list[int]:
         return sorted(int(path.stem) for path in tmp_path.glob("*.npy"))
 
     for epoch in range(6):
-        changes.begin(epoch)
+        changes.start_epoch(epoch)
         for ids in halves:
             changes.update(torch.full((2, 2), float(epoch)), ids)
             if epoch == 2 and ids is halves[0]:
                 changes.flush()
                 changes.saved(1)
-        changes.end()
+        changes.end_epoch()
     assert there() == [1, 2, 4, 5]
-    changes = Changes(tmp_path, 4)  # another process, from the checkpoint
-    changes.begin(2, inside=True)
+    changes = PredictionChange(tmp_path, 4)  # another process, from the checkpoint
+    changes.start_epoch(2, inside=True)
     changes.update(torch.tensor([[0.0, 3.0], [0.0, 3.0]]), halves[1])
-    changes.end()
+    changes.end_epoch()
     assert there() == [1, 2]
     kept = np.exp(np.load(tmp_path / "2.npy").astype(np.float64))
     np.testing.assert_allclose(kept[:2], 0.5, rtol=1e-3, err_msg="what came before the checkpoint")
@@ -142,7 +142,7 @@ def test_an_epoch_without_the_one_before_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         InvalidValue, match=r"epoch 3 cannot begin: the predictions of epoch 2 are not there .* saved\(epoch\)"
     ):
-        Changes(tmp_path, 4).begin(3)
+        PredictionChange(tmp_path, 4).start_epoch(3)
 
 
 class Killed(BaseException):
@@ -181,17 +181,17 @@ class Killer(Callback):
         self._at(epoch, "saved")
 
 
-def run(context: Context, folder: Path, saves: set[int], kills: list[tuple[int, str]], first: bool) -> Track:
+def run(context: Context, folder: Path, saves: set[int], kills: list[tuple[int, str]], first: bool) -> SampleStats:
     """Train and record; begin anew, as another process would, whenever it is killed."""
     total, deaths = context.data.total, len(kills)
     for _ in range(deaths + 1):
         checkpoint = Checkpoint(folder / "checkpoint.safetensors")
         killer = Killer(checkpoint, saves, kills)
-        track = Track(folder / "track", PROXY.epochs, total)
-        recording = RecorderCallback(Recorder(track, Changes(folder / "changes", total)))
+        track = SampleStats(folder / "track", PROXY.epochs, total)
+        recording = RecorderCallback(Recorder(track, PredictionChange(folder / "changes", total)))
         try:
             fit(
-                context.new_model(PROXY.model, 0), context.split("train"), np.arange(total), context.views, PROXY,
+                context.new_model(PROXY.model, 0), context.loader("train"), np.arange(total), context.views, PROXY,
                 CrossEntropy(0.0), seed=0, num_steps=planned_steps(PROXY, total, total), description="proxy",
                 checkpoint=checkpoint,
                 callbacks=[killer, recording] if first else [recording, killer],
@@ -223,5 +223,5 @@ def test_a_killed_recording_goes_on_to_the_same_bits(
     killed = run(context, tmp_path / "killed", saves, list(kills), first)
     assert whole["change"][1:].min() > 0
     assert killed[RECORDED].all()
-    for name in PRESENTED:
+    for name in TRAIN_STATISTICS:
         np.testing.assert_array_equal(whole[name], killed[name], err_msg=name)

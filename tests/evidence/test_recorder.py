@@ -14,15 +14,18 @@ from hypothesis import strategies as st
 from datapruning.errors import InvalidFile, InvalidValue
 from datapruning.evidence import recorder as recorder_module
 from datapruning.evidence import sample_stats as track_module
-from datapruning.evidence.prediction_change import Changes
+from datapruning.evidence.prediction_change import PredictionChange
 from datapruning.evidence.recorder import Recorder
-from datapruning.evidence.sample_stats import LOOKED, PRESENTED, RECORDED, Track, statistics
+from datapruning.evidence.sample_stats import EVAL_STATISTICS, RECORDED, TRAIN_STATISTICS, SampleStats, statistics
 from tests.helpers.evidence_cases import logits_of, probabilities, track_of
 
 
-def recorder_of(folder: Path, rows: int, total: int, names: tuple[str, ...] = LOOKED) -> Recorder:
+def recorder_of(folder: Path, rows: int, total: int, names: tuple[str, ...] = EVAL_STATISTICS) -> Recorder:
     """A recorder of a new track; with changes where the track keeps them."""
-    return Recorder(Track(folder / "track", rows, total, names), Changes(folder / "c", total) if "change" in names else None)
+    return Recorder(
+        SampleStats(folder / "track", rows, total, names),
+        PredictionChange(folder / "c", total) if "change" in names else None,
+    )
 
 
 def test_statistics_against_float64() -> None:
@@ -30,7 +33,7 @@ def test_statistics_against_float64() -> None:
     z, y, rows = logits.double().numpy(), targets.numpy(), np.arange(50)
     p = probabilities(z)
     found = {name: value.numpy() for name, value in statistics(logits, targets).items()}
-    assert tuple(found) == LOOKED
+    assert tuple(found) == EVAL_STATISTICS
     np.testing.assert_allclose(found["loss"], -np.log(p[rows, y]), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(found["error_norm"], np.linalg.norm(p - np.eye(5)[y], axis=1), rtol=1e-5, atol=1e-7)
     others = np.where(np.eye(5)[y] == 1, -np.inf, z).max(1)
@@ -42,7 +45,7 @@ def test_statistics_against_float64() -> None:
 
 
 def test_only_the_statistics_asked_for_are_worked_out() -> None:
-    assert set(statistics(*logits_of(0, 3), PRESENTED)) == {"loss", "margin", "error_norm", "correct"}
+    assert set(statistics(*logits_of(0, 3), TRAIN_STATISTICS)) == {"loss", "margin", "error_norm", "correct"}
     assert set(statistics(*logits_of(0, 3), ("error_norm",))) == {"error_norm"}
 
 
@@ -78,16 +81,16 @@ def test_any_batching_and_order_records_the_same(
     order = torch.randperm(total, generator=torch.Generator().manual_seed(seed))
     tracks = []
     for parts in ([torch.arange(total)], order.split(batch)):
-        recorder = recorder_of(tmp_path_factory.mktemp("track"), 2, total, PRESENTED)
+        recorder = recorder_of(tmp_path_factory.mktemp("track"), 2, total, TRAIN_STATISTICS)
         for epoch in range(2):
             logits, targets = logits_of(seed + epoch, total)
-            recorder.begin(epoch)
+            recorder.start_epoch(epoch)
             for ids in parts:
                 recorder.update(logits[ids], targets[ids], ids)
-            recorder.end()
-            recorder.track.check_whole(epoch)
+            recorder.end_epoch()
+            recorder.track.check_complete(epoch)
         tracks.append(recorder.track)
-    for name in PRESENTED:
+    for name in TRAIN_STATISTICS:
         np.testing.assert_allclose(tracks[0][name], tracks[1][name], rtol=1e-5, atol=1e-6)
 
 
@@ -97,11 +100,11 @@ def test_buffers_of_any_size_record_the_same(tmp_path: Path, monkeypatch: pytest
     for rows in (7, 16, 100, 8192):
         monkeypatch.setattr(recorder_module, "BUFFER_ROWS", rows)
         recorder = recorder_of(tmp_path / str(rows), 1, 100)
-        recorder.begin(0)
+        recorder.start_epoch(0)
         for ids in torch.arange(100).split(10):
             recorder.update(logits[ids], targets[ids], ids)
-        recorder.end()
-        recorder.track.check_whole(0)
+        recorder.end_epoch()
+        recorder.track.check_complete(0)
         found.append(recorder.track["margin"][0].copy())
     for other in found[1:]:
         np.testing.assert_array_equal(found[0], other)
@@ -110,29 +113,29 @@ def test_buffers_of_any_size_record_the_same(tmp_path: Path, monkeypatch: pytest
 def test_half_precision_logits_and_int32_labels_are_recorded(tmp_path: Path) -> None:
     logits, targets = logits_of(3, 9)
     recorder = recorder_of(tmp_path, 1, 9)
-    recorder.begin(0)
+    recorder.start_epoch(0)
     recorder.update(logits.bfloat16().requires_grad_(), targets.int(), np.arange(9, dtype=np.int32))
-    recorder.end()
+    recorder.end_epoch()
     np.testing.assert_array_equal(recorder.track["margin"][0], statistics(logits.bfloat16(), targets)["margin"])
 
 
-@pytest.mark.parametrize("names", [LOOKED, PRESENTED], ids=["looked", "presented"])
+@pytest.mark.parametrize("names", [EVAL_STATISTICS, TRAIN_STATISTICS], ids=["looked", "presented"])
 def test_gaps_doubles_and_foreign_ids_are_named(tmp_path: Path, names: tuple[str, ...]) -> None:
     recorder = recorder_of(tmp_path, 2, 10, names)
     logits, targets = logits_of(1, 3)
 
     def record(epoch: int, *ids: int) -> None:
-        recorder.begin(epoch)
+        recorder.start_epoch(epoch)
         recorder.update(logits, targets, np.array(ids))
-        recorder.end()
+        recorder.end_epoch()
 
     record(0, 0, 1, 2)
     with pytest.raises(InvalidValue, match="7 samples were not recorded in epoch 0, the first is id 3"):
-        recorder.track.check_whole(0)
-    recorder.track.check_whole(0, np.array([2, 0]))
+        recorder.track.check_complete(0)
+    recorder.track.check_complete(0, np.array([2, 0]))
     recorder.update(logits, targets, np.array([4, 5, 1]))
     with pytest.raises(InvalidValue, match="id 1 was recorded twice in epoch 0"):
-        recorder.end()
+        recorder.end_epoch()
     for ids, message in [
         ((4, 5, 4), "id 4 was recorded twice"),
         ((4, 5, 10), r"lie in 0\.\.9"),
@@ -156,50 +159,50 @@ def test_batches_of_the_wrong_shape_are_refused(tmp_path: Path, logits: Any, tar
     recorder = recorder_of(tmp_path, 1, 10)
     with pytest.raises(InvalidValue, match="no epoch has begun"):
         recorder.update(logits, targets, ids)
-    recorder.begin(0)
+    recorder.start_epoch(0)
     with pytest.raises(InvalidValue, match=message):
         recorder.update(logits, targets, ids)
 
 
 def test_labels_and_logits_that_cannot_be_are_named(tmp_path: Path) -> None:
     recorder = recorder_of(tmp_path, 1, 10)
-    recorder.begin(0)
+    recorder.start_epoch(0)
     recorder.update(torch.zeros(2, 4), torch.tensor([3, -100]), np.array([8, 5]))
     with pytest.raises(InvalidValue, match=r"labels lie in 0\.\.3 .*sample id 5 has -100"):
-        recorder.end()
-    recorder.begin(0)
+        recorder.end_epoch()
+    recorder.start_epoch(0)
     logits = torch.zeros(8, 4)
     logits[1, 2], logits[2:, 0] = torch.nan, torch.inf
     recorder.update(logits, torch.zeros(8).long(), np.arange(8))
     with pytest.raises(InvalidValue, match=r"7 samples have NaN or infinite logits in epoch 0: ids 1, 2, 3, 4, 5, \.\.\."):
-        recorder.end()
-    recorder.begin(0)
+        recorder.end_epoch()
+    recorder.start_epoch(0)
     with pytest.raises(InvalidValue, match="gave 4 logits a sample before, and 5 now"):
         recorder.update(torch.zeros(1, 5), torch.zeros(1).long(), np.array([0]))
     with pytest.raises(InvalidValue, match=r"epoch 1 is outside this recording of 1 epochs \(0\.\.0\)"):
-        recorder.begin(1)
+        recorder.start_epoch(1)
 
 
 def test_an_epoch_that_begins_again_counts_once(tmp_path: Path) -> None:
     recorder = recorder_of(tmp_path, 1, 6)
     first, targets = logits_of(1, 6)
     second, _ = logits_of(2, 6)
-    recorder.begin(0)
+    recorder.start_epoch(0)
     recorder.update(first[:4], targets[:4], np.arange(4))  # killed here: nothing of it may stay
-    recorder.begin(0)
+    recorder.start_epoch(0)
     recorder.update(second, targets, np.arange(6))
-    recorder.end()
-    recorder.track.check_whole(0)
+    recorder.end_epoch()
+    recorder.track.check_complete(0)
     np.testing.assert_array_equal(recorder.track["margin"][0], statistics(second, targets)["margin"].numpy())
 
 
 def test_a_track_opens_again_and_refuses_another_shape(tmp_path: Path) -> None:
-    track = Track(tmp_path, 2, 5)
+    track = SampleStats(tmp_path, 2, 5)
     track[RECORDED][1] = 1
     track.flush()
-    assert Track(tmp_path, 2, 5)[RECORDED][1].all()
+    assert SampleStats(tmp_path, 2, 5)[RECORDED][1].all()
     with pytest.raises(InvalidFile, match=r"is float32 \[2, 5\]; float32 \[3, 5\] is needed"):
-        Track(tmp_path, 3, 5)
+        SampleStats(tmp_path, 3, 5)
     (tmp_path / "margin.npy").write_bytes(b"no array")
     with pytest.raises(InvalidFile, match="no whole array of evidence"):
-        Track(tmp_path, 2, 5)
+        SampleStats(tmp_path, 2, 5)

@@ -18,12 +18,12 @@ from datapruning.api.score import score
 from datapruning.data.dataset import Dataset
 from datapruning.errors import IncompatibleInputs, InvalidFile, InvalidValue
 from datapruning.evidence import proxies
-from datapruning.evidence.collect import read
+from datapruning.evidence.collect import read_evidence
 from datapruning.evidence.estimate import estimate_evidence_cost, evidence_tables
 from datapruning.evidence.proxies import record_proxies
 from datapruning.evidence.recorder import Recorder
 from datapruning.evidence.recording import Recording, create_recording, open_recording, write_array
-from datapruning.evidence.sample_stats import LOOKED, statistics
+from datapruning.evidence.sample_stats import EVAL_STATISTICS, statistics
 from datapruning.io.tensors import load_tensors
 from datapruning.models.features import penultimate
 from datapruning.runs.context import Context
@@ -61,21 +61,21 @@ def test_what_proxies_leave_is_read_by_every_scorer_of_a_recording(make_context:
     assert recording.runs() == [0, 1]
     assert [done["epochs"] for done in (recording.done(0), recording.done(1)) if done] == [4, 2]
     np.testing.assert_array_equal(recording.labels(), small.train.labels)
-    dynamics, look, early = recording.dynamics(), recording.final_look(), recording.early_errors()
-    assert len(dynamics.presentations) == len(look.final) == 1  # evidence.full_runs
+    dynamics, look, early = recording.dynamics(), recording.final_evaluation(), recording.early_evaluation()
+    assert len(dynamics.train_passes) == len(look.final) == 1  # evidence.full_runs
     assert (early.error_norms.shape, early.epoch) == ((2, 120), 2)
     assert dynamics.cost.samples_seen == 4 * 120
     assert early.cost.samples_seen == (4 + 2) * 120
-    assert dynamics.presentations[0]["change"][1:].min() > 0
-    assert recording.geometry().features.dtype == np.float16
-    assert recording.geometry().seed == 5
-    np.testing.assert_allclose(recording.label_prob(2), dynamics.presentations[0]["label_prob"][:2].mean(0), rtol=1e-5)
+    assert dynamics.train_passes[0]["change"][1:].min() > 0
+    assert recording.embeddings().features.dtype == np.float16
+    assert recording.embeddings().seed == 5
+    np.testing.assert_allclose(recording.label_prob(2), dynamics.train_passes[0]["label_prob"][:2].mean(0), rtol=1e-5)
     for name, scorer in scorers.find_scorers().items():
         if scorer.needs.__name__ in ("Gradients", "SubsetEnsemble"):
             with pytest.raises(InvalidValue, match=f"scorer '{name}' reads {scorer.needs.__name__}, which a recording of"):
-                read(recording, scorer)
+                read_evidence(recording, scorer)
         else:
-            assert scorer(read(recording, scorer))[0].shape == (120,)
+            assert scorer(read_evidence(recording, scorer))[0].shape == (120,)
     leftovers = {path.name for path in recording.folder.rglob("*") if path.suffix == ".safetensors"}
     assert leftovers == {"early.safetensors"}  # no checkpoint, no changes
     assert not list(recording.folder.rglob("changes"))
@@ -97,12 +97,12 @@ def test_looks_and_features_are_of_the_weights_of_that_epoch(
     load_weights(early, load_tensors(recording.run_folder(0) / "early.safetensors")[0], Path("early"))
     for model, track in ((early, recording.early(0)), (models[0], recording.final(0))):
         with penultimate(model) as features:
-            for ids, labels, logits in predict(model, context.split("train"), np.arange(120), context.views):
+            for ids, labels, logits in predict(model, context.loader("train"), np.arange(120), context.views):
                 for name, values in statistics(logits, labels, track.statistics).items():
                     np.testing.assert_array_equal(track[name][0, ids], values, err_msg=name)
-    found = recording.geometry().features[ids]
+    found = recording.embeddings().features[ids]
     np.testing.assert_array_equal(found, features[0][: len(ids)].half().numpy())
-    assert set(recording.final(0).statistics) == set(LOOKED)
+    assert set(recording.final(0).statistics) == set(EVAL_STATISTICS)
 
 
 class Killed(BaseException):
@@ -140,7 +140,7 @@ def test_proxies_killed_anywhere_leave_the_same_recording(
     assert one.keys() == two.keys()
     for name, values in one.items():
         np.testing.assert_array_equal(values, two[name], err_msg=name)
-    assert whole.early_errors().cost.samples_seen == again.early_errors().cost.samples_seen
+    assert whole.early_evaluation().cost.samples_seen == again.early_evaluation().cost.samples_seen
 
 
 def test_more_runs_later_keep_the_first_ones(make_context: Maker, small: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,7 +149,7 @@ def test_more_runs_later_keep_the_first_ones(make_context: Maker, small: Dataset
     three = record_proxies(make_context(small, *TINY, "evidence.runs=3"), 0, 3)
     assert three.folder == two.folder
     after = arrays_of(three.folder)
-    assert three.early_errors().error_norms.shape == (3, 120)
+    assert three.early_evaluation().error_norms.shape == (3, 120)
     for name, values in before.items():
         np.testing.assert_array_equal(values, after[name])
     monkeypatch.setattr(proxies, "Trainer", None)  # training again would fail
@@ -178,9 +178,9 @@ def test_the_price_that_is_said_is_what_is_paid(make_context: Maker, small: Data
     samples = estimate_evidence_cost(context, chosen).samples
     for each in chosen:
         score(context, each.name)
-    folders = list((context.root / "evidence").glob("*"))
+    folders = list((context.workspace / "evidence").glob("*"))
     done = [recording.done(k) for f in folders for recording in [open_recording(f)] for k in recording.runs()]
-    stores = [json.loads(path.read_text())["result"] for path in context.root.rglob("rows/*.json")]
+    stores = [json.loads(path.read_text())["result"] for path in context.workspace.rglob("trials/*.json")]
     assert samples == sum(each["samples_seen"] for each in [*done, *stores] if each)
     tables = evidence_tables(chosen)
     assert ("ensemble" in tables) == bool(stores)
@@ -190,7 +190,7 @@ def test_the_price_that_is_said_is_what_is_paid(make_context: Maker, small: Data
 def recording_of(folder: Path, epochs: int = 3, **note: Any) -> Recording:
     """A recording with one run, of which `note` says what is whole."""
     recording = create_recording(folder, {**ABOUT, "epochs": 3})
-    track_of(recording.run_folder(0) / "presentations", margin=np.zeros((3, 4)))
+    track_of(recording.run_folder(0) / "train_passes", margin=np.zeros((3, 4)))
     write_array(folder / "labels.npy", np.zeros(4, np.int64))
     recording.finish(0, **{"epochs": epochs, "early": False, "final": False, **NOTE, **note})
     return recording
@@ -257,11 +257,11 @@ def test_broken_arrays_are_refused(tmp_path: Path) -> None:
     ]:
         write_array(features, values)
         with pytest.raises(InvalidFile, match=message):
-            recording.geometry()
+            recording.embeddings()
     features.write_bytes(features.read_bytes()[:-3])
     with pytest.raises(InvalidFile, match="no whole array of embeddings"):
-        recording.geometry()
-    margin = recording.run_folder(0) / "presentations" / "margin.npy"
+        recording.embeddings()
+    margin = recording.run_folder(0) / "train_passes" / "margin.npy"
     margin.write_bytes(margin.read_bytes()[:-3])
     with pytest.raises(InvalidFile, match=r"margin.npy (was changed since it was written|is no whole array of evidence)"):
         dp.score_recording(tmp_path, "aum")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datapruning.evidence.subset_masks import inside_of, parts_of
+from datapruning.evidence.subset_masks import member_mask, num_parts
 
 
 @pytest.mark.parametrize(
@@ -15,7 +15,7 @@ from datapruning.evidence.subset_masks import inside_of, parts_of
     [(0.7, (10, 3)), (0.5, (2, 1)), (0.75, (4, 1)), (1 / 3, (3, 2)), (0.05, (20, 19)), (0.95, (20, 1)), (0.9, (10, 1))],
 )
 def test_parts_are_the_nearest_fraction_of_at_most_twenty(inside: float, expected: tuple[int, int]) -> None:
-    assert parts_of(inside) == expected
+    assert num_parts(inside) == expected
     parts, out = expected
     nearest = min(abs(inside - k / n) for n in range(2, 21) for k in range(1, n))
     assert abs(inside - (parts - out) / parts) == pytest.approx(nearest, abs=1e-12)
@@ -23,7 +23,7 @@ def test_parts_are_the_nearest_fraction_of_at_most_twenty(inside: float, expecte
 
 @pytest.mark.parametrize("inside", [0.0, 0.001, 0.999, 1.0])
 def test_there_is_always_something_inside_and_outside(inside: float) -> None:
-    parts, out = parts_of(inside)
+    parts, out = num_parts(inside)
     assert 0 < out < parts <= 20
 
 
@@ -31,8 +31,8 @@ def test_there_is_always_something_inside_and_outside(inside: float) -> None:
 @given(st.integers(20, 300), st.floats(0.05, 0.95), st.integers(0, 2**32 - 1), st.integers(0, 3))
 def test_in_a_whole_block_every_sample_is_outside_equally_often(total: int, inside: float, seed: int, block: int) -> None:
     labels = np.random.default_rng(total).integers(0, 7, total)
-    parts, out = parts_of(inside)
-    members = [inside_of(block * parts + place, labels, inside, seed) for place in range(parts)]
+    parts, out = num_parts(inside)
+    members = [member_mask(block * parts + place, labels, inside, seed) for place in range(parts)]
     np.testing.assert_array_equal(np.sum(members, 0), parts - out)
     for member in members:
         assert member.dtype == bool
@@ -43,21 +43,21 @@ def test_in_a_whole_block_every_sample_is_outside_equally_often(total: int, insi
 
 def test_a_mask_is_a_pure_function_and_depends_on_everything() -> None:
     labels = np.arange(500) % 5
-    masks = [inside_of(3, labels, 0.7, 0) for _ in range(2)]
+    masks = [member_mask(3, labels, 0.7, 0) for _ in range(2)]
     np.testing.assert_array_equal(*masks)
-    others = [inside_of(4, labels, 0.7, 0), inside_of(13, labels, 0.7, 0), inside_of(3, labels, 0.7, 1)]
+    others = [member_mask(4, labels, 0.7, 0), member_mask(13, labels, 0.7, 0), member_mask(3, labels, 0.7, 1)]
     for other in others:
         assert 0.3 < (masks[0] == other).mean() < 0.8
 
 
 def test_masks_of_two_blocks_are_as_good_as_independent() -> None:
     labels = np.zeros(20_000, np.int64)
-    together = np.mean([inside_of(k, labels, 0.7, 0) & inside_of(10 + k, labels, 0.7, 0) for k in range(10)])
+    together = np.mean([member_mask(k, labels, 0.7, 0) & member_mask(10 + k, labels, 0.7, 0) for k in range(10)])
     assert together == pytest.approx(0.49, abs=0.01)
 
 
 def test_remainders_of_small_classes_go_to_different_members() -> None:
     labels = np.repeat(np.arange(200), 3)  # three of each class, ten parts
-    sizes = [int(inside_of(k, labels, 0.7, 0).sum()) for k in range(10)]
+    sizes = [int(member_mask(k, labels, 0.7, 0).sum()) for k in range(10)]
     assert sum(sizes) == 7 * len(labels)
     assert max(sizes) - min(sizes) < 60  # 420 on average

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from datapruning.evidence.dynamics import FinalLook, TrainingDynamics
+from datapruning.evidence.dynamics import FinalEvaluation, TrainingDynamics
 from datapruning.evidence.embeddings import Embeddings
 from datapruning.evidence.ensemble import Member, SubsetEnsemble, member_path, write_member
-from datapruning.evidence.prediction_change import Changes
+from datapruning.evidence.prediction_change import PredictionChange
 from datapruning.evidence.recorder import Recorder
-from datapruning.evidence.sample_stats import LOOKED, PRESENTED, RECORDED, Track
+from datapruning.evidence.sample_stats import EVAL_STATISTICS, RECORDED, TRAIN_STATISTICS, SampleStats
 from datapruning.utils.cost import ComputeCost
 
 Floats = NDArray[np.float64]
@@ -47,41 +47,42 @@ def probabilities(logits: NDArray[Any]) -> Floats:
 def recorded(folder: Path, logits: NDArray[np.float32], labels: NDArray[np.int64], seed: int = 0) -> TrainingDynamics:
     """One run of [epochs, total, classes] through the real recorder, in batches of 7, shuffled anew each epoch."""
     epochs, total, _ = logits.shape
-    track = Track(folder / "track", epochs, total)
-    recorder = Recorder(track, Changes(folder / "changes", total))
+    track = SampleStats(folder / "track", epochs, total)
+    recorder = Recorder(track, PredictionChange(folder / "changes", total))
     rng = np.random.default_rng(seed)
     for epoch in range(epochs):
-        recorder.begin(epoch)
+        recorder.start_epoch(epoch)
         for ids in np.split(rng.permutation(total), range(7, total, 7)):
             recorder.update(torch.from_numpy(logits[epoch, ids]), torch.from_numpy(labels[ids]), ids)
-        recorder.end()
-        track.check_whole(epoch)
+        recorder.end_epoch()
+        track.check_complete(epoch)
     return TrainingDynamics((track,))
 
 
-def track_of(folder: Path, statistics: tuple[str, ...] = PRESENTED, **columns: Any) -> Track:
+def track_of(folder: Path, statistics: tuple[str, ...] = TRAIN_STATISTICS, **columns: Any) -> SampleStats:
     """A whole track with the given statistics [rows, samples]; `label_prob` is stored as the loss it is read from."""
     if "label_prob" in columns:
         columns["loss"] = -np.log(columns.pop("label_prob"))
     rows, total = np.shape(next(iter(columns.values())))
-    track = Track(folder, rows, total, statistics)
+    track = SampleStats(folder, rows, total, statistics)
     track[RECORDED][:] = 1
     for name, values in columns.items():
         track[name][:] = values
     return track
 
 
-def dynamics_of(*tracks: Track) -> TrainingDynamics:
+def dynamics_of(*tracks: SampleStats) -> TrainingDynamics:
     """Whole runs."""
     return TrainingDynamics(tracks)
 
 
-def look_of(folder: Path, *runs: dict[str, Any]) -> FinalLook:
+def look_of(folder: Path, *runs: dict[str, Any]) -> FinalEvaluation:
     """The pass after the last epoch of several runs, statistics [samples] each."""
     tracks = (
-        track_of(folder / str(k), LOOKED, **{name: [values] for name, values in run.items()}) for k, run in enumerate(runs)
+        track_of(folder / str(k), EVAL_STATISTICS, **{name: [values] for name, values in run.items()})
+        for k, run in enumerate(runs)
     )
-    return FinalLook(tuple(tracks))
+    return FinalEvaluation(tuple(tracks))
 
 
 def embeddings_of(features: Any, labels: Any = None, seed: int = 0) -> Embeddings:

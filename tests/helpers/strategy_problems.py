@@ -30,7 +30,7 @@ class Made:
     """Evidence as a recording would give it. `asked` is the number of epochs that was last asked for."""
 
     probabilities: NDArray[np.float64]
-    features: NDArray[np.float16]
+    embeddings: NDArray[np.float16]
     asked: int | None = None
     name: str = "d"
     fingerprint: str = "f"
@@ -43,8 +43,8 @@ class Made:
         self.asked = epochs
         return self.probabilities
 
-    def embeddings(self) -> NDArray[np.float16]:
-        return self.features
+    def features(self) -> NDArray[np.float16]:
+        return self.embeddings
 
 
 @dataclass

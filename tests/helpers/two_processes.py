@@ -105,12 +105,12 @@ def trained(folder: Path, case: str) -> dict[str, NDArray[Any]]:
     ids = np.arange(SAMPLES)
     views = replace(context.views, policy=AugmentPolicy(crop=1))
     if case == "cutmix":
-        views = views.among(ids, CutMixPolicy(prob=0.7))
+        views = views.for_subset(ids, CutMixPolicy(prob=0.7))
     with reproducible(1):
         model, count = context.new_model(training.model, 1), Count()
         bits = {name: np.random.default_rng(0).random(weight.shape) < 0.5 for name, weight in prunable(model).items()}
         done = fit(
-            model, context.split("train"), ids, views, training, CrossEntropy(training.label_smoothing), seed=1,
+            model, context.loader("train"), ids, views, training, CrossEntropy(training.label_smoothing), seed=1,
             num_steps=planned_steps(training, SAMPLES, SAMPLES), description=case, callbacks=[count],
             self_distillation=METHODS[case](context.data.train.labels) if case in METHODS else None,
             masks=Masks(bits) if case == "masks" else None,
@@ -123,7 +123,7 @@ def looked(folder: Path) -> dict[str, NDArray[Any]]:
     """What evaluation passes give, of a network with batch norms at its initialisation."""
     context = open_work(folder)
     model, ids = context.new_model("tinynet8", 3), np.arange(SAMPLES)[::-1].copy()
-    train = context.split("train")
+    train = context.loader("train")
     found: dict[str, list[Any]] = {"ids": [], "labels": [], "logits": [], "features": [], "views": []}
     for parts in (predict(model, train, ids, context.views, rows=16),):
         for number, labels, logits in parts:
@@ -156,7 +156,7 @@ def compare(folder: Path) -> dict[str, NDArray[Any]]:
 
 def teach(folder: Path) -> None:
     """A teacher with batch norms, saved after every update."""
-    checkpoint.SECONDS = 0.0
+    checkpoint.SAVE_INTERVAL_SECONDS = 0.0
     context = open_work(folder)
     teacher = context.recipe.teacher.replace(model="tinynet8", optimizer="adamw", lr=0.002)
     dp.teach(replace(context, recipe=context.recipe.replace(teacher=teacher)), out=folder / "teacher")
@@ -164,17 +164,17 @@ def teach(folder: Path) -> None:
 
 def die_at(update: int) -> None:
     """At that update the process is gone without a word."""
-    from datapruning.training.distributed.worker import Trainee
+    from datapruning.training.distributed.worker import TrainingWorker
 
-    whole, left = Trainee.update, [update]
+    whole, left = TrainingWorker.update, [update]
 
-    def dying(self: Trainee, *words: Any) -> None:
+    def dying(self: TrainingWorker, *words: Any) -> None:
         left[0] -= 1
         if not left[0]:
             os.kill(os.getpid(), signal.SIGKILL)
         whole(self, *words)
 
-    Trainee.update = dying  # type: ignore[assignment, method-assign]
+    TrainingWorker.update = dying  # type: ignore[assignment, method-assign]
 
 
 def main() -> None:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from datapruning.errors import InvalidFile
-from datapruning.io.atomic import write_text, written_whole
-from datapruning.io.disk_space import size_text
+from datapruning.io.atomic import atomic_write, write_text
+from datapruning.io.disk_space import format_bytes
 from datapruning.io.json import read_json, write_json
 from datapruning.io.npz import read_npz, write_npz
 
@@ -29,7 +29,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(
     path = tmp_path / "file"
     if old is not None:
         path.write_text(old)
-    with pytest.raises(error), written_whole(path) as temporary:
+    with pytest.raises(error), atomic_write(path) as temporary:
         temporary.write_text("half")
         raise error
     assert [p.read_text() for p in tmp_path.iterdir()] == ([] if old is None else [old])
@@ -38,7 +38,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(
 def test_a_reader_sees_the_old_file_until_the_new_one_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "file"
     write_text(path, "old")
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text("new")
         assert path.read_text() == "old"
         assert temporary.parent == path.parent, "a rename is atomic only inside one file system"
@@ -119,4 +119,4 @@ def test_what_is_no_json_object_is_a_bad_file(tmp_path: Path, content: bytes) ->
 
 
 def test_sizes_in_words() -> None:
-    assert [size_text(n) for n in (0, 999, 1234567, 2e12)] == ["0 bytes", "999 bytes", "1.2 MB", "2.0 TB"]
+    assert [format_bytes(n) for n in (0, 999, 1234567, 2e12)] == ["0 bytes", "999 bytes", "1.2 MB", "2.0 TB"]

@@ -14,7 +14,7 @@ import pytest
 from filelock import Timeout
 
 from datapruning.errors import InvalidFile
-from datapruning.io.locks import held, lock_of
+from datapruning.io.locks import exclusive_lock, file_lock
 from datapruning.utils.system import PROJECT_ROOT
 
 SPAWN = multiprocessing.get_context("spawn")
@@ -22,7 +22,7 @@ SPAWN = multiprocessing.get_context("spawn")
 
 def hold(path: Path, has_it: Path) -> None:
     """A process that holds the lock until it is killed."""
-    with held(path, "waiting"):
+    with exclusive_lock(path, "waiting"):
         has_it.touch()
         time.sleep(60)
 
@@ -45,13 +45,13 @@ def test_the_second_waits_says_so_once_and_gets_it_when_the_first_is_killed(
     tmp_path: Path, holder: multiprocessing.process.BaseProcess, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(Timeout):
-        lock_of(tmp_path / "work").acquire(timeout=0)
+        file_lock(tmp_path / "work").acquire(timeout=0)
     assert holder.pid is not None
     pid = holder.pid
     timer = threading.Timer(0.3, lambda: os.kill(pid, signal.SIGKILL))
     timer.start()
     started = time.monotonic()
-    with held(tmp_path / "work", "another process works"):
+    with exclusive_lock(tmp_path / "work", "another process works"):
         assert time.monotonic() - started > 0.25
     timer.join()
     holder.join(60)
@@ -60,13 +60,13 @@ def test_the_second_waits_says_so_once_and_gets_it_when_the_first_is_killed(
 
 def test_a_free_lock_is_taken_silently_and_given_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for _ in range(2):
-        with pytest.raises(ZeroDivisionError), held(tmp_path / "deep" / "work", "never said"):
+        with pytest.raises(ZeroDivisionError), exclusive_lock(tmp_path / "deep" / "work", "never said"):
             raise ZeroDivisionError
     assert capsys.readouterr().err == ""
 
 
 def test_locks_of_two_things_do_not_meet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with held(tmp_path / "a", "never said"), held(tmp_path / "b", "never said"):
+    with exclusive_lock(tmp_path / "a", "never said"), exclusive_lock(tmp_path / "b", "never said"):
         assert not (tmp_path / "a").exists(), "the lock is a file beside it"
     assert capsys.readouterr().err == ""
 
@@ -81,13 +81,13 @@ def test_a_file_system_without_locks_is_refused_with_what_helps(
     monkeypatch.setattr("fcntl.flock", none)
     with (
         pytest.raises(InvalidFile, match=r"without file locks \(flock\).* name another --workspace"),
-        held(tmp_path / "a", "?"),
+        exclusive_lock(tmp_path / "a", "?"),
     ):
         pass
 
 
 def test_a_lock_file_that_lies_around_means_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / ".work.lock").write_text("1 another-machine\n")
-    with held(tmp_path / "work", "never said"):
+    with exclusive_lock(tmp_path / "work", "never said"):
         pass
     assert capsys.readouterr().err == ""

@@ -15,8 +15,8 @@ import pytest
 
 from datapruning.errors import DiskFull, IncompatibleInputs, InvalidFile
 from datapruning.io.json import read_json, write_json
-from datapruning.io.locks import lock_of
-from datapruning.io.trial_store import Config, Failure, Row, RowStore
+from datapruning.io.locks import file_lock
+from datapruning.io.trial_store import FailedTrial, Trial, TrialConfig, TrialStore
 from datapruning.utils.system import PROJECT_ROOT
 
 ABOUT = {"dataset": "d", "settings": {"epochs": 3, "grid": [0.0, 0.5]}}
@@ -47,12 +47,12 @@ def noted(folder: Path) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
 def fill(folder: Path, notes: Path, backwards: bool) -> None:
     """What each of two processes does."""
     configs = [{"n": n} for n in range(12)]
-    RowStore(folder, ABOUT).run_all(configs[::-1] if backwards else configs, noted(notes))
+    TrialStore(folder, ABOUT).run_all(configs[::-1] if backwards else configs, noted(notes))
 
 
 def hang(folder: Path, begun: Path) -> None:
     """A process that does row 0, and is in the middle of row 1 when `begun` is there."""
-    store = RowStore(folder, ABOUT)
+    store = TrialStore(folder, ABOUT)
     store.run({"n": 0}, square)
 
     def work(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -69,22 +69,22 @@ def _workers_find_this_file(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_row_is_done_once(tmp_path: Path) -> None:
-    store = RowStore(tmp_path, ABOUT)
+    store = TrialStore(tmp_path, ABOUT)
     assert store.get({"n": 3}) is None
     first = store.run({"n": 3}, square)
     assert first is not None
     assert first.result == {"square": 9}
-    again = RowStore(tmp_path, dict(reversed(ABOUT.items()))).run({"n": 3}, never)
+    again = TrialStore(tmp_path, dict(reversed(ABOUT.items()))).run({"n": 3}, never)
     assert again is not None
     assert (again.config, again.result, again.seconds) == (first.config, first.result, first.seconds)
 
 
 def test_all_rows_come_back_in_the_order_asked_for(tmp_path: Path) -> None:
-    store = RowStore(tmp_path, ABOUT)
+    store = TrialStore(tmp_path, ABOUT)
     store.run({"n": 2}, square)
     rows = store.run_all([{"n": n} for n in (3, 2, 1)], square)
     assert [row.result["square"] for row in rows] == [9, 4, 1]
-    assert sorted(row.config["n"] for row in store.rows()) == [1, 2, 3]
+    assert sorted(row.config["n"] for row in store.trials()) == [1, 2, 3]
 
 
 def test_two_processes_share_the_rows(tmp_path: Path) -> None:
@@ -97,13 +97,13 @@ def test_two_processes_share_the_rows(tmp_path: Path) -> None:
         worker.join(60)
     assert [worker.exitcode for worker in workers] == [0, 0]
     assert sorted(int(p.name.partition("-")[0]) for p in notes.iterdir()) == list(range(12)), "each exactly once"
-    assert len(list(RowStore(tmp_path / "store", ABOUT).rows())) == 12
+    assert len(list(TrialStore(tmp_path / "store", ABOUT).trials())) == 12
 
 
 def test_who_waited_for_a_row_finds_it_done(tmp_path: Path) -> None:
-    store = RowStore(tmp_path, ABOUT)
+    store = TrialStore(tmp_path, ABOUT)
     rows: list[Any] = []
-    with lock_of(store.path({"n": 1})):
+    with file_lock(store.path({"n": 1})):
         waiting = threading.Thread(target=lambda: rows.append(store.run({"n": 1}, never)))
         waiting.start()
         time.sleep(0.2)
@@ -120,7 +120,7 @@ def test_a_killed_process_loses_only_its_row_and_blocks_nobody(tmp_path: Path) -
         assert time.monotonic() < deadline
         assert worker.is_alive()
         time.sleep(0.01)
-    store = RowStore(tmp_path / "store", ABOUT)
+    store = TrialStore(tmp_path / "store", ABOUT)
     assert store.run({"n": 1}, never, wait=False) is None, "somebody else has it"
     assert worker.pid is not None
     os.kill(worker.pid, signal.SIGKILL)
@@ -132,7 +132,7 @@ def test_a_killed_process_loses_only_its_row_and_blocks_nobody(tmp_path: Path) -
 
 
 def test_a_row_that_fails_leaves_no_file_and_can_be_run_again(tmp_path: Path) -> None:
-    store = RowStore(tmp_path, ABOUT)
+    store = TrialStore(tmp_path, ABOUT)
 
     def fails(config: Mapping[str, Any]) -> dict[str, Any]:
         raise ZeroDivisionError("this row fails")
@@ -156,10 +156,10 @@ def test_a_row_that_fails_leaves_no_file_and_can_be_run_again(tmp_path: Path) ->
     ],
 )
 def test_another_store_is_refused_and_the_difference_named(tmp_path: Path, about: dict[str, Any], named: str) -> None:
-    RowStore(tmp_path, ABOUT).run({"n": 1}, square)
+    TrialStore(tmp_path, ABOUT).run({"n": 1}, square)
     before = sorted(p for p in tmp_path.rglob("*"))
     with pytest.raises(IncompatibleInputs, match=named):
-        RowStore(tmp_path, about)
+        TrialStore(tmp_path, about)
     assert sorted(p for p in tmp_path.rglob("*")) == before
 
 
@@ -167,7 +167,7 @@ def test_another_store_is_refused_and_the_difference_named(tmp_path: Path, about
     "content", [b"", b"{}", b'{"config": {"n": 1}', b'{"config": {"n": 2}, "result": {}, "seconds": 1}']
 )
 def test_a_row_that_was_tampered_with_is_refused(tmp_path: Path, content: bytes) -> None:
-    store = RowStore(tmp_path, ABOUT)
+    store = TrialStore(tmp_path, ABOUT)
     store.run({"n": 1}, square)
     store.path({"n": 1}).write_bytes(content)
     with pytest.raises(InvalidFile, match=store.path({"n": 1}).name):
@@ -175,15 +175,15 @@ def test_a_row_that_was_tampered_with_is_refused(tmp_path: Path, content: bytes)
 
 
 def test_a_listing_refuses_what_is_no_row(tmp_path: Path) -> None:
-    store = RowStore(tmp_path, ABOUT)
+    store = TrialStore(tmp_path, ABOUT)
     store.run({"n": 1}, square)
     write_json(store.path({"n": 2}), {"result": 3})
     with pytest.raises(InvalidFile):
-        list(store.rows())
+        list(store.trials())
 
 
 def test_rows_are_plain_json(tmp_path: Path) -> None:
-    store = RowStore(tmp_path, ABOUT)
+    store = TrialStore(tmp_path, ABOUT)
     store.run({"n": 5}, square)
     value = read_json(store.path({"n": 5}))
     assert (value["config"], value["result"]) == ({"n": 5}, {"square": 25})
@@ -200,10 +200,10 @@ def picky(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def test_a_row_that_fails_does_not_stop_the_others_and_is_kept_as_failed(tmp_path: Path) -> None:
-    store = RowStore(tmp_path, ABOUT)
-    outcomes = list(store.fill([{"n": n} for n in range(6)], picky))
-    assert [type(o) for o in outcomes] == [Row, Failure, Failure, Failure, Failure, Row]
-    said = [o.error for o in outcomes if isinstance(o, Failure)]
+    store = TrialStore(tmp_path, ABOUT)
+    outcomes = list(store.run_remaining([{"n": n} for n in range(6)], picky))
+    assert [type(o) for o in outcomes] == [Trial, FailedTrial, FailedTrial, FailedTrial, FailedTrial, Trial]
+    said = [o.error for o in outcomes if isinstance(o, FailedTrial)]
     assert said == [
         "no such thing",
         "ZeroDivisionError: by zero",
@@ -211,33 +211,33 @@ def test_a_row_that_fails_does_not_stop_the_others_and_is_kept_as_failed(tmp_pat
         "OSError: [Errno 28] No space left",
     ]
     mistake, bug = store.failure({"n": 1}), store.failure({"n": 2})
-    assert mistake == Failure({"n": 1}, "no such thing", None)
+    assert mistake == FailedTrial({"n": 1}, "no such thing", None)
     assert bug is not None
     assert "in picky" in str(bug.traceback)
-    assert {row.config["n"] for row in store.rows()} == {0, 5}, "a failure is no row"
+    assert {row.config["n"] for row in store.trials()} == {0, 5}, "a failure is no row"
     assert not list((tmp_path / "running").iterdir())
 
 
 def test_a_failed_row_is_left_alone_until_it_is_forgotten(tmp_path: Path) -> None:
-    store = RowStore(tmp_path, ABOUT)
-    assert isinstance(store.attempt({"n": 1}, picky), Failure)
-    assert isinstance(store.attempt({"n": 1}, never), Failure)
-    store.forget_failure({"n": 1})
-    store.forget_failure({"n": 1})
+    store = TrialStore(tmp_path, ABOUT)
+    assert isinstance(store.try_run({"n": 1}, picky), FailedTrial)
+    assert isinstance(store.try_run({"n": 1}, never), FailedTrial)
+    store.clear_failure({"n": 1})
+    store.clear_failure({"n": 1})
     assert store.failure({"n": 1}) is None
-    assert store.attempt({"n": 1}, square) == store.get({"n": 1})
-    assert isinstance(store.attempt({"n": 1}, never), Row)
+    assert store.try_run({"n": 1}, square) == store.get({"n": 1})
+    assert isinstance(store.try_run({"n": 1}, never), Trial)
 
 
 def test_ctrl_c_is_no_failure_of_the_row(tmp_path: Path) -> None:
-    store = RowStore(tmp_path, ABOUT)
+    store = TrialStore(tmp_path, ABOUT)
 
     def interrupted(config: Mapping[str, Any]) -> dict[str, Any]:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        store.attempt({"n": 1}, interrupted)
-    assert (store.failure({"n": 1}), store.claim({"n": 1})) == (None, None)
+        store.try_run({"n": 1}, interrupted)
+    assert (store.failure({"n": 1}), store.running_trial({"n": 1})) == (None, None)
     assert store.run({"n": 1}, square) is not None
 
 
@@ -248,55 +248,55 @@ def test_a_claim_says_who_is_at_a_row_and_whether_he_lives(tmp_path: Path) -> No
     while not (tmp_path / "begun").exists():
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    store = RowStore(tmp_path / "store", ABOUT)
-    claim = store.claim({"n": 1})
+    store = TrialStore(tmp_path / "store", ABOUT)
+    claim = store.running_trial({"n": 1})
     assert claim is not None
     assert (claim.pid, claim.alive) == (worker.pid, True)
     assert abs(claim.since - time.time()) < 60
-    assert store.claim({"n": 0}) is None, "it is done"
-    assert store.attempt({"n": 1}, never) is None, "somebody else has it"
+    assert store.running_trial({"n": 0}) is None, "it is done"
+    assert store.try_run({"n": 1}, never) is None, "somebody else has it"
     worker.kill()
     worker.join(60)
-    claim = store.claim({"n": 1})
+    claim = store.running_trial({"n": 1})
     assert claim is not None
     assert not claim.alive
-    assert list(store.fill([{"n": 0}, {"n": 1}], square))[1] == store.get({"n": 1})
-    assert store.claim({"n": 1}) is None
+    assert list(store.run_remaining([{"n": 0}, {"n": 1}], square))[1] == store.get({"n": 1})
+    assert store.running_trial({"n": 1}) is None
 
 
 def test_a_failure_that_was_tampered_with_is_refused(tmp_path: Path) -> None:
-    store = RowStore(tmp_path, ABOUT)
-    store.fail({"n": 1}, "why")
+    store = TrialStore(tmp_path, ABOUT)
+    store.record_failure({"n": 1}, "why")
     write_json(tmp_path / "failed" / store.path({"n": 1}).name, {"why": "not"})
     with pytest.raises(InvalidFile, match="failed"):
-        store.attempt({"n": 1}, never)
+        store.try_run({"n": 1}, never)
 
 
 def test_the_difference_that_is_named_is_one(tmp_path: Path) -> None:
-    RowStore(tmp_path, {"grid": (0.0, 0.5), "threads": 1})
-    RowStore(tmp_path, {"grid": [0.0, 0.5], "threads": 1})
+    TrialStore(tmp_path, {"grid": (0.0, 0.5), "threads": 1})
+    TrialStore(tmp_path, {"grid": [0.0, 0.5], "threads": 1})
     with pytest.raises(IncompatibleInputs, match=r"\(about.threads is 1 there, 2 here\)"):
-        RowStore(tmp_path, {"grid": (0.0, 0.5), "threads": 2})
+        TrialStore(tmp_path, {"grid": (0.0, 0.5), "threads": 2})
 
 
 def test_a_full_disk_is_no_failure_of_the_row(tmp_path: Path) -> None:
-    store = RowStore(tmp_path, {})
+    store = TrialStore(tmp_path, {})
 
-    def full(config: Config) -> dict[str, Any]:
+    def full(config: TrialConfig) -> dict[str, Any]:
         raise DiskFull("x: the disk is full")
 
     with pytest.raises(DiskFull):
-        store.attempt({"n": 1}, full)
+        store.try_run({"n": 1}, full)
     assert store.failure({"n": 1}) is None
-    assert store.attempt({"n": 1}, lambda config: {"done": True}) == store.get({"n": 1})
+    assert store.try_run({"n": 1}, lambda config: {"done": True}) == store.get({"n": 1})
 
 
 def test_who_waits_for_a_row_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    store = RowStore(tmp_path, {})
+    store = TrialStore(tmp_path, {})
     path, has_it = store.path({"n": 1}), threading.Event()
 
     def hold() -> None:
-        with lock_of(path):
+        with file_lock(path):
             has_it.set()
             time.sleep(0.3)
 

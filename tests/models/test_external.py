@@ -15,8 +15,8 @@ import datapruning as dp
 from datapruning import models
 from datapruning.data.dataset import Dataset
 from datapruning.errors import InvalidValue, MissingPackage, UnknownName
-from datapruning.models import check_model, create_model, model_outline, parameter_count
-from datapruning.models.external import take_grey
+from datapruning.models import check_model, create_model, meta_model, parameter_count
+from datapruning.models.external import adapt_to_grayscale
 from datapruning.runs.context import Context
 from tests.conftest import Answer, fast_arguments
 
@@ -114,7 +114,7 @@ def test_modules_that_are_not_there_or_break_are_refused(tmp_path: Path, monkeyp
 
 
 def test_a_student_with_one_s_own_network(mine: str, make_context: Callable[..., Context], small: Dataset) -> None:
-    context = make_context(small).with_student(model=f"{mine}:net")
+    context = make_context(small).with_train(model=f"{mine}:net")
     student = dp.train(context, fraction=0.5, kd_weight=0.5)
     assert student.result.model == f"{mine}:net"
     assert ":" not in dp.teach(make_context(small, f"teacher.model={mine}:net")).folder.name
@@ -147,8 +147,8 @@ def test_torchvision_s_networks_and_their_refusals() -> None:
 @pytest.mark.parametrize("side", [16, 64])
 def test_a_trial_without_numbers_judges_as_one_with_numbers(name: str, side: int, monkeypatch: pytest.MonkeyPatch) -> None:
     verdicts = []
-    for outlined in (models.OUTLINED, ()):
-        monkeypatch.setattr(models, "OUTLINED", outlined)
+    for outlined in (models.META_DEVICE_OK, ()):
+        monkeypatch.setattr(models, "META_DEVICE_OK", outlined)
         models._try_model.cache_clear()
         try:
             check_model(f"torchvision:{name}", (side, side, 3), 7)
@@ -161,25 +161,25 @@ def test_a_trial_without_numbers_judges_as_one_with_numbers(name: str, side: int
 
 def test_an_outline_has_the_shapes_of_the_network_and_no_numbers(mine: str) -> None:
     for name in (f"torchvision:{SMALL_ONE}", "resnet20", f"{mine}:net"):
-        outline, network = model_outline(name, (32, 32, 3), 7), create_model(name, (32, 32, 3), 7, 0)
+        outline, network = meta_model(name, (32, 32, 3), 7), create_model(name, (32, 32, 3), 7, 0)
         assert parameter_count(outline) == parameter_count(network)
         assert [(n, p.shape) for n, p in outline.named_parameters()] == [(n, p.shape) for n, p in network.named_parameters()]
         assert all(p.is_meta for p in outline.parameters()) == (not name.startswith(mine))
 
 
 def test_a_network_that_cannot_be_outlined_is_built() -> None:
-    outline = model_outline("torchvision:regnet_y_400mf", (32, 32, 3), 7)  # its widths are worked out with tensors
+    outline = meta_model("torchvision:regnet_y_400mf", (32, 32, 3), 7)  # its widths are worked out with tensors
     assert not any(p.is_meta for p in outline.parameters())
 
 
 def test_a_large_network_is_tried_once_and_without_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    tried, really = [], models._try_here
+    tried, really = [], models._try_on_cpu
 
     def watched(name: str, shape: tuple[int, int, int], classes: int) -> None:
         tried.append((name, torch.zeros(1).is_meta))
         really(name, shape, classes)
 
-    monkeypatch.setattr(models, "_try_here", watched)
+    monkeypatch.setattr(models, "_try_on_cpu", watched)
     models._try_model.cache_clear()
     for _ in range(2):
         check_model("torchvision:vit_b_16", (32, 32, 3), 7)
@@ -193,7 +193,7 @@ def test_grey_pictures_are_the_same_picture_in_all_three_colours() -> None:
     with torch.inference_mode():
         torch.testing.assert_close(grey(pictures), colour(pictures.expand(-1, 3, -1, -1)), rtol=1e-4, atol=1e-5)
     with pytest.raises(InvalidValue, match="pictures of 3 channels"):
-        take_grey(nn.Linear(3, 2), 1)
+        adapt_to_grayscale(nn.Linear(3, 2), 1)
 
 
 def test_timm_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from datapruning.artifacts.metadata import new_meta
+from datapruning.artifacts.metadata import make_metadata
 from datapruning.artifacts.subset import KIND, Subset
 from datapruning.config.recipe import Recipe
 from datapruning.config.toml import to_toml
@@ -20,7 +20,7 @@ from datapruning.report.comparison import check_one_dataset, compare
 from datapruning.report.find_runs import find_runs
 from datapruning.report.groups import KDLabels, kd_gains
 from datapruning.report.run_records import ALL, AUTO, NO_KD, read_config
-from datapruning.utils.hashing import digest
+from datapruning.utils.hashing import config_hash
 
 Make = Callable[..., Path]
 
@@ -66,7 +66,7 @@ def write_run(folder: Path, data: Dataset, fraction: float = 0.3, kd: float | st
         result["kd_weight_search"] = search_of(weight)
     folder.mkdir(parents=True)
     ids = np.arange(kept, dtype=np.int64)
-    Subset(ids, new_meta(KIND, data, scorer=scorer, fraction=fraction, **({"scores": scores} if scores else {}))).save(
+    Subset(ids, make_metadata(KIND, data, scorer=scorer, fraction=fraction, **({"scores": scores} if scores else {}))).save(
         folder / "subset.npz"
     )
     tables = {"run": run, **recipe, "environment": {"data": data.name, "threads": 1, "device": "cpu"}}
@@ -78,10 +78,10 @@ def write_run(folder: Path, data: Dataset, fraction: float = 0.3, kd: float | st
 
 def write_row(sweep: Path, config: dict[str, Any], result: dict[str, Any]) -> None:
     """A row of a sweep."""
-    (sweep / "rows").mkdir(parents=True, exist_ok=True)
+    (sweep / "trials").mkdir(parents=True, exist_ok=True)
     (sweep / "store.json").write_text('{"format": "datapruning.store", "version": 1, "about": {}}')
     text = json.dumps({"config": config, "result": result, "seconds": 1.0})
-    (sweep / "rows" / f"{digest(config, 16)}.json").write_text(text)
+    (sweep / "trials" / f"{config_hash(config, 16)}.json").write_text(text)
 
 
 def write_failure(sweep: Path, config: dict[str, Any], error: str) -> None:
@@ -89,7 +89,7 @@ def write_failure(sweep: Path, config: dict[str, Any], error: str) -> None:
     (sweep / "failed").mkdir(parents=True, exist_ok=True)
     (sweep / "store.json").write_text('{"format": "datapruning.store", "version": 1, "about": {}}')
     text = json.dumps({"config": config, "error": error, "traceback": None})
-    (sweep / "failed" / f"{digest(config, 16)}.json").write_text(text)
+    (sweep / "failed" / f"{config_hash(config, 16)}.json").write_text(text)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import pytest
 from markupsafe import Markup
 from PIL import Image
 
-from datapruning.artifacts.metadata import new_meta
+from datapruning.artifacts.metadata import make_metadata
 from datapruning.artifacts.scores import KIND, Scores
 from datapruning.data.dataset import Dataset
 from datapruning.io.tensors import save_tensors
@@ -78,7 +78,7 @@ def check_stands_alone(path: Path) -> str:
 def workspace(tmp_path: Path, digits: Dataset) -> Path:
     """Two scorers, with and without KD, two seeds, all the data, scores files, a teacher that can be asked."""
     place = tmp_path / "w"
-    metas = {s: new_meta(KIND, digits, scorer=s, seed=0) for s in ("random", "el2n")}
+    metas = {s: make_metadata(KIND, digits, scorer=s, seed=0) for s in ("random", "el2n")}
     for seed in (0, 1):
         for scorer, meta in metas.items():
             for kd in (0.0, AUTO):

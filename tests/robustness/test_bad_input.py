@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from datapruning.artifacts.metadata import new_meta
+from datapruning.artifacts.metadata import make_metadata
 from datapruning.artifacts.subset import subset_from_ids
 from datapruning.data.dataset import Dataset
 from datapruning.io.npz import write_npz
@@ -46,14 +46,14 @@ NO_INTEGERS = {
 def scores_file(path: Path, data: Dataset, values: Any = None, **meta: Any) -> Path:
     """A scores file of `data`, wrong wherever `values` or `meta` are."""
     column = np.arange(data.total, dtype=np.float32) if values is None else values
-    write_npz(path, {"score": column}, {**new_meta("datapruning.scores", data, scorer="made-up"), **meta})
+    write_npz(path, {"score": column}, {**make_metadata("datapruning.scores", data, scorer="made-up"), **meta})
     return path
 
 
 def subset_file(path: Path, data: Dataset, indices: Any = None, **meta: Any) -> Path:
     """A subset file of `data`, wrong wherever `indices` or `meta` are."""
     ids = np.arange(20) if indices is None else indices
-    write_npz(path, {"indices": ids}, {**new_meta("datapruning.subset", data, scorer="made-up"), **meta})
+    write_npz(path, {"indices": ids}, {**make_metadata("datapruning.subset", data, scorer="made-up"), **meta})
     return path
 
 

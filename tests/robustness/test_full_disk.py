@@ -13,8 +13,8 @@ import pytest
 
 from datapruning.errors import DiskFull, InvalidFile
 from datapruning.io.atomic import write_text
-from datapruning.io.disk_space import check_writable, no_room, room_for, take_room
-from datapruning.io.memmap import new_map
+from datapruning.io.disk_space import check_writable, disk_full_message, preallocate, report_disk_full
+from datapruning.io.memmap import create_memmap
 from tests.conftest import FAST
 from tests.helpers.disks import disks, on_a_disk
 
@@ -25,17 +25,17 @@ import numpy as np, torch
 from types import SimpleNamespace
 from datapruning.data.loaders.ffcv_cache import ensure_cache
 from datapruning.data.dataset import Dataset, Split
-from datapruning.data.augment.views import AugmentPolicy, Views
+from datapruning.data.augment.augmentation import Augmentation, AugmentPolicy
 from datapruning.errors import DiskFull
-from datapruning.evidence.prediction_change import Changes
+from datapruning.evidence.prediction_change import PredictionChange
 from datapruning.evidence.recorder import Recorder
 from datapruning.evidence.recording import write_array
-from datapruning.evidence.sample_stats import Track
+from datapruning.evidence.sample_stats import SampleStats
 from datapruning.io.atomic import write_text
 from datapruning.io.json import write_json
 from datapruning.io.npz import write_npz
-from datapruning.io.locks import held
-from datapruning.io.memmap import new_map
+from datapruning.io.locks import exclusive_lock
+from datapruning.io.memmap import create_memmap
 from datapruning.runs.metrics import EpochRecord
 from datapruning.runs.run import Run
 from datapruning.training.checkpoint import Checkpoint, save_tensors
@@ -51,13 +51,13 @@ def checkpoint():
     Checkpoint(DISK / "c.safetensors").save(model, torch.optim.SGD(model.parameters(), 0.1), {})
 
 def changes():
-    made = Changes(DISK / "changes", 20000)
-    made.begin(0)
+    made = PredictionChange(DISK / "changes", 20000)
+    made.start_epoch(0)
     made.update(logits, ids)
 
 def soft_labels():
     teacher = SimpleNamespace(folder=DISK / "t", weights_hash="h", model=None)
-    cache = SoftLabelCache(teacher, Views(AugmentPolicy(), (0.0,) * 3, (1.0,) * 3), "f", 2000, 100)
+    cache = SoftLabelCache(teacher, Augmentation(AugmentPolicy(), (0.0,) * 3, (1.0,) * 3), "f", 2000, 100)
     cache._write(0, ids[1999::-1], logits[:2000].numpy().astype(np.float16))
 
 big = np.zeros(10**6, np.uint8)
@@ -69,8 +69,8 @@ writers = {
     "tensors": lambda: save_tensors(DISK / "x.safetensors", {"x": torch.zeros(10**6)}),
     "checkpoint": checkpoint,
     "metrics": lambda: Run(DISK / "run").write_metrics([EpochRecord(0, 1.0, 50.0, 0.1, 1, 1.0)] * 10**4),
-    "map": lambda: new_map(DISK / "map.npy", np.float32, (10**6,)),
-    "track": lambda: Track(DISK / "track", 10, 20000),
+    "map": lambda: create_memmap(DISK / "map.npy", np.float32, (10**6,)),
+    "track": lambda: SampleStats(DISK / "track", 10, 20000),
     "changes": changes,
     "soft labels": soft_labels,
     "cache": lambda: ensure_cache(data, "train", DISK),
@@ -215,7 +215,7 @@ def test_a_read_only_folder_is_refused_before_long_work(disks: None, tmp_path: P
 def test_what_the_system_says_of_a_full_disk_becomes_one_line(tmp_path: Path, number: int) -> None:
     with (
         pytest.raises(DiskFull, match=r"^.*f: .* \(.* free, 7 bytes are needed\); make room") as caught,
-        room_for(tmp_path / "f", 7),
+        report_disk_full(tmp_path / "f", 7),
     ):
         raise OSError(number, os.strerror(number))
     assert "\n" not in str(caught.value)
@@ -223,14 +223,14 @@ def test_what_the_system_says_of_a_full_disk_becomes_one_line(tmp_path: Path, nu
 
 def test_other_errors_are_not_taken_for_a_full_disk(tmp_path: Path) -> None:
     for other in (OSError(errno.EIO, "x"), ValueError("No space"), OSError("x")):
-        with pytest.raises(type(other)), room_for(tmp_path):
+        with pytest.raises(type(other)), report_disk_full(tmp_path):
             raise other
-        assert no_room(other) is None
+        assert disk_full_message(other) is None
 
 
 def test_a_map_has_its_room_before_it_is_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for sparse in (False, True):
-        made = new_map(tmp_path / "m.npy", np.float32, (300, 1000), sparse=sparse)
+        made = create_memmap(tmp_path / "m.npy", np.float32, (300, 1000), sparse=sparse)
         assert (made.shape, made.dtype, made.any()) == ((300, 1000), np.float32, np.False_)
         if hasattr(os, "posix_fallocate"):
             assert ((tmp_path / "m.npy").stat().st_blocks * 512 >= made.nbytes) is not sparse
@@ -241,15 +241,15 @@ def test_a_map_has_its_room_before_it_is_written_to(tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
     with pytest.raises(DiskFull, match=r"n\.npy: the disk is full \(.*, 1\.2 MB are needed"):
-        new_map(tmp_path / "n.npy", np.float32, (300, 1000))
+        create_memmap(tmp_path / "n.npy", np.float32, (300, 1000))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["m.npy"]
 
 
 def test_without_posix_fallocate_a_map_has_its_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "posix_fallocate", raising=False)
-    assert new_map(tmp_path / "m.npy", np.uint8, (5, 7)).shape == (5, 7)
+    assert create_memmap(tmp_path / "m.npy", np.uint8, (5, 7)).shape == (5, 7)
     with (tmp_path / "e").open("wb") as file:
-        take_room(file.fileno(), 3, 0)
+        preallocate(file.fileno(), 3, 0)
 
 
 @pytest.mark.skipif(getattr(os, "geteuid", int)() == 0, reason="root may write anywhere")

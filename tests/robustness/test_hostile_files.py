@@ -19,18 +19,18 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import datapruning as dp
-from datapruning.artifacts.metadata import new_meta
+from datapruning.artifacts.metadata import make_metadata
 from datapruning.artifacts.scores import load_scores
 from datapruning.artifacts.subset import load_subset, read_ids, subset_from_ids
 from datapruning.artifacts.subset_file import subset_from_file
 from datapruning.config.recipe import read_recipe
 from datapruning.data.dataset import Dataset, Split
-from datapruning.data.image_folder.decode import MOST_PIXELS, Unreadable, decode
-from datapruning.data.image_folder.scan import scan
+from datapruning.data.image_folder.decode import MAX_PIXELS, CorruptImage, decode
+from datapruning.data.image_folder.scan import scan_image_folder
 from datapruning.data.registry import open_npz
 from datapruning.errors import InvalidFile, InvalidValue, UserError, escape_control_chars
 from datapruning.io.json import read_json, write_json
-from datapruning.io.npy import map_array, read_array
+from datapruning.io.npy import open_npy_memmap, read_array
 from datapruning.io.npz import write_npz
 from datapruning.io.tensors import load_tensors, save_tensors
 from datapruning.models import create_model
@@ -80,7 +80,7 @@ def packed(path: Path, members: dict[str, bytes], method: int = zipfile.ZIP_DEFL
         ("(" * 60, "<f4", "of no array"),
     ],
 )
-@pytest.mark.parametrize("read", [read_array, map_array])
+@pytest.mark.parametrize("read", [read_array, open_npy_memmap])
 def test_a_header_that_lies_is_refused_before_anything_is_allocated(
     tmp_path: Path, read: Callable[[Path], Any], shape: str, descr: str, why: str
 ) -> None:
@@ -104,7 +104,7 @@ def test_headers_of_other_programs_are_read(tmp_path: Path) -> None:
         b"\x93NUMPY\x02\x00" + struct.pack("<I", len(head)) + head + bytes([1, 0, 2, 0, 3, 0, 4, 0])
     )
     assert read_array(tmp_path / "a.npy").tolist() == [[1, 3], [2, 4]]
-    assert map_array(tmp_path / "a.npy").tolist() == [[1, 3], [2, 4]]
+    assert open_npy_memmap(tmp_path / "a.npy").tolist() == [[1, 3], [2, 4]]
     for array in (np.float32(3), np.zeros((0, 4)), np.asfortranarray(np.arange(6).reshape(2, 3)), np.array(["ü", ""])):
         np.save(tmp_path / "b.npy", array)
         np.testing.assert_array_equal(read_array(tmp_path / "b.npy"), array)
@@ -307,15 +307,15 @@ def test_pictures_that_are_bombs_or_start_programs_are_refused() -> None:
     file = io.BytesIO()
     Image.new("1", (20_000, 20_000)).save(file, "PNG")
     assert len(file.getvalue()) < 100_000
-    with pytest.raises(Unreadable, match=r"pixels|bomb"):
+    with pytest.raises(CorruptImage, match=r"pixels|bomb"):
         decode(file.getvalue(), 8)
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
-        with pytest.raises(Unreadable, match=f"{MOST_PIXELS:,} at most"):
+        with pytest.raises(CorruptImage, match=f"{MAX_PIXELS:,} at most"):
             decode(file.getvalue(), 8)
     finally:
         Image.MAX_IMAGE_PIXELS = limit
-    with pytest.raises(Unreadable, match="no picture"):
+    with pytest.raises(CorruptImage, match="no picture"):
         decode(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", 8)
 
 
@@ -333,7 +333,7 @@ def test_a_maze_of_links_ends(tmp_path: Path) -> None:
             if other != k:
                 (root / "cat" / str(k) / f"to-{other}").symlink_to(root / "cat" / str(other))
     with pytest.raises(InvalidFile, match="in many ways"):
-        scan(root, 0.5)
+        scan_image_folder(root, 0.5)
 
 
 def test_a_pipe_among_pictures_is_unreadable_not_waited_for(tmp_path: Path) -> None:
@@ -345,7 +345,7 @@ def test_a_pipe_among_pictures_is_unreadable_not_waited_for(tmp_path: Path) -> N
     with pytest.raises(InvalidFile, match="no ordinary file"):
         dp.open_dataset(str(root), image_size=8, workspace=tmp_path / "runs")
     data = dp.open_dataset(str(root), image_size=8, workspace=tmp_path / "runs", skip_unreadable=True)
-    assert [data.train_paths[i] for i in data.unreadable] == ["train/a/pipe.png", "train/a/zero.png"]  # type: ignore[index]
+    assert [data.train_paths[i] for i in data.corrupt_ids] == ["train/a/pipe.png", "train/a/zero.png"]  # type: ignore[index]
 
 
 def test_decoded_pictures_that_were_changed_are_refused(tmp_path: Path) -> None:
@@ -378,7 +378,7 @@ def test_path_lists_lead_nowhere(tmp_path: Path, line: str) -> None:
 
 def test_what_steers_a_terminal_is_escaped(tmp_path: Path, small: Dataset, dprune: Callable[..., Answer]) -> None:
     assert escape_control_chars("\x1b[31mr\u202eed\x07\ud800 ü\n\t") == "\\x1b[31mr\\u202eed\\x07\\ud800 ü\n\t"
-    meta = {**new_meta("datapruning.subset", small, scorer="\x1b[2J\u202e\ud800"), "dataset": "a\nb\x07"}
+    meta = {**make_metadata("datapruning.subset", small, scorer="\x1b[2J\u202e\ud800"), "dataset": "a\nb\x07"}
     write_npz(tmp_path / "s.npz", {"indices": np.arange(3)}, meta)
     told = dprune("inspect", tmp_path / "s.npz")
     assert told.code == 0

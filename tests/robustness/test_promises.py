@@ -20,8 +20,8 @@ from datapruning.api.teach import teach
 from datapruning.api.train import train as train_student
 from datapruning.config.training import TrainConfig
 from datapruning.data.dataset import Dataset
-from datapruning.data.image_folder.decode_cache import Pictures, decode_splits
-from datapruning.data.image_folder.image_format import Form
+from datapruning.data.image_folder.decode_cache import ImageFiles, decode_splits
+from datapruning.data.image_folder.image_format import ImageFormat
 from datapruning.runs.context import Context
 from datapruning.teachers import SoftLabelCache, Teacher, load_teacher
 from datapruning.teachers.soft_labels import ROWS, row_batches
@@ -104,11 +104,11 @@ def test_any_number_of_threads_decodes_the_same_pictures(
         for module in ("decode_cache", "stored"):
             monkeypatch.setattr(f"datapruning.data.image_folder.{module}.cores", lambda count=count: count)
         labels = np.zeros(len(paths), np.int64)
-        pictures = Pictures(tuple(p.name for p in paths), labels, lambda i: paths[i].read_bytes(), "key")
-        found = decode_splits("pets", {"train": pictures}, Form(16, quality), tmp_path / str(count), skip_unreadable=False)[
-            "train"
-        ]
-        made.append((np.asarray(found.images).tobytes(), found.stored))
+        pictures = ImageFiles(tuple(p.name for p in paths), labels, lambda i: paths[i].read_bytes(), "key")
+        found = decode_splits(
+            "pets", {"train": pictures}, ImageFormat(16, quality), tmp_path / str(count), skip_unreadable=False
+        )["train"]
+        made.append((np.asarray(found.images).tobytes(), found.content_hash))
     assert made[0] == made[1] == made[2]
 
 
@@ -122,7 +122,7 @@ def test_the_order_in_which_ids_are_named_changes_no_bit(make_context: Maker, sm
         model = context.new_model("convnet", 0)
         with reproducible(1):
             fit(
-                model, context.split("train"), order, context.views, SHORT, CrossEntropy(), seed=0,
+                model, context.loader("train"), order, context.views, SHORT, CrossEntropy(), seed=0,
                 num_steps=planned_steps(SHORT, len(ids), 120), description="test",
             )  # fmt: skip
         trained.append(model.state_dict())
@@ -142,7 +142,7 @@ class Fresh:
     def __getitem__(self, key: tuple[NDArray[np.int64], int]) -> Tensor:
         ids, epoch = key
         found: dict[int, Tensor] = {}
-        loader, views = self.context.split("train"), self.context.views
+        loader, views = self.context.loader("train"), self.context.views
         for batch, logits in batch_logits(
             self.teacher.model, loader, row_batches(ids, ROWS), views, epoch=epoch % views.policy.num_views
         ):
@@ -165,7 +165,7 @@ def student_of(context: Context, labels: Any, ids: NDArray[np.int64]) -> dict[st
     model = context.new_model("convnet", 1)
     with reproducible(1):
         fit(
-            model, context.split("train"), ids, context.views, SHORT, DistillationLoss(labels, 0.7, 4.0), seed=0,
+            model, context.loader("train"), ids, context.views, SHORT, DistillationLoss(labels, 0.7, 4.0), seed=0,
             num_steps=planned_steps(SHORT, len(ids), 120), description="test",
         )  # fmt: skip
     return model.state_dict()
@@ -176,7 +176,7 @@ def test_cached_soft_labels_are_fresh_ones_to_the_rounding_of_float16(taught: tu
     ids = np.arange(1, 120, 3)
     data = context.data
     cache = SoftLabelCache(teacher, context.views, data.fingerprint, data.total, data.classes)
-    cache.fill(context.split("train"), ids, 2)
+    cache.fill(context.loader("train"), ids, 2)
 
     class Cached:
         def __getitem__(self, key: tuple[NDArray[np.int64], int]) -> Tensor:

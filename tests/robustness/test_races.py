@@ -82,7 +82,7 @@ RACES = {
         "train.beton: 1,438 images", "cache/digits-*/train.beton",
     ),
     "pictures": Race(
-        PETS, PETS, "datapruning.data.image_folder.decode_cache:_each", 3, "another process is decoding folder pets, train",
+        PETS, PETS, "datapruning.data.image_folder.decode_cache:_decode_all", 3, "another process is decoding folder pets, train",
         "pets, train: 12 pictures", "cache/pictures-*/train.npy",
     ),
     "teacher": Race(

@@ -24,19 +24,19 @@ from datapruning.data.dataset import Dataset
 from datapruning.data.loaders.loader import Batch
 from datapruning.errors import Diverged, InvalidFile
 from datapruning.evidence import recorder
-from datapruning.evidence.prediction_change import Changes
+from datapruning.evidence.prediction_change import PredictionChange
 from datapruning.evidence.recorder import Recorder, RecorderCallback
-from datapruning.evidence.sample_stats import PRESENTED, RECORDED, Track
+from datapruning.evidence.sample_stats import RECORDED, TRAIN_STATISTICS, SampleStats
 from datapruning.io.tensors import load_tensors, save_tensors
 from datapruning.runs.context import Context
 from datapruning.training import nan_guard
 from datapruning.training.callbacks import Callback
-from datapruning.training.checkpoint import EXTRA, Checkpoint
+from datapruning.training.checkpoint import EXTRA_PREFIX, Checkpoint
 from datapruning.training.losses import CrossEntropy, DistillationLoss, LossTerms
 from datapruning.training.reproducibility import reproducible
 from datapruning.training.rng import StepRNG
 from datapruning.training.schedules import planned_steps
-from datapruning.training.self_distillation.factory import Maker
+from datapruning.training.self_distillation.factory import SelfDistillationFactory
 from datapruning.training.sparsity.masks import Masks
 from datapruning.training.sparsity.prunable import prunable
 from datapruning.training.state import TrainState
@@ -71,13 +71,15 @@ def train(
     """A fresh network, trained."""
     data = context.data
     network = model or context.new_model(training.model, 0)
-    maker = Maker(SelfDistillConfig(method=method), data.train.labels, data.classes, training.epochs, 4, 0, Opinions())
+    maker = SelfDistillationFactory(
+        SelfDistillConfig(method=method), data.train.labels, data.classes, training.epochs, 4, 0, Opinions()
+    )
     settings: dict[str, Any] = {
         "loss": CrossEntropy(), "seed": 0, "num_steps": planned_steps(training, len(IDS), len(IDS)), "description": "test",
-        "self_distillation": maker.method(IDS), **options,
+        "self_distillation": maker.build(IDS), **options,
     }  # fmt: skip
     with reproducible(1):
-        return network, fit(network, context.split("train"), IDS, context.views, training, **settings)
+        return network, fit(network, context.loader("train"), IDS, context.views, training, **settings)
 
 
 def told(model: nn.Module, done: TrainState) -> tuple[dict[str, bytes], dict[str, Any]]:
@@ -144,7 +146,7 @@ def test_at_every_single_update(
 
 
 def test_mixed_views_go_on_in_the_middle(make_context: Contexts, small: Dataset, tmp_path: Path, killed: Killer) -> None:
-    context = make_context(small, "cutmix.prob=0.7").among(IDS)
+    context = make_context(small, "cutmix.prob=0.7").for_subset(IDS)
     whole = told(*train(context))
     assert whole != told(*train(make_context(small)))
     assert told(*killed(lambda: train(context, checkpoint=Checkpoint(tmp_path / "state")), 6, 3)) == whole
@@ -231,22 +233,22 @@ def test_a_killed_recording_is_the_same_to_the_bit(
     moments: tuple[int, ...], every: int,
 ) -> None:  # fmt: skip
     monkeypatch.setattr(recorder, "BUFFER_ROWS", rows)
-    context, tracks = make_context(small), dict[str, Track]()
+    context, tracks = make_context(small), dict[str, SampleStats]()
 
     def work(name: str) -> tuple[nn.Module, TrainState]:
-        tracks[name] = Track(tmp_path / name / "track", SHORT.epochs, small.total)
-        watching = RecorderCallback(Recorder(tracks[name], Changes(tmp_path / name / "changes", small.total)))
+        tracks[name] = SampleStats(tmp_path / name / "track", SHORT.epochs, small.total)
+        watching = RecorderCallback(Recorder(tracks[name], PredictionChange(tmp_path / name / "changes", small.total)))
         return train(context, callbacks=[watching], checkpoint=Checkpoint(tmp_path / name / "state"))
 
     whole = told(*work("whole"))
     assert told(*killed(lambda: work("killed"), *moments, every=every)) == whole
-    for name in (*PRESENTED, RECORDED):
+    for name in (*TRAIN_STATISTICS, RECORDED):
         np.testing.assert_array_equal(tracks["whole"][name], tracks["killed"][name], err_msg=name)
     assert tracks["killed"][RECORDED][:, IDS].all()
 
 
 def test_what_was_recorded_after_the_checkpoint_is_void(tmp_path: Path) -> None:
-    track = Track(tmp_path, 2, 6)
+    track = SampleStats(tmp_path, 2, 6)
     track.arrays[RECORDED][1] = [1, 1, 0, 1, 0, 1]
     track.clear(1, but=np.array([0, 3, 4]))
     np.testing.assert_array_equal(track[RECORDED][1], [1, 0, 0, 1, 0, 0])
@@ -328,7 +330,7 @@ def test_a_loss_that_is_no_number_names_its_update_and_leaves_the_last_good_stat
     assert str(found.value.ids[0]) in str(found.value)
     assert (state.state()["epoch"], state.state()["partial_epoch"]["batches"]) == (1, 2)
     for name, tensor in load_tensors(state.path)[0].items():
-        assert name.startswith(EXTRA) or tensor.isfinite().all(), name
+        assert name.startswith(EXTRA_PREFIX) or tensor.isfinite().all(), name
 
 
 def test_looking_seldom_finds_the_first_one(make_context: Contexts, small: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -356,7 +358,7 @@ CHILD = """
 import sys
 from datapruning.training import checkpoint
 from datapruning.cli.main import main
-checkpoint.SECONDS = 0.0
+checkpoint.SAVE_INTERVAL_SECONDS = 0.0
 main()
 """
 

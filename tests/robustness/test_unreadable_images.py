@@ -17,7 +17,7 @@ from datapruning.data.loaders.loader import Batch
 from datapruning.errors import InvalidValue
 from datapruning.runs.context import Context
 from datapruning.scorers import find_scorers
-from datapruning.training.distillation.weight_search import choose_judges
+from datapruning.training.distillation.weight_search import choose_validation_set
 from datapruning.training.step import EpochStats
 
 LOST = (3, 40, 41, 119)
@@ -33,7 +33,7 @@ def spoilt(small: Dataset) -> Dataset:
     """120 made-up pictures, of which four are grey because they could not be read."""
     images = small.train.images.copy()
     images[list(LOST)] = 128
-    return replace(small, train=replace(small.train, images=images), unreadable=LOST)
+    return replace(small, train=replace(small.train, images=images), corrupt_ids=LOST)
 
 
 @pytest.fixture
@@ -51,9 +51,9 @@ def trained_on(monkeypatch: pytest.MonkeyPatch) -> set[int]:
 
 
 def test_those_that_can_be_read(small: Dataset, spoilt: Dataset) -> None:
-    assert small.readable.tolist() == list(range(120))
-    assert spoilt.readable.tolist() == [i for i in range(120) if i not in LOST]
-    assert spoilt.readable.dtype == np.int64
+    assert small.valid_ids.tolist() == list(range(120))
+    assert spoilt.valid_ids.tolist() == [i for i in range(120) if i not in LOST]
+    assert spoilt.valid_ids.dtype == np.int64
 
 
 def test_teachers_and_students_of_all_data_never_see_them(
@@ -61,11 +61,11 @@ def test_teachers_and_students_of_all_data_never_see_them(
 ) -> None:
     context = make_context(spoilt, *SETTINGS)
     assert dp.teach(context).result.kept == 116
-    assert trained_on == set(spoilt.readable.tolist())
+    assert trained_on == set(spoilt.valid_ids.tolist())
     trained_on.clear()
     student = dp.train(context, fraction=1, kd_weight=0)
     assert student.result.kept == 116
-    assert trained_on == set(spoilt.readable.tolist())
+    assert trained_on == set(spoilt.valid_ids.tolist())
 
 
 @pytest.mark.parametrize("name", ["el2n", "forgetting", "aum", "memorization", "memorization-plain", "knn", "grand"])
@@ -74,11 +74,11 @@ def test_proxies_and_members_never_see_them_and_their_scores_are_below_all_other
 ) -> None:
     assert name in find_scorers()
     scores = dp.score(make_context(spoilt, *SETTINGS), name)
-    assert trained_on == set(spoilt.readable.tolist())
+    assert trained_on == set(spoilt.valid_ids.tolist())
     assert scores.meta["unreadable"] == list(LOST)
     assert np.isfinite(scores.values).all()
     assert scores.values.dtype == np.float32
-    assert scores.values[list(LOST)].max() < scores.values[spoilt.readable].min()
+    assert scores.values[list(LOST)].max() < scores.values[spoilt.valid_ids].min()
     if scores.stderr is not None:
         assert (scores.stderr[list(LOST)] == 0).all()
     kept = dp.select(scores, fraction=0.5).indices
@@ -88,9 +88,9 @@ def test_proxies_and_members_never_see_them_and_their_scores_are_below_all_other
 
 def test_they_judge_nothing(spoilt: Dataset) -> None:
     kept = np.arange(0, 120, 2)
-    judges = choose_judges(kept, 120, 100, 0, alike=True, unreadable=LOST)
+    judges = choose_validation_set(kept, 120, 100, 0, subset_is_random=True, unreadable=LOST)
     assert not np.isin(judges.ids, LOST).any()
-    assert np.isin(choose_judges(kept, 120, 100, 0, alike=True).ids, LOST).any()
+    assert np.isin(choose_validation_set(kept, 120, 100, 0, subset_is_random=True).ids, LOST).any()
     split = split_holdout(2000, 0, range(1000))
     assert len(split.holdout) == 100
     assert min(split.holdout.min(), split.rest.min()) == 1000
@@ -99,7 +99,7 @@ def test_they_judge_nothing(spoilt: Dataset) -> None:
 def test_neither_influence_nor_label_issues_name_them(make_context: MakeContext, spoilt: Dataset) -> None:
     context = make_context(spoilt, *SETTINGS)
     listed = dp.find_label_issues(context, "ensemble", count=120)
-    assert {row.id for row in listed.rows} == set(spoilt.readable.tolist())
+    assert {row.id for row in listed.rows} == set(spoilt.valid_ids.tolist())
     found = dp.influence(context, top=3, pairs="all")
     assert not np.isin(found.top_train_id, LOST).any()
 
@@ -112,6 +112,6 @@ def test_a_subset_that_has_one_is_refused(make_context: MakeContext, spoilt: Dat
 
 def test_runs_without_them_are_no_runs_with_them(make_context: MakeContext, small: Dataset) -> None:
     """The fingerprint is of files, and the same where a file is broken or not taken: the places differ."""
-    whole, part = make_context(small), make_context(replace(small, unreadable=LOST))
+    whole, part = make_context(small), make_context(replace(small, corrupt_ids=LOST))
     assert whole.data.fingerprint == part.data.fingerprint
-    assert whole.place("teachers", "x", {}) != part.place("teachers", "x", {})
+    assert whole.artifact_path("teachers", "x", {}) != part.artifact_path("teachers", "x", {})

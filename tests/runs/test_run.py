@@ -36,7 +36,7 @@ def content(folder: Path) -> dict[str, bytes]:
 def run(tmp_path: Path) -> Run:
     """A run that was claimed."""
     run = Run(tmp_path / "deep" / "run")
-    with run.claimed(RECIPE, TABLES, OPTIONS, HERE):
+    with run.open(RECIPE, TABLES, OPTIONS, HERE):
         pass
     return run
 
@@ -52,13 +52,13 @@ def test_a_new_folder_is_claimed_with_everything_resolved(run: Run) -> None:
 
 def test_an_empty_folder_is_free(tmp_path: Path) -> None:
     (tmp_path / ".hidden").touch()
-    with Run(tmp_path).claimed(RECIPE, TABLES, OPTIONS, HERE):
+    with Run(tmp_path).open(RECIPE, TABLES, OPTIONS, HERE):
         assert (tmp_path / "config.toml").exists()
 
 
 def test_the_same_run_is_claimed_again_and_keeps_its_environment(run: Run) -> None:
     before = content(run.folder)
-    with Run(run.folder).claimed(Recipe(name="renamed"), TABLES, OPTIONS, {"threads": 64, "device": "cuda"}):
+    with Run(run.folder).open(Recipe(name="renamed"), TABLES, OPTIONS, {"threads": 64, "device": "cuda"}):
         assert content(run.folder) == before
         assert Run(run.folder).environment == HERE
 
@@ -66,7 +66,7 @@ def test_the_same_run_is_claimed_again_and_keeps_its_environment(run: Run) -> No
 def test_what_a_killed_process_left_half_written_goes(run: Run) -> None:
     (run.folder / ".result.json.1a2b3c.part").write_text("half")
     (run.folder / ".mine.part").touch()
-    with Run(run.folder).claimed(RECIPE, TABLES, OPTIONS, HERE):
+    with Run(run.folder).open(RECIPE, TABLES, OPTIONS, HERE):
         assert {path.name for path in run.folder.glob(".*.part")} == {".mine.part"}
 
 
@@ -77,13 +77,13 @@ def test_another_run_is_refused_and_the_difference_named(run: Run) -> None:
         (RECIPE, {**OPTIONS, "teacher": ["t"]}, "run.teacher"),
         (Recipe(name="mine", train=TrainConfig(lr=0.5)), OPTIONS, "train.lr is 0.1 there, 0.5 here"),
     ):
-        with pytest.raises(OutputExists, match=named), Run(run.folder).claimed(recipe, TABLES, options, HERE):
+        with pytest.raises(OutputExists, match=named), Run(run.folder).open(recipe, TABLES, options, HERE):
             raise AssertionError("claimed")
     assert content(run.folder) == before
 
 
 def test_settings_that_a_run_does_not_depend_on_may_differ(run: Run) -> None:
-    with Run(run.folder).claimed(Recipe(name="mine", proxy=TrainConfig(lr=0.5)), TABLES, OPTIONS, HERE):
+    with Run(run.folder).open(Recipe(name="mine", proxy=TrainConfig(lr=0.5)), TABLES, OPTIONS, HERE):
         pass
 
 
@@ -96,14 +96,14 @@ def test_a_place_that_holds_something_else_is_left_as_it_was(tmp_path: Path, wha
     else:
         place.write_text("the only copy")
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(OutputExists, match="mine"), Run(place).claimed(RECIPE, TABLES, OPTIONS, HERE):
+    with pytest.raises(OutputExists, match="mine"), Run(place).open(RECIPE, TABLES, OPTIONS, HERE):
         raise AssertionError("claimed")
     assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_a_broken_config_is_refused(run: Run) -> None:
     (run.folder / "config.toml").write_text("[run")
-    with pytest.raises(InvalidFile, match=r"config\.toml"), Run(run.folder).claimed(RECIPE, TABLES, OPTIONS, HERE):
+    with pytest.raises(InvalidFile, match=r"config\.toml"), Run(run.folder).open(RECIPE, TABLES, OPTIONS, HERE):
         raise AssertionError("claimed")
 
 

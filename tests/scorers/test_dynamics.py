@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 
 from datapruning import scorers
-from datapruning.evidence.dynamics import FinalLook, TrainingDynamics
-from datapruning.evidence.sample_stats import LOOKED, statistics
+from datapruning.evidence.dynamics import FinalEvaluation, TrainingDynamics
+from datapruning.evidence.sample_stats import EVAL_STATISTICS, statistics
 from tests.helpers.evidence_cases import learning, probabilities, recorded, track_of
 
 Array = NDArray[np.float64]
@@ -130,8 +130,10 @@ def test_final_look_scorers_against_float64(tmp_path: Path) -> None:
     tracks = []
     for k in range(2):
         found = statistics(torch.from_numpy(logits[k]).float(), torch.from_numpy(labels))
-        tracks.append(track_of(tmp_path / str(k), LOOKED, **{name: value.numpy()[None] for name, value in found.items()}))
-    look = FinalLook(tuple(tracks))
+        tracks.append(
+            track_of(tmp_path / str(k), EVAL_STATISTICS, **{name: value.numpy()[None] for name, value in found.items()})
+        )
+    look = FinalEvaluation(tuple(tracks))
     p = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
     ordered = np.sort(p, -1)
     expected = {
@@ -148,7 +150,9 @@ def test_final_look_signs_by_hand(tmp_path: Path) -> None:
     # sample 0: sure and right; 1: sure and wrong; 2: undecided
     logits = torch.tensor([[9.0, 0.0], [9.0, 0.0], [1.0, 1.0]])
     found = statistics(logits, torch.tensor([0, 1, 0]))
-    look = FinalLook((track_of(tmp_path, LOOKED, **{name: value.numpy()[None] for name, value in found.items()}),))
+    look = FinalEvaluation(
+        (track_of(tmp_path, EVAL_STATISTICS, **{name: value.numpy()[None] for name, value in found.items()}),)
+    )
     best = {name: int(scorers.get_scorer(name)(look)[0].argmax()) for name in ("loss", "entropy", "margin", "confidence")}
     assert best == {"loss": 1, "entropy": 2, "margin": 2, "confidence": 2}
     np.testing.assert_allclose(scorers.get_scorer("entropy")(look)[0][2], math.log(2), rtol=1e-6)

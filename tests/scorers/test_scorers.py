@@ -15,15 +15,15 @@ from datapruning.api.score import score
 from datapruning.artifacts.scorer import Samples, Scorer, scorer
 from datapruning.data.dataset import Dataset
 from datapruning.errors import DataPruningError, UnknownName
-from datapruning.evidence.dynamics import EarlyErrors
-from datapruning.evidence.sample_stats import Track
+from datapruning.evidence.dynamics import EarlyEvaluation
+from datapruning.evidence.sample_stats import SampleStats
 from datapruning.runs.context import Context
 from tests.helpers.evidence_cases import dynamics_of, track_of
 
 
-def early_of(*early: Track) -> EarlyErrors:
+def early_of(*early: SampleStats) -> EarlyEvaluation:
     """Evidence made by hand."""
-    return EarlyErrors(early, 1)
+    return EarlyEvaluation(early, 1)
 
 
 def test_forgetting_counts_losses_and_ranks_the_never_learned_first(tmp_path: Path) -> None:
@@ -37,7 +37,7 @@ def test_forgetting_counts_losses_and_ranks_the_never_learned_first(tmp_path: Pa
     values, stderr = scorers.get_scorer("forgetting")(one)
     np.testing.assert_array_equal(values, [0, 4, 2, 0, 2])  # never learned: 4 presentations
     assert stderr is None
-    two = dynamics_of(*one.presentations, track_of(tmp_path / "b", correct=1 - correct))
+    two = dynamics_of(*one.train_passes, track_of(tmp_path / "b", correct=1 - correct))
     np.testing.assert_array_equal(scorers.get_scorer("forgetting")(two)[0], [0 + 4, 4 + 0, 2 + 1, 0 + 1, 2 + 1])
 
 

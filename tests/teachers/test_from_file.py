@@ -19,7 +19,7 @@ from datapruning.errors import IncompatibleInputs, InvalidFile, UserError
 from datapruning.io.tensors import save_tensors
 from datapruning.models import create_model
 from datapruning.models.features import last_linear
-from datapruning.models.normalization import Renormalised
+from datapruning.models.normalization import InputRenormalization
 from datapruning.runs.context import Context
 from datapruning.teachers.from_file import import_teacher, read_weights
 from datapruning.teachers.load import Teacher, load_teacher
@@ -74,7 +74,7 @@ def test_a_pth_teaches_like_the_network_it_holds(
     torch.save(wrap(network().state_dict()), path)
     teacher = load(context, path)
     assert torch.equal(gives(teacher.model, pictures(context)), gives(network(), pictures(context)))
-    assert teacher.folder.parent == context.root / "teachers"
+    assert teacher.folder.parent == context.workspace / "teachers"
     assert 0 <= teacher.result.test_accuracy <= 100
 
 
@@ -85,7 +85,7 @@ def test_a_student_of_a_file_is_found_again_and_the_file_is_read_once(context: C
     again = dp.train(context, fraction=0.5, kd_weight=0.5, teacher=path)
     assert first.folder == again.folder
     assert first.result.teacher[0].model == "tinynet8"
-    assert len(list((context.root / "teachers").iterdir())) == 1
+    assert len(list((context.workspace / "teachers").iterdir())) == 1
     folder = Path(first.result.teacher[0].folder)
     assert load_teacher(folder, context.data, context.device).weights_hash == load(context, path).weights_hash
 
@@ -118,7 +118,7 @@ def test_a_network_trained_with_other_means_gets_pictures_as_it_knows_them(conte
 def test_the_same_numbers_change_nothing() -> None:
     stats = ([100.0, 90.0], [20.0, 30.0])
     images = torch.randn(3, 2, 4, 4)
-    assert torch.equal(Renormalised(nn.Identity(), *stats, stats)(images), images)
+    assert torch.equal(InputRenormalization(nn.Identity(), *stats, stats)(images), images)
 
 
 def state_without(*names: str) -> dict[str, Tensor]:
@@ -141,7 +141,7 @@ def test_weights_that_do_not_fit_are_named(context: Context, tmp_path: Path) -> 
         save_tensors(tmp_path / f"{number}.safetensors", weights)
         with pytest.raises(InvalidFile, match=named):
             import_teacher(context, tmp_path / f"{number}.safetensors")
-    assert not (context.root / "teachers").exists()
+    assert not (context.workspace / "teachers").exists()
 
 
 SAID = {

@@ -57,7 +57,7 @@ def other_folder(teacher: Teacher, folder: Path) -> Teacher:
 
 def test_who_fills_first_changes_nothing(taught: tuple[Context, Teacher], tmp_path: Path) -> None:
     context, teacher = taught
-    loader, total = context.split("train"), context.data.total
+    loader, total = context.loader("train"), context.data.total
     at_once = cache_of(context, other_folder(teacher, tmp_path / "a"))
     assert at_once.fill(loader, np.arange(total), 2) == 2 * total
     piecewise = cache_of(context, other_folder(teacher, tmp_path / "b"))
@@ -73,9 +73,9 @@ def test_labels_are_the_teachers_logits_of_that_view_to_float16(taught: tuple[Co
     context, teacher = taught
     ids = np.arange(100)
     labels = cache_of(context, teacher)
-    labels.fill(context.split("train"), ids, 10)
+    labels.fill(context.loader("train"), ids, 10)
     for epoch in (0, 2, 4):
-        (_, fresh), *_ = batch_logits(teacher.model, context.split("train"), [ids], context.views, epoch=epoch)
+        (_, fresh), *_ = batch_logits(teacher.model, context.loader("train"), [ids], context.views, epoch=epoch)
         torch.testing.assert_close(labels[ids, epoch], fresh, rtol=2e-3, atol=2e-3)
         assert torch.equal(labels[ids, epoch], labels[ids, epoch + 3])  # V = 3 views, again and again
     assert not torch.equal(labels[ids, 0], labels[ids, 1])
@@ -84,7 +84,7 @@ def test_labels_are_the_teachers_logits_of_that_view_to_float16(taught: tuple[Co
 def test_only_what_is_asked_for_is_computed_and_the_rest_is_refused(taught: tuple[Context, Teacher]) -> None:
     context, teacher = taught
     labels = cache_of(context, teacher)
-    assert labels.fill(context.split("train"), np.array([3, 900]), 1) == 2
+    assert labels.fill(context.loader("train"), np.array([3, 900]), 1) == 2
     with pytest.raises(InvalidValue, match="no soft label for sample id 4 in view 0"):
         labels[np.array([3, 4]), 0]
     with pytest.raises(InvalidValue, match="no soft label for sample id 3 in view 1"):
@@ -93,12 +93,12 @@ def test_only_what_is_asked_for_is_computed_and_the_rest_is_refused(taught: tupl
 
 def test_a_killed_fill_goes_on(taught: tuple[Context, Teacher], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     context, teacher = taught
-    loader, everything = context.split("train"), np.arange(context.data.total)
+    loader, everything = context.loader("train"), np.arange(context.data.total)
     from datapruning.teachers import soft_labels
 
     whole = cache_of(context, other_folder(teacher, tmp_path / "whole"))
     whole.fill(loader, everything, 1)
-    monkeypatch.setattr(soft_labels, "MARK_SECONDS", 0.0)
+    monkeypatch.setattr(soft_labels, "FLUSH_SECONDS", 0.0)
     real = batch_logits
     served = []
 
@@ -143,7 +143,7 @@ def test_several_teachers_are_stacked(taught: tuple[Context, Teacher], tmp_path:
     context, teacher = taught
     caches = [cache_of(context, other_folder(teacher, tmp_path / name)) for name in "ab"]
     for each in caches:
-        each.fill(context.split("train"), np.arange(10), 1)
+        each.fill(context.loader("train"), np.arange(10), 1)
     both = TeacherLabels(caches)[np.arange(10), 0]
     assert both.shape == (2, 10, 10)
     assert torch.equal(both[0], both[1])

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datapruning.artifacts.metadata import new_meta
+from datapruning.artifacts.metadata import make_metadata
 from datapruning.artifacts.rank_correlation import rank_correlation
 from datapruning.artifacts.scores import KIND, Scores
 from datapruning.artifacts.subset import Subset, subset_from_ids
@@ -39,7 +39,7 @@ def subset_of(data: Dataset, ids: Any) -> Subset:
 
 def scores_of(data: Dataset, values: Any) -> Scores:
     """Scores of `data`."""
-    return Scores(np.asarray(values, np.float32), new_meta(KIND, data, scorer="made-up", seed=0))
+    return Scores(np.asarray(values, np.float32), make_metadata(KIND, data, scorer="made-up", seed=0))
 
 
 @settings(deadline=None, max_examples=50)
@@ -232,7 +232,7 @@ def test_what_cannot_be_compared_is_refused(
     subset_of(digits, range(3)).save(tmp_path / "a.npz")
     subset_of(small, range(3)).save(tmp_path / "other.npz")
     scores_of(digits, np.arange(1438)).save(tmp_path / "scores.npz")
-    Subset(np.arange(3), new_meta("datapruning.influence", digits)).save(tmp_path / "influence.npz")
+    Subset(np.arange(3), make_metadata("datapruning.influence", digits)).save(tmp_path / "influence.npz")
     (tmp_path / "notes.txt").write_text("nothing of ours")
     (tmp_path / "empty").mkdir()
     assert named in refused("diff", *words)

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from datapruning.artifacts.metadata import new_meta
+from datapruning.artifacts.metadata import make_metadata
 from datapruning.artifacts.scores import KIND, Scores
 from datapruning.artifacts.subset import Subset, load_subset, subset_from_ids
 from datapruning.artifacts.subset_file import open_subset, subset_from_file
@@ -35,7 +35,7 @@ CLASSES = ("cat", "big, dog")
 def scores_of(data: Dataset, values: Any, stderr: Any = None, **story: Any) -> Scores:
     """Scores of `data`."""
     errors = None if stderr is None else np.asarray(stderr, np.float32)
-    return Scores(np.asarray(values, np.float32), new_meta(KIND, data, scorer="made-up", **story), errors)
+    return Scores(np.asarray(values, np.float32), make_metadata(KIND, data, scorer="made-up", **story), errors)
 
 
 @pytest.fixture
@@ -159,7 +159,7 @@ def test_a_path_that_stands_twice_is_named(tmp_path: Path, photos: Dataset) -> N
 def test_pictures_that_cannot_be_read_are_not_taken(tmp_path: Path, photos: Dataset) -> None:
     (tmp_path / "ids.txt").write_text("1\n2\n3\n")
     with pytest.raises(InvalidValue, match=r"ids\.txt: id 2 is a picture that cannot be read \(1 such ids\)"):
-        subset_from_file(tmp_path / "ids.txt", dataclasses.replace(photos, unreadable=(2, 77)))
+        subset_from_file(tmp_path / "ids.txt", dataclasses.replace(photos, corrupt_ids=(2, 77)))
 
 
 def test_a_path_with_a_line_break_fits_in_no_list(tmp_path: Path, photos: Dataset) -> None:
@@ -265,7 +265,7 @@ def test_what_cannot_be_exported_is_refused(
 ) -> None:
     subset_from_ids(np.arange(3), digits, "by hand").save(tmp_path / "s.npz")
     subset_from_ids(np.arange(3), small, "by hand").save(tmp_path / "other.npz")
-    Subset(np.arange(3), new_meta("datapruning.influence", digits)).save(tmp_path / "influence.npz")
+    Subset(np.arange(3), make_metadata("datapruning.influence", digits)).save(tmp_path / "influence.npz")
     (tmp_path / "cut.npz").write_bytes((tmp_path / "s.npz").read_bytes()[:200])
     (tmp_path / "taken.csv").write_text("the only copy")
     (tmp_path / "empty").mkdir()

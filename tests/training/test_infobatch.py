@@ -47,7 +47,7 @@ def train(context: Context, training: TrainConfig, ids: Any = None, **options: A
     steps = planned_steps(training, len(ids), context.data.total)
     chosen = {"loss": CrossEntropy(), "seed": 0, "num_steps": steps, "description": "test", **options}
     with reproducible(1):
-        done = fit(model, context.split("train"), ids, context.views, training, **chosen)
+        done = fit(model, context.loader("train"), ids, context.views, training, **chosen)
     return model, done
 
 
@@ -188,7 +188,7 @@ def test_it_trains_as_a_slow_reference_does(make_context: Maker, small: Dataset)
             weights = epoch_weights(ids, losses, 0.5, 0, epoch)
             total = hits = 0.0
             for batch, images in context.views.read(
-                context.split("train"), training_batches(ids[weights > 0], 16, 0, epoch), epoch
+                context.loader("train"), training_batches(ids[weights > 0], 16, 0, epoch), epoch
             ):
                 logits, counts = slow(images), torch.from_numpy(weights[batch.ids])
                 each = nn.functional.cross_entropy(logits, batch.labels, reduction="none")
@@ -358,7 +358,7 @@ def test_students_with_and_without_teachers_are_pruned_and_share_the_teacher(
     short: Context, fraction: float, weight: float | str
 ) -> None:
     usual = dp.train(short, fraction=fraction, kd_weight=weight)
-    fewer = dp.train(short.with_student(infobatch=0.5), fraction=fraction, kd_weight=weight)
+    fewer = dp.train(short.with_train(infobatch=0.5), fraction=fraction, kd_weight=weight)
     assert fewer.folder != usual.folder
     assert usual.result.infobatch is None
     told = fewer.result.infobatch

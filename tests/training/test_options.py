@@ -61,7 +61,7 @@ def train(
     ids = np.arange(context.data.total)
     steps = planned_steps(training, len(ids), len(ids))
     settings: dict[str, Any] = {"seed": 0, "num_steps": steps, "description": "test", **options}
-    return model, fit(model, context.split("train"), ids, context.views, training, CrossEntropy(), **settings)
+    return model, fit(model, context.loader("train"), ids, context.views, training, CrossEntropy(), **settings)
 
 
 def same(a: nn.Module, b: nn.Module) -> bool:
@@ -204,7 +204,7 @@ def test_parts_of_a_batch_are_the_batch() -> None:
     assert [len(part.ids) for part, _, _ in parts] == [8, 8, 9]
     assert sum(share for _, _, share in parts) == pytest.approx(1)
     assert torch.equal(torch.cat([part.labels for part, _, _ in parts]), labels)
-    assert torch.equal(torch.cat([part.mixed.share for part, _, _ in parts if part.mixed]), mixed.share)
+    assert torch.equal(torch.cat([part.mixed.lam for part, _, _ in parts if part.mixed]), mixed.lam)
     assert np.array_equal(np.concatenate([part.ids for part, _, _ in parts]), batch.ids)
     whole = list(micro_batches(batch, batch.images, SHORT))
     assert len(whole) == 1

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from datapruning.config.training import TrainConfig
 from datapruning.data.dataset import Dataset
 from datapruning.errors import DataPruningError, InvalidFile
-from datapruning.evidence.prediction_change import Changes
+from datapruning.evidence.prediction_change import PredictionChange
 from datapruning.evidence.recorder import Recorder, RecorderCallback
-from datapruning.evidence.sample_stats import Track
+from datapruning.evidence.sample_stats import SampleStats
 from datapruning.io.tensors import load_tensors, save_tensors
 from datapruning.runs.context import Context
 from datapruning.training.checkpoint import Checkpoint, load_weights
@@ -41,7 +41,7 @@ def train(context: Context, training: TrainConfig, ids: Any = None, **options: A
         "seed": 0, "num_steps": planned_steps(training, len(ids), context.data.total), "description": "test", **options,
     }  # fmt: skip
     with reproducible(1):
-        done = fit(model, context.split("train"), ids, context.views, training, CrossEntropy(), **settings)
+        done = fit(model, context.loader("train"), ids, context.views, training, CrossEntropy(), **settings)
     return model, done
 
 
@@ -115,8 +115,8 @@ def test_a_rate_of_ones_own_and_fewer_updates(make_context: Maker, small: Datase
 def test_recording_does_not_change_what_is_learned(make_context: Maker, small: Dataset, tmp_path: Path) -> None:
     context = make_context(small)
     plain, done = train(context, SHORT)
-    track = Track(tmp_path / "track", SHORT.epochs, small.total)
-    changes = Changes(tmp_path / "changes", small.total)
+    track = SampleStats(tmp_path / "track", SHORT.epochs, small.total)
+    changes = PredictionChange(tmp_path / "changes", small.total)
     recorded, _ = train(context, SHORT, callbacks=[RecorderCallback(Recorder(track, changes))])
     assert same(plain, recorded)
     shares = 100 * track["correct"].mean(1)
@@ -127,7 +127,7 @@ def test_training_learns(make_context: Maker, small: Dataset) -> None:
     context = make_context(small)
     model, done = train(context, SHORT.replace(epochs=12))
     assert done.history[-1].loss < done.history[0].loss / 2
-    assert accuracy(model, context.split("test"), np.arange(len(small.test)), context.views) > 80
+    assert accuracy(model, context.loader("test"), np.arange(len(small.test)), context.views) > 80
 
 
 def test_two_kept_samples_and_a_lone_last_sample_train(make_context: Maker, small: Dataset) -> None:
@@ -183,7 +183,7 @@ def test_predictions_do_not_depend_on_how_many_are_asked_for(make_context: Maker
     model, _ = train(context, SHORT)
 
     def logits(ids: Any) -> Tensor:
-        return torch.cat([part for _, _, part in predict(model, context.split("train"), ids, context.views, rows=64)])
+        return torch.cat([part for _, _, part in predict(model, context.loader("train"), ids, context.views, rows=64)])
 
     everything = logits(np.arange(small.total))
     assert everything.shape == (small.total, 4)

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from datapruning.errors import DeviceError, OutOfMemory
-from datapruning.io.trial_store import RowStore
+from datapruning.io.trial_store import TrialStore
 from datapruning.training.step import optimizer_step
-from datapruning.utils.device_errors import hardware, told
+from datapruning.utils.device_errors import as_device_error, translate_device_errors
 from tests.conftest import Answer, fast_arguments
 
 OF_A_GPU = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 7.79 GiB")
@@ -35,19 +35,19 @@ LOST = RuntimeError("CUDA error: unspecified launch failure\nCUDA kernel errors 
     ],
 )
 def test_memory_that_is_too_small_says_the_batch_size_and_what_keeps_the_update(error: Exception, whose: str) -> None:
-    found = told(error, "student", 128, 2)
+    found = as_device_error(error, "student", 128, 2)
     assert isinstance(found, OutOfMemory)
     said = str(found)
     assert said.startswith(f"student: {whose} is too small for 128 samples at a time (")
     assert said.endswith("or --set train.batch_size=64 --set train.grad_accum_steps=4, which keeps the update")
     assert "\n" not in said
-    assert isinstance(told(error, "labels"), OutOfMemory), "where no setting says how many go at a time"
+    assert isinstance(as_device_error(error, "labels"), OutOfMemory), "where no setting says how many go at a time"
 
 
 @pytest.mark.parametrize(("size", "grad_accum_steps", "half", "more"), [(2, 3, 1, 6), (5, 1, 2, 3), (300, 1, 150, 2)])
 def test_the_smaller_batches_make_no_smaller_update(size: int, grad_accum_steps: int, half: int, more: int) -> None:
     assert f".batch_size={half} --set train.grad_accum_steps={more}," in str(
-        told(MemoryError(), "x", size, grad_accum_steps)
+        as_device_error(MemoryError(), "x", size, grad_accum_steps)
     )
     assert half * more >= size * grad_accum_steps
 
@@ -56,13 +56,13 @@ def test_the_smaller_batches_make_no_smaller_update(size: int, grad_accum_steps:
     ("doing", "table"), [("student", "train"), ("teacher", "teacher"), ("proxy 2", "proxy"), ("member", "ensemble_member")]
 )
 def test_the_hint_names_the_table_of_what_is_trained(doing: str, table: str) -> None:
-    assert f"--set {table}.batch_size=4 " in str(told(MemoryError(), doing, 8))
-    assert "batch_size" not in str(told(MemoryError(), doing, 1)), "less than one sample at a time there is not"
+    assert f"--set {table}.batch_size=4 " in str(as_device_error(MemoryError(), doing, 8))
+    assert "batch_size" not in str(as_device_error(MemoryError(), doing, 1)), "less than one sample at a time there is not"
 
 
 @pytest.mark.parametrize("said", [str(LOST), "cuDNN error: CUDNN_STATUS_EXECUTION_FAILED", "CUDA driver error: device lost"])
 def test_a_gpu_that_fails_is_one_line(said: str) -> None:
-    found = told(RuntimeError(said), "student")
+    found = as_device_error(RuntimeError(said), "student")
     assert isinstance(found, DeviceError)
     rest = "what was saved stays, and the same command goes on from there"
     assert str(found) == f"student: the GPU failed ({said.splitlines()[0]}); {rest}"
@@ -70,8 +70,8 @@ def test_a_gpu_that_fails_is_one_line(said: str) -> None:
 
 @pytest.mark.parametrize("other", [RuntimeError("shapes do not fit"), RuntimeError(""), ValueError("CUDA error")])
 def test_other_errors_stay_what_they_are(other: Exception) -> None:
-    assert told(other, "student") is None
-    with pytest.raises(type(other)), hardware("student"):
+    assert as_device_error(other, "student") is None
+    with pytest.raises(type(other)), translate_device_errors("student"):
         raise other
 
 
@@ -93,7 +93,7 @@ def test_a_student_that_ends_so_goes_on_where_it_was(
         return optimizer_step(*given)
 
     with monkeypatch.context() as patch:
-        patch.setattr("datapruning.training.checkpoint.SECONDS", 0.0)
+        patch.setattr("datapruning.training.checkpoint.SAVE_INTERVAL_SECONDS", 0.0)
         patch.setattr("datapruning.training.trainer.optimizer_step", fails)
         ended = dprune(*words, "--out", "a")
     assert ended.code == 1
@@ -115,23 +115,23 @@ def test_memory_elsewhere_is_one_line(dprune: Callable[..., Answer], monkeypatch
 
 
 def test_a_row_without_memory_fails_alone_but_a_lost_gpu_fails_no_row(tmp_path: Path) -> None:
-    store = RowStore(tmp_path, {})
+    store = TrialStore(tmp_path, {})
 
     def work(config: Any) -> Any:
         if config["n"] == 0:
             raise MemoryError
         raise LOST
 
-    failures = store.fill([{"n": 0}], work)
+    failures = store.run_remaining([{"n": 0}], work)
     assert "MemoryError" in next(iter(failures)).error  # type: ignore[union-attr]
     with pytest.raises(DeviceError, match="a row: the GPU failed"):
-        store.attempt({"n": 1}, work)
+        store.try_run({"n": 1}, work)
     assert store.failure({"n": 1}) is None
     assert not list((tmp_path / "running").glob("[!.]*"))
 
 
 def test_what_torch_and_numpy_really_raise_is_told() -> None:
-    with pytest.raises(OutOfMemory, match="the machine's memory"), hardware("x"):
+    with pytest.raises(OutOfMemory, match="the machine's memory"), translate_device_errors("x"):
         torch.empty(2**60, dtype=torch.uint8)
-    with pytest.raises(OutOfMemory, match="the machine's memory"), hardware("x"):
+    with pytest.raises(OutOfMemory, match="the machine's memory"), translate_device_errors("x"):
         np.empty(2**60, np.uint8)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datapruning.errors import InvalidValue
-from datapruning.utils.fraction import keeping, kept_count, parse_fraction
+from datapruning.utils.fraction import describe_kept, kept_count, parse_fraction
 
 
 @given(st.integers(1, 10**9), st.integers(0, 9), st.integers(0, 10**7))
@@ -70,4 +70,4 @@ def test_a_percentage_gets_a_hint() -> None:
 
 
 def test_the_words_of_every_message() -> None:
-    assert keeping(25_000, 50_000) == "keeping 25,000 of 50,000"
+    assert describe_kept(25_000, 50_000) == "keeping 25,000 of 50,000"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datapruning.utils.hashing import U64, below, digest, hash_ids, shuffled
+from datapruning.utils.hashing import U64, bounded_ints, config_hash, hash_ids, hash_permutation
 
 IDS = np.array([0, 1, 2, 49_999, 2**40])
 GOLDEN = {
@@ -25,8 +25,8 @@ def test_values_are_pinned(key: tuple[int, ...]) -> None:
 
 
 def test_order_and_digest_are_pinned() -> None:
-    assert shuffled(np.arange(10), 5, 1).tolist() == [2, 4, 7, 6, 1, 3, 8, 5, 0, 9]
-    assert digest({"b": 1, "a": [1.5, None]}) == "cf0c4895ed"
+    assert hash_permutation(np.arange(10), 5, 1).tolist() == [2, 4, 7, 6, 1, 3, 8, 5, 0, 9]
+    assert config_hash({"b": 1, "a": [1.5, None]}) == "cf0c4895ed"
 
 
 @given(id_lists, keys, st.randoms())
@@ -53,14 +53,14 @@ def test_hashes_do_not_collide_and_every_bit_is_fair() -> None:
 @given(st.lists(st.integers(0, 2**64 - 1), min_size=1), st.integers(1, 2**31))
 @settings(deadline=None, max_examples=50)
 def test_below_is_the_exact_multiply_and_shift(values: list[int], limit: int) -> None:
-    numbers = below(np.array(values, U64), limit)
+    numbers = bounded_ints(np.array(values, U64), limit)
     assert numbers.tolist() == [((v >> 32) * limit) >> 32 for v in values]
     assert 0 <= numbers.min() <= numbers.max() < limit
 
 
 @pytest.mark.parametrize("limit", [2, 9, 1000])
 def test_below_is_uniform(limit: int) -> None:
-    drawn = np.bincount(below(hash_ids(np.arange(200_000), 1), limit), minlength=limit)
+    drawn = np.bincount(bounded_ints(hash_ids(np.arange(200_000), 1), limit), minlength=limit)
     expected = 200_000 / limit
     chi_square = float(((drawn - expected) ** 2 / expected).sum())
     assert abs(chi_square - (limit - 1)) < 6 * (2 * limit) ** 0.5
@@ -71,31 +71,31 @@ def test_below_is_uniform(limit: int) -> None:
 def test_shuffled_is_a_permutation_whatever_order_it_was_given(ids: list[int], key: int, random: object) -> None:
     other = list(ids)
     random.shuffle(other)  # type: ignore[attr-defined]
-    order = shuffled(np.array(ids), key)
+    order = hash_permutation(np.array(ids), key)
     assert sorted(order.tolist()) == sorted(ids)
-    assert order.tolist() == shuffled(np.array(other), key).tolist()
+    assert order.tolist() == hash_permutation(np.array(other), key).tolist()
 
 
 def test_shuffled_differs_by_key_and_is_not_sorted() -> None:
-    orders = [shuffled(np.arange(1000), key).tolist() for key in range(5)]
+    orders = [hash_permutation(np.arange(1000), key).tolist() for key in range(5)]
     assert len({tuple(o) for o in orders}) == 5
     assert abs(np.corrcoef(orders[0], np.arange(1000))[0, 1]) < 0.1
 
 
 def test_a_subset_is_shuffled_as_in_the_full_order() -> None:
     """Hence random subsets of one seed are nested."""
-    full = shuffled(np.arange(1000), 8)
+    full = hash_permutation(np.arange(1000), 8)
     some = np.arange(0, 1000, 3)
-    assert shuffled(some, 8).tolist() == [i for i in full.tolist() if i % 3 == 0]
+    assert hash_permutation(some, 8).tolist() == [i for i in full.tolist() if i % 3 == 0]
 
 
 def test_digest_does_not_depend_on_key_order_but_on_every_value() -> None:
-    assert digest({"a": 1, "b": {"c": 2, "d": 3}}) == digest({"b": {"d": 3, "c": 2}, "a": 1})
-    texts = {digest(v) for v in ({"a": 1}, {"a": 2}, {"b": 1}, {"a": "1"}, {"a": [1]}, {})}
+    assert config_hash({"a": 1, "b": {"c": 2, "d": 3}}) == config_hash({"b": {"d": 3, "c": 2}, "a": 1})
+    texts = {config_hash(v) for v in ({"a": 1}, {"a": 2}, {"b": 1}, {"a": "1"}, {"a": [1]}, {})}
     assert len(texts) == 6
-    assert len(digest({}, length=20)) == 20
+    assert len(config_hash({}, length=20)) == 20
 
 
 def test_digest_refuses_what_json_cannot_say() -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
-        digest({"a": float("nan")})
+        config_hash({"a": float("nan")})

@@ -21,7 +21,7 @@ from datapruning.experiments.sweep.shared_artifacts import needs_evidence, open_
 from datapruning.io.json import write_json
 from datapruning.runs.opening import DatasetOrContext, as_context
 from datapruning.training.reproducibility import reproducible
-from datapruning.utils.console import say
+from datapruning.utils.console import info
 from datapruning.version import __version__
 
 FORMAT = {"format": "datapruning.advice", "version": 1}
@@ -84,12 +84,12 @@ def advise(
     teachers = [teacher] if isinstance(teacher, str) else teacher or ()  # a path may have a comma in it
     request = resolve_request(context, scorer, teachers, seed)
     name = f"{context.recipe.train.model}-{scorer}"
-    folder = Path(out) if out is not None else context.place("advice", name, request.identity)
+    folder = Path(out) if out is not None else context.artifact_path("advice", name, request.identity)
     store = open_store(folder, request.identity)
-    say(cost_message(request, estimate_cost(request), sum(1 for _ in store.rows())))
+    info(cost_message(request, estimate_cost(request), sum(1 for _ in store.trials())))
     runner = PilotRunner(request, store)
     reference = runner.reference()
-    say(reference_message(reference, request))
+    info(reference_message(reference, request))
     _make_evidence(request)
     holdout_teacher = runner.teacher()
     correction = leakage_correction(reference, runner.given_teachers())
@@ -161,4 +161,4 @@ def _run_pilots(
             return pilots, results, curve
         assert pilot is not None  # the first fractions of the ladder need no curve
         pilots[pilot] = runner.pilot(pilot)
-        say(pilot_message(pilot, pilots[pilot], reference, available))
+        info(pilot_message(pilot, pilots[pilot], reference, available))

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datapruning.errors import InvalidValue
-from datapruning.utils.hashing import shuffled
+from datapruning.utils.hashing import hash_permutation
 
 HOLDOUT_KEY = 0xAD7D6
 MAX_HOLDOUT_SAMPLES = 5000
@@ -40,6 +40,6 @@ def split_holdout(total: int, seed: int, unreadable: Sequence[int] = ()) -> Hold
             f"advise holds out a tenth of the training samples, and of {total:,} that is too few to measure a point of "
             f"accuracy; it needs at least {MIN_TRAINING_SAMPLES:,}. Train at a few fractions instead (dprune sweep)"
         )
-    order = shuffled(np.setdiff1d(np.arange(total), unreadable), HOLDOUT_KEY, seed)
+    order = hash_permutation(np.setdiff1d(np.arange(total), unreadable), HOLDOUT_KEY, seed)
     count = min(MAX_HOLDOUT_SAMPLES, int(MAX_HOLDOUT_FRACTION * len(order)))
     return HoldoutSplit(np.sort(order[:count]), np.sort(order[count:]))

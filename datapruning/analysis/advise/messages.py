@@ -12,7 +12,7 @@ from datapruning.analysis.advise.pilots import HoldoutResult
 from datapruning.analysis.advise.plan import MAX_FRACTION, Pilot
 from datapruning.analysis.advise.request import AdviceRequest, initial_candidate
 from datapruning.runs.context import Context
-from datapruning.utils.fraction import keeping
+from datapruning.utils.fraction import describe_kept
 
 
 def cost_message(request: AdviceRequest, cost: CostEstimate, num_finished: int) -> str:
@@ -32,7 +32,7 @@ def cost_message(request: AdviceRequest, cost: CostEstimate, num_finished: int) 
 def reference_message(reference: HoldoutResult, request: AdviceRequest) -> str:
     """After the reference."""
     stderr = math.sqrt(reference.accuracy * (100 - reference.accuracy) / len(request.split.holdout))
-    kept = keeping(reference.kept, len(request.split.rest))
+    kept = describe_kept(reference.kept, len(request.split.rest))
     return f"reference: {kept} without KD, {reference.accuracy:.2f}% ± {stderr:.2f} of the hold-out"
 
 
@@ -40,7 +40,7 @@ def pilot_message(pilot: Pilot, result: HoldoutResult, reference: HoldoutResult,
     """After a pilot."""
     gap = reference.accuracy - result.accuracy
     difference = f"{abs(gap):.2f} points {'below' if gap > 0 else 'above'} the reference"
-    kept = keeping(result.kept, available)
+    kept = describe_kept(result.kept, available)
     return f"  fraction {pilot.fraction}, {kept}: {result.accuracy:.2f}%, {difference}, {result.trial_seconds:.0f} s"
 
 

@@ -21,9 +21,9 @@ from datapruning.analysis.advise.plan import Pilot
 from datapruning.analysis.advise.request import AdviceRequest, initial_candidate
 from datapruning.artifacts.scorer import Samples
 from datapruning.config.training import TrainConfig
-from datapruning.data.augment.views import Views
+from datapruning.data.augment.augmentation import Augmentation
 from datapruning.io.tensors import load_tensors, save_tensors
-from datapruning.io.trial_store import Config, Row, RowStore, Work
+from datapruning.io.trial_store import Trial, TrialConfig, TrialFn, TrialStore
 from datapruning.runs.context import Context
 from datapruning.teachers.load import Teacher, hash_weights
 from datapruning.teachers.soft_labels import SoftLabelCache, TeacherLabels
@@ -34,9 +34,9 @@ from datapruning.training.reproducibility import reproducible
 from datapruning.training.schedules import planned_epochs, planned_steps
 from datapruning.training.state import TrainState
 from datapruning.training.trainer import Trainer
-from datapruning.utils.console import hushed
+from datapruning.utils.console import quiet
 from datapruning.utils.fraction import kept_count
-from datapruning.utils.hashing import digest
+from datapruning.utils.hashing import config_hash
 
 REFERENCE, TEACHER, PILOT, GIVEN_TEACHER = "reference", "teacher", "pilot", "given teacher"
 MODEL, STATE = "model.safetensors", "state.safetensors"
@@ -84,7 +84,7 @@ class PilotRunner:
         store: Of the trials; networks lie in `runs/` beside them.
     """
 
-    def __init__(self, request: AdviceRequest, store: RowStore) -> None:
+    def __init__(self, request: AdviceRequest, store: TrialStore) -> None:
         self._request, self._store, self._context, self._split = request, store, request.context, request.split
         self._teachers: list[Teacher] = list(request.given_teachers)
 
@@ -113,39 +113,39 @@ class PilotRunner:
 
     def finished_pilots(self) -> Iterator[tuple[Pilot, HoldoutResult]]:
         """The pilots that are in the store, in no promised order."""
-        for trial in self._store.rows():
+        for trial in self._store.trials():
             if trial.config["run"] == PILOT:
                 yield Pilot(str(trial.config["fraction"]), int(trial.config["repeat"])), self._read(trial)
 
-    def _run(self, config: Config, work: Work) -> HoldoutResult:
+    def _run(self, config: TrialConfig, work: TrialFn) -> HoldoutResult:
         trial = self._store.run(config, work)
         assert trial is not None  # run() waits for a trial that another process runs
         return self._read(trial)
 
-    def _read(self, trial: Row) -> HoldoutResult:
+    def _read(self, trial: Trial) -> HoldoutResult:
         values = dict(trial.result)
         correct = decode_bits(values.pop("correct"), len(self._split.holdout))
         return HoldoutResult(correct, **values, trial_seconds=trial.seconds)
 
-    def _train_on_rest(self, name: str, training: TrainConfig, _: Config) -> dict[str, Any]:
+    def _train_on_rest(self, name: str, training: TrainConfig, _: TrialConfig) -> dict[str, Any]:
         ids = self._split.rest
-        views = self._context.views if name == TEACHER else self._context.among(ids).views
+        views = self._context.views if name == TEACHER else self._context.for_subset(ids).views
         loss = CrossEntropy(training.label_smoothing)
         model, progress = self._train(name, training, ids, views, loss, self._request.seed)
         save_tensors(self._folder(name) / MODEL, dict(model.state_dict()))
         return self._evaluate(model, progress, len(ids), 0)
 
-    def _train_pilot(self, config: Config) -> dict[str, Any]:
+    def _train_pilot(self, config: TrialConfig) -> dict[str, Any]:
         context, data = self._context, self._context.data
         training, rest = context.recipe.train, self._split.rest
-        seed = int(digest({**config, "seed": self._request.seed}, 8), 16)  # of subset, initialisation and order
+        seed = int(config_hash({**config, "seed": self._request.seed}, 8), 16)  # of subset, initialisation and order
         ids = self._select(config["fraction"], seed)
         epochs = planned_epochs(training, len(ids), len(rest))
-        views = context.among(ids).views
-        with reproducible(context.threads), hushed():
+        views = context.for_subset(ids).views
+        with reproducible(context.threads), quiet():
             caches = [SoftLabelCache(t, views, data.fingerprint, data.total, data.classes) for t in self._load_teachers()]
             for cache in caches:
-                cache.fill(context.split("train"), ids, epochs)
+                cache.fill(context.loader("train"), ids, epochs)
         loss = initial_objective(context, TeacherLabels(caches))
         name = f"pilot-{config['fraction']}-{config['repeat']}"
         model, progress = self._train(name, training, ids, views, loss, seed)
@@ -156,7 +156,7 @@ class PilotRunner:
         from datapruning.api.score import score
 
         scorer, rest = self._request.scorer, self._split.rest
-        with hushed():
+        with quiet():
             scores = score(self._context, scorer.name, seed=seed if scorer.needs is Samples else self._request.seed)
         order = rest[np.argsort(-scores.values[rest], kind="stable")]
         return np.sort(order[: kept_count(fraction, len(rest))])
@@ -172,26 +172,26 @@ class PilotRunner:
         return self._teachers
 
     def _train(
-        self, name: str, training: TrainConfig, ids: NDArray[np.int64], views: Views, loss: Loss, seed: int
+        self, name: str, training: TrainConfig, ids: NDArray[np.int64], views: Augmentation, loss: Loss, seed: int
     ) -> tuple[nn.Module, TrainState]:
         context, checkpoint = self._context, Checkpoint(self._folder(name) / STATE)
         model = context.new_model(training.model, seed)
         with reproducible(context.threads):
             trainer = Trainer(
-                model, context.split("train"), ids, views, training, loss, seed=seed, description=name,
+                model, context.loader("train"), ids, views, training, loss, seed=seed, description=name,
                 num_steps=planned_steps(training, len(ids), len(self._split.rest)),
             )  # fmt: skip
             progress = trainer.fit(checkpoint)
         checkpoint.remove()
         return model, progress
 
-    def _evaluate_teacher(self, model: nn.Module, _: Config) -> dict[str, Any]:
+    def _evaluate_teacher(self, model: nn.Module, _: TrialConfig) -> dict[str, Any]:
         return self._evaluate(model, TrainState(), 0, 0)
 
     def _evaluate(self, model: nn.Module, progress: TrainState, kept: int, num_soft_labels: int) -> dict[str, Any]:
         context, ids = self._context, self._split.holdout
         with reproducible(context.threads):
-            correct = predict_correct(model, context.split("train"), ids, context.views)
+            correct = predict_correct(model, context.loader("train"), ids, context.views)
         return {
             "correct": encode_bits(correct), "accuracy": 100 * float(correct.mean()), "kept": kept,
             "samples_seen": progress.samples_seen, "forward_passes": num_soft_labels + len(ids),

@@ -18,7 +18,7 @@ from datapruning.runs.context import Context
 from datapruning.scorers import get_scorer
 from datapruning.teachers.load import LoadedTeacher
 from datapruning.teachers.prepare import load_teachers
-from datapruning.training.distillation.weight_search import Arm, prior_weight
+from datapruning.training.distillation.weight_search import Candidate, prior_weight
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def resolve_request(context: Context, scorer: str, teachers: Teachers, seed: int
     """
     if context.recipe.self_distill.enabled:
         raise InvalidValue("the pilots of an advice train without self-distillation: set self_distill.method to none")
-    split = split_holdout(context.data.total, seed, context.data.unreadable)
+    split = split_holdout(context.data.total, seed, context.data.corrupt_ids)
     _check_size(context.data, len(split.rest))
     resolved = get_scorer(scorer)
     check_evidence(context, [resolved])
@@ -82,11 +82,11 @@ def resolve_request(context: Context, scorer: str, teachers: Teachers, seed: int
     return AdviceRequest(context, split, resolved, tuple(given), seed)
 
 
-def initial_candidate(context: Context) -> Arm:
+def initial_candidate(context: Context) -> Candidate:
     """Return KD weight and temperature of the pilots: those that the search for the KD weight begins with."""
     kd = context.recipe.kd
     weight = prior_weight(kd.weight_grid)
-    return Arm(weight, kd.temperatures[0], kd.confidence_weighting and weight < 1)
+    return Candidate(weight, kd.temperatures[0], kd.confidence_weighting and weight < 1)
 
 
 def _check_size(data: Dataset, available: int) -> None:

@@ -19,10 +19,10 @@ from torch import Tensor
 
 from datapruning.config.augmentation import AugmentPolicy
 from datapruning.data.augment.numba_kernels import resample_kernel
-from datapruning.utils.hashing import U64, below, hash_ids
+from datapruning.utils.hashing import U64, bounded_ints, hash_ids
 
 BOX_KEY = 0xB0C5
-TRIES = 10
+NUM_TRIES = 10
 BITS = 11
 ONE = 1 << BITS
 """A pixel, in the units of places; weights of a pixel and the next add up to it. 255 * ONE * ONE fits in 31 bits."""
@@ -30,12 +30,14 @@ CHUNK = 2**21
 """Pixels that torch resamples at once: products of about 100 MB."""
 
 
-def resized_boxes(ids: NDArray[np.int64], policy: AugmentPolicy, view: int, height: int, width: int) -> NDArray[np.int64]:
+def random_resized_boxes(
+    ids: NDArray[np.int64], policy: AugmentPolicy, view: int, height: int, width: int
+) -> NDArray[np.int64]:
     """int64 [n, 4]: top, left, height and width of each sample's box in a picture of `height` x `width`."""
     (low, high), (narrow, wide) = policy.scale, policy.ratio
     sides = np.empty((len(ids), 2), np.int64)
     left = np.arange(len(ids))
-    for attempt in range(TRIES):
+    for attempt in range(NUM_TRIES):
         bits = hash_ids(ids[left], BOX_KEY, policy.seed, view, attempt)
         area = height * width * (low + (high - low) * ((bits >> U64(40)).astype(np.float64) / 2**24))
         ratio = _log_uniform(bits, narrow, wide)
@@ -45,11 +47,11 @@ def resized_boxes(ids: NDArray[np.int64], policy: AugmentPolicy, view: int, heig
         left = left[~fits]
         if not left.size:
             break
-    place = hash_ids(ids, BOX_KEY, policy.seed, view, TRIES)
+    place = hash_ids(ids, BOX_KEY, policy.seed, view, NUM_TRIES)
     spare = np.array([height, width]) - sides
-    top, across = below(place, spare[:, 0] + 1), below(place << U64(32), spare[:, 1] + 1)
+    top, across = bounded_ints(place, spare[:, 0] + 1), bounded_ints(place << U64(32), spare[:, 1] + 1)
     boxes = np.column_stack([top, across, sides])
-    boxes[left] = _largest(height, width, narrow, wide)
+    boxes[left] = _central_box(height, width, narrow, wide)
     return boxes
 
 
@@ -62,14 +64,14 @@ def _log_uniform(bits: NDArray[np.uint64], low: float, high: float) -> NDArray[n
     return drawn
 
 
-def _largest(height: int, width: int, narrow: float, wide: float) -> tuple[int, int, int, int]:
+def _central_box(height: int, width: int, narrow: float, wide: float) -> tuple[int, int, int, int]:
     """The largest box of an allowed ratio, in the middle."""
     tall = min(height, max(1, math.floor(width / narrow + 0.5)))
     broad = min(width, max(1, math.floor(height * wide + 0.5)))
     return (height - tall) // 2, (width - broad) // 2, tall, broad
 
 
-class Taps(NamedTuple):
+class BilinearWeights(NamedTuple):
     """Where output pixels lie along one axis of each of n boxes, int64 [n, size] each: the pixels before and after, counted
     from the picture's edge, and the weight of the latter in 1/`ONE`.
     """
@@ -79,13 +81,13 @@ class Taps(NamedTuple):
     weight: NDArray[np.int64]
 
 
-def taps(begin: NDArray[np.int64], length: NDArray[np.int64], size: int) -> Taps:
+def bilinear_weights(begin: NDArray[np.int64], length: NDArray[np.int64], size: int) -> BilinearWeights:
     """`size` output pixels, evenly over `length` pixels from `begin`."""
     begin, length = begin[:, None], length[:, None]
     centres = ((2 * np.arange(size) + 1) * length - size) * ONE  # in 1 / (2 * size * ONE) of a pixel
     places = np.clip((centres + size) // (2 * size), 0, (length - 1) * ONE)
     before = places >> BITS
-    return Taps(begin + before, begin + np.minimum(before + 1, length - 1), places & (ONE - 1))
+    return BilinearWeights(begin + before, begin + np.minimum(before + 1, length - 1), places & (ONE - 1))
 
 
 def resample(images: Tensor, boxes: NDArray[np.int64], height: int, width: int) -> Tensor:
@@ -93,27 +95,32 @@ def resample(images: Tensor, boxes: NDArray[np.int64], height: int, width: int) 
 
     Args:
         images: uint8 [n, h, w, channels].
-        boxes: int64 [n, 4], see `resized_boxes`.
+        boxes: int64 [n, 4], see `random_resized_boxes`.
         height: of the result.
         width: of the result.
 
     Returns:
         uint8 [n, height, width, channels].
     """
-    down, across = taps(boxes[:, 0], boxes[:, 2], height), taps(boxes[:, 1], boxes[:, 3], width)
+    down, across = bilinear_weights(boxes[:, 0], boxes[:, 2], height), bilinear_weights(boxes[:, 1], boxes[:, 3], width)
     run = resample_kernel() if images.device.type == "cpu" else None
     if run is not None:
-        out = torch.from_numpy(np.empty((len(images), height, width, images.shape[3]), np.uint8))  # see `fused_views`
+        out = torch.from_numpy(np.empty((len(images), height, width, images.shape[3]), np.uint8))  # see `augment_cpu`
         run(images.contiguous().view(-1).numpy(), *images.shape[1:], *down, *across, out.view(-1).numpy())
         return out
     step = max(1, CHUNK // (height * max(width, images.shape[2])))
     parts = [slice(start, start + step) for start in range(0, len(images), step)]
     if not parts:
         return images.new_empty(0, height, width, images.shape[3])
-    return torch.cat([_by_torch(images[p], Taps(*(t[p] for t in down)), Taps(*(t[p] for t in across))) for p in parts])
+    return torch.cat(
+        [
+            _by_torch(images[p], BilinearWeights(*(t[p] for t in down)), BilinearWeights(*(t[p] for t in across)))
+            for p in parts
+        ]
+    )
 
 
-def _by_torch(images: Tensor, down: Taps, across: Taps) -> Tensor:
+def _by_torch(images: Tensor, down: BilinearWeights, across: BilinearWeights) -> Tensor:
     count, height, width, channels = images.shape
     device, rows = images.device, images.reshape(count * height, width * channels)
     upper, lower, weight_down = (torch.from_numpy(each).to(device, non_blocking=True) for each in down)

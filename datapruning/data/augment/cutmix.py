@@ -2,7 +2,7 @@
 
 A mixed view is a pure function of (view seed, view number, sample id, set of kept ids). The partner is drawn by hash
 from the kept ids, so nothing that was pruned away is looked at; the price is that soft labels of mixed views hold for
-one subset only (`Mixture.digest`). Teachers and the scorers' proxies see no mixed pictures.
+one subset only (`CutMix.digest`). Teachers and the scorers' proxies see no mixed pictures.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from torch import Tensor
 
 from datapruning.config.augmentation import CutMixPolicy
 from datapruning.data.augment.numba_kernels import paste_kernel
-from datapruning.utils.hashing import U64, below, hash_ids
+from datapruning.utils.hashing import U64, bounded_ints, hash_ids
 
 MIX_KEY = 0x3117E5
 
 
-class Draws(NamedTuple):
+class CutMixParams(NamedTuple):
     """What is drawn for n samples.
 
     Attributes:
@@ -38,44 +38,44 @@ class Draws(NamedTuple):
     side: NDArray[np.float64]
     centre: NDArray[np.uint64]
 
-    def part(self, begin: int, end: int) -> Draws:
+    def slice(self, begin: int, end: int) -> CutMixParams:
         """Those of the mixed samples among begin..end-1; `mixed` stays whole."""
         mixed = self.mixed[begin:end]
         rows = begin + np.flatnonzero(mixed)
-        return Draws(mixed, self.partners[rows], self.side[rows], self.centre[rows])
+        return CutMixParams(mixed, self.partners[rows], self.side[rows], self.centre[rows])
 
     def boxes(self, height: int, width: int) -> NDArray[np.int64]:
         """int64 [n, 4]: top, bottom, left, right in pixels of such a picture; bottom and right exclusive."""
-        down = _span(below(self.centre, height), self.side, height)
-        right = _span(below(self.centre << U64(32), width), self.side, width)
+        down = _box_extent(bounded_ints(self.centre, height), self.side, height)
+        right = _box_extent(bounded_ints(self.centre << U64(32), width), self.side, width)
         return np.stack([*down, *right], axis=1)
 
 
 @dataclass(frozen=True, eq=False)
-class Mixture:
+class CutMix:
     """A mixing policy bound to a subset.
 
     Attributes:
         policy: how often.
         seed: the view seed.
-        kept: int64, the kept ids, sorted and unique.
+        subset_ids: int64, the kept ids, sorted and unique.
     """
 
     policy: CutMixPolicy
     seed: int
-    kept: NDArray[np.int64]
+    subset_ids: NDArray[np.int64]
 
     @property
     def digest(self) -> str:
         """Names the kept ids."""
-        return hashlib.sha256(self.kept.astype("<i8").tobytes()).hexdigest()[:16]
+        return hashlib.sha256(self.subset_ids.astype("<i8").tobytes()).hexdigest()[:16]
 
-    def draws(self, ids: NDArray[np.int64], view: int) -> Draws:
+    def sample_params(self, ids: NDArray[np.int64], view: int) -> CutMixParams:
         """For sample ids int64 [n] in the view of this number."""
         mixed, partner, area, centre = (hash_ids(ids, MIX_KEY, self.seed, view, purpose) for purpose in range(4))
-        return Draws(
+        return CutMixParams(
             _uniform(mixed) < self.policy.prob,
-            self.kept[below(partner, len(self.kept))],
+            self.subset_ids[bounded_ints(partner, len(self.subset_ids))],
             np.sqrt(_uniform(area)),  # correctly rounded by IEEE 754: the same on every machine
             centre,
         )
@@ -86,14 +86,16 @@ def _uniform(bits: NDArray[np.uint64]) -> NDArray[np.float64]:
     return (bits >> U64(40)).astype(np.float64) / 2**24
 
 
-def _span(centre: NDArray[np.int64], side: NDArray[np.float64], length: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _box_extent(
+    centre: NDArray[np.int64], side: NDArray[np.float64], length: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Begin and end of a run of `side` * `length` pixels around each centre, cut off at the border."""
     pixels = np.floor(side * length + 0.5).astype(np.int64)
     begin = centre - pixels // 2
     return np.maximum(begin, 0), np.minimum(begin + pixels, length)
 
 
-def share_of_own(boxes: NDArray[np.int64], mixed: NDArray[np.bool_], height: int, width: int) -> NDArray[np.float32]:
+def mixing_lambda(boxes: NDArray[np.int64], mixed: NDArray[np.bool_], height: int, width: int) -> NDArray[np.float32]:
     """How much of each of n pictures is the sample's own, [n]: 1 where nothing is mixed; `boxes` of the mixed ones."""
     share = np.ones(len(mixed), np.float32)
     share[mixed] = 1 - (boxes[:, 1] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 2]) / (height * width)
@@ -107,7 +109,7 @@ def paste(views: Tensor, others: Tensor, rows: NDArray[np.int64], boxes: NDArray
         views: float32 [n, channels, height, width], channels last in memory: each sample's own view.
         others: float32 [k, channels, height, width], likewise: views of the partners.
         rows: int64 [k], whose partners, all different.
-        boxes: int64 [k, 4], see `Draws.boxes`.
+        boxes: int64 [k, 4], see `CutMixParams.boxes`.
     """
     run = paste_kernel() if views.device.type == "cpu" else None
     if run is not None:
@@ -115,11 +117,11 @@ def paste(views: Tensor, others: Tensor, rows: NDArray[np.int64], boxes: NDArray
         return
     where = torch.from_numpy(rows).to(views.device, non_blocking=True)
     top, bottom, left, right = torch.from_numpy(boxes).to(views.device, non_blocking=True).unbind(1)
-    inside = _within(top, bottom, views.shape[2])[:, :, None] & _within(left, right, views.shape[3])[:, None, :]
+    inside = _inside(top, bottom, views.shape[2])[:, :, None] & _inside(left, right, views.shape[3])[:, None, :]
     views.index_copy_(0, where, torch.where(inside[:, None], others, views.index_select(0, where)))
 
 
-def _within(begin: Tensor, end: Tensor, length: int) -> Tensor:
+def _inside(begin: Tensor, end: Tensor, length: int) -> Tensor:
     """Bool [k, length]."""
     place = torch.arange(length, device=begin.device)
     return (place >= begin[:, None]) & (place < end[:, None])

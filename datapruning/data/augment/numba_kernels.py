@@ -22,15 +22,15 @@ U = np.uint64
 
 
 @cache
-def kernel() -> Kernel | None:
+def augment_kernel() -> Kernel | None:
     """The compiled kernel, or None where numba is not installed. Compiled once a machine: numba keeps it on disk."""
-    return _compiled(_fill)
+    return _compiled(_augment)
 
 
 @cache
 def paste_kernel() -> Kernel | None:
     """The same for `mixing.paste`."""
-    return _compiled(_paste)
+    return _compiled(_paste_boxes)
 
 
 @cache
@@ -52,15 +52,15 @@ def _compiled(function: Kernel) -> Kernel | None:
     return compiled
 
 
-def fused_views(
+def augment_cpu(
     run: Kernel, images: Tensor, draws: NDArray[np.int64], policy: AugmentPolicy, mean: Tensor, std: Tensor
 ) -> Tensor:
-    """`Views.apply` by the kernel.
+    """`Augmentation.apply` by the kernel.
 
     Args:
         run: from `kernel()`.
         images: uint8 [n, height, width, channels] on the CPU.
-        draws: int64 [n, 5], see `Views.draws`.
+        draws: int64 [n, 5], see `Augmentation.draws`.
         policy: crop and cutout in pixels.
         mean: float32 [width * channels], a row's worth of channel means.
         std: likewise.
@@ -75,7 +75,7 @@ def fused_views(
     return views.permute(0, 3, 1, 2)
 
 
-def _fill(
+def _augment(
     images: Any, draws: Any, height: int, width: int, channels: int, crop: int, cutout: int, mean: Any, std: Any, views: Any
 ) -> None:
     """Everything flat, and positions unsigned: numba then checks for no negative index, and the loops become SIMD."""
@@ -123,7 +123,7 @@ def _fill(
                 views[here + j] = np.float32(0)
 
 
-def _paste(views: Any, others: Any, rows: Any, boxes: Any) -> None:
+def _paste_boxes(views: Any, others: Any, rows: Any, boxes: Any) -> None:
     """Of float32 [n, height, width, channels] and [k, height, width, channels]."""
     for i in range(len(rows)):
         top, bottom, left, right = boxes[i]

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 RULE = "shorter side to the size (bilinear, antialiased), centre crop, turned as EXIF says, on white; 1"
 """What `decode` does; part of the fingerprint, so it is counted up when it changes."""
 ORIENTATION = 0x0112
-MOST_PIXELS = 178_956_970
+MAX_PIXELS = 178_956_970
 """Of which Pillow says that more are a decompression bomb; held whatever `Image.MAX_IMAGE_PIXELS` is set to."""
 FORMATS = ("JPEG", "MPO", "PNG", "PPM", "BMP", "DIB", "TIFF", "WEBP", "AVIF", "GIF", "JPEG2000", "PCX", "TGA")
 """What files of the endings in `folders.ENDINGS` hold. Not all that Pillow opens: for EPS it would start another program."""
 TRANSPARENT = ("RGBA", "RGBa", "LA", "La", "PA")
 
 
-class Unreadable(Exception):
+class CorruptImage(Exception):
     """No picture; says why in a few words."""
 
 
@@ -40,26 +40,26 @@ def decode(content: bytes, size: int) -> NDArray[np.uint8]:
     from PIL import Image, UnidentifiedImageError
 
     if not content:
-        raise Unreadable("the file is empty")
+        raise CorruptImage("the file is empty")
     try:
         with Image.open(io.BytesIO(content), formats=_formats()) as image:
-            if image.width * image.height > MOST_PIXELS:
-                raise Unreadable(
-                    f"it would have {image.width:,} x {image.height:,} pixels; {MOST_PIXELS:,} at most are read"
+            if image.width * image.height > MAX_PIXELS:
+                raise CorruptImage(
+                    f"it would have {image.width:,} x {image.height:,} pixels; {MAX_PIXELS:,} at most are read"
                 )
             image.draft(None, (2 * size, 2 * size))  # a large JPEG is decoded at a half, a quarter or an eighth
             image.load()
-            upright = _rgb(_turned(image))
+            upright = _to_rgb(_apply_orientation(image))
             side = min(upright.size)
             left, top = (upright.width - side) // 2, (upright.height - side) // 2
             box = (left, top, left + side, top + side)
             return np.asarray(upright.resize((size, size), Image.Resampling.BILINEAR, box))
-    except (MemoryError, Unreadable):
+    except (MemoryError, CorruptImage):
         raise
     except UnidentifiedImageError:
-        raise Unreadable("no picture that Pillow knows") from None
+        raise CorruptImage("no picture that Pillow knows") from None
     except Exception as error:  # Pillow's readers raise nearly anything on broken files
-        raise Unreadable(first_line(error)) from None
+        raise CorruptImage(first_line(error)) from None
 
 
 @cache
@@ -71,7 +71,7 @@ def _formats() -> list[str]:
     return [name for name in FORMATS if name in Image.OPEN]
 
 
-def _turned(image: Image) -> Image:
+def _apply_orientation(image: Image) -> Image:
     """The picture as EXIF says it is to be looked at. Broken EXIF is no reason to refuse the picture."""
     from PIL.Image import Transpose
 
@@ -86,12 +86,12 @@ def _turned(image: Image) -> Image:
     return image if how is None else image.transpose(how)
 
 
-def _rgb(image: Image) -> Image:
+def _to_rgb(image: Image) -> Image:
     """The picture in 8-bit RGB."""
     from PIL import Image
 
     if image.mode == "F":
-        raise Unreadable("its pixels are floating-point numbers of unknown range; save it with 8 or 16 bits")
+        raise CorruptImage("its pixels are floating-point numbers of unknown range; save it with 8 or 16 bits")
     if image.mode == "I" or image.mode.startswith("I;16"):
         wide = np.asarray(image).astype(np.int64).clip(0, 65535)
         return Image.fromarray((wide // 257).astype(np.uint8)).convert("RGB")

@@ -1,4 +1,4 @@
-"""Picture files to arrays: every picture of a split is decoded once, into one file in the workspace (see `Form`).
+"""Picture files to arrays: every picture of a split is decoded once, into one file in the workspace (see `ImageFormat`).
 
 Beside it lie the hash of the files' bytes, which the dataset's fingerprint is made of, and a list of the paths. A split is
 there whole or not at all: `ROLE.json` is written last. One process decodes, others wait; a process that was killed
@@ -21,29 +21,29 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from datapruning.data.image_folder.decode import RULE, Unreadable, decode
-from datapruning.data.image_folder.image_format import Form
+from datapruning.data.image_folder.decode import RULE, CorruptImage, decode
+from datapruning.data.image_folder.image_format import ImageFormat
 from datapruning.errors import DiskFull, InvalidFile, first_line
-from datapruning.io.atomic import write_text, written_whole
-from datapruning.io.checksums import check_seal, sealed
-from datapruning.io.disk_space import check_room, remove_stale, size_text, written_to
+from datapruning.io.atomic import atomic_write, write_text
+from datapruning.io.checksums import verify_checksum, write_checksummed
+from datapruning.io.disk_space import check_free_space, format_bytes, remove_partial_files, report_write_errors
 from datapruning.io.json import read_json, write_json
-from datapruning.io.locks import held
-from datapruning.io.npy import ordinary
-from datapruning.utils.console import Bar, say
-from datapruning.utils.hashing import digest
-from datapruning.utils.system import cores
+from datapruning.io.locks import exclusive_lock
+from datapruning.io.regular_file import open_regular_file
+from datapruning.utils.console import ProgressBar, info
+from datapruning.utils.hashing import config_hash
+from datapruning.utils.system import available_cpus
 
-GREY = 128
-AHEAD = 8
-LARGEST_PICTURE = 512 * 2**20
-SHOWN = 10
-SAMPLED = 32
+PLACEHOLDER_VALUE = 128
+PREFETCHED_IMAGES = 8
+MAX_IMAGE_BYTES = 512 * 2**20
+MAX_SHOWN_NAMES = 10
+NUM_SAMPLED_IMAGES = 32
 """Pictures that are encoded to say beforehand how large JPEG files will be."""
 
 
 @dataclass(frozen=True)
-class Pictures:
+class ImageFiles:
     """The picture files of one split.
 
     Attributes:
@@ -62,131 +62,133 @@ class Pictures:
 
 
 @dataclass(frozen=True)
-class Decoded:
-    """`images` uint8 [n, size, size, 3], memory-mapped or `Jpegs`; `stored`: SHA-256 (hex) of the files' names and bytes;
-    `unreadable`: positions of those that are no pictures, grey in `images`; `sums`: see `Dataset.channel_sums`, of the
+class DecodedSplit:
+    """`images` uint8 [n, size, size, 3], memory-mapped or `JpegArchive`; `stored`: SHA-256 (hex) of the files' names and bytes;
+    `unreadable`: positions of those that are no pictures, grey in `images`; `sums`: see `Dataset.pixel_sums`, of the
     pictures before they were encoded again (None: decoded before sums were kept).
     """
 
     images: Any
-    stored: str
-    unreadable: tuple[int, ...]
-    sums: tuple[tuple[int, ...], tuple[int, ...]] | None
+    content_hash: str
+    corrupt_ids: tuple[int, ...]
+    pixel_sums: tuple[tuple[int, ...], tuple[int, ...]] | None
 
 
-def picture_bytes(path: Path) -> bytes:
+def read_image_bytes(path: Path) -> bytes:
     """The content of a picture file.
 
     Raises:
         OSError: it cannot be read. ValueError: no ordinary file (a pipe, a device), or one larger than pictures are.
     """
-    with ordinary(path) as (file, size):
-        if size > LARGEST_PICTURE:
-            raise ValueError(f"it has {size_text(size)}, {size_text(LARGEST_PICTURE)} at most are read")
+    with open_regular_file(path) as (file, size):
+        if size > MAX_IMAGE_BYTES:
+            raise ValueError(f"it has {format_bytes(size)}, {format_bytes(MAX_IMAGE_BYTES)} at most are read")
         return file.read(size)
 
 
-class Piece(NamedTuple):
+class DecodedImage(NamedTuple):
     """Of one file: the hash of its bytes, what is kept, the sums of its pixels (uint64 [2, 3]), and why it is unreadable."""
 
     hashed: bytes
     content: bytes | memoryview
-    sums: NDArray[np.uint64]
-    why: str
+    pixel_sums: NDArray[np.uint64]
+    problem: str
 
 
-def pictures_folder(name: str, form: Form, splits: dict[str, Pictures], cache: Path) -> Path:
+def decoded_folder(name: str, form: ImageFormat, splits: dict[str, ImageFiles], cache: Path) -> Path:
     """Where the decoded splits lie. Named by all the files, so that changed pictures are decoded anew."""
     identity: dict[str, Any] = {"rule": RULE, "size": form.size, **{role: pictures.key for role, pictures in splits.items()}}
-    identity |= {"format": form.words} if form.words else {}
-    return cache / "-".join(["pictures", name, str(form.size), *form.words, digest(identity)])
+    identity |= {"format": form.suffix} if form.suffix else {}
+    return cache / "-".join(["pictures", name, str(form.size), *form.suffix, config_hash(identity)])
 
 
 def decode_splits(
-    where: str, splits: dict[str, Pictures], form: Form, folder: Path, *, skip_unreadable: bool
-) -> dict[str, Decoded]:
+    where: str, splits: dict[str, ImageFiles], form: ImageFormat, folder: Path, *, skip_unreadable: bool
+) -> dict[str, DecodedSplit]:
     """Every split decoded; those that are in `folder` already are only opened.
 
     Args:
         where: the dataset, for messages.
         splits: "train" and "test".
         form: how the decoded pictures are kept.
-        folder: see `pictures_folder`.
+        folder: see `decoded_folder`.
         skip_unreadable: go on where a picture cannot be read; it becomes grey.
 
     Raises:
         InvalidFile: a picture that cannot be read (nothing is left behind), or a broken file in `folder`.
         DiskFull: a full disk.
     """
-    missing = {role: pictures for role, pictures in splits.items() if not _story(folder, role).exists()}
-    with _nothing_left(folder) if missing else _as_it_is():
-        needs = _room_for(where, missing, form, folder) if missing else {}
+    missing = {role: pictures for role, pictures in splits.items() if not _manifest_path(folder, role).exists()}
+    with _remove_on_failure(folder) if missing else _as_it_is():
+        needs = _check_space(where, missing, form, folder) if missing else {}
         for role, pictures in missing.items():
-            with held(_story(folder, role), f"another process is decoding {where}, {role}"):
-                if not _story(folder, role).exists():
-                    _decode(f"{where}, {role}", pictures, form, form.path(folder, role), needs[role], skip_unreadable)
-        opened = {role: _opened(folder, role, pictures, form) for role, pictures in splits.items()}
-        lost = [splits[role].names[i] for role, found in opened.items() for i in found.unreadable]
+            with exclusive_lock(_manifest_path(folder, role), f"another process is decoding {where}, {role}"):
+                if not _manifest_path(folder, role).exists():
+                    _decode_split(f"{where}, {role}", pictures, form, form.path(folder, role), needs[role], skip_unreadable)
+        opened = {role: _open_decoded(folder, role, pictures, form) for role, pictures in splits.items()}
+        lost = [splits[role].names[i] for role, found in opened.items() for i in found.corrupt_ids]
         if lost and not skip_unreadable:
             raise InvalidFile(f"{where}: {lost[0]} cannot be read ({len(lost):,} such); remove it or add --skip-unreadable")
     if lost:
-        more = ", ..." if len(lost) > SHOWN else ""
-        say(f"{where}: {len(lost):,} unreadable pictures, never selected: {', '.join(lost[:SHOWN])}{more}")
+        more = ", ..." if len(lost) > MAX_SHOWN_NAMES else ""
+        info(f"{where}: {len(lost):,} unreadable pictures, never selected: {', '.join(lost[:MAX_SHOWN_NAMES])}{more}")
     return opened
 
 
-def _story(folder: Path, role: str) -> Path:
+def _manifest_path(folder: Path, role: str) -> Path:
     return folder / f"{role}.json"
 
 
-def _room_for(where: str, missing: dict[str, Pictures], form: Form, folder: Path) -> dict[str, int]:
+def _check_space(where: str, missing: dict[str, ImageFiles], form: ImageFormat, folder: Path) -> dict[str, int]:
     """How many bytes each split will take; the whole is said.
 
     Raises:
         DiskFull: the disk has less. InvalidFile: `folder` cannot be made.
     """
-    with written_to(folder):
+    with report_write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     needs = {role: _bytes_needed(pictures, form) for role, pictures in missing.items()}
-    check_room(folder, sum(needs.values()))
-    total = size_text(sum(needs.values()))
-    say(f"{where}: {form.about}{total} in all, read where they lie (--loader ffcv copies them, raw)")
+    check_free_space(folder, sum(needs.values()))
+    total = format_bytes(sum(needs.values()))
+    info(f"{where}: {form.size_note}{total} in all, read where they lie (--loader ffcv copies them, raw)")
     return needs
 
 
-def _bytes_needed(pictures: Pictures, form: Form) -> int:
+def _bytes_needed(pictures: ImageFiles, form: ImageFormat) -> int:
     """Exact where pictures are raw; else from the size of a few."""
     count = len(pictures.names)
     if form.quality is None:
         return count * form.image_bytes
-    some = np.unique(np.linspace(0, count - 1, min(count, SAMPLED)).astype(np.int64))
-    return round(count * (8 + sum(len(_piece(pictures, form, i).content) for i in some.tolist()) / len(some)))
+    some = np.unique(np.linspace(0, count - 1, min(count, NUM_SAMPLED_IMAGES)).astype(np.int64))
+    return round(count * (8 + sum(len(_decode_one(pictures, form, i).content) for i in some.tolist()) / len(some)))
 
 
-def _decode(where: str, pictures: Pictures, form: Form, path: Path, need: int, skip_unreadable: bool) -> None:
+def _decode_split(where: str, pictures: ImageFiles, form: ImageFormat, path: Path, need: int, skip_unreadable: bool) -> None:
     """Write the pictures, the list of names and, last, the story of one split."""
     count = len(pictures.names)
-    remove_stale(path)
-    say(f"decoding {where}: {count:,} pictures to {form.size}x{form.size}, {form.about}{size_text(need)}, into {path}")
+    remove_partial_files(path)
+    info(
+        f"decoding {where}: {count:,} pictures to {form.size}x{form.size}, {form.size_note}{format_bytes(need)}, into {path}"
+    )
     state, unreadable, sums = hashlib.sha256(), dict[int, str](), np.zeros((2, 3), np.uint64)
     with (
-        sealed(path),
-        written_whole(path, need) as temporary,
+        write_checksummed(path),
+        atomic_write(path, need) as temporary,
         temporary.open("wb") as file,
-        Bar.shown("decoding", count) as bar,
-        closing(_each(pictures, form)) as each,
-        form.writing(file, path, count) as writer,
+        ProgressBar.open("decoding", count) as bar,
+        closing(_decode_all(pictures, form)) as each,
+        form.open_writer(file, path, count) as writer,
     ):
         for position, piece in enumerate(each):
             state.update(pictures.names[position].encode() + b"\0" + piece.hashed)
-            if piece.why:
+            if piece.problem:
                 if not skip_unreadable:
                     raise InvalidFile(
-                        f"{where}: {pictures.names[position]} cannot be read as a picture ({piece.why}); mend or remove it, "
-                        "or go on without it by --skip-unreadable"
+                        f"{where}: {pictures.names[position]} cannot be read as a picture ({piece.problem}); "
+                        "mend or remove it, or go on without it by --skip-unreadable"
                     )
-                unreadable[position] = piece.why
-            sums += piece.sums
+                unreadable[position] = piece.problem
+            sums += piece.pixel_sums
             writer.add(piece.content)
             bar.advance()
     if pictures.are_paths:
@@ -199,42 +201,42 @@ def _decode(where: str, pictures: Pictures, form: Form, path: Path, need: int, s
     write_json(path.with_suffix(".json"), story)
 
 
-def _piece(pictures: Pictures, form: Form, position: int) -> Piece:
+def _decode_one(pictures: ImageFiles, form: ImageFormat, position: int) -> DecodedImage:
     """One picture, read, decoded and made what is kept; grey where it cannot be read."""
-    hashed, why, image = b"", "", np.full((form.size, form.size, 3), GREY, np.uint8)
+    hashed, why, image = b"", "", np.full((form.size, form.size, 3), PLACEHOLDER_VALUE, np.uint8)
     try:
         content = pictures.read(position)
         hashed = hashlib.sha256(content).digest()
         image = decode(content, form.size)
     except OSError as error:
         why = error.strerror or first_line(error)
-    except (Unreadable, ValueError) as error:
+    except (CorruptImage, ValueError) as error:
         why = first_line(error)
     rows = image.reshape(form.size, -1)
     columns = np.stack([rows.sum(0, dtype=np.uint32), np.square(rows, dtype=np.uint16).sum(0, dtype=np.uint32)])
-    return Piece(hashed, form.content(image), columns.reshape(2, -1, 3).sum(1, dtype=np.uint64), why)
+    return DecodedImage(hashed, form.encode(image), columns.reshape(2, -1, 3).sum(1, dtype=np.uint64), why)
 
 
-def _each(pictures: Pictures, form: Form) -> Generator[Piece]:
+def _decode_all(pictures: ImageFiles, form: ImageFormat) -> Generator[DecodedImage]:
     """In order, worked out by as many threads as there are cores."""
-    with warnings.catch_warnings(), ThreadPoolExecutor(cores()) as pool:
+    with warnings.catch_warnings(), ThreadPoolExecutor(available_cpus()) as pool:
         warnings.simplefilter("ignore")  # Pillow warns of odd metadata, once a picture
-        ahead: deque[Future[Piece]] = deque()
+        ahead: deque[Future[DecodedImage]] = deque()
         for position in range(len(pictures.names)):
-            ahead.append(pool.submit(_piece, pictures, form, position))
-            if len(ahead) > AHEAD * cores():
+            ahead.append(pool.submit(_decode_one, pictures, form, position))
+            if len(ahead) > PREFETCHED_IMAGES * available_cpus():
                 yield ahead.popleft().result()
         while ahead:
             yield ahead.popleft().result()
 
 
-def _opened(folder: Path, role: str, pictures: Pictures, form: Form) -> Decoded:
+def _open_decoded(folder: Path, role: str, pictures: ImageFiles, form: ImageFormat) -> DecodedSplit:
     path = form.path(folder, role)
-    story: dict[str, Any] = read_json(_story(folder, role))
+    story: dict[str, Any] = read_json(_manifest_path(folder, role))
     again = f"delete {folder} to have it made again"
     try:
-        check_seal(path, again)
-        images = form.opened(path)
+        verify_checksum(path, again)
+        images = form.open(path)
         unreadable = tuple(int(each["id"]) for each in story["unreadable"])
         stored = str(story["stored"])
         sums = tuple(tuple(map(int, each)) for each in story["channel_sums"]) if "channel_sums" in story else None
@@ -243,11 +245,11 @@ def _opened(folder: Path, role: str, pictures: Pictures, form: Form) -> Decoded:
     except InvalidFile as error:
         raise InvalidFile(str(error) if again in str(error) else f"{path} cannot be opened ({error}); {again}") from None
     if any(not 0 <= position < len(pictures.names) for position in unreadable):
-        raise InvalidFile(f"{_story(folder, role)} names pictures that are not there; {again}")
+        raise InvalidFile(f"{_manifest_path(folder, role)} names pictures that are not there; {again}")
     shape = (len(pictures.names), form.size, form.size, 3)
     if images.dtype != np.uint8 or images.shape != shape or (sums is not None and [len(s) for s in sums] != [3, 3]):
         raise InvalidFile(f"{path} holds other pictures than it says; {again}")
-    return Decoded(images, stored, unreadable, None if sums is None else (sums[0], sums[1]))
+    return DecodedSplit(images, stored, unreadable, None if sums is None else (sums[0], sums[1]))
 
 
 @contextmanager
@@ -256,7 +258,7 @@ def _as_it_is() -> Iterator[None]:
 
 
 @contextmanager
-def _nothing_left(folder: Path) -> Iterator[None]:
+def _remove_on_failure(folder: Path) -> Iterator[None]:
     """Where the block fails on a user's mistake or a full disk, remove `folder`, if it is new, and the folders above it."""
     new = [place for place in (folder, *folder.parents) if not place.exists()]
     try:

@@ -10,30 +10,36 @@ from typing import Any
 import numpy as np
 
 from datapruning.data.dataset import Dataset, Split
-from datapruning.data.dataset_spec import DEFAULT_SIZE, Place
+from datapruning.data.dataset_spec import DEFAULT_SIZE, DatasetSpec
 from datapruning.data.image_folder.decode import RULE
-from datapruning.data.image_folder.decode_cache import Decoded, Pictures, decode_splits, picture_bytes, pictures_folder
-from datapruning.data.image_folder.image_format import Form
-from datapruning.data.image_folder.scan import Found, scan
-from datapruning.data.image_folder.stored import Chosen
+from datapruning.data.image_folder.decode_cache import (
+    DecodedSplit,
+    ImageFiles,
+    decode_splits,
+    decoded_folder,
+    read_image_bytes,
+)
+from datapruning.data.image_folder.image_format import ImageFormat
+from datapruning.data.image_folder.lazy_images import ImageSubset
+from datapruning.data.image_folder.scan import ImageListing, scan_image_folder
 from datapruning.errors import InvalidFile
 
 
-def open_folder(place: Place, cache: Path) -> Dataset:
+def open_folder(place: DatasetSpec, cache: Path) -> Dataset:
     """A folder of pictures (see `datapruning.data.image_folder.scan.scan`).
 
     Raises:
         InvalidFile, InvalidValue: as `scan` and `datapruning.data.image_folder.decode_cache.decode_splits`.
     """
     root = Path(place.name).expanduser()
-    classes, train, test = scan(root, place.holdout, cache.parent)
-    splits = {"train": files_of(root, train), "test": files_of(root, test)}
+    classes, train, test = scan_image_folder(root, place.holdout, cache.parent)
+    splits = {"train": image_files_of(root, train), "test": image_files_of(root, test)}
     whole = root.resolve()
     return decoded_dataset(whole.name, f"folder {root}", replace(place, name=str(whole)), classes, splits, cache)
 
 
 def decoded_dataset(
-    name: str, where: str, place: Place, classes: tuple[str, ...], splits: dict[str, Pictures], cache: Path
+    name: str, where: str, place: DatasetSpec, classes: tuple[str, ...], splits: dict[str, ImageFiles], cache: Path
 ) -> Dataset:
     """The dataset of decoded splits.
 
@@ -52,32 +58,32 @@ def decoded_dataset(
             split can be read.
     """
     size, name = place.size or DEFAULT_SIZE, name or "pictures"
-    form = Form(size, place.quality)
-    folder = pictures_folder(name, form, splits, cache)
+    form = ImageFormat(size, place.quality)
+    folder = decoded_folder(name, form, splits, cache)
     found = decode_splits(where, splits, form, folder, skip_unreadable=place.skip_unreadable)
     train, test = splits["train"], splits["test"]
     for role, decoded in found.items():
-        if len(decoded.unreadable) == len(decoded.images):
+        if len(decoded.corrupt_ids) == len(decoded.images):
             raise InvalidFile(f"{where}: not one picture of the {role} set can be read")
-    good = np.delete(np.arange(len(test.names)), found["test"].unreadable)
+    good = np.delete(np.arange(len(test.names)), found["test"].corrupt_ids)
     images: Any = found["test"].images
     if len(good) < len(test.names):
-        images = Chosen(images, good)
+        images = ImageSubset(images, good)
     return Dataset(
         name,
         Split(found["train"].images, train.labels),
         Split(images, test.labels[good]),
         classes,
         str(replace(place, size=size)),
-        stored=_stored(found, form),
+        content_hash=_content_hash(found, form),
         train_paths=train.names if train.are_paths else None,
         test_paths=tuple(test.names[i] for i in good.tolist()) if test.are_paths else None,
-        unreadable=found["train"].unreadable,
-        channel_sums=found["train"].sums,
+        corrupt_ids=found["train"].corrupt_ids,
+        pixel_sums=found["train"].pixel_sums,
     )
 
 
-def files_of(root: Path, found: Found) -> Pictures:
+def image_files_of(root: Path, found: ImageListing) -> ImageFiles:
     """The files of a split. As for `make`, a file has changed where its size or its time of change has."""
     state = hashlib.sha256(str(root.resolve()).encode())
     for path in found.paths:
@@ -87,9 +93,9 @@ def files_of(root: Path, found: Found) -> Pictures:
             state.update(f"{path}\0not there\n".encode())  # a link that leads nowhere: found when it is read
         else:
             state.update(f"{path}\0{about.st_size}\0{about.st_mtime_ns}\n".encode())
-    return Pictures(found.paths, found.labels, lambda i: picture_bytes(root / found.paths[i]), state.hexdigest())
+    return ImageFiles(found.paths, found.labels, lambda i: read_image_bytes(root / found.paths[i]), state.hexdigest())
 
 
-def _stored(found: dict[str, Decoded], form: Form) -> str:
-    parts = [RULE, str(form.size), *form.words, *(found[role].stored for role in ("train", "test"))]
+def _content_hash(found: dict[str, DecodedSplit], form: ImageFormat) -> str:
+    parts = [RULE, str(form.size), *form.suffix, *(found[role].content_hash for role in ("train", "test"))]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()

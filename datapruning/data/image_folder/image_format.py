@@ -13,26 +13,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datapruning.data.dataset_spec import JPG
-from datapruning.data.image_folder.stored import Jpegs
-from datapruning.io.atomic import written_whole
-from datapruning.io.checksums import check_seal, sealed
-from datapruning.io.npy import map_array
+from datapruning.data.image_folder.lazy_images import JpegArchive
+from datapruning.io.atomic import atomic_write
+from datapruning.io.checksums import verify_checksum, write_checksummed
+from datapruning.io.npy import open_npy_memmap
 
 
 @dataclass(frozen=True)
-class Form:
+class ImageFormat:
     """The side of the decoded pictures in pixels, and the quality of JPEG (Pillow's, 4:2:0); None: raw."""
 
     size: int
     quality: int | None = None
 
     @property
-    def words(self) -> tuple[str, ...]:
+    def suffix(self) -> tuple[str, ...]:
         """What it adds to names and fingerprints; nothing where pictures are raw, as they were before there was a choice."""
         return () if self.quality is None else (f"{JPG}{self.quality}",)
 
     @property
-    def about(self) -> str:
+    def size_note(self) -> str:
         """Before a size that was said beforehand: JPEG's is estimated."""
         return "" if self.quality is None else "about "
 
@@ -45,7 +45,7 @@ class Form:
         """The file of a split."""
         return folder / (f"{role}.npy" if self.quality is None else f"{role}.jpgs")
 
-    def content(self, image: NDArray[np.uint8]) -> bytes | memoryview:
+    def encode(self, image: NDArray[np.uint8]) -> bytes | memoryview:
         """What is kept of a picture, uint8 [size, size, 3]."""
         if self.quality is None:
             return image.data
@@ -56,7 +56,7 @@ class Form:
         return kept.getvalue()
 
     @contextmanager
-    def writing(self, file: BinaryIO, path: Path, count: int) -> Iterator[Writer]:
+    def open_writer(self, file: BinaryIO, path: Path, count: int) -> Iterator[Writer]:
         """A writer of `count` pictures into `file`, which is to become `path`."""
         if self.quality is None:
             header = {"descr": "|u1", "fortran_order": False, "shape": (count, self.size, self.size, 3)}
@@ -64,20 +64,20 @@ class Form:
         writer = Writer(file, np.zeros(count, np.int64))
         yield writer
         if self.quality is not None:
-            place = _ends_path(path)
-            with sealed(place), written_whole(place) as temporary, temporary.open("wb") as ends:
-                np.save(ends, writer.ends, allow_pickle=False)
+            place = _offsets_path(path)
+            with write_checksummed(place), atomic_write(place) as temporary, temporary.open("wb") as ends:
+                np.save(ends, writer.offsets, allow_pickle=False)
 
-    def opened(self, path: Path) -> Any:
-        """The pictures in `path`: a read-only array, or `Jpegs`.
+    def open(self, path: Path) -> Any:
+        """The pictures in `path`: a read-only array, or `JpegArchive`.
 
         Raises:
             OSError, ValueError, EOFError, InvalidFile: not there, or broken.
         """
         if self.quality is None:
-            return np.asarray(map_array(path))
-        check_seal(_ends_path(path), "delete its folder to have it made again")
-        return Jpegs(path, np.asarray(map_array(_ends_path(path))), self.size)
+            return np.asarray(open_npy_memmap(path))
+        verify_checksum(_offsets_path(path), "delete its folder to have it made again")
+        return JpegArchive(path, np.asarray(open_npy_memmap(_offsets_path(path))), self.size)
 
 
 @dataclass
@@ -85,7 +85,7 @@ class Writer:
     """Appends pictures and notes where they end."""
 
     file: BinaryIO
-    ends: NDArray[np.int64]
+    offsets: NDArray[np.int64]
     written: int = 0
     length: int = 0
 
@@ -93,9 +93,9 @@ class Writer:
         """The next picture."""
         self.file.write(content)
         self.length += len(content) if isinstance(content, bytes) else content.nbytes
-        self.ends[self.written] = self.length
+        self.offsets[self.written] = self.length
         self.written += 1
 
 
-def _ends_path(path: Path) -> Path:
+def _offsets_path(path: Path) -> Path:
     return path.with_suffix(".ends.npy")

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from datapruning.data.loaders.ffcv_cache import import_ffcv, torch_threads_kept
 from datapruning.errors import InvalidFile, first_line
-from datapruning.io.checksums import check_seal
-from datapruning.io.npy import BROKEN, ordinary
+from datapruning.io.checksums import verify_checksum
+from datapruning.io.npy import READ_ERRORS
+from datapruning.io.regular_file import open_regular_file
 
 FIELDS = ("image", "label", "id")
 AGAIN = "delete it to have it written again"
@@ -35,11 +36,11 @@ class Beton:
         ffcv = import_ffcv()
         self.path = path
         try:
-            check_seal(path, AGAIN)
+            verify_checksum(path, AGAIN)
             self.shape, samples = _tables(ffcv.types, path)
         except FileNotFoundError:
             raise InvalidFile(f"{path} is not there") from None
-        except (*BROKEN, AssertionError) as error:
+        except (*READ_ERRORS, AssertionError) as error:
             raise InvalidFile(f"{path} is no whole .beton file ({first_line(error)}); {AGAIN}") from None
         self._pointers: NDArray[np.uint64] = samples["f0"]
         self._ids: NDArray[np.int64] = samples["f2"]
@@ -58,7 +59,7 @@ class Beton:
 
 def _tables(types: Any, path: Path) -> tuple[tuple[int, ...], NDArray[Any]]:
     """The shape of the images and the memory-mapped table of samples, after checking that the file is whole."""
-    with ordinary(path) as (_, size):
+    with open_regular_file(path) as (_, size):
         header = np.fromfile(path, types.HeaderType, count=1)[0]
     if header["version"] != types.CURRENT_VERSION:
         raise ValueError(f"format version {header['version']}")

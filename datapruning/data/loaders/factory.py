@@ -14,7 +14,7 @@ from datapruning.data.loaders.mmap import MmapLoader
 from datapruning.errors import InvalidValue, UnknownName
 
 LOADERS = ("auto", "ffcv", "mmap", "memory")
-SMALL = 2**24
+MIN_FFCV_BYTES = 2**24
 """Bytes of data in memory, below which FFCV takes longer to start (4 s, compiling) than it could ever save."""
 
 
@@ -40,7 +40,7 @@ def resolve_device(name: str) -> torch.device:
 def resolve_loader(name: str, dataset: Dataset, device: torch.device) -> str:
     """Turn "auto" into a loader: "memory" on a GPU whose free memory holds the data four times over, else "mmap" for
     pictures from files, which lie decoded on the disk already, else "ffcv" where it is installed and there is more data than
-    `SMALL`.
+    `MIN_FFCV_BYTES`.
 
     Raises:
         UnknownName: no such loader.
@@ -54,9 +54,9 @@ def resolve_loader(name: str, dataset: Dataset, device: torch.device) -> str:
         free, _ = torch.cuda.mem_get_info(device)
         if free > 4 * size:
             return "memory"
-    if dataset.stored:
+    if dataset.content_hash:
         return "mmap"
-    return "ffcv" if size >= SMALL and importlib.util.find_spec("ffcv") else "memory"
+    return "ffcv" if size >= MIN_FFCV_BYTES and importlib.util.find_spec("ffcv") else "memory"
 
 
 def open_loader(dataset: Dataset, role: str, kind: str, device: torch.device, cache_root: Path) -> Loader:

@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 
 from datapruning.data.loaders.beton import Beton
-from datapruning.data.loaders.loader import Batch, batch_on, checked_batches
-from datapruning.data.loaders.prefetch import read_ahead
+from datapruning.data.loaders.loader import Batch, make_batch, validate_batches
+from datapruning.data.loaders.prefetch import prefetch
 from datapruning.errors import InvalidFile, LoaderError
 
 
@@ -53,16 +53,16 @@ class FFCVLoader:
 
     def read(self, batches: Sequence[NDArray[np.int64]]) -> Iterator[Batch]:
         """One `Batch` for each array of ids, in order."""
-        batches = checked_batches(batches, len(self))
+        batches = validate_batches(batches, len(self))
         if self._ids is not None:
             for ids in batches:
                 self._positions(ids)
-        decoded = read_ahead(lambda ids: self._file.read(self._positions(ids)), batches, str(self._file.path))
+        decoded = prefetch(lambda ids: self._file.read(self._positions(ids)), batches, str(self._file.path))
         with closing(decoded):
             for ids, (images, found) in zip(batches, decoded, strict=True):
                 if not np.array_equal(found, ids):
                     raise LoaderError(f"{self._file.path} is damaged: sample ids in it are not where they should be")
-                yield batch_on(self._device, images, self._labels, ids)
+                yield make_batch(self._device, images, self._labels, ids)
 
     def _positions(self, ids: NDArray[np.int64]) -> NDArray[np.uint64]:
         if self._ids is None:

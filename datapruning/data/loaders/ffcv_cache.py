@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 
 from datapruning.data.dataset import Dataset, Split
 from datapruning.errors import InvalidFile, MissingPackage, first_line
-from datapruning.io.atomic import written_whole
-from datapruning.io.checksums import sealed
-from datapruning.io.disk_space import check_room, remove_stale, size_text
-from datapruning.io.locks import held
-from datapruning.utils.console import progress, say
+from datapruning.io.atomic import atomic_write
+from datapruning.io.checksums import write_checksummed
+from datapruning.io.disk_space import check_free_space, format_bytes, remove_partial_files
+from datapruning.io.locks import exclusive_lock
+from datapruning.utils.console import info, progress
 
 PAGE = 8 * 2**20
 HEAD = 4096  # bytes before the first table, at most
@@ -69,7 +69,7 @@ def ensure_cache(dataset: Dataset, role: str, root: Path) -> Path:
     """The `.beton` of a split; written if it is not there. One process writes, others wait and say so."""
     path = cache_folder(dataset, root) / f"{role}.beton"
     if not path.exists():
-        with held(path, f"another process is writing {path}"):
+        with exclusive_lock(path, f"another process is writing {path}"):
             if not path.exists():
                 split = dataset.split(role)
                 write_beton(path, split, np.arange(len(split)))
@@ -78,7 +78,7 @@ def ensure_cache(dataset: Dataset, role: str, root: Path) -> Path:
 
 def ensure_subset_cache(dataset: Dataset, ids: NDArray[np.int64], path: Path) -> Path:
     """A compact `.beton` of the training samples `ids` alone, for data that does not fit in memory."""
-    with held(path, f"another process is writing {path}"):
+    with exclusive_lock(path, f"another process is writing {path}"):
         write_beton(path, dataset.train, ids)
     return path
 
@@ -97,18 +97,18 @@ def write_beton(path: Path, split: Split, ids: NDArray[np.int64]) -> None:
         DiskFull: the disk is full. InvalidFile: an image is larger than a page.
     """
     if split.images[0].nbytes > PAGE:
-        raise InvalidFile(f"{path}: images of {size_text(split.images[0].nbytes)} are too large for a raw cache")
+        raise InvalidFile(f"{path}: images of {format_bytes(split.images[0].nbytes)} are too large for a raw cache")
     ffcv = import_ffcv()
     need = beton_bytes(split, len(ids))
-    remove_stale(path)
-    check_room(path, need)
-    say(f"writing {path}: {len(ids):,} images, about {size_text(need)}")
+    remove_partial_files(path)
+    check_free_space(path, need)
+    info(f"writing {path}: {len(ids):,} images, about {format_bytes(need)}")
     fields = {
         "image": ffcv.fields.NDArrayField(np.dtype(np.uint8), split.shape),
         "label": ffcv.fields.IntField(),
         "id": ffcv.fields.IntField(),
     }
-    with sealed(path), written_whole(path, need) as temporary, torch_threads_kept():
+    with write_checksummed(path), atomic_write(path, need) as temporary, torch_threads_kept():
         writer = ffcv.writer.DatasetWriter(str(temporary), fields, page_size=PAGE, num_workers=1)
         writer.num_samples = len(ids)
         writer.prepare()

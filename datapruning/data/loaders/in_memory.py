@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from datapruning.data.dataset import Split
-from datapruning.data.loaders.loader import Batch, checked_batches
+from datapruning.data.loaders.loader import Batch, validate_batches
 
 
 class InMemoryLoader:
@@ -27,6 +27,6 @@ class InMemoryLoader:
 
     def read(self, batches: Sequence[NDArray[np.int64]]) -> Iterator[Batch]:
         """One `Batch` for each array of ids, in order."""
-        for ids in checked_batches(batches, len(self)):
+        for ids in validate_batches(batches, len(self)):
             index = torch.from_numpy(ids).to(self._images.device, non_blocking=True)
             yield Batch(self._images.index_select(0, index), self._labels.index_select(0, index), ids)

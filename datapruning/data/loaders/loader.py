@@ -21,8 +21,8 @@ from datapruning.errors import LoaderError
 class MixedLabels(NamedTuple):
     """Of mixed pictures: `others` int64 [n], the partner's label, and `share` float32 [n], the part of the own one."""
 
-    others: Tensor
-    share: Tensor
+    targets_b: Tensor
+    lam: Tensor
 
 
 class Batch(NamedTuple):
@@ -37,7 +37,7 @@ class Batch(NamedTuple):
     mixed: MixedLabels | None = None
 
 
-def batch_on(device: torch.device, images: NDArray[np.uint8], labels: NDArray[np.int64], ids: NDArray[np.int64]) -> Batch:
+def make_batch(device: torch.device, images: NDArray[np.uint8], labels: NDArray[np.int64], ids: NDArray[np.int64]) -> Batch:
     """The batch of freshly read `images` [n, ...]; `labels` are those of the whole split."""
     pixels, wanted = torch.from_numpy(images), torch.from_numpy(labels[ids])
     if device.type != "cpu":
@@ -66,7 +66,7 @@ class Loader(Protocol):
         ...
 
 
-def checked_batches(batches: Sequence[NDArray[np.int64]], total: int) -> list[NDArray[np.int64]]:
+def validate_batches(batches: Sequence[NDArray[np.int64]], total: int) -> list[NDArray[np.int64]]:
     """The batches as plain int64 arrays; ids that are no ids of a split of `total` samples are refused before loading.
 
     Raises:

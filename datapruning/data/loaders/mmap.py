@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from datapruning.data.dataset import Split
-from datapruning.data.loaders.loader import Batch, batch_on, checked_batches
-from datapruning.data.loaders.prefetch import read_ahead
+from datapruning.data.loaders.loader import Batch, make_batch, validate_batches
+from datapruning.data.loaders.prefetch import prefetch
 
 
 class MmapLoader:
@@ -31,8 +31,8 @@ class MmapLoader:
 
     def read(self, batches: Sequence[NDArray[np.int64]]) -> Iterator[Batch]:
         """One `Batch` for each array of ids, in order."""
-        batches = checked_batches(batches, len(self))
+        batches = validate_batches(batches, len(self))
         images = self._split.images
-        with closing(read_ahead(lambda ids: images[ids], batches, "decoded pictures")) as found:
+        with closing(prefetch(lambda ids: images[ids], batches, "decoded pictures")) as found:
             for ids, pixels in zip(batches, found, strict=True):
-                yield batch_on(self._device, pixels, self._split.labels, ids)
+                yield make_batch(self._device, pixels, self._split.labels, ids)

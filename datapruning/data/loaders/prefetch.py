@@ -19,9 +19,7 @@ THREAD = "decoder"
 Read = TypeVar("Read")
 
 
-def read_ahead(
-    read: Callable[[NDArray[np.int64]], Read], batches: Sequence[NDArray[np.int64]], where: str
-) -> Generator[Read]:
+def prefetch(read: Callable[[NDArray[np.int64]], Read], batches: Sequence[NDArray[np.int64]], where: str) -> Generator[Read]:
     """What `read` makes of each batch of ids, in order. The thread ends with the iteration, however that ends.
 
     Args:

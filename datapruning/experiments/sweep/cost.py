@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datapruning.config.training import TrainConfig
 from datapruning.experiments.sweep.grid import Grid
 from datapruning.experiments.sweep.spec import AUTO, StudentSpec
-from datapruning.io.trial_store import Row
+from datapruning.io.trial_store import Trial
 from datapruning.runs.context import Context
 from datapruning.training.schedules import planned_epochs, planned_samples
 from datapruning.utils.cost import FORWARD_PASS_COST
@@ -43,7 +43,7 @@ def estimate_passes(context: Context, grid: Grid, students: Sequence[StudentSpec
 
 
 def estimate_seconds(
-    training: TrainConfig, grid: Grid, finished: Sequence[Row], remaining: Sequence[StudentSpec]
+    training: TrainConfig, grid: Grid, finished: Sequence[Trial], remaining: Sequence[StudentSpec]
 ) -> float | None:
     """Estimate the seconds of one process for the remaining students from the finished trials; None without any.
 
@@ -68,7 +68,7 @@ def _kind(spec: StudentSpec) -> tuple[str, ...]:
     return weight, method, spec.pruning.criterion if spec.pruning is not None else ""
 
 
-def _unshared_seconds(trial: Row) -> float:
+def _unshared_seconds(trial: Trial) -> float:
     phases: Mapping[str, float] = trial.result.get("seconds", {})
     return max(trial.seconds - sum(phases.get(phase, 0.0) for phase in SHARED_PHASES), 0.0)
 

@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from datapruning.config.kd import check_kd_weight
-from datapruning.data.batching import LEAST
+from datapruning.data.batching import MIN_BATCH_SIZE
 from datapruning.errors import InvalidValue
 from datapruning.experiments.sweep.parse import parse_list, unique
 from datapruning.experiments.sweep.spec import AUTO, StudentSpec, format_weight
 from datapruning.experiments.sweep.variants import Variants
-from datapruning.utils.fraction import keeping, kept_count, parse_fraction
+from datapruning.utils.fraction import describe_kept, kept_count, parse_fraction
 
 MAX_SEED = 2**32 - 1
 
@@ -65,7 +65,7 @@ class Grid:
         """Describe a student in a line."""
         scorer = f"{spec.scorer}, " if spec.scorer else ""
         teacher = f", teacher {self.teachers.get(spec.teacher, spec.teacher)}" if spec.teacher else ""
-        kept = keeping(self.kept(spec.fraction), self.total)
+        kept = describe_kept(self.kept(spec.fraction), self.total)
         variant = f", {spec.variant_text}" if spec.variant_text else ""
         return f"{scorer}{kept}, KD weight {format_weight(spec.kd_weight)}{teacher}{variant}, seed {spec.seed}"
 
@@ -87,14 +87,14 @@ def make_grid(
     for given in parse_list(fractions, "fractions"):
         text = canonical_fraction(str(given))
         count = kept_count(text, total)
-        if count < LEAST:
+        if count < MIN_BATCH_SIZE:
             raise InvalidValue(
-                f"fraction {given} of {total:,} samples keeps {count}; a student needs at least {LEAST}, keep more"
+                f"fraction {given} of {total:,} samples keeps {count}; a student needs at least {MIN_BATCH_SIZE}, keep more"
             )
         same = [other for other in spellings if kept_count(other, total) == count]
         if same:
             raise InvalidValue(
-                f"fractions {spellings[same[0]]} and {given} both mean {keeping(count, total)}; leave one out"
+                f"fractions {spellings[same[0]]} and {given} both mean {describe_kept(count, total)}; leave one out"
             )
         spellings[text] = str(given)
     return Grid(

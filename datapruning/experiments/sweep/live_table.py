@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from datapruning.experiments.sweep.cost import format_duration
 from datapruning.experiments.sweep.status import SweepStatus
 from datapruning.experiments.sweep.table import format_accuracy, make_table
-from datapruning.io.trial_store import Failure, Row
+from datapruning.io.trial_store import FailedTrial, Trial
 from datapruning.utils.console import console
 
 if TYPE_CHECKING:
@@ -27,11 +27,11 @@ class SweepDisplay:
         """Print a line, above the table where there is one."""
         self._console.print(text, markup=False)
 
-    def update(self, ended: Sequence[Row | Failure]) -> None:
+    def update(self, ended: Sequence[Trial | FailedTrial]) -> None:
         """Show the refreshed status; these trials ended since the last time."""
         for outcome in ended:
             label = self._status.label(outcome.config)
-            if isinstance(outcome, Failure):
+            if isinstance(outcome, FailedTrial):
                 self.line(f"failed: {label}: {outcome.error}")
             elif self._live is None:
                 duration = format_duration(outcome.seconds)

@@ -21,7 +21,7 @@ from datapruning.experiments.sweep.variants import check_variants, find_variants
 from datapruning.experiments.workers.launcher import Launcher, find_launcher, local_context
 from datapruning.experiments.workers.task import check_reopens
 from datapruning.runs.context import Context
-from datapruning.utils.console import hushed
+from datapruning.utils.console import quiet
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def resolve_request(
     grid = make_grid(context.data.total, fractions, scorers, kd_weights, seeds)
     context, variants = find_variants(context, sparsity, criterion, self_distill)
     local = local_context(context)
-    with hushed():
+    with quiet():
         check_variants(local, variants, grid.kd_weights)
     found_scorers = find_scorers(grid.scorers)
     check_evidence(context, found_scorers.values())

@@ -12,7 +12,7 @@ from datapruning.errors import IncompatibleInputs, InvalidValue, OutputExists
 from datapruning.evidence.estimate import estimate_evidence_cost
 from datapruning.experiments.sweep.parse import parse_list
 from datapruning.experiments.sweep.spec import StudentSpec
-from datapruning.io.trial_store import Row, RowStore
+from datapruning.io.trial_store import Trial, TrialStore
 from datapruning.runs.context import Context
 from datapruning.runs.run import FinishedRun
 from datapruning.scorers import get_scorer
@@ -24,7 +24,7 @@ SCORE_SEED = 0
 HASH_LENGTH = 16
 
 
-def open_store(folder: Path, identity: Mapping[str, Any]) -> RowStore:
+def open_store(folder: Path, identity: Mapping[str, Any]) -> TrialStore:
     """Open the trial store of a sweep or an advice, in a new or empty folder or one that holds this store already.
 
     Raises:
@@ -34,7 +34,7 @@ def open_store(folder: Path, identity: Mapping[str, Any]) -> RowStore:
     is_new = not folder.exists() or (folder.is_dir() and all(path.name.startswith(".") for path in folder.iterdir()))
     if not is_new and not (folder / "store.json").exists():
         raise OutputExists(f"{folder} holds something else (no store.json in it); name another --out")
-    return RowStore(folder, identity)
+    return TrialStore(folder, identity)
 
 
 def teacher_folders(teachers: Teachers) -> list[Path]:
@@ -102,7 +102,7 @@ def estimate_shared(context: Context, students: Sequence[StudentSpec], scorers: 
 
 
 def prepare_shared(
-    context: Context, students: Sequence[StudentSpec], scorers: Mapping[str, Scorer], finished: Iterable[Row]
+    context: Context, students: Sequence[StudentSpec], scorers: Mapping[str, Scorer], finished: Iterable[Trial]
 ) -> None:
     """Make the FFCV cache, the evidence and the recipe's teacher, as far as these students need them and they do not exist.
 
@@ -121,7 +121,7 @@ def prepare_shared(
     from datapruning.api.score import score, scores_path
     from datapruning.api.teach import teach
 
-    if context.loader == "ffcv":
+    if context.loader_kind == "ffcv":
         cache(context)
     for name in _evidence_scorers(students, scorers):
         score(context, name, seed=SCORE_SEED, out=scores_path(context, name, SCORE_SEED))
@@ -129,7 +129,7 @@ def prepare_shared(
         _check_same_teacher(context, teach(context).folder, finished)
 
 
-def _check_same_teacher(context: Context, folder: Path, finished: Iterable[Row]) -> None:
+def _check_same_teacher(context: Context, folder: Path, finished: Iterable[Trial]) -> None:
     """Refuse a teacher in `folder` that is another network than the recipe's teacher of finished trials.
 
     It may have been trained again with other threads or in another workspace, which gives other weights.

@@ -8,7 +8,7 @@ from typing import Any
 
 from datapruning.config.self_distillation import SelfDistillConfig
 from datapruning.config.sparsity import SparsityConfig
-from datapruning.utils.hashing import digest
+from datapruning.utils.hashing import config_hash
 
 AUTO = "auto"
 
@@ -78,7 +78,7 @@ class StudentSpec:
         pruned = f"-{self.pruning.criterion}-{self.pruning.sparsity:g}" if self.pruning is not None else ""
         distilled = f"-{self.self_distillation.method}" if self.self_distillation is not None else ""
         settings = f"{self.scorer or 'all'}-{kept}-kd-{format_weight(self.kd_weight)}{distilled}{pruned}-seed{self.seed}"
-        return f"runs/{settings}-{digest(self.config, 8)}"
+        return f"runs/{settings}-{config_hash(self.config, 8)}"
 
 
 def format_weight(weight: float | str) -> str:

@@ -10,7 +10,7 @@ from datapruning.experiments.sweep.cost import estimate_seconds
 from datapruning.experiments.sweep.grid import Grid
 from datapruning.experiments.sweep.spec import StudentSpec
 from datapruning.experiments.workers.status import StoreStatus, trial_name
-from datapruning.io.trial_store import Config, Failure, Row, RowStore
+from datapruning.io.trial_store import FailedTrial, Trial, TrialConfig, TrialStore
 
 
 @dataclass(frozen=True)
@@ -18,15 +18,15 @@ class StudentRecord:
     """A student of the grid and what became of it: a finished trial, a failure, or neither yet."""
 
     spec: StudentSpec
-    trial: Row | None
-    failure: Failure | None
+    trial: Trial | None
+    failure: FailedTrial | None
     running: bool
 
 
 class SweepStatus(StoreStatus):
     """The status of the trials of a grid."""
 
-    def __init__(self, store: RowStore, grid: Grid, training: TrainConfig) -> None:
+    def __init__(self, store: TrialStore, grid: Grid, training: TrainConfig) -> None:
         self.grid, self.training, self.students = grid, training, grid.students()
         super().__init__(store, [spec.config for spec in self.students])
 
@@ -43,7 +43,7 @@ class SweepStatus(StoreStatus):
         """Students that neither finished nor failed, running ones included."""
         return [record.spec for record in self.records() if record.trial is None and record.failure is None]
 
-    def label(self, config: Config) -> str:
+    def label(self, config: TrialConfig) -> str:
         """Describe a trial in a line."""
         return self.grid.label(StudentSpec.from_config(config))
 

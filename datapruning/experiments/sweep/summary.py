@@ -14,11 +14,11 @@ from datapruning.experiments.sweep.spec import AUTO, StudentSpec
 from datapruning.experiments.sweep.status import SweepStatus
 from datapruning.experiments.sweep.variants import student_context
 from datapruning.runs.context import Context
-from datapruning.training.sparsity.prune import announce as announce_pruning
-from datapruning.utils.console import say
+from datapruning.training.sparsity.prune import describe_plan as announce_pruning
+from datapruning.utils.console import info
 
 
-def announce(request: SweepRequest, status: SweepStatus, num_retried: int) -> None:
+def print_plan(request: SweepRequest, status: SweepStatus, num_retried: int) -> None:
     """Print how many trials there are, how many are finished, and what the others will cost.
 
     Args:
@@ -35,11 +35,11 @@ def announce(request: SweepRequest, status: SweepStatus, num_retried: int) -> No
     shape = " x ".join(f"{count} {name}" for name, count in dimensions.items() if count > 1) or "one of each"
     if math.prod(dimensions.values()) > len(status.configs):
         shape += " (no KD needs no teacher, keeping everything no scorer: such trials are one)"
-    say(f"sweep: {len(status.configs)} trials, {shape}; {status_line(status)}; in {status.store.folder}")
+    info(f"sweep: {len(status.configs)} trials, {shape}; {status_line(status)}; in {status.store.folder}")
     if num_retried:
-        say(f"{num_retried} trials that failed before are tried again")
+        info(f"{num_retried} trials that failed before are tried again")
     elif status.failed:
-        say(f"{len(status.failed)} trials failed before and are left alone; --retry-failed tries them again")
+        info(f"{len(status.failed)} trials failed before and are left alone; --retry-failed tries them again")
     students = status.remaining_students
     if not students:
         return
@@ -47,15 +47,15 @@ def announce(request: SweepRequest, status: SweepStatus, num_retried: int) -> No
     num_searches = sum(spec.kd_weight == AUTO for spec in students)
     search = f", and the search for the KD weight in {num_searches} of them" if num_searches else ""
     extra = f" ({passes:,} with what self-distillation adds)" if passes != samples else ""
-    say(f"to train: {len(students)} students, {samples:,} samples in all{extra}{search}")
+    info(f"to train: {len(students)} students, {samples:,} samples in all{extra}{search}")
     for line in _pruning_lines(context, students):
-        say(line)
+        info(line)
     for line in estimate_shared(context, students, request.scorers):
         by = "" if jobs else " (by one worker, the others wait for it)"
-        say(f"shared by them, made once{by} if it does not exist: {line}")
+        info(f"shared by them, made once{by} if it does not exist: {line}")
     cores = os.cpu_count() or 1
     if jobs > 1 and jobs * context.threads > cores:
-        say(f"{jobs} processes of {context.threads} threads share {cores} cores; --threads says how many each takes")
+        info(f"{jobs} processes of {context.threads} threads share {cores} cores; --threads says how many each takes")
 
 
 def _pruning_lines(context: Context, students: Iterable[StudentSpec]) -> list[str]:

@@ -11,16 +11,16 @@ from datapruning.experiments.sweep.live_table import SweepDisplay, live_table
 from datapruning.experiments.sweep.request import SweepRequest, resolve_request
 from datapruning.experiments.sweep.shared_artifacts import open_store, prepare_shared
 from datapruning.experiments.sweep.status import SweepStatus
-from datapruning.experiments.sweep.summary import announce
+from datapruning.experiments.sweep.summary import print_plan
 from datapruning.experiments.sweep.table import make_caption, make_csv, make_table, markdown
 from datapruning.experiments.sweep.trial import ENTRY, StudentTrials
 from datapruning.experiments.workers.launcher import LOCAL, Launcher
 from datapruning.experiments.workers.monitor import watch
 from datapruning.experiments.workers.task import make_task
 from datapruning.io.atomic import write_text
-from datapruning.io.trial_store import Failure, Row
+from datapruning.io.trial_store import FailedTrial, Trial
 from datapruning.runs.opening import DatasetOrContext, as_context
-from datapruning.utils.console import console, say
+from datapruning.utils.console import console, info
 
 TABLE, ROWS = "table.md", "rows.csv"
 
@@ -38,8 +38,8 @@ class Sweep:
     """
 
     folder: Path
-    rows: tuple[Row, ...]
-    failures: tuple[Failure, ...]
+    rows: tuple[Trial, ...]
+    failures: tuple[FailedTrial, ...]
     table: str
 
 
@@ -91,9 +91,9 @@ def sweep(
         as_context(data), fractions, scorers, kd_weights, seeds, teachers, sparsity, criterion, self_distill, jobs, launcher
     )
     context, identity = request.context, request.identity
-    folder = Path(out) if out is not None else context.place("sweeps", context.recipe.train.model, identity)
+    folder = Path(out) if out is not None else context.artifact_path("sweeps", context.recipe.train.model, identity)
     status = SweepStatus(open_store(folder, identity), request.grid, context.recipe.train)
-    announce(request, status, status.clear_failures() if retry_failed else 0)
+    print_plan(request, status, status.clear_failures() if retry_failed else 0)
     if status.remaining and request.jobs is None:
         _run_here(request, status)
     elif status.remaining:
@@ -112,7 +112,7 @@ def _run_here(request: SweepRequest, status: SweepStatus) -> None:
     _prepare(request, status)
     trials = StudentTrials(request.context, status.store.folder, request.teachers, request.scorers)
     display = SweepDisplay(status, console())
-    for _ in status.store.fill(status.remaining, trials.train):
+    for _ in status.store.run_remaining(status.remaining, trials.train):
         display.update(status.refresh())
 
 
@@ -124,7 +124,7 @@ def _run_workers(request: SweepRequest, status: SweepStatus, data_root: str | Pa
     )  # fmt: skip
     if not launcher.is_remote:
         _prepare(request, status)
-    with launcher.open_pool(min(request.jobs or 1, len(status.remaining)), folder, say, context) as pool:
+    with launcher.open_pool(min(request.jobs or 1, len(status.remaining)), folder, info, context) as pool:
         pool.submit(task)
         with live_table(status) as display:
             pool.info = display.line

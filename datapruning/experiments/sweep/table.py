@@ -11,7 +11,7 @@ from typing import Any
 from datapruning.experiments.sweep.grid import Grid
 from datapruning.experiments.sweep.spec import AUTO, StudentSpec, format_weight
 from datapruning.experiments.sweep.status import StudentRecord, SweepStatus
-from datapruning.io.trial_store import Row
+from datapruning.io.trial_store import Trial
 
 COLUMNS = (
     "fraction", "kept", "scorer", "kd_weight", "teacher", "seed", "status", "test_accuracy", "kd_weight_used",
@@ -72,7 +72,7 @@ def _cell(records: Sequence[StudentRecord], live: bool) -> str:
     return " ".join([*parts, *([f"({', '.join(notes)})"] if notes else [])])
 
 
-def format_accuracy(trials: Sequence[Row]) -> str:
+def format_accuracy(trials: Sequence[Trial]) -> str:
     """Format the mean test accuracy in percent and, for two trials and more, its standard deviation."""
     accuracies = [float(trial.result["test_accuracy"]) for trial in trials]
     stddev = f" ± {statistics.stdev(accuracies):.2f}" if len(accuracies) > 1 else ""

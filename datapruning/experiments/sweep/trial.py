@@ -18,9 +18,9 @@ from datapruning.experiments.sweep.shared_artifacts import (
 from datapruning.experiments.sweep.spec import StudentSpec
 from datapruning.experiments.sweep.variants import student_context
 from datapruning.experiments.workers.task import Task
-from datapruning.io.trial_store import Config, RowStore, Work
+from datapruning.io.trial_store import TrialConfig, TrialFn, TrialStore
 from datapruning.runs.context import Context
-from datapruning.utils.console import hushed
+from datapruning.utils.console import quiet
 from datapruning.utils.fraction import kept_count
 
 ENTRY = "datapruning.experiments.sweep.trial:open_students"
@@ -40,7 +40,7 @@ class StudentTrials:
         self._context, self._folder, self._teachers, self._scorers = context, folder, teachers, scorers
         self._scores: dict[str, Scores] = {}
 
-    def train(self, config: Config) -> dict[str, Any]:
+    def train(self, config: TrialConfig) -> dict[str, Any]:
         """Train a student.
 
         Returns:
@@ -51,7 +51,7 @@ class StudentTrials:
         spec = StudentSpec.from_config(config)
         run_folder = spec.run_folder(kept_count(spec.fraction, self._context.data.total))
         scores = self._evidence_scores(spec.scorer)
-        with hushed():
+        with quiet():
             run = train(
                 student_context(self._context, spec),
                 fraction=spec.fraction,
@@ -70,14 +70,14 @@ class StudentTrials:
         if name is None or not needs_evidence(self._scorers[name]):
             return None
         if name not in self._scores:
-            with hushed():
+            with quiet():
                 self._scores[name] = score(self._context, name, seed=SCORE_SEED)
         return self._scores[name]
 
 
-def open_students(task: Task, context: Context) -> tuple[RowStore, Work]:
+def open_students(task: Task, context: Context) -> tuple[TrialStore, TrialFn]:
     """Return the store of a sweep and the function that runs one of its trials: the entry of a worker's task."""
-    store = RowStore(Path(task.store), {**task.about, "fingerprint": context.data.fingerprint})
+    store = TrialStore(Path(task.store), {**task.about, "fingerprint": context.data.fingerprint})
     students = [StudentSpec.from_config(config) for config in task.trials]
     scorers = find_scorers(scorer_names(students))
     if task.prepare_shared:

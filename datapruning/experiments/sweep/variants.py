@@ -59,7 +59,7 @@ def find_variants(
     self_distillation: tuple[SelfDistillConfig | None, ...] = (None,)
     if sparsity is not None or criterion is not None:
         pruning = _find_pruning(context.recipe.sparsity, sparsity, criterion)
-        context = context.with_table("sparsity", sparsity=0.0)
+        context = context.with_settings("sparsity", sparsity=0.0)
     if self_distill is not None:
         settings = context.recipe.self_distill
         methods = unique(parse_list(self_distill, "methods of self-distillation"), str, "method of self-distillation")
@@ -67,7 +67,7 @@ def find_variants(
         self_distillation = tuple(
             SelfDistillConfig.model_validate(table.to_dict()) if table.enabled else None for table in by_method
         )
-        context = context.with_table("self_distill", method="none")
+        context = context.with_settings("self_distill", method="none")
     return context, Variants(pruning, self_distillation)
 
 
@@ -106,9 +106,9 @@ def _parse_share(given: float | str) -> float:
 def student_context(context: Context, spec: StudentSpec) -> Context:
     """Return the sweep's context with the variant of a student."""
     if spec.pruning is not None:
-        context = context.with_table("sparsity", **spec.pruning.to_dict())
+        context = context.with_settings("sparsity", **spec.pruning.to_dict())
     if spec.self_distillation is not None:
-        context = context.with_table("self_distill", **spec.self_distillation.to_dict())
+        context = context.with_settings("self_distill", **spec.self_distillation.to_dict())
     return context
 
 

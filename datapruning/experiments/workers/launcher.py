@@ -91,7 +91,7 @@ def has_device(device: str) -> bool:
 
 def with_device(context: Context, device: str, loader: str) -> Context:
     """The context of workers on machines with a device that this one lacks; they resolve the loader "auto" there."""
-    return replace(context, device=torch.device(device), loader=loader)
+    return replace(context, device=torch.device(device), loader_kind=loader)
 
 
 def local_context(context: Context) -> Context:

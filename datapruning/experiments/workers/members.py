@@ -8,14 +8,14 @@ from pathlib import Path
 from datapruning.artifacts.scorer import Samples, Scorer
 from datapruning.errors import DataPruningError, IncompatibleInputs, InvalidValue
 from datapruning.evidence.ensemble import SubsetEnsemble
-from datapruning.evidence.members import rows_of
+from datapruning.evidence.members import open_member_trials
 from datapruning.experiments.workers.launcher import Launcher, has_device
 from datapruning.experiments.workers.monitor import watch
 from datapruning.experiments.workers.status import StoreStatus
 from datapruning.experiments.workers.task import Task, check_reopens, make_task
-from datapruning.io.trial_store import Failure, Row, RowStore, Work
+from datapruning.io.trial_store import FailedTrial, Trial, TrialFn, TrialStore
 from datapruning.runs.context import Context
-from datapruning.utils.console import say
+from datapruning.utils.console import info
 
 ENTRY = "datapruning.experiments.workers.members:open_members"
 
@@ -58,14 +58,14 @@ def train_members(
         DataPruningError: a member failed, or all workers died.
     """
     check_reopens(context)
-    store, configs, _ = rows_of(context, seed)
+    store, configs, _ = open_member_trials(context, seed)
     status = StoreStatus(store, configs)
     status.clear_failures()
     if not status.remaining:
         return
-    say(f"ensemble: {len(status.remaining)} of {len(configs)} members to train, in {store.folder}")
+    info(f"ensemble: {len(status.remaining)} of {len(configs)} members to train, in {store.folder}")
     task = make_task(context, store, configs, data_root, ENTRY, seed=seed)
-    with (launcher or Launcher()).open_pool(min(jobs, len(status.remaining)), store.folder, say, context) as pool:
+    with (launcher or Launcher()).open_pool(min(jobs, len(status.remaining)), store.folder, info, context) as pool:
         pool.submit(task)
         watch(status, pool, lambda news: _print_progress(status, news))
     failures = status.failures()
@@ -76,20 +76,20 @@ def train_members(
         )
 
 
-def _print_progress(status: StoreStatus, news: Sequence[Row | Failure]) -> None:
+def _print_progress(status: StoreStatus, news: Sequence[Trial | FailedTrial]) -> None:
     progress = f"member: {len(status.done)} of {len(status.configs)} done"
     for outcome in news:
-        result = f", {outcome.seconds:.0f} s" if isinstance(outcome, Row) else f"; one failed: {outcome.error}"
-        say(f"{progress}{result}")
+        result = f", {outcome.seconds:.0f} s" if isinstance(outcome, Trial) else f"; one failed: {outcome.error}"
+        info(f"{progress}{result}")
 
 
-def open_members(task: Task, context: Context) -> tuple[RowStore, Work]:
+def open_members(task: Task, context: Context) -> tuple[TrialStore, TrialFn]:
     """The store of a subset ensemble, and the function that trains one member: the entry of a worker's task.
 
     Raises:
         IncompatibleInputs: the dataset of that name is not the one that the store was made for.
     """
-    store, _, train = rows_of(context, task.seed)
+    store, _, train = open_member_trials(context, task.seed)
     if store.folder != Path(task.store):
         raise IncompatibleInputs(f"{task.data} is another dataset here than the one that {task.store} was made for")
     return store, train

@@ -10,7 +10,7 @@ from datapruning.errors import DataPruningError
 from datapruning.experiments.workers.heartbeat import Process, log_path
 from datapruning.experiments.workers.pool import WorkerExit, WorkerPool
 from datapruning.experiments.workers.status import StoreStatus, trial_name
-from datapruning.io.trial_store import Config, Failure, Row
+from datapruning.io.trial_store import FailedTrial, Trial, TrialConfig
 
 POLL_SECONDS = 0.5
 MAX_DEATHS = 2
@@ -19,7 +19,7 @@ LOCK_SECONDS = 120.0
 """Seconds that the lock of a trial may be free while its worker lives; after that, locks do not reach this machine."""
 
 
-def watch(status: StoreStatus, pool: WorkerPool, update: Callable[[Sequence[Row | Failure]], None]) -> None:
+def watch(status: StoreStatus, pool: WorkerPool, update: Callable[[Sequence[Trial | FailedTrial]], None]) -> None:
     """Watch the workers of a pool until every trial has ended.
 
     Args:
@@ -54,7 +54,7 @@ class Monitor:
     def __init__(self, status: StoreStatus, pool: WorkerPool) -> None:
         self._status, self._pool = status, pool
         self._deaths: Counter[str] = Counter()
-        self._last_trial: dict[Process, Config] = {}
+        self._last_trial: dict[Process, TrialConfig] = {}
         self._lock_free_since: dict[Process, float] = {}
 
     def check_workers(self) -> bool:
@@ -79,23 +79,25 @@ class Monitor:
                 self._pool.start(1)
         return bool(self._pool.names())
 
-    def _interrupted_trial(self, process: Process | None) -> Config | None:
+    def _interrupted_trial(self, process: Process | None) -> TrialConfig | None:
         """The trial that a process died in: its claim is there still, or it had one and another process has taken over."""
         store, remaining = self._status.store, self._status.remaining
         for config in remaining:
-            claim = store.claim(config)
+            claim = store.running_trial(config)
             if claim is not None and (claim.host, claim.pid) == process and not claim.alive:
                 return config
         last = self._last_trial.get(process) if process is not None else None
         return last if last in remaining and store.get(last) is None else None
 
-    def _record_death(self, config: Config, name: str, worker_exit: WorkerExit) -> None:
+    def _record_death(self, config: TrialConfig, name: str, worker_exit: WorkerExit) -> None:
         store, trial = self._status.store, trial_name(config)
         self._deaths[trial] += worker_exit.blame_trial
-        claim = store.claim(config)
+        claim = store.running_trial(config)
         taken_over = claim is not None and claim.alive
         if worker_exit.blame_trial and self._deaths[trial] >= MAX_DEATHS and not taken_over:
-            store.fail(config, f"its process {worker_exit.message}, and so did another one in it before (out of memory?)")
+            store.record_failure(
+                config, f"its process {worker_exit.message}, and so did another one in it before (out of memory?)"
+            )
         else:
             label = self._status.label(config)
             self._pool.info(f"{_display_name(name)} {worker_exit.message} in {label}; another takes the trial over")

@@ -21,7 +21,7 @@ from datapruning.experiments.workers.heartbeat import read_heartbeat
 from datapruning.experiments.workers.pool import WorkerExit, WorkerPool, describe_exit, worker_command
 from datapruning.experiments.workers.task import Task, write_task
 from datapruning.io.json import read_json, write_json
-from datapruning.io.locks import lock_of
+from datapruning.io.locks import file_lock
 from datapruning.utils.records import Record, parse_record
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ class SlurmJobs(WorkerPool):
         from submitit.slurm.slurm import SlurmInfoWatcher
 
         super().__init__(num_workers, folder, info)
-        self.lock = lock_of(folder / JOBS_FILE)
+        self.lock = file_lock(folder / JOBS_FILE)
         self._cluster = settings.cluster
         submitit_folder = folder.resolve() / SUBMITIT_FOLDER
         watched = type("WatchedJob", (SlurmJob,), {"watcher": SlurmInfoWatcher(delay_s=STATE_SECONDS)})

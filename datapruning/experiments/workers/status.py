@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from datapruning.io.trial_store import Claim, Config, Failure, Row, RowStore
-from datapruning.utils.hashing import digest
+from datapruning.io.trial_store import FailedTrial, RunningTrial, Trial, TrialConfig, TrialStore
+from datapruning.utils.hashing import config_hash
 
 
-def trial_name(config: Config) -> str:
+def trial_name(config: TrialConfig) -> str:
     """A trial's name in this package and in file names: the hash of its configuration."""
-    return digest(config, 16)
+    return config_hash(config, 16)
 
 
 class StoreStatus:
@@ -25,21 +25,21 @@ class StoreStatus:
         died: trials whose process died and that nobody has taken over, by name.
     """
 
-    def __init__(self, store: RowStore, configs: Sequence[Config]) -> None:
+    def __init__(self, store: TrialStore, configs: Sequence[TrialConfig]) -> None:
         self.store, self.configs = store, [dict(config) for config in configs]
-        self.done: dict[str, Row] = {}
-        self.failed: dict[str, Failure] = {}
-        self.running: dict[str, Claim] = {}
-        self.died: dict[str, Claim] = {}
+        self.done: dict[str, Trial] = {}
+        self.failed: dict[str, FailedTrial] = {}
+        self.running: dict[str, RunningTrial] = {}
+        self.died: dict[str, RunningTrial] = {}
         self.refresh()
 
-    def label(self, config: Config) -> str:
+    def label(self, config: TrialConfig) -> str:
         """A trial's settings as text."""
         return ", ".join(f"{key} {value}" for key, value in config.items())
 
-    def refresh(self) -> list[Row | Failure]:
+    def refresh(self) -> list[Trial | FailedTrial]:
         """Read the store again. Returns the trials that ended since the last time, in order."""
-        news: list[Row | Failure] = []
+        news: list[Trial | FailedTrial] = []
         self.running, self.died = {}, {}
         for config in self.remaining:
             name = trial_name(config)
@@ -49,27 +49,27 @@ class StoreStatus:
             elif failure := self.store.failure(config):
                 self.failed[name] = failure
                 news.append(failure)
-            elif claim := self.store.claim(config):
+            elif claim := self.store.running_trial(config):
                 (self.running if claim.alive else self.died)[name] = claim
         return news
 
     @property
-    def remaining(self) -> list[Config]:
+    def remaining(self) -> list[TrialConfig]:
         """Trials that have not ended, running ones included."""
         return [c for c in self.configs if trial_name(c) not in self.done and trial_name(c) not in self.failed]
 
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[Trial]:
         """Finished trials, in order."""
         return [self.done[trial_name(c)] for c in self.configs if trial_name(c) in self.done]
 
-    def failures(self) -> list[Failure]:
+    def failures(self) -> list[FailedTrial]:
         """Failed trials, in order."""
         return [self.failed[trial_name(c)] for c in self.configs if trial_name(c) in self.failed]
 
     def clear_failures(self) -> int:
         """Let the failed trials be tried again; returns how many there were."""
         for failure in self.failed.values():
-            self.store.forget_failure(failure.config)
+            self.store.clear_failure(failure.config)
         count = len(self.failed)
         self.failed = {}
         return count

@@ -12,9 +12,9 @@ from datapruning.config.recipe import Recipe
 from datapruning.data.registry import ROOT_VARIABLE, SOURCES, open_dataset
 from datapruning.errors import InvalidValue
 from datapruning.io.json import read_json, write_json
-from datapruning.io.trial_store import Config, RowStore, Work
+from datapruning.io.trial_store import TrialConfig, TrialFn, TrialStore
 from datapruning.runs.context import Context, make_context
-from datapruning.utils.hashing import digest
+from datapruning.utils.hashing import config_hash
 from datapruning.utils.records import Record, parse_record
 
 
@@ -61,8 +61,8 @@ class Task(Record):
 
 def make_task(
     context: Context,
-    store: RowStore,
-    trials: Sequence[Config],
+    store: TrialStore,
+    trials: Sequence[TrialConfig],
     data_root: str | Path | None,
     entry: str,
     *,
@@ -77,8 +77,8 @@ def make_task(
         entry=entry, store=str(store.folder), trials=tuple(map(dict, trials)), about=dict(about or {}),
         teachers=dict(teachers or {}), prepare_shared=prepare_shared, seed=seed, working_dir=os.getcwd(),
         data=context.data.source or context.data.name, data_root=None if root is None else str(root),
-        recipe=context.recipe, device=str(context.device), loader=context.loader, workspace=str(context.root),
-        threads=context.threads, log=tuple(context.logs.tools),
+        recipe=context.recipe, device=str(context.device), loader=context.loader_kind, workspace=str(context.workspace),
+        threads=context.threads, log=tuple(context.loggers.tools),
     )  # fmt: skip
 
 
@@ -97,12 +97,12 @@ def check_reopens(context: Context) -> None:
 def write_task(folder: Path, task: Task) -> Path:
     """Write a task into the folder of its store, under the hash of its content. Returns the path of the file."""
     value = task.model_dump(mode="json")
-    path = folder.resolve() / "tasks" / f"{digest(value)}.json"
+    path = folder.resolve() / "tasks" / f"{config_hash(value)}.json"
     write_json(path, value)
     return path
 
 
-def open_task(path: Path) -> tuple[Task, RowStore, Work]:
+def open_task(path: Path) -> tuple[Task, TrialStore, TrialFn]:
     """The task in a file, with the store that all workers share and the function that runs one of its trials.
 
     This process moves to the task's working folder.
@@ -114,7 +114,13 @@ def open_task(path: Path) -> tuple[Task, RowStore, Work]:
     os.chdir(task.working_dir)
     data = open_dataset(task.data, root=task.data_root, workspace=task.workspace)
     context = make_context(
-        data, task.recipe, device=task.device, loader=task.loader, root=task.workspace, threads=task.threads, log=task.log
+        data,
+        task.recipe,
+        device=task.device,
+        loader=task.loader,
+        workspace=task.workspace,
+        threads=task.threads,
+        log=task.log,
     )
     module, _, function = task.entry.partition(":")
     store, run_trial = getattr(importlib.import_module(module), function)(task, context)

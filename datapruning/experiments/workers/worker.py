@@ -16,8 +16,8 @@ from datapruning.errors import DataPruningError
 from datapruning.experiments.workers.heartbeat import Heartbeat, heartbeat_path, log_path
 from datapruning.experiments.workers.task import open_task
 from datapruning.io.json import write_json
-from datapruning.io.trial_store import Failure
-from datapruning.utils.console import say
+from datapruning.io.trial_store import FailedTrial
+from datapruning.utils.console import info
 from datapruning.utils.malloc import keep_freed_memory
 
 ORPHANED = 3
@@ -60,11 +60,11 @@ def run_trials(task_path: Path) -> int:
     """
     try:
         task, store, run_trial = open_task(task_path)
-        for outcome in store.fill(task.trials, run_trial):
-            if isinstance(outcome, Failure):
-                say(f"failed: {dict(outcome.config)}: {outcome.error}\n{outcome.traceback or ''}")
+        for outcome in store.run_remaining(task.trials, run_trial):
+            if isinstance(outcome, FailedTrial):
+                info(f"failed: {dict(outcome.config)}: {outcome.error}\n{outcome.traceback or ''}")
     except DataPruningError as error:
-        say(f"dprune: {error}")
+        info(f"dprune: {error}")
         return 1
     except Exception:
         traceback.print_exc()

@@ -15,7 +15,7 @@ TOOLS = {"tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow"}
 
 
 @dataclass(frozen=True)
-class Story:
+class RunInfo:
     """The run that is shown.
 
     Attributes:
@@ -42,7 +42,7 @@ class Story:
 
 
 @dataclass(frozen=True)
-class Log:
+class LogHandle:
     """An open log.
 
     Attributes:
@@ -59,7 +59,7 @@ class Log:
 class Tracker(Protocol):
     """One tool. Whatever its methods raise ends the log in this process and nothing else."""
 
-    def begin(self, story: Story, log: str | None, rows: int) -> Log:
+    def start(self, story: RunInfo, log: str | None, rows: int) -> LogHandle:
         """Open the log: a new one, or the one that another process began.
 
         Args:
@@ -68,17 +68,17 @@ class Tracker(Protocol):
             rows: epochs that it was given.
         """
 
-    def row(self, epoch: int, numbers: Mapping[str, float]) -> None:
+    def log_epoch(self, epoch: int, numbers: Mapping[str, float]) -> None:
         """After an epoch."""
 
-    def result(self, epochs: int, numbers: Mapping[str, float]) -> None:
+    def log_result(self, epochs: int, numbers: Mapping[str, float]) -> None:
         """After the last epoch, once."""
 
-    def end(self, finished: bool) -> None:
+    def finish(self, finished: bool) -> None:
         """Close the log; without `finished`, another process goes on with it."""
 
 
-def imported(tool: str) -> Any:
+def import_tool(tool: str) -> Any:
     """The module of a tool.
 
     Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from datapruning.errors import UnknownName
-from datapruning.runs.trackers.base import TOOLS, Tracker, imported
+from datapruning.runs.trackers.base import TOOLS, Tracker, import_tool
 
 
 def find_tools(names: Sequence[str]) -> tuple[str, ...]:
@@ -22,20 +22,20 @@ def find_tools(names: Sequence[str]) -> tuple[str, ...]:
     for name in found:
         if name not in TOOLS:
             raise UnknownName("log", name, TOOLS)
-        imported(name)
+        import_tool(name)
     return found
 
 
 def make_tracker(tool: str) -> Tracker:
     """A fresh tracker of a tool."""
     if tool == "tensorboard":
-        from datapruning.runs.trackers.to_tensorboard import ToTensorBoard
+        from datapruning.runs.trackers.tensorboard import TensorBoardTracker
 
-        return ToTensorBoard()
+        return TensorBoardTracker()
     if tool == "wandb":
-        from datapruning.runs.trackers.to_wandb import ToWandb
+        from datapruning.runs.trackers.wandb import WandbTracker
 
-        return ToWandb()
-    from datapruning.runs.trackers.to_mlflow import ToMLflow
+        return WandbTracker()
+    from datapruning.runs.trackers.mlflow import MLflowTracker
 
-    return ToMLflow()
+    return MLflowTracker()

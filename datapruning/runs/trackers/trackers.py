@@ -18,23 +18,23 @@ from typing import Any
 from datapruning.errors import InvalidFile, first_line
 from datapruning.io.json import read_json, write_json
 from datapruning.runs.result import RunResult
-from datapruning.runs.trackers.base import Story, Tracker
+from datapruning.runs.trackers.base import RunInfo, Tracker
 from datapruning.runs.trackers.factory import find_tools, make_tracker
-from datapruning.utils.console import say
+from datapruning.utils.console import info
 
-STATE = "tracking.json"
+STATE_FILE = "tracking.json"
 RESULT_KEYS = ("test_accuracy", "kept", "total", "kd_weight", "temperature", "steps", "samples_seen")
 
 
 @dataclass(frozen=True)
-class Logs:
+class Trackers:
     """Which tools log, and the workspace for what they keep together."""
 
     tools: tuple[str, ...] = ()
     root: Path = Path()
 
     @classmethod
-    def of(cls, names: Sequence[str], root: str | Path) -> Logs:
+    def of(cls, names: Sequence[str], root: str | Path) -> Trackers:
         """Those of the named tools.
 
         Raises:
@@ -43,19 +43,19 @@ class Logs:
         return cls(find_tools(names), Path(root))
 
 
-class RunLogs:
+class RunTracker:
     """The open logs of one run folder; without tools, nothing happens.
 
     A tool that fails is left out from then on, in one line; the same command brings its log up to date later.
     """
 
-    def __init__(self, folder: Path, logs: Logs) -> None:
+    def __init__(self, folder: Path, logs: Trackers) -> None:
         self._folder, self._logs = folder, logs
         self._open: dict[str, Tracker] = {}
         self._state: dict[str, dict[str, Any]] = {}
 
     @contextmanager
-    def opened(self, config: str, metrics: str, result: str) -> Iterator[None]:
+    def open(self, config: str, metrics: str, result: str) -> Iterator[None]:
         """Log while the block runs; what the folder holds already is logged first.
 
         Args:
@@ -69,65 +69,65 @@ class RunLogs:
         if not self._logs.tools:
             yield
             return
-        self._state = read_json(self._folder / STATE) if (self._folder / STATE).exists() else {}
+        self._state = read_json(self._folder / STATE_FILE) if (self._folder / STATE_FILE).exists() else {}
         text = (self._folder / config).read_text(encoding="utf-8")
-        story = Story(self._folder, self._logs.root, tomllib.loads(text), text)
+        story = RunInfo(self._folder, self._logs.root, tomllib.loads(text), text)
         for tool in self._logs.tools:
             with self._guarded(tool):
-                self._begin(tool, story)
+                self._start(tool, story)
         try:
-            self.rows(_read_rows(self._folder / metrics))
+            self.log_epochs(_read_rows(self._folder / metrics))
             if (self._folder / result).exists():
-                self.result(RunResult.read(self._folder / result))
+                self.log_result(RunResult.read(self._folder / result))
             yield
         finally:
             for tool, tracker in list(self._open.items()):
                 with self._guarded(tool):
-                    tracker.end(bool(self._state[tool]["result"]))
+                    tracker.finish(bool(self._state[tool]["result"]))
             self._save()  # a result counts as logged when the log is closed: until then a tool may hold it back
 
-    def _begin(self, tool: str, story: Story) -> None:
+    def _start(self, tool: str, story: RunInfo) -> None:
         state = self._state.setdefault(tool, {"log": None, "rows": 0, "result": False})
         if state["result"]:
             return  # it holds everything
         tracker = make_tracker(tool)
-        log = tracker.begin(story, state["log"], state["rows"])
+        log = tracker.start(story, state["log"], state["rows"])
         state["log"], state["rows"] = log.name, log.rows
         self._open[tool] = tracker
         self._save()
-        say(f"log: {tool} in {log.where}")
+        info(f"log: {tool} in {log.where}")
 
-    def rows(self, history: Sequence[Mapping[str, Any]]) -> None:
+    def log_epochs(self, history: Sequence[Mapping[str, Any]]) -> None:
         """Log the rows, one an epoch, that are new."""
 
         def send(tracker: Tracker, state: dict[str, Any]) -> None:
             for epoch in range(state["rows"], len(history)):
-                tracker.row(epoch, _numbers(history[epoch], [key for key in history[epoch] if key != "epoch"]))
+                tracker.log_epoch(epoch, _numbers(history[epoch], [key for key in history[epoch] if key != "epoch"]))
                 state["rows"] = epoch + 1
 
         before = [state["rows"] for state in self._state.values()]
-        self._each(send)
+        self._for_each_tracker(send)
         if [state["rows"] for state in self._state.values()] != before:
             self._save()
 
-    def result(self, result: RunResult) -> None:
+    def log_result(self, result: RunResult) -> None:
         """Log the result, once."""
         numbers = _numbers(dict(result), RESULT_KEYS)
 
         def send(tracker: Tracker, state: dict[str, Any]) -> None:
             if not state["result"]:
-                tracker.result(max(state["rows"], 1), numbers)
+                tracker.log_result(max(state["rows"], 1), numbers)
                 state["result"] = True
 
-        self._each(send)
+        self._for_each_tracker(send)
 
-    def _each(self, send: Callable[[Tracker, dict[str, Any]], None]) -> None:
+    def _for_each_tracker(self, send: Callable[[Tracker, dict[str, Any]], None]) -> None:
         for tool, tracker in list(self._open.items()):
             with self._guarded(tool):
                 send(tracker, self._state[tool])
 
     def _save(self) -> None:
-        write_json(self._folder / STATE, self._state)
+        write_json(self._folder / STATE_FILE, self._state)
 
     @contextmanager
     def _guarded(self, tool: str) -> Iterator[None]:
@@ -137,7 +137,7 @@ class RunLogs:
             self._open.pop(tool, None)
             self._state[tool]["result"] = False
             why = f"{type(error).__name__}: {first_line(error)}"
-            say(f"log: {tool} fails ({why}); the run goes on, and the same command brings the log up to date")
+            info(f"log: {tool} fails ({why}); the run goes on, and the same command brings the log up to date")
 
 
 def _read_rows(path: Path) -> list[dict[str, Any]]:

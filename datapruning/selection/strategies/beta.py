@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datapruning.errors import InvalidValue
-from datapruning.selection.draw import front_first, gumbels
+from datapruning.selection.draw import gumbel_noise, rank_descending
 from datapruning.selection.settings import Setting, Settings
-from datapruning.selection.strategy import Evidence, Pool, Positions, Strategy
+from datapruning.selection.strategy import EvidenceSource, Pool, Positions, Strategy
 
 KEY = 0xBE7A
 ANCHORS = 10
@@ -37,9 +37,9 @@ def log_weights(label_prob: NDArray[np.float64], values: NDArray[np.float64], a:
 def beta(pool: Pool) -> Positions:
     """Drawn without replacement with those weights; samples of weight 0 only when no others are left, uniformly."""
     assert pool.evidence is not None
-    anchor = float(pool.evidence[front_first(pool.values)[:ANCHORS]].mean())
+    anchor = float(pool.evidence[rank_descending(pool.values)[:ANCHORS]].mean())
     a, b = parameters(anchor, float(1 - pool.fraction), pool.settings["c"])
-    noise = gumbels(pool.ids, KEY, pool.seed)
+    noise = gumbel_noise(pool.ids, KEY, pool.seed)
     keys = log_weights(pool.evidence, pool.values, a, b) + noise
     return np.lexsort((pool.ids, -noise, -keys))[: pool.count]
 
@@ -58,7 +58,7 @@ def check(pools: Sequence[Pool]) -> None:
         )
 
 
-def read(evidence: Evidence, settings: Settings) -> NDArray[np.float64]:
+def read(evidence: EvidenceSource, settings: Settings) -> NDArray[np.float64]:
     """The mean label probability of the first epochs."""
     return evidence.label_prob(int(settings["epochs"]))
 
@@ -73,8 +73,8 @@ STRATEGY = Strategy(
         Setting("c", 4.0, 0.01, 1000, "how late the turn to easier samples comes: later with a larger c"),
         Setting("epochs", 30, 1, 100_000, "first epochs of the recording that are read"),
     ),
-    computes=True,
-    reads="label probabilities",
-    read=read,
+    needs_finite_scores=True,
+    evidence_kind="label probabilities",
+    read_evidence=read,
     check=check,
 )

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datapruning.errors import InvalidValue
-from datapruning.selection.draw import front_first
+from datapruning.selection.draw import rank_descending
 from datapruning.selection.settings import Setting
 from datapruning.selection.strategy import Pool, Positions, Strategy
 from datapruning.utils.hashing import hash_ids
@@ -18,7 +18,7 @@ from datapruning.utils.hashing import hash_ids
 KEY = 0xCC5
 
 
-def cut(pool: Pool) -> int:
+def drop_hardest(pool: Pool) -> int:
     """How many of the front are dropped: the share `cutoff` of the pool, rounded down."""
     return math.floor(Fraction(str(pool.settings["cutoff"])) * len(pool))
 
@@ -30,7 +30,7 @@ def check(pools: Sequence[Pool]) -> None:
         InvalidValue: naming the largest cut-off that every pool allows, to a thousandth.
     """
     for pool in pools:
-        left = len(pool) - cut(pool)
+        left = len(pool) - drop_hardest(pool)
         if left < pool.count:
             largest = min(math.ceil(Fraction(1000 * (len(p) - p.count + 1), len(p))) - 1 for p in pools)
             where = "" if len(pools) == 1 else f" of a class of {len(pool):,}"
@@ -49,7 +49,7 @@ def strata(values: NDArray[np.float64], count: int) -> NDArray[np.int64]:
     return np.asarray(np.minimum(place, count - 1))
 
 
-def share_out(count: int, sizes: NDArray[np.int64]) -> NDArray[np.int64]:
+def allocate(count: int, sizes: NDArray[np.int64]) -> NDArray[np.int64]:
     """How many of each stratum: an even split of what is left, from the smallest stratum up; what one lacks passes on.
 
     Equal sizes: the stratum of lower scores first. Sums to `count` if `sizes` do to at least that, and no share falls
@@ -65,10 +65,10 @@ def share_out(count: int, sizes: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def ccs(pool: Pool) -> Positions:
     """Drop the front, split the others into strata, share the budget out, and draw uniformly inside each stratum."""
-    left = front_first(pool.values)[cut(pool) :]
+    left = rank_descending(pool.values)[drop_hardest(pool) :]
     stratum = strata(pool.values[left], int(pool.settings["strata"]))
     sizes = np.bincount(stratum, minlength=int(pool.settings["strata"]))
-    budgets = share_out(pool.count, sizes)
+    budgets = allocate(pool.count, sizes)
     order = np.lexsort((pool.ids[left], hash_ids(pool.ids[left], KEY, pool.seed), stratum))
     place = np.arange(len(left)) - (np.cumsum(sizes) - sizes)[stratum[order]]  # in the stratum's own order
     return left[order[place < budgets[stratum[order]]]]
@@ -84,6 +84,6 @@ STRATEGY = Strategy(
         Setting("cutoff", 0.3, 0, 1, "share of the full set, first ranks, that is dropped", open_high=True),
         Setting("strata", 50, 1, 100_000, "equally wide intervals of the score"),
     ),
-    computes=True,
+    needs_finite_scores=True,
     check=check,
 )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from datapruning.errors import InvalidValue
 from datapruning.selection.graph import Graph, neighbour_graph
 from datapruning.selection.settings import Setting, Settings
-from datapruning.selection.strategy import Evidence, Pool, Positions, Strategy
+from datapruning.selection.strategy import EvidenceSource, Pool, Positions, Strategy
 
 
 def forward(graph: Graph, values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -71,9 +71,9 @@ def check(pools: Sequence[Pool]) -> None:
         )
 
 
-def read(evidence: Evidence, settings: Settings) -> NDArray[np.float16]:
+def read(evidence: EvidenceSource, settings: Settings) -> NDArray[np.float16]:
     """The embeddings."""
-    return evidence.embeddings()
+    return evidence.features()
 
 
 STRATEGY = Strategy(
@@ -86,8 +86,8 @@ STRATEGY = Strategy(
         Setting("k", 5, 1, 1000, "nearest neighbours of each sample"),
         Setting("gamma", 0.1, 0, 1000, "how fast a pick's penalty falls with the distance"),
     ),
-    computes=True,
-    reads="embeddings",
-    read=read,
+    needs_finite_scores=True,
+    evidence_kind="embeddings",
+    read_evidence=read,
     check=check,
 )

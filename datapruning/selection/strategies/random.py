@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from datapruning.selection.strategy import Pool, Positions, Strategy
-from datapruning.utils.hashing import shuffled
+from datapruning.utils.hashing import hash_permutation
 
 RANDOM_KEY = 0x5E1EC7
 
 
 def random(pool: Pool) -> Positions:
     """The first of a random order of all ids, which is the order of the scorer "random" with the same seed."""
-    return np.searchsorted(pool.ids, shuffled(pool.ids, RANDOM_KEY, pool.seed)[: pool.count])
+    return np.searchsorted(pool.ids, hash_permutation(pool.ids, RANDOM_KEY, pool.seed)[: pool.count])
 
 
 STRATEGY = Strategy(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datapruning.selection.draw import front_first
+from datapruning.selection.draw import rank_descending
 from datapruning.selection.strategy import Pool, Positions, Strategy
 
 
 def top(pool: Pool) -> Positions:
     """The front of the ranking; of equal scores the lower id first."""
-    return front_first(pool.values)[: pool.count]
+    return rank_descending(pool.values)[: pool.count]
 
 
 STRATEGY = Strategy(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from datapruning.selection.draw import front_first, gumbels
+from datapruning.selection.draw import gumbel_noise, rank_descending
 from datapruning.selection.settings import Setting
 from datapruning.selection.strategy import Pool, Positions, Strategy
 
@@ -18,7 +18,7 @@ def weighted(pool: Pool) -> Positions:
     """
     spread = pool.values.std()
     z = (pool.values - pool.values.mean()) / spread if spread > 0 else np.zeros(len(pool))
-    return front_first(z / pool.settings["temperature"] + gumbels(pool.ids, KEY, pool.seed))[: pool.count]
+    return rank_descending(z / pool.settings["temperature"] + gumbel_noise(pool.ids, KEY, pool.seed))[: pool.count]
 
 
 STRATEGY = Strategy(
@@ -28,5 +28,5 @@ STRATEGY = Strategy(
     nested=True,
     choose=weighted,
     settings=(Setting("temperature", 1.0, 1e-3, 1e3, "near 0 as top, large as random"),),
-    computes=True,
+    needs_finite_scores=True,
 )

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from datapruning.selection.draw import front_first
+from datapruning.selection.draw import rank_descending
 from datapruning.selection.strategy import Pool, Positions, Strategy
 
 
 def window(pool: Pool) -> Positions:
     """Ranks 0.5 - f/2 to 0.5 + f/2. Where the two ends cannot be equally long, the front loses one sample less."""
     start = (len(pool) - pool.count) // 2
-    return front_first(pool.values)[start : start + pool.count]
+    return rank_descending(pool.values)[start : start + pool.count]
 
 
 STRATEGY = Strategy(

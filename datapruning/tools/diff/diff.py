@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from datapruning.artifacts.metadata import check_made_from
+from datapruning.artifacts.metadata import check_same_dataset
 from datapruning.artifacts.scores import Scores
 from datapruning.artifacts.subset import Subset
 from datapruning.data.dataset import Dataset
@@ -34,7 +34,7 @@ def diff(a: str | Path, b: str | Path, *, data: Dataset | None = None) -> list[s
     """
     left, right = load_pair(Path(a), Path(b))
     if data is not None and not isinstance(left, ComparedRun):
-        check_made_from("these scores" if isinstance(left, Scores) else "this subset", left.meta, data)
+        check_same_dataset("these scores" if isinstance(left, Scores) else "this subset", left.meta, data)
     elif data is not None:
         _check_same_dataset(a, left.meta, "--data", {"dataset": data.name, "fingerprint": data.fingerprint})
     if isinstance(left, Scores) and isinstance(right, Scores):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from datapruning.artifacts.rank_correlation import rank_correlation
 from datapruning.artifacts.scores import Scores
 from datapruning.data.dataset import Dataset
-from datapruning.selection.draw import front_first
+from datapruning.selection.draw import rank_descending
 from datapruning.tools.diff.classes import class_table
 from datapruning.utils.fraction import kept_count
 
@@ -19,7 +19,7 @@ FRACTIONS = ("0.01", "0.1", "0.3", "0.5")
 
 def count_shared_top(a: NDArray[np.float32], b: NDArray[np.float32], count: int) -> int:
     """Count the samples among the `count` highest of both; of equal scores the lower id comes first."""
-    return len(np.intersect1d(front_first(a)[:count], front_first(b)[:count], assume_unique=True))
+    return len(np.intersect1d(rank_descending(a)[:count], rank_descending(b)[:count], assume_unique=True))
 
 
 def compare_scores(a: Scores, b: Scores, data: Dataset | None = None) -> list[str]:
@@ -49,5 +49,5 @@ def compare_scores(a: Scores, b: Scores, data: Dataset | None = None) -> list[st
 def _relative_ranks(values: NDArray[np.float32]) -> NDArray[np.float64]:
     """Float64 [N], 0 for the sample that is kept first, 1 for the last."""
     ranks = np.empty(len(values))
-    ranks[front_first(values)] = np.arange(len(values)) / max(len(values) - 1, 1)
+    ranks[rank_descending(values)] = np.arange(len(values)) / max(len(values) - 1, 1)
     return ranks

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from datapruning.artifacts.scores import Scores
 from datapruning.artifacts.subset import Subset
 from datapruning.io.npy import Array
-from datapruning.selection.draw import front_first
+from datapruning.selection.draw import rank_descending
 
 Columns = dict[str, Array | Sequence[str]]
 
@@ -34,5 +34,5 @@ def ordered_ids(artifact: Scores | Subset) -> NDArray[np.int64]:
     """
     if isinstance(artifact, Subset):
         return artifact.indices
-    order = front_first(artifact.values)
+    order = rank_descending(artifact.values)
     return order[~np.isin(order, artifact.meta.get("unreadable", ()))]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from datapruning.artifacts.metadata import check_made_from
+from datapruning.artifacts.metadata import check_same_dataset
 from datapruning.artifacts.scores import Scores
 from datapruning.artifacts.subset import Subset
 from datapruning.data.dataset import Dataset
@@ -54,7 +54,7 @@ def export(artifact: Scores | Subset, out: str | Path, *, data: Dataset | None =
     out, is_subset = Path(out), isinstance(artifact, Subset)
     check_export(out, paths)
     if data is not None:
-        check_made_from("this subset" if is_subset else "these scores", artifact.meta, data)
+        check_same_dataset("this subset" if is_subset else "these scores", artifact.meta, data)
     image_paths = None
     if paths:
         if data is None:

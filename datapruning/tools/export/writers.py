@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from datapruning.errors import InvalidFile, MissingPackage
-from datapruning.io.atomic import written_whole
+from datapruning.io.atomic import atomic_write
 from datapruning.io.npy import Array
 from datapruning.tools.export.columns import Columns
 
@@ -23,7 +23,7 @@ METADATA_KEY = b"datapruning"
 def write_csv(path: Path, columns: Columns) -> None:
     """Write a header and a line for each row; float32 with the nine digits that restore it, booleans as 1 and 0."""
     cells = [_format_column(column) for column in columns.values()]
-    with written_whole(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+    with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows(zip(*cells, strict=True))
@@ -58,7 +58,7 @@ def write_parquet(path: Path, columns: Columns, meta: Mapping[str, Any]) -> None
     arrow = import_pyarrow()
     table = arrow.table({name: arrow.array(column) for name, column in columns.items()})
     table = table.replace_schema_metadata({METADATA_KEY: json.dumps(dict(meta), sort_keys=True).encode()})
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         arrow.parquet.write_table(table, str(temporary))
 
 
@@ -72,11 +72,11 @@ def write_lines(path: Path, entries: Sequence[object]) -> None:
     broken = next((line for line in lines if "\n" in line or "\r" in line), None)
     if broken is not None:
         raise InvalidFile(f"the path {broken!r} has a line break in it, so it fits in no list of lines; write a .csv")
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes("".join(f"{line}\n" for line in lines).encode())
 
 
 def write_npy(path: Path, array: Array) -> None:
     """Write an array that `np.load` reads without pickle."""
-    with written_whole(path) as temporary, temporary.open("wb") as file:
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
         np.save(file, array, allow_pickle=False)

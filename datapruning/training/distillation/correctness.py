@@ -9,12 +9,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from datapruning.data.augment.views import Views
+from datapruning.data.augment.augmentation import Augmentation
 from datapruning.data.loaders.loader import Loader
 from datapruning.training.evaluate import predict
 
 
-def predict_correct(model: nn.Module, loader: Loader, ids: NDArray[np.int64], views: Views) -> NDArray[np.bool_]:
+def predict_correct(model: nn.Module, loader: Loader, ids: NDArray[np.int64], views: Augmentation) -> NDArray[np.bool_]:
     """Return bool [ids]: which samples the network classifies correctly, without augmentation."""
     batches = predict(model, loader, ids, views)
     correct: NDArray[np.bool_] = torch.cat([logits.argmax(1) == labels for _, labels, logits in batches]).cpu().numpy()

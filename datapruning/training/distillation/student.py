@@ -19,14 +19,20 @@ from datapruning.runs.result import (
 )
 from datapruning.runs.run import FinishedRun, Run
 from datapruning.training.checkpoint import Checkpoint
-from datapruning.training.distillation.run_search import Fork, objective_of, plan_fork, search
+from datapruning.training.distillation.run_search import SearchPlan, loss_for, plan_search, search
 from datapruning.training.distillation.training_run import TrainingRun, train_and_evaluate
-from datapruning.training.distillation.weight_search import ALONE, Arm, prior_weight, probe_arms, teacher_arms
+from datapruning.training.distillation.weight_search import (
+    LABELS_ONLY,
+    Candidate,
+    prior_weight,
+    probe_candidates,
+    teacher_candidates,
+)
 from datapruning.training.losses import SoftLabels
 from datapruning.training.self_distillation.describe import in_words
-from datapruning.training.self_distillation.factory import make_maker
-from datapruning.training.sparsity.prune import Pruned, masks_of
-from datapruning.utils.console import say
+from datapruning.training.self_distillation.factory import make_factory
+from datapruning.training.sparsity.prune import PruningResult, load_or_make_masks
+from datapruning.utils.console import info
 from datapruning.utils.cost import ComputeCost
 
 RANDOM_SCORERS = ("random",)
@@ -60,44 +66,44 @@ def train_student(
     kd, training = context.recipe.kd, context.recipe.train
     if kd_weight is None:
         candidate, candidates = (
-            Arm(prior_weight(kd.weight_grid), kd.temperatures[0], kd.confidence_weighting),
-            probe_arms(kd, len(labels)),
+            Candidate(prior_weight(kd.weight_grid), kd.temperatures[0], kd.confidence_weighting),
+            probe_candidates(kd, len(labels)),
         )
     elif kd_weight:
-        candidate = Arm(kd_weight, kd.temperature, trust=False)
-        candidates = teacher_arms(kd_weight, kd.temperature, len(labels))
+        candidate = Candidate(kd_weight, kd.temperature, trust=False)
+        candidates = teacher_candidates(kd_weight, kd.temperature, len(labels))
     else:
-        candidate, candidates = ALONE, []
-    self_distillation = make_maker(context, ids, seed, self_labels)
+        candidate, candidates = LABELS_ONLY, []
+    self_distillation = make_factory(context, ids, seed, self_labels)
     if self_distillation.settings.enabled:
-        say(in_words(self_distillation.settings))
-    pruned = masks_of(context, run, ids, objective_of(context, labels, candidate), seed, self_labels)
+        info(in_words(self_distillation.settings))
+    pruned = load_or_make_masks(context, run, ids, loss_for(context, labels, candidate), seed, self_labels)
     masks = pruned.masks if pruned else None
-    fork: Fork | None = None
+    fork: SearchPlan | None = None
     kd_search: KDSearch | None = None
     if len(candidates) > 1:
         data = context.data
-        fork = plan_fork(
-            training, kd, ids, data.total, seed, probes=len(candidates), alike=origin.scorer in RANDOM_SCORERS,
-            unreadable=data.unreadable,
+        fork = plan_search(
+            training, kd, ids, data.total, seed, probes=len(candidates), subset_is_random=origin.scorer in RANDOM_SCORERS,
+            unreadable=data.corrupt_ids,
         )  # fmt: skip
         if fork is None:
-            say(f"KD weight {candidate}: a run of one epoch has no middle to search in")
+            info(f"KD weight {candidate}: a run of one epoch has no middle to search in")
         else:
             kd_search = search(context, run, fork, labels, candidates, candidate, seed, self_distillation, masks)
-            candidate = Arm(kd_search.weight, kd_search.temperature, kd_search.trust, kd_search.teacher)
+            candidate = Candidate(kd_search.weight, kd_search.temperature, kd_search.trust, kd_search.teacher)
     training_run = TrainingRun(
-        "student", training, ids, objective_of(context, labels, candidate), seed,
-        begin=Checkpoint(run.checkpoint_path("fork")) if fork else None, steps=fork.steps if fork else None,
-        distil=self_distillation.method(ids), masks=masks,
+        "student", training, ids, loss_for(context, labels, candidate), seed,
+        init_from=Checkpoint(run.checkpoint_path("fork")) if fork else None, steps=fork.steps if fork else None,
+        self_distillation=self_distillation.build(ids), masks=masks,
     )  # fmt: skip
     if len(labels) > 1:
         chosen = {"teacher": (teaching.teacher[candidate.teacher],), "teacher_candidates": teaching.teacher}
         teaching = TeachingRecord(**{**dict(teaching), **chosen})
     metadata = StudentMetadata(
-        **{**dict(origin), **dict(teaching), **_measured(teaching, kd_search, pruned)},
+        **{**dict(origin), **dict(teaching), **_with_measurements(teaching, kd_search, pruned)},
         kd_weight=candidate.weight,
-        temperature=None if candidate == ALONE else candidate.temperature,
+        temperature=None if candidate == LABELS_ONLY else candidate.temperature,
         label_trust=candidate.trust,
         kd_weight_search=kd_search,
         sparsity=pruned.record if pruned else None,
@@ -105,8 +111,8 @@ def train_student(
     return train_and_evaluate(context, run, training_run, metadata)
 
 
-def _measured(
-    teaching: TeachingRecord, kd_search: KDSearch | None, pruned: Pruned | None
+def _with_measurements(
+    teaching: TeachingRecord, kd_search: KDSearch | None, pruned: PruningResult | None
 ) -> dict[str, PhaseSeconds | PhaseCosts]:
     """Seconds and costs of all that goes before the training."""
     search_cost = None

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from datapruning.config.training import TrainConfig
 from datapruning.models import parameter_count
 from datapruning.runs.context import Context
-from datapruning.runs.process_group import processes
+from datapruning.runs.process_group import num_processes
 from datapruning.runs.result import (
     ExtraPasses,
     InfoBatchRecord,
@@ -31,9 +31,9 @@ from datapruning.training.schedules import planned_steps
 from datapruning.training.self_distillation.base import SelfDistillation
 from datapruning.training.sparsity.masks import Masks
 from datapruning.training.trainer import Trainer
-from datapruning.utils.console import say
+from datapruning.utils.console import info
 from datapruning.utils.cost import ComputeCost
-from datapruning.utils.fraction import keeping
+from datapruning.utils.fraction import describe_kept
 from datapruning.version import __version__
 
 R_co = TypeVar("R_co", bound=RunResult, covariant=True)
@@ -48,22 +48,22 @@ class TrainingRun:
         role: "teacher" or "student".
         training: settings of the training.
         ids: int64, the samples that are trained on.
-        objective: the loss.
+        loss: the loss.
         seed: random seed for initialisation, sample order and views.
-        begin: state of a first part that was trained elsewhere; None: from the initialisation.
+        init_from: state of a first part that was trained elsewhere; None: from the initialisation.
         steps: of the whole schedule, where they are not those that `training` plans.
-        distil: self-distillation; None: none.
+        self_distillation: self-distillation; None: none.
         masks: which weights are kept; None: all.
     """
 
     role: str
     training: TrainConfig
     ids: NDArray[np.int64]
-    objective: Loss
+    loss: Loss
     seed: int
-    begin: Checkpoint | None = None
+    init_from: Checkpoint | None = None
     steps: int | None = None
-    distil: SelfDistillation | None = None
+    self_distillation: SelfDistillation | None = None
     masks: Masks | None = None
 
 
@@ -88,18 +88,18 @@ def train_and_evaluate(context: Context, run: Run, training_run: TrainingRun, me
     model = context.new_model(training.model, training_run.seed)
     network = f"{training.model} ({parameter_count(model):,} weights)"
     fewer = f", fewer with infobatch {training.infobatch:g}" if training.infobatch else ""
-    say(
-        f"{training_run.role}: {network}, {keeping(len(ids), data.total)}, {steps:,} updates "
+    info(
+        f"{training_run.role}: {network}, {describe_kept(len(ids), data.total)}, {steps:,} updates "
         f"(budget: {training.budget}{fewer})"
     )
     trainer = Trainer(
-        model, context.split("train"), ids, context.views, training, training_run.objective, seed=training_run.seed,
-        num_steps=steps, description=training_run.role, self_distillation=training_run.distil, masks=training_run.masks,
-        callbacks=run_callbacks(context, run),
+        model, context.loader("train"), ids, context.views, training, training_run.loss, seed=training_run.seed,
+        num_steps=steps, description=training_run.role, self_distillation=training_run.self_distillation,
+        masks=training_run.masks, callbacks=run_callbacks(context, run),
     )  # fmt: skip
-    done = trainer.fit(Checkpoint(run.checkpoint_path()), init_from=training_run.begin)
+    done = trainer.fit(Checkpoint(run.checkpoint_path()), init_from=training_run.init_from)
     started = time.perf_counter()
-    test_accuracy = accuracy(model, context.split("test"), np.arange(len(data.test)), context.views)
+    test_accuracy = accuracy(model, context.loader("test"), np.arange(len(data.test)), context.views)
     evaluation_seconds = round(time.perf_counter() - started, 3)
     samples_seen, training_seconds = done.samples_seen + done.auxiliary_samples, round(done.seconds, 3)
     infobatch = self_distillation = None
@@ -107,7 +107,7 @@ def train_and_evaluate(context: Context, run: Run, training_run: TrainingRun, me
         infobatch = InfoBatchRecord(
             share=training.infobatch, until=training.infobatch_until, samples_skipped=done.samples_skipped
         )
-    if training_run.distil is not None:
+    if training_run.self_distillation is not None:
         table = context.recipe.self_distill
         settings = {key: value for key, value in table.to_dict().items() if isinstance(value, float)}
         passes = ExtraPasses(trained=done.auxiliary_samples, forward=done.auxiliary_forward)
@@ -131,7 +131,7 @@ def train_and_evaluate(context: Context, run: Run, training_run: TrainingRun, me
         seed=training_run.seed,
         device=str(context.device),
         threads=context.threads,
-        processes=processes(),
+        processes=num_processes(),
         infobatch=infobatch,
         self_distill=self_distillation,
     )

@@ -19,27 +19,27 @@ from datapruning.config.kd import KDConfig
 from datapruning.errors import InvalidValue
 from datapruning.runs.result import CurvePoint, ProbeResult
 from datapruning.utils.cost import FORWARD_PASS_COST
-from datapruning.utils.hashing import shuffled
+from datapruning.utils.hashing import hash_permutation
 
 VALIDATION_KEY = 0x7A11D
-LEAST_LEFT = 2
-SET_ASIDE = 0.1
+MIN_TRAINED_SAMPLES = 2
+MAX_HELD_OUT_FRACTION = 0.1
 """At most this share of the kept samples is set aside until the weight is chosen."""
-LARGE = 100_000
+LARGE_TRAINING_SAMPLES = 100_000
 """Training samples of a run from which on a search costs no more than `kd.search_budget` trainings."""
-MOST = 0.8
-JUDGING = 0.25
+MAX_SEARCH_COST = 0.8
+VALIDATION_BUDGET_FRACTION = 0.25
 """Share of the search's cost that goes to validation."""
 RUN_NOISE = 0.15
 """Standard deviation, in points, of a probe's accuracy from all that is not the choice of validation samples."""
 LENGTHS = (0.25, 0.5)
 AMPLITUDES = (0.3, 1.0, 3.0, 10.0, 30.0)
-BEND = 1.0
+PRIOR_CURVATURE = 1.0
 """Points that the prior expects to lose at a distance of 1 from its own weight: next to nothing, but it breaks ties."""
 
 
 @dataclass(frozen=True)
-class Arm:
+class Candidate:
     """An objective that is tried.
 
     `trust`: labels count only as far as the teacher believes them (`Distillation`). `teacher`: which of the candidates.
@@ -57,45 +57,45 @@ class Arm:
         return f"{self.weight:g} at T={self.temperature:g}{which}{' (the teacher alone)' if self.weight == 1 else ''}"
 
 
-ALONE = Arm(0.0, 1.0, trust=False)
+LABELS_ONLY = Candidate(0.0, 1.0, trust=False)
 """Labels alone; there is no temperature in it."""
 
 
 @dataclass(frozen=True)
-class Judges:
+class ValidationSet:
     """The samples that judge probes.
 
     `aside` are those of the kept samples among them; `share` is the share of all training samples that was kept, so that
     each group counts as much as it has weight in the full data: a clever scorer throws out what is easy, or what is hard.
     """
 
-    pruned: NDArray[np.int64]
-    aside: NDArray[np.int64]
-    share: float
+    pruned_ids: NDArray[np.int64]
+    held_out_ids: NDArray[np.int64]
+    kept_fraction: float
 
     @property
     def ids(self) -> NDArray[np.int64]:
         """All of them, the pruned-away ones first."""
-        return np.concatenate([self.pruned, self.aside])
+        return np.concatenate([self.pruned_ids, self.held_out_ids])
 
     @property
     def weights(self) -> NDArray[np.float64]:
         """What each counts, [judges], summing to 1."""
-        if not len(self.aside) or not len(self.pruned):
+        if not len(self.held_out_ids) or not len(self.pruned_ids):
             return np.full(len(self.ids), 1 / len(self.ids))
-        parts = ((self.pruned, 1 - self.share), (self.aside, self.share))
+        parts = ((self.pruned_ids, 1 - self.kept_fraction), (self.held_out_ids, self.kept_fraction))
         return np.concatenate([np.full(len(ids), weight / len(ids)) for ids, weight in parts])
 
     @property
     def kind(self) -> str:
         """In words."""
-        names = [name for name, ids in (("pruned-away", self.pruned), ("set-aside", self.aside)) if len(ids)]
+        names = [name for name, ids in (("pruned-away", self.pruned_ids), ("set-aside", self.held_out_ids)) if len(ids)]
         return " and ".join(names)
 
 
-def choose_judges(
-    kept: NDArray[np.int64], total: int, count: int, seed: int, *, alike: bool, unreadable: Sequence[int] = ()
-) -> Judges:
+def choose_validation_set(
+    kept: NDArray[np.int64], total: int, count: int, seed: int, *, subset_is_random: bool, unreadable: Sequence[int] = ()
+) -> ValidationSet:
     """About `count` samples that stand for the whole training set.
 
     Args:
@@ -103,30 +103,32 @@ def choose_judges(
         total: N.
         count: how many, at most.
         seed: of the draw.
-        alike: kept and pruned-away samples differ by chance alone (a random subset), so the pruned-away ones, which cost
+        subset_is_random: kept and pruned-away samples differ by chance alone, so the pruned-away ones, which cost
             nothing, can stand for both.
         unreadable: sample ids that judge nothing.
 
     Raises:
         InvalidValue: too few would be left to train on.
     """
-    pruned = shuffled(np.setdiff1d(np.arange(total), np.union1d(kept, np.array(unreadable, np.int64))), VALIDATION_KEY, seed)
+    pruned = hash_permutation(
+        np.setdiff1d(np.arange(total), np.union1d(kept, np.array(unreadable, np.int64))), VALIDATION_KEY, seed
+    )
     share = len(kept) / total
-    most = max(1, math.floor(SET_ASIDE * len(kept)))
-    aside = 0 if alike and len(pruned) >= min(count, most) else min(most, max(1, round(count * share)))
-    if len(pruned) and len(kept) - aside < LEAST_LEFT:
+    most = max(1, math.floor(MAX_HELD_OUT_FRACTION * len(kept)))
+    aside = 0 if subset_is_random and len(pruned) >= min(count, most) else min(most, max(1, round(count * share)))
+    if len(pruned) and len(kept) - aside < MIN_TRAINED_SAMPLES:
         aside = 0
-    if len(kept) - aside < LEAST_LEFT:
+    if len(kept) - aside < MIN_TRAINED_SAMPLES:
         raise InvalidValue(
-            f"the search for the KD weight needs at least {LEAST_LEFT + 1} samples; give --kd-weight a number"
+            f"the search for the KD weight needs at least {MIN_TRAINED_SAMPLES + 1} samples; give --kd-weight a number"
         )
-    order = shuffled(kept, VALIDATION_KEY, seed)
-    return Judges(np.sort(pruned[: max(0, count - aside)]), np.sort(order[:aside]), share)
+    order = hash_permutation(kept, VALIDATION_KEY, seed)
+    return ValidationSet(np.sort(pruned[: max(0, count - aside)]), np.sort(order[:aside]), share)
 
 
 def search_cost(cost: float, samples: int) -> float:
     """What a search may cost, in trainings: `cost` for large runs, more for small ones, whose probes are noisier."""
-    return min(MOST, cost * max(1.0, math.sqrt(LARGE / samples)))
+    return min(MAX_SEARCH_COST, cost * max(1.0, math.sqrt(LARGE_TRAINING_SAMPLES / samples)))
 
 
 def probe_budget(cost: float, samples: int, probes: int, most_judges: int) -> tuple[int, int]:
@@ -139,7 +141,7 @@ def probe_budget(cost: float, samples: int, probes: int, most_judges: int) -> tu
         most_judges: the limit on judges.
     """
     each = cost * samples / probes
-    judges = max(1, min(most_judges, int(JUDGING * each / FORWARD_PASS_COST)))
+    judges = max(1, min(most_judges, int(VALIDATION_BUDGET_FRACTION * each / FORWARD_PASS_COST)))
     return judges, max(1, int(each - judges * FORWARD_PASS_COST))
 
 
@@ -151,26 +153,26 @@ def prior_weight(grid: Sequence[float]) -> float:
     return min(grid, key=lambda weight: abs(weight - PRIOR))
 
 
-def probe_arms(kd: KDConfig, teachers: int = 1) -> list[Arm]:
+def probe_candidates(kd: KDConfig, teachers: int = 1) -> list[Candidate]:
     """What is probed: labels alone, the grid at the first temperature and teacher, the prior weight at the others."""
     first, *others = kd.temperatures
     prior = prior_weight(kd.weight_grid)
     arms = [
-        ALONE,
-        *(Arm(weight, first, kd.confidence_weighting and weight < 1) for weight in sorted(set(kd.weight_grid))),
-        *(Arm(prior, other, kd.confidence_weighting and prior < 1) for other in others),
-        *(Arm(prior, first, kd.confidence_weighting and prior < 1, teacher) for teacher in range(1, teachers)),
+        LABELS_ONLY,
+        *(Candidate(weight, first, kd.confidence_weighting and weight < 1) for weight in sorted(set(kd.weight_grid))),
+        *(Candidate(prior, other, kd.confidence_weighting and prior < 1) for other in others),
+        *(Candidate(prior, first, kd.confidence_weighting and prior < 1, teacher) for teacher in range(1, teachers)),
     ]
-    return list(dict.fromkeys(ALONE if (arm.weight, arm.trust) == (0, False) else arm for arm in arms))
+    return list(dict.fromkeys(LABELS_ONLY if (arm.weight, arm.trust) == (0, False) else arm for arm in arms))
 
 
-def teacher_arms(weight: float, temperature: float, teachers: int) -> list[Arm]:
+def teacher_candidates(weight: float, temperature: float, teachers: int) -> list[Candidate]:
     """What is probed where the weight is given and the teacher is not."""
-    return [Arm(weight, temperature, trust=False, teacher=teacher) for teacher in range(teachers)]
+    return [Candidate(weight, temperature, trust=False, teacher=teacher) for teacher in range(teachers)]
 
 
-def judged(
-    arm: Arm, correct: NDArray[np.bool_], weights: NDArray[np.float64], samples_seen: int, seconds: float
+def evaluate_probe(
+    arm: Candidate, correct: NDArray[np.bool_], weights: NDArray[np.float64], samples_seen: int, seconds: float
 ) -> ProbeResult:
     """A trial from what its probe got right; arrays [judges]."""
     rate, stderr = _mean(correct, weights)
@@ -180,16 +182,16 @@ def judged(
 
 
 @dataclass(frozen=True)
-class Choice:
+class Decision:
     """The arm that won, and the response curve that its weight was read from."""
 
-    arm: Arm
+    candidate: Candidate
     curve: tuple[CurvePoint, ...]
 
 
 def choose(
-    arms: Sequence[Arm], correct: NDArray[np.bool_], weights: NDArray[np.float64], temperature: float, prior: float
-) -> Choice:
+    arms: Sequence[Candidate], correct: NDArray[np.bool_], weights: NDArray[np.float64], temperature: float, prior: float
+) -> Decision:
     """The top of the response curve; another temperature or teacher, or labels alone, where better by a standard error.
 
     Args:
@@ -203,7 +205,7 @@ def choose(
     of_curve = [k for k, arm in enumerate(arms) if _on_curve(arm, temperature, trusting)]
     curve = fit_response([arms[k].weight for k in of_curve], correct[of_curve], weights, prior)
     top = max(curve, key=lambda point: point.accuracy)
-    best = Arm(top.weight, temperature, trusting and top.weight < 1)
+    best = Candidate(top.weight, temperature, trusting and top.weight < 1)
 
     def ahead(challenger: int, holder: int) -> float:
         """By how many standard errors."""
@@ -212,31 +214,31 @@ def choose(
 
     by_weight = {arms[k].weight: k for k in of_curve}
 
-    def leader(rivals: list[int]) -> Arm | None:
+    def leader(rivals: list[int]) -> Candidate | None:
         """The best of those that are ahead of the curve's probe at their weight."""
         lead = {k: ahead(k, by_weight[arms[k].weight]) for k in rivals}
         best_rival = max(rivals, key=lambda k: lead[k], default=None)
         return arms[best_rival] if best_rival is not None and lead[best_rival] > 1 else None
 
-    others = [k for k, arm in enumerate(arms) if k not in of_curve and arm != ALONE]
+    others = [k for k, arm in enumerate(arms) if k not in of_curve and arm != LABELS_ONLY]
     hotter = leader([k for k in others if arms[k].teacher == 0])
     if hotter is not None:
         best = replace(best, temperature=hotter.temperature)
     wiser = leader([k for k in others if arms[k].teacher != 0])
     if wiser is not None:
         best = replace(best, teacher=wiser.teacher)
-    if ALONE in arms and arms.index(ALONE) not in of_curve:
+    if LABELS_ONLY in arms and arms.index(LABELS_ONLY) not in of_curve:
         nearest = min(of_curve, key=lambda k: abs(arms[k].weight - top.weight))
-        if ahead(arms.index(ALONE), nearest) > 1:
-            best = ALONE
+        if ahead(arms.index(LABELS_ONLY), nearest) > 1:
+            best = LABELS_ONLY
     if (best.weight, best.trust) == (0, False):
-        best = ALONE
-    return Choice(best, curve)
+        best = LABELS_ONLY
+    return Decision(best, curve)
 
 
-def _on_curve(arm: Arm, temperature: float, trusting: bool) -> bool:
+def _on_curve(arm: Candidate, temperature: float, trusting: bool) -> bool:
     """Whether the arm differs from the curve's others in its weight alone."""
-    if arm == ALONE:
+    if arm == LABELS_ONLY:
         return not trusting
     return arm.temperature == temperature and arm.teacher == 0
 
@@ -306,7 +308,7 @@ def _posterior(
         return np.asarray(shape + level)
 
     def expected(a: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.asarray(-BEND * (a - prior) ** 2)
+        return np.asarray(-PRIOR_CURVATURE * (a - prior) ** 2)
 
     centre = rates.mean()
     residual = rates - centre - expected(x)

@@ -9,13 +9,13 @@ import torch
 from torch import nn
 
 from datapruning.config.training import TrainConfig
-from datapruning.data.augment.views import Views
+from datapruning.data.augment.augmentation import Augmentation
 from datapruning.data.loaders.loader import Loader
 from datapruning.runs.process_group import SharedLoader
 from datapruning.training.distributed.serialization import describe_model
 from datapruning.training.self_distillation.base import SelfDistillation
 from datapruning.training.sparsity.masks import Masks
-from datapruning.utils.console import say
+from datapruning.utils.console import info
 
 if TYPE_CHECKING:
     from datapruning.training.distributed.coordinator import SharedTraining
@@ -25,7 +25,7 @@ def shared_training(
     loader: Loader,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    views: Views,
+    views: Augmentation,
     training: TrainConfig,
     distil: SelfDistillation | None,
     masks: Masks | None,
@@ -38,7 +38,7 @@ def shared_training(
     if not isinstance(loader, SharedLoader):
         return None
     if describe_model(model) is None:
-        say("the network is not one that dprune makes by name: process 0 trains alone, the others wait")
+        info("the network is not one that dprune makes by name: process 0 trains alone, the others wait")
         return None
     from datapruning.training.distributed.coordinator import SharedTraining
 

@@ -11,39 +11,39 @@ from numpy.typing import NDArray
 from datapruning.config.training import TrainConfig
 from datapruning.data.batching import batch_sizes
 
-EACH = 2
+MIN_ROWS_PER_PROCESS = 2
 """Rows of the smallest part: batch norm has nothing to normalise in one."""
 
 
-def is_dealt(size: int, processes: int) -> bool:
+def is_sharded(size: int, processes: int) -> bool:
     """Whether so many rows are dealt at all. Fewer go through every process whole, and those of process 0 count."""
-    return size >= EACH * processes
+    return size >= MIN_ROWS_PER_PROCESS * processes
 
 
-def dealt(size: int, processes: int) -> list[slice]:
+def shard_slices(size: int, processes: int) -> list[slice]:
     """The rows of each process, in order: runs of rows whose lengths differ by one at most."""
-    if not is_dealt(size, processes):
+    if not is_sharded(size, processes):
         return [slice(0, size)] * processes
     return [slice(size * k // processes, size * (k + 1) // processes) for k in range(processes)]
 
 
-def own_rows(size: int, processes: int, process: int = 0) -> int:
+def local_rows(size: int, processes: int, process: int = 0) -> int:
     """How many of so many rows a process takes."""
-    part = dealt(size, processes)[process]
+    part = shard_slices(size, processes)[process]
     return int(part.stop - part.start)
 
 
-def rows_of(sizes: Sequence[int], processes: int, process: int) -> NDArray[np.int64]:
+def shard_rows(sizes: Sequence[int], processes: int, process: int) -> NDArray[np.int64]:
     """Rows, int64, that a process takes of pieces that lie one after the other; each piece is dealt by itself."""
     found, begin = [np.empty(0, np.int64)], 0
     for size in sizes:
-        part = dealt(size, processes)[process]
+        part = shard_slices(size, processes)[process]
         found.append(np.arange(begin + part.start, begin + part.stop))
         begin += size
     return np.concatenate(found)
 
 
-def weights_of(sizes: Sequence[int], processes: int, process: int) -> NDArray[np.float32]:
+def shard_weights(sizes: Sequence[int], processes: int, process: int) -> NDArray[np.float32]:
     """What the gradient of each row that a process takes is multiplied by, float32.
 
     DistributedDataParallel averages over processes where the sum is wanted, and of rows that every process has, those of
@@ -51,8 +51,8 @@ def weights_of(sizes: Sequence[int], processes: int, process: int) -> NDArray[np
     """
     found = [np.empty(0, np.float32)]
     for size in sizes:
-        weight = processes if process == 0 or is_dealt(size, processes) else 0
-        found.append(np.full(own_rows(size, processes, process), weight, np.float32))
+        weight = processes if process == 0 or is_sharded(size, processes) else 0
+        found.append(np.full(local_rows(size, processes, process), weight, np.float32))
     return np.concatenate(found)
 
 
@@ -60,7 +60,7 @@ class Pass(NamedTuple):
     """A pass through the network: the sizes of the pieces in it, and whether a backward pass follows."""
 
     sizes: tuple[int, ...]
-    learns: bool
+    needs_grad: bool
 
 
 def passes_of(size: int, training: TrainConfig, companion: int | None, trains: bool) -> list[Pass]:
@@ -73,9 +73,9 @@ def passes_of(size: int, training: TrainConfig, companion: int | None, trains: b
         trains: they go through the training pass, too; else through a forward pass of their own, after it.
     """
     if training.grad_accum_steps > 1:
-        return [Pass((part,), learns=True) for part in batch_sizes(size, training.batch_size)]
+        return [Pass((part,), needs_grad=True) for part in batch_sizes(size, training.batch_size)]
     if companion is None:
-        return [Pass((size,), learns=True)]
+        return [Pass((size,), needs_grad=True)]
     if trains:
-        return [Pass((size, companion), learns=True)]
-    return [Pass((size,), learns=True), Pass((companion,), learns=False)]
+        return [Pass((size, companion), needs_grad=True)]
+    return [Pass((size,), needs_grad=True), Pass((companion,), needs_grad=False)]

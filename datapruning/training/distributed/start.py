@@ -9,34 +9,34 @@ from collections.abc import Callable
 
 from datapruning.errors import DataPruningError, UserError, first_line
 
-VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RUN_ID")
+TORCHRUN_VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RUN_ID")
 """What torchrun tells the processes that it starts."""
-LOST = re.compile(r"gloo|nccl|connection (closed|reset|refused)|broken pipe|timed out|timeout", re.IGNORECASE)
+CONNECTION_LOST = re.compile(r"gloo|nccl|connection (closed|reset|refused)|broken pipe|timed out|timeout", re.IGNORECASE)
 
 
 def under_torchrun() -> bool:
     """Whether torchrun started this process, and others beside it."""
-    return all(name in os.environ for name in VARIABLES) and int(os.environ["WORLD_SIZE"]) > 1
+    return all(name in os.environ for name in TORCHRUN_VARIABLES) and int(os.environ["WORLD_SIZE"]) > 1
 
 
 def run_together(command: Callable[[], int]) -> int:
     """Run `command` in process 0; the others serve it until it is over. Returns the exit code of this process."""
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # or torch warns of what `parallel` does on purpose
     from datapruning.runs.channel import Channel
-    from datapruning.runs.process_group import Team, begin
-    from datapruning.training.distributed.worker import Helper
+    from datapruning.runs.process_group import ProcessGroup, set_group
+    from datapruning.training.distributed.worker import Worker
 
     channel = Channel()
     try:
         if channel.rank:
-            Helper(channel).serve()
+            Worker(channel).serve()
             channel.close()
             return 0
-        team = Team(channel)
-        begin(team)
+        team = ProcessGroup(channel)
+        set_group(team)
         code = command()
-        if team.in_step:
-            channel.tell("end", {})
+        if team.synchronized:
+            channel.send_message("end", {})
             channel.close()
         return code
     except KeyboardInterrupt:
@@ -44,7 +44,7 @@ def run_together(command: Callable[[], int]) -> int:
     except DataPruningError as error:  # process 0 says its own errors itself
         return _fail(2 if isinstance(error, UserError) else 1, f"process {channel.rank}: {first_line(error)}")
     except RuntimeError as error:
-        if not LOST.search(str(error)):
+        if not CONNECTION_LOST.search(str(error)):
             raise
         if channel.rank:
             return _fail(1, f"process {channel.rank} ends: process 0 is gone")

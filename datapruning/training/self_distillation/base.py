@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from datapruning.data.augment.views import Views
+from datapruning.data.augment.augmentation import Augmentation
 from datapruning.data.loaders.loader import Batch, Loader
 from datapruning.training.losses import Loss, LossTerms
 
@@ -55,7 +55,7 @@ class SelfDistillation:
 
 
 def read_auxiliary_batches(
-    requests: Sequence[AuxiliaryRequest | None], views: Views, loader: Loader
+    requests: Sequence[AuxiliaryRequest | None], views: Augmentation, loader: Loader
 ) -> Iterator[AuxiliaryBatch | None]:
     """The auxiliary batches that were asked for, in order; they may be in several epochs' views."""
     for epoch, group in groupby(requests, key=lambda request: None if request is None else request[1]):

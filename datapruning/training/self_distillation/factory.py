@@ -22,7 +22,7 @@ from datapruning.training.self_distillation.tf_kd import TFKD, TFKDSelf
 
 
 @dataclass(frozen=True)
-class Maker:
+class SelfDistillationFactory:
     """All that methods are made of.
 
     Attributes:
@@ -43,7 +43,7 @@ class Maker:
     seed: int
     self_labels: SoftLabels | None = None
 
-    def method(self, ids: NDArray[np.int64]) -> SelfDistillation | None:
+    def build(self, ids: NDArray[np.int64]) -> SelfDistillation | None:
         """For a training on `ids`, int64; None: no self-distillation."""
         s = self.settings
         match s.method:
@@ -62,12 +62,14 @@ class Maker:
         return None
 
 
-def make_maker(context: Context, kept: NDArray[np.int64], seed: int, self_labels: SoftLabels | None = None) -> Maker:
+def make_factory(
+    context: Context, kept: NDArray[np.int64], seed: int, self_labels: SoftLabels | None = None
+) -> SelfDistillationFactory:
     """For a student of `kept`, int64, under the context's recipe."""
     recipe, data = context.recipe, context.data
     epochs = planned_epochs(recipe.train, len(kept), data.total)
     views = min(recipe.views.num_views, epochs)
-    return Maker(recipe.self_distill, data.train.labels, data.classes, epochs, views, seed, self_labels)
+    return SelfDistillationFactory(recipe.self_distill, data.train.labels, data.classes, epochs, views, seed, self_labels)
 
 
 def check_combination(recipe: Recipe) -> None:

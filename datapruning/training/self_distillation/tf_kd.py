@@ -27,13 +27,13 @@ class TFKD(SelfDistillation):
     ) -> tuple[Tensor, LossTerms]:
         """See `SelfDistillation.step`."""
         logits = forward(images)
-        term = towards_virtual(logits, batch.labels, self.temperature, self.correct)
+        term = virtual_teacher_loss(logits, batch.labels, self.temperature, self.correct)
         base = loss(logits, batch, epoch)
         total = (1 - self.weight) * base.total + self.weight * term
         return logits, base._replace(total=total, self_distillation=term)
 
 
-def towards_virtual(logits: Tensor, labels: Tensor, temperature: float, correct: float) -> Tensor:
+def virtual_teacher_loss(logits: Tensor, labels: Tensor, temperature: float, correct: float) -> Tensor:
     """KL(softmax(u / T) || softmax(z)), averaged over the batch: a scalar; see `TFKD`."""
     virtual = virtual_teacher(labels, logits.shape[1], correct).to(logits.dtype)
     return kl_div(log_softmax(logits, dim=1), softmax(virtual / temperature, dim=1), reduction="batchmean")

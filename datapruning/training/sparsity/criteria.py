@@ -15,9 +15,9 @@ from torch.nn.functional import cross_entropy
 from datapruning.config.self_distillation import SelfDistillConfig
 from datapruning.config.sparsity import SparsityConfig
 from datapruning.training.losses import CrossEntropy, Loss
-from datapruning.training.sparsity.loss_terms import TERMS, Look
+from datapruning.training.sparsity.loss_terms import TERMS, SaliencyBatch
 from datapruning.training.sparsity.masks import Masks
-from datapruning.training.sparsity.meta_gradient import Inner, mask_gradient, normalised
+from datapruning.training.sparsity.meta_gradient import InnerLoop, mask_gradient, normalised
 from datapruning.training.sparsity.prunable import prunable
 from datapruning.training.sparsity.threshold import Saliency
 from datapruning.utils.hashing import hash_ids
@@ -26,16 +26,16 @@ RANDOM_KEY = 0x5B4A5E
 GRASP_TEMPERATURE = 200.0
 
 
-class Case(NamedTuple):
+class SaliencyInputs(NamedTuple):
     """What a criterion may look at.
 
     Attributes:
         model: at its initialisation, in training mode; left as it is.
         settings: of the stage.
         self_distill: the self-distillation and its settings.
-        base: the objective it is added to.
-        inside: a look for each inner step.
-        outside: the looks whose loss is differentiated.
+        task_loss: the objective it is added to.
+        inner: a look for each inner step.
+        outer: the looks whose loss is differentiated.
         shape: (channels, height, width) of a picture.
         seed: of what is drawn.
         masks: what an earlier round has left.
@@ -44,38 +44,38 @@ class Case(NamedTuple):
     model: nn.Module
     settings: SparsityConfig
     self_distill: SelfDistillConfig
-    base: Loss
-    inside: list[Look]
-    outside: list[Look]
+    task_loss: Loss
+    inner: list[SaliencyBatch]
+    outer: list[SaliencyBatch]
     shape: tuple[int, int, int]
     seed: int
     masks: Masks | None = None
 
 
-def epsd(case: Case) -> Saliency:
+def epsd(case: SaliencyInputs) -> Saliency:
     """|dL_SD(theta_i)/dm|, normalised (EPSD, Chen et al. 2024)."""
-    return _after_steps(case, case.self_distill, case.base, case.settings.inner_steps)
+    return _after_steps(case, case.self_distill, case.task_loss, case.settings.inner_steps)
 
 
-def prospr(case: Case) -> Saliency:
+def prospr(case: SaliencyInputs) -> Saliency:
     """The same of the cross-entropy (ProsPr, Alizadeh et al. 2022)."""
     return _after_steps(case, SelfDistillConfig(), CrossEntropy(), case.settings.inner_steps)
 
 
-def snip(case: Case) -> Saliency:
+def snip(case: SaliencyInputs) -> Saliency:
     """The same without steps: |w * dL/dw| (SNIP, Lee et al. 2019). Batch norm sees the batch, as in training."""
     return _after_steps(case, SelfDistillConfig(), CrossEntropy(), 0)
 
 
-def _after_steps(case: Case, how: SelfDistillConfig, base: Loss, steps: int) -> Saliency:
+def _after_steps(case: SaliencyInputs, how: SelfDistillConfig, base: Loss, steps: int) -> Saliency:
     settings = case.settings
-    inner = Inner(steps, settings.inner_lr, settings.mode, settings.match_gradients)
+    inner = InnerLoop(steps, settings.inner_lr, settings.mode, settings.match_gradients)
     loss = partial(TERMS[how.method], how, base)
-    derivative, _ = mask_gradient(case.model, loss, case.inside, case.outside, inner, case.masks)
+    derivative, _ = mask_gradient(case.model, loss, case.inner, case.outer, inner, case.masks)
     return normalised(derivative)
 
 
-def grasp(case: Case) -> Saliency:
+def grasp(case: SaliencyInputs) -> Saliency:
     """Weight times Hg: whose removal would weaken the gradient flow most is kept (GraSP, Wang et al. 2020; logits / 200)."""
     start = {name: p.detach() for name, p in case.model.named_parameters()}
     buffers = {name: b.detach() for name, b in case.model.named_buffers()}
@@ -83,10 +83,10 @@ def grasp(case: Case) -> Saliency:
     leaves = {name: _masked(start[name], case.masks, name).requires_grad_() for name in weights}
     flow, mean = ({name: torch.zeros_like(p) for name, p in leaves.items()} for _ in range(2))
     for second in (False, True):  # the mean gradient first, then the Hessian times it
-        for look in case.outside:
+        for look in case.outer:
             own = {name: b.clone() for name, b in buffers.items()}
             logits: Tensor = functional_call(case.model, ({**start, **leaves, **own},), (look.images,))
-            loss = cross_entropy(logits / GRASP_TEMPERATURE, look.batch.labels) / len(case.outside)
+            loss = cross_entropy(logits / GRASP_TEMPERATURE, look.batch.labels) / len(case.outer)
             grads = torch.autograd.grad(loss, tuple(leaves.values()), create_graph=second)
             if second:
                 product = torch.stack([(g * mean[name]).sum() for name, g in zip(leaves, grads, strict=True)]).sum()
@@ -98,7 +98,7 @@ def grasp(case: Case) -> Saliency:
     return {name: each / total for name, each in found.items()}
 
 
-def synflow(case: Case) -> Saliency:
+def synflow(case: SaliencyInputs) -> Saliency:
     """|w * dR/dw|, R the summed outputs for a picture of ones through |weights|; no data (SynFlow, Tanaka et al. 2020).
 
     In float64: the products of a deep network leave the range of float32.
@@ -120,12 +120,12 @@ def synflow(case: Case) -> Saliency:
     }  # fmt: skip
 
 
-def magnitude(case: Case) -> Saliency:
+def magnitude(case: SaliencyInputs) -> Saliency:
     """|w|."""
     return {name: w.detach().abs().double().cpu().numpy() for name, w in prunable(case.model).items()}
 
 
-def random(case: Case) -> Saliency:
+def random(case: SaliencyInputs) -> Saliency:
     """By lot, every weight alike."""
     found = {}
     for number, (name, w) in enumerate(prunable(case.model).items()):
@@ -135,16 +135,16 @@ def random(case: Case) -> Saliency:
 
 
 def _masked(weight: Tensor, masks: Masks | None, name: str) -> Tensor:
-    return weight.clone() if masks is None else weight * torch.from_numpy(masks.bits[name]).to(weight)
+    return weight.clone() if masks is None else weight * torch.from_numpy(masks.tensors[name]).to(weight)
 
 
-CRITERION: dict[str, Callable[[Case], Saliency]] = {
+CRITERIA: dict[str, Callable[[SaliencyInputs], Saliency]] = {
     "epsd": epsd, "prospr": prospr, "snip": snip, "grasp": grasp, "synflow": synflow, "magnitude": magnitude,
     "random": random,
 }  # fmt: skip
 DATA_FREE = ("synflow", "magnitude", "random")
 
 
-def saliency(case: Case) -> Saliency:
+def saliency(case: SaliencyInputs) -> Saliency:
     """By the criterion that the settings name."""
-    return CRITERION[case.settings.criterion](case)
+    return CRITERIA[case.settings.criterion](case)

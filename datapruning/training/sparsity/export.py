@@ -17,7 +17,7 @@ from datapruning.io.npz import read_npz, write_npz
 from datapruning.io.tensors import load_tensors, save_tensors
 from datapruning.runs.result import RunResult
 from datapruning.runs.run import MODEL, Run
-from datapruning.training.sparsity.masks import FILE, Masks, load_masks
+from datapruning.training.sparsity.masks import MASKS_FILE, Masks, load_masks
 from datapruning.utils.records import Record, parse_record
 
 KEPT, MASK, DENSE = "kept.", "mask.", "dense."
@@ -49,19 +49,19 @@ def save_sparse(path: Path, weights: Mapping[str, Tensor], masks: Masks, result:
         IncompatibleInputs: a weight that is not zero where its mask removes it, or a mask without its weight.
     """
     arrays: dict[str, Any] = {}
-    for name in masks.bits:
-        if name not in weights or tuple(weights[name].shape) != masks.bits[name].shape:
+    for name in masks.tensors:
+        if name not in weights or tuple(weights[name].shape) != masks.tensors[name].shape:
             raise IncompatibleInputs(f"these masks belong to another model: weight '{name}' is missing or of another shape")
     for name, tensor in weights.items():
         values = tensor.detach().cpu().float().numpy() if tensor.dtype == torch.bfloat16 else tensor.detach().cpu().numpy()
-        if name not in masks.bits:
+        if name not in masks.tensors:
             arrays[DENSE + name] = values
             continue
-        bits = masks.bits[name]
+        bits = masks.tensors[name]
         if values[~bits].any():
             raise IncompatibleInputs(f"weight '{name}' is not zero where its mask removes it")
         arrays[MASK + name], arrays[KEPT + name] = np.packbits(bits), values[bits]
-    shapes = {name: bits.shape for name, bits in masks.bits.items()}
+    shapes = {name: bits.shape for name, bits in masks.tensors.items()}
     metadata = SparseWeightsMetadata(model=result.model, classes=result.classes, dataset=result.dataset, shapes=shapes)
     write_npz(path, arrays, metadata.to_json())
 
@@ -111,8 +111,8 @@ def export_weights(folder: Path, out: Path, *, sparse: bool = False) -> str:
     if not sparse:
         save_tensors(out, weights, {"model": result.model, "classes": str(result.classes), "dataset": result.dataset})
         return f"{out}: {len(weights)} tensors, {dense / 1e3:,.1f} kB"
-    if not (folder / FILE).exists():
-        raise InvalidFile(f"{folder} was not pruned: it has no {FILE}; export it without --sparse")
-    masks, _ = load_masks(folder / FILE)
+    if not (folder / MASKS_FILE).exists():
+        raise InvalidFile(f"{folder} was not pruned: it has no {MASKS_FILE}; export it without --sparse")
+    masks, _ = load_masks(folder / MASKS_FILE)
     save_sparse(out, weights, masks, result)
     return f"{out}: {masks}, {out.stat().st_size / 1e3:,.1f} kB instead of {dense / 1e3:,.1f} kB"

@@ -18,12 +18,12 @@ from datapruning.config.self_distillation import SelfDistillConfig
 from datapruning.data.loaders.loader import Batch
 from datapruning.training.losses import Loss, kd_loss
 from datapruning.training.self_distillation.base import Forward
-from datapruning.training.self_distillation.tf_kd import towards_virtual
+from datapruning.training.self_distillation.tf_kd import virtual_teacher_loss
 
 Terms = tuple[Tensor, Tensor | None]
 
 
-class Look(NamedTuple):
+class SaliencyBatch(NamedTuple):
     """What the loss looks at once.
 
     Attributes:
@@ -39,15 +39,15 @@ class Look(NamedTuple):
     teacher: Tensor | None = None
 
 
-Term = Callable[[SelfDistillConfig, Loss, Forward, Forward | None, Look], Terms]
+Term = Callable[[SelfDistillConfig, Loss, Forward, Forward | None, SaliencyBatch], Terms]
 
 
-def base_alone(how: SelfDistillConfig, base: Loss, now: Forward, before: Forward | None, look: Look) -> Terms:
+def task_loss_only(how: SelfDistillConfig, base: Loss, now: Forward, before: Forward | None, look: SaliencyBatch) -> Terms:
     """No self-distillation: cross-entropy (ProsPr, SNIP), or the student's own objective with a teacher."""
     return base(now(look.images), look.batch, 0).total, None
 
 
-def cs_kd(how: SelfDistillConfig, base: Loss, now: Forward, before: Forward | None, look: Look) -> Terms:
+def cs_kd(how: SelfDistillConfig, base: Loss, now: Forward, before: Forward | None, look: SaliencyBatch) -> Terms:
     """Class-wise self-distillation (Yun et al. 2020): towards the prediction on another picture of the class."""
     assert look.others is not None
     logits = now(look.images)
@@ -56,7 +56,7 @@ def cs_kd(how: SelfDistillConfig, base: Loss, now: Forward, before: Forward | No
     return base(logits, look.batch, 0).total, how.cs_kd_weight * kd_loss(logits, target[None], how.cs_kd_temperature)
 
 
-def ps_kd(how: SelfDistillConfig, base: Loss, now: Forward, before: Forward | None, look: Look) -> Terms:
+def ps_kd(how: SelfDistillConfig, base: Loss, now: Forward, before: Forward | None, look: SaliencyBatch) -> Terms:
     """Progressive self-distillation (Kim et al. 2021): the label softened by the prediction one step before.
 
     Its weight is the final one from the start; the training's own ramp begins near 0.
@@ -70,7 +70,7 @@ def ps_kd(how: SelfDistillConfig, base: Loss, now: Forward, before: Forward | No
     return of_labels, how.ps_kd_weight * (cross_entropy(logits, earlier) - of_labels)
 
 
-def dlb(how: SelfDistillConfig, base: Loss, now: Forward, before: Forward | None, look: Look) -> Terms:
+def dlb(how: SelfDistillConfig, base: Loss, now: Forward, before: Forward | None, look: SaliencyBatch) -> Terms:
     """Self-distillation from the last mini-batch (Shen et al. 2022): towards one step before on another view."""
     assert look.others is not None
     n = len(look.images)
@@ -83,15 +83,15 @@ def dlb(how: SelfDistillConfig, base: Loss, now: Forward, before: Forward | None
     return of_labels, how.dlb_weight * kd_loss(logits[n:], earlier[None], how.dlb_temperature)
 
 
-def tf_kd(how: SelfDistillConfig, base: Loss, now: Forward, before: Forward | None, look: Look) -> Terms:
+def tf_kd(how: SelfDistillConfig, base: Loss, now: Forward, before: Forward | None, look: SaliencyBatch) -> Terms:
     """Teacher-free distillation (Yuan et al. 2020): towards a virtual teacher that is right with a fixed probability."""
     logits = now(look.images)
-    towards = towards_virtual(logits, look.batch.labels, how.tf_kd_temperature, how.tf_kd_correct)
+    towards = virtual_teacher_loss(logits, look.batch.labels, how.tf_kd_temperature, how.tf_kd_correct)
     of_labels = base(logits, look.batch, 0).total
     return of_labels, how.tf_kd_weight * (towards - of_labels)
 
 
-def tf_kd_self(how: SelfDistillConfig, base: Loss, now: Forward, before: Forward | None, look: Look) -> Terms:
+def tf_kd_self(how: SelfDistillConfig, base: Loss, now: Forward, before: Forward | None, look: SaliencyBatch) -> Terms:
     """Teacher-free distillation from the same network, dense and trained before."""
     assert look.teacher is not None
     logits = now(look.images)
@@ -101,17 +101,17 @@ def tf_kd_self(how: SelfDistillConfig, base: Loss, now: Forward, before: Forward
 
 
 TERMS: dict[str, Term] = {
-    "none": base_alone, "cs-kd": cs_kd, "ps-kd": ps_kd, "dlb": dlb, "tf-kd": tf_kd, "tf-kd-self": tf_kd_self,
+    "none": task_loss_only, "cs-kd": cs_kd, "ps-kd": ps_kd, "dlb": dlb, "tf-kd": tf_kd, "tf-kd-self": tf_kd_self,
 }  # fmt: skip
 
 
-def look_at(images: Tensor, labels: Tensor, others: Tensor | None = None) -> Look:
+def make_saliency_batch(images: Tensor, labels: Tensor, others: Tensor | None = None) -> SaliencyBatch:
     """A look at pictures that are there already, for trials in a notebook.
 
     Args:
         images: float32 [n, channels, height, width].
         labels: int64 [n].
-        others: see `Look`.
+        others: see `SaliencyBatch`.
     """
     ids = np.arange(len(labels), dtype=np.int64)
-    return Look(images, Batch(images, labels, ids), others)
+    return SaliencyBatch(images, Batch(images, labels, ids), others)

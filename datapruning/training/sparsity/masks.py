@@ -22,7 +22,7 @@ from datapruning.training.sparsity.prunable import prunable
 from datapruning.utils.cost import ComputeCost
 from datapruning.utils.records import Record, parse_record
 
-FILE = "masks.npz"
+MASKS_FILE = "masks.npz"
 
 
 class MasksMetadata(Record):
@@ -39,12 +39,12 @@ class MasksMetadata(Record):
 class Masks:
     """`bits`: bool, one a prunable weight, by the weight's name; True is kept."""
 
-    bits: Mapping[str, NDArray[np.bool_]]
+    tensors: Mapping[str, NDArray[np.bool_]]
 
     @property
     def total(self) -> int:
         """Prunable weights."""
-        return sum(each.size for each in self.bits.values())
+        return sum(each.size for each in self.tensors.values())
 
     @property
     def kept(self) -> int:
@@ -54,20 +54,20 @@ class Masks:
     @property
     def kept_by_layer(self) -> dict[str, int]:
         """Weights that are kept, by name."""
-        return {name: int(each.sum()) for name, each in self.bits.items()}
+        return {name: int(each.sum()) for name, each in self.tensors.items()}
 
     @property
     def digest(self) -> str:
         """Names the masks."""
         found = hashlib.sha256()
-        for name, each in sorted(self.bits.items()):
+        for name, each in sorted(self.tensors.items()):
             found.update(f"{name}{each.shape}".encode())
             found.update(np.packbits(each).tobytes())
         return found.hexdigest()[:16]
 
     def __str__(self) -> str:
         share = 1 - self.kept / self.total
-        return f"keeping {amount(self.kept)} of {amount(self.total)} weights ({share:.2%} removed)"
+        return f"keeping {format_count(self.kept)} of {format_count(self.total)} weights ({share:.2%} removed)"
 
     def check_fits(self, model: nn.Module) -> None:
         """Refuse another model.
@@ -76,7 +76,7 @@ class Masks:
             IncompatibleInputs: naming the first weight that differs.
         """
         shapes = {name: tuple(weight.shape) for name, weight in prunable(model).items()}
-        mine = {name: each.shape for name, each in self.bits.items()}
+        mine = {name: each.shape for name, each in self.tensors.items()}
         for name in {**shapes, **mine}:
             if shapes.get(name) != mine.get(name):
                 raise IncompatibleInputs(
@@ -86,12 +86,12 @@ class Masks:
 
     def save(self, path: Path, sparsity: SparsityRecord, cost: ComputeCost) -> None:
         """Write them packed, eight to a byte, with the record of how they were made."""
-        shapes = {name: mask.shape for name, mask in self.bits.items()}
+        shapes = {name: mask.shape for name, mask in self.tensors.items()}
         metadata = MasksMetadata(shapes=shapes, sparsity=sparsity, cost=cost)
-        write_npz(path, {name: np.packbits(mask) for name, mask in self.bits.items()}, metadata.to_json())
+        write_npz(path, {name: np.packbits(mask) for name, mask in self.tensors.items()}, metadata.to_json())
 
 
-def amount(count: int) -> str:
+def format_count(count: int) -> str:
     """A number of weights for people: 560, 61.2 k, 11.2 M."""
     for size, unit in ((10**6, "M"), (10**4, "k")):
         if count >= size:
@@ -117,7 +117,7 @@ def load_masks(path: Path) -> tuple[Masks, MasksMetadata]:
     return Masks(bits), metadata
 
 
-class Held:
+class MaskEnforcer:
     """Masks on a model in training: gradients of removed weights are set to zero before each update.
 
     A weight that is zero, without gradient, momentum and decay, stays exactly zero under every optimiser; momentum that
@@ -134,7 +134,7 @@ class Held:
         self._masks = masks
         self._weights = prunable(model)
         self._removed = {
-            name: torch.from_numpy(~masks.bits[name]).to(weight.device) for name, weight in self._weights.items()
+            name: torch.from_numpy(~masks.tensors[name]).to(weight.device) for name, weight in self._weights.items()
         }
         self.clear()
 
@@ -153,7 +153,7 @@ class Held:
 
     def tensors(self) -> dict[str, Tensor]:
         """What a checkpoint keeps: the masks, packed."""
-        return {f"mask.{name}": torch.from_numpy(np.packbits(each)) for name, each in self._masks.bits.items()}
+        return {f"mask.{name}": torch.from_numpy(np.packbits(each)) for name, each in self._masks.tensors.items()}
 
     def check(self, saved: Mapping[str, Tensor]) -> None:
         """Refuse a checkpoint of other masks.

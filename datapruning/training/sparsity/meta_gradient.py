@@ -22,40 +22,40 @@ from datapruning.training.sparsity.loss_terms import Terms
 from datapruning.training.sparsity.masks import Masks
 from datapruning.training.sparsity.prunable import prunable
 
-LookT = TypeVar("LookT", contravariant=True)
+BatchT = TypeVar("BatchT", contravariant=True)
 
 
-class SaliencyLoss(Protocol[LookT]):
+class SaliencyLoss(Protocol[BatchT]):
     """The loss whose saliency is taken, in two terms, so that they can be weighed against each other."""
 
-    def __call__(self, now: Forward, before: Forward | None, look: LookT) -> Terms:
+    def __call__(self, now: Forward, before: Forward | None, look: BatchT) -> Terms:
         """Of the network as it is now and, without gradient, as it was one inner step before."""
         ...
 
 
 @dataclass(frozen=True)
-class Inner:
+class InnerLoop:
     """The steps from the initialisation to where the saliency is taken.
 
     Attributes:
         steps: how many.
-        rate: of plain gradient descent.
+        lr: of plain gradient descent.
         mode: "full" differentiates through the steps, "first-order" takes dL/dtheta_i * w_init.
-        matched: the second term is weighed so that its gradient is as long as the first one's.
+        match_gradients: the second term is weighed so that its gradient is as long as the first one's.
     """
 
     steps: int = 3
-    rate: float = 0.1
+    lr: float = 0.1
     mode: str = "full"
-    matched: bool = False
+    match_gradients: bool = False
 
 
 def mask_gradient(
     model: nn.Module,
-    loss: SaliencyLoss[LookT],
-    inside: Sequence[LookT],
-    outside: Sequence[LookT],
-    inner: Inner,
+    loss: SaliencyLoss[BatchT],
+    inside: Sequence[BatchT],
+    outside: Sequence[BatchT],
+    inner: InnerLoop,
     masks: Masks | None = None,
 ) -> tuple[dict[str, Tensor], tuple[float, float]]:
     """d(loss after the steps)/d(mask), signed, at the given masks (default: all ones).
@@ -77,7 +77,7 @@ def mask_gradient(
     start = {name: p.detach() for name, p in model.named_parameters()}
     buffers = {name: b.detach().clone() for name, b in model.named_buffers()}
     ones = {
-        name: (torch.ones_like(w) if masks is None else torch.from_numpy(masks.bits[name]).to(w)).requires_grad_()
+        name: (torch.ones_like(w) if masks is None else torch.from_numpy(masks.tensors[name]).to(w)).requires_grad_()
         for name, w in weights.items()
     }
     full = inner.mode == "full"
@@ -87,11 +87,11 @@ def mask_gradient(
     before: Forward | None = None
     for look in inside[: inner.steps]:
         terms = loss(_forward(model, theta, buffers), before, look)
-        total = _together(terms, tuple(theta.values()), inner.matched)
+        total = _combine(terms, tuple(theta.values()), inner.match_gradients)
         grads = torch.autograd.grad(total, tuple(theta.values()), create_graph=full, allow_unused=True)
         before = _forward(model, {name: p.detach() for name, p in theta.items()}, buffers)
         theta = {
-            name: p if grad is None else p - inner.rate * grad for (name, p), grad in zip(theta.items(), grads, strict=True)
+            name: p if grad is None else p - inner.lr * grad for (name, p), grad in zip(theta.items(), grads, strict=True)
         }
         if not full:
             theta = _leaves(theta)
@@ -100,7 +100,7 @@ def mask_gradient(
     seen = [0.0, 0.0]
     for number, look in enumerate(outside):
         terms = loss(_forward(model, theta, buffers), before, look)
-        total = _together(terms, targets, inner.matched) / len(outside)
+        total = _combine(terms, targets, inner.match_gradients) / len(outside)
         last = number == len(outside) - 1
         grads = torch.autograd.grad(total, targets, allow_unused=True, retain_graph=full and not last)
         for held, grad in zip(sums, grads, strict=True):
@@ -135,7 +135,7 @@ def _leaves(theta: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: p.detach().requires_grad_() for name, p in theta.items()}
 
 
-def _together(terms: Terms, by: Sequence[Tensor], matched: bool) -> Tensor:
+def _combine(terms: Terms, by: Sequence[Tensor], matched: bool) -> Tensor:
     """The loss; with `matched`, the second term weighed so that both gradients by `by` are equally long."""
     base, extra = terms
     if extra is None:

@@ -12,18 +12,18 @@ from torch import nn
 from datapruning.config.self_distillation import SelfDistillConfig
 from datapruning.config.sparsity import SparsityConfig
 from datapruning.errors import InvalidValue
-from datapruning.models import model_outline
+from datapruning.models import meta_model
 from datapruning.runs.context import Context
 from datapruning.runs.result import SparsityRecord
 from datapruning.runs.run import Run
 from datapruning.training.losses import CrossEntropy, Loss, SoftLabels
 from datapruning.training.rng import StepRNG, isolated_rng
-from datapruning.training.sparsity.criteria import Case, saliency
-from datapruning.training.sparsity.masks import FILE, Masks, amount, load_masks
+from datapruning.training.sparsity.criteria import SaliencyInputs, saliency
+from datapruning.training.sparsity.masks import MASKS_FILE, Masks, format_count, load_masks
 from datapruning.training.sparsity.prunable import layer_table, prunable
-from datapruning.training.sparsity.saliency_batches import draw_looks
-from datapruning.training.sparsity.threshold import count_kept, keep_largest, rounds_of
-from datapruning.utils.console import say
+from datapruning.training.sparsity.saliency_batches import sample_saliency_batches
+from datapruning.training.sparsity.threshold import count_kept, keep_largest, sparsity_schedule
+from datapruning.utils.console import info
 from datapruning.utils.cost import ComputeCost
 
 PASSES = {"full": 3.0, "first-order": 1.0}
@@ -31,7 +31,7 @@ PASSES = {"full": 3.0, "first-order": 1.0}
 
 
 @dataclass(frozen=True)
-class Pruned:
+class PruningResult:
     """Masks, the record of how they were made, and what that cost."""
 
     masks: Masks
@@ -39,18 +39,18 @@ class Pruned:
     cost: ComputeCost
 
 
-def announce(model: nn.Module, settings: SparsityConfig) -> str:
+def describe_plan(model: nn.Module, settings: SparsityConfig) -> str:
     """What will be kept, before anything is done: "keeping 3.9 k of 77.9 k weights (95.00% removed)".
 
     Raises:
         InvalidValue: a model with nothing to prune.
     """
     total = sum(weight.numel() for weight in prunable(model).values())
-    kept = amount(count_kept(total, settings.sparsity))
-    return f"keeping {kept} of {amount(total)} weights ({settings.sparsity:.2%} removed)"
+    kept = format_count(count_kept(total, settings.sparsity))
+    return f"keeping {kept} of {format_count(total)} weights ({settings.sparsity:.2%} removed)"
 
 
-def prune_at_start(
+def prune_at_init(
     context: Context,
     model: nn.Module,
     ids: NDArray[np.int64],
@@ -59,7 +59,7 @@ def prune_at_start(
     base: Loss,
     seed: int,
     self_teacher: SoftLabels | None = None,
-) -> Pruned:
+) -> PruningResult:
     """Masks for a network at its initialisation.
 
     Args:
@@ -77,9 +77,9 @@ def prune_at_start(
         DataPruningError: a saliency that is not finite.
     """
     started = time.perf_counter()
-    inside, outside = draw_looks(context, ids, settings, self_distill, seed, self_teacher)
+    inside, outside = sample_saliency_batches(context, ids, settings, self_distill, seed, self_teacher)
     height, width, channels = context.shape
-    case = Case(model, settings, self_distill, base, inside, outside, (channels, height, width), seed)
+    case = SaliencyInputs(model, settings, self_distill, base, inside, outside, (channels, height, width), seed)
     rounds = settings.rounds_made
     masks: Masks | None = None
     protected: list[str] = []
@@ -89,19 +89,19 @@ def prune_at_start(
     try:
         with isolated_rng(context.device):  # dropout draws the same whatever was drawn before
             rng.seed_step(0)
-            for removed in rounds_of(settings.sparsity, rounds):
+            for removed in sparsity_schedule(settings.sparsity, rounds):
                 masks, protected = keep_largest(saliency(case._replace(masks=masks)), removed, settings.scope, masks)
     finally:
         model.train(was_training)
     assert masks is not None
     for name in protected:
-        say(f"pruning: layer '{name}' would have been cut to nothing; its strongest weight stays")
+        info(f"pruning: layer '{name}' would have been cut to nothing; its strongest weight stays")
     layers = layer_table(model, masks.kept_by_layer, context.shape)
     dense, sparse = (sum(layer.flops[which] for layer in layers) for which in (0, 1))
     seen = sum(len(look.images) for look in [*inside, *outside]) * rounds
     passes = PASSES[settings.mode] if settings.criterion in ("epsd", "prospr") else 1.0
     seconds = round(time.perf_counter() - started, 3)
-    say(
+    info(
         f"pruned by {settings.criterion} in {seconds:.1f} s: {masks}; {dense / 1e6:.1f} M FLOPs a picture, "
         f"{sparse / 1e6:.1f} M if zeros were skipped (single zeros save weights, not time)"
     )
@@ -109,7 +109,7 @@ def prune_at_start(
         settings=settings, rounds=rounds, kept=masks.kept, total=masks.total, masks=masks.digest,
         protected=tuple(protected), flops=dense, flops_without_zeros=sparse, layers=tuple(layers),
     )  # fmt: skip
-    return Pruned(masks, record, ComputeCost(round(seen * passes), 0, seconds))
+    return PruningResult(masks, record, ComputeCost(round(seen * passes), 0, seconds))
 
 
 def check_epsd(context: Context, weight: float | None) -> None:
@@ -130,18 +130,18 @@ def check_epsd(context: Context, weight: float | None) -> None:
             "epsd takes the saliency of a self-distillation loss: name one with --self-distill (cs-kd, ps-kd, dlb, tf-kd), "
             "or prune by the labels alone with the criterion prospr"
         )
-    outline = model_outline(context.recipe.train.model, context.shape, context.data.classes)
-    say(f"student: {announce(outline, settings)}, by {settings.criterion}")
+    outline = meta_model(context.recipe.train.model, context.shape, context.data.classes)
+    info(f"student: {describe_plan(outline, settings)}, by {settings.criterion}")
 
 
-def masks_of(
+def load_or_make_masks(
     context: Context,
     run: Run,
     ids: NDArray[np.int64],
     with_teacher: Loss,
     seed: int,
     self_teacher: SoftLabels | None,
-) -> Pruned | None:
+) -> PruningResult | None:
     """The masks of a student's run: made once, then read from its folder (`masks.npz`). None where nothing is pruned.
 
     Args:
@@ -154,19 +154,19 @@ def masks_of(
 
     Raises:
         InvalidFile: broken masks.
-        IncompatibleInputs: those of another model. InvalidValue, DataPruningError: see `prune_at_start`.
+        IncompatibleInputs: those of another model. InvalidValue, DataPruningError: see `prune_at_init`.
     """
     recipe = context.recipe
-    settings, path = recipe.sparsity, run.folder / FILE
+    settings, path = recipe.sparsity, run.folder / MASKS_FILE
     if not settings.sparsity:
         return None
     model = context.new_model(recipe.train.model, seed)
     if path.exists():
         masks, metadata = load_masks(path)
         masks.check_fits(model)
-        say(f"pruning: using {path}, {masks}")
-        return Pruned(masks, metadata.sparsity, metadata.cost)
+        info(f"pruning: using {path}, {masks}")
+        return PruningResult(masks, metadata.sparsity, metadata.cost)
     base = with_teacher if settings.loss == "kd" else CrossEntropy(recipe.train.label_smoothing)
-    pruned = prune_at_start(context, model, ids, settings, recipe.self_distill, base, seed, self_teacher)
+    pruned = prune_at_init(context, model, ids, settings, recipe.self_distill, base, seed, self_teacher)
     pruned.masks.save(path, pruned.record, pruned.cost)
     return pruned

@@ -16,21 +16,21 @@ from datapruning.runs.context import Context
 from datapruning.training.losses import SoftLabels
 from datapruning.training.self_distillation.class_pairs import ClassPairs
 from datapruning.training.sparsity.criteria import DATA_FREE
-from datapruning.training.sparsity.loss_terms import Look
-from datapruning.utils.hashing import shuffled
+from datapruning.training.sparsity.loss_terms import SaliencyBatch
+from datapruning.utils.hashing import hash_permutation
 
-LOOK_KEY = 0x100C5
+SALIENCY_KEY = 0x100C5
 GRASP_PER_CLASS = 10
 
 
-def draw_looks(
+def sample_saliency_batches(
     context: Context,
     ids: NDArray[np.int64],
     settings: SparsityConfig,
     how: SelfDistillConfig,
     seed: int,
     self_teacher: SoftLabels | None,
-) -> tuple[list[Look], list[Look]]:
+) -> tuple[list[SaliencyBatch], list[SaliencyBatch]]:
     """(those of the inner steps, those that are differentiated): batches of kept samples, drawn by the seed."""
     if settings.criterion in DATA_FREE:
         return [], []
@@ -51,7 +51,7 @@ def _batches(ids: NDArray[np.int64], size: int, count: int, seed: int) -> Iterat
     """So many batches of at most `size` samples, pass after pass over the ids."""
     made, number = 0, 0
     while made < count:
-        order = shuffled(ids, LOOK_KEY, seed, number)
+        order = hash_permutation(ids, SALIENCY_KEY, seed, number)
         sizes = [n for n in batch_sizes(len(ids), size) if n >= min(size, len(ids))] or [len(ids)]
         for batch in np.split(order, np.cumsum(sizes))[: min(len(sizes), count - made)]:
             yield batch
@@ -64,7 +64,7 @@ def _balanced(
 ) -> Iterator[NDArray[np.int64]]:
     """Batches of so many samples of each class, as far as it has them."""
     for number in range(count):
-        order = shuffled(ids, LOOK_KEY, seed, number)
+        order = hash_permutation(ids, SALIENCY_KEY, seed, number)
         yield np.concatenate([order[labels[order] == c][:per_class] for c in np.unique(labels[ids])])
 
 
@@ -75,8 +75,8 @@ def _read(
     how: SelfDistillConfig,
     seed: int,
     self_teacher: SoftLabels | None,
-) -> Iterator[Look]:
-    views, loader = context.views, context.split("train")
+) -> Iterator[SaliencyBatch]:
+    views, loader = context.views, context.loader("train")
     others: list[Tensor | None] = [None] * len(batches)
     if how.method == "cs-kd":
         pairs = ClassPairs(ids, context.data.train.labels)
@@ -86,4 +86,4 @@ def _read(
         others = [images for _, images in views.read(loader, batches, 1)]
     for (batch, images), other in zip(views.read(loader, batches, 0), others, strict=True):
         teacher = None if self_teacher is None else self_teacher[batch.ids, 0].to(images.device)
-        yield Look(images, Batch(batch.images, batch.labels, batch.ids), other, teacher)
+        yield SaliencyBatch(images, Batch(batch.images, batch.labels, batch.ids), other, teacher)

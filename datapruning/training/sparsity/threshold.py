@@ -15,13 +15,13 @@ Saliency = Mapping[str, NDArray[np.float64]]
 """One number a prunable weight, by the weight's name; larger = keep."""
 
 
-def count_kept(total: int, removed: float) -> int:
-    """Weights that stay of `total` where the share `removed` goes: rounded, at least 1."""
-    return max(1, round(total * (1 - removed)))
+def count_kept(total: int, sparsity: float) -> int:
+    """Weights that stay of `total` where the share `sparsity` goes: rounded, at least 1."""
+    return max(1, round(total * (1 - sparsity)))
 
 
 def keep_largest(
-    saliency: Saliency, removed: float, scope: str = "global", before: Masks | None = None
+    saliency: Saliency, sparsity: float, scope: str = "global", previous: Masks | None = None
 ) -> tuple[Masks, list[str]]:
     """Masks that keep the largest saliencies; of equal ones, the weight that comes first in the network.
 
@@ -30,9 +30,9 @@ def keep_largest(
 
     Args:
         saliency: of every prunable weight.
-        removed: the share that goes, 0 < share < 1.
+        sparsity: the share that goes, 0 < share < 1.
         scope: "global": one threshold for the network; "layer": the share goes in every layer.
-        before: masks that were there already; what they removed stays removed.
+        previous: masks that were there already; what they removed stays removed.
 
     Returns:
         The masks, and the names of the layers that were protected.
@@ -45,14 +45,16 @@ def keep_largest(
         if not np.isfinite(saliency[name]).all():
             raise DataPruningError(f"the saliency of '{name}' is not finite: lower the inner rate (sparsity.inner_lr)")
     marks = {
-        name: np.where(before.bits[name], saliency[name], -np.inf) if before else np.asarray(saliency[name], np.float64)
+        name: np.where(previous.tensors[name], saliency[name], -np.inf)
+        if previous
+        else np.asarray(saliency[name], np.float64)
         for name in names
     }
     if scope == "layer":
-        bits = {name: _largest(marks[name].ravel(), count_kept(marks[name].size, removed)) for name in names}
+        bits = {name: _largest(marks[name].ravel(), count_kept(marks[name].size, sparsity)) for name in names}
         return Masks({name: bits[name].reshape(marks[name].shape) for name in names}), []
     flat = np.concatenate([marks[name].ravel() for name in names])
-    kept = max(count_kept(flat.size, removed), len(names))
+    kept = max(count_kept(flat.size, sparsity), len(names))
     chosen = _largest(flat, kept)
     ends = np.cumsum([marks[name].size for name in names]).tolist()
     starts = [0, *ends[:-1]]
@@ -72,6 +74,6 @@ def _largest(values: NDArray[np.float64], count: int) -> NDArray[np.bool_]:
     return chosen
 
 
-def rounds_of(removed: float, rounds: int) -> Sequence[float]:
+def sparsity_schedule(sparsity: float, rounds: int) -> Sequence[float]:
     """Shares removed after each of so many rounds: what is kept falls by the same factor each time (SynFlow)."""
-    return [1 - (1 - removed) ** ((k + 1) / rounds) for k in range(rounds)]
+    return [1 - (1 - sparsity) ** ((k + 1) / rounds) for k in range(rounds)]

@@ -85,7 +85,7 @@ def test_the_command_answers_in_one_line(dprune: Callable[..., Answer], tmp_path
 def test_no_training_on_the_test_set_or_the_holdout(
     digits: Dataset, make_context: MakeContext, trained: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, roles = Context.split, []
+    real, roles = Context.loader, []
 
     def watched(self: Context, role: str) -> Loader:
         roles.append(role)
@@ -194,7 +194,7 @@ def test_what_nothing_reaches_is_an_answer(dprune: Callable[..., Answer], monkey
 
 
 def test_under_steps_samples_are_saved_but_no_time(digits: Dataset, make_context: MakeContext) -> None:
-    advice = advise(make_context(digits, *TINY).with_student(budget="steps"), 60.0)
+    advice = advise(make_context(digits, *TINY).with_train(budget="steps"), 60.0)
     assert "saves samples, but no training time" in advice.text
     assert advice.cost.pilots > 0.8 * len(advice.pilots)
 

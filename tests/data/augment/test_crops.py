@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from torch.nn.functional import interpolate
 
 from datapruning.config.augmentation import AugmentPolicy, CutMixPolicy
-from datapruning.data.augment import crops, views
-from datapruning.data.augment.crops import ONE, resample, resized_boxes, taps
-from datapruning.data.augment.views import Views
+from datapruning.data.augment import augmentation, crops
+from datapruning.data.augment.augmentation import Augmentation
+from datapruning.data.augment.crops import ONE, bilinear_weights, random_resized_boxes, resample
 from datapruning.data.batching import training_batches
 from datapruning.data.dataset import Dataset
 from datapruning.data.loaders.in_memory import InMemoryLoader
@@ -37,12 +37,12 @@ def pictures(count: int, height: int = 16, width: int = 16, channels: int = 3, s
     return torch.from_numpy(np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8))
 
 
-def bound(policy: AugmentPolicy, channels: int = 3) -> Views:
-    return Views(policy, (120.7, 99.9, 3.3)[:channels], (61.1, 70.0, 55.5)[:channels])
+def bound(policy: AugmentPolicy, channels: int = 3) -> Augmentation:
+    return Augmentation(policy, (120.7, 99.9, 3.3)[:channels], (61.1, 70.0, 55.5)[:channels])
 
 
 def boxes_of(policy: AugmentPolicy, height: int, width: int, count: int = 500, view: int = 0) -> NDArray[np.int64]:
-    return resized_boxes(np.arange(count), policy, view, height, width)
+    return random_resized_boxes(np.arange(count), policy, view, height, width)
 
 
 def box(*sides: int) -> NDArray[np.int64]:
@@ -94,7 +94,7 @@ def test_every_view_and_every_seed_has_its_own_boxes_and_a_sample_s_is_the_same_
     policy = AugmentPolicy(crop=0, scale=(0.08, 1.0))
     whole = boxes_of(policy, 64, 64)
     some = np.array([7, 499, 7, 0])
-    assert (resized_boxes(some, policy, 0, 64, 64) == whole[some]).all()
+    assert (random_resized_boxes(some, policy, 0, 64, 64) == whole[some]).all()
     for other in (boxes_of(policy, 64, 64, view=1), boxes_of(policy.replace(seed=1), 64, 64)):
         assert (other != whole).any(1).mean() > 0.9
 
@@ -102,7 +102,7 @@ def test_every_view_and_every_seed_has_its_own_boxes_and_a_sample_s_is_the_same_
 def test_boxes_are_pinned() -> None:
     """Soft-label caches made by earlier versions rest on these numbers, and every machine must draw the same."""
     policy = AugmentPolicy(crop=0, seed=7, scale=(0.08, 1.0))
-    drawn = resized_boxes(np.array([0, 1, 2, 49_999, 2**40]), policy, 3, 256, 300)
+    drawn = random_resized_boxes(np.array([0, 1, 2, 49_999, 2**40]), policy, 3, 256, 300)
     assert drawn.tolist() == PINNED
 
 
@@ -128,7 +128,7 @@ def test_what_never_fits_becomes_the_largest_box_in_the_middle() -> None:
     ],
 )
 def test_places_worked_out_by_hand(length: int, size: int, places: list[float]) -> None:
-    found = taps(np.array([10]), np.array([length]), size)
+    found = bilinear_weights(np.array([10]), np.array([length]), size)
     assert (found.before + found.weight / ONE - 10).tolist() == [places]
     assert (found.after == np.minimum(found.before + 1, 10 + length - 1)).all()
 
@@ -200,15 +200,15 @@ def test_a_view_is_its_box_resampled_mirrored_and_normalised() -> None:
     images, ids = pictures(30, 20, 16), np.arange(30) * 7
     policy = RESIZED.replace(cutout=0)
     seen = bound(policy).apply(images, ids, 6)
-    expected = resample(images, resized_boxes(ids, policy, 2, 20, 16), 12, 12)
-    flips = bound(policy).draws(ids, 2, 12, 12)[:, 2].astype(bool)
+    expected = resample(images, random_resized_boxes(ids, policy, 2, 20, 16), 12, 12)
+    flips = bound(policy).sample_params(ids, 2, 12, 12)[:, 2].astype(bool)
     expected[flips] = expected[flips].flip(2)
     assert flips.any()
     assert torch.equal(seen, bound(AugmentPolicy()).normalise(expected))
     holes = bound(RESIZED).apply(images, ids, 6) != seen
     assert holes.any(1).flatten(1).sum(1).tolist() == [
         (min(12, d + 2) - max(0, d - 1)) * (min(12, r + 2) - max(0, r - 1))
-        for d, r in bound(RESIZED).draws(ids, 2, 12, 12)[:, 3:].tolist()
+        for d, r in bound(RESIZED).sample_params(ids, 2, 12, 12)[:, 3:].tolist()
     ]
 
 
@@ -227,7 +227,7 @@ def test_a_sample_looks_the_same_in_every_batch_and_by_torch(policy: AugmentPoli
     assert not torch.equal(views_of.apply(images, ids, 6), whole)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(crops, "resample_kernel", lambda: None)
-        patch.setattr(views, "kernel", lambda: None)
+        patch.setattr(augmentation, "augment_kernel", lambda: None)
         assert torch.equal(views_of.apply(images, ids, 5), whole)
 
 
@@ -246,16 +246,16 @@ def test_without_scale_the_middle_is_cropped_and_mirrored_as_a_picture_of_its_ow
 
 def test_mixed_views_have_the_size_of_the_views() -> None:
     data = made_up(60, side=16)
-    mixed = bound(RESIZED.replace(cutout=0)).among(np.arange(60), CutMixPolicy(prob=1.0))
+    mixed = bound(RESIZED.replace(cutout=0)).for_subset(np.arange(60), CutMixPolicy(prob=1.0))
     loader = InMemoryLoader(data.train, CPU)
     (batch, seen), *_ = mixed.read(loader, [np.arange(60)], 0)
     assert seen.shape == (60, 3, 12, 12)
-    assert mixed.mixture is not None
-    drawn = mixed.mixture.draws(np.arange(60), 0)
+    assert mixed.cutmix is not None
+    drawn = mixed.cutmix.sample_params(np.arange(60), 0)
     top, bottom, left, right = drawn.boxes(12, 12).T
     covered = (bottom - top) * (right - left)
     assert batch.mixed is not None
-    np.testing.assert_allclose(batch.mixed.share.numpy(), 1 - covered / 144, atol=1e-6)
+    np.testing.assert_allclose(batch.mixed.lam.numpy(), 1 - covered / 144, atol=1e-6)
     own = bound(RESIZED.replace(cutout=0)).apply(batch.images, np.arange(60), 0)
     assert ((own != seen).any(1).flatten(1).sum(1).numpy() <= covered).all()
 

@@ -15,8 +15,8 @@ from torch.nn.functional import cross_entropy, softmax
 
 from datapruning import teach, train
 from datapruning.config.augmentation import AugmentPolicy, CutMixPolicy
-from datapruning.data.augment.cutmix import Mixture, share_of_own
-from datapruning.data.augment.views import Views
+from datapruning.data.augment.augmentation import Augmentation
+from datapruning.data.augment.cutmix import CutMix, mixing_lambda
 from datapruning.data.dataset import Dataset, Split
 from datapruning.data.loaders.in_memory import InMemoryLoader
 from datapruning.data.loaders.loader import Batch, MixedLabels
@@ -39,12 +39,12 @@ def loader_of(height: int = 7, width: int = 9, channels: int = 2) -> InMemoryLoa
     return InMemoryLoader(Split(images, rng.integers(0, 5, COUNT)), torch.device("cpu"))
 
 
-def views_of(cutmix: float = 0.6, channels: int = 2) -> Views:
-    views = Views(POLICY, (120.7, 99.9, 3.3)[:channels], (61.1, 70.0, 55.5)[:channels])
-    return views.among(KEPT, CutMixPolicy(prob=cutmix))
+def views_of(cutmix: float = 0.6, channels: int = 2) -> Augmentation:
+    views = Augmentation(POLICY, (120.7, 99.9, 3.3)[:channels], (61.1, 70.0, 55.5)[:channels])
+    return views.for_subset(KEPT, CutMixPolicy(prob=cutmix))
 
 
-def look(views: Views, ids: Any, epoch: int = 1) -> tuple[Batch, torch.Tensor]:
+def look(views: Augmentation, ids: Any, epoch: int = 1) -> tuple[Batch, torch.Tensor]:
     """One batch."""
     return next(views.read(loader_of(), [np.array(ids)], epoch))
 
@@ -55,7 +55,7 @@ def look(views: Views, ids: Any, epoch: int = 1) -> tuple[Batch, torch.Tensor]:
 )
 def test_mixed_views_equal_the_slow_reference(cutmix: float, epoch: int, ids: list[int]) -> None:
     views, loader = views_of(cutmix), loader_of()
-    mixture = views.mixture
+    mixture = views.cutmix
     assert mixture is not None
     batch, seen = look(views, ids, epoch)
     assert batch.mixed is not None
@@ -63,8 +63,8 @@ def test_mixed_views_equal_the_slow_reference(cutmix: float, epoch: int, ids: li
     every = next(loader.read([np.arange(COUNT)]))
     alone = views.apply(every.images, every.ids, epoch)
     for row, sample in enumerate(ids):
-        one, number = np.array([sample]), views.number(epoch)
-        draws = mixture.draws(one, number)
+        one, number = np.array([sample]), views.view_index(epoch)
+        draws = mixture.sample_params(one, number)
         expected, other, share = alone[sample].clone(), int(every.labels[sample]), 1.0
         if draws.mixed[0]:
             partner = int(draws.partners[0])
@@ -73,8 +73,8 @@ def test_mixed_views_equal_the_slow_reference(cutmix: float, epoch: int, ids: li
             expected[:, top:bottom, left:right] = alone[partner][:, top:bottom, left:right]
             other, share = int(every.labels[partner]), 1 - (bottom - top) * (right - left) / 63
         assert torch.equal(seen[row], expected)
-        assert int(batch.mixed.others[row]) == other
-        assert float(batch.mixed.share[row]) == pytest.approx(share)
+        assert int(batch.mixed.targets_b[row]) == other
+        assert float(batch.mixed.lam[row]) == pytest.approx(share)
         assert int(batch.labels[row]) == int(every.labels[sample])
         assert torch.equal(batch.images[row], every.images[sample])
 
@@ -92,27 +92,27 @@ def test_views_come_round_after_v_epochs_and_another_subset_mixes_otherwise() ->
     views = views_of(1.0)
     assert torch.equal(look(views, KEPT, 1)[1], look(views, KEPT, 5)[1])
     assert not torch.equal(look(views, KEPT, 1)[1], look(views, KEPT, 2)[1])
-    fewer = views.among(KEPT[:20], CutMixPolicy(prob=1.0))
+    fewer = views.for_subset(KEPT[:20], CutMixPolicy(prob=1.0))
     assert not torch.equal(look(views, KEPT[:20])[1], look(fewer, KEPT[:20])[1])
-    assert fewer.mixture is not None
-    assert views.mixture is not None
-    assert fewer.mixture.digest != views.mixture.digest
+    assert fewer.cutmix is not None
+    assert views.cutmix is not None
+    assert fewer.cutmix.digest != views.cutmix.digest
 
 
 def test_nothing_is_mixed_by_default_and_bits_stay() -> None:
     plain = views_of(0.0)
-    assert plain.mixture is None
+    assert plain.cutmix is None
     batch, seen = look(plain, KEPT)
     assert batch.mixed is None
     assert torch.equal(seen, plain.apply(batch.images, KEPT, 1))
 
 
 def test_as_many_are_mixed_as_asked_and_the_covered_area_is_spread_out() -> None:
-    ids, mixture = np.arange(50_000), Mixture(CutMixPolicy(prob=0.7), 3, np.arange(1000))
-    draws = mixture.draws(ids, 2)
+    ids, mixture = np.arange(50_000), CutMix(CutMixPolicy(prob=0.7), 3, np.arange(1000))
+    draws = mixture.sample_params(ids, 2)
     assert draws.mixed.mean() == pytest.approx(0.7, abs=0.01)
     boxes = draws.boxes(28, 32)
-    covered = 1 - share_of_own(boxes, np.ones(len(ids), np.bool_), 28, 32)
+    covered = 1 - mixing_lambda(boxes, np.ones(len(ids), np.bool_), 28, 32)
     assert covered.min() < 0.01
     assert covered.max() > 0.97
     assert 0.3 < covered.mean() < 0.5  # uniform before the border cuts it off
@@ -124,10 +124,10 @@ def test_as_many_are_mixed_as_asked_and_the_covered_area_is_spread_out() -> None
 
 def test_draws_are_pinned() -> None:
     """Soft-label caches made by earlier versions rest on these numbers."""
-    mixture, ids = Mixture(CutMixPolicy(prob=0.5), 7, np.arange(0, 1000, 7)), np.array([0, 1, 2, 3, 49_999, 2**40])
-    draws = mixture.draws(ids, 3)
+    mixture, ids = CutMix(CutMixPolicy(prob=0.5), 7, np.arange(0, 1000, 7)), np.array([0, 1, 2, 3, 49_999, 2**40])
+    draws = mixture.sample_params(ids, 3)
     assert draws.mixed.tolist() == [True, True, True, True, False, False]
-    part = draws.part(0, 4)
+    part = draws.slice(0, 4)
     assert part.partners.tolist() == [651, 322, 175, 546]
     assert part.boxes(28, 32).tolist() == [[0, 7, 0, 7], [1, 15, 22, 32], [0, 17, 0, 17], [2, 13, 3, 15]]
 
@@ -165,19 +165,19 @@ def test_soft_labels_of_mixed_views_are_of_the_mixed_picture_and_of_one_subset(m
     teacher = load_teacher(teach(context).folder, small, context.device)
 
     def cache_of(kept: Any) -> SoftLabelCache:
-        views = context.views if kept is None else context.among(kept).views
+        views = context.views if kept is None else context.for_subset(kept).views
         return SoftLabelCache(teacher, views, small.fingerprint, small.total, small.classes)
 
     kept = np.arange(0, 120, 2)
     cache, other = cache_of(kept), cache_of(np.arange(0, 120, 3))
     assert len({cache.folder, other.folder, cache_of(None).folder}) == 3
     assert "kept" not in read_json(cache_of(None).folder / "manifest.json")
-    cache.fill(context.split("train"), kept, 2)
+    cache.fill(context.loader("train"), kept, 2)
     for epoch in (0, 1):
-        views = context.among(kept).views
-        batch, logits = next(batch_logits(teacher.model, context.split("train"), [kept], views, epoch=epoch))
+        views = context.for_subset(kept).views
+        batch, logits = next(batch_logits(teacher.model, context.loader("train"), [kept], views, epoch=epoch))
         assert torch.allclose(cache[batch.ids, epoch], logits, atol=2e-2)
-    assert cache.fill(context.split("train"), kept, 2) == 0
+    assert cache.fill(context.loader("train"), kept, 2) == 0
 
 
 def test_a_student_with_mixed_views_is_reproducible_and_shares_its_teacher(make_context: Maker, small: Dataset) -> None:

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datapruning.config.augmentation import AugmentPolicy
+from datapruning.data.augment import augmentation
 from datapruning.data.augment import cutmix as mixing
 from datapruning.data.augment import numba_kernels as fused
-from datapruning.data.augment import views
-from datapruning.data.augment.views import Views
+from datapruning.data.augment.augmentation import Augmentation
 
 pytest.importorskip("numba", reason="numba is not installed")
 
@@ -22,11 +22,11 @@ pytest.importorskip("numba", reason="numba is not installed")
 def both(policy: AugmentPolicy, images: torch.Tensor, epoch: int) -> tuple[torch.Tensor, torch.Tensor]:
     """The views by the kernel, and by torch."""
     channels = images.shape[3]
-    bound = Views(policy, (120.3, 77.7, 10.1, 3.0)[:channels], (60.1, 33.3, 7.7, 255.0)[:channels])
+    bound = Augmentation(policy, (120.3, 77.7, 10.1, 3.0)[:channels], (60.1, 33.3, 7.7, 255.0)[:channels])
     ids = np.arange(len(images)) * 31
     by_kernel = bound.apply(images, ids, epoch)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(views, "kernel", lambda: None)
+        patch.setattr(augmentation, "augment_kernel", lambda: None)
         by_torch = bound.apply(images, ids, epoch)
     return by_kernel, by_torch
 
@@ -82,10 +82,10 @@ def test_boxes_are_pasted_as_by_the_torch_operations(shape: tuple[int, int, int,
 
 def test_without_numba_torch_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "numba", None)
-    assert fused.kernel.__wrapped__() is None
-    monkeypatch.setattr(views, "kernel", fused.kernel.__wrapped__)
+    assert fused.augment_kernel.__wrapped__() is None
+    monkeypatch.setattr(augmentation, "augment_kernel", fused.augment_kernel.__wrapped__)
     images = torch.zeros(2, 4, 4, 1, dtype=torch.uint8)
-    assert Views(AugmentPolicy(), (0.0,), (1.0,)).apply(images, np.arange(2), 0).shape == (2, 1, 4, 4)
+    assert Augmentation(AugmentPolicy(), (0.0,), (1.0,)).apply(images, np.arange(2), 0).shape == (2, 1, 4, 4)
 
 
 def test_where_numba_may_not_write_the_kernel_is_compiled_without_a_cache(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,4 +99,4 @@ def test_where_numba_may_not_write_the_kernel_is_compiled_without_a_cache(monkey
         return real(function, **options)
 
     monkeypatch.setattr(numba, "njit", no_cache)
-    assert fused.kernel.__wrapped__() is not None
+    assert fused.augment_kernel.__wrapped__() is not None

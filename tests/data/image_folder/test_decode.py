@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datapruning.data.image_folder.decode import Unreadable, decode
+from datapruning.data.image_folder.decode import CorruptImage, decode
 
 RED, GREEN = (250, 10, 20), (5, 240, 30)
 
@@ -124,7 +124,7 @@ def test_a_large_jpeg_keeps_its_picture_when_it_is_decoded_at_a_fraction() -> No
     ],
 )
 def test_what_is_no_picture_says_why_in_one_line(content: bytes, why: str) -> None:
-    with pytest.raises(Unreadable, match=why) as caught:
+    with pytest.raises(CorruptImage, match=why) as caught:
         decode(content, 8)
     assert str(caught.value)
     assert "\n" not in str(caught.value)

@@ -18,8 +18,8 @@ import pytest
 
 import datapruning as dp
 from datapruning.data.dataset import Dataset
-from datapruning.data.dataset_spec import Place, parse_place
-from datapruning.data.image_folder.scan import held_out, scan
+from datapruning.data.dataset_spec import DatasetSpec, parse_dataset_spec
+from datapruning.data.image_folder.scan import scan_image_folder, split_holdout
 from datapruning.errors import InvalidFile, InvalidValue, UnknownName
 from datapruning.utils.system import PROJECT_ROOT
 from tests.conftest import Answer, fast_arguments
@@ -42,7 +42,7 @@ def test_ids_and_classes_are_those_of_torchvision(tmp_path: Path) -> None:
         for name in ("9/1.png", "10/2.PNG", "10/10.png", "a b/x.jpg", "a b/deep/er/y.bmp", "a b/deep-er/z.webp", "B/é.tif"):
             picture(tmp_path / role / name, RED)
     (tmp_path / "train/9/notes.txt").write_text("no picture")
-    classes, train, test = scan(tmp_path, None)
+    classes, train, test = scan_image_folder(tmp_path, None)
     theirs = ImageFolder(tmp_path / "train")
     assert list(classes) == theirs.classes == ["10", "9", "B", "a b"]
     assert [str(tmp_path / path) for path in train.paths] == [path for path, _ in theirs.samples]
@@ -57,7 +57,7 @@ def test_hidden_files_and_links_in_a_circle_are_left_out(tmp_path: Path) -> None
     (tmp_path / "train/a/again").symlink_to(tmp_path / "train")
     picture(tmp_path / "elsewhere/2.png", RED)
     (tmp_path / "train/a/more").symlink_to(tmp_path / "elsewhere")
-    classes, train, _ = scan(tmp_path, None)
+    classes, train, _ = scan_image_folder(tmp_path, None)
     assert classes == ("a",)
     assert train.paths == ("train/a/1.png", "train/a/more/2.png")
 
@@ -117,12 +117,12 @@ def test_the_source_opens_the_same_dataset(tmp_path: Path, monkeypatch: pytest.M
 def test_holding_out_takes_the_share_of_each_class_and_the_others_stay() -> None:
     names = [f"class{label}/{number}.jpg" for label, count in ((0, 200), (1, 40), (2, 1)) for number in range(count)]
     labels = np.repeat([0, 1, 2], [200, 40, 1])
-    held = held_out(names, labels, 0.1)
+    held = split_holdout(names, labels, 0.1)
     assert np.bincount(labels[held], minlength=3).tolist() == [20, 4, 0]
-    assert held_out(names, labels, 0.2)[held].all()
-    more = held_out([*names, "class2/new.jpg"], np.append(labels, 2), 0.1)
+    assert split_holdout(names, labels, 0.2)[held].all()
+    more = split_holdout([*names, "class2/new.jpg"], np.append(labels, 2), 0.1)
     np.testing.assert_array_equal(more[:-1], held)
-    assert held_out(names, labels, 0.999).sum() == 199 + 39
+    assert split_holdout(names, labels, 0.999).sum() == 199 + 39
 
 
 def test_held_out_pictures_are_the_test_set_and_ids_count_the_others(tmp_path: Path) -> None:
@@ -163,16 +163,16 @@ def test_unreadable_pictures_keep_their_ids_and_are_never_selected(tmp_path: Pat
         spoil(root / name, how)
     data = opened(root, tmp_path / "runs", skip_unreadable=True)
     assert data.train_paths is not None
-    assert [data.train_paths[i] for i in data.unreadable] == ["train/cats/1.png", "train/dogs/0.jpg"]
+    assert [data.train_paths[i] for i in data.corrupt_ids] == ["train/cats/1.png", "train/dogs/0.jpg"]
     assert (data.total, len(data.test)) == (24, 7)
     assert "test/dogs/2.bmp" not in (data.test_paths or ())
-    assert (data.train.images[list(data.unreadable)] == 128).all()
+    assert (data.train.images[list(data.corrupt_ids)] == 128).all()
     story = json.loads(next((tmp_path / "runs").rglob("train.json")).read_text())
     assert [each["name"] for each in story["unreadable"]] == ["train/cats/1.png", "train/dogs/0.jpg"]
     scores = dp.score(dp.open_context(data, workspace=tmp_path / "runs", loader="memory"), "random")
     for fraction in (0.5, 1):
         kept = dp.select(scores, fraction=fraction).indices
-        assert not set(kept) & set(data.unreadable)
+        assert not set(kept) & set(data.corrupt_ids)
     assert len(kept) == 22
     with pytest.raises(InvalidFile, match=r"train/cats/1\.png cannot be read .*--skip-unreadable"):
         opened(root, tmp_path / "runs")
@@ -198,7 +198,7 @@ def test_jpg_keeps_the_same_pictures_in_less_space(tmp_path: Path) -> None:
         assert one.images.shape == other.images.shape
         assert one.labels.tolist() == other.labels.tolist()
         assert np.abs(one.images[:].astype(int) - other.images[:]).max() < 12
-    assert (raw.train_paths, raw.test_paths, raw.unreadable) == (jpg.train_paths, jpg.test_paths, jpg.unreadable)
+    assert (raw.train_paths, raw.test_paths, raw.corrupt_ids) == (jpg.train_paths, jpg.test_paths, jpg.corrupt_ids)
     assert raw.channel_stats == jpg.channel_stats == made["jpg:60"].channel_stats
     sizes = [next((tmp_path / "runs").rglob(f"{name}/{file}")).stat().st_size for name, file in (
         ("pictures-pets-48-[0-9a-f]*", "train.npy"), ("pictures-pets-48-jpg90-*", "train.jpgs"))]  # fmt: skip
@@ -209,17 +209,17 @@ def test_channel_sums_are_counted_while_decoding(tmp_path: Path) -> None:
     root = photos(tmp_path / "pets")
     spoil(root / "train/cats/3.jpg", "text")
     data = opened(root, tmp_path / "runs", skip_unreadable=True)
-    assert data.channel_sums is not None
+    assert data.pixel_sums is not None
     pixels = data.train.images.reshape(-1, 3).astype(np.int64)
-    assert data.channel_sums == (tuple(pixels.sum(0)), tuple((pixels**2).sum(0)))
-    again = replace(data, channel_sums=None)
+    assert data.pixel_sums == (tuple(pixels.sum(0)), tuple((pixels**2).sum(0)))
+    again = replace(data, pixel_sums=None)
     assert again.channel_stats == data.channel_stats
     story = next((tmp_path / "runs").rglob("train.json"))  # as it was before sums were kept
     story.write_text(
         json.dumps({k: v for k, v in json.loads(story.read_text()).items() if k not in ("channel_sums", "checksum")})
     )
     old = opened(root, tmp_path / "runs", skip_unreadable=True)
-    assert (old.channel_sums, old.channel_stats, old.fingerprint) == (None, data.channel_stats, data.fingerprint)
+    assert (old.pixel_sums, old.channel_stats, old.fingerprint) == (None, data.channel_stats, data.fingerprint)
 
 
 def test_the_size_of_jpg_files_is_estimated_beforehand(dprune: Dprune, tmp_path: Path) -> None:
@@ -279,25 +279,25 @@ def test_two_processes_decode_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "place",
     [
-        Place("photos"),
-        Place("a?b", 96),
-        Place("/x y", None, 0.1),
-        Place("hf:x", 32, 1 / 3, True),
-        Place("x", None, None, True),
-        Place("x", 32, None, False, 85),
+        DatasetSpec("photos"),
+        DatasetSpec("a?b", 96),
+        DatasetSpec("/x y", None, 0.1),
+        DatasetSpec("hf:x", 32, 1 / 3, True),
+        DatasetSpec("x", None, None, True),
+        DatasetSpec("x", 32, None, False, 85),
     ],
 )
-def test_places_are_read_as_they_are_written(place: Place) -> None:
-    assert parse_place(str(place)) == place
+def test_places_are_read_as_they_are_written(place: DatasetSpec) -> None:
+    assert parse_dataset_spec(str(place)) == place
 
 
 def test_a_path_with_a_question_mark_is_a_path_if_it_is_there(tmp_path: Path) -> None:
     (tmp_path / "what?size=1").mkdir()
-    assert parse_place(str(tmp_path / "what?size=1")).plain
+    assert parse_dataset_spec(str(tmp_path / "what?size=1")).is_plain
     with pytest.raises(UnknownName, match="did you mean 'image-size'"):
-        parse_place("x?imagesize=1")
+        parse_dataset_spec("x?imagesize=1")
     with pytest.raises(InvalidValue, match="'big' is no value of image-size"):
-        parse_place("x?image-size=big")
+        parse_dataset_spec("x?image-size=big")
 
 
 def test_a_student_is_trained_from_photographs_and_rerun_from_its_config(dprune: Dprune, tmp_path: Path) -> None:

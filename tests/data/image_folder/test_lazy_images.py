@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from datapruning.data.dataset import Dataset, Split
-from datapruning.data.image_folder.image_format import Form
-from datapruning.data.image_folder.stored import Chosen, Jpegs, StoredImages
+from datapruning.data.image_folder.image_format import ImageFormat
+from datapruning.data.image_folder.lazy_images import ImageSubset, JpegArchive, LazyImages
 from datapruning.data.loaders.in_memory import InMemoryLoader
 from datapruning.data.loaders.mmap import MmapLoader
 from datapruning.errors import InvalidFile, LoaderError
@@ -30,25 +30,25 @@ def smooth(count: int = COUNT) -> np.ndarray:
     return (128 + np.einsum("dyx,ndc->nyxc", grid, slopes)).clip(0, 255).astype(np.uint8)
 
 
-def written(folder: Path, images: np.ndarray, form: Form) -> Path:
+def written(folder: Path, images: np.ndarray, form: ImageFormat) -> Path:
     path = form.path(folder, "train")
-    with path.open("wb") as file, form.writing(file, path, len(images)) as writer:
+    with path.open("wb") as file, form.open_writer(file, path, len(images)) as writer:
         for image in images:
-            writer.add(form.content(image))
+            writer.add(form.encode(image))
     return path
 
 
 @pytest.fixture(scope="module")
-def stored(tmp_path_factory: pytest.TempPathFactory) -> tuple[StoredImages, np.ndarray]:
+def stored(tmp_path_factory: pytest.TempPathFactory) -> tuple[LazyImages, np.ndarray]:
     """Pictures in JPEG, and what Pillow makes of each when it is written and read alone."""
-    form, images = Form(SIZE, 90), smooth()
-    alone = [np.asarray(Image.open(io.BytesIO(bytes(form.content(image))))) for image in images]
-    return form.opened(written(tmp_path_factory.mktemp("jpegs"), images, form)), np.stack(alone)
+    form, images = ImageFormat(SIZE, 90), smooth()
+    alone = [np.asarray(Image.open(io.BytesIO(bytes(form.encode(image))))) for image in images]
+    return form.open(written(tmp_path_factory.mktemp("jpegs"), images, form)), np.stack(alone)
 
 
-def test_it_looks_like_the_array(stored: tuple[StoredImages, np.ndarray]) -> None:
+def test_it_looks_like_the_array(stored: tuple[LazyImages, np.ndarray]) -> None:
     images, array = stored
-    assert isinstance(images, Jpegs)
+    assert isinstance(images, JpegArchive)
     assert (images.shape, images.dtype, images.ndim, images.nbytes) == (array.shape, array.dtype, array.ndim, array.nbytes)
     assert len(images) == COUNT
     np.testing.assert_array_equal(np.asarray(images), array)
@@ -59,28 +59,28 @@ def test_it_looks_like_the_array(stored: tuple[StoredImages, np.ndarray]) -> Non
 
 @given(st.lists(st.integers(-COUNT, COUNT - 1), max_size=40))
 @settings(deadline=None, max_examples=40)
-def test_any_list_of_numbers(stored: tuple[StoredImages, np.ndarray], places: list[int]) -> None:
+def test_any_list_of_numbers(stored: tuple[LazyImages, np.ndarray], places: list[int]) -> None:
     index = np.array(places, np.int64)
     np.testing.assert_array_equal(stored[0][index], stored[1][index])
-    np.testing.assert_array_equal(Chosen(stored[0], index % COUNT)[:], stored[1][index])
+    np.testing.assert_array_equal(ImageSubset(stored[0], index % COUNT)[:], stored[1][index])
 
 
 @pytest.mark.parametrize(
     "index", [0, -1, slice(3, 9), slice(None, None, -4), slice(5, 5), np.arange(COUNT) % 3 == 0, [2, 2]]
 )
-def test_any_index(stored: tuple[StoredImages, np.ndarray], index: object) -> None:
+def test_any_index(stored: tuple[LazyImages, np.ndarray], index: object) -> None:
     np.testing.assert_array_equal(stored[0][index], stored[1][index])  # type: ignore[index]
     chosen = np.arange(COUNT)[::-1]
-    np.testing.assert_array_equal(Chosen(stored[0], chosen)[index], stored[1][chosen][index])  # type: ignore[index]
+    np.testing.assert_array_equal(ImageSubset(stored[0], chosen)[index], stored[1][chosen][index])  # type: ignore[index]
 
 
-def test_an_index_that_is_not_there_is_an_index_error(stored: tuple[StoredImages, np.ndarray]) -> None:
+def test_an_index_that_is_not_there_is_an_index_error(stored: tuple[LazyImages, np.ndarray]) -> None:
     for index in (COUNT, [0, COUNT]):
         with pytest.raises(IndexError):
             stored[0][index]
 
 
-def test_loaders_give_the_same_bits(stored: tuple[StoredImages, np.ndarray]) -> None:
+def test_loaders_give_the_same_bits(stored: tuple[LazyImages, np.ndarray]) -> None:
     labels = np.arange(COUNT) % 3
     lazy, whole = Split(stored[0], labels), Split(stored[1], labels)  # type: ignore[arg-type]
     wanted = [np.array([4, 0, 4]), np.arange(COUNT), np.array([], np.int64)]
@@ -92,10 +92,10 @@ def test_loaders_give_the_same_bits(stored: tuple[StoredImages, np.ndarray]) -> 
             batch.images.zero_()
 
 
-def test_a_dataset_of_them_is_like_any_other(stored: tuple[StoredImages, np.ndarray]) -> None:
+def test_a_dataset_of_them_is_like_any_other(stored: tuple[LazyImages, np.ndarray]) -> None:
     labels = np.arange(COUNT) % 3
     both = [
-        Dataset("d", Split(images, labels), Split(images[:5], labels[:5]), tuple("abc"), stored="x")  # type: ignore[arg-type]
+        Dataset("d", Split(images, labels), Split(images[:5], labels[:5]), tuple("abc"), content_hash="x")  # type: ignore[arg-type]
         for images in stored
     ]
     assert both[0].fingerprint == both[1].fingerprint
@@ -103,13 +103,13 @@ def test_a_dataset_of_them_is_like_any_other(stored: tuple[StoredImages, np.ndar
 
 
 def test_a_damaged_picture_is_named_and_reaches_who_reads(tmp_path: Path) -> None:
-    form = Form(SIZE, 90)
+    form = ImageFormat(SIZE, 90)
     path = written(tmp_path, smooth(), form)
     ends = np.load(path.with_suffix(".ends.npy"))
     content = bytearray(path.read_bytes())
     content[int(ends[6]) : int(ends[6]) + 40] = bytes(40)
     path.write_bytes(content)
-    images = form.opened(path)
+    images = form.open(path)
     assert images[6].shape == (SIZE, SIZE, 3)
     with pytest.raises(InvalidFile, match=r"train\.jpgs is damaged at picture 7; delete"):
         images[np.arange(COUNT)]
@@ -119,9 +119,9 @@ def test_a_damaged_picture_is_named_and_reaches_who_reads(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("size", [8, 32])
 def test_pictures_of_another_size_are_no_pictures_of_it(tmp_path: Path, size: int) -> None:
-    path = written(tmp_path, smooth(), Form(SIZE, 90))
+    path = written(tmp_path, smooth(), ImageFormat(SIZE, 90))
     with pytest.raises(InvalidFile, match="damaged at picture 0"):
-        Form(size, 90).opened(path)[0]
+        ImageFormat(size, 90).open(path)[0]
 
 
 @pytest.mark.parametrize(
@@ -130,4 +130,4 @@ def test_pictures_of_another_size_are_no_pictures_of_it(tmp_path: Path, size: in
 def test_ends_that_are_none_are_refused(tmp_path: Path, ends: np.ndarray) -> None:
     (tmp_path / "x.jpgs").write_bytes(bytes(9))
     with pytest.raises(InvalidFile, match=r"x\.jpgs"):
-        Jpegs(tmp_path / "x.jpgs", ends, SIZE)
+        JpegArchive(tmp_path / "x.jpgs", ends, SIZE)

@@ -119,7 +119,7 @@ def test_one_process_writes_and_another_waits_and_says_so(tmp_path: Path, monkey
         while not (tmp_path / "writing").exists():
             assert other.poll() is None
             time.sleep(0.01)
-        monkeypatch.setattr("datapruning.io.locks.say", say)
+        monkeypatch.setattr("datapruning.io.locks.info", say)
         monkeypatch.setattr(cache, "write_beton", lambda *_: pytest.fail("written twice"))
         path = ensure_cache(data, "train", tmp_path)
         assert other.wait(60) == 0

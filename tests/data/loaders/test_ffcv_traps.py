@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from datapruning.config.augmentation import AugmentPolicy
-from datapruning.data.augment.views import Views
+from datapruning.data.augment.augmentation import Augmentation
 from datapruning.data.batching import evaluation_batches, training_batches
 from datapruning.data.dataset import Dataset, Split
 from datapruning.errors import InvalidFile, LoaderError, MissingPackage
@@ -126,7 +126,7 @@ def test_an_exception_in_the_worker_reaches_the_caller(
 
 
 def test_views_do_not_depend_on_any_random_state(loader: FFCVLoader, split: Split) -> None:
-    views = Views(AugmentPolicy(), (100.0,) * 3, (50.0,) * 3)
+    views = Augmentation(AugmentPolicy(), (100.0,) * 3, (50.0,) * 3)
     seen = []
     for seed in (0, 1):
         np.random.seed(seed)  # noqa: NPY002
@@ -143,7 +143,7 @@ def test_padding_never_counts(loader: FFCVLoader) -> None:
     ids = np.arange(3, COUNT)
     padded = np.concatenate(evaluation_batches(ids, 64))
     assert len(padded) > len(ids), "nothing was padded, the test shows nothing"
-    views = Views(AugmentPolicy(), (100.0,) * 3, (50.0,) * 3)
+    views = Augmentation(AugmentPolicy(), (100.0,) * 3, (50.0,) * 3)
     counted = np.concatenate([found for found, _, _ in predict(torch.nn.Flatten(), loader, ids, views, rows=64)])
     np.testing.assert_array_equal(counted, ids)
 

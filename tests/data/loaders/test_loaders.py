@@ -185,14 +185,14 @@ def test_loader_names(data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     size = data.train.images.nbytes + data.test.images.nbytes
     for found, small, expected in ((object(), size, "ffcv"), (object(), size + 1, "memory"), (None, size, "memory")):
         monkeypatch.setattr("importlib.util.find_spec", lambda name, found=found: found)
-        monkeypatch.setattr(choose, "SMALL", small)
+        monkeypatch.setattr(choose, "MIN_FFCV_BYTES", small)
         assert resolve_loader("auto", data, CPU) == expected
-        assert resolve_loader("auto", replace(data, stored="of files"), CPU) == "mmap"  # they lie decoded on the disk
+        assert resolve_loader("auto", replace(data, content_hash="of files"), CPU) == "mmap"  # they lie decoded on the disk
 
 
 def test_auto_is_resident_on_a_gpu_that_holds_the_data_easily(data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
-    monkeypatch.setattr(choose, "SMALL", 0)
+    monkeypatch.setattr(choose, "MIN_FFCV_BYTES", 0)
     size = data.train.images.nbytes + data.test.images.nbytes
     for free, expected in ((4 * size + 1, "memory"), (4 * size, "ffcv")):
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free, 10 * size))

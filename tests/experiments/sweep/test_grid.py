@@ -22,7 +22,7 @@ from datapruning.experiments.sweep.spec import StudentSpec
 from datapruning.experiments.sweep.status import SweepStatus
 from datapruning.experiments.sweep.table import make_caption, make_csv, make_table, markdown
 from datapruning.io.json import write_json
-from datapruning.io.trial_store import RowStore
+from datapruning.io.trial_store import TrialStore
 from datapruning.training.schedules import planned_samples, planned_steps
 
 TRAINING = TrainConfig(epochs=3, batch_size=16)
@@ -36,7 +36,7 @@ def grid(**changes: Any) -> Grid:
 
 def status_of(tmp_path: Path, asked: Grid) -> SweepStatus:
     """The status of a sweep without trials."""
-    return SweepStatus(RowStore(tmp_path, {"n": 1}), asked, TRAINING)
+    return SweepStatus(TrialStore(tmp_path, {"n": 1}), asked, TRAINING)
 
 
 def result(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -134,7 +134,7 @@ def test_planned_samples_are_counted_as_they_are_batched(budget: str, kept: int)
 
 def test_time_left_is_that_of_rows_like_them(tmp_path: Path) -> None:
     asked = grid(kd_weights="0,auto", seeds=3)
-    students, store = asked.students(), RowStore(tmp_path, {})
+    students, store = asked.students(), TrialStore(tmp_path, {})
     assert estimate_seconds(TRAINING, asked, [], students) is None
 
     def timed(spec: StudentSpec, seconds: float) -> Any:
@@ -165,7 +165,7 @@ def test_the_table_shows_what_is_done_running_failed_and_missing(tmp_path: Path)
     for config in random:
         status.store.run(config, result)
     status.store.run(next(c for c in el2n if c["kd_weight"] == 0), result)
-    status.store.fail(next(c for c in el2n if c["kd_weight"] == 0.9), "why, really")
+    status.store.record_failure(next(c for c in el2n if c["kd_weight"] == 0.9), "why, really")
     assert len(status.refresh()) == 11
     head, first, second = make_table(status)
     assert head == ["fraction", "kept", "scorer", "no KD", "KD weight 0.9", "KD weight auto"]
@@ -184,7 +184,7 @@ def test_the_table_shows_what_is_done_running_failed_and_missing(tmp_path: Path)
 def test_teachers_are_lines_of_the_table(tmp_path: Path) -> None:
     asked = grid(fractions="0.1", scorers="random", teachers={"aa": "big", "bb": "small"}, seeds=1)
     status = status_of(tmp_path, asked)
-    list(status.store.fill([spec.config for spec in asked.students()], result))
+    list(status.store.run_remaining([spec.config for spec in asked.students()], result))
     status.refresh()
     assert [line[3:] for line in make_table(status)] == [
         ["teacher", "no KD", "KD weight 0.9"], ["none", "80.00", ""], ["big", "", "80.00"], ["small", "", "80.00"]
@@ -196,7 +196,7 @@ def test_rows_csv_has_a_line_for_every_row_that_ended(tmp_path: Path) -> None:
     status = status_of(tmp_path, asked)
     rows = [spec.config for spec in asked.students()]
     status.store.run(rows[0], result)
-    status.store.fail(rows[1], "a, comma")
+    status.store.record_failure(rows[1], "a, comma")
     status.refresh()
     done, failed = csv.DictReader(io.StringIO(make_csv(status)))
     assert (done["status"], done["test_accuracy"], done["kept"], done["folder"]) == ("done", "80.0", "100", "runs/0")
@@ -218,7 +218,7 @@ def test_elsewhere_than_on_a_terminal_a_row_is_a_line(tmp_path: Path) -> None:
     file = io.StringIO()
     screen = SweepDisplay(status, Console(file=file, width=200))
     status.store.run(status.configs[0], result)
-    status.store.fail(status.configs[1], "why")
+    status.store.record_failure(status.configs[1], "why")
     screen.update(status.refresh())
     assert file.getvalue().splitlines() == [
         "1 of 2 done, 1 failed: random, keeping 100 of 1,000, KD weight 0, seed 0: 80.00% (1 s)",

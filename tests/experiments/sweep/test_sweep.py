@@ -18,7 +18,7 @@ from datapruning.experiments.sweep.sweep import Sweep, sweep
 from datapruning.experiments.workers.task import Task, make_task, write_task
 from datapruning.io.json import read_json
 from datapruning.io.tensors import load_tensors, save_tensors
-from datapruning.io.trial_store import Row, RowStore
+from datapruning.io.trial_store import Trial, TrialStore
 from datapruning.runs.context import Context
 from datapruning.utils.records import parse_record
 from tests.conftest import Answer, fast_arguments
@@ -38,7 +38,7 @@ def bare(value: Any) -> Any:
     return [bare(each) for each in value] if isinstance(value, list | tuple) else value
 
 
-def weights(folder: Path, row: Row) -> bytes:
+def weights(folder: Path, row: Trial) -> bytes:
     """The bytes of a row's trained network."""
     return (folder / row.result["folder"] / "model.safetensors").read_bytes()
 
@@ -233,7 +233,7 @@ def test_jobs_and_scorers_are_checked_first(small: Dataset, make_context: MakeCo
 
 def test_a_task_survives_the_way_to_a_worker(small: Dataset, make_context: MakeContext, tmp_path: Path) -> None:
     context = make_context(small, "train.lr=0.125", "kd.weight_grid=[0.0, 1.0]")
-    task = make_task(context, RowStore(tmp_path, {}), [{"n": 1, "teacher": None}], None, "module:function")
+    task = make_task(context, TrialStore(tmp_path, {}), [{"n": 1, "teacher": None}], None, "module:function")
     path = write_task(tmp_path, task)
     assert parse_record(Task, read_json(path), path.name) == task
 
@@ -262,7 +262,7 @@ def test_bad_input_is_one_line_and_writes_nothing(refused: Callable[..., str], w
 
 
 def test_another_store_is_refused_by_the_command(dprune: Callable[..., Answer], tmp_path: Path, small: Dataset) -> None:
-    RowStore(tmp_path / "other", {"benchmark": "of something"})
+    TrialStore(tmp_path / "other", {"benchmark": "of something"})
     before = sorted(tmp_path.rglob("*"))
     answer = dprune("sweep", "--out", "other", *FAST)
     assert (answer.code, answer.out) == (2, "")

@@ -21,11 +21,11 @@ from datapruning.experiments.sweep.grid import make_grid
 from datapruning.experiments.sweep.spec import StudentSpec
 from datapruning.experiments.sweep.sweep import sweep
 from datapruning.experiments.sweep.variants import check_variants, find_variants, student_context
-from datapruning.io.trial_store import Row
+from datapruning.io.trial_store import Trial
 from datapruning.runs.context import Context
 from datapruning.runs.context import make_context as context_with
 from datapruning.utils.cost import FORWARD_PASS_COST
-from datapruning.utils.hashing import digest
+from datapruning.utils.hashing import config_hash
 from tests.conftest import fast_arguments
 
 MakeContext = Callable[..., Context]
@@ -51,7 +51,7 @@ def test_a_row_without_a_variant_is_the_row_that_it_was(context: Context) -> Non
     assert rows(context) == [before]
     wide = rows(context, sparsity="0,0.9", criterion="snip", self_distill="none,dlb")
     assert wide[0] == before
-    assert digest(wide[0], 16) == DIGEST
+    assert config_hash(wide[0], 16) == DIGEST
     assert len(wide) == 4
 
 
@@ -64,7 +64,7 @@ def test_a_dense_student_comes_once_whatever_the_criteria(context: Context) -> N
 
 
 def test_a_row_carries_every_setting_of_its_variant(context: Context) -> None:
-    other = context.with_table("sparsity", inner_steps=7).with_table("self_distill", cs_kd_temperature=2.0)
+    other = context.with_settings("sparsity", inner_steps=7).with_settings("self_distill", cs_kd_temperature=2.0)
     ours, theirs = (rows(c, sparsity="0.9", self_distill="cs-kd")[0] for c in (context, other))
     assert theirs["sparsity"] == {**ours["sparsity"], "inner_steps": 7}
     assert theirs["self_distill"] == {"method": "cs-kd", "cs_kd_weight": 1.0, "cs_kd_temperature": 2.0}
@@ -72,18 +72,18 @@ def test_a_row_carries_every_setting_of_its_variant(context: Context) -> None:
 
 
 def test_a_worker_knows_the_variant_from_the_row_alone(context: Context, small: Dataset) -> None:
-    asked = context.with_table("sparsity", inner_steps=7).with_table("self_distill", dlb_weight=0.25)
+    asked = context.with_settings("sparsity", inner_steps=7).with_settings("self_distill", dlb_weight=0.25)
     base, found = find_variants(asked, "0.9", "epsd", "dlb")
     (spec,) = found.students()
     spec = StudentSpec.from_config(json.loads(json.dumps(spec.config)))
     recipe = TypeAdapter(Recipe).validate_json(TypeAdapter(Recipe).dump_json(base.recipe))  # as a worker reads it
     there = context_with(small, recipe, device="cpu", loader="memory")
-    mine = asked.with_sparsity(0.9, "epsd").with_table("self_distill", method="dlb").recipe.to_dict()
+    mine = asked.with_sparsity(0.9, "epsd").with_settings("self_distill", method="dlb").recipe.to_dict()
     assert student_context(there, spec).recipe.to_dict() == mine == student_context(base, spec).recipe.to_dict()
 
 
 def test_what_is_not_asked_for_is_as_the_recipe_has_it(context: Context) -> None:
-    own = context.with_sparsity(0.8, "snip").with_table("self_distill", method="tf-kd")
+    own = context.with_sparsity(0.8, "snip").with_settings("self_distill", method="tf-kd")
     same, found = find_variants(own, None, None, None)
     assert (same.recipe, found.pruning, found.self_distillation) == (own.recipe, (None,), (None,))
     bare, found = find_variants(own, None, "random", None)
@@ -136,10 +136,10 @@ def test_rows_that_cannot_be_trained_are_refused(context: Context) -> None:
     check(context, "0.9", "epsd,snip", "cs-kd")
     check(context, "0.9", "snip", "none,cs-kd")
     with pytest.raises(InvalidValue, match="with KD weight 0 there is no teacher"):
-        check(context.with_table("sparsity", loss="kd"), "0.9", "epsd", "cs-kd", weights=(0.0, 0.9))
-    check(context.with_table("sparsity", loss="kd"), "0.9", "epsd", "cs-kd", weights=(0.9, "auto"))
+        check(context.with_settings("sparsity", loss="kd"), "0.9", "epsd", "cs-kd", weights=(0.0, 0.9))
+    check(context.with_settings("sparsity", loss="kd"), "0.9", "epsd", "cs-kd", weights=(0.9, "auto"))
     with pytest.raises(InvalidValue, match="do not go together"):
-        check(context.with_student(infobatch=0.5), None, None, "none,dlb")
+        check(context.with_train(infobatch=0.5), None, None, "none,dlb")
 
 
 REFUSED = [
@@ -173,7 +173,7 @@ def test_the_price_counts_what_self_distillation_adds(context: Context) -> None:
         "a self teacher for both, two epochs of labels"
     )
     assert estimate_passes(base, grid, grid.students()) == pytest.approx(2 * sum(price.values()))
-    recipes = context.with_table("self_distill", method="dlb")
+    recipes = context.with_settings("self_distill", method="dlb")
     assert estimate_passes(recipes, grid, of[None]) == 2 * price[None], "the recipe's own counts where a row has none"
 
 
@@ -183,7 +183,7 @@ def test_time_left_tells_the_variants_apart(context: Context) -> None:
     pace = {None: 1.0, "dlb": 5.0}
     students = grid.students()
     seconds = [pace[s.self_distillation and s.self_distillation.method] + 2 * bool(s.pruning) for s in students]
-    done = [Row(s.config, {}, taken) for s, taken in zip(students, seconds, strict=True) if s.seed == 0]
+    done = [Trial(s.config, {}, taken) for s, taken in zip(students, seconds, strict=True) if s.seed == 0]
     left = [spec for spec in students if spec.seed == 1]
     assert estimate_seconds(base.recipe.train, grid, done, left) == pytest.approx(sum(seconds) / 2)
 
@@ -213,7 +213,7 @@ def test_every_row_is_one_train_and_old_rows_stay(
     assert "with what self-distillation adds)" in said
     for row in found.rows:
         config = row.config
-        own = context.with_table("self_distill", method="cs-kd")
+        own = context.with_settings("self_distill", method="cs-kd")
         own = own.with_sparsity(0.5, config["sparsity"]["criterion"]) if "sparsity" in config else own
         alone = real(own, fraction="0.5", kd_weight=0)
         weights = [folder / "model.safetensors" for folder in (found.folder / row.result["folder"], alone.folder)]

@@ -19,8 +19,8 @@ from datapruning.errors import InvalidFile
 from datapruning.experiments.sweep.spec import StudentSpec
 from datapruning.experiments.sweep.sweep import Sweep, sweep
 from datapruning.io.json import read_json
-from datapruning.io.locks import lock_of
-from datapruning.io.trial_store import RowStore
+from datapruning.io.locks import file_lock
+from datapruning.io.trial_store import TrialStore
 from datapruning.runs.opening import open_context
 from tests.conftest import FAST as CONTEXT
 from tests.conftest import Answer
@@ -111,7 +111,7 @@ def test_a_worker_dies_with_its_parent_and_another_process_goes_on(
         sweeping.process.kill()
         sweeping.process.wait()
         until(lambda: not lives(pid), 30)
-    assert len(list(RowStore(folder, read_json(folder / "store.json")["about"]).rows())) < 8
+    assert len(list(TrialStore(folder, read_json(folder / "store.json")["about"]).trials())) < 8
     assert same_bits(sweep_in(digits, tmp_path / "dprune-runs", out=folder), undisturbed)
 
 
@@ -121,9 +121,9 @@ def test_jobs_of_submitit_go_on_without_the_command_and_one_that_is_killed_is_re
     folder, locks = tmp_path / "s", ExitStack()
     with command(tmp_path, *WORDS, *SUBMITIT) as first, locks:
         until(lambda: (folder / "store.json").exists())
-        store = RowStore(folder, read_json(folder / "store.json")["about"])
+        store = TrialStore(folder, read_json(folder / "store.json")["about"])
         for row in undisturbed.rows:  # nobody begins a trial before the second command is there
-            locks.enter_context(lock_of(store.path(row.config)))
+            locks.enter_context(file_lock(store.path(row.config)))
         until(lambda: "2 jobs are submitted" in first.stderr())
         first.process.send_signal(signal.SIGINT)
         code, _, err = first.end()

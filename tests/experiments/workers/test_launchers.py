@@ -29,7 +29,7 @@ from datapruning.experiments.workers.slurm import SlurmJobs, SlurmSettings
 from datapruning.experiments.workers.status import StoreStatus
 from datapruning.experiments.workers.task import Task, make_task
 from datapruning.io.json import read_json
-from datapruning.io.trial_store import Failure, Row, RowStore
+from datapruning.io.trial_store import FailedTrial, Trial, TrialStore
 from datapruning.runs.context import Context
 from tests.experiments.sweep.test_sweep import FAST
 from tests.helpers import fake_slurm
@@ -85,7 +85,7 @@ def test_a_gpu_may_be_where_the_workers_are_alone(tmp_path: Path) -> None:
     def resolved(launcher: Launcher, device: str) -> tuple[str, str]:
         options = ContextOptions(data="digits", device=device, loader="memory", workspace=tmp_path / "runs", threads=1)
         context = launchers.open_context(launcher, options)
-        return str(context.device), context.loader
+        return str(context.device), context.loader_kind
 
     assert resolved(Launcher(SlurmSettings(gpus=1)), "auto") == ("cuda", "memory"), "a GPU for each job is meant then"
     assert resolved(Launcher(RaySettings()), "cuda") == ("cuda", "memory")
@@ -101,7 +101,7 @@ sys.path.append(sys.argv[1])
 from pathlib import Path
 from datapruning.experiments.workers.heartbeat import Heartbeat, heartbeat_path
 from datapruning.io.json import read_json, write_json
-from datapruning.io.trial_store import RowStore
+from datapruning.io.trial_store import TrialStore
 task, name = read_json(Path(sys.argv[3])), sys.argv[4]
 folder = Path(task["store"])
 heartbeat = Heartbeat()
@@ -112,7 +112,7 @@ def work(config):
     while not (folder / "go").exists():
         time.sleep(0.05)
     return {"by": name}
-list(RowStore(folder, task["about"]).fill(task["trials"], work))
+list(TrialStore(folder, task["about"]).run_remaining(task["trials"], work))
 write_json(heartbeat_path(folder, name), {**heartbeat.to_json(), "exit_code": 0})
 """
 
@@ -122,10 +122,10 @@ class Case:
 
     def __init__(self, context: Context, folder: Path, trials: Sequence[dict[str, int]]) -> None:
         self.folder, self.lines = folder, list[str]()
-        self.status = StoreStatus(RowStore(folder, {"n": 1}), trials)
+        self.status = StoreStatus(TrialStore(folder, {"n": 1}), trials)
         self.task: Task = make_task(context, self.status.store, trials, None, "", about={"n": 1})
 
-    def update(self, news: Sequence[Row | Failure]) -> None:
+    def update(self, news: Sequence[Trial | FailedTrial]) -> None:
         self.lines += [f"ended: {dict(outcome.config)}" for outcome in news]
 
     def watch(self, workers: pool.WorkerPool) -> None:
@@ -251,7 +251,7 @@ def test_a_trial_is_blamed_for_a_death_but_not_for_the_end_of_a_job_s_time(case:
     one = case({"n": 0})
     ends = ["TIMEOUT", "PREEMPTED", "NODE_FAIL", "OUT_OF_MEMORY", "OUT_OF_MEMORY"]
 
-    def end_next(news: Sequence[Row | Failure]) -> None:
+    def end_next(news: Sequence[Trial | FailedTrial]) -> None:
         """End the job that runs the trial, if there is another way to end it."""
         number = len(list(state.glob("*.final")))
         running = [(claim.host, claim.pid) for claim in one.status.running.values()]
@@ -288,7 +288,7 @@ def test_cancelled_jobs_are_not_replaced_and_those_in_the_queue_go_with_the_tria
     assert any("slurm 1 was ended (CANCELLED)" in line for line in queued.lines)
     with slurm_jobs(queued, 2) as jobs:
         jobs.submit(queued.task)
-        list(queued.status.store.fill(queued.status.configs, lambda config: {"by": "another process"}))
+        list(queued.status.store.run_remaining(queued.status.configs, lambda config: {"by": "another process"}))
         queued.watch(jobs)
     assert [path.read_text() for path in sorted(state.glob("1001_*.final"))] == ["CANCELLED by 0"] * 2
 

@@ -19,9 +19,9 @@ from datapruning.errors import InvalidFile, MissingPackage, TimeLimitReached, Un
 from datapruning.runs.context import Context
 from datapruning.runs.run import FinishedRun
 from datapruning.runs.trackers import trackers as logs
-from datapruning.runs.trackers.base import TOOLS, Log, Story
+from datapruning.runs.trackers.base import TOOLS, LogHandle, RunInfo
 from datapruning.runs.trackers.factory import find_tools, make_tracker
-from datapruning.runs.trackers.trackers import Logs, RunLogs
+from datapruning.runs.trackers.trackers import RunTracker, Trackers
 from datapruning.utils.time_limit import TimeLimit
 from tests.conftest import Answer
 from tests.helpers.results import student_result
@@ -44,9 +44,9 @@ class Kept:
         self.fails = False
         self.lost = 0
 
-    def begin(self, story: Story, log: str | None, rows: int) -> Log:
+    def begin(self, story: RunInfo, log: str | None, rows: int) -> LogHandle:
         self.told.append(("begin", log, rows))
-        return Log("mine", "memory", max(0, rows - self.lost))
+        return LogHandle("mine", "memory", max(0, rows - self.lost))
 
     def row(self, epoch: int, numbers: Mapping[str, float]) -> None:
         if self.fails:
@@ -80,9 +80,9 @@ def folder(tmp_path: Path) -> Path:
 LOGGED = {"test_accuracy": 50.0, "kept": 40, "total": 40, "kd_weight": 0.0, "steps": 4, "samples_seen": 80}
 
 
-def opened(folder: Path) -> tuple[RunLogs, Any]:
-    found = RunLogs(folder, Logs(("wandb",), folder.parent))
-    return found, found.opened("config.toml", "metrics.jsonl", "result.json")
+def opened(folder: Path) -> tuple[RunTracker, Any]:
+    found = RunTracker(folder, Trackers(("wandb",), folder.parent))
+    return found, found.open("config.toml", "metrics.jsonl", "result.json")
 
 
 def scalars(run: FinishedRun) -> dict[str, list[tuple[int, float]]]:
@@ -102,16 +102,16 @@ def test_every_row_is_logged_once_whatever_was_killed(folder: Path, kept: Kept) 
     first, second = {"epoch": 0, "loss": 2.0, "note": "x"}, {"epoch": 1, "loss": 1.5}
     run, block = opened(folder)
     with pytest.raises(KeyboardInterrupt), block:
-        run.rows([first])
-        run.rows([first, second])
+        run.log_epochs([first])
+        run.log_epochs([first, second])
         raise KeyboardInterrupt
     run, block = opened(folder)
     with block:
-        run.rows([first])  # the checkpoint was older than the log
-        run.rows([first, second])
-        run.rows([first, second, {"epoch": 2, "loss": 1.0}])
-        run.result(student_result())
-        run.result(student_result(test_accuracy=51.0))
+        run.log_epochs([first])  # the checkpoint was older than the log
+        run.log_epochs([first, second])
+        run.log_epochs([first, second, {"epoch": 2, "loss": 1.0}])
+        run.log_result(student_result())
+        run.log_result(student_result(test_accuracy=51.0))
     assert kept.told == [
         ("begin", None, 0), (0, {"loss": 2.0}), (1, {"loss": 1.5}), ("end", False),
         ("begin", "mine", 2), (2, {"loss": 1.0}), ("result", 3, LOGGED), ("end", True),
@@ -169,15 +169,15 @@ def test_a_tool_that_fails_is_left_out_in_one_line_and_catches_up(
     kept.fails = True
     run, block = opened(folder)
     with block:
-        run.rows([{"epoch": 0, "loss": 2.0}])
-        run.rows([{"epoch": 0, "loss": 2.0}, {"epoch": 1, "loss": 1.0}])
+        run.log_epochs([{"epoch": 0, "loss": 2.0}])
+        run.log_epochs([{"epoch": 0, "loss": 2.0}, {"epoch": 1, "loss": 1.0}])
     (said,) = [line for line in capsys.readouterr().err.splitlines() if "fails" in line]
     assert "wandb fails (ConnectionError: no network)" in said
     assert "the run goes on" in said
     kept.fails = False
     run, block = opened(folder)
     with block:
-        run.rows([{"epoch": 0, "loss": 2.0}, {"epoch": 1, "loss": 1.0}])
+        run.log_epochs([{"epoch": 0, "loss": 2.0}, {"epoch": 1, "loss": 1.0}])
     assert [told for told in kept.told if type(told[0]) is int] == [(0, {"loss": 2.0}), (1, {"loss": 1.0})]
 
 
@@ -208,7 +208,7 @@ def test_a_run_that_was_stopped_goes_on_in_the_same_log(make_context: MakeContex
     pytest.importorskip(tool)
     context = make_context(small, *TINY, log=[tool])
     with pytest.raises(TimeLimitReached):
-        dp.teach(replace(context, limit=TimeLimit(1e-6)))
+        dp.teach(replace(context, time_limit=TimeLimit(1e-6)))
     run = dp.teach(context)
     if tool == "tensorboard":
         assert [step for step, _ in scalars(run)["loss"]] == [0, 1, 2]
@@ -224,7 +224,7 @@ def mlflow_run(context: Context, run: FinishedRun) -> Any:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
-        client = MlflowClient(tracking_uri=(context.root / "mlruns").resolve().as_uri())
+        client = MlflowClient(tracking_uri=(context.workspace / "mlruns").resolve().as_uri())
     (experiment,) = [e for e in client.search_experiments() if e.name == "datapruning"]
     (shown,) = client.search_runs([experiment.experiment_id])
     assert shown.info.run_name == run.folder.name
@@ -261,7 +261,7 @@ def test_wandb_s_offline_log_is_one_and_whole_after_a_stop(make_context: MakeCon
     pytest.importorskip("wandb", reason="wandb is not installed")
     context = make_context(small, *TINY, log=["wandb"])
     with pytest.raises(TimeLimitReached):
-        dp.teach(replace(context, limit=TimeLimit(1e-6)))
+        dp.teach(replace(context, time_limit=TimeLimit(1e-6)))
     run = dp.teach(context)
     assert [row["_step"] for row in wandb_rows(run)[1]] == [0, 1, 2]
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from datapruning.errors import InvalidValue
 from datapruning.selection.select import select
-from datapruning.selection.strategies.ccs import share_out, strata
+from datapruning.selection.strategies.ccs import allocate, strata
 from tests.helpers.strategy_problems import kept, scored
 
 SIZES = st.lists(st.integers(0, 12), min_size=1, max_size=8).filter(lambda sizes: sum(sizes) > 0)
@@ -30,7 +30,7 @@ def test_the_strata_are_equally_wide_and_the_highest_value_is_in_the_last() -> N
     [(1, [1, 0, 0, 0]), (3, [1, 0, 1, 1]), (4, [1, 1, 1, 1]), (5, [2, 1, 1, 1]), (6, [2, 1, 2, 1]), (8, [4, 1, 2, 1])],
 )
 def test_the_budget_is_shared_from_the_smallest_stratum_up(count: int, budgets: list[int]) -> None:
-    assert share_out(count, np.array([4, 1, 2, 1])).tolist() == budgets
+    assert allocate(count, np.array([4, 1, 2, 1])).tolist() == budgets
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -59,7 +59,7 @@ def test_of_equal_scores_the_cut_off_takes_the_lower_ids() -> None:
 def test_budgets_are_exact_fit_their_strata_and_never_fall(sizes: list[int]) -> None:
     before = np.zeros(len(sizes), np.int64)
     for count in range(1, sum(sizes) + 1):
-        budgets = share_out(count, np.array(sizes))
+        budgets = allocate(count, np.array(sizes))
         assert budgets.sum() == count
         assert np.all(budgets <= sizes)
         assert np.all(budgets >= before), "so a larger budget keeps what a smaller one kept"

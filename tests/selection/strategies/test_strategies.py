@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datapruning.errors import IncompatibleInputs, InvalidValue, UnknownName
-from datapruning.selection.draw import gumbels
+from datapruning.selection.draw import gumbel_noise
 from datapruning.selection.select import select
-from datapruning.selection.settings import parse_settings, spelled
+from datapruning.selection.settings import format_settings, parse_settings
 from datapruning.selection.strategies import find_strategies, get_strategy
 from datapruning.utils.fraction import kept_count
 from tests.helpers.strategy_problems import FRACTIONS, PROBLEMS, Problem, kept, problem, scored
@@ -31,7 +31,7 @@ def chosen(problem: Problem, fraction: str, strategy: str, balance: Any = "none"
     """The kept ids."""
     subset = select(
         problem.scores, fraction, strategy=strategy, settings={**SOFT.get(strategy, {}), **given}, balance=balance,
-        labels=problem.labels, seed=seed, evidence=problem.evidence if ALL[strategy].reads else None,
+        labels=problem.labels, seed=seed, evidence=problem.evidence if ALL[strategy].evidence_kind else None,
     )  # fmt: skip
     assert subset.indices.dtype == np.int64
     return subset.indices.tolist()
@@ -45,7 +45,7 @@ def too_few(problem: Problem, fraction: str, balance: str) -> bool:
 def test_the_strategies_are_these() -> None:
     assert set(ALL) == {"top", "random", "window", "weighted", "ccs", "beta", "d2"}
     assert {name for name, each in ALL.items() if not each.nested} == {"beta"}
-    assert {name: each.reads for name, each in ALL.items() if each.reads} == {
+    assert {name: each.evidence_kind for name, each in ALL.items() if each.evidence_kind} == {
         "beta": "label probabilities", "d2": "embeddings",
     }  # fmt: skip
 
@@ -95,7 +95,7 @@ def test_a_class_is_chosen_from_as_if_there_were_no_other(strategy: str, problem
     values[problem.labels != label] = 0.5
     problem.scores = scored(values)
     problem.evidence.probabilities[problem.labels != label] = 0.5
-    problem.evidence.features[problem.labels != label] = 100
+    problem.evidence.embeddings[problem.labels != label] = 100
     assert set(together) & set(mine) == set(chosen(problem, fraction, strategy, "class")) & set(mine)
 
 
@@ -162,10 +162,10 @@ def test_weighted_lies_between_top_and_random() -> None:
 
 
 def test_gumbel_numbers_are_finite_and_have_their_mean() -> None:
-    noise = gumbels(np.arange(20_000), 1, 2)
+    noise = gumbel_noise(np.arange(20_000), 1, 2)
     assert np.isfinite(noise).all()
     assert abs(noise.mean() - 0.5772) < 4 * 1.2825 / np.sqrt(20_000)
-    assert noise[7] == gumbels(np.array([7]), 1, 2)[0], "of the id alone"
+    assert noise[7] == gumbel_noise(np.array([7]), 1, 2)[0], "of the id alone"
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def test_settings_that_are_no_words_of_that_kind_are_refused(words: list[str]) -
 def test_settings_are_read_as_they_are_written() -> None:
     resolved = get_strategy("ccs").resolve(parse_settings(["cutoff = 0.2", "strata=7"]))
     assert resolved == {"cutoff": 0.2, "strata": 7}
-    assert get_strategy("ccs").resolve(parse_settings(spelled(resolved))) == resolved
+    assert get_strategy("ccs").resolve(parse_settings(format_settings(resolved))) == resolved
 
 
 @pytest.mark.parametrize("strategy", ["ccs", "beta", "d2", "weighted"])
@@ -220,7 +220,7 @@ def test_infinite_scores_are_refused_by_those_that_compute_with_them(strategy: s
 
 @pytest.mark.parametrize("strategy", ["beta", "d2"])
 def test_missing_evidence_names_the_command_that_makes_it(strategy: str) -> None:
-    reads = ALL[strategy].reads
+    reads = ALL[strategy].evidence_kind
     with pytest.raises(InvalidValue) as caught:
         select(scored(np.arange(10)), 0.5, strategy=strategy)
     assert str(caught.value) == (
@@ -235,6 +235,6 @@ def test_evidence_of_another_size_or_not_finite_is_refused(strategy: str) -> Non
     with pytest.raises(IncompatibleInputs, match="20 samples, the scores are of 10"):
         select(scored(np.arange(10)), 0.5, strategy=strategy, evidence=given.evidence)
     given.evidence.probabilities[3] = np.nan
-    given.evidence.features[3] = [np.inf, -np.inf]
+    given.evidence.embeddings[3] = [np.inf, -np.inf]
     with pytest.raises(InvalidValue, match="not finite for 1 samples, the first is id 3"):
         select(given.scores, 0.5, strategy=strategy, evidence=given.evidence)

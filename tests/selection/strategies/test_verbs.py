@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import datapruning as dp
-from datapruning.artifacts.metadata import new_meta
+from datapruning.artifacts.metadata import make_metadata
 from datapruning.data.dataset import Dataset
 from datapruning.errors import IncompatibleInputs, InvalidFile, InvalidValue
 from datapruning.evidence import recording as recordings
@@ -26,7 +26,7 @@ Dprune, Refused, Maker = Callable[..., Answer], Callable[..., str], Callable[...
 def scores_file(path: Path, data: Dataset, **meta: Any) -> Path:
     """Scores of `data` that rise with the id."""
     column = np.arange(data.total, dtype=np.float32)
-    write_npz(path, {"score": column}, {**new_meta("datapruning.scores", data, scorer="random"), **meta})
+    write_npz(path, {"score": column}, {**make_metadata("datapruning.scores", data, scorer="random"), **meta})
     return path
 
 

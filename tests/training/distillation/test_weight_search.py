@@ -11,18 +11,18 @@ from numpy.typing import NDArray
 from datapruning.config.kd import KDConfig
 from datapruning.errors import InvalidValue
 from datapruning.training.distillation.weight_search import (
-    ALONE,
-    MOST,
-    Arm,
+    LABELS_ONLY,
+    MAX_SEARCH_COST,
+    Candidate,
     choose,
-    choose_judges,
+    choose_validation_set,
+    evaluate_probe,
     fit_response,
-    judged,
     prior_weight,
-    probe_arms,
     probe_budget,
+    probe_candidates,
     search_cost,
-    teacher_arms,
+    teacher_candidates,
 )
 from datapruning.utils.cost import FORWARD_PASS_COST
 
@@ -31,39 +31,39 @@ from datapruning.utils.cost import FORWARD_PASS_COST
 @given(st.integers(3, 300), st.floats(0.01, 1), st.integers(1, 100), st.integers(0, 5), st.booleans())
 def test_judges_are_never_trained_on(total: int, share: float, count: int, seed: int, alike: bool) -> None:
     kept = np.sort(np.random.default_rng(seed).choice(total, min(total, max(3, round(share * total))), replace=False))
-    judges = choose_judges(kept, total, count, seed, alike=alike)
+    judges = choose_validation_set(kept, total, count, seed, subset_is_random=alike)
     assert 0 < len(judges.ids) <= count
-    assert not np.isin(judges.pruned, kept).any()
-    assert np.isin(judges.aside, kept).all()
-    assert len(np.setdiff1d(kept, judges.aside)) >= 2
+    assert not np.isin(judges.pruned_ids, kept).any()
+    assert np.isin(judges.held_out_ids, kept).all()
+    assert len(np.setdiff1d(kept, judges.held_out_ids)) >= 2
     assert len(np.unique(judges.ids)) == len(judges.ids)
     assert judges.weights.sum() == pytest.approx(1)
 
 
 def test_a_clever_subset_is_judged_by_both_groups_at_their_true_shares() -> None:
-    judges = choose_judges(np.arange(200), 1000, 300, 0, alike=False)
+    judges = choose_validation_set(np.arange(200), 1000, 300, 0, subset_is_random=False)
     assert judges.kind == "pruned-away and set-aside"
-    assert len(judges.aside) == 20  # a tenth of the kept, though 60 would be their share
-    right = np.concatenate([np.ones(len(judges.pruned)), np.zeros(len(judges.aside))])
+    assert len(judges.held_out_ids) == 20  # a tenth of the kept, though 60 would be their share
+    right = np.concatenate([np.ones(len(judges.pruned_ids)), np.zeros(len(judges.held_out_ids))])
     assert right @ judges.weights == pytest.approx(0.8)  # right on what was thrown out alone: right on 80% of the data
 
 
 def test_a_random_subset_sets_nothing_aside_and_the_full_data_a_tenth_at_most() -> None:
-    random = choose_judges(np.arange(200), 1000, 300, 0, alike=True)
-    assert (len(random.aside), len(random.pruned), random.kind) == (0, 300, "pruned-away")
-    full = choose_judges(np.arange(1000), 1000, 5000, 0, alike=True)
-    assert (len(full.aside), len(full.pruned), full.kind) == (100, 0, "set-aside")
+    random = choose_validation_set(np.arange(200), 1000, 300, 0, subset_is_random=True)
+    assert (len(random.held_out_ids), len(random.pruned_ids), random.kind) == (0, 300, "pruned-away")
+    full = choose_validation_set(np.arange(1000), 1000, 5000, 0, subset_is_random=True)
+    assert (len(full.held_out_ids), len(full.pruned_ids), full.kind) == (100, 0, "set-aside")
 
 
 def test_two_samples_cannot_be_searched_on() -> None:
     with pytest.raises(InvalidValue, match="at least 3 samples"):
-        choose_judges(np.array([0, 1]), 2, 10, 0, alike=True)
+        choose_validation_set(np.array([0, 1]), 2, 10, 0, subset_is_random=True)
 
 
 @given(st.integers(50, 10**7), st.integers(1, 8), st.floats(0.01, 1))
 def test_a_search_keeps_to_its_cost(samples: int, probes: int, cost: float) -> None:
     allowed = search_cost(cost, samples)
-    assert allowed <= MOST
+    assert allowed <= MAX_SEARCH_COST
     judges, each = probe_budget(allowed, samples, probes, 5000)
     assert probes * (each + FORWARD_PASS_COST * judges) <= max(allowed * samples, probes * (1 + FORWARD_PASS_COST))
 
@@ -71,7 +71,7 @@ def test_a_search_keeps_to_its_cost(samples: int, probes: int, cost: float) -> N
 def test_large_runs_pay_the_set_share_and_small_ones_more() -> None:
     assert search_cost(0.25, 100_000) == search_cost(0.25, 10**9) == 0.25
     assert search_cost(0.25, 25_000) == pytest.approx(0.5)
-    assert search_cost(0.25, 10) == MOST
+    assert search_cost(0.25, 10) == MAX_SEARCH_COST
 
 
 def marks(rates: list[float], judges: int = 4000, seed: int = 0) -> NDArray[np.bool_]:
@@ -107,46 +107,46 @@ def test_noise_counts_for_less_than_its_size() -> None:
 
 
 def test_arms_are_the_grid_another_temperature_and_labels_alone() -> None:
-    arms = probe_arms(KDConfig(weight_grid=(0.9, 0.3, 0.6, 0.3)))
-    assert arms == [ALONE, *(Arm(w, 2.0, trust=True) for w in (0.3, 0.6, 0.9)), Arm(0.6, 4.0, trust=True)]
-    assert probe_arms(KDConfig(weight_grid=(0.0, 1.0), temperatures=(2.0,), confidence_weighting=False)) == [
-        ALONE,
-        Arm(1.0, 2.0, trust=False),
+    arms = probe_candidates(KDConfig(weight_grid=(0.9, 0.3, 0.6, 0.3)))
+    assert arms == [LABELS_ONLY, *(Candidate(w, 2.0, trust=True) for w in (0.3, 0.6, 0.9)), Candidate(0.6, 4.0, trust=True)]
+    assert probe_candidates(KDConfig(weight_grid=(0.0, 1.0), temperatures=(2.0,), confidence_weighting=False)) == [
+        LABELS_ONLY,
+        Candidate(1.0, 2.0, trust=False),
     ]
     assert prior_weight([0.0, 0.9]) == 0.9
 
 
 def test_the_best_weight_wins() -> None:
-    arms = probe_arms(KDConfig())
+    arms = probe_candidates(KDConfig())
     choice = choose(arms, marks([0.5, 0.6, 0.7, 0.8, 0.69]), EVEN, 2.0, 0.6)
-    assert (choice.arm.weight, choice.arm.temperature, choice.arm.trust) == (0.9, 2.0, True)
+    assert (choice.candidate.weight, choice.candidate.temperature, choice.candidate.trust) == (0.9, 2.0, True)
 
 
 def test_another_temperature_wins_where_it_is_clearly_better() -> None:
-    arms = probe_arms(KDConfig())
-    assert choose(arms, marks([0.5, 0.7, 0.7, 0.7, 0.75]), EVEN, 2.0, 0.6).arm.temperature == 4.0
-    assert choose(arms, marks([0.5, 0.7, 0.7, 0.7, 0.701]), EVEN, 2.0, 0.6).arm.temperature == 2.0
+    arms = probe_candidates(KDConfig())
+    assert choose(arms, marks([0.5, 0.7, 0.7, 0.7, 0.75]), EVEN, 2.0, 0.6).candidate.temperature == 4.0
+    assert choose(arms, marks([0.5, 0.7, 0.7, 0.7, 0.701]), EVEN, 2.0, 0.6).candidate.temperature == 2.0
 
 
 def test_a_teacher_that_harms_is_left_out() -> None:
-    arms = probe_arms(KDConfig())
-    assert choose(arms, marks([0.8, 0.7, 0.6, 0.5, 0.6]), EVEN, 2.0, 0.6).arm == ALONE
-    arms = probe_arms(KDConfig(weight_grid=(0.0, 0.5, 1.0), temperatures=(4.0,), confidence_weighting=False))
-    assert choose(arms, marks([0.8, 0.7, 0.6]), EVEN, 4.0, 0.5).arm == ALONE
+    arms = probe_candidates(KDConfig())
+    assert choose(arms, marks([0.8, 0.7, 0.6, 0.5, 0.6]), EVEN, 2.0, 0.6).candidate == LABELS_ONLY
+    arms = probe_candidates(KDConfig(weight_grid=(0.0, 0.5, 1.0), temperatures=(4.0,), confidence_weighting=False))
+    assert choose(arms, marks([0.8, 0.7, 0.6]), EVEN, 4.0, 0.5).candidate == LABELS_ONLY
 
 
 def test_another_teacher_wins_where_it_is_clearly_better() -> None:
-    arms = probe_arms(KDConfig(), teachers=3)
+    arms = probe_candidates(KDConfig(), teachers=3)
     assert [arm.teacher for arm in arms] == [0, 0, 0, 0, 0, 1, 2]
-    assert choose(arms, marks([0.5, 0.7, 0.7, 0.7, 0.7, 0.75, 0.8]), EVEN, 2.0, 0.6).arm.teacher == 2
-    assert choose(arms, marks([0.5, 0.7, 0.7, 0.7, 0.7, 0.701, 0.6]), EVEN, 2.0, 0.6).arm.teacher == 0
-    given = teacher_arms(0.9, 4.0, 2)
+    assert choose(arms, marks([0.5, 0.7, 0.7, 0.7, 0.7, 0.75, 0.8]), EVEN, 2.0, 0.6).candidate.teacher == 2
+    assert choose(arms, marks([0.5, 0.7, 0.7, 0.7, 0.7, 0.701, 0.6]), EVEN, 2.0, 0.6).candidate.teacher == 0
+    given = teacher_candidates(0.9, 4.0, 2)
     choice = choose(given, marks([0.7, 0.8]), EVEN, 4.0, 0.9)
-    assert choice.arm == Arm(0.9, 4.0, trust=False, teacher=1)
+    assert choice.candidate == Candidate(0.9, 4.0, trust=False, teacher=1)
 
 
 def test_a_trial_states_its_standard_error() -> None:
     correct = np.arange(400) < 300
-    trial = judged(Arm(0.3, 2.0, trust=True), correct, np.full(400, 1 / 400), 10, 1.5)
+    trial = evaluate_probe(Candidate(0.3, 2.0, trust=True), correct, np.full(400, 1 / 400), 10, 1.5)
     assert trial.accuracy == 75
     assert trial.stderr == pytest.approx(100 * np.sqrt(0.75 * 0.25 / 400), abs=1e-3)

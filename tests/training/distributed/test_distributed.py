@@ -27,9 +27,9 @@ from datapruning.data.dataset import Dataset
 from datapruning.errors import IncompatibleInputs
 from datapruning.models import create_model
 from datapruning.models.features import penultimate
-from datapruning.models.normalization import Renormalised
+from datapruning.models.normalization import InputRenormalization
 from datapruning.runs.context import Context
-from datapruning.runs.process_group import SharedLoader, Team
+from datapruning.runs.process_group import ProcessGroup, SharedLoader
 from datapruning.training.distributed.dispatch import shared_pass
 from datapruning.training.distributed.serialization import (
     build_model,
@@ -38,7 +38,7 @@ from datapruning.training.distributed.serialization import (
     describe_model,
     describe_views,
 )
-from datapruning.training.distributed.sharding import dealt, own_rows, passes_of, rows_of, weights_of
+from datapruning.training.distributed.sharding import local_rows, passes_of, shard_rows, shard_slices, shard_weights
 from datapruning.training.distributed.start import under_torchrun
 from datapruning.utils.system import PROJECT_ROOT
 from tests.helpers import two_processes as two
@@ -49,7 +49,7 @@ SECONDS = 500
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 6, 7, 12, 13, 128])
 @pytest.mark.parametrize("processes", [2, 3, 5])
 def test_every_row_is_in_one_part(size: int, processes: int) -> None:
-    parts = dealt(size, processes)
+    parts = shard_slices(size, processes)
     rows = [np.arange(size)[part].tolist() for part in parts]
     if size < 2 * processes:
         assert rows == [list(range(size))] * processes, "too few rows for all: everyone takes the whole batch"
@@ -58,17 +58,17 @@ def test_every_row_is_in_one_part(size: int, processes: int) -> None:
     lengths = [len(each) for each in rows]
     assert max(lengths) - min(lengths) <= 1
     assert min(lengths) >= 2
-    assert [own_rows(size, processes, k) for k in range(processes)] == lengths
+    assert [local_rows(size, processes, k) for k in range(processes)] == lengths
 
 
 def test_parts_of_an_update_are_dealt_one_by_one() -> None:
-    assert rows_of([4, 4, 3], 2, 0).tolist() == [0, 1, 4, 5, 8, 9, 10]
-    assert rows_of([4, 4, 3], 2, 1).tolist() == [2, 3, 6, 7, 8, 9, 10]
+    assert shard_rows([4, 4, 3], 2, 0).tolist() == [0, 1, 4, 5, 8, 9, 10]
+    assert shard_rows([4, 4, 3], 2, 1).tolist() == [2, 3, 6, 7, 8, 9, 10]
 
 
 def test_rows_that_everyone_has_count_once() -> None:
-    assert weights_of([4, 3], 2, 0).tolist() == [2, 2, 2, 2, 2]
-    assert weights_of([4, 3], 2, 1).tolist() == [2, 2, 0, 0, 0]
+    assert shard_weights([4, 3], 2, 0).tolist() == [2, 2, 2, 2, 2]
+    assert shard_weights([4, 3], 2, 1).tolist() == [2, 2, 0, 0, 0]
 
 
 def test_passes_of_an_update() -> None:
@@ -99,7 +99,7 @@ def test_torchrun_is_known_by_its_variables(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_other_verbs_are_refused_in_a_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys, "argv", ["dprune", "sweep", "--fraction", "0.5"])
-    assert main._run_dealt() == 2
+    assert main._run_distributed() == 2
     line = capsys.readouterr().err
     assert line == "dprune: torchrun is for teach, train, score; start dprune sweep without it, as one process\n"
 
@@ -107,7 +107,7 @@ def test_other_verbs_are_refused_in_a_line(monkeypatch: pytest.MonkeyPatch, caps
 def test_networks_come_over_as_plain_data(digits: Dataset) -> None:
     shape = digits.train.shape
     plain = create_model("tinynet8", shape, 10, seed=3)
-    for model in (plain, Renormalised(plain, [10.0], [20.0], ([30.0], [40.0]))):
+    for model in (plain, InputRenormalization(plain, [10.0], [20.0], ([30.0], [40.0]))):
         about = describe_model(model)
         assert about is not None
         copy = build_model(json.loads(json.dumps(about)), torch.device("cpu"))
@@ -115,15 +115,15 @@ def test_networks_come_over_as_plain_data(digits: Dataset) -> None:
         images = torch.rand(4, 1, 8, 8)
         assert torch.equal(copy.eval()(images), model.eval()(images))
     assert describe_model(nn.Linear(3, 2)) is None
-    assert describe_model(Renormalised(nn.Linear(3, 2), [1.0], [1.0], ([1.0], [1.0]))) is None
+    assert describe_model(InputRenormalization(nn.Linear(3, 2), [1.0], [1.0], ([1.0], [1.0]))) is None
 
 
 def test_views_and_settings_come_over_as_plain_data(small: Dataset, make_context: Callable[..., Context]) -> None:
     kept = np.arange(0, 120, 2)
     views = replace(make_context(small).views, policy=AugmentPolicy(crop=0, size=6, scale=(0.5, 1.0), seed=4))
     images, ids = torch.from_numpy(small.train.images[:9]), np.arange(9)
-    loader = make_context(small).split("train")
-    for one in (views, views.among(kept, CutMixPolicy(prob=0.5))):
+    loader = make_context(small).loader("train")
+    for one in (views, views.for_subset(kept, CutMixPolicy(prob=0.5))):
         about, arrays = describe_views(one)
         other = build_views(json.loads(json.dumps(about)), arrays)
         assert torch.equal(other.apply(images, ids, 3), one.apply(images, ids, 3))
@@ -136,7 +136,7 @@ def test_views_and_settings_come_over_as_plain_data(small: Dataset, make_context
 def test_a_network_that_somebody_listens_to_is_not_dealt(small: Dataset, make_context: Callable[..., Context]) -> None:
     context = make_context(small)
     model = context.new_model("tinynet8", 0)
-    loader = SharedLoader(context.split("train"), Team(cast(Any, None)), {}, context.device)
+    loader = SharedLoader(context.loader("train"), ProcessGroup(cast(Any, None)), {}, context.device)
     assert shared_pass(loader, model, 2) is not None
     assert shared_pass(loader, model, 1) is None, "one batch is nothing to deal"
     assert shared_pass(loader.loader, model, 2) is None

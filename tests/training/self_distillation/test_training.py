@@ -26,7 +26,7 @@ from datapruning.training.losses import CrossEntropy
 from datapruning.training.reproducibility import reproducible
 from datapruning.training.schedules import planned_steps
 from datapruning.training.self_distillation.class_pairs import ClassPairs
-from datapruning.training.self_distillation.factory import Maker
+from datapruning.training.self_distillation.factory import SelfDistillationFactory
 from datapruning.training.state import TrainState
 from tests.helpers.trainers import fit
 
@@ -44,9 +44,11 @@ class Opinions:
         return torch.from_numpy(np.sin(ids[:, None] * (1.0 + np.arange(4)) + epoch % 3)).float()[None]
 
 
-def maker_of(context: Context, method: str, epochs: int = 4, views: int = 4) -> Maker:
+def maker_of(context: Context, method: str, epochs: int = 4, views: int = 4) -> SelfDistillationFactory:
     data = context.data
-    return Maker(SelfDistillConfig(method=method), data.train.labels, data.classes, epochs, views, 0, Opinions())
+    return SelfDistillationFactory(
+        SelfDistillConfig(method=method), data.train.labels, data.classes, epochs, views, 0, Opinions()
+    )
 
 
 def train(
@@ -56,10 +58,10 @@ def train(
     model = context.new_model("convnet", 0)
     settings: dict[str, Any] = {
         "seed": 0, "num_steps": planned_steps(training, len(ids), context.data.total), "description": "test",
-        "self_distillation": maker_of(context, method).method(ids), **options,
+        "self_distillation": maker_of(context, method).build(ids), **options,
     }  # fmt: skip
     with reproducible(1):
-        done = fit(model, context.split("train"), ids, context.views, training, CrossEntropy(), **settings)
+        done = fit(model, context.loader("train"), ids, context.views, training, CrossEntropy(), **settings)
     return model, done
 
 
@@ -81,7 +83,7 @@ class Slow:
         self.previous: tuple[NDArray[np.int64], Tensor, int] | None = None
 
     def view(self, ids: NDArray[np.int64], epoch: int) -> tuple[Tensor, Tensor]:
-        ((batch, images),) = self.context.views.read(self.context.split("train"), [ids], epoch)
+        ((batch, images),) = self.context.views.read(self.context.loader("train"), [ids], epoch)
         return batch.labels, images
 
     def loss(self, ids: NDArray[np.int64], epoch: int) -> Tensor:
@@ -178,8 +180,8 @@ def test_further_passes_are_counted(make_context: Contexts, small: Dataset, meth
     model.register_forward_pre_hook(lambda _, images: passes.append(len(images[0])))
     with reproducible(1):
         done = fit(
-            model, context.split("train"), IDS, context.views, SHORT, CrossEntropy(), seed=0, num_steps=16,
-            description="test", self_distillation=maker_of(context, method).method(IDS),
+            model, context.loader("train"), IDS, context.views, SHORT, CrossEntropy(), seed=0, num_steps=16,
+            description="test", self_distillation=maker_of(context, method).build(IDS),
         )  # fmt: skip
     assert (done.samples_seen, done.auxiliary_samples, done.auxiliary_forward) == (240, again, forward)
     assert sum(passes) == 240 + again + forward
@@ -223,4 +225,4 @@ def test_bf16(make_context: Contexts, small: Dataset, method: str) -> None:
 
 
 def test_without_a_method_there_is_nothing(make_context: Contexts, small: Dataset) -> None:
-    assert maker_of(make_context(small), "none").method(IDS) is None
+    assert maker_of(make_context(small), "none").build(IDS) is None

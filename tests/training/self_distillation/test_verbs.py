@@ -23,7 +23,7 @@ from datapruning.report.run_records import RunRecord
 from datapruning.runs.context import Context
 from datapruning.runs.result import StudentResult
 from datapruning.runs.run import CONFIG
-from datapruning.training.distillation.weight_search import Judges
+from datapruning.training.distillation.weight_search import ValidationSet
 from datapruning.utils.cost import FORWARD_PASS_COST
 from tests.conftest import fast_arguments
 
@@ -45,7 +45,7 @@ def bits(run: Any) -> dict[str, bytes]:
 @pytest.mark.parametrize("weight", [0, 0.6, "auto"])
 def test_students_with_and_without_teachers(short: Context, method: str, weight: float | str) -> None:
     usual = dp.train(short, fraction=0.5, kd_weight=weight)
-    mine = dp.train(short.with_table("self_distill", method=method), fraction=0.5, kd_weight=weight)
+    mine = dp.train(short.with_settings("self_distill", method=method), fraction=0.5, kd_weight=weight)
     assert mine.folder != usual.folder
     assert method in mine.folder.name
     assert bits(mine) != bits(usual)
@@ -70,7 +70,7 @@ def test_students_with_and_without_teachers(short: Context, method: str, weight:
 
 
 def test_the_self_teacher_is_the_run_without_distillation_and_is_used_again(short: Context) -> None:
-    mine = dp.train(short.with_table("self_distill", method="tf-kd-self"), fraction=0.5, kd_weight=0)
+    mine = dp.train(short.with_settings("self_distill", method="tf-kd-self"), fraction=0.5, kd_weight=0)
     alone = dp.train(short, fraction=0.5, kd_weight=0)
     teacher = mine.result.self_teacher
     assert Path(teacher.folder) == alone.folder
@@ -85,7 +85,7 @@ def test_the_self_teacher_is_the_run_without_distillation_and_is_used_again(shor
     own = group.cost.own.samples
     assert own == pytest.approx(mine.result.samples_seen + alone.result.samples_seen + FORWARD_PASS_COST * 60 * 4)
     written = (alone.folder / "result.json").stat().st_mtime_ns
-    hotter = short.with_table("self_distill", method="tf-kd-self", tf_kd_self_temperature=2.0)
+    hotter = short.with_settings("self_distill", method="tf-kd-self", tf_kd_self_temperature=2.0)
     other = dp.train(hotter, fraction=0.5, kd_weight=0)
     assert other.folder != mine.folder
     assert (alone.folder / "result.json").stat().st_mtime_ns == written
@@ -109,8 +109,8 @@ def test_a_class_that_loses_its_pair_to_the_judges_trains_all_the_same(
     make_context: Contexts, small: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     zero, others = (np.flatnonzero(where) for where in (small.train.labels == 0, small.train.labels != 0))
-    judges = Judges(others[:0], zero[:1], 1.0)
-    monkeypatch.setattr("datapruning.training.distillation.run_search.choose_judges", lambda *_, **__: judges)
+    judges = ValidationSet(others[:0], zero[:1], 1.0)
+    monkeypatch.setattr("datapruning.training.distillation.run_search.choose_validation_set", lambda *_, **__: judges)
     kept = dp.subset_from_ids(np.concatenate([zero[:2], others]), small, "test")
     found = dp.train(make_context(small, "self_distill.method=cs-kd", "kd.search_budget=1"), kept)
     assert found.result.kd_weight_search.validation == "set-aside"
@@ -209,6 +209,6 @@ def test_settings_of_other_methods_do_not_name_a_run(make_context: Contexts, sma
 
 def test_a_table_can_be_changed_in_a_context(make_context: Contexts, small: Dataset) -> None:
     context = make_context(small)
-    assert context.with_table("self_distill", method="dlb").recipe.self_distill == SelfDistillConfig(method="dlb")
+    assert context.with_settings("self_distill", method="dlb").recipe.self_distill == SelfDistillConfig(method="dlb")
     with pytest.raises(InvalidValue, match="dlb_weight"):
-        context.with_table("self_distill", dlb_weight=-1)
+        context.with_settings("self_distill", dlb_weight=-1)

@@ -13,9 +13,9 @@ from torch import nn
 
 from datapruning.errors import DataPruningError, IncompatibleInputs, InvalidFile, InvalidValue
 from datapruning.models import create_model
-from datapruning.training.sparsity.masks import Held, Masks, amount, load_masks
+from datapruning.training.sparsity.masks import MaskEnforcer, Masks, format_count, load_masks
 from datapruning.training.sparsity.prunable import layer_table, prunable
-from datapruning.training.sparsity.threshold import count_kept, keep_largest, rounds_of
+from datapruning.training.sparsity.threshold import count_kept, keep_largest, sparsity_schedule
 from datapruning.utils.cost import ComputeCost
 from tests.helpers.results import sparsity_record
 
@@ -27,26 +27,26 @@ def saliency(*layers: list[float]) -> dict[str, np.ndarray[tuple[int, ...], np.d
 
 def test_the_largest_are_kept_and_ties_go_to_the_first() -> None:
     masks, protected = keep_largest(saliency([1, 5, 2], [4, 2, 3]), 0.5)
-    assert masks.bits["0.weight"].tolist() == [False, True, False]
-    assert masks.bits["1.weight"].tolist() == [True, False, True]
+    assert masks.tensors["0.weight"].tolist() == [False, True, False]
+    assert masks.tensors["1.weight"].tolist() == [True, False, True]
     assert protected == []
     masks, _ = keep_largest(saliency([2, 2, 2], [2, 2, 2]), 0.5)
-    assert masks.bits["0.weight"].tolist() == [True, True, False]
-    assert masks.bits["1.weight"].tolist() == [True, False, False]  # its first, protected
+    assert masks.tensors["0.weight"].tolist() == [True, True, False]
+    assert masks.tensors["1.weight"].tolist() == [True, False, False]  # its first, protected
 
 
 def test_a_layer_never_loses_everything_and_the_count_stays() -> None:
     masks, protected = keep_largest(saliency([9, 8, 7, 6], [1, 2, 1.5, 0]), 0.5)
     assert protected == ["1.weight"]
-    assert masks.bits["0.weight"].tolist() == [True, True, True, False]
-    assert masks.bits["1.weight"].tolist() == [False, True, False, False]
+    assert masks.tensors["0.weight"].tolist() == [True, True, True, False]
+    assert masks.tensors["1.weight"].tolist() == [False, True, False, False]
     assert keep_largest(saliency([9, 8], [1, 2]), 0.99)[0].kept == 2  # one a layer is the least
 
 
 def test_layer_by_layer_the_same_share_goes_everywhere() -> None:
     masks, _ = keep_largest(saliency([9, 8, 7, 6], [1, 2, 1.5, 0]), 0.5, "layer")
     assert masks.kept_by_layer == {"0.weight": 2, "1.weight": 2}
-    assert masks.bits["1.weight"].tolist() == [False, True, True, False]
+    assert masks.tensors["1.weight"].tolist() == [False, True, True, False]
 
 
 @settings(max_examples=40, deadline=None)
@@ -58,18 +58,18 @@ def test_counts_are_exact_and_rounds_are_nested(layers: list[list[float]], one: 
     scores, (less, more) = saliency(*layers), sorted((one, other))
     total = sum(map(len, layers))
     first, _ = keep_largest(scores, less)
-    second, _ = keep_largest(scores, more, before=first)
+    second, _ = keep_largest(scores, more, previous=first)
     for masks, removed in ((first, less), (second, more)):
         assert masks.kept == max(count_kept(total, removed), len(layers))
-    assert all((first.bits[name] | ~second.bits[name]).all() for name in scores)
+    assert all((first.tensors[name] | ~second.tensors[name]).all() for name in scores)
 
 
 def test_rounds_end_at_the_share_that_was_asked_for() -> None:
-    shares = rounds_of(0.99, 100)
+    shares = sparsity_schedule(0.99, 100)
     assert shares[-1] == pytest.approx(0.99)
     kept = [1 - share for share in shares]
     assert np.allclose(np.diff(np.log(kept)), np.log(0.01) / 100)
-    assert rounds_of(0.5, 1) == [0.5]
+    assert sparsity_schedule(0.5, 1) == [0.5]
 
 
 def test_a_saliency_that_is_no_number_is_refused() -> None:
@@ -103,7 +103,7 @@ def test_masks_survive_the_disk(tmp_path: Path) -> None:
 def test_removed_weights_stay_exactly_zero_after_every_step(precision: torch.dtype, kind: str) -> None:
     model = create_model("tinynet8", (8, 8, 1), 10, 0).to(precision)
     masks = some_masks(model)
-    held = Held(masks, model)
+    held = MaskEnforcer(masks, model)
     parameters = model.parameters()
     optimizer: torch.optim.Optimizer = (
         torch.optim.SGD(parameters, 0.1, 0.9, weight_decay=0.1, nesterov=True)
@@ -117,17 +117,17 @@ def test_removed_weights_stay_exactly_zero_after_every_step(precision: torch.dty
         held.before_update()
         optimizer.step()
         for name, weight in prunable(model).items():
-            assert (weight.detach()[torch.from_numpy(~masks.bits[name])] == 0).all()
-    moved = [name for name, w in prunable(model).items() if (w.detach()[torch.from_numpy(masks.bits[name])] != 0).all()]
+            assert (weight.detach()[torch.from_numpy(~masks.tensors[name])] == 0).all()
+    moved = [name for name, w in prunable(model).items() if (w.detach()[torch.from_numpy(masks.tensors[name])] != 0).all()]
     assert moved == list(prunable(model))
 
 
 def test_masks_of_another_model_are_refused() -> None:
     masks = some_masks(create_model("tinynet8", (8, 8, 1), 10, 0))
     with pytest.raises(IncompatibleInputs, match="belong to another model: weight"):
-        Held(masks, create_model("tinynet16", (8, 8, 1), 10, 0))
+        MaskEnforcer(masks, create_model("tinynet16", (8, 8, 1), 10, 0))
     model = create_model("tinynet8", (8, 8, 1), 10, 0)
-    held, other = Held(masks, model), Held(some_masks(model, 1), model)
+    held, other = MaskEnforcer(masks, model), MaskEnforcer(some_masks(model, 1), model)
     held.check(held.tensors())
     with pytest.raises(IncompatibleInputs, match="other masks"):
         held.check(other.tensors())
@@ -148,4 +148,4 @@ def test_flops_count_every_use_of_a_weight() -> None:
 
 @pytest.mark.parametrize(("count", "words"), [(560, "560"), (61_234, "61.2 k"), (11_200_000, "11.2 M"), (9_999, "9,999")])
 def test_amounts(count: int, words: str) -> None:
-    assert amount(count) == words
+    assert format_count(count) == words

@@ -15,9 +15,9 @@ from datapruning.config.self_distillation import SelfDistillConfig
 from datapruning.config.sparsity import SparsityConfig
 from datapruning.errors import InvalidValue
 from datapruning.training.losses import CrossEntropy
-from datapruning.training.sparsity.criteria import Case, saliency
-from datapruning.training.sparsity.loss_terms import TERMS, Look, look_at
-from datapruning.training.sparsity.meta_gradient import Inner, mask_gradient, normalised
+from datapruning.training.sparsity.criteria import SaliencyInputs, saliency
+from datapruning.training.sparsity.loss_terms import TERMS, SaliencyBatch, make_saliency_batch
+from datapruning.training.sparsity.meta_gradient import InnerLoop, mask_gradient, normalised
 from datapruning.training.sparsity.prunable import prunable
 from datapruning.training.sparsity.threshold import Saliency
 
@@ -33,16 +33,16 @@ def network() -> nn.Module:
     ).double()
 
 
-def look(seed: int) -> Look:
+def look(seed: int) -> SaliencyBatch:
     """Six pictures of 4x4."""
     random = torch.Generator().manual_seed(seed)
     images, others = (torch.randn(6, 1, 4, 4, dtype=torch.float64, generator=random) for _ in range(2))
     teacher = torch.randn(1, 6, 4, dtype=torch.float64, generator=random)
-    return look_at(images, torch.arange(6) % 4, others)._replace(teacher=teacher)
+    return make_saliency_batch(images, torch.arange(6) % 4, others)._replace(teacher=teacher)
 
 
 def after_steps(
-    model: nn.Module, masks: dict[str, Tensor], method: str, inside: list[Look], mode: str, start: dict[str, Tensor]
+    model: nn.Module, masks: dict[str, Tensor], method: str, inside: list[SaliencyBatch], mode: str, start: dict[str, Tensor]
 ) -> tuple[dict[str, Tensor], dict[str, Tensor] | None]:
     """theta_i and theta_(i-1), by plain steps: an independent walk that never differentiates through itself."""
     theta = {name: p * masks[name] if name in masks else p for name, p in start.items()}
@@ -56,7 +56,9 @@ def after_steps(
     return theta, before
 
 
-def total(model: nn.Module, theta: dict[str, Tensor], before: dict[str, Tensor] | None, method: str, each: Look) -> Tensor:
+def total(
+    model: nn.Module, theta: dict[str, Tensor], before: dict[str, Tensor] | None, method: str, each: SaliencyBatch
+) -> Tensor:
     """The loss at theta."""
 
     def forward(parameters: dict[str, Tensor]) -> Callable[[Tensor], Tensor]:
@@ -80,7 +82,7 @@ def test_the_saliency_equals_finite_differences_in_the_mask(method: str, mode: s
     start = {name: p.detach() for name, p in model.named_parameters()}
     ones = {name: torch.ones_like(w) for name, w in prunable(model).items()}
     loss = partial(TERMS[method], SelfDistillConfig(method=method), CrossEntropy())
-    found, _ = mask_gradient(model, loss, inside, [outside], Inner(2, RATE, mode))
+    found, _ = mask_gradient(model, loss, inside, [outside], InnerLoop(2, RATE, mode))
     frozen = Frozen(model, method, inside, outside, start)
     for name in ones:
         numbers = torch.zeros_like(ones[name])
@@ -97,7 +99,9 @@ def test_the_saliency_equals_finite_differences_in_the_mask(method: str, mode: s
 class Frozen:
     """The walk with every detached target fixed at what it is for the mask of ones."""
 
-    def __init__(self, model: nn.Module, method: str, inside: list[Look], outside: Look, start: dict[str, Tensor]) -> None:
+    def __init__(
+        self, model: nn.Module, method: str, inside: list[SaliencyBatch], outside: SaliencyBatch, start: dict[str, Tensor]
+    ) -> None:
         self.model, self.method, self.start = model, method, start
         self.looks = [*inside, outside]
         self.path: list[dict[str, Tensor]] = []
@@ -138,10 +142,10 @@ def test_the_model_is_left_as_it_was_and_a_removed_weight_has_its_derivative_too
     model = network()
     before = {name: t.clone() for name, t in model.state_dict().items()}
     loss = partial(TERMS["none"], SelfDistillConfig(), CrossEntropy())
-    found, _ = mask_gradient(model, loss, [look(1)], [look(2), look(3)], Inner(1, RATE))
+    found, _ = mask_gradient(model, loss, [look(1)], [look(2), look(3)], InnerLoop(1, RATE))
     assert all(torch.equal(t, before[name]) for name, t in model.state_dict().items())
     assert all(p.grad is None for p in model.parameters())
-    parts = [mask_gradient(model, loss, [look(1)], [look(k)], Inner(1, RATE))[0] for k in (2, 3)]
+    parts = [mask_gradient(model, loss, [look(1)], [look(k)], InnerLoop(1, RATE))[0] for k in (2, 3)]
     for name, each in found.items():
         torch.testing.assert_close(each, (parts[0][name] + parts[1][name]) / 2)
     assert sum(each.sum() for each in normalised(found).values()) == pytest.approx(1)
@@ -151,8 +155,8 @@ def test_matched_terms_have_gradients_of_one_length() -> None:
     model, each = network(), look(1)
     how = SelfDistillConfig(method="cs-kd")
     loss = partial(TERMS["cs-kd"], how, CrossEntropy())
-    both, (base, extra) = mask_gradient(model, loss, [], [each], Inner(0, RATE, matched=True))
-    alone, _ = mask_gradient(model, partial(TERMS["none"], how, CrossEntropy()), [], [each], Inner(0, RATE))
+    both, (base, extra) = mask_gradient(model, loss, [], [each], InnerLoop(0, RATE, match_gradients=True))
+    alone, _ = mask_gradient(model, partial(TERMS["none"], how, CrossEntropy()), [], [each], InnerLoop(0, RATE))
     rest = {name: both[name] - alone[name] for name in both}
     sizes = [sum(float((g**2).sum()) for g in part.values()) for part in (alone, rest)]
     assert sizes[0] == pytest.approx(sizes[1])
@@ -160,10 +164,12 @@ def test_matched_terms_have_gradients_of_one_length() -> None:
     assert extra > 0
 
 
-def by_hand(prune_by: str, model: nn.Module, looks: list[Look], shape: tuple[int, int, int] = (1, 1, 2)) -> Saliency:
+def by_hand(
+    prune_by: str, model: nn.Module, looks: list[SaliencyBatch], shape: tuple[int, int, int] = (1, 1, 2)
+) -> Saliency:
     """Saliency of a small case."""
     return saliency(
-        Case(
+        SaliencyInputs(
             model, SparsityConfig(sparsity=0.5, criterion=prune_by), SelfDistillConfig(), CrossEntropy(), [], looks, shape, 0
         )
     )
@@ -185,8 +191,8 @@ def test_synflow_by_hand() -> None:
     np.testing.assert_allclose(found["2.weight"], [[2 * 3, 1 * 1.5], [1 * 3, 3 * 1.5]])
 
 
-def one_picture() -> Look:
-    return look_at(torch.tensor([[[[1.0, 2.0]]]], dtype=torch.float64), torch.tensor([1]))
+def one_picture() -> SaliencyBatch:
+    return make_saliency_batch(torch.tensor([[[[1.0, 2.0]]]], dtype=torch.float64), torch.tensor([1]))
 
 
 def test_snip_by_hand() -> None:
@@ -205,7 +211,7 @@ def test_snip_by_hand() -> None:
 def test_grasp_is_weight_times_hessian_times_gradient() -> None:
     torch.manual_seed(1)
     model = nn.Sequential(nn.Flatten(), nn.Linear(2, 3, bias=False)).double()
-    looks = [look_at(torch.randn(4, 1, 1, 2, dtype=torch.float64), torch.arange(4) % 3) for _ in range(2)]
+    looks = [make_saliency_batch(torch.randn(4, 1, 1, 2, dtype=torch.float64), torch.arange(4) % 3) for _ in range(2)]
     weight = model[1].weight.detach()
 
     def mean_loss(flat: Tensor) -> Tensor:

@@ -47,7 +47,7 @@ def test_the_weights_that_are_kept_are_as_many_as_was_said(dprune: Dprune, tmp_p
     assert f"{pruned['kept']:,} of {pruned['total']:,} weights by {criterion}" in answer.out
     masks, _ = load_masks(folder / "masks.npz")
     weights, _ = load_tensors(folder / "model.safetensors")
-    for name, bits in masks.bits.items():
+    for name, bits in masks.tensors.items():
         assert not weights[name].numpy()[~bits].any()
         assert weights[name].numpy()[bits].all()
     assert sum(layer["kept"] for layer in pruned["layers"]) == pruned["kept"] == masks.kept
@@ -84,15 +84,15 @@ def test_with_a_teacher_the_search_and_its_probes_are_pruned_too(dprune: Dprune,
     assert result["kd_weight_search"] is not None
     masks, _ = load_masks(folder / "masks.npz")
     weights, _ = load_tensors(folder / "model.safetensors")
-    assert all(not weights[name].numpy()[~bits].any() for name, bits in masks.bits.items())
+    assert all(not weights[name].numpy()[~bits].any() for name, bits in masks.tensors.items())
 
 
 @pytest.fixture
 def pruned_context(small: Dataset, make_context: Callable[[Dataset], Context]) -> Context:
     return (
         make_context(small)
-        .with_student(epochs=3, model="tinynet8")
-        .with_table("self_distill", method="ps-kd")
+        .with_train(epochs=3, model="tinynet8")
+        .with_settings("self_distill", method="ps-kd")
         .with_sparsity(0.8)
     )
 
@@ -143,8 +143,8 @@ def test_a_checkpoint_of_other_masks_is_refused(
         dp.train(pruned_context, fraction=0.5, kd_weight=0, out=tmp_path / "run")
     monkeypatch.setattr(Checkpoint, "save", save)
     masks, metadata = load_masks(tmp_path / "run" / "masks.npz")
-    name = next(iter(masks.bits))
-    masks.bits[name][...] = ~masks.bits[name]
+    name = next(iter(masks.tensors))
+    masks.tensors[name][...] = ~masks.tensors[name]
     masks.save(tmp_path / "run" / "masks.npz", metadata.sparsity, metadata.cost)
     with pytest.raises(IncompatibleInputs, match="made with other masks"):
         dp.train(pruned_context, fraction=0.5, kd_weight=0, out=tmp_path / "run")
@@ -177,7 +177,7 @@ def test_the_compact_file_holds_the_same_weights(dprune: Dprune, tmp_path: Path)
     with pytest.raises(InvalidFile):
         load_sparse(tmp_path / "cut.npz")
     masks, _ = load_masks(folder / "masks.npz")
-    name = next(iter(masks.bits))
+    name = next(iter(masks.tensors))
     with pytest.raises(IncompatibleInputs, match="is not zero where its mask removes it"):
         save_sparse(tmp_path / "x.npz", {**dense, name: torch.ones_like(dense[name])}, masks, student_result())
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from datapruning.config.augmentation import AugmentPolicy
-from datapruning.data.augment.views import Views
+from datapruning.data.augment.augmentation import Augmentation
 from datapruning.errors import InvalidValue
 
 EVERYTHING = AugmentPolicy(flip=True, crop=2, cutout=3, num_views=4, seed=5)
@@ -18,19 +18,19 @@ MEAN, STD = (120.7, 99.9, 3.3), (61.1, 70.0, 55.5)
 Images = NDArray[np.uint8]
 
 
-def bound(policy: AugmentPolicy, channels: int = 3) -> Views:
-    return Views(policy, MEAN[:channels], STD[:channels])
+def bound(policy: AugmentPolicy, channels: int = 3) -> Augmentation:
+    return Augmentation(policy, MEAN[:channels], STD[:channels])
 
 
 def pictures(count: int, height: int = 8, width: int = 8, channels: int = 3, seed: int = 0) -> Images:
     return np.random.default_rng(seed).integers(0, 256, (count, height, width, channels)).astype(np.uint8)
 
 
-def slowly(views: Views, image: Images, sample: int, epoch: int) -> NDArray[np.float32]:
+def slowly(views: Augmentation, image: Images, sample: int, epoch: int) -> NDArray[np.float32]:
     """One view of one image, written from the policy's description alone; only the draws are shared."""
     height, width, channels = image.shape
     policy, number = views.policy, epoch % views.policy.num_views
-    down, right, flip, centre_down, centre_right = views.draws(np.array([sample]), number, height, width)[0]
+    down, right, flip, centre_down, centre_right = views.sample_params(np.array([sample]), number, height, width)[0]
     padded = np.pad(image, ((policy.crop, policy.crop), (policy.crop, policy.crop), (0, 0)))
     image = padded[down : down + height, right : right + width]
     if policy.flip and flip:
@@ -140,7 +140,7 @@ def test_a_batch_that_is_not_contiguous_is_seen_the_same() -> None:
 
 def test_half_are_flipped_and_offsets_are_uniform_and_independent() -> None:
     views = bound(AugmentPolicy(flip=True, crop=4, cutout=5, seed=1))
-    drawn = np.concatenate([views.draws(np.arange(20_000), view, 28, 32) for view in range(4)])
+    drawn = np.concatenate([views.sample_params(np.arange(20_000), view, 28, 32) for view in range(4)])
     for column, limit in enumerate((9, 9, 2, 28, 32)):
         seen = np.bincount(drawn[:, column], minlength=limit)
         assert len(seen) == limit
@@ -154,21 +154,21 @@ def test_half_are_flipped_and_offsets_are_uniform_and_independent() -> None:
 def test_draws_are_pinned() -> None:
     """Soft-label caches made by earlier versions rest on these numbers."""
     ids = np.array([0, 1, 2, 49_999, 2**40])
-    drawn = bound(AugmentPolicy(cutout=3, seed=7)).draws(ids, 3, 28, 32)
+    drawn = bound(AugmentPolicy(cutout=3, seed=7)).sample_params(ids, 3, 28, 32)
     assert drawn.tolist() == [[5, 8, 0, 25, 19], [5, 5, 1, 22, 19], [4, 3, 0, 8, 14], [8, 7, 1, 16, 19], [3, 4, 1, 9, 2]]
 
 
 def test_without_a_cutout_its_centre_is_not_drawn_and_the_rest_is_as_ever() -> None:
     ids = np.arange(500)
-    with_one, without = (bound(AugmentPolicy(cutout=size, seed=7)).draws(ids, 3, 28, 32) for size in (3, 0))
+    with_one, without = (bound(AugmentPolicy(cutout=size, seed=7)).sample_params(ids, 3, 28, 32) for size in (3, 0))
     np.testing.assert_array_equal(without[:, :3], with_one[:, :3])
     assert not without[:, 3:].any()
-    assert not bound(AugmentPolicy(flip=False, cutout=3, seed=7)).draws(ids, 3, 28, 32)[:, 2].any()
+    assert not bound(AugmentPolicy(flip=False, cutout=3, seed=7)).sample_params(ids, 3, 28, 32)[:, 2].any()
 
 
 def test_views_of_other_statistics_stay_apart() -> None:
     images = torch.from_numpy(pictures(4))
-    first, second = bound(EVERYTHING), Views(EVERYTHING, STD, MEAN)
+    first, second = bound(EVERYTHING), Augmentation(EVERYTHING, STD, MEAN)
     for views in (first, second, first):
         expected = (images.numpy() - np.array(views.mean, np.float32)) / np.array(views.std, np.float32)
         np.testing.assert_array_equal(views.normalise(images).numpy(), expected.transpose(0, 3, 1, 2))

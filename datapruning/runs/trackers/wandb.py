@@ -7,21 +7,21 @@ import secrets
 import shutil
 from collections.abc import Mapping
 
-from datapruning.runs.trackers.base import Log, Story, imported
+from datapruning.runs.trackers.base import LogHandle, RunInfo, import_tool
 
 PROJECT, OFFLINE = "datapruning", "offline"
 
 
-class ToWandb:
+class WandbTracker:
     """See `Tracker`. $WANDB_MODE, $WANDB_PROJECT, $WANDB_ENTITY and its other variables hold; console and code stay here."""
 
-    def begin(self, story: Story, log: str | None, rows: int) -> Log:
+    def start(self, story: RunInfo, log: str | None, rows: int) -> LogHandle:
         """Open the run of a name that is made up once.
 
         Offline, it begins again with every process, and an older folder of it goes: `wandb sync` would put one in the
         place of the other, and of a process that was killed most rows are lost.
         """
-        wandb = imported("wandb")
+        wandb = import_tool("wandb")
         mode = os.environ.get("WANDB_MODE") or OFFLINE
         name = log or secrets.token_hex(4)
         place = story.folder / "wandb"
@@ -34,17 +34,17 @@ class ToWandb:
             resume=None if mode == OFFLINE else "allow", settings=quiet,
         )  # fmt: skip
         if mode == OFFLINE:
-            return Log(name, f"{place}; wandb sync {place}/offline-*", 0)
-        return Log(name, str(self._run.url or mode), int(self._run.step))
+            return LogHandle(name, f"{place}; wandb sync {place}/offline-*", 0)
+        return LogHandle(name, str(self._run.url or mode), int(self._run.step))
 
-    def row(self, epoch: int, numbers: Mapping[str, float]) -> None:
+    def log_epoch(self, epoch: int, numbers: Mapping[str, float]) -> None:
         """A step an epoch."""
         self._run.log(dict(numbers), step=epoch)
 
-    def result(self, epochs: int, numbers: Mapping[str, float]) -> None:
+    def log_result(self, epochs: int, numbers: Mapping[str, float]) -> None:
         """The run's summary."""
         self._run.summary.update(dict(numbers))
 
-    def end(self, finished: bool) -> None:
+    def finish(self, finished: bool) -> None:
         """Finish the run; 1 means that it was cut short."""
         self._run.finish(exit_code=0 if finished else 1)

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from datapruning.runs.trackers.base import Log, Story
+from datapruning.runs.trackers.base import LogHandle, RunInfo
 
 FOLDER = "tensorboard"
 
 
-class ToTensorBoard:
+class TensorBoardTracker:
     """See `Tracker`. Every process writes a file of its own, which says what it replaces (`purge_step`)."""
 
-    def begin(self, story: Story, log: str | None, rows: int) -> Log:
+    def start(self, story: RunInfo, log: str | None, rows: int) -> LogHandle:
         """Open another event file; the first one holds config.toml as a text."""
         from torch.utils.tensorboard import SummaryWriter  # imports for seconds
 
@@ -23,18 +23,18 @@ class ToTensorBoard:
         if log is None:
             self._writer.add_text("config", f"```toml\n{story.text}\n```")
             self._writer.flush()
-        return Log(FOLDER, f"{place}; tensorboard --logdir {story.folder.parent}", rows)
+        return LogHandle(FOLDER, f"{place}; tensorboard --logdir {story.folder.parent}", rows)
 
-    def row(self, epoch: int, numbers: Mapping[str, float]) -> None:
+    def log_epoch(self, epoch: int, numbers: Mapping[str, float]) -> None:
         """A scalar each."""
         for name, value in numbers.items():
             self._writer.add_scalar(name, value, epoch)
         self._writer.flush()
 
-    def result(self, epochs: int, numbers: Mapping[str, float]) -> None:
+    def log_result(self, epochs: int, numbers: Mapping[str, float]) -> None:
         """Scalars, too, at the last epoch."""
-        self.row(epochs - 1, {f"result/{name}": value for name, value in numbers.items()})
+        self.log_epoch(epochs - 1, {f"result/{name}": value for name, value in numbers.items()})
 
-    def end(self, finished: bool) -> None:
+    def finish(self, finished: bool) -> None:
         """Close the file."""
         self._writer.close()

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datapruning.errors import InvalidFile
-from datapruning.utils.system import cores
+from datapruning.utils.system import available_cpus
 
 
-class StoredImages:
+class LazyImages:
     """Stands where `Split.images` is an array: uint8 [n, height, width, channels] that is never in memory as a whole.
 
     An index is what would index the first axis of an array: a number, a slice, a list of numbers or a mask.
@@ -44,7 +44,7 @@ class StoredImages:
         raise NotImplementedError
 
 
-class Chosen(StoredImages):
+class ImageSubset(LazyImages):
     """The images at `places` of others, int64 [n]."""
 
     def __init__(self, images: Any, places: NDArray[np.int64]) -> None:
@@ -56,7 +56,7 @@ class Chosen(StoredImages):
         return images
 
 
-class Jpegs(StoredImages):
+class JpegArchive(LazyImages):
     """JPEG files of one size, one after another in one file; decoded by as many threads as there are cores.
 
     Args:
@@ -79,7 +79,7 @@ class Jpegs(StoredImages):
 
     def _read(self, places: NDArray[np.int64]) -> NDArray[np.uint8]:
         images = np.empty((len(places), *self.shape[1:]), np.uint8)
-        workers = min(cores(), len(places))
+        workers = min(available_cpus(), len(places))
 
         def work(first: int) -> None:
             for row in range(first, len(places), workers):

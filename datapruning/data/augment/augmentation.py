@@ -18,17 +18,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from datapruning.config.augmentation import AugmentPolicy, CutMixPolicy
-from datapruning.data.augment.crops import resample, resized_boxes
-from datapruning.data.augment.cutmix import Mixture, paste, share_of_own
-from datapruning.data.augment.numba_kernels import fused_views, kernel
+from datapruning.data.augment.crops import random_resized_boxes, resample
+from datapruning.data.augment.cutmix import CutMix, mixing_lambda, paste
+from datapruning.data.augment.numba_kernels import augment_cpu, augment_kernel
 from datapruning.data.loaders.loader import Batch, Loader, MixedLabels
-from datapruning.utils.hashing import U64, below, hash_ids
+from datapruning.utils.hashing import U64, bounded_ints, hash_ids
 
 VIEW_KEY = 0x71E35
 
 
 @dataclass(frozen=True)
-class Views:
+class Augmentation:
     """A policy bound to a dataset's channel statistics: uint8 NHWC batches in, normalised float32 NCHW batches out.
 
     `mixture` is there where a student's pictures are mixed.
@@ -37,17 +37,17 @@ class Views:
     policy: AugmentPolicy
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    mixture: Mixture | None = None
+    cutmix: CutMix | None = None
 
-    def among(self, kept: NDArray[np.int64], cutmix: CutMixPolicy) -> Views:
+    def for_subset(self, kept: NDArray[np.int64], cutmix: CutMixPolicy) -> Augmentation:
         """The views of a student of the subset `kept` (sorted sample ids)."""
-        return replace(self, mixture=Mixture(cutmix, self.policy.seed, kept) if cutmix.prob else None)
+        return replace(self, cutmix=CutMix(cutmix, self.policy.seed, kept) if cutmix.prob else None)
 
-    def number(self, epoch: int) -> int:
+    def view_index(self, epoch: int) -> int:
         """The view that epoch `epoch` sees."""
         return epoch % self.policy.num_views
 
-    def draws(self, ids: NDArray[np.int64], view: int, height: int, width: int) -> NDArray[np.int64]:
+    def sample_params(self, ids: NDArray[np.int64], view: int, height: int, width: int) -> NDArray[np.int64]:
         """What is drawn for views of `height` x `width`.
 
         Returns:
@@ -58,33 +58,33 @@ class Views:
         bits = hash_ids(ids, VIEW_KEY, policy.seed, view)
         offsets = 2 * policy.crop + 1
         drawn = np.zeros((len(ids), 5), np.int64)
-        drawn[:, 0] = below(bits, offsets)
-        drawn[:, 1] = below(bits << U64(32), offsets)
+        drawn[:, 0] = bounded_ints(bits, offsets)
+        drawn[:, 1] = bounded_ints(bits << U64(32), offsets)
         if policy.flip:
             drawn[:, 2] = bits & U64(1)
         if policy.cutout:
             more = hash_ids(ids, VIEW_KEY, policy.seed, view, 1)
-            drawn[:, 3] = below(more, height)
-            drawn[:, 4] = below(more << U64(32), width)
+            drawn[:, 3] = bounded_ints(more, height)
+            drawn[:, 4] = bounded_ints(more << U64(32), width)
         return drawn
 
     def read(self, loader: Loader, batches: Sequence[NDArray[np.int64]], epoch: int) -> Iterator[tuple[Batch, Tensor]]:
         """Each batch of ids with its views of epoch `epoch`, mixed where there is a mixture; shapes as in `apply`."""
-        if self.mixture is None:
+        if self.cutmix is None:
             for batch in loader.read(batches):
                 yield batch, self.apply(batch.images, batch.ids, epoch)
             return
         ends = np.cumsum([len(ids) for ids in batches]).tolist()
-        of_all = self.mixture.draws(np.concatenate([np.empty(0, np.int64), *batches]), self.number(epoch))
-        draws = [of_all.part(end - len(ids), end) for ids, end in zip(batches, ends, strict=True)]
+        of_all = self.cutmix.sample_params(np.concatenate([np.empty(0, np.int64), *batches]), self.view_index(epoch))
+        draws = [of_all.slice(end - len(ids), end) for ids, end in zip(batches, ends, strict=True)]
         wanted = [np.concatenate([ids, d.partners]) for ids, d in zip(batches, draws, strict=True)]
         for ids, drawn, both in zip(batches, draws, loader.read(wanted), strict=True):
             views = self.apply(both.images, both.ids, epoch)
             n, size = len(ids), views.shape[2:]
             rows, boxes = np.flatnonzero(drawn.mixed), drawn.boxes(*size)
             paste(views[:n], views[n:], rows, boxes)
-            others = both.labels[:n].index_copy(0, _there(rows, both.images), both.labels[n:])
-            mixed = MixedLabels(others, _there(share_of_own(boxes, drawn.mixed, *size), both.images))
+            others = both.labels[:n].index_copy(0, _to_device(rows, both.images), both.labels[n:])
+            mixed = MixedLabels(others, _to_device(mixing_lambda(boxes, drawn.mixed, *size), both.images))
             yield Batch(both.images[:n], both.labels[:n], ids, mixed), views[:n]
 
     def apply(self, images: Tensor, ids: NDArray[np.int64] | Tensor, epoch: int) -> Tensor:
@@ -103,42 +103,42 @@ class Views:
             InvalidValue: images smaller than `policy.size`.
         """
         ids = ids.cpu().numpy() if isinstance(ids, Tensor) else ids
-        images = self._framed(images, ids, self.number(epoch))
+        images = self._crop(images, ids, self.view_index(epoch))
         _, height, width, _ = images.shape
-        draws = self.draws(ids, self.number(epoch), height, width)
-        run = kernel() if images.device.type == "cpu" else None
+        draws = self.sample_params(ids, self.view_index(epoch), height, width)
+        run = augment_kernel() if images.device.type == "cpu" else None
         if run is not None:
-            return fused_views(run, images, draws, self.policy, *_row_stats(self.mean, self.std, width, images.device))
-        down, right, _, centre_down, centre_right = _there(draws, images).unbind(1)
+            return augment_cpu(run, images, draws, self.policy, *_row_stats(self.mean, self.std, width, images.device))
+        down, right, _, centre_down, centre_right = _to_device(draws, images).unbind(1)
         if self.policy.crop:
-            images = _crops(images, self.policy.crop, down, right)
+            images = _pad_and_crop(images, self.policy.crop, down, right)
         if self.policy.flip:
-            images = _mirrored(images, draws[:, 2])
+            images = _hflip(images, draws[:, 2])
         pixels = self.normalise(images)
         if self.policy.cutout:
-            hole_down = _near(centre_down, height, self.policy.cutout)
-            hole_right = _near(centre_right, width, self.policy.cutout)
+            hole_down = _cutout_mask(centre_down, height, self.policy.cutout)
+            hole_right = _cutout_mask(centre_right, width, self.policy.cutout)
             pixels.masked_fill_((hole_down[:, :, None] & hole_right[:, None, :])[:, None], 0.0)
         return pixels
 
     def normalise(self, images: Tensor) -> Tensor:
         """(pixel - mean) / std of the middle, not augmented, as evaluation sees it. Shapes and errors as in `apply`."""
-        images = self._middle(images)
+        images = self._center_crop(images)
         count, height, width, channels = images.shape
         mean, std = _row_stats(self.mean, self.std, width, images.device)
         rows = images.reshape(count * height, width * channels)  # long rows: the subtraction runs at memory speed
         pixels = rows.to(torch.float32).sub_(mean).div_(std)
         return pixels.view(count, height, width, channels).permute(0, 3, 1, 2)
 
-    def _framed(self, images: Tensor, ids: NDArray[np.int64], view: int) -> Tensor:
+    def _crop(self, images: Tensor, ids: NDArray[np.int64], view: int) -> Tensor:
         """The part of each image that its view shows, in the view's size: uint8 as the images are."""
         if not self.policy.scale:
-            return self._middle(images)
+            return self._center_crop(images)
         _, height, width, _ = images.shape
         size = self.policy.output_shape((height, width, 0))[:2]
-        return resample(images, resized_boxes(ids, self.policy, view, height, width), *size)
+        return resample(images, random_resized_boxes(ids, self.policy, view, height, width), *size)
 
-    def _middle(self, images: Tensor) -> Tensor:
+    def _center_crop(self, images: Tensor) -> Tensor:
         _, height, width, _ = images.shape
         tall, wide, _ = self.policy.output_shape((height, width, 0))
         down, right = (height - tall) // 2, (width - wide) // 2
@@ -152,7 +152,7 @@ def _row_stats(mean: tuple[float, ...], std: tuple[float, ...], width: int, devi
     return row_mean.to(device), row_std.to(device)
 
 
-def _crops(images: Tensor, padding: int, down: Tensor, right: Tensor) -> Tensor:
+def _pad_and_crop(images: Tensor, padding: int, down: Tensor, right: Tensor) -> Tensor:
     """Windows of the images' own size, cut out of the zero-padded images at (down, right), offsets from the corner.
 
     Every row of every window is one contiguous run of bytes in the padded batch, so one gather over a view in which
@@ -168,20 +168,20 @@ def _crops(images: Tensor, padding: int, down: Tensor, right: Tensor) -> Tensor:
     return runs.index_select(0, starts.view(-1)).view(count, height, width, channels)
 
 
-def _mirrored(images: Tensor, flip: NDArray[np.int64]) -> Tensor:
+def _hflip(images: Tensor, flip: NDArray[np.int64]) -> Tensor:
     """The images, those with a 1 in `flip` mirrored left to right. Worked out on the host: a GPU never waits for it."""
     marked, place = np.flatnonzero(flip), np.arange(len(flip))
     place[marked] = len(flip) + np.arange(len(marked))
-    mirrored = images.index_select(0, _there(marked, images)).flip(2)
-    return torch.cat([images, mirrored]).index_select(0, _there(place, images))
+    mirrored = images.index_select(0, _to_device(marked, images)).flip(2)
+    return torch.cat([images, mirrored]).index_select(0, _to_device(place, images))
 
 
-def _there(numbers: NDArray[Any], images: Tensor) -> Tensor:
+def _to_device(numbers: NDArray[Any], images: Tensor) -> Tensor:
     """`numbers` on the device of `images`."""
     return torch.from_numpy(numbers).to(images.device, non_blocking=True)
 
 
-def _near(centre: Tensor, length: int, side: int) -> Tensor:
+def _cutout_mask(centre: Tensor, length: int, side: int) -> Tensor:
     """Bool [n, length]: inside the run of `side` pixels around each centre."""
     offset = torch.arange(length, device=centre.device) - (centre[:, None] - side // 2)
     return (offset >= 0) & (offset < side)
