@@ -43,7 +43,8 @@ import json, sys, time
 import datapruning.api.train, scorers, datapruning.teachers.soft_labels
 from datapruning.training import checkpoint
 from datapruning.cli.main import run
-checkpoint.SECONDS, checkpoint.SHARE, datapruning.teachers.soft_labels.MARK_SECONDS = {INTERVAL}, 1.0, {INTERVAL}
+checkpoint.SAVE_INTERVAL_SECONDS, checkpoint.MAX_SAVE_TIME_FRACTION = {INTERVAL}, 1.0
+datapruning.teachers.soft_labels.FLUSH_SECONDS = {INTERVAL}
 open("ready.txt", "w").write(str(time.process_time()))
 for words in json.loads(sys.argv[1]):
     code = run(words)

@@ -39,7 +39,15 @@ from datapruning.data.loaders.ffcv_cache import write_beton
 from datapruning.data.registry import open_dataset, open_npz
 from datapruning.errors import InvalidFile
 from datapruning.evidence.ensemble import Member, read_member, write_member
-from datapruning.evidence.recording import FEATURES, LABELS, RIVALS, Recording, create_recording, open_recording, write_array
+from datapruning.evidence.recording import (
+    FEATURES,
+    LABELS,
+    RUNNER_UP,
+    Recording,
+    create_recording,
+    open_recording,
+    write_array,
+)
 from datapruning.evidence.sample_stats import RECORDED
 from datapruning.io.npz import write_npz
 from datapruning.io.tensors import load_tensors, save_tensors
@@ -363,7 +371,7 @@ def make_recording(folder: Path) -> None:
             array[:] = 1 if name == RECORDED else np.abs(_floats(*array.shape))
         track.flush()
     write_array(recording.run_folder(0) / FEATURES, _floats(40, 5).astype(np.float16))
-    write_array(recording.run_folder(0) / RIVALS, np.ones(40, np.int32))
+    write_array(recording.run_folder(0) / RUNNER_UP, np.ones(40, np.int32))
     recording.finish(0, epochs=2, early=True, final=True, samples_seen=80, evaluated=80, seconds=1.5)
 
 

@@ -177,7 +177,8 @@ class Recording:
         looked = [(k, done) for k, done in self.complete_runs() if done["final"]]
         if not looked:
             raise InvalidValue(
-                f"{self.folder} has no evaluation pass after the last epoch; record one (start_final_evaluation() in your own loop)"
+                f"{self.folder} has no evaluation pass after the last epoch; "
+                "record one (start_final_evaluation() in your own loop)"
             )
         return FinalEvaluation(
             tuple(self.final(k) for k, _ in looked), sum((_cost(done) for _, done in looked), ComputeCost())

@@ -1,7 +1,7 @@
 """Digests of files that are too large, or of a format too fixed, to carry a checksum inside: kept in a JSON beside them.
 
-A file is read through when it is first opened in a process, at about 1.5 GB/s; one that is larger than `MAX_VERIFIED_BYTES` is not,
-its header and tables alone are checked then.
+A file is read through when it is first opened in a process, at about 1.5 GB/s; one that is larger than
+`MAX_VERIFIED_BYTES` is not, its header and tables alone are checked then.
 """
 
 from __future__ import annotations

@@ -82,8 +82,8 @@ RACES = {
         "train.beton: 1,438 images", "cache/digits-*/train.beton",
     ),
     "pictures": Race(
-        PETS, PETS, "datapruning.data.image_folder.decode_cache:_decode_all", 3, "another process is decoding folder pets, train",
-        "pets, train: 12 pictures", "cache/pictures-*/train.npy",
+        PETS, PETS, "datapruning.data.image_folder.decode_cache:_decode_all", 3,
+        "another process is decoding folder pets, train", "pets, train: 12 pictures", "cache/pictures-*/train.npy",
     ),
     "teacher": Race(
         TEACH, TEACH, UPDATE, 5, "another process is at work in dprune-runs/teachers/digits", "teacher: using",

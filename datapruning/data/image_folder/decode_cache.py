@@ -63,9 +63,13 @@ class ImageFiles:
 
 @dataclass(frozen=True)
 class DecodedSplit:
-    """`images` uint8 [n, size, size, 3], memory-mapped or `JpegArchive`; `stored`: SHA-256 (hex) of the files' names and bytes;
-    `unreadable`: positions of those that are no pictures, grey in `images`; `sums`: see `Dataset.pixel_sums`, of the
-    pictures before they were encoded again (None: decoded before sums were kept).
+    """The decoded images of a split.
+
+    Attributes:
+        images: uint8 [n, size, size, 3], memory-mapped, or a `JpegArchive`.
+        content_hash: SHA-256 (hex) of the files' names and bytes.
+        corrupt_ids: positions of the files that are no images; they are gray in `images`.
+        pixel_sums: see `Dataset.pixel_sums`, of the images before they were encoded again.
     """
 
     images: Any

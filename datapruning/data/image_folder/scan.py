@@ -116,7 +116,7 @@ def _walk(top: Path) -> list[tuple[str, list[str]]]:
     """(folder, files) of `top` and below. Links are followed, but not in circles; hidden folders are left out.
 
     Raises:
-        InvalidFile: links lead to one folder in more ways than `MAX_PATHS_TO_FOLDER`: a maze of them has no end that one would see.
+        InvalidFile: symbolic links lead to one folder in more ways than `MAX_PATHS_TO_FOLDER`.
     """
     found = []
     ways: Counter[tuple[int, int]] = Counter()
