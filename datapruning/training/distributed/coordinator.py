@@ -174,7 +174,7 @@ class _GatherOutputs(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
-        return ctx.shared._returned(gradients[0], ctx.sizes), None, None
+        return ctx.shared._scatter(gradients[0], ctx.sizes), None, None
 
 
 def micro_batch_sizes(size: int, training: TrainConfig) -> list[int]:

@@ -36,34 +36,34 @@ def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-class Kept:
-    """A tool that keeps what it is told, and fails when it is told to."""
+class RecordingTracker:
+    """Records its calls, and fails when it is told to."""
 
     def __init__(self) -> None:
-        self.told: list[Any] = []
+        self.calls: list[Any] = []
         self.fails = False
         self.lost = 0
 
-    def begin(self, story: RunInfo, log: str | None, rows: int) -> LogHandle:
-        self.told.append(("begin", log, rows))
+    def start(self, run: RunInfo, log: str | None, rows: int) -> LogHandle:
+        self.calls.append(("start", log, rows))
         return LogHandle("mine", "memory", max(0, rows - self.lost))
 
-    def row(self, epoch: int, numbers: Mapping[str, float]) -> None:
+    def log_epoch(self, epoch: int, numbers: Mapping[str, float]) -> None:
         if self.fails:
             raise ConnectionError("no network\nat all")
-        self.told.append((epoch, dict(numbers)))
+        self.calls.append((epoch, dict(numbers)))
 
-    def result(self, epochs: int, numbers: Mapping[str, float]) -> None:
-        self.told.append(("result", epochs, dict(numbers)))
+    def log_result(self, epochs: int, numbers: Mapping[str, float]) -> None:
+        self.calls.append(("result", epochs, dict(numbers)))
 
-    def end(self, finished: bool) -> None:
-        self.told.append(("end", finished))
+    def finish(self, finished: bool) -> None:
+        self.calls.append(("end", finished))
 
 
 @pytest.fixture
-def kept(monkeypatch: pytest.MonkeyPatch) -> Kept:
+def tracker(monkeypatch: pytest.MonkeyPatch) -> RecordingTracker:
     """Stands in for every tool."""
-    tool = Kept()
+    tool = RecordingTracker()
     monkeypatch.setattr(logs, "make_tracker", lambda name: tool)
     return tool
 
@@ -98,7 +98,7 @@ def metrics(run: FinishedRun) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_every_row_is_logged_once_whatever_was_killed(folder: Path, kept: Kept) -> None:
+def test_every_row_is_logged_once_whatever_was_killed(folder: Path, tracker: RecordingTracker) -> None:
     first, second = {"epoch": 0, "loss": 2.0, "note": "x"}, {"epoch": 1, "loss": 1.5}
     run, block = opened(folder)
     with pytest.raises(KeyboardInterrupt), block:
@@ -112,32 +112,32 @@ def test_every_row_is_logged_once_whatever_was_killed(folder: Path, kept: Kept) 
         run.log_epochs([first, second, {"epoch": 2, "loss": 1.0}])
         run.log_result(student_result())
         run.log_result(student_result(test_accuracy=51.0))
-    assert kept.told == [
-        ("begin", None, 0), (0, {"loss": 2.0}), (1, {"loss": 1.5}), ("end", False),
-        ("begin", "mine", 2), (2, {"loss": 1.0}), ("result", 3, LOGGED), ("end", True),
+    assert tracker.calls == [
+        ("start", None, 0), (0, {"loss": 2.0}), (1, {"loss": 1.5}), ("end", False),
+        ("start", "mine", 2), (2, {"loss": 1.0}), ("result", 3, LOGGED), ("end", True),
     ]  # fmt: skip
     student_result().write(folder / "result.json")
     run, block = opened(folder)
     with block:
         pass
-    assert len(kept.told) == 8, "a log that is whole is not opened again"
+    assert len(tracker.calls) == 8, "a log that is whole is not opened again"
 
 
-def test_rows_that_a_tool_lost_are_logged_again(folder: Path, kept: Kept) -> None:
+def test_rows_that_a_tool_lost_are_logged_again(folder: Path, tracker: RecordingTracker) -> None:
     rows = [{"epoch": epoch, "loss": float(epoch)} for epoch in range(3)]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     _, block = opened(folder)
     with block:
         pass
-    kept.lost = 2
+    tracker.lost = 2
     _, block = opened(folder)
     with block:
         pass
-    assert [told[0] for told in kept.told] == ["begin", 0, 1, 2, "end", "begin", 1, 2, "end"]
+    assert [call[0] for call in tracker.calls] == ["start", 0, 1, 2, "end", "start", 1, 2, "end"]
 
 
 def test_a_result_that_did_not_get_through_is_logged_again(
-    folder: Path, kept: Kept, monkeypatch: pytest.MonkeyPatch
+    folder: Path, tracker: RecordingTracker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     student_result().write(folder / "result.json")
 
@@ -145,28 +145,28 @@ def test_a_result_that_did_not_get_through_is_logged_again(
         raise ConnectionError
 
     with monkeypatch.context() as patch:
-        patch.setattr(kept, "end", breaks)
+        patch.setattr(tracker, "finish", breaks)
         _, block = opened(folder)
         with block:
             pass
     _, block = opened(folder)
     with block:
         pass
-    assert [told[0] for told in kept.told] == ["begin", "result", "begin", "result", "end"]
+    assert [call[0] for call in tracker.calls] == ["start", "result", "start", "result", "end"]
 
 
-def test_a_log_that_is_begun_late_gets_what_the_folder_holds(folder: Path, kept: Kept) -> None:
+def test_a_log_that_is_begun_late_gets_what_the_folder_holds(folder: Path, tracker: RecordingTracker) -> None:
     (folder / "metrics.jsonl").write_text('{"epoch": 0, "loss": 2.0}\n{"epoch": 1, "loss": 1.0}\n')
     student_result().write(folder / "result.json")
     _, block = opened(folder)
     with block:
-        assert kept.told[1:] == [(0, {"loss": 2.0}), (1, {"loss": 1.0}), ("result", 2, LOGGED)]
+        assert tracker.calls[1:] == [(0, {"loss": 2.0}), (1, {"loss": 1.0}), ("result", 2, LOGGED)]
 
 
 def test_a_tool_that_fails_is_left_out_in_one_line_and_catches_up(
-    folder: Path, kept: Kept, capsys: pytest.CaptureFixture[str]
+    folder: Path, tracker: RecordingTracker, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    kept.fails = True
+    tracker.fails = True
     run, block = opened(folder)
     with block:
         run.log_epochs([{"epoch": 0, "loss": 2.0}])
@@ -174,14 +174,14 @@ def test_a_tool_that_fails_is_left_out_in_one_line_and_catches_up(
     (said,) = [line for line in capsys.readouterr().err.splitlines() if "fails" in line]
     assert "wandb fails (ConnectionError: no network)" in said
     assert "the run goes on" in said
-    kept.fails = False
+    tracker.fails = False
     run, block = opened(folder)
     with block:
         run.log_epochs([{"epoch": 0, "loss": 2.0}, {"epoch": 1, "loss": 1.0}])
-    assert [told for told in kept.told if type(told[0]) is int] == [(0, {"loss": 2.0}), (1, {"loss": 1.0})]
+    assert [call for call in tracker.calls if type(call[0]) is int] == [(0, {"loss": 2.0}), (1, {"loss": 1.0})]
 
 
-def test_broken_rows_are_named(folder: Path, kept: Kept) -> None:
+def test_broken_rows_are_named(folder: Path, tracker: RecordingTracker) -> None:
     (folder / "metrics.jsonl").write_text("{nonsense\n")
     _, block = opened(folder)
     with pytest.raises(InvalidFile, match=r"metrics\.jsonl cannot be read"), block:
@@ -320,7 +320,7 @@ def test_names_of_tools(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(MissingPackage, match=rf"pip install 'datapruning-toolkit\[{name}\]'"):
             find_tools([name])
         monkeypatch.setitem(sys.modules, name, object())  # type: ignore[arg-type]
-        assert type(make_tracker(name)).__name__.lower() == f"to{name}"
+        assert type(make_tracker(name)).__name__.lower() == f"{name}tracker"
     assert find_tools(["mlflow, wandb", "tensorboard,wandb"]) == ("mlflow", "wandb", "tensorboard")
 
 
