@@ -99,7 +99,7 @@ SCENARIOS: dict[str, tuple[tuple[str, ...], ...]] = {
         ),
     ),
 }  # fmt: skip
-NOT_COMPARED = ("output.txt", "ready.txt", "spent.json")
+NOT_COMPARED = ("output.txt", "ready.txt", "stats.json")
 """What was printed, start-up, and how long labels took."""
 MAY_DIFFER = {"seconds", "checksum", "soft_labels_computed", "created"}
 """Times, and how many soft labels the last of the processes computed."""

@@ -39,6 +39,7 @@ from datapruning.data.loaders.ffcv_cache import write_beton
 from datapruning.data.registry import open_dataset, open_npz
 from datapruning.errors import InvalidFile
 from datapruning.evidence.ensemble import Member, read_member, write_member
+from datapruning.evidence.manifests import RecordingManifest
 from datapruning.evidence.recording import (
     FEATURES,
     LABELS,
@@ -363,8 +364,8 @@ def read_beton(folder: Path) -> Any:
 
 
 def make_recording(folder: Path) -> None:
-    about = {"dataset": DATA.name, "fingerprint": DATA.fingerprint, "total": 40, "epochs": 2, "early_epoch": 1, "seed": 0}
-    recording = create_recording(folder, about)
+    manifest = RecordingManifest(dataset=DATA.name, fingerprint=DATA.fingerprint, total=40, epochs=2, early_epoch=1, seed=0)
+    recording = create_recording(folder, manifest)
     write_array(folder / LABELS, DATA.train.labels)
     for track in (recording.train_passes(0), recording.early(0), recording.final(0)):
         for name, array in track.arrays.items():
@@ -372,14 +373,14 @@ def make_recording(folder: Path) -> None:
         track.flush()
     write_array(recording.run_folder(0) / FEATURES, _floats(40, 5).astype(np.float16))
     write_array(recording.run_folder(0) / RUNNER_UP, np.ones(40, np.int32))
-    recording.finish(0, epochs=2, early=True, final=True, samples_seen=80, evaluated=80, seconds=1.5)
+    recording.finish_run(0, epochs=2, early=True, final=True, cost=ComputeCost(80, 80, 1.5))
 
 
 def read_recording(folder: Path) -> Any:
     found: Recording = open_recording(folder)
     tracks = [*found.dynamics().train_passes, *found.early_evaluation().early, *found.final_evaluation().final]
     arrays = [{name: np.array(array) for name, array in track.arrays.items()} for track in tracks]
-    return dict(found.about), arrays, np.array(found.embeddings().features), found.runner_up_classes(), found.labels()
+    return dict(found.manifest), arrays, np.array(found.embeddings().features), found.runner_up_classes(), found.labels()
 
 
 def _labels(folder: Path) -> SoftLabelCache:

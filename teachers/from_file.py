@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 import zipfile
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from datapruning.data.dataset import Dataset
@@ -31,6 +31,7 @@ from datapruning.training.checkpoint import load_weights
 from datapruning.training.evaluate import accuracy
 from datapruning.training.reproducibility import reproducible
 from datapruning.utils.console import info
+from datapruning.utils.records import Record, parse_record
 from datapruning.version import __version__
 
 SUFFIXES = (".safetensors", ".pth", ".pt")
@@ -40,19 +41,18 @@ WRAPPERS = ("module.", "_orig_mod.")
 """What DataParallel and torch.compile put before every name."""
 
 
-@dataclass(frozen=True)
-class CheckpointMetadata:
-    """What `NAME.json` beside the weights says of them.
+class CheckpointMetadata(Record):
+    """The content of the optional `NAME.json` beside a file of weights.
 
     Attributes:
-        classes: names of the outputs, in order; empty: those of the dataset, in its order.
-        mean: of the channels that the network was trained with, 0..1; empty: the dataset's own.
-        std: likewise.
+        classes: names of the outputs, in order; empty: the dataset's classes, in its order.
+        mean: mean of each channel, 0..1, of the images that the network was trained with; empty: the dataset's own.
+        std: standard deviation of each channel, likewise.
     """
 
     classes: tuple[str, ...] = ()
     mean: tuple[float, ...] = ()
-    std: tuple[float, ...] = ()
+    std: tuple[Annotated[float, Field(gt=0)], ...] = ()
 
 
 def is_weights_file(path: Path) -> bool:
@@ -72,9 +72,9 @@ def import_teacher(context: Context, path: Path) -> Path:
         IncompatibleInputs: the class names beside it are not the dataset's.
     """
     data, name = context.data, context.recipe.teacher.model
-    weights, said = read_weights(path), read_checkpoint_metadata(path)
-    order = class_order(said, data, path)
-    outputs = len(said.classes) or data.classes
+    weights, metadata = read_weights(path), read_checkpoint_metadata(path)
+    order = class_order(metadata, data, path)
+    outputs = len(metadata.classes) or data.classes
     model = create_model(name, context.shape, outputs, seed=0)
     load_weights(model, weights, path)
     if order != list(range(outputs)):
@@ -87,7 +87,7 @@ def import_teacher(context: Context, path: Path) -> Path:
         model = create_model(name, context.shape, data.classes, seed=0)
         load_weights(model, weights, path)
     weights = dict(model.state_dict())
-    trained_with = InputStatistics(mean=said.mean, std=said.std) if said.mean else None
+    trained_with = InputStatistics(mean=metadata.mean, std=metadata.std) if metadata.mean else None
     identity = {"weights": hash_weights(weights), "input": trained_with.to_json() if trained_with else {}}
     folder = context.artifact_path("teachers", f"{name}-from-file", identity)
     with exclusive_lock(folder / "run", f"another process opens {path}"):
@@ -157,49 +157,51 @@ def _strip_wrappers(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def read_checkpoint_metadata(path: Path) -> CheckpointMetadata:
-    """What `NAME.json` beside the weights says: a list of class names, or an object with "classes", "mean" and "std".
+    """Read `NAME.json` beside a file of weights: a list of class names, or an object (see `CheckpointMetadata`).
+
+    Args:
+        path: the file of weights.
 
     Raises:
         InvalidFile: it is something else.
     """
-    beside = path.with_suffix(".json")
-    if not beside.exists():
+    path = path.with_suffix(".json")
+    if not path.exists():
         return CheckpointMetadata()
     try:
-        found = parse_json(read_text(beside, MAX_JSON_BYTES))
+        content = parse_json(read_text(path, MAX_JSON_BYTES))
     except (OSError, ValueError) as error:
-        raise InvalidFile(f"{beside} cannot be read: {first_line(error)}") from None
-    if isinstance(found, list):
-        found = {"classes": found}
-    wanted = 'a list of class names, or {"classes": [...], "mean": [...], "std": [...]} (mean and std in 0..1)'
-    if not isinstance(found, dict) or set(found) - {"classes", "mean", "std"}:
-        raise InvalidFile(f"{beside} is {wanted}")
-    names, mean, std = (found.get(key, []) for key in ("classes", "mean", "std"))
-    if not all(isinstance(each, list) for each in (names, mean, std)) or not all(isinstance(n, str) for n in names):
-        raise InvalidFile(f"{beside} is {wanted}")
-    if not all(type(n) in (int, float) and math.isfinite(n) for n in (*mean, *std)) or not all(n > 0 for n in std):
-        raise InvalidFile(f"{beside}: mean and std are numbers, a channel each, std above 0")
-    return CheckpointMetadata(tuple(names), tuple(float(n) for n in mean), tuple(float(n) for n in std))
+        raise InvalidFile(f"{path} cannot be read: {first_line(error)}") from None
+    if not isinstance(content, list | dict):
+        raise InvalidFile(
+            f'{path} is a list of class names, or {{"classes": [...], "mean": [...], "std": [...]}} (mean and std in 0..1)'
+        )
+    return parse_record(CheckpointMetadata, {"classes": content} if isinstance(content, list) else content, str(path))
 
 
-def class_order(said: CheckpointMetadata, data: Dataset, path: Path) -> list[int]:
+def class_order(metadata: CheckpointMetadata, data: Dataset, path: Path) -> list[int]:
     """Which output of the checkpoint each class of the dataset is, in the dataset's order.
 
+    Args:
+        metadata: of the checkpoint.
+        data: the dataset.
+        path: the file of weights, for messages.
+
     Raises:
-        IncompatibleInputs: a class that the checkpoint does not know; other numbers of channels.
+        IncompatibleInputs: a class that the checkpoint does not have; another number of channels.
         InvalidFile: a class named twice.
     """
-    beside, channels = path.with_suffix(".json"), data.train.shape[2]
-    if (said.mean or said.std) and {len(said.mean), len(said.std)} != {channels}:
-        raise IncompatibleInputs(f"{beside}: mean and std have a number for each of the {channels} channels, both of them")
-    if not said.classes:
+    path, channels, classes = path.with_suffix(".json"), data.train.shape[2], metadata.classes
+    if (metadata.mean or metadata.std) and {len(metadata.mean), len(metadata.std)} != {channels}:
+        raise IncompatibleInputs(f"{path}: mean and std have a number for each of the {channels} channels, both of them")
+    if not classes:
         return list(range(data.classes))
-    if len(set(said.classes)) != len(said.classes):
-        twice = next(name for name in said.classes if said.classes.count(name) > 1)
-        raise InvalidFile(f"{beside}: class '{twice}' is named twice")
-    absent = [name for name in data.class_names if name not in said.classes]
-    if absent:
+    duplicate = next((name for name in classes if classes.count(name) > 1), None)
+    if duplicate is not None:
+        raise InvalidFile(f"{path}: class '{duplicate}' is named twice")
+    missing = [name for name in data.class_names if name not in classes]
+    if missing:
         raise IncompatibleInputs(
-            f"{beside} does not name class '{absent[0]}' of {data.name} ({len(absent)} of {data.classes} are missing)"
+            f"{path} does not name class '{missing[0]}' of {data.name} ({len(missing)} of {data.classes} are missing)"
         )
-    return [said.classes.index(name) for name in data.class_names]
+    return [classes.index(name) for name in data.class_names]

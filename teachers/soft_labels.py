@@ -11,13 +11,15 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor
 
+from datapruning.config.augmentation import AugmentPolicy, CutMixPolicy
 from datapruning.data.augment.augmentation import Augmentation
 from datapruning.data.loaders.loader import Loader
 from datapruning.errors import IncompatibleInputs, InvalidFile, InvalidValue, first_line
@@ -31,10 +33,45 @@ from datapruning.training.evaluate import batch_logits
 from datapruning.utils.console import ProgressBar, info
 from datapruning.utils.cost import ComputeCost
 from datapruning.utils.hashing import config_hash, row_checksums
+from datapruning.utils.records import Record, parse_record
 
 ROWS = 256
 FLUSH_SECONDS = 2.0
-FORMAT = {"format": "datapruning.soft-labels", "version": 1}
+STATS = "stats.json"
+REFILL_HINT = "delete the folder to fill it again"
+
+
+class SoftLabelManifest(Record):
+    """What defines the soft labels of a folder; its hash is the folder's name.
+
+    Attributes:
+        fingerprint: fingerprint of the dataset.
+        teacher: hash of the teacher's weights.
+        views: augmentation policy.
+        rows: rows of every batch of the teacher.
+        total: N, the number of training samples.
+        classes: number of classes.
+        cutmix: CutMix policy; None: the views are not mixed.
+        subset: digest of the kept ids, from which the partners of mixed views are drawn; None: the views are not mixed.
+    """
+
+    format: Literal["datapruning.soft-labels"] = "datapruning.soft-labels"
+    version: Literal[1] = 1
+    fingerprint: str
+    teacher: str
+    views: AugmentPolicy
+    rows: int = ROWS
+    total: int
+    classes: int
+    cutmix: CutMixPolicy | None = None
+    subset: str | None = None
+
+
+class SoftLabelStats(Record):
+    """How many soft labels of a folder were computed so far, and in how many seconds."""
+
+    computed: Annotated[int, Field(ge=0)] = 0
+    seconds: Annotated[float, Field(ge=0)] = 0.0
 
 
 class SoftLabelCache:
@@ -58,13 +95,13 @@ class SoftLabelCache:
 
     def __init__(self, teacher: Teacher, views: Augmentation, fingerprint: str, total: int, classes: int) -> None:
         self.teacher, self.views = teacher, views
-        manifest: dict[str, Any] = {
-            **FORMAT, "fingerprint": fingerprint, "teacher": teacher.weights_hash, "views": views.policy.to_dict(),
-            "rows": ROWS, "total": total, "classes": classes,
-        }  # fmt: skip
-        if views.cutmix is not None:
-            manifest |= {"cutmix": views.cutmix.policy.to_dict(), "kept": views.cutmix.digest}
-        self.folder = teacher.folder / "soft-labels" / config_hash(manifest)
+        # keys without effect are at their defaults: they do not change the folder's name
+        policy, cutmix = AugmentPolicy.model_validate(views.policy.to_dict()), views.cutmix
+        manifest = SoftLabelManifest(
+            fingerprint=fingerprint, teacher=teacher.weights_hash, views=policy, total=total, classes=classes,
+            cutmix=cutmix.policy if cutmix else None, subset=cutmix.digest if cutmix else None,
+        )  # fmt: skip
+        self.folder = teacher.folder / "soft-labels" / config_hash(manifest.to_json())
         shape = (views.policy.num_views, total, classes)
         path = self.folder / "manifest.json"
         with exclusive_lock(path, f"another process opens {self.folder}"):
@@ -73,8 +110,8 @@ class SoftLabelCache:
                 create_memmap(self.folder / "logits.npy", np.float16, shape, sparse=True)
                 create_memmap(self.folder / "sums.npy", np.uint32, shape[:2])
                 create_memmap(self.folder / "done.npy", np.uint8, shape[:2])
-                write_json(path, manifest)
-        if read_json(path) != manifest:
+                write_json(path, manifest.to_json())
+        if parse_record(SoftLabelManifest, read_json(path), str(path)) != manifest:
             raise IncompatibleInputs(
                 f"{self.folder} holds soft labels of another teacher, dataset or view policy; delete it"
             )
@@ -112,21 +149,21 @@ class SoftLabelCache:
                 with ProgressBar.open("soft labels", count) as bar:
                     for view, wanted in todo.items():
                         self._fill_view(loader, wanted, view, bar)
-                spent = self._stats()
-                seconds = round(spent["seconds"] + time.perf_counter() - started, 3)
-                write_json(self.folder / "spent.json", {"computed": spent["computed"] + count, "seconds": seconds})
+                stats = self._stats()
+                seconds = round(stats.seconds + time.perf_counter() - started, 3)
+                stats = SoftLabelStats(computed=stats.computed + count, seconds=seconds)
+                write_json(self.folder / STATS, stats.to_json())
         return count
 
     def cost(self, ids: NDArray[np.int64], epochs: int) -> ComputeCost:
         """What the labels of `ids` for so many epochs cost to make, whoever made them; seconds at the mean rate so far."""
         count = len(ids) * min(epochs, self.views.policy.num_views)
-        spent = self._stats()
-        rate = spent["seconds"] / spent["computed"] if spent["computed"] else 0.0
-        return ComputeCost(evaluated=count, seconds=round(count * rate, 3))
+        stats = self._stats()
+        return ComputeCost(evaluated=count, seconds=round(count * stats.seconds / max(stats.computed, 1), 3))
 
-    def _stats(self) -> dict[str, Any]:
-        path = self.folder / "spent.json"
-        return read_json(path) if path.exists() else {"computed": 0, "seconds": 0.0}
+    def _stats(self) -> SoftLabelStats:
+        path = self.folder / STATS
+        return parse_record(SoftLabelStats, read_json(path), str(path)) if path.exists() else SoftLabelStats()
 
     @property
     def _row_bytes(self) -> int:
@@ -186,7 +223,7 @@ class SoftLabelCache:
         if changed.size:
             raise InvalidFile(
                 f"{self.folder / 'logits.npy'} was changed since it was written: the label of sample id {changed[0]} in "
-                f"view {view} has another checksum; delete the folder to fill it again"
+                f"view {view} has another checksum; {REFILL_HINT}"
             )
         return torch.from_numpy(logits.astype(np.float32))
 
@@ -221,7 +258,7 @@ def _open_map(path: Path, kind: Any, shape: tuple[int, ...]) -> np.memmap[Any, A
     try:
         array = open_npy_memmap(path, "r+")
     except (OSError, ValueError) as error:
-        raise InvalidFile(f"{path} cannot be opened: {first_line(error)}; delete the folder to fill it again") from None
+        raise InvalidFile(f"{path} cannot be opened: {first_line(error)}; {REFILL_HINT}") from None
     if array.shape != shape or array.dtype != kind:
-        raise InvalidFile(f"{path} is {array.dtype} {list(array.shape)}, {list(shape)} is needed; delete the folder")
+        raise InvalidFile(f"{path} is {array.dtype} {list(array.shape)}, {list(shape)} is needed; {REFILL_HINT}")
     return array

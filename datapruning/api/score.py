@@ -61,7 +61,7 @@ def score(
     selected_scorer: Scorer = get_scorer(scorer)
     context = with_evidence_model(as_context(data, **settings), model)
     evidence, provenance = collect_evidence(context, selected_scorer, seed)
-    return _compute_scores(selected_scorer, evidence, context.data, {"seed": seed, **provenance}, out)
+    return _compute_scores(selected_scorer, evidence, context.data, {"seed": seed, **provenance.to_metadata()}, out)
 
 
 def with_evidence_model(context: Context, model: str | None) -> Context:
@@ -156,7 +156,7 @@ def score_recording(folder: str | Path, scorer: str, *, out: str | Path | None =
     """
     recording = open_recording(Path(folder))
     selected_scorer: Scorer = get_scorer(scorer)
-    provenance = {"seed": recording.about.get("seed", 0), "recording": str(recording.folder)}
+    provenance = {"seed": recording.manifest.seed, "recording": str(recording.folder)}
     return _compute_scores(selected_scorer, read_evidence(recording, selected_scorer), recording, provenance, out)
 
 

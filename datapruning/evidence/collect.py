@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from datapruning.artifacts.scorer import Samples, Scorer
@@ -15,44 +17,62 @@ from datapruning.evidence.members import open_ensemble
 from datapruning.evidence.proxies import record_proxies
 from datapruning.evidence.recording import Recording
 from datapruning.runs.context import Context
+from datapruning.utils.cost import ComputeCost
 
 EARLY = (EarlyEvaluation, Gradients)
 """Read all runs, most of which end at the early epoch; the others read the whole ones alone."""
 
 
-def collect_evidence(context: Context, scorer: Scorer, seed: int) -> tuple[Any, dict[str, Any]]:
-    """(evidence, its story for the meta of the scores).
+@dataclass(frozen=True)
+class EvidenceProvenance:
+    """Where a scorer's evidence comes from.
+
+    Attributes:
+        tables: the tables of the recipe that determine it, as plain data.
+        cost: compute of recording it; None: it takes none.
+        recording: the folder of the recording; None: it was not read from one.
+    """
+
+    tables: Mapping[str, object] = field(default_factory=dict)
+    cost: ComputeCost | None = None
+    recording: Path | None = None
+
+    def to_metadata(self) -> dict[str, object]:
+        """The keys that it adds to the metadata of scores."""
+        cost = {} if self.cost is None else {"costs": asdict(self.cost)}
+        return {**self.tables, **cost, **({} if self.recording is None else {"recording": str(self.recording)})}
+
+
+def collect_evidence(context: Context, scorer: Scorer, seed: int) -> tuple[Any, EvidenceProvenance]:
+    """Open the evidence that a scorer needs; what is missing in the workspace is recorded first.
+
+    Returns:
+        (the evidence, of the type `scorer.needs`; where it comes from).
 
     Raises:
         InvalidValue: the recipe's settings leave no evidence of this kind.
     """
     recipe = context.recipe
     if scorer.needs is Samples:
-        return Samples(context.data.total, seed), {}
+        return Samples(context.data.total, seed), EvidenceProvenance()
     if scorer.needs is SubsetEnsemble:
         ensemble = open_ensemble(context, seed)
-        about = {**recipe.identity("ensemble", "ensemble_member"), "costs": asdict(ensemble.cost)}
-        return ensemble, about
+        return ensemble, EvidenceProvenance(recipe.identity("ensemble", "ensemble_member"), ensemble.cost)
     runs = recipe.evidence.runs if scorer.needs in EARLY else recipe.evidence.full_runs
     if not runs:
         raise InvalidValue(f"scorer '{scorer.name}' reads a proxy that was trained to the end, and evidence.full_runs is 0")
     recording = record_proxies(context, seed, runs)
-    if scorer.needs is Gradients:
-        evidence: Any = open_gradients(context, recording, runs)
-    else:
-        evidence = read_evidence(recording, scorer)
-    story = {
-        "evidence": recipe.evidence.to_dict(), "proxy": recipe.to_dict()["proxy"], "views": recipe.views.to_dict(),
-        "costs": asdict(evidence.cost), "recording": str(recording.folder),
-    }  # fmt: skip
-    return evidence, story
+    is_gradients = scorer.needs is Gradients
+    evidence: Any = open_gradients(context, recording, runs) if is_gradients else read_evidence(recording, scorer)
+    tables = recipe.identity("evidence", "proxy", "views")
+    return evidence, EvidenceProvenance(tables, evidence.cost, recording.folder)
 
 
 def read_evidence(recording: Recording, scorer: Scorer) -> Any:
-    """What a scorer needs from a recording, whoever made it.
+    """The evidence that a scorer needs from a recording, whoever made it.
 
     Raises:
-        InvalidValue: it is not in there.
+        InvalidValue: the recording does not have it.
     """
     if scorer.needs is TrainingDynamics:
         return recording.dynamics()
@@ -63,7 +83,7 @@ def read_evidence(recording: Recording, scorer: Scorer) -> Any:
     if scorer.needs is Embeddings:
         return recording.embeddings()
     if scorer.needs is Samples:
-        return Samples(recording.total, int(recording.about.get("seed", 0)))
+        return Samples(recording.total, recording.manifest.seed)
     raise InvalidValue(
         f"scorer '{scorer.name}' reads {scorer.needs.__name__}, which a recording of a training loop does not have; "
         "let dprune score train for it (without --recording)"

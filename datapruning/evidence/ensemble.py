@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from datapruning.config.ensemble import EnsembleConfig
 from datapruning.config.training import TrainConfig
@@ -22,9 +23,36 @@ from datapruning.io.npz import read_npz, write_npz
 from datapruning.io.trial_store import TrialConfig, TrialFn, TrialStore
 from datapruning.utils.console import info
 from datapruning.utils.cost import ComputeCost
+from datapruning.utils.records import Record, parse_record
 
-FORMAT = "datapruning.member"
 ARRAYS = ("in_subset", "correct", "loss", "margin", "oof_probs", "test_correct")
+RETRAIN_HINT = "delete it to have it trained again"
+
+
+class MemberMetadata(Record):
+    """The metadata of a member's file.
+
+    Attributes:
+        member: its number in the ensemble, from 0.
+        total: N, the number of training samples.
+        num_test: number of test samples.
+        cost: compute of training and evaluation.
+    """
+
+    format: Literal["datapruning.member"] = "datapruning.member"
+    version: Literal[1] = 1
+    member: Annotated[int, Field(ge=0)]
+    total: Annotated[int, Field(ge=1)]
+    num_test: Annotated[int, Field(ge=0)]
+    cost: ComputeCost
+
+
+class MemberResult(Record):
+    """What the trial of a member yields: its cost, and its training accuracy inside and outside its subset, in percent."""
+
+    cost: ComputeCost
+    accuracy_in_subset: float
+    accuracy_held_out: float
 
 
 @dataclass(frozen=True)
@@ -110,11 +138,12 @@ def member_trials(
         ids = np.flatnonzero(member_mask(number, labels, ensemble.subset_fraction, seed))
         member = train_member(number, ids)
         write_member(member_path(folder, number), member, number)
-        return {
-            "samples_seen": member.cost.samples_seen, "evaluated": member.cost.evaluated, "seconds": member.cost.seconds,
-            "accuracy_inside": 100 * float(member.correct[member.in_subset].mean()),
-            "accuracy_outside": 100 * float(member.correct[~member.in_subset].mean()),
-        }  # fmt: skip
+        result = MemberResult(
+            cost=member.cost,
+            accuracy_in_subset=100 * float(member.correct[member.in_subset].mean()),
+            accuracy_held_out=100 * float(member.correct[~member.in_subset].mean()),
+        )
+        return result.to_json()
 
     return TrialStore(folder, {"subset_fraction": ensemble.subset_fraction, "total": len(labels)}), configs, work
 
@@ -145,10 +174,10 @@ def record_ensemble(
     rows = store.run_all(configs, work, label="member") if left else [store.get(c) for c in configs]
     for config in configs:  # no sooner: a member that is written, but not yet its row, is begun again
         state_path(folder, config["member"]).unlink(missing_ok=True)
-    results = [row.result for row in rows if row is not None]
-    fits = np.mean([result["accuracy_inside"] for result in results])
-    info(f"ensemble: {len(results)} members in {folder}, right about {fits:.1f}% of the samples inside")
-    cost = sum((ComputeCost(r["samples_seen"], r["evaluated"], r["seconds"]) for r in results), ComputeCost())
+    results = [parse_record(MemberResult, row.result, str(folder)) for row in rows if row is not None]
+    accuracy = np.mean([result.accuracy_in_subset for result in results])
+    info(f"ensemble: {len(results)} members in {folder}, {accuracy:.1f}% training accuracy on their subsets")
+    cost = sum((result.cost for result in results), ComputeCost())
     return SubsetEnsemble(tuple(member_path(folder, c["member"]) for c in configs), labels, cost)
 
 
@@ -168,45 +197,39 @@ def write_member(path: Path, member: Member, number: int) -> None:
         "in_subset": np.packbits(member.in_subset), "correct": np.packbits(member.correct), "loss": member.loss,
         "margin": member.margin, "oof_probs": member.oof_probs, "test_correct": np.packbits(member.test_correct),
     }  # fmt: skip
-    meta = {
-        "format": FORMAT, "version": 1, "member": number, "total": len(member.in_subset), "tests": len(member.test_correct),
-        "cost": [member.cost.samples_seen, member.cost.evaluated, member.cost.seconds],
-    }  # fmt: skip
-    write_npz(path, arrays, meta)
+    metadata = MemberMetadata(
+        member=number, total=len(member.in_subset), num_test=len(member.test_correct), cost=member.cost
+    )
+    write_npz(path, arrays, metadata.to_json())
 
 
 def read_member(path: Path, total: int) -> Member:
     """Read and check a member's file.
 
     Raises:
-        InvalidFile: missing, broken, or of another size.
+        InvalidFile: missing, broken, or of another number of training samples than `total`.
     """
     arrays, meta = read_npz(path, "an ensemble member's", ARRAYS)
-    if meta.get("format") != FORMAT or meta.get("total") != total:
-        raise InvalidFile(f"{path} is no ensemble member of {total:,} samples; delete it to have it trained again")
+    metadata = parse_record(MemberMetadata, meta, str(path))
+    if metadata.total != total:
+        raise InvalidFile(f"{path} is not an ensemble member of {total:,} samples; {RETRAIN_HINT}")
     try:
-        bits = {
-            name: _unpack_bits(arrays[name], count)
-            for name, count in (("in_subset", total), ("correct", total), ("test_correct", meta["tests"]))
-        }
         member = Member(
-            **bits, loss=arrays["loss"], margin=arrays["margin"], oof_probs=arrays["oof_probs"],
-            cost=ComputeCost(*meta["cost"]),
+            _unpack_bits(arrays["in_subset"], total), _unpack_bits(arrays["correct"], total), arrays["loss"],
+            arrays["margin"], arrays["oof_probs"], _unpack_bits(arrays["test_correct"], metadata.num_test), metadata.cost,
         )  # fmt: skip
-        whole = member.loss.shape == member.margin.shape == (total,)
-        whole &= member.oof_probs.ndim == 2 and len(member.oof_probs) == int((~member.in_subset).sum())
-        numbers = (member.loss, member.margin, member.oof_probs)
-        whole &= all(each.dtype.kind == "f" and bool(np.isfinite(each).all()) for each in numbers)
-        whole &= all(type(number) in (int, float) for number in meta["cost"])
-    except (LookupError, TypeError, ValueError):
-        whole = False
-    if not whole:
-        raise InvalidFile(f"{path} is no whole ensemble member; delete it to have it trained again")
+    except (KeyError, ValueError):
+        raise InvalidFile(f"{path} is not a whole ensemble member; {RETRAIN_HINT}") from None
+    shapes_fit = member.loss.shape == member.margin.shape == (total,)
+    shapes_fit &= member.oof_probs.ndim == 2 and len(member.oof_probs) == int((~member.in_subset).sum())
+    floats = (member.loss, member.margin, member.oof_probs)
+    if not shapes_fit or not all(a.dtype.kind == "f" and bool(np.isfinite(a).all()) for a in floats):
+        raise InvalidFile(f"{path} is not a whole ensemble member; {RETRAIN_HINT}")
     return member
 
 
-def _unpack_bits(packed: NDArray[Any], count: Any) -> NDArray[np.bool_]:
+def _unpack_bits(packed: NDArray[Any], count: int) -> NDArray[np.bool_]:
     """`count` truth values, eight to a byte; `unpackbits` by itself would fill up what is missing."""
-    if type(count) is not int or packed.dtype != np.uint8 or packed.shape != (-(-count // 8),):
+    if packed.dtype != np.uint8 or packed.shape != (-(-count // 8),):
         raise ValueError("of another size")
     return np.unpackbits(packed, count=count).astype(bool)

@@ -12,10 +12,12 @@ from torch import Tensor
 from datapruning.data.dataset import Dataset
 from datapruning.errors import InvalidValue
 from datapruning.evidence.embeddings import to_features
+from datapruning.evidence.manifests import RecordingManifest
 from datapruning.evidence.prediction_change import PredictionChange
 from datapruning.evidence.recorder import Recorder
 from datapruning.evidence.recording import FEATURES, LABELS, RUNNER_UP, create_recording, write_array
 from datapruning.evidence.sample_stats import runner_up_class
+from datapruning.utils.cost import ComputeCost
 
 NO_FINGERPRINT = "not fingerprinted: "
 """Begins what stands for the fingerprint of a dataset that was only named."""
@@ -63,8 +65,8 @@ class LoopRecorder:
     """See `record`."""
 
     def __init__(self, folder: Path, name: str, fingerprint: str, total: int, epochs: int, run: int) -> None:
-        about = {"dataset": name, "fingerprint": fingerprint, "total": total, "epochs": epochs}
-        self.recording = create_recording(folder, about)
+        manifest = RecordingManifest(dataset=name, fingerprint=fingerprint, total=total, epochs=epochs)
+        self.recording = create_recording(folder, manifest)
         self._run, self._epochs, self._total = run, epochs, total
         path = self.recording.folder / LABELS
         self._labels = self.recording.labels() if path.exists() else np.full(total, -1, np.int64)
@@ -75,7 +77,7 @@ class LoopRecorder:
         self._has_features = np.zeros(total, bool)
         self._rivals = np.zeros(total, np.int32)
         self._looked = False
-        if self.recording.done(run) is not None:
+        if self.recording.run_manifest(run) is not None:
             raise InvalidValue(
                 f"{folder} has run {run} already, whole; record another run (run={run + 1}) or name another folder"
             )
@@ -117,11 +119,11 @@ class LoopRecorder:
             outside the last pass.
         """
         if self._now is None:
-            raise InvalidValue("no epoch has begun: call begin(epoch) before update(...)")
+            raise InvalidValue("no epoch has begun: call start_epoch(epoch) before update(...)")
         self._now.update(logits, targets, ids)
         if self._now is not self._train_recorder:
             where = ids.cpu().numpy() if isinstance(ids, Tensor) else np.asarray(ids)
-            inside = (where >= 0) & (where < self._total)  # `end` names those that are not
+            inside = (where >= 0) & (where < self._total)  # `end_epoch` names those that are not
             self._rivals[where[inside]] = runner_up_class(logits.detach(), targets).cpu().numpy()[inside]
         if features is not None:
             if self._now is self._train_recorder:
@@ -137,7 +139,7 @@ class LoopRecorder:
             self._features = np.zeros((self._total, width), np.float16)
         if self._features.shape[1] != width:
             raise InvalidValue(f"features had {self._features.shape[1]} numbers a sample before, and have {width} now")
-        inside = (ids >= 0) & (ids < self._total)  # `end` names those that are not
+        inside = (ids >= 0) & (ids < self._total)  # `end_epoch` names those that are not
         self._features[ids[inside]] = found[inside]
         self._has_features[ids[inside]] = True
 
@@ -178,11 +180,7 @@ class LoopRecorder:
             write_array(self.recording.run_folder(self._run) / FEATURES, self._features)
         if self._looked:
             write_array(self.recording.run_folder(self._run) / RUNNER_UP, self._rivals)
-        seen = self._epochs * self._total
-        looked = self._total * self._looked
-        self.recording.finish(
-            self._run, epochs=self._epochs, early=False, final=self._looked, samples_seen=seen, evaluated=looked,
-            seconds=seconds,
-        )  # fmt: skip
+        cost = ComputeCost(self._epochs * self._total, self._total * self._looked, seconds)
+        self.recording.finish_run(self._run, epochs=self._epochs, early=False, final=self._looked, cost=cost)
         self._changes.remove()
         return self.recording.folder

@@ -12,9 +12,10 @@ from datapruning.data.augment.augmentation import Augmentation
 from datapruning.data.loaders.loader import Loader
 from datapruning.errors import InvalidValue
 from datapruning.evidence.embeddings import to_features
+from datapruning.evidence.manifests import DONE, RecordingManifest
 from datapruning.evidence.prediction_change import PredictionChange
 from datapruning.evidence.recorder import Recorder, RecorderCallback
-from datapruning.evidence.recording import DONE, FEATURES, LABELS, RUNNER_UP, Recording, create_recording, write_array
+from datapruning.evidence.recording import FEATURES, LABELS, RUNNER_UP, Recording, create_recording, write_array
 from datapruning.evidence.sample_stats import runner_up_class
 from datapruning.io.atomic import atomic_write
 from datapruning.io.locks import exclusive_lock
@@ -29,6 +30,7 @@ from datapruning.training.reproducibility import reproducible
 from datapruning.training.schedules import planned_steps
 from datapruning.training.trainer import Trainer
 from datapruning.utils.console import info
+from datapruning.utils.cost import ComputeCost
 
 EARLY_WEIGHTS, STATE = "early.safetensors", "checkpoint.safetensors"
 
@@ -60,24 +62,24 @@ def record_proxies(context: Context, seed: int, runs: int) -> Recording:
     folder = context.artifact_path(
         "evidence", training.model, identity
     )  # not by the number of runs: more may be added later
-    about = {
-        "dataset": data.name, "fingerprint": data.fingerprint, "total": data.total, "epochs": training.epochs,
-        "early_epoch": evidence.early_epoch, "seed": seed,
-    }  # fmt: skip
-    recording = create_recording(folder, about)
+    manifest = RecordingManifest(
+        dataset=data.name, fingerprint=data.fingerprint, total=data.total, epochs=training.epochs,
+        early_epoch=evidence.early_epoch, seed=seed,
+    )  # fmt: skip
+    recording = create_recording(folder, manifest)
     if not (folder / LABELS).exists():
         write_array(folder / LABELS, data.train.labels)
-    for number in range(runs):
-        if recording.done(number) is not None:
-            _remove_temporary(recording.run_folder(number), data.total)
-    if all(recording.done(number) for number in range(runs)):
+    missing = [number for number in range(runs) if recording.run_manifest(number) is None]
+    for number in set(range(runs)) - set(missing):
+        _remove_temporary(recording.run_folder(number), data.total)
+    if not missing:
         if folder not in context.evidence:
             info(f"evidence: using {folder}")
         context.evidence[folder] = recording
         return recording
-    for number in range(runs):
+    for number in missing:
         with exclusive_lock(recording.run_folder(number) / DONE, f"another process trains proxy {number + 1}"):
-            if recording.done(number) is None:
+            if recording.run_manifest(number) is None:
                 with reproducible(context.threads):
                     _train_proxy(context, recording, number, runs, seed + number)
     context.evidence[folder] = recording
@@ -111,10 +113,8 @@ def _train_proxy(context: Context, recording: Recording, number: int, runs: int,
             track.check_complete(row, ids)
         _evaluate_final(recording, number, model, loader, context.views)
     recording.early(number).check_complete(0)
-    recording.finish(
-        number, epochs=length, early=True, final=whole, samples_seen=done.samples_seen, evaluated=total * (1 + whole),
-        seconds=round(done.seconds, 3),
-    )  # fmt: skip
+    cost = ComputeCost(done.samples_seen, total * (1 + whole), round(done.seconds, 3))
+    recording.finish_run(number, epochs=length, early=True, final=whole, cost=cost)
     _remove_temporary(folder, total)
 
 

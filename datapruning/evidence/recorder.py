@@ -26,7 +26,7 @@ LOGITS, TARGETS, IDS = "recorder.logits", "recorder.targets", "recorder.ids"
 class Recorder:
     """Writes a track, an epoch a row.
 
-    Use: `begin(epoch)`, then `update(...)` for each batch, then `end()`.
+    Use: `start_epoch(epoch)`, then `update(...)` for each batch, then `end_epoch()`.
 
     Args:
         track: where to.
@@ -107,7 +107,7 @@ class Recorder:
             InvalidValue: ids or targets that are no whole numbers, shapes that do not fit, or no epoch begun.
         """
         if self._row < 0:
-            raise InvalidValue("no epoch has begun: call begin(epoch) before update(...)")
+            raise InvalidValue("no epoch has begun: call start_epoch(epoch) before update(...)")
         ids = ids.cpu().numpy() if isinstance(ids, Tensor) else np.asarray(ids)
         if not np.issubdtype(ids.dtype, np.integer):
             raise InvalidValue(f"sample ids are whole numbers, got {ids.dtype}")

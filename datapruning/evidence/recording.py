@@ -1,15 +1,14 @@
-"""A recording: the folder in which runs of a proxy left their evidence, and what scorers read from it.
+"""A recording: the folder that holds the evidence of several training runs, and how scorers read it.
 
-`recording.json` says which dataset, how many samples and epochs; `labels.npy` is int64 [N]. A run is a folder `run-000`:
-`train_passes/` (a track, a row an epoch: the training pass), `early/` (a track of one row: an evaluation pass after the
-first epochs), `final/` (the same after the last epoch), `features.npy` (float16 [N, width]: what the last layer saw in
-that pass), `runner_up.npy` (int32 [N]: the class other than the label that it found likeliest then), and `done.json` once it
-is whole.
+`recording.json` names the dataset and its size (see `RecordingManifest`); `labels.npy` is int64 [N]. A run is a folder
+`run-000`: `train_passes/` (statistics of the training pass, a row an epoch), `early/` (one row: an evaluation pass after
+the first epochs), `final/` (the same after the last epoch), `features.npy` (float16 [N, width]: the input of the last
+layer in that pass), `runner_up.npy` (int32 [N]: the most likely class other than the label in that pass), and
+`done.json` once the run is finished (see `RunManifest`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,212 +16,207 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datapruning.errors import IncompatibleInputs, InvalidFile, InvalidValue, first_line
+from datapruning.errors import InvalidFile, InvalidValue, first_line
 from datapruning.evidence.dynamics import EarlyEvaluation, FinalEvaluation, TrainingDynamics
 from datapruning.evidence.embeddings import Embeddings, open_features
+from datapruning.evidence.manifests import (
+    DONE,
+    RecordingManifest,
+    RunManifest,
+    read_manifest,
+    read_run_manifest,
+    write_manifest,
+)
 from datapruning.evidence.sample_stats import EVAL_STATISTICS, TRAIN_STATISTICS, SampleStats
 from datapruning.io.atomic import atomic_write
 from datapruning.io.checksums import check_digest, file_digest
-from datapruning.io.json import read_json, write_json
+from datapruning.io.json import write_json
 from datapruning.io.npy import READ_ERRORS, read_array
 from datapruning.utils.cost import ComputeCost
 
-MANIFEST, LABELS, DONE = "recording.json", "labels.npy", "done.json"
-FEATURES, RUNNER_UP = "features.npy", "runner_up.npy"
-PARTS = ("train_passes", "early", "final")
+LABELS, FEATURES, RUNNER_UP = "labels.npy", "features.npy", "runner_up.npy"
+PASSES = ("train_passes", "early", "final")
 RECORD_AGAIN_HINT = "delete its run's folder to have it recorded again"
-NOTE_TYPES: Mapping[str, tuple[type, ...]] = {
-    "epochs": (int,), "early": (bool,), "final": (bool,), "samples_seen": (int,), "evaluated": (int,),
-    "seconds": (int, float),
-}  # fmt: skip
-FORMAT = {"format": "datapruning.recording", "version": 1}
-EARLY = ("error_norm",)
+EARLY_STATISTICS = ("error_norm",)
 
 
 @dataclass(frozen=True)
 class Recording:
-    """An open recording. `about` is its manifest: dataset, fingerprint, total, epochs, early_epoch, seed."""
+    """An open recording."""
 
     folder: Path
-    about: Mapping[str, Any]
+    manifest: RecordingManifest
 
     @property
     def name(self) -> str:
-        """Of the dataset."""
-        return str(self.about["dataset"])
+        """The name of the dataset."""
+        return self.manifest.dataset
 
     @property
     def fingerprint(self) -> str:
-        """Of the dataset."""
-        return str(self.about["fingerprint"])
+        """The fingerprint of the dataset."""
+        return self.manifest.fingerprint
 
     @property
     def total(self) -> int:
-        """N."""
-        return int(self.about["total"])
+        """N, the number of training samples."""
+        return self.manifest.total
 
     def labels(self) -> NDArray[np.int64]:
-        """int64 [N].
+        """The labels of all training samples, int64 [N].
 
         Raises:
-            InvalidFile: missing or broken.
+            InvalidFile: missing, broken, or changed since they were recorded.
         """
         path = self.folder / LABELS
-        try:
-            labels = read_array(path)
-        except READ_ERRORS as error:
-            raise InvalidFile(f"{path} holds no labels: {first_line(error)}") from None
-        if labels.dtype != np.int64 or labels.shape != (self.total,):
-            raise InvalidFile(f"{path} is {labels.dtype} {list(labels.shape)}; int64 [{self.total}] is needed")
-        for number in self.runs()[:1]:
-            check_digest(path, (self.done(number) or {}).get("labels"), "record it again in another folder")
-        return np.asarray(labels)
+        labels = _read_array(path, np.int64, self.total, "labels")
+        for _, manifest in self.finished_runs()[:1]:
+            check_digest(path, manifest.labels_sha256, "record it again in another folder")
+        return labels
 
     def run_folder(self, number: int) -> Path:
-        """Of a run."""
+        """The folder of a run."""
         return self.folder / f"run-{number:03d}"
 
-    def done(self, number: int) -> dict[str, Any] | None:
-        """What is noted of a whole run; None while it is not.
+    def run_manifest(self, number: int) -> RunManifest | None:
+        """The manifest of a run; None while it is not finished.
 
         Raises:
-            InvalidFile: broken.
+            InvalidFile: it is broken.
         """
-        path = self.run_folder(number) / DONE
-        if not path.exists():
-            return None
-        found = read_json(path)
-        if any(type(found.get(key)) not in kinds for key, kinds in NOTE_TYPES.items()):
-            raise InvalidFile(f"{path} does not say what a run's does; {RECORD_AGAIN_HINT}")
-        return found
+        return read_run_manifest(self.run_folder(number))
 
-    def finish(self, number: int, **note: Any) -> None:
-        """A run is whole: what it has recorded changes no more, and its digests are noted."""
-        folder = self.run_folder(number)
-        parts = [
-            *(path for part in PARTS for path in (folder / part).glob("[!.]*.npy")),
-            folder / FEATURES,
-            folder / RUNNER_UP,
-        ]
-        digests = {path.relative_to(folder).as_posix(): file_digest(path) for path in sorted(parts) if path.exists()}
-        labels = file_digest(self.folder / LABELS) if (self.folder / LABELS).exists() else None
-        write_json(folder / DONE, {**note, "sha256": digests, "labels": labels})
+    def finish_run(self, number: int, *, epochs: int, early: bool, final: bool, cost: ComputeCost) -> None:
+        """Mark a run as finished: its files do not change any more, and their digests are written down.
 
-    def check_run(self, number: int, part: str = "") -> None:
-        """Refuse a whole run whose files (those whose names begin with `part`) were changed since it was recorded.
+        Arguments as in `RunManifest`.
+        """
+        folder, labels = self.run_folder(number), self.folder / LABELS
+        statistics = [path for name in PASSES for path in (folder / name).glob("[!.]*.npy")]
+        paths = sorted(path for path in (*statistics, folder / FEATURES, folder / RUNNER_UP) if path.exists())
+        manifest = RunManifest(
+            epochs=epochs, early=early, final=final, cost=cost,
+            sha256={path.relative_to(folder).as_posix(): file_digest(path) for path in paths},
+            labels_sha256=file_digest(labels) if labels.exists() else None,
+        )  # fmt: skip
+        write_json(folder / DONE, manifest.to_json())
+
+    def check_run(self, number: int, prefix: str = "") -> None:
+        """Refuse a finished run with files (those whose names begin with `prefix`) that were changed since.
 
         Raises:
-            InvalidFile: naming the first.
+            InvalidFile: naming the first such file.
         """
-        digests = (self.done(number) or {}).get("sha256", {})
-        for name, expected in digests.items() if isinstance(digests, dict) else ():
+        manifest = self.run_manifest(number)
+        for name, digest in manifest.sha256.items() if manifest else ():
             path = self.run_folder(number) / name
-            if name.startswith(part) and name.partition("/")[0] in (*PARTS, FEATURES, RUNNER_UP):
+            if name.startswith(prefix) and name.partition("/")[0] in (*PASSES, FEATURES, RUNNER_UP):
                 if not path.is_file() or ".." in path.parts:
                     raise InvalidFile(f"{path} is missing; {RECORD_AGAIN_HINT}")
-                check_digest(path, expected, RECORD_AGAIN_HINT)
+                check_digest(path, digest, RECORD_AGAIN_HINT)
 
     def train_passes(self, number: int, epochs: int | None = None) -> SampleStats:
-        """The training pass of a run of so many epochs (default: all)."""
-        rows = self.about["epochs"] if epochs is None else epochs
+        """The statistics of the training pass of a run with `epochs` epochs (None: all of the recording's)."""
+        rows = self.manifest.epochs if epochs is None else epochs
         return self._sample_stats(number, "train_passes", rows, TRAIN_STATISTICS)
 
-    def _sample_stats(self, number: int, part: str, rows: int, statistics: tuple[str, ...]) -> SampleStats:
-        self.check_run(number, part)
-        return SampleStats(self.run_folder(number) / part, rows, self.total, statistics)
-
     def early(self, number: int) -> SampleStats:
-        """The early evaluation pass of a run."""
-        return self._sample_stats(number, "early", 1, EARLY)
+        """The statistics of the early evaluation pass of a run."""
+        return self._sample_stats(number, "early", 1, EARLY_STATISTICS)
 
     def final(self, number: int) -> SampleStats:
-        """The last evaluation pass of a run."""
+        """The statistics of a run's evaluation pass after the last epoch."""
         return self._sample_stats(number, "final", 1, EVAL_STATISTICS)
 
-    def runs(self) -> list[int]:
-        """Numbers of the runs that are whole."""
-        found = sorted(path.parent.name for path in self.folder.glob(f"run-*/{DONE}"))
-        return [int(name.removeprefix("run-")) for name in found if name.removeprefix("run-").isdecimal()]
+    def _sample_stats(self, number: int, name: str, rows: int, statistics: tuple[str, ...]) -> SampleStats:
+        self.check_run(number, name)
+        return SampleStats(self.run_folder(number) / name, rows, self.total, statistics)
 
-    def complete_runs(self) -> list[tuple[int, dict[str, Any]]]:
-        """(number, what is noted) of the runs that went to the end.
+    def runs(self) -> list[int]:
+        """The numbers of the finished runs."""
+        suffixes = sorted(path.parent.name.removeprefix("run-") for path in self.folder.glob(f"run-*/{DONE}"))
+        return [int(suffix) for suffix in suffixes if suffix.isdecimal()]
+
+    def finished_runs(self) -> list[tuple[int, RunManifest]]:
+        """(number, manifest) of the finished runs.
 
         Raises:
-            InvalidValue: there is none.
+            InvalidFile: a manifest is broken.
         """
-        whole = [(k, done) for k in self.runs() if (done := self.done(k)) and done["epochs"] == self.about["epochs"]]
-        if not whole:
+        return [(number, manifest) for number in self.runs() if (manifest := self.run_manifest(number))]
+
+    def complete_runs(self) -> list[tuple[int, RunManifest]]:
+        """(number, manifest) of the runs that were trained to the last epoch.
+
+        Raises:
+            InvalidValue: there are none.
+        """
+        runs = [run for run in self.finished_runs() if run[1].epochs == self.manifest.epochs]
+        if not runs:
             raise InvalidValue(
                 f"{self.folder} has no run that was trained to the end; ask for one (evidence.full_runs at least 1; in your "
                 "own loop, finish())"
             )
-        return whole
+        return runs
 
     def dynamics(self) -> TrainingDynamics:
-        """Of the whole runs.
+        """The training dynamics of the complete runs.
 
         Raises:
-            InvalidValue: there is none.
+            InvalidValue: there are none.
         """
-        whole = self.complete_runs()
-        cost = sum((_cost(done) for _, done in whole), ComputeCost())
-        return TrainingDynamics(tuple(self.train_passes(k) for k, _ in whole), cost)
+        runs = self.complete_runs()
+        return TrainingDynamics(tuple(self.train_passes(number) for number, _ in runs), _total_cost(runs))
 
     def final_evaluation(self) -> FinalEvaluation:
-        """Of the whole runs that were looked at after the last epoch.
+        """The evaluation passes of the complete runs after the last epoch.
 
         Raises:
-            InvalidValue: there is none.
+            InvalidValue: there are none.
         """
-        looked = [(k, done) for k, done in self.complete_runs() if done["final"]]
-        if not looked:
+        runs = [run for run in self.complete_runs() if run[1].final]
+        if not runs:
             raise InvalidValue(
                 f"{self.folder} has no evaluation pass after the last epoch; "
                 "record one (start_final_evaluation() in your own loop)"
             )
-        return FinalEvaluation(
-            tuple(self.final(k) for k, _ in looked), sum((_cost(done) for _, done in looked), ComputeCost())
-        )
+        return FinalEvaluation(tuple(self.final(number) for number, _ in runs), _total_cost(runs))
 
     def early_evaluation(self) -> EarlyEvaluation:
-        """Of all runs that have the early pass.
+        """The early evaluation passes of all finished runs that have one.
 
         Raises:
-            InvalidValue: there is none.
+            InvalidValue: there are none.
         """
-        having = [(k, done) for k in self.runs() if (done := self.done(k)) and done["early"]]
-        if not having:
+        runs = [run for run in self.finished_runs() if run[1].early]
+        if not runs or self.manifest.early_epoch is None:
             raise InvalidValue(f"{self.folder} has no evaluation pass at an early epoch, which EL2N is read from")
-        cost = sum((_cost(done) for _, done in having), ComputeCost())
-        return EarlyEvaluation(tuple(self.early(k) for k, _ in having), int(self.about["early_epoch"]), cost)
+        return EarlyEvaluation(tuple(self.early(number) for number, _ in runs), self.manifest.early_epoch, _total_cost(runs))
 
     def features(self) -> NDArray[np.float16]:
-        """Penultimate features, float16 [N, width]; see `geometry`."""
+        """Penultimate features, float16 [N, width]; see `embeddings`."""
         return self.embeddings().features
 
     def embeddings(self) -> Embeddings:
-        """Embeddings of the first run that has them.
+        """The embeddings of the first finished run that has them.
 
         Raises:
-            InvalidValue: none has.
+            InvalidValue: no run has them.
         """
-        for number in self.runs():
+        for number, manifest in self.finished_runs():
             path = self.run_folder(number) / FEATURES
             if path.exists():
-                done = self.done(number)
-                assert done is not None
                 self.check_run(number, FEATURES)
-                seed = int(self.about.get("seed", 0))
-                return Embeddings(open_features(path, self.total), self.labels(), seed, _cost(done))
+                return Embeddings(open_features(path, self.total), self.labels(), self.manifest.seed, manifest.cost)
         raise InvalidValue(
-            f"{self.folder} has no embeddings; they are noted after the last epoch of a whole run: "
+            f"{self.folder} has no embeddings; they are recorded after the last epoch of a run: "
             "dprune score --scorer knn makes a recording that has them"
         )
 
     def runner_up_classes(self) -> NDArray[np.int64] | None:
-        """The class, other than the label, that the first whole run found likeliest after its last epoch, int64 [N].
+        """The most likely class other than the label after the last epoch of the first run that recorded it, int64 [N].
 
-        None: no run noted it, for there was no pass after the last epoch, or it was recorded before this was noted.
+        None: no run recorded it, because there was no evaluation pass after the last epoch.
 
         Raises:
             InvalidFile: broken, or of another shape.
@@ -231,62 +225,53 @@ class Recording:
             path = self.run_folder(number) / RUNNER_UP
             if path.exists():
                 self.check_run(number, RUNNER_UP)
-                try:
-                    rivals = read_array(path)
-                except READ_ERRORS as error:
-                    raise InvalidFile(f"{path} holds no classes: {first_line(error)}") from None
-                if rivals.dtype != np.int32 or rivals.shape != (self.total,) or rivals.min() < 0:
-                    raise InvalidFile(f"{path} is {rivals.dtype} {list(rivals.shape)}; int32 [{self.total}] is needed")
-                return np.asarray(rivals, np.int64)
+                classes = _read_array(path, np.int32, self.total, "classes")
+                if classes.min() < 0:
+                    raise InvalidFile(f"{path} has a class below 0; {RECORD_AGAIN_HINT}")
+                return classes.astype(np.int64)
         return None
 
     def label_prob(self, epochs: int | None = None) -> NDArray[np.float64]:
-        """Mean probability of the label over the whole runs and the first `epochs` epochs (None: all), float64 [N]."""
+        """Mean probability of the label over the complete runs and the first `epochs` epochs (None: all), float64 [N]."""
         return self.dynamics().average(lambda probability: probability.mean(0), "label_prob", epochs=epochs)
 
 
-def _cost(done: Mapping[str, Any]) -> ComputeCost:
-    return ComputeCost(done["samples_seen"], done["evaluated"], done["seconds"])
+def _total_cost(runs: list[tuple[int, RunManifest]]) -> ComputeCost:
+    return sum((manifest.cost for _, manifest in runs), ComputeCost())
 
 
-def create_recording(folder: Path, about: Mapping[str, Any]) -> Recording:
-    """Make the folder's manifest, or check that it is the same.
+def _read_array(path: Path, dtype: type[np.generic], total: int, content: str) -> NDArray[Any]:
+    """Read an array of one number a sample.
 
     Raises:
-        IncompatibleInputs: the folder is a recording of something else.
+        InvalidFile: missing, broken, of another type or size.
     """
-    path = folder / MANIFEST
-    wanted = {**FORMAT, **about}
-    if not path.exists():
-        write_json(path, wanted)
-    found = open_recording(folder)
-    for key, value in wanted.items():
-        if found.about.get(key) != value:
-            raise IncompatibleInputs(
-                f"{folder} is a recording with {key} {found.about.get(key)}, not {value}; name another folder"
-            )
-    return found
+    try:
+        array = read_array(path)
+    except READ_ERRORS as error:
+        raise InvalidFile(f"{path} holds no {content}: {first_line(error)}") from None
+    if array.dtype != dtype or array.shape != (total,):
+        raise InvalidFile(f"{path} is {array.dtype} {list(array.shape)}; {dtype.__name__} [{total}] is needed")
+    return array
+
+
+def create_recording(folder: Path, manifest: RecordingManifest) -> Recording:
+    """Make a new recording, or open the one in `folder` if it has the same manifest.
+
+    Raises:
+        InvalidFile: the existing manifest is broken. IncompatibleInputs: the folder is a recording of something else.
+    """
+    write_manifest(folder, manifest)
+    return open_recording(folder)
 
 
 def open_recording(folder: str | Path) -> Recording:
-    """A recording that is there.
+    """Open an existing recording.
 
     Raises:
-        InvalidFile: the folder is none, or its manifest is broken.
+        InvalidFile: the folder is not a recording, or its manifest is broken.
     """
-    folder = Path(folder)
-    path = folder / MANIFEST
-    if not path.exists():
-        raise InvalidFile(f"{folder} is no recording: it has no {MANIFEST} (dprune score makes one)")
-    about = read_json(path)
-    if about.get("format") != FORMAT["format"]:
-        raise InvalidFile(f"{path} is not the manifest of a recording")
-    if about.get("version") != FORMAT["version"]:
-        raise InvalidFile(f"{path} has version {about.get('version')}; this package reads version {FORMAT['version']}")
-    for key, kind in {"total": int, "epochs": int, "dataset": str, "fingerprint": str}.items():
-        if type(about.get(key)) is not kind or (kind is int and about[key] < 1):
-            raise InvalidFile(f"{path}: '{key}' is {about.get(key)!r}")
-    return Recording(folder, about)
+    return Recording(Path(folder), read_manifest(Path(folder)))
 
 
 def write_array(path: Path, values: NDArray[Any]) -> None:

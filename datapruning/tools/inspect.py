@@ -21,7 +21,8 @@ from datapruning.artifacts.subset import load_subset
 from datapruning.data.loaders.beton import Beton
 from datapruning.data.registry import open_npz
 from datapruning.errors import InvalidFile, first_line
-from datapruning.evidence.recording import MANIFEST, open_recording
+from datapruning.evidence.manifests import MANIFEST
+from datapruning.evidence.recording import open_recording
 from datapruning.io.npz import read_meta, read_npz
 from datapruning.io.tensors import load_tensors
 from datapruning.runs.result import PrunedLayer, RunResult, SparsityRecord, StudentResult, TrainedResult
@@ -176,7 +177,7 @@ def _recording(path: Path) -> list[str]:
     for run in runs:
         recording.check_run(run)
     return [
-        f"{path}: a recording of {len(runs)} runs of {recording.about['epochs']} epochs, intact",
+        f"{path}: a recording of {len(runs)} runs of {recording.manifest.epochs} epochs, intact",
         f"  made from {recording.name} ({recording.total:,} samples), fingerprint {recording.fingerprint}",
     ]
 

@@ -18,7 +18,8 @@ from datapruning.artifacts.label_issues import LabelIssues, load_label_issues
 from datapruning.data.dataset import Dataset, Split
 from datapruning.errors import IncompatibleInputs, InvalidFile, InvalidValue, UnknownName
 from datapruning.evidence.ensemble import Member, SubsetEnsemble, write_member
-from datapruning.evidence.recording import DONE, RUNNER_UP
+from datapruning.evidence.manifests import DONE
+from datapruning.evidence.recording import RUNNER_UP
 from datapruning.evidence.sample_stats import runner_up_class
 from datapruning.io.json import read_json, write_json
 from datapruning.runs.context import Context
@@ -94,7 +95,7 @@ def test_rivals_that_are_broken_are_named_and_old_recordings_have_none(tmp_path:
     with pytest.raises(InvalidFile, match=r"runner_up.npy was changed since it was written"):
         recording.runner_up_classes()
     done = path.parent / DONE
-    write_json(done, {key: value for key, value in read_json(done).items() if key != "sha256"})  # as before there were any
+    write_json(done, {**read_json(done), "sha256": {}})
     np.save(path, np.zeros(3, np.int32))
     with pytest.raises(InvalidFile, match=r"runner_up.npy is int32 \[3\]"):
         recording.runner_up_classes()

@@ -170,7 +170,7 @@ def test_a_folder_that_is_no_recording_is_refused(refused: Refused, tmp_path: Pa
     (tmp_path / "photographs").mkdir()
     for folder in ("photographs", "absent"):
         line = refused("score", "--recording", folder, "--scorer", "aum")
-        assert f"{folder} is no recording: it has no recording.json (dprune score makes one)" in line
+        assert f"{folder} is not a recording: it has no recording.json (dprune score makes one)" in line
     unfinished = loop(tmp_path / "mine")
     (unfinished / "run-000" / "done.json").unlink()
     assert "no run that was trained to the end" in refused("score", "--recording", unfinished, "--scorer", "aum")

@@ -67,15 +67,21 @@ def test_a_sample_that_all_members_saw_has_no_probabilities(tmp_path: Path) -> N
 
 def test_a_broken_or_foreign_member_is_refused(tmp_path: Path) -> None:
     path = ensemble_of(tmp_path, INSIDE, CORRECT).paths[0]
-    with pytest.raises(InvalidFile, match="no ensemble member of 5 samples"):
+    with pytest.raises(InvalidFile, match="not an ensemble member of 5 samples"):
         read_member(path, 5)
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(InvalidFile, match=path.name):
         read_member(path, 4)
-    meta = {"format": "datapruning.member", "version": 1, "member": 0, "total": 4, "tests": 1, "cost": [1, 2, 3.0]}
-    write_npz(path, {"in_subset": np.zeros(1, np.uint8)}, meta)
-    with pytest.raises(InvalidFile, match=r"no whole ensemble member; delete it"):
-        read_member(path, 4)
+    meta = {"format": "datapruning.member", "version": 1, "member": 0, "total": 4, "num_test": 1}
+    cost = {"samples_seen": 1, "evaluated": 2, "seconds": 3.0}
+    for metadata, message in [
+        ({**meta, "cost": cost}, "not a whole ensemble member; delete it"),
+        (meta, "'cost' is missing"),
+        ({**meta, "costs": cost}, "unknown key 'costs': did you mean 'cost'"),
+    ]:
+        write_npz(path, {"in_subset": np.zeros(1, np.uint8)}, metadata)
+        with pytest.raises(InvalidFile, match=message):
+            read_member(path, 4)
     path.unlink()
     with pytest.raises(InvalidFile, match=path.name):
         read_member(path, 4)
@@ -137,7 +143,7 @@ def test_members_that_are_added_later_keep_the_first(tmp_path: Path, monkeypatch
     assert [path.stat().st_mtime_ns for path in few.paths] == times
     same(SubsetEnsemble(more.paths[:3], LABELS, ComputeCost()), few)
     assert len(fill(tmp_path, 2)) == 2  # fewer are asked for: the others wait
-    with pytest.raises(IncompatibleInputs, match="inside"):
+    with pytest.raises(IncompatibleInputs, match="subset_fraction"):
         record_ensemble(tmp_path, LABELS, EnsembleConfig(num_members=3, subset_fraction=0.5), TrainConfig(), made_member, 5)
 
 

@@ -217,7 +217,7 @@ def test_features_that_cannot_be_kept_are_refused(tmp_path: Path, features: torc
     recorder = dp.record(tmp_path, "mine", total=10, epochs=1)
     logits, labels = logits_of(0, 5, 3)
     recorder.start_epoch(0)
-    with pytest.raises(InvalidValue, match=r"call begin_final\(\) before it"):
+    with pytest.raises(InvalidValue, match=r"call start_final_evaluation\(\) before it"):
         recorder.update(logits, labels, np.arange(5), torch.ones(5, 2))
     recorder.start_final_evaluation()
     recorder.update(logits, labels, np.arange(5), torch.ones(5, 2))

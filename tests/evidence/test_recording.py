@@ -20,6 +20,7 @@ from datapruning.errors import IncompatibleInputs, InvalidFile, InvalidValue
 from datapruning.evidence import proxies
 from datapruning.evidence.collect import read_evidence
 from datapruning.evidence.estimate import estimate_evidence_cost, evidence_tables
+from datapruning.evidence.manifests import RecordingManifest
 from datapruning.evidence.proxies import record_proxies
 from datapruning.evidence.recorder import Recorder
 from datapruning.evidence.recording import Recording, create_recording, open_recording, write_array
@@ -29,14 +30,14 @@ from datapruning.models.features import penultimate
 from datapruning.runs.context import Context
 from datapruning.training.checkpoint import Checkpoint, load_weights
 from datapruning.training.evaluate import predict
+from datapruning.utils.cost import ComputeCost
 from tests.helpers.evidence_cases import dynamics_of, look_of, track_of
 
 Maker = Callable[..., Context]
 TINY = (
     "proxy.model=tinynet8", "proxy.epochs=4", "proxy.batch_size=32", "evidence.runs=2", "evidence.early_epoch=2",
 )  # fmt: skip
-NOTE = {"samples_seen": 12, "evaluated": 4, "seconds": 1.0}
-ABOUT = {"dataset": "mine", "fingerprint": "f", "total": 4, "epochs": 3}
+MANIFEST = RecordingManifest(dataset="photos", fingerprint="f", total=4, epochs=3)
 
 
 def arrays_of(folder: Path) -> dict[str, Any]:
@@ -59,7 +60,7 @@ def test_what_proxies_leave_is_read_by_every_scorer_of_a_recording(make_context:
     context = make_context(small, *TINY)
     recording = record_proxies(context, 5, 2)
     assert recording.runs() == [0, 1]
-    assert [done["epochs"] for done in (recording.done(0), recording.done(1)) if done] == [4, 2]
+    assert [manifest.epochs for _, manifest in recording.finished_runs()] == [4, 2]
     np.testing.assert_array_equal(recording.labels(), small.train.labels)
     dynamics, look, early = recording.dynamics(), recording.final_evaluation(), recording.early_evaluation()
     assert len(dynamics.train_passes) == len(look.final) == 1  # evidence.full_runs
@@ -179,20 +180,21 @@ def test_the_price_that_is_said_is_what_is_paid(make_context: Maker, small: Data
     for each in chosen:
         score(context, each.name)
     folders = list((context.workspace / "evidence").glob("*"))
-    done = [recording.done(k) for f in folders for recording in [open_recording(f)] for k in recording.runs()]
+    runs = [manifest for folder in folders for _, manifest in open_recording(folder).finished_runs()]
     stores = [json.loads(path.read_text())["result"] for path in context.workspace.rglob("trials/*.json")]
-    assert samples == sum(each["samples_seen"] for each in [*done, *stores] if each)
+    seen = [manifest.cost.samples_seen for manifest in runs] + [result["cost"]["samples_seen"] for result in stores]
+    assert samples == sum(seen)
     tables = evidence_tables(chosen)
     assert ("ensemble" in tables) == bool(stores)
-    assert ("proxy" in tables) == bool(done)
+    assert ("proxy" in tables) == bool(runs)
 
 
-def recording_of(folder: Path, epochs: int = 3, **note: Any) -> Recording:
-    """A recording with one run, of which `note` says what is whole."""
-    recording = create_recording(folder, {**ABOUT, "epochs": 3})
+def recording_of(folder: Path, epochs: int = 3) -> Recording:
+    """A recording with one finished run of so many epochs, which has the training pass alone."""
+    recording = create_recording(folder, MANIFEST)
     track_of(recording.run_folder(0) / "train_passes", margin=np.zeros((3, 4)))
     write_array(folder / "labels.npy", np.zeros(4, np.int64))
-    recording.finish(0, **{"epochs": epochs, "early": False, "final": False, **NOTE, **note})
+    recording.finish_run(0, epochs=epochs, early=False, final=False, cost=ComputeCost(12, 4, 1.0))
     return recording
 
 
@@ -201,8 +203,8 @@ def test_evidence_that_was_not_recorded_is_named(tmp_path: Path) -> None:
     dp.score_recording(recording.folder, "aum")
     for name, message in {
         "el2n": "no evaluation pass at an early epoch, which EL2N is read from",
-        "loss": r"no evaluation pass after the last epoch; record one \(begin_final\(\) in your own loop\)",
-        "knn": "has no embeddings; they are noted after the last epoch",
+        "loss": r"no evaluation pass after the last epoch; record one \(start_final_evaluation\(\) in your own loop\)",
+        "knn": "has no embeddings; they are recorded after the last epoch",
         "grand": "'grand' reads Gradients, which a recording of a training loop does not have",
     }.items():
         with pytest.raises(InvalidValue, match=message):
@@ -213,15 +215,19 @@ def test_evidence_that_was_not_recorded_is_named(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InvalidFile, match=r"is no recording: it has no recording.json"):
+    with pytest.raises(InvalidFile, match=r"is not a recording: it has no recording.json"):
         open_recording(tmp_path)
     for text, message in [
         ("{", "cannot be read as JSON"),
-        ('{"format": "theirs"}', "not the manifest of a recording"),
-        ('{"format": "datapruning.recording", "version": 99}', "has version 99; this package reads version 1"),
-        ('{"format": "datapruning.recording", "version": 1, "total": true}', "'total' is True"),
-        ('{"format": "datapruning.recording", "version": 1, "total": 4, "epochs": 0}', "'epochs' is 0"),
-        ('{"format": "datapruning.recording", "version": 1, "total": 4, "epochs": 2}', "'dataset' is None"),
+        ('{"format": "theirs"}', "'format' is 'theirs', but it should be 'datapruning.recording'"),
+        ('{"format": "datapruning.recording", "version": 99}', "'version' is 99, but it should be 1"),
+        ('{"dataset": "d", "fingerprint": "f", "total": true, "epochs": 2}', "'total' is True"),
+        ('{"dataset": "d", "fingerprint": "f", "total": 4, "epochs": 0}', "'epochs' is 0"),
+        ('{"fingerprint": "f", "total": 4, "epochs": 2}', "'dataset' is missing"),
+        (
+            '{"dataset": "d", "fingerprint": "f", "total": 4, "epochs": 2, "early_epochs": 1}',
+            "unknown key 'early_epochs': did you mean 'early_epoch'",
+        ),
     ]:
         (tmp_path / "recording.json").write_text(text)
         with pytest.raises(InvalidFile, match=message):
@@ -229,12 +235,12 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_recording_of_another_dataset_is_refused(tmp_path: Path) -> None:
-    create_recording(tmp_path, ABOUT)
-    assert create_recording(tmp_path, ABOUT).total == 4
-    for change in ({"fingerprint": "g"}, {"total": 5}, {"epochs": 4}, {"dataset": "theirs"}):
-        key, value = next(iter(change.items()))
+    create_recording(tmp_path, MANIFEST)
+    assert create_recording(tmp_path, MANIFEST).total == 4
+    changes: dict[str, Any] = {"fingerprint": "g", "total": 5, "epochs": 4, "dataset": "theirs"}
+    for key, value in changes.items():
         with pytest.raises(IncompatibleInputs, match=f"is a recording with {key} .*, not {value}; name another folder"):
-            create_recording(tmp_path, {**ABOUT, **change})
+            create_recording(tmp_path, MANIFEST.model_copy(update={key: value}))
 
 
 def test_broken_arrays_are_refused(tmp_path: Path) -> None:

@@ -147,14 +147,15 @@ def test_weights_that_do_not_fit_are_named(context: Context, tmp_path: Path) -> 
 SAID = {
     "{": (InvalidFile, "cannot be read"),
     "3": (InvalidFile, "a list of class names"),
-    '{"names": []}': (InvalidFile, "a list of class names"),
-    "[1, 2, 3, 4]": (InvalidFile, "a list of class names"),
+    '{"class": []}': (InvalidFile, "unknown key 'class': did you mean 'classes'"),
+    "[1, 2, 3, 4]": (InvalidFile, r"'classes.0' is 1, but it should be a valid string"),
+    '"cats"': (InvalidFile, "a list of class names"),
     '["class 0", "class 0", "class 1", "class 2", "class 3"]': (InvalidFile, "'class 0' is named twice"),
     '["class 0", "class 1", "class 2"]': (IncompatibleInputs, r"does not name class 'class 3' of made-up \(1 of 4"),
     '{"mean": [0.5], "std": [0.5]}': (IncompatibleInputs, "each of the 3 channels"),
     '{"mean": [0.5, 0.5, 0.5]}': (IncompatibleInputs, "each of the 3 channels"),
-    '{"mean": [0, 0, 0], "std": [1, 1, 0]}': (InvalidFile, "std above 0"),
-    '{"mean": [0, 0, "a"], "std": [1, 1, 1]}': (InvalidFile, "are numbers"),
+    '{"mean": [0, 0, 0], "std": [1, 1, 0]}': (InvalidFile, "'std.2' is 0, but it should be greater than 0"),
+    '{"mean": [0, 0, "a"], "std": [1, 1, 1]}': (InvalidFile, "'mean.2' is 'a', but it should be a valid number"),
 }
 
 

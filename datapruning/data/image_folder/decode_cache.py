@@ -13,13 +13,14 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from datapruning.data.image_folder.decode import RULE, CorruptImage, decode
 from datapruning.data.image_folder.image_format import ImageFormat
@@ -32,6 +33,7 @@ from datapruning.io.locks import exclusive_lock
 from datapruning.io.regular_file import open_regular_file
 from datapruning.utils.console import ProgressBar, info
 from datapruning.utils.hashing import config_hash
+from datapruning.utils.records import Record, parse_record
 from datapruning.utils.system import available_cpus
 
 PLACEHOLDER_VALUE = 128
@@ -40,6 +42,9 @@ MAX_IMAGE_BYTES = 512 * 2**20
 MAX_SHOWN_NAMES = 10
 NUM_SAMPLED_IMAGES = 32
 """Pictures that are encoded to say beforehand how large JPEG files will be."""
+
+Count = Annotated[int, Field(ge=0)]
+ChannelSums = tuple[Count, Count, Count]
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,36 @@ class ImageFiles:
     are_paths: bool = True
 
 
+class CorruptFile(Record):
+    """A file that could not be decoded: its position, its name, and the reason."""
+
+    id: Count
+    name: str
+    reason: str
+
+
+class SplitManifest(Record):
+    """The manifest `ROLE.json` of a decoded split.
+
+    Attributes:
+        count: number of images.
+        image_size: side in pixels.
+        rule: how the images were decoded (see `RULE`).
+        content_hash: SHA-256 (hex) of the files' names and bytes.
+        corrupt: the files that are no images.
+        pixel_sums: see `Dataset.pixel_sums`.
+        jpg_quality: quality of the JPEG that the images are stored as; None: they are stored raw.
+    """
+
+    count: Count
+    image_size: Count
+    rule: str
+    content_hash: str
+    corrupt: tuple[CorruptFile, ...]
+    pixel_sums: tuple[ChannelSums, ChannelSums]
+    jpg_quality: Count | None = None
+
+
 @dataclass(frozen=True)
 class DecodedSplit:
     """The decoded images of a split.
@@ -75,7 +110,7 @@ class DecodedSplit:
     images: Any
     content_hash: str
     corrupt_ids: tuple[int, ...]
-    pixel_sums: tuple[tuple[int, ...], tuple[int, ...]] | None
+    pixel_sums: tuple[ChannelSums, ChannelSums]
 
 
 def read_image_bytes(path: Path) -> bytes:
@@ -123,7 +158,7 @@ def decode_splits(
         DiskFull: a full disk.
     """
     missing = {role: pictures for role, pictures in splits.items() if not _manifest_path(folder, role).exists()}
-    with _remove_on_failure(folder) if missing else _as_it_is():
+    with _remove_on_failure(folder) if missing else nullcontext():
         needs = _check_space(where, missing, form, folder) if missing else {}
         for role, pictures in missing.items():
             with exclusive_lock(_manifest_path(folder, role), f"another process is decoding {where}, {role}"):
@@ -197,12 +232,12 @@ def _decode_split(where: str, pictures: ImageFiles, form: ImageFormat, path: Pat
             bar.advance()
     if pictures.are_paths:
         write_text(path.with_suffix(".txt"), "".join(f"{name}\n" for name in pictures.names))
-    listed = [{"id": i, "name": pictures.names[i], "why": why} for i, why in unreadable.items()]
-    story = {
-        "count": count, "image_size": form.size, "rule": RULE, "stored": state.hexdigest(), "unreadable": listed,
-        "channel_sums": sums.tolist(), **({"jpg_quality": form.quality} if form.quality else {}),
-    }  # fmt: skip
-    write_json(path.with_suffix(".json"), story)
+    manifest = SplitManifest(
+        count=count, image_size=form.size, rule=RULE, content_hash=state.hexdigest(),
+        corrupt=tuple(CorruptFile(id=i, name=pictures.names[i], reason=reason) for i, reason in unreadable.items()),
+        pixel_sums=(tuple(sums[0].tolist()), tuple(sums[1].tolist())), jpg_quality=form.quality,
+    )  # fmt: skip
+    write_json(path.with_suffix(".json"), manifest.to_json())
 
 
 def _decode_one(pictures: ImageFiles, form: ImageFormat, position: int) -> DecodedImage:
@@ -234,31 +269,23 @@ def _decode_all(pictures: ImageFiles, form: ImageFormat) -> Generator[DecodedIma
             yield ahead.popleft().result()
 
 
-def _open_decoded(folder: Path, role: str, pictures: ImageFiles, form: ImageFormat) -> DecodedSplit:
-    path = form.path(folder, role)
-    story: dict[str, Any] = read_json(_manifest_path(folder, role))
-    again = f"delete {folder} to have it made again"
+def _open_decoded(folder: Path, role: str, files: ImageFiles, form: ImageFormat) -> DecodedSplit:
+    path, hint = form.path(folder, role), f"delete {folder} to have it made again"
+    manifest_path = _manifest_path(folder, role)
     try:
-        verify_checksum(path, again)
+        manifest = parse_record(SplitManifest, read_json(manifest_path), str(manifest_path))
+        verify_checksum(path, hint)
         images = form.open(path)
-        unreadable = tuple(int(each["id"]) for each in story["unreadable"])
-        stored = str(story["stored"])
-        sums = tuple(tuple(map(int, each)) for each in story["channel_sums"]) if "channel_sums" in story else None
-    except (OSError, ValueError, EOFError, KeyError, TypeError) as error:
-        raise InvalidFile(f"{path} cannot be opened ({first_line(error)}); {again}") from None
+    except (OSError, ValueError, EOFError) as error:
+        raise InvalidFile(f"{path} cannot be opened ({first_line(error)}); {hint}") from None
     except InvalidFile as error:
-        raise InvalidFile(str(error) if again in str(error) else f"{path} cannot be opened ({error}); {again}") from None
-    if any(not 0 <= position < len(pictures.names) for position in unreadable):
-        raise InvalidFile(f"{_manifest_path(folder, role)} names pictures that are not there; {again}")
-    shape = (len(pictures.names), form.size, form.size, 3)
-    if images.dtype != np.uint8 or images.shape != shape or (sums is not None and [len(s) for s in sums] != [3, 3]):
-        raise InvalidFile(f"{path} holds other pictures than it says; {again}")
-    return DecodedSplit(images, stored, unreadable, None if sums is None else (sums[0], sums[1]))
-
-
-@contextmanager
-def _as_it_is() -> Iterator[None]:
-    yield
+        raise InvalidFile(str(error) if hint in str(error) else f"{path} cannot be opened ({error}); {hint}") from None
+    corrupt_ids = tuple(file.id for file in manifest.corrupt)
+    if max(corrupt_ids, default=0) >= len(files.names):
+        raise InvalidFile(f"{manifest_path} names images that do not exist; {hint}")
+    if images.dtype != np.uint8 or images.shape != (len(files.names), form.size, form.size, 3):
+        raise InvalidFile(f"{path} holds other images than its manifest says; {hint}")
+    return DecodedSplit(images, manifest.content_hash, corrupt_ids, manifest.pixel_sums)
 
 
 @contextmanager

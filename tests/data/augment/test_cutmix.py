@@ -171,7 +171,7 @@ def test_soft_labels_of_mixed_views_are_of_the_mixed_picture_and_of_one_subset(m
     kept = np.arange(0, 120, 2)
     cache, other = cache_of(kept), cache_of(np.arange(0, 120, 3))
     assert len({cache.folder, other.folder, cache_of(None).folder}) == 3
-    assert "kept" not in read_json(cache_of(None).folder / "manifest.json")
+    assert "subset" not in read_json(cache_of(None).folder / "manifest.json")
     cache.fill(context.loader("train"), kept, 2)
     for epoch in (0, 1):
         views = context.for_subset(kept).views

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from datapruning.data.dataset import Dataset
 from datapruning.data.dataset_spec import DatasetSpec, parse_dataset_spec
 from datapruning.data.image_folder.scan import scan_image_folder, split_holdout
 from datapruning.errors import InvalidFile, InvalidValue, UnknownName
+from datapruning.io.json import read_json, write_json
 from datapruning.utils.system import PROJECT_ROOT
 from tests.conftest import Answer, fast_arguments
 from tests.helpers.picture_files import photos, picture, spoil
@@ -167,8 +169,8 @@ def test_unreadable_pictures_keep_their_ids_and_are_never_selected(tmp_path: Pat
     assert (data.total, len(data.test)) == (24, 7)
     assert "test/dogs/2.bmp" not in (data.test_paths or ())
     assert (data.train.images[list(data.corrupt_ids)] == 128).all()
-    story = json.loads(next((tmp_path / "runs").rglob("train.json")).read_text())
-    assert [each["name"] for each in story["unreadable"]] == ["train/cats/1.png", "train/dogs/0.jpg"]
+    manifest = json.loads(next((tmp_path / "runs").rglob("train.json")).read_text())
+    assert [file["name"] for file in manifest["corrupt"]] == ["train/cats/1.png", "train/dogs/0.jpg"]
     scores = dp.score(dp.open_context(data, workspace=tmp_path / "runs", loader="memory"), "random")
     for fraction in (0.5, 1):
         kept = dp.select(scores, fraction=fraction).indices
@@ -214,12 +216,25 @@ def test_channel_sums_are_counted_while_decoding(tmp_path: Path) -> None:
     assert data.pixel_sums == (tuple(pixels.sum(0)), tuple((pixels**2).sum(0)))
     again = replace(data, pixel_sums=None)
     assert again.channel_stats == data.channel_stats
-    story = next((tmp_path / "runs").rglob("train.json"))  # as it was before sums were kept
-    story.write_text(
-        json.dumps({k: v for k, v in json.loads(story.read_text()).items() if k not in ("channel_sums", "checksum")})
-    )
-    old = opened(root, tmp_path / "runs", skip_unreadable=True)
-    assert (old.pixel_sums, old.channel_stats, old.fingerprint) == (None, data.channel_stats, data.fingerprint)
+    assert opened(root, tmp_path / "runs", skip_unreadable=True).pixel_sums == data.pixel_sums
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"channel_sums": 1}, "unknown key 'channel_sums': did you mean"),
+        ({"corrupt": [{"id": -1, "name": "x", "reason": "y"}]}, "'corrupt.0.id' is -1"),
+        ({"corrupt": [{"id": 24, "name": "x", "reason": "y"}]}, "names images that do not exist"),
+        ({"pixel_sums": [[1, 2], [3, 4]]}, "'pixel_sums.0.2' is missing"),
+    ],
+)
+def test_a_broken_manifest_is_refused_with_advice(tmp_path: Path, changes: dict[str, Any], problem: str) -> None:
+    root = photos(tmp_path / "pets")
+    opened(root, tmp_path / "runs")
+    path = next((tmp_path / "runs").rglob("train.json"))
+    write_json(path, {**read_json(path), **changes})
+    with pytest.raises(InvalidFile, match=f"{problem}.*delete .* to have it made again"):
+        opened(root, tmp_path / "runs")
 
 
 def test_the_size_of_jpg_files_is_estimated_beforehand(dprune: Dprune, tmp_path: Path) -> None:
