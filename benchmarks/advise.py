@@ -126,17 +126,17 @@ class Steps:
     def flattery(self, config: TrialConfig) -> dict[str, Any]:
         """A student of a teacher that knows the judges by heart, or of one that never saw them: judges and test set."""
         order = hash_permutation(np.arange(self.context.data.total), PARTS_KEY)
-        judges, rest, spare = np.split(order[: JUDGES + REST + SPARE], [JUDGES, JUDGES + REST])
-        seen = config["teacher"] == "saw the judges"
-        ids = np.sort(np.concatenate([rest, judges if seen else spare]))
-        teacher = self._by_heart("seen" if seen else "blind", ids)
+        holdout, rest, spare = np.split(order[: JUDGES + REST + SPARE], [JUDGES, JUDGES + REST])
+        saw_holdout = config["teacher"] == "saw the judges"
+        ids = np.sort(np.concatenate([rest, holdout if saw_holdout else spare]))
+        teacher = self._by_heart("seen" if saw_holdout else "blind", ids)
         kept = np.sort(hash_permutation(rest, PARTS_KEY, config["seed"])[: kept_count(config["fraction"], len(rest))])
         context = self.context.with_train(epochs=LEARNT_BY_HEART // 2)
         model = pupil(context, teacher, kept, config["seed"])
 
-        def both(who: nn.Module) -> dict[str, float]:
-            judged = accuracy(who, context.loader("train"), np.sort(judges), context.views)
-            return {"judges": judged, "test": tested(context, who)}
+        def both(model: nn.Module) -> dict[str, float]:
+            holdout_accuracy = accuracy(model, context.loader("train"), np.sort(holdout), context.views)
+            return {"judges": holdout_accuracy, "test": tested(context, model)}
 
         return {"student": both(model), "teacher": both(teacher.model)}
 

@@ -16,49 +16,50 @@ COMMAND = "DPRUNE_DATA=... python -m benchmarks.advise"
 
 def report(advices: Sequence[Trial], full: Sequence[Trial], students: Sequence[Trial], flattery: Sequence[Trial]) -> None:
     """Print and write the tables."""
-    whole = [row.result["test_accuracy"] for row in full]
-    accuracy = statistics.mean(whole)
+    full_accuracies = [row.result["test_accuracy"] for row in full]
+    accuracy = statistics.mean(full_accuracies)
     tolerances = sorted({float(row.config["tolerance"]) for row in advices})
-    truths = {t: interval(true_curve(students, whole, t).crossing(t)) for t in tolerances}
+    truths = {t: interval(true_curve(students, full_accuracies, t).crossing(t)) for t in tolerances}
     lines, held, lost = [], 0, {"advised": list[bool](), "safe": list[bool]()}
     for row in sorted(advices, key=lambda row: (row.config["tolerance"], row.config["seed"])):
-        tolerance, found = row.config["tolerance"], row.result
+        tolerance, advice = row.config["tolerance"], row.result
         sought, least, most = truths[tolerance]
-        holds = bound(found["low"]) <= sought <= bound(found["high"])
+        holds = bound(advice["low"]) <= sought <= bound(advice["high"])
         held += holds
-        curve = true_curve(students, whole, tolerance)
-        gaps = {"advised": found["fraction"], "safe": found["high"]}
+        curve = true_curve(students, full_accuracies, tolerance)
+        gaps = {"advised": advice["fraction"], "safe": advice["high"]}
         for key, fraction in gaps.items():
             if bound(fraction) < 1:
                 lost[key].append(float(np.median(curve.gap(fraction))) <= tolerance)
-        mine = [
+        losses = [
             accuracy - student.result["test_accuracy"] for student in students
-            if found["fraction"] is not None and student.config["fraction"] == f"{found['fraction']:g}"
+            if advice["fraction"] is not None and student.config["fraction"] == f"{advice['fraction']:g}"
             and student.config["seed"] == 10 + row.config["seed"]
         ]  # fmt: skip
         lines.append([
-            f"{tolerance:g}", str(row.config["seed"]), shown(found["fraction"]),
-            between(found["low"], found["high"]),
+            f"{tolerance:g}", str(row.config["seed"]), shown(advice["fraction"]),
+            between(advice["low"], advice["high"]),
             f"{shown(sought)} ({between(least, most)})", "yes" if holds else "no",
-            f"{mine[0]:.2f}" if mine else "", f"{found['cost']['advice']:.2f}",
+            f"{losses[0]:.2f}" if losses else "", f"{advice['cost']['advice']:.2f}",
         ])  # fmt: skip
     head = [
         "tolerance", "seed", "advised", "80% interval", "true", "holds it", "one student there: points lost",
         "cost so far (trainings)",
     ]  # fmt: skip
-    noise = statistics.stdev(whole)
+    noise = statistics.stdev(full_accuracies)
     body = (
         "Fashion-MNIST, tinynet16, 6 epochs, random subsets, the KD weight that `auto` begins with. Advices of one seed "
         "share judges, reference and pilots, so the three tolerances are not independent. The truth was measured "
         f"afterwards on the test set: {len(students)} other students on all 60,000 samples, with the recipe's teacher, and "
-        f"{len(whole)} trainings on everything without KD, {mean_spread(whole)}; the true fraction is where the curve "
+        f"{len(full_accuracies)} trainings on everything without KD, {mean_spread(full_accuracies)}; "
+        "the true fraction is where the curve "
         "through them crosses (80% interval from the noise between runs, as measured).\n\n"
         f"{table(head, lines)}\n\n"
         f"The interval held the true fraction {held} times of {len(lines)} (80% were promised). Read off the true curve, "
         f"the advised fraction is within the tolerance {sum(lost['advised'])} times of {len(lost['advised'])} (it is the "
         f"best guess, so about half is right), the upper end of the interval {sum(lost['safe'])} times of "
         f"{len(lost['safe'])} (nine of ten were promised).\n\n"
-        f"Noise between runs on everything: {noise:.2f} points measured (n={len(whole)}), "
+        f"Noise between runs on everything: {noise:.2f} points measured (n={len(full_accuracies)}), "
         f"{float(run_noise(np.array(100 - accuracy))):.2f} assumed.\n\n"
         f"## What a teacher that knows the judges by heart does\n\n{flattered(flattery)}"
     )
@@ -82,35 +83,35 @@ def shown(fraction: float | None) -> str:
     return f"{fraction:.2g}" if bound(fraction) < 1 else "none below 1"
 
 
-def true_curve(students: Sequence[Trial], whole: Sequence[float], tolerance: float) -> Curve:
+def true_curve(students: Sequence[Trial], full_accuracies: Sequence[float], tolerance: float) -> Curve:
     """The curve through test accuracies, with the noise between runs."""
     random = np.random.default_rng(0)
     fractions = np.array([float(row.config["fraction"]) for row in students])
     errors = np.array([100 - row.result["test_accuracy"] for row in students])
     noise = run_noise(errors)
-    full = 100 - statistics.mean(whole)
+    full = 100 - statistics.mean(full_accuracies)
     weights = 1 / (noise**2 + (RELATIVE_MISFIT * (errors - full - tolerance)) ** 2)
     drawn = errors + noise * random.standard_normal((NUM_DRAWS, len(errors)))
-    reference = full + float(run_noise(np.array(full))) / len(whole) ** 0.5 * random.standard_normal(NUM_DRAWS)
+    reference = full + float(run_noise(np.array(full))) / len(full_accuracies) ** 0.5 * random.standard_normal(NUM_DRAWS)
     return Curve(*power_law(fractions, drawn, weights), reference)
 
 
 def flattered(rows: Sequence[Trial]) -> str:
     """Judges minus test, of students and teachers, with a teacher that saw the judges and with one that did not."""
 
-    def ahead(teacher: str, who: str, fraction: str) -> list[float]:
-        mine = [r for r in rows if (r.config["teacher"], r.config["fraction"]) == (teacher, fraction)]
-        mine.sort(key=lambda row: int(row.config["seed"]))
-        return [r.result[who]["judges"] - r.result[who]["test"] for r in mine]
+    def ahead(teacher: str, network: str, fraction: str) -> list[float]:
+        matching = [r for r in rows if (r.config["teacher"], r.config["fraction"]) == (teacher, fraction)]
+        matching.sort(key=lambda row: int(row.config["seed"]))
+        return [r.result[network]["judges"] - r.result[network]["test"] for r in matching]
 
     lines = []
     for fraction in sorted({row.config["fraction"] for row in rows}):
         saw, blind = (ahead(teacher, "student", fraction) for teacher in ("saw the judges", "blind"))
-        by_heart = ahead("saw the judges", "teacher", fraction)[0] - ahead("blind", "teacher", fraction)[0]
+        teacher_gain = ahead("saw the judges", "teacher", fraction)[0] - ahead("blind", "teacher", fraction)[0]
         taken = [a - b for a, b in zip(saw, blind, strict=True)]
-        share = [each / by_heart for each in taken]
+        shares = [gain / teacher_gain for gain in taken]
         lines.append(
-            [fraction, f"{by_heart:.2f}", mean_spread(saw), mean_spread(blind), mean_spread(taken), mean_spread(share)]
+            [fraction, f"{teacher_gain:.2f}", mean_spread(saw), mean_spread(blind), mean_spread(taken), mean_spread(shares)]
         )
     head = [
         "fraction", "teacher ahead by", "students of one that saw them", "students of a blind one", "taken over, paired",

@@ -56,12 +56,12 @@ def main() -> None:
     for criterion, method in ARMS:
         line = [criterion, method]
         for share in args.shares:
-            found = [
+            results = [
                 r.result for r in rows
                 if (r.config["criterion"], r.config["method"], r.config["sparsity"]) == (criterion, method, share)
             ]  # fmt: skip
-            line.append(mean_spread([r["test_accuracy"] for r in found]))
-        lines.append([*line, mean_spread([r["costs"]["prune"]["seconds"] for r in found], 1)])
+            line.append(mean_spread([r["test_accuracy"] for r in results]))
+        lines.append([*line, mean_spread([r["costs"]["prune"]["seconds"] for r in results], 1)])
     body = (
         f"{args.model}, {args.epochs} epochs of all the data, test accuracy in percent. {KNOWN}\n\n"
         + table(["pruned by", "trained with", *(f"{s:.1%} removed" for s in args.shares), "seconds of pruning"], lines)

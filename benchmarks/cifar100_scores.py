@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import spearmanr  # type: ignore[import-untyped]
+from scipy.stats import spearmanr
 
 import datapruning as dp
 from benchmarks.common import RUNS, data_folder, publish, table
@@ -32,13 +32,13 @@ COMMAND = "DPRUNE_DATA=... python -m benchmarks.cifar100_scores"
 
 def halves(ensemble: SubsetEnsemble, scorer: str) -> float:
     """Rank correlation of the ensemble with another like it: of its halves, stepped up (Spearman and Brown)."""
-    random, found = np.random.default_rng(0), []
+    random, correlations = np.random.default_rng(0), []
     blocks = np.arange(len(ensemble) // BLOCK * BLOCK).reshape(-1, BLOCK)
     for _ in range(SPLITS):
         order = random.permutation(len(blocks))
         parts = [blocks[part].ravel().tolist() for part in (order[: len(order) // 2], order[len(order) // 2 :])]
-        found.append(agreement(*(estimate(scorer, part_of(ensemble, part)) for part in parts)))
-    half = float(np.mean(found))
+        correlations.append(agreement(*(estimate(scorer, part_of(ensemble, part)) for part in parts)))
+    half = float(np.mean(correlations))
     return 2 * half / (1 + half)
 
 
@@ -80,8 +80,8 @@ def main() -> None:
             continue
         lines.append([f"`{name}`", f"{time.monotonic() - before:.1f}"])
     for line in lines:
-        found = spearmanr(values[line[0].strip("`")], values["memorization"]).statistic
-        line.append(f"{float(found):+.3f}")
+        correlation = spearmanr(values[line[0].strip("`")], values["memorization"]).statistic
+        line.append(f"{float(correlation):+.3f}")
     reliable = {name: halves(ensemble, name) for name in ("memorization", "memorization-plain")}
     fit = [float(m.correct[m.in_subset].mean()) for m in ensemble]
     body = (

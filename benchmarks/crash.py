@@ -40,7 +40,7 @@ KILLS = 5
 INTERVAL = 0.05
 CHILD = f"""
 import json, sys, time
-import datapruning.api.train, scorers, datapruning.teachers.soft_labels
+import datapruning.api.train, datapruning.scorers, datapruning.teachers.soft_labels
 from datapruning.training import checkpoint
 from datapruning.cli.main import run
 checkpoint.SAVE_INTERVAL_SECONDS, checkpoint.MAX_SAVE_TIME_FRACTION = {INTERVAL}, 1.0
@@ -180,8 +180,8 @@ def _digest(path: Path) -> str:
 
 def _bare(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {key: _bare(each) for key, each in sorted(value.items()) if key not in MAY_DIFFER}
-    return [_bare(each) for each in value] if isinstance(value, list) else value
+        return {key: _bare(item) for key, item in sorted(value.items()) if key not in MAY_DIFFER}
+    return [_bare(item) for item in value] if isinstance(value, list) else value
 
 
 def undisturbed(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -194,15 +194,15 @@ def undisturbed(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     return {"used": round(used, 2), "start_up": round(ready(folder), 2), "left": left_by(folder)}
 
 
-def lap(folder: Path, whole: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+def lap(folder: Path, reference: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
     """A scenario from an empty folder to its end, killed on the way."""
     shutil.rmtree(folder, ignore_errors=True)
     random = np.random.default_rng([config["seed"], config["lap"], list(SCENARIOS).index(config["scenario"])])
-    work, spent, kills = whole["used"] - whole["start_up"], 0.0, list[float]()
+    work, spent, kills = reference["used"] - reference["start_up"], 0.0, list[float]()
     while True:
         process = start(folder, SCENARIOS[config["scenario"]])
         left = max(work - sum(kills), 0.1 * work)
-        moment = whole["start_up"] + float(random.uniform(0, left)) if len(kills) < KILLS else math.inf
+        moment = reference["start_up"] + float(random.uniform(0, left)) if len(kills) < KILLS else math.inf
         ended, used = ended_before(process, moment)
         spent += used
         if ended:
@@ -211,15 +211,17 @@ def lap(folder: Path, whole: Mapping[str, Any], config: Mapping[str, Any]) -> di
         process.wait()
         while processor_seconds(process.pid):
             time.sleep(0.05)  # until the system has let go of the locks of all of them
-        kills.append(max(used - whole["start_up"], 0.0))
-    found = left_by(folder) if process.returncode == 0 else {}
-    names = sorted(set(found) | set(whole["left"]))
+        kills.append(max(used - reference["start_up"], 0.0))
+    digests = left_by(folder) if process.returncode == 0 else {}
+    names = sorted(set(digests) | set(reference["left"]))
     return {
-        "kills": [round(each, 2) for each in kills], "exit": process.returncode, "files": len(found),
-        "again": round(spent - whole["used"], 2),
-        "lost": [name for name in names if name not in found],
-        "surplus": [name for name in names if name not in whole["left"]],
-        "different": [name for name in names if name in found and whole["left"].get(name, found[name]) != found[name]],
+        "kills": [round(seconds, 2) for seconds in kills], "exit": process.returncode, "files": len(digests),
+        "again": round(spent - reference["used"], 2),
+        "lost": [name for name in names if name not in digests],
+        "surplus": [name for name in names if name not in reference["left"]],
+        "different": [
+            name for name in names if name in digests and reference["left"].get(name, digests[name]) != digests[name]
+        ],
     }  # fmt: skip
 
 
@@ -268,45 +270,46 @@ def main() -> None:
     store = TrialStore(root, {"torch": torch.__version__, "interval": INTERVAL})
     only = args.only.split(",")
     names = [name for name in SCENARIOS if any(part in name for part in only)]
-    wholes, laps = dict[str, Any](), list[dict[str, Any]]()
+    references, laps = dict[str, Any](), list[dict[str, Any]]()
     for number in range(args.laps):
         for name in names:
             shared = {"scenario": name, "words": json.dumps(SCENARIOS[name])}
             folder = root / "folders" / f"{list(SCENARIOS).index(name):02d}"
             row = store.run({**shared, "lap": None}, partial(undisturbed, folder))
             assert row is not None
-            wholes[name] = row.result
+            references[name] = row.result
             config = {**shared, "lap": number, "seed": args.seed}
-            here = folder.with_name(f"{folder.name}-{number}")
-            row = store.run(config, partial(lap, here, wholes[name]))
+            lap_folder = folder.with_name(f"{folder.name}-{number}")
+            row = store.run(config, partial(lap, lap_folder, references[name]))
             assert row is not None
             laps.append({"scenario": name, **row.result})
             bad = [*row.result["lost"], *row.result["surplus"], *row.result["different"]]
             info(f"{name}: {len(row.result['kills'])} kills, {row.result['again']:.1f} s again, different: {bad or 'none'}")
             if not bad and not args.keep:
-                shutil.rmtree(here, ignore_errors=True)
-    report(wholes, laps, args, checkpoint_cost())
+                shutil.rmtree(lap_folder, ignore_errors=True)
+    report(references, laps, args, checkpoint_cost())
 
 
 def report(
-    wholes: Mapping[str, Any], laps: list[dict[str, Any]], args: argparse.Namespace, cost: Mapping[str, float]
+    references: Mapping[str, Any], laps: list[dict[str, Any]], args: argparse.Namespace, cost: Mapping[str, float]
 ) -> None:
     """Print and write the result."""
-    kills = [kill for each in laps for kill in each["kills"]]
+    kills = [kill for lap in laps for kill in lap["kills"]]
     rows = []
-    for name, whole in wholes.items():
-        mine = [each for each in laps if each["scenario"] == name]
-        count = sum(len(each["kills"]) for each in mine)
-        again = sum(each["again"] for each in mine) / max(count, 1)
+    for name, reference in references.items():
+        scenario_laps = [lap for lap in laps if lap["scenario"] == name]
+        count = sum(len(lap["kills"]) for lap in scenario_laps)
+        repeated_seconds = sum(lap["again"] for lap in scenario_laps) / max(count, 1)
         rows.append(
             [
-                name, str(len(mine)), str(count), f"{whole['used']:.1f} s, {whole['start_up']:.1f} s", f"{again:.1f} s",
-                str(len(whole["left"])),
-                *(str(sum(len(each[kind]) for each in mine)) for kind in ("lost", "different", "surplus")),
+                name, str(len(scenario_laps)), str(count), f"{reference['used']:.1f} s, {reference['start_up']:.1f} s",
+                f"{repeated_seconds:.1f} s",
+                str(len(reference["left"])),
+                *(str(sum(len(lap[kind]) for lap in scenario_laps)) for kind in ("lost", "different", "surplus")),
             ]
         )  # fmt: skip
-    wrong = {kind: sum(len(each[kind]) for each in laps) for kind in ("lost", "different", "surplus")}
-    failed = sum(each["exit"] != 0 for each in laps)
+    wrong = {kind: sum(len(lap[kind]) for lap in laps) for kind in ("lost", "different", "surplus")}
+    failed = sum(lap["exit"] != 0 for lap in laps)
     body = (
         f"{len(laps)} runs of `dprune` on the digits got SIGKILL {len(kills)} times at random moments, uniform over the "
         f"work that was left, up to {KILLS} times a run, each time followed by the same command again. Everything that a "

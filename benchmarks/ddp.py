@@ -38,34 +38,34 @@ LIMIT = 600
 STATISTICS = ("error_norm", "loss", "margin", "entropy", "confidence", "gap")
 
 
-def begin(processes: int, *words: object) -> subprocess.Popen[str]:
+def begin(processes: int, *options: object) -> subprocess.Popen[str]:
     """One part of the benchmark, in so many processes of one thread."""
     torchrun = [] if processes == 1 else ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-    command = [sys.executable, *torchrun, "-m", "benchmarks.ddp", *map(str, words)]
+    command = [sys.executable, *torchrun, "-m", "benchmarks.ddp", *map(str, options)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "DPRUNE_QUIET": "1"}
     return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 
-def done(processes: int, *words: object) -> None:
+def done(processes: int, *options: object) -> None:
     """The same, to its end."""
-    part = begin(processes, *words)
-    _, errors = part.communicate(timeout=LIMIT)
-    if part.returncode:
-        sys.exit(f"{' '.join(map(str, words))} in {processes} processes ended with {part.returncode}:\n{errors}")
+    process = begin(processes, *options)
+    _, errors = process.communicate(timeout=LIMIT)
+    if process.returncode:
+        sys.exit(f"{' '.join(map(str, options))} in {processes} processes ended with {process.returncode}:\n{errors}")
 
 
 def write_data(path: Path) -> None:
     """The first samples of Fashion-MNIST."""
     import datapruning as dp
 
-    whole = dp.open_dataset("fashion-mnist", root=data_folder())
+    dataset = dp.open_dataset("fashion-mnist", root=data_folder())
     np.savez(
-        path, train_images=whole.train.images[:SAMPLES], train_labels=whole.train.labels[:SAMPLES],
-        test_images=whole.test.images, test_labels=whole.test.labels,
+        path, train_images=dataset.train.images[:SAMPLES], train_labels=dataset.train.labels[:SAMPLES],
+        test_images=dataset.test.images, test_labels=dataset.test.labels,
     )  # fmt: skip
 
 
-def take_part(do: str, folder: Path, out: Path, seed: int) -> int:
+def take_part(action: str, folder: Path, out: Path, seed: int) -> int:
     """What a started process does: `begin` names it."""
     import datapruning as dp
     from datapruning.training.distributed.start import run_together, under_torchrun
@@ -76,15 +76,15 @@ def take_part(do: str, folder: Path, out: Path, seed: int) -> int:
             data, recipe="fashion-mnist", changes=SETTINGS, device="cpu", loader="memory", workspace=folder / "work",
             threads=1,
         )  # fmt: skip
-        if do == "look":
+        if action == "look":
             np.savez(out, allow_pickle=False, **looked(context, folder / "alone-0"))
         else:
             dp.teach(context, seed=seed, out=out)
         return 0
 
-    if do == "count":
+    if action == "count":
         count_reads(out)
-    if do == "saving":
+    if action == "saving":
         from datapruning.training import checkpoint
 
         checkpoint.SAVE_INTERVAL_SECONDS = CHECKPOINT_SECONDS
@@ -121,15 +121,15 @@ def looked(context: Any, run: Path) -> dict[str, NDArray[Any]]:
 
     model = context.new_model(context.recipe.teacher.model, 0)
     load_weights(model, load_tensors(run / "model.safetensors")[0], run)
-    found: dict[str, list[NDArray[Any]]] = {name: [] for name in (*STATISTICS, "features")}
+    batches: dict[str, list[NDArray[Any]]] = {name: [] for name in (*STATISTICS, "features")}
     with reproducible(1):
         parts = predict_with_features(model, context.split("train"), np.arange(SAMPLES), context.views)
         for _, labels, logits, features in parts:
             values = {**statistics_of(logits, labels), "features": features}
-            for name, each in found.items():
-                each.append(values[name].numpy())
+            for name, arrays in batches.items():
+                arrays.append(values[name].numpy())
         last = gradient_norms(context, model, "last", "")
-    return {**{name: np.concatenate(each) for name, each in found.items()}, "last-layer gradient": last}
+    return {**{name: np.concatenate(arrays) for name, arrays in batches.items()}, "last-layer gradient": last}
 
 
 def compare_runs(folder: Path, seeds: int) -> list[dict[str, Any]]:
@@ -153,11 +153,11 @@ def compare_runs(folder: Path, seeds: int) -> list[dict[str, Any]]:
 def seen(folder: Path) -> dict[str, Any]:
     """How often each sample was loaded for training, by one process and by all of two together."""
     alone = np.load(folder / "alone-0-counts-0.npy")
-    each = [np.load(folder / f"together-0-counts-{rank}.npy") for rank in range(PROCESSES)]
+    counts = [np.load(folder / f"together-0-counts-{rank}.npy") for rank in range(PROCESSES)]
     return {
         "epochs": EPOCHS, "alone": [int(alone.min()), int(alone.max())],
-        "together": [int(sum(each).min()), int(sum(each).max())], "differing": int((alone != sum(each)).sum()),
-        "by_process": [int(one.sum()) for one in each],
+        "together": [int(sum(counts).min()), int(sum(counts).max())], "differing": int((alone != sum(counts)).sum()),
+        "by_process": [int(one.sum()) for one in counts],
     }  # fmt: skip
 
 
@@ -173,8 +173,8 @@ def child(parent: int, rank: int) -> int | None:
     """The process of a rank that torchrun started."""
     for path in Path("/proc").glob("[0-9]*"):
         try:
-            mine = int((path / "stat").read_text().rpartition(")")[2].split()[1]) == parent
-            if mine and f"\0RANK={rank}\0".encode() in (path / "environ").read_bytes():
+            is_child = int((path / "stat").read_text().rpartition(")")[2].split()[1]) == parent
+            if is_child and f"\0RANK={rank}\0".encode() in (path / "environ").read_bytes():
                 return int(path.name)
         except (OSError, IndexError):
             continue  # it has ended
@@ -183,32 +183,32 @@ def child(parent: int, rank: int) -> int | None:
 
 def kill_and_go_on(folder: Path, kills: int) -> list[dict[str, Any]]:
     """A run in which a process dies, a row for each kill; a run ends before the next one begins."""
-    whole = folder / "whole"
-    shutil.rmtree(whole, ignore_errors=True)
-    done(PROCESSES, "--do", "saving", "--folder", folder, "--out", whole)
-    seconds = read_json(whole / "result.json")["seconds"]["train"]
+    reference = folder / "whole"
+    shutil.rmtree(reference, ignore_errors=True)
+    done(PROCESSES, "--do", "saving", "--folder", folder, "--out", reference)
+    seconds = read_json(reference / "result.json")["seconds"]["train"]
     rows: list[dict[str, Any]] = []
-    drawn = random.Random(0)
+    rng = random.Random(0)
     while len(rows) < kills:
         out, rank = folder / f"killed-{len(rows)}", len(rows) % PROCESSES
         shutil.rmtree(out, ignore_errors=True)
-        words = ("--do", "saving", "--folder", folder, "--out", out)
-        part, moment = begin(PROCESSES, *words), drawn.uniform(0.2, 0.9) * seconds
+        options = ("--do", "saving", "--folder", folder, "--out", out)
+        process, moment = begin(PROCESSES, *options), rng.uniform(0.2, 0.9) * seconds
         while not (out / "config.toml").exists():
             time.sleep(0.05)
         time.sleep(moment)
-        victim = child(part.pid, rank)
+        victim = child(process.pid, rank)
         if victim is None or (out / "result.json").exists():
-            part.communicate(timeout=LIMIT)
+            process.communicate(timeout=LIMIT)
             continue  # it was faster this time
         os.kill(victim, signal.SIGKILL)
         killed = time.perf_counter()
-        _, errors = part.communicate(timeout=LIMIT)
+        _, errors = process.communicate(timeout=LIMIT)
         ended = time.perf_counter() - killed
-        assert part.returncode, "torchrun says that a process died"
+        assert process.returncode, "torchrun says that a process died"
         assert not (out / "result.json").exists()
-        done(PROCESSES, *words)
-        bits = (out / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+        done(PROCESSES, *options)
+        bits = (out / "model.safetensors").read_bytes() == (reference / "model.safetensors").read_bytes()
         ours = [line for line in errors.splitlines() if line.startswith("dprune: ")]
         rows.append({"rank": rank, "after": round(moment, 1), "ended": round(ended, 1), "same_bits": bits, "said": ours})
         info(f"killed process {rank} after {moment:.1f} s: over in {ended:.1f} s, same bits at the end: {bits}")
@@ -224,15 +224,15 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--seed", type=int, default=0, help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.do:
-        sys.exit(take_part(asked.do, asked.folder, asked.out, asked.seed))
+    args = parser.parse_args()
+    if args.do:
+        sys.exit(take_part(args.do, args.folder, args.out, args.seed))
     folder = RUNS / "ddp"
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "data.npz").exists():
         write_data(folder / "data.npz")
-    runs, counts = compare_runs(folder, asked.seeds), seen(folder)
-    scores, kills = compare_scores(folder), kill_and_go_on(folder, asked.kills)
+    runs, counts = compare_runs(folder, args.seeds), seen(folder)
+    scores, kills = compare_scores(folder), kill_and_go_on(folder, args.kills)
     show(runs, counts, scores, kills)
 
 

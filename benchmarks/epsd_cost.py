@@ -102,15 +102,15 @@ def main() -> None:
                 continue  # minutes each, and the other network shows how they compare
             rounds = 1 if name == "resnet18" else ROUNDS
             command = [sys.executable, "-m", "benchmarks.epsd_cost", "--case", name, stage]
-            found = [json.loads(subprocess.run(command, check=True, capture_output=True).stdout) for _ in range(rounds)]
-            share = [100 * f["stage"] / (f["step"] * samples / BATCH) for f in found]
+            runs = [json.loads(subprocess.run(command, check=True, capture_output=True).stdout) for _ in range(rounds)]
+            share = [100 * f["stage"] / (f["step"] * samples / BATCH) for f in runs]
             lines.append([
-                name, stage, mean_spread([f["stage"] for f in found], 1),
-                mean_spread([f["stage"] / f["step"] for f in found], 0),
-                f"{mean_spread(share, 2)} of {words}", mean_spread([f["more"] for f in found], 0),
-                mean_spread([f["training"] for f in found], 0),
+                name, stage, mean_spread([f["stage"] for f in runs], 1),
+                mean_spread([f["stage"] / f["step"] for f in runs], 0),
+                f"{mean_spread(share, 2)} of {words}", mean_spread([f["more"] for f in runs], 0),
+                mean_spread([f["training"] for f in runs], 0),
             ])  # fmt: skip
-            data.append({"model": name, "stage": stage, "runs": found})
+            data.append({"model": name, "stage": stage, "runs": runs})
             print(lines[-1], file=sys.stderr, flush=True)
     body = (
         f"CS-KD, looks of {BATCH} pictures, 95% removed; one thread, processor time. The stage includes drawing the looks, "

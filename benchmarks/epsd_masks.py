@@ -75,24 +75,24 @@ def main() -> None:
     with TemporaryDirectory() as folder, reproducible(1):
         context = open_small(Path(folder))
         for name, version in VERSIONS.items():
-            found: dict[str, list[float]] = {}
+            overlaps: dict[str, list[float]] = {}
             for seed in SEEDS:
                 plain = masks_by(context, seed, "none", seed, **version)
-                found.setdefault("other looks", []).append(
+                overlaps.setdefault("other looks", []).append(
                     shared(plain, masks_by(context, seed, "none", seed + OTHER, **version))
                 )
                 for method in METHODS:
-                    own = masks_by(context, seed, method, seed, **version)
-                    found.setdefault(method, []).append(shared(plain, own))
+                    masks = masks_by(context, seed, method, seed, **version)
+                    overlaps.setdefault(method, []).append(shared(plain, masks))
                     if version.get("inner_steps", 3) <= 3 and version.get("batches", 1) == 1:
-                        own = masks_by(context, seed, method, seed, match_gradients=True, **version)
-                        found.setdefault(f"{method}, matched", []).append(shared(plain, own))
+                        masks = masks_by(context, seed, method, seed, match_gradients=True, **version)
+                        overlaps.setdefault(f"{method}, matched", []).append(shared(plain, masks))
             base, extra = term_sizes(context, SEEDS[0], "cs-kd", **version)
-            info(f"{name}: {found}")
-            cells = [mean_spread(found[key], 3) if key in found else "" for key in ("other looks", *METHODS)]
-            cells += [mean_spread(found[key], 3) if (key := f"{m}, matched") in found else "" for m in METHODS]
+            info(f"{name}: {overlaps}")
+            cells = [mean_spread(overlaps[key], 3) if key in overlaps else "" for key in ("other looks", *METHODS)]
+            cells += [mean_spread(overlaps[key], 3) if (key := f"{m}, matched") in overlaps else "" for m in METHODS]
             lines.append([name, f"{base:.2f} / {extra:.3f}", *cells])
-            data.append({"version": name, "settings": version, "shared": found, "terms of cs-kd": [base, extra]})
+            data.append({"version": name, "settings": version, "shared": overlaps, "terms of cs-kd": [base, extra]})
     body = (
         "Part of the kept weights that two masks share; mean ± standard deviation over seeds. 'other looks': the mask of "
         "the labels alone against itself on another batch, which is the noise of the batch. Then the labels alone against "

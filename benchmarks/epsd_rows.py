@@ -62,21 +62,21 @@ def fill(workspace: Path, configs: Sequence[Config]) -> None:
     teacher = cache(lambda: dp.teach(opened()))
 
     def work(config: Config) -> dict[str, Any]:
-        context, own = opened(), dict(config)
-        seed, method, removed = own.pop("seed"), own.pop("method"), own.pop("sparsity")
-        judge, weight = own.pop("judge", "test"), own.pop("kd_weight", 0.0)
-        fraction, epochs = own.pop("fraction", FRACTION), own.pop("epochs", None)
+        context, settings = opened(), dict(config)
+        seed, method, removed = settings.pop("seed"), settings.pop("method"), settings.pop("sparsity")
+        evaluate_on, weight = settings.pop("judge", "test"), settings.pop("kd_weight", 0.0)
+        fraction, epochs = settings.pop("fraction", FRACTION), settings.pop("epochs", None)
         if epochs is not None:
             context = context.with_train(epochs=epochs)
         context = context.with_settings("self_distill", method=method)
         if removed:
-            context = context.with_settings("sparsity", sparsity=removed, **own)
+            context = context.with_settings("sparsity", sparsity=removed, **settings)
         with quiet():
             subset = dp.select(dp.score(context, "random", seed=seed), fraction)
             named = teacher() if weight else None
             run = dp.train(context, subset, teacher=named, kd_weight=weight, seed=seed)
         result = run.result.to_json()
-        if judge == "validation":
+        if evaluate_on == "validation":
             del result["test_accuracy"]
             result["validation"] = _validation(context, run, subset.indices)
         shutil.rmtree(run.folder)
@@ -104,6 +104,6 @@ def rows_of(configs: Sequence[Config], description: str | None) -> list[Trial]:
         process.start()
     fill(args.workspace, configs)
     store = TrialStore(args.workspace / "rows", {"settings": list(SETTINGS)})
-    rows = [found for config in configs if (found := store.get(config)) is not None]
-    info(f"{len(rows)} rows, {sum(each.seconds for each in rows) / 60:.0f} minutes in all")
+    rows = [row for config in configs if (row := store.get(config)) is not None]
+    info(f"{len(rows)} rows, {sum(row.seconds for row in rows) / 60:.0f} minutes in all")
     return rows

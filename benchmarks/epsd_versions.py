@@ -54,13 +54,13 @@ def main() -> None:
     }  # fmt: skip
     order = [configs[name, m, s][k] for k in range(len(SEEDS)) for s in SHARES for m in TRIED for name in VERSIONS]
     rows = rows_of(order, __doc__)
-    found: dict[tuple[str, str, float], list[float]] = {}
+    accuracies: dict[tuple[str, str, float], list[float]] = {}
     for key, wanted in configs.items():
-        found[key] = [r.result["validation"] for r in rows if any(dict(r.config) == w for w in wanted)]
+        accuracies[key] = [r.result["validation"] for r in rows if any(dict(r.config) == w for w in wanted)]
     columns = [(method, removed) for removed in SHARES for method in TRIED]
     lines = [
-        [name, *(mean_spread(found[name, m, s]) if found[name, m, s] else "" for m, s in columns),
-         f"{statistics.mean(v for m, s in columns for v in found[name, m, s] or [0]):.2f}"]
+        [name, *(mean_spread(accuracies[name, m, s]) if accuracies[name, m, s] else "" for m, s in columns),
+         f"{statistics.mean(v for m, s in columns for v in accuracies[name, m, s] or [0]):.2f}"]
         for name in VERSIONS
     ]  # fmt: skip
     body = (

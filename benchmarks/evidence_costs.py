@@ -71,10 +71,10 @@ def read(folder: Path) -> dict[str, float]:
 
 def apart(what: str, folder: Path, *numbers: int) -> dict[str, float]:
     """One part in a process of its own."""
-    words = [sys.executable, "-m", "benchmarks.evidence_costs", "--part", what, "--folder", str(folder)]
-    done = subprocess.run([*words, *map(str, numbers)], capture_output=True, text=True, check=True)
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    command = [sys.executable, "-m", "benchmarks.evidence_costs", "--part", what, "--folder", str(folder)]
+    process = subprocess.run([*command, *map(str, numbers)], capture_output=True, text=True, check=True)
+    result: dict[str, float] = json.loads(process.stdout.splitlines()[-1])
+    return result
 
 
 def main() -> None:
@@ -84,8 +84,8 @@ def main() -> None:
     parser.add_argument("numbers", nargs="*", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.part:
-        found: dict[str, Any] = write(args.folder, *args.numbers) if args.part == "write" else read(args.folder)
-        print(json.dumps(found))
+        result: dict[str, Any] = write(args.folder, *args.numbers) if args.part == "write" else read(args.folder)
+        print(json.dumps(result))
         return
     with tempfile.TemporaryDirectory(dir=args.folder) as name:
         folder = Path(name)
@@ -94,9 +94,10 @@ def main() -> None:
         large = apart("write", folder / "large", *LARGE)
         read_large = apart("read", folder / "large")
     names = [key for key in reads[0] if key not in ("peak", "before")]
-    sums = [sum(each[key] for key in names) for each in reads]
+    sums = [sum(reading[key] for key in names) for reading in reads]
     lines = [
-        [f"`{key}`", f"{statistics.median(each[key] for each in reads):.2f}", f"{read_large[key]:.1f}"] for key in names
+        [f"`{key}`", f"{statistics.median(reading[key] for reading in reads):.2f}", f"{read_large[key]:.1f}"]
+        for key in names
     ]
     lines.append(["all", f"{statistics.median(sums):.2f}", f"{sum(read_large[key] for key in names):.1f}"])
     parts = (small, reads[0], large, read_large)

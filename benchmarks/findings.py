@@ -28,18 +28,26 @@ COMMAND = "DPRUNE_DATA=... python -m benchmarks.findings"
 Find = Callable[..., list[float]]
 
 
+def cells(fraction: str) -> list[tuple[str, float | str, str | None]]:
+    """Condition, KD weight and teacher (None: the student's own network) of the rows of a fraction."""
+    weights: list[tuple[str, float | str, str | None]] = [("random", weight, None) for weight in (*GRID, "auto")]
+    if fraction not in SMALL:
+        return weights
+    return [
+        *weights,
+        *(("wrong", weight, None) for weight in GRID),
+        *((scorer, weight, None) for scorer in SCORERS[1:] for weight in (0.0, KD)),
+        *(("random", KD, teacher) for teacher in TEACHERS),
+    ]
+
+
 def configs() -> list[dict[str, Any]]:
     """All rows, small fractions first."""
     asked = [
-        row(*cell, seed, *teacher)
+        row(condition, fraction, weight, seed, teacher)
         for fraction in FRACTIONS
         for seed in SEEDS[fraction]
-        for cell, *teacher in (
-            *[[("random", fraction, weight)] for weight in (*GRID, "auto")],
-            *[[("wrong", fraction, weight)] for weight in GRID if fraction in SMALL],
-            *[[(scorer, fraction, weight)] for scorer in SCORERS[1:] for weight in (0.0, KD) if fraction in SMALL],
-            *[[("random", fraction, KD), teacher] for teacher in TEACHERS if fraction in SMALL],
-        )
+        for condition, weight, teacher in cells(fraction)
     ]
     return [config for k, config in enumerate(asked) if config not in asked[:k]]
 
@@ -50,7 +58,7 @@ def finder(rows: Sequence[Trial]) -> Find:
     def find(condition: str, fraction: str, weight: float | str, teacher: str | None = None) -> list[float]:
         by_config = [(r.config, r.result["test_accuracy"]) for r in rows]
         wanted = [row(condition, fraction, weight, seed, teacher) for seed in SEEDS[fraction]]
-        return [next(accuracy for config, accuracy in by_config if dict(config) == each) for each in wanted]
+        return [next(accuracy for config, accuracy in by_config if dict(config) == key) for key in wanted]
 
     return find
 
@@ -113,9 +121,9 @@ def judge(find: Find) -> list[list[str]]:
         f"f={f}: " + ", ".join(f"{t} {statistics.mean(runs):.2f}" for t, runs in ladder[f].items()) for f in SMALL
     )
     small, large = (ladder[SMALL[0]][t] for t in (TEACHERS[0], TEACHERS[-1]))
-    said = {1: "holds", 0: "undecided", -1: "does not hold: the opposite is seen"}[clearly(small, large)]
+    verdict_text = {1: "holds", 0: "undecided", -1: "does not hold: the opposite is seen"}[clearly(small, large)]
     text += f"; at f={SMALL[0]} {TEACHERS[0]} minus {TEACHERS[-1]}: {words(small, large)}"
-    out.append(["(d) Small teachers win at small f", text, said])
+    out.append(["(d) Small teachers win at small f", text, verdict_text])
     half, full = find("random", "0.5", "auto"), find("random", "1", 0.0)[: len(SEEDS["0.5"])]
     out.append(["(e) Half the data with KD reaches full-data accuracy without KD", f"auto at f=0.5 minus no KD at f=1: "
                 f"{words(half, full)} ({statistics.mean(half):.2f} against {statistics.mean(full):.2f})",
@@ -143,8 +151,8 @@ def draw(find: Find) -> None:
     colours = dict(zip(SCORERS, ("#0072B2", "#D55E00", "#009E73"), strict=True))
 
     def curve(panel: Any, x: Sequence[Any], runs: Sequence[Sequence[float]], **style: Any) -> None:
-        spread = [statistics.stdev(each) for each in runs]
-        panel.errorbar(x, [statistics.mean(each) for each in runs], spread, capsize=2, **style)
+        spread = [statistics.stdev(run) for run in runs]
+        panel.errorbar(x, [statistics.mean(run) for run in runs], spread, capsize=2, **style)
 
     for scorer in SCORERS:
         known = FRACTIONS if scorer == "random" else SMALL
@@ -159,13 +167,13 @@ def draw(find: Find) -> None:
             panel.set(xscale="log", xlabel="fraction kept", ylabel="test accuracy, %", ylim=(floor, 93))
     for fraction in FRACTIONS:
         runs = [find("random", fraction, w) for w in GRID]
-        top = max(statistics.mean(each) for each in runs)
-        curve(panels[2], GRID, [[v - top for v in each] for each in runs], marker="o", label=f"f={fraction}")
+        top = max(statistics.mean(values) for values in runs)
+        curve(panels[2], GRID, [[v - top for v in values] for values in runs], marker="o", label=f"f={fraction}")
     panels[2].set(xlabel="KD weight", ylabel="points behind the best weight")
     for fraction in SMALL:
         runs = [find("random", fraction, KD, t) for t in TEACHERS]
-        own = statistics.mean(runs[TEACHERS.index(STUDENT)])
-        curve(panels[3], TEACHERS, [[v - own for v in each] for each in runs], marker="o", label=f"f={fraction}")
+        baseline = statistics.mean(runs[TEACHERS.index(STUDENT)])
+        curve(panels[3], TEACHERS, [[v - baseline for v in values] for values in runs], marker="o", label=f"f={fraction}")
     panels[3].set(xlabel=f"teacher (student: {STUDENT})", ylabel="points against the student's own network")
     for weight, name in ((0.0, "no KD"), ("auto", "KD auto")):
         curve(
@@ -176,10 +184,16 @@ def draw(find: Find) -> None:
     for fraction, style in zip(SMALL, ("-", "--"), strict=True):
         for condition, colour in (("random", "#0072B2"), ("wrong", "#D55E00")):
             runs = [find(condition, fraction, w) for w in GRID]
-            top = max(statistics.mean(each) for each in runs)
+            top = max(statistics.mean(values) for values in runs)
             name = f"f={fraction}, {'20% wrong' if condition == 'wrong' else 'clean'}"
             curve(
-                panels[5], GRID, [[v - top for v in each] for each in runs], color=colour, ls=style, marker="o", label=name
+                panels[5],
+                GRID,
+                [[v - top for v in values] for values in runs],
+                color=colour,
+                ls=style,
+                marker="o",
+                label=name,
             )
     panels[5].set(xlabel="KD weight", ylabel="points behind the best weight")
     for letter, panel in zip("abcdef", panels, strict=True):

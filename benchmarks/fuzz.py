@@ -62,7 +62,7 @@ def judge(reader: Any, folder: Path, original: str, changed: bytes, ending: str,
 
     _digest_once.cache_clear()  # files of one size that are written within one tick of the clock look alike to it
     try:
-        found = content(reader.read(folder))
+        outcome_content = content(reader.read(folder))
     except UserError as error:
         lines = str(error).splitlines()
         return ("refused", lines[0]) if len(lines) == 1 else ("crash", f"{len(lines)} lines: {error}")
@@ -70,14 +70,14 @@ def judge(reader: Any, folder: Path, original: str, changed: bytes, ending: str,
         return "hang", ""
     except Exception:
         return "crash", traceback.format_exc()
-    if found == original:
+    if outcome_content == original:
         return "same", ""
     if reader.sealed == ALL:
         return ("silent" if signed(changed, ending) else "unsigned"), ""
     return ("silent" if reader.sealed == BYTES and plain else "other"), ""
 
 
-def work(name: str, seed: int, start: int, count: int, tell: Connection) -> None:
+def work(name: str, seed: int, start: int, count: int, connection: Connection) -> None:
     """Files start..count-1 of a reader, in this process; each is told of before and after."""
     import torch
 
@@ -86,11 +86,11 @@ def work(name: str, seed: int, start: int, count: int, tell: Connection) -> None
 
     torch.set_num_threads(1)
     reader = READERS[name]
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
+    with tempfile.TemporaryDirectory() as temporary_folder:
+        folder = Path(temporary_folder)
         reader.make(folder)
         original = content(reader.read(folder))
-        whole = {file: (folder / file).read_bytes() for file in reader.files}
+        originals = {file: (folder / file).read_bytes() for file in reader.files}
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + MEMORY,) * 2)
         signal.signal(signal.SIGALRM, _ring)
@@ -98,64 +98,67 @@ def work(name: str, seed: int, start: int, count: int, tell: Connection) -> None
             rng = random.Random(f"{seed} {name} {number}")
             file = rng.choice(reader.files)
             ending = file.rpartition(".")[2]
-            found, plain = changed(whole[file], ending, rng)
-            (folder / file).write_bytes(found)
-            tell.send({"begun": number})
+            changed_file, plain = changed(originals[file], ending, rng)
+            (folder / file).write_bytes(changed_file)
+            connection.send({"begun": number})
             signal.setitimer(signal.ITIMER_REAL, SECONDS)
-            outcome, why = judge(reader, folder, original, found, ending, plain)
+            outcome, why = judge(reader, folder, original, changed_file, ending, plain)
             signal.setitimer(signal.ITIMER_REAL, 0)
-            (folder / file).write_bytes(whole[file])
+            (folder / file).write_bytes(originals[file])
             if outcome in FAULTS:
                 PLACE.mkdir(parents=True, exist_ok=True)
-                (PLACE / f"{name.replace(' ', '-')}-{number}.{ending}").write_bytes(found)
-            tell.send({"done": number, "outcome": outcome, "file": file, "why": why if outcome in FAULTS else ""})
-    tell.send({"over": True})
+                (PLACE / f"{name.replace(' ', '-')}-{number}.{ending}").write_bytes(changed_file)
+            connection.send({"done": number, "outcome": outcome, "file": file, "why": why if outcome in FAULTS else ""})
+    connection.send({"over": True})
 
 
 def watch(name: str, seed: int, count: int) -> tuple[Counter[str], list[str]]:
     """Outcomes of a reader's files, from processes that are begun again where one dies or hangs."""
     context = multiprocessing.get_context("fork")
-    outcomes, faults, start, over = Counter[str](), list[str](), 0, False
-    while not over:
-        mine, theirs = context.Pipe(duplex=False)
-        process = context.Process(target=work, args=(name, seed, start, count, theirs))
+    outcomes, faults, start, finished = Counter[str](), list[str](), 0, False
+    while not finished:
+        receiver, sender = context.Pipe(duplex=False)
+        process = context.Process(target=work, args=(name, seed, start, count, sender))
         process.start()
-        theirs.close()
-        begun, why = -1, ""
+        sender.close()
+        current_file, fault = -1, ""
         try:
-            while not over:
-                if not mine.poll(PATIENCE):
+            while not finished:
+                if not receiver.poll(PATIENCE):
                     process.kill()
-                    why = "hang"
+                    fault = "hang"
                     break
-                told = mine.recv()
-                over = "over" in told
-                begun = told.get("begun", -1)
-                if "done" in told:
-                    outcomes[told["outcome"]] += 1
-                    start = told["done"] + 1
-                    if told["outcome"] in FAULTS:
-                        faults.append(f"{name}, file {told['done']} ({told['file']}): {told['outcome']} {told['why']}")
+                message = receiver.recv()
+                finished = "over" in message
+                current_file = message.get("begun", -1)
+                if "done" in message:
+                    outcomes[message["outcome"]] += 1
+                    start = message["done"] + 1
+                    if message["outcome"] in FAULTS:
+                        cause = f"{message['outcome']} {message['why']}"
+                        faults.append(f"{name}, file {message['done']} ({message['file']}): {cause}")
         except EOFError:
-            why = "crash"
+            fault = "crash"
         process.join()
-        if over:
+        if finished:
             break
-        if begun < 0:
+        if current_file < 0:
             sys.exit(f"{name}: the fuzzer itself failed")
-        outcomes[why] += 1
-        faults.append(f"{name}, file {begun}: {why}, the process ended with {process.exitcode}")
-        start = begun + 1
+        outcomes[fault] += 1
+        faults.append(f"{name}, file {current_file}: {fault}, the process ended with {process.exitcode}")
+        start = current_file + 1
     return outcomes, faults
 
 
 def guided(name: str, seed: int, runs: int) -> tuple[int, str]:
     """(files that the coverage-guided fuzzer tried, what it found)."""
-    words = [sys.executable, "-m", "benchmarks.fuzz_guided", name, f"-runs={runs}", f"-seed={seed + 1}"]
-    done = subprocess.run(words, capture_output=True, text=True, errors="replace", check=False)
-    number = re.findall(r"^(?:Done (\d+) runs|#(\d+)\s)", done.stderr, re.MULTILINE)
+    command = [sys.executable, "-m", "benchmarks.fuzz_guided", name, f"-runs={runs}", f"-seed={seed + 1}"]
+    process = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    number = re.findall(r"^(?:Done (\d+) runs|#(\d+)\s)", process.stderr, re.MULTILINE)
     tried = int(next(filter(None, number[-1]))) if number else 0
-    return tried, "" if done.returncode == 0 else f"{name}, guided: exit code {done.returncode}\n{done.stderr[-4000:]}"
+    if process.returncode == 0:
+        return tried, ""
+    return tried, f"{name}, guided: exit code {process.returncode}\n{process.stderr[-4000:]}"
 
 
 def main() -> None:
@@ -173,14 +176,14 @@ def main() -> None:
     counts, tries, faults = dict[str, Counter[str]](), dict[str, int](), list[str]()
     for name in [args.only] if args.only else READERS:
         count = args.files // 4 if name.startswith("inspect") else args.files
-        counts[name], found = watch(name, args.seed, count)
-        faults += found
+        counts[name], reader_faults = watch(name, args.seed, count)
+        faults += reader_faults
         if name in GUIDED and args.runs and importlib.util.find_spec("atheris"):
             tries[name], what = guided(name, args.seed, args.runs)
             counts[name]["crash"] += bool(what)
             faults += [what] if what else []
         print(f"{name}: {dict(counts[name])}, guided {tries.get(name, 0)}", flush=True)
-        for fault in found:
+        for fault in reader_faults:
             print(f"  {fault}", flush=True)
     seconds = time.perf_counter() - started
     if not args.only:
@@ -193,12 +196,12 @@ def report(
     counts: dict[str, Counter[str]], tries: dict[str, int], faults: list[str], seconds: float, args: argparse.Namespace
 ) -> None:
     """Print and write the result."""
-    total, guided_total = sum(sum(each.values()) for each in counts.values()), sum(tries.values())
-    bad = {what: sum(each[what] for each in counts.values()) for what in FAULTS}
+    total, guided_total = sum(sum(outcomes.values()) for outcomes in counts.values()), sum(tries.values())
+    bad = {what: sum(outcomes[what] for outcomes in counts.values()) for what in FAULTS}
     head = ["reader", "files", "refused", "same content", "another valid file", "no checksum any more", *FAULTS, "guided"]
     rows = [
-        [name, f"{sum(each.values()):,}", *(f"{each[what]:,}" for what in OUTCOMES), f"{tries.get(name, 0):,}"]
-        for name, each in counts.items()
+        [name, f"{sum(outcomes.values()):,}", *(f"{outcomes[what]:,}" for what in OUTCOMES), f"{tries.get(name, 0):,}"]
+        for name, outcomes in counts.items()
     ]
     body = (
         f"{total:,} changed files through {len(counts)} readers, seed {args.seed}, and {guided_total:,} more from a "
@@ -217,7 +220,8 @@ def report(
     )
     command = f"python -m benchmarks.fuzz --files {args.files} --runs {args.runs} --seed {args.seed}"
     data = {
-        "seed": args.seed, "seconds": round(seconds, 1), "readers": {name: dict(each) for name, each in counts.items()},
+        "seed": args.seed, "seconds": round(seconds, 1),
+        "readers": {name: dict(outcomes) for name, outcomes in counts.items()},
         "guided": tries, "faults": faults,
     }  # fmt: skip
     publish("fuzz", "Changed files: refused in one line, or read as what they were", command, body, data)

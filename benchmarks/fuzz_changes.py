@@ -185,8 +185,8 @@ def change_zip(content: bytes, rng: random.Random) -> bytes:
         np.save(file, np.array(changed))
         members[at] = (name, file.getvalue())
     else:
-        head = 80 if len(data) > 200 else 0
-        members[at] = (name, data[:head] + change_bytes(data[head:], rng))
+        start = 80 if len(data) > 200 else 0
+        members[at] = (name, data[:start] + change_bytes(data[start:], rng))
     file = io.BytesIO()
     deflated = zipfile.ZIP_DEFLATED if rng.random() < 0.3 or len(members[-1][1]) > 10**7 or what == 5 else zipfile.ZIP_STORED
     method = (
@@ -209,17 +209,17 @@ def change_safetensors(content: bytes, rng: random.Random) -> bytes:
     if what == 1 and len(numbers) > 4:
         return content[: 8 + length] + change_bytes(numbers, rng)[: len(numbers)].ljust(len(numbers), b"\0")
     try:
-        told = json.loads(head)
-        name = rng.choice(list(told))
-        if rng.random() < 0.4 and "dtype" in told[name]:
-            told[name]["dtype"] = rng.choice(("F64", "BF16", "I64", "BOOL", "F8_E4M3", "F4", "X", 3))
-        elif rng.random() < 0.4 and "shape" in told[name]:
-            told[name]["shape"] = rng.choice(
-                ([2**40, 2**40], [0], [-1], [1.5], told[name]["shape"][::-1], [1, *told[name]["shape"]])
+        header = json.loads(head)
+        name = rng.choice(list(header))
+        if rng.random() < 0.4 and "dtype" in header[name]:
+            header[name]["dtype"] = rng.choice(("F64", "BF16", "I64", "BOOL", "F8_E4M3", "F4", "X", 3))
+        elif rng.random() < 0.4 and "shape" in header[name]:
+            header[name]["shape"] = rng.choice(
+                ([2**40, 2**40], [0], [-1], [1.5], header[name]["shape"][::-1], [1, *header[name]["shape"]])
             )
         else:
-            told = change_value(told, rng)
-        text = json.dumps(told).encode()
+            header = change_value(header, rng)
+        text = json.dumps(header).encode()
     except (ValueError, RecursionError, TypeError, IndexError):
         return change_bytes(content, rng)
     return struct.pack("<Q", len(text)) + text + numbers
@@ -256,18 +256,18 @@ OF_ENDING: dict[str, Change] = {
 def changed(content: bytes, ending: str, rng: random.Random) -> tuple[bytes, bool]:
     """(the file with one to three changes, whether its bytes alone were changed). Never the same bytes."""
     for _ in range(100):
-        found, plain = content, True
+        new_content, plain = content, True
         for _ in range(rng.choice((1, 1, 1, 2, 3))):
             form = OF_ENDING.get(ending)
             if form is None or rng.random() < 0.5:
-                found = change_bytes(found, rng)
+                new_content = change_bytes(new_content, rng)
                 continue
             try:
-                found, plain = form(found, rng), False
+                new_content, plain = form(new_content, rng), False
             except Exception:  # what an earlier change left is no such file any more
-                found = change_bytes(found, rng)
-        if found != content:
-            return found, plain
+                new_content = change_bytes(new_content, rng)
+        if new_content != content:
+            return new_content, plain
     raise AssertionError("nothing changed")
 
 
@@ -275,11 +275,11 @@ def signed(content: bytes, ending: str) -> bool:
     """Whether a file that can be read still carries the checksum that is made with it."""
     try:
         if ending == "json":
-            told = json.loads(content)
+            record = json.loads(content)
             return (
-                bool({"checksum"} & set(told)) and "sha256" in told
-                if "samples_seen" in told and "evaluated" in told
-                else "checksum" in told
+                bool({"checksum"} & set(record)) and "sha256" in record
+                if "samples_seen" in record and "evaluated" in record
+                else "checksum" in record
             )
         if ending == "toml":
             return b"# checksum " in content

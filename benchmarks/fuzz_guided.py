@@ -15,7 +15,7 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["datapruning", "teachers", "zipfile", "json", "tomllib", "csv"]):
+with atheris.instrument_imports(include=["datapruning", "zipfile", "json", "tomllib", "csv"]):
     from benchmarks.fuzz import FAULTS, judge
     from benchmarks.fuzz_changes import changed
     from benchmarks.fuzz_readers import READERS, content
@@ -24,15 +24,15 @@ with atheris.instrument_imports(include=["datapruning", "teachers", "zipfile", "
 def main() -> None:
     name, flags = sys.argv[1], sys.argv[2:]
     reader = READERS[name]
-    with tempfile.TemporaryDirectory() as place:
-        folder, corpus = Path(place) / "files", Path(place) / "corpus"
+    with tempfile.TemporaryDirectory() as temporary_folder:
+        folder, corpus = Path(temporary_folder) / "files", Path(temporary_folder) / "corpus"
         folder.mkdir()
         corpus.mkdir()
         reader.make(folder)
         original = content(reader.read(folder))
         file = reader.files[0]
-        ending, whole = file.rpartition(".")[2], (folder / file).read_bytes()
-        (corpus / "whole").write_bytes(whole)
+        ending, original_bytes = file.rpartition(".")[2], (folder / file).read_bytes()
+        (corpus / "original").write_bytes(original_bytes)
 
         def try_one(data: bytes) -> None:
             (folder / file).write_bytes(data)
@@ -44,7 +44,12 @@ def main() -> None:
             rng = random.Random(seed)
             return atheris.Mutate(data, most) if rng.random() < 0.5 else changed(data, ending, rng)[0][:most]
 
-        limits = [f"-max_len={2 * len(whole) + 4096}", "-timeout=10", "-rss_limit_mb=6000", f"-artifact_prefix={place}/"]
+        limits = [
+            f"-max_len={2 * len(original_bytes) + 4096}",
+            "-timeout=10",
+            "-rss_limit_mb=6000",
+            f"-artifact_prefix={temporary_folder}/",
+        ]
         atheris.Setup([sys.argv[0], *flags, *limits, str(corpus)], try_one, custom_mutator=change)
         atheris.Fuzz()
 

@@ -111,8 +111,8 @@ def _add(state: Any, value: Any) -> None:
             _add(state, value[key])
     elif isinstance(value, list | tuple):
         state.update(f"[{len(value)}".encode())
-        for each in value:
-            _add(state, each)
+        for item in value:
+            _add(state, item)
     else:
         state.update(repr(value).encode("utf-8", "surrogatepass"))
 
@@ -280,11 +280,11 @@ def read_a_recipe(folder: Path) -> Any:
 
 def make_run(folder: Path) -> None:
     """A finished run that can teach."""
-    place = folder / "run"
-    place.mkdir()
+    path = folder / "run"
+    path.mkdir()
     recipe, _ = read_recipe(_written(folder / "recipe.toml", RECIPE))
     model = create_model("tinynet8", DATA.train.shape, 3, seed=0)
-    run_folder = Run(place)
+    run_folder = Run(path)
     with run_folder.open(recipe, ("train",), {"verb": "teach", "seed": 0}, {"threads": 1, "device": "cpu"}):
         record = EpochRecord(epoch=0, loss=1.5, train_accuracy=50.0, lr=0.1, step=4, seconds=0.5)
         run_folder.finish(model, [record], RESULT)
@@ -296,8 +296,8 @@ def _written(path: Path, text: str) -> Path:
 
 
 def read_run(folder: Path) -> Any:
-    found = Run(folder / "run")
-    return found.result(RunResult), found.environment
+    run = Run(folder / "run")
+    return run.result(RunResult), run.environment
 
 
 def read_teacher(folder: Path) -> Any:
@@ -317,8 +317,8 @@ def make_checkpoint(folder: Path) -> None:
 def read_checkpoint(folder: Path) -> Any:
     model = _network()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    found = Checkpoint(folder / "state.safetensors").load(model, optimizer)
-    return found, dict(model.state_dict())
+    state = Checkpoint(folder / "state.safetensors").load(model, optimizer)
+    return state, dict(model.state_dict())
 
 
 ROW = {"seed": 0, "fraction": 0.5}
@@ -377,10 +377,11 @@ def make_recording(folder: Path) -> None:
 
 
 def read_recording(folder: Path) -> Any:
-    found: Recording = open_recording(folder)
-    tracks = [*found.dynamics().train_passes, *found.early_evaluation().early, *found.final_evaluation().final]
+    recording: Recording = open_recording(folder)
+    tracks = [*recording.dynamics().train_passes, *recording.early_evaluation().early, *recording.final_evaluation().final]
     arrays = [{name: np.array(array) for name, array in track.arrays.items()} for track in tracks]
-    return dict(found.manifest), arrays, np.array(found.embeddings().features), found.runner_up_classes(), found.labels()
+    features = np.array(recording.embeddings().features)
+    return dict(recording.manifest), arrays, features, recording.runner_up_classes(), recording.labels()
 
 
 def _labels(folder: Path) -> SoftLabelCache:
@@ -417,13 +418,13 @@ def make_pictures(folder: Path) -> None:
 
 
 def read_pictures(folder: Path) -> Any:
-    found = []
+    images = []
     for ending in PICTURES:
         try:
-            found.append(decode((folder / f"picture.{ending}").read_bytes(), 16))
+            images.append(decode((folder / f"picture.{ending}").read_bytes(), 16))
         except CorruptImage as error:  # how a picture is refused; its caller names the file
             raise InvalidFile(str(error)) from None
-    return found
+    return images
 
 
 def inspect(folder: Path, name: str) -> str:

@@ -78,16 +78,16 @@ def make_folder(folder: Path, pictures: int) -> Path:
     return folder
 
 
-def link_folder(folder: Path, whole: Path, pictures: int) -> Path:
-    """A folder of `pictures` in train/, those of `whole` over and over: hard links."""
-    found = sorted((whole / "train").rglob("*.jpg"))
+def link_folder(folder: Path, source: Path, pictures: int) -> Path:
+    """A folder of `pictures` in train/, those of `source` over and over: hard links."""
+    paths = sorted((source / "train").rglob("*.jpg"))
     for n in range(pictures):
         path = folder / "train" / f"{n % CLASSES}" / f"{n}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
-        os.link(found[n % len(found)], path)
-    for path in (whole / "test").rglob("*.jpg"):
-        (folder / path.relative_to(whole)).parent.mkdir(parents=True, exist_ok=True)
-        os.link(path, folder / path.relative_to(whole))
+        os.link(paths[n % len(paths)], path)
+    for path in (source / "test").rglob("*.jpg"):
+        (folder / path.relative_to(source)).parent.mkdir(parents=True, exist_ok=True)
+        os.link(path, folder / path.relative_to(source))
     return folder
 
 
@@ -99,7 +99,8 @@ def opened(folder: Path, form: str) -> Dataset:
 def our_epochs(data: Dataset, batch_size: int = BATCH) -> Epoch:
     """Shuffled epochs of views."""
     loader = MmapLoader(data.train, torch.device("cpu"))
-    views, ids = Augmentation(POLICY, *((tuple(255 * n for n in numbers)) for numbers in (MEAN, STD))), np.arange(data.total)
+    mean, std = (tuple(255 * n for n in numbers) for numbers in (MEAN, STD))
+    views, ids = Augmentation(POLICY, mean, std), np.arange(data.total)
 
     def epoch_of(epoch: int) -> Iterator[Tensor]:
         for _, images in views.read(loader, training_batches(ids, batch_size, 0, epoch), epoch):
@@ -120,8 +121,8 @@ def torchvision_epochs(folder: Path) -> Epoch:
         v2.ToDtype(torch.float32, scale=True),
         v2.Normalize(MEAN, STD),
     ])  # fmt: skip
-    found = ImageFolder(str(folder / "train"), transform)
-    loader = DataLoader(found, BATCH, shuffle=True, num_workers=WORKERS, persistent_workers=True)
+    dataset = ImageFolder(str(folder / "train"), transform)
+    loader = DataLoader(dataset, BATCH, shuffle=True, num_workers=WORKERS, persistent_workers=True)
     return lambda epoch: (images for images, _ in loader)
 
 
@@ -196,24 +197,24 @@ def one_process(job: str, form: str, warm: Path, folder: Path, epochs: int) -> d
     return watched(partial(read, data, epochs))
 
 
-def measure_memory(scratch: Path, whole: Path, pictures: list[int]) -> list[dict[str, Any]]:
+def measure_memory(scratch: Path, source: Path, pictures: list[int]) -> list[dict[str, Any]]:
     """`one_process` for each size of the data, form and job; the readers of a form all read the same number of batches."""
     rows: list[dict[str, Any]] = []
     for form in ("raw", "jpg"):
-        warm = link_folder(scratch / f"warm-{form}", whole, 8 * SMALL_BATCH)
+        warm = link_folder(scratch / f"warm-{form}", source, 8 * SMALL_BATCH)
         opened(warm, form)
         for count in pictures:
-            folder = link_folder(scratch / f"{count}-{form}", whole, count)
+            folder = link_folder(scratch / f"{count}-{form}", source, count)
             for job in ("decode", "read"):
-                words = ["--job", job, "--form", form, "--warm", warm, "--folder", folder]
-                words += ["--epochs", max(pictures) // count]
-                command = [sys.executable, "-m", "benchmarks.loading_pictures", *map(str, words)]
-                answer = subprocess.run(
+                options: list[object] = ["--job", job, "--form", form, "--warm", warm, "--folder", folder]
+                options += ["--epochs", max(pictures) // count]
+                command = [sys.executable, "-m", "benchmarks.loading_pictures", *map(str, options)]
+                process = subprocess.run(
                     command, capture_output=True, text=True, check=True,
                     env={**os.environ, **EXACT_MALLOC, "DPRUNE_QUIET": "1"},
                 )  # fmt: skip
                 kept = sum(path.stat().st_size for path in folder.with_suffix(".runs").rglob("train.*") if path.is_file())
-                rows.append({"form": form, "job": job, "pictures": count, "kept": kept, **json.loads(answer.stdout)})
+                rows.append({"form": form, "job": job, "pictures": count, "kept": kept, **json.loads(process.stdout)})
                 info(f"memory: {form}, {job}, {count:,} pictures: {format_bytes(rows[-1]['highest'])}")
             subprocess.run(["rm", "-r", folder, folder.with_suffix(".runs")], check=True)
     return rows
@@ -290,10 +291,10 @@ def main() -> None:
     load = os.getloadavg()[0]
     keep_freed_memory()  # as `dprune` does; the workers inherit it
     with tempfile.TemporaryDirectory(dir=args.scratch) as scratch:
-        whole = make_folder(Path(scratch) / "pictures", args.pictures)
-        info(f"made {args.pictures:,} pictures in {whole}")
-        speeds, once = measure_speed(whole, args.rounds)
-        memory = measure_memory(Path(scratch), whole, args.memory_pictures)
+        source = make_folder(Path(scratch) / "pictures", args.pictures)
+        info(f"made {args.pictures:,} pictures in {source}")
+        speeds, once = measure_speed(source, args.rounds)
+        memory = measure_memory(Path(scratch), source, args.memory_pictures)
     report(speeds, once, memory, load, args)
 
 

@@ -16,7 +16,7 @@ import multiprocessing
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import spearmanr  # type: ignore[import-untyped]
+from scipy.stats import spearmanr
 
 import datapruning as dp
 from benchmarks.common import RUNS, data_folder, mean_spread, publish, table
@@ -67,9 +67,9 @@ def ensemble(kind: str, workspace: Path) -> SubsetEnsemble:
     return open_ensemble(open_slice((*what.settings, f"ensemble.num_members={what.members}"), workspace), what.seed)
 
 
-def part_of(whole: SubsetEnsemble, members: list[int]) -> SubsetEnsemble:
+def part_of(ensemble: SubsetEnsemble, members: list[int]) -> SubsetEnsemble:
     """Some members alone."""
-    return dataclasses.replace(whole, paths=tuple(whole.paths[k] for k in members))
+    return dataclasses.replace(ensemble, paths=tuple(ensemble.paths[k] for k in members))
 
 
 def estimate(name: str, members: SubsetEnsemble) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
@@ -87,12 +87,12 @@ def agreement(
 
 def reliability(reference: SubsetEnsemble) -> float:
     """Rank correlation of the reference with another like it: of its halves, stepped up (Spearman and Brown)."""
-    random, blocks, found = np.random.default_rng(0), np.arange(len(reference)).reshape(-1, 10), []
+    random, blocks, correlations = np.random.default_rng(0), np.arange(len(reference)).reshape(-1, 10), []
     for _ in range(SPLITS):
         order = random.permutation(len(blocks))
         halves = [blocks[part].ravel().tolist() for part in (order[: len(order) // 2], order[len(order) // 2 :])]
-        found.append(agreement(*(estimate("memorization-plain", part_of(reference, half)) for half in halves)))
-    half = float(np.mean(found))
+        correlations.append(agreement(*(estimate("memorization-plain", part_of(reference, half)) for half in halves)))
+    half = float(np.mean(correlations))
     return 2 * half / (1 + half)
 
 
@@ -101,13 +101,13 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="processes that train members")
     parser.add_argument("--workspace", type=Path, default=RUNS / "memorization")
     args = parser.parse_args()
-    spawn, whole = multiprocessing.get_context("spawn"), dict[str, SubsetEnsemble]()
+    spawn, ensembles = multiprocessing.get_context("spawn"), dict[str, SubsetEnsemble]()
     for kind in KINDS:
         others = [spawn.Process(target=ensemble, args=(kind, args.workspace)) for _ in range(args.jobs - 1)]
         for process in others:
             process.start()
-        whole[kind] = ensemble(kind, args.workspace)
-    long, short = whole["long"], whole["short"]
+        ensembles[kind] = ensemble(kind, args.workspace)
+    long, short = ensembles["long"], ensembles["short"]
     shares: dict[tuple[str, str], list[float]] = {}
     reliable, never = [], []
     for first in range(0, len(long), QUARTER):
@@ -129,7 +129,7 @@ def main() -> None:
         "a third": QUARTER, "a third, short members": len(short), "a tenth": TENTH, "a tenth, short members": SHORT_TENTH,
     }  # fmt: skip
     lines = [[cost, f"{counts[cost]}", *(mean_spread(shares[cost, name], 3) for name in ESTIMATORS)] for cost in costs]
-    fits = {kind: np.mean([m.correct[m.in_subset].mean() for m in each]) for kind, each in whole.items()}
+    fits = {kind: np.mean([m.correct[m.in_subset].mean() for m in members]) for kind, members in ensembles.items()}
     seconds, attainable = long.cost.seconds / len(long), np.mean(reliable) ** 0.5
     body = (
         f"{SAMPLES:,} Fashion-MNIST samples, tinynet16, members on 70% each; the long ones (20 epochs, {seconds:.0f} s "
@@ -145,7 +145,7 @@ def main() -> None:
     )  # fmt: skip
     data = {
         "reliability": reliable, "shares": [{"cost": c, "scorer": n, "shares": s} for (c, n), s in shares.items()],
-        "members": {kind: [dataclasses.asdict(m.cost) for m in each] for kind, each in whole.items()},
+        "members": {kind: [dataclasses.asdict(m.cost) for m in members] for kind, members in ensembles.items()},
     }  # fmt: skip
     publish("memorization", "Memorization at a third and a tenth of the price", COMMAND, body, data)
 

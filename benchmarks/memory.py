@@ -52,11 +52,12 @@ def open_arrays(folder: Path, count: int) -> Dataset:
         rng = np.random.default_rng(0)
         images = np.lib.format.open_memmap(path, "w+", np.uint8, (count, SIDE, SIDE, 3))
         for start in range(0, count, 1000):
-            here = labels[start : start + 1000]
-            images[start : start + 1000] = rng.integers(0, 60, (len(here), SIDE, SIDE, 3)) + 19 * here[:, None, None, None]
+            chunk_labels = labels[start : start + 1000]
+            noise = rng.integers(0, 60, (len(chunk_labels), SIDE, SIDE, 3))
+            images[start : start + 1000] = noise + 19 * chunk_labels[:, None, None, None]
         images.flush()
-    images = np.asarray(np.load(path, mmap_mode="r"))
-    return Dataset(f"made-up-{count}", Split(images, labels), Split(images[:512], labels[:512]), tuple("0123456789"))
+    mapped = np.asarray(np.load(path, mmap_mode="r"))
+    return Dataset(f"made-up-{count}", Split(mapped, labels), Split(mapped[:512], labels[:512]), tuple("0123456789"))
 
 
 def context_of(folder: Path, count: int) -> Context:
@@ -93,28 +94,29 @@ def measure(folder: Path, verb: str, count: int) -> dict[str, Any]:
 
 def in_processes(folder: Path, base: int) -> list[dict[str, Any]]:
     """Every verb at every size, a fresh process each."""
-    answers = []
+    measurements = []
     for times in TIMES:
         for verb in VERBS:
-            words = ["--folder", folder, "--verb", verb, "--base", base * times]
-            command = [sys.executable, "-m", "benchmarks.memory", *map(str, words)]
-            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env={**os.environ, **EXACT_MALLOC})
-            answers.append({"times": times, **json.loads(done.stdout.splitlines()[-1])})
-            info(f"{verb} at {times}x: {format_bytes(answers[-1]['highest'])}")
-    return answers
+            options = ["--folder", folder, "--verb", verb, "--base", base * times]
+            command = [sys.executable, "-m", "benchmarks.memory", *map(str, options)]
+            environment = {**os.environ, **EXACT_MALLOC}
+            process = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
+            measurements.append({"times": times, **json.loads(process.stdout.splitlines()[-1])})
+            info(f"{verb} at {times}x: {format_bytes(measurements[-1]['highest'])}")
+    return measurements
 
 
-def report(answers: Sequence[dict[str, Any]]) -> None:
+def report(measurements: Sequence[dict[str, Any]]) -> None:
     """Print and write the table."""
     rows = []
     for verb in VERBS:
-        mine = {a["times"]: a for a in answers if a["verb"] == verb}
-        first, last = mine[TIMES[0]], mine[TIMES[-1]]
+        by_times = {a["times"]: a for a in measurements if a["verb"] == verb}
+        first, last = by_times[TIMES[0]], by_times[TIMES[-1]]
         growth = (last["highest"] - first["highest"]) / (last["images"] - first["images"])
         rows.append(
-            [verb, format_bytes(first["before"]), *(format_bytes(m["highest"]) for m in mine.values()), f"{growth:.0f}"]
+            [verb, format_bytes(first["before"]), *(format_bytes(m["highest"]) for m in by_times.values()), f"{growth:.0f}"]
         )
-    counts = [a["images"] for a in answers if a["verb"] == "cache"]
+    counts = [a["images"] for a in measurements if a["verb"] == "cache"]
     head = ["verb", "before", *(f"{count:,} images" for count in counts), "bytes a sample"]
     body = (
         "Highest anonymous memory of a process (torch and FFCV included; before: after the same verb on 2,000 samples), and "
@@ -123,7 +125,7 @@ def report(answers: Sequence[dict[str, Any]]) -> None:
         + f"\n\nScorers: {', '.join(SCORERS)}. Training: a teacher, its soft labels, a student of half of the data. What is "
         "held for every sample on purpose: labels, the order of an epoch, scores and masks, 8 bytes each."
     )
-    publish("memory", "Memory as the data grows", COMMAND, body, {"measured": list(answers)})
+    publish("memory", "Memory as the data grows", COMMAND, body, {"measured": list(measurements)})
 
 
 def main() -> None:

@@ -41,8 +41,8 @@ SMALL_ONLY = (WORKERS, SCRIPTS)
 
 def case_of(row: Trial, network: str) -> dict[str, Any]:
     """What a row found with a network."""
-    found: dict[str, Any] = next(case for case in row.result["cases"] if case["network"] == network)
-    return found
+    matching: dict[str, Any] = next(case for case in row.result["cases"] if case["network"] == network)
+    return matching
 
 
 def to_scores(row: Trial, network: str, kind: str) -> float:
@@ -51,7 +51,7 @@ def to_scores(row: Trial, network: str, kind: str) -> float:
     return float(parts["open data"][kind] + parts["scores"][kind])
 
 
-def whole(row: Trial) -> float:
+def process_seconds(row: Trial) -> float:
     """CPU seconds of a process that starts, scores on the smallest network, and ends."""
     if "whole" in row.result:
         return float(row.result["whole"]["cpu"])
@@ -88,7 +88,7 @@ def speed_table(of: dict[str, list[Trial]], network: str) -> str:
     return table(head, lines)
 
 
-def whole_table(of: dict[str, list[Trial]]) -> str:
+def process_table(of: dict[str, list[Trial]]) -> str:
     """Processes from start to exit on the smallest network, each against the peer as released."""
     lines = []
     for group in GROUPS:
@@ -96,7 +96,8 @@ def whole_table(of: dict[str, list[Trial]]) -> str:
             rows = of[name]
             start = "" if name == SCRIPTS else mean_spread([r.result["start_up"]["cpu"] for r in rows])
             writing = mean_spread([cache(r) for r in rows]) if "FFCV" in name else ""
-            lines.append([name, start, writing, mean_spread([whole(r) for r in rows]), ratios(of[group[1]], rows, whole)])
+            total = mean_spread([process_seconds(r) for r in rows])
+            lines.append([name, start, writing, total, ratios(of[group[1]], rows, process_seconds)])
     return table(["way", "start-up", "writing the cache", "all together, CPU seconds", "the released peer's over it"], lines)
 
 
@@ -143,7 +144,7 @@ Mean score: forgetting events a sample (never learned: 0), and the summed error 
     body += (
         f"\n\n## Whole processes, from start to exit\n\n{SMALL}, as in the first table. Start-up: imports, compilation, a "
         f"run on {WARM_SAMPLES} samples, and the end of the process. A further scorer or verb in the same process does not "
-        f"pay it again.\n\n{whole_table(of)}"
+        f"pay it again.\n\n{process_table(of)}"
     )
     data = {"commits": COMMITS, "rows": [{"config": dict(r.config), "result": dict(r.result)} for r in rows]}
     publish("peer_scores", "Seconds to scores, against DeepCore and CCS", COMMAND, body, data)

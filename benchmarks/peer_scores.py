@@ -40,8 +40,8 @@ def cut(folder: Path, samples: int) -> str:
     """An `.npz` of the first training samples of CIFAR-100, which come in random order, and of all test samples."""
     path = folder / f"cifar100-{samples}.npz"
     if not path.exists():
-        with np.load(data_folder() / "cifar100.npz") as whole:
-            arrays = {name: whole[name][: samples if name.startswith("train_") else None] for name in whole}
+        with np.load(data_folder() / "cifar100.npz") as dataset:
+            arrays = {name: dataset[name][: samples if name.startswith("train_") else None] for name in dataset}
         np.savez(path, **arrays)
     return str(path)
 
@@ -90,10 +90,10 @@ def measure(config: Mapping[str, Any], folders: Mapping[str, Path], workspace: P
 
 def check_commit(name: str, folder: Path) -> None:
     """Say so where a checkout is not of the commit that the published numbers are of."""
-    words = ["git", "-C", str(folder), "rev-parse", "HEAD"]
-    found = subprocess.run(words, capture_output=True, text=True).stdout.strip()
-    if found != COMMITS[name]:
-        info(f"{folder} is at {found or 'no commit'}; the published results are of {COMMITS[name]}")
+    command = ["git", "-C", str(folder), "rev-parse", "HEAD"]
+    commit = subprocess.run(command, capture_output=True, text=True).stdout.strip()
+    if commit != COMMITS[name]:
+        info(f"{folder} is at {commit or 'no commit'}; the published results are of {COMMITS[name]}")
 
 
 def main() -> None:

@@ -46,15 +46,15 @@ def rows_of(*benchmarks: str) -> list[dict[str, Any]]:
 
 def accuracies(rows: Sequence[dict[str, Any]], condition: str, fraction: str, weight: float | str) -> list[float]:
     """Test accuracies of all seeds under the student's own teacher."""
-    wanted = {"condition": condition, "fraction": fraction, "kd_weight": weight}
-    found = [r for r in rows if {k: v for k, v in r["config"].items() if k != "seed"} == wanted]
-    return [r["result"]["test_accuracy"] for r in sorted(found, key=lambda r: r["config"]["seed"])]
+    config = {"condition": condition, "fraction": fraction, "kd_weight": weight}
+    matching = [r for r in rows if {k: v for k, v in r["config"].items() if k != "seed"} == config]
+    return [r["result"]["test_accuracy"] for r in sorted(matching, key=lambda r: r["config"]["seed"])]
 
 
 def curve(axes: Axes, x: Sequence[float], runs: Sequence[Sequence[float]], k: int, label: str, line: str = "-") -> None:
     """Means with standard deviations as error bars."""
-    spread = [statistics.stdev(each) for each in runs]
-    mean = [statistics.mean(each) for each in runs]
+    spread = [statistics.stdev(run) for run in runs]
+    mean = [statistics.mean(run) for run in runs]
     axes.errorbar(x, mean, yerr=spread, color=SERIES[k], marker=MARKERS[k], ls=line, label=label)
 
 
@@ -78,8 +78,8 @@ def paint_weights(figure: Figure, rows: Sequence[dict[str, Any]]) -> None:
     axes = figure.subplots()
     for k, fraction in enumerate(FRACTIONS["random"]):
         runs = [accuracies(rows, "random", fraction, w) for w in WEIGHTS]
-        best = max(statistics.mean(each) for each in runs)
-        curve(axes, WEIGHTS, [[v - best for v in each] for each in runs], k, f"keeping {percent(float(fraction))}")
+        best = max(statistics.mean(run) for run in runs)
+        curve(axes, WEIGHTS, [[v - best for v in run] for run in runs], k, f"keeping {percent(float(fraction))}")
     axes.set(xlabel="KD weight: 0 labels alone, 1 teacher alone", ylabel="points behind the best weight")
     add_legend(figure, axes)
 

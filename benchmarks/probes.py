@@ -119,15 +119,16 @@ def main() -> None:
     rows = [row for config in configs if (row := store.get(config)) is not None]
     lines, losses = [], []
     for condition in CONDITIONS:
-        mine = [row.result for row in rows if row.config["condition"] == condition]
+        results = [row.result for row in rows if row.config["condition"] == condition]
         names = [*(f"{weight:g}" for weight in GRID), *TRUSTING]
-        lines.append([condition, *(mean_spread([r["whole"][name] for r in mine]) for name in names)])
+        lines.append([condition, *(mean_spread([r["whole"][name] for r in results]) for name in names)])
         lost = [condition]
         for kind, shares in SHARES.items():
             for share in shares:
-                chosen = [max(r[kind][str(share)], key=r[kind][str(share)].get) for r in mine]
+                chosen = [max(r[kind][str(share)], key=r[kind][str(share)].get) for r in results]
                 gaps = [
-                    max(r["whole"][f"{w:g}"] for w in GRID) - r["whole"][name] for r, name in zip(mine, chosen, strict=True)
+                    max(r["whole"][f"{w:g}"] for w in GRID) - r["whole"][name]
+                    for r, name in zip(results, chosen, strict=True)
                 ]
                 lost.append(f"{statistics.mean(gaps):.2f} ({', '.join(chosen)})")
         losses.append(lost)

@@ -44,7 +44,7 @@ def regrets(fixed: NDArray[np.float64], auto: NDArray[np.float64]) -> NDArray[np
 def bootstrap(per_cell: list[NDArray[np.float64]], draws: int = 10_000) -> tuple[float, float]:
     """95% interval of the mean over cells: seeds are drawn anew in each cell."""
     random = np.random.default_rng(0)
-    means = [each[random.integers(0, len(each), (draws, len(each)))].mean(1) for each in per_cell]
+    means = [cell[random.integers(0, len(cell), (draws, len(cell)))].mean(1) for cell in per_cell]
     low, high = np.quantile(np.mean(means, axis=0), [0.025, 0.975])
     return float(low), float(high)
 
@@ -52,31 +52,32 @@ def bootstrap(per_cell: list[NDArray[np.float64]], draws: int = 10_000) -> tuple
 def main() -> None:
     configs = [row(c, f, w, seed) for seed in SEEDS for c, f in CELLS for w in (*GRID, "auto")]
     rows = filled(configs, "regret", __doc__)
-    found: Accuracies = defaultdict(dict)
+    accuracies: Accuracies = defaultdict(dict)
     autos = defaultdict(list)
     for cell in CELLS:
         for weight in (*GRID, "auto"):
-            mine = [
+            matching = [
                 r for r in rows if (r.config["condition"], r.config["fraction"], r.config["kd_weight"]) == (*cell, weight)
             ]
-            found[cell][weight] = np.array([r.result["test_accuracy"] for r in mine])
+            accuracies[cell][weight] = np.array([r.result["test_accuracy"] for r in matching])
             if weight == "auto":
-                autos[cell] = mine
+                autos[cell] = matching
     lines, per_cell = [], []
     for cell in CELLS:
-        regret = regrets(np.stack([found[cell][w] for w in GRID]), found[cell]["auto"])
+        regret = regrets(np.stack([accuracies[cell][w] for w in GRID]), accuracies[cell]["auto"])
         per_cell.append(regret)
         results = [r.result for r in autos[cell]]
         chosen = ", ".join(sorted(f"{r['kd_weight']:g}{'' if r['label_trust'] else '*'}" for r in results))
         cost = statistics.mean(1 + r["kd_weight_search"]["cost"] for r in results)
         lines.append([
-            f"{cell[1]}, {CONDITIONS[cell[0]]}", *(f"{found[cell][w].mean():.2f}" for w in GRID),
-            mean_spread([float(a) for a in found[cell]["auto"]]), f"{regret.mean():+.2f} ± {regret.std(ddof=1):.2f}", chosen,
+            f"{cell[1]}, {CONDITIONS[cell[0]]}", *(f"{accuracies[cell][w].mean():.2f}" for w in GRID),
+            mean_spread([float(a) for a in accuracies[cell]["auto"]]),
+            f"{regret.mean():+.2f} ± {regret.std(ddof=1):.2f}", chosen,
             f"{results[0]['samples_seen']:,}", f"{cost:.2f}",
         ])  # fmt: skip
     low, high = bootstrap(per_cell)
-    means = [float(each.mean()) for each in per_cell]
-    over_cells = {w: statistics.mean(float(found[cell][w].mean()) for cell in CELLS) for w in (*GRID, "auto")}
+    means = [float(cell_regrets.mean()) for cell_regrets in per_cell]
+    over_cells = {w: statistics.mean(float(accuracies[cell][w].mean()) for cell in CELLS) for w in (*GRID, "auto")}
     head = ["fraction, condition", *(f"a={w:g}" for w in GRID), "auto", "oracle - auto", "weights chosen", "samples seen",
             "cost in trainings"]  # fmt: skip
     body = (

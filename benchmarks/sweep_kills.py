@@ -102,15 +102,16 @@ def finish(process: subprocess.Popen[bytes], folder: Path) -> None:
 
 def ending(folder: Path) -> Ending:
     """Read a finished sweep."""
-    place = folder / FOLDER
-    store = TrialStore(place, read_json(place / "store.json")["about"])
-    return Ending((place / "table.md").read_text(), {str(dict(row.config)): _digest(place, row) for row in store.trials()})
+    sweep_folder = folder / FOLDER
+    store = TrialStore(sweep_folder, read_json(sweep_folder / "store.json")["about"])
+    digests = {str(dict(row.config)): _digest(sweep_folder, row) for row in store.trials()}
+    return Ending((sweep_folder / "table.md").read_text(), digests)
 
 
-def _digest(place: Path, row: Trial) -> str:
+def _digest(sweep_folder: Path, row: Trial) -> str:
     state = hashlib.sha256(repr(_bare(row.result)).encode())
     for name in ("model.safetensors", "subset.npz"):
-        path = place / row.result["folder"] / name
+        path = sweep_folder / row.result["folder"] / name
         content = np.load(path)["indices"].tobytes() if name.endswith(".npz") else path.read_bytes()  # meta has a time
         state.update(content)
     return state.hexdigest()
@@ -118,16 +119,17 @@ def _digest(place: Path, row: Trial) -> str:
 
 def _bare(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {key: _bare(each) for key, each in sorted(value.items()) if key not in MAY_DIFFER}
-    return [_bare(each) for each in value] if isinstance(value, list) else value
+        return {key: _bare(item) for key, item in sorted(value.items()) if key not in MAY_DIFFER}
+    return [_bare(item) for item in value] if isinstance(value, list) else value
 
 
-def found_after(folder: Path) -> str:
+def state_after_kill(folder: Path) -> str:
     """What a kill (and those before it) left for the next start to go on from."""
-    place = folder / FOLDER
-    if not (place / "store.json").exists():
+    sweep_folder = folder / FOLDER
+    if not (sweep_folder / "store.json").exists():
         return "no store yet"
-    begun = [path for path in (place / "running").glob("[!.]*.json") if not (place / "trials" / path.name).exists()]
+    claims = (sweep_folder / "running").glob("[!.]*.json")
+    begun = [path for path in claims if not (sweep_folder / "trials" / path.name).exists()]
     if begun:
         searched = any(read_json(path)["config"]["kd_weight"] == "auto" for path in begun)
         return "rows half done, one with a search for its KD weight" if searched else "rows half done"
@@ -150,10 +152,10 @@ def main() -> None:
     shutil.rmtree(args.workspace, ignore_errors=True)
 
     process = start(args.workspace / "undisturbed", args.jobs, args.loader)
-    _, whole = ended_before(process, math.inf)
+    _, reference_seconds = ended_before(process, math.inf)
     finish(process, args.workspace / "undisturbed")
     expected = ending(args.workspace / "undisturbed")
-    info(f"undisturbed: {len(expected.rows)} rows, {whole:.0f} s of processor time")
+    info(f"undisturbed: {len(expected.rows)} rows, {reference_seconds:.0f} s of processor time")
 
     random = np.random.default_rng(args.seed)
     kills: list[dict[str, Any]] = []
@@ -162,25 +164,27 @@ def main() -> None:
         folder = args.workspace / f"lap-{len(laps)}"
         process = start(folder, args.jobs, args.loader)
         if len(kills) < args.kills:
-            moment = float(random.uniform(0, whole))
+            moment = float(random.uniform(0, reference_seconds))
             ended, used = ended_before(process, moment)
             if not ended:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
                 time.sleep(0.5)  # until the system has let go of the locks of all of them
                 done = len(list((folder / FOLDER / "trials").glob("[!.]*.json")))
-                kills.append({"lap": len(laps), "after": round(used, 2), "left": found_after(folder), "rows_done": done})
+                kills.append(
+                    {"lap": len(laps), "after": round(used, 2), "left": state_after_kill(folder), "rows_done": done}
+                )
                 info(f"kill {len(kills)} of {args.kills}, after {used:.1f} s, left: {kills[-1]['left']}, {done} rows done")
                 continue
         finish(process, folder)
-        found = ending(folder)
-        different = sum(found.rows.get(key) != value for key, value in expected.rows.items())
-        same = found == expected
+        outcome = ending(folder)
+        different = sum(outcome.rows.get(key) != value for key, value in expected.rows.items())
+        same = outcome == expected
         laps.append({"kills": len(kills), "same": same, "rows_different": different, "left_over": len(_left_over(folder))})
         info(
             f"sweep {len(laps)} ended after {len(kills)} kills in all: {'the same' if same else f'{different} rows differ'}"
         )
-    report(expected, whole, kills, laps, args)
+    report(expected, reference_seconds, kills, laps, args)
 
 
 def _left_over(folder: Path) -> list[Path]:
@@ -188,7 +192,11 @@ def _left_over(folder: Path) -> list[Path]:
 
 
 def report(
-    expected: Ending, whole: float, kills: list[dict[str, Any]], laps: list[dict[str, Any]], args: argparse.Namespace
+    expected: Ending,
+    reference_seconds: float,
+    kills: list[dict[str, Any]],
+    laps: list[dict[str, Any]],
+    args: argparse.Namespace,
 ) -> None:
     """Print and write the result."""
     killed = [lap for before, lap in pairwise([{"kills": 0}, *laps]) if lap["kills"] > before["kills"]]
@@ -197,7 +205,8 @@ def report(
     body = (
         f"`dprune sweep` on the digits, {len(expected.rows)} rows (2 fractions x 2 scorers x 3 KD weights x 2 seeds), "
         f"{args.jobs} workers, {args.loader} loader. The whole process group got SIGKILL at {len(kills)} random moments, "
-        f"uniform from the start of the command to the {whole:.0f} s of processor time that the undisturbed sweep took; "
+        f"uniform from the start of the command to the {reference_seconds:.0f} s of processor time that the undisturbed "
+        "sweep took; "
         "after each it was started again with the same command. A sweep that ended before the next kill was compared, and "
         "the next began in an empty folder.\n\n"
         f"**{same} of {len(killed)} sweeps that were killed (up to {_most(laps)} times each) ended as the undisturbed one "
@@ -210,7 +219,8 @@ def report(
     )
     command = f"python -m benchmarks.sweep_kills --kills {args.kills} --seed {args.seed}"
     data = {
-        "undisturbed_processor_seconds": round(whole, 1), "kills": kills, "sweeps": laps, "rows": len(expected.rows),
+        "undisturbed_processor_seconds": round(reference_seconds, 1), "kills": kills, "sweeps": laps,
+        "rows": len(expected.rows),
         "table": expected.table.splitlines(), "jobs": args.jobs, "loader": args.loader, "seed": args.seed,
         "settings": [*WORDS, *SETTINGS],
     }  # fmt: skip

@@ -23,19 +23,19 @@ COMMAND = "DPRUNE_DATA=... python -m benchmarks.teacher_auto"
 def main() -> None:
     configs = [row("random", f, "auto", seed, t) for f, seeds in SEEDS.items() for seed in seeds for t in (*LADDER, "auto")]
     rows = filled(configs, "teacher auto", __doc__)
-    taught = {r.result["teacher"][0]["model"]: r.result["teacher"][0]["test_accuracy"] for r in rows}
+    teacher_accuracies = {r.result["teacher"][0]["model"]: r.result["teacher"][0]["test_accuracy"] for r in rows}
     lines = []
     for fraction, seeds in SEEDS.items():
-        mine = {
+        by_teacher = {
             teacher: [
                 next(r for r in rows if dict(r.config) == row("random", fraction, "auto", seed, teacher)) for seed in seeds
             ]
             for teacher in (*LADDER, "auto")
         }
-        runs = {teacher: [float(r.result["test_accuracy"]) for r in found] for teacher, found in mine.items()}
+        runs = {teacher: [float(r.result["test_accuracy"]) for r in trials] for teacher, trials in by_teacher.items()}
         regret = regrets(np.array([runs[teacher] for teacher in LADDER]), np.array(runs["auto"]))
-        chosen = Counter(r.result["teacher"][0]["model"] for r in mine["auto"])
-        cost = statistics.mean(r.result["kd_weight_search"]["cost"] for r in mine["auto"])
+        chosen = Counter(r.result["teacher"][0]["model"] for r in by_teacher["auto"])
+        cost = statistics.mean(r.result["kd_weight_search"]["cost"] for r in by_teacher["auto"])
         lines.append([
             fraction, *(mean_spread(runs[teacher]) for teacher in (*LADDER, "auto")),
             ", ".join(f"{name} {count}x" for name, count in chosen.most_common()),
@@ -45,7 +45,7 @@ def main() -> None:
     body = (
         f"Test accuracy in percent of the student {STUDENT} on random subsets, KD weight auto, by teacher; mean ± standard "
         "deviation over paired seeds. The teachers' own accuracies: "
-        + ", ".join(f"{model} {taught[model]:.2f}" for model in LADDER)
+        + ", ".join(f"{model} {teacher_accuracies[model]:.2f}" for model in LADDER)
         + ". Cost: the run with its search, without the teachers and their soft labels.\n\n"
         + table(head, lines)
     )

@@ -108,6 +108,6 @@ def filled(configs: Sequence[Config], label: str, doc: str | None) -> list[Trial
         process.start()
     fill(args.workspace, configs, label)
     store = open_rows(args.workspace)
-    rows = [found for config in configs if (found := store.get(config)) is not None]
-    info(f"{len(rows)} rows, {sum(each.seconds for each in rows) / 60:.0f} minutes in all")
+    rows = [row for config in configs if (row := store.get(config)) is not None]
+    info(f"{len(rows)} rows, {sum(row.seconds for row in rows) / 60:.0f} minutes in all")
     return rows

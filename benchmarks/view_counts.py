@@ -35,18 +35,18 @@ def grid() -> list[dict[str, Any]]:
 def lines(rows: list[Trial], epochs: int) -> list[list[str]]:
     """A line of the table for each V of one cell."""
     by_count = {v: [r for r in rows if r.config["views"]["num_views"] == v] for v in COUNTS if v <= epochs}
-    found = []
-    for count, these in by_count.items():
-        labels = count * these[0].result["kept"]
-        share = statistics.mean(r.result["seconds"]["soft_labels"] / r.result["seconds"]["train"] for r in these)
-        found.append([
-            f"{these[0].config['fraction']} ({these[0].result['kept']:,})", f"{epochs}",
+    table_lines = []
+    for count, trials in by_count.items():
+        labels = count * trials[0].result["kept"]
+        share = statistics.mean(r.result["seconds"]["soft_labels"] / r.result["seconds"]["train"] for r in trials)
+        table_lines.append([
+            f"{trials[0].config['fraction']} ({trials[0].result['kept']:,})", f"{epochs}",
             f"{count}" + (", a fresh one every epoch" if count == epochs else ""),
-            mean_spread([r.result["test_accuracy"] for r in these]),
-            "" if count == epochs else mean_spread(paired(these, by_count[epochs])),
+            mean_spread([r.result["test_accuracy"] for r in trials]),
+            "" if count == epochs else mean_spread(paired(trials, by_count[epochs])),
             f"{labels:,}", format_bytes(labels * (2 * CLASSES + 1)), f"{share:.0%}",
         ])  # fmt: skip
-    return found
+    return table_lines
 
 
 def main() -> None:

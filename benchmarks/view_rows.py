@@ -59,12 +59,12 @@ def filled(configs: Sequence[Config], label: str, doc: str | None) -> list[Trial
         process.start()
     fill(args.workspace, configs, label)
     store = open_rows(args.workspace)
-    rows = [found for config in configs if (found := store.get(config)) is not None]
-    info(f"{len(rows)} rows, {sum(each.seconds for each in rows) / 60:.0f} minutes in all")
+    rows = [row for config in configs if (row := store.get(config)) is not None]
+    info(f"{len(rows)} rows, {sum(row.seconds for row in rows) / 60:.0f} minutes in all")
     return rows
 
 
 def paired(rows: Sequence[Trial], reference: Sequence[Trial]) -> list[float]:
     """Differences in test accuracy, seed by seed."""
-    by_seed = {each.config["seed"]: each.result["test_accuracy"] for each in reference}
-    return [each.result["test_accuracy"] - by_seed[each.config["seed"]] for each in rows]
+    by_seed = {row.config["seed"]: row.result["test_accuracy"] for row in reference}
+    return [row.result["test_accuracy"] - by_seed[row.config["seed"]] for row in rows]

@@ -61,7 +61,9 @@ def open_wrong(workspace: Path) -> tuple[Context, np.ndarray[Any, np.dtype[np.bo
     return context, data.train.labels != clean.train.labels
 
 
-def found(context: Context, wrong: np.ndarray[Any, np.dtype[np.bool_]], scorer: str, seed: int) -> dict[str, float]:
+def detection_quality(
+    context: Context, wrong: np.ndarray[Any, np.dtype[np.bool_]], scorer: str, seed: int
+) -> dict[str, float]:
     """How well a scorer's ranking finds the wrong labels."""
     with quiet():
         values = dp.score(context, scorer, seed=seed).values * (-1 if scorer in LAST else 1)
@@ -77,7 +79,7 @@ def fill(workspace: Path, configs: Sequence[Mapping[str, Any]]) -> None:
     def work(config: Mapping[str, Any]) -> dict[str, Any]:
         context, wrong = opened()
         if config["what"] == "detection":
-            return found(context, wrong, config["scorer"], config["seed"])
+            return detection_quality(context, wrong, config["scorer"], config["seed"])
         seed, weight = config["seed"], config["kd_weight"]
         with quiet():
             scores = dp.score(context, config["scorer"], seed=seed if config["scorer"] == "random" else 0)
@@ -129,12 +131,14 @@ def student_lines(rows: Sequence[Trial]) -> list[list[str]]:
         )
         line = [name]
         for fraction in FRACTIONS:
-            mine = [
+            matching = [
                 r for r in rows
                 if (r.config["scorer"], r.config["strategy"], r.config["fraction"]) == (scorer, strategy, fraction)
             ]  # fmt: skip
-            line.append(f"{statistics.mean(r.result['wrong'] for r in mine):.1%}")
-            line += [mean_spread([r.result["test_accuracy"] for r in mine if r.config["kd_weight"] == w]) for w in WEIGHTS]
+            line.append(f"{statistics.mean(r.result['wrong'] for r in matching):.1%}")
+            for weight in WEIGHTS:
+                accuracies = [r.result["test_accuracy"] for r in matching if r.config["kd_weight"] == weight]
+                line.append(mean_spread(accuracies))
         lines.append(line)
     return lines
 

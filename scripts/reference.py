@@ -31,12 +31,12 @@ BESIDE = {
     ),
     "What your own loop uses": (
         "evidence.recorder:Recorder", "evidence.external_loop:LoopRecorder", "evidence.recording:Recording",
-        "data.augment.augmentation:Views",
+        "data.augment.augmentation:Augmentation",
         "config.augmentation:AugmentPolicy", "config.augmentation:CutMixPolicy", "data.loaders.loader:Loader",
         "data.loaders.loader:Batch",
     ),
     "What scorers and strategies read": (
-        "evidence.dynamics:TrainingDynamics", "evidence.dynamics:FinalLook", "evidence.dynamics:EarlyErrors",
+        "evidence.dynamics:TrainingDynamics", "evidence.dynamics:FinalEvaluation", "evidence.dynamics:EarlyEvaluation",
         "evidence.embeddings:Embeddings", "evidence.gradients:Gradients", "evidence.ensemble:SubsetEnsemble",
         "selection.strategy:Pool",
     ),
@@ -67,7 +67,8 @@ def command_page() -> str:
         pieces = " ".join(piece.strip("{}").upper() if piece.startswith("{") else piece for piece in usage(verb, context))
         lines += [f"## dprune {name}", "", f"`dprune {name} {pieces}`", "", text, "", f"```\n{example}\n```", ""]
         lines += ["| option | meaning | default |", "|---|---|---|"]
-        lines += [option_row(*record) for each in verb.get_params(context) if (record := each.get_help_record(context))]
+        help_records = [parameter.get_help_record(context) for parameter in verb.get_params(context)]
+        lines += [option_row(*record) for record in help_records if record]
         lines += [""]
     return "\n".join(lines)
 
@@ -97,20 +98,20 @@ def api_page() -> str:
     """Everything in `datapruning.__all__`, the classes that users meet, and the errors."""
     import datapruning as dp
 
-    own = [name for name in dp.__all__ if name not in ("__version__", "DataPruningError", "UserError")]
+    exported = [name for name in dp.__all__ if name not in ("__version__", "DataPruningError", "UserError")]
     sorted_in = [name for names in VERBS.values() for name in names]
-    rest = tuple(name for name in own if name not in sorted_in)
+    rest = tuple(name for name in exported if name not in sorted_in)
     lines = ["# Python", "", "Everything in the first sections is `import datapruning as dp`, `dp.NAME`.", ""]
     for title, names in (VERBS | ({"More": rest} if rest else {})).items():
         lines += [f"## {title}", ""]
         for name in names:
             lines += described(name, getattr(dp, name), f"dp.{name}")
-    for title, places in BESIDE.items():
+    for title, members in BESIDE.items():
         lines += [f"## {title}", ""]
-        for place in places:
-            module, _, name = place.partition(":")
-            found = getattr(importlib.import_module(f"datapruning.{module}"), name)
-            lines += described(name, found, f"datapruning.{module}.{name}")
+        for member in members:
+            module, _, name = member.partition(":")
+            value = getattr(importlib.import_module(f"datapruning.{module}"), name)
+            lines += described(name, value, f"datapruning.{module}.{name}")
     lines += ["## Errors", "", "```text", inspect.getdoc(importlib.import_module("datapruning.errors")) or "", "```", ""]
     return "\n".join(lines)
 
@@ -180,11 +181,11 @@ def prose(thing: Any) -> list[str]:
 def entries(block: str) -> list[str]:
     """`name: text` entries, each with the lines that are indented below it, as a list."""
     joined = re.sub(r"\n +", " ", block.strip())
-    found = []
+    items = []
     for line in filter(None, joined.splitlines()):
         name = re.match(r"([A-Za-z_][\w, *]*): ", line)
-        found.append(f"- `{name.group(1)}`: {line[name.end() :]}" if name else f"- {line}")
-    return found
+        items.append(f"- `{name.group(1)}`: {line[name.end() :]}" if name else f"- {line}")
+    return items
 
 
 def recipe_page() -> str:

@@ -27,7 +27,7 @@ LINK = re.compile(r"(!?)\[((?:[^][]|\[[^][]*\])*)\]\(([^)\s]+)\)")
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Put the pages of committed results into the navigation, and watch what pages are made of."""
-    (group,) = [each["Results"] for each in config.nav or [] if "Results" in each]
+    (group,) = [entry["Results"] for entry in config.nav or [] if "Results" in entry]
     group += [f"results/{path.name}" for path in sorted((ROOT / RESULTS).glob("*.md"))]
     config.watch += [str(ROOT / name) for name in (*PROJECT, RESULTS, "datapruning", "scripts")]
     return config
@@ -47,9 +47,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Turn links between files of the repository into links between pages."""
-    here = page.file.src_uri
-    origin = {v: k for k, v in PROJECT.items()}.get(here) or (
-        f"benchmarks/{here}" if here.startswith("results/") else f"docs/{here}"
+    page_path = page.file.src_uri
+    origin = {v: k for k, v in PROJECT.items()}.get(page_path) or (
+        f"benchmarks/{page_path}" if page_path.startswith("results/") else f"docs/{page_path}"
     )
     known = {file.src_uri for file in files}
 
@@ -58,9 +58,9 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         if re.match(r"[a-z]+:|#", target):
             return match.group(0)
         path, _, anchor = target.partition("#")
-        place = page_of(posixpath.normpath(posixpath.join(posixpath.dirname(origin), path)))
-        if place in known:
-            relative = posixpath.relpath(place, posixpath.dirname(here) or ".")
+        target_page = page_of(posixpath.normpath(posixpath.join(posixpath.dirname(origin), path)))
+        if target_page in known:
+            relative = posixpath.relpath(target_page, posixpath.dirname(page_path) or ".")
             return f"{mark}[{words}]({relative}{'#' + anchor if anchor else ''})"
         if (ROOT / posixpath.dirname(origin) / path).exists():
             return words
