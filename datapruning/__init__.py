@@ -49,9 +49,11 @@ if TYPE_CHECKING:
     from datapruning.evidence.external_loop import record as record
     from datapruning.evidence.recording import open_recording as open_recording
     from datapruning.experiments.sweep.sweep import sweep as sweep
+    from datapruning.experiments.workers.score_all import score_all as score_all
     from datapruning.report.write import write_report as write_report
     from datapruning.runs.opening import open_context as open_context
     from datapruning.runs.run import FinishedRun as FinishedRun
+    from datapruning.tools.check import check as check
     from datapruning.tools.diff.diff import diff as diff
     from datapruning.tools.export.export import export as export
 
@@ -63,6 +65,7 @@ _MODULES = {
     "UserError": "errors",
     "advise": "analysis.advise.advise",
     "cache": "api.cache",
+    "check": "tools.check",
     "diff": "tools.diff.diff",
     "export": "tools.export.export",
     "find_label_issues": "analysis.label_issues",
@@ -79,6 +82,7 @@ _MODULES = {
     "record": "evidence.external_loop",
     "rerun": "api.train",
     "score": "api.score",
+    "score_all": "experiments.workers.score_all",
     "score_recording": "api.score",
     "scorer": "artifacts.scorer",
     "select": "api.select",

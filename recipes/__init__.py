@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
-from datapruning.errors import UnknownName
+from datapruning.errors import OutputExists, UnknownName
+from datapruning.io.atomic import write_text
 
 FOLDER = Path(__file__).parent
 OF_DATASETS = {
@@ -31,6 +33,33 @@ def path_of(name: str) -> Path:
     if name not in names():
         raise UnknownName("recipe", name, [*names(), "a path ending in .toml"])
     return FOLDER / f"{name}.toml"
+
+
+def about(name: str) -> str:
+    """What a recipe that comes with the package is for, in a line.
+
+    Raises:
+        UnknownName: no recipe of that name.
+    """
+    return str(tomllib.loads(path_of(name).read_text(encoding="utf-8"))["about"])
+
+
+def copy(name: str, to: str | Path | None = None) -> Path:
+    """Copy a recipe to change it, and return the path of the copy.
+
+    Args:
+        name: of the recipe.
+        to: default: NAME.toml in the current folder.
+
+    Raises:
+        UnknownName: no recipe of that name. OutputExists: `to` exists.
+    """
+    path = Path(to or f"{name}.toml")
+    text = path_of(name).read_text(encoding="utf-8")
+    if path.exists():
+        raise OutputExists(f"{path} exists; name another file")
+    write_text(path, text)
+    return path
 
 
 def default_for(dataset: str, *, files: bool = False) -> str:

@@ -30,10 +30,10 @@ def command(
 
     Example: dprune advise --data digits --tolerance 0.5
     """
-    from datapruning.analysis.advise.advise import advise, parse_tolerance
+    from datapruning.analysis.advise.advise import advise
 
-    points = parse_tolerance(tolerance)  # before the data is opened
-    context = options.open_context()
-    changes = {key: value for key, value in (("budget", budget), ("model", model)) if value is not None}
-    advice = advise(context.with_train(**changes), points, scorer=scorer, teacher=teacher, seed=seed, out=out)
+    advice = advise(
+        options.named_data(), tolerance, scorer=scorer, teacher=teacher, model=model, budget=budget, seed=seed, out=out,
+        **options.settings,
+    )  # fmt: skip
     o.print_result(advice.text)

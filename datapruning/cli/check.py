@@ -19,25 +19,7 @@ def command(
 
     Example: dprune check digits
     """
-    from datapruning.data.registry import SOURCES
-    from datapruning.errors import UserError
-    from datapruning.recipes import path_of
-    from datapruning.runs.opening import read_run_options
-    from datapruning.tools.check import check_recipe, infer_input_shape, recipe_lines
+    from datapruning.tools.check import check
 
-    path = path_of(recipe)
-    settings, run = check_recipe(path), read_run_options(path)
-    named = options.name or (run.data if run else path.stem if path.stem in SOURCES else None)
-    tried, images = "networks were not tried; name the dataset with --data", None
-    try:
-        images = infer_input_shape(named, options.data_root) if named else None
-    except UserError as error:
-        if options.data:
-            raise
-        tried = f"networks were not tried: {error}"
-    if images is not None:
-        check_recipe(path, images)
-        tried = f"every network takes {images}"
-    o.print_result(f"{path}: a valid recipe; nothing was run")
-    for line in [*recipe_lines(settings), f"  {tried}"]:
+    for line in check(recipe, options.name, data_root=options.data_root):
         o.print_result(line)

@@ -27,27 +27,11 @@ def command(
 
     Example: dprune export el2n-30.npz --out el2n-30.csv
     """
-    from datapruning.errors import InvalidFile, InvalidValue
+    from datapruning.tools.export.export import export
 
-    if file.is_dir():
-        from datapruning.tools.export.export import SUFFIXES
-        from datapruning.training.sparsity.export import export_weights
-
-        if out.suffix in SUFFIXES:
-            raise InvalidValue(f"{file} is a run folder, and {out.suffix} is for subsets: export {file / 'subset.npz'}")
-        if paths or options.data is not None:
-            raise InvalidValue(f"{file} is a run folder: its weights have no paths; leave --paths and --data out")
-        o.print_result(export_weights(file, out, sparse=sparse))
-        return
-    from datapruning.tools.export.export import check_export, export
-    from datapruning.tools.load import load_scores_or_subset
-
-    if sparse:
-        raise InvalidValue(f"--sparse is for the folder of a pruned run; {file} is none")
-    if not file.exists():
-        raise InvalidFile(f"{file} is not there; a scores file, a subset file or a run folder is needed here")
-    check_export(out, paths)
-    artifact = load_scores_or_subset(file)
-    if paths and options.data is None:
-        raise InvalidValue(f"--paths: say where {artifact.meta['dataset']} lies with --data")
-    o.print_result(export(artifact, out, data=options.open_named(), paths=paths))
+    o.print_result(
+        export(
+            file, out, data=options.name, paths=paths, sparse=sparse, data_root=options.data_root,
+            download=options.download, workspace=options.workspace,
+        )
+    )  # fmt: skip

@@ -33,11 +33,12 @@ def command(
     """
     from datapruning.analysis import influence as i
     from datapruning.artifacts.save import out_path
+    from datapruning.evidence.estimate import print_evidence_cost
     from datapruning.scorers import get_scorer
 
     i.check_arguments(top, pairs)
     context = options.open_context()
-    o.print_cost_estimate(context, [get_scorer("memorization")])
+    print_evidence_cost(context, [get_scorer("memorization")])
     default = i.influence_path(context, pairs, top, seed)
     path = default if out is None else out_path(out, default.name)
     result = i.influence(context, top=top, pairs=pairs, seed=seed, out=path)

@@ -97,9 +97,10 @@ def _output_path(out: Path | None, default: Path) -> Path:
 
 def _print_cost_estimate(context: Context, scorer: str) -> None:
     from datapruning.analysis.label_issues import ENSEMBLE, MEMORIZATION
+    from datapruning.evidence.estimate import print_evidence_cost
     from datapruning.scorers import get_scorer
 
-    o.print_cost_estimate(context, [get_scorer(MEMORIZATION if scorer == ENSEMBLE else scorer)])
+    print_evidence_cost(context, [get_scorer(MEMORIZATION if scorer == ENSEMBLE else scorer)])
 
 
 def _show(issues: LabelIssues, path: Path, **others: Path | None) -> None:

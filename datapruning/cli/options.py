@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
@@ -15,7 +15,6 @@ import typer
 from datapruning.errors import escape_control_chars
 
 if TYPE_CHECKING:
-    from datapruning.artifacts.scorer import Scorer
     from datapruning.data.dataset import Dataset
     from datapruning.runs.context import Context
     from datapruning.runs.opening import ContextSettings
@@ -183,17 +182,6 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
     signature = inspect.Signature([*(p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own), *shared])
     call.__signature__ = signature  # type: ignore[attr-defined]
     return call
-
-
-def print_cost_estimate(context: Context, scorers: Sequence[Scorer]) -> None:
-    """Say what the evidence of several scorers costs, where it is not there yet."""
-    from datapruning.evidence.estimate import estimate_evidence_cost
-    from datapruning.utils.console import info
-
-    estimate = estimate_evidence_cost(context, scorers)
-    if estimate.samples:
-        see = "sees" if str(estimate) == "1 proxy" else "see"
-        info(f"evidence: {estimate} {see} {estimate.samples:,} samples with repeats, less what is there already")
 
 
 def print_result(line: str) -> None:

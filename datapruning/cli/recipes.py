@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Annotated
 
@@ -20,24 +19,17 @@ def command(
 
     Example: dprune recipes show digits
     """
-    from datapruning.errors import InvalidValue, OutputExists, UnknownName
-    from datapruning.io.atomic import write_text
-    from datapruning.recipes import names, path_of
+    from datapruning import recipes
+    from datapruning.errors import InvalidValue, UnknownName
 
     if action not in ("list", "show", "copy"):
         raise UnknownName("action", action, ("list", "show", "copy"))
     if action == "list":
-        for each in names():
-            o.print_result(f"{each}: {tomllib.loads(path_of(each).read_text(encoding='utf-8'))['about']}")
-        return
-    if name is None:
-        raise InvalidValue(f"say which recipe to {action}: {', '.join(names())}")
-    text = path_of(name).read_text(encoding="utf-8")
-    if action == "show":
-        o.print_result(text.rstrip("\n"))
-        return
-    to = to or Path(f"{name}.toml")
-    if to.exists():
-        raise OutputExists(f"{to} exists; name another place")
-    write_text(to, text)
-    o.print_result(str(to))
+        for recipe in recipes.names():
+            o.print_result(f"{recipe}: {recipes.about(recipe)}")
+    elif name is None:
+        raise InvalidValue(f"say which recipe to {action}: {', '.join(recipes.names())}")
+    elif action == "show":
+        o.print_result(recipes.path_of(name).read_text(encoding="utf-8").rstrip("\n"))
+    else:
+        o.print_result(str(recipes.copy(name, to)))

@@ -43,7 +43,16 @@ def command(
     elif recording is not None:
         _score_recording(recording, scorer, out)
     else:
-        _score_dataset(options, scorer, model, out, seed, jobs, launcher, launcher_set)
+        from datapruning.experiments.workers.launcher import find_launcher
+        from datapruning.experiments.workers.score_all import score_all
+
+        resolved_launcher = find_launcher(launcher, launcher_set or ())
+        paths = score_all(
+            options.named_data(), scorer, model=model, seed=seed, out=out, jobs=jobs, launcher=resolved_launcher,
+            **options.settings,
+        )  # fmt: skip
+        for name, path in paths.items():
+            o.print_result(f"{name}: {path}")
 
 
 def _print_scorers() -> None:
@@ -60,40 +69,4 @@ def _score_recording(folder: Path, scorer: str, out: Path | None) -> None:
     from datapruning.api.score import resolve_scorers, score_recording_by
 
     for name, path in score_recording_by(folder, resolve_scorers(scorer, folder), out=out).items():
-        o.print_result(f"{name}: {path}")
-
-
-def _score_dataset(
-    options: o.ContextOptions,
-    scorer: str,
-    model: str | None,
-    out: Path | None,
-    seed: int,
-    jobs: int | None,
-    launcher: str,
-    launcher_set: list[str] | None,
-) -> None:
-    from datapruning.api.score import resolve_score_paths, resolve_scorers, score, scores_path, with_evidence_model
-    from datapruning.errors import InvalidValue
-    from datapruning.experiments.workers.launcher import find_launcher
-    from datapruning.experiments.workers.members import check_members, train_members
-    from datapruning.runs.process_group import current_group
-    from datapruning.scorers import get_scorer
-
-    names = resolve_scorers(scorer)
-    scorers = [get_scorer(name) for name in names]
-    resolve_score_paths(lambda name: Path(name), names, out)  # before the dataset is opened
-    where = find_launcher(launcher, launcher_set or ())
-    by_workers = jobs is not None or where.is_remote
-    if by_workers and current_group() is not None:
-        raise InvalidValue("under torchrun its processes share the work: leave --jobs and --launcher out")
-    context = with_evidence_model(launchers.open_context(where, options), model)
-    if by_workers:
-        check_members(context, scorers, 1 if jobs is None else jobs)
-    paths = resolve_score_paths(lambda name: scores_path(context, name, seed), names, out)
-    o.print_cost_estimate(context, scorers)
-    if by_workers:
-        train_members(context, seed, jobs=jobs or 1, launcher=where, data_root=options.data_root)
-    for name, path in paths.items():
-        score(context, name, seed=seed, out=path)
         o.print_result(f"{name}: {path}")

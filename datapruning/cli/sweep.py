@@ -62,11 +62,8 @@ def command(
     from datapruning.experiments.sweep.sweep import sweep
     from datapruning.experiments.workers.launcher import find_launcher
 
-    where = find_launcher(launcher, launcher_set or ())
-    context = launchers.open_context(where, options)
-    changes = {key: value for key, value in (("budget", budget), ("model", model)) if value is not None}
     result = sweep(
-        context.with_train(**changes),  # the teacher stays the recipe's
+        options.named_data(),
         fractions=fractions,
         scorers=scorers,
         kd_weights=kd_weights,
@@ -75,11 +72,13 @@ def command(
         sparsity=sparsity,
         criterion=criterion,
         self_distill=self_distill,
+        model=model,
+        budget=budget,
         out=out,
         jobs=jobs,
         retry_failed=retry_failed,
-        data_root=options.data_root,
-        launcher=where,
+        launcher=find_launcher(launcher, launcher_set or ()),
+        **options.settings,
     )
     o.print_result(f"{result.table}\n{result.folder / 'table.md'}, {result.folder / 'rows.csv'}")
     if result.failures:

@@ -76,7 +76,7 @@ class AugmentPolicy(Table):
         if self.size > min(height, width):
             raise InvalidValue(
                 f"views.size is {self.size}, but the images are {height}x{width}: set it lower, or have image files decoded "
-                "larger with --image-size"
+                "larger (image_size)"
             )
         return (self.size, self.size, channels) if self.size else (height, width, channels)
 

@@ -146,7 +146,9 @@ def _apply_change(tables: dict[str, Any], change: str) -> str:
     key, equals, text = change.partition("=")
     table, dot, name = key.strip().partition(".")
     if not (equals and dot and name):
-        raise InvalidValue(f"--set takes table.key=value (for example train.lr=0.05), got '{change}'")
+        raise InvalidValue(
+            f"a changed setting is table.key=value (for example train.lr=0.05), got '{change}'", parameter="set"
+        )
     if table not in TABLES:
         raise UnknownName("table", table, TABLES)
     try:

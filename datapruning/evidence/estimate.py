@@ -11,6 +11,7 @@ from datapruning.evidence.ensemble import SubsetEnsemble
 from datapruning.evidence.subset_masks import num_parts
 from datapruning.runs.context import Context
 from datapruning.training.schedules import planned_samples
+from datapruning.utils.console import info
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,14 @@ def estimate_evidence_cost(context: Context, scorers: Iterable[Scorer]) -> Evide
         num_members = recipe.ensemble.num_members
         samples += num_members * planned_samples(recipe.ensemble_member, size, size)
     return EvidenceEstimate(num_proxies, num_members, samples)
+
+
+def print_evidence_cost(context: Context, scorers: Iterable[Scorer]) -> None:
+    """Print what the evidence of these scorers costs, if they need any."""
+    estimate = estimate_evidence_cost(context, scorers)
+    if estimate.samples:
+        verb = "trains on" if estimate.num_proxies + estimate.num_members == 1 else "train on"
+        info(f"evidence: {estimate} {verb} {estimate.samples:,} samples with repeats, less what exists already")
 
 
 def evidence_tables(scorers: Iterable[Scorer]) -> list[str]:

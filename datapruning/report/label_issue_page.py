@@ -22,9 +22,9 @@ def check_page(path: Path) -> None:
         OutputExists: Something else than a page of this package is there.
     """
     if path.suffix not in (".html", ".htm"):
-        raise InvalidValue(f"--pictures {path} is a page; name a file that ends in .html")
+        raise InvalidValue(f"{path} is to be a page; name a file that ends in .html", parameter="gallery")
     if path.is_dir() or (path.exists() and not is_our_page(path)):
-        raise OutputExists(f"{path} exists and is no page of datapruning; name another --pictures")
+        raise OutputExists(f"{path} exists and is no page of datapruning; name another file", parameter="gallery")
 
 
 def write_page(issues: LabelIssues, data: Dataset, path: Path) -> Path:

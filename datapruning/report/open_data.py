@@ -39,5 +39,5 @@ def open_data(
     except UserError as error:
         if name is not None:
             raise
-        return None, f"{first_line(error)}; name it with --data or --data-root"
+        return None, f"{first_line(error)}; name the dataset, or the folder of the torchvision datasets"
     return data, ""

@@ -81,15 +81,17 @@ def write_report(
 
 def _check_free(page: Path, figures_folder: Path) -> None:
     if page.suffix not in (".html", ".htm"):
-        raise InvalidValue(f"--out {page} is the page; name a file that ends in .html")
+        raise InvalidValue(f"{page} is to be the page; name a file that ends in .html", parameter="out")
     if page.is_dir():
-        raise OutputExists(f"{page} is a folder; name a file that ends in .html")
+        raise OutputExists(f"{page} is a folder; name a file that ends in .html", parameter="out")
     if page.exists() and not is_our_page(page):
-        raise OutputExists(f"{page} exists and is no report; name another --out")
+        raise OutputExists(f"{page} exists and is no report; name another file", parameter="out")
     if not figures_folder.exists():
         return
     if not figures_folder.is_dir() or (any(figures_folder.iterdir()) and not _listed_files(figures_folder)):
-        raise OutputExists(f"{figures_folder} exists and holds no figures of a report; name another --out, or move it away")
+        raise OutputExists(
+            f"{figures_folder} exists and holds no figures of a report; name another page, or move it away", parameter="out"
+        )
 
 
 def _listed_files(folder: Path) -> list[str]:

@@ -9,10 +9,12 @@ from datapruning.config.recipe import INHERIT_FROM_TRAIN, Recipe, read_recipe
 from datapruning.config.toml_lines import at_line
 from datapruning.data.dataset_spec import DEFAULT_SIZE, parse_dataset_spec
 from datapruning.data.image_folder.scan import scan_image_folder
-from datapruning.data.registry import is_folder, open_dataset
+from datapruning.data.registry import SOURCES, is_folder, open_dataset
 from datapruning.data.torchvision_image_files import IMAGE_FILE_SETS
 from datapruning.errors import InvalidFile, InvalidValue, UserError
 from datapruning.models import check_model, meta_model
+from datapruning.recipes import path_of
+from datapruning.runs.opening import read_run_options
 from datapruning.training.self_distillation.factory import check_combination
 from datapruning.training.sparsity.prunable import prunable
 
@@ -37,6 +39,35 @@ class InputShape:
     def __str__(self) -> str:
         height, width, channels = self.shape
         return f"images of {height}x{width} with {channels} channel{'s' * (channels != 1)}, as {self.data} has them"
+
+
+def check(recipe: str | Path, data: str | Path | None = None, *, data_root: str | Path | None = None) -> list[str]:
+    """Check a recipe and describe it in lines of text; nothing is trained or written.
+
+    Args:
+        recipe: A recipe's name, or the path of a .toml, a run's config.toml included.
+        data: The dataset whose images the networks are tried on, as `open_dataset` takes it; default: that of the run,
+            else the dataset that the recipe is named after; the networks are not tried where it cannot be read.
+        data_root: Folder of the torchvision datasets.
+
+    Raises:
+        UnknownName: No such recipe.
+        InvalidFile, InvalidValue: Naming the file, the line and what would be right, or about `data`.
+    """
+    path = path_of(str(recipe))
+    checked, run = check_recipe(path), read_run_options(path)
+    name = str(data) if data is not None else run.data if run else path.stem if path.stem in SOURCES else None
+    networks, images = "networks were not tried; name the dataset", None
+    try:
+        images = infer_input_shape(name, data_root) if name else None
+    except UserError as error:
+        if data is not None:
+            raise
+        networks = f"networks were not tried: {error}"
+    if images is not None:
+        check_recipe(path, images)
+        networks = f"every network takes {images}"
+    return [f"{path}: a valid recipe; nothing was run", *recipe_lines(checked), f"  {networks}"]
 
 
 def infer_input_shape(data: str, root: str | Path | None = None) -> InputShape:

@@ -179,7 +179,7 @@ def test_nothing_is_chosen_on_the_test_set(make_context: Maker, digits: Dataset,
         opened.append(role)
         return real(self, role)
 
-    monkeypatch.setattr(Context, "split", watched)
+    monkeypatch.setattr(Context, "loader", watched)
     dp.train(context, fraction=0.1)
     assert opened.count("test") == 1
     assert opened[-1] == "test"

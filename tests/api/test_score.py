@@ -83,7 +83,7 @@ def test_every_scorer_on_the_command_line(dprune: Dprune, small: Dataset, tmp_pa
 
 def test_the_price_of_the_evidence_agrees_in_number(dprune: Dprune, small: Dataset, tmp_path: Path) -> None:
     data = saved(small, tmp_path / "small.npz")
-    prices = {"aum": "1 proxy sees", "el2n": "2 proxies see", "memorization": "4 members of an ensemble see"}
+    prices = {"aum": "1 proxy trains on", "el2n": "2 proxies train on", "memorization": "4 members of an ensemble train on"}
     for name, price in prices.items():
         answer = dprune("score", "--data", data, "--scorer", name, *CHEAP)
         assert answer.code == 0, answer.err

@@ -101,8 +101,8 @@ def test_any_number_of_threads_decodes_the_same_pictures(
     paths = sorted(photos(tmp_path / "pets").rglob("*.*"))
     made = []
     for count in (1, 2, 7):
-        for module in ("decode_cache", "stored"):
-            monkeypatch.setattr(f"datapruning.data.image_folder.{module}.cores", lambda count=count: count)
+        for module in ("decode_cache", "lazy_images"):
+            monkeypatch.setattr(f"datapruning.data.image_folder.{module}.available_cpus", lambda count=count: count)
         labels = np.zeros(len(paths), np.int64)
         pictures = ImageFiles(tuple(p.name for p in paths), labels, lambda i: paths[i].read_bytes(), "key")
         found = decode_splits(

@@ -35,7 +35,7 @@ def test_it_says_what_a_recipe_amounts_to(dprune: Dprune, tmp_path: Path) -> Non
     assert lines[3].startswith("  proxy: resnet20, 3 epochs, ")
     assert lines[-2:] == [
         "  other tables with values of their own: kd",
-        "  networks were not tried; name the dataset with --data",
+        "  networks were not tried; name the dataset",
     ]
 
 

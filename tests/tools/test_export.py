@@ -248,7 +248,10 @@ def test_export_of_a_run_writes_its_weights(dprune: Dprune, refused: Refused) ->
         (["s.npz", "--out", "x.xlsx"], ".csv, .parquet, .txt or .npy"),
         (["s.npz", "--out", "x"], ".csv, .parquet, .txt or .npy"),
         (["s.npz", "--out", "taken.csv"], "taken.csv exists"),
-        (["s.npz", "--out", "x.csv", "--sparse"], "--sparse is for the folder of a pruned run"),
+        (
+            ["s.npz", "--out", "x.csv", "--sparse"],
+            "only the weights of a pruned run can be sparse; s.npz is no run folder (--sparse)",
+        ),
         (["s.npz", "--out", "x.txt", "--paths"], "--data"),
         (["s.npz", "--out", "x.npy", "--paths", "--data", "digits"], "not paths"),
         (["s.npz", "--out", "x.txt", "--paths", "--data", "digits"], "digits has no files"),

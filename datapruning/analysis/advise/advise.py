@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from datapruning.analysis.advise.answer import Answer, curve_table, make_answer
 from datapruning.analysis.advise.cost import AdviceCost, add_costs, estimate_cost
@@ -19,7 +19,7 @@ from datapruning.api.student_request import Teachers
 from datapruning.errors import InvalidValue
 from datapruning.experiments.sweep.shared_artifacts import needs_evidence, open_store
 from datapruning.io.json import write_json
-from datapruning.runs.opening import DatasetOrContext, as_context
+from datapruning.runs.opening import ContextSettings, DatasetOrContext, as_context
 from datapruning.training.reproducibility import reproducible
 from datapruning.utils.console import info
 from datapruning.version import __version__
@@ -59,8 +59,11 @@ def advise(
     *,
     scorer: str = "random",
     teacher: Teachers | None = None,
+    model: str | None = None,
+    budget: str | None = None,
     seed: int = 0,
     out: str | Path | None = None,
+    **settings: Unpack[ContextSettings],
 ) -> Advice:
     """Find the smallest fraction whose students stay within a few points of a training on everything without KD.
 
@@ -68,19 +71,24 @@ def advise(
     It can be stopped and called again: finished pilots are kept, for other tolerances too.
 
     Args:
-        data: A dataset, or a context for other than default settings.
+        data: A dataset, its name or path, or a context.
         tolerance: Points of accuracy, more than 0 and less than 100.
         scorer: Name of the scorer that ranks the samples.
         teacher: One or several runs; default: one without the hold-out, trained here.
+        model: The students' network; default: the recipe's.
+        budget: "epochs" or "steps", see `train`; default: the recipe's.
         seed: Random seed of the hold-out, subsets, initialisation and sample order.
         out: The advice's folder; default: one in the workspace, the same for every tolerance.
+        settings: See `ContextSettings`; not beside a context.
 
     Raises:
         InvalidValue, UnknownName, InvalidFile, IncompatibleInputs, OutputExists: The user's mistakes, before anything is
             written.
     """
     points = parse_tolerance(tolerance)
-    context = as_context(data)
+    changes = {"model": model, "budget": budget}
+    context = as_context(data, **settings)
+    context = context.with_train(**{key: value for key, value in changes.items() if value is not None})
     teachers = [teacher] if isinstance(teacher, str) else teacher or ()  # a path may have a comma in it
     request = resolve_request(context, scorer, teachers, seed)
     name = f"{context.recipe.train.model}-{scorer}"

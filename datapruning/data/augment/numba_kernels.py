@@ -1,6 +1,6 @@
 """The views' kernel for a CPU: crop, mirror, normalise and cut out in one pass over each image.
 
-The same numbers, bit for bit, as the torch operations in `views.py`, which serve every other device and are the
+The same numbers, bit for bit, as the torch operations in `augmentation.py`, which serve every other device and are the
 reference in the tests; three times as fast, because a pixel is touched once. Needs numba, which comes with FFCV.
 """
 

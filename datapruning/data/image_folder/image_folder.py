@@ -26,10 +26,10 @@ from datapruning.errors import InvalidFile
 
 
 def open_folder(place: DatasetSpec, cache: Path) -> Dataset:
-    """A folder of pictures (see `datapruning.data.image_folder.scan.scan`).
+    """A folder of pictures (see `datapruning.data.image_folder.scan.scan_image_folder`).
 
     Raises:
-        InvalidFile, InvalidValue: as `scan` and `datapruning.data.image_folder.decode_cache.decode_splits`.
+        InvalidFile, InvalidValue: as `scan_image_folder` and `datapruning.data.image_folder.decode_cache.decode_splits`.
     """
     root = Path(place.name).expanduser()
     classes, train, test = scan_image_folder(root, place.holdout, cache.parent)

@@ -126,7 +126,7 @@ def _parse_weight(given: float | str) -> float | str:
 def _parse_seeds(given: str | int | Sequence[int]) -> tuple[int, ...]:
     count = given.strip() if isinstance(given, str) else given
     if isinstance(count, int) or (isinstance(count, str) and "," not in count):
-        number = _parse_int(count, "--seeds is how many (3 means 0,1,2), or a list of them")
+        number = _parse_int(count, "seeds are a number of them (3 means 0,1,2), or a list")
         if number < 1:
             raise InvalidValue(f"the sweep is empty: {number} seeds; 3 means 0,1,2, and a single one is named as '7,'")
         return tuple(range(number))

@@ -18,7 +18,7 @@ from datapruning.experiments.sweep.shared_artifacts import (
     teacher_folders,
 )
 from datapruning.experiments.sweep.variants import check_variants, find_variants
-from datapruning.experiments.workers.launcher import Launcher, find_launcher, local_context
+from datapruning.experiments.workers.launcher import Launcher, local_context
 from datapruning.experiments.workers.task import check_reopens
 from datapruning.runs.context import Context
 from datapruning.utils.console import quiet
@@ -72,7 +72,7 @@ def resolve_request(
     criterion: str | Sequence[str] | None,
     self_distill: str | Sequence[str] | None,
     jobs: int | None,
-    launcher: str | Launcher,
+    launcher: Launcher,
 ) -> SweepRequest:
     """Check the arguments of `sweep`, which describes them.
 
@@ -80,9 +80,8 @@ def resolve_request(
         InvalidValue, UnknownName, InvalidFile, IncompatibleInputs, MissingPackage: The user's mistakes.
     """
     if jobs is not None and jobs < 1:
-        raise InvalidValue(f"--jobs is at least 1, got {jobs}")
-    resolved = find_launcher(launcher) if isinstance(launcher, str) else launcher
-    jobs = jobs or (1 if resolved.is_remote else None)
+        raise InvalidValue(f"at least 1 worker is needed, got {jobs}", parameter="jobs")
+    jobs = jobs or (1 if launcher.is_remote else None)
     if jobs is not None:
         check_reopens(context)
     grid = make_grid(context.data.total, fractions, scorers, kd_weights, seeds)
@@ -95,4 +94,4 @@ def resolve_request(
     named: dict[str, tuple[str, Path]] = name_teachers(local, teacher_folders(teachers))
     grid = replace(grid, variants=variants, teachers={key: name for key, (name, _) in named.items()})
     folders = {key: str(folder) for key, (_, folder) in named.items()}
-    return SweepRequest(context, local, grid, found_scorers, folders, resolved, jobs)
+    return SweepRequest(context, local, grid, found_scorers, folders, launcher, jobs)

@@ -33,7 +33,7 @@ def open_store(folder: Path, identity: Mapping[str, Any]) -> TrialStore:
     """
     is_new = not folder.exists() or (folder.is_dir() and all(path.name.startswith(".") for path in folder.iterdir()))
     if not is_new and not (folder / "store.json").exists():
-        raise OutputExists(f"{folder} holds something else (no store.json in it); name another --out")
+        raise OutputExists(f"{folder} holds something else (no store.json in it); name another folder", parameter="out")
     return TrialStore(folder, identity)
 
 
@@ -142,7 +142,7 @@ def _check_same_teacher(context: Context, folder: Path, finished: Iterable[Trial
         if not teacher["weights"].startswith(key):
             raise IncompatibleInputs(
                 f"{folder} is another network than the teacher of the trials that are finished ({teacher['folder']}); "
-                "name the workspace that holds that one, or another --out"
+                "name the workspace that holds that one, or another output folder"
             )
 
 

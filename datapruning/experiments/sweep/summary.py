@@ -39,7 +39,7 @@ def print_plan(request: SweepRequest, status: SweepStatus, num_retried: int) -> 
     if num_retried:
         info(f"{num_retried} trials that failed before are tried again")
     elif status.failed:
-        info(f"{len(status.failed)} trials failed before and are left alone; --retry-failed tries them again")
+        info(f"{len(status.failed)} trials failed before and are left alone (retry_failed tries them again)")
     students = status.remaining_students
     if not students:
         return
@@ -55,7 +55,7 @@ def print_plan(request: SweepRequest, status: SweepStatus, num_retried: int) -> 
         info(f"shared by them, made once{by} if it does not exist: {line}")
     cores = os.cpu_count() or 1
     if jobs > 1 and jobs * context.threads > cores:
-        info(f"{jobs} processes of {context.threads} threads share {cores} cores; --threads says how many each takes")
+        info(f"{jobs} processes of {context.threads} threads share {cores} cores; `threads` sets how many each takes")
 
 
 def _pruning_lines(context: Context, students: Iterable[StudentSpec]) -> list[str]:

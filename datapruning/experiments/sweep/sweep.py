@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Unpack
 
 from datapruning.api.student_request import Teachers
 from datapruning.experiments.sweep.live_table import SweepDisplay, live_table
@@ -14,12 +15,12 @@ from datapruning.experiments.sweep.status import SweepStatus
 from datapruning.experiments.sweep.summary import print_plan
 from datapruning.experiments.sweep.table import make_caption, make_csv, make_table, markdown
 from datapruning.experiments.sweep.trial import ENTRY, StudentTrials
-from datapruning.experiments.workers.launcher import LOCAL, Launcher
+from datapruning.experiments.workers.launcher import LOCAL, Launcher, find_launcher, open_worker_context
 from datapruning.experiments.workers.monitor import watch
 from datapruning.experiments.workers.task import make_task
 from datapruning.io.atomic import write_text
 from datapruning.io.trial_store import FailedTrial, Trial
-from datapruning.runs.opening import DatasetOrContext, as_context
+from datapruning.runs.opening import DatasetOrContext, OpenSettings
 from datapruning.utils.console import console, info
 
 TABLE, ROWS = "table.md", "rows.csv"
@@ -54,11 +55,15 @@ def sweep(
     sparsity: str | Sequence[float | str] | None = None,
     criterion: str | Sequence[str] | None = None,
     self_distill: str | Sequence[str] | None = None,
+    model: str | None = None,
+    budget: str | None = None,
     out: str | Path | None = None,
     jobs: int | None = None,
     retry_failed: bool = False,
-    data_root: str | Path | None = None,
     launcher: str | Launcher = LOCAL,
+    data_root: str | Path | None = None,
+    download: bool = False,
+    **settings: Unpack[OpenSettings],
 ) -> Sweep:
     """Train a student for every combination; each is a trial that runs once, in whichever process.
 
@@ -66,7 +71,7 @@ def sweep(
     larger grid, it trains what is new. Called from several processes, they share the trials.
 
     Args:
-        data: A dataset, or a context for other than default settings.
+        data: A dataset, its name or path, or a context.
         fractions: The shares that are kept; lists may be text, separated by commas.
         scorers: Names. One that needs evidence scores once, for all seeds; others (random) draw anew for every seed.
         kd_weights: Numbers in 0..1, and "auto".
@@ -75,20 +80,28 @@ def sweep(
         sparsity: Shares of the students' weights that are removed before training, 0 for none; default: the recipe's.
         criterion: Criteria of that ("epsd", "snip", ...); a dense student is trained once, whatever they are.
         self_distill: Methods, "none" included; default: the recipe's.
+        model: The students' network; default: the recipe's.
+        budget: "epochs" or "steps", see `train`; default: the recipe's.
         out: The sweep's folder; default: one in the workspace, the same for every grid of the same settings.
         jobs: Workers, each with the context's thread count; None: this process runs the trials itself, or launches one.
         retry_failed: Try trials again that failed before.
-        data_root: Where workers find torchvision's sets, if not under the default root.
         launcher: Where workers run: "local" (processes of this machine), "slurm", "ray", or one that `find_launcher` made
             with settings (docs/launchers.md); no part of the sweep's identity.
+        data_root: Folder of the torchvision datasets, for this process and for workers.
+        download: Whether torchvision may download a dataset that is missing.
+        settings: See `OpenSettings`; not beside a context.
 
     Raises:
         InvalidValue, UnknownName, InvalidFile, IncompatibleInputs, OutputExists, MissingPackage: The user's mistakes,
             before anything is written.
         DataPruningError: All workers died before the end.
     """
+    resolved_launcher = find_launcher(launcher) if isinstance(launcher, str) else launcher
+    context = open_worker_context(data, resolved_launcher, data_root, download, **settings)
+    changes = {"model": model, "budget": budget}
+    context = context.with_train(**{key: value for key, value in changes.items() if value is not None})
     request = resolve_request(
-        as_context(data), fractions, scorers, kd_weights, seeds, teachers, sparsity, criterion, self_distill, jobs, launcher
+        context, fractions, scorers, kd_weights, seeds, teachers, sparsity, criterion, self_distill, jobs, resolved_launcher
     )
     context, identity = request.context, request.identity
     folder = Path(out) if out is not None else context.artifact_path("sweeps", context.recipe.train.model, identity)

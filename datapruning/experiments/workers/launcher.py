@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Unpack
 
 import torch
 from pydantic import ValidationError
 
+from datapruning.data.dataset import Dataset
 from datapruning.errors import InvalidValue, UnknownName
 from datapruning.experiments.workers import ray_tasks, slurm
 from datapruning.experiments.workers.local import LocalWorkers
@@ -16,6 +18,7 @@ from datapruning.experiments.workers.pool import WorkerPool
 from datapruning.experiments.workers.ray_tasks import RaySettings, RayTasks
 from datapruning.experiments.workers.slurm import SlurmJobs, SlurmSettings
 from datapruning.runs.context import Context
+from datapruning.runs.opening import DatasetOrContext, OpenSettings, as_context
 from datapruning.utils.records import describe_error
 
 LOCAL, SLURM, RAY = LAUNCHERS = ("local", "slurm", "ray")
@@ -87,6 +90,37 @@ def find_launcher(name: str, settings: Sequence[str] | Mapping[str, str] = ()) -
 def has_device(device: str) -> bool:
     """Whether this machine has the device."""
     return not device.startswith("cuda") or torch.cuda.is_available()
+
+
+def open_worker_context(
+    data: DatasetOrContext,
+    launcher: Launcher,
+    data_root: str | Path | None = None,
+    download: bool = False,
+    **settings: Unpack[OpenSettings],
+) -> Context:
+    """The context as the workers have it; where they are on other machines, this one need not have their GPU.
+
+    Args:
+        data: a dataset, its name or path, or a context, which is returned.
+        launcher: where the workers run.
+        data_root: folder of the torchvision datasets, for a dataset that is opened by its name.
+        download: whether torchvision may download a dataset that is missing.
+        settings: see `OpenSettings`.
+
+    Raises:
+        InvalidValue, UnknownName, InvalidFile, MissingPackage: see `as_context`.
+    """
+    if isinstance(data, Context):
+        return as_context(data, **settings)
+    device = launcher.resolve_device(settings.get("device", "auto"))
+    local_device = device if has_device(device) or not launcher.is_remote else "cpu"
+    settings["device"] = local_device
+    if isinstance(data, Dataset):
+        context = as_context(data, **settings)
+    else:
+        context = as_context(data, data_root=data_root, download=download, **settings)
+    return context if local_device == device else with_device(context, device, settings.get("loader", "auto"))
 
 
 def with_device(context: Context, device: str, loader: str) -> Context:

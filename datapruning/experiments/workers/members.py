@@ -28,7 +28,7 @@ def check_members(context: Context, scorers: Sequence[Scorer], jobs: int) -> Non
         not here.
     """
     if jobs < 1:
-        raise InvalidValue(f"jobs is at least 1, got {jobs}")
+        raise InvalidValue(f"at least 1 worker is needed, got {jobs}", parameter="jobs")
     if not any(scorer.needs is SubsetEnsemble for scorer in scorers):
         names = ", ".join(scorer.name for scorer in scorers)
         raise InvalidValue(f"workers share the members of an ensemble; {names} read none; leave jobs and launcher out")

@@ -36,7 +36,7 @@ def diff(a: str | Path, b: str | Path, *, data: Dataset | None = None) -> list[s
     if data is not None and not isinstance(left, ComparedRun):
         check_same_dataset("these scores" if isinstance(left, Scores) else "this subset", left.meta, data)
     elif data is not None:
-        _check_same_dataset(a, left.meta, "--data", {"dataset": data.name, "fingerprint": data.fingerprint})
+        _check_same_dataset(a, left.meta, data.source or data.name, {"dataset": data.name, "fingerprint": data.fingerprint})
     if isinstance(left, Scores) and isinstance(right, Scores):
         return compare_scores(left, right, data)
     if isinstance(left, Subset) and isinstance(right, Subset):

@@ -1,4 +1,4 @@
-"""`export`: scores and subsets as tables and lists for other programs."""
+"""`export`: scores and subsets as tables and lists, and weights of runs, for other programs."""
 
 from __future__ import annotations
 
@@ -9,9 +9,13 @@ from datapruning.artifacts.scores import Scores
 from datapruning.artifacts.subset import Subset
 from datapruning.data.dataset import Dataset
 from datapruning.data.image_paths import needed_paths
-from datapruning.errors import InvalidValue, OutputExists
+from datapruning.data.registry import open_dataset
+from datapruning.errors import InvalidFile, InvalidValue, OutputExists
+from datapruning.runs.context import WORKSPACE
 from datapruning.tools.export.columns import make_columns, ordered_ids
 from datapruning.tools.export.writers import import_pyarrow, write_csv, write_lines, write_npy, write_parquet
+from datapruning.tools.load import load_scores_or_subset
+from datapruning.training.sparsity.export import export_weights
 
 SUFFIXES = (".csv", ".parquet", ".txt", ".npy")
 
@@ -25,41 +29,76 @@ def check_export(out: Path, paths: bool = False) -> None:
         MissingPackage: `.parquet` without pyarrow.
     """
     if out.suffix not in SUFFIXES:
-        raise InvalidValue(f"--out {out}: scores and subsets are written as {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
+        raise InvalidValue(
+            f"{out}: scores and subsets are written as {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}", parameter="out"
+        )
     if paths and out.suffix == ".npy":
-        raise InvalidValue(f"--out {out}: a .npy holds ids or scores, not paths; write a .txt or a .csv")
+        raise InvalidValue(f"{out}: a .npy holds ids or scores, not paths; write a .txt or a .csv", parameter="out")
     if out.exists():
-        raise OutputExists(f"{out} exists; name another --out")
+        raise OutputExists(f"{out} exists; name another file", parameter="out")
     if out.suffix == ".parquet":
         import_pyarrow()
 
 
-def export(artifact: Scores | Subset, out: str | Path, *, data: Dataset | None = None, paths: bool = False) -> str:
-    """Write scores or a subset for other programs, and return a line that says what was written.
+def export(
+    source: Scores | Subset | str | Path,
+    out: str | Path,
+    *,
+    data: Dataset | str | Path | None = None,
+    paths: bool = False,
+    sparse: bool = False,
+    data_root: str | Path | None = None,
+    download: bool = False,
+    workspace: str | Path = WORKSPACE,
+) -> str:
+    """Write scores, a subset or a run's weights for other programs, and return a line that says what was written.
 
     Args:
-        artifact: From `load_scores`, `load_subset`, `score` or `select`.
+        source: Scores, a subset, a file of them, or the folder of a finished run.
         out: The file. `.csv` and `.parquet`: a row for each of the N samples, `id` and `score`, `stderr` or `kept`.
             `.txt`: an id a line, of a subset the kept ones, of scores all, the highest first. `.npy`: of a subset
-            int64 ids, of scores float32 [N].
-        data: The dataset; checked against the artifact where it is given, and needed for paths.
+            int64 ids, of scores float32 [N]. Of a run: `.safetensors`, or `.npz` with `sparse`.
+        data: The dataset, its name or path; checked against `source` where it is given, and needed for paths.
         paths: Write the paths of the images: in a table beside the ids, in a `.txt` instead of them.
+        sparse: Of a run that was pruned, write only the weights that are kept.
+        data_root: Folder of the torchvision datasets.
+        download: Whether torchvision may download a dataset that is missing.
+        workspace: Folder of the caches of decoded images.
 
     Raises:
-        InvalidValue: An unknown suffix, or paths of a dataset that has none.
+        InvalidValue: An unknown suffix, paths of a dataset that has none, or arguments that exclude each other.
+        InvalidFile: `source` is missing or broken, or nothing that can be exported.
         IncompatibleInputs: `data` is another dataset.
         OutputExists: `out` exists.
         MissingPackage: `.parquet` without pyarrow.
     """
-    out, is_subset = Path(out), isinstance(artifact, Subset)
+    out = Path(out)
+    if isinstance(source, str | Path) and Path(source).is_dir():
+        if out.suffix in SUFFIXES:
+            subset = Path(source) / "subset.npz"
+            raise InvalidValue(f"{source} is a run folder, and {out.suffix} is for subsets: export {subset}")
+        if paths or data is not None:
+            raise InvalidValue(f"{source} is a run folder: its weights have no paths; leave paths and data out")
+        return export_weights(Path(source), out, sparse=sparse)
+    if sparse:
+        name = source if isinstance(source, str | Path) else "what is exported"
+        raise InvalidValue(f"only the weights of a pruned run can be sparse; {name} is no run folder", parameter="sparse")
+    if isinstance(source, str | Path) and not Path(source).exists():
+        raise InvalidFile(f"{source} does not exist; a scores file, a subset file or a run folder is needed here")
     check_export(out, paths)
+    artifact = load_scores_or_subset(Path(source)) if isinstance(source, str | Path) else source
+    if paths and data is None:
+        raise InvalidValue(f"paths are part of the dataset: name the dataset, {artifact.meta['dataset']}", parameter="data")
+    if isinstance(data, str | Path):
+        data = open_dataset(str(data), root=data_root, download=download, workspace=workspace)
+    return _export_samples(artifact, out, data, paths)
+
+
+def _export_samples(artifact: Scores | Subset, out: Path, data: Dataset | None, paths: bool) -> str:
+    is_subset = isinstance(artifact, Subset)
     if data is not None:
         check_same_dataset("this subset" if is_subset else "these scores", artifact.meta, data)
-    image_paths = None
-    if paths:
-        if data is None:
-            raise InvalidValue(f"paths are part of the dataset: name that of {artifact.meta['dataset']} with --data")
-        image_paths = needed_paths(data)
+    image_paths = needed_paths(data) if paths and data is not None else None
     if out.suffix in (".csv", ".parquet"):
         columns = make_columns(artifact, image_paths)
         if out.suffix == ".csv":

@@ -102,7 +102,7 @@ def export_weights(folder: Path, out: Path, *, sparse: bool = False) -> str:
     """
     run = Run(folder)
     if out.exists():
-        raise OutputExists(f"{out} exists; name another --out")
+        raise OutputExists(f"{out} exists; name another file", parameter="out")
     result = run.result(RunResult)
     if result is None:
         raise InvalidFile(f"{folder} is no finished run: it has no result.json")
@@ -112,7 +112,7 @@ def export_weights(folder: Path, out: Path, *, sparse: bool = False) -> str:
         save_tensors(out, weights, {"model": result.model, "classes": str(result.classes), "dataset": result.dataset})
         return f"{out}: {len(weights)} tensors, {dense / 1e3:,.1f} kB"
     if not (folder / MASKS_FILE).exists():
-        raise InvalidFile(f"{folder} was not pruned: it has no {MASKS_FILE}; export it without --sparse")
+        raise InvalidFile(f"{folder} was not pruned: it has no {MASKS_FILE}; export all its weights", parameter="sparse")
     masks, _ = load_masks(folder / MASKS_FILE)
     save_sparse(out, weights, masks, result)
     return f"{out}: {masks}, {out.stat().st_size / 1e3:,.1f} kB instead of {dense / 1e3:,.1f} kB"

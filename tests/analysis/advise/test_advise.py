@@ -91,7 +91,7 @@ def test_no_training_on_the_test_set_or_the_holdout(
         roles.append(role)
         return real(self, role)
 
-    monkeypatch.setattr(Context, "split", watched)
+    monkeypatch.setattr(Context, "loader", watched)
     context = make_context(digits, *TINY, "train.epochs=2")  # a teacher unlike the reference
     advise(context, 60.0, seed=3)
     split = split_holdout(digits.total, 3)

@@ -138,7 +138,7 @@ def test_a_row_that_fails_is_shown_and_can_be_retried(
         assert "failed: random, keeping 24 of 120, KD weight 0, seed 1: MemoryError" in capsys.readouterr().err
     left = sweep(context, **grid)
     assert len(left.failures) == 1
-    assert "--retry-failed tries them again" in capsys.readouterr().err
+    assert "retry_failed tries them again" in capsys.readouterr().err
     again = sweep(context, **grid, retry_failed=True)
     assert (len(again.rows), again.failures) == (3, ())
 
@@ -220,7 +220,7 @@ def test_a_place_that_holds_something_else_is_refused(small: Dataset, make_conte
 
 
 def test_jobs_and_scorers_are_checked_first(small: Dataset, make_context: MakeContext, tmp_path: Path) -> None:
-    with pytest.raises(InvalidValue, match="--jobs is at least 1, got 0"):
+    with pytest.raises(InvalidValue, match="at least 1 worker is needed, got 0"):
         sweep(make_context(small), jobs=0)
     with pytest.raises(InvalidValue, match="workers cannot open made-up by its name"):
         sweep(make_context(small), jobs=2)
@@ -249,7 +249,7 @@ BAD = [
     (["--kd-weights", "2"], "the KD weight lies in 0..1"),
     (["--scorers", "random,random"], "scorer random is given twice"),
     (["--scorers", "el2m"], "did you mean 'el2n'"),
-    (["--jobs", "0"], "--jobs is at least 1"),
+    (["--jobs", "0"], "at least 1 worker is needed, got 0 (--jobs)"),
     (["--teachers", "nowhere"], "teacher nowhere is not there"),
     (["--budget", "hours"], "unknown budget"),
     (["--threads", "0"], "at least 1 thread is needed, got 0 (--threads)"),

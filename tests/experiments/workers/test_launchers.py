@@ -16,12 +16,10 @@ from typing import Any
 import pytest
 import torch
 
-from datapruning.cli import launcher_options as launchers
-from datapruning.cli.options import ContextOptions
 from datapruning.data.dataset import Dataset
 from datapruning.errors import DataPruningError, InvalidValue
 from datapruning.experiments.workers import monitor, pool, slurm
-from datapruning.experiments.workers.launcher import Launcher, find_launcher
+from datapruning.experiments.workers.launcher import Launcher, find_launcher, open_worker_context
 from datapruning.experiments.workers.local import LocalWorkers
 from datapruning.experiments.workers.monitor import Monitor, watch
 from datapruning.experiments.workers.ray_tasks import RaySettings
@@ -72,7 +70,9 @@ def test_a_missing_package_is_named_with_its_extra(refused: Callable[..., str], 
 
 def test_workers_of_a_score_need_members_to_train(refused: Callable[..., str]) -> None:
     assert "el2n, aum read none" in refused("score", "--scorer", "el2n,aum", "--jobs", "2", *FAST)
-    assert "jobs is at least 1, got 0" in refused("score", "--scorer", "memorization", "--jobs", "0", *FAST)
+    assert "at least 1 worker is needed, got 0 (--jobs)" in refused(
+        "score", "--scorer", "memorization", "--jobs", "0", *FAST
+    )
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
@@ -83,8 +83,9 @@ def test_what_the_command_trains_itself_needs_the_device_here(refused: Callable[
 
 def test_a_gpu_may_be_where_the_workers_are_alone(tmp_path: Path) -> None:
     def resolved(launcher: Launcher, device: str) -> tuple[str, str]:
-        options = ContextOptions(data="digits", device=device, loader="memory", workspace=tmp_path / "runs", threads=1)
-        context = launchers.open_context(launcher, options)
+        context = open_worker_context(
+            "digits", launcher, device=device, loader="memory", workspace=tmp_path / "runs", threads=1
+        )
         return str(context.device), context.loader_kind
 
     assert resolved(Launcher(SlurmSettings(gpus=1)), "auto") == ("cuda", "memory"), "a GPU for each job is meant then"
