@@ -174,12 +174,14 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
         options = kind(**{field.name: values.pop(field.name) for field in fields(kind)})
         command(**values, **{group: options})
 
-    own = [p.replace(annotation=hints[p.name]) for p in parameters if p.name != group]
-    shared = [
+    command_parameters = [p.replace(annotation=hints[p.name]) for p in parameters if p.name != group]
+    option_parameters = [
         inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default, annotation=group_hints[f.name])
         for f in fields(kind)
     ]
-    signature = inspect.Signature([*(p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own), *shared])
+    signature = inspect.Signature(
+        [*(p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in command_parameters), *option_parameters]
+    )
     call.__signature__ = signature  # type: ignore[attr-defined]
     return call
 

@@ -46,19 +46,19 @@ class GroupCost:
     """The cost of a group of runs that differ in their seed alone.
 
     Attributes:
-        own: What one student pays for itself, mean over the runs.
-        search: The part of `own` that the search for the KD weight takes.
-        prune: The part of `own` that pruning its weights takes.
+        per_student: What one student pays for itself, mean over the runs.
+        search: The part of `per_student` that the search for the KD weight takes.
+        prune: The part of `per_student` that pruning its weights takes.
         shared: What is paid once, however many students follow, by "teacher", "scoring" and "soft labels".
     """
 
-    own: RecordedCost
+    per_student: RecordedCost
     search: RecordedCost
     prune: RecordedCost
     shared: Mapping[str, RecordedCost]
 
     @property
-    def once(self) -> RecordedCost:
+    def one_time(self) -> RecordedCost:
         """All that is paid once."""
         return sum(self.shared.values(), ZERO_COST)
 
@@ -69,7 +69,7 @@ def group_cost(runs: Sequence[RunRecord]) -> GroupCost:
     A run that found a shared artifact in the workspace may record less of it than the one that made it, so that of
     shared costs the largest counts.
     """
-    own = [sum((recorded_cost(run, part) or ZERO_COST for part in OWN_PARTS), ZERO_COST) for run in runs]
+    per_student = [sum((recorded_cost(run, part) or ZERO_COST for part in OWN_PARTS), ZERO_COST) for run in runs]
     search = [recorded_cost(run, "search") or ZERO_COST for run in runs]
     prune = [recorded_cost(run, "prune") or ZERO_COST for run in runs]
     shared = {}
@@ -79,7 +79,7 @@ def group_cost(runs: Sequence[RunRecord]) -> GroupCost:
     scoring = _combine([_scoring_cost(run) for run in runs], max)
     if scoring != ZERO_COST:
         shared["scoring"] = scoring
-    mean_own, mean_search, mean_prune = (_combine(costs, statistics.mean) for costs in (own, search, prune))
+    mean_own, mean_search, mean_prune = (_combine(costs, statistics.mean) for costs in (per_student, search, prune))
     return GroupCost(mean_own, mean_search, mean_prune, shared)
 
 
@@ -89,22 +89,22 @@ def recorded_cost(run: RunRecord, part: Part) -> RecordedCost | None:
     return None if cost is None else RecordedCost(cost.training_passes, cost.seconds)
 
 
-def break_even(own: float | None, once: float | None, full: float | None) -> float | None:
-    """The smallest number of students k for which once + k * own is below k * full.
+def break_even(per_student: float | None, one_time: float | None, full_data: float | None) -> float | None:
+    """The smallest number of students k for which one_time + k * per_student is below k * full_data.
 
     Args:
-        own: What each student costs.
-        once: What is paid once.
-        full: What a training on all the data costs.
+        per_student: What each student costs.
+        one_time: What is paid once.
+        full_data: What a training on all the data costs.
 
     Returns:
         k; infinity where it never pays off; None where one of the costs is not known.
     """
-    if own is None or full is None:
+    if per_student is None or full_data is None:
         return None
-    if own >= full:
+    if per_student >= full_data:
         return math.inf
-    return None if once is None else math.floor(once / (full - own)) + 1
+    return None if one_time is None else math.floor(one_time / (full_data - per_student)) + 1
 
 
 def _teacher_cost(run: RunRecord) -> RecordedCost:

@@ -176,14 +176,14 @@ def set_ticks(axes: Axes, ticks: Sequence[float], labels: Sequence[str], axis_la
 
 def thin_tick_labels(axes: Axes, ticks: Sequence[float], labels: Sequence[str]) -> list[str]:
     """Labels of the ticks, from left to right, blank where they would run into the next one to the right."""
-    thinned: list[str] = []
+    shown_labels: list[str] = []
     next_position = 2.0  # in widths of the axes: nothing is to the right of the last one
     for tick, label in zip(reversed(ticks), reversed(labels), strict=True):
         position = float(axes.transAxes.inverted().transform(axes.transData.transform((tick, 0)))[0])
         fits = next_position - position > 0.1
-        thinned.append(label if fits else "")
+        shown_labels.append(label if fits else "")
         next_position = position if fits else next_position
-    return thinned[::-1]
+    return shown_labels[::-1]
 
 
 def log_axis(axis: Axis, steps: Sequence[float], num_ticks: int, format_tick: Callable[[float], str]) -> None:

@@ -59,7 +59,7 @@ def test_every_scorer_on_the_command_line(dprune: Dprune, small: Dataset, tmp_pa
     answer = dprune("score", "--data", data, "--scorer", "all", "--out", "scores", *CHEAP)
     assert answer.code == 0, answer.err
     assert answer.out.splitlines() == [f"{name}: scores/{name}.npz" for name in scorers.find_scorers()]
-    assert "evidence: 2 proxies and 4 members of an ensemble see" in answer.err
+    assert "evidence: 2 proxies and 4 members of an ensemble train on" in answer.err
     for name in NAMES:
         found = dp.load_scores(tmp_path / "scores" / f"{name}.npz")
         assert (found.scorer, found.values.shape) == (name, (120,))

@@ -44,7 +44,7 @@ def test_every_dataset_of_another_name_is_one_that_can_be_opened() -> None:
 def test_imagenet_sees_224_of_256_and_needs_pictures_of_that_size() -> None:
     views = read_recipe(recipes.path_of("imagenet"))[0].views
     assert views.output_shape((256, 256, 3)) == (224, 224, 3)
-    with pytest.raises(InvalidValue, match="--image-size"):
+    with pytest.raises(InvalidValue, match="image_size"):
         views.output_shape((64, 64, 3))
 
 

@@ -57,12 +57,12 @@ def test_a_student_pays_for_training_and_search_and_shares_the_rest(tmp_path: Pa
     second = write_run(tmp_path / "w" / "students" / "b", digits, kd=AUTO, scorer="el2n", seed=1, costs=costs | less)
     runs = find_runs([first, second]).runs
     cost = group_cost(runs)
-    assert cost.own == RecordedCost(11 + 7 + 1 + 20 + 10, 8.0)
+    assert cost.per_student == RecordedCost(11 + 7 + 1 + 20 + 10, 8.0)
     assert (cost.search, cost.prune) == (RecordedCost(7.0, 2.0), RecordedCost(1.0, 0.5))
     assert cost.shared == {
         "teacher": RecordedCost(7.0, 9.0), "soft labels": RecordedCost(3.0, 0.25), "scoring": RecordedCost(110.0, 5.0),
     }  # fmt: skip
-    assert cost.once == RecordedCost(120.0, 14.25)
+    assert cost.one_time == RecordedCost(120.0, 14.25)
 
 
 def test_what_is_shared_is_free_or_unknown_where_no_run_records_it(tmp_path: Path, digits: Dataset) -> None:

@@ -162,7 +162,7 @@ def test_pruning_is_paid_by_each_student(runs: list[Path]) -> None:
     family = family_of(*runs)
     prices = [c.groups[0].cost.prune for c in family]
     assert prices == [RecordedCost(0, 0), RecordedCost(0, 0), *([RecordedCost(128, 0.5)] * 3)]
-    own = [c.groups[0].cost.own.samples for c in family]
+    own = [c.groups[0].cost.per_student.samples for c in family]
     assert own[3] == own[0] + 128
 
 

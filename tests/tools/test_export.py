@@ -174,7 +174,7 @@ def test_the_file_s_own_dataset_is_needed(tmp_path: Path, small: Dataset, digits
     subset = subset_from_ids(np.array([0]), small, "by hand")
     with pytest.raises(IncompatibleInputs, match="this subset was made from another dataset"):
         export(subset, tmp_path / "s.csv", data=digits)
-    with pytest.raises(InvalidValue, match="--data"):
+    with pytest.raises(InvalidValue, match="name the dataset, made-up"):
         export(subset, tmp_path / "s.csv", paths=True)
 
 
@@ -237,14 +237,14 @@ def test_export_of_a_run_writes_its_weights(dprune: Dprune, refused: Refused) ->
     assert answer.code == 0, answer.err
     assert answer.out.startswith("weights.safetensors: ")
     assert "run/subset.npz" in refused("export", "run", "--out", "ids.txt")
-    assert "--paths" in refused("export", "run", "--out", "w.safetensors", "--paths")
+    assert "leave paths and data out" in refused("export", "run", "--out", "w.safetensors", "--paths")
     assert dprune("export", "run/subset.npz", "--out", "ids.txt").out == "144 ids: ids.txt\n"
 
 
 @pytest.mark.parametrize(
     ("words", "named"),
     [
-        (["absent.npz", "--out", "x.csv"], "absent.npz is not there"),
+        (["absent.npz", "--out", "x.csv"], "absent.npz does not exist"),
         (["s.npz", "--out", "x.xlsx"], ".csv, .parquet, .txt or .npy"),
         (["s.npz", "--out", "x"], ".csv, .parquet, .txt or .npy"),
         (["s.npz", "--out", "taken.csv"], "taken.csv exists"),

@@ -26,13 +26,13 @@ class CostPoint:
 
     Attributes:
         group: The runs.
-        own: What one student pays, in samples or seconds.
-        once: What is paid once; 0 where it is not known.
+        per_student: What one student pays, in samples or seconds.
+        one_time: What is paid once; 0 where it is not known.
     """
 
     group: Group
-    own: float
-    once: float
+    per_student: float
+    one_time: float
 
 
 def cost_figures(comparison: Comparison) -> list[Figure]:
@@ -43,9 +43,9 @@ def cost_figures(comparison: Comparison) -> list[Figure]:
 
 def _cost_figure(comparison: Comparison, scorer: str, measure: Measure) -> Figure | None:
     points = [
-        CostPoint(group, own, group.cost.once.measure(measure) or 0.0)
+        CostPoint(group, per_student, group.cost.one_time.measure(measure) or 0.0)
         for group in comparison.groups
-        if (group.scorer == scorer or group.is_full) and (own := group.cost.own.measure(measure))
+        if (group.scorer == scorer or group.is_full) and (per_student := group.cost.per_student.measure(measure))
     ]
     if not points:
         return None
@@ -56,20 +56,20 @@ def _cost_figure(comparison: Comparison, scorer: str, measure: Measure) -> Figur
             curve = by_kd.get(kd or "", [])
             if not curve:
                 continue
-            own, means = [point.own for point in curve], [point.group.mean for point in curve]
-            shares_costs = any(point.once for point in curve)
+            per_student, means = [point.per_student for point in curve], [point.group.mean for point in curve]
+            shares_costs = any(point.one_time for point in curve)
             label = f"{kd}, one student" if shares_costs else str(kd)
-            axes.plot(own, means, color=colour, marker=marker, label=label, zorder=3)
+            axes.plot(per_student, means, color=colour, marker=marker, label=label, zorder=3)
             if shares_costs:
-                axes.plot([point.own + point.once for point in curve], means, color=colour, marker=marker,
+                axes.plot([point.per_student + point.one_time for point in curve], means, color=colour, marker=marker,
                           markerfacecolor=PANEL, linestyle=(0, (1.5, 1.5)), label=f"{kd}, the first student",
                           zorder=3)  # fmt: skip
             for point in curve:
-                axes.annotate(percent(point.group.fraction), (point.own, point.group.mean), (-5, 4),
+                axes.annotate(percent(point.group.fraction), (point.per_student, point.group.mean), (-5, 4),
                               textcoords="offset points", ha="right", fontsize=7.5, color=INK)  # fmt: skip
         for point in points:
             if point.group is comparison.full_data:
-                axes.plot([point.own], [point.group.mean], marker="*", markersize=11, linestyle="none", color=INK,
+                axes.plot([point.per_student], [point.group.mean], marker="*", markersize=11, linestyle="none", color=INK,
                           label="all the data, no KD", zorder=4)  # fmt: skip
                 axes.axhline(point.group.mean, color=MUTED, linestyle=":", linewidth=1)
         axes.set_xscale("log")
@@ -84,13 +84,15 @@ def _cost_figure(comparison: Comparison, scorer: str, measure: Measure) -> Figur
 
 def break_even_figures(comparison: Comparison) -> list[Figure]:
     """For each scorer, the cost of a student with its share of what is paid once, against the number of students."""
-    full_cost = comparison.full_data.cost.own.samples if comparison.full_data else None
+    full_cost = comparison.full_data.cost.per_student.samples if comparison.full_data else None
     if not full_cost or comparison.main_kd is None:
         return []
     known = [
-        CostPoint(group, group.cost.own.samples, group.cost.once.samples)
+        CostPoint(group, group.cost.per_student.samples, group.cost.one_time.samples)
         for group in comparison.groups
-        if group.kd == comparison.main_kd and group.cost.own.samples is not None and group.cost.once.samples is not None
+        if group.kd == comparison.main_kd
+        and group.cost.per_student.samples is not None
+        and group.cost.one_time.samples is not None
     ]
     by_scorer = pivot(known, lambda point: point.group.scorer)
     return [
@@ -101,14 +103,16 @@ def break_even_figures(comparison: Comparison) -> list[Figure]:
 
 def _break_even_figure(comparison: Comparison, scorer: str, points: Sequence[CostPoint], full_cost: float) -> Figure:
     def paint(axes: Axes) -> None:
-        numbers = [break_even(point.own, point.once, full_cost) or math.inf for point in points]
+        numbers = [break_even(point.per_student, point.one_time, full_cost) or math.inf for point in points]
         last = min(MAX_STUDENTS, max(30, 4 * max([k for k in numbers if k < math.inf], default=1)))
         students = np.geomspace(1, last, 120)
         for i, (point, k) in enumerate(zip(points, numbers, strict=True)):
-            costs = (point.own + point.once / students) / full_cost
+            costs = (point.per_student + point.one_time / students) / full_cost
             axes.plot(students, costs, color=SERIES[i], label=f"keeping {percent(point.group.fraction)}")
             if k <= last:
-                axes.plot([k], [(point.own + point.once / k) / full_cost], marker=MARKERS[i], color=SERIES[i], zorder=4)
+                axes.plot(
+                    [k], [(point.per_student + point.one_time / k) / full_cost], marker=MARKERS[i], color=SERIES[i], zorder=4
+                )
         axes.axhline(1, color=MUTED, linestyle=":", linewidth=1.4, label="all the data, no KD")
         axes.set_xscale("log")
         axes.set_yscale("log")

@@ -100,7 +100,7 @@ def layer_figure(comparison: Comparison, runs: Sequence[SparsityRecord]) -> Figu
     if not runs:
         return None
     layers = mean_layers(runs)
-    total_share = sum(each.kept for each in layers) / sum(each.layer.total for each in layers)
+    total_share = sum(layer_mean.kept for layer_mean in layers) / sum(layer_mean.layer.total for layer_mean in layers)
 
     def paint(axes: Axes) -> None:
         rows = range(len(layers))

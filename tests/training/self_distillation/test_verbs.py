@@ -82,7 +82,7 @@ def test_the_self_teacher_is_the_run_without_distillation_and_is_used_again(shor
     (comparison,) = compare([student])
     assert "self-distillation tf-kd-self" in comparison.description
     (group,) = comparison.groups
-    own = group.cost.own.samples
+    own = group.cost.per_student.samples
     assert own == pytest.approx(mine.result.samples_seen + alone.result.samples_seen + FORWARD_PASS_COST * 60 * 4)
     written = (alone.folder / "result.json").stat().st_mtime_ns
     hotter = short.with_settings("self_distill", method="tf-kd-self", tf_kd_self_temperature=2.0)
