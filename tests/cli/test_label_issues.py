@@ -112,7 +112,7 @@ def test_what_cannot_be_is_refused_before_anything_is_trained(refused: Callable[
     assert "ends in .html" in refused("label-issues", "--gallery", "p.png")
     (tmp_path / "p.html").write_text("mine")
     assert "p.html exists and is no page of datapruning" in refused("label-issues", "--gallery", "p.html")
-    assert "is no recording" in refused("label-issues", "--recording", tmp_path)
+    assert "is not a recording" in refused("label-issues", "--recording", tmp_path)
     assert "say with --data" in refused("label-issues", "--recording", tmp_path, "--gallery", "q.html")
 
 
