@@ -1,4 +1,4 @@
-"""Orders: which samples go into which batch. A pure function of (ids, seed, epoch), whoever loads them."""
+"""Which samples go into which batch: a pure function of (ids, seed, epoch), whatever the loader."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from numpy.typing import NDArray
 from datapruning.utils.hashing import hash_permutation
 
 ORDER_KEY = 0x0D3
+MIN_BATCH_SIZE = 2
+"""Samples in the smallest batch: batch norm cannot normalise a single one."""
 EVAL_BATCH_SIZE = 512
 """Rows of every evaluation batch: one padded shape, because other shapes give other float32 bits."""
 
 
 def batch_sizes(count: int, batch_size: int) -> list[int]:
-    """Sizes of one epoch's batches: all full but the last; a lone last sample joins the batch before (BatchNorm)."""
-    full, rest = divmod(count, batch_size)
-    sizes = [batch_size] * full + ([rest] if rest else [])
+    """Sizes of one epoch's batches: all full but the last; a single last sample joins the batch before (BatchNorm)."""
+    full, remainder = divmod(count, batch_size)
+    sizes = [batch_size] * full + ([remainder] if remainder else [])
     if len(sizes) > 1 and sizes[-1] == 1:
         sizes[-2:] = [sizes[-2] + 1]
     return sizes
@@ -35,7 +37,3 @@ def evaluation_batches(ids: NDArray[np.int64], rows: int = EVAL_BATCH_SIZE) -> l
     missing = -len(ids) % rows
     padded = np.concatenate([ids, np.full(missing, ids[-1 - (len(ids) - 1) % rows])])
     return np.split(padded, len(padded) // rows)
-
-
-MIN_BATCH_SIZE = 2
-"""Samples in the smallest batch: batch norm has nothing to normalise in one."""

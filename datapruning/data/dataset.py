@@ -1,4 +1,4 @@
-"""A dataset: two splits of uint8 images with labels, class names, and the fingerprint every file made from it carries."""
+"""A dataset: two splits of uint8 images with labels, class names, and the fingerprint of every file made from it."""
 
 from __future__ import annotations
 
@@ -11,16 +11,15 @@ from numpy.typing import NDArray
 
 from datapruning.errors import InvalidFile, InvalidValue
 
-CHUNK = 2**24
-"""Bytes of images that are summed at once."""
+MAX_SUMMED_BYTES = 2**24
+"""Bytes of images whose pixels are summed at once."""
 
 
 @dataclass(frozen=True)
 class Split:
     """`images` uint8 [n, height, width, channels] and `labels` int64 [n]; position is the sample id, never renumbered.
 
-    Images that lie in a file may be `datapruning.data.image_folder.lazy_images.StoredImages`, which have the parts of
-    an array that are used.
+    Images in a file may be `datapruning.data.image_folder.lazy_images.LazyImages`, which are used like an array.
     """
 
     images: NDArray[np.uint8]
@@ -41,17 +40,17 @@ class Dataset:
     """A training split, a test split and the names of the classes. `total` is N, the size of the training split.
 
     Attributes:
-        name: for people and file names.
+        name: name for messages and files.
         train: the samples that are pruned.
-        test: the samples that judge.
-        class_names: by label.
-        source: the path of a dataset that is opened by path (see `datapruning.data.dataset_spec`), else empty; it is
-            no part of what the dataset is, and neither are the paths.
-        content_hash: SHA-256 (hex) of the files that the images were decoded from; empty: the images themselves are stored.
-        train_paths: of the picture files, relative to the dataset's folder, by sample id; None: it has no files.
-        test_paths: the same of the test split.
-        corrupt_ids: sample ids of files that are no pictures; they are grey in `train`, and nothing is trained on them.
-        pixel_sums: (sums, sums of squares) of the training pixels by channel, where they were counted already.
+        test: the samples that networks are evaluated on.
+        class_names: names of the classes, by label.
+        source: the path of a dataset that is opened by path (see `datapruning.data.dataset_spec`), else empty. Neither it
+            nor the paths are part of the fingerprint.
+        content_hash: SHA-256 (hex) of the files that the images were decoded from; empty: they were not.
+        train_paths: paths of the image files, relative to the dataset's folder, by sample id; None: there are no files.
+        test_paths: likewise of the test split.
+        corrupt_ids: sample ids of files that are no images; they are grey in `train`, and nothing is trained on them.
+        pixel_sums: (sums, sums of squares) of the training pixels by channel, if known already.
     """
 
     name: str
@@ -86,7 +85,7 @@ class Dataset:
 
     @cached_property
     def valid_ids(self) -> NDArray[np.int64]:
-        """Sample ids, int64, of what can be trained on: all but `unreadable`."""
+        """Sample ids, int64, of all training samples but the corrupt ones."""
         return np.delete(np.arange(self.total), self.corrupt_ids)
 
     def split(self, role: str) -> Split:
@@ -97,7 +96,7 @@ class Dataset:
     def fingerprint(self) -> str:
         """SHA-256 (hex) of class names, sizes, shapes, labels and stored bytes of both splits.
 
-        Of pictures decoded from files those are the bytes of the files, because decoders differ. It does not depend on
+        For images decoded from files the bytes of the files are hashed, because decoders differ. It does not depend on
         where the arrays came from: CIFAR-100 through torchvision and the same arrays from an `.npz` have one
         fingerprint, so their subsets are interchangeable.
         """
@@ -123,13 +122,13 @@ class Dataset:
     def _compute_pixel_sums(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         height, width, channels = self.train.shape
         sums, squares = np.zeros((2, height * width * channels), np.uint64)
-        step = max(1, CHUNK // len(sums))
+        step = max(1, MAX_SUMMED_BYTES // len(sums))
         for start in range(0, self.total, step):
             pixels = self.train.images[start : start + step].reshape(-1, len(sums))
             sums += pixels.sum(0, dtype=np.uint64)
             squares += np.square(pixels, dtype=np.uint16).sum(0, dtype=np.uint64)  # 255**2 fits in 16 bits
-        by_channel = (parts.reshape(-1, channels).sum(0).tolist() for parts in (sums, squares))
-        return tuple(next(by_channel)), tuple(next(by_channel))
+        sums, squares = (pixel_sums.reshape(-1, channels).sum(0) for pixel_sums in (sums, squares))
+        return tuple(sums.tolist()), tuple(squares.tolist())
 
 
 def _check_split(where: str, split: Split, classes: int) -> None:
@@ -146,11 +145,11 @@ def _check_split(where: str, split: Split, classes: int) -> None:
 
 
 def check_readable(ids: NDArray[np.int64], data: Dataset, where: str) -> None:
-    """Refuse ids of pictures that cannot be read.
+    """Refuse ids of corrupt images.
 
     Raises:
         InvalidValue: naming the first.
     """
-    unreadable = ids[np.isin(ids, data.corrupt_ids)]
-    if unreadable.size:
-        raise InvalidValue(f"{where}: id {unreadable[0]} is a picture that cannot be read ({unreadable.size:,} such ids)")
+    corrupt = ids[np.isin(ids, data.corrupt_ids)]
+    if corrupt.size:
+        raise InvalidValue(f"{where}: id {corrupt[0]} is an image that cannot be read ({corrupt.size:,} such ids)")

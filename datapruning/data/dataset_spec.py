@@ -1,4 +1,4 @@
-"""A dataset's place in one string, `NAME?image-size=96&holdout=0.1`: `--data` and its options, as runs record them."""
+"""A dataset and the options it is read with in one string, `NAME?image-size=96&holdout=0.1`, as runs record it."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ SIZE_RANGE = (8, 1024)
 RAW, JPG = "raw", "jpg"
 DEFAULT_QUALITY = 90
 QUALITY_RANGE = (30, 100)
-OPTIONS = "--image-size, --holdout, --skip-unreadable and --image-format"
+OPTIONS = ("image-size", "holdout", "skip-unreadable", "image-format")
 
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """Where a dataset lies, and how its pictures are read.
+    """Which dataset, and how its images are read.
 
     Attributes:
-        name: a dataset's name, or a path; with "hf:" before it, of a Hugging Face dataset.
-        size: side of the decoded pictures in pixels; None: not said.
-        holdout: share of each class that becomes the test set; None: the folder has one.
-        skip_unreadable: go on without pictures that cannot be read.
-        quality: of the JPEG that decoded pictures are kept as; None: they are kept raw.
+        name: name or path of the dataset; "hf:" and the path of a Hugging Face dataset.
+        size: side of the decoded images in pixels; None: the default.
+        holdout: fraction of each class that becomes the test set; None: the folder has a test set.
+        skip_unreadable: go on without images that cannot be decoded.
+        quality: JPEG quality that decoded images are stored with; None: they are stored raw.
     """
 
     name: str
@@ -35,29 +35,35 @@ class DatasetSpec:
 
     def __post_init__(self) -> None:
         if self.size is not None and not SIZE_RANGE[0] <= self.size <= SIZE_RANGE[1]:
-            raise InvalidValue(f"--image-size, in pixels, lies in {SIZE_RANGE[0]}..{SIZE_RANGE[1]}; got {self.size}")
+            raise InvalidValue(
+                f"the image size, in pixels, lies in {SIZE_RANGE[0]}..{SIZE_RANGE[1]}; got {self.size}",
+                parameter="image_size",
+            )
         if self.holdout is not None and not 0 < self.holdout < 1:
-            raise InvalidValue(f"--holdout is the share that becomes the test set, between 0 and 1; got {self.holdout}")
+            raise InvalidValue(
+                f"the holdout is the fraction that becomes the test set, between 0 and 1; got {self.holdout}",
+                parameter="holdout",
+            )
 
     def __str__(self) -> str:
-        said = [] if self.size is None else [f"image-size={self.size}"]
-        said += [] if self.holdout is None else [f"holdout={self.holdout!r}"]
-        said += ["skip-unreadable=true"] if self.skip_unreadable else []
-        said += [] if self.quality is None else [f"image-format={JPG}:{self.quality}"]
-        return self.name + ("?" + "&".join(said) if said else "")
+        options = [] if self.size is None else [f"image-size={self.size}"]
+        options += [] if self.holdout is None else [f"holdout={self.holdout!r}"]
+        options += ["skip-unreadable=true"] if self.skip_unreadable else []
+        options += [] if self.quality is None else [f"image-format={JPG}:{self.quality}"]
+        return self.name + ("?" + "&".join(options) if options else "")
 
     @property
     def is_plain(self) -> bool:
-        """Whether nothing is said but the name."""
+        """Whether there is nothing but the name."""
         return str(self) == self.name
 
     def with_options(
         self, size: int | None, holdout: float | None, skip_unreadable: bool, image_format: str | None = None
     ) -> DatasetSpec:
-        """The same with what is given here instead.
+        """The same dataset with these options in place of its own; None: its own.
 
         Raises:
-            InvalidValue: something outside what is allowed.
+            InvalidValue: a value out of its range.
         """
         return replace(
             self,
@@ -69,48 +75,48 @@ class DatasetSpec:
 
 
 def parse_image_format(image_format: str) -> int | None:
-    """The JPEG quality that "jpg" or "jpg:QUALITY" says; None for "raw".
+    """The JPEG quality of "jpg" or "jpg:QUALITY"; None for "raw".
 
     Raises:
         InvalidValue: neither.
     """
-    kind, colon, said = image_format.partition(":")
+    kind, colon, number = image_format.partition(":")
     if image_format == RAW:
         return None
-    quality = DEFAULT_QUALITY if not colon else int(said) if said.isascii() and said.isdigit() else 0
+    quality = DEFAULT_QUALITY if not colon else int(number) if number.isascii() and number.isdigit() else 0
     if kind != JPG or not QUALITY_RANGE[0] <= quality <= QUALITY_RANGE[1]:
         raise InvalidValue(
-            f"--image-format is raw, jpg or jpg:QUALITY, the quality in {QUALITY_RANGE[0]}..{QUALITY_RANGE[1]}; "
-            f"got {image_format}"
+            f"the image format is raw, jpg or jpg:QUALITY, the quality in {QUALITY_RANGE[0]}..{QUALITY_RANGE[1]}; "
+            f"got {image_format}",
+            parameter="image_format",
         )
     return quality
 
 
 def parse_dataset_spec(text: str) -> DatasetSpec:
-    """Read what `str(Place)` wrote; a plain name or path is one too, and so is a path with "?" in it that is there.
+    """Parse what `str(DatasetSpec)` wrote; a name is one too, and so is an existing path with "?" in it.
 
     Raises:
-        InvalidValue, UnknownName: an option that is none, or a wrong value.
+        UnknownName: an unknown option. InvalidValue: a wrong value.
     """
-    name, question, rest = text.rpartition("?")
+    name, question, options = text.rpartition("?")
     if not question or Path(text.removeprefix("hf:")).exists():
         return DatasetSpec(text)
-    place = DatasetSpec(name)
-    for option in rest.split("&"):
+    spec = DatasetSpec(name)
+    for option in options.split("&"):
         key, _, value = option.partition("=")
         try:
             match key:
                 case "image-size":
-                    place = replace(place, size=int(value))
+                    spec = replace(spec, size=int(value))
                 case "holdout":
-                    place = replace(place, holdout=float(value))
+                    spec = replace(spec, holdout=float(value))
                 case "skip-unreadable":
-                    place = replace(place, skip_unreadable={"true": True, "false": False}[value])
+                    spec = replace(spec, skip_unreadable={"true": True, "false": False}[value])
                 case "image-format":
-                    place = replace(place, quality=parse_image_format(value))
+                    spec = replace(spec, quality=parse_image_format(value))
                 case _:
-                    known = ("image-size", "holdout", "skip-unreadable", "image-format")
-                    raise UnknownName("option of a dataset", key, known)
+                    raise UnknownName("option of a dataset", key, OPTIONS)
         except (ValueError, KeyError):
-            raise InvalidValue(f"{text}: '{value}' is no value of {key}") from None
-    return place
+            raise InvalidValue(f"{text}: '{value}' is not a value of {key}") from None
+    return spec

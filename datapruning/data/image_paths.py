@@ -1,4 +1,4 @@
-"""Paths of pictures: what a dataset that was read from files can be exchanged by, beside sample ids."""
+"""Image paths: the names of samples, besides their ids, in a dataset that was read from files."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ from datapruning.data.dataset_spec import parse_dataset_spec
 from datapruning.errors import InvalidFile, InvalidValue
 
 MAX_SHOWN_CHARS = 200
-"""Letters of a line that a message repeats."""
 MAX_PATH_CHARS = 4096
-"""No path is longer."""
 
 
 def needed_paths(data: Dataset) -> tuple[str, ...]:
@@ -22,49 +20,49 @@ def needed_paths(data: Dataset) -> tuple[str, ...]:
     Raises:
         InvalidValue: the samples of this dataset are no files.
     """
-    found = data.train_paths
-    if found is None:
-        raise InvalidValue(f"{data.name} has no files: its samples have ids alone, leave --paths out")
-    return found
+    if data.train_paths is None:
+        raise InvalidValue(f"{data.name} has no files: its samples have ids alone", parameter="paths")
+    return data.train_paths
 
 
-def ids_of_paths(lines: Sequence[tuple[int, str]], data: Dataset, where: Path) -> list[int]:
-    """Sample ids of picture paths: relative to the dataset's folder, to the present folder, or absolute.
+def ids_of_paths(lines: Sequence[tuple[int, str]], data: Dataset, source: Path) -> list[int]:
+    """Sample ids of image paths: relative to the dataset's folder or to the working directory, or absolute.
 
     Args:
         lines: (line number, path) each.
-        data: whose training pictures they are.
-        where: the file the lines stand in, for messages.
+        data: the dataset whose training images they are.
+        source: the file that holds the lines, for messages.
 
     Raises:
-        InvalidFile: naming the first line that is no training picture, or one that stands there twice.
+        InvalidFile: naming the first line that is no training image, or one that comes twice.
     """
-    ids = {path: number for number, path in enumerate(needed_paths(data))}
+    ids = {path: sample_id for sample_id, path in enumerate(needed_paths(data))}
     root = Path(parse_dataset_spec(data.source).name).resolve()
-    seen: dict[int, int] = {}
+    lines_by_id: dict[int, int] = {}
     for number, line in lines:
-        found = next((ids[name] for name in _names(line, root) if name in ids), None)
-        if found is None:
-            example = next(iter(ids))
+        sample_id = next((ids[path] for path in _relative_paths(line, root) if path in ids), None)
+        if sample_id is None:
             raise InvalidFile(
-                f"{where}, line {number}: '{line[:MAX_SHOWN_CHARS]}' is no training picture of {data.name}; "
-                f"its paths look like '{example}'"
+                f"{source}, line {number}: '{line[:MAX_SHOWN_CHARS]}' is not a training image of {data.name}; "
+                f"its paths look like '{next(iter(ids))}'"
             )
-        if found in seen:
-            raise InvalidFile(f"{where}, line {number}: '{line[:MAX_SHOWN_CHARS]}' stands in line {seen[found]} already")
-        seen[found] = number
-    return list(seen)
+        if sample_id in lines_by_id:
+            raise InvalidFile(
+                f"{source}, line {number}: '{line[:MAX_SHOWN_CHARS]}' is in line {lines_by_id[sample_id]} already"
+            )
+        lines_by_id[sample_id] = number
+    return list(lines_by_id)
 
 
-def _names(line: str, root: Path) -> list[str]:
-    """What `line` may be called in the dataset, from the likeliest on. Nothing is opened, wherever it may lead."""
+def _relative_paths(line: str, root: Path) -> list[str]:
+    """The paths that `line` may mean in the dataset, the most likely first. Nothing is opened, wherever it may lead."""
     if len(line) > MAX_PATH_CHARS or "\0" in line:
         return []
-    plain = os.path.normpath(line.replace("\\", "/")) if "\\" in line else os.path.normpath(line)
-    absolute = Path(os.path.abspath(plain))
+    normalized = os.path.normpath(line.replace("\\", "/"))
+    absolute = Path(os.path.abspath(normalized))
     try:
-        real = absolute.parent.resolve() / absolute.name  # the folder may be reached through a link, the picture may be one
+        real = absolute.parent.resolve() / absolute.name  # the folder may be reached through a link, the image may be one
     except (OSError, RuntimeError):  # links in a circle
         real = absolute
     inside = [path.relative_to(root).as_posix() for path in (absolute, real) if path.is_relative_to(root)]
-    return [line, plain, *inside]
+    return [line, normalized, *inside]

@@ -1,4 +1,4 @@
-"""Sources: `--data` names to datasets. Digits are embedded; all others are read from disk."""
+"""The known datasets by name. Digits come with scikit-learn; all others are read from disk."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from datapruning.io.npy import READ_ERRORS, read_npz_arrays
 
 ROOT_VARIABLE = "DPRUNE_DATA"
 WORKSPACE = "dprune-runs"
-PATH_FORMS = ("a folder of pictures", "hf:FOLDER", "a path ending in .npz")
+PATH_FORMS = ("a folder of images", "hf:FOLDER", "a path ending in .npz")
 MAX_CLASSES = 2**20
 NPZ_ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 
@@ -37,16 +37,16 @@ def open_dataset(
 
     Args:
         name: "digits"; a torchvision name ("cifar10", "svhn", "food101", ...); the path of a folder with one folder of
-            pictures for each class, in train/ and test/ (see docs/data.md); "hf:" and the path of a Hugging Face dataset on
+            images for each class, in train/ and test/ (see docs/data.md); "hf:" and the path of a Hugging Face dataset on
             disk; or the path of an `.npz` with train_images, train_labels, test_images, test_labels (images uint8
-            [n, h, w] or [n, h, w, c]) and, optionally, class_names. What `Dataset.source` says is one too.
-        root: folder of the torchvision sets; default `$DPRUNE_DATA`, else `./data`.
-        download: let torchvision fetch what is missing.
-        image_size: side in pixels to which pictures in files are decoded; default 64.
-        holdout: of a folder without test/, the share of each class that becomes the test set.
-        skip_unreadable: go on without files that are no pictures; they keep their ids, and are never selected.
-        image_format: how decoded pictures are kept: "raw", or "jpg" or "jpg:QUALITY", which takes a tenth of the space.
-        workspace: decoded pictures are kept in `cache` inside it.
+            [n, h, w] or [n, h, w, c]) and, optionally, class_names. A `Dataset.source` is one too.
+        root: folder of the torchvision sets; default: `$DPRUNE_DATA`, else `./data`.
+        download: let torchvision fetch missing files.
+        image_size: side in pixels to which image files are decoded; default 64.
+        holdout: of a folder without test/, the fraction of each class that becomes the test set.
+        skip_unreadable: go on without files that are no images; they keep their ids, and are never selected.
+        image_format: how decoded images are stored: "raw", or "jpg" or "jpg:QUALITY", which takes a tenth of the space.
+        workspace: decoded images are kept in `cache` inside it.
 
     Raises:
         UnknownName: no such dataset.
@@ -54,38 +54,38 @@ def open_dataset(
         InvalidValue: an option outside what is allowed, or of another kind of dataset.
         MissingPackage: "hf:" without `datasets`.
     """
-    place = parse_dataset_spec(name).with_options(image_size, holdout, skip_unreadable, image_format)
+    spec = parse_dataset_spec(name).with_options(image_size, holdout, skip_unreadable, image_format)
     cache = Path(workspace).expanduser() / "cache"
-    if place.name.startswith("hf:"):
+    if spec.name.startswith("hf:"):
         from datapruning.data.huggingface import open_saved
 
-        return open_saved(place, cache)
+        return open_saved(spec, cache)
     folder = Path(root or os.environ.get(ROOT_VARIABLE) or "data").expanduser()
-    if place.name in IMAGE_FILE_SETS:
-        return open_image_file_set(place, folder, download, cache)
-    if is_folder(place.name):
+    if spec.name in IMAGE_FILE_SETS:
+        return open_image_file_set(spec, folder, download, cache)
+    if is_folder(spec.name):
         from datapruning.data.image_folder.image_folder import open_folder
 
-        return open_folder(place, cache)
-    if not place.is_plain and (place.name in SOURCES or place.name.endswith(".npz")):
-        raise InvalidValue(f"{place.name} is no folder of pictures: {OPTIONS} do not go with it")
-    if place.name.endswith(".npz"):
-        return open_npz(Path(place.name))
-    if place.name not in SOURCES:
-        raise UnknownName("dataset", place.name, [*SOURCES, *IMAGE_FILE_SETS, *PATH_FORMS])
-    return SOURCES[place.name](place.name, folder, download)
+        return open_folder(spec, cache)
+    if not spec.is_plain and (spec.name in SOURCES or spec.name.endswith(".npz")):
+        raise InvalidValue(f"{spec.name} is not a folder of images: {', '.join(OPTIONS)} are for such a folder")
+    if spec.name.endswith(".npz"):
+        return open_npz(Path(spec.name))
+    if spec.name not in SOURCES:
+        raise UnknownName("dataset", spec.name, [*SOURCES, *IMAGE_FILE_SETS, *PATH_FORMS])
+    return SOURCES[spec.name](spec.name, folder, download)
 
 
 def is_image_files(name: str) -> bool:
-    """Whether a dataset of this name is made of picture files, which are decoded when it is opened."""
+    """Whether a dataset of this name is made of image files, which are decoded when it is opened."""
     return name.startswith("hf:") or name in IMAGE_FILE_SETS or is_folder(name)
 
 
 def is_folder(name: str) -> bool:
-    """Whether a name that is no dataset's and no `.npz` is meant as a folder: it is one, or it looks like a path."""
+    """Whether a name means a folder: it is an existing folder or looks like a path, and is no dataset's and no `.npz`."""
     if name in SOURCES or name.endswith(".npz"):
         return False
-    return Path(name).expanduser().is_dir() or any(mark in name for mark in ("/", os.sep))
+    return Path(name).expanduser().is_dir() or any(separator in name for separator in ("/", os.sep))
 
 
 def _digits(name: str, root: Path, download: bool) -> Dataset:
@@ -102,7 +102,7 @@ def _digits(name: str, root: Path, download: bool) -> Dataset:
 
 SOURCES: dict[str, Callable[[str, Path, bool], Dataset]] = {
     "digits": _digits,
-    **{name: torchvision_reader(about) for name, about in SETS.items()},
+    **{name: torchvision_reader(entry) for name, entry in SETS.items()},
 }
 
 
@@ -129,7 +129,7 @@ def open_npz(path: Path) -> Dataset:
         splits.append(Split(images if images.ndim == 4 else images[..., None], labels.astype(np.int64)))
     if "class_names" in arrays:
         if arrays["class_names"].ndim != 1:
-            raise InvalidFile(f"dataset {path}: class_names is no list of names")
+            raise InvalidFile(f"dataset {path}: class_names is not a list of names")
         names = tuple(str(n) for n in arrays["class_names"])
     else:
         largest = int(max(split.labels.max(initial=0) for split in splits))

@@ -24,26 +24,26 @@ class TorchvisionSet:
 
     Attributes:
         kind: class in `torchvision.datasets`.
-        arguments: of that class, for "train" and "test".
-        more: arguments of both.
-        classes: names; None: as torchvision has them.
-        first: the smallest label in the files; labels count from 0 here.
+        arguments: arguments of that class, for "train" and "test".
+        common: arguments of both.
+        classes: names of the classes; None: those of torchvision.
+        first_label: the smallest label in the files; labels count from 0 here.
     """
 
     kind: str
     arguments: Mapping[str, Mapping[str, object]] = field(default_factory=lambda: BY_TRAIN)
-    more: Mapping[str, object] = field(default_factory=dict)
+    common: Mapping[str, object] = field(default_factory=dict)
     classes: tuple[str, ...] | None = None
-    first: int = 0
+    first_label: int = 0
 
 
 SETS = {
     "cifar10": TorchvisionSet("CIFAR10"),
     "cifar100": TorchvisionSet("CIFAR100"),
-    "emnist-balanced": TorchvisionSet("EMNIST", more={"split": "balanced"}),
-    "emnist-digits": TorchvisionSet("EMNIST", more={"split": "digits"}),
+    "emnist-balanced": TorchvisionSet("EMNIST", common={"split": "balanced"}),
+    "emnist-digits": TorchvisionSet("EMNIST", common={"split": "digits"}),
     "emnist-letters": TorchvisionSet(
-        "EMNIST", more={"split": "letters"}, classes=tuple("abcdefghijklmnopqrstuvwxyz"), first=1
+        "EMNIST", common={"split": "letters"}, classes=tuple("abcdefghijklmnopqrstuvwxyz"), first_label=1
     ),
     "fashion-mnist": TorchvisionSet("FashionMNIST"),
     "kmnist": TorchvisionSet("KMNIST"),
@@ -55,41 +55,50 @@ SETS = {
 }
 
 
-def torchvision_reader(about: TorchvisionSet) -> Callable[[str, Path, bool], Dataset]:
-    """A function (name, root, download) -> dataset, which raises as `open_parts` does."""
+def torchvision_reader(entry: TorchvisionSet) -> Callable[[str, Path, bool], Dataset]:
+    """A function (name, root, download) -> dataset, which raises as `open_splits` does."""
 
     def read(name: str, root: Path, download: bool) -> Dataset:
-        parts = open_parts(name, about, root, download)
-        train, test = (Split(_images(parts[role].data), _labels(parts[role], about.first)) for role in ("train", "test"))
-        return Dataset(name, train, test, about.classes or tuple(str(n) for n in parts["train"].classes))
+        splits = open_splits(name, entry, root, download)
+        train, test = (
+            Split(_images(splits[role].data), _labels(splits[role], entry.first_label)) for role in ("train", "test")
+        )
+        return Dataset(name, train, test, entry.classes or tuple(str(n) for n in splits["train"].classes))
 
     return read
 
 
-def open_parts(name: str, about: TorchvisionSet, root: Path, download: bool) -> dict[str, Any]:
-    """What torchvision makes for "train" and "test", by role.
+def open_splits(name: str, entry: TorchvisionSet, root: Path, download: bool) -> dict[str, Any]:
+    """Torchvision's datasets of the splits "train" and "test".
+
+    Args:
+        name: name of the dataset, for messages.
+        entry: its line in the table.
+        root: torchvision's folder.
+        download: let torchvision fetch missing files.
 
     Raises:
         InvalidFile: not under `root`, or broken.
-        MissingPackage: torchvision needs another one for it.
+        MissingPackage: torchvision needs another package for it.
     """
     import torchvision.datasets
 
-    kind: Any = getattr(torchvision.datasets, about.kind)
-    parts = {}
-    for role, arguments in about.arguments.items():
+    kind: Any = getattr(torchvision.datasets, entry.kind)
+    splits = {}
+    for role, arguments in entry.arguments.items():
         try:
-            parts[role] = kind(root=str(root), download=download, **arguments, **about.more)
+            splits[role] = kind(root=str(root), download=download, **arguments, **entry.common)
         except (RuntimeError, OSError, EOFError) as error:
             raise InvalidFile(
-                f"{name} is not under {root} ({first_line(error)}): name its folder with --data-root or $DPRUNE_DATA, "
-                "or fetch it with --download"
+                f"{name} is not under {root} ({first_line(error)}): allow the download, or name the folder that holds it, "
+                "which $DPRUNE_DATA can do too",
+                parameter="data_root",
             ) from None
         except ImportError as error:
             raise MissingPackage(f"{name} cannot be read without another package ({first_line(error)})") from None
         except ValueError as error:
             raise InvalidFile(f"{name} under {root} is broken ({first_line(error)}); delete it and fetch it again") from None
-    return parts
+    return splits
 
 
 def _images(data: Any) -> NDArray[np.uint8]:
@@ -100,7 +109,7 @@ def _images(data: Any) -> NDArray[np.uint8]:
     return np.ascontiguousarray(images.transpose(0, 2, 3, 1)) if images.shape[1] == 3 else images
 
 
-def _labels(part: Any, first: int) -> NDArray[np.int64]:
+def _labels(split: Any, first_label: int) -> NDArray[np.int64]:
     """int64 [n]; of QMNIST's eight columns the first."""
-    labels = np.asarray(part.targets if hasattr(part, "targets") else part.labels).astype(np.int64)
-    return (labels[:, 0] if labels.ndim == 2 else labels) - first
+    labels = np.asarray(split.targets if hasattr(split, "targets") else split.labels).astype(np.int64)
+    return (labels[:, 0] if labels.ndim == 2 else labels) - first_label

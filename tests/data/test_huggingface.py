@@ -57,7 +57,7 @@ def test_rows_are_ids_and_columns_are_found_by_their_types(hf: Any, tmp_path: Pa
 def test_rows_are_held_out_where_there_is_no_test_split(hf: Any, tmp_path: Path) -> None:
     table(hf, 20).save_to_disk(tmp_path / "pets")
     name = f"hf:{tmp_path / 'pets'}"
-    with pytest.raises(InvalidFile, match="no test split; say with --holdout"):
+    with pytest.raises(InvalidFile, match="say which fraction of each class becomes the test set"):
         dp.open_dataset(name)
     data = dp.open_dataset(name, image_size=8, holdout=0.2, workspace=tmp_path / "runs")
     reds = np.concatenate([data.train.images[:, 0, 0, 0], data.test.images[:, 0, 0, 0]])
@@ -71,7 +71,7 @@ def test_rows_are_held_out_where_there_is_no_test_split(hf: Any, tmp_path: Path)
 @WARNINGS
 def test_what_cannot_be_used_is_refused(hf: Any, tmp_path: Path) -> None:
     hf.DatasetDict(train=table(hf, 4), test=table(hf, 4)).save_to_disk(tmp_path / "both")
-    with pytest.raises(InvalidValue, match="--holdout is for datasets without one"):
+    with pytest.raises(InvalidValue, match="a holdout is for datasets without one"):
         dp.open_dataset(f"hf:{tmp_path / 'both'}", holdout=0.5)
     two = table(hf, 4, mask=[Image.new("RGB", (8, 8))] * 4)
     hf.DatasetDict(train=two, test=two).save_to_disk(tmp_path / "two")

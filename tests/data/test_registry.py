@@ -102,7 +102,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         "train split: images",
     ),
     "one image": (arrays(train_images=np.uint8(3)), "train split: images are uint8"),
-    "names that are one word": (arrays(class_names=np.array("cat")), "class_names is no list of names"),
+    "names that are one word": (arrays(class_names=np.array("cat")), "class_names is not a list of names"),
 }
 
 
@@ -170,8 +170,8 @@ def test_a_set_that_is_not_there_says_how_to_get_it(tmp_path: Path, name: str) -
         open_dataset(name, root=tmp_path / "none")
     line = str(caught.value)
     assert line.startswith(f"{name} is not under {tmp_path / 'none'}")
-    assert "--data-root" in line
-    assert "--download" in line
+    assert "allow the download, or name the folder that holds it" in line
+    assert caught.value.parameter == "data_root"
     assert "\n" not in line
 
 

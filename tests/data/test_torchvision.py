@@ -115,7 +115,7 @@ def test_stl10_is_its_labelled_part(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("name", sorted(SETS))
 def test_a_set_that_is_not_there_is_refused_in_one_line(tmp_path: Path, name: str) -> None:
     assert name in SOURCES
-    with pytest.raises(InvalidFile, match=f"{name} is not under .*--data-root") as caught:
+    with pytest.raises(InvalidFile, match=f"{name} is not under .*name the folder that holds it") as caught:
         open_dataset(name, root=tmp_path)
     assert "\n" not in str(caught.value)
 
@@ -219,7 +219,7 @@ def test_sets_of_picture_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
 
 @pytest.mark.parametrize("name", sorted(IMAGE_FILE_SETS))
 def test_a_set_of_picture_files_that_is_not_there_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(InvalidFile, match=f"{name} is not under .*--data-root"):
+    with pytest.raises(InvalidFile, match=f"{name} is not under .*name the folder that holds it"):
         open_dataset(name, root=tmp_path)
     with pytest.raises(InvalidValue, match="has a test set"):
         open_dataset(name, root=tmp_path, holdout=0.1)

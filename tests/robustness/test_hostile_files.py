@@ -315,7 +315,7 @@ def test_pictures_that_are_bombs_or_start_programs_are_refused() -> None:
             decode(file.getvalue(), 8)
     finally:
         Image.MAX_IMAGE_PIXELS = limit
-    with pytest.raises(CorruptImage, match="no picture"):
+    with pytest.raises(CorruptImage, match="not an image"):
         decode(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", 8)
 
 
@@ -370,7 +370,7 @@ def test_path_lists_lead_nowhere(tmp_path: Path, line: str) -> None:
     (tmp_path / "pets").mkdir()
     (tmp_path / "pets" / "loop").symlink_to(tmp_path / "pets" / "loop")
     (tmp_path / "list.txt").write_text(f"a/1.png\n{line.replace('loop', str(tmp_path / 'pets' / 'loop'))}\n")
-    with pytest.raises(InvalidFile, match=r"line 2: .* is no training picture") as caught:
+    with pytest.raises(InvalidFile, match=r"line 2: .* is not a training image") as caught:
         subset_from_file(tmp_path / "list.txt", data)
     assert len(str(caught.value)) < 1000
     assert str(caught.value).isprintable()

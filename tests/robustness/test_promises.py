@@ -20,7 +20,8 @@ from datapruning.api.teach import teach
 from datapruning.api.train import train as train_student
 from datapruning.config.training import TrainConfig
 from datapruning.data.dataset import Dataset
-from datapruning.data.image_folder.decode_cache import ImageFiles, decode_splits
+from datapruning.data.image_folder.decode_cache import decode_splits
+from datapruning.data.image_folder.image_files import ImageFiles
 from datapruning.data.image_folder.image_format import ImageFormat
 from datapruning.runs.context import Context
 from datapruning.teachers import SoftLabelCache, Teacher, load_teacher
@@ -108,7 +109,7 @@ def test_any_number_of_threads_decodes_the_same_pictures(
         found = decode_splits(
             "pets", {"train": pictures}, ImageFormat(16, quality), tmp_path / str(count), skip_unreadable=False
         )["train"]
-        made.append((np.asarray(found.images).tobytes(), found.content_hash))
+        made.append((np.asarray(found.images).tobytes(), found.manifest.content_hash))
     assert made[0] == made[1] == made[2]
 
 

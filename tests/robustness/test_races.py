@@ -83,7 +83,7 @@ RACES = {
     ),
     "pictures": Race(
         PETS, PETS, "datapruning.data.image_folder.decode_cache:_decode_all", 3,
-        "another process is decoding folder pets, train", "pets, train: 12 pictures", "cache/pictures-*/train.npy",
+        "another process is decoding folder pets, train", "pets, train: 12 images", "cache/images-*/train.npy",
     ),
     "teacher": Race(
         TEACH, TEACH, UPDATE, 5, "another process is at work in dprune-runs/teachers/digits", "teacher: using",

@@ -42,7 +42,7 @@ def test_a_class_of_one_picture_cannot_be_held_out_and_the_others_are(refused: R
     for name in ("cats", "dogs"):
         for path in list((root / name).iterdir())[1:]:
             path.unlink()
-    assert "is no picture at all" in refused("score", "--data", root, "--holdout", 0.5)
+    assert "is not one image" in refused("score", "--data", root, "--holdout", 0.5)
 
 
 def test_balance_keeps_at_least_one_of_every_class(small: Dataset) -> None:

@@ -106,7 +106,7 @@ def test_neither_influence_nor_label_issues_name_them(make_context: MakeContext,
 
 def test_a_subset_that_has_one_is_refused(make_context: MakeContext, spoilt: Dataset) -> None:
     subset = subset_from_ids(np.arange(10), spoilt, "mine")
-    with pytest.raises(InvalidValue, match="id 3 is a picture that cannot be read"):
+    with pytest.raises(InvalidValue, match="id 3 is an image that cannot be read"):
         dp.train(make_context(spoilt, *SETTINGS), subset, kd_weight=0)
 
 

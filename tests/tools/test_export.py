@@ -144,7 +144,7 @@ def test_a_line_that_is_no_picture_is_named(tmp_path: Path, photos: Dataset, tex
     assert photos.train_paths is not None
     (tmp_path / "list.txt").write_text(f"{photos.train_paths[3]}\n\n{text}")
     with pytest.raises(
-        InvalidFile, match=r"list\.txt, line 3: '.*' is no training picture of made-up; .* like 'train/class"
+        InvalidFile, match=r"list\.txt, line 3: '.*' is not a training image of made-up; .* like 'train/class"
     ):
         subset_from_file(tmp_path / "list.txt", photos)
 
@@ -158,7 +158,7 @@ def test_a_path_that_stands_twice_is_named(tmp_path: Path, photos: Dataset) -> N
 
 def test_pictures_that_cannot_be_read_are_not_taken(tmp_path: Path, photos: Dataset) -> None:
     (tmp_path / "ids.txt").write_text("1\n2\n3\n")
-    with pytest.raises(InvalidValue, match=r"ids\.txt: id 2 is a picture that cannot be read \(1 such ids\)"):
+    with pytest.raises(InvalidValue, match=r"ids\.txt: id 2 is an image that cannot be read \(1 such ids\)"):
         subset_from_file(tmp_path / "ids.txt", dataclasses.replace(photos, corrupt_ids=(2, 77)))
 
 

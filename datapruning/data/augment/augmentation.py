@@ -1,8 +1,8 @@
-"""Views: augmented looks at samples, each a pure function of (view seed, view number, sample id).
+"""Views: augmented images, each a pure function of (view seed, view number, sample id).
 
-Nothing else enters: not the batch, the loader, the worker count, the device or the run's seed. So a view can be
-replayed anywhere, and soft labels computed for it once hold for every student. Mixed views
-(`cutmix.py`) depend on the set of kept ids too, and hold for every student of that subset.
+Nothing else matters: not the batch, the loader, the number of workers, the device or the run's seed. So a view can be
+replayed anywhere, and soft labels computed for it once are valid for every student. Mixed views (`cutmix.py`) depend on the
+set of kept ids too, and their soft labels are valid for every student of that subset.
 """
 
 from __future__ import annotations
@@ -31,7 +31,11 @@ VIEW_KEY = 0x71E35
 class Augmentation:
     """A policy bound to a dataset's channel statistics: uint8 NHWC batches in, normalised float32 NCHW batches out.
 
-    `mixture` is there where a student's pictures are mixed.
+    Attributes:
+        policy: what may happen to an image.
+        mean: mean of each channel, 0..255.
+        std: standard deviation of each channel.
+        cutmix: how a student's images are mixed; None: they are not.
     """
 
     policy: AugmentPolicy
@@ -39,16 +43,16 @@ class Augmentation:
     std: tuple[float, ...]
     cutmix: CutMix | None = None
 
-    def for_subset(self, kept: NDArray[np.int64], cutmix: CutMixPolicy) -> Augmentation:
-        """The views of a student of the subset `kept` (sorted sample ids)."""
-        return replace(self, cutmix=CutMix(cutmix, self.policy.seed, kept) if cutmix.prob else None)
+    def for_subset(self, subset_ids: NDArray[np.int64], cutmix: CutMixPolicy) -> Augmentation:
+        """The views of a student that is trained on `subset_ids` (int64, sorted)."""
+        return replace(self, cutmix=CutMix(cutmix, self.policy.seed, subset_ids) if cutmix.prob else None)
 
     def view_index(self, epoch: int) -> int:
         """The view that epoch `epoch` sees."""
         return epoch % self.policy.num_views
 
     def sample_params(self, ids: NDArray[np.int64], view: int, height: int, width: int) -> NDArray[np.int64]:
-        """What is drawn for views of `height` x `width`.
+        """Draw the parameters of views of `height` x `width`.
 
         Returns:
             int64 [n, 5]: crop offset down, crop offset right, flip (0 or 1), centre of the cutout down, right; the centre
@@ -57,34 +61,34 @@ class Augmentation:
         policy = self.policy
         bits = hash_ids(ids, VIEW_KEY, policy.seed, view)
         offsets = 2 * policy.crop + 1
-        drawn = np.zeros((len(ids), 5), np.int64)
-        drawn[:, 0] = bounded_ints(bits, offsets)
-        drawn[:, 1] = bounded_ints(bits << U64(32), offsets)
+        params = np.zeros((len(ids), 5), np.int64)
+        params[:, 0] = bounded_ints(bits, offsets)
+        params[:, 1] = bounded_ints(bits << U64(32), offsets)
         if policy.flip:
-            drawn[:, 2] = bits & U64(1)
+            params[:, 2] = bits & U64(1)
         if policy.cutout:
-            more = hash_ids(ids, VIEW_KEY, policy.seed, view, 1)
-            drawn[:, 3] = bounded_ints(more, height)
-            drawn[:, 4] = bounded_ints(more << U64(32), width)
-        return drawn
+            cutout_bits = hash_ids(ids, VIEW_KEY, policy.seed, view, 1)
+            params[:, 3] = bounded_ints(cutout_bits, height)
+            params[:, 4] = bounded_ints(cutout_bits << U64(32), width)
+        return params
 
     def read(self, loader: Loader, batches: Sequence[NDArray[np.int64]], epoch: int) -> Iterator[tuple[Batch, Tensor]]:
-        """Each batch of ids with its views of epoch `epoch`, mixed where there is a mixture; shapes as in `apply`."""
+        """Each batch of ids with its views of epoch `epoch`, mixed if `cutmix` is set; shapes as in `apply`."""
         if self.cutmix is None:
             for batch in loader.read(batches):
                 yield batch, self.apply(batch.images, batch.ids, epoch)
             return
         ends = np.cumsum([len(ids) for ids in batches]).tolist()
-        of_all = self.cutmix.sample_params(np.concatenate([np.empty(0, np.int64), *batches]), self.view_index(epoch))
-        draws = [of_all.slice(end - len(ids), end) for ids, end in zip(batches, ends, strict=True)]
-        wanted = [np.concatenate([ids, d.partners]) for ids, d in zip(batches, draws, strict=True)]
-        for ids, drawn, both in zip(batches, draws, loader.read(wanted), strict=True):
+        params = self.cutmix.sample_params(np.concatenate([np.empty(0, np.int64), *batches]), self.view_index(epoch))
+        batch_params = [params.slice(end - len(ids), end) for ids, end in zip(batches, ends, strict=True)]
+        with_partners = [np.concatenate([ids, p.partners]) for ids, p in zip(batches, batch_params, strict=True)]
+        for ids, params, both in zip(batches, batch_params, loader.read(with_partners), strict=True):
             views = self.apply(both.images, both.ids, epoch)
             n, size = len(ids), views.shape[2:]
-            rows, boxes = np.flatnonzero(drawn.mixed), drawn.boxes(*size)
+            rows, boxes = np.flatnonzero(params.mixed), params.boxes(*size)
             paste(views[:n], views[n:], rows, boxes)
-            others = both.labels[:n].index_copy(0, _to_device(rows, both.images), both.labels[n:])
-            mixed = MixedLabels(others, _to_device(mixing_lambda(boxes, drawn.mixed, *size), both.images))
+            targets_b = both.labels[:n].index_copy(0, _to_device(rows, both.images), both.labels[n:])
+            mixed = MixedLabels(targets_b, _to_device(mixing_lambda(boxes, params.mixed, *size), both.images))
             yield Batch(both.images[:n], both.labels[:n], ids, mixed), views[:n]
 
     def apply(self, images: Tensor, ids: NDArray[np.int64] | Tensor, epoch: int) -> Tensor:
@@ -97,7 +101,7 @@ class Augmentation:
 
         Returns:
             float32 [n, channels, height, width], channels last in memory, on the images' device; height and width are
-            `policy.size` where there is one.
+            `policy.size` if it is not 0.
 
         Raises:
             InvalidValue: images smaller than `policy.size`.
@@ -105,15 +109,15 @@ class Augmentation:
         ids = ids.cpu().numpy() if isinstance(ids, Tensor) else ids
         images = self._crop(images, ids, self.view_index(epoch))
         _, height, width, _ = images.shape
-        draws = self.sample_params(ids, self.view_index(epoch), height, width)
+        params = self.sample_params(ids, self.view_index(epoch), height, width)
         run = augment_kernel() if images.device.type == "cpu" else None
         if run is not None:
-            return augment_cpu(run, images, draws, self.policy, *_row_stats(self.mean, self.std, width, images.device))
-        down, right, _, centre_down, centre_right = _to_device(draws, images).unbind(1)
+            return augment_cpu(run, images, params, self.policy, *_row_stats(self.mean, self.std, width, images.device))
+        down, right, _, centre_down, centre_right = _to_device(params, images).unbind(1)
         if self.policy.crop:
             images = _pad_and_crop(images, self.policy.crop, down, right)
         if self.policy.flip:
-            images = _hflip(images, draws[:, 2])
+            images = _hflip(images, params[:, 2])
         pixels = self.normalise(images)
         if self.policy.cutout:
             hole_down = _cutout_mask(centre_down, height, self.policy.cutout)
@@ -122,7 +126,7 @@ class Augmentation:
         return pixels
 
     def normalise(self, images: Tensor) -> Tensor:
-        """(pixel - mean) / std of the middle, not augmented, as evaluation sees it. Shapes and errors as in `apply`."""
+        """(pixel - mean) / std of the centre crop, not augmented, for evaluation. Shapes and errors as in `apply`."""
         images = self._center_crop(images)
         count, height, width, channels = images.shape
         mean, std = _row_stats(self.mean, self.std, width, images.device)
@@ -140,40 +144,40 @@ class Augmentation:
 
     def _center_crop(self, images: Tensor) -> Tensor:
         _, height, width, _ = images.shape
-        tall, wide, _ = self.policy.output_shape((height, width, 0))
-        down, right = (height - tall) // 2, (width - wide) // 2
-        return images[:, down : down + tall, right : right + wide]
+        crop_height, crop_width, _ = self.policy.output_shape((height, width, 0))
+        down, right = (height - crop_height) // 2, (width - crop_width) // 2
+        return images[:, down : down + crop_height, right : right + crop_width]
 
 
 @cache
 def _row_stats(mean: tuple[float, ...], std: tuple[float, ...], width: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of a row of pixels, float32 [width * channels]. Nobody writes into them."""
+    """Mean and standard deviation of a row of pixels, float32 [width * channels]. Nothing may write into them."""
     row_mean, row_std = (torch.tensor(values, dtype=torch.float32).repeat(width) for values in (mean, std))
     return row_mean.to(device), row_std.to(device)
 
 
 def _pad_and_crop(images: Tensor, padding: int, down: Tensor, right: Tensor) -> Tensor:
-    """Windows of the images' own size, cut out of the zero-padded images at (down, right), offsets from the corner.
+    """Zero-pad the images and crop them to their former size at (down, right), offsets from the corner.
 
     Every row of every window is one contiguous run of bytes in the padded batch, so one gather over a view in which
     runs may start at any pixel copies them all.
     """
     count, height, width, channels = images.shape
-    tall, wide = height + 2 * padding, width + 2 * padding
-    padded = images.new_zeros(count, tall, wide, channels)
+    padded_height, padded_width = height + 2 * padding, width + 2 * padding
+    padded = images.new_zeros(count, padded_height, padded_width, channels)
     padded[:, padding : padding + height, padding : padding + width] = images
-    runs = padded.as_strided((count * tall * wide - width + 1, width * channels), (channels, 1))
-    first = torch.arange(count, device=images.device) * tall + down
-    starts = (first[:, None] + torch.arange(height, device=images.device)) * wide + right[:, None]
+    runs = padded.as_strided((count * padded_height * padded_width - width + 1, width * channels), (channels, 1))
+    first = torch.arange(count, device=images.device) * padded_height + down
+    starts = (first[:, None] + torch.arange(height, device=images.device)) * padded_width + right[:, None]
     return runs.index_select(0, starts.view(-1)).view(count, height, width, channels)
 
 
 def _hflip(images: Tensor, flip: NDArray[np.int64]) -> Tensor:
-    """The images, those with a 1 in `flip` mirrored left to right. Worked out on the host: a GPU never waits for it."""
-    marked, place = np.flatnonzero(flip), np.arange(len(flip))
-    place[marked] = len(flip) + np.arange(len(marked))
-    mirrored = images.index_select(0, _to_device(marked, images)).flip(2)
-    return torch.cat([images, mirrored]).index_select(0, _to_device(place, images))
+    """Mirror the images with a 1 in `flip` left to right. The order is computed on the host: a GPU never waits for it."""
+    flipped, rows = np.flatnonzero(flip), np.arange(len(flip))
+    rows[flipped] = len(flip) + np.arange(len(flipped))
+    mirrored = images.index_select(0, _to_device(flipped, images)).flip(2)
+    return torch.cat([images, mirrored]).index_select(0, _to_device(rows, images))
 
 
 def _to_device(numbers: NDArray[Any], images: Tensor) -> Tensor:

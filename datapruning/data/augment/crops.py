@@ -1,9 +1,9 @@
 """Random resized crops: boxes drawn by hash, resampled in whole numbers. The same bits on every machine and device.
 
 As torchvision's `RandomResizedCrop` (Szegedy et al. 2015): a box of uniform area and log-uniform aspect ratio, anywhere in
-the picture; after ten that do not fit, the largest in the middle. Drawing takes integers, + - * / and square roots,
+the image; after ten that do not fit, the largest in the centre. Drawing takes integers, + - * / and square roots,
 which IEEE 754 rounds correctly everywhere. Resampling is bilinear between the two nearest pixels each way, pixel centres at
-halves, the border repeated, places rounded to 1/2048 of a pixel; nothing is smoothed before, so pictures want to be
+halves, the border repeated, positions rounded to 1/2048 of a pixel; nothing is smoothed before, so images should be
 stored at not much more than the size of the views. It works on whole numbers and rounds once, at the end.
 """
 
@@ -25,55 +25,55 @@ BOX_KEY = 0xB0C5
 NUM_TRIES = 10
 BITS = 11
 ONE = 1 << BITS
-"""A pixel, in the units of places; weights of a pixel and the next add up to it. 255 * ONE * ONE fits in 31 bits."""
-CHUNK = 2**21
+"""A pixel in fixed-point units; weights of a pixel and the next add up to it. 255 * ONE * ONE fits in 31 bits."""
+MAX_PIXELS = 2**21
 """Pixels that torch resamples at once: products of about 100 MB."""
 
 
 def random_resized_boxes(
     ids: NDArray[np.int64], policy: AugmentPolicy, view: int, height: int, width: int
 ) -> NDArray[np.int64]:
-    """int64 [n, 4]: top, left, height and width of each sample's box in a picture of `height` x `width`."""
+    """int64 [n, 4]: top, left, height and width of each sample's box in an image of `height` x `width`."""
     (low, high), (narrow, wide) = policy.scale, policy.ratio
     sides = np.empty((len(ids), 2), np.int64)
-    left = np.arange(len(ids))
+    rows = np.arange(len(ids))
     for attempt in range(NUM_TRIES):
-        bits = hash_ids(ids[left], BOX_KEY, policy.seed, view, attempt)
+        bits = hash_ids(ids[rows], BOX_KEY, policy.seed, view, attempt)
         area = height * width * (low + (high - low) * ((bits >> U64(40)).astype(np.float64) / 2**24))
         ratio = _log_uniform(bits, narrow, wide)
         drawn = np.floor(np.sqrt(np.stack([area / ratio, area * ratio], axis=1)) + 0.5).astype(np.int64)
         fits = ((drawn >= 1) & (drawn <= (height, width))).all(1)
-        sides[left[fits]] = drawn[fits]
-        left = left[~fits]
-        if not left.size:
+        sides[rows[fits]] = drawn[fits]
+        rows = rows[~fits]
+        if not rows.size:
             break
-    place = hash_ids(ids, BOX_KEY, policy.seed, view, NUM_TRIES)
-    spare = np.array([height, width]) - sides
-    top, across = bounded_ints(place, spare[:, 0] + 1), bounded_ints(place << U64(32), spare[:, 1] + 1)
-    boxes = np.column_stack([top, across, sides])
-    boxes[left] = _central_box(height, width, narrow, wide)
+    bits = hash_ids(ids, BOX_KEY, policy.seed, view, NUM_TRIES)
+    margins = np.array([height, width]) - sides
+    top, left = bounded_ints(bits, margins[:, 0] + 1), bounded_ints(bits << U64(32), margins[:, 1] + 1)
+    boxes = np.column_stack([top, left, sides])
+    boxes[rows] = _central_box(height, width, narrow, wide)
     return boxes
 
 
 def _log_uniform(bits: NDArray[np.uint64], low: float, high: float) -> NDArray[np.float64]:
     """From `low` to `high`: low * (high / low) ** u, u of 16 bits, as a product of repeated square roots of high / low."""
     root, drawn = high / low, np.full(len(bits), low)
-    for place in range(39, 23, -1):
+    for bit in range(39, 23, -1):
         root = math.sqrt(root)
-        drawn = np.where((bits >> U64(place)) & U64(1), drawn * root, drawn)
+        drawn = np.where((bits >> U64(bit)) & U64(1), drawn * root, drawn)
     return drawn
 
 
 def _central_box(height: int, width: int, narrow: float, wide: float) -> tuple[int, int, int, int]:
-    """The largest box of an allowed ratio, in the middle."""
-    tall = min(height, max(1, math.floor(width / narrow + 0.5)))
-    broad = min(width, max(1, math.floor(height * wide + 0.5)))
-    return (height - tall) // 2, (width - broad) // 2, tall, broad
+    """The largest box of an allowed ratio, in the centre."""
+    box_height = min(height, max(1, math.floor(width / narrow + 0.5)))
+    box_width = min(width, max(1, math.floor(height * wide + 0.5)))
+    return (height - box_height) // 2, (width - box_width) // 2, box_height, box_width
 
 
 class BilinearWeights(NamedTuple):
-    """Where output pixels lie along one axis of each of n boxes, int64 [n, size] each: the pixels before and after, counted
-    from the picture's edge, and the weight of the latter in 1/`ONE`.
+    """The positions of output pixels along one axis of n boxes, int64 [n, size] each: the pixels before and after, counted
+    from the image's edge, and the weight of the latter in 1/`ONE`.
     """
 
     before: NDArray[np.int64]
@@ -85,9 +85,9 @@ def bilinear_weights(begin: NDArray[np.int64], length: NDArray[np.int64], size: 
     """`size` output pixels, evenly over `length` pixels from `begin`."""
     begin, length = begin[:, None], length[:, None]
     centres = ((2 * np.arange(size) + 1) * length - size) * ONE  # in 1 / (2 * size * ONE) of a pixel
-    places = np.clip((centres + size) // (2 * size), 0, (length - 1) * ONE)
-    before = places >> BITS
-    return BilinearWeights(begin + before, begin + np.minimum(before + 1, length - 1), places & (ONE - 1))
+    positions = np.clip((centres + size) // (2 * size), 0, (length - 1) * ONE)
+    before = positions >> BITS
+    return BilinearWeights(begin + before, begin + np.minimum(before + 1, length - 1), positions & (ONE - 1))
 
 
 def resample(images: Tensor, boxes: NDArray[np.int64], height: int, width: int) -> Tensor:
@@ -96,8 +96,8 @@ def resample(images: Tensor, boxes: NDArray[np.int64], height: int, width: int) 
     Args:
         images: uint8 [n, h, w, channels].
         boxes: int64 [n, 4], see `random_resized_boxes`.
-        height: of the result.
-        width: of the result.
+        height: height of the result.
+        width: width of the result.
 
     Returns:
         uint8 [n, height, width, channels].
@@ -108,35 +108,35 @@ def resample(images: Tensor, boxes: NDArray[np.int64], height: int, width: int) 
         out = torch.from_numpy(np.empty((len(images), height, width, images.shape[3]), np.uint8))  # see `augment_cpu`
         run(images.contiguous().view(-1).numpy(), *images.shape[1:], *down, *across, out.view(-1).numpy())
         return out
-    step = max(1, CHUNK // (height * max(width, images.shape[2])))
+    step = max(1, MAX_PIXELS // (height * max(width, images.shape[2])))
     parts = [slice(start, start + step) for start in range(0, len(images), step)]
     if not parts:
         return images.new_empty(0, height, width, images.shape[3])
     return torch.cat(
         [
-            _by_torch(images[p], BilinearWeights(*(t[p] for t in down)), BilinearWeights(*(t[p] for t in across)))
+            _resample_torch(images[p], BilinearWeights(*(t[p] for t in down)), BilinearWeights(*(t[p] for t in across)))
             for p in parts
         ]
     )
 
 
-def _by_torch(images: Tensor, down: BilinearWeights, across: BilinearWeights) -> Tensor:
+def _resample_torch(images: Tensor, down: BilinearWeights, across: BilinearWeights) -> Tensor:
     count, height, width, channels = images.shape
     device, rows = images.device, images.reshape(count * height, width * channels)
-    upper, lower, weight_down = (torch.from_numpy(each).to(device, non_blocking=True) for each in down)
-    left, right, weight_right = (torch.from_numpy(each).to(device, non_blocking=True) for each in across)
+    upper, lower, weight_down = (torch.from_numpy(array).to(device, non_blocking=True) for array in down)
+    left, right, weight_right = (torch.from_numpy(array).to(device, non_blocking=True) for array in across)
     first = (torch.arange(count, device=device) * height)[:, None]
 
     def lines(y: Tensor, weight: Tensor) -> Tensor:
-        found = rows.index_select(0, (first + y).view(-1)).view(count, y.shape[1], -1)
-        return found.to(torch.int32).mul_(weight.to(torch.int32)[..., None])
+        pixels = rows.index_select(0, (first + y).view(-1)).view(count, y.shape[1], -1)
+        return pixels.to(torch.int32).mul_(weight.to(torch.int32)[..., None])
 
     mixed = lines(upper, ONE - weight_down).add_(lines(lower, weight_down))  # [n, result's height, w * channels]
 
     def columns(x: Tensor, weight: Tensor) -> Tensor:
-        places = (x[..., None] * channels + torch.arange(channels, device=device)).view(count, 1, -1)
-        found = mixed.gather(2, places.expand(-1, mixed.shape[1], -1))
-        return found.mul_(weight.to(torch.int32).repeat_interleave(channels, 1)[:, None])
+        index = (x[..., None] * channels + torch.arange(channels, device=device)).view(count, 1, -1)
+        pixels = mixed.gather(2, index.expand(-1, mixed.shape[1], -1))
+        return pixels.mul_(weight.to(torch.int32).repeat_interleave(channels, 1)[:, None])
 
     mixed = columns(left, ONE - weight_right).add_(columns(right, weight_right)).add_(1 << (2 * BITS - 1))
     return mixed.bitwise_right_shift_(2 * BITS).to(torch.uint8).view(count, mixed.shape[1], -1, channels)

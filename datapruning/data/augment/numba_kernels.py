@@ -1,4 +1,4 @@
-"""The views' kernel for a CPU: crop, mirror, normalise and cut out in one pass over each image.
+"""Kernels for views on a CPU: crop, mirror, normalise and cut out in one pass over each image.
 
 The same numbers, bit for bit, as the torch operations in `augmentation.py`, which serve every other device and are the
 reference in the tests; three times as fast, because a pixel is touched once. Needs numba, which comes with FFCV.
@@ -29,7 +29,7 @@ def augment_kernel() -> Kernel | None:
 
 @cache
 def paste_kernel() -> Kernel | None:
-    """The same for `mixing.paste`."""
+    """The same for `cutmix.paste`."""
     return _compiled(_paste_boxes)
 
 
@@ -53,14 +53,14 @@ def _compiled(function: Kernel) -> Kernel | None:
 
 
 def augment_cpu(
-    run: Kernel, images: Tensor, draws: NDArray[np.int64], policy: AugmentPolicy, mean: Tensor, std: Tensor
+    run: Kernel, images: Tensor, params: NDArray[np.int64], policy: AugmentPolicy, mean: Tensor, std: Tensor
 ) -> Tensor:
     """`Augmentation.apply` by the kernel.
 
     Args:
-        run: from `kernel()`.
+        run: the result of `augment_kernel`.
         images: uint8 [n, height, width, channels] on the CPU.
-        draws: int64 [n, 5], see `Augmentation.draws`.
+        params: int64 [n, 5], see `Augmentation.sample_params`.
         policy: crop and cutout in pixels.
         mean: float32 [width * channels], a row's worth of channel means.
         std: likewise.
@@ -71,7 +71,7 @@ def augment_cpu(
     shape = images.shape
     views = torch.from_numpy(np.empty(tuple(shape), np.float32))  # NumPy asks for huge pages, torch does not: fewer faults
     flat = images.contiguous().view(-1).numpy()
-    run(flat, draws, *shape[1:], policy.crop, policy.cutout, mean.numpy(), std.numpy(), views.view(-1).numpy())
+    run(flat, params, *shape[1:], policy.crop, policy.cutout, mean.numpy(), std.numpy(), views.view(-1).numpy())
     return views.permute(0, 3, 1, 2)
 
 
@@ -137,7 +137,7 @@ def _resample(
     images: Any, height: int, width: int, channels: int, upper: Any, lower: Any, down: Any, left: Any, right: Any,
     across: Any, out: Any,
 ) -> None:  # fmt: skip
-    """By `crops.Taps`; 2048 is `crops.ONE`, 2097152 half of its square: sums are rounded and divided by the square.
+    """By `crops.BilinearWeights`; 2048 is `crops.ONE`, 2097152 half of its square, by which sums are divided.
 
     Rows are resampled across first, and kept: neighbouring rows of the output share them.
     """
@@ -145,7 +145,7 @@ def _resample(
     length = columns * channels
     above, beneath = np.zeros(length, np.int32), np.zeros(length, np.int32)
     for i in range(len(upper)):
-        has = np.array([-1, -1])  # which rows of the picture `above` and `beneath` are
+        has = np.array([-1, -1])  # which rows of the image `above` and `beneath` are
         for y in range(rows):
             if has[1] == upper[i, y]:
                 above, beneath = beneath, above

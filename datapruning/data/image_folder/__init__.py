@@ -1,1 +1,1 @@
-"""Folders of image files: listing, decoding once, and the arrays that decoding leaves."""
+"""Folders of image files: listing, decoding, and the cache of decoded images."""

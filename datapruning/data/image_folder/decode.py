@@ -1,4 +1,4 @@
-"""One picture file, of whatever size, mode and type, to uint8 RGB of one size. Pillow is imported with the first."""
+"""Decoding one image file, of any size, mode and type, to uint8 RGB of one size. Pillow is imported with the first."""
 
 from __future__ import annotations
 
@@ -15,27 +15,30 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 RULE = "shorter side to the size (bilinear, antialiased), centre crop, turned as EXIF says, on white; 1"
-"""What `decode` does; part of the fingerprint, so it is counted up when it changes."""
+"""What `decode` does; part of the fingerprint, so its number is raised when it changes."""
 ORIENTATION = 0x0112
 MAX_PIXELS = 178_956_970
-"""Of which Pillow says that more are a decompression bomb; held whatever `Image.MAX_IMAGE_PIXELS` is set to."""
+"""Pillow takes larger images for decompression bombs; checked here whatever `Image.MAX_IMAGE_PIXELS` is set to."""
 FORMATS = ("JPEG", "MPO", "PNG", "PPM", "BMP", "DIB", "TIFF", "WEBP", "AVIF", "GIF", "JPEG2000", "PCX", "TGA")
-"""What files of the endings in `folders.ENDINGS` hold. Not all that Pillow opens: for EPS it would start another program."""
+"""The formats of files with `IMAGE_SUFFIXES`. Not all that Pillow opens: for EPS it would start another program."""
 TRANSPARENT = ("RGBA", "RGBa", "LA", "La", "PA")
 
 
 class CorruptImage(Exception):
-    """No picture; says why in a few words."""
+    """A file that is not an image that can be decoded; says why in a few words."""
 
 
 def decode(content: bytes, size: int) -> NDArray[np.uint8]:
-    """uint8 [size, size, 3] of a picture file's bytes.
+    """Decode the bytes of an image file.
 
-    The shorter side becomes `size`, and the middle is cut out. What EXIF says of turning and mirroring is done.
-    Transparent parts become white; of several frames the first is taken; 16-bit grey is divided by 257.
+    The shorter side becomes `size`, and the centre is cropped. EXIF orientation is applied. Transparent parts become white;
+    of several frames the first is taken; 16-bit grey is divided by 257.
+
+    Returns:
+        uint8 [size, size, 3].
 
     Raises:
-        Unreadable: empty, truncated, no picture, or one that cannot be made RGB.
+        CorruptImage: empty, truncated, not an image, or one that cannot be converted to RGB.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -57,14 +60,14 @@ def decode(content: bytes, size: int) -> NDArray[np.uint8]:
     except (MemoryError, CorruptImage):
         raise
     except UnidentifiedImageError:
-        raise CorruptImage("no picture that Pillow knows") from None
+        raise CorruptImage("not an image that Pillow knows") from None
     except Exception as error:  # Pillow's readers raise nearly anything on broken files
         raise CorruptImage(first_line(error)) from None
 
 
 @cache
 def _formats() -> list[str]:
-    """Those of `FORMATS` that this Pillow knows."""
+    """Those of `FORMATS` that the installed Pillow knows."""
     from PIL import Image
 
     Image.init()
@@ -72,22 +75,22 @@ def _formats() -> list[str]:
 
 
 def _apply_orientation(image: Image) -> Image:
-    """The picture as EXIF says it is to be looked at. Broken EXIF is no reason to refuse the picture."""
+    """Turn and mirror the image as EXIF says. Broken EXIF data is ignored."""
     from PIL.Image import Transpose
 
     try:
         orientation = image.getexif().get(ORIENTATION, 1)
     except Exception:
         return image
-    how = {
+    transpose = {
         2: Transpose.FLIP_LEFT_RIGHT, 3: Transpose.ROTATE_180, 4: Transpose.FLIP_TOP_BOTTOM, 5: Transpose.TRANSPOSE,
         6: Transpose.ROTATE_270, 7: Transpose.TRANSVERSE, 8: Transpose.ROTATE_90,
     }.get(orientation)  # fmt: skip
-    return image if how is None else image.transpose(how)
+    return image if transpose is None else image.transpose(transpose)
 
 
 def _to_rgb(image: Image) -> Image:
-    """The picture in 8-bit RGB."""
+    """The image in 8-bit RGB."""
     from PIL import Image
 
     if image.mode == "F":
@@ -96,7 +99,7 @@ def _to_rgb(image: Image) -> Image:
         wide = np.asarray(image).astype(np.int64).clip(0, 65535)
         return Image.fromarray((wide // 257).astype(np.uint8)).convert("RGB")
     if image.mode in TRANSPARENT or "transparency" in image.info:
-        above = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
-        white = Image.new("RGBA", above.size, "white")
-        return Image.alpha_composite(white, above).convert("RGB")
+        rgba = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
+        white = Image.new("RGBA", rgba.size, "white")
+        return Image.alpha_composite(white, rgba).convert("RGB")
     return image.convert("RGB")

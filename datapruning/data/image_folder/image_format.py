@@ -1,4 +1,4 @@
-"""How decoded pictures are kept: raw, as one memory-mapped array, or encoded again, as JPEG files in one file."""
+"""How decoded images are stored: raw, as one memory-mapped array, or encoded again, as JPEG files in one file."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from datapruning.io.npy import open_npy_memmap
 
 @dataclass(frozen=True)
 class ImageFormat:
-    """The side of the decoded pictures in pixels, and the quality of JPEG (Pillow's, 4:2:0); None: raw."""
+    """The side of the decoded images in pixels, and the quality of JPEG (Pillow's, 4:2:0); None: raw."""
 
     size: int
     quality: int | None = None
 
     @property
     def suffix(self) -> tuple[str, ...]:
-        """What it adds to names and fingerprints; nothing where pictures are raw, as they were before there was a choice."""
+        """The part that it adds to file names and fingerprints; none for raw images."""
         return () if self.quality is None else (f"{JPG}{self.quality}",)
 
     @property
     def size_note(self) -> str:
-        """Before a size that was said beforehand: JPEG's is estimated."""
+        """The word before a size that is printed before decoding: that of JPEG files is an estimate."""
         return "" if self.quality is None else "about "
 
     @property
     def image_bytes(self) -> int:
-        """Of a raw picture."""
+        """The bytes of a raw image."""
         return self.size * self.size * 3
 
     def path(self, folder: Path, role: str) -> Path:
@@ -46,33 +46,33 @@ class ImageFormat:
         return folder / (f"{role}.npy" if self.quality is None else f"{role}.jpgs")
 
     def encode(self, image: NDArray[np.uint8]) -> bytes | memoryview:
-        """What is kept of a picture, uint8 [size, size, 3]."""
+        """The bytes that are stored of an image, uint8 [size, size, 3]."""
         if self.quality is None:
             return image.data
         from PIL import Image
 
-        kept = io.BytesIO()
-        Image.fromarray(image).save(kept, "JPEG", quality=self.quality)
-        return kept.getvalue()
+        encoded = io.BytesIO()
+        Image.fromarray(image).save(encoded, "JPEG", quality=self.quality)
+        return encoded.getvalue()
 
     @contextmanager
     def open_writer(self, file: BinaryIO, path: Path, count: int) -> Iterator[Writer]:
-        """A writer of `count` pictures into `file`, which is to become `path`."""
+        """A writer of `count` images into `file`, which is to become `path`."""
         if self.quality is None:
             header = {"descr": "|u1", "fortran_order": False, "shape": (count, self.size, self.size, 3)}
             np.lib.format.write_array_header_1_0(file, header)
         writer = Writer(file, np.zeros(count, np.int64))
         yield writer
         if self.quality is not None:
-            place = _offsets_path(path)
-            with write_checksummed(place), atomic_write(place) as temporary, temporary.open("wb") as ends:
-                np.save(ends, writer.offsets, allow_pickle=False)
+            offsets = _offsets_path(path)
+            with write_checksummed(offsets), atomic_write(offsets) as temporary, temporary.open("wb") as offsets_file:
+                np.save(offsets_file, writer.ends, allow_pickle=False)
 
     def open(self, path: Path) -> Any:
-        """The pictures in `path`: a read-only array, or `JpegArchive`.
+        """The images in `path`: a read-only array, or a `JpegArchive`.
 
         Raises:
-            OSError, ValueError, EOFError, InvalidFile: not there, or broken.
+            OSError, ValueError, EOFError, InvalidFile: missing, or broken.
         """
         if self.quality is None:
             return np.asarray(open_npy_memmap(path))
@@ -82,19 +82,19 @@ class ImageFormat:
 
 @dataclass
 class Writer:
-    """Appends pictures and notes where they end."""
+    """Appends images to a file, and notes the offset at which each ends."""
 
     file: BinaryIO
-    offsets: NDArray[np.int64]
-    written: int = 0
+    ends: NDArray[np.int64]
+    count: int = 0
     length: int = 0
 
     def add(self, content: bytes | memoryview) -> None:
-        """The next picture."""
+        """Append the next image."""
         self.file.write(content)
         self.length += len(content) if isinstance(content, bytes) else content.nbytes
-        self.offsets[self.written] = self.length
-        self.written += 1
+        self.ends[self.count] = self.length
+        self.count += 1
 
 
 def _offsets_path(path: Path) -> Path:

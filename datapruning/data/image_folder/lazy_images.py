@@ -1,4 +1,4 @@
-"""Images that stay in their file: indexed as an array of them would be, read when they are asked for."""
+"""Images that stay in their file: indexed like an array of images, read when they are needed."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from datapruning.utils.system import available_cpus
 
 
 class LazyImages:
-    """Stands where `Split.images` is an array: uint8 [n, height, width, channels] that is never in memory as a whole.
+    """Takes the place of the array `Split.images`: uint8 [n, height, width, channels], never in memory as a whole.
 
-    An index is what would index the first axis of an array: a number, a slice, a list of numbers or a mask.
+    An index is anything that indexes the first axis of an array: a number, a slice, a list of numbers or a mask.
     """
 
     dtype, ndim = np.dtype(np.uint8), 4
@@ -34,74 +34,73 @@ class LazyImages:
         return int(np.prod(self.shape, dtype=np.int64))
 
     def __getitem__(self, index: Any) -> NDArray[np.uint8]:
-        places = np.arange(len(self))[index]
-        return self._read(places) if places.ndim else self._read(places[None])[0]
+        indices = np.arange(len(self))[index]
+        return self._read(indices) if indices.ndim else self._read(indices[None])[0]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return self[:] if dtype is None else self[:].astype(dtype)
 
-    def _read(self, places: NDArray[np.int64]) -> NDArray[np.uint8]:
+    def _read(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
         raise NotImplementedError
 
 
 class ImageSubset(LazyImages):
-    """The images at `places` of others, int64 [n]."""
+    """The images at `indices`, int64 [n], of other images."""
 
-    def __init__(self, images: Any, places: NDArray[np.int64]) -> None:
-        super().__init__((len(places), *images.shape[1:]))
-        self._images, self._places = images, places
+    def __init__(self, images: Any, indices: NDArray[np.int64]) -> None:
+        super().__init__((len(indices), *images.shape[1:]))
+        self._images, self._indices = images, indices
 
-    def _read(self, places: NDArray[np.int64]) -> NDArray[np.uint8]:
-        images: NDArray[np.uint8] = self._images[self._places[places]]
+    def _read(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
+        images: NDArray[np.uint8] = self._images[self._indices[indices]]
         return images
 
 
 class JpegArchive(LazyImages):
-    """JPEG files of one size, one after another in one file; decoded by as many threads as there are cores.
+    """JPEG files of one size, one after another in one file; decoded by one thread per CPU.
 
     Args:
         path: the file.
-        ends: int64 [n], where in it each picture ends.
-        size: side of the pictures.
+        ends: int64 [n], the offset in bytes at which each image ends.
+        size: side of the images in pixels.
 
     Raises:
-        InvalidFile: `ends` that are not the file's.
+        InvalidFile: `ends` that are not those of the file.
     """
 
     def __init__(self, path: Path, ends: NDArray[np.int64], size: int) -> None:
         super().__init__((len(ends), size, size, 3))
         self._path, self._ends = path, ends
         if ends.dtype != np.int64 or ends.ndim != 1 or (np.diff(ends, prepend=0) <= 0).any():
-            raise InvalidFile(f"the list of ends beside {path} is broken")
+            raise InvalidFile(f"the list of offsets of {path} is broken")
         if len(ends) == 0 or path.stat().st_size != ends[-1]:
-            raise InvalidFile(f"{path} is not as long as the list beside it says")
+            raise InvalidFile(f"{path} is not as long as its list of offsets says")
         self._bytes = np.asarray(np.memmap(path, np.uint8, "r"))
 
-    def _read(self, places: NDArray[np.int64]) -> NDArray[np.uint8]:
-        images = np.empty((len(places), *self.shape[1:]), np.uint8)
-        workers = min(available_cpus(), len(places))
+    def _read(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
+        images = np.empty((len(indices), *self.shape[1:]), np.uint8)
+        num_threads = max(1, min(available_cpus(), len(indices)))
 
-        def work(first: int) -> None:
-            for row in range(first, len(places), workers):
-                images[row] = self._decoded(int(places[row]))
+        def decode_rows(first: int) -> None:
+            for row in range(first, len(indices), num_threads):
+                images[row] = self._decode(int(indices[row]))
 
-        if workers < 2:
-            work(0) if workers else None
-            return images
-        with ThreadPoolExecutor(workers) as pool:
-            for _ in pool.map(work, range(workers)):
-                pass
+        if num_threads == 1:
+            decode_rows(0)
+        else:
+            with ThreadPoolExecutor(num_threads) as pool:
+                list(pool.map(decode_rows, range(num_threads)))
         return images
 
-    def _decoded(self, place: int) -> NDArray[np.uint8]:
+    def _decode(self, index: int) -> NDArray[np.uint8]:
         from PIL import Image
 
-        start = int(self._ends[place - 1]) if place else 0
+        start = int(self._ends[index - 1]) if index else 0
         try:
-            with Image.open(io.BytesIO(self._bytes[start : int(self._ends[place])].data), formats=["JPEG"]) as image:
+            with Image.open(io.BytesIO(self._bytes[start : int(self._ends[index])].data), formats=["JPEG"]) as image:
                 pixels: NDArray[np.uint8] = np.asarray(image)
         except (OSError, ValueError, SyntaxError):
             pixels = np.empty(0, np.uint8)
         if pixels.shape != self.shape[1:]:
-            raise InvalidFile(f"{self._path} is damaged at picture {place}; delete its folder to have it made again")
+            raise InvalidFile(f"{self._path} is damaged at image {index}; delete its folder to have it made again")
         return pixels

@@ -1,15 +1,15 @@
-"""Folders of class folders: which pictures are there, in which order, and of which class. Nothing is opened here.
+"""Listing a folder of class folders: which images it holds, in which order, of which class. No image is opened.
 
-The rule is that of torchvision's `ImageFolder`: classes are the folders at the top, sorted by name character by
-character ("10" comes before "9"); every picture below one, however deep, is of that class; pictures are sorted by
-their folder, then by name. So a sample id is the position in `ImageFolder("FOLDER/train")`.
+The rule is that of torchvision's `ImageFolder`: classes are the top folders, sorted by name character by character ("10"
+comes before "9"); every image below one, however deep, is of that class; images are sorted by their folder, then by name.
+So a sample id is the position in `ImageFolder("FOLDER/train")`.
 """
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,105 +29,128 @@ TEST_FOLDERS = ("test", "val", "valid", "validation")
 
 @dataclass(frozen=True)
 class ImageListing:
-    """The pictures of one split.
+    """The image files of one split.
 
     Attributes:
-        paths: relative to the dataset's folder, with "/"; position is the sample id.
+        paths: paths relative to the dataset's folder, with "/"; position is the sample id.
         labels: int64 [n].
     """
 
     paths: tuple[str, ...]
     labels: NDArray[np.int64]
 
-    def subset(self, chosen: NDArray[np.int64]) -> ImageListing:
-        """Those at the positions `chosen`."""
-        return ImageListing(tuple(self.paths[i] for i in chosen.tolist()), self.labels[chosen])
+    def subset(self, indices: NDArray[np.int64]) -> ImageListing:
+        """The files at these positions."""
+        return ImageListing(tuple(self.paths[i] for i in indices.tolist()), self.labels[indices])
 
 
 def scan_image_folder(
     root: Path, holdout: float | None, excluded_dir: Path | None = None
 ) -> tuple[tuple[str, ...], ImageListing, ImageListing]:
-    """(class names, training pictures, test pictures) of a folder.
+    """List the images of a folder.
 
     Args:
         root: a folder with train/ and test/ (or val/) in it; or with class folders, in train/ or in itself.
-        holdout: for the latter, the share of each class that becomes the test set.
-        excluded_dir: a folder that is no class, wherever it lies: the workspace.
+        holdout: for the latter, the fraction of each class that becomes the test set.
+        excluded_dir: a folder that is not a class, wherever it lies: the workspace.
+
+    Returns:
+        (class names, training images, test images).
 
     Raises:
-        InvalidFile: not there, no pictures, an empty class folder, splits with different classes, or an impossible name.
-        InvalidValue: `holdout` where there is a test folder.
+        InvalidFile: no such folder, no images, an empty class folder, splits with different classes, an impossible name.
+        InvalidValue: `holdout` although there is a test folder.
     """
     if not root.is_dir():
         raise InvalidFile(f"folder {root} is not there")
-    train = root / "train"
-    test = next((root / name for name in TEST_FOLDERS if (root / name).is_dir()), None) if train.is_dir() else None
-    if test is None:
-        within = train if train.is_dir() else root
-        if holdout is None:
-            raise InvalidFile(
-                f"folder {root} has no train/ and test/ (or val/); if {within} holds the class folders, say with "
-                "--holdout 0.1 which share of them is the test set"
-            )
-        classes, both = _list_images(root, within, excluded_dir)
-        held = split_holdout(both.paths, both.labels, holdout)
-        return classes, both.subset(np.flatnonzero(~held)), both.subset(np.flatnonzero(held))
+    train = root / "train" if (root / "train").is_dir() else root
+    tests = [root / name for name in TEST_FOLDERS if train != root and (root / name).is_dir()]
+    check_holdout(f"folder {root}", f"{tests[0].name}/" if tests else None, holdout)
+    classes, images = _list_images(root, train, excluded_dir)
     if holdout is not None:
-        raise InvalidValue(f"folder {root} has a test set, {test.name}/; --holdout is for folders without one")
-    classes, learnt = _list_images(root, train, excluded_dir)
-    others, asked = _list_images(root, test, excluded_dir)
-    if classes != others:
-        words = [
-            f"{where} alone has {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}"
-            for where, names in (
-                (train.name, [c for c in classes if c not in others]),
-                (test.name, [c for c in others if c not in classes]),
+        is_test = split_holdout(images.paths, images.labels, holdout)
+        return classes, images.subset(np.flatnonzero(~is_test)), images.subset(np.flatnonzero(is_test))
+    test_classes, test_images = _list_images(root, tests[0], excluded_dir)
+    if classes != test_classes:
+        differences = [
+            f"{folder.name} alone has {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}"
+            for folder, names in (
+                (train, [name for name in classes if name not in test_classes]),
+                (tests[0], [name for name in test_classes if name not in classes]),
             )
             if names
         ]
-        raise InvalidFile(f"folder {root}: train and test have different classes: {'; '.join(words)}")
-    return classes, learnt, asked
+        raise InvalidFile(f"folder {root}: train and test have different classes: {'; '.join(differences)}")
+    return classes, images, test_images
+
+
+def check_holdout(where: str, test: str | None, holdout: float | None) -> None:
+    """Check that a dataset has a test set or is given a holdout, and not both.
+
+    Args:
+        where: the dataset, for messages.
+        test: the name of its test set; None: it has none.
+        holdout: the fraction of the training set that becomes the test set.
+
+    Raises:
+        InvalidValue: both. InvalidFile: neither.
+    """
+    if test is not None and holdout is not None:
+        raise InvalidValue(f"{where} has a test set, {test}; a holdout is for datasets without one", parameter="holdout")
+    if test is None and holdout is None:
+        raise InvalidFile(
+            f"{where} has no train and test sets (folders train/ and test/ or val/); say which fraction of each class "
+            "becomes the test set, for example 0.1",
+            parameter="holdout",
+        )
 
 
 def _list_images(root: Path, folder: Path, excluded_dir: Path | None) -> tuple[tuple[str, ...], ImageListing]:
-    found = [entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith(".")]
-    classes = sorted(name for name in found if excluded_dir is None or (folder / name).resolve() != excluded_dir.resolve())
+    excluded = None if excluded_dir is None else excluded_dir.resolve()
+    names = [entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith(".")]
+    classes = sorted(name for name in names if (folder / name).resolve() != excluded)
     if not classes:
-        raise InvalidFile(f"folder {folder} holds no class folders; it needs one folder of pictures for each class")
-    paths: list[str] = []
-    counts = []
-    for name in classes:
-        below = [path for place, files in sorted(_walk(folder / name)) for path in _named(place, files)]
-        paths += [os.path.relpath(path, root).replace(os.sep, "/") for path in below]
-        counts.append(len(below))
-    empty = [name for name, count in zip(classes, counts, strict=True) if not count]
+        raise InvalidFile(f"folder {folder} holds no class folders; it needs one folder of images for each class")
+    paths = [[os.path.relpath(path, root).replace(os.sep, "/") for path in _walk_images(folder / name)] for name in classes]
+    empty = [name for name, class_paths in zip(classes, paths, strict=True) if not class_paths]
+    known = f"(known: {', '.join(IMAGE_SUFFIXES)})"
     if len(empty) == len(classes):
-        raise InvalidFile(f"folder {folder} holds no pictures in its class folders (known: {', '.join(IMAGE_SUFFIXES)})")
+        raise InvalidFile(f"folder {folder} holds no images in its class folders {known}")
     if empty:
         raise InvalidFile(
-            f"class folder {folder / empty[0]} holds no pictures ({len(empty):,} such); fill it or remove it "
-            f"(known: {', '.join(IMAGE_SUFFIXES)})"
+            f"class folder {folder / empty[0]} holds no images ({len(empty):,} such); fill it or remove it {known}"
         )
-    _check_names(folder, [*classes, *paths])
-    return tuple(classes), ImageListing(tuple(paths), np.repeat(np.arange(len(classes)), counts).astype(np.int64))
+    all_paths = tuple(path for class_paths in paths for path in class_paths)
+    for name in (*classes, *all_paths):  # names are written to text files, one a line
+        if len(name.splitlines()) != 1 or any("\ud800" <= letter <= "\udfff" for letter in name):
+            raise InvalidFile(f"folder {folder}: the name {name!a} has a line break or is not UTF-8; rename it")
+    labels = np.repeat(np.arange(len(classes)), [len(class_paths) for class_paths in paths])
+    return tuple(classes), ImageListing(all_paths, labels.astype(np.int64))
 
 
-def _walk(top: Path) -> list[tuple[str, list[str]]]:
-    """(folder, files) of `top` and below. Links are followed, but not in circles; hidden folders are left out.
+def _walk_images(top: Path) -> Iterator[str]:
+    """The paths of the images in `top` and below; hidden files and folders are left out (macOS leaves "._x.jpg").
+
+    Links are followed, but not in circles.
 
     Raises:
         InvalidFile: symbolic links lead to one folder in more ways than `MAX_PATHS_TO_FOLDER`.
     """
-    found = []
-    ways: Counter[tuple[int, int]] = Counter()
-    for place, folders, files in os.walk(top, followlinks=True):
-        about = os.stat(place)
-        ways[about.st_dev, about.st_ino] += 1
-        if ways[about.st_dev, about.st_ino] > MAX_PATHS_TO_FOLDER:
-            raise InvalidFile(f"class folder {top} leads to {os.path.realpath(place)} in many ways; remove links from it")
-        folders[:] = [f for f in folders if not f.startswith(".") and not _is_symlink_loop(os.path.join(place, f))]
-        found.append((place, files))
-    return found
+    folders: list[tuple[str, list[str]]] = []
+    visits: Counter[tuple[int, int]] = Counter()
+    for folder, subfolders, files in os.walk(top, followlinks=True):
+        info = os.stat(folder)
+        visits[info.st_dev, info.st_ino] += 1
+        if visits[info.st_dev, info.st_ino] > MAX_PATHS_TO_FOLDER:
+            raise InvalidFile(f"class folder {top} leads to {os.path.realpath(folder)} in many ways; remove links from it")
+        subfolders[:] = [
+            name for name in subfolders if not name.startswith(".") and not _is_symlink_loop(os.path.join(folder, name))
+        ]
+        folders.append((folder, files))
+    for folder, files in sorted(folders):
+        for name in sorted(files):
+            if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith("."):
+                yield os.path.join(folder, name)
 
 
 def _is_symlink_loop(folder: str) -> bool:
@@ -137,33 +160,26 @@ def _is_symlink_loop(folder: str) -> bool:
     return os.path.commonpath([real, os.path.realpath(os.path.dirname(folder))]) == real
 
 
-def _named(place: str, files: Sequence[str]) -> list[str]:
-    """The pictures among `files`, sorted; hidden files (macOS leaves "._x.jpg") are none."""
-    chosen = sorted(f for f in files if f.lower().endswith(IMAGE_SUFFIXES) and not f.startswith("."))
-    return [os.path.join(place, f) for f in chosen]
+def split_holdout(names: Sequence[str], labels: NDArray[np.int64], fraction: float) -> NDArray[np.bool_]:
+    """Choose the test samples: the `fraction` of each class whose names have the smallest hashes.
 
+    So nearly all samples stay in their split when images are added or removed. At least one image of each class is kept
+    for training.
 
-def _check_names(folder: Path, names: Sequence[str]) -> None:
-    """Names are written to text files, one a line."""
-    for name in names:
-        if len(name.splitlines()) != 1 or any("\ud800" <= letter <= "\udfff" for letter in name):
-            raise InvalidFile(f"folder {folder}: the name {name!a} has a line break or is no UTF-8; rename it")
-
-
-def split_holdout(names: Sequence[str], labels: NDArray[np.int64], share: float) -> NDArray[np.bool_]:
-    """Bool [n]: the `share` of each class whose names have the smallest hashes; of a class, one picture at least stays.
-
-    So the others stay where they are when pictures are added or taken away, all but a few.
+    Returns:
+        bool [n]: True for test samples.
 
     Raises:
-        InvalidValue: a share of which nothing comes.
+        InvalidValue: a fraction so small that no sample is chosen.
     """
-    held = np.zeros(len(names), np.bool_)
+    is_test = np.zeros(len(names), np.bool_)
     order = np.array([int(config_hash({"held out": name}, 12), 16) for name in names])
     for label in np.unique(labels):
-        members = np.flatnonzero(labels == label)
-        count = min(int(share * len(members) + 0.5), len(members) - 1)
-        held[members[np.argsort(order[members], kind="stable")[:count]]] = True
-    if not held.any():
-        raise InvalidValue(f"--holdout {share} of the classes of this folder is no picture at all; hold more out")
-    return held
+        ids = np.flatnonzero(labels == label)
+        count = min(int(fraction * len(ids) + 0.5), len(ids) - 1)
+        is_test[ids[np.argsort(order[ids], kind="stable")[:count]]] = True
+    if not is_test.any():
+        raise InvalidValue(
+            f"a fraction {fraction} of the classes of this dataset is not one image; hold out more", parameter="holdout"
+        )
+    return is_test

@@ -21,7 +21,7 @@ from datapruning.io.npy import READ_ERRORS
 from datapruning.io.regular_file import open_regular_file
 
 FIELDS = ("image", "label", "id")
-AGAIN = "delete it to have it written again"
+REWRITE_HINT = "delete it to have it written again"
 
 
 class Beton:
@@ -36,12 +36,12 @@ class Beton:
         ffcv = import_ffcv()
         self.path = path
         try:
-            verify_checksum(path, AGAIN)
+            verify_checksum(path, REWRITE_HINT)
             self.shape, samples = _tables(ffcv.types, path)
         except FileNotFoundError:
             raise InvalidFile(f"{path} is not there") from None
         except (*READ_ERRORS, AssertionError) as error:
-            raise InvalidFile(f"{path} is no whole .beton file ({first_line(error)}); {AGAIN}") from None
+            raise InvalidFile(f"{path} is not a whole .beton file ({first_line(error)}); {REWRITE_HINT}") from None
         self._pointers: NDArray[np.uint64] = samples["f0"]
         self._ids: NDArray[np.int64] = samples["f2"]
         self._bytes = np.asarray(np.memmap(path, np.uint8, "r"))
@@ -51,14 +51,14 @@ class Beton:
         return len(self._ids)
 
     def read(self, positions: NDArray[np.uint64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-        """(images, sample ids) at `positions`, in arrays of their own. The interpreter is free meanwhile."""
+        """(images, sample ids) at `positions`, in new arrays. Other Python threads run meanwhile."""
         images = np.empty((len(positions), *self.shape), np.uint8)
         self._decoder(positions, images, self._pointers, self._bytes)
         return images, self._ids[positions]
 
 
 def _tables(types: Any, path: Path) -> tuple[tuple[int, ...], NDArray[Any]]:
-    """The shape of the images and the memory-mapped table of samples, after checking that the file is whole."""
+    """The shape of the images and the memory-mapped table of samples, after checking that the file is complete."""
     with open_regular_file(path) as (_, size):
         header = np.fromfile(path, types.HeaderType, count=1)[0]
     if header["version"] != types.CURRENT_VERSION:
@@ -69,8 +69,8 @@ def _tables(types: Any, path: Path) -> tuple[tuple[int, ...], NDArray[Any]]:
     names = tuple(bytes(name).rstrip(b"\0").decode() for name in descriptions["name"])
     if names != FIELDS:
         raise ValueError(f"fields {', '.join(names)} instead of {', '.join(FIELDS)}")
-    of_type = [types.TYPE_ID_HANDLER.get(int(number)) for number in descriptions["type_id"]]
-    if of_type != [types.NDArrayField, types.IntField, types.IntField]:
+    field_types = [types.TYPE_ID_HANDLER.get(int(number)) for number in descriptions["type_id"]]
+    if field_types != [types.NDArrayField, types.IntField, types.IntField]:
         raise ValueError("images are no arrays, or labels and ids no whole numbers")
     handlers = types.get_handlers(descriptions)
     image = handlers[0]

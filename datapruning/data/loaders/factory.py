@@ -1,4 +1,4 @@
-"""Choosing a device and a loader: what "auto" means."""
+"""The device and the loader that "auto" stands for."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ MIN_FFCV_BYTES = 2**24
 
 
 def resolve_device(name: str) -> torch.device:
-    """Turn "auto", "cpu", "cuda" or "cuda:1" into a device that is there.
+    """The device of "auto", "cpu", "cuda" or "cuda:1".
 
     Raises:
-        InvalidValue: no such device here.
+        InvalidValue: there is no such device.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -31,15 +31,15 @@ def resolve_device(name: str) -> torch.device:
     except RuntimeError:
         device = torch.device("meta")
     if device.type not in ("cpu", "cuda"):
-        raise InvalidValue(f"device '{name}' is none of auto, cpu, cuda, cuda:N")
+        raise InvalidValue(f"device '{name}' is not one of auto, cpu, cuda, cuda:N", parameter="device")
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise InvalidValue("device 'cuda' was asked for, but torch finds no GPU here; use --device cpu")
+        raise InvalidValue("torch finds no GPU for the device 'cuda'; use cpu", parameter="device")
     return device
 
 
 def resolve_loader(name: str, dataset: Dataset, device: torch.device) -> str:
     """Turn "auto" into a loader: "memory" on a GPU whose free memory holds the data four times over, else "mmap" for
-    pictures from files, which lie decoded on the disk already, else "ffcv" where it is installed and there is more data than
+    images from files, which are cached decoded on the disk, else "ffcv" where it is installed and there is more data than
     `MIN_FFCV_BYTES`.
 
     Raises:
@@ -60,7 +60,7 @@ def resolve_loader(name: str, dataset: Dataset, device: torch.device) -> str:
 
 
 def open_loader(dataset: Dataset, role: str, kind: str, device: torch.device, cache_root: Path) -> Loader:
-    """The loader of the split `role` ("train" or "test"); FFCV's writes the cache first if it is not there."""
+    """The loader of the split `role` ("train" or "test"); FFCV's writes the cache first if it is missing."""
     if kind == "memory":
         return InMemoryLoader(dataset.split(role), device)
     if kind == "mmap":

@@ -1,8 +1,8 @@
-"""The FFCV loader, with the traps of FFCV 1.0.2 fenced (docs/ffcv.md lists them; each has a test).
+"""The FFCV loader, which avoids the pitfalls of FFCV 1.0.2 (docs/ffcv.md lists them; each has a test).
 
-FFCV's part is what it is best at: a compiled decoder that reads straight from a memory map. The iteration around it
-is ours: the order comes from the caller, every batch has memory of its own, a worker's exception reaches the caller
-instead of leaving it waiting, and torch's thread count stays as it was.
+Only FFCV's compiled decoder is used, which reads straight from a memory map. The iteration is not FFCV's: the order comes
+from the caller, every batch has memory of its own, a worker's exception reaches the caller instead of leaving it waiting,
+and torch's thread count stays as it was.
 """
 
 from __future__ import annotations
@@ -59,16 +59,16 @@ class FFCVLoader:
                 self._positions(ids)
         decoded = prefetch(lambda ids: self._file.read(self._positions(ids)), batches, str(self._file.path))
         with closing(decoded):
-            for ids, (images, found) in zip(batches, decoded, strict=True):
-                if not np.array_equal(found, ids):
-                    raise LoaderError(f"{self._file.path} is damaged: sample ids in it are not where they should be")
+            for ids, (images, stored_ids) in zip(batches, decoded, strict=True):
+                if not np.array_equal(stored_ids, ids):
+                    raise LoaderError(f"{self._file.path} is damaged: its sample ids are not in order")
                 yield make_batch(self._device, images, self._labels, ids)
 
     def _positions(self, ids: NDArray[np.int64]) -> NDArray[np.uint64]:
         if self._ids is None:
             return ids.astype(np.uint64)
-        places = np.minimum(np.searchsorted(self._ids, ids), len(self._ids) - 1)
-        absent = ids[self._ids[places] != ids]
-        if absent.size:
-            raise LoaderError(f"sample id {absent[0]} is not in the compact cache {self._file.path}")
-        return places.astype(np.uint64)
+        positions = np.minimum(np.searchsorted(self._ids, ids), len(self._ids) - 1)
+        missing = ids[self._ids[positions] != ids]
+        if missing.size:
+            raise LoaderError(f"sample id {missing[0]} is not in the compact cache {self._file.path}")
+        return positions.astype(np.uint64)

@@ -26,12 +26,12 @@ from datapruning.io.disk_space import check_free_space, format_bytes, remove_par
 from datapruning.io.locks import exclusive_lock
 from datapruning.utils.console import info, progress
 
-PAGE = 8 * 2**20
-HEAD = 4096  # bytes before the first table, at most
+PAGE_BYTES = 8 * 2**20
+MAX_HEADER_BYTES = 4096  # before the first table
 
 
 def import_ffcv() -> Any:
-    """Import FFCV, or say in one line what is missing. FFCV sets torch's thread count when imported; it is put back.
+    """Import FFCV. It sets torch's thread count when imported; the count is restored.
 
     Raises:
         MissingPackage: naming the package.
@@ -45,14 +45,15 @@ def import_ffcv() -> Any:
         except ImportError as error:
             raise MissingPackage(
                 f"the FFCV loader cannot be imported ({first_line(error)}): install ffcv and pillow "
-                "(Debian: libopencv-dev, libturbojpeg0-dev, pkg-config and g++ first), or use --loader memory"
+                "(Debian: libopencv-dev, libturbojpeg0-dev, pkg-config and g++ first), or choose the loader memory",
+                parameter="loader",
             ) from None
     return ffcv
 
 
 @contextmanager
 def torch_threads_kept() -> Iterator[None]:
-    """FFCV calls torch.set_num_threads behind one's back, which changes float sums; this undoes it."""
+    """Restore torch's thread count afterwards: FFCV calls torch.set_num_threads, which changes float sums."""
     threads = torch.get_num_threads()
     try:
         yield
@@ -61,12 +62,12 @@ def torch_threads_kept() -> Iterator[None]:
 
 
 def cache_folder(dataset: Dataset, root: Path) -> Path:
-    """Where the cache of `dataset` lies: named by its fingerprint, so it can never be another dataset's."""
+    """The folder of the cache of `dataset`; named by its fingerprint, so it can never be another dataset's."""
     return root / f"{dataset.name}-{dataset.fingerprint[:12]}"
 
 
 def ensure_cache(dataset: Dataset, role: str, root: Path) -> Path:
-    """The `.beton` of a split; written if it is not there. One process writes, others wait and say so."""
+    """The `.beton` of a split; written if it is missing. One process writes, others wait."""
     path = cache_folder(dataset, root) / f"{role}.beton"
     if not path.exists():
         with exclusive_lock(path, f"another process is writing {path}"):
@@ -84,10 +85,10 @@ def ensure_subset_cache(dataset: Dataset, ids: NDArray[np.int64], path: Path) ->
 
 
 def beton_bytes(split: Split, count: int) -> int:
-    """How large the cache of `count` samples is: whole pages, and two tables of 24 bytes a sample."""
-    images = -(-count // max(PAGE // int(split.images[0].nbytes), 1))
-    table = -(-(HEAD + 24 * count) // PAGE)
-    return (table + images) * PAGE + 24 * count
+    """The size of a cache of `count` samples: full pages, and two tables of 24 bytes a sample."""
+    images = -(-count // max(PAGE_BYTES // int(split.images[0].nbytes), 1))
+    table = -(-(MAX_HEADER_BYTES + 24 * count) // PAGE_BYTES)
+    return (table + images) * PAGE_BYTES + 24 * count
 
 
 def write_beton(path: Path, split: Split, ids: NDArray[np.int64]) -> None:
@@ -96,31 +97,31 @@ def write_beton(path: Path, split: Split, ids: NDArray[np.int64]) -> None:
     Raises:
         DiskFull: the disk is full. InvalidFile: an image is larger than a page.
     """
-    if split.images[0].nbytes > PAGE:
+    if split.images[0].nbytes > PAGE_BYTES:
         raise InvalidFile(f"{path}: images of {format_bytes(split.images[0].nbytes)} are too large for a raw cache")
     ffcv = import_ffcv()
-    need = beton_bytes(split, len(ids))
+    size = beton_bytes(split, len(ids))
     remove_partial_files(path)
-    check_free_space(path, need)
-    info(f"writing {path}: {len(ids):,} images, about {format_bytes(need)}")
+    check_free_space(path, size)
+    info(f"writing {path}: {len(ids):,} images, about {format_bytes(size)}")
     fields = {
         "image": ffcv.fields.NDArrayField(np.dtype(np.uint8), split.shape),
         "label": ffcv.fields.IntField(),
         "id": ffcv.fields.IntField(),
     }
-    with write_checksummed(path), atomic_write(path, need) as temporary, torch_threads_kept():
-        writer = ffcv.writer.DatasetWriter(str(temporary), fields, page_size=PAGE, num_workers=1)
+    with write_checksummed(path), atomic_write(path, size) as temporary, torch_threads_kept():
+        writer = ffcv.writer.DatasetWriter(str(temporary), fields, page_size=PAGE_BYTES, num_workers=1)
         writer.num_samples = len(ids)
         writer.prepare()
         writer.metadata_sm.close()  # shared memory is for forked workers; a plain array serves one process
         writer.metadata_sm.unlink()
         metadata = np.zeros(len(ids), writer.metadata_type)
         writer.metadata_sm = SimpleNamespace(buf=metadata.data)
-        allocator = ffcv.writer.MemoryAllocator(str(temporary), writer.data_region_start, PAGE)
+        allocator = ffcv.writer.MemoryAllocator(str(temporary), writer.data_region_start, PAGE_BYTES)
         with allocator:
             for row, sample in enumerate(progress(ids.tolist(), f"caching {path.name}")):
                 values = (split.images[sample], int(split.labels[sample]), sample)
                 ffcv.writer.handle_sample(values, row, metadata.dtype.names, metadata, allocator, fields)
         writer.finalize([allocator.allocations])
-        if temporary.stat().st_size != need:  # its allocator does not look whether a page was written whole
-            raise OSError(errno.ENOSPC, "fewer bytes arrived than were written")
+        if temporary.stat().st_size != size:  # its allocator does not check that a page was written in full
+            raise OSError(errno.ENOSPC, "fewer bytes were stored than were written")

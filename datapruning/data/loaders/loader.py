@@ -1,4 +1,4 @@
-"""Loaders: batches of raw uint8 images, labels and ids, in exactly the order asked for.
+"""Loaders: batches of raw uint8 images, labels and ids, in exactly the requested order.
 
 All loaders answer the same call with the same bits: `read(batches)`, where each batch is an array of sample ids. Order,
 batch size and padding are decided by the caller (`data/batching.py`), augmentation by the views; a loader only decodes and
@@ -19,7 +19,7 @@ from datapruning.errors import LoaderError
 
 
 class MixedLabels(NamedTuple):
-    """Of mixed pictures: `others` int64 [n], the partner's label, and `share` float32 [n], the part of the own one."""
+    """Labels of mixed images: `targets_b` int64 [n], the partners' labels; `lam` float32 [n], the weight of the first."""
 
     targets_b: Tensor
     lam: Tensor
@@ -28,7 +28,7 @@ class MixedLabels(NamedTuple):
 class Batch(NamedTuple):
     """`images` uint8 [n, height, width, channels] and `labels` int64 [n] on the device, `ids` int64 [n] on the host.
 
-    The tensors are the caller's own: later batches do not change them. `mixed` is there where views mix pictures.
+    The tensors are the caller's own: later batches do not change them. `mixed`: None where images are not mixed.
     """
 
     images: Tensor
@@ -38,11 +38,11 @@ class Batch(NamedTuple):
 
 
 def make_batch(device: torch.device, images: NDArray[np.uint8], labels: NDArray[np.int64], ids: NDArray[np.int64]) -> Batch:
-    """The batch of freshly read `images` [n, ...]; `labels` are those of the whole split."""
-    pixels, wanted = torch.from_numpy(images), torch.from_numpy(labels[ids])
-    if device.type != "cpu":
-        pixels, wanted = pixels.to(device, non_blocking=True), wanted.to(device, non_blocking=True)
-    return Batch(pixels, wanted, ids)
+    """The batch of freshly read `images` [n, ...]; `labels` are those of the full split."""
+    pixels, batch_labels = (
+        torch.from_numpy(array).to(device, non_blocking=device.type != "cpu") for array in (images, labels[ids])
+    )
+    return Batch(pixels, batch_labels, ids)
 
 
 class Loader(Protocol):
@@ -58,7 +58,7 @@ class Loader(Protocol):
         ...
 
     def read(self, batches: Sequence[NDArray[np.int64]]) -> Iterator[Batch]:
-        """One `Batch` for each array of ids, in order; every sample asked for arrives, as often as it is asked for.
+        """One `Batch` for each array of ids, in order; every requested sample arrives, as often as it is requested.
 
         Raises:
             LoaderError: an id out of range (before anything is read), or the worker's own exception.
@@ -67,10 +67,10 @@ class Loader(Protocol):
 
 
 def validate_batches(batches: Sequence[NDArray[np.int64]], total: int) -> list[NDArray[np.int64]]:
-    """The batches as plain int64 arrays; ids that are no ids of a split of `total` samples are refused before loading.
+    """The batches as plain int64 arrays; ids outside a split of `total` samples are refused before loading.
 
     Raises:
-        LoaderError: naming the first id that is out of range, or the type of what are no ids (a boolean mask, floats).
+        LoaderError: naming the first id that is out of range, or a type that ids cannot have (a boolean mask, floats).
     """
     for ids in batches:
         if not np.issubdtype(ids.dtype, np.integer):

@@ -1,7 +1,7 @@
-"""The mmap loader: batches read from where the pictures lie decoded, ahead of the reader. No copy, no FFCV needed.
+"""The mmap loader: batches read in advance from the cache of decoded images, without a copy of them and without FFCV.
 
-For pictures that were decoded from files (`pictures.py`): a memory-mapped array, or JPEG files that are decoded again
-for every batch. Memory does not grow with the data.
+The images are a memory-mapped array, or JPEG files that are decoded again for every batch (see
+`datapruning.data.image_folder`). Memory does not grow with the data.
 """
 
 from __future__ import annotations
@@ -33,6 +33,6 @@ class MmapLoader:
         """One `Batch` for each array of ids, in order."""
         batches = validate_batches(batches, len(self))
         images = self._split.images
-        with closing(prefetch(lambda ids: images[ids], batches, "decoded pictures")) as found:
-            for ids, pixels in zip(batches, found, strict=True):
+        with closing(prefetch(lambda ids: images[ids], batches, "decoded images")) as decoded:
+            for ids, pixels in zip(batches, decoded, strict=True):
                 yield make_batch(self._device, pixels, self._split.labels, ids)

@@ -1,4 +1,4 @@
-"""Reading ahead: a thread that reads given batches, a few before they are asked for. Its exception reaches the caller."""
+"""Reading ahead: a thread reads the given batches, a few in advance. Its exception reaches the caller."""
 
 from __future__ import annotations
 
@@ -19,18 +19,20 @@ THREAD = "decoder"
 Read = TypeVar("Read")
 
 
-def prefetch(read: Callable[[NDArray[np.int64]], Read], batches: Sequence[NDArray[np.int64]], where: str) -> Generator[Read]:
-    """What `read` makes of each batch of ids, in order. The thread ends with the iteration, however that ends.
+def prefetch(
+    read: Callable[[NDArray[np.int64]], Read], batches: Sequence[NDArray[np.int64]], source: str
+) -> Generator[Read]:
+    """Yield `read(batch)` for each batch of ids, in order. The thread ends with the iteration, however that ends.
 
     Args:
         read: called in the thread.
         batches: int64 arrays.
-        where: what is read, for messages.
+        source: what is read, for messages.
 
     Raises:
         LoaderError: from whatever `read` raised.
     """
-    worker = _Worker(read, batches, where)
+    worker = _Worker(read, batches, source)
     worker.start()
     try:
         yield from worker.results()
@@ -39,11 +41,11 @@ def prefetch(read: Callable[[NDArray[np.int64]], Read], batches: Sequence[NDArra
 
 
 class _Worker(threading.Thread, Generic[Read]):
-    def __init__(self, read: Callable[[NDArray[np.int64]], Read], batches: Sequence[NDArray[np.int64]], where: str) -> None:
+    def __init__(self, read: Callable[[NDArray[np.int64]], Read], batches: Sequence[NDArray[np.int64]], source: str) -> None:
         super().__init__(daemon=True, name=THREAD)
         self._read = read
         self._batches = batches
-        self._source = where
+        self._source = source
         self._queue: Queue[tuple[Read] | None] = Queue(BATCHES_AHEAD)
         self._stopped = threading.Event()
         self._error: BaseException | None = None
@@ -54,7 +56,7 @@ class _Worker(threading.Thread, Generic[Read]):
                 if not self._put((self._read(batch),)):
                     return
             self._put(None)
-        except BaseException as error:  # whatever it is, the reader must hear of it
+        except BaseException as error:  # raised again where the results are read
             self._error = error
 
     def _put(self, item: tuple[Read] | None) -> bool:
@@ -67,7 +69,7 @@ class _Worker(threading.Thread, Generic[Read]):
         return False
 
     def results(self) -> Iterator[Read]:
-        """What was read, in order; the worker's exception instead of waiting for a batch that never comes."""
+        """The results in order; the worker's exception instead of waiting for a batch that never comes."""
         while True:
             try:
                 item = self._queue.get(timeout=0.05 if self._error else POLL_SECONDS)

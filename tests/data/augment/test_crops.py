@@ -166,7 +166,7 @@ def test_the_kernel_gives_the_bits_of_the_torch_operations(
     by_kernel = resample(images, boxes, height, width)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(crops, "resample_kernel", lambda: None)
-        patch.setattr(crops, "CHUNK", chunk)
+        patch.setattr(crops, "MAX_PIXELS", chunk)
         by_torch = resample(images, boxes, height, width)
     assert torch.equal(by_kernel, by_torch)
     assert by_kernel.shape == (shape[0], height, width, shape[3])

@@ -176,7 +176,7 @@ def test_unreadable_pictures_keep_their_ids_and_are_never_selected(tmp_path: Pat
         kept = dp.select(scores, fraction=fraction).indices
         assert not set(kept) & set(data.corrupt_ids)
     assert len(kept) == 22
-    with pytest.raises(InvalidFile, match=r"train/cats/1\.png cannot be read .*--skip-unreadable"):
+    with pytest.raises(InvalidFile, match=r"train/cats/1\.png cannot be read as an image .*skip such files"):
         opened(root, tmp_path / "runs")
 
 
@@ -203,7 +203,7 @@ def test_jpg_keeps_the_same_pictures_in_less_space(tmp_path: Path) -> None:
     assert (raw.train_paths, raw.test_paths, raw.corrupt_ids) == (jpg.train_paths, jpg.test_paths, jpg.corrupt_ids)
     assert raw.channel_stats == jpg.channel_stats == made["jpg:60"].channel_stats
     sizes = [next((tmp_path / "runs").rglob(f"{name}/{file}")).stat().st_size for name, file in (
-        ("pictures-pets-48-[0-9a-f]*", "train.npy"), ("pictures-pets-48-jpg90-*", "train.jpgs"))]  # fmt: skip
+        ("images-pets-48-[0-9a-f]*", "train.npy"), ("images-pets-48-jpg90-*", "train.jpgs"))]  # fmt: skip
     assert sizes[1] < sizes[0] / 5
 
 
@@ -241,7 +241,7 @@ def test_the_size_of_jpg_files_is_estimated_beforehand(dprune: Dprune, tmp_path:
     photos(tmp_path / "pets", 100, 20)
     answer = dprune("score", "--scorer", "random", "--data", "pets", "--image-size", "32", "--image-format", "jpg")
     assert answer.code == 0, answer.err
-    said = re.search(r"folder pets: about ([0-9.]+) kB in all, read where they lie", answer.err)
+    said = re.search(r"folder pets: about ([0-9.]+) kB in all, memory-mapped", answer.err)
     assert said is not None, answer.err
     kept = sum(path.stat().st_size for path in tmp_path.rglob("*.jpgs")) / 1000
     assert abs(float(said[1]) / kept - 1) < 0.1
@@ -311,7 +311,7 @@ def test_a_path_with_a_question_mark_is_a_path_if_it_is_there(tmp_path: Path) ->
     assert parse_dataset_spec(str(tmp_path / "what?size=1")).is_plain
     with pytest.raises(UnknownName, match="did you mean 'image-size'"):
         parse_dataset_spec("x?imagesize=1")
-    with pytest.raises(InvalidValue, match="'big' is no value of image-size"):
+    with pytest.raises(InvalidValue, match="'big' is not a value of image-size"):
         parse_dataset_spec("x?image-size=big")
 
 
@@ -320,7 +320,7 @@ def test_a_student_is_trained_from_photographs_and_rerun_from_its_config(dprune:
     words = ["train", "--data", "pets", "--image-size", "8", "--fraction", "0.5", "--kd-weight", "0", *fast_arguments()]
     answer = dprune(*words, "--out", "run")
     assert answer.code == 0, answer.err
-    assert "decoding folder pets, train: 40 pictures to 8x8, 7.7 kB" in answer.err
+    assert "decoding folder pets, train: 40 images to 8x8, 7.7 kB" in answer.err
     assert f'data = "{tmp_path / "pets"}?image-size=8"' in (tmp_path / "run/config.toml").read_text()
     shutil.move("run", "moved")
     again = dprune("train", "--recipe", "moved/config.toml", "--fraction", "0.5", "--loader", "memory", "--out", "run")
@@ -336,7 +336,7 @@ WORDS = ("score", "--scorer", "random", "--image-size", "8", "--data")
 
 def test_a_folder_that_is_not_there_is_refused(refused: Refused) -> None:
     assert "folder my/photos is not there" in refused(*WORDS, "my/photos")
-    assert "a folder of pictures" in refused(*WORDS[:3], "--data", "photos")
+    assert "a folder of images" in refused(*WORDS[:3], "--data", "photos")
 
 
 def test_folders_without_pictures_or_classes_are_refused(refused: Refused, tmp_path: Path) -> None:
@@ -344,14 +344,14 @@ def test_folders_without_pictures_or_classes_are_refused(refused: Refused, tmp_p
     (tmp_path / "bare/test").mkdir()
     assert "holds no class folders" in refused(*WORDS, "bare")
     (tmp_path / "bare/train/cats").mkdir()
-    assert "holds no pictures" in refused(*WORDS, "bare")
+    assert "holds no images" in refused(*WORDS, "bare")
     (tmp_path / "loose").mkdir()
     assert "holds no class folders" in refused(*WORDS, "loose", "--holdout", "0.1")
 
 
 def test_an_empty_class_folder_is_named(refused: Refused, tmp_path: Path) -> None:
     (photos(tmp_path / "pets") / "train/emus").mkdir()
-    assert "class folder pets/train/emus holds no pictures" in refused(*WORDS, "pets")
+    assert "class folder pets/train/emus holds no images" in refused(*WORDS, "pets")
 
 
 def test_train_and_test_with_different_classes_are_refused(refused: Refused, tmp_path: Path) -> None:
@@ -380,22 +380,22 @@ def refused_after_decoding(refused: Refused, name: str) -> str:
 
 def test_a_link_that_leads_nowhere_is_unreadable(refused: Refused, tmp_path: Path) -> None:
     (photos(tmp_path / "pets") / "train/cats/lost.jpg").symlink_to(tmp_path / "nowhere.jpg")
-    assert "lost.jpg cannot be read as a picture (No such file" in refused_after_decoding(refused, "pets")
+    assert "lost.jpg cannot be read as an image (No such file" in refused_after_decoding(refused, "pets")
 
 
 def test_skip_unreadable_goes_on_and_lists_them(dprune: Dprune, tmp_path: Path) -> None:
     spoil(photos(tmp_path / "pets") / "train/cats/3.jpg", "truncated")
     answer = dprune(*WORDS, "pets", "--skip-unreadable")
     assert answer.code == 0, answer.err
-    assert "1 unreadable pictures, never selected: train/cats/3.jpg" in answer.err
+    assert "1 images that cannot be read, never selected: train/cats/3.jpg" in answer.err
 
 
 def test_a_folder_without_test_pictures_needs_holdout(refused: Refused, tmp_path: Path) -> None:
     root = photos(tmp_path / "pets")
-    assert "--holdout is for folders without one" in refused(*WORDS, "pets", "--holdout", "0.1")
+    assert "a holdout is for datasets without one (--holdout)" in refused(*WORDS, "pets", "--holdout", "0.1")
     shutil.rmtree(root / "test")
-    assert "--holdout 0.1" in refused(*WORDS, "pets")
-    assert "no picture at all" in refused(*WORDS, "pets", "--holdout", "0.01")
+    assert "for example 0.1 (--holdout)" in refused(*WORDS, "pets")
+    assert "is not one image" in refused(*WORDS, "pets", "--holdout", "0.01")
 
 
 @pytest.mark.parametrize(
@@ -406,12 +406,12 @@ def test_a_folder_without_test_pictures_needs_holdout(refused: Refused, tmp_path
         (["--holdout", "1"], "--holdout"),
         (["--holdout", "nan"], "--holdout"),
         (["--holdout", "x"], "--holdout"),
-        (["--data", "digits", "--image-size", "16"], "digits is no folder of pictures"),
-        (["--data", "cifar10", "--holdout", "0.1"], "cifar10 is no folder of pictures"),
+        (["--data", "digits", "--image-size", "16"], "digits is not a folder of images"),
+        (["--data", "cifar10", "--holdout", "0.1"], "cifar10 is not a folder of images"),
         (["--skip-unreadable"], "name it with --data"),
         (["--image-format", "jpg"], "name it with --data"),
-        (["--data", "digits", "--image-format", "jpg"], "digits is no folder of pictures"),
-        (["--data", "pets", "--image-format", "png"], "--image-format is raw, jpg or jpg:QUALITY"),
+        (["--data", "digits", "--image-format", "jpg"], "digits is not a folder of images"),
+        (["--data", "pets", "--image-format", "png"], "the image format is raw, jpg or jpg:QUALITY"),
         (["--data", "pets", "--image-format", "jpg:101"], "in 30..100; got jpg:101"),
         (["--data", "pets?image-format=jpg:x"], "got jpg:x"),
     ],

@@ -111,16 +111,16 @@ def test_a_damaged_picture_is_named_and_reaches_who_reads(tmp_path: Path) -> Non
     path.write_bytes(content)
     images = form.open(path)
     assert images[6].shape == (SIZE, SIZE, 3)
-    with pytest.raises(InvalidFile, match=r"train\.jpgs is damaged at picture 7; delete"):
+    with pytest.raises(InvalidFile, match=r"train\.jpgs is damaged at image 7; delete"):
         images[np.arange(COUNT)]
-    with pytest.raises(LoaderError, match="damaged at picture 7"):
+    with pytest.raises(LoaderError, match="damaged at image 7"):
         list(MmapLoader(Split(images, np.zeros(COUNT, np.int64)), CPU).read([np.arange(COUNT)]))
 
 
 @pytest.mark.parametrize("size", [8, 32])
 def test_pictures_of_another_size_are_no_pictures_of_it(tmp_path: Path, size: int) -> None:
     path = written(tmp_path, smooth(), ImageFormat(SIZE, 90))
-    with pytest.raises(InvalidFile, match="damaged at picture 0"):
+    with pytest.raises(InvalidFile, match="damaged at image 0"):
         ImageFormat(size, 90).open(path)[0]
 
 

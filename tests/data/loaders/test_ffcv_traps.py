@@ -161,7 +161,7 @@ def test_a_missing_package_is_named_in_one_line(absent: str, monkeypatch: pytest
     assert "\n" not in line
     assert absent in line
     assert "pillow" in line
-    assert "--loader memory" in line
+    assert "choose the loader memory" in line
 
 
 @pytest.mark.usefixtures("three_threads")
@@ -204,7 +204,7 @@ def test_a_truncated_file_is_refused(path: Path, split: Split, tmp_path: Path, k
     """FFCV reads beyond the end, or dies. Negative: so many bytes are missing."""
     broken = with_bytes(path, tmp_path / "cut.beton", lambda content: content[:kept])
     assert broken.stat().st_size < path.stat().st_size
-    with pytest.raises(InvalidFile, match=r"cut\.beton is no whole \.beton file"):
+    with pytest.raises(InvalidFile, match=r"cut\.beton is not a whole \.beton file"):
         FFCVLoader(broken, split.labels, CPU)
 
 
@@ -213,7 +213,7 @@ def test_other_files_are_refused(path: Path, split: Split, tmp_path: Path) -> No
     text = tmp_path / "text.beton"
     text.write_text("no beton at all\n" * 1000)
     for wrong in (longer, text, tmp_path):
-        with pytest.raises(InvalidFile, match=r"is no whole \.beton file"):
+        with pytest.raises(InvalidFile, match=r"is not a whole \.beton file"):
             FFCVLoader(wrong, split.labels, CPU)
     with pytest.raises(InvalidFile, match=r"absent\.beton is not there"):
         FFCVLoader(tmp_path / "absent.beton", split.labels, CPU)

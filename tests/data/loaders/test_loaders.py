@@ -201,11 +201,11 @@ def test_auto_is_resident_on_a_gpu_that_holds_the_data_easily(data: Dataset, mon
 
 def test_device_names(monkeypatch: pytest.MonkeyPatch) -> None:
     assert resolve_device("cpu") == CPU
-    with pytest.raises(InvalidValue, match="'gpu' is none of auto, cpu, cuda"):
+    with pytest.raises(InvalidValue, match="'gpu' is not one of auto, cpu, cuda"):
         resolve_device("gpu")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert resolve_device("auto") == CPU
-    with pytest.raises(InvalidValue, match="no GPU here"):
+    with pytest.raises(InvalidValue, match="finds no GPU"):
         resolve_device("cuda")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert resolve_device("auto") == torch.device("cuda")

@@ -1,0 +1,61 @@
+"""The image files of one split, wherever they come from: names, labels, and a function that reads one."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datapruning.data.image_folder.scan import ImageListing
+from datapruning.io.disk_space import format_bytes
+from datapruning.io.regular_file import open_regular_file
+
+MAX_IMAGE_BYTES = 512 * 2**20
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """The image files of one split.
+
+    Attributes:
+        names: a name for each: its path relative to the dataset's folder, or "row 7".
+        labels: int64 [n].
+        read: returns the bytes of the file at a position.
+        key: a string that changes whenever a file does, and is cheap to compute.
+        are_paths: whether `names` are paths.
+    """
+
+    names: tuple[str, ...]
+    labels: NDArray[np.int64]
+    read: Callable[[int], bytes]
+    key: str
+    are_paths: bool = True
+
+
+def files_of_listing(root: Path, listing: ImageListing) -> ImageFiles:
+    """The files of a listing. As for `make`, a file has changed if its size or its modification time has."""
+    state = hashlib.sha256(str(root.resolve()).encode())
+    for path in listing.paths:
+        try:
+            stat = (root / path).stat()
+        except OSError:
+            state.update(f"{path}\0not there\n".encode())  # a link that leads nowhere: refused when it is read
+        else:
+            state.update(f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+    return ImageFiles(listing.paths, listing.labels, lambda i: read_image_bytes(root / listing.paths[i]), state.hexdigest())
+
+
+def read_image_bytes(path: Path) -> bytes:
+    """The content of an image file.
+
+    Raises:
+        OSError: it cannot be read. ValueError: not a regular file (a pipe, a device), or larger than `MAX_IMAGE_BYTES`.
+    """
+    with open_regular_file(path) as (file, size):
+        if size > MAX_IMAGE_BYTES:
+            raise ValueError(f"it has {format_bytes(size)}, {format_bytes(MAX_IMAGE_BYTES)} at most are read")
+        return file.read(size)
