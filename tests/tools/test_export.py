@@ -152,7 +152,7 @@ def test_a_line_that_is_no_picture_is_named(tmp_path: Path, photos: Dataset, tex
 def test_a_path_that_stands_twice_is_named(tmp_path: Path, photos: Dataset) -> None:
     assert photos.train_paths is not None
     (tmp_path / "list.txt").write_text(f"{photos.train_paths[3]}\n./{photos.train_paths[3]}\n")
-    with pytest.raises(InvalidFile, match=r"line 2: .* stands in line 1 already"):
+    with pytest.raises(InvalidFile, match=r"line 2: .* is in line 1 already"):
         subset_from_file(tmp_path / "list.txt", photos)
 
 
