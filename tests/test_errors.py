@@ -67,7 +67,7 @@ def test_an_interruption_is_one_line_and_130(dprune: Callable[..., Answer], monk
         raise KeyboardInterrupt
 
     monkeypatch.setattr("datapruning.recipes.names", interrupted)
-    assert dprune("recipes") == Answer(130, "", "dprune: interrupted; the same command goes on where it was\n")
+    assert dprune("recipes") == Answer(130, "", "dprune: interrupted; the same command resumes\n")
 
 
 def test_a_mistake_of_ours_is_not_hidden(dprune: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch) -> None:

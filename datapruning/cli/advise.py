@@ -13,7 +13,7 @@ from datapruning.cli import options as o
 def command(
     options: o.ContextOptions,
     tolerance: Annotated[str, typer.Option(help="Points of accuracy that may be lost.")] = "0.5",
-    scorer: Annotated[str, typer.Option(help="Who ranks the samples.")] = "random",
+    scorer: Annotated[str, typer.Option(help="The scorer that ranks the samples.")] = "random",
     teacher: Annotated[
         list[Path] | None,
         typer.Option(help="A run folder. Repeatable.", show_default="one trained without the hold-out"),

@@ -13,7 +13,7 @@ def command(
     recipe: Annotated[str, typer.Argument(help="A recipe's name, or the path of a .toml (a run's config.toml too).")],
     options: o.DatasetOptions,
 ) -> None:
-    """Check a recipe without running it: every key, type and value, and whether its networks take the dataset's pictures.
+    """Check a recipe without running it: every key, type and value, and whether its networks take the dataset's images.
 
     A mistake is named with its line. Nothing is trained and nothing is written.
 

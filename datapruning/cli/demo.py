@@ -26,8 +26,8 @@ ROWS: tuple[tuple[str, str, str, float | str], ...] = (
 
 
 def command(
-    seeds: Annotated[int, typer.Option(help="Students of each kind.")] = 3,
-    workspace: Annotated[Path, typer.Option(help="Folder of all that is made.")] = o.DEFAULT_WORKSPACE,
+    seeds: Annotated[int, typer.Option(help="Number of students of each kind.")] = 3,
+    workspace: Annotated[Path, typer.Option(help="Folder for everything that is written.")] = o.DEFAULT_WORKSPACE,
     loader: Annotated[str, typer.Option(help="auto, ffcv, mmap or memory.")] = "auto",
     threads: Annotated[int | None, typer.Option(help="torch threads.", show_default="the recipe's")] = None,
 ) -> None:
@@ -82,7 +82,7 @@ def command(
         "the evidence of the scorers, the soft labels.\n"
         f"Everything lies in {Path(workspace).resolve()}: teachers/, evidence/, students/ "
         "(each with its config.toml, result.json and subset.npz).\n"
-        f"A report with curves, costs and pictures: {page.resolve()}\n"
+        f"A report with curves, costs and images: {page.resolve()}\n"
         "Next: dprune train --fraction 0.5 --kd-weight auto, or dprune inspect on any of these folders."
     )
 

@@ -15,9 +15,9 @@ def command(
     a: Annotated[Path, typer.Argument(metavar="A", help="A scores file, a subset file or a run folder.")],
     b: Annotated[Path, typer.Argument(metavar="B", help="Another of the same kind, made from the same dataset.")],
 ) -> None:
-    """Say how two scores files, two subsets or two runs differ, and what chance alone would give.
+    """Compare two scores files, two subsets or two runs, also with what chance alone would give.
 
-    With the dataset (--data), also how they differ by class.
+    With the dataset (--data), differences are listed by class, too.
 
     Example: dprune diff el2n-30.npz random-30.npz --data digits
     """

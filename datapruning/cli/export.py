@@ -17,7 +17,7 @@ def command(
         Path,
         typer.Option(help="Scores and subsets: .csv, .parquet, .txt or .npy. A run: .safetensors, or .npz with --sparse."),
     ],
-    paths: Annotated[bool, typer.Option("--paths", help="The paths of the pictures (needs --data).")] = False,
+    paths: Annotated[bool, typer.Option("--paths", help="The paths of the images (needs --data).")] = False,
     sparse: Annotated[bool, typer.Option("--sparse", help="Of a pruned run, only the weights that are kept.")] = False,
 ) -> None:
     """Write what others read: scores and subsets as tables or lists, a run's weights as plain tensors.

@@ -18,7 +18,7 @@ MAX_PRINTED = 10
 
 def command(
     options: o.ContextOptions,
-    top: Annotated[int, typer.Option(help="Training samples that are kept of each test sample.")] = 10,
+    top: Annotated[int, typer.Option(help="Training samples kept for each test sample.")] = 10,
     pairs: Annotated[str, typer.Option(help="same-class, or all.")] = "same-class",
     out: Annotated[
         Path | None, typer.Option(help="A file if it ends in .npz, else a folder.", show_default="in the workspace")

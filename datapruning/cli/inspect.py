@@ -13,7 +13,7 @@ from datapruning.cli import options as o
 def command(
     path: Annotated[Path, typer.Argument(help="A file that dprune wrote, a dataset .npz, a recording, or a run folder.")],
 ) -> None:
-    """Say what a file or a run folder is, where it came from, and whether it is whole.
+    """Describe a file or a run folder: what it is, where it came from, and whether it is complete.
 
     Example: dprune inspect dprune-runs/students/my-run
     """

@@ -18,27 +18,29 @@ MAX_PRINTED = 10
 
 def command(
     options: o.ContextOptions,
-    scorer: Annotated[
-        str, typer.Option(help="By what they are ranked; ensemble: by probabilities of networks that never saw the sample.")
-    ] = "aum",
-    count: Annotated[int | None, typer.Option(help="How many are listed.", show_default="50")] = None,
-    fraction: Annotated[str | None, typer.Option(help="Instead: the share of the training set that is listed.")] = None,
+    scorer: Annotated[str, typer.Option(help="The scorer that ranks them; ensemble: by out-of-fold probabilities.")] = "aum",
+    count: Annotated[int | None, typer.Option(help="Number of samples listed.", show_default="50")] = None,
+    fraction: Annotated[
+        str | None, typer.Option(help="Instead of a count: the fraction of the training set that is listed.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="A file if it ends in .csv, else a folder.", show_default="in the workspace")
     ] = None,
     gallery: Annotated[Path | None, typer.Option(help="Also write a page (.html) that shows all of them.")] = None,
     probs: Annotated[
-        Path | None, typer.Option(help="Also write the out-of-sample probabilities of all samples (.npz), for cleanlab.")
+        Path | None, typer.Option(help="Also write the out-of-fold probabilities of all samples (.npz), for cleanlab.")
     ] = None,
     seed: o.Seed = 0,
     recording: Annotated[
         Path | None, typer.Option(help="Read a recording of your own training loop, instead of training proxies.")
     ] = None,
-    list_scorers: Annotated[bool, typer.Option("--list", help="Say which end of each scorer looks wrong, and why.")] = False,
+    list_scorers: Annotated[
+        bool, typer.Option("--list", help="List which end of each scorer's ranking suggests wrong labels, and why.")
+    ] = False,
 ) -> None:
     """List the samples whose label is likely wrong, with the label that the networks suggest. A ranking, no verdict.
 
-    Writes a CSV, and a JSON beside it that says how it was made. dprune report shows their pictures.
+    Writes a CSV, and a JSON beside it that says how it was made. dprune report shows the images.
 
     Example: dprune label-issues --data digits --count 20
     """

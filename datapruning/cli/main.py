@@ -64,7 +64,7 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def _common(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
 ) -> None:
     """Options of `dprune` itself."""
 
@@ -88,7 +88,7 @@ def run(arguments: list[str] | None = None) -> int:
     except DataPruningError as error:
         return _fail(1, str(error))
     except (KeyboardInterrupt, typer.Abort):
-        return _fail(INTERRUPTED, "interrupted; the same command goes on where it was")
+        return _fail(INTERRUPTED, "interrupted; the same command resumes")
     except (PermissionError, FileExistsError, NotADirectoryError, IsADirectoryError) as error:
         return _fail(2, f"{error.filename}: {error.strerror}")
     except OSError as error:

@@ -26,45 +26,46 @@ StrategySettings = Annotated[
     list[str] | None,
     typer.Option("--strategy-set", help="A setting of the strategy: key=value, e.g. cutoff=0.2. Repeatable."),
 ]
-Seed = Annotated[int, typer.Option(help="Seed of all that is random.", min=0, max=MAX_SEED)]
+Seed = Annotated[int, typer.Option(help="Random seed.", min=0, max=MAX_SEED)]
 Budget = Annotated[
-    str | None, typer.Option(help="epochs, or steps: as many updates as the full data.", show_default="the recipe's")
+    str | None,
+    typer.Option(help="epochs, or steps: as many training steps as on the full data.", show_default="the recipe's"),
 ]
 StudentModel = Annotated[str | None, typer.Option("--model", help="The student's network.", show_default="the recipe's")]
 RunFolder = Annotated[Path | None, typer.Option("--out", help="The run folder.", show_default="in the workspace")]
-DATA_HELP = "digits; a torchvision set such as cifar10 or svhn; a folder of pictures; hf:FOLDER; or the path of an .npz."
+DATA_HELP = "digits; a torchvision dataset such as cifar10 or svhn; a folder of images; hf:FOLDER; or the path of an .npz."
 
 
 @dataclass(frozen=True)
 class DatasetOptions:
-    """Which dataset, and how picture files in it are read."""
+    """Which dataset, and how its image files are read."""
 
     data: Annotated[str | None, typer.Option(help=DATA_HELP, show_default="that of the file or run")] = None
     image_size: Annotated[
-        int | None, typer.Option(help="Side in pixels that pictures in a folder are decoded to.", show_default="64")
+        int | None, typer.Option(help="Side in pixels that image files are decoded to.", show_default="64")
     ] = None
     holdout: Annotated[
         float | None,
         typer.Option(
-            help="Share of each class that is the test set, in a folder without one.", show_default="test/ or val/"
+            help="Fraction of each class that becomes the test set, for a folder without one.", show_default="test/ or val/"
         ),
     ] = None
     skip_unreadable: Annotated[
-        bool, typer.Option("--skip-unreadable", help="Go on without files in a folder that are no pictures.")
+        bool, typer.Option("--skip-unreadable", help="Leave out files that cannot be decoded as images.")
     ] = False
     image_format: Annotated[
         str | None,
         typer.Option(
-            help="How decoded pictures are kept: raw, jpg or jpg:QUALITY (a tenth of raw's space).", show_default="raw"
+            help="How decoded images are stored: raw, jpg or jpg:QUALITY (a tenth of the space of raw).", show_default="raw"
         ),
     ] = None
     data_root: Annotated[
-        Path | None, typer.Option(help="Folder of the torchvision sets.", show_default="$DPRUNE_DATA, else ./data")
+        Path | None, typer.Option(help="Folder of the torchvision datasets.", show_default="$DPRUNE_DATA, else ./data")
     ] = None
 
     @property
     def name(self) -> str | None:
-        """The dataset with the options about its picture files in one string, as `open_dataset` takes it.
+        """The dataset with the options about its image files in one string, as `open_dataset` takes it.
 
         Raises:
             InvalidValue: options without a dataset, or outside what is allowed.
@@ -75,7 +76,7 @@ class DatasetOptions:
         options = self.image_size, self.holdout, self.skip_unreadable
         if self.data is None:
             if self.image_format is not None or not DatasetSpec("", *options).is_plain:
-                raise InvalidValue(f"{OPTIONS} are about a folder of pictures: name it with --data")
+                raise InvalidValue(f"{OPTIONS} are for a folder of images: name it with --data")
             return None
         return str(parse_dataset_spec(self.data).with_options(*options, self.image_format))
 
@@ -84,7 +85,7 @@ class DatasetOptions:
 class DataOptions(DatasetOptions):
     """A dataset that is opened."""
 
-    download: Annotated[bool, typer.Option("--download", help="Let torchvision fetch a set that is missing.")] = False
+    download: Annotated[bool, typer.Option("--download", help="Let torchvision download a dataset that is missing.")] = False
     workspace: Annotated[Path, typer.Option(help="Folder of caches, evidence, scores, teachers and students.")] = (
         DEFAULT_WORKSPACE
     )
@@ -150,7 +151,7 @@ class RunOptions(ContextOptions):
 
     log: Annotated[
         list[str] | None,
-        typer.Option("--log", help="Show runs in tensorboard, wandb or mlflow. Repeatable, or commas between."),
+        typer.Option("--log", help="Show runs in tensorboard, wandb or mlflow. Repeatable, or separated by commas."),
     ] = None
 
     @property

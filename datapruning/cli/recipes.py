@@ -13,7 +13,7 @@ from datapruning.cli import options as o
 def command(
     action: Annotated[str, typer.Argument(help="list, show or copy.")] = "list",
     name: Annotated[str | None, typer.Argument(help="A recipe.")] = None,
-    to: Annotated[Path | None, typer.Argument(help="Where the copy goes.", show_default="NAME.toml")] = None,
+    to: Annotated[Path | None, typer.Argument(help="Path of the copy.", show_default="NAME.toml")] = None,
 ) -> None:
     """List the recipes, show one, or copy one to change it.
 

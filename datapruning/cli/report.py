@@ -16,12 +16,13 @@ def command(
         list[Path] | None,
         typer.Argument(help="Run folders, sweep folders or workspaces.", show_default=str(o.DEFAULT_WORKSPACE)),
     ] = None,
-    out: Annotated[Path, typer.Option(help="The page; its figures go to a folder beside it.")] = Path("report.html"),
+    out: Annotated[Path, typer.Option(help="The page; its figures go to a folder next to it.")] = Path("report.html"),
     scores: Annotated[
-        list[Path] | None, typer.Option(help="A scores file beside those in the workspace. Repeatable.")
+        list[Path] | None, typer.Option(help="A scores file in addition to those in the workspace. Repeatable.")
     ] = None,
     label_issues: Annotated[
-        list[Path] | None, typer.Option(help="A list of label issues (.csv) beside those in the workspace. Repeatable.")
+        list[Path] | None,
+        typer.Option(help="A list of label issues (.csv) in addition to those in the workspace. Repeatable."),
     ] = None,
 ) -> None:
     """Write one self-contained HTML page about student runs, and its figures as PNG and SVG.

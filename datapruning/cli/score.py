@@ -13,7 +13,7 @@ from datapruning.cli import options as o
 
 def command(
     options: o.ContextOptions,
-    scorer: Annotated[str, typer.Option(help="Names, separated by commas; all: every one.")] = "el2n",
+    scorer: Annotated[str, typer.Option(help="Scorers, separated by commas; all: every scorer.")] = "el2n",
     model: Annotated[
         str | None,
         typer.Option(help="The network of proxies and members of an ensemble.", show_default="the recipe's"),
@@ -30,7 +30,7 @@ def command(
     ] = None,
     launcher: launchers.Name = "local",
     launcher_set: launchers.Settings = None,
-    list_scorers: Annotated[bool, typer.Option("--list", help="Say what each scorer reads, costs and means.")] = False,
+    list_scorers: Annotated[bool, typer.Option("--list", help="List what each scorer reads, costs and means.")] = False,
 ) -> None:
     """Score every training sample, higher = keep first. Writes one scores.npz a scorer.
 

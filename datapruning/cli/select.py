@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 def command(
     options: o.DataOptions,
     scores: Annotated[Path | None, typer.Option(help="A scores file.")] = None,
-    fraction: Annotated[str | None, typer.Option(help="The share that is KEPT, 0 < f <= 1.")] = None,
+    fraction: Annotated[str | None, typer.Option(help="The fraction that is KEPT, 0 < f <= 1.")] = None,
     ids: Annotated[
-        Path | None, typer.Option(help="Instead of scores: a .npy, or a text file with one id or picture path a line.")
+        Path | None, typer.Option(help="Instead of scores: a .npy, or a text file with one id or image path a line.")
     ] = None,
-    strategy: Annotated[str, typer.Option(help="How the kept ones are chosen; --list shows them.")] = "top",
+    strategy: Annotated[str, typer.Option(help="How the kept samples are chosen; --list shows them.")] = "top",
     settings: o.StrategySettings = None,
     recording: Annotated[
         Path | None,
@@ -31,7 +31,9 @@ def command(
         Path | None, typer.Option(help="A file if it ends in .npz, else a folder.", show_default="in the workspace")
     ] = None,
     seed: o.Seed = 0,
-    list_strategies: Annotated[bool, typer.Option("--list", help="Say what each strategy keeps, reads and takes.")] = False,
+    list_strategies: Annotated[
+        bool, typer.Option("--list", help="List what each strategy keeps, reads and which settings it has.")
+    ] = False,
 ) -> None:
     """Keep a fraction of the samples. Subsets of one scores file and seed are nested: the 10% lies inside the 30%.
 

@@ -13,33 +13,33 @@ from datapruning.cli import options as o
 
 def command(
     options: o.RunOptions,
-    fractions: Annotated[str, typer.Option(help="Shares that are KEPT, separated by commas.")] = "0.1,0.3,1",
-    scorers: Annotated[str, typer.Option(help="Who ranks the samples, separated by commas.")] = "random",
+    fractions: Annotated[str, typer.Option(help="Fractions that are KEPT, separated by commas.")] = "0.1,0.3,1",
+    scorers: Annotated[str, typer.Option(help="Scorers that rank the samples, separated by commas.")] = "random",
     kd_weights: Annotated[
-        str, typer.Option(help="0 (labels alone) to 1 (teacher alone), or auto; commas between.")
+        str, typer.Option(help="0 (labels alone) to 1 (teacher alone), or auto; separated by commas.")
     ] = "0,auto",
-    seeds: Annotated[str, typer.Option(help="How many (3 means 0,1,2), or a list of them.")] = "3",
+    seeds: Annotated[str, typer.Option(help="Number of seeds (3 means 0,1,2), or a list of them.")] = "3",
     teachers: Annotated[
         str | None, typer.Option(help="Run folders, separated by commas; each is a dimension.", show_default="the recipe's")
     ] = None,
     sparsity: Annotated[
         str | None,
         typer.Option(
-            help="Prune students before training: shares of their weights that are REMOVED, 0 for none; commas between.",
+            help="Prune students before training: fractions of weights REMOVED, 0 for none; separated by commas.",
             show_default="the recipe's",
         ),
     ] = None,
     criterion: Annotated[
         str | None,
         typer.Option(
-            help="epsd, or baselines: snip, grasp, synflow, prospr, magnitude, random; commas between.",
+            help="epsd, or baselines: snip, grasp, synflow, prospr, magnitude, random; separated by commas.",
             show_default="the recipe's",
         ),
     ] = None,
     self_distill: Annotated[
         str | None,
         typer.Option(
-            help="Learn from oneself as well: none, cs-kd, ps-kd, dlb, tf-kd, tf-kd-self; commas between.",
+            help="Add self-distillation: none, cs-kd, ps-kd, dlb, tf-kd, tf-kd-self; separated by commas.",
             show_default="the recipe's",
         ),
     ] = None,
@@ -48,13 +48,13 @@ def command(
     jobs: Annotated[int, typer.Option(help="Workers, each with --threads threads.")] = 1,
     launcher: launchers.Name = "local",
     launcher_set: launchers.Settings = None,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try rows again that failed before.")] = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Retry trials that failed before.")] = False,
     out: Annotated[Path | None, typer.Option(help="The sweep's folder.", show_default="in the workspace")] = None,
 ) -> None:
     """Train a student for every combination, by several workers. Stop it at any moment; the same command goes on.
 
-    Finished rows are never done again: a larger grid does what is new. The same command from several shells shares the
-    rows.
+    Finished trials are never repeated: a larger grid trains what is new. The same command in several shells shares the
+    trials.
 
     Example: dprune sweep --fractions 0.1,0.3 --scorers random,el2n --jobs 2
     """
@@ -83,6 +83,6 @@ def command(
     o.print_result(f"{result.table}\n{result.folder / 'table.md'}, {result.folder / 'rows.csv'}")
     if result.failures:
         raise DataPruningError(
-            f"{len(result.failures)} of {len(result.failures) + len(result.rows)} rows failed, the first: "
+            f"{len(result.failures)} of {len(result.failures) + len(result.trials)} trials failed, the first: "
             f"{result.failures[0].error} (all in {result.folder / 'failed'}); --retry-failed tries them again"
         )

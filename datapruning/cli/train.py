@@ -12,17 +12,17 @@ from datapruning.cli import options as o
 
 def command(
     options: o.RunOptions,
-    fraction: Annotated[str | None, typer.Option(help="The share that is KEPT, 0 < f <= 1.")] = None,
+    fraction: Annotated[str | None, typer.Option(help="The fraction that is KEPT, 0 < f <= 1.")] = None,
     kd_weight: Annotated[
         str | None, typer.Option(help="auto, or 0 (labels alone) to 1 (teacher alone).", show_default="auto")
     ] = None,
-    scorer: Annotated[str | None, typer.Option(help="Who ranks the samples.", show_default="random")] = None,
+    scorer: Annotated[str | None, typer.Option(help="The scorer that ranks the samples.", show_default="random")] = None,
     scores: Annotated[Path | None, typer.Option(help="A scores file, instead of --scorer.")] = None,
     subset: Annotated[
         Path | None, typer.Option(help="A subset file, or a .npy or .txt of ids or paths, instead of --fraction.")
     ] = None,
     strategy: Annotated[
-        str | None, typer.Option(help="How the kept ones are chosen, see dprune select --list.", show_default="top")
+        str | None, typer.Option(help="How the kept samples are chosen, see dprune select --list.", show_default="top")
     ] = None,
     strategy_settings: o.StrategySettings = None,
     balance: Annotated[str | None, typer.Option(help="none, or class: keep the fraction in each class.")] = None,
@@ -38,18 +38,18 @@ def command(
     model: o.StudentModel = None,
     infobatch: Annotated[
         float | None,
-        typer.Option(help="Skip this share of the easy samples each epoch (0.5; 0: none).", show_default="the recipe's"),
+        typer.Option(help="Skip this fraction of the easy samples each epoch (0.5; 0: none).", show_default="the recipe's"),
     ] = None,
     self_distill: Annotated[
         str | None,
         typer.Option(
-            help="Learn from oneself as well: cs-kd, ps-kd, dlb, tf-kd, tf-kd-self or none.", show_default="the recipe's"
+            help="Add self-distillation: cs-kd, ps-kd, dlb, tf-kd, tf-kd-self or none.", show_default="the recipe's"
         ),
     ] = None,
     sparsity: Annotated[
         float | None,
         typer.Option(
-            help="Prune the student before training: the share of its weights that is REMOVED.",
+            help="Prune the student before training: the fraction of its weights that is REMOVED.",
             show_default="the recipe's",
         ),
     ] = None,
@@ -61,12 +61,10 @@ def command(
     ] = None,
     max_seconds: Annotated[
         float | None,
-        typer.Option(help="Stop at the end of an epoch when these are up (exit code 3); the same command goes on."),
+        typer.Option(help="Time limit in seconds: stop at the end of an epoch (exit code 3); the same command resumes."),
     ] = None,
     out: o.RunFolder = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Seed of all that is random.", show_default="0", min=0, max=o.MAX_SEED)
-    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Random seed.", show_default="0", min=0, max=o.MAX_SEED)] = None,
 ) -> None:
     """Train a student on the samples that are kept, with soft labels of a teacher that saw all of them.
 

@@ -280,7 +280,7 @@ def test_an_interrupted_run_says_so_in_one_line_and_goes_on(tmp_path: Path) -> N
     out, err = process.communicate(timeout=120)
     assert process.returncode == 130, err
     assert out == ""
-    assert err.splitlines()[-1] == "dprune: interrupted; the same command goes on where it was"
+    assert err.splitlines()[-1] == "dprune: interrupted; the same command resumes"
     assert "Traceback" not in err
     assert not list(tmp_path.rglob("*.part"))
     assert not (tmp_path / "run" / "result.json").exists()

@@ -49,7 +49,7 @@ class SweepStatus(StoreStatus):
 
     def work_left(self) -> float | None:
         """Seconds of one process for the remaining trials, by the samples that they see; None: not known yet."""
-        return estimate_seconds(self.training, self.grid, self.rows(), self.remaining_students)
+        return estimate_seconds(self.training, self.grid, self.trials(), self.remaining_students)
 
     def time_left(self) -> float | None:
         """Seconds until all trials have ended, if as many as now run side by side; None: not known yet."""

@@ -32,14 +32,14 @@ class Sweep:
 
     Attributes:
         folder: Where its trials, runs and tables lie.
-        rows: Finished trials, in the order of the grid; `row.result` is the run's result.json and `folder`, the run
+        trials: Finished trials, in the order of the grid; `row.result` is the run's result.json and `folder`, the run
             folder relative to the sweep's.
         failures: Trials that failed.
         table: Markdown.
     """
 
     folder: Path
-    rows: tuple[Trial, ...]
+    trials: tuple[Trial, ...]
     failures: tuple[FailedTrial, ...]
     table: str
 
@@ -114,11 +114,11 @@ def sweep(
     table = f"{markdown(make_table(status))}\n\n{make_caption(status, context.data.name)}"
     write_text(folder / TABLE, table + "\n")
     write_text(folder / ROWS, make_csv(status))
-    return Sweep(folder, tuple(status.rows()), tuple(status.failures()), table)
+    return Sweep(folder, tuple(status.trials()), tuple(status.failures()), table)
 
 
 def _prepare(request: SweepRequest, status: SweepStatus) -> None:
-    prepare_shared(request.context, status.remaining_students, request.scorers, status.rows())
+    prepare_shared(request.context, status.remaining_students, request.scorers, status.trials())
 
 
 def _run_here(request: SweepRequest, status: SweepStatus) -> None:

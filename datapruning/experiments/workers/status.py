@@ -58,7 +58,7 @@ class StoreStatus:
         """Trials that have not ended, running ones included."""
         return [c for c in self.configs if trial_name(c) not in self.done and trial_name(c) not in self.failed]
 
-    def rows(self) -> list[Trial]:
+    def trials(self) -> list[Trial]:
         """Finished trials, in order."""
         return [self.done[trial_name(c)] for c in self.configs if trial_name(c) in self.done]
 

@@ -46,8 +46,8 @@ def weights(folder: Path, row: Trial) -> bytes:
 def same_bits(one: Sweep, other: Sweep) -> bool:
     """Whether two sweeps have the same rows, results, networks and table."""
     return (
-        [(r.config, bare(r.result)) for r in one.rows] == [(r.config, bare(r.result)) for r in other.rows]
-        and [weights(one.folder, r) for r in one.rows] == [weights(other.folder, r) for r in other.rows]
+        [(r.config, bare(r.result)) for r in one.trials] == [(r.config, bare(r.result)) for r in other.trials]
+        and [weights(one.folder, r) for r in one.trials] == [weights(other.folder, r) for r in other.trials]
         and one.table == other.table
     )
 
@@ -55,10 +55,10 @@ def same_bits(one: Sweep, other: Sweep) -> bool:
 def test_every_row_is_one_train(small: Dataset, make_context: MakeContext, tmp_path: Path) -> None:
     context = make_context(small, *CHANGES)
     found = sweep(context, **GRID, out=tmp_path / "sweep")
-    assert len(found.rows) == 12, "2 seeds of random and el2n at 0.2, and of everything, with and without KD"
+    assert len(found.trials) == 12, "2 seeds of random and el2n at 0.2, and of everything, with and without KD"
     assert found.failures == ()
     el2n = score(context, "el2n")
-    for row in found.rows:
+    for row in found.trials:
         config = row.config
         alone = train(
             context, fraction=config["fraction"], scores=el2n if config["scorer"] == "el2n" else None,
@@ -71,7 +71,7 @@ def test_every_row_is_one_train(small: Dataset, make_context: MakeContext, tmp_p
     assert len(list((tmp_path / "runs/teachers").iterdir())) == 1
     assert len(list((tmp_path / "runs/evidence").iterdir())) == 1, "one recording for the students of all seeds"
     (done,) = (tmp_path / "runs/teachers").rglob("done.npy")
-    assert sum(r.result.get("soft_labels_computed", 0) for r in found.rows) == np.load(done).sum(), "each label once"
+    assert sum(r.result.get("soft_labels_computed", 0) for r in found.trials) == np.load(done).sum(), "each label once"
 
 
 def test_a_larger_grid_does_only_what_is_new(
@@ -91,7 +91,7 @@ def test_a_larger_grid_does_only_what_is_new(
     larger = sweep(context, fractions="0.2", kd_weights="0", seeds="1,5,2")
     assert trained == [5, 2]
     assert larger.folder == first.folder
-    assert [row.config["seed"] for row in larger.rows] == [1, 5, 2]
+    assert [row.config["seed"] for row in larger.trials] == [1, 5, 2]
 
 
 def test_a_moved_sweep_goes_on(small: Dataset, make_context: MakeContext, tmp_path: Path) -> None:
@@ -99,22 +99,22 @@ def test_a_moved_sweep_goes_on(small: Dataset, make_context: MakeContext, tmp_pa
     sweep(context, fractions="0.2", kd_weights="0", seeds=1, out=tmp_path / "here")
     (tmp_path / "here").rename(tmp_path / "there")
     found = sweep(context, fractions="0.2", kd_weights="0", seeds=2, out=tmp_path / "there")
-    assert all((found.folder / row.result["folder"] / "result.json").is_file() for row in found.rows)
+    assert all((found.folder / row.result["folder"] / "result.json").is_file() for row in found.trials)
 
 
 def test_teachers_are_a_dimension(small: Dataset, make_context: MakeContext, tmp_path: Path) -> None:
     context = make_context(small, *CHANGES)
     teachers = [teach(context, seed=seed, out=tmp_path / f"teacher-{seed}") for seed in (0, 1)]
     found = sweep(context, fractions="0.2", kd_weights="0,0.9", seeds=1, teachers=teachers)
-    assert len(found.rows) == 3
-    taught = [Path(row.result["teacher"][0]["folder"]).name for row in found.rows if row.config["teacher"]]
+    assert len(found.trials) == 3
+    taught = [Path(row.result["teacher"][0]["folder"]).name for row in found.trials if row.config["teacher"]]
     assert taught == ["teacher-0", "teacher-1"]
     assert "teacher-1" in found.table
     (tmp_path / "teacher-0").rename(tmp_path / "moved")
     again = sweep(
         context, fractions="0.2", kd_weights="0,0.9", seeds=1, teachers=f"{tmp_path / 'moved'},{tmp_path}/teacher-1"
     )
-    assert [row.result for row in again.rows] == [row.result for row in found.rows], "a teacher is known by its weights"
+    assert [row.result for row in again.trials] == [row.result for row in found.trials], "a teacher is known by its weights"
 
 
 def test_a_row_that_fails_is_shown_and_can_be_retried(
@@ -132,7 +132,7 @@ def test_a_row_that_fails_is_shown_and_can_be_retried(
     with monkeypatch.context() as patch:
         patch.setattr("datapruning.api.train.train", picky)
         first = sweep(context, **grid)
-        assert [row.config["seed"] for row in first.rows] == [0, 2]
+        assert [row.config["seed"] for row in first.trials] == [0, 2]
         assert [failure.config["seed"] for failure in first.failures] == [1]
         assert "(2 of 3, 1 failed)" in first.table
         assert "failed: random, keeping 24 of 120, KD weight 0, seed 1: MemoryError" in capsys.readouterr().err
@@ -140,7 +140,7 @@ def test_a_row_that_fails_is_shown_and_can_be_retried(
     assert len(left.failures) == 1
     assert "retry_failed tries them again" in capsys.readouterr().err
     again = sweep(context, **grid, retry_failed=True)
-    assert (len(again.rows), again.failures) == (3, ())
+    assert (len(again.trials), again.failures) == (3, ())
 
 
 def test_cost_is_said_before_anything_is_trained(
@@ -152,7 +152,7 @@ def test_cost_is_said_before_anything_is_trained(
     assert "6 trials, 2 fractions x 2 scorers x 2 KD weights" in first
     assert "such trials are one" in first
     assert "0 of 6 done" in first
-    seen = sum(row.result["samples_seen"] for row in found.rows)
+    seen = sum(row.result["samples_seen"] for row in found.trials)
     assert second == f"to train: 6 students, {seen:,} samples in all"
     assert "el2n (2 proxies, 360 samples)" in shared[0]
     assert "teacher (240 samples)" in shared[1]
@@ -207,7 +207,7 @@ def test_rows_of_two_teachers_are_never_mixed(small: Dataset, make_context: Make
     with pytest.raises(IncompatibleInputs, match="another network than the teacher of the trials that are finished"):
         sweep(elsewhere, fractions="0.2", kd_weights="0.9", seeds=2, out=tmp_path / "sweep")
     found = sweep(elsewhere, fractions="0.2", kd_weights="0", seeds=2, out=tmp_path / "sweep")
-    assert len(found.rows) == 2, "rows without a teacher have nothing to do with it"
+    assert len(found.trials) == 2, "rows without a teacher have nothing to do with it"
 
 
 def test_a_place_that_holds_something_else_is_refused(small: Dataset, make_context: MakeContext, tmp_path: Path) -> None:

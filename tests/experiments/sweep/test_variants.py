@@ -206,12 +206,12 @@ def test_every_row_is_one_train_and_old_rows_stay(
     again = sweep(context, **asked, sparsity="0,0.5", criterion="snip", self_distill="none,cs-kd")
     assert found.folder == again.folder == first.folder
     assert len(trained) == 4, "three, then snip without self-distillation; the first sweep's row is there"
-    assert again.rows[0].config == first.rows[0].config
+    assert again.trials[0].config == first.trials[0].config
     assert "3 ways of pruning" in said
     assert "students pruned before training: keeping" in said
     assert "(50.00% removed), by epsd, snip" in said
     assert "with what self-distillation adds)" in said
-    for row in found.rows:
+    for row in found.trials:
         config = row.config
         own = context.with_settings("self_distill", method="cs-kd")
         own = own.with_sparsity(0.5, config["sparsity"]["criterion"]) if "sparsity" in config else own

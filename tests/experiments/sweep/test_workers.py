@@ -74,7 +74,7 @@ def test_workers_take_over_from_one_that_is_killed_and_go_on_past_a_trial_that_f
     digits: Dataset, tmp_path: Path, dprune: Callable[..., Answer], undisturbed: Sweep
 ) -> None:
     folder = tmp_path / "s"
-    blocked = folder / StudentSpec.from_config(undisturbed.rows[-1].config).run_folder(144)
+    blocked = folder / StudentSpec.from_config(undisturbed.trials[-1].config).run_folder(144)
     with command(tmp_path, *WORDS, "--jobs", "2") as sweeping:
         until(lambda: (folder / "store.json").exists())
         blocked.mkdir(parents=True)
@@ -99,7 +99,9 @@ def test_workers_take_over_from_one_that_is_killed_and_go_on_past_a_trial_that_f
     assert same_bits(complete, undisturbed)
     assert dprune(*WORDS).code == 0
     (done,) = (tmp_path / "dprune-runs/teachers").rglob("done.npy")
-    assert sum(row.result.get("soft_labels_computed", 0) for row in complete.rows) == np.load(done).sum(), "each label once"
+    assert sum(row.result.get("soft_labels_computed", 0) for row in complete.trials) == np.load(done).sum(), (
+        "each label once"
+    )
 
 
 def test_a_worker_dies_with_its_parent_and_another_process_goes_on(
@@ -122,7 +124,7 @@ def test_jobs_of_submitit_go_on_without_the_command_and_one_that_is_killed_is_re
     with command(tmp_path, *WORDS, *SUBMITIT) as first, locks:
         until(lambda: (folder / "store.json").exists())
         store = TrialStore(folder, read_json(folder / "store.json")["about"])
-        for row in undisturbed.rows:  # nobody begins a trial before the second command is there
+        for row in undisturbed.trials:  # nobody begins a trial before the second command is there
             locks.enter_context(file_lock(store.path(row.config)))
         until(lambda: "2 jobs are submitted" in first.stderr())
         first.process.send_signal(signal.SIGINT)

@@ -147,7 +147,7 @@ def test_a_trial_that_kills_its_workers_has_failed(case: Callable[..., Case]) ->
     with LocalWorkers(2, killing.folder, killing.lines.append) as workers:
         workers.submit(killing.task)
         killing.watch(workers)
-    assert [row.config["n"] for row in killing.status.rows()] == [0, 2]
+    assert [row.config["n"] for row in killing.status.trials()] == [0, 2]
     (failure,) = killing.status.failures()
     assert failure.config["n"] == 1
     assert failure.error == "its process was ended by SIGKILL, and so did another one in it before (out of memory?)"
@@ -244,7 +244,7 @@ def test_an_array_of_jobs_is_left_alone_and_found_again(case: Callable[..., Case
         again.watch(jobs)
     assert len(scripts(state)) == 1, "nothing was submitted twice"
     assert [line for line in again.lines if line.startswith("ended")] == [f"ended: {{'n': {k}}}" for k in range(3)]
-    assert {row.result["by"] for row in again.status.rows()} == {"slurm-1", "slurm-2"}
+    assert {row.result["by"] for row in again.status.trials()} == {"slurm-1", "slurm-2"}
     assert read_json(again.folder / "jobs.json")["jobs"] == {}
 
 
@@ -304,7 +304,7 @@ def test_jobs_with_fewer_trials_are_replaced_by_jobs_with_all(case: Callable[...
     with slurm_jobs(large, 1) as jobs:
         jobs.submit(large.task)
         large.watch(jobs)
-    assert [row.result["by"] for row in large.status.rows()] == ["slurm-1", "slurm-2", "slurm-2"]
+    assert [row.result["by"] for row in large.status.trials()] == ["slurm-1", "slurm-2", "slurm-2"]
 
 
 def test_the_error_of_sbatch_is_passed_on(case: Callable[..., Case], state: Path) -> None:
