@@ -38,6 +38,6 @@ def write_page(issues: LabelIssues, data: Dataset, path: Path) -> Path:
     check_same_dataset("this list of label issues", issues.meta, data)
     lead = render("label_issue_lead.html", issues=issues, total=data.total)
     pictures = issue_pictures(issues, data, len(issues))
-    section = Section("label-issues", "Pictures", render("label_issue_list.html", issues=issues, pictures=pictures))
+    section = Section("label-issues", "Images", render("label_issue_list.html", issues=issues, pictures=pictures))
     write_text(path, render_page(f"{data.name}: likely wrong labels", lead, [section]))
     return path

@@ -66,7 +66,7 @@ def section(inputs: ReportInputs) -> Section:
             for file, file_ends in zip(files, ends, strict=True)
         ]
     values = {"files": files, "galleries": galleries, "predictions": predictions}
-    return Section("pictures", "Pictures: first and last of each scorer", render("gallery.html", inputs=inputs, **values))
+    return Section("pictures", "Images: first and last of each scorer", render("gallery.html", inputs=inputs, **values))
 
 
 def _ends(file: ScoresFile, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
