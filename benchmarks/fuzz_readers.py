@@ -21,16 +21,24 @@ from safetensors.torch import save_file
 from torch import nn
 
 from datapruning.artifacts.influence import Influence, load_influence
-from datapruning.artifacts.label_issues import KIND as LABEL_ISSUES_KIND
 from datapruning.artifacts.label_issues import LabelIssue, LabelIssues, load_label_issues
-from datapruning.artifacts.metadata import make_metadata
-from datapruning.artifacts.scores import KIND, Scores, load_scores
+from datapruning.artifacts.metadata import (
+    InfluenceMetadata,
+    LabelIssuesMetadata,
+    PredProbsMetadata,
+    ScoresMetadata,
+    common_fields,
+)
+from datapruning.artifacts.pred_probs import PredProbs
+from datapruning.artifacts.scores import Scores, load_scores
 from datapruning.artifacts.subset import load_subset, read_ids, subset_from_ids
 from datapruning.artifacts.subset_file import subset_from_file
 from datapruning.cli.main import run
 from datapruning.config.augmentation import AugmentPolicy
+from datapruning.config.ensemble import EnsembleConfig
 from datapruning.config.recipe import read_recipe
 from datapruning.config.sparsity import SparsityConfig
+from datapruning.config.training import TrainConfig
 from datapruning.data.augment.augmentation import Augmentation
 from datapruning.data.dataset import Dataset, Split
 from datapruning.data.image_folder.decode import CorruptImage, decode
@@ -50,7 +58,6 @@ from datapruning.evidence.recording import (
     write_array,
 )
 from datapruning.evidence.sample_stats import RECORDED
-from datapruning.io.npz import write_npz
 from datapruning.io.tensors import load_tensors, save_tensors
 from datapruning.io.trial_store import TrialStore
 from datapruning.models import create_model
@@ -136,7 +143,7 @@ def _floats(*shape: int) -> Any:
 
 
 def make_scores(folder: Path) -> None:
-    meta = make_metadata(KIND, DATA, scorer="made-up", sign="as it is", seed=0, settings={"a": 1.5, "b": [1, 2]})
+    meta = ScoresMetadata(**common_fields(DATA), scorer="made-up", sign="as it is", seed=0, unreadable=(3, 5))
     Scores(_floats(40), meta, np.abs(_floats(40))).save(folder / "scores.npz")
 
 
@@ -146,7 +153,11 @@ def make_subset(folder: Path) -> None:
 
 def make_influence(folder: Path) -> None:
     ids, top = np.arange(6, dtype=np.int64), np.zeros((20, 2), np.int64)
-    meta = make_metadata("datapruning.influence", DATA, tests=20, top=2, pairs=6, members=4, expected=0.1)
+    meta = InfluenceMetadata(
+        **common_fields(DATA), tests=20, top=2, pairs="all", least_memorization=0.25, least_influence=0.15, members=4,
+        considered=800, num_pairs_found=6, kept=6, expected=0.1, permutations=10, seed=0, source="made up",
+        ensemble=EnsembleConfig(), ensemble_member=TrainConfig(), costs=ComputeCost(40, 80, 1.5),
+    )  # fmt: skip
     numbers = (_floats(6), _floats(6), _floats(6), top, _floats(20, 2), _floats(20, 2), _floats(40))
     Influence(ids, ids, *numbers, meta=meta).save(folder / "influence.npz")
 
@@ -158,8 +169,8 @@ RESULT = TeacherResult(
 
 
 def make_probs(folder: Path) -> None:
-    meta = make_metadata("datapruning.probs", DATA, seed=0)
-    write_npz(folder / "probs.npz", {"pred_probs": np.abs(_floats(40, 3)), "labels": DATA.train.labels}, meta)
+    meta = PredProbsMetadata(**common_fields(DATA), seed=0, ensemble=EnsembleConfig(), ensemble_member=TrainConfig())
+    PredProbs(np.abs(_floats(40, 3)), DATA.train.labels, meta).save(folder / "probs.npz")
 
 
 def _masks() -> Masks:
@@ -241,7 +252,7 @@ def read_paths(folder: Path) -> Any:
 
 def make_label_issues(folder: Path) -> None:
     rows = tuple(LabelIssue(i, i % 3, "one", (i + 1) % 3, "two", 0.5 - i, 0.1 * i) for i in range(5))
-    LabelIssues(rows, make_metadata(LABEL_ISSUES_KIND, DATA, scorer="aum", end="lowest", seed=0)).save(
+    LabelIssues(rows, LabelIssuesMetadata(**common_fields(DATA), scorer="aum", end="lowest", seed=0)).save(
         folder / "label-issues.csv"
     )
 

@@ -122,7 +122,7 @@ def ours(task: Task, case: Case, folder: Path, clock: Clock) -> Answer:
     values = scores.values
     if task.scorer == "forgetting":  # never learned: here as DeepCore counts it
         values = np.where(values == case.epochs, 0, values)
-    return values, {"costs": scores.meta["costs"]}
+    return values, {"costs": scores.meta.costs}
 
 
 def network_alone(task: Task, case: Case, folder: Path, clock: Clock) -> Answer:

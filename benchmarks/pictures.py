@@ -194,7 +194,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         context = dp.open_context(dp.open_dataset("digits"), loader="memory", device="cpu", workspace=folder)
         scores, teacher = dp.score(context, "el2n"), dp.teach(context)
-        recording = dp.open_recording(scores.meta["recording"])
+        recording = dp.open_recording(str(scores.meta.recording))
         save("scores", "A histogram of scores", lambda figure: paint_scores(figure, context.data, scores), 7.2, 3.0)
         chosen = chosen_samples(scores, recording)
         save("evidence", "Probability of the label by epoch", lambda figure: paint_evidence(figure, recording, chosen), 4.6)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from datapruning.analysis.pred_probs import ensemble_metadata
-from datapruning.artifacts.influence import KIND, Influence
-from datapruning.artifacts.metadata import make_metadata
+from datapruning.artifacts.influence import Influence
+from datapruning.artifacts.metadata import InfluenceMetadata, common_fields
 from datapruning.data.dataset import Dataset
 from datapruning.errors import InvalidValue
 from datapruning.evidence.members import open_ensemble
@@ -46,7 +44,7 @@ def influence(
     """Estimate the influence of every training sample on every test sample, and keep what is large.
 
     Members of the ensemble that are missing are trained. With few members, the largest of so many differences are large by
-    chance alone: `meta["expected"]` is the number of pairs of high influence if no sample had any influence, the mean over
+    chance alone: `meta.expected` is the number of pairs of high influence if no sample had any influence, the mean over
     permutations of which member classified the test set correctly.
 
     Args:
@@ -84,13 +82,15 @@ def influence(
     ]  # fmt: skip
     train_id, test_id, strength, stderr = influences.high_pairs()
     memorization = counts.memorization.astype(np.float32)
-    meta = make_metadata(
-        KIND, context.data, tests=len(context.data.test), pairs=pairs, top=top, least_memorization=least_memorization,
-        least_influence=least_influence, members=counts.num_members, num_pairs_found=influences.count, kept=len(train_id),
+    meta = InfluenceMetadata(
+        **common_fields(context.data), tests=len(context.data.test), pairs=pairs, top=top,
+        least_memorization=least_memorization, least_influence=least_influence,
+        members=counts.num_members, num_pairs_found=influences.count, kept=len(train_id),
         considered=sum(len(train) * len(test) for train, test in groups),
         expected=float(np.mean(by_chance)) if by_chance else None,
         expected_sd=float(np.std(by_chance, ddof=1)) if len(by_chance) > 1 else None, permutations=permutations, seed=seed,
-        source="Feldman and Zhang 2020, sections 2 and 3", **ensemble_metadata(context), costs=asdict(ensemble.cost),
+        source="Feldman and Zhang 2020, sections 2 and 3", ensemble=context.recipe.ensemble,
+        ensemble_member=context.recipe.ensemble_member, costs=ensemble.cost,
     )  # fmt: skip
     result = Influence(
         train_id, test_id, strength, stderr, memorization[train_id], influences.top_id,

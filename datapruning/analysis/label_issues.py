@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from datapruning.analysis.pred_probs import count_confident_label_issues, ensemble_metadata, most_likely_other_class
+from datapruning.analysis.pred_probs import count_confident_label_issues, most_likely_other_class
 from datapruning.api.score import score, score_recording
-from datapruning.artifacts.label_issues import KIND, LabelIssue, LabelIssues
-from datapruning.artifacts.metadata import DatasetIdentity, dataset_mismatch_hint, make_metadata
+from datapruning.artifacts.label_issues import LabelIssue, LabelIssues
+from datapruning.artifacts.metadata import (
+    DatasetIdentity,
+    LabelIssuesMetadata,
+    ScoresMetadata,
+    common_fields,
+    dataset_mismatch_hint,
+)
 from datapruning.artifacts.scores import Scores
 from datapruning.data.dataset import Dataset
 from datapruning.errors import IncompatibleInputs, InvalidValue, UnknownName
@@ -27,7 +33,7 @@ from datapruning.runs.opening import DatasetOrContext, as_context
 ENSEMBLE, MEMORIZATION = "ensemble", "memorization"
 COUNT = 50
 HARD = "hard samples with right labels rank as high"
-ISSUE_END: dict[str, tuple[str, str]] = {
+ISSUE_END: dict[str, tuple[Literal["lowest", "highest"], str]] = {
     "aum": ("highest", "the network leans towards another class all through training; hard samples follow close behind"),
     ENSEMBLE: ("lowest", "networks that never saw the sample give its label little probability; so they do to rare samples"),
     "el2n": ("highest", f"large errors early in training; {HARD}"),
@@ -86,18 +92,19 @@ def find_label_issues(
     check_scorer(scorer)
     context = as_context(data)
     num_issues = resolve_count(count, fraction, context.data.total)
-    labels = context.data.train.labels
+    labels, confident_others = context.data.train.labels, None
     if scorer in (ENSEMBLE, MEMORIZATION):
         ensemble = open_ensemble(context, seed)
         predictions = _ensemble_predictions(ensemble)
         if scorer == ENSEMBLE:
             scores = _self_confidence(context, ensemble, predictions, seed)
+            confident_others = count_confident_label_issues(ensemble.pred_probs(), labels)
         else:
             scores = score(context, scorer, seed=seed)
     else:
         scores = score(context, scorer, seed=seed)
-        predictions = _recorded_predictions(open_recording(Path(scores.meta["recording"])))
-    issues = _rank(scores, predictions, labels, context.data.class_names, num_issues, context.data)
+        predictions = _recorded_predictions(open_recording(Path(str(scores.meta.recording))))
+    issues = _rank(scores, predictions, labels, context.data.class_names, num_issues, context.data, confident_others)
     if out is not None:
         issues.save(out)
     return issues
@@ -207,11 +214,10 @@ def resolve_count(count: int | None, fraction: float | str | None, total: int) -
 def _self_confidence(context: Context, ensemble: SubsetEnsemble, predictions: _Predictions, seed: int) -> Scores:
     """Return the probability of the label as a score, so that likely labels come first."""
     assert predictions.label_prob is not None
-    meta = {
-        "scorer": ENSEMBLE, "source": "Northcutt et al. 2021, section 3 (self-confidence)",
-        "confident_others": count_confident_label_issues(ensemble.pred_probs(), context.data.train.labels),
-        "seed": seed, **ensemble_metadata(context), "costs": asdict(ensemble.cost),
-    }  # fmt: skip
+    meta = ScoresMetadata(
+        **common_fields(context.data), scorer=ENSEMBLE, source="Northcutt et al. 2021, section 3 (self-confidence)",
+        seed=seed, ensemble=context.recipe.ensemble, ensemble_member=context.recipe.ensemble_member, costs=ensemble.cost,
+    )  # fmt: skip
     return Scores(predictions.label_prob, meta)
 
 
@@ -238,6 +244,7 @@ def _rank(
     names: Sequence[str],
     count: int,
     data: DatasetIdentity,
+    confident_others: int | None = None,
 ) -> LabelIssues:
     """Return the first `count` samples: by score, of equal scores by the label's probability, then by id."""
     end, meaning = ISSUE_END[scores.scorer]
@@ -257,7 +264,8 @@ def _rank(
                 "" if paths is None else paths[i],
             )
         )  # fmt: skip
-    meta = make_metadata(KIND, data)
-    meta |= {key: value for key, value in scores.meta.items() if key not in meta}
-    source = None if label_prob is None else predictions.source
-    return LabelIssues(tuple(issues), {**meta, "end": end, "means": meaning, "count": count, "label_prob": source})
+    meta = LabelIssuesMetadata(
+        **common_fields(data), scorer=scores.scorer, seed=scores.meta.seed, end=end, means=meaning, count=count,
+        label_prob=None if label_prob is None else predictions.source, confident_others=confident_others, scores=scores.meta,
+    )  # fmt: skip
+    return LabelIssues(tuple(issues), meta)

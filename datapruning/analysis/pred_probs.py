@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
+from datapruning.artifacts.metadata import PredProbsMetadata, common_fields
+from datapruning.artifacts.pred_probs import PredProbs
 from datapruning.evidence.members import open_ensemble
 from datapruning.runs.context import Context
 from datapruning.runs.opening import DatasetOrContext, as_context
+
+
+def ensemble_pred_probs(context: Context, seed: int) -> PredProbs:
+    """Return the probabilities of `pred_probs` with labels and metadata, as a file holds them.
+
+    Raises:
+        InvalidValue: an ensemble so small that every member saw some sample.
+    """
+    recipe = context.recipe
+    meta = PredProbsMetadata(
+        **common_fields(context.data), seed=seed, ensemble=recipe.ensemble, ensemble_member=recipe.ensemble_member
+    )
+    return PredProbs(open_ensemble(context, seed).pred_probs(), context.data.train.labels, meta)
 
 
 def pred_probs(data: DatasetOrContext, seed: int = 0) -> NDArray[np.float32]:
@@ -53,8 +66,3 @@ def count_confident_label_issues(probs: NDArray[np.float32], labels: NDArray[np.
     thresholds = np.where(counts > 0, np.bincount(labels, label_probs, classes) / np.maximum(counts, 1), np.inf)
     confident = np.where(probs >= thresholds, probs, -1.0)
     return int(((confident.max(1) >= 0) & (confident.argmax(1) != labels)).sum())
-
-
-def ensemble_metadata(context: Context) -> dict[str, Any]:
-    """Return the settings of the ensemble, for `meta`."""
-    return context.recipe.identity("ensemble", "ensemble_member")

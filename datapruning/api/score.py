@@ -8,10 +8,10 @@ from typing import Any, Unpack
 
 import numpy as np
 
-from datapruning.artifacts.metadata import DatasetIdentity, make_metadata
+from datapruning.artifacts.metadata import DatasetIdentity, EvidenceFields, ScoresMetadata, common_fields
 from datapruning.artifacts.save import out_path, save_if_new
 from datapruning.artifacts.scorer import Scorer, Values
-from datapruning.artifacts.scores import KIND, Scores, load_scores
+from datapruning.artifacts.scores import Scores, load_scores
 from datapruning.data.dataset import Dataset
 from datapruning.errors import InvalidValue, OutputExists
 from datapruning.evidence.collect import collect_evidence, read_evidence
@@ -61,7 +61,7 @@ def score(
     selected_scorer: Scorer = get_scorer(scorer)
     context = with_evidence_model(as_context(data, **settings), model)
     evidence, provenance = collect_evidence(context, selected_scorer, seed)
-    return _compute_scores(selected_scorer, evidence, context.data, {"seed": seed, **provenance.to_metadata()}, out)
+    return _compute_scores(selected_scorer, evidence, context.data, seed, provenance, out)
 
 
 def with_evidence_model(context: Context, model: str | None) -> Context:
@@ -156,8 +156,8 @@ def score_recording(folder: str | Path, scorer: str, *, out: str | Path | None =
     """
     recording = open_recording(Path(folder))
     selected_scorer: Scorer = get_scorer(scorer)
-    provenance = {"seed": recording.manifest.seed, "recording": str(recording.folder)}
-    return _compute_scores(selected_scorer, read_evidence(recording, selected_scorer), recording, provenance, out)
+    evidence, seed = read_evidence(recording, selected_scorer), recording.manifest.seed
+    return _compute_scores(selected_scorer, evidence, recording, seed, {"recording": str(recording.folder)}, out)
 
 
 def available_scorers(folder: str | Path) -> list[str]:
@@ -177,17 +177,26 @@ def available_scorers(folder: str | Path) -> list[str]:
 
 
 def _compute_scores(
-    scorer: Scorer, evidence: Any, data: DatasetIdentity, provenance: dict[str, Any], out: str | Path | None
+    scorer: Scorer,
+    evidence: Any,
+    data: DatasetIdentity,
+    seed: int,
+    provenance: EvidenceFields,
+    out: str | Path | None,
 ) -> Scores:
     values, stderr = scorer(evidence)
     if len(values) > 1 and bool((values == values[0]).all()):
         advice = TIE_HINTS.get(scorer.needs, "")
         info(f"{scorer.name}: every sample has the same score, {values[0]:.4g}: it cannot rank{advice}")
-    about: dict[str, Any] = {"scorer": scorer.name, "source": scorer.source, "sign": scorer.sign}
+    unreadable = None
     if isinstance(data, Dataset) and data.corrupt_ids:
-        about["unreadable"] = list(data.corrupt_ids)
+        unreadable = tuple(map(int, data.corrupt_ids))
         values, stderr = _rank_last(values, stderr, data)
-    scores = Scores(values, make_metadata(KIND, data, **about, **provenance), stderr)
+    meta = ScoresMetadata(
+        **common_fields(data), scorer=scorer.name, source=scorer.source, sign=scorer.sign, seed=seed,
+        unreadable=unreadable, **provenance,
+    )  # fmt: skip
+    scores = Scores(values, meta, stderr)
     if out is not None:
         save_if_new(scores, Path(out))
     return scores

@@ -77,10 +77,10 @@ def select(
 def subset_path(subset: Subset, folder: str | Path) -> Path:
     """A file name that says what the subset is: dataset, scorer, strategy, number of samples and a hash of their ids."""
     digest = hashlib.sha256(subset.indices.tobytes()).hexdigest()[:8]
-    strategy = subset.meta.get("strategy", "top")
-    strategies = [] if strategy in ("top", "random") else [str(strategy)]
+    strategy = subset.meta.strategy
+    strategies = [] if strategy in (None, "top", "random") else [strategy]
     return Path(folder) / (
-        "-".join([subset.meta["dataset"], subset.meta["scorer"], *strategies, str(len(subset)), digest]) + ".npz"
+        "-".join([subset.meta.dataset, subset.meta.scorer, *strategies, str(len(subset)), digest]) + ".npz"
     )
 
 
@@ -94,7 +94,7 @@ def _open_dataset(
 ) -> Dataset | None:
     if isinstance(data, Dataset) or (data is None and balance != "class"):
         return data
-    name = str(scores.meta["dataset"] if data is None else data)
+    name = str(scores.meta.dataset if data is None else data)
     if data is None and name not in SOURCES:
         raise InvalidValue(f"balance 'class' needs the labels of {name}: say where that dataset is", parameter="data")
     return open_dataset(name, root=data_root, download=download, workspace=workspace)

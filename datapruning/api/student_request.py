@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from datapruning.api.score import score, scores_path
 from datapruning.api.select import select
@@ -33,6 +33,7 @@ CHOOSE_TEACHER = Path("auto")
 """Among the teachers: choose one of the others."""
 STUDENT_TABLES = ("views", "cutmix", "train", "kd", "self_distill", "sparsity")
 """Tables of a recipe that a student depends on."""
+StrategyInfo = TypedDict("StrategyInfo", {"strategy": str, "with": list[str]}, total=False)
 Teachers = FinishedRun | str | Path | Sequence[FinishedRun | str | Path]
 
 
@@ -168,14 +169,13 @@ class StudentRequest:
         return cls(context, subset, kd_weight, choose, teachers, seed, None if out is None else Path(out))
 
     @property
-    def strategy_info(self) -> dict[str, Any]:
+    def strategy_info(self) -> StrategyInfo:
         """The strategy and its settings, where the scorer alone does not say how the subset was chosen."""
-        strategy = self.subset.meta.get("strategy")
-        if not isinstance(strategy, str) or strategy in ("top", "random"):
+        meta = self.subset.meta
+        if meta.strategy is None or meta.strategy in ("top", "random"):
             return {}
-        recorded = self.subset.meta.get("settings")
-        settings = format_settings(recorded) if isinstance(recorded, dict) else []
-        return {"strategy": strategy, **({"with": settings} if settings else {})}
+        settings = format_settings(meta.settings or {})
+        return {"strategy": meta.strategy, "with": settings} if settings else {"strategy": meta.strategy}
 
     @property
     def options(self) -> dict[str, Any]:
@@ -184,7 +184,7 @@ class StudentRequest:
         teachers = [*([str(CHOOSE_TEACHER)] if self.choose_teacher else []), *(str(t.folder) for t in self.teachers)]
         return {
             "verb": "train", "data": data.name, "fingerprint": data.fingerprint,
-            "fraction": meta.get("fraction"), "scorer": meta["scorer"], "balance": meta.get("balance"),
+            "fraction": meta.fraction, "scorer": meta.scorer, "balance": meta.balance,
             "subset": hashlib.sha256(self.subset.indices.astype("<i8").tobytes()).hexdigest()[:16],
             "kd_weight": "auto" if self.kd_weight is None else self.kd_weight, "seed": self.seed,
             "teacher": teachers or None, **self.strategy_info,
@@ -200,7 +200,7 @@ class StudentRequest:
         self_distill_suffix = f"-{recipe.self_distill.method}" if recipe.self_distill.enabled else ""
         sparsity_suffix = f"-{recipe.sparsity.criterion}-{recipe.sparsity.sparsity:g}" if recipe.sparsity.sparsity else ""
         name = (
-            f"{self.subset.meta['scorer']}{strategy}-{len(self.subset)}-kd-{options['kd_weight']}{choose_suffix}"
+            f"{self.subset.meta.scorer}{strategy}-{len(self.subset)}-kd-{options['kd_weight']}{choose_suffix}"
             f"{self_distill_suffix}{sparsity_suffix}-seed{self.seed}"
         )
         identity = {"options": options, "recipe": recipe.identity(*STUDENT_TABLES, "teacher")}

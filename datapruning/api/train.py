@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import TypedDict, Unpack
 
-from pydantic import ValidationError
-
-from datapruning.api.student_request import STUDENT_TABLES, Selection, StudentRequest, Teachers, parse_kd_weight
+from datapruning.api.student_request import (
+    STUDENT_TABLES,
+    Selection,
+    StrategyInfo,
+    StudentRequest,
+    Teachers,
+    parse_kd_weight,
+)
 from datapruning.artifacts.scores import Scores
 from datapruning.artifacts.subset import Subset
 from datapruning.data.dataset import Dataset
@@ -23,8 +28,6 @@ from datapruning.teachers.soft_labels import TeacherLabels
 from datapruning.training.distillation.student import train_student
 from datapruning.training.reproducibility import reproducible
 from datapruning.utils.console import info
-from datapruning.utils.cost import ComputeCost
-from datapruning.utils.records import parse_record
 from datapruning.utils.time_limit import TimeLimit
 
 
@@ -175,7 +178,8 @@ def _train_request(request: StudentRequest) -> FinishedRun[StudentResult]:
     context, subset, weight, seed = request.context, request.subset, request.kd_weight, request.seed
     ids, by, named, choosing = subset.indices, request.strategy_info, request.teachers, request.choose_teacher
     run = request.new_run()
-    scoring_cost, origin = _scoring_cost(subset), _subset_origin(subset, by, run.folder / "subset.npz")
+    origin = _subset_origin(subset, by, run.folder / "subset.npz")
+    scoring_cost = None if subset.meta.scores is None else subset.meta.scores.costs
     with run.open(context.recipe, (*STUDENT_TABLES, "teacher"), request.options, context.environment):
         result = run.result(StudentResult)
         if result is not None:
@@ -183,7 +187,7 @@ def _train_request(request: StudentRequest) -> FinishedRun[StudentResult]:
             return FinishedRun(run.folder, result)
         subset.save(run.folder / "subset.npz")
         chosen = f"strategy {by['strategy']}, " if by else ""
-        how = f"scorer {subset.meta['scorer']}, {chosen}balance {subset.meta.get('balance', 'none')}"
+        how = f"scorer {subset.meta.scorer}, {chosen}balance {subset.meta.balance or 'none'}"
         info(f"subset: {subset} ({how}), in {run.folder / 'subset.npz'}")
         self_teacher = _self_teacher_labels(context, subset, seed)
         with reproducible(int(run.environment["threads"])):
@@ -203,33 +207,13 @@ def _train_request(request: StudentRequest) -> FinishedRun[StudentResult]:
     return finished
 
 
-def _scoring_cost(subset: Subset) -> ComputeCost | None:
-    """Cost of the evidence that the subset's scores were made from; None: not recorded.
-
-    Raises:
-        InvalidFile: the subset file says it in another way.
-    """
-    scores = subset.meta.get("scores")
-    costs = scores.get("costs") if isinstance(scores, Mapping) else None
-    if not costs:
-        return None
-    try:
-        return ComputeCost(**costs)
-    except (TypeError, ValidationError):
-        raise InvalidFile(f"the subset file's cost of scoring is broken ({costs}); select the subset again") from None
-
-
-def _subset_origin(subset: Subset, strategy_info: Mapping[str, Any], path: Path) -> SubsetOrigin:
-    """What the student's result says of its subset.
-
-    Raises:
-        InvalidFile: a value in the subset file is of a wrong type.
-    """
-    values = {
-        "fraction": subset.meta.get("fraction"), "scorer": subset.meta["scorer"], "balance": subset.meta.get("balance"),
-        "subset": str(path), "strategy": strategy_info.get("strategy"), "strategy_settings": strategy_info.get("with"),
-    }  # fmt: skip
-    return parse_record(SubsetOrigin, values, "the subset file")
+def _subset_origin(subset: Subset, strategy_info: StrategyInfo, path: Path) -> SubsetOrigin:
+    """What the student's result says of its subset."""
+    settings = strategy_info.get("with")
+    return SubsetOrigin(
+        fraction=subset.meta.fraction, scorer=subset.meta.scorer, balance=subset.meta.balance, subset=str(path),
+        strategy=strategy_info.get("strategy"), strategy_settings=None if settings is None else tuple(settings),
+    )  # fmt: skip
 
 
 def _self_teacher_labels(context: Context, subset: Subset, seed: int) -> tuple[TeacherLabels, TeachingRecord] | None:

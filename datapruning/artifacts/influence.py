@@ -1,8 +1,7 @@
-"""An influence file: pairs of training and test samples, with the story of how they were found."""
+"""An influence file: pairs of training and test samples, with metadata on how they were found."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -10,13 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datapruning.artifacts.metadata import check_format
+from datapruning.artifacts.metadata import InfluenceMetadata, parse_metadata
 from datapruning.artifacts.save import check_output_path
 from datapruning.errors import InvalidFile
 from datapruning.io.npz import read_npz, write_npz
 from datapruning.utils.console import info
 
-KIND = "datapruning.influence"
 PER_PAIR_ARRAYS = ("train_id", "test_id", "influence", "stderr", "memorization")
 
 
@@ -34,7 +32,7 @@ class Influence:
         top_influence: float32 [test samples, top].
         top_stderr: float32 [test samples, top].
         train_memorization: float32 [N].
-        meta: members, thresholds, how many pairs were found, and how many are expected by chance.
+        meta: ensemble, thresholds, how many pairs were found, and how many are expected by chance.
     """
 
     train_id: NDArray[np.int64]
@@ -46,7 +44,7 @@ class Influence:
     top_influence: NDArray[np.float32]
     top_stderr: NDArray[np.float32]
     train_memorization: NDArray[np.float32]
-    meta: Mapping[str, Any]
+    meta: InfluenceMetadata
 
     def __len__(self) -> int:
         return len(self.train_id)
@@ -64,9 +62,9 @@ class Influence:
         """
         return check_output_path(Path(path), "influences", lambda: self._same(load_influence(path)))
 
-    def _same(self, there: Influence) -> bool:
-        same = there.meta["fingerprint"] == self.meta["fingerprint"]
-        return same and all(np.array_equal(there.arrays[name], mine) for name, mine in self.arrays.items())
+    def _same(self, other: Influence) -> bool:
+        same_dataset = other.meta.fingerprint == self.meta.fingerprint
+        return same_dataset and all(np.array_equal(other.arrays[name], array) for name, array in self.arrays.items())
 
     def save(self, path: str | Path) -> Path:
         """Write the arrays and `meta` as one `.npz`, unless the same are there already.
@@ -76,7 +74,7 @@ class Influence:
         """
         path = Path(path)
         if self.check_output_path(path):
-            write_npz(path, self.arrays, self.meta)
+            write_npz(path, self.arrays, self.meta.to_json())
         else:
             info(f"{path} is there already, with the same content")
         return path
@@ -92,20 +90,26 @@ def load_influence(path: str | Path) -> Influence:
         InvalidFile: missing, truncated, of another kind or version, or with arrays that do not fit each other.
     """
     path = Path(path)
-    arrays, meta = read_npz(path, "an influence", ARRAYS)
-    check_format(path, meta, KIND)
+    arrays, value = read_npz(path, "an influence", ARRAYS)
+    meta = parse_metadata(InfluenceMetadata, value, path)
     missing = [name for name in ARRAYS if name not in arrays]
     if missing:
-        raise InvalidFile(f"{path} is not an influence file: '{missing[0]}' is missing")
-    tests, top = (int(meta[key]) if isinstance(meta.get(key), int) else -1 for key in ("tests", "top"))
+        raise InvalidFile(f"{path} is no influence file: '{missing[0]}' is missing")
     pairs = len(arrays["train_id"].reshape(-1))
     for name in ARRAYS:
-        shape = (pairs,) if name in PER_PAIR_ARRAYS else (meta["total"],) if name == "train_memorization" else (tests, top)
-        kind = np.int64 if name.endswith("_id") else np.float32
-        if arrays[name].shape != shape or arrays[name].dtype != kind:
-            found = f"{arrays[name].dtype} {list(arrays[name].shape)}"
-            raise InvalidFile(f"{path}: '{name}' is {found}; {np.dtype(kind)} {list(shape)} is needed")
-    for name, count in (("train_id", meta["total"]), ("test_id", tests), ("top_train_id", meta["total"])):
+        shape = (
+            (pairs,)
+            if name in PER_PAIR_ARRAYS
+            else (meta.total,)
+            if name == "train_memorization"
+            else (meta.tests, meta.top)
+        )
+        dtype = np.dtype(np.int64 if name.endswith("_id") else np.float32)
+        if arrays[name].shape != shape or arrays[name].dtype != dtype:
+            raise InvalidFile(
+                f"{path}: '{name}' is {arrays[name].dtype} {list(arrays[name].shape)}; {dtype} {list(shape)} is needed"
+            )
+    for name, count in (("train_id", meta.total), ("test_id", meta.tests), ("top_train_id", meta.total)):
         least = -1 if name == "top_train_id" else 0
         if arrays[name].size and not least <= arrays[name].min() <= arrays[name].max() < count:
             raise InvalidFile(f"{path}: '{name}' has ids outside {least}..{count - 1}")

@@ -5,12 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Mapping
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
-from typing import Any
 
-from datapruning.artifacts.metadata import check_format
+from datapruning.artifacts.metadata import LabelIssuesMetadata, parse_metadata
 from datapruning.artifacts.save import check_output_path
 from datapruning.errors import InvalidFile, OutputExists, first_line
 from datapruning.io.atomic import write_text
@@ -18,10 +16,7 @@ from datapruning.io.json import read_json, write_json
 from datapruning.io.text import read_text
 from datapruning.utils.console import info
 
-KIND = "datapruning.label_issues"
 MAX_FILE_BYTES = 2**30
-IDENTITY_KEYS = ("fingerprint", "scorer", "seed")
-"""What two lists of the same content agree in, beside their rows."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +30,7 @@ class LabelIssue:
         suggested: the class, other than the label, that the networks find most likely; None: not recorded.
         suggested_name: of that class, "" where there is none.
         score: of the scorer, higher = keep first; of "ensemble" the probability of the label.
-        label_prob: probability of the label (`meta["label_prob"]` says in whose eyes); None: not recorded.
+        label_prob: probability of the label (`meta.label_prob` says by which networks); None: not recorded.
         path: of its picture, relative to the dataset's folder; "": the dataset has no files, or the list is an old one.
     """
 
@@ -56,10 +51,15 @@ COLUMNS = COLUMNS_WITH_PATH[:-1]
 
 @dataclass(frozen=True)
 class LabelIssues:
-    """`rows`, the label that looks most wrong first; `meta`, the story."""
+    """A list of label issues.
+
+    Attributes:
+        rows: the label that looks most wrong comes first.
+        meta: how they were found.
+    """
 
     rows: tuple[LabelIssue, ...]
-    meta: Mapping[str, Any]
+    meta: LabelIssuesMetadata
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -67,12 +67,12 @@ class LabelIssues:
     @property
     def scorer(self) -> str:
         """By which they were ranked."""
-        return str(self.meta["scorer"])
+        return self.meta.scorer
 
     @property
     def order(self) -> str:
         """As in "aum, highest scores first"."""
-        return f"{self.scorer}, {self.meta['end']} scores first"
+        return f"{self.scorer}, {self.meta.end} scores first"
 
     @property
     def has_paths(self) -> bool:
@@ -103,14 +103,16 @@ class LabelIssues:
         path, meta = Path(path), Path(path).with_suffix(".json")
         free = check_output_path(path, "label issues", lambda: self._same(load_label_issues(path)))
         if free and meta.exists() and not _is_label_issues_file(meta):
-            raise OutputExists(f"{meta} holds something else, and the story of {path} goes there; name another --out")
+            raise OutputExists(
+                f"{meta} holds something else, and the metadata of {path} go there; name another output path",
+                parameter="out",
+            )
         return free or (self.has_paths and not load_label_issues(path).has_paths)
 
     def _same(self, there: LabelIssues) -> bool:
         columns = COLUMNS_WITH_PATH if self.has_paths and there.has_paths else COLUMNS
-        return there._text(columns) == self._text(columns) and all(
-            there.meta.get(k) == self.meta.get(k) for k in IDENTITY_KEYS
-        )
+        metadata = [(issues.meta.fingerprint, issues.scorer, issues.meta.seed) for issues in (self, there)]
+        return there._text(columns) == self._text(columns) and metadata[0] == metadata[1]
 
     def save(self, path: str | Path) -> Path:
         """Write `path` (.csv) and the JSON of the same name beside it, unless the same rows are there already.
@@ -120,7 +122,7 @@ class LabelIssues:
         """
         path = Path(path)
         if self.check_output_path(path):
-            write_json(path.with_suffix(".json"), dict(self.meta))
+            write_json(path.with_suffix(".json"), self.meta.to_json())
             write_text(path, self.csv_text())  # last: where it is, both are
         else:
             info(f"{path} is there already, with the same content")
@@ -129,7 +131,7 @@ class LabelIssues:
 
 def _is_label_issues_file(path: Path) -> bool:
     try:
-        return read_json(path).get("format") == KIND
+        return bool(_read_metadata(path))
     except InvalidFile:
         return False
 
@@ -153,14 +155,13 @@ def load_label_issues(path: str | Path) -> LabelIssues:
         raise InvalidFile(f"{path} cannot be read as CSV: {first_line(error)}") from None
     if not lines or tuple(lines[0]) not in (COLUMNS, COLUMNS_WITH_PATH):
         raise InvalidFile(f"{path} is no list of label issues: its first line is not {','.join(COLUMNS)}")
-    beside = path.with_suffix(".json")
-    meta = read_json(beside)
-    check_format(beside, meta, KIND)
-    for key in ("scorer", "end"):
-        if not isinstance(meta.get(key), str):
-            raise InvalidFile(f"{beside}: '{key}' is missing")
-    rows = [_row(f"{path}, line {n}", line, len(lines[0]), meta["total"]) for n, line in enumerate(lines[1:], 2) if line]
+    meta = _read_metadata(path.with_suffix(".json"))
+    rows = [_row(f"{path}, line {n}", line, len(lines[0]), meta.total) for n, line in enumerate(lines[1:], 2) if line]
     return LabelIssues(tuple(rows), meta)
+
+
+def _read_metadata(path: Path) -> LabelIssuesMetadata:
+    return parse_metadata(LabelIssuesMetadata, read_json(path), path)
 
 
 def _row(where: str, cells: list[str], columns: int, total: int) -> LabelIssue:

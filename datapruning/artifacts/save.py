@@ -25,13 +25,14 @@ def save_if_new(made: Scores | Subset, path: Path) -> None:
         info(f"{path} is there already, with the same content")
 
 
-def check_output_path(path: Path, what: str, same: Callable[[], bool]) -> bool:
+def check_output_path(path: Path, what: str, same: Callable[[], bool], parameter: str = "out") -> bool:
     """Whether there is anything to write at `path`: False where the very same content is there already.
 
     Args:
         path: where it is to go.
         what: the content in words, as in "other scores".
         same: reads what is there and compares; it may raise InvalidFile.
+        parameter: name of the argument that names the path.
 
     Raises:
         OutputExists: something else is there.
@@ -42,13 +43,13 @@ def check_output_path(path: Path, what: str, same: Callable[[], bool]) -> bool:
         if same():
             return False
     except InvalidFile:
-        raise OutputExists(f"{path} holds something else; name another --out") from None
-    raise OutputExists(f"{path} holds other {what}; name another --out")
+        raise OutputExists(f"{path} holds something else; name another output path", parameter=parameter) from None
+    raise OutputExists(f"{path} holds other {what}; name another output path", parameter=parameter)
 
 
 def _same_content(path: Path, made: Scores | Subset) -> bool:
     there = load_scores(path) if isinstance(made, Scores) else load_subset(path)
-    if there.meta["fingerprint"] != made.meta["fingerprint"]:
+    if there.meta.fingerprint != made.meta.fingerprint:
         return False
     if isinstance(there, Scores) and isinstance(made, Scores):
         return there.scorer == made.scorer and np.array_equal(there.values, made.values)

@@ -1,24 +1,21 @@
-"""Subsets: sorted, unique sample ids with the story of how they were chosen. `np.load(f)["indices"]` is all users need."""
+"""Subsets: sorted, unique sample ids with metadata on how they were chosen. `np.load(f)["indices"]` is all users need."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from datapruning.artifacts.metadata import DatasetIdentity, check_format, make_metadata
+from datapruning.artifacts.metadata import DatasetIdentity, SubsetMetadata, common_fields, parse_metadata
 from datapruning.errors import InvalidFile, InvalidValue, first_line
 from datapruning.io.npy import READ_ERRORS, Array, read_array
 from datapruning.io.npz import read_npz, write_npz
 from datapruning.io.text import read_text
 from datapruning.utils.fraction import describe_kept
 
-KIND = "datapruning.subset"
 MAX_LIST_BYTES = 2**30
 ID = re.compile(r"[+-]?[0-9]{1,18}")
 """A whole number that fits in 64 bits."""
@@ -26,15 +23,20 @@ ID = re.compile(r"[+-]?[0-9]{1,18}")
 
 @dataclass(frozen=True)
 class Subset:
-    """`indices` int64, sorted and unique; `meta` the story."""
+    """A subset of the training set.
+
+    Attributes:
+        indices: int64 [kept], sample ids, sorted and unique.
+        meta: how they were chosen.
+    """
 
     indices: NDArray[np.int64]
-    meta: Mapping[str, Any]
+    meta: SubsetMetadata
 
     @property
     def total(self) -> int:
         """Size of the full training set."""
-        return int(self.meta["total"])
+        return self.meta.total
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -43,8 +45,8 @@ class Subset:
         return describe_kept(len(self), self.total)
 
     def save(self, path: str | Path) -> Path:
-        """Write `subset.npz`, whole or not at all."""
-        write_npz(Path(path), {"indices": self.indices}, self.meta)
+        """Write it as `.npz` with the arrays `indices` and `meta`, atomically."""
+        write_npz(Path(path), {"indices": self.indices}, self.meta.to_json())
         return Path(path)
 
 
@@ -78,7 +80,8 @@ def subset_from_ids(ids: Array, data: DatasetIdentity, source: str) -> Subset:
         InvalidValue: ids out of range, doubled, or no whole numbers.
     """
     indices = np.sort(validate_ids(ids, data.total, source))
-    meta = make_metadata(KIND, data, scorer="ids", source=source, fraction=len(indices) / data.total, kept=len(indices))
+    fraction = len(indices) / data.total
+    meta = SubsetMetadata(**common_fields(data), scorer="ids", source=source, fraction=fraction, kept=len(indices))
     return Subset(indices, meta)
 
 
@@ -86,15 +89,15 @@ def load_subset(path: str | Path) -> Subset:
     """Read and check a subset file.
 
     Raises:
-        InvalidFile: missing, truncated, another kind or version, or with ids that cannot be right.
+        InvalidFile: missing, truncated, another kind or version, broken metadata, or with ids that cannot be right.
     """
     path = Path(path)
-    arrays, meta = read_npz(path, "a subset", ("indices",))
-    check_format(path, meta, KIND)
-    if "indices" not in arrays or not isinstance(meta.get("scorer"), str):
-        raise InvalidFile(f"{path} is not a subset file: 'indices' or the scorer's name is missing")
+    arrays, value = read_npz(path, "a subset", ("indices",))
+    meta = parse_metadata(SubsetMetadata, value, path)
+    if "indices" not in arrays:
+        raise InvalidFile(f"{path} is no subset file: 'indices' is missing")
     try:
-        indices = validate_ids(arrays["indices"], meta["total"], str(path))
+        indices = validate_ids(arrays["indices"], meta.total, str(path))
     except InvalidValue as error:
         raise InvalidFile(str(error)) from None
     if not np.all(indices[1:] > indices[:-1]):

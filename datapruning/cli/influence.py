@@ -50,22 +50,23 @@ def _print_table(result: Influence, data: Dataset, path: Path) -> None:
     from datapruning.experiments.sweep.table import markdown
 
     meta = result.meta
-    pairs_text = "pairs of one class" if meta["pairs"] == "same-class" else "pairs"
+    pairs_text = "pairs of one class" if meta.pairs == "same-class" else "pairs"
     o.print_result(
-        f"{meta['num_pairs_found']:,} pairs of high influence (memorization >= {meta['least_memorization']:g}, influence >= "
-        f"{meta['least_influence']:g}) among {meta['considered']:,} {pairs_text}, {meta['members']} members."
+        f"{meta.num_pairs_found:,} pairs of high influence (memorization >= {meta.least_memorization:g}, influence >= "
+        f"{meta.least_influence:g}) among {meta.considered:,} {pairs_text}, {meta.members} members."
     )
-    spread = f" ± {meta['expected_sd']:,.1f}" if meta["expected_sd"] is not None else ""
+    assert meta.expected is not None  # `command` does not change the number of permutations
+    spread = f" ± {meta.expected_sd:,.1f}" if meta.expected_sd is not None else ""
     o.print_result(
-        f"By chance alone, if no training sample had any influence: {meta['expected']:,.1f}{spread} pairs "
-        f"({meta['permutations']} permutations of the members)."
+        f"By chance alone, if no training sample had any influence: {meta.expected:,.1f}{spread} pairs "
+        f"({meta.permutations} permutations of the members)."
     )
-    if meta["num_pairs_found"] and meta["expected"] > meta["num_pairs_found"] / 2:
+    if meta.num_pairs_found and meta.expected > meta.num_pairs_found / 2:
         o.print_result(
             "Most of these pairs may be chance. More members tell (--set ensemble.num_members=...); those there are kept."
         )
-    if meta["kept"] < meta["num_pairs_found"]:
-        o.print_result(f"Kept are the {meta['kept']:,} strongest.")
+    if meta.kept < meta.num_pairs_found:
+        o.print_result(f"Kept are the {meta.kept:,} strongest.")
     if len(result):
         head = ["test id", "class", "training id", "class", "influence", "stderr", "memorization"]
         test, train = data.test.labels, data.train.labels

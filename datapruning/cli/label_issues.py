@@ -45,8 +45,7 @@ def command(
     Example: dprune label-issues --data digits --count 20
     """
     from datapruning.analysis import label_issues as s
-    from datapruning.analysis.pred_probs import ensemble_metadata, pred_probs
-    from datapruning.artifacts.pred_probs import check_probs_path, save_probs
+    from datapruning.analysis.pred_probs import ensemble_pred_probs
     from datapruning.errors import InvalidValue
     from datapruning.io.disk_space import check_writable
     from datapruning.report.label_issue_page import check_page, write_page
@@ -84,9 +83,7 @@ def command(
     path = _output_path(out, s.label_issues_path(context, scorer, len(issues), seed))
     issues.check_output_path(path)
     if probs is not None:
-        table = pred_probs(context, seed)
-        check_probs_path(probs, table, context.data)
-        save_probs(probs, table, context.data, {"seed": seed, **ensemble_metadata(context)})
+        ensemble_pred_probs(context, seed).save(probs)
     if gallery is not None:
         write_page(issues, context.data, gallery)
     issues.save(path)
@@ -111,10 +108,10 @@ def _show(issues: LabelIssues, path: Path, **others: Path | None) -> None:
 
     meta = issues.meta
     more = f"the first {MAX_PRINTED} of {len(issues)}" if len(issues) > MAX_PRINTED else f"{len(issues)}"
-    o.print_result(f"Likely wrong labels in {meta['dataset']}: {more}, by {issues.order}: {meta['means']}.")
+    o.print_result(f"Likely wrong labels in {meta.dataset}: {more}, by {issues.order}: {meta.means}.")
     o.print_result("A ranking, no verdict: it always lists as many as were asked for, however many labels are wrong.")
-    if "confident_others" in meta:
-        others_count = f"{meta['confident_others']:,} of {meta['total']:,}"
+    if meta.confident_others is not None:
+        others_count = f"{meta.confident_others:,} of {meta.total:,}"
         o.print_result(f"Confident learning counts {others_count} samples as of another class than their label.")
     head = ["sample id", "label", "suggested", "score", "p(label)", *(["path"] if issues.has_paths else [])]
     lines = [
@@ -125,8 +122,8 @@ def _show(issues: LabelIssues, path: Path, **others: Path | None) -> None:
         for row in issues.rows[:MAX_PRINTED]
     ]  # fmt: skip
     o.print_result("\n" + markdown([head, *lines]) + "\n")
-    if meta["label_prob"]:
-        o.print_result(f"p(label): probability of the label, {meta['label_prob']}.")
+    if meta.label_prob:
+        o.print_result(f"p(label): probability of the label, {meta.label_prob}.")
     for what, other in others.items():
         if other is not None:
             o.print_result(f"{what}: {other}")

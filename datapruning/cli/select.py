@@ -80,6 +80,6 @@ def _print_strategies() -> None:
 
 
 def _describe(subset: Subset) -> str:
-    strategy = subset.meta.get("strategy", "top")
+    strategy = subset.meta.strategy or "top"
     how = "" if strategy in ("top", "random") else f"strategy {strategy}, "
-    return f"{subset} (scorer {subset.meta['scorer']}, {how}balance {subset.meta.get('balance', 'none')})"
+    return f"{subset} (scorer {subset.meta.scorer}, {how}balance {subset.meta.balance or 'none'})"

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
+from datapruning.artifacts.metadata import EvidenceFields
 from datapruning.artifacts.scorer import Samples, Scorer
 from datapruning.errors import InvalidValue
 from datapruning.evidence.dynamics import EarlyEvaluation, FinalEvaluation, TrainingDynamics
@@ -17,55 +15,38 @@ from datapruning.evidence.members import open_ensemble
 from datapruning.evidence.proxies import record_proxies
 from datapruning.evidence.recording import Recording
 from datapruning.runs.context import Context
-from datapruning.utils.cost import ComputeCost
 
 EARLY = (EarlyEvaluation, Gradients)
 """Read all runs, most of which end at the early epoch; the others read the whole ones alone."""
 
 
-@dataclass(frozen=True)
-class EvidenceProvenance:
-    """Where a scorer's evidence comes from.
-
-    Attributes:
-        tables: the tables of the recipe that determine it, as plain data.
-        cost: compute of recording it; None: it takes none.
-        recording: the folder of the recording; None: it was not read from one.
-    """
-
-    tables: Mapping[str, object] = field(default_factory=dict)
-    cost: ComputeCost | None = None
-    recording: Path | None = None
-
-    def to_metadata(self) -> dict[str, object]:
-        """The keys that it adds to the metadata of scores."""
-        cost = {} if self.cost is None else {"costs": asdict(self.cost)}
-        return {**self.tables, **cost, **({} if self.recording is None else {"recording": str(self.recording)})}
-
-
-def collect_evidence(context: Context, scorer: Scorer, seed: int) -> tuple[Any, EvidenceProvenance]:
+def collect_evidence(context: Context, scorer: Scorer, seed: int) -> tuple[Any, EvidenceFields]:
     """Open the evidence that a scorer needs; what is missing in the workspace is recorded first.
 
     Returns:
-        (the evidence, of the type `scorer.needs`; where it comes from).
+        (the evidence, of the type `scorer.needs`; the fields of the scores' metadata that say where it comes from).
 
     Raises:
         InvalidValue: the recipe's settings leave no evidence of this kind.
     """
     recipe = context.recipe
     if scorer.needs is Samples:
-        return Samples(context.data.total, seed), EvidenceProvenance()
+        return Samples(context.data.total, seed), {}
     if scorer.needs is SubsetEnsemble:
         ensemble = open_ensemble(context, seed)
-        return ensemble, EvidenceProvenance(recipe.identity("ensemble", "ensemble_member"), ensemble.cost)
+        return ensemble, {
+            "ensemble": recipe.ensemble, "ensemble_member": recipe.ensemble_member, "costs": ensemble.cost,
+        }  # fmt: skip
     runs = recipe.evidence.runs if scorer.needs in EARLY else recipe.evidence.full_runs
     if not runs:
         raise InvalidValue(f"scorer '{scorer.name}' reads a proxy that was trained to the end, and evidence.full_runs is 0")
     recording = record_proxies(context, seed, runs)
     is_gradients = scorer.needs is Gradients
     evidence: Any = open_gradients(context, recording, runs) if is_gradients else read_evidence(recording, scorer)
-    tables = recipe.identity("evidence", "proxy", "views")
-    return evidence, EvidenceProvenance(tables, evidence.cost, recording.folder)
+    return evidence, {
+        "evidence": recipe.evidence, "proxy": recipe.proxy, "views": recipe.views, "costs": evidence.cost,
+        "recording": str(recording.folder),
+    }  # fmt: skip
 
 
 def read_evidence(recording: Recording, scorer: Scorer) -> Any:

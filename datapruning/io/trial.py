@@ -1,61 +1,74 @@
-"""What became of a row of a store: finished, failed, or somebody is at it."""
+"""The files of a trial store as records: a trial that is finished, failed or running, and what the store is for."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
+
+from pydantic import Field
 
 from datapruning.errors import InvalidFile
 from datapruning.io.json import read_json
 from datapruning.utils.hashing import config_hash
+from datapruning.utils.records import Record, parse_record
 
 TrialConfig = Mapping[str, Any]
+"""Plain data that defines a trial."""
 
 
-@dataclass(frozen=True)
-class Trial:
-    """A finished row: its configuration, its result and the seconds it took."""
+class StoreManifest(Record):
+    """The content of `store.json`; `about` is plain data that all trials of the store share."""
+
+    format: Literal["datapruning.store"] = "datapruning.store"
+    version: Literal[1] = 1
+    about: dict[str, Any]
+
+
+class Trial(Record):
+    """A finished trial: its configuration, its result (plain data) and the seconds it took."""
 
     config: TrialConfig
     result: Mapping[str, Any]
     seconds: float
 
 
-@dataclass(frozen=True)
-class FailedTrial:
-    """A row that failed: why, in one line, and the traceback where it was no mistake that this package names."""
+class FailedTrial(Record):
+    """A trial that failed: why, in one line, and the traceback unless the error is one that this package raises."""
 
     config: TrialConfig
     error: str
     traceback: str | None = None
 
 
-@dataclass(frozen=True)
-class RunningTrial:
-    """Who began a row that is not finished: process, host, and when (Unix seconds). Not `alive`: that process died."""
+class RunningTrial(Record):
+    """Who began a trial that is not finished.
 
+    Attributes:
+        config: of the trial.
+        pid: of the process.
+        host: name of the machine.
+        since: Unix time in seconds.
+        alive: whether the process still holds the trial's lock; not part of the file.
+    """
+
+    config: TrialConfig
     pid: int
     host: str
     since: float
-    alive: bool
+    alive: bool = Field(default=True, exclude=True)
 
 
-TYPES: Mapping[str, tuple[type, ...]] = {
-    "config": (dict,), "result": (dict,), "seconds": (int, float), "error": (str,), "traceback": (str, type(None)),
-}  # fmt: skip
-Outcome = TypeVar("Outcome", Trial, FailedTrial)
+R = TypeVar("R", Trial, FailedTrial, RunningTrial)
 
 
-def read_trial_file(path: Path, kind: type[Outcome]) -> Outcome:
-    """The row or the failure that a file holds.
+def read_trial_file(path: Path, kind: type[R]) -> R:
+    """Read a trial that is finished, failed or running.
 
     Raises:
-        InvalidFile: it holds something else, or that of another row.
+        InvalidFile: the file is missing or broken, or holds another trial.
     """
-    value = read_json(path)
-    fitting = set(value) == {f.name for f in fields(kind)} and config_hash(value["config"], 16) == path.stem
-    if not fitting or any(type(value[name]) not in kinds for name, kinds in TYPES.items() if name in value):
-        raise InvalidFile(f"{path} is not the row it should be; delete it to have it run again")
-    return kind(**value)
+    trial = parse_record(kind, read_json(path), f"{path} (delete it to run the trial again)")
+    if config_hash(trial.config, 16) != path.stem:
+        raise InvalidFile(f"{path} holds another trial than its name says; delete it to run this one again")
+    return trial

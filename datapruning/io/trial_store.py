@@ -20,13 +20,13 @@ from typing import Any
 from datapruning.errors import DataPruningError, DeviceError, DiskFull, IncompatibleInputs, InvalidFile, first_line
 from datapruning.io.json import first_difference, read_json, write_json
 from datapruning.io.locks import exclusive_lock, file_lock, try_acquire
-from datapruning.io.trial import FailedTrial, RunningTrial, Trial, TrialConfig, read_trial_file
+from datapruning.io.trial import FailedTrial, RunningTrial, StoreManifest, Trial, TrialConfig, read_trial_file
 from datapruning.utils.console import info
 from datapruning.utils.device_errors import as_device_error
 from datapruning.utils.hashing import config_hash
+from datapruning.utils.records import parse_record
 
 TrialFn = Callable[[TrialConfig], Mapping[str, Any]]
-FORMAT = {"format": "datapruning.store", "version": 1}
 WAIT_SECONDS = 1.0
 
 __all__ = ["FailedTrial", "RunningTrial", "Trial", "TrialConfig", "TrialStore"]
@@ -46,14 +46,14 @@ class TrialStore:
 
     def __init__(self, folder: Path, about: Mapping[str, Any]) -> None:
         self.folder = folder
-        manifest = json.loads(json.dumps({**FORMAT, "about": dict(about)}))  # as it reads back: a tuple is a list
+        requested = StoreManifest(about=json.loads(json.dumps(dict(about))))  # as it reads back: a tuple is a list
         path = folder / "store.json"
         with exclusive_lock(path, f"another process opens {folder}"):
             if not path.exists():
-                write_json(path, manifest)
-        found = read_json(path)
-        if config_hash(found, 64) != config_hash(manifest, 64):
-            differing = first_difference(found, manifest)
+                write_json(path, requested.to_json())
+        recorded = parse_record(StoreManifest, read_json(path), str(path))
+        if config_hash(recorded.to_json(), 64) != config_hash(requested.to_json(), 64):
+            differing = first_difference(recorded.to_json(), requested.to_json())
             raise IncompatibleInputs(f"{folder} is a store of other runs ({differing}); name another folder")
 
     def path(self, config: TrialConfig) -> Path:
@@ -92,8 +92,9 @@ class TrialStore:
 
     def record_failure(self, config: TrialConfig, error: str, trace: str | None = None) -> FailedTrial:
         """Keep a failure: `fill` leaves the row alone until it is forgotten."""
-        write_json(self._file("failed", config), {"config": dict(config), "error": error, "traceback": trace})
-        return FailedTrial(config, error, trace)
+        failure = FailedTrial(config=config, error=error, traceback=trace)
+        write_json(self._file("failed", config), failure.to_json())
+        return failure
 
     def clear_failure(self, config: TrialConfig) -> None:
         """Let the row be tried again."""
@@ -103,10 +104,10 @@ class TrialStore:
         """Who is at the row, or died in it. None: nobody began it, or it ended in an exception."""
         path = self._file("running", config)
         try:
-            found = read_json(path)
-            with self._lock(config, wait=False) as free:
-                return RunningTrial(found["pid"], found["host"], found["since"], alive=not free)
-        except (InvalidFile, KeyError):
+            trial = read_trial_file(path, RunningTrial)
+            with self._lock(config, wait=False) as acquired:
+                return trial.model_copy(update={"alive": not acquired})
+        except InvalidFile:
             return None  # it ended just now
 
     def run(self, config: TrialConfig, work: TrialFn, *, wait: bool = True) -> Trial | None:
@@ -175,17 +176,17 @@ class TrialStore:
             lock.release()
 
     def _run_locked(self, config: TrialConfig, work: TrialFn) -> Trial:
-        claim = self._file("running", config)
-        who = {"pid": os.getpid(), "host": platform.node(), "since": time.time()}
-        write_json(claim, {"config": dict(config), **who})
+        running_path = self._file("running", config)
+        running = RunningTrial(config=config, pid=os.getpid(), host=platform.node(), since=time.time())
+        write_json(running_path, running.to_json())
         try:
             started = time.perf_counter()
-            result = dict(work(config))
-            seconds = round(time.perf_counter() - started, 3)
-            write_json(self.path(config), {"config": dict(config), "result": result, "seconds": seconds})
+            result = work(config)
+            trial = Trial(config=config, result=result, seconds=round(time.perf_counter() - started, 3))
+            write_json(self.path(config), trial.to_json())
         finally:
-            claim.unlink(missing_ok=True)
-        return Trial(config, result, seconds)
+            running_path.unlink(missing_ok=True)
+        return trial
 
 
 def _poll_until_done(configs: Iterable[TrialConfig], do: Callable[[TrialConfig], Any]) -> Iterator[Any]:

@@ -120,7 +120,7 @@ def _scoring_cost(run: RunRecord) -> RecordedCost:
     cost = recorded_cost(run, "scoring")
     if cost is not None:
         return cost
-    needs_no_evidence = run.result.scorer == "random" or "scores" in run.subset_meta
+    needs_no_evidence = run.result.scorer == "random" or run.subset_scores is not None
     return ZERO_COST if needs_no_evidence else UNKNOWN_COST
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
+from datapruning.artifacts.metadata import Metadata
 from datapruning.errors import IncompatibleInputs, InvalidFile, first_line
 
 
 class _HasMeta(Protocol):
     @property
-    def meta(self) -> Mapping[str, Any]: ...
+    def meta(self) -> Metadata: ...
 
 
 T = TypeVar("T", bound=_HasMeta)
@@ -52,8 +53,8 @@ def find_dataset_files(
     """
     loaded = [(path, load(path)) for path in named]
     for path, content in loaded:
-        if content.meta["fingerprint"] != fingerprint:
-            raise IncompatibleInputs(f"{path} is of another dataset ({content.meta['dataset']}) than the runs")
+        if content.meta.fingerprint != fingerprint:
+            raise IncompatibleInputs(f"{path} is of another dataset ({content.meta.dataset}) than the runs")
     folder, _, name = pattern.partition("/")
     discovered, unreadable = list[tuple[Path, T]](), list[tuple[str, str]]()
     for path in (path for root in workspaces for path in sorted((root / folder).rglob(f"[!.]{name}"))):
@@ -62,5 +63,5 @@ def find_dataset_files(
         except InvalidFile as error:
             unreadable.append((str(path), first_line(error)))
         else:
-            discovered += [(path, content)] if content.meta["fingerprint"] == fingerprint else []
+            discovered += [(path, content)] if content.meta.fingerprint == fingerprint else []
     return DatasetFiles(loaded, discovered, unreadable)

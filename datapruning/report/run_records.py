@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from datapruning.artifacts.metadata import ScoresMetadata
 from datapruning.artifacts.subset import load_subset
 from datapruning.config.recipe import ENVIRONMENT_TABLE
 from datapruning.errors import DataPruningError
@@ -130,12 +131,12 @@ class RunRecord:
         return {} if self.kd == NO_KD or temperature is None else {"T": temperature}
 
     @cached_property
-    def subset_meta(self) -> Mapping[str, Any]:
-        """The metadata of subset.npz; empty where the file cannot be read."""
+    def subset_scores(self) -> ScoresMetadata | None:
+        """The metadata of the scores that subset.npz was selected by; None where it names none or cannot be read."""
         try:
-            return dict(load_subset(self.folder / "subset.npz").meta)
+            return load_subset(self.folder / "subset.npz").meta.scores
         except DataPruningError:
-            return {}
+            return None
 
 
 def read_config(folder: Path) -> dict[str, Any]:

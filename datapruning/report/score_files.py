@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from datapruning.artifacts.metadata import ScoresMetadata
 from datapruning.artifacts.scores import Scores, load_scores
 from datapruning.report.discover import find_dataset_files
 from datapruning.report.groups import pivot, scorer_order
@@ -55,22 +55,22 @@ def find_scores(
 
 def _names(files: Sequence[tuple[Path, Scores]]) -> list[str]:
     """Distinct names of files of one scorer: with the seed if there are several, with the settings' hash if need be."""
-    seeds = [scores.meta.get("seed") for _, scores in files]
-    names = [scores.scorer if len(files) == 1 else f"{scores.scorer}, seed {scores.meta.get('seed')}" for _, scores in files]
+    seeds = [scores.meta.seed for _, scores in files]
+    names = [scores.scorer if len(files) == 1 else f"{scores.scorer}, seed {scores.meta.seed}" for _, scores in files]
     hashes = [_identity(scores.meta)[:4] for _, scores in files]
     return [
         name if seeds.count(seed) == 1 else f"{name}, {key}" for name, seed, key in zip(names, seeds, hashes, strict=True)
     ]
 
 
-def _identity(meta: Mapping[str, Any]) -> str:
+def _identity(meta: ScoresMetadata) -> str:
     """Equal for equal scores, whenever and by whichever version they were made."""
-    return config_hash({key: value for key, value in meta.items() if key not in NOT_IDENTIFYING}, 16)
+    return config_hash({key: value for key, value in meta.to_json().items() if key not in NOT_IDENTIFYING}, 16)
 
 
 def _select(files: Sequence[tuple[Path, Scores]]) -> list[tuple[Path, Scores]]:
     """At most `MAX_SCORES_FILES`, one of them random: every scorer comes before the second seed of any."""
-    by_scorer = pivot(sorted(files, key=lambda f: (f[1].meta.get("seed") or 0, str(f[0]))), lambda file: file[1].scorer)
+    by_scorer = pivot(sorted(files, key=lambda f: (f[1].meta.seed or 0, str(f[0]))), lambda file: file[1].scorer)
     ranked = [
         (rank, file) for scorer, members in by_scorer.items()
         for rank, file in enumerate(members[:1] if scorer == "random" else members)
@@ -81,5 +81,4 @@ def _select(files: Sequence[tuple[Path, Scores]]) -> list[tuple[Path, Scores]]:
 def runs_selected_by(file: ScoresFile, runs: Sequence[RunRecord]) -> list[RunRecord]:
     """The runs whose subset was selected by these scores."""
     identity = _identity(file.scores.meta)
-    scores = [(run, run.subset_meta.get("scores")) for run in runs]
-    return [run for run, meta in scores if isinstance(meta, dict) and _identity(meta) == identity]
+    return [run for run in runs if (scores := run.subset_scores) is not None and _identity(scores) == identity]

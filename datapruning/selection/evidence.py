@@ -22,8 +22,8 @@ def recording_of(strategy: Strategy, scores: Scores, recording: str | Path | Non
         return None
     if recording is not None:
         return Path(recording)
-    named = scores.meta.get("recording")
-    if not isinstance(named, str):
+    named = scores.meta.recording
+    if named is None:
         raise missing_evidence_error(strategy, scores)
     if not Path(named).is_dir():
         raise InvalidFile(
@@ -51,6 +51,6 @@ def open_evidence(folder: Path | None, scores: Scores) -> EvidenceSource | None:
         return None
     from datapruning.evidence.recording import open_recording  # torch, only where it is needed
 
-    found = open_recording(folder)
-    check_same_dataset("these scores", scores.meta, found)
-    return found
+    recording = open_recording(folder)
+    check_same_dataset("these scores", scores.meta, recording)
+    return recording

@@ -9,9 +9,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from datapruning.artifacts.metadata import make_metadata
+from datapruning.artifacts.metadata import SubsetMetadata, common_fields
 from datapruning.artifacts.scores import Scores
-from datapruning.artifacts.subset import KIND, Subset
+from datapruning.artifacts.subset import Subset
 from datapruning.errors import IncompatibleInputs, InvalidValue, UnknownName
 from datapruning.selection.evidence import missing_evidence_error
 from datapruning.selection.strategies import get_strategy
@@ -55,7 +55,7 @@ def select(
         labels: int64 [N].
         seed: of what is drawn.
         evidence: what some strategies read beside the scores.
-        recording: where that lies, for the subset's story.
+        recording: where that lies, for the subset's metadata.
 
     Raises:
         InvalidValue: a bad fraction, one so small that nothing is kept, balance without labels, a bad setting, or scores or
@@ -82,23 +82,20 @@ def select(
     if rule.check is not None:
         rule.check(pools)
     kept = np.concatenate([pool.ids[rule.choose(pool)] for pool in pools])
-    kept = kept[~np.isin(kept, scores.meta.get("unreadable", ()))]  # grey stand-ins of files that are no pictures
+    kept = kept[~np.isin(kept, scores.meta.unreadable or ())]  # grey stand-ins of files that are no pictures
     if not kept.size:
         raise InvalidValue(f"fraction {fraction} keeps nothing but pictures that cannot be read; keep more")
-    story: dict[str, Any] = {"settings": dict(resolved)} if resolved else {}
-    if recording is not None:
-        story["recording"] = str(recording)
-    meta = make_metadata(
-        KIND,
-        _Origin(scores),
+    meta = SubsetMetadata(
+        **common_fields(scores.meta),
         scorer="random" if strategy == "random" else scores.scorer,
         fraction=float(exact),
         kept=len(kept),
         strategy=strategy,
         balance=balance,
         seed=seed,
-        scores=dict(scores.meta),
-        **story,
+        scores=scores.meta,
+        settings=dict(resolved) or None,
+        recording=None if recording is None else str(recording),
     )
     return Subset(np.sort(kept), meta)
 
@@ -142,12 +139,3 @@ def _read(
             f"the recording's {rule.evidence_kind} are not finite for {wrong.size:,} samples, the first is id {wrong[0]}"
         )
     return rows
-
-
-class _Origin:
-    """The dataset that a scores file names, for the subset's own meta."""
-
-    def __init__(self, scores: Scores) -> None:
-        self.name = str(scores.meta["dataset"])
-        self.fingerprint = str(scores.meta["fingerprint"])
-        self.total = int(scores.meta["total"])

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from datapruning.artifacts.influence import KIND as INFLUENCE
 from datapruning.artifacts.influence import load_influence
 from datapruning.artifacts.label_issues import load_label_issues
-from datapruning.artifacts.metadata import check_format
-from datapruning.artifacts.pred_probs import KIND as PRED_PROBS
-from datapruning.artifacts.scores import KIND as SCORES
+from datapruning.artifacts.metadata import Metadata
+from datapruning.artifacts.pred_probs import load_pred_probs
 from datapruning.artifacts.scores import load_scores
-from datapruning.artifacts.subset import KIND as SUBSET
 from datapruning.artifacts.subset import load_subset
 from datapruning.data.loaders.beton import Beton
 from datapruning.data.registry import open_npz
 from datapruning.errors import InvalidFile, first_line
 from datapruning.evidence.manifests import MANIFEST
 from datapruning.evidence.recording import open_recording
-from datapruning.io.npz import read_meta, read_npz
+from datapruning.io.npz import read_meta
 from datapruning.io.tensors import load_tensors
 from datapruning.runs.result import PrunedLayer, RunResult, SparsityRecord, StudentResult, TrainedResult
 from datapruning.runs.run import CONFIG, MODEL, Run
@@ -31,7 +27,6 @@ from datapruning.selection.settings import format_settings
 from datapruning.training.sparsity.export import load_sparse
 from datapruning.training.sparsity.masks import load_masks
 
-MASKS, SPARSE_WEIGHTS = "datapruning.masks", "datapruning.sparse-weights"
 RESULT_LINES = ("role", "dataset", "model", "test_accuracy", "fraction", "kept", "total", "scorer", "kd_weight", "budget")
 """Entries of result.json that have a line each."""
 
@@ -97,25 +92,28 @@ def _scores(path: Path) -> list[str]:
         details += f", standard error {scores.stderr.astype(np.float64).mean():.3g} on average"
     return [
         f"{path}: a scores file, intact",
-        f"  scorer {scores.scorer} ({scores.meta.get('sign')}), higher = keep first",
+        f"  scorer {scores.scorer} ({scores.meta.sign}), higher = keep first",
         f"  lowest {low:.4g}, median {median:.4g}, highest {high:.4g}{details}",
-        *_provenance(scores.meta),
+        *_provenance(scores.meta, scores.meta.seed),
     ]
 
 
 def _subset(path: Path) -> list[str]:
     subset = load_subset(path)
     meta = subset.meta
-    values = meta.get("settings")
-    settings = f" ({', '.join(format_settings(values))})" if isinstance(values, dict) and values else ""
-    strategy = f"strategy {meta.get('strategy', 'ids')}{settings}, balance {meta.get('balance', 'none')}"
-    return [f"{path}: a subset file, intact", f"  {subset}; scorer {meta['scorer']}, {strategy}", *_provenance(meta)]
+    settings = f" ({', '.join(format_settings(meta.settings))})" if meta.settings else ""
+    strategy = f"strategy {meta.strategy or 'ids'}{settings}, balance {meta.balance or 'none'}"
+    return [
+        f"{path}: a subset file, intact",
+        f"  {subset}; scorer {meta.scorer}, {strategy}",
+        *_provenance(meta, meta.seed),
+    ]
 
 
 def _label_issues(path: Path) -> list[str]:
     issues = load_label_issues(path)
     first = f"{path}: a list of {len(issues):,} samples whose label is likely wrong, intact"
-    return [first, f"  by {issues.order}", *_provenance(issues.meta)]
+    return [first, f"  by {issues.order}", *_provenance(issues.meta, issues.meta.seed)]
 
 
 def _influence(path: Path) -> list[str]:
@@ -123,19 +121,15 @@ def _influence(path: Path) -> list[str]:
     meta = influence.meta
     return [
         f"{path}: an influence file, intact",
-        f"  {len(influence):,} pairs of high influence ({meta.get('pairs')}), {meta.get('members')} members; by chance "
-        f"{meta.get('expected')}",
-        *_provenance(meta),
+        f"  {len(influence):,} pairs of high influence ({meta.pairs}), {meta.members} members; by chance {meta.expected}",
+        *_provenance(meta, meta.seed),
     ]
 
 
 def _pred_probs(path: Path) -> list[str]:
-    arrays, meta = read_npz(path, "a probabilities", ("pred_probs", "labels"))
-    check_format(path, meta, PRED_PROBS)
-    probs = arrays.get("pred_probs", np.empty(0))
-    if probs.dtype != np.float32 or probs.ndim != 2 or len(probs) != meta["total"] or not np.isfinite(probs).all():
-        raise InvalidFile(f"{path} holds no probabilities of {meta.get('total')} samples")
-    return [f"{path}: out-of-sample probabilities of {probs.shape[1]} classes, intact", *_provenance(meta)]
+    table = load_pred_probs(path)
+    first = f"{path}: out-of-sample probabilities of {table.probs.shape[1]} classes, intact"
+    return [first, *_provenance(table.meta, table.meta.seed)]
 
 
 def _masks(path: Path) -> list[str]:
@@ -162,8 +156,8 @@ def _beton(path: Path) -> list[str]:
 
 
 READERS_BY_FORMAT: dict[str, Callable[[Path], list[str]]] = {
-    SCORES: _scores, SUBSET: _subset, INFLUENCE: _influence, PRED_PROBS: _pred_probs, MASKS: _masks,
-    SPARSE_WEIGHTS: _sparse_weights,
+    "datapruning.scores": _scores, "datapruning.subset": _subset, "datapruning.influence": _influence,
+    "datapruning.probs": _pred_probs, "datapruning.masks": _masks, "datapruning.sparse-weights": _sparse_weights,
 }  # fmt: skip
 READERS_BY_SUFFIX: dict[str, Callable[[Path], list[str]]] = {
     ".csv": _label_issues, ".safetensors": _tensors, ".beton": _beton,
@@ -224,8 +218,8 @@ def _layer_lines(layers: Sequence[PrunedLayer]) -> list[str]:
     return [f"  {layer.name}: {layer.kept:,} of {layer.total:,} kept ({layer.kept / layer.total:.1%})" for layer in layers]
 
 
-def _provenance(meta: Mapping[str, Any]) -> list[str]:
+def _provenance(meta: Metadata, seed: int | None) -> list[str]:
     return [
-        f"  made from {meta['dataset']} ({meta['total']:,} samples), fingerprint {meta['fingerprint']}",
-        f"  seed {meta.get('seed')}, by datapruning {meta.get('package_version')} on {meta.get('created')}",
+        f"  made from {meta.dataset} ({meta.total:,} samples), fingerprint {meta.fingerprint}",
+        f"  seed {seed}, by datapruning {meta.package_version} on {meta.created}",
     ]

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from datapruning.artifacts.metadata import FORMATS
-from datapruning.artifacts.scores import KIND as SCORES
 from datapruning.artifacts.scores import Scores, load_scores
-from datapruning.artifacts.subset import KIND as SUBSET
 from datapruning.artifacts.subset import Subset, load_subset
 from datapruning.errors import InvalidFile
 from datapruning.io.npz import read_meta
@@ -19,10 +16,9 @@ def load_scores_or_subset(path: Path) -> Scores | Subset:
     Raises:
         InvalidFile: It is missing, neither of the two, or broken.
     """
-    file_format = str(read_meta(path, "a scores or subset").get("format"))
-    if file_format == SCORES:
+    file_format = read_meta(path, "a scores or subset").get("format")
+    if file_format == "datapruning.scores":
         return load_scores(path)
-    if file_format == SUBSET:
+    if file_format == "datapruning.subset":
         return load_subset(path)
-    known = FORMATS.get(file_format, repr(file_format))
-    raise InvalidFile(f"{path} is neither a scores nor a subset file: it is {known} file")
+    raise InvalidFile(f"{path} is neither a scores nor a subset file: its format is {file_format!r}")

@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from datapruning.errors import InvalidFile, UnknownName, UserError
 
-STRICT = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-"""No unknown keys, no assignment, no conversion between types, no NaN."""
+STRICT = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, ser_json_inf_nan="constants")
+"""No unknown keys, no assignment, no conversion between types, no NaN (which a file refuses, and must not become null)."""
 UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")
 MAX_SHOWN_CHARS = 80
 

@@ -15,6 +15,7 @@ from datapruning import scorers
 from datapruning.analysis import label_issues
 from datapruning.analysis.pred_probs import count_confident_label_issues, most_likely_other_class
 from datapruning.artifacts.label_issues import LabelIssues, load_label_issues
+from datapruning.artifacts.metadata import ScoresMetadata, common_fields
 from datapruning.data.dataset import Dataset, Split
 from datapruning.errors import IncompatibleInputs, InvalidFile, InvalidValue, UnknownName
 from datapruning.evidence.ensemble import Member, SubsetEnsemble, write_member
@@ -148,7 +149,7 @@ def test_equal_scores_are_ordered_by_the_label_s_probability_then_by_id() -> Non
     predictions = label_issues._Predictions(own, None, "")
     identity = Dataset("d", *[Split(np.zeros((40, 1, 1, 1), np.uint8), np.zeros(40, np.int64))] * 2, ("a",))
     for scorer, sign in (("aum", -1), ("knn", 1)):
-        scores = dp.Scores(values, {"scorer": scorer})
+        scores = dp.Scores(values, ScoresMetadata(**common_fields(identity), scorer=scorer))
         found = label_issues._rank(scores, predictions, identity.train.labels, ["a"], 40, identity)
         keys = [(sign * values[r.id], own[r.id], r.id) for r in found.rows]
         assert keys == sorted(keys)

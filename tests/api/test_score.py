@@ -77,7 +77,7 @@ def test_every_scorer_on_the_command_line(dprune: Dprune, small: Dataset, tmp_pa
     for name in readable:
         one, two = (dp.load_scores(tmp_path / place / f"{name}.npz") for place in ("scores", "read"))
         np.testing.assert_array_equal(one.values, two.values, err_msg=name)
-        assert one.meta["fingerprint"] == two.meta["fingerprint"]
+        assert one.meta.fingerprint == two.meta.fingerprint
     assert dprune("inspect", "scores/tdds.npz").code == 0
 
 
@@ -194,7 +194,7 @@ def test_scores_of_a_dataset_in_another_order_are_those_of_another_dataset(
     for name in NAMES:
         assert scores_path(context, name, 0) != scores_path(other, name, 0)
     scores = score(context, "knn")
-    np.testing.assert_array_equal(dp.open_recording(scores.meta["recording"]).labels(), small.train.labels)
+    np.testing.assert_array_equal(dp.open_recording(str(scores.meta.recording)).labels(), small.train.labels)
     with pytest.raises(IncompatibleInputs, match="made from another dataset"):
         dp.select(scores, 0.5, data=turned)
 

@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 
 from datapruning.artifacts.label_issues import COLUMNS, COLUMNS_WITH_PATH, LabelIssue, LabelIssues, load_label_issues
+from datapruning.artifacts.metadata import LabelIssuesMetadata
 from datapruning.errors import InvalidFile, OutputExists
 
 
 def listed(*rows: LabelIssue, **meta: Any) -> LabelIssues:
     """A list with the meta that readers need."""
-    base = {"format": "datapruning.label_issues", "version": 1, "dataset": "d", "fingerprint": "f", "total": 9}
-    return LabelIssues(rows, {**base, "scorer": "aum", "end": "highest", "seed": 0, **meta})
+    base = {"dataset": "d", "fingerprint": "f", "total": 9, "package_version": "0", "created": "", "scorer": "aum"}
+    return LabelIssues(rows, LabelIssuesMetadata(**{**base, "end": "highest", "seed": 0, **meta}))
 
 
 ROWS = (
@@ -94,7 +95,7 @@ def test_a_list_needs_its_story(tmp_path: Path) -> None:
     path = listed(*ROWS).save(tmp_path / "s.csv")
     story = tmp_path / "s.json"
     for text, message in (
-        ('{"format": "datapruning.scores"}', "it is a scores file"),
+        ('{"format": "datapruning.scores"}', "its format is 'datapruning.scores'"),
         ("{", "cannot be read as JSON"),
     ):
         story.write_text(text)

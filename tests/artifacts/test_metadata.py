@@ -1,4 +1,4 @@
-"""The story that files carry, and what is checked before one is trusted."""
+"""The metadata that files carry, and what is checked before a file is trusted."""
 
 from __future__ import annotations
 
@@ -9,54 +9,64 @@ from typing import Any
 
 import pytest
 
-from datapruning.artifacts.metadata import FORMATS, VERSION, check_format, check_same_dataset, make_metadata
+from datapruning.artifacts.metadata import (
+    VERSION,
+    ScoresMetadata,
+    SubsetMetadata,
+    check_same_dataset,
+    common_fields,
+    parse_metadata,
+)
 from datapruning.data.dataset import Dataset, Split
 from datapruning.errors import IncompatibleInputs, InvalidFile
 from datapruning.version import __version__
 
 
-@pytest.mark.parametrize("kind", FORMATS)
-def test_new_meta_passes_its_own_checks(small: Dataset, kind: str) -> None:
-    meta = make_metadata(kind, small, seed=3)
-    check_format(Path("f.npz"), meta, kind)
+def test_new_metadata_read_back_and_pass_their_own_checks(small: Dataset) -> None:
+    scores = ScoresMetadata(**common_fields(small), scorer="aum", seed=3, unreadable=(1, 4))
+    meta = SubsetMetadata(**common_fields(small), scorer="aum", settings={"cutoff": 0.5, "strata": 10}, scores=scores)
+    assert parse_metadata(SubsetMetadata, meta.to_json(), Path("f.npz")) == meta
     check_same_dataset("this file", meta, small)
-    assert (meta["version"], meta["package_version"], meta["seed"]) == (VERSION, __version__, 3)
-    assert abs((datetime.now(UTC) - datetime.fromisoformat(meta["created"])).total_seconds()) < 60
+    assert (meta.version, meta.package_version) == (VERSION, __version__)
+    assert abs((datetime.now(UTC) - datetime.fromisoformat(meta.created)).total_seconds()) < 60
 
 
 @pytest.mark.parametrize(
-    ("change", "named"),
+    ("change", "message"),
     [
-        ({"format": "datapruning.subset"}, "it is a subset file"),
+        ({"format": "datapruning.subset"}, "f.npz is no scores file: its format is 'datapruning.subset'"),
         ({"format": None}, "its format is None"),
         ({"version": VERSION + 1}, f"reads version {VERSION}"),
         ({"version": str(VERSION)}, "format version"),
         ({"total": 0}, "total"),
         ({"total": 1.0}, "total"),
         ({"total": True}, "total"),
-        ({"dataset": None}, "names no dataset"),
-        ({"fingerprint": 7}, "names no fingerprint"),
+        ({"dataset": None}, "dataset"),
+        ({"fingerprint": 7}, "fingerprint"),
+        ({"fraction": 0.5}, "the metadata of f.npz: unknown key 'fraction'"),
     ],
 )
-def test_another_format_is_refused(small: Dataset, change: dict[str, Any], named: str) -> None:
-    with pytest.raises(InvalidFile, match=named):
-        check_format(Path("f.npz"), {**make_metadata("datapruning.scores", small), **change}, "datapruning.scores")
+def test_other_metadata_are_refused(small: Dataset, change: dict[str, Any], message: str) -> None:
+    meta = ScoresMetadata(**common_fields(small), scorer="aum").to_json()
+    with pytest.raises(InvalidFile, match=message):
+        parse_metadata(ScoresMetadata, {**meta, **change}, Path("f.npz"))
 
 
 def test_another_dataset_is_refused_with_both_names_and_sizes(small: Dataset, digits: Dataset) -> None:
+    meta = ScoresMetadata(**common_fields(small), scorer="aum")
     with pytest.raises(IncompatibleInputs, match=r"this file .* made-up \(120 samples.*digits \(1,438 samples"):
-        check_same_dataset("this file", make_metadata("datapruning.scores", small), digits)
+        check_same_dataset("this file", meta, digits)
 
 
-def test_pictures_that_are_read_otherwise_are_asked_for_their_options(small: Dataset) -> None:
+def test_images_that_are_read_with_other_settings_are_named_as_the_reason(small: Dataset) -> None:
     few = replace(small, train=Split(small.train.images[:90], small.train.labels[:90]))
-    photos, resized, others = (replace(each, content_hash="00ff") for each in (small, few, replace(few, name="others")))
-    made = make_metadata("datapruning.subset", resized)
+    photos, resized, others = (replace(data, content_hash="00ff") for data in (small, few, replace(few, name="others")))
+    meta = SubsetMetadata(**common_fields(resized), scorer="ids")
     with pytest.raises(
-        IncompatibleInputs, match=r"made-up \(90 .* made-up \(120 .*; say the same --holdout and --image-size with"
+        IncompatibleInputs, match=r"made-up \(90 .* made-up \(120 .*; give the same holdout and image size everywhere"
     ):
-        check_same_dataset("this subset", made, photos)
-    for meta, data in ((made, others), (make_metadata("datapruning.subset", few), small)):
+        check_same_dataset("this subset", meta, photos)
+    for other, data in ((meta, others), (SubsetMetadata(**common_fields(few), scorer="ids"), small)):
         with pytest.raises(IncompatibleInputs) as refused:
-            check_same_dataset("this subset", {**meta, "fingerprint": "0"}, data)
-        assert "--holdout" not in str(refused.value), "another name, or no pictures in files"
+            check_same_dataset("this subset", other.model_copy(update={"fingerprint": "0"}), data)
+        assert "holdout" not in str(refused.value), "another name, or no images in files"

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from datapruning.artifacts.metadata import make_metadata
-from datapruning.artifacts.scores import KIND, Scores, load_scores
+from datapruning.artifacts.metadata import ScoresMetadata, common_fields
+from datapruning.artifacts.scores import Scores, load_scores
 from datapruning.data.dataset import Dataset
 from datapruning.errors import InvalidFile
 from datapruning.io.npz import write_npz
@@ -23,7 +23,7 @@ FINITE = st.floats(width=32, allow_nan=False)
 @settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(arrays.arrays(np.float32, 120, elements=FINITE), st.none() | arrays.arrays(np.float32, 120, elements=FINITE))
 def test_scores_come_back_as_they_went(tmp_path: Path, small: Dataset, values: Any, stderr: Any) -> None:
-    scores = Scores(values, make_metadata(KIND, small, scorer="mine"), stderr)
+    scores = Scores(values, ScoresMetadata(**common_fields(small), scorer="mine"), stderr)
     found = load_scores(scores.save(tmp_path / "s.npz"))
     assert found.meta == scores.meta
     assert found.scorer == "mine"
@@ -34,7 +34,7 @@ def test_scores_come_back_as_they_went(tmp_path: Path, small: Dataset, values: A
 
 
 def test_numpy_alone_reads_them(tmp_path: Path, small: Dataset) -> None:
-    Scores(np.zeros(120, np.float32), make_metadata(KIND, small, scorer="mine")).save(tmp_path / "s.npz")
+    Scores(np.zeros(120, np.float32), ScoresMetadata(**common_fields(small), scorer="mine")).save(tmp_path / "s.npz")
     with np.load(tmp_path / "s.npz", allow_pickle=False) as file:
         assert sorted(file.files) == ["meta", "score"]
         assert (file["score"].dtype, file["score"].shape) == (np.float32, (120,))
@@ -61,13 +61,15 @@ HOLED = np.where(GOOD == 17, np.float32(np.nan), GOOD)
         ({"score": GOOD}, {"fingerprint": 3}, "fingerprint"),
         ({"score": GOOD}, {"dataset": None}, "dataset"),
         ({"score": GOOD}, {"version": 2}, "format version 2"),
-        ({"score": GOOD}, {"format": "datapruning.subset"}, "it is a subset file"),
+        ({"score": GOOD}, {"format": "datapruning.subset"}, "its format is 'datapruning.subset'"),
         ({"score": GOOD}, {"format": "theirs"}, "'theirs'"),
+        ({"score": GOOD}, {"sead": 1}, "unknown key 'sead': did you mean 'seed'"),
+        ({"score": GOOD}, {"costs": {"seconds": "long"}}, "costs.seconds"),
     ],
 )
 def test_what_cannot_be_scores_is_refused(
     tmp_path: Path, small: Dataset, columns: dict[str, Any], meta: dict[str, Any], named: str
 ) -> None:
-    write_npz(tmp_path / "s.npz", columns, {**make_metadata(KIND, small, scorer="mine"), **meta})
+    write_npz(tmp_path / "s.npz", columns, {**ScoresMetadata(**common_fields(small), scorer="mine").to_json(), **meta})
     with pytest.raises(InvalidFile, match=named):
         load_scores(tmp_path / "s.npz")

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from datapruning.artifacts.metadata import make_metadata
-from datapruning.artifacts.subset import KIND, load_subset, read_ids, subset_from_ids, validate_ids
+from datapruning.artifacts.metadata import SubsetMetadata, common_fields
+from datapruning.artifacts.subset import load_subset, read_ids, subset_from_ids, validate_ids
 from datapruning.data.dataset import Dataset
 from datapruning.errors import InvalidFile, InvalidValue
 from datapruning.io.npz import write_npz
@@ -64,7 +64,7 @@ def test_ids_pass_exactly_if_they_are_distinct_and_in_range(ids: list[int], tota
 def test_what_cannot_be_ids_is_refused(tmp_path: Path, small: Dataset, ids: Any, named: str) -> None:
     with pytest.raises(InvalidValue, match=named):
         subset_from_ids(ids, small, "by hand")
-    write_npz(tmp_path / "s.npz", {"indices": ids}, make_metadata(KIND, small, scorer="ids"))
+    write_npz(tmp_path / "s.npz", {"indices": ids}, SubsetMetadata(**common_fields(small), scorer="ids").to_json())
     with pytest.raises(InvalidFile, match=rf"s\.npz.*{named}"):
         load_subset(tmp_path / "s.npz")
 
@@ -72,7 +72,10 @@ def test_what_cannot_be_ids_is_refused(tmp_path: Path, small: Dataset, ids: Any,
 @pytest.mark.parametrize(
     ("meta", "named"),
     [
-        ({"format": "datapruning.scores"}, "it is a scores file"),
+        ({"strateggy": "top"}, "unknown key 'strateggy': did you mean 'strategy'"),
+        ({"scores": {"scorer": 3}}, "scores.dataset"),
+        ({"settings": {"cutoff": "0.5"}}, "settings.cutoff"),
+        ({"format": "datapruning.scores"}, "its format is 'datapruning.scores'"),
         ({"version": 2}, "format version 2"),
         ({"version": None}, "format version None"),
         ({"total": 3}, "id 7 is not in 0..2"),
@@ -84,14 +87,18 @@ def test_what_cannot_be_ids_is_refused(tmp_path: Path, small: Dataset, ids: Any,
 def test_a_file_with_a_story_that_cannot_be_is_refused(
     tmp_path: Path, small: Dataset, meta: dict[str, Any], named: str
 ) -> None:
-    write_npz(tmp_path / "s.npz", {"indices": np.array([2, 7])}, {**make_metadata(KIND, small, scorer="ids"), **meta})
+    write_npz(
+        tmp_path / "s.npz",
+        {"indices": np.array([2, 7])},
+        {**SubsetMetadata(**common_fields(small), scorer="ids").to_json(), **meta},
+    )
     with pytest.raises(InvalidFile, match=named):
         load_subset(tmp_path / "s.npz")
 
 
 @pytest.mark.parametrize("missing", ["scorer", "total", "dataset", "fingerprint", "format", "version"])
 def test_a_file_that_leaves_out_what_readers_need_is_refused(tmp_path: Path, small: Dataset, missing: str) -> None:
-    meta = make_metadata(KIND, small, scorer="ids")
+    meta = SubsetMetadata(**common_fields(small), scorer="ids").to_json()
     del meta[missing]
     write_npz(tmp_path / "s.npz", {"indices": np.array([2, 7])}, meta)
     with pytest.raises(InvalidFile, match=r"s\.npz"):
@@ -99,7 +106,9 @@ def test_a_file_that_leaves_out_what_readers_need_is_refused(tmp_path: Path, sma
 
 
 def test_unsorted_files_are_refused(tmp_path: Path, small: Dataset) -> None:
-    write_npz(tmp_path / "s.npz", {"indices": np.array([7, 2])}, make_metadata(KIND, small, scorer="ids"))
+    write_npz(
+        tmp_path / "s.npz", {"indices": np.array([7, 2])}, SubsetMetadata(**common_fields(small), scorer="ids").to_json()
+    )
     with pytest.raises(InvalidFile, match="not sorted"):
         load_subset(tmp_path / "s.npz")
 

@@ -100,7 +100,7 @@ def test_the_ensemble_s_probabilities_are_saved_and_are_those_of_python(
     assert (again.code, "p.npz is there already" in again.err) == (0, True)
     other = dprune(*words("--scorer", "ensemble", "--seed", "1", "--probs", "p.npz", "--out", "t.csv"))
     assert other.code == 2
-    assert "p.npz holds something else; name another --probs" in other.err
+    assert "p.npz holds other probabilities; name another output path (--probs)" in other.err
     assert not (tmp_path / "t.csv").exists()
 
 

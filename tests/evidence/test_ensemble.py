@@ -154,10 +154,11 @@ def test_a_real_ensemble_is_reused_extended_and_gives_every_scorer_its_due(
     scores = score(context, "memorization", seed=3)
     assert scores.stderr is not None
     assert scores.stderr.min() > 0
-    assert scores.meta["ensemble"] == context.recipe.ensemble.to_dict()
+    assert scores.meta.ensemble == context.recipe.ensemble
     ensemble = open_ensemble(context, 3)
-    assert scores.meta["costs"]["samples_seen"] == 4 * 60
-    assert scores.meta["costs"]["evaluated"] == 4 * (120 + 60)
+    assert scores.meta.costs is not None
+    assert scores.meta.costs.samples_seen == 4 * 60
+    assert scores.meta.costs.evaluated == 4 * (120 + 60)
     for member in ensemble:
         assert member.in_subset.sum() == pytest.approx(60, abs=2)
         np.testing.assert_allclose(member.oof_probs.astype(np.float64).sum(1), 1, atol=2e-3)

@@ -69,7 +69,7 @@ def test_which_scorers_a_recording_feeds_depends_on_what_was_recorded(tmp_path: 
         for name in names:
             scores = dp.score_recording(folder, name)
             assert np.isfinite(scores.values).all()
-            assert (scores.meta["dataset"], scores.meta["total"]) == ("mine", TOTAL)
+            assert (scores.meta.dataset, scores.meta.total) == ("mine", TOTAL)
     assert len(dp.select(dp.score_recording(folder, "aum"), 0.5)) == TOTAL // 2
 
 
@@ -94,7 +94,7 @@ def test_the_same_network_gives_the_same_scores_as_the_package_does(
     assert recording.features().shape[0] == small.total
     scores = dp.score_recording(folder, "entropy", out=tmp_path / "s.npz")
     assert len(dp.select(dp.load_scores(tmp_path / "s.npz"), 0.5, data=small)) == 60
-    assert scores.meta["recording"] == str(folder)
+    assert scores.meta.recording == str(folder)
 
 
 def test_several_runs_share_a_folder_and_are_averaged(tmp_path: Path) -> None:

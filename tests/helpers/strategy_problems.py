@@ -10,19 +10,17 @@ import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from datapruning.artifacts.metadata import ScoresMetadata
 from datapruning.artifacts.scores import Scores
 from datapruning.selection.strategies import get_strategy
 from datapruning.selection.strategy import Pool, Strategy
-
-META = {
-    "format": "datapruning.scores", "version": 1, "dataset": "d", "fingerprint": "f", "total": 0, "scorer": "mine",
-}  # fmt: skip
 
 
 def scored(values: Any, **meta: Any) -> Scores:
     """Scores of a dataset that is as large as they are."""
     column = np.asarray(values, np.float32)
-    return Scores(column, {**META, "total": len(column), **meta})
+    about = {"dataset": "d", "fingerprint": "f", "package_version": "0", "created": "", "scorer": "mine"}
+    return Scores(column, ScoresMetadata(**{**about, "total": len(column), **meta}))
 
 
 @dataclass

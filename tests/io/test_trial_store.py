@@ -211,7 +211,7 @@ def test_a_row_that_fails_does_not_stop_the_others_and_is_kept_as_failed(tmp_pat
         "OSError: [Errno 28] No space left",
     ]
     mistake, bug = store.failure({"n": 1}), store.failure({"n": 2})
-    assert mistake == FailedTrial({"n": 1}, "no such thing", None)
+    assert mistake == FailedTrial(config={"n": 1}, error="no such thing")
     assert bug is not None
     assert "in picky" in str(bug.traceback)
     assert {row.config["n"] for row in store.trials()} == {0, 5}, "a failure is no row"

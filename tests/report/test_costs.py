@@ -10,8 +10,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datapruning.artifacts.metadata import make_metadata
-from datapruning.artifacts.scores import KIND, Scores
+from datapruning.artifacts.metadata import ScoresMetadata, common_fields
+from datapruning.artifacts.scores import Scores
+from datapruning.config.training import TrainConfig
 from datapruning.data.dataset import Dataset
 from datapruning.report.costs import RecordedCost, break_even, group_cost
 from datapruning.report.find_runs import find_runs
@@ -67,7 +68,7 @@ def test_a_student_pays_for_training_and_search_and_shares_the_rest(tmp_path: Pa
 
 def test_what_is_shared_is_free_or_unknown_where_no_run_records_it(tmp_path: Path, digits: Dataset) -> None:
     costs = {"teacher": {"samples_seen": 0, "evaluated": 0, "seconds": 0.0}, "soft_labels": None}
-    meta = make_metadata(KIND, digits, scorer="mine", seed=0)
+    meta = ScoresMetadata(**common_fields(digits), scorer="mine", seed=0)
     for name, scorer, scores in (("a", "random", None), ("b", "mine", meta), ("c", "mine", None)):
         run = write_run(tmp_path / name, digits, kd=0.9, scorer=scorer, scores=scores, costs=costs)
         shared = group_cost(find_runs([run]).runs).shared
@@ -80,12 +81,15 @@ def test_scores_are_found_once_and_know_their_readers(tmp_path: Path, digits: Da
     values = np.linspace(0, 1, digits.total, dtype=np.float32)
     folder = tmp_path / "w" / "scores"
     metas = [
-        make_metadata(KIND, digits, scorer=s, seed=k) for s, k in (("random", 0), ("random", 1), ("el2n", 0), ("el2n", 1))
+        ScoresMetadata(**common_fields(digits), scorer=s, seed=k)
+        for s, k in (("random", 0), ("random", 1), ("el2n", 0), ("el2n", 1))
     ]
     for i, meta in enumerate(metas):
         Scores(values, meta).save(folder / f"{i}.npz")
-    Scores(values, {**metas[2], "created": "another day"}).save(folder / "again.npz")
-    Scores(np.zeros(small.total, np.float32), make_metadata(KIND, small, scorer="el2n", seed=0)).save(folder / "other.npz")
+    Scores(values, metas[2].model_copy(update={"created": "another day"})).save(folder / "again.npz")
+    Scores(np.zeros(small.total, np.float32), ScoresMetadata(**common_fields(small), scorer="el2n", seed=0)).save(
+        folder / "other.npz"
+    )
     (folder / "broken.npz").write_bytes(b"PK")
     run = write_run(tmp_path / "w" / "students" / "a", digits, scorer="el2n", scores=metas[3])
     found = find_runs([run])
@@ -98,7 +102,7 @@ def test_scores_are_found_once_and_know_their_readers(tmp_path: Path, digits: Da
 def test_scores_of_one_scorer_and_seed_have_different_names(tmp_path: Path, digits: Dataset) -> None:
     values = np.linspace(0, 1, digits.total, dtype=np.float32)
     for epochs in (3, 20):
-        meta = make_metadata(KIND, digits, scorer="el2n", seed=0, proxy={"epochs": epochs})
+        meta = ScoresMetadata(**common_fields(digits), scorer="el2n", seed=0, proxy=TrainConfig(epochs=epochs))
         Scores(values, meta).save(tmp_path / "scores" / f"{epochs}.npz")
     files, _ = find_scores([], [tmp_path], digits.fingerprint)
     assert len({file.name for file in files}) == 2

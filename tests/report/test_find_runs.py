@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from datapruning.artifacts.metadata import make_metadata
-from datapruning.artifacts.subset import KIND, Subset
+from datapruning.artifacts.metadata import SubsetMetadata, common_fields
+from datapruning.artifacts.subset import Subset
 from datapruning.config.recipe import Recipe
 from datapruning.config.toml import to_toml
 from datapruning.data.dataset import Dataset
@@ -66,7 +66,7 @@ def write_run(folder: Path, data: Dataset, fraction: float = 0.3, kd: float | st
         result["kd_weight_search"] = search_of(weight)
     folder.mkdir(parents=True)
     ids = np.arange(kept, dtype=np.int64)
-    Subset(ids, make_metadata(KIND, data, scorer=scorer, fraction=fraction, **({"scores": scores} if scores else {}))).save(
+    Subset(ids, SubsetMetadata(**common_fields(data), scorer=scorer, fraction=fraction, scores=scores)).save(
         folder / "subset.npz"
     )
     tables = {"run": run, **recipe, "environment": {"data": data.name, "threads": 1, "device": "cpu"}}

@@ -16,8 +16,8 @@ import pytest
 from markupsafe import Markup
 from PIL import Image
 
-from datapruning.artifacts.metadata import make_metadata
-from datapruning.artifacts.scores import KIND, Scores
+from datapruning.artifacts.metadata import ScoresMetadata, common_fields
+from datapruning.artifacts.scores import Scores
 from datapruning.data.dataset import Dataset
 from datapruning.io.tensors import save_tensors
 from datapruning.models import create_model
@@ -78,7 +78,7 @@ def check_stands_alone(path: Path) -> str:
 def workspace(tmp_path: Path, digits: Dataset) -> Path:
     """Two scorers, with and without KD, two seeds, all the data, scores files, a teacher that can be asked."""
     place = tmp_path / "w"
-    metas = {s: make_metadata(KIND, digits, scorer=s, seed=0) for s in ("random", "el2n")}
+    metas = {s: ScoresMetadata(**common_fields(digits), scorer=s, seed=0) for s in ("random", "el2n")}
     for seed in (0, 1):
         for scorer, meta in metas.items():
             for kd in (0.0, AUTO):
@@ -144,7 +144,7 @@ def test_what_holds_no_runs_or_other_data_is_refused(refused: Callable[..., str]
     other = write_run(workspace / "other" / "a", small)
     assert "2 datasets and do not compare" in refused("report", full, other)
     assert "not the dataset of these runs" in refused("report", other, "--data", "digits")
-    assert "is not a scores file" in refused("report", full, "--scores", full / "subset.npz")
+    assert "is no scores file" in refused("report", full, "--scores", full / "subset.npz")
 
 
 def test_without_the_dataset_the_report_says_so_and_goes_on(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from datapruning.artifacts.metadata import make_metadata
+from datapruning.artifacts.metadata import ScoresMetadata, SubsetMetadata, common_fields
 from datapruning.artifacts.subset import subset_from_ids
 from datapruning.data.dataset import Dataset
 from datapruning.io.npz import write_npz
@@ -46,14 +46,14 @@ NO_INTEGERS = {
 def scores_file(path: Path, data: Dataset, values: Any = None, **meta: Any) -> Path:
     """A scores file of `data`, wrong wherever `values` or `meta` are."""
     column = np.arange(data.total, dtype=np.float32) if values is None else values
-    write_npz(path, {"score": column}, {**make_metadata("datapruning.scores", data, scorer="made-up"), **meta})
+    write_npz(path, {"score": column}, {**ScoresMetadata(**common_fields(data), scorer="made-up").to_json(), **meta})
     return path
 
 
 def subset_file(path: Path, data: Dataset, indices: Any = None, **meta: Any) -> Path:
     """A subset file of `data`, wrong wherever `indices` or `meta` are."""
     ids = np.arange(20) if indices is None else indices
-    write_npz(path, {"indices": ids}, {**make_metadata("datapruning.subset", data, scorer="made-up"), **meta})
+    write_npz(path, {"indices": ids}, {**SubsetMetadata(**common_fields(data), scorer="made-up").to_json(), **meta})
     return path
 
 
@@ -182,8 +182,8 @@ def test_scores_with_nan_or_of_the_wrong_kind_are_refused(
 @pytest.mark.parametrize(
     ("meta", "named"),
     [
-        ({"scores": {"costs": {"warp": 1}}}, "cost of scoring is broken"),
-        ({"scores": {"costs": "much"}}, "cost of scoring is broken"),
+        ({"scores": {"costs": {"warp": 1}}}, "in scores.costs, unknown key 'warp'"),
+        ({"scores": {"costs": "much"}}, "s.npz: 'scores."),
         ({"fraction": "half"}, "fraction"),
         ({"balance": 3}, "balance"),
     ],
@@ -196,10 +196,10 @@ def test_a_subset_with_broken_metadata_is_refused_before_anything_is_trained(
 
 def test_scores_and_subsets_do_not_stand_in_for_each_other(refused: Refused, tmp_path: Path, digits: Dataset) -> None:
     scores, subset = scores_file(tmp_path / "scores.npz", digits), subset_file(tmp_path / "subset.npz", digits)
-    assert "it is a scores file" in refused("train", "--subset", scores, *FAST)
-    assert "it is a scores file" in refused("cache", "--subset", scores)
-    assert "it is a subset file" in refused("select", "--scores", subset, "--fraction", "0.5")
-    assert "it is a subset file" in refused("train", "--scores", subset, "--fraction", "0.5", *FAST)
+    assert "its format is 'datapruning.scores'" in refused("train", "--subset", scores, *FAST)
+    assert "its format is 'datapruning.scores'" in refused("cache", "--subset", scores)
+    assert "its format is 'datapruning.subset'" in refused("select", "--scores", subset, "--fraction", "0.5")
+    assert "its format is 'datapruning.subset'" in refused("train", "--scores", subset, "--fraction", "0.5", *FAST)
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "folder", "absent.npz", "pickle.npz", "plain.npz", "array.npy"])

@@ -9,6 +9,7 @@ import struct
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import datapruning as dp
-from datapruning.artifacts.metadata import make_metadata
+from datapruning.artifacts.metadata import SubsetMetadata, common_fields
 from datapruning.artifacts.scores import load_scores
 from datapruning.artifacts.subset import load_subset, read_ids, subset_from_ids
 from datapruning.artifacts.subset_file import subset_from_file
@@ -174,7 +175,8 @@ def test_what_was_packed_anew_with_another_number_is_refused(tmp_path: Path, sma
 
 def test_files_from_before_there_were_checksums_open(tmp_path: Path, small: Dataset) -> None:
     meta = np.array(
-        '{"format": "datapruning.subset", "version": 1, "dataset": "d", "fingerprint": "f", "total": 9, "scorer": "x"}'
+        '{"format": "datapruning.subset", "version": 1, "dataset": "d", "fingerprint": "f", "total": 9, "scorer": "x", '
+        '"package_version": "0", "created": ""}'
     )
     np.savez(tmp_path / "old.npz", indices=np.arange(3), meta=meta)
     assert load_subset(tmp_path / "old.npz").total == 9
@@ -378,11 +380,14 @@ def test_path_lists_lead_nowhere(tmp_path: Path, line: str) -> None:
 
 def test_what_steers_a_terminal_is_escaped(tmp_path: Path, small: Dataset, dprune: Callable[..., Answer]) -> None:
     assert escape_control_chars("\x1b[31mr\u202eed\x07\ud800 ü\n\t") == "\\x1b[31mr\\u202eed\\x07\\ud800 ü\n\t"
-    meta = {**make_metadata("datapruning.subset", small, scorer="\x1b[2J\u202e\ud800"), "dataset": "a\nb\x07"}
+    meta = SubsetMetadata(**common_fields(replace(small, name="a\nb\x07")), scorer="\x1b[2J\u202e").to_json()
+    write_npz(tmp_path / "half.npz", {"indices": np.arange(3)}, {**meta, "scorer": "\ud800"})
+    with pytest.raises(InvalidFile, match=r"half\.npz"):
+        load_subset(tmp_path / "half.npz")
     write_npz(tmp_path / "s.npz", {"indices": np.arange(3)}, meta)
     told = dprune("inspect", tmp_path / "s.npz")
     assert told.code == 0
-    assert "\\x1b[2J\\u202e\\ud800" in told.out
+    assert "\\x1b[2J\\u202e" in told.out
     refused = dprune("train", "--subset", tmp_path / "s.npz", "--fraction", "0.5")
     assert refused.code == 2
     assert len(refused.err.splitlines()) == 1

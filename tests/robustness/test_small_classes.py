@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 import datapruning as dp
+from datapruning.artifacts.metadata import ScoresMetadata, common_fields
 from datapruning.artifacts.scores import Scores
 from datapruning.artifacts.subset import subset_from_ids
 from datapruning.data.dataset import Dataset
@@ -46,10 +47,7 @@ def test_a_class_of_one_picture_cannot_be_held_out_and_the_others_are(refused: R
 
 
 def test_balance_keeps_at_least_one_of_every_class(small: Dataset) -> None:
-    scores = Scores(
-        np.arange(small.total, dtype=np.float32),
-        {"scorer": "by hand", "dataset": small.name, "fingerprint": small.fingerprint, "total": small.total},
-    )
+    scores = Scores(np.arange(small.total, dtype=np.float32), ScoresMetadata(**common_fields(small), scorer="by hand"))
     kept = dp.select(scores, 0.02, balance="class", data=small).indices
     counts = np.bincount(small.train.labels[kept], minlength=small.classes)
     assert counts.min() == 1

@@ -75,7 +75,7 @@ def test_proxies_and_members_never_see_them_and_their_scores_are_below_all_other
     assert name in find_scorers()
     scores = dp.score(make_context(spoilt, *SETTINGS), name)
     assert trained_on == set(spoilt.valid_ids.tolist())
-    assert scores.meta["unreadable"] == list(LOST)
+    assert list(scores.meta.unreadable or ()) == list(LOST)
     assert np.isfinite(scores.values).all()
     assert scores.values.dtype == np.float32
     assert scores.values[list(LOST)].max() < scores.values[spoilt.valid_ids].min()

@@ -134,7 +134,8 @@ def test_scores_from_evidence_are_read_again_without_training(
     np.testing.assert_array_equal(first["el2n"].values, again.values)
     assert first["el2n"].stderr is not None
     assert first["forgetting"].values.max() <= context.recipe.proxy.epochs
-    assert again.meta["evidence"]["runs"] == 2
+    assert again.meta.evidence is not None
+    assert again.meta.evidence.runs == 2
 
 
 def test_evidence_goes_on_where_a_killed_call_stopped(

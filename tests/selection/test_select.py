@@ -96,7 +96,7 @@ def test_the_strategy_random_is_the_top_of_the_scorer_random(small: Dataset, see
     by_scorer = select(dp.score(small, "random", seed=seed), fraction)
     by_strategy = select(dp.score(small, "random", seed=99), fraction, strategy="random", seed=seed)
     assert by_scorer.indices.tolist() == by_strategy.indices.tolist()
-    assert by_scorer.meta["scorer"] == by_strategy.meta["scorer"] == "random"
+    assert by_scorer.meta.scorer == by_strategy.meta.scorer == "random"
 
 
 def test_random_subsets_differ_by_seed_and_favour_nobody() -> None:
@@ -145,17 +145,18 @@ def test_scores_of_another_dataset_are_refused(small: Dataset, digits: Dataset) 
 def test_the_story_is_complete(small: Dataset) -> None:
     scores = dp.score(small, "random", seed=3)
     meta = dp.select(scores, "0.29", balance="class", data=small, seed=5).meta
-    assert {key: meta[key] for key in ("format", "version", "dataset", "fingerprint", "total", "package_version")} == {
+    written = meta.to_json()
+    assert {key: written[key] for key in ("format", "version", "dataset", "fingerprint", "total", "package_version")} == {
         "format": "datapruning.subset", "version": VERSION, "dataset": "made-up", "fingerprint": small.fingerprint,
         "total": 120, "package_version": dp.__version__,
     }  # fmt: skip
-    assert {key: meta[key] for key in ("scorer", "fraction", "balance", "strategy", "seed")} == {
+    assert {key: written[key] for key in ("scorer", "fraction", "balance", "strategy", "seed")} == {
         "scorer": "random", "fraction": 0.29, "balance": "class", "strategy": "top", "seed": 5,
     }  # fmt: skip
-    assert meta["kept"] == sum(kept_count("0.29", int(n)) for n in np.bincount(small.train.labels))
-    assert meta["scores"] == scores.meta
-    assert meta["scores"]["seed"] == 3
-    assert meta["created"].endswith("+00:00")
-    assert not {"settings", "recording"} & set(meta), "top has none"
+    assert meta.kept == sum(kept_count("0.29", int(n)) for n in np.bincount(small.train.labels))
+    assert meta.scores == scores.meta
+    assert scores.meta.seed == 3
+    assert meta.created.endswith("+00:00")
+    assert not {"settings", "recording"} & set(written), "top has none"
     weighted = dp.select(scores, 0.5, strategy="weighted", settings={"temperature": "2"}).meta
-    assert (weighted["strategy"], weighted["settings"], weighted["scorer"]) == ("weighted", {"temperature": 2.0}, "random")
+    assert (weighted.strategy, weighted.settings, weighted.scorer) == ("weighted", {"temperature": 2.0}, "random")

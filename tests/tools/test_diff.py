@@ -14,12 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datapruning.artifacts.metadata import make_metadata
+from datapruning.artifacts.metadata import ScoresMetadata, SubsetMetadata, common_fields
 from datapruning.artifacts.rank_correlation import rank_correlation
-from datapruning.artifacts.scores import KIND, Scores
+from datapruning.artifacts.scores import Scores
 from datapruning.artifacts.subset import Subset, subset_from_ids
 from datapruning.data.dataset import Dataset
 from datapruning.errors import IncompatibleInputs
+from datapruning.io.npz import write_npz
 from datapruning.tools.diff.classes import MAX_CLASSES, class_table
 from datapruning.tools.diff.diff import diff
 from datapruning.tools.diff.runs import ComparedRun, compare_runs, flatten
@@ -39,7 +40,7 @@ def subset_of(data: Dataset, ids: Any) -> Subset:
 
 def scores_of(data: Dataset, values: Any) -> Scores:
     """Scores of `data`."""
-    return Scores(np.asarray(values, np.float32), make_metadata(KIND, data, scorer="made-up", seed=0))
+    return Scores(np.asarray(values, np.float32), ScoresMetadata(**common_fields(data), scorer="made-up", seed=0))
 
 
 @settings(deadline=None, max_examples=50)
@@ -56,7 +57,7 @@ def test_the_overlap_is_that_of_sets(small: Dataset, a: list[int], b: list[int])
 def test_what_chance_gives_is_counted_over_all_subsets() -> None:
     a = {0, 1, 2}
     counts = [len(a & {*b}) for b in combinations(range(7), 4)]
-    meta = {"total": 7}
+    meta = SubsetMetadata(dataset="d", fingerprint="f", total=7, package_version="0", created="", scorer="ids")
     found = overlap(Subset(np.array([0, 1, 2]), meta), Subset(np.array([0, 1, 2, 3]), meta))
     assert math.isclose(found.expected, float(np.mean(counts)))
     assert math.isclose(found.stddev, float(np.std(counts)))
@@ -222,7 +223,10 @@ def test_files_of_different_datasets_are_not_compared(tmp_path: Path, small: Dat
         (["other.npz", "other.npz", "--data", "digits"], "made from another dataset"),
         (["a.npz", "empty"], "empty is no run folder"),
         (["a.npz", "notes.txt"], "notes.txt"),
-        (["a.npz", "influence.npz"], "influence.npz is neither a scores nor a subset file: it is an influence file"),
+        (
+            ["a.npz", "influence.npz"],
+            "influence.npz is neither a scores nor a subset file: its format is 'datapruning.influence'",
+        ),
         (["a.npz"], "B"),
     ],
 )
@@ -232,7 +236,7 @@ def test_what_cannot_be_compared_is_refused(
     subset_of(digits, range(3)).save(tmp_path / "a.npz")
     subset_of(small, range(3)).save(tmp_path / "other.npz")
     scores_of(digits, np.arange(1438)).save(tmp_path / "scores.npz")
-    Subset(np.arange(3), make_metadata("datapruning.influence", digits)).save(tmp_path / "influence.npz")
+    write_npz(tmp_path / "influence.npz", {}, {**common_fields(digits), "format": "datapruning.influence", "version": 1})
     (tmp_path / "notes.txt").write_text("nothing of ours")
     (tmp_path / "empty").mkdir()
     assert named in refused("diff", *words)

@@ -16,12 +16,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from datapruning.artifacts.metadata import make_metadata
-from datapruning.artifacts.scores import KIND, Scores
-from datapruning.artifacts.subset import Subset, load_subset, subset_from_ids
+from datapruning.artifacts.metadata import ScoresMetadata, common_fields
+from datapruning.artifacts.scores import Scores
+from datapruning.artifacts.subset import load_subset, subset_from_ids
 from datapruning.artifacts.subset_file import open_subset, subset_from_file
 from datapruning.data.dataset import Dataset
 from datapruning.errors import IncompatibleInputs, InvalidFile, InvalidValue
+from datapruning.io.npz import write_npz
 from datapruning.tools.export.export import export
 from tests.conftest import Answer, fast_arguments
 
@@ -32,10 +33,12 @@ QUICK = settings(deadline=None, max_examples=25, suppress_health_check=[HealthCh
 CLASSES = ("cat", "big, dog")
 
 
-def scores_of(data: Dataset, values: Any, stderr: Any = None, **story: Any) -> Scores:
+def scores_of(data: Dataset, values: Any, stderr: Any = None, **provenance: Any) -> Scores:
     """Scores of `data`."""
     errors = None if stderr is None else np.asarray(stderr, np.float32)
-    return Scores(np.asarray(values, np.float32), make_metadata(KIND, data, scorer="made-up", **story), errors)
+    return Scores(
+        np.asarray(values, np.float32), ScoresMetadata(**common_fields(data), scorer="made-up", **provenance), errors
+    )
 
 
 @pytest.fixture
@@ -91,7 +94,7 @@ def test_a_table_of_pictures_names_them(tmp_path: Path, photos: Dataset) -> None
 def test_a_list_of_scores_is_the_order_of_select(tmp_path: Path, photos: Dataset) -> None:
     values = np.zeros(120)
     values[[40, 3, 99]] = 5, 9, 5
-    made = scores_of(photos, values, unreadable=[99])
+    made = scores_of(photos, values, unreadable=(99,))
     export(made, tmp_path / "s.txt")
     ids = [int(line) for line in (tmp_path / "s.txt").read_text().splitlines()]
     assert ids == [3, 40, *(i for i in range(120) if i not in (3, 40, 99))], "equals by id; what cannot be read is left out"
@@ -114,7 +117,7 @@ def test_a_subset_comes_back_from_every_list(tmp_path: Path, photos: Dataset, id
     found = open_subset(out, photos)
     assert found.indices.dtype == np.int64
     assert found.indices.tolist() == sorted(ids)
-    assert (found.meta["source"], found.meta["fingerprint"]) == (str(out), photos.fingerprint)
+    assert (found.meta.source, found.meta.fingerprint) == (str(out), photos.fingerprint)
 
 
 @pytest.mark.parametrize("how", ["plain", "dot", "absolute", "from here", "windows", "link", "windows lines"])
@@ -178,14 +181,14 @@ def test_the_file_s_own_dataset_is_needed(tmp_path: Path, small: Dataset, digits
         export(subset, tmp_path / "s.csv", paths=True)
 
 
-def test_parquet_keeps_types_and_story(tmp_path: Path, small: Dataset) -> None:
+def test_parquet_keeps_types_and_metadata(tmp_path: Path, small: Dataset) -> None:
     parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
     made = scores_of(small, np.arange(120) / 7, np.ones(120))
     export(made, tmp_path / "s.parquet")
     table = parquet.read_table(tmp_path / "s.parquet")
     assert [(f.name, str(f.type)) for f in table.schema] == [("id", "int64"), ("score", "float"), ("stderr", "float")]
     assert np.array_equal(table["score"].to_numpy(), made.values)
-    assert json.loads(table.schema.metadata[b"datapruning"]) == made.meta
+    assert json.loads(table.schema.metadata[b"datapruning"]) == made.meta.to_json()
     export(subset_from_ids(np.array([5]), small, "by hand"), tmp_path / "k.parquet")
     kept = parquet.read_table(tmp_path / "k.parquet")["kept"]
     assert (str(kept.type), np.flatnonzero(kept.to_numpy()).tolist()) == ("bool", [5])
@@ -258,7 +261,7 @@ def test_export_of_a_run_writes_its_weights(dprune: Dprune, refused: Refused) ->
         (["other.npz", "--out", "x.txt", "--data", "digits"], "made from another dataset"),
         (["cut.npz", "--out", "x.csv"], "cut.npz"),
         (["taken.csv", "--out", "x.csv"], "taken.csv"),
-        (["influence.npz", "--out", "x.csv"], "neither a scores nor a subset file: it is an influence file"),
+        (["influence.npz", "--out", "x.csv"], "neither a scores nor a subset file: its format is 'datapruning.influence'"),
         (["empty", "--out", "x.safetensors"], "no finished run"),
         (["s.npz"], "--out"),
     ],
@@ -268,7 +271,7 @@ def test_what_cannot_be_exported_is_refused(
 ) -> None:
     subset_from_ids(np.arange(3), digits, "by hand").save(tmp_path / "s.npz")
     subset_from_ids(np.arange(3), small, "by hand").save(tmp_path / "other.npz")
-    Subset(np.arange(3), make_metadata("datapruning.influence", digits)).save(tmp_path / "influence.npz")
+    write_npz(tmp_path / "influence.npz", {}, {**common_fields(digits), "format": "datapruning.influence", "version": 1})
     (tmp_path / "cut.npz").write_bytes((tmp_path / "s.npz").read_bytes()[:200])
     (tmp_path / "taken.csv").write_text("the only copy")
     (tmp_path / "empty").mkdir()

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from datapruning.artifacts.metadata import check_same_dataset
 from datapruning.artifacts.scores import Scores
@@ -35,8 +33,8 @@ def diff(a: str | Path, b: str | Path, *, data: Dataset | None = None) -> list[s
     left, right = load_pair(Path(a), Path(b))
     if data is not None and not isinstance(left, ComparedRun):
         check_same_dataset("these scores" if isinstance(left, Scores) else "this subset", left.meta, data)
-    elif data is not None:
-        _check_same_dataset(a, left.meta, data.source or data.name, {"dataset": data.name, "fingerprint": data.fingerprint})
+    elif isinstance(left, ComparedRun) and data is not None and left.fingerprint != data.fingerprint:
+        raise IncompatibleInputs(f"{a} was made from another dataset, {_dataset_of(left)}, not from {_dataset_of(data)}")
     if isinstance(left, Scores) and isinstance(right, Scores):
         return compare_scores(left, right, data)
     if isinstance(left, Subset) and isinstance(right, Subset):
@@ -56,17 +54,18 @@ def load_pair(a: Path, b: Path) -> tuple[Comparable, Comparable]:
     left, right = (load_run(path) if path.is_dir() else load_scores_or_subset(path) for path in (a, b))
     if type(left) is not type(right):
         raise InvalidFile(f"{a} is {KINDS[type(left)]}, {b} is {KINDS[type(right)]}: diff compares two of the same kind")
-    _check_same_dataset(a, left.meta, b, right.meta)
+    if _fingerprint(left) != _fingerprint(right):
+        raise IncompatibleInputs(f"{a} was made from {_dataset_of(left)}, {b} from another dataset, {_dataset_of(right)}")
     return left, right
 
 
-def _check_same_dataset(a: Path | str, meta_a: Mapping[str, Any], b: Path | str, meta_b: Mapping[str, Any]) -> None:
-    if meta_a.get("fingerprint") != meta_b.get("fingerprint"):
-        raise IncompatibleInputs(
-            f"{a} was made from {_dataset_name(meta_a)}, {b} from another dataset, {_dataset_name(meta_b)}"
-        )
+def _fingerprint(compared: Comparable) -> str:
+    return compared.fingerprint if isinstance(compared, ComparedRun) else compared.meta.fingerprint
 
 
-def _dataset_name(meta: Mapping[str, Any]) -> str:
-    count = f"{meta['total']:,} samples, " if isinstance(meta.get("total"), int) else ""
-    return f"{meta.get('dataset')} ({count}fingerprint {str(meta.get('fingerprint'))[:12]})"
+def _dataset_of(compared: Comparable | Dataset) -> str:
+    """The dataset in words."""
+    if isinstance(compared, ComparedRun):
+        return f"{compared.dataset} (fingerprint {compared.fingerprint[:12]})"
+    data = compared if isinstance(compared, Dataset) else compared.meta
+    return f"{data.name} ({data.total:,} samples, fingerprint {data.fingerprint[:12]})"

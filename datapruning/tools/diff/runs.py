@@ -35,10 +35,14 @@ class ComparedRun:
     subset: Subset | None
 
     @property
-    def meta(self) -> dict[str, Any]:
-        """Name ("dataset") and fingerprint of the dataset, None where the config.toml does not name them."""
-        data, fingerprint = (self.settings.get(f"{RUN_TABLE}.{key}") for key in ("data", "fingerprint"))
-        return {"dataset": data, "fingerprint": fingerprint}
+    def dataset(self) -> str:
+        """Name of the dataset; "None" where the config.toml names none."""
+        return str(self.settings.get(f"{RUN_TABLE}.data"))
+
+    @property
+    def fingerprint(self) -> str:
+        """Fingerprint of the dataset; "None" where the config.toml has none."""
+        return str(self.settings.get(f"{RUN_TABLE}.fingerprint"))
 
 
 def load_run(folder: Path) -> ComparedRun:

@@ -25,7 +25,7 @@ def count_shared_top(a: NDArray[np.float32], b: NDArray[np.float32], count: int)
 def compare_scores(a: Scores, b: Scores, data: Dataset | None = None) -> list[str]:
     """Describe rank correlation, shared samples at the top and, with `data`, the mean rank of each class."""
     sides = {"A": a, "B": b}
-    lines = [f"{side}: scorer {scores.scorer}, seed {scores.meta.get('seed')}" for side, scores in sides.items()]
+    lines = [f"{side}: scorer {scores.scorer}, seed {scores.meta.seed}" for side, scores in sides.items()]
     rank = rank_correlation(a.values, b.values)
     if math.isnan(rank):
         constant = [side for side, scores in sides.items() if (scores.values == scores.values[0]).all()]

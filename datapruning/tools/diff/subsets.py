@@ -56,8 +56,9 @@ def compare_subsets(a: Subset, b: Subset, data: Dataset | None = None) -> list[s
 
 
 def _describe(subset: Subset) -> str:
-    details = [f"scorer {subset.meta['scorer']}"]
-    for key, usual in (("strategy", ("top", "random")), ("balance", ("none",))):
-        if subset.meta.get(key) not in (None, *usual):
-            details.append(f"{key} {subset.meta[key]}")
+    details = [f"scorer {subset.meta.scorer}"]
+    if subset.meta.strategy not in (None, "top", "random"):
+        details.append(f"strategy {subset.meta.strategy}")
+    if subset.meta.balance == "class":
+        details.append("balance class")
     return f"{subset} ({', '.join(details)})"

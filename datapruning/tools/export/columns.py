@@ -35,4 +35,4 @@ def ordered_ids(artifact: Scores | Subset) -> NDArray[np.int64]:
     if isinstance(artifact, Subset):
         return artifact.indices
     order = rank_descending(artifact.values)
-    return order[~np.isin(order, artifact.meta.get("unreadable", ()))]
+    return order[~np.isin(order, artifact.meta.unreadable or ())]

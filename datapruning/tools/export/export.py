@@ -88,7 +88,7 @@ def export(
     check_export(out, paths)
     artifact = load_scores_or_subset(Path(source)) if isinstance(source, str | Path) else source
     if paths and data is None:
-        raise InvalidValue(f"paths are part of the dataset: name the dataset, {artifact.meta['dataset']}", parameter="data")
+        raise InvalidValue(f"paths are part of the dataset: name the dataset, {artifact.meta.dataset}", parameter="data")
     if isinstance(data, str | Path):
         data = open_dataset(str(data), root=data_root, download=download, workspace=workspace)
     return _export_samples(artifact, out, data, paths)
@@ -104,7 +104,7 @@ def _export_samples(artifact: Scores | Subset, out: Path, data: Dataset | None, 
         if out.suffix == ".csv":
             write_csv(out, columns)
         else:
-            write_parquet(out, columns, artifact.meta)
+            write_parquet(out, columns, artifact.meta.to_json())
         return f"{len(columns['id']):,} rows of {', '.join(columns)}: {out}"
     ids = ordered_ids(artifact)
     if out.suffix == ".npy":

@@ -22,7 +22,7 @@ from datapruning.experiments.sweep.spec import StudentSpec
 from datapruning.experiments.sweep.status import SweepStatus
 from datapruning.experiments.sweep.table import make_caption, make_csv, make_table, markdown
 from datapruning.io.json import write_json
-from datapruning.io.trial_store import TrialStore
+from datapruning.io.trial_store import RunningTrial, TrialStore
 from datapruning.training.schedules import planned_samples, planned_steps
 
 TRAINING = TrainConfig(epochs=3, batch_size=16)
@@ -140,7 +140,7 @@ def test_time_left_is_that_of_rows_like_them(tmp_path: Path) -> None:
     def timed(spec: StudentSpec, seconds: float) -> Any:
         row = store.run(spec.config, result)
         assert row is not None
-        return type(row)(row.config, row.result, seconds)
+        return row.model_copy(update={"seconds": seconds})
 
     samples = {spec: estimate_samples(TRAINING, asked, [spec]) for spec in students}
     done = [timed(spec, 100 + 0.01 * samples[spec]) for spec in students[:2]]  # the teacher's 100 s come once
@@ -175,7 +175,7 @@ def test_the_table_shows_what_is_done_running_failed_and_missing(tmp_path: Path)
     assert "budget: epochs" in make_caption(status, "digits")
 
     running = next(c for c in el2n if c["kd_weight"] == "auto")
-    status.store.run(running, lambda _: [status.refresh(), result(running)][1])  # seen from inside the row
+    status.store.run(running, lambda _: (status.refresh(), result(running))[1])  # seen from inside the row
     assert make_table(status, live=True)[2][-1] == "(0 of 3, 1 running)"
     assert make_table(status)[2][-1] == "(0 of 3)"
     assert status_line(status).startswith("10 of 18 done, 1 running, 1 failed, about ")
@@ -229,7 +229,8 @@ def test_elsewhere_than_on_a_terminal_a_row_is_a_line(tmp_path: Path) -> None:
 def test_a_row_whose_process_died_counts_as_left(tmp_path: Path) -> None:
     status = status_of(tmp_path, grid())
     config = status.configs[0]
-    write_json(tmp_path / "running" / status.store.path(config).name, {"pid": 1, "host": "h", "since": time.time()})
+    running = RunningTrial(config=config, pid=1, host="h", since=time.time(), alive=False)
+    write_json(tmp_path / "running" / status.store.path(config).name, running.to_json())
     status.refresh()
     assert (len(status.running), len(status.died)) == (0, 1)
     assert config in status.remaining

@@ -183,7 +183,9 @@ def test_time_left_tells_the_variants_apart(context: Context) -> None:
     pace = {None: 1.0, "dlb": 5.0}
     students = grid.students()
     seconds = [pace[s.self_distillation and s.self_distillation.method] + 2 * bool(s.pruning) for s in students]
-    done = [Trial(s.config, {}, taken) for s, taken in zip(students, seconds, strict=True) if s.seed == 0]
+    done = [
+        Trial(config=s.config, result={}, seconds=taken) for s, taken in zip(students, seconds, strict=True) if s.seed == 0
+    ]
     left = [spec for spec in students if spec.seed == 1]
     assert estimate_seconds(base.recipe.train, grid, done, left) == pytest.approx(sum(seconds) / 2)
 

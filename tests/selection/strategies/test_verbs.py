@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import datapruning as dp
-from datapruning.artifacts.metadata import make_metadata
+from datapruning.artifacts.metadata import ScoresMetadata, common_fields
 from datapruning.data.dataset import Dataset
 from datapruning.errors import IncompatibleInputs, InvalidFile, InvalidValue
 from datapruning.evidence import recording as recordings
@@ -26,7 +26,7 @@ Dprune, Refused, Maker = Callable[..., Answer], Callable[..., str], Callable[...
 def scores_file(path: Path, data: Dataset, **meta: Any) -> Path:
     """Scores of `data` that rise with the id."""
     column = np.arange(data.total, dtype=np.float32)
-    write_npz(path, {"score": column}, {**make_metadata("datapruning.scores", data, scorer="random"), **meta})
+    write_npz(path, {"score": column}, {**ScoresMetadata(**common_fields(data), scorer="random").to_json(), **meta})
     return path
 
 
@@ -60,7 +60,7 @@ def test_settings_reach_the_subset_and_its_story(dprune: Dprune, tmp_path: Path,
     assert path.name.startswith("digits-random-ccs-144-")
     subset = dp.load_subset(path)
     assert subset.indices.max() < 1438 - 719, "the upper half is cut off"
-    assert subset.meta["settings"] == {"cutoff": 0.5, "strata": 10}
+    assert subset.meta.settings == {"cutoff": 0.5, "strata": 10}
     again = dp.select(dp.load_scores(scores), "0.1", strategy="ccs", settings={"cutoff": 0.5, "strata": 10}, seed=3)
     assert subset.indices.tolist() == again.indices.tolist()
 
@@ -122,11 +122,11 @@ def test_scores_bring_their_recording_and_another_one_may_be_given(
 ) -> None:
     context = make_context(small)
     scores = dp.score(context, "forgetting")
-    folder = Path(scores.meta["recording"])
+    folder = Path(str(scores.meta.recording))
     for strategy in ("beta", "d2"):
         subset = dp.select(scores, 0.25, strategy=strategy)
         assert len(subset) == 30
-        assert subset.meta["recording"] == str(folder)
+        assert subset.meta.recording == str(folder)
         balanced = dp.select(scores, 0.25, strategy=strategy, balance="class", data=small)
         sizes = np.bincount(small.train.labels)
         assert np.bincount(small.train.labels[balanced.indices]).tolist() == [max(1, int(n / 4 + 0.5)) for n in sizes]
