@@ -225,7 +225,7 @@ def test_files_of_different_datasets_are_not_compared(tmp_path: Path, small: Dat
         (["a.npz", "notes.txt"], "notes.txt"),
         (
             ["a.npz", "influence.npz"],
-            "influence.npz is neither a scores nor a subset file: its format is 'datapruning.influence'",
+            "nor a subset file: its format is 'datapruning.influence'",
         ),
         (["a.npz"], "B"),
     ],
