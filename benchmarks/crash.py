@@ -150,11 +150,14 @@ def ready(folder: Path) -> float:
 
 
 def left_by(folder: Path) -> dict[str, str]:
-    """Digests of everything in a folder that must be the same, by path."""
+    """Digests of everything in a folder that must be the same, by path; the tasks of workers name the folder itself."""
     return {
         str(path.relative_to(folder)): _digest(path)
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name not in NOT_COMPARED and not path.name.endswith(".lock")
+        if path.is_file()
+        and path.name not in NOT_COMPARED
+        and path.parent.name != "tasks"
+        and not path.name.endswith(".lock")
     }
 
 
