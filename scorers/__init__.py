@@ -1,6 +1,6 @@
 """Scorers, one a file: evidence in, one number a sample out, higher = keep first.
 
-To add one: copy the file nearest to yours, change it, done; it is found by its name. See docs/scorers.md.
+To add one, copy a similar file and change it; it is found by its name. See docs/scorers.md.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ def find_scorers() -> dict[str, Scorer]:
     Raises:
         DataPruningError: two scorers of one name, or an entry point that is no scorer.
     """
-    found: dict[str, Scorer] = {}
+    scorers: dict[str, Scorer] = {}
     for module in pkgutil.iter_modules(__path__):
         for value in vars(importlib.import_module(f"{__name__}.{module.name}")).values():
             if isinstance(value, Scorer):
-                _add(found, value, module.name)
+                _add(scorers, value, module.name)
     for point in entry_points(group=ENTRY_POINTS):
         value = point.load()
         if not isinstance(value, Scorer):
             raise DataPruningError(f"entry point '{point.name}' ({point.value}) is no scorer; decorate it with @scorer")
-        _add(found, value, point.value)
-    return found
+        _add(scorers, value, point.value)
+    return scorers
 
 
-def _add(found: dict[str, Scorer], scorer: Scorer, source: str) -> None:
-    if found.setdefault(scorer.name, scorer) is not scorer:
+def _add(scorers: dict[str, Scorer], scorer: Scorer, source: str) -> None:
+    if scorers.setdefault(scorer.name, scorer) is not scorer:
         raise DataPruningError(f"two scorers are named '{scorer.name}'; the second one comes from {source}")
 
 
@@ -43,7 +43,7 @@ def get_scorer(name: str) -> Scorer:
     Raises:
         UnknownName: there is none; the nearest is named.
     """
-    found = find_scorers()
-    if name not in found:
-        raise UnknownName("scorer", name, found)
-    return found[name]
+    scorers = find_scorers()
+    if name not in scorers:
+        raise UnknownName("scorer", name, scorers)
+    return scorers[name]

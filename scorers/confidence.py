@@ -11,6 +11,6 @@ from datapruning.evidence.dynamics import FinalEvaluation
     cost="one proxy training and one forward pass",
     sign="unsure ones first: flipped",
 )
-def confidence(look: FinalEvaluation) -> Values:
+def confidence(evaluation: FinalEvaluation) -> Values:
     """Minus the largest probability after the last epoch, mean over the whole runs. The label plays no part."""
-    return -look["confidence"]
+    return -evaluation["confidence"]

@@ -22,10 +22,10 @@ def duplicates(embeddings: Embeddings) -> Values:
     """
     features = np.ascontiguousarray(embeddings.features + np.float16(0))  # so that -0 has the bits of 0
     bits = features.view(f"V{features.itemsize * features.shape[1]}")[:, 0]
-    alone = np.sort(np.unique(bits, return_index=True)[1])
+    unique = np.sort(np.unique(bits, return_index=True)[1])
     scores = np.full(embeddings.total, -1.0)
-    scores[alone] = 1.0
-    if len(alone) > 1:  # copies, searched too, would fill the neighbours of all that lie near them
-        similarity, nearest = Embeddings(features[alone], embeddings.labels[alone]).neighbours(min(K, len(alone) - 1))
-        scores[alone] = -np.where(nearest < np.arange(len(alone))[:, None], similarity, -1.0).max(1)
+    scores[unique] = 1.0
+    if len(unique) > 1:  # copies would fill the lists of neighbours
+        similarity, nearest = Embeddings(features[unique], embeddings.labels[unique]).neighbours(min(K, len(unique) - 1))
+        scores[unique] = -np.where(nearest < np.arange(len(unique))[:, None], similarity, -1.0).max(1)
     return scores

@@ -11,6 +11,6 @@ from datapruning.evidence.dynamics import FinalEvaluation
     cost="one proxy training and one forward pass",
     sign="uncertain ones first",
 )
-def entropy(look: FinalEvaluation) -> Values:
+def entropy(evaluation: FinalEvaluation) -> Values:
     """Entropy of the predicted probabilities, in nats, after the last epoch, mean over the whole runs."""
-    return look["entropy"]
+    return evaluation["entropy"]

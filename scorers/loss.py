@@ -11,6 +11,6 @@ from datapruning.evidence.dynamics import FinalEvaluation
     cost="one proxy training and one forward pass",
     sign="large losses first",
 )
-def loss(look: FinalEvaluation) -> Values:
+def loss(evaluation: FinalEvaluation) -> Values:
     """Cross-entropy after the last epoch, mean over the whole runs."""
-    return look["loss"]
+    return evaluation["loss"]

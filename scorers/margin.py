@@ -11,9 +11,9 @@ from datapruning.evidence.dynamics import FinalEvaluation
     cost="one proxy training and one forward pass",
     sign="small margins first: flipped",
 )
-def margin(look: FinalEvaluation) -> Values:
+def margin(evaluation: FinalEvaluation) -> Values:
     """Minus (largest probability - second largest) after the last epoch, mean over the whole runs.
 
     The label plays no part; `aum` is the margin of the label.
     """
-    return -look["gap"]
+    return -evaluation["gap"]

@@ -20,14 +20,14 @@ WIDTH = 1.5
 def memorization(ensemble: SubsetEnsemble) -> tuple[Values, Values]:
     """1 - P[right | not trained on it], with its standard error over the members.
 
-    P[right | trained on it] is 1 for networks that fit their samples, whatever sample it is; members that were trained too
+    P[right | trained on it] is 1 for networks that fit their samples, members that were trained too
     briefly to fit only add noise there. Whether a member is right is a step of its margin; a straight ramp instead (a
     uniform kernel) says the same of samples far from the border, and much more of those near it.
     """
-    outside = held_out_margins(ensemble)
-    ramp = np.clip(outside.margins / (2 * WIDTH * outside.spread) + 0.5, 0, 1)
-    seen = outside.counts
-    mean = np.nansum(ramp, 0) / seen
-    variance = np.nansum((ramp - mean) ** 2, 0) / (seen - 1)
+    held_out = held_out_margins(ensemble)
+    ramp = np.clip(held_out.margins / (2 * WIDTH * held_out.spread) + 0.5, 0, 1)
+    counts = held_out.counts
+    mean = np.nansum(ramp, 0) / counts
+    variance = np.nansum((ramp - mean) ** 2, 0) / (counts - 1)
     # as if one more member had been half a step off: no spread among a few members is no proof that there is none
-    return 1 - mean, np.sqrt((variance + 0.25 / (seen + 1)) / (seen + 1))
+    return 1 - mean, np.sqrt((variance + 0.25 / (counts + 1)) / (counts + 1))

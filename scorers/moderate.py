@@ -18,9 +18,9 @@ def moderate(embeddings: Embeddings) -> Values:
     labels = embeddings.labels
     distance = np.empty(len(labels))
     for label in np.unique(labels):
-        mine = labels == label
-        features = embeddings.features[mine].astype(np.float64)
-        distance[mine] = np.linalg.norm(features - np.median(features, axis=0), axis=1)
+        in_class = labels == label
+        features = embeddings.features[in_class].astype(np.float64)
+        distance[in_class] = np.linalg.norm(features - np.median(features, axis=0), axis=1)
     rank = np.empty(len(labels))
     rank[np.argsort(distance, kind="stable")] = np.arange(len(labels))
     return np.asarray(-np.abs(rank - (len(labels) - 1) / 2))

@@ -1,4 +1,4 @@
-"""Teachers that were trained elsewhere: a file of weights becomes a run folder in the workspace that teaches as any."""
+"""Teachers that were trained elsewhere: a file of weights becomes a run folder in the workspace."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ from datapruning.version import __version__
 
 SUFFIXES = (".safetensors", ".pth", ".pt")
 NESTED_KEYS = ("state_dict", "model_state_dict", "model", "net")
-"""Where training scripts put the weights beside other things."""
+"""Keys of the weights in checkpoints that hold other things too."""
 WRAPPERS = ("module.", "_orig_mod.")
-"""What DataParallel and torch.compile put before every name."""
+"""Prefixes that DataParallel and torch.compile add to every name."""
 
 
 class CheckpointMetadata(Record):
-    """The content of the optional `NAME.json` beside a file of weights.
+    """The content of the optional `NAME.json` in the folder of a file of weights.
 
     Attributes:
         classes: names of the outputs, in order; empty: the dataset's classes, in its order.
@@ -56,20 +56,20 @@ class CheckpointMetadata(Record):
 
 
 def is_weights_file(path: Path) -> bool:
-    """Whether a teacher is named by a file of weights, not by a run folder."""
+    """Whether a path is a file of weights, not a run folder."""
     return path.suffix in SUFFIXES and not path.is_dir()
 
 
 def import_teacher(context: Context, path: Path) -> Path:
-    """The run folder of the teacher in a file of weights; made where it is not there. The network is `teacher.model`.
+    """Make the run folder of a teacher from a file of weights, unless it exists. Its network is `teacher.model`.
 
     Args:
-        context: the dataset it is to teach, and the recipe that names its network.
+        context: the dataset of the students, and the recipe that names the teacher's network.
         path: safetensors, or a .pth that holds tensors alone (it is read with `weights_only`).
 
     Raises:
-        InvalidFile: not there, broken, not weights alone, or weights that do not fit the network (the first ones are named).
-        IncompatibleInputs: the class names beside it are not the dataset's.
+        InvalidFile: missing, broken, not weights alone, or weights that do not fit the network (the first ones are named).
+        IncompatibleInputs: its class names are not the dataset's.
     """
     data, name = context.data, context.recipe.teacher.model
     weights, metadata = read_weights(path), read_checkpoint_metadata(path)
@@ -95,14 +95,14 @@ def import_teacher(context: Context, path: Path) -> Path:
             stats = (trained_with.mean, trained_with.std) if trained_with else None
             ready = with_training_normalization(model.to(context.device), stats, data.channel_stats)
             with reproducible(context.threads):
-                reached = accuracy(ready, context.loader("test"), np.arange(len(data.test)), context.views)
+                test_accuracy = accuracy(ready, context.loader("test"), np.arange(len(data.test)), context.views)
             save_tensors(folder / MODEL, weights)
             result = ImportedTeacherResult(
-                test_accuracy=reached, model=name, classes=data.classes, dataset=data.name, fingerprint=data.fingerprint,
-                samples_seen=0, package_version=__version__, source=str(path), input=trained_with,
+                test_accuracy=test_accuracy, model=name, classes=data.classes, dataset=data.name, samples_seen=0,
+                fingerprint=data.fingerprint, package_version=__version__, source=str(path), input=trained_with,
             )  # fmt: skip
             result.write(folder / RESULT)
-            info(f"teacher: {path}, {reached:.2f}% on the test set, in {folder}")
+            info(f"teacher: {path}, {test_accuracy:.2f}% on the test set, in {folder}")
     return folder
 
 
@@ -119,23 +119,23 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     try:
         _check_archive(path)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of TorchScript archives, which are refused
-            found = torch.load(path, map_location="cpu", weights_only=True)
+            warnings.simplefilter("ignore")  # about TorchScript archives, which are refused
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever a file that is no checkpoint makes pickle and zipfile raise
         raise InvalidFile(
             f"{path} is not weights alone and is not opened ({first_line(error)[:80]}): save model.state_dict(), "
             "best as safetensors"
         ) from None
     for key in NESTED_KEYS:
-        if isinstance(found, dict) and isinstance(found.get(key), dict):
-            found = found[key]
-    if not isinstance(found, dict) or not found or not all(isinstance(value, Tensor) for value in found.values()):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    if not isinstance(content, dict) or not content or not all(isinstance(value, Tensor) for value in content.values()):
         raise InvalidFile(f"{path} holds no weights by name: save model.state_dict(), best as safetensors")
-    return _strip_wrappers(validate_weights({str(key): value for key, value in found.items()}, path))
+    return _strip_wrappers(validate_weights({str(key): value for key, value in content.items()}, path))
 
 
 def _check_archive(path: Path) -> None:
-    """Look at the sizes and checksums of a zip archive, which torch does not; older files are none.
+    """Check the sizes and checksums of a zip archive, which torch does not; older files are no archives.
 
     Raises:
         ValueError, and others of `READ_ERRORS`: a bomb, or a member that was changed.
@@ -157,7 +157,7 @@ def _strip_wrappers(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def read_checkpoint_metadata(path: Path) -> CheckpointMetadata:
-    """Read `NAME.json` beside a file of weights: a list of class names, or an object (see `CheckpointMetadata`).
+    """Read the `NAME.json` of a file of weights: a list of class names, or an object (see `CheckpointMetadata`).
 
     Args:
         path: the file of weights.

@@ -1,4 +1,4 @@
-"""Loading a teacher from a run folder, checked against the dataset it is to teach."""
+"""Loading a teacher from a run folder, checked against the dataset of its students."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from datapruning.training.checkpoint import load_weights
 
 @dataclass(frozen=True)
 class Teacher:
-    """A network in evaluation mode, the folder its soft labels lie in, and the hash of its weights."""
+    """A network in evaluation mode, the folder of its soft labels, and the hash of its weights."""
 
     model: nn.Module
     folder: Path
@@ -38,7 +38,7 @@ class LoadedTeacher(Teacher):
 
     @property
     def record(self) -> TeacherRecord:
-        """What a student's result says about it."""
+        """The teacher's record in a student's result."""
         return TeacherRecord(
             folder=str(self.folder),
             model=self.result.model,
@@ -50,10 +50,10 @@ class LoadedTeacher(Teacher):
 def load_teacher(
     folder: str | Path, data: Dataset, device: torch.device, shape: tuple[int, int, int] | None = None
 ) -> LoadedTeacher:
-    """Load a finished run as a teacher for `data`; `shape`: of the views that it is asked about, if not the pictures'.
+    """Load a finished run as a teacher for `data`; `shape`: of its views, if not that of the images.
 
     Raises:
-        InvalidFile: no finished run there, or its weights are broken.
+        InvalidFile: no finished run, or its weights are broken.
         IncompatibleInputs: it was trained on another dataset.
     """
     folder = Path(folder)
@@ -86,7 +86,7 @@ def load_teacher(
 
 
 def validate_weights(weights: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """The weights, if they are plain numbers, all finite, and no view that makes few numbers look like many.
+    """The weights, if they are plain tensors of finite numbers, and no expanded views of fewer numbers.
 
     Raises:
         InvalidFile: naming the first weight that is not.

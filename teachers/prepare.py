@@ -1,4 +1,4 @@
-"""Getting teachers ready for a student: loaded and checked, their soft labels filled for the samples that are kept."""
+"""Preparing the teachers of a student: they are loaded and checked, and their soft labels of its samples computed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def load_teachers(context: Context, folders: Sequence[Path]) -> list[LoadedTeach
 
 
 def train_teacher_candidates(context: Context) -> list[LoadedTeacher]:
-    """A teacher of each network in the recipe's `kd.teacher_candidates`, trained where it is not there."""
+    """A teacher of each network in the recipe's `kd.teacher_candidates`; missing ones are trained."""
     folders = [train_teacher(context, seed=0, model=model).folder for model in context.recipe.kd.teacher_candidates]
     return load_teachers(context, folders)
 
@@ -39,9 +39,9 @@ def train_teacher_candidates(context: Context) -> list[LoadedTeacher]:
 def prepare_labels(
     context: Context, teachers: Sequence[LoadedTeacher], ids: NDArray[np.int64]
 ) -> tuple[TeacherLabels, TeachingRecord]:
-    """Soft labels of `ids` for a student under the recipe's [train], and the record of who made them.
+    """Soft labels of `ids` for a student under the recipe's [train], and the record of its teachers.
 
-    Several teachers teach together. Where none is named, the recipe's own teaches; it is trained first if it is not there.
+    Several teachers teach together. Without any, the recipe's teacher is used, and trained first if it is missing.
     """
     started = time.perf_counter()
     teachers = list(teachers) or load_teachers(context, [train_teacher(context, seed=0).folder])
@@ -52,7 +52,7 @@ def prepare_labels(
 def prepare_candidates(
     context: Context, teachers: Sequence[LoadedTeacher], ids: NDArray[np.int64]
 ) -> tuple[list[TeacherLabels], TeachingRecord]:
-    """The same for teachers of which one is to be chosen: the named ones, or the recipe's ladder."""
+    """The same for teachers of which one will be chosen: the given ones, or the recipe's candidates."""
     started = time.perf_counter()
     caches, teaching = _fill_caches(context, list(teachers) or train_teacher_candidates(context), ids, started)
     return [TeacherLabels([cache]) for cache in caches], teaching

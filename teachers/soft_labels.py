@@ -1,9 +1,9 @@
-"""The soft-label cache: a teacher's logits by view and sample id, float16 on disk, filled when a student first asks.
+"""The soft-label cache: a teacher's logits by view and sample id, float16 on disk, computed when a student first needs them.
 
-Who fills it first changes nothing. A network's output for a sample can differ in its last bits with the shape of the
-batch and with the sample's row in it (ragged batches flipped 3-30% of float16 labels in a trial), so every batch here
-has the same number of rows, and a sample always sits in row (id mod rows). Only the ids that are asked for are
-computed; batches are padded where no id falls in a row.
+Which student needs them first makes no difference. A network's output for a sample can differ in its last bits with the
+shape of the batch and with the sample's row in it (ragged batches flipped 3-30% of float16 labels in a trial), so every
+batch has the same number of rows, and a sample is always in row (id mod rows). Only the requested ids are computed; rows
+without one are padded.
 """
 
 from __future__ import annotations
@@ -77,15 +77,15 @@ class SoftLabelStats(Record):
 class SoftLabelCache:
     """Soft labels of one teacher under one view policy.
 
-    On disk, beside the teacher: `logits.npy` float16 [views, N, classes], `done.npy` uint8 [views, N] and `sums.npy`
+    On disk, in the teacher's folder: `logits.npy` float16 [views, N, classes], `done.npy` uint8 [views, N] and `sums.npy`
     uint32 [views, N], a checksum of each label that is compared whenever it is read, all of them memory maps (the first
-    is sparse: what was never asked for takes no space), and `manifest.json`.
+    is sparse: labels that were never requested take no space), and `manifest.json`.
 
     Args:
-        teacher: whose logits.
-        views: what the samples look like. Mixed views bind the cache to their subset.
-        fingerprint: of the dataset.
-        total: N.
+        teacher: the teacher.
+        views: the views of the samples. Mixed views bind the cache to their subset.
+        fingerprint: fingerprint of the dataset.
+        total: N, the number of training samples.
         classes: number of classes.
 
     Raises:
@@ -124,12 +124,11 @@ class SoftLabelCache:
         self._done = _open_map(self.folder / "done.npy", np.uint8, self._shape[:2])
 
     def missing(self, ids: NDArray[np.int64], view: int) -> NDArray[np.int64]:
-        """The ids whose label in `view` is not there yet."""
-        absent: NDArray[np.int64] = ids[self._done[view, ids] == 0]
-        return absent
+        """The ids whose label in `view` was not computed yet."""
+        return np.asarray(ids[self._done[view, ids] == 0])
 
     def fill(self, loader: Loader, ids: NDArray[np.int64], epochs: int) -> int:
-        """Compute what is missing for `ids` in the views of the first `epochs` epochs. Returns the labels computed.
+        """Compute the missing labels of `ids` in the views of the first `epochs` epochs. Returns their number.
 
         A killed call loses at most a few batches; several processes may fill at once (one does, the others wait).
         """
@@ -137,9 +136,9 @@ class SoftLabelCache:
         if not sum(len(self.missing(ids, view)) for view in views):
             return 0
         with exclusive_lock(self.folder / "fill", "another process fills these soft labels"):
-            self._open()  # a network file system may still show this machine what was there before
-            todo = {view: self.missing(ids, view) for view in views}
-            count = sum(len(t) for t in todo.values())
+            self._open()  # a network file system may have cached an older state
+            missing = {view: self.missing(ids, view) for view in views}
+            count = sum(len(t) for t in missing.values())
             if count:
                 info(
                     f"soft labels: {count:,} of {len(ids) * len(views):,} are missing, "
@@ -147,8 +146,8 @@ class SoftLabelCache:
                 )
                 started = time.perf_counter()
                 with ProgressBar.open("soft labels", count) as bar:
-                    for view, wanted in todo.items():
-                        self._fill_view(loader, wanted, view, bar)
+                    for view, missing_ids in missing.items():
+                        self._fill_view(loader, missing_ids, view, bar)
                 stats = self._stats()
                 seconds = round(stats.seconds + time.perf_counter() - started, 3)
                 stats = SoftLabelStats(computed=stats.computed + count, seconds=seconds)
@@ -156,7 +155,7 @@ class SoftLabelCache:
         return count
 
     def cost(self, ids: NDArray[np.int64], epochs: int) -> ComputeCost:
-        """What the labels of `ids` for so many epochs cost to make, whoever made them; seconds at the mean rate so far."""
+        """The cost of computing the labels of `ids` for `epochs` epochs; seconds at the mean rate so far."""
         count = len(ids) * min(epochs, self.views.policy.num_views)
         stats = self._stats()
         return ComputeCost(evaluated=count, seconds=round(count * stats.seconds / max(stats.computed, 1), 3))
@@ -170,26 +169,26 @@ class SoftLabelCache:
         return int(self._logits.shape[2]) * 2
 
     def _fill_view(self, loader: Loader, ids: NDArray[np.int64], view: int, bar: ProgressBar) -> None:
-        wanted = np.zeros(self._done.shape[1], np.bool_)
-        wanted[ids] = True
-        unmarked: list[NDArray[np.int64]] = []
-        marked_at = time.monotonic()
+        is_requested = np.zeros(self._done.shape[1], np.bool_)
+        is_requested[ids] = True
+        written: list[NDArray[np.int64]] = []
+        flushed_at = time.monotonic()
         for batch, logits in batch_logits(self.teacher.model, loader, row_batches(ids, ROWS), self.views, epoch=view):
-            mine = wanted[batch.ids] & (batch.ids % ROWS == np.arange(ROWS))
-            values = logits.cpu().numpy()[mine].astype(np.float16)
+            rows = is_requested[batch.ids] & (batch.ids % ROWS == np.arange(ROWS))
+            values = logits.cpu().numpy()[rows].astype(np.float16)
             if not np.isfinite(values).all():
                 raise InvalidValue(f"teacher {self.teacher.folder} gives logits that are not finite in float16")
-            self._write(view, batch.ids[mine], values)
-            self._sums[view, batch.ids[mine]] = row_checksums(values)
-            unmarked.append(batch.ids[mine])
-            if time.monotonic() - marked_at > FLUSH_SECONDS:
-                self._flush_done(view, unmarked)
-                marked_at = time.monotonic()
-            bar.advance(int(mine.sum()))
-        self._flush_done(view, unmarked)
+            self._write(view, batch.ids[rows], values)
+            self._sums[view, batch.ids[rows]] = row_checksums(values)
+            written.append(batch.ids[rows])
+            if time.monotonic() - flushed_at > FLUSH_SECONDS:
+                self._flush_done(view, written)
+                flushed_at = time.monotonic()
+            bar.advance(int(rows.sum()))
+        self._flush_done(view, written)
 
     def _write(self, view: int, ids: NDArray[np.int64], values: NDArray[np.float16]) -> None:
-        """Through the file: writing to the map, which has holes, would kill the process where the disk is full."""
+        """Write through the file: a write to the sparse map would kill the process when the disk is full."""
         path, order = self.folder / "logits.npy", np.argsort(ids)
         with report_disk_full(path), path.open("r+b") as file:
             for run in np.split(order, np.flatnonzero(np.diff(ids[order]) != 1) + 1):
@@ -198,26 +197,26 @@ class SoftLabelCache:
                     file.seek(self._logits.offset + row * self._row_bytes)
                     file.write(values[run].tobytes())
 
-    def _flush_done(self, view: int, unmarked: list[NDArray[np.int64]]) -> None:
+    def _flush_done(self, view: int, written: list[NDArray[np.int64]]) -> None:
         self._sums.flush()
-        self._logits.flush()  # labels reach the disk before the marks that say they are there
-        for ids in unmarked:
+        self._logits.flush()  # labels reach the disk before their marks
+        for ids in written:
             self._done[view, ids] = 1
         self._done.flush()
-        unmarked.clear()
+        written.clear()
 
     def __getitem__(self, key: tuple[NDArray[np.int64] | Tensor, int]) -> Tensor:
         """`labels[ids, epoch]`: logits float32 [n, classes] of the view of that epoch.
 
         Raises:
-            InvalidValue: a label that was never filled. InvalidFile: one that was changed since.
+            InvalidValue: a label that was not computed. InvalidFile: one that was changed since.
         """
         ids, epoch = key
         ids = ids.cpu().numpy() if isinstance(ids, Tensor) else ids
         view = self.views.view_index(epoch)
-        absent = self.missing(ids, view)
-        if absent.size:
-            raise InvalidValue(f"no soft label for sample id {absent[0]} in view {view}; call fill() first")
+        missing = self.missing(ids, view)
+        if missing.size:
+            raise InvalidValue(f"no soft label for sample id {missing[0]} in view {view}; call fill() first")
         logits = self._logits[view, ids]
         changed = ids[row_checksums(logits) != self._sums[view, ids]]
         if changed.size:
@@ -229,7 +228,7 @@ class SoftLabelCache:
 
 
 class TeacherLabels:
-    """Soft labels of one or more teachers together: what the student's objective reads."""
+    """Soft labels of one or more teachers together, for the student's loss."""
 
     def __init__(self, caches: Iterable[SoftLabelCache]) -> None:
         self.caches = tuple(caches)
@@ -240,17 +239,17 @@ class TeacherLabels:
 
 
 def row_batches(ids: NDArray[np.int64], rows: int) -> list[NDArray[np.int64]]:
-    """Batches of exactly `rows` ids in which id i sits in row (i mod rows); rows nobody needs hold some other id."""
+    """Batches of exactly `rows` ids in which id i is in row (i mod rows); rows without one hold another id."""
     if not ids.size:
         return []
     ids = np.sort(ids)
     row = ids % rows
     by_row = np.argsort(row, kind="stable")
     first = np.searchsorted(row[by_row], np.arange(rows))
-    layer = np.empty(len(ids), np.int64)
-    layer[by_row] = np.arange(len(ids)) - first[row[by_row]]  # the how-many-eth id of its row: that batch takes it
-    table = np.full((int(layer.max()) + 1, rows), ids[0])
-    table[layer, row] = ids
+    batch_index = np.empty(len(ids), np.int64)
+    batch_index[by_row] = np.arange(len(ids)) - first[row[by_row]]  # number of smaller ids in the same row
+    table = np.full((int(batch_index.max()) + 1, rows), ids[0])
+    table[batch_index, row] = ids
     return list(table)
 
 

@@ -67,5 +67,6 @@ def read_evidence(recording: Recording, scorer: Scorer) -> Any:
         return Samples(recording.total, recording.manifest.seed)
     raise InvalidValue(
         f"scorer '{scorer.name}' reads {scorer.needs.__name__}, which a recording of a training loop does not have; "
-        "let dprune score train for it (without --recording)"
+        "score a dataset by it instead, which trains for it",
+        parameter="recording",
     )

@@ -1,4 +1,4 @@
-"""Training dynamics: several runs of a proxy on the full data, what they made of every sample, epoch by epoch."""
+"""Training dynamics: statistics of every sample in several runs of a proxy on the full data, epoch by epoch."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ Block = Callable[..., NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class TrainingDynamics:
-    """Whole runs.
+    """Complete runs.
 
     Attributes:
-        train_passes: of each run a track [epochs, N] of the training pass (augmented views, training mode).
-        cost: of all runs.
+        train_passes: statistics of each run's training pass (augmented views, training mode), [epochs, N].
+        cost: compute of all runs.
     """
 
     train_passes: tuple[SampleStats, ...]
@@ -33,36 +33,36 @@ class TrainingDynamics:
             function: called with as many arrays as statistics are named, for some samples at a time, so that memory stays
                 constant.
             statistics: see `SampleStats`.
-            epochs: the first so many; None: all.
+            epochs: number of epochs from the first; None: all.
         """
         return _average(self.train_passes, function, statistics, slice(epochs))
 
 
 @dataclass(frozen=True)
 class FinalEvaluation:
-    """What trained networks make of every sample: an evaluation pass after the last epoch, without augmentation.
+    """An evaluation pass of trained networks over every sample after the last epoch, without augmentation.
 
     Attributes:
-        final: of every whole run a track [1, N].
-        cost: of those runs.
+        final: statistics of each complete run, [1, N].
+        cost: compute of those runs.
     """
 
     final: tuple[SampleStats, ...]
     cost: ComputeCost = field(default_factory=ComputeCost)
 
     def __getitem__(self, statistic: str) -> NDArray[np.float64]:
-        """Mean over runs of a statistic (see `track.statistics`), [N]."""
+        """Mean over runs of a statistic (see `sample_stats.statistics`), float64 [N]."""
         return _average(self.final, lambda values: values[0].astype(np.float64), (statistic,), slice(None))
 
 
 @dataclass(frozen=True)
 class EarlyEvaluation:
-    """What EL2N reads: of every run the error norm at the early checkpoint, in evaluation mode, without augmentation.
+    """The evidence of EL2N: each run's error norms at the early checkpoint, in evaluation mode, without augmentation.
 
     Attributes:
-        early: of every run a track [1, N] of `error_norm`.
-        epoch: how many epochs were done then.
-        cost: of all runs up to there.
+        early: the statistic `error_norm` of each run, [1, N].
+        epoch: number of epochs before the checkpoint.
+        cost: compute of all runs.
     """
 
     early: tuple[SampleStats, ...]
@@ -72,14 +72,14 @@ class EarlyEvaluation:
     @property
     def error_norms(self) -> NDArray[np.float32]:
         """float32 [runs, N]."""
-        return np.stack([np.asarray(track["error_norm"][0]) for track in self.early])
+        return np.stack([np.asarray(stats["error_norm"][0]) for stats in self.early])
 
 
 def _average(
-    tracks: tuple[SampleStats, ...], function: Block, statistics: tuple[str, ...], rows: slice
+    runs: tuple[SampleStats, ...], function: Block, statistics: tuple[str, ...], rows: slice
 ) -> NDArray[np.float64]:
-    total = np.zeros(tracks[0].total)
-    for track in tracks:
-        for part, arrays in track.blocks(*statistics, rows=rows):
-            total[part] += function(*arrays)
-    return total / len(tracks)
+    total = np.zeros(runs[0].total)
+    for stats in runs:
+        for samples, arrays in stats.blocks(*statistics, rows=rows):
+            total[samples] += function(*arrays)
+    return total / len(runs)

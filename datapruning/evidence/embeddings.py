@@ -1,4 +1,4 @@
-"""Embeddings: what the last linear layer of a trained network sees of each sample."""
+"""Embeddings: the input of the last linear layer of a trained network for each sample."""
 
 from __future__ import annotations
 
@@ -14,11 +14,9 @@ from datapruning.errors import InvalidFile, InvalidValue, MissingPackage, first_
 from datapruning.io.npy import open_npy_memmap
 from datapruning.utils.cost import ComputeCost
 
-SPARE = 4
-"""Neighbours more than are asked for, among which the exact order is made."""
-
-
-ROWS = 4096
+NUM_EXTRA_NEIGHBOURS = 4
+"""Candidates beyond the requested number, so that the exact order can be computed among them."""
+BLOCK_ROWS = 4096
 
 
 @dataclass(frozen=True)
@@ -26,10 +24,10 @@ class Embeddings:
     """Penultimate features of every training sample, with their labels.
 
     Attributes:
-        features: float16 [N, width], a memory map where they come from a file.
+        features: float16 [N, width], a memory map if they come from a file.
         labels: int64 [N].
-        seed: of the evidence, for scorers that draw at random.
-        cost: of the run that they are from.
+        seed: random seed of the evidence, for scorers that draw at random.
+        cost: compute of the run that they come from.
     """
 
     features: NDArray[np.float16]
@@ -47,12 +45,12 @@ class Embeddings:
 
     @property
     def total(self) -> int:
-        """N."""
+        """N, the number of samples."""
         return len(self.labels)
 
     @cached_property
     def directions(self) -> NDArray[np.float32]:
-        """Features of length 1, float32 [N, width]; a sample without any stays 0."""
+        """Features normalised to length 1, float32 [N, width]; features of length 0 stay 0."""
         features = self.features.astype(np.float32)
         lengths = np.linalg.norm(features, axis=1, keepdims=True)
         return np.asarray(features / np.maximum(lengths, 1e-12), np.float32)
@@ -67,7 +65,7 @@ class Embeddings:
         """
         if not 1 <= k < self.total:
             raise InvalidValue(
-                f"each of {self.total:,} samples has {self.total - 1:,} others; {k} nearest ones were asked for"
+                f"each of {self.total:,} samples has {self.total - 1:,} others; the {k} nearest cannot be found"
             )
         try:
             import faiss
@@ -77,22 +75,22 @@ class Embeddings:
             ) from None
         index = faiss.IndexFlatIP(self.features.shape[1])
         index.add(self.directions)
-        _, found = index.search(self.directions, min(k + 1 + SPARE, self.total))
+        _, candidates = index.search(self.directions, min(k + 1 + NUM_EXTRA_NEIGHBOURS, self.total))
         similar, nearest = np.empty((self.total, k)), np.empty((self.total, k), np.int64)
-        for start in range(0, self.total, ROWS):
-            part = slice(start, start + ROWS)
-            own = np.arange(self.total)[part, None]
-            products = np.einsum("nd,nkd->nk", self.directions[part], self.directions[found[part]], dtype=np.float64)
-            products[found[part] == own] = -np.inf
+        for start in range(0, self.total, BLOCK_ROWS):
+            rows = slice(start, start + BLOCK_ROWS)
+            ids = np.arange(self.total)[rows, None]
+            products = np.einsum("nd,nkd->nk", self.directions[rows], self.directions[candidates[rows]], dtype=np.float64)
+            products[candidates[rows] == ids] = -np.inf
             # faiss's float32 products are not the same on every call: the exact order, and the lower id first among equals
-            order = np.lexsort((found[part], -products), axis=1)[:, :k]
-            similar[part] = np.take_along_axis(products, order, 1)
-            nearest[part] = np.take_along_axis(found[part], order, 1)
+            order = np.lexsort((candidates[rows], -products), axis=1)[:, :k]
+            similar[rows] = np.take_along_axis(products, order, 1)
+            nearest[rows] = np.take_along_axis(candidates[rows], order, 1)
         return similar, nearest
 
 
 def to_features(features: Tensor, ids: NDArray[np.int64]) -> NDArray[np.float16]:
-    """What is stored of the features [n, width] of samples `ids`.
+    """The features [n, width] of samples `ids` as they are stored.
 
     Raises:
         InvalidValue: of another shape, or numbers that float16 does not hold (NaN, infinite, beyond 65,504).
@@ -101,18 +99,18 @@ def to_features(features: Tensor, ids: NDArray[np.int64]) -> NDArray[np.float16]
         raise InvalidValue(
             f"features are [n, width] for {len(ids)} ids, got {list(features.shape)}; flatten or pool them first"
         )
-    found: NDArray[np.float16] = features.detach().half().cpu().numpy()
-    bad = ids[~np.isfinite(found).all(1)]
+    stored: NDArray[np.float16] = features.detach().half().cpu().numpy()
+    bad = ids[~np.isfinite(stored).all(1)]
     if bad.size:
         raise InvalidValue(
             f"the features of {bad.size:,} samples are NaN, infinite or beyond what float16 holds (65,504), the first is "
             f"sample id {bad[0]}; scale them down"
         )
-    return found
+    return stored
 
 
 def open_features(path: Path, total: int) -> NDArray[np.float16]:
-    """A file of features.
+    """Open a file of features.
 
     Raises:
         InvalidFile: missing, broken, or of another shape.
@@ -120,7 +118,7 @@ def open_features(path: Path, total: int) -> NDArray[np.float16]:
     try:
         features = open_npy_memmap(path)
     except FileNotFoundError:
-        raise InvalidFile(f"{path} is not there: this recording has no embeddings") from None
+        raise InvalidFile(f"{path} is missing: this recording has no embeddings") from None
     except (OSError, ValueError) as error:
         raise InvalidFile(f"{path} holds no whole array of embeddings: {first_line(error)}") from None
     if features.dtype != np.float16 or features.ndim != 2 or len(features) != total:

@@ -1,7 +1,7 @@
-"""Subset ensemble: many networks, each trained on a share of the data, and what each makes of every sample.
+"""Subset ensemble: many networks, each trained on a fraction of the data and evaluated on every sample.
 
-A member is a row of a row store: written once, by any process, in any order. The masks are a pure function of the seed
-and the member's number, so more members may be added at any time.
+A member is a trial of a trial store: written once, by any process, in any order. The subsets are a pure function of the
+seed and the member's number, so more members may be added at any time.
 """
 
 from __future__ import annotations
@@ -57,16 +57,16 @@ class MemberResult(Record):
 
 @dataclass(frozen=True)
 class Member:
-    """What one network makes of all samples, in evaluation mode, without augmentation.
+    """The predictions of one network for all samples, in evaluation mode, without augmentation.
 
     Attributes:
-        in_subset: bool [N], trained on.
-        correct: bool [N].
+        in_subset: bool [N], whether it was trained on the sample.
+        correct: bool [N], whether its prediction is right.
         loss: float32 [N], cross-entropy.
         margin: float32 [N], the label's logit minus the largest other one.
-        oof_probs: float16 [samples outside, classes], in the order of their ids.
-        test_correct: bool [test samples].
-        cost: of training and looking.
+        oof_probs: float16 [held-out samples, classes], in the order of their ids.
+        test_correct: bool [test samples], whether its prediction is right.
+        cost: compute of training and evaluation.
     """
 
     in_subset: NDArray[np.bool_]
@@ -80,12 +80,12 @@ class Member:
 
 @dataclass(frozen=True)
 class SubsetEnsemble:
-    """The members that are done, in files that are read one at a time: memory does not grow with their number.
+    """The trained members, in files that are read one at a time: memory does not grow with their number.
 
     Attributes:
-        paths: of the members' files.
+        paths: the members' files.
         labels: int64 [N].
-        cost: of all members.
+        cost: compute of all members.
     """
 
     paths: tuple[Path, ...]
@@ -94,7 +94,7 @@ class SubsetEnsemble:
 
     @property
     def total(self) -> int:
-        """N."""
+        """N, the number of training samples."""
         return len(self.labels)
 
     def __len__(self) -> int:
@@ -117,8 +117,8 @@ class SubsetEnsemble:
             sums[~member.in_subset] += member.oof_probs
             counts += ~member.in_subset
         if sums is None or not counts.all():
-            seen = int(np.flatnonzero(counts == 0)[0])
-            raise InvalidValue(f"every member of the ensemble saw sample id {seen}; add members (ensemble.num_members)")
+            sample_id = int(np.flatnonzero(counts == 0)[0])
+            raise InvalidValue(f"every member of the ensemble saw sample id {sample_id}; add members (ensemble.num_members)")
         means = sums / counts[:, None]
         return np.asarray(means / means.sum(1, keepdims=True), np.float32)
 
@@ -130,10 +130,10 @@ def member_trials(
     train_member: Callable[[int, NDArray[np.int64]], Member],
     seed: int,
 ) -> tuple[TrialStore, list[TrialConfig], TrialFn]:
-    """An ensemble as rows: their store, which they are, and what does one. Arguments as of `record_ensemble`."""
+    """An ensemble as trials: (store, configurations, the function that runs one). Arguments as in `record_ensemble`."""
     configs: list[TrialConfig] = [{"member": number} for number in range(ensemble.num_members)]
 
-    def work(config: TrialConfig) -> Mapping[str, Any]:
+    def train(config: TrialConfig) -> Mapping[str, Any]:
         number = config["member"]
         ids = np.flatnonzero(member_mask(number, labels, ensemble.subset_fraction, seed))
         member = train_member(number, ids)
@@ -145,7 +145,7 @@ def member_trials(
         )
         return result.to_json()
 
-    return TrialStore(folder, {"subset_fraction": ensemble.subset_fraction, "total": len(labels)}), configs, work
+    return TrialStore(folder, {"subset_fraction": ensemble.subset_fraction, "total": len(labels)}), configs, train
 
 
 def record_ensemble(
@@ -159,22 +159,22 @@ def record_ensemble(
     """Train the members that are missing in `folder` and open all of them. Any number of processes may do so at once.
 
     Args:
-        folder: of this ensemble alone; the caller names it by its configuration.
+        folder: folder of this ensemble alone; the caller names it by its configuration.
         labels: int64 [N].
-        ensemble: how many members, and the share inside.
-        training: of the members, for the message alone.
-        train_member: (member's number, ids inside) -> the member. What it keeps at `state_path` goes when all are done.
-        seed: of the masks.
+        ensemble: number of members, and the fraction of the samples that each is trained on.
+        training: settings of the members' training, for the message alone.
+        train_member: (member's number, ids of its subset) -> the member. Its file at `state_path` is removed in the end.
+        seed: random seed of the subsets.
     """
-    store, configs, work = member_trials(folder, labels, ensemble, train_member, seed)
-    left = [c for c in configs if store.get(c) is None]
-    if left:
+    store, configs, train = member_trials(folder, labels, ensemble, train_member, seed)
+    missing = [c for c in configs if store.get(c) is None]
+    if missing:
         size = f"{training.epochs} epochs over {round(ensemble.subset_fraction * len(labels)):,} samples each"
-        info(f"ensemble: {len(left)} of {len(configs)} members to train, {size}")
-    rows = store.run_all(configs, work, label="member") if left else [store.get(c) for c in configs]
-    for config in configs:  # no sooner: a member that is written, but not yet its row, is begun again
+        info(f"ensemble: {len(missing)} of {len(configs)} members to train, {size}")
+    trials = store.run_all(configs, train, label="member") if missing else [store.get(c) for c in configs]
+    for config in configs:  # not before: a member whose trial is not written yet is trained again
         state_path(folder, config["member"]).unlink(missing_ok=True)
-    results = [parse_record(MemberResult, row.result, str(folder)) for row in rows if row is not None]
+    results = [parse_record(MemberResult, trial.result, str(folder)) for trial in trials if trial is not None]
     accuracy = np.mean([result.accuracy_in_subset for result in results])
     info(f"ensemble: {len(results)} members in {folder}, {accuracy:.1f}% training accuracy on their subsets")
     cost = sum((result.cost for result in results), ComputeCost())
@@ -187,7 +187,7 @@ def member_path(folder: Path, number: int) -> Path:
 
 
 def state_path(folder: Path, number: int) -> Path:
-    """Where the training of a member keeps its checkpoint."""
+    """The checkpoint of a member's training."""
     return member_path(folder, number).with_suffix(".state.safetensors")
 
 
@@ -229,7 +229,7 @@ def read_member(path: Path, total: int) -> Member:
 
 
 def _unpack_bits(packed: NDArray[Any], count: int) -> NDArray[np.bool_]:
-    """`count` truth values, eight to a byte; `unpackbits` by itself would fill up what is missing."""
+    """`count` truth values, eight to a byte; `unpackbits` alone would pad a short array."""
     if packed.dtype != np.uint8 or packed.shape != (-(-count // 8),):
         raise ValueError("of another size")
     return np.unpackbits(packed, count=count).astype(bool)

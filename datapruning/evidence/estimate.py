@@ -1,4 +1,4 @@
-"""What evidence costs to record, known before anything is trained."""
+"""The cost of recording evidence, estimated before anything is trained."""
 
 from __future__ import annotations
 

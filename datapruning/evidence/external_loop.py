@@ -1,4 +1,4 @@
-"""Evidence from a training loop that is not ours: plain PyTorch, Lightning, the Hugging Face Trainer."""
+"""Evidence from a training loop outside this package: plain PyTorch, Lightning, the Hugging Face Trainer."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from datapruning.evidence.sample_stats import runner_up_class
 from datapruning.utils.cost import ComputeCost
 
 NO_FINGERPRINT = "not fingerprinted: "
-"""Begins what stands for the fingerprint of a dataset that was only named."""
+"""Prefix of the fingerprint of a dataset that is known by name alone."""
 
 
 def record(
     folder: str | Path, dataset: Dataset | str, *, epochs: int, total: int | None = None, run: int = 0
 ) -> LoopRecorder:
-    """A recorder for one run of a training loop. What it writes is scored by `score_recording(folder, ...)`.
+    """A recorder for one run of a training loop; its recording is scored by `score_recording(folder, ...)`.
 
         recorder = dp.record("dynamics", "my photographs", total=len(data), epochs=30)
         for epoch in range(30):
@@ -39,10 +39,10 @@ def record(
         recorder.finish()
 
     Args:
-        folder: of the recording; several runs may share one.
-        dataset: opened by `open_dataset`, or a name for one that was not.
-        epochs: of the whole run.
-        total: N, size of the full training split; not needed with an open dataset.
+        folder: folder of the recording; several runs may share one.
+        dataset: opened by `open_dataset`, or the name of another one.
+        epochs: number of epochs of the run.
+        total: N, size of the full training set; not needed with an open dataset.
         run: number of the run, from 0; seeds differ between runs.
 
     Raises:
@@ -54,7 +54,7 @@ def record(
         name, fingerprint, total = dataset.name, dataset.fingerprint, dataset.total
     else:
         if total is None:
-            raise InvalidValue("say how many samples the full training split has: total=...")
+            raise InvalidValue("say how many samples the full training set has: total=...", parameter="total")
         name, fingerprint = dataset, f"{NO_FINGERPRINT}{hashlib.sha256(dataset.encode()).hexdigest()[:16]}"
     if min(total, epochs) < 1 or run < 0:
         raise InvalidValue(f"total and epochs are at least 1, run at least 0; got {total}, {epochs} and {run}")
@@ -70,37 +70,37 @@ class LoopRecorder:
         self._run, self._epochs, self._total = run, epochs, total
         path = self.recording.folder / LABELS
         self._labels = self.recording.labels() if path.exists() else np.full(total, -1, np.int64)
-        self._changes = PredictionChange(self.recording.run_folder(run) / "changes", total)
-        self._train_recorder = Recorder(self.recording.train_passes(run), self._changes, self._labels)
-        self._now: Recorder | None = None
+        self._prediction_change = PredictionChange(self.recording.run_folder(run) / "changes", total)
+        self._train_recorder = Recorder(self.recording.train_passes(run), self._prediction_change, self._labels)
+        self._recorder: Recorder | None = None
         self._features: NDArray[np.float16] | None = None
         self._has_features = np.zeros(total, bool)
-        self._rivals = np.zeros(total, np.int32)
-        self._looked = False
+        self._runner_up = np.zeros(total, np.int32)
+        self._has_final = False
         if self.recording.run_manifest(run) is not None:
             raise InvalidValue(
                 f"{folder} has run {run} already, whole; record another run (run={run + 1}) or name another folder"
             )
 
     def start_epoch(self, epoch: int) -> None:
-        """Start an epoch, from 0. One that begins again, after a crash, replaces what it recorded before.
+        """Start an epoch, from 0. One that begins again, after a crash, replaces its record.
 
         Raises:
-            InvalidValue: an epoch outside the recording, or one before which there is no other (see `saved`).
+            InvalidValue: an epoch outside the recording, or one whose predecessor is missing (see `saved`).
         """
         if epoch == 0 and not self.recording.runs():
-            self._labels[:] = -1  # of a first attempt, which may have gone wrong
-        self._now = self._train_recorder
-        self._now.start_epoch(epoch)
+            self._labels[:] = -1  # those of a failed first attempt, if any
+        self._recorder = self._train_recorder
+        self._recorder.start_epoch(epoch)
 
     def start_final_evaluation(self) -> None:
         """Start an evaluation pass after the last epoch.
 
         Loss, entropy, margin and confidence are scored from it; `find_label_issues_of_recording` reads it too.
         """
-        self._now = Recorder(self.recording.final(self._run), None, self._labels)
-        self._now.start_epoch(0)
-        self._looked, self._features = True, None
+        self._recorder = Recorder(self.recording.final(self._run), None, self._labels)
+        self._recorder.start_epoch(0)
+        self._has_final, self._features = True, None
         self._has_features[:] = False
 
     def update(
@@ -112,75 +112,75 @@ class LoopRecorder:
             logits: float [n, classes]; no gradient is kept.
             targets: int64 [n].
             ids: int64 [n], positions in the full training split.
-            features: float [n, width], penultimate features; in the pass after the last epoch, for geometric scorers.
+            features: float [n, width], penultimate features, for geometric scorers; in the pass after the last epoch alone.
 
         Raises:
-            InvalidValue: ids that are no whole numbers or come twice, NaN or infinite logits, labels that changed, features
+            InvalidValue: ids that are not whole numbers or come twice, NaN or infinite logits, labels that changed, features
             outside the last pass.
         """
-        if self._now is None:
+        if self._recorder is None:
             raise InvalidValue("no epoch has begun: call start_epoch(epoch) before update(...)")
-        self._now.update(logits, targets, ids)
-        if self._now is not self._train_recorder:
-            where = ids.cpu().numpy() if isinstance(ids, Tensor) else np.asarray(ids)
-            inside = (where >= 0) & (where < self._total)  # `end_epoch` names those that are not
-            self._rivals[where[inside]] = runner_up_class(logits.detach(), targets).cpu().numpy()[inside]
+        self._recorder.update(logits, targets, ids)
+        if self._recorder is not self._train_recorder:
+            sample_ids = ids.cpu().numpy() if isinstance(ids, Tensor) else np.asarray(ids)
+            valid = (sample_ids >= 0) & (sample_ids < self._total)  # `end_epoch` names those that are not
+            self._runner_up[sample_ids[valid]] = runner_up_class(logits.detach(), targets).cpu().numpy()[valid]
         if features is not None:
-            if self._now is self._train_recorder:
+            if self._recorder is self._train_recorder:
                 raise InvalidValue(
                     "features are recorded in the pass after the last epoch: call start_final_evaluation() before it"
                 )
-            self._keep(features, ids.cpu().numpy() if isinstance(ids, Tensor) else np.asarray(ids))
+            self._store_features(features, ids.cpu().numpy() if isinstance(ids, Tensor) else np.asarray(ids))
 
-    def _keep(self, features: Tensor, ids: NDArray[np.int64]) -> None:
-        found = to_features(features, ids)
-        width = found.shape[1]
+    def _store_features(self, features: Tensor, ids: NDArray[np.int64]) -> None:
+        stored = to_features(features, ids)
+        width = stored.shape[1]
         if self._features is None:
             self._features = np.zeros((self._total, width), np.float16)
         if self._features.shape[1] != width:
             raise InvalidValue(f"features had {self._features.shape[1]} numbers a sample before, and have {width} now")
-        inside = (ids >= 0) & (ids < self._total)  # `end_epoch` names those that are not
-        self._features[ids[inside]] = found[inside]
-        self._has_features[ids[inside]] = True
+        valid = (ids >= 0) & (ids < self._total)  # `end_epoch` names those that are not
+        self._features[ids[valid]] = stored[valid]
+        self._has_features[ids[valid]] = True
 
     def end_epoch(self) -> None:
         """Finish the epoch, or the pass after the last one."""
-        if self._now is not None:
-            self._now.end_epoch()
-            write_array(self.recording.folder / LABELS, self._labels)  # a process that goes on checks against them
-        self._now = None
+        if self._recorder is not None:
+            self._recorder.end_epoch()
+            write_array(self.recording.folder / LABELS, self._labels)  # a resumed process checks against them
+        self._recorder = None
 
     def saved(self, epoch: int) -> None:
-        """Your loop has saved a checkpoint of the state after `epoch`: what a resume from it needs is kept.
+        """Say that your loop has saved a checkpoint after `epoch`: what a resume from it needs is kept.
 
         Not needed by a loop that is never resumed, or that saves after every epoch.
         """
-        self._changes.saved(epoch)
+        self._prediction_change.saved(epoch)
 
     def finish(self, seconds: float = 0.0) -> Path:
-        """Check that nothing is missing and close the run. Returns the recording's folder.
+        """Check that nothing is missing and finish the run. Returns the recording's folder.
 
         Args:
-            seconds: what the training took, for cost tables.
+            seconds: duration of the training, for cost tables.
 
         Raises:
-            InvalidValue: gaps, naming epochs and ids; a last pass in which only some samples had features.
+            InvalidValue: gaps, naming epochs and ids; features of some samples alone in the last pass.
         """
         for epoch in range(self._epochs):
             self.recording.train_passes(self._run).check_complete(epoch)
-        if self._looked:
+        if self._has_final:
             self.recording.final(self._run).check_complete(0, where="the pass after the last epoch")
-        without = np.flatnonzero(~self._has_features)
-        if self._features is not None and without.size:
-            raise InvalidValue(f"{without.size:,} samples came without features, the first is id {without[0]}")
+        missing = np.flatnonzero(~self._has_features)
+        if self._features is not None and missing.size:
+            raise InvalidValue(f"{missing.size:,} samples came without features, the first is id {missing[0]}")
         if (self._labels < 0).any():
             raise InvalidValue(f"the label of sample id {np.argmin(self._labels)} is not known; record the last epoch again")
         write_array(self.recording.folder / LABELS, self._labels)
         if self._features is not None:
             write_array(self.recording.run_folder(self._run) / FEATURES, self._features)
-        if self._looked:
-            write_array(self.recording.run_folder(self._run) / RUNNER_UP, self._rivals)
-        cost = ComputeCost(self._epochs * self._total, self._total * self._looked, seconds)
-        self.recording.finish_run(self._run, epochs=self._epochs, early=False, final=self._looked, cost=cost)
-        self._changes.remove()
+        if self._has_final:
+            write_array(self.recording.run_folder(self._run) / RUNNER_UP, self._runner_up)
+        cost = ComputeCost(self._epochs * self._total, self._total * self._has_final, seconds)
+        self.recording.finish_run(self._run, epochs=self._epochs, early=False, final=self._has_final, cost=cost)
+        self._prediction_change.remove()
         return self.recording.folder

@@ -1,4 +1,4 @@
-"""Gradients: the length of each sample's own gradient at the early checkpoint, whole and of the last layer alone."""
+"""Gradients: the norm of each sample's gradient at the early checkpoint, by all weights and by the last layer alone."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ from datapruning.utils.console import ProgressBar
 from datapruning.utils.cost import ComputeCost
 
 Norms = Callable[[nn.Module, Tensor, Tensor], Tensor]
-MAX_GRADIENT_BYTES = 1 << 28
-"""Numbers that the gradients of one chunk of samples may have together: 1 GB."""
+MAX_GRADIENT_NUMBERS = 1 << 28
+"""Numbers in the gradients of one batch of samples together: 1 GB."""
 RECOMPUTE_HINT = "delete it to have it made again"
 
 
 @dataclass(frozen=True)
 class Gradients:
-    """`whole`, over all weights: opened only by a scorer that asks, for it costs a backward pass a sample and run.
+    """Gradient norms of every sample and run, computed when a scorer reads them: they take a backward pass a sample and run.
 
     Attributes:
-        compute: "whole" or "last" -> float32 [runs, N].
-        cost: of the runs up to the early epoch; that of the gradients themselves is not in it.
+        compute: "all" (by all weights) or "last" (by the last layer's) -> float32 [runs, N].
+        cost: compute of the runs up to the early epoch, without that of the gradients.
     """
 
     compute: Callable[[str], NDArray[np.float32]]
@@ -51,16 +51,16 @@ class Gradients:
     @property
     def full_norms(self) -> NDArray[np.float32]:
         """||gradient of a sample's cross-entropy by all weights||_2, float32 [runs, N]."""
-        return self.compute("whole")
+        return self.compute("all")
 
     @property
     def last_layer_norms(self) -> NDArray[np.float32]:
-        """The same by the weights of the last layer alone, float32 [runs, N]."""
+        """||gradient by the weights of the last layer alone||_2, float32 [runs, N]."""
         return self.compute("last")
 
 
 def open_gradients(context: Context, recording: Recording, runs: int) -> Gradients:
-    """Gradients at the early weights of the first `runs` runs; computed when they are read, and kept in the recording.
+    """Gradients at the early checkpoints of the first `runs` runs; computed when they are read, and kept in the recording.
 
     The network is in evaluation mode and sees no augmentation, as in the released code of Paul et al. 2021.
     """
@@ -83,30 +83,30 @@ def _run_norms(context: Context, recording: Recording, number: int, which: str) 
                 write_array(path, gradient_norms(context, model, which, f"gradients {number + 1}"))
         try:
             verify_checksum(path, RECOMPUTE_HINT)
-            found = read_array(path)
+            norms = read_array(path)
         except (OSError, ValueError) as error:
-            raise InvalidFile(f"{path} holds no whole array ({first_line(error)}); {RECOMPUTE_HINT}") from None
-    if found.dtype != np.float32 or found.shape != (recording.total,):
-        raise InvalidFile(f"{path} is {found.dtype} {list(found.shape)}; {RECOMPUTE_HINT}")
-    return np.asarray(found)
+            raise InvalidFile(f"{path} is not a whole array ({first_line(error)}); {RECOMPUTE_HINT}") from None
+    if norms.dtype != np.float32 or norms.shape != (recording.total,):
+        raise InvalidFile(f"{path} is {norms.dtype} {list(norms.shape)}; {RECOMPUTE_HINT}")
+    return np.asarray(norms)
 
 
 def gradient_norms(context: Context, model: nn.Module, which: str, label: str) -> NDArray[np.float32]:
-    """Of every training sample, float32 [N]; `which`: "whole" or "last"."""
+    """Gradient norms of every training sample, float32 [N]; `which`: "all" or "last"."""
     total = context.data.total
     norms = np.empty(total, np.float32)
     model.eval()
     with ProgressBar.open(label, total) as bar:
         if which == "last":
             bias = last_linear(model).bias is not None
-            parts = predict_with_features(model, context.loader("train"), np.arange(total), context.views)
-            for ids, labels, logits, features in parts:
+            batches = predict_with_features(model, context.loader("train"), np.arange(total), context.views)
+            for ids, labels, logits, features in batches:
                 norms[ids] = last_layer_norms(logits, labels, features, bias=bias).cpu().numpy()
                 bar.advance(len(ids))
             return norms
-        rows = int(min(EVAL_BATCH_SIZE, max(1, MAX_GRADIENT_BYTES // parameter_count(model))))
+        batch_size = int(min(EVAL_BATCH_SIZE, max(1, MAX_GRADIENT_NUMBERS // parameter_count(model))))
         loader, norms_of = context.loader("train"), per_sample_norms(model)
-        for batch in loader.read(np.array_split(np.arange(total), -(-total // rows))):
+        for batch in loader.read(np.array_split(np.arange(total), -(-total // batch_size))):
             norms[batch.ids] = norms_of(context.views.normalise(batch.images), batch.labels).cpu().numpy()
             bar.advance(len(batch.ids))
     return norms
@@ -134,10 +134,10 @@ def per_sample_norms(model: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
         value: Tensor = cross_entropy(logits, label[None])
         return value
 
-    each = vmap(grad(loss), in_dims=(None, 0, 0))
+    per_sample = vmap(grad(loss), in_dims=(None, 0, 0))
 
     def norms(images: Tensor, labels: Tensor) -> Tensor:
-        gradients = each(weights, images, labels)
+        gradients = per_sample(weights, images, labels)
         squares = [g.flatten(1).square().sum(1) for g in gradients.values()]
         total: Tensor = torch.stack(squares).sum(0).sqrt()
         return total

@@ -1,4 +1,4 @@
-"""What the members of an ensemble make of samples that they never saw."""
+"""Predictions of an ensemble's members for samples that they were not trained on."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from datapruning.evidence.ensemble import SubsetEnsemble
 
 @dataclass(frozen=True)
 class HeldOutMargins:
-    """Margins of unseen samples.
+    """Margins of held-out samples.
 
     Attributes:
-        margins: float32 [most members outside of one sample, N]: of each sample those of the members that did not see it,
-            in the order of the members; NaN where a sample has fewer.
-        counts: int64 [N], how many each has.
+        margins: float32 [largest count, N]: the margins of each sample by the members that were not trained on it, in the
+            order of the members; NaN where a sample has fewer.
+        counts: int64 [N], the number of such members.
         spread: the median over samples of the standard deviation of a sample's margins.
     """
 
@@ -28,16 +28,16 @@ class HeldOutMargins:
 
 
 def held_out_margins(ensemble: SubsetEnsemble) -> HeldOutMargins:
-    """Gather them, one member after the other.
+    """Collect the margins, one member after the other.
 
     Raises:
         InvalidValue: too few members for an error bar, naming a sample.
     """
-    inside = np.zeros(ensemble.total, np.int64)
+    num_with = np.zeros(ensemble.total, np.int64)
     for member in ensemble:
-        inside += member.in_subset
-    counts = len(ensemble) - inside
-    check_enough(inside, counts)
+        num_with += member.in_subset
+    counts = len(ensemble) - num_with
+    check_enough(num_with, counts)
     margins = np.full((int(counts.max()), ensemble.total), np.nan, np.float32)
     row = np.zeros(ensemble.total, np.int64)
     for member in ensemble:
@@ -49,15 +49,19 @@ def held_out_margins(ensemble: SubsetEnsemble) -> HeldOutMargins:
 
 
 def check_enough(inside: NDArray[np.generic], outside: NDArray[np.generic]) -> None:
-    """Refuse an ensemble in which a sample was seen, or not seen, by fewer than two members.
+    """Refuse an ensemble in which fewer than two members were trained on a sample, or fewer than two were not.
+
+    Args:
+        inside: [N], number of members that were trained on each sample.
+        outside: [N], number of members that were not.
 
     Raises:
         InvalidValue: naming one.
     """
     fewest = np.minimum(inside, outside)
-    few = int(fewest.argmin())
-    if fewest[few] < 2:
+    sample_id = int(fewest.argmin())
+    if fewest[sample_id] < 2:
         raise InvalidValue(
-            f"an error bar needs two members that saw a sample and two that did not; sample id {few} has {inside[few]:.0f} "
-            f"and {outside[few]:.0f}: add members (ensemble.num_members)"
+            f"an error bar needs two members that were trained on a sample and two that were not; sample id "
+            f"{sample_id} has {inside[sample_id]:.0f} and {outside[sample_id]:.0f}: add members (ensemble.num_members)"
         )

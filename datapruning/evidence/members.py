@@ -1,4 +1,4 @@
-"""Members of a subset ensemble: how one is trained and what is noted of it."""
+"""Members of a subset ensemble: how one is trained and evaluated."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NO_VIEWS = AugmentPolicy(flip=False, crop=0, num_views=1)
 
 
 def open_ensemble(context: Context, seed: int) -> SubsetEnsemble:
-    """The recipe's ensemble of this dataset, in the workspace: members that are missing are trained.
+    """Open the recipe's ensemble of this dataset in the workspace; missing members are trained.
 
     Raises:
         IncompatibleInputs: the folder holds an ensemble of something else.
@@ -40,13 +40,13 @@ def open_ensemble(context: Context, seed: int) -> SubsetEnsemble:
 
 
 def open_member_trials(context: Context, seed: int) -> tuple[TrialStore, list[TrialConfig], TrialFn]:
-    """The same ensemble as rows, for workers: their store, which they are, and what does one."""
+    """The same ensemble as trials, for workers: (their store, their configurations, the function that runs one)."""
     folder, train = _member_setup(context, seed)
     return member_trials(folder, context.data.train.labels, context.recipe.ensemble, train, seed)
 
 
 def _member_setup(context: Context, seed: int) -> tuple[Path, Callable[[int, NDArray[np.int64]], Member]]:
-    """The ensemble's folder, and what trains a member."""
+    """The ensemble's folder, and the function that trains a member."""
     recipe = context.recipe
     views = member_policy(recipe)
     identity: dict[str, Any] = {
@@ -61,29 +61,29 @@ def _member_setup(context: Context, seed: int) -> tuple[Path, Callable[[int, NDA
 
 
 def member_policy(recipe: Recipe) -> AugmentPolicy:
-    """What members see: the recipe's views, or the middle of each picture."""
+    """The views of members: the recipe's, or the centre crop of each image."""
     return recipe.views if recipe.ensemble.views else NO_VIEWS.replace(size=recipe.views.size)
 
 
 def member_seed(seed: int, number: int) -> int:
-    """Of initialisation and order; members of different ensembles have different ones."""
+    """The random seed of a member's initialisation and sample order; it differs between ensembles too."""
     return seed * 1_000_003 + number
 
 
 def train_member(context: Context, ids: NDArray[np.int64], seed: int, checkpoint: Checkpoint | None = None) -> Member:
-    """Train one network on `ids`, then look at all training and test samples without augmentation.
+    """Train one network on `ids`, then evaluate it on all training and test samples without augmentation.
 
-    A killed call goes on from `checkpoint`. Pictures that cannot be read are never trained on; among `ids` they count as
-    inside all the same, so that every sample is inside as often as the masks say.
+    A killed call resumes from `checkpoint`. Corrupt images are never trained on; among `ids` they count as part of the
+    subset all the same, so that every sample is in as many subsets as the masks say.
     """
     data, training = context.data, context.recipe.ensemble_member
     views = replace(context.views, policy=member_policy(context.recipe))
     loader = context.loader("train")
-    inside = np.zeros(data.total, bool)
-    inside[ids] = True
+    in_subset = np.zeros(data.total, bool)
+    in_subset[ids] = True
     trained = np.setdiff1d(ids, data.corrupt_ids)
-    parts: dict[str, list[NDArray[Any]]] = {name: [] for name in ("correct", "loss", "margin")}
-    outside, test = list[NDArray[np.float16]](), list[NDArray[np.bool_]]()
+    names = ("correct", "loss", "margin")
+    batches: dict[str, list[NDArray[Any]]] = {name: [] for name in (*names, "oof_probs", "test_correct")}
     with reproducible(context.threads):
         model = context.new_model(training.model, seed)
         trainer = Trainer(
@@ -91,16 +91,15 @@ def train_member(context: Context, ids: NDArray[np.int64], seed: int, checkpoint
             num_steps=planned_steps(training, len(trained), len(trained)), description="member",
         )  # fmt: skip
         done = trainer.fit(checkpoint)
-        for seen, labels, logits in predict(model, loader, np.arange(data.total), views):
+        for batch_ids, labels, logits in predict(model, loader, np.arange(data.total), views):
             values = statistics(logits, labels)
-            for name, found in parts.items():
-                found.append(values[name].cpu().numpy())
+            for name in names:
+                batches[name].append(values[name].cpu().numpy())
             probs = softmax(logits, 1).to(torch.float16).cpu().numpy()
-            outside.append(probs[~inside[seen]])
+            batches["oof_probs"].append(probs[~in_subset[batch_ids]])
         for _, labels, logits in predict(model, context.loader("test"), np.arange(len(data.test)), views):
-            test.append((logits.argmax(1) == labels).cpu().numpy())
-    whole = {name: np.concatenate(found) for name, found in parts.items()}
-    return Member(
-        inside, whole["correct"].astype(bool), whole["loss"], whole["margin"], np.concatenate(outside),
-        np.concatenate(test), ComputeCost(done.samples_seen, data.total + len(data.test), round(done.seconds, 3)),
-    )  # fmt: skip
+            batches["test_correct"].append((logits.argmax(1) == labels).cpu().numpy())
+    arrays = {name: np.concatenate(batch_arrays) for name, batch_arrays in batches.items()}
+    arrays["correct"] = arrays["correct"].astype(bool)
+    cost = ComputeCost(done.samples_seen, data.total + len(data.test), round(done.seconds, 3))
+    return Member(in_subset, **arrays, cost=cost)

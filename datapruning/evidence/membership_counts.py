@@ -1,7 +1,7 @@
 """Influence of training samples on test samples, counted over the members of a subset ensemble.
 
 Feldman and Zhang 2020, section 2: infl(i, j) = P[right about test j | trained on i] - P[... | not trained on i], and
-mem(i), the same with the training sample itself in the place of the test sample. Counts are matrix products of bits, a
+mem(i), the same with the training sample itself as the test sample. Counts are matrix products of bits, a
 block of samples at a time.
 """
 
@@ -16,20 +16,20 @@ from numpy.typing import NDArray
 from datapruning.errors import InvalidValue
 from datapruning.evidence.ensemble import SubsetEnsemble
 
-CELLS = 1 << 21
+MAX_PAIRS = 1 << 21
 """Pairs of a block: memory does not grow with the product of the splits."""
 
 
 @dataclass(frozen=True)
 class MembershipCounts:
-    """The bits of an ensemble, eight members a byte, and what is counted of each training sample alone.
+    """Which members were trained on a sample and which are right, eight members a byte, and counts for training samples.
 
     Attributes:
-        num_members: how many.
+        num_members: number of members.
         in_subset: uint8 [N, ceil(members / 8)], which members were trained on a sample.
         correct: uint8 [test samples, ceil(members / 8)], which members are right about a test sample.
-        num_with: int64 [N], how many members were trained on it.
-        memorization: float64 [N].
+        num_with: int64 [N], number of members that were trained on a sample.
+        memorization: float64 [N], mem(i).
     """
 
     num_members: int
@@ -43,22 +43,22 @@ class MembershipCounts:
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """(influence, its standard error), both float64 [train, test], of these ids.
 
-        The error is that of the difference of two shares; all right or all wrong is no proof that it is so in every
-        network, so half a member is added to each side there.
+        The error is that of the difference of two proportions. That all members are right does not prove that every network
+        is: half a right and half a wrong member are added to each side.
 
         Args:
             train: int64, training sample ids.
             test: int64, test sample ids.
-            order: int64 [members]; member k is taken for trained as k, and for right as order[k]. Default: itself.
+            order: int64 [members]; the predictions of member order[k] are taken for those of member k. Default: their own.
         """
-        inside = self._bits(self.in_subset[train])
-        right = self._bits(self.correct[test])
+        in_subset = self._bits(self.in_subset[train])
+        correct = self._bits(self.correct[test])
         if order is not None:
-            right = right[:, order]
-        both = (inside @ right.T).astype(np.float64)  # whole numbers below 2**24: exact
-        with_it = self.num_with[train, None]
-        shares = both / with_it, (right.sum(1, dtype=np.float64) - both) / (self.num_members - with_it)
-        counts = with_it, self.num_members - with_it
+            correct = correct[:, order]
+        both = (in_subset @ correct.T).astype(np.float64)  # whole numbers below 2**24: exact
+        num_with = self.num_with[train, None]
+        shares = both / num_with, (correct.sum(1, dtype=np.float64) - both) / (self.num_members - num_with)
+        counts = num_with, self.num_members - num_with
         variance = np.zeros_like(both)
         for share, count in zip(shares, counts, strict=True):
             smoothed = (share * count + 0.5) / (count + 1)
@@ -66,43 +66,43 @@ class MembershipCounts:
         return shares[0] - shares[1], np.sqrt(variance)
 
     def blocks(self, train: NDArray[np.int64], test: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-        """`train` in parts that make blocks of a bounded size with `test`."""
-        rows = max(1, CELLS // max(1, len(test)))
+        """`train` in parts, so that each has at most `MAX_PAIRS` pairs with `test`."""
+        rows = max(1, MAX_PAIRS // max(1, len(test)))
         return (train[start : start + rows] for start in range(0, len(train), rows))
 
     def _bits(self, packed: NDArray[np.uint8]) -> NDArray[np.float32]:
         return np.unpackbits(packed, axis=1, count=self.num_members).astype(np.float32)
 
 
-def count_members(ensemble: SubsetEnsemble, tests: int) -> MembershipCounts:
+def count_members(ensemble: SubsetEnsemble, num_test: int) -> MembershipCounts:
     """Read every member once.
 
     Args:
         ensemble: its members are read one at a time.
-        tests: how many test samples they were asked about.
+        num_test: number of test samples.
 
     Raises:
-        InvalidValue: too few members for an error bar, naming a sample; members asked about another number of test samples.
+        InvalidValue: too few members for an error bar, naming a sample; members of another test set.
     """
-    members, total = len(ensemble), ensemble.total
-    inside, right = (np.zeros((rows, -(-members // 8)), np.uint8) for rows in (total, tests))
+    num_members, total = len(ensemble), ensemble.total
+    in_subset, test_correct = (np.zeros((rows, -(-num_members // 8)), np.uint8) for rows in (total, num_test))
     counts, correct = np.zeros((2, total), np.int64), np.zeros((2, total), np.int64)
     for number, member in enumerate(ensemble):
-        if len(member.test_correct) != tests:
+        if len(member.test_correct) != num_test:
             raise InvalidValue(
-                f"a member was asked about {len(member.test_correct):,} test samples, and there are {tests:,}"
+                f"a member was evaluated on {len(member.test_correct):,} test samples, and there are {num_test:,}"
             )
-        place, bit = divmod(number, 8)
-        inside[:, place] |= member.in_subset.astype(np.uint8) << (7 - bit)
-        right[:, place] |= member.test_correct.astype(np.uint8) << (7 - bit)
-        for side, mask in enumerate((member.in_subset, ~member.in_subset)):
-            counts[side] += mask
-            correct[side] += mask & member.correct
+        byte, bit = divmod(number, 8)
+        in_subset[:, byte] |= member.in_subset.astype(np.uint8) << (7 - bit)
+        test_correct[:, byte] |= member.test_correct.astype(np.uint8) << (7 - bit)
+        for k, mask in enumerate((member.in_subset, ~member.in_subset)):
+            counts[k] += mask
+            correct[k] += mask & member.correct
     if counts.min() < 2:
-        few = int(counts.min(0).argmin())
+        sample_id = int(counts.min(0).argmin())
         raise InvalidValue(
-            f"an error bar needs two members that saw a sample and two that did not; sample id {few} has "
-            f"{counts[0, few]} and {counts[1, few]}: add members (ensemble.num_members)"
+            f"an error bar needs two members that were trained on a sample and two that were not; sample id {sample_id} has "
+            f"{counts[0, sample_id]} and {counts[1, sample_id]}: add members (ensemble.num_members)"
         )
     share = correct / counts
-    return MembershipCounts(members, inside, right, counts[0], share[0] - share[1])
+    return MembershipCounts(num_members, in_subset, test_correct, counts[0], share[0] - share[1])

@@ -1,4 +1,4 @@
-"""Proxies: networks that are trained on the full data to leave evidence."""
+"""Proxies: networks that are trained on the full data to record evidence."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ EARLY_WEIGHTS, STATE = "early.safetensors", "checkpoint.safetensors"
 
 
 def record_proxies(context: Context, seed: int, runs: int) -> Recording:
-    """The recording of this context in the workspace, with at least so many runs: those that are missing are trained.
+    """Open the recording of this context in the workspace; missing runs are trained.
 
     Of the runs that the recipe asks for, the first `evidence.full_runs` train to the end, the others to the early epoch.
-    A killed call goes on where it was.
+    A killed call resumes where it was.
 
     Args:
         context: dataset, recipe, device.
-        seed: of the first run; run r has seed + r.
-        runs: how many are needed now.
+        seed: random seed of the first run; run r has seed + r.
+        runs: number of runs that are needed.
 
     Raises:
-        InvalidValue: the early checkpoint lies behind the last epoch.
+        InvalidValue: the early epoch comes after the last one.
     """
     recipe, data = context.recipe, context.data
     evidence, training = recipe.evidence, recipe.proxy
@@ -89,15 +89,15 @@ def record_proxies(context: Context, seed: int, runs: int) -> Recording:
 def _train_proxy(context: Context, recording: Recording, number: int, runs: int, seed: int) -> None:
     training, evidence, total = context.recipe.proxy, context.recipe.evidence, context.data.total
     ids = context.data.valid_ids
-    whole = number < evidence.full_runs
-    length = training.epochs if whole else evidence.early_epoch
+    is_complete = number < evidence.full_runs
+    num_epochs = training.epochs if is_complete else evidence.early_epoch
     folder = recording.run_folder(number)
     loader = context.loader("train")
-    info(f"proxy {number + 1} of {runs}: {length} of {training.epochs} epochs over {len(ids):,} samples")
+    info(f"proxy {number + 1} of {runs}: {num_epochs} of {training.epochs} epochs over {len(ids):,} samples")
     callbacks: list[Callback] = [_EvaluateEarly(recording, number, evidence.early_epoch, loader, context.views)]
-    changes = PredictionChange(folder / "changes", total)
-    if whole:
-        callbacks.append(RecorderCallback(Recorder(recording.train_passes(number), changes)))
+    prediction_change = PredictionChange(folder / "changes", total)
+    if is_complete:
+        callbacks.append(RecorderCallback(Recorder(recording.train_passes(number), prediction_change)))
     checkpoint = Checkpoint(folder / STATE)
     model = context.new_model(training.model, seed)
     if context.time_limit is not None:
@@ -106,33 +106,33 @@ def _train_proxy(context: Context, recording: Recording, number: int, runs: int,
         model, loader, ids, context.views, training, CrossEntropy(training.label_smoothing), seed=seed,
         num_steps=planned_steps(training, len(ids), len(ids)), description=f"proxy {number + 1}", callbacks=callbacks,
     )  # fmt: skip
-    done = trainer.fit(checkpoint, stop_epoch=length)
-    if whole:
-        track = recording.train_passes(number)
-        for row in range(length):
-            track.check_complete(row, ids)
+    training_result = trainer.fit(checkpoint, stop_epoch=num_epochs)
+    if is_complete:
+        stats = recording.train_passes(number)
+        for row in range(num_epochs):
+            stats.check_complete(row, ids)
         _evaluate_final(recording, number, model, loader, context.views)
     recording.early(number).check_complete(0)
-    cost = ComputeCost(done.samples_seen, total * (1 + whole), round(done.seconds, 3))
-    recording.finish_run(number, epochs=length, early=True, final=whole, cost=cost)
+    cost = ComputeCost(training_result.samples_seen, total * (1 + is_complete), round(training_result.seconds, 3))
+    recording.finish_run(number, epochs=num_epochs, early=True, final=is_complete, cost=cost)
     _remove_temporary(folder, total)
 
 
 def _remove_temporary(folder: Path, total: int) -> None:
-    """What only an unfinished run needs goes; a process that was killed at its very end left it."""
+    """Remove the files that only an unfinished run needs; a process that was killed at its end left them."""
     PredictionChange(folder / "changes", total).remove()
     Checkpoint(folder / STATE).remove()
 
 
 class _EvaluateEarly(Callback):
-    """One evaluation pass over all samples, without augmentation, when `early_epoch` epochs are done; keeps the weights."""
+    """One evaluation pass over all samples, without augmentation, after `early_epoch` epochs; saves the weights."""
 
     def __init__(self, recording: Recording, number: int, early_epoch: int, loader: Loader, views: Augmentation) -> None:
         self.recording, self.number, self.early_epoch = recording, number, early_epoch
         self.loader, self.views = loader, views
 
     def on_epoch_end(self, epoch: int, model: nn.Module) -> None:
-        """At the early epoch."""
+        """Evaluate after the early epoch."""
         if epoch + 1 != self.early_epoch:
             return
         recorder = Recorder(self.recording.early(self.number))
@@ -144,19 +144,19 @@ class _EvaluateEarly(Callback):
 
 
 def _evaluate_final(recording: Recording, number: int, model: nn.Module, loader: Loader, views: Augmentation) -> None:
-    """One evaluation pass, without augmentation: statistics, penultimate features, the likeliest other class."""
-    others = np.empty(len(loader), np.int32)
+    """One evaluation pass, without augmentation: statistics, penultimate features, the most likely other class."""
+    runner_up = np.empty(len(loader), np.int32)
     recorder = Recorder(recording.final(number))
     recorder.start_epoch(0)
     with atomic_write(recording.run_folder(number) / FEATURES) as temporary:
         features = None
-        for ids, labels, logits, seen in predict_with_features(model, loader, np.arange(len(loader)), views):
+        for ids, labels, logits, batch_features in predict_with_features(model, loader, np.arange(len(loader)), views):
             recorder.update(logits, labels, ids)
-            others[ids] = runner_up_class(logits, labels).cpu().numpy()
+            runner_up[ids] = runner_up_class(logits, labels).cpu().numpy()
             if features is None:
-                features = create_memmap(temporary, np.float16, (len(loader), seen.shape[1]))
-            features[ids] = to_features(seen, ids)
+                features = create_memmap(temporary, np.float16, (len(loader), batch_features.shape[1]))
+            features[ids] = to_features(batch_features, ids)
         assert features is not None
         features.flush()
-    write_array(recording.run_folder(number) / RUNNER_UP, others)
+    write_array(recording.run_folder(number) / RUNNER_UP, runner_up)
     recorder.end_epoch()

@@ -1,7 +1,7 @@
 """The recorder: `update(logits, targets, ids)` from any training loop, at next to no cost.
 
 A training step only copies its logits into a buffer on its device; softmax and scattering run once for thousands of
-samples. Memory stays constant: one buffer, and memory-mapped rows.
+samples. Memory stays constant: one buffer, and memory-mapped statistics.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ LOGITS, TARGETS, IDS = "recorder.logits", "recorder.targets", "recorder.ids"
 
 
 class Recorder:
-    """Writes a track, an epoch a row.
+    """Records the statistics of an epoch as a row of `SampleStats`.
 
     Use: `start_epoch(epoch)`, then `update(...)` for each batch, then `end_epoch()`.
 
     Args:
-        track: where to.
-        changes: what follows the predictions from epoch to epoch; None: a track that does not keep `change`.
-        labels: int64 [N] to check the targets against, -1 where none is known yet; those are filled in.
+        stats: where the statistics are written.
+        prediction_change: computes the statistic `change`; None: it is not recorded.
+        labels: int64 [N] to check the targets against, -1 where the label is not known yet; those are filled in.
     """
 
     def __init__(
-        self, track: SampleStats, changes: PredictionChange | None = None, labels: NDArray[np.int64] | None = None
+        self, stats: SampleStats, prediction_change: PredictionChange | None = None, labels: NDArray[np.int64] | None = None
     ) -> None:
-        self.track, self.changes, self.labels = track, changes, labels
+        self.stats, self.prediction_change, self.labels = stats, prediction_change, labels
         self._row = -1
         self._used = 0
         self._logits: Tensor | None = None
@@ -45,48 +45,48 @@ class Recorder:
         self._ids = np.empty(BUFFER_ROWS, np.int64)
 
     def start_epoch(self, epoch: int) -> None:
-        """Start the row of `epoch`; an epoch that begins again replaces what it recorded before.
+        """Start the row of `epoch`; an epoch that begins again replaces its row.
 
         Raises:
-            InvalidValue: an epoch that the track has no row for.
+            InvalidValue: an epoch outside the recording.
         """
-        if not 0 <= epoch < self.track.rows:
+        if not 0 <= epoch < self.stats.rows:
             raise InvalidValue(
-                f"epoch {epoch} is outside this recording of {self.track.rows} epochs (0..{self.track.rows - 1})"
+                f"epoch {epoch} is outside this recording of {self.stats.rows} epochs (0..{self.stats.rows - 1})"
             )
         self._row, self._used = epoch, 0
-        self.track.clear(epoch)
-        if self.changes is not None:
-            self.changes.start_epoch(epoch)
+        self.stats.clear(epoch)
+        if self.prediction_change is not None:
+            self.prediction_change.start_epoch(epoch)
 
     def resume(self, epoch: int, ids: NDArray[np.int64]) -> None:
-        """Go on in the row of `epoch`, in which samples `ids` int64 came before; what it holds of others is void.
+        """Resume in the row of `epoch`, in which samples `ids` int64 came before; other samples of the row are cleared.
 
-        Those that waited in the buffer then are there again after `restore`, which is called before.
+        Call `restore` first: it brings back the samples in the buffer.
         """
         self._row = epoch
-        self.track.clear(epoch, but=np.setdiff1d(ids, self._ids[: self._used]))
-        if self.changes is not None:
-            self.changes.start_epoch(epoch, inside=True)
+        self.stats.clear(epoch, keep=np.setdiff1d(ids, self._ids[: self._used]))
+        if self.prediction_change is not None:
+            self.prediction_change.start_epoch(epoch, inside=True)
 
     def flush(self) -> None:
-        """What the row has goes to the disk, but for the buffer, which is a checkpoint's.
+        """Write the row so far to disk, without the buffer, which is part of a checkpoint.
 
-        To empty it here would change the shape of later reductions, and with it the last bits of what is recorded.
+        To empty the buffer here would change the shape of later reductions, and with it the last bits of the statistics.
         """
-        self.track.flush()
-        if self.changes is not None:
-            self.changes.flush()
+        self.stats.flush()
+        if self.prediction_change is not None:
+            self.prediction_change.flush()
 
     def tensors(self) -> dict[str, Tensor]:
-        """What waits in the buffer: logits float32 [n, classes], targets int64 [n], ids int64 [n]."""
+        """The content of the buffer: logits float32 [n, classes], targets int64 [n], ids int64 [n]."""
         if not self._used or self._logits is None or self._targets is None:
             return {}
         used = slice(0, self._used)
         return {LOGITS: self._logits[used], TARGETS: self._targets[used], IDS: torch.from_numpy(self._ids[used])}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """That waits again."""
+        """Restore the content of the buffer."""
         if IDS in tensors:
             logits, targets, ids = (tensors[name] for name in (LOGITS, TARGETS, IDS))
             self._logits = logits.new_empty(BUFFER_ROWS, logits.shape[1])
@@ -131,98 +131,98 @@ class Recorder:
             count = len(ids[part])
             if self._used + count > BUFFER_ROWS:
                 self._reduce()
-            room = slice(self._used, self._used + count)
-            self._logits[room] = logits[part]
-            self._targets[room] = targets[part]
-            self._ids[room] = ids[part]
+            target = slice(self._used, self._used + count)
+            self._logits[target] = logits[part]
+            self._targets[target] = targets[part]
+            self._ids[target] = ids[part]
             self._used += count
 
     def end_epoch(self) -> None:
-        """Finish the row and hand it to the disk."""
+        """Finish the row and write it to disk."""
         self._reduce()
-        self.track.flush()
-        if self.changes is not None:
-            self.changes.end_epoch()
+        self.stats.flush()
+        if self.prediction_change is not None:
+            self.prediction_change.end_epoch()
 
     def _reduce(self) -> None:
         if self._used and self._logits is not None and self._targets is not None:
             used = slice(0, self._used)
             ids, logits, targets = self._ids[used], self._logits[used], self._targets[used]
-            self.track.check_new(self._row, ids)
-            foreign = ((targets < 0) | (targets >= logits.shape[1])).cpu().numpy()
-            if foreign.any():
+            self.stats.check_new(self._row, ids)
+            out_of_range = ((targets < 0) | (targets >= logits.shape[1])).cpu().numpy()
+            if out_of_range.any():
                 raise InvalidValue(
                     f"labels lie in 0..{logits.shape[1] - 1} (the network gives so many logits); sample id "
-                    f"{ids[foreign][0]} has {int(targets[int(foreign.argmax())])}"
+                    f"{ids[out_of_range][0]} has {int(targets[int(out_of_range.argmax())])}"
                 )
             finite = logits.isfinite().all(1)
             if not finite.all():
-                bad = ids[~finite.cpu().numpy()]
+                bad_ids = ids[~finite.cpu().numpy()]
                 raise InvalidValue(
-                    f"{len(bad):,} samples have NaN or infinite logits in epoch {self._row}: ids {_few(bad)}; nothing can "
-                    "be scored from them (lower the learning rate?)"
+                    f"{len(bad_ids):,} samples have NaN or infinite logits in epoch {self._row}: ids {_few(bad_ids)}; "
+                    "nothing can be scored from them (lower the learning rate?)"
                 )
             if self.labels is not None:
                 self._check_labels(ids, targets.cpu().numpy())
             with torch.no_grad():
-                values = statistics(logits, targets, self.track.statistics)
-                if self.changes is not None:
-                    values["change"] = self.changes.update(logits, ids)
-            self.track.write(self._row, ids, values)
+                values = statistics(logits, targets, self.stats.statistics)
+                if self.prediction_change is not None:
+                    values["change"] = self.prediction_change.update(logits, ids)
+            self.stats.write(self._row, ids, values)
         self._used = 0
 
     def _check_labels(self, ids: NDArray[np.int64], targets: NDArray[np.int64]) -> None:
         assert self.labels is not None
         known = self.labels[ids]
-        wrong = np.flatnonzero((known != -1) & (known != targets))
-        if wrong.size:
-            k = wrong[0]
+        changed = np.flatnonzero((known != -1) & (known != targets))
+        if changed.size:
+            first = changed[0]
             raise InvalidValue(
-                f"sample id {ids[k]} has label {targets[k]} in epoch {self._row} but had {known[k]} before: ids are "
-                "positions in the full training set, the same in every epoch"
+                f"sample id {ids[first]} has label {targets[first]} in epoch {self._row} but had {known[first]} before: "
+                "ids are positions in the full training set, the same in every epoch"
             )
         self.labels[ids] = targets
 
 
 def _few(ids: NDArray[np.int64]) -> str:
-    return ", ".join(str(each) for each in ids[:5]) + (", ..." if len(ids) > 5 else "")
+    return ", ".join(str(sample_id) for sample_id in ids[:5]) + (", ..." if len(ids) > 5 else "")
 
 
 class RecorderCallback(Callback):
-    """Records the training pass itself: every presentation of every sample, at no extra forward."""
+    """Records the training pass itself, without extra forward passes."""
 
     def __init__(self, recorder: Recorder) -> None:
         self.recorder = recorder
 
     def on_epoch_start(self, epoch: int) -> None:
-        """A row an epoch."""
+        """Start a row."""
         self.recorder.start_epoch(epoch)
 
     def on_batch_end(self, epoch: int, batch: Batch, logits: Tensor) -> None:
-        """Each batch."""
+        """Record a batch."""
         self.recorder.update(logits, batch.labels, batch.ids)
 
     def on_epoch_end(self, epoch: int, model: nn.Module) -> None:
-        """The row is whole."""
+        """Finish the row."""
         self.recorder.end_epoch()
 
     def on_resume(self, epoch: int, ids: NDArray[np.int64]) -> None:
-        """In the middle of a row."""
+        """Resume in the middle of a row."""
         self.recorder.resume(epoch, ids)
 
     def flush(self) -> None:
-        """The row so far."""
+        """Write the row so far to disk."""
         self.recorder.flush()
 
     def tensors(self) -> dict[str, Tensor]:
-        """What has not reached the row."""
+        """The recorder's state for a checkpoint."""
         return self.recorder.tensors()
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """The same."""
+        """Restore the recorder's state."""
         self.recorder.restore(tensors)
 
     def on_checkpoint(self, epoch: int) -> None:
-        """A resume begins after this epoch."""
-        if self.recorder.changes is not None:
-            self.recorder.changes.saved(epoch)
+        """Note that a resume begins after this epoch."""
+        if self.recorder.prediction_change is not None:
+            self.recorder.prediction_change.saved(epoch)

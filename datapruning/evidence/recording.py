@@ -210,7 +210,7 @@ class Recording:
                 return Embeddings(open_features(path, self.total), self.labels(), self.manifest.seed, manifest.cost)
         raise InvalidValue(
             f"{self.folder} has no embeddings; they are recorded after the last epoch of a run: "
-            "dprune score --scorer knn makes a recording that has them"
+            "scoring by knn makes a recording that has them"
         )
 
     def runner_up_classes(self) -> NDArray[np.int64] | None:

@@ -1,4 +1,4 @@
-"""A track: per-sample statistics in memory-mapped rows, one row a recorded epoch."""
+"""Per-sample statistics in memory-mapped arrays, one row a recorded epoch."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from datapruning.io.memmap import create_memmap
 from datapruning.io.npy import open_npy_memmap
 
 TRAIN_STATISTICS = ("loss", "margin", "error_norm", "correct", "change")
-"""What is kept of every presentation; `change` is the recorder's (see `recorder.py`)."""
+"""Statistics of a training pass; `change` is computed by `PredictionChange`."""
 EVAL_STATISTICS = ("loss", "margin", "error_norm", "correct", "entropy", "confidence", "gap")
-"""What is kept of an evaluation pass."""
+"""Statistics of an evaluation pass."""
 RECORDED = "recorded"
-BLOCK = 1 << 14
+BLOCK_SAMPLES = 1 << 14
 """Samples that are read at a time: memory does not grow with their number."""
 
 
 def dtype_of(statistic: str) -> Any:
-    """How a statistic is stored."""
+    """The type that a statistic is stored in."""
     return np.dtype(np.uint8 if statistic in ("correct", RECORDED) else np.float32)
 
 
@@ -37,7 +37,7 @@ def statistics(logits: Tensor, targets: Tensor, names: tuple[str, ...] = EVAL_ST
     Args:
         logits: float [n, classes].
         targets: int64 [n].
-        names: which ones are asked for; any of:
+        names: the statistics to compute, of those below.
 
     Returns:
         loss: cross-entropy, exact where it is tiny. margin: the label's logit minus the largest other one (Pleiss et al.
@@ -46,21 +46,21 @@ def statistics(logits: Tensor, targets: Tensor, names: tuple[str, ...] = EVAL_ST
         probability minus the second. Each [n].
     """
     logits = logits.float()
-    truth = one_hot(targets, logits.shape[1])
-    own = logits.gather(1, targets[:, None]).squeeze(1)
-    others = logits.masked_fill(truth.bool(), -torch.inf)
+    one_hot_labels = one_hot(targets, logits.shape[1])
+    label_logit = logits.gather(1, targets[:, None]).squeeze(1)
+    other_logits = logits.masked_fill(one_hot_labels.bool(), -torch.inf)
     probabilities = softmax(logits, dim=1)
-    found = {
-        "loss": softplus(others.logsumexp(1) - own),  # -log softmax loses a small loss in the rounding of 1
-        "margin": own - others.amax(1),
-        "error_norm": (probabilities - truth).norm(dim=1),
+    values = {
+        "loss": softplus(other_logits.logsumexp(1) - label_logit),  # -log softmax loses a small loss in the rounding of 1
+        "margin": label_logit - other_logits.amax(1),
+        "error_norm": (probabilities - one_hot_labels).norm(dim=1),
         "correct": (logits.argmax(1) == targets).to(torch.uint8),
     }
     if "entropy" in names:
         top = probabilities.topk(2, dim=1).values
         entropy = torch.special.entr(probabilities).sum(1)
-        found |= {"entropy": entropy, "confidence": top[:, 0], "gap": top[:, 0] - top[:, 1]}
-    return {name: found[name] for name in names if name in found}
+        values |= {"entropy": entropy, "confidence": top[:, 0], "gap": top[:, 0] - top[:, 1]}
+    return {name: values[name] for name in names if name in values}
 
 
 def runner_up_class(logits: Tensor, targets: Tensor) -> Tensor:
@@ -74,13 +74,13 @@ def runner_up_class(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 class SampleStats:
-    """Rows x samples of each statistic, in one `.npy` memory map each, plus which cells were recorded.
+    """Statistics [rows, N], each in one `.npy` memory map, and which entries were recorded.
 
     Args:
-        folder: where the arrays lie; made if they are not there.
-        rows: recorded epochs.
-        total: N, samples of the full training split.
-        statistics: what is kept.
+        folder: folder of the arrays; missing ones are created.
+        rows: number of recorded epochs.
+        total: N, the number of training samples.
+        statistics: their names.
 
     Raises:
         InvalidFile: arrays missing, broken, or of another shape. DiskFull: the disk is full.
@@ -95,30 +95,30 @@ class SampleStats:
         }
 
     def __getitem__(self, statistic: str) -> NDArray[Any]:
-        """A statistic, [rows, N]; `label_prob`, the probability of the label, is worked out from the loss."""
+        """A statistic, [rows, N]; `label_prob`, the probability of the label, is computed from the loss."""
         if statistic == "label_prob":
             return np.asarray(np.exp(-self.arrays["loss"]))
         if statistic not in self.arrays:
-            raise InvalidValue(f"'{statistic}' is not recorded here; there are {', '.join(self.statistics)} and label_prob")
+            raise InvalidValue(f"'{statistic}' is not recorded; there are {', '.join(self.statistics)} and label_prob")
         return self.arrays[statistic]
 
     def blocks(self, *statistics: str, rows: slice = slice(None)) -> Iterator[tuple[slice, list[NDArray[Any]]]]:
-        """(samples, [each statistic of those rows and samples]) over all samples, some at a time, for large recordings."""
-        for start in range(0, self.total, BLOCK):
-            part = slice(start, min(start + BLOCK, self.total))
-            found = []
+        """Yield (samples, [the statistics of those rows and samples]) over all samples, one block at a time."""
+        for start in range(0, self.total, BLOCK_SAMPLES):
+            samples = slice(start, min(start + BLOCK_SAMPLES, self.total))
+            arrays = []
             for name in statistics:
-                values = np.array(self["loss" if name == "label_prob" else name][rows, part])
-                found.append(np.exp(-values.astype(np.float64)) if name == "label_prob" else values)
-            yield part, found
+                array = np.array(self["loss" if name == "label_prob" else name][rows, samples])
+                arrays.append(np.exp(-array.astype(np.float64)) if name == "label_prob" else array)
+            yield samples, arrays
             self.release()
 
-    def clear(self, row: int, but: NDArray[np.int64] | None = None) -> None:
-        """Begin a row again: what it held counts no more, but for the samples `but`, int64."""
-        kept = np.zeros(self.total, np.uint8)
-        if but is not None:
-            kept[but] = self.arrays[RECORDED][row, but]
-        self.arrays[RECORDED][row] = kept
+    def clear(self, row: int, keep: NDArray[np.int64] | None = None) -> None:
+        """Begin a row again: what it held counts no more, but for the samples `keep`, int64."""
+        recorded = np.zeros(self.total, np.uint8)
+        if keep is not None:
+            recorded[keep] = self.arrays[RECORDED][row, keep]
+        self.arrays[RECORDED][row] = recorded
 
     def write(self, row: int, ids: NDArray[np.int64], values: Mapping[str, Tensor]) -> None:
         """Store the statistics of `ids`, each once a row (see `check_new`)."""
@@ -136,44 +136,44 @@ class SampleStats:
             raise InvalidValue(f"recorded sample ids lie in 0..{self.total - 1}; got {ids.min()}..{ids.max()}")
         recorded = self.arrays[RECORDED][row]
         unique, counts = np.unique(ids, return_counts=True)
-        twice = unique[(counts > 1) | (recorded[unique] > 0)]
-        if twice.size:
-            raise InvalidValue(f"sample id {twice[0]} was recorded twice in epoch {row} ({twice.size:,} such ids)")
+        duplicates = unique[(counts > 1) | (recorded[unique] > 0)]
+        if duplicates.size:
+            raise InvalidValue(f"sample id {duplicates[0]} was recorded twice in epoch {row} ({duplicates.size:,} such ids)")
 
     def check_complete(self, row: int, ids: NDArray[np.int64] | None = None, where: str = "") -> None:
-        """Refuse a row with gaps; `where` says which one it is, if it is no epoch.
+        """Refuse a row with gaps; `where` names it in the message; default: its epoch.
 
         Raises:
             InvalidValue: naming the first sample of `ids` (default: of all) that was not recorded.
         """
-        seen = self.arrays[RECORDED][row]
-        missing = np.flatnonzero(seen == 0) if ids is None else ids[seen[ids] == 0]
+        recorded = self.arrays[RECORDED][row]
+        missing = np.flatnonzero(recorded == 0) if ids is None else ids[recorded[ids] == 0]
         if missing.size:
             where = where or f"epoch {row}"
             raise InvalidValue(f"{missing.size:,} samples were not recorded in {where}, the first is id {missing[0]}")
 
     def flush(self) -> None:
-        """Hand everything to the disk, and its memory back."""
+        """Write everything to disk and release its memory."""
         for array in self.arrays.values():
             if isinstance(array, np.memmap):
                 array.flush()
         self.release()
 
     def release(self) -> None:
-        """Give back the memory of the pages that were looked at; the system keeps them as long as it likes."""
+        """Release the memory of the pages that were read."""
         if hasattr(mmap, "MADV_DONTNEED"):
             for array in self.arrays.values():
                 if isinstance(array, np.memmap) and isinstance(array._mmap, mmap.mmap):  # type: ignore[attr-defined]
                     array._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
 
 
-def _memory_map(path: Path, kind: Any, shape: tuple[int, int]) -> NDArray[Any]:
+def _memory_map(path: Path, dtype: Any, shape: tuple[int, int]) -> NDArray[Any]:
     if not path.exists():
-        return create_memmap(path, kind, shape)
+        return create_memmap(path, dtype, shape)
     try:
         array = open_npy_memmap(path, "r+")
     except (OSError, ValueError) as error:
-        raise InvalidFile(f"{path} is no whole array of evidence: {first_line(error)}") from None
-    if array.shape != shape or array.dtype != kind:
-        raise InvalidFile(f"{path} is {array.dtype} {list(array.shape)}; {np.dtype(kind)} {list(shape)} is needed")
+        raise InvalidFile(f"{path} is not a whole array of evidence: {first_line(error)}") from None
+    if array.shape != shape or array.dtype != dtype:
+        raise InvalidFile(f"{path} is {array.dtype} {list(array.shape)}; {np.dtype(dtype)} {list(shape)} is needed")
     return array

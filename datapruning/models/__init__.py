@@ -36,7 +36,7 @@ MODELS: dict[str, Factory] = {
 META_DEVICE_OK = ("torchvision:", "timm:")
 SPEC_ATTRIBUTE = "_datapruning_made_by"
 MIN_SIDE = 8
-"""Every network of `MODELS` takes pictures of so many pixels a side, and larger ones."""
+"""Every network of `MODELS` takes images of at least so many pixels a side."""
 
 
 def create_model(name: str, shape: tuple[int, int, int], classes: int, seed: int) -> nn.Module:
@@ -46,7 +46,7 @@ def create_model(name: str, shape: tuple[int, int, int], classes: int, seed: int
         name: one of `MODELS`, "torchvision:NAME", "timm:NAME" or "package.module:function" (a `Factory`).
         shape: (height, width, channels) of the images.
         classes: number of outputs.
-        seed: of the initialisation; torch's own random state stays untouched.
+        seed: random seed of the initialisation; torch's random state is not changed.
 
     Raises:
         UnknownName, InvalidValue: no such model, or its factory fails. MissingPackage: "timm:..." without timm.
@@ -60,14 +60,14 @@ def create_model(name: str, shape: tuple[int, int, int], classes: int, seed: int
 
 
 def model_spec(model: nn.Module) -> dict[str, Any] | None:
-    """The name, shape and classes that `create_model` made a network from, so that another process can; None: others did."""
-    found: dict[str, Any] | None = model.__dict__.get(SPEC_ATTRIBUTE)
-    return found
+    """The name, shape and classes that `create_model` made a network from; None: it was made elsewhere."""
+    spec: dict[str, Any] | None = model.__dict__.get(SPEC_ATTRIBUTE)
+    return spec
 
 
 def check_model(name: str, shape: tuple[int, int, int] | None = None, classes: int = 0) -> None:
-    """Refuse a model that cannot be trained, before anything is: an unknown name and, with `shape`, one that does not take
-    such pictures or does not give `classes` outputs. It is tried once, on pictures without numbers or else of zeros.
+    """Refuse a model that cannot be trained: an unknown name and, with `shape`, one that does not take such images or does
+    not have `classes` outputs. It is tried once, on torch's meta device or else on images of zeros.
 
     Raises:
         UnknownName: no such model; the nearest is named. InvalidValue: it does not fit. MissingPackage: see `create_model`.
@@ -92,13 +92,13 @@ def _build_checked(name: str, build: Build, shape: tuple[int, int, int], classes
         raise InvalidValue(f"model '{name}': {error}") from None
     except (DataPruningError, MemoryError, RecursionError):
         raise
-    except Exception as error:  # anybody's code: whatever it raises is about this model
+    except Exception as error:  # a user's code may raise anything
         raise InvalidValue(f"model '{name}' cannot be made: {type(error).__name__}: {first_line(error)}") from None
 
 
 def meta_model(name: str, shape: tuple[int, int, int], classes: int) -> nn.Module:
-    """A network to count in: where it can be, on torch's meta device, which holds shapes and no numbers. That takes a
-    moment even where the network itself takes many seconds.
+    """A network for counting: if possible on torch's meta device, which holds shapes and no numbers, and is fast even for
+    networks that take many seconds to make.
 
     Args:
         name: see `create_model`, which this raises as.
@@ -113,14 +113,14 @@ def meta_model(name: str, shape: tuple[int, int, int], classes: int) -> nn.Modul
 
 
 def _supports_meta_device(name: str) -> bool:
-    """Not a user's own factory: what it imports or keeps while it runs would have no numbers from then on."""
+    """Not a user's factory: what it imports or keeps while it runs would stay without numbers."""
     return name in MODELS or name.startswith(META_DEVICE_OK)
 
 
 @contextmanager
 def _shapes_alone() -> Iterator[None]:
     with torch.random.fork_rng(devices=[]), torch.device("meta"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of numbers that go nowhere
+        warnings.simplefilter("ignore")  # about numbers that are not stored
         yield
 
 
@@ -129,7 +129,7 @@ def _try_model(name: str, shape: tuple[int, int, int], classes: int) -> None:
     if name in MODELS and min(shape[:2]) >= MIN_SIDE:
         return
     if _supports_meta_device(name):
-        with suppress(InvalidValue), _shapes_alone():  # raised: really wrong, or a network that cannot do without numbers
+        with suppress(InvalidValue), _shapes_alone():  # raised by a wrong model, or by one that needs numbers
             _try_on_cpu(name, shape, classes)
             return
     with torch.random.fork_rng(devices=[]):
@@ -140,29 +140,30 @@ def _try_model(name: str, shape: tuple[int, int, int], classes: int) -> None:
 def _try_on_cpu(name: str, shape: tuple[int, int, int], classes: int) -> None:
     """Build and try a network on the device that torch builds on."""
     height, width, channels = shape
-    pictures = torch.zeros(2, channels, height, width)
+    images = torch.zeros(2, channels, height, width)
     model = _build_checked(name, _find(name), shape, classes)
     weights = list(model.parameters())
-    if any(isinstance(each, nn.parameter.UninitializedParameter) for each in weights):
-        raise InvalidValue(f"model '{name}' has lazy layers, whose sizes are open; name their sizes")
-    if not any(each.requires_grad for each in weights):
+    if any(isinstance(weight, nn.parameter.UninitializedParameter) for weight in weights):
+        raise InvalidValue(f"model '{name}' has lazy layers, whose sizes are not known; name their sizes")
+    if not any(weight.requires_grad for weight in weights):
         raise InvalidValue(f"model '{name}' has no weights to train")
     for training in (True, False):
         try:
             with torch.no_grad():
-                out = model.train(training)(pictures)
-        except Exception as error:  # anybody's code
+                logits = model.train(training)(images)
+        except Exception as error:  # a user's code
             raise InvalidValue(
-                f"model '{name}' does not take pictures of {height}x{width} with {channels} "
+                f"model '{name}' does not take images of {height}x{width} with {channels} "
                 f"channel{'s' * (channels != 1)}: {type(error).__name__}: {first_line(error)}"
             ) from None
-        if not isinstance(out, Tensor):
-            given = type(out).__name__
-            raise InvalidValue(f"model '{name}' gives {given}; a tensor [samples, {classes}] of logits is needed")
-        if out.shape != (2, classes):
-            raise InvalidValue(f"model '{name}' gives {list(out.shape)} for 2 pictures; [2, {classes}] is needed")
+        if not isinstance(logits, Tensor):
+            raise InvalidValue(
+                f"model '{name}' gives {type(logits).__name__}; a tensor [samples, {classes}] of logits is needed"
+            )
+        if logits.shape != (2, classes):
+            raise InvalidValue(f"model '{name}' gives {list(logits.shape)} for 2 images; [2, {classes}] is needed")
 
 
 def parameter_count(model: nn.Module) -> int:
-    """Trainable numbers in `model`."""
+    """The number of trainable parameters."""
     return sum(math.prod(p.shape) for p in model.parameters() if p.requires_grad)

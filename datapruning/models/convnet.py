@@ -32,9 +32,9 @@ def convnet(channels: int, classes: int, width: int = 32) -> nn.Module:
 
 
 def tinynet(width: int) -> Callable[[int, int], nn.Module]:
-    """Factory of a network that trains in seconds: the first two layers shrink the picture to a quarter at once.
+    """Factory of a network that trains in seconds: the first two layers shrink the image to a quarter.
 
-    Widths 8, 16, 32 and 64 (6,000 to 370,000 weights) are a ladder of teachers for a CPU.
+    Widths 8, 16, 32 and 64 (6,000 to 370,000 weights) are teachers of several sizes for a CPU.
     """
 
     def build(channels: int, classes: int) -> nn.Module:

@@ -1,4 +1,4 @@
-"""Networks from outside: `torchvision:resnet50`, `timm:convnext_tiny`, and anybody's factory, `package.module:function`."""
+"""Networks of other packages: `torchvision:resnet50`, `timm:convnext_tiny`, and a user's `package.module:function`."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ SINGLE_HEAD_KWARGS = {
     "googlenet": {"aux_logits": False, "init_weights": True},
     "inception_v3": {"aux_logits": False, "init_weights": True},
 }
-"""torchvision's networks with heads of their own for training, without those."""
+"""Arguments of torchvision's networks with auxiliary heads, which switch those off."""
 
 Build = Callable[[tuple[int, int, int], int], nn.Module]
-"""(height, width, channels) of a picture, number of classes -> a freshly initialised network."""
+"""(height, width, channels) of an image, number of classes -> a freshly initialised network."""
 
 
 def find_external(name: str) -> Build:
@@ -48,10 +48,10 @@ def _torchvision_factory(what: str) -> Build:
 
     def build(shape: tuple[int, int, int], classes: int) -> nn.Module:
         height, width, channels = shape
-        more: dict[str, Any] = dict(SINGLE_HEAD_KWARGS.get(what, {}))
+        arguments: dict[str, Any] = dict(SINGLE_HEAD_KWARGS.get(what, {}))
         if what.startswith("vit_") and height == width:
-            more["image_size"] = height
-        model: nn.Module = models.get_model(what, weights=None, num_classes=classes, **more)
+            arguments["image_size"] = height
+        model: nn.Module = models.get_model(what, weights=None, num_classes=classes, **arguments)
         if channels != NUM_COLOR_CHANNELS:
             adapt_to_grayscale(model, channels)
         return model
@@ -81,12 +81,12 @@ def _check_listed(package: str, what: str, known: Collection[str]) -> None:
 
 
 def adapt_to_grayscale(model: nn.Module, channels: int) -> None:
-    """Let a network for colours take grey pictures: its first convolution's weights are summed over the colours.
+    """Let a network for colour images take grey ones: its first convolution's weights are summed over the channels.
 
-    So it gives what the network for colours gives for the grey picture in all three channels.
+    So its output is that of the former network for the grey image in all three channels.
 
     Raises:
-        InvalidValue: the pictures have neither one channel nor three, or the network does not begin with a convolution.
+        InvalidValue: the images have neither one channel nor three, or the network does not begin with a convolution.
     """
     convolutions = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.Conv2d)]
     if (
@@ -95,9 +95,9 @@ def adapt_to_grayscale(model: nn.Module, channels: int) -> None:
         or convolutions[0][1].in_channels != NUM_COLOR_CHANNELS
         or convolutions[0][1].groups != 1
     ):
-        raise InvalidValue(f"it takes pictures of 3 channels (or 1, which stands for all three); these have {channels}")
+        raise InvalidValue(f"it takes images of 3 channels (or 1, which stands for all three); these have {channels}")
     name, old = convolutions[0]
-    with torch.random.fork_rng(devices=[]):  # what the new layer draws is thrown away
+    with torch.random.fork_rng(devices=[]):  # the new layer's weights are replaced
         new = nn.Conv2d(
             1, old.out_channels, old.kernel_size, old.stride, old.padding, old.dilation,  # type: ignore[arg-type]
             bias=old.bias is not None, padding_mode=old.padding_mode, device=old.weight.device,
@@ -112,7 +112,7 @@ def adapt_to_grayscale(model: nn.Module, channels: int) -> None:
 
 def _user_factory(name: str, where: str, what: str) -> Build:
     if where.partition(".")[0] in sys.stdlib_module_names:  # a run folder from elsewhere may name anything
-        raise InvalidValue(f"model '{name}': '{where}' is a part of Python, and makes no networks")
+        raise InvalidValue(f"model '{name}': '{where}' is a module of Python, and makes no networks")
     with _cwd_on_path():
         try:
             module = importlib.import_module(where)
@@ -124,8 +124,8 @@ def _user_factory(name: str, where: str, what: str) -> Build:
             ) from None
     function = getattr(module, what, None)
     if not callable(function):
-        own = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
-        raise UnknownName(f"function in '{where}'", what, own)
+        functions = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+        raise UnknownName(f"function in '{where}'", what, functions)
 
     def build(shape: tuple[int, int, int], classes: int) -> nn.Module:
         with _cwd_on_path():
@@ -139,13 +139,13 @@ def _user_factory(name: str, where: str, what: str) -> Build:
 
 @contextmanager
 def _cwd_on_path() -> Iterator[None]:
-    """Modules in the current folder are found, too, after all others."""
-    here = os.getcwd()
-    sys.path.append(here)
+    """Modules in the working directory can be imported, too, after all others."""
+    directory = os.getcwd()
+    sys.path.append(directory)
     try:
         yield
     finally:
-        if here in sys.path:
+        if directory in sys.path:
             sys.path.reverse()
-            sys.path.remove(here)  # the last one: ours
+            sys.path.remove(directory)  # the last one, which was added above
             sys.path.reverse()

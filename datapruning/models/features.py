@@ -24,14 +24,14 @@ def last_linear(model: nn.Module) -> nn.Linear:
 
 @contextmanager
 def penultimate(model: nn.Module) -> Iterator[list[Tensor]]:
-    """While open, the list holds the features [n, width] of the forward pass that was last."""
-    held: list[Tensor] = []
+    """A list that holds the features [n, width] of the latest forward pass."""
+    features: list[Tensor] = []
 
-    def keep(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        held[:] = [inputs[0].detach()]
+    def store(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        features[:] = [inputs[0].detach()]
 
-    handle = last_linear(model).register_forward_pre_hook(keep)
+    handle = last_linear(model).register_forward_pre_hook(store)
     try:
-        yield held
+        yield features
     finally:
         handle.remove()

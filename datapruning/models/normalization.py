@@ -1,4 +1,4 @@
-"""Networks that were trained on pictures normalised with other numbers than a dataset's own."""
+"""Networks that were trained on images normalised with other statistics than the dataset's."""
 
 from __future__ import annotations
 
@@ -12,30 +12,24 @@ Stats = tuple[Sequence[float], Sequence[float]]
 
 
 class InputRenormalization(nn.Module):
-    """A network for pictures that were normalised with other numbers: theirs are turned into its own.
+    """Renormalises images before a network that was trained with other statistics.
 
     Args:
         model: the network.
-        mean: of the channels, as its pictures were normalised, 0..255.
-        std: likewise.
-        given: (mean, std) of the pictures that come, 0..255.
+        mean: mean of the channels that it was trained with, 0..255.
+        std: standard deviation, likewise.
+        given: (mean, std) that its inputs are normalised with, 0..255.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        mean: Sequence[float],
-        std: Sequence[float],
-        given: Stats,
-    ) -> None:
+    def __init__(self, model: nn.Module, mean: Sequence[float], std: Sequence[float], given: Stats) -> None:
         super().__init__()
         self.model = model
-        own_mean, own_std, mean_given, std_given = (torch.tensor(v, dtype=torch.float64) for v in (mean, std, *given))
-        self.register_buffer("factor", (std_given / own_std).float()[:, None, None])
-        self.register_buffer("offset", ((mean_given - own_mean) / own_std).float()[:, None, None])
+        model_mean, model_std, input_mean, input_std = (torch.tensor(v, dtype=torch.float64) for v in (mean, std, *given))
+        self.register_buffer("factor", (input_std / model_std).float()[:, None, None])
+        self.register_buffer("offset", ((input_mean - model_mean) / model_std).float()[:, None, None])
 
     def forward(self, images: Tensor) -> Tensor:
-        """Normalised images float32 [n, channels, height, width] -> what the network gives."""
+        """Normalised images float32 [n, channels, height, width] -> the network's output."""
         logits: Tensor = self.model(images * self.get_buffer("factor") + self.get_buffer("offset"))
         return logits
 
@@ -46,7 +40,7 @@ def with_training_normalization(model: nn.Module, trained_with: Stats | None, st
     Args:
         model: the network.
         trained_with: mean and standard deviation of the channels, 0..1, that it was trained with; None: the dataset's own.
-        stats: of the images that come, 0..255.
+        stats: (mean, std) that the images are normalised with, 0..255.
     """
     if trained_with is None:
         return model

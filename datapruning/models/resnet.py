@@ -62,7 +62,7 @@ def residual(
     stem: int = 1,
     block: type[BasicBlock | Bottleneck] = BasicBlock,
 ) -> nn.Module:
-    """A 3x3 stem of stride `stem`, then one stage a width with its number of blocks; all but the first halve the picture."""
+    """A 3x3 stem of stride `stem`, then one stage a width with its number of blocks; all but the first halve the image."""
     layers: list[nn.Module] = [
         nn.Conv2d(channels, widths[0], 3, stem, 1, bias=False),
         nn.BatchNorm2d(widths[0]),

@@ -12,7 +12,7 @@ STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 
 
 def vgg16_bn(channels: int, classes: int) -> nn.Module:
-    """13 convolutions of 3x3 and one linear layer, 14.7 M weights; any picture size (odd sizes are rounded up)."""
+    """13 convolutions of 3x3 and one linear layer, 14.7 M weights; any image size (odd sizes are rounded up)."""
     layers: list[nn.Module] = []
     inputs = channels
     for outputs, count in STAGES:

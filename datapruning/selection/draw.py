@@ -1,6 +1,6 @@
-"""Orders and draws that belong to the ids: what is drawn for a sample depends on nothing but its id, a key and the seed.
+"""Rankings and random draws by sample id: a draw depends on nothing but the id, a key and the seed.
 
-So the same draw serves every fraction, which is what makes sampling nested wherever its weights do not move.
+So the same draw serves every fraction, which makes sampling nested if its weights do not depend on the fraction.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from datapruning.utils.hashing import hash_ids
 
 
 def rank_descending(values: NDArray[np.floating]) -> NDArray[np.int64]:
-    """Positions by falling value; of equals the lower position, which is the lower id, first."""
+    """Positions by falling value; of equal values the lower position, which is the lower id, first."""
     return np.argsort(-values, kind="stable")
 
 
@@ -23,5 +23,5 @@ def gumbel_noise(ids: NDArray[np.int64], key: int, seed: int) -> NDArray[np.floa
     weight among those that are left: the exponential keys of Efraimidis and Spirakis (2006), on a log scale.
     """
     bits = hash_ids(ids, key, seed) >> np.uint64(12)
-    uniform = (bits.astype(np.float64) + 0.5) * 2.0**-52  # in (0, 1), both ends out
+    uniform = (bits.astype(np.float64) + 0.5) * 2.0**-52  # in (0, 1), without both ends
     return -np.log(-np.log(uniform))

@@ -1,4 +1,4 @@
-"""Finding the evidence a strategy reads: the recording that the scores were made from, or another one that is named."""
+"""The evidence that a strategy reads: the recording that the scores were made from, or another one."""
 
 from __future__ import annotations
 
@@ -11,33 +11,35 @@ from datapruning.selection.strategy import EvidenceSource, Strategy
 
 
 def recording_of(strategy: Strategy, scores: Scores, recording: str | Path | None) -> Path | None:
-    """The folder to read, or None where the strategy reads none.
+    """The folder of the recording to read; None: the strategy reads none.
 
     Raises:
-        InvalidValue: evidence is needed and there is none, or is given and not read. InvalidFile: the folder is gone.
+        InvalidValue: a recording is needed and missing, or given and not read. InvalidFile: its folder does not exist.
     """
     if not strategy.evidence_kind:
         if recording is not None:
-            raise InvalidValue(f"strategy '{strategy.name}' reads no recording; leave --recording out")
+            raise InvalidValue(f"strategy '{strategy.name}' reads no recording", parameter="recording")
         return None
     if recording is not None:
         return Path(recording)
-    named = scores.meta.recording
-    if named is None:
+    recorded = scores.meta.recording
+    if recorded is None:
         raise missing_evidence_error(strategy, scores)
-    if not Path(named).is_dir():
+    if not Path(recorded).is_dir():
         raise InvalidFile(
-            f"strategy '{strategy.name}' reads {strategy.evidence_kind}, and the recording of these scores, {named}, "
-            f"is not there; make it again with 'dprune score --scorer {scores.scorer}' or give --recording FOLDER"
+            f"strategy '{strategy.name}' reads {strategy.evidence_kind}, and the recording of these scores, {recorded}, "
+            f"is missing; score by {scores.scorer} again, or name the folder of another recording",
+            parameter="recording",
         )
-    return Path(named)
+    return Path(recorded)
 
 
 def missing_evidence_error(strategy: Strategy, scores: Scores) -> InvalidValue:
-    """What to say where evidence is needed and there is none."""
+    """The error where evidence is needed and missing."""
     return InvalidValue(
         f"strategy '{strategy.name}' reads {strategy.evidence_kind}, and these scores (scorer {scores.scorer}) name "
-        "no recording; make one with 'dprune score --scorer forgetting' or give --recording FOLDER"
+        "no recording; score by forgetting to make one, or name the folder of a recording",
+        parameter="recording",
     )
 
 
@@ -45,7 +47,7 @@ def open_evidence(folder: Path | None, scores: Scores) -> EvidenceSource | None:
     """Open a recording of the same dataset.
 
     Raises:
-        InvalidFile: it is no recording. IncompatibleInputs: it is one of another dataset.
+        InvalidFile: not a recording. IncompatibleInputs: it is one of another dataset.
     """
     if folder is None:
         return None

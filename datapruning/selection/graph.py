@@ -1,4 +1,4 @@
-"""The graph of nearest neighbours: who lies next to whom, and how far away."""
+"""The graph of nearest neighbours and their distances."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from datapruning.errors import MissingPackage, first_line
 
-ROWS = 2048
+BLOCK_ROWS = 2048
 
 
 def import_faiss() -> Any:
-    """Import faiss, or say in one line that it is missing.
+    """Import faiss.
 
     Raises:
         MissingPackage: naming the package.
@@ -35,7 +35,7 @@ class Graph:
 
     Attributes:
         starts: int64 [n + 1].
-        ends: the other node of each edge, int64; every edge is there twice, once from either side.
+        ends: the other node of each edge, int64; every edge occurs twice, once from either side.
         lengths: float64, like `ends`.
     """
 
@@ -61,16 +61,16 @@ def nearest(features: NDArray[Any], k: int) -> tuple[NDArray[np.int64], NDArray[
     """
     points = np.ascontiguousarray(features, np.float32)
     points -= points.mean(0)  # smaller numbers, smaller rounding
-    _, found = import_faiss().knn(points, points, k + 1)
+    _, candidates = import_faiss().knn(points, points, k + 1)
     count = len(points)
-    lengths = np.empty(found.shape)
-    for start in range(0, count, ROWS):
-        block = slice(start, start + ROWS)
-        apart = features[found[block]].astype(np.float64) - features[block, None].astype(np.float64)
-        lengths[block] = np.sqrt(np.square(apart).sum(2))
-    lengths[found == np.arange(count)[:, None]] = np.inf  # oneself, which is not there if k + 1 others are as near
-    order = np.lexsort((found, lengths))[:, :k]
-    return np.take_along_axis(found, order, 1).astype(np.int64), np.take_along_axis(lengths, order, 1)
+    lengths = np.empty(candidates.shape)
+    for start in range(0, count, BLOCK_ROWS):
+        block = slice(start, start + BLOCK_ROWS)
+        differences = features[candidates[block]].astype(np.float64) - features[block, None].astype(np.float64)
+        lengths[block] = np.sqrt(np.square(differences).sum(2))
+    lengths[candidates == np.arange(count)[:, None]] = np.inf  # the row itself, unless k + 1 others are as near
+    order = np.lexsort((candidates, lengths))[:, :k]
+    return np.take_along_axis(candidates, order, 1).astype(np.int64), np.take_along_axis(lengths, order, 1)
 
 
 def neighbour_graph(features: NDArray[Any], k: int) -> Graph:
@@ -79,11 +79,11 @@ def neighbour_graph(features: NDArray[Any], k: int) -> Graph:
     k = min(k, count - 1)
     if k == 0:
         return Graph(np.zeros(count + 1, np.int64), np.zeros(0, np.int64), np.zeros(0))
-    found, lengths = nearest(features, k)
-    here, there = np.repeat(np.arange(count), k), found.ravel()
-    _, first = np.unique(np.minimum(here, there) * count + np.maximum(here, there), return_index=True)
-    here, there, length = here[first], there[first], lengths.ravel()[first]
-    sources, ends = np.concatenate([here, there]), np.concatenate([there, here])
+    neighbours, lengths = nearest(features, k)
+    ends_a, ends_b = np.repeat(np.arange(count), k), neighbours.ravel()
+    _, first = np.unique(np.minimum(ends_a, ends_b) * count + np.maximum(ends_a, ends_b), return_index=True)
+    ends_a, ends_b, length = ends_a[first], ends_b[first], lengths.ravel()[first]
+    sources, ends = np.concatenate([ends_a, ends_b]), np.concatenate([ends_b, ends_a])
     order = np.lexsort((ends, sources))
     starts = np.concatenate([[0], np.cumsum(np.bincount(sources, minlength=count))])
     return Graph(starts, ends[order], np.concatenate([length, length])[order])

@@ -23,7 +23,7 @@ Balance = Literal["none", "class"]
 
 
 def check_balance(balance: str) -> None:
-    """Refuse a name that is no balance.
+    """Refuse an unknown balance.
 
     Raises:
         UnknownName: the nearest is named.
@@ -47,15 +47,15 @@ def select(
     """Keep floor(f*N + 1/2) samples, or that rule inside each class (at least one) with `balance="class"`.
 
     Args:
-        scores: what to choose by; `strategy="random"` takes only their dataset.
-        fraction: the share that is kept, 0 < f <= 1.
+        scores: scores to choose by; `strategy="random"` uses their dataset alone.
+        fraction: fraction of the samples to keep, 0 < f <= 1.
         strategy: its name, see `datapruning.selection.strategies`.
-        settings: of the strategy; the others have their defaults.
+        settings: settings of the strategy; the others have their defaults.
         balance: "none", or "class", which needs `labels`.
         labels: int64 [N].
-        seed: of what is drawn.
-        evidence: what some strategies read beside the scores.
-        recording: where that lies, for the subset's metadata.
+        seed: random seed of draws.
+        evidence: evidence that some strategies read in addition to the scores.
+        recording: its folder, for the subset's metadata.
 
     Raises:
         InvalidValue: a bad fraction, one so small that nothing is kept, balance without labels, a bad setting, or scores or
@@ -67,7 +67,7 @@ def select(
     check_balance(balance)
     rule = get_strategy(strategy)
     resolved = rule.resolve(settings)
-    rows = _read(rule, scores, evidence, resolved)
+    per_sample = _read(rule, scores, evidence, resolved)
     values = scores.values.astype(np.float64)
     pools = []
     for ids in _groups(len(values), balance, labels):
@@ -78,13 +78,13 @@ def select(
             raise InvalidValue(
                 f"fraction {fraction} of {len(ids):,} samples keeps nothing; the least is {0.5 / len(ids):.3g}"
             )
-        pools.append(Pool(ids, values[ids], count, exact, seed, resolved, None if rows is None else rows[ids]))
+        pools.append(Pool(ids, values[ids], count, exact, seed, resolved, None if per_sample is None else per_sample[ids]))
     if rule.check is not None:
         rule.check(pools)
     kept = np.concatenate([pool.ids[rule.choose(pool)] for pool in pools])
-    kept = kept[~np.isin(kept, scores.meta.unreadable or ())]  # grey stand-ins of files that are no pictures
+    kept = kept[~np.isin(kept, scores.meta.unreadable or ())]  # grey placeholders of corrupt images
     if not kept.size:
-        raise InvalidValue(f"fraction {fraction} keeps nothing but pictures that cannot be read; keep more")
+        raise InvalidValue(f"fraction {fraction} keeps nothing but images that cannot be read; keep more")
     meta = SubsetMetadata(
         **common_fields(scores.meta),
         scorer="random" if strategy == "random" else scores.scorer,
@@ -101,7 +101,7 @@ def select(
 
 
 def _groups(total: int, balance: Balance, labels: NDArray[np.int64] | None) -> list[NDArray[np.int64]]:
-    """The ids among which the rule chooses, each rising: all of them, or those of each class."""
+    """The pools of ids, each rising: one of all ids, or one a class."""
     if balance == "none":
         return [np.arange(total)]
     if labels is None:
@@ -115,27 +115,28 @@ def _groups(total: int, balance: Balance, labels: NDArray[np.int64] | None) -> l
 def _read(
     rule: Strategy, scores: Scores, evidence: EvidenceSource | None, settings: Mapping[str, int | float]
 ) -> NDArray[Any] | None:
-    """The evidence a rule reads, a row a sample; and whether the rule can compute with scores and evidence at all."""
+    """The evidence that a strategy reads, one row a sample; refuses scores and evidence that it cannot compute with."""
     if rule.needs_finite_scores and not np.isfinite(scores.values).all():
-        bad = np.flatnonzero(~np.isfinite(scores.values))
+        bad_ids = np.flatnonzero(~np.isfinite(scores.values))
         raise InvalidValue(
-            f"strategy '{rule.name}' computes with the scores, and that of id {bad[0]} is {scores.values[bad[0]]} "
-            f"({bad.size:,} such); top, random and window do not"
+            f"strategy '{rule.name}' computes with the scores, and that of id {bad_ids[0]} is {scores.values[bad_ids[0]]} "
+            f"({bad_ids.size:,} such); top, random and window do not"
         )
     if rule.read_evidence is None:
         return None
     if evidence is None:
         raise missing_evidence_error(rule, scores)
-    rows = rule.read_evidence(evidence, settings)
-    if len(rows) != len(scores.values):
+    per_sample = rule.read_evidence(evidence, settings)
+    if len(per_sample) != len(scores.values):
         raise IncompatibleInputs(
-            f"the recording has {rule.evidence_kind} of {len(rows):,} samples, the scores are of {len(scores.values):,}"
+            f"the recording has {rule.evidence_kind} of {len(per_sample):,} samples, the scores are of "
+            f"{len(scores.values):,}"
         )
     with np.errstate(invalid="ignore"):
-        sums = rows if rows.ndim == 1 else rows.sum(axis=1, dtype=np.float64)  # finite where all of a row is
-    wrong = np.flatnonzero(~np.isfinite(sums))
-    if wrong.size:
+        sums = per_sample if per_sample.ndim == 1 else per_sample.sum(axis=1, dtype=np.float64)  # finite if the row is
+    bad_ids = np.flatnonzero(~np.isfinite(sums))
+    if bad_ids.size:
         raise InvalidValue(
-            f"the recording's {rule.evidence_kind} are not finite for {wrong.size:,} samples, the first is id {wrong[0]}"
+            f"the recording's {rule.evidence_kind} are not finite for {bad_ids.size:,} samples, the first is id {bad_ids[0]}"
         )
-    return rows
+    return per_sample

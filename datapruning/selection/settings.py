@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from datapruning.errors import InvalidValue, UnknownName
@@ -16,12 +16,12 @@ class Setting:
     """A number that can be set.
 
     Attributes:
-        name: as in `--strategy-set name=value`.
-        default: a whole number where only whole ones are allowed.
-        low: the least value.
+        name: its name.
+        default: default value; an int if only whole numbers are allowed.
+        low: the smallest value.
         high: the largest value.
-        meaning: in a few words.
-        open_high: `high` itself is too much.
+        meaning: description in a few words.
+        open_high: whether `high` itself is not allowed.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Setting:
 
     @property
     def range(self) -> str:
-        """Which values are allowed, in words."""
+        """The allowed values, in words."""
         kind = "a whole number, " if isinstance(self.default, int) else ""
         upper = f"below {self.high:g}" if self.open_high else f"at most {self.high:g}"
         return f"{kind}at least {self.low:g}, {upper}"
@@ -61,39 +61,39 @@ class Setting:
         return number
 
 
-def resolve(strategy: str, known: Iterable[Setting], given: Mapping[str, object]) -> Settings:
-    """Every setting of a strategy, by name: what is given, and the defaults.
+def resolve(strategy: str, known: Sequence[Setting], values: Mapping[str, object]) -> Settings:
+    """Every setting of a strategy, by name: the given values, and the defaults of the others.
 
     Raises:
         UnknownName: the strategy has no such setting; the nearest is named.
         InvalidValue: it has no settings at all, or a value out of range.
     """
-    by_name = {setting.name: setting for setting in known}
-    for name in given:
-        if not by_name:
-            raise InvalidValue(f"strategy '{strategy}' has no settings; got {name}={given[name]}")
-        if name not in by_name:
-            raise UnknownName(f"setting of strategy {strategy}", name, by_name)
-    return {name: each.validate(strategy, given.get(name, each.default)) for name, each in by_name.items()}
+    names = [setting.name for setting in known]
+    for name in values:
+        if not names:
+            raise InvalidValue(f"strategy '{strategy}' has no settings; got {name}={values[name]}")
+        if name not in names:
+            raise UnknownName(f"setting of strategy {strategy}", name, names)
+    return {setting.name: setting.validate(strategy, values.get(setting.name, setting.default)) for setting in known}
 
 
 def parse_settings(words: Iterable[str]) -> dict[str, str]:
     """`["cutoff=0.3", "strata=50"]` as a mapping; the values stay text.
 
     Raises:
-        InvalidValue: a word that is no key=value, or a key that comes twice.
+        InvalidValue: a word that is not key=value, or a key that comes twice.
     """
-    found: dict[str, str] = {}
+    settings: dict[str, str] = {}
     for word in words:
         name, equals, value = (part.strip() for part in word.partition("="))
         if not (name and equals and value):
-            raise InvalidValue(f"--strategy-set takes key=value, for example --strategy-set cutoff=0.3; got '{word}'")
-        if name in found:
-            raise InvalidValue(f"--strategy-set {name} is given twice: {found[name]} and {value}")
-        found[name] = value
-    return found
+            raise InvalidValue(f"a setting is key=value, for example cutoff=0.3; got '{word}'", parameter="strategy_set")
+        if name in settings:
+            raise InvalidValue(f"setting {name} is given twice: {settings[name]} and {value}", parameter="strategy_set")
+        settings[name] = value
+    return settings
 
 
 def format_settings(settings: Mapping[str, object]) -> list[str]:
-    """The settings as words that `--strategy-set` takes."""
+    """The settings as words of the form name=value."""
     return [f"{name}={value}" for name, value in settings.items()]

@@ -1,4 +1,4 @@
-"""What a strategy is: a rule that keeps a given number of a pool of samples, with its source and its settings said."""
+"""A strategy: a rule that keeps a given number of a pool of samples, with its source and its settings."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ Positions = NDArray[np.int64]
 
 
 class EvidenceSource(Protocol):
-    """What strategies read from a recording of training (`datapruning.evidence.recording.Recording`)."""
+    """The evidence that strategies read from a recording (`datapruning.evidence.recording.Recording`)."""
 
     @property
     def total(self) -> int:
-        """N."""
+        """N, the number of training samples."""
         ...
 
     def label_prob(self, epochs: int | None = None) -> NDArray[np.float64]:
@@ -39,11 +39,11 @@ class Pool:
     Attributes:
         ids: int64 [n], rising.
         values: their scores, float64 [n], higher = keep first.
-        count: how many are to be kept, 1..n.
-        fraction: the share that was asked for.
-        seed: of whatever is drawn.
-        settings: of the strategy, all of them.
-        evidence: the rows of these ids, [n] or [n, dim], where the strategy reads evidence.
+        count: number of samples to keep, 1..n.
+        fraction: the requested fraction.
+        seed: random seed of draws.
+        settings: all settings of the strategy.
+        evidence: the evidence of these ids, [n] or [n, dim]; None: the strategy reads none.
     """
 
     ids: NDArray[np.int64]
@@ -60,19 +60,19 @@ class Pool:
 
 @dataclass(frozen=True)
 class Strategy:
-    """A strategy and what is to be known about it.
+    """A strategy and its description.
 
     Attributes:
-        name: on the command line.
+        name: its name.
         summary: what it keeps, in one line.
         source: the paper and the section.
         nested: whether the subset of a smaller fraction lies inside that of a larger one (same scores, seed, settings).
         choose: the rule: the `pool.count` positions in the pool that are kept, each once, in any order.
-        settings: what can be set.
+        settings: its settings.
         needs_finite_scores: whether it computes with the scores, which then have to be finite, and does not only rank them.
-        evidence_kind: the evidence it reads, in a word; "" for none.
-        read_evidence: evidence, settings -> one row a sample, [N] or [N, dim]; of strategies that read evidence.
-        check: refuses pools that cannot be chosen from, before any is.
+        evidence_kind: the kind of evidence that it reads; "": none.
+        read_evidence: evidence, settings -> one row a sample, [N] or [N, dim]; None: it reads no evidence.
+        check: refuses pools that it cannot choose from, before it chooses from any.
     """
 
     name: str
@@ -95,7 +95,7 @@ class Strategy:
         return resolve(self.name, self.settings, given or {})
 
     def describe(self) -> list[tuple[str, str]]:
-        """(what, text) of everything that is to be known before it is used."""
+        """(property, text) of everything that a user needs to know."""
         nested = "yes: the subset of a smaller fraction lies inside that of a larger one" if self.nested else "no"
         settings = [("setting", f"{s.name}={s.default} ({s.meaning}; {s.range})") for s in self.settings]
         reads = f"scores and {self.evidence_kind}, from a recording" if self.evidence_kind else "scores"

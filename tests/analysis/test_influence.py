@@ -73,7 +73,7 @@ def test_influence_and_memorization_are_those_of_plain_loops(tmp_path: Path) -> 
 def test_too_few_members_or_other_test_samples_are_refused(tmp_path: Path) -> None:
     inside, correct, right = bits()
     ensemble = ensemble_of(tmp_path, np.zeros(TRAIN), inside, correct, right)
-    with pytest.raises(InvalidValue, match="asked about 17 test samples, and there are 18"):
+    with pytest.raises(InvalidValue, match="evaluated on 17 test samples, and there are 18"):
         count_members(ensemble, TEST + 1)
     inside[:, 5] = True
     inside[0, 5] = False
@@ -109,7 +109,7 @@ def test_what_is_kept_is_what_sorting_everything_gives(
     inside, correct, right = full()
     right[:, 7] = True  # nobody has influence on it
     context = counted_from(inside, correct, right)
-    monkeypatch.setattr(counting, "CELLS", cells)
+    monkeypatch.setattr(counting, "MAX_PAIRS", cells)
     found = dp.influence(context, top=5, pairs=pairs, permutations=0, least_influence=0.3)
     counts = inside.T.astype(float) @ right, (~inside).T.astype(float) @ right
     strength = counts[0] / inside.sum(0)[:, None] - counts[1] / (~inside).sum(0)[:, None]
@@ -153,7 +153,7 @@ def test_only_the_strongest_pairs_are_kept_and_all_are_counted(
     context = counted_from(*full())
     whole = dp.influence(context, permutations=0)
     monkeypatch.setattr(influencing, "MAX_PAIRS", 4)
-    monkeypatch.setattr(counting, "CELLS", 50)
+    monkeypatch.setattr(counting, "MAX_PAIRS", 50)
     few = dp.influence(context, permutations=0)
     assert (few.meta.num_pairs_found, few.meta.kept) == (whole.meta.num_pairs_found, 4)
     for name in ("train_id", "test_id", "influence", "stderr"):

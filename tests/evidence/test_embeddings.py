@@ -91,8 +91,8 @@ def test_chunks_of_gradients_of_any_size_are_the_same(
     model = context.new_model("tinynet8", 0)
     found = {}
     for memory in (1, 1 << 14, 1 << 28):  # one sample at a time, some, all
-        monkeypatch.setattr("datapruning.evidence.gradients.MAX_GRADIENT_BYTES", memory)
-        found[memory] = gradient_norms(context, model, "whole", "gradients")
+        monkeypatch.setattr("datapruning.evidence.gradients.MAX_GRADIENT_NUMBERS", memory)
+        found[memory] = gradient_norms(context, model, "all", "gradients")
     for norms in found.values():
         assert norms.shape == (120,)
         np.testing.assert_allclose(norms, found[1], rtol=1e-4)

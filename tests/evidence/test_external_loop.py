@@ -143,7 +143,7 @@ def test_going_on_where_the_predictions_before_are_gone_is_refused(tmp_path: Pat
     for epoch in range(4):
         pass_over(process, epoch, logits[epoch], labels)
     process = dp.record(tmp_path, "mine", total=TOTAL, epochs=5)
-    with pytest.raises(InvalidValue, match="epoch 2 cannot begin: the predictions of epoch 1 are not there"):
+    with pytest.raises(InvalidValue, match="epoch 2 cannot begin: the predictions of epoch 1 are missing"):
         process.start_epoch(2)  # from a checkpoint that `saved` was never told of
     pass_over(process, 0, logits[0], labels)
 

@@ -105,7 +105,7 @@ def test_last_layer_gradient_by_hand() -> None:
     np.testing.assert_allclose(last_layer_norms(logits, labels, features, bias=True).numpy(), [13**0.5], rtol=1e-6)
 
 
-@pytest.mark.parametrize(("name", "which"), [("grand", "whole"), ("grand-last", "last")])
+@pytest.mark.parametrize(("name", "which"), [("grand", "all"), ("grand-last", "last")])
 def test_scores_are_means_over_runs_with_their_error(name: str, which: str) -> None:
     runs = np.array([[1.0, 2.0], [3.0, 2.0], [5.0, 5.0]], np.float32)
     asked = list[str]()

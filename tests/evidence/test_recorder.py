@@ -61,12 +61,12 @@ def test_the_probability_of_the_label_is_read_from_the_loss(tmp_path: Path) -> N
     np.testing.assert_allclose(track["label_prob"], p, rtol=1e-5)
     (_, (blocks,)) = next(track.blocks("label_prob", rows=slice(1)))
     np.testing.assert_allclose(blocks, p[:1], rtol=1e-5)
-    with pytest.raises(InvalidValue, match="'entropy' is not recorded here; there are loss, margin"):
+    with pytest.raises(InvalidValue, match="'entropy' is not recorded; there are loss, margin"):
         track["entropy"]
 
 
 def test_blocks_are_all_samples_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(track_module, "BLOCK", 3)
+    monkeypatch.setattr(track_module, "BLOCK_SAMPLES", 3)
     values = np.arange(16.0).reshape(2, 8)
     parts = [found[0] for _, found in track_of(tmp_path, margin=values).blocks("margin")]
     assert [part.shape[1] for part in parts] == [3, 3, 2]
@@ -88,8 +88,8 @@ def test_any_batching_and_order_records_the_same(
             for ids in parts:
                 recorder.update(logits[ids], targets[ids], ids)
             recorder.end_epoch()
-            recorder.track.check_complete(epoch)
-        tracks.append(recorder.track)
+            recorder.stats.check_complete(epoch)
+        tracks.append(recorder.stats)
     for name in TRAIN_STATISTICS:
         np.testing.assert_allclose(tracks[0][name], tracks[1][name], rtol=1e-5, atol=1e-6)
 
@@ -104,8 +104,8 @@ def test_buffers_of_any_size_record_the_same(tmp_path: Path, monkeypatch: pytest
         for ids in torch.arange(100).split(10):
             recorder.update(logits[ids], targets[ids], ids)
         recorder.end_epoch()
-        recorder.track.check_complete(0)
-        found.append(recorder.track["margin"][0].copy())
+        recorder.stats.check_complete(0)
+        found.append(recorder.stats["margin"][0].copy())
     for other in found[1:]:
         np.testing.assert_array_equal(found[0], other)
 
@@ -116,7 +116,7 @@ def test_half_precision_logits_and_int32_labels_are_recorded(tmp_path: Path) -> 
     recorder.start_epoch(0)
     recorder.update(logits.bfloat16().requires_grad_(), targets.int(), np.arange(9, dtype=np.int32))
     recorder.end_epoch()
-    np.testing.assert_array_equal(recorder.track["margin"][0], statistics(logits.bfloat16(), targets)["margin"])
+    np.testing.assert_array_equal(recorder.stats["margin"][0], statistics(logits.bfloat16(), targets)["margin"])
 
 
 @pytest.mark.parametrize("names", [EVAL_STATISTICS, TRAIN_STATISTICS], ids=["looked", "presented"])
@@ -131,8 +131,8 @@ def test_gaps_doubles_and_foreign_ids_are_named(tmp_path: Path, names: tuple[str
 
     record(0, 0, 1, 2)
     with pytest.raises(InvalidValue, match="7 samples were not recorded in epoch 0, the first is id 3"):
-        recorder.track.check_complete(0)
-    recorder.track.check_complete(0, np.array([2, 0]))
+        recorder.stats.check_complete(0)
+    recorder.stats.check_complete(0, np.array([2, 0]))
     recorder.update(logits, targets, np.array([4, 5, 1]))
     with pytest.raises(InvalidValue, match="id 1 was recorded twice in epoch 0"):
         recorder.end_epoch()
@@ -192,8 +192,8 @@ def test_an_epoch_that_begins_again_counts_once(tmp_path: Path) -> None:
     recorder.start_epoch(0)
     recorder.update(second, targets, np.arange(6))
     recorder.end_epoch()
-    recorder.track.check_complete(0)
-    np.testing.assert_array_equal(recorder.track["margin"][0], statistics(second, targets)["margin"].numpy())
+    recorder.stats.check_complete(0)
+    np.testing.assert_array_equal(recorder.stats["margin"][0], statistics(second, targets)["margin"].numpy())
 
 
 def test_a_track_opens_again_and_refuses_another_shape(tmp_path: Path) -> None:
@@ -204,5 +204,5 @@ def test_a_track_opens_again_and_refuses_another_shape(tmp_path: Path) -> None:
     with pytest.raises(InvalidFile, match=r"is float32 \[2, 5\]; float32 \[3, 5\] is needed"):
         SampleStats(tmp_path, 3, 5)
     (tmp_path / "margin.npy").write_bytes(b"no array")
-    with pytest.raises(InvalidFile, match="no whole array of evidence"):
+    with pytest.raises(InvalidFile, match="not a whole array of evidence"):
         SampleStats(tmp_path, 2, 5)

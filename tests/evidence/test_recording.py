@@ -269,5 +269,5 @@ def test_broken_arrays_are_refused(tmp_path: Path) -> None:
         recording.embeddings()
     margin = recording.run_folder(0) / "train_passes" / "margin.npy"
     margin.write_bytes(margin.read_bytes()[:-3])
-    with pytest.raises(InvalidFile, match=r"margin.npy (was changed since it was written|is no whole array of evidence)"):
+    with pytest.raises(InvalidFile, match=r"margin.npy (was changed since it was written|is not a whole array of evidence)"):
         dp.score_recording(tmp_path, "aum")

@@ -87,8 +87,8 @@ def test_anybody_s_factory_is_found_in_the_current_folder_and_its_seed_decides(m
         ("no_module", "'MINE:no_module': it returned int, not a torch.nn.Module"),
         ("none_to_train", "has no weights to train"),
         ("large_only", "has lazy layers"),
-        ("needs_big", "does not take pictures of 8x8 with 3 channels: RuntimeError"),
-        ("ten", r"gives \[2, 5\] for 2 pictures; \[2, 4\] is needed"),
+        ("needs_big", "does not take images of 8x8 with 3 channels: RuntimeError"),
+        ("ten", r"gives \[2, 5\] for 2 images; \[2, 4\] is needed"),
         ("Two", "gives tuple; a tensor"),
     ],
 )
@@ -122,7 +122,7 @@ def test_a_student_with_one_s_own_network(mine: str, make_context: Callable[...,
 
 
 def test_own_networks_on_pictures_too_small_for_them_are_refused() -> None:
-    with pytest.raises(InvalidValue, match="'convnet' does not take pictures of 4x4 with 1 channel:"):
+    with pytest.raises(InvalidValue, match="'convnet' does not take images of 4x4 with 1 channel:"):
         check_model("convnet", (4, 4, 1), 10)
     check_model("convnet", (8, 8, 1), 10)
 
@@ -192,7 +192,7 @@ def test_grey_pictures_are_the_same_picture_in_all_three_colours() -> None:
     pictures = torch.randn(2, 1, 32, 32, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         torch.testing.assert_close(grey(pictures), colour(pictures.expand(-1, 3, -1, -1)), rtol=1e-4, atol=1e-5)
-    with pytest.raises(InvalidValue, match="pictures of 3 channels"):
+    with pytest.raises(InvalidValue, match="images of 3 channels"):
         adapt_to_grayscale(nn.Linear(3, 2), 1)
 
 

@@ -250,7 +250,7 @@ def test_a_killed_recording_is_the_same_to_the_bit(
 def test_what_was_recorded_after_the_checkpoint_is_void(tmp_path: Path) -> None:
     track = SampleStats(tmp_path, 2, 6)
     track.arrays[RECORDED][1] = [1, 1, 0, 1, 0, 1]
-    track.clear(1, but=np.array([0, 3, 4]))
+    track.clear(1, keep=np.array([0, 3, 4]))
     np.testing.assert_array_equal(track[RECORDED][1], [1, 0, 0, 1, 0, 0])
 
 

@@ -198,5 +198,5 @@ def test_embeddings_and_labels_of_different_numbers_are_refused() -> None:
 
 @pytest.mark.parametrize("k", [0, 6, 7])
 def test_neighbours_outside_the_data_are_refused(k: int) -> None:
-    with pytest.raises(InvalidValue, match=f"each of 6 samples has 5 others; {k} nearest"):
+    with pytest.raises(InvalidValue, match=f"each of 6 samples has 5 others; the {k} nearest"):
         embeddings_of(points_of(0, 6)).neighbours(k)

@@ -67,7 +67,7 @@ def test_networks_are_tried_on_pictures_of_the_dataset(dprune: Dprune, tmp_path:
         ("[train]\nmodel = 'torchvision:alexnet'\n", "line 2: train.model: model 'torchvision:alexnet' does not take"),
         (
             "[kd]\n\nteacher_candidates = ['convnet', 'torchvision:alexnet']\n",
-            "line 3: kd.teacher_candidates: model 'torchvision:alexnet' does not take pictures of 8x8 with 1 channel",
+            "line 3: kd.teacher_candidates: model 'torchvision:alexnet' does not take images of 8x8 with 1 channel",
         ),
         ("[train]\nmodel = 'nets:wide'\n", "line 2: train.model: model 'nets:wide' gives [2, 11] for 2 pictures"),
         ("[train]\nmodel = 'nets:fails'\n", "line 2: train.model: model 'nets:fails' cannot be made: OSError: no"),

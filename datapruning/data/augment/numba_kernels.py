@@ -113,14 +113,14 @@ def _augment(
             elif not blank:  # below the image: zeros again
                 row[:] = 0
                 blank = True
-            here = U((i * height + y) * length)
+            offset = U((i * height + y) * length)
             for j in range(U(length)):
-                views[here + j] = (np.float32(row[j]) - mean[j]) / std[j]
+                views[offset + j] = (np.float32(row[j]) - mean[j]) / std[j]
         top, side = draws[i, 3] - cutout // 2, draws[i, 4] - cutout // 2
         for y in range(max(0, top), min(height, top + cutout)):
-            here = U((i * height + y) * length)
+            offset = U((i * height + y) * length)
             for j in range(U(max(0, side) * channels), U(max(0, min(width, side + cutout)) * channels)):
-                views[here + j] = np.float32(0)
+                views[offset + j] = np.float32(0)
 
 
 def _paste_boxes(views: Any, others: Any, rows: Any, boxes: Any) -> None:
@@ -145,18 +145,18 @@ def _resample(
     length = columns * channels
     above, beneath = np.zeros(length, np.int32), np.zeros(length, np.int32)
     for i in range(len(upper)):
-        has = np.array([-1, -1])  # which rows of the image `above` and `beneath` are
+        held_rows = np.array([-1, -1])  # which rows of the image `above` and `beneath` are
         for y in range(rows):
-            if has[1] == upper[i, y]:
+            if held_rows[1] == upper[i, y]:
                 above, beneath = beneath, above
-                has[0], has[1] = has[1], has[0]
+                held_rows[0], held_rows[1] = held_rows[1], held_rows[0]
             for which in range(2):
-                wanted = lower[i, y] if which else upper[i, y]
-                if has[which] == wanted:
+                source_row = lower[i, y] if which else upper[i, y]
+                if held_rows[which] == source_row:
                     continue
-                has[which] = wanted
+                held_rows[which] = source_row
                 row = beneath if which else above
-                first = U((i * height + wanted) * width * channels)
+                first = U((i * height + source_row) * width * channels)
                 if channels == 3:
                     for x in range(columns):
                         near, far = first + U(left[i, x] * 3), first + U(right[i, x] * 3)
@@ -175,7 +175,7 @@ def _resample(
                             row[U(x * channels) + c] = images[near + c] * less + images[far + c] * more
             more = np.int32(down[i, y])
             less = np.int32(2048) - more
-            here = U((i * rows + y) * length)
+            offset = U((i * rows + y) * length)
             for j in range(U(length)):
                 mixed = above[j] * less + beneath[j] * more
-                out[here + j] = np.uint8((mixed + np.int32(2097152)) >> np.int32(22))
+                out[offset + j] = np.uint8((mixed + np.int32(2097152)) >> np.int32(22))

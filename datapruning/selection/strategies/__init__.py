@@ -15,12 +15,12 @@ def find_strategies() -> dict[str, Strategy]:
     Raises:
         DataPruningError: two strategies of one name.
     """
-    found: dict[str, Strategy] = {}
+    strategies: dict[str, Strategy] = {}
     for module in pkgutil.iter_modules(__path__):
         for value in vars(importlib.import_module(f"{__name__}.{module.name}")).values():
-            if isinstance(value, Strategy) and found.setdefault(value.name, value) is not value:
+            if isinstance(value, Strategy) and strategies.setdefault(value.name, value) is not value:
                 raise DataPruningError(f"two strategies are named '{value.name}'; the second one is in {module.name}.py")
-    return found
+    return strategies
 
 
 def get_strategy(name: str) -> Strategy:
@@ -29,7 +29,7 @@ def get_strategy(name: str) -> Strategy:
     Raises:
         UnknownName: there is none; the nearest is named.
     """
-    found = find_strategies()
-    if name not in found:
-        raise UnknownName("strategy", name, found)
-    return found[name]
+    strategies = find_strategies()
+    if name not in strategies:
+        raise UnknownName("strategy", name, strategies)
+    return strategies[name]

@@ -13,8 +13,8 @@ from datapruning.selection.settings import Setting, Settings
 from datapruning.selection.strategy import EvidenceSource, Pool, Positions, Strategy
 
 KEY = 0xBE7A
-ANCHORS = 10
-EDGE = 1e-6
+NUM_ANCHORS = 10
+MIN_PROB = 1e-6
 """Probabilities are kept this far from 0 and 1, where the density is 0 or infinite."""
 
 
@@ -29,7 +29,7 @@ def parameters(anchor: float, prune_rate: float, c: float) -> tuple[float, float
 
 def log_weights(label_prob: NDArray[np.float64], values: NDArray[np.float64], a: float, b: float) -> NDArray[np.float64]:
     """log(BetaPDF(p; a, b) * score) but for a constant, float64 [n]; -inf where the score is 0."""
-    p = np.clip(label_prob, EDGE, 1 - EDGE)
+    p = np.clip(label_prob, MIN_PROB, 1 - MIN_PROB)
     with np.errstate(divide="ignore"):
         return np.asarray((a - 1) * np.log(p) + (b - 1) * np.log1p(-p) + np.log(values))
 
@@ -37,7 +37,7 @@ def log_weights(label_prob: NDArray[np.float64], values: NDArray[np.float64], a:
 def beta(pool: Pool) -> Positions:
     """Drawn without replacement with those weights; samples of weight 0 only when no others are left, uniformly."""
     assert pool.evidence is not None
-    anchor = float(pool.evidence[rank_descending(pool.values)[:ANCHORS]].mean())
+    anchor = float(pool.evidence[rank_descending(pool.values)[:NUM_ANCHORS]].mean())
     a, b = parameters(anchor, float(1 - pool.fraction), pool.settings["c"])
     noise = gumbel_noise(pool.ids, KEY, pool.seed)
     keys = log_weights(pool.evidence, pool.values, a, b) + noise

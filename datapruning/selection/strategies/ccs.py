@@ -19,7 +19,7 @@ KEY = 0xCC5
 
 
 def drop_hardest(pool: Pool) -> int:
-    """How many of the front are dropped: the share `cutoff` of the pool, rounded down."""
+    """Number of samples with the highest scores that are dropped: the share `cutoff` of the pool, rounded down."""
     return math.floor(Fraction(str(pool.settings["cutoff"])) * len(pool))
 
 
@@ -45,8 +45,8 @@ def strata(values: NDArray[np.float64], count: int) -> NDArray[np.int64]:
     low, high = values.min(), values.max()
     if low == high:
         return np.zeros(len(values), np.int64)
-    place = ((values - low) / (high - low) * count).astype(np.int64)
-    return np.asarray(np.minimum(place, count - 1))
+    stratum = ((values - low) / (high - low) * count).astype(np.int64)
+    return np.asarray(np.minimum(stratum, count - 1))
 
 
 def allocate(count: int, sizes: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -56,22 +56,22 @@ def allocate(count: int, sizes: NDArray[np.int64]) -> NDArray[np.int64]:
     when `count` grows: so subsets are nested.
     """
     budgets = np.zeros(len(sizes), np.int64)
-    rest = count
-    for place, stratum in enumerate(np.argsort(sizes, kind="stable")):
-        budgets[stratum] = min(int(sizes[stratum]), rest // (len(sizes) - place))
-        rest -= int(budgets[stratum])
+    remaining = count
+    for position, stratum in enumerate(np.argsort(sizes, kind="stable")):
+        budgets[stratum] = min(int(sizes[stratum]), remaining // (len(sizes) - position))
+        remaining -= int(budgets[stratum])
     return budgets
 
 
 def ccs(pool: Pool) -> Positions:
-    """Drop the front, split the others into strata, share the budget out, and draw uniformly inside each stratum."""
-    left = rank_descending(pool.values)[drop_hardest(pool) :]
-    stratum = strata(pool.values[left], int(pool.settings["strata"]))
+    """Drop the highest scores, divide the others into strata, allocate the budget, draw uniformly in each stratum."""
+    positions = rank_descending(pool.values)[drop_hardest(pool) :]
+    stratum = strata(pool.values[positions], int(pool.settings["strata"]))
     sizes = np.bincount(stratum, minlength=int(pool.settings["strata"]))
     budgets = allocate(pool.count, sizes)
-    order = np.lexsort((pool.ids[left], hash_ids(pool.ids[left], KEY, pool.seed), stratum))
-    place = np.arange(len(left)) - (np.cumsum(sizes) - sizes)[stratum[order]]  # in the stratum's own order
-    return left[order[place < budgets[stratum[order]]]]
+    order = np.lexsort((pool.ids[positions], hash_ids(pool.ids[positions], KEY, pool.seed), stratum))
+    rank = np.arange(len(positions)) - (np.cumsum(sizes) - sizes)[stratum[order]]  # within the stratum
+    return positions[order[rank < budgets[stratum[order]]]]
 
 
 STRATEGY = Strategy(

@@ -39,10 +39,10 @@ def greedy(graph: Graph, spread: NDArray[np.float64], gamma: float, count: int) 
         picked[node] = True
         picks.append(node)
         for edge in range(starts[node], starts[node + 1]):
-            other = ends[edge]
-            if not picked[other]:
-                values[other] -= shares[edge] * values[node]
-                heapq.heappush(heap, (-values[other], other))
+            neighbour = ends[edge]
+            if not picked[neighbour]:
+                values[neighbour] -= shares[edge] * values[node]
+                heapq.heappush(heap, (-values[neighbour], neighbour))
     return np.array(picks, np.int64)
 
 

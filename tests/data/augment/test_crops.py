@@ -296,7 +296,7 @@ def test_impossible_policies_are_refused(wrong: dict[str, object], named: str) -
 def test_views_larger_than_the_pictures_are_refused() -> None:
     for policy in (AugmentPolicy(size=17), AugmentPolicy(crop=0, size=17, scale=(0.1, 1.0))):
         for see in (bound(policy).normalise, partial(bound(policy).apply, ids=np.arange(2), epoch=0)):
-            with pytest.raises(InvalidValue, match=r"views\.size is 17, but the images are 16x20: .*--image-size"):
+            with pytest.raises(InvalidValue, match=r"views\.size is 17, but the images are 16x20: .*\(image_size\)"):
                 see(pictures(2, 16, 20))
 
 

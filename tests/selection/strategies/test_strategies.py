@@ -202,7 +202,7 @@ def test_names_that_do_not_exist_get_the_nearest_one() -> None:
 
 @pytest.mark.parametrize("words", [["cutoff"], ["=3"], ["cutoff="], ["cutoff=0.1", "cutoff=0.2"]])
 def test_settings_that_are_no_words_of_that_kind_are_refused(words: list[str]) -> None:
-    with pytest.raises(InvalidValue, match="--strategy-set"):
+    with pytest.raises(InvalidValue, match=r"a setting is key=value|is given twice"):
         parse_settings(words)
 
 
@@ -225,7 +225,7 @@ def test_missing_evidence_names_the_command_that_makes_it(strategy: str) -> None
         select(scored(np.arange(10)), 0.5, strategy=strategy)
     assert str(caught.value) == (
         f"strategy '{strategy}' reads {reads}, and these scores (scorer mine) name no recording; "
-        "make one with 'dprune score --scorer forgetting' or give --recording FOLDER"
+        "score by forgetting to make one, or name the folder of a recording"
     )
 
 

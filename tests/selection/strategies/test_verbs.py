@@ -71,11 +71,11 @@ def test_settings_reach_the_subset_and_its_story(dprune: Dprune, tmp_path: Path,
         (["--strategy", "cs"], "unknown strategy 'cs': did you mean 'ccs'?"),
         (["--strategy", "ccs", "--strategy-set", "cutoff=1.5"], "strategy 'ccs': cutoff is at least 0, below 1; got 1.5"),
         (["--strategy", "ccs", "--strategy-set", "cutof=0.5"], "did you mean 'cutoff'?"),
-        (["--strategy", "ccs", "--strategy-set", "cutoff"], "--strategy-set takes key=value"),
+        (["--strategy", "ccs", "--strategy-set", "cutoff"], "a setting is key=value"),
         (["--strategy", "ccs", "--strategy-set", "cutoff=0.7"], "the largest cutoff possible is 0.5"),
         (["--strategy-set", "cutoff=0.1"], "strategy 'top' has no settings"),
         (["--recording", "."], "strategy 'top' reads no recording"),
-        (["--strategy", "d2"], "make one with 'dprune score --scorer forgetting' or give --recording FOLDER"),
+        (["--strategy", "d2"], "score by forgetting to make one, or name the folder of a recording"),
         (["--strategy", "beta"], "reads label probabilities, and these scores (scorer random) name no recording"),
         (["--strategy", "d2", "--recording", "nowhere"], "nowhere"),
     ],
@@ -96,7 +96,7 @@ def test_plain_ids_take_no_strategy(refused: Refused, tmp_path: Path, words: lis
 def test_a_recording_that_is_gone_is_named(refused: Refused, tmp_path: Path, digits: Dataset) -> None:
     scores = scores_file(tmp_path / "s.npz", digits, recording="gone/somewhere")
     line = refused("select", "--scores", scores, "--fraction", "0.5", "--strategy", "d2")
-    assert "gone/somewhere, is not there; make it again with 'dprune score --scorer random'" in line
+    assert "gone/somewhere, is missing; score by random again" in line
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_scores_bring_their_recording_and_another_one_may_be_given(
     assert len(dp.select(random, 0.25, strategy="d2", recording=folder)) == 30
     with pytest.raises(IncompatibleInputs, match="made-up"):
         dp.select(dp.score(digits, "random"), 0.25, strategy="d2", recording=folder)
-    with pytest.raises(InvalidFile, match="is no recording"):
+    with pytest.raises(InvalidFile, match="is not a recording"):
         dp.select(random, 0.25, strategy="d2", recording=tmp_path)
 
 
@@ -170,7 +170,7 @@ def test_runs_of_the_top_are_named_as_ever(dprune: Dprune, tmp_path: Path) -> No
     ("words", "said"),
     [
         (["--strategy", "cs", "--scorer", "el2n"], "did you mean 'ccs'?"),
-        (["--strategy", "d2"], "make one with 'dprune score --scorer forgetting'"),
+        (["--strategy", "d2"], "score by forgetting to make one"),
         (["--strategy", "ccs", "--strategy-set", "cutoff=2", "--scorer", "el2n"], "got 2"),
     ],
 )
