@@ -139,9 +139,7 @@ def test_after_a_checkpoint_in_mid_epoch_that_epoch_and_the_one_before_stay(tmp_
 
 
 def test_an_epoch_without_the_one_before_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(
-        InvalidValue, match=r"epoch 3 cannot begin: the predictions of epoch 2 are missing .* saved\(epoch\)"
-    ):
+    with pytest.raises(InvalidValue, match=r"epoch 3 cannot begin: the predictions of epoch 2 are missing.* saved\(epoch\)"):
         PredictionChange(tmp_path, 4).start_epoch(3)
 
 

@@ -301,7 +301,7 @@ def test_a_pickle_that_runs_code_is_not_opened(tmp_path: Path) -> None:
 
 def test_a_model_name_from_elsewhere_calls_no_part_of_python() -> None:
     for name in ("os:kill", "subprocess:call", "importlib.util:find_spec"):
-        with pytest.raises(InvalidValue, match="is a part of Python"):
+        with pytest.raises(InvalidValue, match="is a module of Python"):
             create_model(name, (8, 8, 1), 3, seed=0)
 
 
