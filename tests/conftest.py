@@ -85,9 +85,9 @@ def dprune(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pyte
     """The command line, in this process, in an empty folder."""
     monkeypatch.chdir(tmp_path)
 
-    def call(*words: object) -> Answer:
+    def call(*arguments: object) -> Answer:
         capsys.readouterr()
-        code = run([str(word) for word in words])
+        code = run([str(word) for word in arguments])
         printed = capsys.readouterr()
         return Answer(code, printed.out, printed.err)
 
@@ -98,9 +98,9 @@ def dprune(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pyte
 def refused(dprune: Callable[..., Answer], tmp_path: Path) -> Callable[..., str]:
     """Run a command that must be refused: exit code 2, one line on stderr, nothing written. Returns the line."""
 
-    def call(*words: object) -> str:
+    def call(*arguments: object) -> str:
         before = sorted(p for p in tmp_path.rglob("*"))
-        answer = dprune(*words)
+        answer = dprune(*arguments)
         lines = answer.err.strip().splitlines()
         assert answer.code == 2, answer
         assert answer.out == ""
@@ -125,21 +125,21 @@ def killed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """
 
     def go(work: Callable[[], Any], *moments: int, every: int = 1) -> Any:
-        asked = [0]
+        checks = [0]
 
         def due(_: Checkpoint) -> bool:
-            asked[0] += 1
-            return asked[0] % every == 0
+            checks[0] += 1
+            return checks[0] % every == 0
 
         monkeypatch.setattr(Checkpoint, "due", due)
         for moment in moments:
             left = [moment]
 
-            def dying(*words: Any, left: list[int] = left) -> None:
+            def dying(*arguments: Any, left: list[int] = left) -> None:
                 if not left[0]:
                     raise Killed
                 left[0] -= 1
-                optimizer_step(*words)
+                optimizer_step(*arguments)
 
             with monkeypatch.context() as patch, pytest.raises(Killed):
                 patch.setattr("datapruning.training.trainer.optimizer_step", dying)

@@ -1,4 +1,4 @@
-"""The exception tree, and what each branch becomes on the command line."""
+"""The exception tree, and what kind branch becomes on the command line."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from datapruning.errors import (
 )
 from tests.conftest import Answer
 
-OURS = [each for _, each in inspect.getmembers(errors, inspect.isclass) if issubclass(each, Exception)]
+ERRORS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, Exception)]
 
 
 def test_one_class_catches_them_all() -> None:
-    assert all(f" {each.__name__} " in str(errors.__doc__) for each in OURS if each is not DataPruningError), (
+    assert all(f" {kind.__name__} " in str(errors.__doc__) for kind in ERRORS if kind is not DataPruningError), (
         "the tree is whole"
     )
-    assert all(issubclass(each, DataPruningError) for each in OURS)
+    assert all(issubclass(kind, DataPruningError) for kind in ERRORS)
     assert issubclass(MissingPackage, UserError)
     assert not issubclass(LoaderError, UserError)
 

@@ -47,12 +47,12 @@ py-modules = ["constant_scorer"]
 """
 
 
-def run(*words: object, cwd: Path) -> str:
+def run(*command: object, cwd: Path) -> str:
     """Run a program, which must succeed. Returns what it printed."""
     process = subprocess.run(
-        [str(word) for word in words], cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=TIMEOUT_SECONDS
+        [str(word) for word in command], cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=TIMEOUT_SECONDS
     )
-    assert process.returncode == 0, f"{words}: {process.stdout[-2000:]}{process.stderr[-4000:]}"
+    assert process.returncode == 0, f"{command}: {process.stdout[-2000:]}{process.stderr[-4000:]}"
     return process.stdout
 
 

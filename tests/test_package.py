@@ -24,26 +24,26 @@ def name_of(module: Path) -> str:
 
 def imported(tree: ast.AST) -> set[str]:
     """The top-level packages that a module imports, but for type checkers only."""
-    found: set[str] = set()
+    imports: set[str] = set()
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
             continue
         if isinstance(node, ast.Import):
-            found |= {alias.name.partition(".")[0] for alias in node.names}
+            imports |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "imports are absolute"
-            found.add((node.module or "").partition(".")[0])
-        found |= imported(node)
-    return found
+            imports.add((node.module or "").partition(".")[0])
+        imports |= imported(node)
+    return imports
 
 
 @pytest.mark.parametrize("module", MODULES, ids=name_of)
 def test_a_module_says_what_it_is_and_imports_only_what_it_may(module: Path) -> None:
     tree = ast.parse(module.read_text(encoding="utf-8"))
     assert ast.get_docstring(tree), "every module has a docstring"
-    found = imported(tree)
-    assert not found & {"pickle", "cPickle", "dill", "joblib", "shelve", "marshal"}
-    assert not found & OUTSIDE, "a second copy of each would be loaded: import datapruning.scorers and so on"
+    imports = imported(tree)
+    assert not imports & {"pickle", "cPickle", "dill", "joblib", "shelve", "marshal"}
+    assert not imports & OUTSIDE, "a second copy of each would be loaded: import datapruning.scorers and so on"
 
 
 def test_nothing_beside_the_package_imports_a_second_copy_of_its_parts() -> None:
@@ -70,10 +70,10 @@ def test_mypy_sees_through_the_links(tmp_path: Path) -> None:
     }
     (tmp_path / "wrong.py").write_text("\n".join([*calls, *(call for call, _ in calls.values())]) + "\n")
     command = [sys.executable, "-m", "mypy", str(tmp_path / "wrong.py")]
-    answer = subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, text=True, timeout=280)
-    assert re.findall(r"wrong\.py:(\d): error: .*\[([\w-]+)\]", answer.stdout) == [
+    process = subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, text=True, timeout=280)
+    assert re.findall(r"wrong\.py:(\d): error: .*\[([\w-]+)\]", process.stdout) == [
         (str(line), code) for line, (_, code) in enumerate(calls.values(), len(calls) + 1)
-    ], answer.stdout
+    ], process.stdout
 
 
 def test_all_public_names_resolve() -> None:
@@ -99,8 +99,8 @@ def test_importing_loads_no_heavy_package(module: str) -> None:
         f"import sys; import {module}; import datapruning; assert datapruning.__version__;"
         "print({'torch', 'scipy', 'ffcv', 'sklearn', 'typer', 'pydantic'} & set(sys.modules))"
     )
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
-    assert answer.stdout == "set()\n"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert process.stdout == "set()\n"
 
 
 def test_a_checkout_that_was_never_installed_works(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_a_checkout_that_was_never_installed_works(tmp_path: Path) -> None:
         "from datapruning.cli.main import run\n"
         "sys.exit(run(['score', '--scorer', 'random', '--loader', 'memory', '--out', 's.npz']) or run(['recipes']))"
     )
-    answer = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
-    assert answer.returncode == 0, answer.stderr
-    assert answer.stdout.startswith("random: s.npz\n")
+    process = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.startswith("random: s.npz\n")
     assert len(dp.load_scores(tmp_path / "s.npz").values) == 1438

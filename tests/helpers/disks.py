@@ -28,23 +28,23 @@ def answer(value):
 """
 
 
-def on_a_disk(folder: Path, kilobytes: int, code: str, *words: str) -> Any:
+def on_a_disk(folder: Path, kilobytes: int, code: str, *arguments: str) -> Any:
     """Run Python code on a disk of that size, mounted at `folder` for it alone. Returns what the code hands to `answer`.
 
-    The code has `DISK`, `resize`, `left` and `answer`; `words` are sys.argv[2:].
+    The code has `DISK`, `resize`, `left` and `answer`; `arguments` are sys.argv[2:].
     """
     folder.mkdir(exist_ok=True)
     script = f'mount -t tmpfs -o size={kilobytes}k none "$1" && cd "$1" && shift && exec "$@"'
     command = ["unshare", "-rm", "sh", "-c", script, "sh", str(folder), sys.executable, "-c", PRELUDE + code, str(folder)]
-    done = subprocess.run(
-        [*command, *words],
+    process = subprocess.run(
+        [*command, *arguments],
         capture_output=True,
         text=True,
         timeout=300,
         env={**os.environ, "PYTHONPATH": str(PROJECT_ROOT), "OMP_NUM_THREADS": "1", "DPRUNE_QUIET": "1"},
     )
-    assert done.returncode == 0, (done.returncode, done.stderr)
-    return json.loads(done.stdout.splitlines()[-1])
+    assert process.returncode == 0, (process.returncode, process.stderr)
+    return json.loads(process.stdout.splitlines()[-1])
 
 
 def can_mount(folder: Path) -> bool:

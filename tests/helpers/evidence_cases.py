@@ -87,8 +87,8 @@ def look_of(folder: Path, *runs: dict[str, Any]) -> FinalEvaluation:
 
 def embeddings_of(features: Any, labels: Any = None, seed: int = 0) -> Embeddings:
     """Features [N, width], all of one class unless labels are given."""
-    found = np.asarray(features, np.float16)
-    return Embeddings(found, np.zeros(len(found), np.int64) if labels is None else np.asarray(labels, np.int64), seed)
+    matrix = np.asarray(features, np.float16)
+    return Embeddings(matrix, np.zeros(len(matrix), np.int64) if labels is None else np.asarray(labels, np.int64), seed)
 
 
 def clouds(total: int = 60, width: int = 6, classes: int = 3, seed: int = 0) -> Embeddings:

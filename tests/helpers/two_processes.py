@@ -109,14 +109,14 @@ def trained(folder: Path, case: str) -> dict[str, NDArray[Any]]:
     with reproducible(1):
         model, count = context.new_model(training.model, 1), Count()
         bits = {name: np.random.default_rng(0).random(weight.shape) < 0.5 for name, weight in prunable(model).items()}
-        done = fit(
+        state = fit(
             model, context.loader("train"), ids, views, training, CrossEntropy(training.label_smoothing), seed=1,
             num_steps=planned_steps(training, SAMPLES, SAMPLES), description=case, callbacks=[count],
             self_distillation=METHODS[case](context.data.train.labels) if case in METHODS else None,
             masks=Masks(bits) if case == "masks" else None,
         )  # fmt: skip
-    found: dict[str, NDArray[Any]] = {name: value.numpy() for name, value in model.state_dict().items()}
-    return {**found, "seen": count.seen, "loss": np.array([row.loss for row in done.history])}
+    weights: dict[str, NDArray[Any]] = {name: value.numpy() for name, value in model.state_dict().items()}
+    return {**weights, "seen": count.seen, "loss": np.array([row.loss for row in state.history])}
 
 
 def looked(folder: Path) -> dict[str, NDArray[Any]]:
@@ -124,17 +124,17 @@ def looked(folder: Path) -> dict[str, NDArray[Any]]:
     context = open_work(folder)
     model, ids = context.new_model("tinynet8", 3), np.arange(SAMPLES)[::-1].copy()
     train = context.loader("train")
-    found: dict[str, list[Any]] = {"ids": [], "labels": [], "logits": [], "features": [], "views": []}
+    batches: dict[str, list[Any]] = {"ids": [], "labels": [], "logits": [], "features": [], "views": []}
     for parts in (predict(model, train, ids, context.views, rows=16),):
         for number, labels, logits in parts:
-            found["ids"].append(number)
-            found["labels"].append(labels.numpy())
-            found["logits"].append(logits.numpy())
+            batches["ids"].append(number)
+            batches["labels"].append(labels.numpy())
+            batches["logits"].append(logits.numpy())
     for *_, features in predict_with_features(model, train, np.tile(ids, 12), context.views):
-        found["features"].append(features.numpy())
+        batches["features"].append(features.numpy())
     for _, logits in batch_logits(model, train, np.split(ids, 5), context.views, epoch=7):
-        found["views"].append(logits.numpy())
-    return {name: np.concatenate(values) for name, values in found.items()}
+        batches["views"].append(logits.numpy())
+    return {name: np.concatenate(values) for name, values in batches.items()}
 
 
 def verbs(folder: Path) -> dict[str, NDArray[Any]]:
@@ -149,9 +149,9 @@ def verbs(folder: Path) -> dict[str, NDArray[Any]]:
 
 def compare(folder: Path) -> dict[str, NDArray[Any]]:
     """All of it, by name."""
-    found = {f"{case}.{name}": value for case in CASES for name, value in trained(folder, case).items()}
-    found |= {f"look.{name}": value for name, value in looked(folder).items()}
-    return found | {f"verbs.{name}": value for name, value in verbs(folder).items()}
+    arrays = {f"{case}.{name}": value for case in CASES for name, value in trained(folder, case).items()}
+    arrays |= {f"look.{name}": value for name, value in looked(folder).items()}
+    return arrays | {f"verbs.{name}": value for name, value in verbs(folder).items()}
 
 
 def teach(folder: Path) -> None:
@@ -166,29 +166,29 @@ def die_at(update: int) -> None:
     """At that update the process is gone without a word."""
     from datapruning.training.distributed.worker import TrainingWorker
 
-    whole, left = TrainingWorker.update, [update]
+    original_update, remaining = TrainingWorker.update, [update]
 
-    def dying(self: TrainingWorker, *words: Any) -> None:
-        left[0] -= 1
-        if not left[0]:
+    def dying(self: TrainingWorker, *arguments: Any) -> None:
+        remaining[0] -= 1
+        if not remaining[0]:
             os.kill(os.getpid(), signal.SIGKILL)
-        whole(self, *words)
+        original_update(self, *arguments)
 
     TrainingWorker.update = dying  # type: ignore[assignment, method-assign]
 
 
 def main() -> None:
     """`python -m tests.helpers.two_processes compare|teach|die FOLDER`."""
-    what, folder = sys.argv[1], Path(sys.argv[2])
+    action, folder = sys.argv[1], Path(sys.argv[2])
     torch.set_num_threads(1)
 
     def work() -> int:
-        if what == "compare":
+        if action == "compare":
             np.savez(folder / "found.npz", allow_pickle=False, **compare(folder))
         teach(folder)
         return 0
 
-    if what == "die":
+    if action == "die":
         die_at(UPDATE)
     sys.exit(run_together(work) if under_torchrun() else work())
 

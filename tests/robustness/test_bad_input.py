@@ -59,9 +59,9 @@ def subset_file(path: Path, data: Dataset, indices: Any = None, **meta: Any) -> 
 
 def teacher_folder(path: Path, data: Dataset, **result: Any) -> Path:
     """What looks like a finished run that can teach `data`, but for its weights."""
-    whole = teacher_result(data, model="convnet").to_json()
+    values = teacher_result(data, model="convnet").to_json()
     path.mkdir()
-    (path / "result.json").write_text(json.dumps({**whole, **result}))
+    (path / "result.json").write_text(json.dumps({**values, **result}))
     return path
 
 
@@ -118,8 +118,8 @@ def test_other_format_versions_are_refused(refused: Refused, tmp_path: Path, dig
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.6, 0.99])
 def test_truncated_files_are_refused(refused: Refused, tmp_path: Path, digits: Dataset, share: float) -> None:
     for path in (scores_file(tmp_path / "scores.npz", digits), subset_file(tmp_path / "subset.npz", digits)):
-        whole = path.read_bytes()
-        path.write_bytes(whole[: int(share * len(whole))])
+        content = path.read_bytes()
+        path.write_bytes(content[: int(share * len(content))])
     refused("select", "--scores", tmp_path / "scores.npz", "--fraction", "0.5")
     refused("train", "--scores", tmp_path / "scores.npz", "--fraction", "0.5", *FAST)
     refused("train", "--subset", tmp_path / "subset.npz", *FAST)
@@ -295,42 +295,42 @@ def test_a_dataset_that_is_not_there_is_refused(refused: Refused, name: str) -> 
         ["teach", *FAST],
     ],
 )
-@pytest.mark.parametrize("what", ["a folder with a file", "a file"])
+@pytest.mark.parametrize("existing", ["a folder with a file", "a file"])
 def test_a_run_folder_that_holds_something_else_is_not_touched(
-    refused: Refused, tmp_path: Path, words: list[str], what: str
+    refused: Refused, tmp_path: Path, words: list[str], existing: str
 ) -> None:
-    place = tmp_path / "mine"
-    kept = place / "thesis.txt" if what == "a folder with a file" else place
+    folder = tmp_path / "output"
+    kept = folder / "thesis.txt" if existing == "a folder with a file" else folder
     kept.parent.mkdir(exist_ok=True)
     kept.write_text("the only copy")
-    assert "mine" in refused(*words, "--out", place)
+    assert "output" in refused(*words, "--out", folder)
     assert kept.read_text() == "the only copy"
 
 
 def test_a_run_folder_of_another_run_is_not_touched(dprune: Callable[..., Answer], refused: Refused, tmp_path: Path) -> None:
-    place = tmp_path / "mine"
-    place.mkdir()
-    (place / "config.toml").write_text('[run]\nverb = "train"\nseed = 8\n')
+    folder = tmp_path / "output"
+    folder.mkdir()
+    (folder / "config.toml").write_text('[run]\nverb = "train"\nseed = 8\n')
     for words in (["train", "--fraction", "0.5"], ["teach"]):
-        assert "another run" in refused(*words, *FAST, "--out", place)
-    assert (place / "config.toml").read_text().endswith("seed = 8\n")
+        assert "another run" in refused(*words, *FAST, "--out", folder)
+    assert (folder / "config.toml").read_text().endswith("seed = 8\n")
 
 
 @pytest.mark.parametrize("content", [b"", b"the only copy", b"PK\x03\x04 and no more"])
 @pytest.mark.parametrize("scorer", ["random", "el2n"])
 def test_score_never_writes_over_another_file(refused: Refused, tmp_path: Path, content: bytes, scorer: str) -> None:
-    place = tmp_path / "mine.npz"
-    place.write_bytes(content)
-    assert "mine.npz" in refused("score", "--scorer", scorer, "--out", place, *FAST)
-    assert place.read_bytes() == content
+    path = tmp_path / "scores.npz"
+    path.write_bytes(content)
+    assert "scores.npz" in refused("score", "--scorer", scorer, "--out", path, *FAST)
+    assert path.read_bytes() == content
 
 
 def test_score_never_writes_over_other_scores(refused: Refused, tmp_path: Path, digits: Dataset, small: Dataset) -> None:
     for name, data in (("other.npz", digits), ("another-dataset.npz", small)):
-        place = scores_file(tmp_path / name, data)
-        before = place.read_bytes()
-        assert "name another output (--out)" in refused("score", "--scorer", "random", "--out", place, *FAST)
-        assert place.read_bytes() == before
+        path = scores_file(tmp_path / name, data)
+        before = path.read_bytes()
+        assert "name another output (--out)" in refused("score", "--scorer", "random", "--out", path, *FAST)
+        assert path.read_bytes() == before
 
 
 def test_select_never_writes_over_anything_else(refused: Refused, tmp_path: Path, digits: Dataset) -> None:

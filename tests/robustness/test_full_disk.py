@@ -51,9 +51,9 @@ def checkpoint():
     Checkpoint(DISK / "c.safetensors").save(model, torch.optim.SGD(model.parameters(), 0.1), {})
 
 def changes():
-    made = PredictionChange(DISK / "changes", 20000)
-    made.start_epoch(0)
-    made.update(logits, ids)
+    change = PredictionChange(DISK / "changes", 20000)
+    change.start_epoch(0)
+    change.update(logits, ids)
 
 def soft_labels():
     teacher = SimpleNamespace(folder=DISK / "t", weights_hash="h", model=None)
@@ -75,15 +75,15 @@ writers = {
     "soft labels": soft_labels,
     "cache": lambda: ensure_cache(data, "train", DISK),
 }
-found = {}
+messages = {}
 for name, write in writers.items():
     try:
         write()
-        found[name] = "it was written"
+        messages[name] = "it was written"
     except DiskFull as error:
-        found[name] = str(error)
-    found[name] = [found[name], [p for p in left() if p.endswith(".part")]]
-answer(found)
+        messages[name] = str(error)
+    messages[name] = [messages[name], [p for p in left() if p.endswith(".part")]]
+answer(messages)
 """
 FILES = {
     "text": "x.txt", "json": "x.json", "npz": "x.npz", "npy": "x.npy", "tensors": "x.safetensors",
@@ -93,43 +93,43 @@ FILES = {
 
 
 def test_every_writer_says_in_one_line_that_the_disk_is_full_and_leaves_nothing_half(disks: None, tmp_path: Path) -> None:
-    found = on_a_disk(tmp_path / "disk", 500, WRITERS)
-    assert found.keys() == FILES.keys()
-    for name, (said, halves) in found.items():
-        assert halves == [], name
-        assert said.count("\n") == 0
-        assert str(tmp_path / "disk") in said
-        assert FILES[name] in said
-        assert ("the disk is full (" in said) or (name == "cache" and "MB are needed, " in said), said
-        assert "; make room, " in said, said
+    messages = on_a_disk(tmp_path / "disk", 500, WRITERS)
+    assert messages.keys() == FILES.keys()
+    for name, (message, partial_files) in messages.items():
+        assert partial_files == [], name
+        assert message.count("\n") == 0
+        assert str(tmp_path / "disk") in message
+        assert FILES[name] in message
+        assert ("the disk is full (" in message) or (name == "cache" and "MB are needed, " in message), message
+        assert "; make room, " in message, message
 
 
 GROWING = """
 import hashlib, io, shutil
 from contextlib import redirect_stderr, redirect_stdout
 from datapruning.cli.main import run
-words = sys.argv[2:]
+arguments = sys.argv[2:]
 log = []
 for size in range(100, 2000, 150):
     resize(size)
-    said = io.StringIO()
-    with redirect_stderr(said), redirect_stdout(io.StringIO()):
-        code = run(words)
-    log.append([code, said.getvalue(), [p for p in left() if p.endswith(".part")]])
+    stderr = io.StringIO()
+    with redirect_stderr(stderr), redirect_stdout(io.StringIO()):
+        code = run(arguments)
+    log.append([code, stderr.getvalue(), [p for p in left() if p.endswith(".part")]])
     if code == 0:
         break
-def made():
+def product_hash():
     "The bytes that count."
     from datapruning.artifacts.scores import load_scores
     weights = next(DISK.rglob("students/*/model.safetensors"), None)
     content = weights.read_bytes() if weights else load_scores(next(DISK.rglob("scores/*.npz"))).values.tobytes()
     return hashlib.sha256(content).hexdigest()
-grown = made()
+resumed = product_hash()
 shutil.rmtree(DISK / "dprune-runs")
 resize(60000)
 with redirect_stderr(io.StringIO()), redirect_stdout(io.StringIO()):
-    assert run(words) == 0
-answer([log, grown, made()])
+    assert run(arguments) == 0
+answer([log, resumed, product_hash()])
 """
 
 
@@ -150,37 +150,37 @@ def test_a_command_whose_disk_was_full_again_and_again_ends_with_the_same_bits(
     disks: None, tmp_path: Path, words: list[str]
 ) -> None:
     words = [*words, "--device", "cpu", *settings()]
-    log, grown, whole = on_a_disk(tmp_path / "disk", 100, GROWING, *words)
+    log, resumed, uninterrupted = on_a_disk(tmp_path / "disk", 100, GROWING, *words)
     assert [code for code, _, _ in log] == [2] * (len(log) - 1) + [0]
     assert len(log) > 2, "it was full more than once"
-    for _, said, halves in log[:-1]:
-        assert said.startswith("dprune: ")
-        assert said.count("\n") == 1
-        assert "the disk is full (" in said
-        assert "; make room, and the same command goes on" in said
-        assert halves == []
-    assert grown == whole
+    for _, message, partial_files in log[:-1]:
+        assert message.startswith("dprune: ")
+        assert message.count("\n") == 1
+        assert "the disk is full (" in message
+        assert "; make room, and the same command goes on" in message
+        assert partial_files == []
+    assert resumed == uninterrupted
 
 
 READ_ONLY = """
 import io
 from contextlib import redirect_stderr, redirect_stdout
 import datapruning.training.trainer as loop
-import datapruning.training.distillation.training_run as whole_run
+import datapruning.training.distillation.training_run as training_run
 import datapruning.evidence.proxies as proxies
 import datapruning.evidence.members as members
 from datapruning.cli.main import run
-def trained(*words, **options):
+def trained(*arguments, **options):
     raise AssertionError("long work began")
-whole_run.Trainer = proxies.Trainer = members.Trainer = trained
+training_run.Trainer = proxies.Trainer = members.Trainer = trained
 resize("ro")
-found = []
-for words in json.loads(sys.argv[2]):
-    said = io.StringIO()
-    with redirect_stderr(said), redirect_stdout(io.StringIO()):
-        code = run(words)
-    found.append([code, said.getvalue()])
-answer(found)
+outcomes = []
+for arguments in json.loads(sys.argv[2]):
+    stderr = io.StringIO()
+    with redirect_stderr(stderr), redirect_stdout(io.StringIO()):
+        code = run(arguments)
+    outcomes.append([code, stderr.getvalue()])
+answer(outcomes)
 """
 COMMON = ["--loader", "memory", "--device", "cpu"]
 
@@ -201,11 +201,11 @@ def test_a_read_only_folder_is_refused_before_long_work(disks: None, tmp_path: P
         ["influence", *small, *COMMON, *elsewhere, "--out", "i.npz"],
         ["cache"],
     ]
-    found = on_a_disk(tmp_path / "disk", 1000, READ_ONLY, json.dumps(commands))
-    for words, (code, said) in zip(commands, found, strict=True):
-        assert code == 2, (words, said)
-        assert said.count("\n") == 1, (words, said)
-        assert "cannot be written (Read-only file system); name another" in said, (words, said)
+    outcomes = on_a_disk(tmp_path / "disk", 1000, READ_ONLY, json.dumps(commands))
+    for words, (code, message) in zip(commands, outcomes, strict=True):
+        assert code == 2, (words, message)
+        assert message.count("\n") == 1, (words, message)
+        assert "cannot be written (Read-only file system); name another" in message, (words, message)
 
 
 # Without a disk of our own ----------------------------------------------------------------------------------------------
@@ -262,6 +262,6 @@ def test_a_folder_without_permission_is_named(tmp_path: Path) -> None:
 
 def test_looking_whether_a_place_can_be_written_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    for place in (tmp_path, tmp_path / "deep" / "er.npz", tmp_path / "file"):
-        check_writable(place)
+    for path in (tmp_path, tmp_path / "deep" / "er.npz", tmp_path / "file"):
+        check_writable(path)
     assert [p.name for p in tmp_path.iterdir()] == ["file"]

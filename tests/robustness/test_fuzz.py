@@ -30,10 +30,10 @@ NAMES = [name for name in READERS if name not in SLOW and (not name.startswith("
 @pytest.fixture(scope="module", params=NAMES)
 def reader(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Reader, Path, str]:
     """A reader, a folder with valid files of it, and their content."""
-    found = READERS[request.param]
+    selected = READERS[request.param]
     folder = tmp_path_factory.mktemp("files")
-    found.make(folder)
-    return found, folder, content(found.read(folder))
+    selected.make(folder)
+    return selected, folder, content(selected.read(folder))
 
 
 @settings(deadline=None, max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -43,22 +43,22 @@ def test_a_changed_file_is_refused_in_one_line_or_reads_as_before(
 ) -> None:
     kind, folder, original = reader
     file = data.draw(st.sampled_from(kind.files))
-    whole, ending = (folder / file).read_bytes(), file.rpartition(".")[2]
-    found, plain = changed(whole, ending, random.Random(seed))
-    (folder / file).write_bytes(found)
+    original_bytes, ending = (folder / file).read_bytes(), file.rpartition(".")[2]
+    changed_bytes, plain = changed(original_bytes, ending, random.Random(seed))
+    (folder / file).write_bytes(changed_bytes)
     try:
-        outcome, why = judge(kind, folder, original, found, ending, plain)
+        outcome, why = judge(kind, folder, original, changed_bytes, ending, plain)
     finally:
-        (folder / file).write_bytes(whole)
+        (folder / file).write_bytes(original_bytes)
     assert outcome not in FAULTS, why
 
 
 @settings(deadline=None, max_examples=100)
 @given(seed=st.integers(0, 2**32))
 def test_a_change_changes_and_repeats(seed: int) -> None:
-    whole = bytes(range(256)) * 2
-    assert changed(whole, "txt", random.Random(seed)) == changed(whole, "txt", random.Random(seed))
-    assert changed(whole, "txt", random.Random(seed))[0] != whole
+    original = bytes(range(256)) * 2
+    assert changed(original, "txt", random.Random(seed)) == changed(original, "txt", random.Random(seed))
+    assert changed(original, "txt", random.Random(seed))[0] != original
 
 
 def test_the_judge_sees_what_it_is_there_for(tmp_path: Path) -> None:
@@ -96,14 +96,14 @@ def test_a_changed_ffcv_cache_is_refused_and_an_unsealed_one_is_not(tmp_path: Pa
     pytest.importorskip("ffcv", reason="FFCV is not installed")
     path = tmp_path / "train.beton"
     write_beton(path, small.train, np.arange(9))
-    whole = bytearray(path.read_bytes())
-    for place in (0, 5, 700, len(whole) // 2, len(whole) - 1):
-        whole[place] ^= 1
-        path.write_bytes(whole)
+    content = bytearray(path.read_bytes())
+    for offset in (0, 5, 700, len(content) // 2, len(content) - 1):
+        content[offset] ^= 1
+        path.write_bytes(content)
         with pytest.raises(InvalidFile, match="changed since it was written"):
             Beton(path)
-        whole[place] ^= 1
-    path.write_bytes(whole[:-8])
+        content[offset] ^= 1
+    path.write_bytes(content[:-8])
     (tmp_path / "train.beton.sha256.json").unlink()
     with pytest.raises(InvalidFile, match=r"no whole \.beton file"):
         Beton(path)

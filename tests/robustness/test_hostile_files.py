@@ -123,11 +123,11 @@ def test_zip_bombs_are_refused(tmp_path: Path, load: Callable[[Path], Any]) -> N
 
 def test_members_that_lie_about_their_size_are_refused(tmp_path: Path) -> None:
     path = packed(tmp_path / "a.npz", {"score.npy": npy("(3,)", numbers=bytes(12))}, zipfile.ZIP_STORED)
-    whole = path.read_bytes()
+    archive = path.read_bytes()
     size = struct.pack("<I", 140)
-    assert whole.count(size) == 4, "stored and unpacked, in the directory and beside the member"
-    place = whole.rindex(size)
-    path.write_bytes(whole[:place] + struct.pack("<I", 10**9) + whole[place + 4 :])
+    assert archive.count(size) == 4, "stored and unpacked, in the directory and beside the member"
+    offset = archive.rindex(size)
+    path.write_bytes(archive[:offset] + struct.pack("<I", 10**9) + archive[offset + 4 :])
     with pytest.raises(InvalidFile, match="says that it unpacks to 1,000,000,000"):
         load_scores(path)
 
@@ -271,15 +271,15 @@ def test_weights_that_are_no_plain_numbers_are_refused(tmp_path: Path) -> None:
 
 def test_a_checkpoint_with_a_flipped_bit_is_refused(tmp_path: Path) -> None:
     torch.save({"weight": torch.ones(1000)}, tmp_path / "net.pth")
-    whole = bytearray((tmp_path / "net.pth").read_bytes())
-    whole[whole.index(struct.pack("<f", 1.0) * 8)] ^= 1  # torch does not look at the archive's checksums
-    (tmp_path / "net.pth").write_bytes(whole)
+    content = bytearray((tmp_path / "net.pth").read_bytes())
+    content[content.index(struct.pack("<f", 1.0) * 8)] ^= 1  # torch does not look at the archive's checksums
+    (tmp_path / "net.pth").write_bytes(content)
     with pytest.raises(InvalidFile, match="CRC"):
         read_weights(tmp_path / "net.pth")
     save_tensors(tmp_path / "net.safetensors", {"weight": torch.ones(1000)})
-    whole = bytearray((tmp_path / "net.safetensors").read_bytes())
-    whole[-1] ^= 1
-    (tmp_path / "net.safetensors").write_bytes(whole)
+    content = bytearray((tmp_path / "net.safetensors").read_bytes())
+    content[-1] ^= 1
+    (tmp_path / "net.safetensors").write_bytes(content)
     with pytest.raises(InvalidFile, match="changed since it was written"):
         load_tensors(tmp_path / "net.safetensors")
 
@@ -356,9 +356,9 @@ def test_decoded_pictures_that_were_changed_are_refused(tmp_path: Path) -> None:
     )
     dp.open_dataset(str(root), image_size=8, workspace=tmp_path / "runs")
     path = next((tmp_path / "runs").rglob("train.npy"))
-    whole = bytearray(path.read_bytes())
-    whole[-1] ^= 1
-    path.write_bytes(whole)
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
     with pytest.raises(InvalidFile, match="changed since it was written"):
         dp.open_dataset(str(root), image_size=8, workspace=tmp_path / "runs")
 
@@ -385,9 +385,9 @@ def test_what_steers_a_terminal_is_escaped(tmp_path: Path, small: Dataset, dprun
     with pytest.raises(InvalidFile, match=r"half\.npz"):
         load_subset(tmp_path / "half.npz")
     write_npz(tmp_path / "s.npz", {"indices": np.arange(3)}, meta)
-    told = dprune("inspect", tmp_path / "s.npz")
-    assert told.code == 0
-    assert "\\x1b[2J\\u202e" in told.out
+    output = dprune("inspect", tmp_path / "s.npz")
+    assert output.code == 0
+    assert "\\x1b[2J\\u202e" in output.out
     refused = dprune("train", "--subset", tmp_path / "s.npz", "--fraction", "0.5")
     assert refused.code == 2
     assert len(refused.err.splitlines()) == 1

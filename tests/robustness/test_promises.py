@@ -67,13 +67,13 @@ def test_every_promise_names_a_test_and_every_test_it_names_is_there() -> None:
 def test_every_fence_around_ffcv_is_on_the_page() -> None:
     listed = PAGE.read_text(encoding="utf-8")
     fences = {name for name in functions_in(TESTS / "data/loaders/test_ffcv_traps.py") if name.startswith("test_")}
-    told = {name for name in fences if f"::{name}`" in listed}
-    rest = {
+    listed_fences = {name for name in fences if f"::{name}`" in listed}
+    unlisted = {
         "test_other_files_are_refused",
         "test_the_digits_come_through_whole",
         "test_a_plain_import_of_ffcv_would_change_it",
     }
-    assert fences - told <= rest, "not dangerous alone"
+    assert fences - listed_fences <= unlisted, "not dangerous alone"
 
 
 # Loaders and their threads ----------------------------------------------------------------------------------------------
@@ -100,17 +100,17 @@ def test_any_number_of_threads_decodes_the_same_pictures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quality: int | None
 ) -> None:
     paths = sorted(photos(tmp_path / "pets").rglob("*.*"))
-    made = []
+    decoded = []
     for count in (1, 2, 7):
         for module in ("decode_cache", "lazy_images"):
             monkeypatch.setattr(f"datapruning.data.image_folder.{module}.available_cpus", lambda count=count: count)
         labels = np.zeros(len(paths), np.int64)
         pictures = ImageFiles(tuple(p.name for p in paths), labels, lambda i: paths[i].read_bytes(), "key")
-        found = decode_splits(
+        images = decode_splits(
             "pets", {"train": pictures}, ImageFormat(16, quality), tmp_path / str(count), skip_unreadable=False
         )["train"]
-        made.append((np.asarray(found.images).tobytes(), found.manifest.content_hash))
-    assert made[0] == made[1] == made[2]
+        decoded.append((np.asarray(images.images).tobytes(), images.manifest.content_hash))
+    assert decoded[0] == decoded[1] == decoded[2]
 
 
 @pytest.mark.parametrize("loader", ["memory", "ffcv"])
@@ -142,15 +142,15 @@ class Fresh:
 
     def __getitem__(self, key: tuple[NDArray[np.int64], int]) -> Tensor:
         ids, epoch = key
-        found: dict[int, Tensor] = {}
+        labels_by_id: dict[int, Tensor] = {}
         loader, views = self.context.loader("train"), self.context.views
         for batch, logits in batch_logits(
             self.teacher.model, loader, row_batches(ids, ROWS), views, epoch=epoch % views.policy.num_views
         ):
-            found |= {
+            labels_by_id |= {
                 int(i): logits[row] for row, i in enumerate(batch.ids) if i % ROWS == row
             }  # where the cache takes it from
-        values = torch.stack([found[int(i)] for i in ids])[None]
+        values = torch.stack([labels_by_id[int(i)] for i in ids])[None]
         return values.half().float() if self.rounded else values
 
 
@@ -186,10 +186,10 @@ def test_cached_soft_labels_are_fresh_ones_to_the_rounding_of_float16(taught: tu
     cached = student_of(context, Cached(), ids)
     rounded = student_of(context, Fresh(context, teacher, rounded=True), ids)
     assert all(torch.equal(cached[name], rounded[name]) for name in cached), "but for the rounding, the same bits"
-    whole = student_of(context, Fresh(context, teacher, rounded=False), ids)
-    assert any(not torch.equal(cached[name], whole[name]) for name in cached), "the rounding is there"
+    unrounded = student_of(context, Fresh(context, teacher, rounded=False), ids)
+    assert any(not torch.equal(cached[name], unrounded[name]) for name in cached), "the rounding is there"
     for name in cached:
-        torch.testing.assert_close(cached[name], whole[name], rtol=1e-2, atol=1e-2)
+        torch.testing.assert_close(cached[name], unrounded[name], rtol=1e-2, atol=1e-2)
 
 
 def test_the_order_of_teachers_plays_no_part() -> None:

@@ -40,9 +40,9 @@ FORKS.set_forkserver_preload(
 )
 
 
-def fast(*words: str) -> list[str]:
+def fast(*arguments: str) -> list[str]:
     """A command under the fast settings of all tests."""
-    return [*words, "--device", "cpu", "--threads", "1", *(word for change in FAST for word in ("--set", change))]
+    return [*arguments, "--device", "cpu", "--threads", "1", *(word for change in FAST for word in ("--set", change))]
 
 
 @dataclass(frozen=True)
@@ -107,14 +107,14 @@ BY_THE_USER = ("teacher", "run folder")
 """Those whose `working` is said by who finds the thing made, not by who makes it."""
 
 
-def command(words: list[str], folder: Path, said: Path, hook: str = "", after: int = 0) -> None:
+def command(arguments: list[str], folder: Path, stderr_path: Path, hook: str = "", after: int = 0) -> None:
     """What a process does: the command in `folder`, what it says into a file; stopped in the hook, if there is one."""
     os.chdir(folder)
-    os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT), 2)
+    os.dup2(os.open(stderr_path, os.O_WRONLY | os.O_CREAT), 2)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     if hook:
-        stop_in(hook, after, said.parent)
-    sys.exit(run(words))
+        stop_in(hook, after, stderr_path.parent)
+    sys.exit(run(arguments))
 
 
 def stop_in(hook: str, after: int, notes: Path) -> None:
@@ -130,16 +130,16 @@ def stop_in(hook: str, after: int, notes: Path) -> None:
     module, _, name = hook.partition(":")
     owner: Any = import_module(module)
     *above, name = name.split(".")
-    for each in above:
-        owner = getattr(owner, each)
+    for attribute in above:
+        owner = getattr(owner, attribute)
     real = getattr(owner, name)
 
-    def called(*words: Any, **options: Any) -> Any:
+    def called(*arguments: Any, **options: Any) -> Any:
         count()
-        return real(*words, **options)
+        return real(*arguments, **options)
 
-    def iterated(*words: Any, **options: Any) -> Iterator[Any]:
-        for item in real(*words, **options):
+    def iterated(*arguments: Any, **options: Any) -> Iterator[Any]:
+        for item in real(*arguments, **options):
             count()
             yield item
 
@@ -147,9 +147,9 @@ def stop_in(hook: str, after: int, notes: Path) -> None:
 
 
 @contextmanager
-def process(*words: Any) -> Iterator[BaseProcess]:
+def process(*arguments: Any) -> Iterator[BaseProcess]:
     """A process that runs `command(*words)` and does not outlive the block."""
-    started = FORKS.Process(target=command, args=words)
+    started = FORKS.Process(target=command, args=arguments)
     started.start()
     try:
         yield started
@@ -163,36 +163,36 @@ def until(true: Callable[[], object], *alive: BaseProcess) -> None:
     deadline = time.monotonic() + SECONDS
     while not true():
         assert time.monotonic() < deadline
-        assert all(each.is_alive() for each in alive) or true()
+        assert all(process.is_alive() for process in alive) or true()
         time.sleep(0.02)
 
 
-def race(folder: Path, wanted: Race, *, killed: bool) -> tuple[str, bytes]:
+def race(folder: Path, scenario: Race, *, killed: bool) -> tuple[str, bytes]:
     """What the second said, and what was made in the end."""
     notes = folder / "notes"
     notes.mkdir()
-    first_said, second_said = notes / "first", notes / "second"
-    with process(wanted.first, folder, first_said, wanted.hook, wanted.after) as first:
+    first_output, second_output = notes / "first", notes / "second"
+    with process(scenario.first, folder, first_output, scenario.hook, scenario.after) as first:
         until((notes / "inside").exists, first)
-        with process(wanted.second, folder, second_said) as second:
-            until(lambda: second_said.exists() and wanted.waiting in second_said.read_text(), first, second)
+        with process(scenario.second, folder, second_output) as second:
+            until(lambda: second_output.exists() and scenario.waiting in second_output.read_text(), first, second)
             if killed:
                 first.kill()
             else:
                 (notes / "go").touch()
                 first.join(SECONDS)
-                assert first.exitcode == 0, first_said.read_text()
+                assert first.exitcode == 0, first_output.read_text()
             second.join(SECONDS)
-            assert second.exitcode == 0, second_said.read_text()
-    said = second_said.read_text()
-    waits = [line for line in said.splitlines() if line.endswith("; waiting for it")]
+            assert second.exitcode == 0, second_output.read_text()
+    message = second_output.read_text()
+    waits = [line for line in message.splitlines() if line.endswith("; waiting for it")]
     assert len(waits) == len(set(waits)) > 0, "of each thing it is said once"
     assert not list((folder / "dprune-runs").rglob("*.part")), "nothing half-written stays"
-    (product,) = (folder / "dprune-runs").glob(wanted.product)
+    (product,) = (folder / "dprune-runs").glob(scenario.product)
     if product.suffix == ".npz":
         with np.load(product, allow_pickle=False) as scores:
-            return said, scores["score"].tobytes()
-    return said, product.read_bytes()
+            return message, scores["score"].tobytes()
+    return message, product.read_bytes()
 
 
 def prepared(folder: Path, name: str) -> Path:
@@ -217,11 +217,11 @@ def test_one_works_the_other_waits_says_so_and_takes_over_from_one_that_was_kill
     monkeypatch.syspath_prepend(PROJECT_ROOT)  # so that the processes find this file
     if name == "cache":
         pytest.importorskip("ffcv")
-    wanted = RACES[name]
+    scenario = RACES[name]
     by_user = name in BY_THE_USER
-    used, product = race(prepared(tmp_path / "finished", name), wanted, killed=False)
-    made, again = race(prepared(tmp_path / "killed", name), wanted, killed=True)
-    after = used.partition("; waiting for it\n")[2], made.partition("; waiting for it\n")[2]
+    finished_output, product = race(prepared(tmp_path / "finished", name), scenario, killed=False)
+    killed_output, remade_product = race(prepared(tmp_path / "killed", name), scenario, killed=True)
+    after = finished_output.partition("; waiting for it\n")[2], killed_output.partition("; waiting for it\n")[2]
     if name != "soft labels":  # those of seed 1 are other samples: some are missing in either case
-        assert [wanted.working in said for said in after] == ([True, False] if by_user else [False, True])
-    assert product == again, "who made it changes nothing"
+        assert [scenario.working in message for message in after] == ([True, False] if by_user else [False, True])
+    assert product == remade_product, "who made it changes nothing"

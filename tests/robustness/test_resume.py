@@ -82,10 +82,10 @@ def train(
         return network, fit(network, context.loader("train"), IDS, context.views, training, **settings)
 
 
-def told(model: nn.Module, done: TrainState) -> tuple[dict[str, bytes], dict[str, Any]]:
+def outcome_of(model: nn.Module, state: TrainState) -> tuple[dict[str, bytes], dict[str, Any]]:
     """All that must be the same: weights, counts, history."""
-    rows = [replace(row, seconds=0.0) for row in done.history]
-    counts = vars(replace(done, seconds=0.0, history=[]))
+    rows = [replace(row, seconds=0.0) for row in state.history]
+    counts = vars(replace(state, seconds=0.0, history=[]))
     return {name: t.numpy().tobytes() for name, t in model.state_dict().items()}, {**counts, "history": rows}
 
 
@@ -126,11 +126,11 @@ def test_killed_at_any_update_it_ends_with_the_same_bits(
 ) -> None:
     """At the first update, in mid-epoch, at an epoch's last update, right after a checkpoint and some updates later."""
     context = make_context(small)
-    whole = told(*train(context, **CASES[case](context)))
+    uninterrupted = outcome_of(*train(context, **CASES[case](context)))
     for number, (moments, every) in enumerate([((1, 1, 2), 1), ((6, 4), 3), ((3, 5), 5)]):
         state = Checkpoint(tmp_path / f"{number}.safetensors")
         ended = killed(lambda to=state: train(context, **CASES[case](context), checkpoint=to), *moments, every=every)
-        assert told(*ended) == whole
+        assert outcome_of(*ended) == uninterrupted
 
 
 @pytest.mark.parametrize("training", [SHORT, PRUNED], ids=["plain", "infobatch"])
@@ -139,42 +139,44 @@ def test_at_every_single_update(
 ) -> None:
     context = make_context(small)
     model, done = train(context, training)
-    whole = told(model, done)
+    uninterrupted = outcome_of(model, done)
     for update in range(done.updates):
         state = Checkpoint(tmp_path / f"{update}.safetensors")
-        assert told(*killed(lambda to=state: train(context, training, checkpoint=to), update, every=2)) == whole
+        assert (
+            outcome_of(*killed(lambda to=state: train(context, training, checkpoint=to), update, every=2)) == uninterrupted
+        )
 
 
 def test_mixed_views_go_on_in_the_middle(make_context: Contexts, small: Dataset, tmp_path: Path, killed: Killer) -> None:
     context = make_context(small, "cutmix.prob=0.7").for_subset(IDS)
-    whole = told(*train(context))
-    assert whole != told(*train(make_context(small)))
-    assert told(*killed(lambda: train(context, checkpoint=Checkpoint(tmp_path / "state")), 6, 3)) == whole
+    uninterrupted = outcome_of(*train(context))
+    assert uninterrupted != outcome_of(*train(make_context(small)))
+    assert outcome_of(*killed(lambda: train(context, checkpoint=Checkpoint(tmp_path / "state")), 6, 3)) == uninterrupted
 
 
 def test_a_checkpoint_lies_where_it_was_killed(
     make_context: Contexts, small: Dataset, tmp_path: Path, killed: Killer
 ) -> None:
     """So that the tests above test what they say."""
-    state, found = Checkpoint(tmp_path / "state"), list[Any]()
+    state, states = Checkpoint(tmp_path / "state"), list[Any]()
 
     def work() -> Any:
-        found.append(state.state() if state.path.exists() else None)
+        states.append(state.state() if state.path.exists() else None)
         return train(make_context(small), checkpoint=state)
 
     killed(work, 2, 5)
-    assert found[0] is None
-    assert (found[1]["epoch"], found[1]["partial_epoch"]["batches"], found[1]["partial_epoch"]["samples"]) == (0, 2, 32)
-    assert (found[2]["epoch"], found[2]["partial_epoch"]["batches"]) == (1, 3)
+    assert states[0] is None
+    assert (states[1]["epoch"], states[1]["partial_epoch"]["batches"], states[1]["partial_epoch"]["samples"]) == (0, 2, 32)
+    assert (states[2]["epoch"], states[2]["partial_epoch"]["batches"]) == (1, 3)
 
 
 def test_what_dropout_draws_is_the_runs_own(make_context: Contexts, small: Dataset) -> None:
     context = make_context(small)
-    whole = told(*train(context, model=dropout_net()))
+    uninterrupted = outcome_of(*train(context, model=dropout_net()))
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(9)
         before = torch.get_rng_state()
-        assert told(*train(context, model=dropout_net())) == whole, "whatever others drew"
+        assert outcome_of(*train(context, model=dropout_net())) == uninterrupted, "whatever others drew"
         assert torch.equal(torch.get_rng_state(), before), "and others draw what they would have"
         drawn = set()
         for epoch in range(2):
@@ -240,10 +242,10 @@ def test_a_killed_recording_is_the_same_to_the_bit(
         watching = RecorderCallback(Recorder(tracks[name], PredictionChange(tmp_path / name / "changes", small.total)))
         return train(context, callbacks=[watching], checkpoint=Checkpoint(tmp_path / name / "state"))
 
-    whole = told(*work("whole"))
-    assert told(*killed(lambda: work("killed"), *moments, every=every)) == whole
+    uninterrupted = outcome_of(*work("uninterrupted"))
+    assert outcome_of(*killed(lambda: work("killed"), *moments, every=every)) == uninterrupted
     for name in (*TRAIN_STATISTICS, RECORDED):
-        np.testing.assert_array_equal(tracks["whole"][name], tracks["killed"][name], err_msg=name)
+        np.testing.assert_array_equal(tracks["uninterrupted"][name], tracks["killed"][name], err_msg=name)
     assert tracks["killed"][RECORDED][:, IDS].all()
 
 
@@ -259,15 +261,15 @@ def test_what_was_recorded_after_the_checkpoint_is_void(tmp_path: Path) -> None:
 
 def arrays_in(folder: Path) -> dict[str, bytes]:
     """The arrays of every .npy and .npz below."""
-    found = {}
+    arrays = {}
     for path in sorted(folder.rglob("*.np[yz]")):
         name = str(path.relative_to(folder))
         if path.suffix == ".npy":
-            found[name] = np.load(path).tobytes()
+            arrays[name] = np.load(path).tobytes()
             continue
         with np.load(path) as archive:
-            found |= {f"{name} {key}": archive[key].tobytes() for key in archive.files if key != "meta"}
-    return found
+            arrays |= {f"{name} {key}": archive[key].tobytes() for key in archive.files if key != "meta"}
+    return arrays
 
 
 @pytest.mark.parametrize(
@@ -281,12 +283,12 @@ def test_scoring_that_is_killed_in_mid_epoch_leaves_the_same_arrays(
         "ensemble.num_members=4", "ensemble.subset_fraction=0.5", "ensemble_member.epochs=3",
         "ensemble_member.batch_size=16", "proxy.epochs=4", "proxy.batch_size=32", "evidence.full_runs=1",
     )  # fmt: skip
-    whole = dp.score(make_context(small, *options, workspace=tmp_path / "whole"), scorer)
+    uninterrupted = dp.score(make_context(small, *options, workspace=tmp_path / "uninterrupted"), scorer)
     context = make_context(small, *options, workspace=tmp_path / "killed")
     again = killed(lambda: dp.score(context, scorer), *moments, every=2)
-    np.testing.assert_array_equal(again.values, whole.values)
-    assert arrays_in(tmp_path / "killed") == arrays_in(tmp_path / "whole")
-    names = [{path.name for path in (tmp_path / name).rglob("*") if path.is_file()} for name in ("whole", "killed")]
+    np.testing.assert_array_equal(again.values, uninterrupted.values)
+    assert arrays_in(tmp_path / "killed") == arrays_in(tmp_path / "uninterrupted")
+    names = [{path.name for path in (tmp_path / name).rglob("*") if path.is_file()} for name in ("uninterrupted", "killed")]
     assert names[0] == names[1]
     assert not any("state" in name or "checkpoint" in name for name in names[1])
 
@@ -322,12 +324,14 @@ def test_a_loss_that_is_no_number_names_its_update_and_leaves_the_last_good_stat
         def on_batch_end(self, epoch: int, batch: Batch, logits: Tensor) -> None:
             seen.append(batch.ids)
 
-    with pytest.raises(Diverged, match=rf"loss became {value} in epoch 1, at update 7 of the run, with sample ids") as found:
+    with pytest.raises(
+        Diverged, match=rf"loss became {value} in epoch 1, at update 7 of the run, with sample ids"
+    ) as raised:
         train(context, loss=Poison(6, value), callbacks=[Look()], checkpoint=state)
-    assert (found.value.epoch, found.value.step) == (1, 6)
-    np.testing.assert_array_equal(found.value.ids, seen[6])
+    assert (raised.value.epoch, raised.value.step) == (1, 6)
+    np.testing.assert_array_equal(raised.value.ids, seen[6])
     assert len(seen) == 7
-    assert str(found.value.ids[0]) in str(found.value)
+    assert str(raised.value.ids[0]) in str(raised.value)
     assert (state.state()["epoch"], state.state()["partial_epoch"]["batches"]) == (1, 2)
     for name, tensor in load_tensors(state.path)[0].items():
         assert name.startswith(EXTRA_PREFIX) or tensor.isfinite().all(), name
@@ -376,7 +380,7 @@ def test_a_command_that_gets_sigkill_goes_on_to_the_same_bits(dprune: Callable[.
         "--set",
         "train.epochs=6",
     ]
-    assert dprune(*words, "--out", "whole").code == 0
+    assert dprune(*words, "--out", "uninterrupted").code == 0
     process = subprocess.Popen([sys.executable, "-c", CHILD, *words, "--out", "killed"], stderr=subprocess.DEVNULL)
     state = Checkpoint(tmp_path / "killed" / "checkpoint" / "state.safetensors")
     while process.poll() is None and not (state.path.exists() and state.state()["epoch"]):
@@ -385,9 +389,9 @@ def test_a_command_that_gets_sigkill_goes_on_to_the_same_bits(dprune: Callable[.
     assert process.wait() == -signal.SIGKILL, "it was not at its end"
     assert not (tmp_path / "killed" / "result.json").exists()
     assert dprune(*words, "--out", "killed").code == 0
-    whole, again = (load_tensors(tmp_path / name / "model.safetensors")[0] for name in ("whole", "killed"))
-    assert {name: t.numpy().tobytes() for name, t in whole.items()} == {
+    uninterrupted, again = (load_tensors(tmp_path / name / "model.safetensors")[0] for name in ("uninterrupted", "killed"))
+    assert {name: t.numpy().tobytes() for name, t in uninterrupted.items()} == {
         name: t.numpy().tobytes() for name, t in again.items()
     }
     left = sorted(path.name for path in (tmp_path / "killed").iterdir())
-    assert left == sorted(path.name for path in (tmp_path / "whole").iterdir())
+    assert left == sorted(path.name for path in (tmp_path / "uninterrupted").iterdir())

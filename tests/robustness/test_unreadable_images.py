@@ -88,8 +88,8 @@ def test_proxies_and_members_never_see_them_and_their_scores_are_below_all_other
 
 def test_they_judge_nothing(spoilt: Dataset) -> None:
     kept = np.arange(0, 120, 2)
-    judges = choose_validation_set(kept, 120, 100, 0, subset_is_random=True, unreadable=LOST)
-    assert not np.isin(judges.ids, LOST).any()
+    validation = choose_validation_set(kept, 120, 100, 0, subset_is_random=True, unreadable=LOST)
+    assert not np.isin(validation.ids, LOST).any()
     assert np.isin(choose_validation_set(kept, 120, 100, 0, subset_is_random=True).ids, LOST).any()
     split = split_holdout(2000, 0, range(1000))
     assert len(split.holdout) == 100
@@ -100,8 +100,8 @@ def test_neither_influence_nor_label_issues_name_them(make_context: MakeContext,
     context = make_context(spoilt, *SETTINGS)
     listed = dp.find_label_issues(context, "ensemble", count=120)
     assert {row.id for row in listed.rows} == set(spoilt.valid_ids.tolist())
-    found = dp.influence(context, top=3, pairs="all")
-    assert not np.isin(found.top_train_id, LOST).any()
+    influence = dp.influence(context, top=3, pairs="all")
+    assert not np.isin(influence.top_train_id, LOST).any()
 
 
 def test_a_subset_that_has_one_is_refused(make_context: MakeContext, spoilt: Dataset) -> None:
@@ -112,6 +112,6 @@ def test_a_subset_that_has_one_is_refused(make_context: MakeContext, spoilt: Dat
 
 def test_runs_without_them_are_no_runs_with_them(make_context: MakeContext, small: Dataset) -> None:
     """The fingerprint is of files, and the same where a file is broken or not taken: the places differ."""
-    whole, part = make_context(small), make_context(replace(small, corrupt_ids=LOST))
-    assert whole.data.fingerprint == part.data.fingerprint
-    assert whole.artifact_path("teachers", "x", {}) != part.artifact_path("teachers", "x", {})
+    full_context, reduced_context = make_context(small), make_context(replace(small, corrupt_ids=LOST))
+    assert full_context.data.fingerprint == reduced_context.data.fingerprint
+    assert full_context.artifact_path("teachers", "x", {}) != reduced_context.artifact_path("teachers", "x", {})
