@@ -87,13 +87,13 @@ def test_a_finished_run_is_not_trained_again(context: Context, monkeypatch: pyte
 def test_the_same_command_in_two_workspaces_gives_the_same_bits(
     make_context: Maker, digits: Dataset, tmp_path: Path
 ) -> None:
-    found = []
+    tensor_bytes = []
     for name in "ab":
         context = make_context(digits, "teacher.epochs=1", workspace=tmp_path / name, threads=1)
         student = dp.train(context, fraction=0.1, kd_weight=0.5, seed=3)
         weights, _ = load_tensors(student.folder / "model.safetensors")
-        found.append({key: value.numpy().tobytes() for key, value in weights.items()})
-    assert found[0] == found[1]
+        tensor_bytes.append({key: value.numpy().tobytes() for key, value in weights.items()})
+    assert tensor_bytes[0] == tensor_bytes[1]
 
 
 INTERRUPTED = ("train.model=tinynet8", "teacher.model=tinynet8", "train.epochs=4", "teacher.epochs=1", "kd.search_budget=1")
@@ -225,8 +225,8 @@ def test_a_subset_is_just_ids(context: Context, digits: Dataset) -> None:
     from torch.utils.data import Subset, TensorDataset
 
     subset = dp.select(dp.score(context, "random"), 0.1)
-    whole = TensorDataset(torch.from_numpy(digits.train.images), torch.from_numpy(digits.train.labels))
-    assert len(Subset(whole, subset.indices.tolist())) == len(subset) == 144
+    full_dataset = TensorDataset(torch.from_numpy(digits.train.images), torch.from_numpy(digits.train.labels))
+    assert len(Subset(full_dataset, subset.indices.tolist())) == len(subset) == 144
 
 
 def test_a_run_of_one_epoch_has_no_middle_and_takes_the_prior_weight(make_context: Maker, digits: Dataset) -> None:

@@ -61,10 +61,10 @@ def test_every_scorer_on_the_command_line(dprune: Dprune, small: Dataset, tmp_pa
     assert answer.out.splitlines() == [f"{name}: scores/{name}.npz" for name in scorers.find_scorers()]
     assert "evidence: 2 proxies and 4 members of an ensemble train on" in answer.err
     for name in NAMES:
-        found = dp.load_scores(tmp_path / "scores" / f"{name}.npz")
-        assert (found.scorer, found.values.shape) == (name, (120,))
-        assert np.isfinite(found.values).all()
-        assert len(np.unique(found.values)) > 2, name
+        scores = dp.load_scores(tmp_path / "scores" / f"{name}.npz")
+        assert (scores.scorer, scores.values.shape) == (name, (120,))
+        assert np.isfinite(scores.values).all()
+        assert len(np.unique(scores.values)) > 2, name
     (recording,) = (tmp_path / "dprune-runs" / "evidence").iterdir()  # one for all of them
     readable = available_scorers(recording)
     assert set(NAMES) - set(readable) == {"grand", "grand-last", "memorization", "memorization-plain"}
@@ -72,10 +72,10 @@ def test_every_scorer_on_the_command_line(dprune: Dprune, small: Dataset, tmp_pa
     assert again.code == 0
     assert f"evidence: using {recording.relative_to(tmp_path)}" in again.err
     assert "there already, with the same content" in again.err
-    told = dprune("score", "--recording", recording, "--scorer", "all", "--out", "read")
-    assert told.out.splitlines() == [f"{name}: read/{name}.npz" for name in readable]
+    output = dprune("score", "--recording", recording, "--scorer", "all", "--out", "read")
+    assert output.out.splitlines() == [f"{name}: read/{name}.npz" for name in readable]
     for name in readable:
-        one, two = (dp.load_scores(tmp_path / place / f"{name}.npz") for place in ("scores", "read"))
+        one, two = (dp.load_scores(tmp_path / folder / f"{name}.npz") for folder in ("scores", "read"))
         np.testing.assert_array_equal(one.values, two.values, err_msg=name)
         assert one.meta.fingerprint == two.meta.fingerprint
     assert dprune("inspect", "scores/tdds.npz").code == 0
@@ -121,10 +121,10 @@ def test_the_list_says_what_each_scorer_reads_costs_and_means(dprune: Dprune) ->
     lines = dprune("score", "--list").out.splitlines()
     assert [line for line in lines if not line.startswith(" ")] == NAMES
     for name, start in zip(NAMES, range(0, len(lines), 5), strict=True):
-        found = scorers.get_scorer(name)
+        scorer = scorers.get_scorer(name)
         assert lines[start : start + 5] == [
-            name, f"  reads   {found.needs.__name__}", f"  cost    {found.cost}", f"  sign    {found.sign}",
-            f"  source  {found.source}",
+            name, f"  reads   {scorer.needs.__name__}", f"  cost    {scorer.cost}", f"  sign    {scorer.sign}",
+            f"  source  {scorer.source}",
         ]  # fmt: skip
 
 
@@ -204,9 +204,9 @@ def test_places_depend_on_what_a_scorer_reads(small: Dataset, tmp_path: Path) ->
         open_context(small, changes=[f"ensemble.num_members={members}"], workspace=tmp_path, loader="memory")
         for members in (10, 20)
     )
-    for name, found in scorers.find_scorers().items():
+    for name, scorer in scorers.find_scorers().items():
         same = scores_path(one, name, 0) == scores_path(two, name, 0)
-        assert same == (found.needs.__name__ != "SubsetEnsemble"), name
+        assert same == (scorer.needs.__name__ != "SubsetEnsemble"), name
         assert scores_path(one, name, 0) != scores_path(one, name, 1)
     with pytest.raises(UnknownName):
         scores_path(one, "nobody", 0)

@@ -164,10 +164,10 @@ def test_one_fraction_after_another_in_an_empty_folder(dprune: Dprune) -> None:
     assert dprune("score", *FAST).code == 0
     first = dprune("train", "--fraction", "0.5", "--kd-weight", "auto", *FAST)
     run = done(first)
-    found = result_of(run)
-    assert (found["kept"], found["total"], found["scorer"]) == (719, 1438, "random")
-    assert {t["weight"] for t in found["kd_weight_search"]["trials"]} == {0.0, 0.9}
-    assert first.out.startswith(f"test accuracy {found['test_accuracy']:.2f}%, keeping 719 of 1,438, KD weight ")
+    result = result_of(run)
+    assert (result["kept"], result["total"], result["scorer"]) == (719, 1438, "random")
+    assert {t["weight"] for t in result["kd_weight_search"]["trials"]} == {0.0, 0.9}
+    assert first.out.startswith(f"test accuracy {result['test_accuracy']:.2f}%, keeping 719 of 1,438, KD weight ")
     assert "(found by a search that cost" in first.out
 
     second = dprune("train", "--subset", run / "subset.npz", "--kd-weight", "0.9", *FAST)
@@ -196,9 +196,9 @@ def test_several_teachers_are_averaged(dprune: Dprune) -> None:
     teachers = [done(dprune("teach", "--seed", seed, "--out", f"teacher-{seed}", *FAST)) for seed in (0, 1)]
     names = [word for teacher in teachers for word in ("--teacher", teacher)]
     run = done(dprune("train", "--fraction", "0.2", "--kd-weight", "1", *names, *FAST))
-    found = result_of(run)["teacher"]
-    assert [Path(t["folder"]) for t in found] == teachers
-    assert found[0]["weights"] != found[1]["weights"]
+    records = result_of(run)["teacher"]
+    assert [Path(t["folder"]) for t in records] == teachers
+    assert records[0]["weights"] != records[1]["weights"]
     again = dprune("teach", "--seed", 0, "--out", "teacher-0", *FAST)
     assert done(again) == teachers[0]
     assert "teacher: using" in again.err
@@ -240,19 +240,19 @@ def test_inspect_describes_everything_that_dprune_writes(dprune: Dprune, tmp_pat
     assert "scorer el2n" in lines(scores)
     assert "keeping 431 of 1,438" in lines(subset)
     assert "made from digits" in lines(subset)
-    told = lines(run)
-    assert "a finished run, intact" in told
-    assert f"test_accuracy: {result_of(run)['test_accuracy']}" in told
-    assert "teacher: dprune-runs/teachers/" in told
+    description = lines(run)
+    assert "a finished run, intact" in description
+    assert f"test_accuracy: {result_of(run)['test_accuracy']}" in description
+    assert "teacher: dprune-runs/teachers/" in description
     (run / "result.json").unlink()
     assert "not finished" in lines(run)
     arrays = {
         f"{role}_{name}": getattr(small.split(role), name) for role in ("train", "test") for name in ("images", "labels")
     }
     np.savez(tmp_path / "data.npz", **arrays)
-    told = lines("data.npz")
-    assert "120 training and 60 test images of 8x8x3" in told
-    assert "4 classes" in told
+    description = lines("data.npz")
+    assert "120 training and 60 test images of 8x8x3" in description
+    assert "4 classes" in description
 
 
 def test_recipes_are_listed_shown_and_copied(dprune: Dprune, tmp_path: Path) -> None:

@@ -38,15 +38,15 @@ def test_the_command_lists_prints_and_shows(dprune: Callable[..., Answer], tmp_p
     assert lines[0].startswith("Likely wrong labels in digits: the first 10 of 12, by aum, highest scores first: ")
     assert "no verdict" in lines[1]
     path = Path(lines[-1].removeprefix("label issues: "))
-    found = dp.load_label_issues(path)
-    assert len(found) == 12
+    issues = dp.load_label_issues(path)
+    assert len(issues) == 12
     shown = [line.split("|")[1].strip() for line in lines if line.startswith("| ")]
-    assert shown == ["sample id", "---------", *(str(row.id) for row in found.rows[:10])]
-    assert all(row.label == digits.train.labels[row.id] != row.suggested for row in found.rows)
+    assert shown == ["sample id", "---------", *(str(row.id) for row in issues.rows[:10])]
+    assert all(row.label == digits.train.labels[row.id] != row.suggested for row in issues.rows)
     html = check_stands_alone(tmp_path / "s.html")
     assert html.count("data:image/png;base64,") == 12
-    assert f"rather {found.rows[0].suggested_name}" in html
-    for row in found.rows:
+    assert f"rather {issues.rows[0].suggested_name}" in html
+    for row in issues.rows:
         score = f"{row.score:.3g}".replace("-", "\N{MINUS SIGN}")
         assert f"label {100 * (row.label_prob or 0):.0f}%<br>score {score}<br>id {row.id}</span>" in html
     assert "<nav" not in html, "there is one section"
@@ -83,10 +83,10 @@ def test_the_ensemble_s_probabilities_are_saved_and_are_those_of_python(
         probs, labels = file["pred_probs"], file["labels"]
     np.testing.assert_allclose(probs.sum(1), 1, rtol=1e-5)
     np.testing.assert_array_equal(labels, digits.train.labels)
-    found = dp.load_label_issues("s.csv")
-    assert len(found) == 14
-    own = probs[np.arange(len(labels)), labels]
-    assert [r.id for r in found.rows] == np.argsort(own, kind="stable")[:14].tolist()
+    issues = dp.load_label_issues("s.csv")
+    assert len(issues) == 14
+    label_probs = probs[np.arange(len(labels)), labels]
+    assert [r.id for r in issues.rows] == np.argsort(label_probs, kind="stable")[:14].tolist()
     assert "probabilities of 10 classes, intact" in dprune("inspect", "p.npz").out
     context = dp.open_context(
         digits, loader="memory", device="cpu",

@@ -36,13 +36,13 @@ def recipe(tmp_path: Path) -> Path:
 
 
 def test_teacher_and_proxies_start_from_the_student_s_settings(recipe: Path) -> None:
-    found, run = read_recipe(recipe)
-    assert (found.name, run) == ("mine", {})
-    assert (found.train.epochs, found.teacher.epochs, found.proxy.epochs) == (7, 9, 7)
-    assert found.teacher.model == found.proxy.model == "resnet20"
-    assert found.train.lr == 1.0
-    assert type(found.train.lr) is float
-    assert found.kd.weight_grid == (0.0, 0.5)
+    parsed, run = read_recipe(recipe)
+    assert (parsed.name, run) == ("mine", {})
+    assert (parsed.train.epochs, parsed.teacher.epochs, parsed.proxy.epochs) == (7, 9, 7)
+    assert parsed.teacher.model == parsed.proxy.model == "resnet20"
+    assert parsed.train.lr == 1.0
+    assert type(parsed.train.lr) is float
+    assert parsed.kd.weight_grid == (0.0, 0.5)
 
 
 @pytest.mark.parametrize(
@@ -59,15 +59,15 @@ def test_teacher_and_proxies_start_from_the_student_s_settings(recipe: Path) -> 
     ],
 )
 def test_set_changes_one_value(recipe: Path, change: str, table: str, key: str, value: Any) -> None:
-    found = getattr(getattr(read_recipe(recipe, [change])[0], table), key)
-    assert found == value
-    assert type(found) is type(value)
+    setting = getattr(getattr(read_recipe(recipe, [change])[0], table), key)
+    assert setting == value
+    assert type(setting) is type(value)
 
 
 def test_set_reaches_those_who_inherit(recipe: Path) -> None:
-    found, _ = read_recipe(recipe, ["train.epochs=3", "train.momentum=0.5"])
-    assert (found.train.epochs, found.teacher.epochs, found.proxy.epochs) == (3, 9, 3)
-    assert found.teacher.momentum == 0.5
+    parsed, _ = read_recipe(recipe, ["train.epochs=3", "train.momentum=0.5"])
+    assert (parsed.train.epochs, parsed.teacher.epochs, parsed.proxy.epochs) == (3, 9, 3)
+    assert parsed.teacher.momentum == 0.5
 
 
 @pytest.mark.parametrize(
@@ -139,9 +139,9 @@ KEYS = st.from_regex(r"[a-z_]{1,8}", fullmatch=True)
 @settings(deadline=None, max_examples=150)
 @given(st.dictionaries(KEYS, st.dictionaries(KEYS, VALUES, max_size=3), max_size=3))
 def test_toml_comes_back_as_it_went(tables: dict[str, dict[str, Any]]) -> None:
-    found = tomllib.loads(to_toml(tables))
-    assert found == tables
-    assert repr(found) == repr(tables), "types and signs of zeros too"
+    parsed = tomllib.loads(to_toml(tables))
+    assert parsed == tables
+    assert repr(parsed) == repr(tables), "types and signs of zeros too"
 
 
 @pytest.mark.parametrize("text", ['"', "\\", "\n\r\t\b\f\x00\x1b\x7f\x85", "ü ☃ 𝄞", "'''", '"""', "C:\\new\\table", ""])
@@ -150,9 +150,10 @@ def test_awkward_texts_come_back(text: str) -> None:
 
 
 def test_a_written_recipe_reads_as_itself(tmp_path: Path) -> None:
-    whole = Recipe(name="written")
-    (tmp_path / "written.toml").write_text(to_toml({**whole.to_dict(), "run": {"seed": 3}, "environment": {"threads": 2}}))
-    assert read_recipe(tmp_path / "written.toml") == (whole, {"seed": 3})
+    original = Recipe(name="written")
+    tables = {**original.to_dict(), "run": {"seed": 3}, "environment": {"threads": 2}}
+    (tmp_path / "written.toml").write_text(to_toml(tables))
+    assert read_recipe(tmp_path / "written.toml") == (original, {"seed": 3})
 
 
 def test_unknown_names_offer_the_nearest() -> None:

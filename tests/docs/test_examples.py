@@ -53,26 +53,26 @@ def other_package(page: Path, block: str) -> str | None:
     """Which of OTHERS an example imports, if any; the page about FFCV is of one piece."""
     if page.name == "ffcv.md":
         return None
-    found = re.search(rf"^(?:from|import) ({'|'.join(OTHERS)})\b", block, re.MULTILINE)
-    return found.group(1) if found else None
+    match = re.search(rf"^(?:from|import) ({'|'.join(OTHERS)})\b", block, re.MULTILINE)
+    return match.group(1) if match else None
 
 
 def examples_with_others() -> list[Any]:
     """(package, example) of all pages."""
-    found = [(page, other_package(page, block), block) for page in PAGES for block in blocks(page, "python")]
-    return [pytest.param(package, block, id=f"{page.name}-{package}") for page, package, block in found if package]
+    examples = [(page, other_package(page, block), block) for page in PAGES for block in blocks(page, "python")]
+    return [pytest.param(package, block, id=f"{page.name}-{package}") for page, package, block in examples if package]
 
 
 def steps(page: Path) -> list[str | list[str]]:
     """What a reader of the page runs, in order: Python blocks, and the words of `dprune` lines in the plain blocks."""
-    found: list[str | list[str]] = []
+    steps_of_page: list[str | list[str]] = []
     for language, block in re.findall(r"^```(\w*)\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
         if language == "python" and not other_package(page, block):
-            found.append(block)
+            steps_of_page.append(block)
         elif not language:
             lines = [shlex.split(line, comments=True) for line in block.splitlines() if line.startswith("dprune ")]
-            found += [words[1:] for words in lines]
-    return found
+            steps_of_page += [words[1:] for words in lines]
+    return steps_of_page
 
 
 @pytest.fixture

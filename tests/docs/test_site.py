@@ -86,14 +86,14 @@ def test_every_page_of_the_repository_is_on_the_site(site: Path) -> None:
 
 
 def test_every_page_is_in_the_navigation(site: Path, pages: dict[Path, Html]) -> None:
-    found, waiting = {site / "index.html"}, [site / "index.html"]
+    reached, waiting = {site / "index.html"}, [site / "index.html"]
     while waiting:
         page = waiting.pop()
         targets = {(page.parent / unquote(urldefrag(link).url)).resolve() for link in pages[page].links}
-        new = (targets & pages.keys()) - found
-        found |= new
+        new = (targets & pages.keys()) - reached
+        reached |= new
         waiting += new
-    assert pages.keys() - found == {site / "404.html"}
+    assert pages.keys() - reached == {site / "404.html"}
 
 
 def test_every_link_and_anchor_leads_somewhere(site: Path, pages: dict[Path, Html]) -> None:
@@ -101,8 +101,8 @@ def test_every_link_and_anchor_leads_somewhere(site: Path, pages: dict[Path, Htm
         for link in page.links + page.fetched:
             if re.match(r"(https?|mailto|data):", link) or path.name == "404.html":
                 continue
-            place, anchor = urldefrag(link)
-            target = (path.parent / unquote(place)).resolve() if place else path
+            target_path, anchor = urldefrag(link)
+            target = (path.parent / unquote(target_path)).resolve() if target_path else path
             assert target.exists(), (path.relative_to(site), link)
             if anchor and target in pages:
                 assert unquote(anchor) in pages[target].anchors | {"__top"}, (path.relative_to(site), link)
@@ -110,7 +110,7 @@ def test_every_link_and_anchor_leads_somewhere(site: Path, pages: dict[Path, Htm
 
 def test_nothing_is_fetched_from_elsewhere(site: Path, pages: dict[Path, Html]) -> None:
     fetched = {(path.relative_to(site), source) for path, page in pages.items() for source in page.fetched}
-    assert [each for each in fetched if re.match(r"(https?:)?//", each[1])] == []
+    assert [pair for pair in fetched if re.match(r"(https?:)?//", pair[1])] == []
     for sheet in site.rglob("*.css"):
         assert not re.search(r"url\(['\"]?(https?:)?//|@import", sheet.read_text(encoding="utf-8")), sheet
 
@@ -132,10 +132,9 @@ def test_the_reference_has_every_command_with_every_option(site: Path) -> None:
 
 def test_the_reference_has_every_public_name_and_every_recipe(pages: dict[Path, Html], site: Path) -> None:
     python = pages[site / "reference" / "api.html"].anchors
-    assert [name for name in dp.__all__ if name.lower() not in {each.lower() for each in python} | {"__version__"}] == [
-        "DataPruningError",
-        "UserError",
-    ], "errors are shown as a tree"
+    documented = {heading.lower() for heading in python} | {"__version__"}
+    missing = [name for name in dp.__all__ if name.lower() not in documented]
+    assert missing == ["DataPruningError", "UserError"], "errors are shown as a tree"
     assert {path.stem for path in recipes.FOLDER.glob("*.toml")} <= pages[site / "reference" / "recipes.html"].anchors
 
 

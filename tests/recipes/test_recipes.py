@@ -17,19 +17,19 @@ from datapruning.models import check_model
 @pytest.mark.parametrize("name", recipes.names())
 def test_every_recipe_is_complete_and_can_be_run(name: str) -> None:
     path = recipes.path_of(name)
-    found, run = read_recipe(path)
-    assert (found.name, run) == (name, {})
-    for training in (found.train, found.teacher, found.proxy):
+    recipe, run = read_recipe(path)
+    assert (recipe.name, run) == (name, {})
+    for training in (recipe.train, recipe.teacher, recipe.proxy):
         check_model(training.model)
-    assert found.evidence.early_epoch <= found.proxy.epochs
+    assert recipe.evidence.early_epoch <= recipe.proxy.epochs
     tables = tomllib.loads(path.read_text())
     assert tables["about"]
     assert {"views", "train", "proxy", "evidence", "kd"} <= set(tables)
 
 
 def test_each_dataset_has_a_recipe_of_its_own_or_the_default() -> None:
-    own = ("digits", "cifar10", "cifar100", "fashion-mnist", "imagenet", "mnist", "svhn", "tiny-imagenet")
-    wanted = {**{data: data for data in own}, "kmnist": "mnist", "usps": "mnist", "stl10": "folder", "mine": "default"}
+    same_name = ("digits", "cifar10", "cifar100", "fashion-mnist", "imagenet", "mnist", "svhn", "tiny-imagenet")
+    wanted = {**{data: data for data in same_name}, "kmnist": "mnist", "usps": "mnist", "stl10": "folder", "mine": "default"}
     assert {data: recipes.default_for(data) for data in wanted} == wanted
     assert set(wanted.values()) == set(recipes.names())
     assert recipes.default_for("mine", files=True) == "folder"

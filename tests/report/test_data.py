@@ -21,13 +21,13 @@ def test_pictures_are_not_decoded_again_elsewhere(tmp_path: Path, monkeypatch: p
     run: Any = SimpleNamespace(config={"environment": {"data": data.source}}, result=result)
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    found, why = open_data([run], None, None, [tmp_path / "sweep", tmp_path / "work"])
-    assert found is not None
-    assert (found.fingerprint, why) == (data.fingerprint, "")
+    dataset, why = open_data([run], None, None, [tmp_path / "sweep", tmp_path / "work"])
+    assert dataset is not None
+    assert (dataset.fingerprint, why) == (data.fingerprint, "")
     assert not list((tmp_path / "elsewhere").iterdir())
     (root / "train" / "cats" / "0.jpg").unlink()
-    found, why = open_data([run], None, None, [tmp_path / "work"])
-    assert found is None
+    dataset, why = open_data([run], None, None, [tmp_path / "work"])
+    assert dataset is None
     assert "its fingerprint differs" in why
     with pytest.raises(InvalidFile, match="is not there"):
         open_data([run], str(tmp_path / "absent"), None, [])

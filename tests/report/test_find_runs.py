@@ -105,9 +105,9 @@ def make(tmp_path: Path, digits: Dataset) -> Make:
 def test_a_workspace_a_folder_of_runs_and_a_run_hold_the_same_student(make: Make, tmp_path: Path) -> None:
     run = make("a")
     for places in ([run], [run.parent], [tmp_path / "w"], [run, run.parent, tmp_path / "w"]):
-        found = find_runs(places)
-        assert [s.folder for s in found.runs] == [run]
-        assert tmp_path / "w" in found.roots
+        result = find_runs(places)
+        assert [s.folder for s in result.runs] == [run]
+        assert tmp_path / "w" in result.roots
 
 
 def test_a_sweep_gives_its_rows_and_its_failures(make: Make, tmp_path: Path) -> None:
@@ -116,18 +116,18 @@ def test_a_sweep_gives_its_rows_and_its_failures(make: Make, tmp_path: Path) -> 
     write_row(sweep, {"seed": 0}, {**result, "folder": "../../students/a"})
     write_row(sweep, {"seed": 2}, {"accuracy": 3})
     write_failure(sweep, {"seed": 3}, "it <broke>")
-    found = find_runs([sweep])
-    assert [s.folder.resolve() for s in found.runs] == [run]
-    assert [error for _, error in found.failures] == ["it <broke>"]
-    assert len(found.left_out) == 1
-    assert "'role' is missing" in found.left_out[0][1]
+    listing = find_runs([sweep])
+    assert [s.folder.resolve() for s in listing.runs] == [run]
+    assert [error for _, error in listing.failures] == ["it <broke>"]
+    assert len(listing.left_out) == 1
+    assert "'role' is missing" in listing.left_out[0][1]
     assert len(find_runs([tmp_path / "w"]).runs) == 1, "the same run, found twice"
 
 
 def test_a_run_done_twice_counts_once(make: Make, tmp_path: Path) -> None:
     make("a"), make("again"), make("other", seed=1)
-    found = find_runs([tmp_path / "w"])
-    assert (len(found.runs), found.repeated) == (2, 1)
+    result = find_runs([tmp_path / "w"])
+    assert (len(result.runs), result.repeated) == (2, 1)
 
 
 def test_unfinished_and_broken_runs_are_left_out_of_a_workspace_and_refused_by_name(make: Make, tmp_path: Path) -> None:

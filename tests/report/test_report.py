@@ -77,22 +77,22 @@ def check_stands_alone(path: Path) -> str:
 @pytest.fixture
 def workspace(tmp_path: Path, digits: Dataset) -> Path:
     """Two scorers, with and without KD, two seeds, all the data, scores files, a teacher that can be asked."""
-    place = tmp_path / "w"
+    root = tmp_path / "w"
     metas = {s: ScoresMetadata(**common_fields(digits), scorer=s, seed=0) for s in ("random", "el2n")}
     for seed in (0, 1):
         for scorer, meta in metas.items():
             for kd in (0.0, AUTO):
                 for f in (0.1, 0.3):
                     name = f"{scorer}-{f}-{kd}-{seed}"
-                    write_run(place / "students" / name, digits, f, kd, seed, scorer=scorer, scores=meta)
-        write_run(place / "students" / f"full-{seed}", digits, 1.0, 0.0, seed)
+                    write_run(root / "students" / name, digits, f, kd, seed, scorer=scorer, scores=meta)
+        write_run(root / "students" / f"full-{seed}", digits, 1.0, 0.0, seed)
     for i, (scorer, meta) in enumerate(metas.items()):
         values = np.random.default_rng(i).random(digits.total, np.float32)
-        Scores(values, meta).save(place / "scores" / f"{scorer}.npz")
-    teacher = place / "teachers" / "t"
+        Scores(values, meta).save(root / "scores" / f"{scorer}.npz")
+    teacher = root / "teachers" / "t"
     save_tensors(teacher / "model.safetensors", dict(create_model("tinynet8", digits.train.shape, 10, seed=0).state_dict()))
     (teacher / "result.json").write_text(json.dumps(TEACHER))
-    return place
+    return root
 
 
 def test_the_report_stands_alone_and_says_what_it_must(
@@ -120,12 +120,12 @@ def test_a_report_replaces_a_report_and_its_figures_and_nothing_else(
     students = workspace / "students"
     assert dprune("report", students / "full-0", "--out", "page.html").code == 0
     before = {p.name for p in (tmp_path / "page-figures").iterdir()}
-    mine = tmp_path / "page-figures" / "my.txt"
-    mine.write_text("mine")
+    user_file = tmp_path / "page-figures" / "my.txt"
+    user_file.write_text("mine")
     assert dprune("report", students / "el2n-0.1-0.0-0", students / "full-1", "--out", "page.html").code == 0
     after = {p.name for p in (tmp_path / "page-figures").iterdir()}
     assert "accuracy-el2n.svg" in after - before
-    assert mine.read_text() == "mine"
+    assert user_file.read_text() == "mine"
     (tmp_path / "notes.html").write_text("<html>my notes</html>")
     assert "notes.html exists and is no report" in refused("report", students / "full-0", "--out", "notes.html")
     (tmp_path / "other-figures").mkdir()
@@ -224,10 +224,10 @@ def test_the_teacher_is_asked_about_the_pictures_themselves(workspace: Path, dig
     folder = workspace / "students" / f"el2n-0.1-{AUTO}-0"
     student = RunRecord(folder, StudentResult.read(folder / "result.json"), {})
     ids = np.array([3, 1437, 0])
-    found = predict_samples([student], digits, ids)
-    assert isinstance(found, TeacherPredictions)
-    assert sorted(found.by_id) == [0, 3, 1437]
-    assert all(0 <= c < 10 and 0.1 <= p <= 1 for c, p in found.by_id.values())
+    predictions = predict_samples([student], digits, ids)
+    assert isinstance(predictions, TeacherPredictions)
+    assert sorted(predictions.by_id) == [0, 3, 1437]
+    assert all(0 <= c < 10 and 0.1 <= p <= 1 for c, p in predictions.by_id.values())
     (workspace / "teachers" / "t" / "model.safetensors").write_bytes(b"broken")
     assert str(predict_samples([student], digits, ids)).startswith("the teacher cannot be asked")
     assert "no run had a teacher" in str(predict_samples([], digits, ids))

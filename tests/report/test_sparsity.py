@@ -76,8 +76,8 @@ def write(folder: Path, data: Dataset, kind: tuple[str, float, str, str] = DENSE
 
 def inputs_of(*runs: Path) -> ReportInputs:
     """What the sections read."""
-    found = find_runs(runs)
-    return ReportInputs(found, compare(found.runs), [], [], None, "it is not asked for", Path("/"))
+    result = find_runs(runs)
+    return ReportInputs(result, compare(result.runs), [], [], None, "it is not asked for", Path("/"))
 
 
 def family_of(*runs: Path) -> list[Comparison]:
@@ -128,10 +128,10 @@ def test_what_only_pruned_runs_have_differs_only_among_them(tmp_path: Path, digi
 
 
 def test_a_run_whose_config_is_gone_is_still_what_it_was(tmp_path: Path, digits: Dataset) -> None:
-    each = [write(tmp_path, digits, kind) for kind in (DENSE, KINDS[2], KINDS[3])]
-    told = {"method": "cs-kd", "settings": {"cs_kd_weight": 1.0}, "extra_passes": {"trained": 0, "forward": 9}}
-    each.append(write(tmp_path, digits, KINDS[4], self_distill=told))
-    students = [RunRecord(run, StudentResult.read(run / "result.json"), {}) for run in each]
+    folders = [write(tmp_path, digits, kind) for kind in (DENSE, KINDS[2], KINDS[3])]
+    record = {"method": "cs-kd", "settings": {"cs_kd_weight": 1.0}, "extra_passes": {"trained": 0, "forward": 9}}
+    folders.append(write(tmp_path, digits, KINDS[4], self_distill=record))
+    students = [RunRecord(run, StudentResult.read(run / "result.json"), {}) for run in folders]
     assert [(s.sparsity, s.criterion, s.method) for s in compare(students)] == [
         (0.0, "", "none"), (0.9, "snip", "none"), (0.9, "epsd", "cs-kd"), (0.99, "snip", "none"),
     ]  # fmt: skip
@@ -162,8 +162,8 @@ def test_pruning_is_paid_by_each_student(runs: list[Path]) -> None:
     family = family_of(*runs)
     prices = [c.groups[0].cost.prune for c in family]
     assert prices == [RecordedCost(0, 0), RecordedCost(0, 0), *([RecordedCost(128, 0.5)] * 3)]
-    own = [c.groups[0].cost.per_student.samples for c in family]
-    assert own[3] == own[0] + 128
+    samples = [c.groups[0].cost.per_student.samples for c in family]
+    assert samples[3] == samples[0] + 128
 
 
 def test_layers_are_means_over_runs_of_one_network() -> None:
@@ -195,9 +195,9 @@ def test_the_page_has_what_runs_differ_in_and_no_more(runs: list[Path], tmp_path
     assert pruned.section(few) is None
     only = inputs_of(*(run for run in runs if run.name.startswith("snip99")))
     assert accuracy.section(only) is None
-    found = pruned.section(only)
-    assert found is not None
-    assert [d.name for d in found.figures] == ["layers"]
+    section = pruned.section(only)
+    assert section is not None
+    assert [d.name for d in section.figures] == ["layers"]
     assert "in samples" in cost.section(only).html, "there is no dense run to count in"
 
 

@@ -47,8 +47,8 @@ def test_a_run_s_config_is_a_recipe(dprune: Dprune) -> None:
 
 
 def test_networks_are_tried_on_pictures_of_the_dataset(dprune: Dprune, tmp_path: Path) -> None:
-    for place in ("train/a", "train/b", "test/a", "test/b"):
-        picture(tmp_path / "pets" / place / "x.png", (9, 9, 9))
+    for folder in ("train/a", "train/b", "test/a", "test/b"):
+        picture(tmp_path / "pets" / folder / "x.png", (9, 9, 9))
     (tmp_path / "mine.toml").write_text("[train]\nmodel = 'torchvision:squeezenet1_1'\n")
     before = sorted(tmp_path.rglob("*"))
     answer = dprune("check", "mine.toml", "--data", "pets", "--image-size", 40)

@@ -46,27 +46,27 @@ def scores_of(data: Dataset, values: Any) -> Scores:
 @settings(deadline=None, max_examples=50)
 @given(IDS, IDS)
 def test_the_overlap_is_that_of_sets(small: Dataset, a: list[int], b: list[int]) -> None:
-    found = overlap(subset_of(small, a), subset_of(small, b))
-    assert (found.both, found.either) == (len({*a} & {*b}), len({*a} | {*b}))
+    result = overlap(subset_of(small, a), subset_of(small, b))
+    assert (result.both, result.either) == (len({*a} & {*b}), len({*a} | {*b}))
     other = overlap(subset_of(small, b), subset_of(small, a))
-    assert (other.both, other.either) == (found.both, found.either)
-    assert math.isclose(other.expected, found.expected)
-    assert math.isclose(other.stddev, found.stddev, abs_tol=1e-12)
+    assert (other.both, other.either) == (result.both, result.either)
+    assert math.isclose(other.expected, result.expected)
+    assert math.isclose(other.stddev, result.stddev, abs_tol=1e-12)
 
 
 def test_what_chance_gives_is_counted_over_all_subsets() -> None:
     a = {0, 1, 2}
     counts = [len(a & {*b}) for b in combinations(range(7), 4)]
     meta = SubsetMetadata(dataset="d", fingerprint="f", total=7, package_version="0", created="", scorer="ids")
-    found = overlap(Subset(np.array([0, 1, 2]), meta), Subset(np.array([0, 1, 2, 3]), meta))
-    assert math.isclose(found.expected, float(np.mean(counts)))
-    assert math.isclose(found.stddev, float(np.std(counts)))
+    result = overlap(Subset(np.array([0, 1, 2]), meta), Subset(np.array([0, 1, 2, 3]), meta))
+    assert math.isclose(result.expected, float(np.mean(counts)))
+    assert math.isclose(result.stddev, float(np.std(counts)))
 
 
 def test_the_full_set_has_no_spread(small: Dataset) -> None:
     everything = subset_of(small, range(120))
-    found = overlap(everything, subset_of(small, [4, 5]))
-    assert (found.both, found.expected, found.stddev) == (2, 2, 0)
+    result = overlap(everything, subset_of(small, [4, 5]))
+    assert (result.both, result.expected, result.stddev) == (2, 2, 0)
 
 
 def test_a_subset_s_words(small: Dataset) -> None:

@@ -54,10 +54,10 @@ def folder(tmp_path: Path) -> Path:
     rng = np.random.default_rng(0)
     for role, count in (("train", 5), ("test", 2)):
         for name in CLASSES:
-            place = tmp_path / "photos" / role / name
-            place.mkdir(parents=True)
+            class_folder = tmp_path / "photos" / role / name
+            class_folder.mkdir(parents=True)
             for number in range(count):
-                Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)).save(place / f"{number}.png")
+                Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)).save(class_folder / f"{number}.png")
     return tmp_path / "photos"
 
 
@@ -76,8 +76,8 @@ def test_a_csv_gives_every_score_back_to_the_last_bit(tmp_path: Path, small: Dat
 
 
 def test_a_subset_s_table_has_every_sample_and_says_which_are_kept(tmp_path: Path, small: Dataset) -> None:
-    told = export(subset_from_ids(np.array([7, 2]), small, "by hand"), tmp_path / "s.csv")
-    assert told == f"120 rows of id, kept: {tmp_path / 's.csv'}"
+    summary = export(subset_from_ids(np.array([7, 2]), small, "by hand"), tmp_path / "s.csv")
+    assert summary == f"120 rows of id, kept: {tmp_path / 's.csv'}"
     lines = (tmp_path / "s.csv").read_text().splitlines()
     assert lines == ["id,kept", *(f"{i},{int(i in (2, 7))}" for i in range(120))]
 
@@ -102,9 +102,9 @@ def test_a_list_of_scores_is_the_order_of_select(tmp_path: Path, photos: Dataset
     assert photos.train_paths is not None
     assert (tmp_path / "p.txt").read_text().splitlines() == [photos.train_paths[i] for i in ids]
     export(made, tmp_path / "s.npy")
-    found = np.load(tmp_path / "s.npy", allow_pickle=False)
-    assert found.dtype == np.float32
-    assert np.array_equal(found, values)
+    exported = np.load(tmp_path / "s.npy", allow_pickle=False)
+    assert exported.dtype == np.float32
+    assert np.array_equal(exported, values)
 
 
 @QUICK
@@ -114,10 +114,10 @@ def test_a_subset_comes_back_from_every_list(tmp_path: Path, photos: Dataset, id
     out.unlink(missing_ok=True)
     made = subset_from_ids(np.array(ids), photos, "by hand")
     export(made, out, data=photos, paths=ending == "paths")
-    found = open_subset(out, photos)
-    assert found.indices.dtype == np.int64
-    assert found.indices.tolist() == sorted(ids)
-    assert (found.meta.source, found.meta.fingerprint) == (str(out), photos.fingerprint)
+    opened = open_subset(out, photos)
+    assert opened.indices.dtype == np.int64
+    assert opened.indices.tolist() == sorted(ids)
+    assert (opened.meta.source, opened.meta.fingerprint) == (str(out), photos.fingerprint)
 
 
 @pytest.mark.parametrize("how", ["plain", "dot", "absolute", "from here", "windows", "link", "windows lines"])

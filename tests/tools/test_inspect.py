@@ -28,36 +28,36 @@ def finished(make_context: Callable[..., Context], small: Dataset) -> FinishedRu
 def test_scores_and_subsets_tell_their_story(tmp_path: Path, small: Dataset) -> None:
     scores = dp.score(small, "random", seed=7, out=tmp_path / "scores.npz")
     dp.select(scores, 0.25, balance="class", data=small, out=tmp_path / "subset.npz")
-    told = "\n".join(describe(tmp_path / "scores.npz"))
-    assert "a scores file, intact" in told
-    assert "scorer random" in told
-    assert f"highest {scores.values.max():.4g}" in told
-    assert "seed 7" in told
-    assert small.fingerprint in told
-    told = "\n".join(describe(tmp_path / "subset.npz"))
-    assert "a subset file, intact" in told
-    assert "of 120; scorer random, strategy top, balance class" in told
+    description = "\n".join(describe(tmp_path / "scores.npz"))
+    assert "a scores file, intact" in description
+    assert "scorer random" in description
+    assert f"highest {scores.values.max():.4g}" in description
+    assert "seed 7" in description
+    assert small.fingerprint in description
+    description = "\n".join(describe(tmp_path / "subset.npz"))
+    assert "a subset file, intact" in description
+    assert "of 120; scorer random, strategy top, balance class" in description
     drawn = {"strategy": "ccs", "settings": {"cutoff": 0.25}}
     dp.select(scores, 0.25, out=tmp_path / "ccs.npz", **drawn)  # type: ignore[arg-type]
-    told = "\n".join(describe(tmp_path / "ccs.npz"))
-    assert "strategy ccs (cutoff=0.25, strata=50), balance none" in told, "those that were not given too"
+    description = "\n".join(describe(tmp_path / "ccs.npz"))
+    assert "strategy ccs (cutoff=0.25, strata=50), balance none" in description, "those that were not given too"
     dp.subset_from_ids(np.arange(5), small, "by hand").save(tmp_path / "ids.npz")
     assert "keeping 5 of 120; scorer ids, strategy ids" in "\n".join(describe(tmp_path / "ids.npz"))
 
 
 def test_a_finished_run_tells_its_result(finished: FinishedRun) -> None:
-    told = "\n".join(describe(finished.folder))
-    assert "a finished run, intact" in told
+    description = "\n".join(describe(finished.folder))
+    assert "a finished run, intact" in description
     for key in ("test_accuracy", "kept", "total", "scorer", "budget", "dataset"):
-        assert f"  {key}: {getattr(finished.result, key)}" in told
-    assert re.search(r"\n  made with data made-up, threads \d+, device cpu, torch [^,{}]+, loader memory$", told)
+        assert f"  {key}: {getattr(finished.result, key)}" in description
+    assert re.search(r"\n  made with data made-up, threads \d+, device cpu, torch [^,{}]+, loader memory$", description)
 
 
 def test_an_unfinished_run_tells_how_far_it_is(finished: FinishedRun) -> None:
     (finished.folder / "result.json").unlink()
-    told = "\n".join(describe(finished.folder))
-    assert "not finished" in told
-    assert "checkpoint" not in told
+    description = "\n".join(describe(finished.folder))
+    assert "not finished" in description
+    assert "checkpoint" not in description
     save_tensors(Run(finished.folder).checkpoint_path(), {}, {"state": '{"epoch": 3}'})
     assert "(checkpoint after epoch 3)" in "\n".join(describe(finished.folder))
 

@@ -88,7 +88,7 @@ def test_lists_may_be_text() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "message"),
     [
         ({"fractions": ""}, "the sweep is empty: it names no fractions"),
         ({"scorers": " , "}, "the sweep is empty: it names no scorers"),
@@ -116,10 +116,10 @@ def test_lists_may_be_text() -> None:
         ({"kd_weights": "much"}, "got 'much'"),
     ],
 )
-def test_bad_grids_are_refused(wrong: dict[str, Any], said: str) -> None:
+def test_bad_grids_are_refused(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidValue) as refusal:
         grid(**wrong)
-    assert said in str(refusal.value)
+    assert message in str(refusal.value)
     assert "\n" not in str(refusal.value)
 
 

@@ -34,8 +34,8 @@ CHANGING = {"seconds", "subset", "folder", "soft_labels_computed"}
 def bare(value: Any) -> Any:
     """A result without what may differ."""
     if isinstance(value, Mapping):
-        return {key: bare(each) for key, each in value.items() if key not in CHANGING}
-    return [bare(each) for each in value] if isinstance(value, list | tuple) else value
+        return {key: bare(item) for key, item in value.items() if key not in CHANGING}
+    return [bare(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def weights(folder: Path, row: Trial) -> bytes:
@@ -54,24 +54,24 @@ def same_bits(one: Sweep, other: Sweep) -> bool:
 
 def test_every_row_is_one_train(small: Dataset, make_context: MakeContext, tmp_path: Path) -> None:
     context = make_context(small, *CHANGES)
-    found = sweep(context, **GRID, out=tmp_path / "sweep")
-    assert len(found.trials) == 12, "2 seeds of random and el2n at 0.2, and of everything, with and without KD"
-    assert found.failures == ()
+    result = sweep(context, **GRID, out=tmp_path / "sweep")
+    assert len(result.trials) == 12, "2 seeds of random and el2n at 0.2, and of everything, with and without KD"
+    assert result.failures == ()
     el2n = score(context, "el2n")
-    for row in found.trials:
+    for row in result.trials:
         config = row.config
         alone = train(
             context, fraction=config["fraction"], scores=el2n if config["scorer"] == "el2n" else None,
             kd_weight=config["kd_weight"], seed=config["seed"],
         )  # fmt: skip
         assert bare(row.result) == bare(alone.result.to_json())
-        assert weights(found.folder, row) == (alone.folder / "model.safetensors").read_bytes()
-    assert (found.folder / "table.md").read_text().startswith(found.table)
-    assert len((found.folder / "rows.csv").read_text().splitlines()) == 13
+        assert weights(result.folder, row) == (alone.folder / "model.safetensors").read_bytes()
+    assert (result.folder / "table.md").read_text().startswith(result.table)
+    assert len((result.folder / "rows.csv").read_text().splitlines()) == 13
     assert len(list((tmp_path / "runs/teachers").iterdir())) == 1
     assert len(list((tmp_path / "runs/evidence").iterdir())) == 1, "one recording for the students of all seeds"
     (done,) = (tmp_path / "runs/teachers").rglob("done.npy")
-    assert sum(r.result.get("soft_labels_computed", 0) for r in found.trials) == np.load(done).sum(), "each label once"
+    assert sum(r.result.get("soft_labels_computed", 0) for r in result.trials) == np.load(done).sum(), "each label once"
 
 
 def test_a_larger_grid_does_only_what_is_new(
@@ -98,23 +98,23 @@ def test_a_moved_sweep_goes_on(small: Dataset, make_context: MakeContext, tmp_pa
     context = make_context(small, *CHANGES)
     sweep(context, fractions="0.2", kd_weights="0", seeds=1, out=tmp_path / "here")
     (tmp_path / "here").rename(tmp_path / "there")
-    found = sweep(context, fractions="0.2", kd_weights="0", seeds=2, out=tmp_path / "there")
-    assert all((found.folder / row.result["folder"] / "result.json").is_file() for row in found.trials)
+    result = sweep(context, fractions="0.2", kd_weights="0", seeds=2, out=tmp_path / "there")
+    assert all((result.folder / row.result["folder"] / "result.json").is_file() for row in result.trials)
 
 
 def test_teachers_are_a_dimension(small: Dataset, make_context: MakeContext, tmp_path: Path) -> None:
     context = make_context(small, *CHANGES)
     teachers = [teach(context, seed=seed, out=tmp_path / f"teacher-{seed}") for seed in (0, 1)]
-    found = sweep(context, fractions="0.2", kd_weights="0,0.9", seeds=1, teachers=teachers)
-    assert len(found.trials) == 3
-    taught = [Path(row.result["teacher"][0]["folder"]).name for row in found.trials if row.config["teacher"]]
-    assert taught == ["teacher-0", "teacher-1"]
-    assert "teacher-1" in found.table
+    result = sweep(context, fractions="0.2", kd_weights="0,0.9", seeds=1, teachers=teachers)
+    assert len(result.trials) == 3
+    teacher_names = [Path(row.result["teacher"][0]["folder"]).name for row in result.trials if row.config["teacher"]]
+    assert teacher_names == ["teacher-0", "teacher-1"]
+    assert "teacher-1" in result.table
     (tmp_path / "teacher-0").rename(tmp_path / "moved")
     again = sweep(
         context, fractions="0.2", kd_weights="0,0.9", seeds=1, teachers=f"{tmp_path / 'moved'},{tmp_path}/teacher-1"
     )
-    assert [row.result for row in again.trials] == [row.result for row in found.trials], "a teacher is known by its weights"
+    assert [row.result for row in again.trials] == [row.result for row in result.trials], "a teacher is known by its weights"
 
 
 def test_a_row_that_fails_is_shown_and_can_be_retried(
@@ -147,12 +147,12 @@ def test_cost_is_said_before_anything_is_trained(
     small: Dataset, make_context: MakeContext, capsys: pytest.CaptureFixture[str]
 ) -> None:
     context = make_context(small, *CHANGES)
-    found = sweep(context, fractions="0.2,1", scorers="random,el2n", kd_weights="0,0.9", seeds=1)
+    result = sweep(context, fractions="0.2,1", scorers="random,el2n", kd_weights="0,0.9", seeds=1)
     first, second, *shared = capsys.readouterr().err.splitlines()[:4]
     assert "6 trials, 2 fractions x 2 scorers x 2 KD weights" in first
     assert "such trials are one" in first
     assert "0 of 6 done" in first
-    seen = sum(row.result["samples_seen"] for row in found.trials)
+    seen = sum(row.result["samples_seen"] for row in result.trials)
     assert second == f"to train: 6 students, {seen:,} samples in all"
     assert "el2n (2 proxies, 360 samples)" in shared[0]
     assert "teacher (240 samples)" in shared[1]
@@ -189,8 +189,8 @@ def test_teachers_that_cannot_teach_are_refused(
         ([teacher, str(teacher.folder)], InvalidValue, "are the same network"),
         ("", InvalidValue, "it names no teachers"),
     )
-    for teachers, kind, said in refused:
-        with pytest.raises(kind, match=said):
+    for teachers, kind, message in refused:
+        with pytest.raises(kind, match=message):
             sweep(context, fractions="0.2", seeds=1, teachers=teachers, out=tmp_path / "sweep")
     assert not (tmp_path / "sweep").exists()
 
@@ -206,16 +206,16 @@ def test_rows_of_two_teachers_are_never_mixed(small: Dataset, make_context: Make
     save_tensors(model, tensors)
     with pytest.raises(IncompatibleInputs, match="another network than the teacher of the trials that are finished"):
         sweep(elsewhere, fractions="0.2", kd_weights="0.9", seeds=2, out=tmp_path / "sweep")
-    found = sweep(elsewhere, fractions="0.2", kd_weights="0", seeds=2, out=tmp_path / "sweep")
-    assert len(found.trials) == 2, "rows without a teacher have nothing to do with it"
+    result = sweep(elsewhere, fractions="0.2", kd_weights="0", seeds=2, out=tmp_path / "sweep")
+    assert len(result.trials) == 2, "rows without a teacher have nothing to do with it"
 
 
 def test_a_place_that_holds_something_else_is_refused(small: Dataset, make_context: MakeContext, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder/mine.txt").touch()
-    for place in ("folder", "folder/mine.txt"):
+    for path in ("folder", "folder/mine.txt"):
         with pytest.raises(OutputExists, match="holds something else"):
-            sweep(make_context(small), out=tmp_path / place)
+            sweep(make_context(small), out=tmp_path / path)
     assert [p.name for p in (tmp_path / "folder").iterdir()] == ["mine.txt"]
 
 
@@ -256,9 +256,9 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("words", "said"), BAD, ids=lambda v: "-".join(v) if isinstance(v, list) else "")
-def test_bad_input_is_one_line_and_writes_nothing(refused: Callable[..., str], words: list[str], said: str) -> None:
-    assert said in refused("sweep", *FAST, *words)
+@pytest.mark.parametrize(("arguments", "message"), BAD, ids=lambda v: "-".join(v) if isinstance(v, list) else "")
+def test_bad_input_is_one_line_and_writes_nothing(refused: Callable[..., str], arguments: list[str], message: str) -> None:
+    assert message in refused("sweep", *FAST, *arguments)
 
 
 def test_another_store_is_refused_by_the_command(dprune: Callable[..., Answer], tmp_path: Path, small: Dataset) -> None:

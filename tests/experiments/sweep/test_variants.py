@@ -40,10 +40,10 @@ def context(small: Dataset, make_context: MakeContext) -> Context:
     return make_context(small, *SMALL)
 
 
-def rows(context: Context, **asked: Any) -> list[dict[str, Any]]:
+def rows(context: Context, **options: Any) -> list[dict[str, Any]]:
     """The rows of one fraction and one seed, without KD."""
-    found = find_variants(context, *(asked.get(key) for key in ("sparsity", "criterion", "self_distill")))[1]
-    return [spec.config for spec in replace(make_grid(120, "0.5", "random", "0", 1), variants=found).students()]
+    variants = find_variants(context, *(options.get(key) for key in ("sparsity", "criterion", "self_distill")))[1]
+    return [spec.config for spec in replace(make_grid(120, "0.5", "random", "0", 1), variants=variants).students()]
 
 
 def test_a_row_without_a_variant_is_the_row_that_it_was(context: Context) -> None:
@@ -56,8 +56,8 @@ def test_a_row_without_a_variant_is_the_row_that_it_was(context: Context) -> Non
 
 
 def test_a_dense_student_comes_once_whatever_the_criteria(context: Context) -> None:
-    found = rows(context, sparsity="0,0.9,0.5", criterion="snip,random")
-    assert [(r["sparsity"]["sparsity"], r["sparsity"]["criterion"]) if "sparsity" in r else None for r in found] == [
+    configs = rows(context, sparsity="0,0.9,0.5", criterion="snip,random")
+    assert [(r["sparsity"]["sparsity"], r["sparsity"]["criterion"]) if "sparsity" in r else None for r in configs] == [
         None, (0.9, "snip"), (0.9, "random"), (0.5, "snip"), (0.5, "random"),
     ]  # fmt: skip
     assert rows(context, sparsity="0", criterion="snip,random") == rows(context)
@@ -72,30 +72,30 @@ def test_a_row_carries_every_setting_of_its_variant(context: Context) -> None:
 
 
 def test_a_worker_knows_the_variant_from_the_row_alone(context: Context, small: Dataset) -> None:
-    asked = context.with_settings("sparsity", inner_steps=7).with_settings("self_distill", dlb_weight=0.25)
-    base, found = find_variants(asked, "0.9", "epsd", "dlb")
-    (spec,) = found.students()
+    settings_context = context.with_settings("sparsity", inner_steps=7).with_settings("self_distill", dlb_weight=0.25)
+    base, variants = find_variants(settings_context, "0.9", "epsd", "dlb")
+    (spec,) = variants.students()
     spec = StudentSpec.from_config(json.loads(json.dumps(spec.config)))
     recipe = TypeAdapter(Recipe).validate_json(TypeAdapter(Recipe).dump_json(base.recipe))  # as a worker reads it
-    there = context_with(small, recipe, device="cpu", loader="memory")
-    mine = asked.with_sparsity(0.9, "epsd").with_settings("self_distill", method="dlb").recipe.to_dict()
-    assert student_context(there, spec).recipe.to_dict() == mine == student_context(base, spec).recipe.to_dict()
+    worker_context = context_with(small, recipe, device="cpu", loader="memory")
+    expected = settings_context.with_sparsity(0.9, "epsd").with_settings("self_distill", method="dlb").recipe.to_dict()
+    assert student_context(worker_context, spec).recipe.to_dict() == expected == student_context(base, spec).recipe.to_dict()
 
 
 def test_what_is_not_asked_for_is_as_the_recipe_has_it(context: Context) -> None:
-    own = context.with_sparsity(0.8, "snip").with_settings("self_distill", method="tf-kd")
-    same, found = find_variants(own, None, None, None)
-    assert (same.recipe, found.pruning, found.self_distillation) == (own.recipe, (None,), (None,))
-    bare, found = find_variants(own, None, "random", None)
-    assert [table and table.sparsity for table in found.pruning] == [0.8]
-    assert (bare.recipe.sparsity.sparsity, bare.recipe.self_distill.method) == (0.0, "tf-kd")
-    bare, found = find_variants(own, None, None, "none,tf-kd")
-    assert [table and table.method for table in found.self_distillation] == [None, "tf-kd"]
-    assert (bare.recipe.sparsity.sparsity, bare.recipe.self_distill.enabled) == (0.8, False)
+    recipe_context = context.with_sparsity(0.8, "snip").with_settings("self_distill", method="tf-kd")
+    same, variants = find_variants(recipe_context, None, None, None)
+    assert (same.recipe, variants.pruning, variants.self_distillation) == (recipe_context.recipe, (None,), (None,))
+    unchanged, variants = find_variants(recipe_context, None, "random", None)
+    assert [table and table.sparsity for table in variants.pruning] == [0.8]
+    assert (unchanged.recipe.sparsity.sparsity, unchanged.recipe.self_distill.method) == (0.0, "tf-kd")
+    unchanged, variants = find_variants(recipe_context, None, None, "none,tf-kd")
+    assert [table and table.method for table in variants.self_distillation] == [None, "tf-kd"]
+    assert (unchanged.recipe.sparsity.sparsity, unchanged.recipe.self_distill.enabled) == (0.8, False)
 
 
 @pytest.mark.parametrize(
-    ("asked", "said"),
+    ("options", "message"),
     [
         ({"sparsity": ""}, "it names no shares of the weights"),
         ({"sparsity": "0.9", "criterion": ","}, "it names no criteria"),
@@ -111,10 +111,10 @@ def test_what_is_not_asked_for_is_as_the_recipe_has_it(context: Context) -> None
         ({"self_distill": "dlb,dlb"}, "is given twice"),
     ],
 )
-def test_bad_variants_are_refused(context: Context, asked: dict[str, Any], said: str) -> None:
+def test_bad_variants_are_refused(context: Context, options: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidValue) as refusal:
-        rows(context, **asked)
-    assert said in str(refusal.value)
+        rows(context, **options)
+    assert message in str(refusal.value)
     assert "\n" not in str(refusal.value)
 
 
@@ -153,14 +153,14 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("words", "said"), REFUSED, ids=lambda v: v[0] if isinstance(v, list) else "")
-def test_the_command_refuses_in_one_line(refused: Callable[..., str], words: list[str], said: str) -> None:
-    assert said in refused("sweep", "--kd-weights", "0", *fast_arguments(), *words)
+@pytest.mark.parametrize(("arguments", "message"), REFUSED, ids=lambda v: v[0] if isinstance(v, list) else "")
+def test_the_command_refuses_in_one_line(refused: Callable[..., str], arguments: list[str], message: str) -> None:
+    assert message in refused("sweep", "--kd-weights", "0", *fast_arguments(), *arguments)
 
 
 def test_the_price_counts_what_self_distillation_adds(context: Context) -> None:
-    base, found = find_variants(context, "0,0.9", "snip", "none,cs-kd,dlb,tf-kd-self")
-    grid = replace(make_grid(120, "0.5", "random", "0", 2), variants=found)
+    base, variants = find_variants(context, "0,0.9", "snip", "none,cs-kd,dlb,tf-kd-self")
+    grid = replace(make_grid(120, "0.5", "random", "0", 2), variants=variants)
     students = [spec for spec in grid.students() if spec.seed == 0]
     one = estimate_samples(base.recipe.train, grid, students[:1])
     of = {method: [s for s in students if (s.self_distillation and s.self_distillation.method) == method]
@@ -178,8 +178,8 @@ def test_the_price_counts_what_self_distillation_adds(context: Context) -> None:
 
 
 def test_time_left_tells_the_variants_apart(context: Context) -> None:
-    base, found = find_variants(context, "0,0.9", "snip", "none,dlb")
-    grid = replace(make_grid(120, "0.5", "random", "0", 2), variants=found)
+    base, variants = find_variants(context, "0,0.9", "snip", "none,dlb")
+    grid = replace(make_grid(120, "0.5", "random", "0", 2), variants=variants)
     pace = {None: 1.0, "dlb": 5.0}
     students = grid.students()
     seconds = [pace[s.self_distillation and s.self_distillation.method] + 2 * bool(s.pruning) for s in students]
@@ -197,30 +197,31 @@ def test_every_row_is_one_train_and_old_rows_stay(
     first = sweep(context, **asked)
     trained, real = list[str](), train
 
-    def spy(*words: Any, **options: Any) -> Any:
+    def spy(*arguments: Any, **options: Any) -> Any:
         trained.append(str(options.get("out")))
-        return real(*words, **options)
+        return real(*arguments, **options)
 
     monkeypatch.setattr("datapruning.api.train.train", spy)
     capsys.readouterr()
-    found = sweep(context, **asked, sparsity="0,0.5", criterion="epsd,snip", self_distill="cs-kd")
-    said = capsys.readouterr().err
+    result = sweep(context, **asked, sparsity="0,0.5", criterion="epsd,snip", self_distill="cs-kd")
+    stderr = capsys.readouterr().err
     again = sweep(context, **asked, sparsity="0,0.5", criterion="snip", self_distill="none,cs-kd")
-    assert found.folder == again.folder == first.folder
+    assert result.folder == again.folder == first.folder
     assert len(trained) == 4, "three, then snip without self-distillation; the first sweep's row is there"
     assert again.trials[0].config == first.trials[0].config
-    assert "3 ways of pruning" in said
-    assert "students pruned before training: keeping" in said
-    assert "(50.00% removed), by epsd, snip" in said
-    assert "with what self-distillation adds)" in said
-    for row in found.trials:
+    assert "3 ways of pruning" in stderr
+    assert "students pruned before training: keeping" in stderr
+    assert "(50.00% removed), by epsd, snip" in stderr
+    assert "with what self-distillation adds)" in stderr
+    for row in result.trials:
         config = row.config
-        own = context.with_settings("self_distill", method="cs-kd")
-        own = own.with_sparsity(0.5, config["sparsity"]["criterion"]) if "sparsity" in config else own
-        alone = real(own, fraction="0.5", kd_weight=0)
-        weights = [folder / "model.safetensors" for folder in (found.folder / row.result["folder"], alone.folder)]
+        variant_context = context.with_settings("self_distill", method="cs-kd")
+        if "sparsity" in config:
+            variant_context = variant_context.with_sparsity(0.5, config["sparsity"]["criterion"])
+        run = real(variant_context, fraction="0.5", kd_weight=0)
+        weights = [folder / "model.safetensors" for folder in (result.folder / row.result["folder"], run.folder)]
         assert weights[0].read_bytes() == weights[1].read_bytes()
-        sparsity = alone.result.sparsity
+        sparsity = run.result.sparsity
         assert row.result.get("sparsity", {}).get("masks") == (None if sparsity is None else sparsity.masks)
     head, _, *lines = (line.strip("|").split("|") for line in again.table.splitlines() if line.startswith("|"))
     assert [cell.strip() for cell in head[3:5]] == ["weights removed", "self-distillation"]
@@ -228,6 +229,6 @@ def test_every_row_is_one_train_and_old_rows_stay(
         ["none", "none"], ["50% by snip", "none"], ["none", "cs-kd"], ["50% by snip", "cs-kd"],
     ]  # fmt: skip
     assert "saves weights, not time" in again.table
-    with (found.folder / "rows.csv").open() as file:
+    with (result.folder / "rows.csv").open() as file:
         listed = [(r["sparsity"], r["criterion"], r["self_distill"]) for r in csv.DictReader(file)]
     assert listed == [("", "", ""), ("0.5", "snip", ""), ("", "", "cs-kd"), ("0.5", "snip", "cs-kd")]
