@@ -28,7 +28,7 @@ from datapruning.config.recipe import Recipe
 from datapruning.config.training import TrainConfig
 from datapruning.data.dataset import Dataset, Split
 from datapruning.evidence.prediction_change import PredictionChange
-from datapruning.evidence.recorder import Recorder, RecorderCallback
+from datapruning.evidence.recorder import Recorder
 from datapruning.evidence.recording import write_array
 from datapruning.evidence.sample_stats import SampleStats
 from datapruning.models import create_model
@@ -116,8 +116,8 @@ def main() -> None:
         track = SampleStats(Path(folder) / "track", 1, SAMPLES)
         write_array(Path(folder) / "changes" / "-1.npy", np.full((SAMPLES, CLASSES), 0.1, np.float16))  # an epoch before
 
-        def recording() -> RecorderCallback:
-            return RecorderCallback(Recorder(track, PredictionChange(Path(folder) / "changes", SAMPLES)))
+        def recording() -> Recorder:
+            return Recorder(track, PredictionChange(Path(folder) / "changes", SAMPLES))
 
         kd = DistillationLoss(TeacherLabels([labels]), 0.9, 4.0)
         kinds: dict[str, Callable[[], float]] = {

@@ -3,8 +3,8 @@
 import numpy as np
 
 from datapruning.artifacts.scorer import Values, scorer
-from datapruning.errors import MissingPackage
 from datapruning.evidence.embeddings import Embeddings
+from datapruning.evidence.faiss_import import import_faiss
 
 ITERATIONS = 50
 
@@ -18,13 +18,9 @@ ITERATIONS = 50
 )
 def prototypicality(embeddings: Embeddings) -> Values:
     """1 - cosine to the nearest of as many prototypes as there are classes."""
-    try:
-        import faiss
-    except ImportError as error:
-        raise MissingPackage(f"prototypes are found with faiss ({error}); install it: pip install faiss-cpu") from None
     k = len(np.unique(embeddings.labels))
     directions = embeddings.directions
-    means = faiss.Kmeans(
+    means = import_faiss().Kmeans(
         directions.shape[1], k, niter=ITERATIONS, spherical=True, seed=embeddings.seed % 2**31, min_points_per_centroid=1,
         max_points_per_centroid=10**9,
     )  # fmt: skip

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from datapruning.errors import InvalidFile, InvalidValue, MissingPackage, first_line
+from datapruning.errors import InvalidFile, InvalidValue, first_line
+from datapruning.evidence.faiss_import import import_faiss
 from datapruning.io.npy import open_npy_memmap
 from datapruning.utils.cost import ComputeCost
 
@@ -67,13 +68,7 @@ class Embeddings:
             raise InvalidValue(
                 f"each of {self.total:,} samples has {self.total - 1:,} others; the {k} nearest cannot be found"
             )
-        try:
-            import faiss
-        except ImportError as error:
-            raise MissingPackage(
-                f"neighbours are searched with faiss ({error}); install it: pip install faiss-cpu"
-            ) from None
-        index = faiss.IndexFlatIP(self.features.shape[1])
+        index = import_faiss().IndexFlatIP(self.features.shape[1])
         index.add(self.directions)
         _, candidates = index.search(self.directions, min(k + 1 + NUM_EXTRA_NEIGHBOURS, self.total))
         similar, nearest = np.empty((self.total, k)), np.empty((self.total, k), np.int64)

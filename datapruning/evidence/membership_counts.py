@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from datapruning.errors import InvalidValue
 from datapruning.evidence.ensemble import SubsetEnsemble
+from datapruning.evidence.held_out import check_enough
 
 MAX_PAIRS = 1 << 21
 """Pairs of a block: memory does not grow with the product of the splits."""
@@ -98,11 +99,6 @@ def count_members(ensemble: SubsetEnsemble, num_test: int) -> MembershipCounts:
         for k, mask in enumerate((member.in_subset, ~member.in_subset)):
             counts[k] += mask
             correct[k] += mask & member.correct
-    if counts.min() < 2:
-        sample_id = int(counts.min(0).argmin())
-        raise InvalidValue(
-            f"an error bar needs two members that were trained on a sample and two that were not; sample id {sample_id} has "
-            f"{counts[0, sample_id]} and {counts[1, sample_id]}: add members (ensemble.num_members)"
-        )
+    check_enough(counts[0], counts[1])
     share = correct / counts
     return MembershipCounts(num_members, in_subset, test_correct, counts[0], share[0] - share[1])

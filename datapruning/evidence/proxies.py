@@ -14,7 +14,7 @@ from datapruning.errors import InvalidValue
 from datapruning.evidence.embeddings import to_features
 from datapruning.evidence.manifests import DONE, RecordingManifest
 from datapruning.evidence.prediction_change import PredictionChange
-from datapruning.evidence.recorder import Recorder, RecorderCallback
+from datapruning.evidence.recorder import Recorder
 from datapruning.evidence.recording import FEATURES, LABELS, RUNNER_UP, Recording, create_recording, write_array
 from datapruning.evidence.sample_stats import runner_up_class
 from datapruning.io.atomic import atomic_write
@@ -97,7 +97,7 @@ def _train_proxy(context: Context, recording: Recording, number: int, runs: int,
     callbacks: list[Callback] = [_EvaluateEarly(recording, number, evidence.early_epoch, loader, context.views)]
     prediction_change = PredictionChange(folder / "changes", total)
     if is_complete:
-        callbacks.append(RecorderCallback(Recorder(recording.train_passes(number), prediction_change)))
+        callbacks.append(Recorder(recording.train_passes(number), prediction_change))
     checkpoint = Checkpoint(folder / STATE)
     model = context.new_model(training.model, seed)
     if context.time_limit is not None:

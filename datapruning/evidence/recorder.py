@@ -23,7 +23,7 @@ BUFFER_ROWS = 8192
 LOGITS, TARGETS, IDS = "recorder.logits", "recorder.targets", "recorder.ids"
 
 
-class Recorder:
+class Recorder(Callback):
     """Records the statistics of an epoch as a row of `SampleStats`.
 
     Use: `start_epoch(epoch)`, then `update(...)` for each batch, then `end_epoch()`.
@@ -59,7 +59,7 @@ class Recorder:
         if self.prediction_change is not None:
             self.prediction_change.start_epoch(epoch)
 
-    def resume(self, epoch: int, ids: NDArray[np.int64]) -> None:
+    def on_resume(self, epoch: int, ids: NDArray[np.int64]) -> None:
         """Resume in the row of `epoch`, in which samples `ids` int64 came before; other samples of the row are cleared.
 
         Call `restore` first: it brings back the samples in the buffer.
@@ -68,6 +68,23 @@ class Recorder:
         self.stats.clear(epoch, keep=np.setdiff1d(ids, self._ids[: self._used]))
         if self.prediction_change is not None:
             self.prediction_change.start_epoch(epoch, inside=True)
+
+    def on_epoch_start(self, epoch: int) -> None:
+        """Start the row of `epoch`."""
+        self.start_epoch(epoch)
+
+    def on_batch_end(self, epoch: int, batch: Batch, logits: Tensor) -> None:
+        """Record a batch of the training pass, without an extra forward pass."""
+        self.update(logits, batch.labels, batch.ids)
+
+    def on_epoch_end(self, epoch: int, model: nn.Module) -> None:
+        """Finish the row."""
+        self.end_epoch()
+
+    def on_checkpoint(self, epoch: int) -> None:
+        """Note that a resume begins after this epoch."""
+        if self.prediction_change is not None:
+            self.prediction_change.saved(epoch)
 
     def flush(self) -> None:
         """Write the row so far to disk, without the buffer, which is part of a checkpoint.
@@ -186,43 +203,3 @@ class Recorder:
 
 def _few(ids: NDArray[np.int64]) -> str:
     return ", ".join(str(sample_id) for sample_id in ids[:5]) + (", ..." if len(ids) > 5 else "")
-
-
-class RecorderCallback(Callback):
-    """Records the training pass itself, without extra forward passes."""
-
-    def __init__(self, recorder: Recorder) -> None:
-        self.recorder = recorder
-
-    def on_epoch_start(self, epoch: int) -> None:
-        """Start a row."""
-        self.recorder.start_epoch(epoch)
-
-    def on_batch_end(self, epoch: int, batch: Batch, logits: Tensor) -> None:
-        """Record a batch."""
-        self.recorder.update(logits, batch.labels, batch.ids)
-
-    def on_epoch_end(self, epoch: int, model: nn.Module) -> None:
-        """Finish the row."""
-        self.recorder.end_epoch()
-
-    def on_resume(self, epoch: int, ids: NDArray[np.int64]) -> None:
-        """Resume in the middle of a row."""
-        self.recorder.resume(epoch, ids)
-
-    def flush(self) -> None:
-        """Write the row so far to disk."""
-        self.recorder.flush()
-
-    def tensors(self) -> dict[str, Tensor]:
-        """The recorder's state for a checkpoint."""
-        return self.recorder.tensors()
-
-    def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Restore the recorder's state."""
-        self.recorder.restore(tensors)
-
-    def on_checkpoint(self, epoch: int) -> None:
-        """Note that a resume begins after this epoch."""
-        if self.recorder.prediction_change is not None:
-            self.recorder.prediction_change.saved(epoch)

@@ -8,25 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datapruning.errors import MissingPackage, first_line
+from datapruning.evidence.faiss_import import import_faiss
 
 BLOCK_ROWS = 2048
-
-
-def import_faiss() -> Any:
-    """Import faiss.
-
-    Raises:
-        MissingPackage: naming the package.
-    """
-    try:
-        import faiss
-    except ImportError as error:
-        raise MissingPackage(
-            f"strategy 'd2' searches neighbours with faiss, which cannot be imported ({first_line(error)}); install it: "
-            "pip install faiss-cpu"
-        ) from None
-    return faiss
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from datapruning.data.dataset import Dataset
 from datapruning.data.loaders.loader import Batch
 from datapruning.errors import InvalidValue
 from datapruning.evidence.prediction_change import PredictionChange
-from datapruning.evidence.recorder import Recorder, RecorderCallback
+from datapruning.evidence.recorder import Recorder
 from datapruning.evidence.sample_stats import RECORDED, TRAIN_STATISTICS, SampleStats
 from datapruning.runs.context import Context
 from datapruning.training.callbacks import Callback
@@ -186,7 +186,7 @@ def run(context: Context, folder: Path, saves: set[int], kills: list[tuple[int, 
         checkpoint = Checkpoint(folder / "checkpoint.safetensors")
         killer = Killer(checkpoint, saves, kills)
         track = SampleStats(folder / "track", PROXY.epochs, total)
-        recording = RecorderCallback(Recorder(track, PredictionChange(folder / "changes", total)))
+        recording = Recorder(track, PredictionChange(folder / "changes", total))
         try:
             fit(
                 context.new_model(PROXY.model, 0), context.loader("train"), np.arange(total), context.views, PROXY,

@@ -25,7 +25,7 @@ from datapruning.data.loaders.loader import Batch
 from datapruning.errors import Diverged, InvalidFile
 from datapruning.evidence import recorder
 from datapruning.evidence.prediction_change import PredictionChange
-from datapruning.evidence.recorder import Recorder, RecorderCallback
+from datapruning.evidence.recorder import Recorder
 from datapruning.evidence.sample_stats import RECORDED, TRAIN_STATISTICS, SampleStats
 from datapruning.io.tensors import load_tensors, save_tensors
 from datapruning.runs.context import Context
@@ -239,7 +239,7 @@ def test_a_killed_recording_is_the_same_to_the_bit(
 
     def work(name: str) -> tuple[nn.Module, TrainState]:
         tracks[name] = SampleStats(tmp_path / name / "track", SHORT.epochs, small.total)
-        watching = RecorderCallback(Recorder(tracks[name], PredictionChange(tmp_path / name / "changes", small.total)))
+        watching = Recorder(tracks[name], PredictionChange(tmp_path / name / "changes", small.total))
         return train(context, callbacks=[watching], checkpoint=Checkpoint(tmp_path / name / "state"))
 
     uninterrupted = outcome_of(*work("uninterrupted"))

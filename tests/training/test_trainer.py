@@ -18,7 +18,7 @@ from datapruning.config.training import TrainConfig
 from datapruning.data.dataset import Dataset
 from datapruning.errors import DataPruningError, InvalidFile
 from datapruning.evidence.prediction_change import PredictionChange
-from datapruning.evidence.recorder import Recorder, RecorderCallback
+from datapruning.evidence.recorder import Recorder
 from datapruning.evidence.sample_stats import SampleStats
 from datapruning.io.tensors import load_tensors, save_tensors
 from datapruning.runs.context import Context
@@ -117,7 +117,7 @@ def test_recording_does_not_change_what_is_learned(make_context: Maker, small: D
     plain, done = train(context, SHORT)
     track = SampleStats(tmp_path / "track", SHORT.epochs, small.total)
     changes = PredictionChange(tmp_path / "changes", small.total)
-    recorded, _ = train(context, SHORT, callbacks=[RecorderCallback(Recorder(track, changes))])
+    recorded, _ = train(context, SHORT, callbacks=[Recorder(track, changes)])
     assert same(plain, recorded)
     shares = 100 * track["correct"].mean(1)
     np.testing.assert_allclose(shares, [row.train_accuracy for row in done.history])
