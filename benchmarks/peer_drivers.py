@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import dataclasses
 import importlib.util
 import json
 import os
@@ -105,7 +106,7 @@ def ours(task: Task, case: Case, folder: Path, clock: Clock) -> Answer:
     data = dp.open_dataset(case.data)
     changes = {
         "proxy.model": case.network, "proxy.epochs": case.epochs, "proxy.batch_size": case.batch_size, "proxy.lr": LR,
-        "score.schedule": "cosine", "score.warmup": 0.0, "evidence.runs": 1, "evidence.full_runs": 1,
+        "proxy.schedule": "cosine", "proxy.warmup": 0.0, "evidence.runs": 1, "evidence.full_runs": 1,
         "evidence.early_epoch": min(10, case.epochs), "views.flip": str(task.augment).lower(),
         "views.crop": 4 * task.augment,
     }  # fmt: skip
@@ -122,7 +123,8 @@ def ours(task: Task, case: Case, folder: Path, clock: Clock) -> Answer:
     values = scores.values
     if task.scorer == "forgetting":  # never learned: here as DeepCore counts it
         values = np.where(values == case.epochs, 0, values)
-    return values, {"costs": scores.meta.costs}
+    assert scores.meta.costs is not None, "the evidence of these scorers is trained"
+    return values, {"costs": dataclasses.asdict(scores.meta.costs)}
 
 
 def network_alone(task: Task, case: Case, folder: Path, clock: Clock) -> Answer:
