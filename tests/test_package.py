@@ -84,13 +84,9 @@ def test_all_public_names_resolve() -> None:
         dp.scoer  # noqa: B018
 
 
-def test_dir_lists_the_public_names_and_type_checkers_see_the_same() -> None:
+def test_dir_lists_the_public_names() -> None:
     assert dir(dp) == sorted(dp.__all__)
-    tree = ast.parse((PROJECT_ROOT / "datapruning" / "__init__.py").read_text(encoding="utf-8"))
-    (block,) = (node for node in tree.body if isinstance(node, ast.If))
-    imports = [node for node in block.body if isinstance(node, ast.ImportFrom)]
-    typed = {alias.asname: f"{node.module}.{alias.name}" for node in imports for alias in node.names}
-    assert typed == {name: f"datapruning.{module}.{name}" for name, module in dp._MODULES.items()}
+    assert {"__version__", "score", "select", "train", "UserError"} <= set(dir(dp))
 
 
 @pytest.mark.parametrize("module", ["datapruning", "datapruning.api", "datapruning.config", "datapruning.errors"])
