@@ -35,3 +35,5 @@ from datapruning.tools.check import check as check
 from datapruning.tools.diff.diff import diff as diff
 from datapruning.tools.export.export import export as export
 from datapruning.version import __version__ as __version__
+
+__all__: list[str]
