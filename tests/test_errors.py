@@ -25,7 +25,7 @@ from tests.conftest import Answer
 ERRORS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, Exception)]
 
 
-def test_one_class_catches_them_all() -> None:
+def test_one_base_class_for_all_errors() -> None:
     assert all(f" {kind.__name__} " in str(errors.__doc__) for kind in ERRORS if kind is not DataPruningError), (
         "the tree is whole"
     )
@@ -70,7 +70,7 @@ def test_an_interruption_is_one_line_and_130(dprune: Callable[..., Answer], monk
     assert dprune("recipes") == Answer(130, "", "dprune: interrupted; the same command resumes\n")
 
 
-def test_a_mistake_of_ours_is_not_hidden(dprune: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_internal_errors_are_not_hidden(dprune: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch) -> None:
     def broken() -> None:
         raise ZeroDivisionError
 

@@ -199,7 +199,7 @@ def test_scores_of_a_dataset_in_another_order_are_those_of_another_dataset(
         dp.select(scores, 0.5, data=turned)
 
 
-def test_places_depend_on_what_a_scorer_reads(small: Dataset, tmp_path: Path) -> None:
+def test_default_paths_depend_on_what_a_scorer_reads(small: Dataset, tmp_path: Path) -> None:
     one, two = (
         open_context(small, changes=[f"ensemble.num_members={members}"], workspace=tmp_path, loader="memory")
         for members in (10, 20)

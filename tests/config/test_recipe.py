@@ -64,7 +64,7 @@ def test_set_changes_one_value(recipe: Path, change: str, table: str, key: str, 
     assert type(setting) is type(value)
 
 
-def test_set_reaches_those_who_inherit(recipe: Path) -> None:
+def test_set_reaches_inheriting_tables(recipe: Path) -> None:
     parsed, _ = read_recipe(recipe, ["train.epochs=3", "train.momentum=0.5"])
     assert (parsed.train.epochs, parsed.teacher.epochs, parsed.proxy.epochs) == (3, 9, 3)
     assert parsed.teacher.momentum == 0.5
@@ -138,7 +138,7 @@ KEYS = st.from_regex(r"[a-z_]{1,8}", fullmatch=True)
 
 @settings(deadline=None, max_examples=150)
 @given(st.dictionaries(KEYS, st.dictionaries(KEYS, VALUES, max_size=3), max_size=3))
-def test_toml_comes_back_as_it_went(tables: dict[str, dict[str, Any]]) -> None:
+def test_toml_round_trip(tables: dict[str, dict[str, Any]]) -> None:
     parsed = tomllib.loads(to_toml(tables))
     assert parsed == tables
     assert repr(parsed) == repr(tables), "types and signs of zeros too"

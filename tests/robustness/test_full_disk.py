@@ -260,7 +260,7 @@ def test_a_folder_without_permission_is_named(tmp_path: Path) -> None:
             write()
 
 
-def test_looking_whether_a_place_can_be_written_leaves_nothing(tmp_path: Path) -> None:
+def test_the_check_for_a_writable_path_leaves_no_file(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for path in (tmp_path, tmp_path / "deep" / "er.npz", tmp_path / "file"):
         check_writable(path)

@@ -55,13 +55,13 @@ def test_a_changed_file_is_refused_in_one_line_or_reads_as_before(
 
 @settings(deadline=None, max_examples=100)
 @given(seed=st.integers(0, 2**32))
-def test_a_change_changes_and_repeats(seed: int) -> None:
+def test_changes_are_reproducible_and_never_empty(seed: int) -> None:
     original = bytes(range(256)) * 2
     assert changed(original, "txt", random.Random(seed)) == changed(original, "txt", random.Random(seed))
     assert changed(original, "txt", random.Random(seed))[0] != original
 
 
-def test_the_judge_sees_what_it_is_there_for(tmp_path: Path) -> None:
+def test_the_judge_detects_every_kind_of_fault(tmp_path: Path) -> None:
     """A file that was made to lie, with checksums that fit, is a silent acceptance: nothing else could tell."""
     kind = READERS["subset"]
     kind.make(tmp_path)
@@ -83,7 +83,7 @@ def test_the_judge_sees_what_it_is_there_for(tmp_path: Path) -> None:
     assert judge(Reader("x", (), kind.make, fails), tmp_path, original, b"", "npz", True)[0] == "crash"
 
 
-def test_changes_reach_what_formats_say() -> None:
+def test_changes_reach_headers_and_values() -> None:
     values = {str(change_value({"a": 1, "b": ["x"]}, random.Random(seed))) for seed in range(200)}
     assert len(values) > 40
     head = b"\x93NUMPY\x01\x00\x76\x00" + b"{'descr': '<f4', 'fortran_order': False, 'shape': (3,), }".ljust(117) + b"\n"

@@ -214,7 +214,7 @@ def test_json_that_was_changed_is_refused_with_what_to_do(tmp_path: Path) -> Non
         '{"a": ' + "[" * 99 + "]" * 99 + "}",
     ],
 )
-def test_json_that_python_chokes_on_is_a_bad_file(tmp_path: Path, text: str) -> None:
+def test_json_that_python_cannot_parse_is_an_invalid_file(tmp_path: Path, text: str) -> None:
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(InvalidFile, match=r"a\.json cannot be read as JSON"):
         read_json(tmp_path / "a.json")
@@ -230,13 +230,13 @@ def test_json_that_python_chokes_on_is_a_bad_file(tmp_path: Path, text: str) -> 
         "[train]\nlr = " + "9" * 400,
     ],
 )
-def test_recipes_that_python_chokes_on_are_refused(tmp_path: Path, text: str) -> None:
+def test_recipes_that_python_cannot_parse_are_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "r.toml").write_text(text)
     with pytest.raises(UserError, match=r"r\.toml"):
         read_recipe(tmp_path / "r.toml")
 
 
-def test_texts_without_end_are_not_read(tmp_path: Path) -> None:
+def test_oversized_text_files_are_not_read(tmp_path: Path) -> None:
     for name, limit, read in (
         ("r.toml", 2**20, read_recipe), ("a.json", 2**28, read_json), ("ids.txt", 2**30, read_ids),
     ):  # fmt: skip
@@ -305,7 +305,7 @@ def test_a_model_name_from_elsewhere_calls_no_part_of_python() -> None:
             create_model(name, (8, 8, 1), 3, seed=0)
 
 
-def test_pictures_that_are_bombs_or_start_programs_are_refused() -> None:
+def test_decompression_bombs_and_executable_formats_are_refused() -> None:
     file = io.BytesIO()
     Image.new("1", (20_000, 20_000)).save(file, "PNG")
     assert len(file.getvalue()) < 100_000
@@ -328,7 +328,7 @@ def pictures(folder: Path, *names: str) -> Path:
     return folder
 
 
-def test_a_maze_of_links_ends(tmp_path: Path) -> None:
+def test_symlink_loops_terminate(tmp_path: Path) -> None:
     root = pictures(tmp_path / "pets", *(f"cat/{k}/a.png" for k in range(7)), "dog/a.png", "dog/b.png")
     for k in range(7):
         for other in range(7):
@@ -366,7 +366,7 @@ def test_decoded_pictures_that_were_changed_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "line", ["../../../etc/passwd", "/etc/passwd", "a\0b", "x" * 10**6, "loop/x.png", "\x1b[2Jx", "train\u2028x"]
 )
-def test_path_lists_lead_nowhere(tmp_path: Path, line: str) -> None:
+def test_path_lists_cannot_escape_the_folder(tmp_path: Path, line: str) -> None:
     split = Split(np.zeros((2, 4, 4, 3), np.uint8), np.arange(2))
     data = Dataset("pets", split, split, ("a", "b"), str(tmp_path / "pets"), "x", ("a/1.png", "b/1.png"))
     (tmp_path / "pets").mkdir()
@@ -378,7 +378,7 @@ def test_path_lists_lead_nowhere(tmp_path: Path, line: str) -> None:
     assert str(caught.value).isprintable()
 
 
-def test_what_steers_a_terminal_is_escaped(tmp_path: Path, small: Dataset, dprune: Callable[..., Answer]) -> None:
+def test_control_characters_are_escaped(tmp_path: Path, small: Dataset, dprune: Callable[..., Answer]) -> None:
     assert escape_control_chars("\x1b[31mr\u202eed\x07\ud800 ü\n\t") == "\\x1b[31mr\\u202eed\\x07\\ud800 ü\n\t"
     meta = SubsetMetadata(**common_fields(replace(small, name="a\nb\x07")), scorer="\x1b[2J\u202e").to_json()
     write_npz(tmp_path / "half.npz", {"indices": np.arange(3)}, {**meta, "scorer": "\ud800"})

@@ -134,7 +134,7 @@ def test_killed_at_any_update_it_ends_with_the_same_bits(
 
 
 @pytest.mark.parametrize("training", [SHORT, PRUNED], ids=["plain", "infobatch"])
-def test_at_every_single_update(
+def test_killed_at_every_single_update(
     make_context: Contexts, small: Dataset, tmp_path: Path, killed: Killer, training: TrainConfig
 ) -> None:
     context = make_context(small)
@@ -170,7 +170,7 @@ def test_a_checkpoint_lies_where_it_was_killed(
     assert (states[2]["epoch"], states[2]["partial_epoch"]["batches"]) == (1, 3)
 
 
-def test_what_dropout_draws_is_the_runs_own(make_context: Contexts, small: Dataset) -> None:
+def test_dropout_draws_from_the_random_numbers_of_the_run(make_context: Contexts, small: Dataset) -> None:
     context = make_context(small)
     uninterrupted = outcome_of(*train(context, model=dropout_net()))
     with torch.random.fork_rng(devices=[]):
@@ -337,7 +337,9 @@ def test_a_loss_that_is_no_number_names_its_update_and_leaves_the_last_good_stat
         assert name.startswith(EXTRA_PREFIX) or tensor.isfinite().all(), name
 
 
-def test_looking_seldom_finds_the_first_one(make_context: Contexts, small: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_infrequent_checks_report_the_first_non_finite_loss(
+    make_context: Contexts, small: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(nan_guard, "CHECK_EVERY_ON_CPU", 3)
     with pytest.raises(Diverged, match=r"in epoch 0, at update 2 of the run"):
         train(make_context(small), loss=Poison(1))

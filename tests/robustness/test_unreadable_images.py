@@ -50,13 +50,13 @@ def trained_on(monkeypatch: pytest.MonkeyPatch) -> set[int]:
     return seen
 
 
-def test_those_that_can_be_read(small: Dataset, spoilt: Dataset) -> None:
+def test_unreadable_images_are_recorded_by_id(small: Dataset, spoilt: Dataset) -> None:
     assert small.valid_ids.tolist() == list(range(120))
     assert spoilt.valid_ids.tolist() == [i for i in range(120) if i not in LOST]
     assert spoilt.valid_ids.dtype == np.int64
 
 
-def test_teachers_and_students_of_all_data_never_see_them(
+def test_teachers_and_students_of_all_data_never_see_unreadable_images(
     make_context: MakeContext, spoilt: Dataset, trained_on: set[int]
 ) -> None:
     context = make_context(spoilt, *SETTINGS)
@@ -69,7 +69,7 @@ def test_teachers_and_students_of_all_data_never_see_them(
 
 
 @pytest.mark.parametrize("name", ["el2n", "forgetting", "aum", "memorization", "memorization-plain", "knn", "grand"])
-def test_proxies_and_members_never_see_them_and_their_scores_are_below_all_others(
+def test_proxies_and_members_never_see_unreadable_images_and_score_them_lowest(
     make_context: MakeContext, spoilt: Dataset, trained_on: set[int], name: str
 ) -> None:
     assert name in find_scorers()
@@ -86,7 +86,7 @@ def test_proxies_and_members_never_see_them_and_their_scores_are_below_all_other
     assert not np.isin(kept, LOST).any()
 
 
-def test_they_judge_nothing(spoilt: Dataset) -> None:
+def test_unreadable_images_are_not_in_the_validation_set(spoilt: Dataset) -> None:
     kept = np.arange(0, 120, 2)
     validation = choose_validation_set(kept, 120, 100, 0, subset_is_random=True, unreadable=LOST)
     assert not np.isin(validation.ids, LOST).any()
@@ -96,7 +96,7 @@ def test_they_judge_nothing(spoilt: Dataset) -> None:
     assert min(split.holdout.min(), split.rest.min()) == 1000
 
 
-def test_neither_influence_nor_label_issues_name_them(make_context: MakeContext, spoilt: Dataset) -> None:
+def test_influence_and_label_issues_leave_out_unreadable_images(make_context: MakeContext, spoilt: Dataset) -> None:
     context = make_context(spoilt, *SETTINGS)
     listed = dp.find_label_issues(context, "ensemble", count=120)
     assert {row.id for row in listed.rows} == set(spoilt.valid_ids.tolist())
@@ -110,7 +110,7 @@ def test_a_subset_that_has_one_is_refused(make_context: MakeContext, spoilt: Dat
         dp.train(make_context(spoilt, *SETTINGS), subset, kd_weight=0)
 
 
-def test_runs_without_them_are_no_runs_with_them(make_context: MakeContext, small: Dataset) -> None:
+def test_unreadable_images_change_the_identity_of_runs(make_context: MakeContext, small: Dataset) -> None:
     """The fingerprint is of files, and the same where a file is broken or not taken: the places differ."""
     full_context, reduced_context = make_context(small), make_context(replace(small, corrupt_ids=LOST))
     assert full_context.data.fingerprint == reduced_context.data.fingerprint

@@ -25,7 +25,7 @@ def finished(make_context: Callable[..., Context], small: Dataset) -> FinishedRu
     return dp.train(make_context(small), fraction=0.5, kd_weight=0)
 
 
-def test_scores_and_subsets_tell_their_story(tmp_path: Path, small: Dataset) -> None:
+def test_inspect_describes_scores_and_subsets(tmp_path: Path, small: Dataset) -> None:
     scores = dp.score(small, "random", seed=7, out=tmp_path / "scores.npz")
     dp.select(scores, 0.25, balance="class", data=small, out=tmp_path / "subset.npz")
     description = "\n".join(describe(tmp_path / "scores.npz"))
