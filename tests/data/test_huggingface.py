@@ -82,7 +82,7 @@ def test_what_cannot_be_used_is_refused(hf: Any, tmp_path: Path) -> None:
     with pytest.raises(InvalidFile, match=r"exactly one label \(ClassLabel\) column is needed, there is none"):
         dp.open_dataset(f"hf:{tmp_path / 'plain'}")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InvalidFile, match="no dataset that save_to_disk wrote"):
+    with pytest.raises(InvalidFile, match="not a dataset that save_to_disk wrote"):
         dp.open_dataset(f"hf:{tmp_path / 'empty'}")
 
 

@@ -69,7 +69,7 @@ def test_networks_are_tried_on_pictures_of_the_dataset(dprune: Dprune, tmp_path:
             "[kd]\n\nteacher_candidates = ['convnet', 'torchvision:alexnet']\n",
             "line 3: kd.teacher_candidates: model 'torchvision:alexnet' does not take images of 8x8 with 1 channel",
         ),
-        ("[train]\nmodel = 'nets:wide'\n", "line 2: train.model: model 'nets:wide' gives [2, 11] for 2 pictures"),
+        ("[train]\nmodel = 'nets:wide'\n", "line 2: train.model: model 'nets:wide' gives [2, 11] for 2 images"),
         ("[train]\nmodel = 'nets:fails'\n", "line 2: train.model: model 'nets:fails' cannot be made: OSError: no"),
         ("[train]\nmodel = 'nets:odd'\n[sparsity]\nsparsity = 0.5\n", "line 3: Odd has no convolution and no linear layer"),
         ("[views]\nsize = 32\n", "line 2: views.size is 32, but the images are 8x8"),
