@@ -105,7 +105,7 @@ def test_a_changed_ffcv_cache_is_refused_and_an_unsealed_one_is_not(tmp_path: Pa
         content[offset] ^= 1
     path.write_bytes(content[:-8])
     (tmp_path / "train.beton.sha256.json").unlink()
-    with pytest.raises(InvalidFile, match=r"no whole \.beton file"):
+    with pytest.raises(InvalidFile, match=r"is not a whole \.beton file"):
         Beton(path)
 
 
