@@ -58,9 +58,9 @@ def judge(reader: Any, folder: Path, original: str, changed: bytes, ending: str,
     from benchmarks.fuzz_changes import signed
     from benchmarks.fuzz_readers import ALL, BYTES, content
     from datapruning.errors import UserError
-    from datapruning.io.checksums import _digest_once
+    from datapruning.io.checksums import _cached_digest
 
-    _digest_once.cache_clear()  # files of one size that are written within one tick of the clock look alike to it
+    _cached_digest.cache_clear()  # files of one size that are written within one tick of the clock look alike to it
     try:
         outcome_content = content(reader.read(folder))
     except UserError as error:
@@ -214,8 +214,8 @@ def report(
         "one line; through `dprune inspect`, exit code 2 and one line. *Same content*: read as what it was (a time in an "
         "archive's directory, white space). *Another valid file*: of lists, recipes, pictures and weights from elsewhere, "
         "which carry no checksum of ours; a dataset, packed anew with checksums that fit, has another fingerprint. *No "
-        "checksum any more*: the change took the checksum away together with something else; such a file is taken for one "
-        "that was written before there were checksums. *Crash*: any other exception, or the end of the process. *Hang*: "
+        "checksum any more*: the change took the checksum away together with something else; of weights and FFCV caches, "
+        "which other programs write too. *Crash*: any other exception, or the end of the process. *Hang*: "
         f"more than {SECONDS:.0f} s. Memory: {MEMORY / 2**30:.0f} GB.\n\n" + table(head, rows)
     )
     command = f"python -m benchmarks.fuzz --files {args.files} --runs {args.runs} --seed {args.seed}"

@@ -113,7 +113,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         InvalidFile: missing, broken, or not weights alone.
     """
     if path.suffix == ".safetensors":
-        return _strip_wrappers(validate_weights(load_tensors(path)[0], path))
+        return _strip_wrappers(validate_weights(load_tensors(path, external=True)[0], path))
     if not path.is_file():
         raise InvalidFile(f"{path} is not there")
     try:

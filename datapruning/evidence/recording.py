@@ -71,7 +71,8 @@ class Recording:
         path = self.folder / LABELS
         labels = _read_array(path, np.int64, self.total, "labels")
         for _, manifest in self.finished_runs()[:1]:
-            check_digest(path, manifest.labels_sha256, "record it again in another folder")
+            if manifest.labels_sha256 is not None:
+                check_digest(path, manifest.labels_sha256, "record it again in another folder")
         return labels
 
     def run_folder(self, number: int) -> Path:

@@ -1,7 +1,7 @@
-"""Digests of files that are too large, or of a format too fixed, to carry a checksum inside: kept in a JSON beside them.
+"""SHA-256 of files that are too large, or of a format too fixed, to carry a checksum: kept in a JSON file next to them.
 
-A file is read through when it is first opened in a process, at about 1.5 GB/s; one that is larger than
-`MAX_VERIFIED_BYTES` is not, its header and tables alone are checked then.
+A file is read to its end when it is first opened in a process, at about 1.5 GB/s. Of one that is larger than
+`MAX_VERIFIED_BYTES`, the header and tables alone are checked.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from datapruning.errors import InvalidFile
 from datapruning.io.json import read_json, write_json
@@ -26,34 +25,32 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def check_digest(path: Path, expected: Any, advice: str) -> None:
-    """Refuse a file that has another digest than when it was written.
+def check_digest(path: Path, expected: str, advice: str) -> None:
+    """Refuse a file that has another SHA-256 than when it was written.
 
     Args:
         path: the file.
-        expected: its digest then; None: not known, for it was written before there were any.
+        expected: its SHA-256 (hex) then.
         advice: what to do, for the message.
 
     Raises:
         InvalidFile: it was changed. OSError: it cannot be read.
     """
-    if expected is None:
-        return
-    about = path.stat()
-    if about.st_size <= MAX_VERIFIED_BYTES and _digest_once(str(path), about.st_size, about.st_mtime_ns) != expected:
+    stat = path.stat()
+    if stat.st_size <= MAX_VERIFIED_BYTES and _cached_digest(str(path), stat.st_size, stat.st_mtime_ns) != expected:
         raise InvalidFile(f"{path} was changed since it was written: its content has another checksum; {advice}")
 
 
 @cache
-def _digest_once(path: str, size: int, changed: int) -> str:
+def _cached_digest(path: str, size: int, mtime_ns: int) -> str:
     return file_digest(Path(path))
 
 
 @contextmanager
 def write_checksummed(path: Path) -> Iterator[None]:
-    """Around the writing of a file: what was noted of an older one is forgotten, then the digest of the new one is noted.
+    """Context in which a file is written: its SHA-256 is stored afterwards, that of an older file is removed before.
 
-    Not of one that is larger than `MAX_VERIFIED_BYTES`.
+    The SHA-256 of a file larger than `MAX_VERIFIED_BYTES` is not stored.
     """
     _sidecar(path).unlink(missing_ok=True)
     yield
@@ -61,14 +58,24 @@ def write_checksummed(path: Path) -> Iterator[None]:
         write_json(_sidecar(path), {"sha256": file_digest(path)})
 
 
-def verify_checksum(path: Path, advice: str) -> None:
-    """Refuse a file that was changed since it was sealed. One that never was is taken as it is.
+def verify_checksum(path: Path, advice: str, *, external: bool = False) -> None:
+    """Refuse a file that was changed since `write_checksummed`.
+
+    Args:
+        path: the file.
+        advice: what to do, for the message.
+        external: whether another program may have written it, so that it may have no checksum.
 
     Raises:
-        InvalidFile: see `check_digest`. OSError: it cannot be read.
+        InvalidFile: it was changed, or its checksum is missing. OSError: it cannot be read.
     """
-    if _sidecar(path).exists():
-        check_digest(path, str(read_json(_sidecar(path)).get("sha256")), advice)
+    if path.stat().st_size > MAX_VERIFIED_BYTES:
+        return
+    if not _sidecar(path).exists():
+        if external:
+            return
+        raise InvalidFile(f"{path} has no checksum: {_sidecar(path).name} is missing; {advice}")
+    check_digest(path, str(read_json(_sidecar(path)).get("sha256")), advice)
 
 
 def _sidecar(path: Path) -> Path:

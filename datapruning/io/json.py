@@ -11,7 +11,7 @@ from typing import Any
 from datapruning.errors import InvalidFile, first_line
 from datapruning.io.atomic import write_text
 from datapruning.io.npy import Array as Array
-from datapruning.io.text import CHECKSUM, read_text
+from datapruning.io.text import CHECKSUM, check_recorded, read_text
 from datapruning.utils.hashing import config_hash
 
 MAX_JSON_BYTES = 256 * 2**20
@@ -33,15 +33,11 @@ def write_json(path: Path, value: object) -> None:
     write_text(path, text + "\n")
 
 
-def read_json(path: Path, *, checked: bool = True) -> dict[str, Any]:
-    """Read a JSON object. Its checksum is left out.
-
-    Args:
-        path: the file.
-        checked: whether it must have the content that it was written with, if it carries a checksum.
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object that `write_json` wrote. Its checksum is left out.
 
     Raises:
-        InvalidFile: missing, unreadable, changed, or not an object.
+        InvalidFile: missing, unreadable, not an object, changed since it was written, or without a checksum.
     """
     try:
         value = parse_json(read_text(path, MAX_JSON_BYTES))
@@ -51,12 +47,7 @@ def read_json(path: Path, *, checked: bool = True) -> dict[str, Any]:
         raise InvalidFile(f"{path} cannot be read as JSON: {first_line(error)}") from None
     if not isinstance(value, dict):
         raise InvalidFile(f"{path} holds no JSON object")
-    expected = value.pop(CHECKSUM, None)
-    if checked and expected is not None and config_hash(value, 32) != expected:
-        raise InvalidFile(
-            f"{path} was changed since it was written: its content has another {CHECKSUM}. Make it again, or, where you "
-            f'changed it on purpose, take out "{CHECKSUM}"'
-        )
+    check_recorded(path, value.pop(CHECKSUM, None), config_hash(value, 32))
     return value
 
 

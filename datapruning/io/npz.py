@@ -16,7 +16,7 @@ from datapruning.io.atomic import atomic_write
 from datapruning.io.json import parse_json
 from datapruning.io.npy import READ_ERRORS, read_npz_arrays
 from datapruning.io.npy import Array as Array
-from datapruning.io.text import CHECKSUM
+from datapruning.io.text import CHECKSUM, check_recorded
 from datapruning.utils.hashing import config_hash
 
 
@@ -63,12 +63,12 @@ def read_npz(path: Path, what: str, names: Collection[str] | None = None) -> tup
         names: of all the arrays that such a file may have; others are left unread. None: whatever there is.
 
     Raises:
-        InvalidFile: missing, truncated, no `.npz`, a bomb, needing pickle, without a JSON `meta`, or changed since.
+        InvalidFile: missing, truncated, no `.npz`, a bomb, needing pickle, without a JSON `meta` or checksums,
+            or changed since.
     """
     arrays, meta = _read_arrays(path, what, names and {*names, "meta"})
     recorded = meta.pop(CHECKSUM, None)
-    if recorded is not None and not _matches_checksums(arrays, meta, names, recorded):
-        raise InvalidFile(f"{path} was changed since it was written: its content has another {CHECKSUM}; make it again")
+    check_recorded(path, recorded, recorded if _matches_checksums(arrays, meta, names, recorded) else "another")
     return arrays, meta
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from datapruning.errors import InvalidFile, first_line
 from datapruning.io.atomic import atomic_write
 from datapruning.io.regular_file import open_regular_file
-from datapruning.io.text import CHECKSUM
+from datapruning.io.text import CHECKSUM, check_recorded
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
@@ -34,11 +34,15 @@ def _checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str
     return state.hexdigest()[:32]
 
 
-def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """(tensors, metadata) of a safetensors file. Its checksum, if it carries one, is left out of the metadata.
+def load_tensors(path: Path, *, external: bool = False) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read (tensors, metadata) of a safetensors file. Its checksum is left out of the metadata.
+
+    Args:
+        path: the file.
+        external: whether another program may have written it, so that it may have no checksum.
 
     Raises:
-        InvalidFile: missing, broken, or changed since `save_tensors` wrote it.
+        InvalidFile: missing, broken, changed since `save_tensors` wrote it, or without a checksum.
     """
     try:
         with open_regular_file(path):
@@ -50,7 +54,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise InvalidFile(f"{path} is not there") from None
     except (SafetensorError, OSError, ValueError, LookupError, RuntimeError, MemoryError) as error:
         raise InvalidFile(f"{path} is no whole safetensors file: {first_line(error)}") from None
-    expected = metadata.pop(CHECKSUM, None)
-    if expected is not None and _checksum(tensors, metadata) != expected:
-        raise InvalidFile(f"{path} was changed since it was written: its content has another {CHECKSUM}; make it again")
+    recorded = metadata.pop(CHECKSUM, None)
+    if recorded is not None or not external:
+        check_recorded(path, recorded, _checksum(tensors, metadata))
     return tensors, metadata

@@ -12,7 +12,7 @@ from datapruning.io.disk_space import format_bytes as size_text
 from datapruning.io.regular_file import open_regular_file
 
 CHECKSUM = "checksum"
-"""The key under which JSON files, and the `meta` of arrays, carry the digest of all else. Old files have none."""
+"""The key under which JSON files, and the metadata of arrays and tensors, carry the checksum of all else."""
 
 
 CHECKSUM_PREFIX = f"# {CHECKSUM} "
@@ -51,18 +51,31 @@ def prepend_checksum(text: str) -> str:
 
 
 def verify_text(path: Path, text: str) -> None:
-    """Refuse a text that was changed since `prepend_checksum`; one without a checksum is taken as it is.
+    """Refuse a text that is not the one that `prepend_checksum` returned.
 
     Raises:
-        InvalidFile: it was changed.
+        InvalidFile: it was changed, or has no checksum.
     """
-    before, marker, after = text.partition(CHECKSUM_PREFIX)
-    expected, _, content = after.partition("\n")
-    if marker and _text_checksum(before + content) != expected:
-        raise InvalidFile(
-            f"{path} was changed since it was written: its content has another {CHECKSUM}. Make it again, or, where you "
-            "changed it on purpose, take out its first line"
-        )
+    before, _, after = text.partition(CHECKSUM_PREFIX)
+    recorded, _, content = after.partition("\n")
+    check_recorded(path, recorded or None, _text_checksum(before + content))
+
+
+def check_recorded(path: Path, recorded: object, actual: object) -> None:
+    """Refuse a file whose recorded checksum is missing or is not that of its content.
+
+    Args:
+        path: of the file, for messages.
+        recorded: the checksum that the file carries; None: it carries none.
+        actual: the checksum of what was read.
+
+    Raises:
+        InvalidFile: the file was changed since it was written, or was not written by this package.
+    """
+    if recorded is None:
+        raise InvalidFile(f"{path} has no {CHECKSUM}: it was changed, or not written by datapruning; make it again")
+    if recorded != actual:
+        raise InvalidFile(f"{path} was changed since it was written: its content has another {CHECKSUM}; make it again")
 
 
 def _text_checksum(text: str) -> str:

@@ -145,7 +145,7 @@ def _sparse_weights(path: Path) -> list[str]:
 
 
 def _tensors(path: Path) -> list[str]:
-    weights, metadata = load_tensors(path)
+    weights, metadata = load_tensors(path, external=True)
     count = sum(tensor.numel() for tensor in weights.values())
     return [f"{path}: {len(weights)} tensors of {count:,} numbers, intact", *(f"  {key}" for key in metadata)]
 

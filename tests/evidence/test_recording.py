@@ -25,6 +25,7 @@ from datapruning.evidence.proxies import record_proxies
 from datapruning.evidence.recorder import Recorder
 from datapruning.evidence.recording import Recording, create_recording, open_recording, write_array
 from datapruning.evidence.sample_stats import EVAL_STATISTICS, statistics
+from datapruning.io.json import write_json
 from datapruning.io.tensors import load_tensors
 from datapruning.models.features import penultimate
 from datapruning.runs.context import Context
@@ -229,7 +230,10 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
             "unknown key 'early_epochs': did you mean 'early_epoch'",
         ),
     ]:
-        (tmp_path / "recording.json").write_text(text)
+        if text == "{":
+            (tmp_path / "recording.json").write_text(text)
+        else:
+            write_json(tmp_path / "recording.json", json.loads(text))
         with pytest.raises(InvalidFile, match=message):
             open_recording(tmp_path)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,8 @@ from datapruning.config.recipe import Recipe
 from datapruning.config.toml import to_toml
 from datapruning.data.dataset import Dataset
 from datapruning.errors import IncompatibleInputs, InvalidFile, InvalidValue
+from datapruning.io.json import read_json, write_json
+from datapruning.io.trial import FailedTrial, StoreManifest, Trial
 from datapruning.report.comparison import check_one_dataset, compare
 from datapruning.report.find_runs import find_runs
 from datapruning.report.groups import KDLabels, kd_gains
@@ -72,24 +73,24 @@ def write_run(folder: Path, data: Dataset, fraction: float = 0.3, kd: float | st
     tables = {"run": run, **recipe, "environment": {"data": data.name, "threads": 1, "device": "cpu"}}
     (folder / "config.toml").write_text(to_toml(tables))
     more["costs"] = result["costs"] | more.get("costs", {})
-    (folder / "result.json").write_text(json.dumps({**result, **more}))
+    write_json(folder / "result.json", {**result, **more})
     return folder
 
 
 def write_row(sweep: Path, config: dict[str, Any], result: dict[str, Any]) -> None:
     """A row of a sweep."""
     (sweep / "trials").mkdir(parents=True, exist_ok=True)
-    (sweep / "store.json").write_text('{"format": "datapruning.store", "version": 1, "about": {}}')
-    text = json.dumps({"config": config, "result": result, "seconds": 1.0})
-    (sweep / "trials" / f"{config_hash(config, 16)}.json").write_text(text)
+    write_json(sweep / "store.json", StoreManifest(about={}).to_json())
+    trial = Trial(config=config, result=result, seconds=1.0)
+    write_json(sweep / "trials" / f"{config_hash(config, 16)}.json", trial.to_json())
 
 
 def write_failure(sweep: Path, config: dict[str, Any], error: str) -> None:
     """A trial of a sweep that failed."""
     (sweep / "failed").mkdir(parents=True, exist_ok=True)
-    (sweep / "store.json").write_text('{"format": "datapruning.store", "version": 1, "about": {}}')
-    text = json.dumps({"config": config, "error": error, "traceback": None})
-    (sweep / "failed" / f"{config_hash(config, 16)}.json").write_text(text)
+    write_json(sweep / "store.json", StoreManifest(about={}).to_json())
+    failure = FailedTrial(config=config, error=error)
+    write_json(sweep / "failed" / f"{config_hash(config, 16)}.json", failure.to_json())
 
 
 @pytest.fixture
@@ -112,7 +113,7 @@ def test_a_workspace_a_folder_of_runs_and_a_run_hold_the_same_student(make: Make
 
 def test_a_sweep_gives_its_rows_and_its_failures(make: Make, tmp_path: Path) -> None:
     run, sweep = make("a"), tmp_path / "w" / "sweeps" / "s"
-    result = json.loads((run / "result.json").read_text())
+    result = read_json(run / "result.json")
     write_row(sweep, {"seed": 0}, {**result, "folder": "../../students/a"})
     write_row(sweep, {"seed": 2}, {"accuracy": 3})
     write_failure(sweep, {"seed": 3}, "it <broke>")

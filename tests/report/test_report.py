@@ -19,6 +19,7 @@ from PIL import Image
 from datapruning.artifacts.metadata import ScoresMetadata, common_fields
 from datapruning.artifacts.scores import Scores
 from datapruning.data.dataset import Dataset
+from datapruning.io.json import write_json
 from datapruning.io.tensors import save_tensors
 from datapruning.models import create_model
 from datapruning.report import write_report
@@ -91,7 +92,7 @@ def workspace(tmp_path: Path, digits: Dataset) -> Path:
         Scores(values, meta).save(root / "scores" / f"{scorer}.npz")
     teacher = root / "teachers" / "t"
     save_tensors(teacher / "model.safetensors", dict(create_model("tinynet8", digits.train.shape, 10, seed=0).state_dict()))
-    (teacher / "result.json").write_text(json.dumps(TEACHER))
+    write_json(teacher / "result.json", TEACHER)
     return root
 
 

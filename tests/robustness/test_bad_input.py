@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,9 @@ import pytest
 from datapruning.artifacts.metadata import ScoresMetadata, SubsetMetadata, common_fields
 from datapruning.artifacts.subset import subset_from_ids
 from datapruning.data.dataset import Dataset
+from datapruning.io.json import write_json
 from datapruning.io.npz import write_npz
+from datapruning.io.text import prepend_checksum
 from tests.conftest import Answer, fast_arguments
 from tests.helpers.results import teacher_result
 
@@ -61,7 +62,7 @@ def teacher_folder(path: Path, data: Dataset, **result: Any) -> Path:
     """What looks like a finished run that can teach `data`, but for its weights."""
     values = teacher_result(data, model="convnet").to_json()
     path.mkdir()
-    (path / "result.json").write_text(json.dumps({**values, **result}))
+    write_json(path / "result.json", {**values, **result})
     return path
 
 
@@ -310,7 +311,7 @@ def test_a_run_folder_that_holds_something_else_is_not_touched(
 def test_a_run_folder_of_another_run_is_not_touched(dprune: Callable[..., Answer], refused: Refused, tmp_path: Path) -> None:
     folder = tmp_path / "output"
     folder.mkdir()
-    (folder / "config.toml").write_text('[run]\nverb = "train"\nseed = 8\n')
+    (folder / "config.toml").write_text(prepend_checksum('[run]\nverb = "train"\nseed = 8\n'))
     for words in (["train", "--fraction", "0.5"], ["teach"]):
         assert "another run" in refused(*words, *FAST, "--out", folder)
     assert (folder / "config.toml").read_text().endswith("seed = 8\n")

@@ -73,7 +73,7 @@ def test_the_judge_detects_every_kind_of_fault(tmp_path: Path) -> None:
         meta = json.loads(str(archive["meta"]))
     del meta["checksum"]
     np.savez(path, indices=subset.indices[2:], meta=np.array(json.dumps(meta)))
-    assert judge(kind, tmp_path, original, path.read_bytes(), "npz", False)[0] == "unsigned"
+    assert judge(kind, tmp_path, original, path.read_bytes(), "npz", False)[0] == "refused"
     path.write_bytes(b"")
     assert judge(kind, tmp_path, original, b"", "npz", True)[0] == "refused"
 

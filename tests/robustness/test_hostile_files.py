@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import resource
 import struct
@@ -30,10 +31,12 @@ from datapruning.data.image_folder.decode import MAX_PIXELS, CorruptImage, decod
 from datapruning.data.image_folder.scan import scan_image_folder
 from datapruning.data.registry import open_npz
 from datapruning.errors import InvalidFile, InvalidValue, UserError, escape_control_chars
+from datapruning.io.checksums import verify_checksum
 from datapruning.io.json import read_json, write_json
 from datapruning.io.npy import open_npy_memmap, read_array
 from datapruning.io.npz import write_npz
 from datapruning.io.tensors import load_tensors, save_tensors
+from datapruning.io.text import verify_text
 from datapruning.models import create_model
 from datapruning.runs.run import Run
 from datapruning.teachers.from_file import read_weights
@@ -173,17 +176,21 @@ def test_what_was_packed_anew_with_another_number_is_refused(tmp_path: Path, sma
         load_subset(subset)
 
 
-def test_files_from_before_there_were_checksums_open(tmp_path: Path, small: Dataset) -> None:
-    meta = np.array(
-        '{"format": "datapruning.subset", "version": 1, "dataset": "d", "fingerprint": "f", "total": 9, "scorer": "x", '
-        '"package_version": "0", "created": ""}'
-    )
-    np.savez(tmp_path / "old.npz", indices=np.arange(3), meta=meta)
-    assert load_subset(tmp_path / "old.npz").total == 9
-    (tmp_path / "old.json").write_text('{"a": 1}')
-    assert read_json(tmp_path / "old.json") == {"a": 1}
-    save_file({"a": torch.ones(2)}, tmp_path / "old.safetensors")
-    assert load_tensors(tmp_path / "old.safetensors")[0]["a"].tolist() == [1, 1]
+def test_files_without_their_checksum_are_refused(tmp_path: Path, small: Dataset) -> None:
+    meta = SubsetMetadata(**common_fields(small), scorer="x").to_json()
+    np.savez(tmp_path / "s.npz", indices=np.arange(3), meta=np.array(json.dumps(meta)))
+    (tmp_path / "a.json").write_text('{"a": 1}')
+    save_file({"a": torch.ones(2)}, tmp_path / "w.safetensors")
+    (tmp_path / "c.toml").write_text("[run]\n")
+    (tmp_path / "i.bin").write_bytes(b"0")
+    for read, name in (
+        (load_subset, "s.npz"), (read_json, "a.json"), (load_tensors, "w.safetensors"),
+        (lambda path: verify_text(path, path.read_text()), "c.toml"),
+        (lambda path: verify_checksum(path, "make it"), "i.bin"),
+    ):  # fmt: skip
+        with pytest.raises(InvalidFile, match=f"{name} has no checksum"):
+            read(tmp_path / name)
+    assert load_tensors(tmp_path / "w.safetensors", external=True)[0]["a"].tolist() == [1, 1]
 
 
 def test_numpy_alone_still_opens_what_is_written(tmp_path: Path, small: Dataset) -> None:
@@ -195,11 +202,8 @@ def test_json_that_was_changed_is_refused_with_what_to_do(tmp_path: Path) -> Non
     write_json(tmp_path / "a.json", {"accuracy": 91.25, "more": {"1": [1, 2]}})
     text = (tmp_path / "a.json").read_text()
     (tmp_path / "a.json").write_text(text.replace("91.25", "93.25"))
-    with pytest.raises(InvalidFile, match='take out "checksum"'):
+    with pytest.raises(InvalidFile, match="has another checksum; make it again"):
         read_json(tmp_path / "a.json")
-    lines = [line for line in text.replace("91.25", "93.25").splitlines() if "checksum" not in line]
-    (tmp_path / "a.json").write_text("\n".join(lines).replace("},\n}", "}\n}"))
-    assert read_json(tmp_path / "a.json")["accuracy"] == 93.25
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datapruning.errors import InvalidFile
-from datapruning.io.json import read_json
+from datapruning.io.json import read_json, write_json
 from datapruning.runs.result import (
     CurvePoint,
     ExtraPasses,
@@ -105,7 +104,7 @@ def test_what_is_wrong_is_named_in_one_line(tmp_path: Path, change: Callable[[An
     value = student_result(sparsity=sparsity_record()).to_json()
     change(value)
     path = tmp_path / "result.json"
-    path.write_text(json.dumps(value))
+    write_json(path, value)
     with pytest.raises(InvalidFile) as refused:
         RunResult.read(path)
     assert str(refused.value).startswith(f"{path}: ")

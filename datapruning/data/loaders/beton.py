@@ -36,7 +36,7 @@ class Beton:
         ffcv = import_ffcv()
         self.path = path
         try:
-            verify_checksum(path, REWRITE_HINT)
+            verify_checksum(path, REWRITE_HINT, external=True)
             self.shape, samples = _tables(ffcv.types, path)
         except FileNotFoundError:
             raise InvalidFile(f"{path} is not there") from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import platform
 import re
@@ -26,7 +25,7 @@ from datapruning.experiments.workers.ray_tasks import RaySettings
 from datapruning.experiments.workers.slurm import SlurmJobs, SlurmSettings
 from datapruning.experiments.workers.status import StoreStatus
 from datapruning.experiments.workers.task import Task, make_task
-from datapruning.io.json import read_json
+from datapruning.io.json import read_json, write_json
 from datapruning.io.trial_store import FailedTrial, Trial, TrialStore
 from datapruning.runs.context import Context
 from tests.experiments.sweep.test_sweep import FAST
@@ -102,6 +101,7 @@ sys.path.append(sys.argv[1])
 from pathlib import Path
 from datapruning.experiments.workers.heartbeat import Heartbeat, heartbeat_path
 from datapruning.io.json import read_json, write_json
+from datapruning.io.json import write_json
 from datapruning.io.trial_store import TrialStore
 task, name = read_json(Path(sys.argv[3])), sys.argv[4]
 folder = Path(task["store"])
@@ -184,7 +184,7 @@ def test_locks_that_do_not_reach_are_reported_once(case: Callable[..., Case], mo
     (unlocked.folder / "running").mkdir()
     claim = {"config": {"n": 0}, "pid": os.getpid(), "host": platform.node(), "since": time.time()}
     path = unlocked.folder / "running" / f"{unlocked.status.store.path({'n': 0}).stem}.json"
-    path.write_text(json.dumps(claim))
+    write_json(path, claim)
     unlocked.status.refresh()
     watcher = Monitor(unlocked.status, RemoteWorker(1, unlocked.folder, unlocked.lines.append))
     assert watcher.check_workers()
