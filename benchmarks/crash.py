@@ -236,6 +236,7 @@ def checkpoint_cost() -> dict[str, float]:
     from datapruning.models import create_model
     from datapruning.training.checkpoint import MAX_SAVE_TIME_FRACTION, SAVE_INTERVAL_SECONDS, Checkpoint
     from datapruning.training.optimizers import make_optimizer
+    from datapruning.training.state import TrainState
 
     model = create_model("resnet18", (32, 32, 3), 10, 0)
     optimizer = make_optimizer(model, TrainConfig())
@@ -244,7 +245,7 @@ def checkpoint_cost() -> dict[str, float]:
     state, times = Checkpoint(RUNS / "crash" / "cost.safetensors"), []
     for _ in range(7):
         started = time.perf_counter()
-        state.save(model, optimizer, {})
+        state.save(model, optimizer, TrainState())
         times.append(time.perf_counter() - started)
     size = state.path.stat().st_size / 1e6
     state.remove()

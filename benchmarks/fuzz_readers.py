@@ -64,12 +64,14 @@ from datapruning.models import create_model
 from datapruning.runs.metrics import EpochRecord
 from datapruning.runs.result import PrunedLayer, RunResult, SparsityRecord, TeacherResult
 from datapruning.runs.run import Run
+from datapruning.runs.run_config import Environment, RunOptions
 from datapruning.teachers.from_file import read_checkpoint_metadata, read_weights
 from datapruning.teachers.load import load_teacher
 from datapruning.teachers.soft_labels import SoftLabelCache
 from datapruning.training.checkpoint import Checkpoint
 from datapruning.training.sparsity.export import load_sparse, save_sparse
 from datapruning.training.sparsity.masks import Masks, load_masks
+from datapruning.training.state import TrainState
 from datapruning.utils.cost import ComputeCost
 from datapruning.utils.hashing import row_checksums
 
@@ -296,7 +298,8 @@ def make_run(folder: Path) -> None:
     recipe, _ = read_recipe(_written(folder / "recipe.toml", RECIPE))
     model = create_model("tinynet8", DATA.train.shape, 3, seed=0)
     run_folder = Run(path)
-    with run_folder.open(recipe, ("train",), {"verb": "teach", "seed": 0}, {"threads": 1, "device": "cpu"}):
+    environment = Environment(threads=1, device="cpu", data="made-up", torch="2", loader="memory")
+    with run_folder.open(recipe, ("train",), RunOptions(verb="teach", data="made-up"), environment):
         record = EpochRecord(epoch=0, loss=1.5, train_accuracy=50.0, lr=0.1, step=4, seconds=0.5)
         run_folder.finish(model, [record], RESULT)
 
@@ -322,7 +325,9 @@ def make_checkpoint(folder: Path) -> None:
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     model(torch.ones(4, 3)).sum().backward()
     optimizer.step()
-    Checkpoint(folder / "state.safetensors").save(model, optimizer, {"epoch": 3, "losses": [0.5, 1.5]}, {"x": torch.ones(3)})
+    Checkpoint(folder / "state.safetensors").save(
+        model, optimizer, TrainState(epoch=3, samples_seen=40), {"x": torch.ones(3)}
+    )
 
 
 def read_checkpoint(folder: Path) -> Any:

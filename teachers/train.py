@@ -8,6 +8,7 @@ from pathlib import Path
 from datapruning.runs.context import Context
 from datapruning.runs.result import TeacherMetadata, TeacherResult
 from datapruning.runs.run import FinishedRun, Run
+from datapruning.runs.run_config import RunOptions
 from datapruning.training.distillation.training_run import TrainingRun, train_and_evaluate
 from datapruning.training.losses import CrossEntropy
 from datapruning.training.reproducibility import reproducible
@@ -26,7 +27,7 @@ def train_teacher(
         recipe = context.recipe
         context = replace(context, recipe=recipe.replace(teacher=recipe.teacher.replace(model=model)))
     training = context.recipe.teacher
-    options = {"verb": "teach", "data": context.data.name, "fingerprint": context.data.fingerprint, "seed": seed}
+    options = RunOptions(verb="teach", data=context.data.name, fingerprint=context.data.fingerprint, seed=seed)
     identity = {**context.recipe.identity("teacher", "views"), "seed": seed}
     run = Run(out or context.artifact_path("teachers", training.model, identity), context.loggers)
     with run.open(context.recipe, ("views", "teacher"), options, context.environment):
@@ -34,7 +35,7 @@ def train_teacher(
         if result is not None:
             info(f"teacher: using {run.folder}, {result.test_accuracy:.2f}% on the test set")
             return FinishedRun(run.folder, result)
-        with reproducible(int(run.environment["threads"])):
+        with reproducible(run.environment.threads):
             loss = CrossEntropy(training.label_smoothing)
             training_run = TrainingRun("teacher", training, context.data.valid_ids, loss, seed)
             finished = train_and_evaluate(context, run, training_run, TeacherMetadata())

@@ -220,7 +220,7 @@ def scores_path(context: Context, scorer: str, seed: int) -> Path:
     """
     recipe = context.recipe
     settings: dict[str, Any] = {
-        **recipe.identity("proxy", "evidence", "views"), "seed": seed, **context.numerics_key,
+        **recipe.identity("proxy", "evidence", "views"), "seed": seed, **context.numerics_key.to_json(),
     }  # fmt: skip
     if get_scorer(scorer).needs is SubsetEnsemble:
         settings |= recipe.identity("ensemble", "ensemble_member")

@@ -20,6 +20,7 @@ from datapruning.data.dataset import check_readable
 from datapruning.errors import InvalidValue
 from datapruning.runs.context import Context
 from datapruning.runs.run import FinishedRun, Run
+from datapruning.runs.run_config import RunOptions
 from datapruning.selection.select import check_balance
 from datapruning.selection.settings import format_settings
 from datapruning.selection.strategies import get_strategy
@@ -28,13 +29,20 @@ from datapruning.teachers.prepare import load_teachers
 from datapruning.training.self_distillation.factory import check_combination, check_pairs
 from datapruning.training.sparsity.prune import check_epsd
 from datapruning.utils.fraction import kept_count
+from datapruning.utils.records import parse_record
 
 CHOOSE_TEACHER = Path("auto")
 """Among the teachers: choose one of the others."""
 STUDENT_TABLES = ("views", "cutmix", "train", "kd", "self_distill", "sparsity")
 """Tables of a recipe that a student depends on."""
-StrategyInfo = TypedDict("StrategyInfo", {"strategy": str, "with": list[str]}, total=False)
 Teachers = FinishedRun | str | Path | Sequence[FinishedRun | str | Path]
+
+
+class StrategyInfo(TypedDict, total=False):
+    """The strategy that chose a subset, and its settings as "name=value"."""
+
+    strategy: str
+    strategy_settings: tuple[str, ...]
 
 
 def parse_kd_weight(value: float | str) -> float | None:
@@ -174,21 +182,20 @@ class StudentRequest:
         meta = self.subset.meta
         if meta.strategy is None or meta.strategy in ("top", "random"):
             return {}
-        settings = format_settings(meta.settings or {})
-        return {"strategy": meta.strategy, "with": settings} if settings else {"strategy": meta.strategy}
+        settings = tuple(format_settings(meta.settings or {}))
+        return {"strategy": meta.strategy, "strategy_settings": settings} if settings else {"strategy": meta.strategy}
 
     @property
-    def options(self) -> dict[str, Any]:
+    def options(self) -> RunOptions:
         """The [run] table of the run's config.toml."""
         data, meta = self.context.data, self.subset.meta
         teachers = [*([str(CHOOSE_TEACHER)] if self.choose_teacher else []), *(str(t.folder) for t in self.teachers)]
-        return {
-            "verb": "train", "data": data.name, "fingerprint": data.fingerprint,
-            "fraction": meta.fraction, "scorer": meta.scorer, "balance": meta.balance,
-            "subset": hashlib.sha256(self.subset.indices.astype("<i8").tobytes()).hexdigest()[:16],
-            "kd_weight": "auto" if self.kd_weight is None else self.kd_weight, "seed": self.seed,
-            "teacher": teachers or None, **self.strategy_info,
-        }  # fmt: skip
+        return RunOptions(
+            verb="train", data=data.name, fingerprint=data.fingerprint, fraction=meta.fraction, scorer=meta.scorer,
+            balance=meta.balance, subset=hashlib.sha256(self.subset.indices.astype("<i8").tobytes()).hexdigest()[:16],
+            kd_weight="auto" if self.kd_weight is None else self.kd_weight, seed=self.seed,
+            teacher=tuple(teachers) or None, **self.strategy_info,
+        )  # fmt: skip
 
     def new_run(self) -> Run:
         """The run, in `out` or in a folder of the workspace that is named by all that defines it."""
@@ -200,10 +207,10 @@ class StudentRequest:
         self_distill_suffix = f"-{recipe.self_distill.method}" if recipe.self_distill.enabled else ""
         sparsity_suffix = f"-{recipe.sparsity.criterion}-{recipe.sparsity.sparsity:g}" if recipe.sparsity.sparsity else ""
         name = (
-            f"{self.subset.meta.scorer}{strategy}-{len(self.subset)}-kd-{options['kd_weight']}{choose_suffix}"
+            f"{self.subset.meta.scorer}{strategy}-{len(self.subset)}-kd-{options.kd_weight}{choose_suffix}"
             f"{self_distill_suffix}{sparsity_suffix}-seed{self.seed}"
         )
-        identity = {"options": options, "recipe": recipe.identity(*STUDENT_TABLES, "teacher")}
+        identity = {"options": options.to_json(), "recipe": recipe.identity(*STUDENT_TABLES, "teacher")}
         return Run(context.artifact_path("students", name, identity), context.loggers)
 
 

@@ -20,9 +20,10 @@ from datapruning.artifacts.subset import Subset
 from datapruning.data.dataset import Dataset
 from datapruning.errors import InvalidFile
 from datapruning.runs.context import Context
-from datapruning.runs.opening import ContextSettings, DatasetOrContext, as_context, read_run_options
+from datapruning.runs.opening import ContextSettings, DatasetOrContext, as_context
 from datapruning.runs.result import StudentResult, SubsetOrigin, TeachingRecord
 from datapruning.runs.run import CONFIG, FinishedRun
+from datapruning.runs.run_config import read_run_options
 from datapruning.teachers.prepare import load_teachers, prepare_candidates, prepare_labels
 from datapruning.teachers.soft_labels import TeacherLabels
 from datapruning.training.distillation.student import train_student
@@ -148,7 +149,8 @@ def rerun(
         raise InvalidFile(f"{path} is not the config.toml of a run")
     if subset is None and options.get("fraction") is None:
         subset = path.parent / "subset.npz"
-    recorded: TrainOptions = {"seed": run.seed, "kd_weight": run.kd_weight, "teacher": run.teacher}
+    weight = "auto" if run.kd_weight is None else run.kd_weight
+    recorded: TrainOptions = {"seed": run.seed, "kd_weight": weight, "teacher": run.teacher}
     changed: TrainOptions = {**recorded, **options, "recipe": str(path)}
     return train(run.data if data is None else data, subset, **changed)
 
@@ -190,7 +192,7 @@ def _train_request(request: StudentRequest) -> FinishedRun[StudentResult]:
         how = f"scorer {subset.meta.scorer}, {chosen}balance {subset.meta.balance or 'none'}"
         info(f"subset: {subset} ({how}), in {run.folder / 'subset.npz'}")
         self_teacher = _self_teacher_labels(context, subset, seed)
-        with reproducible(int(run.environment["threads"])):
+        with reproducible(run.environment.threads):
             labels, teaching = list[TeacherLabels](), TeachingRecord()
             if choosing:
                 labels, teaching = prepare_candidates(context, named, ids)
@@ -209,10 +211,9 @@ def _train_request(request: StudentRequest) -> FinishedRun[StudentResult]:
 
 def _subset_origin(subset: Subset, strategy_info: StrategyInfo, path: Path) -> SubsetOrigin:
     """What the student's result says of its subset."""
-    settings = strategy_info.get("with")
+    meta = subset.meta
     return SubsetOrigin(
-        fraction=subset.meta.fraction, scorer=subset.meta.scorer, balance=subset.meta.balance, subset=str(path),
-        strategy=strategy_info.get("strategy"), strategy_settings=None if settings is None else tuple(settings),
+        fraction=meta.fraction, scorer=meta.scorer, balance=meta.balance, subset=str(path), **strategy_info
     )  # fmt: skip
 
 

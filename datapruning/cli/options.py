@@ -130,7 +130,7 @@ class ContextOptions(DataOptions):
 
     def named_data(self) -> str:
         """The dataset: named, else that of the run whose config.toml is the recipe, else the default."""
-        from datapruning.runs.opening import read_run_options
+        from datapruning.runs.run_config import read_run_options
 
         name = self.name
         if name is not None:

@@ -74,7 +74,7 @@ def command(
     Example: dprune train --data digits --fraction 0.5 --kd-weight auto
     """
     from datapruning.api.train import StudentOptions, rerun, train
-    from datapruning.runs.opening import read_run_options
+    from datapruning.runs.run_config import read_run_options
     from datapruning.selection.settings import parse_settings
 
     given: StudentOptions = {

@@ -52,7 +52,7 @@ def _member_setup(context: Context, seed: int) -> tuple[Path, Callable[[int, NDA
     identity: dict[str, Any] = {
         **recipe.identity("ensemble_member"), "subset_fraction": recipe.ensemble.subset_fraction, "seed": seed,
         "views": views.to_dict() if recipe.ensemble.views or views.size else None,
-        **context.numerics_key,
+        **context.numerics_key.to_json(),
     }  # fmt: skip
     folder = context.artifact_path("ensembles", recipe.ensemble_member.model, identity)  # num_members may grow later
     return folder, lambda number, ids: train_member(

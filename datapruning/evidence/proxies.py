@@ -57,7 +57,7 @@ def record_proxies(context: Context, seed: int, runs: int) -> Recording:
         )
     identity: dict[str, Any] = {
         **recipe.identity("proxy", "views"), "early_epoch": evidence.early_epoch, "seed": seed,
-        "full_runs": evidence.full_runs, **context.numerics_key, "format": 2,
+        "full_runs": evidence.full_runs, **context.numerics_key.to_json(), "format": 2,
     }  # fmt: skip
     folder = context.artifact_path(
         "evidence", training.model, identity

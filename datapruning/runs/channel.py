@@ -1,15 +1,15 @@
 """Between the processes of one run: messages from process 0 to all others, tensors between it and each of them.
 
-Messages are JSON and raw arrays, so no process runs what another one sends. Everything goes over gloo but what belongs on
-GPUs, which goes over NCCL where each process has a GPU of its own.
+Messages are JSON and raw arrays, so no process executes what another one sends. Everything goes over gloo except tensors on
+GPUs, which go over NCCL where each process has a GPU of its own.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -19,21 +19,29 @@ import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor
 
+from datapruning.utils.records import Record, parse_record
+
 IDLE_TIMEOUT = timedelta(days=30)
-"""How long the others wait for what to do next: process 0 may have hours of work of its own. That it died shows at once."""
+"""How long the others wait for a message: process 0 may compute for hours alone. If it dies, they notice at once."""
 WORK_TIMEOUT = timedelta(minutes=10)
-"""How long a process waits for another one in the middle of common work."""
+"""How long a process waits for another one in the middle of shared work."""
 
 Arrays = Mapping[str, NDArray[Any]]
 
 
+class TensorSpec(Record):
+    """Type and shape of a tensor or array."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+
 @dataclass(frozen=True)
 class Message:
-    """What is to be done: `op` names it, `about` is plain data, `arrays` are by name."""
+    """A request of process 0 to all others, with arrays by name."""
 
-    op: str
-    about: dict[str, Any]
-    arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
+    content: Record
+    arrays: Arrays
 
 
 class Channel:
@@ -45,79 +53,84 @@ class Channel:
         self.device = torch.device("cpu")
         self.group: Any = dist.new_group(backend="gloo", timeout=WORK_TIMEOUT)
 
-    def use(self, device: torch.device, nccl: bool) -> None:
-        """From here on tensors belong on `device`. All processes call it, with the same `nccl`."""
+    def use_device(self, device: torch.device, *, nccl: bool) -> None:
+        """With `nccl`, tensors are sent from this GPU from now on. All processes call it, with the same `nccl`."""
         if nccl and self.device.type == "cpu":
             self.group, self.device = dist.new_group(backend="nccl", timeout=WORK_TIMEOUT), device
 
-    def send_message(self, op: str, about: Mapping[str, Any], arrays: Arrays | None = None) -> None:
+    def send_message(self, content: Record, arrays: Arrays | None = None) -> None:
         """Process 0: send a message to all others."""
-        arrays = {name: np.ascontiguousarray(each) for name, each in (arrays or {}).items()}
-        kinds = {name: [each.dtype.str, list(each.shape)] for name, each in arrays.items()}
-        text = json.dumps({"op": op, "about": about, "arrays": kinds}).encode()
-        content = b"".join([text, *(each.tobytes() for each in arrays.values())])
-        dist.broadcast(torch.tensor([len(text), len(content)]), 0)
-        dist.broadcast(torch.frombuffer(bytearray(content), dtype=torch.uint8), 0)
+        arrays = {name: np.ascontiguousarray(array) for name, array in (arrays or {}).items()}
+        specs = {name: TensorSpec(dtype=array.dtype.str, shape=array.shape).to_json() for name, array in arrays.items()}
+        header = json.dumps({"kind": type(content).__name__, "content": content.to_json(), "arrays": specs}).encode()
+        data = b"".join([header, *(array.tobytes() for array in arrays.values())])
+        dist.broadcast(torch.tensor([len(header), len(data)]), 0)
+        dist.broadcast(torch.frombuffer(bytearray(data), dtype=torch.uint8), 0)
 
-    def receive_message(self) -> Message:
-        """The others: wait for a message, however long."""
+    def receive_message(self, kinds: Iterable[type[Record]]) -> Message:
+        """The others: wait for a message, of one of these classes, however long."""
         sizes = torch.zeros(2, dtype=torch.int64)
         dist.broadcast(sizes, 0)
-        length, total = sizes.tolist()
-        content = torch.zeros(total, dtype=torch.uint8)
-        dist.broadcast(content, 0)
-        data = content.numpy().tobytes()
-        head, place, arrays = json.loads(data[:length]), length, {}
-        for name, (kind, shape) in head["arrays"].items():
-            values = np.frombuffer(data, np.dtype(kind), int(np.prod(shape)), place)
-            arrays[name], place = values.reshape(shape).copy(), place + values.nbytes
-        return Message(head["op"], head["about"], arrays)
+        header_size, size = sizes.tolist()
+        received = torch.zeros(size, dtype=torch.uint8)
+        dist.broadcast(received, 0)
+        data = received.numpy().tobytes()
+        header, offset, arrays = json.loads(data[:header_size]), header_size, {}
+        for name, value in header["arrays"].items():
+            spec = parse_record(TensorSpec, value, "process 0")
+            array = np.frombuffer(data, np.dtype(spec.dtype), int(np.prod(spec.shape)), offset)
+            arrays[name], offset = array.reshape(spec.shape).copy(), offset + array.nbytes
+        kind = {kind.__name__: kind for kind in kinds}[header["kind"]]
+        return Message(parse_record(kind, header["content"], "process 0"), arrays)
 
-    def signal(self, go: bool) -> None:
-        """Process 0: the next update comes, or the epoch is over before its end."""
-        dist.broadcast(torch.tensor([int(go)]), 0)
+    def signal(self, *, proceed: bool) -> None:
+        """Process 0: the next training step comes, or the epoch ends early."""
+        dist.broadcast(torch.tensor([int(proceed)]), 0)
 
     def await_signal(self) -> bool:
-        """The others: whether the next update comes; however long it takes."""
-        go = torch.zeros(1, dtype=torch.int64)
-        dist.broadcast(go, 0)
-        return bool(go)
+        """The others: wait for whether the next training step comes, however long."""
+        proceed = torch.zeros(1, dtype=torch.int64)
+        dist.broadcast(proceed, 0)
+        return bool(proceed)
 
     def barrier(self) -> None:
-        """Wait until every process is here, however long."""
+        """Wait for every process, however long."""
         dist.barrier()
 
-    def send(self, tensor: Tensor, to: int) -> None:
-        """To one process, which knows what comes."""
-        dist.send(tensor.detach().to(self.device).contiguous(), to, self.group)
+    def send(self, tensor: Tensor, process: int) -> None:
+        """Send a tensor to one process, which knows its shape and type."""
+        dist.send(tensor.detach().to(self.device).contiguous(), process, self.group)
 
-    def receive(self, source: int, shape: tuple[int, ...], like: Tensor) -> Tensor:
-        """From one process: of this shape, type and device as `like`."""
-        found = torch.empty(shape, dtype=like.dtype, device=self.device)
-        dist.recv(found, source, self.group)
-        return found.to(like.device)
+    def receive(self, process: int, shape: tuple[int, ...], like: Tensor) -> Tensor:
+        """Receive a tensor of this shape, of type and device of `like`, from one process."""
+        received = torch.empty(shape, dtype=like.dtype, device=self.device)
+        dist.recv(received, process, self.group)
+        return received.to(like.device)
 
     def broadcast_tensors(self, tensors: Mapping[str, Tensor]) -> None:
-        """Process 0: give tensors to all others, which know `tensor_specs` them."""
+        """Process 0: send tensors to all others, which have their `tensor_specs`."""
         for tensor in tensors.values():
             dist.broadcast(tensor.detach().to(self.device).contiguous(), 0, self.group)
 
-    def receive_tensors(self, kinds: Mapping[str, Any]) -> dict[str, Tensor]:
-        """The others: what process 0 shares, on the device of the channel."""
-        found = {}
-        for name, (kind, shape) in kinds.items():
-            found[name] = torch.empty(shape, dtype=getattr(torch, kind), device=self.device)
-            dist.broadcast(found[name], 0, self.group)
-        return found
+    def receive_tensors(self, specs: Mapping[str, TensorSpec]) -> dict[str, Tensor]:
+        """The others: receive what process 0 broadcasts, on the device of the channel."""
+        tensors = {}
+        for name, spec in specs.items():
+            tensors[name] = torch.empty(spec.shape, dtype=getattr(torch, spec.dtype), device=self.device)
+            dist.broadcast(tensors[name], 0, self.group)
+        return tensors
 
     def close(self) -> None:
-        """The run is over."""
+        """Leave the group at the end of the run."""
         dist.destroy_process_group()
 
 
-def tensor_specs(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Types and shapes, as plain data."""
-    return {name: [str(each.dtype).removeprefix("torch."), list(each.shape)] for name, each in tensors.items()}
+def tensor_specs(tensors: Mapping[str, Tensor]) -> dict[str, TensorSpec]:
+    """Types and shapes of tensors, by name."""
+    return {
+        name: TensorSpec(dtype=str(tensor.dtype).removeprefix("torch."), shape=tuple(tensor.shape))
+        for name, tensor in tensors.items()
+    }
 
 
 def local_processes() -> int:
@@ -126,7 +139,7 @@ def local_processes() -> int:
 
 
 def local_device(kind: str) -> torch.device:
-    """The device of this process: the GPU of its number on this machine; where there are too few, they are shared."""
+    """The device of this process: the GPU of its number on this machine; processes share GPUs where there are too few."""
     if kind != "cuda":
         return torch.device(kind)
     number = int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count()

@@ -1,12 +1,15 @@
-"""A row of `metrics.jsonl`: what one epoch of training reached."""
+"""The rows of `metrics.jsonl`: what each epoch of a training reached."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import json
+from pathlib import Path
+
+from datapruning.errors import InvalidFile, first_line
+from datapruning.utils.records import Record, parse_record
 
 
-@dataclass(frozen=True)
-class EpochRecord:
+class EpochRecord(Record):
     """One epoch, in means over its samples.
 
     Attributes:
@@ -31,6 +34,15 @@ class EpochRecord:
     kd_loss: float | None = None
     self_distillation_loss: float | None = None
 
-    def to_dict(self) -> dict[str, int | float]:
-        """The fields that have a value, by name."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+
+def read_metrics(path: Path) -> list[EpochRecord]:
+    """Read a metrics.jsonl; empty where there is none.
+
+    Raises:
+        InvalidFile: a row that is not JSON, an unknown or a missing key, or a value of a wrong type.
+    """
+    try:
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+    except (OSError, ValueError) as error:
+        raise InvalidFile(f"{path} cannot be read: {first_line(error)}") from None
+    return [parse_record(EpochRecord, row, f"{path}, row {number}") for number, row in enumerate(rows, 1)]

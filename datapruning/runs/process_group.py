@@ -1,7 +1,7 @@
-"""The team of a run: how many processes there are, and which loaders the others can open, too.
+"""The processes of a run, and the loaders that all of them can open.
 
-Process 0 alone runs the command. It decides, reads and writes everything; the others own no file and no state, they take
-their rows of training batches and their batches of evaluation passes, and hand back what came out.
+Process 0 alone runs the command: it decides, reads and writes everything. The others have no files and no state; they
+compute their rows of training batches and their batches of evaluation passes, and send the results back.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,10 +19,41 @@ from numpy.typing import NDArray
 from datapruning.data.loaders.loader import Batch, Loader
 from datapruning.errors import DataPruningError, InvalidValue
 from datapruning.utils.console import info
+from datapruning.utils.records import Record
 
 if TYPE_CHECKING:
     from datapruning.data.dataset import Dataset
     from datapruning.runs.channel import Channel
+
+
+class SplitSpec(Record):
+    """A split of a dataset, for another process to open.
+
+    Attributes:
+        dataset: as `open_dataset` takes it.
+        data_root: folder of the torchvision datasets; None: the default.
+        workspace: workspace folder, absolute.
+        split: "train" or "test".
+        loader: kind of the loader.
+        fingerprint: of the dataset.
+        name: of the dataset, for messages.
+    """
+
+    dataset: str
+    data_root: str | None = None
+    workspace: str
+    split: str
+    loader: str
+    fingerprint: str
+    name: str
+
+
+class OpenSplit(Record):
+    """Message: open a split. With `nccl` tensors are sent from GPU to GPU; `device` is its kind, such as "cuda"."""
+
+    split: SplitSpec
+    device: str
+    nccl: bool
 
 
 @dataclass
@@ -31,53 +62,53 @@ class ProcessGroup:
 
     Attributes:
         channel: to the others.
-        data_root: `--data-root`, if it was given.
-        synchronized: whether the others wait for what to do next, as far as anybody knows.
-        opened: how many loaders they have.
+        data_root: folder of the torchvision datasets, where one was given.
+        synchronized: whether the others wait for a message, as far as is known.
+        splits: those that the others have opened, with their positions in the order of opening.
     """
 
     channel: Channel
     data_root: str | None = None
     synchronized: bool = True
-    opened: dict[str, int] = field(default_factory=dict)
+    splits: dict[SplitSpec, int] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
-        """How many processes, this one with them."""
+        """Number of processes, process 0 included."""
         return self.channel.size
 
 
-_GROUP: ContextVar[ProcessGroup | None] = ContextVar("team", default=None)
+_GROUP: ContextVar[ProcessGroup | None] = ContextVar("process group", default=None)
 
 
 def current_group() -> ProcessGroup | None:
-    """The team of this process; None: it works alone."""
+    """The group that this process leads; None: it is the only process."""
     return _GROUP.get()
 
 
-def set_group(team: ProcessGroup | None) -> None:
-    """From here on this process leads that team; None: it works alone."""
-    _GROUP.set(team)
+def set_group(group: ProcessGroup | None) -> None:
+    """Set the group that this process leads."""
+    _GROUP.set(group)
 
 
 def num_processes() -> int:
     """How many processes share the work."""
-    team = current_group()
-    return team.size if team else 1
+    group = current_group()
+    return group.size if group else 1
 
 
 class SharedLoader:
-    """A loader whose split the other processes can open, too: what is read through it can be dealt.
+    """A loader whose split the other processes can open too, so that they can share the work on its samples.
 
     Args:
         loader: of this process.
-        team: who shares it.
-        about: which split it is, as plain data.
-        device: where its batches go.
+        group: the processes.
+        split: what the others open.
+        device: of its batches.
     """
 
-    def __init__(self, loader: Loader, team: ProcessGroup, about: dict[str, Any], device: torch.device) -> None:
-        self.loader, self.team, self.about, self.device = loader, team, about, device
+    def __init__(self, loader: Loader, group: ProcessGroup, split: SplitSpec, device: torch.device) -> None:
+        self.loader, self.group, self.split, self.device = loader, group, split, device
 
     @property
     def kind(self) -> str:
@@ -88,49 +119,49 @@ class SharedLoader:
         return len(self.loader)
 
     def read(self, batches: Sequence[NDArray[np.int64]]) -> Iterator[Batch]:
-        """In this process alone; see `Loader`."""
+        """Read in this process alone; see `Loader`."""
         return self.loader.read(batches)
 
-    def opened(self) -> int:
-        """The number under which the others have it; they open it first if they have not.
+    def open_everywhere(self) -> int:
+        """Have the others open the split, unless they have; returns its position among their splits.
 
         Raises:
-            InvalidValue: a GPU by number. DataPruningError: an error has left the others in the middle of something.
+            InvalidValue: a GPU by number. DataPruningError: after an error the others do not wait for a message.
         """
-        team, key = self.team, repr(self.about)
-        if not team.synchronized:
+        group = self.group
+        if not group.synchronized:
             raise DataPruningError("the processes are out of step after an error; give the same command again")
-        if key not in team.opened:
-            nccl = self._meet_on_devices()
-            team.opened[key] = len(team.opened)
-            team.channel.send_message(
-                "open", {**self.about, "number": team.opened[key], "device": self.device.type, "nccl": nccl}
-            )
-            team.channel.use(self.device, nccl)
-            team.channel.barrier()
-        return team.opened[key]
+        if self.split not in group.splits:
+            nccl = self._use_nccl()
+            group.splits[self.split] = len(group.splits)
+            group.channel.send_message(OpenSplit(split=self.split, device=self.device.type, nccl=nccl))
+            group.channel.use_device(self.device, nccl=nccl)
+            group.channel.barrier()
+        return group.splits[self.split]
 
-    def _meet_on_devices(self) -> bool:
-        """Whether tensors go from GPU to GPU."""
+    def _use_nccl(self) -> bool:
+        """Whether each process has a GPU of its own."""
         if self.device.type != "cuda":
             return False
         from datapruning.runs.channel import local_processes
 
         if self.device.index not in (None, 0):
-            raise InvalidValue(f"under torchrun process k takes GPU k: say --device cuda, not {self.device}")
-        here, gpus = local_processes(), torch.cuda.device_count()
-        if here > gpus and not self.team.opened:
-            info(f"{here} processes share {gpus} GPU{'s' * (gpus > 1)}: that is slower than one process for each")
-        return here <= gpus
+            raise InvalidValue(
+                f"under torchrun process k takes GPU k: the device is cuda, not {self.device}", parameter="device"
+            )
+        processes, gpus = local_processes(), torch.cuda.device_count()
+        if processes > gpus and not self.group.splits:
+            info(f"{processes} processes share {gpus} GPU{'s' * (gpus > 1)}: that is slower than one process for each")
+        return processes <= gpus
 
 
-def share_loader(loader: Loader, data: Dataset, role: str, root: Path, device: torch.device) -> Loader:
-    """The loader as one that the team shares; the loader itself where this process works alone."""
-    team = current_group()
-    if team is None:
+def share_loader(loader: Loader, data: Dataset, split: str, workspace: Path, device: torch.device) -> Loader:
+    """The loader as one that all processes share; the loader itself where there is one process."""
+    group = current_group()
+    if group is None:
         return loader
-    about = {
-        "place": data.source or data.name, "data_root": team.data_root, "workspace": str(root.resolve()), "role": role,
-        "kind": loader.kind, "fingerprint": data.fingerprint, "name": data.name,
-    }  # fmt: skip
-    return SharedLoader(loader, team, about, device)
+    spec = SplitSpec(
+        dataset=str(data.source or data.name), data_root=group.data_root, workspace=str(workspace.resolve()), split=split,
+        loader=loader.kind, fingerprint=data.fingerprint, name=data.name,
+    )  # fmt: skip
+    return SharedLoader(loader, group, spec, device)

@@ -25,6 +25,7 @@ from datapruning.io.tensors import save_tensors
 from datapruning.io.text import MAX_TOML_BYTES, parse_toml, prepend_checksum, read_text, verify_text
 from datapruning.runs.metrics import EpochRecord
 from datapruning.runs.result import RunResult
+from datapruning.runs.run_config import Environment, RunOptions, parse_table
 from datapruning.runs.trackers.trackers import RunTracker, Trackers
 
 CONFIG, METRICS, RESULT, MODEL = "config.toml", "metrics.jsonl", "result.json", "model.safetensors"
@@ -48,46 +49,44 @@ class FinishedRun(Generic[ResultT]):
 
 
 class Run:
-    """A run folder, new, begun or finished; `logs` show it elsewhere while it is claimed."""
+    """A run folder: empty, unfinished or finished. While it is open, `loggers` show it in other tools."""
 
-    def __init__(self, folder: Path, logs: Trackers = NO_LOGGERS) -> None:
+    def __init__(self, folder: Path, loggers: Trackers = NO_LOGGERS) -> None:
         self.folder = folder
-        self._logs = RunTracker(folder, logs)
+        self._tracker = RunTracker(folder, loggers)
 
     @contextmanager
-    def open(
-        self, recipe: Recipe, tables: Sequence[str], options: Mapping[str, Any], environment: Mapping[str, Any]
-    ) -> Iterator[None]:
-        """Hold the folder as this run's own while the block runs: config.toml is written, or the same one is there.
+    def open(self, recipe: Recipe, tables: Sequence[str], options: RunOptions, environment: Environment) -> Iterator[None]:
+        """Lock the folder while the block runs; config.toml is written, or must hold the same run.
 
         Another process with the same run is waited for. A folder that is refused is left as it was.
 
         Args:
             recipe: the settings.
             tables: those of its tables that this run depends on.
-            options: the command's own (the [run] table). None values are left out.
-            environment: thread count and device; of a begun run the recorded ones hold (`self.environment`).
+            options: how the run was asked for.
+            environment: of this process; once a run has begun, the recorded one holds (`self.environment`).
 
         Raises:
             OutputExists: the folder holds something else. IncompatibleInputs: another number of processes began the run.
         """
-        settings = recipe.identity(*tables)
-        config: dict[str, Any] = {RUN_TABLE: {k: v for k, v in options.items() if v is not None}, **settings}
+        config = {RUN_TABLE: options.to_json(), **recipe.identity(*tables)}
         self._check(config)
         with exclusive_lock(self.folder / "run", f"another process is at work in {self.folder}"):
-            self._check(config)  # what another process wrote while we waited
+            self._check(config)  # another process may have written it while this one waited
             for name in (CONFIG, METRICS, MODEL, RESULT):
                 remove_partial_files(self.folder / name)
             if not (self.folder / CONFIG).exists():
-                write_text(self.folder / CONFIG, prepend_checksum(to_toml({**config, ENVIRONMENT_TABLE: environment})))
+                text = to_toml({**config, ENVIRONMENT_TABLE: environment.to_json()})
+                write_text(self.folder / CONFIG, prepend_checksum(text))
             self._check_processes(environment)
             if (self.folder / RESULT).exists():
                 self._remove_checkpoints()  # of a process that was killed at its very end
-            with self._logs.open(CONFIG, METRICS, RESULT):
+            with self._tracker.open(CONFIG, METRICS, RESULT):
                 yield
 
     def check_output_dir(self) -> None:
-        """Refuse a place that holds anything but a run or nothing, before other work is done for it.
+        """Refuse a path that is neither free nor a run folder, before other work is done.
 
         Raises:
             OutputExists: a file, or a folder without config.toml that is not empty.
@@ -97,31 +96,40 @@ class Run:
         if (self.folder / CONFIG).exists() or not self.folder.exists():
             return
         if not self.folder.is_dir() or any(_visible(self.folder)):
-            raise OutputExists(f"{self.folder} holds something else (no {CONFIG} in it); name another --out")
+            raise OutputExists(
+                f"{self.folder} holds something else (no {CONFIG} in it); name another output path", parameter="out"
+            )
 
-    def _check(self, config: Mapping[str, Any]) -> None:
+    def _check(self, config: Mapping[str, object]) -> None:
         self.check_output_dir()
         if (self.folder / CONFIG).exists():
             recorded = self._tables()
             recorded.pop(ENVIRONMENT_TABLE, None)
             requested = tomllib.loads(to_toml(config))
             if recorded != requested:
+                difference = first_difference(recorded, requested)
                 raise OutputExists(
-                    f"{self.folder} holds another run ({first_difference(recorded, requested)}); name another --out"
+                    f"{self.folder} holds another run ({difference}); name another output path", parameter="out"
                 )
 
-    def _check_processes(self, environment: Mapping[str, Any]) -> None:
-        begun, now = (int(settings.get("processes", 1)) for settings in (self.environment, environment))
-        if begun != now and not (self.folder / RESULT).exists():
+    def _check_processes(self, environment: Environment) -> None:
+        recorded, current = self.environment.processes or 1, environment.processes or 1
+        if recorded != current and not (self.folder / RESULT).exists():
             raise IncompatibleInputs(
-                f"{self.folder} was begun by {begun} process{'es' * (begun > 1)}, not by {now}: "
-                "go on with as many (torchrun --nproc_per_node), or name another --out"
+                f"{self.folder} was begun by {recorded} process{'es' * (recorded > 1)}, not by {current}: "
+                "resume with as many (torchrun --nproc_per_node), or name another output path",
+                parameter="out",
             )
 
     @property
-    def environment(self) -> dict[str, Any]:
-        """Thread count and device, as recorded when the run began."""
-        return dict(self._tables().get(ENVIRONMENT_TABLE, {}))
+    def environment(self) -> Environment:
+        """Where the run was begun, as config.toml records it.
+
+        Raises:
+            InvalidFile: config.toml is missing or broken.
+        """
+        table = self._tables().get(ENVIRONMENT_TABLE, {})
+        return parse_table(Environment, table, ENVIRONMENT_TABLE, self.folder / CONFIG)
 
     def _tables(self) -> dict[str, Any]:
         path = self.folder / CONFIG
@@ -142,16 +150,16 @@ class Run:
         return kind.read(self.folder / RESULT) if (self.folder / RESULT).exists() else None
 
     def checkpoint_path(self, part: str = "state") -> Path:
-        """The checkpoint of a part of the run's training."""
+        """Path of the checkpoint of a part of the run's training."""
         return self.folder / CHECKPOINTS / f"{part}.safetensors"
 
     def finish(self, model: nn.Module, history: Sequence[EpochRecord], result: R) -> FinishedRun[R]:
-        """Write weights, metrics and, last, result.json, which makes the run finished; the checkpoints go."""
+        """Write weights, metrics and, last, result.json, which makes the run finished; remove the checkpoints."""
         save_tensors(self.folder / MODEL, dict(model.state_dict()))
         self.write_metrics(history)
         result.write(self.folder / RESULT)
         self._remove_checkpoints()
-        self._logs.log_result(result)
+        self._tracker.log_result(result)
         return FinishedRun(self.folder, result.read(self.folder / RESULT))
 
     def _remove_checkpoints(self) -> None:
@@ -159,9 +167,8 @@ class Run:
 
     def write_metrics(self, history: Sequence[EpochRecord]) -> None:
         """Write one JSON object an epoch."""
-        rows = [record.to_dict() for record in history]
-        write_text(self.folder / METRICS, "".join(json.dumps(row) + "\n" for row in rows))
-        self._logs.log_epochs(rows)
+        write_text(self.folder / METRICS, "".join(json.dumps(record.to_json()) + "\n" for record in history))
+        self._tracker.log_epochs(history)
 
 
 def _visible(folder: Path) -> list[Path]:

@@ -14,7 +14,7 @@ from datapruning.data.torchvision_image_files import IMAGE_FILE_SETS
 from datapruning.errors import InvalidFile, InvalidValue, UserError
 from datapruning.models import check_model, meta_model
 from datapruning.recipes import path_of
-from datapruning.runs.opening import read_run_options
+from datapruning.runs.run_config import read_run_options
 from datapruning.training.self_distillation.factory import check_combination
 from datapruning.training.sparsity.prunable import prunable
 

@@ -178,7 +178,7 @@ def _recording(path: Path) -> list[str]:
 
 def _run(path: Path) -> list[str]:
     run = Run(path)
-    environment = "  made with " + ", ".join(f"{name} {value}" for name, value in run.environment.items())
+    environment = "  made with " + ", ".join(f"{name} {value}" for name, value in run.environment.to_json().items())
     result = run.result(RunResult)
     if result is None:
         return [f"{path}: a run that is not finished{_progress(run)}; the command that began it goes on", environment]

@@ -1,31 +1,30 @@
-"""How far a training is, and what belongs to it beside network and optimiser: all that a checkpoint has to hold."""
+"""The state of a training, and its extensions: all that a checkpoint has to hold besides network and optimiser."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ConfigDict, Field
 from torch import Tensor, nn
 
 from datapruning.config.training import TrainConfig
-from datapruning.errors import InvalidFile
 from datapruning.runs.metrics import EpochRecord
 from datapruning.training.callbacks import Callback
 from datapruning.training.ema import WeightEMA
 from datapruning.training.infobatch import InfoBatch
 from datapruning.training.self_distillation.base import SelfDistillation
 from datapruning.training.sparsity.masks import MaskEnforcer, Masks
+from datapruning.utils.records import Record
 
 
-@dataclass(frozen=True)
-class PartialEpoch:
-    """What a checkpoint in the middle of an epoch holds beside tensors.
+class PartialEpoch(Record):
+    """What a checkpoint in the middle of an epoch holds in addition to tensors.
 
     Attributes:
-        batches: how many were trained on.
+        batches: number of batches trained on.
         seconds: spent on them.
         weight: sum of the samples' weights (their number, without dynamic pruning).
         samples: trained on.
@@ -41,16 +40,15 @@ class PartialEpoch:
     auxiliary_forward: int
 
 
-@dataclass
-class TrainState:
-    """How far a training is: what a checkpoint holds beside weights and optimiser state.
+class TrainState(Record):
+    """How far a training is: what a checkpoint holds in addition to weights and optimiser state. The trainer changes it.
 
     Attributes:
         epoch: epochs done.
         step: the position in the schedule, in planned optimiser steps.
         samples_seen: samples trained on, repeats counted.
         seconds: spent on training.
-        history: a record an epoch.
+        history: a record of each epoch.
         steps_skipped: planned steps that dynamic pruning left out.
         samples_skipped: samples that it left out.
         auxiliary_samples: samples of auxiliary batches (self-distillation) that went through a training pass.
@@ -58,42 +56,18 @@ class TrainState:
         partial_epoch: of an epoch in whose middle the checkpoint was saved, else None.
     """
 
+    model_config = ConfigDict(frozen=False)
+
     epoch: int = 0
     step: int = 0
     samples_seen: int = 0
     seconds: float = 0.0
-    history: list[EpochRecord] = field(default_factory=list)
+    history: list[EpochRecord] = Field(default_factory=list)
     steps_skipped: int = 0
     samples_skipped: int = 0
     auxiliary_samples: int = 0
     auxiliary_forward: int = 0
     partial_epoch: PartialEpoch | None = None
-
-    @classmethod
-    def from_dict(cls, state: Mapping[str, Any]) -> TrainState:
-        """The state that `to_dict` made plain data of.
-
-        Raises:
-            InvalidFile: it was written by a version of this package that this one cannot continue from.
-        """
-        unknown = set(state) - {each.name for each in fields(cls)}
-        if unknown:
-            raise InvalidFile(f"a checkpoint holds '{min(unknown)}', which only another version of this package understands")
-        partial = state.get("partial_epoch")
-        try:
-            return cls(
-                **{
-                    **state,
-                    "history": [EpochRecord(**record) for record in state.get("history", [])],
-                    "partial_epoch": None if partial is None else PartialEpoch(**partial),
-                }
-            )
-        except TypeError:
-            raise InvalidFile("a checkpoint holds the state of another version of this package") from None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON."""
-        return asdict(self)
 
     @property
     def updates(self) -> int:
@@ -103,7 +77,7 @@ class TrainState:
 
 @dataclass(frozen=True)
 class TrainExtensions:
-    """What a training may have beside network and optimiser, each with a state of its own in the checkpoint.
+    """What a training may have in addition to network and optimiser, each with a state of its own in the checkpoint.
 
     Attributes:
         infobatch: dynamic pruning of the epochs.
@@ -130,7 +104,7 @@ class TrainExtensions:
         masks: Masks | None,
         callbacks: Sequence[Callback],
     ) -> TrainExtensions:
-        """Those that the settings ask for. The masks hold from here on."""
+        """Those that the settings ask for. The masks are applied from here on."""
         weight_masks = MaskEnforcer(masks, model) if masks else None
         infobatch = InfoBatch.create(config, ids, seed)
         return cls(infobatch, self_distillation, weight_masks, WeightEMA.create(model, config.ema), callbacks)

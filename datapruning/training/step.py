@@ -110,7 +110,8 @@ class EpochStats:
     def partial_epoch(self, batches: int, seconds: float) -> PartialEpoch:
         """What a checkpoint after so many batches has to hold beside `tensors`."""
         return PartialEpoch(
-            batches, seconds, self._weight, self.samples, self.auxiliary_samples, self.auxiliary_forward
+            batches=batches, seconds=seconds, weight=self._weight, samples=self.samples,
+            auxiliary_samples=self.auxiliary_samples, auxiliary_forward=self.auxiliary_forward,
         )  # fmt: skip
 
     def tensors(self) -> dict[str, Tensor]:

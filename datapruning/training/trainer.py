@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -184,7 +184,7 @@ class Trainer:
             for callback in callbacks:
                 callback.on_fit_end()
         if save_final_to:
-            save_final_to.save(self.model, self.optimizer, state.to_dict(), self.extensions.tensors())
+            save_final_to.save(self.model, self.optimizer, state, self.extensions.tensors())
         if self.extensions.ema:
             self.extensions.ema.copy_to_model()
         return state
@@ -309,8 +309,8 @@ class Trainer:
         state.samples_skipped += plan.num_planned_samples - stats.samples
         state.seconds += seconds
         record = EpochRecord(
-            epoch, losses["total"], stats.accuracy(), plan.learning_rates[-1], state.updates, round(seconds, 3),
-            label_loss=losses.get("label"), kd_loss=losses.get("kd"),
+            epoch=epoch, loss=losses["total"], train_accuracy=stats.accuracy(), lr=plan.learning_rates[-1],
+            step=state.updates, seconds=round(seconds, 3), label_loss=losses.get("label"), kd_loss=losses.get("kd"),
             self_distillation_loss=losses.get("self_distillation"),
         )  # fmt: skip
         state.history.append(record)
@@ -320,7 +320,7 @@ class Trainer:
         for checkpoint in checkpoints:
             saved = checkpoint.load(self.model, self.optimizer) if checkpoint else None
             if saved is not None:
-                self.state = TrainState.from_dict(saved[0])
+                self.state = saved[0]
                 self.extensions.restore(saved[1])
                 return saved[1]
         return {}
@@ -329,8 +329,8 @@ class Trainer:
         self, checkpoint: Checkpoint, partial_epoch: PartialEpoch | None = None, sums: Mapping[str, Tensor] | None = None
     ) -> None:
         """Save; `partial_epoch` and its `sums` where it is in the middle of an epoch."""
-        state = replace(self.state, partial_epoch=partial_epoch)
-        checkpoint.save(self.model, self.optimizer, state.to_dict(), {**self.extensions.tensors(), **(sums or {})})
+        state = self.state.model_copy(update={"partial_epoch": partial_epoch})
+        checkpoint.save(self.model, self.optimizer, state, {**self.extensions.tensors(), **(sums or {})})
         for callback in self.extensions.callbacks:
             callback.on_checkpoint(self.state.epoch - 1)
 

@@ -166,15 +166,15 @@ def die_at(update: int) -> None:
     """At that update the process is gone without a word."""
     from datapruning.training.distributed.worker import TrainingWorker
 
-    original_update, remaining = TrainingWorker.update, [update]
+    train_step, remaining = TrainingWorker.train_step, [update]
 
     def dying(self: TrainingWorker, *arguments: Any) -> None:
         remaining[0] -= 1
         if not remaining[0]:
             os.kill(os.getpid(), signal.SIGKILL)
-        original_update(self, *arguments)
+        train_step(self, *arguments)
 
-    TrainingWorker.update = dying  # type: ignore[assignment, method-assign]
+    TrainingWorker.train_step = dying  # type: ignore[assignment, method-assign]
 
 
 def main() -> None:

@@ -422,7 +422,7 @@ def test_a_recipe_that_is_none_is_refused(refused: Refused, tmp_path: Path, text
 @pytest.mark.parametrize("line", ["data = 3", "seed = 'x'", "kd_weight = []", "teacher = 'x'"])
 def test_a_config_with_impossible_options_is_refused(refused: Refused, tmp_path: Path, line: str) -> None:
     (tmp_path / "config.toml").write_text(f"[run]\n{line}\n")
-    assert f"{line.split()[0]} in [run]" in refused("train", "--recipe", "config.toml", "--fraction", "0.5")
+    assert f"config.toml: in [run]: '{line.split()[0]}" in refused("train", "--recipe", "config.toml", "--fraction", "0.5")
 
 
 def test_recipes_copy_never_writes_over_a_file(refused: Refused, tmp_path: Path) -> None:

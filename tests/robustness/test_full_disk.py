@@ -39,6 +39,7 @@ from datapruning.io.memmap import create_memmap
 from datapruning.runs.metrics import EpochRecord
 from datapruning.runs.run import Run
 from datapruning.training.checkpoint import Checkpoint, save_tensors
+from datapruning.training.state import TrainState
 from datapruning.teachers.soft_labels import SoftLabelCache
 
 images = np.zeros((20000, 8, 8, 3), np.uint8)
@@ -48,7 +49,7 @@ logits, targets, ids = torch.zeros(20000, 100), torch.from_numpy(labels), np.ara
 
 def checkpoint():
     model = torch.nn.Linear(500, 500)
-    Checkpoint(DISK / "c.safetensors").save(model, torch.optim.SGD(model.parameters(), 0.1), {})
+    Checkpoint(DISK / "c.safetensors").save(model, torch.optim.SGD(model.parameters(), 0.1), TrainState())
 
 def changes():
     change = PredictionChange(DISK / "changes", 20000)

@@ -19,12 +19,13 @@ from datapruning.io.json import read_json
 from datapruning.runs.context import Context
 from datapruning.runs.result import RunResult
 from datapruning.runs.run import Run
+from datapruning.runs.run_config import Environment, RunOptions
 from tests.conftest import Answer, fast_arguments
 
 RECIPE = Recipe(name="mine")
 TABLES = ("views", "train")
-OPTIONS = {"verb": "train", "seed": 3, "teacher": None}
-HERE = {"threads": 2, "device": "cpu"}
+OPTIONS = RunOptions(verb="train", data="digits", seed=3)
+HERE = Environment(threads=2, device="cpu", data="digits", torch="2", loader="memory")
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -43,8 +44,9 @@ def run(tmp_path: Path) -> Run:
 
 def test_a_new_folder_is_claimed_with_everything_resolved(run: Run) -> None:
     tables = tomllib.loads((run.folder / "config.toml").read_text())
-    assert tables["run"] == {"verb": "train", "seed": 3}
-    assert tables["environment"] == run.environment == HERE
+    assert tables["run"] == {"verb": "train", "data": "digits", "seed": 3}
+    assert tables["environment"] == HERE.to_json()
+    assert run.environment == HERE
     assert set(tables) == {"run", "environment", *TABLES}
     assert tables["train"]["lr"] == RECIPE.train.lr
     assert run.result(RunResult) is None
@@ -58,7 +60,9 @@ def test_an_empty_folder_is_free(tmp_path: Path) -> None:
 
 def test_the_same_run_is_claimed_again_and_keeps_its_environment(run: Run) -> None:
     before = content(run.folder)
-    with Run(run.folder).open(Recipe(name="renamed"), TABLES, OPTIONS, {"threads": 64, "device": "cuda"}):
+    with Run(run.folder).open(
+        Recipe(name="renamed"), TABLES, OPTIONS, Environment(**{**dict(HERE), "threads": 64, "device": "cuda"})
+    ):
         assert content(run.folder) == before
         assert Run(run.folder).environment == HERE
 
@@ -73,8 +77,8 @@ def test_what_a_killed_process_left_half_written_goes(run: Run) -> None:
 def test_another_run_is_refused_and_the_difference_named(run: Run) -> None:
     before = content(run.folder)
     for recipe, options, named in (
-        (RECIPE, {**OPTIONS, "seed": 4}, "run.seed is 3 there, 4 here"),
-        (RECIPE, {**OPTIONS, "teacher": ["t"]}, "run.teacher"),
+        (RECIPE, RunOptions(**{**dict(OPTIONS), "seed": 4}), "run.seed is 3 there, 4 here"),
+        (RECIPE, RunOptions(**{**dict(OPTIONS), "teacher": ("t",)}), "run.teacher"),
         (Recipe(name="mine", train=TrainConfig(lr=0.5)), OPTIONS, "train.lr is 0.1 there, 0.5 here"),
     ):
         with pytest.raises(OutputExists, match=named), Run(run.folder).open(recipe, TABLES, options, HERE):
@@ -120,7 +124,7 @@ def test_a_finished_run_has_all_its_files_and_no_checkpoint(make_context: Callab
     assert read_json(finished.folder / "result.json") == finished.result.to_json()
     rows = [json.loads(line) for line in (finished.folder / "metrics.jsonl").read_text().splitlines()]
     assert [row["epoch"] for row in rows] == [0, 1]
-    assert Run(finished.folder).environment == json.loads(json.dumps(context.environment))
+    assert Run(finished.folder).environment == context.environment
 
 
 @pytest.mark.parametrize("weight", ["0.9", "auto"])

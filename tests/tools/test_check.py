@@ -114,7 +114,7 @@ def test_a_dataset_that_is_not_there_is_refused(refused: Refused) -> None:
         ("[train]\nepochs = 1\n", "mine.toml, line 2: evidence.early_epoch is 2, but the proxy trains 1 epochs"),
         ("[train]\ninfobatch = 0.5\n[self_distill]\nmethod = 'dlb'\n", "mine.toml, line 3: self-distillation (dlb)"),
         ("[train]\nlr = \n", "line 2"),
-        ("[run]\nseed = 'x'\n", "seed in [run]"),
+        ("[run]\nseed = 'x'\n", "mine.toml: in [run]: 'seed' is 'x'"),
     ],
 )
 def test_a_mistake_is_named_with_file_and_line(refused: Refused, tmp_path: Path, text: str, named: str) -> None:

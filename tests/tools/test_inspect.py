@@ -50,7 +50,7 @@ def test_a_finished_run_tells_its_result(finished: FinishedRun) -> None:
     assert "a finished run, intact" in description
     for key in ("test_accuracy", "kept", "total", "scorer", "budget", "dataset"):
         assert f"  {key}: {getattr(finished.result, key)}" in description
-    assert re.search(r"\n  made with data made-up, threads \d+, device cpu, torch [^,{}]+, loader memory$", description)
+    assert re.search(r"\n  made with threads \d+, device cpu, data made-up, torch [^,{}]+, loader memory$", description)
 
 
 def test_an_unfinished_run_tells_how_far_it_is(finished: FinishedRun) -> None:

@@ -1,17 +1,19 @@
-"""What a tool has to do to show a run, and which tools there are."""
+"""What an experiment tracker does, and which trackers there are."""
 
 from __future__ import annotations
 
 import importlib
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
 from datapruning.errors import MissingPackage, first_line
 
 TOOLS = {"tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow"}
-"""Name of a tool -> the module without which it cannot be had. The extra is called like the tool."""
+"""Name of a tool -> the module that it needs. Its extra of this package has the same name."""
 
 
 @dataclass(frozen=True)
@@ -19,25 +21,28 @@ class RunInfo:
     """The run that is shown.
 
     Attributes:
-        folder: of the run; logs that belong to it alone lie inside.
-        root: the workspace; logs that all its runs share lie inside.
-        settings: the tables of config.toml.
-        text: config.toml itself.
+        folder: run folder; logs of this run alone lie inside.
+        workspace: folder of logs that all runs share.
+        config: text of config.toml.
     """
 
     folder: Path
-    root: Path
-    settings: Mapping[str, Mapping[str, Any]]
-    text: str
+    workspace: Path
+    config: str
 
     @property
     def name(self) -> str:
-        """What people see of the run."""
+        """Name of the run."""
         return self.folder.name
 
+    @cached_property
+    def settings(self) -> Mapping[str, Mapping[str, object]]:
+        """The tables of config.toml."""
+        return tomllib.loads(self.config)
+
     @property
-    def flat(self) -> dict[str, Any]:
-        """The settings as "table.key"."""
+    def parameters(self) -> dict[str, object]:
+        """The settings by "table.key"."""
         return {f"{table}.{key}": value for table, values in self.settings.items() for key, value in values.items()}
 
 
@@ -47,35 +52,35 @@ class LogHandle:
 
     Attributes:
         name: by which another process opens it again.
-        where: it is to be looked at, for people.
-        rows: epochs that it holds: fewer than it was given, where a tool lost some when a process was killed.
+        location: where people find it.
+        num_epochs: that it holds: fewer than it was given, where a tool lost some when a process was killed.
     """
 
     name: str
-    where: str
-    rows: int
+    location: str
+    num_epochs: int
 
 
 class Tracker(Protocol):
     """One tool. Whatever its methods raise ends the log in this process and nothing else."""
 
-    def start(self, story: RunInfo, log: str | None, rows: int) -> LogHandle:
+    def start(self, run: RunInfo, log: str | None, num_epochs: int) -> LogHandle:
         """Open the log: a new one, or the one that another process began.
 
         Args:
-            story: what is shown; a new log gets its settings.
-            log: what `begin` named it; None: there is none yet.
-            rows: epochs that it was given.
+            run: what is shown; a new log gets its settings.
+            log: name that `start` gave it before; None: it is new.
+            num_epochs: that it was given.
         """
 
     def log_epoch(self, epoch: int, numbers: Mapping[str, float]) -> None:
-        """After an epoch."""
+        """Log the numbers of an epoch, counted from 0."""
 
     def log_result(self, epochs: int, numbers: Mapping[str, float]) -> None:
-        """After the last epoch, once."""
+        """Log the result, once, after `epochs` epochs."""
 
     def finish(self, finished: bool) -> None:
-        """Close the log; without `finished`, another process goes on with it."""
+        """Close the log; unless `finished`, another process resumes it."""
 
 
 def import_tool(tool: str) -> Any:
@@ -88,5 +93,5 @@ def import_tool(tool: str) -> Any:
         return importlib.import_module(TOOLS[tool])
     except ImportError as error:
         raise MissingPackage(
-            f"--log {tool} needs another package ({first_line(error)}): pip install 'datapruning-toolkit[{tool}]'"
+            f"{tool} is not installed ({first_line(error)}): pip install 'datapruning-toolkit[{tool}]'", parameter="log"
         ) from None

@@ -9,25 +9,25 @@ from datapruning.runs.trackers.base import TOOLS, Tracker, import_tool
 
 
 def find_tools(names: Sequence[str]) -> tuple[str, ...]:
-    """Names of tools, each once, checked to be usable here.
+    """The names of tools, each once, checked to be usable.
 
     Args:
-        names: of tools; one text may hold several, with commas between.
+        names: of tools; one text may hold several, separated by commas.
 
     Raises:
-        UnknownName: no such tool. MissingPackage: it is not installed.
+        UnknownName: an unknown tool. MissingPackage: its package is not installed.
     """
-    said = [names] if isinstance(names, str) else names
-    found = tuple(dict.fromkeys(part.strip() for name in said for part in name.split(",") if part.strip()))
-    for name in found:
-        if name not in TOOLS:
-            raise UnknownName("log", name, TOOLS)
-        import_tool(name)
-    return found
+    texts = [names] if isinstance(names, str) else names
+    tools = tuple(dict.fromkeys(name.strip() for text in texts for name in text.split(",") if name.strip()))
+    for tool in tools:
+        if tool not in TOOLS:
+            raise UnknownName("log", tool, TOOLS)
+        import_tool(tool)
+    return tools
 
 
 def make_tracker(tool: str) -> Tracker:
-    """A fresh tracker of a tool."""
+    """A new tracker of a tool."""
     if tool == "tensorboard":
         from datapruning.runs.trackers.tensorboard import TensorBoardTracker
 

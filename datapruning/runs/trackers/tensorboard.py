@@ -11,28 +11,28 @@ FOLDER = "tensorboard"
 
 
 class TensorBoardTracker:
-    """See `Tracker`. Every process writes a file of its own, which says what it replaces (`purge_step`)."""
+    """See `Tracker`. Each process writes a new file, which says from which epoch it replaces others (`purge_step`)."""
 
-    def start(self, story: RunInfo, log: str | None, rows: int) -> LogHandle:
-        """Open another event file; the first one holds config.toml as a text."""
-        from torch.utils.tensorboard import SummaryWriter  # imports for seconds
+    def start(self, run: RunInfo, log: str | None, num_epochs: int) -> LogHandle:
+        """Open a new event file; the first one holds config.toml as a text."""
+        from torch.utils.tensorboard import SummaryWriter  # takes seconds to import
 
-        place = story.folder / FOLDER
-        new: Any = SummaryWriter  # it has no types
-        self._writer = new(str(place), purge_step=rows or None)
+        folder = run.folder / FOLDER
+        writer_class: Any = SummaryWriter  # it has no types
+        self._writer = writer_class(str(folder), purge_step=num_epochs or None)
         if log is None:
-            self._writer.add_text("config", f"```toml\n{story.text}\n```")
+            self._writer.add_text("config", f"```toml\n{run.config}\n```")
             self._writer.flush()
-        return LogHandle(FOLDER, f"{place}; tensorboard --logdir {story.folder.parent}", rows)
+        return LogHandle(FOLDER, f"{folder}; tensorboard --logdir {run.folder.parent}", num_epochs)
 
     def log_epoch(self, epoch: int, numbers: Mapping[str, float]) -> None:
-        """A scalar each."""
+        """Log a scalar each."""
         for name, value in numbers.items():
             self._writer.add_scalar(name, value, epoch)
         self._writer.flush()
 
     def log_result(self, epochs: int, numbers: Mapping[str, float]) -> None:
-        """Scalars, too, at the last epoch."""
+        """Log scalars at the last epoch."""
         self.log_epoch(epochs - 1, {f"result/{name}": value for name, value in numbers.items()})
 
     def finish(self, finished: bool) -> None:

@@ -1,151 +1,154 @@
-"""The logs of a run folder: each holds every row once, whatever was killed in between.
+"""The logs of a run folder: each gets every epoch once, whatever was killed in between.
 
-`tracking.json` in the run folder says what each log holds. A log that is opened gets what it lacks first, so that it may
-be begun in the middle of a run, or after it. Nothing here touches what is trained: with a log or without, a run has the
-same name and the same bits.
+`tracking.json` in the run folder says what each log holds. A log that is opened gets what it lacks first, so that logging
+may begin in the middle of a run, or after it. Logs change nothing that is trained: a run with logs has the name and the bits
+of one without.
 """
 
 from __future__ import annotations
 
-import json
-import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from datapruning.errors import InvalidFile, first_line
+from datapruning.errors import first_line
 from datapruning.io.json import read_json, write_json
+from datapruning.runs.metrics import EpochRecord, read_metrics
 from datapruning.runs.result import RunResult
 from datapruning.runs.trackers.base import RunInfo, Tracker
 from datapruning.runs.trackers.factory import find_tools, make_tracker
 from datapruning.utils.console import info
+from datapruning.utils.records import Record, parse_record
 
 STATE_FILE = "tracking.json"
 RESULT_KEYS = ("test_accuracy", "kept", "total", "kd_weight", "temperature", "steps", "samples_seen")
 
 
+class LogState(Record):
+    """What a log holds: its name (None: it was never opened), how many epochs, and whether the result."""
+
+    name: str | None = None
+    num_epochs: int = 0
+    has_result: bool = False
+
+    def updated(self, **changes: object) -> LogState:
+        """The same with other values."""
+        return LogState(**{**dict(self), **changes})
+
+
+class TrackingState(Record):
+    """The content of tracking.json: the state of each tool's log, by the tool."""
+
+    logs: dict[str, LogState]
+
+
 @dataclass(frozen=True)
 class Trackers:
-    """Which tools log, and the workspace for what they keep together."""
+    """Which tools log, and the workspace for logs that runs share."""
 
     tools: tuple[str, ...] = ()
-    root: Path = Path()
+    workspace: Path = Path()
 
     @classmethod
-    def of(cls, names: Sequence[str], root: str | Path) -> Trackers:
+    def of(cls, names: Sequence[str], workspace: str | Path) -> Trackers:
         """Those of the named tools.
 
         Raises:
-            UnknownName: no such tool. MissingPackage: it is not installed.
+            UnknownName: an unknown tool. MissingPackage: its package is not installed.
         """
-        return cls(find_tools(names), Path(root))
+        return cls(find_tools(names), Path(workspace))
 
 
 class RunTracker:
-    """The open logs of one run folder; without tools, nothing happens.
+    """The logs of one run folder; without tools, nothing happens.
 
-    A tool that fails is left out from then on, in one line; the same command brings its log up to date later.
+    A tool that fails is left out from then on, with one line; the same command brings its log up to date later.
     """
 
-    def __init__(self, folder: Path, logs: Trackers) -> None:
-        self._folder, self._logs = folder, logs
+    def __init__(self, folder: Path, trackers: Trackers) -> None:
+        self._folder, self._trackers = folder, trackers
         self._open: dict[str, Tracker] = {}
-        self._state: dict[str, dict[str, Any]] = {}
+        self._logs: dict[str, LogState] = {}
 
     @contextmanager
     def open(self, config: str, metrics: str, result: str) -> Iterator[None]:
         """Log while the block runs; what the folder holds already is logged first.
 
         Args:
-            config: name of the file of settings in the folder.
-            metrics: likewise, rows as JSON lines; it may be missing.
-            result: likewise, the result; it may be missing.
+            config: name of the settings file in the folder.
+            metrics: name of the metrics file, which may be missing.
+            result: name of the result file, which may be missing.
 
         Raises:
-            InvalidFile: one of them is broken.
+            InvalidFile: one of them, or tracking.json, is broken.
         """
-        if not self._logs.tools:
+        if not self._trackers.tools:
             yield
             return
-        self._state = read_json(self._folder / STATE_FILE) if (self._folder / STATE_FILE).exists() else {}
-        text = (self._folder / config).read_text(encoding="utf-8")
-        story = RunInfo(self._folder, self._logs.root, tomllib.loads(text), text)
-        for tool in self._logs.tools:
+        path = self._folder / STATE_FILE
+        self._logs = dict(parse_record(TrackingState, read_json(path), str(path)).logs) if path.exists() else {}
+        run = RunInfo(self._folder, self._trackers.workspace, (self._folder / config).read_text(encoding="utf-8"))
+        for tool in self._trackers.tools:
             with self._guarded(tool):
-                self._start(tool, story)
+                self._start(tool, run)
         try:
-            self.log_epochs(_read_rows(self._folder / metrics))
+            self.log_epochs(read_metrics(self._folder / metrics))
             if (self._folder / result).exists():
                 self.log_result(RunResult.read(self._folder / result))
             yield
         finally:
             for tool, tracker in list(self._open.items()):
                 with self._guarded(tool):
-                    tracker.finish(bool(self._state[tool]["result"]))
+                    tracker.finish(self._logs[tool].has_result)
             self._save()  # a result counts as logged when the log is closed: until then a tool may hold it back
 
-    def _start(self, tool: str, story: RunInfo) -> None:
-        state = self._state.setdefault(tool, {"log": None, "rows": 0, "result": False})
-        if state["result"]:
+    def _start(self, tool: str, run: RunInfo) -> None:
+        state = self._logs.setdefault(tool, LogState())
+        if state.has_result:
             return  # it holds everything
         tracker = make_tracker(tool)
-        log = tracker.start(story, state["log"], state["rows"])
-        state["log"], state["rows"] = log.name, log.rows
+        log = tracker.start(run, state.name, state.num_epochs)
+        self._logs[tool] = state.updated(name=log.name, num_epochs=log.num_epochs)
         self._open[tool] = tracker
         self._save()
-        info(f"log: {tool} in {log.where}")
+        info(f"log: {tool} in {log.location}")
 
-    def log_epochs(self, history: Sequence[Mapping[str, Any]]) -> None:
-        """Log the rows, one an epoch, that are new."""
-
-        def send(tracker: Tracker, state: dict[str, Any]) -> None:
-            for epoch in range(state["rows"], len(history)):
-                tracker.log_epoch(epoch, _numbers(history[epoch], [key for key in history[epoch] if key != "epoch"]))
-                state["rows"] = epoch + 1
-
-        before = [state["rows"] for state in self._state.values()]
-        self._for_each_tracker(send)
-        if [state["rows"] for state in self._state.values()] != before:
+    def log_epochs(self, history: Sequence[EpochRecord]) -> None:
+        """Log the epochs that are new."""
+        states = dict(self._logs)
+        for tool, tracker in list(self._open.items()):
+            with self._guarded(tool):
+                for epoch in range(self._logs[tool].num_epochs, len(history)):
+                    tracker.log_epoch(epoch, _numbers({**history[epoch].to_json(), "epoch": None}))
+                    self._logs[tool] = self._logs[tool].updated(num_epochs=epoch + 1)
+        if self._logs != states:
             self._save()
 
     def log_result(self, result: RunResult) -> None:
         """Log the result, once."""
-        numbers = _numbers(dict(result), RESULT_KEYS)
-
-        def send(tracker: Tracker, state: dict[str, Any]) -> None:
-            if not state["result"]:
-                tracker.log_result(max(state["rows"], 1), numbers)
-                state["result"] = True
-
-        self._for_each_tracker(send)
-
-    def _for_each_tracker(self, send: Callable[[Tracker, dict[str, Any]], None]) -> None:
+        values = dict(result)
+        numbers = _numbers({key: values.get(key) for key in RESULT_KEYS})
         for tool, tracker in list(self._open.items()):
-            with self._guarded(tool):
-                send(tracker, self._state[tool])
+            state = self._logs[tool]
+            if not state.has_result:
+                with self._guarded(tool):
+                    tracker.log_result(max(state.num_epochs, 1), numbers)
+                    self._logs[tool] = state.updated(has_result=True)
 
     def _save(self) -> None:
-        write_json(self._folder / STATE_FILE, self._state)
+        write_json(self._folder / STATE_FILE, TrackingState(logs=self._logs).to_json())
 
     @contextmanager
     def _guarded(self, tool: str) -> Iterator[None]:
         try:
             yield
-        except Exception as error:  # anybody's code, and anybody's network
+        except Exception as error:  # of a tool, or of its network
             self._open.pop(tool, None)
-            self._state[tool]["result"] = False
-            why = f"{type(error).__name__}: {first_line(error)}"
-            info(f"log: {tool} fails ({why}); the run goes on, and the same command brings the log up to date")
+            self._logs[tool] = self._logs[tool].updated(has_result=False)
+            reason = f"{type(error).__name__}: {first_line(error)}"
+            info(f"log: {tool} fails ({reason}); the run goes on, and the same command brings the log up to date")
 
 
-def _read_rows(path: Path) -> list[dict[str, Any]]:
-    try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
-    except (OSError, ValueError) as error:
-        raise InvalidFile(f"{path} cannot be read: {first_line(error)}") from None
-
-
-def _numbers(row: Mapping[str, Any], keys: Sequence[str]) -> dict[str, float]:
-    return {key: row[key] for key in keys if type(row.get(key)) in (int, float)}
+def _numbers(values: Mapping[str, object]) -> dict[str, float]:
+    return {key: value for key, value in values.items() if isinstance(value, int | float) and not isinstance(value, bool)}

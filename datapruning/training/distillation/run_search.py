@@ -194,7 +194,7 @@ def _probe(
         self_distillation=maker.build(fork.ids), masks=masks,
     )  # fmt: skip
     done = trainer.fit(_probe_checkpoint(run, arm), init_from=trunk)
-    begun = TrainState.from_dict(trunk.state())
+    begun = trunk.state()
     return {
         "correct": encode_bits(predict_correct(model, loader, fork.validation.ids, context.views)),
         "samples_seen": _training_passes(done) - _training_passes(begun),

@@ -1,8 +1,9 @@
-"""Process 0's side of common work: trainings whose batches are dealt by rows, evaluation passes dealt by batches.
+"""Process 0's side of shared work: trainings whose batches are split by rows, evaluation passes split by batches.
 
-A batch's loss is made here, of the logits of all its rows, and its gradient by the logits goes back to whoever made them.
-So objectives, dynamic pruning and observers see whole batches, as in one process, and parts need not be of one size. The
-gradients by the weights are summed by torch's DistributedDataParallel, while the backward pass goes on.
+The loss of a batch is computed here, from the logits of all its rows, and its gradient by the logits goes back to the
+processes that computed them. So losses, dynamic pruning and callbacks see complete batches, as in one process, and the
+shards may differ in size. The gradients by the weights are summed by torch's DistributedDataParallel during the backward
+pass.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from datapruning.data.batching import batch_sizes
 from datapruning.data.loaders.loader import Batch, MixedLabels
 from datapruning.runs.channel import Channel, tensor_specs
 from datapruning.runs.process_group import SharedLoader
-from datapruning.training.distributed.serialization import describe_model, describe_views
+from datapruning.training.distributed.messages import Evaluate, ModelSpec, StartTraining, TrainEpoch, ViewsSpec
 from datapruning.training.distributed.sharding import Pass, local_rows, passes_of, shard_rows, shard_weights
 from datapruning.training.inference import local_outputs
 from datapruning.training.optimizers import state_tensors
@@ -32,25 +33,29 @@ from datapruning.training.reproducibility import compiled
 from datapruning.training.self_distillation.base import AuxiliaryBatch, AuxiliaryRequest, read_auxiliary_batches
 from datapruning.training.sparsity.masks import Masks
 
+NO_IDS = np.empty(0, np.int64)
+
 
 class SharedTraining:
-    """One training of a network; a context manager, after which the others are free again.
+    """One training of a network; a context manager, after which the other processes are free again.
 
     Args:
         loader: of the training split.
-        model: as it begins: its weights, and the optimiser's state, are given to the others.
-        optimizer: of this process; each other one has its own, which does the same.
-        views: what an epoch makes of a sample.
+        model: at its start; its weights, and the optimiser's state, are sent to the others.
+        spec: of the model.
+        optimizer: of this process; each other process has one that makes the same steps.
+        views: how an epoch augments a sample.
         training: optimiser, batch size, precision.
         masks: which weights are kept.
-        seed: of the run, from which random streams (dropout) are drawn.
-        trains_on_auxiliary: see `SelfDistillation`; nothing where there is none.
+        seed: random seed of dropout.
+        trains_on_auxiliary: see `SelfDistillation`; False where there is none.
     """
 
     def __init__(
         self,
         loader: SharedLoader,
         model: nn.Module,
+        spec: ModelSpec,
         optimizer: torch.optim.Optimizer,
         views: Augmentation,
         training: TrainConfig,
@@ -60,35 +65,34 @@ class SharedTraining:
     ) -> None:
         self._loader, self._views, self._training = loader, views, training
         self._trains_on_auxiliary = trains_on_auxiliary
-        self._team, self._channel = loader.team, loader.team.channel
-        number = loader.opened()
-        seen, arrays = describe_views(views)
+        self._group, self._channel = loader.group, loader.group.channel
+        split = loader.open_everywhere()
+        views_spec, arrays = ViewsSpec.of(views)
         state = state_tensors(model, optimizer)
-        about = {
-            "loader": number, "model": describe_model(model), "views": seen, "training": dict(training), "seed": seed,
-            "state": tensor_specs(state), "threads": torch.get_num_threads(), "masked": masks is not None,
-            "companions_train": trains_on_auxiliary,
-        }  # fmt: skip
-        bits = {f"mask.{name}": each for name, each in masks.tensors.items()} if masks else {}
-        self._channel.send_message("train", about, {**arrays, **bits})
+        request = StartTraining(
+            split=split, model=spec, views=views_spec, threads=torch.get_num_threads(), tensors=tensor_specs(state),
+            training=training, seed=seed, masked=masks is not None, trains_on_auxiliary=trains_on_auxiliary,
+        )  # fmt: skip
+        mask_arrays = {f"mask.{name}": mask for name, mask in masks.tensors.items()} if masks else {}
+        self._channel.send_message(request, {**arrays, **mask_arrays})
         self._channel.broadcast_tensors(state)
         self._network = parallel(model, self._channel, training)
         self._passes: list[Pass] = []
-        self._backward = 0
-        self._inside = False
+        self._pending_backward = 0
+        self._in_epoch = False
 
     def __enter__(self) -> SharedTraining:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self._passes or self._backward:
-            self._team.synchronized = False  # in the middle of an update the others cannot be called back
-        elif self._inside:
-            self._channel.signal(go=False)
+        if self._passes or self._pending_backward:
+            self._group.synchronized = False  # in the middle of a step the others cannot be called back
+        elif self._in_epoch:
+            self._channel.signal(proceed=False)
 
     def local_rows(self, size: int) -> int:
-        """How many rows of a part of an update are this process's."""
-        return local_rows(size, self._team.size)
+        """How many rows of a micro-batch are this process's."""
+        return local_rows(size, self._group.size)
 
     def read(
         self,
@@ -96,106 +100,107 @@ class SharedTraining:
         epoch: int,
         first: int,
         rates: Sequence[float],
-        wanted: Sequence[AuxiliaryRequest | None],
+        requests: Sequence[AuxiliaryRequest | None],
     ) -> Iterator[tuple[Batch, Tensor, AuxiliaryBatch | None]]:
-        """The updates of an epoch, from number `first` on: each whole batch, this process's images, and its companion.
+        """The steps of an epoch, from number `first` on: each batch, this process's images, and its auxiliary batch.
 
-        Labels (and partners' labels, where pictures are mixed) are those of the whole batch; images are not. Each update
-        must be made before the next is asked for. `rates` are the learning rates, one an update.
+        The labels (with CutMix those of both images) are of the complete batch; the images are not. Each step must be made
+        before the next is asked for. `rates` are the learning rates, one a step.
         """
-        together = [0 if one is None else len(one[0]) for one in wanted]
-        about = {
-            "epoch": epoch, "first": first, "sizes": [len(ids) for ids in batches], "rates": list(rates),
-            "companions": together, "companion_epochs": [-1 if one is None else one[1] for one in wanted],
-        }  # fmt: skip
-        empty = np.empty(0, np.int64)
-        theirs = np.concatenate([empty, *(one[0] for one in wanted if one is not None)])
-        self._channel.send_message("epoch", about, {"ids": np.concatenate([empty, *batches]), "companions": theirs})
-        self._inside = True
-        passes = [
-            passes_of(len(ids), self._training, size or None, self._trains_on_auxiliary)
-            for ids, size in zip(batches, together, strict=True)
-        ]
-        parts = [micro_batch_sizes(len(ids), self._training) for ids in batches]
-        own = [ids[shard_rows(part, self._team.size, 0)] for ids, part in zip(batches, parts, strict=True)]
-        own_wanted = [local_auxiliary(one, self._team.size, 0) for one in wanted]
-        reading = self._views.read(self._loader.loader, own, epoch)
-        reading_more = read_auxiliary_batches(own_wanted, self._views, self._loader.loader)
-        for number, ((mine, images), more) in enumerate(zip(reading, reading_more, strict=True)):
-            self._channel.signal(go=True)
-            self._passes = list(passes[number])
-            self._backward = sum(one.needs_grad for one in self._passes)
-            batch, asked = self._gather_batch(mine, batches[number], parts[number]), wanted[number]
-            if more is not None and asked is not None:
-                more = AuxiliaryBatch(self._gather_batch(more.batch, asked[0], [len(asked[0])]), more.images, more.epoch)
-            yield batch, images, more
-        self._inside = False
+        auxiliary_sizes = [0 if request is None else len(request[0]) for request in requests]
+        message = TrainEpoch(
+            epoch=epoch, first_step=first, sizes=tuple(map(len, batches)), learning_rates=tuple(rates),
+            auxiliary_sizes=tuple(auxiliary_sizes),
+            auxiliary_epochs=tuple(-1 if request is None else request[1] for request in requests),
+        )  # fmt: skip
+        auxiliary_ids = np.concatenate([NO_IDS, *(request[0] for request in requests if request is not None)])
+        self._channel.send_message(message, {"ids": np.concatenate([NO_IDS, *batches]), "auxiliary-ids": auxiliary_ids})
+        self._in_epoch = True
+        sizes = [micro_batch_sizes(len(ids), self._training) for ids in batches]
+        local_ids = [ids[shard_rows(parts, self._group.size, 0)] for ids, parts in zip(batches, sizes, strict=True)]
+        local_requests = [local_auxiliary(request, self._group.size, 0) for request in requests]
+        local_batches = self._views.read(self._loader.loader, local_ids, epoch)
+        local_auxiliaries = read_auxiliary_batches(local_requests, self._views, self._loader.loader)
+        for number, ((local, images), auxiliary) in enumerate(zip(local_batches, local_auxiliaries, strict=True)):
+            self._channel.signal(proceed=True)
+            ids, request = batches[number], requests[number]
+            self._passes = passes_of(
+                len(ids), self._training, auxiliary_sizes[number] or None, trains_on_auxiliary=self._trains_on_auxiliary
+            )
+            self._pending_backward = sum(one_pass.needs_grad for one_pass in self._passes)
+            batch = self._gather_batch(local, ids, sizes[number])
+            if auxiliary is not None and request is not None:
+                gathered = self._gather_batch(auxiliary.batch, request[0], [len(request[0])])
+                auxiliary = AuxiliaryBatch(gathered, auxiliary.images, auxiliary.epoch)
+            yield batch, images, auxiliary
+        self._in_epoch = False
 
-    def _gather_batch(self, mine: Batch, ids: NDArray[np.int64], sizes: Sequence[int]) -> Batch:
-        labels = self._gather(mine.labels, sizes)
-        mixed = MixedLabels(*(self._gather(each, sizes) for each in mine.mixed)) if mine.mixed else None
-        return Batch(mine.images, labels, ids, mixed)
+    def _gather_batch(self, local: Batch, ids: NDArray[np.int64], sizes: Sequence[int]) -> Batch:
+        labels = self._gather(local.labels, sizes)
+        mixed = MixedLabels(*(self._gather(column, sizes) for column in local.mixed)) if local.mixed else None
+        return Batch(local.images, labels, ids, mixed)
 
     def network(self, images: Tensor) -> Tensor:
-        """Images of own rows of the next pass -> logits float32 of all its rows; the backward pass goes through all."""
+        """Images of local rows of the next pass -> logits float32 of all its rows; the backward pass reaches all rows."""
         sizes = self._passes.pop(0).sizes
         logits: Tensor = _GatherOutputs.apply(self._network(images).float(), self, sizes)
         return logits
 
-    def _gather(self, own: Tensor, sizes: Sequence[int]) -> Tensor:
-        """All rows of pieces of these sizes, from every process; where all have the same rows, one's own."""
-        whole, count = own.new_empty(sum(sizes), *own.shape[1:]), self._team.size
+    def _gather(self, local: Tensor, sizes: Sequence[int]) -> Tensor:
+        """All rows of micro-batches of these sizes; of rows that all processes have, those of process 0."""
+        gathered, count = local.new_empty(sum(sizes), *local.shape[1:]), self._group.size
         for process in [*range(1, count), 0]:
-            rows = torch.from_numpy(shard_rows(sizes, count, process)).to(own.device, non_blocking=True)
-            shape = (len(rows), *own.shape[1:])
-            whole.index_copy_(0, rows, self._channel.receive(process, shape, own) if process else own)
-        return whole
+            rows = torch.from_numpy(shard_rows(sizes, count, process)).to(local.device, non_blocking=True)
+            shape = (len(rows), *local.shape[1:])
+            gathered.index_copy_(0, rows, self._channel.receive(process, shape, local) if process else local)
+        return gathered
 
     def _scatter(self, gradient: Tensor, sizes: Sequence[int]) -> Tensor:
-        """Hand the gradient by the logits to whoever made them; returns that of this process's own rows."""
-        count, parts = self._team.size, list[Tensor]()
+        """Send the gradient by the logits to the processes that computed them; returns that of the local rows."""
+        count, parts = self._group.size, list[Tensor]()
         for process in range(count):
             rows = torch.from_numpy(shard_rows(sizes, count, process)).to(gradient.device, non_blocking=True)
             weights = torch.from_numpy(shard_weights(sizes, count, process)).to(gradient.device, non_blocking=True)
             parts.append(gradient.index_select(0, rows) * weights[:, None])
-        self._backward -= 1
+        self._pending_backward -= 1
         for process in range(1, count):
             self._channel.send(parts[process], process)
         return parts[0]
 
 
 class _GatherOutputs(torch.autograd.Function):
-    """Own logits in, everybody's out; and the other way round for gradients."""
+    """Forward: from local logits to those of all rows; backward: from the gradient of all rows to that of the local ones."""
 
     @staticmethod
-    def forward(ctx: Any, own: Tensor, shared: SharedTraining, sizes: Sequence[int]) -> Tensor:
-        ctx.shared, ctx.sizes = shared, sizes
-        return shared._gather(own, sizes)
+    def forward(ctx: Any, local: Tensor, training: SharedTraining, sizes: Sequence[int]) -> Tensor:
+        ctx.training, ctx.sizes = training, sizes
+        return training._gather(local, sizes)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
-        return ctx.shared._scatter(gradients[0], ctx.sizes), None, None
+        training: SharedTraining = ctx.training
+        return training._scatter(gradients[0], ctx.sizes), None, None
 
 
 def micro_batch_sizes(size: int, training: TrainConfig) -> list[int]:
-    """Sizes of the parts that the batch of an update goes through the network in (see `micro_batches`)."""
+    """Sizes of the micro-batches of a batch (see `micro_batches`)."""
     return [size] if training.grad_accum_steps == 1 else batch_sizes(size, training.batch_size)
 
 
-def local_auxiliary(wanted: AuxiliaryRequest | None, processes: int, process: int) -> AuxiliaryRequest | None:
-    """What a process reads of the pictures that come with a batch."""
-    return None if wanted is None else (wanted[0][shard_rows([len(wanted[0])], processes, process)], wanted[1])
+def local_auxiliary(request: AuxiliaryRequest | None, processes: int, process: int) -> AuxiliaryRequest | None:
+    """What a process reads of an auxiliary batch."""
+    return None if request is None else (request[0][shard_rows([len(request[0])], processes, process)], request[1])
 
 
 def parallel(model: nn.Module, channel: Channel, training: TrainConfig) -> Any:
-    """The network with gradients that are averaged over all processes; everybody gets process 0's weights first.
+    """The network with gradients averaged over all processes; the others get the weights of process 0 first.
 
-    Looking for unused weights lets networks have some, and keeps torch from dealing the gradients out anew after the first
-    update: with three processes or more their sums could be rounded otherwise from then on, and a run that goes on from a
-    checkpoint would not have the bits of one that was never stopped.
+    Looking for unused weights permits networks that have some, and keeps torch from rearranging its gradient buckets after
+    the first step: with three processes or more the sums could be rounded differently from then on, and a resumed run
+    would not have the bits of one that was never stopped.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # newer versions of torch call `broadcast_buffers` otherwise
+        warnings.simplefilter("ignore", FutureWarning)  # newer versions of torch rename `broadcast_buffers`
         network = DistributedDataParallel(
             model, process_group=channel.group, broadcast_buffers=False, find_unused_parameters=True
         )
@@ -211,32 +216,33 @@ def shared_outputs(
     *,
     features: bool,
 ) -> Iterator[tuple[Batch, list[Tensor]]]:
-    """What `local_outputs` gives, the work dealt by batches: process k has batches k, k + processes, ...
+    """As `local_outputs`, shared by batches: process k computes batches k, k + processes, ...
 
-    Each goes through one network whole, so its bits are those of one process. `Batch.images` are there in those of process
-    0 alone.
+    A batch passes through one network as a whole, so its bits are those of one process. `Batch.images` is empty in batches
+    of other processes.
     """
-    team, channel = loader.team, loader.team.channel
-    number = loader.opened()
-    seen, arrays = describe_views(views)
+    group, channel, spec = loader.group, loader.group.channel, ModelSpec.of(model)
+    assert spec is not None  # see `shared_pass`
+    split = loader.open_everywhere()
+    views_spec, arrays = ViewsSpec.of(views)
     weights = model.state_dict()
-    about = {
-        "loader": number, "model": describe_model(model), "views": seen, "epoch": epoch, "features": features,
-        "sizes": [len(ids) for ids in batches], "weights": tensor_specs(weights), "threads": torch.get_num_threads(),
-    }  # fmt: skip
-    channel.send_message("look", about, {**arrays, "ids": np.concatenate(batches)})
+    request = Evaluate(
+        split=split, model=spec, views=views_spec, threads=torch.get_num_threads(), tensors=tensor_specs(weights),
+        sizes=tuple(map(len, batches)), features=features, epoch=epoch,
+    )  # fmt: skip
+    channel.send_message(request, {**arrays, "ids": np.concatenate(batches)})
     channel.broadcast_tensors(weights)
-    team.synchronized, count = False, team.size
-    mine = local_outputs(model, loader.loader, batches[::count], views, epoch, features=features)
-    labels, found = torch.empty(0, dtype=torch.int64), list[Tensor]()
-    for place, ids in enumerate(batches):
-        source = place % count
-        if source:
-            theirs = channel.receive(source, (len(ids),), labels)
-            found = [channel.receive(source, (len(ids), each.shape[1]), each) for each in found]
-            batch = Batch(torch.empty(0, dtype=torch.uint8), theirs, ids)
+    group.synchronized = False
+    local_batches = local_outputs(model, loader.loader, batches[:: group.size], views, epoch, features=features)
+    labels, outputs = torch.empty(0, dtype=torch.int64), list[Tensor]()
+    for number, ids in enumerate(batches):
+        process = number % group.size
+        if process:
+            received = channel.receive(process, (len(ids),), labels)
+            outputs = [channel.receive(process, (len(ids), output.shape[1]), output) for output in outputs]
+            batch = Batch(torch.empty(0, dtype=torch.uint8), received, ids)
         else:
-            batch, found = next(mine)
+            batch, outputs = next(local_batches)
             labels = batch.labels
-        team.synchronized = place + 1 == len(batches)
-        yield batch, found
+        group.synchronized = number + 1 == len(batches)
+        yield batch, outputs

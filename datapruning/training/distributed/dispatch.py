@@ -1,4 +1,4 @@
-"""What is dealt to all processes and what process 0 does alone: asked by the loop and by evaluation passes."""
+"""Whether work is shared by all processes or done by process 0 alone; asked by the trainer and by evaluation passes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from datapruning.config.training import TrainConfig
 from datapruning.data.augment.augmentation import Augmentation
 from datapruning.data.loaders.loader import Loader
 from datapruning.runs.process_group import SharedLoader
-from datapruning.training.distributed.serialization import describe_model
 from datapruning.training.self_distillation.base import SelfDistillation
 from datapruning.training.sparsity.masks import Masks
 from datapruning.utils.console import info
@@ -27,34 +26,35 @@ def shared_training(
     optimizer: torch.optim.Optimizer,
     views: Augmentation,
     training: TrainConfig,
-    distil: SelfDistillation | None,
+    self_distillation: SelfDistillation | None,
     masks: Masks | None,
     seed: int,
 ) -> SharedTraining | None:
-    """A training that all processes share; None where this one trains alone.
-
-    Alone it does where there is no other one, and where nobody else can make the network.
-    """
+    """A training that all processes share; None with one process, and where the others cannot build the network."""
     if not isinstance(loader, SharedLoader):
         return None
-    if describe_model(model) is None:
-        info("the network is not one that dprune makes by name: process 0 trains alone, the others wait")
-        return None
     from datapruning.training.distributed.coordinator import SharedTraining
+    from datapruning.training.distributed.messages import ModelSpec
 
-    train = distil is not None and distil.trains_on_auxiliary
-    return SharedTraining(loader, model, optimizer, views, training, masks, seed, train)
+    spec = ModelSpec.of(model)
+    if spec is None:
+        info("the network was not made by its name: process 0 trains alone, the others wait")
+        return None
+    trains = self_distillation is not None and self_distillation.trains_on_auxiliary
+    return SharedTraining(loader, model, spec, optimizer, views, training, masks, seed, trains)
 
 
-def shared_pass(loader: Loader, model: nn.Module, batches: int) -> Callable[..., Any] | None:
-    """What does an evaluation pass over so many batches in all processes; None where this one does it alone.
+def shared_pass(loader: Loader, model: nn.Module, num_batches: int) -> Callable[..., Any] | None:
+    """What does an evaluation pass in all processes; None where this process does it alone.
 
-    Alone it does where somebody listens to the network's passes, too: of those of the others he would not hear.
+    It does so with one process, with fewer than two batches, where the others cannot build the network, and where the
+    network has hooks, which would miss the passes of the others.
     """
-    if not isinstance(loader, SharedLoader) or batches < 2 or describe_model(model) is None:
+    if not isinstance(loader, SharedLoader) or num_batches < 2:
         return None
     if any(module._forward_hooks or module._forward_pre_hooks for module in model.modules()):
         return None
     from datapruning.training.distributed.coordinator import shared_outputs
+    from datapruning.training.distributed.messages import ModelSpec
 
-    return shared_outputs
+    return None if ModelSpec.of(model) is None else shared_outputs

@@ -1,9 +1,8 @@
-"""What every process but the first does: it waits for what process 0 tells it, does its part, and waits again."""
+"""The other processes: each waits for a message of process 0, does its shard of the work, and waits again."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,9 +13,10 @@ from datapruning.data.loaders.factory import open_loader
 from datapruning.data.loaders.loader import Batch, Loader
 from datapruning.data.registry import open_dataset
 from datapruning.errors import IncompatibleInputs
-from datapruning.runs.channel import Channel, Message, local_device
+from datapruning.runs.channel import Arrays, Channel, local_device
+from datapruning.runs.process_group import OpenSplit
 from datapruning.training.distributed.coordinator import local_auxiliary, micro_batch_sizes, parallel
-from datapruning.training.distributed.serialization import build_model, build_training, build_views
+from datapruning.training.distributed.messages import MESSAGES, EndRun, Evaluate, StartTraining, TrainEpoch
 from datapruning.training.distributed.sharding import Pass, passes_of, shard_rows
 from datapruning.training.inference import local_outputs
 from datapruning.training.optimizers import make_optimizer, restore_state
@@ -32,127 +32,132 @@ STREAM_KEY = 0xD15B
 
 
 class Worker:
-    """A process that lends its hands to process 0."""
+    """A process that serves process 0."""
 
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
         self.device = torch.device("cpu")
         self.loaders: list[Loader] = []
-        self.trainee: TrainingWorker | None = None
+        self.training: TrainingWorker | None = None
 
     def serve(self) -> None:
-        """Do what is told until the run is over."""
-        while (message := self.channel.receive_message()).op != "end":
-            match message.op:
-                case "open":
-                    self._open(message.about)
-                case "train":
-                    self.trainee = TrainingWorker(self.channel, self.device, message, self.loaders[message.about["loader"]])
-                case "epoch":
-                    assert self.trainee is not None
-                    self.trainee.epoch(message)
-                case "look":
-                    self._evaluate(message)
+        """Answer messages until the run is over."""
+        while True:
+            message = self.channel.receive_message(MESSAGES)
+            match message.content:
+                case OpenSplit() as request:
+                    self._open(request)
+                case StartTraining() as request:
+                    loader = self.loaders[request.split]
+                    self.training = TrainingWorker(self.channel, self.device, request, message.arrays, loader)
+                case TrainEpoch() as request:
+                    assert self.training is not None
+                    self.training.train_epoch(request, message.arrays)
+                case Evaluate() as request:
+                    self._evaluate(request, message.arrays)
+                case EndRun():
+                    return
 
-    def _open(self, about: dict[str, Any]) -> None:
-        self.device = local_device(about["device"])
-        self.channel.use(self.device, about["nccl"])
-        data = open_dataset(about["place"], root=about["data_root"], workspace=about["workspace"])
-        if data.fingerprint != about["fingerprint"]:
+    def _open(self, request: OpenSplit) -> None:
+        split = request.split
+        self.device = local_device(request.device)
+        self.channel.use_device(self.device, nccl=request.nccl)
+        data = open_dataset(split.dataset, root=split.data_root, workspace=split.workspace)
+        if data.fingerprint != split.fingerprint:
             raise IncompatibleInputs(
-                f"{about['name']} is another dataset here than where process 0 runs: the fingerprints differ"
+                f"{split.name} is another dataset here than where process 0 runs: the fingerprints differ"
             )
-        cache = f"{about['workspace']}/cache"
-        self.loaders.append(open_loader(data, about["role"], about["kind"], self.device, Path(cache)))
+        cache = Path(split.workspace) / "cache"
+        self.loaders.append(open_loader(data, split.split, split.loader, self.device, cache))
         self.channel.barrier()
 
-    def _evaluate(self, message: Message) -> None:
-        about, channel = message.about, self.channel
-        model = build_model(about["model"], self.device)
-        model.load_state_dict(channel.receive_tensors(about["weights"]))
-        views = build_views(about["views"], message.arrays)
-        batches = split_ids(message.arrays["ids"], about["sizes"])[channel.rank :: channel.size]
-        loader = self.loaders[about["loader"]]
-        with reproducible(about["threads"]), torch.inference_mode():
-            for batch, found in local_outputs(
-                model.eval(), loader, batches, views, about["epoch"], features=about["features"]
-            ):
-                for tensor in (batch.labels, *found):
+    def _evaluate(self, request: Evaluate, arrays: Arrays) -> None:
+        channel, loader = self.channel, self.loaders[request.split]
+        model = request.model.build(self.device)
+        model.load_state_dict(channel.receive_tensors(request.tensors))
+        views = request.views.build(arrays)
+        batches = split_ids(arrays["ids"], request.sizes)[channel.rank :: channel.size]
+        with reproducible(request.threads), torch.inference_mode():
+            outputs = local_outputs(model.eval(), loader, batches, views, request.epoch, features=request.features)
+            for batch, tensors in outputs:
+                for tensor in (batch.labels, *tensors):
                     channel.send(tensor, 0)
 
 
 class TrainingWorker:
     """A copy of a network in training: the same weights, and this process's rows of each batch."""
 
-    def __init__(self, channel: Channel, device: torch.device, message: Message, loader: Loader) -> None:
-        about = message.about
+    def __init__(
+        self, channel: Channel, device: torch.device, request: StartTraining, arrays: Arrays, loader: Loader
+    ) -> None:
         self.channel, self.device, self.loader = channel, device, loader
-        self.threads: int = about["threads"]
-        self.training = build_training(about["training"])
-        self.views = build_views(about["views"], message.arrays)
-        # dropout: another stream in each process, each a pure function of the run's seed
-        self.seed = int(hash_ids(np.array([channel.rank]), STREAM_KEY, about["seed"])[0])
-        self.model = build_model(about["model"], device)
-        self.optimizer = make_optimizer(self.model, self.training)
-        restore_state(self.model, self.optimizer, channel.receive_tensors(about["state"]))
-        bits = {name.removeprefix("mask."): b for name, b in message.arrays.items() if name.startswith("mask.")}
-        self.trains_on_auxiliary: bool = about["companions_train"]
-        self.held = MaskEnforcer(Masks(bits), self.model) if about["masked"] else None
-        self.network = parallel(self.model.train(), channel, self.training)
+        self.threads, self.config, self.trains_on_auxiliary = request.threads, request.training, request.trains_on_auxiliary
+        self.views = request.views.build(arrays)
+        # dropout draws from another stream in each process, each a pure function of the run's seed
+        self.seed = int(hash_ids(np.array([channel.rank]), STREAM_KEY, request.seed)[0])
+        self.model = request.model.build(device)
+        self.optimizer = make_optimizer(self.model, self.config)
+        restore_state(self.model, self.optimizer, channel.receive_tensors(request.tensors))
+        masks = Masks({name.removeprefix("mask."): mask for name, mask in arrays.items() if name.startswith("mask.")})
+        self.weight_masks = MaskEnforcer(masks, self.model) if request.masked else None
+        self.network = parallel(self.model.train(), channel, self.config)
 
-    def epoch(self, message: Message) -> None:
-        """Its part of one epoch's updates."""
-        about, rank, count = message.about, self.channel.rank, self.channel.size
-        parts = [micro_batch_sizes(size, self.training) for size in about["sizes"]]
-        batches = split_ids(message.arrays["ids"], about["sizes"])
-        own = [ids[shard_rows(part, count, rank)] for ids, part in zip(batches, parts, strict=True)]
-        more = split_ids(message.arrays["companions"], about["companions"])
-        wanted = [(ids, epoch) if len(ids) else None for ids, epoch in zip(more, about["companion_epochs"], strict=True)]
-        rng = StepRNG(self.device, self.seed, about["epoch"], about["first"] + len(batches))
-        with (
-            translate_device_errors("training", self.training.batch_size, self.training.grad_accum_steps),
-            reproducible(self.threads),
-        ):
-            reading = self.views.read(self.loader, own, about["epoch"])
-            also = read_auxiliary_batches([local_auxiliary(one, count, rank) for one in wanted], self.views, self.loader)
-            updates = zip(reading, also, about["sizes"], about["companions"], about["rates"], strict=True)
-            for number, ((batch, images), auxiliary, size, m, rate) in enumerate(updates, about["first"]):
+    def train_epoch(self, request: TrainEpoch, arrays: Arrays) -> None:
+        """The local shard of the steps of an epoch."""
+        config, rank, count = self.config, self.channel.rank, self.channel.size
+        sizes = [micro_batch_sizes(size, config) for size in request.sizes]
+        batches = split_ids(arrays["ids"], request.sizes)
+        local_ids = [ids[shard_rows(parts, count, rank)] for ids, parts in zip(batches, sizes, strict=True)]
+        auxiliary_ids = split_ids(arrays["auxiliary-ids"], request.auxiliary_sizes)
+        requests = [
+            local_auxiliary((ids, epoch) if len(ids) else None, count, rank)
+            for ids, epoch in zip(auxiliary_ids, request.auxiliary_epochs, strict=True)
+        ]
+        rng = StepRNG(self.device, self.seed, request.epoch, request.first_step + len(batches))
+        device_errors = translate_device_errors("training", config.batch_size, config.grad_accum_steps)
+        with device_errors, reproducible(self.threads):
+            local_batches = self.views.read(self.loader, local_ids, request.epoch)
+            auxiliaries = read_auxiliary_batches(requests, self.views, self.loader)
+            for number, ((batch, images), auxiliary) in enumerate(zip(local_batches, auxiliaries, strict=True)):
                 if not self.channel.await_signal():
                     return
-                rng.seed_step(number)
-                passes = passes_of(size, self.training, m or None, self.trains_on_auxiliary)
-                self.update(batch, images, auxiliary, passes, rate)
+                rng.seed_step(request.first_step + number)
+                passes = passes_of(
+                    request.sizes[number], config, request.auxiliary_sizes[number] or None,
+                    trains_on_auxiliary=self.trains_on_auxiliary,
+                )  # fmt: skip
+                self.train_step(batch, images, auxiliary, passes, request.learning_rates[number])
 
-    def update(
-        self, batch: Batch, images: Tensor, auxiliary: AuxiliaryBatch | None, passes: list[Pass], rate: float
+    def train_step(
+        self, batch: Batch, images: Tensor, auxiliary: AuxiliaryBatch | None, passes: list[Pass], learning_rate: float
     ) -> None:
-        """The passes of its rows, and the same step as in every other process."""
+        """The passes of the local rows, and the same optimiser step as in every other process."""
         for tensor in (batch.labels, *(batch.mixed or ())):
             self.channel.send(tensor, 0)
         if auxiliary is not None:
             self.channel.send(auxiliary.batch.labels, 0)
             images = torch.cat([images, auxiliary.images])
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = learning_rate
         self.optimizer.zero_grad(set_to_none=True)
-        begin, waiting = 0, None
-        for sizes, learns in passes:
-            if learns and waiting is not None:
-                self.backward(waiting)
-            end = begin + len(shard_rows(sizes, self.channel.size, self.channel.rank))
-            with autocast(self.training.precision, self.device), torch.set_grad_enabled(learns):
-                logits = self.network(images[begin:end]).float()
+        start, pending = 0, None
+        for sizes, needs_grad in passes:
+            if needs_grad and pending is not None:
+                self._backward(pending)
+            end = start + len(shard_rows(sizes, self.channel.size, self.channel.rank))
+            with autocast(self.config.precision, self.device), torch.set_grad_enabled(needs_grad):
+                logits = self.network(images[start:end]).float()
             self.channel.send(logits, 0)
-            begin, waiting = end, logits if learns else waiting
-        assert waiting is not None
-        self.backward(waiting)
-        optimizer_step(self.model, self.optimizer, self.training, self.held)
+            start, pending = end, logits if needs_grad else pending
+        assert pending is not None
+        self._backward(pending)
+        optimizer_step(self.model, self.optimizer, self.config, self.weight_masks)
 
-    def backward(self, logits: Tensor) -> None:
-        """From process 0's gradient by these logits."""
+    def _backward(self, logits: Tensor) -> None:
+        """The backward pass, from process 0's gradient by these logits."""
         logits.backward(self.channel.receive(0, tuple(logits.shape), logits))  # type: ignore[no-untyped-call]
 
 
-def split_ids(ids: NDArray[np.int64], sizes: list[int]) -> list[NDArray[np.int64]]:
-    """One array of ids as arrays of these sizes."""
+def split_ids(ids: NDArray[np.int64], sizes: tuple[int, ...]) -> list[NDArray[np.int64]]:
+    """Split ids int64 [n] into arrays of these sizes."""
     return np.split(ids, np.cumsum(sizes)[:-1]) if sizes else []

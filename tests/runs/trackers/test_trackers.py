@@ -17,6 +17,7 @@ import datapruning as dp
 from datapruning.data.dataset import Dataset
 from datapruning.errors import InvalidFile, MissingPackage, TimeLimitReached, UnknownName
 from datapruning.runs.context import Context
+from datapruning.runs.metrics import EpochRecord
 from datapruning.runs.run import FinishedRun
 from datapruning.runs.trackers import trackers as logs
 from datapruning.runs.trackers.base import TOOLS, LogHandle, RunInfo
@@ -44,9 +45,9 @@ class RecordingTracker:
         self.fails = False
         self.lost = 0
 
-    def start(self, run: RunInfo, log: str | None, rows: int) -> LogHandle:
-        self.calls.append(("start", log, rows))
-        return LogHandle("mine", "memory", max(0, rows - self.lost))
+    def start(self, run: RunInfo, log: str | None, num_epochs: int) -> LogHandle:
+        self.calls.append(("start", log, num_epochs))
+        return LogHandle("mine", "memory", max(0, num_epochs - self.lost))
 
     def log_epoch(self, epoch: int, numbers: Mapping[str, float]) -> None:
         if self.fails:
@@ -80,6 +81,15 @@ def folder(tmp_path: Path) -> Path:
 LOGGED = {"test_accuracy": 50.0, "kept": 40, "total": 40, "kd_weight": 0.0, "steps": 4, "samples_seen": 80}
 
 
+def record(epoch: int, loss: float) -> EpochRecord:
+    return EpochRecord(epoch=epoch, loss=loss, train_accuracy=50.0, lr=0.1, step=4, seconds=1.5)
+
+
+def numbers(loss: float) -> dict[str, float]:
+    """What a tool gets of such a record."""
+    return {"loss": loss, "train_accuracy": 50.0, "lr": 0.1, "step": 4, "seconds": 1.5}
+
+
 def opened(folder: Path) -> tuple[RunTracker, Any]:
     found = RunTracker(folder, Trackers(("wandb",), folder.parent))
     return found, found.open("config.toml", "metrics.jsonl", "result.json")
@@ -99,7 +109,7 @@ def metrics(run: FinishedRun) -> list[dict[str, Any]]:
 
 
 def test_every_row_is_logged_once_whatever_was_killed(folder: Path, tracker: RecordingTracker) -> None:
-    first, second = {"epoch": 0, "loss": 2.0, "note": "x"}, {"epoch": 1, "loss": 1.5}
+    first, second, third = record(0, 2.0), record(1, 1.5), record(2, 1.0)
     run, block = opened(folder)
     with pytest.raises(KeyboardInterrupt), block:
         run.log_epochs([first])
@@ -109,12 +119,12 @@ def test_every_row_is_logged_once_whatever_was_killed(folder: Path, tracker: Rec
     with block:
         run.log_epochs([first])  # the checkpoint was older than the log
         run.log_epochs([first, second])
-        run.log_epochs([first, second, {"epoch": 2, "loss": 1.0}])
+        run.log_epochs([first, second, third])
         run.log_result(student_result())
         run.log_result(student_result(test_accuracy=51.0))
     assert tracker.calls == [
-        ("start", None, 0), (0, {"loss": 2.0}), (1, {"loss": 1.5}), ("end", False),
-        ("start", "mine", 2), (2, {"loss": 1.0}), ("result", 3, LOGGED), ("end", True),
+        ("start", None, 0), (0, numbers(2.0)), (1, numbers(1.5)), ("end", False),
+        ("start", "mine", 2), (2, numbers(1.0)), ("result", 3, LOGGED), ("end", True),
     ]  # fmt: skip
     student_result().write(folder / "result.json")
     run, block = opened(folder)
@@ -124,7 +134,7 @@ def test_every_row_is_logged_once_whatever_was_killed(folder: Path, tracker: Rec
 
 
 def test_rows_that_a_tool_lost_are_logged_again(folder: Path, tracker: RecordingTracker) -> None:
-    rows = [{"epoch": epoch, "loss": float(epoch)} for epoch in range(3)]
+    rows = [record(epoch, float(epoch)).to_json() for epoch in range(3)]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     _, block = opened(folder)
     with block:
@@ -156,11 +166,11 @@ def test_a_result_that_did_not_get_through_is_logged_again(
 
 
 def test_a_log_that_is_begun_late_gets_what_the_folder_holds(folder: Path, tracker: RecordingTracker) -> None:
-    (folder / "metrics.jsonl").write_text('{"epoch": 0, "loss": 2.0}\n{"epoch": 1, "loss": 1.0}\n')
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(record(*row).to_json()) + "\n" for row in ((0, 2.0), (1, 1.0))))
     student_result().write(folder / "result.json")
     _, block = opened(folder)
     with block:
-        assert tracker.calls[1:] == [(0, {"loss": 2.0}), (1, {"loss": 1.0}), ("result", 2, LOGGED)]
+        assert tracker.calls[1:] == [(0, numbers(2.0)), (1, numbers(1.0)), ("result", 2, LOGGED)]
 
 
 def test_a_tool_that_fails_is_left_out_in_one_line_and_catches_up(
@@ -169,16 +179,16 @@ def test_a_tool_that_fails_is_left_out_in_one_line_and_catches_up(
     tracker.fails = True
     run, block = opened(folder)
     with block:
-        run.log_epochs([{"epoch": 0, "loss": 2.0}])
-        run.log_epochs([{"epoch": 0, "loss": 2.0}, {"epoch": 1, "loss": 1.0}])
+        run.log_epochs([record(0, 2.0)])
+        run.log_epochs([record(0, 2.0), record(1, 1.0)])
     (said,) = [line for line in capsys.readouterr().err.splitlines() if "fails" in line]
     assert "wandb fails (ConnectionError: no network)" in said
     assert "the run goes on" in said
     tracker.fails = False
     run, block = opened(folder)
     with block:
-        run.log_epochs([{"epoch": 0, "loss": 2.0}, {"epoch": 1, "loss": 1.0}])
-    assert [call for call in tracker.calls if type(call[0]) is int] == [(0, {"loss": 2.0}), (1, {"loss": 1.0})]
+        run.log_epochs([record(0, 2.0), record(1, 1.0)])
+    assert [call for call in tracker.calls if type(call[0]) is int] == [(0, numbers(2.0)), (1, numbers(1.0))]
 
 
 def test_broken_rows_are_named(folder: Path, tracker: RecordingTracker) -> None:
@@ -331,7 +341,8 @@ def test_a_tool_that_is_missing_is_named_before_anything_is_written(
     monkeypatch.setitem(sys.modules, "mlflow", None)
     fraction = ["--fraction", "0.5"] if verb == "train" else []
     line = refused(verb, *fraction, "--log", "mlflow")
-    assert "--log mlflow needs another package" in line
+    assert "mlflow is not installed" in line
+    assert "(--log)" in line
 
 
 def test_rows_of_a_sweep_are_logged_by_its_workers(dprune: Callable[..., Answer], tmp_path: Path) -> None:

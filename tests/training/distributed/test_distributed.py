@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import pytest
@@ -29,21 +29,17 @@ from datapruning.models import create_model
 from datapruning.models.features import penultimate
 from datapruning.models.normalization import InputRenormalization
 from datapruning.runs.context import Context
-from datapruning.runs.process_group import ProcessGroup, SharedLoader
+from datapruning.runs.process_group import ProcessGroup, SharedLoader, SplitSpec
 from datapruning.training.distributed.dispatch import shared_pass
-from datapruning.training.distributed.serialization import (
-    build_model,
-    build_training,
-    build_views,
-    describe_model,
-    describe_views,
-)
+from datapruning.training.distributed.messages import ModelSpec, StartTraining, ViewsSpec
 from datapruning.training.distributed.sharding import local_rows, passes_of, shard_rows, shard_slices, shard_weights
 from datapruning.training.distributed.start import under_torchrun
+from datapruning.utils.records import Record, parse_record
 from datapruning.utils.system import PROJECT_ROOT
 from tests.helpers import two_processes as two
 
 SECONDS = 500
+RecordT = TypeVar("RecordT", bound=Record)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 6, 7, 12, 13, 128])
@@ -73,11 +69,11 @@ def test_rows_that_everyone_has_count_once() -> None:
 
 def test_passes_of_an_update() -> None:
     alone, parts = TrainConfig(batch_size=8), TrainConfig(batch_size=8, grad_accum_steps=2)
-    assert passes_of(8, alone, None, trains=False) == [((8,), True)]
-    assert passes_of(13, parts, None, trains=False) == [((8,), True), ((5,), True)]
-    assert passes_of(17, parts, None, trains=False) == [((8,), True), ((9,), True)], "nobody is left alone"
-    assert passes_of(8, alone, 5, trains=True) == [((8, 5), True)]
-    assert passes_of(8, alone, 8, trains=False) == [((8,), True), ((8,), False)]
+    assert passes_of(8, alone, None, trains_on_auxiliary=False) == [((8,), True)]
+    assert passes_of(13, parts, None, trains_on_auxiliary=False) == [((8,), True), ((5,), True)]
+    assert passes_of(17, parts, None, trains_on_auxiliary=False) == [((8,), True), ((9,), True)], "nobody is left alone"
+    assert passes_of(8, alone, 5, trains_on_auxiliary=True) == [((8, 5), True)]
+    assert passes_of(8, alone, 8, trains_on_auxiliary=False) == [((8,), True), ((8,), False)]
 
 
 def test_one_process_never_loads_torch_distributed_code() -> None:
@@ -104,18 +100,23 @@ def test_other_verbs_are_refused_in_a_line(monkeypatch: pytest.MonkeyPatch, caps
     assert line == "dprune: torchrun is for teach, train, score; start dprune sweep without it, as one process\n"
 
 
+def sent(record: RecordT) -> RecordT:
+    """The record as another process gets it."""
+    return parse_record(type(record), json.loads(json.dumps(record.to_json())), "process 0")
+
+
 def test_networks_come_over_as_plain_data(digits: Dataset) -> None:
     shape = digits.train.shape
     plain = create_model("tinynet8", shape, 10, seed=3)
     for model in (plain, InputRenormalization(plain, [10.0], [20.0], ([30.0], [40.0]))):
-        about = describe_model(model)
-        assert about is not None
-        copy = build_model(json.loads(json.dumps(about)), torch.device("cpu"))
+        spec = ModelSpec.of(model)
+        assert spec is not None
+        copy = sent(spec).build(torch.device("cpu"))
         copy.load_state_dict(model.state_dict())
         images = torch.rand(4, 1, 8, 8)
         assert torch.equal(copy.eval()(images), model.eval()(images))
-    assert describe_model(nn.Linear(3, 2)) is None
-    assert describe_model(InputRenormalization(nn.Linear(3, 2), [1.0], [1.0], ([1.0], [1.0]))) is None
+    assert ModelSpec.of(nn.Linear(3, 2)) is None
+    assert ModelSpec.of(InputRenormalization(nn.Linear(3, 2), [1.0], [1.0], ([1.0], [1.0]))) is None
 
 
 def test_views_and_settings_come_over_as_plain_data(small: Dataset, make_context: Callable[..., Context]) -> None:
@@ -124,19 +125,25 @@ def test_views_and_settings_come_over_as_plain_data(small: Dataset, make_context
     images, ids = torch.from_numpy(small.train.images[:9]), np.arange(9)
     loader = make_context(small).loader("train")
     for one in (views, views.for_subset(kept, CutMixPolicy(prob=0.5))):
-        about, arrays = describe_views(one)
-        other = build_views(json.loads(json.dumps(about)), arrays)
+        spec, arrays = ViewsSpec.of(one)
+        other = sent(spec).build(arrays)
         assert torch.equal(other.apply(images, ids, 3), one.apply(images, ids, 3))
         (_, mine), (_, theirs) = (next(each.read(loader, [kept[:9]], 3)) for each in (one, other))
         assert torch.equal(mine, theirs)
     training = TrainConfig(milestones=(0.5, 0.8), schedule="step", clip_grad_norm=0.1 + 0.2)
-    assert build_training(json.loads(json.dumps(training.to_dict()))) == training
+    model = ModelSpec.of(create_model("tinynet8", (8, 8, 1), 10, seed=0))
+    assert model is not None
+    start = StartTraining(
+        split=0, model=model, views=spec, threads=1, tensors={}, training=training, seed=3, masked=False,
+        trains_on_auxiliary=False,
+    )  # fmt: skip
+    assert sent(start) == start
 
 
 def test_a_network_that_somebody_listens_to_is_not_dealt(small: Dataset, make_context: Callable[..., Context]) -> None:
     context = make_context(small)
     model = context.new_model("tinynet8", 0)
-    loader = SharedLoader(context.loader("train"), ProcessGroup(cast(Any, None)), {}, context.device)
+    loader = SharedLoader(context.loader("train"), ProcessGroup(cast(Any, None)), cast(SplitSpec, None), context.device)
     assert shared_pass(loader, model, 2) is not None
     assert shared_pass(loader, model, 1) is None, "one batch is nothing to deal"
     assert shared_pass(loader.loader, model, 2) is None
@@ -234,14 +241,14 @@ def test_a_dead_process_ends_the_run_in_a_line_and_it_goes_on_to_the_same_bits(t
     (code, said), (killed, _) = started(lambda rank: ["die" if rank else "teach", str(broken)])
     assert (code, killed) == (1, -9)
     assert said.splitlines()[-1] == (
-        "dprune: another process of this run is gone; the same command goes on from the last checkpoint"
+        "dprune: another process of this run has ended; the same command resumes from the last checkpoint"
     )
     assert "Traceback" not in said
     folder = broken / "teacher"
     assert not (folder / "result.json").exists()
     copy = tmp_path / "copy"
     shutil.copytree(broken, copy)
-    with pytest.raises(IncompatibleInputs, match="was begun by 2 processes, not by 1: go on with as many"):
+    with pytest.raises(IncompatibleInputs, match="was begun by 2 processes, not by 1: resume with as many"):
         two.teach(copy)
     assert [code for code, _ in started(lambda rank: ["teach", str(broken)])] == [0, 0]
     same = "model.safetensors"

@@ -1,0 +1,107 @@
+"""The tables [run] and [environment] of a run folder's config.toml: how the run was asked for, and where it was made."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import Field
+
+from datapruning.config.recipe import ENVIRONMENT_TABLE, RUN_TABLE
+from datapruning.io.text import MAX_TOML_BYTES, parse_toml, read_text
+from datapruning.utils.records import Record, parse_record
+
+DEFAULT_DATASET = "digits"
+R = TypeVar("R", bound=Record)
+
+
+class NumericsKey(Record):
+    """What float sums are rounded by, and hence part of the identity of whatever is computed from them.
+
+    Attributes:
+        threads: torch threads on the CPU.
+        device: "cpu" or "cuda".
+        processes: number of processes that share the work; None: one.
+    """
+
+    threads: Annotated[int, Field(ge=1)]
+    device: str
+    processes: Annotated[int, Field(ge=2)] | None = None
+
+
+class Environment(NumericsKey):
+    """Where a run was made: the [environment] table of its config.toml; `device` may have the number of a GPU.
+
+    Attributes:
+        data: path or name of the dataset.
+        torch: version of torch.
+        loader: kind of the loader.
+    """
+
+    data: str
+    torch: str
+    loader: str
+
+
+class RunOptions(Record):
+    """How a run was asked for: the [run] table of its config.toml. The defaults hold where the table was written by hand.
+
+    Attributes:
+        verb: "train" for a student, "teach" for a teacher.
+        data: name of the dataset.
+        fingerprint: of the dataset.
+        fraction: share of the training set that was asked for; None: sample ids were given, or it is a teacher.
+        scorer: that ranked the samples.
+        balance: "none" or "class".
+        subset: hash of the sample ids.
+        kd_weight: 0 to 1, or "auto".
+        seed: random seed.
+        teacher: run folders, "auto" before them where one of them is chosen; None: the recipe's teacher.
+        strategy: that chose the samples, where the scorer alone does not say so.
+        strategy_settings: of the strategy, as "name=value".
+    """
+
+    verb: Literal["train", "teach"] = "train"
+    data: str = DEFAULT_DATASET
+    fingerprint: str | None = None
+    fraction: float | None = None
+    scorer: str | None = None
+    balance: str | None = None
+    subset: str | None = None
+    kd_weight: float | str | None = None
+    seed: int = 0
+    teacher: tuple[str, ...] | None = None
+    strategy: str | None = None
+    strategy_settings: tuple[str, ...] | None = None
+
+
+def parse_table(kind: type[R], table: object, name: str, path: Path) -> R:
+    """Check the table `name` of the config.toml at `path`.
+
+    Raises:
+        InvalidFile: an unknown or a missing key, or a value of a wrong type.
+    """
+    return parse_record(kind, json.loads(json.dumps(table, default=str)), f"{path}: in [{name}]")  # dates are not JSON
+
+
+def read_run_options(recipe: str | Path | None) -> RunOptions | None:
+    """The options of the run whose config.toml is given as the recipe; None for any other recipe.
+
+    `data` is where the dataset was, as [environment] records it.
+
+    Raises:
+        InvalidFile: an unknown option, or one of a wrong type.
+    """
+    path = Path(recipe or "")
+    if path.suffix != ".toml" or not path.is_file():
+        return None
+    try:
+        tables = parse_toml(read_text(path, MAX_TOML_BYTES))
+    except (OSError, ValueError):
+        return None  # the reader of recipes says what is wrong
+    run, environment = tables.get(RUN_TABLE), tables.get(ENVIRONMENT_TABLE, {})
+    if not isinstance(run, dict) or not run or not isinstance(environment, dict):
+        return None
+    dataset = {"data": environment["data"]} if "data" in environment else {}
+    return parse_table(RunOptions, {**run, **dataset}, RUN_TABLE, path)

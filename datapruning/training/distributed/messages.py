@@ -1,0 +1,143 @@
+"""The messages of process 0 to the others, with networks and views as records to be built again there."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from datapruning.config.augmentation import AugmentPolicy, CutMixPolicy
+from datapruning.config.training import TrainConfig
+from datapruning.data.augment.augmentation import Augmentation
+from datapruning.data.augment.cutmix import CutMix
+from datapruning.models import create_model, model_spec
+from datapruning.models.normalization import InputRenormalization
+from datapruning.runs.channel import Arrays, TensorSpec
+from datapruning.runs.process_group import OpenSplit
+from datapruning.utils.records import Record
+
+SUBSET_IDS = "subset-ids"
+
+
+class ModelSpec(Record):
+    """A network without its weights: the arguments of `create_model`, and whether `InputRenormalization` wraps it."""
+
+    name: str
+    shape: tuple[int, int, int]
+    classes: int
+    renormalized: bool = False
+
+    @classmethod
+    def of(cls, model: nn.Module) -> ModelSpec | None:
+        """That of a network; None: `create_model` did not make it."""
+        renormalized = isinstance(model, InputRenormalization)
+        spec = model_spec(model.model if isinstance(model, InputRenormalization) else model)
+        return None if spec is None else cls(**{**spec, "shape": tuple(spec["shape"])}, renormalized=renormalized)
+
+    def build(self, device: torch.device) -> nn.Module:
+        """The network, with arbitrary weights."""
+        model = create_model(self.name, self.shape, self.classes, seed=0)
+        if self.renormalized:
+            ones = [1.0] * self.shape[2]
+            model = InputRenormalization(model, ones, ones, (ones, ones))
+        return model.to(device)
+
+
+class ViewsSpec(Record):
+    """An `Augmentation`; the ids of the subset that CutMix mixes go beside it as an array."""
+
+    policy: AugmentPolicy
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    cutmix: CutMixPolicy | None = None
+    cutmix_seed: int = 0
+
+    @classmethod
+    def of(cls, views: Augmentation) -> tuple[ViewsSpec, dict[str, NDArray[np.int64]]]:
+        """That of views, and its arrays."""
+        spec = cls(policy=views.policy, mean=tuple(views.mean), std=tuple(views.std))
+        cutmix = views.cutmix
+        if cutmix is None:
+            return spec, {}
+        return cls(**{**dict(spec), "cutmix": cutmix.policy, "cutmix_seed": cutmix.seed}), {SUBSET_IDS: cutmix.subset_ids}
+
+    def build(self, arrays: Arrays) -> Augmentation:
+        """The views."""
+        cutmix = None if self.cutmix is None else CutMix(self.cutmix, self.cutmix_seed, arrays[SUBSET_IDS])
+        return Augmentation(self.policy, self.mean, self.std, cutmix)
+
+
+class SharedWork(Record):
+    """What trainings and evaluation passes have in common.
+
+    Attributes:
+        split: position of the split among those that were opened.
+        model: the network.
+        views: what it sees.
+        threads: torch threads on the CPU.
+        tensors: optimiser state or weights that are broadcast after the message.
+    """
+
+    split: int
+    model: ModelSpec
+    views: ViewsSpec
+    threads: int
+    tensors: dict[str, TensorSpec]
+
+
+class StartTraining(SharedWork):
+    """Message: make a copy of a network to train; the masks, if it has any, are arrays.
+
+    Attributes:
+        training: optimiser, batch size, precision.
+        seed: random seed of dropout.
+        masked: whether weights are masked.
+        trains_on_auxiliary: see `SelfDistillation`.
+    """
+
+    training: TrainConfig
+    seed: int
+    masked: bool
+    trains_on_auxiliary: bool
+
+
+class TrainEpoch(Record):
+    """Message: train for an epoch. Arrays: the ids of all batches, one after the other, and those of auxiliary batches.
+
+    Attributes:
+        epoch: counted from 0.
+        first_step: number of its first step; not 0 after a resume.
+        sizes: samples of each batch.
+        learning_rates: of each step.
+        auxiliary_sizes: samples of each auxiliary batch; 0: none.
+        auxiliary_epochs: in whose views they are; -1: none.
+    """
+
+    epoch: int
+    first_step: int
+    sizes: tuple[int, ...]
+    learning_rates: tuple[float, ...]
+    auxiliary_sizes: tuple[int, ...]
+    auxiliary_epochs: tuple[int, ...]
+
+
+class Evaluate(SharedWork):
+    """Message: compute logits. Array: the ids of all batches, one after the other.
+
+    Attributes:
+        sizes: samples of each batch.
+        features: whether the inputs of the last linear layer are sent too.
+        epoch: in whose view; None: without augmentation.
+    """
+
+    sizes: tuple[int, ...]
+    features: bool
+    epoch: int | None = None
+
+
+class EndRun(Record):
+    """Message: the run is over."""
+
+
+MESSAGES = (OpenSplit, StartTraining, TrainEpoch, Evaluate, EndRun)
