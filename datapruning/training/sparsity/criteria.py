@@ -1,4 +1,4 @@
-"""The baselines beside EPSD, and EPSD, behind one call: `saliency(name, case)`, larger = keep."""
+"""EPSD and its baselines behind one call, `saliency(inputs)`; larger values are kept."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ GRASP_TEMPERATURE = 200.0
 
 
 class SaliencyInputs(NamedTuple):
-    """What a criterion may look at.
+    """What a criterion may use.
 
     Attributes:
         model: at its initialisation, in training mode; left as it is.
-        settings: of the stage.
+        settings: of the pruning.
         self_distill: the self-distillation and its settings.
-        task_loss: the objective it is added to.
-        inner: a look for each inner step.
-        outer: the looks whose loss is differentiated.
-        shape: (channels, height, width) of a picture.
-        seed: of what is drawn.
-        masks: what an earlier round has left.
+        task_loss: the loss that self-distillation is added to.
+        inner: a batch for each inner step.
+        outer: the batches whose loss is differentiated.
+        shape: (channels, height, width) of an image.
+        seed: of random draws.
+        masks: of the round before.
     """
 
     model: nn.Module
@@ -52,86 +52,84 @@ class SaliencyInputs(NamedTuple):
     masks: Masks | None = None
 
 
-def epsd(case: SaliencyInputs) -> Saliency:
+def epsd(inputs: SaliencyInputs) -> Saliency:
     """|dL_SD(theta_i)/dm|, normalised (EPSD, Chen et al. 2024)."""
-    return _after_steps(case, case.self_distill, case.task_loss, case.settings.inner_steps)
+    return _after_steps(inputs, inputs.self_distill, inputs.task_loss, inputs.settings.inner_steps)
 
 
-def prospr(case: SaliencyInputs) -> Saliency:
+def prospr(inputs: SaliencyInputs) -> Saliency:
     """The same of the cross-entropy (ProsPr, Alizadeh et al. 2022)."""
-    return _after_steps(case, SelfDistillConfig(), CrossEntropy(), case.settings.inner_steps)
+    return _after_steps(inputs, SelfDistillConfig(), CrossEntropy(), inputs.settings.inner_steps)
 
 
-def snip(case: SaliencyInputs) -> Saliency:
+def snip(inputs: SaliencyInputs) -> Saliency:
     """The same without steps: |w * dL/dw| (SNIP, Lee et al. 2019). Batch norm sees the batch, as in training."""
-    return _after_steps(case, SelfDistillConfig(), CrossEntropy(), 0)
+    return _after_steps(inputs, SelfDistillConfig(), CrossEntropy(), 0)
 
 
-def _after_steps(case: SaliencyInputs, how: SelfDistillConfig, base: Loss, steps: int) -> Saliency:
-    settings = case.settings
-    inner = InnerLoop(steps, settings.inner_lr, settings.mode, settings.match_gradients)
-    loss = partial(TERMS[how.method], how, base)
-    derivative, _ = mask_gradient(case.model, loss, case.inner, case.outer, inner, case.masks)
-    return normalised(derivative)
+def _after_steps(inputs: SaliencyInputs, self_distill: SelfDistillConfig, task_loss: Loss, steps: int) -> Saliency:
+    settings = inputs.settings
+    config = InnerLoop(steps, settings.inner_lr, settings.mode, settings.match_gradients)
+    loss = partial(TERMS[self_distill.method], self_distill, task_loss)
+    return normalised(mask_gradient(inputs.model, loss, inputs.inner, inputs.outer, config, inputs.masks)[0])
 
 
-def grasp(case: SaliencyInputs) -> Saliency:
-    """Weight times Hg: whose removal would weaken the gradient flow most is kept (GraSP, Wang et al. 2020; logits / 200)."""
-    start = {name: p.detach() for name, p in case.model.named_parameters()}
-    buffers = {name: b.detach() for name, b in case.model.named_buffers()}
-    weights = prunable(case.model)
-    leaves = {name: _masked(start[name], case.masks, name).requires_grad_() for name in weights}
+def grasp(inputs: SaliencyInputs) -> Saliency:
+    """Weight times Hg: weights whose removal would weaken the gradient flow most are kept (GraSP, Wang et al. 2020).
+
+    Logits are divided by 200.
+    """
+    initial = {name: p.detach() for name, p in inputs.model.named_parameters()}
+    buffers = {name: b.detach() for name, b in inputs.model.named_buffers()}
+    leaves = {name: _masked(initial[name], inputs.masks, name).requires_grad_() for name in prunable(inputs.model)}
     flow, mean = ({name: torch.zeros_like(p) for name, p in leaves.items()} for _ in range(2))
-    for second in (False, True):  # the mean gradient first, then the Hessian times it
-        for look in case.outer:
-            own = {name: b.clone() for name, b in buffers.items()}
-            logits: Tensor = functional_call(case.model, ({**start, **leaves, **own},), (look.images,))
-            loss = cross_entropy(logits / GRASP_TEMPERATURE, look.batch.labels) / len(case.outer)
-            grads = torch.autograd.grad(loss, tuple(leaves.values()), create_graph=second)
-            if second:
+    for second_order in (False, True):  # the mean gradient first, then the Hessian times it
+        for batch in inputs.outer:
+            copies = {name: b.clone() for name, b in buffers.items()}
+            logits: Tensor = functional_call(inputs.model, ({**initial, **leaves, **copies},), (batch.images,))
+            loss = cross_entropy(logits / GRASP_TEMPERATURE, batch.batch.labels) / len(inputs.outer)
+            grads = torch.autograd.grad(loss, tuple(leaves.values()), create_graph=second_order)
+            if second_order:
                 product = torch.stack([(g * mean[name]).sum() for name, g in zip(leaves, grads, strict=True)]).sum()
                 grads = torch.autograd.grad(product, tuple(leaves.values()))
             for name, g in zip(leaves, grads, strict=True):
-                (flow if second else mean)[name] += g
-    found = {name: (leaves[name].detach() * flow[name]).double().cpu().numpy() for name in leaves}
-    total = abs(sum(float(each.sum()) for each in found.values())) + 1e-10
-    return {name: each / total for name, each in found.items()}
+                (flow if second_order else mean)[name] += g
+    values = {name: (leaves[name].detach() * flow[name]).double().cpu().numpy() for name in leaves}
+    total = abs(sum(float(value.sum()) for value in values.values())) + 1e-10
+    return {name: value / total for name, value in values.items()}
 
 
-def synflow(case: SaliencyInputs) -> Saliency:
-    """|w * dR/dw|, R the summed outputs for a picture of ones through |weights|; no data (SynFlow, Tanaka et al. 2020).
+def synflow(inputs: SaliencyInputs) -> Saliency:
+    """|w * dR/dw|, R the summed outputs for an image of ones through |weights|; no data (SynFlow, Tanaka et al. 2020).
 
     In float64: the products of a deep network leave the range of float32.
     """
-    weights = prunable(case.model)
-    state = {name: t.detach().double().abs() for name, t in case.model.state_dict().items()}
-    leaves = {name: _masked(state[name], case.masks, name).requires_grad_() for name in weights}
+    state = {name: t.detach().double().abs() for name, t in inputs.model.state_dict().items()}
+    leaves = {name: _masked(state[name], inputs.masks, name).requires_grad_() for name in prunable(inputs.model)}
     example = next(iter(leaves.values()))
-    was_training = case.model.training
+    was_training = inputs.model.training
     try:
-        ones = torch.ones(1, *case.shape, dtype=torch.float64, device=example.device)
-        outputs: Tensor = functional_call(case.model.eval(), ({**state, **leaves},), (ones,))
+        ones = torch.ones(1, *inputs.shape, dtype=torch.float64, device=example.device)
+        outputs: Tensor = functional_call(inputs.model.eval(), ({**state, **leaves},), (ones,))
         grads = torch.autograd.grad(outputs.sum(), tuple(leaves.values()))
     finally:
-        case.model.train(was_training)
-    return {
-        name: (leaf.detach() * grad).abs().cpu().numpy()
-        for (name, leaf), grad in zip(leaves.items(), grads, strict=True)
-    }  # fmt: skip
+        inputs.model.train(was_training)
+    pairs = zip(leaves.items(), grads, strict=True)
+    return {name: (leaf.detach() * grad).abs().cpu().numpy() for (name, leaf), grad in pairs}
 
 
-def magnitude(case: SaliencyInputs) -> Saliency:
+def magnitude(inputs: SaliencyInputs) -> Saliency:
     """|w|."""
-    return {name: w.detach().abs().double().cpu().numpy() for name, w in prunable(case.model).items()}
+    return {name: w.detach().abs().double().cpu().numpy() for name, w in prunable(inputs.model).items()}
 
 
-def random(case: SaliencyInputs) -> Saliency:
-    """By lot, every weight alike."""
-    found = {}
-    for number, (name, w) in enumerate(prunable(case.model).items()):
-        bits = hash_ids(np.arange(w.numel(), dtype=np.int64), RANDOM_KEY, case.seed, number)
-        found[name] = (bits >> np.uint64(11)).astype(np.float64).reshape(w.shape)
-    return found
+def random(inputs: SaliencyInputs) -> Saliency:
+    """A random number for every weight."""
+    values = {}
+    for number, (name, w) in enumerate(prunable(inputs.model).items()):
+        bits = hash_ids(np.arange(w.numel(), dtype=np.int64), RANDOM_KEY, inputs.seed, number)
+        values[name] = (bits >> np.uint64(11)).astype(np.float64).reshape(w.shape)
+    return values
 
 
 def _masked(weight: Tensor, masks: Masks | None, name: str) -> Tensor:
@@ -145,6 +143,6 @@ CRITERIA: dict[str, Callable[[SaliencyInputs], Saliency]] = {
 DATA_FREE = ("synflow", "magnitude", "random")
 
 
-def saliency(case: SaliencyInputs) -> Saliency:
-    """By the criterion that the settings name."""
-    return CRITERIA[case.settings.criterion](case)
+def saliency(inputs: SaliencyInputs) -> Saliency:
+    """The saliency of every prunable weight by the criterion that the settings name."""
+    return CRITERIA[inputs.settings.criterion](inputs)

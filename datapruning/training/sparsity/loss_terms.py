@@ -1,7 +1,7 @@
-"""The losses that EPSD takes its saliency of, each as (the base, what self-distillation adds).
+"""The losses that EPSD takes its saliency of, each as (task loss, term of self-distillation).
 
-Self-distillation hardly says anything at an initialisation: PS-KD's earlier predictions are not there yet, DLB has no
-batch before. Here "before" is the network one inner step earlier, on the same look; that keeps their idea.
+At an initialisation self-distillation has little to learn from: PS-KD has no earlier predictions, DLB no batch before.
+Here the earlier network is the one an inner step before, on the same batch, which keeps their idea.
 """
 
 from __future__ import annotations
@@ -24,80 +24,93 @@ Terms = tuple[Tensor, Tensor | None]
 
 
 class SaliencyBatch(NamedTuple):
-    """What the loss looks at once.
+    """A batch that a saliency is taken on.
 
     Attributes:
         images: float32 [n, channels, height, width].
-        batch: labels and ids of them.
-        others: likewise: another picture of each one's class (CS-KD), or another view of the same (DLB); or none.
-        teacher: logits [1, n, classes] of the network's own dense twin (TF-KD self); or none.
+        batch: their labels and ids.
+        paired_images: likewise: another image of each one's class (CS-KD), or another view of the same (DLB); or None.
+        self_teacher_logits: [1, n, classes] of the dense self teacher (TF-KD self); or None.
     """
 
     images: Tensor
     batch: Batch
-    others: Tensor | None = None
-    teacher: Tensor | None = None
+    paired_images: Tensor | None = None
+    self_teacher_logits: Tensor | None = None
 
 
 Term = Callable[[SelfDistillConfig, Loss, Forward, Forward | None, SaliencyBatch], Terms]
 
 
-def task_loss_only(how: SelfDistillConfig, base: Loss, now: Forward, before: Forward | None, look: SaliencyBatch) -> Terms:
-    """No self-distillation: cross-entropy (ProsPr, SNIP), or the student's own objective with a teacher."""
-    return base(now(look.images), look.batch, 0).total, None
+def task_loss_only(
+    config: SelfDistillConfig, task_loss: Loss, forward: Forward, previous: Forward | None, inputs: SaliencyBatch
+) -> Terms:
+    """No self-distillation: cross-entropy (ProsPr, SNIP), or the student's loss with a teacher."""
+    return task_loss(forward(inputs.images), inputs.batch, 0).total, None
 
 
-def cs_kd(how: SelfDistillConfig, base: Loss, now: Forward, before: Forward | None, look: SaliencyBatch) -> Terms:
-    """Class-wise self-distillation (Yun et al. 2020): towards the prediction on another picture of the class."""
-    assert look.others is not None
-    logits = now(look.images)
+def cs_kd(
+    config: SelfDistillConfig, task_loss: Loss, forward: Forward, previous: Forward | None, inputs: SaliencyBatch
+) -> Terms:
+    """Class-wise self-distillation (Yun et al. 2020): towards the prediction on another image of the class."""
+    assert inputs.paired_images is not None
+    logits = forward(inputs.images)
     with torch.no_grad():
-        target = now(look.others).detach()
-    return base(logits, look.batch, 0).total, how.cs_kd_weight * kd_loss(logits, target[None], how.cs_kd_temperature)
+        target = forward(inputs.paired_images).detach()
+    task = task_loss(logits, inputs.batch, 0).total
+    return task, config.cs_kd_weight * kd_loss(logits, target[None], config.cs_kd_temperature)
 
 
-def ps_kd(how: SelfDistillConfig, base: Loss, now: Forward, before: Forward | None, look: SaliencyBatch) -> Terms:
+def ps_kd(
+    config: SelfDistillConfig, task_loss: Loss, forward: Forward, previous: Forward | None, inputs: SaliencyBatch
+) -> Terms:
     """Progressive self-distillation (Kim et al. 2021): the label softened by the prediction one step before.
 
-    Its weight is the final one from the start; the training's own ramp begins near 0.
+    Its weight is the final one from the start; the ramp of the training begins near 0.
     """
-    logits = now(look.images)
-    of_labels = base(logits, look.batch, 0).total
-    if before is None:
-        return of_labels, None
+    logits = forward(inputs.images)
+    task = task_loss(logits, inputs.batch, 0).total
+    if previous is None:
+        return task, None
     with torch.no_grad():
-        earlier = before(look.images).softmax(1)
-    return of_labels, how.ps_kd_weight * (cross_entropy(logits, earlier) - of_labels)
+        target = previous(inputs.images).softmax(1)
+    return task, config.ps_kd_weight * (cross_entropy(logits, target) - task)
 
 
-def dlb(how: SelfDistillConfig, base: Loss, now: Forward, before: Forward | None, look: SaliencyBatch) -> Terms:
+def dlb(
+    config: SelfDistillConfig, task_loss: Loss, forward: Forward, previous: Forward | None, inputs: SaliencyBatch
+) -> Terms:
     """Self-distillation from the last mini-batch (Shen et al. 2022): towards one step before on another view."""
-    assert look.others is not None
-    n = len(look.images)
-    logits = now(torch.cat([look.images, look.others]))
-    of_labels = (base(logits[:n], look.batch, 0).total + base(logits[n:], look.batch, 0).total) / 2
-    if before is None:
-        return of_labels, None
+    assert inputs.paired_images is not None
+    n = len(inputs.images)
+    logits = forward(torch.cat([inputs.images, inputs.paired_images]))
+    task = (task_loss(logits[:n], inputs.batch, 0).total + task_loss(logits[n:], inputs.batch, 0).total) / 2
+    if previous is None:
+        return task, None
     with torch.no_grad():
-        earlier = before(look.images)
-    return of_labels, how.dlb_weight * kd_loss(logits[n:], earlier[None], how.dlb_temperature)
+        target = previous(inputs.images)
+    return task, config.dlb_weight * kd_loss(logits[n:], target[None], config.dlb_temperature)
 
 
-def tf_kd(how: SelfDistillConfig, base: Loss, now: Forward, before: Forward | None, look: SaliencyBatch) -> Terms:
+def tf_kd(
+    config: SelfDistillConfig, task_loss: Loss, forward: Forward, previous: Forward | None, inputs: SaliencyBatch
+) -> Terms:
     """Teacher-free distillation (Yuan et al. 2020): towards a virtual teacher that is right with a fixed probability."""
-    logits = now(look.images)
-    towards = virtual_teacher_loss(logits, look.batch.labels, how.tf_kd_temperature, how.tf_kd_correct)
-    of_labels = base(logits, look.batch, 0).total
-    return of_labels, how.tf_kd_weight * (towards - of_labels)
+    logits = forward(inputs.images)
+    term = virtual_teacher_loss(logits, inputs.batch.labels, config.tf_kd_temperature, config.tf_kd_correct)
+    task = task_loss(logits, inputs.batch, 0).total
+    return task, config.tf_kd_weight * (term - task)
 
 
-def tf_kd_self(how: SelfDistillConfig, base: Loss, now: Forward, before: Forward | None, look: SaliencyBatch) -> Terms:
+def tf_kd_self(
+    config: SelfDistillConfig, task_loss: Loss, forward: Forward, previous: Forward | None, inputs: SaliencyBatch
+) -> Terms:
     """Teacher-free distillation from the same network, dense and trained before."""
-    assert look.teacher is not None
-    logits = now(look.images)
-    of_labels = base(logits, look.batch, 0).total
-    towards = how.tf_kd_self_scale * kd_loss(logits, look.teacher, how.tf_kd_self_temperature)
-    return of_labels, how.tf_kd_self_weight * (towards - of_labels)
+    assert inputs.self_teacher_logits is not None
+    logits = forward(inputs.images)
+    task = task_loss(logits, inputs.batch, 0).total
+    term = config.tf_kd_self_scale * kd_loss(logits, inputs.self_teacher_logits, config.tf_kd_self_temperature)
+    return task, config.tf_kd_self_weight * (term - task)
 
 
 TERMS: dict[str, Term] = {
@@ -105,13 +118,13 @@ TERMS: dict[str, Term] = {
 }  # fmt: skip
 
 
-def make_saliency_batch(images: Tensor, labels: Tensor, others: Tensor | None = None) -> SaliencyBatch:
-    """A look at pictures that are there already, for trials in a notebook.
+def make_saliency_batch(images: Tensor, labels: Tensor, paired_images: Tensor | None = None) -> SaliencyBatch:
+    """A batch of images that are in memory, for experiments in a notebook.
 
     Args:
         images: float32 [n, channels, height, width].
         labels: int64 [n].
-        others: see `SaliencyBatch`.
+        paired_images: see `SaliencyBatch`.
     """
     ids = np.arange(len(labels), dtype=np.int64)
-    return SaliencyBatch(images, Batch(images, labels, ids), others)
+    return SaliencyBatch(images, Batch(images, labels, ids), paired_images)

@@ -1,19 +1,20 @@
-"""The saliency of EPSD and its kin: how a loss after some steps of training depends on each entry of the mask.
+"""The saliency of EPSD and its relatives: how a loss after some steps of training depends on each entry of the mask.
 
-With m = 1 on every prunable weight and theta_0 = m * w_init, theta_{t+1} = theta_t - rate * dL_t/dtheta_t, the saliency
-of a weight is |dL(theta_i)/dm|, over its sum over all weights. No steps and cross-entropy: SNIP (Lee et al. 2019).
-Steps and cross-entropy: ProsPr (Alizadeh et al. 2022). Steps and a self-distillation loss: EPSD (Chen et al. 2024).
+With m = 1 on every prunable weight and theta_0 = m * w_init, theta_{t+1} = theta_t - lr * dL_t/dtheta_t, the saliency of a
+weight is |dL(theta_i)/dm| over its sum over all weights. Without steps, of the cross-entropy: SNIP (Lee et al. 2019).
+After steps, of the cross-entropy: ProsPr (Alizadeh et al. 2022); of a self-distillation loss: EPSD (Chen et al. 2024).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -23,13 +24,15 @@ from datapruning.training.sparsity.masks import Masks
 from datapruning.training.sparsity.prunable import prunable
 
 BatchT = TypeVar("BatchT", contravariant=True)
+Network = Callable[[Mapping[str, Tensor]], Forward]
+"""From parameters by name to the network that has them."""
 
 
 class SaliencyLoss(Protocol[BatchT]):
-    """The loss whose saliency is taken, in two terms, so that they can be weighed against each other."""
+    """The loss whose saliency is taken, in two terms, so that they can be weighted against each other."""
 
-    def __call__(self, now: Forward, before: Forward | None, look: BatchT) -> Terms:
-        """Of the network as it is now and, without gradient, as it was one inner step before."""
+    def __call__(self, forward: Forward, previous: Forward | None, batch: BatchT) -> Terms:
+        """Of the network and, without gradient, of the network one inner step before."""
         ...
 
 
@@ -38,10 +41,10 @@ class InnerLoop:
     """The steps from the initialisation to where the saliency is taken.
 
     Attributes:
-        steps: how many.
-        lr: of plain gradient descent.
+        steps: number of steps.
+        lr: learning rate of plain gradient descent.
         mode: "full" differentiates through the steps, "first-order" takes dL/dtheta_i * w_init.
-        match_gradients: the second term is weighed so that its gradient is as long as the first one's.
+        match_gradients: whether the second term is weighted so that its gradient is as long as the first one's.
     """
 
     steps: int = 3
@@ -53,9 +56,9 @@ class InnerLoop:
 def mask_gradient(
     model: nn.Module,
     loss: SaliencyLoss[BatchT],
-    inside: Sequence[BatchT],
-    outside: Sequence[BatchT],
-    inner: InnerLoop,
+    inner_batches: Sequence[BatchT],
+    outer_batches: Sequence[BatchT],
+    config: InnerLoop,
     masks: Masks | None = None,
 ) -> tuple[dict[str, Tensor], tuple[float, float]]:
     """d(loss after the steps)/d(mask), signed, at the given masks (default: all ones).
@@ -64,87 +67,108 @@ def mask_gradient(
 
     Args:
         model: at its initialisation, in the mode the loss is to see.
-        loss: of a look.
-        inside: the looks of the inner steps, one each.
-        outside: the looks whose mean loss is differentiated.
-        inner: how many steps, and how.
+        loss: of a batch.
+        inner_batches: one for each inner step.
+        outer_batches: those whose mean loss is differentiated.
+        config: of the inner loop.
         masks: where the derivative is taken.
 
     Returns:
-        The derivative for each prunable weight, by name; and both terms of the loss there.
+        The derivative for each prunable weight, by name; and both terms of the loss.
     """
-    weights = prunable(model)
-    start = {name: p.detach() for name, p in model.named_parameters()}
-    buffers = {name: b.detach().clone() for name, b in model.named_buffers()}
-    ones = {
+    initial = {name: p.detach() for name, p in model.named_parameters()}
+    network = partial(partial, _call, model, {name: b.detach().clone() for name, b in model.named_buffers()})
+    mask_vars = {
         name: (torch.ones_like(w) if masks is None else torch.from_numpy(masks.tensors[name]).to(w)).requires_grad_()
-        for name, w in weights.items()
+        for name, w in prunable(model).items()
     }
-    full = inner.mode == "full"
-    theta = {name: p * ones[name] if name in ones else p.clone().requires_grad_() for name, p in start.items()}
-    if not full:
-        theta = _leaves(theta)
-    before: Forward | None = None
-    for look in inside[: inner.steps]:
-        terms = loss(_forward(model, theta, buffers), before, look)
-        total = _combine(terms, tuple(theta.values()), inner.match_gradients)
-        grads = torch.autograd.grad(total, tuple(theta.values()), create_graph=full, allow_unused=True)
-        before = _forward(model, {name: p.detach() for name, p in theta.items()}, buffers)
-        theta = {
-            name: p if grad is None else p - inner.lr * grad for (name, p), grad in zip(theta.items(), grads, strict=True)
+    masked = {name: p * mask_vars[name] if name in mask_vars else p.clone().requires_grad_() for name, p in initial.items()}
+    trained, previous = inner_loop(network, loss, masked, inner_batches[: config.steps], config)
+    if config.mode == "full":
+        return outer_gradient(network, loss, trained, previous, mask_vars, outer_batches, config)
+    weights = {name: trained[name] for name in mask_vars}
+    gradient, terms = outer_gradient(network, loss, trained, previous, weights, outer_batches, config)
+    # theta_0 = m * w_init, so dtheta_0/dm = w_init; the inner steps count as the identity
+    return {name: grad * initial[name] for name, grad in gradient.items()}, terms
+
+
+def inner_loop(
+    network: Network,
+    loss: SaliencyLoss[BatchT],
+    parameters: Mapping[str, Tensor],
+    batches: Sequence[BatchT],
+    config: InnerLoop,
+) -> tuple[Mapping[str, Tensor], Forward | None]:
+    """Gradient descent, a step a batch; the parameters after it, and the network one step before (None without steps).
+
+    In the mode "full" the result is a differentiable function of `parameters`, otherwise new leaves.
+    """
+    full = config.mode == "full"
+    previous: Forward | None = None
+    for batch in batches:
+        parameters = parameters if full else _leaves(parameters)
+        variables = tuple(parameters.values())
+        total = _combine(loss(network(parameters), previous, batch), variables, match=config.match_gradients)
+        grads = torch.autograd.grad(total, variables, create_graph=full, allow_unused=True)
+        previous = network({name: p.detach() for name, p in parameters.items()})
+        parameters = {
+            name: p if grad is None else p - config.lr * grad
+            for (name, p), grad in zip(parameters.items(), grads, strict=True)
         }
-        if not full:
-            theta = _leaves(theta)
-    targets = tuple(ones.values()) if full else tuple(theta[name] for name in ones)
-    sums = [torch.zeros_like(each) for each in targets]
-    seen = [0.0, 0.0]
-    for number, look in enumerate(outside):
-        terms = loss(_forward(model, theta, buffers), before, look)
-        total = _combine(terms, targets, inner.match_gradients) / len(outside)
-        last = number == len(outside) - 1
-        grads = torch.autograd.grad(total, targets, allow_unused=True, retain_graph=full and not last)
-        for held, grad in zip(sums, grads, strict=True):
+    return parameters if full else _leaves(parameters), previous
+
+
+def outer_gradient(
+    network: Network,
+    loss: SaliencyLoss[BatchT],
+    parameters: Mapping[str, Tensor],
+    previous: Forward | None,
+    variables: Mapping[str, Tensor],
+    batches: Sequence[BatchT],
+    config: InnerLoop,
+) -> tuple[dict[str, Tensor], tuple[float, float]]:
+    """The gradient of the mean loss of the batches by `variables`, by name; and the means of both terms."""
+    gradient = {name: torch.zeros_like(variable) for name, variable in variables.items()}
+    means = [0.0, 0.0]
+    for number, batch in enumerate(batches, 1):
+        terms = loss(network(parameters), previous, batch)
+        total = _combine(terms, tuple(variables.values()), match=config.match_gradients) / len(batches)
+        retain = number < len(batches)  # the graph of the inner loop is shared by all batches
+        grads = torch.autograd.grad(total, tuple(variables.values()), allow_unused=True, retain_graph=retain)
+        for name, grad in zip(gradient, grads, strict=True):
             if grad is not None:
-                held += grad
-        for place, term in enumerate(terms):
-            seen[place] += float(term.detach()) / len(outside) if term is not None else 0.0
-    found = dict(zip(ones, sums, strict=True))
-    if not full:  # theta_0 = m * w_init, so dtheta_0/dm = w_init; the steps between count as the identity
-        found = {name: grad * start[name] for name, grad in found.items()}
-    return found, (seen[0], seen[1])
+                gradient[name] += grad
+        for index, term in enumerate(terms):
+            means[index] += float(term.detach()) / len(batches) if term is not None else 0.0
+    return gradient, (means[0], means[1])
 
 
-def normalised(derivative: Mapping[str, Tensor]) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float64]]]:
+def normalised(derivative: Mapping[str, Tensor]) -> dict[str, NDArray[np.float64]]:
     """|derivative|, all weights together summing to 1; float64."""
-    sizes = {name: each.detach().abs().double().cpu().numpy() for name, each in derivative.items()}
-    total = sum(float(each.sum()) for each in sizes.values())
-    return {name: each / (total or 1.0) for name, each in sizes.items()}
+    sizes = {name: tensor.detach().abs().double().cpu().numpy() for name, tensor in derivative.items()}
+    total = sum(float(size.sum()) for size in sizes.values())
+    return {name: size / (total or 1.0) for name, size in sizes.items()}
 
 
-def _forward(model: nn.Module, theta: Mapping[str, Tensor], buffers: dict[str, Tensor]) -> Forward:
-    return partial(_call, model, theta, buffers)
-
-
-def _call(model: nn.Module, theta: Mapping[str, Tensor], buffers: dict[str, Tensor], images: Tensor) -> Tensor:
-    own = {name: b.clone() for name, b in buffers.items()}  # batch norm writes into them
-    logits: Tensor = functional_call(model, ({**theta, **own},), (images,))
+def _call(model: nn.Module, buffers: Mapping[str, Tensor], parameters: Mapping[str, Tensor], images: Tensor) -> Tensor:
+    copies = {name: b.clone() for name, b in buffers.items()}  # batch norm writes into them
+    logits: Tensor = functional_call(model, ({**parameters, **copies},), (images,))
     return logits
 
 
-def _leaves(theta: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: p.detach().requires_grad_() for name, p in theta.items()}
+def _leaves(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: p.detach().requires_grad_() for name, p in parameters.items()}
 
 
-def _combine(terms: Terms, by: Sequence[Tensor], matched: bool) -> Tensor:
-    """The loss; with `matched`, the second term weighed so that both gradients by `by` are equally long."""
-    base, extra = terms
+def _combine(terms: Terms, variables: Sequence[Tensor], *, match: bool) -> Tensor:
+    """The loss; with `match`, the second term is weighted so that both gradients by `variables` are equally long."""
+    task, extra = terms
     if extra is None:
-        return base
-    if not matched or not extra.requires_grad:
-        return base + extra
-    sizes = []
-    for term in terms:
-        assert term is not None
-        grads = torch.autograd.grad(term, tuple(by), retain_graph=True, allow_unused=True)
-        sizes.append(sum(float((g.double() ** 2).sum()) for g in grads if g is not None) ** 0.5)
-    return base + extra * (sizes[0] / sizes[1] if sizes[1] > 0 else 0.0)
+        return task
+    if not match or not extra.requires_grad:
+        return task + extra
+    norms = []
+    for term in (task, extra):
+        grads = torch.autograd.grad(term, tuple(variables), retain_graph=True, allow_unused=True)
+        norms.append(sum(float((g.double() ** 2).sum()) for g in grads if g is not None) ** 0.5)
+    return task + extra * (norms[0] / norms[1] if norms[1] > 0 else 0.0)

@@ -38,7 +38,7 @@ def look(seed: int) -> SaliencyBatch:
     random = torch.Generator().manual_seed(seed)
     images, others = (torch.randn(6, 1, 4, 4, dtype=torch.float64, generator=random) for _ in range(2))
     teacher = torch.randn(1, 6, 4, dtype=torch.float64, generator=random)
-    return make_saliency_batch(images, torch.arange(6) % 4, others)._replace(teacher=teacher)
+    return make_saliency_batch(images, torch.arange(6) % 4, others)._replace(self_teacher_logits=teacher)
 
 
 def after_steps(
