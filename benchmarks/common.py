@@ -60,7 +60,7 @@ PUBLISHED = (
     "total",
     "kd_weight",
     "temperature",
-    "label_trust",
+    "confidence_weighting",
     "kd_weight_search",
     "samples_seen",
     "seconds",

@@ -36,7 +36,10 @@ from datapruning.training.trainer import Trainer
 from datapruning.utils.malloc import keep_freed_memory
 
 GRID = (0.0, 0.3, 0.6, 0.9, 1.0)
-TRUSTING = {"trust 0.6, T=4": Candidate(0.6, 4.0, trust=True), "trust 0.6, T=2": Candidate(0.6, 2.0, trust=True)}
+WEIGHTED = {
+    "trust 0.6, T=4": Candidate(0.6, 4.0, confidence_weighting=True),
+    "trust 0.6, T=2": Candidate(0.6, 2.0, confidence_weighting=True),
+}
 SHARES = {"pilot": (0.1, 0.2), "probe": (0.05, 0.1)}
 CONDITIONS = ("random", "wrong", "el2n")
 SEEDS = (10, 11)
@@ -73,8 +76,8 @@ def run_row(context: Context, config: Mapping[str, Any]) -> dict[str, Any]:
         return accuracy(model, context.loader("test"), np.arange(len(context.data.test)), context.views)
 
     result: dict[str, Any] = {"whole": {}, "pilot": {}, "probe": {}}
-    arms = {f"{weight:g}": Candidate(weight, 4.0, trust=False) for weight in GRID}
-    result["whole"] = {name: trained(arm) for name, arm in {**arms, **TRUSTING}.items()}
+    arms = {f"{weight:g}": Candidate(weight, 4.0, confidence_weighting=False) for weight in GRID}
+    result["whole"] = {name: trained(arm) for name, arm in {**arms, **WEIGHTED}.items()}
     with tempfile.TemporaryDirectory() as folder:
         shared_prefix = Checkpoint(Path(folder) / "shared-prefix.safetensors")
         trained(arms["0.9"], stop_epoch=training.epochs // 2, save_final_to=shared_prefix)
@@ -120,7 +123,7 @@ def main() -> None:
     lines, losses = [], []
     for condition in CONDITIONS:
         results = [row.result for row in rows if row.config["condition"] == condition]
-        names = [*(f"{weight:g}" for weight in GRID), *TRUSTING]
+        names = [*(f"{weight:g}" for weight in GRID), *WEIGHTED]
         lines.append([condition, *(mean_spread([r["whole"][name] for r in results]) for name in names)])
         lost = [condition]
         for kind, shares in SHARES.items():
@@ -132,7 +135,7 @@ def main() -> None:
                 ]
                 lost.append(f"{statistics.mean(gaps):.2f} ({', '.join(chosen)})")
         losses.append(lost)
-    head = ["condition", *(f"a={weight:g}" for weight in GRID), *TRUSTING]
+    head = ["condition", *(f"a={weight:g}" for weight in GRID), *WEIGHTED]
     kinds = [f"{kind}s of {share:.0%}" for kind, shares in SHARES.items() for share in shares]
     body = (
         "Accuracy in percent on held-out training pictures of whole runs at 2%, mean ± standard deviation over seeds; a=... "

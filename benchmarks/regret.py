@@ -67,7 +67,7 @@ def main() -> None:
         regret = regrets(np.stack([accuracies[cell][w] for w in GRID]), accuracies[cell]["auto"])
         per_cell.append(regret)
         results = [r.result for r in autos[cell]]
-        chosen = ", ".join(sorted(f"{r['kd_weight']:g}{'' if r['label_trust'] else '*'}" for r in results))
+        chosen = ", ".join(sorted(f"{r['kd_weight']:g}{'' if r['confidence_weighting'] else '*'}" for r in results))
         cost = statistics.mean(1 + r["kd_weight_search"]["cost"] for r in results)
         lines.append([
             f"{cell[1]}, {CONDITIONS[cell[0]]}", *(f"{accuracies[cell][w].mean():.2f}" for w in GRID),

@@ -1,4 +1,4 @@
-"""What a finished run yields: the content of `result.json` as typed records, read and written here alone.
+"""The result of a finished run: the content of `result.json` as typed records, read and written here only.
 
 `RunResult` is what any network that can teach has; `TrainedResult` adds what a training of this package measures, and
 `StudentResult` where the samples came from, who taught, and how the KD weight was found. The key `role` says which one
@@ -27,12 +27,12 @@ class Phases(Record):
     """Numbers by phase of a run; None where a run has no such phase."""
 
     def merged(self, other: Self) -> Self:
-        """Both together; where both have a phase, that of `other`."""
+        """Both merged; where both have a phase, that of `other`."""
         return type(self)(**{name: value for part in (self, other) for name, value in part if value is not None})
 
 
 class PhaseSeconds(Phases):
-    """Wall-clock seconds of each phase. What was there already took next to none."""
+    """Wall-clock seconds of each phase; next to none where an existing result was used."""
 
     teacher: Seconds | None = None
     soft_labels: Seconds | None = None
@@ -45,7 +45,7 @@ class PhaseSeconds(Phases):
 
 
 class PhaseCosts(Phases):
-    """What each part of a run costs from nothing, whoever made it and when."""
+    """What each part of a run costs if nothing exists yet, whichever run paid for it."""
 
     scoring: ComputeCost | None = None
     teacher: ComputeCost | None = None
@@ -231,13 +231,13 @@ class TeacherRecord(Record):
 class ProbeResult(Record):
     """One probe of the search for a KD weight.
 
-    `trust`: labels counted only as far as the teacher believes them. `teacher` counts the candidates from 0. Accuracy and
-    its standard error are in percent, on the validation samples.
+    `confidence_weighting`: see `DistillationLoss`. `teacher` counts the candidates from 0. Accuracy and its standard error
+    are in percent, on the validation samples.
     """
 
     weight: float
     temperature: float
-    trust: bool
+    confidence_weighting: bool
     teacher: Count
     accuracy: Percent
     stderr: float
@@ -258,15 +258,15 @@ class KDSearch(Record):
     """The chosen KD weight with its evidence; `teacher` counts the candidates from 0.
 
     `validation` says which samples the probes were evaluated on: "pruned-away", "set-aside" (kept ones that were not
-    trained on until the choice) or both. `cost` is in trainings, a forward pass counted as a third of a training pass.
+    trained on until the decision) or both. `cost` is in trainings, a forward pass counted as a third of a training pass.
     """
 
     weight: float
     temperature: float
-    trust: bool
+    confidence_weighting: bool
     teacher: Count
     method: str
-    trials: tuple[ProbeResult, ...]
+    probes: tuple[ProbeResult, ...]
     curve: tuple[CurvePoint, ...]
     validation: str
     validation_size: Count
@@ -381,14 +381,14 @@ class StudentMetadata(SubsetOrigin, TeachingRecord):
     Attributes:
         kd_weight: it was trained with: 0 (labels alone) to 1 (teacher alone).
         temperature: of the soft labels; None without a teacher.
-        label_trust: labels counted only as far as the teacher believes them.
+        confidence_weighting: labels counted only as far as the teacher believes them.
         kd_weight_search: how the KD weight was found; None: it was given.
         sparsity: how its weights were pruned; None: they were not.
     """
 
     kd_weight: Annotated[float, Field(ge=0, le=1)]
     temperature: float | None = None
-    label_trust: bool = False
+    confidence_weighting: bool = False
     kd_weight_search: KDSearch | None = None
     sparsity: SparsityRecord | None = None
 

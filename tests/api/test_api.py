@@ -38,7 +38,7 @@ def context(make_context: Maker, digits: Dataset) -> Context:
 def probes_of(run: FinishedRun[StudentResult]) -> tuple[ProbeResult, ...]:
     """The probes of a run whose KD weight was searched."""
     assert run.result.kd_weight_search is not None
-    return run.result.kd_weight_search.trials
+    return run.result.kd_weight_search.probes
 
 
 def test_the_main_job(context: Context, tmp_path: Path) -> None:
@@ -55,10 +55,10 @@ def test_the_main_job(context: Context, tmp_path: Path) -> None:
     assert result["samples_seen"] == 3 * 431 - 2 * aside
     assert result["scorer"] == "forgetting"
     assert (result["kd_weight"], result["temperature"]) == (search["weight"], search["temperature"])
-    tried = [(t["weight"], t["temperature"], t["trust"]) for t in search["trials"]]
+    tried = [(t["weight"], t["temperature"], t["confidence_weighting"]) for t in search["probes"]]
     assert tried == [(0.0, 1.0, False), (0.0, 2.0, True), (0.9, 2.0, True), (0.9, 4.0, True)]
     assert search["validation"] == "pruned-away and set-aside"
-    assert search["samples_seen"] == sum(t["samples_seen"] for t in search["trials"])
+    assert search["samples_seen"] == sum(t["samples_seen"] for t in search["probes"])
     assert search["evaluated"] == 4 * search["validation_size"]
     assert search["cost"] == pytest.approx((search["samples_seen"] + search["evaluated"] / 3) / (3 * 431), abs=1e-3)
     assert search["cost"] < 0.9
@@ -107,7 +107,7 @@ def undisturbed(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Fi
     return dp.train(dp.open_context(digits, changes=[*FAST, *INTERRUPTED], **options), fraction=0.1)
 
 
-@pytest.mark.parametrize("moment", ["trunk", "probe", "second half"])
+@pytest.mark.parametrize("moment", ["shared prefix", "probe", "second half"])
 def test_a_student_killed_anywhere_ends_as_one_that_was_not(
     undisturbed: FinishedRun, make_context: Maker, digits: Dataset, tmp_path: Path, monkeypatch: Patch, moment: str
 ) -> None:
@@ -121,7 +121,7 @@ def test_a_student_killed_anywhere_ends_as_one_that_was_not(
         if len(ids) == 144:
             seen.append(epoch)
             probing = seen.count(2)
-            if {"trunk": epoch == 1, "probe": probing == 3, "second half": epoch == 3}[moment]:
+            if {"shared prefix": epoch == 1, "probe": probing == 3, "second half": epoch == 3}[moment]:
                 raise KeyboardInterrupt
         return real(ids, batch_size, seed, epoch)
 
@@ -131,7 +131,8 @@ def test_a_student_killed_anywhere_ends_as_one_that_was_not(
         dp.train(context, fraction=0.1)
     (begun,) = (tmp_path / "killed" / "students").iterdir()
     assert {p.stem for p in (begun / "checkpoint").glob("[!.]*")} == {
-        "trunk": {"trunk"}, "probe": {"trunk", "fork"}, "second half": {"trunk", "fork", "state"},
+        "shared prefix": {"shared-prefix-progress"}, "probe": {"shared-prefix-progress", "shared-prefix"},
+        "second half": {"shared-prefix-progress", "shared-prefix", "state"},
     }[moment]  # fmt: skip
     assert not (begun / "result.json").exists()
     resumed = dp.train(context, fraction=0.1)
@@ -232,7 +233,7 @@ def test_a_subset_is_just_ids(context: Context, digits: Dataset) -> None:
 def test_a_run_of_one_epoch_has_no_middle_and_takes_the_prior_weight(make_context: Maker, digits: Dataset) -> None:
     context = make_context(digits, "train.epochs=1", "teacher.epochs=1", "kd.weight_grid=[0.3, 0.6]")
     result = dp.train(context, fraction=0.1).result
-    assert (result.kd_weight, result.temperature, result.label_trust) == (0.6, 2.0, True)
+    assert (result.kd_weight, result.temperature, result.confidence_weighting) == (0.6, 2.0, True)
     assert result.kd_weight_search is None
 
 

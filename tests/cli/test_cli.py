@@ -166,7 +166,7 @@ def test_one_fraction_after_another_in_an_empty_folder(dprune: Dprune) -> None:
     run = done(first)
     result = result_of(run)
     assert (result["kept"], result["total"], result["scorer"]) == (719, 1438, "random")
-    assert {t["weight"] for t in result["kd_weight_search"]["trials"]} == {0.0, 0.9}
+    assert {t["weight"] for t in result["kd_weight_search"]["probes"]} == {0.0, 0.9}
     assert first.out.startswith(f"test accuracy {result['test_accuracy']:.2f}%, keeping 719 of 1,438, KD weight ")
     assert "(found by a search that cost" in first.out
 

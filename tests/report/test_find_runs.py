@@ -30,12 +30,19 @@ def search_of(weight: float) -> dict[str, Any]:
     """What `auto` leaves in result.json."""
     grid = (0.0, 0.5, 1.0)
     response = [{"weight": w, "accuracy": 80 - 9 * (w - weight) ** 2} for w in grid]
-    probe = {"temperature": 4.0, "trust": False, "teacher": 0, "stderr": 0.5, "samples_seen": 100, "seconds": 0.5}
+    probe = {
+        "temperature": 4.0,
+        "confidence_weighting": False,
+        "teacher": 0,
+        "stderr": 0.5,
+        "samples_seen": 100,
+        "seconds": 0.5,
+    }
     trials = [{**point, **probe} for point in response]
     curve = [{**point, "low": point["accuracy"] - 1, "high": point["accuracy"] + 1} for point in response]
     rest = {"validation": "pruned-away", "validation_size": 300, "samples_seen": 300, "evaluated": 900, "cost": 0.5}
-    start = {"weight": weight, "temperature": 4.0, "trust": False, "teacher": 0, "method": "gp"}
-    return {**start, "trials": trials, "curve": curve, **rest}
+    start = {"weight": weight, "temperature": 4.0, "confidence_weighting": False, "teacher": 0, "method": "gp"}
+    return {**start, "probes": trials, "curve": curve, **rest}
 
 
 def write_run(folder: Path, data: Dataset, fraction: float = 0.3, kd: float | str = 0.0, seed: int = 0, **more: Any) -> Path:

@@ -43,13 +43,14 @@ costs = st.builds(ComputeCost, counts, counts, numbers)
 seconds = st.builds(PhaseSeconds, **{phase: st.none() | numbers for phase in PhaseSeconds.model_fields})
 phase_costs = st.builds(PhaseCosts, **{phase: st.none() | costs for phase in PhaseCosts.model_fields})
 probes = st.builds(
-    ProbeResult, weight=numbers, temperature=numbers, trust=st.booleans(), teacher=counts, accuracy=percents, stderr=numbers,
+    ProbeResult, weight=numbers, temperature=numbers, confidence_weighting=st.booleans(), teacher=counts, accuracy=percents,
+    stderr=numbers,
     samples_seen=counts, seconds=numbers,
 )  # fmt: skip
 points = st.builds(CurvePoint, weight=numbers, accuracy=numbers, low=numbers, high=numbers)
 searches = st.builds(
-    KDSearch, weight=numbers, temperature=numbers, trust=st.booleans(), teacher=counts, method=names,
-    trials=st.lists(probes, max_size=3).map(tuple), curve=st.lists(points, max_size=3).map(tuple), validation=names,
+    KDSearch, weight=numbers, temperature=numbers, confidence_weighting=st.booleans(), teacher=counts, method=names,
+    probes=st.lists(probes, max_size=3).map(tuple), curve=st.lists(points, max_size=3).map(tuple), validation=names,
     validation_size=counts, samples_seen=counts, evaluated=counts, cost=numbers,
 )  # fmt: skip
 teachers = st.lists(
@@ -60,7 +61,8 @@ students = st.builds(
     scorer=names, balance=st.none() | names, strategy=st.none() | names,
     strategy_settings=st.none() | st.lists(names, max_size=2).map(tuple), teacher=teachers,
     teacher_candidates=st.none() | teachers, kd_weight=st.floats(0, 1), temperature=st.none() | numbers,
-    label_trust=st.booleans(), kd_weight_search=st.none() | searches, sparsity=st.none() | st.just(sparsity_record()),
+    confidence_weighting=st.booleans(), kd_weight_search=st.none() | searches,
+    sparsity=st.none() | st.just(sparsity_record()),
     infobatch=st.none() | st.builds(InfoBatchRecord, share=numbers, until=numbers, samples_skipped=counts),
     self_distill=st.none() | st.builds(
         SelfDistillationRecord, method=names, settings=st.dictionaries(names, numbers, max_size=2),

@@ -73,7 +73,9 @@ class HoldoutResult:
 def initial_objective(context: Context, labels: SoftLabels) -> Loss:
     """The loss of the pilots with these soft labels: the one that the search for the KD weight begins with."""
     candidate, smoothing = initial_candidate(context), context.recipe.train.label_smoothing
-    return DistillationLoss(labels, candidate.weight, candidate.temperature, smoothing, confidence_weighting=candidate.trust)
+    return DistillationLoss(
+        labels, candidate.weight, candidate.temperature, smoothing, confidence_weighting=candidate.confidence_weighting
+    )
 
 
 class PilotRunner:

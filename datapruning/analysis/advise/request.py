@@ -59,7 +59,8 @@ class AdviceRequest:
         return {
             "dataset": context.data.name, "fingerprint": context.data.fingerprint, "threads": context.threads,
             "recipe": context.recipe.identity(*tables),
-            "kd_weight": candidate.weight, "temperature": candidate.temperature, "confidence_weighting": candidate.trust,
+            "kd_weight": candidate.weight, "temperature": candidate.temperature,
+            "confidence_weighting": candidate.confidence_weighting,
             "device": context.device.type, "scorer": self.scorer.name, "seed": self.seed,
             "num_holdout": len(self.split.holdout), "teacher_weights": [t.weights_hash for t in self.given_teachers],
         }  # fmt: skip

@@ -106,7 +106,7 @@ def _paint_trials(axes: Axes, run: RunRecord, search: KDSearch) -> None:
 
     Trials on labels alone, which have neither, go with the first ones. A thin line joins trials without a fitted curve.
     """
-    trials = sorted(search.trials, key=lambda trial: trial.weight)
+    trials = sorted(search.probes, key=lambda trial: trial.weight)
     first = next((trial for trial in trials if trial.weight > 0), trials[0])
     kinds = [trial if trial.weight > 0 else first for trial in trials]
     order = list(dict.fromkeys((kind.temperature, kind.teacher) for kind in kinds if kind.weight > 0))

@@ -1,8 +1,9 @@
-"""`--kd-weight auto`: a run is forked half way, and copies of it say which KD weight to go on with.
+"""The search for the KD weight inside a run: probes branch off half way and say which weight to continue with.
 
-The first half, the trunk, trains with the prior weight. From its end every weight of the grid anneals a copy to rest
-within a few updates, a probe, and is judged. A probe that starts half way says far more than a pilot of the same length
-from scratch (measured in `benchmarks/probes.py`), and the trunk is not lost: it is the first half of the run.
+The first half, the shared prefix, trains with the prior weight. From its end a short probe for each candidate lowers the
+learning rate to zero within a few steps, and is evaluated on the validation set. A probe that starts half way says more than
+a pilot of the same length from scratch (measured in `benchmarks/probes.py`), and the shared prefix is not lost: it is the
+first half of the run.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ from datapruning.training.distillation.correctness import decode_bits, encode_bi
 from datapruning.training.distillation.weight_search import (
     Candidate,
     ValidationSet,
-    choose,
     choose_validation_set,
+    decide,
     evaluate_probe,
     probe_budget,
     search_cost,
@@ -45,168 +46,177 @@ from datapruning.utils.console import info
 from datapruning.utils.cost import ComputeCost
 from datapruning.utils.hashing import config_hash
 
+PREFIX, PREFIX_PROGRESS = "shared-prefix", "shared-prefix-progress"
+"""Checkpoints: the state at the end of the shared prefix, and the one that its training resumes from."""
+
 
 @dataclass(frozen=True)
 class SearchPlan:
-    """Where a run is forked, and what its probes are.
+    """Where probes branch off, and how long they are.
 
     Attributes:
-        validation: the samples that judge.
-        ids: int64, what trunk and probes train on: the kept samples but for those set aside.
-        epoch: passes of the trunk.
-        step: updates of the trunk.
-        steps: updates of the whole run.
-        probe_steps: updates of a probe.
-        samples: that the whole run sees, about.
+        validation: the samples that probes are evaluated on.
+        ids: int64, the samples that shared prefix and probes train on: those kept, without the held-out ones.
+        prefix_epochs: epochs of the shared prefix.
+        prefix_steps: steps of the shared prefix.
+        num_steps: steps of the run.
+        probe_steps: steps of a probe.
+        num_samples: approximate number of samples that the run sees.
     """
 
     validation: ValidationSet
     ids: NDArray[np.int64]
-    epoch: int
-    step: int
-    steps: int
+    prefix_epochs: int
+    prefix_steps: int
+    num_steps: int
     probe_steps: int
-    samples: int
+    num_samples: int
 
 
 def plan_search(
     training: TrainConfig, kd: KDConfig, kept: NDArray[np.int64], total: int, seed: int, *, probes: int,
     subset_is_random: bool, unreadable: Sequence[int] = (),
 ) -> SearchPlan | None:  # fmt: skip
-    """None where the run has a single epoch: it has no middle.
+    """Plan a search; None where the run has a single epoch, in which there is no half way.
 
     Args:
         training: of the run.
         kd: cost and size of the search.
-        kept: sample ids of the subset.
+        kept: sample ids int64 of the subset.
         total: N.
         seed: of the run.
-        probes: how many.
-        subset_is_random: kept and pruned-away samples differ by chance alone.
-        unreadable: sample ids that judge nothing.
+        probes: number of probes.
+        subset_is_random: whether kept and pruned-away samples differ by chance alone.
+        unreadable: sample ids that cannot be validated on.
 
     Raises:
         InvalidValue: too few samples.
     """
-    epochs = planned_epochs(training, len(kept), total)
-    steps = planned_steps(training, len(kept), total)
+    epochs, num_steps = planned_epochs(training, len(kept), total), planned_steps(training, len(kept), total)
     if epochs < 2:
         return None
-    per_epoch = len(batch_sizes(len(kept), training.effective_batch_size))
-    samples = math.ceil(steps * len(kept) / per_epoch)
+    steps_per_epoch = len(batch_sizes(len(kept), training.effective_batch_size))
+    samples = math.ceil(num_steps * len(kept) / steps_per_epoch)
     count, probe_samples = probe_budget(search_cost(kd.search_budget, samples), samples, probes, kd.max_validation_samples)
-    judges = choose_validation_set(kept, total, count, seed, subset_is_random=subset_is_random, unreadable=unreadable)
-    ids = np.setdiff1d(kept, judges.held_out_ids)
-    of_trunk = len(batch_sizes(len(ids), training.effective_batch_size))
-    epoch = min(epochs - 1, max(1, round(kd.search_start * epochs)))
-    step, steps = epoch * of_trunk, steps - epoch * (per_epoch - of_trunk)
-    probe = min(steps - step, max(1, round(probe_samples * per_epoch / len(kept))))
-    return SearchPlan(judges, ids, epoch, step, steps, probe, samples)
+    validation = choose_validation_set(kept, total, count, seed, subset_is_random=subset_is_random, unreadable=unreadable)
+    ids = np.setdiff1d(kept, validation.held_out_ids)
+    prefix_steps_per_epoch = len(batch_sizes(len(ids), training.effective_batch_size))
+    prefix_epochs = min(epochs - 1, max(1, round(kd.search_start * epochs)))
+    prefix_steps = prefix_epochs * prefix_steps_per_epoch
+    num_steps -= prefix_epochs * (steps_per_epoch - prefix_steps_per_epoch)
+    probe_steps = min(num_steps - prefix_steps, max(1, round(probe_samples * steps_per_epoch / len(kept))))
+    return SearchPlan(validation, ids, prefix_epochs, prefix_steps, num_steps, probe_steps, samples)
 
 
-def loss_for(context: Context, labels: Sequence[SoftLabels], arm: Candidate) -> Loss:
-    """The loss with the labels of the arm's teacher; with labels alone, cross-entropy."""
+def loss_for(context: Context, labels: Sequence[SoftLabels], candidate: Candidate) -> Loss:
+    """The loss of a candidate: with the soft labels of its teacher, or cross-entropy."""
     smoothing = context.recipe.train.label_smoothing
-    if not labels or (arm.weight == 0 and not arm.trust):
+    if not labels or candidate.labels_only:
         return CrossEntropy(smoothing)
-    return DistillationLoss(labels[arm.teacher], arm.weight, arm.temperature, smoothing, confidence_weighting=arm.trust)
+    return DistillationLoss(
+        labels[candidate.teacher], candidate.weight, candidate.temperature, smoothing,
+        confidence_weighting=candidate.confidence_weighting,
+    )  # fmt: skip
 
 
 def search(
     context: Context,
     run: Run,
-    fork: SearchPlan,
+    plan: SearchPlan,
     labels: Sequence[SoftLabels],
-    arms: Sequence[Candidate],
+    candidates: Sequence[Candidate],
     prior: Candidate,
     seed: int,
-    maker: SelfDistillationFactory,
+    self_distillation: SelfDistillationFactory,
     masks: Masks | None = None,
 ) -> KDSearch:
-    """Train the trunk, unless it is there; probe; choose.
+    """Train the shared prefix, unless its checkpoint exists; probe the candidates; decide.
 
-    Trunk and probes lie in the run folder (`checkpoint/`, `search/`), so a killed search goes on where it was.
+    Checkpoints and probes lie in the run folder (`checkpoint/`, `search/`), so a killed search resumes.
 
     Args:
         context: dataset, device, loaders.
-        run: claimed by the caller.
-        fork: where and how.
+        run: opened by the caller.
+        plan: of the search.
         labels: soft labels of each candidate teacher, filled for the kept samples.
-        arms: what is probed.
-        prior: with which the run begins.
+        candidates: what is probed.
+        prior: what the shared prefix trains with.
         seed: of the run.
-        maker: of self-distillation.
+        self_distillation: makes the method of each training.
         masks: which weights are kept.
     """
-    training, judges, trunk = context.recipe.train, fork.validation, Checkpoint(run.checkpoint_path("fork"))
-    if not trunk.path.exists():
+    training, validation, prefix = context.recipe.train, plan.validation, Checkpoint(run.checkpoint_path(PREFIX))
+    if not prefix.path.exists():
         trainer = Trainer(
-            context.new_model(training.model, seed), context.loader("train"), fork.ids, context.views, training,
-            loss_for(context, labels, prior), seed=seed, num_steps=fork.steps,
-            description=f"student, first {fork.epoch} epochs", self_distillation=maker.build(fork.ids), masks=masks,
-            callbacks=run_callbacks(context, run),
+            context.new_model(training.model, seed), context.loader("train"), plan.ids, context.views, training,
+            loss_for(context, labels, prior), seed=seed, num_steps=plan.num_steps,
+            description=f"student, first {plan.prefix_epochs} epochs", self_distillation=self_distillation.build(plan.ids),
+            masks=masks, callbacks=run_callbacks(context, run),
         )  # fmt: skip
-        trainer.fit(Checkpoint(run.checkpoint_path("trunk")), save_final_to=trunk, stop_epoch=fork.epoch)
+        progress = Checkpoint(run.checkpoint_path(PREFIX_PROGRESS))
+        trainer.fit(progress, save_final_to=prefix, stop_epoch=plan.prefix_epochs)
     info(
-        f"KD weight: after {fork.epoch} epochs, {len(arms)} probes of {fork.probe_steps} updates "
-        f"(the run has {fork.steps:,}), validated on {len(judges.ids):,} {judges.kind} samples"
+        f"KD weight: after {plan.prefix_epochs} epochs, {len(candidates)} probes of {plan.probe_steps} steps "
+        f"(the run has {plan.num_steps:,}), validated on {len(validation.ids):,} {validation.kind} samples"
     )
     store = TrialStore(run.folder / "search", {"run": "probes of the run beside"})
-    trials, marks, evaluated = [], [], 0
-    for arm in arms:
-        row = store.run(asdict(arm), partial(_probe, context, run, fork, labels, arm, seed, maker, masks))
-        assert row is not None  # run() waits for a row that another process has
-        _probe_checkpoint(run, arm).remove()
-        correct = decode_bits(row.result["correct"], len(judges.ids))
-        trials.append(evaluate_probe(arm, correct, judges.weights, row.result["samples_seen"], row.seconds))
-        marks.append(correct)
-        evaluated += row.result.get("evaluated", 0)
-        info(f"  KD weight {arm}: {trials[-1].accuracy:.2f}% ± {trials[-1].stderr:.2f}, {row.seconds:.1f} s")
-    choice = choose(arms, np.array(marks, np.bool_), judges.weights, prior.temperature, prior.weight)
-    cost = ComputeCost(sum(t.samples_seen for t in trials), len(arms) * len(judges.ids) + evaluated)
-    trainings = round(cost.training_passes / (fork.samples * maker.settings.compute), 4)
-    info(f"KD weight {choice.candidate} is chosen; the search cost {trainings:.2f} trainings")
+    probes, correct, num_evaluated = [], [], 0
+    for candidate in candidates:
+        train_probe = partial(_train_probe, context, run, plan, labels, candidate, seed, self_distillation, masks)
+        trial = store.run(asdict(candidate), train_probe)
+        assert trial is not None  # run() waits for a trial of another process
+        _probe_checkpoint(run, candidate).remove()
+        correct.append(decode_bits(trial.result["correct"], len(validation.ids)))
+        num_evaluated += trial.result.get("evaluated", 0)
+        probe = evaluate_probe(candidate, correct[-1], validation.weights, trial.result["samples_seen"], trial.seconds)
+        probes.append(probe)
+        info(f"  KD weight {candidate}: {probe.accuracy:.2f}% ± {probe.stderr:.2f}, {trial.seconds:.1f} s")
+    decision = decide(candidates, np.array(correct, np.bool_), validation.weights, prior.temperature, prior.weight)
+    num_evaluated += len(candidates) * len(validation.ids)
+    cost = ComputeCost(sum(probe.samples_seen for probe in probes), num_evaluated)
+    trainings = round(cost.training_passes / (plan.num_samples * self_distillation.settings.compute), 4)
+    info(f"KD weight {decision.candidate} is chosen; the search cost {trainings:.2f} trainings")
     return KDSearch(
-        **asdict(choice.candidate), method="forked probes", trials=tuple(trials), curve=choice.curve, validation=judges.kind,
-        validation_size=len(judges.ids), samples_seen=cost.samples_seen, evaluated=cost.evaluated, cost=trainings,
+        **asdict(decision.candidate), method="probes from the shared prefix", probes=tuple(probes), curve=decision.curve,
+        validation=validation.kind, validation_size=len(validation.ids), samples_seen=cost.samples_seen,
+        evaluated=cost.evaluated, cost=trainings,
     )  # fmt: skip
 
 
-def _probe(
+def _train_probe(
     context: Context,
     run: Run,
-    fork: SearchPlan,
+    plan: SearchPlan,
     labels: Sequence[SoftLabels],
-    arm: Candidate,
+    candidate: Candidate,
     seed: int,
-    maker: SelfDistillationFactory,
+    self_distillation: SelfDistillationFactory,
     masks: Masks | None,
     _: TrialConfig,
 ) -> dict[str, Any]:
-    trunk = Checkpoint(run.checkpoint_path("fork"))
-    training, loader = context.recipe.train.replace(infobatch=0.0), context.loader("train")  # few updates: nothing to skip
+    prefix = Checkpoint(run.checkpoint_path(PREFIX))
+    training, loader = context.recipe.train.replace(infobatch=0.0), context.loader("train")  # too few steps to skip any
     model = context.new_model(training.model, seed)
-    start = planned_rate(training, fork.step, fork.steps)
+    rate = planned_rate(training, plan.prefix_steps, plan.num_steps)
     trainer = Trainer(
-        model, loader, fork.ids, context.views, training, loss_for(context, labels, arm),
-        seed=seed, num_steps=fork.step + fork.probe_steps, description=f"probe, KD weight {arm}",
-        lr_schedule=lambda step: start * (1 - (step - fork.step + 0.5) / fork.probe_steps),
-        self_distillation=maker.build(fork.ids), masks=masks,
+        model, loader, plan.ids, context.views, training, loss_for(context, labels, candidate),
+        seed=seed, num_steps=plan.prefix_steps + plan.probe_steps, description=f"probe, KD weight {candidate}",
+        lr_schedule=lambda step: rate * (1 - (step - plan.prefix_steps + 0.5) / plan.probe_steps),
+        self_distillation=self_distillation.build(plan.ids), masks=masks,
     )  # fmt: skip
-    done = trainer.fit(_probe_checkpoint(run, arm), init_from=trunk)
-    begun = trunk.state()
+    end, start = trainer.fit(_probe_checkpoint(run, candidate), init_from=prefix), prefix.state()
     return {
-        "correct": encode_bits(predict_correct(model, loader, fork.validation.ids, context.views)),
-        "samples_seen": _training_passes(done) - _training_passes(begun),
-        "evaluated": done.auxiliary_forward - begun.auxiliary_forward,
+        "correct": encode_bits(predict_correct(model, loader, plan.validation.ids, context.views)),
+        "samples_seen": _training_passes(end) - _training_passes(start),
+        "evaluated": end.auxiliary_forward - start.auxiliary_forward,
     }
 
 
-def _probe_checkpoint(run: Run, arm: Candidate) -> Checkpoint:
-    """Where the probe of an arm goes on from."""
-    return Checkpoint(run.checkpoint_path(f"probe-{config_hash(asdict(arm))}"))
+def _probe_checkpoint(run: Run, candidate: Candidate) -> Checkpoint:
+    """The checkpoint that a killed probe resumes from."""
+    return Checkpoint(run.checkpoint_path(f"probe-{config_hash(asdict(candidate))}"))
 
 
-def _training_passes(done: TrainState) -> int:
-    """Training passes, those that dynamic pruning left out with them: a search costs what it costs without pruning."""
-    return done.samples_seen + done.samples_skipped + done.auxiliary_samples
+def _training_passes(state: TrainState) -> int:
+    """Training passes with those that dynamic pruning left out: a search costs what it costs without pruning."""
+    return state.samples_seen + state.samples_skipped + state.auxiliary_samples

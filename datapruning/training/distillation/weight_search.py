@@ -1,9 +1,8 @@
-"""What `--kd-weight auto` decides by: its validation samples, its budget, and the response curve fitted to its probes.
+"""How the KD weight is chosen: validation samples, budget, candidates, and the response curve fitted to the probes.
 
-The right KD weight falls as the fraction grows and rises with wrong labels, so it is measured in the run itself. Half
-way through, the run is forked: each weight of a grid anneals a copy to rest in a few updates (a probe), every copy is
-judged on samples the student has not trained on, and the run goes on with the best weight. How the run is forked is
-`student.py`'s business; here is only what does not train.
+The best KD weight falls as the fraction grows and rises with wrong labels, so it is measured in the run itself, by short
+probes that branch off half way (`run_search.py`) and are evaluated on samples that the student has not trained on. The
+run continues with the best weight. Nothing is trained here.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from datapruning.utils.hashing import hash_permutation
 VALIDATION_KEY = 0x7A11D
 MIN_TRAINED_SAMPLES = 2
 MAX_HELD_OUT_FRACTION = 0.1
-"""At most this share of the kept samples is set aside until the weight is chosen."""
+"""Largest share of the kept samples that is held out until the weight is chosen."""
 LARGE_TRAINING_SAMPLES = 100_000
 """Training samples of a run from which on a search costs no more than `kd.search_budget` trainings."""
 MAX_SEARCH_COST = 0.8
@@ -40,33 +39,47 @@ PRIOR_CURVATURE = 1.0
 
 @dataclass(frozen=True)
 class Candidate:
-    """An objective that is tried.
+    """A loss that is tried.
 
-    `trust`: labels count only as far as the teacher believes them (`Distillation`). `teacher`: which of the candidates.
+    Attributes:
+        weight: KD weight, 0 (labels alone) to 1 (teacher alone).
+        temperature: of the soft labels.
+        confidence_weighting: see `DistillationLoss`.
+        teacher: which of the candidate teachers, counted from 0.
     """
 
     weight: float
     temperature: float
-    trust: bool
+    confidence_weighting: bool
     teacher: int = 0
 
+    @property
+    def labels_only(self) -> bool:
+        """Whether the teacher has no influence."""
+        return self.weight == 0 and not self.confidence_weighting
+
     def __str__(self) -> str:
-        if self.weight == 0 and not self.trust:
+        if self.labels_only:
             return "0 (labels alone)"
-        which = f", teacher {self.teacher + 1}" if self.teacher else ""
-        return f"{self.weight:g} at T={self.temperature:g}{which}{' (the teacher alone)' if self.weight == 1 else ''}"
+        teacher = f", teacher {self.teacher + 1}" if self.teacher else ""
+        return f"{self.weight:g} at T={self.temperature:g}{teacher}{' (the teacher alone)' if self.weight == 1 else ''}"
 
 
-LABELS_ONLY = Candidate(0.0, 1.0, trust=False)
-"""Labels alone; there is no temperature in it."""
+LABELS_ONLY = Candidate(0.0, 1.0, confidence_weighting=False)
+"""Labels alone; the temperature has no meaning."""
 
 
 @dataclass(frozen=True)
 class ValidationSet:
-    """The samples that judge probes.
+    """The samples that probes are evaluated on.
 
-    `aside` are those of the kept samples among them; `share` is the share of all training samples that was kept, so that
-    each group counts as much as it has weight in the full data: a clever scorer throws out what is easy, or what is hard.
+    Pruned-away and kept samples count as much as they do in the full training set, because a good scorer prunes away what is
+    easy, or what is hard.
+
+    Attributes:
+        pruned_ids: int64, pruned-away samples.
+        held_out_ids: int64, kept samples that are not trained on until the weight is chosen.
+        kept_fraction: share of all training samples that is kept.
     """
 
     pruned_ids: NDArray[np.int64]
@@ -75,20 +88,20 @@ class ValidationSet:
 
     @property
     def ids(self) -> NDArray[np.int64]:
-        """All of them, the pruned-away ones first."""
+        """All sample ids int64, the pruned-away ones first."""
         return np.concatenate([self.pruned_ids, self.held_out_ids])
 
     @property
     def weights(self) -> NDArray[np.float64]:
-        """What each counts, [judges], summing to 1."""
+        """float64, the weight of each sample; they sum to 1."""
         if not len(self.held_out_ids) or not len(self.pruned_ids):
             return np.full(len(self.ids), 1 / len(self.ids))
-        parts = ((self.pruned_ids, 1 - self.kept_fraction), (self.held_out_ids, self.kept_fraction))
-        return np.concatenate([np.full(len(ids), weight / len(ids)) for ids, weight in parts])
+        groups = ((self.pruned_ids, 1 - self.kept_fraction), (self.held_out_ids, self.kept_fraction))
+        return np.concatenate([np.full(len(ids), weight / len(ids)) for ids, weight in groups])
 
     @property
     def kind(self) -> str:
-        """In words."""
+        """Which samples they are, in words."""
         names = [name for name, ids in (("pruned-away", self.pruned_ids), ("set-aside", self.held_out_ids)) if len(ids)]
         return " and ".join(names)
 
@@ -96,16 +109,16 @@ class ValidationSet:
 def choose_validation_set(
     kept: NDArray[np.int64], total: int, count: int, seed: int, *, subset_is_random: bool, unreadable: Sequence[int] = ()
 ) -> ValidationSet:
-    """About `count` samples that stand for the whole training set.
+    """About `count` samples that represent the full training set.
 
     Args:
         kept: sample ids of the subset.
         total: N.
-        count: how many, at most.
-        seed: of the draw.
-        subset_is_random: kept and pruned-away samples differ by chance alone, so the pruned-away ones, which cost
-            nothing, can stand for both.
-        unreadable: sample ids that judge nothing.
+        count: largest number of samples.
+        seed: random seed.
+        subset_is_random: kept and pruned-away samples differ by chance alone, so the pruned-away ones, which are not
+            trained on anyway, represent both.
+        unreadable: sample ids that cannot be validated on.
 
     Raises:
         InvalidValue: too few would be left to train on.
@@ -113,17 +126,20 @@ def choose_validation_set(
     pruned = hash_permutation(
         np.setdiff1d(np.arange(total), np.union1d(kept, np.array(unreadable, np.int64))), VALIDATION_KEY, seed
     )
-    share = len(kept) / total
-    most = max(1, math.floor(MAX_HELD_OUT_FRACTION * len(kept)))
-    aside = 0 if subset_is_random and len(pruned) >= min(count, most) else min(most, max(1, round(count * share)))
-    if len(pruned) and len(kept) - aside < MIN_TRAINED_SAMPLES:
-        aside = 0
-    if len(kept) - aside < MIN_TRAINED_SAMPLES:
+    kept_fraction = len(kept) / total
+    max_held_out = max(1, math.floor(MAX_HELD_OUT_FRACTION * len(kept)))
+    held_out = min(max_held_out, max(1, round(count * kept_fraction)))
+    if subset_is_random and len(pruned) >= min(count, max_held_out):
+        held_out = 0
+    if len(pruned) and len(kept) - held_out < MIN_TRAINED_SAMPLES:
+        held_out = 0
+    if len(kept) - held_out < MIN_TRAINED_SAMPLES:
         raise InvalidValue(
-            f"the search for the KD weight needs at least {MIN_TRAINED_SAMPLES + 1} samples; give --kd-weight a number"
+            f"the search for the KD weight needs at least {MIN_TRAINED_SAMPLES + 1} samples; give the weight as a number",
+            parameter="kd_weight",
         )
     order = hash_permutation(kept, VALIDATION_KEY, seed)
-    return ValidationSet(np.sort(pruned[: max(0, count - aside)]), np.sort(order[:aside]), share)
+    return ValidationSet(np.sort(pruned[: max(0, count - held_out)]), np.sort(order[:held_out]), kept_fraction)
 
 
 def search_cost(cost: float, samples: int) -> float:
@@ -131,25 +147,25 @@ def search_cost(cost: float, samples: int) -> float:
     return min(MAX_SEARCH_COST, cost * max(1.0, math.sqrt(LARGE_TRAINING_SAMPLES / samples)))
 
 
-def probe_budget(cost: float, samples: int, probes: int, most_judges: int) -> tuple[int, int]:
-    """(judges, training samples a probe) that a search with so many probes can pay for.
+def probe_budget(cost: float, samples: int, probes: int, max_validation_samples: int) -> tuple[int, int]:
+    """(validation samples, training samples a probe) that the budget of a search allows.
 
     Args:
         cost: in trainings.
         samples: that the training sees.
-        probes: how many.
-        most_judges: the limit on judges.
+        probes: number of probes.
+        max_validation_samples: limit on the validation samples.
     """
-    each = cost * samples / probes
-    judges = max(1, min(most_judges, int(VALIDATION_BUDGET_FRACTION * each / FORWARD_PASS_COST)))
-    return judges, max(1, int(each - judges * FORWARD_PASS_COST))
+    budget = cost * samples / probes  # of one probe, in training passes
+    validation = max(1, min(max_validation_samples, int(VALIDATION_BUDGET_FRACTION * budget / FORWARD_PASS_COST)))
+    return validation, max(1, int(budget - validation * FORWARD_PASS_COST))
 
 
 PRIOR = 0.6
 
 
 def prior_weight(grid: Sequence[float]) -> float:
-    """The weight with which a run begins: of the grid, the nearest to 0.6."""
+    """The weight that a run begins with: of the grid, the nearest to 0.6."""
     return min(grid, key=lambda weight: abs(weight - PRIOR))
 
 
@@ -157,90 +173,131 @@ def probe_candidates(kd: KDConfig, teachers: int = 1) -> list[Candidate]:
     """What is probed: labels alone, the grid at the first temperature and teacher, the prior weight at the others."""
     first, *others = kd.temperatures
     prior = prior_weight(kd.weight_grid)
-    arms = [
+    candidates = [
         LABELS_ONLY,
         *(Candidate(weight, first, kd.confidence_weighting and weight < 1) for weight in sorted(set(kd.weight_grid))),
         *(Candidate(prior, other, kd.confidence_weighting and prior < 1) for other in others),
         *(Candidate(prior, first, kd.confidence_weighting and prior < 1, teacher) for teacher in range(1, teachers)),
     ]
-    return list(dict.fromkeys(LABELS_ONLY if (arm.weight, arm.trust) == (0, False) else arm for arm in arms))
+    return list(dict.fromkeys(LABELS_ONLY if candidate.labels_only else candidate for candidate in candidates))
 
 
 def teacher_candidates(weight: float, temperature: float, teachers: int) -> list[Candidate]:
     """What is probed where the weight is given and the teacher is not."""
-    return [Candidate(weight, temperature, trust=False, teacher=teacher) for teacher in range(teachers)]
+    return [Candidate(weight, temperature, confidence_weighting=False, teacher=teacher) for teacher in range(teachers)]
 
 
 def evaluate_probe(
-    arm: Candidate, correct: NDArray[np.bool_], weights: NDArray[np.float64], samples_seen: int, seconds: float
+    candidate: Candidate, correct: NDArray[np.bool_], weights: NDArray[np.float64], samples_seen: int, seconds: float
 ) -> ProbeResult:
-    """A trial from what its probe got right; arrays [judges]."""
+    """The record of a probe from what it got right; arrays [validation samples]."""
     rate, stderr = _mean(correct, weights)
     return ProbeResult(
-        **asdict(arm), accuracy=round(rate, 4), stderr=round(stderr, 4), samples_seen=samples_seen, seconds=seconds
+        **asdict(candidate), accuracy=round(rate, 4), stderr=round(stderr, 4), samples_seen=samples_seen, seconds=seconds
     )
 
 
 @dataclass(frozen=True)
 class Decision:
-    """The arm that won, and the response curve that its weight was read from."""
+    """The candidate that is chosen, and the response curve that its weight was read from."""
 
     candidate: Candidate
     curve: tuple[CurvePoint, ...]
 
 
-def choose(
-    arms: Sequence[Candidate], correct: NDArray[np.bool_], weights: NDArray[np.float64], temperature: float, prior: float
-) -> Decision:
-    """The top of the response curve; another temperature or teacher, or labels alone, where better by a standard error.
+@dataclass(frozen=True)
+class Probes:
+    """What probes got right.
 
-    Args:
-        arms: of the probes.
-        correct: bool [probes, judges].
-        weights: of the judges, summing to 1.
-        temperature: at which the curve was probed.
-        prior: see `fit_response`.
+    Attributes:
+        candidates: of the probes.
+        correct: bool [probes, validation samples].
+        weights: float64 of the validation samples, summing to 1.
     """
-    trusting = any(arm.trust for arm in arms)
-    of_curve = [k for k, arm in enumerate(arms) if _on_curve(arm, temperature, trusting)]
-    curve = fit_response([arms[k].weight for k in of_curve], correct[of_curve], weights, prior)
-    top = max(curve, key=lambda point: point.accuracy)
-    best = Candidate(top.weight, temperature, trusting and top.weight < 1)
 
-    def ahead(challenger: int, holder: int) -> float:
-        """By how many standard errors."""
-        difference, stderr = _mean(correct[challenger].astype(float) - correct[holder], weights)
+    candidates: Sequence[Candidate]
+    correct: NDArray[np.bool_]
+    weights: NDArray[np.float64]
+
+    def lead(self, challenger: int, incumbent: int) -> float:
+        """By how many standard errors a probe is better than another; both count from 0."""
+        difference, stderr = _mean(self.correct[challenger].astype(float) - self.correct[incumbent], self.weights)
         return difference / math.hypot(stderr, math.sqrt(2) * RUN_NOISE)
 
-    by_weight = {arms[k].weight: k for k in of_curve}
+    def beats(self, challenger: int, incumbent: int) -> bool:
+        """Whether a probe is better than another by more than a standard error."""
+        return self.lead(challenger, incumbent) > 1
 
-    def leader(rivals: list[int]) -> Candidate | None:
-        """The best of those that are ahead of the curve's probe at their weight."""
-        lead = {k: ahead(k, by_weight[arms[k].weight]) for k in rivals}
-        best_rival = max(rivals, key=lambda k: lead[k], default=None)
-        return arms[best_rival] if best_rival is not None and lead[best_rival] > 1 else None
+    def best_challenger(self, challengers: Sequence[int], curve: Sequence[int]) -> Candidate | None:
+        """The challenger that leads most over the probe of its weight on the curve, if it beats it."""
+        incumbents = {self.candidates[k].weight: k for k in curve}
+        lead = {k: self.lead(k, incumbents[self.candidates[k].weight]) for k in challengers}
+        best = max(challengers, key=lambda k: lead[k], default=None)
+        return self.candidates[best] if best is not None and lead[best] > 1 else None
 
-    others = [k for k, arm in enumerate(arms) if k not in of_curve and arm != LABELS_ONLY]
-    hotter = leader([k for k in others if arms[k].teacher == 0])
-    if hotter is not None:
-        best = replace(best, temperature=hotter.temperature)
-    wiser = leader([k for k in others if arms[k].teacher != 0])
-    if wiser is not None:
-        best = replace(best, teacher=wiser.teacher)
-    if LABELS_ONLY in arms and arms.index(LABELS_ONLY) not in of_curve:
-        nearest = min(of_curve, key=lambda k: abs(arms[k].weight - top.weight))
-        if ahead(arms.index(LABELS_ONLY), nearest) > 1:
+
+def decide(
+    candidates: Sequence[Candidate],
+    correct: NDArray[np.bool_],
+    weights: NDArray[np.float64],
+    temperature: float,
+    prior: float,
+) -> Decision:
+    """The top of the response curve; another temperature or teacher, or labels alone, if better by a standard error.
+
+    Args:
+        candidates: of the probes.
+        correct: bool [probes, validation samples].
+        weights: float64 of the validation samples, summing to 1.
+        temperature: of the probes on the curve.
+        prior: see `fit_response`.
+    """
+    probes = Probes(candidates, correct, weights)
+    on_curve = _curve_probes(candidates, temperature)
+    curve = fit_response([candidates[k].weight for k in on_curve], correct[on_curve], weights, prior)
+    best = decide_weight(curve, candidates, temperature)
+    challengers = [k for k, candidate in enumerate(candidates) if k not in on_curve and candidate != LABELS_ONLY]
+    best = decide_temperature(best, probes, challengers, on_curve)
+    best = decide_teacher(best, probes, challengers, on_curve)
+    if LABELS_ONLY in candidates and candidates.index(LABELS_ONLY) not in on_curve:
+        nearest = min(on_curve, key=lambda k: abs(candidates[k].weight - best.weight))
+        if probes.beats(candidates.index(LABELS_ONLY), nearest):
             best = LABELS_ONLY
-    if (best.weight, best.trust) == (0, False):
-        best = LABELS_ONLY
-    return Decision(best, curve)
+    return Decision(LABELS_ONLY if best.labels_only else best, curve)
 
 
-def _on_curve(arm: Candidate, temperature: float, trusting: bool) -> bool:
-    """Whether the arm differs from the curve's others in its weight alone."""
-    if arm == LABELS_ONLY:
-        return not trusting
-    return arm.temperature == temperature and arm.teacher == 0
+def decide_weight(curve: Sequence[CurvePoint], candidates: Sequence[Candidate], temperature: float) -> Candidate:
+    """The candidate at the top of the response curve."""
+    weight = max(curve, key=lambda point: point.accuracy).weight
+    return Candidate(weight, temperature, _confidence_weighted(candidates) and weight < 1)
+
+
+def decide_temperature(best: Candidate, probes: Probes, challengers: Sequence[int], curve: Sequence[int]) -> Candidate:
+    """The candidate with another temperature, if that is clearly better."""
+    winner = probes.best_challenger([k for k in challengers if probes.candidates[k].teacher == 0], curve)
+    return best if winner is None else replace(best, temperature=winner.temperature)
+
+
+def decide_teacher(best: Candidate, probes: Probes, challengers: Sequence[int], curve: Sequence[int]) -> Candidate:
+    """The candidate with another teacher, if that is clearly better."""
+    winner = probes.best_challenger([k for k in challengers if probes.candidates[k].teacher != 0], curve)
+    return best if winner is None else replace(best, teacher=winner.teacher)
+
+
+def _confidence_weighted(candidates: Sequence[Candidate]) -> bool:
+    return any(candidate.confidence_weighting for candidate in candidates)
+
+
+def _curve_probes(candidates: Sequence[Candidate], temperature: float) -> list[int]:
+    """The probes that differ in their weight alone; labels alone is one of them unless confidence is weighted."""
+    labels_only_fits = not _confidence_weighted(candidates)
+    return [
+        k
+        for k, candidate in enumerate(candidates)
+        if (
+            labels_only_fits if candidate == LABELS_ONLY else candidate.temperature == temperature and candidate.teacher == 0
+        )
+    ]
 
 
 def _mean(values: NDArray[np.generic], weights: NDArray[np.float64]) -> tuple[float, float]:
@@ -255,14 +312,14 @@ def fit_response(
 ) -> tuple[CurvePoint, ...]:
     """The response curve: a Gaussian process through the probes' accuracies.
 
-    The noise is known: probes are judged on the same samples, so the covariance of their accuracies is counted, not
+    The noise is known: probes are evaluated on the same samples, so the covariance of their accuracies is computed, not
     assumed. Amplitude and length of the process are the most likely ones on a small grid.
 
     Args:
         tried: the probes' weights.
-        correct: bool [probes, judges].
-        weights: of the judges, summing to 1.
-        prior: the weight that is best if the probes say nothing.
+        correct: bool [probes, validation samples].
+        weights: float64 of the validation samples, summing to 1.
+        prior: the weight that is best if the probes do not differ.
 
     Returns:
         Points in steps of 0.05 over the range that was tried, and at the weights tried. Accuracies are absolute; the
@@ -276,9 +333,9 @@ def fit_response(
     best: tuple[float, NDArray[np.float64], NDArray[np.float64]] | None = None
     for length in LENGTHS:
         for amplitude in AMPLITUDES:
-            found = _posterior(x, rates, noise, grid, prior, length, amplitude)
-            if best is None or found[0] > best[0]:
-                best = found
+            posterior = _posterior(x, rates, noise, grid, prior, length, amplitude)
+            if best is None or posterior[0] > best[0]:
+                best = posterior
     assert best is not None
     _, mean, covariance = best
     top = int(np.argmax(mean))

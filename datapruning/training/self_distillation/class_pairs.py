@@ -18,20 +18,20 @@ class ClassPairs:
     Args:
         kept: int64, the kept sample ids, each once.
         labels: int64 [N], labels of all samples by id.
-        lone_alone: a class with a single kept sample is no error; that sample is its own partner.
+        allow_singletons: a class with a single kept sample is no error; that sample is its own partner.
 
     Raises:
         InvalidValue: a class has a single kept sample, so that it has no partner.
     """
 
-    def __init__(self, kept: NDArray[np.int64], labels: NDArray[np.int64], *, lone_alone: bool = False) -> None:
+    def __init__(self, kept: NDArray[np.int64], labels: NDArray[np.int64], *, allow_singletons: bool = False) -> None:
         self._labels = labels
         by_id = np.sort(kept)
         self._kept = by_id[np.argsort(labels[by_id], kind="stable")]  # by class, and by id within one
         self._counts = np.bincount(labels[by_id])
         self._first = np.cumsum(self._counts) - self._counts
         lone = np.flatnonzero(self._counts == 1)
-        if lone.size and not lone_alone:
+        if lone.size and not allow_singletons:
             names = ", ".join(map(str, lone[:SHOWN])) + (", ..." if lone.size > SHOWN else "")
             raise InvalidValue(
                 f"pairs within a class need two kept samples or more, but {lone.size} of the classes "

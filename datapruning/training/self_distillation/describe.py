@@ -11,7 +11,7 @@ EXTRA = {
 }
 
 
-def in_words(settings: SelfDistillConfig) -> str:
+def describe_self_distillation(settings: SelfDistillConfig) -> str:
     """The method, its numbers and its compute."""
     numbers = ", ".join(f"{key} {value:g}" for key, value in settings.to_dict().items() if key != "method")
     times = f"{settings.compute:.3g} times " if settings.compute > 1 else ""

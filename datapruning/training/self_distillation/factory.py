@@ -1,4 +1,4 @@
-"""From settings to methods: a run may train in parts (trunk, probes, the rest), and each part has a method of its own."""
+"""From settings to methods: a run may train in parts (shared prefix, probes, the rest), each with a new method."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from datapruning.training.self_distillation.tf_kd import TFKD, TFKDSelf
 
 @dataclass(frozen=True)
 class SelfDistillationFactory:
-    """All that methods are made of.
+    """What methods are made from.
 
     Attributes:
         settings: the method and its numbers.
@@ -44,11 +44,11 @@ class SelfDistillationFactory:
     self_labels: SoftLabels | None = None
 
     def build(self, ids: NDArray[np.int64]) -> SelfDistillation | None:
-        """For a training on `ids`, int64; None: no self-distillation."""
+        """The method of a training on `ids` int64; None: no self-distillation."""
         s = self.settings
         match s.method:
-            case "cs-kd":  # a sample whose partner was set aside to judge probes is its own partner until it is back
-                pairs = ClassPairs(ids, self.labels, lone_alone=True)
+            case "cs-kd":  # a sample whose only partner is held out for validation is its own partner
+                pairs = ClassPairs(ids, self.labels, allow_singletons=True)
                 return CSKD(pairs, s.cs_kd_weight, s.cs_kd_temperature, self.seed)
             case "ps-kd":
                 return PSKD(ids, self.classes, s.ps_kd_weight, self.epochs)
@@ -65,7 +65,7 @@ class SelfDistillationFactory:
 def make_factory(
     context: Context, kept: NDArray[np.int64], seed: int, self_labels: SoftLabels | None = None
 ) -> SelfDistillationFactory:
-    """For a student of `kept`, int64, under the context's recipe."""
+    """The factory of a student of `kept` int64, by the context's recipe."""
     recipe, data = context.recipe, context.data
     epochs = planned_epochs(recipe.train, len(kept), data.total)
     views = min(recipe.views.num_views, epochs)
@@ -73,10 +73,10 @@ def make_factory(
 
 
 def check_combination(recipe: Recipe) -> None:
-    """Refuse what does not go together.
+    """Refuse settings that exclude each other.
 
     Raises:
-        InvalidValue: self-distillation with dynamic pruning, with accumulated batches or with mixed pictures.
+        InvalidValue: self-distillation with dynamic pruning, with gradient accumulation or with CutMix.
     """
     method = recipe.self_distill.method
     if recipe.self_distill.enabled and recipe.train.infobatch:

@@ -1,4 +1,4 @@
-"""Pruned weights for others: as a plain state dict with zeros, or compact, kept values and packed masks alone."""
+"""Pruned weights for other programs: as a state dict with zeros, or compact as kept values and packed masks."""
 
 from __future__ import annotations
 
@@ -70,11 +70,11 @@ def load_sparse(path: Path) -> dict[str, Tensor]:
     """The state dict of a file that `save_sparse` wrote, zeros put back.
 
     Raises:
-        InvalidFile: missing, broken, or something else.
+        InvalidFile: missing, broken, or of another kind.
     """
     arrays, meta = read_npz(path, "a sparse weights")
     metadata = parse_record(SparseWeightsMetadata, meta, f"{path} holds no sparse weights")
-    found = {name.removeprefix(DENSE): torch.from_numpy(a) for name, a in arrays.items() if name.startswith(DENSE)}
+    weights = {name.removeprefix(DENSE): torch.from_numpy(a) for name, a in arrays.items() if name.startswith(DENSE)}
     for name, shape in metadata.shapes.items():
         packed, kept = arrays.get(MASK + name), arrays.get(KEPT + name)
         size = math.prod(shape)
@@ -85,8 +85,8 @@ def load_sparse(path: Path) -> dict[str, Tensor]:
             raise InvalidFile(f"{path}: weight '{name}' has {kept.size:,} values for {int(bits.sum()):,} kept entries")
         dense = np.zeros(size, kept.dtype)
         dense[bits] = kept
-        found[name] = torch.from_numpy(dense.reshape(shape))
-    return found
+        weights[name] = torch.from_numpy(dense.reshape(shape))
+    return weights
 
 
 def export_weights(folder: Path, out: Path, *, sparse: bool = False) -> str:

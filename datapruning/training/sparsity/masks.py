@@ -1,4 +1,4 @@
-"""Masks: which weights of a network are kept. Made before training, held exactly through it, saved beside it."""
+"""Masks: which weights of a network are kept. Made before training, enforced during it, saved in the run folder."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ class MasksMetadata(Record):
 
 @dataclass(frozen=True, eq=False)
 class Masks:
-    """`bits`: bool, one a prunable weight, by the weight's name; True is kept."""
+    """`tensors`: a bool array for each prunable weight, by the weight's name; True is kept."""
 
     tensors: Mapping[str, NDArray[np.bool_]]
 
     @property
     def total(self) -> int:
         """Prunable weights."""
-        return sum(each.size for each in self.tensors.values())
+        return sum(mask.size for mask in self.tensors.values())
 
     @property
     def kept(self) -> int:
@@ -54,20 +54,20 @@ class Masks:
     @property
     def kept_by_layer(self) -> dict[str, int]:
         """Weights that are kept, by name."""
-        return {name: int(each.sum()) for name, each in self.tensors.items()}
+        return {name: int(mask.sum()) for name, mask in self.tensors.items()}
 
     @property
     def digest(self) -> str:
-        """Names the masks."""
-        found = hashlib.sha256()
-        for name, each in sorted(self.tensors.items()):
-            found.update(f"{name}{each.shape}".encode())
-            found.update(np.packbits(each).tobytes())
-        return found.hexdigest()[:16]
+        """Hash of the masks."""
+        sha = hashlib.sha256()
+        for name, mask in sorted(self.tensors.items()):
+            sha.update(f"{name}{mask.shape}".encode())
+            sha.update(np.packbits(mask).tobytes())
+        return sha.hexdigest()[:16]
 
     def __str__(self) -> str:
-        share = 1 - self.kept / self.total
-        return f"keeping {format_count(self.kept)} of {format_count(self.total)} weights ({share:.2%} removed)"
+        sparsity = 1 - self.kept / self.total
+        return f"keeping {format_count(self.kept)} of {format_count(self.total)} weights ({sparsity:.2%} removed)"
 
     def check_fits(self, model: nn.Module) -> None:
         """Refuse another model.
@@ -76,16 +76,16 @@ class Masks:
             IncompatibleInputs: naming the first weight that differs.
         """
         shapes = {name: tuple(weight.shape) for name, weight in prunable(model).items()}
-        mine = {name: each.shape for name, each in self.tensors.items()}
-        for name in {**shapes, **mine}:
-            if shapes.get(name) != mine.get(name):
+        mask_shapes = {name: mask.shape for name, mask in self.tensors.items()}
+        for name in {**shapes, **mask_shapes}:
+            if shapes.get(name) != mask_shapes.get(name):
                 raise IncompatibleInputs(
-                    f"these masks belong to another model: weight '{name}' is {shapes.get(name, 'not')} there, "
-                    f"{mine.get(name, 'not')} in the masks"
+                    f"these masks belong to another model: weight '{name}' is {shapes.get(name, 'missing')} in the "
+                    f"model, {mask_shapes.get(name, 'missing')} in the masks"
                 )
 
     def save(self, path: Path, sparsity: SparsityRecord, cost: ComputeCost) -> None:
-        """Write them packed, eight to a byte, with the record of how they were made."""
+        """Write the masks packed, eight entries to a byte, with the record of how they were made."""
         shapes = {name: mask.shape for name, mask in self.tensors.items()}
         metadata = MasksMetadata(shapes=shapes, sparsity=sparsity, cost=cost)
         write_npz(path, {name: np.packbits(mask) for name, mask in self.tensors.items()}, metadata.to_json())
@@ -107,21 +107,20 @@ def load_masks(path: Path) -> tuple[Masks, MasksMetadata]:
     """
     arrays, meta = read_npz(path, "a masks")
     metadata = parse_record(MasksMetadata, meta, f"{path} is not a masks file")
-    bits = {}
+    masks = {}
     for name, shape in metadata.shapes.items():
         packed = arrays.get(name)
         size = math.prod(shape)
         if packed is None or packed.dtype != np.uint8 or packed.shape != (-(-size // 8),):
             raise InvalidFile(f"{path}: the mask of weight '{name}' is missing or of another size than {list(shape)}")
-        bits[name] = np.unpackbits(packed, count=size).astype(np.bool_).reshape(shape)
-    return Masks(bits), metadata
+        masks[name] = np.unpackbits(packed, count=size).astype(np.bool_).reshape(shape)
+    return Masks(masks), metadata
 
 
 class MaskEnforcer:
-    """Masks on a model in training: gradients of removed weights are set to zero before each update.
+    """Masks on a model in training: gradients of removed weights are set to zero before each step.
 
-    A weight that is zero, without gradient, momentum and decay, stays exactly zero under every optimiser; momentum that
-    has never moved cannot bring it back.
+    A weight that is zero, without gradient, momentum and decay, stays exactly zero under every optimiser.
     """
 
     def __init__(self, masks: Masks, model: nn.Module) -> None:
@@ -146,14 +145,14 @@ class MaskEnforcer:
 
     @torch.no_grad()
     def before_update(self) -> None:
-        """After the backward pass, before the optimiser's step."""
+        """Set gradients of removed weights to zero, before the optimiser's step."""
         for name, weight in self._weights.items():
             if weight.grad is not None:
                 weight.grad.masked_fill_(self._removed[name], 0)
 
     def tensors(self) -> dict[str, Tensor]:
         """What a checkpoint keeps: the masks, packed."""
-        return {f"mask.{name}": torch.from_numpy(np.packbits(each)) for name, each in self._masks.tensors.items()}
+        return {f"mask.{name}": torch.from_numpy(np.packbits(mask)) for name, mask in self._masks.tensors.items()}
 
     def check(self, saved: Mapping[str, Tensor]) -> None:
         """Refuse a checkpoint of other masks.

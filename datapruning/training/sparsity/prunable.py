@@ -13,7 +13,7 @@ from datapruning.runs.result import PrunedLayer
 
 LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 Weights = Mapping[str, Tensor]
-"""One tensor a prunable weight, by the name that `model.named_parameters()` gives it."""
+"""A tensor for each prunable weight, by the name that `model.named_parameters()` gives it."""
 
 
 def prunable_layers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
@@ -30,10 +30,10 @@ def prunable(model: nn.Module) -> dict[str, nn.Parameter]:
         InvalidValue: there are none.
     """
     named = dict(model.named_parameters())
-    found = {name: named[name] for name, _ in prunable_layers(model) if name in named}
-    if not found:
+    weights = {name: named[name] for name, _ in prunable_layers(model) if name in named}
+    if not weights:
         raise InvalidValue(f"{type(model).__name__} has no convolution and no linear layer: there is nothing to prune")
-    return found
+    return weights
 
 
 def layer_table(model: nn.Module, kept: Mapping[str, int], shape: tuple[int, int, int]) -> list[PrunedLayer]:
@@ -42,7 +42,7 @@ def layer_table(model: nn.Module, kept: Mapping[str, int], shape: tuple[int, int
     Args:
         model: left as it was.
         kept: kept weights, by the weight's name.
-        shape: (height, width, channels) of a picture.
+        shape: (height, width, channels) of an image.
     """
     positions: dict[str, int] = {}
     hooks = []

@@ -1,4 +1,4 @@
-"""The pruning stage: before a student is trained, a few looks at kept samples decide which of its weights stay."""
+"""The pruning stage: before a student is trained, a few batches of kept samples decide which of its weights are kept."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from datapruning.training.sparsity.threshold import count_kept, keep_largest, sp
 from datapruning.utils.console import info
 from datapruning.utils.cost import ComputeCost
 
-PASSES = {"full": 3.0, "first-order": 1.0}
-"""What a sample of a look costs in training passes, about: differentiating through a step is twice as much again."""
+PASSES_PER_SAMPLE = {"full": 3.0, "first-order": 1.0}
+"""Approximate cost of a sample in training passes: differentiating through a step costs two more."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def prune_at_init(
     ids: NDArray[np.int64],
     settings: SparsityConfig,
     self_distill: SelfDistillConfig,
-    base: Loss,
+    task_loss: Loss,
     seed: int,
     self_teacher: SoftLabels | None = None,
 ) -> PruningResult:
@@ -66,10 +66,10 @@ def prune_at_init(
         context: dataset, loaders.
         model: at its initialisation; left as it is.
         ids: int64, the kept samples.
-        settings: of the stage.
-        self_distill: the method whose loss "epsd" takes; "none" elsewhere.
-        base: the objective that self-distillation is added to.
-        seed: of the samples that are looked at.
+        settings: of the pruning.
+        self_distill: the method whose loss "epsd" takes; otherwise "none".
+        task_loss: the loss that self-distillation is added to.
+        seed: random seed of the batches.
         self_teacher: soft labels for "tf-kd-self".
 
     Raises:
@@ -77,9 +77,9 @@ def prune_at_init(
         DataPruningError: a saliency that is not finite.
     """
     started = time.perf_counter()
-    inside, outside = sample_saliency_batches(context, ids, settings, self_distill, seed, self_teacher)
+    inner, outer = sample_saliency_batches(context, ids, settings, self_distill, seed, self_teacher)
     height, width, channels = context.shape
-    case = SaliencyInputs(model, settings, self_distill, base, inside, outside, (channels, height, width), seed)
+    inputs = SaliencyInputs(model, settings, self_distill, task_loss, inner, outer, (channels, height, width), seed)
     rounds = settings.rounds_made
     masks: Masks | None = None
     protected: list[str] = []
@@ -87,68 +87,69 @@ def prune_at_init(
     model.train()
     rng = StepRNG(context.device, seed, -1, 1)
     try:
-        with isolated_rng(context.device):  # dropout draws the same whatever was drawn before
+        with isolated_rng(context.device):  # dropout must not depend on earlier draws
             rng.seed_step(0)
-            for removed in sparsity_schedule(settings.sparsity, rounds):
-                masks, protected = keep_largest(saliency(case._replace(masks=masks)), removed, settings.scope, masks)
+            for sparsity in sparsity_schedule(settings.sparsity, rounds):
+                masks, protected = keep_largest(saliency(inputs._replace(masks=masks)), sparsity, settings.scope, masks)
     finally:
         model.train(was_training)
     assert masks is not None
     for name in protected:
-        info(f"pruning: layer '{name}' would have been cut to nothing; its strongest weight stays")
+        info(f"pruning: layer '{name}' would have lost all weights; its strongest one is kept")
     layers = layer_table(model, masks.kept_by_layer, context.shape)
     dense, sparse = (sum(layer.flops[which] for layer in layers) for which in (0, 1))
-    seen = sum(len(look.images) for look in [*inside, *outside]) * rounds
-    passes = PASSES[settings.mode] if settings.criterion in ("epsd", "prospr") else 1.0
+    num_samples = sum(len(batch.images) for batch in [*inner, *outer]) * rounds
+    passes = PASSES_PER_SAMPLE[settings.mode] if settings.criterion in ("epsd", "prospr") else 1.0
     seconds = round(time.perf_counter() - started, 3)
     info(
-        f"pruned by {settings.criterion} in {seconds:.1f} s: {masks}; {dense / 1e6:.1f} M FLOPs a picture, "
+        f"pruned by {settings.criterion} in {seconds:.1f} s: {masks}; {dense / 1e6:.1f} M FLOPs an image, "
         f"{sparse / 1e6:.1f} M if zeros were skipped (single zeros save weights, not time)"
     )
     record = SparsityRecord(
         settings=settings, rounds=rounds, kept=masks.kept, total=masks.total, masks=masks.digest,
         protected=tuple(protected), flops=dense, flops_without_zeros=sparse, layers=tuple(layers),
     )  # fmt: skip
-    return PruningResult(masks, record, ComputeCost(round(seen * passes), 0, seconds))
+    return PruningResult(masks, record, ComputeCost(round(num_samples * passes), 0, seconds))
 
 
 def check_epsd(context: Context, weight: float | None) -> None:
-    """Refuse what cannot be pruned, before anything is trained; says what will be kept.
+    """Refuse what cannot be pruned, before anything is trained; print what will be kept.
 
     Raises:
         InvalidValue: nothing to prune, "epsd" without a loss of its own, "kd" without a teacher.
     """
-    settings, how = context.recipe.sparsity, context.recipe.self_distill
+    settings, self_distill = context.recipe.sparsity, context.recipe.self_distill
     if not settings.sparsity:
         return
     if settings.criterion == "epsd" and settings.loss == "kd" and weight == 0:
         raise InvalidValue(
             'sparsity.loss = "kd" takes the saliency of the teacher\'s loss, but with KD weight 0 there is no teacher'
         )
-    if settings.criterion == "epsd" and settings.loss == "self-distill" and not how.enabled:
+    if settings.criterion == "epsd" and settings.loss == "self-distill" and not self_distill.enabled:
         raise InvalidValue(
-            "epsd takes the saliency of a self-distillation loss: name one with --self-distill (cs-kd, ps-kd, dlb, tf-kd), "
-            "or prune by the labels alone with the criterion prospr"
+            "epsd takes the saliency of a self-distillation loss: name a method (cs-kd, ps-kd, dlb, tf-kd), or "
+            "prune by the labels alone with the criterion prospr",
+            parameter="self_distill",
         )
-    outline = meta_model(context.recipe.train.model, context.shape, context.data.classes)
-    info(f"student: {describe_plan(outline, settings)}, by {settings.criterion}")
+    model = meta_model(context.recipe.train.model, context.shape, context.data.classes)
+    info(f"student: {describe_plan(model, settings)}, by {settings.criterion}")
 
 
 def load_or_make_masks(
     context: Context,
     run: Run,
     ids: NDArray[np.int64],
-    with_teacher: Loss,
+    student_loss: Loss,
     seed: int,
     self_teacher: SoftLabels | None,
 ) -> PruningResult | None:
-    """The masks of a student's run: made once, then read from its folder (`masks.npz`). None where nothing is pruned.
+    """The masks of a student's run: made once, then read from its folder (`masks.npz`). None without pruning.
 
     Args:
         context: dataset, recipe, loaders.
-        run: claimed by the caller.
+        run: opened by the caller.
         ids: int64, the kept samples.
-        with_teacher: the student's objective.
+        student_loss: the loss of the student, with its teacher.
         seed: of the run.
         self_teacher: soft labels for "tf-kd-self".
 
@@ -166,7 +167,7 @@ def load_or_make_masks(
         masks.check_fits(model)
         info(f"pruning: using {path}, {masks}")
         return PruningResult(masks, metadata.sparsity, metadata.cost)
-    base = with_teacher if settings.loss == "kd" else CrossEntropy(recipe.train.label_smoothing)
-    pruned = prune_at_init(context, model, ids, settings, recipe.self_distill, base, seed, self_teacher)
+    task_loss = student_loss if settings.loss == "kd" else CrossEntropy(recipe.train.label_smoothing)
+    pruned = prune_at_init(context, model, ids, settings, recipe.self_distill, task_loss, seed, self_teacher)
     pruned.masks.save(path, pruned.record, pruned.cost)
     return pruned

@@ -1,4 +1,4 @@
-"""Looks: the few batches of kept samples that a saliency is taken on, drawn by the run's seed."""
+"""The few batches of kept samples that a saliency is taken on, drawn by the run's seed."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def sample_saliency_batches(
     context: Context,
     ids: NDArray[np.int64],
     settings: SparsityConfig,
-    how: SelfDistillConfig,
+    self_distill: SelfDistillConfig,
     seed: int,
     self_teacher: SoftLabels | None,
 ) -> tuple[list[SaliencyBatch], list[SaliencyBatch]]:
-    """(those of the inner steps, those that are differentiated): batches of kept samples, drawn by the seed."""
+    """(inner batches, outer batches), drawn by the seed from the kept samples `ids` int64."""
     if settings.criterion in DATA_FREE:
         return [], []
     steps = settings.inner_steps if settings.criterion in ("epsd", "prospr") else 0
@@ -40,29 +40,28 @@ def sample_saliency_batches(
         batches = list(_balanced(ids, context.data.train.labels, GRASP_PER_CLASS, settings.batches, seed))
     else:
         batches = list(_batches(ids, settings.batch_size, count, seed))
-    looks = list(
-        _read(context, ids, batches, how if settings.criterion == "epsd" else SelfDistillConfig(), seed, self_teacher)
-    )
-    outside = looks[: settings.batches]
-    return (looks[settings.batches :] if settings.fresh_inner_batches else [outside[0]] * steps), outside
+    method = self_distill.method if settings.criterion == "epsd" else "none"
+    read = list(_read(context, ids, batches, method, seed, self_teacher))
+    outer = read[: settings.batches]
+    return (read[settings.batches :] if settings.fresh_inner_batches else [outer[0]] * steps), outer
 
 
 def _batches(ids: NDArray[np.int64], size: int, count: int, seed: int) -> Iterator[NDArray[np.int64]]:
-    """So many batches of at most `size` samples, pass after pass over the ids."""
-    made, number = 0, 0
-    while made < count:
-        order = hash_permutation(ids, SALIENCY_KEY, seed, number)
+    """So many batches of at most `size` samples, from as many passes over the ids as it takes."""
+    num_batches, epoch = 0, 0
+    while num_batches < count:
+        order = hash_permutation(ids, SALIENCY_KEY, seed, epoch)
         sizes = [n for n in batch_sizes(len(ids), size) if n >= min(size, len(ids))] or [len(ids)]
-        for batch in np.split(order, np.cumsum(sizes))[: min(len(sizes), count - made)]:
+        for batch in np.split(order, np.cumsum(sizes))[: min(len(sizes), count - num_batches)]:
             yield batch
-            made += 1
-        number += 1
+            num_batches += 1
+        epoch += 1
 
 
 def _balanced(
     ids: NDArray[np.int64], labels: NDArray[np.int64], per_class: int, count: int, seed: int
 ) -> Iterator[NDArray[np.int64]]:
-    """Batches of so many samples of each class, as far as it has them."""
+    """Batches of so many samples of each class, or all where a class has fewer."""
     for number in range(count):
         order = hash_permutation(ids, SALIENCY_KEY, seed, number)
         yield np.concatenate([order[labels[order] == c][:per_class] for c in np.unique(labels[ids])])
@@ -72,18 +71,18 @@ def _read(
     context: Context,
     ids: NDArray[np.int64],
     batches: Sequence[NDArray[np.int64]],
-    how: SelfDistillConfig,
+    method: str,
     seed: int,
     self_teacher: SoftLabels | None,
 ) -> Iterator[SaliencyBatch]:
     views, loader = context.views, context.loader("train")
-    others: list[Tensor | None] = [None] * len(batches)
-    if how.method == "cs-kd":
+    paired: list[Tensor | None] = [None] * len(batches)
+    if method == "cs-kd":
         pairs = ClassPairs(ids, context.data.train.labels)
         partners = [pairs.draw(batch, seed, 0) for batch in batches]
-        others = [images for _, images in views.read(loader, partners, 0)]
-    elif how.method == "dlb":
-        others = [images for _, images in views.read(loader, batches, 1)]
-    for (batch, images), other in zip(views.read(loader, batches, 0), others, strict=True):
-        teacher = None if self_teacher is None else self_teacher[batch.ids, 0].to(images.device)
-        yield SaliencyBatch(images, Batch(batch.images, batch.labels, batch.ids), other, teacher)
+        paired = [images for _, images in views.read(loader, partners, 0)]
+    elif method == "dlb":
+        paired = [images for _, images in views.read(loader, batches, 1)]
+    for (batch, images), paired_images in zip(views.read(loader, batches, 0), paired, strict=True):
+        logits = None if self_teacher is None else self_teacher[batch.ids, 0].to(images.device)
+        yield SaliencyBatch(images, Batch(batch.images, batch.labels, batch.ids), paired_images, logits)

@@ -12,11 +12,11 @@ from datapruning.training.sparsity.masks import Masks
 
 SCOPES = ("global", "layer")
 Saliency = Mapping[str, NDArray[np.float64]]
-"""One number a prunable weight, by the weight's name; larger = keep."""
+"""An array for each prunable weight, by the weight's name; larger values are kept."""
 
 
 def count_kept(total: int, sparsity: float) -> int:
-    """Weights that stay of `total` where the share `sparsity` goes: rounded, at least 1."""
+    """Weights that are kept of `total` where the share `sparsity` is removed: rounded, at least 1."""
     return max(1, round(total * (1 - sparsity)))
 
 
@@ -25,53 +25,53 @@ def keep_largest(
 ) -> tuple[Masks, list[str]]:
     """Masks that keep the largest saliencies; of equal ones, the weight that comes first in the network.
 
-    A layer that would lose all its weights keeps its strongest one, so that something passes; the count stays, the
-    globally weakest others go instead.
+    A layer that would lose all its weights keeps its strongest one, so that signals pass; the count stays, as the
+    globally weakest others are removed instead.
 
     Args:
         saliency: of every prunable weight.
-        sparsity: the share that goes, 0 < share < 1.
-        scope: "global": one threshold for the network; "layer": the share goes in every layer.
-        previous: masks that were there already; what they removed stays removed.
+        sparsity: the share that is removed, between 0 and 1.
+        scope: "global": one threshold for the network; "layer": the share is removed in every layer.
+        previous: masks of the round before; what they removed stays removed.
 
     Returns:
         The masks, and the names of the layers that were protected.
 
     Raises:
-        DataPruningError: a saliency that is no finite number.
+        DataPruningError: a saliency that is not finite.
     """
     names = list(saliency)
     for name in names:
         if not np.isfinite(saliency[name]).all():
             raise DataPruningError(f"the saliency of '{name}' is not finite: lower the inner rate (sparsity.inner_lr)")
-    marks = {
+    values = {
         name: np.where(previous.tensors[name], saliency[name], -np.inf)
         if previous
         else np.asarray(saliency[name], np.float64)
         for name in names
     }
     if scope == "layer":
-        bits = {name: _largest(marks[name].ravel(), count_kept(marks[name].size, sparsity)) for name in names}
-        return Masks({name: bits[name].reshape(marks[name].shape) for name in names}), []
-    flat = np.concatenate([marks[name].ravel() for name in names])
-    kept = max(count_kept(flat.size, sparsity), len(names))
-    chosen = _largest(flat, kept)
-    ends = np.cumsum([marks[name].size for name in names]).tolist()
+        masks = {name: _largest(values[name].ravel(), count_kept(values[name].size, sparsity)) for name in names}
+        return Masks({name: masks[name].reshape(values[name].shape) for name in names}), []
+    flat = np.concatenate([values[name].ravel() for name in names])
+    num_kept = max(count_kept(flat.size, sparsity), len(names))
+    keep = _largest(flat, num_kept)
+    ends = np.cumsum([values[name].size for name in names]).tolist()
     starts = [0, *ends[:-1]]
-    empty = [name for name, start, end in zip(names, starts, ends, strict=True) if not chosen[start:end].any()]
+    empty = [name for name, start, end in zip(names, starts, ends, strict=True) if not keep[start:end].any()]
     if empty:
-        strongest = {name: start + int(marks[name].argmax()) for name, start in zip(names, starts, strict=True)}
-        flat[list(strongest.values())] = np.inf  # every layer's best comes first; where it was in anyway, nothing changes
-        chosen = _largest(flat, kept)
-    bits = {name: chosen[start:end].reshape(marks[name].shape) for name, start, end in zip(names, starts, ends, strict=True)}
-    return Masks(bits), empty
+        strongest = {name: start + int(values[name].argmax()) for name, start in zip(names, starts, strict=True)}
+        flat[list(strongest.values())] = np.inf  # no change for layers that keep theirs anyway
+        keep = _largest(flat, num_kept)
+    masks = {name: keep[start:end].reshape(values[name].shape) for name, start, end in zip(names, starts, ends, strict=True)}
+    return Masks(masks), empty
 
 
 def _largest(values: NDArray[np.float64], count: int) -> NDArray[np.bool_]:
     """The `count` largest of a flat array; ties go to the smaller index."""
-    chosen = np.zeros(values.size, np.bool_)
-    chosen[np.argsort(-values, kind="stable")[:count]] = True
-    return chosen
+    largest = np.zeros(values.size, np.bool_)
+    largest[np.argsort(-values, kind="stable")[:count]] = True
+    return largest
 
 
 def sparsity_schedule(sparsity: float, rounds: int) -> Sequence[float]:

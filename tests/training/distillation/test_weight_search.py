@@ -14,8 +14,8 @@ from datapruning.training.distillation.weight_search import (
     LABELS_ONLY,
     MAX_SEARCH_COST,
     Candidate,
-    choose,
     choose_validation_set,
+    decide,
     evaluate_probe,
     fit_response,
     prior_weight,
@@ -108,45 +108,49 @@ def test_noise_counts_for_less_than_its_size() -> None:
 
 def test_arms_are_the_grid_another_temperature_and_labels_alone() -> None:
     arms = probe_candidates(KDConfig(weight_grid=(0.9, 0.3, 0.6, 0.3)))
-    assert arms == [LABELS_ONLY, *(Candidate(w, 2.0, trust=True) for w in (0.3, 0.6, 0.9)), Candidate(0.6, 4.0, trust=True)]
+    assert arms == [
+        LABELS_ONLY,
+        *(Candidate(w, 2.0, confidence_weighting=True) for w in (0.3, 0.6, 0.9)),
+        Candidate(0.6, 4.0, confidence_weighting=True),
+    ]
     assert probe_candidates(KDConfig(weight_grid=(0.0, 1.0), temperatures=(2.0,), confidence_weighting=False)) == [
         LABELS_ONLY,
-        Candidate(1.0, 2.0, trust=False),
+        Candidate(1.0, 2.0, confidence_weighting=False),
     ]
     assert prior_weight([0.0, 0.9]) == 0.9
 
 
 def test_the_best_weight_wins() -> None:
     arms = probe_candidates(KDConfig())
-    choice = choose(arms, marks([0.5, 0.6, 0.7, 0.8, 0.69]), EVEN, 2.0, 0.6)
-    assert (choice.candidate.weight, choice.candidate.temperature, choice.candidate.trust) == (0.9, 2.0, True)
+    choice = decide(arms, marks([0.5, 0.6, 0.7, 0.8, 0.69]), EVEN, 2.0, 0.6)
+    assert choice.candidate == Candidate(0.9, 2.0, confidence_weighting=True)
 
 
 def test_another_temperature_wins_where_it_is_clearly_better() -> None:
     arms = probe_candidates(KDConfig())
-    assert choose(arms, marks([0.5, 0.7, 0.7, 0.7, 0.75]), EVEN, 2.0, 0.6).candidate.temperature == 4.0
-    assert choose(arms, marks([0.5, 0.7, 0.7, 0.7, 0.701]), EVEN, 2.0, 0.6).candidate.temperature == 2.0
+    assert decide(arms, marks([0.5, 0.7, 0.7, 0.7, 0.75]), EVEN, 2.0, 0.6).candidate.temperature == 4.0
+    assert decide(arms, marks([0.5, 0.7, 0.7, 0.7, 0.701]), EVEN, 2.0, 0.6).candidate.temperature == 2.0
 
 
 def test_a_teacher_that_harms_is_left_out() -> None:
     arms = probe_candidates(KDConfig())
-    assert choose(arms, marks([0.8, 0.7, 0.6, 0.5, 0.6]), EVEN, 2.0, 0.6).candidate == LABELS_ONLY
+    assert decide(arms, marks([0.8, 0.7, 0.6, 0.5, 0.6]), EVEN, 2.0, 0.6).candidate == LABELS_ONLY
     arms = probe_candidates(KDConfig(weight_grid=(0.0, 0.5, 1.0), temperatures=(4.0,), confidence_weighting=False))
-    assert choose(arms, marks([0.8, 0.7, 0.6]), EVEN, 4.0, 0.5).candidate == LABELS_ONLY
+    assert decide(arms, marks([0.8, 0.7, 0.6]), EVEN, 4.0, 0.5).candidate == LABELS_ONLY
 
 
 def test_another_teacher_wins_where_it_is_clearly_better() -> None:
     arms = probe_candidates(KDConfig(), teachers=3)
     assert [arm.teacher for arm in arms] == [0, 0, 0, 0, 0, 1, 2]
-    assert choose(arms, marks([0.5, 0.7, 0.7, 0.7, 0.7, 0.75, 0.8]), EVEN, 2.0, 0.6).candidate.teacher == 2
-    assert choose(arms, marks([0.5, 0.7, 0.7, 0.7, 0.7, 0.701, 0.6]), EVEN, 2.0, 0.6).candidate.teacher == 0
+    assert decide(arms, marks([0.5, 0.7, 0.7, 0.7, 0.7, 0.75, 0.8]), EVEN, 2.0, 0.6).candidate.teacher == 2
+    assert decide(arms, marks([0.5, 0.7, 0.7, 0.7, 0.7, 0.701, 0.6]), EVEN, 2.0, 0.6).candidate.teacher == 0
     given = teacher_candidates(0.9, 4.0, 2)
-    choice = choose(given, marks([0.7, 0.8]), EVEN, 4.0, 0.9)
-    assert choice.candidate == Candidate(0.9, 4.0, trust=False, teacher=1)
+    choice = decide(given, marks([0.7, 0.8]), EVEN, 4.0, 0.9)
+    assert choice.candidate == Candidate(0.9, 4.0, confidence_weighting=False, teacher=1)
 
 
 def test_a_trial_states_its_standard_error() -> None:
     correct = np.arange(400) < 300
-    trial = evaluate_probe(Candidate(0.3, 2.0, trust=True), correct, np.full(400, 1 / 400), 10, 1.5)
+    trial = evaluate_probe(Candidate(0.3, 2.0, confidence_weighting=True), correct, np.full(400, 1 / 400), 10, 1.5)
     assert trial.accuracy == 75
     assert trial.stderr == pytest.approx(100 * np.sqrt(0.75 * 0.25 / 400), abs=1e-3)

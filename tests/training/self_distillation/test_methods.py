@@ -20,7 +20,7 @@ from datapruning.training.losses import CrossEntropy, DistillationLoss, Loss
 from datapruning.training.self_distillation.base import AuxiliaryBatch
 from datapruning.training.self_distillation.class_pairs import ClassPairs
 from datapruning.training.self_distillation.cs_kd import CSKD
-from datapruning.training.self_distillation.describe import in_words
+from datapruning.training.self_distillation.describe import describe_self_distillation
 from datapruning.training.self_distillation.dlb import DLB
 from datapruning.training.self_distillation.ps_kd import PSKD
 from datapruning.training.self_distillation.tf_kd import TFKD, TFKDSelf, virtual_teacher
@@ -277,7 +277,7 @@ def test_classes_with_a_single_kept_sample_are_named() -> None:
         ClassPairs(np.arange(6), labels)
     with pytest.raises(InvalidValue, match=r"1 of the classes has a single one \(class 2\)"):
         ClassPairs(np.array([0, 1, 4]), labels)
-    alone = ClassPairs(np.array([0, 1, 4]), labels, lone_alone=True)
+    alone = ClassPairs(np.array([0, 1, 4]), labels, allow_singletons=True)
     assert alone.draw(np.array([4, 1]), 0, 0).tolist() == [4, 0]
 
 
@@ -310,4 +310,4 @@ def test_what_a_method_reads_and_costs() -> None:
         "dlb_weight": 0.5,
         "dlb_temperature": 3.0,
     }
-    assert "1.33 times the compute of plain training" in in_words(SelfDistillConfig(method="cs-kd"))
+    assert "1.33 times the compute of plain training" in describe_self_distillation(SelfDistillConfig(method="cs-kd"))
