@@ -192,7 +192,7 @@ def test_the_compact_file_holds_the_same_weights(dprune: Dprune, tmp_path: Path)
         (["--sparsity", "nan"], "between 0 and 1"),
         (["--sparsity", "0.9", "--criterion", "snap"], "did you mean 'snip'"),
         (["--criterion", "snip"], "give the sparsity too (--sparsity)"),
-        (["--sparsity", "0.9"], "name one with --self-distill"),
+        (["--sparsity", "0.9"], "name a method (cs-kd, ps-kd, dlb, tf-kd)"),
         (["--sparsity", "0.9", "--set", "sparsity.loss=kd"], "there is no teacher"),
         (["--sparsity", "0.9", "--set", "sparsity.inner_step=4"], "step"),
     ],
