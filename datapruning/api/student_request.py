@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TypedDict
 
 from datapruning.api.score import score, scores_path
 from datapruning.api.select import select
@@ -29,7 +29,6 @@ from datapruning.teachers.prepare import load_teachers
 from datapruning.training.self_distillation.factory import check_combination, check_pairs
 from datapruning.training.sparsity.prune import check_epsd
 from datapruning.utils.fraction import kept_count
-from datapruning.utils.records import parse_record
 
 CHOOSE_TEACHER = Path("auto")
 """Among the teachers: choose one of the others."""
