@@ -15,8 +15,6 @@ The public names are listed in `__init__.pyi`. Each is loaded when it is first u
 nothing.
 """
 
-from __future__ import annotations
-
 import ast
 import importlib
 from pathlib import Path

@@ -16,8 +16,6 @@ DataPruningError                 catch this one to catch them all
 └── TimeLimitReached             a training stopped at its time limit with all that is needed to resume; exit code 3
 """
 
-from __future__ import annotations
-
 import difflib
 import re
 from collections.abc import Iterable

@@ -1,7 +1,5 @@
 """Recipes: complete, copyable TOML files, one a dataset."""
 
-from __future__ import annotations
-
 import tomllib
 from pathlib import Path
 

@@ -3,8 +3,6 @@
 To add one, copy a similar file and change it; it is found by its name. See docs/scorers.md.
 """
 
-from __future__ import annotations
-
 import importlib
 import pkgutil
 from importlib.metadata import entry_points

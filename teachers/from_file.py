@@ -1,7 +1,5 @@
 """Teachers that were trained elsewhere: a file of weights becomes a run folder in the workspace."""
 
-from __future__ import annotations
-
 import warnings
 import zipfile
 from pathlib import Path

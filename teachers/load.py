@@ -1,7 +1,5 @@
 """Loading a teacher from a run folder, checked against the dataset of its students."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Preparing the teachers of a student: they are loaded and checked, and their soft labels of its samples computed."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Sequence
 from pathlib import Path

@@ -6,8 +6,6 @@ batch has the same number of rows, and a sample is always in row (id mod rows). 
 without one are padded.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterable
 from pathlib import Path

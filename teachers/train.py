@@ -1,7 +1,5 @@
 """Training a teacher: the recipe's [teacher] settings on the full data."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

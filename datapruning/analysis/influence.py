@@ -1,7 +1,5 @@
 """`influence`: which training samples help which test samples, estimated from the subset ensemble."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

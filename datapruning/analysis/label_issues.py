@@ -1,7 +1,5 @@
 """`find_label_issues`: which labels are likely wrong, ranked by a scorer or by an ensemble that did not see the sample."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Out-of-sample class probabilities of the training samples: what cleanlab and confident learning read."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

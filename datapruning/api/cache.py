@@ -1,7 +1,5 @@
 """`cache`: write the FFCV cache beforehand."""
 
-from __future__ import annotations
-
 import hashlib
 from pathlib import Path
 from typing import Unpack

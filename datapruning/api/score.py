@@ -1,7 +1,5 @@
 """The verb `score`: from evidence, recorded where it is missing, to one number a sample."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Unpack

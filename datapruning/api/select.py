@@ -1,7 +1,5 @@
 """`select`: keep a fraction of the samples."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path

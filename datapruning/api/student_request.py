@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TypedDict
 
@@ -88,6 +89,19 @@ class Selection:
         get_strategy(self.strategy or "top").resolve(self.settings)
         check_balance(self.balance or "none")
 
+    def check_size(self, total: int) -> None:
+        """Refuse a fraction that keeps too few of `total` samples, before evidence is made for it.
+
+        Raises:
+            InvalidValue: fewer than a student needs.
+        """
+        if self.fraction is not None and self.balance in (None, "none"):
+            kept = kept_count(self.fraction, total)
+            if kept < MIN_BATCH_SIZE:
+                raise InvalidValue(
+                    f"fraction {self.fraction} of {total:,} samples keeps {kept}; a student needs at least {MIN_BATCH_SIZE}"
+                )
+
     def make_subset(self, context: Context, seed: int) -> Subset:
         """Open the subset and check it, or select it by scores; evidence for them is recorded where it is missing.
 
@@ -103,11 +117,6 @@ class Selection:
             return subset
         assert self.fraction is not None
         fraction, balance, strategy = self.fraction, self.balance or "none", self.strategy or "top"
-        if balance == "none" and kept_count(fraction, data.total) < MIN_BATCH_SIZE:  # before evidence is made for it
-            raise InvalidValue(
-                f"fraction {fraction} of {data.total:,} samples keeps {kept_count(fraction, data.total)}; "
-                f"a student needs at least {MIN_BATCH_SIZE}"
-            )
         scores = self.scores
         if scores is None:
             scorer = self.scorer or "random"
@@ -121,11 +130,11 @@ class Selection:
 
 @dataclass(frozen=True)
 class StudentRequest:
-    """A student that can be trained: everything a user may get wrong has been checked.
+    """A student that can be trained: what a user may get wrong has been checked, and nothing has been made yet.
 
     Attributes:
         context: with the student's settings.
-        subset: samples that it trains on.
+        selection: how its samples are given.
         kd_weight: None: found by a search.
         choose_teacher: whether one of several teachers is chosen.
         teachers: those that were named; empty: the recipe's.
@@ -134,7 +143,7 @@ class StudentRequest:
     """
 
     context: Context
-    subset: Subset
+    selection: Selection
     kd_weight: float | None
     choose_teacher: bool
     teachers: Sequence[LoadedTeacher]
@@ -151,7 +160,7 @@ class StudentRequest:
         seed: int,
         out: str | Path | None,
     ) -> StudentRequest:
-        """Check everything, before any run folder is touched; the cheap checks come before scores are made.
+        """Check everything that can be checked before scores are made; nothing is written or trained.
 
         Raises:
             InvalidValue, IncompatibleInputs, InvalidFile, OutputExists, UnknownName: see `train`.
@@ -169,11 +178,21 @@ class StudentRequest:
                 parameter="teacher",
             )
         check_epsd(context, kd_weight)
-        subset = selection.make_subset(context, seed)
+        selection.check_size(context.data.total)
+        return cls(context, selection, kd_weight, choose, teachers, seed, None if out is None else Path(out))
+
+    @cached_property
+    def subset(self) -> Subset:
+        """The samples to train on, opened or selected when they are first asked for; scores that are missing are made.
+
+        Raises:
+            InvalidValue, IncompatibleInputs, InvalidFile, UnknownName: see `train`.
+        """
+        subset = self.selection.make_subset(self.context, self.seed)
         if len(subset) < MIN_BATCH_SIZE:
             raise InvalidValue(f"{subset}: a student needs at least {MIN_BATCH_SIZE} samples to train on; keep more")
-        check_pairs(context, subset.indices)
-        return cls(context, subset, kd_weight, choose, teachers, seed, None if out is None else Path(out))
+        check_pairs(self.context, subset.indices)
+        return subset
 
     @property
     def strategy_info(self) -> StrategyInfo:

@@ -1,7 +1,5 @@
 """`teach`: train a teacher on the full data."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Unpack
 

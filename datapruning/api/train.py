@@ -1,7 +1,5 @@
 """`train`: a student on a subset, with soft labels of a teacher that saw all the data; `rerun`: the same again."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -177,34 +175,34 @@ def _student_context(
 
 def _train_request(request: StudentRequest) -> FinishedRun[StudentResult]:
     """Prepare the labels and train, or find the same run finished."""
-    context, subset, weight, seed = request.context, request.subset, request.kd_weight, request.seed
-    ids, by, named, choosing = subset.indices, request.strategy_info, request.teachers, request.choose_teacher
+    context, subset, ids, seed = request.context, request.subset, request.subset.indices, request.seed
     run = request.new_run()
-    origin = _subset_origin(subset, by, run.folder / "subset.npz")
-    scoring_cost = None if subset.meta.scores is None else subset.meta.scores.costs
+    path = run.folder / "subset.npz"
     with run.open(context.recipe, (*STUDENT_TABLES, "teacher"), request.options, context.environment):
         result = run.result(StudentResult)
         if result is not None:
             info(f"student: {run.folder} is finished already, {result.test_accuracy:.2f}% on the test set")
             return FinishedRun(run.folder, result)
-        subset.save(run.folder / "subset.npz")
-        chosen = f"strategy {by['strategy']}, " if by else ""
-        how = f"scorer {subset.meta.scorer}, {chosen}balance {subset.meta.balance or 'none'}"
-        info(f"subset: {subset} ({how}), in {run.folder / 'subset.npz'}")
+        subset.save(path)
+        strategy = request.strategy_info.get("strategy")
+        method = f"scorer {subset.meta.scorer}, {f'strategy {strategy}, ' if strategy else ''}"
+        info(f"subset: {subset} ({method}balance {subset.meta.balance or 'none'}), in {path}")
         self_teacher = _self_teacher_labels(context, subset, seed)
         with reproducible(run.environment.threads):
             labels, teaching = list[TeacherLabels](), TeachingRecord()
-            if choosing:
-                labels, teaching = prepare_candidates(context, named, ids)
-            elif weight != 0:
-                averaged, teaching = prepare_labels(context, named, ids)
+            if request.choose_teacher:
+                labels, teaching = prepare_candidates(context, request.teachers, ids)
+            elif request.kd_weight != 0:
+                averaged, teaching = prepare_labels(context, request.teachers, ids)
                 labels = [averaged]
             self_labels = None
             if self_teacher is not None:
                 self_labels, self_teaching = self_teacher
                 teaching = teaching.with_self_teacher(self_teaching)
-            teaching = teaching.with_scoring(scoring_cost)
-            finished = train_student(context.for_subset(ids), run, ids, labels, weight, seed, origin, teaching, self_labels)
+            teaching = teaching.with_scoring(None if subset.meta.scores is None else subset.meta.scores.costs)
+            origin = _subset_origin(subset, request.strategy_info, path)
+            context = context.for_subset(ids)
+            finished = train_student(context, run, ids, labels, request.kd_weight, seed, origin, teaching, self_labels)
     info(f"student: {finished.test_accuracy:.2f}% on the test set, {subset}, in {run.folder}")
     return finished
 
@@ -227,5 +225,5 @@ def _self_teacher_labels(context: Context, subset: Subset, seed: int) -> tuple[T
         return None
     info("self-distillation: the self teacher is this student without distillation, a run of its own")
     context = context.with_settings("self_distill", method="none").with_settings("sparsity", sparsity=0.0)
-    alone = train(context, subset, kd_weight=0, seed=seed)
-    return prepare_labels(context, load_teachers(context, [alone.folder]), subset.indices)
+    self_teacher = train(context, subset, kd_weight=0, seed=seed)
+    return prepare_labels(context, load_teachers(context, [self_teacher.folder]), subset.indices)

@@ -1,7 +1,5 @@
 """The metadata that files carry: which dataset they were made from and how, as typed records."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path

@@ -1,7 +1,5 @@
 """How much two scores agree on the order of the samples."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

@@ -1,7 +1,5 @@
 """Saving what a command made: never over anything else."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

@@ -7,8 +7,6 @@ Put it in a file of its own in `scorers/`, or in a package of yours that names i
 `datapruning.scorers`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

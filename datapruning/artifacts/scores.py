@@ -1,7 +1,5 @@
 """Scores: one float32 per sample, higher = keep first, with metadata that say how they were made."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

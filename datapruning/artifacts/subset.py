@@ -1,7 +1,5 @@
 """Subsets: sorted, unique sample ids with metadata on how they were chosen. `np.load(f)["indices"]` is all users need."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from pathlib import Path

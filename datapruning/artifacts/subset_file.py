@@ -1,7 +1,5 @@
 """Lists from elsewhere: plain ids or picture paths, a line each, become a subset."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

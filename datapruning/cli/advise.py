@@ -1,7 +1,5 @@
 """`dprune advise`: how small a fraction may be."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

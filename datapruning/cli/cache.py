@@ -1,7 +1,5 @@
 """`dprune cache`: write the FFCV files beforehand."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

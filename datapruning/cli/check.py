@@ -1,7 +1,5 @@
 """`dprune check`: is a recipe right, without running it."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer

@@ -1,7 +1,5 @@
 """`dprune diff`: how two files or runs differ."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

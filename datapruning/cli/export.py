@@ -1,7 +1,5 @@
 """`dprune export`: scores, subsets and weights for other programs."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

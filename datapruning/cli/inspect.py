@@ -1,7 +1,5 @@
 """`dprune inspect`: what a file is, where it came from, whether it is whole."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """`--launcher` and `--launcher-set`: where the workers of a command run."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer

@@ -4,8 +4,6 @@
 both), 1 anything else.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 from typing import Annotated

@@ -1,7 +1,5 @@
 """`dprune recipes`: list, show and copy the recipes that come with the package."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

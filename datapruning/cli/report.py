@@ -1,7 +1,5 @@
 """`dprune report`: a page about student runs."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """`dprune score`: a number for every training sample."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

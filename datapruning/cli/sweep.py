@@ -1,7 +1,5 @@
 """`dprune sweep`: a student for every fraction, scorer, KD weight, seed, teacher, share of weights, self-distillation."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

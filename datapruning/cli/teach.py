@@ -1,7 +1,5 @@
 """`dprune teach`: a teacher on the full data."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer

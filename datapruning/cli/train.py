@@ -1,7 +1,5 @@
 """`dprune train`: a student on a fraction of the data."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """The recipe tables [views] and [cutmix]: what may happen to an image before a network sees it."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from pydantic import ValidationInfo, field_validator

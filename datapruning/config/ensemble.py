@@ -1,7 +1,5 @@
 """The recipe table [ensemble]."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from datapruning.config.table import Table, between

@@ -1,7 +1,5 @@
 """The recipe table [evidence]."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from pydantic import ValidationInfo, field_validator

@@ -1,7 +1,5 @@
 """The recipe table [kd], and what a KD weight may be."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from pydantic import Field, field_validator

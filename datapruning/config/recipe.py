@@ -5,8 +5,6 @@ A recipe has the tables [views], [cutmix], [train], [teacher], [proxy], [evidenc
 "table.key=value" (`train.lr=0.05`) changes one value.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self

@@ -1,7 +1,5 @@
 """The recipe table [self_distill]."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from datapruning.config.table import Share, Table, Temperature, between

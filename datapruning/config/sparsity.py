@@ -1,7 +1,5 @@
 """The recipe table [sparsity]: pruning a student's weights before it is trained."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal, get_args
 
 from pydantic import field_validator

@@ -1,7 +1,5 @@
 """TOML files: read with a limit on their size, and written from plain tables."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

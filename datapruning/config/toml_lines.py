@@ -1,7 +1,5 @@
 """The line of a TOML file in which a table or a key stands, so that messages can say it."""
 
-from __future__ import annotations
-
 import re
 
 HEADER = re.compile(r"\s*\[\[?\s*([^\[\]]+?)\s*\]")

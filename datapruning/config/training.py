@@ -1,7 +1,5 @@
 """The recipe tables [train], [teacher], [proxy] and [ensemble_member]: how one network is trained."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from pydantic import ValidationInfo, field_validator

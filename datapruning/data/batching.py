@@ -1,7 +1,5 @@
 """Which samples go into which batch: a pure function of (ids, seed, epoch), whatever the loader."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

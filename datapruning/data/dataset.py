@@ -1,7 +1,5 @@
 """A dataset: two splits of uint8 images with labels, class names, and the fingerprint of every file made from it."""
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property

@@ -1,7 +1,5 @@
 """Hugging Face datasets that were saved with `save_to_disk`; their images are decoded as those of folders are."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Image paths: the names of samples, besides their ids, in a dataset that was read from files."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The known datasets by name. Digits come with scikit-learn; all others are read from disk."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """torchvision's classification sets whose images are arrays of one size: one line each in a table."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path

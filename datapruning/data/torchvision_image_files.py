@@ -1,7 +1,5 @@
 """torchvision's classification sets that are lists of image files; they are decoded as folders are."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """From what a scorer needs to the evidence itself: opened in the workspace, and recorded where it is missing."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from datapruning.artifacts.metadata import EvidenceFields

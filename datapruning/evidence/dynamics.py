@@ -1,7 +1,5 @@
 """Training dynamics: statistics of every sample in several runs of a proxy on the full data, epoch by epoch."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, field
 

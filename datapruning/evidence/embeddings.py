@@ -1,7 +1,5 @@
 """Embeddings: the input of the last linear layer of a trained network for each sample."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path

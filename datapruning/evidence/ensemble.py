@@ -4,8 +4,6 @@ A member is a trial of a trial store: written once, by any process, in any order
 seed and the member's number, so more members may be added at any time.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path

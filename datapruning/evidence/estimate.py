@@ -1,7 +1,5 @@
 """The cost of recording evidence, estimated before anything is trained."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 

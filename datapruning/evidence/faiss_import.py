@@ -1,7 +1,5 @@
 """faiss, which finds nearest neighbours and prototypes; it is optional."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from datapruning.errors import MissingPackage, first_line

@@ -1,7 +1,5 @@
 """Gradients: the norm of each sample's gradient at the early checkpoint, by all weights and by the last layer alone."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any

@@ -1,7 +1,5 @@
 """Predictions of an ensemble's members for samples that they were not trained on."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

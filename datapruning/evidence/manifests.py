@@ -1,7 +1,5 @@
 """The manifests of a recording: `recording.json` of the folder and `done.json` of each of its runs."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Literal
 

@@ -1,7 +1,5 @@
 """Members of a subset ensemble: how one is trained and evaluated."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path

@@ -5,8 +5,6 @@ mem(i), the same with the training sample itself as the test sample. Counts are 
 block of samples at a time.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 

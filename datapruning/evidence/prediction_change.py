@@ -1,7 +1,5 @@
 """The change of predictions from epoch to epoch, for which the probabilities of the epoch before are kept on disk."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Proxies: networks that are trained on the full data to record evidence."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -4,8 +4,6 @@ A training step only copies its logits into a buffer on its device; softmax and 
 samples. Memory stays constant: one buffer, and memory-mapped statistics.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

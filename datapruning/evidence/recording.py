@@ -7,8 +7,6 @@ layer in that pass), `runner_up.npy` (int32 [N]: the most likely class other tha
 `done.json` once the run is finished (see `RunManifest`).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

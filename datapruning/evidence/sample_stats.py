@@ -1,7 +1,5 @@
 """Per-sample statistics in memory-mapped arrays, one row a recorded epoch."""
 
-from __future__ import annotations
-
 import mmap
 from collections.abc import Iterator, Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Masks of a subset ensemble: the samples that a member is trained on, a pure function of (seed, member), balanced."""
 
-from __future__ import annotations
-
 from fractions import Fraction
 
 import numpy as np

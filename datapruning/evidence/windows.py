@@ -1,7 +1,5 @@
 """Sliding windows over epochs."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

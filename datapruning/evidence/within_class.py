@@ -1,7 +1,5 @@
 """Ranks of samples within their class."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -4,8 +4,6 @@ A file is read to its end when it is first opened in a process, at about 1.5 GB/
 `MAX_VERIFIED_BYTES`, the header and tables alone are checked.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """What a disk can refuse: room, and permission. Both end in one line that names the file, and leave nothing half-written."""
 
-from __future__ import annotations
-
 import errno
 import os
 import shutil
@@ -63,7 +61,7 @@ def disk_full_message(error: BaseException) -> str | None:
     return next((what for code, what in DISK_FULL_ERRNOS.items() if f"(os error {code})" in str(error)), None)
 
 
-def check_free_space(path: Path, need: float, instead: str = "--workspace") -> None:
+def check_free_space(path: Path, need: float) -> None:
     """Refuse to begin what cannot end.
 
     Raises:
@@ -72,7 +70,8 @@ def check_free_space(path: Path, need: float, instead: str = "--workspace") -> N
     free = shutil.disk_usage(_nearest_existing_dir(path)).free
     if need > free:
         raise DiskFull(
-            f"{path}: {format_bytes(need)} are needed, {format_bytes(free)} are free; make room, or name another {instead}"
+            f"{path}: {format_bytes(need)} are needed, {format_bytes(free)} are free; "
+            "make room, or use a workspace on another disk"
         )
 
 

@@ -1,7 +1,5 @@
 """JSON files: written whole, read with limits on size, depth and numbers."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Mapping

@@ -5,8 +5,6 @@ holds them. A file system without such locks is refused: what works without them
 outlive a process that was killed on another machine, and stop everybody.
 """
 
-from __future__ import annotations
-
 import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -65,6 +63,6 @@ def try_acquire(lock: FileLock, path: Path) -> bool:
             raise
         raise InvalidFile(
             f"{path.parent} lies on a file system without file locks (flock), which keep processes out of each other's "
-            "way: mount it with them (docs/promises.md), or name another --workspace or --out"
+            "way: mount it with them (docs/promises.md), or name another workspace or output path"
         ) from None
     return True

@@ -1,7 +1,5 @@
 """New `.npy` files that are written through memory maps."""
 
-from __future__ import annotations
-
 import math
 import os
 from pathlib import Path

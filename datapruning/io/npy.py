@@ -5,8 +5,6 @@ ever being looked at, and what lies behind the last number is not noticed. Here 
 Types are numbers, booleans and text; no pickle.
 """
 
-from __future__ import annotations
-
 import re
 import struct
 import zipfile

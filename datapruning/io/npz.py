@@ -1,7 +1,5 @@
 """`.npz` files: named arrays with metadata and checksums. No pickle anywhere."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import zipfile

@@ -1,7 +1,5 @@
 """Regular files opened for reading; this module needs no NumPy, so that reading text stays cheap to import."""
 
-from __future__ import annotations
-
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Tensors in safetensors files, with a checksum in the metadata."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Mapping

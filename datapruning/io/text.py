@@ -1,7 +1,5 @@
 """Text files: read with a size limit, parsed as TOML, and carrying a checksum in a comment."""
 
-from __future__ import annotations
-
 import hashlib
 import tomllib
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The files of a trial store as records: a trial that is finished, failed or running, and what the store is for."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar

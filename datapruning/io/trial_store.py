@@ -5,8 +5,6 @@ ended in an exception, `running/` one a row that somebody is at. A row's name is
 same run is never done twice, and a killed process loses at most the row it was in.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import platform

@@ -1,7 +1,5 @@
 """Network factories by name: `create_model("convnet", shape=(28, 28, 1), classes=10, seed=0)`."""
 
-from __future__ import annotations
-
 import math
 import warnings
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """Small convolutional networks that suit a CPU: three 3x3 layers at falling resolution."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from torch import Tensor, nn

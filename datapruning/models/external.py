@@ -1,7 +1,5 @@
 """Networks of other packages: `torchvision:resnet50`, `timm:convnext_tiny`, and a user's `package.module:function`."""
 
-from __future__ import annotations
-
 import difflib
 import importlib
 import os

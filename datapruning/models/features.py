@@ -1,7 +1,5 @@
 """Penultimate features: the input of the last linear layer."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 

@@ -1,7 +1,5 @@
 """Networks that were trained on images normalised with other statistics than the dataset's."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -1,7 +1,5 @@
 """Residual networks for small images: the CIFAR ResNets of He et al. 2016 (depth 6n+2); ResNet-18 to -50 with a 3x3 stem."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn

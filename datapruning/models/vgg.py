@@ -1,7 +1,5 @@
 """VGG with batch norm for small images (Simonyan and Zisserman 2015): the convolutions of VGG-16 and one linear layer."""
 
-from __future__ import annotations
-
 from torch import nn
 
 from datapruning.models.convnet import GlobalMean

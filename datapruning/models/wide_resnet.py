@@ -1,7 +1,5 @@
 """Wide residual networks for small images (Zagoruyko and Komodakis 2016): norm and ReLU before each convolution."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from torch import Tensor, nn

@@ -4,8 +4,6 @@ The page calls a comparison a set-up. Comparisons that differ only in how weight
 a family.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace

@@ -1,7 +1,5 @@
 """Finding files of a dataset: those that the user named, and those that lie in workspaces."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -4,8 +4,6 @@ Every colour in a figure is one of `COLOURS`, so that the SVG in the page can na
 sheet defines them for light and for dark. Text stays text.
 """
 
-from __future__ import annotations
-
 import io
 import re
 import warnings

@@ -1,7 +1,5 @@
 """Finding student runs: in run folders, sweeps, workspaces, or any folder of run folders."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Numbers and lists as text, the same everywhere in the report."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Iterable, Sequence
 

@@ -1,7 +1,5 @@
 """Groups of runs that differ in their seed alone, and the pivot that makes groups of any records."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass

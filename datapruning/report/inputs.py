@@ -1,7 +1,5 @@
 """What the sections read: the runs in comparisons, and everything that was found about them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property

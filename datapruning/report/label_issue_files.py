@@ -1,7 +1,5 @@
 """Lists of label issues of the dataset."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

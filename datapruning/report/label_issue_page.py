@@ -1,7 +1,5 @@
 """One page that shows all of a list of label issues; needs no run."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from datapruning.artifacts.label_issues import LabelIssues

@@ -1,7 +1,5 @@
 """Opening the dataset that the runs were trained on, if it is there."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

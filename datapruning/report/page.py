@@ -1,7 +1,5 @@
 """The page: its header and its sections in order, as one HTML file that needs nothing else."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """HTML from the templates in `templates/`, which escape all text that is not markup already."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field

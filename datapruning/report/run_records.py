@@ -1,7 +1,5 @@
 """A student's run as the report reads it: its result.json, its config.toml and what follows from them."""
 
-from __future__ import annotations
-
 import json
 import tomllib
 from collections.abc import Mapping, Sequence

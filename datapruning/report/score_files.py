@@ -1,7 +1,5 @@
 """Scores files of the dataset, and which runs were selected by them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The weights that were removed from students before training, as their result.json records them."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

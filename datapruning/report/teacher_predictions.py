@@ -1,7 +1,5 @@
 """What the teacher predicts for a few training samples, as they are shown: without augmentation."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """`write_report`: from folders of runs to a page and a folder of figures."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass

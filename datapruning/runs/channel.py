@@ -4,8 +4,6 @@ Messages are JSON and raw arrays, so no process executes what another one sends.
 GPUs, which go over NCCL where each process has a GPU of its own.
 """
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Iterable, Mapping

@@ -1,7 +1,5 @@
 """The rows of `metrics.jsonl`: what each epoch of a training reached."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

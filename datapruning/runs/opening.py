@@ -1,7 +1,5 @@
 """Opening a context: from a dataset, from the name of one, or from a context, which stays as it is."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict, Unpack, cast

@@ -1,7 +1,5 @@
 """A run folder: `config.toml` (resolved, rerunnable), `metrics.jsonl`, `result.json`, `model.safetensors`, `checkpoint/`."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import tomllib
@@ -117,7 +115,7 @@ class Run:
         if recorded != current and not (self.folder / RESULT).exists():
             raise IncompatibleInputs(
                 f"{self.folder} was begun by {recorded} process{'es' * (recorded > 1)}, not by {current}: "
-                "resume with as many (torchrun --nproc_per_node), or name another output path",
+                "resume with as many (torchrun's nproc_per_node), or name another output path",
                 parameter="out",
             )
 

@@ -1,7 +1,5 @@
 """The tables [run] and [environment] of a run folder's config.toml: how the run was asked for, and where it was made."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar

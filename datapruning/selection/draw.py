@@ -3,8 +3,6 @@
 So the same draw serves every fraction, which makes sampling nested if its weights do not depend on the fraction.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

@@ -1,7 +1,5 @@
 """The evidence that a strategy reads: the recording that the scores were made from, or another one."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from datapruning.artifacts.metadata import check_same_dataset

@@ -1,7 +1,5 @@
 """The graph of nearest neighbours and their distances."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

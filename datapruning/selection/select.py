@@ -1,7 +1,5 @@
 """Selection: from scores to a subset, by a strategy, over all samples or inside each class."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal

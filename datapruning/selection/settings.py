@@ -1,7 +1,5 @@
 """Settings of strategies: named numbers with a default and a range, and how they are read from the command line."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

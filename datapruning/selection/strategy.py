@@ -1,7 +1,5 @@
 """A strategy: a rule that keeps a given number of a pool of samples, with its source and its settings."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction

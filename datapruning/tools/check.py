@@ -1,7 +1,5 @@
 """`check`: a recipe is read and every key, type, value and combination is checked, without running it."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """`inspect`: what a file or a run folder is, where it came from and whether it is intact."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path

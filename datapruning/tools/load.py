@@ -1,7 +1,5 @@
 """Reading a scores or a subset file where a command takes either."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from datapruning.artifacts.scores import Scores, load_scores

@@ -1,7 +1,5 @@
 """Callbacks: what else happens while a network trains."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 

@@ -1,7 +1,5 @@
 """Checkpoints: one safetensors file with weights, optimiser state and progress, replaced whole every now and then."""
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Evaluation: logits of a model in evaluation mode, always in batches of one padded shape (other shapes, other bits)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Logits and features of a network in this process; knows of no other process."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 

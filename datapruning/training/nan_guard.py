@@ -1,7 +1,5 @@
 """A training that diverges stops at the step that diverged, and no checkpoint of what comes after is written."""
 
-from __future__ import annotations
-
 import math
 from typing import NamedTuple
 

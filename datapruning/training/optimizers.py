@@ -1,7 +1,5 @@
 """The optimisers of the one loop, and what a checkpoint keeps of them."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The reproducibility contract's surroundings: thread count, deterministic kernels, precision. All put back afterwards."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext

@@ -4,8 +4,6 @@ What a step draws is a pure function of (seed, epoch, step), as views and orders
 saved, a resumed training draws what it would have drawn, and other draws in between change nothing.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 

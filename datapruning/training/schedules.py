@@ -1,7 +1,5 @@
 """Learning-rate schedules: pure functions of the share of the steps that are done, from 0 to 1."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from functools import cache

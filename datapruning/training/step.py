@@ -1,7 +1,5 @@
 """Pieces of a training step: micro-batches, and the running sums of an epoch."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from typing import Protocol
 

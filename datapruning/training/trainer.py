@@ -1,7 +1,5 @@
 """The trainer: teachers, students, proxies and ensemble members are all trained here, and nowhere else."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """What memory and GPUs can refuse: their exceptions, of many kinds, become one line that says what helps."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -56,14 +54,14 @@ def as_device_error(
         gpu = "cuda" in words or "cublas" in words or "hip" in words
         whose = "the GPU's memory" if gpu else "the machine's memory"
         if batch_size is None or batch_size < 2:
-            what = "--device cpu" if gpu else "--loader ffcv, which holds no images in memory"
+            what = "the device cpu" if gpu else "the loader ffcv, which holds no images in memory"
             return OutOfMemory(f"{doing}: {whose} is too small ({said}): end what else uses it, or try {what}")
         half = batch_size // 2
         batches = -(-batch_size * grad_accum_steps // half)
         table = next((table for word, table in TABLES.items() if doing.startswith(word)), "train")
         return OutOfMemory(
             f"{doing}: {whose} is too small for {batch_size} samples at a time ({said}): end what else uses it, or "
-            f"--set {table}.batch_size={half} --set {table}.grad_accum_steps={batches}, which keeps the update"
+            f"set {table}.batch_size={half} and {table}.grad_accum_steps={batches}, which keeps the effective batch"
         )
     if isinstance(error, RuntimeError) and any(sign in words for sign in DEVICE_LOST_MARKERS):
         return DeviceError(

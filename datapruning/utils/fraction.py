@@ -1,7 +1,5 @@
 """Fractions: how many samples are kept. Never a pruning rate: 0.3 keeps 30%."""
 
-from __future__ import annotations
-
 import math
 from fractions import Fraction
 

@@ -4,8 +4,6 @@ Views, orders and random subsets are drawn from these instead of from a generato
 not depend on which other samples are drawn, in what order, or by which library version.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Freed memory, kept: a training step then reuses its buffers instead of asking the system for zeroed pages every time."""
 
-from __future__ import annotations
-
 import ctypes
 
 TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD = -1, -2, -3

@@ -1,7 +1,5 @@
 """Typed records: what files hold, as immutable pydantic models that refuse unknown keys with the nearest name."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar, get_args

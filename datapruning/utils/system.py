@@ -1,7 +1,5 @@
 """The machine and the installation: how many threads there can be, and where the package lies."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

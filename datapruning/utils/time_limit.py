@@ -1,7 +1,5 @@
 """A limit on the time that a command may train, for machines that are lent by the hour."""
 
-from __future__ import annotations
-
 import time
 from dataclasses import dataclass, field
 
@@ -24,7 +22,7 @@ class TimeLimit:
 
     def __post_init__(self) -> None:
         if not 0 < self.seconds < float("inf"):
-            raise InvalidValue(f"--max-seconds is more than 0; got {self.seconds:g}")
+            raise InvalidValue(f"a time limit is more than 0 seconds; got {self.seconds:g}", parameter="max_seconds")
 
     def would_exceed(self, more: float) -> bool:
         """Whether another `more` seconds, those that the last epoch took, would be too many."""

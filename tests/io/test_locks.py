@@ -80,7 +80,7 @@ def test_a_file_system_without_locks_is_refused_with_what_helps(
 
     monkeypatch.setattr("fcntl.flock", none)
     with (
-        pytest.raises(InvalidFile, match=r"without file locks \(flock\).* name another --workspace"),
+        pytest.raises(InvalidFile, match=r"without file locks \(flock\).* name another workspace"),
         exclusive_lock(tmp_path / "a", "?"),
     ):
         pass

@@ -371,7 +371,9 @@ def test_the_command_says_so_and_ends_where_an_unlimited_one_does(dprune: Callab
 
 
 def test_no_time_at_all_is_refused(refused: Callable[..., str]) -> None:
-    assert "--max-seconds is more than 0" in refused("train", "--fraction", 0.5, "--max-seconds", 0)
+    assert "a time limit is more than 0 seconds; got 0 (--max-seconds)" in refused(
+        "train", "--fraction", 0.5, "--max-seconds", 0
+    )
 
 
 def test_a_student_says_what_it_was_trained_with(make_context: Maker, small: Dataset) -> None:

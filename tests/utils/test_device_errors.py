@@ -39,14 +39,14 @@ def test_memory_that_is_too_small_says_the_batch_size_and_what_keeps_the_update(
     assert isinstance(found, OutOfMemory)
     said = str(found)
     assert said.startswith(f"student: {whose} is too small for 128 samples at a time (")
-    assert said.endswith("or --set train.batch_size=64 --set train.grad_accum_steps=4, which keeps the update")
+    assert said.endswith("or set train.batch_size=64 and train.grad_accum_steps=4, which keeps the effective batch")
     assert "\n" not in said
     assert isinstance(as_device_error(error, "labels"), OutOfMemory), "where no setting says how many go at a time"
 
 
 @pytest.mark.parametrize(("size", "grad_accum_steps", "half", "more"), [(2, 3, 1, 6), (5, 1, 2, 3), (300, 1, 150, 2)])
 def test_the_smaller_batches_make_no_smaller_update(size: int, grad_accum_steps: int, half: int, more: int) -> None:
-    assert f".batch_size={half} --set train.grad_accum_steps={more}," in str(
+    assert f".batch_size={half} and train.grad_accum_steps={more}," in str(
         as_device_error(MemoryError(), "x", size, grad_accum_steps)
     )
     assert half * more >= size * grad_accum_steps

@@ -1,7 +1,5 @@
 """`advise`: the smallest fraction whose students stay within a tolerance of a training on everything."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass

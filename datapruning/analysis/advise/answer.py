@@ -1,7 +1,5 @@
 """The answer: which fraction, with which interval, and which fractions other tolerances would take."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

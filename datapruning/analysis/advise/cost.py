@@ -3,8 +3,6 @@
 Costs are counted in samples; a teacher's sample counts as a student's, whatever its network.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -11,8 +11,6 @@ Uncertainty is estimated by a bootstrap: a draw resamples the hold-out, shifts e
 fits anew.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -3,8 +3,6 @@
 The test set is not used.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """The messages of an advice."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 

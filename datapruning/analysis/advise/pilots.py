@@ -5,8 +5,6 @@ on the hold-out than they are (measured in `benchmarks/advise.py`); so the advic
 teacher and student are trained alike, that is the reference itself, and costs nothing.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial

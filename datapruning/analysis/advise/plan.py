@@ -4,8 +4,6 @@ A pure function of what is measured already, so that an advice that was interrup
 with another tolerance starts from the existing pilots.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from fractions import Fraction

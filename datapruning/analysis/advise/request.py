@@ -1,7 +1,5 @@
 """What is asked of an advice, with all that can be refused checked before anything is trained or written."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -7,8 +7,6 @@ halves, the border repeated, positions rounded to 1/2048 of a pixel; nothing is 
 stored at not much more than the size of the views. It works on whole numbers and rounds once, at the end.
 """
 
-from __future__ import annotations
-
 import math
 from typing import NamedTuple
 

@@ -4,8 +4,6 @@ The same numbers, bit for bit, as the torch operations in `augmentation.py`, whi
 reference in the tests; three times as fast, because a pixel is touched once. Needs numba, which comes with FFCV.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import cache
 from typing import Any

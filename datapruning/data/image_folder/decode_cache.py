@@ -4,8 +4,6 @@ Beside it lie a manifest, `ROLE.json`, and a list of the paths. The manifest is 
 again, as after a process was killed. One process decodes, others wait.
 """
 
-from __future__ import annotations
-
 import hashlib
 import shutil
 import warnings

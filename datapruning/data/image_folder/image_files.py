@@ -1,7 +1,5 @@
 """The image files of one split, wherever they come from: names, labels, and a function that reads one."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass

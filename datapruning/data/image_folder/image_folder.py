@@ -1,7 +1,5 @@
 """Datasets made of image files, which are decoded once; a folder of class folders is one."""
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Images that stay in their file: indexed like an array of images, read when they are needed."""
 
-from __future__ import annotations
-
 import io
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path

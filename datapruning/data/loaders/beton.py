@@ -4,8 +4,6 @@ FFCV's own Loader keeps tables and Python dictionaries of every sample in memory
 holds. Here the tables stay in the file, and are checked once against its size.
 """
 
-from __future__ import annotations
-
 from functools import cache
 from math import prod
 from pathlib import Path

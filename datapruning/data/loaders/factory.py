@@ -1,7 +1,5 @@
 """The device and the loader that "auto" stands for."""
 
-from __future__ import annotations
-
 import importlib.util
 from pathlib import Path
 

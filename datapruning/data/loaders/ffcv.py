@@ -5,8 +5,6 @@ from the caller, every batch has memory of its own, a worker's exception reaches
 and torch's thread count stays as it was.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path

@@ -5,8 +5,6 @@ FFCV alone. FFCV's own writer forks workers and waits without end if one dies; h
 allocator run in this process, at the speed of the disk for raw images.
 """
 
-from __future__ import annotations
-
 import errno
 from collections.abc import Iterator
 from contextlib import contextmanager

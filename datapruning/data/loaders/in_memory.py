@@ -1,7 +1,5 @@
 """The in-memory loader: the whole split as uint8 on the device. No FFCV needed; fastest where the data fits in memory."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 import numpy as np

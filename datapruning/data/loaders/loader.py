@@ -5,8 +5,6 @@ batch size and padding are decided by the caller (`data/batching.py`), augmentat
 gathers. `factory.py` opens one.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 

@@ -4,8 +4,6 @@ The images are a memory-mapped array, or JPEG files that are decoded again for e
 `datapruning.data.image_folder`). Memory does not grow with the data.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 

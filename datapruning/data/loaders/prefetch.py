@@ -1,7 +1,5 @@
 """Reading ahead: a thread reads the given batches, a few in advance. Its exception reaches the caller."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from queue import Empty, Full, Queue

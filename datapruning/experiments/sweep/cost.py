@@ -1,7 +1,5 @@
 """What a sweep costs: samples to train beforehand, and the time left once trials are finished."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 

@@ -3,8 +3,6 @@
 Each list may also be text, separated by commas, as on the command line.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 

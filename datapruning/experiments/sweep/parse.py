@@ -1,7 +1,5 @@
 """Lists as the command line gives them: text with commas between the items, or a sequence; no item twice."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 

@@ -1,7 +1,5 @@
 """What is asked of a sweep, with all that can be refused checked before anything is trained or written."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What the students of a sweep share: made once, before the first trial, by one process; others wait for it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The status of a sweep's trials, with the grid that they come from."""
 
-from __future__ import annotations
-
 import time
 from dataclasses import dataclass
 

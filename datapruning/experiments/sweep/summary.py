@@ -1,7 +1,5 @@
 """The messages of a sweep before it starts: how many trials there are, how many are finished, and what the others cost."""
 
-from __future__ import annotations
-
 import math
 import os
 from collections.abc import Iterable

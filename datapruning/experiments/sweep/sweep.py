@@ -1,7 +1,5 @@
 """`sweep`: a student for every combination of settings, each a trial of a store."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The tables of a sweep: accuracies by setting and KD weight, over seeds, and a CSV with a line for each trial."""
 
-from __future__ import annotations
-
 import csv
 import io
 import statistics

@@ -1,7 +1,5 @@
 """One trial of a sweep: a student, trained by the same verb as by `dprune train`."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """What a sweep may vary in the student itself: how its weights are pruned, and its self-distillation."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 

@@ -1,7 +1,5 @@
 """Files through which workers report to the command: a heartbeat and a log for each, in the folder of the store."""
 
-from __future__ import annotations
-
 import os
 import platform
 import time

@@ -1,7 +1,5 @@
 """Launchers: where workers run (local, slurm or ray) and with which settings. They are no part of what is computed."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Worker processes of this machine, which never outlive the process that started them."""
 
-from __future__ import annotations
-
 import os
 import platform
 import subprocess

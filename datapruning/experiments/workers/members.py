@@ -1,7 +1,5 @@
 """Training the members of a subset ensemble by several workers; a scorer that reads the ensemble finds them done."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Watching workers: one that dies in a trial is replaced, and a trial in which two die has failed."""
 
-from __future__ import annotations
-
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """A pool of workers: how those of one kind are started, polled and stopped. The kinds are local, Slurm and Ray."""
 
-from __future__ import annotations
-
 import itertools
 import signal
 import sys

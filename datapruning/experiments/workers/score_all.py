@@ -1,7 +1,5 @@
 """`score_all`: several scorers at once; workers may train the members of an ensemble."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Unpack

@@ -1,7 +1,5 @@
 """The status of a store's trials: done, failed, running or remaining, whichever process on whichever machine runs them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from datapruning.io.trial_store import FailedTrial, RunningTrial, Trial, TrialConfig, TrialStore

@@ -1,7 +1,5 @@
 """A worker's task: the trials of a store and all that it takes to run them, in a JSON file that any machine can read."""
 
-from __future__ import annotations
-
 import importlib
 import os
 from collections.abc import Mapping, Sequence

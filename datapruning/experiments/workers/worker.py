@@ -3,8 +3,6 @@
 It is the same command wherever it runs: `pool.worker_command`. It ends with the process that started it.
 """
 
-from __future__ import annotations
-
 import os
 import signal
 import threading

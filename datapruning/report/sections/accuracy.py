@@ -1,7 +1,5 @@
 """Accuracy against fraction: a curve for each scorer, with and without KD."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Scorer agreement: rank correlations between the scores files."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

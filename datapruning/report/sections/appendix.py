@@ -1,7 +1,5 @@
 """Where every number comes from: each run's folder and the command that repeats it; what was left out; what failed."""
 
-from __future__ import annotations
-
 import json
 import shlex
 

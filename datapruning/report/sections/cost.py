@@ -1,7 +1,5 @@
 """Accuracy against cost, with everything that is paid for, and after how many students the shared costs pay off."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from datapruning.report.comparison import NO_METHOD, Comparison, family_name

@@ -1,7 +1,5 @@
 """Figures of the cost section: accuracy against cost, and the cost of each student against how many there are."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Images of the samples that each scorer puts first and last, with their label and the teacher's prediction."""
 
-from __future__ import annotations
-
 import base64
 import io
 from collections.abc import Sequence

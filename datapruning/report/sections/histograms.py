@@ -1,7 +1,5 @@
 """Histograms: the scores, and the classes, of what is kept against all."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

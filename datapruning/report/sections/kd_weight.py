@@ -1,7 +1,5 @@
 """The KD weight: accuracy against the weight at each fraction, on the test set and on the searches' validation samples."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes

@@ -1,7 +1,5 @@
 """Images of samples whose label is likely wrong, with their label and the one that the networks suggest."""
 
-from __future__ import annotations
-
 from datapruning.artifacts.label_issues import LabelIssues
 from datapruning.data.dataset import Dataset
 from datapruning.report.format import MINUS

@@ -1,7 +1,5 @@
 """Pruned weights: accuracy against the share that was removed, what it saves and costs, and what each layer keeps."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Sequence
 

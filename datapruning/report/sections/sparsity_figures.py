@@ -1,7 +1,5 @@
 """Figures of pruned weights: accuracy against the share that was removed, and the share that each layer keeps."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """The summary: a row for each scorer, kind of KD and fraction."""
 
-from __future__ import annotations
-
 from datapruning.report.comparison import Comparison, family_name
 from datapruning.report.groups import Group, kd_gains
 from datapruning.report.inputs import ReportInputs

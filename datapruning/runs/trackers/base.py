@@ -1,7 +1,5 @@
 """What an experiment tracker does, and which trackers there are."""
 
-from __future__ import annotations
-
 import importlib
 import tomllib
 from collections.abc import Mapping

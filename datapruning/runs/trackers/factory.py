@@ -1,7 +1,5 @@
 """Which experiment tracker a name stands for."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from datapruning.errors import UnknownName

@@ -1,7 +1,5 @@
 """MLflow: files in `WORKSPACE/mlruns`, or where $MLFLOW_TRACKING_URI says."""
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Iterator, Mapping

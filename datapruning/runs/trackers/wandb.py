@@ -1,7 +1,5 @@
 """Weights & Biases: offline in `RUN/wandb` unless $WANDB_MODE says otherwise."""
 
-from __future__ import annotations
-
 import os
 import secrets
 import shutil

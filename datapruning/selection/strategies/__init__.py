@@ -1,7 +1,5 @@
 """Selection strategies, one a file: scores (and evidence) in, the kept samples out. See docs/strategies.md."""
 
-from __future__ import annotations
-
 import importlib
 import pkgutil
 

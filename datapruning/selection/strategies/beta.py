@@ -1,7 +1,5 @@
 """Beta sampling: the more is pruned, the easier the samples that are drawn."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Coverage-centric coresets: a hard cut-off, then as many of every stratum of the score."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from fractions import Fraction

@@ -1,7 +1,5 @@
 """D2: difficulty spread over a graph of neighbours, then picked greedily, each pick lowering its neighbourhood."""
 
-from __future__ import annotations
-
 import heapq
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """Uniformly at random, whatever the scores say."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from datapruning.selection.strategy import Pool, Positions, Strategy

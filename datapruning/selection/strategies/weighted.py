@@ -1,7 +1,5 @@
 """Sampling with a temperature: between the highest scores and uniformly at random."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from datapruning.selection.draw import gumbel_noise, rank_descending

@@ -1,7 +1,5 @@
 """The middle of the ranking."""
 
-from __future__ import annotations
-
 from datapruning.selection.draw import rank_descending
 from datapruning.selection.strategy import Pool, Positions, Strategy
 

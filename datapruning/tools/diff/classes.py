@@ -1,7 +1,5 @@
 """How two values of each class differ, the largest difference first."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

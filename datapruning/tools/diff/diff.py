@@ -1,7 +1,5 @@
 """`diff`: what two scores files, two subset files or two run folders of one dataset do not share."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from datapruning.artifacts.metadata import check_same_dataset

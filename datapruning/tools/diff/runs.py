@@ -1,7 +1,5 @@
 """How two runs differ: their results, their settings and the subsets that they were trained on."""
 
-from __future__ import annotations
-
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass

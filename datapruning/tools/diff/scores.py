@@ -1,7 +1,5 @@
 """How two scores of the same samples differ. Only their orders are compared, because only the order is used."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """How two subsets differ: the samples they share, and how many two random subsets of these sizes would share."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Scores and subsets as plain columns and lists of ids."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

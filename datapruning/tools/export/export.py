@@ -1,7 +1,5 @@
 """`export`: scores and subsets as tables and lists, and weights of runs, for other programs."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from datapruning.artifacts.metadata import check_same_dataset

@@ -1,7 +1,5 @@
 """Writers of plain files, one for each file name suffix: .csv, .parquet, .txt, .npy. Each writes atomically."""
 
-from __future__ import annotations
-
 import csv
 import importlib
 import json

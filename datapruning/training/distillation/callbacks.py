@@ -1,7 +1,5 @@
 """The callbacks of a training that has a run folder."""
 
-from __future__ import annotations
-
 from datapruning.runs.context import Context
 from datapruning.runs.run import Run
 from datapruning.training.callbacks import Callback, LogHistory, StopAtTimeLimit

@@ -1,7 +1,5 @@
 """Which samples a network classifies correctly, and the same as text for a trial of a store."""
 
-from __future__ import annotations
-
 import base64
 
 import numpy as np

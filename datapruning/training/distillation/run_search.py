@@ -6,8 +6,6 @@ a pilot of the same length from scratch (measured in `benchmarks/probes.py`), an
 first half of the run.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass

@@ -1,7 +1,5 @@
 """Training a student: candidates -> masks -> decision -> training and evaluation."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """A whole run: train, evaluate on the test set once, write the run folder. Teachers and students alike."""
 
-from __future__ import annotations
-
 import time
 from dataclasses import dataclass
 from typing import Protocol, TypeVar

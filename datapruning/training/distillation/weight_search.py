@@ -5,8 +5,6 @@ probes that branch off half way (`run_search.py`) and are evaluated on samples t
 run continues with the best weight. Nothing is trained here.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace

@@ -1,7 +1,5 @@
 """Which rows of a batch each process takes: every row in exactly one shard, without padding."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """What `dprune` does under torchrun, in process 0 and in the others."""
 
-from __future__ import annotations
-
 import os
 import re
 import sys

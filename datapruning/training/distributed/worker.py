@@ -1,7 +1,5 @@
 """The other processes: each waits for a message of process 0, does its shard of the work, and waits again."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What the trainer knows of self-distillation: auxiliary batches, a step, a state for checkpoints."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import NamedTuple

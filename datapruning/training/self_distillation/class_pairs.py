@@ -1,7 +1,5 @@
 """Partners: for each kept sample another one of its class, drawn anew in every epoch."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -35,7 +33,7 @@ class ClassPairs:
             names = ", ".join(map(str, lone[:SHOWN])) + (", ..." if lone.size > SHOWN else "")
             raise InvalidValue(
                 f"pairs within a class need two kept samples or more, but {lone.size} of the classes "
-                f"{'has' if lone.size == 1 else 'have'} a single one (class {names}): keep more, or use --balance class"
+                f"{'has' if lone.size == 1 else 'have'} a single one (class {names}): keep more, or use balance class"
             )
 
     def draw(self, ids: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.int64]:

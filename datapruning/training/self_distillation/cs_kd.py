@@ -1,7 +1,5 @@
 """CS-KD: a sample's prediction is drawn to that for another sample of its class (Yun et al., CVPR 2020, section 2.2)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Self-distillation in words: what a run says before it trains."""
 
-from __future__ import annotations
-
 from datapruning.config.self_distillation import SelfDistillConfig
 
 EXTRA = {

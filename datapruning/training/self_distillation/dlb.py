@@ -1,7 +1,5 @@
 """DLB: the last mini-batch comes again, and its new predictions are drawn to its old ones (Shen et al., CVPR 2022)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """From settings to methods: a run may train in parts (shared prefix, probes, the rest), each with a new method."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """PS-KD: labels are softened, more and more, by what the student said of the sample an epoch ago (Kim et al., ICCV 2021)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

@@ -1,7 +1,5 @@
 """TF-KD: a teacher that nobody trained, or the student's own kind, trained before (Yuan et al., CVPR 2020)."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from torch.nn.functional import kl_div, log_softmax, softmax

@@ -1,7 +1,5 @@
 """EPSD and its baselines behind one call, `saliency(inputs)`; larger values are kept."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """Pruned weights for other programs: as a state dict with zeros, or compact as kept values and packed masks."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from pathlib import Path

@@ -4,8 +4,6 @@ At an initialisation self-distillation has little to learn from: PS-KD has no ea
 Here the earlier network is the one an inner step before, on the same batch, which keeps their idea.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import NamedTuple
 

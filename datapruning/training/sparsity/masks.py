@@ -1,7 +1,5 @@
 """Masks: which weights of a network are kept. Made before training, enforced during it, saved in the run folder."""
 
-from __future__ import annotations
-
 import hashlib
 import math
 from collections.abc import Mapping

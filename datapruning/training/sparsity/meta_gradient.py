@@ -5,8 +5,6 @@ weight is |dL(theta_i)/dm| over its sum over all weights. Without steps, of the 
 After steps, of the cross-entropy: ProsPr (Alizadeh et al. 2022); of a self-distillation loss: EPSD (Chen et al. 2024).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial

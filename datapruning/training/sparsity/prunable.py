@@ -1,7 +1,5 @@
 """Which weights can be pruned: those of convolutions and linear layers of a stock torch model. Biases and norms stay."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from typing import Any
 

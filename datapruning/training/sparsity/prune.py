@@ -1,7 +1,5 @@
 """The pruning stage: before a student is trained, a few batches of kept samples decide which of its weights are kept."""
 
-from __future__ import annotations
-
 import time
 from dataclasses import dataclass
 

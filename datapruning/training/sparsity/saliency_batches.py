@@ -1,7 +1,5 @@
 """The few batches of kept samples that a saliency is taken on, drawn by the run's seed."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 import numpy as np

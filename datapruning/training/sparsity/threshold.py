@@ -1,7 +1,5 @@
 """From saliencies to masks: the largest are kept, over the whole network or layer by layer."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np
