@@ -172,8 +172,8 @@ def label_issues_path(context: Context, scorer: str, count: int, seed: int) -> P
     """Where a list of label issues lies in the workspace."""
     made_with = context.recipe.identity("proxy", "evidence", "views", "ensemble", "ensemble_member")
     identity = {"count": count, "seed": seed, "threads": context.threads, "device": context.device.type, **made_with}
-    place = context.artifact_path("label-issues", scorer, identity)
-    return place.with_name(f"{place.name}.csv")
+    path = context.artifact_path("label-issues", scorer, identity)
+    return path.with_name(f"{path.name}.csv")
 
 
 def check_scorer(scorer: str) -> None:

@@ -51,11 +51,11 @@ def report_disk_full(path: Path, need: float | None = None) -> Iterator[None]:
 def disk_full_message(error: BaseException) -> str | None:
     """What an exception says of a full disk, in words; None: it is about something else."""
     if isinstance(error, OSError):
-        said = DISK_FULL_ERRNOS.get(error.errno or 0)
+        message = DISK_FULL_ERRNOS.get(error.errno or 0)
         return (
             DISK_FULL_ERRNOS[errno.ENOSPC]
-            if said is None and error.errno is None and NUMPY_SHORT_WRITE in str(error)
-            else said
+            if message is None and error.errno is None and NUMPY_SHORT_WRITE in str(error)
+            else message
         )
     # safetensors has exceptions of its own: "... No space left on device (os error 28)"
     return next((what for code, what in DISK_FULL_ERRNOS.items() if f"(os error {code})" in str(error)), None)
@@ -128,4 +128,4 @@ def remove_partial_files(path: Path) -> None:
 
 def _nearest_existing_dir(path: Path) -> Path:
     """The nearest folder that exists."""
-    return next(place for place in (path, *path.absolute().parents) if place.is_dir())
+    return next(folder for folder in (path, *path.absolute().parents) if folder.is_dir())

@@ -71,15 +71,15 @@ def read_header(file: IO[bytes]) -> Header:
     if length > MAX_HEADER_BYTES:
         raise ValueError(f"its header has {length:,} bytes")
     raw = file.read(length)
-    found = HEADER.fullmatch(raw.decode("utf-8" if begin[6] == 3 else "latin1"))
-    if len(raw) != length or found is None:
+    match = HEADER.fullmatch(raw.decode("utf-8" if begin[6] == 3 else "latin1"))
+    if len(raw) != length or match is None:
         raise ValueError("its header is cut off, or of no array of plain numbers or text (pickle is never opened)")
     try:
-        dtype = np.dtype(found[1])
+        dtype = np.dtype(match[1])
     except TypeError:
-        raise ValueError(f"there is no type '{found[1]}'") from None
-    shape = tuple(int(n) for n in found[3].split(",") if n.strip())
-    return Header(dtype, shape, found[2] == "True", 8 + width + length)
+        raise ValueError(f"there is no type '{match[1]}'") from None
+    shape = tuple(int(n) for n in match[3].split(",") if n.strip())
+    return Header(dtype, shape, match[2] == "True", 8 + width + length)
 
 
 def read_array(path: Path) -> Array:
@@ -118,7 +118,7 @@ def read_npz_arrays(path: Path, names: Collection[str] | None = None) -> dict[st
         OSError, ValueError, and others of `READ_ERRORS`: missing, broken, a bomb, or of other types.
     """
     with open_regular_file(path) as (file, size), open_checked_zip(file, size) as archive:
-        found = {}
+        arrays = {}
         for info in archive.infolist():
             name = info.filename.removesuffix(".npy")
             with archive.open(info) as member:  # here the name in the directory is compared with the member's own
@@ -126,10 +126,10 @@ def read_npz_arrays(path: Path, names: Collection[str] | None = None) -> dict[st
                     continue
                 header = read_header(member)
                 _check_size(header, info.file_size)
-                found[name] = _read_values(member, header)
+                arrays[name] = _read_values(member, header)
                 if member.read(1):
                     raise ValueError(f"'{name}' goes on behind its end")
-        return found
+        return arrays
 
 
 @contextmanager
@@ -156,9 +156,9 @@ def open_checked_zip(file: IO[bytes], size: int) -> Iterator[zipfile.ZipFile]:
             )
             if info.compress_size > size or info.file_size > most:
                 raise ValueError(f"a member of {info.compress_size:,} bytes says that it unpacks to {info.file_size:,}")
-        whole = sum(info.file_size for info in infos)
-        if whole > max(MAX_UNPACKED_BYTES, MAX_COMPRESSION_RATIO * size):
-            raise ValueError(f"its {size:,} bytes would unpack to {whole:,}, which no file of this kind does")
+        unpacked_bytes = sum(info.file_size for info in infos)
+        if unpacked_bytes > max(MAX_UNPACKED_BYTES, MAX_COMPRESSION_RATIO * size):
+            raise ValueError(f"its {size:,} bytes would unpack to {unpacked_bytes:,}, which no file of this kind does")
         yield archive
 
 

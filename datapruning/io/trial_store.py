@@ -113,12 +113,12 @@ class TrialStore:
 
         What `work` raises is raised here, and leaves nothing behind.
         """
-        found = self.get(config)
-        if found is not None:
-            return found
-        with self._lock(config, wait) as mine:
+        trial = self.get(config)
+        if trial is not None:
+            return trial
+        with self._lock(config, wait) as is_locked:
             # another process may have finished it while we waited
-            return (self.get(config) or self._run_locked(config, work)) if mine else None
+            return (self.get(config) or self._run_locked(config, work)) if is_locked else None
 
     def run_all(self, configs: Sequence[TrialConfig], work: TrialFn, label: str = "row") -> list[Trial]:
         """Do all rows that nobody has done or is doing, then wait for the others'. Returns them in the order given."""
@@ -135,8 +135,8 @@ class TrialStore:
         outcome = self.get(config) or self.failure(config)
         if outcome is not None:
             return outcome
-        with self._lock(config, wait=False) as mine:
-            if not mine:
+        with self._lock(config, wait=False) as is_locked:
+            if not is_locked:
                 return None
             outcome = self.get(config) or self.failure(config)
             if outcome is not None:

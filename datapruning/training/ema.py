@@ -1,4 +1,4 @@
-"""A moving average of a network's weights (EMA): evaluated and saved in the place of the last weights."""
+"""A moving average of a network's weights (EMA): evaluated and saved instead of the last weights."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ PREFIX, UPDATES = "ema.", "ema-updates"
 class WeightEMA:
     """average = d * average + (1 - d) * weights after each step, with d = min(decay, (1 + n) / (10 + n)) at step n.
 
-    Small decays at the start let go of the initial weights, so that short runs have an average, too (the rule of
+    Small decays at the start forget the initial weights, so that short runs have a useful average (the rule of
     TensorFlow's ExponentialMovingAverage). Running statistics of batch norms are averaged like weights; whole numbers are
-    copied. Training itself goes on as if there were no average.
+    copied. Training itself is not affected.
 
     Args:
         model: on its device; weights that are zero by a mask are zero already.

@@ -19,7 +19,7 @@ def batch_logits(
 ) -> Iterator[tuple[Batch, Tensor]]:
     """(batch, logits float32 [n, classes]) for each batch; the view of `epoch`, or none. The model's mode is put back.
 
-    Under torchrun the batches are dealt to all processes, and those of the others come without images.
+    Under torchrun the batches are shared by all processes, and those of the others have no images.
     """
     for batch, (logits,) in _outputs(model, loader, batches, views, epoch, features=False):
         yield batch, logits
@@ -38,8 +38,8 @@ def _outputs(
     model.eval()
     try:
         with torch.inference_mode():
-            work = shared_pass(loader, model, len(batches)) or local_outputs
-            yield from work(model, loader, batches, views, epoch, features=features)
+            compute = shared_pass(loader, model, len(batches)) or local_outputs
+            yield from compute(model, loader, batches, views, epoch, features=features)
     finally:
         model.train(was_training)
 
@@ -48,22 +48,22 @@ def predict(
     model: nn.Module, loader: Loader, ids: NDArray[np.int64], views: Augmentation, rows: int = EVAL_BATCH_SIZE
 ) -> Iterator[tuple[NDArray[np.int64], Tensor, Tensor]]:
     """(ids, labels, logits float32 [n, classes]) in parts, without augmentation, every id once and in order."""
-    left = len(ids)
+    remaining = len(ids)
     for batch, logits in batch_logits(model, loader, evaluation_batches(ids, rows), views):
-        count = min(left, rows)
-        left -= count
+        count = min(remaining, rows)
+        remaining -= count
         yield batch.ids[:count], batch.labels[:count], logits[:count]
 
 
 def predict_with_features(
     model: nn.Module, loader: Loader, ids: NDArray[np.int64], views: Augmentation
 ) -> Iterator[tuple[NDArray[np.int64], Tensor, Tensor, Tensor]]:
-    """The same, and what the last linear layer saw of each sample, [n, width]."""
-    left = len(ids)
-    for batch, (logits, seen) in _outputs(model, loader, evaluation_batches(ids), views, None, features=True):
-        count = min(left, len(batch.ids))
-        left -= count
-        yield batch.ids[:count], batch.labels[:count], logits[:count], seen[:count]
+    """As `predict`, with the inputs of the last linear layer, [n, width]."""
+    remaining = len(ids)
+    for batch, (logits, inputs) in _outputs(model, loader, evaluation_batches(ids), views, None, features=True):
+        count = min(remaining, len(batch.ids))
+        remaining -= count
+        yield batch.ids[:count], batch.labels[:count], logits[:count], inputs[:count]
 
 
 def accuracy(model: nn.Module, loader: Loader, ids: NDArray[np.int64], views: Augmentation) -> float:

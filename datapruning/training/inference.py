@@ -1,4 +1,4 @@
-"""Logits and features of a network in this process; knows of no other process."""
+"""Logits and features of a network, computed in this process."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -21,9 +21,9 @@ def local_outputs(
     *,
     features: bool,
 ) -> Iterator[tuple[Batch, list[Tensor]]]:
-    """Each batch with its logits float32 [n, classes] and, with `features`, what the last linear layer saw [n, width]."""
-    plain = ((batch, views.normalise(batch.images)) for batch in loader.read(batches)) if epoch is None else None
-    listening: AbstractContextManager[list[Tensor]] = penultimate(model) if features else nullcontext([])
-    with listening as held:
-        for batch, images in plain or views.read(loader, batches, epoch or 0):
-            yield batch, [model(images).float(), *held]
+    """Each batch with its logits float32 [n, classes] and, with `features`, the inputs of the last layer [n, width]."""
+    unaugmented = ((batch, views.normalise(batch.images)) for batch in loader.read(batches)) if epoch is None else None
+    recording: AbstractContextManager[list[Tensor]] = penultimate(model) if features else nullcontext([])
+    with recording as inputs:
+        for batch, images in unaugmented or views.read(loader, batches, epoch or 0):
+            yield batch, [model(images).float(), *inputs]

@@ -1,4 +1,4 @@
-"""Dynamic pruning: each epoch skips some of the samples that are easy by now, and others like them count for them.
+"""Dynamic pruning: each epoch skips some of the samples that are easy by then, and the other easy ones count more.
 
 InfoBatch (Qin et al. 2024, section 2): samples whose last loss is below the mean are easy; a share of them, drawn anew each
 epoch, is skipped, and the losses of the easy ones that stay are scaled up, so that the expected gradient is that of all
@@ -26,15 +26,15 @@ EPOCH_IDS, EPOCH_LOSSES = "infobatch.epoch-ids", "infobatch.epoch-losses"
 def epoch_weights(
     ids: NDArray[np.int64], losses: NDArray[np.float32], share: float, seed: int, epoch: int
 ) -> NDArray[np.float32]:
-    """What each sample counts in an epoch; 0: it is skipped.
+    """The weight of each sample in an epoch; 0: it is skipped.
 
-    Of c easy samples floor(share * c) are skipped, so that with two samples or more there are always two left. Those that
-    stay have the weight c / (c - skipped), which is 1 / (1 - share) but for that rounding: each sample's expected weight is
-    1 exactly. A sample's lot depends on seed, epoch and on which samples are easy, on nothing else.
+    Of c easy samples floor(share * c) are skipped, so that of two samples or more at least two are left. The
+    easy ones that are left have the weight c / (c - skipped), which is 1 / (1 - share) but for that rounding: each
+    sample's expected weight is 1 exactly. Whether a sample is skipped depends on seed, epoch and on which samples are easy, on nothing else.
 
     Args:
         ids: int64 [n].
-        losses: float32 [n], the last of each sample; NaN: it was never seen, and is not easy.
+        losses: float32 [n], the last of each sample; NaN: it was never trained on, and is not easy.
         share: of the easy samples, 0 <= share < 1.
         seed: of the run.
         epoch: counted from 0.
@@ -54,7 +54,7 @@ def epoch_weights(
 
 
 class InfoBatch:
-    """The samples of a training, the last loss of each, and what each counts in the epoch at hand.
+    """The samples of a training, the last loss of each, and the weight of each in the current epoch.
 
     Args:
         ids: int64 [n], the samples to train on.
@@ -72,11 +72,11 @@ class InfoBatch:
 
     @classmethod
     def create(cls, training: TrainConfig, ids: NDArray[np.int64], seed: int) -> InfoBatch | None:
-        """As the settings say; None where they prune nothing."""
+        """By the settings; None where they do not prune."""
         return cls(ids, training.infobatch, training.infobatch_until, seed) if training.infobatch else None
 
     def begin_epoch(self, epoch: int, position: float) -> NDArray[np.int64] | None:
-        """The ids int64 of this epoch, or None from where epochs are whole again, and losses matter no more.
+        """The ids int64 of this epoch; None where nothing is skipped any more.
 
         Args:
             epoch: counted from 0.
@@ -88,41 +88,41 @@ class InfoBatch:
         return self.ids[self._weights > 0]
 
     def weights(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        """What samples of this epoch count, float32 [n] for ids int64 [n]."""
+        """The weights float32 [n] of samples of this epoch, by ids int64 [n]."""
         return self._weights[np.searchsorted(self.ids, ids)]
 
     def record_losses(self, ids: NDArray[np.int64], losses: Tensor) -> None:
-        """Note losses [n] of a batch; they stay on their device until the epoch ends, so that nothing waits for them."""
+        """Record losses [n] of a batch; they stay on their device until the epoch ends, so that nothing waits for them."""
         self._recorded.append((np.searchsorted(self.ids, ids), losses.detach()))
 
     def end_epoch(self) -> None:
         """The epoch's losses become the last ones."""
         if self._recorded:
-            places, losses = self._epoch_losses()
-            self.losses[places] = losses.cpu().numpy()
+            indices, losses = self._epoch_losses()
+            self.losses[indices] = losses.cpu().numpy()
             self._recorded = []
 
     def _epoch_losses(self) -> tuple[NDArray[np.int64], Tensor]:
-        """(places int64 [n] in the sorted ids, losses float32 [n]) of this epoch so far."""
-        device = self._recorded[-1][1].device  # those of before a resume lie on the host
-        places = np.concatenate([place for place, _ in self._recorded])
-        return places, torch.cat([losses.to(device) for _, losses in self._recorded]).float()
+        """(indices int64 [n] into the sorted ids, losses float32 [n]) of this epoch so far."""
+        device = self._recorded[-1][1].device  # those of before a resume are on the CPU
+        indices = np.concatenate([indices for indices, _ in self._recorded])
+        return indices, torch.cat([losses.to(device) for _, losses in self._recorded]).float()
 
     def tensors(self) -> dict[str, Tensor]:
         """What a checkpoint holds: ids int64 [n] and losses float32 [n], apart, so that no id goes through a float.
 
-        In the middle of an epoch also the losses that it has met so far, and which samples' they are.
+        In the middle of an epoch also the losses recorded so far, and the ids of their samples.
         """
-        found = {IDS: torch.from_numpy(self.ids), LOSSES: torch.from_numpy(self.losses)}
+        tensors = {IDS: torch.from_numpy(self.ids), LOSSES: torch.from_numpy(self.losses)}
         if self._recorded:
-            places, losses = self._epoch_losses()
-            found |= {EPOCH_IDS: torch.from_numpy(self.ids[places]), EPOCH_LOSSES: losses}
-        return found
+            indices, losses = self._epoch_losses()
+            tensors |= {EPOCH_IDS: torch.from_numpy(self.ids[indices]), EPOCH_LOSSES: losses}
+        return tensors
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Go on from there. Samples that are not in it are as if never seen: a part of a run may train on fewer."""
+        """Continue from a checkpoint. Samples that it lacks count as never seen: a part of a run may train on fewer."""
         known, losses = tensors[IDS].numpy(), tensors[LOSSES].numpy()
-        _, here, there = np.intersect1d(self.ids, known, assume_unique=True, return_indices=True)
-        self.losses[here] = losses[there]
+        _, indices, saved_indices = np.intersect1d(self.ids, known, assume_unique=True, return_indices=True)
+        self.losses[indices] = losses[saved_indices]
         if EPOCH_IDS in tensors:
             self._recorded = [(np.searchsorted(self.ids, tensors[EPOCH_IDS].numpy()), tensors[EPOCH_LOSSES])]

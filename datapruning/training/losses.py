@@ -153,11 +153,11 @@ def label_cross_entropy(logits: Tensor, batch: Batch, label_smoothing: float, *,
     if batch.mixed is None:
         reduction = "none" if per_sample else "mean"
         return cross_entropy(logits, batch.labels, label_smoothing=label_smoothing, reduction=reduction)
-    own, others = (
+    losses_a, losses_b = (
         cross_entropy(logits, labels, label_smoothing=label_smoothing, reduction="none")
         for labels in (batch.labels, batch.mixed.targets_b)
     )
-    losses = batch.mixed.lam * own + (1 - batch.mixed.lam) * others
+    losses = batch.mixed.lam * losses_a + (1 - batch.mixed.lam) * losses_b
     return losses if per_sample else losses.mean()
 
 

@@ -1,4 +1,4 @@
-"""The optimisers of the one loop, and what a checkpoint keeps of them."""
+"""The optimisers of the trainer, and their state in a checkpoint."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from datapruning.config.training import TrainConfig
 
 MOMENTUM = "momentum."
-"""Before the names of SGD's momentum in a checkpoint."""
+"""Prefix of the names of SGD's momentum in a checkpoint."""
 STATE = "optimizer."
-"""Before the names of all other state, as in "optimizer.exp_avg.conv1.weight"."""
+"""Prefix of the names of all other state, as in "optimizer.exp_avg.conv1.weight"."""
 BETA2 = 0.999
 
 
@@ -23,11 +23,10 @@ def make_optimizer(model: nn.Module, training: TrainConfig) -> torch.optim.Optim
     """
     groups: Any = model.parameters()
     if not training.decay_norms_biases:
-        flat: list[nn.Parameter] = []
-        others: list[nn.Parameter] = []
-        for parameter in model.parameters():
-            (flat if parameter.ndim <= 1 else others).append(parameter)
-        groups = [each for each in ({"params": others}, {"params": flat, "weight_decay": 0.0}) if each["params"]]
+        decayed = [parameter for parameter in model.parameters() if parameter.ndim > 1]
+        undecayed = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
+        groups = [{"params": decayed}, {"params": undecayed, "weight_decay": 0.0}]
+        groups = [group for group in groups if group["params"]]
     if training.optimizer == "adamw":
         betas = (training.momentum, BETA2)
         return torch.optim.AdamW(groups, training.lr, betas, weight_decay=training.weight_decay, fused=True)
@@ -38,17 +37,17 @@ def make_optimizer(model: nn.Module, training: TrainConfig) -> torch.optim.Optim
 
 
 def state_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimiser's state by weight, to be saved."""
-    found = {}
+    """The optimiser's state by the name of the weight, to be saved."""
+    tensors = {}
     for name, parameter in model.named_parameters():
         for key, value in optimizer.state[parameter].items():
             if isinstance(value, Tensor):
-                found[f"{MOMENTUM}{name}" if key == "momentum_buffer" else f"{STATE}{key}.{name}"] = value
-    return found
+                tensors[f"{MOMENTUM}{name}" if key == "momentum_buffer" else f"{STATE}{key}.{name}"] = value
+    return tensors
 
 
 def restore_state(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Put saved state back, in each weight's own memory format, as the optimiser would have made it."""
+    """Restore saved state, in each weight's memory format, as the optimiser would have made it."""
     saved: dict[str, dict[str, Tensor]] = {}
     for full, value in tensors.items():
         if full.startswith(MOMENTUM):

@@ -16,7 +16,7 @@ CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
 @contextmanager
 def reproducible(threads: int) -> Iterator[None]:
     """Same configuration, same thread count, same machine kind: same bits."""
-    before = torch.get_num_threads()
+    num_threads = torch.get_num_threads()
     workspace = os.environ.get(CUBLAS)
     torch.set_num_threads(threads)
     os.environ[CUBLAS] = ":4096:8"  # cuBLAS is deterministic only with a fixed workspace
@@ -24,7 +24,7 @@ def reproducible(threads: int) -> Iterator[None]:
         with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
             yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(num_threads)
         if workspace is None:
             del os.environ[CUBLAS]
         else:
@@ -44,13 +44,13 @@ def compiled(model: nn.Module) -> Callable[[Tensor], Tensor]:
     Every shape of a batch has a kernel of its own: which shapes came before must not change the bits.
 
     Raises (when the first batch comes):
-        InvalidValue: the compiler does not work here, or cannot compile this network.
+        InvalidValue: the compiler does not work on this machine, or cannot compile this network.
     """
-    ready: Callable[[Tensor], Tensor] = torch.compile(model, dynamic=False)
+    compiled_model: Callable[[Tensor], Tensor] = torch.compile(model, dynamic=False)
 
     def forward(images: Tensor) -> Tensor:
         try:
-            return ready(images)
+            return compiled_model(images)
         except Exception as error:
             if not any(kind.__module__.startswith(COMPILER) for kind in type(error).__mro__):
                 raise

@@ -13,20 +13,20 @@ def learning_rate(
 ) -> float:
     """The rate for update `step` of `steps` (counted from 0).
 
-    "one-cycle" goes up in a straight line for `warmup` of the steps and down in one to 0 (Smith and Topin 2018, without
-    the cycling of the momentum); "cosine" goes up likewise and down on half a cosine (Loshchilov and Hutter 2017); "step"
-    goes up likewise, stays, and is multiplied by `gamma` at each of the `milestones`, shares of the steps (He et al. 2016).
+    "one-cycle" rises linearly for the share `warmup` of the steps and falls linearly to 0 (Smith and Topin 2018, without
+    the cycling of the momentum); "cosine" rises likewise and falls on half a cosine (Loshchilov and Hutter 2017); "step"
+    rises likewise, stays, and is multiplied by `gamma` at each of the `milestones`, shares of the steps (He et al. 2016).
     """
     position = (step + 0.5) / steps  # the middle of the update: neither the first nor the last has rate 0
-    fallen = gamma ** sum(position >= share for share in milestones) if schedule == "step" else 1.0
+    decay = gamma ** sum(position >= share for share in milestones) if schedule == "step" else 1.0
     if position < warmup:
-        return peak * position / warmup * fallen
-    left = (1 - position) / (1 - warmup) if warmup < 1 else 1.0
+        return peak * position / warmup * decay
+    remaining = (1 - position) / (1 - warmup) if warmup < 1 else 1.0
     if schedule == "step":
-        return peak * fallen
+        return peak * decay
     if schedule == "cosine":
-        return peak * (1 - math.cos(math.pi * left)) / 2
-    return peak * left
+        return peak * (1 - math.cos(math.pi * remaining)) / 2
+    return peak * remaining
 
 
 def planned_rate(training: TrainConfig, step: int, steps: int) -> float:
@@ -37,13 +37,13 @@ def planned_rate(training: TrainConfig, step: int, steps: int) -> float:
 
 
 def planned_steps(training: TrainConfig, kept: int, total: int) -> int:
-    """Updates of a whole run: `epochs` passes over what is kept or, under the budget "steps", over the full data set."""
+    """Steps of a run: `epochs` passes over what is kept or, under the budget "steps", over the full data set."""
     passes_over = total if training.budget == "steps" else kept
     return training.epochs * len(batch_sizes(passes_over, training.effective_batch_size))
 
 
 def planned_epochs(training: TrainConfig, kept: int, total: int) -> int:
-    """Passes over the kept samples that the run makes, the last one perhaps not whole."""
+    """Passes over the kept samples that the run makes; the last one may be partial."""
     return math.ceil(planned_steps(training, kept, total) / len(batch_sizes(kept, training.effective_batch_size)))
 
 

@@ -31,10 +31,10 @@ def translate_device_errors(doing: str, batch_size: int | None = None, grad_accu
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        found = as_device_error(error, doing, batch_size, grad_accum_steps)
-        if found is None:
+        translated = as_device_error(error, doing, batch_size, grad_accum_steps)
+        if translated is None:
             raise
-        raise found from error
+        raise translated from error
 
 
 def as_device_error(
@@ -48,23 +48,23 @@ def as_device_error(
         batch_size: samples that went through the network at a time, where a setting says so.
         grad_accum_steps: such batches an update.
     """
-    said = first_line(error).strip()
-    words = said.lower()
+    message = first_line(error).strip()
+    words = message.lower()
     if isinstance(error, MemoryError) or any(sign in words for sign in OOM_MARKERS):
         gpu = "cuda" in words or "cublas" in words or "hip" in words
         whose = "the GPU's memory" if gpu else "the machine's memory"
         if batch_size is None or batch_size < 2:
             what = "the device cpu" if gpu else "the loader ffcv, which holds no images in memory"
-            return OutOfMemory(f"{doing}: {whose} is too small ({said}): end what else uses it, or try {what}")
+            return OutOfMemory(f"{doing}: {whose} is too small ({message}): end what else uses it, or try {what}")
         half = batch_size // 2
         batches = -(-batch_size * grad_accum_steps // half)
         table = next((table for word, table in TABLES.items() if doing.startswith(word)), "train")
         return OutOfMemory(
-            f"{doing}: {whose} is too small for {batch_size} samples at a time ({said}): end what else uses it, or "
+            f"{doing}: {whose} is too small for {batch_size} samples at a time ({message}): end what else uses it, or "
             f"set {table}.batch_size={half} and {table}.grad_accum_steps={batches}, which keeps the effective batch"
         )
     if isinstance(error, RuntimeError) and any(sign in words for sign in DEVICE_LOST_MARKERS):
         return DeviceError(
-            f"{doing}: the GPU failed ({said}); what was saved stays, and the same command goes on from there"
+            f"{doing}: the GPU failed ({message}); what was saved stays, and the same command goes on from there"
         )
     return None

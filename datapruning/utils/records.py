@@ -67,9 +67,9 @@ def _known_keys(kind: type[BaseModel], parents: Sequence[int | str]) -> list[str
     """The keys of the model that lies at a place inside another one."""
     kinds: list[Any] = [kind]
     for key in parents:
-        inside = [_fields(each)[key] for each in kinds if key in _fields(each)]
-        kinds = [model for annotation in inside for model in _models(annotation)] or kinds
-    return [str(name) for each in kinds for name in _fields(each)]
+        nested = [_fields(nested_kind)[key] for nested_kind in kinds if key in _fields(nested_kind)]
+        kinds = [model for annotation in nested for model in _models(annotation)] or kinds
+    return [str(name) for nested_kind in kinds for name in _fields(nested_kind)]
 
 
 def _fields(kind: Any) -> dict[int | str, Any]:

@@ -77,7 +77,7 @@ def train_and_evaluate(context: Context, run: Run, training_run: TrainingRun, me
 
     Args:
         context: dataset, device, loaders.
-        run: claimed by the caller, not finished.
+        run: opened by the caller, not finished.
         training_run: what is trained.
         metadata: what else the result says.
     """

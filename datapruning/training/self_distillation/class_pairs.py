@@ -1,4 +1,4 @@
-"""Partners: for each kept sample another one of its class, drawn anew in every epoch."""
+"""Partners: for each kept sample another one of its class, a new one in every epoch."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,7 +7,7 @@ from datapruning.errors import InvalidValue
 from datapruning.utils.hashing import hash_ids
 
 PAIR_KEY = 0x9A185
-SHOWN = 8
+MAX_SHOWN_CLASSES = 8
 
 
 class ClassPairs:
@@ -28,12 +28,14 @@ class ClassPairs:
         self._kept = by_id[np.argsort(labels[by_id], kind="stable")]  # by class, and by id within one
         self._counts = np.bincount(labels[by_id])
         self._first = np.cumsum(self._counts) - self._counts
-        lone = np.flatnonzero(self._counts == 1)
-        if lone.size and not allow_singletons:
-            names = ", ".join(map(str, lone[:SHOWN])) + (", ..." if lone.size > SHOWN else "")
+        singletons = np.flatnonzero(self._counts == 1)
+        if singletons.size and not allow_singletons:
+            more = ", ..." if singletons.size > MAX_SHOWN_CLASSES else ""
+            names = ", ".join(map(str, singletons[:MAX_SHOWN_CLASSES])) + more
             raise InvalidValue(
-                f"pairs within a class need two kept samples or more, but {lone.size} of the classes "
-                f"{'has' if lone.size == 1 else 'have'} a single one (class {names}): keep more, or use balance class"
+                f"pairs within a class need two kept samples or more, but {singletons.size} of the classes "
+                f"{'has' if singletons.size == 1 else 'have'} a single one (class {names}): keep more, or the same share of each class",
+                parameter="balance",
             )
 
     def draw(self, ids: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.int64]:
@@ -43,17 +45,17 @@ class ClassPairs:
         """
         classes = self._labels[ids]
         first, count = self._first[classes], self._counts[classes]
-        own = np.empty(len(ids), np.int64)
+        positions = np.empty(len(ids), np.int64)  # of the samples within their classes
         for label in np.unique(classes):
-            mine = classes == label
-            own[mine] = np.searchsorted(self._kept[self._first[label] : self._first[label] + self._counts[label]], ids[mine])
-        others = np.maximum(count - 1, 1)
-        drawn = _below_each(hash_ids(ids, PAIR_KEY, seed, epoch), others)
-        place = np.where(count == 1, 0, drawn + (drawn >= own))  # one's own place is left out
-        partners: NDArray[np.int64] = self._kept[first + place]
+            in_class = classes == label
+            members = self._kept[self._first[label] : self._first[label] + self._counts[label]]
+            positions[in_class] = np.searchsorted(members, ids[in_class])
+        drawn = _bounded(hash_ids(ids, PAIR_KEY, seed, epoch), np.maximum(count - 1, 1))
+        offset = np.where(count == 1, 0, drawn + (drawn >= positions))  # a sample is not its own partner
+        partners: NDArray[np.int64] = self._kept[first + offset]
         return partners
 
 
-def _below_each(bits: NDArray[np.uint64], limits: NDArray[np.int64]) -> NDArray[np.int64]:
-    """As `hashing.below`, a limit for each."""
+def _bounded(bits: NDArray[np.uint64], limits: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Integers int64 [n] in 0..limit-1 from random bits [n], as `hashing.bounded_ints` with a limit for each."""
     return (((bits >> np.uint64(32)) * limits.astype(np.uint64)) >> np.uint64(32)).astype(np.int64)

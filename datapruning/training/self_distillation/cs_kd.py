@@ -1,4 +1,4 @@
-"""CS-KD: a sample's prediction is drawn to that for another sample of its class (Yun et al., CVPR 2020, section 2.2)."""
+"""CS-KD: a sample's prediction is pulled to that for another sample of its class (Yun et al., CVPR 2020, section 2.2)."""
 
 from collections.abc import Sequence
 
@@ -14,13 +14,13 @@ from datapruning.training.self_distillation.class_pairs import ClassPairs
 
 
 class CSKD(SelfDistillation):
-    """base + weight * T^2 * KL(partner_T || own_T), the partner's logits being a constant.
+    """task loss + weight * T^2 * KL(partner_T || sample_T), the partner's logits being constant.
 
-    As in the authors' code the partners pass forward on their own, after the batch and in training mode, so that batch
-    norm counts them.
+    As in the authors' code the partners have a forward pass of their own, after the batch and in training mode, so that
+    batch norm counts them.
 
     Args:
-        pairs: who can be whose partner.
+        pairs: of samples of a class.
         weight: of the term.
         temperature: T.
         seed: of the draws.
@@ -41,6 +41,6 @@ class CSKD(SelfDistillation):
         logits = forward(images)
         with torch.no_grad():
             partners = forward(auxiliary.images)
-        base = loss(logits, batch, epoch)
+        task = loss(logits, batch, epoch)
         term = kd_loss(logits, partners[None], self.temperature)
-        return logits, base._replace(total=base.total + self.weight * term, self_distillation=term)
+        return logits, task._replace(total=task.total + self.weight * term, self_distillation=term)

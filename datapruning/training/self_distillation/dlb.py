@@ -1,4 +1,4 @@
-"""DLB: the last mini-batch comes again, and its new predictions are drawn to its old ones (Shen et al., CVPR 2022)."""
+"""DLB: the last mini-batch is repeated, and its new predictions are pulled to its old ones (Shen et al., CVPR 2022)."""
 
 from collections.abc import Mapping, Sequence
 
@@ -15,18 +15,18 @@ IDS, LOGITS, EPOCH = "dlb.ids", "dlb.logits", "dlb.epoch"
 
 
 class DLB(SelfDistillation):
-    """base over both halves + weight * T^2 * KL(before_T || now_T), `before` being a constant (their section 3.2).
+    """task loss over both batches + weight * T^2 * KL(previous_T || current_T), `previous` constant (their section 3.2).
 
-    The batch and the one before it pass through the network as one, and the base is the mean over all of it. The batch
-    before comes in another view than it had: the one that is half of the run's views away, so that soft labels of a teacher
-    are there for it. `before` are its logits of the update before, in training mode. The last batch of an epoch is the
-    first one's batch before in the next; the very first batch of a run has none, and its base alone.
+    A batch and the one before it pass through the network as one, and the task loss is the mean over both. The batch before
+    has another view than it had: the one that is half of the run's views away, so that soft labels of a teacher exist for
+    it. `previous` are its logits of the step before, in training mode. The last batch of an epoch is repeated in the first
+    step of the next; the first step of a run has the task loss alone.
 
     Args:
         weight: of the term.
         temperature: T.
-        views: different views that the run sees: the recipe's number, or the run's epochs if they are fewer. With 1, a
-            batch comes again in the view it had.
+        views: number of different views that the run sees: the recipe's, or the number of epochs if that is smaller. With
+            1, a batch is repeated in the same view.
     """
 
     trains_on_auxiliary = True
@@ -38,11 +38,11 @@ class DLB(SelfDistillation):
         self._epoch = 0
 
     def auxiliary_batches(self, batches: Sequence[NDArray[np.int64]], epoch: int) -> list[AuxiliaryRequest | None]:
-        """For each batch the one before it."""
-        carried = None if self._ids is None else (self._ids, self._other(self._epoch))
-        return [carried, *((ids, self._other(epoch)) for ids in batches[:-1])][: len(batches)]
+        """The batch before each batch."""
+        carried = None if self._ids is None else (self._ids, self._repeat_view(self._epoch))
+        return [carried, *((ids, self._repeat_view(epoch)) for ids in batches[:-1])][: len(batches)]
 
-    def _other(self, epoch: int) -> int:
+    def _repeat_view(self, epoch: int) -> int:
         return (epoch + self.views // 2) % self.views
 
     def step(
@@ -54,13 +54,13 @@ class DLB(SelfDistillation):
             losses = loss(logits, batch, epoch)
         else:
             assert self._logits is not None
-            n, m = len(batch.ids), len(auxiliary.batch.ids)  # the images may be one process's part
+            n, m = len(batch.ids), len(auxiliary.batch.ids)  # images may be those of one process
             both = forward(torch.cat([images, auxiliary.images]))
-            logits, again = both[:n], both[n:]
-            base = merge_means(loss(logits, batch, epoch), n, loss(again, auxiliary.batch, auxiliary.epoch), m)
-            before = self._logits.to(again.device, non_blocking=True)
-            term = kd_loss(again, before[None], self.temperature)
-            losses = base._replace(total=base.total + self.weight * term, self_distillation=term)
+            logits, repeated = both[:n], both[n:]
+            task = merge_means(loss(logits, batch, epoch), n, loss(repeated, auxiliary.batch, auxiliary.epoch), m)
+            previous = self._logits.to(repeated.device, non_blocking=True)
+            term = kd_loss(repeated, previous[None], self.temperature)
+            losses = task._replace(total=task.total + self.weight * term, self_distillation=term)
         self._ids, self._logits, self._epoch = batch.ids, logits.detach(), epoch
         return logits, losses
 
@@ -71,6 +71,6 @@ class DLB(SelfDistillation):
         return {IDS: torch.from_numpy(self._ids), LOGITS: self._logits, EPOCH: torch.tensor(self._epoch)}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """That batch is the one before."""
+        """Continue from the last batch that a checkpoint holds."""
         if IDS in tensors:
             self._ids, self._logits, self._epoch = tensors[IDS].numpy(), tensors[LOGITS], int(tensors[EPOCH])

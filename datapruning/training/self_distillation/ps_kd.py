@@ -1,4 +1,4 @@
-"""PS-KD: labels are softened, more and more, by what the student said of the sample an epoch ago (Kim et al., ICCV 2021)."""
+"""PS-KD: labels are softened, more and more, by the student's own prediction an epoch ago (Kim et al., ICCV 2021)."""
 
 from collections.abc import Mapping
 
@@ -16,10 +16,10 @@ IDS, TABLE = "ps-kd.ids", "ps-kd.table"
 
 
 class PSKD(SelfDistillation):
-    """(1 - a_t) * base + a_t * CE(P, z), a_t = weight * (t + 1) / epochs in epoch t (their section 3.1, equation 7).
+    """(1 - a_t) * task loss + a_t * CE(P, z), a_t = weight * (t + 1) / epochs in epoch t (their section 3.1, equation 7).
 
-    P is the softmax, in training mode and of the view it saw, of the sample's last presentation. A sample that was never
-    presented has the base alone, so the first epoch is plain.
+    P is the softmax of the sample's last training pass, in the view it had. A sample without one has the task loss alone, as
+    all have in the first epoch.
 
     Args:
         ids: int64 [n], the samples to train on.
@@ -39,18 +39,18 @@ class PSKD(SelfDistillation):
         """See `SelfDistillation.step`."""
         logits = forward(images)
         self.table = self.table.to(logits.device)
-        places = torch.from_numpy(np.searchsorted(self.ids, batch.ids)).to(logits.device, non_blocking=True)
+        rows = torch.from_numpy(np.searchsorted(self.ids, batch.ids)).to(logits.device, non_blocking=True)
         if epoch == 0:
             losses = loss(logits, batch, epoch)
         else:
-            before = self.table.index_select(0, places).to(logits.dtype)
-            known = ~before.isnan().any(1)
+            previous = self.table.index_select(0, rows).to(logits.dtype)
+            known = ~previous.isnan().any(1)
             share = self.weight * (epoch + 1) / self.epochs * known
-            term = cross_entropy(logits, before.nan_to_num(0.0), reduction="none")
-            base = loss.per_sample(logits, batch, epoch)
-            per_sample = base._replace(total=(1 - share) * base.total + share * term, self_distillation=known * term)
+            term = cross_entropy(logits, previous.nan_to_num(0.0), reduction="none")
+            task = loss.per_sample(logits, batch, epoch)
+            per_sample = task._replace(total=(1 - share) * task.total + share * term, self_distillation=known * term)
             losses = per_sample.map(Tensor.mean)
-        self.table.index_copy_(0, places, softmax(logits.detach().float(), dim=1))
+        self.table.index_copy_(0, rows, softmax(logits.detach().float(), dim=1))
         return logits, losses
 
     def tensors(self) -> dict[str, Tensor]:
@@ -58,9 +58,9 @@ class PSKD(SelfDistillation):
         return {IDS: torch.from_numpy(self.ids), TABLE: self.table}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Samples that are not in it are as if never presented: a part of a run may train on fewer."""
+        """Continue from a checkpoint. Samples that it lacks count as not trained on: a part of a run may train on fewer."""
         if IDS not in tensors:
             return
         known = tensors[IDS].numpy()
-        _, here, there = np.intersect1d(self.ids, known, assume_unique=True, return_indices=True)
-        self.table[torch.from_numpy(here)] = tensors[TABLE].to(self.table.device)[torch.from_numpy(there)]
+        _, rows, saved_rows = np.intersect1d(self.ids, known, assume_unique=True, return_indices=True)
+        self.table[torch.from_numpy(rows)] = tensors[TABLE].to(self.table.device)[torch.from_numpy(saved_rows)]

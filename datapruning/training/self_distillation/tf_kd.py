@@ -1,4 +1,4 @@
-"""TF-KD: a teacher that nobody trained, or the student's own kind, trained before (Yuan et al., CVPR 2020)."""
+"""TF-KD: a virtual teacher, or the same network trained before (Yuan et al., CVPR 2020)."""
 
 import torch
 from torch import Tensor
@@ -10,10 +10,10 @@ from datapruning.training.self_distillation.base import AuxiliaryBatch, Forward,
 
 
 class TFKD(SelfDistillation):
-    """(1 - weight) * base + weight * KL(softmax(u / T) || softmax(z)): the regularisation of their section 5.
+    """(1 - weight) * task loss + weight * KL(softmax(u / T) || softmax(z)): the regularisation of their section 5.
 
-    As in the authors' code, u are the virtual teacher's probabilities (`correct` for the label, the rest even), which go
-    through a softmax again: at T = 20 the target is almost even. The student's side has no temperature. Their factor of
+    As in the authors' code, u are the virtual teacher's probabilities (`correct` for the label, the rest uniform), which go
+    through a softmax again: at T = 20 the target is almost uniform. The student's side has no temperature. Their factor of
     100, with a mean over batch and 100 classes, is 1 with our sum over classes.
     """
 
@@ -26,9 +26,9 @@ class TFKD(SelfDistillation):
         """See `SelfDistillation.step`."""
         logits = forward(images)
         term = virtual_teacher_loss(logits, batch.labels, self.temperature, self.correct)
-        base = loss(logits, batch, epoch)
-        total = (1 - self.weight) * base.total + self.weight * term
-        return logits, base._replace(total=total, self_distillation=term)
+        task = loss(logits, batch, epoch)
+        total = (1 - self.weight) * task.total + self.weight * term
+        return logits, task._replace(total=total, self_distillation=term)
 
 
 def virtual_teacher_loss(logits: Tensor, labels: Tensor, temperature: float, correct: float) -> Tensor:
@@ -38,18 +38,18 @@ def virtual_teacher_loss(logits: Tensor, labels: Tensor, temperature: float, cor
 
 
 def virtual_teacher(labels: Tensor, classes: int, correct: float) -> Tensor:
-    """Probabilities float32 [n, classes]: `correct` for the label, the rest even over the other classes."""
+    """Probabilities float32 [n, classes]: `correct` for the label, the rest uniform over the other classes."""
     rest = (1 - correct) / max(classes - 1, 1)
-    found = torch.full((len(labels), classes), rest, device=labels.device)
-    return found.scatter_(1, labels[:, None], correct)
+    probs = torch.full((len(labels), classes), rest, device=labels.device)
+    return probs.scatter_(1, labels[:, None], correct)
 
 
 class TFKDSelf(SelfDistillation):
-    """(1 - weight) * base + weight * scale * T^2 * KL(self_T || own_T): their section 4.
+    """(1 - weight) * task loss + weight * scale * T^2 * KL(teacher_T || student_T): their section 4.
 
     Args:
         labels: of the self teacher: the same network, trained before on the same samples without distillation.
-        weight: its share.
+        weight: of the term.
         temperature: T.
         scale: see `SelfDistillConfig`.
     """
@@ -64,6 +64,6 @@ class TFKDSelf(SelfDistillation):
         logits = forward(images)
         teacher = self.labels[batch.ids, epoch].to(logits.device, non_blocking=True)
         term = self.scale * kd_loss(logits, teacher, self.temperature)
-        base = loss(logits, batch, epoch)
-        total = (1 - self.weight) * base.total + self.weight * term
-        return logits, base._replace(total=total, self_distillation=term)
+        task = loss(logits, batch, epoch)
+        total = (1 - self.weight) * task.total + self.weight * term
+        return logits, task._replace(total=total, self_distillation=term)
