@@ -34,7 +34,8 @@ class ClassPairs:
             names = ", ".join(map(str, singletons[:MAX_SHOWN_CLASSES])) + more
             raise InvalidValue(
                 f"pairs within a class need two kept samples or more, but {singletons.size} of the classes "
-                f"{'has' if singletons.size == 1 else 'have'} a single one (class {names}): keep more, or the same share of each class",
+                f"{'has' if singletons.size == 1 else 'have'} a single one (class {names}): keep more, "
+                "or the same share of each class",
                 parameter="balance",
             )
 
