@@ -30,8 +30,8 @@ def epoch_weights(
 
     Of c easy samples floor(share * c) are skipped, so that of two samples or more at least two are left. The
     easy ones that are left have the weight c / (c - skipped), which is 1 / (1 - share) but for that rounding: each
-    sample's expected weight is 1 exactly. Whether a sample is skipped depends on nothing but seed, epoch and which samples are
-    easy.
+    sample's expected weight is 1 exactly. Whether a sample is skipped depends on nothing but seed, epoch and which samples
+    are easy.
 
     Args:
         ids: int64 [n].

@@ -110,7 +110,7 @@ def test_what_is_kept_is_what_sorting_everything_gives(
     right[:, 7] = True  # nobody has influence on it
     context = counted_from(inside, correct, right)
     monkeypatch.setattr(counting, "MAX_PAIRS", cells)
-    found = dp.influence(context, top=5, pairs=pairs, permutations=0, least_influence=0.3)
+    result = dp.influence(context, top=5, pairs=pairs, permutations=0, least_influence=0.3)
     counts = inside.T.astype(float) @ right, (~inside).T.astype(float) @ right
     strength = counts[0] / inside.sum(0)[:, None] - counts[1] / (~inside).sum(0)[:, None]
     memorization = (inside & correct).sum(0) / inside.sum(0) - (~inside & correct).sum(0) / (~inside).sum(0)
@@ -119,21 +119,21 @@ def test_what_is_kept_is_what_sorting_everything_gives(
         allowed = small.train.labels[:, None] == small.test.labels
     high = allowed & (memorization[:, None] >= 0.25 - 1e-9) & (strength >= 0.3 - 1e-9)
     assert high.any()
-    assert {*zip(found.train_id, found.test_id, strict=True)} == {*zip(*np.nonzero(high), strict=True)}
-    assert np.all(np.diff(found.influence) <= 0)
-    np.testing.assert_allclose(found.influence, strength[found.train_id, found.test_id], rtol=1e-6)
-    np.testing.assert_allclose(found.memorization, memorization[found.train_id], rtol=1e-6)
-    np.testing.assert_allclose(found.train_memorization, memorization, atol=1e-6)
-    assert (found.meta.num_pairs_found, found.meta.considered) == (high.sum(), allowed.sum())
+    assert {*zip(result.train_id, result.test_id, strict=True)} == {*zip(*np.nonzero(high), strict=True)}
+    assert np.all(np.diff(result.influence) <= 0)
+    np.testing.assert_allclose(result.influence, strength[result.train_id, result.test_id], rtol=1e-6)
+    np.testing.assert_allclose(result.memorization, memorization[result.train_id], rtol=1e-6)
+    np.testing.assert_allclose(result.train_memorization, memorization, atol=1e-6)
+    assert (result.meta.num_pairs_found, result.meta.considered) == (high.sum(), allowed.sum())
     for j in range(60):
         ranked = sorted((-round(strength[i, j], 9), i) for i in range(120) if allowed[i, j] and strength[i, j] > 1e-9)[:5]
         ids = [i for _, i in ranked] + [-1] * (5 - len(ranked))
-        assert found.top_train_id[j].tolist() == ids, "the strongest, of equals the lower id"
-        np.testing.assert_allclose(found.top_influence[j, : len(ranked)], [-s for s, _ in ranked], rtol=1e-6)
-        assert not found.top_influence[j, len(ranked) :].any()
-        for place, i in enumerate(found.top_train_id[j, : len(ranked)]):
-            assert found.top_stderr[j, place] == pytest.approx(by_loops(inside, right, int(i), j)[1], rel=1e-5)
-    assert found.top_train_id[7].tolist() == [-1] * 5
+        assert result.top_train_id[j].tolist() == ids, "the strongest, of equals the lower id"
+        np.testing.assert_allclose(result.top_influence[j, : len(ranked)], [-s for s, _ in ranked], rtol=1e-6)
+        assert not result.top_influence[j, len(ranked) :].any()
+        for index, i in enumerate(result.top_train_id[j, : len(ranked)]):
+            assert result.top_stderr[j, index] == pytest.approx(by_loops(inside, right, int(i), j)[1], rel=1e-5)
+    assert result.top_train_id[7].tolist() == [-1] * 5
 
 
 def test_thresholds_count_what_equals_them(tmp_path: Path) -> None:
@@ -142,22 +142,22 @@ def test_thresholds_count_what_equals_them(tmp_path: Path) -> None:
     counted = count_members(ensemble_of(tmp_path, [0], inside, right, right), 1)
     one = np.array([0])
     assert counted.block(one, one)[0] < 0.15 < counted.block(one, one)[0] + influencing.ROUNDING
-    found = influencing._TopInfluences(1, 1)
-    found.add(one, one, *counted.block(one, one), np.array([True]), 0.15)
-    assert found.count == 1
+    result = influencing._TopInfluences(1, 1)
+    result.add(one, one, *counted.block(one, one), np.array([True]), 0.15)
+    assert result.count == 1
 
 
 def test_only_the_strongest_pairs_are_kept_and_all_are_counted(
     counted_from: Callable[..., Context], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     context = counted_from(*full())
-    whole = dp.influence(context, permutations=0)
+    complete = dp.influence(context, permutations=0)
     monkeypatch.setattr(influencing, "MAX_PAIRS", 4)
     monkeypatch.setattr(counting, "MAX_PAIRS", 50)
     few = dp.influence(context, permutations=0)
-    assert (few.meta.num_pairs_found, few.meta.kept) == (whole.meta.num_pairs_found, 4)
+    assert (few.meta.num_pairs_found, few.meta.kept) == (complete.meta.num_pairs_found, 4)
     for name in ("train_id", "test_id", "influence", "stderr"):
-        np.testing.assert_array_equal(getattr(few, name), getattr(whole, name)[:4])
+        np.testing.assert_array_equal(getattr(few, name), getattr(complete, name)[:4])
 
 
 def test_without_influence_chance_explains_what_is_found(counted_from: Callable[..., Context]) -> None:
@@ -173,13 +173,13 @@ def test_planted_influence_is_found_beyond_chance(counted_from: Callable[..., Co
         i, j = np.flatnonzero(small.train.labels == label)[0], np.flatnonzero(small.test.labels == label)[0]
         correct[:, i], right[:, j] = inside[:, i], inside[:, i]
         planted[int(j)] = int(i)
-    found = dp.influence(counted_from(inside, correct, right), least_influence=0.6)
-    assert {int(j): int(i) for i, j in zip(found.train_id, found.test_id, strict=True)} == planted
-    assert found.influence.tolist() == [1, 1, 1, 1]
-    assert found.memorization.tolist() == [1, 1, 1, 1]
-    assert found.meta.expected is not None
-    assert found.meta.expected < 1
-    assert all(found.top_train_id[j, 0] == i for j, i in planted.items())
+    result = dp.influence(counted_from(inside, correct, right), least_influence=0.6)
+    assert {int(j): int(i) for i, j in zip(result.train_id, result.test_id, strict=True)} == planted
+    assert result.influence.tolist() == [1, 1, 1, 1]
+    assert result.memorization.tolist() == [1, 1, 1, 1]
+    assert result.meta.expected is not None
+    assert result.meta.expected < 1
+    assert all(result.top_train_id[j, 0] == i for j, i in planted.items())
 
 
 def test_the_same_again_and_other_permutations_with_another_seed(counted_from: Callable[..., Context]) -> None:
@@ -201,10 +201,10 @@ def test_the_file_reads_back_and_is_never_written_over(counted_from: Callable[..
     path = tmp_path / "i.npz"
     context = counted_from(*full())
     made = dp.influence(context, out=path)
-    found = dp.load_influence(path)
+    result = dp.load_influence(path)
     for name in ARRAYS:
-        np.testing.assert_array_equal(found.arrays[name], made.arrays[name])
-    assert found.meta == made.meta
+        np.testing.assert_array_equal(result.arrays[name], made.arrays[name])
+    assert result.meta == made.meta
     with np.load(path, allow_pickle=False) as file:
         assert file["train_id"].dtype == np.int64
     stamp = path.stat().st_mtime_ns
@@ -271,17 +271,17 @@ def test_the_command_says_what_is_found_and_what_chance_gives(
     assert answer.code == 0, answer.err
     lines = answer.out.splitlines()
     path = Path(lines[-1].removeprefix("influence: "))
-    found = dp.load_influence(path)
-    assert lines[0].startswith(f"{found.meta.num_pairs_found:,} pairs of high influence")
+    result = dp.load_influence(path)
+    assert lines[0].startswith(f"{result.meta.num_pairs_found:,} pairs of high influence")
     assert lines[1].startswith("By chance alone, if no training sample had any influence: ")
-    assert found.meta.members == 10
-    assert found.top_train_id.shape == (359, 3)
-    np.testing.assert_array_equal(digits.train.labels[found.train_id], digits.test.labels[found.test_id])
+    assert result.meta.members == 10
+    assert result.top_train_id.shape == (359, 3)
+    np.testing.assert_array_equal(digits.train.labels[result.train_id], digits.test.labels[result.test_id])
     assert "an influence file, intact" in dprune("inspect", path).out
     again = dprune(*words("--top", "3"))
     assert (again.out, "with the same content" in again.err) == (answer.out, True)
     context = dp.open_context(digits, loader="memory", device="cpu", changes=SETTINGS)
-    np.testing.assert_array_equal(dp.influence(context, top=3).influence, found.influence)
+    np.testing.assert_array_equal(dp.influence(context, top=3).influence, result.influence)
     every = dprune(*words("--pairs", "all", "--out", "folder"))
     assert every.out.splitlines()[-1].startswith("influence: folder/digits-all-")
     (tmp_path / "mine.npz").write_text("mine")

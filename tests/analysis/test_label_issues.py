@@ -61,22 +61,22 @@ def recorded(folder: Path, final: bool = True) -> Path:
 
 def test_label_issues_of_a_recording_by_hand(tmp_path: Path) -> None:
     # margins: 3 and 1; 2 and 4; -5 and -4; 1 and -2
-    found = dp.find_label_issues_of_recording(recorded(tmp_path), count=3, class_names=["cat", "dog", "owl"])
-    assert [(r.id, r.label_name, r.suggested_name) for r in found.rows] == [
+    result = dp.find_label_issues_of_recording(recorded(tmp_path), count=3, class_names=["cat", "dog", "owl"])
+    assert [(r.id, r.label_name, r.suggested_name) for r in result.rows] == [
         (2, "owl", "dog"), (3, "cat", "owl"), (0, "cat", "owl"),
     ]  # fmt: skip
-    assert [r.score for r in found.rows] == [4.5, 0.5, -2.0]
+    assert [r.score for r in result.rows] == [4.5, 0.5, -2.0]
     p = np.array([[1 / (np.e**5 + np.e + 1), 1 / (np.e**3 + np.e**4 + 1)], [np.e / (np.e + 2), 1 / (2 + np.e**2)]])
-    np.testing.assert_allclose([r.label_prob for r in found.rows[:2]], p.mean(1), rtol=1e-5)
-    assert found.order == "aum, highest scores first"
+    np.testing.assert_allclose([r.label_prob for r in result.rows[:2]], p.mean(1), rtol=1e-5)
+    assert result.order == "aum, highest scores first"
     assert dp.find_label_issues_of_recording(tmp_path, count=4).rows[3].label_name == "1", (
         "classes are called by their number"
     )
 
 
 def test_without_a_last_pass_nothing_is_suggested(tmp_path: Path) -> None:
-    found = dp.find_label_issues_of_recording(recorded(tmp_path, final=False), count=1, out=tmp_path / "s.csv")
-    assert (found.rows[0].id, found.rows[0].suggested, found.rows[0].suggested_name) == (2, None, "")
+    result = dp.find_label_issues_of_recording(recorded(tmp_path, final=False), count=1, out=tmp_path / "s.csv")
+    assert (result.rows[0].id, result.rows[0].suggested, result.rows[0].suggested_name) == (2, None, "")
     assert load_label_issues(tmp_path / "s.csv").rows[0].suggested is None
 
 
@@ -111,10 +111,12 @@ def ensemble_of(folder: Path, labels: Any, inside: Any, probs: Any) -> SubsetEns
     """An ensemble made by hand: bool [members, N] and float [members, N, classes]."""
     labels, inside, probs = np.asarray(labels), np.asarray(inside, bool), np.asarray(probs, np.float16)
     nothing = np.zeros(len(labels), np.float32)
-    for k, (mask, mine) in enumerate(zip(inside, probs, strict=True)):
-        correct = mine.argmax(1) == labels
+    for k, (mask, member_probs) in enumerate(zip(inside, probs, strict=True)):
+        correct = member_probs.argmax(1) == labels
         write_member(
-            folder / f"{k}.npz", Member(mask, correct, nothing, nothing, mine[~mask], np.ones(2, bool), ComputeCost()), k
+            folder / f"{k}.npz",
+            Member(mask, correct, nothing, nothing, member_probs[~mask], np.ones(2, bool), ComputeCost()),
+            k,
         )
     return SubsetEnsemble(tuple(folder / f"{k}.npz" for k in range(len(inside))), labels, ComputeCost())
 
@@ -129,29 +131,29 @@ def test_the_ensemble_ranks_by_members_that_never_saw_the_sample(
     probs = raw / raw.sum(2, keepdims=True)
     probs[inside] = np.eye(4)[labels][np.nonzero(inside)[1]]  # those that saw it are sure of the label: must not count
     monkeypatch.setattr(label_issues, "open_ensemble", lambda context, seed: ensemble_of(tmp_path, labels, inside, probs))
-    found = dp.find_label_issues(make_context(small), "ensemble", count=120)
+    result = dp.find_label_issues(make_context(small), "ensemble", count=120)
     weights = (~inside[:, :, None]) / 2
     expected = (probs.astype(np.float16) * weights).sum(0)
-    own = expected[np.arange(120), labels]
-    assert {r.id for r in found.rows} == set(range(120))
-    ordered = [own[r.id] for r in found.rows]
+    label_probs = expected[np.arange(120), labels]
+    assert {r.id for r in result.rows} == set(range(120))
+    ordered = [label_probs[r.id] for r in result.rows]
     assert np.all(np.diff(ordered) >= -1e-3)
-    for row in found.rows:
+    for row in result.rows:
         others = np.where(np.arange(4) == labels[row.id], -1, expected[row.id])
         assert row.suggested == others.argmax()
-        assert row.label_prob == row.score == pytest.approx(own[row.id], abs=1e-3)
-    assert found.order == "ensemble, lowest scores first"
+        assert row.label_prob == row.score == pytest.approx(label_probs[row.id], abs=1e-3)
+    assert result.order == "ensemble, lowest scores first"
 
 
 def test_equal_scores_are_ordered_by_the_label_s_probability_then_by_id() -> None:
     rng = np.random.default_rng(1)
-    values, own = rng.integers(0, 3, 40).astype(np.float32), rng.integers(0, 3, 40) / 2
-    predictions = label_issues._Predictions(own, None, "")
+    values, label_probs = rng.integers(0, 3, 40).astype(np.float32), rng.integers(0, 3, 40) / 2
+    predictions = label_issues._Predictions(label_probs, None, "")
     identity = Dataset("d", *[Split(np.zeros((40, 1, 1, 1), np.uint8), np.zeros(40, np.int64))] * 2, ("a",))
     for scorer, sign in (("aum", -1), ("knn", 1)):
         scores = dp.Scores(values, ScoresMetadata(**common_fields(identity), scorer=scorer))
-        found = label_issues._rank(scores, predictions, identity.train.labels, ["a"], 40, identity)
-        keys = [(sign * values[r.id], own[r.id], r.id) for r in found.rows]
+        result = label_issues._rank(scores, predictions, identity.train.labels, ["a"], 40, identity)
+        keys = [(sign * values[r.id], label_probs[r.id], r.id) for r in result.rows]
         assert keys == sorted(keys)
 
 
@@ -177,9 +179,9 @@ def test_confident_learning_counts_as_cleanlab_does() -> None:
     assert count_confident_label_issues(probs, labels) == joint.sum() - np.trace(joint) > 0
 
 
-def planted_in(found: LabelIssues) -> float:
+def planted_in(result: LabelIssues) -> float:
     """The share of the label issues whose label is wrong."""
-    return float(np.mean([row.id < WRONG for row in found.rows]))
+    return float(np.mean([row.id < WRONG for row in result.rows]))
 
 
 def test_planted_labels_are_found_at_the_end_that_the_table_says(
@@ -191,9 +193,9 @@ def test_planted_labels_are_found_at_the_end_that_the_table_says(
     context = make_context(data, *settings, *members, recipe="digits")
     shares = {}
     for name in label_issues.ISSUE_END:
-        found = dp.find_label_issues(context, name, count=WRONG)
-        shares[name] = planted_in(found)
-        guessed = [row.suggested == true[row.id] for row in found.rows if row.id < WRONG]
+        result = dp.find_label_issues(context, name, count=WRONG)
+        shares[name] = planted_in(result)
+        guessed = [row.suggested == true[row.id] for row in result.rows if row.id < WRONG]
         assert np.mean(guessed) > 0.7, name
     assert min(shares.values()) > 0.4, shares  # 0.1 by chance, less at the other end
     assert min(shares["aum"], shares["ensemble"]) > 0.8, shares

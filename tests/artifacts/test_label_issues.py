@@ -28,10 +28,10 @@ ROWS = (
 
 def test_the_csv_reads_back_and_the_csv_module_reads_it(tmp_path: Path) -> None:
     path = listed(*ROWS).save(tmp_path / "s.csv")
-    found = load_label_issues(path)
-    assert found.rows[1] == ROWS[1]
-    assert found.rows[0].score == pytest.approx(0.3, rel=1e-8)
-    assert (found.rows[0].label_name, found.rows[0].suggested_name) == ('a "b", c', "ü\nx")
+    result = load_label_issues(path)
+    assert result.rows[1] == ROWS[1]
+    assert result.rows[0].score == pytest.approx(0.3, rel=1e-8)
+    assert (result.rows[0].label_name, result.rows[0].suggested_name) == ('a "b", c', "ü\nx")
     with path.open(newline="") as file:
         lines = list(csv.DictReader(file))
     assert tuple(lines[0]) == COLUMNS
@@ -46,8 +46,8 @@ def test_paths_come_last_and_old_lists_without_them_are_read(tmp_path: Path) -> 
     with listed(*OF_FILES).save(tmp_path / "s.csv").open(newline="") as file:
         lines = list(csv.reader(file))
     assert [line[-1] for line in lines] == ["path", "dog/a, b.jpg", "cat/ü.png"]
-    found = load_label_issues(tmp_path / "s.csv")
-    assert (found.rows[1], found.rows[0].path, found.has_paths) == (OF_FILES[1], "dog/a, b.jpg", True)
+    result = load_label_issues(tmp_path / "s.csv")
+    assert (result.rows[1], result.rows[0].path, result.has_paths) == (OF_FILES[1], "dog/a, b.jpg", True)
     old = load_label_issues(listed(*ROWS).save(tmp_path / "old.csv"))
     assert ([row.path for row in old.rows], old.has_paths) == (["", ""], False)
     assert listed(OF_FILES[0], ROWS[1]).csv_text().endswith(",-1.5,,\n"), "an empty cell"
@@ -93,15 +93,15 @@ def test_what_is_no_list_is_refused(tmp_path: Path, text: str, message: str) -> 
 
 def test_a_list_needs_its_story(tmp_path: Path) -> None:
     path = listed(*ROWS).save(tmp_path / "s.csv")
-    story = tmp_path / "s.json"
+    metadata_path = tmp_path / "s.json"
     for text, message in (
         ('{"format": "datapruning.scores"}', "its format is 'datapruning.scores'"),
         ("{", "cannot be read as JSON"),
     ):
-        story.write_text(text)
+        metadata_path.write_text(text)
         with pytest.raises(InvalidFile, match=message):
             load_label_issues(path)
-    story.unlink()
+    metadata_path.unlink()
     with pytest.raises(InvalidFile, match=r"s\.json is not there"):
         load_label_issues(path)
     with pytest.raises(InvalidFile, match=r"none\.csv is not there"):

@@ -24,13 +24,13 @@ FINITE = st.floats(width=32, allow_nan=False)
 @given(arrays.arrays(np.float32, 120, elements=FINITE), st.none() | arrays.arrays(np.float32, 120, elements=FINITE))
 def test_scores_come_back_as_they_went(tmp_path: Path, small: Dataset, values: Any, stderr: Any) -> None:
     scores = Scores(values, ScoresMetadata(**common_fields(small), scorer="mine"), stderr)
-    found = load_scores(scores.save(tmp_path / "s.npz"))
-    assert found.meta == scores.meta
-    assert found.scorer == "mine"
-    np.testing.assert_array_equal(found.values, values)
-    assert (found.stderr is None) == (stderr is None)
+    result = load_scores(scores.save(tmp_path / "s.npz"))
+    assert result.meta == scores.meta
+    assert result.scorer == "mine"
+    np.testing.assert_array_equal(result.values, values)
+    assert (result.stderr is None) == (stderr is None)
     if stderr is not None:
-        np.testing.assert_array_equal(found.stderr, stderr)
+        np.testing.assert_array_equal(result.stderr, stderr)
 
 
 def test_numpy_alone_reads_them(tmp_path: Path, small: Dataset) -> None:

@@ -29,10 +29,10 @@ def test_a_subset_holds_the_ids_sorted_as_int64(tmp_path: Path, small: Dataset, 
         indices = file["indices"]
     assert indices.dtype == np.int64
     assert indices.tolist() == sorted(ids)
-    found = load_subset(path)
-    assert found.meta == subset.meta
-    assert (len(found), found.total) == (len(ids), 120)
-    assert str(found) == f"keeping {len(ids)} of 120"
+    result = load_subset(path)
+    assert result.meta == subset.meta
+    assert (len(result), result.total) == (len(ids), 120)
+    assert str(result) == f"keeping {len(ids)} of 120"
 
 
 @given(st.lists(st.integers(-(2**63), 2**63 - 1), max_size=9), st.integers(1, 50))

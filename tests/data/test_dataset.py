@@ -62,12 +62,12 @@ def test_the_fingerprint_changes_with(what: str) -> None:
 
 
 def test_the_fingerprint_depends_on_content_alone() -> None:
-    whole = split_of(20)
-    strided = Split(np.repeat(whole.images, 2, 0)[::2], np.repeat(whole.labels, 2)[::2])
-    fortran = Split(np.asfortranarray(whole.images), whole.labels)
+    complete = split_of(20)
+    strided = Split(np.repeat(complete.images, 2, 0)[::2], np.repeat(complete.labels, 2)[::2])
+    fortran = Split(np.asfortranarray(complete.images), complete.labels)
     assert not strided.images.flags.c_contiguous
-    assert {data_of(train=s).fingerprint for s in (whole, strided, fortran)} == {data_of().fingerprint}
-    assert Dataset("other name", whole, split_of(10, seed=1), ("a", "b", "c")).fingerprint == data_of().fingerprint
+    assert {data_of(train=s).fingerprint for s in (complete, strided, fortran)} == {data_of().fingerprint}
+    assert Dataset("other name", complete, split_of(10, seed=1), ("a", "b", "c")).fingerprint == data_of().fingerprint
 
 
 def test_the_fingerprint_is_pinned(digits: Dataset) -> None:

@@ -125,11 +125,11 @@ def test_a_truncated_npz_is_refused(tmp_path: Path, share: float) -> None:
 
 @given(st.booleans(), st.floats(0, 1, exclude_max=True), st.integers(1, 255))
 @settings(deadline=None, max_examples=150)
-def test_a_damaged_byte_is_noticed_or_does_no_harm(packed: bool, place: float, flip: int) -> None:
+def test_a_damaged_byte_is_noticed_or_does_no_harm(packed: bool, position: float, flip: int) -> None:
     stream, wanted = io.BytesIO(), arrays()
     (np.savez_compressed if packed else np.savez)(stream, **wanted)
     content = bytearray(stream.getvalue())
-    content[int(place * len(content))] ^= flip
+    content[int(position * len(content))] ^= flip
     with tempfile.NamedTemporaryFile(suffix=".npz") as file:
         file.write(content)
         file.flush()

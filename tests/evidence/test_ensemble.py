@@ -54,10 +54,10 @@ def test_probabilities_are_of_members_that_never_saw_the_sample(tmp_path: Path) 
     probs = np.random.default_rng(0).random((5, 4, 1))
     table = np.concatenate([probs, 1 - probs], 2).astype(np.float16).astype(np.float64)
     table[np.asarray(INSIDE, bool)] = np.nan  # none of these may count
-    found = ensemble_of(tmp_path, INSIDE, CORRECT, table).pred_probs()
-    assert (found.dtype, found.shape) == (np.float32, (4, 2))
-    np.testing.assert_allclose(found, np.nanmean(table, axis=0), rtol=1e-3)
-    np.testing.assert_allclose(found.sum(1), 1, rtol=1e-6)
+    result = ensemble_of(tmp_path, INSIDE, CORRECT, table).pred_probs()
+    assert (result.dtype, result.shape) == (np.float32, (4, 2))
+    np.testing.assert_allclose(result, np.nanmean(table, axis=0), rtol=1e-3)
+    np.testing.assert_allclose(result.sum(1), 1, rtol=1e-6)
 
 
 def test_a_sample_that_all_members_saw_has_no_probabilities(tmp_path: Path) -> None:

@@ -45,11 +45,11 @@ def test_a_recording_is_what_the_recorder_alone_records(tmp_path: Path) -> None:
     assert not (tmp_path / "mine" / "run-000" / "changes").exists()
     recording = dp.open_recording(tmp_path / "mine")
     np.testing.assert_array_equal(recording.labels(), labels)
-    plain, found = recorded(tmp_path / "plain", logits, labels).train_passes[0], recording.dynamics()
-    assert found.cost.samples_seen == 4 * TOTAL
-    assert found.cost.seconds == 2.5
+    plain, result = recorded(tmp_path / "plain", logits, labels).train_passes[0], recording.dynamics()
+    assert result.cost.samples_seen == 4 * TOTAL
+    assert result.cost.seconds == 2.5
     for name in plain.statistics:
-        np.testing.assert_allclose(found.train_passes[0][name], plain[name], rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(result.train_passes[0][name], plain[name], rtol=1e-5, atol=1e-6)
 
 
 def test_which_scorers_a_recording_feeds_depends_on_what_was_recorded(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_the_same_network_gives_the_same_scores_as_the_package_does(
 
 
 def test_several_runs_share_a_folder_and_are_averaged(tmp_path: Path) -> None:
-    each = []
+    item = []
     for run in range(2):
         logits, labels = learning(5, TOTAL, CLASSES, seed=3)
         logits += 0.1 * run
@@ -108,18 +108,18 @@ def test_several_runs_share_a_folder_and_are_averaged(tmp_path: Path) -> None:
             for epoch in range(5):
                 pass_over(recorder, epoch, logits[epoch], labels)
             recorder.finish()
-        each.append(dp.score_recording(tmp_path / str(run), "aum").values)
-    found = dp.score_recording(tmp_path / "both", "aum").values
-    np.testing.assert_allclose(found, np.mean(each, 0), rtol=1e-5, atol=1e-6)
-    assert np.abs(each[0] - each[1]).max() > 0.1
+        item.append(dp.score_recording(tmp_path / str(run), "aum").values)
+    result = dp.score_recording(tmp_path / "both", "aum").values
+    np.testing.assert_allclose(result, np.mean(item, 0), rtol=1e-5, atol=1e-6)
+    assert np.abs(item[0] - item[1]).max() > 0.1
 
 
 def test_a_loop_that_was_killed_goes_on_to_the_same_bits(tmp_path: Path) -> None:
     logits, labels = learning(7, TOTAL, CLASSES)
-    whole = dp.record(tmp_path / "whole", "mine", total=TOTAL, epochs=7)
+    complete = dp.record(tmp_path / "whole", "mine", total=TOTAL, epochs=7)
     for epoch in range(7):
-        pass_over(whole, epoch, logits[epoch], labels)
-    whole.finish()
+        pass_over(complete, epoch, logits[epoch], labels)
+    complete.finish()
     process = dp.record(tmp_path / "killed", "mine", total=TOTAL, epochs=7)
     for epoch in range(5):
         pass_over(process, epoch, logits[epoch], labels)

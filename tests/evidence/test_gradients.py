@@ -48,17 +48,17 @@ def norms_of(model: nn.Module, images: Tensor, labels: Tensor, weights: list[str
 def last_names(model: nn.Module) -> list[str]:
     """The parameters of the last layer."""
     last = last_linear(model)
-    return [name for name, p in model.named_parameters() if any(p is own for own in last.parameters())]
+    return [name for name, p in model.named_parameters() if any(p is parameter for parameter in last.parameters())]
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_whole_gradients_against_autograd(name: str) -> None:
     model, images, labels = case_of(name)
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    found = per_sample_norms(model)(images, labels)
-    assert found.shape == (5,)
-    assert not found.requires_grad
-    np.testing.assert_allclose(found.numpy(), norms_of(model, images, labels), rtol=1e-4)
+    result = per_sample_norms(model)(images, labels)
+    assert result.shape == (5,)
+    assert not result.requires_grad
+    np.testing.assert_allclose(result.numpy(), norms_of(model, images, labels), rtol=1e-4)
     for key, value in model.state_dict().items():
         assert torch.equal(value, before[key]), key  # running means too
     assert all(p.grad is None for p in model.parameters())
@@ -76,8 +76,8 @@ def test_frozen_weights_count_not() -> None:
     kept = last_names(model)
     for name, p in model.named_parameters():
         p.requires_grad_(name in kept)
-    found = per_sample_norms(model)(images, labels)
-    np.testing.assert_allclose(found.numpy(), norms_of(model, images, labels, kept), rtol=1e-4)
+    result = per_sample_norms(model)(images, labels)
+    np.testing.assert_allclose(result.numpy(), norms_of(model, images, labels, kept), rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -85,8 +85,8 @@ def test_last_layer_gradients_against_autograd(name: str) -> None:
     model, images, labels = case_of(name)
     with torch.no_grad(), penultimate(model) as features:
         logits = model(images)
-        found = last_layer_norms(logits, labels, features[0], bias=last_linear(model).bias is not None)
-    np.testing.assert_allclose(found.numpy(), norms_of(model, images, labels, last_names(model)), rtol=1e-4)
+        result = last_layer_norms(logits, labels, features[0], bias=last_linear(model).bias is not None)
+    np.testing.assert_allclose(result.numpy(), norms_of(model, images, labels, last_names(model)), rtol=1e-4)
 
 
 @pytest.mark.parametrize("bias", [False, True])
@@ -94,8 +94,8 @@ def test_last_layer_gradients_with_and_without_bias(bias: bool) -> None:
     torch.manual_seed(0)
     layer, features, labels = nn.Linear(6, 3, bias=bias), torch.randn(4, 6), torch.tensor([0, 1, 2, 1])
     with torch.no_grad():
-        found = last_layer_norms(layer(features), labels, features, bias=bias)
-    np.testing.assert_allclose(found.numpy(), norms_of(layer, features, labels), rtol=1e-5)
+        result = last_layer_norms(layer(features), labels, features, bias=bias)
+    np.testing.assert_allclose(result.numpy(), norms_of(layer, features, labels), rtol=1e-5)
 
 
 def test_last_layer_gradient_by_hand() -> None:

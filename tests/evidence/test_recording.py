@@ -49,10 +49,10 @@ def arrays_of(folder: Path) -> dict[str, Any]:
 def test_averages_are_over_runs_and_the_first_epochs(tmp_path: Path) -> None:
     margins = np.random.default_rng(0).normal(size=(2, 5, 7)).astype(np.float32)
     dynamics = dynamics_of(*(track_of(tmp_path / str(k), margin=margins[k]) for k in range(2)))
-    found = dynamics.average(lambda values: values.max(0), "margin")
-    np.testing.assert_allclose(found, margins.max(1).mean(0), rtol=1e-6)
-    found = dynamics.average(lambda values: values.max(0), "margin", epochs=2)
-    np.testing.assert_allclose(found, margins[:, :2].max(1).mean(0), rtol=1e-6)
+    outcome = dynamics.average(lambda values: values.max(0), "margin")
+    np.testing.assert_allclose(outcome, margins.max(1).mean(0), rtol=1e-6)
+    outcome = dynamics.average(lambda values: values.max(0), "margin", epochs=2)
+    np.testing.assert_allclose(outcome, margins[:, :2].max(1).mean(0), rtol=1e-6)
     look = look_of(tmp_path / "look", {"entropy": margins[0, 0]}, {"entropy": margins[1, 0]})
     np.testing.assert_allclose(look["entropy"], margins[:, 0].mean(0), rtol=1e-6)
 
@@ -102,8 +102,8 @@ def test_looks_and_features_are_of_the_weights_of_that_epoch(
             for ids, labels, logits in predict(model, context.loader("train"), np.arange(120), context.views):
                 for name, values in statistics(logits, labels, track.statistics).items():
                     np.testing.assert_array_equal(track[name][0, ids], values, err_msg=name)
-    found = recording.embeddings().features[ids]
-    np.testing.assert_array_equal(found, features[0][: len(ids)].half().numpy())
+    outcome = recording.embeddings().features[ids]
+    np.testing.assert_array_equal(outcome, features[0][: len(ids)].half().numpy())
     assert set(recording.final(0).statistics) == set(EVAL_STATISTICS)
 
 
@@ -132,17 +132,17 @@ def test_proxies_killed_anywhere_leave_the_same_recording(
 ) -> None:
     """Four updates an epoch; 9 and 19 are the early looks of both proxies, 18 is the last look of the first."""
     monkeypatch.setattr(proxies, "Checkpoint", partial(Checkpoint, seconds=seconds))
-    whole = record_proxies(make_context(small, *TINY, workspace=tmp_path / "whole"), 0, 2)
+    complete = record_proxies(make_context(small, *TINY, workspace=tmp_path / "whole"), 0, 2)
     context = make_context(small, *TINY, workspace=tmp_path / "killed")
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(proxies, "Recorder", killed_at(calls))
         record_proxies(context, 0, 2)
     again = record_proxies(context, 0, 2)
-    one, two = arrays_of(whole.folder), arrays_of(again.folder)
+    one, two = arrays_of(complete.folder), arrays_of(again.folder)
     assert one.keys() == two.keys()
     for name, values in one.items():
         np.testing.assert_array_equal(values, two[name], err_msg=name)
-    assert whole.early_evaluation().cost.samples_seen == again.early_evaluation().cost.samples_seen
+    assert complete.early_evaluation().cost.samples_seen == again.early_evaluation().cost.samples_seen
 
 
 def test_more_runs_later_keep_the_first_ones(make_context: Maker, small: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,8 +178,8 @@ def test_the_price_that_is_said_is_what_is_paid(make_context: Maker, small: Data
     context, known = make_context(small, *TINY, *members), scorers.find_scorers()
     chosen = [known[name] for name in names or known]
     samples = estimate_evidence_cost(context, chosen).samples
-    for each in chosen:
-        score(context, each.name)
+    for item in chosen:
+        score(context, item.name)
     folders = list((context.workspace / "evidence").glob("*"))
     runs = [manifest for folder in folders for _, manifest in open_recording(folder).finished_runs()]
     stores = [json.loads(path.read_text())["result"] for path in context.workspace.rglob("trials/*.json")]

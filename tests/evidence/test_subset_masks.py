@@ -32,13 +32,13 @@ def test_there_is_always_something_inside_and_outside(inside: float) -> None:
 def test_in_a_whole_block_every_sample_is_outside_equally_often(total: int, inside: float, seed: int, block: int) -> None:
     labels = np.random.default_rng(total).integers(0, 7, total)
     parts, out = num_parts(inside)
-    members = [member_mask(block * parts + place, labels, inside, seed) for place in range(parts)]
+    members = [member_mask(block * parts + index, labels, inside, seed) for index in range(parts)]
     np.testing.assert_array_equal(np.sum(members, 0), parts - out)
     for member in members:
         assert member.dtype == bool
         for label in np.unique(labels):  # parts of a class differ by one sample at most
-            mine = labels == label
-            assert abs(int(member[mine].sum()) - mine.sum() * (parts - out) / parts) < min(out, parts - out) + 1
+            in_class = labels == label
+            assert abs(int(member[in_class].sum()) - in_class.sum() * (parts - out) / parts) < min(out, parts - out) + 1
 
 
 def test_a_mask_is_a_pure_function_and_depends_on_everything() -> None:

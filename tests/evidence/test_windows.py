@@ -16,12 +16,12 @@ def test_windows_are_what_numpy_says_of_each(rows: int, data: st.DataObject) -> 
     length = data.draw(st.integers(1, rows))
     offset = data.draw(st.sampled_from([0.0, 1.0, 1000.0]))
     values = np.random.default_rng(rows).random((rows, 3)) + offset
-    each = [values[k : k + length] for k in range(rows - length + 1)]
-    np.testing.assert_allclose(window_means(values, length), [w.mean(0) for w in each], rtol=1e-12)
+    item = [values[k : k + length] for k in range(rows - length + 1)]
+    np.testing.assert_allclose(window_means(values, length), [w.mean(0) for w in item], rtol=1e-12)
     np.testing.assert_allclose(
-        window_squares(values, length), [((w - w.mean(0)) ** 2).sum(0) for w in each], rtol=1e-9, atol=1e-9
+        window_squares(values, length), [((w - w.mean(0)) ** 2).sum(0) for w in item], rtol=1e-9, atol=1e-9
     )
-    deviations = [w.std(0, ddof=1) if length > 1 else np.zeros(3) for w in each]
+    deviations = [w.std(0, ddof=1) if length > 1 else np.zeros(3) for w in item]
     np.testing.assert_allclose(window_std(values, length), deviations, rtol=1e-7, atol=1e-7)
 
 

@@ -51,10 +51,10 @@ def test_a_reader_sees_the_old_file_until_the_new_one_is_whole(tmp_path: Path) -
 @given(arrays.arrays(st.sampled_from([np.float32, np.int64, np.uint8]), arrays.array_shapes(max_dims=3)))
 def test_arrays_and_meta_come_back_as_they_went(tmp_path: Path, array: np.ndarray[Any, Any]) -> None:
     write_npz(tmp_path / "a.npz", {"array": array}, META)
-    found, meta = read_npz(tmp_path / "a.npz", "a test")
+    result, meta = read_npz(tmp_path / "a.npz", "a test")
     assert meta == META
-    assert found["array"].dtype == array.dtype
-    np.testing.assert_array_equal(found["array"], array)
+    assert result["array"].dtype == array.dtype
+    np.testing.assert_array_equal(result["array"], array)
     with np.load(tmp_path / "a.npz", allow_pickle=False) as plain:
         assert sorted(plain.files) == ["array", "meta"]
 
@@ -63,9 +63,9 @@ def test_arrays_and_meta_come_back_as_they_went(tmp_path: Path, array: np.ndarra
 def test_every_truncation_is_a_bad_file(tmp_path: Path, save: Any) -> None:
     path = tmp_path / "a.npz"
     save(path, a=np.arange(50), meta="{}")
-    whole = path.read_bytes()
-    for cut in range(len(whole)):
-        path.write_bytes(whole[:cut])
+    complete = path.read_bytes()
+    for cut in range(len(complete)):
+        path.write_bytes(complete[:cut])
         with pytest.raises(InvalidFile, match=r"a\.npz"):
             read_npz(path, "a test")
 
@@ -80,11 +80,11 @@ def test_a_flipped_bit_is_a_bad_file_or_changes_nothing(tmp_path: Path, save: An
     broken[data.draw(st.integers(0, len(broken) - 1))] ^= 1 << data.draw(st.integers(0, 7))
     path.write_bytes(broken)
     try:
-        found, meta = read_npz(path, "a test")
+        result, meta = read_npz(path, "a test")
     except InvalidFile:
         return
     assert meta == {}
-    assert [v.tolist() for v in found.values()] == [list(range(50))]
+    assert [v.tolist() for v in result.values()] == [list(range(50))]
 
 
 def test_pickles_texts_folders_and_holes_are_bad_files(tmp_path: Path) -> None:

@@ -203,8 +203,8 @@ def test_a_row_that_fails_does_not_stop_the_others_and_is_kept_as_failed(tmp_pat
     store = TrialStore(tmp_path, ABOUT)
     outcomes = list(store.run_remaining([{"n": n} for n in range(6)], picky))
     assert [type(o) for o in outcomes] == [Trial, FailedTrial, FailedTrial, FailedTrial, FailedTrial, Trial]
-    said = [o.error for o in outcomes if isinstance(o, FailedTrial)]
-    assert said == [
+    text = [o.error for o in outcomes if isinstance(o, FailedTrial)]
+    assert text == [
         "no such thing",
         "ZeroDivisionError: by zero",
         "MemoryError: MemoryError",

@@ -58,7 +58,7 @@ class Two(nn.Module):
 
 
 @pytest.fixture
-def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def user_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The name of a module in the current folder, another one in each test."""
     name = f"mine_{abs(hash(tmp_path))}"
     (tmp_path / f"{name}.py").write_text(MINE)
@@ -67,14 +67,14 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return name
 
 
-def test_anybody_s_factory_is_found_in_the_current_folder_and_its_seed_decides(mine: str) -> None:
+def test_anybody_s_factory_is_found_in_the_current_folder_and_its_seed_decides(user_module: str) -> None:
     before, state = list(sys.path), torch.random.get_rng_state()
-    first, again, other = (create_model(f"{mine}:net", (8, 8, 3), 5, seed) for seed in (1, 1, 2))
+    first, again, other = (create_model(f"{user_module}:net", (8, 8, 3), 5, seed) for seed in (1, 1, 2))
     assert torch.equal(next(first.parameters()), next(again.parameters()))
     assert not torch.equal(next(first.parameters()), next(other.parameters()))
     assert first.training
     assert first(torch.zeros(2, 3, 8, 8)).shape == (2, 5)
-    check_model(f"{mine}:net", (8, 8, 3), 5)
+    check_model(f"{user_module}:net", (8, 8, 3), 5)
     assert sys.path == before
     assert torch.equal(torch.random.get_rng_state(), state)
 
@@ -93,13 +93,13 @@ def test_anybody_s_factory_is_found_in_the_current_folder_and_its_seed_decides(m
     ],
 )
 def test_a_factory_that_does_not_fit_is_refused_in_one_line_and_nothing_is_written(
-    mine: str, what: str, named: str, small: Dataset, refused: Callable[..., str], tmp_path: Path
+    user_module: str, what: str, named: str, small: Dataset, refused: Callable[..., str], tmp_path: Path
 ) -> None:
-    with pytest.raises((InvalidValue, UnknownName), match=named.replace("MINE", mine)) as raised:
-        check_model(f"{mine}:{what}", small.train.shape, small.classes)
+    with pytest.raises((InvalidValue, UnknownName), match=named.replace("MINE", user_module)) as raised:
+        check_model(f"{user_module}:{what}", small.train.shape, small.classes)
     assert "\n" not in str(raised.value)
-    line = refused("train", "--data", "digits", "--fraction", 0.5, "--model", f"{mine}:{what}", *fast_arguments())
-    assert mine in line
+    line = refused("train", "--data", "digits", "--fraction", 0.5, "--model", f"{user_module}:{what}", *fast_arguments())
+    assert user_module in line
 
 
 def test_modules_that_are_not_there_or_break_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,11 +113,11 @@ def test_modules_that_are_not_there_or_break_are_refused(tmp_path: Path, monkeyp
         check_model(":")
 
 
-def test_a_student_with_one_s_own_network(mine: str, make_context: Callable[..., Context], small: Dataset) -> None:
-    context = make_context(small).with_train(model=f"{mine}:net")
+def test_a_student_with_one_s_own_network(user_module: str, make_context: Callable[..., Context], small: Dataset) -> None:
+    context = make_context(small).with_train(model=f"{user_module}:net")
     student = dp.train(context, fraction=0.5, kd_weight=0.5)
-    assert student.result.model == f"{mine}:net"
-    assert ":" not in dp.teach(make_context(small, f"teacher.model={mine}:net")).folder.name
+    assert student.result.model == f"{user_module}:net"
+    assert ":" not in dp.teach(make_context(small, f"teacher.model={user_module}:net")).folder.name
     assert student.folder == dp.train(context, fraction=0.5, kd_weight=0.5).folder
 
 
@@ -159,12 +159,12 @@ def test_a_trial_without_numbers_judges_as_one_with_numbers(name: str, side: int
     assert verdicts[0] == verdicts[1]
 
 
-def test_an_outline_has_the_shapes_of_the_network_and_no_numbers(mine: str) -> None:
-    for name in (f"torchvision:{SMALL_ONE}", "resnet20", f"{mine}:net"):
+def test_an_outline_has_the_shapes_of_the_network_and_no_numbers(user_module: str) -> None:
+    for name in (f"torchvision:{SMALL_ONE}", "resnet20", f"{user_module}:net"):
         outline, network = meta_model(name, (32, 32, 3), 7), create_model(name, (32, 32, 3), 7, 0)
         assert parameter_count(outline) == parameter_count(network)
         assert [(n, p.shape) for n, p in outline.named_parameters()] == [(n, p.shape) for n, p in network.named_parameters()]
-        assert all(p.is_meta for p in outline.parameters()) == (not name.startswith(mine))
+        assert all(p.is_meta for p in outline.parameters()) == (not name.startswith(user_module))
 
 
 def test_a_network_that_cannot_be_outlined_is_built() -> None:

@@ -93,14 +93,14 @@ def test_settings_that_a_run_does_not_depend_on_may_differ(run: Run) -> None:
 
 @pytest.mark.parametrize("what", ["folder", "file"])
 def test_a_place_that_holds_something_else_is_left_as_it_was(tmp_path: Path, what: str) -> None:
-    place = tmp_path / "mine"
+    position = tmp_path / "mine"
     if what == "folder":
-        place.mkdir()
-        (place / "thesis.txt").write_text("the only copy")
+        position.mkdir()
+        (position / "thesis.txt").write_text("the only copy")
     else:
-        place.write_text("the only copy")
+        position.write_text("the only copy")
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(OutputExists, match="mine"), Run(place).open(RECIPE, TABLES, OPTIONS, HERE):
+    with pytest.raises(OutputExists, match="mine"), Run(position).open(RECIPE, TABLES, OPTIONS, HERE):
         raise AssertionError("claimed")
     assert sorted(tmp_path.rglob("*")) == before
 

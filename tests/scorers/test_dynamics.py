@@ -71,12 +71,12 @@ def test_tdds_leaves_out_what_comes_after_90_epochs(tmp_path: Path) -> None:
     change = np.random.default_rng(0).random((100, 5))
     other = change.copy()
     other[90:] = 7
-    found = [
-        scorers.get_scorer("tdds")(TrainingDynamics((track_of(tmp_path / str(k), change=each),)))[0]
-        for k, each in enumerate((change, other, change[:90]))
+    result = [
+        scorers.get_scorer("tdds")(TrainingDynamics((track_of(tmp_path / str(k), change=item),)))[0]
+        for k, item in enumerate((change, other, change[:90]))
     ]
-    np.testing.assert_array_equal(found[0], found[1])
-    np.testing.assert_array_equal(found[0], found[2])
+    np.testing.assert_array_equal(result[0], result[1])
+    np.testing.assert_array_equal(result[0], result[2])
 
 
 def dual_of(probabilities: list[float]) -> float:
@@ -113,7 +113,7 @@ def test_deviation_of_one_epoch_is_zero(tmp_path: Path) -> None:
 
 def test_aum_is_minus_the_mean_margin_of_all_presentations(tmp_path: Path) -> None:
     margins = [[[4.0, -1.0], [2.0, -3.0]], [[0.0, -2.0], [6.0, -2.0]]]
-    runs = tuple(track_of(tmp_path / str(k), margin=np.array(each)) for k, each in enumerate(margins))
+    runs = tuple(track_of(tmp_path / str(k), margin=np.array(item)) for k, item in enumerate(margins))
     np.testing.assert_allclose(scorers.get_scorer("aum")(TrainingDynamics(runs))[0], [-3.0, 2.0])
 
 
@@ -129,9 +129,9 @@ def test_final_look_scorers_against_float64(tmp_path: Path) -> None:
     logits, labels = 2 * rng.normal(size=(2, 9, 5)), rng.integers(0, 5, 9)
     tracks = []
     for k in range(2):
-        found = statistics(torch.from_numpy(logits[k]).float(), torch.from_numpy(labels))
+        result = statistics(torch.from_numpy(logits[k]).float(), torch.from_numpy(labels))
         tracks.append(
-            track_of(tmp_path / str(k), EVAL_STATISTICS, **{name: value.numpy()[None] for name, value in found.items()})
+            track_of(tmp_path / str(k), EVAL_STATISTICS, **{name: value.numpy()[None] for name, value in result.items()})
         )
     look = FinalEvaluation(tuple(tracks))
     p = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
@@ -149,9 +149,9 @@ def test_final_look_scorers_against_float64(tmp_path: Path) -> None:
 def test_final_look_signs_by_hand(tmp_path: Path) -> None:
     # sample 0: sure and right; 1: sure and wrong; 2: undecided
     logits = torch.tensor([[9.0, 0.0], [9.0, 0.0], [1.0, 1.0]])
-    found = statistics(logits, torch.tensor([0, 1, 0]))
+    result = statistics(logits, torch.tensor([0, 1, 0]))
     look = FinalEvaluation(
-        (track_of(tmp_path, EVAL_STATISTICS, **{name: value.numpy()[None] for name, value in found.items()}),)
+        (track_of(tmp_path, EVAL_STATISTICS, **{name: value.numpy()[None] for name, value in result.items()}),)
     )
     best = {name: int(scorers.get_scorer(name)(look)[0].argmax()) for name in ("loss", "entropy", "margin", "confidence")}
     assert best == {"loss": 1, "entropy": 2, "margin": 2, "confidence": 2}
@@ -170,7 +170,7 @@ def test_permuting_the_samples_permutes_the_scores(tmp_path: Path, name: str) ->
     order = rng.permutation(30)
     read = scorers.get_scorer(name)
     values, _ = read(TrainingDynamics((track_of(tmp_path / "a", **columns),)))
-    moved = {each: array[:, order] for each, array in columns.items()}
+    moved = {item: array[:, order] for item, array in columns.items()}
     np.testing.assert_array_equal(read(TrainingDynamics((track_of(tmp_path / "b", **moved),)))[0], values[order])
 
 
@@ -183,20 +183,20 @@ def test_scores_of_logits_that_went_through_the_recorder(tmp_path: Path, epochs:
     changes = np.zeros((epochs, 25))
     for epoch in range(1, epochs):
         changes[epoch] = np.abs(p[epoch] * (np.log(p[epoch] + 1e-8) - stored[epoch - 1])).sum(1)
-    own = p[:, rows, labels]
+    label_probs = p[:, rows, labels]
     others = np.where(np.eye(4)[labels] == 1, -np.inf, logits).max(2)
     correct = logits.argmax(2) == labels
     lost = [sum(correct[e - 1, i] and not correct[e, i] for e in range(1, epochs)) for i in rows]
     expected = {
         "tdds": [tdds_of(list(changes[:, i])) for i in rows],
-        "dual": [dual_of(list(own[:, i])) for i in rows],
-        "dyn-unc": [dyn_unc_of(list(own[:, i])) for i in rows],
+        "dual": [dual_of(list(label_probs[:, i])) for i in rows],
+        "dyn-unc": [dyn_unc_of(list(label_probs[:, i])) for i in rows],
         "aum": (others - logits[:, rows, labels]).mean(0),
         "el2n-online": np.linalg.norm(p - np.eye(4)[labels], axis=2)[:10].sum(0),
         "forgetting": [lost[i] if correct[:, i].any() else epochs for i in rows],
     }
     for name, values in expected.items():
-        found, _ = scorers.get_scorer(name)(dynamics)
-        np.testing.assert_allclose(found, values, rtol=2e-4, atol=1e-5, err_msg=name)
+        result, _ = scorers.get_scorer(name)(dynamics)
+        np.testing.assert_allclose(result, values, rtol=2e-4, atol=1e-5, err_msg=name)
     exact = [tdds_of(list(column)) for column in changes_of(p).T]  # without the rounding
     np.testing.assert_allclose(scorers.get_scorer("tdds")(dynamics)[0], exact, rtol=0.02, atol=2e-3)

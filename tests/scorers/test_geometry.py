@@ -58,9 +58,9 @@ def test_greedy_orders_are_made_in_each_class(name: str) -> None:
     points, labels = points_of(9, 10), np.array([1, 0, 1, 1, 0, 1, 1, 0, 1, 0])
     values, _ = scorers.get_scorer(name)(embeddings_of(points, labels))
     for label in (0, 1):
-        mine = np.flatnonzero(labels == label)
-        assert list(np.argsort(-values[mine])) == ORDERS[name](points[mine].astype(np.float64))
-        np.testing.assert_allclose(np.sort(values[mine]), np.arange(1, len(mine) + 1) / len(mine), rtol=1e-6)
+        members = np.flatnonzero(labels == label)
+        assert list(np.argsort(-values[members])) == ORDERS[name](points[members].astype(np.float64))
+        np.testing.assert_allclose(np.sort(values[members]), np.arange(1, len(members) + 1) / len(members), rtol=1e-6)
 
 
 def test_k_center_takes_equal_points_last() -> None:
@@ -174,7 +174,7 @@ def test_scaling_a_sample_changes_no_direction() -> None:
     scaled = points * np.float16(2)
     for name in ("knn", "duplicates", "prototypicality"):
         labels = np.arange(20) % 2
-        values = [scorers.get_scorer(name)(embeddings_of(each, labels))[0] for each in (points, scaled)]
+        values = [scorers.get_scorer(name)(embeddings_of(item, labels))[0] for item in (points, scaled)]
         np.testing.assert_allclose(values[0], values[1], atol=1e-6)
 
 

@@ -48,20 +48,20 @@ def test_memorization_ramps_sample_by_sample(tmp_path: Path) -> None:
     inside[0, 3] = True  # one sample has fewer than the others
     margins = 3 * rng.normal(size=inside.shape).astype(np.float32) + np.arange(-4, 5)
     unseen = [[float(margins[m, i]) for m in range(12) if not inside[m, i]] for i in range(9)]
-    assert sorted({len(each) for each in unseen}) == [3, 4]
-    width = 3 * float(np.median([np.std(each, ddof=1) for each in unseen]))
+    assert sorted({len(item) for item in unseen}) == [3, 4]
+    width = 3 * float(np.median([np.std(item, ddof=1) for item in unseen]))
     values, errors = [], []
-    for each in unseen:
-        right = [min(max(margin / width + 0.5, 0), 1) for margin in each]
+    for item in unseen:
+        right = [min(max(margin / width + 0.5, 0), 1) for margin in item]
         spread = np.var(right, ddof=1) + 0.25 / (len(right) + 1)
         values.append(1 - np.mean(right))
         errors.append(np.sqrt(spread / (len(right) + 1)))
-    found, stderr = scorers.get_scorer("memorization")(ensemble_of(tmp_path, inside, margins > 0, margins=margins))
+    result, stderr = scorers.get_scorer("memorization")(ensemble_of(tmp_path, inside, margins > 0, margins=margins))
     assert stderr is not None
-    np.testing.assert_allclose(found, values, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(result, values, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(stderr, errors, rtol=1e-5)
-    assert 0 <= found.min() < 0.2  # the reference is far from flat
-    assert 0.9 < found.max() <= 1
+    assert 0 <= result.min() < 0.2  # the reference is far from flat
+    assert 0.9 < result.max() <= 1
 
 
 def test_the_order_of_members_plays_no_part(tmp_path: Path) -> None:

@@ -72,25 +72,25 @@ def test_permuting_the_samples_permutes_the_scores(tmp_path: Path, name: str) ->
     order = rng.permutation(30)
 
     def values(where: str, columns: Any) -> Any:
-        whole = track_of(tmp_path / where / "whole", correct=correct[:, columns], error_norm=norms[:, columns])
+        complete = track_of(tmp_path / where / "whole", correct=correct[:, columns], error_norm=norms[:, columns])
         early = track_of(tmp_path / where / "early", error_norm=norms[:1, columns])
-        return scorers.get_scorer(name)(early_of(early) if name == "el2n" else dynamics_of(whole))[0]
+        return scorers.get_scorer(name)(early_of(early) if name == "el2n" else dynamics_of(complete))[0]
 
     np.testing.assert_array_equal(values("permuted", order), values("plain", np.arange(30))[order])
 
 
 def test_every_scorer_says_what_users_must_know() -> None:
-    found = scorers.find_scorers()
-    assert set(found) == {
+    result = scorers.find_scorers()
+    assert set(result) == {
         "random", "el2n", "el2n-online", "grand", "grand-last", "forgetting", "memorization", "memorization-plain", "aum",
         "loss", "entropy", "margin", "confidence", "dyn-unc", "tdds", "dual", "herding", "k-center", "moderate",
         "prototypicality", "knn", "duplicates",
     }  # fmt: skip
-    for each in found.values():
-        assert each.source
-        assert each.cost
-        assert each.sign
-        assert each.function.__doc__
+    for item in result.values():
+        assert item.source
+        assert item.cost
+        assert item.sign
+        assert item.function.__doc__
 
 
 def test_an_unknown_scorer_names_the_nearest() -> None:
@@ -141,7 +141,7 @@ def test_scores_from_evidence_are_read_again_without_training(
 def test_evidence_goes_on_where_a_killed_call_stopped(
     make_context: Callable[..., Context], small: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = score(make_context(small, workspace=tmp_path / "whole"), "el2n")
+    complete = score(make_context(small, workspace=tmp_path / "whole"), "el2n")
     from datapruning.evidence import proxies
 
     calls = []
@@ -157,5 +157,5 @@ def test_evidence_goes_on_where_a_killed_call_stopped(
     context = make_context(small, workspace=tmp_path / "killed")
     with pytest.raises(KeyboardInterrupt):
         score(context, "el2n")
-    np.testing.assert_array_equal(score(context, "el2n").values, whole.values)
+    np.testing.assert_array_equal(score(context, "el2n").values, complete.values)
     assert calls == [0, 1, 1]

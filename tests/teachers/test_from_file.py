@@ -97,9 +97,9 @@ def test_classes_in_another_order_are_put_in_the_dataset_s(context: Context, tmp
     names = names[1:] + names[:1]
     save_tensors(tmp_path / "w.safetensors", dict(network(len(names)).state_dict()))
     (tmp_path / "w.json").write_text(json.dumps(names))
-    found = gives(load(context, tmp_path / "w.safetensors").model, pictures(context))
+    outcome = gives(load(context, tmp_path / "w.safetensors").model, pictures(context))
     expected = gives(network(len(names)), pictures(context))[:, [names.index(name) for name in context.data.class_names]]
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(outcome, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_a_network_trained_with_other_means_gets_pictures_as_it_knows_them(context: Context, tmp_path: Path) -> None:
@@ -109,8 +109,8 @@ def test_a_network_trained_with_other_means_gets_pictures_as_it_knows_them(conte
     (tmp_path / "w.json").write_text(json.dumps({"mean": mean, "std": std}))
     teacher = load(context, tmp_path / "w.safetensors")
     images = torch.from_numpy(context.data.train.images[:16])
-    own = ((images / 255 - torch.tensor(mean)) / torch.tensor(std)).permute(0, 3, 1, 2)
-    torch.testing.assert_close(gives(teacher.model, pictures(context)), gives(network(), own), rtol=1e-4, atol=1e-4)
+    own_values = ((images / 255 - torch.tensor(mean)) / torch.tensor(std)).permute(0, 3, 1, 2)
+    torch.testing.assert_close(gives(teacher.model, pictures(context)), gives(network(), own_values), rtol=1e-4, atol=1e-4)
     assert teacher.weights_hash != plain.weights_hash, "their soft labels are not the same"
     assert teacher.folder != plain.folder
 
@@ -127,8 +127,8 @@ def state_without(*names: str) -> dict[str, Tensor]:
 
 
 def test_weights_that_do_not_fit_are_named(context: Context, tmp_path: Path) -> None:
-    whole = network()
-    head = next(name for name, module in whole.named_modules() if module is last_linear(whole))
+    complete = network()
+    head = next(name for name, module in complete.named_modules() if module is last_linear(complete))
     cases: dict[str, dict[str, Tensor]] = {
         r"weight '0\.weight' is missing \(1 missing, 0 surplus\)": state_without("0.weight"),
         r"weight 'more' is surplus \(0 missing, 1 surplus\)": {**network().state_dict(), "more": torch.zeros(1)},

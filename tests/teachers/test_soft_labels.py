@@ -30,8 +30,8 @@ def test_every_id_sits_in_its_own_row_of_some_batch(ids: set[int], rows: int) ->
     batches = row_batches(np.array(sorted(ids)), rows)
     assert all(len(batch) == rows for batch in batches)
     table = np.stack(batches)
-    own = table % rows == np.arange(rows)
-    assert set(table[own].tolist()) >= ids
+    in_order = table % rows == np.arange(rows)
+    assert set(table[in_order].tolist()) >= ids
     assert set(table.ravel().tolist()) <= ids
     crowded = np.bincount(np.array(sorted(ids)) % rows).max()
     assert len(batches) == crowded
@@ -96,8 +96,8 @@ def test_a_killed_fill_goes_on(taught: tuple[Context, Teacher], monkeypatch: pyt
     loader, everything = context.loader("train"), np.arange(context.data.total)
     from datapruning.teachers import soft_labels
 
-    whole = cache_of(context, other_folder(teacher, tmp_path / "whole"))
-    whole.fill(loader, everything, 1)
+    complete = cache_of(context, other_folder(teacher, tmp_path / "whole"))
+    complete.fill(loader, everything, 1)
     monkeypatch.setattr(soft_labels, "FLUSH_SECONDS", 0.0)
     real = batch_logits
     served = []
@@ -115,7 +115,7 @@ def test_a_killed_fill_goes_on(taught: tuple[Context, Teacher], monkeypatch: pyt
         cache_of(context, killed).fill(loader, everything, 1)
     again = cache_of(context, killed)
     assert 0 < again.fill(loader, everything, 1) < context.data.total
-    assert torch.equal(again[everything, 0], whole[everything, 0])
+    assert torch.equal(again[everything, 0], complete[everything, 0])
 
 
 def test_another_policy_has_another_folder_and_a_changed_manifest_is_refused(
@@ -142,8 +142,8 @@ def test_broken_arrays_are_refused(taught: tuple[Context, Teacher]) -> None:
 def test_several_teachers_are_stacked(taught: tuple[Context, Teacher], tmp_path: Path) -> None:
     context, teacher = taught
     caches = [cache_of(context, other_folder(teacher, tmp_path / name)) for name in "ab"]
-    for each in caches:
-        each.fill(context.loader("train"), np.arange(10), 1)
+    for entry in caches:
+        entry.fill(context.loader("train"), np.arange(10), 1)
     both = TeacherLabels(caches)[np.arange(10), 0]
     assert both.shape == (2, 10, 10)
     assert torch.equal(both[0], both[1])

@@ -33,8 +33,8 @@ def test_a_compiled_run_has_the_same_bits_again(
     monkeypatch.chdir(tmp_path)
     settings = ("train.model=compiled_net:net", "train.batch_size=60", "train.lr=0.01")
 
-    def trained(place: str, *more: str) -> dict[str, Tensor]:
-        context = make_context(small, *settings, *more, workspace=tmp_path / place)
+    def trained(position: str, *more: str) -> dict[str, Tensor]:
+        context = make_context(small, *settings, *more, workspace=tmp_path / position)
         return load_tensors(dp.train(context, fraction=1, kd_weight=0).folder / "model.safetensors")[0]
 
     plain, first, again = trained("a"), trained("b", "train.compile=true"), trained("c", "train.compile=true")

@@ -158,8 +158,8 @@ def test_easy_samples_are_skipped_between_the_first_epoch_and_the_last_ones(make
     context, seen = make_context(small), Presented()
     _, done = train(context, PRUNED, callbacks=[seen])
     everything = set(range(small.total))
-    whole = [epoch for epoch in range(8) if set(seen.ids[epoch]) == everything]
-    assert whole == [0, 6, 7]
+    complete = [epoch for epoch in range(8) if set(seen.ids[epoch]) == everything]
+    assert complete == [0, 6, 7]
     last: dict[int, float] = {}
     for epoch in range(6):
         skipped = everything - set(seen.ids[epoch])
@@ -191,21 +191,21 @@ def test_it_trains_as_a_slow_reference_does(make_context: Maker, small: Dataset)
                 context.loader("train"), training_batches(ids[weights > 0], 16, 0, epoch), epoch
             ):
                 logits, counts = slow(images), torch.from_numpy(weights[batch.ids])
-                each = nn.functional.cross_entropy(logits, batch.labels, reduction="none")
+                item = nn.functional.cross_entropy(logits, batch.labels, reduction="none")
                 slow.zero_grad()
-                (torch.dot(counts, each) / len(each)).backward()  # type: ignore[no-untyped-call]
+                (torch.dot(counts, item) / len(item)).backward()  # type: ignore[no-untyped-call]
                 with torch.no_grad():
                     for parameter in slow.parameters():
                         assert parameter.grad is not None
                         parameter.sub_(0.01 * parameter.grad)
-                each = each.detach()
-                losses[batch.ids] = each.numpy()
-                total += float((counts * each).sum())
+                item = item.detach()
+                losses[batch.ids] = item.numpy()
+                total += float((counts * item).sum())
                 hits += float((counts * (logits.argmax(1) == batch.labels)).sum())
             assert done.history[epoch].loss == pytest.approx(total / small.total, rel=1e-4)
             assert done.history[epoch].train_accuracy == pytest.approx(100 * hits / small.total, rel=1e-4)
-    for mine, its in zip(model.parameters(), slow.parameters(), strict=True):
-        torch.testing.assert_close(mine, its, rtol=1e-3, atol=1e-5)
+    for actual, its in zip(model.parameters(), slow.parameters(), strict=True):
+        torch.testing.assert_close(actual, its, rtol=1e-3, atol=1e-5)
     assert done.samples_skipped > 0
 
 
@@ -227,11 +227,11 @@ def test_a_pruned_epoch_passes_its_whole_part_of_the_schedule(make_context: Make
     assert len(asked) == done.updates < steps
     for epoch, row in enumerate(done.history):
         first = done.history[epoch - 1].step if epoch else 0
-        mine = asked[first : row.step]
+        actual = asked[first : row.step]
         if len(seen.ids[epoch]) == 40:
-            assert mine == [3 * epoch, 3 * epoch + 1, 3 * epoch + 2]
+            assert actual == [3 * epoch, 3 * epoch + 1, 3 * epoch + 2]
         else:
-            assert all(3 * epoch <= step < 3 * epoch + 3 for step in mine)
+            assert all(3 * epoch <= step < 3 * epoch + 3 for step in actual)
     sizes = [16, 16, 8] * steps
     assert done.samples_seen + done.samples_skipped == sum(sizes[:steps])
 
@@ -300,12 +300,12 @@ def test_the_losses_of_the_samples_have_the_objective_as_their_mean(
     objective: Loss = (
         CrossEntropy(0.1) if weight is None else DistillationLoss(Fixed(soft), weight, 3.0, 0.1, confidence_weighting=trust)
     )
-    each = objective.per_sample(logits, batch, 0).total
-    assert each.shape == (6,)
-    torch.testing.assert_close(each.mean(), objective(logits, batch, 0).total)
+    item = objective.per_sample(logits, batch, 0).total
+    assert item.shape == (6,)
+    torch.testing.assert_close(item.mean(), objective(logits, batch, 0).total)
     alone = Batch(torch.empty(0), labels[:1], np.arange(1), MixedLabels(labels[5:], share[:1]) if mixed else None)
     if weight is None:
-        torch.testing.assert_close(each[0], objective(logits[:1], alone, 0).total)
+        torch.testing.assert_close(item[0], objective(logits[:1], alone, 0).total)
 
 
 # Settings
@@ -339,9 +339,9 @@ def test_shares_that_cannot_be_are_refused(value: float) -> None:
 
 def test_a_recipe_without_it_is_written_as_before_there_was_any_and_one_with_it_reads_as_itself(tmp_path: Path) -> None:
     assert "infobatch" not in to_toml(Recipe(name="r").to_dict())
-    whole = Recipe(name="r", train=PRUNED)
-    (tmp_path / "r.toml").write_text(to_toml(whole.to_dict()))
-    assert read_recipe(tmp_path / "r.toml")[0] == whole
+    complete = Recipe(name="r", train=PRUNED)
+    (tmp_path / "r.toml").write_text(to_toml(complete.to_dict()))
+    assert read_recipe(tmp_path / "r.toml")[0] == complete
 
 
 # The verb
@@ -361,11 +361,11 @@ def test_students_with_and_without_teachers_are_pruned_and_share_the_teacher(
     fewer = dp.train(short.with_train(infobatch=0.5), fraction=fraction, kd_weight=weight)
     assert fewer.folder != usual.folder
     assert usual.result.infobatch is None
-    told = fewer.result.infobatch
-    assert told is not None
-    assert (told.share, told.until) == (0.5, 0.875)
-    assert told.samples_skipped > 0
-    assert fewer.result.samples_seen + told.samples_skipped == usual.result.samples_seen
+    record = fewer.result.infobatch
+    assert record is not None
+    assert (record.share, record.until) == (0.5, 0.875)
+    assert record.samples_skipped > 0
+    assert fewer.result.samples_seen + record.samples_skipped == usual.result.samples_seen
     assert fewer.result.costs.train.samples_seen == fewer.result.samples_seen
     assert fewer.result.epochs == usual.result.epochs
     assert fewer.result.teacher == usual.result.teacher
@@ -382,13 +382,13 @@ def test_a_searching_student_killed_anywhere_ends_as_one_that_was_not(
 ) -> None:
     """In the trunk, in a probe, after the fork."""
     options = ("train.epochs=6", "train.batch_size=16", "teacher.epochs=1", "kd.search_budget=1", "train.infobatch=0.5")
-    whole = dp.train(make_context(small, *options, workspace=tmp_path / "whole", threads=1), fraction=0.5)
+    complete = dp.train(make_context(small, *options, workspace=tmp_path / "whole", threads=1), fraction=0.5)
     context = make_context(small, *options, workspace=tmp_path / "killed", threads=1)
     dp.teach(context)
     resumed = killed(lambda: dp.train(context, fraction=0.5), 6, 5, 14, 5)
-    a, b = (load_tensors(run.folder / "model.safetensors")[0] for run in (whole, resumed))
+    a, b = (load_tensors(run.folder / "model.safetensors")[0] for run in (complete, resumed))
     assert all(a[name].numpy().tobytes() == b[name].numpy().tobytes() for name in a)
-    assert resumed.result.infobatch == whole.result.infobatch
+    assert resumed.result.infobatch == complete.result.infobatch
 
 
 def test_the_command_has_it_and_a_run_is_repeated(dprune: Callable[..., Any], tmp_path: Path) -> None:

@@ -74,16 +74,16 @@ def test_a_killed_run_resumes_with_the_same_bits(
     make_context: Maker, small: Dataset, tmp_path: Path, training: TrainConfig, killed: Callable[..., Any]
 ) -> None:
     context = make_context(small)
-    whole, done = train(context, training)
+    complete, done = train(context, training)
     plain_run, _ = train(context, SHORT)
-    assert not same(whole, plain_run), "the option does something"
+    assert not same(complete, plain_run), "the option does something"
     state = Checkpoint(tmp_path / "state.safetensors")
     resumed, again = killed(lambda: train(context, training, checkpoint=state), 3, 10)
-    assert same(whole, resumed)
+    assert same(complete, resumed)
     assert [row.loss for row in again.history] == [row.loss for row in done.history]
     left = Checkpoint(tmp_path / "left.safetensors")
     train(context, training, stop_epoch=1, save_final_to=left)
-    assert same(whole, train(context, training, init_from=left)[0]), (
+    assert same(complete, train(context, training, init_from=left)[0]), (
         "a fork goes on from the weights, not from their average"
     )
 
@@ -130,15 +130,15 @@ def test_the_average_is_that_of_a_plain_loop_in_float64() -> None:
         average.update()
         d = min(0.95, (1 + n) / (10 + n))
         for name, value in model.state_dict().items():
-            whole = not value.is_floating_point()
-            expected[name] = value.numpy().copy() if whole else d * expected[name] + (1 - d) * value.double().numpy()
-    own = copy.deepcopy(model.state_dict())
+            complete = not value.is_floating_point()
+            expected[name] = value.numpy().copy() if complete else d * expected[name] + (1 - d) * value.double().numpy()
+    own_values = copy.deepcopy(model.state_dict())
     with average.swapped_in():
         for name, value in model.state_dict().items():
             np.testing.assert_allclose(value.numpy(), expected[name], rtol=1e-5, atol=1e-6)
-    assert all(torch.equal(own[name], value) for name, value in model.state_dict().items())
+    assert all(torch.equal(own_values[name], value) for name, value in model.state_dict().items())
     average.copy_to_model()
-    assert not torch.equal(own["0.weight"], model.state_dict()["0.weight"])
+    assert not torch.equal(own_values["0.weight"], model.state_dict()["0.weight"])
 
 
 def test_tensors_with_two_names_are_shown_and_come_back() -> None:
@@ -182,9 +182,9 @@ def test_two_batches_an_update_are_one_of_twice_the_size(make_context: Maker, sm
     context = make_context(small)
     training = SHORT.replace(optimizer=optimizer, lr=0.01)
     parts, of_parts = train(context, training.replace(batch_size=8, grad_accum_steps=2), without_norms())
-    whole, of_whole = train(context, training, without_norms())
+    complete, of_whole = train(context, training, without_norms())
     assert (of_parts.step, of_parts.samples_seen) == (of_whole.step, of_whole.samples_seen) == (3 * 8, 3 * 120)
-    for a, b in zip(parts.parameters(), whole.parameters(), strict=True):
+    for a, b in zip(parts.parameters(), complete.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
 
 
@@ -206,10 +206,10 @@ def test_parts_of_a_batch_are_the_batch() -> None:
     assert torch.equal(torch.cat([part.labels for part, _, _ in parts]), labels)
     assert torch.equal(torch.cat([part.mixed.lam for part, _, _ in parts if part.mixed]), mixed.lam)
     assert np.array_equal(np.concatenate([part.ids for part, _, _ in parts]), batch.ids)
-    whole = list(micro_batches(batch, batch.images, SHORT))
-    assert len(whole) == 1
-    assert whole[0][0] is batch
-    assert whole[0][2] == 1
+    complete = list(micro_batches(batch, batch.images, SHORT))
+    assert len(complete) == 1
+    assert complete[0][0] is batch
+    assert complete[0][2] == 1
 
 
 def test_an_update_is_no_longer_than_the_clip(make_context: Maker, small: Dataset) -> None:
@@ -291,8 +291,8 @@ def test_a_written_teacher_inherits_nothing_that_has_an_effect(tmp_path: Path) -
 
 def test_teacher_and_proxies_inherit_options(tmp_path: Path) -> None:
     (tmp_path / "r.toml").write_text('[train]\noptimizer = "adamw"\nema = 0.9\n[teacher]\nema = 0.0\n')
-    found, _ = read_recipe(tmp_path / "r.toml")
-    assert (found.teacher.optimizer, found.teacher.ema, found.proxy.ema) == ("adamw", 0.0, 0.9)
+    result, _ = read_recipe(tmp_path / "r.toml")
+    assert (result.teacher.optimizer, result.teacher.ema, result.proxy.ema) == ("adamw", 0.0, 0.9)
 
 
 BAD = {
@@ -341,13 +341,13 @@ def test_a_limit_stops_at_an_epoch_s_end_and_the_next_call_goes_on(
     make_context: Maker, small: Dataset, tmp_path: Path
 ) -> None:
     context = make_context(small)
-    whole, done = train(context, SHORT)
+    complete, done = train(context, SHORT)
     path = tmp_path / "state.safetensors"
     for epoch in (1, 2):
         with pytest.raises(TimeLimitReached, match=f"stopped after epoch {epoch} of 3; the same command goes on"):
             train(context, SHORT, checkpoint=Checkpoint(path), callbacks=[StopAtTimeLimit(TimeLimit(1e-9))])
     resumed, again = train(context, SHORT, checkpoint=Checkpoint(path), callbacks=[StopAtTimeLimit(TimeLimit(1e-9))])
-    assert same(whole, resumed)
+    assert same(complete, resumed)
     assert again.step == done.step
     train(context, SHORT, callbacks=[StopAtTimeLimit(TimeLimit(1e-9))])  # without a place for the state it could not go on
     train(context, SHORT, checkpoint=Checkpoint(tmp_path / "other"), callbacks=[StopAtTimeLimit(TimeLimit(1e9))])
@@ -358,8 +358,8 @@ def test_a_limit_stops_at_an_epoch_s_end_and_the_next_call_goes_on(
 
 def test_the_command_says_so_and_ends_where_an_unlimited_one_does(dprune: Callable[..., Answer]) -> None:
     words = ["train", "--fraction", 0.2, "--kd-weight", 0, *fast_arguments(), "--set", "train.model=tinynet8"]
-    whole = dprune(*words, "--out", "whole")
-    assert whole.code == 0
+    complete = dprune(*words, "--out", "whole")
+    assert complete.code == 0
     limited = dprune(*words, "--out", "limited", "--max-seconds", 0.001)
     assert limited.code == 3
     assert limited.err.strip().splitlines()[-1] == (

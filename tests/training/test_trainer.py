@@ -84,20 +84,20 @@ def test_a_row_has_the_rate_of_its_epoch_s_last_update(make_context: Maker, smal
 
 def test_a_training_in_two_parts_is_the_training(make_context: Maker, small: Dataset, tmp_path: Path) -> None:
     context = make_context(small)
-    whole, done = train(context, SHORT)
+    complete, done = train(context, SHORT)
     left = Checkpoint(tmp_path / "left.safetensors")
     train(context, SHORT, stop_epoch=2, save_final_to=left)
     second, again = train(context, SHORT, init_from=left)
-    assert same(whole, second)
+    assert same(complete, second)
     assert (again.step, again.samples_seen, again.epoch) == (done.step, done.samples_seen, done.epoch)
     copy, _ = train(context, SHORT, init_from=left)  # what was left is not used up
-    assert same(whole, copy)
+    assert same(complete, copy)
 
 
 def test_a_rate_of_ones_own_and_fewer_updates(make_context: Maker, small: Dataset, tmp_path: Path) -> None:
     context = make_context(small)
     left = Checkpoint(tmp_path / "left.safetensors")
-    trunk, done = train(context, SHORT, stop_epoch=1, save_final_to=left)
+    shared_prefix, done = train(context, SHORT, stop_epoch=1, save_final_to=left)
     asked: list[int] = []
 
     def rate(step: int) -> float:
@@ -109,7 +109,7 @@ def test_a_rate_of_ones_own_and_fewer_updates(make_context: Maker, small: Datase
     )
     assert asked == [done.step, done.step + 1, done.step + 2]
     assert probed.step == done.step + 3
-    assert all(torch.equal(a, b) for a, b in zip(trunk.parameters(), still.parameters(), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(shared_prefix.parameters(), still.parameters(), strict=True))
 
 
 def test_recording_does_not_change_what_is_learned(make_context: Maker, small: Dataset, tmp_path: Path) -> None:

@@ -35,12 +35,12 @@ LOST = RuntimeError("CUDA error: unspecified launch failure\nCUDA kernel errors 
     ],
 )
 def test_memory_that_is_too_small_says_the_batch_size_and_what_keeps_the_update(error: Exception, whose: str) -> None:
-    found = as_device_error(error, "student", 128, 2)
-    assert isinstance(found, OutOfMemory)
-    said = str(found)
-    assert said.startswith(f"student: {whose} is too small for 128 samples at a time (")
-    assert said.endswith("or set train.batch_size=64 and train.grad_accum_steps=4, which keeps the effective batch")
-    assert "\n" not in said
+    result = as_device_error(error, "student", 128, 2)
+    assert isinstance(result, OutOfMemory)
+    message = str(result)
+    assert message.startswith(f"student: {whose} is too small for 128 samples at a time (")
+    assert message.endswith("or set train.batch_size=64 and train.grad_accum_steps=4, which keeps the effective batch")
+    assert "\n" not in message
     assert isinstance(as_device_error(error, "labels"), OutOfMemory), "where no setting says how many go at a time"
 
 
@@ -60,12 +60,14 @@ def test_the_hint_names_the_table_of_what_is_trained(doing: str, table: str) -> 
     assert "batch_size" not in str(as_device_error(MemoryError(), doing, 1)), "less than one sample at a time there is not"
 
 
-@pytest.mark.parametrize("said", [str(LOST), "cuDNN error: CUDNN_STATUS_EXECUTION_FAILED", "CUDA driver error: device lost"])
-def test_a_gpu_that_fails_is_one_line(said: str) -> None:
-    found = as_device_error(RuntimeError(said), "student")
-    assert isinstance(found, DeviceError)
+@pytest.mark.parametrize(
+    "message", [str(LOST), "cuDNN error: CUDNN_STATUS_EXECUTION_FAILED", "CUDA driver error: device lost"]
+)
+def test_a_gpu_that_fails_is_one_line(message: str) -> None:
+    result = as_device_error(RuntimeError(message), "student")
+    assert isinstance(result, DeviceError)
     rest = "what was saved stays, and the same command goes on from there"
-    assert str(found) == f"student: the GPU failed ({said.splitlines()[0]}); {rest}"
+    assert str(result) == f"student: the GPU failed ({message.splitlines()[0]}); {rest}"
 
 
 @pytest.mark.parametrize("other", [RuntimeError("shapes do not fit"), RuntimeError(""), ValueError("CUDA error")])
@@ -76,11 +78,11 @@ def test_other_errors_stay_what_they_are(other: Exception) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "message"),
     [(OF_A_GPU, "student: the GPU's memory is too small for 64 samples"), (LOST, "student: the GPU failed (CUDA error: ")],
 )
 def test_a_student_that_ends_so_goes_on_where_it_was(
-    dprune: Callable[..., Answer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+    dprune: Callable[..., Answer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, message: str
 ) -> None:
     words = ["train", "--fraction", "0.3", "--kd-weight", "0", "--device", "cpu", *fast_arguments()]
     words += ["--set", "train.epochs=3", "--set", "train.batch_size=64"]
@@ -97,7 +99,7 @@ def test_a_student_that_ends_so_goes_on_where_it_was(
         patch.setattr("datapruning.training.trainer.optimizer_step", fails)
         ended = dprune(*words, "--out", "a")
     assert ended.code == 1
-    assert ended.err.splitlines()[-1].startswith(f"dprune: {said}")
+    assert ended.err.splitlines()[-1].startswith(f"dprune: {message}")
     assert (tmp_path / "a" / "checkpoint" / "state.safetensors").exists()
     assert dprune(*words, "--out", "a").code == 0
     assert dprune(*words, "--out", "b").code == 0

@@ -57,8 +57,8 @@ def bare(advice: Advice) -> dict[str, Any]:
 
     def timeless(value: Any) -> Any:
         if isinstance(value, dict):
-            return {key: timeless(each) for key, each in value.items() if key != "seconds"}
-        return [timeless(each) for each in value] if isinstance(value, list | tuple) else value
+            return {key: timeless(item) for key, item in value.items() if key != "seconds"}
+        return [timeless(item) for item in value] if isinstance(value, list | tuple) else value
 
     return dict(timeless(record(advice)))
 
@@ -73,13 +73,13 @@ def test_the_command_answers_in_one_line(dprune: Callable[..., Answer], tmp_path
     assert "to stay within 50 points of the " in line
     assert "80% interval" in line
     file = tmp_path / line.rpartition(": ")[2]
-    found = json.loads(file.read_text())
-    assert f"keep {found['fraction']:g} of 1,438 = {found['kept']:,} samples" in line
-    assert found["low"] <= found["fraction"] <= (found["high"] or 1)
-    assert (found["tolerance"], found["kd_weight"], found["num_holdout"]) == (50, 0.9, 143)
-    assert len(found["pilots"]) >= 3
-    student = dprune("train", "--fraction", found["fraction"], "--kd-weight", "0.9", *FAST)
-    assert f"keeping {found['kept']:,} of 1,438" in student.out, "the fraction is one that train takes"
+    outcome = json.loads(file.read_text())
+    assert f"keep {outcome['fraction']:g} of 1,438 = {outcome['kept']:,} samples" in line
+    assert outcome["low"] <= outcome["fraction"] <= (outcome["high"] or 1)
+    assert (outcome["tolerance"], outcome["kd_weight"], outcome["num_holdout"]) == (50, 0.9, 143)
+    assert len(outcome["pilots"]) >= 3
+    student = dprune("train", "--fraction", outcome["fraction"], "--kd-weight", "0.9", *FAST)
+    assert f"keeping {outcome['kept']:,} of 1,438" in student.out, "the fraction is one that train takes"
 
 
 def test_no_training_on_the_test_set_or_the_holdout(
@@ -130,7 +130,7 @@ def test_an_advice_that_was_killed_goes_on_and_ends_the_same(
     digits: Dataset, make_context: MakeContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     context = make_context(digits, *TINY)
-    whole = advise(context, 30.0, out=tmp_path / "whole")
+    complete = advise(context, 30.0, out=tmp_path / "whole")
     real = trainer.Trainer
 
     def kill_in(name: str) -> None:
@@ -147,7 +147,7 @@ def test_an_advice_that_was_killed_goes_on_and_ends_the_same(
     kill_in("reference")
     kill_in("pilot-0.1-0")
     kill_in("pilot-0.2-0")
-    assert bare(advise(context, 30.0, out=tmp_path / "stopped")) == bare(whole)
+    assert bare(advise(context, 30.0, out=tmp_path / "stopped")) == bare(complete)
 
 
 def test_pilots_of_a_scorer_keep_what_it_ranks_first(digits: Dataset, make_context: MakeContext, trained: list[Any]) -> None:
@@ -169,11 +169,11 @@ def test_a_given_teacher_is_used_and_its_leakage_is_corrected(
     digits: Dataset, make_context: MakeContext, trained: list[Any], tmp_path: Path
 ) -> None:
     teacher = teach(make_context(digits, *TINY, "teacher.epochs=8"), out=tmp_path / "teacher")
-    found = record(advise(make_context(digits, *TINY), 60.0, teacher=teacher))
+    outcome = record(advise(make_context(digits, *TINY), 60.0, teacher=teacher))
     assert "teacher" not in [name for name, _ in trained]
-    assert found["teacher"][0]["folder"] == str(teacher.folder)
-    assert found["leakage_correction"] > 0
-    accuracy = found["reference"]["accuracy"] + found["leakage_correction"] / LEAKAGE_SHARE
+    assert outcome["teacher"][0]["folder"] == str(teacher.folder)
+    assert outcome["leakage_correction"] > 0
+    accuracy = outcome["reference"]["accuracy"] + outcome["leakage_correction"] / LEAKAGE_SHARE
     assert accuracy == pytest.approx(round(accuracy / 100 * 143) / 143 * 100, abs=0.01)
 
 
@@ -235,9 +235,9 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("words", "said"), BAD, ids=lambda v: "-".join(v) if isinstance(v, list) else "")
-def test_bad_input_is_one_line_and_writes_nothing(refused: Callable[..., str], words: list[str], said: str) -> None:
-    assert said in refused("advise", *FAST, *words)
+@pytest.mark.parametrize(("words", "message"), BAD, ids=lambda v: "-".join(v) if isinstance(v, list) else "")
+def test_bad_input_is_one_line_and_writes_nothing(refused: Callable[..., str], words: list[str], message: str) -> None:
+    assert message in refused("advise", *FAST, *words)
 
 
 def test_a_dataset_too_small_for_a_holdout_is_refused(small: Dataset, make_context: MakeContext, tmp_path: Path) -> None:

@@ -92,11 +92,11 @@ def test_areas_are_uniform_ratios_log_uniform_places_uniform_and_all_independent
 
 def test_every_view_and_every_seed_has_its_own_boxes_and_a_sample_s_is_the_same_in_every_batch() -> None:
     policy = AugmentPolicy(crop=0, scale=(0.08, 1.0))
-    whole = boxes_of(policy, 64, 64)
+    complete = boxes_of(policy, 64, 64)
     some = np.array([7, 499, 7, 0])
-    assert (random_resized_boxes(some, policy, 0, 64, 64) == whole[some]).all()
+    assert (random_resized_boxes(some, policy, 0, 64, 64) == complete[some]).all()
     for other in (boxes_of(policy, 64, 64, view=1), boxes_of(policy.replace(seed=1), 64, 64)):
-        assert (other != whole).any(1).mean() > 0.9
+        assert (other != complete).any(1).mean() > 0.9
 
 
 def test_boxes_are_pinned() -> None:
@@ -128,19 +128,19 @@ def test_what_never_fits_becomes_the_largest_box_in_the_middle() -> None:
     ],
 )
 def test_places_worked_out_by_hand(length: int, size: int, places: list[float]) -> None:
-    found = bilinear_weights(np.array([10]), np.array([length]), size)
-    assert (found.before + found.weight / ONE - 10).tolist() == [places]
-    assert (found.after == np.minimum(found.before + 1, 10 + length - 1)).all()
+    result = bilinear_weights(np.array([10]), np.array([length]), size)
+    assert (result.before + result.weight / ONE - 10).tolist() == [places]
+    assert (result.after == np.minimum(result.before + 1, 10 + length - 1)).all()
 
 
 def by_hand(pixels: list[list[int]], height: int, width: int, *where: int) -> list[list[int]]:
     image = torch.tensor(pixels, dtype=torch.uint8)[None, ..., None]
-    found = [resample(image, box(*where), height, width)]
+    result = [resample(image, box(*where), height, width)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(crops, "resample_kernel", lambda: None)
-        found.append(resample(image, box(*where), height, width))
-    assert torch.equal(*found)
-    return found[0][0, ..., 0].tolist()
+        result.append(resample(image, box(*where), height, width))
+    assert torch.equal(*result)
+    return result[0][0, ..., 0].tolist()
 
 
 def test_pixels_worked_out_by_hand() -> None:
@@ -176,8 +176,8 @@ def test_the_kernel_gives_the_bits_of_the_torch_operations(
 @pytest.mark.parametrize(("height", "width"), [(7, 9), (16, 16), (31, 40), (224, 224)])
 def test_it_is_bilinear_resampling(height: int, width: int) -> None:
     images, boxes = pictures(4), np.array([[0, 0, 16, 16], [2, 3, 9, 5], [15, 0, 1, 16], [4, 4, 12, 12]])
-    found = resample(images, boxes, height, width)
-    for image, (top, left, tall, broad), seen in zip(images, boxes.tolist(), found, strict=True):
+    result = resample(images, boxes, height, width)
+    for image, (top, left, tall, broad), seen in zip(images, boxes.tolist(), result, strict=True):
         part = image[top : top + tall, left : left + broad].permute(2, 0, 1)[None].float()
         exact = interpolate(part, (height, width), mode="bilinear", align_corners=False)[0].permute(1, 2, 0)
         assert (seen - exact).abs().max() < 0.5 + 2 * 255 / ONE  # rounding of the result, and of two places
@@ -218,17 +218,17 @@ def test_a_view_is_its_box_resampled_mirrored_and_normalised() -> None:
 def test_a_sample_looks_the_same_in_every_batch_and_by_torch(policy: AugmentPolicy) -> None:
     images, ids = pictures(40, 18, 15), np.arange(40)
     views_of = bound(policy)
-    whole = views_of.apply(images, ids, 5)
-    assert whole.shape[2:] == ((12, 12) if policy.size else (18, 15))
-    assert whole.is_contiguous(memory_format=torch.channels_last)
+    complete = views_of.apply(images, ids, 5)
+    assert complete.shape[2:] == ((12, 12) if policy.size else (18, 15))
+    assert complete.is_contiguous(memory_format=torch.channels_last)
     for part in np.array_split(np.random.default_rng(0).permutation(40), 7):
-        assert torch.equal(views_of.apply(images[part], part, 5), whole[part])
-    assert torch.equal(views_of.apply(images, ids, 9), whole)  # four views, then the first again
-    assert not torch.equal(views_of.apply(images, ids, 6), whole)
+        assert torch.equal(views_of.apply(images[part], part, 5), complete[part])
+    assert torch.equal(views_of.apply(images, ids, 9), complete)  # four views, then the first again
+    assert not torch.equal(views_of.apply(images, ids, 6), complete)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(crops, "resample_kernel", lambda: None)
         patch.setattr(augmentation, "augment_kernel", lambda: None)
-        assert torch.equal(views_of.apply(images, ids, 5), whole)
+        assert torch.equal(views_of.apply(images, ids, 5), complete)
 
 
 @pytest.mark.parametrize("policy", [RESIZED, AugmentPolicy(size=12), AugmentPolicy(crop=0, size=12)])
@@ -256,19 +256,19 @@ def test_mixed_views_have_the_size_of_the_views() -> None:
     covered = (bottom - top) * (right - left)
     assert batch.mixed is not None
     np.testing.assert_allclose(batch.mixed.lam.numpy(), 1 - covered / 144, atol=1e-6)
-    own = bound(RESIZED.replace(cutout=0)).apply(batch.images, np.arange(60), 0)
-    assert ((own != seen).any(1).flatten(1).sum(1).numpy() <= covered).all()
+    augmented = bound(RESIZED.replace(cutout=0)).apply(batch.images, np.arange(60), 0)
+    assert ((augmented != seen).any(1).flatten(1).sum(1).numpy() <= covered).all()
 
 
 def test_whoever_loads_them_the_views_are_the_same() -> None:
     split, ids = made_up(70, side=16).train, np.arange(70)
     orders = (training_batches(ids, 16, 0, 0), training_batches(ids, 33, 5, 1))
-    found = [
+    result = [
         torch.cat([seen for _, seen in bound(RESIZED).read(loader, order, 3)])[np.argsort(np.concatenate(order))]
         for loader in (InMemoryLoader(split, CPU), MmapLoader(split, CPU))
         for order in orders
     ]
-    assert all(torch.equal(each, found[0]) for each in found)
+    assert all(torch.equal(item, result[0]) for item in result)
 
 
 @pytest.mark.parametrize(

@@ -241,21 +241,21 @@ def test_the_size_of_jpg_files_is_estimated_beforehand(dprune: Dprune, tmp_path:
     photos(tmp_path / "pets", 100, 20)
     answer = dprune("score", "--scorer", "random", "--data", "pets", "--image-size", "32", "--image-format", "jpg")
     assert answer.code == 0, answer.err
-    said = re.search(r"folder pets: about ([0-9.]+) kB in all, memory-mapped", answer.err)
-    assert said is not None, answer.err
+    message = re.search(r"folder pets: about ([0-9.]+) kB in all, memory-mapped", answer.err)
+    assert message is not None, answer.err
     kept = sum(path.stat().st_size for path in tmp_path.rglob("*.jpgs")) / 1000
-    assert abs(float(said[1]) / kept - 1) < 0.1
+    assert abs(float(message[1]) / kept - 1) < 0.1
 
 
 def test_a_broken_jpg_cache_is_refused_with_its_name(tmp_path: Path) -> None:
     root = photos(tmp_path / "pets")
     opened(root, tmp_path / "runs", image_format="jpg")
     path = next((tmp_path / "runs").rglob("train.jpgs"))
-    whole = path.read_bytes()
-    path.write_bytes(whole[:-9])
+    complete = path.read_bytes()
+    path.write_bytes(complete[:-9])
     with pytest.raises(InvalidFile, match=r"train\.jpgs .*delete"):
         opened(root, tmp_path / "runs", image_format="jpg")
-    path.write_bytes(whole)
+    path.write_bytes(complete)
     ends = path.with_name("train.ends.npy")
     np.save(ends, np.load(ends)[::-1])
     with pytest.raises(InvalidFile, match=r"train\.jpgs .*delete"):
@@ -264,12 +264,12 @@ def test_a_broken_jpg_cache_is_refused_with_its_name(tmp_path: Path) -> None:
 
 def test_a_killed_decoder_leaves_nothing_that_is_taken_for_whole(tmp_path: Path) -> None:
     root = photos(tmp_path / "pets")
-    whole = opened(root, tmp_path / "runs").train.images.copy()
+    complete = opened(root, tmp_path / "runs").train.images.copy()
     folder = next((tmp_path / "runs/cache").iterdir())
     (folder / "train.json").unlink()
     (folder / "train.npy").write_bytes(b"half")
     (folder / ".train.npy.abc.part").write_bytes(b"half")
-    np.testing.assert_array_equal(opened(root, tmp_path / "runs").train.images, whole)
+    np.testing.assert_array_equal(opened(root, tmp_path / "runs").train.images, complete)
     assert not list(folder.glob(".*.part"))
 
 
@@ -292,7 +292,7 @@ def test_two_processes_decode_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "place",
+    "spec",
     [
         DatasetSpec("photos"),
         DatasetSpec("a?b", 96),
@@ -302,8 +302,8 @@ def test_two_processes_decode_once(tmp_path: Path) -> None:
         DatasetSpec("x", 32, None, False, 85),
     ],
 )
-def test_places_are_read_as_they_are_written(place: DatasetSpec) -> None:
-    assert parse_dataset_spec(str(place)) == place
+def test_places_are_read_as_they_are_written(spec: DatasetSpec) -> None:
+    assert parse_dataset_spec(str(spec)) == spec
 
 
 def test_a_path_with_a_question_mark_is_a_path_if_it_is_there(tmp_path: Path) -> None:

@@ -82,9 +82,9 @@ def test_an_index_that_is_not_there_is_an_index_error(stored: tuple[LazyImages, 
 
 def test_loaders_give_the_same_bits(stored: tuple[LazyImages, np.ndarray]) -> None:
     labels = np.arange(COUNT) % 3
-    lazy, whole = Split(stored[0], labels), Split(stored[1], labels)  # type: ignore[arg-type]
+    lazy, complete = Split(stored[0], labels), Split(stored[1], labels)  # type: ignore[arg-type]
     wanted = [np.array([4, 0, 4]), np.arange(COUNT), np.array([], np.int64)]
-    for loader in (MmapLoader(lazy, CPU), InMemoryLoader(lazy, CPU), MmapLoader(whole, CPU)):
+    for loader in (MmapLoader(lazy, CPU), InMemoryLoader(lazy, CPU), MmapLoader(complete, CPU)):
         assert len(loader) == COUNT
         for batch, ids in zip(loader.read(wanted), wanted, strict=True):
             np.testing.assert_array_equal(batch.images.numpy(), stored[1][ids])

@@ -68,18 +68,18 @@ class Failing:
 
 @pytest.mark.parametrize("error", [OSError("disk gone"), KeyboardInterrupt()], ids=repr)
 def test_a_failure_in_the_middle_leaves_nothing(tmp_path: Path, error: BaseException) -> None:
-    whole = data_of().train
-    split: Any = SimpleNamespace(images=Failing(whole.images, error), labels=whole.labels, shape=whole.shape)
+    complete = data_of().train
+    split: Any = SimpleNamespace(images=Failing(complete.images, error), labels=complete.labels, shape=complete.shape)
     with pytest.raises(type(error)):
         write_beton(tmp_path / "train.beton", split, np.arange(30))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_failure_leaves_the_old_file(tmp_path: Path) -> None:
-    path, whole = tmp_path / "train.beton", data_of().train
-    write_beton(path, whole, np.arange(30))
+    path, complete = tmp_path / "train.beton", data_of().train
+    write_beton(path, complete, np.arange(30))
     before = path.read_bytes()
-    split: Any = SimpleNamespace(images=Failing(whole.images, OSError()), labels=whole.labels, shape=whole.shape)
+    split: Any = SimpleNamespace(images=Failing(complete.images, OSError()), labels=complete.labels, shape=complete.shape)
     with pytest.raises(OSError, match=r"^$"):
         write_beton(path, split, np.arange(30))
     assert path.read_bytes() == before
@@ -109,10 +109,10 @@ def test_one_process_writes_and_another_waits_and_says_so(tmp_path: Path, monkey
     }
     np.savez(tmp_path / "data.npz", **arrays)
     data = open_npz(tmp_path / "data.npz")
-    said: list[str] = []
+    messages: list[str] = []
 
     def say(line: str) -> None:
-        said.append(line)
+        messages.append(line)
         (tmp_path / "somebody waits").touch()
 
     with subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)], stderr=subprocess.DEVNULL) as other:
@@ -123,7 +123,7 @@ def test_one_process_writes_and_another_waits_and_says_so(tmp_path: Path, monkey
         monkeypatch.setattr(cache, "write_beton", lambda *_: pytest.fail("written twice"))
         path = ensure_cache(data, "train", tmp_path)
         assert other.wait(60) == 0
-    assert said == [f"another process is writing {path}; waiting for it"]
+    assert messages == [f"another process is writing {path}; waiting for it"]
     np.testing.assert_array_equal(Beton(path).read(np.arange(30, dtype=np.uint64))[0], data.train.images)
 
 
@@ -135,13 +135,13 @@ def test_it_is_readable_with_ffcv_alone(tmp_path: Path) -> None:
         loader = ffcv.loader.Loader(
             str(path), batch_size=25, num_workers=1, drop_last=False, order=ffcv.loader.OrderOption.SEQUENTIAL
         )
-        found: dict[str, list[torch.Tensor]] = {"image": [], "label": [], "id": []}
+        result: dict[str, list[torch.Tensor]] = {"image": [], "label": [], "id": []}
         for batch in loader:
-            for parts, tensor in zip(found.values(), batch, strict=True):
+            for parts, tensor in zip(result.values(), batch, strict=True):
                 parts.append(tensor.clone())
     finally:
         torch.set_num_threads(threads)
-    image, label, sample = (torch.cat(parts).numpy() for parts in found.values())
+    image, label, sample = (torch.cat(parts).numpy() for parts in result.values())
     np.testing.assert_array_equal(image, data.train.images)
     np.testing.assert_array_equal(label.ravel(), data.train.labels)
     np.testing.assert_array_equal(sample.ravel(), np.arange(60))
@@ -150,9 +150,9 @@ def test_it_is_readable_with_ffcv_alone(tmp_path: Path) -> None:
 def test_a_compact_cache_holds_the_subset_under_its_own_ids(tmp_path: Path) -> None:
     data, ids = data_of(60), np.array([3, 4, 59])
     path = ensure_subset_cache(data, ids, tmp_path / "deep" / "subset.beton")
-    images, found = Beton(path).read(np.arange(3, dtype=np.uint64))
+    images, result = Beton(path).read(np.arange(3, dtype=np.uint64))
     np.testing.assert_array_equal(images, data.train.images[ids])
-    np.testing.assert_array_equal(found, ids)
+    np.testing.assert_array_equal(result, ids)
 
 
 def split_like(count: int, shape: tuple[int, int, int]) -> Any:

@@ -144,7 +144,7 @@ def test_padding_never_counts(loader: FFCVLoader) -> None:
     padded = np.concatenate(evaluation_batches(ids, 64))
     assert len(padded) > len(ids), "nothing was padded, the test shows nothing"
     views = Augmentation(AugmentPolicy(), (100.0,) * 3, (50.0,) * 3)
-    counted = np.concatenate([found for found, _, _ in predict(torch.nn.Flatten(), loader, ids, views, rows=64)])
+    counted = np.concatenate([result for result, _, _ in predict(torch.nn.Flatten(), loader, ids, views, rows=64)])
     np.testing.assert_array_equal(counted, ids)
 
 

@@ -165,9 +165,9 @@ def test_a_pause_between_batches_is_no_trouble(loader: Loader, data: Dataset, mo
 def test_roles_have_their_own_split(data: Dataset, tmp_path: Path) -> None:
     for kind in ["memory", "mmap"] if no_ffcv else ["memory", "mmap", "ffcv"]:
         ids = np.arange(40)
-        found = open_loader(data, "test", kind, CPU, tmp_path)
-        assert found.kind == kind
-        assert_right(next(found.read([ids])), ids, data.test)
+        result = open_loader(data, "test", kind, CPU, tmp_path)
+        assert result.kind == kind
+        assert_right(next(result.read([ids])), ids, data.test)
 
 
 def test_read_only_images_are_served_without_a_warning() -> None:
@@ -183,8 +183,8 @@ def test_loader_names(data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UnknownName, match="did you mean 'memory'"):
         resolve_loader("memroy", data, CPU)
     size = data.train.images.nbytes + data.test.images.nbytes
-    for found, small, expected in ((object(), size, "ffcv"), (object(), size + 1, "memory"), (None, size, "memory")):
-        monkeypatch.setattr("importlib.util.find_spec", lambda name, found=found: found)
+    for result, small, expected in ((object(), size, "ffcv"), (object(), size + 1, "memory"), (None, size, "memory")):
+        monkeypatch.setattr("importlib.util.find_spec", lambda name, result=result: result)
         monkeypatch.setattr(choose, "MIN_FFCV_BYTES", small)
         assert resolve_loader("auto", data, CPU) == expected
         assert resolve_loader("auto", replace(data, content_hash="of files"), CPU) == "mmap"  # they lie decoded on the disk

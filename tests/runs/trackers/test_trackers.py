@@ -91,17 +91,17 @@ def numbers(loss: float) -> dict[str, float]:
 
 
 def opened(folder: Path) -> tuple[RunTracker, Any]:
-    found = RunTracker(folder, Trackers(("wandb",), folder.parent))
-    return found, found.open("config.toml", "metrics.jsonl", "result.json")
+    result = RunTracker(folder, Trackers(("wandb",), folder.parent))
+    return result, result.open("config.toml", "metrics.jsonl", "result.json")
 
 
 def scalars(run: FinishedRun) -> dict[str, list[tuple[int, float]]]:
     """What TensorBoard shows: (step, value) by name."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    found = EventAccumulator(str(run.folder / "tensorboard"))
-    found.Reload()
-    return {tag: [(e.step, e.value) for e in found.Scalars(tag)] for tag in found.Tags()["scalars"]}
+    result = EventAccumulator(str(run.folder / "tensorboard"))
+    result.Reload()
+    return {tag: [(e.step, e.value) for e in result.Scalars(tag)] for tag in result.Tags()["scalars"]}
 
 
 def metrics(run: FinishedRun) -> list[dict[str, Any]]:
@@ -181,9 +181,9 @@ def test_a_tool_that_fails_is_left_out_in_one_line_and_catches_up(
     with block:
         run.log_epochs([record(0, 2.0)])
         run.log_epochs([record(0, 2.0), record(1, 1.0)])
-    (said,) = [line for line in capsys.readouterr().err.splitlines() if "fails" in line]
-    assert "wandb fails (ConnectionError: no network)" in said
-    assert "the run goes on" in said
+    (message,) = [line for line in capsys.readouterr().err.splitlines() if "fails" in line]
+    assert "wandb fails (ConnectionError: no network)" in message
+    assert "the run goes on" in message
     tracker.fails = False
     run, block = opened(folder)
     with block:
@@ -203,10 +203,10 @@ def test_tensorboard_shows_settings_rows_and_result(make_context: MakeContext, s
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     run = dp.teach(make_context(small, *TINY, log=["tensorboard"]))
-    found, rows = scalars(run), metrics(run)
+    result, rows = scalars(run), metrics(run)
     for name in ("loss", "train_accuracy", "lr", "step"):
-        assert found[name] == [(n, pytest.approx(row[name], rel=1e-6)) for n, row in enumerate(rows)]
-    assert found["result/test_accuracy"] == [(2, pytest.approx(run.test_accuracy, rel=1e-6))]
+        assert result[name] == [(n, pytest.approx(row[name], rel=1e-6)) for n, row in enumerate(rows)]
+    assert result["result/test_accuracy"] == [(2, pytest.approx(run.test_accuracy, rel=1e-6))]
     events = EventAccumulator(str(run.folder / "tensorboard"))
     events.Reload()
     text = events.Tensors("config/text_summary")[0].tensor_proto.string_val[0].decode()
@@ -225,7 +225,7 @@ def test_a_run_that_was_stopped_goes_on_in_the_same_log(make_context: MakeContex
         assert len(list((run.folder / "tensorboard").iterdir())) == 2
     else:
         shown = mlflow_run(context, run)
-        assert [each.step for each in shown["loss"]] == [0, 1, 2]
+        assert [entry.step for entry in shown["loss"]] == [0, 1, 2]
 
 
 def mlflow_run(context: Context, run: FinishedRun) -> Any:
@@ -291,20 +291,20 @@ def wandb_records(file: Path) -> dict[str, list[Any]]:
     """The records of an offline file, by kind. It is a LevelDB log: blocks of 32 KiB, (checksum, length, part) a piece."""
     from wandb.proto import wandb_internal_pb2
 
-    content, at, whole = file.read_bytes(), 7, b""
-    found: dict[str, list[Any]] = {}
+    content, at, complete = file.read_bytes(), 7, b""
+    result: dict[str, list[Any]] = {}
     while at < len(content):
         if 32768 - at % 32768 < 7:
             at += 32768 - at % 32768
             continue
         _, length, part = struct.unpack_from("<IHB", content, at)
-        whole += content[at + 7 : at + 7 + length]
+        complete += content[at + 7 : at + 7 + length]
         at += 7 + length
         if part in (1, 4):  # whole, or the last piece
-            record = wandb_internal_pb2.Record.FromString(whole)
-            found.setdefault(str(record.WhichOneof("record_type")), []).append(record)
-            whole = b""
-    return found
+            record = wandb_internal_pb2.Record.FromString(complete)
+            result.setdefault(str(record.WhichOneof("record_type")), []).append(record)
+            complete = b""
+    return result
 
 
 def test_a_log_changes_neither_the_name_nor_the_bits_of_a_run(

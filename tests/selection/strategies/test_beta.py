@@ -25,9 +25,9 @@ def test_the_parameters_by_hand() -> None:
 def test_the_weights_are_the_density_times_the_score() -> None:
     p, values = np.array([0.02, 0.3, 0.5, 0.9, 0.999]), np.array([0.1, 2.0, 0.7, 0.01, 3.0])
     for a, b in ((13.75, 2.25), (15.9, 0.1), (7.0, 9.0)):
-        mine = log_weights(p, values, a, b)
+        actual = log_weights(p, values, a, b)
         theirs = np.log(stats.beta.pdf(p, a, b) * values)
-        assert np.allclose(mine - mine[0], theirs - theirs[0], rtol=1e-10)
+        assert np.allclose(actual - actual[0], theirs - theirs[0], rtol=1e-10)
 
 
 def test_certain_probabilities_and_a_certain_anchor_leave_finite_weights() -> None:
@@ -78,8 +78,8 @@ def test_samples_of_score_zero_come_last_and_fill_the_count() -> None:
     p = np.full(12, 0.5)
     assert set(kept("beta", values, 3, p)) == {2, 5, 7}
     five = [set(kept("beta", values, 5, p, seed=seed)) for seed in range(20)]
-    assert all({2, 5, 7} < each and len(each) == 5 for each in five)
-    assert len({frozenset(each) for each in five}) > 5, "drawn, not the lowest ids"
+    assert all({2, 5, 7} < item and len(item) == 5 for item in five)
+    assert len({frozenset(item) for item in five}) > 5, "drawn, not the lowest ids"
 
 
 def test_only_the_first_epochs_are_read() -> None:

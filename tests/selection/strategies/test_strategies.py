@@ -44,8 +44,8 @@ def too_few(problem: Problem, fraction: str, balance: str) -> bool:
 
 def test_the_strategies_are_these() -> None:
     assert set(ALL) == {"top", "random", "window", "weighted", "ccs", "beta", "d2"}
-    assert {name for name, each in ALL.items() if not each.nested} == {"beta"}
-    assert {name: each.evidence_kind for name, each in ALL.items() if each.evidence_kind} == {
+    assert {name for name, item in ALL.items() if not item.nested} == {"beta"}
+    assert {name: item.evidence_kind for name, item in ALL.items() if item.evidence_kind} == {
         "beta": "label probabilities", "d2": "embeddings",
     }  # fmt: skip
 
@@ -69,7 +69,7 @@ def test_the_count_is_exact_and_every_id_comes_once(
     assert ids == chosen(problem, fraction, strategy, balance, seed), "the same again"
 
 
-@pytest.mark.parametrize("strategy", sorted(name for name, each in ALL.items() if each.nested))
+@pytest.mark.parametrize("strategy", sorted(name for name, item in ALL.items() if item.nested))
 @LAW
 @given(PROBLEMS, FRACTIONS, FRACTIONS, BALANCES, st.integers(0, 3))
 def test_strategies_that_say_so_are_nested(strategy: str, problem: Problem, a: str, b: str, balance: Any, seed: int) -> None:
@@ -78,7 +78,7 @@ def test_strategies_that_say_so_are_nested(strategy: str, problem: Problem, a: s
         assert set(chosen(problem, few, strategy, balance, seed)) <= set(chosen(problem, many, strategy, balance, seed))
 
 
-@pytest.mark.parametrize("strategy", sorted(name for name, each in ALL.items() if not each.nested))
+@pytest.mark.parametrize("strategy", sorted(name for name, item in ALL.items() if not item.nested))
 def test_strategies_that_say_they_are_not_nested_are_not(strategy: str) -> None:
     steps = [set(chosen(problem(60), f"{f}/20", strategy)) for f in range(1, 21)]
     assert any(not few <= many for few, many in pairwise(steps))
@@ -90,13 +90,13 @@ def test_strategies_that_say_they_are_not_nested_are_not(strategy: str) -> None:
 def test_a_class_is_chosen_from_as_if_there_were_no_other(strategy: str, problem: Problem, fraction: str) -> None:
     together = chosen(problem, fraction, strategy, "class")
     label = problem.labels[0]
-    mine = np.flatnonzero(problem.labels == label)
+    members = np.flatnonzero(problem.labels == label)
     values = problem.scores.values.copy()
     values[problem.labels != label] = 0.5
     problem.scores = scored(values)
     problem.evidence.probabilities[problem.labels != label] = 0.5
     problem.evidence.embeddings[problem.labels != label] = 100
-    assert set(together) & set(mine) == set(chosen(problem, fraction, strategy, "class")) & set(mine)
+    assert set(together) & set(members) == set(chosen(problem, fraction, strategy, "class")) & set(members)
 
 
 @EVERY
@@ -169,7 +169,7 @@ def test_gumbel_numbers_are_finite_and_have_their_mean() -> None:
 
 
 @pytest.mark.parametrize(
-    ("strategy", "given", "said"),
+    ("strategy", "given", "message"),
     [
         ("ccs", {"cutoff": 1}, "strategy 'ccs': cutoff is at least 0, below 1; got 1"),
         ("ccs", {"cutoff": -0.1}, "got -0.1"),
@@ -187,10 +187,10 @@ def test_gumbel_numbers_are_finite_and_have_their_mean() -> None:
         ("top", {"cutoff": 0.1}, "strategy 'top' has no settings; got cutoff=0.1"),
     ],
 )
-def test_settings_out_of_range_are_refused(strategy: str, given: dict[str, Any], said: str) -> None:
+def test_settings_out_of_range_are_refused(strategy: str, given: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidValue) as caught:
         select(scored(np.arange(10)), 0.5, strategy=strategy, settings=given)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_names_that_do_not_exist_get_the_nearest_one() -> None:

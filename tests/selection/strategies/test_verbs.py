@@ -66,7 +66,7 @@ def test_settings_reach_the_subset_and_its_story(dprune: Dprune, tmp_path: Path,
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["--strategy", "cs"], "unknown strategy 'cs': did you mean 'ccs'?"),
         (["--strategy", "ccs", "--strategy-set", "cutoff=1.5"], "strategy 'ccs': cutoff is at least 0, below 1; got 1.5"),
@@ -81,10 +81,10 @@ def test_settings_reach_the_subset_and_its_story(dprune: Dprune, tmp_path: Path,
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(
-    refused: Refused, tmp_path: Path, digits: Dataset, words: list[str], said: str
+    refused: Refused, tmp_path: Path, digits: Dataset, words: list[str], message: str
 ) -> None:
     scores = scores_file(tmp_path / "s.npz", digits)
-    assert said in refused("select", "--scores", scores, "--fraction", "0.5", *words)
+    assert message in refused("select", "--scores", scores, "--fraction", "0.5", *words)
 
 
 @pytest.mark.parametrize("words", [["--strategy", "ccs"], ["--strategy-set", "k=2"], ["--recording", "."]])
@@ -100,10 +100,10 @@ def test_a_recording_that_is_gone_is_named(refused: Refused, tmp_path: Path, dig
 
 
 @pytest.mark.parametrize(
-    ("width", "words", "said"), [(0, [], "width of at least 1"), (2, ["--strategy-set", "k=1000"], "k=1000 neighbours")]
+    ("width", "words", "message"), [(0, [], "width of at least 1"), (2, ["--strategy-set", "k=1000"], "k=1000 neighbours")]
 )
 def test_embeddings_that_make_no_graph_are_refused(
-    refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, width: int, words: list[str], said: str
+    refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, width: int, words: list[str], message: str
 ) -> None:
     data = made_up()
     np.savez(
@@ -114,7 +114,7 @@ def test_embeddings_that_make_no_graph_are_refused(
     evidence = Made(np.zeros(120), np.zeros((120, width), np.float16), None, opened.name, opened.fingerprint)
     monkeypatch.setattr(recordings, "open_recording", lambda folder: evidence)
     scores = scores_file(tmp_path / "s.npz", opened, recording=str(tmp_path))
-    assert said in refused("select", "--scores", scores, "--fraction", "0.5", "--strategy", "d2", *words)
+    assert message in refused("select", "--scores", scores, "--fraction", "0.5", "--strategy", "d2", *words)
 
 
 def test_scores_bring_their_recording_and_another_one_may_be_given(
@@ -167,15 +167,15 @@ def test_runs_of_the_top_are_named_as_ever(dprune: Dprune, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["--strategy", "cs", "--scorer", "el2n"], "did you mean 'ccs'?"),
         (["--strategy", "d2"], "score by forgetting to make one"),
         (["--strategy", "ccs", "--strategy-set", "cutoff=2", "--scorer", "el2n"], "got 2"),
     ],
 )
-def test_train_refuses_before_anything_is_trained(refused: Refused, words: list[str], said: str) -> None:
-    assert said in refused("train", "--fraction", "0.5", *words, *FAST)
+def test_train_refuses_before_anything_is_trained(refused: Refused, words: list[str], message: str) -> None:
+    assert message in refused("train", "--fraction", "0.5", *words, *FAST)
 
 
 def test_a_subset_says_itself_how_it_was_chosen(refused: Refused) -> None:

@@ -31,21 +31,21 @@ from datapruning.utils.cost import FORWARD_PASS_COST
 @given(st.integers(3, 300), st.floats(0.01, 1), st.integers(1, 100), st.integers(0, 5), st.booleans())
 def test_judges_are_never_trained_on(total: int, share: float, count: int, seed: int, alike: bool) -> None:
     kept = np.sort(np.random.default_rng(seed).choice(total, min(total, max(3, round(share * total))), replace=False))
-    judges = choose_validation_set(kept, total, count, seed, subset_is_random=alike)
-    assert 0 < len(judges.ids) <= count
-    assert not np.isin(judges.pruned_ids, kept).any()
-    assert np.isin(judges.held_out_ids, kept).all()
-    assert len(np.setdiff1d(kept, judges.held_out_ids)) >= 2
-    assert len(np.unique(judges.ids)) == len(judges.ids)
-    assert judges.weights.sum() == pytest.approx(1)
+    validation = choose_validation_set(kept, total, count, seed, subset_is_random=alike)
+    assert 0 < len(validation.ids) <= count
+    assert not np.isin(validation.pruned_ids, kept).any()
+    assert np.isin(validation.held_out_ids, kept).all()
+    assert len(np.setdiff1d(kept, validation.held_out_ids)) >= 2
+    assert len(np.unique(validation.ids)) == len(validation.ids)
+    assert validation.weights.sum() == pytest.approx(1)
 
 
 def test_a_clever_subset_is_judged_by_both_groups_at_their_true_shares() -> None:
-    judges = choose_validation_set(np.arange(200), 1000, 300, 0, subset_is_random=False)
-    assert judges.kind == "pruned-away and set-aside"
-    assert len(judges.held_out_ids) == 20  # a tenth of the kept, though 60 would be their share
-    right = np.concatenate([np.ones(len(judges.pruned_ids)), np.zeros(len(judges.held_out_ids))])
-    assert right @ judges.weights == pytest.approx(0.8)  # right on what was thrown out alone: right on 80% of the data
+    validation = choose_validation_set(np.arange(200), 1000, 300, 0, subset_is_random=False)
+    assert validation.kind == "pruned-away and set-aside"
+    assert len(validation.held_out_ids) == 20  # a tenth of the kept, though 60 would be their share
+    right = np.concatenate([np.ones(len(validation.pruned_ids)), np.zeros(len(validation.held_out_ids))])
+    assert right @ validation.weights == pytest.approx(0.8)  # right on what was thrown out alone: right on 80% of the data
 
 
 def test_a_random_subset_sets_nothing_aside_and_the_full_data_a_tenth_at_most() -> None:
@@ -64,8 +64,8 @@ def test_two_samples_cannot_be_searched_on() -> None:
 def test_a_search_keeps_to_its_cost(samples: int, probes: int, cost: float) -> None:
     allowed = search_cost(cost, samples)
     assert allowed <= MAX_SEARCH_COST
-    judges, each = probe_budget(allowed, samples, probes, 5000)
-    assert probes * (each + FORWARD_PASS_COST * judges) <= max(allowed * samples, probes * (1 + FORWARD_PASS_COST))
+    validation, item = probe_budget(allowed, samples, probes, 5000)
+    assert probes * (item + FORWARD_PASS_COST * validation) <= max(allowed * samples, probes * (1 + FORWARD_PASS_COST))
 
 
 def test_large_runs_pay_the_set_share_and_small_ones_more() -> None:
@@ -74,9 +74,9 @@ def test_large_runs_pay_the_set_share_and_small_ones_more() -> None:
     assert search_cost(0.25, 10) == MAX_SEARCH_COST
 
 
-def marks(rates: list[float], judges: int = 4000, seed: int = 0) -> NDArray[np.bool_]:
+def marks(rates: list[float], validation: int = 4000, seed: int = 0) -> NDArray[np.bool_]:
     """Bool [probes, judges] as of probes with these accuracies, judged on the same samples."""
-    hardness = np.random.default_rng(seed).random(judges)
+    hardness = np.random.default_rng(seed).random(validation)
     return np.array([hardness < rate for rate in rates])
 
 

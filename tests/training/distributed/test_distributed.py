@@ -51,7 +51,7 @@ def test_every_row_is_in_one_part(size: int, processes: int) -> None:
         assert rows == [list(range(size))] * processes, "too few rows for all: everyone takes the whole batch"
         return
     assert np.concatenate(rows).tolist() == list(range(size))
-    lengths = [len(each) for each in rows]
+    lengths = [len(item) for item in rows]
     assert max(lengths) - min(lengths) <= 1
     assert min(lengths) >= 2
     assert [local_rows(size, processes, k) for k in range(processes)] == lengths
@@ -128,8 +128,8 @@ def test_views_and_settings_come_over_as_plain_data(small: Dataset, make_context
         spec, arrays = ViewsSpec.of(one)
         other = sent(spec).build(arrays)
         assert torch.equal(other.apply(images, ids, 3), one.apply(images, ids, 3))
-        (_, mine), (_, theirs) = (next(each.read(loader, [kept[:9]], 3)) for each in (one, other))
-        assert torch.equal(mine, theirs)
+        (_, actual), (_, theirs) = (next(item.read(loader, [kept[:9]], 3)) for item in (one, other))
+        assert torch.equal(actual, theirs)
     training = TrainConfig(milestones=(0.5, 0.8), schedule="step", clip_grad_norm=0.1 + 0.2)
     model = ModelSpec.of(create_model("tinynet8", (8, 8, 1), 10, seed=0))
     assert model is not None
@@ -154,8 +154,12 @@ def test_a_network_that_somebody_listens_to_is_not_dealt(small: Dataset, make_co
 
 def variables(rank: int, port: int) -> dict[str, str]:
     """What torchrun would say."""
-    said = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "MASTER_PORT": port}
-    return {**{key: str(value) for key, value in said.items()}, "MASTER_ADDR": "localhost", "TORCHELASTIC_RUN_ID": "test"}
+    environment = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "MASTER_PORT": port}
+    return {
+        **{key: str(value) for key, value in environment.items()},
+        "MASTER_ADDR": "localhost",
+        "TORCHELASTIC_RUN_ID": "test",
+    }
 
 
 def started(words: Callable[[int], list[str]]) -> list[tuple[int, str]]:
@@ -206,13 +210,13 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def both(together: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict[str, Any]]:
     """What one process finds, and what two find."""
-    with np.load(together / "found.npz") as found:
-        return two.compare(put_data(tmp_path_factory.mktemp("alone"))), dict(found)
+    with np.load(together / "found.npz") as outcome:
+        return two.compare(put_data(tmp_path_factory.mktemp("alone"))), dict(outcome)
 
 
 @pytest.mark.parametrize("case", two.CASES)
 def test_a_training_is_that_of_one_process(case: str, both: tuple[dict[str, Any], dict[str, Any]]) -> None:
-    one, dealt_out = ({key: value for key, value in each.items() if key.startswith(f"{case}.")} for each in both)
+    one, dealt_out = ({key: value for key, value in item.items() if key.startswith(f"{case}.")} for item in both)
     assert one.keys() == dealt_out.keys()
     np.testing.assert_array_equal(dealt_out[f"{case}.seen"], one[f"{case}.seen"])
     if case != "infobatch":
@@ -238,12 +242,12 @@ def test_verbs_give_what_one_process_gives(both: tuple[dict[str, Any], dict[str,
 
 def test_a_dead_process_ends_the_run_in_a_line_and_it_goes_on_to_the_same_bits(together: Path, tmp_path: Path) -> None:
     broken = put_data(tmp_path / "broken")
-    (code, said), (killed, _) = started(lambda rank: ["die" if rank else "teach", str(broken)])
+    (code, environment), (killed, _) = started(lambda rank: ["die" if rank else "teach", str(broken)])
     assert (code, killed) == (1, -9)
-    assert said.splitlines()[-1] == (
+    assert environment.splitlines()[-1] == (
         "dprune: another process of this run has ended; the same command resumes from the last checkpoint"
     )
-    assert "Traceback" not in said
+    assert "Traceback" not in environment
     folder = broken / "teacher"
     assert not (folder / "result.json").exists()
     copy = tmp_path / "copy"

@@ -97,8 +97,8 @@ each_objective = pytest.mark.parametrize("base", OBJECTIVES)
 
 
 def gradient(loss: Tensor, network: Network) -> Tensor:
-    (found,) = torch.autograd.grad(loss, network.weight)
-    return found
+    (result,) = torch.autograd.grad(loss, network.weight)
+    return result
 
 
 @each_objective
@@ -117,8 +117,8 @@ def test_cs_kd(base: str) -> None:
     term = torch.nn.functional.kl_div(
         (images @ direct.weight / 4).log_softmax(1), (fixed / 4).softmax(1), reduction="batchmean"
     )
-    whole = OBJECTIVES[base]()(images @ direct.weight, batch, 4).total + 0.6 * 16 * term
-    torch.testing.assert_close(gradient(loss.total, network), gradient(whole, direct))
+    complete = OBJECTIVES[base]()(images @ direct.weight, batch, 4).total + 0.6 * 16 * term
+    torch.testing.assert_close(gradient(loss.total, network), gradient(complete, direct))
 
 
 @each_objective
@@ -126,7 +126,7 @@ def test_ps_kd_reads_by_id_what_was_said_at_the_last_presentation(base: str) -> 
     ids = np.array([30, 3, 17, 8, 21])
     network, method = Network(), PSKD(ids, CLASSES, weight=0.8, epochs=4)
     objective = OBJECTIVES[base]()
-    said: dict[int, Array] = {}
+    last_probs: dict[int, Array] = {}
     rng = np.random.default_rng(0)
     for epoch in range(3):
         for part in np.array_split(rng.permutation(ids), 2):
@@ -136,14 +136,14 @@ def test_ps_kd_reads_by_id_what_was_said_at_the_last_presentation(base: str) -> 
             expected = base_of(base, z, batch, epoch)
             if epoch:
                 a = 0.8 * (epoch + 1) / 4
-                expected = (1 - a) * expected + a * ce(np.stack([said[i] for i in part]), z).mean()
+                expected = (1 - a) * expected + a * ce(np.stack([last_probs[i] for i in part]), z).mean()
             assert loss.total.item() == pytest.approx(expected, rel=1e-6)  # the table is float32
-            said |= dict(zip(part.tolist(), np.exp(log_softmax(z)), strict=True))
+            last_probs |= dict(zip(part.tolist(), np.exp(log_softmax(z)), strict=True))
     tensors = method.tensors()
     assert tensors["ps-kd.ids"].tolist() == sorted(ids.tolist())
     assert tensors["ps-kd.ids"].dtype == torch.int64
     assert tensors["ps-kd.table"].dtype == torch.float32
-    np.testing.assert_allclose(tensors["ps-kd.table"].numpy(), [said[i] for i in sorted(ids.tolist())], rtol=1e-6)
+    np.testing.assert_allclose(tensors["ps-kd.table"].numpy(), [last_probs[i] for i in sorted(ids.tolist())], rtol=1e-6)
 
 
 @each_objective
@@ -193,10 +193,10 @@ def test_dlb_shows_a_batch_in_another_of_the_views_that_the_run_sees(views: int,
     method.restore({"dlb.ids": torch.arange(2), "dlb.logits": torch.zeros(2, 3), "dlb.epoch": torch.tensor(epoch)})
     wanted = method.auxiliary_batches([np.arange(k, k + 2) for k in range(count)], epoch + 1)
     assert len(wanted) == count
-    for place, one in enumerate(wanted):
+    for index, one in enumerate(wanted):
         assert one is not None
         assert 0 <= one[1] < views
-        assert one[1] != (epoch + (place > 0)) % views
+        assert one[1] != (epoch + (index > 0)) % views
 
 
 @each_objective
@@ -218,8 +218,8 @@ def test_tf_kd_with_the_authors_factors() -> None:
     _, loss = TFKD(0.1, 20.0, 0.99).step(lambda images: images, CrossEntropy(), batch, logits, None, 0)
     u = torch.full((6, 100), 0.01 / 99)
     u[torch.arange(6), labels] = 0.99
-    each = torch.nn.functional.kl_div(logits.log_softmax(1), (u / 20).softmax(1), reduction="none")
-    theirs = each.mean() * 100
+    entry = torch.nn.functional.kl_div(logits.log_softmax(1), (u / 20).softmax(1), reduction="none")
+    theirs = entry.mean() * 100
     torch.testing.assert_close(loss.total, 0.9 * torch.nn.functional.cross_entropy(logits, labels) + 0.1 * theirs)
 
 
@@ -233,8 +233,8 @@ def test_tf_kd_self(base: str) -> None:
 
 
 def test_the_virtual_teacher_is_a_distribution() -> None:
-    found = virtual_teacher(torch.tensor([2, 0]), 4, 0.7)
-    torch.testing.assert_close(found, torch.tensor([[0.1, 0.1, 0.7, 0.1], [0.7, 0.1, 0.1, 0.1]]))
+    result = virtual_teacher(torch.tensor([2, 0]), 4, 0.7)
+    torch.testing.assert_close(result, torch.tensor([[0.1, 0.1, 0.7, 0.1], [0.7, 0.1, 0.1, 0.1]]))
 
 
 # Partners
@@ -264,9 +264,9 @@ def test_partners_are_drawn_evenly_and_anew_in_each_epoch_and_seed() -> None:
     labels, kept = np.zeros(12, np.int64), np.array([0, 2, 3, 7, 9, 11])
     pairs = ClassPairs(kept, labels)
     draws = np.array([pairs.draw(kept, 0, epoch) for epoch in range(3000)])
-    for place, own in enumerate(kept):
-        found, counts = np.unique(draws[:, place], return_counts=True)
-        assert found.tolist() == [i for i in kept if i != own]
+    for index, sample_id in enumerate(kept):
+        result, counts = np.unique(draws[:, index], return_counts=True)
+        assert result.tolist() == [i for i in kept if i != sample_id]
         assert (abs(counts - 600) < 5 * np.sqrt(3000 * 0.2 * 0.8)).all()
     assert (np.array([pairs.draw(kept, 1, epoch) for epoch in range(3000)]) != draws).any(0).all()
 

@@ -79,7 +79,7 @@ class Slow:
 
     def __init__(self, context: Context, model: nn.Module, method: str) -> None:
         self.context, self.model, self.method = context, model, method
-        self.said: dict[int, Tensor] = {}
+        self.last_probs: dict[int, Tensor] = {}
         self.previous: tuple[NDArray[np.int64], Tensor, int] | None = None
 
     def view(self, ids: NDArray[np.int64], epoch: int) -> tuple[Tensor, Tensor]:
@@ -103,7 +103,7 @@ class Slow:
             loss = loss + term(self.model(self.view(partners, epoch)[1]).detach(), z, 4.0)
         if self.method == "ps-kd" and epoch:
             a = 0.8 * (epoch + 1) / 4
-            before = torch.stack([self.said[i] for i in ids.tolist()])
+            before = torch.stack([self.last_probs[i] for i in ids.tolist()])
             loss = cross_entropy(z, (1 - a) * nn.functional.one_hot(labels, 4) + a * before)
         if self.method == "tf-kd":
             u = torch.full((len(ids), 4), 0.01 / 3)
@@ -111,7 +111,7 @@ class Slow:
             loss = 0.9 * loss + 0.1 * kl_div(z.log_softmax(1), (u / 20).softmax(1), reduction="batchmean")
         if self.method == "tf-kd-self":
             loss = 0.05 * loss + 0.95 * 0.5 * term(Opinions()[ids, epoch][0], z, 6.0)
-        self.said |= dict(zip(ids.tolist(), z.detach().softmax(1), strict=True))
+        self.last_probs |= dict(zip(ids.tolist(), z.detach().softmax(1), strict=True))
         return loss
 
 
@@ -135,8 +135,8 @@ def test_it_trains_as_a_slow_reference_does(make_context: Contexts, small: Datas
                         parameter.sub_(0.02 * parameter.grad)
                 total += len(ids) * loss.item()
             assert done.history[epoch].loss == pytest.approx(total / 60, rel=1e-3)
-    for (name, mine), its in zip(model.state_dict().items(), reference.state_dict().values(), strict=True):
-        torch.testing.assert_close(mine, its, rtol=2e-3, atol=2e-4, msg=lambda text, name=name: f"{name}: {text}")
+    for (name, actual), its in zip(model.state_dict().items(), reference.state_dict().values(), strict=True):
+        torch.testing.assert_close(actual, its, rtol=2e-3, atol=2e-4, msg=lambda text, name=name: f"{name}: {text}")
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -144,10 +144,10 @@ def test_a_training_in_two_parts_is_the_training(
     make_context: Contexts, small: Dataset, tmp_path: Path, method: str
 ) -> None:
     context, left = make_context(small), Checkpoint(tmp_path / "left.safetensors")
-    whole, done = train(context, method)
+    complete, done = train(context, method)
     _, first = train(context, method, stop_epoch=2, save_final_to=left)
     second, again = train(context, method, init_from=left)
-    assert same(whole, second)
+    assert same(complete, second)
     assert (again.auxiliary_samples, again.auxiliary_forward) == (done.auxiliary_samples, done.auxiliary_forward)
     assert left.state() == first
 

@@ -45,49 +45,49 @@ def bits(run: Any) -> dict[str, bytes]:
 @pytest.mark.parametrize("weight", [0, 0.6, "auto"])
 def test_students_with_and_without_teachers(short: Context, method: str, weight: float | str) -> None:
     usual = dp.train(short, fraction=0.5, kd_weight=weight)
-    mine = dp.train(short.with_settings("self_distill", method=method), fraction=0.5, kd_weight=weight)
-    assert mine.folder != usual.folder
-    assert method in mine.folder.name
-    assert bits(mine) != bits(usual)
+    actual = dp.train(short.with_settings("self_distill", method=method), fraction=0.5, kd_weight=weight)
+    assert actual.folder != usual.folder
+    assert method in actual.folder.name
+    assert bits(actual) != bits(usual)
     assert usual.result.self_distill is None
-    told = mine.result.self_distill
-    assert told is not None
-    assert {"method": told.method, **told.settings} == SelfDistillConfig(method=method).to_dict()
-    seen, costs = usual.result.samples_seen, mine.result.costs
-    trained, forward = told.extra_passes.trained, told.extra_passes.forward
-    assert mine.result.samples_seen == costs.train.samples_seen == seen + trained
+    record = actual.result.self_distill
+    assert record is not None
+    assert {"method": record.method, **record.settings} == SelfDistillConfig(method=method).to_dict()
+    seen, costs = usual.result.samples_seen, actual.result.costs
+    trained, forward = record.extra_passes.trained, record.extra_passes.forward
+    assert actual.result.samples_seen == costs.train.samples_seen == seen + trained
     assert costs.train.evaluated == forward == (seen if method == "cs-kd" else 0)
     assert (trained > 0.8 * seen) == (method == "dlb")
-    assert mine.result.epochs == usual.result.epochs
-    searches = [run.result.kd_weight_search for run in (usual, mine)]
+    assert actual.result.epochs == usual.result.epochs
+    searches = [run.result.kd_weight_search for run in (usual, actual)]
     if weight == "auto":
         before, now = searches
         assert now.cost == pytest.approx(before.cost, rel=0.3), "in trainings of its own kind"
         if method == "dlb":
             assert now.samples_seen > 1.5 * before.samples_seen
         assert (now.evaluated > before.evaluated) == (method == "cs-kd")
-    assert (mine.result.self_teacher is not None) == (method == "tf-kd-self")
+    assert (actual.result.self_teacher is not None) == (method == "tf-kd-self")
 
 
 def test_the_self_teacher_is_the_run_without_distillation_and_is_used_again(short: Context) -> None:
-    mine = dp.train(short.with_settings("self_distill", method="tf-kd-self"), fraction=0.5, kd_weight=0)
+    actual = dp.train(short.with_settings("self_distill", method="tf-kd-self"), fraction=0.5, kd_weight=0)
     alone = dp.train(short, fraction=0.5, kd_weight=0)
-    teacher = mine.result.self_teacher
+    teacher = actual.result.self_teacher
     assert Path(teacher.folder) == alone.folder
     assert teacher.test_accuracy == alone.test_accuracy
-    costs = mine.result.costs
+    costs = actual.result.costs
     assert costs.self_teacher.samples_seen == alone.result.samples_seen
     assert costs.self_soft_labels.evaluated == 60 * 4
-    student = RunRecord(mine.folder, mine.result, tomllib.loads((mine.folder / CONFIG).read_text()))
+    student = RunRecord(actual.folder, actual.result, tomllib.loads((actual.folder / CONFIG).read_text()))
     (comparison,) = compare([student])
     assert "self-distillation tf-kd-self" in comparison.description
     (group,) = comparison.groups
-    own = group.cost.per_student.samples
-    assert own == pytest.approx(mine.result.samples_seen + alone.result.samples_seen + FORWARD_PASS_COST * 60 * 4)
+    own_values = group.cost.per_student.samples
+    assert own_values == pytest.approx(actual.result.samples_seen + alone.result.samples_seen + FORWARD_PASS_COST * 60 * 4)
     written = (alone.folder / "result.json").stat().st_mtime_ns
     hotter = short.with_settings("self_distill", method="tf-kd-self", tf_kd_self_temperature=2.0)
     other = dp.train(hotter, fraction=0.5, kd_weight=0)
-    assert other.folder != mine.folder
+    assert other.folder != actual.folder
     assert (alone.folder / "result.json").stat().st_mtime_ns == written
 
 
@@ -97,23 +97,25 @@ def test_a_searching_student_killed_anywhere_ends_as_one_that_was_not(
 ) -> None:
     """In the middle of the trunk's second epoch, in a probe, after the fork."""
     options = ("train.epochs=4", "train.batch_size=16", "kd.search_budget=1", f"self_distill.method={method}")
-    whole = dp.train(make_context(small, *options, workspace=tmp_path / "whole", threads=1), fraction=0.5)
+    complete = dp.train(make_context(small, *options, workspace=tmp_path / "whole", threads=1), fraction=0.5)
     context = make_context(small, *options, workspace=tmp_path / "killed", threads=1)
     dp.teach(context)
     resumed = killed(lambda: dp.train(context, fraction=0.5), 6, 3, 4, 2)
-    assert bits(resumed) == bits(whole)
-    assert resumed.result.self_distill == whole.result.self_distill
+    assert bits(resumed) == bits(complete)
+    assert resumed.result.self_distill == complete.result.self_distill
 
 
 def test_a_class_that_loses_its_pair_to_the_judges_trains_all_the_same(
     make_context: Contexts, small: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     zero, others = (np.flatnonzero(where) for where in (small.train.labels == 0, small.train.labels != 0))
-    judges = ValidationSet(others[:0], zero[:1], 1.0)
-    monkeypatch.setattr("datapruning.training.distillation.run_search.choose_validation_set", lambda *_, **__: judges)
+    validation_set = ValidationSet(others[:0], zero[:1], 1.0)
+    monkeypatch.setattr(
+        "datapruning.training.distillation.run_search.choose_validation_set", lambda *_, **__: validation_set
+    )
     kept = dp.subset_from_ids(np.concatenate([zero[:2], others]), small, "test")
-    found = dp.train(make_context(small, "self_distill.method=cs-kd", "kd.search_budget=1"), kept)
-    assert found.result.kd_weight_search.validation == "set-aside"
+    outcome = dp.train(make_context(small, "self_distill.method=cs-kd", "kd.search_budget=1"), kept)
+    assert outcome.result.kd_weight_search.validation == "set-aside"
 
 
 # The command
@@ -195,9 +197,9 @@ def test_advice_refuses_it(refused: Callable[..., str]) -> None:
 def test_a_recipe_without_it_is_written_as_before_there_was_any_and_one_with_it_reads_as_itself(tmp_path: Path) -> None:
     assert "self_distill" not in to_toml(Recipe(name="r").to_dict())
     for method in METHODS:
-        whole = Recipe(name="r", self_distill=SelfDistillConfig(method=method))
-        (tmp_path / "r.toml").write_text(to_toml(whole.to_dict()))
-        assert read_recipe(tmp_path / "r.toml")[0] == whole
+        complete = Recipe(name="r", self_distill=SelfDistillConfig(method=method))
+        (tmp_path / "r.toml").write_text(to_toml(complete.to_dict()))
+        assert read_recipe(tmp_path / "r.toml")[0] == complete
 
 
 def test_settings_of_other_methods_do_not_name_a_run(make_context: Contexts, small: Dataset) -> None:

@@ -86,9 +86,9 @@ def some_masks(model: nn.Module, seed: int = 0) -> Masks:
 def test_masks_survive_the_disk(tmp_path: Path) -> None:
     masks = some_masks(create_model("tinynet8", (8, 8, 1), 10, 0))
     masks.save(tmp_path / "masks.npz", sparsity_record(), ComputeCost(3, 0, 0.5))
-    found, metadata = load_masks(tmp_path / "masks.npz")
-    assert found.digest == masks.digest
-    assert found.kept_by_layer == masks.kept_by_layer
+    result, metadata = load_masks(tmp_path / "masks.npz")
+    assert result.digest == masks.digest
+    assert result.kept_by_layer == masks.kept_by_layer
     assert (metadata.sparsity, metadata.cost) == (sparsity_record(), ComputeCost(3, 0, 0.5))
     np.savez(tmp_path / "other.npz", a=np.zeros(3))
     with pytest.raises(InvalidFile):

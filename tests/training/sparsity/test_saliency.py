@@ -47,9 +47,9 @@ def after_steps(
     """theta_i and theta_(i-1), by plain steps: an independent walk that never differentiates through itself."""
     theta = {name: p * masks[name] if name in masks else p for name, p in start.items()}
     before = None
-    for each in inside:
+    for item in inside:
         leaves = {name: p.detach().requires_grad_() for name, p in theta.items()}
-        loss = total(model, leaves, before, method, each)
+        loss = total(model, leaves, before, method, item)
         grads = torch.autograd.grad(loss, tuple(leaves.values()))
         before = {name: p.detach() for name, p in theta.items()}
         theta = {name: p.detach() - RATE * g for (name, p), g in zip(leaves.items(), grads, strict=True)}
@@ -57,16 +57,16 @@ def after_steps(
 
 
 def total(
-    model: nn.Module, theta: dict[str, Tensor], before: dict[str, Tensor] | None, method: str, each: SaliencyBatch
+    model: nn.Module, theta: dict[str, Tensor], before: dict[str, Tensor] | None, method: str, item: SaliencyBatch
 ) -> Tensor:
     """The loss at theta."""
 
     def forward(parameters: dict[str, Tensor]) -> Callable[[Tensor], Tensor]:
-        own = {name: b.clone() for name, b in model.named_buffers()}
-        return lambda images: functional_call(model, ({**parameters, **own},), (images,))
+        buffers = {name: b.clone() for name, b in model.named_buffers()}
+        return lambda images: functional_call(model, ({**parameters, **buffers},), (images,))
 
     how = SelfDistillConfig(method=method)
-    base, extra = TERMS[method](how, CrossEntropy(), forward(theta), forward(before) if before else None, each)
+    base, extra = TERMS[method](how, CrossEntropy(), forward(theta), forward(before) if before else None, item)
     return base if extra is None else base + extra
 
 
@@ -82,18 +82,18 @@ def test_the_saliency_equals_finite_differences_in_the_mask(method: str, mode: s
     start = {name: p.detach() for name, p in model.named_parameters()}
     ones = {name: torch.ones_like(w) for name, w in prunable(model).items()}
     loss = partial(TERMS[method], SelfDistillConfig(method=method), CrossEntropy())
-    found, _ = mask_gradient(model, loss, inside, [outside], InnerLoop(2, RATE, mode))
+    result, _ = mask_gradient(model, loss, inside, [outside], InnerLoop(2, RATE, mode))
     frozen = Frozen(model, method, inside, outside, start)
     for name in ones:
         numbers = torch.zeros_like(ones[name])
-        for place in np.ndindex(*ones[name].shape):
+        for index in np.ndindex(*ones[name].shape):
             values = []
             for step in (1e-5, -1e-5):
                 moved = {n: m.clone() for n, m in ones.items()}
-                moved[name][place] += step
+                moved[name][index] += step
                 values.append(frozen.loss(moved, mode))
-            numbers[place] = (values[0] - values[1]) / 2e-5
-        torch.testing.assert_close(found[name], numbers, rtol=1e-5, atol=1e-8)
+            numbers[index] = (values[0] - values[1]) / 2e-5
+        torch.testing.assert_close(result[name], numbers, rtol=1e-5, atol=1e-8)
 
 
 class Frozen:
@@ -125,8 +125,8 @@ class Frozen:
         """The loss at theta; whatever is detached is computed on the unmoved path."""
 
         def forward(parameters: dict[str, Tensor]) -> Callable[[Tensor], Tensor]:
-            own = {name: b.clone() for name, b in self.model.named_buffers()}
-            return lambda images: functional_call(self.model, ({**parameters, **own},), (images,))
+            buffers = {name: b.clone() for name, b in self.model.named_buffers()}
+            return lambda images: functional_call(self.model, ({**parameters, **buffers},), (images,))
 
         def now(images: Tensor) -> Tensor:  # targets are computed without gradients
             return forward(theta if torch.is_grad_enabled() else self.path[number])(images)
@@ -142,21 +142,21 @@ def test_the_model_is_left_as_it_was_and_a_removed_weight_has_its_derivative_too
     model = network()
     before = {name: t.clone() for name, t in model.state_dict().items()}
     loss = partial(TERMS["none"], SelfDistillConfig(), CrossEntropy())
-    found, _ = mask_gradient(model, loss, [look(1)], [look(2), look(3)], InnerLoop(1, RATE))
+    result, _ = mask_gradient(model, loss, [look(1)], [look(2), look(3)], InnerLoop(1, RATE))
     assert all(torch.equal(t, before[name]) for name, t in model.state_dict().items())
     assert all(p.grad is None for p in model.parameters())
     parts = [mask_gradient(model, loss, [look(1)], [look(k)], InnerLoop(1, RATE))[0] for k in (2, 3)]
-    for name, each in found.items():
-        torch.testing.assert_close(each, (parts[0][name] + parts[1][name]) / 2)
-    assert sum(each.sum() for each in normalised(found).values()) == pytest.approx(1)
+    for name, item in result.items():
+        torch.testing.assert_close(item, (parts[0][name] + parts[1][name]) / 2)
+    assert sum(item.sum() for item in normalised(result).values()) == pytest.approx(1)
 
 
 def test_matched_terms_have_gradients_of_one_length() -> None:
-    model, each = network(), look(1)
+    model, item = network(), look(1)
     how = SelfDistillConfig(method="cs-kd")
     loss = partial(TERMS["cs-kd"], how, CrossEntropy())
-    both, (base, extra) = mask_gradient(model, loss, [], [each], InnerLoop(0, RATE, match_gradients=True))
-    alone, _ = mask_gradient(model, partial(TERMS["none"], how, CrossEntropy()), [], [each], InnerLoop(0, RATE))
+    both, (base, extra) = mask_gradient(model, loss, [], [item], InnerLoop(0, RATE, match_gradients=True))
+    alone, _ = mask_gradient(model, partial(TERMS["none"], how, CrossEntropy()), [], [item], InnerLoop(0, RATE))
     rest = {name: both[name] - alone[name] for name in both}
     sizes = [sum(float((g**2).sum()) for g in part.values()) for part in (alone, rest)]
     assert sizes[0] == pytest.approx(sizes[1])
@@ -186,9 +186,9 @@ def two_layers() -> nn.Module:
 
 def test_synflow_by_hand() -> None:
     """R = 1^T |B| |A| 1; the score of A_ij is (column sum i of |B|) |A_ij|, of B_ij it is |B_ij| (row sum j of |A|)."""
-    found = by_hand("synflow", two_layers(), [])
-    np.testing.assert_allclose(found["1.weight"], [[3 * 1, 3 * 2], [4 * 0.5, 4 * 1]])
-    np.testing.assert_allclose(found["2.weight"], [[2 * 3, 1 * 1.5], [1 * 3, 3 * 1.5]])
+    result = by_hand("synflow", two_layers(), [])
+    np.testing.assert_allclose(result["1.weight"], [[3 * 1, 3 * 2], [4 * 0.5, 4 * 1]])
+    np.testing.assert_allclose(result["2.weight"], [[2 * 3, 1 * 1.5], [1 * 3, 3 * 1.5]])
 
 
 def one_picture() -> SaliencyBatch:
@@ -197,15 +197,15 @@ def one_picture() -> SaliencyBatch:
 
 def test_snip_by_hand() -> None:
     """With x = (1, 2): Ax = (-3, 2.5), z = (-3.5, 10.5); dL/dz = (p, -p) with p = 1 / (1 + e^14)."""
-    found = by_hand("snip", two_layers(), [one_picture()])
+    result = by_hand("snip", two_layers(), [one_picture()])
     p = 1 / (1 + np.exp(14.0))
     hidden = np.array([-3.0, 2.5])
     of_b = np.abs(np.outer([p, -p], hidden) * [[2.0, 1.0], [-1.0, 3.0]])
     back = np.array([[2.0, 1.0], [-1.0, 3.0]]).T @ [p, -p]
     of_a = np.abs(np.outer(back, [1.0, 2.0]) * [[1.0, -2.0], [0.5, 1.0]])
     total = of_a.sum() + of_b.sum()
-    np.testing.assert_allclose(found["1.weight"], of_a / total, rtol=1e-9)
-    np.testing.assert_allclose(found["2.weight"], of_b / total, rtol=1e-9)
+    np.testing.assert_allclose(result["1.weight"], of_a / total, rtol=1e-9)
+    np.testing.assert_allclose(result["2.weight"], of_b / total, rtol=1e-9)
 
 
 def test_grasp_is_weight_times_hessian_times_gradient() -> None:
@@ -216,8 +216,8 @@ def test_grasp_is_weight_times_hessian_times_gradient() -> None:
 
     def mean_loss(flat: Tensor) -> Tensor:
         losses = [
-            nn.functional.cross_entropy(each.images.flatten(1) @ flat.view(3, 2).T / 200, each.batch.labels)
-            for each in looks
+            nn.functional.cross_entropy(item.images.flatten(1) @ flat.view(3, 2).T / 200, item.batch.labels)
+            for item in looks
         ]
         return torch.stack(losses).mean()
 
@@ -225,8 +225,8 @@ def test_grasp_is_weight_times_hessian_times_gradient() -> None:
     gradient = torch.func.grad(mean_loss)(flat)
     hessian = torch.autograd.functional.hessian(mean_loss, flat)
     expected = (flat * (hessian @ gradient)).view(3, 2)
-    found = by_hand("grasp", model, looks)["1.weight"]
-    np.testing.assert_allclose(found, (expected / (expected.sum().abs() + 1e-10)).numpy(), rtol=1e-9)
+    result = by_hand("grasp", model, looks)["1.weight"]
+    np.testing.assert_allclose(result, (expected / (expected.sum().abs() + 1e-10)).numpy(), rtol=1e-9)
 
 
 def test_magnitude_and_lot() -> None:

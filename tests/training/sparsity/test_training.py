@@ -52,8 +52,8 @@ def test_the_weights_that_are_kept_are_as_many_as_was_said(dprune: Dprune, tmp_p
         assert weights[name].numpy()[bits].all()
     assert sum(layer["kept"] for layer in pruned["layers"]) == pruned["kept"] == masks.kept
     assert 0 < pruned["flops_without_zeros"] < pruned["flops"]
-    told = dprune("inspect", folder)
-    assert f"{pruned['kept']:,} of {pruned['total']:,} kept" in told.out
+    description = dprune("inspect", folder)
+    assert f"{pruned['kept']:,} of {pruned['total']:,} kept" in description.out
     assert "kept (" in dprune("inspect", folder / "masks.npz").out
 
 
@@ -103,7 +103,7 @@ def test_killed_and_resumed_is_the_same_to_the_bit(
     def train(out: Path) -> dp.FinishedRun:
         return dp.train(pruned_context, fraction=0.5, kd_weight=0, out=out)
 
-    whole = train(tmp_path / "whole")
+    complete = train(tmp_path / "whole")
     monkeypatch.setattr(Checkpoint, "due", lambda self: True)
     save, saves = Checkpoint.save, []
 
@@ -119,13 +119,13 @@ def test_killed_and_resumed_is_the_same_to_the_bit(
     assert any(name.startswith("extra.mask.") for name in load_tensors(saves[0])[0])
     again = train(tmp_path / "again")
     for name in ("model.safetensors", "masks.npz"):
-        one, two = ((run.folder / name).read_bytes() for run in (whole, again))
+        one, two = ((run.folder / name).read_bytes() for run in (complete, again))
         if name.endswith("npz"):
-            assert load_masks(whole.folder / name)[0].digest == load_masks(again.folder / name)[0].digest
+            assert load_masks(complete.folder / name)[0].digest == load_masks(again.folder / name)[0].digest
         else:
             assert one == two
     assert again.result.sparsity is not None
-    assert again.result.sparsity == whole.result.sparsity
+    assert again.result.sparsity == complete.result.sparsity
 
 
 def test_a_checkpoint_of_other_masks_is_refused(
