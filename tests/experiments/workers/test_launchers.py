@@ -101,7 +101,7 @@ sys.path.append(sys.argv[1])
 from pathlib import Path
 from datapruning.experiments.workers.heartbeat import Heartbeat, heartbeat_path
 from datapruning.io.json import read_json, write_json
-from datapruning.io.json import write_json
+from datapruning.io.trial_store import TrialStore
 task, name = read_json(Path(sys.argv[3])), sys.argv[4]
 folder = Path(task["store"])
 heartbeat = Heartbeat()
