@@ -13,6 +13,7 @@ import pytest
 from datapruning.artifacts.label_issues import COLUMNS, COLUMNS_WITH_PATH, LabelIssue, LabelIssues, load_label_issues
 from datapruning.artifacts.metadata import LabelIssuesMetadata
 from datapruning.errors import InvalidFile, OutputExists
+from datapruning.io.json import write_json
 
 
 def listed(*rows: LabelIssue, **meta: Any) -> LabelIssues:
@@ -94,11 +95,11 @@ def test_what_is_no_list_is_refused(tmp_path: Path, text: str, message: str) -> 
 def test_a_list_needs_its_story(tmp_path: Path) -> None:
     path = listed(*ROWS).save(tmp_path / "s.csv")
     metadata_path = tmp_path / "s.json"
-    for text, message in (
-        ('{"format": "datapruning.scores"}', "its format is 'datapruning.scores'"),
-        ("{", "cannot be read as JSON"),
+    for value, message in (
+        ({"format": "datapruning.scores"}, "its format is 'datapruning.scores'"),
+        (None, "cannot be read as JSON"),
     ):
-        metadata_path.write_text(text)
+        metadata_path.write_text("{") if value is None else write_json(metadata_path, value)
         with pytest.raises(InvalidFile, match=message):
             load_label_issues(path)
     metadata_path.unlink()

@@ -267,6 +267,7 @@ def test_recipes_are_listed_shown_and_copied(dprune: Dprune, tmp_path: Path) -> 
     assert answer.code == 0, answer.err
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_says_so_in_one_line_and_goes_on(tmp_path: Path) -> None:
     words = [COMMAND, "train", "--fraction", "0.1", "--kd-weight", "0", "--out", "run", "--threads", "1", *FAST]
     words += ["--set", "train.epochs=100"]

@@ -62,6 +62,7 @@ def soft_labels():
     cache._write(0, ids[1999::-1], logits[:2000].numpy().astype(np.float16))
 
 big = np.zeros(10**6, np.uint8)
+record = EpochRecord(epoch=0, loss=1.0, train_accuracy=50.0, lr=0.1, step=1, seconds=1.0)
 writers = {
     "text": lambda: write_text(DISK / "x.txt", "x" * 10**6),
     "json": lambda: write_json(DISK / "x.json", {"x": "x" * 10**6}),
@@ -69,7 +70,7 @@ writers = {
     "npy": lambda: write_array(DISK / "x.npy", big),
     "tensors": lambda: save_tensors(DISK / "x.safetensors", {"x": torch.zeros(10**6)}),
     "checkpoint": checkpoint,
-    "metrics": lambda: Run(DISK / "run").write_metrics([EpochRecord(0, 1.0, 50.0, 0.1, 1, 1.0)] * 10**4),
+    "metrics": lambda: Run(DISK / "run").write_metrics([record] * 10**4),
     "map": lambda: create_memmap(DISK / "map.npy", np.float32, (10**6,)),
     "track": lambda: SampleStats(DISK / "track", 10, 20000),
     "changes": changes,

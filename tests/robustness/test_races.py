@@ -210,7 +210,9 @@ def prepared(folder: Path, name: str) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", RACES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in ("soft labels", "teacher") else name for name in RACES]
+)
 def test_one_works_the_other_waits_says_so_and_takes_over_from_one_that_was_killed(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

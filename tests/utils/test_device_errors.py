@@ -56,7 +56,7 @@ def test_the_smaller_batches_make_no_smaller_update(size: int, grad_accum_steps:
     ("doing", "table"), [("student", "train"), ("teacher", "teacher"), ("proxy 2", "proxy"), ("member", "ensemble_member")]
 )
 def test_the_hint_names_the_table_of_what_is_trained(doing: str, table: str) -> None:
-    assert f"--set {table}.batch_size=4 " in str(as_device_error(MemoryError(), doing, 8))
+    assert f"set {table}.batch_size=4 " in str(as_device_error(MemoryError(), doing, 8))
     assert "batch_size" not in str(as_device_error(MemoryError(), doing, 1)), "less than one sample at a time there is not"
 
 

@@ -159,6 +159,7 @@ def test_a_ray_of_one_node_runs_the_same_trials_and_replaces_a_task_that_is_kill
     assert out.startswith(undisturbed.table)
 
 
+@pytest.mark.slow
 def test_jobs_make_the_ensemble_that_one_process_makes(tmp_path: Path, dprune: Callable[..., Answer]) -> None:
     words = ["score", "--scorer", "memorization", *FAST, *MEMBERS]
     alone = dprune(*words, "--out", "alone.npz", "--workspace", "alone")

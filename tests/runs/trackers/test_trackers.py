@@ -345,6 +345,7 @@ def test_a_tool_that_is_missing_is_named_before_anything_is_written(
     assert "(--log)" in line
 
 
+@pytest.mark.slow
 def test_rows_of_a_sweep_are_logged_by_its_workers(dprune: Callable[..., Answer], tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     settings = [word for change in (*TINY, "train.epochs=1", "teacher.epochs=1") for word in ("--set", change)]

@@ -152,7 +152,7 @@ def test_a_student_says_how_its_subset_was_chosen_and_can_be_run_again(dprune: D
     result = json.loads((folder / "result.json").read_text())
     assert (result["strategy"], result["strategy_settings"]) == ("ccs", ["cutoff=0.2", "strata=50"])
     run = tomllib.loads((folder / "config.toml").read_text())["run"]
-    assert (run["strategy"], run["with"]) == ("ccs", ["cutoff=0.2", "strata=50"])
+    assert (run["strategy"], run["strategy_settings"]) == ("ccs", ["cutoff=0.2", "strata=50"])
     for same in (words, ["train", "--recipe", str(folder / "config.toml"), "--loader", "memory"]):
         assert "finished already" in dprune(*same).err
     assert "finished already" not in dprune(*words, "--strategy-set", "strata=20").err
@@ -162,7 +162,7 @@ def test_runs_of_the_top_are_named_as_ever(dprune: Dprune, tmp_path: Path) -> No
     assert dprune("train", "--fraction", "0.1", "--strategy", "top", *FAST).code == 0
     (folder,) = (tmp_path / "dprune-runs" / "students").iterdir()
     assert folder.name.startswith("digits-random-144-kd-0.0-seed0-")
-    assert not {"strategy", "with"} & set(tomllib.loads((folder / "config.toml").read_text())["run"])
+    assert not {"strategy", "strategy_settings"} & set(tomllib.loads((folder / "config.toml").read_text())["run"])
     assert "finished already" in dprune("train", "--fraction", "0.1", *FAST).err
 
 

@@ -126,7 +126,7 @@ def test_the_command_has_it_and_a_run_is_repeated(dprune: Callable[..., Any], tm
     first = dprune(*words, "--self-distill", "cs-kd", "--set", "self_distill.cs_kd_weight=2", "--out", tmp_path / "a")
     assert first.code == 0, first.err
     assert "self-distillation cs-kd" in first.out
-    assert "one more forward pass per update: 1.33 times the compute of plain training" in first.err
+    assert "one more forward pass per step: 1.33 times the compute of plain training" in first.err
     table = tomllib.loads((tmp_path / "a" / CONFIG).read_text())["self_distill"]
     assert table == {"method": "cs-kd", "cs_kd_weight": 2.0, "cs_kd_temperature": 4.0}
     again = dprune("train", "--recipe", tmp_path / "a" / CONFIG, "--out", tmp_path / "b", "--loader", "memory")
