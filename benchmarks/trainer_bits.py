@@ -71,7 +71,7 @@ TORCHRUN = ("plain", "gradient accumulation", "InfoBatch, EMA, accumulation, KD"
 """Modes that are trained once more by two processes."""
 FORMER_NAMES = {
     "train.clip_grad_norm": "train.clip", "train.grad_accum_steps": "train.accumulate", "cutmix.prob": "mix.cutmix",
-    "--sparsity": "--sparsity", "--criterion": "--criterion",
+    "--sparsity": "--epsd", "--criterion": "--prune-by",
 }  # fmt: skip
 """What options and keys were called before the layers were made."""
 DRIVER = """
@@ -91,7 +91,8 @@ def words_for(checkout: Path, mode: str) -> list[str]:
     code = "".join(path.read_text(encoding="utf-8") for path in (checkout / "datapruning").rglob("*.py"))
     for now, former in FORMER_NAMES.items():
         table, _, key = now.rpartition(".")
-        known = f'"{now}"' if not table else "class CutMixPolicy" if table == "cutmix" else f"{key}:"
+        option = f"{now.removeprefix('--')}: Annotated"
+        known = option if not table else "class CutMixPolicy" if table == "cutmix" else f"{key}:"
         if known not in code:
             words = [former + word.removeprefix(now) if word.startswith(now) else word for word in words]
     return words
