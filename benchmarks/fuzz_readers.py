@@ -359,7 +359,7 @@ def make_foreign(folder: Path) -> None:
     save_file({key: value.contiguous() for key, value in weights.items()}, folder / "net.safetensors")
     torch.save({"state_dict": weights}, folder / "net.pth")
     torch.save(weights, folder / "old.pt", _use_new_zipfile_serialization=False)
-    (folder / "said.json").write_text('{"classes": ["one", "two", "three"], "mean": [0.5], "std": [0.25]}')
+    (folder / "map.json").write_text('{"classes": ["one", "two", "three"], "mean": [0.5], "std": [0.25]}')
 
 
 def read_foreign(folder: Path) -> Any:
@@ -507,7 +507,7 @@ READERS = {
         Reader("teacher .pth", ("net.pth",), make_foreign, lambda f: read_weights(f / "net.pth"), BYTES),
         Reader("teacher, old .pt", ("old.pt",), make_foreign, lambda f: read_weights(f / "old.pt"), NONE),
         Reader("teacher .safetensors", ("net.safetensors",), make_foreign, read_foreign, NONE),
-        Reader("teacher .json", ("said.json",), make_foreign, lambda f: read_checkpoint_metadata(f / "said.pth"), NONE),
+        Reader("teacher .json", ("map.json",), make_foreign, lambda f: read_checkpoint_metadata(f / "map.pth"), NONE),
         Reader("ids .npy", ("ids.npy",), make_ids, lambda f: read_ids(f / "ids.npy"), NONE),
         Reader("ids .txt", ("ids.txt",), make_ids, lambda f: read_ids(f / "ids.txt"), NONE),
         Reader("picture paths", ("paths.txt",), make_folder, read_paths, NONE),

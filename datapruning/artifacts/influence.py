@@ -32,7 +32,7 @@ class Influence:
         top_influence: float32 [test samples, top].
         top_stderr: float32 [test samples, top].
         train_memorization: float32 [N].
-        meta: ensemble, thresholds, how many pairs were found, and how many are expected by chance.
+        meta: ensemble, thresholds, the number of pairs of high influence, and the number expected by chance.
     """
 
     train_id: NDArray[np.int64]

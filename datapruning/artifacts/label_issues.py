@@ -55,7 +55,7 @@ class LabelIssues:
 
     Attributes:
         rows: the label that looks most wrong comes first.
-        meta: how they were found.
+        meta: scorer, seed and settings that they were ranked with.
     """
 
     rows: tuple[LabelIssue, ...]

@@ -28,7 +28,6 @@ from datapruning.training.reproducibility import reproducible
 from datapruning.utils.console import ProgressBar
 from datapruning.utils.cost import ComputeCost
 
-Norms = Callable[[nn.Module, Tensor, Tensor], Tensor]
 MAX_GRADIENT_NUMBERS = 1 << 28
 """Numbers in the gradients of one batch of samples together: 1 GB."""
 RECOMPUTE_HINT = "delete it to have it made again"

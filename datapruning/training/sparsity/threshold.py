@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from datapruning.errors import DataPruningError
 from datapruning.training.sparsity.masks import Masks
 
-SCOPES = ("global", "layer")
 Saliency = Mapping[str, NDArray[np.float64]]
 """An array for each prunable weight, by the weight's name; larger values are kept."""
 
