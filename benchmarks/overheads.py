@@ -32,7 +32,8 @@ from datapruning.evidence.recorder import Recorder
 from datapruning.evidence.recording import write_array
 from datapruning.evidence.sample_stats import SampleStats
 from datapruning.models import create_model
-from datapruning.runs.context import Context, make_context
+from datapruning.runs.context import Context
+from datapruning.runs.opening import open_context
 from datapruning.teachers import SoftLabelCache, Teacher, TeacherLabels
 from datapruning.training.callbacks import Callback
 from datapruning.training.losses import CrossEntropy, DistillationLoss, Loss
@@ -108,7 +109,7 @@ def main() -> None:
     args = parser.parse_args()
     recipe = Recipe(name="overheads", views=AugmentPolicy(crop=2, num_views=1), train=TrainConfig(batch_size=BATCH, lr=0.01))
     with tempfile.TemporaryDirectory() as folder:
-        context = make_context(made_up(), recipe, device="cpu", loader="memory", workspace=folder, threads=1)
+        context = open_context(made_up(), recipe=recipe, device="cpu", loader="memory", workspace=folder, threads=1)
         data, ids = context.data, np.arange(0, SAMPLES, SAMPLES // (STEPS * BATCH))[: STEPS * BATCH]
         teacher = Teacher(context.new_model("convnet", 1).eval(), Path(folder), "none")
         labels = SoftLabelCache(teacher, context.views, data.fingerprint, data.total, data.classes)

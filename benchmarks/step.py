@@ -35,7 +35,8 @@ from datapruning.config.augmentation import AugmentPolicy
 from datapruning.config.recipe import Recipe
 from datapruning.config.training import TrainConfig
 from datapruning.data.dataset import Dataset, Split
-from datapruning.runs.context import Context, make_context
+from datapruning.runs.context import Context
+from datapruning.runs.opening import open_context
 from datapruning.training.checkpoint import Checkpoint
 from datapruning.training.losses import CrossEntropy
 from datapruning.training.reproducibility import reproducible
@@ -167,7 +168,7 @@ def context_of(setting: Setting, folder: Path, device: str, loader: str, **chang
         proxy=training,
         ensemble_member=training,
     )
-    return make_context(made_up(setting), recipe, device=device, loader=loader, workspace=folder, threads=1)
+    return open_context(made_up(setting), recipe=recipe, device=device, loader=loader, workspace=folder, threads=1)
 
 
 def on_cpu(setting: Setting, folder: Path, rounds: int) -> list[dict[str, float]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,7 @@ from torch import nn
 from datapruning.config.recipe import Recipe
 from datapruning.data.augment.augmentation import Augmentation
 from datapruning.data.dataset import Dataset
-from datapruning.data.loaders.factory import open_loader, resolve_device, resolve_loader
+from datapruning.data.loaders.factory import open_loader
 from datapruning.data.loaders.loader import Loader
 from datapruning.errors import InvalidValue
 from datapruning.models import check_model, create_model
@@ -153,30 +153,3 @@ class Context:
         corrupt = {"unreadable": len(self.data.corrupt_ids)} if self.data.corrupt_ids else {}
         digest = config_hash({"data": self.data.fingerprint, **corrupt, **identity}, 8)
         return self.workspace / kind / f"{self.data.name}-{name.replace(':', '-')}-{digest}"
-
-
-def make_context(
-    data: Dataset,
-    recipe: Recipe,
-    *,
-    device: str = "auto",
-    loader: str = "auto",
-    workspace: str | Path = WORKSPACE,
-    threads: int | None = None,
-    log: Sequence[str] = (),
-) -> Context:
-    """Open a context; "auto" becomes a device and a loader.
-
-    Raises:
-        InvalidValue: a device that this machine lacks, or a model that does not take these images.
-        UnknownName: an unknown loader, model or tracker.
-        MissingPackage: "timm:..." without timm, or a tracker without its package.
-    """
-    loggers = Trackers.of(log, workspace)
-    models = [table.model for table in (recipe.train, recipe.teacher, recipe.proxy, recipe.ensemble_member)]
-    for model in (*models, *recipe.kd.teacher_candidates):
-        check_model(model, recipe.views.output_shape(data.train.shape), data.classes)
-    resolved_device = resolve_device(device)
-    kind = resolve_loader(loader, data, resolved_device)
-    threads = threads or recipe.threads or torch.get_num_threads()
-    return Context(data, recipe, resolved_device, kind, Path(workspace), threads, loggers=loggers)

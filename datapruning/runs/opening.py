@@ -4,15 +4,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict, Unpack, cast
 
+import torch
+
 from datapruning import recipes
 from datapruning.config.recipe import Recipe, read_recipe
 from datapruning.data.dataset import Dataset
 from datapruning.data.dataset_spec import DEFAULT_SIZE, parse_dataset_spec
+from datapruning.data.loaders.factory import resolve_device, resolve_loader
 from datapruning.data.registry import is_image_files, open_dataset
 from datapruning.errors import InvalidValue
-from datapruning.runs.context import WORKSPACE, Context, make_context
+from datapruning.models import check_model
+from datapruning.runs.context import WORKSPACE, Context
 from datapruning.runs.process_group import current_group
-from datapruning.runs.trackers.factory import find_tools
+from datapruning.runs.trackers.trackers import Trackers, find_tools
 
 DatasetOrContext = Dataset | Context | str | Path
 """What a function takes where it needs a dataset: an open dataset, its name or path, or a context."""
@@ -39,16 +43,6 @@ class ContextSettings(OpenSettings, total=False):
 
     data_root: str | Path | None
     download: bool
-
-
-def load_recipe(name: str | None, data: Dataset, changes: Sequence[str] = ()) -> Recipe:
-    """A recipe by name or path (None: the dataset's own) with `changes` ("table.key=value") applied.
-
-    Raises:
-        UnknownName, InvalidFile, InvalidValue: no such recipe, or a mistake in it.
-    """
-    path = recipes.path_of(name or recipes.default_for(data.name, files=data.train_paths is not None))
-    return read_recipe(path, changes)[0]
 
 
 def validate_recipe(dataset: str, recipe: str | None, changes: Sequence[str] = ()) -> None:
@@ -86,16 +80,30 @@ def open_context(
     Args:
         data: from `open_dataset`.
         recipe: a name, a path ending in .toml, or a `Recipe`; default: the dataset's own.
-        changes: "table.key=value" each.
+        changes: to a recipe that is named, "table.key=value" each.
         device: "auto", "cpu", "cuda".
         loader: "auto", "ffcv", "mmap", "memory".
         workspace: folder for caches, evidence, scores, teachers and students.
         threads: torch threads; default: the recipe's, else torch's own.
         log: experiment trackers: "tensorboard", "wandb", "mlflow" (docs/tracking.md).
+
+    Raises:
+        InvalidValue: a mistake in the recipe, a device that this machine lacks, or a model that does not take these images.
+        UnknownName, InvalidFile: no such recipe, loader, model or tracker.
+        MissingPackage: "timm:..." without timm, or a tracker without its package.
     """
     _check_settings(threads, log)
-    loaded_recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, data, changes)
-    return make_context(data, loaded_recipe, device=device, loader=loader, workspace=workspace, threads=threads, log=log)
+    if not isinstance(recipe, Recipe):
+        name = recipe or recipes.default_for(data.name, files=data.train_paths is not None)
+        recipe = read_recipe(recipes.path_of(name), changes)[0]
+    models = [table.model for table in (recipe.train, recipe.teacher, recipe.proxy, recipe.ensemble_member)]
+    for model in (*models, *recipe.kd.teacher_candidates):
+        check_model(model, recipe.views.output_shape(data.train.shape), data.classes)
+    torch_device = resolve_device(device)
+    kind = resolve_loader(loader, data, torch_device)
+    loggers = Trackers(find_tools(log), Path(workspace))
+    threads = threads or recipe.threads or torch.get_num_threads()
+    return Context(data, recipe, torch_device, kind, Path(workspace), threads, loggers=loggers)
 
 
 def as_context(data: DatasetOrContext, **settings: Unpack[ContextSettings]) -> Context:

@@ -8,7 +8,7 @@ a file holds.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
 from pydantic import Field
 
@@ -21,56 +21,38 @@ from datapruning.utils.records import Record, parse_record
 Percent = Annotated[float, Field(ge=0, le=100)]
 Count = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(ge=0)]
+Amount = TypeVar("Amount")
 
 
-class Phases(Record):
-    """Numbers by phase of a run; None where a run has no such phase."""
+class Phases(Record, Generic[Amount]):
+    """What each phase of a run took; None where a run has no such phase."""
+
+    scoring: Amount | None = None
+    teacher: Amount | None = None
+    soft_labels: Amount | None = None
+    self_teacher: Amount | None = None
+    self_soft_labels: Amount | None = None
+    search: Amount | None = None
+    prune: Amount | None = None
+    train: Amount | None = None
+    evaluate: Amount | None = None
 
     def merged(self, other: Self) -> Self:
         """Both merged; where both have a phase, that of `other`."""
         return type(self)(**{name: value for part in (self, other) for name, value in part if value is not None})
 
 
-class PhaseSeconds(Phases):
-    """Wall-clock seconds of each phase; next to none where an existing result was used."""
-
-    teacher: Seconds | None = None
-    soft_labels: Seconds | None = None
-    self_teacher: Seconds | None = None
-    self_soft_labels: Seconds | None = None
-    search: Seconds | None = None
-    prune: Seconds | None = None
-    train: Seconds | None = None
-    evaluate: Seconds | None = None
-
-
-class PhaseCosts(Phases):
-    """What each part of a run costs if nothing exists yet, whichever run paid for it."""
-
-    scoring: ComputeCost | None = None
-    teacher: ComputeCost | None = None
-    soft_labels: ComputeCost | None = None
-    self_teacher: ComputeCost | None = None
-    self_soft_labels: ComputeCost | None = None
-    search: ComputeCost | None = None
-    prune: ComputeCost | None = None
-    train: ComputeCost | None = None
+PhaseSeconds = Phases[Seconds]
+"""Wall-clock seconds; next to none where an existing result was used."""
+PhaseCosts = Phases[ComputeCost]
+"""What a phase costs if nothing exists yet, whichever run paid for it."""
 
 
 class RunResult(Record):
-    """What is known of every network that can teach.
+    """What is known of every network that can teach; `role` says which kind of result it is.
 
-    Attributes:
-        role: which kind of result it is.
-        test_accuracy: of the last epoch on the test set, in percent.
-        model: name of the network.
-        classes: number of classes.
-        dataset: name of the dataset.
-        fingerprint: of the dataset.
-        samples_seen: samples that went through a training pass.
-        seconds: by phase.
-        costs: by part.
-        package_version: of the package that made the run.
+    `test_accuracy` is that of the last epoch, in percent; `samples_seen` counts samples that went through a training pass;
+    `package_version` is that of the package that made the run.
     """
 
     role: str
@@ -107,7 +89,8 @@ class RunResult(Record):
             )
         result = parse_record(RESULTS[role], value, source)
         if not isinstance(result, cls):
-            raise InvalidFile(f"{source} is the result of a {result.role}; that of a {_role_of(cls)} is needed")
+            needed = next((name for name, kind in RESULTS.items() if issubclass(kind, cls)), "run")
+            raise InvalidFile(f"{source} is the result of a {result.role}; that of a {needed} is needed")
         return result
 
     def write(self, path: Path) -> None:
@@ -133,11 +116,9 @@ class InputStatistics(Record):
 
 
 class ImportedTeacherResult(RunResult):
-    """A network that was trained elsewhere, and read from a file of weights.
+    """A network that was trained elsewhere, and read from the file `source` of weights.
 
-    Attributes:
-        source: the file.
-        input: what its images were normalised with; None: the dataset's own numbers.
+    `input` says what its images were normalised with; None: the dataset's own numbers.
     """
 
     role: Literal["imported teacher"] = "imported teacher"
@@ -176,19 +157,9 @@ class SelfDistillationRecord(Record):
 class TrainedResult(RunResult):
     """What `train_and_evaluate` measures of a teacher or a student.
 
-    Attributes:
-        fraction: the share of the training set that was asked for; None: ids were given.
-        kept: samples that were trained on.
-        total: samples of the full training set.
-        budget: "epochs" or "steps".
-        epochs: passes over the kept samples.
-        steps: optimiser steps.
-        seed: of initialisation, order and views.
-        device: "cpu" or "cuda".
-        threads: of torch on the CPU.
-        processes: that shared the training.
-        infobatch: dynamic pruning; None: none.
-        self_distill: self-distillation; None: none.
+    Of `total` training samples `kept` were trained on, for `epochs` passes and `steps` optimiser steps; `fraction` is the
+    share that was asked for (None: ids were given). `seed` is that of initialisation, order and views; `device` is "cpu" or
+    "cuda"; `threads` are torch's on the CPU; `processes` shared the training.
     """
 
     fraction: float | None = None
@@ -276,14 +247,9 @@ class KDSearch(Record):
 
 
 class PrunedLayer(Record):
-    """A prunable layer of a network with masks.
+    """A prunable layer of a network with masks: `name` and `shape` of its weight, of whose `total` numbers `kept` are kept.
 
-    Attributes:
-        name: of its weight.
-        shape: of its weight.
-        total: weights.
-        kept: weights that are kept.
-        positions: how often a weight is used for one image (output pixels of a convolution, 1 of a linear layer).
+    `positions`: how often a weight is used for one image (output pixels of a convolution, 1 of a linear layer).
     """
 
     name: str
@@ -299,18 +265,11 @@ class PrunedLayer(Record):
 
 
 class SparsityRecord(Record):
-    """How a student's weights were pruned before it was trained.
+    """How a student's weights were pruned before it was trained: by `settings`, in `rounds` steps.
 
-    Attributes:
-        settings: of the stage.
-        rounds: in so many steps.
-        kept: weights that are kept.
-        total: prunable weights.
-        masks: digest of the masks.
-        protected: layers that would have been cut to nothing, and kept their strongest weight.
-        flops: multiplications and additions for one image.
-        flops_without_zeros: the same if zeros were skipped.
-        layers: what is kept in each, in the network's order.
+    Of `total` prunable weights `kept` are kept; `masks` is the digest of the masks. The `protected` layers would have been
+    cut to nothing, and kept their strongest weight. `flops` are multiplications and additions for one image,
+    `flops_without_zeros` those that are left if zeros are skipped.
     """
 
     settings: SparsityConfig
@@ -325,15 +284,10 @@ class SparsityRecord(Record):
 
 
 class SubsetOrigin(Record):
-    """Which samples a student was trained on, and how they were chosen.
+    """Which samples a student was trained on: those in the file `subset`, chosen by `scorer` and `strategy`.
 
-    Attributes:
-        fraction: the share that was asked for; None: ids were given.
-        scorer: that ranked the samples.
-        balance: "none" or "class"; None: ids were given.
-        subset: path of the subset file.
-        strategy: by which they were chosen, where the scorer alone does not say so.
-        strategy_settings: of the strategy, as "name=value".
+    `fraction` and `balance` ("none" or "class") are None where ids were given; `strategy` and its settings, as
+    "name=value", where the scorer alone says how.
     """
 
     fraction: float | None = None
@@ -345,15 +299,10 @@ class SubsetOrigin(Record):
 
 
 class TeachingRecord(Record):
-    """Who taught a student.
+    """Who taught a student: all of `teacher` together, chosen from `teacher_candidates` where there was a choice.
 
-    Attributes:
-        teacher: those that taught together; empty: none.
-        teacher_candidates: of which one was chosen; None: nothing was to choose.
-        self_teacher: the run of the same samples without self-distillation that "tf-kd-self" learns from.
-        soft_labels_computed: soft labels that were not there yet.
-        seconds: of getting teachers and labels.
-        costs: of teachers and labels, from nothing.
+    `self_teacher` is the run of the same samples without self-distillation that "tf-kd-self" learns from;
+    `soft_labels_computed` counts soft labels that were not there yet. `seconds` and `costs` are of teachers and labels.
     """
 
     teacher: tuple[TeacherRecord, ...] = ()
@@ -378,12 +327,9 @@ class TeachingRecord(Record):
 class StudentMetadata(SubsetOrigin, TeachingRecord):
     """What is known of a student before its training ends.
 
-    Attributes:
-        kd_weight: it was trained with: 0 (labels alone) to 1 (teacher alone).
-        temperature: of the soft labels; None without a teacher.
-        confidence_weighting: labels counted only as far as the teacher believes them.
-        kd_weight_search: how the KD weight was found; None: it was given.
-        sparsity: how its weights were pruned; None: they were not.
+    `kd_weight` is 0 (labels alone) to 1 (teacher alone), found by `kd_weight_search` unless it was given; `temperature` is
+    that of the soft labels (None without a teacher); with `confidence_weighting`, labels count only as far as the teacher
+    believes them.
     """
 
     kd_weight: Annotated[float, Field(ge=0, le=1)]
@@ -415,8 +361,3 @@ class StudentResult(StudentMetadata, TrainedResult):
 RESULTS: dict[str, type[RunResult]] = {
     "student": StudentResult, "teacher": TeacherResult, "imported teacher": ImportedTeacherResult,
 }  # fmt: skip
-R = TypeVar("R", bound=RunResult)
-
-
-def _role_of(kind: type[RunResult]) -> str:
-    return next((role for role, result in RESULTS.items() if issubclass(result, kind)), "run")

@@ -11,7 +11,8 @@ from datapruning.data.registry import ROOT_VARIABLE, SOURCES, open_dataset
 from datapruning.errors import InvalidValue
 from datapruning.io.json import read_json, write_json
 from datapruning.io.trial_store import TrialConfig, TrialFn, TrialStore
-from datapruning.runs.context import Context, make_context
+from datapruning.runs.context import Context
+from datapruning.runs.opening import open_context
 from datapruning.utils.hashing import config_hash
 from datapruning.utils.records import Record, parse_record
 
@@ -111,15 +112,10 @@ def open_task(path: Path) -> tuple[Task, TrialStore, TrialFn]:
     task = parse_record(Task, read_json(path), str(path))
     os.chdir(task.working_dir)
     data = open_dataset(task.data, root=task.data_root, workspace=task.workspace)
-    context = make_context(
-        data,
-        task.recipe,
-        device=task.device,
-        loader=task.loader,
-        workspace=task.workspace,
-        threads=task.threads,
+    context = open_context(
+        data, recipe=task.recipe, device=task.device, loader=task.loader, workspace=task.workspace, threads=task.threads,
         log=task.log,
-    )
+    )  # fmt: skip
     module, _, function = task.entry.partition(":")
     store, run_trial = getattr(importlib.import_module(module), function)(task, context)
     return task, store, run_trial

@@ -5,19 +5,16 @@ may begin in the middle of a run, or after it. Logs change nothing that is train
 of one without.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from datapruning.errors import first_line
+from datapruning.errors import UnknownName, first_line
 from datapruning.io.json import read_json, write_json
 from datapruning.runs.metrics import EpochRecord, read_metrics
 from datapruning.runs.result import RunResult
-from datapruning.runs.trackers.base import RunInfo, Tracker
-from datapruning.runs.trackers.factory import find_tools, make_tracker
+from datapruning.runs.trackers.base import TOOLS, RunInfo, Tracker, import_tool
 from datapruning.utils.console import info
 from datapruning.utils.records import Record, parse_record
 
@@ -31,10 +28,6 @@ class LogState(Record):
     name: str | None = None
     num_epochs: int = 0
     has_result: bool = False
-
-    def updated(self, **changes: object) -> LogState:
-        """The same with other values."""
-        return LogState(**{**dict(self), **changes})
 
 
 class TrackingState(Record):
@@ -50,14 +43,38 @@ class Trackers:
     tools: tuple[str, ...] = ()
     workspace: Path = Path()
 
-    @classmethod
-    def of(cls, names: Sequence[str], workspace: str | Path) -> Trackers:
-        """Those of the named tools.
 
-        Raises:
-            UnknownName: an unknown tool. MissingPackage: its package is not installed.
-        """
-        return cls(find_tools(names), Path(workspace))
+def find_tools(names: Sequence[str]) -> tuple[str, ...]:
+    """The names of tools, each once, checked to be usable.
+
+    Args:
+        names: of tools; one text may hold several, separated by commas.
+
+    Raises:
+        UnknownName: an unknown tool. MissingPackage: its package is not installed.
+    """
+    texts = [names] if isinstance(names, str) else names
+    tools = tuple(dict.fromkeys(name.strip() for text in texts for name in text.split(",") if name.strip()))
+    for tool in tools:
+        if tool not in TOOLS:
+            raise UnknownName("log", tool, TOOLS)
+        import_tool(tool)
+    return tools
+
+
+def make_tracker(tool: str) -> Tracker:
+    """A new tracker of a tool."""
+    if tool == "tensorboard":
+        from datapruning.runs.trackers.tensorboard import TensorBoardTracker
+
+        return TensorBoardTracker()
+    if tool == "wandb":
+        from datapruning.runs.trackers.wandb import WandbTracker
+
+        return WandbTracker()
+    from datapruning.runs.trackers.mlflow import MLflowTracker
+
+    return MLflowTracker()
 
 
 class RunTracker:
@@ -109,7 +126,7 @@ class RunTracker:
             return  # it holds everything
         tracker = make_tracker(tool)
         log = tracker.start(run, state.name, state.num_epochs)
-        self._logs[tool] = state.updated(name=log.name, num_epochs=log.num_epochs)
+        self._logs[tool] = state.model_copy(update={"name": log.name, "num_epochs": log.num_epochs})
         self._open[tool] = tracker
         self._save()
         info(f"log: {tool} in {log.location}")
@@ -121,7 +138,7 @@ class RunTracker:
             with self._guarded(tool):
                 for epoch in range(self._logs[tool].num_epochs, len(history)):
                     tracker.log_epoch(epoch, _numbers({**history[epoch].to_json(), "epoch": None}))
-                    self._logs[tool] = self._logs[tool].updated(num_epochs=epoch + 1)
+                    self._logs[tool] = self._logs[tool].model_copy(update={"num_epochs": epoch + 1})
         if self._logs != states:
             self._save()
 
@@ -134,7 +151,7 @@ class RunTracker:
             if not state.has_result:
                 with self._guarded(tool):
                     tracker.log_result(max(state.num_epochs, 1), numbers)
-                    self._logs[tool] = state.updated(has_result=True)
+                    self._logs[tool] = state.model_copy(update={"has_result": True})
 
     def _save(self) -> None:
         write_json(self._folder / STATE_FILE, TrackingState(logs=self._logs).to_json())
@@ -145,7 +162,7 @@ class RunTracker:
             yield
         except Exception as error:  # of a tool, or of its network
             self._open.pop(tool, None)
-            self._logs[tool] = self._logs[tool].updated(has_result=False)
+            self._logs[tool] = self._logs[tool].model_copy(update={"has_result": False})
             reason = f"{type(error).__name__}: {first_line(error)}"
             info(f"log: {tool} fails ({reason}); the run goes on, and the same command brings the log up to date")
 

@@ -23,7 +23,7 @@ from datapruning.experiments.sweep.sweep import sweep
 from datapruning.experiments.sweep.variants import check_variants, find_variants, student_context
 from datapruning.io.trial_store import Trial
 from datapruning.runs.context import Context
-from datapruning.runs.context import make_context as context_with
+from datapruning.runs.opening import open_context
 from datapruning.utils.cost import FORWARD_PASS_COST
 from datapruning.utils.hashing import config_hash
 from tests.conftest import fast_arguments
@@ -77,7 +77,7 @@ def test_a_worker_knows_the_variant_from_the_row_alone(context: Context, small: 
     (spec,) = variants.students()
     spec = StudentSpec.from_config(json.loads(json.dumps(spec.config)))
     recipe = TypeAdapter(Recipe).validate_json(TypeAdapter(Recipe).dump_json(base.recipe))  # as a worker reads it
-    worker_context = context_with(small, recipe, device="cpu", loader="memory")
+    worker_context = open_context(small, recipe=recipe, device="cpu", loader="memory")
     expected = settings_context.with_sparsity(0.9, "epsd").with_settings("self_distill", method="dlb").recipe.to_dict()
     assert student_context(worker_context, spec).recipe.to_dict() == expected == student_context(base, spec).recipe.to_dict()
 

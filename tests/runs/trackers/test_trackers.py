@@ -21,8 +21,7 @@ from datapruning.runs.metrics import EpochRecord
 from datapruning.runs.run import FinishedRun
 from datapruning.runs.trackers import trackers as logs
 from datapruning.runs.trackers.base import TOOLS, LogHandle, RunInfo
-from datapruning.runs.trackers.factory import find_tools, make_tracker
-from datapruning.runs.trackers.trackers import RunTracker, Trackers
+from datapruning.runs.trackers.trackers import RunTracker, Trackers, find_tools, make_tracker
 from datapruning.utils.time_limit import TimeLimit
 from tests.conftest import Answer
 from tests.helpers.results import student_result
