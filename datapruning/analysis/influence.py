@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,11 +11,12 @@ from datapruning.artifacts.influence import Influence
 from datapruning.artifacts.metadata import InfluenceMetadata, common_fields
 from datapruning.data.dataset import Dataset
 from datapruning.errors import InvalidValue
+from datapruning.evidence.estimate import print_evidence_cost
 from datapruning.evidence.members import open_ensemble
 from datapruning.evidence.membership_counts import MembershipCounts, count_members
 from datapruning.io.disk_space import check_writable
-from datapruning.runs.context import Context
-from datapruning.runs.opening import DatasetOrContext, as_context
+from datapruning.runs.opening import ContextSettings, DatasetOrContext, as_context
+from datapruning.scorers import get_scorer
 from datapruning.utils.hashing import hash_permutation
 
 PAIRS = ("same-class", "all")
@@ -38,6 +40,7 @@ def influence(
     permutations: int = NUM_PERMUTATIONS,
     seed: int = 0,
     out: str | Path | None = None,
+    **settings: Unpack[ContextSettings],
 ) -> Influence:
     """Estimate the influence of every training sample on every test sample, and keep what is large.
 
@@ -46,23 +49,25 @@ def influence(
     permutations of which member classified the test set correctly.
 
     Args:
-        data: A dataset, or a context for other than default settings.
+        data: A dataset, its name or path, or a context.
         top: Number of training samples that are kept for each test sample, at most.
         pairs: "same-class", as in the authors' own files, or "all".
         least_memorization: Threshold for the training sample of a pair of high influence.
         least_influence: Threshold of a pair of high influence.
         permutations: Number of permutations that chance is estimated from; 0: it is not.
         seed: Random seed of the ensemble and of the permutations.
-        out: An .npz to write; default: none.
+        out: An .npz to write, or a folder for a file named by its content; default: none.
+        settings: Recipe, device and others, see `ContextSettings`; not beside a context.
 
     Raises:
         InvalidValue: Too few members for an error bar, or an argument out of its range.
         OutputExists: `out` holds something else.
     """
-    check_arguments(top, pairs, permutations)
+    _check_arguments(top, pairs, permutations)
     if out is not None:
         check_writable(out)
-    context = as_context(data)
+    context = as_context(data, **settings)
+    print_evidence_cost(context, [get_scorer("memorization")])
     ensemble = open_ensemble(context, seed)
     counts = count_members(ensemble, len(context.data.test))
     groups = list(_groups(context.data, pairs))
@@ -99,26 +104,13 @@ def influence(
     return result
 
 
-def check_arguments(top: int, pairs: str, permutations: int = NUM_PERMUTATIONS) -> None:
-    """Check the arguments of `influence` before anything is trained.
-
-    Raises:
-        InvalidValue: One is out of its range.
-    """
+def _check_arguments(top: int, pairs: str, permutations: int) -> None:
     if top < 1:
         raise InvalidValue(f"top is how many training samples are kept of each test sample, at least 1; got {top}")
     if pairs not in PAIRS:
         raise InvalidValue(f"pairs is one of {', '.join(PAIRS)}; got '{pairs}'")
     if permutations < 0:
         raise InvalidValue(f"permutations is at least 0, got {permutations}")
-
-
-def influence_path(context: Context, pairs: str, top: int, seed: int) -> Path:
-    """Return the default path of an influence file in the workspace."""
-    settings = context.recipe.identity("views", "ensemble", "ensemble_member")
-    identity = {"top": top, "seed": seed, "threads": context.threads, "device": context.device.type, **settings}
-    path = context.artifact_path("influence", pairs, identity)
-    return path.with_name(f"{path.name}.npz")
 
 
 def _groups(data: Dataset, pairs: str) -> Iterator[tuple[Ids, Ids]]:

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
-from datapruning.analysis.pred_probs import count_confident_label_issues, most_likely_other_class
+from datapruning.analysis.pred_probs import count_confident_label_issues, most_likely_other_class, pred_probs
 from datapruning.api.score import score, score_recording
 from datapruning.artifacts.label_issues import LabelIssue, LabelIssues
 from datapruning.artifacts.metadata import (
@@ -20,13 +20,18 @@ from datapruning.artifacts.metadata import (
 )
 from datapruning.artifacts.scores import Scores
 from datapruning.data.dataset import Dataset
+from datapruning.data.registry import open_dataset
 from datapruning.errors import IncompatibleInputs, InvalidValue, UnknownName
 from datapruning.evidence.ensemble import SubsetEnsemble
+from datapruning.evidence.estimate import print_evidence_cost
 from datapruning.evidence.external_loop import NO_FINGERPRINT
 from datapruning.evidence.members import open_ensemble
 from datapruning.evidence.recording import Recording, open_recording
+from datapruning.io.disk_space import check_writable
+from datapruning.report.label_issue_page import check_page, write_page
 from datapruning.runs.context import Context
-from datapruning.runs.opening import DatasetOrContext, as_context
+from datapruning.runs.opening import ContextSettings, DatasetOrContext, as_context
+from datapruning.scorers import get_scorer
 
 ENSEMBLE, MEMORIZATION = "ensemble", "memorization"
 COUNT = 50
@@ -70,41 +75,57 @@ def find_label_issues(
     fraction: float | str | None = None,
     seed: int = 0,
     out: str | Path | None = None,
+    gallery: str | Path | None = None,
+    probs: str | Path | None = None,
+    **settings: Unpack[ContextSettings],
 ) -> LabelIssues:
     """Rank the training samples whose label is likely wrong. A ranking, no verdict.
 
     Evidence that is already in the workspace is reused.
 
     Args:
-        data: a dataset, or a context for other than default settings.
-        scorer: one of `ISSUE_END`: "aum" (one proxy training), "ensemble" (out-of-sample probabilities), ...
-        count: how many; default: 50, or all where there are fewer.
-        fraction: instead of `count`, the fraction of the training set, 0 < fraction <= 1.
-        seed: of the evidence.
-        out: a .csv to write, with a .json beside it; default: none.
+        data: A dataset, its name or path, or a context.
+        scorer: One of `ISSUE_END`: "aum" (one proxy training), "ensemble" (out-of-fold probabilities), ...
+        count: Number of label issues; default: 50, or all where there are fewer.
+        fraction: Instead of `count`, the fraction of the training set, 0 < fraction <= 1.
+        seed: Random seed of the evidence.
+        out: A .csv to write, with a .json of the same name, or a folder for a file named by its content; default: none.
+        gallery: An .html page to write that shows all of them; default: none.
+        probs: An .npz to write with the out-of-fold probabilities of all samples (see `pred_probs`); default: none.
+        settings: Recipe, device and others, see `ContextSettings`; not beside a context.
 
     Raises:
-        UnknownName: a scorer that says nothing about labels. InvalidValue: count, fraction, or settings that leave no such
-        evidence. OutputExists: `out` holds something else.
+        UnknownName: A scorer that says nothing about labels.
+        InvalidValue: `count`, `fraction`, `probs` without an ensemble, or settings that leave no such evidence.
+        OutputExists: One of the outputs holds something else.
     """
     check_scorer(scorer)
-    context = as_context(data)
+    uses_ensemble = scorer in (ENSEMBLE, MEMORIZATION)
+    if probs is not None and (not uses_ensemble or Path(probs).suffix != ".npz"):
+        raise InvalidValue(
+            f"{probs} is to be an .npz of the ensemble's probabilities; it goes with scorer '{ENSEMBLE}'", parameter="probs"
+        )
+    _check_outputs(out, gallery, probs)  # before networks are trained for them
+    context = as_context(data, **settings)
     num_issues = resolve_count(count, fraction, context.data.total)
+    print_evidence_cost(context, [get_scorer(MEMORIZATION if scorer == ENSEMBLE else scorer)])
     labels, confident_others = context.data.train.labels, None
-    if scorer in (ENSEMBLE, MEMORIZATION):
+    if uses_ensemble:
         ensemble = open_ensemble(context, seed)
         predictions = _ensemble_predictions(ensemble)
-        if scorer == ENSEMBLE:
-            scores = _self_confidence(context, ensemble, predictions, seed)
-            confident_others = count_confident_label_issues(ensemble.pred_probs(), labels)
-        else:
-            scores = score(context, scorer, seed=seed)
+    if scorer == ENSEMBLE:
+        scores = _self_confidence(context, ensemble, predictions, seed)
+        confident_others = count_confident_label_issues(ensemble.pred_probs(), labels)
     else:
         scores = score(context, scorer, seed=seed)
+    if not uses_ensemble:
         predictions = _recorded_predictions(open_recording(Path(str(scores.meta.recording))))
     issues = _rank(scores, predictions, labels, context.data.class_names, num_issues, context.data, confident_others)
     if out is not None:
-        issues.save(out)
+        issues.check_output_path(out)
+    if probs is not None:
+        pred_probs(context, seed, out=probs)
+    _write(issues, context.data, out, gallery)
     return issues
 
 
@@ -114,47 +135,70 @@ def find_label_issues_of_recording(
     *,
     count: int | None = None,
     fraction: float | str | None = None,
-    data: Dataset | None = None,
+    data: Dataset | str | Path | None = None,
     class_names: Sequence[str] | None = None,
     out: str | Path | None = None,
+    gallery: str | Path | None = None,
 ) -> LabelIssues:
-    """The same from a recording, whoever trained: `dp.record` makes one in a training loop that is not ours.
+    """Do the same from a recording, whoever trained: `dp.record` makes one in a training loop that is not ours.
 
     Args:
-        folder: of the recording.
-        scorer: one of `ISSUE_END` that reads what is in the recording.
-        count: see `find_label_issues`.
-        fraction: see `find_label_issues`.
-        data: the dataset that was recorded, if it is one that `open_dataset` opens.
-        class_names: default: those of `data`, else the numbers of the classes.
-        out: see `find_label_issues`.
+        folder: The recording.
+        scorer: One of `ISSUE_END` that reads what is in the recording.
+        count: See `find_label_issues`.
+        fraction: See `find_label_issues`.
+        data: The dataset that was recorded, or its name or path, if it is one that `open_dataset` opens.
+        class_names: Default: those of `data`, else the numbers of the classes.
+        out: See `find_label_issues`.
+        gallery: See `find_label_issues`; needs `data`.
 
     Raises:
-        InvalidFile: no recording, or a broken one. UnknownName: a scorer that says nothing about labels.
-        InvalidValue: it reads
-        something else than is recorded, count, fraction, or too few class names.
+        InvalidFile: No recording, or a broken one.
+        UnknownName: A scorer that says nothing about labels.
+        InvalidValue: `scorer` reads something else than is recorded, `count`, `fraction`, too few class names, or a gallery
+            without the dataset.
         IncompatibleInputs: `data` is another dataset.
-        OutputExists: `out` holds something else.
+        OutputExists: One of the outputs holds something else.
     """
     check_scorer(scorer)
     if scorer == ENSEMBLE:
         raise InvalidValue(
             "a recording holds no ensemble; rank its label issues by aum, or let dprune label-issues train one"
         )
+    if gallery is not None and data is None:
+        raise InvalidValue("a gallery needs the images: say which dataset was recorded", parameter="data")
     recording = open_recording(Path(folder))
+    _check_outputs(out, gallery)
+    dataset = data if data is None or isinstance(data, Dataset) else open_dataset(str(data))
     num_issues = resolve_count(count, fraction, recording.total)
     labels, predictions = recording.labels(), _recorded_predictions(recording)
-    if data is not None:
-        _check_recorded(recording, labels, data)
-        class_names = class_names or data.class_names
+    if dataset is not None:
+        _check_recorded(recording, labels, dataset)
+        class_names = class_names or dataset.class_names
     highest = int(max(labels.max(), -1 if predictions.predicted is None else predictions.predicted.max()))
     names = [str(k) for k in range(highest + 1)] if class_names is None else class_names
     if len(names) <= highest:
         raise InvalidValue(f"{len(names)} class names were given, and {recording.folder} has a class {highest}")
-    issues = _rank(score_recording(folder, scorer), predictions, labels, names, num_issues, data or recording)
+    issues = _rank(score_recording(folder, scorer), predictions, labels, names, num_issues, dataset or recording)
+    if out is not None:
+        issues.check_output_path(out)
+    _write(issues, dataset, out, gallery)
+    return issues
+
+
+def _check_outputs(out: str | Path | None, gallery: str | Path | None, probs: str | Path | None = None) -> None:
+    if gallery is not None:
+        check_page(Path(gallery))
+    for output in (out, probs):
+        if output is not None:
+            check_writable(output)
+
+
+def _write(issues: LabelIssues, data: Dataset | None, out: str | Path | None, gallery: str | Path | None) -> None:
+    if gallery is not None and data is not None:
+        write_page(issues, data, Path(gallery))
     if out is not None:
         issues.save(out)
-    return issues
 
 
 def _check_recorded(recording: Recording, labels: NDArray[np.int64], data: Dataset) -> None:
@@ -166,14 +210,6 @@ def _check_recorded(recording: Recording, labels: NDArray[np.int64], data: Datas
         raise IncompatibleInputs(
             f"{recording.folder} was recorded on another dataset ({recording.name}) than {data.name}{why}"
         )
-
-
-def label_issues_path(context: Context, scorer: str, count: int, seed: int) -> Path:
-    """Where a list of label issues lies in the workspace."""
-    made_with = context.recipe.identity("proxy", "evidence", "views", "ensemble", "ensemble_member")
-    identity = {"count": count, "seed": seed, "threads": context.threads, "device": context.device.type, **made_with}
-    path = context.artifact_path("label-issues", scorer, identity)
-    return path.with_name(f"{path.name}.csv")
 
 
 def check_scorer(scorer: str) -> None:

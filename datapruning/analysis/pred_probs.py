@@ -1,38 +1,46 @@
 """Out-of-sample class probabilities of the training samples: what cleanlab and confident learning read."""
 
+from pathlib import Path
+from typing import Unpack
+
 import numpy as np
 from numpy.typing import NDArray
 
 from datapruning.artifacts.metadata import PredProbsMetadata, common_fields
 from datapruning.artifacts.pred_probs import PredProbs
 from datapruning.evidence.members import open_ensemble
-from datapruning.runs.context import Context
-from datapruning.runs.opening import DatasetOrContext, as_context
+from datapruning.io.disk_space import check_writable
+from datapruning.runs.opening import ContextSettings, DatasetOrContext, as_context
 
 
-def ensemble_pred_probs(context: Context, seed: int) -> PredProbs:
-    """Return the probabilities of `pred_probs` with labels and metadata, as a file holds them.
+def pred_probs(
+    data: DatasetOrContext, seed: int = 0, *, out: str | Path | None = None, **settings: Unpack[ContextSettings]
+) -> NDArray[np.float32]:
+    """Compute out-of-fold class probabilities of the training samples from the subset ensemble, float32 [N, classes].
 
-    Raises:
-        InvalidValue: an ensemble so small that every member saw some sample.
-    """
-    recipe = context.recipe
-    meta = PredProbsMetadata(
-        **common_fields(context.data), seed=seed, ensemble=recipe.ensemble, ensemble_member=recipe.ensemble_member
-    )
-    return PredProbs(open_ensemble(context, seed).pred_probs(), context.data.train.labels, meta)
-
-
-def pred_probs(data: DatasetOrContext, seed: int = 0) -> NDArray[np.float32]:
-    """Out-of-sample class probabilities of the training samples from the subset ensemble, float32 [N, classes].
-
-    Of each sample the mean over members that were not trained on it; members that are missing are trained. This is what
+    Each is the mean over the members that were not trained on the sample; members that are missing are trained. This is what
     cleanlab calls `pred_probs`.
 
+    Args:
+        data: A dataset, its name or path, or a context.
+        seed: Random seed of the ensemble.
+        out: An .npz to write, with the labels and metadata; default: none.
+        settings: Recipe, device and others, see `ContextSettings`; not beside a context.
+
     Raises:
-        InvalidValue: an ensemble so small that every member saw some sample.
+        InvalidValue: An ensemble so small that every member saw some sample.
+        OutputExists: `out` holds something else.
     """
-    return open_ensemble(as_context(data), seed).pred_probs()
+    if out is not None:
+        check_writable(out)
+    context = as_context(data, **settings)
+    probs, recipe = open_ensemble(context, seed).pred_probs(), context.recipe
+    if out is not None:
+        meta = PredProbsMetadata(
+            **common_fields(context.data), seed=seed, ensemble=recipe.ensemble, ensemble_member=recipe.ensemble_member
+        )
+        PredProbs(probs, context.data.train.labels, meta).save(Path(out))
+    return probs
 
 
 def most_likely_other_class(probs: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datapruning.artifacts.metadata import InfluenceMetadata, parse_metadata
-from datapruning.artifacts.save import check_output_path
+from datapruning.artifacts.save import check_output_path, out_path
 from datapruning.errors import InvalidFile
 from datapruning.io.npz import read_npz, write_npz
 from datapruning.utils.console import info
@@ -54,26 +55,26 @@ class Influence:
         """All but `meta`, by name."""
         return {name: getattr(self, name) for name in ARRAYS}
 
-    def check_output_path(self, path: str | Path) -> bool:
-        """Whether `save(path)` has anything to write: False where the same arrays are there already.
-
-        Raises:
-            OutputExists: something else is there.
-        """
-        return check_output_path(Path(path), "influences", lambda: self._same(load_influence(path)))
+    def output_path(self, out: str | Path) -> Path:
+        """Return the file that `save(out)` writes: `out`, or in that folder a file named by dataset, pairs and content."""
+        digest = hashlib.sha256(b"".join(array.tobytes() for array in self.arrays.values())).hexdigest()[:8]
+        return out_path(out, f"{self.meta.dataset}-{self.meta.pairs}-{digest}.npz")
 
     def _same(self, other: Influence) -> bool:
         same_dataset = other.meta.fingerprint == self.meta.fingerprint
         return same_dataset and all(np.array_equal(other.arrays[name], array) for name, array in self.arrays.items())
 
-    def save(self, path: str | Path) -> Path:
-        """Write the arrays and `meta` as one `.npz`, unless the same are there already.
+    def save(self, out: str | Path) -> Path:
+        """Write the arrays and `meta` as one `.npz`, unless the same are there already; return the file's path.
+
+        Args:
+            out: The file if it ends in .npz, else a folder.
 
         Raises:
-            OutputExists: something else is there; it is left as it is.
+            OutputExists: Something else is there; it is left as it is.
         """
-        path = Path(path)
-        if self.check_output_path(path):
+        path = self.output_path(out)
+        if check_output_path(path, "influences", lambda: self._same(load_influence(path))):
             write_npz(path, self.arrays, self.meta.to_json())
         else:
             info(f"{path} is there already, with the same content")

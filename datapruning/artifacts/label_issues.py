@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import math
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 from datapruning.artifacts.metadata import LabelIssuesMetadata, parse_metadata
-from datapruning.artifacts.save import check_output_path
+from datapruning.artifacts.save import check_output_path, out_path
 from datapruning.errors import InvalidFile, OutputExists, first_line
 from datapruning.io.atomic import write_text
 from datapruning.io.json import read_json, write_json
@@ -21,17 +22,17 @@ MAX_FILE_BYTES = 2**30
 
 @dataclass(frozen=True)
 class LabelIssue:
-    """A sample, its label, and what the networks would rather call it.
+    """A sample, its label, and the class that the networks suggest.
 
     Attributes:
-        id: sample id.
-        label: as the dataset has it.
-        label_name: of that class.
-        suggested: the class, other than the label, that the networks find most likely; None: not recorded.
-        suggested_name: of that class, "" where there is none.
-        score: of the scorer, higher = keep first; of "ensemble" the probability of the label.
-        label_prob: probability of the label (`meta.label_prob` says by which networks); None: not recorded.
-        path: of its picture, relative to the dataset's folder; "": the dataset has no files, or the list is an old one.
+        id: Sample id.
+        label: Class of the sample in the dataset.
+        label_name: Name of that class.
+        suggested: The most likely class other than the label; None: not recorded.
+        suggested_name: Name of that class, "" where there is none.
+        score: Score by the scorer, higher = keep first; for "ensemble" the probability of the label.
+        label_prob: Probability of the label (`meta.label_prob` says by which networks); None: not recorded.
+        path: Image file, relative to the dataset's folder; "": the dataset has no files.
     """
 
     id: int
@@ -54,8 +55,8 @@ class LabelIssues:
     """A list of label issues.
 
     Attributes:
-        rows: the label that looks most wrong comes first.
-        meta: scorer, seed and settings that they were ranked with.
+        rows: The label issues, the most likely one first.
+        meta: Scorer, seed and settings of the ranking.
     """
 
     rows: tuple[LabelIssue, ...]
@@ -66,12 +67,12 @@ class LabelIssues:
 
     @property
     def scorer(self) -> str:
-        """By which they were ranked."""
+        """Name of the scorer that ranked them."""
         return self.meta.scorer
 
     @property
     def order(self) -> str:
-        """As in "aum, highest scores first"."""
+        """The scorer and the end of its ranking, as in "aum, highest scores first"."""
         return f"{self.scorer}, {self.meta.end} scores first"
 
     @property
@@ -80,10 +81,8 @@ class LabelIssues:
         return any(row.path for row in self.rows)
 
     def csv_text(self) -> str:
-        """A head, and a line an issue; what is not known is an empty cell. Without any path there is no such column."""
-        return self._text(COLUMNS_WITH_PATH if self.has_paths else COLUMNS)
-
-    def _text(self, columns: tuple[str, ...]) -> str:
+        """A header and a line for each issue; unknown values are empty cells. Without any path there is no such column."""
+        columns = COLUMNS_WITH_PATH if self.has_paths else COLUMNS
         file = io.StringIO()
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
@@ -92,35 +91,41 @@ class LabelIssues:
             writer.writerow((rank, *cells)[: len(columns)])
         return file.getvalue()
 
-    def check_output_path(self, path: str | Path) -> bool:
-        """Whether `save(path)` has anything to write: False where the same rows are there already.
+    def output_path(self, out: str | Path) -> Path:
+        """Return the file that `save(out)` writes: `out`, or in that folder a file named by dataset, scorer and content."""
+        digest = hashlib.sha256(self.csv_text().encode()).hexdigest()[:8]
+        return out_path(out, f"{self.meta.dataset}-{self.scorer}-{len(self)}-{digest}.csv")
 
-        The same rows without their pictures' paths, as earlier versions wrote them, are written anew.
+    def check_output_path(self, out: str | Path) -> bool:
+        """Whether `save(out)` has anything to write: False where the same rows are there already.
 
         Raises:
-            OutputExists: something else is there.
+            OutputExists: Something else is there.
         """
-        path, meta = Path(path), Path(path).with_suffix(".json")
+        path = self.output_path(out)
+        metadata = path.with_suffix(".json")
         free = check_output_path(path, "label issues", lambda: self._same(load_label_issues(path)))
-        if free and meta.exists() and not _is_label_issues_file(meta):
+        if free and metadata.exists() and not _is_label_issues_file(metadata):
             raise OutputExists(
-                f"{meta} holds something else, and the metadata of {path} go there; name another output path",
+                f"{metadata} holds something else, and the metadata of {path} go there; name another output path",
                 parameter="out",
             )
-        return free or (self.has_paths and not load_label_issues(path).has_paths)
+        return free
 
-    def _same(self, there: LabelIssues) -> bool:
-        columns = COLUMNS_WITH_PATH if self.has_paths and there.has_paths else COLUMNS
-        metadata = [(issues.meta.fingerprint, issues.scorer, issues.meta.seed) for issues in (self, there)]
-        return there._text(columns) == self._text(columns) and metadata[0] == metadata[1]
+    def _same(self, other: LabelIssues) -> bool:
+        metadata = [(issues.meta.fingerprint, issues.scorer, issues.meta.seed) for issues in (self, other)]
+        return other.csv_text() == self.csv_text() and metadata[0] == metadata[1]
 
-    def save(self, path: str | Path) -> Path:
-        """Write `path` (.csv) and the JSON of the same name beside it, unless the same rows are there already.
+    def save(self, out: str | Path) -> Path:
+        """Write the CSV and the JSON of the same name, unless the same rows are there already; return the CSV's path.
+
+        Args:
+            out: The file if it ends in .csv, else a folder.
 
         Raises:
-            OutputExists: something else is there; it is left as it is.
+            OutputExists: Something else is there; it is left as it is.
         """
-        path = Path(path)
+        path = self.output_path(out)
         if self.check_output_path(path):
             write_json(path.with_suffix(".json"), self.meta.to_json())
             write_text(path, self.csv_text())  # last: where it is, both are

@@ -31,25 +31,19 @@ def command(
 
     Example: dprune influence --data digits --set ensemble.num_members=100
     """
-    from datapruning.analysis import influence as i
-    from datapruning.artifacts.save import out_path
-    from datapruning.evidence.estimate import print_evidence_cost
-    from datapruning.scorers import get_scorer
+    from datapruning.analysis.influence import influence
 
-    i.check_arguments(top, pairs)
-    context = options.open_context()
-    print_evidence_cost(context, [get_scorer("memorization")])
-    default = i.influence_path(context, pairs, top, seed)
-    path = default if out is None else out_path(out, default.name)
-    result = i.influence(context, top=top, pairs=pairs, seed=seed, out=path)
-    _print_table(result, context.data, path)
+    out = out or options.workspace / "influence"
+    name = options.named_data()
+    influences = influence(name, top=top, pairs=pairs, seed=seed, out=out, **options.settings)
+    _print(influences, options.open_dataset(name), influences.output_path(out))
 
 
-def _print_table(result: Influence, data: Dataset, path: Path) -> None:
-    """The strongest pairs as a table, against chance, and where all are."""
+def _print(influences: Influence, data: Dataset, path: Path) -> None:
+    """Print the strongest pairs as a table, beside what chance gives, and the path of the file."""
     from datapruning.experiments.sweep.table import markdown
 
-    meta = result.meta
+    meta = influences.meta
     pairs_text = "pairs of one class" if meta.pairs == "same-class" else "pairs"
     o.print_result(
         f"{meta.num_pairs_found:,} pairs of high influence (memorization >= {meta.least_memorization:g}, influence >= "
@@ -67,15 +61,15 @@ def _print_table(result: Influence, data: Dataset, path: Path) -> None:
         )
     if meta.kept < meta.num_pairs_found:
         o.print_result(f"Kept are the {meta.kept:,} strongest.")
-    if len(result):
+    if len(influences):
         head = ["test id", "class", "training id", "class", "influence", "stderr", "memorization"]
         test, train = data.test.labels, data.train.labels
         lines = [
             [
-                str(j), data.class_names[test[j]], str(i), data.class_names[train[i]], f"{result.influence[k]:.2f}",
-                f"{result.stderr[k]:.2f}", f"{result.memorization[k]:.2f}",
+                str(j), data.class_names[test[j]], str(i), data.class_names[train[i]], f"{influences.influence[k]:.2f}",
+                f"{influences.stderr[k]:.2f}", f"{influences.memorization[k]:.2f}",
             ]
-            for k, (i, j) in enumerate(zip(result.train_id[:MAX_PRINTED], result.test_id[:MAX_PRINTED], strict=True))
+            for k, (i, j) in enumerate(zip(influences.train_id[:MAX_PRINTED], influences.test_id[:MAX_PRINTED], strict=True))
         ]  # fmt: skip
         o.print_result("\n" + markdown([head, *lines]) + "\n")
         o.print_result("stderr is that of one pair. These are the largest of many, and therefore too large on average.")

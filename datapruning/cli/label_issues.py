@@ -11,7 +11,6 @@ from datapruning.cli import options as o
 
 if TYPE_CHECKING:
     from datapruning.artifacts.label_issues import LabelIssues
-    from datapruning.runs.context import Context
 
 MAX_PRINTED = 10
 
@@ -44,66 +43,31 @@ def command(
 
     Example: dprune label-issues --data digits --count 20
     """
-    from datapruning.analysis import label_issues as s
-    from datapruning.analysis.pred_probs import ensemble_pred_probs
+    from datapruning.analysis.label_issues import ISSUE_END, find_label_issues, find_label_issues_of_recording
     from datapruning.errors import InvalidValue
-    from datapruning.io.disk_space import check_writable
-    from datapruning.report.label_issue_page import check_page, write_page
 
     if list_scorers:
-        for name, (end, why) in s.ISSUE_END.items():
-            o.print_result(f"{name}\n  {end} first: {why}")
+        for name, (end, meaning) in ISSUE_END.items():
+            o.print_result(f"{name}\n  {end} first: {meaning}")
         return
-    s.check_scorer(scorer)
-    if gallery is not None:
-        check_page(gallery)
-    if recording is not None:
+    if recording is None:
+        out = out or options.workspace / "label-issues"
+        issues = find_label_issues(
+            options.named_data(), scorer, count=count, fraction=fraction, seed=seed, out=out, gallery=gallery, probs=probs,
+            **options.settings,
+        )  # fmt: skip
+    else:
         if probs is not None:
             raise InvalidValue("a recording holds no ensemble, and --probs come from one; leave --recording out")
-        dataset = options.open_named()
-        if gallery is not None and dataset is None:
-            raise InvalidValue("--gallery needs the images: say with --data which dataset was recorded")
-        issues = s.find_label_issues_of_recording(recording, scorer, count=count, fraction=fraction, data=dataset)
-        path = _output_path(out, recording / "label-issues" / f"{scorer}-{len(issues)}.csv")
-        issues.check_output_path(path)
-        if gallery is not None and dataset is not None:
-            write_page(issues, dataset, gallery)
-        issues.save(path)
-        _show(issues, path, gallery=gallery)
-        return
-    if probs is not None and (scorer not in (s.ENSEMBLE, s.MEMORIZATION) or probs.suffix != ".npz"):
-        raise InvalidValue(f"--probs {probs} is an .npz of the ensemble's probabilities; it goes with --scorer {s.ENSEMBLE}")
-    for output in (out, probs):
-        if output is not None:
-            check_writable(output)  # before networks are trained for it
-    context = options.open_context()
-    s.resolve_count(count, fraction, context.data.total)  # before evidence is made for it
-    _print_cost_estimate(context, scorer)
-    issues = s.find_label_issues(context, scorer, count=count, fraction=fraction, seed=seed)
-    path = _output_path(out, s.label_issues_path(context, scorer, len(issues), seed))
-    issues.check_output_path(path)
-    if probs is not None:
-        ensemble_pred_probs(context, seed).save(probs)
-    if gallery is not None:
-        write_page(issues, context.data, gallery)
-    issues.save(path)
-    _show(issues, path, gallery=gallery, probs=probs)
+        out = out or recording / "label-issues"
+        issues = find_label_issues_of_recording(
+            recording, scorer, count=count, fraction=fraction, data=options.open_named(), out=out, gallery=gallery
+        )
+    _print(issues, issues.output_path(out), gallery=gallery, probs=probs)
 
 
-def _output_path(out: Path | None, default: Path) -> Path:
-    return default if out is None else out if out.suffix == ".csv" else out / default.name
-
-
-def _print_cost_estimate(context: Context, scorer: str) -> None:
-    from datapruning.analysis.label_issues import ENSEMBLE, MEMORIZATION
-    from datapruning.evidence.estimate import print_evidence_cost
-    from datapruning.scorers import get_scorer
-
-    print_evidence_cost(context, [get_scorer(MEMORIZATION if scorer == ENSEMBLE else scorer)])
-
-
-def _show(issues: LabelIssues, path: Path, **others: Path | None) -> None:
-    """The first ones as a table, then where all are."""
+def _print(issues: LabelIssues, path: Path, **other_outputs: Path | None) -> None:
+    """Print the first ones as a table, then the paths of the files."""
     from datapruning.experiments.sweep.table import markdown
 
     meta = issues.meta
@@ -124,7 +88,7 @@ def _show(issues: LabelIssues, path: Path, **others: Path | None) -> None:
     o.print_result("\n" + markdown([head, *lines]) + "\n")
     if meta.label_prob:
         o.print_result(f"p(label): probability of the label, {meta.label_prob}.")
-    for what, other in others.items():
-        if other is not None:
-            o.print_result(f"{what}: {other}")
+    for kind, output in other_outputs.items():
+        if output is not None:
+            o.print_result(f"{kind}: {output}")
     o.print_result(f"label issues: {path}")

@@ -305,4 +305,4 @@ def test_a_list_of_other_data_is_not_the_same(counted_from: Callable[..., Contex
     made = dp.influence(counted_from(*full()), permutations=0, out=tmp_path / "i.npz")
     other = replace(made, meta=made.meta.model_copy(update={"fingerprint": "another"}))
     with pytest.raises(OutputExists, match="holds other influences"):
-        other.check_output_path(tmp_path / "i.npz")
+        other.save(tmp_path / "i.npz")

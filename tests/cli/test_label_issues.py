@@ -6,11 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 import datapruning as dp
 from datapruning.analysis import label_issues
 from datapruning.artifacts.label_issues import LabelIssue, LabelIssues
 from datapruning.data.dataset import Dataset
+from datapruning.errors import InvalidValue
+from datapruning.runs.opening import OpenSettings
 from tests.analysis.test_label_issues import recorded
 from tests.artifacts.test_label_issues import listed
 from tests.conftest import FAST, Answer
@@ -88,14 +91,18 @@ def test_the_ensemble_s_probabilities_are_saved_and_are_those_of_python(
     label_probs = probs[np.arange(len(labels)), labels]
     assert [r.id for r in issues.rows] == np.argsort(label_probs, kind="stable")[:14].tolist()
     assert "probabilities of 10 classes, intact" in dprune("inspect", "p.npz").out
-    context = dp.open_context(
-        digits, loader="memory", device="cpu",
-        changes=[
-            *FAST, "ensemble.num_members=10", "ensemble_member.epochs=1", "ensemble_member.model=tinynet8",
-            "proxy.model=tinynet8",
-        ],
-    )  # fmt: skip
+    changes = [
+        *FAST, "ensemble.num_members=10", "ensemble_member.epochs=1", "ensemble_member.model=tinynet8",
+        "proxy.model=tinynet8",
+    ]  # fmt: skip
+    settings: OpenSettings = {"loader": "memory", "device": "cpu", "changes": changes}
+    context = dp.open_context(digits, **settings)
     np.testing.assert_array_equal(dp.pred_probs(context), probs)
+    dp.find_label_issues("digits", "ensemble", fraction=0.01, out="python", gallery="python.html", **settings)
+    assert [path.read_text() for path in (tmp_path / "python").glob("*.csv")] == [(tmp_path / "s.csv").read_text()]
+    assert check_stands_alone(tmp_path / "python.html").count("data:image/png;base64,") == 14
+    with pytest.raises(InvalidValue, match="a context has its own settings"):
+        dp.pred_probs(context, device="cpu")
     again = dprune(*words("--scorer", "memorization", "--fraction", "0.01", "--probs", "p.npz"))
     assert (again.code, "p.npz is there already" in again.err) == (0, True)
     other = dprune(*words("--scorer", "ensemble", "--seed", "1", "--probs", "p.npz", "--out", "t.csv"))
@@ -108,20 +115,22 @@ def test_what_cannot_be_is_refused_before_anything_is_trained(refused: Callable[
     assert "did you mean 'loss'" in refused("label-issues", "--scorer", "los")
     assert "not by both" in refused("label-issues", "--count", "3", "--fraction", "0.1")
     assert "1,438 training samples" in refused("label-issues", "--count", "2000")
-    assert "goes with --scorer ensemble" in refused("label-issues", "--probs", "p.npz")
+    assert "goes with scorer 'ensemble' (--probs)" in refused("label-issues", "--probs", "p.npz")
     assert "ends in .html" in refused("label-issues", "--gallery", "p.png")
     (tmp_path / "p.html").write_text("mine")
     assert "p.html exists and is no page of datapruning" in refused("label-issues", "--gallery", "p.html")
     assert "is not a recording" in refused("label-issues", "--recording", tmp_path)
-    assert "say with --data" in refused("label-issues", "--recording", tmp_path, "--gallery", "q.html")
+    line = refused("label-issues", "--recording", tmp_path, "--gallery", "q.html")
+    assert "say which dataset was recorded (--data)" in line
 
 
 def test_a_recording_of_one_s_own_loop_has_label_issues(dprune: Callable[..., Answer], tmp_path: Path) -> None:
     recorded(tmp_path / "mine")
     answer = dprune("label-issues", "--recording", "mine", "--count", "2")
     assert answer.code == 0, answer.err
-    assert answer.out.splitlines()[-1] == "label issues: mine/label-issues/aum-2.csv"
-    assert [r.id for r in dp.load_label_issues("mine/label-issues/aum-2.csv").rows] == [2, 3]
+    path = Path(answer.out.splitlines()[-1].removeprefix("label issues: "))
+    assert path.parent == Path("mine/label-issues")
+    assert [r.id for r in dp.load_label_issues(path).rows] == [2, 3]
 
 
 def test_list_says_which_end_looks_wrong(dprune: Callable[..., Answer]) -> None:
