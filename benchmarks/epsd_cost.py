@@ -21,8 +21,6 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common import mean_spread, publish, table
-from datapruning.config.self_distillation import SelfDistillConfig
-from datapruning.config.sparsity import SparsityConfig
 from datapruning.data.dataset import Dataset, Split
 from datapruning.runs.opening import open_context
 from datapruning.training.losses import CrossEntropy
@@ -77,9 +75,10 @@ def measure(name: str, stage: str) -> dict[str, float]:
             optimizer.step()
             seconds.append(time.process_time() - started)
         before = peak()
-        settings, how = SparsityConfig(sparsity=0.95, **{"rounds": 1, **STAGES[stage]}), SelfDistillConfig(method="cs-kd")
+        context = context.with_settings("sparsity", **{"sparsity": 0.95, "rounds": 1, **STAGES[stage]})
+        context = context.with_settings("self_distill", method="cs-kd")
         started = time.process_time()
-        prune_at_init(context, context.new_model(name, 0), np.arange(SAMPLES), settings, how, CrossEntropy(), 0)
+        prune_at_init(context, context.new_model(name, 0), np.arange(SAMPLES), CrossEntropy(), 0)
         return {
             "step": statistics.median(seconds),
             "stage": time.process_time() - started,

@@ -8,7 +8,6 @@ part of those kept. With and without the term on the same looks, and without it 
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -17,14 +16,12 @@ import numpy as np
 
 from benchmarks.common import mean_spread, publish, table
 from benchmarks.epsd_rows import METHODS, MODEL, open_small
-from datapruning.config.self_distillation import SelfDistillConfig
-from datapruning.config.sparsity import SparsityConfig
 from datapruning.runs.context import Context
 from datapruning.training.losses import CrossEntropy
 from datapruning.training.reproducibility import reproducible
-from datapruning.training.sparsity.loss_terms import TERMS
+from datapruning.training.sparsity.loss_terms import SaliencyLoss
 from datapruning.training.sparsity.masks import Masks
-from datapruning.training.sparsity.meta_gradient import InnerLoop, mask_gradient
+from datapruning.training.sparsity.meta_gradient import mask_gradient
 from datapruning.training.sparsity.prune import prune_at_init
 from datapruning.training.sparsity.saliency_batches import sample_saliency_batches
 from datapruning.utils.console import info, quiet
@@ -55,18 +52,18 @@ def shared(one: Masks, other: Masks) -> float:
 def masks_by(context: Context, seed: int, method: str, looks: int, **version: Any) -> Masks:
     """Of the network that `seed` initialises, on the looks of seed `looks`."""
     model, ids = context.new_model(MODEL, seed), np.arange(context.data.total)
-    settings, how = SparsityConfig(sparsity=REMOVED, rounds=1, **version), SelfDistillConfig(method=method)
+    context = context.with_settings("sparsity", sparsity=REMOVED, rounds=1, **version)
     with quiet():
-        return prune_at_init(context, model, ids, settings, how, CrossEntropy(), looks).masks
+        pruned = prune_at_init(context.with_settings("self_distill", method=method), model, ids, CrossEntropy(), looks)
+    return pruned.masks
 
 
 def term_sizes(context: Context, seed: int, method: str, **version: Any) -> tuple[float, float]:
     """Both terms of the loss where the saliency is taken."""
-    settings, how = SparsityConfig(sparsity=REMOVED, **version), SelfDistillConfig(method=method)
-    inside, outside = sample_saliency_batches(context, np.arange(context.data.total), settings, how, seed, None)
-    inner = InnerLoop(settings.inner_steps, settings.inner_lr, settings.mode, settings.match_gradients)
-    loss = partial(TERMS[method], how, CrossEntropy())
-    return mask_gradient(context.new_model(MODEL, seed).train(), loss, inside, outside, inner)[1]
+    context = context.with_settings("sparsity", sparsity=REMOVED, **version).with_settings("self_distill", method=method)
+    settings, loss = context.recipe.sparsity, SaliencyLoss(context.recipe.self_distill)
+    inside, outside = sample_saliency_batches(context, np.arange(context.data.total), seed, None)
+    return mask_gradient(context.new_model(MODEL, seed).train(), loss, inside, outside, settings)[1]
 
 
 def main() -> None:

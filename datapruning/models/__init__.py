@@ -4,7 +4,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -13,22 +13,18 @@ from torch import Tensor, nn
 from datapruning.errors import DataPruningError, InvalidValue, UnknownName, first_line
 from datapruning.models.convnet import convnet, tinynet
 from datapruning.models.external import NAME_FORMS, Build, find_external
-from datapruning.models.resnet import cifar_resnet, resnet18, resnet34, resnet50, tinyresnet
+from datapruning.models.resnet import RESNETS
 from datapruning.models.vgg import vgg16_bn
-from datapruning.models.wide_resnet import wide_resnet
+from datapruning.models.wide_resnet import WIDE_RESNETS, wide_resnet
 
 Factory = Callable[[int, int], nn.Module]
 """(input channels, classes) -> a freshly initialised network that takes float32 [n, channels, height, width]."""
 
 MODELS: dict[str, Factory] = {
     "convnet": convnet,
-    **{f"tinynet{width}": tinynet(width) for width in (8, 16, 32, 64)},
-    "resnet18": resnet18,
-    "resnet34": resnet34,
-    "resnet50": resnet50,
-    "tinyresnet": tinyresnet,
-    **{f"resnet{depth}": cifar_resnet(depth) for depth in (8, 20, 32, 44, 56, 110)},
-    **{f"wrn-{depth}-{width}": wide_resnet(depth, width) for depth, width in ((16, 2), (28, 10), (40, 2))},
+    **{f"tinynet{width}": partial(tinynet, width=width) for width in (8, 16, 32, 64)},
+    **RESNETS,
+    **{f"wrn-{depth}-{width}": partial(wide_resnet, depth=depth, width=width) for depth, width in WIDE_RESNETS},
     "vgg16-bn": vgg16_bn,
 }
 META_DEVICE_OK = ("torchvision:", "timm:")

@@ -1,7 +1,5 @@
 """Small convolutional networks that suit a CPU: three 3x3 layers at falling resolution."""
 
-from collections.abc import Callable
-
 from torch import Tensor, nn
 
 
@@ -29,19 +27,15 @@ def convnet(channels: int, classes: int, width: int = 32) -> nn.Module:
     return nn.Sequential(*layers, GlobalMean(), nn.Linear(4 * width, classes))
 
 
-def tinynet(width: int) -> Callable[[int, int], nn.Module]:
-    """Factory of a network that trains in seconds: the first two layers shrink the image to a quarter.
+def tinynet(channels: int, classes: int, width: int) -> nn.Module:
+    """A network that trains in seconds: the first two layers shrink the image to a quarter.
 
     Widths 8, 16, 32 and 64 (6,000 to 370,000 weights) are teachers of several sizes for a CPU.
     """
-
-    def build(channels: int, classes: int) -> nn.Module:
-        stem = nn.Conv2d(channels, width, 3, stride=2, padding=1, bias=False)
-        last = nn.Conv2d(2 * width, 4 * width, 3, padding=1, bias=False)
-        return nn.Sequential(
-            stem, nn.MaxPool2d(2), nn.BatchNorm2d(width), nn.ReLU(inplace=True),
-            *block(width, 2 * width),
-            last, nn.BatchNorm2d(4 * width), nn.ReLU(inplace=True), GlobalMean(), nn.Linear(4 * width, classes),
-        )  # fmt: skip
-
-    return build
+    stem = nn.Conv2d(channels, width, 3, stride=2, padding=1, bias=False)
+    last = nn.Conv2d(2 * width, 4 * width, 3, padding=1, bias=False)
+    return nn.Sequential(
+        stem, nn.MaxPool2d(2), nn.BatchNorm2d(width), nn.ReLU(inplace=True),
+        *block(width, 2 * width),
+        last, nn.BatchNorm2d(4 * width), nn.ReLU(inplace=True), GlobalMean(), nn.Linear(4 * width, classes),
+    )  # fmt: skip

@@ -1,13 +1,21 @@
 """Residual networks for small images: the CIFAR ResNets of He et al. 2016 (depth 6n+2); ResNet-18 to -50 with a 3x3 stem."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
 from datapruning.models.convnet import GlobalMean
 
-WIDTHS = (64, 128, 256, 512)
+WIDTHS, CIFAR_WIDTHS = (64, 128, 256, 512), (16, 32, 64)
+
+
+def shortcut(inputs: int, outputs: int, stride: int) -> nn.Module:
+    """The identity, or a 1x1 projection where the shape changes."""
+    if stride == 1 and inputs == outputs:
+        return nn.Identity()
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
 
 
 class BasicBlock(nn.Module):
@@ -19,9 +27,7 @@ class BasicBlock(nn.Module):
         self.bn1 = nn.BatchNorm2d(outputs)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(outputs)
-        self.shortcut: nn.Module = nn.Identity()
-        if stride != 1 or inputs != outputs:
-            self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+        self.shortcut = shortcut(inputs, outputs, stride)
 
     def forward(self, maps: Tensor) -> Tensor:
         """[n, inputs, h, w] -> [n, outputs, h/stride, w/stride]."""
@@ -41,9 +47,7 @@ class Bottleneck(nn.Module):
         self.bn2 = nn.BatchNorm2d(width)
         self.conv3 = nn.Conv2d(width, outputs, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(outputs)
-        self.shortcut: nn.Module = nn.Identity()
-        if stride != 1 or inputs != outputs:
-            self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+        self.shortcut = shortcut(inputs, outputs, stride)
 
     def forward(self, maps: Tensor) -> Tensor:
         """[n, inputs, h, w] -> [n, 4 * width, h/stride, w/stride]."""
@@ -82,26 +86,14 @@ def kaiming_init(model: nn.Module) -> nn.Module:
     return model
 
 
-def cifar_resnet(depth: int) -> Callable[[int, int], nn.Module]:
-    """ResNet of `depth` = 6n+2 layers and widths 16, 32, 64."""
-    return lambda channels, classes: residual(channels, classes, [16, 32, 64], [(depth - 2) // 6] * 3)
-
-
-def tinyresnet(channels: int, classes: int) -> nn.Module:
-    """ResNet-8 with a stem of stride 2: a quarter of its work, for trials on a CPU; 78 k weights."""
-    return residual(channels, classes, [16, 32, 64], [1, 1, 1], stem=2)
-
-
-def resnet18(channels: int, classes: int) -> nn.Module:
-    """ResNet-18 with the CIFAR stem: 3x3, stride 1, no max-pool; 11.2 M weights at 100 classes."""
-    return residual(channels, classes, WIDTHS, [2, 2, 2, 2])
-
-
-def resnet34(channels: int, classes: int) -> nn.Module:
-    """ResNet-34 with the CIFAR stem; 21.3 M weights."""
-    return residual(channels, classes, WIDTHS, [3, 4, 6, 3])
-
-
-def resnet50(channels: int, classes: int) -> nn.Module:
-    """ResNet-50 with the CIFAR stem; 23.5 M weights."""
-    return residual(channels, classes, WIDTHS, [3, 4, 6, 3], block=Bottleneck)
+RESNETS = {
+    "resnet18": partial(residual, widths=WIDTHS, depths=(2, 2, 2, 2)),
+    "resnet34": partial(residual, widths=WIDTHS, depths=(3, 4, 6, 3)),
+    "resnet50": partial(residual, widths=WIDTHS, depths=(3, 4, 6, 3), block=Bottleneck),
+    "tinyresnet": partial(residual, widths=CIFAR_WIDTHS, depths=(1, 1, 1), stem=2),
+    **{
+        f"resnet{depth}": partial(residual, widths=CIFAR_WIDTHS, depths=[(depth - 2) // 6] * 3)
+        for depth in (8, 20, 32, 44, 56, 110)
+    },
+}
+"""By name; "tinyresnet" is ResNet-8 at a quarter of its work, for trials on a CPU. None has a max-pool after its stem."""

@@ -1,12 +1,13 @@
 """Wide residual networks for small images (Zagoruyko and Komodakis 2016): norm and ReLU before each convolution."""
 
-from collections.abc import Callable
-
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
 from datapruning.models.convnet import GlobalMean
 from datapruning.models.resnet import kaiming_init
+
+WIDE_RESNETS = ((16, 2), (28, 10), (40, 2))
+"""(depth, width) of those that have a name."""
 
 
 class WideBlock(nn.Module):
@@ -29,19 +30,15 @@ class WideBlock(nn.Module):
         return inner + passed
 
 
-def wide_resnet(depth: int, width: int) -> Callable[[int, int], nn.Module]:
+def wide_resnet(channels: int, classes: int, depth: int, width: int) -> nn.Module:
     """WRN-depth-width without dropout: `depth` = 6n+4 layers, channels 16, then 16, 32 and 64 times `width`."""
-
-    def build(channels: int, classes: int) -> nn.Module:
-        layers: list[nn.Module] = [nn.Conv2d(channels, 16, 3, 1, 1, bias=False)]
-        inputs = 16
-        for stage in range(3):
-            outputs = 16 * width * 2**stage
-            for number in range((depth - 4) // 6):
-                layers.append(WideBlock(inputs, outputs, stride=2 if stage and not number else 1))
-                inputs = outputs
-        return kaiming_init(
-            nn.Sequential(*layers, nn.BatchNorm2d(inputs), nn.ReLU(inplace=True), GlobalMean(), nn.Linear(inputs, classes))
-        )
-
-    return build
+    layers: list[nn.Module] = [nn.Conv2d(channels, 16, 3, 1, 1, bias=False)]
+    inputs = 16
+    for stage in range(3):
+        outputs = 16 * width * 2**stage
+        for number in range((depth - 4) // 6):
+            layers.append(WideBlock(inputs, outputs, stride=2 if stage and not number else 1))
+            inputs = outputs
+    return kaiming_init(
+        nn.Sequential(*layers, nn.BatchNorm2d(inputs), nn.ReLU(inplace=True), GlobalMean(), nn.Linear(inputs, classes))
+    )

@@ -1,7 +1,6 @@
-"""EPSD and its baselines behind one call, `saliency(inputs)`; larger values are kept."""
+"""EPSD and its baselines by the names in `CRITERIA`; larger values are kept."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -10,12 +9,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
-from datapruning.config.self_distillation import SelfDistillConfig
 from datapruning.config.sparsity import SparsityConfig
-from datapruning.training.losses import CrossEntropy, Loss
-from datapruning.training.sparsity.loss_terms import TERMS, SaliencyBatch
+from datapruning.training.sparsity.loss_terms import SaliencyBatch, SaliencyLoss
 from datapruning.training.sparsity.masks import Masks
-from datapruning.training.sparsity.meta_gradient import InnerLoop, mask_gradient, normalised
+from datapruning.training.sparsity.meta_gradient import mask_gradient, normalised
 from datapruning.training.sparsity.prunable import prunable
 from datapruning.training.sparsity.threshold import Saliency
 from datapruning.utils.hashing import hash_ids
@@ -30,9 +27,8 @@ class SaliencyInputs(NamedTuple):
     Attributes:
         model: at its initialisation, in training mode; left as it is.
         settings: of the pruning.
-        self_distill: the self-distillation and its settings.
-        task_loss: the loss that self-distillation is added to.
-        inner: a batch for each inner step.
+        loss: whose saliency "epsd" takes.
+        inner: a batch for each inner step; empty for criteria without such steps.
         outer: the batches whose loss is differentiated.
         shape: (channels, height, width) of an image.
         seed: of random draws.
@@ -41,8 +37,7 @@ class SaliencyInputs(NamedTuple):
 
     model: nn.Module
     settings: SparsityConfig
-    self_distill: SelfDistillConfig
-    task_loss: Loss
+    loss: SaliencyLoss
     inner: list[SaliencyBatch]
     outer: list[SaliencyBatch]
     shape: tuple[int, int, int]
@@ -52,24 +47,16 @@ class SaliencyInputs(NamedTuple):
 
 def epsd(inputs: SaliencyInputs) -> Saliency:
     """|dL_SD(theta_i)/dm|, normalised (EPSD, Chen et al. 2024)."""
-    return _after_steps(inputs, inputs.self_distill, inputs.task_loss, inputs.settings.inner_steps)
+    gradient, _ = mask_gradient(inputs.model, inputs.loss, inputs.inner, inputs.outer, inputs.settings, inputs.masks)
+    return normalised(gradient)
 
 
 def prospr(inputs: SaliencyInputs) -> Saliency:
-    """The same of the cross-entropy (ProsPr, Alizadeh et al. 2022)."""
-    return _after_steps(inputs, SelfDistillConfig(), CrossEntropy(), inputs.settings.inner_steps)
+    """The same of the cross-entropy (ProsPr, Alizadeh et al. 2022).
 
-
-def snip(inputs: SaliencyInputs) -> Saliency:
-    """The same without steps: |w * dL/dw| (SNIP, Lee et al. 2019). Batch norm sees the batch, as in training."""
-    return _after_steps(inputs, SelfDistillConfig(), CrossEntropy(), 0)
-
-
-def _after_steps(inputs: SaliencyInputs, self_distill: SelfDistillConfig, task_loss: Loss, steps: int) -> Saliency:
-    settings = inputs.settings
-    config = InnerLoop(steps, settings.inner_lr, settings.mode, settings.match_gradients)
-    loss = partial(TERMS[self_distill.method], self_distill, task_loss)
-    return normalised(mask_gradient(inputs.model, loss, inputs.inner, inputs.outer, config, inputs.masks)[0])
+    Without inner batches: |w * dL/dw| (SNIP, Lee et al. 2019). Batch norm sees the batch, as in training.
+    """
+    return epsd(inputs._replace(loss=SaliencyLoss()))
 
 
 def grasp(inputs: SaliencyInputs) -> Saliency:
@@ -135,12 +122,7 @@ def _masked(weight: Tensor, masks: Masks | None, name: str) -> Tensor:
 
 
 CRITERIA: dict[str, Callable[[SaliencyInputs], Saliency]] = {
-    "epsd": epsd, "prospr": prospr, "snip": snip, "grasp": grasp, "synflow": synflow, "magnitude": magnitude,
+    "epsd": epsd, "prospr": prospr, "snip": prospr, "grasp": grasp, "synflow": synflow, "magnitude": magnitude,
     "random": random,
 }  # fmt: skip
 DATA_FREE = ("synflow", "magnitude", "random")
-
-
-def saliency(inputs: SaliencyInputs) -> Saliency:
-    """The saliency of every prunable weight by the criterion that the settings name."""
-    return CRITERIA[inputs.settings.criterion](inputs)

@@ -1,6 +1,5 @@
 """Pruned weights for other programs: as a state dict with zeros, or compact as kept values and packed masks."""
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,7 +14,7 @@ from datapruning.io.npz import read_npz, write_npz
 from datapruning.io.tensors import load_tensors, save_tensors
 from datapruning.runs.result import RunResult
 from datapruning.runs.run import MODEL, Run
-from datapruning.training.sparsity.masks import MASKS_FILE, Masks, load_masks
+from datapruning.training.sparsity.masks import MASKS_FILE, Masks, load_masks, unpack_mask
 from datapruning.utils.records import Record, parse_record
 
 KEPT, MASK, DENSE = "kept.", "mask.", "dense."
@@ -74,16 +73,12 @@ def load_sparse(path: Path) -> dict[str, Tensor]:
     metadata = parse_record(SparseWeightsMetadata, meta, f"{path} holds no sparse weights")
     weights = {name.removeprefix(DENSE): torch.from_numpy(a) for name, a in arrays.items() if name.startswith(DENSE)}
     for name, shape in metadata.shapes.items():
-        packed, kept = arrays.get(MASK + name), arrays.get(KEPT + name)
-        size = math.prod(shape)
-        if packed is None or kept is None or packed.dtype != np.uint8 or packed.shape != (-(-size // 8),):
-            raise InvalidFile(f"{path}: the mask or the values of weight '{name}' are missing or of another size")
-        bits = np.unpackbits(packed, count=size).astype(np.bool_)
-        if kept.shape != (int(bits.sum()),):
-            raise InvalidFile(f"{path}: weight '{name}' has {kept.size:,} values for {int(bits.sum()):,} kept entries")
-        dense = np.zeros(size, kept.dtype)
-        dense[bits] = kept
-        weights[name] = torch.from_numpy(dense.reshape(shape))
+        mask, kept = unpack_mask(arrays.get(MASK + name), name, shape, path), arrays.get(KEPT + name)
+        if kept is None or kept.shape != (int(mask.sum()),):
+            raise InvalidFile(f"{path}: the values of weight '{name}' are not those of its {int(mask.sum()):,} kept entries")
+        dense = np.zeros(shape, kept.dtype)
+        dense[mask] = kept
+        weights[name] = torch.from_numpy(dense)
     return weights
 
 

@@ -4,17 +4,16 @@ At an initialisation self-distillation has little to learn from: PS-KD has no ea
 Here the earlier network is the one an inner step before, on the same batch, which keeps their idea.
 """
 
-from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from datapruning.config.self_distillation import SelfDistillConfig
 from datapruning.data.loaders.loader import Batch
-from datapruning.training.losses import Loss, kd_loss
+from datapruning.training.losses import CrossEntropy, Loss, kd_loss
 from datapruning.training.self_distillation.base import Forward
 from datapruning.training.self_distillation.tf_kd import virtual_teacher_loss
 
@@ -37,92 +36,64 @@ class SaliencyBatch(NamedTuple):
     self_teacher_logits: Tensor | None = None
 
 
-Term = Callable[[SelfDistillConfig, Loss, Forward, Forward | None, SaliencyBatch], Terms]
+@dataclass(frozen=True)
+class SaliencyLoss:
+    """The loss whose saliency is taken: of the labels alone (ProsPr, SNIP), or with self-distillation (EPSD).
 
-
-def task_loss_only(
-    config: SelfDistillConfig, task_loss: Loss, forward: Forward, previous: Forward | None, inputs: SaliencyBatch
-) -> Terms:
-    """No self-distillation: cross-entropy (ProsPr, SNIP), or the student's loss with a teacher."""
-    return task_loss(forward(inputs.images), inputs.batch, 0).total, None
-
-
-def cs_kd(
-    config: SelfDistillConfig, task_loss: Loss, forward: Forward, previous: Forward | None, inputs: SaliencyBatch
-) -> Terms:
-    """Class-wise self-distillation (Yun et al. 2020): towards the prediction on another image of the class."""
-    assert inputs.paired_images is not None
-    logits = forward(inputs.images)
-    with torch.no_grad():
-        target = forward(inputs.paired_images).detach()
-    task = task_loss(logits, inputs.batch, 0).total
-    return task, config.cs_kd_weight * kd_loss(logits, target[None], config.cs_kd_temperature)
-
-
-def ps_kd(
-    config: SelfDistillConfig, task_loss: Loss, forward: Forward, previous: Forward | None, inputs: SaliencyBatch
-) -> Terms:
-    """Progressive self-distillation (Kim et al. 2021): the label softened by the prediction one step before.
-
-    Its weight is the final one from the start; the ramp of the training begins near 0.
+    Attributes:
+        config: the method and its settings.
+        task_loss: cross-entropy, or the student's loss with a teacher.
     """
-    logits = forward(inputs.images)
-    task = task_loss(logits, inputs.batch, 0).total
-    if previous is None:
+
+    config: SelfDistillConfig = field(default_factory=SelfDistillConfig)
+    task_loss: Loss = field(default_factory=CrossEntropy)
+
+    def __call__(self, forward: Forward, previous: Forward | None, inputs: SaliencyBatch) -> Terms:
+        """Both terms of the loss, scalars, so that they can be weighted against each other.
+
+        PS-KD has its final weight from the start, as the ramp of the training begins near 0.
+
+        Args:
+            forward: the network.
+            previous: the network one inner step before, which gets no gradient; None in the first step.
+            inputs: the batch.
+        """
+        config = self.config
+        if config.method == "dlb":
+            return self._dlb(forward, previous, inputs)
+        logits = forward(inputs.images)
+        if config.method == "tf-kd":
+            term = virtual_teacher_loss(logits, inputs.batch.labels, config.tf_kd_temperature, config.tf_kd_correct)
+            task = self._task(logits, inputs)
+            return task, config.tf_kd_weight * (term - task)
+        if config.method == "cs-kd":
+            assert inputs.paired_images is not None
+            with torch.no_grad():
+                target = forward(inputs.paired_images)
+            task = self._task(logits, inputs)
+            return task, config.cs_kd_weight * kd_loss(logits, target[None], config.cs_kd_temperature)
+        task = self._task(logits, inputs)
+        if config.method == "ps-kd" and previous is not None:
+            with torch.no_grad():
+                target = previous(inputs.images).softmax(1)
+            return task, config.ps_kd_weight * (cross_entropy(logits, target) - task)
+        if config.method == "tf-kd-self":
+            assert inputs.self_teacher_logits is not None
+            term = config.tf_kd_self_scale * kd_loss(logits, inputs.self_teacher_logits, config.tf_kd_self_temperature)
+            return task, config.tf_kd_self_weight * (term - task)
         return task, None
-    with torch.no_grad():
-        target = previous(inputs.images).softmax(1)
-    return task, config.ps_kd_weight * (cross_entropy(logits, target) - task)
 
+    def _dlb(self, forward: Forward, previous: Forward | None, inputs: SaliencyBatch) -> Terms:
+        """Another view of the batch is pulled to the prediction one step before on the first view."""
+        assert inputs.paired_images is not None
+        n = len(inputs.images)
+        logits = forward(torch.cat([inputs.images, inputs.paired_images]))
+        task = (self._task(logits[:n], inputs) + self._task(logits[n:], inputs)) / 2
+        if previous is None:
+            return task, None
+        with torch.no_grad():
+            target = previous(inputs.images)
+        return task, self.config.dlb_weight * kd_loss(logits[n:], target[None], self.config.dlb_temperature)
 
-def dlb(
-    config: SelfDistillConfig, task_loss: Loss, forward: Forward, previous: Forward | None, inputs: SaliencyBatch
-) -> Terms:
-    """Self-distillation from the last mini-batch (Shen et al. 2022): towards one step before on another view."""
-    assert inputs.paired_images is not None
-    n = len(inputs.images)
-    logits = forward(torch.cat([inputs.images, inputs.paired_images]))
-    task = (task_loss(logits[:n], inputs.batch, 0).total + task_loss(logits[n:], inputs.batch, 0).total) / 2
-    if previous is None:
-        return task, None
-    with torch.no_grad():
-        target = previous(inputs.images)
-    return task, config.dlb_weight * kd_loss(logits[n:], target[None], config.dlb_temperature)
-
-
-def tf_kd(
-    config: SelfDistillConfig, task_loss: Loss, forward: Forward, previous: Forward | None, inputs: SaliencyBatch
-) -> Terms:
-    """Teacher-free distillation (Yuan et al. 2020): towards a virtual teacher that is right with a fixed probability."""
-    logits = forward(inputs.images)
-    term = virtual_teacher_loss(logits, inputs.batch.labels, config.tf_kd_temperature, config.tf_kd_correct)
-    task = task_loss(logits, inputs.batch, 0).total
-    return task, config.tf_kd_weight * (term - task)
-
-
-def tf_kd_self(
-    config: SelfDistillConfig, task_loss: Loss, forward: Forward, previous: Forward | None, inputs: SaliencyBatch
-) -> Terms:
-    """Teacher-free distillation from the same network, dense and trained before."""
-    assert inputs.self_teacher_logits is not None
-    logits = forward(inputs.images)
-    task = task_loss(logits, inputs.batch, 0).total
-    term = config.tf_kd_self_scale * kd_loss(logits, inputs.self_teacher_logits, config.tf_kd_self_temperature)
-    return task, config.tf_kd_self_weight * (term - task)
-
-
-TERMS: dict[str, Term] = {
-    "none": task_loss_only, "cs-kd": cs_kd, "ps-kd": ps_kd, "dlb": dlb, "tf-kd": tf_kd, "tf-kd-self": tf_kd_self,
-}  # fmt: skip
-
-
-def make_saliency_batch(images: Tensor, labels: Tensor, paired_images: Tensor | None = None) -> SaliencyBatch:
-    """A batch of images that are in memory, for experiments in a notebook.
-
-    Args:
-        images: float32 [n, channels, height, width].
-        labels: int64 [n].
-        paired_images: see `SaliencyBatch`.
-    """
-    ids = np.arange(len(labels), dtype=np.int64)
-    return SaliencyBatch(images, Batch(images, labels, ids), paired_images)
+    def _task(self, logits: Tensor, inputs: SaliencyBatch) -> Tensor:
+        return self.task_loss(logits, inputs.batch, 0).total

@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -91,10 +91,9 @@ class Masks:
 
 def format_count(count: int) -> str:
     """A number of weights for people: 560, 61.2 k, 11.2 M."""
-    for size, unit in ((10**6, "M"), (10**4, "k")):
-        if count >= size:
-            return f"{count / (10**6 if unit == 'M' else 10**3):.1f} {unit}"
-    return f"{count:,}"
+    if count >= 10**6:
+        return f"{count / 10**6:.1f} M"
+    return f"{count / 10**3:.1f} k" if count >= 10**4 else f"{count:,}"
 
 
 def load_masks(path: Path) -> tuple[Masks, MasksMetadata]:
@@ -107,12 +106,20 @@ def load_masks(path: Path) -> tuple[Masks, MasksMetadata]:
     metadata = parse_record(MasksMetadata, meta, f"{path} is not a masks file")
     masks = {}
     for name, shape in metadata.shapes.items():
-        packed = arrays.get(name)
-        size = math.prod(shape)
-        if packed is None or packed.dtype != np.uint8 or packed.shape != (-(-size // 8),):
-            raise InvalidFile(f"{path}: the mask of weight '{name}' is missing or of another size than {list(shape)}")
-        masks[name] = np.unpackbits(packed, count=size).astype(np.bool_).reshape(shape)
+        masks[name] = unpack_mask(arrays.get(name), name, shape, path)
     return Masks(masks), metadata
+
+
+def unpack_mask(packed: NDArray[Any] | None, name: str, shape: tuple[int, ...], path: Path) -> NDArray[np.bool_]:
+    """The mask of a weight from its packed bits, uint8.
+
+    Raises:
+        InvalidFile: it is missing from the file, or of another size or type.
+    """
+    size = math.prod(shape)
+    if packed is None or packed.dtype != np.uint8 or packed.shape != (-(-size // 8),):
+        raise InvalidFile(f"{path}: the mask of weight '{name}' is missing or of another size than {list(shape)}")
+    return np.unpackbits(packed, count=size).astype(np.bool_).reshape(shape)
 
 
 class MaskEnforcer:
@@ -133,13 +140,9 @@ class MaskEnforcer:
         self._removed = {
             name: torch.from_numpy(~masks.tensors[name]).to(weight.device) for name, weight in self._weights.items()
         }
-        self.clear()
-
-    @torch.no_grad()
-    def clear(self) -> None:
-        """Set the removed weights to zero."""
-        for name, weight in self._weights.items():
-            weight.masked_fill_(self._removed[name], 0)
+        with torch.no_grad():
+            for name, weight in self._weights.items():
+                weight.masked_fill_(self._removed[name], 0)
 
     @torch.no_grad()
     def before_update(self) -> None:

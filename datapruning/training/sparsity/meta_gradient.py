@@ -6,9 +6,7 @@ After steps, of the cross-entropy: ProsPr (Alizadeh et al. 2022); of a self-dist
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -16,47 +14,22 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from datapruning.config.sparsity import SparsityConfig
 from datapruning.training.self_distillation.base import Forward
-from datapruning.training.sparsity.loss_terms import Terms
+from datapruning.training.sparsity.loss_terms import SaliencyBatch, SaliencyLoss, Terms
 from datapruning.training.sparsity.masks import Masks
 from datapruning.training.sparsity.prunable import prunable
 
-BatchT = TypeVar("BatchT", contravariant=True)
 Network = Callable[[Mapping[str, Tensor]], Forward]
 """From parameters by name to the network that has them."""
 
 
-class SaliencyLoss(Protocol[BatchT]):
-    """The loss whose saliency is taken, in two terms, so that they can be weighted against each other."""
-
-    def __call__(self, forward: Forward, previous: Forward | None, batch: BatchT) -> Terms:
-        """Of the network and, without gradient, of the network one inner step before."""
-        ...
-
-
-@dataclass(frozen=True)
-class InnerLoop:
-    """The steps from the initialisation to where the saliency is taken.
-
-    Attributes:
-        steps: number of steps.
-        lr: learning rate of plain gradient descent.
-        mode: "full" differentiates through the steps, "first-order" takes dL/dtheta_i * w_init.
-        match_gradients: whether the second term is weighted so that its gradient is as long as the first one's.
-    """
-
-    steps: int = 3
-    lr: float = 0.1
-    mode: str = "full"
-    match_gradients: bool = False
-
-
 def mask_gradient(
     model: nn.Module,
-    loss: SaliencyLoss[BatchT],
-    inner_batches: Sequence[BatchT],
-    outer_batches: Sequence[BatchT],
-    config: InnerLoop,
+    loss: SaliencyLoss,
+    inner_batches: Sequence[SaliencyBatch],
+    outer_batches: Sequence[SaliencyBatch],
+    config: SparsityConfig,
     masks: Masks | None = None,
 ) -> tuple[dict[str, Tensor], tuple[float, float]]:
     """d(loss after the steps)/d(mask), signed, at the given masks (default: all ones).
@@ -68,7 +41,8 @@ def mask_gradient(
         loss: of a batch.
         inner_batches: one for each inner step.
         outer_batches: those whose mean loss is differentiated.
-        config: of the inner loop.
+        config: learning rate of the inner steps, `match_gradients` and `mode`: "full" differentiates through the steps,
+            "first-order" takes dL/dtheta_i * w_init.
         masks: where the derivative is taken.
 
     Returns:
@@ -81,7 +55,7 @@ def mask_gradient(
         for name, w in prunable(model).items()
     }
     masked = {name: p * mask_vars[name] if name in mask_vars else p.clone().requires_grad_() for name, p in initial.items()}
-    trained, previous = inner_loop(network, loss, masked, inner_batches[: config.steps], config)
+    trained, previous = inner_loop(network, loss, masked, inner_batches, config)
     if config.mode == "full":
         return outer_gradient(network, loss, trained, previous, mask_vars, outer_batches, config)
     weights = {name: trained[name] for name in mask_vars}
@@ -92,10 +66,10 @@ def mask_gradient(
 
 def inner_loop(
     network: Network,
-    loss: SaliencyLoss[BatchT],
+    loss: SaliencyLoss,
     parameters: Mapping[str, Tensor],
-    batches: Sequence[BatchT],
-    config: InnerLoop,
+    batches: Sequence[SaliencyBatch],
+    config: SparsityConfig,
 ) -> tuple[Mapping[str, Tensor], Forward | None]:
     """Gradient descent, a step a batch; the parameters after it, and the network one step before (None without steps).
 
@@ -110,7 +84,7 @@ def inner_loop(
         grads = torch.autograd.grad(total, variables, create_graph=full, allow_unused=True)
         previous = network({name: p.detach() for name, p in parameters.items()})
         parameters = {
-            name: p if grad is None else p - config.lr * grad
+            name: p if grad is None else p - config.inner_lr * grad
             for (name, p), grad in zip(parameters.items(), grads, strict=True)
         }
     return parameters if full else _leaves(parameters), previous
@@ -118,12 +92,12 @@ def inner_loop(
 
 def outer_gradient(
     network: Network,
-    loss: SaliencyLoss[BatchT],
+    loss: SaliencyLoss,
     parameters: Mapping[str, Tensor],
     previous: Forward | None,
     variables: Mapping[str, Tensor],
-    batches: Sequence[BatchT],
-    config: InnerLoop,
+    batches: Sequence[SaliencyBatch],
+    config: SparsityConfig,
 ) -> tuple[dict[str, Tensor], tuple[float, float]]:
     """The gradient of the mean loss of the batches by `variables`, by name; and the means of both terms."""
     gradient = {name: torch.zeros_like(variable) for name, variable in variables.items()}

@@ -10,8 +10,6 @@ from datapruning.errors import InvalidValue
 from datapruning.runs.result import PrunedLayer
 
 LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
-Weights = Mapping[str, Tensor]
-"""A tensor for each prunable weight, by the name that `model.named_parameters()` gives it."""
 
 
 def prunable_layers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:

@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from datapruning.config.self_distillation import SelfDistillConfig
 from datapruning.config.sparsity import SparsityConfig
 from datapruning.errors import InvalidValue
 from datapruning.models import meta_model
@@ -16,7 +15,8 @@ from datapruning.runs.result import SparsityRecord
 from datapruning.runs.run import Run
 from datapruning.training.losses import CrossEntropy, Loss, SoftLabels
 from datapruning.training.rng import StepRNG, isolated_rng
-from datapruning.training.sparsity.criteria import SaliencyInputs, saliency
+from datapruning.training.sparsity.criteria import CRITERIA, SaliencyInputs
+from datapruning.training.sparsity.loss_terms import SaliencyLoss
 from datapruning.training.sparsity.masks import MASKS_FILE, Masks, format_count, load_masks
 from datapruning.training.sparsity.prunable import layer_table, prunable
 from datapruning.training.sparsity.saliency_batches import sample_saliency_batches
@@ -52,21 +52,17 @@ def prune_at_init(
     context: Context,
     model: nn.Module,
     ids: NDArray[np.int64],
-    settings: SparsityConfig,
-    self_distill: SelfDistillConfig,
     task_loss: Loss,
     seed: int,
     self_teacher: SoftLabels | None = None,
 ) -> PruningResult:
-    """Masks for a network at its initialisation.
+    """Masks for a network at its initialisation, by the context's recipe.
 
     Args:
-        context: dataset, loaders.
+        context: dataset, loaders, recipe.
         model: at its initialisation; left as it is.
         ids: int64, the kept samples.
-        settings: of the pruning.
-        self_distill: the method whose loss "epsd" takes; otherwise "none".
-        task_loss: the loss that self-distillation is added to.
+        task_loss: the loss that self-distillation is added to where "epsd" takes the saliency of both.
         seed: random seed of the batches.
         self_teacher: soft labels for "tf-kd-self".
 
@@ -75,9 +71,10 @@ def prune_at_init(
         DataPruningError: a saliency that is not finite.
     """
     started = time.perf_counter()
-    inner, outer = sample_saliency_batches(context, ids, settings, self_distill, seed, self_teacher)
+    settings, loss = context.recipe.sparsity, SaliencyLoss(context.recipe.self_distill, task_loss)
+    inner, outer = sample_saliency_batches(context, ids, seed, self_teacher)
     height, width, channels = context.shape
-    inputs = SaliencyInputs(model, settings, self_distill, task_loss, inner, outer, (channels, height, width), seed)
+    inputs = SaliencyInputs(model, settings, loss, inner, outer, (channels, height, width), seed)
     rounds = settings.rounds_made
     masks: Masks | None = None
     protected: list[str] = []
@@ -88,7 +85,8 @@ def prune_at_init(
         with isolated_rng(context.device):  # dropout must not depend on earlier draws
             rng.seed_step(0)
             for sparsity in sparsity_schedule(settings.sparsity, rounds):
-                masks, protected = keep_largest(saliency(inputs._replace(masks=masks)), sparsity, settings.scope, masks)
+                saliency = CRITERIA[settings.criterion](inputs._replace(masks=masks))
+                masks, protected = keep_largest(saliency, sparsity, settings.scope, masks)
     finally:
         model.train(was_training)
     assert masks is not None
@@ -134,22 +132,11 @@ def check_epsd(context: Context, weight: float | None) -> None:
 
 
 def load_or_make_masks(
-    context: Context,
-    run: Run,
-    ids: NDArray[np.int64],
-    student_loss: Loss,
-    seed: int,
-    self_teacher: SoftLabels | None,
+    context: Context, run: Run, ids: NDArray[np.int64], student_loss: Loss, seed: int, self_teacher: SoftLabels | None
 ) -> PruningResult | None:
-    """The masks of a student's run: made once, then read from its folder (`masks.npz`). None without pruning.
+    """The masks of a student's run: made once (see `prune_at_init`), then read from its folder. None without pruning.
 
-    Args:
-        context: dataset, recipe, loaders.
-        run: opened by the caller.
-        ids: int64, the kept samples.
-        student_loss: the loss of the student, with its teacher.
-        seed: of the run.
-        self_teacher: soft labels for "tf-kd-self".
+    `student_loss` is the loss that the student will be trained with, which may have a teacher.
 
     Raises:
         InvalidFile: broken masks.
@@ -166,6 +153,6 @@ def load_or_make_masks(
         info(f"pruning: using {path}, {masks}")
         return PruningResult(masks, metadata.sparsity, metadata.cost)
     task_loss = student_loss if settings.loss == "kd" else CrossEntropy(recipe.train.label_smoothing)
-    pruned = prune_at_init(context, model, ids, settings, recipe.self_distill, task_loss, seed, self_teacher)
+    pruned = prune_at_init(context, model, ids, task_loss, seed, self_teacher)
     pruned.masks.save(path, pruned.record, pruned.cost)
     return pruned

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 import numpy as np
 import pytest
@@ -13,11 +12,11 @@ from torch.func import functional_call
 
 from datapruning.config.self_distillation import SelfDistillConfig
 from datapruning.config.sparsity import SparsityConfig
+from datapruning.data.loaders.loader import Batch
 from datapruning.errors import InvalidValue
-from datapruning.training.losses import CrossEntropy
-from datapruning.training.sparsity.criteria import SaliencyInputs, saliency
-from datapruning.training.sparsity.loss_terms import TERMS, SaliencyBatch, make_saliency_batch
-from datapruning.training.sparsity.meta_gradient import InnerLoop, mask_gradient, normalised
+from datapruning.training.sparsity.criteria import CRITERIA, SaliencyInputs
+from datapruning.training.sparsity.loss_terms import SaliencyBatch, SaliencyLoss
+from datapruning.training.sparsity.meta_gradient import mask_gradient, normalised
 from datapruning.training.sparsity.prunable import prunable
 from datapruning.training.sparsity.threshold import Saliency
 
@@ -31,6 +30,11 @@ def network() -> nn.Module:
     return nn.Sequential(
         nn.Conv2d(1, 3, 3, bias=False), nn.BatchNorm2d(3), nn.Softplus(), nn.Flatten(), nn.Linear(12, 4)
     ).double()
+
+
+def make_saliency_batch(images: Tensor, labels: Tensor, paired_images: Tensor | None = None) -> SaliencyBatch:
+    """Of images float32 [n, channels, height, width] in memory."""
+    return SaliencyBatch(images, Batch(images, labels, np.arange(len(labels))), paired_images)
 
 
 def look(seed: int) -> SaliencyBatch:
@@ -65,8 +69,8 @@ def total(
         buffers = {name: b.clone() for name, b in model.named_buffers()}
         return lambda images: functional_call(model, ({**parameters, **buffers},), (images,))
 
-    how = SelfDistillConfig(method=method)
-    base, extra = TERMS[method](how, CrossEntropy(), forward(theta), forward(before) if before else None, item)
+    loss = SaliencyLoss(SelfDistillConfig(method=method))
+    base, extra = loss(forward(theta), forward(before) if before else None, item)
     return base if extra is None else base + extra
 
 
@@ -81,8 +85,8 @@ def test_the_saliency_equals_finite_differences_in_the_mask(method: str, mode: s
     model, inside, outside = network(), [look(1), look(2)], look(3)
     start = {name: p.detach() for name, p in model.named_parameters()}
     ones = {name: torch.ones_like(w) for name, w in prunable(model).items()}
-    loss = partial(TERMS[method], SelfDistillConfig(method=method), CrossEntropy())
-    result, _ = mask_gradient(model, loss, inside, [outside], InnerLoop(2, RATE, mode))
+    loss = SaliencyLoss(SelfDistillConfig(method=method))
+    result, _ = mask_gradient(model, loss, inside, [outside], SparsityConfig(inner_lr=RATE, mode=mode))
     frozen = Frozen(model, method, inside, outside, start)
     for name in ones:
         numbers = torch.zeros_like(ones[name])
@@ -132,20 +136,18 @@ class Frozen:
             return forward(theta if torch.is_grad_enabled() else self.path[number])(images)
 
         before = forward(self.path[number - 1]) if number else None
-        base, extra = TERMS[self.method](
-            SelfDistillConfig(method=self.method), CrossEntropy(), now, before, self.looks[number]
-        )
+        base, extra = SaliencyLoss(SelfDistillConfig(method=self.method))(now, before, self.looks[number])
         return base if extra is None else base + extra
 
 
 def test_the_model_is_left_as_it_was_and_a_removed_weight_has_its_derivative_too() -> None:
     model = network()
     before = {name: t.clone() for name, t in model.state_dict().items()}
-    loss = partial(TERMS["none"], SelfDistillConfig(), CrossEntropy())
-    result, _ = mask_gradient(model, loss, [look(1)], [look(2), look(3)], InnerLoop(1, RATE))
+    loss = SaliencyLoss()
+    result, _ = mask_gradient(model, loss, [look(1)], [look(2), look(3)], SparsityConfig(inner_lr=RATE))
     assert all(torch.equal(t, before[name]) for name, t in model.state_dict().items())
     assert all(p.grad is None for p in model.parameters())
-    parts = [mask_gradient(model, loss, [look(1)], [look(k)], InnerLoop(1, RATE))[0] for k in (2, 3)]
+    parts = [mask_gradient(model, loss, [look(1)], [look(k)], SparsityConfig(inner_lr=RATE))[0] for k in (2, 3)]
     for name, item in result.items():
         torch.testing.assert_close(item, (parts[0][name] + parts[1][name]) / 2)
     assert sum(item.sum() for item in normalised(result).values()) == pytest.approx(1)
@@ -153,10 +155,9 @@ def test_the_model_is_left_as_it_was_and_a_removed_weight_has_its_derivative_too
 
 def test_matched_terms_have_gradients_of_one_length() -> None:
     model, item = network(), look(1)
-    how = SelfDistillConfig(method="cs-kd")
-    loss = partial(TERMS["cs-kd"], how, CrossEntropy())
-    both, (base, extra) = mask_gradient(model, loss, [], [item], InnerLoop(0, RATE, match_gradients=True))
-    alone, _ = mask_gradient(model, partial(TERMS["none"], how, CrossEntropy()), [], [item], InnerLoop(0, RATE))
+    loss = SaliencyLoss(SelfDistillConfig(method="cs-kd"))
+    both, (base, extra) = mask_gradient(model, loss, [], [item], SparsityConfig(match_gradients=True))
+    alone, _ = mask_gradient(model, SaliencyLoss(), [], [item], SparsityConfig())
     rest = {name: both[name] - alone[name] for name in both}
     sizes = [sum(float((g**2).sum()) for g in part.values()) for part in (alone, rest)]
     assert sizes[0] == pytest.approx(sizes[1])
@@ -168,11 +169,8 @@ def by_hand(
     prune_by: str, model: nn.Module, looks: list[SaliencyBatch], shape: tuple[int, int, int] = (1, 1, 2)
 ) -> Saliency:
     """Saliency of a small case."""
-    return saliency(
-        SaliencyInputs(
-            model, SparsityConfig(sparsity=0.5, criterion=prune_by), SelfDistillConfig(), CrossEntropy(), [], looks, shape, 0
-        )
-    )
+    settings = SparsityConfig(sparsity=0.5, criterion=prune_by)
+    return CRITERIA[prune_by](SaliencyInputs(model, settings, SaliencyLoss(), [], looks, shape, 0))
 
 
 def two_layers() -> nn.Module:
