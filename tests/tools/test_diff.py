@@ -14,18 +14,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datapruning.artifacts.metadata import ScoresMetadata, SubsetMetadata, common_fields
+from datapruning.artifacts.metadata import ScoresMetadata, common_fields
 from datapruning.artifacts.rank_correlation import rank_correlation
 from datapruning.artifacts.scores import Scores
 from datapruning.artifacts.subset import Subset, subset_from_ids
 from datapruning.data.dataset import Dataset
 from datapruning.errors import IncompatibleInputs
 from datapruning.io.npz import write_npz
-from datapruning.tools.diff.classes import MAX_CLASSES, class_table
-from datapruning.tools.diff.diff import diff
-from datapruning.tools.diff.runs import ComparedRun, compare_runs, flatten
-from datapruning.tools.diff.scores import compare_scores, count_shared_top
-from datapruning.tools.diff.subsets import compare_subsets, overlap
+from datapruning.tools.diff.diff import ComparedRun, compare_runs, diff, flatten
+from datapruning.tools.diff.samples import MAX_CLASSES, class_table, compare_scores, compare_subsets, overlap_by_chance
 from tests.conftest import Answer, fast_arguments
 
 Dprune = Callable[..., Answer]
@@ -46,27 +43,23 @@ def scores_of(data: Dataset, values: Any) -> Scores:
 @settings(deadline=None, max_examples=50)
 @given(IDS, IDS)
 def test_the_overlap_is_that_of_sets(small: Dataset, a: list[int], b: list[int]) -> None:
-    result = overlap(subset_of(small, a), subset_of(small, b))
-    assert (result.both, result.either) == (len({*a} & {*b}), len({*a} | {*b}))
-    other = overlap(subset_of(small, b), subset_of(small, a))
-    assert (other.both, other.either) == (result.both, result.either)
-    assert math.isclose(other.expected, result.expected)
-    assert math.isclose(other.stddev, result.stddev, abs_tol=1e-12)
+    lines = compare_subsets(subset_of(small, a), subset_of(small, b))
+    both, either = len({*a} & {*b}), len({*a} | {*b})
+    assert lines[2].startswith(f"in both: {both} ({both / len(a):.1%} of A, {both / len(b):.1%} of B); by chance ")
+    assert lines[4].startswith(f"Jaccard (both / either): {both / either:.3f};")
+    expected, stddev = overlap_by_chance(len(a), len(b), 120)
+    assert overlap_by_chance(len(b), len(a), 120) == pytest.approx((expected, stddev), abs=1e-12)
 
 
 def test_what_chance_gives_is_counted_over_all_subsets() -> None:
-    a = {0, 1, 2}
-    counts = [len(a & {*b}) for b in combinations(range(7), 4)]
-    meta = SubsetMetadata(dataset="d", fingerprint="f", total=7, package_version="0", created="", scorer="ids")
-    result = overlap(Subset(np.array([0, 1, 2]), meta), Subset(np.array([0, 1, 2, 3]), meta))
-    assert math.isclose(result.expected, float(np.mean(counts)))
-    assert math.isclose(result.stddev, float(np.std(counts)))
+    counts = [len({0, 1, 2} & {*b}) for b in combinations(range(7), 4)]
+    assert overlap_by_chance(3, 4, 7) == pytest.approx((float(np.mean(counts)), float(np.std(counts))))
 
 
 def test_the_full_set_has_no_spread(small: Dataset) -> None:
     everything = subset_of(small, range(120))
-    result = overlap(everything, subset_of(small, [4, 5]))
-    assert (result.both, result.expected, result.stddev) == (2, 2, 0)
+    lines = compare_subsets(everything, subset_of(small, [4, 5]))
+    assert lines[2] == "in both: 2 (1.7% of A, 100.0% of B); by chance 2.0 +- 0.0"
 
 
 def test_a_subset_s_words(small: Dataset) -> None:
@@ -142,10 +135,12 @@ def test_infinite_scores_have_their_place(small: Dataset) -> None:
     assert "correlation: 1.0000" in lines[2]
 
 
-def test_the_front_is_that_of_select() -> None:
-    a, b = np.array([3, 3, 1, 2], np.float32), np.array([1, 5, 5, 5], np.float32)
-    assert count_shared_top(a, b, 2) == 1, "A keeps 0 and 1, B 1 and 2"
-    assert count_shared_top(a, b, 4) == 4
+def test_the_front_is_that_of_select(small: Dataset) -> None:
+    a, b = np.zeros(120), np.zeros(120)
+    a[[0, 1, 3]], b[[1, 2, 3]] = (3, 3, 2), 5
+    lines = compare_scores(scores_of(small, a), scores_of(small, b))
+    assert lines[3].startswith("in the top 1% of both: 0 of 1 "), "A keeps 0, B 1"
+    assert lines[4].startswith("in the top 10% of both: 12 of 12 "), "of equal scores the lower ids come first"
 
 
 def test_classes_are_told_by_their_place(small: Dataset) -> None:

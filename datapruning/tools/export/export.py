@@ -1,6 +1,10 @@
 """`export`: scores and subsets as tables and lists, and weights of runs, for other programs."""
 
+from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from datapruning.artifacts.metadata import check_same_dataset
 from datapruning.artifacts.scores import Scores
@@ -10,8 +14,8 @@ from datapruning.data.image_paths import needed_paths
 from datapruning.data.registry import open_dataset
 from datapruning.errors import InvalidFile, InvalidValue, OutputExists
 from datapruning.runs.context import WORKSPACE
-from datapruning.tools.export.columns import make_columns, ordered_ids
-from datapruning.tools.export.writers import import_pyarrow, write_csv, write_lines, write_npy, write_parquet
+from datapruning.selection.draw import rank_descending
+from datapruning.tools.export.writers import Columns, import_pyarrow, write_csv, write_lines, write_npy, write_parquet
 from datapruning.tools.load import load_scores_or_subset
 from datapruning.training.sparsity.export import export_weights
 
@@ -98,16 +102,39 @@ def _export_samples(artifact: Scores | Subset, out: Path, data: Dataset | None, 
         check_same_dataset("this subset" if is_subset else "these scores", artifact.meta, data)
     image_paths = needed_paths(data) if paths and data is not None else None
     if out.suffix in (".csv", ".parquet"):
-        columns = make_columns(artifact, image_paths)
+        columns = _make_columns(artifact, image_paths)
         if out.suffix == ".csv":
             write_csv(out, columns)
         else:
             write_parquet(out, columns, artifact.meta.to_json())
         return f"{len(columns['id']):,} rows of {', '.join(columns)}: {out}"
-    ids = ordered_ids(artifact)
+    ids = _ordered_ids(artifact)
     if out.suffix == ".npy":
         write_npy(out, ids if isinstance(artifact, Subset) else artifact.values)
         return f"{len(ids):,} {'ids' if is_subset else 'scores, in the order of the ids'}: {out}"
     write_lines(out, ids.tolist() if image_paths is None else [image_paths[i] for i in ids])
     order = "" if is_subset else ", highest score first"
     return f"{len(ids):,} {'ids' if image_paths is None else 'paths'}{order}: {out}"
+
+
+def _make_columns(artifact: Scores | Subset, paths: Sequence[str] | None = None) -> Columns:
+    """Return columns of all N samples in the order of their ids: `id` int64, `path` if it is given, and the content.
+
+    The content of scores is `score` float32 and, where the scorer gives it, `stderr` float32; of a subset, `kept` bool.
+    """
+    total = len(artifact.values) if isinstance(artifact, Scores) else artifact.total
+    columns: Columns = {"id": np.arange(total), **({} if paths is None else {"path": paths})}
+    if isinstance(artifact, Subset):
+        return {**columns, "kept": np.isin(np.arange(total), artifact.indices)}
+    return {**columns, "score": artifact.values, **({} if artifact.stderr is None else {"stderr": artifact.stderr})}
+
+
+def _ordered_ids(artifact: Scores | Subset) -> NDArray[np.int64]:
+    """Return int64 ids: of a subset the kept ones, rising; of scores all, the highest first, of equals the lower id first.
+
+    Images that cannot be read are left out: they are never selected.
+    """
+    if isinstance(artifact, Subset):
+        return artifact.indices
+    order = rank_descending(artifact.values)
+    return order[~np.isin(order, artifact.meta.unreadable or ())]

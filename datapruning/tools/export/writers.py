@@ -12,8 +12,8 @@ import numpy as np
 from datapruning.errors import InvalidFile, MissingPackage
 from datapruning.io.atomic import atomic_write
 from datapruning.io.npy import Array
-from datapruning.tools.export.columns import Columns
 
+Columns = dict[str, Array | Sequence[str]]
 METADATA_KEY = b"datapruning"
 """The key of a Parquet file's own metadata under which `meta` is stored, as JSON."""
 
