@@ -28,7 +28,8 @@ from datapruning.evidence.external_loop import NO_FINGERPRINT
 from datapruning.evidence.members import open_ensemble
 from datapruning.evidence.recording import Recording, open_recording
 from datapruning.io.disk_space import check_writable
-from datapruning.report.label_issue_page import check_page, write_page
+from datapruning.report.render import check_page
+from datapruning.report.write import write_label_issue_page
 from datapruning.runs.context import Context
 from datapruning.runs.opening import ContextSettings, DatasetOrContext, as_context
 from datapruning.scorers import get_scorer
@@ -188,7 +189,7 @@ def find_label_issues_of_recording(
 
 def _check_outputs(out: str | Path | None, gallery: str | Path | None, probs: str | Path | None = None) -> None:
     if gallery is not None:
-        check_page(Path(gallery))
+        check_page(Path(gallery), "gallery")
     for output in (out, probs):
         if output is not None:
             check_writable(output)
@@ -196,7 +197,7 @@ def _check_outputs(out: str | Path | None, gallery: str | Path | None, probs: st
 
 def _write(issues: LabelIssues, data: Dataset | None, out: str | Path | None, gallery: str | Path | None) -> None:
     if gallery is not None and data is not None:
-        write_page(issues, data, Path(gallery))
+        write_label_issue_page(issues, data, Path(gallery))
     if out is not None:
         issues.save(out)
 

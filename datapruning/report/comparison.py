@@ -4,7 +4,6 @@ The page calls a comparison a set-up. Comparisons that differ only in how weight
 a family.
 """
 
-from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from string import ascii_uppercase
@@ -12,7 +11,7 @@ from typing import Any
 
 from datapruning.errors import IncompatibleInputs
 from datapruning.report.format import format_sparsity
-from datapruning.report.groups import Group, KDLabels, full_data, main_kd, make_groups, pivot
+from datapruning.report.groups import Group, kd_labels, make_groups, pivot
 from datapruning.report.run_records import VARIANT_TABLES, RunRecord
 
 NO_METHOD = "none"
@@ -45,13 +44,18 @@ class Comparison:
 
     @property
     def full_data(self) -> Group | None:
-        """The runs on all the data without KD."""
-        return full_data(self.groups)
+        """The runs on all the data without KD: what everything is measured against."""
+        return next((group for group in self.groups if group.is_full and not group.has_kd), None)
 
     @property
     def main_kd(self) -> str | None:
-        """The kind of KD that stands for all, see `groups.main_kd`."""
-        return main_kd(self.groups)
+        """The one kind of KD that stands for all where there is room for one: auto, else the weight with the most runs.
+
+        Never chosen by accuracy: that would be a choice on the test set.
+        """
+        kinds = pivot((group for group in self.groups if group.has_kd), lambda group: group.kd)
+        ranks = {kd: (gs[0].is_auto, sum(g.n for g in gs), gs[-1].runs[0].result.kd_weight) for kd, gs in kinds.items()}
+        return max(ranks, key=lambda kd: ranks[kd]) if ranks else None
 
     @property
     def sparsity(self) -> float:
@@ -150,16 +154,19 @@ def compare(runs: Sequence[RunRecord]) -> list[Comparison]:
     """
     unnamed = [Comparison("", r[0].settings, {}, r) for r in pivot(runs, lambda run: _key(run.settings)).values()]
     unnamed.sort(key=lambda c: len(c.runs), reverse=True)
-    sizes = Counter({family: sum(len(c.runs) for c in members) for family, members in by_family(unnamed).items()})
-    ranks = {family: rank for rank, (family, _) in enumerate(sizes.most_common())}
+    families = {family: [run for c in members for run in c.runs] for family, members in by_family(unnamed).items()}
+    ranks = {family: rank for rank, family in enumerate(sorted(families, key=lambda f: -len(families[f])))}
     unnamed.sort(key=lambda c: (ranks[c.family], c.sparsity, c.method != NO_METHOD, c.criterion, c.method))
+    labels = {
+        run.folder: label
+        for members in families.values() for run, label in zip(members, kd_labels(members), strict=True)
+    }  # fmt: skip
     keys = _differing_keys([comparison.settings for comparison in unnamed])
-    labels = {family: KDLabels(r for c in members for r in c.runs) for family, members in by_family(unnamed).items()}
     return [
         replace(
             comparison, name=_name(i) if len(unnamed) > 1 else "",
             differing={key: _value(comparison.settings, key) for key in keys},
-            groups=make_groups(comparison.runs, labels[comparison.family]),
+            groups=make_groups((run, labels[run.folder]) for run in comparison.runs),
         )
         for i, comparison in enumerate(unnamed)
     ]  # fmt: skip

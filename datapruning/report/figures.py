@@ -89,7 +89,7 @@ def draw(name: str, alt: str, paint: Callable[[Canvas], None], height: float = 2
         svg, png = io.BytesIO(), io.BytesIO()
         canvas.savefig(svg, format="svg", metadata={"Date": None, "Creator": None, "Title": alt})
         canvas.savefig(png, format="png", dpi=160, metadata={"Software": None, "Title": alt})
-    text = _with_fonts(svg.getvalue().decode())
+    text = svg.getvalue().decode().replace("'DejaVu Sans'", ", ".join(f"'{f}'" if " " in f else f for f in FONTS))
     return Figure(name, alt, Markup(_inline(text, alt)), text.encode(), png.getvalue())
 
 
@@ -103,11 +103,6 @@ def plot(name: str, alt: str, title: str, paint: Callable[[Axes], None], height:
         add_legend(canvas, axes)
 
     return draw(name, alt, paint_canvas, height)
-
-
-def _with_fonts(svg: str) -> str:
-    quoted = ", ".join(f"'{f}'" if " " in f else f for f in FONTS)
-    return re.sub(r"'DejaVu Sans'", quoted, svg)
 
 
 def _inline(svg: str, alt: str) -> str:
@@ -189,10 +184,3 @@ def log_axis(axis: Axis, steps: Sequence[float], num_ticks: int, format_tick: Ca
     axis.set_major_locator(LogLocator(subs=tuple(steps), numticks=num_ticks))
     axis.set_major_formatter(FuncFormatter(lambda value, _: format_tick(value)))
     axis.set_minor_formatter(NullFormatter())
-
-
-def turn_tick_labels(axes: Axes) -> None:
-    """Let turned labels of x end at their tick."""
-    for label in axes.get_xticklabels():
-        label.set_horizontalalignment("right")
-        label.set_rotation_mode("anchor")

@@ -1,6 +1,6 @@
 """Finding student runs: in run folders, sweeps, workspaces, or any folder of run folders."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,48 +54,38 @@ def find_runs(paths: Sequence[Path]) -> RunCollection:
             folders[run.identity] = folder
             collection.runs.append(run)
     if not collection.runs:
-        raise InvalidValue(_nothing_found(paths, collection))
+        text = f"no finished student run in {', '.join(map(str, paths))}"
+        if collection.left_out:
+            text += f"; {len(collection.left_out)} left out ({': '.join(collection.left_out[0])})"
+        if collection.failures:
+            text += f"; {len(collection.failures)} rows failed ({collection.failures[0][1]})"
+        raise InvalidValue(f"{text}; 'dprune train' makes one")
     sweeps = [path.resolve() for path in paths if path.resolve().parent.name == SWEEPS]
-    roots = [
-        *paths,
-        *(sweep.parent.parent for sweep in sweeps),
-        *(root for run in collection.runs for root in run.workspaces),
-    ]
+    roots = [*paths, *(sweep.parent.parent for sweep in sweeps), *(r for run in collection.runs for r in run.workspaces)]
     collection.roots = list({root.resolve(): root for root in roots}.values())
     return collection
 
 
-def _nothing_found(paths: Sequence[Path], collection: RunCollection) -> str:
-    text = f"no finished student run in {', '.join(map(str, paths))}"
-    if collection.left_out:
-        text += f"; {len(collection.left_out)} left out ({': '.join(collection.left_out[0])})"
-    if collection.failures:
-        text += f"; {len(collection.failures)} rows failed ({collection.failures[0][1]})"
-    return f"{text}; 'dprune train' makes one"
-
-
-def _runs_in(path: Path, collection: RunCollection) -> Iterable[RunRecord]:
+def _runs_in(path: Path, collection: RunCollection) -> Iterator[RunRecord]:
+    """The runs in a run folder, in a sweep, in a workspace, or in the run folders of a folder."""
     if not path.is_dir():
         raise InvalidFile(f"{path} {'is a file' if path.exists() else 'is not there'}; {HINT}")
     if (path / CONFIG).exists():
-        return _read_run(path, collection, is_named=True)
+        yield from _read_run(path, collection, is_named=True)
+        return
     if (path / STORE).exists():
-        return _read_sweep(path, collection)
-    if (path / STUDENTS).is_dir() or (path / SWEEPS).is_dir():
-        return _read_workspace(path, collection)
-    folders = sorted(config.parent for config in path.glob(f"*/{CONFIG}"))
-    if not folders:
+        yield from _read_sweep(path, collection)
+        return
+    is_workspace = (path / STUDENTS).is_dir() or (path / SWEEPS).is_dir()
+    configs = sorted((path / STUDENTS if is_workspace else path).glob(f"*/{CONFIG}"))
+    if not configs and not is_workspace:
         raise InvalidFile(
             f"{path} is no run folder (no {CONFIG}), no sweep (no {STORE}) and no workspace (no {STUDENTS}/): "
             "nothing to report on"
         )
-    return (run for folder in folders for run in _read_run(folder, collection))
-
-
-def _read_workspace(workspace: Path, collection: RunCollection) -> Iterator[RunRecord]:
-    for config in sorted((workspace / STUDENTS).glob(f"*/{CONFIG}")):
+    for config in configs:
         yield from _read_run(config.parent, collection)
-    for store in sorted((workspace / SWEEPS).glob(f"*/{STORE}")):
+    for store in sorted((path / SWEEPS).glob(f"*/{STORE}")):
         yield from _read_sweep(store.parent, collection)
 
 

@@ -10,9 +10,7 @@ MINUS = "\N{MINUS SIGN}"
 def mean_std(values: Sequence[float], sign: bool = False) -> str:
     """The mean and, of two values and more, their standard deviation, as in "98.33 ± 0.39"; of no values "".
 
-    Args:
-        values: what is averaged.
-        sign: whether the mean is written with its sign, as a difference is.
+    With `sign` the mean is written with its sign, as a difference is.
     """
     if not values:
         return ""

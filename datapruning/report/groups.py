@@ -52,7 +52,7 @@ class Group:
     @property
     def accuracies(self) -> list[float]:
         """The runs' test accuracies in percent."""
-        return [run.accuracy for run in self.runs]
+        return [run.result.test_accuracy for run in self.runs]
 
     @property
     def mean(self) -> float:
@@ -91,34 +91,31 @@ class Group:
         return group_cost(self.runs)
 
 
-class KDLabels:
-    """Labels of the kinds of KD, which name the teacher and the [kd] settings only where runs differ in them."""
+def kd_labels(runs: Sequence[RunRecord]) -> list[str]:
+    """The kind of KD of each run, with the teacher and the [kd] settings where the runs differ in them.
 
-    def __init__(self, runs: Iterable[RunRecord]) -> None:
-        distilled = [run for run in runs if run.kd != NO_KD]
-        self._teachers = {_teacher_key(run): _teacher_models(run) for run in distilled}
-        settings = pivot(distilled, lambda run: run.kd == AUTO)
-        self._differing = {auto: _differing([run.kd_settings for run in runs]) for auto, runs in settings.items()}
-
-    def label(self, run: RunRecord) -> str:
-        """The kind of KD of a run, as in "KD 0.9, T = 2, teacher resnet18"."""
-        if run.kd == NO_KD:
-            return NO_KD
-        settings = [f"{k} = {run.kd_settings.get(k, 'not recorded')}" for k in self._differing[run.kd == AUTO]]
-        teacher = [f"teacher {self._teacher_name(run)}"] if len(self._teachers) > 1 else []
-        return ", ".join([run.kd, *settings, *teacher])
-
-    def _teacher_name(self, run: RunRecord) -> str:
-        name = _teacher_models(run)
-        if list(self._teachers.values()).count(name) == 1:
-            return name
-        accuracies = "/".join(f"{t.test_accuracy:.2f}%" for t in run.candidates or run.teachers)
-        return f"{name} {accuracies} {_teacher_key(run)[1][:4]}"
+    As in "KD 0.9, T = 2, teacher resnet18".
+    """
+    distilled = [run for run in runs if run.kd != NO_KD]
+    names = {_teacher_key(run): _teacher_models(run) for run in distilled}
+    by_kind = pivot(distilled, lambda run: run.kd == AUTO)
+    differing = {auto: _differing([run.kd_settings for run in members]) for auto, members in by_kind.items()}
+    labels = []
+    for run in runs:
+        label = [run.kd]
+        if run.kd != NO_KD:
+            label += [f"{key} = {run.kd_settings.get(key, 'not recorded')}" for key in differing[run.kd == AUTO]]
+        if run.kd != NO_KD and len(names) > 1:
+            label.append(f"teacher {_teacher_models(run)}")
+            if list(names.values()).count(_teacher_models(run)) > 1:
+                accuracies = "/".join(f"{t.test_accuracy:.2f}%" for t in run.candidates or run.teachers)
+                label[-1] += f" {accuracies} {_teacher_key(run)[1][:4]}"
+        labels.append(", ".join(label))
+    return labels
 
 
 def _teacher_key(run: RunRecord) -> tuple[str, ...]:
-    teachers = run.candidates or run.teachers
-    return ("auto" if run.candidates else "", *(t.weights for t in teachers))
+    return ("auto" if run.candidates else "", *(t.weights for t in run.candidates or run.teachers))
 
 
 def _teacher_models(run: RunRecord) -> str:
@@ -133,11 +130,14 @@ def _differing(settings: Sequence[Mapping[str, Any]]) -> list[str]:
     return [key for key in keys if len({repr(values.get(key)) for values in settings}) > 1]
 
 
-def make_groups(runs: Iterable[RunRecord], labels: KDLabels) -> list[Group]:
-    """The groups of comparable runs: by fraction, then scorer, then no KD, auto, and the fixed weights rising."""
-    by_seed = sorted(runs, key=lambda run: (run.result.seed, str(run.folder)))
-    table = pivot(by_seed, lambda run: (run.fraction, run.scorer, labels.label(run)))
-    groups = [Group(*key, members) for key, members in table.items()]
+def make_groups(labelled: Iterable[tuple[RunRecord, str]]) -> list[Group]:
+    """The groups of comparable runs, which are given with the labels of their KD.
+
+    By fraction, then scorer, then no KD, auto, and the fixed weights rising; the runs of a group by seed.
+    """
+    by_seed = sorted(labelled, key=lambda pair: (pair[0].result.seed, str(pair[0].folder)))
+    table = pivot(by_seed, lambda pair: (pair[0].fraction, pair[0].scorer, pair[1]))
+    groups = [Group(*key, [run for run, _ in members]) for key, members in table.items()]
     return sorted(groups, key=lambda g: (g.fraction, scorer_order(g.scorer), g.kd_order, g.kd))
 
 
@@ -151,11 +151,6 @@ def pruning_scorers(groups: Iterable[Group]) -> list[str]:
     return sorted({group.scorer for group in groups if not group.is_full}, key=scorer_order)
 
 
-def full_data(groups: Iterable[Group]) -> Group | None:
-    """The runs on all the data without KD: what everything is measured against."""
-    return next((group for group in groups if group.is_full and not group.has_kd), None)
-
-
 def curve_kds(groups: Sequence[Group]) -> list[str]:
     """The kinds of KD that have a curve of their own: no KD, auto, and a few of the fixed weights."""
     kinds = {group.kd: group for group in sorted(groups, key=lambda group: group.kd_order)}
@@ -165,20 +160,11 @@ def curve_kds(groups: Sequence[Group]) -> list[str]:
     return [kd for kd, g in kinds.items() if not g.has_kd or g.is_auto or g.runs[0].result.kd_weight in weights]
 
 
-def main_kd(groups: Iterable[Group]) -> str | None:
-    """The one kind of KD that stands for all where there is room for one: auto, else the weight with the most runs.
-
-    Never chosen by accuracy: that would be a choice on the test set.
-    """
-    kinds = pivot((group for group in groups if group.has_kd), lambda group: group.kd)
-    ranks = {kd: (gs[0].is_auto, sum(g.n for g in gs), gs[-1].runs[0].result.kd_weight) for kd, gs in kinds.items()}
-    return max(ranks, key=lambda kd: ranks[kd]) if ranks else None
-
-
 def paired_differences(group: Group, baseline: Group | None) -> list[float]:
     """Accuracy of each run minus that of the baseline's run of the same seed, in points; of seeds that have both."""
-    accuracies = {run.result.seed: run.accuracy for run in baseline.runs} if baseline else {}
-    return [run.accuracy - accuracies[run.result.seed] for run in group.runs if run.result.seed in accuracies]
+    accuracies = {run.result.seed: run.result.test_accuracy for run in baseline.runs} if baseline else {}
+    results = [run.result for run in group.runs]
+    return [result.test_accuracy - accuracies[result.seed] for result in results if result.seed in accuracies]
 
 
 def kd_gains(group: Group, groups: Iterable[Group]) -> list[float]:

@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from datapruning.artifacts.label_issues import LabelIssues
 from datapruning.data.dataset import Dataset
+from datapruning.data.registry import WORKSPACE, open_dataset
+from datapruning.errors import IncompatibleInputs, UserError, first_line
 from datapruning.report.comparison import Comparison, by_family
+from datapruning.report.dataset_files import ScoresFile
 from datapruning.report.find_runs import RunCollection
-from datapruning.report.label_issue_files import LabelIssuesFile
 from datapruning.report.run_records import RunRecord
-from datapruning.report.score_files import ScoresFile
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class ReportInputs:
         collection: The runs, and what was left out.
         comparisons: The runs by what compares.
         scores: Scores files of the dataset.
-        label_issues: Lists of label issues of the dataset.
+        label_issues: Lists of label issues of the dataset, each with its path.
         data: The dataset, or None.
         data_error: Why there is no dataset.
         base: Paths are shown relative to this folder where they lie in it.
@@ -30,7 +32,7 @@ class ReportInputs:
     collection: RunCollection
     comparisons: Sequence[Comparison]
     scores: Sequence[ScoresFile]
-    label_issues: Sequence[LabelIssuesFile]
+    label_issues: Sequence[tuple[Path, LabelIssues]]
     data: Dataset | None
     data_error: str
     base: Path
@@ -55,3 +57,34 @@ class ReportInputs:
         """A path as the report prints it."""
         absolute = path.resolve()
         return str(absolute.relative_to(self.base)) if absolute.is_relative_to(self.base) else str(absolute)
+
+
+def open_data(
+    runs: Sequence[RunRecord], name: str | None, data_root: Path | None, workspaces: Sequence[Path]
+) -> tuple[Dataset | None, str]:
+    """The dataset, or None and the reason why it cannot be opened.
+
+    Args:
+        runs: Runs on one dataset.
+        name: The dataset as the user named it; None: as recorded by the runs.
+        data_root: Folder of the torchvision datasets.
+        workspaces: Workspaces of the runs; images that one of them has decoded are not decoded again.
+
+    Raises:
+        UserError: A dataset that the user named cannot be opened, or is not that of the runs.
+    """
+    result = runs[0].result
+    environments = [run.config.get("environment", {}) for run in runs]
+    source = name or next((str(tables["data"]) for tables in environments if "data" in tables), result.dataset)
+    try:
+        workspace = next((root for root in workspaces if (root / "cache").is_dir()), WORKSPACE)
+        data = open_dataset(source, root=data_root, workspace=workspace)
+        if data.fingerprint != result.fingerprint:
+            raise IncompatibleInputs(
+                f"{source} is not the dataset of these runs ({result.dataset}): its fingerprint differs"
+            )
+    except UserError as error:
+        if name is not None:
+            raise
+        return None, f"{first_line(error)}; name the dataset, or the folder of the torchvision datasets"
+    return data, ""

@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
+from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from datapruning.errors import InvalidValue, OutputExists
 from datapruning.report import format as formats
 from datapruning.report.figures import Figure
 from datapruning.version import __version__
@@ -43,12 +45,7 @@ def _environment() -> Environment:
 
 
 def render(template: str, **values: object) -> Markup:
-    """The HTML of a template.
-
-    Args:
-        template: Name of a file in `templates/`.
-        values: What the template prints. Text is escaped, `Markup` is not.
-    """
+    """The HTML of a template, a file in `templates/`. Text among the values is escaped, `Markup` is not."""
     return Markup(_environment().get_template(template).render(**values))
 
 
@@ -56,3 +53,21 @@ def render_page(title: str, lead: Markup, sections: Sequence[Section]) -> str:
     """A self-contained HTML page: a header, links to the sections where there are several, and the sections."""
     made = f"Made by datapruning {__version__} on {datetime.now(UTC):%Y-%m-%d %H:%M} UTC."
     return render("page.html", title=title, lead=lead, sections=sections, generator=GENERATOR, made=made)
+
+
+def check_page(path: Path, parameter: str) -> None:
+    """Refuse a path where no page may be written.
+
+    Raises:
+        InvalidValue: It does not end in .html.
+        OutputExists: Something else than a page of this package is there.
+    """
+    if path.suffix not in (".html", ".htm"):
+        raise InvalidValue(f"{path} is to be a page; name a file that ends in .html", parameter=parameter)
+    if path.is_dir() or (path.exists() and not _is_our_page(path)):
+        raise OutputExists(f"{path} exists and is no page of datapruning; name another file", parameter=parameter)
+
+
+def _is_our_page(path: Path) -> bool:
+    with path.open("rb") as file:
+        return f'name="generator" content="{GENERATOR}"'.encode() in file.read(1000)

@@ -36,11 +36,6 @@ class RunRecord:
     config: Mapping[str, Any]
 
     @property
-    def accuracy(self) -> float:
-        """Test accuracy in percent."""
-        return self.result.test_accuracy
-
-    @property
     def fraction(self) -> float:
         """The requested fraction; for a subset of plain ids, which has none, the fraction that was kept."""
         return self.result.kept / self.result.total if self.result.fraction is None else self.result.fraction
@@ -91,25 +86,18 @@ class RunRecord:
         All of [train] and [views], and where they have an effect [cutmix], [self_distill] and [sparsity]. Where
         config.toml is gone, what result.json records of them.
         """
+        result = self.result
         if "train" in self.config and "views" in self.config:
             tables = {name: dict(self.config.get(name, {})) for name in ("train", "views", "cutmix", *VARIANT_TABLES)}
             tables["cutmix"] = {key: value for key, value in tables["cutmix"].items() if value}
         else:
-            result = self.result
             epochs = {} if result.budget == "steps" else {"epochs": result.epochs}
-            tables = {"train": {"model": result.model, "budget": result.budget, **epochs}, **self._recorded_variant}
+            tables = {"train": {"model": result.model, "budget": result.budget, **epochs}}
+            if result.self_distill:
+                tables["self_distill"] = {"method": result.self_distill.method, **result.self_distill.settings}
+            if result.sparsity:
+                tables["sparsity"] = result.sparsity.settings.to_dict()
         return {f"{table}.{key}": value for table, values in tables.items() for key, value in values.items()}
-
-    @property
-    def _recorded_variant(self) -> dict[str, dict[str, Any]]:
-        """The tables of the variant, as result.json records them."""
-        sparsity, self_distill = self.result.sparsity, self.result.self_distill
-        tables: dict[str, dict[str, Any]] = {}
-        if self_distill:
-            tables["self_distill"] = {"method": self_distill.method, **self_distill.settings}
-        if sparsity:
-            tables["sparsity"] = sparsity.settings.to_dict()
-        return tables
 
     @property
     def identity(self) -> tuple[str, ...]:

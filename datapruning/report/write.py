@@ -1,26 +1,43 @@
-"""`write_report`: from folders of runs to a page and a folder of figures."""
+"""Writing pages that need nothing else: a report with a folder of its figures, and all of a list of label issues."""
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from datapruning.errors import InvalidFile, InvalidValue, OutputExists
+from datapruning.artifacts.label_issues import LabelIssues
+from datapruning.artifacts.metadata import check_same_dataset
+from datapruning.data.dataset import Dataset
+from datapruning.errors import InvalidFile, OutputExists
 from datapruning.io.atomic import atomic_write, write_text
 from datapruning.io.json import read_json, write_json
 from datapruning.report.comparison import check_one_dataset, compare
+from datapruning.report.dataset_files import find_label_issues, find_scores
 from datapruning.report.figures import Figure
 from datapruning.report.find_runs import find_runs
 from datapruning.report.format import plural
-from datapruning.report.inputs import ReportInputs
-from datapruning.report.label_issue_files import find_label_issue_files
-from datapruning.report.open_data import open_data
-from datapruning.report.page import is_our_page, make_page, make_sections
-from datapruning.report.score_files import find_scores
+from datapruning.report.inputs import ReportInputs, open_data
+from datapruning.report.render import Section, check_page, render, render_page
+from datapruning.report.sections import accuracy, agreement, cost, gallery, histograms, kd_weight, runs, sparsity
 from datapruning.utils.console import info
+from datapruning.utils.records import Record, parse_record
 
+SECTIONS = (
+    runs.summary, accuracy.section, sparsity.section, kd_weight.section, cost.section, agreement.section,
+    histograms.section, gallery.section, gallery.label_issues, runs.left_out, runs.appendix,
+)  # fmt: skip
+MAX_LISTED_COMPARISONS = 6
+"""Comparisons that the header lists; of more the list is folded."""
 FIGURE_LIST = "figures.json"
-FORMAT = {"format": "datapruning.figures", "version": 1}
+
+
+class FigureList(Record):
+    """The content of `figures.json`: the files of a report's figures, each with what it shows."""
+
+    format: Literal["datapruning.figures"] = "datapruning.figures"
+    version: Literal[1] = 1
+    files: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -59,63 +76,57 @@ def write_report(
     """
     page = Path(out)
     figures_folder = page.with_name(f"{page.stem}-figures")
-    _check_free(page, figures_folder)
+    check_page(page, "out")
+    _check_figures_folder(figures_folder)
     collection = find_runs([Path(path) for path in paths])
-    runs, roots = collection.runs, collection.roots
-    check_one_dataset(runs)
-    fingerprint = runs[0].result.fingerprint
-    score_files, unreadable_scores = find_scores([Path(path) for path in scores], roots, fingerprint)
-    issue_files, unreadable_issues = find_label_issue_files([Path(path) for path in label_issues], roots, fingerprint)
+    roots, result = collection.roots, collection.runs[0].result
+    check_one_dataset(collection.runs)
+    score_files, unreadable_scores = find_scores([Path(path) for path in scores], roots, result.fingerprint)
+    issue_lists, unreadable_issues = find_label_issues([Path(path) for path in label_issues], roots, result.fingerprint)
     collection.left_out += [*unreadable_scores, *unreadable_issues]
-    dataset, data_error = open_data(runs, data, Path(data_root) if data_root else None, roots)
-    inputs = ReportInputs(collection, compare(runs), score_files, issue_files, dataset, data_error, Path.cwd())
+    dataset, data_error = open_data(collection.runs, data, Path(data_root) if data_root else None, roots)
+    inputs = ReportInputs(collection, compare(collection.runs), score_files, issue_lists, dataset, data_error, Path.cwd())
     _announce_gaps(inputs)
-    sections = make_sections(inputs)
-    html = make_page(inputs, sections)
+    sections = [section for make_section in SECTIONS if (section := make_section(inputs)) is not None]
+    teachers = {teacher.weights: teacher for run in collection.runs for teacher in run.teachers}
+    names = sorted(f"{teacher.model} ({teacher.test_accuracy:.2f}%)" for teacher in teachers.values())
+    lead = render("lead.html", inputs=inputs, result=result, teachers=names, max_listed=MAX_LISTED_COMPARISONS)
+    html = render_page(f"{result.dataset}: training on a fraction of the data", lead, sections)
     _write_figures(figures_folder, [figure for section in sections for figure in section.figures])
     write_text(page, html)
-    return ReportFiles(page, figures_folder, len(runs))
+    return ReportFiles(page, figures_folder, len(collection.runs))
 
 
-def _check_free(page: Path, figures_folder: Path) -> None:
-    if page.suffix not in (".html", ".htm"):
-        raise InvalidValue(f"{page} is to be the page; name a file that ends in .html", parameter="out")
-    if page.is_dir():
-        raise OutputExists(f"{page} is a folder; name a file that ends in .html", parameter="out")
-    if page.exists() and not is_our_page(page):
-        raise OutputExists(f"{page} exists and is no report; name another file", parameter="out")
-    if not figures_folder.exists():
-        return
-    if not figures_folder.is_dir() or (any(figures_folder.iterdir()) and not _listed_files(figures_folder)):
+def _check_figures_folder(folder: Path) -> None:
+    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not _listed_files(folder))):
         raise OutputExists(
-            f"{figures_folder} exists and holds no figures of a report; name another page, or move it away", parameter="out"
+            f"{folder} exists and holds no figures of a report; name another page, or move it away", parameter="out"
         )
 
 
 def _listed_files(folder: Path) -> list[str]:
     """The files that an older report wrote into a folder; empty where the folder is not a report's."""
+    path = folder / FIGURE_LIST
     try:
-        value = read_json(folder / FIGURE_LIST)
+        names = parse_record(FigureList, read_json(path), str(path)).files
     except InvalidFile:
         return []
-    names = value.get("files") if {key: value.get(key) for key in FORMAT} == FORMAT else None
-    return [name for name in names if isinstance(name, str) and Path(name).name == name] if isinstance(names, dict) else []
+    return [name for name in names if Path(name).name == name]
 
 
 def _write_figures(folder: Path, figures: Sequence[Figure]) -> None:
     """Write the figures and a list of them, and delete those that an older report listed and this one does not have."""
     old = _listed_files(folder)
-    contents = {f"{f.name}.{kind}": (f.alt, content) for f in figures for kind, content in (("svg", f.svg), ("png", f.png))}
-    files = {name: alt for name, (alt, _) in contents.items()}
-    write_json(
-        folder / FIGURE_LIST, {**FORMAT, "files": {**dict.fromkeys(old, ""), **files}}
-    )  # first, in case we are killed
-    for name, (_, content) in contents.items():
-        with atomic_write(folder / name) as temporary:
-            temporary.write_bytes(content)
+    files = {f"{figure.name}.{kind}": figure.alt for figure in figures for kind in ("svg", "png")}
+    every = FigureList(files=dict.fromkeys(old, "") | files)
+    write_json(folder / FIGURE_LIST, every.to_json())  # first, in case we are killed
+    for figure in figures:
+        for kind, content in (("svg", figure.svg), ("png", figure.png)):
+            with atomic_write(folder / f"{figure.name}.{kind}") as temporary:
+                temporary.write_bytes(content)
     for name in set(old) - set(files):
         (folder / name).unlink(missing_ok=True)
-    write_json(folder / FIGURE_LIST, {**FORMAT, "files": files})
+    write_json(folder / FIGURE_LIST, FigureList(files=files).to_json())
 
 
 def _announce_gaps(inputs: ReportInputs) -> None:
@@ -128,3 +139,19 @@ def _announce_gaps(inputs: ReportInputs) -> None:
         info(f"{plural(len(inputs.comparisons), 'set-up')} that do not compare ({differing} differ): panels for each")
     if inputs.data is None:
         info(f"no pictures and no classes: {inputs.data_error}")
+
+
+def write_label_issue_page(issues: LabelIssues, data: Dataset, path: Path) -> Path:
+    """Write a self-contained HTML page of all label issues of a list; an older page there is replaced.
+
+    Raises:
+        IncompatibleInputs: The list is of another dataset.
+        InvalidValue, OutputExists: See `check_page`.
+    """
+    check_page(path, "gallery")
+    check_same_dataset("this list of label issues", issues.meta, data)
+    lead = render("label_issue_lead.html", issues=issues, total=data.total)
+    pictures = gallery.issue_pictures(issues, data, len(issues))
+    section = Section("label-issues", "Images", render("label_issue_list.html", issues=issues, pictures=pictures))
+    write_text(path, render_page(f"{data.name}: likely wrong labels", lead, [section]))
+    return path

@@ -15,9 +15,9 @@ from datapruning.artifacts.scores import Scores
 from datapruning.config.training import TrainConfig
 from datapruning.data.dataset import Dataset
 from datapruning.report.costs import RecordedCost, break_even, group_cost
+from datapruning.report.dataset_files import find_scores, runs_selected_by
 from datapruning.report.find_runs import find_runs
 from datapruning.report.run_records import AUTO
-from datapruning.report.score_files import find_scores, runs_selected_by
 from tests.report.test_find_runs import write_run
 
 PRICES = st.integers(1, 10**6)

@@ -10,7 +10,7 @@ import pytest
 
 import datapruning as dp
 from datapruning.errors import InvalidFile
-from datapruning.report.open_data import open_data
+from datapruning.report.inputs import open_data
 from tests.helpers.picture_files import photos
 
 

@@ -19,7 +19,7 @@ from datapruning.io.json import read_json, write_json
 from datapruning.io.trial import FailedTrial, StoreManifest, Trial
 from datapruning.report.comparison import check_one_dataset, compare
 from datapruning.report.find_runs import find_runs
-from datapruning.report.groups import KDLabels, kd_gains
+from datapruning.report.groups import kd_gains, kd_labels
 from datapruning.report.run_records import ALL, AUTO, NO_KD, read_config
 from datapruning.utils.hashing import config_hash
 
@@ -200,9 +200,9 @@ def test_a_teacher_and_a_temperature_are_said_only_where_they_differ(make: Make,
     first = make("a", kd=0.9)
     second = make("b", kd=0.9, seed=1, teacher=[{"folder": "t", "model": "resnet18", "weights": "x", "test_accuracy": 95.0}])
     students = find_runs([first]).runs
-    assert KDLabels(students).label(students[0]) == "KD 0.9"
+    assert kd_labels(students) == ["KD 0.9"]
     students = find_runs([first, second]).runs
-    assert [KDLabels(students).label(s) for s in students] == ["KD 0.9, teacher convnet", "KD 0.9, teacher resnet18"]
+    assert kd_labels(students) == ["KD 0.9, teacher convnet", "KD 0.9, teacher resnet18"]
 
 
 def test_a_config_that_is_gone_is_no_error(tmp_path: Path) -> None:
@@ -215,10 +215,10 @@ def test_a_teacher_that_was_chosen_makes_one_way_of_kd(make: Make, tmp_path: Pat
         make(f"a{seed}", kd=0.9, seed=seed, teacher=[candidates[seed]], teacher_candidates=candidates)
         make(f"b{seed}", kd=AUTO, seed=seed, teacher=[candidates[seed]], teacher_candidates=candidates)
     students = find_runs([tmp_path / "w"]).runs
-    assert [KDLabels(students).label(s) for s in students] == ["KD 0.9", "KD 0.9", AUTO, AUTO]
+    assert kd_labels(students) == ["KD 0.9", "KD 0.9", AUTO, AUTO]
     make("c", kd=0.9)
     students = find_runs([tmp_path / "w"]).runs
-    assert {KDLabels(students).label(s) for s in students if s.kd != AUTO} == {
+    assert set(kd_labels([s for s in students if s.kd != AUTO])) == {
         "KD 0.9, teacher convnet", "KD 0.9, teacher auto of tinynet8, resnet18",
     }  # fmt: skip
 

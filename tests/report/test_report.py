@@ -128,7 +128,7 @@ def test_a_report_replaces_a_report_and_its_figures_and_nothing_else(
     assert "accuracy-el2n.svg" in after - before
     assert user_file.read_text() == "mine"
     (tmp_path / "notes.html").write_text("<html>my notes</html>")
-    assert "notes.html exists and is no report" in refused("report", students / "full-0", "--out", "notes.html")
+    assert "notes.html exists and is no page of datapruning" in refused("report", students / "full-0", "--out", "notes.html")
     (tmp_path / "other-figures").mkdir()
     (tmp_path / "other-figures" / "my.txt").write_text("mine")
     assert "other-figures exists and holds no figures" in refused("report", students / "full-0", "--out", "other.html")

@@ -20,8 +20,7 @@ from datapruning.report.inputs import ReportInputs
 from datapruning.report.run_records import NO_KD, RunRecord
 from datapruning.report.sections import accuracy, cost
 from datapruning.report.sections import sparsity as pruned
-from datapruning.report.sections.sparsity_figures import find_lines
-from datapruning.report.sparsity import mean_layers
+from datapruning.report.sections.sparsity_figures import find_lines, mean_layers
 from datapruning.runs.result import SparsityRecord, StudentResult
 from tests.report.test_find_runs import write_run
 from tests.report.test_report import check_stands_alone

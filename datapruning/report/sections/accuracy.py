@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from datapruning.report.comparison import Comparison
 from datapruning.report.figures import DASHED, MARKERS, MUTED, SERIES, Figure, errorbar, fraction_axis, plot
 from datapruning.report.format import slug
-from datapruning.report.groups import Group, curve_kds, full_data, pruning_scorers
+from datapruning.report.groups import Group, curve_kds, pruning_scorers
 from datapruning.report.inputs import ReportInputs
 from datapruning.report.render import Section, render
 from datapruning.report.run_records import NO_KD
@@ -34,7 +34,7 @@ def section(inputs: ReportInputs) -> Section | None:
         return None
     html = render(
         "accuracy.html", panels=panels, pruned_figures=pruned_figures, pruned_groups=[g for c in pruned for g in c.groups],
-        scorers=pruning_scorers, curve_kds=curve_kds, full_data=full_data,
+        scorers=pruning_scorers, curve_kds=curve_kds,
     )  # fmt: skip
     figures = [*(figure for _, figures in panels for figure in figures), *pruned_figures]
     return Section("accuracy", "Accuracy against fraction", html, figures)

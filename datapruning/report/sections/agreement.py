@@ -7,11 +7,11 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from datapruning.artifacts.rank_correlation import rank_correlation
-from datapruning.report.figures import GRID, INK, MUTED, PANEL, SERIES, Figure, plot, turn_tick_labels
+from datapruning.report.dataset_files import ScoresFile
+from datapruning.report.figures import GRID, INK, MUTED, PANEL, SERIES, Figure, plot
 from datapruning.report.format import MINUS
 from datapruning.report.inputs import ReportInputs
 from datapruning.report.render import Section, render
-from datapruning.report.score_files import ScoresFile
 
 MAX_LABEL_CHARS = 40
 """Characters of labels that fit beside each other below the matrix; more are turned."""
@@ -51,9 +51,10 @@ def _matrix_figure(names: Sequence[str], matrix: Sequence[Sequence[float]]) -> F
         is_turned = longest * count > MAX_LABEL_CHARS
         axes.set_xlim(-0.5, count - 0.5)
         axes.set_ylim(count - 0.5, -0.5)
-        axes.set_xticks(range(count), names, rotation=35 if is_turned else 0, ha="center")
         if is_turned:
-            turn_tick_labels(axes)
+            axes.set_xticks(range(count), names, rotation=35, ha="right", rotation_mode="anchor")
+        else:
+            axes.set_xticks(range(count), names, rotation=0, ha="center")
         axes.set_yticks(range(count), names)
         axes.grid(False)
         axes.tick_params(length=0)

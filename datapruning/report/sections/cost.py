@@ -1,14 +1,38 @@
 """Accuracy against cost, with everything that is paid for, and after how many students the shared costs pay off."""
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
 
 from datapruning.report.comparison import NO_METHOD, Comparison, family_name
-from datapruning.report.costs import UNKNOWN_COST, RecordedCost, break_even
-from datapruning.report.format import format_count, format_seconds
-from datapruning.report.groups import Group
+from datapruning.report.costs import MEASURES, UNKNOWN_COST, Measure, RecordedCost, break_even
+from datapruning.report.figures import INK, MARKERS, MUTED, PANEL, SERIES, Figure, log_axis, plot
+from datapruning.report.format import format_count, format_seconds, percent, si_number, slug
+from datapruning.report.groups import Group, pivot, pruning_scorers
 from datapruning.report.inputs import ReportInputs
 from datapruning.report.render import Section, render
-from datapruning.report.sections.cost_figures import break_even_figures, cost_figures
+from datapruning.report.run_records import NO_KD
+
+UNITS = {"samples": "samples trained on", "seconds": "seconds"}
+MAX_STUDENTS = 1000
+
+
+@dataclass(frozen=True)
+class CostPoint:
+    """A group in a figure of accuracy against cost.
+
+    Attributes:
+        group: The runs.
+        per_student: What one student pays, in samples or seconds.
+        one_time: What is paid once; 0 where it is not known.
+    """
+
+    group: Group
+    per_student: float
+    one_time: float
 
 
 def section(inputs: ReportInputs) -> Section:
@@ -38,3 +62,94 @@ def _cost_text(cost: RecordedCost, unit: RecordedCost) -> str:
     is_multiple = cost.samples is not None and unit.samples
     samples = f"{(cost.samples or 0) / (unit.samples or 1):.2f}" if is_multiple else format_count(cost.samples)
     return f"{samples} / {'?' if cost.seconds is None else f'{format_seconds(cost.seconds)} s'}"
+
+
+def cost_figures(comparison: Comparison) -> list[Figure]:
+    """For each scorer, accuracy against samples and against seconds."""
+    panels = [(scorer, measure) for scorer in pruning_scorers(comparison.groups) for measure in MEASURES]
+    return [figure for scorer, measure in panels if (figure := _cost_figure(comparison, scorer, measure)) is not None]
+
+
+def _cost_figure(comparison: Comparison, scorer: str, measure: Measure) -> Figure | None:
+    points = [
+        CostPoint(group, per_student, group.cost.one_time.measure(measure) or 0.0)
+        for group in comparison.groups
+        if (group.scorer == scorer or group.is_full) and (per_student := group.cost.per_student.measure(measure))
+    ]
+    if not points:
+        return None
+    by_kd = pivot((point for point in points if point.group is not comparison.full_data), lambda point: point.group.kd)
+
+    def paint(axes: Axes) -> None:
+        for kd, colour, marker in ((NO_KD, SERIES[0], "o"), (comparison.main_kd, SERIES[1], "s")):
+            curve = by_kd.get(kd or "", [])
+            if not curve:
+                continue
+            per_student, means = [point.per_student for point in curve], [point.group.mean for point in curve]
+            shares_costs = any(point.one_time for point in curve)
+            label = f"{kd}, one student" if shares_costs else str(kd)
+            axes.plot(per_student, means, color=colour, marker=marker, label=label, zorder=3)
+            if shares_costs:
+                axes.plot([point.per_student + point.one_time for point in curve], means, color=colour, marker=marker,
+                          markerfacecolor=PANEL, linestyle=(0, (1.5, 1.5)), label=f"{kd}, the first student",
+                          zorder=3)  # fmt: skip
+            for point in curve:
+                axes.annotate(percent(point.group.fraction), (point.per_student, point.group.mean), (-5, 4),
+                              textcoords="offset points", ha="right", fontsize=7.5, color=INK)  # fmt: skip
+        for point in points:
+            if point.group is comparison.full_data:
+                axes.plot([point.per_student], [point.group.mean], marker="*", markersize=11, linestyle="none", color=INK,
+                          label="all the data, no KD", zorder=4)  # fmt: skip
+                axes.axhline(point.group.mean, color=MUTED, linestyle=":", linewidth=1)
+        axes.set_xscale("log")
+        log_axis(axes.xaxis, (1.0, 3.0), 9, si_number)
+        axes.set_xlabel(UNITS[measure])
+        axes.set_ylabel("test accuracy, %")
+        axes.margins(x=0.14, y=0.12)
+
+    name = f"cost{comparison.suffix}-{slug(scorer)}-{measure}"
+    return plot(name, f"Test accuracy against {UNITS[measure]}: {scorer}", f"{scorer}: {measure}", paint, height=3.5)
+
+
+def break_even_figures(comparison: Comparison) -> list[Figure]:
+    """For each scorer, the cost of a student with its share of what is paid once, against the number of students."""
+    full_cost = comparison.full_data.cost.per_student.samples if comparison.full_data else None
+    if not full_cost or comparison.main_kd is None:
+        return []
+    known = [
+        CostPoint(group, group.cost.per_student.samples, group.cost.one_time.samples)
+        for group in comparison.groups
+        if group.kd == comparison.main_kd
+        and group.cost.per_student.samples is not None
+        and group.cost.one_time.samples is not None
+    ]
+    by_scorer = pivot(known, lambda point: point.group.scorer)
+    return [
+        _break_even_figure(comparison, scorer, by_scorer[scorer][: len(SERIES)], full_cost)
+        for scorer in pruning_scorers(comparison.groups) if scorer in by_scorer
+    ]  # fmt: skip
+
+
+def _break_even_figure(comparison: Comparison, scorer: str, points: Sequence[CostPoint], full_cost: float) -> Figure:
+    def paint(axes: Axes) -> None:
+        numbers = [break_even(point.per_student, point.one_time, full_cost) or math.inf for point in points]
+        last = min(MAX_STUDENTS, max(30, 4 * max([k for k in numbers if k < math.inf], default=1)))
+        students = np.geomspace(1, last, 120)
+        for i, (point, k) in enumerate(zip(points, numbers, strict=True)):
+            costs = (point.per_student + point.one_time / students) / full_cost
+            axes.plot(students, costs, color=SERIES[i], label=f"keeping {percent(point.group.fraction)}")
+            if k <= last:
+                axes.plot(
+                    [k], [(point.per_student + point.one_time / k) / full_cost], marker=MARKERS[i], color=SERIES[i], zorder=4
+                )
+        axes.axhline(1, color=MUTED, linestyle=":", linewidth=1.4, label="all the data, no KD")
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        log_axis(axes.xaxis, (1.0, 3.0), 9, si_number)
+        log_axis(axes.yaxis, (1.0, 2.0, 5.0), 12, "{:g}".format)
+        axes.set_xlabel("number of students")
+        axes.set_ylabel("cost of each,\nin full trainings")
+
+    title = f"{scorer}, {comparison.main_kd}"
+    alt = f"Cost of a student against the number of students: {title}"
+    return plot(f"break-even{comparison.suffix}-{slug(scorer)}", alt, title, paint)

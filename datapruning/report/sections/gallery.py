@@ -1,4 +1,4 @@
-"""Images of the samples that each scorer puts first and last, with their label and the teacher's prediction."""
+"""Images of training samples: the first and the last of each scorer, and those whose label is likely wrong."""
 
 import base64
 import io
@@ -8,10 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from datapruning.artifacts.label_issues import LabelIssues
 from datapruning.data.dataset import Dataset
+from datapruning.report.dataset_files import ScoresFile
+from datapruning.report.format import MINUS
 from datapruning.report.inputs import ReportInputs
 from datapruning.report.render import Section, render
-from datapruning.report.score_files import ScoresFile
 from datapruning.report.teacher_predictions import TeacherPredictions, predict_samples
 
 MAX_CRISP_PIXELS = 64
@@ -20,6 +22,8 @@ MAX_PIXELS = 224
 """Pixels a side to which larger images are reduced."""
 NUM_SMALL, NUM_LARGE = 9, 6
 """Images from each end of a scorer's order, small and large ones."""
+MAX_LISTED = 18
+"""Images of a list of label issues in the report."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ class Picture:
 
 
 def section(inputs: ReportInputs) -> Section:
-    """Both ends of every scorer's order."""
+    """Both ends of every scorer's order, with the label and the teacher's prediction."""
     files, data = [file for file in inputs.scores if not file.is_random], inputs.data
     galleries: list[tuple[ScoresFile, list[tuple[str, list[Picture]]]]] = []
     predictions: TeacherPredictions | str = ""
@@ -93,6 +97,29 @@ def _pictures(
             claim = f"{'≠ ' if differs else ''}{data.class_names[predicted]}, {100 * probability:.0f}%"
         note = f"{file.scores.values[sample_id]:.3g} · id {sample_id}"
         pictures.append(make_picture(sample_id, data, claim, differs, [note]))
+    return pictures
+
+
+def label_issues(inputs: ReportInputs) -> Section | None:
+    """The first of every list of likely wrong labels, with the label that networks suggest; None where there is no list."""
+    if not inputs.label_issues:
+        return None
+    lists = [
+        (path, issues, issue_pictures(issues, inputs.data, MAX_LISTED))
+        for path, issues in inputs.label_issues if inputs.data is not None
+    ]  # fmt: skip
+    return Section("label-issues", "Likely wrong labels", render("label_issues.html", inputs=inputs, lists=lists))
+
+
+def issue_pictures(issues: LabelIssues, data: Dataset, limit: int) -> list[Picture]:
+    """The first images of a list, at most `limit`."""
+    pictures = []
+    for issue in issues.rows[:limit]:
+        claim = f"rather {issue.suggested_name}" if issue.suggested is not None else ""
+        probability = [] if issue.label_prob is None else [f"label {100 * issue.label_prob:.0f}%"]
+        path = [] if data.train_paths is None else [data.train_paths[issue.id]]
+        notes = [*probability, f"score {issue.score:.3g}".replace("-", MINUS), f"id {issue.id}", *path]
+        pictures.append(make_picture(issue.id, data, claim, bool(claim), notes))
     return pictures
 
 

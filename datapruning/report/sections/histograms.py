@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from datapruning.artifacts.subset import load_subset
 from datapruning.data.dataset import Dataset
 from datapruning.errors import DataPruningError
-from datapruning.report.figures import MARKERS, MUTED, SERIES, Figure, plot, turn_tick_labels
+from datapruning.report.dataset_files import ScoresFile, runs_selected_by
+from datapruning.report.figures import MARKERS, MUTED, SERIES, Figure, plot
 from datapruning.report.format import percent, slug
 from datapruning.report.groups import pivot, scorer_order
 from datapruning.report.inputs import ReportInputs
 from datapruning.report.render import Section, render
 from datapruning.report.run_records import RunRecord
-from datapruning.report.score_files import ScoresFile, runs_selected_by
 
 NUM_BINS = 40
 MAX_NAMED_CLASSES, MAX_NAME_CHARS, MAX_LEVEL_CHARS = 12, 12, 30
@@ -108,6 +108,5 @@ def _name_classes(axes: Axes, names: Sequence[str]) -> None:
         axes.set_xticks(range(len(names)), shown, rotation=0, ha="center")
         axes.set_xlabel("class")
     else:
-        axes.set_xticks(range(len(names)), shown, rotation=40, ha="right")
-        turn_tick_labels(axes)
+        axes.set_xticks(range(len(names)), shown, rotation=40, ha="right", rotation_mode="anchor")
         axes.set_xlabel("")

@@ -77,7 +77,7 @@ def _paint_test(axes: Axes, fixed: Mapping[float, Group], searches: Sequence[Run
     means, deviations = [group.mean for group in fixed.values()], [group.sd for group in fixed.values()]
     axes.errorbar(list(fixed), means, deviations, color=TEST, marker="o", label="weight given", elinewidth=1)
     if searches:
-        weights, accuracies = [run.result.kd_weight for run in searches], [run.accuracy for run in searches]
+        weights, accuracies = [run.result.kd_weight for run in searches], [run.result.test_accuracy for run in searches]
         axes.plot(weights, accuracies, linestyle="none", marker="D", markerfacecolor=PANEL, markeredgecolor=CHOSEN,
                   markeredgewidth=1.4, label="auto, each run", zorder=4)  # fmt: skip
     axes.set_ylabel("test, %")

@@ -1,14 +1,15 @@
 """Pruned weights: accuracy against the share that was removed, what it saves and costs, and what each layer keeps."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from datapruning.report.comparison import Comparison, dense_comparison, family_name
 from datapruning.report.groups import Group, paired_differences
 from datapruning.report.inputs import ReportInputs
 from datapruning.report.render import Section, render
-from datapruning.report.sections.sparsity_figures import layer_figure, sparsity_figures
-from datapruning.report.sparsity import mean_layers, sparsity_records
+from datapruning.report.run_records import RunRecord
+from datapruning.report.sections.sparsity_figures import layer_figure, mean_layers, sparsity_figures
+from datapruning.runs.result import SparsityRecord
 
 MAX_OPEN_FIGURES = 6
 """Figures of layers that are not folded away."""
@@ -22,13 +23,13 @@ def section(inputs: ReportInputs) -> Section | None:
     panels, figures = [], []
     for family in families:
         curves = sparsity_figures(family)
-        layers = [figure for c in family if (figure := layer_figure(c, sparsity_records(c.runs))) is not None]
+        layers = [figure for c in family if (figure := layer_figure(c, _records(c.runs))) is not None]
         panels.append((family, curves, layers))
         figures += [*curves, *layers]
-    summaries = sparsity_records(run for family in families for comparison in family for run in comparison.runs)
+    summaries = _records(run for family in families for comparison in family for run in comparison.runs)
     html = render(
         "sparsity.html", panels=panels, protected=sorted({name for s in summaries for name in s.protected}),
-        several=len(inputs.families) > 1, family_name=family_name, dense_gains=dense_gains, summaries=sparsity_records,
+        several=len(inputs.families) > 1, family_name=family_name, dense_gains=dense_gains, summaries=_records,
         mean_layers=mean_layers, mean=statistics.mean, max_open=MAX_OPEN_FIGURES,
     )  # fmt: skip
     return Section("pruned", "Pruned weights", html, figures)
@@ -39,3 +40,8 @@ def dense_gains(group: Group, comparison: Comparison, family: Sequence[Compariso
     dense = dense_comparison(comparison, family)
     same = (other for other in (dense.groups if dense else []) if other.key == group.key)
     return paired_differences(group, next(same, None))
+
+
+def _records(runs: Iterable[RunRecord]) -> list[SparsityRecord]:
+    """How the weights of those of the runs were pruned that were pruned."""
+    return [run.result.sparsity for run in runs if run.result.sparsity is not None]

@@ -1,5 +1,6 @@
 """Figures of pruned weights: accuracy against the share that was removed, and the share that each layer keeps."""
 
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,8 +10,7 @@ from datapruning.report.comparison import CRITERION, NO_METHOD, SPARSITY, Compar
 from datapruning.report.figures import DASHED, INK, MARKERS, MUTED, SERIES, Figure, errorbar, plot, set_ticks
 from datapruning.report.format import format_sparsity, percent, slug
 from datapruning.report.groups import Group, pivot
-from datapruning.report.sparsity import mean_layers
-from datapruning.runs.result import SparsityRecord
+from datapruning.runs.result import PrunedLayer, SparsityRecord
 
 LINE_STYLES = ("-", (0, (1.2, 1.2)), (0, (5, 1.5, 1.2, 1.5)), (0, (7, 2)))
 MAX_NAME_CHARS = 22
@@ -91,6 +91,46 @@ def _line_figure(name: str, title: str, lines: Sequence[Line]) -> Figure:
         axes.set_ylabel("test accuracy, %")
 
     return plot(name, f"Test accuracy against the share of the weights that is removed: {title}", title, paint, height=3.3)
+
+
+@dataclass(frozen=True)
+class MeanLayer:
+    """A layer over several runs.
+
+    Attributes:
+        layer: The layer of the first run.
+        kept: The number of kept weights, mean over the runs.
+        shares: The share of the weights that is kept in each run, 0..1.
+    """
+
+    layer: PrunedLayer
+    kept: float
+    shares: Sequence[float]
+
+    @property
+    def name(self) -> str:
+        """The name of the layer."""
+        return self.layer.name.removesuffix(".weight")
+
+    @property
+    def share(self) -> float:
+        """The share that is kept, mean over the runs, 0..1."""
+        return statistics.mean(self.shares)
+
+    @property
+    def sd(self) -> float:
+        """The standard deviation of the share; 0 of a single run."""
+        return statistics.stdev(self.shares) if len(self.shares) > 1 else 0.0
+
+
+def mean_layers(runs: Sequence[SparsityRecord]) -> list[MeanLayer]:
+    """Layer by layer over the runs of one network; runs of another network than the first one's are left out."""
+    outlines = [[(layer.name, layer.shape) for layer in run.layers] for run in runs]
+    same = [run.layers for run, outline in zip(runs, outlines, strict=True) if outline == outlines[0]]
+    return [
+        MeanLayer(layers[0], statistics.mean(x.kept for x in layers), [x.kept / x.total for x in layers])
+        for layers in zip(*same, strict=True)
+    ]
 
 
 def layer_figure(comparison: Comparison, runs: Sequence[SparsityRecord]) -> Figure | None:

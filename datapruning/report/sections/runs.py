@@ -1,13 +1,18 @@
-"""The summary: a row for each scorer, kind of KD and fraction."""
+"""The tables of runs: the summary by scorer, kind of KD and fraction, every run with its command, and what is left out."""
+
+import json
+import shlex
 
 from datapruning.report.comparison import Comparison, family_name
 from datapruning.report.groups import Group, kd_gains
 from datapruning.report.inputs import ReportInputs
 from datapruning.report.render import Section, render
+from datapruning.report.run_records import RunRecord
+from datapruning.runs.run import CONFIG
 
 
-def section(inputs: ReportInputs) -> Section:
-    """The table, with the main results in sentences above it."""
+def summary(inputs: ReportInputs) -> Section:
+    """A row for each scorer, kind of KD and fraction, with the main results in sentences above."""
     html = render(
         "summary.html", inputs=inputs, family_name=family_name, kd_gains=kd_gains, main_gains=_main_gains,
         kd_weights=_kd_weights, kept=_kept,
@@ -35,3 +40,23 @@ def _kept(group: Group) -> str:
     """The number of kept samples."""
     kept = sorted({run.result.kept for run in group.runs})
     return f"{kept[0]:,}" if len(kept) == 1 else f"{kept[0]:,} to {kept[-1]:,}"
+
+
+def appendix(inputs: ReportInputs) -> Section:
+    """Where every number comes from: each run's folder and the command that repeats it, and the scores files."""
+
+    def command(run: RunRecord) -> str:
+        """The command that repeats a run; empty where its folder is gone."""
+        path = run.folder / CONFIG
+        return f"dprune train --recipe {shlex.quote(inputs.display_path(path))}" if path.exists() else ""
+
+    return Section("runs", "Every run and its command", render("appendix.html", inputs=inputs, command=command))
+
+
+def left_out(inputs: ReportInputs) -> Section | None:
+    """What was found and is not in the report; None if there is nothing."""
+    collection = inputs.collection
+    if not (collection.failures or collection.left_out or collection.repeated):
+        return None
+    failures = [(json.dumps(config), error) for config, error in collection.failures]
+    return Section("left-out", "Not in this report", render("left_out.html", collection=collection, failures=failures))
