@@ -29,16 +29,16 @@ def compare_scores(a: Scores, b: Scores, data: Dataset | None = None) -> list[st
         lines.append(f"Spearman's rank correlation: none, since every sample of {' and of '.join(constant)} has one score")
     else:
         lines.append(f"Spearman's rank correlation: {correlation:.4f} (1: the same order, 0: no relation)")
-    orders, total = [rank_descending(scores.values) for scores in (a, b)], len(a.values)
+    order_a, order_b, total = rank_descending(a.values), rank_descending(b.values), len(a.values)
     for fraction in FRACTIONS:
         if count := kept_count(fraction, total):
-            shared = len(np.intersect1d(*(order[:count] for order in orders), assume_unique=True))
+            shared = len(np.intersect1d(order_a[:count], order_b[:count], assume_unique=True))
             lines.append(
                 f"in the top {float(fraction):.0%} of both: {shared:,} of {count:,} ({shared / count:.1%}); "
                 f"by chance {count / total:.1%}"
             )
     if data is not None:
-        ranks_a, ranks_b = (np.argsort(order) / max(total - 1, 1) for order in orders)
+        ranks_a, ranks_b = (np.argsort(order) / max(total - 1, 1) for order in (order_a, order_b))
         lines += class_table(ranks_a, ranks_b, data, "mean rank (0%: kept first, 100%: last)")
     return lines
 
