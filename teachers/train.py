@@ -34,8 +34,7 @@ def train_teacher(
             info(f"teacher: using {run.folder}, {result.test_accuracy:.2f}% on the test set")
             return FinishedRun(run.folder, result)
         with reproducible(run.environment.threads):
-            loss = CrossEntropy(training.label_smoothing)
-            training_run = TrainingRun("teacher", training, context.data.valid_ids, loss, seed)
-            finished = train_and_evaluate(context, run, training_run, TeacherMetadata())
+            training_run = TrainingRun(context, run, "teacher", training, context.data.valid_ids, seed)
+            finished = train_and_evaluate(training_run, CrossEntropy(training.label_smoothing), TeacherMetadata())
     info(f"teacher: {finished.test_accuracy:.2f}% on the test set, in {run.folder}")
     return finished

@@ -32,8 +32,7 @@ from datapruning.training.losses import CrossEntropy
 from datapruning.training.reproducibility import reproducible
 from datapruning.training.schedules import planned_steps
 from datapruning.training.self_distillation.base import SelfDistillation
-from datapruning.training.self_distillation.class_pairs import ClassPairs
-from datapruning.training.self_distillation.cs_kd import CSKD
+from datapruning.training.self_distillation.cs_kd import CSKD, ClassPairs
 from datapruning.training.self_distillation.dlb import DLB
 from datapruning.training.self_distillation.ps_kd import PSKD
 from datapruning.training.sparsity.masks import Masks

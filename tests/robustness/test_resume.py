@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import datapruning as dp
-from datapruning.config.self_distillation import KEYS, SelfDistillConfig
+from datapruning.config.self_distillation import KEYS
 from datapruning.config.training import TrainConfig
 from datapruning.data.dataset import Dataset
 from datapruning.data.loaders.loader import Batch
@@ -35,7 +36,7 @@ from datapruning.training.losses import CrossEntropy, DistillationLoss, LossTerm
 from datapruning.training.reproducibility import reproducible
 from datapruning.training.rng import StepRNG
 from datapruning.training.schedules import planned_steps
-from datapruning.training.self_distillation.factory import SelfDistillationFactory
+from datapruning.training.self_distillation.factory import make_self_distillation
 from datapruning.training.sparsity.masks import Masks
 from datapruning.training.sparsity.prunable import prunable
 from datapruning.training.state import TrainState
@@ -68,14 +69,12 @@ def train(
     context: Context, training: TrainConfig = SHORT, method: str = "none", model: nn.Module | None = None, **options: Any
 ) -> tuple[nn.Module, TrainState]:
     """A fresh network, trained."""
-    data = context.data
     network = model or context.new_model(training.model, 0)
-    maker = SelfDistillationFactory(
-        SelfDistillConfig(method=method), data.train.labels, data.classes, training.epochs, 4, 0, Opinions()
-    )
+    recipe = context.recipe.replace(train=training, views=context.recipe.views.replace(num_views=4))
+    settings_of_method = replace(context, recipe=recipe.with_settings("self_distill", method=method))
     settings: dict[str, Any] = {
         "loss": CrossEntropy(), "seed": 0, "num_steps": planned_steps(training, len(IDS), len(IDS)), "description": "test",
-        "self_distillation": maker.build(IDS), **options,
+        "self_distillation": make_self_distillation(settings_of_method, IDS, 0, Opinions(), IDS), **options,
     }  # fmt: skip
     with reproducible(1):
         return network, fit(network, context.loader("train"), IDS, context.views, training, **settings)

@@ -15,16 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datapruning.config.kd import KDConfig
-from datapruning.config.training import TrainConfig
 from datapruning.data.batching import batch_sizes
 from datapruning.io.trial_store import TrialConfig, TrialStore
 from datapruning.runs.context import Context
 from datapruning.runs.result import KDSearch
 from datapruning.runs.run import Run
 from datapruning.training.checkpoint import Checkpoint
-from datapruning.training.distillation.callbacks import run_callbacks
 from datapruning.training.distillation.correctness import decode_bits, encode_bits, predict_correct
+from datapruning.training.distillation.training_run import TrainingRun
 from datapruning.training.distillation.weight_search import (
     Candidate,
     ValidationSet,
@@ -36,10 +34,7 @@ from datapruning.training.distillation.weight_search import (
 )
 from datapruning.training.losses import CrossEntropy, DistillationLoss, Loss, SoftLabels
 from datapruning.training.schedules import planned_epochs, planned_rate, planned_steps
-from datapruning.training.self_distillation.factory import SelfDistillationFactory
-from datapruning.training.sparsity.masks import Masks
 from datapruning.training.state import TrainState
-from datapruning.training.trainer import Trainer
 from datapruning.utils.console import info
 from datapruning.utils.cost import ComputeCost
 from datapruning.utils.hashing import config_hash
@@ -71,32 +66,26 @@ class SearchPlan:
     num_samples: int
 
 
-def plan_search(
-    training: TrainConfig, kd: KDConfig, kept: NDArray[np.int64], total: int, seed: int, *, probes: int,
-    subset_is_random: bool, unreadable: Sequence[int] = (),
-) -> SearchPlan | None:  # fmt: skip
+def plan_search(training_run: TrainingRun, num_probes: int, *, subset_is_random: bool) -> SearchPlan | None:
     """Plan a search; None where the run has a single epoch, in which there is no half way.
 
-    Args:
-        training: of the run.
-        kd: cost and size of the search.
-        kept: sample ids int64 of the subset.
-        total: N.
-        seed: of the run.
-        probes: number of probes.
-        subset_is_random: whether kept and pruned-away samples differ by chance alone.
-        unreadable: sample ids that cannot be validated on.
+    `subset_is_random`: whether kept and pruned-away samples differ by chance alone.
 
     Raises:
         InvalidValue: too few samples.
     """
-    epochs, num_steps = planned_epochs(training, len(kept), total), planned_steps(training, len(kept), total)
+    training, kept, kd = training_run.training, training_run.ids, training_run.context.recipe.kd
+    data = training_run.context.data
+    epochs, num_steps = planned_epochs(training, len(kept), data.total), planned_steps(training, len(kept), data.total)
     if epochs < 2:
         return None
     steps_per_epoch = len(batch_sizes(len(kept), training.effective_batch_size))
     samples = math.ceil(num_steps * len(kept) / steps_per_epoch)
-    count, probe_samples = probe_budget(search_cost(kd.search_budget, samples), samples, probes, kd.max_validation_samples)
-    validation = choose_validation_set(kept, total, count, seed, subset_is_random=subset_is_random, unreadable=unreadable)
+    cost = search_cost(kd.search_budget, samples)
+    count, probe_samples = probe_budget(cost, samples, num_probes, kd.max_validation_samples)
+    validation = choose_validation_set(
+        kept, data.total, count, training_run.seed, subset_is_random=subset_is_random, unreadable=data.corrupt_ids
+    )
     ids = np.setdiff1d(kept, validation.held_out_ids)
     prefix_steps_per_epoch = len(batch_sizes(len(ids), training.effective_batch_size))
     prefix_epochs = min(epochs - 1, max(1, round(kd.search_start * epochs)))
@@ -118,38 +107,32 @@ def loss_for(context: Context, labels: Sequence[SoftLabels], candidate: Candidat
 
 
 def search(
-    context: Context,
-    run: Run,
+    training_run: TrainingRun,
     plan: SearchPlan,
     labels: Sequence[SoftLabels],
     candidates: Sequence[Candidate],
     prior: Candidate,
-    seed: int,
-    self_distillation: SelfDistillationFactory,
-    masks: Masks | None = None,
-) -> KDSearch:
+) -> tuple[Candidate, KDSearch]:
     """Train the shared prefix, unless its checkpoint exists; probe the candidates; decide.
 
     Checkpoints and probes lie in the run folder (`checkpoint/`, `search/`), so a killed search resumes.
 
     Args:
-        context: dataset, device, loaders.
-        run: opened by the caller.
+        training_run: whose KD weight is sought.
         plan: of the search.
         labels: soft labels of each candidate teacher, filled for the kept samples.
         candidates: what is probed.
         prior: what the shared prefix trains with.
-        seed: of the run.
-        self_distillation: makes the method of each training.
-        masks: which weights are kept.
+
+    Returns:
+        The candidate that is chosen, and the record of the search.
     """
-    training, validation, prefix = context.recipe.train, plan.validation, Checkpoint(run.checkpoint_path(PREFIX))
+    context, run, validation = training_run.context, training_run.run, plan.validation
+    prefix = Checkpoint(run.checkpoint_path(PREFIX))
     if not prefix.path.exists():
-        trainer = Trainer(
-            context.new_model(training.model, seed), context.loader("train"), plan.ids, context.views, training,
-            loss_for(context, labels, prior), seed=seed, num_steps=plan.num_steps,
-            description=f"student, first {plan.prefix_epochs} epochs", self_distillation=self_distillation.build(plan.ids),
-            masks=masks, callbacks=run_callbacks(context, run),
+        trainer = training_run.trainer(
+            training_run.training, plan.ids, loss_for(context, labels, prior), num_steps=plan.num_steps,
+            description=f"student, first {plan.prefix_epochs} epochs", callbacks=training_run.callbacks,
         )  # fmt: skip
         progress = Checkpoint(run.checkpoint_path(PREFIX_PROGRESS))
         trainer.fit(progress, save_final_to=prefix, stop_epoch=plan.prefix_epochs)
@@ -160,8 +143,7 @@ def search(
     store = TrialStore(run.folder / "search", {"run": "probes of the run beside"})
     probes, correct, num_evaluated = [], [], 0
     for candidate in candidates:
-        train_probe = partial(_train_probe, context, run, plan, labels, candidate, seed, self_distillation, masks)
-        trial = store.run(asdict(candidate), train_probe)
+        trial = store.run(asdict(candidate), partial(_train_probe, training_run, plan, labels, candidate))
         assert trial is not None  # run() waits for a trial of another process
         _probe_checkpoint(run, candidate).remove()
         correct.append(decode_bits(trial.result["correct"], len(validation.ids)))
@@ -172,9 +154,9 @@ def search(
     decision = decide(candidates, np.array(correct, np.bool_), validation.weights, prior.temperature, prior.weight)
     num_evaluated += len(candidates) * len(validation.ids)
     cost = ComputeCost(sum(probe.samples_seen for probe in probes), num_evaluated)
-    trainings = round(cost.training_passes / (plan.num_samples * self_distillation.settings.compute), 4)
+    trainings = round(cost.training_passes / (plan.num_samples * context.recipe.self_distill.compute), 4)
     info(f"KD weight {decision.candidate} is chosen; the search cost {trainings:.2f} trainings")
-    return KDSearch(
+    return decision.candidate, KDSearch(
         **asdict(decision.candidate), method="probes from the shared prefix", probes=tuple(probes), curve=decision.curve,
         validation=validation.kind, validation_size=len(validation.ids), samples_seen=cost.samples_seen,
         evaluated=cost.evaluated, cost=trainings,
@@ -182,29 +164,20 @@ def search(
 
 
 def _train_probe(
-    context: Context,
-    run: Run,
-    plan: SearchPlan,
-    labels: Sequence[SoftLabels],
-    candidate: Candidate,
-    seed: int,
-    self_distillation: SelfDistillationFactory,
-    masks: Masks | None,
-    _: TrialConfig,
+    training_run: TrainingRun, plan: SearchPlan, labels: Sequence[SoftLabels], candidate: Candidate, _: TrialConfig
 ) -> dict[str, Any]:
-    prefix = Checkpoint(run.checkpoint_path(PREFIX))
-    training, loader = context.recipe.train.replace(infobatch=0.0), context.loader("train")  # too few steps to skip any
-    model = context.new_model(training.model, seed)
-    rate = planned_rate(training, plan.prefix_steps, plan.num_steps)
-    trainer = Trainer(
-        model, loader, plan.ids, context.views, training, loss_for(context, labels, candidate),
-        seed=seed, num_steps=plan.prefix_steps + plan.probe_steps, description=f"probe, KD weight {candidate}",
+    context, run = training_run.context, training_run.run
+    rate = planned_rate(training_run.training, plan.prefix_steps, plan.num_steps)
+    training = training_run.training.replace(infobatch=0.0)  # too few steps to skip any
+    trainer = training_run.trainer(
+        training, plan.ids, loss_for(context, labels, candidate), num_steps=plan.prefix_steps + plan.probe_steps,
+        description=f"probe, KD weight {candidate}",
         lr_schedule=lambda step: rate * (1 - (step - plan.prefix_steps + 0.5) / plan.probe_steps),
-        self_distillation=self_distillation.build(plan.ids), masks=masks,
     )  # fmt: skip
+    prefix = Checkpoint(run.checkpoint_path(PREFIX))
     end, start = trainer.fit(_probe_checkpoint(run, candidate), init_from=prefix), prefix.state()
     return {
-        "correct": encode_bits(predict_correct(model, loader, plan.validation.ids, context.views)),
+        "correct": encode_bits(predict_correct(trainer.model, trainer.loader, plan.validation.ids, context.views)),
         "samples_seen": _training_passes(end) - _training_passes(start),
         "evaluated": end.auxiliary_forward - start.auxiliary_forward,
     }

@@ -1,6 +1,7 @@
 """Training a student: candidates -> masks -> decision -> training and evaluation."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,8 +28,7 @@ from datapruning.training.distillation.weight_search import (
     teacher_candidates,
 )
 from datapruning.training.losses import SoftLabels
-from datapruning.training.self_distillation.describe import describe_self_distillation
-from datapruning.training.self_distillation.factory import make_factory
+from datapruning.training.self_distillation.factory import describe_self_distillation, make_self_distillation
 from datapruning.training.sparsity.prune import PruningResult, load_or_make_masks
 from datapruning.utils.console import info
 from datapruning.utils.cost import ComputeCost
@@ -62,29 +62,22 @@ def train_student(
         self_labels: soft labels of the self teacher, where the recipe's self-distillation has one.
     """
     initial, candidates = _candidates(context, kd_weight, len(labels))
-    self_distillation = make_factory(context, ids, seed, self_labels)
-    if self_distillation.settings.enabled:
-        info(describe_self_distillation(self_distillation.settings))
+    if context.recipe.self_distill.enabled:
+        info(describe_self_distillation(context.recipe.self_distill))
     pruned = load_or_make_masks(context, run, ids, loss_for(context, labels, initial), seed, self_labels)
-    masks = pruned.masks if pruned else None
-    decided, plan, kd_search = initial, None, None
+    training_run = TrainingRun(
+        context, run, "student", context.recipe.train, ids, seed,
+        self_distillation=partial(make_self_distillation, context, ids, seed, self_labels),
+        masks=pruned.masks if pruned else None,
+    )  # fmt: skip
+    decided, kd_search, prefix, num_steps = initial, None, None, None
     if len(candidates) > 1:
-        plan = plan_search(
-            context.recipe.train, context.recipe.kd, ids, context.data.total, seed, probes=len(candidates),
-            subset_is_random=origin.scorer in RANDOM_SCORERS, unreadable=context.data.corrupt_ids,
-        )  # fmt: skip
+        plan = plan_search(training_run, len(candidates), subset_is_random=origin.scorer in RANDOM_SCORERS)
         if plan is None:
             info(f"KD weight {initial}: a run of one epoch is too short for a search")
         else:
-            kd_search = search(context, run, plan, labels, candidates, initial, seed, self_distillation, masks)
-            decided = Candidate(
-                kd_search.weight, kd_search.temperature, kd_search.confidence_weighting, kd_search.teacher
-            )  # fmt: skip
-    training_run = TrainingRun(
-        "student", context.recipe.train, ids, loss_for(context, labels, decided), seed,
-        init_from=Checkpoint(run.checkpoint_path(PREFIX)) if plan else None, steps=plan.num_steps if plan else None,
-        self_distillation=self_distillation.build(ids), masks=masks,
-    )  # fmt: skip
+            decided, kd_search = search(training_run, plan, labels, candidates, initial)
+            prefix, num_steps = Checkpoint(run.checkpoint_path(PREFIX)), plan.num_steps
     if len(labels) > 1:
         chosen = {"teacher": (teaching.teacher[decided.teacher],), "teacher_candidates": teaching.teacher}
         teaching = TeachingRecord(**{**dict(teaching), **chosen})
@@ -96,7 +89,7 @@ def train_student(
         kd_weight_search=kd_search,
         sparsity=pruned.record if pruned else None,
     )
-    return train_and_evaluate(context, run, training_run, metadata)
+    return train_and_evaluate(training_run, loss_for(context, labels, decided), metadata, prefix, num_steps)
 
 
 def _candidates(context: Context, kd_weight: float | None, num_teachers: int) -> tuple[Candidate, list[Candidate]]:
@@ -115,13 +108,11 @@ def _with_measurements(
     teaching: TeachingRecord, kd_search: KDSearch | None, pruned: PruningResult | None
 ) -> dict[str, PhaseSeconds | PhaseCosts]:
     """Seconds and costs, with those of the search and of pruning."""
-    search_cost = None
+    costs: dict[str, ComputeCost] = {}
     if kd_search is not None:
         seconds = round(sum(probe.seconds for probe in kd_search.probes), 3)
-        search_cost = ComputeCost(kd_search.samples_seen, kd_search.evaluated, seconds)
-    prune_cost = pruned.cost if pruned else None
-    seconds_before = PhaseSeconds(
-        search=search_cost.seconds if search_cost else None, prune=prune_cost.seconds if prune_cost else None
-    )
-    costs_before = PhaseCosts(search=search_cost, prune=prune_cost)
-    return {"seconds": teaching.seconds.merged(seconds_before), "costs": teaching.costs.merged(costs_before)}
+        costs["search"] = ComputeCost(kd_search.samples_seen, kd_search.evaluated, seconds)
+    if pruned is not None:
+        costs["prune"] = pruned.cost
+    phase_seconds = PhaseSeconds(**{phase: cost.seconds for phase, cost in costs.items()})
+    return {"seconds": teaching.seconds.merged(phase_seconds), "costs": teaching.costs.merged(PhaseCosts(**costs))}

@@ -1,6 +1,7 @@
 """A whole run: train, evaluate on the test set once, write the run folder. Teachers and students alike."""
 
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -21,8 +22,8 @@ from datapruning.runs.result import (
     TrainedResult,
 )
 from datapruning.runs.run import FinishedRun, Run
+from datapruning.training.callbacks import Callback, LogHistory, StopAtTimeLimit
 from datapruning.training.checkpoint import Checkpoint
-from datapruning.training.distillation.callbacks import run_callbacks
 from datapruning.training.evaluate import accuracy
 from datapruning.training.losses import Loss
 from datapruning.training.schedules import planned_steps
@@ -40,29 +41,54 @@ R = TypeVar("R", bound=RunResult)
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """What a run trains.
+    """A run and what all its trainings have in common; a search for the KD weight makes several.
 
     Attributes:
+        context: dataset, device, loaders.
+        run: opened by the caller, not finished.
         role: "teacher" or "student".
         training: settings of the training.
         ids: int64, the samples that are trained on.
-        loss: the loss.
         seed: random seed for initialisation, sample order and views.
-        init_from: state of a first part that was trained elsewhere; None: from the initialisation.
-        steps: of the whole schedule, where they are not those that `training` plans.
-        self_distillation: self-distillation; None: none.
+        self_distillation: makes the method of each training from the ids int64 of its samples; None: none.
         masks: which weights are kept; None: all.
     """
 
+    context: Context
+    run: Run
     role: str
     training: TrainConfig
     ids: NDArray[np.int64]
-    loss: Loss
     seed: int
-    init_from: Checkpoint | None = None
-    steps: int | None = None
-    self_distillation: SelfDistillation | None = None
+    self_distillation: Callable[[NDArray[np.int64]], SelfDistillation | None] | None = None
     masks: Masks | None = None
+
+    def trainer(
+        self,
+        training: TrainConfig,
+        ids: NDArray[np.int64],
+        loss: Loss,
+        *,
+        num_steps: int,
+        description: str,
+        callbacks: Sequence[Callback] = (),
+        lr_schedule: Callable[[int], float] | None = None,
+    ) -> Trainer:
+        """A new network with its trainer; see `Trainer` for what it takes."""
+        context, method = self.context, self.self_distillation(ids) if self.self_distillation else None
+        return Trainer(
+            context.new_model(training.model, self.seed), context.loader("train"), ids, context.views, training, loss,
+            seed=self.seed, num_steps=num_steps, description=description, lr_schedule=lr_schedule,
+            self_distillation=method, masks=self.masks, callbacks=callbacks,
+        )  # fmt: skip
+
+    @property
+    def callbacks(self) -> list[Callback]:
+        """Those that write metrics.jsonl after each epoch, and stop at the context's time limit, if it has one."""
+        callbacks: list[Callback] = [LogHistory(self.run.write_metrics)]
+        if self.context.time_limit is not None:
+            callbacks.append(StopAtTimeLimit(self.context.time_limit))
+        return callbacks
 
 
 class RunMetadata(Protocol[R_co]):
@@ -72,32 +98,35 @@ class RunMetadata(Protocol[R_co]):
         """The result of the run, from this and what its training measured."""
 
 
-def train_and_evaluate(context: Context, run: Run, training_run: TrainingRun, metadata: RunMetadata[R]) -> FinishedRun[R]:
+def train_and_evaluate(
+    training_run: TrainingRun,
+    loss: Loss,
+    metadata: RunMetadata[R],
+    init_from: Checkpoint | None = None,
+    num_steps: int | None = None,
+) -> FinishedRun[R]:
     """Train to the end (resuming a run that was begun), evaluate the last epoch on the test set, write the folder.
 
     Args:
-        context: dataset, device, loaders.
-        run: opened by the caller, not finished.
         training_run: what is trained.
+        loss: of a batch.
         metadata: what else the result says.
+        init_from: state of a first part that was trained elsewhere; None: from the initialisation.
+        num_steps: of the whole schedule, where they are not those that the settings plan.
     """
-    data, training, ids = context.data, training_run.training, training_run.ids
-    steps = training_run.steps or planned_steps(training, len(ids), data.total)
-    model = context.new_model(training.model, training_run.seed)
-    network = f"{training.model} ({parameter_count(model):,} weights)"
-    fewer = f", fewer with infobatch {training.infobatch:g}" if training.infobatch else ""
-    info(
-        f"{training_run.role}: {network}, {describe_kept(len(ids), data.total)}, {steps:,} updates "
-        f"(budget: {training.budget}{fewer})"
-    )
-    trainer = Trainer(
-        model, context.loader("train"), ids, context.views, training, training_run.loss, seed=training_run.seed,
-        num_steps=steps, description=training_run.role, self_distillation=training_run.self_distillation,
-        masks=training_run.masks, callbacks=run_callbacks(context, run),
+    context, run, training, ids = training_run.context, training_run.run, training_run.training, training_run.ids
+    role, data = training_run.role, context.data
+    num_steps = num_steps or planned_steps(training, len(ids), data.total)
+    trainer = training_run.trainer(
+        training, ids, loss, num_steps=num_steps, description=role, callbacks=training_run.callbacks
     )  # fmt: skip
-    done = trainer.fit(Checkpoint(run.checkpoint_path()), init_from=training_run.init_from)
+    network = f"{training.model} ({parameter_count(trainer.model):,} weights)"
+    fewer = f", fewer with infobatch {training.infobatch:g}" if training.infobatch else ""
+    kept = describe_kept(len(ids), data.total)
+    info(f"{role}: {network}, {kept}, {num_steps:,} updates (budget: {training.budget}{fewer})")
+    done = trainer.fit(Checkpoint(run.checkpoint_path()), init_from=init_from)
     started = time.perf_counter()
-    test_accuracy = accuracy(model, context.loader("test"), np.arange(len(data.test)), context.views)
+    test_accuracy = accuracy(trainer.model, context.loader("test"), np.arange(len(data.test)), context.views)
     evaluation_seconds = round(time.perf_counter() - started, 3)
     samples_seen, training_seconds = done.samples_seen + done.auxiliary_samples, round(done.seconds, 3)
     infobatch = self_distillation = None
@@ -105,32 +134,18 @@ def train_and_evaluate(context: Context, run: Run, training_run: TrainingRun, me
         infobatch = InfoBatchRecord(
             share=training.infobatch, until=training.infobatch_until, samples_skipped=done.samples_skipped
         )
-    if training_run.self_distillation is not None:
+    if trainer.extensions.self_distillation is not None:
         table = context.recipe.self_distill
         settings = {key: value for key, value in table.to_dict().items() if isinstance(value, float)}
         passes = ExtraPasses(trained=done.auxiliary_samples, forward=done.auxiliary_forward)
         self_distillation = SelfDistillationRecord(method=table.method, settings=settings, extra_passes=passes)
     trained = TrainedResult(
-        role=training_run.role,
-        test_accuracy=test_accuracy,
-        model=training.model,
-        classes=data.classes,
-        dataset=data.name,
-        fingerprint=data.fingerprint,
-        samples_seen=samples_seen,
+        role=role, test_accuracy=test_accuracy, model=training.model, classes=data.classes, dataset=data.name,
+        fingerprint=data.fingerprint, samples_seen=samples_seen, package_version=__version__,
         seconds=PhaseSeconds(train=training_seconds, evaluate=evaluation_seconds),
         costs=PhaseCosts(train=ComputeCost(samples_seen, done.auxiliary_forward, training_seconds)),
-        package_version=__version__,
-        kept=len(ids),
-        total=data.total,
-        budget=training.budget,
-        epochs=done.epoch,
-        steps=done.updates,
-        seed=training_run.seed,
-        device=str(context.device),
-        threads=context.threads,
-        processes=num_processes(),
-        infobatch=infobatch,
-        self_distill=self_distillation,
-    )
-    return run.finish(model, done.history, metadata.complete(trained))
+        kept=len(ids), total=data.total, budget=training.budget, epochs=done.epoch, steps=done.updates,
+        seed=training_run.seed, device=str(context.device), threads=context.threads, processes=num_processes(),
+        infobatch=infobatch, self_distill=self_distillation,
+    )  # fmt: skip
+    return run.finish(trainer.model, done.history, metadata.complete(trained))

@@ -10,7 +10,7 @@ from datapruning.data.batching import batch_sizes
 from datapruning.data.loaders.loader import Batch
 from datapruning.runs.context import Context
 from datapruning.training.losses import SoftLabels
-from datapruning.training.self_distillation.class_pairs import ClassPairs
+from datapruning.training.self_distillation.cs_kd import ClassPairs
 from datapruning.training.sparsity.criteria import DATA_FREE
 from datapruning.training.sparsity.loss_terms import SaliencyBatch
 from datapruning.utils.hashing import hash_permutation

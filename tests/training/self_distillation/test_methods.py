@@ -18,10 +18,9 @@ from datapruning.data.loaders.loader import Batch
 from datapruning.errors import InvalidValue
 from datapruning.training.losses import CrossEntropy, DistillationLoss, Loss
 from datapruning.training.self_distillation.base import AuxiliaryBatch
-from datapruning.training.self_distillation.class_pairs import ClassPairs
-from datapruning.training.self_distillation.cs_kd import CSKD
-from datapruning.training.self_distillation.describe import describe_self_distillation
+from datapruning.training.self_distillation.cs_kd import CSKD, ClassPairs
 from datapruning.training.self_distillation.dlb import DLB
+from datapruning.training.self_distillation.factory import describe_self_distillation
 from datapruning.training.self_distillation.ps_kd import PSKD
 from datapruning.training.self_distillation.tf_kd import TFKD, TFKDSelf, virtual_teacher
 from datapruning.utils.cost import FORWARD_PASS_COST

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, kl_div
 
-from datapruning.config.self_distillation import KEYS, SelfDistillConfig
+from datapruning.config.self_distillation import KEYS
 from datapruning.config.training import TrainConfig
 from datapruning.data.batching import training_batches
 from datapruning.data.dataset import Dataset
@@ -25,8 +25,9 @@ from datapruning.training.checkpoint import Checkpoint
 from datapruning.training.losses import CrossEntropy
 from datapruning.training.reproducibility import reproducible
 from datapruning.training.schedules import planned_steps
-from datapruning.training.self_distillation.class_pairs import ClassPairs
-from datapruning.training.self_distillation.factory import SelfDistillationFactory
+from datapruning.training.self_distillation.base import SelfDistillation
+from datapruning.training.self_distillation.cs_kd import ClassPairs
+from datapruning.training.self_distillation.factory import make_self_distillation
 from datapruning.training.state import TrainState
 from tests.helpers.trainers import fit
 
@@ -44,11 +45,10 @@ class Opinions:
         return torch.from_numpy(np.sin(ids[:, None] * (1.0 + np.arange(4)) + epoch % 3)).float()[None]
 
 
-def maker_of(context: Context, method: str, epochs: int = 4, views: int = 4) -> SelfDistillationFactory:
-    data = context.data
-    return SelfDistillationFactory(
-        SelfDistillConfig(method=method), data.train.labels, data.classes, epochs, views, 0, Opinions()
-    )
+def make_method(context: Context, method: str, ids: NDArray[np.int64] = IDS) -> SelfDistillation | None:
+    """Of a run of four epochs with as many views."""
+    context = context.with_settings("self_distill", method=method).with_settings("views", num_views=4)
+    return make_self_distillation(context.with_settings("train", epochs=4), ids, 0, Opinions(), ids)
 
 
 def train(
@@ -58,7 +58,7 @@ def train(
     model = context.new_model("convnet", 0)
     settings: dict[str, Any] = {
         "seed": 0, "num_steps": planned_steps(training, len(ids), context.data.total), "description": "test",
-        "self_distillation": maker_of(context, method).build(ids), **options,
+        "self_distillation": make_method(context, method, ids), **options,
     }  # fmt: skip
     with reproducible(1):
         done = fit(model, context.loader("train"), ids, context.views, training, CrossEntropy(), **settings)
@@ -181,7 +181,7 @@ def test_further_passes_are_counted(make_context: Contexts, small: Dataset, meth
     with reproducible(1):
         done = fit(
             model, context.loader("train"), IDS, context.views, SHORT, CrossEntropy(), seed=0, num_steps=16,
-            description="test", self_distillation=maker_of(context, method).build(IDS),
+            description="test", self_distillation=make_method(context, method),
         )  # fmt: skip
     assert (done.samples_seen, done.auxiliary_samples, done.auxiliary_forward) == (240, again, forward)
     assert sum(passes) == 240 + again + forward
@@ -225,4 +225,4 @@ def test_bf16(make_context: Contexts, small: Dataset, method: str) -> None:
 
 
 def test_without_a_method_there_is_nothing(make_context: Contexts, small: Dataset) -> None:
-    assert maker_of(make_context(small), "none").build(IDS) is None
+    assert make_method(make_context(small), "none") is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -76,7 +77,7 @@ def total(
 
 @pytest.mark.parametrize("mode", ["full", "first-order"])
 @pytest.mark.parametrize("method", METHODS)
-def test_the_saliency_equals_finite_differences_in_the_mask(method: str, mode: str) -> None:
+def test_the_saliency_equals_finite_differences_in_the_mask(method: str, mode: Literal["full", "first-order"]) -> None:
     """With batch norm in training mode, and other samples in each step.
 
     The steps keep their targets (the partner's prediction, the step before) fixed when the mask moves, as the saliency
