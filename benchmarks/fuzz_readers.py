@@ -383,7 +383,7 @@ def make_recording(folder: Path) -> None:
     manifest = RecordingManifest(dataset=DATA.name, fingerprint=DATA.fingerprint, total=40, epochs=2, early_epoch=1, seed=0)
     recording = create_recording(folder, manifest)
     write_array(folder / LABELS, DATA.train.labels)
-    for track in (recording.train_passes(0), recording.early(0), recording.final(0)):
+    for track in (recording.stats(0, "train_passes"), recording.stats(0, "early"), recording.stats(0, "final")):
         for name, array in track.arrays.items():
             array[:] = 1 if name == RECORDED else np.abs(_floats(*array.shape))
         track.flush()

@@ -3,8 +3,7 @@
 import numpy as np
 
 from datapruning.artifacts.scorer import Values, scorer
-from datapruning.evidence.dynamics import TrainingDynamics
-from datapruning.evidence.windows import window_std
+from datapruning.evidence.dynamics import TrainingDynamics, window_std
 
 WINDOW = 10
 

@@ -4,7 +4,6 @@ import numpy as np
 
 from datapruning.artifacts.scorer import Values, scorer
 from datapruning.evidence.embeddings import Embeddings
-from datapruning.evidence.within_class import rank_within_class
 
 
 @scorer(
@@ -29,4 +28,4 @@ def herding(embeddings: Embeddings) -> Values:
             summed += features @ features[picked[k]]
         return picked
 
-    return rank_within_class(embeddings, order)
+    return embeddings.rank_within_class(order)

@@ -4,7 +4,7 @@ import numpy as np
 
 from datapruning.artifacts.scorer import Values, scorer
 from datapruning.evidence.ensemble import SubsetEnsemble
-from datapruning.evidence.held_out import held_out_margins
+from datapruning.evidence.membership_counts import held_out_margins
 
 WIDTH = 1.5
 """Half-width of the kernel, in typical standard deviations of a sample's margin between members that did not see it."""
@@ -24,9 +24,8 @@ def memorization(ensemble: SubsetEnsemble) -> tuple[Values, Values]:
     briefly to fit only add noise there. Whether a member is right is a step of its margin; a straight ramp instead (a
     uniform kernel) says the same of samples far from the border, and much more of those near it.
     """
-    held_out = held_out_margins(ensemble)
-    ramp = np.clip(held_out.margins / (2 * WIDTH * held_out.spread) + 0.5, 0, 1)
-    counts = held_out.counts
+    margins, counts, spread = held_out_margins(ensemble)
+    ramp = np.clip(margins / (2 * WIDTH * spread) + 0.5, 0, 1)
     mean = np.nansum(ramp, 0) / counts
     variance = np.nansum((ramp - mean) ** 2, 0) / (counts - 1)
     # as if one more member had been half a step off: no spread among a few members is no proof that there is none

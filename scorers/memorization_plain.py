@@ -4,7 +4,7 @@ import numpy as np
 
 from datapruning.artifacts.scorer import Values, scorer
 from datapruning.evidence.ensemble import SubsetEnsemble
-from datapruning.evidence.held_out import check_enough
+from datapruning.evidence.membership_counts import check_enough
 
 
 @scorer(

@@ -3,8 +3,7 @@
 import numpy as np
 
 from datapruning.artifacts.scorer import Values, scorer
-from datapruning.evidence.embeddings import Embeddings
-from datapruning.evidence.faiss_import import import_faiss
+from datapruning.evidence.embeddings import Embeddings, import_faiss
 
 ITERATIONS = 50
 

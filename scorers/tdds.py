@@ -3,8 +3,7 @@
 import numpy as np
 
 from datapruning.artifacts.scorer import Values, scorer
-from datapruning.evidence.dynamics import TrainingDynamics
-from datapruning.evidence.windows import window_squares
+from datapruning.evidence.dynamics import TrainingDynamics, window_squares
 
 WINDOW, EPOCHS, DECAY = 10, 90, 0.9
 

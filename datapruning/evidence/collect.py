@@ -1,5 +1,6 @@
 """From what a scorer needs to the evidence itself: opened in the workspace, and recorded where it is missing."""
 
+from collections.abc import Callable
 from typing import Any
 
 from datapruning.artifacts.metadata import EvidenceFields
@@ -16,6 +17,11 @@ from datapruning.runs.context import Context
 
 EARLY = (EarlyEvaluation, Gradients)
 """Read all runs, most of which end at the early epoch; the others read the whole ones alone."""
+READERS: dict[type, Callable[[Recording], Any]] = {
+    TrainingDynamics: Recording.dynamics, FinalEvaluation: Recording.final_evaluation,
+    EarlyEvaluation: Recording.early_evaluation, Embeddings: Recording.embeddings,
+}  # fmt: skip
+"""How a recording gives each kind of evidence."""
 
 
 def collect_evidence(context: Context, scorer: Scorer, seed: int) -> tuple[Any, EvidenceFields]:
@@ -53,16 +59,10 @@ def read_evidence(recording: Recording, scorer: Scorer) -> Any:
     Raises:
         InvalidValue: the recording does not have it.
     """
-    if scorer.needs is TrainingDynamics:
-        return recording.dynamics()
-    if scorer.needs is FinalEvaluation:
-        return recording.final_evaluation()
-    if scorer.needs is EarlyEvaluation:
-        return recording.early_evaluation()
-    if scorer.needs is Embeddings:
-        return recording.embeddings()
     if scorer.needs is Samples:
         return Samples(recording.total, recording.manifest.seed)
+    if scorer.needs in READERS:
+        return READERS[scorer.needs](recording)
     raise InvalidValue(
         f"scorer '{scorer.name}' reads {scorer.needs.__name__}, which a recording of a training loop does not have; "
         "score a dataset by it instead, which trains for it",

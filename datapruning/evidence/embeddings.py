@@ -1,17 +1,20 @@
 """Embeddings: the input of the last linear layer of a trained network for each sample."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
-from datapruning.errors import InvalidFile, InvalidValue, first_line
-from datapruning.evidence.faiss_import import import_faiss
-from datapruning.io.npy import open_npy_memmap
+from datapruning.errors import InvalidValue, MissingPackage, first_line
 from datapruning.utils.cost import ComputeCost
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 NUM_EXTRA_NEIGHBOURS = 4
 """Candidates beyond the requested number, so that the exact order can be computed among them."""
@@ -69,17 +72,50 @@ class Embeddings:
         index = import_faiss().IndexFlatIP(self.features.shape[1])
         index.add(self.directions)
         _, candidates = index.search(self.directions, min(k + 1 + NUM_EXTRA_NEIGHBOURS, self.total))
-        similar, nearest = np.empty((self.total, k)), np.empty((self.total, k), np.int64)
-        for start in range(0, self.total, BLOCK_ROWS):
-            rows = slice(start, start + BLOCK_ROWS)
-            ids = np.arange(self.total)[rows, None]
-            products = np.einsum("nd,nkd->nk", self.directions[rows], self.directions[candidates[rows]], dtype=np.float64)
-            products[candidates[rows] == ids] = -np.inf
-            # faiss's float32 products are not the same on every call: the exact order, and the lower id first among equals
-            order = np.lexsort((candidates[rows], -products), axis=1)[:, :k]
-            similar[rows] = np.take_along_axis(products, order, 1)
-            nearest[rows] = np.take_along_axis(candidates[rows], order, 1)
-        return similar, nearest
+
+        def distances(rows: slice) -> NDArray[np.float64]:
+            """Minus the cosines: faiss's float32 products are not the same on every call."""
+            directions = self.directions
+            products = np.einsum("nd,nkd->nk", directions[rows], directions[candidates[rows]], dtype=np.float64)
+            return np.asarray(-products)
+
+        negative, nearest = nearest_candidates(candidates, k, distances)
+        return -negative, nearest
+
+    def rank_within_class(self, order: Callable[[NDArray[Any]], NDArray[Any]]) -> NDArray[np.float64]:
+        """Scores from an order in each class: 1 for the first of a class, falling to 1/n for the last of its n, float64 [N].
+
+        So the highest scores are, to rounding, the same fraction of every class.
+
+        Args:
+            order: float64 features [n, width] of a class -> positions int64 [n], the first to keep first.
+        """
+        scores = np.empty(self.total)
+        for label in np.unique(self.labels):
+            ids = np.flatnonzero(self.labels == label)
+            positions = order(self.features[ids].astype(np.float64))
+            scores[ids[positions]] = 1 - np.arange(len(ids)) / len(ids)
+        return scores
+
+
+def nearest_candidates(
+    candidates: NDArray[np.int64], k: int, distances: Callable[[slice], NDArray[np.float64]]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """(distances float64, ids int64) of the k nearest candidates of each sample, both [n, k]; of equals the lower id first.
+
+    Args:
+        candidates: int64 [n, m], the samples that are near each of n samples, which may itself be among them.
+        k: below m.
+        distances: rows of samples -> the exact distances of their candidates, a new array float64 [rows, m].
+    """
+    lengths, nearest = np.empty((len(candidates), k)), np.empty((len(candidates), k), np.int64)
+    for start in range(0, len(candidates), BLOCK_ROWS):
+        rows = slice(start, start + BLOCK_ROWS)
+        block, ids = distances(rows), candidates[rows]
+        block[ids == np.arange(len(candidates))[rows, None]] = np.inf  # a sample is no neighbour of itself
+        order = np.lexsort((ids, block))[:, :k]
+        lengths[rows], nearest[rows] = np.take_along_axis(block, order, 1), np.take_along_axis(ids, order, 1)
+    return lengths, nearest
 
 
 def to_features(features: Tensor, ids: NDArray[np.int64]) -> NDArray[np.float16]:
@@ -102,18 +138,16 @@ def to_features(features: Tensor, ids: NDArray[np.int64]) -> NDArray[np.float16]
     return stored
 
 
-def open_features(path: Path, total: int) -> NDArray[np.float16]:
-    """Open a file of features.
+def import_faiss() -> Any:
+    """Import faiss, which finds nearest neighbours and prototypes; it is optional.
 
     Raises:
-        InvalidFile: missing, broken, or of another shape.
+        MissingPackage: faiss is not installed.
     """
     try:
-        features = open_npy_memmap(path)
-    except FileNotFoundError:
-        raise InvalidFile(f"{path} is missing: this recording has no embeddings") from None
-    except (OSError, ValueError) as error:
-        raise InvalidFile(f"{path} holds no whole array of embeddings: {first_line(error)}") from None
-    if features.dtype != np.float16 or features.ndim != 2 or len(features) != total:
-        raise InvalidFile(f"{path} is {features.dtype} {list(features.shape)}; float16 [{total}, width] is needed")
-    return np.asarray(features)
+        import faiss
+    except ImportError as error:
+        raise MissingPackage(
+            f"faiss, which finds nearest neighbours, cannot be imported ({first_line(error)}): pip install faiss-cpu"
+        ) from None
+    return faiss

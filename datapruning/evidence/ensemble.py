@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from datapruning.config.ensemble import EnsembleConfig
-from datapruning.config.training import TrainConfig
 from datapruning.errors import InvalidFile, InvalidValue
 from datapruning.evidence.subset_masks import member_mask
 from datapruning.io.npz import read_npz, write_npz
@@ -25,16 +24,14 @@ from datapruning.utils.records import Record, parse_record
 
 ARRAYS = ("in_subset", "correct", "loss", "margin", "oof_probs", "test_correct")
 RETRAIN_HINT = "delete it to have it trained again"
+MemberTrials = tuple[TrialStore, list[TrialConfig], TrialFn]
+"""The store of an ensemble, the configuration of each member, and the function that trains one and writes its file."""
 
 
 class MemberMetadata(Record):
-    """The metadata of a member's file.
+    """The metadata of a member's file: its number `member` in the ensemble, from 0, and what its arrays are of.
 
-    Attributes:
-        member: its number in the ensemble, from 0.
-        total: N, the number of training samples.
-        num_test: number of test samples.
-        cost: compute of training and evaluation.
+    `total` is N, the number of training samples, `num_test` that of test samples; `cost` is of training and evaluation.
     """
 
     format: Literal["datapruning.member"] = "datapruning.member"
@@ -127,56 +124,47 @@ def member_trials(
     ensemble: EnsembleConfig,
     train_member: Callable[[int, NDArray[np.int64]], Member],
     seed: int,
-) -> tuple[TrialStore, list[TrialConfig], TrialFn]:
-    """An ensemble as trials: (store, configurations, the function that runs one). Arguments as in `record_ensemble`."""
-    configs: list[TrialConfig] = [{"member": number} for number in range(ensemble.num_members)]
+) -> MemberTrials:
+    """The members of an ensemble as trials.
+
+    Args:
+        folder: folder of this ensemble alone; the caller names it by its configuration.
+        labels: int64 [N].
+        ensemble: number of members, and the fraction of the samples that each is trained on.
+        train_member: (member's number, ids of its subset) -> the member. Its file at `state_path` is removed in the end.
+        seed: random seed of the subsets.
+    """
 
     def train(config: TrialConfig) -> Mapping[str, Any]:
         number = config["member"]
         ids = np.flatnonzero(member_mask(number, labels, ensemble.subset_fraction, seed))
         member = train_member(number, ids)
         write_member(member_path(folder, number), member, number)
-        result = MemberResult(
+        return MemberResult(
             cost=member.cost,
             accuracy_in_subset=100 * float(member.correct[member.in_subset].mean()),
             accuracy_held_out=100 * float(member.correct[~member.in_subset].mean()),
-        )
-        return result.to_json()
+        ).to_json()
 
-    return TrialStore(folder, {"subset_fraction": ensemble.subset_fraction, "total": len(labels)}), configs, train
+    store = TrialStore(folder, {"subset_fraction": ensemble.subset_fraction, "total": len(labels)})
+    return store, [{"member": number} for number in range(ensemble.num_members)], train
 
 
-def record_ensemble(
-    folder: Path,
-    labels: NDArray[np.int64],
-    ensemble: EnsembleConfig,
-    training: TrainConfig,
-    train_member: Callable[[int, NDArray[np.int64]], Member],
-    seed: int,
-) -> SubsetEnsemble:
-    """Train the members that are missing in `folder` and open all of them. Any number of processes may do so at once.
-
-    Args:
-        folder: folder of this ensemble alone; the caller names it by its configuration.
-        labels: int64 [N].
-        ensemble: number of members, and the fraction of the samples that each is trained on.
-        training: settings of the members' training, for the message alone.
-        train_member: (member's number, ids of its subset) -> the member. Its file at `state_path` is removed in the end.
-        seed: random seed of the subsets.
-    """
-    store, configs, train = member_trials(folder, labels, ensemble, train_member, seed)
-    missing = [c for c in configs if store.get(c) is None]
+def record_ensemble(trials: MemberTrials, labels: NDArray[np.int64]) -> SubsetEnsemble:
+    """Train the members that are missing and open all of them. Any number of processes may do so at once."""
+    store, configs, train = trials
+    folder, missing = store.folder, [config for config in configs if store.get(config) is None]
     if missing:
-        size = f"{training.epochs} epochs over {round(ensemble.subset_fraction * len(labels)):,} samples each"
-        info(f"ensemble: {len(missing)} of {len(configs)} members to train, {size}")
-    trials = store.run_all(configs, train, label="member") if missing else [store.get(c) for c in configs]
+        info(f"ensemble: {len(missing)} of {len(configs)} members to train")
+        store.run_all(configs, train, label="member")
     for config in configs:  # not before: a member whose trial is not written yet is trained again
         state_path(folder, config["member"]).unlink(missing_ok=True)
-    results = [parse_record(MemberResult, trial.result, str(folder)) for trial in trials if trial is not None]
+    finished = [trial for config in configs if (trial := store.get(config))]
+    results = [parse_record(MemberResult, trial.result, str(folder)) for trial in finished]
     accuracy = np.mean([result.accuracy_in_subset for result in results])
     info(f"ensemble: {len(results)} members in {folder}, {accuracy:.1f}% training accuracy on their subsets")
     cost = sum((result.cost for result in results), ComputeCost())
-    return SubsetEnsemble(tuple(member_path(folder, c["member"]) for c in configs), labels, cost)
+    return SubsetEnsemble(tuple(member_path(folder, config["member"]) for config in configs), labels, cost)
 
 
 def member_path(folder: Path, number: int) -> Path:

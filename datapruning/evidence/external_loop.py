@@ -71,7 +71,7 @@ class LoopRecorder:
         path = self.recording.folder / LABELS
         self._labels = self.recording.labels() if path.exists() else np.full(total, -1, np.int64)
         self._prediction_change = PredictionChange(self.recording.run_folder(run) / "changes", total)
-        self._train_recorder = Recorder(self.recording.train_passes(run), self._prediction_change, self._labels)
+        self._train_recorder = Recorder(self.recording.stats(run, "train_passes"), self._prediction_change, self._labels)
         self._recorder: Recorder | None = None
         self._features: NDArray[np.float16] | None = None
         self._has_features = np.zeros(total, bool)
@@ -98,7 +98,7 @@ class LoopRecorder:
 
         Loss, entropy, margin and confidence are scored from it; `find_label_issues_of_recording` reads it too.
         """
-        self._recorder = Recorder(self.recording.final(self._run), None, self._labels)
+        self._recorder = Recorder(self.recording.stats(self._run, "final"), None, self._labels)
         self._recorder.start_epoch(0)
         self._has_final, self._features = True, None
         self._has_features[:] = False
@@ -167,9 +167,9 @@ class LoopRecorder:
             InvalidValue: gaps, naming epochs and ids; features of some samples alone in the last pass.
         """
         for epoch in range(self._epochs):
-            self.recording.train_passes(self._run).check_complete(epoch)
+            self.recording.stats(self._run, "train_passes").check_complete(epoch)
         if self._has_final:
-            self.recording.final(self._run).check_complete(0, where="the pass after the last epoch")
+            self.recording.stats(self._run, "final").check_complete(0, where="the pass after the last epoch")
         missing = np.flatnonzero(~self._has_features)
         if self._features is not None and missing.size:
             raise InvalidValue(f"{missing.size:,} samples came without features, the first is id {missing[0]}")

@@ -12,12 +12,11 @@ from torch.func import functional_call, grad, vmap
 from torch.nn.functional import cross_entropy, one_hot, softmax
 
 from datapruning.data.batching import EVAL_BATCH_SIZE
-from datapruning.errors import InvalidFile, first_line
 from datapruning.evidence.proxies import EARLY_WEIGHTS
 from datapruning.evidence.recording import Recording, write_array
 from datapruning.io.checksums import verify_checksum, write_checksummed
 from datapruning.io.locks import exclusive_lock
-from datapruning.io.npy import read_array
+from datapruning.io.memmap import open_checked_memmap
 from datapruning.io.tensors import load_tensors
 from datapruning.models import parameter_count
 from datapruning.models.features import last_linear
@@ -78,14 +77,8 @@ def _run_norms(context: Context, recording: Recording, number: int, which: str) 
             load_weights(model, {name: t.to(context.device) for name, t in load_tensors(weights)[0].items()}, weights)
             with reproducible(context.threads), write_checksummed(path):
                 write_array(path, gradient_norms(context, model, which, f"gradients {number + 1}"))
-        try:
-            verify_checksum(path, RECOMPUTE_HINT)
-            norms = read_array(path)
-        except (OSError, ValueError) as error:
-            raise InvalidFile(f"{path} is not a whole array ({first_line(error)}); {RECOMPUTE_HINT}") from None
-    if norms.dtype != np.float32 or norms.shape != (recording.total,):
-        raise InvalidFile(f"{path} is {norms.dtype} {list(norms.shape)}; {RECOMPUTE_HINT}")
-    return np.asarray(norms)
+        verify_checksum(path, RECOMPUTE_HINT)
+        return np.array(open_checked_memmap(path, np.float32, (recording.total,), "gradient norms", advice=RECOMPUTE_HINT))
 
 
 def gradient_norms(context: Context, model: nn.Module, which: str, label: str) -> NDArray[np.float32]:

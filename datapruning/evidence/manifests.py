@@ -1,14 +1,11 @@
 """The manifests of a recording: `recording.json` of the folder and `done.json` of each of its runs."""
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from datapruning.errors import IncompatibleInputs, InvalidFile
-from datapruning.io.json import read_json, write_json
 from datapruning.utils.cost import ComputeCost
-from datapruning.utils.records import Record, parse_record
+from datapruning.utils.records import Record
 
 MANIFEST, DONE = "recording.json", "done.json"
 Positive = Annotated[int, Field(ge=1)]
@@ -54,40 +51,3 @@ class RunManifest(Record):
     cost: ComputeCost
     sha256: dict[str, str]
     labels_sha256: str | None = None
-
-
-def write_manifest(folder: Path, manifest: RecordingManifest) -> None:
-    """Write the manifest of a new recording, or check that an existing recording has the same.
-
-    Raises:
-        InvalidFile: the existing manifest is broken.
-        IncompatibleInputs: the folder is a recording of something else; names the first key that differs.
-    """
-    if not (folder / MANIFEST).exists():
-        write_json(folder / MANIFEST, manifest.to_json())
-    existing = dict(read_manifest(folder))
-    for key, value in manifest:
-        if existing[key] != value:
-            raise IncompatibleInputs(f"{folder} is a recording with {key} {existing[key]}, not {value}; name another folder")
-
-
-def read_manifest(folder: Path) -> RecordingManifest:
-    """Read the manifest of a recording.
-
-    Raises:
-        InvalidFile: the folder is not a recording, or its manifest is broken.
-    """
-    path = folder / MANIFEST
-    if not path.exists():
-        raise InvalidFile(f"{folder} is not a recording: it has no {MANIFEST} (dprune score makes one)")
-    return parse_record(RecordingManifest, read_json(path), str(path))
-
-
-def read_run_manifest(folder: Path) -> RunManifest | None:
-    """Read the manifest of a run; None while the run is not finished.
-
-    Raises:
-        InvalidFile: it is broken.
-    """
-    path = folder / DONE
-    return parse_record(RunManifest, read_json(path), str(path)) if path.exists() else None

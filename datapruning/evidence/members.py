@@ -1,8 +1,6 @@
 """Members of a subset ensemble: how one is trained and evaluated."""
 
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,9 +10,8 @@ from torch.nn.functional import softmax
 
 from datapruning.config.augmentation import AugmentPolicy
 from datapruning.config.recipe import Recipe
-from datapruning.evidence.ensemble import Member, SubsetEnsemble, member_trials, record_ensemble, state_path
+from datapruning.evidence.ensemble import Member, MemberTrials, SubsetEnsemble, member_trials, record_ensemble, state_path
 from datapruning.evidence.sample_stats import statistics
-from datapruning.io.trial_store import TrialConfig, TrialFn, TrialStore
 from datapruning.runs.context import Context
 from datapruning.training.checkpoint import Checkpoint
 from datapruning.training.evaluate import predict
@@ -33,39 +30,29 @@ def open_ensemble(context: Context, seed: int) -> SubsetEnsemble:
     Raises:
         IncompatibleInputs: the folder holds an ensemble of something else.
     """
-    recipe, (folder, train) = context.recipe, _member_setup(context, seed)
-    return record_ensemble(folder, context.data.train.labels, recipe.ensemble, recipe.ensemble_member, train, seed)
+    return record_ensemble(open_member_trials(context, seed), context.data.train.labels)
 
 
-def open_member_trials(context: Context, seed: int) -> tuple[TrialStore, list[TrialConfig], TrialFn]:
-    """The same ensemble as trials, for workers: (their store, their configurations, the function that runs one)."""
-    folder, train = _member_setup(context, seed)
-    return member_trials(folder, context.data.train.labels, context.recipe.ensemble, train, seed)
-
-
-def _member_setup(context: Context, seed: int) -> tuple[Path, Callable[[int, NDArray[np.int64]], Member]]:
-    """The ensemble's folder, and the function that trains a member."""
-    recipe = context.recipe
-    views = member_policy(recipe)
+def open_member_trials(context: Context, seed: int) -> MemberTrials:
+    """The same ensemble as trials, for workers."""
+    recipe, views = context.recipe, _member_policy(context.recipe)
     identity: dict[str, Any] = {
         **recipe.identity("ensemble_member"), "subset_fraction": recipe.ensemble.subset_fraction, "seed": seed,
         "views": views.to_dict() if recipe.ensemble.views or views.size else None,
         **context.numerics_key.to_json(),
     }  # fmt: skip
     folder = context.artifact_path("ensembles", recipe.ensemble_member.model, identity)  # num_members may grow later
-    return folder, lambda number, ids: train_member(
-        context, ids, member_seed(seed, number), Checkpoint(state_path(folder, number))
-    )
+
+    def train(number: int, ids: NDArray[np.int64]) -> Member:
+        member_seed = seed * 1_000_003 + number  # differs between ensembles too
+        return train_member(context, ids, member_seed, Checkpoint(state_path(folder, number)))
+
+    return member_trials(folder, context.data.train.labels, recipe.ensemble, train, seed)
 
 
-def member_policy(recipe: Recipe) -> AugmentPolicy:
+def _member_policy(recipe: Recipe) -> AugmentPolicy:
     """The views of members: the recipe's, or the centre crop of each image."""
     return recipe.views if recipe.ensemble.views else NO_VIEWS.replace(size=recipe.views.size)
-
-
-def member_seed(seed: int, number: int) -> int:
-    """The random seed of a member's initialisation and sample order; it differs between ensembles too."""
-    return seed * 1_000_003 + number
 
 
 def train_member(context: Context, ids: NDArray[np.int64], seed: int, checkpoint: Checkpoint | None = None) -> Member:
@@ -75,7 +62,7 @@ def train_member(context: Context, ids: NDArray[np.int64], seed: int, checkpoint
     subset all the same, so that every sample is in as many subsets as the masks say.
     """
     data, training = context.data, context.recipe.ensemble_member
-    views = replace(context.views, policy=member_policy(context.recipe))
+    views = replace(context.views, policy=_member_policy(context.recipe))
     loader = context.loader("train")
     in_subset = np.zeros(data.total, bool)
     in_subset[ids] = True

@@ -1,4 +1,4 @@
-"""Influence of training samples on test samples, counted over the members of a subset ensemble.
+"""What the members of a subset ensemble say of a sample, by whether they were trained on it: influence, held-out margins.
 
 Feldman and Zhang 2020, section 2: infl(i, j) = P[right about test j | trained on i] - P[... | not trained on i], and
 mem(i), the same with the training sample itself as the test sample. Counts are matrix products of bits, a
@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from datapruning.errors import InvalidValue
 from datapruning.evidence.ensemble import SubsetEnsemble
-from datapruning.evidence.held_out import check_enough
 
 MAX_PAIRS = 1 << 21
 """Pairs of a block: memory does not grow with the product of the splits."""
@@ -100,3 +99,47 @@ def count_members(ensemble: SubsetEnsemble, num_test: int) -> MembershipCounts:
     check_enough(counts[0], counts[1])
     share = correct / counts
     return MembershipCounts(num_members, in_subset, test_correct, counts[0], share[0] - share[1])
+
+
+def held_out_margins(ensemble: SubsetEnsemble) -> tuple[NDArray[np.float32], NDArray[np.int64], float]:
+    """Collect the margins of each sample by the members that were not trained on it, one member after the other.
+
+    Returns:
+        (margins float32 [largest count, N], in the order of the members, NaN where a sample has fewer; the number of such
+        members int64 [N]; the median over samples of the standard deviation of a sample's margins).
+
+    Raises:
+        InvalidValue: too few members for an error bar, naming a sample.
+    """
+    num_with = np.zeros(ensemble.total, np.int64)
+    for member in ensemble:
+        num_with += member.in_subset
+    counts = len(ensemble) - num_with
+    check_enough(num_with, counts)
+    margins = np.full((int(counts.max()), ensemble.total), np.nan, np.float32)
+    row = np.zeros(ensemble.total, np.int64)
+    for member in ensemble:
+        ids = np.flatnonzero(~member.in_subset)
+        margins[row[ids], ids] = member.margin[ids]
+        row[ids] += 1
+    spread = float(np.median(np.nanstd(margins, axis=0, ddof=1)))
+    return margins, counts, max(spread, 1e-6)
+
+
+def check_enough(inside: NDArray[np.generic], outside: NDArray[np.generic]) -> None:
+    """Refuse an ensemble in which fewer than two members were trained on a sample, or fewer than two were not.
+
+    Args:
+        inside: [N], number of members that were trained on each sample.
+        outside: [N], number of members that were not.
+
+    Raises:
+        InvalidValue: naming one.
+    """
+    fewest = np.minimum(inside, outside)
+    sample_id = int(fewest.argmin())
+    if fewest[sample_id] < 2:
+        raise InvalidValue(
+            f"an error bar needs two members that were trained on a sample and two that were not; sample id "
+            f"{sample_id} has {inside[sample_id]:.0f} and {outside[sample_id]:.0f}: add members (ensemble.num_members)"
+        )

@@ -95,7 +95,7 @@ def _train_proxy(context: Context, recording: Recording, number: int, runs: int,
     callbacks: list[Callback] = [_EvaluateEarly(recording, number, evidence.early_epoch, loader, context.views)]
     prediction_change = PredictionChange(folder / "changes", total)
     if is_complete:
-        callbacks.append(Recorder(recording.train_passes(number), prediction_change))
+        callbacks.append(Recorder(recording.stats(number, "train_passes"), prediction_change))
     checkpoint = Checkpoint(folder / STATE)
     model = context.new_model(training.model, seed)
     if context.time_limit is not None:
@@ -106,11 +106,11 @@ def _train_proxy(context: Context, recording: Recording, number: int, runs: int,
     )  # fmt: skip
     training_result = trainer.fit(checkpoint, stop_epoch=num_epochs)
     if is_complete:
-        stats = recording.train_passes(number)
+        stats = recording.stats(number, "train_passes")
         for row in range(num_epochs):
             stats.check_complete(row, ids)
         _evaluate_final(recording, number, model, loader, context.views)
-    recording.early(number).check_complete(0)
+    recording.stats(number, "early").check_complete(0)
     cost = ComputeCost(training_result.samples_seen, total * (1 + is_complete), round(training_result.seconds, 3))
     recording.finish_run(number, epochs=num_epochs, early=True, final=is_complete, cost=cost)
     _remove_temporary(folder, total)
@@ -133,7 +133,7 @@ class _EvaluateEarly(Callback):
         """Evaluate after the early epoch."""
         if epoch + 1 != self.early_epoch:
             return
-        recorder = Recorder(self.recording.early(self.number))
+        recorder = Recorder(self.recording.stats(self.number, "early"))
         recorder.start_epoch(0)
         for ids, labels, logits in predict(model, self.loader, np.arange(len(self.loader)), self.views):
             recorder.update(logits, labels, ids)
@@ -144,7 +144,7 @@ class _EvaluateEarly(Callback):
 def _evaluate_final(recording: Recording, number: int, model: nn.Module, loader: Loader, views: Augmentation) -> None:
     """One evaluation pass, without augmentation: statistics, penultimate features, the most likely other class."""
     runner_up = np.empty(len(loader), np.int32)
-    recorder = Recorder(recording.final(number))
+    recorder = Recorder(recording.stats(number, "final"))
     recorder.start_epoch(0)
     with atomic_write(recording.run_folder(number) / FEATURES) as temporary:
         features = None

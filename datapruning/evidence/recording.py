@@ -14,28 +14,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datapruning.errors import InvalidFile, InvalidValue, first_line
+from datapruning.errors import IncompatibleInputs, InvalidFile, InvalidValue
 from datapruning.evidence.dynamics import EarlyEvaluation, FinalEvaluation, TrainingDynamics
-from datapruning.evidence.embeddings import Embeddings, open_features
-from datapruning.evidence.manifests import (
-    DONE,
-    RecordingManifest,
-    RunManifest,
-    read_manifest,
-    read_run_manifest,
-    write_manifest,
-)
+from datapruning.evidence.embeddings import Embeddings
+from datapruning.evidence.manifests import DONE, MANIFEST, RecordingManifest, RunManifest
 from datapruning.evidence.sample_stats import EVAL_STATISTICS, TRAIN_STATISTICS, SampleStats
 from datapruning.io.atomic import atomic_write
 from datapruning.io.checksums import check_digest, file_digest
-from datapruning.io.json import write_json
-from datapruning.io.npy import READ_ERRORS, read_array
+from datapruning.io.json import read_json, write_json
+from datapruning.io.memmap import open_checked_memmap
 from datapruning.utils.cost import ComputeCost
+from datapruning.utils.records import parse_record
 
 LABELS, FEATURES, RUNNER_UP = "labels.npy", "features.npy", "runner_up.npy"
-PASSES = ("train_passes", "early", "final")
+PASSES = {"train_passes": TRAIN_STATISTICS, "early": ("error_norm",), "final": EVAL_STATISTICS}
 RECORD_AGAIN_HINT = "delete its run's folder to have it recorded again"
-EARLY_STATISTICS = ("error_norm",)
 
 
 @dataclass(frozen=True)
@@ -67,7 +60,7 @@ class Recording:
             InvalidFile: missing, broken, or changed since they were recorded.
         """
         path = self.folder / LABELS
-        labels = _read_array(path, np.int64, self.total, "labels")
+        labels = np.array(open_checked_memmap(path, np.int64, (self.total,), "labels"))
         for _, manifest in self.finished_runs()[:1]:
             if manifest.labels_sha256 is not None:
                 check_digest(path, manifest.labels_sha256, "record it again in another folder")
@@ -83,7 +76,8 @@ class Recording:
         Raises:
             InvalidFile: it is broken.
         """
-        return read_run_manifest(self.run_folder(number))
+        path = self.run_folder(number) / DONE
+        return parse_record(RunManifest, read_json(path), str(path)) if path.exists() else None
 
     def finish_run(self, number: int, *, epochs: int, early: bool, final: bool, cost: ComputeCost) -> None:
         """Mark a run as finished: its files do not change any more, and their digests are written down.
@@ -114,22 +108,15 @@ class Recording:
                     raise InvalidFile(f"{path} is missing; {RECORD_AGAIN_HINT}")
                 check_digest(path, digest, RECORD_AGAIN_HINT)
 
-    def train_passes(self, number: int, epochs: int | None = None) -> SampleStats:
-        """The statistics of the training pass of a run with `epochs` epochs (None: all of the recording's)."""
-        rows = self.manifest.epochs if epochs is None else epochs
-        return self._sample_stats(number, "train_passes", rows, TRAIN_STATISTICS)
+    def stats(self, number: int, name: str) -> SampleStats:
+        """The statistics of a run's pass: "train_passes" (a row an epoch), "early" or "final" (one row).
 
-    def early(self, number: int) -> SampleStats:
-        """The statistics of the early evaluation pass of a run."""
-        return self._sample_stats(number, "early", 1, EARLY_STATISTICS)
-
-    def final(self, number: int) -> SampleStats:
-        """The statistics of a run's evaluation pass after the last epoch."""
-        return self._sample_stats(number, "final", 1, EVAL_STATISTICS)
-
-    def _sample_stats(self, number: int, name: str, rows: int, statistics: tuple[str, ...]) -> SampleStats:
+        Raises:
+            InvalidFile: broken, or changed since the run was finished.
+        """
         self.check_run(number, name)
-        return SampleStats(self.run_folder(number) / name, rows, self.total, statistics)
+        rows = self.manifest.epochs if name == "train_passes" else 1
+        return SampleStats(self.run_folder(number) / name, rows, self.total, PASSES[name])
 
     def runs(self) -> list[int]:
         """The numbers of the finished runs."""
@@ -158,14 +145,17 @@ class Recording:
             )
         return runs
 
+    def _stats_and_cost(self, runs: list[tuple[int, RunManifest]], name: str) -> tuple[tuple[SampleStats, ...], ComputeCost]:
+        cost = sum((manifest.cost for _, manifest in runs), ComputeCost())
+        return tuple(self.stats(number, name) for number, _ in runs), cost
+
     def dynamics(self) -> TrainingDynamics:
         """The training dynamics of the complete runs.
 
         Raises:
             InvalidValue: there are none.
         """
-        runs = self.complete_runs()
-        return TrainingDynamics(tuple(self.train_passes(number) for number, _ in runs), _total_cost(runs))
+        return TrainingDynamics(*self._stats_and_cost(self.complete_runs(), "train_passes"))
 
     def final_evaluation(self) -> FinalEvaluation:
         """The evaluation passes of the complete runs after the last epoch.
@@ -179,7 +169,7 @@ class Recording:
                 f"{self.folder} has no evaluation pass after the last epoch; "
                 "record one (start_final_evaluation() in your own loop)"
             )
-        return FinalEvaluation(tuple(self.final(number) for number, _ in runs), _total_cost(runs))
+        return FinalEvaluation(*self._stats_and_cost(runs, "final"))
 
     def early_evaluation(self) -> EarlyEvaluation:
         """The early evaluation passes of all finished runs that have one.
@@ -190,7 +180,8 @@ class Recording:
         runs = [run for run in self.finished_runs() if run[1].early]
         if not runs or self.manifest.early_epoch is None:
             raise InvalidValue(f"{self.folder} has no evaluation pass at an early epoch, which EL2N is read from")
-        return EarlyEvaluation(tuple(self.early(number) for number, _ in runs), self.manifest.early_epoch, _total_cost(runs))
+        stats, cost = self._stats_and_cost(runs, "early")
+        return EarlyEvaluation(stats, self.manifest.early_epoch, cost)
 
     def features(self) -> NDArray[np.float16]:
         """Penultimate features, float16 [N, width]; see `embeddings`."""
@@ -206,7 +197,8 @@ class Recording:
             path = self.run_folder(number) / FEATURES
             if path.exists():
                 self.check_run(number, FEATURES)
-                return Embeddings(open_features(path, self.total), self.labels(), self.manifest.seed, manifest.cost)
+                features = open_checked_memmap(path, np.float16, (self.total, "width"), "embeddings")
+                return Embeddings(np.asarray(features), self.labels(), self.manifest.seed, manifest.cost)
         raise InvalidValue(
             f"{self.folder} has no embeddings; they are recorded after the last epoch of a run: "
             "scoring by knn makes a recording that has them"
@@ -224,7 +216,7 @@ class Recording:
             path = self.run_folder(number) / RUNNER_UP
             if path.exists():
                 self.check_run(number, RUNNER_UP)
-                classes = _read_array(path, np.int32, self.total, "classes")
+                classes = open_checked_memmap(path, np.int32, (self.total,), "classes")
                 if classes.min() < 0:
                     raise InvalidFile(f"{path} has a class below 0; {RECORD_AGAIN_HINT}")
                 return classes.astype(np.int64)
@@ -235,33 +227,21 @@ class Recording:
         return self.dynamics().average(lambda probability: probability.mean(0), "label_prob", epochs=epochs)
 
 
-def _total_cost(runs: list[tuple[int, RunManifest]]) -> ComputeCost:
-    return sum((manifest.cost for _, manifest in runs), ComputeCost())
-
-
-def _read_array(path: Path, dtype: type[np.generic], total: int, content: str) -> NDArray[Any]:
-    """Read an array of one number a sample.
-
-    Raises:
-        InvalidFile: missing, broken, of another type or size.
-    """
-    try:
-        array = read_array(path)
-    except READ_ERRORS as error:
-        raise InvalidFile(f"{path} holds no {content}: {first_line(error)}") from None
-    if array.dtype != dtype or array.shape != (total,):
-        raise InvalidFile(f"{path} is {array.dtype} {list(array.shape)}; {dtype.__name__} [{total}] is needed")
-    return array
-
-
 def create_recording(folder: Path, manifest: RecordingManifest) -> Recording:
     """Make a new recording, or open the one in `folder` if it has the same manifest.
 
     Raises:
-        InvalidFile: the existing manifest is broken. IncompatibleInputs: the folder is a recording of something else.
+        InvalidFile: the existing manifest is broken.
+        IncompatibleInputs: the folder is a recording of something else; names the first key that differs.
     """
-    write_manifest(folder, manifest)
-    return open_recording(folder)
+    if not (folder / MANIFEST).exists():
+        write_json(folder / MANIFEST, manifest.to_json())
+    recording = open_recording(folder)
+    existing = dict(recording.manifest)
+    for key, value in manifest:
+        if existing[key] != value:
+            raise IncompatibleInputs(f"{folder} is a recording with {key} {existing[key]}, not {value}; name another folder")
+    return recording
 
 
 def open_recording(folder: str | Path) -> Recording:
@@ -270,7 +250,10 @@ def open_recording(folder: str | Path) -> Recording:
     Raises:
         InvalidFile: the folder is not a recording, or its manifest is broken.
     """
-    return Recording(Path(folder), read_manifest(Path(folder)))
+    path = Path(folder) / MANIFEST
+    if not path.exists():
+        raise InvalidFile(f"{folder} is not a recording: it has no {MANIFEST} (dprune score makes one)")
+    return Recording(Path(folder), parse_record(RecordingManifest, read_json(path), str(path)))
 
 
 def write_array(path: Path, values: NDArray[Any]) -> None:

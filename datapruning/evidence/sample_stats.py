@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import one_hot, softmax, softplus
 
-from datapruning.errors import InvalidFile, InvalidValue, first_line
-from datapruning.io.memmap import create_memmap
-from datapruning.io.npy import open_npy_memmap
+from datapruning.errors import InvalidValue
+from datapruning.io.memmap import create_memmap, open_checked_memmap
 
 TRAIN_STATISTICS = ("loss", "margin", "error_norm", "correct", "change")
 """Statistics of a training pass; `change` is computed by `PredictionChange`."""
@@ -89,7 +88,7 @@ class SampleStats:
         self.rows, self.total, self.statistics = rows, total, statistics
         folder.mkdir(parents=True, exist_ok=True)
         self.arrays = {
-            name: _memory_map(folder / f"{name}.npy", dtype_of(name), (rows, total)) for name in (*statistics, RECORDED)
+            name: _open_or_create(folder / f"{name}.npy", dtype_of(name), (rows, total)) for name in (*statistics, RECORDED)
         }
 
     def __getitem__(self, statistic: str) -> NDArray[Any]:
@@ -165,13 +164,7 @@ class SampleStats:
                     array._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
 
 
-def _memory_map(path: Path, dtype: Any, shape: tuple[int, int]) -> NDArray[Any]:
+def _open_or_create(path: Path, dtype: Any, shape: tuple[int, int]) -> NDArray[Any]:
     if not path.exists():
         return create_memmap(path, dtype, shape)
-    try:
-        array = open_npy_memmap(path, "r+")
-    except (OSError, ValueError) as error:
-        raise InvalidFile(f"{path} is not a whole array of evidence: {first_line(error)}") from None
-    if array.shape != shape or array.dtype != dtype:
-        raise InvalidFile(f"{path} is {array.dtype} {list(array.shape)}; {np.dtype(dtype)} {list(shape)} is needed")
-    return array
+    return open_checked_memmap(path, dtype, shape, "evidence", "r+")

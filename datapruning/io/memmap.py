@@ -1,4 +1,4 @@
-"""New `.npy` files that are written through memory maps."""
+"""`.npy` files behind memory maps: new ones that are written through them, and old ones, checked when they are opened."""
 
 import math
 import os
@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from datapruning.errors import InvalidFile, first_line
 from datapruning.io.atomic import atomic_write
 from datapruning.io.disk_space import preallocate
+from datapruning.io.npy import READ_ERRORS, open_npy_memmap
 
 
 def create_memmap(path: Path, kind: Any, shape: tuple[int, ...], *, sparse: bool = False) -> np.memmap[Any, Any]:
@@ -34,3 +36,31 @@ def create_memmap(path: Path, kind: Any, shape: tuple[int, ...], *, sparse: bool
         else:
             preallocate(file.fileno(), start, size)
     return np.lib.format.open_memmap(path, "r+")
+
+
+def open_checked_memmap(
+    path: Path, kind: Any, shape: tuple[int | str, ...], content: str, mode: str = "r", advice: str = ""
+) -> np.memmap[Any, Any]:
+    """An existing `.npy` as a memory map.
+
+    Args:
+        path: the file.
+        kind: the numpy type that its numbers must have.
+        shape: the shape that it must have; a word such as "width" stands for any length.
+        content: what it holds, for the message.
+        mode: "r" or "r+".
+        advice: what to do, for the message.
+
+    Raises:
+        InvalidFile: missing, broken, or of another type or shape.
+    """
+    end = f"; {advice}" if advice else ""
+    try:
+        array = open_npy_memmap(path, mode)
+    except READ_ERRORS as error:
+        raise InvalidFile(f"{path} holds no whole array of {content}: {first_line(error)}{end}") from None
+    expected = tuple(size if isinstance(size, int) else given for size, given in zip(shape, array.shape, strict=False))
+    if array.dtype != kind or array.shape != expected or array.ndim != len(shape):
+        needed = f"{np.dtype(kind)} [{', '.join(map(str, shape))}]"
+        raise InvalidFile(f"{path} is {array.dtype} {list(array.shape)}; {needed} is needed{end}")
+    return array

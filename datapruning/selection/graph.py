@@ -6,9 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datapruning.evidence.faiss_import import import_faiss
-
-BLOCK_ROWS = 2048
+from datapruning.evidence.embeddings import import_faiss, nearest_candidates
 
 
 @dataclass(frozen=True)
@@ -31,8 +29,8 @@ class Graph:
         return np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
 
 
-def nearest(features: NDArray[Any], k: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The k nearest others of each row and their Euclidean distances, both [n, k]; of equals the lower position first.
+def nearest(features: NDArray[Any], k: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """(Euclidean distances, positions) of the k nearest others of each row, both [n, k]; of equals the lower position first.
 
     faiss finds k + 1 candidates in float32; their distances are then computed anew in float64, because faiss's own lose
     the small ones to rounding. Where more than k rows are at one distance, faiss decides which are candidates.
@@ -44,15 +42,12 @@ def nearest(features: NDArray[Any], k: int) -> tuple[NDArray[np.int64], NDArray[
     points = np.ascontiguousarray(features, np.float32)
     points -= points.mean(0)  # smaller numbers, smaller rounding
     _, candidates = import_faiss().knn(points, points, k + 1)
-    count = len(points)
-    lengths = np.empty(candidates.shape)
-    for start in range(0, count, BLOCK_ROWS):
-        block = slice(start, start + BLOCK_ROWS)
-        differences = features[candidates[block]].astype(np.float64) - features[block, None].astype(np.float64)
-        lengths[block] = np.sqrt(np.square(differences).sum(2))
-    lengths[candidates == np.arange(count)[:, None]] = np.inf  # the row itself, unless k + 1 others are as near
-    order = np.lexsort((candidates, lengths))[:, :k]
-    return np.take_along_axis(candidates, order, 1).astype(np.int64), np.take_along_axis(lengths, order, 1)
+
+    def distances(rows: slice) -> NDArray[np.float64]:
+        differences = features[candidates[rows]].astype(np.float64) - features[rows, None].astype(np.float64)
+        return np.asarray(np.sqrt(np.square(differences).sum(2)))
+
+    return nearest_candidates(candidates, k, distances)
 
 
 def neighbour_graph(features: NDArray[Any], k: int) -> Graph:
@@ -61,7 +56,7 @@ def neighbour_graph(features: NDArray[Any], k: int) -> Graph:
     k = min(k, count - 1)
     if k == 0:
         return Graph(np.zeros(count + 1, np.int64), np.zeros(0, np.int64), np.zeros(0))
-    neighbours, lengths = nearest(features, k)
+    lengths, neighbours = nearest(features, k)
     ends_a, ends_b = np.repeat(np.arange(count), k), neighbours.ravel()
     _, first = np.unique(np.minimum(ends_a, ends_b) * count + np.maximum(ends_a, ends_b), return_index=True)
     ends_a, ends_b, length = ends_a[first], ends_b[first], lengths.ravel()[first]

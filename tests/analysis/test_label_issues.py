@@ -101,7 +101,7 @@ def test_rivals_that_are_broken_are_named_and_old_recordings_have_none(tmp_path:
     with pytest.raises(InvalidFile, match=r"runner_up.npy is int32 \[3\]"):
         recording.runner_up_classes()
     path.write_bytes(b"no array")
-    with pytest.raises(InvalidFile, match=r"runner_up.npy holds no classes"):
+    with pytest.raises(InvalidFile, match=r"runner_up.npy holds no whole array of classes"):
         recording.runner_up_classes()
     path.unlink()
     assert recording.runner_up_classes() is None

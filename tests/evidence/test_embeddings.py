@@ -15,7 +15,6 @@ from datapruning.data.dataset import Dataset
 from datapruning.errors import InvalidValue, MissingPackage
 from datapruning.evidence.embeddings import to_features
 from datapruning.evidence.gradients import gradient_norms
-from datapruning.evidence.within_class import rank_within_class
 from datapruning.models import MODELS, create_model
 from datapruning.models.features import last_linear, penultimate
 from datapruning.runs.context import Context
@@ -63,7 +62,7 @@ def test_features_are_kept_as_float16_or_refused() -> None:
 
 def test_orders_within_classes_become_scores() -> None:
     embeddings = embeddings_of([[3], [1], [2], [9], [8]], [1, 1, 1, 0, 0])
-    scores = rank_within_class(embeddings, lambda features: np.argsort(features[:, 0]))
+    scores = embeddings.rank_within_class(lambda features: np.argsort(features[:, 0]))
     np.testing.assert_allclose(scores, [1 / 3, 1, 2 / 3, 1 / 2, 1])
 
 

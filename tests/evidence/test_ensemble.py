@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 from datapruning import scorers
 from datapruning.api.score import score
 from datapruning.config.ensemble import EnsembleConfig
-from datapruning.config.training import TrainConfig
 from datapruning.data.dataset import Dataset
 from datapruning.errors import IncompatibleInputs, InvalidFile, InvalidValue
-from datapruning.evidence.ensemble import Member, SubsetEnsemble, read_member, record_ensemble
+from datapruning.evidence.ensemble import Member, SubsetEnsemble, member_trials, read_member, record_ensemble
 from datapruning.evidence.members import open_ensemble
 from datapruning.io.npz import write_npz
 from datapruning.runs.context import Context
@@ -105,9 +104,8 @@ def fill(folder: Path, members: int, notes: Path | None = None) -> SubsetEnsembl
             (notes / f"{number}-{os.getpid()}").touch()
         return made_member(number, ids)
 
-    return record_ensemble(
-        folder, LABELS, EnsembleConfig(num_members=members, subset_fraction=0.7), TrainConfig(), train_member, 5
-    )
+    settings = EnsembleConfig(num_members=members, subset_fraction=0.7)
+    return record_ensemble(member_trials(folder, LABELS, settings, train_member, 5), LABELS)
 
 
 def same(one: SubsetEnsemble, other: SubsetEnsemble) -> None:
@@ -144,7 +142,7 @@ def test_members_that_are_added_later_keep_the_first(tmp_path: Path, monkeypatch
     same(SubsetEnsemble(more.paths[:3], LABELS, ComputeCost()), few)
     assert len(fill(tmp_path, 2)) == 2  # fewer are asked for: the others wait
     with pytest.raises(IncompatibleInputs, match="subset_fraction"):
-        record_ensemble(tmp_path, LABELS, EnsembleConfig(num_members=3, subset_fraction=0.5), TrainConfig(), made_member, 5)
+        member_trials(tmp_path, LABELS, EnsembleConfig(num_members=3, subset_fraction=0.5), made_member, 5)
 
 
 def test_a_real_ensemble_is_reused_extended_and_gives_every_scorer_its_due(

@@ -90,7 +90,7 @@ def test_the_same_network_gives_the_same_scores_as_the_package_does(
     recording = dp.open_recording(folder)
     assert recording.fingerprint == small.fingerprint
     np.testing.assert_array_equal(recording.labels(), small.train.labels)
-    np.testing.assert_array_equal(recording.final(0)["margin"], recording.train_passes(0)["margin"])
+    np.testing.assert_array_equal(recording.stats(0, "final")["margin"], recording.stats(0, "train_passes")["margin"])
     assert recording.features().shape[0] == small.total
     scores = dp.score_recording(folder, "entropy", out=tmp_path / "s.npz")
     assert len(dp.select(dp.load_scores(tmp_path / "s.npz"), 0.5, data=small)) == 60

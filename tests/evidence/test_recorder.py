@@ -204,5 +204,5 @@ def test_a_track_opens_again_and_refuses_another_shape(tmp_path: Path) -> None:
     with pytest.raises(InvalidFile, match=r"is float32 \[2, 5\]; float32 \[3, 5\] is needed"):
         SampleStats(tmp_path, 3, 5)
     (tmp_path / "margin.npy").write_bytes(b"no array")
-    with pytest.raises(InvalidFile, match="not a whole array of evidence"):
+    with pytest.raises(InvalidFile, match="holds no whole array of evidence"):
         SampleStats(tmp_path, 2, 5)

@@ -97,14 +97,14 @@ def test_looks_and_features_are_of_the_weights_of_that_epoch(
     recording = record_proxies(context, 0, 1)
     early = context.new_model("tinynet8", 0)
     load_weights(early, load_tensors(recording.run_folder(0) / "early.safetensors")[0], Path("early"))
-    for model, track in ((early, recording.early(0)), (models[0], recording.final(0))):
+    for model, track in ((early, recording.stats(0, "early")), (models[0], recording.stats(0, "final"))):
         with penultimate(model) as features:
             for ids, labels, logits in predict(model, context.loader("train"), np.arange(120), context.views):
                 for name, values in statistics(logits, labels, track.statistics).items():
                     np.testing.assert_array_equal(track[name][0, ids], values, err_msg=name)
     outcome = recording.embeddings().features[ids]
     np.testing.assert_array_equal(outcome, features[0][: len(ids)].half().numpy())
-    assert set(recording.final(0).statistics) == set(EVAL_STATISTICS)
+    assert set(recording.stats(0, "final").statistics) == set(EVAL_STATISTICS)
 
 
 class Killed(BaseException):
@@ -257,7 +257,7 @@ def test_broken_arrays_are_refused(tmp_path: Path) -> None:
         with pytest.raises(InvalidFile, match=message):
             recording.labels()
     (tmp_path / "labels.npy").write_bytes(b"")
-    with pytest.raises(InvalidFile, match="holds no labels"):
+    with pytest.raises(InvalidFile, match="holds no whole array of labels"):
         recording.labels()
     write_array(tmp_path / "labels.npy", np.zeros(4, np.int64))
     features = recording.run_folder(0) / "features.npy"
@@ -273,5 +273,5 @@ def test_broken_arrays_are_refused(tmp_path: Path) -> None:
         recording.embeddings()
     margin = recording.run_folder(0) / "train_passes" / "margin.npy"
     margin.write_bytes(margin.read_bytes()[:-3])
-    with pytest.raises(InvalidFile, match=r"margin.npy (was changed since it was written|is not a whole array of evidence)"):
+    with pytest.raises(InvalidFile, match=r"margin.npy (was changed since it was written|holds no whole array of evidence)"):
         dp.score_recording(tmp_path, "aum")

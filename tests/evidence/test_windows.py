@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datapruning.evidence.windows import window_means, window_squares, window_std
+from datapruning.evidence.dynamics import window_means, window_squares, window_std
 
 
 @settings(deadline=None, max_examples=50)

@@ -84,7 +84,7 @@ def test_it_picks_what_the_slow_copy_picks(seed: int, count: int, k: int, gamma:
 def test_neighbours_are_exact_far_from_the_origin() -> None:
     rng = np.random.default_rng(0)
     points = (1000 + rng.normal(size=(200, 8))).astype(np.float16)
-    result, lengths = nearest(points, 4)
+    lengths, result = nearest(points, 4)
     apart = np.sqrt(((points.astype(np.float64)[:, None] - points.astype(np.float64)[None]) ** 2).sum(2))
     np.fill_diagonal(apart, np.inf)
     assert np.array_equal(lengths, np.sort(apart, 1)[:, :4])
@@ -92,7 +92,7 @@ def test_neighbours_are_exact_far_from_the_origin() -> None:
 
 
 def test_samples_that_are_all_alike_have_neighbours_but_not_themselves() -> None:
-    result, lengths = nearest(np.ones((30, 2), np.float16), 5)
+    lengths, result = nearest(np.ones((30, 2), np.float16), 5)
     assert not (result == np.arange(30)[:, None]).any()
     assert not lengths.any()
     assert len(kept("d2", np.arange(30), 9, np.ones((30, 2)))) == 9
