@@ -24,7 +24,7 @@ import numpy as np
 
 from benchmarks.common import publish, table
 from benchmarks.loading import EXACT_MALLOC
-from benchmarks.loading_pictures import watched
+from benchmarks.loading_images import watched
 from datapruning.api.cache import cache
 from datapruning.api.score import score
 from datapruning.api.train import train

@@ -17,7 +17,7 @@ from datapruning.runs.opening import OpenSettings
 from tests.analysis.test_label_issues import recorded
 from tests.artifacts.test_label_issues import listed
 from tests.conftest import FAST, Answer
-from tests.helpers.picture_files import photos
+from tests.helpers.image_files import photos
 from tests.report.test_find_runs import write_run
 from tests.report.test_report import check_stands_alone
 

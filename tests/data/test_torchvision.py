@@ -15,7 +15,7 @@ from datapruning.data.registry import SOURCES, open_dataset
 from datapruning.data.torchvision_arrays import SETS
 from datapruning.data.torchvision_image_files import IMAGE_FILE_SETS
 from datapruning.errors import InvalidFile, InvalidValue
-from tests.helpers.picture_files import picture
+from tests.helpers.image_files import picture
 
 COUNT = {"train": 6, "test": 4}
 
@@ -199,7 +199,7 @@ WRITERS = {
 
 
 @pytest.mark.parametrize("name", sorted(IMAGE_FILE_SETS))
-def test_sets_of_picture_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_sets_of_image_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr("torchvision.datasets.flowers102.check_integrity", lambda path, md5: Path(path).exists())
     write, classes = WRITERS[name]
     write(tmp_path / "data")
@@ -218,7 +218,7 @@ def test_sets_of_picture_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
 
 
 @pytest.mark.parametrize("name", sorted(IMAGE_FILE_SETS))
-def test_a_set_of_picture_files_that_is_not_there_is_refused(tmp_path: Path, name: str) -> None:
+def test_a_set_of_image_files_that_is_not_there_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(InvalidFile, match=f"{name} is not under .*name the folder that holds it"):
         open_dataset(name, root=tmp_path)
     with pytest.raises(InvalidValue, match="has a test set"):

@@ -11,7 +11,7 @@ import pytest
 import datapruning as dp
 from datapruning.errors import InvalidFile
 from datapruning.report.inputs import open_data
-from tests.helpers.picture_files import photos
+from tests.helpers.image_files import photos
 
 
 def test_pictures_are_not_decoded_again_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

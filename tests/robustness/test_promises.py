@@ -31,7 +31,7 @@ from datapruning.training.losses import CrossEntropy, DistillationLoss, kd_loss
 from datapruning.training.reproducibility import reproducible
 from datapruning.training.schedules import planned_steps
 from datapruning.utils.system import PROJECT_ROOT
-from tests.helpers.picture_files import photos
+from tests.helpers.image_files import photos
 from tests.helpers.trainers import fit
 
 Maker = Callable[..., Context]

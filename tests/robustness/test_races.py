@@ -24,7 +24,7 @@ import pytest
 from datapruning.cli.main import run
 from datapruning.utils.system import PROJECT_ROOT
 from tests.conftest import FAST
-from tests.helpers.picture_files import picture
+from tests.helpers.image_files import picture
 
 SECONDS = 120.0
 """The longest that anything is waited for."""

@@ -13,7 +13,7 @@ from datapruning.artifacts.scores import Scores
 from datapruning.artifacts.subset import subset_from_ids
 from datapruning.data.dataset import Dataset
 from tests.conftest import fast_arguments
-from tests.helpers.picture_files import photos, picture
+from tests.helpers.image_files import photos, picture
 
 Refused = Callable[..., str]
 

@@ -10,7 +10,7 @@ import pytest
 
 from datapruning import recipes
 from tests.conftest import Answer, fast_arguments
-from tests.helpers.picture_files import picture
+from tests.helpers.image_files import picture
 
 Dprune = Callable[..., Answer]
 Refused = Callable[..., str]

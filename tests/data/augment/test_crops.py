@@ -26,7 +26,7 @@ from datapruning.data.loaders.mmap import MmapLoader
 from datapruning.errors import InvalidValue
 from datapruning.runs.context import Context
 from tests.conftest import Answer, made_up
-from tests.helpers.picture_files import photos
+from tests.helpers.image_files import photos
 
 RESIZED = AugmentPolicy(flip=True, crop=0, cutout=3, num_views=4, seed=5, size=12, scale=(0.2, 1.0))
 CPU = torch.device("cpu")

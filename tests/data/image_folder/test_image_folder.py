@@ -25,7 +25,7 @@ from datapruning.errors import InvalidFile, InvalidValue, UnknownName
 from datapruning.io.json import read_json, write_json
 from datapruning.utils.system import PROJECT_ROOT
 from tests.conftest import Answer, fast_arguments
-from tests.helpers.picture_files import photos, picture, spoil
+from tests.helpers.image_files import photos, picture, spoil
 
 Dprune = Callable[..., Answer]
 Refused = Callable[..., str]

@@ -1,7 +1,7 @@
-"""How fast do views of 224x224 arrive from a folder of JPEG pictures, and does memory grow with it? Against torchvision.
+"""How fast do views of 224x224 arrive from a folder of JPEG images, and does memory grow with it? Against torchvision.
 
-Ours decode every picture once, to 256x256, and keep it raw or as JPEG; then they draw random resized crops from that.
-torchvision decodes the whole picture every time, and crops from that.
+Ours decode every image once, to 256x256, and keep it raw or as JPEG; then they draw random resized crops from that.
+torchvision decodes the whole image every time, and crops from that.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from datapruning.io.disk_space import format_bytes
 from datapruning.utils.console import info
 from datapruning.utils.malloc import keep_freed_memory
 
-COMMAND = "python -m benchmarks.loading_pictures"
+COMMAND = "python -m benchmarks.loading_images"
 BATCH, STORED, SIDE, WORKERS, CLASSES = 128, 256, 224, 2, 10
 SMALL_BATCH = 32
 """Where memory is measured: so the smallest folder, too, has more batches than are read ahead."""
@@ -55,7 +55,7 @@ POLL_SECONDS = 0.01
 Epoch = Callable[[int], Iterator[Tensor]]
 
 
-def make_picture(path: Path, number: int) -> None:
+def make_image(path: Path, number: int) -> None:
     """A JPEG of its own size whose spectrum falls like a photograph's: noise of five scales, the coarse ones strongest."""
     from PIL import Image
 
@@ -69,19 +69,19 @@ def make_picture(path: Path, number: int) -> None:
     Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(path, quality=90)
 
 
-def make_folder(folder: Path, pictures: int) -> Path:
-    """`pictures` in train/, and one of each class in test/."""
-    paths = [folder / "train" / f"{n % CLASSES}" / f"{n}.jpg" for n in range(pictures)]
+def make_folder(folder: Path, num_images: int) -> Path:
+    """`num_images` in train/, and one of each class in test/."""
+    paths = [folder / "train" / f"{n % CLASSES}" / f"{n}.jpg" for n in range(num_images)]
     paths += [folder / "test" / f"{n}" / "0.jpg" for n in range(CLASSES)]
     with ThreadPoolExecutor() as pool:
-        list(pool.map(make_picture, paths, range(len(paths))))
+        list(pool.map(make_image, paths, range(len(paths))))
     return folder
 
 
-def link_folder(folder: Path, source: Path, pictures: int) -> Path:
-    """A folder of `pictures` in train/, those of `source` over and over: hard links."""
+def link_folder(folder: Path, source: Path, num_images: int) -> Path:
+    """A folder of `num_images` in train/, those of `source` over and over: hard links."""
     paths = sorted((source / "train").rglob("*.jpg"))
-    for n in range(pictures):
+    for n in range(num_images):
         path = folder / "train" / f"{n % CLASSES}" / f"{n}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
         os.link(paths[n % len(paths)], path)
@@ -197,25 +197,25 @@ def one_process(job: str, form: str, warm: Path, folder: Path, epochs: int) -> d
     return watched(partial(read, data, epochs))
 
 
-def measure_memory(scratch: Path, source: Path, pictures: list[int]) -> list[dict[str, Any]]:
+def measure_memory(scratch: Path, source: Path, image_counts: list[int]) -> list[dict[str, Any]]:
     """`one_process` for each size of the data, form and job; the readers of a form all read the same number of batches."""
     rows: list[dict[str, Any]] = []
     for form in ("raw", "jpg"):
         warm = link_folder(scratch / f"warm-{form}", source, 8 * SMALL_BATCH)
         opened(warm, form)
-        for count in pictures:
+        for count in image_counts:
             folder = link_folder(scratch / f"{count}-{form}", source, count)
             for job in ("decode", "read"):
                 options: list[object] = ["--job", job, "--form", form, "--warm", warm, "--folder", folder]
-                options += ["--epochs", max(pictures) // count]
-                command = [sys.executable, "-m", "benchmarks.loading_pictures", *map(str, options)]
+                options += ["--epochs", max(image_counts) // count]
+                command = [sys.executable, "-m", "benchmarks.loading_images", *map(str, options)]
                 process = subprocess.run(
                     command, capture_output=True, text=True, check=True,
                     env={**os.environ, **EXACT_MALLOC, "DPRUNE_QUIET": "1"},
                 )  # fmt: skip
                 kept = sum(path.stat().st_size for path in folder.with_suffix(".runs").rglob("train.*") if path.is_file())
-                rows.append({"form": form, "job": job, "pictures": count, "kept": kept, **json.loads(process.stdout)})
-                info(f"memory: {form}, {job}, {count:,} pictures: {format_bytes(rows[-1]['highest'])}")
+                rows.append({"form": form, "job": job, "images": count, "kept": kept, **json.loads(process.stdout)})
+                info(f"memory: {form}, {job}, {count:,} images: {format_bytes(rows[-1]['highest'])}")
             subprocess.run(["rm", "-r", folder, folder.with_suffix(".runs")], check=True)
     return rows
 
@@ -242,18 +242,18 @@ def report(
     words = {"decode": "decoding", "read": "reading"}
     memory_rows = [
         [
-            f"{words[str(row['job'])]}, {row['form']}", f"{row['pictures']:,}", format_bytes(row["kept"]),
+            f"{words[str(row['job'])]}, {row['form']}", f"{row['images']:,}", format_bytes(row["kept"]),
             format_bytes(row["before"]), format_bytes(row["highest"]), format_bytes(row["highest"] - row["before"]),
             format_bytes(row["rss_peak"]),
         ]
-        for row in sorted(memory, key=lambda row: (row["job"], row["form"] != "raw", row["pictures"]))
+        for row in sorted(memory, key=lambda row: (row["job"], row["form"] != "raw", row["images"]))
     ]  # fmt: skip
-    memory_head = ["work", "pictures", "kept", "anonymous before", "highest", "difference", "peak RSS"]
+    memory_head = ["work", "images", "kept", "anonymous before", "highest", "difference", "peak RSS"]
     body = (
-        f"{args.pictures:,} JPEG pictures of {SIZES[0]} to {SIZES[1]} pixels a side, made of noise with the spectrum of "
+        f"{args.images:,} JPEG images of {SIZES[0]} to {SIZES[1]} pixels a side, made of noise with the spectrum of "
         f"photographs. Random resized crops to {SIDE}x{SIDE} (8% to 100% of the area), flips, normalisation to float32, "
         f"random order, batches of {BATCH}. Ours crop from {STORED}x{STORED} (middle square, bilinear), torchvision from "
-        "the whole picture (antialiased): what they see is alike, not the same. "
+        "the whole image (antialiased): what they see is alike, not the same. "
         f"A round is an epoch; {args.rounds} rounds, pipelines alternating, warm-up excluded (starting workers, compiling, "
         f"decoding). torch threads: {args.threads} here, 1 in each DataLoader worker; freed memory is kept, as in `dprune`. "
         "Ratios are taken within a round. CPU time counts this process and its workers. 'Decoding, once' is what ours need "
@@ -263,20 +263,20 @@ def report(
         "A fresh process decodes a folder, or reads a decoded one, views included, after it did so with a smaller one; all "
         f"readers read the same number of batches, of {SMALL_BATCH}. Anonymous memory is what the process cannot give back "
         "(polled every 10 ms, with glibc told to return freed memory at once); peak RSS also counts pages of memory-mapped "
-        "files, which the system drops when it needs them. Larger folders repeat the same pictures.\n\n"
+        "files, which the system drops when it needs them. Larger folders repeat the same images.\n\n"
         f"{table(memory_head, memory_rows)}"
     )
     rounds = {name: [value._asdict() for value in values] for name, values in speeds.items()}
     data = {"rounds": rounds, "decoding_seconds": once, "memory": memory, "load_average": load, "threads": args.threads}
-    publish("loading_pictures", "Loading pictures: views of 224x224 from a folder, against torchvision", COMMAND, body, data)
+    publish("loading_images", "Loading images: views of 224x224 from a folder, against torchvision", COMMAND, body, data)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", type=int, default=2_000)
+    parser.add_argument("--images", type=int, default=2_000)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="torch threads; decoding has its own")
-    parser.add_argument("--memory-pictures", type=int, nargs="+", default=[512, 2_048, 8_192])
+    parser.add_argument("--memory-images", type=int, nargs="+", default=[512, 2_048, 8_192])
     parser.add_argument("--scratch", type=Path, default=Path("/var/tmp"), help="a folder on a disk with 3 GB of room")
     parser.add_argument("--epochs", type=int, default=1, help=argparse.SUPPRESS)
     parser.add_argument("--job", choices=["decode", "read"], help=argparse.SUPPRESS)
@@ -291,10 +291,10 @@ def main() -> None:
     load = os.getloadavg()[0]
     keep_freed_memory()  # as `dprune` does; the workers inherit it
     with tempfile.TemporaryDirectory(dir=args.scratch) as scratch:
-        source = make_folder(Path(scratch) / "pictures", args.pictures)
-        info(f"made {args.pictures:,} pictures in {source}")
+        source = make_folder(Path(scratch) / "images", args.images)
+        info(f"made {args.images:,} images in {source}")
         speeds, once = measure_speed(source, args.rounds)
-        memory = measure_memory(Path(scratch), source, args.memory_pictures)
+        memory = measure_memory(Path(scratch), source, args.memory_images)
     report(speeds, once, memory, load, args)
 
 

@@ -1,13 +1,14 @@
-"""Draws the pictures of README and docs/concepts.md into docs/pictures/.
+"""Draw the figures of README and docs/concepts.md and write them to docs/figures/.
 
-    python -m benchmarks.pictures
+    python -m benchmarks.figures
 
-`kept` and `weights` are drawn from the committed rows of `benchmarks.findings` and `benchmarks.regret`, the others from one
-scoring and one teacher on the digits, which this trains in half a minute.
+`kept` and `weights` are drawn from the committed rows of `benchmarks.findings` and `benchmarks.regret`. The other figures
+need one scoring and one teacher on the digits, which takes half a minute to train.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import statistics
 import tempfile
@@ -32,34 +33,34 @@ from datapruning.report.format import percent
 from datapruning.runs.context import Context
 from datapruning.teachers.load import load_teacher
 
-FOLDER = Path(__file__).parent.parent / "docs" / "pictures"
+FIGURE_DIR = Path(__file__).parent.parent / "docs" / "figures"
 FRACTIONS = {"random": ("0.02", "0.2", "0.5", "1"), "el2n": ("0.02", "0.2")}
 WEIGHTS = (0.0, 0.3, 0.6, 0.9, 1.0)
-KEPT = 0.3
+KEPT_FRACTION = 0.3
 
 
 def rows_of(*benchmarks: str) -> list[dict[str, Any]]:
-    """The committed rows of some benchmarks, each run once."""
+    """Return the committed rows of the named benchmarks, without duplicates."""
     rows = [row for name in benchmarks for row in json.loads((RESULTS / f"{name}.json").read_text())["rows"]]
     return list({json.dumps(row["config"], sort_keys=True): row for row in rows}.values())
 
 
 def accuracies(rows: Sequence[dict[str, Any]], condition: str, fraction: str, weight: float | str) -> list[float]:
-    """Test accuracies of all seeds under the student's own teacher."""
+    """Return the test accuracies of all seeds, sorted by seed, with the default teacher."""
     config = {"condition": condition, "fraction": fraction, "kd_weight": weight}
     matching = [r for r in rows if {k: v for k, v in r["config"].items() if k != "seed"} == config]
     return [r["result"]["test_accuracy"] for r in sorted(matching, key=lambda r: r["config"]["seed"])]
 
 
 def curve(axes: Axes, x: Sequence[float], runs: Sequence[Sequence[float]], k: int, label: str, line: str = "-") -> None:
-    """Means with standard deviations as error bars."""
+    """Plot means with standard deviations as error bars."""
     spread = [statistics.stdev(run) for run in runs]
     mean = [statistics.mean(run) for run in runs]
     axes.errorbar(x, mean, yerr=spread, color=SERIES[k], marker=MARKERS[k], ls=line, label=label)
 
 
 def paint_kept(figure: Figure, rows: Sequence[dict[str, Any]]) -> None:
-    """Accuracy against fraction: two scorers, with a teacher and without; the upper part once more, magnified."""
+    """Draw accuracy against fraction for two scorers, with and without a teacher, and an enlarged view of the upper part."""
     left, right = figure.subplots(1, 2)
     for k, (scorer, fractions) in enumerate(FRACTIONS.items()):
         x = [float(f) for f in fractions]
@@ -67,14 +68,14 @@ def paint_kept(figure: Figure, rows: Sequence[dict[str, Any]]) -> None:
             curve(axes, x, [accuracies(rows, scorer, f, "auto") for f in fractions], k, f"{scorer}, with a teacher")
             curve(axes, x, [accuracies(rows, scorer, f, 0.0) for f in fractions], k, f"{scorer}, labels alone", ":")
     left.set(title="With a teacher and without", ylabel="test accuracy, %", ylim=(0, 95))
-    right.set(title="The upper part, magnified", ylim=(74, 90.5))
+    right.set(title="Upper part, enlarged", ylim=(74, 90.5))
     for axes in (left, right):
         fraction_axis(axes, [float(f) for f in FRACTIONS["random"]])
     add_legend(figure, left)
 
 
 def paint_weights(figure: Figure, rows: Sequence[dict[str, Any]]) -> None:
-    """Accuracy against the KD weight, a line a fraction, each relative to its best."""
+    """Draw accuracy against the KD weight, one line per fraction, relative to the best weight of that fraction."""
     axes = figure.subplots()
     for k, fraction in enumerate(FRACTIONS["random"]):
         runs = [accuracies(rows, "random", fraction, w) for w in WEIGHTS]
@@ -85,28 +86,28 @@ def paint_weights(figure: Figure, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def paint_flow(figure: Figure) -> None:
-    """Who makes what from what."""
+    """Draw the data flow from the full data to a student."""
     axes = figure.subplots()
     axes.set(xlim=(0, 100), ylim=(0, 34))
     axes.axis("off")
     boxes = {
         "data": (2, 13, "all the data"),
-        "evidence": (22, 23, "evidence\nwhat short trainings\nmade of each sample"),
-        "scores": (45, 23, "scores\none number a sample,\nhigher = keep first"),
+        "evidence": (22, 23, "evidence\nper-sample outputs\nof short trainings"),
+        "scores": (45, 23, "scores\none number per sample,\nhigher = keep first"),
         "subset": (67, 23, "subset\nthe fraction\nthat is kept"),
         "teacher": (22, 3, "teacher\ntrained on\nall the data"),
-        "soft": (50, 3, "soft labels\nwhat the teacher says\nof each view"),
+        "soft": (50, 3, "soft labels\nteacher outputs\nfor each view"),
         "student": (86, 13, "student"),
     }
     wide = {"data": 13, "student": 12, "subset": 14, "teacher": 16}
     middle = {}
-    for name, (x, y, words) in boxes.items():
+    for name, (x, y, text) in boxes.items():
         width = wide.get(name, 18)
         colour = SERIES[0] if name in ("evidence", "scores", "subset") else SERIES[1] if name in ("teacher", "soft") else INK
         axes.add_patch(
             FancyBboxPatch((x, y), width, 8, boxstyle="round,pad=0.4,rounding_size=1", fc="none", ec=colour, lw=1.4)
         )
-        head, _, rest = words.partition("\n")
+        head, _, rest = text.partition("\n")
         axes.text(x + width / 2, y + (6.2 if rest else 4), head, ha="center", va="center", weight="bold")
         axes.text(x + width / 2, y + 2.6, rest, ha="center", va="center", size=7.5, linespacing=1.15)
         middle[name] = (x, x + width, y + 4)
@@ -119,21 +120,21 @@ def paint_flow(figure: Figure) -> None:
 
 
 def paint_scores(figure: Figure, data: Any, scores: Scores) -> None:
-    """The histogram of the scores with what is kept, and the pictures at both ends."""
-    histogram, pictures = figure.subplots(1, 2, width_ratios=(1, 1))
-    subset = dp.select(scores, KEPT)
+    """Draw the histogram of scores with the kept samples, and the images with the highest and lowest scores."""
+    histogram, gallery = figure.subplots(1, 2, width_ratios=(1, 1))
+    subset = dp.select(scores, KEPT_FRACTION)
     edges = np.linspace(0, float(scores.values.max()), 40)
     histogram.hist(scores.values, edges, color=GRID, label=f"all {data.total:,} digits")
-    histogram.hist(scores.values[subset.indices], edges, color=SERIES[0], label=f"kept: the highest {percent(KEPT)}")
+    histogram.hist(scores.values[subset.indices], edges, color=SERIES[0], label=f"kept: the highest {percent(KEPT_FRACTION)}")
     histogram.set(xlabel="EL2N score", ylabel="digits", title="Scores become a subset")
     order = np.argsort(-scores.values, kind="stable")
-    show(pictures, [data.train.images[ids] for ids in (order[:16], order[-16:])])
-    pictures.set_title("First (hard) and last (easy)")
+    show(gallery, [data.train.images[ids] for ids in (order[:16], order[-16:])])
+    gallery.set_title("First (hard) and last (easy)")
     add_legend(figure, histogram)
 
 
 def show(axes: Axes, groups: Sequence[Any], columns: int = 8) -> None:
-    """Small grey pictures, uint8 [n, h, w, 1] a group, in rows of so many; a gap between the groups."""
+    """Show groups of small grey images, each uint8 [n, h, w, 1], in rows of `columns` with a gap between groups."""
     axes.axis("off")
     top = 0.0
     for images in groups:
@@ -145,11 +146,11 @@ def show(axes: Axes, groups: Sequence[Any], columns: int = 8) -> None:
 
 
 def paint_evidence(figure: Figure, recording: Recording, chosen: dict[str, int]) -> None:
-    """The probability of the label in each epoch, of a few samples."""
+    """Draw the label probability by epoch for a few samples."""
     axes = figure.subplots()
-    (track,) = recording.dynamics().train_passes
+    (train_pass,) = recording.dynamics().train_passes
     for k, (name, sample) in enumerate(chosen.items()):
-        probability = np.exp(-np.asarray(track["loss"])[:, sample])
+        probability = np.exp(-np.asarray(train_pass["loss"])[:, sample])
         axes.plot(range(1, 1 + len(probability)), probability, color=SERIES[k], marker=MARKERS[k], ms=3.5, label=name)
     axes.set(xlabel="epoch of the proxy's training", ylabel="probability of the label", ylim=(-0.03, 1.03))
     axes.set_xticks(range(2, 1 + len(probability), 2))
@@ -157,7 +158,7 @@ def paint_evidence(figure: Figure, recording: Recording, chosen: dict[str, int])
 
 
 def paint_views(figure: Figure, context: Context, network: nn.Module, sample: int) -> None:
-    """One digit, four of its views, and what the teacher says of them."""
+    """Draw one digit, four of its views, and the teacher's probabilities for each."""
     data = context.data
     image = torch.from_numpy(data.train.images[[sample]])
     label = int(data.train.labels[sample])
@@ -165,13 +166,13 @@ def paint_views(figure: Figure, context: Context, network: nn.Module, sample: in
     mean, std = context.views.mean[0], context.views.std[0]
     ids = np.array([sample])
     for view, (above, below) in enumerate(panels.T):
-        seen = context.views.normalise(image) if view == 0 else context.views.apply(image, ids, view)
-        above.imshow(seen[0, 0] * std + mean, cmap="gray_r", vmin=0, vmax=255)
+        shown = context.views.normalise(image) if view == 0 else context.views.apply(image, ids, view)
+        above.imshow(shown[0, 0] * std + mean, cmap="gray_r", vmin=0, vmax=255)
         above.set(xticks=[], yticks=[])
         above.grid(visible=False)
-        above.set_title("as it is" if view == 0 else f"view {view}", weight="normal", size=9)
+        above.set_title("original" if view == 0 else f"view {view}", weight="normal", size=9)
         with torch.inference_mode():
-            logits = network(seen)[0]
+            logits = network(shown)[0]
         for k, (t, colour) in enumerate(((1, SERIES[1]), (4, SERIES[0]))):
             probabilities = torch.softmax(logits / t, 0).numpy()
             below.bar(np.arange(10) + 0.4 * k - 0.2, probabilities, 0.4, color=colour, label=f"teacher, T = {t}")
@@ -182,11 +183,12 @@ def paint_views(figure: Figure, context: Context, network: nn.Module, sample: in
 
 
 def save(name: str, alt: str, paint: Callable[[Figure], None], width: float = 7.2, height: float = 3.2) -> None:
-    """Draw a picture and write its SVG."""
-    write_text(FOLDER / f"{name}.svg", draw(name, alt, paint, height, width).svg.decode())
+    """Draw a figure and write it as SVG."""
+    write_text(FIGURE_DIR / f"{name}.svg", draw(name, alt, paint, height, width).svg.decode())
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     rows = rows_of("findings", "regret")
     save("kept", "Test accuracy against the fraction that is kept", lambda figure: paint_kept(figure, rows))
     save("weights", "Accuracy against the KD weight", lambda figure: paint_weights(figure, rows), 4.6, 3.2)
@@ -206,11 +208,11 @@ def main() -> None:
 
 
 def chosen_samples(scores: Scores, recording: Recording) -> dict[str, int]:
-    """The easiest digit, the hardest one that is learned, and the one that is forgotten most often."""
-    (track,) = recording.dynamics().train_passes
-    correct = np.asarray(track["correct"]).astype(int)
+    """Return the ids of the digits with the lowest and the highest score, and of the digit forgotten most often."""
+    (train_pass,) = recording.dynamics().train_passes
+    correct = np.asarray(train_pass["correct"]).astype(int)
     forgotten = int((np.diff(correct, axis=0) < 0).sum(0).argmax())
-    return {"easy": int(scores.values.argmin()), "hard": int(scores.values.argmax()), "forgotten again and again": forgotten}
+    return {"easy": int(scores.values.argmin()), "hard": int(scores.values.argmax()), "forgotten repeatedly": forgotten}
 
 
 if __name__ == "__main__":
