@@ -125,7 +125,9 @@ def paint_scores(figure: Figure, data: Any, scores: Scores) -> None:
     subset = dp.select(scores, KEPT_FRACTION)
     edges = np.linspace(0, float(scores.values.max()), 40)
     histogram.hist(scores.values, edges, color=GRID, label=f"all {data.total:,} digits")
-    histogram.hist(scores.values[subset.indices], edges, color=SERIES[0], label=f"kept: the highest {percent(KEPT_FRACTION)}")
+    histogram.hist(
+        scores.values[subset.indices], edges, color=SERIES[0], label=f"kept: the highest {percent(KEPT_FRACTION)}"
+    )
     histogram.set(xlabel="EL2N score", ylabel="digits", title="Scores become a subset")
     order = np.argsort(-scores.values, kind="stable")
     show(gallery, [data.train.images[ids] for ids in (order[:16], order[-16:])])

@@ -63,6 +63,6 @@ def try_acquire(lock: FileLock, path: Path) -> bool:
             raise
         raise InvalidFile(
             f"{path.parent} lies on a file system without file locks (flock), which keep processes out of each other's "
-            "way: mount it with them (docs/promises.md), or name another workspace or output path"
+            "way: mount it with them (docs/guarantees.md), or name another workspace or output path"
         ) from None
     return True

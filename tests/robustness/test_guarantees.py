@@ -1,4 +1,4 @@
-"""What docs/promises.md promises: every test that it names is there; and promises that belong to no one module."""
+"""What docs/guarantees.md promises: every test that it names is there; and promises that belong to no one module."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from tests.helpers.trainers import fit
 
 Maker = Callable[..., Context]
 TESTS = PROJECT_ROOT / "tests"
-PAGE = PROJECT_ROOT / "docs" / "promises.md"
+PAGE = PROJECT_ROOT / "docs" / "guarantees.md"
 SHORT = TrainConfig(epochs=2, batch_size=16, lr=0.05)
 
 
