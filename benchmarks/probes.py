@@ -82,7 +82,7 @@ def run_row(context: Context, config: Mapping[str, Any]) -> dict[str, Any]:
         shared_prefix = Checkpoint(Path(folder) / "shared-prefix.safetensors")
         trained(arms["0.9"], stop_epoch=training.epochs // 2, save_final_to=shared_prefix)
         start = steps // 2
-        peak = learning_rate(training.schedule, training.lr, training.warmup, start, steps)
+        peak = learning_rate(training, start, steps)
         for share in SHARES["pilot"]:
             shorter = {"num_steps": round(share * steps)}
             result["pilot"][str(share)] = {name: trained(arm, shorter) for name, arm in arms.items()}

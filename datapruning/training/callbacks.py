@@ -1,7 +1,6 @@
 """Callbacks: what else happens while a network trains."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,18 +8,11 @@ from torch import Tensor, nn
 
 from datapruning.data.loaders.loader import Batch
 from datapruning.runs.metrics import EpochRecord
-from datapruning.utils.console import ProgressBar
 from datapruning.utils.time_limit import TimeLimit
 
 
 class Callback:
     """Called by the trainer at the points that the methods name. Every method does nothing unless it is overridden."""
-
-    def on_fit_start(self, step: int, num_steps: int) -> None:
-        """Training starts, or resumes, at a position in the schedule, and ends at `num_steps`."""
-
-    def on_fit_end(self) -> None:
-        """Training has ended, by an error or otherwise."""
 
     def on_epoch_start(self, epoch: int) -> None:
         """Before the first batch. After a resume an epoch may start again: what was recorded of it then is void."""
@@ -34,14 +26,11 @@ class Callback:
     def on_batch_end(self, epoch: int, batch: Batch, logits: Tensor) -> None:
         """After each forward and backward pass; `logits` float32 [n, classes] may be kept only as a copy."""
 
-    def on_step_end(self, step: int) -> None:
-        """After an optimiser step; `step` is its position in the schedule, counted from 0."""
-
     def on_epoch_end(self, epoch: int, model: nn.Module) -> None:
         """After the last step of an epoch. With EMA the model has the averaged weights while this runs."""
 
-    def on_epoch_logged(self, history: Sequence[EpochRecord], step: int) -> None:
-        """After the epoch's record was added to the history; `step` is the position in the schedule."""
+    def on_epoch_logged(self, history: Sequence[EpochRecord]) -> None:
+        """After the epoch's record was added to the history."""
 
     def should_stop(self, epoch_seconds: float) -> bool:
         """Whether training is to save its state and stop, after an epoch that took so many seconds."""
@@ -64,48 +53,8 @@ class Callback:
         """Continue from what a checkpoint holds; `tensors` has those of other parts, too."""
 
 
-class ShowProgress(Callback):
-    """A bar on stderr that follows the position in the schedule.
-
-    Args:
-        description: the text before the bar.
-    """
-
-    def __init__(self, description: str) -> None:
-        self._description = description
-        self._shown = ExitStack()
-        self._bar: ProgressBar | None = None
-        self._position = 0
-
-    def on_fit_start(self, step: int, num_steps: int) -> None:
-        """Show the bar."""
-        self._bar = self._shown.enter_context(ProgressBar.open(self._description, num_steps))
-        self._move_to(step)
-
-    def on_step_end(self, step: int) -> None:
-        """Move the bar."""
-        self._move_to(step + 1)
-
-    def on_epoch_logged(self, history: Sequence[EpochRecord], step: int) -> None:
-        """Move the bar over steps that dynamic pruning left out."""
-        self._move_to(step)
-
-    def on_fit_end(self) -> None:
-        """Remove the bar."""
-        self._shown.close()
-
-    def _move_to(self, position: int) -> None:
-        if self._bar is not None:
-            self._bar.advance(position - self._position)
-            self._position = position
-
-
 class StopAtTimeLimit(Callback):
-    """Stops a training that has no time for another epoch.
-
-    Args:
-        limit: of the seconds that the command may train.
-    """
+    """Stops a training that has no time for another epoch within the limit of the command."""
 
     def __init__(self, limit: TimeLimit) -> None:
         self._limit = limit
@@ -116,15 +65,11 @@ class StopAtTimeLimit(Callback):
 
 
 class LogHistory(Callback):
-    """Gives the history, one row an epoch, to a function after each epoch.
-
-    Args:
-        write: takes the whole history.
-    """
+    """Gives the whole history to a function after each epoch."""
 
     def __init__(self, write: Callable[[Sequence[EpochRecord]], None]) -> None:
         self._write = write
 
-    def on_epoch_logged(self, history: Sequence[EpochRecord], step: int) -> None:
+    def on_epoch_logged(self, history: Sequence[EpochRecord]) -> None:
         """Write the history."""
         self._write(history)

@@ -1,7 +1,5 @@
 """A moving average of a network's weights (EMA): evaluated and saved instead of the last weights."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -27,11 +25,6 @@ class WeightEMA:
         self.decay, self.updates = decay, 0
         self._weights = model.state_dict()
         self._averages = {name: value.clone() for name, value in self._weights.items()}
-
-    @classmethod
-    def create(cls, model: nn.Module, decay: float) -> WeightEMA | None:
-        """The average of a model's weights, or None where the decay is 0."""
-        return cls(model, decay) if decay else None
 
     @torch.no_grad()
     def update(self) -> None:

@@ -5,8 +5,6 @@ epoch, is skipped, and the losses of the easy ones that stay are scaled up, so t
 samples. In the last epochs nothing is skipped.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 
@@ -15,7 +13,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from datapruning.config.training import TrainConfig
 from datapruning.utils.hashing import hash_ids
 
 SKIP_KEY = 0x1F0BA7
@@ -70,11 +67,6 @@ class InfoBatch:
         self.losses = np.full(len(ids), np.nan, np.float32)
         self._weights = np.ones(len(ids), np.float32)
         self._recorded: list[tuple[NDArray[np.int64], Tensor]] = []
-
-    @classmethod
-    def create(cls, training: TrainConfig, ids: NDArray[np.int64], seed: int) -> InfoBatch | None:
-        """By the settings; None where they do not prune."""
-        return cls(ids, training.infobatch, training.infobatch_until, seed) if training.infobatch else None
 
     def begin_epoch(self, epoch: int, position: float) -> NDArray[np.int64] | None:
         """The ids int64 of this epoch; None where nothing is skipped any more.

@@ -7,6 +7,7 @@ over the batch (Hinton et al. 2015, section 2; docs/kd-weight.md). a=0 is labels
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -69,15 +70,11 @@ class SoftLabels(Protocol):
         ...
 
 
+@dataclass(frozen=True)
 class CrossEntropy:
-    """Label cross-entropy alone.
+    """Label cross-entropy alone, with label smoothing 0 to 1."""
 
-    Args:
-        label_smoothing: 0 to 1.
-    """
-
-    def __init__(self, label_smoothing: float = 0.0) -> None:
-        self.label_smoothing = label_smoothing
+    label_smoothing: float = 0.0
 
     def __call__(self, logits: Tensor, batch: Batch, epoch: int) -> LossTerms:
         """The mean cross-entropy."""
@@ -90,10 +87,11 @@ class CrossEntropy:
         return LossTerms(losses, label=losses)
 
 
+@dataclass(frozen=True)
 class DistillationLoss:
     """Label cross-entropy and KD loss, mixed by the KD weight (the formula at the top of this module).
 
-    Args:
+    Attributes:
         labels: the teacher's logits.
         weight: a, 0 (labels alone) to 1 (teacher alone).
         temperature: T.
@@ -103,20 +101,11 @@ class DistillationLoss:
             that looks wrong thus leaves its sample to the teacher. False: every sample has the KD weight a.
     """
 
-    def __init__(
-        self,
-        labels: SoftLabels,
-        weight: float,
-        temperature: float,
-        label_smoothing: float = 0.0,
-        *,
-        confidence_weighting: bool = False,
-    ) -> None:
-        self.labels = labels
-        self.weight = weight
-        self.temperature = temperature
-        self.label_smoothing = label_smoothing
-        self.confidence_weighting = confidence_weighting
+    labels: SoftLabels
+    weight: float
+    temperature: float
+    label_smoothing: float = 0.0
+    confidence_weighting: bool = field(default=False, kw_only=True)
 
     def __call__(self, logits: Tensor, batch: Batch, epoch: int) -> LossTerms:
         """The mean of the mixture over the batch."""
@@ -176,16 +165,13 @@ def label_confidence(teacher_logits: Tensor, batch: Batch) -> Tensor:
 
 
 def kd_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float, *, per_sample: bool = False) -> Tensor:
-    """T^2 * KL(teacher_T || student_T).
+    """T^2 * KL(teacher_T || student_T), summed over classes and averaged over the samples; with `per_sample`, of each, [n].
 
     Args:
         student_logits: [n, classes].
         teacher_logits: [teachers, n, classes]; several teachers are averaged as probabilities at T.
         temperature: T.
         per_sample: whether to return one number a sample instead of their mean.
-
-    Returns:
-        The divergence summed over classes and averaged over the n samples, a scalar; with `per_sample`, [n].
     """
     student = log_softmax(student_logits / temperature, dim=1)
     single = len(teacher_logits) == 1

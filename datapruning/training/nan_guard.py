@@ -24,11 +24,7 @@ class UpdateLocation(NamedTuple):
 
 
 class NonFiniteGuard:
-    """Holds the losses since the last check, with the samples that they are of.
-
-    Args:
-        device: on which the losses are.
-    """
+    """Holds the losses since the last check, which are on `device`, with the samples that they are of."""
 
     def __init__(self, device: torch.device) -> None:
         self._interval = CHECK_EVERY_ON_CPU if device.type == "cpu" else CHECK_EVERY
@@ -54,12 +50,13 @@ class NonFiniteGuard:
         self._last = self._recent[-1][1]
         self._recent.clear()
 
-    def check_weights(self, model: nn.Module) -> None:
-        """Check the weights after the last update whose loss was recorded.
+    def check_all(self, model: nn.Module) -> None:
+        """Check all losses, and the weights after the last update.
 
         Raises:
-            Diverged: naming the first weight that has a value which is not a finite number.
+            Diverged: naming the first update, or the first weight, that has a value which is not a finite number.
         """
+        self.check(now=True)
         finite = torch.stack([weight.detach().isfinite().all() for weight in model.parameters()])
         if not finite.all():
             name = [name for name, _ in model.named_parameters()][int(finite.int().argmin())]

@@ -1,16 +1,13 @@
 """Learning-rate schedules: pure functions of the share of the steps that are done, from 0 to 1."""
 
 import math
-from collections.abc import Sequence
 from functools import cache
 
 from datapruning.config.training import TrainConfig
 from datapruning.data.batching import batch_sizes
 
 
-def learning_rate(
-    schedule: str, peak: float, warmup: float, step: int, steps: int, milestones: Sequence[float] = (), gamma: float = 0.1
-) -> float:
+def learning_rate(training: TrainConfig, step: int, steps: int) -> float:
     """The rate for update `step` of `steps` (counted from 0).
 
     "one-cycle" rises linearly for the share `warmup` of the steps and falls linearly to 0 (Smith and Topin 2018, without
@@ -18,22 +15,16 @@ def learning_rate(
     rises likewise, stays, and is multiplied by `gamma` at each of the `milestones`, shares of the steps (He et al. 2016).
     """
     position = (step + 0.5) / steps  # the middle of the update: neither the first nor the last has rate 0
-    decay = gamma ** sum(position >= share for share in milestones) if schedule == "step" else 1.0
+    is_step, peak, warmup = training.schedule == "step", training.lr, training.warmup
+    decay = training.gamma ** sum(position >= share for share in training.milestones) if is_step else 1.0
     if position < warmup:
         return peak * position / warmup * decay
     remaining = (1 - position) / (1 - warmup) if warmup < 1 else 1.0
-    if schedule == "step":
+    if is_step:
         return peak * decay
-    if schedule == "cosine":
+    if training.schedule == "cosine":
         return peak * (1 - math.cos(math.pi * remaining)) / 2
     return peak * remaining
-
-
-def planned_rate(training: TrainConfig, step: int, steps: int) -> float:
-    """The rate that a training's settings plan for update `step` of `steps`."""
-    return learning_rate(
-        training.schedule, training.lr, training.warmup, step, steps, training.milestones, training.gamma
-    )  # fmt: skip
 
 
 def planned_steps(training: TrainConfig, kept: int, total: int) -> int:

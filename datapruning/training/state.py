@@ -1,43 +1,34 @@
 """The state of a training, and its extensions: all that a checkpoint has to hold besides network and optimiser."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import ConfigDict, Field
-from torch import Tensor, nn
+from torch import Tensor
 
-from datapruning.config.training import TrainConfig
 from datapruning.runs.metrics import EpochRecord
 from datapruning.training.callbacks import Callback
 from datapruning.training.ema import WeightEMA
 from datapruning.training.infobatch import InfoBatch
 from datapruning.training.self_distillation.base import SelfDistillation
-from datapruning.training.sparsity.masks import MaskEnforcer, Masks
+from datapruning.training.sparsity.masks import MaskEnforcer
 from datapruning.utils.records import Record
 
 
 class PartialEpoch(Record):
-    """What a checkpoint in the middle of an epoch holds in addition to tensors.
+    """Counts of an epoch so far: what a checkpoint in its middle holds in addition to tensors.
 
-    Attributes:
-        batches: number of batches trained on.
-        seconds: spent on them.
-        weight: sum of the samples' weights (their number, without dynamic pruning).
-        samples: trained on.
-        auxiliary_samples: see `TrainState`.
-        auxiliary_forward: see `TrainState`.
+    `weight` is the sum of the samples' weights: their number, without dynamic pruning. See `TrainState` for the others.
     """
 
-    batches: int
-    seconds: float
-    weight: float
-    samples: int
-    auxiliary_samples: int
-    auxiliary_forward: int
+    model_config = ConfigDict(frozen=False)
+
+    batches: int = 0
+    seconds: float = 0.0
+    weight: float = 0.0
+    samples: int = 0
+    auxiliary_samples: int = 0
+    auxiliary_forward: int = 0
 
 
 class TrainState(Record):
@@ -77,37 +68,13 @@ class TrainState(Record):
 
 @dataclass(frozen=True)
 class TrainExtensions:
-    """What a training may have in addition to network and optimiser, each with a state of its own in the checkpoint.
-
-    Attributes:
-        infobatch: dynamic pruning of the epochs.
-        self_distillation: adds a term to the loss.
-        weight_masks: which weights are kept.
-        ema: average of the weights.
-        callbacks: called by the trainer.
-    """
+    """What a training may have in addition to network and optimiser, each with a state of its own in the checkpoint."""
 
     infobatch: InfoBatch | None
     self_distillation: SelfDistillation | None
     weight_masks: MaskEnforcer | None
     ema: WeightEMA | None
     callbacks: Sequence[Callback] = ()
-
-    @classmethod
-    def create(
-        cls,
-        model: nn.Module,
-        ids: NDArray[np.int64],
-        config: TrainConfig,
-        seed: int,
-        self_distillation: SelfDistillation | None,
-        masks: Masks | None,
-        callbacks: Sequence[Callback],
-    ) -> TrainExtensions:
-        """Those that the settings ask for. The masks are applied from here on."""
-        weight_masks = MaskEnforcer(masks, model) if masks else None
-        infobatch = InfoBatch.create(config, ids, seed)
-        return cls(infobatch, self_distillation, weight_masks, WeightEMA.create(model, config.ema), callbacks)
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Continue from what a checkpoint holds.

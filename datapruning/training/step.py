@@ -1,7 +1,6 @@
 """Pieces of a training step: micro-batches, and the running sums of an epoch."""
 
-from collections.abc import Iterator, Mapping
-from typing import Protocol
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import torch
@@ -16,26 +15,17 @@ from datapruning.training.self_distillation.base import AuxiliaryBatch
 from datapruning.training.sparsity.masks import MaskEnforcer
 from datapruning.training.state import PartialEpoch
 
-
-class SharedBatches(Protocol):
-    """What knows how several processes share a batch."""
-
-    def local_rows(self, size: int) -> int:
-        """How many of so many samples are this process's."""
-        ...
-
-
 LOSSES, CORRECT = "epoch.losses", "epoch.correct"
 
 
 def micro_batches(
-    batch: Batch, images: Tensor, config: TrainConfig, shared: SharedBatches | None = None
+    batch: Batch, images: Tensor, config: TrainConfig, local_rows: Callable[[int], int] | None = None
 ) -> Iterator[tuple[Batch, Tensor, float]]:
     """(micro-batch, its images, its share of the batch) for each part of at most `batch_size` samples, in order.
 
     A single last sample joins the part before, because batch norm has nothing to normalise in one. Without gradient
     accumulation: the batch itself, and 1. Where several processes share a batch, `images` are those of this process alone,
-    and `shared` says how many it has of a part of so many samples.
+    and `local_rows` says how many it has of a part of so many samples.
     """
     if config.grad_accum_steps == 1:
         yield batch, images, 1.0
@@ -44,7 +34,7 @@ def micro_batches(
     for size in batch_sizes(total, config.batch_size):
         rows = slice(start, start + size)
         mixed = MixedLabels(*(column[rows] for column in batch.mixed)) if batch.mixed else None
-        shard = slice(first_image, first_image + (shared.local_rows(size) if shared else size))
+        shard = slice(first_image, first_image + (local_rows(size) if local_rows else size))
         yield Batch(batch.images[shard], batch.labels[rows], batch.ids[rows], mixed), images[shard], size / total
         start, first_image = start + size, shard.stop
 
@@ -71,8 +61,7 @@ class EpochStats:
     def __init__(self, device: torch.device, *, weighted: bool) -> None:
         self._losses: dict[str, Tensor] = {}
         self._correct = torch.zeros((), dtype=torch.float32 if weighted else torch.int64, device=device)
-        self._weight: float = 0
-        self.samples = self.auxiliary_samples = self.auxiliary_forward = 0
+        self.counts = PartialEpoch()
 
     def record(self, batch: Batch, logits: Tensor, terms: LossTerms, weights: NDArray[np.float32] | None) -> None:
         """Add a micro-batch: logits float32 [n, classes], scalar losses, and the samples' weights float32 [n], if any."""
@@ -84,33 +73,26 @@ class EpochStats:
         correct = logits.argmax(1) == batch.labels
         if weights is None:
             self._correct += correct.sum()
-            self._weight += size
+            self.counts.weight += size
         else:
             self._correct += (torch.from_numpy(weights).to(logits.device, non_blocking=True) * correct).sum()
-            self._weight += float(weights.sum(dtype=np.float64))
-        self.samples += size
+            self.counts.weight += float(weights.sum(dtype=np.float64))
+        self.counts.samples += size
 
     def count_auxiliary(self, auxiliary: AuxiliaryBatch | None, *, trained: bool) -> None:
         """Count the samples of an auxiliary batch."""
         if auxiliary is not None and trained:
-            self.auxiliary_samples += len(auxiliary.batch.ids)
+            self.counts.auxiliary_samples += len(auxiliary.batch.ids)
         elif auxiliary is not None:
-            self.auxiliary_forward += len(auxiliary.batch.ids)
+            self.counts.auxiliary_forward += len(auxiliary.batch.ids)
 
     def mean_losses(self) -> dict[str, float]:
         """The mean of each loss term over the samples, by its name in `LossTerms`."""
-        return {name: float(value) / self._weight for name, value in self._losses.items()}
+        return {name: float(value) / self.counts.weight for name, value in self._losses.items()}
 
     def accuracy(self) -> float:
         """Share of the samples whose label had the largest logit, in percent."""
-        return float(100 * self._correct.item() / self._weight)
-
-    def partial_epoch(self, batches: int, seconds: float) -> PartialEpoch:
-        """What a checkpoint after so many batches has to hold beside `tensors`."""
-        return PartialEpoch(
-            batches=batches, seconds=seconds, weight=self._weight, samples=self.samples,
-            auxiliary_samples=self.auxiliary_samples, auxiliary_forward=self.auxiliary_forward,
-        )  # fmt: skip
+        return float(100 * self._correct.item() / self.counts.weight)
 
     def tensors(self) -> dict[str, Tensor]:
         """The sums that are on the device."""
@@ -118,8 +100,7 @@ class EpochStats:
 
     def restore(self, partial: PartialEpoch, tensors: Mapping[str, Tensor]) -> None:
         """Continue in the middle of an epoch."""
-        self._weight, self.samples = partial.weight, partial.samples
-        self.auxiliary_samples, self.auxiliary_forward = partial.auxiliary_samples, partial.auxiliary_forward
+        self.counts = partial
         self._correct.copy_(tensors[CORRECT])
         for name in LossTerms._fields:
             if (value := tensors.get(f"{LOSSES}.{name}")) is not None:

@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -19,19 +19,22 @@ from datapruning.data.batching import batch_sizes, training_batches
 from datapruning.data.loaders.loader import Batch, Loader
 from datapruning.errors import InvalidValue, TimeLimitReached
 from datapruning.runs.metrics import EpochRecord
-from datapruning.training.callbacks import Callback, ShowProgress
+from datapruning.training.callbacks import Callback
 from datapruning.training.checkpoint import Checkpoint
 from datapruning.training.distributed.dispatch import shared_training
+from datapruning.training.ema import WeightEMA
+from datapruning.training.infobatch import InfoBatch
 from datapruning.training.losses import Loss
 from datapruning.training.nan_guard import NonFiniteGuard, UpdateLocation
 from datapruning.training.optimizers import make_optimizer
 from datapruning.training.reproducibility import autocast, compiled, model_device
 from datapruning.training.rng import StepRNG, isolated_rng
-from datapruning.training.schedules import planned_rate
+from datapruning.training.schedules import learning_rate
 from datapruning.training.self_distillation.base import AuxiliaryBatch, SelfDistillation, read_auxiliary_batches
-from datapruning.training.sparsity.masks import Masks
+from datapruning.training.sparsity.masks import MaskEnforcer, Masks
 from datapruning.training.state import PartialEpoch, TrainExtensions, TrainState
 from datapruning.training.step import EpochStats, micro_batches, optimizer_step
+from datapruning.utils.console import ProgressBar
 from datapruning.utils.device_errors import translate_device_errors
 
 if TYPE_CHECKING:
@@ -40,15 +43,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EpochPlan:
-    """What an epoch trains on.
+    """What an epoch trains on: for each optimiser step the sample ids int64, its position in the schedule, and its rate.
 
-    Attributes:
-        batches: sample ids int64 of each optimiser step, in order.
-        schedule_steps: the position of each step in the schedule.
-        learning_rates: of each step.
-        num_planned_steps: positions of the schedule that the epoch covers; more than steps under dynamic pruning.
-        num_planned_samples: samples of those steps, had nothing been skipped.
-        pruned: whether dynamic pruning chose the samples.
+    It covers `num_planned_steps` of the schedule, which have `num_planned_samples`: more than its own where `pruned`, when
+    dynamic pruning left samples out.
     """
 
     batches: list[NDArray[np.int64]]
@@ -59,6 +57,7 @@ class EpochPlan:
     pruned: bool
 
 
+@dataclass(eq=False)
 class Trainer:
     """Trains one network in place; holds network, optimiser and loss.
 
@@ -66,7 +65,7 @@ class Trainer:
     Where `config` prunes dynamically (InfoBatch), an epoch of fewer steps still covers its whole part of the schedule: the
     learning rates of its steps lie at even distances in it.
 
-    Args:
+    Attributes:
         model: on the device it is to be trained on.
         loader: of the training split.
         ids: int64 [n], the samples to train on.
@@ -86,37 +85,38 @@ class Trainer:
         IncompatibleInputs: masks of another model.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        loader: Loader,
-        ids: NDArray[np.int64],
-        views: Augmentation,
-        config: TrainConfig,
-        loss: Loss,
-        *,
-        seed: int,
-        num_steps: int,
-        description: str,
-        lr_schedule: Callable[[int], float] | None = None,
-        self_distillation: SelfDistillation | None = None,
-        masks: Masks | None = None,
-        callbacks: Sequence[Callback] = (),
-    ) -> None:
-        if self_distillation and config.infobatch:
+    model: nn.Module
+    loader: Loader
+    ids: NDArray[np.int64]
+    views: Augmentation
+    config: TrainConfig
+    loss: Loss
+    _: KW_ONLY
+    seed: int
+    num_steps: int
+    description: str
+    lr_schedule: Callable[[int], float] | None = None
+    self_distillation: SelfDistillation | None = None
+    masks: Masks | None = None
+    callbacks: Sequence[Callback] = ()
+
+    def __post_init__(self) -> None:
+        model, config, masks = self.model, self.config, self.masks
+        if self.self_distillation and config.infobatch:
             raise InvalidValue("self-distillation and infobatch do not go together: switch one of them off")
-        if self_distillation and config.grad_accum_steps > 1:
+        if self.self_distillation and config.grad_accum_steps > 1:
             raise InvalidValue(
                 "self-distillation and train.grad_accum_steps do not go together: leave grad_accum_steps at 1"
             )
-        self.model, self.loader, self.ids, self.views = model, loader, ids, views
-        self.config, self.loss, self.seed, self.num_steps = config, loss, seed, num_steps
-        self.description, self.masks = description, masks
-        self.lr_schedule = lr_schedule or partial(planned_rate, config, steps=num_steps)
         self.device = model_device(model)
         self.optimizer = make_optimizer(model, config)
-        callbacks = (ShowProgress(description), *callbacks)
-        self.extensions = TrainExtensions.create(model, ids, config, seed, self_distillation, masks, callbacks)
+        self.extensions = TrainExtensions(
+            infobatch=InfoBatch(self.ids, config.infobatch, config.infobatch_until, self.seed) if config.infobatch else None,
+            self_distillation=self.self_distillation,
+            weight_masks=MaskEnforcer(masks, model) if masks else None,
+            ema=WeightEMA(model, config.ema) if config.ema else None,  # of weights that are masked already
+            callbacks=self.callbacks,
+        )
         self.state = TrainState()
         self._shared: SharedTraining | None = None
 
@@ -146,7 +146,7 @@ class Trainer:
             OutOfMemory, DeviceError: what was saved stays.
         """
         tensors = self._load(checkpoint, init_from)
-        state, callbacks = self.state, self.extensions.callbacks
+        state = self.state
         steps_per_epoch = len(batch_sizes(len(self.ids), self.config.effective_batch_size))
         last_epoch = min(
             state.epoch + math.ceil((self.num_steps - state.step) / steps_per_epoch), stop_epoch or self.num_steps
@@ -159,28 +159,24 @@ class Trainer:
         network = self._shared.network if self._shared else compiled(self.model) if self.config.compile else self.model
         self.model.train()
         device_errors = translate_device_errors(self.description, self.config.batch_size, self.config.grad_accum_steps)
-        try:
-            with device_errors, isolated_rng(self.device), self._shared or nullcontext():
-                for callback in callbacks:
-                    callback.on_fit_start(state.step, last_step)
-                while state.epoch < last_epoch:
-                    seconds = self._run_epoch(network, checkpoint, tensors)
-                    tensors = {}  # what was loaded is not held through the run
-                    for callback in callbacks:
-                        callback.on_epoch_logged(state.history, state.step)
-                    if checkpoint is None or state.epoch == last_epoch:
-                        continue
-                    stop = any(callback.should_stop(seconds) for callback in callbacks)
-                    if stop or checkpoint.due():
-                        self._save(checkpoint)
-                    if stop:
-                        raise TimeLimitReached(
-                            f"{self.description}: stopped after epoch {state.epoch} of {last_epoch}; the same command goes "
-                            "on from there"
-                        )
-        finally:
-            for callback in callbacks:
-                callback.on_fit_end()
+        progress = ProgressBar.open(self.description, last_step)
+        with device_errors, isolated_rng(self.device), self._shared or nullcontext(), progress as bar:
+            bar.move_to(state.step)
+            while state.epoch < last_epoch:
+                seconds = self._run_epoch(network, checkpoint, tensors, bar)
+                tensors = {}  # what was loaded is not held through the run
+                for callback in self.callbacks:
+                    callback.on_epoch_logged(state.history)
+                if checkpoint is None or state.epoch == last_epoch:
+                    continue
+                stop = any(callback.should_stop(seconds) for callback in self.callbacks)
+                if stop or checkpoint.due():
+                    self._save(checkpoint)
+                if stop:
+                    raise TimeLimitReached(
+                        f"{self.description}: stopped after epoch {state.epoch} of {last_epoch}; the same command goes on "
+                        "from there"
+                    )
         if save_final_to:
             save_final_to.save(self.model, self.optimizer, state, self.extensions.tensors())
         if self.extensions.ema:
@@ -188,7 +184,11 @@ class Trainer:
         return state
 
     def _run_epoch(
-        self, network: Callable[[Tensor], Tensor], checkpoint: Checkpoint | None, tensors: Mapping[str, Tensor]
+        self,
+        network: Callable[[Tensor], Tensor],
+        checkpoint: Checkpoint | None,
+        tensors: Mapping[str, Tensor],
+        bar: ProgressBar,
     ) -> float:
         """Train for one epoch, or for what is left of one; returns its seconds. `tensors` are of a checkpoint in it."""
         state, extensions, partial_epoch = self.state, self.extensions, self.state.partial_epoch
@@ -198,26 +198,29 @@ class Trainer:
         if partial_epoch is not None:
             stats.restore(partial_epoch, tensors)
             started, first, state.partial_epoch = started - partial_epoch.seconds, partial_epoch.batches, None
-        for callback in extensions.callbacks:
+        for callback in self.callbacks:
             if first:
                 callback.on_resume(state.epoch, np.concatenate(plan.batches[:first]))
             else:
                 callback.on_epoch_start(state.epoch)
         for num_done in self._train_steps(network, plan, first, stats, guard):
+            bar.move_to(plan.schedule_steps[num_done - 1] + 1)
             if checkpoint and num_done < len(plan.batches) and checkpoint.due():
-                self._check_finite(guard)
-                for callback in extensions.callbacks:
+                guard.check_all(self.model)
+                for callback in self.callbacks:
                     callback.flush()
-                self._save(checkpoint, stats.partial_epoch(num_done, time.perf_counter() - started), stats.tensors())
-        self._check_finite(guard)
-        observed = any(type(callback).on_epoch_end is not Callback.on_epoch_end for callback in extensions.callbacks)
+                counts = {"batches": num_done, "seconds": time.perf_counter() - started}
+                self._save(checkpoint, stats.counts.model_copy(update=counts), stats.tensors())
+        guard.check_all(self.model)
+        observed = any(type(callback).on_epoch_end is not Callback.on_epoch_end for callback in self.callbacks)
         with extensions.ema.swapped_in() if extensions.ema and observed else nullcontext():
-            for callback in extensions.callbacks:
+            for callback in self.callbacks:
                 callback.on_epoch_end(state.epoch, self.model)
         if extensions.infobatch:
             extensions.infobatch.end_epoch()
         seconds = time.perf_counter() - started
         self._log_epoch(plan, stats, seconds)
+        bar.move_to(state.step)
         return seconds
 
     def _train_steps(
@@ -228,8 +231,9 @@ class Trainer:
         Yields the number of steps done after each.
         """
         config, loss, optimizer, epoch = self.config, self.loss, self.optimizer, self.state.epoch
-        self_distillation, ema, callbacks = self.extensions.self_distillation, self.extensions.ema, self.extensions.callbacks
+        self_distillation, ema = self.extensions.self_distillation, self.extensions.ema
         infobatch = self.extensions.infobatch if plan.pruned else None
+        local_rows = self._shared.local_rows if self._shared else None
         rng = StepRNG(self.device, self.seed, epoch, len(plan.batches))
 
         def forward(images: Tensor) -> Tensor:
@@ -241,7 +245,7 @@ class Trainer:
             for group in optimizer.param_groups:
                 group["lr"] = plan.learning_rates[step]
             optimizer.zero_grad(set_to_none=True)
-            for part, part_images, share in micro_batches(batch, images, config, self._shared):
+            for part, part_images, share in micro_batches(batch, images, config, local_rows):
                 weights = None
                 if self_distillation is not None:
                     logits, losses = self_distillation.step(forward, loss, part, part_images, auxiliary, epoch)
@@ -258,14 +262,12 @@ class Trainer:
                 logits = logits.detach()
                 stats.record(part, logits, losses, weights)
                 guard.record(losses.total, UpdateLocation(epoch, plan.schedule_steps[step], part.ids))
-                for callback in callbacks:
+                for callback in self.callbacks:
                     callback.on_batch_end(epoch, part, logits)
             guard.check()
             optimizer_step(self.model, optimizer, config, self.extensions.weight_masks)
             if ema is not None:
                 ema.update()
-            for callback in callbacks:
-                callback.on_step_end(plan.schedule_steps[step])
             yield step + 1
 
     def _plan_epoch(self) -> EpochPlan:
@@ -278,7 +280,8 @@ class Trainer:
         batches = batches[: -(-len(batches) * num_planned // len(sizes))]
         # evenly spread over the planned steps; `state.step` + k in an epoch that skips nothing
         steps = [state.step + (2 * k + 1) * num_planned // (2 * len(batches)) for k in range(len(batches))]
-        rates = [self.lr_schedule(step) for step in steps]
+        rate = self.lr_schedule or partial(learning_rate, self.config, steps=self.num_steps)
+        rates = [rate(step) for step in steps]
         return EpochPlan(batches, steps, rates, num_planned, sum(sizes[:num_planned]), pruned=kept is not None)
 
     def _read_batches(self, plan: EpochPlan, first: int) -> Iterator[tuple[Batch, Tensor, AuxiliaryBatch | None]]:
@@ -296,15 +299,14 @@ class Trainer:
 
     def _log_epoch(self, plan: EpochPlan, stats: EpochStats, seconds: float) -> None:
         """Add the epoch that has ended to the state."""
-        state, losses, num_steps = self.state, stats.mean_losses(), len(plan.batches)
-        epoch = state.epoch
+        state, counts, losses, epoch = self.state, stats.counts, stats.mean_losses(), self.state.epoch
         state.epoch += 1
         state.step += plan.num_planned_steps
-        state.samples_seen += stats.samples
-        state.auxiliary_samples += stats.auxiliary_samples
-        state.auxiliary_forward += stats.auxiliary_forward
-        state.steps_skipped += plan.num_planned_steps - num_steps
-        state.samples_skipped += plan.num_planned_samples - stats.samples
+        state.samples_seen += counts.samples
+        state.auxiliary_samples += counts.auxiliary_samples
+        state.auxiliary_forward += counts.auxiliary_forward
+        state.steps_skipped += plan.num_planned_steps - len(plan.batches)
+        state.samples_skipped += plan.num_planned_samples - counts.samples
         state.seconds += seconds
         record = EpochRecord(
             epoch=epoch, loss=losses["total"], train_accuracy=stats.accuracy(), lr=plan.learning_rates[-1],
@@ -329,9 +331,5 @@ class Trainer:
         """Save; `partial_epoch` and its `sums` where it is in the middle of an epoch."""
         state = self.state.model_copy(update={"partial_epoch": partial_epoch})
         checkpoint.save(self.model, self.optimizer, state, {**self.extensions.tensors(), **(sums or {})})
-        for callback in self.extensions.callbacks:
+        for callback in self.callbacks:
             callback.on_checkpoint(self.state.epoch - 1)
-
-    def _check_finite(self, guard: NonFiniteGuard) -> None:
-        guard.check(now=True)
-        guard.check_weights(self.model)

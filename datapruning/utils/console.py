@@ -66,6 +66,10 @@ class ProgressBar:
         """Move on by `count` steps."""
         self._progress.advance(self._task, count)
 
+    def move_to(self, position: int) -> None:
+        """Show that so many steps are done."""
+        self._progress.update(self._task, completed=position)
+
     @classmethod
     @contextmanager
     def open(cls, label: str, total: int) -> Iterator[ProgressBar]:

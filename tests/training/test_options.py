@@ -28,7 +28,7 @@ from datapruning.training.checkpoint import Checkpoint
 from datapruning.training.ema import WeightEMA
 from datapruning.training.losses import CrossEntropy
 from datapruning.training.optimizers import make_optimizer
-from datapruning.training.schedules import learning_rate, planned_epochs, planned_rate, planned_samples, planned_steps
+from datapruning.training.schedules import learning_rate, planned_epochs, planned_samples, planned_steps
 from datapruning.training.sparsity.masks import Masks
 from datapruning.training.sparsity.prunable import prunable
 from datapruning.training.state import TrainState
@@ -269,12 +269,12 @@ def test_the_network_goes_through_torch_compile_and_shares_its_weights(
 
 
 def test_the_step_schedule_falls_at_its_milestones() -> None:
-    rates = [learning_rate("step", 1.0, 0.0, step, 20, (0.5, 0.75), 0.1) for step in range(20)]
+    training = SHORT.replace(schedule="step", milestones=(0.5, 0.75), warmup=0.0, lr=1.0)
+    rates = [learning_rate(training, step, 20) for step in range(20)]
     assert rates == pytest.approx([1.0] * 10 + [0.1] * 5 + [0.01] * 5)
-    warm = [learning_rate("step", 1.0, 0.2, step, 10, (0.5,), 0.5) for step in range(10)]
-    assert warm == pytest.approx([0.25, 0.75, 1, 1, 1, 0.5, 0.5, 0.5, 0.5, 0.5])
     training = SHORT.replace(schedule="step", milestones=(0.5,), gamma=0.5, warmup=0.2, lr=1.0)
-    assert [planned_rate(training, step, 10) for step in range(10)] == warm
+    warm = [learning_rate(training, step, 10) for step in range(10)]
+    assert warm == pytest.approx([0.25, 0.75, 1, 1, 1, 0.5, 0.5, 0.5, 0.5, 0.5])
 
 
 # Settings

@@ -165,7 +165,8 @@ def test_thread_count_and_kernels_are_put_back() -> None:
 
 @given(st.integers(1, 500), st.floats(0, 1), st.sampled_from(["one-cycle", "cosine"]))
 def test_learning_rates_stay_within_the_peak_and_never_reach_zero(steps: int, warmup: float, schedule: str) -> None:
-    rates = [learning_rate(schedule, 0.3, warmup, step, steps) for step in range(steps)]
+    training = TrainConfig.model_validate({"schedule": schedule, "lr": 0.3, "warmup": warmup})
+    rates = [learning_rate(training, step, steps) for step in range(steps)]
     assert all(0 < rate <= 0.3 for rate in rates)
     top = int(np.argmax(rates))
     assert rates[: top + 1] == sorted(rates[: top + 1])
@@ -173,9 +174,10 @@ def test_learning_rates_stay_within_the_peak_and_never_reach_zero(steps: int, wa
 
 
 def test_learning_rate_reference_values() -> None:
-    assert learning_rate("one-cycle", 1.0, 0.2, 0, 10) == pytest.approx(0.25)  # (0.5 / 10) / 0.2
-    assert learning_rate("one-cycle", 1.0, 0.2, 9, 10) == pytest.approx(0.0625)  # (1 - 0.95) / 0.8
-    assert learning_rate("cosine", 1.0, 0.0, 4, 9) == pytest.approx(0.5)  # the middle of half a cosine
+    one_cycle, cosine = TrainConfig(lr=1.0, warmup=0.2), TrainConfig(lr=1.0, warmup=0.0, schedule="cosine")
+    assert learning_rate(one_cycle, 0, 10) == pytest.approx(0.25)  # (0.5 / 10) / 0.2
+    assert learning_rate(one_cycle, 9, 10) == pytest.approx(0.0625)  # (1 - 0.95) / 0.8
+    assert learning_rate(cosine, 4, 9) == pytest.approx(0.5)  # the middle of half a cosine
 
 
 def test_predictions_do_not_depend_on_how_many_are_asked_for(make_context: Maker, small: Dataset) -> None:

@@ -33,7 +33,7 @@ from datapruning.training.distillation.weight_search import (
     search_cost,
 )
 from datapruning.training.losses import CrossEntropy, DistillationLoss, Loss, SoftLabels
-from datapruning.training.schedules import planned_epochs, planned_rate, planned_steps
+from datapruning.training.schedules import learning_rate, planned_epochs, planned_steps
 from datapruning.training.state import TrainState
 from datapruning.utils.console import info
 from datapruning.utils.cost import ComputeCost
@@ -167,7 +167,7 @@ def _train_probe(
     training_run: TrainingRun, plan: SearchPlan, labels: Sequence[SoftLabels], candidate: Candidate, _: TrialConfig
 ) -> dict[str, Any]:
     context, run = training_run.context, training_run.run
-    rate = planned_rate(training_run.training, plan.prefix_steps, plan.num_steps)
+    rate = learning_rate(training_run.training, plan.prefix_steps, plan.num_steps)
     training = training_run.training.replace(infobatch=0.0)  # too few steps to skip any
     trainer = training_run.trainer(
         training, plan.ids, loss_for(context, labels, candidate), num_steps=plan.prefix_steps + plan.probe_steps,
