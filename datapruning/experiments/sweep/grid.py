@@ -4,14 +4,15 @@ Each list may also be text, separated by commas, as on the command line.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from datapruning.config.kd import check_kd_weight
+from datapruning.config.self_distillation import SelfDistillConfig
+from datapruning.config.sparsity import SparsityConfig
 from datapruning.data.batching import MIN_BATCH_SIZE
 from datapruning.errors import InvalidValue
 from datapruning.experiments.sweep.parse import parse_list, unique
-from datapruning.experiments.sweep.spec import AUTO, StudentSpec, format_weight
-from datapruning.experiments.sweep.variants import Variants
+from datapruning.experiments.sweep.spec import AUTO, BASE, StudentSpec, format_weight
 from datapruning.utils.fraction import describe_kept, kept_count, parse_fraction
 
 MAX_SEED = 2**32 - 1
@@ -28,7 +29,7 @@ class Grid:
         kd_weights: Numbers in 0..1, or "auto".
         seeds: Random seeds.
         teachers: Hash of a teacher's weights -> its name in tables; empty: the recipe's own teacher.
-        variants: How students are pruned, and what self-distillation they have.
+        variants: A student of each way of pruning and of self-distillation.
     """
 
     total: int
@@ -37,7 +38,17 @@ class Grid:
     kd_weights: tuple[float | str, ...]
     seeds: tuple[int, ...]
     teachers: Mapping[str, str]
-    variants: Variants = field(default_factory=Variants)
+    variants: tuple[StudentSpec, ...] = (BASE,)
+
+    @property
+    def prunings(self) -> set[SparsityConfig | None]:
+        """The ways in which students are pruned; None: as the sweep's recipe has it."""
+        return {variant.pruning for variant in self.variants}
+
+    @property
+    def self_distillations(self) -> set[SelfDistillConfig | None]:
+        """The ways in which students are self-distilled; None: as the sweep's recipe has it."""
+        return {variant.self_distillation for variant in self.variants}
 
     def kept(self, fraction: str) -> int:
         """Number of samples that a fraction keeps."""
@@ -56,7 +67,7 @@ class Grid:
             for scorer in ((None,) if self.kept(fraction) == self.total else self.scorers)
             for weight in self.kd_weights
             for teacher in ((self.teachers or (None,)) if weight != 0 else (None,))
-            for variant in self.variants.students()
+            for variant in self.variants
         ]
 
     def label(self, spec: StudentSpec) -> str:

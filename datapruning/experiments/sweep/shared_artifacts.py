@@ -13,7 +13,6 @@ from datapruning.experiments.sweep.spec import StudentSpec
 from datapruning.io.trial_store import Trial, TrialStore
 from datapruning.runs.context import Context
 from datapruning.runs.run import FinishedRun
-from datapruning.scorers import get_scorer
 from datapruning.teachers.prepare import load_teachers
 from datapruning.training.schedules import planned_samples
 
@@ -47,15 +46,6 @@ def teacher_folders(teachers: Teachers) -> list[Path]:
 def needs_evidence(scorer: Scorer) -> bool:
     """Whether a scorer reads more than the number of samples and a seed."""
     return scorer.needs is not Samples
-
-
-def find_scorers(names: Iterable[str]) -> dict[str, Scorer]:
-    """Return the scorers of these names.
-
-    Raises:
-        UnknownName: There is none of that name; the nearest is named.
-    """
-    return {name: get_scorer(name) for name in names}
 
 
 def check_evidence(context: Context, scorers: Iterable[Scorer]) -> None:
@@ -106,14 +96,8 @@ def prepare_shared(
 
     Soft labels are filled by the trials themselves. Where another process makes one of these, this one waits for it.
 
-    Args:
-        context: Of this process.
-        students: Those that remain.
-        scorers: By name.
-        finished: Trials: the recipe's teacher must be the one that taught them.
-
     Raises:
-        IncompatibleInputs: It is another network.
+        IncompatibleInputs: The recipe's teacher is another network than the one that taught the finished trials.
     """
     from datapruning.api.cache import cache
     from datapruning.api.score import score, scores_path

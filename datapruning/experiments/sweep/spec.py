@@ -81,6 +81,10 @@ class StudentSpec:
         return f"runs/{settings}-{config_hash(self.config, 8)}"
 
 
+BASE = StudentSpec("1", None, 0.0, None, 0)
+"""A student without a variant, whose settings are to be replaced."""
+
+
 def format_weight(weight: float | str) -> str:
     """Format 0.90 as "0.9", and "auto" as it is."""
     return weight if isinstance(weight, str) else f"{weight:g}"

@@ -1,25 +1,40 @@
 """`sweep`: a student for every combination of settings, each a trial of a store."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Unpack
 
 from datapruning.api.student_request import Teachers
+from datapruning.errors import InvalidValue
+from datapruning.experiments.sweep.grid import make_grid
 from datapruning.experiments.sweep.live_table import SweepDisplay, live_table
-from datapruning.experiments.sweep.request import SweepRequest, resolve_request
-from datapruning.experiments.sweep.shared_artifacts import open_store, prepare_shared
+from datapruning.experiments.sweep.shared_artifacts import (
+    check_evidence,
+    name_teachers,
+    open_store,
+    prepare_shared,
+    teacher_folders,
+)
 from datapruning.experiments.sweep.status import SweepStatus
 from datapruning.experiments.sweep.summary import print_plan
 from datapruning.experiments.sweep.table import make_caption, make_csv, make_table, markdown
 from datapruning.experiments.sweep.trial import ENTRY, StudentTrials
-from datapruning.experiments.workers.launcher import LOCAL, Launcher, find_launcher, open_worker_context
+from datapruning.experiments.sweep.variants import check_variants, find_variants
+from datapruning.experiments.workers.launcher import (
+    LOCAL,
+    Launcher,
+    find_launcher,
+    local_context,
+    open_worker_context,
+)
 from datapruning.experiments.workers.monitor import watch
-from datapruning.experiments.workers.task import make_task
+from datapruning.experiments.workers.task import Task, check_reopens, record_context
 from datapruning.io.atomic import write_text
 from datapruning.io.trial_store import FailedTrial, Trial
-from datapruning.runs.opening import DatasetOrContext, OpenSettings
-from datapruning.utils.console import console, info
+from datapruning.runs.opening import ContextSettings, DatasetOrContext
+from datapruning.scorers import get_scorer
+from datapruning.utils.console import console, info, quiet
 
 TABLE, ROWS = "table.md", "rows.csv"
 
@@ -59,9 +74,7 @@ def sweep(
     jobs: int | None = None,
     retry_failed: bool = False,
     launcher: str | Launcher = LOCAL,
-    data_root: str | Path | None = None,
-    download: bool = False,
-    **settings: Unpack[OpenSettings],
+    **settings: Unpack[ContextSettings],
 ) -> Sweep:
     """Train a student for every combination; each is a trial that runs once, in whichever process.
 
@@ -85,58 +98,59 @@ def sweep(
         retry_failed: Try trials again that failed before.
         launcher: Where workers run: "local" (processes of this machine), "slurm", "ray", or one that `find_launcher` made
             with settings (docs/launchers.md); no part of the sweep's identity.
-        data_root: Folder of the torchvision datasets, for this process and for workers.
-        download: Whether torchvision may download a dataset that is missing.
-        settings: See `OpenSettings`; not beside a context.
+        settings: See `ContextSettings`; not beside a context.
 
     Raises:
         InvalidValue, UnknownName, InvalidFile, IncompatibleInputs, OutputExists, MissingPackage: The user's mistakes,
             before anything is written.
         DataPruningError: All workers died before the end.
     """
-    resolved_launcher = find_launcher(launcher) if isinstance(launcher, str) else launcher
-    context = open_worker_context(data, resolved_launcher, data_root, download, **settings)
+    workers = find_launcher(launcher) if isinstance(launcher, str) else launcher
+    context = open_worker_context(data, workers, **settings)
     changes = {"model": model, "budget": budget}
     context = context.with_train(**{key: value for key, value in changes.items() if value is not None})
-    request = resolve_request(
-        context, fractions, scorers, kd_weights, seeds, teachers, sparsity, criterion, self_distill, jobs, resolved_launcher
-    )
-    context, identity = request.context, request.identity
+    if jobs is not None and jobs < 1:
+        raise InvalidValue(f"at least 1 worker is needed, got {jobs}", parameter="jobs")
+    jobs = jobs or (1 if workers.is_remote else None)
+    if jobs is not None:
+        check_reopens(context)
+    grid = make_grid(context.data.total, fractions, scorers, kd_weights, seeds)
+    context, variants = find_variants(context, sparsity, criterion, self_distill)
+    local = local_context(context)
+    with quiet():
+        check_variants(local, variants, grid.kd_weights)
+    scorers_by_name = {name: get_scorer(name) for name in grid.scorers}
+    check_evidence(context, scorers_by_name.values())
+    named = name_teachers(local, teacher_folders(teachers))
+    grid = replace(grid, variants=variants, teachers={key: name for key, (name, _) in named.items()})
+    identity = {
+        "dataset": context.data.name, "fingerprint": context.data.fingerprint, "recipe": context.recipe.to_dict(),
+        "threads": context.threads, "device": context.device.type,
+    }  # fmt: skip
     folder = Path(out) if out is not None else context.artifact_path("sweeps", context.recipe.train.model, identity)
-    status = SweepStatus(open_store(folder, identity), request.grid, context.recipe.train)
-    print_plan(request, status, status.clear_failures() if retry_failed else 0)
-    if status.remaining and request.jobs is None:
-        _run_here(request, status)
+    status = SweepStatus(open_store(folder, identity), grid, context.recipe.train)
+    num_retried = status.clear_failures() if retry_failed else 0
+    print_plan(local, status, scorers_by_name, 0 if workers.is_remote else jobs or 1, num_retried)
+    teacher_paths = {key: str(path) for key, (_, path) in named.items()}
+    if status.remaining and not workers.is_remote:
+        prepare_shared(context, status.remaining_students, scorers_by_name, status.trials())
+    if status.remaining and jobs is None:
+        display = SweepDisplay(status, console())
+        trials = StudentTrials(context, folder, teacher_paths, scorers_by_name)
+        for _ in status.store.run_remaining(status.remaining, trials.train):
+            display.update(status.refresh())
     elif status.remaining:
-        _run_workers(request, status, data_root)
+        record = record_context(context, settings.get("data_root"))
+        task = Task(
+            entry=ENTRY, store=str(folder), trials=tuple(map(dict, status.configs)), about=identity, context=record,
+            teachers=teacher_paths, prepare_shared=workers.is_remote,
+        )  # fmt: skip
+        with workers.open_pool(min(jobs or 1, len(status.remaining)), folder, info, context) as pool:
+            pool.submit(task)
+            with live_table(status) as display:
+                pool.info = display.line
+                watch(status, pool, display.update)
     table = f"{markdown(make_table(status))}\n\n{make_caption(status, context.data.name)}"
     write_text(folder / TABLE, table + "\n")
     write_text(folder / ROWS, make_csv(status))
     return Sweep(folder, tuple(status.trials()), tuple(status.failures()), table)
-
-
-def _prepare(request: SweepRequest, status: SweepStatus) -> None:
-    prepare_shared(request.context, status.remaining_students, request.scorers, status.trials())
-
-
-def _run_here(request: SweepRequest, status: SweepStatus) -> None:
-    _prepare(request, status)
-    trials = StudentTrials(request.context, status.store.folder, request.teachers, request.scorers)
-    display = SweepDisplay(status, console())
-    for _ in status.store.run_remaining(status.remaining, trials.train):
-        display.update(status.refresh())
-
-
-def _run_workers(request: SweepRequest, status: SweepStatus, data_root: str | Path | None) -> None:
-    context, launcher, folder = request.context, request.launcher, status.store.folder
-    task = make_task(
-        context, status.store, status.configs, data_root, ENTRY, about=request.identity, teachers=request.teachers,
-        prepare_shared=launcher.is_remote,
-    )  # fmt: skip
-    if not launcher.is_remote:
-        _prepare(request, status)
-    with launcher.open_pool(min(request.jobs or 1, len(status.remaining)), folder, info, context) as pool:
-        pool.submit(task)
-        with live_table(status) as display:
-            pool.info = display.line
-            watch(status, pool, display.update)

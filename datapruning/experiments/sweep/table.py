@@ -12,11 +12,11 @@ from datapruning.experiments.sweep.status import StudentRecord, SweepStatus
 from datapruning.io.trial_store import Trial
 
 COLUMNS = (
-    "fraction", "kept", "scorer", "kd_weight", "teacher", "seed", "status", "test_accuracy", "kd_weight_used",
-    "samples_seen", "seconds", "folder", "error",
+    "fraction", "kept", "scorer", "kd_weight", "teacher", "sparsity", "criterion", "self_distill", "seed", "status",
+    "test_accuracy", "kd_weight_used", "samples_seen", "seconds", "folder", "error",
 )  # fmt: skip
 VARIANT_COLUMNS = ("sparsity", "criterion", "self_distill")
-"""Columns of rows.csv, before the seed, where the grid varies them."""
+"""Columns of rows.csv that are there where the grid varies them."""
 
 
 def make_table(status: SweepStatus, live: bool = False) -> list[list[str]]:
@@ -47,9 +47,9 @@ def _setting_columns(grid: Grid) -> dict[str, Callable[[StudentSpec], str]]:
     }
     if len(grid.teachers) > 1:
         columns["teacher"] = lambda spec: grid.teachers.get(spec.teacher, "none") if spec.teacher else "none"
-    if any(grid.variants.pruning):
+    if any(grid.prunings):
         columns["weights removed"] = lambda spec: spec.pruning_text or "none"
-    if any(grid.variants.self_distillation):
+    if any(grid.self_distillations):
         columns["self-distillation"] = lambda spec: spec.self_distillation.method if spec.self_distillation else "none"
     return columns
 
@@ -89,22 +89,19 @@ def make_caption(status: SweepStatus, dataset: str) -> str:
     training, num_seeds = status.training, len(status.grid.seeds)
     seeds = f"mean ± standard deviation over {num_seeds} seeds" if num_seeds > 1 else "one seed"
     chosen = "; after 'at': the KD weights that auto chose" if AUTO in status.grid.kd_weights else ""
-    pruned = any(status.grid.variants.pruning)
-    note = " Weights are removed before training, one by one: that saves weights, not time." if pruned else ""
+    note = " Weights are removed before training, one by one: that saves weights, not time."
     return (
         f"Test accuracy in percent on {dataset}, {seeds}{chosen}. Student: {training.model}, {training.epochs} epochs, "
-        f"budget: {training.budget}.{note}"
+        f"budget: {training.budget}.{note if any(status.grid.prunings) else ''}"
     )
 
 
 def make_csv(status: SweepStatus) -> str:
     """List every trial that ended: its settings, its result, and its run folder relative to the sweep's."""
-    variants = status.grid.variants
-    varied = any(variants.pruning) or any(variants.self_distillation)
-    before = COLUMNS.index("seed")
+    varied = any(status.grid.prunings) or any(status.grid.self_distillations)
+    columns = [column for column in COLUMNS if varied or column not in VARIANT_COLUMNS]
     file = io.StringIO()
-    names = (*COLUMNS[:before], *(VARIANT_COLUMNS if varied else ()), *COLUMNS[before:])
-    writer = csv.DictWriter(file, names, lineterminator="\n", extrasaction="ignore")
+    writer = csv.DictWriter(file, columns, lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
     for record in status.records():
         if record.trial is not None or record.failure is not None:

@@ -6,18 +6,13 @@ from typing import Any
 
 from datapruning.artifacts.scorer import Scorer
 from datapruning.artifacts.scores import Scores
-from datapruning.experiments.sweep.shared_artifacts import (
-    SCORE_SEED,
-    find_scorers,
-    needs_evidence,
-    prepare_shared,
-    scorer_names,
-)
+from datapruning.experiments.sweep.shared_artifacts import SCORE_SEED, needs_evidence, prepare_shared, scorer_names
 from datapruning.experiments.sweep.spec import StudentSpec
 from datapruning.experiments.sweep.variants import student_context
 from datapruning.experiments.workers.task import Task
 from datapruning.io.trial_store import TrialConfig, TrialFn, TrialStore
 from datapruning.runs.context import Context
+from datapruning.scorers import get_scorer
 from datapruning.utils.console import quiet
 from datapruning.utils.fraction import kept_count
 
@@ -51,15 +46,10 @@ class StudentTrials:
         scores = self._evidence_scores(spec.scorer)
         with quiet():
             run = train(
-                student_context(self._context, spec),
-                fraction=spec.fraction,
-                scorer=spec.scorer if scores is None else None,
-                scores=scores,
-                teacher=None if spec.teacher is None else self._teachers[spec.teacher],
-                kd_weight=spec.kd_weight,
-                seed=spec.seed,
-                out=self._folder / run_folder,
-            )
+                student_context(self._context, spec), fraction=spec.fraction, scores=scores,
+                scorer=spec.scorer if scores is None else None, kd_weight=spec.kd_weight, seed=spec.seed,
+                teacher=None if spec.teacher is None else self._teachers[spec.teacher], out=self._folder / run_folder,
+            )  # fmt: skip
         return {**run.result.to_json(), "folder": run_folder}
 
     def _evidence_scores(self, name: str | None) -> Scores | None:
@@ -77,7 +67,7 @@ def open_students(task: Task, context: Context) -> tuple[TrialStore, TrialFn]:
     """Return the store of a sweep and the function that runs one of its trials: the entry of a worker's task."""
     store = TrialStore(Path(task.store), {**task.about, "fingerprint": context.data.fingerprint})
     students = [StudentSpec.from_config(config) for config in task.trials]
-    scorers = find_scorers(scorer_names(students))
+    scorers = {name: get_scorer(name) for name in scorer_names(students)}
     if task.prepare_shared:
         trials = [store.get(config) for config in task.trials]
         remaining = [spec for spec, trial in zip(students, trials, strict=True) if trial is None]

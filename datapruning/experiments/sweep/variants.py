@@ -1,39 +1,17 @@
 """What a sweep may vary in the student itself: how its weights are pruned, and its self-distillation."""
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from datapruning.config.self_distillation import SelfDistillConfig
 from datapruning.config.sparsity import SparsityConfig
 from datapruning.errors import InvalidValue
 from datapruning.experiments.sweep.parse import parse_list, unique
-from datapruning.experiments.sweep.spec import StudentSpec
+from datapruning.experiments.sweep.spec import BASE, StudentSpec
 from datapruning.runs.context import Context
 from datapruning.training.self_distillation.factory import check_combination
 from datapruning.training.sparsity.prune import check_epsd
-
-BASE = StudentSpec("1", None, 0.0, None, 0)
-
-
-@dataclass(frozen=True)
-class Variants:
-    """The variants of a student.
-
-    Attributes:
-        pruning: Settings of the pruning stage, one entry a variant; None: as the sweep's recipe has it.
-        self_distillation: Likewise.
-    """
-
-    pruning: tuple[SparsityConfig | None, ...] = (None,)
-    self_distillation: tuple[SelfDistillConfig | None, ...] = (None,)
-
-    def students(self) -> list[StudentSpec]:
-        """List a student of each variant; its other settings are to be replaced."""
-        return [
-            replace(BASE, pruning=pruning, self_distillation=self_distillation)
-            for self_distillation in self.self_distillation
-            for pruning in self.pruning
-        ]
 
 
 def find_variants(
@@ -41,8 +19,8 @@ def find_variants(
     sparsity: str | Sequence[float | str] | None,
     criterion: str | Sequence[str] | None,
     self_distill: str | Sequence[str] | None,
-) -> tuple[Context, Variants]:
-    """Return the variants that are asked for, and the context of a student without them: dense, or not self-distilled.
+) -> tuple[Context, tuple[StudentSpec, ...]]:
+    """Return the context of a student without variants (dense, or not self-distilled), and a student of each variant.
 
     Args:
         context: Its recipe gives what is not asked for (None), and the other settings of both tables.
@@ -53,25 +31,23 @@ def find_variants(
     Raises:
         InvalidValue, UnknownName: A list is empty, has a value twice, or one that is out of its range.
     """
-    pruning: tuple[SparsityConfig | None, ...] = (None,)
-    self_distillation: tuple[SelfDistillConfig | None, ...] = (None,)
+    prunings: list[SparsityConfig | None] = [None]
+    distillations: list[SelfDistillConfig | None] = [None]
     if sparsity is not None or criterion is not None:
-        pruning = _find_pruning(context.recipe.sparsity, sparsity, criterion)
+        prunings = _find_pruning(context.recipe.sparsity, sparsity, criterion)
         context = context.with_settings("sparsity", sparsity=0.0)
     if self_distill is not None:
         settings = context.recipe.self_distill
         methods = unique(parse_list(self_distill, "methods of self-distillation"), str, "method of self-distillation")
-        by_method = [settings.replace(method=method) for method in methods]
-        self_distillation = tuple(
-            SelfDistillConfig.model_validate(table.to_dict()) if table.enabled else None for table in by_method
-        )
+        tables = [settings.replace(method=method) for method in methods]
+        distillations = [SelfDistillConfig.model_validate(t.to_dict()) if t.enabled else None for t in tables]
         context = context.with_settings("self_distill", method="none")
-    return context, Variants(pruning, self_distillation)
+    return context, tuple(replace(BASE, pruning=p, self_distillation=d) for d in distillations for p in prunings)
 
 
 def _find_pruning(
     settings: SparsityConfig, sparsity: str | Sequence[float | str] | None, criterion: str | Sequence[str] | None
-) -> tuple[SparsityConfig | None, ...]:
+) -> list[SparsityConfig | None]:
     if sparsity is None:
         if not settings.sparsity:
             raise InvalidValue(
@@ -82,16 +58,14 @@ def _find_pruning(
     names = [settings.criterion] if criterion is None else parse_list(criterion, "criteria to prune by")
     criteria = unique(names, str, "criterion")
     tables = {share: [settings.replace(sparsity=share, criterion=name) for name in criteria] for share in shares}
-    return tuple(table for share in shares for table in (tables[share] if share else [None]))
+    return [table for share in shares for table in (tables[share] if share else [None])]
 
 
 def _parse_share(given: float | str) -> float:
     try:
         share = float(given)
     except ValueError:
-        raise InvalidValue(
-            f"sparsity is the share of the weights that is removed, 0 (dense) to 1; got '{given}'", parameter="sparsity"
-        ) from None
+        share = math.nan
     if not 0 <= share < 1:
         raise InvalidValue(
             "sparsity is the share of the weights that is removed, between 0 and 1 (0.95 keeps 5%; 0 is dense); "
@@ -110,13 +84,13 @@ def student_context(context: Context, spec: StudentSpec) -> Context:
     return context
 
 
-def check_variants(context: Context, variants: Variants, kd_weights: Sequence[float | str]) -> None:
+def check_variants(context: Context, variants: Sequence[StudentSpec], kd_weights: Sequence[float | str]) -> None:
     """Refuse what cannot be trained, as `dprune train` does.
 
     Raises:
         InvalidValue: Naming the first student that cannot be trained.
     """
-    for spec in variants.students():
+    for spec in variants:
         variant = student_context(context, spec)
         try:
             check_combination(variant.recipe)

@@ -16,7 +16,7 @@ from datapruning.experiments.workers.pool import WorkerPool
 from datapruning.experiments.workers.ray_tasks import RaySettings, RayTasks
 from datapruning.experiments.workers.slurm import SlurmJobs, SlurmSettings
 from datapruning.runs.context import Context
-from datapruning.runs.opening import DatasetOrContext, OpenSettings, as_context
+from datapruning.runs.opening import ContextSettings, DatasetOrContext, as_context
 from datapruning.utils.records import describe_error
 
 LOCAL, SLURM, RAY = LAUNCHERS = ("local", "slurm", "ray")
@@ -24,11 +24,7 @@ LOCAL, SLURM, RAY = LAUNCHERS = ("local", "slurm", "ray")
 
 @dataclass(frozen=True)
 class Launcher:
-    """How workers are started; `find_launcher` makes it from names.
-
-    Attributes:
-        settings: of a Slurm job or of a Ray task; None: workers are processes of this machine.
-    """
+    """How workers are started: by the settings of a Slurm job or of a Ray task; None: as processes of this machine."""
 
     settings: SlurmSettings | RaySettings | None = None
 
@@ -58,11 +54,7 @@ class Launcher:
 
 
 def find_launcher(name: str, settings: Sequence[str] | Mapping[str, str] = ()) -> Launcher:
-    """A launcher that can be used here.
-
-    Args:
-        name: "local", "slurm" or "ray".
-        settings: texts "key=value", or a mapping.
+    """A launcher that can be used here, from its name and its settings: texts "key=value", or a mapping.
 
     Raises:
         UnknownName: no such launcher or setting. InvalidValue: a value out of range, or no Slurm here. MissingPackage: the
@@ -75,7 +67,7 @@ def find_launcher(name: str, settings: Sequence[str] | Mapping[str, str] = ()) -
         if values:
             raise InvalidValue("launcher settings are for slurm and ray; processes of this machine need none")
         return Launcher()
-    known = slurm.OPTIONS if name == SLURM else ray_tasks.OPTIONS
+    known = slurm.OPTIONS if name == SLURM else tuple(RaySettings.model_fields)
     for key in values:
         if key not in known:
             raise UnknownName(f"setting of launcher {name}", key, known)
@@ -90,40 +82,23 @@ def has_device(device: str) -> bool:
     return not device.startswith("cuda") or torch.cuda.is_available()
 
 
-def open_worker_context(
-    data: DatasetOrContext,
-    launcher: Launcher,
-    data_root: str | Path | None = None,
-    download: bool = False,
-    **settings: Unpack[OpenSettings],
-) -> Context:
-    """The context as the workers have it; where they are on other machines, this one need not have their GPU.
-
-    Args:
-        data: a dataset, its name or path, or a context, which is returned.
-        launcher: where the workers run.
-        data_root: folder of the torchvision datasets, for a dataset that is opened by its name.
-        download: whether torchvision may download a dataset that is missing.
-        settings: see `OpenSettings`.
+def open_worker_context(data: DatasetOrContext, launcher: Launcher, **settings: Unpack[ContextSettings]) -> Context:
+    """The context as the workers have it: `as_context`, but this machine need not have the GPU of workers elsewhere.
 
     Raises:
         InvalidValue, UnknownName, InvalidFile, MissingPackage: see `as_context`.
     """
+    if isinstance(data, Context | Dataset):  # open already: these two are for the workers, who open it by its name
+        settings.pop("data_root", None), settings.pop("download", None)
     if isinstance(data, Context):
         return as_context(data, **settings)
     device = launcher.resolve_device(settings.get("device", "auto"))
     local_device = device if has_device(device) or not launcher.is_remote else "cpu"
     settings["device"] = local_device
-    if isinstance(data, Dataset):
-        context = as_context(data, **settings)
-    else:
-        context = as_context(data, data_root=data_root, download=download, **settings)
-    return context if local_device == device else with_device(context, device, settings.get("loader", "auto"))
-
-
-def with_device(context: Context, device: str, loader: str) -> Context:
-    """The context of workers on machines with a device that this one lacks; they resolve the loader "auto" there."""
-    return replace(context, device=torch.device(device), loader_kind=loader)
+    context = as_context(data, **settings)
+    if local_device == device:
+        return context
+    return replace(context, device=torch.device(device), loader_kind=settings.get("loader", "auto"))  # resolved there
 
 
 def local_context(context: Context) -> Context:

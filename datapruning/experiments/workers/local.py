@@ -4,8 +4,8 @@ import os
 import platform
 import subprocess
 
-from datapruning.experiments.workers.heartbeat import Process, log_path
 from datapruning.experiments.workers.pool import WorkerExit, WorkerPool, describe_exit, worker_command
+from datapruning.experiments.workers.worker import Process, log_path
 
 KILL_TIMEOUT = 10.0
 """Seconds that a worker gets to end on SIGTERM before it is killed."""

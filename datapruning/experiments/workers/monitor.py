@@ -5,9 +5,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from datapruning.errors import DataPruningError
-from datapruning.experiments.workers.heartbeat import Process, log_path
 from datapruning.experiments.workers.pool import WorkerExit, WorkerPool
 from datapruning.experiments.workers.status import StoreStatus, trial_name
+from datapruning.experiments.workers.worker import Process, log_path
 from datapruning.io.trial_store import FailedTrial, Trial, TrialConfig
 
 POLL_SECONDS = 0.5
@@ -18,12 +18,7 @@ LOCK_SECONDS = 120.0
 
 
 def watch(status: StoreStatus, pool: WorkerPool, update: Callable[[Sequence[Trial | FailedTrial]], None]) -> None:
-    """Watch the workers of a pool until every trial has ended.
-
-    Args:
-        status: of the trials.
-        pool: the workers.
-        update: shows the status after a refresh; it is given the trials that ended since the last time.
+    """Watch the workers of a pool until every trial has ended; `update` is given those that ended since the last time.
 
     Raises:
         DataPruningError: all workers have ended before.
@@ -93,9 +88,8 @@ class Monitor:
         claim = store.running_trial(config)
         taken_over = claim is not None and claim.alive
         if worker_exit.blame_trial and self._deaths[trial] >= MAX_DEATHS and not taken_over:
-            store.record_failure(
-                config, f"its process {worker_exit.message}, and so did another one in it before (out of memory?)"
-            )
+            error = f"its process {worker_exit.message}, and so did another one in it before (out of memory?)"
+            store.record_failure(config, error)
         else:
             label = self._status.label(config)
             self._pool.info(f"{_display_name(name)} {worker_exit.message} in {label}; another takes the trial over")

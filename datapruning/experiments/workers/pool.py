@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from datapruning.experiments.workers.heartbeat import Process, heartbeat_path, read_heartbeat
 from datapruning.experiments.workers.task import Task, write_task
+from datapruning.experiments.workers.worker import Process, heartbeat_path, read_heartbeat
 from datapruning.utils.system import PROJECT_ROOT
 
 BOOTSTRAP = (
@@ -104,10 +104,7 @@ class WorkerPool(ABC):
 def worker_command(task_path: Path, name: str, parent: int = 0) -> list[str]:
     """The command line of a worker, for machines where this interpreter, this package and the task have the same paths.
 
-    Args:
-        task_path: of the task file.
-        name: of the worker.
-        parent: id of the process that will start it; 0: whichever that is.
+    The worker ends with the process `parent`; 0: with whichever starts it.
     """
     return [sys.executable, "-P", "-c", BOOTSTRAP, str(PROJECT_ROOT), str(parent), str(task_path), name]
 

@@ -40,11 +40,8 @@ class RaySettings(BaseModel):
     memory: float | None = Field(None, gt=0)
 
 
-OPTIONS = tuple(RaySettings.model_fields)
-
-
 def check(values: Mapping[str, str]) -> RaySettings:
-    """Parse settings, all of which are `OPTIONS`, and check that Ray is installed.
+    """Parse settings and check that Ray is installed.
 
     Raises:
         MissingPackage: it is not. pydantic.ValidationError: a value out of range.
@@ -71,16 +68,20 @@ class RayTasks(WorkerPool):
 
         self._started_ray = not ray.is_initialized()
         if self._started_ray:
-            _connect(settings.address or os.environ.get("RAY_ADDRESS") or "local")
+            address = settings.address or os.environ.get("RAY_ADDRESS") or "local"
+            dashboard = False if address == "local" else None
+            try:
+                ray.init(address=address, include_dashboard=dashboard, log_to_driver=False, logging_level=logging.ERROR)
+            except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+                raise InvalidValue(f"Ray at {address} cannot be reached: {first_line(error)}") from None
         needs = {"CPU": settings.cpus or 0, "GPU": settings.gpus or 0}
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         if not any(all(node.get(key, 0) >= need for key, need in needs.items()) for node in nodes):
             self.close(finished=False)
             wanted = " and ".join(f"{need:g} {key}s" for key, need in needs.items() if need)
             raise InvalidValue(f"no machine of this Ray has {wanted} for a worker; see the launcher's settings, and threads")
-        self._options: dict[str, Any] = {"num_cpus": needs["CPU"], "num_gpus": needs["GPU"], "max_retries": 0}
-        if settings.memory is not None:
-            self._options["memory"] = int(settings.memory * BYTES_PER_GB)
+        memory = {} if settings.memory is None else {"memory": int(settings.memory * BYTES_PER_GB)}
+        self._options: dict[str, Any] = {"num_cpus": needs["CPU"], "num_gpus": needs["GPU"], "max_retries": 0, **memory}
 
     def start(self, count: int) -> None:
         """Submit tasks. What Ray pickles is the name of a function of the standard library and a list of words."""
@@ -115,13 +116,3 @@ class RayTasks(WorkerPool):
             self.remove(name)
         if self._started_ray:
             ray.shutdown()
-
-
-def _connect(address: str) -> None:
-    import ray
-
-    dashboard = False if address == "local" else None
-    try:
-        ray.init(address=address, include_dashboard=dashboard, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-        raise InvalidValue(f"Ray at {address} cannot be reached: {first_line(error)}") from None

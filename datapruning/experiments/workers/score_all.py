@@ -5,13 +5,23 @@ from pathlib import Path
 from typing import Unpack
 
 from datapruning.api.score import resolve_score_paths, resolve_scorers, score, scores_path, with_evidence_model
-from datapruning.errors import InvalidValue
+from datapruning.artifacts.scorer import Samples, Scorer
+from datapruning.errors import DataPruningError, IncompatibleInputs, InvalidValue
+from datapruning.evidence.ensemble import SubsetEnsemble
 from datapruning.evidence.estimate import print_evidence_cost
-from datapruning.experiments.workers.launcher import LOCAL, Launcher, find_launcher, open_worker_context
-from datapruning.experiments.workers.members import check_members, train_members
-from datapruning.runs.opening import DatasetOrContext, OpenSettings
+from datapruning.evidence.members import open_member_trials
+from datapruning.experiments.workers.launcher import LOCAL, Launcher, find_launcher, has_device, open_worker_context
+from datapruning.experiments.workers.monitor import watch
+from datapruning.experiments.workers.status import StoreStatus
+from datapruning.experiments.workers.task import Task, check_reopens, record_context
+from datapruning.io.trial_store import FailedTrial, Trial, TrialFn, TrialStore
+from datapruning.runs.context import Context
+from datapruning.runs.opening import ContextSettings, DatasetOrContext
 from datapruning.runs.process_group import current_group
 from datapruning.scorers import get_scorer
+from datapruning.utils.console import info
+
+ENTRY = "datapruning.experiments.workers.score_all:open_members"
 
 
 def score_all(
@@ -23,9 +33,7 @@ def score_all(
     out: str | Path | None = None,
     jobs: int | None = None,
     launcher: str | Launcher = LOCAL,
-    data_root: str | Path | None = None,
-    download: bool = False,
-    **settings: Unpack[OpenSettings],
+    **settings: Unpack[ContextSettings],
 ) -> dict[str, Path]:
     """Score every training sample by several scorers, and return the scores file of each.
 
@@ -37,9 +45,7 @@ def score_all(
         out: A file if it ends in .npz, else a folder; default: named files in the workspace.
         jobs: Workers that train the members of an ensemble; None: this process alone.
         launcher: Where workers run: "local", "slurm", "ray", or one that `find_launcher` made with settings.
-        data_root: Folder of the torchvision datasets.
-        download: Whether torchvision may download a dataset that is missing.
-        settings: See `OpenSettings`; not beside a context.
+        settings: See `ContextSettings`; not beside a context.
 
     Raises:
         InvalidValue, UnknownName, InvalidFile, OutputExists, MissingPackage: The user's mistakes, before anything is
@@ -51,15 +57,82 @@ def score_all(
     use_workers = jobs is not None or resolved_launcher.is_remote
     if use_workers and current_group() is not None:
         raise InvalidValue("under torchrun its processes share the work: leave jobs and launcher out")
-    context = open_worker_context(data, resolved_launcher, data_root, download, **settings)
+    context = open_worker_context(data, resolved_launcher, **settings)
     context = with_evidence_model(context, model)
     selected = [get_scorer(name) for name in names]
     if use_workers:
-        check_members(context, selected, 1 if jobs is None else jobs)
+        _check_members(context, selected, 1 if jobs is None else jobs)
     paths = resolve_score_paths(lambda name: scores_path(context, name, seed), names, out)
     print_evidence_cost(context, selected)
     if use_workers:
-        train_members(context, seed, jobs=jobs or 1, launcher=resolved_launcher, data_root=data_root)
+        _train_members(context, seed, jobs or 1, resolved_launcher, settings.get("data_root"))
     for name, path in paths.items():
         score(context, name, seed=seed, out=path)
     return paths
+
+
+def _check_members(context: Context, scorers: Sequence[Scorer], jobs: int) -> None:
+    """Check that workers have members to train, and that this machine has the device for what is left to it.
+
+    Raises:
+        InvalidValue: there is no worker, none of the scorers reads an ensemble, or one needs training on a device that is
+        not here.
+    """
+    if jobs < 1:
+        raise InvalidValue(f"at least 1 worker is needed, got {jobs}", parameter="jobs")
+    if not any(scorer.needs is SubsetEnsemble for scorer in scorers):
+        names = ", ".join(scorer.name for scorer in scorers)
+        raise InvalidValue(f"workers share the members of an ensemble; {names} read none; leave jobs and launcher out")
+    others = [scorer.name for scorer in scorers if scorer.needs not in (SubsetEnsemble, Samples)]
+    if others and not has_device(context.device.type):
+        raise InvalidValue(
+            f"{', '.join(others)}: their proxies are trained by this command, and there is no GPU here; leave them out"
+        )
+
+
+def _train_members(context: Context, seed: int, jobs: int, launcher: Launcher, data_root: str | Path | None) -> None:
+    """Train the members of the recipe's ensemble that are missing, by `jobs` workers; failed ones are tried again.
+
+    Raises:
+        InvalidValue: a dataset that workers cannot open by its name.
+        DataPruningError: a member failed, or all workers died.
+    """
+    check_reopens(context)
+    store, configs, _ = open_member_trials(context, seed)
+    status = StoreStatus(store, configs)
+    status.clear_failures()
+    if not status.remaining:
+        return
+    info(f"ensemble: {len(status.remaining)} of {len(configs)} members to train, in {store.folder}")
+    task = Task(
+        entry=ENTRY, store=str(store.folder), trials=tuple(map(dict, configs)), context=record_context(context, data_root),
+        seed=seed,
+    )  # fmt: skip
+    with launcher.open_pool(min(jobs, len(status.remaining)), store.folder, info, context) as pool:
+        pool.submit(task)
+        watch(status, pool, lambda news: _print_progress(status, news))
+    failures = status.failures()
+    if failures:
+        raise DataPruningError(
+            f"{len(failures)} of {len(configs)} members failed, the first: {failures[0].error} "
+            f"(all in {store.folder / 'failed'}); the same command tries them again"
+        )
+
+
+def _print_progress(status: StoreStatus, news: Sequence[Trial | FailedTrial]) -> None:
+    progress = f"member: {len(status.done)} of {len(status.configs)} done"
+    for outcome in news:
+        result = f", {outcome.seconds:.0f} s" if isinstance(outcome, Trial) else f"; one failed: {outcome.error}"
+        info(f"{progress}{result}")
+
+
+def open_members(task: Task, context: Context) -> tuple[TrialStore, TrialFn]:
+    """The store of a subset ensemble, and the function that trains one member: the entry of a worker's task.
+
+    Raises:
+        IncompatibleInputs: the dataset of that name is not the one that the store was made for.
+    """
+    store, _, train = open_member_trials(context, task.seed)
+    if store.folder != Path(task.store):
+        raise IncompatibleInputs(f"{task.context.data} is another dataset here than the one that {task.store} was made for")
+    return store, train

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sized
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from datapruning.errors import InvalidValue, MissingPackage, first_line
-from datapruning.experiments.workers.heartbeat import read_heartbeat
 from datapruning.experiments.workers.pool import WorkerExit, WorkerPool, describe_exit, worker_command
 from datapruning.experiments.workers.task import Task, write_task
+from datapruning.experiments.workers.worker import read_heartbeat
 from datapruning.io.json import read_json, write_json
 from datapruning.io.locks import file_lock
 from datapruning.utils.records import Record, parse_record
@@ -65,7 +65,7 @@ OPTIONS = (*SlurmSettings.model_fields, *SBATCH_OPTIONS)
 
 
 def check(values: Mapping[str, str]) -> SlurmSettings:
-    """Parse settings, all of which are `OPTIONS`, and check that jobs can be submitted here.
+    """Parse settings and check that jobs can be submitted here.
 
     Raises:
         MissingPackage: submitit is not installed. pydantic.ValidationError: a value out of range. InvalidValue: no
@@ -84,13 +84,7 @@ def check(values: Mapping[str, str]) -> SlurmSettings:
 
 
 class JobRecord(Record):
-    """A submitted job.
-
-    Attributes:
-        job_id: Slurm's id; with the cluster "local" that of a process.
-        cluster: where it was submitted.
-        task: hash of the task.
-    """
+    """A submitted job: its id (with the cluster "local" that of a process), where it was submitted, its task's hash."""
 
     job_id: str
     cluster: str
@@ -98,12 +92,7 @@ class JobRecord(Record):
 
 
 class JobsFile(Record):
-    """The content of `jobs.json`.
-
-    Attributes:
-        submitted: number of jobs that were ever submitted for the store.
-        jobs: those that have not ended, by worker name.
-    """
+    """The content of `jobs.json`: how many jobs were ever submitted, and by worker name those that have not ended."""
 
     submitted: int = 0
     jobs: dict[str, JobRecord] = Field(default_factory=dict)
@@ -148,10 +137,10 @@ class SlurmJobs(WorkerPool):
             for name in self.names():
                 if self.poll(name) is not None:
                     self.remove(name)
-            names = self.names()
-            if names:
-                self.info(f"{_count(names)} of an earlier call at work: {', '.join(self._job_ids())}")
-            self.start(max(self.num_workers - len(names), 0))
+            jobs = self._read().jobs
+            if jobs:
+                self.info(f"{_count(jobs)} of an earlier call at work: {', '.join(job.job_id for job in jobs.values())}")
+            self.start(max(self.num_workers - len(jobs), 0))
 
     def start(self, count: int) -> None:
         """Submit an array of `count` jobs.
@@ -211,9 +200,6 @@ class SlurmJobs(WorkerPool):
         state = job.state.split(" ")[0]
         return state if ended or state == "PREEMPTED" else None
 
-    def _job_ids(self) -> list[str]:
-        return [job.job_id for job in self._read().jobs.values()]
-
     def close(self, finished: bool) -> None:
         """Leave the jobs at work, and say so; cancel those in the queue if no trial is left for them."""
         if finished:
@@ -223,16 +209,16 @@ class SlurmJobs(WorkerPool):
                         if record.cluster == "slurm" and read_heartbeat(self.folder, name) is None:
                             self._open_job(record.job_id).cancel(check=False)
                         self.remove(name)
-        names = self.names()
-        if names:
+        jobs = self._read().jobs
+        if jobs:
             command = "kill" if self._cluster == "local" else "scancel"
-            arrays = dict.fromkeys(job_id.partition("_")[0] for job_id in self._job_ids())
-            self.info(f"{_count(names)} at work and go on without this command: the same command watches them again")
+            arrays = dict.fromkeys(job.job_id.partition("_")[0] for job in jobs.values())
+            self.info(f"{_count(jobs)} at work and go on without this command: the same command watches them again")
             self.info(f"to end them: {command} {' '.join(arrays)}")
 
 
-def _count(names: Sequence[str]) -> str:
-    return f"{len(names)} job is" if len(names) == 1 else f"{len(names)} jobs are"
+def _count(jobs: Sized) -> str:
+    return f"{len(jobs)} job is" if len(jobs) == 1 else f"{len(jobs)} jobs are"
 
 
 @contextmanager

@@ -2,33 +2,26 @@
 
 import importlib
 import os
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from pydantic import Field
 
 from datapruning.config.recipe import Recipe
 from datapruning.data.registry import ROOT_VARIABLE, SOURCES, open_dataset
 from datapruning.errors import InvalidValue
 from datapruning.io.json import read_json, write_json
-from datapruning.io.trial_store import TrialConfig, TrialFn, TrialStore
+from datapruning.io.trial_store import TrialFn, TrialStore
 from datapruning.runs.context import Context
 from datapruning.runs.opening import open_context
 from datapruning.utils.hashing import config_hash
 from datapruning.utils.records import Record, parse_record
 
 
-class Task(Record):
-    """All that a worker needs to run trials.
+class ContextRecord(Record):
+    """A context in words that any machine understands which has the same folders.
 
     Attributes:
-        entry: "package.module:function" that opens the store and says how to run a trial: a function of the task and of
-            the worker's context.
-        store: folder of the trial store.
-        trials: their configurations.
-        about: what a sweep's store is for; the dataset that the worker opens must be that one.
-        teachers: run folders of a sweep's teachers, by the hash of their weights.
-        prepare_shared: whether the workers make what a sweep's trials share; one does, the others wait for it.
-        seed: random seed of an ensemble.
         working_dir: folder that relative paths start from.
         data: name or path of the dataset.
         data_root: folder of the torchvision sets, or None.
@@ -40,13 +33,6 @@ class Task(Record):
         log: names of the tools that show the runs.
     """
 
-    entry: str
-    store: str
-    trials: tuple[dict[str, Any], ...]
-    about: dict[str, Any]
-    teachers: dict[str, str]
-    prepare_shared: bool
-    seed: int
     working_dir: str
     data: str
     data_root: str | None
@@ -58,26 +44,39 @@ class Task(Record):
     log: tuple[str, ...]
 
 
-def make_task(
-    context: Context,
-    store: TrialStore,
-    trials: Sequence[TrialConfig],
-    data_root: str | Path | None,
-    entry: str,
-    *,
-    about: Mapping[str, Any] | None = None,
-    teachers: Mapping[str, str] | None = None,
-    prepare_shared: bool = False,
-    seed: int = 0,
-) -> Task:
-    """The task of running trials as `context` would; see `Task` for the arguments."""
+class Task(Record):
+    """All that a worker needs to run trials.
+
+    Attributes:
+        entry: "package.module:function" that opens the store and says how to run a trial: a function of the task and of
+            the worker's context.
+        store: folder of the trial store.
+        trials: their configurations.
+        context: of the workers.
+        about: what a sweep's store is for; the dataset that the worker opens must be that one.
+        teachers: run folders of a sweep's teachers, by the hash of their weights.
+        prepare_shared: whether the workers make what a sweep's trials share; one does, the others wait for it.
+        seed: random seed of an ensemble.
+    """
+
+    entry: str
+    store: str
+    trials: tuple[dict[str, Any], ...]
+    context: ContextRecord
+    about: dict[str, Any] = Field(default_factory=dict)
+    teachers: dict[str, str] = Field(default_factory=dict)
+    prepare_shared: bool = False
+    seed: int = 0
+
+
+def record_context(context: Context, data_root: str | Path | None) -> ContextRecord:
+    """The record of a context whose dataset was opened with this folder of the torchvision sets."""
     root = data_root if data_root is not None else os.environ.get(ROOT_VARIABLE)
-    return Task(
-        entry=entry, store=str(store.folder), trials=tuple(map(dict, trials)), about=dict(about or {}),
-        teachers=dict(teachers or {}), prepare_shared=prepare_shared, seed=seed, working_dir=os.getcwd(),
-        data=context.data.source or context.data.name, data_root=None if root is None else str(root),
-        recipe=context.recipe, device=str(context.device), loader=context.loader_kind, workspace=str(context.workspace),
-        threads=context.threads, log=tuple(context.loggers.tools),
+    return ContextRecord(
+        working_dir=os.getcwd(), data=context.data.source or context.data.name,
+        data_root=None if root is None else str(root), recipe=context.recipe, device=str(context.device),
+        loader=context.loader_kind, workspace=str(context.workspace), threads=context.threads,
+        log=tuple(context.loggers.tools),
     )  # fmt: skip
 
 
@@ -110,11 +109,12 @@ def open_task(path: Path) -> tuple[Task, TrialStore, TrialFn]:
         InvalidFile: there is no task in the file. IncompatibleInputs: the store was made for another dataset.
     """
     task = parse_record(Task, read_json(path), str(path))
-    os.chdir(task.working_dir)
-    data = open_dataset(task.data, root=task.data_root, workspace=task.workspace)
+    record = task.context
+    os.chdir(record.working_dir)
+    data = open_dataset(record.data, root=record.data_root, workspace=record.workspace)
     context = open_context(
-        data, recipe=task.recipe, device=task.device, loader=task.loader, workspace=task.workspace, threads=task.threads,
-        log=task.log,
+        data, recipe=record.recipe, device=record.device, loader=record.loader, workspace=record.workspace,
+        threads=record.threads, log=record.log,
     )  # fmt: skip
     module, _, function = task.entry.partition(":")
     store, run_trial = getattr(importlib.import_module(module), function)(task, context)

@@ -15,7 +15,7 @@ from datapruning.api.train import train
 from datapruning.data.dataset import Dataset
 from datapruning.errors import DataPruningError, IncompatibleInputs, InvalidFile, InvalidValue, OutputExists, UnknownName
 from datapruning.experiments.sweep.sweep import Sweep, sweep
-from datapruning.experiments.workers.task import Task, make_task, write_task
+from datapruning.experiments.workers.task import Task, record_context, write_task
 from datapruning.io.json import read_json
 from datapruning.io.tensors import load_tensors, save_tensors
 from datapruning.io.trial_store import Trial, TrialStore
@@ -233,7 +233,8 @@ def test_jobs_and_scorers_are_checked_first(small: Dataset, make_context: MakeCo
 
 def test_a_task_survives_the_way_to_a_worker(small: Dataset, make_context: MakeContext, tmp_path: Path) -> None:
     context = make_context(small, "train.lr=0.125", "kd.weight_grid=[0.0, 1.0]")
-    task = make_task(context, TrialStore(tmp_path, {}), [{"n": 1, "teacher": None}], None, "module:function")
+    trials = ({"n": 1, "teacher": None},)
+    task = Task(entry="module:function", store=str(tmp_path), trials=trials, context=record_context(context, None))
     path = write_task(tmp_path, task)
     assert parse_record(Task, read_json(path), path.name) == task
 

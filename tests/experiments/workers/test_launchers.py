@@ -24,7 +24,7 @@ from datapruning.experiments.workers.monitor import Monitor, watch
 from datapruning.experiments.workers.ray_tasks import RaySettings
 from datapruning.experiments.workers.slurm import SlurmJobs, SlurmSettings
 from datapruning.experiments.workers.status import StoreStatus
-from datapruning.experiments.workers.task import Task, make_task
+from datapruning.experiments.workers.task import Task, record_context
 from datapruning.io.json import read_json, write_json
 from datapruning.io.trial_store import FailedTrial, Trial, TrialStore
 from datapruning.runs.context import Context
@@ -99,7 +99,7 @@ SCRIPT = """
 import os, sys, time
 sys.path.append(sys.argv[1])
 from pathlib import Path
-from datapruning.experiments.workers.heartbeat import Heartbeat, heartbeat_path
+from datapruning.experiments.workers.worker import Heartbeat, heartbeat_path
 from datapruning.io.json import read_json, write_json
 from datapruning.io.trial_store import TrialStore
 task, name = read_json(Path(sys.argv[3])), sys.argv[4]
@@ -123,7 +123,8 @@ class Case:
     def __init__(self, context: Context, folder: Path, trials: Sequence[dict[str, int]]) -> None:
         self.folder, self.lines = folder, list[str]()
         self.status = StoreStatus(TrialStore(folder, {"n": 1}), trials)
-        self.task: Task = make_task(context, self.status.store, trials, None, "", about={"n": 1})
+        record = record_context(context, None)
+        self.task = Task(entry="", store=str(folder), trials=tuple(trials), context=record, about={"n": 1})
 
     def update(self, news: Sequence[Trial | FailedTrial]) -> None:
         self.lines += [f"ended: {dict(outcome.config)}" for outcome in news]
