@@ -95,7 +95,7 @@ def count_reads(out: Path) -> None:
     """Note how often this process loads each training sample; written when it ends."""
     import atexit
 
-    from datapruning.data.loaders.in_memory import InMemoryLoader
+    from datapruning.data.loaders.split_loaders import InMemoryLoader
 
     counts, read = np.zeros(SAMPLES, np.int64), InMemoryLoader.read
 

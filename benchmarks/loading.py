@@ -33,8 +33,8 @@ from datapruning.data.batching import training_batches
 from datapruning.data.dataset import Split
 from datapruning.data.loaders.ffcv import FFCVLoader
 from datapruning.data.loaders.ffcv_cache import write_beton
-from datapruning.data.loaders.in_memory import InMemoryLoader
 from datapruning.data.loaders.loader import Loader
+from datapruning.data.loaders.split_loaders import InMemoryLoader
 from datapruning.io.disk_space import format_bytes
 from datapruning.utils.console import info
 from datapruning.utils.malloc import keep_freed_memory

@@ -32,7 +32,7 @@ from datapruning.config.augmentation import AugmentPolicy
 from datapruning.data.augment.augmentation import Augmentation
 from datapruning.data.batching import training_batches
 from datapruning.data.dataset import Dataset
-from datapruning.data.loaders.mmap import MmapLoader
+from datapruning.data.loaders.split_loaders import MmapLoader
 from datapruning.data.registry import open_dataset
 from datapruning.io.disk_space import format_bytes
 from datapruning.utils.console import info

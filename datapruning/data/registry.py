@@ -1,27 +1,30 @@
 """The known datasets by name. Digits come with scikit-learn; all others are read from disk."""
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from datapruning.data.dataset import Dataset, Split
 from datapruning.data.dataset_spec import OPTIONS, parse_dataset_spec
-from datapruning.data.torchvision_arrays import SETS, torchvision_reader
-from datapruning.data.torchvision_image_files import IMAGE_FILE_SETS, open_image_file_set
+from datapruning.data.huggingface import PREFIX, open_saved
+from datapruning.data.image_folder.image_folder import open_folder
+from datapruning.data.torchvision_sets import ARRAY_SETS, IMAGE_FILE_SETS, open_array_set, open_image_file_set
 from datapruning.errors import InvalidFile, InvalidValue, UnknownName, first_line
 from datapruning.io.npy import READ_ERRORS, read_npz_arrays
 
 ROOT_VARIABLE = "DPRUNE_DATA"
 WORKSPACE = "dprune-runs"
+DIGITS = "digits"
+SOURCES = (DIGITS, *ARRAY_SETS)
+"""Names of datasets whose images are arrays of one size."""
 PATH_FORMS = ("a folder of images", "hf:FOLDER", "a path ending in .npz")
 MAX_CLASSES = 2**20
 NPZ_ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 
 
 def open_dataset(
-    name: str = "digits",
+    name: str = DIGITS,
     *,
     root: str | Path | None = None,
     download: bool = False,
@@ -54,16 +57,12 @@ def open_dataset(
     """
     spec = parse_dataset_spec(name).with_options(image_size, holdout, skip_unreadable, image_format)
     cache = Path(workspace).expanduser() / "cache"
-    if spec.name.startswith("hf:"):
-        from datapruning.data.huggingface import open_saved
-
+    if spec.name.startswith(PREFIX):
         return open_saved(spec, cache)
     folder = Path(root or os.environ.get(ROOT_VARIABLE) or "data").expanduser()
     if spec.name in IMAGE_FILE_SETS:
         return open_image_file_set(spec, folder, download, cache)
     if is_folder(spec.name):
-        from datapruning.data.image_folder.image_folder import open_folder
-
         return open_folder(spec, cache)
     if not spec.is_plain and (spec.name in SOURCES or spec.name.endswith(".npz")):
         raise InvalidValue(f"{spec.name} is not a folder of images: {', '.join(OPTIONS)} are for such a folder")
@@ -71,12 +70,12 @@ def open_dataset(
         return open_npz(Path(spec.name))
     if spec.name not in SOURCES:
         raise UnknownName("dataset", spec.name, [*SOURCES, *IMAGE_FILE_SETS, *PATH_FORMS])
-    return SOURCES[spec.name](spec.name, folder, download)
+    return open_array_set(spec.name, folder, download) if spec.name in ARRAY_SETS else open_digits()
 
 
 def is_image_files(name: str) -> bool:
     """Whether a dataset of this name is made of image files, which are decoded when it is opened."""
-    return name.startswith("hf:") or name in IMAGE_FILE_SETS or is_folder(name)
+    return name.startswith(PREFIX) or name in IMAGE_FILE_SETS or is_folder(name)
 
 
 def is_folder(name: str) -> bool:
@@ -86,7 +85,7 @@ def is_folder(name: str) -> bool:
     return Path(name).expanduser().is_dir() or any(separator in name for separator in ("/", os.sep))
 
 
-def _digits(name: str, root: Path, download: bool) -> Dataset:
+def open_digits() -> Dataset:
     """The 1,797 handwritten digits inside scikit-learn, 8x8 grey in 0..16; every fifth is a test sample."""
     from sklearn.datasets import load_digits
 
@@ -95,13 +94,7 @@ def _digits(name: str, root: Path, download: bool) -> Dataset:
     labels = bunch.target.astype(np.int64)
     test = np.arange(len(labels)) % 5 == 4
     names = tuple(str(n) for n in bunch.target_names)
-    return Dataset(name, Split(images[~test], labels[~test]), Split(images[test], labels[test]), names)
-
-
-SOURCES: dict[str, Callable[[str, Path, bool], Dataset]] = {
-    "digits": _digits,
-    **{name: torchvision_reader(entry) for name, entry in SETS.items()},
-}
+    return Dataset(DIGITS, Split(images[~test], labels[~test]), Split(images[test], labels[test]), names)
 
 
 def open_npz(path: Path) -> Dataset:

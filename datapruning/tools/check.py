@@ -8,7 +8,7 @@ from datapruning.config.toml_lines import at_line
 from datapruning.data.dataset_spec import DEFAULT_SIZE, parse_dataset_spec
 from datapruning.data.image_folder.scan import scan_image_folder
 from datapruning.data.registry import SOURCES, is_folder, open_dataset
-from datapruning.data.torchvision_image_files import IMAGE_FILE_SETS
+from datapruning.data.torchvision_sets import IMAGE_FILE_SETS
 from datapruning.errors import InvalidFile, InvalidValue, UserError
 from datapruning.models import check_model, meta_model
 from datapruning.recipes import path_of

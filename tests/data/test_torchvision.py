@@ -12,8 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from datapruning.data.registry import SOURCES, open_dataset
-from datapruning.data.torchvision_arrays import SETS
-from datapruning.data.torchvision_image_files import IMAGE_FILE_SETS
+from datapruning.data.torchvision_sets import ARRAY_SETS, IMAGE_FILE_SETS
 from datapruning.errors import InvalidFile, InvalidValue
 from tests.helpers.image_files import picture
 
@@ -112,7 +111,7 @@ def test_stl10_is_its_labelled_part(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert data.class_names == tuple("abcdefghij")
 
 
-@pytest.mark.parametrize("name", sorted(SETS))
+@pytest.mark.parametrize("name", sorted(ARRAY_SETS))
 def test_a_set_that_is_not_there_is_refused_in_one_line(tmp_path: Path, name: str) -> None:
     assert name in SOURCES
     with pytest.raises(InvalidFile, match=f"{name} is not under .*name the folder that holds it") as caught:

@@ -36,7 +36,7 @@ PLANTED = {
     ),
     "a circle of two packages, not of files": (
         {
-            "datapruning/data/augment/crops.py": "from datapruning.data.loaders import in_memory",
+            "datapruning/data/augment/crops.py": "from datapruning.data.loaders import split_loaders",
             "datapruning/data/loaders/prefetch.py": "from datapruning.data.augment import numba_kernels",
         },
         "circles of packages: 1", "datapruning.data.augment <-> datapruning.data.loaders",

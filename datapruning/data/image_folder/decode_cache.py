@@ -7,11 +7,10 @@ again, as after a process was killed. One process decodes, others wait.
 import hashlib
 import shutil
 import warnings
-from collections import deque
 from collections.abc import Generator, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -22,6 +21,7 @@ from pydantic import Field
 from datapruning.data.image_folder.decode import RULE, CorruptImage, decode
 from datapruning.data.image_folder.image_files import ImageFiles
 from datapruning.data.image_folder.image_format import ImageFormat
+from datapruning.data.loaders.prefetch import read_ahead
 from datapruning.errors import DiskFull, InvalidFile, first_line
 from datapruning.io.atomic import atomic_write, write_text
 from datapruning.io.checksums import verify_checksum, write_checksummed
@@ -186,8 +186,9 @@ def _decode_split(where: str, files: ImageFiles, form: ImageFormat, path: Path, 
         temporary.open("wb") as file,
         ProgressBar.open("decoding", count) as bar,
         closing(_decode_all(files, form)) as images,
-        form.open_writer(file, path, count) as writer,
     ):
+        form.write_header(file, count)
+        ends = []
         for position, (name, image) in enumerate(zip(files.names, images, strict=True)):
             content_hash.update(name.encode() + b"\0" + image.digest)
             if image.problem:
@@ -199,8 +200,10 @@ def _decode_split(where: str, files: ImageFiles, form: ImageFormat, path: Path, 
                     )
                 corrupt.append(CorruptFile(id=position, name=name, reason=image.problem))
             sums += image.pixel_sums
-            writer.add(image.content)
+            file.write(image.content)
+            ends.append(file.tell())
             bar.advance()
+        form.write_ends(path, ends)
     if files.are_paths:
         write_text(path.with_suffix(".txt"), "".join(f"{name}\n" for name in files.names))
     manifest = SplitManifest(
@@ -228,23 +231,16 @@ def _decode_one(files: ImageFiles, form: ImageFormat, position: int) -> DecodedI
 
 def _decode_all(files: ImageFiles, form: ImageFormat) -> Generator[DecodedImage]:
     """All images in order, decoded by one thread per CPU."""
-    with warnings.catch_warnings(), ThreadPoolExecutor(available_cpus()) as pool:
+    threads, positions = available_cpus(), range(len(files.names))
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of odd metadata, once an image
-        pending: deque[Future[DecodedImage]] = deque()
-        for position in range(len(files.names)):
-            pending.append(pool.submit(_decode_one, files, form, position))
-            if len(pending) > PREFETCHED_IMAGES * available_cpus():
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
+        decode_one = partial(_decode_one, files, form)
+        yield from read_ahead(decode_one, positions, threads=threads, ahead=PREFETCHED_IMAGES * threads)
 
 
 def _open_decoded(folder: Path, role: str, files: ImageFiles, form: ImageFormat) -> DecodedSplit:
-    path, manifest_path, hint = (
-        form.path(folder, role),
-        _manifest_path(folder, role),
-        f"delete {folder} to have it made again",
-    )
+    path, manifest_path = form.path(folder, role), _manifest_path(folder, role)
+    hint = f"delete {folder} to have it made again"
     try:
         manifest = parse_record(SplitManifest, read_json(manifest_path), str(manifest_path))
         verify_checksum(path, hint)

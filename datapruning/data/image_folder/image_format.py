@@ -1,10 +1,7 @@
 """How decoded images are stored: raw, as one memory-mapped array, or encoded again, as JPEG files in one file."""
 
-from __future__ import annotations
-
 import io
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -55,18 +52,18 @@ class ImageFormat:
         Image.fromarray(image).save(encoded, "JPEG", quality=self.quality)
         return encoded.getvalue()
 
-    @contextmanager
-    def open_writer(self, file: BinaryIO, path: Path, count: int) -> Iterator[Writer]:
-        """A writer of `count` images into `file`, which is to become `path`."""
+    def write_header(self, file: BinaryIO, count: int) -> None:
+        """Write what comes before `count` images in their file."""
         if self.quality is None:
             header = {"descr": "|u1", "fortran_order": False, "shape": (count, self.size, self.size, 3)}
             np.lib.format.write_array_header_1_0(file, header)
-        writer = Writer(file, np.zeros(count, np.int64))
-        yield writer
+
+    def write_ends(self, path: Path, ends: Sequence[int]) -> None:
+        """Write the list of the offsets at which the images of the file `path` end, which JPEG files of any length need."""
         if self.quality is not None:
             offsets = _offsets_path(path)
-            with write_checksummed(offsets), atomic_write(offsets) as temporary, temporary.open("wb") as offsets_file:
-                np.save(offsets_file, writer.ends, allow_pickle=False)
+            with write_checksummed(offsets), atomic_write(offsets) as temporary, temporary.open("wb") as file:
+                np.save(file, np.array(ends, np.int64), allow_pickle=False)
 
     def open(self, path: Path) -> Any:
         """The images in `path`: a read-only array, or a `JpegArchive`.
@@ -78,23 +75,6 @@ class ImageFormat:
             return np.asarray(open_npy_memmap(path))
         verify_checksum(_offsets_path(path), "delete its folder to have it made again")
         return JpegArchive(path, np.asarray(open_npy_memmap(_offsets_path(path))), self.size)
-
-
-@dataclass
-class Writer:
-    """Appends images to a file, and notes the offset at which each ends."""
-
-    file: BinaryIO
-    ends: NDArray[np.int64]
-    count: int = 0
-    length: int = 0
-
-    def add(self, content: bytes | memoryview) -> None:
-        """Append the next image."""
-        self.file.write(content)
-        self.length += len(content) if isinstance(content, bytes) else content.nbytes
-        self.ends[self.count] = self.length
-        self.count += 1
 
 
 def _offsets_path(path: Path) -> Path:

@@ -6,9 +6,8 @@ from pathlib import Path
 import torch
 
 from datapruning.data.dataset import Dataset
-from datapruning.data.loaders.in_memory import InMemoryLoader
 from datapruning.data.loaders.loader import Loader
-from datapruning.data.loaders.mmap import MmapLoader
+from datapruning.data.loaders.split_loaders import InMemoryLoader, MmapLoader
 from datapruning.errors import InvalidValue, UnknownName
 
 LOADERS = ("auto", "ffcv", "mmap", "memory")

@@ -21,8 +21,7 @@ from datapruning.data.augment.augmentation import Augmentation
 from datapruning.data.augment.crops import ONE, bilinear_weights, random_resized_boxes, resample
 from datapruning.data.batching import training_batches
 from datapruning.data.dataset import Dataset
-from datapruning.data.loaders.in_memory import InMemoryLoader
-from datapruning.data.loaders.mmap import MmapLoader
+from datapruning.data.loaders.split_loaders import InMemoryLoader, MmapLoader
 from datapruning.errors import InvalidValue
 from datapruning.runs.context import Context
 from tests.conftest import Answer, made_up

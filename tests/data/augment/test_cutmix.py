@@ -18,8 +18,8 @@ from datapruning.config.augmentation import AugmentPolicy, CutMixPolicy
 from datapruning.data.augment.augmentation import Augmentation
 from datapruning.data.augment.cutmix import CutMix, mixing_lambda
 from datapruning.data.dataset import Dataset, Split
-from datapruning.data.loaders.in_memory import InMemoryLoader
 from datapruning.data.loaders.loader import Batch, MixedLabels
+from datapruning.data.loaders.split_loaders import InMemoryLoader
 from datapruning.errors import InvalidValue
 from datapruning.io.json import read_json
 from datapruning.runs.context import Context

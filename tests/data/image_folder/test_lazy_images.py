@@ -15,8 +15,7 @@ from PIL import Image
 from datapruning.data.dataset import Dataset, Split
 from datapruning.data.image_folder.image_format import ImageFormat
 from datapruning.data.image_folder.lazy_images import ImageSubset, JpegArchive, LazyImages
-from datapruning.data.loaders.in_memory import InMemoryLoader
-from datapruning.data.loaders.mmap import MmapLoader
+from datapruning.data.loaders.split_loaders import InMemoryLoader, MmapLoader
 from datapruning.errors import InvalidFile, LoaderError
 
 COUNT, SIZE = 23, 16
@@ -32,9 +31,9 @@ def smooth(count: int = COUNT) -> np.ndarray:
 
 def written(folder: Path, images: np.ndarray, form: ImageFormat) -> Path:
     path = form.path(folder, "train")
-    with path.open("wb") as file, form.open_writer(file, path, len(images)) as writer:
-        for image in images:
-            writer.add(form.encode(image))
+    with path.open("wb") as file:
+        form.write_header(file, len(images))
+        form.write_ends(path, [file.write(form.encode(image)) and file.tell() for image in images])
     return path
 
 
