@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import datapruning as dp
-from datapruning.analysis.advise.holdout import split_holdout
+from datapruning.analysis.advise.request import split_holdout
 from datapruning.artifacts.subset import subset_from_ids
 from datapruning.data.dataset import Dataset
 from datapruning.data.loaders.loader import Batch

@@ -6,10 +6,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Unpack
 
-from datapruning.analysis.advise.answer import Answer, curve_table, make_answer
-from datapruning.analysis.advise.cost import AdviceCost, add_costs, estimate_cost
+from datapruning.analysis.advise.answer import Answer, answer_message, curve_table, make_answer
+from datapruning.analysis.advise.cost import AdviceCost, add_costs, estimate_message
 from datapruning.analysis.advise.curve import Curve, PilotResults, fit_curve, sorted_results
-from datapruning.analysis.advise.messages import answer_message, cost_message, pilot_message, reference_message
 from datapruning.analysis.advise.pilots import HoldoutResult, PilotRunner
 from datapruning.analysis.advise.plan import Pilot, next_pilot
 from datapruning.analysis.advise.request import AdviceRequest, resolve_request
@@ -20,6 +19,7 @@ from datapruning.io.json import write_json
 from datapruning.runs.opening import ContextSettings, DatasetOrContext, as_context
 from datapruning.training.reproducibility import reproducible
 from datapruning.utils.console import info
+from datapruning.utils.fraction import describe_kept
 from datapruning.version import __version__
 
 FORMAT = {"format": "datapruning.advice", "version": 1}
@@ -83,6 +83,8 @@ def advise(
         InvalidValue, UnknownName, InvalidFile, IncompatibleInputs, OutputExists: The user's mistakes, before anything is
             written.
     """
+    from datapruning.api.score import score
+
     points = parse_tolerance(tolerance)
     changes = {"model": model, "budget": budget}
     context = as_context(data, **settings)
@@ -92,11 +94,15 @@ def advise(
     name = f"{context.recipe.train.model}-{scorer}"
     folder = Path(out) if out is not None else context.artifact_path("advice", name, request.identity)
     store = open_store(folder, request.identity)
-    info(cost_message(request, estimate_cost(request), sum(1 for _ in store.trials())))
+    info(estimate_message(request, sum(1 for _ in store.trials())))
     runner = PilotRunner(request, store)
     reference = runner.reference()
-    info(reference_message(reference, request))
-    _make_evidence(request)
+    stderr = math.sqrt(reference.accuracy * (100 - reference.accuracy) / len(request.split.holdout))
+    kept = describe_kept(reference.kept, len(request.split.rest))
+    info(f"reference: {kept} without KD, {reference.accuracy:.2f}% ± {stderr:.2f} of the hold-out")
+    if needs_evidence(request.scorer):
+        with reproducible(context.threads):
+            score(context, scorer, seed=seed)
     holdout_teacher = runner.teacher()
     correction = leakage_correction(reference, runner.given_teachers())
     pilots, results, curve = _run_pilots(request, runner, reference, points, correction)
@@ -142,14 +148,6 @@ def leakage_correction(reference: HoldoutResult, given_teachers: Sequence[Holdou
     return round(LEAKAGE_SHARE * max(float(lead), 0.0), 4)
 
 
-def _make_evidence(request: AdviceRequest) -> None:
-    from datapruning.api.score import score
-
-    if needs_evidence(request.scorer):
-        with reproducible(request.context.threads):
-            score(request.context, request.scorer.name, seed=request.seed)
-
-
 def _run_pilots(
     request: AdviceRequest, runner: PilotRunner, reference: HoldoutResult, tolerance: float, correction: float
 ) -> tuple[dict[Pilot, HoldoutResult], PilotResults, Curve]:
@@ -166,5 +164,8 @@ def _run_pilots(
         if curve is not None and (pilot is None or len(pilots) >= MAX_PILOTS):
             return pilots, results, curve
         assert pilot is not None  # the first fractions of the ladder need no curve
-        pilots[pilot] = runner.pilot(pilot)
-        info(pilot_message(pilot, pilots[pilot], reference, available))
+        pilots[pilot] = result = runner.pilot(pilot)
+        gap = reference.accuracy - result.accuracy
+        difference = f"{abs(gap):.2f} points {'below' if gap > 0 else 'above'} the reference"
+        kept = describe_kept(result.kept, available)
+        info(f"  fraction {pilot.fraction}, {kept}: {result.accuracy:.2f}%, {difference}, {result.trial_seconds:.0f} s")

@@ -1,10 +1,14 @@
-"""The answer: which fraction, with which interval, and which fractions other tolerances would take."""
+"""The answer: which fraction, with which interval, what other tolerances would take; and the same in words."""
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
+from datapruning.analysis.advise.cost import AdviceCost, saved_share
 from datapruning.analysis.advise.curve import CONFIDENCE, Curve, PilotResults, fit_curve, interval
+from datapruning.analysis.advise.pilots import HoldoutResult
 from datapruning.analysis.advise.plan import MAX_FRACTION
+from datapruning.runs.context import Context
 from datapruning.utils.fraction import kept_count
 
 OTHER_TOLERANCES = (0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0)
@@ -95,3 +99,45 @@ def _round_up(fraction: float) -> float:
 
 def _below_one(fraction: float) -> float | None:
     return fraction if fraction < 1 else None
+
+
+def answer_message(
+    context: Context, answer: Answer, reference: HoldoutResult, cost: AdviceCost, results: PilotResults, path: Path
+) -> str:
+    """The answer as a line of text; `path` is that of advice.json."""
+    total, tolerance = context.data.total, answer.tolerance
+    full = f"the {reference.accuracy:.1f}% of a training on everything without KD"
+    if answer.fraction is None or answer.kept is None:
+        best = int(results.gaps.argmin())
+        low = f" (the {answer.confidence:.0%} interval begins at {answer.low:g})" if answer.low is not None else ""
+        others = [r for r in answer.other_tolerances if r.tolerance > tolerance and r.fraction is not None][:2]
+        return (
+            f"no fraction below {MAX_FRACTION:g} stays within {tolerance:g} points of {full}: keeping "
+            f"{results.fractions[best]:g} of {total:,} is {results.gaps[best]:.2f} ± {results.stderrs[best]:.2f} points "
+            f"below it{low}{'; ' * bool(others)}{', '.join(map(_describe, others))}. This advice cost {cost.advice:.2f} "
+            f"trainings: {path}"
+        )
+    bounds = f"{answer.low or 1:g} to {answer.high or 1:g}"
+    safe = "nothing below 1 is safe" if answer.high is None else f"to be safe keep {answer.high:g}"
+    beyond = {None: "", "above": ", beyond the largest pilot", "below": ", the smallest that was tried"}[answer.beyond]
+    return (
+        f"keep {answer.fraction:g} of {total:,} = {answer.kept:,} samples to stay within {tolerance:g} points of {full} "
+        f"({answer.confidence:.0%} interval {bounds}{beyond}; {safe}). {_savings(context, answer.kept, cost)}: {path}"
+    )
+
+
+def _describe(result: ToleranceResult) -> str:
+    return f"within {result.tolerance:g} points: {result.fraction:g} ({result.low or 1:g} to {result.high or 1:g})"
+
+
+def _savings(context: Context, kept: int, cost: AdviceCost) -> str:
+    advice = f"this advice cost {cost.advice:.2f} trainings"
+    saving = saved_share(context, kept)
+    if saving <= 0:
+        return f"Under the budget 'steps' that saves samples, but no training time; {advice}"
+    evidence = " and the scorer's evidence" if cost.evidence else ""
+    return (
+        f"That saves {saving:.0%} of each later training; {advice}, the teacher{evidence} "
+        f"{cost.teacher + cost.evidence:.2f}: they pay off after {cost.break_even(saving, with_teacher=True)} students, the "
+        f"advice alone after {cost.break_even(saving, with_teacher=False)}"
+    )

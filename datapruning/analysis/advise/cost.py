@@ -9,23 +9,12 @@ from dataclasses import dataclass
 
 from datapruning.analysis.advise.pilots import HoldoutResult
 from datapruning.analysis.advise.plan import MAX_FRACTION, MIN_NEAR_PILOTS, MIN_PILOTS, ladder
-from datapruning.analysis.advise.request import AdviceRequest
+from datapruning.analysis.advise.request import AdviceRequest, initial_candidate
 from datapruning.config.training import TrainConfig
 from datapruning.evidence.estimate import estimate_evidence_cost
 from datapruning.runs.context import Context
 from datapruning.training.schedules import planned_samples
 from datapruning.utils.cost import FORWARD_PASS_COST
-
-
-@dataclass(frozen=True)
-class CostEstimate:
-    """What an advice will cost, in trainings, without soft labels; the pilots together between `min_` and `max_pilots`."""
-
-    reference: float
-    holdout_teacher: float
-    evidence: float
-    min_pilots: float
-    max_pilots: float
 
 
 @dataclass(frozen=True)
@@ -59,22 +48,28 @@ class AdviceCost:
         return max(1, math.ceil(cost / saving - 1e-9)) if saving > 0 else None
 
 
-def estimate_cost(request: AdviceRequest) -> CostEstimate:
-    """Estimate the cost before anything is trained."""
+def estimate_message(request: AdviceRequest, num_finished: int) -> str:
+    """What an advice will cost, before anything is trained; `num_finished` of its trainings are finished already."""
     context, available = request.context, len(request.split.rest)
-    full = _full_training(context)
+    full, train = _full_training(context), context.recipe.train
     fractions = [float(fraction) for fraction in ladder(available, context.data.classes)]
 
     def trainings(train: TrainConfig, *fractions: float) -> float:
         return sum(planned_samples(train, round(fraction * available), available) for fraction in fractions) / full
 
-    train, teacher = context.recipe.train, context.recipe.teacher
-    return CostEstimate(
-        trainings(train, 1.0),
-        trainings(teacher, 1.0) if request.trains_teacher else 0.0,
-        estimate_evidence_cost(context, [request.scorer]).samples / full,
-        trainings(train, *fractions[:MIN_PILOTS]),
-        trainings(train, *fractions, *[MAX_FRACTION] * MIN_NEAR_PILOTS),
+    parts = [f"a training on the others without KD ({trainings(train, 1.0):.2f} trainings)"]
+    if request.trains_teacher:
+        parts.append(f"a teacher without the hold-out ({trainings(context.recipe.teacher, 1.0):.2f})")
+    if evidence := estimate_evidence_cost(context, [request.scorer]).samples / full:
+        parts.append(f"the scorer's evidence ({evidence:.2f})")
+    lowest = trainings(train, *fractions[:MIN_PILOTS])
+    highest = trainings(train, *fractions, *[MAX_FRACTION] * MIN_NEAR_PILOTS)
+    finished = f"; {num_finished} of these trainings are finished already" if num_finished else ""
+    return (
+        f"advise: {len(request.split.holdout):,} of {context.data.total:,} training samples are held out for evaluation. "
+        f"The cost: {', '.join(parts)}, then pilots with KD weight {initial_candidate(context)}, one by one from small to "
+        f"large, {lowest:.2f} to about {highest:.1f} trainings in all{finished}. It can be stopped at any time; the same "
+        "command continues"
     )
 
 

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from datapruning.analysis.advise.holdout import HoldoutSplit, split_holdout
+import numpy as np
+from numpy.typing import NDArray
+
 from datapruning.analysis.advise.plan import MIN_PILOTS, ladder
 from datapruning.api.student_request import Teachers
 from datapruning.artifacts.scorer import Scorer
-from datapruning.data.dataset import Dataset
 from datapruning.errors import InvalidValue
 from datapruning.evidence.estimate import evidence_tables
 from datapruning.experiments.sweep.shared_artifacts import check_evidence, teacher_folders
@@ -17,6 +18,23 @@ from datapruning.scorers import get_scorer
 from datapruning.teachers.load import LoadedTeacher
 from datapruning.teachers.prepare import load_teachers
 from datapruning.training.distillation.weight_search import Candidate, prior_weight
+from datapruning.utils.hashing import hash_permutation
+
+HOLDOUT_KEY = 0xAD7D6
+MAX_HOLDOUT_SAMPLES = 5000
+MAX_HOLDOUT_FRACTION = 0.1
+MIN_TRAINING_SAMPLES = 1000
+"""Of fewer training samples, a tenth is too few to measure a point of accuracy."""
+
+
+class HoldoutSplit(NamedTuple):
+    """Sample ids, int64, sorted: the `holdout`, and the `rest`, which the advice treats as the full training set.
+
+    No network of the advice trains on the hold-out, and all are evaluated on it; the test set is not used.
+    """
+
+    holdout: NDArray[np.int64]
+    rest: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -73,12 +91,17 @@ def resolve_request(context: Context, scorer: str, teachers: Teachers, seed: int
     if context.recipe.self_distill.enabled:
         raise InvalidValue("the pilots of an advice train without self-distillation: set self_distill.method to none")
     split = split_holdout(context.data.total, seed, context.data.corrupt_ids)
-    _check_size(context.data, len(split.rest))
+    data, available = context.data, len(split.rest)
+    if len(ladder(available, data.classes)) < MIN_PILOTS:
+        raise InvalidValue(
+            f"{data.name} is too small for advice: {available:,} samples of {data.classes} classes leave no small fractions "
+            "to try; train at a few fractions instead (dprune sweep)"
+        )
     resolved = get_scorer(scorer)
     check_evidence(context, [resolved])
     folders = teacher_folders(teachers)
-    given: Sequence[LoadedTeacher] = load_teachers(context, folders) if folders else ()
-    return AdviceRequest(context, split, resolved, tuple(given), seed)
+    given = tuple(load_teachers(context, folders)) if folders else ()
+    return AdviceRequest(context, split, resolved, given, seed)
 
 
 def initial_candidate(context: Context) -> Candidate:
@@ -88,9 +111,17 @@ def initial_candidate(context: Context) -> Candidate:
     return Candidate(weight, kd.temperatures[0], kd.confidence_weighting and weight < 1)
 
 
-def _check_size(data: Dataset, available: int) -> None:
-    if len(ladder(available, data.classes)) < MIN_PILOTS:
+def split_holdout(total: int, seed: int, unreadable: Sequence[int] = ()) -> HoldoutSplit:
+    """Draw the hold-out among `total` samples, without those that cannot be read.
+
+    Raises:
+        InvalidValue: The dataset is too small.
+    """
+    if total < MIN_TRAINING_SAMPLES:
         raise InvalidValue(
-            f"{data.name} is too small for advice: {available:,} samples of {data.classes} classes leave no small fractions "
-            "to try; train at a few fractions instead (dprune sweep)"
+            f"advise holds out a tenth of the training samples, and of {total:,} that is too few to measure a point of "
+            f"accuracy; it needs at least {MIN_TRAINING_SAMPLES:,}. Train at a few fractions instead (dprune sweep)"
         )
+    order = hash_permutation(np.setdiff1d(np.arange(total), unreadable), HOLDOUT_KEY, seed)
+    count = min(MAX_HOLDOUT_SAMPLES, int(MAX_HOLDOUT_FRACTION * len(order)))
+    return HoldoutSplit(np.sort(order[:count]), np.sort(order[count:]))

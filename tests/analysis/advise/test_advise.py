@@ -14,7 +14,7 @@ import pytest
 from datapruning.analysis.advise import pilots as pilots_module
 from datapruning.analysis.advise.advise import FILE, LEAKAGE_SHARE, Advice, advise
 from datapruning.analysis.advise.cost import AdviceCost
-from datapruning.analysis.advise.holdout import split_holdout
+from datapruning.analysis.advise.request import split_holdout
 from datapruning.api.score import score
 from datapruning.api.teach import teach
 from datapruning.data.dataset import Dataset
