@@ -16,8 +16,7 @@ from datapruning.config.kd import KDConfig
 from datapruning.config.self_distillation import SelfDistillConfig
 from datapruning.config.sparsity import SparsityConfig
 from datapruning.config.table import InvalidSetting, Table, between
-from datapruning.config.toml import parse_toml, read_toml
-from datapruning.config.toml_lines import at_line
+from datapruning.config.toml import at_line, parse_toml, read_toml
 from datapruning.config.training import NOT_INHERITED, TrainConfig
 from datapruning.errors import InvalidFile, InvalidValue, UnknownName
 

@@ -1,5 +1,6 @@
-"""TOML files: read with a limit on their size, and written from plain tables."""
+"""TOML files: read with a limit on their size, written from plain tables, and where a setting stands in one."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,9 @@ import tomli_w
 from datapruning.errors import InvalidFile, first_line
 from datapruning.io.text import MAX_TOML_BYTES, read_text
 from datapruning.io.text import parse_toml as parse_toml
+
+HEADER = re.compile(r"\s*\[\[?\s*([^\[\]]+?)\s*\]")
+KEY = re.compile(r"""\s*(["']?)([\w.-]+)\1\s*=""")
 
 
 def read_toml(path: Path, kind: str = "") -> tuple[str, dict[str, Any]]:
@@ -36,3 +40,27 @@ def to_toml(tables: Mapping[str, object]) -> str:
             if isinstance(table, Mapping)
         }
     )
+
+
+def find_line(text: str, table: str, key: str = "") -> int | None:
+    """The number of the line, from 1, where a table begins or a key of it is set; None where it is not found.
+
+    A key of a table that is written on one line (`train = {epochs = 3}`) is where the table is.
+    """
+    wanted, current = f"{table}.{key}".strip("."), ""
+    for number, line in enumerate(text.splitlines(), 1):
+        if header := HEADER.match(line):
+            current = header[1].strip("\"'")
+            if current == wanted:
+                return number
+        elif name := KEY.match(line):
+            full = f"{current}.{name[2]}".lstrip(".")
+            if full == wanted or (full == table and not current):
+                return number
+    return None
+
+
+def at_line(text: str, table: str, key: str = "") -> str:
+    """As in ", line 7"; "" where the line is not found."""
+    number = find_line(text, table, key)
+    return "" if number is None else f", line {number}"

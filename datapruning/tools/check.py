@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datapruning.config.recipe import INHERIT_FROM_TRAIN, Recipe, read_recipe
-from datapruning.config.toml_lines import at_line
+from datapruning.config.toml import at_line
 from datapruning.data.dataset_spec import DEFAULT_SIZE, parse_dataset_spec
 from datapruning.data.image_folder.scan import scan_image_folder
 from datapruning.data.registry import SOURCES, is_folder, open_dataset

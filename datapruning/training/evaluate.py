@@ -1,6 +1,6 @@
 """Evaluation: logits of a model in evaluation mode, always in batches of one padded shape (other shapes, other bits)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from datapruning.data.augment.augmentation import Augmentation
 from datapruning.data.batching import EVAL_BATCH_SIZE, evaluation_batches
 from datapruning.data.loaders.loader import Batch, Loader
 from datapruning.training.distributed.dispatch import shared_pass
-from datapruning.training.inference import local_outputs
+from datapruning.training.inference import ForwardPass, local_outputs
 
 
 def batch_logits(
@@ -21,27 +21,19 @@ def batch_logits(
 
     Under torchrun the batches are shared by all processes, and those of the others have no images.
     """
-    for batch, (logits,) in _outputs(model, loader, batches, views, epoch, features=False):
+    for batch, (logits,) in _outputs(ForwardPass(model, loader, batches, views, epoch)):
         yield batch, logits
 
 
-def _outputs(
-    model: nn.Module,
-    loader: Loader,
-    batches: Sequence[NDArray[np.int64]],
-    views: Augmentation,
-    epoch: int | None,
-    *,
-    features: bool,
-) -> Iterator[tuple[Batch, list[Tensor]]]:
-    was_training = model.training
-    model.eval()
+def _outputs(work: ForwardPass) -> Iterator[tuple[Batch, list[Tensor]]]:
+    was_training = work.model.training
+    work.model.eval()
     try:
         with torch.inference_mode():
-            compute = shared_pass(loader, model, len(batches)) or local_outputs
-            yield from compute(model, loader, batches, views, epoch, features=features)
+            compute = shared_pass(work.loader, work.model, len(work.batches)) or local_outputs
+            yield from compute(work)
     finally:
-        model.train(was_training)
+        work.model.train(was_training)
 
 
 def predict(
@@ -60,7 +52,7 @@ def predict_with_features(
 ) -> Iterator[tuple[NDArray[np.int64], Tensor, Tensor, Tensor]]:
     """As `predict`, with the inputs of the last linear layer, [n, width]."""
     remaining = len(ids)
-    for batch, (logits, inputs) in _outputs(model, loader, evaluation_batches(ids), views, None, features=True):
+    for batch, (logits, inputs) in _outputs(ForwardPass(model, loader, evaluation_batches(ids), views, features=True)):
         count = min(remaining, len(batch.ids))
         remaining -= count
         yield batch.ids[:count], batch.labels[:count], logits[:count], inputs[:count]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,18 +13,25 @@ from datapruning.data.loaders.loader import Batch, Loader
 from datapruning.models.features import penultimate
 
 
-def local_outputs(
-    model: nn.Module,
-    loader: Loader,
-    batches: Sequence[NDArray[np.int64]],
-    views: Augmentation,
-    epoch: int | None,
-    *,
-    features: bool,
-) -> Iterator[tuple[Batch, list[Tensor]]]:
-    """Each batch with its logits float32 [n, classes] and, with `features`, the inputs of the last layer [n, width]."""
-    unaugmented = ((batch, views.normalise(batch.images)) for batch in loader.read(batches)) if epoch is None else None
-    recording: AbstractContextManager[list[Tensor]] = penultimate(model) if features else nullcontext([])
+class ForwardPass(NamedTuple):
+    """Batches of ids int64 that go through a network in evaluation mode, in the views of an epoch (None: not augmented).
+
+    With `features` the inputs of the last linear layer are wanted, too.
+    """
+
+    model: nn.Module
+    loader: Loader
+    batches: Sequence[NDArray[np.int64]]
+    views: Augmentation
+    epoch: int | None = None
+    features: bool = False
+
+
+def local_outputs(work: ForwardPass) -> Iterator[tuple[Batch, list[Tensor]]]:
+    """Each batch with its logits float32 [n, classes] and, if wanted, features [n, width]."""
+    views, loader, batches = work.views, work.loader, work.batches
+    unaugmented = ((batch, views.normalise(batch.images)) for batch in loader.read(batches)) if work.epoch is None else None
+    recording: AbstractContextManager[list[Tensor]] = penultimate(work.model) if work.features else nullcontext([])
     with recording as inputs:
-        for batch, images in unaugmented or views.read(loader, batches, epoch or 0):
-            yield batch, [model(images).float(), *inputs]
+        for batch, images in unaugmented or views.read(loader, batches, work.epoch or 0):
+            yield batch, [work.model(images).float(), *inputs]

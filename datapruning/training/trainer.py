@@ -27,8 +27,7 @@ from datapruning.training.infobatch import InfoBatch
 from datapruning.training.losses import Loss
 from datapruning.training.nan_guard import NonFiniteGuard, UpdateLocation
 from datapruning.training.optimizers import make_optimizer
-from datapruning.training.reproducibility import autocast, compiled, model_device
-from datapruning.training.rng import StepRNG, isolated_rng
+from datapruning.training.reproducibility import StepRNG, autocast, compiled, isolated_rng, model_device
 from datapruning.training.schedules import learning_rate
 from datapruning.training.self_distillation.base import AuxiliaryBatch, SelfDistillation, read_auxiliary_batches
 from datapruning.training.sparsity.masks import MaskEnforcer, Masks
@@ -131,7 +130,7 @@ class Trainer:
         """Train to the end of the schedule, or resume.
 
         A checkpoint is saved when it is due, in the middle of an epoch or at its end; a resumed training makes the very
-        steps that one that was never stopped makes. torch's global generators are as they were afterwards (`rng.py`).
+        steps that one that was never stopped makes. torch's global generators are as they were afterwards.
 
         Args:
             checkpoint: where to save and resume; None: never.

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from datapruning.config.recipe import read_recipe
-from datapruning.config.toml_lines import find_line
+from datapruning.config.toml import find_line
 from datapruning.errors import UserError
 
 TEXT = """# about

@@ -33,8 +33,7 @@ from datapruning.training import nan_guard
 from datapruning.training.callbacks import Callback
 from datapruning.training.checkpoint import EXTRA_PREFIX, Checkpoint
 from datapruning.training.losses import CrossEntropy, DistillationLoss, LossTerms
-from datapruning.training.reproducibility import reproducible
-from datapruning.training.rng import StepRNG
+from datapruning.training.reproducibility import StepRNG, reproducible
 from datapruning.training.schedules import planned_steps
 from datapruning.training.self_distillation.factory import make_self_distillation
 from datapruning.training.sparsity.masks import Masks

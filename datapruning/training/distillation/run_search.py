@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 from datapruning.data.batching import batch_sizes
 from datapruning.io.trial_store import TrialConfig, TrialStore
 from datapruning.runs.context import Context
-from datapruning.runs.result import KDSearch
+from datapruning.runs.result import KDSearch, ProbeResult
 from datapruning.runs.run import Run
 from datapruning.training.checkpoint import Checkpoint
 from datapruning.training.distillation.correctness import decode_bits, encode_bits, predict_correct
 from datapruning.training.distillation.training_run import TrainingRun
 from datapruning.training.distillation.weight_search import (
     Candidate,
+    Probes,
     ValidationSet,
     choose_validation_set,
     decide,
@@ -141,23 +142,23 @@ def search(
         f"(the run has {plan.num_steps:,}), validated on {len(validation.ids):,} {validation.kind} samples"
     )
     store = TrialStore(run.folder / "search", {"run": "probes of the run beside"})
-    probes, correct, num_evaluated = [], [], 0
+    results, correct, num_evaluated = list[ProbeResult](), [], 0
     for candidate in candidates:
         trial = store.run(asdict(candidate), partial(_train_probe, training_run, plan, labels, candidate))
         assert trial is not None  # run() waits for a trial of another process
         _probe_checkpoint(run, candidate).remove()
         correct.append(decode_bits(trial.result["correct"], len(validation.ids)))
         num_evaluated += trial.result.get("evaluated", 0)
-        probe = evaluate_probe(candidate, correct[-1], validation.weights, trial.result["samples_seen"], trial.seconds)
-        probes.append(probe)
-        info(f"  KD weight {candidate}: {probe.accuracy:.2f}% ± {probe.stderr:.2f}, {trial.seconds:.1f} s")
-    decision = decide(candidates, np.array(correct, np.bool_), validation.weights, prior.temperature, prior.weight)
+        result = evaluate_probe(candidate, correct[-1], validation.weights, trial.result["samples_seen"], trial.seconds)
+        results.append(result)
+        info(f"  KD weight {candidate}: {result.accuracy:.2f}% ± {result.stderr:.2f}, {trial.seconds:.1f} s")
+    decided, curve = decide(Probes(candidates, np.array(correct, np.bool_), validation.weights), prior)
     num_evaluated += len(candidates) * len(validation.ids)
-    cost = ComputeCost(sum(probe.samples_seen for probe in probes), num_evaluated)
+    cost = ComputeCost(sum(result.samples_seen for result in results), num_evaluated)
     trainings = round(cost.training_passes / (plan.num_samples * context.recipe.self_distill.compute), 4)
-    info(f"KD weight {decision.candidate} is chosen; the search cost {trainings:.2f} trainings")
-    return decision.candidate, KDSearch(
-        **asdict(decision.candidate), method="probes from the shared prefix", probes=tuple(probes), curve=decision.curve,
+    info(f"KD weight {decided} is chosen; the search cost {trainings:.2f} trainings")
+    return decided, KDSearch(
+        **asdict(decided), method="probes from the shared prefix", probes=tuple(results), curve=curve,
         validation=validation.kind, validation_size=len(validation.ids), samples_seen=cost.samples_seen,
         evaluated=cost.evaluated, cost=trainings,
     )  # fmt: skip

@@ -25,7 +25,6 @@ from datapruning.training.distillation.weight_search import (
     Candidate,
     prior_weight,
     probe_candidates,
-    teacher_candidates,
 )
 from datapruning.training.losses import SoftLabels
 from datapruning.training.self_distillation.factory import describe_self_distillation, make_self_distillation
@@ -99,7 +98,10 @@ def _candidates(context: Context, kd_weight: float | None, num_teachers: int) ->
         initial = Candidate(prior_weight(kd.weight_grid), kd.temperatures[0], kd.confidence_weighting)
         return initial, probe_candidates(kd, num_teachers)
     if kd_weight:
-        candidates = teacher_candidates(kd_weight, kd.temperature, num_teachers)
+        candidates = [
+            Candidate(kd_weight, kd.temperature, confidence_weighting=False, teacher=teacher)
+            for teacher in range(num_teachers)
+        ]
         return candidates[0], candidates
     return LABELS_ONLY, []
 

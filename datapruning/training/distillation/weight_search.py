@@ -146,25 +146,18 @@ def search_cost(cost: float, samples: int) -> float:
 
 
 def probe_budget(cost: float, samples: int, probes: int, max_validation_samples: int) -> tuple[int, int]:
-    """(validation samples, training samples a probe) that the budget of a search allows.
+    """(validation samples, training samples a probe) that so many probes may have.
 
-    Args:
-        cost: in trainings.
-        samples: that the training sees.
-        probes: number of probes.
-        max_validation_samples: limit on the validation samples.
+    `cost` of the search is in trainings, each of which sees so many `samples`.
     """
     budget = cost * samples / probes  # of one probe, in training passes
     validation = max(1, min(max_validation_samples, int(VALIDATION_BUDGET_FRACTION * budget / FORWARD_PASS_COST)))
     return validation, max(1, int(budget - validation * FORWARD_PASS_COST))
 
 
-PRIOR = 0.6
-
-
 def prior_weight(grid: Sequence[float]) -> float:
     """The weight that a run begins with: of the grid, the nearest to 0.6."""
-    return min(grid, key=lambda weight: abs(weight - PRIOR))
+    return min(grid, key=lambda weight: abs(weight - 0.6))
 
 
 def probe_candidates(kd: KDConfig, teachers: int = 1) -> list[Candidate]:
@@ -180,11 +173,6 @@ def probe_candidates(kd: KDConfig, teachers: int = 1) -> list[Candidate]:
     return list(dict.fromkeys(LABELS_ONLY if candidate.labels_only else candidate for candidate in candidates))
 
 
-def teacher_candidates(weight: float, temperature: float, teachers: int) -> list[Candidate]:
-    """What is probed where the weight is given and the teacher is not."""
-    return [Candidate(weight, temperature, confidence_weighting=False, teacher=teacher) for teacher in range(teachers)]
-
-
 def evaluate_probe(
     candidate: Candidate, correct: NDArray[np.bool_], weights: NDArray[np.float64], samples_seen: int, seconds: float
 ) -> ProbeResult:
@@ -193,14 +181,6 @@ def evaluate_probe(
     return ProbeResult(
         **asdict(candidate), accuracy=round(rate, 4), stderr=round(stderr, 4), samples_seen=samples_seen, seconds=seconds
     )
-
-
-@dataclass(frozen=True)
-class Decision:
-    """The candidate that is chosen, and the response curve that its weight was read from."""
-
-    candidate: Candidate
-    curve: tuple[CurvePoint, ...]
 
 
 @dataclass(frozen=True)
@@ -217,85 +197,58 @@ class Probes:
     correct: NDArray[np.bool_]
     weights: NDArray[np.float64]
 
+    @property
+    def confidence_weighting(self) -> bool:
+        """Whether the probes with a teacher weigh labels by its confidence."""
+        return any(candidate.confidence_weighting for candidate in self.candidates)
+
+    def curve(self, temperature: float) -> list[int]:
+        """The probes that differ in their weight alone; labels alone is one of them unless confidence is weighted."""
+        return [
+            k
+            for k, candidate in enumerate(self.candidates)
+            if (candidate == LABELS_ONLY and not self.confidence_weighting)
+            or (candidate != LABELS_ONLY and candidate.temperature == temperature and candidate.teacher == 0)
+        ]
+
     def lead(self, challenger: int, incumbent: int) -> float:
         """By how many standard errors a probe is better than another; both count from 0."""
         difference, stderr = _mean(self.correct[challenger].astype(float) - self.correct[incumbent], self.weights)
         return difference / math.hypot(stderr, math.sqrt(2) * RUN_NOISE)
 
-    def beats(self, challenger: int, incumbent: int) -> bool:
-        """Whether a probe is better than another by more than a standard error."""
-        return self.lead(challenger, incumbent) > 1
-
     def best_challenger(self, challengers: Sequence[int], curve: Sequence[int]) -> Candidate | None:
-        """The challenger that leads most over the probe of its weight on the curve, if it beats it."""
+        """The challenger that leads most over the probe of its weight on the curve, if by more than a standard error."""
         incumbents = {self.candidates[k].weight: k for k in curve}
         lead = {k: self.lead(k, incumbents[self.candidates[k].weight]) for k in challengers}
         best = max(challengers, key=lambda k: lead[k], default=None)
         return self.candidates[best] if best is not None and lead[best] > 1 else None
 
 
-def decide(
-    candidates: Sequence[Candidate],
-    correct: NDArray[np.bool_],
-    weights: NDArray[np.float64],
-    temperature: float,
-    prior: float,
-) -> Decision:
+def decide(probes: Probes, prior: Candidate) -> tuple[Candidate, tuple[CurvePoint, ...]]:
     """The top of the response curve; another temperature or teacher, or labels alone, if better by a standard error.
 
     Args:
-        candidates: of the probes.
-        correct: bool [probes, validation samples].
-        weights: float64 of the validation samples, summing to 1.
-        temperature: of the probes on the curve.
-        prior: see `fit_response`.
+        probes: what is known.
+        prior: the candidate that the run began with: the curve has its temperature, and see `fit_response`.
+
+    Returns:
+        The candidate, and the curve that its weight was read from.
     """
-    probes = Probes(candidates, correct, weights)
-    on_curve = _curve_probes(candidates, temperature)
-    curve = fit_response([candidates[k].weight for k in on_curve], correct[on_curve], weights, prior)
-    best = decide_weight(curve, candidates, temperature)
+    candidates, on_curve = probes.candidates, probes.curve(prior.temperature)
+    curve = fit_response([candidates[k].weight for k in on_curve], probes.correct[on_curve], probes.weights, prior.weight)
+    weight = max(curve, key=lambda point: point.accuracy).weight
+    best = Candidate(weight, prior.temperature, probes.confidence_weighting and weight < 1)
     challengers = [k for k, candidate in enumerate(candidates) if k not in on_curve and candidate != LABELS_ONLY]
-    best = decide_temperature(best, probes, challengers, on_curve)
-    best = decide_teacher(best, probes, challengers, on_curve)
+    other_temperatures = [k for k in challengers if candidates[k].teacher == 0]
+    if winner := probes.best_challenger(other_temperatures, on_curve):
+        best = replace(best, temperature=winner.temperature)
+    if winner := probes.best_challenger([k for k in challengers if k not in other_temperatures], on_curve):
+        best = replace(best, teacher=winner.teacher)
     if LABELS_ONLY in candidates and candidates.index(LABELS_ONLY) not in on_curve:
         nearest = min(on_curve, key=lambda k: abs(candidates[k].weight - best.weight))
-        if probes.beats(candidates.index(LABELS_ONLY), nearest):
+        if probes.lead(candidates.index(LABELS_ONLY), nearest) > 1:
             best = LABELS_ONLY
-    return Decision(LABELS_ONLY if best.labels_only else best, curve)
-
-
-def decide_weight(curve: Sequence[CurvePoint], candidates: Sequence[Candidate], temperature: float) -> Candidate:
-    """The candidate at the top of the response curve."""
-    weight = max(curve, key=lambda point: point.accuracy).weight
-    return Candidate(weight, temperature, _confidence_weighted(candidates) and weight < 1)
-
-
-def decide_temperature(best: Candidate, probes: Probes, challengers: Sequence[int], curve: Sequence[int]) -> Candidate:
-    """The candidate with another temperature, if that is clearly better."""
-    winner = probes.best_challenger([k for k in challengers if probes.candidates[k].teacher == 0], curve)
-    return best if winner is None else replace(best, temperature=winner.temperature)
-
-
-def decide_teacher(best: Candidate, probes: Probes, challengers: Sequence[int], curve: Sequence[int]) -> Candidate:
-    """The candidate with another teacher, if that is clearly better."""
-    winner = probes.best_challenger([k for k in challengers if probes.candidates[k].teacher != 0], curve)
-    return best if winner is None else replace(best, teacher=winner.teacher)
-
-
-def _confidence_weighted(candidates: Sequence[Candidate]) -> bool:
-    return any(candidate.confidence_weighting for candidate in candidates)
-
-
-def _curve_probes(candidates: Sequence[Candidate], temperature: float) -> list[int]:
-    """The probes that differ in their weight alone; labels alone is one of them unless confidence is weighted."""
-    labels_only_fits = not _confidence_weighted(candidates)
-    return [
-        k
-        for k, candidate in enumerate(candidates)
-        if (
-            labels_only_fits if candidate == LABELS_ONLY else candidate.temperature == temperature and candidate.teacher == 0
-        )
-    ]
+    return LABELS_ONLY if best.labels_only else best, curve
 
 
 def _mean(values: NDArray[np.generic], weights: NDArray[np.float64]) -> tuple[float, float]:
@@ -328,14 +281,10 @@ def fit_response(
     deviations = 100 * (correct - correct @ weights[:, None])
     noise = (deviations * weights**2) @ deviations.T + RUN_NOISE**2 * np.eye(len(x))
     grid = np.unique(np.concatenate([x, np.round(np.arange(x.min(), x.max() + 1e-9, 0.05), 10)]))
-    best: tuple[float, NDArray[np.float64], NDArray[np.float64]] | None = None
-    for length in LENGTHS:
-        for amplitude in AMPLITUDES:
-            posterior = _posterior(x, rates, noise, grid, prior, length, amplitude)
-            if best is None or posterior[0] > best[0]:
-                best = posterior
-    assert best is not None
-    _, mean, covariance = best
+    posteriors = [
+        _posterior(x, rates, noise, grid, prior, length, amplitude) for length in LENGTHS for amplitude in AMPLITUDES
+    ]
+    _, mean, covariance = max(posteriors, key=lambda posterior: posterior[0])
     top = int(np.argmax(mean))
     spread = np.sqrt(np.maximum(np.diag(covariance) - 2 * covariance[top] + covariance[top, top], 0))
     return tuple(

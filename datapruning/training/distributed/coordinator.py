@@ -27,7 +27,7 @@ from datapruning.runs.channel import Channel, tensor_specs
 from datapruning.runs.process_group import SharedLoader
 from datapruning.training.distributed.messages import Evaluate, ModelSpec, StartTraining, TrainEpoch, ViewsSpec
 from datapruning.training.distributed.sharding import Pass, local_rows, passes_of, shard_rows, shard_weights
-from datapruning.training.inference import local_outputs
+from datapruning.training.inference import ForwardPass, local_outputs
 from datapruning.training.optimizers import state_tensors
 from datapruning.training.reproducibility import compiled
 from datapruning.training.self_distillation.base import AuxiliaryBatch, AuxiliaryRequest, read_auxiliary_batches
@@ -207,33 +207,27 @@ def parallel(model: nn.Module, channel: Channel, training: TrainConfig) -> Any:
     return compiled(network) if training.compile else network
 
 
-def shared_outputs(
-    model: nn.Module,
-    loader: SharedLoader,
-    batches: Sequence[NDArray[np.int64]],
-    views: Augmentation,
-    epoch: int | None,
-    *,
-    features: bool,
-) -> Iterator[tuple[Batch, list[Tensor]]]:
+def shared_outputs(work: ForwardPass) -> Iterator[tuple[Batch, list[Tensor]]]:
     """As `local_outputs`, shared by batches: process k computes batches k, k + processes, ...
 
     A batch passes through one network as a whole, so its bits are those of one process. `Batch.images` is empty in batches
     of other processes.
     """
-    group, channel, spec = loader.group, loader.group.channel, ModelSpec.of(model)
-    assert spec is not None  # see `shared_pass`
+    loader, batches, spec = work.loader, work.batches, ModelSpec.of(work.model)
+    assert isinstance(loader, SharedLoader)  # see `shared_pass`
+    assert spec is not None
+    group, channel = loader.group, loader.group.channel
     split = loader.open_everywhere()
-    views_spec, arrays = ViewsSpec.of(views)
-    weights = model.state_dict()
+    views_spec, arrays = ViewsSpec.of(work.views)
+    weights = work.model.state_dict()
     request = Evaluate(
         split=split, model=spec, views=views_spec, threads=torch.get_num_threads(), tensors=tensor_specs(weights),
-        sizes=tuple(map(len, batches)), features=features, epoch=epoch,
+        sizes=tuple(map(len, batches)), features=work.features, epoch=work.epoch,
     )  # fmt: skip
     channel.send_message(request, {**arrays, "ids": np.concatenate(batches)})
     channel.broadcast_tensors(weights)
     group.synchronized = False
-    local_batches = local_outputs(model, loader.loader, batches[:: group.size], views, epoch, features=features)
+    local_batches = local_outputs(work._replace(loader=loader.loader, batches=batches[:: group.size]))
     labels, outputs = torch.empty(0, dtype=torch.int64), list[Tensor]()
     for number, ids in enumerate(batches):
         process = number % group.size

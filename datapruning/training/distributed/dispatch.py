@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from datapruning.config.training import TrainConfig
 from datapruning.data.augment.augmentation import Augmentation
-from datapruning.data.loaders.loader import Loader
+from datapruning.data.loaders.loader import Batch, Loader
 from datapruning.runs.process_group import SharedLoader
+from datapruning.training.inference import ForwardPass
 from datapruning.training.self_distillation.base import SelfDistillation
 from datapruning.training.sparsity.masks import Masks
 from datapruning.utils.console import info
@@ -44,7 +45,9 @@ def shared_training(
     return SharedTraining(loader, model, spec, optimizer, views, training, masks, seed, trains)
 
 
-def shared_pass(loader: Loader, model: nn.Module, num_batches: int) -> Callable[..., Any] | None:
+def shared_pass(
+    loader: Loader, model: nn.Module, num_batches: int
+) -> Callable[[ForwardPass], Iterator[tuple[Batch, list[Tensor]]]] | None:
     """What does an evaluation pass in all processes; None where this process does it alone.
 
     It does so with one process, with fewer than two batches, where the others cannot build the network, and where the

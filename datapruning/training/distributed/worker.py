@@ -16,10 +16,9 @@ from datapruning.runs.process_group import OpenSplit
 from datapruning.training.distributed.coordinator import local_auxiliary, micro_batch_sizes, parallel
 from datapruning.training.distributed.messages import MESSAGES, EndRun, Evaluate, StartTraining, TrainEpoch
 from datapruning.training.distributed.sharding import Pass, passes_of, shard_rows
-from datapruning.training.inference import local_outputs
+from datapruning.training.inference import ForwardPass, local_outputs
 from datapruning.training.optimizers import make_optimizer, restore_state
-from datapruning.training.reproducibility import autocast, reproducible
-from datapruning.training.rng import StepRNG
+from datapruning.training.reproducibility import StepRNG, autocast, reproducible
 from datapruning.training.self_distillation.base import AuxiliaryBatch, read_auxiliary_batches
 from datapruning.training.sparsity.masks import MaskEnforcer, Masks
 from datapruning.training.step import optimizer_step
@@ -76,8 +75,8 @@ class Worker:
         views = request.views.build(arrays)
         batches = split_ids(arrays["ids"], request.sizes)[channel.rank :: channel.size]
         with reproducible(request.threads), torch.inference_mode():
-            outputs = local_outputs(model.eval(), loader, batches, views, request.epoch, features=request.features)
-            for batch, tensors in outputs:
+            work = ForwardPass(model.eval(), loader, batches, views, request.epoch, request.features)
+            for batch, tensors in local_outputs(work):
                 for tensor in (batch.labels, *tensors):
                     channel.send(tensor, 0)
 

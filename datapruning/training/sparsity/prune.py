@@ -14,7 +14,7 @@ from datapruning.runs.context import Context
 from datapruning.runs.result import SparsityRecord
 from datapruning.runs.run import Run
 from datapruning.training.losses import CrossEntropy, Loss, SoftLabels
-from datapruning.training.rng import StepRNG, isolated_rng
+from datapruning.training.reproducibility import StepRNG, isolated_rng
 from datapruning.training.sparsity.criteria import CRITERIA, SaliencyInputs
 from datapruning.training.sparsity.loss_terms import SaliencyLoss
 from datapruning.training.sparsity.masks import MASKS_FILE, Masks, format_count, load_masks

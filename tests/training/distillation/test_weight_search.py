@@ -14,6 +14,7 @@ from datapruning.training.distillation.weight_search import (
     LABELS_ONLY,
     MAX_SEARCH_COST,
     Candidate,
+    Probes,
     choose_validation_set,
     decide,
     evaluate_probe,
@@ -22,7 +23,6 @@ from datapruning.training.distillation.weight_search import (
     probe_budget,
     probe_candidates,
     search_cost,
-    teacher_candidates,
 )
 from datapruning.utils.cost import FORWARD_PASS_COST
 
@@ -120,33 +120,38 @@ def test_arms_are_the_grid_another_temperature_and_labels_alone() -> None:
     assert prior_weight([0.0, 0.9]) == 0.9
 
 
+def best(arms: list[Candidate], correct: NDArray[np.bool_], temperature: float, prior: float) -> Candidate:
+    """What is decided after a start with this temperature and weight."""
+    return decide(Probes(arms, correct, EVEN), Candidate(prior, temperature, confidence_weighting=True))[0]
+
+
 def test_the_best_weight_wins() -> None:
     arms = probe_candidates(KDConfig())
-    choice = decide(arms, marks([0.5, 0.6, 0.7, 0.8, 0.69]), EVEN, 2.0, 0.6)
-    assert choice.candidate == Candidate(0.9, 2.0, confidence_weighting=True)
+    choice = best(arms, marks([0.5, 0.6, 0.7, 0.8, 0.69]), 2.0, 0.6)
+    assert choice == Candidate(0.9, 2.0, confidence_weighting=True)
 
 
 def test_another_temperature_wins_where_it_is_clearly_better() -> None:
     arms = probe_candidates(KDConfig())
-    assert decide(arms, marks([0.5, 0.7, 0.7, 0.7, 0.75]), EVEN, 2.0, 0.6).candidate.temperature == 4.0
-    assert decide(arms, marks([0.5, 0.7, 0.7, 0.7, 0.701]), EVEN, 2.0, 0.6).candidate.temperature == 2.0
+    assert best(arms, marks([0.5, 0.7, 0.7, 0.7, 0.75]), 2.0, 0.6).temperature == 4.0
+    assert best(arms, marks([0.5, 0.7, 0.7, 0.7, 0.701]), 2.0, 0.6).temperature == 2.0
 
 
 def test_a_teacher_that_harms_is_left_out() -> None:
     arms = probe_candidates(KDConfig())
-    assert decide(arms, marks([0.8, 0.7, 0.6, 0.5, 0.6]), EVEN, 2.0, 0.6).candidate == LABELS_ONLY
+    assert best(arms, marks([0.8, 0.7, 0.6, 0.5, 0.6]), 2.0, 0.6) == LABELS_ONLY
     arms = probe_candidates(KDConfig(weight_grid=(0.0, 0.5, 1.0), temperatures=(4.0,), confidence_weighting=False))
-    assert decide(arms, marks([0.8, 0.7, 0.6]), EVEN, 4.0, 0.5).candidate == LABELS_ONLY
+    assert best(arms, marks([0.8, 0.7, 0.6]), 4.0, 0.5) == LABELS_ONLY
 
 
 def test_another_teacher_wins_where_it_is_clearly_better() -> None:
     arms = probe_candidates(KDConfig(), teachers=3)
     assert [arm.teacher for arm in arms] == [0, 0, 0, 0, 0, 1, 2]
-    assert decide(arms, marks([0.5, 0.7, 0.7, 0.7, 0.7, 0.75, 0.8]), EVEN, 2.0, 0.6).candidate.teacher == 2
-    assert decide(arms, marks([0.5, 0.7, 0.7, 0.7, 0.7, 0.701, 0.6]), EVEN, 2.0, 0.6).candidate.teacher == 0
-    given = teacher_candidates(0.9, 4.0, 2)
-    choice = decide(given, marks([0.7, 0.8]), EVEN, 4.0, 0.9)
-    assert choice.candidate == Candidate(0.9, 4.0, confidence_weighting=False, teacher=1)
+    assert best(arms, marks([0.5, 0.7, 0.7, 0.7, 0.7, 0.75, 0.8]), 2.0, 0.6).teacher == 2
+    assert best(arms, marks([0.5, 0.7, 0.7, 0.7, 0.7, 0.701, 0.6]), 2.0, 0.6).teacher == 0
+    given = [Candidate(0.9, 4.0, confidence_weighting=False, teacher=teacher) for teacher in (0, 1)]
+    choice = best(given, marks([0.7, 0.8]), 4.0, 0.9)
+    assert choice == Candidate(0.9, 4.0, confidence_weighting=False, teacher=1)
 
 
 def test_a_trial_states_its_standard_error() -> None:
