@@ -43,11 +43,7 @@ def about(name: str) -> str:
 
 
 def copy(name: str, to: str | Path | None = None) -> Path:
-    """Copy a recipe to change it, and return the path of the copy.
-
-    Args:
-        name: of the recipe.
-        to: default: NAME.toml in the current folder.
+    """Copy a recipe to change it, to NAME.toml in the current folder unless `to` says where; returns the path of the copy.
 
     Raises:
         UnknownName: no recipe of that name. OutputExists: `to` exists.

@@ -61,9 +61,7 @@ def is_weights_file(path: Path) -> bool:
 def import_teacher(context: Context, path: Path) -> Path:
     """Make the run folder of a teacher from a file of weights, unless it exists. Its network is `teacher.model`.
 
-    Args:
-        context: the dataset of the students, and the recipe that names the teacher's network.
-        path: safetensors, or a .pth that holds tensors alone (it is read with `weights_only`).
+    The file is safetensors, or a .pth that holds tensors alone (it is read with `weights_only`).
 
     Raises:
         InvalidFile: missing, broken, not weights alone, or weights that do not fit the network (the first ones are named).
@@ -157,9 +155,6 @@ def _strip_wrappers(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 def read_checkpoint_metadata(path: Path) -> CheckpointMetadata:
     """Read the `NAME.json` of a file of weights: a list of class names, or an object (see `CheckpointMetadata`).
 
-    Args:
-        path: the file of weights.
-
     Raises:
         InvalidFile: it is something else.
     """
@@ -178,12 +173,7 @@ def read_checkpoint_metadata(path: Path) -> CheckpointMetadata:
 
 
 def class_order(metadata: CheckpointMetadata, data: Dataset, path: Path) -> list[int]:
-    """Which output of the checkpoint each class of the dataset is, in the dataset's order.
-
-    Args:
-        metadata: of the checkpoint.
-        data: the dataset.
-        path: the file of weights, for messages.
+    """Which output of the checkpoint in `path` each class of the dataset is, in the dataset's order.
 
     Raises:
         IncompatibleInputs: a class that the checkpoint does not have; another number of channels.

@@ -42,15 +42,8 @@ REFILL_HINT = "delete the folder to fill it again"
 class SoftLabelManifest(Record):
     """What defines the soft labels of a folder; its hash is the folder's name.
 
-    Attributes:
-        fingerprint: fingerprint of the dataset.
-        teacher: hash of the teacher's weights.
-        views: augmentation policy.
-        rows: rows of every batch of the teacher.
-        total: N, the number of training samples.
-        classes: number of classes.
-        cutmix: CutMix policy; None: the views are not mixed.
-        subset: digest of the kept ids, from which the partners of mixed views are drawn; None: the views are not mixed.
+    `teacher` is the hash of its weights, `rows` the size of its batches, `total` N. Where views are mixed, `cutmix` is
+    their policy, and `subset` the digest of the kept ids, from which the partners are drawn.
     """
 
     format: Literal["datapruning.soft-labels"] = "datapruning.soft-labels"
@@ -73,18 +66,11 @@ class SoftLabelStats(Record):
 
 
 class SoftLabelCache:
-    """Soft labels of one teacher under one view policy.
+    """Soft labels of one teacher under one view policy. Mixed views bind the cache to their subset.
 
     On disk, in the teacher's folder: `logits.npy` float16 [views, N, classes], `done.npy` uint8 [views, N] and `sums.npy`
-    uint32 [views, N], a checksum of each label that is compared whenever it is read, all of them memory maps (the first
-    is sparse: labels that were never requested take no space), and `manifest.json`.
-
-    Args:
-        teacher: the teacher.
-        views: the views of the samples. Mixed views bind the cache to their subset.
-        fingerprint: fingerprint of the dataset.
-        total: N, the number of training samples.
-        classes: number of classes.
+    uint32 [views, N], a checksum of each label that is compared whenever it is read, all of them memory maps (the first is
+    sparse: labels that were never requested take no space), and `manifest.json`.
 
     Raises:
         IncompatibleInputs: the folder's manifest is of other labels.

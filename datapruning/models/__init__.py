@@ -92,12 +92,7 @@ def _build_checked(name: str, build: Build, shape: tuple[int, int, int], classes
 
 def meta_model(name: str, shape: tuple[int, int, int], classes: int) -> nn.Module:
     """A network for counting: if possible on torch's meta device, which holds shapes and no numbers, and is fast even for
-    networks that take many seconds to make.
-
-    Args:
-        name: see `create_model`, which this raises as.
-        shape: likewise.
-        classes: likewise.
+    networks that take many seconds to make. Takes and raises what `create_model` does.
     """
     build = _find(name)
     if _supports_meta_device(name):

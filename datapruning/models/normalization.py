@@ -12,11 +12,7 @@ Stats = tuple[Sequence[float], Sequence[float]]
 class InputRenormalization(nn.Module):
     """Renormalises images before a network that was trained with other statistics.
 
-    Args:
-        model: the network.
-        mean: mean of the channels that it was trained with, 0..255.
-        std: standard deviation, likewise.
-        given: (mean, std) that its inputs are normalised with, 0..255.
+    `mean` and `std` of the channels, 0..255, are those that it was trained with; `given`: those of its inputs.
     """
 
     def __init__(self, model: nn.Module, mean: Sequence[float], std: Sequence[float], given: Stats) -> None:
@@ -33,12 +29,9 @@ class InputRenormalization(nn.Module):
 
 
 def with_training_normalization(model: nn.Module, trained_with: Stats | None, stats: Stats) -> nn.Module:
-    """The network, for images normalised with `stats`.
+    """The network, for images normalised with `stats` (mean and standard deviation of the channels, 0..255).
 
-    Args:
-        model: the network.
-        trained_with: mean and standard deviation of the channels, 0..1, that it was trained with; None: the dataset's own.
-        stats: (mean, std) that the images are normalised with, 0..255.
+    `trained_with`: those that it was trained with, 0..1; None: the dataset's own.
     """
     if trained_with is None:
         return model

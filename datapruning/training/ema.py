@@ -12,13 +12,9 @@ PREFIX, UPDATES = "ema.", "ema-updates"
 class WeightEMA:
     """average = d * average + (1 - d) * weights after each step, with d = min(decay, (1 + n) / (10 + n)) at step n.
 
-    Small decays at the start forget the initial weights, so that short runs have a useful average (the rule of
-    TensorFlow's ExponentialMovingAverage). Running statistics of batch norms are averaged like weights; whole numbers are
-    copied. Training itself is not affected.
-
-    Args:
-        model: on its device; weights that are zero by a mask are zero already.
-        decay: d in the long run, 0 < d < 1.
+    Small decays at the start forget the initial weights, so that short runs have a useful average (the rule of TensorFlow's
+    ExponentialMovingAverage). Running statistics of batch norms are averaged like weights; whole numbers are copied.
+    Training itself is not affected.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:

@@ -23,22 +23,12 @@ EPOCH_IDS, EPOCH_LOSSES = "infobatch.epoch-ids", "infobatch.epoch-losses"
 def epoch_weights(
     ids: NDArray[np.int64], losses: NDArray[np.float32], share: float, seed: int, epoch: int
 ) -> NDArray[np.float32]:
-    """The weight of each sample in an epoch; 0: it is skipped.
+    """The weight float32 [n] of each sample, ids int64 [n], in an epoch; 0: it is skipped.
 
-    Of c easy samples floor(share * c) are skipped, so that of two samples or more at least two are left. The
-    easy ones that are left have the weight c / (c - skipped), which is 1 / (1 - share) but for that rounding: each
-    sample's expected weight is 1 exactly. Whether a sample is skipped depends on nothing but seed, epoch and which samples
-    are easy.
-
-    Args:
-        ids: int64 [n].
-        losses: float32 [n], the last of each sample; NaN: it was never trained on, and is not easy.
-        share: of the easy samples, 0 <= share < 1.
-        seed: of the run.
-        epoch: counted from 0.
-
-    Returns:
-        float32 [n].
+    Of c easy samples floor(share * c) are skipped, so that of two samples or more at least two are left. The easy ones that
+    are left have the weight c / (c - skipped), which is 1 / (1 - share) but for that rounding: each sample's expected
+    weight is 1 exactly. Whether a sample is skipped depends on nothing but seed, epoch and which samples are easy. `losses`
+    float32 [n] are the last ones; NaN: the sample was never trained on, and is not easy.
     """
     weights = np.ones(len(ids), np.float32)
     known = losses[~np.isnan(losses)]
@@ -52,13 +42,9 @@ def epoch_weights(
 
 
 class InfoBatch:
-    """The samples of a training, the last loss of each, and the weight of each in the current epoch.
+    """The samples `ids` int64 [n] of a training, the last loss of each, and the weight of each in the current epoch.
 
-    Args:
-        ids: int64 [n], the samples to train on.
-        share: of the easy samples that an epoch skips.
-        until: share of the run after which nothing is skipped.
-        seed: of the draws.
+    An epoch skips the fraction `share` of the easy samples, as long as less than the fraction `until` of the run is done.
     """
 
     def __init__(self, ids: NDArray[np.int64], share: float, until: float, seed: int) -> None:
@@ -69,12 +55,7 @@ class InfoBatch:
         self._recorded: list[tuple[NDArray[np.int64], Tensor]] = []
 
     def begin_epoch(self, epoch: int, position: float) -> NDArray[np.int64] | None:
-        """The ids int64 of this epoch; None where nothing is skipped any more.
-
-        Args:
-            epoch: counted from 0.
-            position: share of the run that is done.
-        """
+        """The ids int64 of this epoch, after the share `position` of the run; None where nothing is skipped any more."""
         if position >= self.until:
             return None
         self._weights = epoch_weights(self.ids, self.losses, self.share, self.seed, epoch)

@@ -91,14 +91,9 @@ class CrossEntropy:
 class DistillationLoss:
     """Label cross-entropy and KD loss, mixed by the KD weight (the formula at the top of this module).
 
-    Attributes:
-        labels: the teacher's logits.
-        weight: a, 0 (labels alone) to 1 (teacher alone).
-        temperature: T.
-        label_smoothing: of the cross-entropy.
-        confidence_weighting: a label counts as much as the teacher is confident in it: a sample's own KD weight is
-            1 - (1 - a) * p, p being the teacher's probability of its label at T=1 (the mean of several teachers). A label
-            that looks wrong thus leaves its sample to the teacher. False: every sample has the KD weight a.
+    With `confidence_weighting` a label counts as much as the teacher is confident in it: a sample's own KD weight is
+    1 - (1 - a) * p, p being the teacher's probability of its label at T=1 (the mean of several teachers). A label that
+    looks wrong thus leaves its sample to the teacher.
     """
 
     labels: SoftLabels
@@ -167,11 +162,7 @@ def label_confidence(teacher_logits: Tensor, batch: Batch) -> Tensor:
 def kd_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float, *, per_sample: bool = False) -> Tensor:
     """T^2 * KL(teacher_T || student_T), summed over classes and averaged over the samples; with `per_sample`, of each, [n].
 
-    Args:
-        student_logits: [n, classes].
-        teacher_logits: [teachers, n, classes]; several teachers are averaged as probabilities at T.
-        temperature: T.
-        per_sample: whether to return one number a sample instead of their mean.
+    The student's logits are [n, classes], the teachers' [teachers, n, classes]: they are averaged as probabilities at T.
     """
     student = log_softmax(student_logits / temperature, dim=1)
     single = len(teacher_logits) == 1

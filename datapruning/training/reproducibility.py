@@ -38,13 +38,8 @@ class StepRNG:
     """Seeds torch's global generators, which dropout and stochastic depth draw from, for each step of one epoch.
 
     What a step draws is a pure function of (seed, epoch, step), as views and orders are. So no generator state has to be
-    saved, a resumed training draws what it would have drawn, and other draws in between change nothing.
-
-    Args:
-        device: of the network; on a GPU its own generator is seeded, too.
-        seed: of the run.
-        epoch: counted from 0.
-        steps: how many the epoch has.
+    saved, a resumed training draws what it would have drawn, and other draws in between change nothing. On a GPU its own
+    generator is seeded, too.
     """
 
     def __init__(self, device: torch.device, seed: int, epoch: int, steps: int) -> None:

@@ -51,12 +51,7 @@ def optimizer_step(
 
 
 class EpochStats:
-    """Running sums over the samples of one epoch; tensors stay on the device, so that nothing waits for them.
-
-    Args:
-        device: of the network.
-        weighted: whether samples have weights (dynamic pruning).
-    """
+    """Running sums over the samples of one epoch, on the device, so that nothing waits; `weighted` under dynamic pruning."""
 
     def __init__(self, device: torch.device, *, weighted: bool) -> None:
         self._losses: dict[str, Tensor] = {}

@@ -48,14 +48,8 @@ PREFIX, PREFIX_PROGRESS = "shared-prefix", "shared-prefix-progress"
 class SearchPlan:
     """Where probes branch off, and how long they are.
 
-    Attributes:
-        validation: the samples that probes are evaluated on.
-        ids: int64, the samples that shared prefix and probes train on: those kept, without the held-out ones.
-        prefix_epochs: epochs of the shared prefix.
-        prefix_steps: steps of the shared prefix.
-        num_steps: steps of the run.
-        probe_steps: steps of a probe.
-        num_samples: approximate number of samples that the run sees.
+    `ids` int64 are what shared prefix and probes train on: the kept samples without the held-out ones. The run has
+    `num_steps` and sees about `num_samples`.
     """
 
     validation: ValidationSet
@@ -114,19 +108,11 @@ def search(
     candidates: Sequence[Candidate],
     prior: Candidate,
 ) -> tuple[Candidate, KDSearch]:
-    """Train the shared prefix, unless its checkpoint exists; probe the candidates; decide.
+    """Train the shared prefix with the prior, unless its checkpoint exists; probe the candidates; decide.
 
-    Checkpoints and probes lie in the run folder (`checkpoint/`, `search/`), so a killed search resumes.
-
-    Args:
-        training_run: whose KD weight is sought.
-        plan: of the search.
-        labels: soft labels of each candidate teacher, filled for the kept samples.
-        candidates: what is probed.
-        prior: what the shared prefix trains with.
-
-    Returns:
-        The candidate that is chosen, and the record of the search.
+    Checkpoints and probes lie in the run folder (`checkpoint/`, `search/`), so a killed search resumes. `labels` are those
+    of each candidate teacher, filled for the kept samples. Returns the candidate that is chosen, and the record of the
+    search.
     """
     context, run, validation = training_run.context, training_run.run, plan.validation
     prefix = Checkpoint(run.checkpoint_path(PREFIX))

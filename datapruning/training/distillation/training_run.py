@@ -41,13 +41,10 @@ R = TypeVar("R", bound=RunResult)
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """A run and what all its trainings have in common; a search for the KD weight makes several.
+    """A run, opened by the caller, and what all its trainings have in common; a search for the KD weight makes several.
 
     Attributes:
-        context: dataset, device, loaders.
-        run: opened by the caller, not finished.
         role: "teacher" or "student".
-        training: settings of the training.
         ids: int64, the samples that are trained on.
         seed: random seed for initialisation, sample order and views.
         self_distillation: makes the method of each training from the ids int64 of its samples; None: none.
@@ -107,12 +104,8 @@ def train_and_evaluate(
 ) -> FinishedRun[R]:
     """Train to the end (resuming a run that was begun), evaluate the last epoch on the test set, write the folder.
 
-    Args:
-        training_run: what is trained.
-        loss: of a batch.
-        metadata: what else the result says.
-        init_from: state of a first part that was trained elsewhere; None: from the initialisation.
-        num_steps: of the whole schedule, where they are not those that the settings plan.
+    `init_from` is the state of a first part that was trained elsewhere, with the `num_steps` of the whole schedule where
+    they are not those that the settings plan. `metadata`: what else the result says.
     """
     context, run, training, ids = training_run.context, training_run.run, training_run.training, training_run.ids
     role, data = training_run.role, context.data

@@ -37,13 +37,9 @@ PRIOR_CURVATURE = 1.0
 
 @dataclass(frozen=True)
 class Candidate:
-    """A loss that is tried.
+    """A loss that is tried: KD weight 0 (labels alone) to 1 (teacher alone), and the teacher's number, counted from 0.
 
-    Attributes:
-        weight: KD weight, 0 (labels alone) to 1 (teacher alone).
-        temperature: of the soft labels.
-        confidence_weighting: see `DistillationLoss`.
-        teacher: which of the candidate teachers, counted from 0.
+    See `DistillationLoss` for `temperature` and `confidence_weighting`.
     """
 
     weight: float
@@ -69,15 +65,10 @@ LABELS_ONLY = Candidate(0.0, 1.0, confidence_weighting=False)
 
 @dataclass(frozen=True)
 class ValidationSet:
-    """The samples that probes are evaluated on.
+    """The samples that probes are evaluated on: pruned-away ones, and kept ones that are held out until the decision.
 
-    Pruned-away and kept samples count as much as they do in the full training set, because a good scorer prunes away what is
-    easy, or what is hard.
-
-    Attributes:
-        pruned_ids: int64, pruned-away samples.
-        held_out_ids: int64, kept samples that are not trained on until the weight is chosen.
-        kept_fraction: share of all training samples that is kept.
+    Both count as much as they do in the full training set, of which the share `kept_fraction` is kept, because a good
+    scorer prunes away what is easy, or what is hard. Sample ids are int64.
     """
 
     pruned_ids: NDArray[np.int64]
@@ -107,16 +98,10 @@ class ValidationSet:
 def choose_validation_set(
     kept: NDArray[np.int64], total: int, count: int, seed: int, *, subset_is_random: bool, unreadable: Sequence[int] = ()
 ) -> ValidationSet:
-    """About `count` samples that represent the full training set.
+    """At most `count` samples that represent the full training set of `total` samples.
 
-    Args:
-        kept: sample ids of the subset.
-        total: N.
-        count: largest number of samples.
-        seed: random seed.
-        subset_is_random: kept and pruned-away samples differ by chance alone, so the pruned-away ones, which are not
-            trained on anyway, represent both.
-        unreadable: sample ids that cannot be validated on.
+    With `subset_is_random`, kept and pruned-away samples differ by chance alone, so the pruned-away ones, which are not
+    trained on anyway, represent both. Samples that are `unreadable` cannot be validated on.
 
     Raises:
         InvalidValue: too few would be left to train on.
@@ -185,13 +170,7 @@ def evaluate_probe(
 
 @dataclass(frozen=True)
 class Probes:
-    """What probes got right.
-
-    Attributes:
-        candidates: of the probes.
-        correct: bool [probes, validation samples].
-        weights: float64 of the validation samples, summing to 1.
-    """
+    """What probes got right: `correct` bool [probes, validation samples]; `weights` float64 of the samples, summing to 1."""
 
     candidates: Sequence[Candidate]
     correct: NDArray[np.bool_]
@@ -227,12 +206,8 @@ class Probes:
 def decide(probes: Probes, prior: Candidate) -> tuple[Candidate, tuple[CurvePoint, ...]]:
     """The top of the response curve; another temperature or teacher, or labels alone, if better by a standard error.
 
-    Args:
-        probes: what is known.
-        prior: the candidate that the run began with: the curve has its temperature, and see `fit_response`.
-
-    Returns:
-        The candidate, and the curve that its weight was read from.
+    The run began with the `prior`: the curve has its temperature, and its weight is best where the probes do not differ.
+    Returns the candidate, and the curve that its weight was read from.
     """
     candidates, on_curve = probes.candidates, probes.curve(prior.temperature)
     curve = fit_response([candidates[k].weight for k in on_curve], probes.correct[on_curve], probes.weights, prior.weight)
@@ -264,13 +239,8 @@ def fit_response(
     """The response curve: a Gaussian process through the probes' accuracies.
 
     The noise is known: probes are evaluated on the same samples, so the covariance of their accuracies is computed, not
-    assumed. Amplitude and length of the process are the most likely ones on a small grid.
-
-    Args:
-        tried: the probes' weights.
-        correct: bool [probes, validation samples].
-        weights: float64 of the validation samples, summing to 1.
-        prior: the weight that is best if the probes do not differ.
+    assumed. Amplitude and length of the process are the most likely ones on a small grid. See `Probes` for `correct` and
+    `weights`; the weight `prior` is best if the probes do not differ.
 
     Returns:
         Points in steps of 0.05 over the range that was tried, and at the weights tried. Accuracies are absolute; the

@@ -39,16 +39,8 @@ NO_IDS = np.empty(0, np.int64)
 class SharedTraining:
     """One training of a network; a context manager, after which the other processes are free again.
 
-    Args:
-        loader: of the training split.
-        model: at its start; its weights, and the optimiser's state, are sent to the others.
-        spec: of the model.
-        optimizer: of this process; each other process has one that makes the same steps.
-        views: how an epoch augments a sample.
-        training: optimiser, batch size, precision.
-        masks: which weights are kept.
-        seed: random seed of dropout.
-        trains_on_auxiliary: see `SelfDistillation`; False where there is none.
+    The network's weights and the state of the optimiser are sent to the others, which make the same steps. `seed` is that
+    of dropout; see `SelfDistillation` for `trains_on_auxiliary`.
     """
 
     def __init__(

@@ -71,12 +71,8 @@ class ViewsSpec(Record):
 class SharedWork(Record):
     """What trainings and evaluation passes have in common.
 
-    Attributes:
-        split: position of the split among those that were opened.
-        model: the network.
-        views: what it sees.
-        threads: torch threads on the CPU.
-        tensors: optimiser state or weights that are broadcast after the message.
+    `split` is the position of the split among those that were opened; `tensors` (optimiser state or weights) are broadcast
+    after the message.
     """
 
     split: int
@@ -87,14 +83,7 @@ class SharedWork(Record):
 
 
 class StartTraining(SharedWork):
-    """Message: make a copy of a network to train; the masks, if it has any, are arrays.
-
-    Attributes:
-        training: optimiser, batch size, precision.
-        seed: random seed of dropout.
-        masked: whether weights are masked.
-        trains_on_auxiliary: see `SelfDistillation`.
-    """
+    """Message: make a copy of a network to train; the masks, if it has any, are arrays. `seed` is that of dropout."""
 
     training: TrainConfig
     seed: int
@@ -105,13 +94,7 @@ class StartTraining(SharedWork):
 class TrainEpoch(Record):
     """Message: train for an epoch. Arrays: the ids of all batches, one after the other, and those of auxiliary batches.
 
-    Attributes:
-        epoch: counted from 0.
-        first_step: number of its first step; not 0 after a resume.
-        sizes: samples of each batch.
-        learning_rates: of each step.
-        auxiliary_sizes: samples of each auxiliary batch; 0: none.
-        auxiliary_epochs: in whose views they are; -1: none.
+    `first_step` is not 0 after a resume. Where a batch has no auxiliary one, its size is 0 and its epoch -1.
     """
 
     epoch: int
@@ -123,13 +106,7 @@ class TrainEpoch(Record):
 
 
 class Evaluate(SharedWork):
-    """Message: compute logits. Array: the ids of all batches, one after the other.
-
-    Attributes:
-        sizes: samples of each batch.
-        features: whether the inputs of the last linear layer are sent too.
-        epoch: in whose view; None: without augmentation.
-    """
+    """Message: compute logits, and `features` too if wanted. Array: the ids of all batches, one after the other."""
 
     sizes: tuple[int, ...]
     features: bool

@@ -62,13 +62,9 @@ class Pass(NamedTuple):
 
 
 def passes_of(size: int, training: TrainConfig, auxiliary_size: int | None, *, trains_on_auxiliary: bool) -> list[Pass]:
-    """The passes of a training step.
+    """The passes of a training step on `size` samples, and on so many auxiliary ones (self-distillation; None: none).
 
-    Args:
-        size: samples in its batch.
-        training: says into how many micro-batches a batch is split (see `micro_batches`).
-        auxiliary_size: samples of its auxiliary batch (self-distillation); None: none.
-        trains_on_auxiliary: they are part of the training pass; otherwise of a forward pass of their own, after it.
+    With `trains_on_auxiliary` they are part of the training pass; otherwise of a forward pass of their own, after it.
     """
     if training.grad_accum_steps > 1:
         return [Pass((part,), needs_grad=True) for part in batch_sizes(size, training.batch_size)]

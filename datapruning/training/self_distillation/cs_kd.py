@@ -20,10 +20,8 @@ MAX_SHOWN_CLASSES = 8
 class ClassPairs:
     """The kept samples by class: each has another one as its partner, a new one in every epoch.
 
-    Args:
-        kept: int64, the kept sample ids, each once.
-        labels: int64 [N], labels of all samples by id.
-        allow_singletons: a class with a single kept sample is no error; that sample is its own partner.
+    `kept` are ids int64, each once; `labels` int64 [N] those of all samples by id. With `allow_singletons`, the single kept
+    sample of a class is its own partner.
 
     Raises:
         InvalidValue: a class has a single kept sample, so that it has no partner.
@@ -69,12 +67,6 @@ class CSKD(SelfDistillation):
 
     As in the authors' code the partners have a forward pass of their own, after the batch and in training mode, so that
     batch norm counts them.
-
-    Args:
-        pairs: of samples of a class.
-        weight: of the term.
-        temperature: T.
-        seed: of the draws.
     """
 
     def __init__(self, pairs: ClassPairs, weight: float, temperature: float, seed: int) -> None:

@@ -18,15 +18,9 @@ class DLB(SelfDistillation):
     """task loss over both batches + weight * T^2 * KL(previous_T || current_T), `previous` constant (their section 3.2).
 
     A batch and the one before it pass through the network as one, and the task loss is the mean over both. The batch before
-    has another view than it had: the one that is half of the run's views away, so that soft labels of a teacher exist for
-    it. `previous` are its logits of the step before, in training mode. The last batch of an epoch is repeated in the first
-    step of the next; the first step of a run has the task loss alone.
-
-    Args:
-        weight: of the term.
-        temperature: T.
-        views: number of different views that the run sees: the recipe's, or the number of epochs if that is smaller. With
-            1, a batch is repeated in the same view.
+    has another view than it had: the one that is half of the run's `views` away, so that soft labels of a teacher exist for
+    it (with a single view, the same). `previous` are its logits of the step before, in training mode. The last batch of an
+    epoch is repeated in the first step of the next; the first step of a run has the task loss alone.
     """
 
     trains_on_auxiliary = True

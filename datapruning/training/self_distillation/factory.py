@@ -25,14 +25,10 @@ EXTRA_COMPUTE = {
 def make_self_distillation(
     context: Context, kept: NDArray[np.int64], seed: int, self_labels: SoftLabels | None, ids: NDArray[np.int64]
 ) -> SelfDistillation | None:
-    """The method of one training of a student, by the context's recipe; None: no self-distillation.
+    """The method of one training of a student of the `kept` samples, by the context's recipe; None: no self-distillation.
 
-    Args:
-        context: dataset and recipe.
-        kept: int64, the samples of the run.
-        seed: of the run.
-        self_labels: soft labels of the self teacher, for "tf-kd-self" alone.
-        ids: int64, the samples of this training; a part of the run may train on fewer.
+    The training is on the samples `ids` int64, which may be fewer in a part of the run. `self_labels` are the soft labels
+    of the self teacher, for "tf-kd-self" alone.
     """
     s, data = context.recipe.self_distill, context.data
     epochs = planned_epochs(context.recipe.train, len(kept), data.total)

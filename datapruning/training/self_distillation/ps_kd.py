@@ -18,14 +18,8 @@ IDS, TABLE = "ps-kd.ids", "ps-kd.table"
 class PSKD(SelfDistillation):
     """(1 - a_t) * task loss + a_t * CE(P, z), a_t = weight * (t + 1) / epochs in epoch t (their section 3.1, equation 7).
 
-    P is the softmax of the sample's last training pass, in the view it had. A sample without one has the task loss alone, as
-    all have in the first epoch.
-
-    Args:
-        ids: int64 [n], the samples to train on.
-        classes: number of classes.
-        weight: a at the end of the run.
-        epochs: of the whole run.
+    P is the softmax of the sample's last training pass, in the view it had. A sample without one has the task loss alone,
+    as all have in the first epoch. `epochs` are those of the whole run, `ids` int64 [n] the samples of this training.
     """
 
     def __init__(self, ids: NDArray[np.int64], classes: int, weight: float, epochs: int) -> None:

@@ -47,11 +47,7 @@ def virtual_teacher(labels: Tensor, classes: int, correct: float) -> Tensor:
 class TFKDSelf(SelfDistillation):
     """(1 - weight) * task loss + weight * scale * T^2 * KL(teacher_T || student_T): their section 4.
 
-    Args:
-        labels: of the self teacher: the same network, trained before on the same samples without distillation.
-        weight: of the term.
-        temperature: T.
-        scale: see `SelfDistillConfig`.
+    The self teacher is the same network, trained before on the same samples without distillation.
     """
 
     def __init__(self, labels: SoftLabels, weight: float, temperature: float, scale: float) -> None:

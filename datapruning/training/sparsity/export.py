@@ -34,13 +34,7 @@ class SparseWeightsMetadata(Record):
 def save_sparse(path: Path, weights: Mapping[str, Tensor], masks: Masks, result: RunResult) -> None:
     """Write an `.npz`: of each pruned weight its mask, eight entries to a byte, and its kept values in the mask's order.
 
-    Everything else (biases, norms, buffers) is written as it is.
-
-    Args:
-        path: the file.
-        weights: a state dict.
-        masks: of the same network.
-        result: of the run, which says what network it is.
+    Everything else in the state dict (biases, norms, buffers) is written as it is.
 
     Raises:
         IncompatibleInputs: a weight that is not zero where its mask removes it, or a mask without its weight.
@@ -83,12 +77,7 @@ def load_sparse(path: Path) -> dict[str, Tensor]:
 
 
 def export_weights(folder: Path, out: Path, *, sparse: bool = False) -> str:
-    """Export a finished run's weights; returns what was written, in words.
-
-    Args:
-        folder: of the run.
-        out: the file: `.safetensors` with zeros, or with `sparse` a compact `.npz`.
-        sparse: compact; for a pruned run alone.
+    """Export a finished run's weights as `.safetensors` with zeros, or `sparse` as a compact `.npz`; returns what it wrote.
 
     Raises:
         InvalidFile: no finished run, or `sparse` of one that was not pruned. OutputExists: `out` exists.

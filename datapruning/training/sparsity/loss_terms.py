@@ -40,9 +40,7 @@ class SaliencyBatch(NamedTuple):
 class SaliencyLoss:
     """The loss whose saliency is taken: of the labels alone (ProsPr, SNIP), or with self-distillation (EPSD).
 
-    Attributes:
-        config: the method and its settings.
-        task_loss: cross-entropy, or the student's loss with a teacher.
+    `task_loss`: cross-entropy, or the student's loss with a teacher.
     """
 
     config: SelfDistillConfig = field(default_factory=SelfDistillConfig)
@@ -51,12 +49,8 @@ class SaliencyLoss:
     def __call__(self, forward: Forward, previous: Forward | None, inputs: SaliencyBatch) -> Terms:
         """Both terms of the loss, scalars, so that they can be weighted against each other.
 
-        PS-KD has its final weight from the start, as the ramp of the training begins near 0.
-
-        Args:
-            forward: the network.
-            previous: the network one inner step before, which gets no gradient; None in the first step.
-            inputs: the batch.
+        PS-KD has its final weight from the start, as the ramp of the training begins near 0. `previous` is the network one
+        inner step before, which gets no gradient; None in the first step.
         """
         config = self.config
         if config.method == "dlb":

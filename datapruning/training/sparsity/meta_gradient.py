@@ -32,21 +32,12 @@ def mask_gradient(
     config: SparsityConfig,
     masks: Masks | None = None,
 ) -> tuple[dict[str, Tensor], tuple[float, float]]:
-    """d(loss after the steps)/d(mask), signed, at the given masks (default: all ones).
+    """d(loss after the steps)/d(mask), signed, at the given masks (default: all ones), and both terms of the loss.
 
-    The model and its buffers are left as they are. In training mode batch norm sees the batch, as in training.
-
-    Args:
-        model: at its initialisation, in the mode the loss is to see.
-        loss: of a batch.
-        inner_batches: one for each inner step.
-        outer_batches: those whose mean loss is differentiated.
-        config: learning rate of the inner steps, `match_gradients` and `mode`: "full" differentiates through the steps,
-            "first-order" takes dL/dtheta_i * w_init.
-        masks: where the derivative is taken.
-
-    Returns:
-        The derivative for each prunable weight, by name; and both terms of the loss.
+    The loss after a step on each inner batch is the mean over the outer ones. `config` has the learning rate,
+    `match_gradients` and `mode`: "full" differentiates through the steps, "first-order" takes dL/dtheta_i * w_init. The
+    model, at its initialisation, and its buffers are left as they are. In training mode batch norm sees the batch, as in
+    training.
     """
     initial = {name: p.detach() for name, p in model.named_parameters()}
     network = partial(partial, _call, model, {name: b.detach().clone() for name, b in model.named_buffers()})

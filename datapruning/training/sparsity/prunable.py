@@ -33,13 +33,7 @@ def prunable(model: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def layer_table(model: nn.Module, kept: Mapping[str, int], shape: tuple[int, int, int]) -> list[PrunedLayer]:
-    """What is kept in each layer and what it costs.
-
-    Args:
-        model: left as it was.
-        kept: kept weights, by the weight's name.
-        shape: (height, width, channels) of an image.
-    """
+    """What is kept in each layer (`kept`: by the weight's name) and what it costs, for images of `shape`, channels last."""
     positions: dict[str, int] = {}
     hooks = []
     for name, module in prunable_layers(model):

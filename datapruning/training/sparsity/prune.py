@@ -56,15 +56,10 @@ def prune_at_init(
     seed: int,
     self_teacher: SoftLabels | None = None,
 ) -> PruningResult:
-    """Masks for a network at its initialisation, by the context's recipe.
+    """Masks for a network at its initialisation, by the context's recipe; the network is left as it is.
 
-    Args:
-        context: dataset, loaders, recipe.
-        model: at its initialisation; left as it is.
-        ids: int64, the kept samples.
-        task_loss: the loss that self-distillation is added to where "epsd" takes the saliency of both.
-        seed: random seed of the batches.
-        self_teacher: soft labels for "tf-kd-self".
+    They are made with samples of `ids` int64, drawn by the seed. `task_loss`: what self-distillation is added to where
+    "epsd" takes the saliency of both; `self_teacher`: soft labels for "tf-kd-self".
 
     Raises:
         InvalidValue: a model with nothing to prune, a class with one sample where pairs are needed.

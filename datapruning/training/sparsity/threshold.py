@@ -22,17 +22,10 @@ def keep_largest(
 ) -> tuple[Masks, list[str]]:
     """Masks that keep the largest saliencies; of equal ones, the weight that comes first in the network.
 
-    A layer that would lose all its weights keeps its strongest one, so that signals pass; the count stays, as the
-    globally weakest others are removed instead.
-
-    Args:
-        saliency: of every prunable weight.
-        sparsity: the share that is removed, between 0 and 1.
-        scope: "global": one threshold for the network; "layer": the share is removed in every layer.
-        previous: masks of the round before; what they removed stays removed.
-
-    Returns:
-        The masks, and the names of the layers that were protected.
+    The share `sparsity` is removed, over the whole network ("global") or in every layer ("layer"); what the masks of the
+    round before removed stays removed. A layer that would lose all its weights keeps its strongest one, so that signals
+    pass; the count stays, as the globally weakest others are removed instead. Returns the masks, and the names of such
+    layers.
 
     Raises:
         DataPruningError: a saliency that is not finite.
