@@ -20,11 +20,9 @@ PREFIX = "hf:"
 
 
 def open_saved(spec: DatasetSpec, cache: Path) -> Dataset:
-    """Open `hf:FOLDER`; a sample id is the row of the "train" split, unless `holdout` takes rows out of it.
+    """Open `hf:FOLDER`, with `cache` as the folder of caches; a sample id is the row of the "train" split.
 
-    Args:
-        spec: its name begins with "hf:".
-        cache: folder of caches.
+    With `holdout` the ids are those of the rows that it leaves there, in order.
 
     Raises:
         MissingPackage: `datasets` is not installed.

@@ -26,13 +26,10 @@ def needed_paths(data: Dataset) -> tuple[str, ...]:
 def ids_of_paths(lines: Sequence[tuple[int, str]], data: Dataset, source: Path) -> list[int]:
     """Sample ids of image paths: relative to the dataset's folder or to the working directory, or absolute.
 
-    Args:
-        lines: (line number, path) each.
-        data: the dataset whose training images they are.
-        source: the file that holds the lines, for messages.
+    `lines` are (line number, path) each, read from the file `source`.
 
     Raises:
-        InvalidFile: naming the first line that is no training image, or one that comes twice.
+        InvalidFile: naming the first line that is no training image of `data`, or one that comes twice.
     """
     ids = {path: sample_id for sample_id, path in enumerate(needed_paths(data))}
     root = Path(parse_dataset_spec(data.source).name).resolve()

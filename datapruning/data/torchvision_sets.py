@@ -78,18 +78,11 @@ def open_array_set(name: str, root: Path, download: bool) -> Dataset:
 
 
 def open_image_file_set(spec: DatasetSpec, root: Path, download: bool, cache: Path) -> Dataset:
-    """Open one of `IMAGE_FILE_SETS`; a sample id is the position in torchvision's object.
-
-    Args:
-        spec: its name, and how its images are read.
-        root: torchvision's folder.
-        download: let torchvision fetch missing files.
-        cache: folder of caches.
+    """Open one of `IMAGE_FILE_SETS` in torchvision's folder `root`; a sample id is the position in torchvision's object.
 
     Raises:
-        InvalidFile: not under `root`, broken, or with files that are no images.
+        InvalidFile, MissingPackage: as `_open_splits`, and files that are no images.
         InvalidValue: `holdout`; these sets have a test set.
-        MissingPackage: torchvision needs another package for it.
     """
     if spec.holdout is not None:
         check_holdout(spec.name, "torchvision's", spec.holdout)
@@ -103,17 +96,10 @@ def open_image_file_set(spec: DatasetSpec, root: Path, download: bool, cache: Pa
 
 
 def _open_splits(name: str, entry: TorchvisionSet, root: Path, download: bool) -> dict[str, Any]:
-    """Torchvision's datasets of the splits "train" and "test".
-
-    Args:
-        name: name of the dataset, for messages.
-        entry: its line in the table.
-        root: torchvision's folder.
-        download: let torchvision fetch missing files.
+    """Torchvision's datasets of the splits "train" and "test"; with `download`, torchvision fetches missing files.
 
     Raises:
-        InvalidFile: not under `root`, or broken.
-        MissingPackage: torchvision needs another package for it.
+        InvalidFile: not under `root`, or broken. MissingPackage: torchvision needs another package for it.
     """
     import torchvision.datasets
 

@@ -14,13 +14,8 @@ Positive = Annotated[int, Field(ge=1)]
 class RecordingManifest(Record):
     """What every run of a recording has in common.
 
-    Attributes:
-        dataset: name of the dataset.
-        fingerprint: fingerprint of the dataset.
-        total: N, the number of training samples.
-        epochs: number of epochs of a run that trains to the end.
-        early_epoch: number of epochs before the early evaluation pass; None: the runs have none.
-        seed: random seed of the first run.
+    `total` is N, the number of training samples; `epochs` those of a run that trains to the end; `early_epoch` how many
+    come before the early evaluation pass (None: the runs have none); `seed` that of the first run.
     """
 
     format: Literal["datapruning.recording"] = "datapruning.recording"
@@ -34,15 +29,10 @@ class RecordingManifest(Record):
 
 
 class RunManifest(Record):
-    """What is known of a finished run.
+    """What is known of a finished run of `epochs` epochs, and whether it has the `early` and the `final` evaluation pass.
 
-    Attributes:
-        epochs: number of epochs that it was trained.
-        early: whether it has the early evaluation pass.
-        final: whether it has the evaluation pass after the last epoch.
-        cost: compute of training and evaluation passes.
-        sha256: SHA-256 (hex) of each file of arrays, by its path relative to the run's folder.
-        labels_sha256: the same of the recording's labels; None: they were not recorded.
+    `cost` is of training and evaluation; `sha256` has the SHA-256 (hex) of each file of arrays, by its path relative to the
+    run's folder, `labels_sha256` that of the recording's labels (None: they were not recorded).
     """
 
     epochs: Positive

@@ -73,11 +73,7 @@ class MembershipCounts:
 
 
 def count_members(ensemble: SubsetEnsemble, num_test: int) -> MembershipCounts:
-    """Read every member once.
-
-    Args:
-        ensemble: its members are read one at a time.
-        num_test: number of test samples.
+    """Read every member once; each was evaluated on `num_test` test samples.
 
     Raises:
         InvalidValue: too few members for an error bar, naming a sample; members of another test set.
@@ -129,12 +125,8 @@ def held_out_margins(ensemble: SubsetEnsemble) -> tuple[NDArray[np.float32], NDA
 def check_enough(inside: NDArray[np.generic], outside: NDArray[np.generic]) -> None:
     """Refuse an ensemble in which fewer than two members were trained on a sample, or fewer than two were not.
 
-    Args:
-        inside: [N], number of members that were trained on each sample.
-        outside: [N], number of members that were not.
-
     Raises:
-        InvalidValue: naming one.
+        InvalidValue: naming one; `inside` and `outside`, both [N], are the numbers of such members.
     """
     fewest = np.minimum(inside, outside)
     sample_id = int(fewest.argmin())

@@ -34,15 +34,10 @@ EARLY_WEIGHTS, STATE = "early.safetensors", "checkpoint.safetensors"
 
 
 def record_proxies(context: Context, seed: int, runs: int) -> Recording:
-    """Open the recording of this context in the workspace; missing runs are trained.
+    """Open the recording of this context in the workspace, with its first `runs` runs; those that are missing are trained.
 
     Of the runs that the recipe asks for, the first `evidence.full_runs` train to the end, the others to the early epoch.
-    A killed call resumes where it was.
-
-    Args:
-        context: dataset, recipe, device.
-        seed: random seed of the first run; run r has seed + r.
-        runs: number of runs that are needed.
+    Run r has the random seed `seed` + r. A killed call resumes where it was.
 
     Raises:
         InvalidValue: the early epoch comes after the last one.

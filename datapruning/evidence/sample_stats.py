@@ -61,26 +61,17 @@ def statistics(logits: Tensor, targets: Tensor, names: tuple[str, ...] = EVAL_ST
 
 
 def runner_up_class(logits: Tensor, targets: Tensor) -> Tensor:
-    """The class, other than the label, with the largest logit, int32 [n]; the lower one of equals.
-
-    Args:
-        logits: float [n, classes].
-        targets: int64 [n].
-    """
+    """The class, other than the target, with the largest of logits float [n, classes], int32 [n]; of equals the lower."""
     return logits.scatter(1, targets[:, None], -torch.inf).argmax(1).to(torch.int32)
 
 
 class SampleStats:
-    """Statistics [rows, N], each in one `.npy` memory map, and which entries were recorded.
+    """Statistics [rows, N], each in one `.npy` memory map in `folder`, and which entries were recorded.
 
-    Args:
-        folder: folder of the arrays; missing ones are created.
-        rows: number of recorded epochs.
-        total: N, the number of training samples.
-        statistics: their names.
+    A row is a recorded epoch; `total` is N, the number of training samples. Missing arrays are created.
 
     Raises:
-        InvalidFile: arrays missing, broken, or of another shape. DiskFull: the disk is full.
+        InvalidFile: arrays that are broken, or of another shape. DiskFull: the disk is full.
     """
 
     def __init__(self, folder: str | Path, rows: int, total: int, statistics: tuple[str, ...] = TRAIN_STATISTICS) -> None:

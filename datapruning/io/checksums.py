@@ -24,15 +24,10 @@ def file_digest(path: Path) -> str:
 
 
 def check_digest(path: Path, expected: str, advice: str) -> None:
-    """Refuse a file that has another SHA-256 than when it was written.
-
-    Args:
-        path: the file.
-        expected: its SHA-256 (hex) then.
-        advice: what to do, for the message.
+    """Refuse a file whose SHA-256 (hex) is not the `expected` one; `advice` says what to do.
 
     Raises:
-        InvalidFile: it was changed. OSError: it cannot be read.
+        InvalidFile: it was changed since it was written. OSError: it cannot be read.
     """
     stat = path.stat()
     if stat.st_size <= MAX_VERIFIED_BYTES and _cached_digest(str(path), stat.st_size, stat.st_mtime_ns) != expected:
@@ -57,12 +52,9 @@ def write_checksummed(path: Path) -> Iterator[None]:
 
 
 def verify_checksum(path: Path, advice: str, *, external: bool = False) -> None:
-    """Refuse a file that was changed since `write_checksummed`.
+    """Refuse a file that was changed since `write_checksummed`; `advice` says what to do.
 
-    Args:
-        path: the file.
-        advice: what to do, for the message.
-        external: whether another program may have written it, so that it may have no checksum.
+    An `external` file may have been written by another program, and then has no checksum.
 
     Raises:
         InvalidFile: it was changed, or its checksum is missing. OSError: it cannot be read.

@@ -14,13 +14,9 @@ from datapruning.io.npy import READ_ERRORS, open_npy_memmap
 
 
 def create_memmap(path: Path, kind: Any, shape: tuple[int, ...], *, sparse: bool = False) -> np.memmap[Any, Any]:
-    """A new `.npy` of zeros, opened as a memory map that can be written to.
+    """A new `.npy` of zeros, opened as a memory map that can be written to; an older file is replaced.
 
-    Args:
-        path: the file; an older one is replaced.
-        kind: numpy type of its numbers.
-        shape: of the array.
-        sparse: take no room on the disk before something is written; then never write through the map (`preallocate`).
+    A `sparse` one takes no room on the disk before something is written; never write through its map (see `preallocate`).
 
     Raises:
         DiskFull: the disk is full.
@@ -41,15 +37,10 @@ def create_memmap(path: Path, kind: Any, shape: tuple[int, ...], *, sparse: bool
 def open_checked_memmap(
     path: Path, kind: Any, shape: tuple[int | str, ...], content: str, mode: str = "r", advice: str = ""
 ) -> np.memmap[Any, Any]:
-    """An existing `.npy` as a memory map.
+    """An existing `.npy` as a memory map; `mode` is "r" or "r+".
 
-    Args:
-        path: the file.
-        kind: the numpy type that its numbers must have.
-        shape: the shape that it must have; a word such as "width" stands for any length.
-        content: what it holds, for the message.
-        mode: "r" or "r+".
-        advice: what to do, for the message.
+    In `shape`, a word such as "width" stands for any length. `content` names what it holds in messages, `advice` says what
+    to do.
 
     Raises:
         InvalidFile: missing, broken, or of another type or shape.

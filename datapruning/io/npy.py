@@ -108,11 +108,7 @@ def open_npy_memmap(path: Path, mode: str = "r") -> np.memmap[Any, Any]:
 
 
 def read_npz_arrays(path: Path, names: Collection[str] | None = None) -> dict[str, Array]:
-    """The arrays of a `.npz`, by name.
-
-    Args:
-        path: the file.
-        names: those that are wanted; others are left unread. None: all.
+    """The arrays of a `.npz`, by name; those that are not among `names` are left unread (None: all are read).
 
     Raises:
         OSError, ValueError, and others of `READ_ERRORS`: missing, broken, a bomb, or of other types.

@@ -61,8 +61,7 @@ def read_npz(path: Path, what: str, names: Collection[str] | None = None) -> tup
         names: of all the arrays that such a file may have; others are left unread. None: whatever there is.
 
     Raises:
-        InvalidFile: missing, truncated, no `.npz`, a bomb, needing pickle, without a JSON `meta` or checksums,
-            or changed since.
+        InvalidFile: missing, truncated, no `.npz`, a bomb, needing pickle, without `meta` or checksums, or changed since.
     """
     arrays, meta = _read_arrays(path, what, names and {*names, "meta"})
     recorded = meta.pop(CHECKSUM, None)

@@ -35,9 +35,7 @@ def _checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str
 def load_tensors(path: Path, *, external: bool = False) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Read (tensors, metadata) of a safetensors file. Its checksum is left out of the metadata.
 
-    Args:
-        path: the file.
-        external: whether another program may have written it, so that it may have no checksum.
+    An `external` file may have been written by another program, and then has no checksum.
 
     Raises:
         InvalidFile: missing, broken, changed since `save_tensors` wrote it, or without a checksum.

@@ -60,12 +60,7 @@ def verify_text(path: Path, text: str) -> None:
 
 
 def check_recorded(path: Path, recorded: object, actual: object) -> None:
-    """Refuse a file whose recorded checksum is missing or is not that of its content.
-
-    Args:
-        path: of the file, for messages.
-        recorded: the checksum that the file carries; None: it carries none.
-        actual: the checksum of what was read.
+    """Refuse a file whose recorded checksum is missing (None) or is not the actual one, that of what was read.
 
     Raises:
         InvalidFile: the file was changed since it was written, or was not written by this package.

@@ -40,14 +40,9 @@ class FailedTrial(Record):
 
 
 class RunningTrial(Record):
-    """Who began a trial that is not finished.
+    """Who began a trial that is not finished: the process `pid` on the machine `host`, at the Unix time `since` in seconds.
 
-    Attributes:
-        config: of the trial.
-        pid: of the process.
-        host: name of the machine.
-        since: Unix time in seconds.
-        alive: whether the process still holds the trial's lock; not part of the file.
+    `alive`, whether the process still holds the trial's lock, is not part of the file.
     """
 
     config: TrialConfig

@@ -31,12 +31,9 @@ __all__ = ["FailedTrial", "RunningTrial", "Trial", "TrialConfig", "TrialStore"]
 
 
 class TrialStore:
-    """Rows in a folder.
+    """Trials in a folder, which is made if it is not there.
 
-    Args:
-        folder: made if it is not there.
-        identity: plain data that all rows share (dataset fingerprint, recipe, thread count, ...); part of the store's
-            identity.
+    `about` is plain data that all trials share (dataset fingerprint, recipe, thread count, ...): the identity of the store.
 
     Raises:
         IncompatibleInputs: the folder is a store about something else.

@@ -8,18 +8,11 @@ from datapruning.utils.records import Record, parse_record
 
 
 class EpochRecord(Record):
-    """One epoch, in means over its samples.
+    """One epoch, counted from 0, in means over its samples.
 
-    Attributes:
-        epoch: counted from 0.
-        loss: the loss that was minimised.
-        train_accuracy: in percent, on the augmented images as they were trained on.
-        lr: learning rate of the last step.
-        step: optimiser steps made so far.
-        seconds: of this epoch.
-        label_loss: label cross-entropy before it was weighted; None where the loss has no such term.
-        kd_loss: KD loss (T^2 * KL) before it was weighted; None where there is no teacher.
-        self_distillation_loss: the term of self-distillation before it was weighted; None where there is none.
+    `train_accuracy` is in percent, on the augmented images as they were trained on; `lr` that of the last step; `step`
+    counts the optimiser steps so far. The losses are the one that was minimised and its terms before they were weighted:
+    label cross-entropy, KD loss (T^2 * KL) and self-distillation; None where the loss has no such term.
     """
 
     epoch: int

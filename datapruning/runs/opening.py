@@ -48,10 +48,7 @@ class ContextSettings(OpenSettings, total=False):
 def validate_recipe(dataset: str, recipe: str | None, changes: Sequence[str] = ()) -> None:
     """Refuse a wrong recipe, or views larger than the images, before image files are decoded.
 
-    Args:
-        dataset: as `open_dataset` takes it; nothing is checked of a dataset that does not consist of image files.
-        recipe: a name or a path; None: the dataset's own.
-        changes: "table.key=value" each.
+    Of a `dataset` (as `open_dataset` takes it) that does not consist of image files, nothing is checked.
 
     Raises:
         UnknownName, InvalidFile, InvalidValue: no such recipe, a mistake in it, or its `views.size` is too large.

@@ -27,16 +27,9 @@ if TYPE_CHECKING:
 
 
 class SplitSpec(Record):
-    """A split of a dataset, for another process to open.
+    """A split ("train" or "test") of a dataset, for another process to open; `dataset` and `data_root` as in `open_dataset`.
 
-    Attributes:
-        dataset: as `open_dataset` takes it.
-        data_root: folder of the torchvision datasets; None: the default.
-        workspace: workspace folder, absolute.
-        split: "train" or "test".
-        loader: kind of the loader.
-        fingerprint: of the dataset.
-        name: of the dataset, for messages.
+    `workspace` is absolute, `loader` the kind of the loader; `name` names the dataset in messages.
     """
 
     dataset: str
@@ -60,11 +53,8 @@ class OpenSplit(Record):
 class ProcessGroup:
     """The processes of this run, seen from process 0.
 
-    Attributes:
-        channel: to the others.
-        data_root: folder of the torchvision datasets, where one was given.
-        synchronized: whether the others wait for a message, as far as is known.
-        splits: those that the others have opened, with their positions in the order of opening.
+    `data_root` is the folder of the torchvision datasets, if one was given. `synchronized`: whether the others wait for a
+    message, as far as is known. `splits`: those that the others have opened, with their positions in the order of opening.
     """
 
     channel: Channel
@@ -100,11 +90,7 @@ def num_processes() -> int:
 class SharedLoader:
     """A loader whose split the other processes can open too, so that they can share the work on its samples.
 
-    Args:
-        loader: of this process.
-        group: the processes.
-        split: what the others open.
-        device: of its batches.
+    `loader` is that of this process, `device` that of its batches.
     """
 
     def __init__(self, loader: Loader, group: ProcessGroup, split: SplitSpec, device: torch.device) -> None:

@@ -60,8 +60,8 @@ class Run:
         Another process with the same run is waited for. A folder that is refused is left as it was.
 
         Args:
-            recipe: the settings.
-            tables: those of its tables that this run depends on.
+            recipe: the settings, of which the run depends on those in `tables`.
+            tables: their names.
             options: how the run was asked for.
             environment: of this process; once a run has begun, the recorded one holds (`self.environment`).
 

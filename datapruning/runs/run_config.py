@@ -17,10 +17,7 @@ R = TypeVar("R", bound=Record)
 class NumericsKey(Record):
     """What float sums are rounded by, and hence part of the identity of whatever is computed from them.
 
-    Attributes:
-        threads: torch threads on the CPU.
-        device: "cpu" or "cuda".
-        processes: number of processes that share the work; None: one.
+    `threads` are torch's on the CPU; `device` is "cpu" or "cuda"; `processes` share the work (None: one).
     """
 
     threads: Annotated[int, Field(ge=1)]
@@ -31,10 +28,7 @@ class NumericsKey(Record):
 class Environment(NumericsKey):
     """Where a run was made: the [environment] table of its config.toml; `device` may have the number of a GPU.
 
-    Attributes:
-        data: path or name of the dataset.
-        torch: version of torch.
-        loader: kind of the loader.
+    `data` is the path or the name of the dataset, `torch` the version of torch, `loader` the kind of the loader.
     """
 
     data: str
@@ -45,19 +39,11 @@ class Environment(NumericsKey):
 class RunOptions(Record):
     """How a run was asked for: the [run] table of its config.toml. The defaults hold where the table was written by hand.
 
-    Attributes:
-        verb: "train" for a student, "teach" for a teacher.
-        data: name of the dataset.
-        fingerprint: of the dataset.
-        fraction: share of the training set that was asked for; None: sample ids were given, or it is a teacher.
-        scorer: that ranked the samples.
-        balance: "none" or "class".
-        subset: hash of the sample ids.
-        kd_weight: 0 to 1, or "auto".
-        seed: random seed.
-        teacher: run folders, "auto" before them where one of them is chosen; None: the recipe's teacher.
-        strategy: that chose the samples, where the scorer alone does not say so.
-        strategy_settings: of the strategy, as "name=value".
+    `verb` is "train" for a student, "teach" for a teacher. `data` and `fingerprint` are of the dataset; `subset` is the
+    hash of the sample ids. `fraction` is the share of the training set that was asked for (None: ids were given, or it is a
+    teacher). `kd_weight` is 0 to 1, or "auto"; `teacher` are run folders, "auto" before them where one of them is chosen
+    (None: the recipe's teacher). `strategy` and its settings, as "name=value", stand where the scorer alone does not say
+    how the samples were chosen.
     """
 
     verb: Literal["train", "teach"] = "train"

@@ -13,10 +13,8 @@ from datapruning.evidence.embeddings import import_faiss, nearest_candidates
 class Graph:
     """An undirected graph of n nodes. The edges of node i are those from `starts[i]` to `starts[i + 1]`.
 
-    Attributes:
-        starts: int64 [n + 1].
-        ends: the other node of each edge, int64; every edge occurs twice, once from either side.
-        lengths: float64, like `ends`.
+    `starts` is int64 [n + 1]; `ends`, int64, is the other node of each edge, which occurs twice, once from either side;
+    `lengths`, float64, its length.
     """
 
     starts: NDArray[np.int64]
@@ -32,12 +30,9 @@ class Graph:
 def nearest(features: NDArray[Any], k: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """(Euclidean distances, positions) of the k nearest others of each row, both [n, k]; of equals the lower position first.
 
-    faiss finds k + 1 candidates in float32; their distances are then computed anew in float64, because faiss's own lose
-    the small ones to rounding. Where more than k rows are at one distance, faiss decides which are candidates.
-
-    Args:
-        features: float [n, dim], n > k.
-        k: at least 1.
+    faiss finds k + 1 candidates among features float [n, dim], n > k, in float32; their distances are then computed anew in
+    float64, because faiss's own lose the small ones to rounding. Where more than k rows are at one distance, faiss decides
+    which are candidates.
     """
     points = np.ascontiguousarray(features, np.float32)
     points -= points.mean(0)  # smaller numbers, smaller rounding

@@ -11,12 +11,10 @@ FORWARD_PASS_COST = 1 / 3
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 class ComputeCost:
-    """The compute that a piece of work took.
+    """The compute that a piece of work took, and its seconds on the machine.
 
-    Attributes:
-        samples_seen: samples that went through a training pass.
-        evaluated: samples that went through a forward pass alone.
-        seconds: on the machine.
+    `samples_seen` counts samples that went through a training pass, `evaluated` those that went through a forward pass
+    alone.
     """
 
     samples_seen: int = 0

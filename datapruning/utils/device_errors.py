@@ -40,11 +40,11 @@ def translate_device_errors(doing: str, batch_size: int | None = None, grad_accu
 def as_device_error(
     error: BaseException, doing: str, batch_size: int | None = None, grad_accum_steps: int = 1
 ) -> DataPruningError | None:
-    """What an exception says of memory or a GPU; None: it is about something else.
+    """What an exception of torch, numpy or Python says of memory or a GPU; None: it is about something else.
 
     Args:
-        error: as torch, numpy or Python raised it.
-        doing: what was done, "student".
+        error: the exception.
+        doing: what was done, such as "student".
         batch_size: samples that went through the network at a time, where a setting says so.
         grad_accum_steps: such batches an update.
     """

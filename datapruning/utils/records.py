@@ -28,12 +28,7 @@ R = TypeVar("R", bound=BaseModel)
 
 
 def parse_record(kind: type[R], value: object, source: str) -> R:
-    """Check JSON data against a model.
-
-    Args:
-        kind: the model.
-        value: what `json.loads` returned.
-        source: the name of the file, for messages.
+    """Check JSON data, as `json.loads` returns it, against a model; `source` names the file in messages.
 
     Raises:
         InvalidFile: an unknown key (the nearest known one is named), a missing key or a value of a wrong type, in one line.

@@ -89,16 +89,10 @@ def bilinear_weights(begin: NDArray[np.int64], length: NDArray[np.int64], size: 
 
 
 def resample(images: Tensor, boxes: NDArray[np.int64], height: int, width: int) -> Tensor:
-    """The boxes of the images, resampled. A kernel of `numba_kernels.py` does it on a CPU; torch serves every other device.
+    """The boxes (int64 [n, 4], see `random_resized_boxes`) of uint8 images [n, h, w, channels], resampled.
 
-    Args:
-        images: uint8 [n, h, w, channels].
-        boxes: int64 [n, 4], see `random_resized_boxes`.
-        height: height of the result.
-        width: width of the result.
-
-    Returns:
-        uint8 [n, height, width, channels].
+    A kernel of `numba_kernels.py` does it on a CPU; torch serves every other device. Returns uint8 [n, height, width,
+    channels].
     """
     down, across = bilinear_weights(boxes[:, 0], boxes[:, 2], height), bilinear_weights(boxes[:, 1], boxes[:, 3], width)
     run = resample_kernel() if images.device.type == "cpu" else None

@@ -53,13 +53,7 @@ class CutMixParams(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class CutMix:
-    """A CutMix policy bound to a subset.
-
-    Attributes:
-        policy: how often samples are mixed.
-        seed: the view seed.
-        subset_ids: int64, the kept ids, sorted and unique.
-    """
+    """A CutMix policy bound to the view seed and to a subset: its kept ids, int64, sorted and unique."""
 
     policy: CutMixPolicy
     seed: int

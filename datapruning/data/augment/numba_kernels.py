@@ -53,18 +53,10 @@ def _compiled(function: Kernel) -> Kernel | None:
 def augment_cpu(
     run: Kernel, images: Tensor, params: NDArray[np.int64], policy: AugmentPolicy, mean: Tensor, std: Tensor
 ) -> Tensor:
-    """`Augmentation.apply` by the kernel.
+    """`Augmentation.apply` by the kernel `run`, of uint8 images [n, height, width, channels] on the CPU.
 
-    Args:
-        run: the result of `augment_kernel`.
-        images: uint8 [n, height, width, channels] on the CPU.
-        params: int64 [n, 5], see `Augmentation.sample_params`.
-        policy: crop and cutout in pixels.
-        mean: float32 [width * channels], a row's worth of channel means.
-        std: likewise.
-
-    Returns:
-        float32 [n, channels, height, width], channels last in memory.
+    `params` are those of `Augmentation.sample_params`; `mean` and `std` are float32 [width * channels], a row's worth of
+    the channels' own. Returns float32 [n, channels, height, width], channels last in memory.
     """
     shape = images.shape
     views = torch.from_numpy(np.empty(tuple(shape), np.float32))  # NumPy asks for huge pages, torch does not: fewer faults

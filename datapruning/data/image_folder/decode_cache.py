@@ -52,16 +52,11 @@ class CorruptFile(Record):
 
 
 class SplitManifest(Record):
-    """The manifest `ROLE.json` of a decoded split.
+    """The manifest `ROLE.json` of a decoded split: `count` images of `image_size` pixels each way, decoded by `rule`.
 
-    Attributes:
-        count: number of images.
-        image_size: side in pixels.
-        rule: how the images were decoded (see `RULE`).
-        content_hash: SHA-256 (hex) of the files' names and bytes.
-        corrupt: the files that are no images.
-        pixel_sums: see `Dataset.pixel_sums`; of the images before they were encoded as JPEG.
-        jpg_quality: quality of the JPEG that the images are stored as; None: they are stored raw.
+    `content_hash` is the SHA-256 (hex) of the files' names and bytes; `corrupt` are the files that are no images;
+    `pixel_sums` (see `Dataset`) are of the images before they were encoded as JPEG of quality `jpg_quality` (None: they are
+    stored raw).
     """
 
     count: Count
@@ -112,14 +107,9 @@ def decoded_folder(name: str, form: ImageFormat, splits: dict[str, ImageFiles], 
 def decode_splits(
     where: str, splits: dict[str, ImageFiles], form: ImageFormat, folder: Path, *, skip_unreadable: bool
 ) -> dict[str, DecodedSplit]:
-    """Decode every split that is not in `folder` yet, and open all of them.
+    """Decode every split ("train", "test") that is not in `folder` (see `decoded_folder`) yet, and open all of them.
 
-    Args:
-        where: the dataset, for messages.
-        splits: "train" and "test".
-        form: how the decoded images are stored.
-        folder: see `decoded_folder`.
-        skip_unreadable: go on where an image cannot be decoded; it becomes grey.
+    `where` names the dataset in messages. With `skip_unreadable` an image that cannot be decoded becomes grey.
 
     Raises:
         InvalidFile: an image that cannot be decoded (nothing is left behind), or a broken file in `folder`.

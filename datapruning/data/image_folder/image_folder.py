@@ -33,15 +33,10 @@ def open_folder(spec: DatasetSpec, cache: Path) -> Dataset:
 def decoded_dataset(
     name: str, where: str, spec: DatasetSpec, classes: tuple[str, ...], splits: dict[str, ImageFiles], cache: Path
 ) -> Dataset:
-    """The dataset of decoded splits. Corrupt training images keep their ids; corrupt test images are left out.
+    """The dataset of decoded splits ("train", "test").
 
-    Args:
-        name: name of the dataset.
-        where: the dataset, for messages.
-        spec: by which it is opened again.
-        classes: names, by label.
-        splits: "train" and "test".
-        cache: folder of caches.
+    Corrupt training images keep their ids; corrupt test images are left out. `where` names the dataset in messages, `spec`
+    opens it again, `classes` are the names by label, `cache` is the folder of caches.
 
     Raises:
         InvalidFile: as `decode_splits`, and if no image of a split can be decoded.

@@ -55,12 +55,9 @@ class ImageSubset(LazyImages):
 
 
 class JpegArchive(LazyImages):
-    """JPEG files of one size, one after another in one file; decoded by one thread per CPU.
+    """JPEG files of `size` pixels each way, one after another in the file `path`; decoded by one thread per CPU.
 
-    Args:
-        path: the file.
-        ends: int64 [n], the offset in bytes at which each image ends.
-        size: side of the images in pixels.
+    `ends`, int64 [n], is the offset in bytes at which each of them ends.
 
     Raises:
         InvalidFile: `ends` that are not those of the file.

@@ -85,12 +85,7 @@ def scan_image_folder(
 
 
 def check_holdout(where: str, test: str | None, holdout: float | None) -> None:
-    """Check that a dataset has a test set or is given a holdout, and not both.
-
-    Args:
-        where: the dataset, for messages.
-        test: the name of its test set; None: it has none.
-        holdout: the fraction of the training set that becomes the test set.
+    """Check that the dataset `where` has a test set, named `test`, or is given a holdout, and not both.
 
     Raises:
         InvalidValue: both. InvalidFile: neither.

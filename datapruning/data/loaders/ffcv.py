@@ -29,8 +29,7 @@ class FFCVLoader:
         ids: the sample ids in the file, sorted, where it holds a subset (`dprune cache --subset`); default: all.
 
     Raises:
-        InvalidFile: no `.beton`, or one of another number of samples.
-        MissingPackage: FFCV is not installed.
+        InvalidFile: no `.beton`, or one of another number of samples. MissingPackage: FFCV is not installed.
     """
 
     kind = "ffcv"

@@ -16,12 +16,9 @@ TOOLS = {"tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow"}
 
 @dataclass(frozen=True)
 class RunInfo:
-    """The run that is shown.
+    """The run that is shown: its folder, for logs of this run alone, and the text of its config.toml.
 
-    Attributes:
-        folder: run folder; logs of this run alone lie inside.
-        workspace: folder of logs that all runs share.
-        config: text of config.toml.
+    `workspace` is the folder of logs that all runs share.
     """
 
     folder: Path
@@ -46,12 +43,9 @@ class RunInfo:
 
 @dataclass(frozen=True)
 class LogHandle:
-    """An open log.
+    """An open log: the name by which another process opens it again, and the location where people find it.
 
-    Attributes:
-        name: by which another process opens it again.
-        location: where people find it.
-        num_epochs: that it holds: fewer than it was given, where a tool lost some when a process was killed.
+    `num_epochs` that it holds: fewer than it was given, where a tool lost some when a process was killed.
     """
 
     name: str
@@ -63,13 +57,7 @@ class Tracker(Protocol):
     """One tool. Whatever its methods raise ends the log in this process and nothing else."""
 
     def start(self, run: RunInfo, log: str | None, num_epochs: int) -> LogHandle:
-        """Open the log: a new one, or the one that another process began.
-
-        Args:
-            run: what is shown; a new log gets its settings.
-            log: name that `start` gave it before; None: it is new.
-            num_epochs: that it was given.
-        """
+        """Open the log that `start` named `log` in another process, of `num_epochs` epochs; None: a new one."""
 
     def log_epoch(self, epoch: int, numbers: Mapping[str, float]) -> None:
         """Log the numbers of an epoch, counted from 0."""

@@ -45,10 +45,7 @@ class Trackers:
 
 
 def find_tools(names: Sequence[str]) -> tuple[str, ...]:
-    """The names of tools, each once, checked to be usable.
-
-    Args:
-        names: of tools; one text may hold several, separated by commas.
+    """The names of tools, each once, checked to be usable; one text may hold several, separated by commas.
 
     Raises:
         UnknownName: an unknown tool. MissingPackage: its package is not installed.
@@ -92,10 +89,7 @@ class RunTracker:
     def open(self, config: str, metrics: str, result: str) -> Iterator[None]:
         """Log while the block runs; what the folder holds already is logged first.
 
-        Args:
-            config: name of the settings file in the folder.
-            metrics: name of the metrics file, which may be missing.
-            result: name of the result file, which may be missing.
+        The arguments name the files in the folder; those of metrics and of the result may be missing.
 
         Raises:
             InvalidFile: one of them, or tracking.json, is broken.
