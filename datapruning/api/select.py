@@ -13,7 +13,7 @@ from datapruning.data.dataset import Dataset
 from datapruning.data.registry import SOURCES, open_dataset
 from datapruning.errors import InvalidValue
 from datapruning.runs.context import WORKSPACE
-from datapruning.selection.evidence import open_evidence, recording_of
+from datapruning.selection.evidence import open_recording_for
 from datapruning.selection.select import Balance, check_balance
 from datapruning.selection.select import select as select_from
 from datapruning.selection.strategies import get_strategy
@@ -62,10 +62,10 @@ def select(
     if dataset is not None:
         check_same_dataset("these scores", scores.meta, dataset)
     labels = None if dataset is None else dataset.train.labels
-    folder = recording_of(get_strategy(strategy), scores, recording)
+    evidence = open_recording_for(get_strategy(strategy), scores, recording)
     subset = select_from(
         scores, fraction, strategy=strategy, settings=settings, balance=cast(Balance, balance), labels=labels, seed=seed,
-        evidence=open_evidence(folder, scores), recording=folder,
+        evidence=evidence,
     )  # fmt: skip
     if out is not None:
         save_if_new(subset, Path(out))

@@ -23,8 +23,8 @@ from datapruning.runs.context import Context
 from datapruning.runs.run import FinishedRun, Run
 from datapruning.runs.run_config import RunOptions
 from datapruning.selection.select import check_balance
-from datapruning.selection.settings import format_settings
 from datapruning.selection.strategies import get_strategy
+from datapruning.selection.strategy import format_settings
 from datapruning.teachers.load import LoadedTeacher
 from datapruning.teachers.prepare import load_teachers
 from datapruning.training.self_distillation.factory import check_combination, check_pairs

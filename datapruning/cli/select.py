@@ -45,7 +45,7 @@ def command(
     from datapruning.artifacts.save import save_if_new
     from datapruning.artifacts.subset_file import subset_from_file
     from datapruning.errors import InvalidValue
-    from datapruning.selection.settings import parse_settings
+    from datapruning.selection.strategy import parse_settings
 
     if list_strategies:
         _print_strategies()

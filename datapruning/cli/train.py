@@ -73,7 +73,7 @@ def command(
     """
     from datapruning.api.train import StudentOptions, rerun, train
     from datapruning.runs.run_config import read_run_options
-    from datapruning.selection.settings import parse_settings
+    from datapruning.selection.strategy import parse_settings
 
     given: StudentOptions = {
         "fraction": fraction, "scorer": scorer, "scores": scores, "strategy": strategy,

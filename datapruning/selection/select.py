@@ -1,7 +1,6 @@
 """Selection: from scores to a subset, by a strategy, over all samples or inside each class."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -40,7 +39,6 @@ def select(
     labels: NDArray[np.int64] | None = None,
     seed: int = 0,
     evidence: EvidenceSource | None = None,
-    recording: str | Path | None = None,
 ) -> Subset:
     """Keep floor(f*N + 1/2) samples, or that rule inside each class (at least one) with `balance="class"`.
 
@@ -53,7 +51,6 @@ def select(
         labels: int64 [N].
         seed: random seed of draws.
         evidence: evidence that some strategies read in addition to the scores.
-        recording: its folder, for the subset's metadata.
 
     Raises:
         InvalidValue: a bad fraction, one so small that nothing is kept, balance without labels, a bad setting, or scores or
@@ -93,7 +90,7 @@ def select(
         seed=seed,
         scores=scores.meta,
         settings=dict(resolved) or None,
-        recording=None if recording is None else str(recording),
+        recording=None if per_sample is None or evidence is None else str(evidence.folder),
     )
     return Subset(np.sort(kept), meta)
 

@@ -21,7 +21,7 @@ from datapruning.io.npz import read_meta
 from datapruning.io.tensors import load_tensors
 from datapruning.runs.result import PrunedLayer, RunResult, SparsityRecord, StudentResult, TrainedResult
 from datapruning.runs.run import CONFIG, MODEL, Run
-from datapruning.selection.settings import format_settings
+from datapruning.selection.strategy import format_settings
 from datapruning.training.sparsity.export import load_sparse
 from datapruning.training.sparsity.masks import load_masks
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ class Made:
     asked: int | None = None
     name: str = "d"
     fingerprint: str = "f"
+    folder: Path = Path("recording")
 
     @property
     def total(self) -> int:

@@ -7,8 +7,7 @@ from numpy.typing import NDArray
 
 from datapruning.errors import InvalidValue
 from datapruning.selection.draw import gumbel_noise, rank_descending
-from datapruning.selection.settings import Setting, Settings
-from datapruning.selection.strategy import EvidenceSource, Pool, Positions, Strategy
+from datapruning.selection.strategy import EvidenceSource, Pool, Positions, Setting, Settings, Strategy
 
 KEY = 0xBE7A
 NUM_ANCHORS = 10

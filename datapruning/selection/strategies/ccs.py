@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 
 from datapruning.errors import InvalidValue
 from datapruning.selection.draw import rank_descending
-from datapruning.selection.settings import Setting
-from datapruning.selection.strategy import Pool, Positions, Strategy
+from datapruning.selection.strategy import Pool, Positions, Setting, Strategy
 from datapruning.utils.hashing import hash_ids
 
 KEY = 0xCC5

@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 
 from datapruning.errors import InvalidValue
 from datapruning.selection.graph import Graph, neighbour_graph
-from datapruning.selection.settings import Setting, Settings
-from datapruning.selection.strategy import EvidenceSource, Pool, Positions, Strategy
+from datapruning.selection.strategy import EvidenceSource, Pool, Positions, Setting, Settings, Strategy
 
 
 def forward(graph: Graph, values: NDArray[np.float64]) -> NDArray[np.float64]:

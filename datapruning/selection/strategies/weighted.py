@@ -3,8 +3,7 @@
 import numpy as np
 
 from datapruning.selection.draw import gumbel_noise, rank_descending
-from datapruning.selection.settings import Setting
-from datapruning.selection.strategy import Pool, Positions, Strategy
+from datapruning.selection.strategy import Pool, Positions, Setting, Strategy
 
 KEY = 0x3E1647
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from datapruning.errors import IncompatibleInputs, InvalidValue, UnknownName
 from datapruning.selection.draw import gumbel_noise
 from datapruning.selection.select import select
-from datapruning.selection.settings import format_settings, parse_settings
 from datapruning.selection.strategies import find_strategies, get_strategy
+from datapruning.selection.strategy import format_settings, parse_settings
 from datapruning.utils.fraction import kept_count
 from tests.helpers.strategy_problems import FRACTIONS, PROBLEMS, Problem, kept, problem, scored
 
