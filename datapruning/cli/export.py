@@ -25,7 +25,7 @@ def command(
 
     Example: dprune export el2n-30.npz --out el2n-30.csv
     """
-    from datapruning.tools.export.export import export
+    from datapruning.tools.export import export
 
     o.print_result(
         export(

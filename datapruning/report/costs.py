@@ -13,14 +13,13 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from datapruning.report.run_records import NO_KD, RunRecord
-from datapruning.utils.cost import ComputeCost
 
 Measure = Literal["samples", "seconds"]
-Part = Literal["train", "search", "self_teacher", "self_soft_labels", "prune", "teacher", "soft_labels", "scoring"]
-"""The parts of the work, as result.json names them."""
 MEASURES: tuple[Measure, ...] = get_args(Measure)
-OWN_PARTS: tuple[Part, ...] = ("train", "search", "self_teacher", "self_soft_labels", "prune")
-"""What every student pays for itself."""
+OWN_PARTS = ("train", "search", "self_teacher", "self_soft_labels", "prune")
+"""Parts of the work, as result.json names them, that every student pays for itself."""
+SHARED_PARTS = ("teacher", "soft labels", "scoring")
+"""What is paid once, however many students follow."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class GroupCost:
         per_student: What one student pays for itself, mean over the runs.
         search: The part of `per_student` that the search for the KD weight takes.
         prune: The part of `per_student` that pruning its weights takes.
-        shared: What is paid once, however many students follow, by "teacher", "scoring" and "soft labels".
+        shared: What is paid once, by `SHARED_PARTS`, as far as the runs need it.
     """
 
     per_student: RecordedCost
@@ -69,24 +68,44 @@ def group_cost(runs: Sequence[RunRecord]) -> GroupCost:
     A run that found a shared artifact in the workspace may record less of it than the one that made it, so that of
     shared costs the largest counts.
     """
-    per_student = [sum((recorded_cost(run, part) or ZERO_COST for part in OWN_PARTS), ZERO_COST) for run in runs]
-    search = [recorded_cost(run, "search") or ZERO_COST for run in runs]
-    prune = [recorded_cost(run, "prune") or ZERO_COST for run in runs]
-    shared = {}
-    if any(run.kd != NO_KD for run in runs):
-        shared["teacher"] = _combine([_teacher_cost(run) for run in runs], max)
-        shared["soft labels"] = _combine([recorded_cost(run, "soft_labels") or UNKNOWN_COST for run in runs], max)
-    scoring = _combine([_scoring_cost(run) for run in runs], max)
-    if scoring != ZERO_COST:
-        shared["scoring"] = scoring
-    mean_own, mean_search, mean_prune = (_combine(costs, statistics.mean) for costs in (per_student, search, prune))
-    return GroupCost(mean_own, mean_search, mean_prune, shared)
+    by_part: dict[str, list[RecordedCost]] = {}
+    for run in runs:
+        for part, cost in _run_costs(run).items():
+            by_part.setdefault(part, []).append(cost)
+    costs = {part: _combine(by_part[part], max if part in SHARED_PARTS else statistics.mean) for part in by_part}
+    shared = {part: costs[part] for part in SHARED_PARTS if part in costs}
+    if shared.get("scoring") == ZERO_COST:
+        del shared["scoring"]
+    return GroupCost(costs["student"], costs["search"], costs["prune"], shared)
 
 
-def recorded_cost(run: RunRecord, part: Part) -> RecordedCost | None:
-    """What result.json records of a part of the work; None where it records nothing."""
-    cost: ComputeCost | None = getattr(run.result.costs, part)
-    return None if cost is None else RecordedCost(cost.training_passes, cost.seconds)
+def _run_costs(run: RunRecord) -> dict[str, RecordedCost]:
+    """What a run paid for itself ("student", and of that "search" and "prune"), and what it shares with others."""
+    recorded = {
+        part: RecordedCost(cost.training_passes, cost.seconds) for part, cost in run.result.costs if cost is not None
+    }
+    costs = {part: recorded.get(part, ZERO_COST) for part in ("search", "prune")}
+    costs["student"] = sum((recorded.get(part, ZERO_COST) for part in OWN_PARTS), ZERO_COST)
+    if run.kd != NO_KD:
+        teacher = recorded.get("teacher", UNKNOWN_COST)  # of all candidates, where one was chosen
+        costs["teacher"] = (
+            RecordedCost(0.0, None) if teacher == ZERO_COST else teacher
+        )  # a file does not say how long it took
+        costs["soft labels"] = recorded.get("soft_labels", UNKNOWN_COST)
+    if not run.is_full:  # scorers that share evidence are charged all of it, each
+        needs_no_evidence = run.result.scorer == "random" or run.subset_scores is not None
+        costs["scoring"] = recorded.get("scoring", ZERO_COST if needs_no_evidence else UNKNOWN_COST)
+    return costs
+
+
+def _add(a: float | None, b: float | None) -> float | None:
+    return None if a is None or b is None else a + b
+
+
+def _combine(costs: Sequence[RecordedCost], combine: Callable[[list[float]], float]) -> RecordedCost:
+    """Each measure over the runs that know it."""
+    known = [[value for cost in costs if (value := cost.measure(name)) is not None] for name in MEASURES]
+    return RecordedCost(*(combine(values) if values else None for values in known))
 
 
 def break_even(per_student: float | None, one_time: float | None, full_data: float | None) -> float | None:
@@ -105,30 +124,3 @@ def break_even(per_student: float | None, one_time: float | None, full_data: flo
     if per_student >= full_data:
         return math.inf
     return None if one_time is None else math.floor(one_time / (full_data - per_student)) + 1
-
-
-def _teacher_cost(run: RunRecord) -> RecordedCost:
-    """Training of the teachers (of all candidates, where one was chosen). How long a file's took is not known."""
-    cost = recorded_cost(run, "teacher") or UNKNOWN_COST
-    return RecordedCost(0.0, None) if cost == ZERO_COST else cost
-
-
-def _scoring_cost(run: RunRecord) -> RecordedCost:
-    """All of the evidence that the scorer reads. Scorers that share evidence are charged all of it, each."""
-    if run.is_full:
-        return ZERO_COST
-    cost = recorded_cost(run, "scoring")
-    if cost is not None:
-        return cost
-    needs_no_evidence = run.result.scorer == "random" or run.subset_scores is not None
-    return ZERO_COST if needs_no_evidence else UNKNOWN_COST
-
-
-def _add(a: float | None, b: float | None) -> float | None:
-    return None if a is None or b is None else a + b
-
-
-def _combine(costs: Sequence[RecordedCost], combine: Callable[[list[float]], float]) -> RecordedCost:
-    """Each measure over the runs that know it."""
-    known = [[value for cost in costs if (value := cost.measure(name)) is not None] for name in MEASURES]
-    return RecordedCost(*(combine(values) if values else None for values in known))

@@ -37,11 +37,6 @@ class ReportInputs:
     data_error: str
     base: Path
 
-    @property
-    def all_runs(self) -> list[RunRecord]:
-        """All runs, in the order in which they were found."""
-        return self.collection.runs
-
     @cached_property
     def families(self) -> list[list[Comparison]]:
         """Comparisons that differ only in pruned weights and self-distillation, together."""

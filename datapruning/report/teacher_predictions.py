@@ -7,24 +7,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from datapruning.config.augmentation import AugmentPolicy
 from datapruning.data.dataset import Dataset
 from datapruning.errors import DataPruningError, first_line
 from datapruning.report.run_records import RunRecord
-from datapruning.runs.result import RunResult, TeacherRecord
-from datapruning.runs.run import MODEL, RESULT
+from datapruning.runs.result import TeacherRecord
+from datapruning.runs.run import RESULT
 
 BATCH_SIZE = 64
 
 
 @dataclass(frozen=True)
 class TeacherPredictions:
-    """The predictions of a teacher.
-
-    Attributes:
-        folder: The teacher's run.
-        accuracy: Its test accuracy in percent.
-        by_id: Sample id -> predicted class and its probability.
-    """
+    """The predictions of a teacher: its run, its test accuracy in percent, and sample id -> (class, probability)."""
 
     folder: Path
     accuracy: float
@@ -42,21 +37,33 @@ def predict_samples(runs: Iterable[RunRecord], data: Dataset, ids: NDArray[np.in
     Returns:
         The predictions, or the reason why there are none.
     """
+    import torch
+
+    from datapruning.data.augment.augmentation import Augmentation
+    from datapruning.teachers.load import load_teacher
+
     teachers: dict[Path, tuple[float, int]] = {}
     for run in runs:
         size = int(run.config.get("views", {}).get("size", 0))
-        for teacher in run.teachers:
-            folder = _find_folder(run, teacher)
-            if folder is not None:
-                teachers[folder] = teacher.test_accuracy, size
+        for record in run.teachers:
+            if (folder := _find_folder(run, record)) is not None:
+                teachers[folder] = record.test_accuracy, size
     if not teachers:
         return "no run had a teacher, or its folder is not there any more"
-    folder = max(teachers, key=lambda folder: teachers[folder][0])
-    accuracy, size = teachers[folder]
+    folder, (accuracy, size) = max(teachers.items(), key=lambda item: item[1][0])
+    policy = AugmentPolicy(size=size)
     try:
-        return TeacherPredictions(folder, accuracy, _predict(folder, data, ids, size))
+        teacher = load_teacher(folder, data, torch.device("cpu"), policy.output_shape(data.train.shape))
     except DataPruningError as error:
         return f"the teacher cannot be asked: {first_line(error)}"
+    views = Augmentation(policy, *data.channel_stats)
+    predictions: dict[int, tuple[int, float]] = {}
+    with torch.inference_mode():
+        for batch in (ids[start : start + BATCH_SIZE] for start in range(0, len(ids), BATCH_SIZE)):
+            images = torch.from_numpy(data.train.images[batch])
+            highest, classes = teacher.model(views.normalise(images)).float().softmax(1).max(1)
+            predictions |= {int(i): (int(c), float(p)) for i, c, p in zip(batch, classes, highest, strict=True)}
+    return TeacherPredictions(folder, accuracy, predictions)
 
 
 def _find_folder(run: RunRecord, teacher: TeacherRecord) -> Path | None:
@@ -64,28 +71,3 @@ def _find_folder(run: RunRecord, teacher: TeacherRecord) -> Path | None:
     recorded = Path(teacher.folder)
     folders = [recorded, *(workspace / "teachers" / recorded.name for workspace in run.workspaces)]
     return next((folder for folder in folders if (folder / RESULT).exists()), None)
-
-
-def _predict(folder: Path, data: Dataset, ids: NDArray[np.int64], size: int) -> dict[int, tuple[int, float]]:
-    import torch
-
-    from datapruning.config.augmentation import AugmentPolicy
-    from datapruning.data.augment.augmentation import Augmentation
-    from datapruning.io.tensors import load_tensors
-    from datapruning.models import create_model
-    from datapruning.models.normalization import with_training_normalization
-    from datapruning.training.checkpoint import load_weights
-
-    result = RunResult.read(folder / RESULT)
-    policy = AugmentPolicy(size=size)
-    model = create_model(result.model, policy.output_shape(data.train.shape), data.classes, seed=0)
-    load_weights(model, load_tensors(folder / MODEL)[0], folder / MODEL)
-    model = with_training_normalization(model, result.trained_with, data.channel_stats).eval()
-    views = Augmentation(policy, *data.channel_stats)
-    predictions: dict[int, tuple[int, float]] = {}
-    with torch.inference_mode():
-        for batch in (ids[start : start + BATCH_SIZE] for start in range(0, len(ids), BATCH_SIZE)):
-            probabilities = model(views.normalise(torch.from_numpy(data.train.images[batch]))).float().softmax(1)
-            highest, classes = probabilities.max(1)
-            predictions |= {int(i): (int(c), float(p)) for i, c, p in zip(batch, classes, highest, strict=True)}
-    return predictions

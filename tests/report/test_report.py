@@ -92,7 +92,7 @@ def workspace(tmp_path: Path, digits: Dataset) -> Path:
         Scores(values, meta).save(root / "scores" / f"{scorer}.npz")
     teacher = root / "teachers" / "t"
     save_tensors(teacher / "model.safetensors", dict(create_model("tinynet8", digits.train.shape, 10, seed=0).state_dict()))
-    write_json(teacher / "result.json", TEACHER)
+    write_json(teacher / "result.json", {**TEACHER, "fingerprint": digits.fingerprint})
     return root
 
 

@@ -23,7 +23,7 @@ from datapruning.artifacts.subset_file import open_subset, subset_from_file
 from datapruning.data.dataset import Dataset
 from datapruning.errors import IncompatibleInputs, InvalidFile, InvalidValue
 from datapruning.io.npz import write_npz
-from datapruning.tools.export.export import export
+from datapruning.tools.export import export
 from tests.conftest import Answer, fast_arguments
 
 Dprune = Callable[..., Answer]

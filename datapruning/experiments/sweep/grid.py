@@ -3,19 +3,22 @@
 Each list may also be text, separated by commas, as on the command line.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 from datapruning.config.kd import check_kd_weight
 from datapruning.config.self_distillation import SelfDistillConfig
 from datapruning.config.sparsity import SparsityConfig
+from datapruning.config.training import TrainConfig
 from datapruning.data.batching import MIN_BATCH_SIZE
 from datapruning.errors import InvalidValue
-from datapruning.experiments.sweep.parse import parse_list, unique
 from datapruning.experiments.sweep.spec import AUTO, BASE, StudentSpec, format_weight
+from datapruning.training.schedules import planned_samples
 from datapruning.utils.fraction import describe_kept, kept_count, parse_fraction
 
 MAX_SEED = 2**32 - 1
+Key = TypeVar("Key")
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,10 @@ class Grid:
     def kept(self, fraction: str) -> int:
         """Number of samples that a fraction keeps."""
         return kept_count(fraction, self.total)
+
+    def samples_seen(self, training: TrainConfig, spec: StudentSpec) -> int:
+        """Number of samples that a student sees, with repeats."""
+        return planned_samples(training, self.kept(spec.fraction), self.total)
 
     def students(self) -> list[StudentSpec]:
         """List the students, seed by seed, so that a sweep that was stopped has complete seeds.
@@ -154,3 +161,31 @@ def _parse_int(given: int | str, rule: str) -> int:
         return int(given)
     except ValueError:
         raise InvalidValue(f"{rule}; got '{given}'") from None
+
+
+def parse_list(given: str | Sequence[Any], what: str) -> list[Any]:
+    """Return the items of a list, or of a text in which commas separate them.
+
+    Raises:
+        InvalidValue: There are no items; `what` says of what.
+    """
+    items = [part.strip() for part in given.split(",") if part.strip()] if isinstance(given, str) else list(given)
+    if not items:
+        raise InvalidValue(f"the sweep is empty: it names no {what}")
+    return items
+
+
+def unique(items: Sequence[Any], read: Callable[[Any], Key], what: str) -> tuple[Key, ...]:
+    """Apply `read` to each item.
+
+    Raises:
+        InvalidValue: Two items give the same value; `what` says what they are.
+    """
+    given: dict[Key, Any] = {}
+    for item in items:
+        key = read(item)
+        if key in given:
+            spellings = "" if str(given[key]) == str(item) else f" (as {given[key]} and as {item})"
+            raise InvalidValue(f"{what} {item} is given twice{spellings}; leave one out")
+        given[key] = item
+    return tuple(given)

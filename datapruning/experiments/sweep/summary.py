@@ -2,18 +2,20 @@
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from datapruning.artifacts.scorer import Scorer
-from datapruning.experiments.sweep.cost import estimate_passes, estimate_samples
+from datapruning.experiments.sweep.grid import Grid
 from datapruning.experiments.sweep.live_table import status_line
 from datapruning.experiments.sweep.shared_artifacts import estimate_shared
-from datapruning.experiments.sweep.spec import AUTO
+from datapruning.experiments.sweep.spec import AUTO, StudentSpec
 from datapruning.experiments.sweep.status import SweepStatus
 from datapruning.experiments.sweep.variants import student_context
 from datapruning.runs.context import Context
+from datapruning.training.schedules import planned_epochs, planned_samples
 from datapruning.training.sparsity.prune import describe_plan
 from datapruning.utils.console import info
+from datapruning.utils.cost import FORWARD_PASS_COST
 
 
 def print_plan(
@@ -45,7 +47,8 @@ def print_plan(
     students = status.remaining_students
     if not students:
         return
-    samples, passes = estimate_samples(status.training, grid, students), round(estimate_passes(context, grid, students))
+    samples = sum(grid.samples_seen(status.training, spec) for spec in students)
+    passes = round(estimate_passes(context, grid, students))
     num_searches = sum(spec.kd_weight == AUTO for spec in students)
     search = f", and the search for the KD weight in {num_searches} of them" if num_searches else ""
     extra = f" ({passes:,} with what self-distillation adds)" if passes != samples else ""
@@ -64,3 +67,23 @@ def print_plan(
     cores = os.cpu_count() or 1
     if local_jobs > 1 and local_jobs * context.threads > cores:
         info(f"{local_jobs} processes of {context.threads} threads share {cores} cores; `threads` sets how many each takes")
+
+
+def estimate_passes(context: Context, grid: Grid, students: Sequence[StudentSpec]) -> float:
+    """Estimate the cost in training passes of a sample: the students' training, with what self-distillation adds.
+
+    A self teacher is a training of its own, once for the students that share samples and seed, with a forward pass for
+    every soft label. Searches for the KD weight and the few batches of the pruning stage are not counted.
+    """
+    training, num_views = context.recipe.train, context.recipe.views.num_views
+    passes, self_taught = 0.0, set()
+    for spec in students:
+        self_distillation = spec.self_distillation or context.recipe.self_distill
+        passes += grid.samples_seen(training, spec) * self_distillation.compute
+        if self_distillation.method == "tf-kd-self":
+            self_taught.add((spec.fraction, spec.scorer, spec.seed))
+    for fraction, _, _ in self_taught:
+        kept = grid.kept(fraction)
+        num_labels = kept * min(num_views, planned_epochs(training, kept, grid.total))
+        passes += planned_samples(training, kept, grid.total) + FORWARD_PASS_COST * num_labels
+    return passes

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datapruning.config.self_distillation import SelfDistillConfig
 from datapruning.config.sparsity import SparsityConfig
 from datapruning.errors import InvalidValue
-from datapruning.experiments.sweep.parse import parse_list, unique
+from datapruning.experiments.sweep.grid import parse_list, unique
 from datapruning.experiments.sweep.spec import BASE, StudentSpec
 from datapruning.runs.context import Context
 from datapruning.training.self_distillation.factory import check_combination

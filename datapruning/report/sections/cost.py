@@ -46,7 +46,7 @@ def section(inputs: ReportInputs) -> Section:
     html = render(
         "cost.html", panels=panels, pruned=pruned, several=len(inputs.families) > 1, family_name=family_name,
         break_even=break_even, cost_text=_cost_text, unknown_cost=UNKNOWN_COST,
-        devices=sorted({run.result.device for run in inputs.all_runs}),
+        devices=sorted({run.result.device for run in inputs.collection.runs}),
     )  # fmt: skip
     return Section("cost", "Accuracy against cost", html, figures)
 

@@ -62,7 +62,9 @@ def section(inputs: ReportInputs) -> Section:
     if files and data is not None:
         count = min(NUM_SMALL if max(data.train.shape[:2]) <= MAX_CRISP_PIXELS else NUM_LARGE, data.total // 2)
         ends = [_ends(file, count) for file in files]
-        predictions = predict_samples(inputs.all_runs, data, np.unique(np.concatenate([ids for e in ends for ids in e])))
+        predictions = predict_samples(
+            inputs.collection.runs, data, np.unique(np.concatenate([ids for e in ends for ids in e]))
+        )
         galleries = [
             (file, [(_ties(file, ids), _pictures(ids, data, predictions, file)) for ids in file_ends])
             for file, file_ends in zip(files, ends, strict=True)

@@ -27,8 +27,8 @@ Ids = NDArray[np.int64]
 
 def section(inputs: ReportInputs) -> Section:
     """Scores first, then classes."""
-    scores = [_score_figure(file, inputs.all_runs) for file in inputs.scores if not file.is_random]
-    classes = _class_figures(inputs.all_runs, inputs.data) if inputs.data else []
+    scores = [_score_figure(file, inputs.collection.runs) for file in inputs.scores if not file.is_random]
+    classes = _class_figures(inputs.collection.runs, inputs.data) if inputs.data else []
     html = render("histograms.html", scores=scores, classes=classes, inputs=inputs)
     return Section("histograms", "What is kept", html, [*scores, *classes])
 

@@ -26,10 +26,10 @@ def section(inputs: ReportInputs) -> Section | None:
     figures = [figure for _, by_scorer in panels for scorer_figures in by_scorer.values() for figure in scorer_figures]
     if not figures:
         return None
-    searches = [s for run in inputs.all_runs if (s := run.result.kd_weight_search) is not None]
+    searches = [s for run in inputs.collection.runs if (s := run.result.kd_weight_search) is not None]
     html = render(
         "kd_weight.html", panels=[panel for panel in panels if panel[1]], has_searches=bool(searches),
-        has_fixed=any(run.kd not in (NO_KD, AUTO) for run in inputs.all_runs),
+        has_fixed=any(run.kd not in (NO_KD, AUTO) for run in inputs.collection.runs),
         has_curves=any(search.curve for search in searches),
     )  # fmt: skip
     return Section("weight", "KD weight: how accuracy responds to it", html, figures)

@@ -15,11 +15,10 @@ from rich.console import Console
 from datapruning.config.training import TrainConfig
 from datapruning.data.batching import batch_sizes
 from datapruning.errors import InvalidValue
-from datapruning.experiments.sweep.cost import estimate_samples, estimate_seconds, format_duration
 from datapruning.experiments.sweep.grid import Grid, canonical_fraction, make_grid
 from datapruning.experiments.sweep.live_table import SweepDisplay, _render, status_line
 from datapruning.experiments.sweep.spec import StudentSpec
-from datapruning.experiments.sweep.status import SweepStatus
+from datapruning.experiments.sweep.status import SweepStatus, estimate_seconds, format_duration
 from datapruning.experiments.sweep.table import make_caption, make_csv, make_table, markdown
 from datapruning.io.json import write_json
 from datapruning.io.trial_store import RunningTrial, TrialStore
@@ -142,7 +141,7 @@ def test_time_left_is_that_of_rows_like_them(tmp_path: Path) -> None:
         assert row is not None
         return row.model_copy(update={"seconds": seconds})
 
-    samples = {spec: estimate_samples(TRAINING, asked, [spec]) for spec in students}
+    samples = {spec: asked.samples_seen(TRAINING, spec) for spec in students}
     done = [timed(spec, 100 + 0.01 * samples[spec]) for spec in students[:2]]  # the teacher's 100 s come once
     labels_only = [spec for spec in students[2:] if spec.kd_weight == 0]
     expected = 0.01 * sum(samples[spec] for spec in labels_only)

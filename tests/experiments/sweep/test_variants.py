@@ -16,9 +16,10 @@ from datapruning.api.train import train
 from datapruning.config.recipe import Recipe
 from datapruning.data.dataset import Dataset
 from datapruning.errors import InvalidValue
-from datapruning.experiments.sweep.cost import estimate_passes, estimate_samples, estimate_seconds
 from datapruning.experiments.sweep.grid import make_grid
 from datapruning.experiments.sweep.spec import BASE, StudentSpec
+from datapruning.experiments.sweep.status import estimate_seconds
+from datapruning.experiments.sweep.summary import estimate_passes
 from datapruning.experiments.sweep.sweep import sweep
 from datapruning.experiments.sweep.variants import check_variants, find_variants, student_context
 from datapruning.io.trial_store import Trial
@@ -160,7 +161,7 @@ def test_the_price_counts_what_self_distillation_adds(context: Context) -> None:
     base, variants = find_variants(context, "0,0.9", "snip", "none,cs-kd,dlb,tf-kd-self")
     grid = replace(make_grid(120, "0.5", "random", "0", 2), variants=variants)
     students = [spec for spec in grid.students() if spec.seed == 0]
-    one = estimate_samples(base.recipe.train, grid, students[:1])
+    one = grid.samples_seen(base.recipe.train, students[0])
     of = {method: [s for s in students if (s.self_distillation and s.self_distillation.method) == method]
           for method in (None, "cs-kd", "dlb", "tf-kd-self")}  # fmt: skip
     price = {method: estimate_passes(base, grid, specs) for method, specs in of.items()}

@@ -1,7 +1,11 @@
 """`export`: scores and subsets as tables and lists, and weights of runs, for other programs."""
 
-from collections.abc import Sequence
+import csv
+import importlib
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,14 +16,18 @@ from datapruning.artifacts.subset import Subset
 from datapruning.data.dataset import Dataset
 from datapruning.data.image_paths import needed_paths
 from datapruning.data.registry import open_dataset
-from datapruning.errors import InvalidFile, InvalidValue, OutputExists
+from datapruning.errors import InvalidFile, InvalidValue, MissingPackage, OutputExists
+from datapruning.io.atomic import atomic_write
+from datapruning.io.npy import Array
 from datapruning.runs.context import WORKSPACE
 from datapruning.selection.draw import rank_descending
-from datapruning.tools.export.writers import Columns, import_pyarrow, write_csv, write_lines, write_npy, write_parquet
 from datapruning.tools.load import load_scores_or_subset
 from datapruning.training.sparsity.export import export_weights
 
 SUFFIXES = (".csv", ".parquet", ".txt", ".npy")
+METADATA_KEY = b"datapruning"
+"""The key of a Parquet file's own metadata under which those of the scores or the subset are stored, as JSON."""
+Columns = dict[str, Array | Sequence[str]]
 
 
 def check_export(out: Path, paths: bool = False) -> None:
@@ -39,7 +47,7 @@ def check_export(out: Path, paths: bool = False) -> None:
     if out.exists():
         raise OutputExists(f"{out} exists; name another file", parameter="out")
     if out.suffix == ".parquet":
-        import_pyarrow()
+        _import_pyarrow()
 
 
 def export(
@@ -104,15 +112,15 @@ def _export_samples(artifact: Scores | Subset, out: Path, data: Dataset | None, 
     if out.suffix in (".csv", ".parquet"):
         columns = _make_columns(artifact, image_paths)
         if out.suffix == ".csv":
-            write_csv(out, columns)
+            _write_csv(out, columns)
         else:
-            write_parquet(out, columns, artifact.meta.to_json())
+            _write_parquet(out, columns, artifact.meta.to_json())
         return f"{len(columns['id']):,} rows of {', '.join(columns)}: {out}"
     ids = _ordered_ids(artifact)
     if out.suffix == ".npy":
-        write_npy(out, ids if isinstance(artifact, Subset) else artifact.values)
+        _write_npy(out, ids if isinstance(artifact, Subset) else artifact.values)
         return f"{len(ids):,} {'ids' if is_subset else 'scores, in the order of the ids'}: {out}"
-    write_lines(out, ids.tolist() if image_paths is None else [image_paths[i] for i in ids])
+    _write_lines(out, ids.tolist() if image_paths is None else [image_paths[i] for i in ids])
     order = "" if is_subset else ", highest score first"
     return f"{len(ids):,} {'ids' if image_paths is None else 'paths'}{order}: {out}"
 
@@ -138,3 +146,65 @@ def _ordered_ids(artifact: Scores | Subset) -> NDArray[np.int64]:
         return artifact.indices
     order = rank_descending(artifact.values)
     return order[~np.isin(order, artifact.meta.unreadable or ())]
+
+
+def _write_csv(path: Path, columns: Columns) -> None:
+    """Write a header and a line for each row; float32 with the nine digits that restore it, booleans as 1 and 0."""
+    cells = [_format_column(column) for column in columns.values()]
+    with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(zip(*cells, strict=True))
+
+
+def _format_column(column: Array | Sequence[str]) -> Sequence[object]:
+    if not isinstance(column, np.ndarray):
+        return column
+    values: list[object] = (column.astype(np.int64) if column.dtype == np.bool_ else column).tolist()
+    return [f"{value:.9g}" for value in values] if column.dtype == np.float32 else values
+
+
+def _import_pyarrow() -> Any:
+    """Return the module `pyarrow`, with `pyarrow.parquet` loaded.
+
+    Raises:
+        MissingPackage: It is not installed.
+    """
+    try:
+        importlib.import_module("pyarrow.parquet")
+    except ImportError:
+        raise MissingPackage("a .parquet file needs the package pyarrow: pip install pyarrow, or write a .csv") from None
+    return importlib.import_module("pyarrow")
+
+
+def _write_parquet(path: Path, columns: Columns, meta: Mapping[str, Any]) -> None:
+    """Write the columns with their types, and `meta` into the file's metadata.
+
+    Raises:
+        MissingPackage: pyarrow is not installed.
+    """
+    arrow = _import_pyarrow()
+    table = arrow.table({name: arrow.array(column) for name, column in columns.items()})
+    table = table.replace_schema_metadata({METADATA_KEY: json.dumps(dict(meta), sort_keys=True).encode()})
+    with atomic_write(path) as temporary:
+        arrow.parquet.write_table(table, str(temporary))
+
+
+def _write_lines(path: Path, entries: Sequence[object]) -> None:
+    """Write one entry a line.
+
+    Raises:
+        InvalidFile: An entry contains a line break.
+    """
+    lines = [str(entry) for entry in entries]
+    broken = next((line for line in lines if "\n" in line or "\r" in line), None)
+    if broken is not None:
+        raise InvalidFile(f"the path {broken!r} has a line break in it, so it fits in no list of lines; write a .csv")
+    with atomic_write(path) as temporary:
+        temporary.write_bytes("".join(f"{line}\n" for line in lines).encode())
+
+
+def _write_npy(path: Path, array: Array) -> None:
+    """Write an array that `np.load` reads without pickle."""
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        np.save(file, array, allow_pickle=False)

@@ -1,1 +1,0 @@
-"""Scores and subsets as tables and lists for other programs."""
