@@ -33,7 +33,7 @@ from datapruning.runs.opening import open_context as open_context
 from datapruning.runs.run import FinishedRun as FinishedRun
 from datapruning.tools.check import check as check
 from datapruning.tools.diff.diff import diff as diff
-from datapruning.tools.export.export import export as export
+from datapruning.tools.export import export as export
 from datapruning.version import __version__ as __version__
 
 __all__: list[str]
