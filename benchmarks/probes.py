@@ -63,7 +63,7 @@ def run_row(context: Context, config: Mapping[str, Any]) -> dict[str, Any]:
     seed, training = config["seed"], context.recipe.train
     scores = dp.score(context, "el2n") if config["condition"] == "el2n" else dp.score(context, "random", seed=seed)
     ids = dp.select(scores, FRACTION).indices
-    labels = [prepare_labels(context, [], ids)[0]]
+    labels, _ = prepare_labels(context, [], ids)
     steps = planned_steps(training, len(ids), context.data.total)
 
     def trained(arm: Candidate, trainer_options: dict[str, Any] | None = None, **options: Any) -> float:

@@ -28,51 +28,33 @@ def load_teachers(context: Context, folders: Sequence[Path]) -> list[LoadedTeach
     return [load_teacher(folder, context.data, context.device, context.shape) for folder in runs]
 
 
-def train_teacher_candidates(context: Context) -> list[LoadedTeacher]:
-    """A teacher of each network in the recipe's `kd.teacher_candidates`; missing ones are trained."""
-    folders = [train_teacher(context, seed=0, model=model).folder for model in context.recipe.kd.teacher_candidates]
-    return load_teachers(context, folders)
-
-
 def prepare_labels(
-    context: Context, teachers: Sequence[LoadedTeacher], ids: NDArray[np.int64]
-) -> tuple[TeacherLabels, TeachingRecord]:
+    context: Context, teachers: Sequence[LoadedTeacher], ids: NDArray[np.int64], *, choose: bool = False
+) -> tuple[list[TeacherLabels], TeachingRecord]:
     """Soft labels of `ids` for a student under the recipe's [train], and the record of its teachers.
 
-    Several teachers teach together. Without any, the recipe's teacher is used, and trained first if it is missing.
+    Several teachers teach together; with `choose` each has labels of its own, and one will be chosen. Without any, the
+    recipe's teacher or candidates are used, and trained first if they are missing.
     """
     started = time.perf_counter()
-    teachers = list(teachers) or load_teachers(context, [train_teacher(context, seed=0).folder])
-    caches, teaching = _fill_caches(context, teachers, ids, started)
-    return TeacherLabels(caches), teaching
-
-
-def prepare_candidates(
-    context: Context, teachers: Sequence[LoadedTeacher], ids: NDArray[np.int64]
-) -> tuple[list[TeacherLabels], TeachingRecord]:
-    """The same for teachers of which one will be chosen: the given ones, or the recipe's candidates."""
-    started = time.perf_counter()
-    caches, teaching = _fill_caches(context, list(teachers) or train_teacher_candidates(context), ids, started)
-    return [TeacherLabels([cache]) for cache in caches], teaching
-
-
-def _fill_caches(
-    context: Context, teachers: Sequence[LoadedTeacher], ids: NDArray[np.int64], started: float
-) -> tuple[list[SoftLabelCache], TeachingRecord]:
+    if not teachers:
+        models = context.recipe.kd.teacher_candidates if choose else [context.recipe.teacher.model]
+        teachers = load_teachers(context, [train_teacher(context, seed=0, model=model).folder for model in models])
     teachers_ready = time.perf_counter()
-    data = context.data
-    views = context.for_subset(ids).views
+    data, views = context.data, context.for_subset(ids).views
     caches = [SoftLabelCache(t, views, data.fingerprint, data.total, data.classes) for t in teachers]
     epochs = planned_epochs(context.recipe.train, len(ids), data.total)
     computed = sum(cache.fill(context.loader("train"), ids, epochs) for cache in caches)
     if not computed:
         info(f"soft labels: using those in {', '.join(str(cache.folder) for cache in caches)}")
-    label_cost = sum((cache.cost(ids, epochs) for cache in caches), ComputeCost())
-    teacher_cost = sum((teacher.result.training_cost for teacher in teachers), ComputeCost())
     label_seconds = time.perf_counter() - teachers_ready
-    return caches, TeachingRecord(
+    teaching = TeachingRecord(
         teacher=tuple(teacher.record for teacher in teachers),
         soft_labels_computed=computed,
         seconds=PhaseSeconds(teacher=round(teachers_ready - started, 3), soft_labels=round(label_seconds, 3)),
-        costs=PhaseCosts(teacher=teacher_cost, soft_labels=label_cost),
+        costs=PhaseCosts(
+            teacher=sum((teacher.result.training_cost for teacher in teachers), ComputeCost()),
+            soft_labels=sum((cache.cost(ids, epochs) for cache in caches), ComputeCost()),
+        ),
     )
+    return [TeacherLabels([cache]) for cache in caches] if choose else [TeacherLabels(caches)], teaching

@@ -22,7 +22,7 @@ from datapruning.runs.opening import ContextSettings, DatasetOrContext, as_conte
 from datapruning.runs.result import StudentResult, SubsetOrigin, TeachingRecord
 from datapruning.runs.run import CONFIG, FinishedRun
 from datapruning.runs.run_config import read_run_options
-from datapruning.teachers.prepare import load_teachers, prepare_candidates, prepare_labels
+from datapruning.teachers.prepare import load_teachers, prepare_labels
 from datapruning.teachers.soft_labels import TeacherLabels
 from datapruning.training.distillation.student import train_student
 from datapruning.training.reproducibility import reproducible
@@ -190,11 +190,8 @@ def _train_request(request: StudentRequest) -> FinishedRun[StudentResult]:
         self_teacher = _self_teacher_labels(context, subset, seed)
         with reproducible(run.environment.threads):
             labels, teaching = list[TeacherLabels](), TeachingRecord()
-            if request.choose_teacher:
-                labels, teaching = prepare_candidates(context, request.teachers, ids)
-            elif request.kd_weight != 0:
-                averaged, teaching = prepare_labels(context, request.teachers, ids)
-                labels = [averaged]
+            if request.kd_weight != 0:
+                labels, teaching = prepare_labels(context, request.teachers, ids, choose=request.choose_teacher)
             self_labels = None
             if self_teacher is not None:
                 self_labels, self_teaching = self_teacher
@@ -226,4 +223,5 @@ def _self_teacher_labels(context: Context, subset: Subset, seed: int) -> tuple[T
     info("self-distillation: the self teacher is this student without distillation, a run of its own")
     context = context.with_settings("self_distill", method="none").with_settings("sparsity", sparsity=0.0)
     self_teacher = train(context, subset, kd_weight=0, seed=seed)
-    return prepare_labels(context, load_teachers(context, [self_teacher.folder]), subset.indices)
+    (labels,), teaching = prepare_labels(context, load_teachers(context, [self_teacher.folder]), subset.indices)
+    return labels, teaching

@@ -1,18 +1,23 @@
-"""The state of a training, and its extensions: all that a checkpoint has to hold besides network and optimiser."""
+"""The state of a training: what a checkpoint holds in addition to tensors."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from typing import Protocol
 
 from pydantic import ConfigDict, Field
 from torch import Tensor
 
 from datapruning.runs.metrics import EpochRecord
-from datapruning.training.callbacks import Callback
-from datapruning.training.ema import WeightEMA
-from datapruning.training.infobatch import InfoBatch
-from datapruning.training.self_distillation.base import SelfDistillation
-from datapruning.training.sparsity.masks import MaskEnforcer
 from datapruning.utils.records import Record
+
+
+class Checkpointed(Protocol):
+    """A part of a training with a state of its own in the checkpoint."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What a checkpoint has to hold."""
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Continue from what a checkpoint holds; `tensors` has those of other parts, too."""
 
 
 class PartialEpoch(Record):
@@ -64,31 +69,3 @@ class TrainState(Record):
     def updates(self) -> int:
         """Optimiser steps that were made."""
         return self.step - self.steps_skipped
-
-
-@dataclass(frozen=True)
-class TrainExtensions:
-    """What a training may have in addition to network and optimiser, each with a state of its own in the checkpoint."""
-
-    infobatch: InfoBatch | None
-    self_distillation: SelfDistillation | None
-    weight_masks: MaskEnforcer | None
-    ema: WeightEMA | None
-    callbacks: Sequence[Callback] = ()
-
-    def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Continue from what a checkpoint holds.
-
-        Raises:
-            IncompatibleInputs: it was made with other masks.
-        """
-        if self.weight_masks is not None:
-            self.weight_masks.check(tensors)
-        for part in (self.infobatch, self.self_distillation, self.ema, *self.callbacks):
-            if part is not None:
-                part.restore(tensors)
-
-    def tensors(self) -> dict[str, Tensor]:
-        """What a checkpoint has to hold."""
-        parts = (self.infobatch, self.self_distillation, self.weight_masks, self.ema, *self.callbacks)
-        return {name: tensor for part in parts if part is not None for name, tensor in part.tensors().items()}

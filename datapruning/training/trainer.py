@@ -31,7 +31,7 @@ from datapruning.training.reproducibility import StepRNG, autocast, compiled, is
 from datapruning.training.schedules import learning_rate
 from datapruning.training.self_distillation.base import AuxiliaryBatch, SelfDistillation, read_auxiliary_batches
 from datapruning.training.sparsity.masks import MaskEnforcer, Masks
-from datapruning.training.state import PartialEpoch, TrainExtensions, TrainState
+from datapruning.training.state import Checkpointed, PartialEpoch, TrainState
 from datapruning.training.step import EpochStats, micro_batches, optimizer_step
 from datapruning.utils.console import ProgressBar
 from datapruning.utils.device_errors import translate_device_errors
@@ -109,13 +109,11 @@ class Trainer:
             )
         self.device = model_device(model)
         self.optimizer = make_optimizer(model, config)
-        self.extensions = TrainExtensions(
-            infobatch=InfoBatch(self.ids, config.infobatch, config.infobatch_until, self.seed) if config.infobatch else None,
-            self_distillation=self.self_distillation,
-            weight_masks=MaskEnforcer(masks, model) if masks else None,
-            ema=WeightEMA(model, config.ema) if config.ema else None,  # of weights that are masked already
-            callbacks=self.callbacks,
-        )
+        self.infobatch: InfoBatch | None = None
+        if config.infobatch:
+            self.infobatch = InfoBatch(self.ids, config.infobatch, config.infobatch_until, self.seed)
+        self.weight_masks = MaskEnforcer(masks, model) if masks else None
+        self.ema = WeightEMA(model, config.ema) if config.ema else None  # of weights that are masked already
         self.state = TrainState()
         self._shared: SharedTraining | None = None
 
@@ -152,7 +150,7 @@ class Trainer:
         )
         last_step = min(self.num_steps, state.step + (last_epoch - state.epoch) * steps_per_epoch)
         self._shared = shared_training(
-            self.loader, self.model, self.optimizer, self.views, self.config, self.extensions.self_distillation, self.masks,
+            self.loader, self.model, self.optimizer, self.views, self.config, self.self_distillation, self.masks,
             self.seed,
         )  # fmt: skip
         network = self._shared.network if self._shared else compiled(self.model) if self.config.compile else self.model
@@ -177,9 +175,9 @@ class Trainer:
                         "from there"
                     )
         if save_final_to:
-            save_final_to.save(self.model, self.optimizer, state, self.extensions.tensors())
-        if self.extensions.ema:
-            self.extensions.ema.copy_to_model()
+            save_final_to.save(self.model, self.optimizer, state, self._tensors())
+        if self.ema:
+            self.ema.copy_to_model()
         return state
 
     def _run_epoch(
@@ -190,7 +188,7 @@ class Trainer:
         bar: ProgressBar,
     ) -> float:
         """Train for one epoch, or for what is left of one; returns its seconds. `tensors` are of a checkpoint in it."""
-        state, extensions, partial_epoch = self.state, self.extensions, self.state.partial_epoch
+        state, ema, infobatch, partial_epoch = self.state, self.ema, self.infobatch, self.state.partial_epoch
         plan = self._plan_epoch()
         stats, guard = EpochStats(self.device, weighted=plan.pruned), NonFiniteGuard(self.device)
         started, first = time.perf_counter(), 0
@@ -212,11 +210,11 @@ class Trainer:
                 self._save(checkpoint, stats.counts.model_copy(update=counts), stats.tensors())
         guard.check_all(self.model)
         observed = any(type(callback).on_epoch_end is not Callback.on_epoch_end for callback in self.callbacks)
-        with extensions.ema.swapped_in() if extensions.ema and observed else nullcontext():
+        with ema.swapped_in() if ema and observed else nullcontext():
             for callback in self.callbacks:
                 callback.on_epoch_end(state.epoch, self.model)
-        if extensions.infobatch:
-            extensions.infobatch.end_epoch()
+        if infobatch:
+            infobatch.end_epoch()
         seconds = time.perf_counter() - started
         self._log_epoch(plan, stats, seconds)
         bar.move_to(state.step)
@@ -230,8 +228,8 @@ class Trainer:
         Yields the number of steps done after each.
         """
         config, loss, optimizer, epoch = self.config, self.loss, self.optimizer, self.state.epoch
-        self_distillation, ema = self.extensions.self_distillation, self.extensions.ema
-        infobatch = self.extensions.infobatch if plan.pruned else None
+        self_distillation, ema = self.self_distillation, self.ema
+        infobatch = self.infobatch if plan.pruned else None
         local_rows = self._shared.local_rows if self._shared else None
         rng = StepRNG(self.device, self.seed, epoch, len(plan.batches))
 
@@ -264,14 +262,14 @@ class Trainer:
                 for callback in self.callbacks:
                     callback.on_batch_end(epoch, part, logits)
             guard.check()
-            optimizer_step(self.model, optimizer, config, self.extensions.weight_masks)
+            optimizer_step(self.model, optimizer, config, self.weight_masks)
             if ema is not None:
                 ema.update()
             yield step + 1
 
     def _plan_epoch(self) -> EpochPlan:
         """The batches of the epoch at hand, and where their steps lie in the schedule."""
-        state, infobatch, batch_size = self.state, self.extensions.infobatch, self.config.effective_batch_size
+        state, infobatch, batch_size = self.state, self.infobatch, self.config.effective_batch_size
         sizes = batch_sizes(len(self.ids), batch_size)
         num_planned = min(len(sizes), self.num_steps - state.step)
         kept = infobatch.begin_epoch(state.epoch, state.step / self.num_steps) if infobatch else None
@@ -287,7 +285,7 @@ class Trainer:
         """Each batch from number `first` on, its images float32 [n, channels, height, width] in the epoch's view, and the
         auxiliary batch that self-distillation asks for.
         """
-        method, epoch, batches = self.extensions.self_distillation, self.state.epoch, plan.batches[first:]
+        method, epoch, batches = self.self_distillation, self.state.epoch, plan.batches[first:]
         requests = method.auxiliary_batches(batches, epoch) if method else [None] * len(batches)
         if self._shared:
             yield from self._shared.read(batches, epoch, first, plan.learning_rates[first:], requests)
@@ -314,13 +312,23 @@ class Trainer:
         )  # fmt: skip
         state.history.append(record)
 
+    @property
+    def _parts(self) -> list[Checkpointed]:
+        """What has a state of its own in a checkpoint."""
+        parts = (self.weight_masks, self.infobatch, self.self_distillation, self.ema, *self.callbacks)
+        return [part for part in parts if part is not None]
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return {name: tensor for part in self._parts for name, tensor in part.tensors().items()}
+
     def _load(self, *checkpoints: Checkpoint | None) -> Mapping[str, Tensor]:
         """Continue from the first checkpoint that exists; returns its tensors."""
         for checkpoint in checkpoints:
             saved = checkpoint.load(self.model, self.optimizer) if checkpoint else None
             if saved is not None:
                 self.state = saved[0]
-                self.extensions.restore(saved[1])
+                for part in self._parts:
+                    part.restore(saved[1])
                 return saved[1]
         return {}
 
@@ -329,6 +337,6 @@ class Trainer:
     ) -> None:
         """Save; `partial_epoch` and its `sums` where it is in the middle of an epoch."""
         state = self.state.model_copy(update={"partial_epoch": partial_epoch})
-        checkpoint.save(self.model, self.optimizer, state, {**self.extensions.tensors(), **(sums or {})})
+        checkpoint.save(self.model, self.optimizer, state, {**self._tensors(), **(sums or {})})
         for callback in self.callbacks:
             callback.on_checkpoint(self.state.epoch - 1)

@@ -20,20 +20,12 @@ from datapruning.runs.run import FinishedRun, Run
 from datapruning.training.checkpoint import Checkpoint
 from datapruning.training.distillation.run_search import PREFIX, loss_for, plan_search, search
 from datapruning.training.distillation.training_run import TrainingRun, train_and_evaluate
-from datapruning.training.distillation.weight_search import (
-    LABELS_ONLY,
-    Candidate,
-    prior_weight,
-    probe_candidates,
-)
+from datapruning.training.distillation.weight_search import LABELS_ONLY, Candidate, prior_weight, probe_candidates
 from datapruning.training.losses import SoftLabels
 from datapruning.training.self_distillation.factory import describe_self_distillation, make_self_distillation
 from datapruning.training.sparsity.prune import PruningResult, load_or_make_masks
 from datapruning.utils.console import info
 from datapruning.utils.cost import ComputeCost
-
-RANDOM_SCORERS = ("random",)
-"""Scorers whose pruned-away samples differ from the kept ones by chance alone."""
 
 
 def train_student(
@@ -71,7 +63,7 @@ def train_student(
     )  # fmt: skip
     decided, kd_search, prefix, num_steps = initial, None, None, None
     if len(candidates) > 1:
-        plan = plan_search(training_run, len(candidates), subset_is_random=origin.scorer in RANDOM_SCORERS)
+        plan = plan_search(training_run, len(candidates), subset_is_random=origin.scorer == "random")
         if plan is None:
             info(f"KD weight {initial}: a run of one epoch is too short for a search")
         else:

@@ -127,7 +127,7 @@ def train_and_evaluate(
         infobatch = InfoBatchRecord(
             share=training.infobatch, until=training.infobatch_until, samples_skipped=done.samples_skipped
         )
-    if trainer.extensions.self_distillation is not None:
+    if trainer.self_distillation is not None:
         table = context.recipe.self_distill
         settings = {key: value for key, value in table.to_dict().items() if isinstance(value, float)}
         passes = ExtraPasses(trained=done.auxiliary_samples, forward=done.auxiliary_forward)

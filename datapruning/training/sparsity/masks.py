@@ -155,14 +155,14 @@ class MaskEnforcer:
         """What a checkpoint keeps: the masks, packed."""
         return {f"mask.{name}": torch.from_numpy(np.packbits(mask)) for name, mask in self._masks.tensors.items()}
 
-    def check(self, saved: Mapping[str, Tensor]) -> None:
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Refuse a checkpoint of other masks.
 
         Raises:
             IncompatibleInputs: naming the first weight whose mask differs.
         """
         for name, packed in self.tensors().items():
-            if name not in saved or not torch.equal(saved[name].cpu(), packed):
+            if name not in tensors or not torch.equal(tensors[name].cpu(), packed):
                 raise IncompatibleInputs(
                     f"the checkpoint was made with other masks: that of '{name.removeprefix('mask.')}' differs"
                 )

@@ -128,9 +128,9 @@ def test_masks_of_another_model_are_refused() -> None:
         MaskEnforcer(masks, create_model("tinynet16", (8, 8, 1), 10, 0))
     model = create_model("tinynet8", (8, 8, 1), 10, 0)
     held, other = MaskEnforcer(masks, model), MaskEnforcer(some_masks(model, 1), model)
-    held.check(held.tensors())
+    held.restore(held.tensors())
     with pytest.raises(IncompatibleInputs, match="other masks"):
-        held.check(other.tensors())
+        held.restore(other.tensors())
 
 
 def test_a_model_with_nothing_to_prune_is_refused() -> None:
