@@ -35,6 +35,6 @@ def train_teacher(
             return FinishedRun(run.folder, result)
         with reproducible(run.environment.threads):
             training_run = TrainingRun(context, run, "teacher", training, context.data.valid_ids, seed)
-            finished = train_and_evaluate(training_run, CrossEntropy(training.label_smoothing), TeacherMetadata())
+            finished = train_and_evaluate(training_run, CrossEntropy(training.label_smoothing), TeacherMetadata().complete)
     info(f"teacher: {finished.test_accuracy:.2f}% on the test set, in {run.folder}")
     return finished

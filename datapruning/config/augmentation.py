@@ -4,10 +4,17 @@ from typing import Annotated
 
 from pydantic import ValidationInfo, field_validator
 
-from datapruning.config.table import Floats, Share, Table, between
+from datapruning.config.table import Floats, Share, Table, between, satisfies
 from datapruning.errors import InvalidValue
 
 Pixels = Annotated[int, between(0, 1_000_000)]
+Ratio = Annotated[
+    Floats,
+    satisfies(
+        lambda ratio: len(ratio) == 2 and 0.01 <= ratio[0] <= ratio[1] <= 100,
+        " is the smallest and the largest width over height of a resized crop, in 0.01..100 ([0.75, 1.333])",
+    ),
+]
 
 
 class AugmentPolicy(Table):
@@ -33,18 +40,8 @@ class AugmentPolicy(Table):
     num_views: Annotated[int, between(1, 1_000_000)] = 16
     seed: int = 0
     size: Pixels = 0
-    ratio: Floats = (3 / 4, 4 / 3)
+    ratio: Ratio = (3 / 4, 4 / 3)
     scale: Floats = ()
-
-    @field_validator("ratio")
-    @classmethod
-    def _check_ratio(cls, ratio: tuple[float, ...]) -> tuple[float, ...]:
-        if not (len(ratio) == 2 and 0.01 <= ratio[0] <= ratio[1] <= 100):
-            raise ValueError(
-                " is the smallest and the largest width over height of a resized crop, in 0.01..100 ([0.75, 1.333]); "
-                f"got {list(ratio)}"
-            )
-        return ratio
 
     @field_validator("scale")
     @classmethod

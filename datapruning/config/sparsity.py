@@ -2,15 +2,23 @@
 
 from typing import Annotated, Literal, get_args
 
-from pydantic import field_validator
-
-from datapruning.config.table import Table, between
+from datapruning.config.table import Table, between, satisfies
 
 Criterion = Literal["epsd", "snip", "grasp", "synflow", "prospr", "magnitude", "random"]
 CRITERIA: tuple[str, ...] = get_args(Criterion)
 ROUNDS = {"epsd": 5, "synflow": 100}
 """Rounds that suit a criterion; one for the others."""
 Count = Annotated[int, between(0, 100_000)]
+Sparsity = Annotated[
+    float,
+    satisfies(
+        lambda sparsity: 0 <= sparsity < 1,
+        ", the fraction of the weights that is removed, lies between 0 and 1 (0.95 keeps 5%)",
+    ),
+]
+InnerRate = Annotated[
+    float, satisfies(lambda rate: 0 < rate <= 1e6, ", the learning rate of the inner steps, is above 0 (and at most 1e6)")
+]
 
 
 class SparsityConfig(Table):
@@ -33,34 +41,18 @@ class SparsityConfig(Table):
             criterion: 5 for "epsd" (measured: docs/epsd.md), 100 for "synflow" (its paper), 1 for the others.
     """
 
-    sparsity: float = 0.0
+    sparsity: Sparsity = 0.0
     criterion: Criterion = "epsd"
     loss: Literal["self-distill", "kd"] = "self-distill"
     mode: Literal["full", "first-order"] = "full"
     inner_steps: Count = 3
-    inner_lr: float = 0.1
+    inner_lr: InnerRate = 0.1
     batch_size: Annotated[int, between(2, 100_000)] = 128
     batches: Annotated[int, between(1, 100_000)] = 1
     fresh_inner_batches: bool = False
     match_gradients: bool = False
     scope: Literal["global", "layer"] = "global"
     rounds: Count = 0
-
-    @field_validator("sparsity")
-    @classmethod
-    def _check_sparsity(cls, sparsity: float) -> float:
-        if not 0 <= sparsity < 1:
-            raise ValueError(
-                f", the fraction of the weights that is removed, lies between 0 and 1 (0.95 keeps 5%); got {sparsity}"
-            )
-        return sparsity
-
-    @field_validator("inner_lr")
-    @classmethod
-    def _check_inner_lr(cls, inner_lr: float) -> float:
-        if not 0 < inner_lr <= 1e6:
-            raise ValueError(f", the learning rate of the inner steps, is above 0; got {inner_lr}")
-        return inner_lr
 
     @property
     def enabled(self) -> bool:

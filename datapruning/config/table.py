@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any, Self, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
@@ -71,10 +72,15 @@ class Table(BaseModel):
 
 def between(low: float, high: float) -> AfterValidator:
     """Checks that a number lies in `low`..`high`; NaN never does."""
+    return satisfies(lambda value: low <= value <= high, f" lies in {low:g}..{high:g}")
+
+
+def satisfies(is_valid: Callable[[Any], bool], rule: str) -> AfterValidator:
+    """Checks a value; the message is the key, the `rule`, and the value that breaks it."""
 
     def check(value: Any) -> Any:
-        if not low <= value <= high:
-            raise ValueError(f" lies in {low:g}..{high:g}; got {value}")
+        if not is_valid(value):
+            raise ValueError(f"{rule}; got {list(value) if isinstance(value, tuple) else value}")
         return value
 
     return AfterValidator(check)

@@ -4,12 +4,22 @@ from typing import Annotated, Literal
 
 from pydantic import ValidationInfo, field_validator
 
-from datapruning.config.table import Floats, Share, Table, between
+from datapruning.config.table import Floats, Share, Table, between, satisfies
 
 NOT_INHERITED = ("infobatch", "infobatch_until")
 """Keys of [train] for students alone: evidence and soft labels come from networks that saw every sample."""
 Factor = Annotated[float, between(0, 1e6)]
 Count = Annotated[int, between(1, 1_000_000)]
+Milestones = Annotated[
+    Floats,
+    satisfies(
+        lambda shares: all(0 < share < 1 for share in shares) and list(shares) == sorted(set(shares)),
+        " are fractions of the run, rising, between 0 and 1 ([0.5, 0.75])",
+    ),
+]
+Decay = Annotated[
+    float, satisfies(lambda ema: 0 <= ema < 1, " is the decay of the average, 0 (none) <= ema < 1, such as 0.999")
+]
 
 
 class TrainConfig(Table):
@@ -54,10 +64,10 @@ class TrainConfig(Table):
     infobatch: Annotated[float, between(0, 0.9)] = 0.0  # beyond, a sample would stand in for more than ten
     infobatch_until: Share = 0.875
     optimizer: Literal["sgd", "adamw"] = "sgd"
-    milestones: Floats = ()
+    milestones: Milestones = ()
     gamma: Share = 0.1
     schedule: Literal["one-cycle", "cosine", "step"] = "one-cycle"
-    ema: float = 0.0
+    ema: Decay = 0.0
     decay_norms_biases: bool = True
     clip_grad_norm: Factor = 0.0
     grad_accum_steps: Count = 1
@@ -70,26 +80,12 @@ class TrainConfig(Table):
             raise ValueError(' = "adamw" needs a momentum below 1, which is its first beta; got 1.0')
         return optimizer
 
-    @field_validator("milestones")
-    @classmethod
-    def _check_milestones(cls, milestones: tuple[float, ...]) -> tuple[float, ...]:
-        if any(not 0 < share < 1 for share in milestones) or list(milestones) != sorted(set(milestones)):
-            raise ValueError(f" are fractions of the run, rising, between 0 and 1 ([0.5, 0.75]); got {list(milestones)}")
-        return milestones
-
     @field_validator("schedule")
     @classmethod
     def _check_schedule(cls, schedule: str, others: ValidationInfo) -> str:
         if schedule == "step" and not others.data.get("milestones", True):
             raise ValueError(' = "step" needs milestones, as fractions of the run: milestones = [0.5, 0.75]')
         return schedule
-
-    @field_validator("ema")
-    @classmethod
-    def _check_ema(cls, ema: float) -> float:
-        if not 0 <= ema < 1:
-            raise ValueError(f" is the decay of the average, 0 (none) <= ema < 1, such as 0.999; got {ema}")
-        return ema
 
     @field_validator("compile")
     @classmethod

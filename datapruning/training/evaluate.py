@@ -1,5 +1,6 @@
 """Evaluation: logits of a model in evaluation mode, always in batches of one padded shape (other shapes, other bits)."""
 
+import base64
 from collections.abc import Iterator
 
 import numpy as np
@@ -60,5 +61,21 @@ def predict_with_features(
 
 def accuracy(model: nn.Module, loader: Loader, ids: NDArray[np.int64], views: Augmentation) -> float:
     """Share of `ids` whose label is the largest logit, in percent."""
-    correct = [(logits.argmax(1) == labels).sum() for _, labels, logits in predict(model, loader, ids, views)]
-    return 100 * int(torch.stack(correct).sum()) / len(ids)
+    return 100 * int(predict_correct(model, loader, ids, views).sum()) / len(ids)
+
+
+def predict_correct(model: nn.Module, loader: Loader, ids: NDArray[np.int64], views: Augmentation) -> NDArray[np.bool_]:
+    """Bool [ids]: which samples the network classifies correctly, without augmentation."""
+    batches = predict(model, loader, ids, views)
+    correct: NDArray[np.bool_] = torch.cat([logits.argmax(1) == labels for _, labels, logits in batches]).cpu().numpy()
+    return correct
+
+
+def encode_bits(bits: NDArray[np.bool_]) -> str:
+    """Bool [n] as base85 text of its packed bits, for a trial of a store."""
+    return base64.b85encode(np.packbits(bits).tobytes()).decode()
+
+
+def decode_bits(text: str, count: int) -> NDArray[np.bool_]:
+    """Bool [count]: the inverse of `encode_bits`."""
+    return np.unpackbits(np.frombuffer(base64.b85decode(text), np.uint8), count=count).astype(np.bool_)

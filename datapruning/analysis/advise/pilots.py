@@ -26,7 +26,7 @@ from datapruning.runs.context import Context
 from datapruning.teachers.load import Teacher, hash_weights
 from datapruning.teachers.soft_labels import SoftLabelCache, TeacherLabels
 from datapruning.training.checkpoint import Checkpoint, load_weights
-from datapruning.training.distillation.correctness import decode_bits, encode_bits, predict_correct
+from datapruning.training.evaluate import decode_bits, encode_bits, predict_correct
 from datapruning.training.losses import CrossEntropy, DistillationLoss, Loss, SoftLabels
 from datapruning.training.reproducibility import reproducible
 from datapruning.training.schedules import planned_epochs, planned_steps

@@ -21,7 +21,6 @@ from datapruning.runs.context import Context
 from datapruning.runs.result import KDSearch, ProbeResult
 from datapruning.runs.run import Run
 from datapruning.training.checkpoint import Checkpoint
-from datapruning.training.distillation.correctness import decode_bits, encode_bits, predict_correct
 from datapruning.training.distillation.training_run import TrainingRun
 from datapruning.training.distillation.weight_search import (
     Candidate,
@@ -33,6 +32,7 @@ from datapruning.training.distillation.weight_search import (
     probe_budget,
     search_cost,
 )
+from datapruning.training.evaluate import decode_bits, encode_bits, predict_correct
 from datapruning.training.losses import CrossEntropy, DistillationLoss, Loss, SoftLabels
 from datapruning.training.schedules import learning_rate, planned_epochs, planned_steps
 from datapruning.training.state import TrainState

@@ -80,7 +80,7 @@ def train_student(
         kd_weight_search=kd_search,
         sparsity=pruned.record if pruned else None,
     )
-    return train_and_evaluate(training_run, loss_for(context, labels, decided), metadata, prefix, num_steps)
+    return train_and_evaluate(training_run, loss_for(context, labels, decided), metadata.complete, prefix, num_steps)
 
 
 def _candidates(context: Context, kd_weight: float | None, num_teachers: int) -> tuple[Candidate, list[Candidate]]:

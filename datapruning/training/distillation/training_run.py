@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +35,6 @@ from datapruning.utils.cost import ComputeCost
 from datapruning.utils.fraction import describe_kept
 from datapruning.version import __version__
 
-R_co = TypeVar("R_co", bound=RunResult, covariant=True)
 R = TypeVar("R", bound=RunResult)
 
 
@@ -88,24 +87,17 @@ class TrainingRun:
         return callbacks
 
 
-class RunMetadata(Protocol[R_co]):
-    """What is known of a run before it is trained."""
-
-    def complete(self, trained: TrainedResult) -> R_co:
-        """The result of the run, from this and what its training measured."""
-
-
 def train_and_evaluate(
     training_run: TrainingRun,
     loss: Loss,
-    metadata: RunMetadata[R],
+    complete: Callable[[TrainedResult], R],
     init_from: Checkpoint | None = None,
     num_steps: int | None = None,
 ) -> FinishedRun[R]:
     """Train to the end (resuming a run that was begun), evaluate the last epoch on the test set, write the folder.
 
     `init_from` is the state of a first part that was trained elsewhere, with the `num_steps` of the whole schedule where
-    they are not those that the settings plan. `metadata`: what else the result says.
+    they are not those that the settings plan. `complete` adds to the result what its training did not measure.
     """
     context, run, training, ids = training_run.context, training_run.run, training_run.training, training_run.ids
     role, data = training_run.role, context.data
@@ -141,4 +133,4 @@ def train_and_evaluate(
         seed=training_run.seed, device=str(context.device), threads=context.threads, processes=num_processes(),
         infobatch=infobatch, self_distill=self_distillation,
     )  # fmt: skip
-    return run.finish(trainer.model, done.history, metadata.complete(trained))
+    return run.finish(trainer.model, done.history, complete(trained))

@@ -1,13 +1,16 @@
 """The pruning stage: before a student is trained, a few batches of kept samples decide which of its weights are kept."""
 
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from datapruning.config.sparsity import SparsityConfig
+from datapruning.data.batching import batch_sizes
+from datapruning.data.loaders.loader import Batch
 from datapruning.errors import InvalidValue
 from datapruning.models import meta_model
 from datapruning.runs.context import Context
@@ -15,15 +18,18 @@ from datapruning.runs.result import SparsityRecord
 from datapruning.runs.run import Run
 from datapruning.training.losses import CrossEntropy, Loss, SoftLabels
 from datapruning.training.reproducibility import StepRNG, isolated_rng
-from datapruning.training.sparsity.criteria import CRITERIA, SaliencyInputs
-from datapruning.training.sparsity.loss_terms import SaliencyLoss
+from datapruning.training.self_distillation.cs_kd import ClassPairs
+from datapruning.training.sparsity.criteria import CRITERIA, DATA_FREE, SaliencyInputs
+from datapruning.training.sparsity.loss_terms import SaliencyBatch, SaliencyLoss
 from datapruning.training.sparsity.masks import MASKS_FILE, Masks, format_count, load_masks
 from datapruning.training.sparsity.prunable import layer_table, prunable
-from datapruning.training.sparsity.saliency_batches import sample_saliency_batches
 from datapruning.training.sparsity.threshold import count_kept, keep_largest, sparsity_schedule
 from datapruning.utils.console import info
 from datapruning.utils.cost import ComputeCost
+from datapruning.utils.hashing import hash_permutation
 
+SALIENCY_KEY = 0x100C5
+GRASP_PER_CLASS = 10
 PASSES_PER_SAMPLE = {"full": 3.0, "first-order": 1.0}
 """Approximate cost of a sample in training passes: differentiating through a step costs two more."""
 
@@ -151,3 +157,57 @@ def load_or_make_masks(
     pruned = prune_at_init(context, model, ids, task_loss, seed, self_teacher)
     pruned.masks.save(path, pruned.record, pruned.cost)
     return pruned
+
+
+def sample_saliency_batches(
+    context: Context, ids: NDArray[np.int64], seed: int, self_teacher: SoftLabels | None
+) -> tuple[list[SaliencyBatch], list[SaliencyBatch]]:
+    """(inner batches, outer batches), drawn by the seed from the kept samples `ids` int64, by the context's recipe.
+
+    Raises:
+        InvalidValue: a class with one sample where pairs are needed.
+    """
+    settings, views = context.recipe.sparsity, context.views
+    if settings.criterion in DATA_FREE:
+        return [], []
+    loader = context.loader("train")
+    steps = settings.inner_steps if settings.criterion in ("epsd", "prospr") else 0
+    count = settings.batches + (steps if settings.fresh_inner_batches else 0)
+    if settings.criterion == "grasp":
+        batches = list(_balanced(ids, context.data.train.labels, GRASP_PER_CLASS, settings.batches, seed))
+    else:
+        batches = list(_batches(ids, settings.batch_size, count, seed))
+    method = context.recipe.self_distill.method if settings.criterion == "epsd" else "none"
+    paired: Iterable[Tensor | None] = [None] * len(batches)
+    if method == "cs-kd":
+        pairs = ClassPairs(ids, context.data.train.labels)
+        paired = [images for _, images in views.read(loader, [pairs.draw(batch, seed, 0) for batch in batches], 0)]
+    elif method == "dlb":
+        paired = [images for _, images in views.read(loader, batches, 1)]
+    read = []
+    for (batch, images), paired_images in zip(views.read(loader, batches, 0), paired, strict=True):
+        logits = None if self_teacher is None else self_teacher[batch.ids, 0].to(images.device)
+        read.append(SaliencyBatch(images, Batch(batch.images, batch.labels, batch.ids), paired_images, logits))
+    outer = read[: settings.batches]
+    return (read[settings.batches :] if settings.fresh_inner_batches else [outer[0]] * steps), outer
+
+
+def _batches(ids: NDArray[np.int64], size: int, count: int, seed: int) -> Iterator[NDArray[np.int64]]:
+    """So many batches of at most `size` samples, from as many passes over the ids as it takes."""
+    num_batches, epoch = 0, 0
+    while num_batches < count:
+        order = hash_permutation(ids, SALIENCY_KEY, seed, epoch)
+        sizes = [n for n in batch_sizes(len(ids), size) if n >= min(size, len(ids))] or [len(ids)]
+        for batch in np.split(order, np.cumsum(sizes))[: min(len(sizes), count - num_batches)]:
+            yield batch
+            num_batches += 1
+        epoch += 1
+
+
+def _balanced(
+    ids: NDArray[np.int64], labels: NDArray[np.int64], per_class: int, count: int, seed: int
+) -> Iterator[NDArray[np.int64]]:
+    """Batches of so many samples of each class, or all where a class has fewer."""
+    for number in range(count):
+        order = hash_permutation(ids, SALIENCY_KEY, seed, number)
+        yield np.concatenate([order[labels[order] == c][:per_class] for c in np.unique(labels[ids])])

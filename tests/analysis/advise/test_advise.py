@@ -23,7 +23,7 @@ from datapruning.errors import IncompatibleInputs, InvalidFile, InvalidValue, Ou
 from datapruning.io.json import read_json
 from datapruning.runs.context import Context
 from datapruning.training import trainer
-from datapruning.training.distillation.correctness import decode_bits, encode_bits
+from datapruning.training.evaluate import decode_bits, encode_bits
 from tests.conftest import Answer, fast_arguments, made_up
 from tests.robustness.test_bad_input import teacher_folder
 
