@@ -10,13 +10,12 @@ from string import ascii_uppercase
 from typing import Any
 
 from datapruning.errors import IncompatibleInputs
-from datapruning.report.format import format_sparsity
+from datapruning.report.format import format_sparsity, plural
 from datapruning.report.groups import Group, kd_labels, make_groups, pivot
 from datapruning.report.run_records import VARIANT_TABLES, RunRecord
 
 NO_METHOD = "none"
 SPARSITY, CRITERION, METHOD = "sparsity.sparsity", "sparsity.criterion", "self_distill.method"
-TABLES_OFF_BY_DEFAULT = ("cutmix", *VARIANT_TABLES)
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,33 +79,36 @@ class Comparison:
     @property
     def shared_description(self) -> str:
         """The settings that matter most among those that a family shares."""
-        result = self.runs[0].result
-        epochs = self.settings.get("train.epochs", result.epochs)
-        parts = [f"network {result.model}", f"{epochs} epochs", f"budget “{result.budget}”"]
+        result, settings = self.runs[0].result, self.settings
+        parts = [
+            f"network {result.model}",
+            f"{settings.get('train.epochs', result.epochs)} epochs",
+            f"budget “{result.budget}”",
+        ]
         for key, name in (("train.batch_size", "batch size"), ("train.lr", "learning rate")):
-            parts += [f"{name} {self.settings[key]:g}"] if key in self.settings else []
-        num_views = self.settings.get("views.num_views")
-        parts += [] if num_views is None else [f"{num_views} views" if num_views != 1 else "1 view"]
+            parts += [f"{name} {settings[key]:g}"] if key in settings else []
+        num_views = settings.get("views.num_views")
+        parts += [] if num_views is None else [plural(num_views, "view")]
         return ", ".join(parts)
 
     @property
     def description(self) -> str:
         """The settings that matter most."""
-        method = [f"self-distillation {self.method}"] if self.method != NO_METHOD else []
-        return ", ".join([self.shared_description, *method, *([self._sparsity_text] if self.sparsity else [])])
+        method = f"self-distillation {self.method}" if self.method != NO_METHOD else ""
+        removed = self._removed(" of the weights removed") if self.sparsity else ""
+        return ", ".join(filter(None, [self.shared_description, method, removed]))
 
     @property
     def short_label(self) -> str:
         """Pruning and, where it differs, self-distillation, as in "95% removed by snip, cs-kd"."""
-        removed = f"{format_sparsity(self.sparsity)} removed by {self.criterion}" if self.sparsity else "none removed"
-        method = [self.method] if METHOD in self.differing and self.method != NO_METHOD else []
-        return ", ".join([removed, *method, *self.details])
+        method = self.method if METHOD in self.differing and self.method != NO_METHOD else ""
+        removed = self._removed(" removed") if self.sparsity else "none removed"
+        return ", ".join(filter(None, [removed, method, *self.details]))
 
     @property
     def removed_label(self) -> str:
         """What was removed and the other settings that differ, for a cell of a table."""
-        removed = f"{format_sparsity(self.sparsity)} by {self.criterion}" if self.sparsity else "none"
-        return ", ".join([removed, *self.details])
+        return ", ".join([self._removed("") if self.sparsity else "none", *self.details])
 
     @property
     def details(self) -> list[str]:
@@ -119,14 +121,13 @@ class Comparison:
         """The settings that differ, as a recipe has them; sparsity and self-distillation in words."""
         parts = [f"{key} = {value}" for key, value in self.differing.items() if not _is_variant(key)]
         if SPARSITY in self.differing or CRITERION in self.differing:
-            parts.append(self._sparsity_text)
+            parts.append(self._removed(" of the weights removed") if self.sparsity else "dense")
         if METHOD in self.differing:
             parts.append(f"self-distillation {self.method}" if self.method != NO_METHOD else "no self-distillation")
         return ", ".join(parts + self.details)
 
-    @property
-    def _sparsity_text(self) -> str:
-        return f"{format_sparsity(self.sparsity)} of the weights removed by {self.criterion}" if self.sparsity else "dense"
+    def _removed(self, words: str) -> str:
+        return f"{format_sparsity(self.sparsity)}{words} by {self.criterion}"
 
 
 def check_one_dataset(runs: Sequence[RunRecord]) -> None:
@@ -165,7 +166,7 @@ def compare(runs: Sequence[RunRecord]) -> list[Comparison]:
     return [
         replace(
             comparison, name=_name(i) if len(unnamed) > 1 else "",
-            differing={key: _value(comparison.settings, key) for key in keys},
+            differing={key: comparison.settings.get(key, _default(key)) for key in keys},
             groups=make_groups((run, labels[run.folder]) for run in comparison.runs),
         )
         for i, comparison in enumerate(unnamed)
@@ -206,10 +207,9 @@ def _differing_keys(settings: Sequence[Mapping[str, Any]]) -> list[str]:
     return keys
 
 
-def _value(settings: Mapping[str, Any], key: str) -> Any:
-    return settings.get(key, "off" if key.split(".")[0] in TABLES_OFF_BY_DEFAULT else "not recorded")
+def _default(key: str) -> str:
+    return "off" if key.split(".")[0] in ("cutmix", *VARIANT_TABLES) else "not recorded"
 
 
 def _name(number: int) -> str:
-    letter = ascii_uppercase[number % 26]
-    return letter if number < 26 else f"{letter}{number // 26}"
+    return ascii_uppercase[number % 26] + (str(number // 26) if number >= 26 else "")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datapruning.config.training import TrainConfig
 from datapruning.experiments.sweep.grid import Grid
 from datapruning.experiments.sweep.spec import AUTO, StudentSpec
-from datapruning.experiments.workers.status import StoreStatus, trial_name
+from datapruning.experiments.workers.monitor import StoreStatus, trial_name
 from datapruning.io.trial_store import FailedTrial, Trial, TrialConfig, TrialStore
 
 SHARED_PHASES = ("teacher", "soft_labels")

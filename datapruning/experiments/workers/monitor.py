@@ -1,4 +1,4 @@
-"""Watching workers: one that dies in a trial is replaced, and a trial in which two die has failed."""
+"""Watching trials and their workers: one that dies in a trial is replaced, and a trial in which two die has failed."""
 
 import time
 from collections import Counter
@@ -6,15 +6,76 @@ from collections.abc import Callable, Sequence
 
 from datapruning.errors import DataPruningError
 from datapruning.experiments.workers.pool import WorkerExit, WorkerPool
-from datapruning.experiments.workers.status import StoreStatus, trial_name
 from datapruning.experiments.workers.worker import Process, log_path
-from datapruning.io.trial_store import FailedTrial, Trial, TrialConfig
+from datapruning.io.trial_store import FailedTrial, RunningTrial, Trial, TrialConfig, TrialStore
+from datapruning.utils.hashing import config_hash
 
 POLL_SECONDS = 0.5
 MAX_DEATHS = 2
 """Workers that may die in a trial until it has failed: one death can have any reason, two are the trial's."""
 LOCK_SECONDS = 120.0
 """Seconds that the lock of a trial may be free while its worker lives; after that, locks do not reach this machine."""
+
+
+def trial_name(config: TrialConfig) -> str:
+    """A trial's name in this package and in file names: the hash of its configuration."""
+    return config_hash(config, 16)
+
+
+class StoreStatus:
+    """The status of some trials of a store, by name: done, failed, running, or died and not taken over yet.
+
+    Whichever process on whichever machine runs them; `refresh()` brings it up to date.
+    """
+
+    def __init__(self, store: TrialStore, configs: Sequence[TrialConfig]) -> None:
+        self.store, self.configs = store, [dict(config) for config in configs]
+        self.done: dict[str, Trial] = {}
+        self.failed: dict[str, FailedTrial] = {}
+        self.running: dict[str, RunningTrial] = {}
+        self.died: dict[str, RunningTrial] = {}
+        self.refresh()
+
+    def label(self, config: TrialConfig) -> str:
+        """A trial's settings as text."""
+        return ", ".join(f"{key} {value}" for key, value in config.items())
+
+    def refresh(self) -> list[Trial | FailedTrial]:
+        """Read the store again. Returns the trials that ended since the last time, in order."""
+        news: list[Trial | FailedTrial] = []
+        self.running, self.died = {}, {}
+        for config in self.remaining:
+            name = trial_name(config)
+            if row := self.store.get(config):
+                self.done[name] = row
+                news.append(row)
+            elif failure := self.store.failure(config):
+                self.failed[name] = failure
+                news.append(failure)
+            elif claim := self.store.running_trial(config):
+                (self.running if claim.alive else self.died)[name] = claim
+        return news
+
+    @property
+    def remaining(self) -> list[TrialConfig]:
+        """Trials that have not ended, running ones included."""
+        return [c for c in self.configs if trial_name(c) not in self.done and trial_name(c) not in self.failed]
+
+    def trials(self) -> list[Trial]:
+        """Finished trials, in order."""
+        return [self.done[trial_name(c)] for c in self.configs if trial_name(c) in self.done]
+
+    def failures(self) -> list[FailedTrial]:
+        """Failed trials, in order."""
+        return [self.failed[trial_name(c)] for c in self.configs if trial_name(c) in self.failed]
+
+    def clear_failures(self) -> int:
+        """Let the failed trials be tried again; returns how many there were."""
+        for failure in self.failed.values():
+            self.store.clear_failure(failure.config)
+        count = len(self.failed)
+        self.failed = {}
+        return count
 
 
 def watch(status: StoreStatus, pool: WorkerPool, update: Callable[[Sequence[Trial | FailedTrial]], None]) -> None:

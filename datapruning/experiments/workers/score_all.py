@@ -11,8 +11,7 @@ from datapruning.evidence.ensemble import SubsetEnsemble
 from datapruning.evidence.estimate import print_evidence_cost
 from datapruning.evidence.members import open_member_trials
 from datapruning.experiments.workers.launcher import LOCAL, Launcher, find_launcher, has_device, open_worker_context
-from datapruning.experiments.workers.monitor import watch
-from datapruning.experiments.workers.status import StoreStatus
+from datapruning.experiments.workers.monitor import StoreStatus, watch
 from datapruning.experiments.workers.task import Task, check_reopens, record_context
 from datapruning.io.trial_store import FailedTrial, Trial, TrialFn, TrialStore
 from datapruning.runs.context import Context
