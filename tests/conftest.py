@@ -1,4 +1,4 @@
-"""Shared fixtures: small real and made-up data, a context in a temporary workspace, the command line in-process."""
+"""Shared fixtures: small real and generated datasets, a context in a temporary workspace, the command line in-process."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from datapruning.training.checkpoint import Checkpoint
 from datapruning.training.step import optimizer_step
 
 os.environ["OMP_NUM_THREADS"] = "1"  # of commands that tests start
-torch.set_num_threads(1)  # networks this small run no faster on two, and much slower on a busy machine
+torch.set_num_threads(1)  # small networks are not faster with two threads, and much slower on a busy machine
 
 FAST = (
     "train.epochs=2", "teacher.epochs=2", "proxy.epochs=2",
     "evidence.runs=2", "evidence.early_epoch=1", "kd.weight_grid=[0.0, 0.9]",
 )  # fmt: skip
-"""Settings under which every verb runs in about a second."""
+"""Settings with which every command runs in about a second."""
 
 
 @pytest.fixture(autouse=True)
 def _no_data_variable(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The suite never depends on data that lies around."""
+    """Make tests independent of the developer's data."""
     monkeypatch.delenv("DPRUNE_DATA", raising=False)
 
 
@@ -41,29 +41,29 @@ def digits() -> Dataset:
     return open_dataset("digits")
 
 
-def made_up(count: int = 120, side: int = 8, channels: int = 3, classes: int = 4, seed: int = 0) -> Dataset:
-    """Random images whose class shows in their brightness; imbalanced (class k has about twice class k-1)."""
+def make_dataset(count: int = 120, side: int = 8, channels: int = 3, classes: int = 4, seed: int = 0) -> Dataset:
+    """Make random images whose brightness depends on the class; imbalanced (class k is about twice class k-1)."""
     rng = np.random.default_rng(seed)
 
     def split(size: int) -> Split:
-        shares = 2.0 ** np.arange(classes)
-        labels = rng.choice(classes, size, p=shares / shares.sum())
+        class_weights = 2.0 ** np.arange(classes)
+        labels = rng.choice(classes, size, p=class_weights / class_weights.sum())
         labels[:classes] = np.arange(classes)
         noise = rng.integers(0, 100, (size, side, side, channels))
         return Split((noise + 40 * labels[:, None, None, None]).clip(0, 255).astype(np.uint8), labels.astype(np.int64))
 
-    return Dataset("made-up", split(count), split(count // 2), tuple(f"class {k}" for k in range(classes)))
+    return Dataset("generated", split(count), split(count // 2), tuple(f"class {k}" for k in range(classes)))
 
 
 @pytest.fixture(scope="session")
-def small() -> Dataset:
-    """120 made-up RGB images of 8x8 in 4 imbalanced classes."""
-    return made_up()
+def small_dataset() -> Dataset:
+    """120 generated RGB images of 8x8 in 4 imbalanced classes."""
+    return make_dataset()
 
 
 @pytest.fixture
 def make_context(tmp_path: Path) -> Callable[..., Context]:
-    """A context on the in-memory loader with fast settings, in a workspace of its own."""
+    """Make a context with the in-memory loader, fast settings and a temporary workspace."""
 
     def make(data: Dataset, *changes: str, **options: object) -> Context:
         settings = {"loader": "memory", "device": "cpu", "workspace": tmp_path / "runs", **options}
@@ -72,8 +72,8 @@ def make_context(tmp_path: Path) -> Callable[..., Context]:
     return make
 
 
-class Answer(NamedTuple):
-    """What a command printed, and its exit code."""
+class CommandResult(NamedTuple):
+    """Exit code and output of a command."""
 
     code: int
     out: str
@@ -81,50 +81,52 @@ class Answer(NamedTuple):
 
 
 @pytest.fixture
-def dprune(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Answer]:
-    """The command line, in this process, in an empty folder."""
+def dprune(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., CommandResult]:
+    """Run the command line in this process, in an empty folder."""
     monkeypatch.chdir(tmp_path)
 
-    def call(*arguments: object) -> Answer:
+    def call(*arguments: object) -> CommandResult:
         capsys.readouterr()
-        code = run([str(word) for word in arguments])
-        printed = capsys.readouterr()
-        return Answer(code, printed.out, printed.err)
+        code = run([str(argument) for argument in arguments])
+        output = capsys.readouterr()
+        return CommandResult(code, output.out, output.err)
 
     return call
 
 
 @pytest.fixture
-def refused(dprune: Callable[..., Answer], tmp_path: Path) -> Callable[..., str]:
-    """Run a command that must be refused: exit code 2, one line on stderr, nothing written. Returns the line."""
+def expect_refusal(dprune: Callable[..., CommandResult], tmp_path: Path) -> Callable[..., str]:
+    """Run a command that must be refused (exit code 2, one line on stderr, nothing written) and return that line."""
 
     def call(*arguments: object) -> str:
-        before = sorted(p for p in tmp_path.rglob("*"))
-        answer = dprune(*arguments)
-        lines = answer.err.strip().splitlines()
-        assert answer.code == 2, answer
-        assert answer.out == ""
-        assert len(lines) == 1, answer.err
+        paths_before = sorted(p for p in tmp_path.rglob("*"))
+        command = dprune(*arguments)
+        lines = command.err.strip().splitlines()
+        assert command.code == 2, command
+        assert command.out == ""
+        assert len(lines) == 1, command.err
         assert lines[0].startswith("dprune: ")
-        assert sorted(p for p in tmp_path.rglob("*")) == before
+        assert sorted(p for p in tmp_path.rglob("*")) == paths_before
         return lines[0]
 
     return call
 
 
-class Killed(BaseException):
-    """What ends a run as SIGKILL would: nobody catches it."""
+class SimulatedKill(BaseException):
+    """Ends a run like SIGKILL: no code catches it."""
 
 
 @pytest.fixture
-def killed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """Kill some work, and do it again to the end.
+def kill_and_resume(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Interrupt a function that trains, and call it again until it completes.
 
-    `killed(work, 3, 20)` calls `work` three times: killed after 3 updates of whatever it trains, then after 20, then not
-    any more. A checkpoint is saved after every update, or with `every=k` after every k-th.
+    `kill_and_resume(work, 3, 20)` calls `work` three times: interrupted after 3 training steps, then after 20, then not
+    interrupted. A checkpoint is saved after every training step, or with `every=k` after every k-th.
     """
 
-    def go(work: Callable[[], Any], *moments: int, every: int = 1) -> Any:
+    def call(work: Callable[[], Any], *kill_steps: int, every: int = 1) -> Any:
         checks = [0]
 
         def due(_: Checkpoint) -> bool:
@@ -132,23 +134,23 @@ def killed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
             return checks[0] % every == 0
 
         monkeypatch.setattr(Checkpoint, "due", due)
-        for moment in moments:
-            left = [moment]
+        for kill_step in kill_steps:
+            remaining = [kill_step]
 
-            def dying(*arguments: Any, left: list[int] = left) -> None:
-                if not left[0]:
-                    raise Killed
-                left[0] -= 1
+            def step_or_kill(*arguments: Any, remaining: list[int] = remaining) -> None:
+                if not remaining[0]:
+                    raise SimulatedKill
+                remaining[0] -= 1
                 optimizer_step(*arguments)
 
-            with monkeypatch.context() as patch, pytest.raises(Killed):
-                patch.setattr("datapruning.training.trainer.optimizer_step", dying)
+            with monkeypatch.context() as patch, pytest.raises(SimulatedKill):
+                patch.setattr("datapruning.training.trainer.optimizer_step", step_or_kill)
                 work()
         return work()
 
-    return go
+    return call
 
 
-def fast_arguments() -> list[str]:
-    """`--set` for each of FAST, and the loader that starts at once."""
-    return [word for change in FAST for word in ("--set", change)] + ["--loader", "memory"]
+def fast_options() -> list[str]:
+    """Return the options for FAST and the in-memory loader."""
+    return [option for change in FAST for option in ("--set", change)] + ["--loader", "memory"]

@@ -20,7 +20,7 @@ from datapruning.errors import (
     UserError,
     first_line,
 )
-from tests.conftest import Answer
+from tests.conftest import CommandResult
 
 ERRORS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, Exception)]
 
@@ -51,7 +51,7 @@ def test_one_base_class_for_all_errors() -> None:
     ],
 )
 def test_an_error_is_one_line_and_an_exit_code(
-    dprune: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch, error: Exception, code: int
+    dprune: Callable[..., CommandResult], monkeypatch: pytest.MonkeyPatch, error: Exception, code: int
 ) -> None:
     def fails() -> None:
         raise error
@@ -62,15 +62,15 @@ def test_an_error_is_one_line_and_an_exit_code(
     assert answer.err.replace("x is: ", "x is ").replace("the disk is full", "broken") == "dprune: x is broken\n"
 
 
-def test_an_interruption_is_one_line_and_130(dprune: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interruption_is_one_line_and_130(dprune: Callable[..., CommandResult], monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted() -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("datapruning.recipes.names", interrupted)
-    assert dprune("recipes") == Answer(130, "", "dprune: interrupted; the same command resumes\n")
+    assert dprune("recipes") == CommandResult(130, "", "dprune: interrupted; the same command resumes\n")
 
 
-def test_internal_errors_are_not_hidden(dprune: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_internal_errors_are_not_hidden(dprune: Callable[..., CommandResult], monkeypatch: pytest.MonkeyPatch) -> None:
     def broken() -> None:
         raise ZeroDivisionError
 

@@ -15,7 +15,7 @@ import pytest
 
 from datapruning.utils.system import PROJECT_ROOT
 from datapruning.version import __version__
-from tests.conftest import fast_arguments
+from tests.conftest import fast_options
 
 pytestmark = pytest.mark.slow
 
@@ -109,10 +109,10 @@ def user_folder(folder: Path) -> Path:
 
 def check_commands(folder: Path, *command: object) -> None:
     """Score, list the recipes and train, from a folder with modules named like ours."""
-    run(*command, "score", "--scorer", "random,el2n", "--out", "scores", *fast_arguments(), cwd=folder)
+    run(*command, "score", "--scorer", "random,el2n", "--out", "scores", *fast_options(), cwd=folder)
     assert sorted(path.name for path in (folder / "scores").iterdir()) == ["el2n.npz", "random.npz"]
     assert "digits" in run(*command, "recipes", cwd=folder)
-    train = ("train", "--fraction", "0.1", "--kd-weight", "0.5", "--out", "student", *fast_arguments())
+    train = ("train", "--fraction", "0.1", "--kd-weight", "0.5", "--out", "student", *fast_options())
     run(*command, *train, cwd=folder)
     assert (folder / "student" / "result.json").is_file()
 
@@ -157,7 +157,7 @@ def test_a_scorer_of_another_installed_package_is_found(tmp_path: Path) -> None:
     assert {"constant_scorer.py", "constant_scorer-1.0.dist-info"} <= new
     environment.add_dependencies()
     user = user_folder(tmp_path / "user")
-    run(environment.bin / "dprune", "score", "--scorer", "constant", "--out", "s.npz", *fast_arguments(), cwd=user)
+    run(environment.bin / "dprune", "score", "--scorer", "constant", "--out", "s.npz", *fast_options(), cwd=user)
     assert (user / "s.npz").is_file()
 
 

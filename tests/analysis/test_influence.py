@@ -21,7 +21,7 @@ from datapruning.evidence.membership_counts import MembershipCounts, count_membe
 from datapruning.io.npz import write_npz
 from datapruning.runs.context import Context
 from datapruning.utils.cost import ComputeCost
-from tests.conftest import FAST, Answer
+from tests.conftest import FAST, CommandResult
 
 Bits = np.ndarray[Any, np.dtype[np.bool_]]
 MEMBERS, TRAIN, TEST = 21, 30, 17
@@ -84,14 +84,14 @@ def test_too_few_members_or_other_test_samples_are_refused(tmp_path: Path) -> No
 
 @pytest.fixture
 def counted_from(
-    tmp_path: Path, small: Dataset, make_context: Callable[..., Context], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, small_dataset: Dataset, make_context: Callable[..., Context], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Context]:
     """A context whose ensemble is made of these bits."""
 
     def make(inside: Bits, correct: Bits, right: Bits) -> Context:
-        ensemble = ensemble_of(tmp_path / "members", small.train.labels, inside, correct, right)
+        ensemble = ensemble_of(tmp_path / "members", small_dataset.train.labels, inside, correct, right)
         monkeypatch.setattr(influencing, "open_ensemble", lambda context, seed: ensemble)
-        return make_context(small)
+        return make_context(small_dataset)
 
     return make
 
@@ -104,7 +104,7 @@ def full(seed: int = 0, members: int = MEMBERS) -> tuple[Bits, Bits, Bits]:
 @pytest.mark.parametrize("pairs", ["same-class", "all"])
 @pytest.mark.parametrize("cells", [1, 500, 1 << 21])
 def test_what_is_kept_is_what_sorting_everything_gives(
-    counted_from: Callable[..., Context], monkeypatch: pytest.MonkeyPatch, small: Dataset, pairs: str, cells: int
+    counted_from: Callable[..., Context], monkeypatch: pytest.MonkeyPatch, small_dataset: Dataset, pairs: str, cells: int
 ) -> None:
     inside, correct, right = full()
     right[:, 7] = True  # nobody has influence on it
@@ -116,7 +116,7 @@ def test_what_is_kept_is_what_sorting_everything_gives(
     memorization = (inside & correct).sum(0) / inside.sum(0) - (~inside & correct).sum(0) / (~inside).sum(0)
     allowed = np.ones((120, 60), bool)
     if pairs == "same-class":
-        allowed = small.train.labels[:, None] == small.test.labels
+        allowed = small_dataset.train.labels[:, None] == small_dataset.test.labels
     high = allowed & (memorization[:, None] >= 0.25 - 1e-9) & (strength >= 0.3 - 1e-9)
     assert high.any()
     assert {*zip(result.train_id, result.test_id, strict=True)} == {*zip(*np.nonzero(high), strict=True)}
@@ -166,11 +166,11 @@ def test_without_influence_chance_explains_what_is_found(counted_from: Callable[
     assert abs(meta.num_pairs_found - (meta.expected or 0)) < 4 * (meta.expected_sd or 0)
 
 
-def test_planted_influence_is_found_beyond_chance(counted_from: Callable[..., Context], small: Dataset) -> None:
+def test_planted_influence_is_found_beyond_chance(counted_from: Callable[..., Context], small_dataset: Dataset) -> None:
     inside, correct, right = full(4, 60)
     planted = {}
     for label in range(4):
-        i, j = np.flatnonzero(small.train.labels == label)[0], np.flatnonzero(small.test.labels == label)[0]
+        i, j = np.flatnonzero(small_dataset.train.labels == label)[0], np.flatnonzero(small_dataset.test.labels == label)[0]
         correct[:, i], right[:, j] = inside[:, i], inside[:, i]
         planted[int(j)] = int(i)
     result = dp.influence(counted_from(inside, correct, right), least_influence=0.6)
@@ -192,9 +192,9 @@ def test_the_same_again_and_other_permutations_with_another_seed(counted_from: C
     ("arguments", "message"),
     [({"top": 0}, "at least 1; got 0"), ({"pairs": "some"}, "one of same-class, all"), ({"permutations": -1}, "got -1")],
 )
-def test_arguments_that_cannot_be(small: Dataset, arguments: dict[str, Any], message: str) -> None:
+def test_arguments_that_cannot_be(small_dataset: Dataset, arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidValue, match=message):
-        dp.influence(small, **arguments)
+        dp.influence(small_dataset, **arguments)
 
 
 def test_the_file_reads_back_and_is_never_written_over(counted_from: Callable[..., Context], tmp_path: Path) -> None:
@@ -212,10 +212,10 @@ def test_the_file_reads_back_and_is_never_written_over(counted_from: Callable[..
     assert path.stat().st_mtime_ns == stamp
     with pytest.raises(OutputExists, match="holds other influences"):
         dp.influence(context, top=3, out=path)
-    path.write_text("mine")
+    path.write_text("custom")
     with pytest.raises(OutputExists, match="holds something else"):
         dp.influence(context, out=path)
-    assert path.read_text() == "mine"
+    assert path.read_text() == "custom"
 
 
 @pytest.mark.parametrize(
@@ -265,7 +265,7 @@ def words(*more: str) -> list[str]:
 
 
 def test_the_command_says_what_is_found_and_what_chance_gives(
-    dprune: Callable[..., Answer], digits: Dataset, tmp_path: Path
+    dprune: Callable[..., CommandResult], digits: Dataset, tmp_path: Path
 ) -> None:
     answer = dprune(*words("--top", "3"))
     assert answer.code == 0, answer.err
@@ -284,21 +284,21 @@ def test_the_command_says_what_is_found_and_what_chance_gives(
     np.testing.assert_array_equal(dp.influence(context, top=3).influence, result.influence)
     every = dprune(*words("--pairs", "all", "--out", "folder"))
     assert every.out.splitlines()[-1].startswith("influence: folder/digits-all-")
-    (tmp_path / "mine.npz").write_text("mine")
-    taken = dprune(*words("--out", "mine.npz"))
+    (tmp_path / "custom.npz").write_text("custom")
+    taken = dprune(*words("--out", "custom.npz"))
     assert (taken.code, taken.out) == (2, "")
-    assert taken.err.splitlines()[-1] == "dprune: mine.npz holds something else; name another output path (--out)"
+    assert taken.err.splitlines()[-1] == "dprune: custom.npz holds something else; name another output path (--out)"
 
 
-def test_an_ensemble_too_small_for_an_error_bar_is_one_line(dprune: Callable[..., Answer]) -> None:
+def test_an_ensemble_too_small_for_an_error_bar_is_one_line(dprune: Callable[..., CommandResult]) -> None:
     answer = dprune(*words("--set", "ensemble.num_members=3"))
     assert (answer.code, answer.out) == (2, "")
     assert answer.err.splitlines()[-1].endswith("add members (ensemble.num_members)")
 
 
-def test_what_cannot_be_is_refused_before_anything_is_trained(refused: Callable[..., str]) -> None:
-    assert "at least 1; got 0" in refused("influence", "--top", "0")
-    assert "one of same-class, all; got 'some'" in refused("influence", "--pairs", "some")
+def test_what_cannot_be_is_refused_before_anything_is_trained(expect_refusal: Callable[..., str]) -> None:
+    assert "at least 1; got 0" in expect_refusal("influence", "--top", "0")
+    assert "one of same-class, all; got 'some'" in expect_refusal("influence", "--pairs", "some")
 
 
 def test_a_list_of_other_data_is_not_the_same(counted_from: Callable[..., Context], tmp_path: Path) -> None:

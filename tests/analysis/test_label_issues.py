@@ -122,16 +122,16 @@ def ensemble_of(folder: Path, labels: Any, inside: Any, probs: Any) -> SubsetEns
 
 
 def test_the_ensemble_ranks_by_members_that_never_saw_the_sample(
-    tmp_path: Path, small: Dataset, make_context: Callable[..., Context], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, small_dataset: Dataset, make_context: Callable[..., Context], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    labels = small.train.labels
+    labels = small_dataset.train.labels
     rng = np.random.default_rng(0)
     inside = np.arange(120) % 3 != np.arange(6)[:, None] % 3  # each sample is outside of two members
     raw = rng.random((6, 120, 4)) + 0.01
     probs = raw / raw.sum(2, keepdims=True)
     probs[inside] = np.eye(4)[labels][np.nonzero(inside)[1]]  # those that saw it are sure of the label: must not count
     monkeypatch.setattr(label_issues, "open_ensemble", lambda context, seed: ensemble_of(tmp_path, labels, inside, probs))
-    result = dp.find_label_issues(make_context(small), "ensemble", count=120)
+    result = dp.find_label_issues(make_context(small_dataset), "ensemble", count=120)
     weights = (~inside[:, :, None]) / 2
     expected = (probs.astype(np.float16) * weights).sum(0)
     label_probs = expected[np.arange(120), labels]

@@ -24,13 +24,13 @@ from datapruning.training.checkpoint import Checkpoint
 from datapruning.training.schedules import planned_epochs
 from tests.conftest import FAST
 
-Maker = Callable[..., Context]
+MakeContext = Callable[..., Context]
 Patch = pytest.MonkeyPatch
 TINY = ("train.model=tinynet8", "teacher.model=tinynet8", "proxy.model=tinynet8")
 
 
 @pytest.fixture
-def context(make_context: Maker, digits: Dataset) -> Context:
+def context(make_context: MakeContext, digits: Dataset) -> Context:
     """The digits with fast settings."""
     return make_context(digits, *TINY, "train.epochs=3", "teacher.epochs=3")
 
@@ -85,7 +85,7 @@ def test_a_finished_run_is_not_trained_again(context: Context, monkeypatch: pyte
 
 
 def test_the_same_command_in_two_workspaces_gives_the_same_bits(
-    make_context: Maker, digits: Dataset, tmp_path: Path
+    make_context: MakeContext, digits: Dataset, tmp_path: Path
 ) -> None:
     tensor_bytes = []
     for name in "ab":
@@ -109,7 +109,7 @@ def undisturbed(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Fi
 
 @pytest.mark.parametrize("moment", ["shared prefix", "probe", "second half"])
 def test_a_student_killed_anywhere_ends_as_one_that_was_not(
-    undisturbed: FinishedRun, make_context: Maker, digits: Dataset, tmp_path: Path, monkeypatch: Patch, moment: str
+    undisturbed: FinishedRun, make_context: MakeContext, digits: Dataset, tmp_path: Path, monkeypatch: Patch, moment: str
 ) -> None:
     for module in ("run_search", "student", "training_run"):
         patched = f"datapruning.training.distillation.{module}.Checkpoint"
@@ -169,7 +169,9 @@ def test_soft_labels_are_made_for_the_kept_samples_alone(context: Context, monke
     assert epochs == 3
 
 
-def test_nothing_is_chosen_on_the_test_set(make_context: Maker, digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_chosen_on_the_test_set(
+    make_context: MakeContext, digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Everything but the last evaluation works without a test set; the search sees pruned-away samples only."""
     context = make_context(digits)
     dp.teach(context)
@@ -212,12 +214,12 @@ def test_subset_and_fraction_together_or_neither_is_refused(context: Context) ->
         dp.train(context, fraction=1 / 1438)
 
 
-def test_a_subset_of_other_data_is_refused(context: Context, small: Dataset, make_context: Maker) -> None:
-    foreign = dp.select(dp.score(make_context(small), "random"), 0.1)
-    with pytest.raises(IncompatibleInputs, match="made from another dataset: made-up"):
+def test_a_subset_of_other_data_is_refused(context: Context, small_dataset: Dataset, make_context: MakeContext) -> None:
+    foreign = dp.select(dp.score(make_context(small_dataset), "random"), 0.1)
+    with pytest.raises(IncompatibleInputs, match="made from another dataset: generated"):
         dp.train(context, foreign)
     with pytest.raises(IncompatibleInputs):
-        dp.select(dp.score(make_context(small), "random"), 0.1, data=context.data)
+        dp.select(dp.score(make_context(small_dataset), "random"), 0.1, data=context.data)
 
 
 def test_a_subset_is_just_ids(context: Context, digits: Dataset) -> None:
@@ -230,7 +232,7 @@ def test_a_subset_is_just_ids(context: Context, digits: Dataset) -> None:
     assert len(Subset(full_dataset, subset.indices.tolist())) == len(subset) == 144
 
 
-def test_a_run_of_one_epoch_has_no_middle_and_takes_the_prior_weight(make_context: Maker, digits: Dataset) -> None:
+def test_a_run_of_one_epoch_has_no_middle_and_takes_the_prior_weight(make_context: MakeContext, digits: Dataset) -> None:
     context = make_context(digits, "train.epochs=1", "teacher.epochs=1", "kd.weight_grid=[0.3, 0.6]")
     result = dp.train(context, fraction=0.1).result
     assert (result.kd_weight, result.temperature, result.confidence_weighting) == (0.6, 2.0, True)
@@ -238,7 +240,7 @@ def test_a_run_of_one_epoch_has_no_middle_and_takes_the_prior_weight(make_contex
 
 
 def test_under_the_steps_budget_the_search_keeps_to_the_epochs_that_have_soft_labels(
-    make_context: Maker, digits: Dataset
+    make_context: MakeContext, digits: Dataset
 ) -> None:
     context = make_context(digits, "train.epochs=2", "teacher.epochs=1", "train.budget=steps", "views.num_views=64")
     scores = dp.score(context, "forgetting")
@@ -248,7 +250,7 @@ def test_under_the_steps_budget_the_search_keeps_to_the_epochs_that_have_soft_la
     assert result.epochs <= planned_epochs(context.recipe.train, result.kept, result.total)
 
 
-def test_a_teacher_is_chosen_from_the_ladder(make_context: Maker, digits: Dataset, tmp_path: Path) -> None:
+def test_a_teacher_is_chosen_from_the_ladder(make_context: MakeContext, digits: Dataset, tmp_path: Path) -> None:
     context = make_context(digits, "train.epochs=2", "teacher.epochs=1", "kd.teacher_candidates=['convnet', 'tinynet8']")
     chosen = dp.train(context, fraction=0.2, teacher="auto")
     result, candidates, search = chosen.result, chosen.result.teacher_candidates, chosen.result.kd_weight_search
@@ -262,7 +264,7 @@ def test_a_teacher_is_chosen_from_the_ladder(make_context: Maker, digits: Datase
     assert given.result.kd_weight == 0.5
 
 
-def test_a_choice_of_one_teacher_or_without_kd_is_refused(make_context: Maker, digits: Dataset) -> None:
+def test_a_choice_of_one_teacher_or_without_kd_is_refused(make_context: MakeContext, digits: Dataset) -> None:
     context = make_context(digits, "kd.teacher_candidates=['convnet']")
     with pytest.raises(InvalidValue, match="chooses among several"):
         dp.train(context, fraction=0.2, teacher="auto")

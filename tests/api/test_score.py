@@ -18,12 +18,12 @@ from datapruning.data.dataset import Dataset, Split
 from datapruning.errors import IncompatibleInputs, UnknownName
 from datapruning.runs.context import Context
 from datapruning.runs.opening import open_context
-from tests.conftest import Answer, fast_arguments
-from tests.helpers.evidence_cases import learning
+from tests.conftest import CommandResult, fast_options
+from tests.helpers.evidence_cases import learning_logits
 
-Dprune = Callable[..., Answer]
-Refused = Callable[..., str]
-CHEAP = fast_arguments() + [
+Dprune = Callable[..., CommandResult]
+ExpectRefusal = Callable[..., str]
+CHEAP = fast_options() + [
     word
     for change in (
         "proxy.model=tinynet8", "proxy.epochs=4", "ensemble.num_members=4", "ensemble.subset_fraction=0.5",
@@ -45,8 +45,8 @@ def saved(data: Dataset, path: Path) -> Path:
 
 def loop(folder: Path, total: int = 30, epochs: int = 3) -> Path:
     """A recording of another loop."""
-    logits, labels = learning(epochs, total)
-    recorder = dp.record(folder, "mine", total=total, epochs=epochs)
+    logits, labels = learning_logits(epochs, total)
+    recorder = dp.record(folder, "custom", total=total, epochs=epochs)
     for epoch in range(epochs):
         recorder.start_epoch(epoch)
         recorder.update(torch.from_numpy(logits[epoch]), torch.from_numpy(labels), np.arange(total))
@@ -54,8 +54,8 @@ def loop(folder: Path, total: int = 30, epochs: int = 3) -> Path:
     return recorder.finish()
 
 
-def test_every_scorer_on_the_command_line(dprune: Dprune, small: Dataset, tmp_path: Path) -> None:
-    data = saved(small, tmp_path / "small.npz")
+def test_every_scorer_on_the_command_line(dprune: Dprune, small_dataset: Dataset, tmp_path: Path) -> None:
+    data = saved(small_dataset, tmp_path / "small.npz")
     answer = dprune("score", "--data", data, "--scorer", "all", "--out", "scores", *CHEAP)
     assert answer.code == 0, answer.err
     assert answer.out.splitlines() == [f"{name}: scores/{name}.npz" for name in scorers.find_scorers()]
@@ -81,8 +81,8 @@ def test_every_scorer_on_the_command_line(dprune: Dprune, small: Dataset, tmp_pa
     assert dprune("inspect", "scores/tdds.npz").code == 0
 
 
-def test_the_price_of_the_evidence_agrees_in_number(dprune: Dprune, small: Dataset, tmp_path: Path) -> None:
-    data = saved(small, tmp_path / "small.npz")
+def test_the_price_of_the_evidence_agrees_in_number(dprune: Dprune, small_dataset: Dataset, tmp_path: Path) -> None:
+    data = saved(small_dataset, tmp_path / "small.npz")
     prices = {"aum": "1 proxy trains on", "el2n": "2 proxies train on", "memorization": "4 members of an ensemble train on"}
     for name, price in prices.items():
         answer = dprune("score", "--data", data, "--scorer", name, *CHEAP)
@@ -91,19 +91,23 @@ def test_the_price_of_the_evidence_agrees_in_number(dprune: Dprune, small: Datas
 
 
 def test_the_model_is_that_of_proxies_and_of_members(
-    dprune: Dprune, refused: Refused, small: Dataset, tmp_path: Path
+    dprune: Dprune, expect_refusal: ExpectRefusal, small_dataset: Dataset, tmp_path: Path
 ) -> None:
-    asked = ("score", "--data", saved(small, tmp_path / "small.npz"), "--scorer", "aum,memorization", *CHEAP)
+    asked = ("score", "--data", saved(small_dataset, tmp_path / "small.npz"), "--scorer", "aum,memorization", *CHEAP)
     first = dprune(*asked)
     assert first.code == 0, first.err
     again = dprune(*asked, "--set", "proxy.model=convnet", "--set", "ensemble_member.model=convnet", "--model", "tinynet8")
     assert again.out == first.out
     assert again.err.count("with the same content") == 2
-    assert "unknown model 'tinynet9'" in refused(*asked, "--model", "tinynet9")
+    assert "unknown model 'tinynet9'" in expect_refusal(*asked, "--model", "tinynet9")
 
 
 def test_scores_that_cannot_rank_are_stored_and_said_so(
-    dprune: Dprune, make_context: Callable[..., Context], small: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    dprune: Dprune,
+    make_context: Callable[..., Context],
+    small_dataset: Dataset,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """TDDS measures changes around their mean; two epochs have one change, and that is its own mean."""
     line = "tdds: every sample has the same score, 0: it cannot rank; record more epochs"
@@ -113,7 +117,7 @@ def test_scores_that_cannot_rank_are_stored_and_said_so(
     assert answer.err.splitlines() == [line]
     assert not dp.load_scores(tmp_path / "scores" / "tdds.npz").values.any()
     assert dprune("score", "--recording", long, "--scorer", "tdds").err == ""
-    score(make_context(small, "proxy.model=tinynet8"), "tdds")
+    score(make_context(small_dataset, "proxy.model=tinynet8"), "tdds")
     assert line in capsys.readouterr().err.splitlines()
 
 
@@ -129,7 +133,7 @@ def test_the_list_says_what_each_scorer_reads_costs_and_means(dprune: Dprune) ->
 
 
 def test_a_recording_of_another_loop_is_scored_beside_it_or_elsewhere(dprune: Dprune, tmp_path: Path) -> None:
-    folder = loop(tmp_path / "mine")
+    folder = loop(tmp_path / "custom")
     answer = dprune("score", "--recording", folder, "--scorer", "all")
     assert answer.code == 0, answer.err
     assert sorted(path.stem for path in (folder / "scores").iterdir()) == sorted(available_scorers(folder))
@@ -140,11 +144,13 @@ def test_a_recording_of_another_loop_is_scored_beside_it_or_elsewhere(dprune: Dp
     assert len(dp.load_subset(tmp_path / "half.npz")) == 15
 
 
-def test_one_file_for_many_scorers_is_refused(refused: Refused, tmp_path: Path) -> None:
-    count = len(NAMES)
-    assert f"s.npz is one file, but {count} scorers" in refused("score", "--scorer", "all", "--out", "s.npz", *CHEAP)
-    folder = loop(tmp_path / "mine")
-    assert "is one file, but 7 scorers write one each; name a folder" in refused(
+def test_one_file_for_many_scorers_is_refused(expect_refusal: ExpectRefusal, tmp_path: Path) -> None:
+    assert f"s.npz is one file, but {len(NAMES)} scorers" in expect_refusal(
+        "score", "--scorer", "all", "--out", "s.npz", *CHEAP
+    )
+    folder = loop(tmp_path / "custom")
+    count = len(available_scorers(folder))
+    assert f"is one file, but {count} scorers write one each; name a folder" in expect_refusal(
         "score", "--recording", folder, "--scorer", "all", "--out", "s.npz"
     )
 
@@ -161,47 +167,49 @@ def test_one_file_for_many_scorers_is_refused(refused: Refused, tmp_path: Path) 
     ],
 )
 def test_what_a_recording_cannot_give_is_refused_and_nothing_written(
-    refused: Refused, tmp_path: Path, words: list[str], message: str
+    expect_refusal: ExpectRefusal, tmp_path: Path, words: list[str], message: str
 ) -> None:
-    assert message in refused("score", "--recording", loop(tmp_path / "mine"), *words)
+    assert message in expect_refusal("score", "--recording", loop(tmp_path / "custom"), *words)
 
 
-def test_a_folder_that_is_no_recording_is_refused(refused: Refused, tmp_path: Path) -> None:
+def test_a_folder_that_is_no_recording_is_refused(expect_refusal: ExpectRefusal, tmp_path: Path) -> None:
     (tmp_path / "photographs").mkdir()
     for folder in ("photographs", "absent"):
-        line = refused("score", "--recording", folder, "--scorer", "aum")
+        line = expect_refusal("score", "--recording", folder, "--scorer", "aum")
         assert f"{folder} is not a recording: it has no recording.json (dprune score makes one)" in line
-    unfinished = loop(tmp_path / "mine")
+    unfinished = loop(tmp_path / "custom")
     (unfinished / "run-000" / "done.json").unlink()
-    assert "no run that was trained to the end" in refused("score", "--recording", unfinished, "--scorer", "aum")
+    assert "no run that was trained to the end" in expect_refusal("score", "--recording", unfinished, "--scorer", "aum")
 
 
-def test_settings_of_evidence_that_cannot_be_are_found_at_once(refused: Refused) -> None:
+def test_settings_of_evidence_that_cannot_be_are_found_at_once(expect_refusal: ExpectRefusal) -> None:
     for change, message in {
         "ensemble_member.model=tinynet9": "unknown model 'tinynet9': did you mean 'tinynet8'?",
         "evidence.full_runs=3": "full_runs lies in 0..2; got 3",
         "ensemble.num_members=1": "num_members lies in 2..",
         "ensemble.subset_fraction=1.0": "subset_fraction lies in 0.05..0.95",
     }.items():
-        assert message in refused("score", "--scorer", "all", *CHEAP, "--set", change)
+        assert message in expect_refusal("score", "--scorer", "all", *CHEAP, "--set", change)
 
 
 def test_scores_of_a_dataset_in_another_order_are_those_of_another_dataset(
-    make_context: Callable[..., Context], small: Dataset
+    make_context: Callable[..., Context], small_dataset: Dataset
 ) -> None:
-    turned = replace(small, train=Split(small.train.images[::-1].copy(), small.train.labels[::-1].copy()))
-    context, other = make_context(small), make_context(turned)
+    turned = replace(
+        small_dataset, train=Split(small_dataset.train.images[::-1].copy(), small_dataset.train.labels[::-1].copy())
+    )
+    context, other = make_context(small_dataset), make_context(turned)
     for name in NAMES:
         assert scores_path(context, name, 0) != scores_path(other, name, 0)
     scores = score(context, "knn")
-    np.testing.assert_array_equal(dp.open_recording(str(scores.meta.recording)).labels(), small.train.labels)
+    np.testing.assert_array_equal(dp.open_recording(str(scores.meta.recording)).labels(), small_dataset.train.labels)
     with pytest.raises(IncompatibleInputs, match="made from another dataset"):
         dp.select(scores, 0.5, data=turned)
 
 
-def test_default_paths_depend_on_what_a_scorer_reads(small: Dataset, tmp_path: Path) -> None:
+def test_default_paths_depend_on_what_a_scorer_reads(small_dataset: Dataset, tmp_path: Path) -> None:
     one, two = (
-        open_context(small, changes=[f"ensemble.num_members={members}"], workspace=tmp_path, loader="memory")
+        open_context(small_dataset, changes=[f"ensemble.num_members={members}"], workspace=tmp_path, loader="memory")
         for members in (10, 20)
     )
     for name, scorer in scorers.find_scorers().items():
@@ -212,8 +220,8 @@ def test_default_paths_depend_on_what_a_scorer_reads(small: Dataset, tmp_path: P
         scores_path(one, "nobody", 0)
 
 
-def test_random_scores_need_no_evidence(make_context: Callable[..., Context], small: Dataset) -> None:
-    context = make_context(small)
+def test_random_scores_need_no_evidence(make_context: Callable[..., Context], small_dataset: Dataset) -> None:
+    context = make_context(small_dataset)
     scores = score(context, "random", seed=4)
     np.testing.assert_array_equal(scores.values, scorers.get_scorer("random")(Samples(120, 4))[0])
     assert not (context.workspace / "evidence").exists()

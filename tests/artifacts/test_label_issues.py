@@ -118,13 +118,13 @@ def test_nothing_is_written_over(tmp_path: Path) -> None:
     for other in (listed(ROWS[0]), listed(*ROWS, scorer="loss"), listed(*ROWS, fingerprint="g")):
         with pytest.raises(OutputExists, match=r"holds other label issues"):
             other.save(path)
-    path.write_text("mine")
+    path.write_text("custom")
     with pytest.raises(OutputExists, match=r"s\.csv holds something else"):
         one.save(path)
-    assert path.read_text() == "mine"
+    assert path.read_text() == "custom"
     path.unlink()
     one.save(path)  # as after a kill between the two files
-    (tmp_path / "t.json").write_text('{"mine": 1}')
+    (tmp_path / "t.json").write_text('{"custom": 1}')
     with pytest.raises(OutputExists, match=r"t\.json holds something else"):
         one.save(tmp_path / "t.csv")
     assert not (tmp_path / "t.csv").exists()

@@ -22,11 +22,13 @@ from datapruning.errors import IncompatibleInputs, InvalidFile
 from datapruning.version import __version__
 
 
-def test_new_metadata_read_back_and_pass_their_own_checks(small: Dataset) -> None:
-    scores = ScoresMetadata(**common_fields(small), scorer="aum", seed=3, unreadable=(1, 4))
-    meta = SubsetMetadata(**common_fields(small), scorer="aum", settings={"cutoff": 0.5, "strata": 10}, scores=scores)
+def test_new_metadata_read_back_and_pass_their_own_checks(small_dataset: Dataset) -> None:
+    scores = ScoresMetadata(**common_fields(small_dataset), scorer="aum", seed=3, unreadable=(1, 4))
+    meta = SubsetMetadata(
+        **common_fields(small_dataset), scorer="aum", settings={"cutoff": 0.5, "strata": 10}, scores=scores
+    )
     assert parse_metadata(SubsetMetadata, meta.to_json(), Path("f.npz")) == meta
-    check_same_dataset("this file", meta, small)
+    check_same_dataset("this file", meta, small_dataset)
     assert (meta.version, meta.package_version) == (VERSION, __version__)
     assert abs((datetime.now(UTC) - datetime.fromisoformat(meta.created)).total_seconds()) < 60
 
@@ -46,27 +48,29 @@ def test_new_metadata_read_back_and_pass_their_own_checks(small: Dataset) -> Non
         ({"fraction": 0.5}, "the metadata of f.npz: unknown key 'fraction'"),
     ],
 )
-def test_other_metadata_are_refused(small: Dataset, change: dict[str, Any], message: str) -> None:
-    meta = ScoresMetadata(**common_fields(small), scorer="aum").to_json()
+def test_other_metadata_are_refused(small_dataset: Dataset, change: dict[str, Any], message: str) -> None:
+    meta = ScoresMetadata(**common_fields(small_dataset), scorer="aum").to_json()
     with pytest.raises(InvalidFile, match=message):
         parse_metadata(ScoresMetadata, {**meta, **change}, Path("f.npz"))
 
 
-def test_another_dataset_is_refused_with_both_names_and_sizes(small: Dataset, digits: Dataset) -> None:
-    meta = ScoresMetadata(**common_fields(small), scorer="aum")
-    with pytest.raises(IncompatibleInputs, match=r"this file .* made-up \(120 samples.*digits \(1,438 samples"):
+def test_another_dataset_is_refused_with_both_names_and_sizes(small_dataset: Dataset, digits: Dataset) -> None:
+    meta = ScoresMetadata(**common_fields(small_dataset), scorer="aum")
+    with pytest.raises(IncompatibleInputs, match=r"this file .* generated \(120 samples.*digits \(1,438 samples"):
         check_same_dataset("this file", meta, digits)
 
 
-def test_images_that_are_read_with_other_settings_are_named_as_the_reason(small: Dataset) -> None:
-    few = replace(small, train=Split(small.train.images[:90], small.train.labels[:90]))
-    photos, resized, others = (replace(data, content_hash="00ff") for data in (small, few, replace(few, name="others")))
+def test_images_that_are_read_with_other_settings_are_named_as_the_reason(small_dataset: Dataset) -> None:
+    few = replace(small_dataset, train=Split(small_dataset.train.images[:90], small_dataset.train.labels[:90]))
+    photos, resized, others = (
+        replace(data, content_hash="00ff") for data in (small_dataset, few, replace(few, name="others"))
+    )
     meta = SubsetMetadata(**common_fields(resized), scorer="ids")
     with pytest.raises(
-        IncompatibleInputs, match=r"made-up \(90 .* made-up \(120 .*; give the same holdout and image size everywhere"
+        IncompatibleInputs, match=r"generated \(90 .* generated \(120 .*; give the same holdout and image size everywhere"
     ):
         check_same_dataset("this subset", meta, photos)
-    for other, data in ((meta, others), (SubsetMetadata(**common_fields(few), scorer="ids"), small)):
+    for other, data in ((meta, others), (SubsetMetadata(**common_fields(few), scorer="ids"), small_dataset)):
         with pytest.raises(IncompatibleInputs) as refused:
             check_same_dataset("this subset", other.model_copy(update={"fingerprint": "0"}), data)
         assert "holdout" not in str(refused.value), "another name, or no images in files"

@@ -22,19 +22,21 @@ FINITE = st.floats(width=32, allow_nan=False)
 
 @settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(arrays.arrays(np.float32, 120, elements=FINITE), st.none() | arrays.arrays(np.float32, 120, elements=FINITE))
-def test_scores_come_back_as_they_went(tmp_path: Path, small: Dataset, values: Any, stderr: Any) -> None:
-    scores = Scores(values, ScoresMetadata(**common_fields(small), scorer="mine"), stderr)
+def test_scores_come_back_as_they_went(tmp_path: Path, small_dataset: Dataset, values: Any, stderr: Any) -> None:
+    scores = Scores(values, ScoresMetadata(**common_fields(small_dataset), scorer="custom"), stderr)
     result = load_scores(scores.save(tmp_path / "s.npz"))
     assert result.meta == scores.meta
-    assert result.scorer == "mine"
+    assert result.scorer == "custom"
     np.testing.assert_array_equal(result.values, values)
     assert (result.stderr is None) == (stderr is None)
     if stderr is not None:
         np.testing.assert_array_equal(result.stderr, stderr)
 
 
-def test_numpy_alone_reads_them(tmp_path: Path, small: Dataset) -> None:
-    Scores(np.zeros(120, np.float32), ScoresMetadata(**common_fields(small), scorer="mine")).save(tmp_path / "s.npz")
+def test_numpy_alone_reads_them(tmp_path: Path, small_dataset: Dataset) -> None:
+    Scores(np.zeros(120, np.float32), ScoresMetadata(**common_fields(small_dataset), scorer="custom")).save(
+        tmp_path / "s.npz"
+    )
     with np.load(tmp_path / "s.npz", allow_pickle=False) as file:
         assert sorted(file.files) == ["meta", "score"]
         assert (file["score"].dtype, file["score"].shape) == (np.float32, (120,))
@@ -68,8 +70,10 @@ HOLED = np.where(GOOD == 17, np.float32(np.nan), GOOD)
     ],
 )
 def test_what_cannot_be_scores_is_refused(
-    tmp_path: Path, small: Dataset, columns: dict[str, Any], meta: dict[str, Any], named: str
+    tmp_path: Path, small_dataset: Dataset, columns: dict[str, Any], meta: dict[str, Any], named: str
 ) -> None:
-    write_npz(tmp_path / "s.npz", columns, {**ScoresMetadata(**common_fields(small), scorer="mine").to_json(), **meta})
+    write_npz(
+        tmp_path / "s.npz", columns, {**ScoresMetadata(**common_fields(small_dataset), scorer="custom").to_json(), **meta}
+    )
     with pytest.raises(InvalidFile, match=named):
         load_scores(tmp_path / "s.npz")

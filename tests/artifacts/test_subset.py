@@ -22,8 +22,8 @@ IDS = st.lists(st.integers(0, 119), min_size=1, unique=True)
 
 @QUICK
 @given(IDS, st.sampled_from([np.int64, np.int32, np.uint8, np.uint64]))
-def test_a_subset_holds_the_ids_sorted_as_int64(tmp_path: Path, small: Dataset, ids: list[int], kind: Any) -> None:
-    subset = subset_from_ids(np.array(ids, kind), small, "by hand")
+def test_a_subset_holds_the_ids_sorted_as_int64(tmp_path: Path, small_dataset: Dataset, ids: list[int], kind: Any) -> None:
+    subset = subset_from_ids(np.array(ids, kind), small_dataset, "by hand")
     path = subset.save(tmp_path / "s.npz")
     with np.load(path, allow_pickle=False) as file:
         indices = file["indices"]
@@ -61,10 +61,10 @@ def test_ids_pass_exactly_if_they_are_distinct_and_in_range(ids: list[int], tota
         (np.array([], np.int64), "at least one"),
     ],
 )
-def test_what_cannot_be_ids_is_refused(tmp_path: Path, small: Dataset, ids: Any, named: str) -> None:
+def test_what_cannot_be_ids_is_refused(tmp_path: Path, small_dataset: Dataset, ids: Any, named: str) -> None:
     with pytest.raises(InvalidValue, match=named):
-        subset_from_ids(ids, small, "by hand")
-    write_npz(tmp_path / "s.npz", {"indices": ids}, SubsetMetadata(**common_fields(small), scorer="ids").to_json())
+        subset_from_ids(ids, small_dataset, "by hand")
+    write_npz(tmp_path / "s.npz", {"indices": ids}, SubsetMetadata(**common_fields(small_dataset), scorer="ids").to_json())
     with pytest.raises(InvalidFile, match=rf"s\.npz.*{named}"):
         load_subset(tmp_path / "s.npz")
 
@@ -85,29 +85,31 @@ def test_what_cannot_be_ids_is_refused(tmp_path: Path, small: Dataset, ids: Any,
     ],
 )
 def test_a_file_with_a_story_that_cannot_be_is_refused(
-    tmp_path: Path, small: Dataset, meta: dict[str, Any], named: str
+    tmp_path: Path, small_dataset: Dataset, meta: dict[str, Any], named: str
 ) -> None:
     write_npz(
         tmp_path / "s.npz",
         {"indices": np.array([2, 7])},
-        {**SubsetMetadata(**common_fields(small), scorer="ids").to_json(), **meta},
+        {**SubsetMetadata(**common_fields(small_dataset), scorer="ids").to_json(), **meta},
     )
     with pytest.raises(InvalidFile, match=named):
         load_subset(tmp_path / "s.npz")
 
 
 @pytest.mark.parametrize("missing", ["scorer", "total", "dataset", "fingerprint", "format", "version"])
-def test_a_file_that_leaves_out_what_readers_need_is_refused(tmp_path: Path, small: Dataset, missing: str) -> None:
-    meta = SubsetMetadata(**common_fields(small), scorer="ids").to_json()
+def test_a_file_that_leaves_out_what_readers_need_is_refused(tmp_path: Path, small_dataset: Dataset, missing: str) -> None:
+    meta = SubsetMetadata(**common_fields(small_dataset), scorer="ids").to_json()
     del meta[missing]
     write_npz(tmp_path / "s.npz", {"indices": np.array([2, 7])}, meta)
     with pytest.raises(InvalidFile, match=r"s\.npz"):
         load_subset(tmp_path / "s.npz")
 
 
-def test_unsorted_files_are_refused(tmp_path: Path, small: Dataset) -> None:
+def test_unsorted_files_are_refused(tmp_path: Path, small_dataset: Dataset) -> None:
     write_npz(
-        tmp_path / "s.npz", {"indices": np.array([7, 2])}, SubsetMetadata(**common_fields(small), scorer="ids").to_json()
+        tmp_path / "s.npz",
+        {"indices": np.array([7, 2])},
+        SubsetMetadata(**common_fields(small_dataset), scorer="ids").to_json(),
     )
     with pytest.raises(InvalidFile, match="not sorted"):
         load_subset(tmp_path / "s.npz")

@@ -23,11 +23,11 @@ from datapruning.artifacts.scores import load_scores
 from datapruning.artifacts.subset import load_subset
 from datapruning.cli.main import app
 from datapruning.data.dataset import Dataset
-from tests.conftest import Answer, fast_arguments
-from tests.helpers.processes import default_sigint
+from tests.conftest import CommandResult, fast_options
+from tests.helpers.processes import default_sigint_handler
 
-Dprune = Callable[..., Answer]
-FAST = fast_arguments()
+Dprune = Callable[..., CommandResult]
+FAST = fast_options()
 COMMAND = Path(sys.executable).parent / "dprune"
 VERBS = [
     "demo", "score", "select", "label-issues", "influence", "teach", "train", "advise", "sweep", "report", "cache", "export",
@@ -40,7 +40,7 @@ def path_in(line: str) -> Path:
     return Path(line.rstrip().rpartition(": ")[2])
 
 
-def done(answer: Answer) -> Path:
+def done(answer: CommandResult) -> Path:
     """The one path that a successful command printed."""
     assert answer.code == 0, answer.err
     (line,) = answer.out.splitlines()
@@ -75,7 +75,7 @@ def test_without_a_verb_the_help_is_shown(dprune: Dprune) -> None:
 
 
 def test_the_version_is_the_package_s(dprune: Dprune) -> None:
-    assert dprune("--version") == Answer(0, f"datapruning {dp.__version__}\n", "")
+    assert dprune("--version") == CommandResult(0, f"datapruning {dp.__version__}\n", "")
 
 
 def test_the_installed_command_answers_with_its_exit_code(tmp_path: Path) -> None:
@@ -117,9 +117,9 @@ def test_scores_of_several_scorers_share_their_evidence(dprune: Dprune) -> None:
 
 def test_out_is_a_file_if_it_ends_in_npz_else_a_folder(dprune: Dprune, tmp_path: Path) -> None:
     words = ["score", "--scorer", "random", "--loader", "memory", "--out"]
-    assert done(dprune(*words, "deep/mine.npz")) == Path("deep/mine.npz")
+    assert done(dprune(*words, "deep/custom.npz")) == Path("deep/custom.npz")
     assert done(dprune(*words, "folder")) == Path("folder/random.npz")
-    assert (tmp_path / "deep/mine.npz").is_file()
+    assert (tmp_path / "deep/custom.npz").is_file()
     assert (tmp_path / "folder/random.npz").is_file()
     assert not (tmp_path / "dprune-runs").exists()
 
@@ -227,7 +227,7 @@ def test_cache_writes_both_splits_or_a_subset(dprune: Dprune, tmp_path: Path) ->
     assert dprune("cache", "--subset", subset, "--out", "two.beton").code == 2, "never over a file that is there"
 
 
-def test_inspect_describes_everything_that_dprune_writes(dprune: Dprune, tmp_path: Path, small: Dataset) -> None:
+def test_inspect_describes_everything_that_dprune_writes(dprune: Dprune, tmp_path: Path, small_dataset: Dataset) -> None:
     def lines(path: object) -> str:
         answer = dprune("inspect", path)
         assert (answer.code, answer.err) == (0, "")
@@ -247,7 +247,9 @@ def test_inspect_describes_everything_that_dprune_writes(dprune: Dprune, tmp_pat
     (run / "result.json").unlink()
     assert "not finished" in lines(run)
     arrays = {
-        f"{role}_{name}": getattr(small.split(role), name) for role in ("train", "test") for name in ("images", "labels")
+        f"{role}_{name}": getattr(small_dataset.split(role), name)
+        for role in ("train", "test")
+        for name in ("images", "labels")
     }
     np.savez(tmp_path / "data.npz", **arrays)
     description = lines("data.npz")
@@ -260,10 +262,10 @@ def test_recipes_are_listed_shown_and_copied(dprune: Dprune, tmp_path: Path) -> 
     assert {"digits", "cifar10", "default", "fashion-mnist"} <= set(names)
     assert dprune("recipes", "list") == dprune("recipes")
     shown = dprune("recipes", "show", "digits").out
-    assert dprune("recipes", "copy", "digits") == Answer(0, "digits.toml\n", "")
+    assert dprune("recipes", "copy", "digits") == CommandResult(0, "digits.toml\n", "")
     assert (tmp_path / "digits.toml").read_text() == shown
-    assert dprune("recipes", "copy", "digits", "deep/mine.toml").out == "deep/mine.toml\n"
-    answer = dprune("teach", "--recipe", "deep/mine.toml", *FAST)
+    assert dprune("recipes", "copy", "digits", "deep/custom.toml").out == "deep/custom.toml\n"
+    answer = dprune("teach", "--recipe", "deep/custom.toml", *FAST)
     assert answer.code == 0, answer.err
 
 
@@ -271,7 +273,7 @@ def test_recipes_are_listed_shown_and_copied(dprune: Dprune, tmp_path: Path) -> 
 def test_an_interrupted_run_says_so_in_one_line_and_goes_on(tmp_path: Path) -> None:
     words = [COMMAND, "train", "--fraction", "0.1", "--kd-weight", "0", "--out", "run", "--threads", "1", *FAST]
     words += ["--set", "train.epochs=100"]
-    with default_sigint():
+    with default_sigint_handler():
         process = subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     metrics = tmp_path / "run" / "metrics.jsonl"
     deadline = time.monotonic() + 120

@@ -16,8 +16,8 @@ from datapruning.errors import InvalidValue
 from datapruning.runs.opening import OpenSettings
 from tests.analysis.test_label_issues import recorded
 from tests.artifacts.test_label_issues import listed
-from tests.conftest import FAST, Answer
-from tests.helpers.image_files import photos
+from tests.conftest import FAST, CommandResult
+from tests.helpers.image_files import make_image_folder
 from tests.report.test_find_runs import write_run
 from tests.report.test_report import check_stands_alone
 
@@ -34,7 +34,7 @@ def words(*more: str) -> list[str]:
     return ["label-issues", "--loader", "memory", *(w for s in settings for w in ("--set", s)), *more]
 
 
-def test_the_command_lists_prints_and_shows(dprune: Callable[..., Answer], tmp_path: Path, digits: Dataset) -> None:
+def test_the_command_lists_prints_and_shows(dprune: Callable[..., CommandResult], tmp_path: Path, digits: Dataset) -> None:
     first = dprune(*words("--count", "12", "--gallery", "s.html"))
     assert first.code == 0, first.err
     lines = first.out.splitlines()
@@ -61,8 +61,8 @@ def test_the_command_lists_prints_and_shows(dprune: Callable[..., Answer], tmp_p
     assert len(list((tmp_path / "folder").glob("digits-aum-*.csv"))) == 1
 
 
-def test_of_a_folder_of_pictures_it_says_which_files(dprune: Callable[..., Answer], tmp_path: Path) -> None:
-    data = ("--data", photos(tmp_path / "pets"), "--image-size", "8")
+def test_of_a_folder_of_pictures_it_says_which_files(dprune: Callable[..., CommandResult], tmp_path: Path) -> None:
+    data = ("--data", make_image_folder(tmp_path / "pets"), "--image-size", "8")
     answer = dprune(*words("--count", "24", "--out", "s.csv", "--gallery", "s.html"), *data)
     assert answer.code == 0, answer.err
     paths = dp.open_dataset(str(tmp_path / "pets"), image_size=8).train_paths
@@ -77,7 +77,7 @@ def test_of_a_folder_of_pictures_it_says_which_files(dprune: Callable[..., Answe
 
 
 def test_the_ensemble_s_probabilities_are_saved_and_are_those_of_python(
-    dprune: Callable[..., Answer], tmp_path: Path, digits: Dataset
+    dprune: Callable[..., CommandResult], tmp_path: Path, digits: Dataset
 ) -> None:
     answer = dprune(*words("--scorer", "ensemble", "--fraction", "0.01", "--probs", "p.npz", "--out", "s.csv"))
     assert answer.code == 0, answer.err
@@ -111,36 +111,40 @@ def test_the_ensemble_s_probabilities_are_saved_and_are_those_of_python(
     assert not (tmp_path / "t.csv").exists()
 
 
-def test_what_cannot_be_is_refused_before_anything_is_trained(refused: Callable[..., str], tmp_path: Path) -> None:
-    assert "did you mean 'loss'" in refused("label-issues", "--scorer", "los")
-    assert "not by both" in refused("label-issues", "--count", "3", "--fraction", "0.1")
-    assert "1,438 training samples" in refused("label-issues", "--count", "2000")
-    assert "goes with scorer 'ensemble' (--probs)" in refused("label-issues", "--probs", "p.npz")
-    assert "ends in .html" in refused("label-issues", "--gallery", "p.png")
-    (tmp_path / "p.html").write_text("mine")
-    assert "p.html exists and is no page of datapruning" in refused("label-issues", "--gallery", "p.html")
-    assert "is not a recording" in refused("label-issues", "--recording", tmp_path)
-    line = refused("label-issues", "--recording", tmp_path, "--gallery", "q.html")
+def test_what_cannot_be_is_refused_before_anything_is_trained(expect_refusal: Callable[..., str], tmp_path: Path) -> None:
+    assert "did you mean 'loss'" in expect_refusal("label-issues", "--scorer", "los")
+    assert "not by both" in expect_refusal("label-issues", "--count", "3", "--fraction", "0.1")
+    assert "1,438 training samples" in expect_refusal("label-issues", "--count", "2000")
+    assert "goes with scorer 'ensemble' (--probs)" in expect_refusal("label-issues", "--probs", "p.npz")
+    assert "ends in .html" in expect_refusal("label-issues", "--gallery", "p.png")
+    (tmp_path / "p.html").write_text("custom")
+    assert "p.html exists and is no page of datapruning" in expect_refusal("label-issues", "--gallery", "p.html")
+    assert "is not a recording" in expect_refusal("label-issues", "--recording", tmp_path)
+    line = expect_refusal("label-issues", "--recording", tmp_path, "--gallery", "q.html")
     assert "say which dataset was recorded (--data)" in line
 
 
-def test_a_recording_of_one_s_own_loop_has_label_issues(dprune: Callable[..., Answer], tmp_path: Path) -> None:
-    recorded(tmp_path / "mine")
-    answer = dprune("label-issues", "--recording", "mine", "--count", "2")
+def test_a_recording_of_one_s_own_loop_has_label_issues(dprune: Callable[..., CommandResult], tmp_path: Path) -> None:
+    recorded(tmp_path / "custom")
+    answer = dprune("label-issues", "--recording", "custom", "--count", "2")
     assert answer.code == 0, answer.err
     path = Path(answer.out.splitlines()[-1].removeprefix("label issues: "))
-    assert path.parent == Path("mine/label-issues")
+    assert path.parent == Path("custom/label-issues")
     assert [r.id for r in dp.load_label_issues(path).rows] == [2, 3]
 
 
-def test_list_says_which_end_looks_wrong(dprune: Callable[..., Answer]) -> None:
+def test_list_says_which_end_looks_wrong(dprune: Callable[..., CommandResult]) -> None:
     answer = dprune("label-issues", "--list")
     assert (answer.code, answer.err) == (0, "")
     assert [line for line in answer.out.splitlines() if not line.startswith(" ")] == list(label_issues.ISSUE_END)
 
 
 def test_the_report_shows_the_label_issues_of_its_workspace(
-    dprune: Callable[..., Answer], refused: Callable[..., str], tmp_path: Path, digits: Dataset, small: Dataset
+    dprune: Callable[..., CommandResult],
+    expect_refusal: Callable[..., str],
+    tmp_path: Path,
+    digits: Dataset,
+    small_dataset: Dataset,
 ) -> None:
     write_run(tmp_path / "w" / "students" / "a", digits)
     labels = digits.train.labels
@@ -151,7 +155,7 @@ def test_the_report_shows_the_label_issues_of_its_workspace(
         return listed(*rows, **meta)
 
     assert "Likely wrong labels" not in (dprune("report", "w"), (tmp_path / "report.html").read_text())[1]
-    for name, made in {"few": make(3, "aum"), "many": make(25, "aum"), "other": make(2, "aum", small)}.items():
+    for name, made in {"few": make(3, "aum"), "many": make(25, "aum"), "other": make(2, "aum", small_dataset)}.items():
         made.save(tmp_path / "w" / "label-issues" / f"{name}.csv")
     (tmp_path / "w" / "label-issues" / "broken.csv").write_text("x")
     answer = dprune("report", "w")
@@ -164,8 +168,8 @@ def test_the_report_shows_the_label_issues_of_its_workspace(
     assert "rather &lt;three&gt;" in html
     assert '<a href="#label-issues">Likely wrong labels</a>' in html
     assert ">score 0.5<br>id 0</span>" in html, "the label's probability is not known"
-    make(2, "loss").save(tmp_path / "mine.csv")
-    assert dprune("report", "w", "--label-issues", "mine.csv").code == 0
+    make(2, "loss").save(tmp_path / "custom.csv")
+    assert dprune("report", "w", "--label-issues", "custom.csv").code == 0
     assert check_stands_alone(tmp_path / "report.html").count("data:image/png;base64,") == 20
-    make(2, "aum", small).save(tmp_path / "small.csv")
-    assert "small.csv is of another dataset" in refused("report", "w", "--label-issues", "small.csv")
+    make(2, "aum", small_dataset).save(tmp_path / "small.csv")
+    assert "small.csv is of another dataset" in expect_refusal("report", "w", "--label-issues", "small.csv")

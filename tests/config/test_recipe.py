@@ -16,7 +16,7 @@ from datapruning.config.toml import to_toml
 from datapruning.errors import InvalidFile, InvalidValue, UnknownName, UserError
 
 TEXT = """
-name = "mine"
+name = "custom"
 [train]
 epochs = 7
 lr = 1
@@ -31,13 +31,13 @@ weight_grid = [0, 0.5]
 @pytest.fixture
 def recipe(tmp_path: Path) -> Path:
     """A small recipe."""
-    (tmp_path / "mine.toml").write_text(TEXT)
-    return tmp_path / "mine.toml"
+    (tmp_path / "custom.toml").write_text(TEXT)
+    return tmp_path / "custom.toml"
 
 
 def test_teacher_and_proxies_start_from_the_student_s_settings(recipe: Path) -> None:
     parsed, run = read_recipe(recipe)
-    assert (parsed.name, run) == ("mine", {})
+    assert (parsed.name, run) == ("custom", {})
     assert (parsed.train.epochs, parsed.teacher.epochs, parsed.proxy.epochs) == (7, 9, 7)
     assert parsed.teacher.model == parsed.proxy.model == "resnet20"
     assert parsed.train.lr == 1.0

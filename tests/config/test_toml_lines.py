@@ -12,7 +12,7 @@ from datapruning.config.toml import find_line
 from datapruning.errors import UserError
 
 TEXT = """# about
-name = "mine"
+name = "custom"
 threads = 2
 [train]
 epochs = 3  # [kd]

@@ -21,7 +21,7 @@ def split_of(count: int, shape: tuple[int, int, int] = (4, 3, 3), seed: int = 0)
 def data_of(train: Split | None = None, test: Split | None = None, names: tuple[str, ...] = ("a", "b", "c")) -> Dataset:
     train = split_of(20) if train is None else train
     test = split_of(10, seed=1) if test is None else test
-    return Dataset("made-up", train, test, names)
+    return Dataset("generated", train, test, names)
 
 
 def with_pixel(split: Split) -> Split:
@@ -123,7 +123,7 @@ WRONG: dict[str, tuple[Split, str]] = {
 @pytest.mark.parametrize("role", ["train", "test"])
 def test_wrong_splits_are_refused_and_named(what: str, role: str) -> None:
     wrong, message = WRONG[what]
-    with pytest.raises(InvalidFile, match=f"made-up, {role} split: {message}"):
+    with pytest.raises(InvalidFile, match=f"generated, {role} split: {message}"):
         data_of(**{role: wrong})
 
 

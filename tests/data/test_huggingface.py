@@ -15,7 +15,7 @@ from PIL import Image
 
 import datapruning as dp
 from datapruning.errors import InvalidFile, InvalidValue
-from tests.conftest import Answer
+from tests.conftest import CommandResult
 
 WARNINGS = pytest.mark.filterwarnings("ignore")  # of dill and datasets themselves
 
@@ -86,12 +86,12 @@ def test_what_cannot_be_used_is_refused(hf: Any, tmp_path: Path) -> None:
         dp.open_dataset(f"hf:{tmp_path / 'empty'}")
 
 
-def test_a_folder_that_is_not_there_is_refused(refused: Callable[..., str]) -> None:
-    assert "folder pets is not there" in refused("score", "--data", "hf:pets")
+def test_a_folder_that_is_not_there_is_refused(expect_refusal: Callable[..., str]) -> None:
+    assert "folder pets is not there" in expect_refusal("score", "--data", "hf:pets")
 
 
 def test_without_the_package_one_line_names_it(
-    dprune: Callable[..., Answer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    dprune: Callable[..., CommandResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
     (tmp_path / "pets").mkdir()

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from datapruning.data.registry import SOURCES, open_dataset
 from datapruning.data.torchvision_sets import ARRAY_SETS, IMAGE_FILE_SETS
 from datapruning.errors import InvalidFile, InvalidValue
-from tests.helpers.image_files import picture
+from tests.helpers.image_files import write_image
 
 COUNT = {"train": 6, "test": 4}
 
@@ -125,7 +125,7 @@ def write_dtd(root: Path) -> None:
         lines = []
         for row in range(COUNT[role]):
             name = f"{'ab'[row % 2]}/{role}{row}.jpg"
-            picture(root / "dtd/dtd/images" / name, (200, 10 * row, 0), (20 + row, 20))
+            write_image(root / "dtd/dtd/images" / name, (200, 10 * row, 0), (20 + row, 20))
             lines.append(name)
         (root / "dtd/dtd/labels").mkdir(exist_ok=True)
         (root / f"dtd/dtd/labels/{role}1.txt").write_text("\n".join(lines))
@@ -134,10 +134,10 @@ def write_dtd(root: Path) -> None:
 def write_gtsrb(root: Path) -> None:
     """Traffic signs: class folders to train on, a table to test on."""
     for row in range(COUNT["train"]):
-        picture(root / f"gtsrb/GTSRB/Training/{row % 2:05}/{row}.ppm", (200, 10 * row, 0), (20 + row, 20))
+        write_image(root / f"gtsrb/GTSRB/Training/{row % 2:05}/{row}.ppm", (200, 10 * row, 0), (20 + row, 20))
     lines = ["Filename;ClassId"]
     for row in range(COUNT["test"]):
-        picture(root / f"gtsrb/GTSRB/Final_Test/Images/{row:05}.ppm", (200, 10 * row, 0))
+        write_image(root / f"gtsrb/GTSRB/Final_Test/Images/{row:05}.ppm", (200, 10 * row, 0))
         lines.append(f"{row:05}.ppm;{row % 2}")
     (root / "gtsrb/GT-final_test.csv").write_text("\n".join(lines))
 
@@ -148,7 +148,7 @@ def write_food101(root: Path) -> None:
         listed: dict[str, list[str]] = {"pie": [], "soup": []}
         for row in range(COUNT[role]):
             name = ("pie", "soup")[row % 2]
-            picture(root / f"food-101/images/{name}/{role}{row}.jpg", (200, 10 * row, 0), (20 + row, 20))
+            write_image(root / f"food-101/images/{name}/{role}{row}.jpg", (200, 10 * row, 0), (20 + row, 20))
             listed[name].append(f"{name}/{role}{row}")
         (root / "food-101/meta").mkdir(exist_ok=True)
         (root / f"food-101/meta/{role}.json").write_text(json.dumps(listed))
@@ -160,7 +160,7 @@ def write_pets(root: Path) -> None:
         lines = []
         for row in range(COUNT[role]):
             name = f"{('big_cat', 'Dog')[row % 2]}_{role}{row}"
-            picture(root / f"oxford-iiit-pet/images/{name}.jpg", (200, 10 * row, 0), (20 + row, 20))
+            write_image(root / f"oxford-iiit-pet/images/{name}.jpg", (200, 10 * row, 0), (20 + row, 20))
             lines.append(f"{name} {row % 2 + 1} 1 1")
         (root / "oxford-iiit-pet/annotations").mkdir(exist_ok=True)
         (root / f"oxford-iiit-pet/annotations/{split}.txt").write_text("\n".join(lines))
@@ -172,7 +172,7 @@ def write_aircraft(root: Path) -> None:
     for role, split in (("train", "trainval"), ("test", "test")):
         lines = []
         for row in range(COUNT[role]):
-            picture(folder / f"images/{role}{row}.jpg", (200, 10 * row, 0), (20 + row, 20))
+            write_image(folder / f"images/{role}{row}.jpg", (200, 10 * row, 0), (20 + row, 20))
             lines.append(f"{role}{row} {('Boeing 707', 'DH-82')[row % 2]}")
         (folder / f"images_variant_{split}.txt").write_text("\n".join(lines))
     (folder / "variants.txt").write_text("Boeing 707\nDH-82\n")
@@ -185,7 +185,7 @@ def write_flowers(root: Path) -> None:
     numbers = {"train": np.arange(1, 7), "test": np.arange(7, 11)}
     for number in range(1, 11):
         row = (number - 1) % 6
-        picture(root / f"flowers-102/jpg/image_{number:05}.jpg", (200, 10 * row, 0), (20 + row, 20))
+        write_image(root / f"flowers-102/jpg/image_{number:05}.jpg", (200, 10 * row, 0), (20 + row, 20))
     savemat(root / "flowers-102/setid.mat", {"trnid": numbers["train"], "tstid": numbers["test"], "valid": [1]})
     savemat(root / "flowers-102/imagelabels.mat", {"labels": np.array([1, 2] * 5)})
 

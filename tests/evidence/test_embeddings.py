@@ -18,7 +18,7 @@ from datapruning.evidence.gradients import gradient_norms
 from datapruning.models import MODELS, create_model
 from datapruning.models.features import last_linear, penultimate
 from datapruning.runs.context import Context
-from tests.helpers.evidence_cases import clouds, embeddings_of
+from tests.helpers.evidence_cases import class_clusters, make_embeddings
 
 
 @pytest.mark.parametrize("name", ["convnet", "tinynet8", "resnet20", "resnet18"])
@@ -61,7 +61,7 @@ def test_features_are_kept_as_float16_or_refused() -> None:
 
 
 def test_orders_within_classes_become_scores() -> None:
-    embeddings = embeddings_of([[3], [1], [2], [9], [8]], [1, 1, 1, 0, 0])
+    embeddings = make_embeddings([[3], [1], [2], [9], [8]], [1, 1, 1, 0, 0])
     scores = embeddings.rank_within_class(lambda features: np.argsort(features[:, 0]))
     np.testing.assert_allclose(scores, [1 / 3, 1, 2 / 3, 1 / 2, 1])
 
@@ -69,7 +69,7 @@ def test_orders_within_classes_become_scores() -> None:
 @pytest.mark.parametrize("name", ["herding", "k-center"])
 @pytest.mark.parametrize("fraction", [0.1, 0.3, 0.5])
 def test_the_top_is_the_same_share_of_every_class(name: str, fraction: float) -> None:
-    embeddings = clouds(120)
+    embeddings = class_clusters(120)
     values, _ = scorers.get_scorer(name)(embeddings)
     top = np.argsort(-values, kind="stable")[: round(fraction * 120)]
     counts = np.bincount(embeddings.labels[top], minlength=3)
@@ -80,13 +80,13 @@ def test_the_top_is_the_same_share_of_every_class(name: str, fraction: float) ->
 def test_a_missing_faiss_is_named(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setitem(sys.modules, "faiss", None)
     with pytest.raises(MissingPackage, match="pip install faiss-cpu"):
-        scorers.get_scorer(name)(clouds(20))
+        scorers.get_scorer(name)(class_clusters(20))
 
 
 def test_chunks_of_gradients_of_any_size_are_the_same(
-    make_context: Callable[..., Context], small: Dataset, monkeypatch: pytest.MonkeyPatch
+    make_context: Callable[..., Context], small_dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    context = make_context(small)
+    context = make_context(small_dataset)
     model = context.new_model("tinynet8", 0)
     result = {}
     for memory in (1, 1 << 14, 1 << 28):  # one sample at a time, some, all

@@ -23,7 +23,7 @@ from datapruning.io.npz import write_npz
 from datapruning.runs.context import Context
 from datapruning.utils.cost import ComputeCost
 from datapruning.utils.system import PROJECT_ROOT
-from tests.helpers.evidence_cases import CORRECT, INSIDE, ensemble_of
+from tests.helpers.evidence_cases import MEMBER_CORRECT, MEMBER_MASKS, make_ensemble
 
 SPAWN = multiprocessing.get_context("spawn")
 LABELS = np.arange(40) % 4
@@ -37,7 +37,7 @@ SMALL = (
 
 def test_members_come_back_as_they_were(tmp_path: Path) -> None:
     masks = np.random.default_rng(0).random((2, 13)) < 0.5  # 13: no whole number of bytes
-    ensemble = ensemble_of(tmp_path, masks, ~masks, margins=np.arange(26).reshape(2, 13))
+    ensemble = make_ensemble(tmp_path, masks, ~masks, margins=np.arange(26).reshape(2, 13))
     assert (len(ensemble), ensemble.total) == (2, 13)
     for k, member in enumerate(ensemble):
         np.testing.assert_array_equal(member.in_subset, masks[k])
@@ -52,8 +52,8 @@ def test_members_come_back_as_they_were(tmp_path: Path) -> None:
 def test_probabilities_are_of_members_that_never_saw_the_sample(tmp_path: Path) -> None:
     probs = np.random.default_rng(0).random((5, 4, 1))
     table = np.concatenate([probs, 1 - probs], 2).astype(np.float16).astype(np.float64)
-    table[np.asarray(INSIDE, bool)] = np.nan  # none of these may count
-    result = ensemble_of(tmp_path, INSIDE, CORRECT, table).pred_probs()
+    table[np.asarray(MEMBER_MASKS, bool)] = np.nan  # none of these may count
+    result = make_ensemble(tmp_path, MEMBER_MASKS, MEMBER_CORRECT, table).pred_probs()
     assert (result.dtype, result.shape) == (np.float32, (4, 2))
     np.testing.assert_allclose(result, np.nanmean(table, axis=0), rtol=1e-3)
     np.testing.assert_allclose(result.sum(1), 1, rtol=1e-6)
@@ -61,11 +61,11 @@ def test_probabilities_are_of_members_that_never_saw_the_sample(tmp_path: Path) 
 
 def test_a_sample_that_all_members_saw_has_no_probabilities(tmp_path: Path) -> None:
     with pytest.raises(InvalidValue, match="saw sample id 1; add members"):
-        ensemble_of(tmp_path, [[0, 1], [1, 1]], np.ones((2, 2))).pred_probs()
+        make_ensemble(tmp_path, [[0, 1], [1, 1]], np.ones((2, 2))).pred_probs()
 
 
 def test_a_broken_or_foreign_member_is_refused(tmp_path: Path) -> None:
-    path = ensemble_of(tmp_path, INSIDE, CORRECT).paths[0]
+    path = make_ensemble(tmp_path, MEMBER_MASKS, MEMBER_CORRECT).paths[0]
     with pytest.raises(InvalidFile, match="not an ensemble member of 5 samples"):
         read_member(path, 5)
     path.write_bytes(path.read_bytes()[:-40])
@@ -146,9 +146,9 @@ def test_members_that_are_added_later_keep_the_first(tmp_path: Path, monkeypatch
 
 
 def test_a_real_ensemble_is_reused_extended_and_gives_every_scorer_its_due(
-    make_context: Callable[..., Context], small: Dataset, monkeypatch: pytest.MonkeyPatch
+    make_context: Callable[..., Context], small_dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    context = make_context(small, *SMALL)
+    context = make_context(small_dataset, *SMALL)
     scores = score(context, "memorization", seed=3)
     assert scores.stderr is not None
     assert scores.stderr.min() > 0
@@ -164,7 +164,7 @@ def test_a_real_ensemble_is_reused_extended_and_gives_every_scorer_its_due(
     probs = ensemble.pred_probs()
     assert probs.shape == (120, 4)
     np.testing.assert_allclose(probs.sum(1), 1, rtol=1e-5)
-    longer = open_ensemble(make_context(small, *SMALL, "ensemble.num_members=6"), 3)
+    longer = open_ensemble(make_context(small_dataset, *SMALL, "ensemble.num_members=6"), 3)
     assert longer.paths[:4] == ensemble.paths
     monkeypatch.setattr("datapruning.evidence.members.Trainer", None)  # training again would fail
-    np.testing.assert_array_equal(score(make_context(small, *SMALL), "memorization", seed=3).values, scores.values)
+    np.testing.assert_array_equal(score(make_context(small_dataset, *SMALL), "memorization", seed=3).values, scores.values)

@@ -19,7 +19,7 @@ from datapruning.evidence.external_loop import LoopRecorder
 from datapruning.models.features import penultimate
 from datapruning.runs.context import Context
 from datapruning.training.evaluate import predict
-from tests.helpers.evidence_cases import learning, logits_of, recorded
+from tests.helpers.evidence_cases import learning_logits, random_logits, record_dynamics
 
 TOTAL, CLASSES = 30, 4
 DYNAMICS = ["aum", "dual", "dyn-unc", "el2n-online", "forgetting", "random", "tdds"]
@@ -37,15 +37,15 @@ def pass_over(recorder: LoopRecorder, epoch: int | None, logits: Any, labels: An
 
 
 def test_a_recording_is_what_the_recorder_alone_records(tmp_path: Path) -> None:
-    logits, labels = learning(4, TOTAL, CLASSES)
-    recorder = dp.record(tmp_path / "mine", "mine", total=TOTAL, epochs=4)
+    logits, labels = learning_logits(4, TOTAL, CLASSES)
+    recorder = dp.record(tmp_path / "custom", "custom", total=TOTAL, epochs=4)
     for epoch in range(4):
         pass_over(recorder, epoch, logits[epoch], labels)
-    assert recorder.finish(seconds=2.5) == tmp_path / "mine"
-    assert not (tmp_path / "mine" / "run-000" / "changes").exists()
-    recording = dp.open_recording(tmp_path / "mine")
+    assert recorder.finish(seconds=2.5) == tmp_path / "custom"
+    assert not (tmp_path / "custom" / "run-000" / "changes").exists()
+    recording = dp.open_recording(tmp_path / "custom")
     np.testing.assert_array_equal(recording.labels(), labels)
-    plain, result = recorded(tmp_path / "plain", logits, labels).train_passes[0], recording.dynamics()
+    plain, result = record_dynamics(tmp_path / "plain", logits, labels).train_passes[0], recording.dynamics()
     assert result.cost.samples_seen == 4 * TOTAL
     assert result.cost.seconds == 2.5
     for name in plain.statistics:
@@ -53,13 +53,13 @@ def test_a_recording_is_what_the_recorder_alone_records(tmp_path: Path) -> None:
 
 
 def test_which_scorers_a_recording_feeds_depends_on_what_was_recorded(tmp_path: Path) -> None:
-    logits, labels = learning(3, TOTAL, CLASSES)
+    logits, labels = learning_logits(3, TOTAL, CLASSES)
     kinds: list[tuple[int | None, list[str]]] = [
         (None, DYNAMICS), (0, sorted([*DYNAMICS, *LOOKS])), (6, sorted([*DYNAMICS, *LOOKS, *SHAPES])),
     ]  # fmt: skip
     for width, names in kinds:
         folder = tmp_path / str(width)
-        recorder = dp.record(folder, "mine", total=TOTAL, epochs=3)
+        recorder = dp.record(folder, "custom", total=TOTAL, epochs=3)
         for epoch in range(3):
             pass_over(recorder, epoch, logits[epoch], labels)
         if width is not None:
@@ -69,42 +69,44 @@ def test_which_scorers_a_recording_feeds_depends_on_what_was_recorded(tmp_path: 
         for name in names:
             scores = dp.score_recording(folder, name)
             assert np.isfinite(scores.values).all()
-            assert (scores.meta.dataset, scores.meta.total) == ("mine", TOTAL)
+            assert (scores.meta.dataset, scores.meta.total) == ("custom", TOTAL)
     assert len(dp.select(dp.score_recording(folder, "aum"), 0.5)) == TOTAL // 2
 
 
 def test_the_same_network_gives_the_same_scores_as_the_package_does(
-    make_context: Callable[..., Context], small: Dataset, tmp_path: Path
+    make_context: Callable[..., Context], small_dataset: Dataset, tmp_path: Path
 ) -> None:
     """A proxy of ours, looked at once more from outside: final look and features of the same weights."""
-    context = make_context(small)
+    context = make_context(small_dataset)
     model = context.new_model("tinynet8", 0)
-    recorder = dp.record(tmp_path / "mine", small, epochs=1)
+    recorder = dp.record(tmp_path / "custom", small_dataset, epochs=1)
     for final in (False, True):
         recorder.start_final_evaluation() if final else recorder.start_epoch(0)
         with penultimate(model) as features:
-            for ids, labels, logits in predict(model, context.loader("train"), np.arange(small.total), context.views):
+            for ids, labels, logits in predict(
+                model, context.loader("train"), np.arange(small_dataset.total), context.views
+            ):
                 recorder.update(logits, labels, ids, features[0][: len(ids)] if final else None)
         recorder.end_epoch()
     folder = recorder.finish()
     recording = dp.open_recording(folder)
-    assert recording.fingerprint == small.fingerprint
-    np.testing.assert_array_equal(recording.labels(), small.train.labels)
+    assert recording.fingerprint == small_dataset.fingerprint
+    np.testing.assert_array_equal(recording.labels(), small_dataset.train.labels)
     np.testing.assert_array_equal(recording.stats(0, "final")["margin"], recording.stats(0, "train_passes")["margin"])
-    assert recording.features().shape[0] == small.total
+    assert recording.features().shape[0] == small_dataset.total
     scores = dp.score_recording(folder, "entropy", out=tmp_path / "s.npz")
-    assert len(dp.select(dp.load_scores(tmp_path / "s.npz"), 0.5, data=small)) == 60
+    assert len(dp.select(dp.load_scores(tmp_path / "s.npz"), 0.5, data=small_dataset)) == 60
     assert scores.meta.recording == str(folder)
 
 
 def test_several_runs_share_a_folder_and_are_averaged(tmp_path: Path) -> None:
     item = []
     for run in range(2):
-        logits, labels = learning(5, TOTAL, CLASSES, seed=3)
+        logits, labels = learning_logits(5, TOTAL, CLASSES, seed=3)
         logits += 0.1 * run
         logits[:, :, 0] += run
         for folder in (tmp_path / "both", tmp_path / str(run)):
-            recorder = dp.record(folder, "mine", total=TOTAL, epochs=5, run=run if folder.name == "both" else 0)
+            recorder = dp.record(folder, "custom", total=TOTAL, epochs=5, run=run if folder.name == "both" else 0)
             for epoch in range(5):
                 pass_over(recorder, epoch, logits[epoch], labels)
             recorder.finish()
@@ -115,12 +117,12 @@ def test_several_runs_share_a_folder_and_are_averaged(tmp_path: Path) -> None:
 
 
 def test_a_loop_that_was_killed_goes_on_to_the_same_bits(tmp_path: Path) -> None:
-    logits, labels = learning(7, TOTAL, CLASSES)
-    complete = dp.record(tmp_path / "whole", "mine", total=TOTAL, epochs=7)
+    logits, labels = learning_logits(7, TOTAL, CLASSES)
+    complete = dp.record(tmp_path / "whole", "custom", total=TOTAL, epochs=7)
     for epoch in range(7):
         pass_over(complete, epoch, logits[epoch], labels)
     complete.finish()
-    process = dp.record(tmp_path / "killed", "mine", total=TOTAL, epochs=7)
+    process = dp.record(tmp_path / "killed", "custom", total=TOTAL, epochs=7)
     for epoch in range(5):
         pass_over(process, epoch, logits[epoch], labels)
         if epoch == 2:
@@ -128,7 +130,7 @@ def test_a_loop_that_was_killed_goes_on_to_the_same_bits(tmp_path: Path) -> None
     process.start_epoch(5)
     process.update(torch.from_numpy(logits[0, :9]), torch.from_numpy(labels[:9]), np.arange(9))  # dies here
     del process
-    process = dp.record(tmp_path / "killed", "mine", total=TOTAL, epochs=7)
+    process = dp.record(tmp_path / "killed", "custom", total=TOTAL, epochs=7)
     for epoch in range(3, 7):
         pass_over(process, epoch, logits[epoch], labels)
     process.finish()
@@ -138,19 +140,19 @@ def test_a_loop_that_was_killed_goes_on_to_the_same_bits(tmp_path: Path) -> None
 
 
 def test_going_on_where_the_predictions_before_are_gone_is_refused(tmp_path: Path) -> None:
-    logits, labels = learning(5, TOTAL, CLASSES)
-    process = dp.record(tmp_path, "mine", total=TOTAL, epochs=5)
+    logits, labels = learning_logits(5, TOTAL, CLASSES)
+    process = dp.record(tmp_path, "custom", total=TOTAL, epochs=5)
     for epoch in range(4):
         pass_over(process, epoch, logits[epoch], labels)
-    process = dp.record(tmp_path, "mine", total=TOTAL, epochs=5)
+    process = dp.record(tmp_path, "custom", total=TOTAL, epochs=5)
     with pytest.raises(InvalidValue, match="epoch 2 cannot begin: the predictions of epoch 1 are missing"):
         process.start_epoch(2)  # from a checkpoint that `saved` was never told of
     pass_over(process, 0, logits[0], labels)
 
 
 def test_what_is_missing_is_named_by_epoch_and_id(tmp_path: Path) -> None:
-    recorder = dp.record(tmp_path, "mine", total=5, epochs=2)
-    logits, labels = logits_of(0, 5, 3)
+    recorder = dp.record(tmp_path, "custom", total=5, epochs=2)
+    logits, labels = random_logits(0, 5, 3)
     recorder.start_epoch(0)
     recorder.update(logits, labels, np.arange(5))
     recorder.end_epoch()
@@ -182,12 +184,12 @@ def test_what_is_missing_is_named_by_epoch_and_id(tmp_path: Path) -> None:
 
 
 def test_a_label_that_changes_is_named_within_a_run_and_between_runs(tmp_path: Path) -> None:
-    logits, labels = logits_of(0, 5, 3)
+    logits, labels = random_logits(0, 5, 3)
     other = labels.clone()
     other[3] = (labels[3] + 1) % 3
 
     def record(run: int, epoch: int, targets: torch.Tensor) -> LoopRecorder:
-        recorder = dp.record(tmp_path, "mine", total=5, epochs=2, run=run)
+        recorder = dp.record(tmp_path, "custom", total=5, epochs=2, run=run)
         recorder.start_epoch(epoch)
         recorder.update(logits, targets, np.arange(5))
         recorder.end_epoch()
@@ -214,8 +216,8 @@ def test_a_label_that_changes_is_named_within_a_run_and_between_runs(tmp_path: P
     ],
 )
 def test_features_that_cannot_be_kept_are_refused(tmp_path: Path, features: torch.Tensor, message: str) -> None:
-    recorder = dp.record(tmp_path, "mine", total=10, epochs=1)
-    logits, labels = logits_of(0, 5, 3)
+    recorder = dp.record(tmp_path, "custom", total=10, epochs=1)
+    logits, labels = random_logits(0, 5, 3)
     recorder.start_epoch(0)
     with pytest.raises(InvalidValue, match=r"call start_final_evaluation\(\) before it"):
         recorder.update(logits, labels, np.arange(5), torch.ones(5, 2))
@@ -225,49 +227,49 @@ def test_features_that_cannot_be_kept_are_refused(tmp_path: Path, features: torc
         recorder.update(logits, labels, np.arange(5, 10), features)
 
 
-def test_wrong_numbers_and_orders_are_refused(tmp_path: Path, small: Dataset) -> None:
+def test_wrong_numbers_and_orders_are_refused(tmp_path: Path, small_dataset: Dataset) -> None:
     with pytest.raises(InvalidValue, match="say how many samples"):
-        dp.record(tmp_path, "mine", epochs=2)
-    with pytest.raises(InvalidValue, match="made-up has 120 training samples; total=7 was given"):
-        dp.record(tmp_path, small, epochs=2, total=7)
+        dp.record(tmp_path, "custom", epochs=2)
+    with pytest.raises(InvalidValue, match="generated has 120 training samples; total=7 was given"):
+        dp.record(tmp_path, small_dataset, epochs=2, total=7)
     for options in ({"epochs": 0, "total": 4}, {"epochs": 1, "total": 0}, {"epochs": 1, "total": 4, "run": -1}):
         with pytest.raises(InvalidValue, match="at least"):
-            dp.record(tmp_path, "mine", **options)  # type: ignore[arg-type]
+            dp.record(tmp_path, "custom", **options)  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
-    recorder = dp.record(tmp_path, "mine", epochs=1, total=4)
+    recorder = dp.record(tmp_path, "custom", epochs=1, total=4)
     with pytest.raises(InvalidValue, match="no epoch has begun"):
-        recorder.update(*logits_of(0, 4), np.arange(4))
+        recorder.update(*random_logits(0, 4), np.arange(4))
     for epoch in (-1, 1):
         with pytest.raises(InvalidValue, match=f"epoch {epoch} "):
             recorder.start_epoch(epoch)
 
 
-def test_a_folder_of_another_recording_or_a_whole_run_is_refused(tmp_path: Path, small: Dataset) -> None:
-    recorder = dp.record(tmp_path, "mine", total=4, epochs=1)
+def test_a_folder_of_another_recording_or_a_whole_run_is_refused(tmp_path: Path, small_dataset: Dataset) -> None:
+    recorder = dp.record(tmp_path, "custom", total=4, epochs=1)
     recorder.start_epoch(0)
-    recorder.update(*logits_of(0, 4), np.arange(4))
+    recorder.update(*random_logits(0, 4), np.arange(4))
     recorder.end_epoch()
     recorder.finish()
     with pytest.raises(InvalidValue, match=r"has run 0 already, whole; record another run \(run=1\)"):
-        dp.record(tmp_path, "mine", total=4, epochs=1)
-    dp.record(tmp_path, "mine", total=4, epochs=1, run=1)
+        dp.record(tmp_path, "custom", total=4, epochs=1)
+    dp.record(tmp_path, "custom", total=4, epochs=1, run=1)
     for change, message in [({"epochs": 2}, "epochs 1, not 2"), ({"total": 5}, "total 4, not 5")]:
         with pytest.raises(IncompatibleInputs, match=message):
-            dp.record(tmp_path, "mine", **{"total": 4, "epochs": 1, **change})
-    with pytest.raises(IncompatibleInputs, match="dataset mine, not yours"):
+            dp.record(tmp_path, "custom", **{"total": 4, "epochs": 1, **change})
+    with pytest.raises(IncompatibleInputs, match="dataset custom, not yours"):
         dp.record(tmp_path, "yours", total=4, epochs=1)
-    with pytest.raises(IncompatibleInputs, match="dataset mine, not made-up"):
-        dp.record(tmp_path, small, epochs=1)
+    with pytest.raises(IncompatibleInputs, match="dataset custom, not generated"):
+        dp.record(tmp_path, small_dataset, epochs=1)
 
 
-def test_scores_of_another_dataset_select_nothing_from_this_one(tmp_path: Path, small: Dataset) -> None:
-    recorder = dp.record(tmp_path, "mine", total=small.total, epochs=1)
+def test_scores_of_another_dataset_select_nothing_from_this_one(tmp_path: Path, small_dataset: Dataset) -> None:
+    recorder = dp.record(tmp_path, "custom", total=small_dataset.total, epochs=1)
     recorder.start_epoch(0)
-    recorder.update(*logits_of(0, small.total), np.arange(small.total))
+    recorder.update(*random_logits(0, small_dataset.total), np.arange(small_dataset.total))
     recorder.end_epoch()
     scores = dp.score_recording(recorder.finish(), "aum")
-    with pytest.raises(IncompatibleInputs, match=r"made from another dataset: mine .* not from made-up"):
-        dp.select(scores, 0.5, data=small)
+    with pytest.raises(IncompatibleInputs, match=r"made from another dataset: custom .* not from generated"):
+        dp.select(scores, 0.5, data=small_dataset)
 
 
 def test_a_plain_loop_finds_its_wrong_labels(tmp_path: Path) -> None:
@@ -278,7 +280,7 @@ def test_a_plain_loop_finds_its_wrong_labels(tmp_path: Path) -> None:
     loader = DataLoader(TensorDataset(images, labels, torch.arange(200)), batch_size=20, shuffle=True)
     model = torch.nn.Linear(6, 3)
     optimizer = torch.optim.SGD(model.parameters(), 0.3)
-    recorder = dp.record(tmp_path, "mine", total=200, epochs=5)
+    recorder = dp.record(tmp_path, "custom", total=200, epochs=5)
     for epoch in range(5):
         recorder.start_epoch(epoch)
         for x, y, ids in loader:

@@ -22,7 +22,7 @@ from datapruning.training.callbacks import Callback
 from datapruning.training.checkpoint import Checkpoint
 from datapruning.training.losses import CrossEntropy
 from datapruning.training.schedules import planned_steps
-from tests.helpers.evidence_cases import Floats, learning, probabilities, recorded
+from tests.helpers.evidence_cases import Floats, learning_logits, record_dynamics, softmax
 from tests.helpers.trainers import fit
 
 PROXY = TrainConfig(model="tinynet8", epochs=6, batch_size=32, precision="fp32")
@@ -39,9 +39,9 @@ def moved(p: Floats, before: Floats) -> Floats:
 
 
 def test_changes_against_float64(tmp_path: Path) -> None:
-    logits, labels = learning(5, 40)
-    result = recorded(tmp_path, logits, labels).train_passes[0]["change"]
-    p = probabilities(logits)
+    logits, labels = learning_logits(5, 40)
+    result = record_dynamics(tmp_path, logits, labels).train_passes[0]["change"]
+    p = softmax(logits)
     stored = np.log(p + 1e-8).astype(np.float16).astype(np.float64)
     np.testing.assert_array_equal(result[0], 0)  # nothing before the first epoch
     for epoch in range(1, 5):
@@ -83,8 +83,8 @@ def test_certain_and_equal_predictions_stay_finite(tmp_path: Path) -> None:
 
 
 def test_predictions_that_do_not_move_change_by_rounding_alone(tmp_path: Path) -> None:
-    logits, labels = learning(1, 50)
-    result = recorded(tmp_path, np.repeat(logits, 4, 0), labels).train_passes[0]["change"]
+    logits, labels = learning_logits(1, 50)
+    result = record_dynamics(tmp_path, np.repeat(logits, 4, 0), labels).train_passes[0]["change"]
     assert result.max() < 1e-3
 
 
@@ -213,10 +213,10 @@ def run(context: Context, folder: Path, saves: set[int], kills: list[tuple[int, 
     ids=["every-epoch", "some-epochs", "the-first-epoch", "never"],
 )
 def test_a_killed_recording_goes_on_to_the_same_bits(
-    make_context: Callable[..., Context], small: Dataset, tmp_path: Path, saves: set[int], kills: list[tuple[int, str]],
-    first: bool,
+    make_context: Callable[..., Context], small_dataset: Dataset, tmp_path: Path, saves: set[int],
+    kills: list[tuple[int, str]], first: bool,
 ) -> None:  # fmt: skip
-    context = make_context(small)
+    context = make_context(small_dataset)
     complete = run(context, tmp_path / "whole", set(range(6)), [], first)
     killed = run(context, tmp_path / "killed", saves, list(kills), first)
     assert complete["change"][1:].min() > 0

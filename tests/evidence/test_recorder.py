@@ -17,7 +17,7 @@ from datapruning.evidence import sample_stats as track_module
 from datapruning.evidence.prediction_change import PredictionChange
 from datapruning.evidence.recorder import Recorder
 from datapruning.evidence.sample_stats import EVAL_STATISTICS, RECORDED, TRAIN_STATISTICS, SampleStats, statistics
-from tests.helpers.evidence_cases import logits_of, probabilities, track_of
+from tests.helpers.evidence_cases import make_sample_stats, random_logits, softmax
 
 
 def recorder_of(folder: Path, rows: int, total: int, names: tuple[str, ...] = EVAL_STATISTICS) -> Recorder:
@@ -29,9 +29,9 @@ def recorder_of(folder: Path, rows: int, total: int, names: tuple[str, ...] = EV
 
 
 def test_statistics_against_float64() -> None:
-    logits, targets = logits_of(0, 50)
+    logits, targets = random_logits(0, 50)
     z, y, rows = logits.double().numpy(), targets.numpy(), np.arange(50)
-    p = probabilities(z)
+    p = softmax(z)
     result = {name: value.numpy() for name, value in statistics(logits, targets).items()}
     assert tuple(result) == EVAL_STATISTICS
     np.testing.assert_allclose(result["loss"], -np.log(p[rows, y]), rtol=1e-5, atol=1e-6)
@@ -45,8 +45,8 @@ def test_statistics_against_float64() -> None:
 
 
 def test_only_the_statistics_asked_for_are_worked_out() -> None:
-    assert set(statistics(*logits_of(0, 3), TRAIN_STATISTICS)) == {"loss", "margin", "error_norm", "correct"}
-    assert set(statistics(*logits_of(0, 3), ("error_norm",))) == {"error_norm"}
+    assert set(statistics(*random_logits(0, 3), TRAIN_STATISTICS)) == {"loss", "margin", "error_norm", "correct"}
+    assert set(statistics(*random_logits(0, 3), ("error_norm",))) == {"error_norm"}
 
 
 def test_small_losses_and_errors_keep_their_precision() -> None:
@@ -57,7 +57,7 @@ def test_small_losses_and_errors_keep_their_precision() -> None:
 
 def test_the_probability_of_the_label_is_read_from_the_loss(tmp_path: Path) -> None:
     p = np.array([[0.25, 1.0], [0.5, 1e-6]])
-    track = track_of(tmp_path, label_prob=p)
+    track = make_sample_stats(tmp_path, label_prob=p)
     np.testing.assert_allclose(track["label_prob"], p, rtol=1e-5)
     (_, (blocks,)) = next(track.blocks("label_prob", rows=slice(1)))
     np.testing.assert_allclose(blocks, p[:1], rtol=1e-5)
@@ -68,7 +68,7 @@ def test_the_probability_of_the_label_is_read_from_the_loss(tmp_path: Path) -> N
 def test_blocks_are_all_samples_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(track_module, "BLOCK_SAMPLES", 3)
     values = np.arange(16.0).reshape(2, 8)
-    parts = [result[0] for _, result in track_of(tmp_path, margin=values).blocks("margin")]
+    parts = [result[0] for _, result in make_sample_stats(tmp_path, margin=values).blocks("margin")]
     assert [part.shape[1] for part in parts] == [3, 3, 2]
     np.testing.assert_array_equal(np.concatenate(parts, 1), values)
 
@@ -83,7 +83,7 @@ def test_any_batching_and_order_records_the_same(
     for parts in ([torch.arange(total)], order.split(batch)):
         recorder = recorder_of(tmp_path_factory.mktemp("track"), 2, total, TRAIN_STATISTICS)
         for epoch in range(2):
-            logits, targets = logits_of(seed + epoch, total)
+            logits, targets = random_logits(seed + epoch, total)
             recorder.start_epoch(epoch)
             for ids in parts:
                 recorder.update(logits[ids], targets[ids], ids)
@@ -95,7 +95,7 @@ def test_any_batching_and_order_records_the_same(
 
 
 def test_buffers_of_any_size_record_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    logits, targets = logits_of(3, 100)
+    logits, targets = random_logits(3, 100)
     result = []
     for rows in (7, 16, 100, 8192):
         monkeypatch.setattr(recorder_module, "BUFFER_ROWS", rows)
@@ -111,7 +111,7 @@ def test_buffers_of_any_size_record_the_same(tmp_path: Path, monkeypatch: pytest
 
 
 def test_half_precision_logits_and_int32_labels_are_recorded(tmp_path: Path) -> None:
-    logits, targets = logits_of(3, 9)
+    logits, targets = random_logits(3, 9)
     recorder = recorder_of(tmp_path, 1, 9)
     recorder.start_epoch(0)
     recorder.update(logits.bfloat16().requires_grad_(), targets.int(), np.arange(9, dtype=np.int32))
@@ -122,7 +122,7 @@ def test_half_precision_logits_and_int32_labels_are_recorded(tmp_path: Path) -> 
 @pytest.mark.parametrize("names", [EVAL_STATISTICS, TRAIN_STATISTICS], ids=["looked", "presented"])
 def test_gaps_doubles_and_foreign_ids_are_named(tmp_path: Path, names: tuple[str, ...]) -> None:
     recorder = recorder_of(tmp_path, 2, 10, names)
-    logits, targets = logits_of(1, 3)
+    logits, targets = random_logits(1, 3)
 
     def record(epoch: int, *ids: int) -> None:
         recorder.start_epoch(epoch)
@@ -185,8 +185,8 @@ def test_labels_and_logits_that_cannot_be_are_named(tmp_path: Path) -> None:
 
 def test_an_epoch_that_begins_again_counts_once(tmp_path: Path) -> None:
     recorder = recorder_of(tmp_path, 1, 6)
-    first, targets = logits_of(1, 6)
-    second, _ = logits_of(2, 6)
+    first, targets = random_logits(1, 6)
+    second, _ = random_logits(2, 6)
     recorder.start_epoch(0)
     recorder.update(first[:4], targets[:4], np.arange(4))  # killed here: nothing of it may stay
     recorder.start_epoch(0)

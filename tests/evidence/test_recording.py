@@ -32,9 +32,9 @@ from datapruning.runs.context import Context
 from datapruning.training.checkpoint import Checkpoint, load_weights
 from datapruning.training.evaluate import predict
 from datapruning.utils.cost import ComputeCost
-from tests.helpers.evidence_cases import dynamics_of, look_of, track_of
+from tests.helpers.evidence_cases import make_dynamics, make_final_evaluation, make_sample_stats
 
-Maker = Callable[..., Context]
+MakeContext = Callable[..., Context]
 TINY = (
     "proxy.model=tinynet8", "proxy.epochs=4", "proxy.batch_size=32", "evidence.runs=2", "evidence.early_epoch=2",
 )  # fmt: skip
@@ -48,21 +48,23 @@ def arrays_of(folder: Path) -> dict[str, Any]:
 
 def test_averages_are_over_runs_and_the_first_epochs(tmp_path: Path) -> None:
     margins = np.random.default_rng(0).normal(size=(2, 5, 7)).astype(np.float32)
-    dynamics = dynamics_of(*(track_of(tmp_path / str(k), margin=margins[k]) for k in range(2)))
+    dynamics = make_dynamics(*(make_sample_stats(tmp_path / str(k), margin=margins[k]) for k in range(2)))
     outcome = dynamics.average(lambda values: values.max(0), "margin")
     np.testing.assert_allclose(outcome, margins.max(1).mean(0), rtol=1e-6)
     outcome = dynamics.average(lambda values: values.max(0), "margin", epochs=2)
     np.testing.assert_allclose(outcome, margins[:, :2].max(1).mean(0), rtol=1e-6)
-    look = look_of(tmp_path / "look", {"entropy": margins[0, 0]}, {"entropy": margins[1, 0]})
+    look = make_final_evaluation(tmp_path / "look", {"entropy": margins[0, 0]}, {"entropy": margins[1, 0]})
     np.testing.assert_allclose(look["entropy"], margins[:, 0].mean(0), rtol=1e-6)
 
 
-def test_what_proxies_leave_is_read_by_every_scorer_of_a_recording(make_context: Maker, small: Dataset) -> None:
-    context = make_context(small, *TINY)
+def test_what_proxies_leave_is_read_by_every_scorer_of_a_recording(
+    make_context: MakeContext, small_dataset: Dataset
+) -> None:
+    context = make_context(small_dataset, *TINY)
     recording = record_proxies(context, 5, 2)
     assert recording.runs() == [0, 1]
     assert [manifest.epochs for _, manifest in recording.finished_runs()] == [4, 2]
-    np.testing.assert_array_equal(recording.labels(), small.train.labels)
+    np.testing.assert_array_equal(recording.labels(), small_dataset.train.labels)
     dynamics, look, early = recording.dynamics(), recording.final_evaluation(), recording.early_evaluation()
     assert len(dynamics.train_passes) == len(look.final) == 1  # evidence.full_runs
     assert (early.error_norms.shape, early.epoch) == ((2, 120), 2)
@@ -84,7 +86,7 @@ def test_what_proxies_leave_is_read_by_every_scorer_of_a_recording(make_context:
 
 
 def test_looks_and_features_are_of_the_weights_of_that_epoch(
-    make_context: Maker, small: Dataset, monkeypatch: pytest.MonkeyPatch
+    make_context: MakeContext, small_dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     models, real = list[nn.Module](), proxies.Trainer
 
@@ -93,7 +95,7 @@ def test_looks_and_features_are_of_the_weights_of_that_epoch(
         return real(model, *arguments, **options)
 
     monkeypatch.setattr(proxies, "Trainer", kept)
-    context = make_context(small, *TINY)
+    context = make_context(small_dataset, *TINY)
     recording = record_proxies(context, 0, 1)
     early = context.new_model("tinynet8", 0)
     load_weights(early, load_tensors(recording.run_folder(0) / "early.safetensors")[0], Path("early"))
@@ -128,12 +130,17 @@ def killed_at(calls: int) -> type[Recorder]:
 @pytest.mark.parametrize("seconds", [0.0, 1e9], ids=["checkpoints", "no-checkpoint"])
 @pytest.mark.parametrize("calls", [2, 6, 9, 13, 18, 19])
 def test_proxies_killed_anywhere_leave_the_same_recording(
-    make_context: Maker, small: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: int, seconds: float
+    make_context: MakeContext,
+    small_dataset: Dataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    calls: int,
+    seconds: float,
 ) -> None:
     """Four updates an epoch; 9 and 19 are the early looks of both proxies, 18 is the last look of the first."""
     monkeypatch.setattr(proxies, "Checkpoint", partial(Checkpoint, seconds=seconds))
-    complete = record_proxies(make_context(small, *TINY, workspace=tmp_path / "whole"), 0, 2)
-    context = make_context(small, *TINY, workspace=tmp_path / "killed")
+    complete = record_proxies(make_context(small_dataset, *TINY, workspace=tmp_path / "whole"), 0, 2)
+    context = make_context(small_dataset, *TINY, workspace=tmp_path / "killed")
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(proxies, "Recorder", killed_at(calls))
         record_proxies(context, 0, 2)
@@ -145,37 +152,41 @@ def test_proxies_killed_anywhere_leave_the_same_recording(
     assert complete.early_evaluation().cost.samples_seen == again.early_evaluation().cost.samples_seen
 
 
-def test_more_runs_later_keep_the_first_ones(make_context: Maker, small: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    two = record_proxies(make_context(small, *TINY), 0, 2)
+def test_more_runs_later_keep_the_first_ones(
+    make_context: MakeContext, small_dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two = record_proxies(make_context(small_dataset, *TINY), 0, 2)
     before = {name: values for name, values in arrays_of(two.folder).items() if name.startswith("run-")}
-    three = record_proxies(make_context(small, *TINY, "evidence.runs=3"), 0, 3)
+    three = record_proxies(make_context(small_dataset, *TINY, "evidence.runs=3"), 0, 3)
     assert three.folder == two.folder
     after = arrays_of(three.folder)
     assert three.early_evaluation().error_norms.shape == (3, 120)
     for name, values in before.items():
         np.testing.assert_array_equal(values, after[name])
     monkeypatch.setattr(proxies, "Trainer", None)  # training again would fail
-    record_proxies(make_context(small, *TINY, "evidence.runs=3"), 0, 3)
+    record_proxies(make_context(small_dataset, *TINY, "evidence.runs=3"), 0, 3)
 
 
-def test_settings_that_leave_no_evidence_are_refused(make_context: Maker, small: Dataset) -> None:
+def test_settings_that_leave_no_evidence_are_refused(make_context: MakeContext, small_dataset: Dataset) -> None:
     with pytest.raises(InvalidValue, match=r"evidence.early_epoch is 5, but the proxy trains 4 epochs \(proxy.epochs\)"):
-        score(make_context(small, *TINY, "evidence.early_epoch=5"), "el2n")
-    context = make_context(small, *TINY, "evidence.full_runs=0")
+        score(make_context(small_dataset, *TINY, "evidence.early_epoch=5"), "el2n")
+    context = make_context(small_dataset, *TINY, "evidence.full_runs=0")
     for name in ("forgetting", "loss", "knn"):
         with pytest.raises(InvalidValue, match=f"'{name}' reads a proxy that was trained to the end, and .*full_runs is 0"):
             score(context, name)
 
 
 @pytest.mark.parametrize("names", [["el2n"], ["aum", "knn"], ["grand", "tdds"], ["memorization"], ["random"], None])
-def test_the_price_that_is_said_is_what_is_paid(make_context: Maker, small: Dataset, names: list[str] | None) -> None:
+def test_the_price_that_is_said_is_what_is_paid(
+    make_context: MakeContext, small_dataset: Dataset, names: list[str] | None
+) -> None:
     members = (
         "ensemble.num_members=4",
         "ensemble.subset_fraction=0.5",
         "ensemble_member.model=tinynet8",
         "ensemble_member.epochs=1",
     )
-    context, known = make_context(small, *TINY, *members), scorers.find_scorers()
+    context, known = make_context(small_dataset, *TINY, *members), scorers.find_scorers()
     chosen = [known[name] for name in names or known]
     samples = estimate_evidence_cost(context, chosen).samples
     for item in chosen:
@@ -193,7 +204,7 @@ def test_the_price_that_is_said_is_what_is_paid(make_context: Maker, small: Data
 def recording_of(folder: Path, epochs: int = 3) -> Recording:
     """A recording with one finished run of so many epochs, which has the training pass alone."""
     recording = create_recording(folder, MANIFEST)
-    track_of(recording.run_folder(0) / "train_passes", margin=np.zeros((3, 4)))
+    make_sample_stats(recording.run_folder(0) / "train_passes", margin=np.zeros((3, 4)))
     write_array(folder / "labels.npy", np.zeros(4, np.int64))
     recording.finish_run(0, epochs=epochs, early=False, final=False, cost=ComputeCost(12, 4, 1.0))
     return recording

@@ -1,4 +1,4 @@
-"""Small disks of our own: a tmpfs in a mount namespace, for tests that need one that is really full or read-only."""
+"""Small tmpfs disks in a mount namespace, for tests that need a disk that is really full or read-only."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ PRELUDE = """
 import json, os, subprocess, sys
 from pathlib import Path
 DISK = Path(sys.argv[1])
-def resize(size):
-    "A disk of so many kB, or, with a word such as ro, of other options."
+def remount(size):
+    "Remount the disk with a size in kB, or with a mount option such as ro."
     option = f"size={size}k" if isinstance(size, int) else size
     subprocess.run(["mount", "-o", f"remount,{option}", str(DISK)], check=True)
-def left():
-    "What lies on the disk but for locks."
+def list_files():
+    "Return the paths of all files on the disk except locks."
     return sorted(str(p.relative_to(DISK)) for p in DISK.rglob("*") if p.is_file() and not p.name.endswith(".lock"))
-def answer(value):
+def print_result(value):
     print(json.dumps(value))
 """
 
 
-def on_a_disk(folder: Path, kilobytes: int, code: str, *arguments: str) -> Any:
-    """Run Python code on a disk of that size, mounted at `folder` for it alone. Returns what the code hands to `answer`.
+def run_on_disk(folder: Path, kilobytes: int, code: str, *arguments: str) -> Any:
+    """Run Python code with a disk of `kilobytes` mounted at `folder` and return what it passes to `print_result`.
 
-    The code has `DISK`, `resize`, `left` and `answer`; `arguments` are sys.argv[2:].
+    The code can use `DISK`, `remount`, `list_files` and `print_result`; `arguments` are sys.argv[2:].
     """
     folder.mkdir(exist_ok=True)
     script = f'mount -t tmpfs -o size={kilobytes}k none "$1" && cd "$1" && shift && exec "$@"'
@@ -47,17 +47,17 @@ def on_a_disk(folder: Path, kilobytes: int, code: str, *arguments: str) -> Any:
     return json.loads(process.stdout.splitlines()[-1])
 
 
-def can_mount(folder: Path) -> bool:
-    """Whether this machine lets us have disks of our own."""
+def can_mount_tmpfs(folder: Path) -> bool:
+    """Whether this machine allows mounting a tmpfs in a user namespace."""
     try:
-        on_a_disk(folder, 64, "answer(1)")
+        run_on_disk(folder, 64, "print_result(1)")
     except (AssertionError, OSError):
         return False
     return True
 
 
 @pytest.fixture(scope="session")
-def disks(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Skips the test where no disk can be mounted."""
-    if not can_mount(tmp_path_factory.mktemp("disk")):
+def requires_tmpfs(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Skip the test if no tmpfs can be mounted."""
+    if not can_mount_tmpfs(tmp_path_factory.mktemp("disk")):
         pytest.skip("needs unshare -rm and tmpfs (Linux, user namespaces)")

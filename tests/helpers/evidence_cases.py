@@ -1,4 +1,4 @@
-"""Evidence made by hand, and evidence that went through the real recorder: what tests of evidence and scorers share."""
+"""Evidence for tests of evidence and scorers: from given values, or recorded by the real recorder."""
 
 from __future__ import annotations
 
@@ -18,34 +18,36 @@ from datapruning.evidence.sample_stats import EVAL_STATISTICS, RECORDED, TRAIN_S
 from datapruning.utils.cost import ComputeCost
 
 Floats = NDArray[np.float64]
-INSIDE = [[1, 0, 1, 1], [1, 1, 0, 1], [0, 1, 1, 0], [0, 0, 0, 0], [0, 0, 0, 1]]
-CORRECT = [[1, 1, 1, 1], [1, 1, 0, 0], [0, 0, 1, 1], [0, 0, 1, 1], [0, 1, 1, 1]]
-"""Who trained on what, and who was right, of an ensemble of five members and four samples."""
+MEMBER_MASKS = [[1, 0, 1, 1], [1, 1, 0, 1], [0, 1, 1, 0], [0, 0, 0, 0], [0, 0, 0, 1]]
+MEMBER_CORRECT = [[1, 1, 1, 1], [1, 1, 0, 0], [0, 0, 1, 1], [0, 0, 1, 1], [0, 1, 1, 1]]
+"""Membership and correctness of an ensemble of five members and four samples, [members, samples]."""
 
 
-def logits_of(seed: int, count: int, classes: int = 5) -> tuple[torch.Tensor, torch.Tensor]:
-    """Random logits [count, classes] and labels [count]."""
+def random_logits(seed: int, count: int, classes: int = 5) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return random logits [count, classes] and labels [count]."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(count, classes, generator=generator) * 3, torch.randint(0, classes, (count,), generator=generator)
 
 
-def learning(epochs: int, total: int, classes: int = 4, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Logits [epochs, total, classes] that grow towards labels [total], each sample at a pace and noise of its own."""
+def learning_logits(
+    epochs: int, total: int, classes: int = 4, seed: int = 0
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Return logits [epochs, total, classes] that approach labels [total], each sample with its own speed and noise."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, classes, total)
-    towards = np.eye(classes)[labels] * rng.uniform(-1, 5, (total, 1))
+    target_logits = np.eye(classes)[labels] * rng.uniform(-1, 5, (total, 1))
     noise = rng.normal(size=(epochs, total, classes)) * rng.uniform(0.2, 2, (total, 1))
-    return (towards * np.linspace(0, 1, epochs)[:, None, None] + noise).astype(np.float32), labels
+    return (target_logits * np.linspace(0, 1, epochs)[:, None, None] + noise).astype(np.float32), labels
 
 
-def probabilities(logits: NDArray[Any]) -> Floats:
-    """Softmax over the last axis, in float64."""
-    powers = np.exp(logits.astype(np.float64))
-    return np.asarray(powers / powers.sum(-1, keepdims=True))
+def softmax(logits: NDArray[Any]) -> Floats:
+    """Return the softmax over the last axis, in float64."""
+    exponentials = np.exp(logits.astype(np.float64))
+    return np.asarray(exponentials / exponentials.sum(-1, keepdims=True))
 
 
-def recorded(folder: Path, logits: NDArray[np.float32], labels: NDArray[np.int64], seed: int = 0) -> TrainingDynamics:
-    """One run of [epochs, total, classes] through the real recorder, in batches of 7, shuffled anew each epoch."""
+def record_dynamics(folder: Path, logits: NDArray[np.float32], labels: NDArray[np.int64], seed: int = 0) -> TrainingDynamics:
+    """Record one run of logits [epochs, total, classes] with the real recorder, in shuffled batches of 7."""
     epochs, total, _ = logits.shape
     track = SampleStats(folder / "track", epochs, total)
     recorder = Recorder(track, PredictionChange(folder / "changes", total))
@@ -59,8 +61,8 @@ def recorded(folder: Path, logits: NDArray[np.float32], labels: NDArray[np.int64
     return TrainingDynamics((track,))
 
 
-def track_of(folder: Path, statistics: tuple[str, ...] = TRAIN_STATISTICS, **columns: Any) -> SampleStats:
-    """A whole track with the given statistics [rows, samples]; `label_prob` is stored as the loss it is read from."""
+def make_sample_stats(folder: Path, statistics: tuple[str, ...] = TRAIN_STATISTICS, **columns: Any) -> SampleStats:
+    """Make complete statistics from arrays [epochs, samples]; `label_prob` is stored as the loss."""
     if "label_prob" in columns:
         columns["loss"] = -np.log(columns.pop("label_prob"))
     rows, total = np.shape(next(iter(columns.values())))
@@ -71,37 +73,37 @@ def track_of(folder: Path, statistics: tuple[str, ...] = TRAIN_STATISTICS, **col
     return track
 
 
-def dynamics_of(*tracks: SampleStats) -> TrainingDynamics:
-    """Whole runs."""
+def make_dynamics(*tracks: SampleStats) -> TrainingDynamics:
+    """Make the training dynamics of complete runs."""
     return TrainingDynamics(tracks)
 
 
-def look_of(folder: Path, *runs: dict[str, Any]) -> FinalEvaluation:
-    """The pass after the last epoch of several runs, statistics [samples] each."""
+def make_final_evaluation(folder: Path, *runs: dict[str, Any]) -> FinalEvaluation:
+    """Make the final evaluation of several runs from statistics [samples]."""
     tracks = (
-        track_of(folder / str(k), EVAL_STATISTICS, **{name: [values] for name, values in run.items()})
+        make_sample_stats(folder / str(k), EVAL_STATISTICS, **{name: [values] for name, values in run.items()})
         for k, run in enumerate(runs)
     )
     return FinalEvaluation(tuple(tracks))
 
 
-def embeddings_of(features: Any, labels: Any = None, seed: int = 0) -> Embeddings:
-    """Features [N, width], all of one class unless labels are given."""
+def make_embeddings(features: Any, labels: Any = None, seed: int = 0) -> Embeddings:
+    """Make embeddings from features [N, width], all of one class unless labels are given."""
     matrix = np.asarray(features, np.float16)
     return Embeddings(matrix, np.zeros(len(matrix), np.int64) if labels is None else np.asarray(labels, np.int64), seed)
 
 
-def clouds(total: int = 60, width: int = 6, classes: int = 3, seed: int = 0) -> Embeddings:
-    """Random features without ties, each class around a place of its own."""
+def class_clusters(total: int = 60, width: int = 6, classes: int = 3, seed: int = 0) -> Embeddings:
+    """Make random features without ties, clustered by class."""
     rng = np.random.default_rng(seed)
     labels = rng.permutation(np.arange(total) % classes)
-    return embeddings_of(rng.normal(size=(classes, width))[labels] * 2 + rng.normal(size=(total, width)), labels)
+    return make_embeddings(rng.normal(size=(classes, width))[labels] * 2 + rng.normal(size=(total, width)), labels)
 
 
-def ensemble_of(
+def make_ensemble(
     folder: Path, inside: object, correct: object, probs: NDArray[np.float64] | None = None, margins: object = None
 ) -> SubsetEnsemble:
-    """Members from tables [members, N]; `probs`: [members, N, 2], of which those outside are kept."""
+    """Make an ensemble from tables [members, N]; `probs` [members, N, 2] are kept for held-out samples."""
     masks, right = np.asarray(inside, bool), np.asarray(correct, bool)
     count, total = masks.shape
     table = np.full((count, total, 2), 0.5) if probs is None else probs

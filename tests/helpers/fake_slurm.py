@@ -1,4 +1,4 @@
-"""A Slurm of one machine for tests: sbatch, srun, sacct and scancel as one script, its state in the folder $FAKE_SLURM."""
+"""A fake Slurm on one machine: sbatch, srun, sacct and scancel as one script, with its state in the folder $FAKE_SLURM."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FIRST_JOB = 1000
 
 
 def install(folder: Path) -> None:
-    """Commands in `folder`/bin, their state in `folder`/state."""
+    """Install the commands in `folder`/bin, with their state in `folder`/state."""
     (folder / "bin").mkdir(parents=True)
     (folder / "state").mkdir()
     for name in ("sbatch", "srun", "sacct", "scancel"):
@@ -24,7 +24,7 @@ def install(folder: Path) -> None:
 
 
 def sbatch(script: str) -> None:
-    """Start every task of the array; a file `queue` in the state folder leaves them in the queue."""
+    """Start every task of the array, or leave them queued if there is a file `queue` in the state folder."""
     text = Path(script).read_text()
     number = FIRST_JOB + len(list(STATE.glob("*.sh")))
     (STATE / f"{number}.sh").write_text(text)
@@ -41,36 +41,36 @@ def sbatch(script: str) -> None:
     print(f"Submitted batch job {number}")
 
 
-def srun(*words: str) -> None:
-    """Run what follows the options."""
-    start = next(k for k, word in enumerate(words) if Path(word).name.startswith("python"))
-    os.execv(words[start], words[start:])
+def srun(*arguments: str) -> None:
+    """Run the command after the options."""
+    start = next(k for k, argument in enumerate(arguments) if Path(argument).name.startswith("python"))
+    os.execv(arguments[start], arguments[start:])
 
 
 def sacct(*_: str) -> None:
-    """The state of every task: what scancel or a test set, else whether its process lives."""
+    """Print the state of every task: as set by scancel or a test, else whether its process is alive."""
     print("JobID|State|NodeList")
     for path in sorted(STATE.glob("*.pid")):
         pid, final = int(path.read_text()), path.with_suffix(".final")
-        state = final.read_text() if final.exists() else "PENDING" if not pid else "RUNNING" if lives(pid) else "FAILED"
-        print(f"{path.stem}|{state}|here")
+        state = final.read_text() if final.exists() else "PENDING" if not pid else "RUNNING" if is_alive(pid) else "FAILED"
+        print(f"{path.stem}|{state}|localhost")
 
 
 def scancel(job: str) -> None:
-    """End a task."""
-    end(STATE, job, "CANCELLED by 0")
+    """Cancel a task."""
+    end_task(STATE, job, "CANCELLED by 0")
 
 
-def end(state: Path, job: str, final: str) -> None:
-    """End a task in a final state."""
+def end_task(state: Path, job: str, final: str) -> None:
+    """Kill a task and record its final state."""
     (state / f"{job}.final").write_text(final)
     pid = int((state / f"{job}.pid").read_text())
-    if pid and lives(pid):
+    if pid and is_alive(pid):
         os.killpg(pid, signal.SIGKILL)
 
 
-def lives(pid: int) -> bool:
-    """Whether a process runs, and is no zombie."""
+def is_alive(pid: int) -> bool:
+    """Whether a process is running and not a zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:

@@ -1,4 +1,4 @@
-"""Processes that tests start, watch and kill."""
+"""Start, observe and kill processes."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 COMMAND = Path(sys.executable).parent / "dprune"
 
 
-def until(condition: Callable[[], Any], seconds: float = 300) -> Any:
-    """Wait until a condition holds; returns its value."""
+def wait_until(condition: Callable[[], Any], seconds: float = 300) -> Any:
+    """Wait until a condition is true and return its value."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < deadline
@@ -25,38 +25,38 @@ def until(condition: Callable[[], Any], seconds: float = 300) -> Any:
 
 
 class Command(NamedTuple):
-    """A running command; its output goes to files, for jobs of this machine keep a pipe open after its end."""
+    """A running command. Its output goes to files, because a pipe would stay open as long as jobs that it started."""
 
     process: subprocess.Popen[bytes]
     folder: Path
 
     def stderr(self) -> str:
-        """What it printed so far."""
+        """Return its stderr so far."""
         return (self.folder / "stderr.txt").read_text()
 
-    def end(self) -> tuple[int, str, str]:
-        """Wait for its end: exit code, stdout and stderr."""
+    def wait(self) -> tuple[int, str, str]:
+        """Wait until it ends and return exit code, stdout and stderr."""
         code = self.process.wait(300)
         return code, (self.folder / "stdout.txt").read_text(), self.stderr()
 
 
 @contextmanager
-def default_sigint() -> Iterator[None]:
-    """While open, started processes obey SIGINT; a suite in the background ignores it, and its children inherit that."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+def default_sigint_handler() -> Iterator[None]:
+    """Within this context, started processes react to SIGINT, which a test run in the background ignores and passes on."""
+    previous_handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, previous_handler)
 
 
 @contextmanager
-def command(folder: Path, *words: str) -> Iterator[Command]:
-    """The installed command in a process group of its own, which does not outlive the block."""
+def start_command(folder: Path, *arguments: str) -> Iterator[Command]:
+    """Start the installed command in its own process group, which is killed at the end of the context."""
     output = folder / f"output-{time.monotonic_ns()}"
     output.mkdir()
-    with (output / "stdout.txt").open("w") as out, (output / "stderr.txt").open("w") as err, default_sigint():
-        process = subprocess.Popen([COMMAND, *words], cwd=folder, stdout=out, stderr=err, start_new_session=True)
+    with (output / "stdout.txt").open("w") as out, (output / "stderr.txt").open("w") as err, default_sigint_handler():
+        process = subprocess.Popen([COMMAND, *arguments], cwd=folder, stdout=out, stderr=err, start_new_session=True)
     try:
         yield Command(process, output)
     finally:

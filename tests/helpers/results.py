@@ -1,4 +1,4 @@
-"""Results of made-up runs, for tests that need a whole result.json."""
+"""Complete results of runs, for tests that need a result.json."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from datapruning.utils.cost import ComputeCost
 
 
 def teacher_result(data: Dataset | None = None, **changes: Any) -> TeacherResult:
-    """A teacher's result on `data`, or on a made-up dataset of 40 samples."""
-    return TeacherResult(**{**_trained(data), **changes})
+    """Make a teacher's result on `data`, or on a dataset of 40 samples."""
+    return TeacherResult(**{**_common_values(data), **changes})
 
 
 def student_result(data: Dataset | None = None, **changes: Any) -> StudentResult:
-    """A student's result on `data`, or on a made-up dataset of 40 samples."""
-    values = {"scorer": "random", "balance": "none", "subset": "subset.npz", "kd_weight": 0.0, **_trained(data)}
+    """Make a student's result on `data`, or on a dataset of 40 samples."""
+    values = {"scorer": "random", "balance": "none", "subset": "subset.npz", "kd_weight": 0.0, **_common_values(data)}
     return StudentResult(**{**values, **changes})
 
 
-def _trained(data: Dataset | None) -> dict[str, Any]:
+def _common_values(data: Dataset | None) -> dict[str, Any]:
     return {
         "test_accuracy": 50.0, "model": "tinynet8", "classes": data.classes if data else 3,
-        "dataset": data.name if data else "made-up", "fingerprint": data.fingerprint if data else "f",
+        "dataset": data.name if data else "generated", "fingerprint": data.fingerprint if data else "f",
         "samples_seen": 80, "package_version": "0", "fraction": 1.0, "kept": data.total if data else 40,
         "total": data.total if data else 40, "budget": "epochs", "epochs": 2, "steps": 4, "seed": 0, "device": "cpu",
         "threads": 1, "processes": 1,
@@ -32,7 +32,7 @@ def _trained(data: Dataset | None) -> dict[str, Any]:
 
 
 def sparsity_record(**changes: Any) -> SparsityRecord:
-    """Half of the weights of a network of one layer."""
+    """Make the record of a one-layer network with half of its weights pruned."""
     layer = PrunedLayer(name="0.weight", shape=(4, 3), total=12, kept=6, positions=1)
     values: dict[str, Any] = {
         "settings": SparsityConfig(sparsity=0.5, criterion="snip"), "rounds": 1, "kept": 6, "total": 12, "masks": "abc",

@@ -1,4 +1,4 @@
-"""Building a trainer and training, in one call."""
+"""Build a trainer and train, in one call."""
 
 from __future__ import annotations
 
@@ -17,6 +17,6 @@ def fit(
     stop_epoch: int | None = None,
     **options: Any,
 ) -> TrainState:
-    """`Trainer(*arguments, **options).fit(...)`."""
+    """Return `Trainer(*arguments, **options).fit(...)`."""
     trainer = Trainer(*arguments, **options)
     return trainer.fit(checkpoint, init_from=init_from, save_final_to=save_final_to, stop_epoch=stop_epoch)

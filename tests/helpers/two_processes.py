@@ -1,6 +1,6 @@
-"""What test_distributed.py has two processes do, and one, to compare them. Called with a folder, it leaves results there.
+"""The script that test_distributed.py runs in one and in two processes, to compare the results it writes to a folder.
 
-The folder holds `data.npz`; the networks have no batch norm, whose statistics are of a process's own rows.
+The folder holds `data.npz`; the networks have no batch norm, whose statistics are those of each process.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ from datapruning.training.sparsity.masks import Masks
 from datapruning.training.sparsity.prunable import prunable
 from tests.helpers.trainers import fit
 
-UPDATE = 12
-"""At which process 1 dies: in the middle of the second epoch."""
+KILL_STEP = 12
+"""The training step at which process 1 is killed, in the middle of the second epoch."""
 SAMPLES, CLASSES = 115, 4
-"""Seven batches of 16 and one of 3, which is too small for two processes."""
+"""Seven batches of 16 and one of 3, which is too small to split over two processes."""
 PLAIN = TrainConfig(model="tests.helpers.two_processes:no_norms", epochs=3, batch_size=16, lr=0.05)
 CASES: dict[str, TrainConfig] = {
     "sgd": PLAIN,
@@ -67,7 +67,7 @@ NETWORK = ("model=tests.helpers.two_processes:no_norms", "epochs=3", "batch_size
 
 
 def no_norms(channels: int, classes: int) -> nn.Module:
-    """A network whose rows have nothing to do with each other, with a weight that nothing uses."""
+    """A network without interaction between rows, and with an unused parameter."""
     layers = nn.Sequential(
         nn.Conv2d(channels, 8, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, classes)
     )
@@ -75,20 +75,20 @@ def no_norms(channels: int, classes: int) -> nn.Module:
     return layers
 
 
-class Count(Callback):
-    """How often each sample was presented."""
+class CountSamples(Callback):
+    """Count how often each sample is trained on."""
 
     def __init__(self) -> None:
         self.seen = np.zeros(SAMPLES, np.int64)
 
     def on_batch_end(self, epoch: int, batch: Batch, logits: Tensor) -> None:
-        """Each whole batch."""
+        """Count the samples of a complete batch."""
         assert len(logits) == len(batch.labels) == len(batch.ids)
         np.add.at(self.seen, batch.ids, 1)
 
 
-def open_work(folder: Path, loader: str = "memory") -> Context:
-    """The data in the folder."""
+def open_test_context(folder: Path, loader: str = "memory") -> Context:
+    """Open a context on the data in the folder."""
     data = dp.open_dataset(str(folder / "data.npz"))
     changes = [f"{table}.{key}" for table in ("teacher", "train", "proxy") for key in NETWORK]
     return dp.open_context(
@@ -97,16 +97,16 @@ def open_work(folder: Path, loader: str = "memory") -> Context:
     )  # fmt: skip
 
 
-def trained(folder: Path, case: str) -> dict[str, NDArray[Any]]:
-    """Weights and presentations after a training."""
+def train_case(folder: Path, case: str) -> dict[str, NDArray[Any]]:
+    """Train and return the weights, sample counts and losses."""
     training = CASES[case]
-    context = open_work(folder, "ffcv" if case == "ffcv" else "memory")
+    context = open_test_context(folder, "ffcv" if case == "ffcv" else "memory")
     ids = np.arange(SAMPLES)
     views = replace(context.views, policy=AugmentPolicy(crop=1))
     if case == "cutmix":
         views = views.for_subset(ids, CutMixPolicy(prob=0.7))
     with reproducible(1):
-        model, count = context.new_model(training.model, 1), Count()
+        model, count = context.new_model(training.model, 1), CountSamples()
         bits = {name: np.random.default_rng(0).random(weight.shape) < 0.5 for name, weight in prunable(model).items()}
         state = fit(
             model, context.loader("train"), ids, views, training, CrossEntropy(training.label_smoothing), seed=1,
@@ -118,9 +118,9 @@ def trained(folder: Path, case: str) -> dict[str, NDArray[Any]]:
     return {**weights, "seen": count.seen, "loss": np.array([row.loss for row in state.history])}
 
 
-def looked(folder: Path) -> dict[str, NDArray[Any]]:
-    """What evaluation passes give, of a network with batch norms at its initialisation."""
-    context = open_work(folder)
+def evaluation_passes(folder: Path) -> dict[str, NDArray[Any]]:
+    """Return the outputs of evaluation passes of an untrained network with batch norm."""
+    context = open_test_context(folder)
     model, ids = context.new_model("tinynet8", 3), np.arange(SAMPLES)[::-1].copy()
     train = context.loader("train")
     batches: dict[str, list[Any]] = {"ids": [], "labels": [], "logits": [], "features": [], "views": []}
@@ -136,44 +136,44 @@ def looked(folder: Path) -> dict[str, NDArray[Any]]:
     return {name: np.concatenate(values) for name, values in batches.items()}
 
 
-def verbs(folder: Path) -> dict[str, NDArray[Any]]:
-    """Scores, and a student of a teacher."""
-    context = open_work(folder)
+def run_commands(folder: Path) -> dict[str, NDArray[Any]]:
+    """Return scores, and the weights and results of a student with a teacher."""
+    context = open_test_context(folder)
     scores = {name: dp.score(context, name).values for name in ("el2n", "forgetting", "grand-last", "margin")}
     run = dp.train(context, fraction=0.5, kd_weight=0.5)
     weights = load_tensors(run.folder / "model.safetensors")[0]
-    says = [run.result.processes, run.result.samples_seen, run.result.soft_labels_computed]
-    return {**scores, **{name: value.numpy() for name, value in weights.items()}, "says": np.array(says)}
+    counts = [run.result.processes, run.result.samples_seen, run.result.soft_labels_computed]
+    return {**scores, **{name: value.numpy() for name, value in weights.items()}, "counts": np.array(counts)}
 
 
 def compare(folder: Path) -> dict[str, NDArray[Any]]:
-    """All of it, by name."""
-    arrays = {f"{case}.{name}": value for case in CASES for name, value in trained(folder, case).items()}
-    arrays |= {f"look.{name}": value for name, value in looked(folder).items()}
-    return arrays | {f"verbs.{name}": value for name, value in verbs(folder).items()}
+    """Return all arrays to compare, by name."""
+    arrays = {f"{case}.{name}": value for case in CASES for name, value in train_case(folder, case).items()}
+    arrays |= {f"evaluation.{name}": value for name, value in evaluation_passes(folder).items()}
+    return arrays | {f"commands.{name}": value for name, value in run_commands(folder).items()}
 
 
 def teach(folder: Path) -> None:
-    """A teacher with batch norms, saved after every update."""
+    """Train a teacher with batch norm, with a checkpoint after every training step."""
     checkpoint.SAVE_INTERVAL_SECONDS = 0.0
-    context = open_work(folder)
+    context = open_test_context(folder)
     teacher = context.recipe.teacher.replace(model="tinynet8", optimizer="adamw", lr=0.002)
     dp.teach(replace(context, recipe=context.recipe.replace(teacher=teacher)), out=folder / "teacher")
 
 
-def die_at(update: int) -> None:
-    """At that update the process is gone without a word."""
+def kill_at_step(step: int) -> None:
+    """Kill this process with SIGKILL at a training step."""
     from datapruning.training.distributed.worker import TrainingWorker
 
-    train_step, remaining = TrainingWorker.train_step, [update]
+    train_step, remaining = TrainingWorker.train_step, [step]
 
-    def dying(self: TrainingWorker, *arguments: Any) -> None:
+    def step_or_kill(self: TrainingWorker, *arguments: Any) -> None:
         remaining[0] -= 1
         if not remaining[0]:
             os.kill(os.getpid(), signal.SIGKILL)
         train_step(self, *arguments)
 
-    TrainingWorker.train_step = dying  # type: ignore[assignment, method-assign]
+    TrainingWorker.train_step = step_or_kill  # type: ignore[assignment, method-assign]
 
 
 def main() -> None:
@@ -183,12 +183,12 @@ def main() -> None:
 
     def work() -> int:
         if action == "compare":
-            np.savez(folder / "found.npz", allow_pickle=False, **compare(folder))
+            np.savez(folder / "arrays.npz", allow_pickle=False, **compare(folder))
         teach(folder)
         return 0
 
     if action == "die":
-        die_at(UPDATE)
+        kill_at_step(KILL_STEP)
     sys.exit(run_together(work) if under_torchrun() else work())
 
 

@@ -18,7 +18,7 @@ from datapruning.errors import InvalidValue, MissingPackage, UnknownName
 from datapruning.models import check_model, create_model, meta_model, parameter_count
 from datapruning.models.external import adapt_to_grayscale
 from datapruning.runs.context import Context
-from tests.conftest import Answer, fast_arguments
+from tests.conftest import CommandResult, fast_options
 
 MINE = '''
 """Factories of a user."""
@@ -93,12 +93,14 @@ def test_anybody_s_factory_is_found_in_the_current_folder_and_its_seed_decides(u
     ],
 )
 def test_a_factory_that_does_not_fit_is_refused_in_one_line_and_nothing_is_written(
-    user_module: str, what: str, named: str, small: Dataset, refused: Callable[..., str], tmp_path: Path
+    user_module: str, what: str, named: str, small_dataset: Dataset, expect_refusal: Callable[..., str], tmp_path: Path
 ) -> None:
     with pytest.raises((InvalidValue, UnknownName), match=named.replace("MINE", user_module)) as raised:
-        check_model(f"{user_module}:{what}", small.train.shape, small.classes)
+        check_model(f"{user_module}:{what}", small_dataset.train.shape, small_dataset.classes)
     assert "\n" not in str(raised.value)
-    line = refused("train", "--data", "digits", "--fraction", 0.5, "--model", f"{user_module}:{what}", *fast_arguments())
+    line = expect_refusal(
+        "train", "--data", "digits", "--fraction", 0.5, "--model", f"{user_module}:{what}", *fast_options()
+    )
     assert user_module in line
 
 
@@ -113,11 +115,13 @@ def test_modules_that_are_not_there_or_break_are_refused(tmp_path: Path, monkeyp
         check_model(":")
 
 
-def test_a_student_with_one_s_own_network(user_module: str, make_context: Callable[..., Context], small: Dataset) -> None:
-    context = make_context(small).with_train(model=f"{user_module}:net")
+def test_a_student_with_one_s_own_network(
+    user_module: str, make_context: Callable[..., Context], small_dataset: Dataset
+) -> None:
+    context = make_context(small_dataset).with_train(model=f"{user_module}:net")
     student = dp.train(context, fraction=0.5, kd_weight=0.5)
     assert student.result.model == f"{user_module}:net"
-    assert ":" not in dp.teach(make_context(small, f"teacher.model={user_module}:net")).folder.name
+    assert ":" not in dp.teach(make_context(small_dataset, f"teacher.model={user_module}:net")).folder.name
     assert student.folder == dp.train(context, fraction=0.5, kd_weight=0.5).folder
 
 
@@ -218,15 +222,15 @@ def test_timm_s_networks_get_channels_and_classes(monkeypatch: pytest.MonkeyPatc
         check_model("timm:nan")
 
 
-def test_every_table_s_network_is_tried_before_anything_is_trained(refused: Callable[..., str]) -> None:
+def test_every_table_s_network_is_tried_before_anything_is_trained(expect_refusal: Callable[..., str]) -> None:
     for table in ("train", "teacher", "proxy", "ensemble_member"):
-        line = refused("train", "--fraction", 0.5, "--set", f"{table}.model=torchvision:resnet", *fast_arguments())
+        line = expect_refusal("train", "--fraction", 0.5, "--set", f"{table}.model=torchvision:resnet", *fast_options())
         assert "torchvision has no classifier 'resnet'" in line
 
 
-def test_missing_timm_is_one_line(dprune: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_timm_is_one_line(dprune: Callable[..., CommandResult], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
-    answer = dprune("teach", "--model", "timm:resnet18", *fast_arguments())
+    answer = dprune("teach", "--model", "timm:resnet18", *fast_options())
     assert answer.code == 2
     assert "needs timm" in answer.err
     assert len(answer.err.strip().splitlines()) == 1

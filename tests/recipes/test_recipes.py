@@ -29,10 +29,16 @@ def test_every_recipe_is_complete_and_can_be_run(name: str) -> None:
 
 def test_each_dataset_has_a_recipe_of_its_own_or_the_default() -> None:
     same_name = ("digits", "cifar10", "cifar100", "fashion-mnist", "imagenet", "mnist", "svhn", "tiny-imagenet")
-    wanted = {**{data: data for data in same_name}, "kmnist": "mnist", "usps": "mnist", "stl10": "folder", "mine": "default"}
+    wanted = {
+        **{data: data for data in same_name},
+        "kmnist": "mnist",
+        "usps": "mnist",
+        "stl10": "folder",
+        "custom": "default",
+    }
     assert {data: recipes.default_for(data) for data in wanted} == wanted
     assert set(wanted.values()) == set(recipes.names())
-    assert recipes.default_for("mine", files=True) == "folder"
+    assert recipes.default_for("custom", files=True) == "folder"
     assert recipes.default_for("svhn", files=True) == "svhn"
 
 

@@ -68,8 +68,8 @@ def test_a_student_pays_for_training_and_search_and_shares_the_rest(tmp_path: Pa
 
 def test_what_is_shared_is_free_or_unknown_where_no_run_records_it(tmp_path: Path, digits: Dataset) -> None:
     costs = {"teacher": {"samples_seen": 0, "evaluated": 0, "seconds": 0.0}, "soft_labels": None}
-    meta = ScoresMetadata(**common_fields(digits), scorer="mine", seed=0)
-    for name, scorer, scores in (("a", "random", None), ("b", "mine", meta), ("c", "mine", None)):
+    meta = ScoresMetadata(**common_fields(digits), scorer="custom", seed=0)
+    for name, scorer, scores in (("a", "random", None), ("b", "custom", meta), ("c", "custom", None)):
         run = write_run(tmp_path / name, digits, kd=0.9, scorer=scorer, scores=scores, costs=costs)
         shared = group_cost(find_runs([run]).runs).shared
         assert shared["teacher"] == RecordedCost(0.0, None), "a file of weights does not say how long its training took"
@@ -77,7 +77,7 @@ def test_what_is_shared_is_free_or_unknown_where_no_run_records_it(tmp_path: Pat
         assert shared.get("scoring") == (RecordedCost(None, None) if name == "c" else None)
 
 
-def test_scores_are_found_once_and_know_their_readers(tmp_path: Path, digits: Dataset, small: Dataset) -> None:
+def test_scores_are_found_once_and_know_their_readers(tmp_path: Path, digits: Dataset, small_dataset: Dataset) -> None:
     values = np.linspace(0, 1, digits.total, dtype=np.float32)
     folder = tmp_path / "w" / "scores"
     metas = [
@@ -87,9 +87,9 @@ def test_scores_are_found_once_and_know_their_readers(tmp_path: Path, digits: Da
     for i, meta in enumerate(metas):
         Scores(values, meta).save(folder / f"{i}.npz")
     Scores(values, metas[2].model_copy(update={"created": "another day"})).save(folder / "again.npz")
-    Scores(np.zeros(small.total, np.float32), ScoresMetadata(**common_fields(small), scorer="el2n", seed=0)).save(
-        folder / "other.npz"
-    )
+    Scores(
+        np.zeros(small_dataset.total, np.float32), ScoresMetadata(**common_fields(small_dataset), scorer="el2n", seed=0)
+    ).save(folder / "other.npz")
     (folder / "broken.npz").write_bytes(b"PK")
     run = write_run(tmp_path / "w" / "students" / "a", digits, scorer="el2n", scores=metas[3])
     result = find_runs([run])

@@ -11,11 +11,11 @@ import pytest
 import datapruning as dp
 from datapruning.errors import InvalidFile
 from datapruning.report.inputs import open_data
-from tests.helpers.image_files import photos
+from tests.helpers.image_files import make_image_folder
 
 
 def test_pictures_are_not_decoded_again_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    root = photos(tmp_path / "pets")
+    root = make_image_folder(tmp_path / "pets")
     data = dp.open_dataset(str(root), image_size=8, workspace=tmp_path / "work")
     result = SimpleNamespace(fingerprint=data.fingerprint, dataset=data.name)
     run: Any = SimpleNamespace(config={"environment": {"data": data.source}}, result=result)

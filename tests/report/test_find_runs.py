@@ -166,14 +166,16 @@ def test_what_is_no_student_is_refused(make: Make, change: dict[str, Any], messa
         find_runs([make("a", **change)])
 
 
-def test_other_datasets_are_refused_and_other_budgets_are_set_ups(make: Make, tmp_path: Path, small: Dataset) -> None:
+def test_other_datasets_are_refused_and_other_budgets_are_set_ups(
+    make: Make, tmp_path: Path, small_dataset: Dataset
+) -> None:
     make("a"), make("b", seed=1), make("long", epochs=7)
     setups = compare(find_runs([tmp_path / "w"]).runs)
     assert [(s.name, len(s.runs), s.differing) for s in setups] == [
         ("A", 2, {"train.epochs": 2}), ("B", 1, {"train.epochs": 7}),
     ]  # fmt: skip
-    make("small", data=small)
-    with pytest.raises(IncompatibleInputs, match=r"2 datasets and do not compare.*digits.*made-up"):
+    make("small", data=small_dataset)
+    with pytest.raises(IncompatibleInputs, match=r"2 datasets and do not compare.*digits.*generated"):
         check_one_dataset(find_runs([tmp_path / "w"]).runs)
 
 

@@ -29,7 +29,7 @@ from datapruning.report.run_records import AUTO, RunRecord
 from datapruning.report.sections.gallery import MAX_PIXELS, data_uri
 from datapruning.report.teacher_predictions import TeacherPredictions, predict_samples
 from datapruning.runs.result import StudentResult
-from tests.conftest import Answer
+from tests.conftest import CommandResult
 from tests.report.test_find_runs import write_failure, write_run
 
 LONER = re.compile(r"""(?:src|href)=["'](?!#|data:)|@import|url\((?!#)|<script|<link""")
@@ -97,7 +97,7 @@ def workspace(tmp_path: Path, digits: Dataset) -> Path:
 
 
 def test_the_report_stands_alone_and_says_what_it_must(
-    dprune: Callable[..., Answer], workspace: Path, tmp_path: Path
+    dprune: Callable[..., CommandResult], workspace: Path, tmp_path: Path
 ) -> None:
     answer = dprune("report", workspace)
     assert (answer.code, answer.err) == (0, "")
@@ -116,52 +116,58 @@ def test_the_report_stands_alone_and_says_what_it_must(
 
 
 def test_a_report_replaces_a_report_and_its_figures_and_nothing_else(
-    dprune: Callable[..., Answer], refused: Callable[..., str], workspace: Path, tmp_path: Path
+    dprune: Callable[..., CommandResult], expect_refusal: Callable[..., str], workspace: Path, tmp_path: Path
 ) -> None:
     students = workspace / "students"
     assert dprune("report", students / "full-0", "--out", "page.html").code == 0
     before = {p.name for p in (tmp_path / "page-figures").iterdir()}
     user_file = tmp_path / "page-figures" / "my.txt"
-    user_file.write_text("mine")
+    user_file.write_text("custom")
     assert dprune("report", students / "el2n-0.1-0.0-0", students / "full-1", "--out", "page.html").code == 0
     after = {p.name for p in (tmp_path / "page-figures").iterdir()}
     assert "accuracy-el2n.svg" in after - before
-    assert user_file.read_text() == "mine"
+    assert user_file.read_text() == "custom"
     (tmp_path / "notes.html").write_text("<html>my notes</html>")
-    assert "notes.html exists and is no page of datapruning" in refused("report", students / "full-0", "--out", "notes.html")
+    assert "notes.html exists and is no page of datapruning" in expect_refusal(
+        "report", students / "full-0", "--out", "notes.html"
+    )
     (tmp_path / "other-figures").mkdir()
-    (tmp_path / "other-figures" / "my.txt").write_text("mine")
-    assert "other-figures exists and holds no figures" in refused("report", students / "full-0", "--out", "other.html")
-    assert "ends in .html" in refused("report", students / "full-0", "--out", "report.pdf")
+    (tmp_path / "other-figures" / "my.txt").write_text("custom")
+    assert "other-figures exists and holds no figures" in expect_refusal(
+        "report", students / "full-0", "--out", "other.html"
+    )
+    assert "ends in .html" in expect_refusal("report", students / "full-0", "--out", "report.pdf")
 
 
-def test_what_holds_no_runs_or_other_data_is_refused(refused: Callable[..., str], workspace: Path, small: Dataset) -> None:
+def test_what_holds_no_runs_or_other_data_is_refused(
+    expect_refusal: Callable[..., str], workspace: Path, small_dataset: Dataset
+) -> None:
     (workspace / "empty").mkdir()
-    assert "nowhere is not there" in refused("report", "nowhere")
-    assert "dprune-runs is not there" in refused("report")
-    assert "is no run folder" in refused("report", workspace / "empty")
+    assert "nowhere is not there" in expect_refusal("report", "nowhere")
+    assert "dprune-runs is not there" in expect_refusal("report")
+    assert "is no run folder" in expect_refusal("report", workspace / "empty")
     full = workspace / "students" / "full-0"
-    assert "unknown dataset 'digit'" in refused("report", full, "--data", "digit")
-    other = write_run(workspace / "other" / "a", small)
-    assert "2 datasets and do not compare" in refused("report", full, other)
-    assert "not the dataset of these runs" in refused("report", other, "--data", "digits")
-    assert "is no scores file" in refused("report", full, "--scores", full / "subset.npz")
+    assert "unknown dataset 'digit'" in expect_refusal("report", full, "--data", "digit")
+    other = write_run(workspace / "other" / "a", small_dataset)
+    assert "2 datasets and do not compare" in expect_refusal("report", full, other)
+    assert "not the dataset of these runs" in expect_refusal("report", other, "--data", "digits")
+    assert "is no scores file" in expect_refusal("report", full, "--scores", full / "subset.npz")
 
 
 def test_without_the_dataset_the_report_says_so_and_goes_on(
-    dprune: Callable[..., Answer], workspace: Path, small: Dataset, tmp_path: Path
+    dprune: Callable[..., CommandResult], workspace: Path, small_dataset: Dataset, tmp_path: Path
 ) -> None:
-    run = write_run(tmp_path / "s" / "students" / "a", small)
+    run = write_run(tmp_path / "s" / "students" / "a", small_dataset)
     answer = dprune("report", run)
     assert answer.code == 0
-    assert "no pictures and no classes: unknown dataset 'made-up'" in answer.err
+    assert "no pictures and no classes: unknown dataset 'generated'" in answer.err
     html = check_stands_alone(tmp_path / "report.html")
     assert "The classes of the samples are not known: unknown dataset" in html
     assert "no run on all the data without KD" in html, "so nothing can be said about break-even"
 
 
 def test_other_budgets_get_panels_of_their_own_and_failures_are_shown(
-    dprune: Callable[..., Answer], workspace: Path, digits: Dataset, tmp_path: Path
+    dprune: Callable[..., CommandResult], workspace: Path, digits: Dataset, tmp_path: Path
 ) -> None:
     long = write_run(workspace / "students" / "long", digits, epochs=9)
     write_failure(workspace / "sweeps" / "s", {"seed": 1}, "it <broke>")

@@ -15,11 +15,11 @@ from datapruning.data.dataset import Dataset
 from datapruning.io.json import write_json
 from datapruning.io.npz import write_npz
 from datapruning.io.text import prepend_checksum
-from tests.conftest import Answer, fast_arguments
+from tests.conftest import CommandResult, fast_options
 from tests.helpers.results import teacher_result
 
-Refused = Callable[..., str]
-FAST = fast_arguments()
+ExpectRefusal = Callable[..., str]
+FAST = fast_options()
 
 BAD_FRACTIONS = [
     "0",
@@ -47,14 +47,14 @@ NO_INTEGERS = {
 def scores_file(path: Path, data: Dataset, values: Any = None, **meta: Any) -> Path:
     """A scores file of `data`, wrong wherever `values` or `meta` are."""
     column = np.arange(data.total, dtype=np.float32) if values is None else values
-    write_npz(path, {"score": column}, {**ScoresMetadata(**common_fields(data), scorer="made-up").to_json(), **meta})
+    write_npz(path, {"score": column}, {**ScoresMetadata(**common_fields(data), scorer="generated").to_json(), **meta})
     return path
 
 
 def subset_file(path: Path, data: Dataset, indices: Any = None, **meta: Any) -> Path:
     """A subset file of `data`, wrong wherever `indices` or `meta` are."""
     ids = np.arange(20) if indices is None else indices
-    write_npz(path, {"indices": ids}, {**SubsetMetadata(**common_fields(data), scorer="made-up").to_json(), **meta})
+    write_npz(path, {"indices": ids}, {**SubsetMetadata(**common_fields(data), scorer="generated").to_json(), **meta})
     return path
 
 
@@ -67,64 +67,72 @@ def teacher_folder(path: Path, data: Dataset, **result: Any) -> Path:
 
 
 @pytest.mark.parametrize("fraction", BAD_FRACTIONS)
-def test_bad_fractions_are_refused_by_select(refused: Refused, tmp_path: Path, digits: Dataset, fraction: str) -> None:
+def test_bad_fractions_are_refused_by_select(
+    expect_refusal: ExpectRefusal, tmp_path: Path, digits: Dataset, fraction: str
+) -> None:
     scores = scores_file(tmp_path / "s.npz", digits)
-    assert "fraction" in refused("select", "--scores", scores, "--fraction", fraction)
+    assert "fraction" in expect_refusal("select", "--scores", scores, "--fraction", fraction)
 
 
 @pytest.mark.parametrize("fraction", BAD_FRACTIONS)
-def test_bad_fractions_are_refused_by_train(refused: Refused, fraction: str) -> None:
-    assert "fraction" in refused("train", "--fraction", fraction, *FAST)
+def test_bad_fractions_are_refused_by_train(expect_refusal: ExpectRefusal, fraction: str) -> None:
+    assert "fraction" in expect_refusal("train", "--fraction", fraction, *FAST)
 
 
-def test_a_percentage_is_told_from_a_fraction(refused: Refused) -> None:
-    assert "did you mean 0.3?" in refused("train", "--fraction", "30", *FAST)
+def test_a_percentage_is_told_from_a_fraction(expect_refusal: ExpectRefusal) -> None:
+    assert "did you mean 0.3?" in expect_refusal("train", "--fraction", "30", *FAST)
 
 
-def test_a_fraction_that_keeps_nothing_is_refused_before_the_proxies_train(refused: Refused) -> None:
-    assert "keeps 0" in refused("train", "--fraction", "0.0001", "--scorer", "el2n", *FAST)
+def test_a_fraction_that_keeps_nothing_is_refused_before_the_proxies_train(expect_refusal: ExpectRefusal) -> None:
+    assert "keeps 0" in expect_refusal("train", "--fraction", "0.0001", "--scorer", "el2n", *FAST)
 
 
 @pytest.mark.parametrize("weight", ["1.5", "-0.1", "nan", "inf", "lots", ""])
-def test_bad_kd_weights_are_refused(refused: Refused, weight: str) -> None:
-    assert "KD weight" in refused("train", "--fraction", "0.5", "--kd-weight", weight, *FAST)
+def test_bad_kd_weights_are_refused(expect_refusal: ExpectRefusal, weight: str) -> None:
+    assert "KD weight" in expect_refusal("train", "--fraction", "0.5", "--kd-weight", weight, *FAST)
 
 
 @pytest.mark.parametrize("verb", ["select", "train"])
-def test_scores_of_another_dataset_are_refused(refused: Refused, tmp_path: Path, small: Dataset, verb: str) -> None:
-    scores = scores_file(tmp_path / "s.npz", small)
+def test_scores_of_another_dataset_are_refused(
+    expect_refusal: ExpectRefusal, tmp_path: Path, small_dataset: Dataset, verb: str
+) -> None:
+    scores = scores_file(tmp_path / "s.npz", small_dataset)
     words = [verb, "--data", "digits", "--scores", scores, "--fraction", "0.5"]
-    line = refused(*words, *(FAST if verb == "train" else []))
-    assert "made-up" in line
+    line = expect_refusal(*words, *(FAST if verb == "train" else []))
+    assert "generated" in line
     assert "digits" in line
 
 
 @pytest.mark.parametrize("verb", ["train", "cache"])
-def test_a_subset_of_another_dataset_is_refused(refused: Refused, tmp_path: Path, small: Dataset, verb: str) -> None:
-    subset = subset_file(tmp_path / "s.npz", small)
-    line = refused(verb, "--subset", subset, *(FAST if verb == "train" else []))
-    assert "made-up" in line
+def test_a_subset_of_another_dataset_is_refused(
+    expect_refusal: ExpectRefusal, tmp_path: Path, small_dataset: Dataset, verb: str
+) -> None:
+    subset = subset_file(tmp_path / "s.npz", small_dataset)
+    line = expect_refusal(verb, "--subset", subset, *(FAST if verb == "train" else []))
+    assert "generated" in line
     assert "digits" in line
 
 
 @pytest.mark.parametrize("version", [0, 2, "1", None])
-def test_other_format_versions_are_refused(refused: Refused, tmp_path: Path, digits: Dataset, version: Any) -> None:
+def test_other_format_versions_are_refused(
+    expect_refusal: ExpectRefusal, tmp_path: Path, digits: Dataset, version: Any
+) -> None:
     scores = scores_file(tmp_path / "scores.npz", digits, version=version)
     subset = subset_file(tmp_path / "subset.npz", digits, version=version)
-    assert "format version" in refused("select", "--scores", scores, "--fraction", "0.5")
-    assert "format version" in refused("train", "--subset", subset, *FAST)
-    assert "format version" in refused("inspect", subset)
+    assert "format version" in expect_refusal("select", "--scores", scores, "--fraction", "0.5")
+    assert "format version" in expect_refusal("train", "--subset", subset, *FAST)
+    assert "format version" in expect_refusal("inspect", subset)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.6, 0.99])
-def test_truncated_files_are_refused(refused: Refused, tmp_path: Path, digits: Dataset, share: float) -> None:
+def test_truncated_files_are_refused(expect_refusal: ExpectRefusal, tmp_path: Path, digits: Dataset, share: float) -> None:
     for path in (scores_file(tmp_path / "scores.npz", digits), subset_file(tmp_path / "subset.npz", digits)):
         content = path.read_bytes()
         path.write_bytes(content[: int(share * len(content))])
-    refused("select", "--scores", tmp_path / "scores.npz", "--fraction", "0.5")
-    refused("train", "--scores", tmp_path / "scores.npz", "--fraction", "0.5", *FAST)
-    refused("train", "--subset", tmp_path / "subset.npz", *FAST)
-    refused("inspect", tmp_path / "subset.npz")
+    expect_refusal("select", "--scores", tmp_path / "scores.npz", "--fraction", "0.5")
+    expect_refusal("train", "--scores", tmp_path / "scores.npz", "--fraction", "0.5", *FAST)
+    expect_refusal("train", "--subset", tmp_path / "subset.npz", *FAST)
+    expect_refusal("inspect", tmp_path / "subset.npz")
 
 
 @pytest.mark.parametrize(
@@ -140,9 +148,9 @@ def test_truncated_files_are_refused(refused: Refused, tmp_path: Path, digits: D
     ],
 )
 def test_a_subset_with_impossible_ids_is_refused(
-    refused: Refused, tmp_path: Path, digits: Dataset, indices: Any, named: str
+    expect_refusal: ExpectRefusal, tmp_path: Path, digits: Dataset, indices: Any, named: str
 ) -> None:
-    assert named in refused("train", "--subset", subset_file(tmp_path / "s.npz", digits, indices), *FAST)
+    assert named in expect_refusal("train", "--subset", subset_file(tmp_path / "s.npz", digits, indices), *FAST)
 
 
 @pytest.mark.parametrize(
@@ -155,29 +163,29 @@ def test_a_subset_with_impossible_ids_is_refused(
         *((ids, "whole numbers" if name != "bool" else "boolean mask") for name, ids in NO_INTEGERS.items()),
     ],
 )
-def test_impossible_plain_ids_are_refused(refused: Refused, tmp_path: Path, indices: Any, named: str) -> None:
+def test_impossible_plain_ids_are_refused(expect_refusal: ExpectRefusal, tmp_path: Path, indices: Any, named: str) -> None:
     np.save(tmp_path / "ids.npy", indices)
-    assert named in refused("select", "--ids", tmp_path / "ids.npy")
+    assert named in expect_refusal("select", "--ids", tmp_path / "ids.npy")
 
 
 @pytest.mark.parametrize("text", ["1\ntwo\n3\n", "1.0\n", "0x1f\n", "1, 2\n", "1\n\n\x00\n"])
-def test_a_line_that_is_no_id_is_named(refused: Refused, tmp_path: Path, text: str) -> None:
+def test_a_line_that_is_no_id_is_named(expect_refusal: ExpectRefusal, tmp_path: Path, text: str) -> None:
     (tmp_path / "ids.txt").write_text(text)
-    assert "line " in refused("select", "--ids", tmp_path / "ids.txt")
+    assert "line " in expect_refusal("select", "--ids", tmp_path / "ids.txt")
 
 
 @pytest.mark.parametrize("wrong", ["NaN", "short", "float64", "table"])
 def test_scores_with_nan_or_of_the_wrong_kind_are_refused(
-    refused: Refused, tmp_path: Path, digits: Dataset, wrong: str
+    expect_refusal: ExpectRefusal, tmp_path: Path, digits: Dataset, wrong: str
 ) -> None:
     values = np.zeros(digits.total, np.float32)
     if wrong == "NaN":
         values[17] = np.nan
     values = {"short": values[1:], "float64": values.astype(np.float64), "table": values[:, None]}.get(wrong, values)
     scores = scores_file(tmp_path / "s.npz", digits, values)
-    line = refused("select", "--scores", scores, "--fraction", "0.5")
+    line = expect_refusal("select", "--scores", scores, "--fraction", "0.5")
     assert ("first is id 17" in line) == (wrong == "NaN")
-    refused("train", "--scores", scores, "--fraction", "0.5", *FAST)
+    expect_refusal("train", "--scores", scores, "--fraction", "0.5", *FAST)
 
 
 @pytest.mark.parametrize(
@@ -190,37 +198,39 @@ def test_scores_with_nan_or_of_the_wrong_kind_are_refused(
     ],
 )
 def test_a_subset_with_broken_metadata_is_refused_before_anything_is_trained(
-    refused: Refused, tmp_path: Path, digits: Dataset, meta: dict[str, Any], named: str
+    expect_refusal: ExpectRefusal, tmp_path: Path, digits: Dataset, meta: dict[str, Any], named: str
 ) -> None:
-    assert named in refused("train", "--subset", subset_file(tmp_path / "s.npz", digits, **meta), *FAST)
+    assert named in expect_refusal("train", "--subset", subset_file(tmp_path / "s.npz", digits, **meta), *FAST)
 
 
-def test_scores_and_subsets_do_not_stand_in_for_each_other(refused: Refused, tmp_path: Path, digits: Dataset) -> None:
+def test_scores_and_subsets_do_not_stand_in_for_each_other(
+    expect_refusal: ExpectRefusal, tmp_path: Path, digits: Dataset
+) -> None:
     scores, subset = scores_file(tmp_path / "scores.npz", digits), subset_file(tmp_path / "subset.npz", digits)
-    assert "its format is 'datapruning.scores'" in refused("train", "--subset", scores, *FAST)
-    assert "its format is 'datapruning.scores'" in refused("cache", "--subset", scores)
-    assert "its format is 'datapruning.subset'" in refused("select", "--scores", subset, "--fraction", "0.5")
-    assert "its format is 'datapruning.subset'" in refused("train", "--scores", subset, "--fraction", "0.5", *FAST)
+    assert "its format is 'datapruning.scores'" in expect_refusal("train", "--subset", scores, *FAST)
+    assert "its format is 'datapruning.scores'" in expect_refusal("cache", "--subset", scores)
+    assert "its format is 'datapruning.subset'" in expect_refusal("select", "--scores", subset, "--fraction", "0.5")
+    assert "its format is 'datapruning.subset'" in expect_refusal("train", "--scores", subset, "--fraction", "0.5", *FAST)
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "folder", "absent.npz", "pickle.npz", "plain.npz", "array.npy"])
-def test_other_files_are_no_scores_and_no_subset(refused: Refused, tmp_path: Path, name: str) -> None:
+def test_other_files_are_no_scores_and_no_subset(expect_refusal: ExpectRefusal, tmp_path: Path, name: str) -> None:
     (tmp_path / "notes.txt").write_text("nothing of ours")
     (tmp_path / "folder").mkdir()
     np.savez(tmp_path / "pickle.npz", indices=np.array([{}], object), meta="{}")
     np.savez(tmp_path / "plain.npz", indices=np.arange(3))
     np.save(tmp_path / "array.npy", np.arange(3))
     for words in (["select", "--scores", name, "--fraction", "0.5"], ["inspect", name]):
-        assert name in refused(*words)
+        assert name in expect_refusal(*words)
     if name != "array.npy":  # which is a list of ids
-        assert name in refused("train", "--subset", name, *FAST)
+        assert name in expect_refusal("train", "--subset", name, *FAST)
 
 
 @pytest.mark.parametrize(
     "wrong", ["absent", "unfinished", "empty", "other classes", "other dataset", "no weights", "no run"]
 )
 def test_a_teacher_that_cannot_teach_is_refused(
-    refused: Refused, tmp_path: Path, digits: Dataset, small: Dataset, wrong: str
+    expect_refusal: ExpectRefusal, tmp_path: Path, digits: Dataset, small_dataset: Dataset, wrong: str
 ) -> None:
     teacher = tmp_path / "teacher"
     if wrong == "unfinished":
@@ -232,13 +242,13 @@ def test_a_teacher_that_cannot_teach_is_refused(
         teacher.write_text("a file")
     elif wrong != "absent":
         changes: dict[str, Any] = {
-            "other classes": {"classes": small.classes},
-            "other dataset": {"fingerprint": small.fingerprint, "dataset": small.name},
+            "other classes": {"classes": small_dataset.classes},
+            "other dataset": {"fingerprint": small_dataset.fingerprint, "dataset": small_dataset.name},
         }.get(wrong, {})
         teacher_folder(teacher, digits, **changes)
-    line = refused("train", "--fraction", "0.5", "--teacher", teacher, *FAST)
+    line = expect_refusal("train", "--fraction", "0.5", "--teacher", teacher, *FAST)
     assert "teacher" in line
-    named = {"other classes": "4 classes", "other dataset": "made-up", "unfinished": "no finished run"}
+    named = {"other classes": "4 classes", "other dataset": "generated", "unfinished": "no finished run"}
     assert named.get(wrong, "teacher") in line
 
 
@@ -261,31 +271,33 @@ def test_a_teacher_that_cannot_teach_is_refused(
         (["train", "--fraction", "0.5", "--set", "train.schedule=cosin"], "cosine"),
     ],
 )
-def test_an_unknown_name_gets_the_nearest_one(refused: Refused, words: list[str], nearest: str) -> None:
-    assert f"did you mean '{nearest}'?" in refused(*words)
+def test_an_unknown_name_gets_the_nearest_one(expect_refusal: ExpectRefusal, words: list[str], nearest: str) -> None:
+    assert f"did you mean '{nearest}'?" in expect_refusal(*words)
 
 
-def test_unknown_strategies_and_balances_get_the_nearest_one(refused: Refused, tmp_path: Path, digits: Dataset) -> None:
+def test_unknown_strategies_and_balances_get_the_nearest_one(
+    expect_refusal: ExpectRefusal, tmp_path: Path, digits: Dataset
+) -> None:
     words = ["select", "--scores", scores_file(tmp_path / "s.npz", digits), "--fraction", "0.5"]
-    assert "did you mean 'random'?" in refused(*words, "--strategy", "randm")
-    assert "did you mean 'class'?" in refused(*words, "--balance", "classes")
+    assert "did you mean 'random'?" in expect_refusal(*words, "--strategy", "randm")
+    assert "did you mean 'class'?" in expect_refusal(*words, "--balance", "classes")
 
 
-def test_an_unknown_balance_is_refused_before_the_proxies_train(refused: Refused) -> None:
-    assert "balance" in refused("train", "--fraction", "0.5", "--scorer", "el2n", "--balance", "clas", *FAST)
+def test_an_unknown_balance_is_refused_before_the_proxies_train(expect_refusal: ExpectRefusal) -> None:
+    assert "balance" in expect_refusal("train", "--fraction", "0.5", "--scorer", "el2n", "--balance", "clas", *FAST)
 
 
 @pytest.mark.parametrize(
     "device",
     ["gpu", "cuda:x", "", "mps", "meta"],
 )
-def test_a_device_that_is_not_there_is_refused(refused: Refused, device: str) -> None:
-    assert "device" in refused("score", "--scorer", "random", "--device", device)
+def test_a_device_that_is_not_there_is_refused(expect_refusal: ExpectRefusal, device: str) -> None:
+    assert "device" in expect_refusal("score", "--scorer", "random", "--device", device)
 
 
 @pytest.mark.parametrize("name", ["digits.npz", "fashion-mnist"])
-def test_a_dataset_that_is_not_there_is_refused(refused: Refused, name: str) -> None:
-    assert name in refused("score", "--data", name)
+def test_a_dataset_that_is_not_there_is_refused(expect_refusal: ExpectRefusal, name: str) -> None:
+    assert name in expect_refusal("score", "--data", name)
 
 
 @pytest.mark.parametrize(
@@ -298,49 +310,55 @@ def test_a_dataset_that_is_not_there_is_refused(refused: Refused, name: str) -> 
 )
 @pytest.mark.parametrize("existing", ["a folder with a file", "a file"])
 def test_a_run_folder_that_holds_something_else_is_not_touched(
-    refused: Refused, tmp_path: Path, words: list[str], existing: str
+    expect_refusal: ExpectRefusal, tmp_path: Path, words: list[str], existing: str
 ) -> None:
     folder = tmp_path / "output"
     kept = folder / "thesis.txt" if existing == "a folder with a file" else folder
     kept.parent.mkdir(exist_ok=True)
     kept.write_text("the only copy")
-    assert "output" in refused(*words, "--out", folder)
+    assert "output" in expect_refusal(*words, "--out", folder)
     assert kept.read_text() == "the only copy"
 
 
-def test_a_run_folder_of_another_run_is_not_touched(dprune: Callable[..., Answer], refused: Refused, tmp_path: Path) -> None:
+def test_a_run_folder_of_another_run_is_not_touched(
+    dprune: Callable[..., CommandResult], expect_refusal: ExpectRefusal, tmp_path: Path
+) -> None:
     folder = tmp_path / "output"
     folder.mkdir()
     (folder / "config.toml").write_text(prepend_checksum('[run]\nverb = "train"\nseed = 8\n'))
     for words in (["train", "--fraction", "0.5"], ["teach"]):
-        assert "another run" in refused(*words, *FAST, "--out", folder)
+        assert "another run" in expect_refusal(*words, *FAST, "--out", folder)
     assert (folder / "config.toml").read_text().endswith("seed = 8\n")
 
 
 @pytest.mark.parametrize("content", [b"", b"the only copy", b"PK\x03\x04 and no more"])
 @pytest.mark.parametrize("scorer", ["random", "el2n"])
-def test_score_never_writes_over_another_file(refused: Refused, tmp_path: Path, content: bytes, scorer: str) -> None:
+def test_score_never_writes_over_another_file(
+    expect_refusal: ExpectRefusal, tmp_path: Path, content: bytes, scorer: str
+) -> None:
     path = tmp_path / "scores.npz"
     path.write_bytes(content)
-    assert "scores.npz" in refused("score", "--scorer", scorer, "--out", path, *FAST)
+    assert "scores.npz" in expect_refusal("score", "--scorer", scorer, "--out", path, *FAST)
     assert path.read_bytes() == content
 
 
-def test_score_never_writes_over_other_scores(refused: Refused, tmp_path: Path, digits: Dataset, small: Dataset) -> None:
-    for name, data in (("other.npz", digits), ("another-dataset.npz", small)):
+def test_score_never_writes_over_other_scores(
+    expect_refusal: ExpectRefusal, tmp_path: Path, digits: Dataset, small_dataset: Dataset
+) -> None:
+    for name, data in (("other.npz", digits), ("another-dataset.npz", small_dataset)):
         path = scores_file(tmp_path / name, data)
         before = path.read_bytes()
-        assert "name another output (--out)" in refused("score", "--scorer", "random", "--out", path, *FAST)
+        assert "name another output (--out)" in expect_refusal("score", "--scorer", "random", "--out", path, *FAST)
         assert path.read_bytes() == before
 
 
-def test_select_never_writes_over_anything_else(refused: Refused, tmp_path: Path, digits: Dataset) -> None:
+def test_select_never_writes_over_anything_else(expect_refusal: ExpectRefusal, tmp_path: Path, digits: Dataset) -> None:
     scores = scores_file(tmp_path / "scores.npz", digits)
     (tmp_path / "notes.npz").write_bytes(b"the only copy")
     subset_from_ids(np.arange(3), digits, "by hand").save(tmp_path / "subset.npz")
     for name in ("notes.npz", "scores.npz", "subset.npz"):
         before = (tmp_path / name).read_bytes()
-        assert name in refused("select", "--scores", scores, "--fraction", "0.5", "--out", tmp_path / name)
+        assert name in expect_refusal("select", "--scores", scores, "--fraction", "0.5", "--out", tmp_path / name)
         assert (tmp_path / name).read_bytes() == before
 
 
@@ -375,12 +393,12 @@ def test_select_never_writes_over_anything_else(refused: Refused, tmp_path: Path
     ],
 )
 def test_options_that_make_no_sense_are_refused(
-    refused: Refused, tmp_path: Path, digits: Dataset, words: list[str], named: str
+    expect_refusal: ExpectRefusal, tmp_path: Path, digits: Dataset, words: list[str], named: str
 ) -> None:
     scores_file(tmp_path / "c.npz", digits)
     subset_file(tmp_path / "s.npz", digits)
     (tmp_path / "i.txt").write_text("1\n2\n")
-    assert named in refused(*words)
+    assert named in expect_refusal(*words)
 
 
 @pytest.mark.parametrize(
@@ -408,23 +426,25 @@ def test_options_that_make_no_sense_are_refused(
         ("", "table.key=value"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(refused: Refused, change: str, named: str) -> None:
-    assert named in refused("train", "--fraction", "0.5", "--set", change)
+def test_settings_that_make_no_sense_are_refused(expect_refusal: ExpectRefusal, change: str, named: str) -> None:
+    assert named in expect_refusal("train", "--fraction", "0.5", "--set", change)
 
 
 @pytest.mark.parametrize("text", ["", "nonsense", "[train]\nlr = ", "[run]\n", "[train]\nepoch = 3\n", "train = 3\n"])
-def test_a_recipe_that_is_none_is_refused(refused: Refused, tmp_path: Path, text: str) -> None:
-    (tmp_path / "mine.toml").write_text(text)
-    refused("train", "--recipe", "mine.toml", "--fraction", "0")
-    refused("train", "--recipe", "absent.toml", "--fraction", "0.5")
+def test_a_recipe_that_is_none_is_refused(expect_refusal: ExpectRefusal, tmp_path: Path, text: str) -> None:
+    (tmp_path / "custom.toml").write_text(text)
+    expect_refusal("train", "--recipe", "custom.toml", "--fraction", "0")
+    expect_refusal("train", "--recipe", "absent.toml", "--fraction", "0.5")
 
 
 @pytest.mark.parametrize("line", ["data = 3", "seed = 'x'", "kd_weight = []", "teacher = 'x'"])
-def test_a_config_with_impossible_options_is_refused(refused: Refused, tmp_path: Path, line: str) -> None:
+def test_a_config_with_impossible_options_is_refused(expect_refusal: ExpectRefusal, tmp_path: Path, line: str) -> None:
     (tmp_path / "config.toml").write_text(f"[run]\n{line}\n")
-    assert f"config.toml: in [run]: '{line.split()[0]}" in refused("train", "--recipe", "config.toml", "--fraction", "0.5")
+    assert f"config.toml: in [run]: '{line.split()[0]}" in expect_refusal(
+        "train", "--recipe", "config.toml", "--fraction", "0.5"
+    )
 
 
-def test_recipes_copy_never_writes_over_a_file(refused: Refused, tmp_path: Path) -> None:
-    (tmp_path / "digits.toml").write_text("mine")
-    assert "digits.toml exists" in refused("recipes", "copy", "digits")
+def test_recipes_copy_never_writes_over_a_file(expect_refusal: ExpectRefusal, tmp_path: Path) -> None:
+    (tmp_path / "digits.toml").write_text("custom")
+    assert "digits.toml exists" in expect_refusal("recipes", "copy", "digits")

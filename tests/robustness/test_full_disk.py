@@ -16,9 +16,9 @@ from datapruning.io.atomic import write_text
 from datapruning.io.disk_space import check_writable, disk_full_message, preallocate, report_disk_full
 from datapruning.io.memmap import create_memmap
 from tests.conftest import FAST
-from tests.helpers.disks import disks, on_a_disk
+from tests.helpers.disks import requires_tmpfs, run_on_disk
 
-assert disks  # a fixture
+assert requires_tmpfs  # a fixture
 
 WRITERS = """
 import numpy as np, torch
@@ -84,8 +84,8 @@ for name, write in writers.items():
         messages[name] = "it was written"
     except DiskFull as error:
         messages[name] = str(error)
-    messages[name] = [messages[name], [p for p in left() if p.endswith(".part")]]
-answer(messages)
+    messages[name] = [messages[name], [p for p in list_files() if p.endswith(".part")]]
+print_result(messages)
 """
 FILES = {
     "text": "x.txt", "json": "x.json", "npz": "x.npz", "npy": "x.npy", "tensors": "x.safetensors",
@@ -94,8 +94,10 @@ FILES = {
 }  # fmt: skip
 
 
-def test_every_writer_says_in_one_line_that_the_disk_is_full_and_leaves_nothing_half(disks: None, tmp_path: Path) -> None:
-    messages = on_a_disk(tmp_path / "disk", 500, WRITERS)
+def test_every_writer_says_in_one_line_that_the_disk_is_full_and_leaves_nothing_half(
+    requires_tmpfs: None, tmp_path: Path
+) -> None:
+    messages = run_on_disk(tmp_path / "disk", 500, WRITERS)
     assert messages.keys() == FILES.keys()
     for name, (message, partial_files) in messages.items():
         assert partial_files == [], name
@@ -113,11 +115,11 @@ from datapruning.cli.main import run
 arguments = sys.argv[2:]
 log = []
 for size in range(100, 2000, 150):
-    resize(size)
+    remount(size)
     stderr = io.StringIO()
     with redirect_stderr(stderr), redirect_stdout(io.StringIO()):
         code = run(arguments)
-    log.append([code, stderr.getvalue(), [p for p in left() if p.endswith(".part")]])
+    log.append([code, stderr.getvalue(), [p for p in list_files() if p.endswith(".part")]])
     if code == 0:
         break
 def product_hash():
@@ -128,10 +130,10 @@ def product_hash():
     return hashlib.sha256(content).hexdigest()
 resumed = product_hash()
 shutil.rmtree(DISK / "dprune-runs")
-resize(60000)
+remount(60000)
 with redirect_stderr(io.StringIO()), redirect_stdout(io.StringIO()):
     assert run(arguments) == 0
-answer([log, resumed, product_hash()])
+print_result([log, resumed, product_hash()])
 """
 
 
@@ -149,10 +151,10 @@ def settings(*more: str) -> list[str]:
     ids=["train", "score"],
 )
 def test_a_command_whose_disk_was_full_again_and_again_ends_with_the_same_bits(
-    disks: None, tmp_path: Path, words: list[str]
+    requires_tmpfs: None, tmp_path: Path, words: list[str]
 ) -> None:
     words = [*words, "--device", "cpu", *settings()]
-    log, resumed, uninterrupted = on_a_disk(tmp_path / "disk", 100, GROWING, *words)
+    log, resumed, uninterrupted = run_on_disk(tmp_path / "disk", 100, GROWING, *words)
     assert [code for code, _, _ in log] == [2] * (len(log) - 1) + [0]
     assert len(log) > 2, "it was full more than once"
     for _, message, partial_files in log[:-1]:
@@ -175,19 +177,19 @@ from datapruning.cli.main import run
 def trained(*arguments, **options):
     raise AssertionError("long work began")
 training_run.Trainer = proxies.Trainer = members.Trainer = trained
-resize("ro")
+remount("ro")
 outcomes = []
 for arguments in json.loads(sys.argv[2]):
     stderr = io.StringIO()
     with redirect_stderr(stderr), redirect_stdout(io.StringIO()):
         code = run(arguments)
     outcomes.append([code, stderr.getvalue()])
-answer(outcomes)
+print_result(outcomes)
 """
 COMMON = ["--loader", "memory", "--device", "cpu"]
 
 
-def test_a_read_only_folder_is_refused_before_long_work(disks: None, tmp_path: Path) -> None:
+def test_a_read_only_folder_is_refused_before_long_work(requires_tmpfs: None, tmp_path: Path) -> None:
     elsewhere = ["--workspace", str(tmp_path / "w")]
     small = settings("ensemble.num_members=4", "ensemble_member.epochs=1", "ensemble_member.model=tinynet8")
     commands: list[list[str]] = [
@@ -203,7 +205,7 @@ def test_a_read_only_folder_is_refused_before_long_work(disks: None, tmp_path: P
         ["influence", *small, *COMMON, *elsewhere, "--out", "i.npz"],
         ["cache"],
     ]
-    outcomes = on_a_disk(tmp_path / "disk", 1000, READ_ONLY, json.dumps(commands))
+    outcomes = run_on_disk(tmp_path / "disk", 1000, READ_ONLY, json.dumps(commands))
     for words, (code, message) in zip(commands, outcomes, strict=True):
         assert code == 2, (words, message)
         assert message.count("\n") == 1, (words, message)

@@ -92,10 +92,10 @@ def test_changes_reach_headers_and_values() -> None:
     assert not signed(b"{}", "json")
 
 
-def test_a_changed_ffcv_cache_is_refused_and_an_unsealed_one_is_not(tmp_path: Path, small: Dataset) -> None:
+def test_a_changed_ffcv_cache_is_refused_and_an_unsealed_one_is_not(tmp_path: Path, small_dataset: Dataset) -> None:
     pytest.importorskip("ffcv", reason="FFCV is not installed")
     path = tmp_path / "train.beton"
-    write_beton(path, small.train, np.arange(9))
+    write_beton(path, small_dataset.train, np.arange(9))
     content = bytearray(path.read_bytes())
     for offset in (0, 5, 700, len(content) // 2, len(content) - 1):
         content[offset] ^= 1

@@ -31,10 +31,10 @@ from datapruning.training.losses import CrossEntropy, DistillationLoss, kd_loss
 from datapruning.training.reproducibility import reproducible
 from datapruning.training.schedules import planned_steps
 from datapruning.utils.system import PROJECT_ROOT
-from tests.helpers.image_files import photos
+from tests.helpers.image_files import make_image_folder
 from tests.helpers.trainers import fit
 
-Maker = Callable[..., Context]
+MakeContext = Callable[..., Context]
 TESTS = PROJECT_ROOT / "tests"
 PAGE = PROJECT_ROOT / "docs" / "guarantees.md"
 SHORT = TrainConfig(epochs=2, batch_size=16, lr=0.05)
@@ -80,12 +80,12 @@ def test_every_fence_around_ffcv_is_on_the_page() -> None:
 
 
 def test_scores_subsets_teachers_and_students_have_the_same_bits_on_both_loaders(
-    make_context: Maker, small: Dataset, tmp_path: Path
+    make_context: MakeContext, small_dataset: Dataset, tmp_path: Path
 ) -> None:
     pytest.importorskip("ffcv", reason="FFCV is not installed")
     made = []
     for loader in ("memory", "ffcv"):
-        context = make_context(small, loader=loader, workspace=tmp_path / loader)
+        context = make_context(small_dataset, loader=loader, workspace=tmp_path / loader)
         scores = score(context, "forgetting")
         subset = select(scores, 0.5)
         teacher = teach(context)
@@ -99,7 +99,7 @@ def test_scores_subsets_teachers_and_students_have_the_same_bits_on_both_loaders
 def test_any_number_of_threads_decodes_the_same_pictures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quality: int | None
 ) -> None:
-    paths = sorted(photos(tmp_path / "pets").rglob("*.*"))
+    paths = sorted(make_image_folder(tmp_path / "pets").rglob("*.*"))
     decoded = []
     for count in (1, 2, 7):
         for module in ("decode_cache", "lazy_images"):
@@ -114,10 +114,12 @@ def test_any_number_of_threads_decodes_the_same_pictures(
 
 
 @pytest.mark.parametrize("loader", ["memory", "ffcv"])
-def test_the_order_in_which_ids_are_named_changes_no_bit(make_context: Maker, small: Dataset, loader: str) -> None:
+def test_the_order_in_which_ids_are_named_changes_no_bit(
+    make_context: MakeContext, small_dataset: Dataset, loader: str
+) -> None:
     if loader == "ffcv":
         pytest.importorskip("ffcv", reason="FFCV is not installed")
-    context, ids = make_context(small, loader=loader), np.arange(0, 120, 2)
+    context, ids = make_context(small_dataset, loader=loader), np.arange(0, 120, 2)
     trained = []
     for order in (ids, ids[::-1].copy(), np.random.default_rng(0).permutation(ids)):
         model = context.new_model("convnet", 0)
@@ -155,10 +157,10 @@ class Fresh:
 
 
 @pytest.fixture
-def taught(make_context: Maker, small: Dataset) -> tuple[Context, Teacher]:
+def taught(make_context: MakeContext, small_dataset: Dataset) -> tuple[Context, Teacher]:
     """A context and its teacher."""
-    context = make_context(small, "views.num_views=2")
-    return context, load_teacher(teach(context).folder, small, context.device)
+    context = make_context(small_dataset, "views.num_views=2")
+    return context, load_teacher(teach(context).folder, small_dataset, context.device)
 
 
 def student_of(context: Context, labels: Any, ids: NDArray[np.int64]) -> dict[str, Tensor]:

@@ -40,7 +40,7 @@ from datapruning.io.text import verify_text
 from datapruning.models import create_model
 from datapruning.runs.run import Run
 from datapruning.teachers.from_file import read_weights
-from tests.conftest import Answer
+from tests.conftest import CommandResult
 
 GIGA = 2**30
 
@@ -144,9 +144,9 @@ def test_two_members_of_one_name_are_refused(tmp_path: Path) -> None:
         load_scores(tmp_path / "a.npz")
 
 
-def test_surplus_members_are_not_read_and_nothing_is_unpacked_to_the_disk(tmp_path: Path, small: Dataset) -> None:
+def test_surplus_members_are_not_read_and_nothing_is_unpacked_to_the_disk(tmp_path: Path, small_dataset: Dataset) -> None:
     path = tmp_path / "in" / "s.npz"
-    subset_from_ids(np.arange(5), small, "x").save(path)
+    subset_from_ids(np.arange(5), small_dataset, "x").save(path)
     with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("../evil.npy", b"no array")
         archive.writestr("/evil.npy", npy("(3,)", "|O"))
@@ -161,23 +161,23 @@ def changed_array(path: Path, name: str, change: Callable[[Any], Any]) -> None:
     np.savez(path, **{**arrays, name: change(arrays[name])})
 
 
-def test_what_was_packed_anew_with_another_number_is_refused(tmp_path: Path, small: Dataset) -> None:
+def test_what_was_packed_anew_with_another_number_is_refused(tmp_path: Path, small_dataset: Dataset) -> None:
     subset, scores = tmp_path / "subset.npz", tmp_path / "scores.npz"
-    subset_from_ids(np.arange(0, 20, 2), small, "x").save(subset)
-    dp.score(small, "random", out=scores)
+    subset_from_ids(np.arange(0, 20, 2), small_dataset, "x").save(subset)
+    dp.score(small_dataset, "random", out=scores)
     changed_array(subset, "indices", lambda a: np.where(a == 4, 5, a))
     changed_array(scores, "score", lambda a: a + 1)
     for load, path in ((load_subset, subset), (load_scores, scores)):
         with pytest.raises(InvalidFile, match="changed since it was written"):
             load(path)
-    subset_from_ids(np.arange(0, 20, 2), small, "x").save(subset)
+    subset_from_ids(np.arange(0, 20, 2), small_dataset, "x").save(subset)
     changed_array(subset, "meta", lambda a: np.array(str(a).replace('"seed"', '"sead"').replace('"x"', '"y"')))
     with pytest.raises(InvalidFile, match="changed since it was written"):
         load_subset(subset)
 
 
-def test_files_without_their_checksum_are_refused(tmp_path: Path, small: Dataset) -> None:
-    meta = SubsetMetadata(**common_fields(small), scorer="x").to_json()
+def test_files_without_their_checksum_are_refused(tmp_path: Path, small_dataset: Dataset) -> None:
+    meta = SubsetMetadata(**common_fields(small_dataset), scorer="x").to_json()
     np.savez(tmp_path / "s.npz", indices=np.arange(3), meta=np.array(json.dumps(meta)))
     (tmp_path / "a.json").write_text('{"a": 1}')
     save_file({"a": torch.ones(2)}, tmp_path / "w.safetensors")
@@ -193,8 +193,8 @@ def test_files_without_their_checksum_are_refused(tmp_path: Path, small: Dataset
     assert load_tensors(tmp_path / "w.safetensors", external=True)[0]["a"].tolist() == [1, 1]
 
 
-def test_numpy_alone_still_opens_what_is_written(tmp_path: Path, small: Dataset) -> None:
-    subset_from_ids(np.arange(5), small, "x").save(tmp_path / "s.npz")
+def test_numpy_alone_still_opens_what_is_written(tmp_path: Path, small_dataset: Dataset) -> None:
+    subset_from_ids(np.arange(5), small_dataset, "x").save(tmp_path / "s.npz")
     assert np.load(tmp_path / "s.npz")["indices"].tolist() == [0, 1, 2, 3, 4]
 
 
@@ -382,9 +382,11 @@ def test_path_lists_cannot_escape_the_folder(tmp_path: Path, line: str) -> None:
     assert str(caught.value).isprintable()
 
 
-def test_control_characters_are_escaped(tmp_path: Path, small: Dataset, dprune: Callable[..., Answer]) -> None:
+def test_control_characters_are_escaped(
+    tmp_path: Path, small_dataset: Dataset, dprune: Callable[..., CommandResult]
+) -> None:
     assert escape_control_chars("\x1b[31mr\u202eed\x07\ud800 ü\n\t") == "\\x1b[31mr\\u202eed\\x07\\ud800 ü\n\t"
-    meta = SubsetMetadata(**common_fields(replace(small, name="a\nb\x07")), scorer="\x1b[2J\u202e").to_json()
+    meta = SubsetMetadata(**common_fields(replace(small_dataset, name="a\nb\x07")), scorer="\x1b[2J\u202e").to_json()
     write_npz(tmp_path / "half.npz", {"indices": np.arange(3)}, {**meta, "scorer": "\ud800"})
     with pytest.raises(InvalidFile, match=r"half\.npz"):
         load_subset(tmp_path / "half.npz")
@@ -399,9 +401,9 @@ def test_control_characters_are_escaped(tmp_path: Path, small: Dataset, dprune: 
 
 
 def test_a_run_folder_whose_options_were_changed_is_refused(
-    tmp_path: Path, small: Dataset, make_context: Callable[..., Any]
+    tmp_path: Path, small_dataset: Dataset, make_context: Callable[..., Any]
 ) -> None:
-    folder = dp.train(make_context(small), fraction=0.5, kd_weight=0, out=tmp_path / "run").folder
+    folder = dp.train(make_context(small_dataset), fraction=0.5, kd_weight=0, out=tmp_path / "run").folder
     path = folder / "config.toml"
     path.write_text(path.read_text().replace("threads = 1", "threads = 2"))
     with pytest.raises(InvalidFile, match=r"config\.toml was changed since it was written"):

@@ -24,7 +24,7 @@ import pytest
 from datapruning.cli.main import run
 from datapruning.utils.system import PROJECT_ROOT
 from tests.conftest import FAST
-from tests.helpers.image_files import picture
+from tests.helpers.image_files import write_image
 
 SECONDS = 120.0
 """The longest that anything is waited for."""
@@ -202,7 +202,7 @@ def prepared(folder: Path, name: str) -> Path:
         for role, number in (("train", 6), ("test", 2)):
             for k in range(number):
                 for kind, shade in (("cats", 40), ("dogs", 200)):
-                    picture(folder / "pets" / role / kind / f"{k}.png", (shade, 10 * k, 0))
+                    write_image(folder / "pets" / role / kind / f"{k}.png", (shade, 10 * k, 0))
     if name == "soft labels":
         with process(TEACH, folder, folder / "teacher") as teacher:
             teacher.join(SECONDS)

@@ -39,11 +39,11 @@ from datapruning.training.self_distillation.factory import make_self_distillatio
 from datapruning.training.sparsity.masks import Masks
 from datapruning.training.sparsity.prunable import prunable
 from datapruning.training.state import TrainState
-from tests.conftest import Answer, fast_arguments
+from tests.conftest import CommandResult, fast_options
 from tests.helpers.trainers import fit
 
-Contexts = Callable[..., Context]
-Killer = Callable[..., Any]
+MakeContext = Callable[..., Context]
+KillAndResume = Callable[..., Any]
 SHORT = TrainConfig(model="tinynet8", epochs=4, batch_size=16, lr=0.05)
 IDS = np.arange(0, 120, 2)  # 60 samples: 4 updates an epoch, the last of 12
 PRUNED = SHORT.replace(epochs=8, infobatch=0.5)
@@ -119,36 +119,44 @@ CASES: dict[str, Callable[[Context], dict[str, Any]]] = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_killed_at_any_update_it_ends_with_the_same_bits(
-    make_context: Contexts, small: Dataset, tmp_path: Path, killed: Killer, case: str
+    make_context: MakeContext, small_dataset: Dataset, tmp_path: Path, kill_and_resume: KillAndResume, case: str
 ) -> None:
     """At the first update, in mid-epoch, at an epoch's last update, right after a checkpoint and some updates later."""
-    context = make_context(small)
+    context = make_context(small_dataset)
     uninterrupted = outcome_of(*train(context, **CASES[case](context)))
     for number, (moments, every) in enumerate([((1, 1, 2), 1), ((6, 4), 3), ((3, 5), 5)]):
         state = Checkpoint(tmp_path / f"{number}.safetensors")
-        ended = killed(lambda to=state: train(context, **CASES[case](context), checkpoint=to), *moments, every=every)
+        ended = kill_and_resume(
+            lambda to=state: train(context, **CASES[case](context), checkpoint=to), *moments, every=every
+        )
         assert outcome_of(*ended) == uninterrupted
 
 
 @pytest.mark.parametrize("training", [SHORT, PRUNED], ids=["plain", "infobatch"])
 def test_killed_at_every_single_update(
-    make_context: Contexts, small: Dataset, tmp_path: Path, killed: Killer, training: TrainConfig
+    make_context: MakeContext, small_dataset: Dataset, tmp_path: Path, kill_and_resume: KillAndResume, training: TrainConfig
 ) -> None:
-    context = make_context(small)
+    context = make_context(small_dataset)
     model, done = train(context, training)
     uninterrupted = outcome_of(model, done)
     for update in range(done.updates):
         state = Checkpoint(tmp_path / f"{update}.safetensors")
         assert (
-            outcome_of(*killed(lambda to=state: train(context, training, checkpoint=to), update, every=2)) == uninterrupted
+            outcome_of(*kill_and_resume(lambda to=state: train(context, training, checkpoint=to), update, every=2))
+            == uninterrupted
         )
 
 
-def test_mixed_views_go_on_in_the_middle(make_context: Contexts, small: Dataset, tmp_path: Path, killed: Killer) -> None:
-    context = make_context(small, "cutmix.prob=0.7").for_subset(IDS)
+def test_mixed_views_go_on_in_the_middle(
+    make_context: MakeContext, small_dataset: Dataset, tmp_path: Path, kill_and_resume: KillAndResume
+) -> None:
+    context = make_context(small_dataset, "cutmix.prob=0.7").for_subset(IDS)
     uninterrupted = outcome_of(*train(context))
-    assert uninterrupted != outcome_of(*train(make_context(small)))
-    assert outcome_of(*killed(lambda: train(context, checkpoint=Checkpoint(tmp_path / "state")), 6, 3)) == uninterrupted
+    assert uninterrupted != outcome_of(*train(make_context(small_dataset)))
+    assert (
+        outcome_of(*kill_and_resume(lambda: train(context, checkpoint=Checkpoint(tmp_path / "state")), 6, 3))
+        == uninterrupted
+    )
 
 
 def position(checkpoint: Checkpoint) -> tuple[int, int]:
@@ -159,23 +167,23 @@ def position(checkpoint: Checkpoint) -> tuple[int, int]:
 
 
 def test_a_checkpoint_lies_where_it_was_killed(
-    make_context: Contexts, small: Dataset, tmp_path: Path, killed: Killer
+    make_context: MakeContext, small_dataset: Dataset, tmp_path: Path, kill_and_resume: KillAndResume
 ) -> None:
     """So that the tests above test what they say."""
     state, states = Checkpoint(tmp_path / "state"), list[Any]()
 
     def work() -> Any:
         states.append(state.state() if state.path.exists() else None)
-        return train(make_context(small), checkpoint=state)
+        return train(make_context(small_dataset), checkpoint=state)
 
-    killed(work, 2, 5)
+    kill_and_resume(work, 2, 5)
     assert states[0] is None
     assert (states[1].epoch, states[1].partial_epoch.batches, states[1].partial_epoch.samples) == (0, 2, 32)
     assert (states[2].epoch, states[2].partial_epoch.batches) == (1, 3)
 
 
-def test_dropout_draws_from_the_random_numbers_of_the_run(make_context: Contexts, small: Dataset) -> None:
-    context = make_context(small)
+def test_dropout_draws_from_the_random_numbers_of_the_run(make_context: MakeContext, small_dataset: Dataset) -> None:
+    context = make_context(small_dataset)
     uninterrupted = outcome_of(*train(context, model=dropout_net()))
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(9)
@@ -203,9 +211,9 @@ def test_dropout_draws_from_the_random_numbers_of_the_run(make_context: Contexts
     ],
 )
 def test_what_is_no_checkpoint_of_ours_is_refused(
-    make_context: Contexts, small: Dataset, tmp_path: Path, metadata: dict[str, str], message: str
+    make_context: MakeContext, small_dataset: Dataset, tmp_path: Path, metadata: dict[str, str], message: str
 ) -> None:
-    context, state = make_context(small), Checkpoint(tmp_path / "state")
+    context, state = make_context(small_dataset), Checkpoint(tmp_path / "state")
     train(context, stop_epoch=1, save_final_to=state)
     save_tensors(state.path, load_tensors(state.path)[0], metadata)
     with pytest.raises(InvalidFile, match=message):
@@ -235,19 +243,19 @@ def test_a_slow_save_makes_the_next_one_wait(tmp_path: Path, monkeypatch: pytest
 @pytest.mark.parametrize("rows", [16, 40, 8192], ids=["no-buffer", "ragged", "all-in-the-buffer"])
 @pytest.mark.parametrize(("moments", "every"), [((1, 3, 5), 1), ((6, 7), 3), ((11,), 5)])
 def test_a_killed_recording_is_the_same_to_the_bit(
-    make_context: Contexts, small: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed: Killer, rows: int,
-    moments: tuple[int, ...], every: int,
+    make_context: MakeContext, small_dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    kill_and_resume: KillAndResume, rows: int, moments: tuple[int, ...], every: int,
 ) -> None:  # fmt: skip
     monkeypatch.setattr(recorder, "BUFFER_ROWS", rows)
-    context, tracks = make_context(small), dict[str, SampleStats]()
+    context, tracks = make_context(small_dataset), dict[str, SampleStats]()
 
     def work(name: str) -> tuple[nn.Module, TrainState]:
-        tracks[name] = SampleStats(tmp_path / name / "track", SHORT.epochs, small.total)
-        watching = Recorder(tracks[name], PredictionChange(tmp_path / name / "changes", small.total))
+        tracks[name] = SampleStats(tmp_path / name / "track", SHORT.epochs, small_dataset.total)
+        watching = Recorder(tracks[name], PredictionChange(tmp_path / name / "changes", small_dataset.total))
         return train(context, callbacks=[watching], checkpoint=Checkpoint(tmp_path / name / "state"))
 
     uninterrupted = outcome_of(*work("uninterrupted"))
-    assert outcome_of(*killed(lambda: work("killed"), *moments, every=every)) == uninterrupted
+    assert outcome_of(*kill_and_resume(lambda: work("killed"), *moments, every=every)) == uninterrupted
     for name in (*TRAIN_STATISTICS, RECORDED):
         np.testing.assert_array_equal(tracks["uninterrupted"][name], tracks["killed"][name], err_msg=name)
     assert tracks["killed"][RECORDED][:, IDS].all()
@@ -280,16 +288,21 @@ def arrays_in(folder: Path) -> dict[str, bytes]:
     ("scorer", "moments"), [("memorization", (3, 9, 20)), ("tdds", (3, 6, 5))], ids=["members", "proxies"]
 )
 def test_scoring_that_is_killed_in_mid_epoch_leaves_the_same_arrays(
-    make_context: Contexts, small: Dataset, tmp_path: Path, killed: Killer, scorer: str, moments: tuple[int, ...]
+    make_context: MakeContext,
+    small_dataset: Dataset,
+    tmp_path: Path,
+    kill_and_resume: KillAndResume,
+    scorer: str,
+    moments: tuple[int, ...],
 ) -> None:
     """Every array: scores, members, recordings. Nothing is left of the checkpoints."""
     options = (
         "ensemble.num_members=4", "ensemble.subset_fraction=0.5", "ensemble_member.epochs=3",
         "ensemble_member.batch_size=16", "proxy.epochs=4", "proxy.batch_size=32", "evidence.full_runs=1",
     )  # fmt: skip
-    uninterrupted = dp.score(make_context(small, *options, workspace=tmp_path / "uninterrupted"), scorer)
-    context = make_context(small, *options, workspace=tmp_path / "killed")
-    again = killed(lambda: dp.score(context, scorer), *moments, every=2)
+    uninterrupted = dp.score(make_context(small_dataset, *options, workspace=tmp_path / "uninterrupted"), scorer)
+    context = make_context(small_dataset, *options, workspace=tmp_path / "killed")
+    again = kill_and_resume(lambda: dp.score(context, scorer), *moments, every=2)
     np.testing.assert_array_equal(again.values, uninterrupted.values)
     assert arrays_in(tmp_path / "killed") == arrays_in(tmp_path / "uninterrupted")
     names = [{path.name for path in (tmp_path / name).rglob("*") if path.is_file()} for name in ("uninterrupted", "killed")]
@@ -318,10 +331,15 @@ class Poison:
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 @pytest.mark.parametrize("every", [1, 100], ids=["looks-each-time", "looks-seldom"])
 def test_a_loss_that_is_no_number_names_its_update_and_leaves_the_last_good_state(
-    make_context: Contexts, small: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float, every: int
+    make_context: MakeContext,
+    small_dataset: Dataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    value: float,
+    every: int,
 ) -> None:
     monkeypatch.setattr(nan_guard, "CHECK_EVERY_ON_CPU", every)
-    context, state = make_context(small), Checkpoint(tmp_path / "state", seconds=0)
+    context, state = make_context(small_dataset), Checkpoint(tmp_path / "state", seconds=0)
     seen = list[Any]()
 
     class Look(Callback):
@@ -342,15 +360,17 @@ def test_a_loss_that_is_no_number_names_its_update_and_leaves_the_last_good_stat
 
 
 def test_infrequent_checks_report_the_first_non_finite_loss(
-    make_context: Contexts, small: Dataset, monkeypatch: pytest.MonkeyPatch
+    make_context: MakeContext, small_dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(nan_guard, "CHECK_EVERY_ON_CPU", 3)
     with pytest.raises(Diverged, match=r"in epoch 0, at update 2 of the run"):
-        train(make_context(small), loss=Poison(1))
+        train(make_context(small_dataset), loss=Poison(1))
 
 
-def test_weights_that_are_no_numbers_are_not_saved(make_context: Contexts, small: Dataset, tmp_path: Path) -> None:
-    context, state = make_context(small), Checkpoint(tmp_path / "state", seconds=0)
+def test_weights_that_are_no_numbers_are_not_saved(
+    make_context: MakeContext, small_dataset: Dataset, tmp_path: Path
+) -> None:
+    context, state = make_context(small_dataset), Checkpoint(tmp_path / "state", seconds=0)
 
     def rate(step: int) -> float:
         return float("inf") if step == 5 else 0.01
@@ -373,7 +393,7 @@ main()
 """
 
 
-def test_a_command_that_gets_sigkill_goes_on_to_the_same_bits(dprune: Callable[..., Answer], tmp_path: Path) -> None:
+def test_a_command_that_gets_sigkill_goes_on_to_the_same_bits(dprune: Callable[..., CommandResult], tmp_path: Path) -> None:
     words = [
         "train",
         "--fraction",
@@ -382,7 +402,7 @@ def test_a_command_that_gets_sigkill_goes_on_to_the_same_bits(dprune: Callable[.
         "0",
         "--threads",
         "1",
-        *fast_arguments(),
+        *fast_options(),
         "--set",
         "train.epochs=6",
     ]

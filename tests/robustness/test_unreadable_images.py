@@ -29,11 +29,11 @@ SETTINGS = (
 
 
 @pytest.fixture(scope="module")
-def spoilt(small: Dataset) -> Dataset:
-    """120 made-up pictures, of which four are grey because they could not be read."""
-    images = small.train.images.copy()
+def spoilt(small_dataset: Dataset) -> Dataset:
+    """120 generated pictures, of which four are grey because they could not be read."""
+    images = small_dataset.train.images.copy()
     images[list(LOST)] = 128
-    return replace(small, train=replace(small.train, images=images), corrupt_ids=LOST)
+    return replace(small_dataset, train=replace(small_dataset.train, images=images), corrupt_ids=LOST)
 
 
 @pytest.fixture
@@ -50,8 +50,8 @@ def trained_on(monkeypatch: pytest.MonkeyPatch) -> set[int]:
     return seen
 
 
-def test_unreadable_images_are_recorded_by_id(small: Dataset, spoilt: Dataset) -> None:
-    assert small.valid_ids.tolist() == list(range(120))
+def test_unreadable_images_are_recorded_by_id(small_dataset: Dataset, spoilt: Dataset) -> None:
+    assert small_dataset.valid_ids.tolist() == list(range(120))
     assert spoilt.valid_ids.tolist() == [i for i in range(120) if i not in LOST]
     assert spoilt.valid_ids.dtype == np.int64
 
@@ -105,13 +105,13 @@ def test_influence_and_label_issues_leave_out_unreadable_images(make_context: Ma
 
 
 def test_a_subset_that_has_one_is_refused(make_context: MakeContext, spoilt: Dataset) -> None:
-    subset = subset_from_ids(np.arange(10), spoilt, "mine")
+    subset = subset_from_ids(np.arange(10), spoilt, "custom")
     with pytest.raises(InvalidValue, match="id 3 is an image that cannot be read"):
         dp.train(make_context(spoilt, *SETTINGS), subset, kd_weight=0)
 
 
-def test_unreadable_images_change_the_identity_of_runs(make_context: MakeContext, small: Dataset) -> None:
+def test_unreadable_images_change_the_identity_of_runs(make_context: MakeContext, small_dataset: Dataset) -> None:
     """The fingerprint is of files, and the same where a file is broken or not taken: the places differ."""
-    full_context, reduced_context = make_context(small), make_context(replace(small, corrupt_ids=LOST))
+    full_context, reduced_context = make_context(small_dataset), make_context(replace(small_dataset, corrupt_ids=LOST))
     assert full_context.data.fingerprint == reduced_context.data.fingerprint
     assert full_context.artifact_path("teachers", "x", {}) != reduced_context.artifact_path("teachers", "x", {})

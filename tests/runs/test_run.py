@@ -20,9 +20,9 @@ from datapruning.runs.context import Context
 from datapruning.runs.result import RunResult
 from datapruning.runs.run import Run
 from datapruning.runs.run_config import Environment, RunOptions
-from tests.conftest import Answer, fast_arguments
+from tests.conftest import CommandResult, fast_options
 
-RECIPE = Recipe(name="mine")
+RECIPE = Recipe(name="custom")
 TABLES = ("views", "train")
 OPTIONS = RunOptions(verb="train", data="digits", seed=3)
 HERE = Environment(threads=2, device="cpu", data="digits", torch="2", loader="memory")
@@ -69,9 +69,9 @@ def test_the_same_run_is_claimed_again_and_keeps_its_environment(run: Run) -> No
 
 def test_what_a_killed_process_left_half_written_goes(run: Run) -> None:
     (run.folder / ".result.json.1a2b3c.part").write_text("half")
-    (run.folder / ".mine.part").touch()
+    (run.folder / ".custom.part").touch()
     with Run(run.folder).open(RECIPE, TABLES, OPTIONS, HERE):
-        assert {path.name for path in run.folder.glob(".*.part")} == {".mine.part"}
+        assert {path.name for path in run.folder.glob(".*.part")} == {".custom.part"}
 
 
 def test_another_run_is_refused_and_the_difference_named(run: Run) -> None:
@@ -79,7 +79,7 @@ def test_another_run_is_refused_and_the_difference_named(run: Run) -> None:
     for recipe, options, named in (
         (RECIPE, RunOptions(**{**dict(OPTIONS), "seed": 4}), "run.seed is 3 there, 4 here"),
         (RECIPE, RunOptions(**{**dict(OPTIONS), "teacher": ("t",)}), "run.teacher"),
-        (Recipe(name="mine", train=TrainConfig(lr=0.5)), OPTIONS, "train.lr is 0.1 there, 0.5 here"),
+        (Recipe(name="custom", train=TrainConfig(lr=0.5)), OPTIONS, "train.lr is 0.1 there, 0.5 here"),
     ):
         with pytest.raises(OutputExists, match=named), Run(run.folder).open(recipe, TABLES, options, HERE):
             raise AssertionError("claimed")
@@ -87,20 +87,20 @@ def test_another_run_is_refused_and_the_difference_named(run: Run) -> None:
 
 
 def test_settings_that_a_run_does_not_depend_on_may_differ(run: Run) -> None:
-    with Run(run.folder).open(Recipe(name="mine", proxy=TrainConfig(lr=0.5)), TABLES, OPTIONS, HERE):
+    with Run(run.folder).open(Recipe(name="custom", proxy=TrainConfig(lr=0.5)), TABLES, OPTIONS, HERE):
         pass
 
 
 @pytest.mark.parametrize("what", ["folder", "file"])
 def test_a_place_that_holds_something_else_is_left_as_it_was(tmp_path: Path, what: str) -> None:
-    position = tmp_path / "mine"
+    position = tmp_path / "custom"
     if what == "folder":
         position.mkdir()
         (position / "thesis.txt").write_text("the only copy")
     else:
         position.write_text("the only copy")
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(OutputExists, match="mine"), Run(position).open(RECIPE, TABLES, OPTIONS, HERE):
+    with pytest.raises(OutputExists, match="custom"), Run(position).open(RECIPE, TABLES, OPTIONS, HERE):
         raise AssertionError("claimed")
     assert sorted(tmp_path.rglob("*")) == before
 
@@ -111,8 +111,10 @@ def test_a_broken_config_is_refused(run: Run) -> None:
         raise AssertionError("claimed")
 
 
-def test_a_finished_run_has_all_its_files_and_no_checkpoint(make_context: Callable[..., Context], small: Dataset) -> None:
-    context = make_context(small)
+def test_a_finished_run_has_all_its_files_and_no_checkpoint(
+    make_context: Callable[..., Context], small_dataset: Dataset
+) -> None:
+    context = make_context(small_dataset)
     finished = dp.train(context, fraction=0.5, kd_weight=0)
     assert set(content(finished.folder)) == {
         "config.toml",
@@ -128,8 +130,8 @@ def test_a_finished_run_has_all_its_files_and_no_checkpoint(make_context: Callab
 
 
 @pytest.mark.parametrize("weight", ["0.9", "auto"])
-def test_a_run_is_repeated_from_its_config(dprune: Callable[..., Answer], tmp_path: Path, weight: str) -> None:
-    words = ["--kd-weight", weight, "--seed", "5", "--balance", "class", *fast_arguments(), "--set", "teacher.epochs=2"]
+def test_a_run_is_repeated_from_its_config(dprune: Callable[..., CommandResult], tmp_path: Path, weight: str) -> None:
+    words = ["--kd-weight", weight, "--seed", "5", "--balance", "class", *fast_options(), "--set", "teacher.epochs=2"]
     first = dprune("train", "--fraction", "0.2", "--out", "first", *words)
     assert first.code == 0, first.err
     again = dprune("train", "--recipe", "first/config.toml", "--out", "second", "--loader", "memory")
@@ -144,14 +146,14 @@ def test_a_run_is_repeated_from_its_config(dprune: Callable[..., Answer], tmp_pa
     assert configs[0] == configs[1]
 
 
-def test_a_run_on_an_npz_is_repeated_from_its_config(dprune: Callable[..., Answer], tmp_path: Path) -> None:
+def test_a_run_on_an_npz_is_repeated_from_its_config(dprune: Callable[..., CommandResult], tmp_path: Path) -> None:
     images = np.random.default_rng(0).integers(0, 256, (60, 8, 8), dtype=np.uint8)
     labels = np.arange(60) % 3
     (tmp_path / "data").mkdir()
     arrays = {"train_images": images, "train_labels": labels, "test_images": images[:9], "test_labels": labels[:9]}
-    np.savez(tmp_path / "data" / "mine.npz", **arrays)
+    np.savez(tmp_path / "data" / "custom.npz", **arrays)
     words = ("--fraction", "0.5", "--kd-weight", "0", "--set", "train.epochs=1", "--loader", "memory")
-    assert dprune("train", "--data", "data/mine.npz", *words, "--out", "first").code == 0
+    assert dprune("train", "--data", "data/custom.npz", *words, "--out", "first").code == 0
     again = dprune("train", "--recipe", "first/config.toml", "--out", "again", "--loader", "memory")
     assert again.code == 0, again.err
     assert Run(tmp_path / "again").result(RunResult) is not None

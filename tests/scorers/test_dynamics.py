@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from datapruning import scorers
 from datapruning.evidence.dynamics import FinalEvaluation, TrainingDynamics
 from datapruning.evidence.sample_stats import EVAL_STATISTICS, statistics
-from tests.helpers.evidence_cases import learning, probabilities, recorded, track_of
+from tests.helpers.evidence_cases import learning_logits, make_sample_stats, record_dynamics, softmax
 
 Array = NDArray[np.float64]
 
@@ -53,7 +53,7 @@ def tdds_of(changes: list[float]) -> float:
 @pytest.mark.parametrize("epochs", [2, 6, 10, 11, 25, 95])
 def test_tdds_window_by_window(tmp_path: Path, epochs: int) -> None:
     changes = [changes_of(probabilities_of(seed, epochs)) for seed in range(2)]
-    runs = tuple(track_of(tmp_path / str(k), change=change) for k, change in enumerate(changes))
+    runs = tuple(make_sample_stats(tmp_path / str(k), change=change) for k, change in enumerate(changes))
     values, stderr = scorers.get_scorer("tdds")(TrainingDynamics(runs))
     expected = [np.mean([tdds_of(list(change[:, i])) for change in changes]) for i in range(7)]
     np.testing.assert_allclose(values, expected, rtol=1e-5, atol=1e-6)
@@ -63,7 +63,7 @@ def test_tdds_window_by_window(tmp_path: Path, epochs: int) -> None:
 
 
 def test_tdds_of_a_single_epoch_is_zero(tmp_path: Path) -> None:
-    values, _ = scorers.get_scorer("tdds")(TrainingDynamics((track_of(tmp_path, change=np.zeros((1, 3))),)))
+    values, _ = scorers.get_scorer("tdds")(TrainingDynamics((make_sample_stats(tmp_path, change=np.zeros((1, 3))),)))
     np.testing.assert_array_equal(values, np.zeros(3))
 
 
@@ -72,7 +72,7 @@ def test_tdds_leaves_out_what_comes_after_90_epochs(tmp_path: Path) -> None:
     other = change.copy()
     other[90:] = 7
     result = [
-        scorers.get_scorer("tdds")(TrainingDynamics((track_of(tmp_path / str(k), change=item),)))[0]
+        scorers.get_scorer("tdds")(TrainingDynamics((make_sample_stats(tmp_path / str(k), change=item),)))[0]
         for k, item in enumerate((change, other, change[:90]))
     ]
     np.testing.assert_array_equal(result[0], result[1])
@@ -100,26 +100,26 @@ def test_windows_of_the_label_probability(
     tmp_path: Path, name: str, reference: Callable[[list[float]], float], epochs: int
 ) -> None:
     label = [probabilities_of(seed, epochs)[:, :, 0] for seed in range(2)]
-    runs = tuple(track_of(tmp_path / str(k), loss=-np.log(p)) for k, p in enumerate(label))
+    runs = tuple(make_sample_stats(tmp_path / str(k), loss=-np.log(p)) for k, p in enumerate(label))
     values, _ = scorers.get_scorer(name)(TrainingDynamics(runs))
     np.testing.assert_allclose(values, [np.mean([reference(list(p[:, i])) for p in label]) for i in range(7)], rtol=1e-5)
 
 
 def test_deviation_of_one_epoch_is_zero(tmp_path: Path) -> None:
-    one = TrainingDynamics((track_of(tmp_path, loss=np.array([[0.1, 0.2]])),))
+    one = TrainingDynamics((make_sample_stats(tmp_path, loss=np.array([[0.1, 0.2]])),))
     for name in ("dual", "dyn-unc"):
         np.testing.assert_array_equal(scorers.get_scorer(name)(one)[0], [0, 0])
 
 
 def test_aum_is_minus_the_mean_margin_of_all_presentations(tmp_path: Path) -> None:
     margins = [[[4.0, -1.0], [2.0, -3.0]], [[0.0, -2.0], [6.0, -2.0]]]
-    runs = tuple(track_of(tmp_path / str(k), margin=np.array(item)) for k, item in enumerate(margins))
+    runs = tuple(make_sample_stats(tmp_path / str(k), margin=np.array(item)) for k, item in enumerate(margins))
     np.testing.assert_allclose(scorers.get_scorer("aum")(TrainingDynamics(runs))[0], [-3.0, 2.0])
 
 
 def test_el2n_online_reads_ten_presentations_of_more(tmp_path: Path) -> None:
     norms = np.arange(28.0).reshape(14, 2) / 100
-    dynamics = TrainingDynamics((track_of(tmp_path, error_norm=norms),))
+    dynamics = TrainingDynamics((make_sample_stats(tmp_path, error_norm=norms),))
     # 0.00 + 0.02 + ... + 0.18 and 0.01 + 0.03 + ... + 0.19
     np.testing.assert_allclose(scorers.get_scorer("el2n-online")(dynamics)[0], [0.9, 1.0], rtol=1e-6)
 
@@ -131,7 +131,9 @@ def test_final_look_scorers_against_float64(tmp_path: Path) -> None:
     for k in range(2):
         result = statistics(torch.from_numpy(logits[k]).float(), torch.from_numpy(labels))
         tracks.append(
-            track_of(tmp_path / str(k), EVAL_STATISTICS, **{name: value.numpy()[None] for name, value in result.items()})
+            make_sample_stats(
+                tmp_path / str(k), EVAL_STATISTICS, **{name: value.numpy()[None] for name, value in result.items()}
+            )
         )
     look = FinalEvaluation(tuple(tracks))
     p = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
@@ -151,7 +153,7 @@ def test_final_look_signs_by_hand(tmp_path: Path) -> None:
     logits = torch.tensor([[9.0, 0.0], [9.0, 0.0], [1.0, 1.0]])
     result = statistics(logits, torch.tensor([0, 1, 0]))
     look = FinalEvaluation(
-        (track_of(tmp_path, EVAL_STATISTICS, **{name: value.numpy()[None] for name, value in result.items()}),)
+        (make_sample_stats(tmp_path, EVAL_STATISTICS, **{name: value.numpy()[None] for name, value in result.items()}),)
     )
     best = {name: int(scorers.get_scorer(name)(look)[0].argmax()) for name in ("loss", "entropy", "margin", "confidence")}
     assert best == {"loss": 1, "entropy": 2, "margin": 2, "confidence": 2}
@@ -169,16 +171,16 @@ def test_permuting_the_samples_permutes_the_scores(tmp_path: Path, name: str) ->
     }  # fmt: skip
     order = rng.permutation(30)
     read = scorers.get_scorer(name)
-    values, _ = read(TrainingDynamics((track_of(tmp_path / "a", **columns),)))
+    values, _ = read(TrainingDynamics((make_sample_stats(tmp_path / "a", **columns),)))
     moved = {item: array[:, order] for item, array in columns.items()}
-    np.testing.assert_array_equal(read(TrainingDynamics((track_of(tmp_path / "b", **moved),)))[0], values[order])
+    np.testing.assert_array_equal(read(TrainingDynamics((make_sample_stats(tmp_path / "b", **moved),)))[0], values[order])
 
 
 @pytest.mark.parametrize("epochs", [6, 14])
 def test_scores_of_logits_that_went_through_the_recorder(tmp_path: Path, epochs: int) -> None:
-    logits, labels = learning(epochs, 25, seed=epochs)
-    dynamics = recorded(tmp_path, logits, labels)
-    p, rows = probabilities(logits), np.arange(25)
+    logits, labels = learning_logits(epochs, 25, seed=epochs)
+    dynamics = record_dynamics(tmp_path, logits, labels)
+    p, rows = softmax(logits), np.arange(25)
     stored = np.log(p + 1e-8).astype(np.float16).astype(np.float64)  # of the epoch before, as they are kept
     changes = np.zeros((epochs, 25))
     for epoch in range(1, epochs):

@@ -10,13 +10,15 @@ import pytest
 from datapruning import scorers
 from datapruning.errors import InvalidValue
 from datapruning.evidence.ensemble import SubsetEnsemble
-from tests.helpers.evidence_cases import CORRECT, INSIDE, ensemble_of
+from tests.helpers.evidence_cases import MEMBER_CORRECT, MEMBER_MASKS, make_ensemble
 
 MARGINS = [[9, -2, 9, 9], [9, 9, 4, 9], [-1, 9, 9, 0], [0, 0, 5, 1], [1, 2, 6, 9]]  # 9: trained on, not to be read
 
 
 def test_memorization_and_its_error_by_hand(tmp_path: Path) -> None:
-    values, stderr = scorers.get_scorer("memorization")(ensemble_of(tmp_path, INSIDE, CORRECT, margins=MARGINS))
+    values, stderr = scorers.get_scorer("memorization")(
+        make_ensemble(tmp_path, MEMBER_MASKS, MEMBER_CORRECT, margins=MARGINS)
+    )
     # margins outside (-1 0 1) (-2 0 2) (4 5 6) (0 1): deviations 1, 2, 1, 0.71, the median 1; the ramp is margin / 3 + 1/2
     # in 0..1: (1/6 1/2 5/6) (0 1/2 1) (1 1 1) (1/2 5/6)
     np.testing.assert_allclose(values, [1 / 2, 1 / 2, 0, 1 / 3], rtol=1e-6, atol=1e-7)
@@ -26,7 +28,7 @@ def test_memorization_and_its_error_by_hand(tmp_path: Path) -> None:
 
 
 def test_memorization_counted_by_hand_with_its_error(tmp_path: Path) -> None:
-    values, stderr = scorers.get_scorer("memorization-plain")(ensemble_of(tmp_path, INSIDE, CORRECT))
+    values, stderr = scorers.get_scorer("memorization-plain")(make_ensemble(tmp_path, MEMBER_MASKS, MEMBER_CORRECT))
     # right of those that saw it, and of those that did not: 2/2 0/3; 1/2 2/3; 2/2 2/3; 2/3 2/2
     np.testing.assert_allclose(values, [1, 1 / 2 - 2 / 3, 1 / 3, -1 / 3], rtol=1e-6)
     # smoothed shares (r + 1/2) / (n + 1); variance s (1 - s) / n
@@ -56,7 +58,7 @@ def test_memorization_ramps_sample_by_sample(tmp_path: Path) -> None:
         spread = np.var(right, ddof=1) + 0.25 / (len(right) + 1)
         values.append(1 - np.mean(right))
         errors.append(np.sqrt(spread / (len(right) + 1)))
-    result, stderr = scorers.get_scorer("memorization")(ensemble_of(tmp_path, inside, margins > 0, margins=margins))
+    result, stderr = scorers.get_scorer("memorization")(make_ensemble(tmp_path, inside, margins > 0, margins=margins))
     assert stderr is not None
     np.testing.assert_allclose(result, values, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(stderr, errors, rtol=1e-5)
@@ -65,7 +67,7 @@ def test_memorization_ramps_sample_by_sample(tmp_path: Path) -> None:
 
 
 def test_the_order_of_members_plays_no_part(tmp_path: Path) -> None:
-    ensemble = ensemble_of(tmp_path, INSIDE, CORRECT, margins=MARGINS)
+    ensemble = make_ensemble(tmp_path, MEMBER_MASKS, MEMBER_CORRECT, margins=MARGINS)
     turned = SubsetEnsemble(ensemble.paths[::-1], ensemble.labels, ensemble.cost)
     read = scorers.get_scorer("memorization")
     np.testing.assert_allclose(read(ensemble)[0], read(turned)[0], rtol=1e-6)
@@ -75,4 +77,4 @@ def test_the_order_of_members_plays_no_part(tmp_path: Path) -> None:
 def test_an_ensemble_too_small_for_an_error_bar_is_refused(tmp_path: Path, name: str) -> None:
     masks = [[1, 0, 1], [1, 0, 1], [0, 1, 1], [0, 1, 0]]
     with pytest.raises(InvalidValue, match=r"sample id 2 has 3 and 1: add members \(ensemble.num_members\)"):
-        scorers.get_scorer(name)(ensemble_of(tmp_path, masks, np.ones((4, 3))))
+        scorers.get_scorer(name)(make_ensemble(tmp_path, masks, np.ones((4, 3))))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +19,8 @@ from datapruning.errors import DataPruningError, UnknownName
 from datapruning.evidence.dynamics import EarlyEvaluation
 from datapruning.evidence.sample_stats import SampleStats
 from datapruning.runs.context import Context
-from tests.helpers.evidence_cases import dynamics_of, track_of
+from datapruning.utils.system import PROJECT_ROOT
+from tests.helpers.evidence_cases import make_dynamics, make_sample_stats
 
 
 def early_of(*early: SampleStats) -> EarlyEvaluation:
@@ -33,17 +35,17 @@ def test_forgetting_counts_losses_and_ranks_the_never_learned_first(tmp_path: Pa
         [1, 0, 1, 1, 1],
         [1, 0, 0, 1, 0],
     ])  # fmt: skip
-    one = dynamics_of(track_of(tmp_path / "a", correct=correct))
+    one = make_dynamics(make_sample_stats(tmp_path / "a", correct=correct))
     values, stderr = scorers.get_scorer("forgetting")(one)
     np.testing.assert_array_equal(values, [0, 4, 2, 0, 2])  # never learned: 4 presentations
     assert stderr is None
-    two = dynamics_of(*one.train_passes, track_of(tmp_path / "b", correct=1 - correct))
+    two = make_dynamics(*one.train_passes, make_sample_stats(tmp_path / "b", correct=1 - correct))
     np.testing.assert_array_equal(scorers.get_scorer("forgetting")(two)[0], [0 + 4, 4 + 0, 2 + 1, 0 + 1, 2 + 1])
 
 
 def test_el2n_is_the_mean_over_runs_with_its_standard_error(tmp_path: Path) -> None:
     norms = np.array([[0.1, 1.0], [0.3, 1.0], [0.2, 0.4]])
-    early = [track_of(tmp_path / str(k), error_norm=norms[k : k + 1]) for k in range(3)]
+    early = [make_sample_stats(tmp_path / str(k), error_norm=norms[k : k + 1]) for k in range(3)]
     values, stderr = scorers.get_scorer("el2n")(early_of(*early))
     np.testing.assert_allclose(values, [0.2, 0.8], rtol=1e-6)
     assert stderr is not None
@@ -53,7 +55,7 @@ def test_el2n_is_the_mean_over_runs_with_its_standard_error(tmp_path: Path) -> N
 
 def test_el2n_online_sums_the_first_ten_presentations(tmp_path: Path) -> None:
     norms = np.arange(24.0).reshape(12, 2) / 100
-    values, _ = scorers.get_scorer("el2n-online")(dynamics_of(track_of(tmp_path, error_norm=norms)))
+    values, _ = scorers.get_scorer("el2n-online")(make_dynamics(make_sample_stats(tmp_path, error_norm=norms)))
     np.testing.assert_allclose(values, norms[:10].sum(0), rtol=1e-6)
 
 
@@ -72,25 +74,27 @@ def test_permuting_the_samples_permutes_the_scores(tmp_path: Path, name: str) ->
     order = rng.permutation(30)
 
     def values(where: str, columns: Any) -> Any:
-        complete = track_of(tmp_path / where / "whole", correct=correct[:, columns], error_norm=norms[:, columns])
-        early = track_of(tmp_path / where / "early", error_norm=norms[:1, columns])
-        return scorers.get_scorer(name)(early_of(early) if name == "el2n" else dynamics_of(complete))[0]
+        complete = make_sample_stats(tmp_path / where / "whole", correct=correct[:, columns], error_norm=norms[:, columns])
+        early = make_sample_stats(tmp_path / where / "early", error_norm=norms[:1, columns])
+        return scorers.get_scorer(name)(early_of(early) if name == "el2n" else make_dynamics(complete))[0]
 
     np.testing.assert_array_equal(values("permuted", order), values("plain", np.arange(30))[order])
 
 
-def test_every_scorer_says_what_users_must_know() -> None:
-    result = scorers.find_scorers()
-    assert set(result) == {
+def test_every_scorer_is_documented() -> None:
+    available = scorers.find_scorers()
+    page = (PROJECT_ROOT / "docs" / "scorers.md").read_text(encoding="utf-8")
+    assert set(available) >= {
         "random", "el2n", "el2n-online", "grand", "grand-last", "forgetting", "memorization", "memorization-plain", "aum",
         "loss", "entropy", "margin", "confidence", "dyn-unc", "tdds", "dual", "herding", "k-center", "moderate",
         "prototypicality", "knn", "duplicates",
     }  # fmt: skip
-    for item in result.values():
-        assert item.source
-        assert item.cost
-        assert item.sign
-        assert item.function.__doc__
+    for name, available_scorer in available.items():
+        assert available_scorer.source
+        assert available_scorer.cost
+        assert available_scorer.sign
+        assert available_scorer.function.__doc__
+        assert re.search(rf"^\| .*`{name}`", page, re.MULTILINE), f"docs/scorers.md has no row for {name}"
 
 
 def test_an_unknown_scorer_names_the_nearest() -> None:
@@ -125,12 +129,12 @@ def test_a_scorer_that_returns_nan_is_stopped() -> None:
 
 
 def test_scores_from_evidence_are_read_again_without_training(
-    make_context: Callable[..., Context], small: Dataset, monkeypatch: pytest.MonkeyPatch
+    make_context: Callable[..., Context], small_dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    context = make_context(small)
+    context = make_context(small_dataset)
     first = {name: score(context, name) for name in ("el2n", "forgetting")}
     monkeypatch.setattr("datapruning.evidence.proxies.Trainer", None)  # training again would fail
-    again = score(make_context(small), "el2n")
+    again = score(make_context(small_dataset), "el2n")
     np.testing.assert_array_equal(first["el2n"].values, again.values)
     assert first["el2n"].stderr is not None
     assert first["forgetting"].values.max() <= context.recipe.proxy.epochs
@@ -139,9 +143,9 @@ def test_scores_from_evidence_are_read_again_without_training(
 
 
 def test_evidence_goes_on_where_a_killed_call_stopped(
-    make_context: Callable[..., Context], small: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_context: Callable[..., Context], small_dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    complete = score(make_context(small, workspace=tmp_path / "whole"), "el2n")
+    complete = score(make_context(small_dataset, workspace=tmp_path / "whole"), "el2n")
     from datapruning.evidence import proxies
 
     calls = []
@@ -154,7 +158,7 @@ def test_evidence_goes_on_where_a_killed_call_stopped(
         return real(*args, **options)
 
     monkeypatch.setattr(proxies, "Trainer", stops_at_the_second)
-    context = make_context(small, workspace=tmp_path / "killed")
+    context = make_context(small_dataset, workspace=tmp_path / "killed")
     with pytest.raises(KeyboardInterrupt):
         score(context, "el2n")
     np.testing.assert_array_equal(score(context, "el2n").values, complete.values)

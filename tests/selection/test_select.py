@@ -17,7 +17,7 @@ from datapruning.data.dataset import Dataset
 from datapruning.errors import IncompatibleInputs, InvalidValue, UnknownName
 from datapruning.selection.select import select
 from datapruning.utils.fraction import kept_count
-from tests.helpers.strategy_problems import scored
+from tests.helpers.strategy_cases import make_scores
 
 RANKING = ("top", "random", "window")
 """Strategies that only rank, so that any score will do; the others have tests of their own."""
@@ -31,7 +31,7 @@ def problems(draw: st.DrawFn) -> tuple[Scores, Any]:
     values = draw(st.lists(st.sampled_from([-np.inf, -1.0, 0.0, 0.5, 0.25, 3.0, np.inf]), min_size=count, max_size=count))
     labels = draw(st.lists(st.sampled_from([0, 0, 0, 1, 1, 4]), min_size=count, max_size=count))
     labels[draw(st.integers(0, count - 1))] = 7
-    return scored(values), np.array(labels, np.int64)
+    return make_scores(values), np.array(labels, np.int64)
 
 
 FRACTIONS = st.fractions(0, 1).filter(lambda f: f > 0).map(str)
@@ -85,22 +85,22 @@ def test_permuted_samples_give_the_permuted_subset(order: list[int], fraction: s
     values, labels = np.linspace(-1, 1, 30) ** 3, np.arange(30) % 4
     if balance == "none" and kept_count(fraction, 30) == 0:
         return
-    kept = select(scored(values), fraction, balance=balance, labels=labels).indices
-    after = select(scored(values[moved]), fraction, balance=balance, labels=labels[moved]).indices
+    kept = select(make_scores(values), fraction, balance=balance, labels=labels).indices
+    after = select(make_scores(values[moved]), fraction, balance=balance, labels=labels[moved]).indices
     assert sorted(moved[after]) == kept.tolist()
 
 
 @settings(deadline=None, max_examples=20)
 @given(st.integers(0, 100), st.sampled_from(["0.01", "0.3", "0.77", "1"]))
-def test_the_strategy_random_is_the_top_of_the_scorer_random(small: Dataset, seed: int, fraction: str) -> None:
-    by_scorer = select(dp.score(small, "random", seed=seed), fraction)
-    by_strategy = select(dp.score(small, "random", seed=99), fraction, strategy="random", seed=seed)
+def test_the_strategy_random_is_the_top_of_the_scorer_random(small_dataset: Dataset, seed: int, fraction: str) -> None:
+    by_scorer = select(dp.score(small_dataset, "random", seed=seed), fraction)
+    by_strategy = select(dp.score(small_dataset, "random", seed=99), fraction, strategy="random", seed=seed)
     assert by_scorer.indices.tolist() == by_strategy.indices.tolist()
     assert by_scorer.meta.scorer == by_strategy.meta.scorer == "random"
 
 
 def test_random_subsets_differ_by_seed_and_favour_nobody() -> None:
-    scores = scored(np.arange(50))
+    scores = make_scores(np.arange(50))
     kept = [select(scores, 0.5, strategy="random", seed=seed).indices for seed in range(200)]
     times = np.bincount(np.concatenate(kept), minlength=50)
     assert times.sum() == 200 * 25
@@ -112,7 +112,7 @@ def test_random_subsets_differ_by_seed_and_favour_nobody() -> None:
 @pytest.mark.parametrize("balance", ["none", "class"])
 def test_everything_is_kept_at_one(strategy: str, balance: Any) -> None:
     subset = select(
-        scored(np.arange(9)), 1, strategy=strategy, balance=balance, labels=np.array([0, 1, 1, 2, 2, 2, 2, 2, 2])
+        make_scores(np.arange(9)), 1, strategy=strategy, balance=balance, labels=np.array([0, 1, 1, 2, 2, 2, 2, 2, 2])
     )
     assert subset.indices.tolist() == list(range(9))
 
@@ -129,31 +129,31 @@ def test_everything_is_kept_at_one(strategy: str, balance: Any) -> None:
 )
 def test_arguments_that_make_no_sense_are_refused(arguments: Any, error: type[Exception], named: str) -> None:
     with pytest.raises(error, match=named):
-        select(scored(np.arange(10)), **{"fraction": 0.5, **arguments})
+        select(make_scores(np.arange(10)), **{"fraction": 0.5, **arguments})
 
 
 def test_labels_of_another_dataset_are_refused() -> None:
     with pytest.raises(IncompatibleInputs, match="9 labels, but the scores are of 10 samples"):
-        select(scored(np.arange(10)), 0.5, balance="class", labels=np.zeros(9, np.int64))
+        select(make_scores(np.arange(10)), 0.5, balance="class", labels=np.zeros(9, np.int64))
 
 
-def test_scores_of_another_dataset_are_refused(small: Dataset, digits: Dataset) -> None:
-    with pytest.raises(IncompatibleInputs, match="made-up"):
-        dp.select(dp.score(small, "random"), 0.5, data=digits)
+def test_scores_of_another_dataset_are_refused(small_dataset: Dataset, digits: Dataset) -> None:
+    with pytest.raises(IncompatibleInputs, match="generated"):
+        dp.select(dp.score(small_dataset, "random"), 0.5, data=digits)
 
 
-def test_the_story_is_complete(small: Dataset) -> None:
-    scores = dp.score(small, "random", seed=3)
-    meta = dp.select(scores, "0.29", balance="class", data=small, seed=5).meta
+def test_the_story_is_complete(small_dataset: Dataset) -> None:
+    scores = dp.score(small_dataset, "random", seed=3)
+    meta = dp.select(scores, "0.29", balance="class", data=small_dataset, seed=5).meta
     written = meta.to_json()
     assert {key: written[key] for key in ("format", "version", "dataset", "fingerprint", "total", "package_version")} == {
-        "format": "datapruning.subset", "version": VERSION, "dataset": "made-up", "fingerprint": small.fingerprint,
+        "format": "datapruning.subset", "version": VERSION, "dataset": "generated", "fingerprint": small_dataset.fingerprint,
         "total": 120, "package_version": dp.__version__,
     }  # fmt: skip
     assert {key: written[key] for key in ("scorer", "fraction", "balance", "strategy", "seed")} == {
         "scorer": "random", "fraction": 0.29, "balance": "class", "strategy": "top", "seed": 5,
     }  # fmt: skip
-    assert meta.kept == sum(kept_count("0.29", int(n)) for n in np.bincount(small.train.labels))
+    assert meta.kept == sum(kept_count("0.29", int(n)) for n in np.bincount(small_dataset.train.labels))
     assert meta.scores == scores.meta
     assert scores.meta.seed == 3
     assert meta.created.endswith("+00:00")

@@ -24,15 +24,15 @@ from datapruning.runs.context import Context
 from datapruning.teachers.from_file import import_teacher, read_weights
 from datapruning.teachers.load import Teacher, load_teacher
 from datapruning.teachers.prepare import load_teachers
-from tests.conftest import fast_arguments
+from tests.conftest import fast_options
 
-Maker = Callable[..., Context]
+MakeContext = Callable[..., Context]
 
 
 @pytest.fixture
-def context(make_context: Maker, small: Dataset) -> Context:
+def context(make_context: MakeContext, small_dataset: Dataset) -> Context:
     """Small data; the teacher is a tinynet8."""
-    return make_context(small, "teacher.model=tinynet8", "train.model=tinynet8")
+    return make_context(small_dataset, "teacher.model=tinynet8", "train.model=tinynet8")
 
 
 def network(classes: int = 4, seed: int = 3) -> nn.Module:
@@ -151,7 +151,7 @@ SAID = {
     "[1, 2, 3, 4]": (InvalidFile, r"'classes.0' is 1, but it should be a valid string"),
     '"cats"': (InvalidFile, "a list of class names"),
     '["class 0", "class 0", "class 1", "class 2", "class 3"]': (InvalidFile, "'class 0' is named twice"),
-    '["class 0", "class 1", "class 2"]': (IncompatibleInputs, r"does not name class 'class 3' of made-up \(1 of 4"),
+    '["class 0", "class 1", "class 2"]': (IncompatibleInputs, r"does not name class 'class 3' of generated \(1 of 4"),
     '{"mean": [0.5], "std": [0.5]}': (IncompatibleInputs, "each of the 3 channels"),
     '{"mean": [0.5, 0.5, 0.5]}': (IncompatibleInputs, "each of the 3 channels"),
     '{"mean": [0, 0, 0], "std": [1, 1, 0]}': (InvalidFile, "'std.2' is 0, but it should be greater than 0"),
@@ -190,10 +190,10 @@ def test_files_that_are_no_weights_are_not_opened(tmp_path: Path, monkeypatch: p
     assert not (tmp_path / "trapped").exists()
 
 
-def test_the_command_refuses_in_one_line(refused: Callable[..., str], tmp_path: Path) -> None:
-    words = ["train", "--fraction", 0.5, *fast_arguments()]
-    assert "absent.pth is not there" in refused(*words, "--teacher", "absent.pth")
+def test_the_command_refuses_in_one_line(expect_refusal: Callable[..., str], tmp_path: Path) -> None:
+    words = ["train", "--fraction", 0.5, *fast_options()]
+    assert "absent.pth is not there" in expect_refusal(*words, "--teacher", "absent.pth")
     save_tensors(tmp_path / "w.safetensors", {"a": torch.zeros(2)})
-    assert "'a' surplus" in refused(*words, "--teacher", "w.safetensors")
+    assert "'a' surplus" in expect_refusal(*words, "--teacher", "w.safetensors")
     np.save(tmp_path / "w.npy", np.zeros(3))
-    assert "neither a run folder nor a file of weights" in refused(*words, "--teacher", "w.npy")
+    assert "neither a run folder nor a file of weights" in expect_refusal(*words, "--teacher", "w.npy")

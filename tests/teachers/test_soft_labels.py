@@ -21,7 +21,7 @@ from datapruning.teachers.load import hash_weights
 from datapruning.teachers.soft_labels import row_batches
 from datapruning.training.evaluate import batch_logits
 
-Maker = Callable[..., Context]
+MakeContext = Callable[..., Context]
 
 
 @settings(deadline=None)
@@ -44,7 +44,7 @@ def cache_of(context: Context, teacher: Teacher) -> SoftLabelCache:
 
 
 @pytest.fixture
-def taught(make_context: Maker, digits: Dataset) -> tuple[Context, Teacher]:
+def taught(make_context: MakeContext, digits: Dataset) -> tuple[Context, Teacher]:
     """A context on the digits and a teacher for it."""
     context = make_context(digits, "teacher.epochs=2", "views.num_views=3")
     return context, load_teacher(teach(context).folder, digits, context.device)
@@ -119,7 +119,7 @@ def test_a_killed_fill_goes_on(taught: tuple[Context, Teacher], monkeypatch: pyt
 
 
 def test_another_policy_has_another_folder_and_a_changed_manifest_is_refused(
-    taught: tuple[Context, Teacher], make_context: Maker, digits: Dataset
+    taught: tuple[Context, Teacher], make_context: MakeContext, digits: Dataset
 ) -> None:
     context, teacher = taught
     first = cache_of(context, teacher)
@@ -161,7 +161,7 @@ def test_the_hash_of_the_weights_sees_every_bit() -> None:
 
 
 def test_an_unfinished_or_foreign_run_does_not_teach(
-    taught: tuple[Context, Teacher], small: Dataset, make_context: Maker, tmp_path: Path
+    taught: tuple[Context, Teacher], small_dataset: Dataset, make_context: MakeContext, tmp_path: Path
 ) -> None:
     context, teacher = taught
     with pytest.raises(InvalidFile, match="'dprune teach' makes one"):
@@ -169,5 +169,5 @@ def test_an_unfinished_or_foreign_run_does_not_teach(
     (tmp_path / "empty").mkdir()
     with pytest.raises(InvalidFile, match="no finished run"):
         load_teacher(tmp_path / "empty", context.data, context.device)
-    with pytest.raises(IncompatibleInputs, match="knows 10 classes, made-up has 4"):
-        load_teacher(teacher.folder, small, context.device)
+    with pytest.raises(IncompatibleInputs, match="knows 10 classes, generated has 4"):
+        load_teacher(teacher.folder, small_dataset, context.device)

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from datapruning import recipes
-from tests.conftest import Answer, fast_arguments
-from tests.helpers.image_files import picture
+from tests.conftest import CommandResult, fast_options
+from tests.helpers.image_files import write_image
 
-Dprune = Callable[..., Answer]
-Refused = Callable[..., str]
+Dprune = Callable[..., CommandResult]
+ExpectRefusal = Callable[..., str]
 
 
 @pytest.mark.parametrize("name", recipes.names())
@@ -25,12 +25,12 @@ def test_our_recipes_are_right(dprune: Dprune, tmp_path: Path, name: str) -> Non
 
 
 def test_it_says_what_a_recipe_amounts_to(dprune: Dprune, tmp_path: Path) -> None:
-    (tmp_path / "mine.toml").write_text(
+    (tmp_path / "custom.toml").write_text(
         "[train]\nmodel = 'resnet20'\nepochs = 7\nlr = 1\n[proxy]\nepochs = 3\n[evidence]\nearly_epoch = 3\n"
         "[kd]\ntemperature = 3\n"
     )
-    lines = dprune("check", "mine.toml").out.splitlines()
-    assert lines[0] == "mine.toml: a valid recipe; nothing was run"
+    lines = dprune("check", "custom.toml").out.splitlines()
+    assert lines[0] == "custom.toml: a valid recipe; nothing was run"
     assert lines[1].startswith("  train: resnet20, 7 epochs, batches of 128, lr 1, ")
     assert lines[3].startswith("  proxy: resnet20, 3 epochs, ")
     assert lines[-2:] == [
@@ -40,7 +40,7 @@ def test_it_says_what_a_recipe_amounts_to(dprune: Dprune, tmp_path: Path) -> Non
 
 
 def test_a_run_s_config_is_a_recipe(dprune: Dprune) -> None:
-    assert dprune("train", "--fraction", "0.1", "--kd-weight", "0", *fast_arguments(), "--out", "run").code == 0
+    assert dprune("train", "--fraction", "0.1", "--kd-weight", "0", *fast_options(), "--out", "run").code == 0
     answer = dprune("check", "run/config.toml")
     assert answer.code == 0
     assert "every network takes images of 8x8 with 1 channel, as digits has them" in answer.out
@@ -48,13 +48,13 @@ def test_a_run_s_config_is_a_recipe(dprune: Dprune) -> None:
 
 def test_networks_are_tried_on_pictures_of_the_dataset(dprune: Dprune, tmp_path: Path) -> None:
     for folder in ("train/a", "train/b", "test/a", "test/b"):
-        picture(tmp_path / "pets" / folder / "x.png", (9, 9, 9))
-    (tmp_path / "mine.toml").write_text("[train]\nmodel = 'torchvision:squeezenet1_1'\n")
+        write_image(tmp_path / "pets" / folder / "x.png", (9, 9, 9))
+    (tmp_path / "custom.toml").write_text("[train]\nmodel = 'torchvision:squeezenet1_1'\n")
     before = sorted(tmp_path.rglob("*"))
-    answer = dprune("check", "mine.toml", "--data", "pets", "--image-size", 40)
+    answer = dprune("check", "custom.toml", "--data", "pets", "--image-size", 40)
     assert (answer.code, answer.err) == (0, "")
     assert "every network takes images of 40x40 with 3 channels, as pets has them" in answer.out
-    assert dprune("check", "mine.toml", "--data", "food101").code == 0, "it need not be there"
+    assert dprune("check", "custom.toml", "--data", "food101").code == 0, "it need not be there"
     answer = dprune("check", "svhn")
     assert answer.code == 0
     assert "networks were not tried: svhn is not under data" in answer.out
@@ -76,7 +76,7 @@ def test_networks_are_tried_on_pictures_of_the_dataset(dprune: Dprune, tmp_path:
     ],
 )
 def test_a_network_that_does_not_fit_the_dataset_is_named_with_its_line(
-    refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, named: str
+    expect_refusal: ExpectRefusal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, named: str
 ) -> None:
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     monkeypatch.delitem(sys.modules, "nets", raising=False)
@@ -86,17 +86,17 @@ def test_a_network_that_does_not_fit_the_dataset_is_named_with_its_line(
         "def fails(channels, classes):\n    raise OSError('no')\n"
         "class Odd(nn.Module):\n"
         "    def __init__(self, classes):\n"
-        "        super().__init__()\n        self.mine = nn.Parameter(torch.zeros(64, classes))\n"
-        "    def forward(self, images):\n        return images.flatten(1) @ self.mine\n"
+        "        super().__init__()\n        self.custom = nn.Parameter(torch.zeros(64, classes))\n"
+        "    def forward(self, images):\n        return images.flatten(1) @ self.custom\n"
         "def odd(channels, classes):\n    return Odd(classes)\n"
     )
-    (tmp_path / "mine.toml").write_text(text)
-    assert named in refused("check", "mine.toml", "--data", "digits")
+    (tmp_path / "custom.toml").write_text(text)
+    assert named in expect_refusal("check", "custom.toml", "--data", "digits")
 
 
-def test_a_dataset_that_is_not_there_is_refused(refused: Refused) -> None:
-    assert "did you mean 'digits'" in refused("check", "digits", "--data", "digit")
-    assert "folder ./pets is not there" in refused("check", "folder", "--data", "./pets").replace(
+def test_a_dataset_that_is_not_there_is_refused(expect_refusal: ExpectRefusal) -> None:
+    assert "did you mean 'digits'" in expect_refusal("check", "digits", "--data", "digit")
+    assert "folder ./pets is not there" in expect_refusal("check", "folder", "--data", "./pets").replace(
         "folder pets", "folder ./pets"
     )
 
@@ -104,27 +104,27 @@ def test_a_dataset_that_is_not_there_is_refused(refused: Refused) -> None:
 @pytest.mark.parametrize(
     ("text", "named"),
     [
-        ("[train]\n\nepoch = 3\n", "mine.toml, line 3: train.epoch: unknown key 'epoch': did you mean 'epochs'?"),
-        ("[train]\nlr = 'high'\n", "mine.toml, line 2: train.lr is a number, got 'high'"),
-        ("[trian]\n", "mine.toml, line 1: unknown table 'trian': did you mean 'train'?"),
-        ("[train]\nmodel = 'resnet-18'\n", "mine.toml, line 2: train.model: unknown model 'resnet-18': did you"),
-        ("[train]\nlr = 1\n[teacher]\nmodel = 'convnt'\n", "mine.toml, line 4: teacher.model: unknown model 'convnt'"),
-        ("[kd]\nteacher_candidates = ['convnet', 'x']\n", "mine.toml, line 2: kd.teacher_candidates: unknown model 'x'"),
-        ("[proxy]\nepochs = 3\n[evidence]\nearly_epoch = 4\n", "mine.toml, line 4: evidence.early_epoch is 4"),
-        ("[train]\nepochs = 1\n", "mine.toml, line 2: evidence.early_epoch is 2, but the proxy trains 1 epochs"),
-        ("[train]\ninfobatch = 0.5\n[self_distill]\nmethod = 'dlb'\n", "mine.toml, line 3: self-distillation (dlb)"),
+        ("[train]\n\nepoch = 3\n", "custom.toml, line 3: train.epoch: unknown key 'epoch': did you mean 'epochs'?"),
+        ("[train]\nlr = 'high'\n", "custom.toml, line 2: train.lr is a number, got 'high'"),
+        ("[trian]\n", "custom.toml, line 1: unknown table 'trian': did you mean 'train'?"),
+        ("[train]\nmodel = 'resnet-18'\n", "custom.toml, line 2: train.model: unknown model 'resnet-18': did you"),
+        ("[train]\nlr = 1\n[teacher]\nmodel = 'convnt'\n", "custom.toml, line 4: teacher.model: unknown model 'convnt'"),
+        ("[kd]\nteacher_candidates = ['convnet', 'x']\n", "custom.toml, line 2: kd.teacher_candidates: unknown model 'x'"),
+        ("[proxy]\nepochs = 3\n[evidence]\nearly_epoch = 4\n", "custom.toml, line 4: evidence.early_epoch is 4"),
+        ("[train]\nepochs = 1\n", "custom.toml, line 2: evidence.early_epoch is 2, but the proxy trains 1 epochs"),
+        ("[train]\ninfobatch = 0.5\n[self_distill]\nmethod = 'dlb'\n", "custom.toml, line 3: self-distillation (dlb)"),
         ("[train]\nlr = \n", "line 2"),
-        ("[run]\nseed = 'x'\n", "mine.toml: in [run]: 'seed' is 'x'"),
+        ("[run]\nseed = 'x'\n", "custom.toml: in [run]: 'seed' is 'x'"),
     ],
 )
-def test_a_mistake_is_named_with_file_and_line(refused: Refused, tmp_path: Path, text: str, named: str) -> None:
-    (tmp_path / "mine.toml").write_text(text)
-    assert named in refused("check", "mine.toml")
+def test_a_mistake_is_named_with_file_and_line(expect_refusal: ExpectRefusal, tmp_path: Path, text: str, named: str) -> None:
+    (tmp_path / "custom.toml").write_text(text)
+    assert named in expect_refusal("check", "custom.toml")
 
 
-def test_a_recipe_that_is_not_there_is_refused(refused: Refused, tmp_path: Path) -> None:
-    assert "did you mean 'digits'" in refused("check", "digit")
-    assert "absent.toml is not there" in refused("check", "absent.toml")
+def test_a_recipe_that_is_not_there_is_refused(expect_refusal: ExpectRefusal, tmp_path: Path) -> None:
+    assert "did you mean 'digits'" in expect_refusal("check", "digit")
+    assert "absent.toml is not there" in expect_refusal("check", "absent.toml")
     (tmp_path / "folder.toml").mkdir()
-    assert "folder.toml" in refused("check", "folder.toml")
-    assert "recipe" in refused("check")
+    assert "folder.toml" in expect_refusal("check", "folder.toml")
+    assert "recipe" in expect_refusal("check")

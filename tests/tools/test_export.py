@@ -24,11 +24,11 @@ from datapruning.data.dataset import Dataset
 from datapruning.errors import IncompatibleInputs, InvalidFile, InvalidValue
 from datapruning.io.npz import write_npz
 from datapruning.tools.export import export
-from tests.conftest import Answer, fast_arguments
+from tests.conftest import CommandResult, fast_options
 
-Dprune = Callable[..., Answer]
-Refused = Callable[..., str]
-FAST = fast_arguments()
+Dprune = Callable[..., CommandResult]
+ExpectRefusal = Callable[..., str]
+FAST = fast_options()
 QUICK = settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 CLASSES = ("cat", "big, dog")
 
@@ -37,15 +37,15 @@ def scores_of(data: Dataset, values: Any, stderr: Any = None, **provenance: Any)
     """Scores of `data`."""
     errors = None if stderr is None else np.asarray(stderr, np.float32)
     return Scores(
-        np.asarray(values, np.float32), ScoresMetadata(**common_fields(data), scorer="made-up", **provenance), errors
+        np.asarray(values, np.float32), ScoresMetadata(**common_fields(data), scorer="generated", **provenance), errors
     )
 
 
 @pytest.fixture
-def photos(small: Dataset, tmp_path: Path) -> Dataset:
-    """The made-up data as if it had been read from files under tmp_path/photos."""
-    paths = tuple(f"train/class {label}/{number}.png" for number, label in enumerate(small.train.labels))
-    return dataclasses.replace(small, source=str(tmp_path / "photos"), train_paths=paths)
+def photos(small_dataset: Dataset, tmp_path: Path) -> Dataset:
+    """The generated data as if it had been read from files under tmp_path/photos."""
+    paths = tuple(f"train/class {label}/{number}.png" for number, label in enumerate(small_dataset.train.labels))
+    return dataclasses.replace(small_dataset, source=str(tmp_path / "photos"), train_paths=paths)
 
 
 @pytest.fixture
@@ -63,9 +63,9 @@ def folder(tmp_path: Path) -> Path:
 
 @QUICK
 @given(st.lists(st.floats(width=32, allow_nan=False), min_size=6, max_size=6))
-def test_a_csv_gives_every_score_back_to_the_last_bit(tmp_path: Path, small: Dataset, values: list[float]) -> None:
+def test_a_csv_gives_every_score_back_to_the_last_bit(tmp_path: Path, small_dataset: Dataset, values: list[float]) -> None:
     (tmp_path / "s.csv").unlink(missing_ok=True)
-    made = scores_of(small, values * 20, np.arange(120) / 7)
+    made = scores_of(small_dataset, values * 20, np.arange(120) / 7)
     export(made, tmp_path / "s.csv")
     with (tmp_path / "s.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -75,8 +75,8 @@ def test_a_csv_gives_every_score_back_to_the_last_bit(tmp_path: Path, small: Dat
     assert np.array([row["stderr"] for row in rows], np.float32).tobytes() == made.stderr.tobytes()
 
 
-def test_a_subset_s_table_has_every_sample_and_says_which_are_kept(tmp_path: Path, small: Dataset) -> None:
-    summary = export(subset_from_ids(np.array([7, 2]), small, "by hand"), tmp_path / "s.csv")
+def test_a_subset_s_table_has_every_sample_and_says_which_are_kept(tmp_path: Path, small_dataset: Dataset) -> None:
+    summary = export(subset_from_ids(np.array([7, 2]), small_dataset, "by hand"), tmp_path / "s.csv")
     assert summary == f"120 rows of id, kept: {tmp_path / 's.csv'}"
     lines = (tmp_path / "s.csv").read_text().splitlines()
     assert lines == ["id,kept", *(f"{i},{int(i in (2, 7))}" for i in range(120))]
@@ -147,7 +147,7 @@ def test_a_line_that_is_no_picture_is_named(tmp_path: Path, photos: Dataset, tex
     assert photos.train_paths is not None
     (tmp_path / "list.txt").write_text(f"{photos.train_paths[3]}\n\n{text}")
     with pytest.raises(
-        InvalidFile, match=r"list\.txt, line 3: '.*' is not a training image of made-up; .* like 'train/class"
+        InvalidFile, match=r"list\.txt, line 3: '.*' is not a training image of generated; .* like 'train/class"
     ):
         subset_from_file(tmp_path / "list.txt", photos)
 
@@ -173,31 +173,31 @@ def test_a_path_with_a_line_break_fits_in_no_list(tmp_path: Path, photos: Datase
     assert not list(tmp_path.iterdir())
 
 
-def test_the_file_s_own_dataset_is_needed(tmp_path: Path, small: Dataset, digits: Dataset) -> None:
-    subset = subset_from_ids(np.array([0]), small, "by hand")
+def test_the_file_s_own_dataset_is_needed(tmp_path: Path, small_dataset: Dataset, digits: Dataset) -> None:
+    subset = subset_from_ids(np.array([0]), small_dataset, "by hand")
     with pytest.raises(IncompatibleInputs, match="this subset was made from another dataset"):
         export(subset, tmp_path / "s.csv", data=digits)
-    with pytest.raises(InvalidValue, match="name the dataset, made-up"):
+    with pytest.raises(InvalidValue, match="name the dataset, generated"):
         export(subset, tmp_path / "s.csv", paths=True)
 
 
-def test_parquet_keeps_types_and_metadata(tmp_path: Path, small: Dataset) -> None:
+def test_parquet_keeps_types_and_metadata(tmp_path: Path, small_dataset: Dataset) -> None:
     parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
-    made = scores_of(small, np.arange(120) / 7, np.ones(120))
+    made = scores_of(small_dataset, np.arange(120) / 7, np.ones(120))
     export(made, tmp_path / "s.parquet")
     table = parquet.read_table(tmp_path / "s.parquet")
     assert [(f.name, str(f.type)) for f in table.schema] == [("id", "int64"), ("score", "float"), ("stderr", "float")]
     assert np.array_equal(table["score"].to_numpy(), made.values)
     assert json.loads(table.schema.metadata[b"datapruning"]) == made.meta.to_json()
-    export(subset_from_ids(np.array([5]), small, "by hand"), tmp_path / "k.parquet")
+    export(subset_from_ids(np.array([5]), small_dataset, "by hand"), tmp_path / "k.parquet")
     kept = parquet.read_table(tmp_path / "k.parquet")["kept"]
     assert (str(kept.type), np.flatnonzero(kept.to_numpy()).tolist()) == ("bool", [5])
 
 
 def test_parquet_without_pyarrow_is_one_line(
-    dprune: Dprune, tmp_path: Path, small: Dataset, monkeypatch: pytest.MonkeyPatch
+    dprune: Dprune, tmp_path: Path, small_dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scores_of(small, np.arange(120)).save(tmp_path / "s.npz")
+    scores_of(small_dataset, np.arange(120)).save(tmp_path / "s.npz")
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     answer = dprune("export", "s.npz", "--out", "s.parquet")
     assert (answer.code, answer.out) == (2, "")
@@ -207,16 +207,16 @@ def test_parquet_without_pyarrow_is_one_line(
 
 def test_from_a_folder_of_pictures_to_a_list_of_paths_and_back(dprune: Dprune, folder: Path, tmp_path: Path) -> None:
     data = ["--data", folder.name, "--image-size", "8"]
-    (tmp_path / "mine.txt").write_text("photos/train/cat/3.png\nphotos/train/big, dog/0.png\n")
-    first = dprune("select", "--ids", "mine.txt", *data, "--out", "mine.npz")
+    (tmp_path / "custom.txt").write_text("photos/train/cat/3.png\nphotos/train/big, dog/0.png\n")
+    first = dprune("select", "--ids", "custom.txt", *data, "--out", "custom.npz")
     assert first.code == 0, first.err
-    answer = dprune("export", "mine.npz", *data, "--paths", "--out", "paths.txt")
+    answer = dprune("export", "custom.npz", *data, "--paths", "--out", "paths.txt")
     assert (answer.code, answer.out) == (0, "2 paths: paths.txt\n")
     assert sorted((tmp_path / "paths.txt").read_text().splitlines()) == ["train/big, dog/0.png", "train/cat/3.png"]
     again = dprune("select", "--ids", "paths.txt", *data, "--out", "again.npz")
     assert again.code == 0, again.err
-    assert load_subset("again.npz").indices.tolist() == load_subset("mine.npz").indices.tolist()
-    table = dprune("export", "mine.npz", *data, "--paths", "--out", "deep/table.csv")
+    assert load_subset("again.npz").indices.tolist() == load_subset("custom.npz").indices.tolist()
+    table = dprune("export", "custom.npz", *data, "--paths", "--out", "deep/table.csv")
     assert table.out == "10 rows of id, path, kept: deep/table.csv\n"
     with (tmp_path / "deep" / "table.csv").open(newline="") as file:
         kept = [row["path"] for row in csv.DictReader(file) if row["kept"] == "1"]
@@ -234,13 +234,13 @@ def test_train_takes_plain_lists(dprune: Dprune, tmp_path: Path) -> None:
     assert "is finished already" in again.err, "the same samples are the same run"
 
 
-def test_export_of_a_run_writes_its_weights(dprune: Dprune, refused: Refused) -> None:
+def test_export_of_a_run_writes_its_weights(dprune: Dprune, expect_refusal: ExpectRefusal) -> None:
     assert dprune("train", "--fraction", "0.1", "--kd-weight", "0", *FAST, "--out", "run").code == 0
     answer = dprune("export", "run", "--out", "weights.safetensors")
     assert answer.code == 0, answer.err
     assert answer.out.startswith("weights.safetensors: ")
-    assert "run/subset.npz" in refused("export", "run", "--out", "ids.txt")
-    assert "leave paths and data out" in refused("export", "run", "--out", "w.safetensors", "--paths")
+    assert "run/subset.npz" in expect_refusal("export", "run", "--out", "ids.txt")
+    assert "leave paths and data out" in expect_refusal("export", "run", "--out", "w.safetensors", "--paths")
     assert dprune("export", "run/subset.npz", "--out", "ids.txt").out == "144 ids: ids.txt\n"
 
 
@@ -267,22 +267,22 @@ def test_export_of_a_run_writes_its_weights(dprune: Dprune, refused: Refused) ->
     ],
 )
 def test_what_cannot_be_exported_is_refused(
-    refused: Refused, tmp_path: Path, digits: Dataset, small: Dataset, words: list[str], named: str
+    expect_refusal: ExpectRefusal, tmp_path: Path, digits: Dataset, small_dataset: Dataset, words: list[str], named: str
 ) -> None:
     subset_from_ids(np.arange(3), digits, "by hand").save(tmp_path / "s.npz")
-    subset_from_ids(np.arange(3), small, "by hand").save(tmp_path / "other.npz")
+    subset_from_ids(np.arange(3), small_dataset, "by hand").save(tmp_path / "other.npz")
     write_npz(tmp_path / "influence.npz", {}, {**common_fields(digits), "format": "datapruning.influence", "version": 1})
     (tmp_path / "cut.npz").write_bytes((tmp_path / "s.npz").read_bytes()[:200])
     (tmp_path / "taken.csv").write_text("the only copy")
     (tmp_path / "empty").mkdir()
-    assert named in refused("export", *words)
+    assert named in expect_refusal("export", *words)
 
 
 @pytest.mark.parametrize("verb", ["select", "train"])
-def test_lists_that_fit_no_dataset_are_refused(refused: Refused, tmp_path: Path, verb: str) -> None:
+def test_lists_that_fit_no_dataset_are_refused(expect_refusal: ExpectRefusal, tmp_path: Path, verb: str) -> None:
     (tmp_path / "paths.txt").write_text("train/cat/3.png\n")
     np.save(tmp_path / "far.npy", np.array([1438]))
     words = ["--ids"] if verb == "select" else [*FAST, "--subset"]
-    assert "paths.txt, line 1: 'train/cat/3.png' is no sample id" in refused(verb, *words, "paths.txt")
-    assert "id 1438 is not in 0..1437" in refused(verb, *words, "far.npy")
-    assert "absent.txt is not there" in refused(verb, *words, "absent.txt")
+    assert "paths.txt, line 1: 'train/cat/3.png' is no sample id" in expect_refusal(verb, *words, "paths.txt")
+    assert "id 1438 is not in 0..1437" in expect_refusal(verb, *words, "far.npy")
+    assert "absent.txt is not there" in expect_refusal(verb, *words, "absent.txt")

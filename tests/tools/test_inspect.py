@@ -20,20 +20,20 @@ from datapruning.tools.inspect import describe
 
 
 @pytest.fixture
-def finished(make_context: Callable[..., Context], small: Dataset) -> FinishedRun:
+def finished(make_context: Callable[..., Context], small_dataset: Dataset) -> FinishedRun:
     """A student without a teacher."""
-    return dp.train(make_context(small), fraction=0.5, kd_weight=0)
+    return dp.train(make_context(small_dataset), fraction=0.5, kd_weight=0)
 
 
-def test_inspect_describes_scores_and_subsets(tmp_path: Path, small: Dataset) -> None:
-    scores = dp.score(small, "random", seed=7, out=tmp_path / "scores.npz")
-    dp.select(scores, 0.25, balance="class", data=small, out=tmp_path / "subset.npz")
+def test_inspect_describes_scores_and_subsets(tmp_path: Path, small_dataset: Dataset) -> None:
+    scores = dp.score(small_dataset, "random", seed=7, out=tmp_path / "scores.npz")
+    dp.select(scores, 0.25, balance="class", data=small_dataset, out=tmp_path / "subset.npz")
     description = "\n".join(describe(tmp_path / "scores.npz"))
     assert "a scores file, intact" in description
     assert "scorer random" in description
     assert f"highest {scores.values.max():.4g}" in description
     assert "seed 7" in description
-    assert small.fingerprint in description
+    assert small_dataset.fingerprint in description
     description = "\n".join(describe(tmp_path / "subset.npz"))
     assert "a subset file, intact" in description
     assert "of 120; scorer random, strategy top, balance class" in description
@@ -41,7 +41,7 @@ def test_inspect_describes_scores_and_subsets(tmp_path: Path, small: Dataset) ->
     dp.select(scores, 0.25, out=tmp_path / "ccs.npz", **drawn)  # type: ignore[arg-type]
     description = "\n".join(describe(tmp_path / "ccs.npz"))
     assert "strategy ccs (cutoff=0.25, strata=50), balance none" in description, "those that were not given too"
-    dp.subset_from_ids(np.arange(5), small, "by hand").save(tmp_path / "ids.npz")
+    dp.subset_from_ids(np.arange(5), small_dataset, "by hand").save(tmp_path / "ids.npz")
     assert "keeping 5 of 120; scorer ids, strategy ids" in "\n".join(describe(tmp_path / "ids.npz"))
 
 
@@ -50,7 +50,7 @@ def test_a_finished_run_tells_its_result(finished: FinishedRun) -> None:
     assert "a finished run, intact" in description
     for key in ("test_accuracy", "kept", "total", "scorer", "budget", "dataset"):
         assert f"  {key}: {getattr(finished.result, key)}" in description
-    assert re.search(r"\n  made with threads \d+, device cpu, data made-up, torch [^,{}]+, loader memory$", description)
+    assert re.search(r"\n  made with threads \d+, device cpu, data generated, torch [^,{}]+, loader memory$", description)
 
 
 def test_an_unfinished_run_tells_how_far_it_is(finished: FinishedRun) -> None:

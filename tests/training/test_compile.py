@@ -15,7 +15,7 @@ from datapruning.data.dataset import Dataset
 from datapruning.errors import InvalidValue
 from datapruning.io.tensors import load_tensors
 from datapruning.runs.context import Context
-from tests.conftest import Answer, fast_arguments
+from tests.conftest import CommandResult, fast_options
 
 NET = """
 from torch import nn
@@ -27,14 +27,14 @@ def net(channels, classes):
 
 @pytest.mark.skipif(shutil.which("c++") is None and shutil.which("g++") is None, reason="no C++ compiler here")
 def test_a_compiled_run_has_the_same_bits_again(
-    make_context: Callable[..., Context], small: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_context: Callable[..., Context], small_dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "compiled_net.py").write_text(NET)
     monkeypatch.chdir(tmp_path)
     settings = ("train.model=compiled_net:net", "train.batch_size=60", "train.lr=0.01")
 
     def trained(position: str, *more: str) -> dict[str, Tensor]:
-        context = make_context(small, *settings, *more, workspace=tmp_path / position)
+        context = make_context(small_dataset, *settings, *more, workspace=tmp_path / position)
         return load_tensors(dp.train(context, fraction=1, kd_weight=0).folder / "model.safetensors")[0]
 
     plain, first, again = trained("a"), trained("b", "train.compile=true"), trained("c", "train.compile=true")
@@ -44,7 +44,7 @@ def test_a_compiled_run_has_the_same_bits_again(
 
 
 def test_where_the_compiler_does_not_work_one_line_says_so(
-    dprune: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+    dprune: Callable[..., CommandResult], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Failed(RuntimeError):
         """As torch's own."""
@@ -58,7 +58,7 @@ def test_where_the_compiler_does_not_work_one_line_says_so(
         return call
 
     monkeypatch.setattr(torch, "compile", stand_in)
-    answer = dprune("train", "--fraction", 0.5, "--kd-weight", 0, "--set", "train.compile=true", *fast_arguments())
+    answer = dprune("train", "--fraction", 0.5, "--kd-weight", 0, "--set", "train.compile=true", *fast_options())
     assert answer.code == 2
     why = "InvalidCxxCompiler: No working C++ compiler found"
     line = f"dprune: train.compile: torch.compile fails here ({why}); set it to false"

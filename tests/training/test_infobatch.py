@@ -33,10 +33,10 @@ from datapruning.training.losses import CrossEntropy, DistillationLoss, Loss, Lo
 from datapruning.training.reproducibility import reproducible
 from datapruning.training.schedules import planned_steps
 from datapruning.training.state import TrainState
-from tests.conftest import fast_arguments
+from tests.conftest import fast_options
 from tests.helpers.trainers import fit
 
-Maker = Callable[..., Context]
+MakeContext = Callable[..., Context]
 PRUNED = TrainConfig(epochs=8, batch_size=16, lr=0.05, infobatch=0.5, infobatch_until=0.75)
 
 
@@ -154,10 +154,12 @@ def test_ids_never_go_through_floats_and_their_order_does_not_matter() -> None:
 # The training
 
 
-def test_easy_samples_are_skipped_between_the_first_epoch_and_the_last_ones(make_context: Maker, small: Dataset) -> None:
-    context, seen = make_context(small), Presented()
+def test_easy_samples_are_skipped_between_the_first_epoch_and_the_last_ones(
+    make_context: MakeContext, small_dataset: Dataset
+) -> None:
+    context, seen = make_context(small_dataset), Presented()
     _, done = train(context, PRUNED, callbacks=[seen])
-    everything = set(range(small.total))
+    everything = set(range(small_dataset.total))
     complete = [epoch for epoch in range(8) if set(seen.ids[epoch]) == everything]
     assert complete == [0, 6, 7]
     last: dict[int, float] = {}
@@ -171,18 +173,18 @@ def test_easy_samples_are_skipped_between_the_first_epoch_and_the_last_ones(make
         last |= seen.losses[epoch]
     assert all(len(ids) == len(set(ids)) for ids in seen.ids.values())
     presented = sum(map(len, seen.ids.values()))
-    assert (done.samples_seen, done.samples_skipped) == (presented, 8 * small.total - presented)
+    assert (done.samples_seen, done.samples_skipped) == (presented, 8 * small_dataset.total - presented)
     assert done.updates == sum(-(-len(ids) // 16) for ids in seen.ids.values()) < done.step == 8 * 8
     assert [row.step for row in done.history][-1] == done.updates
 
 
-def test_it_trains_as_a_slow_reference_does(make_context: Maker, small: Dataset) -> None:
-    context = make_context(small)
+def test_it_trains_as_a_slow_reference_does(make_context: MakeContext, small_dataset: Dataset) -> None:
+    context = make_context(small_dataset)
     training = PRUNED.replace(epochs=4, infobatch_until=1.0, momentum=0.0, weight_decay=0.0)
     model, done = train(context, training, lr_schedule=lambda step: 0.01)
 
     slow = context.new_model("convnet", 0)
-    losses, ids = np.full(small.total, np.nan, np.float32), np.arange(small.total)
+    losses, ids = np.full(small_dataset.total, np.nan, np.float32), np.arange(small_dataset.total)
     with reproducible(1):
         for epoch in range(4):
             weights = epoch_weights(ids, losses, 0.5, 0, epoch)
@@ -202,25 +204,27 @@ def test_it_trains_as_a_slow_reference_does(make_context: Maker, small: Dataset)
                 losses[batch.ids] = item.numpy()
                 total += float((counts * item).sum())
                 hits += float((counts * (logits.argmax(1) == batch.labels)).sum())
-            assert done.history[epoch].loss == pytest.approx(total / small.total, rel=1e-4)
-            assert done.history[epoch].train_accuracy == pytest.approx(100 * hits / small.total, rel=1e-4)
+            assert done.history[epoch].loss == pytest.approx(total / small_dataset.total, rel=1e-4)
+            assert done.history[epoch].train_accuracy == pytest.approx(100 * hits / small_dataset.total, rel=1e-4)
     for actual, its in zip(model.parameters(), slow.parameters(), strict=True):
         torch.testing.assert_close(actual, its, rtol=1e-3, atol=1e-5)
     assert done.samples_skipped > 0
 
 
 @pytest.mark.parametrize("budget", ["epochs", "steps"])
-def test_a_pruned_epoch_passes_its_whole_part_of_the_schedule(make_context: Maker, small: Dataset, budget: str) -> None:
+def test_a_pruned_epoch_passes_its_whole_part_of_the_schedule(
+    make_context: MakeContext, small_dataset: Dataset, budget: str
+) -> None:
     asked: list[int] = []
     seen = Presented()
-    training, ids = PRUNED.replace(epochs=6, budget=budget), np.arange(0, small.total, 3)  # 40 samples, 3 updates
+    training, ids = PRUNED.replace(epochs=6, budget=budget), np.arange(0, small_dataset.total, 3)  # 40 samples, 3 updates
 
     def rate(step: int) -> float:
         asked.append(step)
         return 0.01
 
-    _, done = train(make_context(small), training, ids, lr_schedule=rate, callbacks=[seen])
-    steps = planned_steps(training, 40, small.total)
+    _, done = train(make_context(small_dataset), training, ids, lr_schedule=rate, callbacks=[seen])
+    steps = planned_steps(training, 40, small_dataset.total)
     assert done.step == steps
     assert asked == sorted(set(asked))
     assert asked[-1] == steps - 1
@@ -236,35 +240,35 @@ def test_a_pruned_epoch_passes_its_whole_part_of_the_schedule(make_context: Make
     assert done.samples_seen + done.samples_skipped == sum(sizes[:steps])
 
 
-def test_a_checkpoint_holds_ids_and_losses(make_context: Maker, small: Dataset, tmp_path: Path) -> None:
+def test_a_checkpoint_holds_ids_and_losses(make_context: MakeContext, small_dataset: Dataset, tmp_path: Path) -> None:
     left = Checkpoint(tmp_path / "left.safetensors")
-    train(make_context(small), PRUNED, stop_epoch=2, save_final_to=left)
+    train(make_context(small_dataset), PRUNED, stop_epoch=2, save_final_to=left)
     tensors, _ = load_tensors(left.path)
     assert tensors["extra.infobatch.ids"].dtype == torch.int64
-    assert tensors["extra.infobatch.losses"].shape == (small.total,)
+    assert tensors["extra.infobatch.losses"].shape == (small_dataset.total,)
 
 
 def test_samples_that_join_half_way_are_not_skipped_before_they_were_seen(
-    make_context: Maker, small: Dataset, tmp_path: Path
+    make_context: MakeContext, small_dataset: Dataset, tmp_path: Path
 ) -> None:
-    context, left, seen = make_context(small), Checkpoint(tmp_path / "left.safetensors"), Presented()
-    few = np.arange(0, small.total, 2)
+    context, left, seen = make_context(small_dataset), Checkpoint(tmp_path / "left.safetensors"), Presented()
+    few = np.arange(0, small_dataset.total, 2)
     _, first = train(context, PRUNED, few, stop_epoch=2, save_final_to=left)
     assert first.samples_skipped > 0
     _, done = train(context, PRUNED, init_from=left, callbacks=[seen])
-    assert set(range(1, small.total, 2)) <= set(seen.ids[2])
-    assert len(seen.ids[2]) < small.total, "the others' losses are known"
+    assert set(range(1, small_dataset.total, 2)) <= set(seen.ids[2])
+    assert len(seen.ids[2]) < small_dataset.total, "the others' losses are known"
     assert done.samples_skipped > first.samples_skipped
 
 
 def test_without_it_no_loss_of_a_single_sample_is_computed_and_until_0_is_without_it(
-    make_context: Maker, small: Dataset
+    make_context: MakeContext, small_dataset: Dataset
 ) -> None:
     class MeanOnly(CrossEntropy):
         def per_sample(self, logits: Tensor, batch: Batch, epoch: int) -> LossTerms:
             raise AssertionError
 
-    context = make_context(small)
+    context = make_context(small_dataset)
     off, done = train(context, PRUNED.replace(infobatch=0.0), loss=MeanOnly())
     never, also = train(context, PRUNED.replace(infobatch_until=0.0), loss=MeanOnly())
     assert same(off, never)
@@ -325,7 +329,7 @@ def test_teachers_and_proxies_cannot_have_it(tmp_path: Path, change: str) -> Non
     with pytest.raises(InvalidValue, match=r"r\.toml: (teacher|proxy)\.infobatch\w* is for students"):
         read_recipe(tmp_path / "r.toml", [change])
     with pytest.raises(InvalidValue, match="is for students"):
-        Recipe(name="mine", teacher=PRUNED)
+        Recipe(name="custom", teacher=PRUNED)
 
 
 @pytest.mark.parametrize("value", [-0.1, 0.91, 1.0, float("nan")])
@@ -348,9 +352,11 @@ def test_a_recipe_without_it_is_written_as_before_there_was_any_and_one_with_it_
 
 
 @pytest.fixture
-def short(make_context: Maker, small: Dataset) -> Context:
+def short(make_context: MakeContext, small_dataset: Dataset) -> Context:
     """Six epochs of small batches; the teacher's are two."""
-    return make_context(small, "train.epochs=6", "train.batch_size=16", "teacher.epochs=2", "kd.search_budget=1", threads=1)
+    return make_context(
+        small_dataset, "train.epochs=6", "train.batch_size=16", "teacher.epochs=2", "kd.search_budget=1", threads=1
+    )
 
 
 @pytest.mark.parametrize(("fraction", "weight"), [(1, 0), (0.5, 0.6), (0.5, "auto"), (1, "auto")])
@@ -378,21 +384,21 @@ def test_students_with_and_without_teachers_are_pruned_and_share_the_teacher(
 
 
 def test_a_searching_student_killed_anywhere_ends_as_one_that_was_not(
-    make_context: Maker, small: Dataset, tmp_path: Path, killed: Callable[..., Any]
+    make_context: MakeContext, small_dataset: Dataset, tmp_path: Path, kill_and_resume: Callable[..., Any]
 ) -> None:
     """In the trunk, in a probe, after the fork."""
     options = ("train.epochs=6", "train.batch_size=16", "teacher.epochs=1", "kd.search_budget=1", "train.infobatch=0.5")
-    complete = dp.train(make_context(small, *options, workspace=tmp_path / "whole", threads=1), fraction=0.5)
-    context = make_context(small, *options, workspace=tmp_path / "killed", threads=1)
+    complete = dp.train(make_context(small_dataset, *options, workspace=tmp_path / "whole", threads=1), fraction=0.5)
+    context = make_context(small_dataset, *options, workspace=tmp_path / "killed", threads=1)
     dp.teach(context)
-    resumed = killed(lambda: dp.train(context, fraction=0.5), 6, 5, 14, 5)
+    resumed = kill_and_resume(lambda: dp.train(context, fraction=0.5), 6, 5, 14, 5)
     a, b = (load_tensors(run.folder / "model.safetensors")[0] for run in (complete, resumed))
     assert all(a[name].numpy().tobytes() == b[name].numpy().tobytes() for name in a)
     assert resumed.result.infobatch == complete.result.infobatch
 
 
 def test_the_command_has_it_and_a_run_is_repeated(dprune: Callable[..., Any], tmp_path: Path) -> None:
-    more = [*fast_arguments(), "--set", "train.epochs=4"]
+    more = [*fast_options(), "--set", "train.epochs=4"]
     words = ["train", "--data", "digits", "--fraction", "0.2", "--kd-weight", "0", *more]
     assert dprune(*words, "--infobatch", "0.5", "--out", tmp_path / "a").code == 0
     assert tomllib.loads((tmp_path / "a" / "config.toml").read_text())["train"]["infobatch"] == 0.5
@@ -405,6 +411,6 @@ def test_the_command_has_it_and_a_run_is_repeated(dprune: Callable[..., Any], tm
     assert results[0]["samples_skipped"] > 0
 
 
-def test_the_command_refuses_a_share_that_cannot_be(refused: Callable[..., str]) -> None:
-    line = refused("train", "--data", "digits", "--fraction", "0.5", "--infobatch", "1")
+def test_the_command_refuses_a_share_that_cannot_be(expect_refusal: Callable[..., str]) -> None:
+    line = expect_refusal("train", "--data", "digits", "--fraction", "0.5", "--infobatch", "1")
     assert "infobatch lies in 0..0.9; got 1" in line

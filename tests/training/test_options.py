@@ -34,10 +34,10 @@ from datapruning.training.sparsity.prunable import prunable
 from datapruning.training.state import TrainState
 from datapruning.training.step import micro_batches
 from datapruning.utils.time_limit import TimeLimit
-from tests.conftest import Answer, fast_arguments
+from tests.conftest import CommandResult, fast_options
 from tests.helpers.trainers import fit
 
-Maker = Callable[..., Context]
+MakeContext = Callable[..., Context]
 SHORT = TrainConfig(model="tinynet8", epochs=3, batch_size=16, lr=0.05)
 ADAM = SHORT.replace(optimizer="adamw", lr=0.003)
 OPTIONS = {
@@ -71,14 +71,18 @@ def same(a: nn.Module, b: nn.Module) -> bool:
 
 @each_option
 def test_a_killed_run_resumes_with_the_same_bits(
-    make_context: Maker, small: Dataset, tmp_path: Path, training: TrainConfig, killed: Callable[..., Any]
+    make_context: MakeContext,
+    small_dataset: Dataset,
+    tmp_path: Path,
+    training: TrainConfig,
+    kill_and_resume: Callable[..., Any],
 ) -> None:
-    context = make_context(small)
+    context = make_context(small_dataset)
     complete, done = train(context, training)
     plain_run, _ = train(context, SHORT)
     assert not same(complete, plain_run), "the option does something"
     state = Checkpoint(tmp_path / "state.safetensors")
-    resumed, again = killed(lambda: train(context, training, checkpoint=state), 3, 10)
+    resumed, again = kill_and_resume(lambda: train(context, training, checkpoint=state), 3, 10)
     assert same(complete, resumed)
     assert [row.loss for row in again.history] == [row.loss for row in done.history]
     left = Checkpoint(tmp_path / "left.safetensors")
@@ -88,9 +92,9 @@ def test_a_killed_run_resumes_with_the_same_bits(
     )
 
 
-def test_a_checkpoint_holds_all_that_adamw_knows(make_context: Maker, small: Dataset, tmp_path: Path) -> None:
+def test_a_checkpoint_holds_all_that_adamw_knows(make_context: MakeContext, small_dataset: Dataset, tmp_path: Path) -> None:
     left = Checkpoint(tmp_path / "left.safetensors")
-    model, done = train(make_context(small), ADAM.replace(ema=0.9), save_final_to=left)
+    model, done = train(make_context(small_dataset), ADAM.replace(ema=0.9), save_final_to=left)
     tensors, _ = load_tensors(left.path)
     names = {name for name, _ in model.named_parameters()}
     for key in ("exp_avg", "exp_avg_sq", "step"):
@@ -101,8 +105,10 @@ def test_a_checkpoint_holds_all_that_adamw_knows(make_context: Maker, small: Dat
 
 
 @each_option
-def test_masks_hold_exactly_under_every_option(make_context: Maker, small: Dataset, training: TrainConfig) -> None:
-    context = make_context(small)
+def test_masks_hold_exactly_under_every_option(
+    make_context: MakeContext, small_dataset: Dataset, training: TrainConfig
+) -> None:
+    context = make_context(small_dataset)
     model = context.new_model(training.model, 0)
     rng = np.random.default_rng(0)
     bits = {name: rng.random(tuple(weight.shape)) < 0.3 for name, weight in prunable(model).items()}
@@ -154,15 +160,15 @@ def test_tensors_with_two_names_are_shown_and_come_back() -> None:
     assert torch.equal(model[0].weight, before)
 
 
-def test_observers_see_the_average_that_the_network_ends_with(make_context: Maker, small: Dataset) -> None:
+def test_observers_see_the_average_that_the_network_ends_with(make_context: MakeContext, small_dataset: Dataset) -> None:
     seen: list[Tensor] = []
 
     class Look(Callback):
         def on_epoch_end(self, epoch: int, model: nn.Module) -> None:
             seen.append(next(model.parameters()).detach().clone())
 
-    averaged, done = train(make_context(small), SHORT.replace(ema=0.9), callbacks=[Look()])
-    last, plain_done = train(make_context(small), SHORT)
+    averaged, done = train(make_context(small_dataset), SHORT.replace(ema=0.9), callbacks=[Look()])
+    last, plain_done = train(make_context(small_dataset), SHORT)
     assert torch.equal(seen[-1], next(averaged.parameters()))
     assert not same(averaged, last)
     assert [row.loss for row in done.history] == [row.loss for row in plain_done.history], "training is the same"
@@ -178,8 +184,10 @@ def without_norms() -> nn.Module:
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-def test_two_batches_an_update_are_one_of_twice_the_size(make_context: Maker, small: Dataset, optimizer: str) -> None:
-    context = make_context(small)
+def test_two_batches_an_update_are_one_of_twice_the_size(
+    make_context: MakeContext, small_dataset: Dataset, optimizer: str
+) -> None:
+    context = make_context(small_dataset)
     training = SHORT.replace(optimizer=optimizer, lr=0.01)
     parts, of_parts = train(context, training.replace(batch_size=8, grad_accum_steps=2), without_norms())
     complete, of_whole = train(context, training, without_norms())
@@ -212,8 +220,8 @@ def test_parts_of_a_batch_are_the_batch() -> None:
     assert complete[0][2] == 1
 
 
-def test_an_update_is_no_longer_than_the_clip(make_context: Maker, small: Dataset) -> None:
-    context = make_context(small)
+def test_an_update_is_no_longer_than_the_clip(make_context: MakeContext, small_dataset: Dataset) -> None:
+    context = make_context(small_dataset)
     once = SHORT.replace(epochs=1, batch_size=120, lr=2.0, momentum=0.0, weight_decay=0.0, warmup=0.0)
 
     def length(training: TrainConfig) -> float:
@@ -236,14 +244,14 @@ def test_norms_and_biases_can_go_undecayed() -> None:
     assert len(make_optimizer(model, SHORT).param_groups) == 1
 
 
-def test_both_groups_follow_the_schedule(make_context: Maker, small: Dataset) -> None:
-    still, _ = train(make_context(small), SHORT.replace(decay_norms_biases=False), lr_schedule=lambda step: 0.0)
-    fresh = make_context(small).new_model(SHORT.model, 0)
+def test_both_groups_follow_the_schedule(make_context: MakeContext, small_dataset: Dataset) -> None:
+    still, _ = train(make_context(small_dataset), SHORT.replace(decay_norms_biases=False), lr_schedule=lambda step: 0.0)
+    fresh = make_context(small_dataset).new_model(SHORT.model, 0)
     assert all(torch.equal(a, b) for a, b in zip(still.parameters(), fresh.parameters(), strict=True))
 
 
 def test_the_network_goes_through_torch_compile_and_shares_its_weights(
-    make_context: Maker, small: Dataset, monkeypatch: pytest.MonkeyPatch
+    make_context: MakeContext, small_dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The compiler itself takes minutes on a busy machine: a stand-in counts what goes through it."""
     batches: list[int] = []
@@ -259,9 +267,9 @@ def test_the_network_goes_through_torch_compile_and_shares_its_weights(
         return call
 
     monkeypatch.setattr(torch, "compile", stand_in)
-    compiled, done = train(make_context(small), SHORT.replace(compile=True))
+    compiled, done = train(make_context(small_dataset), SHORT.replace(compile=True))
     assert sum(batches) == done.samples_seen
-    assert same(compiled, train(make_context(small), SHORT)[0])
+    assert same(compiled, train(make_context(small_dataset), SHORT)[0])
     assert sum(batches) == done.samples_seen, "only on request"
 
 
@@ -323,12 +331,14 @@ def test_a_bad_option_is_refused_and_says_what_would_be_right(tmp_path: Path, ch
     assert named in str(raised.value)
 
 
-def test_options_that_do_not_go_together_are_refused(tmp_path: Path, make_context: Maker, small: Dataset) -> None:
+def test_options_that_do_not_go_together_are_refused(
+    tmp_path: Path, make_context: MakeContext, small_dataset: Dataset
+) -> None:
     with pytest.raises(InvalidValue, match="compile and infobatch"):
         TrainConfig(compile=True, infobatch=0.5)
     with pytest.raises(InvalidValue, match="first beta"):
         TrainConfig(optimizer="adamw", momentum=1.0)
-    context = make_context(small, "self_distill.method=cs-kd", "train.grad_accum_steps=2")
+    context = make_context(small_dataset, "self_distill.method=cs-kd", "train.grad_accum_steps=2")
     with pytest.raises(InvalidValue, match="grad_accum_steps 2 do not go together"):
         dp.train(context, fraction=1, kd_weight=0, out=tmp_path / "student")
     assert not (tmp_path / "student").exists()
@@ -338,9 +348,9 @@ def test_options_that_do_not_go_together_are_refused(tmp_path: Path, make_contex
 
 
 def test_a_limit_stops_at_an_epoch_s_end_and_the_next_call_goes_on(
-    make_context: Maker, small: Dataset, tmp_path: Path
+    make_context: MakeContext, small_dataset: Dataset, tmp_path: Path
 ) -> None:
-    context = make_context(small)
+    context = make_context(small_dataset)
     complete, done = train(context, SHORT)
     path = tmp_path / "state.safetensors"
     for epoch in (1, 2):
@@ -356,8 +366,8 @@ def test_a_limit_stops_at_an_epoch_s_end_and_the_next_call_goes_on(
             TimeLimit(seconds)
 
 
-def test_the_command_says_so_and_ends_where_an_unlimited_one_does(dprune: Callable[..., Answer]) -> None:
-    words = ["train", "--fraction", 0.2, "--kd-weight", 0, *fast_arguments(), "--set", "train.model=tinynet8"]
+def test_the_command_says_so_and_ends_where_an_unlimited_one_does(dprune: Callable[..., CommandResult]) -> None:
+    words = ["train", "--fraction", 0.2, "--kd-weight", 0, *fast_options(), "--set", "train.model=tinynet8"]
     complete = dprune(*words, "--out", "whole")
     assert complete.code == 0
     limited = dprune(*words, "--out", "limited", "--max-seconds", 0.001)
@@ -370,15 +380,15 @@ def test_the_command_says_so_and_ends_where_an_unlimited_one_does(dprune: Callab
     assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
 
 
-def test_no_time_at_all_is_refused(refused: Callable[..., str]) -> None:
-    assert "a time limit is more than 0 seconds; got 0 (--max-seconds)" in refused(
+def test_no_time_at_all_is_refused(expect_refusal: Callable[..., str]) -> None:
+    assert "a time limit is more than 0 seconds; got 0 (--max-seconds)" in expect_refusal(
         "train", "--fraction", 0.5, "--max-seconds", 0
     )
 
 
-def test_a_student_says_what_it_was_trained_with(make_context: Maker, small: Dataset) -> None:
-    usual = dp.train(make_context(small, "train.model=tinynet8"), fraction=0.5, kd_weight=0)
-    other = dp.train(make_context(small, "train.model=tinynet8", "train.ema=0.5"), fraction=0.5, kd_weight=0)
+def test_a_student_says_what_it_was_trained_with(make_context: MakeContext, small_dataset: Dataset) -> None:
+    usual = dp.train(make_context(small_dataset, "train.model=tinynet8"), fraction=0.5, kd_weight=0)
+    other = dp.train(make_context(small_dataset, "train.model=tinynet8", "train.ema=0.5"), fraction=0.5, kd_weight=0)
     assert usual.folder != other.folder
     assert "ema = 0.5" in (other.folder / "config.toml").read_text()
     assert "ema = 0.0" in (usual.folder / "config.toml").read_text()

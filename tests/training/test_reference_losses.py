@@ -29,7 +29,7 @@ def test_every_mode_has_a_reference() -> None:
 
 @pytest.mark.parametrize("case", REFERENCE)
 def test_losses_are_those_of_the_reference(
-    make_context: Callable[..., Context], small: Dataset, monkeypatch: pytest.MonkeyPatch, case: str
+    make_context: Callable[..., Context], small_dataset: Dataset, monkeypatch: pytest.MonkeyPatch, case: str
 ) -> None:
     losses: list[float] = []
     record = NonFiniteGuard.record
@@ -39,7 +39,7 @@ def test_losses_are_those_of_the_reference(
         record(self, loss, location)
 
     monkeypatch.setattr(NonFiniteGuard, "record", watched)
-    context = make_context(small)
+    context = make_context(small_dataset)
     options = CASES[case](context)
     training = options.get("training", SHORT)
     options["training"] = training.replace(epochs=max(5, training.epochs))

@@ -30,7 +30,7 @@ from datapruning.training.schedules import learning_rate, planned_epochs, planne
 from datapruning.training.state import TrainState
 from tests.helpers.trainers import fit
 
-Maker = Callable[..., Context]
+MakeContext = Callable[..., Context]
 
 
 def train(context: Context, training: TrainConfig, ids: Any = None, **options: Any) -> tuple[nn.Module, TrainState]:
@@ -53,8 +53,10 @@ def same(a: nn.Module, b: nn.Module) -> bool:
 SHORT = TrainConfig(epochs=4, batch_size=16, lr=0.05)
 
 
-def test_same_configuration_gives_the_same_bits_and_another_seed_does_not(make_context: Maker, small: Dataset) -> None:
-    context = make_context(small)
+def test_same_configuration_gives_the_same_bits_and_another_seed_does_not(
+    make_context: MakeContext, small_dataset: Dataset
+) -> None:
+    context = make_context(small_dataset)
     first, _ = train(context, SHORT)
     again, _ = train(context, SHORT)
     other, _ = train(context, SHORT, seed=1)
@@ -62,28 +64,28 @@ def test_same_configuration_gives_the_same_bits_and_another_seed_does_not(make_c
     assert not same(first, other)
 
 
-def test_both_loaders_train_the_same_network(make_context: Maker, small: Dataset) -> None:
+def test_both_loaders_train_the_same_network(make_context: MakeContext, small_dataset: Dataset) -> None:
     pytest.importorskip("ffcv", reason="FFCV is not installed")
-    in_memory, _ = train(make_context(small, loader="memory"), SHORT)
-    ffcv, _ = train(make_context(small, loader="ffcv"), SHORT)
+    in_memory, _ = train(make_context(small_dataset, loader="memory"), SHORT)
+    ffcv, _ = train(make_context(small_dataset, loader="ffcv"), SHORT)
     assert same(in_memory, ffcv)
 
 
-def test_stopping_early_leaves_the_schedule_where_it_was(make_context: Maker, small: Dataset) -> None:
-    context = make_context(small)
+def test_stopping_early_leaves_the_schedule_where_it_was(make_context: MakeContext, small_dataset: Dataset) -> None:
+    context = make_context(small_dataset)
     _, done = train(context, SHORT)
     _, early = train(context, SHORT, stop_epoch=2)
     assert early.epoch == 2
     assert [row.loss for row in early.history] == [row.loss for row in done.history[:2]]
 
 
-def test_a_row_has_the_rate_of_its_epoch_s_last_update(make_context: Maker, small: Dataset) -> None:
-    _, done = train(make_context(small), SHORT, lr_schedule=lambda step: 0.001 * (step + 1))
+def test_a_row_has_the_rate_of_its_epoch_s_last_update(make_context: MakeContext, small_dataset: Dataset) -> None:
+    _, done = train(make_context(small_dataset), SHORT, lr_schedule=lambda step: 0.001 * (step + 1))
     assert [row.lr for row in done.history] == [0.001 * row.step for row in done.history]
 
 
-def test_a_training_in_two_parts_is_the_training(make_context: Maker, small: Dataset, tmp_path: Path) -> None:
-    context = make_context(small)
+def test_a_training_in_two_parts_is_the_training(make_context: MakeContext, small_dataset: Dataset, tmp_path: Path) -> None:
+    context = make_context(small_dataset)
     complete, done = train(context, SHORT)
     left = Checkpoint(tmp_path / "left.safetensors")
     train(context, SHORT, stop_epoch=2, save_final_to=left)
@@ -94,8 +96,8 @@ def test_a_training_in_two_parts_is_the_training(make_context: Maker, small: Dat
     assert same(complete, copy)
 
 
-def test_a_rate_of_ones_own_and_fewer_updates(make_context: Maker, small: Dataset, tmp_path: Path) -> None:
-    context = make_context(small)
+def test_a_rate_of_ones_own_and_fewer_updates(make_context: MakeContext, small_dataset: Dataset, tmp_path: Path) -> None:
+    context = make_context(small_dataset)
     left = Checkpoint(tmp_path / "left.safetensors")
     shared_prefix, done = train(context, SHORT, stop_epoch=1, save_final_to=left)
     asked: list[int] = []
@@ -112,26 +114,28 @@ def test_a_rate_of_ones_own_and_fewer_updates(make_context: Maker, small: Datase
     assert all(torch.equal(a, b) for a, b in zip(shared_prefix.parameters(), still.parameters(), strict=True))
 
 
-def test_recording_does_not_change_what_is_learned(make_context: Maker, small: Dataset, tmp_path: Path) -> None:
-    context = make_context(small)
+def test_recording_does_not_change_what_is_learned(
+    make_context: MakeContext, small_dataset: Dataset, tmp_path: Path
+) -> None:
+    context = make_context(small_dataset)
     plain, done = train(context, SHORT)
-    track = SampleStats(tmp_path / "track", SHORT.epochs, small.total)
-    changes = PredictionChange(tmp_path / "changes", small.total)
+    track = SampleStats(tmp_path / "track", SHORT.epochs, small_dataset.total)
+    changes = PredictionChange(tmp_path / "changes", small_dataset.total)
     recorded, _ = train(context, SHORT, callbacks=[Recorder(track, changes)])
     assert same(plain, recorded)
     shares = 100 * track["correct"].mean(1)
     np.testing.assert_allclose(shares, [row.train_accuracy for row in done.history])
 
 
-def test_training_learns(make_context: Maker, small: Dataset) -> None:
-    context = make_context(small)
+def test_training_learns(make_context: MakeContext, small_dataset: Dataset) -> None:
+    context = make_context(small_dataset)
     model, done = train(context, SHORT.replace(epochs=12))
     assert done.history[-1].loss < done.history[0].loss / 2
-    assert accuracy(model, context.loader("test"), np.arange(len(small.test)), context.views) > 80
+    assert accuracy(model, context.loader("test"), np.arange(len(small_dataset.test)), context.views) > 80
 
 
-def test_two_kept_samples_and_a_lone_last_sample_train(make_context: Maker, small: Dataset) -> None:
-    context = make_context(small)
+def test_two_kept_samples_and_a_lone_last_sample_train(make_context: MakeContext, small_dataset: Dataset) -> None:
+    context = make_context(small_dataset)
     _, done = train(context, SHORT, ids=np.array([7, 3]))
     assert done.samples_seen == 4 * 2
     _, done = train(context, SHORT, ids=np.arange(33))
@@ -139,20 +143,22 @@ def test_two_kept_samples_and_a_lone_last_sample_train(make_context: Maker, smal
     assert done.step == 4 * 2
 
 
-def test_the_steps_budget_gives_as_many_updates_as_the_full_data(make_context: Maker, small: Dataset) -> None:
-    context = make_context(small)
+def test_the_steps_budget_gives_as_many_updates_as_the_full_data(make_context: MakeContext, small_dataset: Dataset) -> None:
+    context = make_context(small_dataset)
     training = SHORT.replace(budget="steps")
     ids = np.arange(20)
-    assert planned_steps(training, 20, small.total) == 4 * math.ceil(small.total / 16)
-    assert planned_epochs(training, 20, small.total) == math.ceil(planned_steps(training, 20, small.total) / 2)
+    assert planned_steps(training, 20, small_dataset.total) == 4 * math.ceil(small_dataset.total / 16)
+    assert planned_epochs(training, 20, small_dataset.total) == math.ceil(
+        planned_steps(training, 20, small_dataset.total) / 2
+    )
     _, done = train(context, training, ids=ids)
-    assert done.step == planned_steps(training, 20, small.total)
-    assert done.epoch == planned_epochs(training, 20, small.total)
+    assert done.step == planned_steps(training, 20, small_dataset.total)
+    assert done.epoch == planned_epochs(training, 20, small_dataset.total)
 
 
-def test_a_loss_that_is_no_number_ends_the_run_with_a_reason(make_context: Maker, small: Dataset) -> None:
+def test_a_loss_that_is_no_number_ends_the_run_with_a_reason(make_context: MakeContext, small_dataset: Dataset) -> None:
     with pytest.raises(DataPruningError, match=r"loss became (nan|inf).*lower the learning rate"):
-        train(make_context(small), SHORT.replace(lr=1e6))
+        train(make_context(small_dataset), SHORT.replace(lr=1e6))
 
 
 def test_thread_count_and_kernels_are_put_back() -> None:
@@ -180,15 +186,15 @@ def test_learning_rate_reference_values() -> None:
     assert learning_rate(cosine, 4, 9) == pytest.approx(0.5)  # the middle of half a cosine
 
 
-def test_predictions_do_not_depend_on_how_many_are_asked_for(make_context: Maker, small: Dataset) -> None:
-    context = make_context(small)
+def test_predictions_do_not_depend_on_how_many_are_asked_for(make_context: MakeContext, small_dataset: Dataset) -> None:
+    context = make_context(small_dataset)
     model, _ = train(context, SHORT)
 
     def logits(ids: Any) -> Tensor:
         return torch.cat([part for _, _, part in predict(model, context.loader("train"), ids, context.views, rows=64)])
 
-    everything = logits(np.arange(small.total))
-    assert everything.shape == (small.total, 4)
+    everything = logits(np.arange(small_dataset.total))
+    assert everything.shape == (small_dataset.total, 4)
     for count in (1, 3, 64, 65):
         assert torch.equal(logits(np.arange(count)), everything[:count])
     assert model.training

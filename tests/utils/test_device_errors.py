@@ -14,7 +14,7 @@ from datapruning.errors import DeviceError, OutOfMemory
 from datapruning.io.trial_store import TrialStore
 from datapruning.training.step import optimizer_step
 from datapruning.utils.device_errors import as_device_error, translate_device_errors
-from tests.conftest import Answer, fast_arguments
+from tests.conftest import CommandResult, fast_options
 
 OF_A_GPU = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 7.79 GiB")
 OF_THE_MACHINE = RuntimeError(
@@ -82,9 +82,9 @@ def test_other_errors_stay_what_they_are(other: Exception) -> None:
     [(OF_A_GPU, "student: the GPU's memory is too small for 64 samples"), (LOST, "student: the GPU failed (CUDA error: ")],
 )
 def test_a_student_that_ends_so_goes_on_where_it_was(
-    dprune: Callable[..., Answer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, message: str
+    dprune: Callable[..., CommandResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, message: str
 ) -> None:
-    words = ["train", "--fraction", "0.3", "--kd-weight", "0", "--device", "cpu", *fast_arguments()]
+    words = ["train", "--fraction", "0.3", "--kd-weight", "0", "--device", "cpu", *fast_options()]
     words += ["--set", "train.epochs=3", "--set", "train.batch_size=64"]
     updates = list[int]()
 
@@ -106,7 +106,7 @@ def test_a_student_that_ends_so_goes_on_where_it_was(
     assert (tmp_path / "a" / "model.safetensors").read_bytes() == (tmp_path / "b" / "model.safetensors").read_bytes()
 
 
-def test_memory_elsewhere_is_one_line(dprune: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_elsewhere_is_one_line(dprune: Callable[..., CommandResult], monkeypatch: pytest.MonkeyPatch) -> None:
     def fails() -> None:
         raise MemoryError("Unable to allocate 3.00 GiB for an array")
 

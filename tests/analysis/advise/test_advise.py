@@ -24,11 +24,11 @@ from datapruning.io.json import read_json
 from datapruning.runs.context import Context
 from datapruning.training import trainer
 from datapruning.training.evaluate import decode_bits, encode_bits
-from tests.conftest import Answer, fast_arguments, made_up
+from tests.conftest import CommandResult, fast_options, make_dataset
 from tests.robustness.test_bad_input import teacher_folder
 
 MakeContext = Callable[..., Context]
-FAST = [*fast_arguments(), "--set", "train.model=tinynet8", "--set", "teacher.model=tinynet8"]
+FAST = [*fast_options(), "--set", "train.model=tinynet8", "--set", "teacher.model=tinynet8"]
 TINY = ("train.model=tinynet8", "teacher.model=tinynet8", "train.epochs=1", "teacher.epochs=1")
 """Every training in a tenth of a second; teacher and reference alike."""
 
@@ -63,7 +63,7 @@ def bare(advice: Advice) -> dict[str, Any]:
     return dict(timeless(record(advice)))
 
 
-def test_the_command_answers_in_one_line(dprune: Callable[..., Answer], tmp_path: Path) -> None:
+def test_the_command_answers_in_one_line(dprune: Callable[..., CommandResult], tmp_path: Path) -> None:
     answer = dprune("advise", "--tolerance", "50", *FAST)
     assert answer.code == 0, answer.err
     price, *_ = answer.err.splitlines()
@@ -177,7 +177,7 @@ def test_a_given_teacher_is_used_and_its_leakage_is_corrected(
     assert accuracy == pytest.approx(round(accuracy / 100 * 143) / 143 * 100, abs=0.01)
 
 
-def test_what_nothing_reaches_is_an_answer(dprune: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_nothing_reaches_is_an_answer(dprune: Callable[..., CommandResult], monkeypatch: pytest.MonkeyPatch) -> None:
     real = pilots_module.PilotRunner.pilot
 
     def poor(self: Any, pilot: Any) -> Any:
@@ -236,14 +236,18 @@ BAD = [
 
 
 @pytest.mark.parametrize(("words", "message"), BAD, ids=lambda v: "-".join(v) if isinstance(v, list) else "")
-def test_bad_input_is_one_line_and_writes_nothing(refused: Callable[..., str], words: list[str], message: str) -> None:
-    assert message in refused("advise", *FAST, *words)
+def test_bad_input_is_one_line_and_writes_nothing(
+    expect_refusal: Callable[..., str], words: list[str], message: str
+) -> None:
+    assert message in expect_refusal("advise", *FAST, *words)
 
 
-def test_a_dataset_too_small_for_a_holdout_is_refused(small: Dataset, make_context: MakeContext, tmp_path: Path) -> None:
+def test_a_dataset_too_small_for_a_holdout_is_refused(
+    small_dataset: Dataset, make_context: MakeContext, tmp_path: Path
+) -> None:
     with pytest.raises(InvalidValue, match="of 120 that is too few to measure a point of accuracy; it needs at least 1,000"):
-        advise(make_context(small))
-    many = made_up(1000, classes=4)
+        advise(make_context(small_dataset))
+    many = make_dataset(1000, classes=4)
     crowded = dataclasses.replace(many, class_names=tuple(f"class {k}" for k in range(250)))
     with pytest.raises(InvalidValue, match="900 samples of 250 classes"):
         advise(make_context(crowded))
@@ -251,19 +255,19 @@ def test_a_dataset_too_small_for_a_holdout_is_refused(small: Dataset, make_conte
 
 
 def test_a_teacher_of_other_data_is_refused(
-    refused: Callable[..., str], small: Dataset, digits: Dataset, tmp_path: Path
+    expect_refusal: Callable[..., str], small_dataset: Dataset, digits: Dataset, tmp_path: Path
 ) -> None:
-    other = teacher_folder(tmp_path / "other", small)
-    assert "4 classes, digits has 10" in refused("advise", *FAST, "--teacher", other)
+    other = teacher_folder(tmp_path / "other", small_dataset)
+    assert "4 classes, digits has 10" in expect_refusal("advise", *FAST, "--teacher", other)
     alike = teacher_folder(tmp_path / "alike", digits, fingerprint="0" * 64)
-    assert "another dataset" in refused("advise", *FAST, "--teacher", alike)
+    assert "another dataset" in expect_refusal("advise", *FAST, "--teacher", alike)
 
 
 def test_a_folder_that_holds_something_else_is_refused(digits: Dataset, make_context: MakeContext, tmp_path: Path) -> None:
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine/notes.txt").touch()
+    (tmp_path / "custom").mkdir()
+    (tmp_path / "custom/notes.txt").touch()
     with pytest.raises(OutputExists, match="holds something else"):
-        advise(make_context(digits, *TINY), 30.0, out=tmp_path / "mine")
+        advise(make_context(digits, *TINY), 30.0, out=tmp_path / "custom")
     advise(make_context(digits, *TINY), 60.0, out=tmp_path / "advice")
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "advice").rglob("*.json")}
     with pytest.raises(IncompatibleInputs, match=r"about\.seed is 0 there, 1 here"):

@@ -24,8 +24,8 @@ from datapruning.data.dataset import Dataset
 from datapruning.data.loaders.split_loaders import InMemoryLoader, MmapLoader
 from datapruning.errors import InvalidValue
 from datapruning.runs.context import Context
-from tests.conftest import Answer, made_up
-from tests.helpers.image_files import photos
+from tests.conftest import CommandResult, make_dataset
+from tests.helpers.image_files import make_image_folder
 
 RESIZED = AugmentPolicy(flip=True, crop=0, cutout=3, num_views=4, seed=5, size=12, scale=(0.2, 1.0))
 CPU = torch.device("cpu")
@@ -244,7 +244,7 @@ def test_without_scale_the_middle_is_cropped_and_mirrored_as_a_picture_of_its_ow
 
 
 def test_mixed_views_have_the_size_of_the_views() -> None:
-    data = made_up(60, side=16)
+    data = make_dataset(60, side=16)
     mixed = bound(RESIZED.replace(cutout=0)).for_subset(np.arange(60), CutMixPolicy(prob=1.0))
     loader = InMemoryLoader(data.train, CPU)
     (batch, seen), *_ = mixed.read(loader, [np.arange(60)], 0)
@@ -260,7 +260,7 @@ def test_mixed_views_have_the_size_of_the_views() -> None:
 
 
 def test_whoever_loads_them_the_views_are_the_same() -> None:
-    split, ids = made_up(70, side=16).train, np.arange(70)
+    split, ids = make_dataset(70, side=16).train, np.arange(70)
     orders = (training_batches(ids, 16, 0, 0), training_batches(ids, 33, 5, 1))
     result = [
         torch.cat([seen for _, seen in bound(RESIZED).read(loader, order, 3)])[np.argsort(np.concatenate(order))]
@@ -317,7 +317,7 @@ def net(channels, classes):
 
 
 def test_everything_that_asks_for_the_size_is_told_the_view_s(
-    make_context: Callable[..., Context], small: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_context: Callable[..., Context], small_dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A network that takes 6x6 pictures alone, on 8x8 data: teacher, soft labels, pruned student."""
     from datapruning.api.score import score
@@ -329,7 +329,7 @@ def test_everything_that_asks_for_the_size_is_told_the_view_s(
     sizes = ("views.size=6", "views.crop=0", "views.scale=[0.3,1.0]", "cutmix.prob=0.5")
     models = [f"{table}.model=only_six:net" for table in ("train", "teacher", "proxy", "ensemble_member")]
     context = make_context(
-        small,
+        small_dataset,
         *sizes,
         *models,
         "kd.teacher_candidates=['only_six:net']",
@@ -343,7 +343,7 @@ def test_everything_that_asks_for_the_size_is_told_the_view_s(
     train(context, subset=subset, kd_weight=0.5)
     train(context.with_sparsity(0.5, "snip"), subset=subset, kd_weight=0.0)
     with pytest.raises(InvalidValue, match=r"views\.size is 9, but the images are 8x8"):
-        make_context(small, "views.size=9")
+        make_context(small_dataset, "views.size=9")
 
 
 WORDS = ["--data", "pets", "--image-size", "20", "--image-format", "jpg:80", "--recipe", "folder", "--fraction", "0.5"]
@@ -353,8 +353,8 @@ SETTINGS = [
 ]  # fmt: skip
 
 
-def test_a_folder_of_many_sizes_goes_through_training(dprune: Callable[..., Answer], tmp_path: Path) -> None:
-    photos(tmp_path / "pets", 30, 6)
+def test_a_folder_of_many_sizes_goes_through_training(dprune: Callable[..., CommandResult], tmp_path: Path) -> None:
+    make_image_folder(tmp_path / "pets", 30, 6)
     words = [word for change in SETTINGS for word in ("--set", change)]
     first = dprune("train", *WORDS, "--scorer", "random", "--kd-weight", "0.5", *words, "--out", "run")
     assert first.code == 0, first.err
@@ -380,10 +380,10 @@ def test_a_folder_of_many_sizes_goes_through_training(dprune: Callable[..., Answ
     ],
 )
 def test_a_policy_that_cannot_be_is_refused_in_one_line(
-    refused: Callable[..., str], tmp_path: Path, change: str, named: str
+    expect_refusal: Callable[..., str], tmp_path: Path, change: str, named: str
 ) -> None:
-    photos(tmp_path / "pets")
-    assert named in refused("train", *WORDS, "--set", change)
+    make_image_folder(tmp_path / "pets")
+    assert named in expect_refusal("train", *WORDS, "--set", change)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")

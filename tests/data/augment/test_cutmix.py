@@ -30,7 +30,7 @@ from datapruning.training.losses import CrossEntropy, DistillationLoss, label_co
 COUNT = 90
 KEPT = np.arange(0, COUNT, 3)
 POLICY = AugmentPolicy(crop=2, num_views=4, seed=5)
-Maker = Callable[..., Context]
+MakeContext = Callable[..., Context]
 
 
 def loader_of(height: int = 7, width: int = 9, channels: int = 2) -> InMemoryLoader:
@@ -160,13 +160,15 @@ def test_the_loss_of_a_mixed_picture_has_both_labels_by_their_share() -> None:
         assert float(alone) == pytest.approx(float(mostly), rel=1e-4)
 
 
-def test_soft_labels_of_mixed_views_are_of_the_mixed_picture_and_of_one_subset(make_context: Maker, small: Dataset) -> None:
-    context = make_context(small, "cutmix.prob=0.8", "views.num_views=2", "teacher.epochs=1")
-    teacher = load_teacher(teach(context).folder, small, context.device)
+def test_soft_labels_of_mixed_views_are_of_the_mixed_picture_and_of_one_subset(
+    make_context: MakeContext, small_dataset: Dataset
+) -> None:
+    context = make_context(small_dataset, "cutmix.prob=0.8", "views.num_views=2", "teacher.epochs=1")
+    teacher = load_teacher(teach(context).folder, small_dataset, context.device)
 
     def cache_of(kept: Any) -> SoftLabelCache:
         views = context.views if kept is None else context.for_subset(kept).views
-        return SoftLabelCache(teacher, views, small.fingerprint, small.total, small.classes)
+        return SoftLabelCache(teacher, views, small_dataset.fingerprint, small_dataset.total, small_dataset.classes)
 
     kept = np.arange(0, 120, 2)
     cache, other = cache_of(kept), cache_of(np.arange(0, 120, 3))
@@ -180,13 +182,17 @@ def test_soft_labels_of_mixed_views_are_of_the_mixed_picture_and_of_one_subset(m
     assert cache.fill(context.loader("train"), kept, 2) == 0
 
 
-def test_a_student_with_mixed_views_is_reproducible_and_shares_its_teacher(make_context: Maker, small: Dataset) -> None:
-    plain = train(make_context(small), fraction=0.5, kd_weight=0.9)
-    mixed = train(make_context(small, "cutmix.prob=1.0"), fraction=0.5, kd_weight=0.9)
+def test_a_student_with_mixed_views_is_reproducible_and_shares_its_teacher(
+    make_context: MakeContext, small_dataset: Dataset
+) -> None:
+    plain = train(make_context(small_dataset), fraction=0.5, kd_weight=0.9)
+    mixed = train(make_context(small_dataset, "cutmix.prob=1.0"), fraction=0.5, kd_weight=0.9)
     assert mixed.folder != plain.folder
     assert mixed.result.teacher == plain.result.teacher
     assert mixed.result.soft_labels_computed > 0
-    again = train(make_context(small, "cutmix.prob=1.0"), fraction=0.5, kd_weight=0.9, out=mixed.folder.parent / "again")
+    again = train(
+        make_context(small_dataset, "cutmix.prob=1.0"), fraction=0.5, kd_weight=0.9, out=mixed.folder.parent / "again"
+    )
     weights = [(run.folder / "model.safetensors").read_bytes() for run in (mixed, again, plain)]
     assert weights[0] == weights[1] != weights[2]
     assert "prob = 1.0" in (mixed.folder / "config.toml").read_text()

@@ -24,11 +24,11 @@ from datapruning.data.image_folder.scan import scan_image_folder, split_holdout
 from datapruning.errors import InvalidFile, InvalidValue, UnknownName
 from datapruning.io.json import read_json, write_json
 from datapruning.utils.system import PROJECT_ROOT
-from tests.conftest import Answer, fast_arguments
-from tests.helpers.image_files import photos, picture, spoil
+from tests.conftest import CommandResult, fast_options
+from tests.helpers.image_files import corrupt_image, make_image_folder, write_image
 
-Dprune = Callable[..., Answer]
-Refused = Callable[..., str]
+Dprune = Callable[..., CommandResult]
+ExpectRefusal = Callable[..., str]
 ROOT = PROJECT_ROOT
 RED, BLUE = (200, 30, 30), (20, 30, 210)
 
@@ -42,7 +42,7 @@ def test_ids_and_classes_are_those_of_torchvision(tmp_path: Path) -> None:
 
     for role in ("train", "val"):
         for name in ("9/1.png", "10/2.PNG", "10/10.png", "a b/x.jpg", "a b/deep/er/y.bmp", "a b/deep-er/z.webp", "B/é.tif"):
-            picture(tmp_path / role / name, RED)
+            write_image(tmp_path / role / name, RED)
     (tmp_path / "train/9/notes.txt").write_text("no picture")
     classes, train, test = scan_image_folder(tmp_path, None)
     theirs = ImageFolder(tmp_path / "train")
@@ -55,9 +55,9 @@ def test_ids_and_classes_are_those_of_torchvision(tmp_path: Path) -> None:
 def test_hidden_files_and_links_in_a_circle_are_left_out(tmp_path: Path) -> None:
     for role in ("train", "test"):
         for name in ("a/1.png", "a/._1.png", "a/.thumbs/1.png", ".cache/1.png"):
-            picture(tmp_path / role / name, RED)
+            write_image(tmp_path / role / name, RED)
     (tmp_path / "train/a/again").symlink_to(tmp_path / "train")
-    picture(tmp_path / "elsewhere/2.png", RED)
+    write_image(tmp_path / "elsewhere/2.png", RED)
     (tmp_path / "train/a/more").symlink_to(tmp_path / "elsewhere")
     classes, train, _ = scan_image_folder(tmp_path, None)
     assert classes == ("a",)
@@ -65,7 +65,7 @@ def test_hidden_files_and_links_in_a_circle_are_left_out(tmp_path: Path) -> None
 
 
 def test_a_folder_is_a_dataset(tmp_path: Path) -> None:
-    data = opened(photos(tmp_path / "pets"), tmp_path / "runs")
+    data = opened(make_image_folder(tmp_path / "pets"), tmp_path / "runs")
     assert (data.name, data.total, len(data.test), data.class_names) == ("pets", 24, 8, ("cats", "dogs"))
     assert data.train.shape == (8, 8, 3)
     assert data.train_paths is not None
@@ -82,7 +82,7 @@ def test_pictures_are_decoded_once_and_anew_when_they_change(tmp_path: Path, mon
 
     decoded, real = [], module.decode
     monkeypatch.setattr(module, "decode", lambda content, size: (decoded.append(size), real(content, size))[1])
-    root = photos(tmp_path / "pets")
+    root = make_image_folder(tmp_path / "pets")
     first = opened(root, tmp_path / "runs")
     again = opened(root, tmp_path / "runs")
     assert decoded == [8] * 32
@@ -90,14 +90,14 @@ def test_pictures_are_decoded_once_and_anew_when_they_change(tmp_path: Path, mon
     np.testing.assert_array_equal(again.train.images, first.train.images)
     folder = next((tmp_path / "runs/cache").iterdir())
     assert (folder / "train.txt").read_text().split() == list(first.train_paths or ())
-    picture(root / "train/cats/1.png", BLUE)
+    write_image(root / "train/cats/1.png", BLUE)
     changed = opened(root, tmp_path / "runs")
     assert len(decoded) > 32
     assert changed.fingerprint != first.fingerprint
 
 
 def test_the_fingerprint_is_of_files_classes_and_size_and_not_of_the_place(tmp_path: Path) -> None:
-    root = photos(tmp_path / "pets")
+    root = make_image_folder(tmp_path / "pets")
     first = opened(root, tmp_path / "runs")
     shutil.copytree(root, tmp_path / "copied", copy_function=shutil.copyfile)
     assert opened(tmp_path / "copied", tmp_path / "other").fingerprint == first.fingerprint
@@ -109,7 +109,7 @@ def test_the_fingerprint_is_of_files_classes_and_size_and_not_of_the_place(tmp_p
 
 def test_the_source_opens_the_same_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    shutil.move(photos(tmp_path / "made") / "train", tmp_path / "pets")
+    shutil.move(make_image_folder(tmp_path / "made") / "train", tmp_path / "pets")
     data = opened(Path("pets"), tmp_path / "runs", holdout=0.25)
     assert data.source == f"{tmp_path / 'pets'}?image-size=8&holdout=0.25"
     monkeypatch.chdir("/")
@@ -130,7 +130,7 @@ def test_holding_out_takes_the_share_of_each_class_and_the_others_stay() -> None
 def test_held_out_pictures_are_the_test_set_and_ids_count_the_others(tmp_path: Path) -> None:
     for label, name in enumerate(("a", "b")):
         for number in range(10):
-            picture(tmp_path / f"pets/{name}/{number}.png", (20 * number, 100 * label, 0))
+            write_image(tmp_path / f"pets/{name}/{number}.png", (20 * number, 100 * label, 0))
     data = opened(tmp_path / "pets", tmp_path / "runs", holdout=0.2)
     assert np.bincount(data.train.labels).tolist() == [8, 8]
     assert np.bincount(data.test.labels).tolist() == [2, 2]
@@ -146,23 +146,23 @@ def test_held_out_pictures_are_the_test_set_and_ids_count_the_others(tmp_path: P
 
 def test_a_class_with_one_picture_and_a_train_folder_alone(tmp_path: Path) -> None:
     for number in range(9):
-        picture(tmp_path / f"pets/train/a/{number}.png", RED)
-    picture(tmp_path / "pets/train/b/only.png", BLUE)
+        write_image(tmp_path / f"pets/train/a/{number}.png", RED)
+    write_image(tmp_path / "pets/train/b/only.png", BLUE)
     data = opened(tmp_path / "pets", tmp_path / "runs", holdout=0.5)
     assert np.bincount(data.train.labels).tolist() == [4, 1]
     assert data.class_names == ("a", "b")
 
 
 def test_the_workspace_is_no_class(tmp_path: Path) -> None:
-    root = photos(tmp_path / "pets") / "train"
-    picture(root / "runs/report/1.png", RED)
+    root = make_image_folder(tmp_path / "pets") / "train"
+    write_image(root / "runs/report/1.png", RED)
     assert opened(root, root / "runs", holdout=0.25).class_names == ("cats", "dogs")
 
 
 def test_unreadable_pictures_keep_their_ids_and_are_never_selected(tmp_path: Path) -> None:
-    root = photos(tmp_path / "pets")
+    root = make_image_folder(tmp_path / "pets")
     for name, how in (("train/cats/1.png", "empty"), ("train/dogs/0.jpg", "truncated"), ("test/dogs/2.bmp", "text")):
-        spoil(root / name, how)
+        corrupt_image(root / name, how)
     data = opened(root, tmp_path / "runs", skip_unreadable=True)
     assert data.train_paths is not None
     assert [data.train_paths[i] for i in data.corrupt_ids] == ["train/cats/1.png", "train/dogs/0.jpg"]
@@ -184,8 +184,8 @@ def test_jpg_keeps_the_same_pictures_in_less_space(tmp_path: Path) -> None:
     root = tmp_path / "pets"
     for number in range(30):
         for name, colour in (("cats", RED), ("dogs", BLUE)):
-            picture(root / name / f"{number}.png", colour, (50 + number, 60))
-    spoil(root / "cats/7.png", "empty")
+            write_image(root / name / f"{number}.png", colour, (50 + number, 60))
+    corrupt_image(root / "cats/7.png", "empty")
     made = {
         form: dp.open_dataset(
             str(root), image_size=48, holdout=0.3, skip_unreadable=True, image_format=form, workspace=tmp_path / "runs"
@@ -208,8 +208,8 @@ def test_jpg_keeps_the_same_pictures_in_less_space(tmp_path: Path) -> None:
 
 
 def test_channel_sums_are_counted_while_decoding(tmp_path: Path) -> None:
-    root = photos(tmp_path / "pets")
-    spoil(root / "train/cats/3.jpg", "text")
+    root = make_image_folder(tmp_path / "pets")
+    corrupt_image(root / "train/cats/3.jpg", "text")
     data = opened(root, tmp_path / "runs", skip_unreadable=True)
     assert data.pixel_sums is not None
     pixels = data.train.images.reshape(-1, 3).astype(np.int64)
@@ -229,7 +229,7 @@ def test_channel_sums_are_counted_while_decoding(tmp_path: Path) -> None:
     ],
 )
 def test_a_broken_manifest_is_refused_with_advice(tmp_path: Path, changes: dict[str, Any], problem: str) -> None:
-    root = photos(tmp_path / "pets")
+    root = make_image_folder(tmp_path / "pets")
     opened(root, tmp_path / "runs")
     path = next((tmp_path / "runs").rglob("train.json"))
     write_json(path, {**read_json(path), **changes})
@@ -238,7 +238,7 @@ def test_a_broken_manifest_is_refused_with_advice(tmp_path: Path, changes: dict[
 
 
 def test_the_size_of_jpg_files_is_estimated_beforehand(dprune: Dprune, tmp_path: Path) -> None:
-    photos(tmp_path / "pets", 100, 20)
+    make_image_folder(tmp_path / "pets", 100, 20)
     answer = dprune("score", "--scorer", "random", "--data", "pets", "--image-size", "32", "--image-format", "jpg")
     assert answer.code == 0, answer.err
     message = re.search(r"folder pets: about ([0-9.]+) kB in all, memory-mapped", answer.err)
@@ -248,7 +248,7 @@ def test_the_size_of_jpg_files_is_estimated_beforehand(dprune: Dprune, tmp_path:
 
 
 def test_a_broken_jpg_cache_is_refused_with_its_name(tmp_path: Path) -> None:
-    root = photos(tmp_path / "pets")
+    root = make_image_folder(tmp_path / "pets")
     opened(root, tmp_path / "runs", image_format="jpg")
     path = next((tmp_path / "runs").rglob("train.jpgs"))
     complete = path.read_bytes()
@@ -263,7 +263,7 @@ def test_a_broken_jpg_cache_is_refused_with_its_name(tmp_path: Path) -> None:
 
 
 def test_a_killed_decoder_leaves_nothing_that_is_taken_for_whole(tmp_path: Path) -> None:
-    root = photos(tmp_path / "pets")
+    root = make_image_folder(tmp_path / "pets")
     complete = opened(root, tmp_path / "runs").train.images.copy()
     folder = next((tmp_path / "runs/cache").iterdir())
     (folder / "train.json").unlink()
@@ -274,7 +274,7 @@ def test_a_killed_decoder_leaves_nothing_that_is_taken_for_whole(tmp_path: Path)
 
 
 def test_a_broken_cache_is_refused_with_its_name(tmp_path: Path) -> None:
-    root = photos(tmp_path / "pets")
+    root = make_image_folder(tmp_path / "pets")
     opened(root, tmp_path / "runs")
     path = next((tmp_path / "runs").rglob("train.npy"))
     path.write_bytes(path.read_bytes()[:-9])
@@ -283,7 +283,7 @@ def test_a_broken_cache_is_refused_with_its_name(tmp_path: Path) -> None:
 
 
 def test_two_processes_decode_once(tmp_path: Path) -> None:
-    root = photos(tmp_path / "pets", 60, 10)
+    root = make_image_folder(tmp_path / "pets", 60, 10)
     code = "import sys, datapruning as dp; print(dp.open_dataset(sys.argv[1], image_size=8, workspace=sys.argv[2]).total)"
     command = [sys.executable, "-c", code, str(root), str(tmp_path / "runs")]
     both = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(2)]
@@ -316,8 +316,8 @@ def test_a_path_with_a_question_mark_is_a_path_if_it_is_there(tmp_path: Path) ->
 
 
 def test_a_student_is_trained_from_photographs_and_rerun_from_its_config(dprune: Dprune, tmp_path: Path) -> None:
-    photos(tmp_path / "pets", 20, 6)
-    words = ["train", "--data", "pets", "--image-size", "8", "--fraction", "0.5", "--kd-weight", "0", *fast_arguments()]
+    make_image_folder(tmp_path / "pets", 20, 6)
+    words = ["train", "--data", "pets", "--image-size", "8", "--fraction", "0.5", "--kd-weight", "0", *fast_options()]
     answer = dprune(*words, "--out", "run")
     assert answer.code == 0, answer.err
     assert "decoding folder pets, train: 40 images to 8x8, 7.7 kB" in answer.err
@@ -334,68 +334,68 @@ def test_a_student_is_trained_from_photographs_and_rerun_from_its_config(dprune:
 WORDS = ("score", "--scorer", "random", "--image-size", "8", "--data")
 
 
-def test_a_folder_that_is_not_there_is_refused(refused: Refused) -> None:
-    assert "folder my/photos is not there" in refused(*WORDS, "my/photos")
-    assert "a folder of images" in refused(*WORDS[:3], "--data", "photos")
+def test_a_folder_that_is_not_there_is_refused(expect_refusal: ExpectRefusal) -> None:
+    assert "folder my/photos is not there" in expect_refusal(*WORDS, "my/photos")
+    assert "a folder of images" in expect_refusal(*WORDS[:3], "--data", "photos")
 
 
-def test_folders_without_pictures_or_classes_are_refused(refused: Refused, tmp_path: Path) -> None:
+def test_folders_without_pictures_or_classes_are_refused(expect_refusal: ExpectRefusal, tmp_path: Path) -> None:
     (tmp_path / "bare/train").mkdir(parents=True)
     (tmp_path / "bare/test").mkdir()
-    assert "holds no class folders" in refused(*WORDS, "bare")
+    assert "holds no class folders" in expect_refusal(*WORDS, "bare")
     (tmp_path / "bare/train/cats").mkdir()
-    assert "holds no images" in refused(*WORDS, "bare")
+    assert "holds no images" in expect_refusal(*WORDS, "bare")
     (tmp_path / "loose").mkdir()
-    assert "holds no class folders" in refused(*WORDS, "loose", "--holdout", "0.1")
+    assert "holds no class folders" in expect_refusal(*WORDS, "loose", "--holdout", "0.1")
 
 
-def test_an_empty_class_folder_is_named(refused: Refused, tmp_path: Path) -> None:
-    (photos(tmp_path / "pets") / "train/emus").mkdir()
-    assert "class folder pets/train/emus holds no images" in refused(*WORDS, "pets")
+def test_an_empty_class_folder_is_named(expect_refusal: ExpectRefusal, tmp_path: Path) -> None:
+    (make_image_folder(tmp_path / "pets") / "train/emus").mkdir()
+    assert "class folder pets/train/emus holds no images" in expect_refusal(*WORDS, "pets")
 
 
-def test_train_and_test_with_different_classes_are_refused(refused: Refused, tmp_path: Path) -> None:
-    root = photos(tmp_path / "pets")
-    picture(root / "train/emus/1.png", RED)
-    assert "train and test have different classes: train alone has emus" in refused(*WORDS, "pets")
-    picture(root / "test/owls/1.png", RED)
-    assert "train alone has emus; test alone has owls" in refused(*WORDS, "pets")
+def test_train_and_test_with_different_classes_are_refused(expect_refusal: ExpectRefusal, tmp_path: Path) -> None:
+    root = make_image_folder(tmp_path / "pets")
+    write_image(root / "train/emus/1.png", RED)
+    assert "train and test have different classes: train alone has emus" in expect_refusal(*WORDS, "pets")
+    write_image(root / "test/owls/1.png", RED)
+    assert "train alone has emus; test alone has owls" in expect_refusal(*WORDS, "pets")
 
 
 @pytest.mark.parametrize("how", ["empty", "truncated", "text"])
 @pytest.mark.parametrize("name", ["train/cats/3.jpg", "test/dogs/2.bmp"])
-def test_an_unreadable_picture_is_named(refused: Refused, tmp_path: Path, name: str, how: str) -> None:
-    spoil(photos(tmp_path / "pets") / name, how)
-    answer = refused_after_decoding(refused, "pets")
+def test_an_unreadable_picture_is_named(expect_refusal: ExpectRefusal, tmp_path: Path, name: str, how: str) -> None:
+    corrupt_image(make_image_folder(tmp_path / "pets") / name, how)
+    answer = refused_after_decoding(expect_refusal, "pets")
     assert name in answer
     assert "--skip-unreadable" in answer
 
 
-def refused_after_decoding(refused: Refused, name: str) -> str:
+def refused_after_decoding(expect_refusal: ExpectRefusal, name: str) -> str:
     """Refused with one line, the announcements before it being silenced."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DPRUNE_QUIET", "1")
-        return refused(*WORDS, name)
+        return expect_refusal(*WORDS, name)
 
 
-def test_a_link_that_leads_nowhere_is_unreadable(refused: Refused, tmp_path: Path) -> None:
-    (photos(tmp_path / "pets") / "train/cats/lost.jpg").symlink_to(tmp_path / "nowhere.jpg")
-    assert "lost.jpg cannot be read as an image (No such file" in refused_after_decoding(refused, "pets")
+def test_a_link_that_leads_nowhere_is_unreadable(expect_refusal: ExpectRefusal, tmp_path: Path) -> None:
+    (make_image_folder(tmp_path / "pets") / "train/cats/lost.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    assert "lost.jpg cannot be read as an image (No such file" in refused_after_decoding(expect_refusal, "pets")
 
 
 def test_skip_unreadable_goes_on_and_lists_them(dprune: Dprune, tmp_path: Path) -> None:
-    spoil(photos(tmp_path / "pets") / "train/cats/3.jpg", "truncated")
+    corrupt_image(make_image_folder(tmp_path / "pets") / "train/cats/3.jpg", "truncated")
     answer = dprune(*WORDS, "pets", "--skip-unreadable")
     assert answer.code == 0, answer.err
     assert "1 images that cannot be read, never selected: train/cats/3.jpg" in answer.err
 
 
-def test_a_folder_without_test_pictures_needs_holdout(refused: Refused, tmp_path: Path) -> None:
-    root = photos(tmp_path / "pets")
-    assert "a holdout is for datasets without one (--holdout)" in refused(*WORDS, "pets", "--holdout", "0.1")
+def test_a_folder_without_test_pictures_needs_holdout(expect_refusal: ExpectRefusal, tmp_path: Path) -> None:
+    root = make_image_folder(tmp_path / "pets")
+    assert "a holdout is for datasets without one (--holdout)" in expect_refusal(*WORDS, "pets", "--holdout", "0.1")
     shutil.rmtree(root / "test")
-    assert "for example 0.1 (--holdout)" in refused(*WORDS, "pets")
-    assert "is not one image" in refused(*WORDS, "pets", "--holdout", "0.01")
+    assert "for example 0.1 (--holdout)" in expect_refusal(*WORDS, "pets")
+    assert "is not one image" in expect_refusal(*WORDS, "pets", "--holdout", "0.01")
 
 
 @pytest.mark.parametrize(
@@ -416,34 +416,38 @@ def test_a_folder_without_test_pictures_needs_holdout(refused: Refused, tmp_path
         (["--data", "pets?image-format=jpg:x"], "got jpg:x"),
     ],
 )
-def test_picture_options_that_make_no_sense_are_refused(refused: Refused, words: list[str], named: str) -> None:
-    assert named in refused("score", "--scorer", "random", *words)
+def test_picture_options_that_make_no_sense_are_refused(expect_refusal: ExpectRefusal, words: list[str], named: str) -> None:
+    assert named in expect_refusal("score", "--scorer", "random", *words)
 
 
-def test_a_workspace_that_cannot_be_written_is_refused(refused: Refused, tmp_path: Path) -> None:
-    photos(tmp_path / "pets")
+def test_a_workspace_that_cannot_be_written_is_refused(expect_refusal: ExpectRefusal, tmp_path: Path) -> None:
+    make_image_folder(tmp_path / "pets")
     (tmp_path / "taken").write_text("a file")
-    assert "taken" in refused(*WORDS, "pets", "--workspace", "taken")
+    assert "taken" in expect_refusal(*WORDS, "pets", "--workspace", "taken")
 
 
-def test_a_full_disk_is_said_beforehand(refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    photos(tmp_path / "pets")
+def test_a_full_disk_is_said_beforehand(
+    expect_refusal: ExpectRefusal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_image_folder(tmp_path / "pets")
     monkeypatch.setattr(
         "datapruning.data.image_folder.decode_cache.shutil.disk_usage", lambda path: SimpleNamespace(free=100)
     )
-    assert "6.1 kB are needed, 100 bytes are free" in refused(*WORDS, "pets")
+    assert "6.1 kB are needed, 100 bytes are free" in expect_refusal(*WORDS, "pets")
 
 
-def test_a_disk_that_fills_up_leaves_nothing(refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    photos(tmp_path / "pets")
+def test_a_disk_that_fills_up_leaves_nothing(
+    expect_refusal: ExpectRefusal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_image_folder(tmp_path / "pets")
 
     def full(*arguments: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("datapruning.data.image_folder.decode_cache.np.lib.format.write_array_header_1_0", full)
-    assert "the disk is full (" in refused_after_decoding(refused, "pets")
+    assert "the disk is full (" in refused_after_decoding(expect_refusal, "pets")
 
 
-def test_a_name_with_a_line_break_is_refused(refused: Refused, tmp_path: Path) -> None:
-    picture(photos(tmp_path / "pets") / "train/cats/a\nb.png", RED)
-    assert "has a line break" in refused(*WORDS, "pets")
+def test_a_name_with_a_line_break_is_refused(expect_refusal: ExpectRefusal, tmp_path: Path) -> None:
+    write_image(make_image_folder(tmp_path / "pets") / "train/cats/a\nb.png", RED)
+    assert "has a line break" in expect_refusal(*WORDS, "pets")

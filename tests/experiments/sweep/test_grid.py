@@ -39,7 +39,7 @@ def status_of(tmp_path: Path, asked: Grid) -> SweepStatus:
 
 
 def result(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A made-up run."""
+    """A generated run."""
     return {
         "test_accuracy": 80.0 + config["seed"], "kd_weight": 0.5 if config["kd_weight"] == "auto" else config["kd_weight"],
         "samples_seen": 300, "folder": f"runs/{config['seed']}", "seconds": {"train": 1.0, "teacher": 100.0},

@@ -21,10 +21,10 @@ from datapruning.io.tensors import load_tensors, save_tensors
 from datapruning.io.trial_store import Trial, TrialStore
 from datapruning.runs.context import Context
 from datapruning.utils.records import parse_record
-from tests.conftest import Answer, fast_arguments
+from tests.conftest import CommandResult, fast_options
 
 MakeContext = Callable[..., Context]
-FAST = [*fast_arguments(), "--threads", "1", "--device", "cpu"]
+FAST = [*fast_options(), "--threads", "1", "--device", "cpu"]
 CHANGES = ("teacher.epochs=2",)
 GRID: dict[str, Any] = {"fractions": "0.2,1", "scorers": "random,el2n", "kd_weights": "0,0.9", "seeds": 2}
 CHANGING = {"seconds", "subset", "folder", "soft_labels_computed"}
@@ -52,8 +52,8 @@ def same_bits(one: Sweep, other: Sweep) -> bool:
     )
 
 
-def test_every_row_is_one_train(small: Dataset, make_context: MakeContext, tmp_path: Path) -> None:
-    context = make_context(small, *CHANGES)
+def test_every_row_is_one_train(small_dataset: Dataset, make_context: MakeContext, tmp_path: Path) -> None:
+    context = make_context(small_dataset, *CHANGES)
     result = sweep(context, **GRID, out=tmp_path / "sweep")
     assert len(result.trials) == 12, "2 seeds of random and el2n at 0.2, and of everything, with and without KD"
     assert result.failures == ()
@@ -75,9 +75,9 @@ def test_every_row_is_one_train(small: Dataset, make_context: MakeContext, tmp_p
 
 
 def test_a_larger_grid_does_only_what_is_new(
-    small: Dataset, make_context: MakeContext, monkeypatch: pytest.MonkeyPatch
+    small_dataset: Dataset, make_context: MakeContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    context = make_context(small, *CHANGES)
+    context = make_context(small_dataset, *CHANGES)
     first = sweep(context, fractions="0.2", kd_weights="0", seeds=2)
     trained = []
     real = train
@@ -94,16 +94,16 @@ def test_a_larger_grid_does_only_what_is_new(
     assert [row.config["seed"] for row in larger.trials] == [1, 5, 2]
 
 
-def test_a_moved_sweep_goes_on(small: Dataset, make_context: MakeContext, tmp_path: Path) -> None:
-    context = make_context(small, *CHANGES)
+def test_a_moved_sweep_goes_on(small_dataset: Dataset, make_context: MakeContext, tmp_path: Path) -> None:
+    context = make_context(small_dataset, *CHANGES)
     sweep(context, fractions="0.2", kd_weights="0", seeds=1, out=tmp_path / "here")
     (tmp_path / "here").rename(tmp_path / "there")
     result = sweep(context, fractions="0.2", kd_weights="0", seeds=2, out=tmp_path / "there")
     assert all((result.folder / row.result["folder"] / "result.json").is_file() for row in result.trials)
 
 
-def test_teachers_are_a_dimension(small: Dataset, make_context: MakeContext, tmp_path: Path) -> None:
-    context = make_context(small, *CHANGES)
+def test_teachers_are_a_dimension(small_dataset: Dataset, make_context: MakeContext, tmp_path: Path) -> None:
+    context = make_context(small_dataset, *CHANGES)
     teachers = [teach(context, seed=seed, out=tmp_path / f"teacher-{seed}") for seed in (0, 1)]
     result = sweep(context, fractions="0.2", kd_weights="0,0.9", seeds=1, teachers=teachers)
     assert len(result.trials) == 3
@@ -118,9 +118,9 @@ def test_teachers_are_a_dimension(small: Dataset, make_context: MakeContext, tmp
 
 
 def test_a_row_that_fails_is_shown_and_can_be_retried(
-    small: Dataset, make_context: MakeContext, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    small_dataset: Dataset, make_context: MakeContext, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    context = make_context(small, *CHANGES)
+    context = make_context(small_dataset, *CHANGES)
     grid: dict[str, Any] = {"fractions": "0.2", "kd_weights": "0", "seeds": 3}
     real = train
 
@@ -144,9 +144,9 @@ def test_a_row_that_fails_is_shown_and_can_be_retried(
 
 
 def test_cost_is_said_before_anything_is_trained(
-    small: Dataset, make_context: MakeContext, capsys: pytest.CaptureFixture[str]
+    small_dataset: Dataset, make_context: MakeContext, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    context = make_context(small, *CHANGES)
+    context = make_context(small_dataset, *CHANGES)
     result = sweep(context, fractions="0.2,1", scorers="random,el2n", kd_weights="0,0.9", seeds=1)
     first, second, *shared = capsys.readouterr().err.splitlines()[:4]
     assert "6 trials, 2 fractions x 2 scorers x 2 KD weights" in first
@@ -161,24 +161,24 @@ def test_cost_is_said_before_anything_is_trained(
 
 
 def test_a_sweep_of_another_configuration_or_dataset_is_refused(
-    small: Dataset, make_context: MakeContext, tmp_path: Path, digits: Dataset
+    small_dataset: Dataset, make_context: MakeContext, tmp_path: Path, digits: Dataset
 ) -> None:
     grid: dict[str, Any] = {"fractions": "0.2", "kd_weights": "0", "seeds": 1, "out": tmp_path / "sweep"}
-    sweep(make_context(small, *CHANGES), **grid)
+    sweep(make_context(small_dataset, *CHANGES), **grid)
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(IncompatibleInputs, match=r"about\.recipe\.train\.epochs is 2 there, 3 here"):
-        sweep(make_context(small, *CHANGES, "train.epochs=3"), **grid)
+        sweep(make_context(small_dataset, *CHANGES, "train.epochs=3"), **grid)
     with pytest.raises(IncompatibleInputs, match=r"about\.threads is 1 there, 2 here"):
-        sweep(make_context(small, *CHANGES, threads=2), **grid)
-    with pytest.raises(IncompatibleInputs, match=r"about\.dataset is 'made-up' there, 'digits' here"):
+        sweep(make_context(small_dataset, *CHANGES, threads=2), **grid)
+    with pytest.raises(IncompatibleInputs, match=r"about\.dataset is 'generated' there, 'digits' here"):
         sweep(make_context(digits, *CHANGES), **grid)
     assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_teachers_that_cannot_teach_are_refused(
-    small: Dataset, digits: Dataset, make_context: MakeContext, tmp_path: Path
+    small_dataset: Dataset, digits: Dataset, make_context: MakeContext, tmp_path: Path
 ) -> None:
-    context = make_context(small, *CHANGES)
+    context = make_context(small_dataset, *CHANGES)
     teacher = teach(context, out=tmp_path / "teacher")
     other = teach(make_context(digits, "teacher.epochs=1"), out=tmp_path / "other")
     (tmp_path / "nothing").mkdir()
@@ -195,10 +195,10 @@ def test_teachers_that_cannot_teach_are_refused(
     assert not (tmp_path / "sweep").exists()
 
 
-def test_rows_of_two_teachers_are_never_mixed(small: Dataset, make_context: MakeContext, tmp_path: Path) -> None:
-    context = make_context(small, *CHANGES)
+def test_rows_of_two_teachers_are_never_mixed(small_dataset: Dataset, make_context: MakeContext, tmp_path: Path) -> None:
+    context = make_context(small_dataset, *CHANGES)
     sweep(context, fractions="0.2", kd_weights="0.9", seeds=1, out=tmp_path / "sweep")
-    elsewhere = make_context(small, *CHANGES, workspace=tmp_path / "elsewhere")
+    elsewhere = make_context(small_dataset, *CHANGES, workspace=tmp_path / "elsewhere")
     teach(elsewhere)
     (model,) = (tmp_path / "elsewhere/teachers").rglob("model.safetensors")
     tensors, _ = load_tensors(model)
@@ -210,29 +210,31 @@ def test_rows_of_two_teachers_are_never_mixed(small: Dataset, make_context: Make
     assert len(result.trials) == 2, "rows without a teacher have nothing to do with it"
 
 
-def test_a_place_that_holds_something_else_is_refused(small: Dataset, make_context: MakeContext, tmp_path: Path) -> None:
+def test_a_place_that_holds_something_else_is_refused(
+    small_dataset: Dataset, make_context: MakeContext, tmp_path: Path
+) -> None:
     (tmp_path / "folder").mkdir()
-    (tmp_path / "folder/mine.txt").touch()
-    for path in ("folder", "folder/mine.txt"):
+    (tmp_path / "folder/custom.txt").touch()
+    for path in ("folder", "folder/custom.txt"):
         with pytest.raises(OutputExists, match="holds something else"):
-            sweep(make_context(small), out=tmp_path / path)
-    assert [p.name for p in (tmp_path / "folder").iterdir()] == ["mine.txt"]
+            sweep(make_context(small_dataset), out=tmp_path / path)
+    assert [p.name for p in (tmp_path / "folder").iterdir()] == ["custom.txt"]
 
 
-def test_jobs_and_scorers_are_checked_first(small: Dataset, make_context: MakeContext, tmp_path: Path) -> None:
+def test_jobs_and_scorers_are_checked_first(small_dataset: Dataset, make_context: MakeContext, tmp_path: Path) -> None:
     with pytest.raises(InvalidValue, match="at least 1 worker is needed, got 0"):
-        sweep(make_context(small), jobs=0)
-    with pytest.raises(InvalidValue, match="workers cannot open made-up by its name"):
-        sweep(make_context(small), jobs=2)
+        sweep(make_context(small_dataset), jobs=0)
+    with pytest.raises(InvalidValue, match="workers cannot open generated by its name"):
+        sweep(make_context(small_dataset), jobs=2)
     with pytest.raises(UnknownName, match="did you mean 'el2n'"):
-        sweep(make_context(small), scorers="el2m")
+        sweep(make_context(small_dataset), scorers="el2m")
     with pytest.raises(InvalidValue, match=r"early_epoch is 5.*2 epochs"):
-        sweep(make_context(small, "evidence.early_epoch=5"), scorers="el2n")
+        sweep(make_context(small_dataset, "evidence.early_epoch=5"), scorers="el2n")
     assert not list(tmp_path.iterdir())
 
 
-def test_a_task_survives_the_way_to_a_worker(small: Dataset, make_context: MakeContext, tmp_path: Path) -> None:
-    context = make_context(small, "train.lr=0.125", "kd.weight_grid=[0.0, 1.0]")
+def test_a_task_survives_the_way_to_a_worker(small_dataset: Dataset, make_context: MakeContext, tmp_path: Path) -> None:
+    context = make_context(small_dataset, "train.lr=0.125", "kd.weight_grid=[0.0, 1.0]")
     trials = ({"n": 1, "teacher": None},)
     task = Task(entry="module:function", store=str(tmp_path), trials=trials, context=record_context(context, None))
     path = write_task(tmp_path, task)
@@ -258,11 +260,15 @@ BAD = [
 
 
 @pytest.mark.parametrize(("arguments", "message"), BAD, ids=lambda v: "-".join(v) if isinstance(v, list) else "")
-def test_bad_input_is_one_line_and_writes_nothing(refused: Callable[..., str], arguments: list[str], message: str) -> None:
-    assert message in refused("sweep", *FAST, *arguments)
+def test_bad_input_is_one_line_and_writes_nothing(
+    expect_refusal: Callable[..., str], arguments: list[str], message: str
+) -> None:
+    assert message in expect_refusal("sweep", *FAST, *arguments)
 
 
-def test_another_store_is_refused_by_the_command(dprune: Callable[..., Answer], tmp_path: Path, small: Dataset) -> None:
+def test_another_store_is_refused_by_the_command(
+    dprune: Callable[..., CommandResult], tmp_path: Path, small_dataset: Dataset
+) -> None:
     TrialStore(tmp_path / "other", {"benchmark": "of something"})
     before = sorted(tmp_path.rglob("*"))
     answer = dprune("sweep", "--out", "other", *FAST)

@@ -27,7 +27,7 @@ from datapruning.runs.context import Context
 from datapruning.runs.opening import open_context
 from datapruning.utils.cost import FORWARD_PASS_COST
 from datapruning.utils.hashing import config_hash
-from tests.conftest import fast_arguments
+from tests.conftest import fast_options
 
 MakeContext = Callable[..., Context]
 DIGEST = "888c782b258526df"
@@ -36,9 +36,9 @@ SMALL = ("train.model=tinynet8",)
 
 
 @pytest.fixture
-def context(small: Dataset, make_context: MakeContext) -> Context:
+def context(small_dataset: Dataset, make_context: MakeContext) -> Context:
     """A context of small students."""
-    return make_context(small, *SMALL)
+    return make_context(small_dataset, *SMALL)
 
 
 def rows(context: Context, **options: Any) -> list[dict[str, Any]]:
@@ -72,13 +72,13 @@ def test_a_row_carries_every_setting_of_its_variant(context: Context) -> None:
     assert json.loads(json.dumps(theirs)) == theirs
 
 
-def test_a_worker_knows_the_variant_from_the_row_alone(context: Context, small: Dataset) -> None:
+def test_a_worker_knows_the_variant_from_the_row_alone(context: Context, small_dataset: Dataset) -> None:
     settings_context = context.with_settings("sparsity", inner_steps=7).with_settings("self_distill", dlb_weight=0.25)
     base, variants = find_variants(settings_context, "0.9", "epsd", "dlb")
     (spec,) = variants
     spec = StudentSpec.from_config(json.loads(json.dumps(spec.config)))
     recipe = TypeAdapter(Recipe).validate_json(TypeAdapter(Recipe).dump_json(base.recipe))  # as a worker reads it
-    worker_context = open_context(small, recipe=recipe, device="cpu", loader="memory")
+    worker_context = open_context(small_dataset, recipe=recipe, device="cpu", loader="memory")
     expected = settings_context.with_sparsity(0.9, "epsd").with_settings("self_distill", method="dlb").recipe.to_dict()
     assert student_context(worker_context, spec).recipe.to_dict() == expected == student_context(base, spec).recipe.to_dict()
 
@@ -153,8 +153,8 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("arguments", "message"), REFUSED, ids=lambda v: v[0] if isinstance(v, list) else "")
-def test_the_command_refuses_in_one_line(refused: Callable[..., str], arguments: list[str], message: str) -> None:
-    assert message in refused("sweep", "--kd-weights", "0", *fast_arguments(), *arguments)
+def test_the_command_refuses_in_one_line(expect_refusal: Callable[..., str], arguments: list[str], message: str) -> None:
+    assert message in expect_refusal("sweep", "--kd-weights", "0", *fast_options(), *arguments)
 
 
 def test_the_price_counts_what_self_distillation_adds(context: Context) -> None:

@@ -23,10 +23,10 @@ from datapruning.io.locks import file_lock
 from datapruning.io.trial_store import TrialStore
 from datapruning.runs.opening import open_context
 from tests.conftest import FAST as CONTEXT
-from tests.conftest import Answer
+from tests.conftest import CommandResult
 from tests.experiments.sweep.test_sweep import CHANGES, FAST, same_bits
-from tests.helpers.fake_slurm import lives
-from tests.helpers.processes import command, until
+from tests.helpers.fake_slurm import is_alive
+from tests.helpers.processes import start_command, wait_until
 
 SHARED: dict[str, Any] = {"fractions": "0.1", "scorers": "random,el2n", "kd_weights": "0,0.9", "seeds": 2}
 WORDS = ["sweep", "--out", "s", *FAST]
@@ -71,16 +71,16 @@ def printed_by_workers(folder: Path) -> str:
 
 
 def test_workers_take_over_from_one_that_is_killed_and_go_on_past_a_trial_that_fails(
-    digits: Dataset, tmp_path: Path, dprune: Callable[..., Answer], undisturbed: Sweep
+    digits: Dataset, tmp_path: Path, dprune: Callable[..., CommandResult], undisturbed: Sweep
 ) -> None:
     folder = tmp_path / "s"
     blocked = folder / StudentSpec.from_config(undisturbed.trials[-1].config).run_folder(144)
-    with command(tmp_path, *WORDS, "--jobs", "2") as sweeping:
-        until(lambda: (folder / "store.json").exists())
+    with start_command(tmp_path, *WORDS, "--jobs", "2") as sweeping:
+        wait_until(lambda: (folder / "store.json").exists())
         blocked.mkdir(parents=True)
-        (blocked / "mine.txt").touch()
-        os.kill(until(lambda: running(folder)), signal.SIGKILL)
-        code, out, err = sweeping.end()
+        (blocked / "custom.txt").touch()
+        os.kill(wait_until(lambda: running(folder)), signal.SIGKILL)
+        code, out, err = sweeping.wait()
     assert code == 1
     assert re.search(rf"worker \d was ended by SIGKILL{IN_OR_AFTER}", err), err
     assert re.search(r"dprune: 1 of 8 \w+ failed, the first: s/runs/", err), err
@@ -94,7 +94,7 @@ def test_workers_take_over_from_one_that_is_killed_and_go_on_past_a_trial_that_f
     again = dprune(*WORDS)
     assert (again.code, again.out) == (1, out)
     assert "--retry-failed tries them again" in again.err
-    (blocked / "mine.txt").unlink()
+    (blocked / "custom.txt").unlink()
     complete = sweep_in(digits, tmp_path / "dprune-runs", out=folder, retry_failed=True)
     assert same_bits(complete, undisturbed)
     assert dprune(*WORDS).code == 0
@@ -108,11 +108,11 @@ def test_a_worker_dies_with_its_parent_and_another_process_goes_on(
     digits: Dataset, tmp_path: Path, undisturbed: Sweep
 ) -> None:
     folder = tmp_path / "s"
-    with command(tmp_path, *WORDS, "--jobs", "2") as sweeping:
-        pid = until(lambda: next((c["pid"] for c in claims(folder)), None))
+    with start_command(tmp_path, *WORDS, "--jobs", "2") as sweeping:
+        pid = wait_until(lambda: next((c["pid"] for c in claims(folder)), None))
         sweeping.process.kill()
         sweeping.process.wait()
-        until(lambda: not lives(pid), 30)
+        wait_until(lambda: not is_alive(pid), 30)
     assert len(list(TrialStore(folder, read_json(folder / "store.json")["about"]).trials())) < 8
     assert same_bits(sweep_in(digits, tmp_path / "dprune-runs", out=folder), undisturbed)
 
@@ -121,21 +121,21 @@ def test_jobs_of_submitit_go_on_without_the_command_and_one_that_is_killed_is_re
     digits: Dataset, tmp_path: Path, undisturbed: Sweep
 ) -> None:
     folder, locks = tmp_path / "s", ExitStack()
-    with command(tmp_path, *WORDS, *SUBMITIT) as first, locks:
-        until(lambda: (folder / "store.json").exists())
+    with start_command(tmp_path, *WORDS, *SUBMITIT) as first, locks:
+        wait_until(lambda: (folder / "store.json").exists())
         store = TrialStore(folder, read_json(folder / "store.json")["about"])
         for row in undisturbed.trials:  # nobody begins a trial before the second command is there
             locks.enter_context(file_lock(store.path(row.config)))
-        until(lambda: "2 jobs are submitted" in first.stderr())
+        wait_until(lambda: "2 jobs are submitted" in first.stderr())
         first.process.send_signal(signal.SIGINT)
-        code, _, err = first.end()
+        code, _, err = first.wait()
         assert code == 130, err
         assert "2 jobs are at work and go on without this command: the same command watches them again" in err
-        with command(tmp_path, *WORDS, *SUBMITIT) as second:
-            until(lambda: "2 jobs are of an earlier call at work" in second.stderr())
+        with start_command(tmp_path, *WORDS, *SUBMITIT) as second:
+            wait_until(lambda: "2 jobs are of an earlier call at work" in second.stderr())
             locks.close()
-            os.kill(until(lambda: running(folder)), signal.SIGKILL)
-            code, out, err = second.end()
+            os.kill(wait_until(lambda: running(folder)), signal.SIGKILL)
+            code, out, err = second.wait()
     assert code == 0, err
     assert re.search(rf"slurm [12] was ended \(FAILED\){IN_OR_AFTER}", err), err
     assert printed_by_workers(folder).count("teacher: convnet (") == 1, "one worker prepared, the other waited"
@@ -147,12 +147,12 @@ def test_a_ray_of_one_node_runs_the_same_trials_and_replaces_a_task_that_is_kill
     digits: Dataset, tmp_path: Path, undisturbed: Sweep
 ) -> None:
     words = [*WORDS, "--jobs", "2", "--launcher", "ray"]
-    with command(tmp_path, *words) as sweeping:
-        os.kill(until(lambda: running(tmp_path / "s")), signal.SIGKILL)
-        code, out, err = sweeping.end()
+    with start_command(tmp_path, *words) as sweeping:
+        os.kill(wait_until(lambda: running(tmp_path / "s")), signal.SIGKILL)
+        code, out, err = sweeping.wait()
     if "discovered a bug in Ray" in err:  # it aborts now and then where a killed task's answer comes late: nothing is lost
-        with command(tmp_path, *words) as again:
-            code, out, _ = again.end()
+        with start_command(tmp_path, *words) as again:
+            code, out, _ = again.wait()
     assert code == 0, err
     assert re.search(rf"ray [12]-\d+ was ended by SIGKILL{IN_OR_AFTER}", err), err
     assert same_bits(sweep_in(digits, tmp_path / "dprune-runs", out=tmp_path / "s"), undisturbed)
@@ -160,12 +160,12 @@ def test_a_ray_of_one_node_runs_the_same_trials_and_replaces_a_task_that_is_kill
 
 
 @pytest.mark.slow
-def test_jobs_make_the_ensemble_that_one_process_makes(tmp_path: Path, dprune: Callable[..., Answer]) -> None:
+def test_jobs_make_the_ensemble_that_one_process_makes(tmp_path: Path, dprune: Callable[..., CommandResult]) -> None:
     words = ["score", "--scorer", "memorization", *FAST, *MEMBERS]
     alone = dprune(*words, "--out", "alone.npz", "--workspace", "alone")
     assert alone.code == 0, alone.err
-    with command(tmp_path, *words, "--out", "jobs.npz", "--workspace", "jobs", *SUBMITIT) as scoring:
-        code, _, err = scoring.end()
+    with start_command(tmp_path, *words, "--out", "jobs.npz", "--workspace", "jobs", *SUBMITIT) as scoring:
+        code, _, err = scoring.wait()
     assert code == 0, err
     assert "member: 6 of 6 done" in err
     assert "1 epochs over" not in err, "nothing was left for the command itself"

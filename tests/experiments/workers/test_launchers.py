@@ -29,7 +29,7 @@ from datapruning.io.trial_store import FailedTrial, Trial, TrialStore
 from datapruning.runs.context import Context
 from tests.experiments.sweep.test_sweep import FAST
 from tests.helpers import fake_slurm
-from tests.helpers.processes import until
+from tests.helpers.processes import wait_until
 
 MakeContext = Callable[..., Context]
 
@@ -51,32 +51,34 @@ BAD = [
 
 @pytest.mark.parametrize(("words", "message"), BAD, ids=lambda v: "-".join(v) if isinstance(v, list) else "")
 def test_bad_input_is_one_line_and_writes_nothing(
-    refused: Callable[..., str], words: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    expect_refusal: Callable[..., str], words: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert message in refused("sweep", *FAST, *words)
-    assert message in refused("score", "--scorer", "memorization", *FAST, *words)
+    assert message in expect_refusal("sweep", *FAST, *words)
+    assert message in expect_refusal("score", "--scorer", "memorization", *FAST, *words)
 
 
-def test_a_missing_package_is_named_with_its_extra(refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_named_with_its_extra(
+    expect_refusal: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "submitit", None)
-    assert "pip install 'datapruning-toolkit[slurm]'" in refused("sweep", *FAST, "--launcher", "slurm")
+    assert "pip install 'datapruning-toolkit[slurm]'" in expect_refusal("sweep", *FAST, "--launcher", "slurm")
     find_spec = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name == "ray" else find_spec(name, *more))
-    assert "pip install 'datapruning-toolkit[ray]'" in refused("sweep", *FAST, "--launcher", "ray")
+    assert "pip install 'datapruning-toolkit[ray]'" in expect_refusal("sweep", *FAST, "--launcher", "ray")
 
 
-def test_workers_of_a_score_need_members_to_train(refused: Callable[..., str]) -> None:
-    assert "el2n, aum read none" in refused("score", "--scorer", "el2n,aum", "--jobs", "2", *FAST)
-    assert "at least 1 worker is needed, got 0 (--jobs)" in refused(
+def test_workers_of_a_score_need_members_to_train(expect_refusal: Callable[..., str]) -> None:
+    assert "el2n, aum read none" in expect_refusal("score", "--scorer", "el2n,aum", "--jobs", "2", *FAST)
+    assert "at least 1 worker is needed, got 0 (--jobs)" in expect_refusal(
         "score", "--scorer", "memorization", "--jobs", "0", *FAST
     )
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
-def test_what_the_command_trains_itself_needs_the_device_here(refused: Callable[..., str]) -> None:
+def test_what_the_command_trains_itself_needs_the_device_here(expect_refusal: Callable[..., str]) -> None:
     words = ["score", "--scorer", "memorization,el2n", "--launcher", "ray", *FAST, "--device", "cuda"]
-    assert "el2n: their proxies are trained by this command, and there is no GPU here" in refused(*words)
+    assert "el2n: their proxies are trained by this command, and there is no GPU here" in expect_refusal(*words)
 
 
 def test_a_gpu_may_be_where_the_workers_are_alone(tmp_path: Path) -> None:
@@ -222,7 +224,7 @@ def test_an_array_of_jobs_is_left_alone_and_found_again(case: Callable[..., Case
     settings = {"partition": "debug", "time": 30, "memory": 2.0, "setup": "export SAID=1", "cpus": 3, "gpus": 1}
     with pytest.raises(KeyboardInterrupt), slurm_jobs(first, 2, **settings) as jobs:
         jobs.submit(first.task)
-        until(lambda: first.status.refresh() == [] and len(first.status.running) == 2)
+        wait_until(lambda: first.status.refresh() == [] and len(first.status.running) == 2)
         raise KeyboardInterrupt
     (script,) = scripts(state)
     for option in (
@@ -258,7 +260,7 @@ def test_a_trial_is_blamed_for_a_death_but_not_for_the_end_of_a_job_s_time(case:
         if not news and number < len(ends) and jobs.process(f"slurm-{number + 1}") in running:
             monitor_seen.append(number)
             if monitor_seen.count(number) > 1:  # the monitor has seen it as well
-                fake_slurm.end(state, str(1000 + number), ends[number])
+                fake_slurm.end_task(state, str(1000 + number), ends[number])
 
     monitor_seen = list[int]()
     with slurm_jobs(one, 1) as jobs:
@@ -283,7 +285,7 @@ def test_cancelled_jobs_are_not_replaced_and_those_in_the_queue_go_with_the_tria
     ):
         jobs.submit(queued.task)
         assert Monitor(queued.status, jobs).check_workers(), "a job in the queue is a worker"
-        fake_slurm.end(state, "1000", "CANCELLED by 7")
+        fake_slurm.end_task(state, "1000", "CANCELLED by 7")
         queued.watch(jobs)
     assert any("slurm 1 was ended (CANCELLED)" in line for line in queued.lines)
     with slurm_jobs(queued, 2) as jobs:

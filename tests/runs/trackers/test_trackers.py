@@ -23,7 +23,7 @@ from datapruning.runs.trackers import trackers as logs
 from datapruning.runs.trackers.base import TOOLS, LogHandle, RunInfo
 from datapruning.runs.trackers.trackers import RunTracker, Trackers, find_tools, make_tracker
 from datapruning.utils.time_limit import TimeLimit
-from tests.conftest import Answer
+from tests.conftest import CommandResult
 from tests.helpers.results import student_result
 
 MakeContext = Callable[..., Context]
@@ -46,7 +46,7 @@ class RecordingTracker:
 
     def start(self, run: RunInfo, log: str | None, num_epochs: int) -> LogHandle:
         self.calls.append(("start", log, num_epochs))
-        return LogHandle("mine", "memory", max(0, num_epochs - self.lost))
+        return LogHandle("custom", "memory", max(0, num_epochs - self.lost))
 
     def log_epoch(self, epoch: int, numbers: Mapping[str, float]) -> None:
         if self.fails:
@@ -123,7 +123,7 @@ def test_every_row_is_logged_once_whatever_was_killed(folder: Path, tracker: Rec
         run.log_result(student_result(test_accuracy=51.0))
     assert tracker.calls == [
         ("start", None, 0), (0, numbers(2.0)), (1, numbers(1.5)), ("end", False),
-        ("start", "mine", 2), (2, numbers(1.0)), ("result", 3, LOGGED), ("end", True),
+        ("start", "custom", 2), (2, numbers(1.0)), ("result", 3, LOGGED), ("end", True),
     ]  # fmt: skip
     student_result().write(folder / "result.json")
     run, block = opened(folder)
@@ -197,11 +197,11 @@ def test_broken_rows_are_named(folder: Path, tracker: RecordingTracker) -> None:
         raise AssertionError("never reached")
 
 
-def test_tensorboard_shows_settings_rows_and_result(make_context: MakeContext, small: Dataset) -> None:
+def test_tensorboard_shows_settings_rows_and_result(make_context: MakeContext, small_dataset: Dataset) -> None:
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    run = dp.teach(make_context(small, *TINY, log=["tensorboard"]))
+    run = dp.teach(make_context(small_dataset, *TINY, log=["tensorboard"]))
     result, rows = scalars(run), metrics(run)
     for name in ("loss", "train_accuracy", "lr", "step"):
         assert result[name] == [(n, pytest.approx(row[name], rel=1e-6)) for n, row in enumerate(rows)]
@@ -213,9 +213,11 @@ def test_tensorboard_shows_settings_rows_and_result(make_context: MakeContext, s
 
 
 @pytest.mark.parametrize("tool", ["tensorboard", "mlflow"])
-def test_a_run_that_was_stopped_goes_on_in_the_same_log(make_context: MakeContext, small: Dataset, tool: str) -> None:
+def test_a_run_that_was_stopped_goes_on_in_the_same_log(
+    make_context: MakeContext, small_dataset: Dataset, tool: str
+) -> None:
     pytest.importorskip(tool)
-    context = make_context(small, *TINY, log=[tool])
+    context = make_context(small_dataset, *TINY, log=[tool])
     with pytest.raises(TimeLimitReached):
         dp.teach(replace(context, time_limit=TimeLimit(1e-6)))
     run = dp.teach(context)
@@ -241,9 +243,9 @@ def mlflow_run(context: Context, run: FinishedRun) -> Any:
     return {"params": shown.data.params, "status": shown.info.status, **history}
 
 
-def test_mlflow_shows_settings_rows_and_result(make_context: MakeContext, small: Dataset) -> None:
+def test_mlflow_shows_settings_rows_and_result(make_context: MakeContext, small_dataset: Dataset) -> None:
     pytest.importorskip("mlflow")
-    context = make_context(small, *TINY, log=["mlflow"])
+    context = make_context(small_dataset, *TINY, log=["mlflow"])
     run = dp.train(context, fraction=0.5, kd_weight=0, seed=3)
     shown, rows = mlflow_run(context, run), metrics(run)
     assert shown["status"] == "FINISHED"
@@ -254,9 +256,9 @@ def test_mlflow_shows_settings_rows_and_result(make_context: MakeContext, small:
     assert (shown["params"]["train.model"], shown["params"]["run.seed"]) == ("tinynet8", "3")
 
 
-def test_wandb_stays_offline_and_shows_settings_rows_and_result(make_context: MakeContext, small: Dataset) -> None:
+def test_wandb_stays_offline_and_shows_settings_rows_and_result(make_context: MakeContext, small_dataset: Dataset) -> None:
     pytest.importorskip("wandb", reason="wandb is not installed")
-    run = dp.teach(make_context(small, *TINY, log=["wandb"]))
+    run = dp.teach(make_context(small_dataset, *TINY, log=["wandb"]))
     records, rows = wandb_rows(run)
     assert [(row["loss"], row["lr"]) for row in rows] == [(row["loss"], row["lr"]) for row in metrics(run)]
     assert [row["_step"] for row in rows] == [0, 1, 2]
@@ -266,9 +268,9 @@ def test_wandb_stays_offline_and_shows_settings_rows_and_result(make_context: Ma
     assert summary["test_accuracy"] == run.test_accuracy
 
 
-def test_wandb_s_offline_log_is_one_and_whole_after_a_stop(make_context: MakeContext, small: Dataset) -> None:
+def test_wandb_s_offline_log_is_one_and_whole_after_a_stop(make_context: MakeContext, small_dataset: Dataset) -> None:
     pytest.importorskip("wandb", reason="wandb is not installed")
-    context = make_context(small, *TINY, log=["wandb"])
+    context = make_context(small_dataset, *TINY, log=["wandb"])
     with pytest.raises(TimeLimitReached):
         dp.teach(replace(context, time_limit=TimeLimit(1e-6)))
     run = dp.teach(context)
@@ -307,15 +309,15 @@ def wandb_records(file: Path) -> dict[str, list[Any]]:
 
 
 def test_a_log_changes_neither_the_name_nor_the_bits_of_a_run(
-    make_context: MakeContext, small: Dataset, tmp_path: Path
+    make_context: MakeContext, small_dataset: Dataset, tmp_path: Path
 ) -> None:
     pytest.importorskip("tensorboard")
-    bare = dp.teach(make_context(small, *TINY))
-    shown = dp.teach(make_context(small, *TINY, workspace=tmp_path / "other", log=["tensorboard"]))
+    bare = dp.teach(make_context(small_dataset, *TINY))
+    shown = dp.teach(make_context(small_dataset, *TINY, workspace=tmp_path / "other", log=["tensorboard"]))
     assert bare.folder.name == shown.folder.name
     for name in ("model.safetensors", "config.toml"):
         assert (bare.folder / name).read_bytes() == (shown.folder / name).read_bytes()
-    later = dp.teach(make_context(small, *TINY, log="tensorboard"))
+    later = dp.teach(make_context(small_dataset, *TINY, log="tensorboard"))
     assert later.folder == bare.folder
     assert scalars(later)["loss"] == scalars(shown)["loss"]
 
@@ -335,17 +337,17 @@ def test_names_of_tools(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("verb", ["teach", "train", "sweep"])
 def test_a_tool_that_is_missing_is_named_before_anything_is_written(
-    refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch, verb: str
+    expect_refusal: Callable[..., str], monkeypatch: pytest.MonkeyPatch, verb: str
 ) -> None:
     monkeypatch.setitem(sys.modules, "mlflow", None)
     fraction = ["--fraction", "0.5"] if verb == "train" else []
-    line = refused(verb, *fraction, "--log", "mlflow")
+    line = expect_refusal(verb, *fraction, "--log", "mlflow")
     assert "mlflow is not installed" in line
     assert "(--log)" in line
 
 
 @pytest.mark.slow
-def test_rows_of_a_sweep_are_logged_by_its_workers(dprune: Callable[..., Answer], tmp_path: Path) -> None:
+def test_rows_of_a_sweep_are_logged_by_its_workers(dprune: Callable[..., CommandResult], tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     settings = [word for change in (*TINY, "train.epochs=1", "teacher.epochs=1") for word in ("--set", change)]
     answer = dprune(

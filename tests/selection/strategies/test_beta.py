@@ -11,7 +11,7 @@ from scipy import stats
 from datapruning.errors import InvalidValue
 from datapruning.selection.select import select
 from datapruning.selection.strategies.beta import log_weights, parameters
-from tests.helpers.strategy_problems import kept, problem, scored
+from tests.helpers.strategy_cases import kept_ids, make_case, make_scores
 
 
 def test_the_parameters_by_hand() -> None:
@@ -42,24 +42,24 @@ def test_the_first_draw_is_in_proportion_to_the_weights() -> None:
     b = 15 * (1 - anchor) * (1 - 0.8**4)
     weights = stats.beta.pdf(p, 16 - b, b) * values
     expected = weights / weights.sum()
-    share = np.bincount([kept("beta", values, 1, p, seed=seed)[0] for seed in range(2000)], minlength=5) / 2000
+    share = np.bincount([kept_ids("beta", values, 1, p, seed=seed)[0] for seed in range(2000)], minlength=5) / 2000
     assert np.all(np.abs(share - expected) < 4 * np.sqrt(expected * (1 - expected) / 2000) + 1e-3)
 
 
 def test_the_anchor_is_the_mean_of_the_ten_top_scored() -> None:
-    given = problem(40, seed=3)
+    given = make_case(40, seed=3)
     values, p = given.scores.values.astype(np.float64), given.evidence.probabilities
     anchor = np.mean([p[i] for i in sorted(range(40), key=lambda i: (-values[i], i))[:10]])
     b = 15 * (1 - anchor) * (1 - 0.5**3)
     density = stats.beta.pdf(p, 16 - b, b) * values
     chances = np.zeros(40)
     for seed in range(400):
-        chances[kept("beta", values, 20, p, seed=seed, c=3)] += 1 / 400
+        chances[kept_ids("beta", values, 20, p, seed=seed, c=3)] += 1 / 400
     assert stats.spearmanr(chances, density).statistic > 0.97
 
 
 def test_more_pruning_keeps_easier_samples() -> None:
-    given = problem(60, seed=1)
+    given = make_case(60, seed=1)
     rng = np.random.default_rng(0)
     p = rng.random(60)
     means = []
@@ -76,24 +76,24 @@ def test_samples_of_score_zero_come_last_and_fill_the_count() -> None:
     values = np.zeros(12)
     values[[2, 5, 7]] = 1
     p = np.full(12, 0.5)
-    assert set(kept("beta", values, 3, p)) == {2, 5, 7}
-    five = [set(kept("beta", values, 5, p, seed=seed)) for seed in range(20)]
+    assert set(kept_ids("beta", values, 3, p)) == {2, 5, 7}
+    five = [set(kept_ids("beta", values, 5, p, seed=seed)) for seed in range(20)]
     assert all({2, 5, 7} < item and len(item) == 5 for item in five)
     assert len({frozenset(item) for item in five}) > 5, "drawn, not the lowest ids"
 
 
 def test_only_the_first_epochs_are_read() -> None:
-    given = problem(20)
+    given = make_case(20)
     select(given.scores, 0.5, strategy="beta", evidence=given.evidence)
-    assert given.evidence.asked == 30
+    assert given.evidence.requested_epochs == 30
     select(given.scores, 0.5, strategy="beta", settings={"epochs": 7}, evidence=given.evidence)
-    assert given.evidence.asked == 7
+    assert given.evidence.requested_epochs == 7
 
 
 def test_negative_scores_are_refused() -> None:
-    given = problem(10)
+    given = make_case(10)
     with pytest.raises(InvalidValue, match=r"the least of these is -3.5; take a scorer without scores below 0"):
-        select(scored([*range(9), -3.5]), 0.5, strategy="beta", evidence=given.evidence)
+        select(make_scores([*range(9), -3.5]), 0.5, strategy="beta", evidence=given.evidence)
 
 
 def test_a_density_by_hand() -> None:

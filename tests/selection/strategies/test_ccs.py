@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from datapruning.errors import InvalidValue
 from datapruning.selection.select import select
 from datapruning.selection.strategies.ccs import allocate, strata
-from tests.helpers.strategy_problems import kept, scored
+from tests.helpers.strategy_cases import kept_ids, make_scores
 
 SIZES = st.lists(st.integers(0, 12), min_size=1, max_size=8).filter(lambda sizes: sum(sizes) > 0)
 
@@ -35,15 +35,15 @@ def test_the_budget_is_shared_from_the_smallest_stratum_up(count: int, budgets: 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_small_case_by_hand(seed: int) -> None:
-    five = set(kept("ccs", VALUES, 5, seed=seed, cutoff=0.2, strata=4))
+    five = set(kept_ids("ccs", VALUES, 5, seed=seed, cutoff=0.2, strata=4))
     assert len(five & {1, 2, 4, 5}) == 2
     assert len(five & {7, 8}) == 1
     assert {6, 9} < five
-    assert set(kept("ccs", VALUES, 8, seed=seed, cutoff=0.2, strata=4)) == {1, 2, 4, 5, 6, 7, 8, 9}
+    assert set(kept_ids("ccs", VALUES, 8, seed=seed, cutoff=0.2, strata=4)) == {1, 2, 4, 5, 6, 7, 8, 9}
 
 
 def test_inside_a_stratum_everybody_is_as_likely() -> None:
-    drawn = [kept("ccs", VALUES, 5, seed=seed, cutoff=0.2, strata=4) for seed in range(1000)]
+    drawn = [kept_ids("ccs", VALUES, 5, seed=seed, cutoff=0.2, strata=4) for seed in range(1000)]
     times = np.bincount(np.concatenate(drawn), minlength=10)
     assert times[[0, 3]].tolist() == [0, 0]
     assert times[[6, 9]].tolist() == [1000, 1000]
@@ -51,7 +51,7 @@ def test_inside_a_stratum_everybody_is_as_likely() -> None:
 
 
 def test_of_equal_scores_the_cut_off_takes_the_lower_ids() -> None:
-    assert sorted(kept("ccs", [3, 3, 3, 3, 1, 2], 4, cutoff=0.4)) == [2, 3, 4, 5]
+    assert sorted(kept_ids("ccs", [3, 3, 3, 3, 1, 2], 4, cutoff=0.4)) == [2, 3, 4, 5]
 
 
 @settings(deadline=None, max_examples=200)
@@ -68,7 +68,7 @@ def test_budgets_are_exact_fit_their_strata_and_never_fall(sizes: list[int]) -> 
 
 @pytest.mark.parametrize(("total", "fraction"), [(10, "0.9"), (10, "0.5"), (7, "0.7"), (1438, "0.8"), (333, "0.99")])
 def test_too_high_a_cut_off_is_refused_and_the_largest_one_named_works(total: int, fraction: str) -> None:
-    scores = scored(np.random.default_rng(0).random(total))
+    scores = make_scores(np.random.default_rng(0).random(total))
     with pytest.raises(
         InvalidValue, match=r"cutoff=0\.95 leaves .* samples, but fraction .* the largest cutoff possible is"
     ) as no:
@@ -81,7 +81,7 @@ def test_too_high_a_cut_off_is_refused_and_the_largest_one_named_works(total: in
 
 def test_in_classes_the_largest_cut_off_suits_them_all() -> None:
     labels = np.repeat([0, 1, 2], [40, 9, 1])
-    scores = scored(np.arange(50))
+    scores = make_scores(np.arange(50))
     with pytest.raises(InvalidValue, match="samples of a class of 40") as no:
         select(scores, 0.5, strategy="ccs", settings={"cutoff": 0.6}, balance="class", labels=labels)
     largest = float(str(no.value).rpartition(" ")[2])
@@ -91,6 +91,6 @@ def test_in_classes_the_largest_cut_off_suits_them_all() -> None:
 
 def test_the_cut_off_is_taken_in_each_class_when_balanced() -> None:
     labels = np.repeat([0, 1], [20, 10])
-    scores = scored(np.arange(30))  # the ten hardest are all of class 1
+    scores = make_scores(np.arange(30))  # the ten hardest are all of class 1
     subset = select(scores, 0.5, strategy="ccs", settings={"cutoff": 0.5}, balance="class", labels=labels)
     assert subset.indices.tolist() == [*range(10), *range(20, 25)]

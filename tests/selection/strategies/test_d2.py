@@ -14,7 +14,7 @@ from datapruning.errors import InvalidValue, MissingPackage
 from datapruning.selection.graph import nearest, neighbour_graph
 from datapruning.selection.select import select
 from datapruning.selection.strategies.d2 import forward, greedy
-from tests.helpers.strategy_problems import Made, kept, problem, scored
+from tests.helpers.strategy_cases import FakeEvidence, kept_ids, make_case, make_scores
 
 LINE = np.array([[0], [1], [3], [10]], np.float16)
 """With k=1: 0 and 1 choose each other, 2 chooses 1, 3 chooses 2. Edges: 0-1 (1), 1-2 (2), 2-3 (7)."""
@@ -59,8 +59,8 @@ def test_messages_by_hand() -> None:
 
 def test_picks_by_hand() -> None:
     """2 first (4.27). It takes exp(-1) * 4.27 from 1, which falls to 1.34, and 0.13 from 3, which stays at 2.87; then 0."""
-    assert kept("d2", VALUES, 4, LINE, k=1, gamma=0.5) == [2, 3, 0, 1]
-    assert kept("top", VALUES, 4) == [2, 3, 1, 0], "what the messages changed"
+    assert kept_ids("d2", VALUES, 4, LINE, k=1, gamma=0.5) == [2, 3, 0, 1]
+    assert kept_ids("top", VALUES, 4) == [2, 3, 1, 0], "what the messages changed"
 
 
 def test_a_negative_pick_raises_its_neighbours_as_the_rule_says() -> None:
@@ -77,8 +77,8 @@ def test_it_picks_what_the_slow_copy_picks(seed: int, count: int, k: int, gamma:
     features, values = rng.normal(size=(count, 3)).astype(np.float16), rng.gamma(1, 1, count)
     k = min(k, count - 1)
     order = slow(features, values, k, gamma)
-    assert kept("d2", values, count, features, k=k, gamma=gamma) == order
-    assert kept("d2", values, count // 2, features, k=k, gamma=gamma) == order[: count // 2]
+    assert kept_ids("d2", values, count, features, k=k, gamma=gamma) == order
+    assert kept_ids("d2", values, count // 2, features, k=k, gamma=gamma) == order[: count // 2]
 
 
 def test_neighbours_are_exact_far_from_the_origin() -> None:
@@ -95,30 +95,30 @@ def test_samples_that_are_all_alike_have_neighbours_but_not_themselves() -> None
     lengths, result = nearest(np.ones((30, 2), np.float16), 5)
     assert not (result == np.arange(30)[:, None]).any()
     assert not lengths.any()
-    assert len(kept("d2", np.arange(30), 9, np.ones((30, 2)))) == 9
+    assert len(kept_ids("d2", np.arange(30), 9, np.ones((30, 2)))) == 9
 
 
 def test_the_pick_of_a_cluster_speaks_for_it() -> None:
     features = np.array([[0.0], [0.01], [0.02], [50.0], [50.01], [50.02]])
-    assert kept("top", [5, 4.9, 4.8, 3, 2.9, 2.8], 2) == [0, 1]
-    assert kept("d2", [5, 4.9, 4.8, 3, 2.9, 2.8], 2, features, k=2) == [1, 4], "the middle one of each"
+    assert kept_ids("top", [5, 4.9, 4.8, 3, 2.9, 2.8], 2) == [0, 1]
+    assert kept_ids("d2", [5, 4.9, 4.8, 3, 2.9, 2.8], 2, features, k=2) == [1, 4], "the middle one of each"
 
 
 def test_scores_below_zero_are_raised_to_zero() -> None:
     values = np.array([-4.0, -3.0, -1.0, -2.0])
-    assert kept("d2", values, 4, LINE, k=2) == kept("d2", values + 4, 4, LINE, k=2)
+    assert kept_ids("d2", values, 4, LINE, k=2) == kept_ids("d2", values + 4, 4, LINE, k=2)
 
 
 @pytest.mark.parametrize("k", [10, 11, 1000])
 def test_as_many_neighbours_as_samples_are_refused(k: int) -> None:
-    given = problem(10)
+    given = make_case(10)
     with pytest.raises(InvalidValue, match=f"k={k} neighbours, but there are 10 samples; the most is 9"):
         select(given.scores, 0.5, strategy="d2", settings={"k": k}, evidence=given.evidence)
     select(given.scores, 0.5, strategy="d2", settings={"k": 9}, evidence=given.evidence)
 
 
 def test_in_a_class_that_is_smaller_all_others_are_neighbours() -> None:
-    given = problem(20)
+    given = make_case(20)
     labels = np.repeat([0, 1, 2], [16, 3, 1])
     subset = select(
         given.scores, 0.5, strategy="d2", settings={"k": 9}, balance="class", labels=labels, evidence=given.evidence
@@ -129,11 +129,11 @@ def test_in_a_class_that_is_smaller_all_others_are_neighbours() -> None:
 @pytest.mark.parametrize("features", [np.zeros((10, 0), np.float16), np.zeros(10, np.float16)])
 def test_embeddings_of_width_zero_are_refused(features: Any) -> None:
     with pytest.raises(InvalidValue, match="a width of at least 1"):
-        select(scored(np.arange(10)), 0.5, strategy="d2", evidence=Made(np.zeros(10), features))
+        select(make_scores(np.arange(10)), 0.5, strategy="d2", evidence=FakeEvidence(np.zeros(10), features))
 
 
 def test_without_faiss_one_line_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "faiss", None)
-    given = problem(20)
+    given = make_case(20)
     with pytest.raises(MissingPackage, match="install faiss-cpu"):
         select(given.scores, 0.5, strategy="d2", evidence=given.evidence)

@@ -17,7 +17,7 @@ from datapruning.selection.select import select
 from datapruning.selection.strategies import find_strategies, get_strategy
 from datapruning.selection.strategy import format_settings, parse_settings
 from datapruning.utils.fraction import kept_count
-from tests.helpers.strategy_problems import FRACTIONS, PROBLEMS, Problem, kept, problem, scored
+from tests.helpers.strategy_cases import CASES, FRACTIONS, StrategyCase, kept_ids, make_case, make_scores
 
 ALL = find_strategies()
 LAW = settings(deadline=None, max_examples=40)
@@ -27,7 +27,9 @@ EVERY = pytest.mark.parametrize("strategy", sorted(ALL))
 BALANCES = st.sampled_from(["none", "class"])
 
 
-def chosen(problem: Problem, fraction: str, strategy: str, balance: Any = "none", seed: int = 0, **given: Any) -> list[int]:
+def chosen(
+    problem: StrategyCase, fraction: str, strategy: str, balance: Any = "none", seed: int = 0, **given: Any
+) -> list[int]:
     """The kept ids."""
     subset = select(
         problem.scores, fraction, strategy=strategy, settings={**SOFT.get(strategy, {}), **given}, balance=balance,
@@ -37,7 +39,7 @@ def chosen(problem: Problem, fraction: str, strategy: str, balance: Any = "none"
     return subset.indices.tolist()
 
 
-def too_few(problem: Problem, fraction: str, balance: str) -> bool:
+def too_few(problem: StrategyCase, fraction: str, balance: str) -> bool:
     """Whether the fraction keeps nothing, which is refused."""
     return balance == "none" and kept_count(fraction, len(problem.labels)) == 0
 
@@ -52,9 +54,9 @@ def test_the_strategies_are_these() -> None:
 
 @EVERY
 @LAW
-@given(PROBLEMS, FRACTIONS, BALANCES, st.integers(0, 3))
+@given(CASES, FRACTIONS, BALANCES, st.integers(0, 3))
 def test_the_count_is_exact_and_every_id_comes_once(
-    strategy: str, problem: Problem, fraction: str, balance: Any, seed: int
+    strategy: str, problem: StrategyCase, fraction: str, balance: Any, seed: int
 ) -> None:
     if too_few(problem, fraction, balance):
         return
@@ -71,8 +73,10 @@ def test_the_count_is_exact_and_every_id_comes_once(
 
 @pytest.mark.parametrize("strategy", sorted(name for name, item in ALL.items() if item.nested))
 @LAW
-@given(PROBLEMS, FRACTIONS, FRACTIONS, BALANCES, st.integers(0, 3))
-def test_strategies_that_say_so_are_nested(strategy: str, problem: Problem, a: str, b: str, balance: Any, seed: int) -> None:
+@given(CASES, FRACTIONS, FRACTIONS, BALANCES, st.integers(0, 3))
+def test_strategies_that_say_so_are_nested(
+    strategy: str, problem: StrategyCase, a: str, b: str, balance: Any, seed: int
+) -> None:
     few, many = sorted((a, b), key=Fraction)
     if not too_few(problem, few, balance):
         assert set(chosen(problem, few, strategy, balance, seed)) <= set(chosen(problem, many, strategy, balance, seed))
@@ -80,20 +84,20 @@ def test_strategies_that_say_so_are_nested(strategy: str, problem: Problem, a: s
 
 @pytest.mark.parametrize("strategy", sorted(name for name, item in ALL.items() if not item.nested))
 def test_strategies_that_say_they_are_not_nested_are_not(strategy: str) -> None:
-    steps = [set(chosen(problem(60), f"{f}/20", strategy)) for f in range(1, 21)]
+    steps = [set(chosen(make_case(60), f"{f}/20", strategy)) for f in range(1, 21)]
     assert any(not few <= many for few, many in pairwise(steps))
 
 
 @EVERY
 @LAW
-@given(PROBLEMS, FRACTIONS)
-def test_a_class_is_chosen_from_as_if_there_were_no_other(strategy: str, problem: Problem, fraction: str) -> None:
+@given(CASES, FRACTIONS)
+def test_a_class_is_chosen_from_as_if_there_were_no_other(strategy: str, problem: StrategyCase, fraction: str) -> None:
     together = chosen(problem, fraction, strategy, "class")
     label = problem.labels[0]
     members = np.flatnonzero(problem.labels == label)
     values = problem.scores.values.copy()
     values[problem.labels != label] = 0.5
-    problem.scores = scored(values)
+    problem.scores = make_scores(values)
     problem.evidence.probabilities[problem.labels != label] = 0.5
     problem.evidence.embeddings[problem.labels != label] = 100
     assert set(together) & set(members) == set(chosen(problem, fraction, strategy, "class")) & set(members)
@@ -102,7 +106,7 @@ def test_a_class_is_chosen_from_as_if_there_were_no_other(strategy: str, problem
 @EVERY
 def test_classes_of_very_different_sizes_each_keep_their_share(strategy: str) -> None:
     sizes = {0: 300, 1: 50, 2: 7, 3: 2, 4: 1}
-    given = problem(sum(sizes.values()))
+    given = make_case(sum(sizes.values()))
     given.labels = np.random.default_rng(0).permutation(np.repeat(list(sizes), list(sizes.values())))
     ids = chosen(given, "0.1", strategy, "class")
     assert np.bincount(given.labels[ids]).tolist() == [30, 5, 1, 1, 1]
@@ -110,34 +114,34 @@ def test_classes_of_very_different_sizes_each_keep_their_share(strategy: str) ->
 
 @pytest.mark.parametrize("strategy", ["random", "weighted", "ccs", "beta"])
 def test_seeds_draw_differently(strategy: str) -> None:
-    draws = {tuple(chosen(problem(60), "1/4", strategy, seed=seed)) for seed in range(5)}
+    draws = {tuple(chosen(make_case(60), "1/4", strategy, seed=seed)) for seed in range(5)}
     assert len(draws) == 5
 
 
 @pytest.mark.parametrize("strategy", ["top", "window", "d2"])
 def test_the_others_draw_nothing(strategy: str) -> None:
-    assert chosen(problem(60), "1/4", strategy, seed=0) == chosen(problem(60), "1/4", strategy, seed=1)
+    assert chosen(make_case(60), "1/4", strategy, seed=0) == chosen(make_case(60), "1/4", strategy, seed=1)
 
 
 @EVERY
 def test_everything_is_kept_at_one(strategy: str) -> None:
-    assert chosen(problem(40), "1", strategy) == list(range(40))
-    assert chosen(problem(40), "1", strategy, "class") == list(range(40))
+    assert chosen(make_case(40), "1", strategy) == list(range(40))
+    assert chosen(make_case(40), "1", strategy, "class") == list(range(40))
 
 
 def test_ties_go_to_the_lower_id() -> None:
-    assert kept("top", [1, 2, 2, 2, 0], 2) == [1, 2]
-    assert kept("window", [5, 5, 5, 5, 5, 5], 2) == [2, 3]
+    assert kept_ids("top", [1, 2, 2, 2, 0], 2) == [1, 2]
+    assert kept_ids("window", [5, 5, 5, 5, 5, 5], 2) == [2, 3]
     features = [[0.0], [100.0], [200.0], [300.0]]  # so far apart that no message arrives
-    assert kept("d2", [1, 3, 3, 3], 2, features, k=1, gamma=1) == [1, 2]
+    assert kept_ids("d2", [1, 3, 3, 3], 2, features, k=1, gamma=1) == [1, 2]
 
 
 @pytest.mark.parametrize(
     ("count", "ranks"), [(1, [2]), (2, [1, 2]), (3, [1, 2, 3]), (4, [0, 1, 2, 3]), (5, [0, 1, 2, 3, 4])]
 )
 def test_the_window_is_the_middle_of_the_ranking(count: int, ranks: list[int]) -> None:
-    assert kept("window", [50, 40, 30, 20, 10], count) == ranks
-    assert sorted(kept("window", [10, 20, 30, 40, 50], count)) == sorted(4 - r for r in ranks)
+    assert kept_ids("window", [50, 40, 30, 20, 10], count) == ranks
+    assert sorted(kept_ids("window", [10, 20, 30, 40, 50], count)) == sorted(4 - r for r in ranks)
 
 
 def test_weighted_draws_in_proportion() -> None:
@@ -145,7 +149,7 @@ def test_weighted_draws_in_proportion() -> None:
     z = (values - 2) / np.sqrt(3.5)
     for temperature in (0.5, 2.0):
         weights = np.exp(z / temperature)
-        first = [kept("weighted", values, 1, seed=seed, temperature=temperature)[0] for seed in range(2000)]
+        first = [kept_ids("weighted", values, 1, seed=seed, temperature=temperature)[0] for seed in range(2000)]
         share = np.bincount(first, minlength=4) / 2000
         expected = weights / weights.sum()
         assert np.all(np.abs(share - expected) < 4 * np.sqrt(expected * (1 - expected) / 2000))
@@ -153,12 +157,12 @@ def test_weighted_draws_in_proportion() -> None:
 
 def test_weighted_lies_between_top_and_random() -> None:
     values = np.linspace(0, 1, 40)
-    assert sorted(kept("weighted", values, 10, temperature=0.001)) == list(range(30, 40))
+    assert sorted(kept_ids("weighted", values, 10, temperature=0.001)) == list(range(30, 40))
     high, low = (
-        np.mean([np.mean(kept("weighted", values, 10, seed=s, temperature=t)) for s in range(50)]) for t in (1, 1000)
+        np.mean([np.mean(kept_ids("weighted", values, 10, seed=s, temperature=t)) for s in range(50)]) for t in (1, 1000)
     )
     assert 18 < low < 21 < high, "ids of a uniform draw average 19.5"
-    assert len(kept("weighted", np.ones(5), 2)) == 2, "no spread: uniform"
+    assert len(kept_ids("weighted", np.ones(5), 2)) == 2, "no spread: uniform"
 
 
 def test_gumbel_numbers_are_finite_and_have_their_mean() -> None:
@@ -189,7 +193,7 @@ def test_gumbel_numbers_are_finite_and_have_their_mean() -> None:
 )
 def test_settings_out_of_range_are_refused(strategy: str, given: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidValue) as caught:
-        select(scored(np.arange(10)), 0.5, strategy=strategy, settings=given)
+        select(make_scores(np.arange(10)), 0.5, strategy=strategy, settings=given)
     assert message in str(caught.value)
 
 
@@ -215,25 +219,25 @@ def test_settings_are_read_as_they_are_written() -> None:
 @pytest.mark.parametrize("strategy", ["ccs", "beta", "d2", "weighted"])
 def test_infinite_scores_are_refused_by_those_that_compute_with_them(strategy: str) -> None:
     with pytest.raises(InvalidValue, match=r"id 2 is inf \(1 such\)"):
-        select(scored([1, 2, np.inf, 3]), 0.5, strategy=strategy)
+        select(make_scores([1, 2, np.inf, 3]), 0.5, strategy=strategy)
 
 
 @pytest.mark.parametrize("strategy", ["beta", "d2"])
 def test_missing_evidence_names_the_command_that_makes_it(strategy: str) -> None:
     reads = ALL[strategy].evidence_kind
     with pytest.raises(InvalidValue) as caught:
-        select(scored(np.arange(10)), 0.5, strategy=strategy)
+        select(make_scores(np.arange(10)), 0.5, strategy=strategy)
     assert str(caught.value) == (
-        f"strategy '{strategy}' reads {reads}, and these scores (scorer mine) name no recording; "
+        f"strategy '{strategy}' reads {reads}, and these scores (scorer custom) name no recording; "
         "score by forgetting to make one, or name the folder of a recording"
     )
 
 
 @pytest.mark.parametrize("strategy", ["beta", "d2"])
 def test_evidence_of_another_size_or_not_finite_is_refused(strategy: str) -> None:
-    given = problem(20)
+    given = make_case(20)
     with pytest.raises(IncompatibleInputs, match="20 samples, the scores are of 10"):
-        select(scored(np.arange(10)), 0.5, strategy=strategy, evidence=given.evidence)
+        select(make_scores(np.arange(10)), 0.5, strategy=strategy, evidence=given.evidence)
     given.evidence.probabilities[3] = np.nan
     given.evidence.embeddings[3] = [np.inf, -np.inf]
     with pytest.raises(InvalidValue, match="not finite for 1 samples, the first is id 3"):

@@ -17,10 +17,10 @@ from datapruning.data.dataset import Dataset
 from datapruning.errors import IncompatibleInputs, InvalidFile, InvalidValue
 from datapruning.evidence import recording as recordings
 from datapruning.io.npz import write_npz
-from tests.conftest import Answer, fast_arguments, made_up
-from tests.helpers.strategy_problems import Made
+from tests.conftest import CommandResult, fast_options, make_dataset
+from tests.helpers.strategy_cases import FakeEvidence
 
-Dprune, Refused, Maker = Callable[..., Answer], Callable[..., str], Callable[..., Any]
+Dprune, Refused, Maker = Callable[..., CommandResult], Callable[..., str], Callable[..., Any]
 
 
 def scores_file(path: Path, data: Dataset, **meta: Any) -> Path:
@@ -81,21 +81,21 @@ def test_settings_reach_the_subset_and_its_story(dprune: Dprune, tmp_path: Path,
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(
-    refused: Refused, tmp_path: Path, digits: Dataset, words: list[str], message: str
+    expect_refusal: Refused, tmp_path: Path, digits: Dataset, words: list[str], message: str
 ) -> None:
     scores = scores_file(tmp_path / "s.npz", digits)
-    assert message in refused("select", "--scores", scores, "--fraction", "0.5", *words)
+    assert message in expect_refusal("select", "--scores", scores, "--fraction", "0.5", *words)
 
 
 @pytest.mark.parametrize("words", [["--strategy", "ccs"], ["--strategy-set", "k=2"], ["--recording", "."]])
-def test_plain_ids_take_no_strategy(refused: Refused, tmp_path: Path, words: list[str]) -> None:
+def test_plain_ids_take_no_strategy(expect_refusal: Refused, tmp_path: Path, words: list[str]) -> None:
     (tmp_path / "ids.txt").write_text("1\n2\n")
-    assert "--ids FILE keeps exactly those ids" in refused("select", "--ids", "ids.txt", *words)
+    assert "--ids FILE keeps exactly those ids" in expect_refusal("select", "--ids", "ids.txt", *words)
 
 
-def test_a_recording_that_is_gone_is_named(refused: Refused, tmp_path: Path, digits: Dataset) -> None:
+def test_a_recording_that_is_gone_is_named(expect_refusal: Refused, tmp_path: Path, digits: Dataset) -> None:
     scores = scores_file(tmp_path / "s.npz", digits, recording="gone/somewhere")
-    line = refused("select", "--scores", scores, "--fraction", "0.5", "--strategy", "d2")
+    line = expect_refusal("select", "--scores", scores, "--fraction", "0.5", "--strategy", "d2")
     assert "gone/somewhere, is missing; score by random again" in line
 
 
@@ -103,44 +103,46 @@ def test_a_recording_that_is_gone_is_named(refused: Refused, tmp_path: Path, dig
     ("width", "words", "message"), [(0, [], "width of at least 1"), (2, ["--strategy-set", "k=1000"], "k=1000 neighbours")]
 )
 def test_embeddings_that_make_no_graph_are_refused(
-    refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, width: int, words: list[str], message: str
+    expect_refusal: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, width: int, words: list[str], message: str
 ) -> None:
-    data = made_up()
+    data = make_dataset()
     np.savez(
         tmp_path / "data.npz", train_images=data.train.images, train_labels=data.train.labels,
         test_images=data.test.images, test_labels=data.test.labels,
     )  # fmt: skip
     opened = dp.open_dataset(str(tmp_path / "data.npz"))
-    evidence = Made(np.zeros(120), np.zeros((120, width), np.float16), None, opened.name, opened.fingerprint)
+    evidence = FakeEvidence(np.zeros(120), np.zeros((120, width), np.float16), None, opened.name, opened.fingerprint)
     monkeypatch.setattr(recordings, "open_recording", lambda folder: evidence)
     scores = scores_file(tmp_path / "s.npz", opened, recording=str(tmp_path))
-    assert message in refused("select", "--scores", scores, "--fraction", "0.5", "--strategy", "d2", *words)
+    assert message in expect_refusal("select", "--scores", scores, "--fraction", "0.5", "--strategy", "d2", *words)
 
 
 def test_scores_bring_their_recording_and_another_one_may_be_given(
-    make_context: Maker, small: Dataset, digits: Dataset, tmp_path: Path
+    make_context: Maker, small_dataset: Dataset, digits: Dataset, tmp_path: Path
 ) -> None:
-    context = make_context(small)
+    context = make_context(small_dataset)
     scores = dp.score(context, "forgetting")
     folder = Path(str(scores.meta.recording))
     for strategy in ("beta", "d2"):
         subset = dp.select(scores, 0.25, strategy=strategy)
         assert len(subset) == 30
         assert subset.meta.recording == str(folder)
-        balanced = dp.select(scores, 0.25, strategy=strategy, balance="class", data=small)
-        sizes = np.bincount(small.train.labels)
-        assert np.bincount(small.train.labels[balanced.indices]).tolist() == [max(1, int(n / 4 + 0.5)) for n in sizes]
+        balanced = dp.select(scores, 0.25, strategy=strategy, balance="class", data=small_dataset)
+        sizes = np.bincount(small_dataset.train.labels)
+        assert np.bincount(small_dataset.train.labels[balanced.indices]).tolist() == [
+            max(1, int(n / 4 + 0.5)) for n in sizes
+        ]
     random = dp.score(context, "random")
     with pytest.raises(InvalidValue, match="scorer random"):
         dp.select(random, 0.25, strategy="d2")
     assert len(dp.select(random, 0.25, strategy="d2", recording=folder)) == 30
-    with pytest.raises(IncompatibleInputs, match="made-up"):
+    with pytest.raises(IncompatibleInputs, match="generated"):
         dp.select(dp.score(digits, "random"), 0.25, strategy="d2", recording=folder)
     with pytest.raises(InvalidFile, match="is not a recording"):
         dp.select(random, 0.25, strategy="d2", recording=tmp_path)
 
 
-FAST = [*fast_arguments(), "--kd-weight", "0"]
+FAST = [*fast_options(), "--kd-weight", "0"]
 
 
 def test_a_student_says_how_its_subset_was_chosen_and_can_be_run_again(dprune: Dprune, tmp_path: Path) -> None:
@@ -174,10 +176,10 @@ def test_runs_of_the_top_are_named_as_ever(dprune: Dprune, tmp_path: Path) -> No
         (["--strategy", "ccs", "--strategy-set", "cutoff=2", "--scorer", "el2n"], "got 2"),
     ],
 )
-def test_train_refuses_before_anything_is_trained(refused: Refused, words: list[str], message: str) -> None:
-    assert message in refused("train", "--fraction", "0.5", *words, *FAST)
+def test_train_refuses_before_anything_is_trained(expect_refusal: Refused, words: list[str], message: str) -> None:
+    assert message in expect_refusal("train", "--fraction", "0.5", *words, *FAST)
 
 
-def test_a_subset_says_itself_how_it_was_chosen(refused: Refused) -> None:
-    assert "leave" in refused("train", "--subset", "s.npz", "--strategy", "ccs", *FAST)
-    assert "leave" in refused("train", "--subset", "s.npz", "--strategy-set", "k=2", *FAST)
+def test_a_subset_says_itself_how_it_was_chosen(expect_refusal: Refused) -> None:
+    assert "leave" in expect_refusal("train", "--subset", "s.npz", "--strategy", "ccs", *FAST)
+    assert "leave" in expect_refusal("train", "--subset", "s.npz", "--strategy-set", "k=2", *FAST)

@@ -119,11 +119,11 @@ def test_networks_come_over_as_plain_data(digits: Dataset) -> None:
     assert ModelSpec.of(InputRenormalization(nn.Linear(3, 2), [1.0], [1.0], ([1.0], [1.0]))) is None
 
 
-def test_views_and_settings_come_over_as_plain_data(small: Dataset, make_context: Callable[..., Context]) -> None:
+def test_views_and_settings_come_over_as_plain_data(small_dataset: Dataset, make_context: Callable[..., Context]) -> None:
     kept = np.arange(0, 120, 2)
-    views = replace(make_context(small).views, policy=AugmentPolicy(crop=0, size=6, scale=(0.5, 1.0), seed=4))
-    images, ids = torch.from_numpy(small.train.images[:9]), np.arange(9)
-    loader = make_context(small).loader("train")
+    views = replace(make_context(small_dataset).views, policy=AugmentPolicy(crop=0, size=6, scale=(0.5, 1.0), seed=4))
+    images, ids = torch.from_numpy(small_dataset.train.images[:9]), np.arange(9)
+    loader = make_context(small_dataset).loader("train")
     for one in (views, views.for_subset(kept, CutMixPolicy(prob=0.5))):
         spec, arrays = ViewsSpec.of(one)
         other = sent(spec).build(arrays)
@@ -140,8 +140,10 @@ def test_views_and_settings_come_over_as_plain_data(small: Dataset, make_context
     assert sent(start) == start
 
 
-def test_a_network_that_somebody_listens_to_is_not_dealt(small: Dataset, make_context: Callable[..., Context]) -> None:
-    context = make_context(small)
+def test_a_network_that_somebody_listens_to_is_not_dealt(
+    small_dataset: Dataset, make_context: Callable[..., Context]
+) -> None:
+    context = make_context(small_dataset)
     model = context.new_model("tinynet8", 0)
     loader = SharedLoader(context.loader("train"), ProcessGroup(cast(Any, None)), cast(SplitSpec, None), context.device)
     assert shared_pass(loader, model, 2) is not None
@@ -210,7 +212,7 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def both(together: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict[str, Any]]:
     """What one process finds, and what two find."""
-    with np.load(together / "found.npz") as outcome:
+    with np.load(together / "arrays.npz") as outcome:
         return two.compare(put_data(tmp_path_factory.mktemp("alone"))), dict(outcome)
 
 
@@ -227,16 +229,16 @@ def test_a_training_is_that_of_one_process(case: str, both: tuple[dict[str, Any]
 
 def test_an_evaluation_pass_has_the_bits_of_one_process(both: tuple[dict[str, Any], dict[str, Any]]) -> None:
     one, dealt_out = both
-    assert one["look.ids"].tolist() == list(range(two.SAMPLES))[::-1]
+    assert one["evaluation.ids"].tolist() == list(range(two.SAMPLES))[::-1]
     for name in ("ids", "labels", "logits", "features", "views"):
-        np.testing.assert_array_equal(dealt_out[f"look.{name}"], one[f"look.{name}"])
+        np.testing.assert_array_equal(dealt_out[f"evaluation.{name}"], one[f"evaluation.{name}"])
 
 
 def test_verbs_give_what_one_process_gives(both: tuple[dict[str, Any], dict[str, Any]]) -> None:
     one, dealt_out = both
-    assert one["verbs.says"].tolist()[0] == 1
-    assert dealt_out["verbs.says"].tolist() == [2, *one["verbs.says"].tolist()[1:]]
-    for name in (name for name in one if name.startswith("verbs.") and name != "verbs.says"):
+    assert one["commands.counts"].tolist()[0] == 1
+    assert dealt_out["commands.counts"].tolist() == [2, *one["commands.counts"].tolist()[1:]]
+    for name in (name for name in one if name.startswith("commands.") and name != "commands.counts"):
         np.testing.assert_allclose(dealt_out[name], one[name], rtol=1e-4, atol=1e-5, err_msg=name)
 
 
@@ -277,7 +279,7 @@ def test_the_command_under_torchrun(tmp_path: Path) -> None:
     assert result["samples_seen"] == 1438
 
 
-def test_one_process_says_so_in_its_result(small: Dataset, make_context: Callable[..., Context]) -> None:
-    run = dp.teach(make_context(small, "teacher.epochs=1"))
+def test_one_process_says_so_in_its_result(small_dataset: Dataset, make_context: Callable[..., Context]) -> None:
+    run = dp.teach(make_context(small_dataset, "teacher.epochs=1"))
     assert run.result.processes == 1
     assert "processes" not in (run.folder / "config.toml").read_text(), "manifests are what they were"

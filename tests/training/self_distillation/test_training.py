@@ -31,7 +31,7 @@ from datapruning.training.self_distillation.factory import make_self_distillatio
 from datapruning.training.state import TrainState
 from tests.helpers.trainers import fit
 
-Contexts = Callable[..., Context]
+MakeContext = Callable[..., Context]
 METHODS = [name for name in KEYS if name != "none"]
 SHORT = TrainConfig(epochs=4, batch_size=16, lr=0.05)
 IDS = np.arange(0, 120, 2)  # 60 samples, 4 updates an epoch, the last of 12
@@ -116,8 +116,8 @@ class Slow:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_it_trains_as_a_slow_reference_does(make_context: Contexts, small: Dataset, method: str) -> None:
-    context = make_context(small)
+def test_it_trains_as_a_slow_reference_does(make_context: MakeContext, small_dataset: Dataset, method: str) -> None:
+    context = make_context(small_dataset)
     training = SHORT.replace(momentum=0.0, weight_decay=0.0)
     model, done = train(context, method, training, lr_schedule=lambda step: 0.02)
     reference = context.new_model("convnet", 0).train()
@@ -141,9 +141,9 @@ def test_it_trains_as_a_slow_reference_does(make_context: Contexts, small: Datas
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_training_in_two_parts_is_the_training(
-    make_context: Contexts, small: Dataset, tmp_path: Path, method: str
+    make_context: MakeContext, small_dataset: Dataset, tmp_path: Path, method: str
 ) -> None:
-    context, left = make_context(small), Checkpoint(tmp_path / "left.safetensors")
+    context, left = make_context(small_dataset), Checkpoint(tmp_path / "left.safetensors")
     complete, done = train(context, method)
     _, first = train(context, method, stop_epoch=2, save_final_to=left)
     second, again = train(context, method, init_from=left)
@@ -153,8 +153,8 @@ def test_a_training_in_two_parts_is_the_training(
 
 
 @pytest.mark.parametrize("method", ["ps-kd", "dlb", "cs-kd"])
-def test_samples_may_join_half_way(make_context: Contexts, small: Dataset, tmp_path: Path, method: str) -> None:
-    context, left = make_context(small), Checkpoint(tmp_path / "left.safetensors")
+def test_samples_may_join_half_way(make_context: MakeContext, small_dataset: Dataset, tmp_path: Path, method: str) -> None:
+    context, left = make_context(small_dataset), Checkpoint(tmp_path / "left.safetensors")
     train(context, method, ids=IDS[::2], stop_epoch=2, save_final_to=left)
     _, done = train(context, method, init_from=left)
     assert done.epoch == 2 + (planned_steps(SHORT, 60, 120) - 4) // 4
@@ -162,10 +162,10 @@ def test_samples_may_join_half_way(make_context: Contexts, small: Dataset, tmp_p
 
 
 @pytest.mark.parametrize("method", ["cs-kd", "dlb"])
-def test_both_loaders_train_the_same_network(make_context: Contexts, small: Dataset, method: str) -> None:
+def test_both_loaders_train_the_same_network(make_context: MakeContext, small_dataset: Dataset, method: str) -> None:
     pytest.importorskip("ffcv", reason="FFCV is not installed")
-    in_memory, _ = train(make_context(small, loader="memory"), method)
-    ffcv, _ = train(make_context(small, loader="ffcv"), method)
+    in_memory, _ = train(make_context(small_dataset, loader="memory"), method)
+    ffcv, _ = train(make_context(small_dataset, loader="ffcv"), method)
     assert same(in_memory, ffcv)
 
 
@@ -173,9 +173,11 @@ def test_both_loaders_train_the_same_network(make_context: Contexts, small: Data
     ("method", "again", "forward"),
     [("cs-kd", 0, 240), ("ps-kd", 0, 0), ("dlb", 240 - 12, 0), ("tf-kd", 0, 0), ("tf-kd-self", 0, 0)],
 )
-def test_further_passes_are_counted(make_context: Contexts, small: Dataset, method: str, again: int, forward: int) -> None:
+def test_further_passes_are_counted(
+    make_context: MakeContext, small_dataset: Dataset, method: str, again: int, forward: int
+) -> None:
     passes: list[int] = []
-    context = make_context(small)
+    context = make_context(small_dataset)
     model = context.new_model("convnet", 0)
     model.register_forward_pre_hook(lambda _, images: passes.append(len(images[0])))
     with reproducible(1):
@@ -187,9 +189,9 @@ def test_further_passes_are_counted(make_context: Contexts, small: Dataset, meth
     assert sum(passes) == 240 + again + forward
 
 
-def test_epochs_that_end_early_and_lone_batches(make_context: Contexts, small: Dataset) -> None:
+def test_epochs_that_end_early_and_lone_batches(make_context: MakeContext, small_dataset: Dataset) -> None:
     """Under the budget "steps" the last epoch may be cut off; an epoch may be a single batch."""
-    context = make_context(small)
+    context = make_context(small_dataset)
     for method in METHODS:
         _, done = train(context, method, SHORT.replace(budget="steps", batch_size=48))  # 3 updates; 60 samples are 2
         assert done.updates == 12
@@ -197,7 +199,7 @@ def test_epochs_that_end_early_and_lone_batches(make_context: Contexts, small: D
         assert done.updates == 2
 
 
-def test_observers_see_the_batch_alone(make_context: Contexts, small: Dataset) -> None:
+def test_observers_see_the_batch_alone(make_context: MakeContext, small_dataset: Dataset) -> None:
     class Look(Callback):
         def on_batch_end(self, epoch: int, batch: Batch, logits: Tensor) -> None:
             assert logits.shape == (len(batch.ids), 4)
@@ -206,23 +208,23 @@ def test_observers_see_the_batch_alone(make_context: Contexts, small: Dataset) -
 
     for method in METHODS:
         seen: list[int] = []
-        train(make_context(small), method, callbacks=[Look()])
+        train(make_context(small_dataset), method, callbacks=[Look()])
         assert seen == [16, 16, 16, 12] * 4
 
 
-def test_dynamic_pruning_is_refused(make_context: Contexts, small: Dataset) -> None:
+def test_dynamic_pruning_is_refused(make_context: MakeContext, small_dataset: Dataset) -> None:
     with pytest.raises(InvalidValue, match="infobatch do not go together"):
-        train(make_context(small), "ps-kd", SHORT.replace(infobatch=0.5))
+        train(make_context(small_dataset), "ps-kd", SHORT.replace(infobatch=0.5))
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_bf16(make_context: Contexts, small: Dataset, method: str) -> None:
-    _, done = train(make_context(small), method, SHORT.replace(precision="bf16"))
+def test_bf16(make_context: MakeContext, small_dataset: Dataset, method: str) -> None:
+    _, done = train(make_context(small_dataset), method, SHORT.replace(precision="bf16"))
     losses = [row.loss for row in done.history]
     assert np.isfinite(losses).all()
     if method != "ps-kd":  # whose target moves
         assert losses[-1] < losses[0]
 
 
-def test_without_a_method_there_is_nothing(make_context: Contexts, small: Dataset) -> None:
-    assert make_method(make_context(small), "none") is None
+def test_without_a_method_there_is_nothing(make_context: MakeContext, small_dataset: Dataset) -> None:
+    assert make_method(make_context(small_dataset), "none") is None

@@ -25,16 +25,16 @@ from datapruning.runs.result import StudentResult
 from datapruning.runs.run import CONFIG
 from datapruning.training.distillation.weight_search import ValidationSet
 from datapruning.utils.cost import FORWARD_PASS_COST
-from tests.conftest import fast_arguments
+from tests.conftest import fast_options
 
-Contexts = Callable[..., Context]
+MakeContext = Callable[..., Context]
 METHODS = [name for name in KEYS if name != "none"]
 
 
 @pytest.fixture
-def short(make_context: Contexts, small: Dataset) -> Context:
+def short(make_context: MakeContext, small_dataset: Dataset) -> Context:
     """Four epochs of small batches; the teacher's are two."""
-    return make_context(small, "train.epochs=4", "train.batch_size=16", "kd.search_budget=1", threads=1)
+    return make_context(small_dataset, "train.epochs=4", "train.batch_size=16", "kd.search_budget=1", threads=1)
 
 
 def bits(run: Any) -> dict[str, bytes]:
@@ -93,28 +93,28 @@ def test_the_self_teacher_is_the_run_without_distillation_and_is_used_again(shor
 
 @pytest.mark.parametrize("method", ["ps-kd", "dlb"])
 def test_a_searching_student_killed_anywhere_ends_as_one_that_was_not(
-    make_context: Contexts, small: Dataset, tmp_path: Path, killed: Callable[..., Any], method: str
+    make_context: MakeContext, small_dataset: Dataset, tmp_path: Path, kill_and_resume: Callable[..., Any], method: str
 ) -> None:
     """In the middle of the trunk's second epoch, in a probe, after the fork."""
     options = ("train.epochs=4", "train.batch_size=16", "kd.search_budget=1", f"self_distill.method={method}")
-    complete = dp.train(make_context(small, *options, workspace=tmp_path / "whole", threads=1), fraction=0.5)
-    context = make_context(small, *options, workspace=tmp_path / "killed", threads=1)
+    complete = dp.train(make_context(small_dataset, *options, workspace=tmp_path / "whole", threads=1), fraction=0.5)
+    context = make_context(small_dataset, *options, workspace=tmp_path / "killed", threads=1)
     dp.teach(context)
-    resumed = killed(lambda: dp.train(context, fraction=0.5), 6, 3, 4, 2)
+    resumed = kill_and_resume(lambda: dp.train(context, fraction=0.5), 6, 3, 4, 2)
     assert bits(resumed) == bits(complete)
     assert resumed.result.self_distill == complete.result.self_distill
 
 
 def test_a_class_that_loses_its_pair_to_the_judges_trains_all_the_same(
-    make_context: Contexts, small: Dataset, monkeypatch: pytest.MonkeyPatch
+    make_context: MakeContext, small_dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    zero, others = (np.flatnonzero(where) for where in (small.train.labels == 0, small.train.labels != 0))
+    zero, others = (np.flatnonzero(where) for where in (small_dataset.train.labels == 0, small_dataset.train.labels != 0))
     validation_set = ValidationSet(others[:0], zero[:1], 1.0)
     monkeypatch.setattr(
         "datapruning.training.distillation.run_search.choose_validation_set", lambda *_, **__: validation_set
     )
-    kept = dp.subset_from_ids(np.concatenate([zero[:2], others]), small, "test")
-    outcome = dp.train(make_context(small, "self_distill.method=cs-kd", "kd.search_budget=1"), kept)
+    kept = dp.subset_from_ids(np.concatenate([zero[:2], others]), small_dataset, "test")
+    outcome = dp.train(make_context(small_dataset, "self_distill.method=cs-kd", "kd.search_budget=1"), kept)
     assert outcome.result.kd_weight_search.validation == "set-aside"
 
 
@@ -122,7 +122,7 @@ def test_a_class_that_loses_its_pair_to_the_judges_trains_all_the_same(
 
 
 def test_the_command_has_it_and_a_run_is_repeated(dprune: Callable[..., Any], tmp_path: Path) -> None:
-    words = ["train", "--data", "digits", "--fraction", "0.1", "--kd-weight", "0", *fast_arguments()]
+    words = ["train", "--data", "digits", "--fraction", "0.1", "--kd-weight", "0", *fast_options()]
     first = dprune(*words, "--self-distill", "cs-kd", "--set", "self_distill.cs_kd_weight=2", "--out", tmp_path / "a")
     assert first.code == 0, first.err
     assert "self-distillation cs-kd" in first.out
@@ -149,7 +149,7 @@ def test_the_command_has_it_and_a_run_is_repeated(dprune: Callable[..., Any], tm
     assert {setup.differing["self_distill.method"] for setup in apart} == {"cs-kd", "off"}
 
 
-TRAIN = ("train", "--data", "digits", "--fraction", "0.1", "--kd-weight", "0", *fast_arguments())
+TRAIN = ("train", "--data", "digits", "--fraction", "0.1", "--kd-weight", "0", *fast_options())
 
 
 @pytest.mark.parametrize(
@@ -170,24 +170,28 @@ TRAIN = ("train", "--data", "digits", "--fraction", "0.1", "--kd-weight", "0", *
         ),
     ],
 )
-def test_what_cannot_be_is_refused_in_one_line(refused: Callable[..., str], words: tuple[str, ...], reason: str) -> None:
-    assert reason in refused(*TRAIN, *words)
+def test_what_cannot_be_is_refused_in_one_line(
+    expect_refusal: Callable[..., str], words: tuple[str, ...], reason: str
+) -> None:
+    assert reason in expect_refusal(*TRAIN, *words)
 
 
 def test_a_resume_with_other_settings_is_refused(
-    dprune: Callable[..., Any], refused: Callable[..., str], tmp_path: Path
+    dprune: Callable[..., Any], expect_refusal: Callable[..., str], tmp_path: Path
 ) -> None:
     assert dprune(*TRAIN, "--self-distill", "tf-kd", "--out", tmp_path / "a").code == 0
-    line = refused(*TRAIN, "--self-distill", "ps-kd", "--out", tmp_path / "a")
+    line = expect_refusal(*TRAIN, "--self-distill", "ps-kd", "--out", tmp_path / "a")
     assert "holds another run" in line
     assert "self_distill" in line
-    line = refused(*TRAIN, "--self-distill", "tf-kd", "--set", "self_distill.tf_kd_weight=0.2", "--out", tmp_path / "a")
+    line = expect_refusal(
+        *TRAIN, "--self-distill", "tf-kd", "--set", "self_distill.tf_kd_weight=0.2", "--out", tmp_path / "a"
+    )
     assert "tf_kd_weight" in line
-    assert "self_distill" in refused(*TRAIN, "--out", tmp_path / "a")
+    assert "self_distill" in expect_refusal(*TRAIN, "--out", tmp_path / "a")
 
 
-def test_advice_refuses_it(refused: Callable[..., str]) -> None:
-    line = refused("advise", "--data", "digits", *fast_arguments(), "--set", "self_distill.method=dlb")
+def test_advice_refuses_it(expect_refusal: Callable[..., str]) -> None:
+    line = expect_refusal("advise", "--data", "digits", *fast_options(), "--set", "self_distill.method=dlb")
     assert "pilots of an advice train without self-distillation" in line
 
 
@@ -202,15 +206,16 @@ def test_a_recipe_without_it_is_written_as_before_there_was_any_and_one_with_it_
         assert read_recipe(tmp_path / "r.toml")[0] == complete
 
 
-def test_settings_of_other_methods_do_not_name_a_run(make_context: Contexts, small: Dataset) -> None:
+def test_settings_of_other_methods_do_not_name_a_run(make_context: MakeContext, small_dataset: Dataset) -> None:
     one, other = (
-        make_context(small, "self_distill.method=dlb", f"self_distill.ps_kd_weight={w}").recipe.to_dict() for w in (0.1, 0.2)
+        make_context(small_dataset, "self_distill.method=dlb", f"self_distill.ps_kd_weight={w}").recipe.to_dict()
+        for w in (0.1, 0.2)
     )
     assert one == other
 
 
-def test_a_table_can_be_changed_in_a_context(make_context: Contexts, small: Dataset) -> None:
-    context = make_context(small)
+def test_a_table_can_be_changed_in_a_context(make_context: MakeContext, small_dataset: Dataset) -> None:
+    context = make_context(small_dataset)
     assert context.with_settings("self_distill", method="dlb").recipe.self_distill == SelfDistillConfig(method="dlb")
     with pytest.raises(InvalidValue, match="dlb_weight"):
         context.with_settings("self_distill", dlb_weight=-1)

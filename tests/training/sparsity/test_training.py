@@ -22,12 +22,12 @@ from datapruning.runs.run import Run
 from datapruning.training.checkpoint import Checkpoint
 from datapruning.training.sparsity.export import load_sparse, save_sparse
 from datapruning.training.sparsity.masks import load_masks
-from tests.conftest import Answer, fast_arguments
+from tests.conftest import CommandResult, fast_options
 from tests.helpers.results import student_result
 
-Dprune = Callable[..., Answer]
-Refused = Callable[..., str]
-QUICK = ["--kd-weight", "0", "--fraction", "0.2", *fast_arguments(), "--model", "tinynet8"]
+Dprune = Callable[..., CommandResult]
+ExpectRefusal = Callable[..., str]
+QUICK = ["--kd-weight", "0", "--fraction", "0.2", *fast_options(), "--model", "tinynet8"]
 
 
 def student(tmp_path: Path) -> tuple[Path, dict[str, Any]]:
@@ -75,7 +75,7 @@ def test_epsd_with_each_self_distillation(dprune: Dprune, tmp_path: Path, method
 
 
 def test_with_a_teacher_the_search_and_its_probes_are_pruned_too(dprune: Dprune, tmp_path: Path) -> None:
-    words = ["--fraction", "0.3", *fast_arguments(), "--set", "train.epochs=2", "--set", "teacher.model=tinynet8"]
+    words = ["--fraction", "0.3", *fast_options(), "--set", "train.epochs=2", "--set", "teacher.model=tinynet8"]
     answer = dprune(
         "train", *words, "--model", "tinynet8", "--sparsity", "0.8", "--self-distill", "ps-kd", "--set", "sparsity.loss=kd"
     )
@@ -88,9 +88,9 @@ def test_with_a_teacher_the_search_and_its_probes_are_pruned_too(dprune: Dprune,
 
 
 @pytest.fixture
-def pruned_context(small: Dataset, make_context: Callable[[Dataset], Context]) -> Context:
+def pruned_context(small_dataset: Dataset, make_context: Callable[[Dataset], Context]) -> Context:
     return (
-        make_context(small)
+        make_context(small_dataset)
         .with_train(epochs=3, model="tinynet8")
         .with_settings("self_distill", method="ps-kd")
         .with_sparsity(0.8)
@@ -98,7 +98,7 @@ def pruned_context(small: Dataset, make_context: Callable[[Dataset], Context]) -
 
 
 def test_killed_and_resumed_is_the_same_to_the_bit(
-    small: Dataset, pruned_context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_dataset: Dataset, pruned_context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def train(out: Path) -> dp.FinishedRun:
         return dp.train(pruned_context, fraction=0.5, kd_weight=0, out=out)
@@ -129,7 +129,7 @@ def test_killed_and_resumed_is_the_same_to_the_bit(
 
 
 def test_a_checkpoint_of_other_masks_is_refused(
-    small: Dataset, pruned_context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_dataset: Dataset, pruned_context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Checkpoint, "due", lambda self: True)
     save = Checkpoint.save
@@ -197,8 +197,8 @@ def test_the_compact_file_holds_the_same_weights(dprune: Dprune, tmp_path: Path)
         (["--sparsity", "0.9", "--set", "sparsity.inner_step=4"], "step"),
     ],
 )
-def test_what_cannot_be_is_refused_in_one_line(refused: Refused, words: list[str], message: str) -> None:
-    assert message in refused("train", *QUICK, *words)
+def test_what_cannot_be_is_refused_in_one_line(expect_refusal: ExpectRefusal, words: list[str], message: str) -> None:
+    assert message in expect_refusal("train", *QUICK, *words)
 
 
 def test_resumed_with_other_settings_is_refused(dprune: Dprune, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Small problems for the strategies: scores, imbalanced labels, and evidence that no network had to make."""
+"""Small test cases for selection strategies: scores, imbalanced labels and generated evidence."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from datapruning.selection.strategies import get_strategy
 from datapruning.selection.strategy import Pool, Strategy
 
 
-def scored(values: Any, **meta: Any) -> Scores:
-    """Scores of a dataset that is as large as they are."""
+def make_scores(values: Any, **meta: Any) -> Scores:
+    """Make scores of a dataset with as many samples."""
     column = np.asarray(values, np.float32)
-    about = {"dataset": "d", "fingerprint": "f", "package_version": "0", "created": "", "scorer": "mine"}
-    return Scores(column, ScoresMetadata(**{**about, "total": len(column), **meta}))
+    metadata = {"dataset": "d", "fingerprint": "f", "package_version": "0", "created": "", "scorer": "custom"}
+    return Scores(column, ScoresMetadata(**{**metadata, "total": len(column), **meta}))
 
 
 @dataclass
-class Made:
-    """Evidence as a recording would give it. `asked` is the number of epochs that was last asked for."""
+class FakeEvidence:
+    """Evidence with the interface of a recording. `requested_epochs` is the number of epochs of the last request."""
 
     probabilities: NDArray[np.float64]
     embeddings: NDArray[np.float16]
-    asked: int | None = None
+    requested_epochs: int | None = None
     name: str = "d"
     fingerprint: str = "f"
     folder: Path = Path("recording")
@@ -40,7 +40,7 @@ class Made:
         return len(self.probabilities)
 
     def label_prob(self, epochs: int | None = None) -> NDArray[np.float64]:
-        self.asked = epochs
+        self.requested_epochs = epochs
         return self.probabilities
 
     def features(self) -> NDArray[np.float16]:
@@ -48,37 +48,37 @@ class Made:
 
 
 @dataclass
-class Problem:
-    """What `select` needs; no score is negative or infinite, so that every strategy can use them."""
+class StrategyCase:
+    """The inputs of `select`. No score is negative or infinite, so that every strategy accepts them."""
 
     scores: Scores
     labels: NDArray[np.int64]
-    evidence: Made
+    evidence: FakeEvidence
 
 
-def problem(count: int, seed: int = 0, classes: tuple[int, ...] = (0, 0, 0, 0, 0, 0, 1, 1, 4)) -> Problem:
-    """Scores with ties, duplicated features, and a class of one sample among imbalanced ones."""
+def make_case(count: int, seed: int = 0, classes: tuple[int, ...] = (0, 0, 0, 0, 0, 0, 1, 1, 4)) -> StrategyCase:
+    """Make a case with tied scores, duplicate features and imbalanced classes, one of them with a single sample."""
     rng = np.random.default_rng(seed)
     labels = rng.choice(classes, count).astype(np.int64)
     labels[rng.integers(count)] = 7
     values = np.where(rng.random(count) < 0.3, rng.integers(0, 3, count), rng.gamma(1, 1, count))
     features = rng.integers(-3, 4, (count, 2)).astype(np.float16)
-    return Problem(scored(values), labels, Made(rng.random(count), features))
+    return StrategyCase(make_scores(values), labels, FakeEvidence(rng.random(count), features))
 
 
-PROBLEMS = st.builds(problem, st.integers(8, 60), st.integers(0, 10_000))
+CASES = st.builds(make_case, st.integers(8, 60), st.integers(0, 10_000))
 FRACTIONS = st.fractions(0, 1, max_denominator=50).filter(lambda f: f > 0).map(str)
 
 
-def pool(rule: Strategy, values: Any, count: int, evidence: Any = None, seed: int = 0, **settings: Any) -> Pool:
-    """A pool of a strategy with these settings, for calling the rule itself."""
+def make_pool(rule: Strategy, values: Any, count: int, evidence: Any = None, seed: int = 0, **settings: Any) -> Pool:
+    """Make the pool that a strategy's rule is called with."""
     column = np.asarray(values, np.float64)
     resolved = rule.resolve(settings)
     rows = None if evidence is None else np.asarray(evidence)
     return Pool(np.arange(len(column)), column, count, Fraction(count, len(column)), seed, resolved, rows)
 
 
-def kept(strategy: str, *arguments: Any, **options: Any) -> list[int]:
-    """The ids that a rule keeps of a pool, in the rule's own order."""
+def kept_ids(strategy: str, *arguments: Any, **options: Any) -> list[int]:
+    """Return the ids that a strategy keeps, in the order of the rule."""
     rule = get_strategy(strategy)
-    return [int(i) for i in rule.choose(pool(rule, *arguments, **options))]
+    return [int(i) for i in rule.choose(make_pool(rule, *arguments, **options))]
