@@ -144,6 +144,4 @@ def _cwd_on_path() -> Iterator[None]:
         yield
     finally:
         if directory in sys.path:
-            sys.path.reverse()
-            sys.path.remove(directory)  # the last one, which was added above
-            sys.path.reverse()
+            del sys.path[len(sys.path) - 1 - sys.path[::-1].index(directory)]  # the last one, which was added above

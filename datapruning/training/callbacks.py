@@ -1,6 +1,6 @@
 """Callbacks: what else happens while a network trains."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,10 +8,11 @@ from torch import Tensor, nn
 
 from datapruning.data.loaders.loader import Batch
 from datapruning.runs.metrics import EpochRecord
+from datapruning.training.state import Checkpointed
 from datapruning.utils.time_limit import TimeLimit
 
 
-class Callback:
+class Callback(Checkpointed):
     """Called by the trainer at the points that the methods name. Every method does nothing unless it is overridden."""
 
     def on_epoch_start(self, epoch: int) -> None:
@@ -44,13 +45,6 @@ class Callback:
 
         After `flush`, it is one in the middle of the epoch that follows.
         """
-
-    def tensors(self) -> dict[str, Tensor]:
-        """What a checkpoint has to hold, under names of the callback's own."""
-        return {}
-
-    def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Continue from what a checkpoint holds; `tensors` has those of other parts, too."""
 
 
 class StopAtTimeLimit(Callback):

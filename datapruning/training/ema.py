@@ -6,10 +6,12 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from datapruning.training.state import Checkpointed
+
 PREFIX, UPDATES = "ema.", "ema-updates"
 
 
-class WeightEMA:
+class WeightEMA(Checkpointed):
     """average = d * average + (1 - d) * weights after each step, with d = min(decay, (1 + n) / (10 + n)) at step n.
 
     Small decays at the start forget the initial weights, so that short runs have a useful average (the rule of TensorFlow's

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from datapruning.training.state import Checkpointed
 from datapruning.utils.hashing import hash_ids
 
 SKIP_KEY = 0x1F0BA7
@@ -41,7 +42,7 @@ def epoch_weights(
     return weights
 
 
-class InfoBatch:
+class InfoBatch(Checkpointed):
     """The samples `ids` int64 [n] of a training, the last loss of each, and the weight of each in the current epoch.
 
     An epoch skips the fraction `share` of the easy samples, as long as less than the fraction `until` of the run is done.

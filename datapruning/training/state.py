@@ -1,7 +1,6 @@
 """The state of a training: what a checkpoint holds in addition to tensors."""
 
 from collections.abc import Mapping
-from typing import Protocol
 
 from pydantic import ConfigDict, Field
 from torch import Tensor
@@ -10,11 +9,12 @@ from datapruning.runs.metrics import EpochRecord
 from datapruning.utils.records import Record
 
 
-class Checkpointed(Protocol):
-    """A part of a training with a state of its own in the checkpoint."""
+class Checkpointed:
+    """A part of a training that may have a state of its own in the checkpoint; none unless overridden."""
 
     def tensors(self) -> dict[str, Tensor]:
-        """What a checkpoint has to hold."""
+        """What a checkpoint has to hold, under names of this part's own."""
+        return {}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Continue from what a checkpoint holds; `tensors` has those of other parts, too."""
@@ -41,12 +41,8 @@ class TrainState(Record):
 
     Attributes:
         epoch: epochs done.
-        step: the position in the schedule, in planned optimiser steps.
-        samples_seen: samples trained on, repeats counted.
-        seconds: spent on training.
-        history: a record of each epoch.
-        steps_skipped: planned steps that dynamic pruning left out.
-        samples_skipped: samples that it left out.
+        step: the position in the schedule, in planned optimiser steps, of which dynamic pruning left out `steps_skipped`.
+        samples_seen: samples trained on, repeats counted; dynamic pruning left out `samples_skipped` more.
         auxiliary_samples: samples of auxiliary batches (self-distillation) that went through a training pass.
         auxiliary_forward: samples of auxiliary batches that went through a forward pass alone.
         partial_epoch: of an epoch in whose middle the checkpoint was saved, else None.

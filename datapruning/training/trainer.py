@@ -60,24 +60,20 @@ class EpochPlan:
 class Trainer:
     """Trains one network in place; holds network, optimiser and loss.
 
-    With `config.ema` the network has the averaged weights after `fit`, and whenever a callback's `on_epoch_end` runs.
-    Where `config` prunes dynamically (InfoBatch), an epoch of fewer steps still covers its whole part of the schedule: the
+    With `config.ema` the network has the averaged weights after `fit`, and whenever a callback's `on_epoch_end` runs. Where
+    `config` prunes dynamically (InfoBatch), an epoch of fewer steps still covers its whole part of the schedule: the
     learning rates of its steps lie at even distances in it.
 
     Attributes:
         model: on the device it is to be trained on.
         loader: of the training split.
         ids: int64 [n], the samples to train on.
-        views: how an epoch augments a sample.
-        config: optimiser, schedule, batch size, precision.
-        loss: of a batch.
         seed: random seed for sample order, dropout and dynamic pruning.
         num_steps: optimiser steps of the whole schedule (`planned_steps`).
         description: of the training, for the progress bar and messages.
         lr_schedule: learning rate of a position in the schedule; default: that of `config`.
         self_distillation: adds its term to the loss. A new one for each trainer; its state is in the checkpoints.
         masks: which weights are kept; the others are zero from here on.
-        callbacks: see `Callback`.
 
     Raises:
         InvalidValue: self-distillation together with dynamic pruning or gradient accumulation.

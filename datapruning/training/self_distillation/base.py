@@ -1,6 +1,6 @@
 """What the trainer knows of self-distillation: auxiliary batches, a step, a state for checkpoints."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ from torch import Tensor
 from datapruning.data.augment.augmentation import Augmentation
 from datapruning.data.loaders.loader import Batch, Loader
 from datapruning.training.losses import Loss, LossTerms
+from datapruning.training.state import Checkpointed
 
 Forward = Callable[[Tensor], Tensor]
 """The network in training mode: images float32 [n, channels, height, width] -> logits float32 [n, classes]."""
@@ -26,7 +27,7 @@ class AuxiliaryBatch(NamedTuple):
     epoch: int
 
 
-class SelfDistillation:
+class SelfDistillation(Checkpointed):
     """One method, in one training; without auxiliary batches and state unless overridden.
 
     `trains_on_auxiliary` says what auxiliary batches go through: a training pass, or a forward pass alone.
@@ -43,13 +44,6 @@ class SelfDistillation:
     ) -> tuple[Tensor, LossTerms]:
         """Logits of the batch, float32 [n, classes], and the loss, scalars whose `total` is ready for backward()."""
         raise NotImplementedError
-
-    def tensors(self) -> dict[str, Tensor]:
-        """What a checkpoint has to hold, at any step."""
-        return {}
-
-    def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Continue from what a checkpoint holds; `tensors` has those of other parts, too."""
 
 
 def read_auxiliary_batches(

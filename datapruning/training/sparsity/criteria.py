@@ -26,12 +26,10 @@ class SaliencyInputs(NamedTuple):
 
     Attributes:
         model: at its initialisation, in training mode; left as it is.
-        settings: of the pruning.
         loss: whose saliency "epsd" takes.
         inner: a batch for each inner step; empty for criteria without such steps.
         outer: the batches whose loss is differentiated.
         shape: (channels, height, width) of an image.
-        seed: of random draws.
         masks: of the round before.
     """
 

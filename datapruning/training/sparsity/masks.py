@@ -17,6 +17,7 @@ from datapruning.errors import IncompatibleInputs, InvalidFile
 from datapruning.io.npz import read_npz, write_npz
 from datapruning.runs.result import SparsityRecord
 from datapruning.training.sparsity.prunable import prunable
+from datapruning.training.state import Checkpointed
 from datapruning.utils.cost import ComputeCost
 from datapruning.utils.records import Record, parse_record
 
@@ -122,7 +123,7 @@ def unpack_mask(packed: NDArray[Any] | None, name: str, shape: tuple[int, ...], 
     return np.unpackbits(packed, count=size).astype(np.bool_).reshape(shape)
 
 
-class MaskEnforcer:
+class MaskEnforcer(Checkpointed):
     """Masks on a model in training: gradients of removed weights are set to zero before each step.
 
     A weight that is zero, without gradient, momentum and decay, stays exactly zero under every optimiser.

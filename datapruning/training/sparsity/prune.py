@@ -174,7 +174,7 @@ def sample_saliency_batches(
     steps = settings.inner_steps if settings.criterion in ("epsd", "prospr") else 0
     count = settings.batches + (steps if settings.fresh_inner_batches else 0)
     if settings.criterion == "grasp":
-        batches = list(_balanced(ids, context.data.train.labels, GRASP_PER_CLASS, settings.batches, seed))
+        batches = list(_balanced(ids, context.data.train.labels, settings.batches, seed))
     else:
         batches = list(_batches(ids, settings.batch_size, count, seed))
     method = context.recipe.self_distill.method if settings.criterion == "epsd" else "none"
@@ -204,10 +204,8 @@ def _batches(ids: NDArray[np.int64], size: int, count: int, seed: int) -> Iterat
         epoch += 1
 
 
-def _balanced(
-    ids: NDArray[np.int64], labels: NDArray[np.int64], per_class: int, count: int, seed: int
-) -> Iterator[NDArray[np.int64]]:
-    """Batches of so many samples of each class, or all where a class has fewer."""
+def _balanced(ids: NDArray[np.int64], labels: NDArray[np.int64], count: int, seed: int) -> Iterator[NDArray[np.int64]]:
+    """Batches of `GRASP_PER_CLASS` samples of each class, or all where a class has fewer."""
     for number in range(count):
         order = hash_permutation(ids, SALIENCY_KEY, seed, number)
-        yield np.concatenate([order[labels[order] == c][:per_class] for c in np.unique(labels[ids])])
+        yield np.concatenate([order[labels[order] == c][:GRASP_PER_CLASS] for c in np.unique(labels[ids])])
