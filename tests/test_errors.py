@@ -57,9 +57,9 @@ def test_an_error_is_one_line_and_an_exit_code(
         raise error
 
     monkeypatch.setattr("datapruning.recipes.names", fails)
-    answer = dprune("recipes")
-    assert (answer.code, answer.out) == (code, "")
-    assert answer.err.replace("x is: ", "x is ").replace("the disk is full", "broken") == "dprune: x is broken\n"
+    command = dprune("recipes")
+    assert (command.code, command.out) == (code, "")
+    assert command.err.replace("x is: ", "x is ").replace("the disk is full", "broken") == "dprune: x is broken\n"
 
 
 def test_an_interruption_is_one_line_and_130(dprune: Callable[..., CommandResult], monkeypatch: pytest.MonkeyPatch) -> None:

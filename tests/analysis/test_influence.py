@@ -151,13 +151,13 @@ def test_only_the_strongest_pairs_are_kept_and_all_are_counted(
     counted_from: Callable[..., Context], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     context = counted_from(*full())
-    complete = dp.influence(context, permutations=0)
+    all_pairs = dp.influence(context, permutations=0)
     monkeypatch.setattr(influencing, "MAX_PAIRS", 4)
     monkeypatch.setattr(counting, "MAX_PAIRS", 50)
     few = dp.influence(context, permutations=0)
-    assert (few.meta.num_pairs_found, few.meta.kept) == (complete.meta.num_pairs_found, 4)
+    assert (few.meta.num_pairs_found, few.meta.kept) == (all_pairs.meta.num_pairs_found, 4)
     for name in ("train_id", "test_id", "influence", "stderr"):
-        np.testing.assert_array_equal(getattr(few, name), getattr(complete, name)[:4])
+        np.testing.assert_array_equal(getattr(few, name), getattr(all_pairs, name)[:4])
 
 
 def test_without_influence_chance_explains_what_is_found(counted_from: Callable[..., Context]) -> None:
@@ -173,19 +173,19 @@ def test_planted_influence_is_found_beyond_chance(counted_from: Callable[..., Co
         i, j = np.flatnonzero(small_dataset.train.labels == label)[0], np.flatnonzero(small_dataset.test.labels == label)[0]
         correct[:, i], right[:, j] = inside[:, i], inside[:, i]
         planted[int(j)] = int(i)
-    result = dp.influence(counted_from(inside, correct, right), least_influence=0.6)
-    assert {int(j): int(i) for i, j in zip(result.train_id, result.test_id, strict=True)} == planted
-    assert result.influence.tolist() == [1, 1, 1, 1]
-    assert result.memorization.tolist() == [1, 1, 1, 1]
-    assert result.meta.expected is not None
-    assert result.meta.expected < 1
-    assert all(result.top_train_id[j, 0] == i for j, i in planted.items())
+    pairs = dp.influence(counted_from(inside, correct, right), least_influence=0.6)
+    assert {int(j): int(i) for i, j in zip(pairs.train_id, pairs.test_id, strict=True)} == planted
+    assert pairs.influence.tolist() == [1, 1, 1, 1]
+    assert pairs.memorization.tolist() == [1, 1, 1, 1]
+    assert pairs.meta.expected is not None
+    assert pairs.meta.expected < 1
+    assert all(pairs.top_train_id[j, 0] == i for j, i in planted.items())
 
 
 def test_the_same_again_and_other_permutations_with_another_seed(counted_from: Callable[..., Context]) -> None:
     context = counted_from(*full())
-    first, again, other = (dp.influence(context, seed=seed).meta for seed in (0, 0, 1))
-    assert first.expected == again.expected != other.expected
+    first, repeated, other = (dp.influence(context, seed=seed).meta for seed in (0, 0, 1))
+    assert first.expected == repeated.expected != other.expected
 
 
 @pytest.mark.parametrize(
@@ -200,11 +200,11 @@ def test_arguments_that_cannot_be(small_dataset: Dataset, arguments: dict[str, A
 def test_the_file_reads_back_and_is_never_written_over(counted_from: Callable[..., Context], tmp_path: Path) -> None:
     path = tmp_path / "i.npz"
     context = counted_from(*full())
-    made = dp.influence(context, out=path)
-    result = dp.load_influence(path)
+    influence = dp.influence(context, out=path)
+    pairs = dp.load_influence(path)
     for name in ARRAYS:
-        np.testing.assert_array_equal(result.arrays[name], made.arrays[name])
-    assert result.meta == made.meta
+        np.testing.assert_array_equal(pairs.arrays[name], influence.arrays[name])
+    assert pairs.meta == influence.meta
     with np.load(path, allow_pickle=False) as file:
         assert file["train_id"].dtype == np.int64
     stamp = path.stat().st_mtime_ns
@@ -232,8 +232,8 @@ def test_the_file_reads_back_and_is_never_written_over(counted_from: Callable[..
 def test_broken_files_are_refused(
     counted_from: Callable[..., Context], tmp_path: Path, change: dict[str, Any], message: str
 ) -> None:
-    made = dp.influence(counted_from(*full()), permutations=0)
-    arrays, meta = made.arrays, made.meta.to_json()
+    influence = dp.influence(counted_from(*full()), permutations=0)
+    arrays, meta = influence.arrays, influence.meta.to_json()
     for name, value in change.items():
         (arrays if name in arrays else meta)[name] = value
     write_npz(tmp_path / "i.npz", {name: a for name, a in arrays.items() if a is not None}, meta)
@@ -242,8 +242,8 @@ def test_broken_files_are_refused(
 
 
 def test_no_pair_at_all_is_no_error(counted_from: Callable[..., Context], tmp_path: Path) -> None:
-    made = dp.influence(counted_from(*full()), least_influence=1.1, out=tmp_path / "i.npz")
-    assert (len(made), made.meta.num_pairs_found, made.meta.expected) == (0, 0, 0)
+    influence = dp.influence(counted_from(*full()), least_influence=1.1, out=tmp_path / "i.npz")
+    assert (len(influence), influence.meta.num_pairs_found, influence.meta.expected) == (0, 0, 0)
     assert len(load_influence(tmp_path / "i.npz")) == 0
 
 
@@ -267,21 +267,21 @@ def words(*more: str) -> list[str]:
 def test_the_command_says_what_is_found_and_what_chance_gives(
     dprune: Callable[..., CommandResult], digits: Dataset, tmp_path: Path
 ) -> None:
-    answer = dprune(*words("--top", "3"))
-    assert answer.code == 0, answer.err
-    lines = answer.out.splitlines()
+    command = dprune(*words("--top", "3"))
+    assert command.code == 0, command.err
+    lines = command.out.splitlines()
     path = Path(lines[-1].removeprefix("influence: "))
-    result = dp.load_influence(path)
-    assert lines[0].startswith(f"{result.meta.num_pairs_found:,} pairs of high influence")
+    pairs = dp.load_influence(path)
+    assert lines[0].startswith(f"{pairs.meta.num_pairs_found:,} pairs of high influence")
     assert lines[1].startswith("By chance alone, if no training sample had any influence: ")
-    assert result.meta.members == 10
-    assert result.top_train_id.shape == (359, 3)
-    np.testing.assert_array_equal(digits.train.labels[result.train_id], digits.test.labels[result.test_id])
+    assert pairs.meta.members == 10
+    assert pairs.top_train_id.shape == (359, 3)
+    np.testing.assert_array_equal(digits.train.labels[pairs.train_id], digits.test.labels[pairs.test_id])
     assert "an influence file, intact" in dprune("inspect", path).out
-    again = dprune(*words("--top", "3"))
-    assert (again.out, "with the same content" in again.err) == (answer.out, True)
+    repeated = dprune(*words("--top", "3"))
+    assert (repeated.out, "with the same content" in repeated.err) == (command.out, True)
     context = dp.open_context(digits, loader="memory", device="cpu", changes=SETTINGS)
-    np.testing.assert_array_equal(dp.influence(context, top=3).influence, result.influence)
+    np.testing.assert_array_equal(dp.influence(context, top=3).influence, pairs.influence)
     every = dprune(*words("--pairs", "all", "--out", "folder"))
     assert every.out.splitlines()[-1].startswith("influence: folder/digits-all-")
     (tmp_path / "custom.npz").write_text("custom")
@@ -291,9 +291,9 @@ def test_the_command_says_what_is_found_and_what_chance_gives(
 
 
 def test_an_ensemble_too_small_for_an_error_bar_is_one_line(dprune: Callable[..., CommandResult]) -> None:
-    answer = dprune(*words("--set", "ensemble.num_members=3"))
-    assert (answer.code, answer.out) == (2, "")
-    assert answer.err.splitlines()[-1].endswith("add members (ensemble.num_members)")
+    command = dprune(*words("--set", "ensemble.num_members=3"))
+    assert (command.code, command.out) == (2, "")
+    assert command.err.splitlines()[-1].endswith("add members (ensemble.num_members)")
 
 
 def test_what_cannot_be_is_refused_before_anything_is_trained(expect_refusal: Callable[..., str]) -> None:
@@ -302,7 +302,7 @@ def test_what_cannot_be_is_refused_before_anything_is_trained(expect_refusal: Ca
 
 
 def test_a_list_of_other_data_is_not_the_same(counted_from: Callable[..., Context], tmp_path: Path) -> None:
-    made = dp.influence(counted_from(*full()), permutations=0, out=tmp_path / "i.npz")
-    other = replace(made, meta=made.meta.model_copy(update={"fingerprint": "another"}))
+    influence = dp.influence(counted_from(*full()), permutations=0, out=tmp_path / "i.npz")
+    other = replace(influence, meta=influence.meta.model_copy(update={"fingerprint": "another"}))
     with pytest.raises(OutputExists, match="holds other influences"):
         other.save(tmp_path / "i.npz")

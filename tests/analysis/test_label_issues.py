@@ -34,9 +34,9 @@ TOTAL, WRONG = 400, 40
 def noisy(digits: Dataset) -> tuple[Dataset, np.ndarray[Any, Any]]:
     """Digits of which a tenth have another class's label, and the true labels."""
     true = digits.train.labels[:TOTAL]
-    given = true.copy()
-    given[:WRONG] = (given[:WRONG] + 1 + np.arange(WRONG) % 9) % 10
-    train = Split(digits.train.images[:TOTAL], given)
+    labels = true.copy()
+    labels[:WRONG] = (labels[:WRONG] + 1 + np.arange(WRONG) % 9) % 10
+    train = Split(digits.train.images[:TOTAL], labels)
     return Dataset("noisy", train, digits.test, digits.class_names), true
 
 
@@ -61,22 +61,22 @@ def recorded(folder: Path, final: bool = True) -> Path:
 
 def test_label_issues_of_a_recording_by_hand(tmp_path: Path) -> None:
     # margins: 3 and 1; 2 and 4; -5 and -4; 1 and -2
-    result = dp.find_label_issues_of_recording(recorded(tmp_path), count=3, class_names=["cat", "dog", "owl"])
-    assert [(r.id, r.label_name, r.suggested_name) for r in result.rows] == [
+    issues = dp.find_label_issues_of_recording(recorded(tmp_path), count=3, class_names=["cat", "dog", "owl"])
+    assert [(r.id, r.label_name, r.suggested_name) for r in issues.rows] == [
         (2, "owl", "dog"), (3, "cat", "owl"), (0, "cat", "owl"),
     ]  # fmt: skip
-    assert [r.score for r in result.rows] == [4.5, 0.5, -2.0]
+    assert [r.score for r in issues.rows] == [4.5, 0.5, -2.0]
     p = np.array([[1 / (np.e**5 + np.e + 1), 1 / (np.e**3 + np.e**4 + 1)], [np.e / (np.e + 2), 1 / (2 + np.e**2)]])
-    np.testing.assert_allclose([r.label_prob for r in result.rows[:2]], p.mean(1), rtol=1e-5)
-    assert result.order == "aum, highest scores first"
+    np.testing.assert_allclose([r.label_prob for r in issues.rows[:2]], p.mean(1), rtol=1e-5)
+    assert issues.order == "aum, highest scores first"
     assert dp.find_label_issues_of_recording(tmp_path, count=4).rows[3].label_name == "1", (
         "classes are called by their number"
     )
 
 
 def test_without_a_last_pass_nothing_is_suggested(tmp_path: Path) -> None:
-    result = dp.find_label_issues_of_recording(recorded(tmp_path, final=False), count=1, out=tmp_path / "s.csv")
-    assert (result.rows[0].id, result.rows[0].suggested, result.rows[0].suggested_name) == (2, None, "")
+    issues = dp.find_label_issues_of_recording(recorded(tmp_path, final=False), count=1, out=tmp_path / "s.csv")
+    assert (issues.rows[0].id, issues.rows[0].suggested, issues.rows[0].suggested_name) == (2, None, "")
     assert load_label_issues(tmp_path / "s.csv").rows[0].suggested is None
 
 
@@ -131,18 +131,18 @@ def test_the_ensemble_ranks_by_members_that_never_saw_the_sample(
     probs = raw / raw.sum(2, keepdims=True)
     probs[inside] = np.eye(4)[labels][np.nonzero(inside)[1]]  # those that saw it are sure of the label: must not count
     monkeypatch.setattr(label_issues, "open_ensemble", lambda context, seed: ensemble_of(tmp_path, labels, inside, probs))
-    result = dp.find_label_issues(make_context(small_dataset), "ensemble", count=120)
+    issues = dp.find_label_issues(make_context(small_dataset), "ensemble", count=120)
     weights = (~inside[:, :, None]) / 2
     expected = (probs.astype(np.float16) * weights).sum(0)
     label_probs = expected[np.arange(120), labels]
-    assert {r.id for r in result.rows} == set(range(120))
-    ordered = [label_probs[r.id] for r in result.rows]
+    assert {r.id for r in issues.rows} == set(range(120))
+    ordered = [label_probs[r.id] for r in issues.rows]
     assert np.all(np.diff(ordered) >= -1e-3)
-    for row in result.rows:
+    for row in issues.rows:
         others = np.where(np.arange(4) == labels[row.id], -1, expected[row.id])
         assert row.suggested == others.argmax()
         assert row.label_prob == row.score == pytest.approx(label_probs[row.id], abs=1e-3)
-    assert result.order == "ensemble, lowest scores first"
+    assert issues.order == "ensemble, lowest scores first"
 
 
 def test_equal_scores_are_ordered_by_the_label_s_probability_then_by_id() -> None:
@@ -179,9 +179,9 @@ def test_confident_learning_counts_as_cleanlab_does() -> None:
     assert count_confident_label_issues(probs, labels) == joint.sum() - np.trace(joint) > 0
 
 
-def planted_in(result: LabelIssues) -> float:
+def planted_in(issues: LabelIssues) -> float:
     """The share of the label issues whose label is wrong."""
-    return float(np.mean([row.id < WRONG for row in result.rows]))
+    return float(np.mean([row.id < WRONG for row in issues.rows]))
 
 
 def test_planted_labels_are_found_at_the_end_that_the_table_says(
@@ -193,9 +193,9 @@ def test_planted_labels_are_found_at_the_end_that_the_table_says(
     context = make_context(data, *settings, *members, recipe="digits")
     shares = {}
     for name in label_issues.ISSUE_END:
-        result = dp.find_label_issues(context, name, count=WRONG)
-        shares[name] = planted_in(result)
-        guessed = [row.suggested == true[row.id] for row in result.rows if row.id < WRONG]
+        issues = dp.find_label_issues(context, name, count=WRONG)
+        shares[name] = planted_in(issues)
+        guessed = [row.suggested == true[row.id] for row in issues.rows if row.id < WRONG]
         assert np.mean(guessed) > 0.7, name
     assert min(shares.values()) > 0.4, shares  # 0.1 by chance, less at the other end
     assert min(shares["aum"], shares["ensemble"]) > 0.8, shares

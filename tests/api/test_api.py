@@ -114,16 +114,16 @@ def test_a_student_killed_anywhere_ends_as_one_that_was_not(
     for module in ("run_search", "student", "training_run"):
         patched = f"datapruning.training.distillation.{module}.Checkpoint"
         monkeypatch.setattr(patched, lambda path: Checkpoint(path, seconds=0))
-    real = trainer.training_batches
-    seen = []
+    original = trainer.training_batches
+    sample_orders = []
 
     def killed(ids: Any, batch_size: int, seed: int, epoch: int) -> Any:
         if len(ids) == 144:
-            seen.append(epoch)
-            probing = seen.count(2)
+            sample_orders.append(epoch)
+            probing = sample_orders.count(2)
             if {"shared prefix": epoch == 1, "probe": probing == 3, "second half": epoch == 3}[moment]:
                 raise KeyboardInterrupt
-        return real(ids, batch_size, seed, epoch)
+        return original(ids, batch_size, seed, epoch)
 
     context = make_context(digits, *INTERRUPTED, workspace=tmp_path / "killed", threads=1)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
@@ -154,17 +154,17 @@ def test_students_of_several_seeds_share_teacher_and_soft_labels(context: Contex
 
 
 def test_soft_labels_are_made_for_the_kept_samples_alone(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
-    real = SoftLabelCache.fill
+    requested_ids = []
+    original = SoftLabelCache.fill
 
     def watched(self: SoftLabelCache, loader: Any, ids: Any, epochs: int) -> int:
-        asked.append((ids, epochs))
-        return real(self, loader, ids, epochs)
+        requested_ids.append((ids, epochs))
+        return original(self, loader, ids, epochs)
 
     monkeypatch.setattr(SoftLabelCache, "fill", watched)
     subset = dp.select(dp.score(context, "random"), 0.1)
     dp.train(context, subset, kd_weight=0.5)
-    ((ids, epochs),) = asked
+    ((ids, epochs),) = requested_ids
     assert np.array_equal(ids, subset.indices)
     assert epochs == 3
 
@@ -176,11 +176,11 @@ def test_nothing_is_chosen_on_the_test_set(
     context = make_context(digits)
     dp.teach(context)
     opened: list[str] = []
-    real = Context.loader
+    original = Context.loader
 
     def watched(self: Context, role: str) -> Any:
         opened.append(role)
-        return real(self, role)
+        return original(self, role)
 
     monkeypatch.setattr(Context, "loader", watched)
     dp.train(context, fraction=0.1)
@@ -259,9 +259,9 @@ def test_a_teacher_is_chosen_from_the_ladder(make_context: MakeContext, digits: 
     assert [t.model for t in candidates] == ["convnet", "tinynet8"]
     assert result.teacher == (candidates[search.teacher],)
     assert {probe.teacher for probe in probes_of(chosen)} == {0, 1}
-    given = dp.train(context, fraction=0.2, teacher=["auto", *(t.folder for t in candidates)], kd_weight=0.5)
-    assert [(probe.weight, probe.teacher) for probe in probes_of(given)] == [(0.5, 0), (0.5, 1)]
-    assert given.result.kd_weight == 0.5
+    explicit = dp.train(context, fraction=0.2, teacher=["auto", *(t.folder for t in candidates)], kd_weight=0.5)
+    assert [(probe.weight, probe.teacher) for probe in probes_of(explicit)] == [(0.5, 0), (0.5, 1)]
+    assert explicit.result.kd_weight == 0.5
 
 
 def test_a_choice_of_one_teacher_or_without_kd_is_refused(make_context: MakeContext, digits: Dataset) -> None:
@@ -275,7 +275,7 @@ def test_a_choice_of_one_teacher_or_without_kd_is_refused(make_context: MakeCont
 
 def test_what_everything_cost_is_kept(context: Context) -> None:
     first = dp.train(context, fraction=0.2, scores=dp.score(context, "el2n")).result.to_json()
-    again = dp.train(context, fraction=0.2, scores=dp.score(context, "el2n"), seed=1).result.to_json()
+    repeated = dp.train(context, fraction=0.2, scores=dp.score(context, "el2n"), seed=1).result.to_json()
     costs = first["costs"]
     assert set(costs) == {"teacher", "scoring", "soft_labels", "search", "train"}
     assert costs["teacher"]["samples_seen"] == 3 * 1438
@@ -285,4 +285,4 @@ def test_what_everything_cost_is_kept(context: Context) -> None:
     assert costs["train"]["samples_seen"] == first["samples_seen"]
     assert costs["search"]["samples_seen"] == first["kd_weight_search"]["samples_seen"]
     for shared in ("teacher", "scoring", "soft_labels"):  # what was found made costs as much as if it had been made
-        assert again["costs"][shared] == costs[shared]
+        assert repeated["costs"][shared] == costs[shared]

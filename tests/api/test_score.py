@@ -56,10 +56,10 @@ def loop(folder: Path, total: int = 30, epochs: int = 3) -> Path:
 
 def test_every_scorer_on_the_command_line(dprune: Dprune, small_dataset: Dataset, tmp_path: Path) -> None:
     data = saved(small_dataset, tmp_path / "small.npz")
-    answer = dprune("score", "--data", data, "--scorer", "all", "--out", "scores", *CHEAP)
-    assert answer.code == 0, answer.err
-    assert answer.out.splitlines() == [f"{name}: scores/{name}.npz" for name in scorers.find_scorers()]
-    assert "evidence: 2 proxies and 4 members of an ensemble train on" in answer.err
+    command = dprune("score", "--data", data, "--scorer", "all", "--out", "scores", *CHEAP)
+    assert command.code == 0, command.err
+    assert command.out.splitlines() == [f"{name}: scores/{name}.npz" for name in scorers.find_scorers()]
+    assert "evidence: 2 proxies and 4 members of an ensemble train on" in command.err
     for name in NAMES:
         scores = dp.load_scores(tmp_path / "scores" / f"{name}.npz")
         assert (scores.scorer, scores.values.shape) == (name, (120,))
@@ -68,10 +68,10 @@ def test_every_scorer_on_the_command_line(dprune: Dprune, small_dataset: Dataset
     (recording,) = (tmp_path / "dprune-runs" / "evidence").iterdir()  # one for all of them
     readable = available_scorers(recording)
     assert set(NAMES) - set(readable) == {"grand", "grand-last", "memorization", "memorization-plain"}
-    again = dprune("score", "--data", data, "--scorer", "tdds,knn", "--out", "scores", *CHEAP)
-    assert again.code == 0
-    assert f"evidence: using {recording.relative_to(tmp_path)}" in again.err
-    assert "there already, with the same content" in again.err
+    repeated = dprune("score", "--data", data, "--scorer", "tdds,knn", "--out", "scores", *CHEAP)
+    assert repeated.code == 0
+    assert f"evidence: using {recording.relative_to(tmp_path)}" in repeated.err
+    assert "there already, with the same content" in repeated.err
     output = dprune("score", "--recording", recording, "--scorer", "all", "--out", "read")
     assert output.out.splitlines() == [f"{name}: read/{name}.npz" for name in readable]
     for name in readable:
@@ -85,21 +85,23 @@ def test_the_price_of_the_evidence_agrees_in_number(dprune: Dprune, small_datase
     data = saved(small_dataset, tmp_path / "small.npz")
     prices = {"aum": "1 proxy trains on", "el2n": "2 proxies train on", "memorization": "4 members of an ensemble train on"}
     for name, price in prices.items():
-        answer = dprune("score", "--data", data, "--scorer", name, *CHEAP)
-        assert answer.code == 0, answer.err
-        assert f"evidence: {price} " in answer.err
+        command = dprune("score", "--data", data, "--scorer", name, *CHEAP)
+        assert command.code == 0, command.err
+        assert f"evidence: {price} " in command.err
 
 
 def test_the_model_is_that_of_proxies_and_of_members(
     dprune: Dprune, expect_refusal: ExpectRefusal, small_dataset: Dataset, tmp_path: Path
 ) -> None:
-    asked = ("score", "--data", saved(small_dataset, tmp_path / "small.npz"), "--scorer", "aum,memorization", *CHEAP)
-    first = dprune(*asked)
+    arguments = ("score", "--data", saved(small_dataset, tmp_path / "small.npz"), "--scorer", "aum,memorization", *CHEAP)
+    first = dprune(*arguments)
     assert first.code == 0, first.err
-    again = dprune(*asked, "--set", "proxy.model=convnet", "--set", "ensemble_member.model=convnet", "--model", "tinynet8")
-    assert again.out == first.out
-    assert again.err.count("with the same content") == 2
-    assert "unknown model 'tinynet9'" in expect_refusal(*asked, "--model", "tinynet9")
+    repeated = dprune(
+        *arguments, "--set", "proxy.model=convnet", "--set", "ensemble_member.model=convnet", "--model", "tinynet8"
+    )
+    assert repeated.out == first.out
+    assert repeated.err.count("with the same content") == 2
+    assert "unknown model 'tinynet9'" in expect_refusal(*arguments, "--model", "tinynet9")
 
 
 def test_scores_that_cannot_rank_are_stored_and_said_so(
@@ -112,9 +114,9 @@ def test_scores_that_cannot_rank_are_stored_and_said_so(
     """TDDS measures changes around their mean; two epochs have one change, and that is its own mean."""
     line = "tdds: every sample has the same score, 0: it cannot rank; record more epochs"
     short, long = loop(tmp_path / "short", epochs=2), loop(tmp_path / "long", epochs=3)
-    answer = dprune("score", "--recording", short, "--scorer", "tdds,aum", "--out", "scores")
-    assert answer.code == 0, answer.err
-    assert answer.err.splitlines() == [line]
+    command = dprune("score", "--recording", short, "--scorer", "tdds,aum", "--out", "scores")
+    assert command.code == 0, command.err
+    assert command.err.splitlines() == [line]
     assert not dp.load_scores(tmp_path / "scores" / "tdds.npz").values.any()
     assert dprune("score", "--recording", long, "--scorer", "tdds").err == ""
     score(make_context(small_dataset, "proxy.model=tinynet8"), "tdds")
@@ -134,13 +136,13 @@ def test_the_list_says_what_each_scorer_reads_costs_and_means(dprune: Dprune) ->
 
 def test_a_recording_of_another_loop_is_scored_beside_it_or_elsewhere(dprune: Dprune, tmp_path: Path) -> None:
     folder = loop(tmp_path / "custom")
-    answer = dprune("score", "--recording", folder, "--scorer", "all")
-    assert answer.code == 0, answer.err
+    command = dprune("score", "--recording", folder, "--scorer", "all")
+    assert command.code == 0, command.err
     assert sorted(path.stem for path in (folder / "scores").iterdir()) == sorted(available_scorers(folder))
-    answer = dprune("score", "--recording", folder, "--scorer", "aum", "--out", "one.npz")
-    assert answer.out == "aum: one.npz\n"
-    answer = dprune("select", "--scores", "one.npz", "--fraction", "0.5", "--out", "half.npz")
-    assert answer.code == 0
+    command = dprune("score", "--recording", folder, "--scorer", "aum", "--out", "one.npz")
+    assert command.out == "aum: one.npz\n"
+    command = dprune("select", "--scores", "one.npz", "--fraction", "0.5", "--out", "half.npz")
+    assert command.code == 0
     assert len(dp.load_subset(tmp_path / "half.npz")) == 15
 
 
@@ -156,7 +158,7 @@ def test_one_file_for_many_scorers_is_refused(expect_refusal: ExpectRefusal, tmp
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("arguments", "message"),
     [
         (["--scorer", "aum,emtropy"], "unknown scorer 'emtropy': did you mean 'entropy'?"),
         (["--scorer", "all,aum"], "unknown scorer 'all'"),
@@ -167,9 +169,9 @@ def test_one_file_for_many_scorers_is_refused(expect_refusal: ExpectRefusal, tmp
     ],
 )
 def test_what_a_recording_cannot_give_is_refused_and_nothing_written(
-    expect_refusal: ExpectRefusal, tmp_path: Path, words: list[str], message: str
+    expect_refusal: ExpectRefusal, tmp_path: Path, arguments: list[str], message: str
 ) -> None:
-    assert message in expect_refusal("score", "--recording", loop(tmp_path / "custom"), *words)
+    assert message in expect_refusal("score", "--recording", loop(tmp_path / "custom"), *arguments)
 
 
 def test_a_folder_that_is_no_recording_is_refused(expect_refusal: ExpectRefusal, tmp_path: Path) -> None:

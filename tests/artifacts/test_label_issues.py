@@ -29,10 +29,10 @@ ROWS = (
 
 def test_the_csv_reads_back_and_the_csv_module_reads_it(tmp_path: Path) -> None:
     path = listed(*ROWS).save(tmp_path / "s.csv")
-    result = load_label_issues(path)
-    assert result.rows[1] == ROWS[1]
-    assert result.rows[0].score == pytest.approx(0.3, rel=1e-8)
-    assert (result.rows[0].label_name, result.rows[0].suggested_name) == ('a "b", c', "ü\nx")
+    issues = load_label_issues(path)
+    assert issues.rows[1] == ROWS[1]
+    assert issues.rows[0].score == pytest.approx(0.3, rel=1e-8)
+    assert (issues.rows[0].label_name, issues.rows[0].suggested_name) == ('a "b", c', "ü\nx")
     with path.open(newline="") as file:
         lines = list(csv.DictReader(file))
     assert tuple(lines[0]) == COLUMNS
@@ -47,8 +47,8 @@ def test_paths_come_last_and_old_lists_without_them_are_read(tmp_path: Path) -> 
     with listed(*OF_FILES).save(tmp_path / "s.csv").open(newline="") as file:
         lines = list(csv.reader(file))
     assert [line[-1] for line in lines] == ["path", "dog/a, b.jpg", "cat/ü.png"]
-    result = load_label_issues(tmp_path / "s.csv")
-    assert (result.rows[1], result.rows[0].path, result.has_paths) == (OF_FILES[1], "dog/a, b.jpg", True)
+    issues = load_label_issues(tmp_path / "s.csv")
+    assert (issues.rows[1], issues.rows[0].path, issues.has_paths) == (OF_FILES[1], "dog/a, b.jpg", True)
     old = load_label_issues(listed(*ROWS).save(tmp_path / "old.csv"))
     assert ([row.path for row in old.rows], old.has_paths) == (["", ""], False)
     assert listed(OF_FILES[0], ROWS[1]).csv_text().endswith(",-1.5,,\n"), "an empty cell"

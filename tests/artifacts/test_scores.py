@@ -24,13 +24,13 @@ FINITE = st.floats(width=32, allow_nan=False)
 @given(arrays.arrays(np.float32, 120, elements=FINITE), st.none() | arrays.arrays(np.float32, 120, elements=FINITE))
 def test_scores_come_back_as_they_went(tmp_path: Path, small_dataset: Dataset, values: Any, stderr: Any) -> None:
     scores = Scores(values, ScoresMetadata(**common_fields(small_dataset), scorer="custom"), stderr)
-    result = load_scores(scores.save(tmp_path / "s.npz"))
-    assert result.meta == scores.meta
-    assert result.scorer == "custom"
-    np.testing.assert_array_equal(result.values, values)
-    assert (result.stderr is None) == (stderr is None)
+    loaded = load_scores(scores.save(tmp_path / "s.npz"))
+    assert loaded.meta == scores.meta
+    assert loaded.scorer == "custom"
+    np.testing.assert_array_equal(loaded.values, values)
+    assert (loaded.stderr is None) == (stderr is None)
     if stderr is not None:
-        np.testing.assert_array_equal(result.stderr, stderr)
+        np.testing.assert_array_equal(loaded.stderr, stderr)
 
 
 def test_numpy_alone_reads_them(tmp_path: Path, small_dataset: Dataset) -> None:
@@ -47,7 +47,7 @@ HOLED = np.where(GOOD == 17, np.float32(np.nan), GOOD)
 
 
 @pytest.mark.parametrize(
-    ("columns", "meta", "named"),
+    ("columns", "meta", "message"),
     [
         ({"score": HOLED}, {}, "first is id 17"),
         ({"score": GOOD, "stderr": HOLED}, {}, "'stderr' is NaN"),
@@ -70,10 +70,10 @@ HOLED = np.where(GOOD == 17, np.float32(np.nan), GOOD)
     ],
 )
 def test_what_cannot_be_scores_is_refused(
-    tmp_path: Path, small_dataset: Dataset, columns: dict[str, Any], meta: dict[str, Any], named: str
+    tmp_path: Path, small_dataset: Dataset, columns: dict[str, Any], meta: dict[str, Any], message: str
 ) -> None:
     write_npz(
         tmp_path / "s.npz", columns, {**ScoresMetadata(**common_fields(small_dataset), scorer="custom").to_json(), **meta}
     )
-    with pytest.raises(InvalidFile, match=named):
+    with pytest.raises(InvalidFile, match=message):
         load_scores(tmp_path / "s.npz")

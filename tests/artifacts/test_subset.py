@@ -29,10 +29,10 @@ def test_a_subset_holds_the_ids_sorted_as_int64(tmp_path: Path, small_dataset: D
         indices = file["indices"]
     assert indices.dtype == np.int64
     assert indices.tolist() == sorted(ids)
-    result = load_subset(path)
-    assert result.meta == subset.meta
-    assert (len(result), result.total) == (len(ids), 120)
-    assert str(result) == f"keeping {len(ids)} of 120"
+    loaded = load_subset(path)
+    assert loaded.meta == subset.meta
+    assert (len(loaded), loaded.total) == (len(ids), 120)
+    assert str(loaded) == f"keeping {len(ids)} of 120"
 
 
 @given(st.lists(st.integers(-(2**63), 2**63 - 1), max_size=9), st.integers(1, 50))
@@ -45,7 +45,7 @@ def test_ids_pass_exactly_if_they_are_distinct_and_in_range(ids: list[int], tota
 
 
 @pytest.mark.parametrize(
-    ("ids", "named"),
+    ("ids", "message"),
     [
         (np.array([4097], np.float16), "float16"),
         (np.array([2**24 + 1], np.float32), "float32"),
@@ -61,16 +61,16 @@ def test_ids_pass_exactly_if_they_are_distinct_and_in_range(ids: list[int], tota
         (np.array([], np.int64), "at least one"),
     ],
 )
-def test_what_cannot_be_ids_is_refused(tmp_path: Path, small_dataset: Dataset, ids: Any, named: str) -> None:
-    with pytest.raises(InvalidValue, match=named):
+def test_what_cannot_be_ids_is_refused(tmp_path: Path, small_dataset: Dataset, ids: Any, message: str) -> None:
+    with pytest.raises(InvalidValue, match=message):
         subset_from_ids(ids, small_dataset, "by hand")
     write_npz(tmp_path / "s.npz", {"indices": ids}, SubsetMetadata(**common_fields(small_dataset), scorer="ids").to_json())
-    with pytest.raises(InvalidFile, match=rf"s\.npz.*{named}"):
+    with pytest.raises(InvalidFile, match=rf"s\.npz.*{message}"):
         load_subset(tmp_path / "s.npz")
 
 
 @pytest.mark.parametrize(
-    ("meta", "named"),
+    ("meta", "message"),
     [
         ({"strateggy": "top"}, "unknown key 'strateggy': did you mean 'strategy'"),
         ({"scores": {"scorer": 3}}, "scores.dataset"),
@@ -85,14 +85,14 @@ def test_what_cannot_be_ids_is_refused(tmp_path: Path, small_dataset: Dataset, i
     ],
 )
 def test_a_file_with_a_story_that_cannot_be_is_refused(
-    tmp_path: Path, small_dataset: Dataset, meta: dict[str, Any], named: str
+    tmp_path: Path, small_dataset: Dataset, meta: dict[str, Any], message: str
 ) -> None:
     write_npz(
         tmp_path / "s.npz",
         {"indices": np.array([2, 7])},
         {**SubsetMetadata(**common_fields(small_dataset), scorer="ids").to_json(), **meta},
     )
-    with pytest.raises(InvalidFile, match=named):
+    with pytest.raises(InvalidFile, match=message):
         load_subset(tmp_path / "s.npz")
 
 

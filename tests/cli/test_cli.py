@@ -61,10 +61,10 @@ def test_the_help_of_every_verb_has_an_example_that_parses(dprune: Dprune, verb:
     answer = dprune(verb, "--help")
     assert (answer.code, answer.err) == (0, "")
     (example,) = re.findall(r"^\s*Example: (dprune .*)$", answer.out, re.MULTILINE)
-    words = shlex.split(example)
-    assert words[1] == verb
+    arguments = shlex.split(example)
+    assert arguments[1] == verb
     command = typer.main.get_command(app).commands[verb]  # type: ignore[attr-defined]
-    command.make_context(verb, words[2:])  # raises where the example does not parse
+    command.make_context(verb, arguments[2:])  # raises where the example does not parse
 
 
 def test_without_a_verb_the_help_is_shown(dprune: Dprune) -> None:
@@ -79,8 +79,8 @@ def test_the_version_is_the_package_s(dprune: Dprune) -> None:
 
 
 def test_the_installed_command_answers_with_its_exit_code(tmp_path: Path) -> None:
-    def call(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([COMMAND, *words], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([COMMAND, *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=60)
 
     assert call("--version").stdout == f"datapruning {dp.__version__}\n"
     wrong = call("recipes", "show", "digit")
@@ -109,41 +109,41 @@ def test_scores_of_several_scorers_share_their_evidence(dprune: Dprune) -> None:
         with np.load(path_in(line)) as file:
             assert file["score"].dtype == np.float32
             assert file["score"].shape == (1438,)
-    again = dprune("score", "--scorer", "el2n,forgetting", *FAST)
-    assert again.out == first.out
-    assert again.err.count("evidence: using") == 1, "said once"
-    assert again.err.count("with the same content") == 2
+    repeated = dprune("score", "--scorer", "el2n,forgetting", *FAST)
+    assert repeated.out == first.out
+    assert repeated.err.count("evidence: using") == 1, "said once"
+    assert repeated.err.count("with the same content") == 2
 
 
 def test_out_is_a_file_if_it_ends_in_npz_else_a_folder(dprune: Dprune, tmp_path: Path) -> None:
-    words = ["score", "--scorer", "random", "--loader", "memory", "--out"]
-    assert done(dprune(*words, "deep/custom.npz")) == Path("deep/custom.npz")
-    assert done(dprune(*words, "folder")) == Path("folder/random.npz")
+    arguments = ["score", "--scorer", "random", "--loader", "memory", "--out"]
+    assert done(dprune(*arguments, "deep/custom.npz")) == Path("deep/custom.npz")
+    assert done(dprune(*arguments, "folder")) == Path("folder/random.npz")
     assert (tmp_path / "deep/custom.npz").is_file()
     assert (tmp_path / "folder/random.npz").is_file()
     assert not (tmp_path / "dprune-runs").exists()
 
 
 def test_list_says_source_cost_and_sign_of_every_scorer(dprune: Dprune) -> None:
-    answer = dprune("score", "--list")
-    assert (answer.code, answer.err) == (0, "")
-    names = [line for line in answer.out.splitlines() if not line.startswith(" ")]
+    command = dprune("score", "--list")
+    assert (command.code, command.err) == (0, "")
+    names = [line for line in command.out.splitlines() if not line.startswith(" ")]
     assert {"el2n", "el2n-online", "forgetting", "random"} <= set(names)
     for word in ("cost", "sign", "source"):
-        assert len(re.findall(rf"^  {word} +\S", answer.out, re.MULTILINE)) == len(names)
+        assert len(re.findall(rf"^  {word} +\S", command.out, re.MULTILINE)) == len(names)
 
 
 def test_select_keeps_the_front_of_the_scores(dprune: Dprune) -> None:
     scores = done(dprune("score", "--scorer", "random", "--loader", "memory", "--out", "s.npz"))
-    answer = dprune("select", "--scores", scores, "--fraction", "0.3")
-    assert answer.out.startswith("keeping 431 of 1,438 (scorer random, balance none): ")
-    with np.load(done(answer)) as file:
+    command = dprune("select", "--scores", scores, "--fraction", "0.3")
+    assert command.out.startswith("keeping 431 of 1,438 (scorer random, balance none): ")
+    with np.load(done(command)) as file:
         kept = file["indices"]
     values = load_scores(scores).values
     assert kept.tolist() == sorted(np.argsort(-values)[:431].tolist())
-    again = dprune("select", "--scores", scores, "--fraction", "0.3")
-    assert again.out == answer.out
-    assert "with the same content" in again.err
+    repeated = dprune("select", "--scores", scores, "--fraction", "0.3")
+    assert repeated.out == command.out
+    assert "with the same content" in repeated.err
 
 
 def test_select_can_balance_classes(dprune: Dprune, digits: Dataset) -> None:
@@ -176,9 +176,9 @@ def test_one_fraction_after_another_in_an_empty_folder(dprune: Dprune) -> None:
     assert "teacher: using" in second.err
     assert "soft labels: using" in second.err
 
-    again = dprune("train", "--fraction", "0.5", "--kd-weight", "auto", *FAST)
-    assert again.out == first.out
-    assert "is finished already" in again.err
+    repeated = dprune("train", "--fraction", "0.5", "--kd-weight", "auto", *FAST)
+    assert repeated.out == first.out
+    assert "is finished already" in repeated.err
 
 
 def test_train_takes_scores_and_a_scorer(dprune: Dprune) -> None:
@@ -199,15 +199,15 @@ def test_several_teachers_are_averaged(dprune: Dprune) -> None:
     records = result_of(run)["teacher"]
     assert [Path(t["folder"]) for t in records] == teachers
     assert records[0]["weights"] != records[1]["weights"]
-    again = dprune("teach", "--seed", 0, "--out", "teacher-0", *FAST)
-    assert done(again) == teachers[0]
-    assert "teacher: using" in again.err
+    repeated = dprune("teach", "--seed", 0, "--out", "teacher-0", *FAST)
+    assert done(repeated) == teachers[0]
+    assert "teacher: using" in repeated.err
 
 
 def test_the_budget_says_how_the_cost_falls(dprune: Dprune) -> None:
-    words = ["train", "--fraction", "0.25", "--kd-weight", "0", *FAST]
-    epochs = result_of(done(dprune(*words)))
-    steps = result_of(done(dprune(*words, "--budget", "steps", "--model", "resnet20")))
+    arguments = ["train", "--fraction", "0.25", "--kd-weight", "0", *FAST]
+    epochs = result_of(done(dprune(*arguments)))
+    steps = result_of(done(dprune(*arguments, "--budget", "steps", "--model", "resnet20")))
     full = result_of(done(dprune("train", "--fraction", "1", "--kd-weight", "0", *FAST)))
     assert (epochs["budget"], steps["budget"]) == ("epochs", "steps")
     assert epochs["samples_seen"] == 2 * 360
@@ -217,9 +217,9 @@ def test_the_budget_says_how_the_cost_falls(dprune: Dprune) -> None:
 
 @pytest.mark.skipif(importlib.util.find_spec("ffcv") is None, reason="ffcv is not installed (it is Linux only)")
 def test_cache_writes_both_splits_or_a_subset(dprune: Dprune, tmp_path: Path) -> None:
-    answer = dprune("cache", "--out", "cache")
-    assert answer.code == 0, answer.err
-    assert [line.rpartition("/")[2].partition(" ")[0] for line in answer.out.splitlines()] == ["train.beton", "test.beton"]
+    command = dprune("cache", "--out", "cache")
+    assert command.code == 0, command.err
+    assert [line.rpartition("/")[2].partition(" ")[0] for line in command.out.splitlines()] == ["train.beton", "test.beton"]
     (tmp_path / "ids.txt").write_text("1\n2\n")
     subset = done(dprune("select", "--ids", "ids.txt"))
     assert dprune("cache", "--subset", subset, "--out", "two.beton").code == 0
@@ -229,9 +229,9 @@ def test_cache_writes_both_splits_or_a_subset(dprune: Dprune, tmp_path: Path) ->
 
 def test_inspect_describes_everything_that_dprune_writes(dprune: Dprune, tmp_path: Path, small_dataset: Dataset) -> None:
     def lines(path: object) -> str:
-        answer = dprune("inspect", path)
-        assert (answer.code, answer.err) == (0, "")
-        return answer.out
+        command = dprune("inspect", path)
+        assert (command.code, command.err) == (0, "")
+        return command.out
 
     scores = done(dprune("score", *FAST))
     subset = done(dprune("select", "--scores", scores, "--fraction", "0.3"))
@@ -265,16 +265,16 @@ def test_recipes_are_listed_shown_and_copied(dprune: Dprune, tmp_path: Path) -> 
     assert dprune("recipes", "copy", "digits") == CommandResult(0, "digits.toml\n", "")
     assert (tmp_path / "digits.toml").read_text() == shown
     assert dprune("recipes", "copy", "digits", "deep/custom.toml").out == "deep/custom.toml\n"
-    answer = dprune("teach", "--recipe", "deep/custom.toml", *FAST)
-    assert answer.code == 0, answer.err
+    command = dprune("teach", "--recipe", "deep/custom.toml", *FAST)
+    assert command.code == 0, command.err
 
 
 @pytest.mark.slow
 def test_an_interrupted_run_says_so_in_one_line_and_goes_on(tmp_path: Path) -> None:
-    words = [COMMAND, "train", "--fraction", "0.1", "--kd-weight", "0", "--out", "run", "--threads", "1", *FAST]
-    words += ["--set", "train.epochs=100"]
+    arguments = [COMMAND, "train", "--fraction", "0.1", "--kd-weight", "0", "--out", "run", "--threads", "1", *FAST]
+    arguments += ["--set", "train.epochs=100"]
     with default_sigint_handler():
-        process = subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(arguments, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     metrics = tmp_path / "run" / "metrics.jsonl"
     deadline = time.monotonic() + 120
     while not metrics.exists() and time.monotonic() < deadline:
@@ -287,8 +287,8 @@ def test_an_interrupted_run_says_so_in_one_line_and_goes_on(tmp_path: Path) -> N
     assert "Traceback" not in err
     assert not list(tmp_path.rglob("*.part"))
     assert not (tmp_path / "run" / "result.json").exists()
-    seen = len(metrics.read_text().splitlines())
-    assert 0 < seen < 100
-    again = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=120)
-    assert again.returncode == 0, again.stderr
+    num_lines = len(metrics.read_text().splitlines())
+    assert 0 < num_lines < 100
+    repeated = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert repeated.returncode == 0, repeated.stderr
     assert len(metrics.read_text().splitlines()) == result_of(tmp_path / "run")["epochs"] == 100

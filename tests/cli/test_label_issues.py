@@ -53,9 +53,9 @@ def test_the_command_lists_prints_and_shows(dprune: Callable[..., CommandResult]
         score = f"{row.score:.3g}".replace("-", "\N{MINUS SIGN}")
         assert f"label {100 * (row.label_prob or 0):.0f}%<br>score {score}<br>id {row.id}</span>" in html
     assert "<nav" not in html, "there is one section"
-    again = dprune(*words("--count", "12", "--gallery", "s.html"))
-    assert again.out == first.out
-    assert "with the same content" in again.err
+    repeated = dprune(*words("--count", "12", "--gallery", "s.html"))
+    assert repeated.out == first.out
+    assert "with the same content" in repeated.err
     assert "12 samples whose label is likely wrong" in dprune("inspect", path).out
     assert dprune(*words("--count", "2", "--out", "folder")).out.endswith(".csv\n")
     assert len(list((tmp_path / "folder").glob("digits-aum-*.csv"))) == 1
@@ -63,14 +63,14 @@ def test_the_command_lists_prints_and_shows(dprune: Callable[..., CommandResult]
 
 def test_of_a_folder_of_pictures_it_says_which_files(dprune: Callable[..., CommandResult], tmp_path: Path) -> None:
     data = ("--data", make_image_folder(tmp_path / "pets"), "--image-size", "8")
-    answer = dprune(*words("--count", "24", "--out", "s.csv", "--gallery", "s.html"), *data)
-    assert answer.code == 0, answer.err
+    command = dprune(*words("--count", "24", "--out", "s.csv", "--gallery", "s.html"), *data)
+    assert command.code == 0, command.err
     paths = dp.open_dataset(str(tmp_path / "pets"), image_size=8).train_paths
     assert paths is not None
     rows = dp.load_label_issues("s.csv").rows
     assert sorted(row.path for row in rows) == sorted(paths)
     assert all(row.path == paths[row.id] for row in rows)
-    shown = [line.split("|")[-2].strip() for line in answer.out.splitlines() if line.startswith("| ")]
+    shown = [line.split("|")[-2].strip() for line in command.out.splitlines() if line.startswith("| ")]
     assert shown[2:] == [row.path for row in rows[:10]]
     html = check_stands_alone(tmp_path / "s.html")
     assert all(f"<br>id {row.id}<br>{row.path}</span>" in html for row in rows)
@@ -79,9 +79,9 @@ def test_of_a_folder_of_pictures_it_says_which_files(dprune: Callable[..., Comma
 def test_the_ensemble_s_probabilities_are_saved_and_are_those_of_python(
     dprune: Callable[..., CommandResult], tmp_path: Path, digits: Dataset
 ) -> None:
-    answer = dprune(*words("--scorer", "ensemble", "--fraction", "0.01", "--probs", "p.npz", "--out", "s.csv"))
-    assert answer.code == 0, answer.err
-    assert "Confident learning counts " in answer.out
+    command = dprune(*words("--scorer", "ensemble", "--fraction", "0.01", "--probs", "p.npz", "--out", "s.csv"))
+    assert command.code == 0, command.err
+    assert "Confident learning counts " in command.out
     with np.load(tmp_path / "p.npz") as file:
         probs, labels = file["pred_probs"], file["labels"]
     np.testing.assert_allclose(probs.sum(1), 1, rtol=1e-5)
@@ -103,8 +103,8 @@ def test_the_ensemble_s_probabilities_are_saved_and_are_those_of_python(
     assert check_stands_alone(tmp_path / "python.html").count("data:image/png;base64,") == 14
     with pytest.raises(InvalidValue, match="a context has its own settings"):
         dp.pred_probs(context, device="cpu")
-    again = dprune(*words("--scorer", "memorization", "--fraction", "0.01", "--probs", "p.npz"))
-    assert (again.code, "p.npz is there already" in again.err) == (0, True)
+    repeated = dprune(*words("--scorer", "memorization", "--fraction", "0.01", "--probs", "p.npz"))
+    assert (repeated.code, "p.npz is there already" in repeated.err) == (0, True)
     other = dprune(*words("--scorer", "ensemble", "--seed", "1", "--probs", "p.npz", "--out", "t.csv"))
     assert other.code == 2
     assert "p.npz holds other probabilities; name another output path (--probs)" in other.err
@@ -126,17 +126,17 @@ def test_what_cannot_be_is_refused_before_anything_is_trained(expect_refusal: Ca
 
 def test_a_recording_of_one_s_own_loop_has_label_issues(dprune: Callable[..., CommandResult], tmp_path: Path) -> None:
     recorded(tmp_path / "custom")
-    answer = dprune("label-issues", "--recording", "custom", "--count", "2")
-    assert answer.code == 0, answer.err
-    path = Path(answer.out.splitlines()[-1].removeprefix("label issues: "))
+    command = dprune("label-issues", "--recording", "custom", "--count", "2")
+    assert command.code == 0, command.err
+    path = Path(command.out.splitlines()[-1].removeprefix("label issues: "))
     assert path.parent == Path("custom/label-issues")
     assert [r.id for r in dp.load_label_issues(path).rows] == [2, 3]
 
 
 def test_list_says_which_end_looks_wrong(dprune: Callable[..., CommandResult]) -> None:
-    answer = dprune("label-issues", "--list")
-    assert (answer.code, answer.err) == (0, "")
-    assert [line for line in answer.out.splitlines() if not line.startswith(" ")] == list(label_issues.ISSUE_END)
+    command = dprune("label-issues", "--list")
+    assert (command.code, command.err) == (0, "")
+    assert [line for line in command.out.splitlines() if not line.startswith(" ")] == list(label_issues.ISSUE_END)
 
 
 def test_the_report_shows_the_label_issues_of_its_workspace(
@@ -155,13 +155,13 @@ def test_the_report_shows_the_label_issues_of_its_workspace(
         return listed(*rows, **meta)
 
     assert "Likely wrong labels" not in (dprune("report", "w"), (tmp_path / "report.html").read_text())[1]
-    for name, made in {"few": make(3, "aum"), "many": make(25, "aum"), "other": make(2, "aum", small_dataset)}.items():
-        made.save(tmp_path / "w" / "label-issues" / f"{name}.csv")
+    for name, issues in {"few": make(3, "aum"), "many": make(25, "aum"), "other": make(2, "aum", small_dataset)}.items():
+        issues.save(tmp_path / "w" / "label-issues" / f"{name}.csv")
     (tmp_path / "w" / "label-issues" / "broken.csv").write_text("x")
-    answer = dprune("report", "w")
-    assert answer.code == 0
-    assert "left out: " in answer.err
-    assert "broken.csv" in answer.err
+    command = dprune("report", "w")
+    assert command.code == 0
+    assert "left out: " in command.err
+    assert "broken.csv" in command.err
     html = check_stands_alone(tmp_path / "report.html")
     assert html.count("data:image/png;base64,") == 18, "of one scorer the longest list, and of that the first 18"
     assert "The first 18 of 25" in html

@@ -71,7 +71,7 @@ def test_set_reaches_inheriting_tables(recipe: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "named"),
+    ("change", "message"),
     [
         ("train.epochs=0", r"train\.epochs lies in 1\.\."),
         ("teacher.epochs=0", r"teacher\.epochs lies in"),
@@ -103,8 +103,8 @@ def test_set_reaches_inheriting_tables(recipe: Path) -> None:
         ("epochs", "table.key=value"),
     ],
 )
-def test_a_bad_setting_is_refused_and_says_what_would_be_right(recipe: Path, change: str, named: str) -> None:
-    with pytest.raises(UserError, match=named):
+def test_a_bad_setting_is_refused_and_says_what_would_be_right(recipe: Path, change: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
         read_recipe(recipe, [change])
 
 

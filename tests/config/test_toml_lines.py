@@ -48,7 +48,7 @@ def test_every_way_to_write_a_key_is_found(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "line", "named"),
+    ("text", "line", "message"),
     [
         ("[train]\nepochs = 3\nmodle = 'x'\n", 3, "did you mean 'model'"),
         ("[train]\nepochs = 3\n[teacher]\nepochs = 'x'\n", 4, "teacher.epochs is a whole number, got 'x'"),
@@ -66,19 +66,19 @@ def test_every_way_to_write_a_key_is_found(text: str) -> None:
         ("[train]\ninfobatch = 0.5\n[proxy]\ninfobatch = 0.3\n", 4, "infobatch is for students"),
     ],
 )
-def test_a_recipe_s_mistake_is_named_with_its_line(tmp_path: Path, text: str, line: int, named: str) -> None:
+def test_a_recipe_s_mistake_is_named_with_its_line(tmp_path: Path, text: str, line: int, message: str) -> None:
     path = tmp_path / "bad.toml"
     path.write_text(text)
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(UserError) as error_info:
         read_recipe(path)
-    assert str(caught.value).startswith(f"{path}, line {line}: "), caught.value
-    assert named in str(caught.value)
+    assert str(error_info.value).startswith(f"{path}, line {line}: "), error_info.value
+    assert message in str(error_info.value)
 
 
 @pytest.mark.parametrize("change", ["train.lr=fast", "train.epochs=0", "evidence.full_runs=99", "train.modle=x"])
 def test_what_the_command_line_says_wrong_is_no_line_s_fault(tmp_path: Path, change: str) -> None:
     path = tmp_path / "good.toml"
     path.write_text("[train]\nlr = 0.1\nepochs = 3\n[evidence]\nfull_runs = 1\n")
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(UserError) as error_info:
         read_recipe(path, [change])
-    assert ", line " not in str(caught.value)
+    assert ", line " not in str(error_info.value)

@@ -56,18 +56,18 @@ OTHERS: dict[str, Callable[[], Dataset]] = {
 }
 
 
-@pytest.mark.parametrize("what", OTHERS)
-def test_the_fingerprint_changes_with(what: str) -> None:
-    assert OTHERS[what]().fingerprint != data_of().fingerprint
+@pytest.mark.parametrize("part", OTHERS)
+def test_the_fingerprint_changes_with(part: str) -> None:
+    assert OTHERS[part]().fingerprint != data_of().fingerprint
 
 
 def test_the_fingerprint_depends_on_content_alone() -> None:
-    complete = split_of(20)
-    strided = Split(np.repeat(complete.images, 2, 0)[::2], np.repeat(complete.labels, 2)[::2])
-    fortran = Split(np.asfortranarray(complete.images), complete.labels)
+    split = split_of(20)
+    strided = Split(np.repeat(split.images, 2, 0)[::2], np.repeat(split.labels, 2)[::2])
+    fortran = Split(np.asfortranarray(split.images), split.labels)
     assert not strided.images.flags.c_contiguous
-    assert {data_of(train=s).fingerprint for s in (complete, strided, fortran)} == {data_of().fingerprint}
-    assert Dataset("other name", complete, split_of(10, seed=1), ("a", "b", "c")).fingerprint == data_of().fingerprint
+    assert {data_of(train=s).fingerprint for s in (split, strided, fortran)} == {data_of().fingerprint}
+    assert Dataset("other name", split, split_of(10, seed=1), ("a", "b", "c")).fingerprint == data_of().fingerprint
 
 
 def test_the_fingerprint_is_pinned(digits: Dataset) -> None:
@@ -119,10 +119,10 @@ WRONG: dict[str, tuple[Split, str]] = {
 }
 
 
-@pytest.mark.parametrize("what", WRONG)
+@pytest.mark.parametrize("defect", WRONG)
 @pytest.mark.parametrize("role", ["train", "test"])
-def test_wrong_splits_are_refused_and_named(what: str, role: str) -> None:
-    wrong, message = WRONG[what]
+def test_wrong_splits_are_refused_and_named(defect: str, role: str) -> None:
+    wrong, message = WRONG[defect]
     with pytest.raises(InvalidFile, match=f"generated, {role} split: {message}"):
         data_of(**{role: wrong})
 

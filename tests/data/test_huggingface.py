@@ -48,8 +48,8 @@ def test_rows_are_ids_and_columns_are_found_by_their_types(hf: Any, tmp_path: Pa
     assert data.train.labels.tolist() == [0, 1] * 10
     assert data.train_paths is None
     assert data.source == f"hf:{tmp_path / 'pets'}?image-size=8"
-    again = dp.open_dataset(data.source, workspace=tmp_path / "runs")
-    assert again.fingerprint == data.fingerprint
+    repeated = dp.open_dataset(data.source, workspace=tmp_path / "runs")
+    assert repeated.fingerprint == data.fingerprint
     assert len(list((tmp_path / "runs").rglob("train.npy"))) == 1
 
 
@@ -95,7 +95,7 @@ def test_without_the_package_one_line_names_it(
 ) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
     (tmp_path / "pets").mkdir()
-    answer = dprune("score", "--data", "hf:pets")
-    assert answer.code == 2
-    assert "pip install datasets" in answer.err
-    assert len(answer.err.splitlines()) == 1
+    command = dprune("score", "--data", "hf:pets")
+    assert command.code == 2
+    assert "pip install datasets" in command.err
+    assert len(command.err.splitlines()) == 1

@@ -24,12 +24,12 @@ def arrays(count: int = 12, channels: int | None = 3, **changes: Any) -> dict[st
     """What a good `.npz` holds, changed; None leaves an array out."""
     rng = np.random.default_rng(0)
     axis = () if channels is None else (channels,)
-    made: dict[str, Any] = {}
+    npz_arrays: dict[str, Any] = {}
     for role, size in (("train", count), ("test", count // 2)):
-        made[f"{role}_images"] = rng.integers(0, 256, (size, 5, 4, *axis)).astype(np.uint8)
-        made[f"{role}_labels"] = np.arange(size) % 3
-    made.update(changes)
-    return {name: value for name, value in made.items() if value is not None}
+        npz_arrays[f"{role}_images"] = rng.integers(0, 256, (size, 5, 4, *axis)).astype(np.uint8)
+        npz_arrays[f"{role}_labels"] = np.arange(size) % 3
+    npz_arrays.update(changes)
+    return {name: value for name, value in npz_arrays.items() if value is not None}
 
 
 def saved(folder: Path, **content: Any) -> Path:
@@ -106,12 +106,12 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-@pytest.mark.parametrize("what", WRONG)
-def test_a_wrong_npz_is_refused_with_the_reason(tmp_path: Path, what: str) -> None:
-    content, message = WRONG[what]
-    with pytest.raises(InvalidFile, match=message) as caught:
+@pytest.mark.parametrize("defect", WRONG)
+def test_a_wrong_npz_is_refused_with_the_reason(tmp_path: Path, defect: str) -> None:
+    content, message = WRONG[defect]
+    with pytest.raises(InvalidFile, match=message) as error_info:
         open_npz(saved(tmp_path, **content))
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(error_info.value)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.99])
@@ -126,8 +126,8 @@ def test_a_truncated_npz_is_refused(tmp_path: Path, share: float) -> None:
 @given(st.booleans(), st.floats(0, 1, exclude_max=True), st.integers(1, 255))
 @settings(deadline=None, max_examples=150)
 def test_a_damaged_byte_is_noticed_or_does_no_harm(packed: bool, position: float, flip: int) -> None:
-    stream, wanted = io.BytesIO(), arrays()
-    (np.savez_compressed if packed else np.savez)(stream, **wanted)
+    stream, expected = io.BytesIO(), arrays()
+    (np.savez_compressed if packed else np.savez)(stream, **expected)
     content = bytearray(stream.getvalue())
     content[int(position * len(content))] ^= flip
     with tempfile.NamedTemporaryFile(suffix=".npz") as file:
@@ -137,8 +137,8 @@ def test_a_damaged_byte_is_noticed_or_does_no_harm(packed: bool, position: float
             data = open_npz(Path(file.name))
         except InvalidFile:
             return
-    np.testing.assert_array_equal(data.train.images, wanted["train_images"])
-    np.testing.assert_array_equal(data.test.labels, wanted["test_labels"])
+    np.testing.assert_array_equal(data.train.images, expected["train_images"])
+    np.testing.assert_array_equal(data.test.labels, expected["test_labels"])
 
 
 def test_what_is_no_npz_is_refused(tmp_path: Path) -> None:
@@ -166,12 +166,12 @@ def test_an_unknown_name_brings_the_nearest(typed: str, near: str) -> None:
 
 @pytest.mark.parametrize("name", ["fashion-mnist", "cifar10", "cifar100"])
 def test_a_set_that_is_not_there_says_how_to_get_it(tmp_path: Path, name: str) -> None:
-    with pytest.raises(InvalidFile) as caught:
+    with pytest.raises(InvalidFile) as error_info:
         open_dataset(name, root=tmp_path / "none")
-    line = str(caught.value)
+    line = str(error_info.value)
     assert line.startswith(f"{name} is not under {tmp_path / 'none'}")
     assert "allow the download, or name the folder that holds it" in line
-    assert caught.value.parameter == "data_root"
+    assert error_info.value.parameter == "data_root"
     assert "\n" not in line
 
 

@@ -114,9 +114,9 @@ def test_stl10_is_its_labelled_part(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("name", sorted(ARRAY_SETS))
 def test_a_set_that_is_not_there_is_refused_in_one_line(tmp_path: Path, name: str) -> None:
     assert name in SOURCES
-    with pytest.raises(InvalidFile, match=f"{name} is not under .*name the folder that holds it") as caught:
+    with pytest.raises(InvalidFile, match=f"{name} is not under .*name the folder that holds it") as error_info:
         open_dataset(name, root=tmp_path)
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(error_info.value)
 
 
 def write_dtd(root: Path) -> None:
@@ -212,8 +212,8 @@ def test_sets_of_image_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, na
         assert sorted(rows.tolist()) == list(range(len(split)))
         np.testing.assert_array_equal(split.labels, rows % 2)
         assert all((tmp_path / "data" / path).is_file() for path in paths or ("none",))
-    again = open_dataset(data.source, root=tmp_path / "data", workspace=tmp_path / "runs")
-    assert again.fingerprint == data.fingerprint
+    repeated = open_dataset(data.source, root=tmp_path / "data", workspace=tmp_path / "runs")
+    assert repeated.fingerprint == data.fingerprint
 
 
 @pytest.mark.parametrize("name", sorted(IMAGE_FILE_SETS))

@@ -103,8 +103,8 @@ def test_a_page_runs_from_top_to_bottom(page: Path, dprune: Callable[..., Any], 
         if isinstance(step, str):
             exec(compile(step, str(page), "exec"), names)
         else:
-            answer = dprune(*step)
-            assert answer.code == 0, (step, answer.err)
+            command = dprune(*step)
+            assert command.code == 0, (step, command.err)
 
 
 @pytest.mark.slow
@@ -130,8 +130,8 @@ def test_the_example_in_every_help_runs(dprune: Callable[..., Any]) -> None:
     examples = [line for verb in verbs for line in re.findall(r"^Example: dprune (.*)$", verb.help, re.MULTILINE)]
     assert len(examples) == len(verbs)
     for example in [*MADE_BEFORE, *examples]:
-        answer = dprune(*shlex.split(example.replace("members=100", "members=10").replace("demo", "demo --seeds 1")))
-        assert answer.code == 0, (example, answer.err)
+        command = dprune(*shlex.split(example.replace("members=100", "members=10").replace("demo", "demo --seeds 1")))
+        assert command.code == 0, (example, command.err)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)

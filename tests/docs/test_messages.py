@@ -32,23 +32,23 @@ def literals(source: str) -> Iterator[tuple[int, str]]:
 
 
 @pytest.mark.parametrize(
-    ("source", "named"),
+    ("source", "message"),
     [
         ('raise ValueError(f"leave {name} or --recording out")', True),
         ('"""Docs of --data."""\nx = "--data"', True),
         ('def f():\n    """Docs of --data."""\n    x = "a--b, 1 -- 2, ---"', False),
     ],
 )
-def test_options_are_found(source: str, named: bool) -> None:
-    assert any(OPTION.search(text) for _, text in literals(source)) == named
+def test_options_are_found(source: str, message: bool) -> None:
+    assert any(OPTION.search(text) for _, text in literals(source)) == message
 
 
 def test_no_message_of_the_core_names_an_option() -> None:
     assert len(FILES) > 100
-    named = [
+    message = [
         f"{path.relative_to(PROJECT_ROOT)}:{line}: {text!r}"
         for path in FILES
         for line, text in literals(path.read_text())
         if OPTION.search(text)
     ]
-    assert named == []
+    assert message == []

@@ -37,16 +37,16 @@ class Html(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Note links, sources and ids."""
-        given = dict(attrs)
+        attributes = dict(attrs)
         self._inside = self._inside or tag == "p"
         if tag == "p":
             self.paragraphs.append("")
-        if given.get("id"):
-            self.anchors.add(str(given["id"]))
-        if tag == "a" and given.get("href"):
-            self.links.append(str(given["href"]))
-        elif given.get("src") or (tag == "link" and given.get("href")):
-            self.fetched.append(str(given.get("src") or given.get("href")))
+        if attributes.get("id"):
+            self.anchors.add(str(attributes["id"]))
+        if tag == "a" and attributes.get("href"):
+            self.links.append(str(attributes["href"]))
+        elif attributes.get("src") or (tag == "link" and attributes.get("href")):
+            self.fetched.append(str(attributes.get("src") or attributes.get("href")))
 
     def handle_endtag(self, tag: str) -> None:
         """Note the end of a paragraph."""
@@ -62,10 +62,10 @@ class Html(HTMLParser):
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The site, built strictly: every warning is an error."""
     folder = tmp_path_factory.mktemp("site")
-    words = [sys.executable, "-W", "ignore", "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
+    arguments = [sys.executable, "-W", "ignore", "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
     nowhere = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
     environment = {**os.environ, **nowhere, "NO_MKDOCS_2_WARNING": "1"}
-    built = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    built = subprocess.run(arguments, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
     assert built.returncode == 0, built.stderr
     assert not re.search(r"warning|error", built.stdout + built.stderr, re.IGNORECASE), built.stderr
     return folder
@@ -140,5 +140,5 @@ def test_the_reference_has_every_public_name_and_every_recipe(pages: dict[Path, 
 
 def test_the_search_knows_the_pages(site: Path) -> None:
     index = json.loads((site / "search" / "search_index.json").read_text(encoding="utf-8"))
-    places = {urldefrag(entry["location"]).url for entry in index["docs"]}
-    assert {"index.html", "concepts.html", "reference/api.html", "results/regret.html"} <= places
+    locations = {urldefrag(entry["location"]).url for entry in index["docs"]}
+    assert {"index.html", "concepts.html", "reference/api.html", "results/regret.html"} <= locations

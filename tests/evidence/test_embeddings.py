@@ -50,9 +50,9 @@ def test_the_hook_is_gone_after_an_exception() -> None:
 
 
 def test_features_are_kept_as_float16_or_refused() -> None:
-    result = to_features(torch.tensor([[1 / 3, 65504.0]], requires_grad=True), np.array([4]))
-    assert result.dtype == np.float16
-    np.testing.assert_array_equal(result, np.array([[1 / 3, 65504]], np.float16))
+    features = to_features(torch.tensor([[1 / 3, 65504.0]], requires_grad=True), np.array([4]))
+    assert features.dtype == np.float16
+    np.testing.assert_array_equal(features, np.array([[1 / 3, 65504]], np.float16))
     for bad in (torch.inf, torch.nan, 1e5):
         with pytest.raises(
             InvalidValue, match=r"the features of 1 samples are .* the first is sample id 9; scale them down"
@@ -88,13 +88,13 @@ def test_chunks_of_gradients_of_any_size_are_the_same(
 ) -> None:
     context = make_context(small_dataset)
     model = context.new_model("tinynet8", 0)
-    result = {}
+    norms_by_chunk = {}
     for memory in (1, 1 << 14, 1 << 28):  # one sample at a time, some, all
         monkeypatch.setattr("datapruning.evidence.gradients.MAX_GRADIENT_NUMBERS", memory)
-        result[memory] = gradient_norms(context, model, "all", "gradients")
-    for norms in result.values():
+        norms_by_chunk[memory] = gradient_norms(context, model, "all", "gradients")
+    for norms in norms_by_chunk.values():
         assert norms.shape == (120,)
-        np.testing.assert_allclose(norms, result[1], rtol=1e-4)
+        np.testing.assert_allclose(norms, norms_by_chunk[1], rtol=1e-4)
     last = gradient_norms(context, model, "last", "gradients")
-    assert (last < result[1]).all()
+    assert (last < norms_by_chunk[1]).all()
     assert last.min() > 0

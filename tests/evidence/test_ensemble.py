@@ -53,10 +53,10 @@ def test_probabilities_are_of_members_that_never_saw_the_sample(tmp_path: Path) 
     probs = np.random.default_rng(0).random((5, 4, 1))
     table = np.concatenate([probs, 1 - probs], 2).astype(np.float16).astype(np.float64)
     table[np.asarray(MEMBER_MASKS, bool)] = np.nan  # none of these may count
-    result = make_ensemble(tmp_path, MEMBER_MASKS, MEMBER_CORRECT, table).pred_probs()
-    assert (result.dtype, result.shape) == (np.float32, (4, 2))
-    np.testing.assert_allclose(result, np.nanmean(table, axis=0), rtol=1e-3)
-    np.testing.assert_allclose(result.sum(1), 1, rtol=1e-6)
+    pred_probs = make_ensemble(tmp_path, MEMBER_MASKS, MEMBER_CORRECT, table).pred_probs()
+    assert (pred_probs.dtype, pred_probs.shape) == (np.float32, (4, 2))
+    np.testing.assert_allclose(pred_probs, np.nanmean(table, axis=0), rtol=1e-3)
+    np.testing.assert_allclose(pred_probs.sum(1), 1, rtol=1e-6)
 
 
 def test_a_sample_that_all_members_saw_has_no_probabilities(tmp_path: Path) -> None:

@@ -45,11 +45,11 @@ def test_a_recording_is_what_the_recorder_alone_records(tmp_path: Path) -> None:
     assert not (tmp_path / "custom" / "run-000" / "changes").exists()
     recording = dp.open_recording(tmp_path / "custom")
     np.testing.assert_array_equal(recording.labels(), labels)
-    plain, result = record_dynamics(tmp_path / "plain", logits, labels).train_passes[0], recording.dynamics()
-    assert result.cost.samples_seen == 4 * TOTAL
-    assert result.cost.seconds == 2.5
-    for name in plain.statistics:
-        np.testing.assert_allclose(result.train_passes[0][name], plain[name], rtol=1e-5, atol=1e-6)
+    expected, actual = record_dynamics(tmp_path / "plain", logits, labels).train_passes[0], recording.dynamics()
+    assert actual.cost.samples_seen == 4 * TOTAL
+    assert actual.cost.seconds == 2.5
+    for name in expected.statistics:
+        np.testing.assert_allclose(actual.train_passes[0][name], expected[name], rtol=1e-5, atol=1e-6)
 
 
 def test_which_scorers_a_recording_feeds_depends_on_what_was_recorded(tmp_path: Path) -> None:
@@ -111,17 +111,17 @@ def test_several_runs_share_a_folder_and_are_averaged(tmp_path: Path) -> None:
                 pass_over(recorder, epoch, logits[epoch], labels)
             recorder.finish()
         item.append(dp.score_recording(tmp_path / str(run), "aum").values)
-    result = dp.score_recording(tmp_path / "both", "aum").values
-    np.testing.assert_allclose(result, np.mean(item, 0), rtol=1e-5, atol=1e-6)
+    mean_scores = dp.score_recording(tmp_path / "both", "aum").values
+    np.testing.assert_allclose(mean_scores, np.mean(item, 0), rtol=1e-5, atol=1e-6)
     assert np.abs(item[0] - item[1]).max() > 0.1
 
 
 def test_a_loop_that_was_killed_goes_on_to_the_same_bits(tmp_path: Path) -> None:
     logits, labels = learning_logits(7, TOTAL, CLASSES)
-    complete = dp.record(tmp_path / "whole", "custom", total=TOTAL, epochs=7)
+    uninterrupted = dp.record(tmp_path / "whole", "custom", total=TOTAL, epochs=7)
     for epoch in range(7):
-        pass_over(complete, epoch, logits[epoch], labels)
-    complete.finish()
+        pass_over(uninterrupted, epoch, logits[epoch], labels)
+    uninterrupted.finish()
     process = dp.record(tmp_path / "killed", "custom", total=TOTAL, epochs=7)
     for epoch in range(5):
         pass_over(process, epoch, logits[epoch], labels)

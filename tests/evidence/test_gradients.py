@@ -55,10 +55,10 @@ def last_names(model: nn.Module) -> list[str]:
 def test_whole_gradients_against_autograd(name: str) -> None:
     model, images, labels = case_of(name)
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    result = per_sample_norms(model)(images, labels)
-    assert result.shape == (5,)
-    assert not result.requires_grad
-    np.testing.assert_allclose(result.numpy(), norms_of(model, images, labels), rtol=1e-4)
+    norms = per_sample_norms(model)(images, labels)
+    assert norms.shape == (5,)
+    assert not norms.requires_grad
+    np.testing.assert_allclose(norms.numpy(), norms_of(model, images, labels), rtol=1e-4)
     for key, value in model.state_dict().items():
         assert torch.equal(value, before[key]), key  # running means too
     assert all(p.grad is None for p in model.parameters())
@@ -67,8 +67,8 @@ def test_whole_gradients_against_autograd(name: str) -> None:
 def test_a_gradient_does_not_depend_on_the_samples_beside_it() -> None:
     model, images, labels = case_of("tinynet8")
     norms = per_sample_norms(model)
-    alone = torch.cat([norms(images[k : k + 1], labels[k : k + 1]) for k in range(5)])
-    np.testing.assert_allclose(norms(images, labels).numpy(), alone.numpy(), rtol=1e-4)
+    single_norms = torch.cat([norms(images[k : k + 1], labels[k : k + 1]) for k in range(5)])
+    np.testing.assert_allclose(norms(images, labels).numpy(), single_norms.numpy(), rtol=1e-4)
 
 
 def test_frozen_weights_count_not() -> None:
@@ -76,8 +76,8 @@ def test_frozen_weights_count_not() -> None:
     kept = last_names(model)
     for name, p in model.named_parameters():
         p.requires_grad_(name in kept)
-    result = per_sample_norms(model)(images, labels)
-    np.testing.assert_allclose(result.numpy(), norms_of(model, images, labels, kept), rtol=1e-4)
+    norms = per_sample_norms(model)(images, labels)
+    np.testing.assert_allclose(norms.numpy(), norms_of(model, images, labels, kept), rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -85,8 +85,8 @@ def test_last_layer_gradients_against_autograd(name: str) -> None:
     model, images, labels = case_of(name)
     with torch.no_grad(), penultimate(model) as features:
         logits = model(images)
-        result = last_layer_norms(logits, labels, features[0], bias=last_linear(model).bias is not None)
-    np.testing.assert_allclose(result.numpy(), norms_of(model, images, labels, last_names(model)), rtol=1e-4)
+        norms = last_layer_norms(logits, labels, features[0], bias=last_linear(model).bias is not None)
+    np.testing.assert_allclose(norms.numpy(), norms_of(model, images, labels, last_names(model)), rtol=1e-4)
 
 
 @pytest.mark.parametrize("bias", [False, True])
@@ -94,8 +94,8 @@ def test_last_layer_gradients_with_and_without_bias(bias: bool) -> None:
     torch.manual_seed(0)
     layer, features, labels = nn.Linear(6, 3, bias=bias), torch.randn(4, 6), torch.tensor([0, 1, 2, 1])
     with torch.no_grad():
-        result = last_layer_norms(layer(features), labels, features, bias=bias)
-    np.testing.assert_allclose(result.numpy(), norms_of(layer, features, labels), rtol=1e-5)
+        norms = last_layer_norms(layer(features), labels, features, bias=bias)
+    np.testing.assert_allclose(norms.numpy(), norms_of(layer, features, labels), rtol=1e-5)
 
 
 def test_last_layer_gradient_by_hand() -> None:
@@ -108,15 +108,15 @@ def test_last_layer_gradient_by_hand() -> None:
 @pytest.mark.parametrize(("name", "which"), [("grand", "all"), ("grand-last", "last")])
 def test_scores_are_means_over_runs_with_their_error(name: str, which: str) -> None:
     runs = np.array([[1.0, 2.0], [3.0, 2.0], [5.0, 5.0]], np.float32)
-    asked = list[str]()
+    computed = list[str]()
 
     def compute(what: str) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-        asked.append(what)
+        computed.append(what)
         return runs
 
     values, stderr = scorers.get_scorer(name)(Gradients(compute))
     np.testing.assert_allclose(values, [3, 3])
     assert stderr is not None
     np.testing.assert_allclose(stderr, [2 / 3**0.5, 1.0], rtol=1e-6)  # deviations 2 and sqrt(3)
-    assert set(asked) == {which}  # the other one is never paid for
+    assert set(computed) == {which}  # the other one is never paid for
     assert scorers.get_scorer(name)(Gradients(lambda _: runs[:1]))[1] is None

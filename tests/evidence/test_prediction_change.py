@@ -40,24 +40,24 @@ def moved(p: Floats, before: Floats) -> Floats:
 
 def test_changes_against_float64(tmp_path: Path) -> None:
     logits, labels = learning_logits(5, 40)
-    result = record_dynamics(tmp_path, logits, labels).train_passes[0]["change"]
+    changes = record_dynamics(tmp_path, logits, labels).train_passes[0]["change"]
     p = softmax(logits)
     stored = np.log(p + 1e-8).astype(np.float16).astype(np.float64)
-    np.testing.assert_array_equal(result[0], 0)  # nothing before the first epoch
+    np.testing.assert_array_equal(changes[0], 0)  # nothing before the first epoch
     for epoch in range(1, 5):
-        np.testing.assert_allclose(result[epoch], moved(p[epoch], stored[epoch - 1]), rtol=1e-4, atol=1e-6)
-        np.testing.assert_allclose(result[epoch], changes_of(p[epoch], p[epoch - 1]), rtol=2e-3, atol=2e-3)
+        np.testing.assert_allclose(changes[epoch], moved(p[epoch], stored[epoch - 1]), rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(changes[epoch], changes_of(p[epoch], p[epoch - 1]), rtol=2e-3, atol=2e-3)
 
 
 def test_a_change_worked_by_hand(tmp_path: Path) -> None:
     changes = PredictionChange(tmp_path, 1)
     for epoch, p in enumerate([[0.5, 0.5], [0.25, 0.75]]):
         changes.start_epoch(epoch)
-        result = changes.update(torch.tensor([p]).log(), np.array([0]))
+        change = changes.update(torch.tensor([p]).log(), np.array([0]))
         changes.end_epoch()
     half = -float(np.float16(np.log(0.5)))  # as it is kept
-    assert float(result[0]) == pytest.approx(0.25 * (np.log(4) - half) + 0.75 * (half + np.log(0.75)), rel=1e-6)
-    assert float(result[0]) == pytest.approx(0.25 * np.log(2) + 0.75 * np.log(1.5), rel=1e-3)
+    assert float(change[0]) == pytest.approx(0.25 * (np.log(4) - half) + 0.75 * (half + np.log(0.75)), rel=1e-6)
+    assert float(change[0]) == pytest.approx(0.25 * np.log(2) + 0.75 * np.log(1.5), rel=1e-3)
 
 
 def test_small_moves_of_certain_predictions_are_not_rounded_away(tmp_path: Path) -> None:
@@ -65,9 +65,9 @@ def test_small_moves_of_certain_predictions_are_not_rounded_away(tmp_path: Path)
     p, q = (np.array([1 - wrong, wrong]) for wrong in (1e-4, 2e-4))
     for epoch, item in enumerate((q, p)):
         changes.start_epoch(epoch)
-        result = changes.update(torch.from_numpy(np.log(item))[None], np.array([0]))
+        change = changes.update(torch.from_numpy(np.log(item))[None], np.array([0]))
         changes.end_epoch()
-    assert float(result[0]) == pytest.approx(float(changes_of(p, q)), rel=0.01)
+    assert float(change[0]) == pytest.approx(float(changes_of(p, q)), rel=0.01)
 
 
 def test_certain_and_equal_predictions_stay_finite(tmp_path: Path) -> None:
@@ -76,16 +76,16 @@ def test_certain_and_equal_predictions_stay_finite(tmp_path: Path) -> None:
     changes.start_epoch(0)
     changes.update(logits, np.arange(3))
     changes.start_epoch(1)
-    result = changes.update(logits.roll(1, 0), np.array([1, 0, 2]))  # ids 1 and 0 stay as they are apart from the last
-    assert torch.isfinite(result).all()
+    change = changes.update(logits.roll(1, 0), np.array([1, 0, 2]))  # ids 1 and 0 stay as they are apart from the last
+    assert torch.isfinite(change).all()
     changes.start_epoch(2)
     assert float(changes.update(logits[[2]], np.array([2]))[0]) < 20
 
 
 def test_predictions_that_do_not_move_change_by_rounding_alone(tmp_path: Path) -> None:
     logits, labels = learning_logits(1, 50)
-    result = record_dynamics(tmp_path, np.repeat(logits, 4, 0), labels).train_passes[0]["change"]
-    assert result.max() < 1e-3
+    changes = record_dynamics(tmp_path, np.repeat(logits, 4, 0), labels).train_passes[0]["change"]
+    assert changes.max() < 1e-3
 
 
 def test_three_files_at_most_and_those_a_resume_asks_for(tmp_path: Path) -> None:
@@ -217,9 +217,9 @@ def test_a_killed_recording_goes_on_to_the_same_bits(
     kills: list[tuple[int, str]], first: bool,
 ) -> None:  # fmt: skip
     context = make_context(small_dataset)
-    complete = run(context, tmp_path / "whole", set(range(6)), [], first)
+    uninterrupted = run(context, tmp_path / "whole", set(range(6)), [], first)
     killed = run(context, tmp_path / "killed", saves, list(kills), first)
-    assert complete["change"][1:].min() > 0
+    assert uninterrupted["change"][1:].min() > 0
     assert killed[RECORDED].all()
     for name in TRAIN_STATISTICS:
-        np.testing.assert_array_equal(complete[name], killed[name], err_msg=name)
+        np.testing.assert_array_equal(uninterrupted[name], killed[name], err_msg=name)

@@ -32,16 +32,16 @@ def test_statistics_against_float64() -> None:
     logits, targets = random_logits(0, 50)
     z, y, rows = logits.double().numpy(), targets.numpy(), np.arange(50)
     p = softmax(z)
-    result = {name: value.numpy() for name, value in statistics(logits, targets).items()}
-    assert tuple(result) == EVAL_STATISTICS
-    np.testing.assert_allclose(result["loss"], -np.log(p[rows, y]), rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(result["error_norm"], np.linalg.norm(p - np.eye(5)[y], axis=1), rtol=1e-5, atol=1e-7)
+    stats = {name: value.numpy() for name, value in statistics(logits, targets).items()}
+    assert tuple(stats) == EVAL_STATISTICS
+    np.testing.assert_allclose(stats["loss"], -np.log(p[rows, y]), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(stats["error_norm"], np.linalg.norm(p - np.eye(5)[y], axis=1), rtol=1e-5, atol=1e-7)
     others = np.where(np.eye(5)[y] == 1, -np.inf, z).max(1)
-    np.testing.assert_allclose(result["margin"], z[rows, y] - others, rtol=1e-4, atol=1e-5)
-    np.testing.assert_array_equal(result["correct"], z.argmax(1) == y)
-    np.testing.assert_allclose(result["entropy"], -(p * np.log(p)).sum(1), rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(result["confidence"], p.max(1), rtol=1e-5)
-    np.testing.assert_allclose(result["gap"], np.sort(p, 1)[:, -1] - np.sort(p, 1)[:, -2], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(stats["margin"], z[rows, y] - others, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(stats["correct"], z.argmax(1) == y)
+    np.testing.assert_allclose(stats["entropy"], -(p * np.log(p)).sum(1), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(stats["confidence"], p.max(1), rtol=1e-5)
+    np.testing.assert_allclose(stats["gap"], np.sort(p, 1)[:, -1] - np.sort(p, 1)[:, -2], rtol=1e-4, atol=1e-6)
 
 
 def test_only_the_statistics_asked_for_are_worked_out() -> None:
@@ -50,9 +50,9 @@ def test_only_the_statistics_asked_for_are_worked_out() -> None:
 
 
 def test_small_losses_and_errors_keep_their_precision() -> None:
-    result = statistics(torch.tensor([[12.0, 0.0], [40.0, 0.0]]), torch.tensor([0, 0]))
-    assert float(result["error_norm"][0]) == pytest.approx(np.sqrt(2) / (1 + np.exp(12.0)), rel=1e-2)
-    assert result["loss"].tolist() == pytest.approx(np.log1p(np.exp([-12.0, -40.0])), rel=1e-6)
+    stats = statistics(torch.tensor([[12.0, 0.0], [40.0, 0.0]]), torch.tensor([0, 0]))
+    assert float(stats["error_norm"][0]) == pytest.approx(np.sqrt(2) / (1 + np.exp(12.0)), rel=1e-2)
+    assert stats["loss"].tolist() == pytest.approx(np.log1p(np.exp([-12.0, -40.0])), rel=1e-6)
 
 
 def test_the_probability_of_the_label_is_read_from_the_loss(tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_the_probability_of_the_label_is_read_from_the_loss(tmp_path: Path) -> N
 def test_blocks_are_all_samples_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(track_module, "BLOCK_SAMPLES", 3)
     values = np.arange(16.0).reshape(2, 8)
-    parts = [result[0] for _, result in make_sample_stats(tmp_path, margin=values).blocks("margin")]
+    parts = [block[0] for _, block in make_sample_stats(tmp_path, margin=values).blocks("margin")]
     assert [part.shape[1] for part in parts] == [3, 3, 2]
     np.testing.assert_array_equal(np.concatenate(parts, 1), values)
 
@@ -96,7 +96,7 @@ def test_any_batching_and_order_records_the_same(
 
 def test_buffers_of_any_size_record_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     logits, targets = random_logits(3, 100)
-    result = []
+    recordings = []
     for rows in (7, 16, 100, 8192):
         monkeypatch.setattr(recorder_module, "BUFFER_ROWS", rows)
         recorder = recorder_of(tmp_path / str(rows), 1, 100)
@@ -105,9 +105,9 @@ def test_buffers_of_any_size_record_the_same(tmp_path: Path, monkeypatch: pytest
             recorder.update(logits[ids], targets[ids], ids)
         recorder.end_epoch()
         recorder.stats.check_complete(0)
-        result.append(recorder.stats["margin"][0].copy())
-    for other in result[1:]:
-        np.testing.assert_array_equal(result[0], other)
+        recordings.append(recorder.stats["margin"][0].copy())
+    for other in recordings[1:]:
+        np.testing.assert_array_equal(recordings[0], other)
 
 
 def test_half_precision_logits_and_int32_labels_are_recorded(tmp_path: Path) -> None:

@@ -49,10 +49,10 @@ def arrays_of(folder: Path) -> dict[str, Any]:
 def test_averages_are_over_runs_and_the_first_epochs(tmp_path: Path) -> None:
     margins = np.random.default_rng(0).normal(size=(2, 5, 7)).astype(np.float32)
     dynamics = make_dynamics(*(make_sample_stats(tmp_path / str(k), margin=margins[k]) for k in range(2)))
-    outcome = dynamics.average(lambda values: values.max(0), "margin")
-    np.testing.assert_allclose(outcome, margins.max(1).mean(0), rtol=1e-6)
-    outcome = dynamics.average(lambda values: values.max(0), "margin", epochs=2)
-    np.testing.assert_allclose(outcome, margins[:, :2].max(1).mean(0), rtol=1e-6)
+    average = dynamics.average(lambda values: values.max(0), "margin")
+    np.testing.assert_allclose(average, margins.max(1).mean(0), rtol=1e-6)
+    average = dynamics.average(lambda values: values.max(0), "margin", epochs=2)
+    np.testing.assert_allclose(average, margins[:, :2].max(1).mean(0), rtol=1e-6)
     look = make_final_evaluation(tmp_path / "look", {"entropy": margins[0, 0]}, {"entropy": margins[1, 0]})
     np.testing.assert_allclose(look["entropy"], margins[:, 0].mean(0), rtol=1e-6)
 
@@ -88,11 +88,11 @@ def test_what_proxies_leave_is_read_by_every_scorer_of_a_recording(
 def test_looks_and_features_are_of_the_weights_of_that_epoch(
     make_context: MakeContext, small_dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    models, real = list[nn.Module](), proxies.Trainer
+    models, original = list[nn.Module](), proxies.Trainer
 
     def kept(model: nn.Module, *arguments: Any, **options: Any) -> Any:
         models.append(model)
-        return real(model, *arguments, **options)
+        return original(model, *arguments, **options)
 
     monkeypatch.setattr(proxies, "Trainer", kept)
     context = make_context(small_dataset, *TINY)
@@ -115,12 +115,12 @@ class Killed(BaseException):
 
 def killed_at(calls: int) -> type[Recorder]:
     """A recorder that raises at the call of that number of `update`, counted over all recorders; once."""
-    left = [calls]
+    remaining = [calls]
 
     class Killer(Recorder):
         def update(self, *arguments: Any) -> None:
-            left[0] -= 1
-            if left[0] == 0:
+            remaining[0] -= 1
+            if remaining[0] == 0:
                 raise Killed
             super().update(*arguments)
 
@@ -139,17 +139,17 @@ def test_proxies_killed_anywhere_leave_the_same_recording(
 ) -> None:
     """Four updates an epoch; 9 and 19 are the early looks of both proxies, 18 is the last look of the first."""
     monkeypatch.setattr(proxies, "Checkpoint", partial(Checkpoint, seconds=seconds))
-    complete = record_proxies(make_context(small_dataset, *TINY, workspace=tmp_path / "whole"), 0, 2)
+    uninterrupted = record_proxies(make_context(small_dataset, *TINY, workspace=tmp_path / "whole"), 0, 2)
     context = make_context(small_dataset, *TINY, workspace=tmp_path / "killed")
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(proxies, "Recorder", killed_at(calls))
         record_proxies(context, 0, 2)
-    again = record_proxies(context, 0, 2)
-    one, two = arrays_of(complete.folder), arrays_of(again.folder)
+    repeated = record_proxies(context, 0, 2)
+    one, two = arrays_of(uninterrupted.folder), arrays_of(repeated.folder)
     assert one.keys() == two.keys()
     for name, values in one.items():
         np.testing.assert_array_equal(values, two[name], err_msg=name)
-    assert complete.early_evaluation().cost.samples_seen == again.early_evaluation().cost.samples_seen
+    assert uninterrupted.early_evaluation().cost.samples_seen == repeated.early_evaluation().cost.samples_seen
 
 
 def test_more_runs_later_keep_the_first_ones(
@@ -186,16 +186,18 @@ def test_the_price_that_is_said_is_what_is_paid(
         "ensemble_member.model=tinynet8",
         "ensemble_member.epochs=1",
     )
-    context, known = make_context(small_dataset, *TINY, *members), scorers.find_scorers()
-    chosen = [known[name] for name in names or known]
+    context, all_scorers = make_context(small_dataset, *TINY, *members), scorers.find_scorers()
+    chosen = [all_scorers[name] for name in names or all_scorers]
     samples = estimate_evidence_cost(context, chosen).samples
     for item in chosen:
         score(context, item.name)
     folders = list((context.workspace / "evidence").glob("*"))
     runs = [manifest for folder in folders for _, manifest in open_recording(folder).finished_runs()]
     stores = [json.loads(path.read_text())["result"] for path in context.workspace.rglob("trials/*.json")]
-    seen = [manifest.cost.samples_seen for manifest in runs] + [result["cost"]["samples_seen"] for result in stores]
-    assert samples == sum(seen)
+    samples_seen = [manifest.cost.samples_seen for manifest in runs] + [
+        manifest_json["cost"]["samples_seen"] for manifest_json in stores
+    ]
+    assert samples == sum(samples_seen)
     tables = evidence_tables(chosen)
     assert ("ensemble" in tables) == bool(stores)
     assert ("proxy" in tables) == bool(runs)

@@ -52,8 +52,8 @@ def test_a_mask_is_a_pure_function_and_depends_on_everything() -> None:
 
 def test_masks_of_two_blocks_are_as_good_as_independent() -> None:
     labels = np.zeros(20_000, np.int64)
-    together = np.mean([member_mask(k, labels, 0.7, 0) & member_mask(10 + k, labels, 0.7, 0) for k in range(10)])
-    assert together == pytest.approx(0.49, abs=0.01)
+    overlap = np.mean([member_mask(k, labels, 0.7, 0) & member_mask(10 + k, labels, 0.7, 0) for k in range(10)])
+    assert overlap == pytest.approx(0.49, abs=0.01)
 
 
 def test_remainders_of_small_classes_go_to_different_members() -> None:

@@ -32,8 +32,8 @@ def make_image_folder(root: Path, train: int = 12, test: int = 4) -> Path:
     return root
 
 
-def corrupt_image(path: Path, how: str) -> Path:
+def corrupt_image(path: Path, damage: str) -> Path:
     """Make an image file unreadable: "empty", "truncated" or "text"."""
     content = path.read_bytes()
-    path.write_bytes({"empty": b"", "truncated": content[: len(content) // 2], "text": b"not an image\n"}[how])
+    path.write_bytes({"empty": b"", "truncated": content[: len(content) // 2], "text": b"not an image\n"}[damage])
     return path

@@ -55,17 +55,17 @@ def test_arrays_and_meta_come_back_as_they_went(tmp_path: Path, array: np.ndarra
     assert meta == META
     assert result["array"].dtype == array.dtype
     np.testing.assert_array_equal(result["array"], array)
-    with np.load(tmp_path / "a.npz", allow_pickle=False) as plain:
-        assert sorted(plain.files) == ["array", "meta"]
+    with np.load(tmp_path / "a.npz", allow_pickle=False) as archive:
+        assert sorted(archive.files) == ["array", "meta"]
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 def test_every_truncation_is_a_bad_file(tmp_path: Path, save: Any) -> None:
     path = tmp_path / "a.npz"
     save(path, a=np.arange(50), meta="{}")
-    complete = path.read_bytes()
-    for cut in range(len(complete)):
-        path.write_bytes(complete[:cut])
+    content = path.read_bytes()
+    for cut in range(len(content)):
+        path.write_bytes(content[:cut])
         with pytest.raises(InvalidFile, match=r"a\.npz"):
             read_npz(path, "a test")
 
@@ -76,15 +76,15 @@ def test_every_truncation_is_a_bad_file(tmp_path: Path, save: Any) -> None:
 def test_a_flipped_bit_is_a_bad_file_or_changes_nothing(tmp_path: Path, save: Any, data: st.DataObject) -> None:
     path = tmp_path / "a.npz"
     save(path, a=np.arange(50), meta="{}")
-    broken = bytearray(path.read_bytes())
-    broken[data.draw(st.integers(0, len(broken) - 1))] ^= 1 << data.draw(st.integers(0, 7))
-    path.write_bytes(broken)
+    content = bytearray(path.read_bytes())
+    content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    path.write_bytes(content)
     try:
-        result, meta = read_npz(path, "a test")
+        arrays, meta = read_npz(path, "a test")
     except InvalidFile:
         return
     assert meta == {}
-    assert [v.tolist() for v in result.values()] == [list(range(50))]
+    assert [v.tolist() for v in arrays.values()] == [list(range(50))]
 
 
 def test_pickles_texts_folders_and_holes_are_bad_files(tmp_path: Path) -> None:

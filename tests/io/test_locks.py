@@ -50,9 +50,9 @@ def test_the_second_waits_says_so_once_and_gets_it_when_the_first_is_killed(
     pid = holder.pid
     timer = threading.Timer(0.3, lambda: os.kill(pid, signal.SIGKILL))
     timer.start()
-    started = time.monotonic()
+    start_time = time.monotonic()
     with exclusive_lock(tmp_path / "work", "another process works"):
-        assert time.monotonic() - started > 0.25
+        assert time.monotonic() - start_time > 0.25
     timer.join()
     holder.join(60)
     assert capsys.readouterr().err == "another process works; waiting for it\n"

@@ -74,9 +74,9 @@ def test_a_row_is_done_once(tmp_path: Path) -> None:
     first = store.run({"n": 3}, square)
     assert first is not None
     assert first.result == {"square": 9}
-    again = TrialStore(tmp_path, dict(reversed(ABOUT.items()))).run({"n": 3}, never)
-    assert again is not None
-    assert (again.config, again.result, again.seconds) == (first.config, first.result, first.seconds)
+    repeated = TrialStore(tmp_path, dict(reversed(ABOUT.items()))).run({"n": 3}, never)
+    assert repeated is not None
+    assert (repeated.config, repeated.result, repeated.seconds) == (first.config, first.result, first.seconds)
 
 
 def test_all_rows_come_back_in_the_order_asked_for(tmp_path: Path) -> None:
@@ -126,9 +126,9 @@ def test_a_killed_process_loses_only_its_row_and_blocks_nobody(tmp_path: Path) -
     os.kill(worker.pid, signal.SIGKILL)
     worker.join(60)
     assert store.run({"n": 0}, never) is not None
-    again = store.run({"n": 1}, square, wait=False)
-    assert again is not None
-    assert again.result == {"square": 1}
+    repeated = store.run({"n": 1}, square, wait=False)
+    assert repeated is not None
+    assert repeated.result == {"square": 1}
 
 
 def test_a_row_that_fails_leaves_no_file_and_can_be_run_again(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_a_row_that_fails_leaves_no_file_and_can_be_run_again(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("about", "named"),
+    ("config", "message"),
     [
         ({**ABOUT, "dataset": "e"}, "about.dataset is 'd' there, 'e' here"),
         ({**ABOUT, "settings": {"epochs": 4, "grid": [0.0, 0.5]}}, "about.settings.epochs is 3 there, 4 here"),
@@ -155,11 +155,11 @@ def test_a_row_that_fails_leaves_no_file_and_can_be_run_again(tmp_path: Path) ->
         ({"dataset": "d"}, "about.settings is"),
     ],
 )
-def test_another_store_is_refused_and_the_difference_named(tmp_path: Path, about: dict[str, Any], named: str) -> None:
+def test_another_store_is_refused_and_the_difference_named(tmp_path: Path, config: dict[str, Any], message: str) -> None:
     TrialStore(tmp_path, ABOUT).run({"n": 1}, square)
     before = sorted(p for p in tmp_path.rglob("*"))
-    with pytest.raises(IncompatibleInputs, match=named):
-        TrialStore(tmp_path, about)
+    with pytest.raises(IncompatibleInputs, match=message):
+        TrialStore(tmp_path, config)
     assert sorted(p for p in tmp_path.rglob("*")) == before
 
 

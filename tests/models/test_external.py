@@ -69,8 +69,8 @@ def user_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def test_anybody_s_factory_is_found_in_the_current_folder_and_its_seed_decides(user_module: str) -> None:
     before, state = list(sys.path), torch.random.get_rng_state()
-    first, again, other = (create_model(f"{user_module}:net", (8, 8, 3), 5, seed) for seed in (1, 1, 2))
-    assert torch.equal(next(first.parameters()), next(again.parameters()))
+    first, repeated, other = (create_model(f"{user_module}:net", (8, 8, 3), 5, seed) for seed in (1, 1, 2))
+    assert torch.equal(next(first.parameters()), next(repeated.parameters()))
     assert not torch.equal(next(first.parameters()), next(other.parameters()))
     assert first.training
     assert first(torch.zeros(2, 3, 8, 8)).shape == (2, 5)
@@ -80,7 +80,7 @@ def test_anybody_s_factory_is_found_in_the_current_folder_and_its_seed_decides(u
 
 
 @pytest.mark.parametrize(
-    ("what", "named"),
+    ("function", "message"),
     [
         ("net2", "unknown function in 'MINE' 'net2': did you mean 'net'"),
         ("raises", "'MINE:raises' cannot be made: KeyError: 'no such thing"),
@@ -93,13 +93,13 @@ def test_anybody_s_factory_is_found_in_the_current_folder_and_its_seed_decides(u
     ],
 )
 def test_a_factory_that_does_not_fit_is_refused_in_one_line_and_nothing_is_written(
-    user_module: str, what: str, named: str, small_dataset: Dataset, expect_refusal: Callable[..., str], tmp_path: Path
+    user_module: str, function: str, message: str, small_dataset: Dataset, expect_refusal: Callable[..., str], tmp_path: Path
 ) -> None:
-    with pytest.raises((InvalidValue, UnknownName), match=named.replace("MINE", user_module)) as raised:
-        check_model(f"{user_module}:{what}", small_dataset.train.shape, small_dataset.classes)
+    with pytest.raises((InvalidValue, UnknownName), match=message.replace("MINE", user_module)) as raised:
+        check_model(f"{user_module}:{function}", small_dataset.train.shape, small_dataset.classes)
     assert "\n" not in str(raised.value)
     line = expect_refusal(
-        "train", "--data", "digits", "--fraction", 0.5, "--model", f"{user_module}:{what}", *fast_options()
+        "train", "--data", "digits", "--fraction", 0.5, "--model", f"{user_module}:{function}", *fast_options()
     )
     assert user_module in line
 
@@ -230,7 +230,7 @@ def test_every_table_s_network_is_tried_before_anything_is_trained(expect_refusa
 
 def test_missing_timm_is_one_line(dprune: Callable[..., CommandResult], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
-    answer = dprune("teach", "--model", "timm:resnet18", *fast_options())
-    assert answer.code == 2
-    assert "needs timm" in answer.err
-    assert len(answer.err.strip().splitlines()) == 1
+    command = dprune("teach", "--model", "timm:resnet18", *fast_options())
+    assert command.code == 2
+    assert "needs timm" in command.err
+    assert len(command.err.strip().splitlines()) == 1

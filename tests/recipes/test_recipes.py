@@ -29,15 +29,15 @@ def test_every_recipe_is_complete_and_can_be_run(name: str) -> None:
 
 def test_each_dataset_has_a_recipe_of_its_own_or_the_default() -> None:
     same_name = ("digits", "cifar10", "cifar100", "fashion-mnist", "imagenet", "mnist", "svhn", "tiny-imagenet")
-    wanted = {
+    expected = {
         **{data: data for data in same_name},
         "kmnist": "mnist",
         "usps": "mnist",
         "stl10": "folder",
         "custom": "default",
     }
-    assert {data: recipes.default_for(data) for data in wanted} == wanted
-    assert set(wanted.values()) == set(recipes.names())
+    assert {data: recipes.default_for(data) for data in expected} == expected
+    assert set(expected.values()) == set(recipes.names())
     assert recipes.default_for("custom", files=True) == "folder"
     assert recipes.default_for("svhn", files=True) == "svhn"
 
@@ -61,8 +61,8 @@ def test_characters_are_not_mirrored(dataset: str) -> None:
 
 @pytest.mark.parametrize("name", recipes.names())
 def test_about_says_where_the_settings_are_from(name: str) -> None:
-    about = tomllib.loads(recipes.path_of(name).read_text())["about"]
-    assert re.search(r"not tuned|\(\w+/\w+", about), about
+    description = tomllib.loads(recipes.path_of(name).read_text())["about"]
+    assert re.search(r"not tuned|\(\w+/\w+", description), description
 
 
 def test_both_cifar_recipes_have_the_same_settings() -> None:

@@ -24,14 +24,14 @@ PRICES = st.integers(1, 10**6)
 
 
 @given(per_student=PRICES, once=st.integers(0, 10**7), full=PRICES)
-def test_break_even_is_the_first_number_of_students_that_is_cheaper(per_student: int, once: int, full: int) -> None:
-    k = break_even(per_student, once, full)
+def test_break_even_is_the_first_number_of_students_that_is_cheaper(per_student: int, one_time: int, full: int) -> None:
+    k = break_even(per_student, one_time, full)
     assert k is not None
     if k == math.inf:
         assert per_student >= full
         return
-    assert once + k * per_student < k * full
-    assert k == 1 or once + (k - 1) * per_student >= (k - 1) * full
+    assert one_time + k * per_student < k * full
+    assert k == 1 or one_time + (k - 1) * per_student >= (k - 1) * full
 
 
 def test_what_is_not_known_stays_unknown() -> None:
@@ -92,11 +92,11 @@ def test_scores_are_found_once_and_know_their_readers(tmp_path: Path, digits: Da
     ).save(folder / "other.npz")
     (folder / "broken.npz").write_bytes(b"PK")
     run = write_run(tmp_path / "w" / "students" / "a", digits, scorer="el2n", scores=metas[3])
-    result = find_runs([run])
-    files, left_out = find_scores([], result.roots, digits.fingerprint)
+    runs = find_runs([run])
+    files, left_out = find_scores([], runs.roots, digits.fingerprint)
     assert [f.name for f in files] == ["random", "el2n, seed 0", "el2n, seed 1"]
     assert len(left_out) == 1
-    assert [len(runs_selected_by(f, result.runs)) for f in files] == [0, 0, 1]
+    assert [len(runs_selected_by(f, runs.runs)) for f in files] == [0, 0, 1]
 
 
 def test_scores_of_one_scorer_and_seed_have_different_names(tmp_path: Path, digits: Dataset) -> None:

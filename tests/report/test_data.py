@@ -17,17 +17,17 @@ from tests.helpers.image_files import make_image_folder
 def test_pictures_are_not_decoded_again_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = make_image_folder(tmp_path / "pets")
     data = dp.open_dataset(str(root), image_size=8, workspace=tmp_path / "work")
-    result = SimpleNamespace(fingerprint=data.fingerprint, dataset=data.name)
-    run: Any = SimpleNamespace(config={"environment": {"data": data.source}}, result=result)
+    run_result = SimpleNamespace(fingerprint=data.fingerprint, dataset=data.name)
+    run: Any = SimpleNamespace(config={"environment": {"data": data.source}}, result=run_result)
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    dataset, why = open_data([run], None, None, [tmp_path / "sweep", tmp_path / "work"])
+    dataset, reason = open_data([run], None, None, [tmp_path / "sweep", tmp_path / "work"])
     assert dataset is not None
-    assert (dataset.fingerprint, why) == (data.fingerprint, "")
+    assert (dataset.fingerprint, reason) == (data.fingerprint, "")
     assert not list((tmp_path / "elsewhere").iterdir())
     (root / "train" / "cats" / "0.jpg").unlink()
-    dataset, why = open_data([run], None, None, [tmp_path / "work"])
+    dataset, reason = open_data([run], None, None, [tmp_path / "work"])
     assert dataset is None
-    assert "its fingerprint differs" in why
+    assert "its fingerprint differs" in reason
     with pytest.raises(InvalidFile, match="is not there"):
         open_data([run], str(tmp_path / "absent"), None, [])

@@ -113,9 +113,9 @@ def make(tmp_path: Path, digits: Dataset) -> Make:
 def test_a_workspace_a_folder_of_runs_and_a_run_hold_the_same_student(make: Make, tmp_path: Path) -> None:
     run = make("a")
     for places in ([run], [run.parent], [tmp_path / "w"], [run, run.parent, tmp_path / "w"]):
-        result = find_runs(places)
-        assert [s.folder for s in result.runs] == [run]
-        assert tmp_path / "w" in result.roots
+        runs = find_runs(places)
+        assert [s.folder for s in runs.runs] == [run]
+        assert tmp_path / "w" in runs.roots
 
 
 def test_a_sweep_gives_its_rows_and_its_failures(make: Make, tmp_path: Path) -> None:
@@ -134,8 +134,8 @@ def test_a_sweep_gives_its_rows_and_its_failures(make: Make, tmp_path: Path) -> 
 
 def test_a_run_done_twice_counts_once(make: Make, tmp_path: Path) -> None:
     make("a"), make("again"), make("other", seed=1)
-    result = find_runs([tmp_path / "w"])
-    assert (len(result.runs), result.repeated) == (2, 1)
+    runs = find_runs([tmp_path / "w"])
+    assert (len(runs.runs), runs.repeated) == (2, 1)
 
 
 def test_unfinished_and_broken_runs_are_left_out_of_a_workspace_and_refused_by_name(make: Make, tmp_path: Path) -> None:

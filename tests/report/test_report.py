@@ -99,9 +99,9 @@ def workspace(tmp_path: Path, digits: Dataset) -> Path:
 def test_the_report_stands_alone_and_says_what_it_must(
     dprune: Callable[..., CommandResult], workspace: Path, tmp_path: Path
 ) -> None:
-    answer = dprune("report", workspace)
-    assert (answer.code, answer.err) == (0, "")
-    assert "18 runs" in answer.out
+    command = dprune("report", workspace)
+    assert (command.code, command.err) == (0, "")
+    assert "18 runs" in command.out
     html = check_stands_alone(tmp_path / "report.html")
     for words in ("pays off after", "Spearman", "Highest scores, kept first", "KD gain"):
         assert words in html
@@ -158,9 +158,9 @@ def test_without_the_dataset_the_report_says_so_and_goes_on(
     dprune: Callable[..., CommandResult], workspace: Path, small_dataset: Dataset, tmp_path: Path
 ) -> None:
     run = write_run(tmp_path / "s" / "students" / "a", small_dataset)
-    answer = dprune("report", run)
-    assert answer.code == 0
-    assert "no pictures and no classes: unknown dataset 'generated'" in answer.err
+    command = dprune("report", run)
+    assert command.code == 0
+    assert "no pictures and no classes: unknown dataset 'generated'" in command.err
     html = check_stands_alone(tmp_path / "report.html")
     assert "The classes of the samples are not known: unknown dataset" in html
     assert "no run on all the data without KD" in html, "so nothing can be said about break-even"
@@ -173,10 +173,10 @@ def test_other_budgets_get_panels_of_their_own_and_failures_are_shown(
     write_failure(workspace / "sweeps" / "s", {"seed": 1}, "it <broke>")
     students = workspace / "students"
     runs = (students / "el2n-0.1-0.0-0", students / "el2n-0.1-0.0-1", long, workspace / "sweeps" / "s")
-    answer = dprune("report", *runs)
-    assert answer.code == 0
-    assert "2 set-ups that do not compare (train.epochs differ)" in answer.err
-    assert "it <broke>" in answer.err
+    command = dprune("report", *runs)
+    assert command.code == 0
+    assert "2 set-ups that do not compare (train.epochs differ)" in command.err
+    assert "it <broke>" in command.err
     html = check_stands_alone(tmp_path / "report.html")
     assert "Set-up B: train.epochs = 9" in html
     assert "it &lt;broke&gt;" in html

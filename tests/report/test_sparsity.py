@@ -88,11 +88,11 @@ def family_of(*runs: Path) -> list[Comparison]:
 @pytest.fixture
 def runs(tmp_path: Path, digits: Dataset) -> list[Path]:
     """Two seeds of each of KINDS, and all the data without any of it."""
-    every = [
+    all_runs = [
         write(tmp_path / "students", digits, kind, seed, accuracy=90.0 - 10 * kind[1] * (1 + seed))
         for kind in KINDS for seed in (0, 1)
     ]  # fmt: skip
-    return [*every, write(tmp_path / "students", digits, fraction=1.0, accuracy=95.0)]
+    return [*all_runs, write(tmp_path / "students", digits, fraction=1.0, accuracy=95.0)]
 
 
 def test_runs_that_were_pruned_in_other_ways_are_never_averaged(runs: list[Path]) -> None:
@@ -148,8 +148,8 @@ def test_lines_begin_at_the_dense_student_of_their_self_distillation(runs: list[
 
 
 def test_against_dense_is_paired_by_seed(runs: list[Path], tmp_path: Path, digits: Dataset) -> None:
-    alone = write(tmp_path / "students", digits, KINDS[2], seed=7)  # no dense run has that seed
-    family = family_of(*runs, alone)
+    unpaired = write(tmp_path / "students", digits, KINDS[2], seed=7)  # no dense run has that seed
+    family = family_of(*runs, unpaired)
     snip = next(c for c in family if c.short_label == "90% removed by snip")
     assert pruned.dense_gains(snip.groups[0], snip, family) == [-9.0, -18.0]
     assert dense_comparison(snip, family) is family[0]
@@ -202,9 +202,9 @@ def test_the_page_has_what_runs_differ_in_and_no_more(runs: list[Path], tmp_path
 
 def test_pruned_students_at_several_fractions_have_curves(tmp_path: Path, digits: Dataset) -> None:
     some = [write(tmp_path, digits, KINDS[2], fraction=f) for f in (0.1, 0.3)]
-    made = accuracy.section(inputs_of(*some, write(tmp_path, digits)))
-    assert made is not None
-    assert [d.name for d in made.figures] == ["accuracy-a-random", "accuracy-b-random"]
-    assert "random, 90% removed by snip" in made.figures[1].inline
+    section = accuracy.section(inputs_of(*some, write(tmp_path, digits)))
+    assert section is not None
+    assert [d.name for d in section.figures] == ["accuracy-a-random", "accuracy-b-random"]
+    assert "random, 90% removed by snip" in section.figures[1].inline
     result = json.loads((some[0] / "result.json").read_text())
     assert result["sparsity"]["settings"]["sparsity"] == 0.9

@@ -97,8 +97,8 @@ def test_scores_of_another_dataset_are_refused(
     expect_refusal: ExpectRefusal, tmp_path: Path, small_dataset: Dataset, verb: str
 ) -> None:
     scores = scores_file(tmp_path / "s.npz", small_dataset)
-    words = [verb, "--data", "digits", "--scores", scores, "--fraction", "0.5"]
-    line = expect_refusal(*words, *(FAST if verb == "train" else []))
+    arguments = [verb, "--data", "digits", "--scores", scores, "--fraction", "0.5"]
+    line = expect_refusal(*arguments, *(FAST if verb == "train" else []))
     assert "generated" in line
     assert "digits" in line
 
@@ -136,7 +136,7 @@ def test_truncated_files_are_refused(expect_refusal: ExpectRefusal, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("indices", "named"),
+    ("indices", "message"),
     [
         (np.array([5, 1438]), "id 1438"),
         (np.array([-1, 5]), "id -1"),
@@ -148,13 +148,13 @@ def test_truncated_files_are_refused(expect_refusal: ExpectRefusal, tmp_path: Pa
     ],
 )
 def test_a_subset_with_impossible_ids_is_refused(
-    expect_refusal: ExpectRefusal, tmp_path: Path, digits: Dataset, indices: Any, named: str
+    expect_refusal: ExpectRefusal, tmp_path: Path, digits: Dataset, indices: Any, message: str
 ) -> None:
-    assert named in expect_refusal("train", "--subset", subset_file(tmp_path / "s.npz", digits, indices), *FAST)
+    assert message in expect_refusal("train", "--subset", subset_file(tmp_path / "s.npz", digits, indices), *FAST)
 
 
 @pytest.mark.parametrize(
-    ("indices", "named"),
+    ("indices", "message"),
     [
         (np.array([5, 1438]), "id 1438"),
         (np.array([2**63], np.uint64), "id 9223372036854775808"),
@@ -163,9 +163,9 @@ def test_a_subset_with_impossible_ids_is_refused(
         *((ids, "whole numbers" if name != "bool" else "boolean mask") for name, ids in NO_INTEGERS.items()),
     ],
 )
-def test_impossible_plain_ids_are_refused(expect_refusal: ExpectRefusal, tmp_path: Path, indices: Any, named: str) -> None:
+def test_impossible_plain_ids_are_refused(expect_refusal: ExpectRefusal, tmp_path: Path, indices: Any, message: str) -> None:
     np.save(tmp_path / "ids.npy", indices)
-    assert named in expect_refusal("select", "--ids", tmp_path / "ids.npy")
+    assert message in expect_refusal("select", "--ids", tmp_path / "ids.npy")
 
 
 @pytest.mark.parametrize("text", ["1\ntwo\n3\n", "1.0\n", "0x1f\n", "1, 2\n", "1\n\n\x00\n"])
@@ -189,7 +189,7 @@ def test_scores_with_nan_or_of_the_wrong_kind_are_refused(
 
 
 @pytest.mark.parametrize(
-    ("meta", "named"),
+    ("meta", "message"),
     [
         ({"scores": {"costs": {"warp": 1}}}, "in scores.costs, unknown key 'warp'"),
         ({"scores": {"costs": "much"}}, "s.npz: 'scores."),
@@ -198,9 +198,9 @@ def test_scores_with_nan_or_of_the_wrong_kind_are_refused(
     ],
 )
 def test_a_subset_with_broken_metadata_is_refused_before_anything_is_trained(
-    expect_refusal: ExpectRefusal, tmp_path: Path, digits: Dataset, meta: dict[str, Any], named: str
+    expect_refusal: ExpectRefusal, tmp_path: Path, digits: Dataset, meta: dict[str, Any], message: str
 ) -> None:
-    assert named in expect_refusal("train", "--subset", subset_file(tmp_path / "s.npz", digits, **meta), *FAST)
+    assert message in expect_refusal("train", "--subset", subset_file(tmp_path / "s.npz", digits, **meta), *FAST)
 
 
 def test_scores_and_subsets_do_not_stand_in_for_each_other(
@@ -248,12 +248,12 @@ def test_a_teacher_that_cannot_teach_is_refused(
         teacher_folder(teacher, digits, **changes)
     line = expect_refusal("train", "--fraction", "0.5", "--teacher", teacher, *FAST)
     assert "teacher" in line
-    named = {"other classes": "4 classes", "other dataset": "generated", "unfinished": "no finished run"}
-    assert named.get(wrong, "teacher") in line
+    message = {"other classes": "4 classes", "other dataset": "generated", "unfinished": "no finished run"}
+    assert message.get(wrong, "teacher") in line
 
 
 @pytest.mark.parametrize(
-    ("words", "nearest"),
+    ("arguments", "nearest"),
     [
         (["score", "--scorer", "e2ln"], "el2n"),
         (["train", "--fraction", "0.5", "--scorer", "forgeting"], "forgetting"),
@@ -271,16 +271,16 @@ def test_a_teacher_that_cannot_teach_is_refused(
         (["train", "--fraction", "0.5", "--set", "train.schedule=cosin"], "cosine"),
     ],
 )
-def test_an_unknown_name_gets_the_nearest_one(expect_refusal: ExpectRefusal, words: list[str], nearest: str) -> None:
-    assert f"did you mean '{nearest}'?" in expect_refusal(*words)
+def test_an_unknown_name_gets_the_nearest_one(expect_refusal: ExpectRefusal, arguments: list[str], nearest: str) -> None:
+    assert f"did you mean '{nearest}'?" in expect_refusal(*arguments)
 
 
 def test_unknown_strategies_and_balances_get_the_nearest_one(
     expect_refusal: ExpectRefusal, tmp_path: Path, digits: Dataset
 ) -> None:
-    words = ["select", "--scores", scores_file(tmp_path / "s.npz", digits), "--fraction", "0.5"]
-    assert "did you mean 'random'?" in expect_refusal(*words, "--strategy", "randm")
-    assert "did you mean 'class'?" in expect_refusal(*words, "--balance", "classes")
+    arguments = ["select", "--scores", scores_file(tmp_path / "s.npz", digits), "--fraction", "0.5"]
+    assert "did you mean 'random'?" in expect_refusal(*arguments, "--strategy", "randm")
+    assert "did you mean 'class'?" in expect_refusal(*arguments, "--balance", "classes")
 
 
 def test_an_unknown_balance_is_refused_before_the_proxies_train(expect_refusal: ExpectRefusal) -> None:
@@ -301,7 +301,7 @@ def test_a_dataset_that_is_not_there_is_refused(expect_refusal: ExpectRefusal, n
 
 
 @pytest.mark.parametrize(
-    "words",
+    "arguments",
     [
         ["train", "--fraction", "0.5", *FAST],
         ["train", "--fraction", "0.5", "--kd-weight", "0", *FAST],
@@ -310,13 +310,13 @@ def test_a_dataset_that_is_not_there_is_refused(expect_refusal: ExpectRefusal, n
 )
 @pytest.mark.parametrize("existing", ["a folder with a file", "a file"])
 def test_a_run_folder_that_holds_something_else_is_not_touched(
-    expect_refusal: ExpectRefusal, tmp_path: Path, words: list[str], existing: str
+    expect_refusal: ExpectRefusal, tmp_path: Path, arguments: list[str], existing: str
 ) -> None:
     folder = tmp_path / "output"
     kept = folder / "thesis.txt" if existing == "a folder with a file" else folder
     kept.parent.mkdir(exist_ok=True)
     kept.write_text("the only copy")
-    assert "output" in expect_refusal(*words, "--out", folder)
+    assert "output" in expect_refusal(*arguments, "--out", folder)
     assert kept.read_text() == "the only copy"
 
 
@@ -363,7 +363,7 @@ def test_select_never_writes_over_anything_else(expect_refusal: ExpectRefusal, t
 
 
 @pytest.mark.parametrize(
-    ("words", "named"),
+    ("arguments", "message"),
     [
         (["train", "--subset", "s.npz", "--fraction", "0.5"], "fraction"),
         (["train", "--subset", "s.npz", "--scorer", "el2n"], "scorer"),
@@ -393,16 +393,16 @@ def test_select_never_writes_over_anything_else(expect_refusal: ExpectRefusal, t
     ],
 )
 def test_options_that_make_no_sense_are_refused(
-    expect_refusal: ExpectRefusal, tmp_path: Path, digits: Dataset, words: list[str], named: str
+    expect_refusal: ExpectRefusal, tmp_path: Path, digits: Dataset, arguments: list[str], message: str
 ) -> None:
     scores_file(tmp_path / "c.npz", digits)
     subset_file(tmp_path / "s.npz", digits)
     (tmp_path / "i.txt").write_text("1\n2\n")
-    assert named in expect_refusal(*words)
+    assert message in expect_refusal(*arguments)
 
 
 @pytest.mark.parametrize(
-    ("change", "named"),
+    ("change", "message"),
     [
         ("train.epochs=0", "epochs"),
         ("train.lr=-1", "lr"),
@@ -426,8 +426,8 @@ def test_options_that_make_no_sense_are_refused(
         ("", "table.key=value"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(expect_refusal: ExpectRefusal, change: str, named: str) -> None:
-    assert named in expect_refusal("train", "--fraction", "0.5", "--set", change)
+def test_settings_that_make_no_sense_are_refused(expect_refusal: ExpectRefusal, change: str, message: str) -> None:
+    assert message in expect_refusal("train", "--fraction", "0.5", "--set", change)
 
 
 @pytest.mark.parametrize("text", ["", "nonsense", "[train]\nlr = ", "[run]\n", "[train]\nepoch = 3\n", "train = 3\n"])

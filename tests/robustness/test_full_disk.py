@@ -143,7 +143,7 @@ def settings(*more: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "words",
+    "arguments",
     [
         ["train", "--fraction", "0.3", "--kd-weight", "0.5", "--loader", "memory"],
         ["score", "--scorer", "forgetting", "--loader", "memory"],
@@ -151,10 +151,10 @@ def settings(*more: str) -> list[str]:
     ids=["train", "score"],
 )
 def test_a_command_whose_disk_was_full_again_and_again_ends_with_the_same_bits(
-    requires_tmpfs: None, tmp_path: Path, words: list[str]
+    requires_tmpfs: None, tmp_path: Path, arguments: list[str]
 ) -> None:
-    words = [*words, "--device", "cpu", *settings()]
-    log, resumed, uninterrupted = run_on_disk(tmp_path / "disk", 100, GROWING, *words)
+    arguments = [*arguments, "--device", "cpu", *settings()]
+    log, resumed, uninterrupted = run_on_disk(tmp_path / "disk", 100, GROWING, *arguments)
     assert [code for code, _, _ in log] == [2] * (len(log) - 1) + [0]
     assert len(log) > 2, "it was full more than once"
     for _, message, partial_files in log[:-1]:
@@ -218,11 +218,11 @@ def test_a_read_only_folder_is_refused_before_long_work(requires_tmpfs: None, tm
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
 def test_what_the_system_says_of_a_full_disk_becomes_one_line(tmp_path: Path, number: int) -> None:
     with (
-        pytest.raises(DiskFull, match=r"^.*f: .* \(.* free, 7 bytes are needed\); make room") as caught,
+        pytest.raises(DiskFull, match=r"^.*f: .* \(.* free, 7 bytes are needed\); make room") as error_info,
         report_disk_full(tmp_path / "f", 7),
     ):
         raise OSError(number, os.strerror(number))
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(error_info.value)
 
 
 def test_other_errors_are_not_taken_for_a_full_disk(tmp_path: Path) -> None:
@@ -234,11 +234,11 @@ def test_other_errors_are_not_taken_for_a_full_disk(tmp_path: Path) -> None:
 
 def test_a_map_has_its_room_before_it_is_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for sparse in (False, True):
-        made = create_memmap(tmp_path / "m.npy", np.float32, (300, 1000), sparse=sparse)
-        assert (made.shape, made.dtype, made.any()) == ((300, 1000), np.float32, np.False_)
+        array = create_memmap(tmp_path / "m.npy", np.float32, (300, 1000), sparse=sparse)
+        assert (array.shape, array.dtype, array.any()) == ((300, 1000), np.float32, np.False_)
         if hasattr(os, "posix_fallocate"):
-            assert ((tmp_path / "m.npy").stat().st_blocks * 512 >= made.nbytes) is not sparse
-    np.testing.assert_array_equal(np.load(tmp_path / "m.npy", allow_pickle=False), made)
+            assert ((tmp_path / "m.npy").stat().st_blocks * 512 >= array.nbytes) is not sparse
+    np.testing.assert_array_equal(np.load(tmp_path / "m.npy", allow_pickle=False), array)
 
     def full(*arguments: Any) -> None:
         raise OSError(errno.ENOSPC, "full")

@@ -44,13 +44,13 @@ def test_a_changed_file_is_refused_in_one_line_or_reads_as_before(
     kind, folder, original = reader
     file = data.draw(st.sampled_from(kind.files))
     original_bytes, ending = (folder / file).read_bytes(), file.rpartition(".")[2]
-    changed_bytes, plain = changed(original_bytes, ending, random.Random(seed))
+    changed_bytes, is_plain = changed(original_bytes, ending, random.Random(seed))
     (folder / file).write_bytes(changed_bytes)
     try:
-        outcome, why = judge(kind, folder, original, changed_bytes, ending, plain)
+        outcome, reason = judge(kind, folder, original, changed_bytes, ending, is_plain)
     finally:
         (folder / file).write_bytes(original_bytes)
-    assert outcome not in FAULTS, why
+    assert outcome not in FAULTS, reason
 
 
 @settings(deadline=None, max_examples=100)

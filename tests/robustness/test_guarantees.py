@@ -57,9 +57,9 @@ def test_every_promise_names_a_test_and_every_test_it_names_is_there() -> None:
     promised = list(rows())
     assert len(promised) > 40
     for row in promised:
-        named = re.findall(r"`([\w/]*test_\w+\.py)::(test_\w+)`", row.rsplit("|", 2)[1])
-        assert named, row
-        for file, name in named:
+        message = re.findall(r"`([\w/]*test_\w+\.py)::(test_\w+)`", row.rsplit("|", 2)[1])
+        assert message, row
+        for file, name in message:
             assert (TESTS / file).exists(), f"{file}: {row}"
             assert name in functions_in(TESTS / file), f"{file}::{name}: {row}"
 
@@ -83,7 +83,7 @@ def test_scores_subsets_teachers_and_students_have_the_same_bits_on_both_loaders
     make_context: MakeContext, small_dataset: Dataset, tmp_path: Path
 ) -> None:
     pytest.importorskip("ffcv", reason="FFCV is not installed")
-    made = []
+    results = []
     for loader in ("memory", "ffcv"):
         context = make_context(small_dataset, loader=loader, workspace=tmp_path / loader)
         scores = score(context, "forgetting")
@@ -91,8 +91,8 @@ def test_scores_subsets_teachers_and_students_have_the_same_bits_on_both_loaders
         teacher = teach(context)
         student = train_student(context, subset, teacher=teacher, kd_weight=0.5)
         weights = [(run.folder / "model.safetensors").read_bytes() for run in (teacher, student)]
-        made.append((scores.values.tobytes(), subset.indices.tobytes(), *weights))
-    assert made[0] == made[1]
+        results.append((scores.values.tobytes(), subset.indices.tobytes(), *weights))
+    assert results[0] == results[1]
 
 
 @pytest.mark.parametrize("quality", [None, 90])
@@ -174,8 +174,8 @@ def student_of(context: Context, labels: Any, ids: NDArray[np.int64]) -> dict[st
     return model.state_dict()
 
 
-def test_cached_soft_labels_are_fresh_ones_to_the_rounding_of_float16(taught: tuple[Context, Teacher]) -> None:
-    context, teacher = taught
+def test_cached_soft_labels_are_fresh_ones_to_the_rounding_of_float16(teacher_context: tuple[Context, Teacher]) -> None:
+    context, teacher = teacher_context
     ids = np.arange(1, 120, 3)
     data = context.data
     cache = SoftLabelCache(teacher, context.views, data.fingerprint, data.total, data.classes)

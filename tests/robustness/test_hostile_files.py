@@ -50,8 +50,8 @@ def _little_memory() -> Iterator[None]:
     """What takes a gigabyte more than there is now fails the test."""
     before = resource.getrlimit(resource.RLIMIT_AS)
     if sys.platform == "linux":
-        now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (now + GIGA, before[1]))
+        used_bytes = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used_bytes + GIGA, before[1]))
     yield
     resource.setrlimit(resource.RLIMIT_AS, before)
 
@@ -264,12 +264,12 @@ def test_pipes_and_devices_are_not_waited_for(tmp_path: Path) -> None:
 
 def test_weights_that_are_no_plain_numbers_are_refused(tmp_path: Path) -> None:
     endless = torch.zeros(1).expand(10**6, 10**6)
-    for value, why in (
+    for value, reason in (
         (endless, "no plain tensor"), (torch.eye(3).to_sparse(), "no plain tensor"),
         (torch.tensor([1.0, torch.nan]), "NaN or infinite"),
     ):  # fmt: skip
         torch.save({"weight": value}, tmp_path / "net.pth")
-        with pytest.raises(InvalidFile, match=why):
+        with pytest.raises(InvalidFile, match=reason):
             read_weights(tmp_path / "net.pth")
 
 
@@ -376,10 +376,10 @@ def test_path_lists_cannot_escape_the_folder(tmp_path: Path, line: str) -> None:
     (tmp_path / "pets").mkdir()
     (tmp_path / "pets" / "loop").symlink_to(tmp_path / "pets" / "loop")
     (tmp_path / "list.txt").write_text(f"a/1.png\n{line.replace('loop', str(tmp_path / 'pets' / 'loop'))}\n")
-    with pytest.raises(InvalidFile, match=r"line 2: .* is not a training image") as caught:
+    with pytest.raises(InvalidFile, match=r"line 2: .* is not a training image") as error_info:
         subset_from_file(tmp_path / "list.txt", data)
-    assert len(str(caught.value)) < 1000
-    assert str(caught.value).isprintable()
+    assert len(str(error_info.value)) < 1000
+    assert str(error_info.value).isprintable()
 
 
 def test_control_characters_are_escaped(

@@ -132,14 +132,14 @@ def stop_in(hook: str, after: int, notes: Path) -> None:
     *above, name = name.split(".")
     for attribute in above:
         owner = getattr(owner, attribute)
-    real = getattr(owner, name)
+    original = getattr(owner, name)
 
     def called(*arguments: Any, **options: Any) -> Any:
         count()
-        return real(*arguments, **options)
+        return original(*arguments, **options)
 
     def iterated(*arguments: Any, **options: Any) -> Iterator[Any]:
-        for item in real(*arguments, **options):
+        for item in original(*arguments, **options):
             count()
             yield item
 
@@ -149,13 +149,13 @@ def stop_in(hook: str, after: int, notes: Path) -> None:
 @contextmanager
 def process(*arguments: Any) -> Iterator[BaseProcess]:
     """A process that runs `command(*words)` and does not outlive the block."""
-    started = FORKS.Process(target=command, args=arguments)
-    started.start()
+    child = FORKS.Process(target=command, args=arguments)
+    child.start()
     try:
-        yield started
+        yield child
     finally:
-        started.kill()
-        started.join(SECONDS)
+        child.kill()
+        child.join(SECONDS)
 
 
 def until(true: Callable[[], object], *alive: BaseProcess) -> None:

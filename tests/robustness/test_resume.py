@@ -124,10 +124,10 @@ def test_killed_at_any_update_it_ends_with_the_same_bits(
     """At the first update, in mid-epoch, at an epoch's last update, right after a checkpoint and some updates later."""
     context = make_context(small_dataset)
     uninterrupted = outcome_of(*train(context, **CASES[case](context)))
-    for number, (moments, every) in enumerate([((1, 1, 2), 1), ((6, 4), 3), ((3, 5), 5)]):
+    for number, (kill_steps, every) in enumerate([((1, 1, 2), 1), ((6, 4), 3), ((3, 5), 5)]):
         state = Checkpoint(tmp_path / f"{number}.safetensors")
         ended = kill_and_resume(
-            lambda to=state: train(context, **CASES[case](context), checkpoint=to), *moments, every=every
+            lambda state_path=state: train(context, **CASES[case](context), checkpoint=state_path), *kill_steps, every=every
         )
         assert outcome_of(*ended) == uninterrupted
 
@@ -137,12 +137,14 @@ def test_killed_at_every_single_update(
     make_context: MakeContext, small_dataset: Dataset, tmp_path: Path, kill_and_resume: KillAndResume, training: TrainConfig
 ) -> None:
     context = make_context(small_dataset)
-    model, done = train(context, training)
-    uninterrupted = outcome_of(model, done)
-    for update in range(done.updates):
+    model, train_state = train(context, training)
+    uninterrupted = outcome_of(model, train_state)
+    for update in range(train_state.updates):
         state = Checkpoint(tmp_path / f"{update}.safetensors")
         assert (
-            outcome_of(*kill_and_resume(lambda to=state: train(context, training, checkpoint=to), update, every=2))
+            outcome_of(
+                *kill_and_resume(lambda state_path=state: train(context, training, checkpoint=state_path), update, every=2)
+            )
             == uninterrupted
         )
 
@@ -190,13 +192,13 @@ def test_dropout_draws_from_the_random_numbers_of_the_run(make_context: MakeCont
         before = torch.get_rng_state()
         assert outcome_of(*train(context, model=dropout_net())) == uninterrupted, "whatever others drew"
         assert torch.equal(torch.get_rng_state(), before), "and others draw what they would have"
-        drawn = set()
+        masks = set()
         for epoch in range(2):
             rng = StepRNG(torch.device("cpu"), 0, epoch, 3)
             for update in range(3):
                 rng.seed_step(update)
-                drawn.add(float(torch.rand(1)))
-        assert len(drawn) == 6
+                masks.add(float(torch.rand(1)))
+        assert len(masks) == 6
 
 
 # Checkpoints of others
@@ -221,18 +223,18 @@ def test_what_is_no_checkpoint_of_ours_is_refused(
 
 
 def test_a_slow_save_makes_the_next_one_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [0.0]
-    monkeypatch.setattr("datapruning.training.checkpoint.time.monotonic", lambda: now[0])
+    clock = [0.0]
+    monkeypatch.setattr("datapruning.training.checkpoint.time.monotonic", lambda: clock[0])
     state, model = Checkpoint(tmp_path / "state", seconds=10), nn.Linear(2, 2)
-    monkeypatch.setattr("datapruning.training.checkpoint.save_tensors", lambda *_: now.__setitem__(0, now[0] + 0.5))
-    now[0] = 9.9
+    monkeypatch.setattr("datapruning.training.checkpoint.save_tensors", lambda *_: clock.__setitem__(0, clock[0] + 0.5))
+    clock[0] = 9.9
     assert not state.due()
-    now[0] = 10.0
+    clock[0] = 10.0
     assert state.due()
     state.save(model, torch.optim.SGD(model.parameters(), 0.1), TrainState())
-    now[0] += 49.9
+    clock[0] += 49.9
     assert not state.due(), "half a second is one percent of fifty"
-    now[0] += 0.2
+    clock[0] += 0.2
     assert state.due()
     assert Checkpoint(tmp_path / "state", seconds=0).due()
 
@@ -241,10 +243,10 @@ def test_a_slow_save_makes_the_next_one_wait(tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("rows", [16, 40, 8192], ids=["no-buffer", "ragged", "all-in-the-buffer"])
-@pytest.mark.parametrize(("moments", "every"), [((1, 3, 5), 1), ((6, 7), 3), ((11,), 5)])
+@pytest.mark.parametrize(("kill_steps", "every"), [((1, 3, 5), 1), ((6, 7), 3), ((11,), 5)])
 def test_a_killed_recording_is_the_same_to_the_bit(
     make_context: MakeContext, small_dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    kill_and_resume: KillAndResume, rows: int, moments: tuple[int, ...], every: int,
+    kill_and_resume: KillAndResume, rows: int, kill_steps: tuple[int, ...], every: int,
 ) -> None:  # fmt: skip
     monkeypatch.setattr(recorder, "BUFFER_ROWS", rows)
     context, tracks = make_context(small_dataset), dict[str, SampleStats]()
@@ -255,7 +257,7 @@ def test_a_killed_recording_is_the_same_to_the_bit(
         return train(context, callbacks=[watching], checkpoint=Checkpoint(tmp_path / name / "state"))
 
     uninterrupted = outcome_of(*work("uninterrupted"))
-    assert outcome_of(*kill_and_resume(lambda: work("killed"), *moments, every=every)) == uninterrupted
+    assert outcome_of(*kill_and_resume(lambda: work("killed"), *kill_steps, every=every)) == uninterrupted
     for name in (*TRAIN_STATISTICS, RECORDED):
         np.testing.assert_array_equal(tracks["uninterrupted"][name], tracks["killed"][name], err_msg=name)
     assert tracks["killed"][RECORDED][:, IDS].all()
@@ -285,7 +287,7 @@ def arrays_in(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize(
-    ("scorer", "moments"), [("memorization", (3, 9, 20)), ("tdds", (3, 6, 5))], ids=["members", "proxies"]
+    ("scorer", "kill_steps"), [("memorization", (3, 9, 20)), ("tdds", (3, 6, 5))], ids=["members", "proxies"]
 )
 def test_scoring_that_is_killed_in_mid_epoch_leaves_the_same_arrays(
     make_context: MakeContext,
@@ -293,7 +295,7 @@ def test_scoring_that_is_killed_in_mid_epoch_leaves_the_same_arrays(
     tmp_path: Path,
     kill_and_resume: KillAndResume,
     scorer: str,
-    moments: tuple[int, ...],
+    kill_steps: tuple[int, ...],
 ) -> None:
     """Every array: scores, members, recordings. Nothing is left of the checkpoints."""
     options = (
@@ -302,8 +304,8 @@ def test_scoring_that_is_killed_in_mid_epoch_leaves_the_same_arrays(
     )  # fmt: skip
     uninterrupted = dp.score(make_context(small_dataset, *options, workspace=tmp_path / "uninterrupted"), scorer)
     context = make_context(small_dataset, *options, workspace=tmp_path / "killed")
-    again = kill_and_resume(lambda: dp.score(context, scorer), *moments, every=2)
-    np.testing.assert_array_equal(again.values, uninterrupted.values)
+    repeated = kill_and_resume(lambda: dp.score(context, scorer), *kill_steps, every=2)
+    np.testing.assert_array_equal(repeated.values, uninterrupted.values)
     assert arrays_in(tmp_path / "killed") == arrays_in(tmp_path / "uninterrupted")
     names = [{path.name for path in (tmp_path / name).rglob("*") if path.is_file()} for name in ("uninterrupted", "killed")]
     assert names[0] == names[1]
@@ -340,19 +342,19 @@ def test_a_loss_that_is_no_number_names_its_update_and_leaves_the_last_good_stat
 ) -> None:
     monkeypatch.setattr(nan_guard, "CHECK_EVERY_ON_CPU", every)
     context, state = make_context(small_dataset), Checkpoint(tmp_path / "state", seconds=0)
-    seen = list[Any]()
+    saved_states = list[Any]()
 
     class Look(Callback):
         def on_batch_end(self, epoch: int, batch: Batch, logits: Tensor) -> None:
-            seen.append(batch.ids)
+            saved_states.append(batch.ids)
 
     with pytest.raises(
         Diverged, match=rf"loss became {value} in epoch 1, at update 7 of the run, with sample ids"
     ) as raised:
         train(context, loss=Poison(6, value), callbacks=[Look()], checkpoint=state)
     assert (raised.value.epoch, raised.value.step) == (1, 6)
-    np.testing.assert_array_equal(raised.value.ids, seen[6])
-    assert len(seen) == 7
+    np.testing.assert_array_equal(raised.value.ids, saved_states[6])
+    assert len(saved_states) == 7
     assert str(raised.value.ids[0]) in str(raised.value)
     assert position(state) == (1, 2)
     for name, tensor in load_tensors(state.path)[0].items():
@@ -394,7 +396,7 @@ main()
 
 
 def test_a_command_that_gets_sigkill_goes_on_to_the_same_bits(dprune: Callable[..., CommandResult], tmp_path: Path) -> None:
-    words = [
+    arguments = [
         "train",
         "--fraction",
         "0.4",
@@ -406,18 +408,20 @@ def test_a_command_that_gets_sigkill_goes_on_to_the_same_bits(dprune: Callable[.
         "--set",
         "train.epochs=6",
     ]
-    assert dprune(*words, "--out", "uninterrupted").code == 0
-    process = subprocess.Popen([sys.executable, "-c", CHILD, *words, "--out", "killed"], stderr=subprocess.DEVNULL)
+    assert dprune(*arguments, "--out", "uninterrupted").code == 0
+    process = subprocess.Popen([sys.executable, "-c", CHILD, *arguments, "--out", "killed"], stderr=subprocess.DEVNULL)
     state = Checkpoint(tmp_path / "killed" / "checkpoint" / "state.safetensors")
     while process.poll() is None and not (state.path.exists() and state.state().epoch):
         time.sleep(0.01)
     process.kill()
     assert process.wait() == -signal.SIGKILL, "it was not at its end"
     assert not (tmp_path / "killed" / "result.json").exists()
-    assert dprune(*words, "--out", "killed").code == 0
-    uninterrupted, again = (load_tensors(tmp_path / name / "model.safetensors")[0] for name in ("uninterrupted", "killed"))
+    assert dprune(*arguments, "--out", "killed").code == 0
+    uninterrupted, repeated = (
+        load_tensors(tmp_path / name / "model.safetensors")[0] for name in ("uninterrupted", "killed")
+    )
     assert {name: t.numpy().tobytes() for name, t in uninterrupted.items()} == {
-        name: t.numpy().tobytes() for name, t in again.items()
+        name: t.numpy().tobytes() for name, t in repeated.items()
     }
-    left = sorted(path.name for path in (tmp_path / "killed").iterdir())
-    assert left == sorted(path.name for path in (tmp_path / "uninterrupted").iterdir())
+    remaining_files = sorted(path.name for path in (tmp_path / "killed").iterdir())
+    assert remaining_files == sorted(path.name for path in (tmp_path / "uninterrupted").iterdir())

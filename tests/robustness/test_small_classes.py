@@ -32,8 +32,8 @@ def test_a_cut_off_that_leaves_too_few_of_a_class_is_refused(
     expect_refusal: ExpectRefusal, tmp_path: Path, digits: Dataset
 ) -> None:
     dp.score(digits, "random", out=tmp_path / "scores.npz")
-    words = ["--strategy", "ccs", "--strategy-set", "cutoff=0.8", "--balance", "class", "--data", "digits"]
-    line = expect_refusal("select", "--scores", "scores.npz", "--fraction", 0.5, *words)
+    arguments = ["--strategy", "ccs", "--strategy-set", "cutoff=0.8", "--balance", "class", "--data", "digits"]
+    line = expect_refusal("select", "--scores", "scores.npz", "--fraction", 0.5, *arguments)
     assert "leaves" in line
     assert "of a class of" in line
 

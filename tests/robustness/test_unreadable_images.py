@@ -39,15 +39,15 @@ def spoilt(small_dataset: Dataset) -> Dataset:
 @pytest.fixture
 def trained_on(monkeypatch: pytest.MonkeyPatch) -> set[int]:
     """Every sample id that an update is made with comes in here."""
-    seen: set[int] = set()
+    training_ids: set[int] = set()
     record = EpochStats.record
 
     def watched(self: EpochStats, batch: Batch, *rest: Any) -> Any:
-        seen.update(batch.ids.tolist())
+        training_ids.update(batch.ids.tolist())
         return record(self, batch, *rest)
 
     monkeypatch.setattr(EpochStats, "record", watched)
-    return seen
+    return training_ids
 
 
 def test_unreadable_images_are_recorded_by_id(small_dataset: Dataset, spoilt: Dataset) -> None:

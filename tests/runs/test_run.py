@@ -76,12 +76,12 @@ def test_what_a_killed_process_left_half_written_goes(run: Run) -> None:
 
 def test_another_run_is_refused_and_the_difference_named(run: Run) -> None:
     before = content(run.folder)
-    for recipe, options, named in (
+    for recipe, options, message in (
         (RECIPE, RunOptions(**{**dict(OPTIONS), "seed": 4}), "run.seed is 3 there, 4 here"),
         (RECIPE, RunOptions(**{**dict(OPTIONS), "teacher": ("t",)}), "run.teacher"),
         (Recipe(name="custom", train=TrainConfig(lr=0.5)), OPTIONS, "train.lr is 0.1 there, 0.5 here"),
     ):
-        with pytest.raises(OutputExists, match=named), Run(run.folder).open(recipe, TABLES, options, HERE):
+        with pytest.raises(OutputExists, match=message), Run(run.folder).open(recipe, TABLES, options, HERE):
             raise AssertionError("claimed")
     assert content(run.folder) == before
 
@@ -91,10 +91,10 @@ def test_settings_that_a_run_does_not_depend_on_may_differ(run: Run) -> None:
         pass
 
 
-@pytest.mark.parametrize("what", ["folder", "file"])
-def test_a_place_that_holds_something_else_is_left_as_it_was(tmp_path: Path, what: str) -> None:
+@pytest.mark.parametrize("content", ["folder", "file"])
+def test_a_place_that_holds_something_else_is_left_as_it_was(tmp_path: Path, content: str) -> None:
     position = tmp_path / "custom"
-    if what == "folder":
+    if content == "folder":
         position.mkdir()
         (position / "thesis.txt").write_text("the only copy")
     else:
@@ -131,11 +131,11 @@ def test_a_finished_run_has_all_its_files_and_no_checkpoint(
 
 @pytest.mark.parametrize("weight", ["0.9", "auto"])
 def test_a_run_is_repeated_from_its_config(dprune: Callable[..., CommandResult], tmp_path: Path, weight: str) -> None:
-    words = ["--kd-weight", weight, "--seed", "5", "--balance", "class", *fast_options(), "--set", "teacher.epochs=2"]
-    first = dprune("train", "--fraction", "0.2", "--out", "first", *words)
+    arguments = ["--kd-weight", weight, "--seed", "5", "--balance", "class", *fast_options(), "--set", "teacher.epochs=2"]
+    first = dprune("train", "--fraction", "0.2", "--out", "first", *arguments)
     assert first.code == 0, first.err
-    again = dprune("train", "--recipe", "first/config.toml", "--out", "second", "--loader", "memory")
-    assert again.code == 0, again.err
+    repeated = dprune("train", "--recipe", "first/config.toml", "--out", "second", "--loader", "memory")
+    assert repeated.code == 0, repeated.err
     one, two = (json.loads((tmp_path / name / "result.json").read_text()) for name in ("first", "second"))
     for key in ("test_accuracy", "kd_weight", "seed", "fraction", "kept", "scorer", "balance", "samples_seen"):
         assert one[key] == two[key], key
@@ -152,8 +152,8 @@ def test_a_run_on_an_npz_is_repeated_from_its_config(dprune: Callable[..., Comma
     (tmp_path / "data").mkdir()
     arrays = {"train_images": images, "train_labels": labels, "test_images": images[:9], "test_labels": labels[:9]}
     np.savez(tmp_path / "data" / "custom.npz", **arrays)
-    words = ("--fraction", "0.5", "--kd-weight", "0", "--set", "train.epochs=1", "--loader", "memory")
-    assert dprune("train", "--data", "data/custom.npz", *words, "--out", "first").code == 0
-    again = dprune("train", "--recipe", "first/config.toml", "--out", "again", "--loader", "memory")
-    assert again.code == 0, again.err
+    arguments = ("--fraction", "0.5", "--kd-weight", "0", "--set", "train.epochs=1", "--loader", "memory")
+    assert dprune("train", "--data", "data/custom.npz", *arguments, "--out", "first").code == 0
+    repeated = dprune("train", "--recipe", "first/config.toml", "--out", "again", "--loader", "memory")
+    assert repeated.code == 0, repeated.err
     assert Run(tmp_path / "again").result(RunResult) is not None

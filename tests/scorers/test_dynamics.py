@@ -32,8 +32,8 @@ def changes_of(p: Array) -> Array:
     changes = np.zeros(p.shape[:2])
     for epoch in range(1, p.shape[0]):
         for i in range(p.shape[1]):
-            for now, before in zip(p[epoch, i], p[epoch - 1, i], strict=True):
-                changes[epoch, i] += abs(now * math.log((now + 1e-8) / (before + 1e-8)))
+            for current, previous in zip(p[epoch, i], p[epoch - 1, i], strict=True):
+                changes[epoch, i] += abs(current * math.log((current + 1e-8) / (previous + 1e-8)))
     return changes
 
 
@@ -71,12 +71,12 @@ def test_tdds_leaves_out_what_comes_after_90_epochs(tmp_path: Path) -> None:
     change = np.random.default_rng(0).random((100, 5))
     other = change.copy()
     other[90:] = 7
-    result = [
+    scores = [
         scorers.get_scorer("tdds")(TrainingDynamics((make_sample_stats(tmp_path / str(k), change=item),)))[0]
         for k, item in enumerate((change, other, change[:90]))
     ]
-    np.testing.assert_array_equal(result[0], result[1])
-    np.testing.assert_array_equal(result[0], result[2])
+    np.testing.assert_array_equal(scores[0], scores[1])
+    np.testing.assert_array_equal(scores[0], scores[2])
 
 
 def dual_of(probabilities: list[float]) -> float:
@@ -129,10 +129,10 @@ def test_final_look_scorers_against_float64(tmp_path: Path) -> None:
     logits, labels = 2 * rng.normal(size=(2, 9, 5)), rng.integers(0, 5, 9)
     tracks = []
     for k in range(2):
-        result = statistics(torch.from_numpy(logits[k]).float(), torch.from_numpy(labels))
+        stats = statistics(torch.from_numpy(logits[k]).float(), torch.from_numpy(labels))
         tracks.append(
             make_sample_stats(
-                tmp_path / str(k), EVAL_STATISTICS, **{name: value.numpy()[None] for name, value in result.items()}
+                tmp_path / str(k), EVAL_STATISTICS, **{name: value.numpy()[None] for name, value in stats.items()}
             )
         )
     look = FinalEvaluation(tuple(tracks))
@@ -151,9 +151,9 @@ def test_final_look_scorers_against_float64(tmp_path: Path) -> None:
 def test_final_look_signs_by_hand(tmp_path: Path) -> None:
     # sample 0: sure and right; 1: sure and wrong; 2: undecided
     logits = torch.tensor([[9.0, 0.0], [9.0, 0.0], [1.0, 1.0]])
-    result = statistics(logits, torch.tensor([0, 1, 0]))
+    stats = statistics(logits, torch.tensor([0, 1, 0]))
     look = FinalEvaluation(
-        (make_sample_stats(tmp_path, EVAL_STATISTICS, **{name: value.numpy()[None] for name, value in result.items()}),)
+        (make_sample_stats(tmp_path, EVAL_STATISTICS, **{name: value.numpy()[None] for name, value in stats.items()}),)
     )
     best = {name: int(scorers.get_scorer(name)(look)[0].argmax()) for name in ("loss", "entropy", "margin", "confidence")}
     assert best == {"loss": 1, "entropy": 2, "margin": 2, "confidence": 2}
@@ -188,17 +188,17 @@ def test_scores_of_logits_that_went_through_the_recorder(tmp_path: Path, epochs:
     label_probs = p[:, rows, labels]
     others = np.where(np.eye(4)[labels] == 1, -np.inf, logits).max(2)
     correct = logits.argmax(2) == labels
-    lost = [sum(correct[e - 1, i] and not correct[e, i] for e in range(1, epochs)) for i in rows]
+    forgotten = [sum(correct[e - 1, i] and not correct[e, i] for e in range(1, epochs)) for i in rows]
     expected = {
         "tdds": [tdds_of(list(changes[:, i])) for i in rows],
         "dual": [dual_of(list(label_probs[:, i])) for i in rows],
         "dyn-unc": [dyn_unc_of(list(label_probs[:, i])) for i in rows],
         "aum": (others - logits[:, rows, labels]).mean(0),
         "el2n-online": np.linalg.norm(p - np.eye(4)[labels], axis=2)[:10].sum(0),
-        "forgetting": [lost[i] if correct[:, i].any() else epochs for i in rows],
+        "forgetting": [forgotten[i] if correct[:, i].any() else epochs for i in rows],
     }
     for name, values in expected.items():
-        result, _ = scorers.get_scorer(name)(dynamics)
-        np.testing.assert_allclose(result, values, rtol=2e-4, atol=1e-5, err_msg=name)
+        scores, _ = scorers.get_scorer(name)(dynamics)
+        np.testing.assert_allclose(scores, values, rtol=2e-4, atol=1e-5, err_msg=name)
     exact = [tdds_of(list(column)) for column in changes_of(p).T]  # without the rounding
     np.testing.assert_allclose(scorers.get_scorer("tdds")(dynamics)[0], exact, rtol=0.02, atol=2e-3)

@@ -24,9 +24,9 @@ def herding_order(points: NDArray[np.float64]) -> list[int]:
     """Next is whoever brings the mean of those picked nearest to the mean of all."""
     mean, picked = points.mean(0), list[int]()
     while len(picked) < len(points):
-        left = [k for k in range(len(points)) if k not in picked]
-        gaps = [float(np.linalg.norm(points[[*picked, k]].mean(0) - mean)) for k in left]
-        picked.append(left[int(np.argmin(gaps))])
+        remaining = [k for k in range(len(points)) if k not in picked]
+        gaps = [float(np.linalg.norm(points[[*picked, k]].mean(0) - mean)) for k in remaining]
+        picked.append(remaining[int(np.argmin(gaps))])
     return picked
 
 
@@ -34,9 +34,9 @@ def k_center_order(points: NDArray[np.float64]) -> list[int]:
     """First the nearest to the mean, then whoever is farthest from all of those picked."""
     picked = [int(np.linalg.norm(points - points.mean(0), axis=1).argmin())]
     while len(picked) < len(points):
-        left = [k for k in range(len(points)) if k not in picked]
-        gaps = [min(float(np.linalg.norm(points[k] - points[other])) for other in picked) for k in left]
-        picked.append(left[int(np.argmax(gaps))])
+        remaining = [k for k in range(len(points)) if k not in picked]
+        gaps = [min(float(np.linalg.norm(points[k] - points[other])) for other in picked) for k in remaining]
+        picked.append(remaining[int(np.argmax(gaps))])
     return picked
 
 
@@ -107,9 +107,11 @@ def test_copies_come_last_however_many_there_are(group: int) -> None:
     points[ids] = points[ids[0]]
     values, _ = scorers.get_scorer("duplicates")(make_embeddings(points))
     np.testing.assert_array_equal(values[ids[1:]], -1)
-    alone = np.setdiff1d(np.arange(400), ids[1:])
-    assert values[alone].min() > -1
-    np.testing.assert_array_equal(values[alone], scorers.get_scorer("duplicates")(make_embeddings(points[alone]))[0])
+    unique_ids = np.setdiff1d(np.arange(400), ids[1:])
+    assert values[unique_ids].min() > -1
+    np.testing.assert_array_equal(
+        values[unique_ids], scorers.get_scorer("duplicates")(make_embeddings(points[unique_ids]))[0]
+    )
 
 
 def test_one_sample_and_equal_samples_have_scores() -> None:

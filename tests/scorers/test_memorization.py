@@ -54,16 +54,16 @@ def test_memorization_ramps_sample_by_sample(tmp_path: Path) -> None:
     width = 3 * float(np.median([np.std(item, ddof=1) for item in unseen]))
     values, errors = [], []
     for item in unseen:
-        right = [min(max(margin / width + 0.5, 0), 1) for margin in item]
-        spread = np.var(right, ddof=1) + 0.25 / (len(right) + 1)
-        values.append(1 - np.mean(right))
-        errors.append(np.sqrt(spread / (len(right) + 1)))
-    result, stderr = scorers.get_scorer("memorization")(make_ensemble(tmp_path, inside, margins > 0, margins=margins))
+        prob_correct = [min(max(margin / width + 0.5, 0), 1) for margin in item]
+        spread = np.var(prob_correct, ddof=1) + 0.25 / (len(prob_correct) + 1)
+        values.append(1 - np.mean(prob_correct))
+        errors.append(np.sqrt(spread / (len(prob_correct) + 1)))
+    scores, stderr = scorers.get_scorer("memorization")(make_ensemble(tmp_path, inside, margins > 0, margins=margins))
     assert stderr is not None
-    np.testing.assert_allclose(result, values, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(scores, values, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(stderr, errors, rtol=1e-5)
-    assert 0 <= result.min() < 0.2  # the reference is far from flat
-    assert 0.9 < result.max() <= 1
+    assert 0 <= scores.min() < 0.2  # the reference is far from flat
+    assert 0.9 < scores.max() <= 1
 
 
 def test_the_order_of_members_plays_no_part(tmp_path: Path) -> None:

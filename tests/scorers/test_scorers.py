@@ -73,9 +73,11 @@ def test_permuting_the_samples_permutes_the_scores(tmp_path: Path, name: str) ->
     correct, norms = rng.integers(0, 2, (6, 30)), rng.random((6, 30)).astype(np.float32)
     order = rng.permutation(30)
 
-    def values(where: str, columns: Any) -> Any:
-        complete = make_sample_stats(tmp_path / where / "whole", correct=correct[:, columns], error_norm=norms[:, columns])
-        early = make_sample_stats(tmp_path / where / "early", error_norm=norms[:1, columns])
+    def values(folder_name: str, columns: Any) -> Any:
+        complete = make_sample_stats(
+            tmp_path / folder_name / "whole", correct=correct[:, columns], error_norm=norms[:, columns]
+        )
+        early = make_sample_stats(tmp_path / folder_name / "early", error_norm=norms[:1, columns])
         return scorers.get_scorer(name)(early_of(early) if name == "el2n" else make_dynamics(complete))[0]
 
     np.testing.assert_array_equal(values("permuted", order), values("plain", np.arange(30))[order])
@@ -134,32 +136,32 @@ def test_scores_from_evidence_are_read_again_without_training(
     context = make_context(small_dataset)
     first = {name: score(context, name) for name in ("el2n", "forgetting")}
     monkeypatch.setattr("datapruning.evidence.proxies.Trainer", None)  # training again would fail
-    again = score(make_context(small_dataset), "el2n")
-    np.testing.assert_array_equal(first["el2n"].values, again.values)
+    repeated = score(make_context(small_dataset), "el2n")
+    np.testing.assert_array_equal(first["el2n"].values, repeated.values)
     assert first["el2n"].stderr is not None
     assert first["forgetting"].values.max() <= context.recipe.proxy.epochs
-    assert again.meta.evidence is not None
-    assert again.meta.evidence.runs == 2
+    assert repeated.meta.evidence is not None
+    assert repeated.meta.evidence.runs == 2
 
 
 def test_evidence_goes_on_where_a_killed_call_stopped(
     make_context: Callable[..., Context], small_dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    complete = score(make_context(small_dataset, workspace=tmp_path / "whole"), "el2n")
+    uninterrupted = score(make_context(small_dataset, workspace=tmp_path / "whole"), "el2n")
     from datapruning.evidence import proxies
 
     calls = []
-    real = proxies.Trainer
+    original = proxies.Trainer
 
     def stops_at_the_second(*args: Any, **options: Any) -> Any:
         calls.append(options["seed"])
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return real(*args, **options)
+        return original(*args, **options)
 
     monkeypatch.setattr(proxies, "Trainer", stops_at_the_second)
     context = make_context(small_dataset, workspace=tmp_path / "killed")
     with pytest.raises(KeyboardInterrupt):
         score(context, "el2n")
-    np.testing.assert_array_equal(score(context, "el2n").values, complete.values)
+    np.testing.assert_array_equal(score(context, "el2n").values, uninterrupted.values)
     assert calls == [0, 1, 1]

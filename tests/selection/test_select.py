@@ -118,7 +118,7 @@ def test_everything_is_kept_at_one(strategy: str, balance: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "error", "named"),
+    ("arguments", "error", "message"),
     [
         ({"fraction": 30}, InvalidValue, "did you mean 0.3"),
         ({"fraction": 0.01}, InvalidValue, "keeps nothing; the least is 0.05"),
@@ -127,8 +127,8 @@ def test_everything_is_kept_at_one(strategy: str, balance: Any) -> None:
         ({"balance": "class"}, InvalidValue, "labels"),
     ],
 )
-def test_arguments_that_make_no_sense_are_refused(arguments: Any, error: type[Exception], named: str) -> None:
-    with pytest.raises(error, match=named):
+def test_arguments_that_make_no_sense_are_refused(arguments: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
         select(make_scores(np.arange(10)), **{"fraction": 0.5, **arguments})
 
 

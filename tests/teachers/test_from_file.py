@@ -82,8 +82,8 @@ def test_a_student_of_a_file_is_found_again_and_the_file_is_read_once(context: C
     path = tmp_path / "weights.safetensors"
     save_tensors(path, dict(network().state_dict()))
     first = dp.train(context, fraction=0.5, kd_weight=0.5, teacher=path)
-    again = dp.train(context, fraction=0.5, kd_weight=0.5, teacher=path)
-    assert first.folder == again.folder
+    repeated = dp.train(context, fraction=0.5, kd_weight=0.5, teacher=path)
+    assert first.folder == repeated.folder
     assert first.result.teacher[0].model == "tinynet8"
     assert len(list((context.workspace / "teachers").iterdir())) == 1
     folder = Path(first.result.teacher[0].folder)
@@ -97,22 +97,22 @@ def test_classes_in_another_order_are_put_in_the_dataset_s(context: Context, tmp
     names = names[1:] + names[:1]
     save_tensors(tmp_path / "w.safetensors", dict(network(len(names)).state_dict()))
     (tmp_path / "w.json").write_text(json.dumps(names))
-    outcome = gives(load(context, tmp_path / "w.safetensors").model, pictures(context))
+    logits = gives(load(context, tmp_path / "w.safetensors").model, pictures(context))
     expected = gives(network(len(names)), pictures(context))[:, [names.index(name) for name in context.data.class_names]]
-    torch.testing.assert_close(outcome, expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(logits, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_a_network_trained_with_other_means_gets_pictures_as_it_knows_them(context: Context, tmp_path: Path) -> None:
     save_tensors(tmp_path / "w.safetensors", dict(network().state_dict()))
-    plain = load(context, tmp_path / "w.safetensors")
+    unnormalised = load(context, tmp_path / "w.safetensors")
     mean, std = [0.5, 0.4, 0.3], [0.2, 0.25, 0.3]
     (tmp_path / "w.json").write_text(json.dumps({"mean": mean, "std": std}))
     teacher = load(context, tmp_path / "w.safetensors")
     images = torch.from_numpy(context.data.train.images[:16])
     own_values = ((images / 255 - torch.tensor(mean)) / torch.tensor(std)).permute(0, 3, 1, 2)
     torch.testing.assert_close(gives(teacher.model, pictures(context)), gives(network(), own_values), rtol=1e-4, atol=1e-4)
-    assert teacher.weights_hash != plain.weights_hash, "their soft labels are not the same"
-    assert teacher.folder != plain.folder
+    assert teacher.weights_hash != unnormalised.weights_hash, "their soft labels are not the same"
+    assert teacher.folder != unnormalised.folder
 
 
 def test_the_same_numbers_change_nothing() -> None:
@@ -137,9 +137,9 @@ def test_weights_that_do_not_fit_are_named(context: Context, tmp_path: Path) -> 
         },
         rf"weight '{head}\.weight' is \[7, 32\], \[4, 32\] is needed": dict(network(7).state_dict()),
     }  # fmt: skip
-    for number, (named, weights) in enumerate(cases.items()):
+    for number, (message, weights) in enumerate(cases.items()):
         save_tensors(tmp_path / f"{number}.safetensors", weights)
-        with pytest.raises(InvalidFile, match=named):
+        with pytest.raises(InvalidFile, match=message):
             import_teacher(context, tmp_path / f"{number}.safetensors")
     assert not (context.workspace / "teachers").exists()
 
@@ -191,9 +191,9 @@ def test_files_that_are_no_weights_are_not_opened(tmp_path: Path, monkeypatch: p
 
 
 def test_the_command_refuses_in_one_line(expect_refusal: Callable[..., str], tmp_path: Path) -> None:
-    words = ["train", "--fraction", 0.5, *fast_options()]
-    assert "absent.pth is not there" in expect_refusal(*words, "--teacher", "absent.pth")
+    arguments = ["train", "--fraction", 0.5, *fast_options()]
+    assert "absent.pth is not there" in expect_refusal(*arguments, "--teacher", "absent.pth")
     save_tensors(tmp_path / "w.safetensors", {"a": torch.zeros(2)})
-    assert "'a' surplus" in expect_refusal(*words, "--teacher", "w.safetensors")
+    assert "'a' surplus" in expect_refusal(*arguments, "--teacher", "w.safetensors")
     np.save(tmp_path / "w.npy", np.zeros(3))
-    assert "neither a run folder nor a file of weights" in expect_refusal(*words, "--teacher", "w.npy")
+    assert "neither a run folder nor a file of weights" in expect_refusal(*arguments, "--teacher", "w.npy")

@@ -55,8 +55,8 @@ def other_folder(teacher: Teacher, folder: Path) -> Teacher:
     return Teacher(teacher.model, folder, teacher.weights_hash)
 
 
-def test_who_fills_first_changes_nothing(taught: tuple[Context, Teacher], tmp_path: Path) -> None:
-    context, teacher = taught
+def test_who_fills_first_changes_nothing(teacher_context: tuple[Context, Teacher], tmp_path: Path) -> None:
+    context, teacher = teacher_context
     loader, total = context.loader("train"), context.data.total
     at_once = cache_of(context, other_folder(teacher, tmp_path / "a"))
     assert at_once.fill(loader, np.arange(total), 2) == 2 * total
@@ -69,8 +69,8 @@ def test_who_fills_first_changes_nothing(taught: tuple[Context, Teacher], tmp_pa
         assert torch.equal(at_once[np.arange(total), epoch], piecewise[np.arange(total), epoch])
 
 
-def test_labels_are_the_teachers_logits_of_that_view_to_float16(taught: tuple[Context, Teacher]) -> None:
-    context, teacher = taught
+def test_labels_are_the_teachers_logits_of_that_view_to_float16(teacher_context: tuple[Context, Teacher]) -> None:
+    context, teacher = teacher_context
     ids = np.arange(100)
     labels = cache_of(context, teacher)
     labels.fill(context.loader("train"), ids, 10)
@@ -81,8 +81,8 @@ def test_labels_are_the_teachers_logits_of_that_view_to_float16(taught: tuple[Co
     assert not torch.equal(labels[ids, 0], labels[ids, 1])
 
 
-def test_only_what_is_asked_for_is_computed_and_the_rest_is_refused(taught: tuple[Context, Teacher]) -> None:
-    context, teacher = taught
+def test_only_what_is_asked_for_is_computed_and_the_rest_is_refused(teacher_context: tuple[Context, Teacher]) -> None:
+    context, teacher = teacher_context
     labels = cache_of(context, teacher)
     assert labels.fill(context.loader("train"), np.array([3, 900]), 1) == 2
     with pytest.raises(InvalidValue, match="no soft label for sample id 4 in view 0"):
@@ -91,19 +91,21 @@ def test_only_what_is_asked_for_is_computed_and_the_rest_is_refused(taught: tupl
         labels[np.array([3]), 1]
 
 
-def test_a_killed_fill_goes_on(taught: tuple[Context, Teacher], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    context, teacher = taught
-    loader, everything = context.loader("train"), np.arange(context.data.total)
+def test_a_killed_fill_goes_on(
+    teacher_context: tuple[Context, Teacher], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    context, teacher = teacher_context
+    loader, all_ids = context.loader("train"), np.arange(context.data.total)
     from datapruning.teachers import soft_labels
 
-    complete = cache_of(context, other_folder(teacher, tmp_path / "whole"))
-    complete.fill(loader, everything, 1)
+    uninterrupted = cache_of(context, other_folder(teacher, tmp_path / "whole"))
+    uninterrupted.fill(loader, all_ids, 1)
     monkeypatch.setattr(soft_labels, "FLUSH_SECONDS", 0.0)
-    real = batch_logits
+    original = batch_logits
     served = []
 
     def dies_at_the_third(*args: object, **options: object) -> object:
-        for item in real(*args, **options):  # type: ignore[arg-type]
+        for item in original(*args, **options):  # type: ignore[arg-type]
             served.append(1)
             if len(served) == 3:
                 raise KeyboardInterrupt
@@ -112,16 +114,16 @@ def test_a_killed_fill_goes_on(taught: tuple[Context, Teacher], monkeypatch: pyt
     killed = other_folder(teacher, tmp_path / "killed")
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(soft_labels, "batch_logits", dies_at_the_third)
-        cache_of(context, killed).fill(loader, everything, 1)
-    again = cache_of(context, killed)
-    assert 0 < again.fill(loader, everything, 1) < context.data.total
-    assert torch.equal(again[everything, 0], complete[everything, 0])
+        cache_of(context, killed).fill(loader, all_ids, 1)
+    repeated = cache_of(context, killed)
+    assert 0 < repeated.fill(loader, all_ids, 1) < context.data.total
+    assert torch.equal(repeated[all_ids, 0], uninterrupted[all_ids, 0])
 
 
 def test_another_policy_has_another_folder_and_a_changed_manifest_is_refused(
-    taught: tuple[Context, Teacher], make_context: MakeContext, digits: Dataset
+    teacher_context: tuple[Context, Teacher], make_context: MakeContext, digits: Dataset
 ) -> None:
-    context, teacher = taught
+    context, teacher = teacher_context
     first = cache_of(context, teacher)
     for change in ("views.seed=1", "views.num_views=4", "views.crop=2"):
         assert cache_of(make_context(digits, "views.num_views=3", change), teacher).folder != first.folder
@@ -131,16 +133,16 @@ def test_another_policy_has_another_folder_and_a_changed_manifest_is_refused(
         cache_of(context, teacher)
 
 
-def test_broken_arrays_are_refused(taught: tuple[Context, Teacher]) -> None:
-    context, teacher = taught
+def test_broken_arrays_are_refused(teacher_context: tuple[Context, Teacher]) -> None:
+    context, teacher = teacher_context
     folder = cache_of(context, teacher).folder
     (folder / "logits.npy").write_bytes(b"\x93NUMPY broken")
     with pytest.raises(InvalidFile, match="cannot be opened"):
         cache_of(context, teacher)
 
 
-def test_several_teachers_are_stacked(taught: tuple[Context, Teacher], tmp_path: Path) -> None:
-    context, teacher = taught
+def test_several_teachers_are_stacked(teacher_context: tuple[Context, Teacher], tmp_path: Path) -> None:
+    context, teacher = teacher_context
     caches = [cache_of(context, other_folder(teacher, tmp_path / name)) for name in "ab"]
     for entry in caches:
         entry.fill(context.loader("train"), np.arange(10), 1)
@@ -161,9 +163,9 @@ def test_the_hash_of_the_weights_sees_every_bit() -> None:
 
 
 def test_an_unfinished_or_foreign_run_does_not_teach(
-    taught: tuple[Context, Teacher], small_dataset: Dataset, make_context: MakeContext, tmp_path: Path
+    teacher_context: tuple[Context, Teacher], small_dataset: Dataset, make_context: MakeContext, tmp_path: Path
 ) -> None:
-    context, teacher = taught
+    context, teacher = teacher_context
     with pytest.raises(InvalidFile, match="'dprune teach' makes one"):
         load_teacher(tmp_path / "absent", context.data, context.device)
     (tmp_path / "empty").mkdir()

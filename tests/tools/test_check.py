@@ -18,9 +18,9 @@ ExpectRefusal = Callable[..., str]
 
 @pytest.mark.parametrize("name", recipes.names())
 def test_our_recipes_are_right(dprune: Dprune, tmp_path: Path, name: str) -> None:
-    answer = dprune("check", name)
-    assert (answer.code, answer.err) == (0, "")
-    assert "a valid recipe; nothing was run" in answer.out
+    command = dprune("check", name)
+    assert (command.code, command.err) == (0, "")
+    assert "a valid recipe; nothing was run" in command.out
     assert not list(tmp_path.iterdir())
 
 
@@ -41,9 +41,9 @@ def test_it_says_what_a_recipe_amounts_to(dprune: Dprune, tmp_path: Path) -> Non
 
 def test_a_run_s_config_is_a_recipe(dprune: Dprune) -> None:
     assert dprune("train", "--fraction", "0.1", "--kd-weight", "0", *fast_options(), "--out", "run").code == 0
-    answer = dprune("check", "run/config.toml")
-    assert answer.code == 0
-    assert "every network takes images of 8x8 with 1 channel, as digits has them" in answer.out
+    command = dprune("check", "run/config.toml")
+    assert command.code == 0
+    assert "every network takes images of 8x8 with 1 channel, as digits has them" in command.out
 
 
 def test_networks_are_tried_on_pictures_of_the_dataset(dprune: Dprune, tmp_path: Path) -> None:
@@ -51,18 +51,18 @@ def test_networks_are_tried_on_pictures_of_the_dataset(dprune: Dprune, tmp_path:
         write_image(tmp_path / "pets" / folder / "x.png", (9, 9, 9))
     (tmp_path / "custom.toml").write_text("[train]\nmodel = 'torchvision:squeezenet1_1'\n")
     before = sorted(tmp_path.rglob("*"))
-    answer = dprune("check", "custom.toml", "--data", "pets", "--image-size", 40)
-    assert (answer.code, answer.err) == (0, "")
-    assert "every network takes images of 40x40 with 3 channels, as pets has them" in answer.out
+    command = dprune("check", "custom.toml", "--data", "pets", "--image-size", 40)
+    assert (command.code, command.err) == (0, "")
+    assert "every network takes images of 40x40 with 3 channels, as pets has them" in command.out
     assert dprune("check", "custom.toml", "--data", "food101").code == 0, "it need not be there"
-    answer = dprune("check", "svhn")
-    assert answer.code == 0
-    assert "networks were not tried: svhn is not under data" in answer.out
+    command = dprune("check", "svhn")
+    assert command.code == 0
+    assert "networks were not tried: svhn is not under data" in command.out
     assert sorted(tmp_path.rglob("*")) == before
 
 
 @pytest.mark.parametrize(
-    ("text", "named"),
+    ("text", "message"),
     [
         ("[train]\nmodel = 'torchvision:alexnet'\n", "line 2: train.model: model 'torchvision:alexnet' does not take"),
         (
@@ -76,7 +76,7 @@ def test_networks_are_tried_on_pictures_of_the_dataset(dprune: Dprune, tmp_path:
     ],
 )
 def test_a_network_that_does_not_fit_the_dataset_is_named_with_its_line(
-    expect_refusal: ExpectRefusal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, named: str
+    expect_refusal: ExpectRefusal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, message: str
 ) -> None:
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     monkeypatch.delitem(sys.modules, "nets", raising=False)
@@ -91,7 +91,7 @@ def test_a_network_that_does_not_fit_the_dataset_is_named_with_its_line(
         "def odd(channels, classes):\n    return Odd(classes)\n"
     )
     (tmp_path / "custom.toml").write_text(text)
-    assert named in expect_refusal("check", "custom.toml", "--data", "digits")
+    assert message in expect_refusal("check", "custom.toml", "--data", "digits")
 
 
 def test_a_dataset_that_is_not_there_is_refused(expect_refusal: ExpectRefusal) -> None:
@@ -102,7 +102,7 @@ def test_a_dataset_that_is_not_there_is_refused(expect_refusal: ExpectRefusal) -
 
 
 @pytest.mark.parametrize(
-    ("text", "named"),
+    ("text", "message"),
     [
         ("[train]\n\nepoch = 3\n", "custom.toml, line 3: train.epoch: unknown key 'epoch': did you mean 'epochs'?"),
         ("[train]\nlr = 'high'\n", "custom.toml, line 2: train.lr is a number, got 'high'"),
@@ -117,9 +117,11 @@ def test_a_dataset_that_is_not_there_is_refused(expect_refusal: ExpectRefusal) -
         ("[run]\nseed = 'x'\n", "custom.toml: in [run]: 'seed' is 'x'"),
     ],
 )
-def test_a_mistake_is_named_with_file_and_line(expect_refusal: ExpectRefusal, tmp_path: Path, text: str, named: str) -> None:
+def test_a_mistake_is_named_with_file_and_line(
+    expect_refusal: ExpectRefusal, tmp_path: Path, text: str, message: str
+) -> None:
     (tmp_path / "custom.toml").write_text(text)
-    assert named in expect_refusal("check", "custom.toml")
+    assert message in expect_refusal("check", "custom.toml")
 
 
 def test_a_recipe_that_is_not_there_is_refused(expect_refusal: ExpectRefusal, tmp_path: Path) -> None:

@@ -57,8 +57,8 @@ def test_what_chance_gives_is_counted_over_all_subsets() -> None:
 
 
 def test_the_full_set_has_no_spread(small_dataset: Dataset) -> None:
-    everything = subset_of(small_dataset, range(120))
-    lines = compare_subsets(everything, subset_of(small_dataset, [4, 5]))
+    full_set = subset_of(small_dataset, range(120))
+    lines = compare_subsets(full_set, subset_of(small_dataset, [4, 5]))
     assert lines[2] == "in both: 2 (1.7% of A, 100.0% of B); by chance 2.0 +- 0.0"
 
 
@@ -107,9 +107,9 @@ def test_many_classes_end_in_one_line(small_dataset: Dataset) -> None:
 
 def test_orders_are_compared_not_values(small_dataset: Dataset) -> None:
     values = np.random.default_rng(0).permutation(120).astype(np.float32)
-    same = compare_scores(scores_of(small_dataset, values), scores_of(small_dataset, values**3))
-    assert "Spearman's rank correlation: 1.0000" in same[2]
-    assert same[-1] == "in the top 50% of both: 60 of 60 (100.0%); by chance 50.0%"
+    same_order = compare_scores(scores_of(small_dataset, values), scores_of(small_dataset, values**3))
+    assert "Spearman's rank correlation: 1.0000" in same_order[2]
+    assert same_order[-1] == "in the top 50% of both: 60 of 60 (100.0%); by chance 50.0%"
     turned = compare_scores(scores_of(small_dataset, values), scores_of(small_dataset, -values))
     assert "correlation: -1.0000" in turned[2]
     assert [line.split(": ")[1] for line in turned[3:6]] == [
@@ -170,11 +170,11 @@ def test_settings_that_differ_are_listed_in_order() -> None:
 
 def test_two_runs(dprune: Dprune, expect_refusal: ExpectRefusal, tmp_path: Path) -> None:
     for name, seed in (("a", 0), ("b", 1)):
-        words = ["--kd-weight", "0", "--seed", seed, "--out", name]
-        assert dprune("train", "--fraction", "0.1", *words, *fast_options()).code == 0
-    answer = dprune("diff", "a", "b", "--data", "digits")
-    assert (answer.code, answer.err) == (0, "")
-    lines = answer.out.splitlines()
+        arguments = ["--kd-weight", "0", "--seed", seed, "--out", name]
+        assert dprune("train", "--fraction", "0.1", *arguments, *fast_options()).code == 0
+    command = dprune("diff", "a", "b", "--data", "digits")
+    assert (command.code, command.err) == (0, "")
+    lines = command.out.splitlines()
     assert lines[0].startswith("A: test accuracy ")
     assert lines[2].startswith("test accuracy, B - A: ")
     assert any(line == "  run.seed: 0 in A, 1 in B" for line in lines)
@@ -193,10 +193,10 @@ def test_two_runs(dprune: Dprune, expect_refusal: ExpectRefusal, tmp_path: Path)
 def test_two_files_through_the_command_line(dprune: Dprune, tmp_path: Path, digits: Dataset) -> None:
     subset_of(digits, range(100)).save(tmp_path / "a.npz")
     subset_of(digits, range(50, 200)).save(tmp_path / "b.npz")
-    answer = dprune("diff", "a.npz", "b.npz", "--data", "digits")
-    assert (answer.code, answer.err) == (0, "")
-    assert "in both: 50 (50.0% of A, 33.3% of B)" in answer.out
-    assert len(answer.out.splitlines()) == 5 + 12
+    command = dprune("diff", "a.npz", "b.npz", "--data", "digits")
+    assert (command.code, command.err) == (0, "")
+    assert "in both: 50 (50.0% of A, 33.3% of B)" in command.out
+    assert len(command.out.splitlines()) == 5 + 12
     scores_of(digits, np.arange(1438)).save(tmp_path / "s.npz")
     assert "correlation: 1.0000" in dprune("diff", "s.npz", "s.npz", "--data", "digits").out
     assert not [path for path in tmp_path.iterdir() if path.suffix != ".npz"], "nothing is written"
@@ -204,8 +204,8 @@ def test_two_files_through_the_command_line(dprune: Dprune, tmp_path: Path, digi
 
 def test_files_of_different_datasets_are_not_compared(tmp_path: Path, small_dataset: Dataset) -> None:
     other = dataclasses.replace(small_dataset, class_names=("a", "b", "c", "d"))
-    for made in (subset_of, scores_of):
-        a, b = ((made(data, np.arange(120))).save(tmp_path / f"{i}.npz") for i, data in enumerate((small_dataset, other)))
+    for make in (subset_of, scores_of):
+        a, b = ((make(data, np.arange(120))).save(tmp_path / f"{i}.npz") for i, data in enumerate((small_dataset, other)))
         with pytest.raises(
             IncompatibleInputs, match=r"0\.npz was made from generated .*1\.npz from another dataset, generated"
         ):
@@ -215,7 +215,7 @@ def test_files_of_different_datasets_are_not_compared(tmp_path: Path, small_data
 
 
 @pytest.mark.parametrize(
-    ("words", "named"),
+    ("arguments", "message"),
     [
         (["a.npz", "absent.npz"], "absent.npz is not there"),
         (["a.npz", "scores.npz"], "a.npz is a subset file, scores.npz is a scores file: diff compares two of the same kind"),
@@ -232,7 +232,12 @@ def test_files_of_different_datasets_are_not_compared(tmp_path: Path, small_data
     ],
 )
 def test_what_cannot_be_compared_is_refused(
-    expect_refusal: ExpectRefusal, tmp_path: Path, digits: Dataset, small_dataset: Dataset, words: list[str], named: str
+    expect_refusal: ExpectRefusal,
+    tmp_path: Path,
+    digits: Dataset,
+    small_dataset: Dataset,
+    arguments: list[str],
+    message: str,
 ) -> None:
     subset_of(digits, range(3)).save(tmp_path / "a.npz")
     subset_of(small_dataset, range(3)).save(tmp_path / "other.npz")
@@ -240,4 +245,4 @@ def test_what_cannot_be_compared_is_refused(
     write_npz(tmp_path / "influence.npz", {}, {**common_fields(digits), "format": "datapruning.influence", "version": 1})
     (tmp_path / "notes.txt").write_text("nothing of ours")
     (tmp_path / "empty").mkdir()
-    assert named in expect_refusal("diff", *words)
+    assert message in expect_refusal("diff", *arguments)

@@ -65,14 +65,14 @@ def folder(tmp_path: Path) -> Path:
 @given(st.lists(st.floats(width=32, allow_nan=False), min_size=6, max_size=6))
 def test_a_csv_gives_every_score_back_to_the_last_bit(tmp_path: Path, small_dataset: Dataset, values: list[float]) -> None:
     (tmp_path / "s.csv").unlink(missing_ok=True)
-    made = scores_of(small_dataset, values * 20, np.arange(120) / 7)
-    export(made, tmp_path / "s.csv")
+    scores = scores_of(small_dataset, values * 20, np.arange(120) / 7)
+    export(scores, tmp_path / "s.csv")
     with (tmp_path / "s.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [int(row["id"]) for row in rows] == list(range(120))
-    assert np.array([row["score"] for row in rows], np.float32).tobytes() == made.values.tobytes()
-    assert made.stderr is not None
-    assert np.array([row["stderr"] for row in rows], np.float32).tobytes() == made.stderr.tobytes()
+    assert np.array([row["score"] for row in rows], np.float32).tobytes() == scores.values.tobytes()
+    assert scores.stderr is not None
+    assert np.array([row["stderr"] for row in rows], np.float32).tobytes() == scores.stderr.tobytes()
 
 
 def test_a_subset_s_table_has_every_sample_and_says_which_are_kept(tmp_path: Path, small_dataset: Dataset) -> None:
@@ -94,14 +94,14 @@ def test_a_table_of_pictures_names_them(tmp_path: Path, photos: Dataset) -> None
 def test_a_list_of_scores_is_the_order_of_select(tmp_path: Path, photos: Dataset) -> None:
     values = np.zeros(120)
     values[[40, 3, 99]] = 5, 9, 5
-    made = scores_of(photos, values, unreadable=(99,))
-    export(made, tmp_path / "s.txt")
+    scores = scores_of(photos, values, unreadable=(99,))
+    export(scores, tmp_path / "s.txt")
     ids = [int(line) for line in (tmp_path / "s.txt").read_text().splitlines()]
     assert ids == [3, 40, *(i for i in range(120) if i not in (3, 40, 99))], "equals by id; what cannot be read is left out"
-    export(made, tmp_path / "p.txt", data=photos, paths=True)
+    export(scores, tmp_path / "p.txt", data=photos, paths=True)
     assert photos.train_paths is not None
     assert (tmp_path / "p.txt").read_text().splitlines() == [photos.train_paths[i] for i in ids]
-    export(made, tmp_path / "s.npy")
+    export(scores, tmp_path / "s.npy")
     exported = np.load(tmp_path / "s.npy", allow_pickle=False)
     assert exported.dtype == np.float32
     assert np.array_equal(exported, values)
@@ -112,17 +112,17 @@ def test_a_list_of_scores_is_the_order_of_select(tmp_path: Path, photos: Dataset
 def test_a_subset_comes_back_from_every_list(tmp_path: Path, photos: Dataset, ids: list[int], ending: str) -> None:
     out = tmp_path / ("paths.txt" if ending == "paths" else f"ids{ending}")
     out.unlink(missing_ok=True)
-    made = subset_from_ids(np.array(ids), photos, "by hand")
-    export(made, out, data=photos, paths=ending == "paths")
-    opened = open_subset(out, photos)
-    assert opened.indices.dtype == np.int64
-    assert opened.indices.tolist() == sorted(ids)
-    assert (opened.meta.source, opened.meta.fingerprint) == (str(out), photos.fingerprint)
+    subset = subset_from_ids(np.array(ids), photos, "by hand")
+    export(subset, out, data=photos, paths=ending == "paths")
+    loaded = open_subset(out, photos)
+    assert loaded.indices.dtype == np.int64
+    assert loaded.indices.tolist() == sorted(ids)
+    assert (loaded.meta.source, loaded.meta.fingerprint) == (str(out), photos.fingerprint)
 
 
-@pytest.mark.parametrize("how", ["plain", "dot", "absolute", "from here", "windows", "link", "windows lines"])
+@pytest.mark.parametrize("damage", ["plain", "dot", "absolute", "from here", "windows", "link", "windows lines"])
 def test_a_path_may_be_written_in_several_ways(
-    tmp_path: Path, photos: Dataset, monkeypatch: pytest.MonkeyPatch, how: str
+    tmp_path: Path, photos: Dataset, monkeypatch: pytest.MonkeyPatch, damage: str
 ) -> None:
     assert photos.train_paths is not None
     (tmp_path / "photos").mkdir()
@@ -135,8 +135,8 @@ def test_a_path_may_be_written_in_several_ways(
         "windows": lambda path: path.replace("/", "\\"),
         "link": lambda path: str(tmp_path / "linked" / path),
     }
-    written = [ways.get(how, str)(photos.train_paths[i]) for i in (9, 4)]
-    end = "\r\n" if how == "windows lines" else "\n"
+    written = [ways.get(damage, str)(photos.train_paths[i]) for i in (9, 4)]
+    end = "\r\n" if damage == "windows lines" else "\n"
     (tmp_path / "list.txt").write_bytes("".join(f"{path}{end}{end}" for path in written).encode())
     (tmp_path / "photos" / "train" / "class 0").mkdir(parents=True)
     assert subset_from_file("list.txt", photos).indices.tolist() == [4, 9]
@@ -183,12 +183,12 @@ def test_the_file_s_own_dataset_is_needed(tmp_path: Path, small_dataset: Dataset
 
 def test_parquet_keeps_types_and_metadata(tmp_path: Path, small_dataset: Dataset) -> None:
     parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
-    made = scores_of(small_dataset, np.arange(120) / 7, np.ones(120))
-    export(made, tmp_path / "s.parquet")
+    scores = scores_of(small_dataset, np.arange(120) / 7, np.ones(120))
+    export(scores, tmp_path / "s.parquet")
     table = parquet.read_table(tmp_path / "s.parquet")
     assert [(f.name, str(f.type)) for f in table.schema] == [("id", "int64"), ("score", "float"), ("stderr", "float")]
-    assert np.array_equal(table["score"].to_numpy(), made.values)
-    assert json.loads(table.schema.metadata[b"datapruning"]) == made.meta.to_json()
+    assert np.array_equal(table["score"].to_numpy(), scores.values)
+    assert json.loads(table.schema.metadata[b"datapruning"]) == scores.meta.to_json()
     export(subset_from_ids(np.array([5]), small_dataset, "by hand"), tmp_path / "k.parquet")
     kept = parquet.read_table(tmp_path / "k.parquet")["kept"]
     assert (str(kept.type), np.flatnonzero(kept.to_numpy()).tolist()) == ("bool", [5])
@@ -199,9 +199,9 @@ def test_parquet_without_pyarrow_is_one_line(
 ) -> None:
     scores_of(small_dataset, np.arange(120)).save(tmp_path / "s.npz")
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
-    answer = dprune("export", "s.npz", "--out", "s.parquet")
-    assert (answer.code, answer.out) == (2, "")
-    assert answer.err == "dprune: a .parquet file needs the package pyarrow: pip install pyarrow, or write a .csv\n"
+    command = dprune("export", "s.npz", "--out", "s.parquet")
+    assert (command.code, command.out) == (2, "")
+    assert command.err == "dprune: a .parquet file needs the package pyarrow: pip install pyarrow, or write a .csv\n"
     assert [path.name for path in tmp_path.iterdir()] == ["s.npz"]
 
 
@@ -210,11 +210,11 @@ def test_from_a_folder_of_pictures_to_a_list_of_paths_and_back(dprune: Dprune, f
     (tmp_path / "custom.txt").write_text("photos/train/cat/3.png\nphotos/train/big, dog/0.png\n")
     first = dprune("select", "--ids", "custom.txt", *data, "--out", "custom.npz")
     assert first.code == 0, first.err
-    answer = dprune("export", "custom.npz", *data, "--paths", "--out", "paths.txt")
-    assert (answer.code, answer.out) == (0, "2 paths: paths.txt\n")
+    command = dprune("export", "custom.npz", *data, "--paths", "--out", "paths.txt")
+    assert (command.code, command.out) == (0, "2 paths: paths.txt\n")
     assert sorted((tmp_path / "paths.txt").read_text().splitlines()) == ["train/big, dog/0.png", "train/cat/3.png"]
-    again = dprune("select", "--ids", "paths.txt", *data, "--out", "again.npz")
-    assert again.code == 0, again.err
+    repeated = dprune("select", "--ids", "paths.txt", *data, "--out", "again.npz")
+    assert repeated.code == 0, repeated.err
     assert load_subset("again.npz").indices.tolist() == load_subset("custom.npz").indices.tolist()
     table = dprune("export", "custom.npz", *data, "--paths", "--out", "deep/table.csv")
     assert table.out == "10 rows of id, path, kept: deep/table.csv\n"
@@ -226,26 +226,26 @@ def test_from_a_folder_of_pictures_to_a_list_of_paths_and_back(dprune: Dprune, f
 def test_train_takes_plain_lists(dprune: Dprune, tmp_path: Path) -> None:
     (tmp_path / "ids.txt").write_text("".join(f"{i}\n" for i in range(100)))
     np.save(tmp_path / "ids.npy", np.arange(100)[::-1])
-    words = ["train", "--kd-weight", "0", *FAST, "--out", "run", "--subset"]
-    assert dprune(*words, "ids.txt").code == 0
+    arguments = ["train", "--kd-weight", "0", *FAST, "--out", "run", "--subset"]
+    assert dprune(*arguments, "ids.txt").code == 0
     assert load_subset("run/subset.npz").indices.tolist() == list(range(100))
-    again = dprune(*words, "ids.npy")
-    assert again.code == 0
-    assert "is finished already" in again.err, "the same samples are the same run"
+    repeated = dprune(*arguments, "ids.npy")
+    assert repeated.code == 0
+    assert "is finished already" in repeated.err, "the same samples are the same run"
 
 
 def test_export_of_a_run_writes_its_weights(dprune: Dprune, expect_refusal: ExpectRefusal) -> None:
     assert dprune("train", "--fraction", "0.1", "--kd-weight", "0", *FAST, "--out", "run").code == 0
-    answer = dprune("export", "run", "--out", "weights.safetensors")
-    assert answer.code == 0, answer.err
-    assert answer.out.startswith("weights.safetensors: ")
+    command = dprune("export", "run", "--out", "weights.safetensors")
+    assert command.code == 0, command.err
+    assert command.out.startswith("weights.safetensors: ")
     assert "run/subset.npz" in expect_refusal("export", "run", "--out", "ids.txt")
     assert "leave paths and data out" in expect_refusal("export", "run", "--out", "w.safetensors", "--paths")
     assert dprune("export", "run/subset.npz", "--out", "ids.txt").out == "144 ids: ids.txt\n"
 
 
 @pytest.mark.parametrize(
-    ("words", "named"),
+    ("arguments", "message"),
     [
         (["absent.npz", "--out", "x.csv"], "absent.npz does not exist"),
         (["s.npz", "--out", "x.xlsx"], ".csv, .parquet, .txt or .npy"),
@@ -267,7 +267,12 @@ def test_export_of_a_run_writes_its_weights(dprune: Dprune, expect_refusal: Expe
     ],
 )
 def test_what_cannot_be_exported_is_refused(
-    expect_refusal: ExpectRefusal, tmp_path: Path, digits: Dataset, small_dataset: Dataset, words: list[str], named: str
+    expect_refusal: ExpectRefusal,
+    tmp_path: Path,
+    digits: Dataset,
+    small_dataset: Dataset,
+    arguments: list[str],
+    message: str,
 ) -> None:
     subset_from_ids(np.arange(3), digits, "by hand").save(tmp_path / "s.npz")
     subset_from_ids(np.arange(3), small_dataset, "by hand").save(tmp_path / "other.npz")
@@ -275,14 +280,14 @@ def test_what_cannot_be_exported_is_refused(
     (tmp_path / "cut.npz").write_bytes((tmp_path / "s.npz").read_bytes()[:200])
     (tmp_path / "taken.csv").write_text("the only copy")
     (tmp_path / "empty").mkdir()
-    assert named in expect_refusal("export", *words)
+    assert message in expect_refusal("export", *arguments)
 
 
 @pytest.mark.parametrize("verb", ["select", "train"])
 def test_lists_that_fit_no_dataset_are_refused(expect_refusal: ExpectRefusal, tmp_path: Path, verb: str) -> None:
     (tmp_path / "paths.txt").write_text("train/cat/3.png\n")
     np.save(tmp_path / "far.npy", np.array([1438]))
-    words = ["--ids"] if verb == "select" else [*FAST, "--subset"]
-    assert "paths.txt, line 1: 'train/cat/3.png' is no sample id" in expect_refusal(verb, *words, "paths.txt")
-    assert "id 1438 is not in 0..1437" in expect_refusal(verb, *words, "far.npy")
-    assert "absent.txt is not there" in expect_refusal(verb, *words, "absent.txt")
+    arguments = ["--ids"] if verb == "select" else [*FAST, "--subset"]
+    assert "paths.txt, line 1: 'train/cat/3.png' is no sample id" in expect_refusal(verb, *arguments, "paths.txt")
+    assert "id 1438 is not in 0..1437" in expect_refusal(verb, *arguments, "far.npy")
+    assert "absent.txt is not there" in expect_refusal(verb, *arguments, "absent.txt")

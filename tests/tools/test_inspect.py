@@ -37,8 +37,8 @@ def test_inspect_describes_scores_and_subsets(tmp_path: Path, small_dataset: Dat
     description = "\n".join(describe(tmp_path / "subset.npz"))
     assert "a subset file, intact" in description
     assert "of 120; scorer random, strategy top, balance class" in description
-    drawn = {"strategy": "ccs", "settings": {"cutoff": 0.25}}
-    dp.select(scores, 0.25, out=tmp_path / "ccs.npz", **drawn)  # type: ignore[arg-type]
+    selection = {"strategy": "ccs", "settings": {"cutoff": 0.25}}
+    dp.select(scores, 0.25, out=tmp_path / "ccs.npz", **selection)  # type: ignore[arg-type]
     description = "\n".join(describe(tmp_path / "ccs.npz"))
     assert "strategy ccs (cutoff=0.25, strata=50), balance none" in description, "those that were not given too"
     dp.subset_from_ids(np.arange(5), small_dataset, "by hand").save(tmp_path / "ids.npz")
@@ -87,6 +87,6 @@ def test_what_inspect_does_not_know_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_first_difference_is_named_by_its_place() -> None:
-    there, here = {"a": 1, "b": {"c": [1], "d": None}}, {"a": 1, "b": {"c": [2], "d": 3}}
-    assert first_difference(there, here) == "b.c is [1] there, [2] here"
+    stored, current = {"a": 1, "b": {"c": [1], "d": None}}, {"a": 1, "b": {"c": [2], "d": 3}}
+    assert first_difference(stored, current) == "b.c is [1] there, [2] here"
     assert first_difference({"x": 1}, {}) == "x is 1 there, None here"

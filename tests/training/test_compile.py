@@ -37,10 +37,10 @@ def test_a_compiled_run_has_the_same_bits_again(
         context = make_context(small_dataset, *settings, *more, workspace=tmp_path / position)
         return load_tensors(dp.train(context, fraction=1, kd_weight=0).folder / "model.safetensors")[0]
 
-    plain, first, again = trained("a"), trained("b", "train.compile=true"), trained("c", "train.compile=true")
+    uncompiled, first, repeated = trained("a"), trained("b", "train.compile=true"), trained("c", "train.compile=true")
     for name, weight in first.items():
-        assert torch.equal(weight, again[name])
-        torch.testing.assert_close(weight, plain[name], rtol=1e-4, atol=1e-5)
+        assert torch.equal(weight, repeated[name])
+        torch.testing.assert_close(weight, uncompiled[name], rtol=1e-4, atol=1e-5)
 
 
 def test_where_the_compiler_does_not_work_one_line_says_so(
@@ -58,11 +58,11 @@ def test_where_the_compiler_does_not_work_one_line_says_so(
         return call
 
     monkeypatch.setattr(torch, "compile", stand_in)
-    answer = dprune("train", "--fraction", 0.5, "--kd-weight", 0, "--set", "train.compile=true", *fast_options())
-    assert answer.code == 2
+    command = dprune("train", "--fraction", 0.5, "--kd-weight", 0, "--set", "train.compile=true", *fast_options())
+    assert command.code == 2
     why = "InvalidCxxCompiler: No working C++ compiler found"
     line = f"dprune: train.compile: torch.compile fails here ({why}); set it to false"
-    assert answer.err.splitlines()[-1] == line
+    assert command.err.splitlines()[-1] == line
 
 
 def test_a_network_s_own_mistake_stays_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

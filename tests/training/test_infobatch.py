@@ -47,8 +47,8 @@ def train(context: Context, training: TrainConfig, ids: Any = None, **options: A
     steps = planned_steps(training, len(ids), context.data.total)
     chosen = {"loss": CrossEntropy(), "seed": 0, "num_steps": steps, "description": "test", **options}
     with reproducible(1):
-        done = fit(model, context.loader("train"), ids, context.views, training, **chosen)
-    return model, done
+        train_state = fit(model, context.loader("train"), ids, context.views, training, **chosen)
+    return model, train_state
 
 
 def same(a: nn.Module, b: nn.Module) -> bool:
@@ -119,10 +119,10 @@ def test_all_weights_sum_to_n_and_two_samples_are_always_left(
 
 def test_draws_depend_on_seed_and_epoch_and_on_nothing_else() -> None:
     losses = np.concatenate([np.zeros(100, np.float32), np.ones(100, np.float32)])
-    first, again, other_epoch, other_seed = (
+    first, repeated, other_epoch, other_seed = (
         epoch_weights(np.arange(200), losses, 0.5, *key) for key in ((1, 2), (1, 2), (1, 3), (2, 2))
     )
-    assert np.array_equal(first, again)
+    assert np.array_equal(first, repeated)
     for other in (other_epoch, other_seed):
         both = ((first == 0) & (other == 0)).sum()
         assert 10 < both < 40, "half of 50, if they are independent"
@@ -134,21 +134,21 @@ def test_ids_never_go_through_floats_and_their_order_does_not_matter() -> None:
 
     def drawn(order: NDArray[np.int64]) -> tuple[list[int], NDArray[np.int64]]:
         pruning = InfoBatch(ids[order], 0.5, 1.0, 0)
-        everything = pruning.begin_epoch(0, 0.0)
-        assert everything is not None
+        first_epoch = pruning.begin_epoch(0, 0.0)
+        assert first_epoch is not None
         pruning.record_losses(ids[order], losses[order])
         pruning.end_epoch()
-        left = pruning.begin_epoch(1, 0.1)
-        assert left is not None
-        assert left.dtype == np.int64
+        second_epoch = pruning.begin_epoch(1, 0.1)
+        assert second_epoch is not None
+        assert second_epoch.dtype == np.int64
         assert pruning.weights(ids[5:]).tolist() == [1, 1]
-        return left.tolist(), everything
+        return second_epoch.tolist(), first_epoch
 
-    left, everything = drawn(np.arange(7))
-    assert everything.tolist() == ids.tolist()
-    assert set(left) < set(ids.tolist())
-    assert len(left) == 5
-    assert drawn(np.array([6, 2, 4, 0, 1, 5, 3]))[0] == left
+    second_epoch, first_epoch = drawn(np.arange(7))
+    assert first_epoch.tolist() == ids.tolist()
+    assert set(second_epoch) < set(ids.tolist())
+    assert len(second_epoch) == 5
+    assert drawn(np.array([6, 2, 4, 0, 1, 5, 3]))[0] == second_epoch
 
 
 # The training
@@ -157,31 +157,31 @@ def test_ids_never_go_through_floats_and_their_order_does_not_matter() -> None:
 def test_easy_samples_are_skipped_between_the_first_epoch_and_the_last_ones(
     make_context: MakeContext, small_dataset: Dataset
 ) -> None:
-    context, seen = make_context(small_dataset), Presented()
-    _, done = train(context, PRUNED, callbacks=[seen])
-    everything = set(range(small_dataset.total))
-    complete = [epoch for epoch in range(8) if set(seen.ids[epoch]) == everything]
-    assert complete == [0, 6, 7]
+    context, epoch_ids = make_context(small_dataset), Presented()
+    _, train_state = train(context, PRUNED, callbacks=[epoch_ids])
+    all_ids = set(range(small_dataset.total))
+    complete_epochs = [epoch for epoch in range(8) if set(epoch_ids.ids[epoch]) == all_ids]
+    assert complete_epochs == [0, 6, 7]
     last: dict[int, float] = {}
     for epoch in range(6):
-        skipped = everything - set(seen.ids[epoch])
+        skipped = all_ids - set(epoch_ids.ids[epoch])
         if epoch:
-            mean = np.mean([np.float32(last[i]) for i in everything], dtype=np.float64)
-            easy = {i for i in everything if last[i] < mean}
+            mean = np.mean([np.float32(last[i]) for i in all_ids], dtype=np.float64)
+            easy = {i for i in all_ids if last[i] < mean}
             assert skipped <= easy
             assert len(skipped) == len(easy) // 2
-        last |= seen.losses[epoch]
-    assert all(len(ids) == len(set(ids)) for ids in seen.ids.values())
-    presented = sum(map(len, seen.ids.values()))
-    assert (done.samples_seen, done.samples_skipped) == (presented, 8 * small_dataset.total - presented)
-    assert done.updates == sum(-(-len(ids) // 16) for ids in seen.ids.values()) < done.step == 8 * 8
-    assert [row.step for row in done.history][-1] == done.updates
+        last |= epoch_ids.losses[epoch]
+    assert all(len(ids) == len(set(ids)) for ids in epoch_ids.ids.values())
+    presented = sum(map(len, epoch_ids.ids.values()))
+    assert (train_state.samples_seen, train_state.samples_skipped) == (presented, 8 * small_dataset.total - presented)
+    assert train_state.updates == sum(-(-len(ids) // 16) for ids in epoch_ids.ids.values()) < train_state.step == 8 * 8
+    assert [row.step for row in train_state.history][-1] == train_state.updates
 
 
 def test_it_trains_as_a_slow_reference_does(make_context: MakeContext, small_dataset: Dataset) -> None:
     context = make_context(small_dataset)
     training = PRUNED.replace(epochs=4, infobatch_until=1.0, momentum=0.0, weight_decay=0.0)
-    model, done = train(context, training, lr_schedule=lambda step: 0.01)
+    model, train_state = train(context, training, lr_schedule=lambda step: 0.01)
 
     slow = context.new_model("convnet", 0)
     losses, ids = np.full(small_dataset.total, np.nan, np.float32), np.arange(small_dataset.total)
@@ -204,46 +204,46 @@ def test_it_trains_as_a_slow_reference_does(make_context: MakeContext, small_dat
                 losses[batch.ids] = item.numpy()
                 total += float((counts * item).sum())
                 hits += float((counts * (logits.argmax(1) == batch.labels)).sum())
-            assert done.history[epoch].loss == pytest.approx(total / small_dataset.total, rel=1e-4)
-            assert done.history[epoch].train_accuracy == pytest.approx(100 * hits / small_dataset.total, rel=1e-4)
-    for actual, its in zip(model.parameters(), slow.parameters(), strict=True):
-        torch.testing.assert_close(actual, its, rtol=1e-3, atol=1e-5)
-    assert done.samples_skipped > 0
+            assert train_state.history[epoch].loss == pytest.approx(total / small_dataset.total, rel=1e-4)
+            assert train_state.history[epoch].train_accuracy == pytest.approx(100 * hits / small_dataset.total, rel=1e-4)
+    for actual, expected in zip(model.parameters(), slow.parameters(), strict=True):
+        torch.testing.assert_close(actual, expected, rtol=1e-3, atol=1e-5)
+    assert train_state.samples_skipped > 0
 
 
 @pytest.mark.parametrize("budget", ["epochs", "steps"])
 def test_a_pruned_epoch_passes_its_whole_part_of_the_schedule(
     make_context: MakeContext, small_dataset: Dataset, budget: str
 ) -> None:
-    asked: list[int] = []
-    seen = Presented()
+    requested_steps: list[int] = []
+    epoch_ids = Presented()
     training, ids = PRUNED.replace(epochs=6, budget=budget), np.arange(0, small_dataset.total, 3)  # 40 samples, 3 updates
 
     def rate(step: int) -> float:
-        asked.append(step)
+        requested_steps.append(step)
         return 0.01
 
-    _, done = train(make_context(small_dataset), training, ids, lr_schedule=rate, callbacks=[seen])
+    _, train_state = train(make_context(small_dataset), training, ids, lr_schedule=rate, callbacks=[epoch_ids])
     steps = planned_steps(training, 40, small_dataset.total)
-    assert done.step == steps
-    assert asked == sorted(set(asked))
-    assert asked[-1] == steps - 1
-    assert len(asked) == done.updates < steps
-    for epoch, row in enumerate(done.history):
-        first = done.history[epoch - 1].step if epoch else 0
-        actual = asked[first : row.step]
-        if len(seen.ids[epoch]) == 40:
+    assert train_state.step == steps
+    assert requested_steps == sorted(set(requested_steps))
+    assert requested_steps[-1] == steps - 1
+    assert len(requested_steps) == train_state.updates < steps
+    for epoch, row in enumerate(train_state.history):
+        first = train_state.history[epoch - 1].step if epoch else 0
+        actual = requested_steps[first : row.step]
+        if len(epoch_ids.ids[epoch]) == 40:
             assert actual == [3 * epoch, 3 * epoch + 1, 3 * epoch + 2]
         else:
             assert all(3 * epoch <= step < 3 * epoch + 3 for step in actual)
     sizes = [16, 16, 8] * steps
-    assert done.samples_seen + done.samples_skipped == sum(sizes[:steps])
+    assert train_state.samples_seen + train_state.samples_skipped == sum(sizes[:steps])
 
 
 def test_a_checkpoint_holds_ids_and_losses(make_context: MakeContext, small_dataset: Dataset, tmp_path: Path) -> None:
-    left = Checkpoint(tmp_path / "left.safetensors")
-    train(make_context(small_dataset), PRUNED, stop_epoch=2, save_final_to=left)
-    tensors, _ = load_tensors(left.path)
+    checkpoint = Checkpoint(tmp_path / "left.safetensors")
+    train(make_context(small_dataset), PRUNED, stop_epoch=2, save_final_to=checkpoint)
+    tensors, _ = load_tensors(checkpoint.path)
     assert tensors["extra.infobatch.ids"].dtype == torch.int64
     assert tensors["extra.infobatch.losses"].shape == (small_dataset.total,)
 
@@ -251,14 +251,14 @@ def test_a_checkpoint_holds_ids_and_losses(make_context: MakeContext, small_data
 def test_samples_that_join_half_way_are_not_skipped_before_they_were_seen(
     make_context: MakeContext, small_dataset: Dataset, tmp_path: Path
 ) -> None:
-    context, left, seen = make_context(small_dataset), Checkpoint(tmp_path / "left.safetensors"), Presented()
+    context, checkpoint, epoch_ids = make_context(small_dataset), Checkpoint(tmp_path / "left.safetensors"), Presented()
     few = np.arange(0, small_dataset.total, 2)
-    _, first = train(context, PRUNED, few, stop_epoch=2, save_final_to=left)
+    _, first = train(context, PRUNED, few, stop_epoch=2, save_final_to=checkpoint)
     assert first.samples_skipped > 0
-    _, done = train(context, PRUNED, init_from=left, callbacks=[seen])
-    assert set(range(1, small_dataset.total, 2)) <= set(seen.ids[2])
-    assert len(seen.ids[2]) < small_dataset.total, "the others' losses are known"
-    assert done.samples_skipped > first.samples_skipped
+    _, train_state = train(context, PRUNED, init_from=checkpoint, callbacks=[epoch_ids])
+    assert set(range(1, small_dataset.total, 2)) <= set(epoch_ids.ids[2])
+    assert len(epoch_ids.ids[2]) < small_dataset.total, "the others' losses are known"
+    assert train_state.samples_skipped > first.samples_skipped
 
 
 def test_without_it_no_loss_of_a_single_sample_is_computed_and_until_0_is_without_it(
@@ -269,10 +269,10 @@ def test_without_it_no_loss_of_a_single_sample_is_computed_and_until_0_is_withou
             raise AssertionError
 
     context = make_context(small_dataset)
-    off, done = train(context, PRUNED.replace(infobatch=0.0), loss=MeanOnly())
+    off, train_state = train(context, PRUNED.replace(infobatch=0.0), loss=MeanOnly())
     never, also = train(context, PRUNED.replace(infobatch_until=0.0), loss=MeanOnly())
     assert same(off, never)
-    assert done.samples_skipped == done.steps_skipped == also.samples_skipped == 0
+    assert train_state.samples_skipped == train_state.steps_skipped == also.samples_skipped == 0
     with pytest.raises(AssertionError):
         train(context, PRUNED, loss=MeanOnly())
 
@@ -307,9 +307,9 @@ def test_the_losses_of_the_samples_have_the_objective_as_their_mean(
     item = objective.per_sample(logits, batch, 0).total
     assert item.shape == (6,)
     torch.testing.assert_close(item.mean(), objective(logits, batch, 0).total)
-    alone = Batch(torch.empty(0), labels[:1], np.arange(1), MixedLabels(labels[5:], share[:1]) if mixed else None)
+    single_batch = Batch(torch.empty(0), labels[:1], np.arange(1), MixedLabels(labels[5:], share[:1]) if mixed else None)
     if weight is None:
-        torch.testing.assert_close(item[0], objective(logits[:1], alone, 0).total)
+        torch.testing.assert_close(item[0], objective(logits[:1], single_batch, 0).total)
 
 
 # Settings
@@ -343,9 +343,9 @@ def test_shares_that_cannot_be_are_refused(value: float) -> None:
 
 def test_a_recipe_without_it_is_written_as_before_there_was_any_and_one_with_it_reads_as_itself(tmp_path: Path) -> None:
     assert "infobatch" not in to_toml(Recipe(name="r").to_dict())
-    complete = Recipe(name="r", train=PRUNED)
-    (tmp_path / "r.toml").write_text(to_toml(complete.to_dict()))
-    assert read_recipe(tmp_path / "r.toml")[0] == complete
+    recipe = Recipe(name="r", train=PRUNED)
+    (tmp_path / "r.toml").write_text(to_toml(recipe.to_dict()))
+    assert read_recipe(tmp_path / "r.toml")[0] == recipe
 
 
 # The verb
@@ -388,22 +388,22 @@ def test_a_searching_student_killed_anywhere_ends_as_one_that_was_not(
 ) -> None:
     """In the trunk, in a probe, after the fork."""
     options = ("train.epochs=6", "train.batch_size=16", "teacher.epochs=1", "kd.search_budget=1", "train.infobatch=0.5")
-    complete = dp.train(make_context(small_dataset, *options, workspace=tmp_path / "whole", threads=1), fraction=0.5)
+    uninterrupted = dp.train(make_context(small_dataset, *options, workspace=tmp_path / "whole", threads=1), fraction=0.5)
     context = make_context(small_dataset, *options, workspace=tmp_path / "killed", threads=1)
     dp.teach(context)
     resumed = kill_and_resume(lambda: dp.train(context, fraction=0.5), 6, 5, 14, 5)
-    a, b = (load_tensors(run.folder / "model.safetensors")[0] for run in (complete, resumed))
+    a, b = (load_tensors(run.folder / "model.safetensors")[0] for run in (uninterrupted, resumed))
     assert all(a[name].numpy().tobytes() == b[name].numpy().tobytes() for name in a)
-    assert resumed.result.infobatch == complete.result.infobatch
+    assert resumed.result.infobatch == uninterrupted.result.infobatch
 
 
 def test_the_command_has_it_and_a_run_is_repeated(dprune: Callable[..., Any], tmp_path: Path) -> None:
     more = [*fast_options(), "--set", "train.epochs=4"]
-    words = ["train", "--data", "digits", "--fraction", "0.2", "--kd-weight", "0", *more]
-    assert dprune(*words, "--infobatch", "0.5", "--out", tmp_path / "a").code == 0
+    arguments = ["train", "--data", "digits", "--fraction", "0.2", "--kd-weight", "0", *more]
+    assert dprune(*arguments, "--infobatch", "0.5", "--out", tmp_path / "a").code == 0
     assert tomllib.loads((tmp_path / "a" / "config.toml").read_text())["train"]["infobatch"] == 0.5
-    again = dprune("train", "--recipe", tmp_path / "a" / "config.toml", "--out", tmp_path / "b", "--loader", "memory")
-    assert again.code == 0, again.err
+    repeated = dprune("train", "--recipe", tmp_path / "a" / "config.toml", "--out", tmp_path / "b", "--loader", "memory")
+    assert repeated.code == 0, repeated.err
     models = [(tmp_path / name / "model.safetensors").read_bytes() for name in "ab"]
     assert models[0] == models[1]
     results = [json.loads((tmp_path / name / "result.json").read_text())["infobatch"] for name in "ab"]

@@ -103,8 +103,8 @@ def test_gradient_equals_finite_differences(teachers: int) -> None:
 def test_weight_zero_is_cross_entropy_and_weight_one_ignores_labels() -> None:
     student, teacher, labels = case(2)
     logits, soft = torch.from_numpy(student), Fixed(torch.from_numpy(teacher))
-    plain = CrossEntropy()(logits, batch_of(labels), 0).total
-    torch.testing.assert_close(DistillationLoss(soft, 0.0, 4.0)(logits, batch_of(labels), 0).total, plain)
+    cross_entropy = CrossEntropy()(logits, batch_of(labels), 0).total
+    torch.testing.assert_close(DistillationLoss(soft, 0.0, 4.0)(logits, batch_of(labels), 0).total, cross_entropy)
     one = DistillationLoss(soft, 1.0, 4.0)
     assert torch.equal(one(logits, batch_of(labels), 0).total, one(logits, batch_of((labels + 1) % 4), 0).total)
 

@@ -78,30 +78,30 @@ def test_a_killed_run_resumes_with_the_same_bits(
     kill_and_resume: Callable[..., Any],
 ) -> None:
     context = make_context(small_dataset)
-    complete, done = train(context, training)
+    uninterrupted, train_state = train(context, training)
     plain_run, _ = train(context, SHORT)
-    assert not same(complete, plain_run), "the option does something"
+    assert not same(uninterrupted, plain_run), "the option does something"
     state = Checkpoint(tmp_path / "state.safetensors")
-    resumed, again = kill_and_resume(lambda: train(context, training, checkpoint=state), 3, 10)
-    assert same(complete, resumed)
-    assert [row.loss for row in again.history] == [row.loss for row in done.history]
-    left = Checkpoint(tmp_path / "left.safetensors")
-    train(context, training, stop_epoch=1, save_final_to=left)
-    assert same(complete, train(context, training, init_from=left)[0]), (
+    resumed, repeated = kill_and_resume(lambda: train(context, training, checkpoint=state), 3, 10)
+    assert same(uninterrupted, resumed)
+    assert [row.loss for row in repeated.history] == [row.loss for row in train_state.history]
+    checkpoint = Checkpoint(tmp_path / "left.safetensors")
+    train(context, training, stop_epoch=1, save_final_to=checkpoint)
+    assert same(uninterrupted, train(context, training, init_from=checkpoint)[0]), (
         "a fork goes on from the weights, not from their average"
     )
 
 
 def test_a_checkpoint_holds_all_that_adamw_knows(make_context: MakeContext, small_dataset: Dataset, tmp_path: Path) -> None:
-    left = Checkpoint(tmp_path / "left.safetensors")
-    model, done = train(make_context(small_dataset), ADAM.replace(ema=0.9), save_final_to=left)
-    tensors, _ = load_tensors(left.path)
+    checkpoint = Checkpoint(tmp_path / "left.safetensors")
+    model, train_state = train(make_context(small_dataset), ADAM.replace(ema=0.9), save_final_to=checkpoint)
+    tensors, _ = load_tensors(checkpoint.path)
     names = {name for name, _ in model.named_parameters()}
     for key in ("exp_avg", "exp_avg_sq", "step"):
         assert {name.removeprefix(f"optimizer.{key}.") for name in tensors if name.startswith(f"optimizer.{key}.")} == names
-    assert {float(value) for name, value in tensors.items() if name.startswith("optimizer.step.")} == {done.updates}
+    assert {float(value) for name, value in tensors.items() if name.startswith("optimizer.step.")} == {train_state.updates}
     assert {name.removeprefix("extra.ema.") for name in tensors if name.startswith("extra.ema.")} == set(model.state_dict())
-    assert int(tensors["extra.ema-updates"]) == done.updates
+    assert int(tensors["extra.ema-updates"]) == train_state.updates
 
 
 @each_option
@@ -161,17 +161,17 @@ def test_tensors_with_two_names_are_shown_and_come_back() -> None:
 
 
 def test_observers_see_the_average_that_the_network_ends_with(make_context: MakeContext, small_dataset: Dataset) -> None:
-    seen: list[Tensor] = []
+    averages: list[Tensor] = []
 
     class Look(Callback):
         def on_epoch_end(self, epoch: int, model: nn.Module) -> None:
-            seen.append(next(model.parameters()).detach().clone())
+            averages.append(next(model.parameters()).detach().clone())
 
-    averaged, done = train(make_context(small_dataset), SHORT.replace(ema=0.9), callbacks=[Look()])
+    averaged, train_state = train(make_context(small_dataset), SHORT.replace(ema=0.9), callbacks=[Look()])
     last, plain_done = train(make_context(small_dataset), SHORT)
-    assert torch.equal(seen[-1], next(averaged.parameters()))
+    assert torch.equal(averages[-1], next(averaged.parameters()))
     assert not same(averaged, last)
-    assert [row.loss for row in done.history] == [row.loss for row in plain_done.history], "training is the same"
+    assert [row.loss for row in train_state.history] == [row.loss for row in plain_done.history], "training is the same"
 
 
 # Updates
@@ -190,9 +190,11 @@ def test_two_batches_an_update_are_one_of_twice_the_size(
     context = make_context(small_dataset)
     training = SHORT.replace(optimizer=optimizer, lr=0.01)
     parts, of_parts = train(context, training.replace(batch_size=8, grad_accum_steps=2), without_norms())
-    complete, of_whole = train(context, training, without_norms())
-    assert (of_parts.step, of_parts.samples_seen) == (of_whole.step, of_whole.samples_seen) == (3 * 8, 3 * 120)
-    for a, b in zip(parts.parameters(), complete.parameters(), strict=True):
+    full_batch, full_batch_state = train(context, training, without_norms())
+    assert (
+        (of_parts.step, of_parts.samples_seen) == (full_batch_state.step, full_batch_state.samples_seen) == (3 * 8, 3 * 120)
+    )
+    for a, b in zip(parts.parameters(), full_batch.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
 
 
@@ -214,24 +216,24 @@ def test_parts_of_a_batch_are_the_batch() -> None:
     assert torch.equal(torch.cat([part.labels for part, _, _ in parts]), labels)
     assert torch.equal(torch.cat([part.mixed.lam for part, _, _ in parts if part.mixed]), mixed.lam)
     assert np.array_equal(np.concatenate([part.ids for part, _, _ in parts]), batch.ids)
-    complete = list(micro_batches(batch, batch.images, SHORT))
-    assert len(complete) == 1
-    assert complete[0][0] is batch
-    assert complete[0][2] == 1
+    micro_batches_list = list(micro_batches(batch, batch.images, SHORT))
+    assert len(micro_batches_list) == 1
+    assert micro_batches_list[0][0] is batch
+    assert micro_batches_list[0][2] == 1
 
 
 def test_an_update_is_no_longer_than_the_clip(make_context: MakeContext, small_dataset: Dataset) -> None:
     context = make_context(small_dataset)
-    once = SHORT.replace(epochs=1, batch_size=120, lr=2.0, momentum=0.0, weight_decay=0.0, warmup=0.0)
+    one_step = SHORT.replace(epochs=1, batch_size=120, lr=2.0, momentum=0.0, weight_decay=0.0, warmup=0.0)
 
     def length(training: TrainConfig) -> float:
         before = nn.utils.parameters_to_vector(without_norms().parameters())
         after = nn.utils.parameters_to_vector(train(context, training, without_norms())[0].parameters())
         return float((after - before).detach().norm())
 
-    free = length(once)  # a single update, in the middle of its schedule: at rate 1
-    assert length(once.replace(clip_grad_norm=free / 4)) == pytest.approx(free / 4, rel=1e-3)
-    assert length(once.replace(clip_grad_norm=2 * free)) == free
+    free = length(one_step)  # a single update, in the middle of its schedule: at rate 1
+    assert length(one_step.replace(clip_grad_norm=free / 4)) == pytest.approx(free / 4, rel=1e-3)
+    assert length(one_step.replace(clip_grad_norm=2 * free)) == free
 
 
 def test_norms_and_biases_can_go_undecayed() -> None:
@@ -245,9 +247,9 @@ def test_norms_and_biases_can_go_undecayed() -> None:
 
 
 def test_both_groups_follow_the_schedule(make_context: MakeContext, small_dataset: Dataset) -> None:
-    still, _ = train(make_context(small_dataset), SHORT.replace(decay_norms_biases=False), lr_schedule=lambda step: 0.0)
+    constant, _ = train(make_context(small_dataset), SHORT.replace(decay_norms_biases=False), lr_schedule=lambda step: 0.0)
     fresh = make_context(small_dataset).new_model(SHORT.model, 0)
-    assert all(torch.equal(a, b) for a, b in zip(still.parameters(), fresh.parameters(), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(constant.parameters(), fresh.parameters(), strict=True))
 
 
 def test_the_network_goes_through_torch_compile_and_shares_its_weights(
@@ -267,10 +269,10 @@ def test_the_network_goes_through_torch_compile_and_shares_its_weights(
         return call
 
     monkeypatch.setattr(torch, "compile", stand_in)
-    compiled, done = train(make_context(small_dataset), SHORT.replace(compile=True))
-    assert sum(batches) == done.samples_seen
+    compiled, train_state = train(make_context(small_dataset), SHORT.replace(compile=True))
+    assert sum(batches) == train_state.samples_seen
     assert same(compiled, train(make_context(small_dataset), SHORT)[0])
-    assert sum(batches) == done.samples_seen, "only on request"
+    assert sum(batches) == train_state.samples_seen, "only on request"
 
 
 # Schedules
@@ -299,8 +301,8 @@ def test_a_written_teacher_inherits_nothing_that_has_an_effect(tmp_path: Path) -
 
 def test_teacher_and_proxies_inherit_options(tmp_path: Path) -> None:
     (tmp_path / "r.toml").write_text('[train]\noptimizer = "adamw"\nema = 0.9\n[teacher]\nema = 0.0\n')
-    result, _ = read_recipe(tmp_path / "r.toml")
-    assert (result.teacher.optimizer, result.teacher.ema, result.proxy.ema) == ("adamw", 0.0, 0.9)
+    parsed, _ = read_recipe(tmp_path / "r.toml")
+    assert (parsed.teacher.optimizer, parsed.teacher.ema, parsed.proxy.ema) == ("adamw", 0.0, 0.9)
 
 
 BAD = {
@@ -323,12 +325,12 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize(("change", "named"), BAD.items())
-def test_a_bad_option_is_refused_and_says_what_would_be_right(tmp_path: Path, change: str, named: str) -> None:
+@pytest.mark.parametrize(("change", "message"), BAD.items())
+def test_a_bad_option_is_refused_and_says_what_would_be_right(tmp_path: Path, change: str, message: str) -> None:
     (tmp_path / "r.toml").write_text("")
     with pytest.raises(UserError) as raised:
         read_recipe(tmp_path / "r.toml", [change])
-    assert named in str(raised.value)
+    assert message in str(raised.value)
 
 
 def test_options_that_do_not_go_together_are_refused(
@@ -351,14 +353,14 @@ def test_a_limit_stops_at_an_epoch_s_end_and_the_next_call_goes_on(
     make_context: MakeContext, small_dataset: Dataset, tmp_path: Path
 ) -> None:
     context = make_context(small_dataset)
-    complete, done = train(context, SHORT)
+    uninterrupted, train_state = train(context, SHORT)
     path = tmp_path / "state.safetensors"
     for epoch in (1, 2):
         with pytest.raises(TimeLimitReached, match=f"stopped after epoch {epoch} of 3; the same command goes on"):
             train(context, SHORT, checkpoint=Checkpoint(path), callbacks=[StopAtTimeLimit(TimeLimit(1e-9))])
-    resumed, again = train(context, SHORT, checkpoint=Checkpoint(path), callbacks=[StopAtTimeLimit(TimeLimit(1e-9))])
-    assert same(complete, resumed)
-    assert again.step == done.step
+    resumed, repeated = train(context, SHORT, checkpoint=Checkpoint(path), callbacks=[StopAtTimeLimit(TimeLimit(1e-9))])
+    assert same(uninterrupted, resumed)
+    assert repeated.step == train_state.step
     train(context, SHORT, callbacks=[StopAtTimeLimit(TimeLimit(1e-9))])  # without a place for the state it could not go on
     train(context, SHORT, checkpoint=Checkpoint(tmp_path / "other"), callbacks=[StopAtTimeLimit(TimeLimit(1e9))])
     for seconds in (0, -1, float("nan"), float("inf")):
@@ -367,15 +369,15 @@ def test_a_limit_stops_at_an_epoch_s_end_and_the_next_call_goes_on(
 
 
 def test_the_command_says_so_and_ends_where_an_unlimited_one_does(dprune: Callable[..., CommandResult]) -> None:
-    words = ["train", "--fraction", 0.2, "--kd-weight", 0, *fast_options(), "--set", "train.model=tinynet8"]
-    complete = dprune(*words, "--out", "whole")
-    assert complete.code == 0
-    limited = dprune(*words, "--out", "limited", "--max-seconds", 0.001)
+    arguments = ["train", "--fraction", 0.2, "--kd-weight", 0, *fast_options(), "--set", "train.model=tinynet8"]
+    uninterrupted = dprune(*arguments, "--out", "whole")
+    assert uninterrupted.code == 0
+    limited = dprune(*arguments, "--out", "limited", "--max-seconds", 0.001)
     assert limited.code == 3
     assert limited.err.strip().splitlines()[-1] == (
         "dprune: student: stopped after epoch 1 of 2; the same command goes on from there"
     )
-    assert dprune(*words, "--out", "limited", "--max-seconds", 0.001).code == 0
+    assert dprune(*arguments, "--out", "limited", "--max-seconds", 0.001).code == 0
     weights = [load_tensors(Path(folder) / "model.safetensors")[0] for folder in ("whole", "limited")]
     assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
 

@@ -41,8 +41,8 @@ def train(context: Context, training: TrainConfig, ids: Any = None, **options: A
         "seed": 0, "num_steps": planned_steps(training, len(ids), context.data.total), "description": "test", **options,
     }  # fmt: skip
     with reproducible(1):
-        done = fit(model, context.loader("train"), ids, context.views, training, CrossEntropy(), **settings)
-    return model, done
+        train_state = fit(model, context.loader("train"), ids, context.views, training, CrossEntropy(), **settings)
+    return model, train_state
 
 
 def same(a: nn.Module, b: nn.Module) -> bool:
@@ -58,9 +58,9 @@ def test_same_configuration_gives_the_same_bits_and_another_seed_does_not(
 ) -> None:
     context = make_context(small_dataset)
     first, _ = train(context, SHORT)
-    again, _ = train(context, SHORT)
+    repeated, _ = train(context, SHORT)
     other, _ = train(context, SHORT, seed=1)
-    assert same(first, again)
+    assert same(first, repeated)
     assert not same(first, other)
 
 
@@ -73,74 +73,78 @@ def test_both_loaders_train_the_same_network(make_context: MakeContext, small_da
 
 def test_stopping_early_leaves_the_schedule_where_it_was(make_context: MakeContext, small_dataset: Dataset) -> None:
     context = make_context(small_dataset)
-    _, done = train(context, SHORT)
+    _, train_state = train(context, SHORT)
     _, early = train(context, SHORT, stop_epoch=2)
     assert early.epoch == 2
-    assert [row.loss for row in early.history] == [row.loss for row in done.history[:2]]
+    assert [row.loss for row in early.history] == [row.loss for row in train_state.history[:2]]
 
 
 def test_a_row_has_the_rate_of_its_epoch_s_last_update(make_context: MakeContext, small_dataset: Dataset) -> None:
-    _, done = train(make_context(small_dataset), SHORT, lr_schedule=lambda step: 0.001 * (step + 1))
-    assert [row.lr for row in done.history] == [0.001 * row.step for row in done.history]
+    _, train_state = train(make_context(small_dataset), SHORT, lr_schedule=lambda step: 0.001 * (step + 1))
+    assert [row.lr for row in train_state.history] == [0.001 * row.step for row in train_state.history]
 
 
 def test_a_training_in_two_parts_is_the_training(make_context: MakeContext, small_dataset: Dataset, tmp_path: Path) -> None:
     context = make_context(small_dataset)
-    complete, done = train(context, SHORT)
-    left = Checkpoint(tmp_path / "left.safetensors")
-    train(context, SHORT, stop_epoch=2, save_final_to=left)
-    second, again = train(context, SHORT, init_from=left)
-    assert same(complete, second)
-    assert (again.step, again.samples_seen, again.epoch) == (done.step, done.samples_seen, done.epoch)
-    copy, _ = train(context, SHORT, init_from=left)  # what was left is not used up
-    assert same(complete, copy)
+    uninterrupted, train_state = train(context, SHORT)
+    checkpoint = Checkpoint(tmp_path / "left.safetensors")
+    train(context, SHORT, stop_epoch=2, save_final_to=checkpoint)
+    second, repeated = train(context, SHORT, init_from=checkpoint)
+    assert same(uninterrupted, second)
+    assert (repeated.step, repeated.samples_seen, repeated.epoch) == (
+        train_state.step,
+        train_state.samples_seen,
+        train_state.epoch,
+    )
+    copy, _ = train(context, SHORT, init_from=checkpoint)  # what was left is not used up
+    assert same(uninterrupted, copy)
 
 
 def test_a_rate_of_ones_own_and_fewer_updates(make_context: MakeContext, small_dataset: Dataset, tmp_path: Path) -> None:
     context = make_context(small_dataset)
-    left = Checkpoint(tmp_path / "left.safetensors")
-    shared_prefix, done = train(context, SHORT, stop_epoch=1, save_final_to=left)
-    asked: list[int] = []
+    checkpoint = Checkpoint(tmp_path / "left.safetensors")
+    shared_prefix, train_state = train(context, SHORT, stop_epoch=1, save_final_to=checkpoint)
+    requested_steps: list[int] = []
 
     def rate(step: int) -> float:
-        asked.append(step)
+        requested_steps.append(step)
         return 0.0
 
-    still, probed = train(
-        context, SHORT.replace(weight_decay=0.0), init_from=left, num_steps=done.step + 3, lr_schedule=rate
+    constant, probed = train(
+        context, SHORT.replace(weight_decay=0.0), init_from=checkpoint, num_steps=train_state.step + 3, lr_schedule=rate
     )
-    assert asked == [done.step, done.step + 1, done.step + 2]
-    assert probed.step == done.step + 3
-    assert all(torch.equal(a, b) for a, b in zip(shared_prefix.parameters(), still.parameters(), strict=True))
+    assert requested_steps == [train_state.step, train_state.step + 1, train_state.step + 2]
+    assert probed.step == train_state.step + 3
+    assert all(torch.equal(a, b) for a, b in zip(shared_prefix.parameters(), constant.parameters(), strict=True))
 
 
 def test_recording_does_not_change_what_is_learned(
     make_context: MakeContext, small_dataset: Dataset, tmp_path: Path
 ) -> None:
     context = make_context(small_dataset)
-    plain, done = train(context, SHORT)
+    unrecorded, train_state = train(context, SHORT)
     track = SampleStats(tmp_path / "track", SHORT.epochs, small_dataset.total)
     changes = PredictionChange(tmp_path / "changes", small_dataset.total)
     recorded, _ = train(context, SHORT, callbacks=[Recorder(track, changes)])
-    assert same(plain, recorded)
-    shares = 100 * track["correct"].mean(1)
-    np.testing.assert_allclose(shares, [row.train_accuracy for row in done.history])
+    assert same(unrecorded, recorded)
+    accuracy = 100 * track["correct"].mean(1)
+    np.testing.assert_allclose(accuracy, [row.train_accuracy for row in train_state.history])
 
 
 def test_training_learns(make_context: MakeContext, small_dataset: Dataset) -> None:
     context = make_context(small_dataset)
-    model, done = train(context, SHORT.replace(epochs=12))
-    assert done.history[-1].loss < done.history[0].loss / 2
+    model, train_state = train(context, SHORT.replace(epochs=12))
+    assert train_state.history[-1].loss < train_state.history[0].loss / 2
     assert accuracy(model, context.loader("test"), np.arange(len(small_dataset.test)), context.views) > 80
 
 
 def test_two_kept_samples_and_a_lone_last_sample_train(make_context: MakeContext, small_dataset: Dataset) -> None:
     context = make_context(small_dataset)
-    _, done = train(context, SHORT, ids=np.array([7, 3]))
-    assert done.samples_seen == 4 * 2
-    _, done = train(context, SHORT, ids=np.arange(33))
-    assert done.samples_seen == 4 * 33
-    assert done.step == 4 * 2
+    _, train_state = train(context, SHORT, ids=np.array([7, 3]))
+    assert train_state.samples_seen == 4 * 2
+    _, train_state = train(context, SHORT, ids=np.arange(33))
+    assert train_state.samples_seen == 4 * 33
+    assert train_state.step == 4 * 2
 
 
 def test_the_steps_budget_gives_as_many_updates_as_the_full_data(make_context: MakeContext, small_dataset: Dataset) -> None:
@@ -151,9 +155,9 @@ def test_the_steps_budget_gives_as_many_updates_as_the_full_data(make_context: M
     assert planned_epochs(training, 20, small_dataset.total) == math.ceil(
         planned_steps(training, 20, small_dataset.total) / 2
     )
-    _, done = train(context, training, ids=ids)
-    assert done.step == planned_steps(training, 20, small_dataset.total)
-    assert done.epoch == planned_epochs(training, 20, small_dataset.total)
+    _, train_state = train(context, training, ids=ids)
+    assert train_state.step == planned_steps(training, 20, small_dataset.total)
+    assert train_state.epoch == planned_epochs(training, 20, small_dataset.total)
 
 
 def test_a_loss_that_is_no_number_ends_the_run_with_a_reason(make_context: MakeContext, small_dataset: Dataset) -> None:
@@ -193,10 +197,10 @@ def test_predictions_do_not_depend_on_how_many_are_asked_for(make_context: MakeC
     def logits(ids: Any) -> Tensor:
         return torch.cat([part for _, _, part in predict(model, context.loader("train"), ids, context.views, rows=64)])
 
-    everything = logits(np.arange(small_dataset.total))
-    assert everything.shape == (small_dataset.total, 4)
+    all_logits = logits(np.arange(small_dataset.total))
+    assert all_logits.shape == (small_dataset.total, 4)
     for count in (1, 3, 64, 65):
-        assert torch.equal(logits(np.arange(count)), everything[:count])
+        assert torch.equal(logits(np.arange(count)), all_logits[:count])
     assert model.training
 
 

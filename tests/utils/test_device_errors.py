@@ -35,9 +35,9 @@ LOST = RuntimeError("CUDA error: unspecified launch failure\nCUDA kernel errors 
     ],
 )
 def test_memory_that_is_too_small_says_the_batch_size_and_what_keeps_the_update(error: Exception, whose: str) -> None:
-    result = as_device_error(error, "student", 128, 2)
-    assert isinstance(result, OutOfMemory)
-    message = str(result)
+    translated = as_device_error(error, "student", 128, 2)
+    assert isinstance(translated, OutOfMemory)
+    message = str(translated)
     assert message.startswith(f"student: {whose} is too small for 128 samples at a time (")
     assert message.endswith("or set train.batch_size=64 and train.grad_accum_steps=4, which keeps the effective batch")
     assert "\n" not in message
@@ -64,10 +64,10 @@ def test_the_hint_names_the_table_of_what_is_trained(doing: str, table: str) -> 
     "message", [str(LOST), "cuDNN error: CUDNN_STATUS_EXECUTION_FAILED", "CUDA driver error: device lost"]
 )
 def test_a_gpu_that_fails_is_one_line(message: str) -> None:
-    result = as_device_error(RuntimeError(message), "student")
-    assert isinstance(result, DeviceError)
+    translated = as_device_error(RuntimeError(message), "student")
+    assert isinstance(translated, DeviceError)
     rest = "what was saved stays, and the same command goes on from there"
-    assert str(result) == f"student: the GPU failed ({message.splitlines()[0]}); {rest}"
+    assert str(translated) == f"student: the GPU failed ({message.splitlines()[0]}); {rest}"
 
 
 @pytest.mark.parametrize("other", [RuntimeError("shapes do not fit"), RuntimeError(""), ValueError("CUDA error")])
@@ -84,8 +84,8 @@ def test_other_errors_stay_what_they_are(other: Exception) -> None:
 def test_a_student_that_ends_so_goes_on_where_it_was(
     dprune: Callable[..., CommandResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, message: str
 ) -> None:
-    words = ["train", "--fraction", "0.3", "--kd-weight", "0", "--device", "cpu", *fast_options()]
-    words += ["--set", "train.epochs=3", "--set", "train.batch_size=64"]
+    arguments = ["train", "--fraction", "0.3", "--kd-weight", "0", "--device", "cpu", *fast_options()]
+    arguments += ["--set", "train.epochs=3", "--set", "train.batch_size=64"]
     updates = list[int]()
 
     def fails(*given: Any) -> Any:
@@ -97,12 +97,12 @@ def test_a_student_that_ends_so_goes_on_where_it_was(
     with monkeypatch.context() as patch:
         patch.setattr("datapruning.training.checkpoint.SAVE_INTERVAL_SECONDS", 0.0)
         patch.setattr("datapruning.training.trainer.optimizer_step", fails)
-        ended = dprune(*words, "--out", "a")
+        ended = dprune(*arguments, "--out", "a")
     assert ended.code == 1
     assert ended.err.splitlines()[-1].startswith(f"dprune: {message}")
     assert (tmp_path / "a" / "checkpoint" / "state.safetensors").exists()
-    assert dprune(*words, "--out", "a").code == 0
-    assert dprune(*words, "--out", "b").code == 0
+    assert dprune(*arguments, "--out", "a").code == 0
+    assert dprune(*arguments, "--out", "b").code == 0
     assert (tmp_path / "a" / "model.safetensors").read_bytes() == (tmp_path / "b" / "model.safetensors").read_bytes()
 
 
@@ -111,9 +111,9 @@ def test_memory_elsewhere_is_one_line(dprune: Callable[..., CommandResult], monk
         raise MemoryError("Unable to allocate 3.00 GiB for an array")
 
     monkeypatch.setattr("datapruning.recipes.names", fails)
-    answer = dprune("recipes")
-    assert (answer.code, answer.out, answer.err.count("\n")) == (1, "", 1)
-    assert answer.err.startswith("dprune: the machine's memory is too small (Unable to allocate 3.00 GiB for an array)")
+    command = dprune("recipes")
+    assert (command.code, command.out, command.err.count("\n")) == (1, "", 1)
+    assert command.err.startswith("dprune: the machine's memory is too small (Unable to allocate 3.00 GiB for an array)")
 
 
 def test_a_row_without_memory_fails_alone_but_a_lost_gpu_fails_no_row(tmp_path: Path) -> None:

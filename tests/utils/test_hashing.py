@@ -60,9 +60,9 @@ def test_below_is_the_exact_multiply_and_shift(values: list[int], limit: int) ->
 
 @pytest.mark.parametrize("limit", [2, 9, 1000])
 def test_below_is_uniform(limit: int) -> None:
-    drawn = np.bincount(bounded_ints(hash_ids(np.arange(200_000), 1), limit), minlength=limit)
+    counts = np.bincount(bounded_ints(hash_ids(np.arange(200_000), 1), limit), minlength=limit)
     expected = 200_000 / limit
-    chi_square = float(((drawn - expected) ** 2 / expected).sum())
+    chi_square = float(((counts - expected) ** 2 / expected).sum())
     assert abs(chi_square - (limit - 1)) < 6 * (2 * limit) ** 0.5
 
 

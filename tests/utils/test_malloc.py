@@ -20,15 +20,15 @@ def test_glibc_takes_the_settings() -> None:
 
 
 def test_every_setting_is_made_and_a_refused_one_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = {}
+    settings = {}
 
     def mallopt(parameter: int, value: int) -> int:
-        made[parameter] = value
+        settings[parameter] = value
         return 1
 
     monkeypatch.setattr(ctypes, "CDLL", lambda name: SimpleNamespace(mallopt=mallopt))
     assert keep_freed_memory()
-    assert made == SETTINGS
+    assert settings == SETTINGS
     monkeypatch.setattr(ctypes, "CDLL", lambda name: SimpleNamespace(mallopt=lambda parameter, value: 0))
     assert not keep_freed_memory()
 

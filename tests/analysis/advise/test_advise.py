@@ -36,15 +36,15 @@ TINY = ("train.model=tinynet8", "teacher.model=tinynet8", "train.epochs=1", "tea
 @pytest.fixture
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, np.ndarray[Any, Any]]]:
     """Name and ids of every training that an advice does."""
-    seen: list[tuple[str, np.ndarray[Any, Any]]] = []
-    real = trainer.Trainer
+    training_ids: list[tuple[str, np.ndarray[Any, Any]]] = []
+    original = trainer.Trainer
 
-    def watched(model: Any, loader: Any, ids: Any, *words: Any, **options: Any) -> Any:
-        seen.append((options["description"], ids))
-        return real(model, loader, ids, *words, **options)
+    def watched(model: Any, loader: Any, ids: Any, *arguments: Any, **options: Any) -> Any:
+        training_ids.append((options["description"], ids))
+        return original(model, loader, ids, *arguments, **options)
 
     monkeypatch.setattr(pilots_module, "Trainer", watched)
-    return seen
+    return training_ids
 
 
 def record(advice: Advice) -> dict[str, Any]:
@@ -64,32 +64,32 @@ def bare(advice: Advice) -> dict[str, Any]:
 
 
 def test_the_command_answers_in_one_line(dprune: Callable[..., CommandResult], tmp_path: Path) -> None:
-    answer = dprune("advise", "--tolerance", "50", *FAST)
-    assert answer.code == 0, answer.err
-    price, *_ = answer.err.splitlines()
+    command = dprune("advise", "--tolerance", "50", *FAST)
+    assert command.code == 0, command.err
+    price, *_ = command.err.splitlines()
     assert "143 of 1,438 training samples are held out" in price
     assert "trainings" in price
-    (line,) = answer.out.splitlines()
+    (line,) = command.out.splitlines()
     assert "to stay within 50 points of the " in line
     assert "80% interval" in line
     file = tmp_path / line.rpartition(": ")[2]
-    outcome = json.loads(file.read_text())
-    assert f"keep {outcome['fraction']:g} of 1,438 = {outcome['kept']:,} samples" in line
-    assert outcome["low"] <= outcome["fraction"] <= (outcome["high"] or 1)
-    assert (outcome["tolerance"], outcome["kd_weight"], outcome["num_holdout"]) == (50, 0.9, 143)
-    assert len(outcome["pilots"]) >= 3
-    student = dprune("train", "--fraction", outcome["fraction"], "--kd-weight", "0.9", *FAST)
-    assert f"keeping {outcome['kept']:,} of 1,438" in student.out, "the fraction is one that train takes"
+    advice_json = json.loads(file.read_text())
+    assert f"keep {advice_json['fraction']:g} of 1,438 = {advice_json['kept']:,} samples" in line
+    assert advice_json["low"] <= advice_json["fraction"] <= (advice_json["high"] or 1)
+    assert (advice_json["tolerance"], advice_json["kd_weight"], advice_json["num_holdout"]) == (50, 0.9, 143)
+    assert len(advice_json["pilots"]) >= 3
+    student = dprune("train", "--fraction", advice_json["fraction"], "--kd-weight", "0.9", *FAST)
+    assert f"keeping {advice_json['kept']:,} of 1,438" in student.out, "the fraction is one that train takes"
 
 
 def test_no_training_on_the_test_set_or_the_holdout(
     digits: Dataset, make_context: MakeContext, trained: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, roles = Context.loader, []
+    original, roles = Context.loader, []
 
     def watched(self: Context, role: str) -> Loader:
         roles.append(role)
-        return real(self, role)
+        return original(self, role)
 
     monkeypatch.setattr(Context, "loader", watched)
     context = make_context(digits, *TINY, "train.epochs=2")  # a teacher unlike the reference
@@ -117,9 +117,9 @@ def test_another_tolerance_uses_the_pilots_that_are_there(
     context = make_context(digits, *TINY)
     first = advise(context, 30.0)
     count = len(trained)
-    again = advise(context, "30")
+    repeated = advise(context, "30")
     assert len(trained) == count
-    assert (again.folder, again.text) == (first.folder, first.text)
+    assert (repeated.folder, repeated.text) == (first.folder, first.text)
     advise(context, 60.0)
     names = [name for name, _ in trained]
     assert len(set(names)) == len(names), "nothing is trained twice"
@@ -130,14 +130,14 @@ def test_an_advice_that_was_killed_goes_on_and_ends_the_same(
     digits: Dataset, make_context: MakeContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     context = make_context(digits, *TINY)
-    complete = advise(context, 30.0, out=tmp_path / "whole")
-    real = trainer.Trainer
+    uninterrupted = advise(context, 30.0, out=tmp_path / "whole")
+    original = trainer.Trainer
 
     def kill_in(name: str) -> None:
-        def killed(*words: Any, **options: Any) -> Any:
+        def killed(*arguments: Any, **options: Any) -> Any:
             if options["description"] == name:
                 raise KeyboardInterrupt
-            return real(*words, **options)
+            return original(*arguments, **options)
 
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
             patch.setattr(pilots_module, "Trainer", killed)
@@ -147,7 +147,7 @@ def test_an_advice_that_was_killed_goes_on_and_ends_the_same(
     kill_in("reference")
     kill_in("pilot-0.1-0")
     kill_in("pilot-0.2-0")
-    assert bare(advise(context, 30.0, out=tmp_path / "stopped")) == bare(complete)
+    assert bare(advise(context, 30.0, out=tmp_path / "stopped")) == bare(uninterrupted)
 
 
 def test_pilots_of_a_scorer_keep_what_it_ranks_first(digits: Dataset, make_context: MakeContext, trained: list[Any]) -> None:
@@ -169,26 +169,26 @@ def test_a_given_teacher_is_used_and_its_leakage_is_corrected(
     digits: Dataset, make_context: MakeContext, trained: list[Any], tmp_path: Path
 ) -> None:
     teacher = teach(make_context(digits, *TINY, "teacher.epochs=8"), out=tmp_path / "teacher")
-    outcome = record(advise(make_context(digits, *TINY), 60.0, teacher=teacher))
+    advice_json = record(advise(make_context(digits, *TINY), 60.0, teacher=teacher))
     assert "teacher" not in [name for name, _ in trained]
-    assert outcome["teacher"][0]["folder"] == str(teacher.folder)
-    assert outcome["leakage_correction"] > 0
-    accuracy = outcome["reference"]["accuracy"] + outcome["leakage_correction"] / LEAKAGE_SHARE
+    assert advice_json["teacher"][0]["folder"] == str(teacher.folder)
+    assert advice_json["leakage_correction"] > 0
+    accuracy = advice_json["reference"]["accuracy"] + advice_json["leakage_correction"] / LEAKAGE_SHARE
     assert accuracy == pytest.approx(round(accuracy / 100 * 143) / 143 * 100, abs=0.01)
 
 
 def test_what_nothing_reaches_is_an_answer(dprune: Callable[..., CommandResult], monkeypatch: pytest.MonkeyPatch) -> None:
-    real = pilots_module.PilotRunner.pilot
+    original = pilots_module.PilotRunner.pilot
 
     def poor(self: Any, pilot: Any) -> Any:
-        result = real(self, pilot)
+        result = original(self, pilot)
         correct = result.correct & (np.arange(143) % 2 == 0)  # half of what it got right
         return dataclasses.replace(result, correct=correct, accuracy=100 * float(correct.mean()))
 
     monkeypatch.setattr(pilots_module.PilotRunner, "pilot", poor)
-    answer = dprune("advise", "--tolerance", "0.5", *FAST)
-    assert answer.code == 0, answer.err
-    (line,) = answer.out.splitlines()
+    command = dprune("advise", "--tolerance", "0.5", *FAST)
+    assert command.code == 0, command.err
+    (line,) = command.out.splitlines()
     assert "no fraction below 0.95 stays within 0.5 points" in line
     assert "points below it" in line
 
@@ -235,11 +235,11 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("words", "message"), BAD, ids=lambda v: "-".join(v) if isinstance(v, list) else "")
+@pytest.mark.parametrize(("arguments", "message"), BAD, ids=lambda v: "-".join(v) if isinstance(v, list) else "")
 def test_bad_input_is_one_line_and_writes_nothing(
-    expect_refusal: Callable[..., str], words: list[str], message: str
+    expect_refusal: Callable[..., str], arguments: list[str], message: str
 ) -> None:
-    assert message in expect_refusal("advise", *FAST, *words)
+    assert message in expect_refusal("advise", *FAST, *arguments)
 
 
 def test_a_dataset_too_small_for_a_holdout_is_refused(

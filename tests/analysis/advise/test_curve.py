@@ -44,8 +44,8 @@ def test_it_finds_the_fraction_that_was_put_in() -> None:
 def test_four_intervals_in_five_hold_the_truth(tolerance: float) -> None:
     trials = 60
     bounds = [interval(fit_curve(measured(seed), tolerance).crossing(tolerance)) for seed in range(trials)]
-    held = sum(low <= truth(tolerance) <= high for _, low, high in bounds)
-    assert 0.65 * trials <= held <= 0.98 * trials
+    num_inside = sum(low <= truth(tolerance) <= high for _, low, high in bounds)
+    assert 0.65 * trials <= num_inside <= 0.98 * trials
     above = sum(fraction > truth(tolerance) for fraction, _, _ in bounds)
     assert 0.25 * trials <= above <= 0.75 * trials, "the fraction is no more often too large than too small"
 
@@ -83,17 +83,17 @@ def test_a_floor_above_the_tolerance_is_never_crossed() -> None:
 
 def test_the_same_results_give_the_same_bits_in_any_order() -> None:
     results = measured(4)
-    again = sorted_results(list(results.fractions[::-1]), list(results.pilots[::-1]), results.reference)
-    assert (fit_curve(results, 1.0).crossing(1.0) == fit_curve(again, 1.0).crossing(1.0)).all()
+    repeated = sorted_results(list(results.fractions[::-1]), list(results.pilots[::-1]), results.reference)
+    assert (fit_curve(results, 1.0).crossing(1.0) == fit_curve(repeated, 1.0).crossing(1.0)).all()
 
 
 def test_leakage_asks_for_more_samples_and_is_less_sure() -> None:
     results = measured(5)
     leaking = PilotResults(results.fractions, results.pilots, results.reference, leakage_correction=1.0)
     assert leaking.gaps == pytest.approx(results.gaps + 0.5)
-    plain, wary = (interval(fit_curve(m, 1.0).crossing(1.0)) for m in (results, leaking))
-    assert wary[0] > plain[0]
-    assert wary[2] / wary[1] > plain[2] / plain[1]
+    uncorrected, corrected = (interval(fit_curve(m, 1.0).crossing(1.0)) for m in (results, leaking))
+    assert corrected[0] > uncorrected[0]
+    assert corrected[2] / corrected[1] > uncorrected[2] / uncorrected[1]
 
 
 def test_the_answer_is_rounded_up_and_never_below_what_was_tried() -> None:
@@ -109,9 +109,9 @@ def test_the_answer_is_rounded_up_and_never_below_what_was_tried() -> None:
 
 def test_no_fraction_is_no_fraction_and_others_say_what_would_do() -> None:
     flat = sorted_results(FRACTIONS, [np.arange(5000) % 100 >= 20] * 5, np.arange(5000) % 100 >= 9)
-    answer = make_answer(flat, fit_curve(flat, 0.5), 0.5, 60_000, 0)
-    assert (answer.fraction, answer.kept, answer.high) == (None, None, None)
-    reached = [other.tolerance for other in answer.other_tolerances if other.fraction is not None]
+    result = make_answer(flat, fit_curve(flat, 0.5), 0.5, 60_000, 0)
+    assert (result.fraction, result.kept, result.high) == (None, None, None)
+    reached = [other.tolerance for other in result.other_tolerances if other.fraction is not None]
     assert 20.0 in reached
     assert not {0.25, 1.0, 2.0, 3.0} & set(reached)
 

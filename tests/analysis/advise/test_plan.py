@@ -34,9 +34,9 @@ def test_it_goes_up_until_the_answer_lies_between_pilots(tolerance: float, seed:
     assert [fraction for fraction, _ in pilots[:3]] == list(FRACTION_LADDER[:3])
     fractions = sorted(float(fraction) for fraction, _ in pilots)
     curve = fit_curve(measured(seed, fractions=tuple(fractions)), tolerance)
-    answer = interval(curve.crossing(tolerance))[0]
-    assert fractions[0] <= answer
-    assert sum(fractions) <= 7 * answer + 1, "the price goes with the answer"
+    best_fraction = interval(curve.crossing(tolerance))[0]
+    assert fractions[0] <= best_fraction
+    assert sum(fractions) <= 7 * best_fraction + 1, "the price goes with the answer"
 
 
 def test_a_generous_tolerance_goes_down() -> None:

@@ -71,10 +71,10 @@ def test_views_equal_the_slow_reference(
 @settings(deadline=None, max_examples=60)
 def test_a_sample_looks_the_same_in_every_batch(ids: list[int], size: int, epoch: int) -> None:
     views, images = bound(EVERYTHING), pictures(40)
-    alone = views.apply(torch.from_numpy(images), np.arange(40), epoch)
+    expected = views.apply(torch.from_numpy(images), np.arange(40), epoch)
     for start in range(0, len(ids), size):
         batch = np.array(ids[start : start + size])
-        assert torch.equal(views.apply(torch.from_numpy(images[batch]), batch, epoch), alone[batch])
+        assert torch.equal(views.apply(torch.from_numpy(images[batch]), batch, epoch), expected[batch])
 
 
 def look(policy: AugmentPolicy, epoch: int) -> torch.Tensor:
@@ -83,8 +83,8 @@ def look(policy: AugmentPolicy, epoch: int) -> torch.Tensor:
 
 def test_views_come_round_after_v_epochs_and_not_before() -> None:
     looks = [look(EVERYTHING, epoch) for epoch in range(9)]
-    for epoch, seen in enumerate(looks):
-        assert torch.equal(seen, looks[epoch % 4])
+    for epoch, images in enumerate(looks):
+        assert torch.equal(images, looks[epoch % 4])
     assert not any(torch.equal(looks[a], looks[b]) for a in range(4) for b in range(a))
 
 
@@ -103,10 +103,10 @@ def test_torch_and_numpy_seeds_change_nothing() -> None:
 def test_no_augmentation_is_plain_normalisation() -> None:
     images = pictures(10)
     views = bound(AugmentPolicy(flip=False, crop=0, cutout=0))
-    seen = views.apply(torch.from_numpy(images), np.arange(10), 3)
-    assert torch.equal(seen, views.normalise(torch.from_numpy(images)))
-    plain = (images.astype(np.float32) - np.float32(MEAN)) / np.float32(STD)
-    np.testing.assert_array_equal(seen.numpy(), plain.transpose(0, 3, 1, 2))
+    augmented = views.apply(torch.from_numpy(images), np.arange(10), 3)
+    assert torch.equal(augmented, views.normalise(torch.from_numpy(images)))
+    expected = (images.astype(np.float32) - np.float32(MEAN)) / np.float32(STD)
+    np.testing.assert_array_equal(augmented.numpy(), expected.transpose(0, 3, 1, 2))
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -116,11 +116,11 @@ def test_no_augmentation_is_plain_normalisation() -> None:
 def test_output_is_float32_channels_last_and_the_input_stays(policy: AugmentPolicy, channels: int) -> None:
     images = torch.from_numpy(pictures(16, 6, 9, channels))
     before = images.clone()
-    for seen in (bound(policy, channels).apply(images, np.arange(16), 0), bound(policy, channels).normalise(images)):
-        assert seen.dtype == torch.float32
-        assert seen.shape == (16, channels, 6, 9)
-        assert seen.is_contiguous(memory_format=torch.channels_last)
-        seen.fill_(7.0)
+    for augmented in (bound(policy, channels).apply(images, np.arange(16), 0), bound(policy, channels).normalise(images)):
+        assert augmented.dtype == torch.float32
+        assert augmented.shape == (16, channels, 6, 9)
+        assert augmented.is_contiguous(memory_format=torch.channels_last)
+        augmented.fill_(7.0)
     assert torch.equal(images, before)
 
 
@@ -140,22 +140,22 @@ def test_a_batch_that_is_not_contiguous_is_seen_the_same() -> None:
 
 def test_half_are_flipped_and_offsets_are_uniform_and_independent() -> None:
     views = bound(AugmentPolicy(flip=True, crop=4, cutout=5, seed=1))
-    drawn = np.concatenate([views.sample_params(np.arange(20_000), view, 28, 32) for view in range(4)])
+    params = np.concatenate([views.sample_params(np.arange(20_000), view, 28, 32) for view in range(4)])
     for column, limit in enumerate((9, 9, 2, 28, 32)):
-        seen = np.bincount(drawn[:, column], minlength=limit)
-        assert len(seen) == limit
-        expected = len(drawn) / limit
-        chi_square = float(((seen - expected) ** 2 / expected).sum())
+        counts = np.bincount(params[:, column], minlength=limit)
+        assert len(counts) == limit
+        expected = len(params) / limit
+        chi_square = float(((counts - expected) ** 2 / expected).sum())
         assert chi_square < (limit - 1) + 6 * (2 * (limit - 1)) ** 0.5
-    correlations = np.corrcoef(drawn.T) - np.eye(5)
+    correlations = np.corrcoef(params.T) - np.eye(5)
     assert np.abs(correlations).max() < 0.02
 
 
 def test_draws_are_pinned() -> None:
     """Soft-label caches made by earlier versions rest on these numbers."""
     ids = np.array([0, 1, 2, 49_999, 2**40])
-    drawn = bound(AugmentPolicy(cutout=3, seed=7)).sample_params(ids, 3, 28, 32)
-    assert drawn.tolist() == [[5, 8, 0, 25, 19], [5, 5, 1, 22, 19], [4, 3, 0, 8, 14], [8, 7, 1, 16, 19], [3, 4, 1, 9, 2]]
+    params = bound(AugmentPolicy(cutout=3, seed=7)).sample_params(ids, 3, 28, 32)
+    assert params.tolist() == [[5, 8, 0, 25, 19], [5, 5, 1, 22, 19], [4, 3, 0, 8, 14], [8, 7, 1, 16, 19], [3, 4, 1, 9, 2]]
 
 
 def test_without_a_cutout_its_centre_is_not_drawn_and_the_rest_is_as_ever() -> None:
@@ -184,6 +184,6 @@ def test_impossible_policies_are_refused(wrong: dict[str, int]) -> None:
 @pytest.mark.parametrize("policy", [EVERYTHING, AugmentPolicy(), AugmentPolicy(crop=0)])
 def test_a_gpu_gives_the_same_bits(policy: AugmentPolicy) -> None:
     images, ids = torch.from_numpy(pictures(100, 32, 32)), np.arange(100)
-    here = bound(policy).apply(images, ids, 2)
-    there = bound(policy).apply(images.cuda(), ids, 2)
-    assert torch.equal(there.cpu(), here)
+    on_cpu = bound(policy).apply(images, ids, 2)
+    on_gpu = bound(policy).apply(images.cuda(), ids, 2)
+    assert torch.equal(on_gpu.cpu(), on_cpu)

@@ -69,40 +69,40 @@ def test_boxes_lie_in_the_picture(
 def uniform(values: NDArray[np.float64], parts: int = 20) -> bool:
     """Whether numbers in 0..1 fall evenly into `parts` (chi-square, six standard deviations)."""
     expected = len(values) / parts
-    seen = np.histogram(values, parts, (0, 1))[0]
-    return float(((seen - expected) ** 2 / expected).sum()) < (parts - 1) + 6 * (2 * (parts - 1)) ** 0.5
+    counts = np.histogram(values, parts, (0, 1))[0]
+    return float(((counts - expected) ** 2 / expected).sum()) < (parts - 1) + 6 * (2 * (parts - 1)) ** 0.5
 
 
 def test_areas_are_uniform_ratios_log_uniform_places_uniform_and_all_independent() -> None:
     side, (low, high), (narrow, wide) = 4000, (0.1, 0.5), (0.5, 1.8)  # every box fits, so none is drawn again
     top, left, tall, broad = boxes_of(AugmentPolicy(crop=0, scale=(low, high), ratio=(narrow, wide)), side, side, 40_000).T
-    drawn = np.stack([
+    boxes = np.stack([
         (tall * broad / side**2 - low) / (high - low),
         np.log(broad / tall / narrow) / math.log(wide / narrow),
         (top + 0.5) / (side - tall + 1),
         (left + 0.5) / (side - broad + 1),
     ])  # fmt: skip
-    for values in drawn:
+    for values in boxes:
         assert values.min() > -0.002
         assert values.max() < 1.002
         assert uniform(values.clip(0, 1))
-    assert np.abs(np.corrcoef(drawn) - np.eye(4)).max() < 0.02
+    assert np.abs(np.corrcoef(boxes) - np.eye(4)).max() < 0.02
 
 
 def test_every_view_and_every_seed_has_its_own_boxes_and_a_sample_s_is_the_same_in_every_batch() -> None:
     policy = AugmentPolicy(crop=0, scale=(0.08, 1.0))
-    complete = boxes_of(policy, 64, 64)
+    all_boxes = boxes_of(policy, 64, 64)
     some = np.array([7, 499, 7, 0])
-    assert (random_resized_boxes(some, policy, 0, 64, 64) == complete[some]).all()
+    assert (random_resized_boxes(some, policy, 0, 64, 64) == all_boxes[some]).all()
     for other in (boxes_of(policy, 64, 64, view=1), boxes_of(policy.replace(seed=1), 64, 64)):
-        assert (other != complete).any(1).mean() > 0.9
+        assert (other != all_boxes).any(1).mean() > 0.9
 
 
 def test_boxes_are_pinned() -> None:
     """Soft-label caches made by earlier versions rest on these numbers, and every machine must draw the same."""
     policy = AugmentPolicy(crop=0, seed=7, scale=(0.08, 1.0))
-    drawn = random_resized_boxes(np.array([0, 1, 2, 49_999, 2**40]), policy, 3, 256, 300)
-    assert drawn.tolist() == PINNED
+    boxes = random_resized_boxes(np.array([0, 1, 2, 49_999, 2**40]), policy, 3, 256, 300)
+    assert boxes.tolist() == PINNED
 
 
 PINNED = [[39, 46, 185, 240], [11, 71, 217, 170], [59, 96, 102, 110], [8, 14, 237, 284], [1, 25, 251, 210]]
@@ -117,7 +117,7 @@ def test_what_never_fits_becomes_the_largest_box_in_the_middle() -> None:
 
 
 @pytest.mark.parametrize(
-    ("length", "size", "places"),
+    ("length", "size", "positions"),
     [
         (2, 4, [0, 0.25, 0.75, 1]),
         (4, 2, [0.5, 2.5]),
@@ -126,20 +126,20 @@ def test_what_never_fits_becomes_the_largest_box_in_the_middle() -> None:
         (3, 2, [0.25, 1.75]),
     ],
 )
-def test_places_worked_out_by_hand(length: int, size: int, places: list[float]) -> None:
+def test_places_worked_out_by_hand(length: int, size: int, positions: list[float]) -> None:
     result = bilinear_weights(np.array([10]), np.array([length]), size)
-    assert (result.before + result.weight / ONE - 10).tolist() == [places]
+    assert (result.before + result.weight / ONE - 10).tolist() == [positions]
     assert (result.after == np.minimum(result.before + 1, 10 + length - 1)).all()
 
 
-def by_hand(pixels: list[list[int]], height: int, width: int, *where: int) -> list[list[int]]:
+def by_hand(pixels: list[list[int]], height: int, width: int, *box_values: int) -> list[list[int]]:
     image = torch.tensor(pixels, dtype=torch.uint8)[None, ..., None]
-    result = [resample(image, box(*where), height, width)]
+    actual = [resample(image, box(*box_values), height, width)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(crops, "resample_kernel", lambda: None)
-        result.append(resample(image, box(*where), height, width))
-    assert torch.equal(*result)
-    return result[0][0, ..., 0].tolist()
+        actual.append(resample(image, box(*box_values), height, width))
+    assert torch.equal(*actual)
+    return actual[0][0, ..., 0].tolist()
 
 
 def test_pixels_worked_out_by_hand() -> None:
@@ -175,11 +175,11 @@ def test_the_kernel_gives_the_bits_of_the_torch_operations(
 @pytest.mark.parametrize(("height", "width"), [(7, 9), (16, 16), (31, 40), (224, 224)])
 def test_it_is_bilinear_resampling(height: int, width: int) -> None:
     images, boxes = pictures(4), np.array([[0, 0, 16, 16], [2, 3, 9, 5], [15, 0, 1, 16], [4, 4, 12, 12]])
-    result = resample(images, boxes, height, width)
-    for image, (top, left, tall, broad), seen in zip(images, boxes.tolist(), result, strict=True):
+    resampled = resample(images, boxes, height, width)
+    for image, (top, left, tall, broad), actual in zip(images, boxes.tolist(), resampled, strict=True):
         part = image[top : top + tall, left : left + broad].permute(2, 0, 1)[None].float()
         exact = interpolate(part, (height, width), mode="bilinear", align_corners=False)[0].permute(1, 2, 0)
-        assert (seen - exact).abs().max() < 0.5 + 2 * 255 / ONE  # rounding of the result, and of two places
+        assert (actual - exact).abs().max() < 0.5 + 2 * 255 / ONE  # rounding of the result, and of two places
 
 
 def test_no_pictures_are_no_trouble() -> None:
@@ -198,13 +198,13 @@ def test_the_whole_picture_at_its_own_size_is_the_picture() -> None:
 def test_a_view_is_its_box_resampled_mirrored_and_normalised() -> None:
     images, ids = pictures(30, 20, 16), np.arange(30) * 7
     policy = RESIZED.replace(cutout=0)
-    seen = bound(policy).apply(images, ids, 6)
+    augmented = bound(policy).apply(images, ids, 6)
     expected = resample(images, random_resized_boxes(ids, policy, 2, 20, 16), 12, 12)
     flips = bound(policy).sample_params(ids, 2, 12, 12)[:, 2].astype(bool)
     expected[flips] = expected[flips].flip(2)
     assert flips.any()
-    assert torch.equal(seen, bound(AugmentPolicy()).normalise(expected))
-    holes = bound(RESIZED).apply(images, ids, 6) != seen
+    assert torch.equal(augmented, bound(AugmentPolicy()).normalise(expected))
+    holes = bound(RESIZED).apply(images, ids, 6) != augmented
     assert holes.any(1).flatten(1).sum(1).tolist() == [
         (min(12, d + 2) - max(0, d - 1)) * (min(12, r + 2) - max(0, r - 1))
         for d, r in bound(RESIZED).sample_params(ids, 2, 12, 12)[:, 3:].tolist()
@@ -217,17 +217,17 @@ def test_a_view_is_its_box_resampled_mirrored_and_normalised() -> None:
 def test_a_sample_looks_the_same_in_every_batch_and_by_torch(policy: AugmentPolicy) -> None:
     images, ids = pictures(40, 18, 15), np.arange(40)
     views_of = bound(policy)
-    complete = views_of.apply(images, ids, 5)
-    assert complete.shape[2:] == ((12, 12) if policy.size else (18, 15))
-    assert complete.is_contiguous(memory_format=torch.channels_last)
+    expected = views_of.apply(images, ids, 5)
+    assert expected.shape[2:] == ((12, 12) if policy.size else (18, 15))
+    assert expected.is_contiguous(memory_format=torch.channels_last)
     for part in np.array_split(np.random.default_rng(0).permutation(40), 7):
-        assert torch.equal(views_of.apply(images[part], part, 5), complete[part])
-    assert torch.equal(views_of.apply(images, ids, 9), complete)  # four views, then the first again
-    assert not torch.equal(views_of.apply(images, ids, 6), complete)
+        assert torch.equal(views_of.apply(images[part], part, 5), expected[part])
+    assert torch.equal(views_of.apply(images, ids, 9), expected)  # four views, then the first again
+    assert not torch.equal(views_of.apply(images, ids, 6), expected)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(crops, "resample_kernel", lambda: None)
         patch.setattr(augmentation, "augment_kernel", lambda: None)
-        assert torch.equal(views_of.apply(images, ids, 5), complete)
+        assert torch.equal(views_of.apply(images, ids, 5), expected)
 
 
 @pytest.mark.parametrize("policy", [RESIZED, AugmentPolicy(size=12), AugmentPolicy(crop=0, size=12)])
@@ -239,8 +239,8 @@ def test_evaluation_sees_the_middle(policy: AugmentPolicy) -> None:
 
 def test_without_scale_the_middle_is_cropped_and_mirrored_as_a_picture_of_its_own() -> None:
     images, ids = pictures(20, 17, 20), np.arange(20)
-    seen = bound(AugmentPolicy(crop=3, size=12)).apply(images, ids, 1)
-    assert torch.equal(seen, bound(AugmentPolicy(crop=3)).apply(images[:, 2:14, 4:16], ids, 1))
+    augmented = bound(AugmentPolicy(crop=3, size=12)).apply(images, ids, 1)
+    assert torch.equal(augmented, bound(AugmentPolicy(crop=3)).apply(images[:, 2:14, 4:16], ids, 1))
 
 
 def test_mixed_views_have_the_size_of_the_views() -> None:
@@ -250,8 +250,8 @@ def test_mixed_views_have_the_size_of_the_views() -> None:
     (batch, seen), *_ = mixed.read(loader, [np.arange(60)], 0)
     assert seen.shape == (60, 3, 12, 12)
     assert mixed.cutmix is not None
-    drawn = mixed.cutmix.sample_params(np.arange(60), 0)
-    top, bottom, left, right = drawn.boxes(12, 12).T
+    params = mixed.cutmix.sample_params(np.arange(60), 0)
+    top, bottom, left, right = params.boxes(12, 12).T
     covered = (bottom - top) * (right - left)
     assert batch.mixed is not None
     np.testing.assert_allclose(batch.mixed.lam.numpy(), 1 - covered / 144, atol=1e-6)
@@ -262,16 +262,16 @@ def test_mixed_views_have_the_size_of_the_views() -> None:
 def test_whoever_loads_them_the_views_are_the_same() -> None:
     split, ids = make_dataset(70, side=16).train, np.arange(70)
     orders = (training_batches(ids, 16, 0, 0), training_batches(ids, 33, 5, 1))
-    result = [
-        torch.cat([seen for _, seen in bound(RESIZED).read(loader, order, 3)])[np.argsort(np.concatenate(order))]
+    views_by_loader = [
+        torch.cat([images for _, images in bound(RESIZED).read(loader, order, 3)])[np.argsort(np.concatenate(order))]
         for loader in (InMemoryLoader(split, CPU), MmapLoader(split, CPU))
         for order in orders
     ]
-    assert all(torch.equal(item, result[0]) for item in result)
+    assert all(torch.equal(item, views_by_loader[0]) for item in views_by_loader)
 
 
 @pytest.mark.parametrize(
-    ("wrong", "named"),
+    ("wrong", "message"),
     [
         ({"size": -1}, "size lies in"),
         ({"crop": 0, "scale": (0.5,)}, "scale is"),
@@ -287,8 +287,8 @@ def test_whoever_loads_them_the_views_are_the_same() -> None:
         ({"crop": 4, "scale": (0.1, 1.0)}, "scale and crop do not go together"),
     ],
 )
-def test_impossible_policies_are_refused(wrong: dict[str, object], named: str) -> None:
-    with pytest.raises(InvalidValue, match=named):
+def test_impossible_policies_are_refused(wrong: dict[str, object], message: str) -> None:
+    with pytest.raises(InvalidValue, match=message):
         AugmentPolicy(**wrong)  # type: ignore[arg-type]
 
 
@@ -355,13 +355,13 @@ SETTINGS = [
 
 def test_a_folder_of_many_sizes_goes_through_training(dprune: Callable[..., CommandResult], tmp_path: Path) -> None:
     make_image_folder(tmp_path / "pets", 30, 6)
-    words = [word for change in SETTINGS for word in ("--set", change)]
-    first = dprune("train", *WORDS, "--scorer", "random", "--kd-weight", "0.5", *words, "--out", "run")
+    arguments = [word for change in SETTINGS for word in ("--set", change)]
+    first = dprune("train", *WORDS, "--scorer", "random", "--kd-weight", "0.5", *arguments, "--out", "run")
     assert first.code == 0, first.err
     assert "jpg80" in first.err
     assert not list(tmp_path.rglob("*.beton"))  # the pictures are there once
-    again = dprune("train", "--recipe", "run/config.toml", "--scorer", "random", "--fraction", "0.5", "--out", "again")
-    assert again.code == 0, again.err
+    repeated = dprune("train", "--recipe", "run/config.toml", "--scorer", "random", "--fraction", "0.5", "--out", "again")
+    assert repeated.code == 0, repeated.err
     assert (tmp_path / "run/model.safetensors").read_bytes() == (tmp_path / "again/model.safetensors").read_bytes()
     assert (
         'data = "' + str(tmp_path / "pets") + '?image-size=20&image-format=jpg:80"'
@@ -370,7 +370,7 @@ def test_a_folder_of_many_sizes_goes_through_training(dprune: Callable[..., Comm
 
 
 @pytest.mark.parametrize(
-    ("change", "named"),
+    ("change", "message"),
     [
         ("views.size=21", "views.size is 21, but the images are 20x20"),
         ("views.scale=[0.5,2.0]", "views.scale"),
@@ -380,15 +380,15 @@ def test_a_folder_of_many_sizes_goes_through_training(dprune: Callable[..., Comm
     ],
 )
 def test_a_policy_that_cannot_be_is_refused_in_one_line(
-    expect_refusal: Callable[..., str], tmp_path: Path, change: str, named: str
+    expect_refusal: Callable[..., str], tmp_path: Path, change: str, message: str
 ) -> None:
     make_image_folder(tmp_path / "pets")
-    assert named in expect_refusal("train", *WORDS, "--set", change)
+    assert message in expect_refusal("train", *WORDS, "--set", change)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 @pytest.mark.parametrize("policy", [RESIZED, AugmentPolicy(size=12)])
 def test_a_gpu_gives_the_same_bits(policy: AugmentPolicy) -> None:
     images, ids = pictures(100, 40, 33), np.arange(100)
-    here = bound(policy).apply(images, ids, 2)
-    assert torch.equal(bound(policy).apply(images.cuda(), ids, 2).cpu(), here)
+    on_cpu = bound(policy).apply(images, ids, 2)
+    assert torch.equal(bound(policy).apply(images.cuda(), ids, 2).cpu(), on_cpu)

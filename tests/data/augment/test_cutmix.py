@@ -57,34 +57,34 @@ def test_mixed_views_equal_the_slow_reference(cutmix: float, epoch: int, ids: li
     views, loader = views_of(cutmix), loader_of()
     mixture = views.cutmix
     assert mixture is not None
-    batch, seen = look(views, ids, epoch)
+    batch, augmented = look(views, ids, epoch)
     assert batch.mixed is not None
-    assert seen.is_contiguous(memory_format=torch.channels_last)
-    every = next(loader.read([np.arange(COUNT)]))
-    alone = views.apply(every.images, every.ids, epoch)
+    assert augmented.is_contiguous(memory_format=torch.channels_last)
+    batch_of_all = next(loader.read([np.arange(COUNT)]))
+    unmixed = views.apply(batch_of_all.images, batch_of_all.ids, epoch)
     for row, sample in enumerate(ids):
         one, number = np.array([sample]), views.view_index(epoch)
         draws = mixture.sample_params(one, number)
-        expected, other, share = alone[sample].clone(), int(every.labels[sample]), 1.0
+        expected, other, share = unmixed[sample].clone(), int(batch_of_all.labels[sample]), 1.0
         if draws.mixed[0]:
             partner = int(draws.partners[0])
             assert partner in KEPT
             top, bottom, left, right = draws.boxes(7, 9)[0].tolist()
-            expected[:, top:bottom, left:right] = alone[partner][:, top:bottom, left:right]
-            other, share = int(every.labels[partner]), 1 - (bottom - top) * (right - left) / 63
-        assert torch.equal(seen[row], expected)
+            expected[:, top:bottom, left:right] = unmixed[partner][:, top:bottom, left:right]
+            other, share = int(batch_of_all.labels[partner]), 1 - (bottom - top) * (right - left) / 63
+        assert torch.equal(augmented[row], expected)
         assert int(batch.mixed.targets_b[row]) == other
         assert float(batch.mixed.lam[row]) == pytest.approx(share)
-        assert int(batch.labels[row]) == int(every.labels[sample])
-        assert torch.equal(batch.images[row], every.images[sample])
+        assert int(batch.labels[row]) == int(batch_of_all.labels[sample])
+        assert torch.equal(batch.images[row], batch_of_all.images[sample])
 
 
 def test_a_sample_looks_the_same_in_every_batch() -> None:
     views = views_of()
-    together, alone = look(views, KEPT), [look(views, [sample]) for sample in KEPT]
-    assert torch.equal(together[1], torch.cat([seen for _, seen in alone]))
+    batch_views, single_views = look(views, KEPT), [look(views, [sample]) for sample in KEPT]
+    assert torch.equal(batch_views[1], torch.cat([images for _, images in single_views]))
     parts = list(views.read(loader_of(), [KEPT[:7], KEPT[7:8], KEPT[8:]], 1))
-    assert torch.equal(together[1], torch.cat([seen for _, seen in parts]))
+    assert torch.equal(batch_views[1], torch.cat([images for _, images in parts]))
     assert [batch.ids.tolist() for batch, _ in parts] == [KEPT[:7].tolist(), KEPT[7:8].tolist(), KEPT[8:].tolist()]
 
 
@@ -100,11 +100,11 @@ def test_views_come_round_after_v_epochs_and_another_subset_mixes_otherwise() ->
 
 
 def test_nothing_is_mixed_by_default_and_bits_stay() -> None:
-    plain = views_of(0.0)
-    assert plain.cutmix is None
-    batch, seen = look(plain, KEPT)
+    unmixed = views_of(0.0)
+    assert unmixed.cutmix is None
+    batch, augmented = look(unmixed, KEPT)
     assert batch.mixed is None
-    assert torch.equal(seen, plain.apply(batch.images, KEPT, 1))
+    assert torch.equal(augmented, unmixed.apply(batch.images, KEPT, 1))
 
 
 def test_as_many_are_mixed_as_asked_and_the_covered_area_is_spread_out() -> None:
@@ -155,9 +155,9 @@ def test_the_loss_of_a_mixed_picture_has_both_labels_by_their_share() -> None:
             return teacher
 
     for trust in (False, True):
-        alone = DistillationLoss(Fixed(), 1.0, 4.0, confidence_weighting=trust)(logits, batch, 0).total
+        unmixed_loss = DistillationLoss(Fixed(), 1.0, 4.0, confidence_weighting=trust)(logits, batch, 0).total
         mostly = DistillationLoss(Fixed(), 0.999999, 4.0, confidence_weighting=trust)(logits, batch, 0).total
-        assert float(alone) == pytest.approx(float(mostly), rel=1e-4)
+        assert float(unmixed_loss) == pytest.approx(float(mostly), rel=1e-4)
 
 
 def test_soft_labels_of_mixed_views_are_of_the_mixed_picture_and_of_one_subset(
@@ -185,31 +185,33 @@ def test_soft_labels_of_mixed_views_are_of_the_mixed_picture_and_of_one_subset(
 def test_a_student_with_mixed_views_is_reproducible_and_shares_its_teacher(
     make_context: MakeContext, small_dataset: Dataset
 ) -> None:
-    plain = train(make_context(small_dataset), fraction=0.5, kd_weight=0.9)
+    unmixed = train(make_context(small_dataset), fraction=0.5, kd_weight=0.9)
     mixed = train(make_context(small_dataset, "cutmix.prob=1.0"), fraction=0.5, kd_weight=0.9)
-    assert mixed.folder != plain.folder
-    assert mixed.result.teacher == plain.result.teacher
+    assert mixed.folder != unmixed.folder
+    assert mixed.result.teacher == unmixed.result.teacher
     assert mixed.result.soft_labels_computed > 0
-    again = train(
+    repeated = train(
         make_context(small_dataset, "cutmix.prob=1.0"), fraction=0.5, kd_weight=0.9, out=mixed.folder.parent / "again"
     )
-    weights = [(run.folder / "model.safetensors").read_bytes() for run in (mixed, again, plain)]
+    weights = [(run.folder / "model.safetensors").read_bytes() for run in (mixed, repeated, unmixed)]
     assert weights[0] == weights[1] != weights[2]
     assert "prob = 1.0" in (mixed.folder / "config.toml").read_text()
-    assert "[cutmix]" not in (plain.folder / "config.toml").read_text()
+    assert "[cutmix]" not in (unmixed.folder / "config.toml").read_text()
 
 
 def test_a_bad_share_ends_in_one_line(dprune: Callable[..., Any], tmp_path: Path) -> None:
-    answer = dprune("train", "--fraction", "0.5", "--kd-weight", "0", "--set", "cutmix.prob=2")
-    assert answer.code == 2
-    assert "cutmix.prob" in answer.err
-    assert answer.err.strip().count("\n") == 0
+    command = dprune("train", "--fraction", "0.5", "--kd-weight", "0", "--set", "cutmix.prob=2")
+    assert command.code == 2
+    assert "cutmix.prob" in command.err
+    assert command.err.strip().count("\n") == 0
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 def test_a_gpu_gives_the_same_bits() -> None:
     rng = np.random.default_rng(0)
     split = Split(rng.integers(0, 256, (COUNT, 7, 9, 2)).astype(np.uint8), rng.integers(0, 5, COUNT))
-    there = InMemoryLoader(split, torch.device("cuda"))
-    for (_, here), (_, far) in zip(views_of().read(loader_of(), [KEPT], 2), views_of().read(there, [KEPT], 2), strict=True):
-        assert torch.equal(here, far.cpu())
+    gpu_loader = InMemoryLoader(split, torch.device("cuda"))
+    for (_, on_cpu), (_, on_gpu) in zip(
+        views_of().read(loader_of(), [KEPT], 2), views_of().read(gpu_loader, [KEPT], 2), strict=True
+    ):
+        assert torch.equal(on_cpu, on_gpu.cpu())

@@ -70,14 +70,14 @@ def test_boxes_are_pasted_as_by_the_torch_operations(shape: tuple[int, int, int,
     rng = np.random.default_rng(seed)
     count = int(rng.integers(0, shape[0] + 1))
     pictures = (torch.from_numpy(rng.normal(size=(n, *shape[1:])).astype(np.float32)) for n in (shape[0], count))
-    (seen, others), rows = (p.permute(0, 3, 1, 2) for p in pictures), np.sort(rng.permutation(shape[0])[:count])
+    (images, others), rows = (p.permute(0, 3, 1, 2) for p in pictures), np.sort(rng.permutation(shape[0])[:count])
     ends = [np.sort(rng.integers(0, length + 1, (count, 2)), axis=1) for length in shape[1:3]]
-    boxes, reference = np.concatenate(ends, axis=1), seen.clone()
-    mixing.paste(seen, others, rows, boxes)
+    boxes, reference = np.concatenate(ends, axis=1), images.clone()
+    mixing.paste(images, others, rows, boxes)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(mixing, "paste_kernel", lambda: None)
         mixing.paste(reference, others, rows, boxes)
-    assert torch.equal(seen, reference)
+    assert torch.equal(images, reference)
 
 
 def test_without_numba_torch_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,12 +91,12 @@ def test_without_numba_torch_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_where_numba_may_not_write_the_kernel_is_compiled_without_a_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     import numba
 
-    real = numba.njit
+    original = numba.njit
 
     def no_cache(function: object, *, cache: bool = False, **options: object) -> object:
         if cache:
             raise RuntimeError("cannot cache function: no locator available")
-        return real(function, **options)
+        return original(function, **options)
 
     monkeypatch.setattr(numba, "njit", no_cache)
     assert fused.augment_kernel.__wrapped__() is not None

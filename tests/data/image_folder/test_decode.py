@@ -29,9 +29,9 @@ def two_halves(width: int, height: int) -> Image.Image:
 
 def test_a_picture_of_the_right_size_is_what_it_was() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3)).astype(np.uint8)
-    result = decode(encoded(Image.fromarray(pixels)), 16)
-    assert result.dtype == np.uint8
-    np.testing.assert_array_equal(result, pixels)
+    decoded = decode(encoded(Image.fromarray(pixels)), 16)
+    assert decoded.dtype == np.uint8
+    np.testing.assert_array_equal(decoded, pixels)
 
 
 @pytest.mark.parametrize(("width", "height"), [(40, 16), (16, 40)])
@@ -43,9 +43,9 @@ def test_the_middle_is_cut_out(width: int, height: int) -> None:
 
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (1, 700), (33, 64), (500, 400)])
 def test_any_size_comes_out_as_one_size(width: int, height: int) -> None:
-    result = decode(encoded(Image.new("RGB", (width, height), RED)), 24)
-    assert result.shape == (24, 24, 3)
-    assert (result == RED).all()
+    pixels = decode(encoded(Image.new("RGB", (width, height), RED)), 24)
+    assert pixels.shape == (24, 24, 3)
+    assert (pixels == RED).all()
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -65,39 +65,39 @@ def test_what_exif_says_of_turning_is_done(orientation: int) -> None:
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data:UserWarning")
 def test_broken_exif_does_no_harm() -> None:
-    result = decode(encoded(Image.new("RGB", (8, 8), RED), "jpeg", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\xff\xff\xff"), 8)
-    assert np.abs(result.astype(int) - RED).max() < 6
+    pixels = decode(encoded(Image.new("RGB", (8, 8), RED), "jpeg", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\xff\xff\xff"), 8)
+    assert np.abs(pixels.astype(int) - RED).max() < 6
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK", "YCbCr", "RGBA", "LA", "I;16", "I"])
 def test_every_mode_becomes_rgb(mode: str) -> None:
     ramp = np.tile(np.linspace(0, 255, 16).round().astype(np.uint8), (16, 1))
-    wanted = np.repeat(ramp[..., None], 3, -1)
+    expected = np.repeat(ramp[..., None], 3, -1)
     if mode in ("I;16", "I"):
         image = Image.fromarray(ramp.astype(np.uint16 if mode == "I;16" else np.int32) * 257)
         assert image.mode == mode
     elif mode == "1":
-        wanted = np.where(wanted > 127, 255, 0).astype(np.uint8)
+        expected = np.where(expected > 127, 255, 0).astype(np.uint8)
         image = Image.fromarray(ramp).point(lambda value: 255 * (value > 127), "1")
     else:
-        image = Image.fromarray(wanted if mode in ("CMYK", "YCbCr", "RGBA") else ramp).convert(mode)
-    result = decode(encoded(image, "tiff" if mode in ("CMYK", "YCbCr", "I") else "png"), 16)
-    assert np.abs(result.astype(int) - wanted).max() <= 2
+        image = Image.fromarray(expected if mode in ("CMYK", "YCbCr", "RGBA") else ramp).convert(mode)
+    pixels = decode(encoded(image, "tiff" if mode in ("CMYK", "YCbCr", "I") else "png"), 16)
+    assert np.abs(pixels.astype(int) - expected).max() <= 2
 
 
 def test_transparent_parts_are_white() -> None:
     image = two_halves(8, 8).convert("RGBA")
     image.paste((7, 7, 7, 0), (0, 0, 4, 8))
     for kind in ("png", "webp"):
-        result = decode(encoded(image, kind, lossless=True), 8)
-        assert (result[:, :4] == 255).all()
-        assert (result[:, 4:] == GREEN).all()
+        pixels = decode(encoded(image, kind, lossless=True), 8)
+        assert (pixels[:, :4] == 255).all()
+        assert (pixels[:, 4:] == GREEN).all()
     palette = Image.new("P", (8, 8), 0)
     palette.putpalette([9, 9, 9, 0, 0, 250])
     palette.paste(1, (4, 0, 8, 8))
-    result = decode(encoded(palette, "gif", transparency=0), 8)
-    assert (result[:, :4] == 255).all()
-    assert (result[:, 4:] == (0, 0, 250)).all()
+    pixels = decode(encoded(palette, "gif", transparency=0), 8)
+    assert (pixels[:, :4] == 255).all()
+    assert (pixels[:, 4:] == (0, 0, 250)).all()
 
 
 def test_of_several_frames_the_first_is_taken() -> None:
@@ -107,13 +107,13 @@ def test_of_several_frames_the_first_is_taken() -> None:
 
 
 def test_a_large_jpeg_keeps_its_picture_when_it_is_decoded_at_a_fraction() -> None:
-    result = decode(encoded(two_halves(1200, 1000), "jpeg", quality=95), 20).astype(int)
-    assert np.abs(result[:, :9] - RED).max() < 8
-    assert np.abs(result[:, 11:] - GREEN).max() < 8
+    pixels = decode(encoded(two_halves(1200, 1000), "jpeg", quality=95), 20).astype(int)
+    assert np.abs(pixels[:, :9] - RED).max() < 8
+    assert np.abs(pixels[:, 11:] - GREEN).max() < 8
 
 
 @pytest.mark.parametrize(
-    ("content", "why"),
+    ("content", "reason"),
     [
         (b"", "empty"),
         (b"no picture", "not an image"),
@@ -123,8 +123,8 @@ def test_a_large_jpeg_keeps_its_picture_when_it_is_decoded_at_a_fraction() -> No
         (encoded(Image.fromarray(np.ones((8, 8), np.float32)), "tiff"), "floating-point"),
     ],
 )
-def test_what_is_no_picture_says_why_in_one_line(content: bytes, why: str) -> None:
-    with pytest.raises(CorruptImage, match=why) as caught:
+def test_what_is_no_picture_says_why_in_one_line(content: bytes, reason: str) -> None:
+    with pytest.raises(CorruptImage, match=reason) as error_info:
         decode(content, 8)
-    assert str(caught.value)
-    assert "\n" not in str(caught.value)
+    assert str(error_info.value)
+    assert "\n" not in str(error_info.value)

@@ -80,14 +80,14 @@ def test_a_folder_is_a_dataset(tmp_path: Path) -> None:
 def test_pictures_are_decoded_once_and_anew_when_they_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from datapruning.data.image_folder import decode_cache as module
 
-    decoded, real = [], module.decode
-    monkeypatch.setattr(module, "decode", lambda content, size: (decoded.append(size), real(content, size))[1])
+    decoded, original = [], module.decode
+    monkeypatch.setattr(module, "decode", lambda content, size: (decoded.append(size), original(content, size))[1])
     root = make_image_folder(tmp_path / "pets")
     first = opened(root, tmp_path / "runs")
-    again = opened(root, tmp_path / "runs")
+    repeated = opened(root, tmp_path / "runs")
     assert decoded == [8] * 32
-    assert again.fingerprint == first.fingerprint
-    np.testing.assert_array_equal(again.train.images, first.train.images)
+    assert repeated.fingerprint == first.fingerprint
+    np.testing.assert_array_equal(repeated.train.images, first.train.images)
     folder = next((tmp_path / "runs/cache").iterdir())
     assert (folder / "train.txt").read_text().split() == list(first.train_paths or ())
     write_image(root / "train/cats/1.png", BLUE)
@@ -119,11 +119,11 @@ def test_the_source_opens_the_same_dataset(tmp_path: Path, monkeypatch: pytest.M
 def test_holding_out_takes_the_share_of_each_class_and_the_others_stay() -> None:
     names = [f"class{label}/{number}.jpg" for label, count in ((0, 200), (1, 40), (2, 1)) for number in range(count)]
     labels = np.repeat([0, 1, 2], [200, 40, 1])
-    held = split_holdout(names, labels, 0.1)
-    assert np.bincount(labels[held], minlength=3).tolist() == [20, 4, 0]
-    assert split_holdout(names, labels, 0.2)[held].all()
+    holdout_ids = split_holdout(names, labels, 0.1)
+    assert np.bincount(labels[holdout_ids], minlength=3).tolist() == [20, 4, 0]
+    assert split_holdout(names, labels, 0.2)[holdout_ids].all()
     more = split_holdout([*names, "class2/new.jpg"], np.append(labels, 2), 0.1)
-    np.testing.assert_array_equal(more[:-1], held)
+    np.testing.assert_array_equal(more[:-1], holdout_ids)
     assert split_holdout(names, labels, 0.999).sum() == 199 + 39
 
 
@@ -161,8 +161,8 @@ def test_the_workspace_is_no_class(tmp_path: Path) -> None:
 
 def test_unreadable_pictures_keep_their_ids_and_are_never_selected(tmp_path: Path) -> None:
     root = make_image_folder(tmp_path / "pets")
-    for name, how in (("train/cats/1.png", "empty"), ("train/dogs/0.jpg", "truncated"), ("test/dogs/2.bmp", "text")):
-        corrupt_image(root / name, how)
+    for name, damage in (("train/cats/1.png", "empty"), ("train/dogs/0.jpg", "truncated"), ("test/dogs/2.bmp", "text")):
+        corrupt_image(root / name, damage)
     data = opened(root, tmp_path / "runs", skip_unreadable=True)
     assert data.train_paths is not None
     assert [data.train_paths[i] for i in data.corrupt_ids] == ["train/cats/1.png", "train/dogs/0.jpg"]
@@ -186,22 +186,22 @@ def test_jpg_keeps_the_same_pictures_in_less_space(tmp_path: Path) -> None:
         for name, colour in (("cats", RED), ("dogs", BLUE)):
             write_image(root / name / f"{number}.png", colour, (50 + number, 60))
     corrupt_image(root / "cats/7.png", "empty")
-    made = {
+    datasets = {
         form: dp.open_dataset(
             str(root), image_size=48, holdout=0.3, skip_unreadable=True, image_format=form, workspace=tmp_path / "runs"
         )
         for form in ("raw", "jpg", "jpg:60")
     }
-    raw, jpg = made["raw"], made["jpg"]
+    raw, jpg = datasets["raw"], datasets["jpg"]
     assert jpg.source.endswith("skip-unreadable=true&image-format=jpg:90")
     assert dp.open_dataset(jpg.source, workspace=tmp_path / "runs").fingerprint == jpg.fingerprint
-    assert len({data.fingerprint for data in made.values()}) == 3
+    assert len({data.fingerprint for data in datasets.values()}) == 3
     for one, other in ((raw.train, jpg.train), (raw.test, jpg.test)):
         assert one.images.shape == other.images.shape
         assert one.labels.tolist() == other.labels.tolist()
         assert np.abs(one.images[:].astype(int) - other.images[:]).max() < 12
     assert (raw.train_paths, raw.test_paths, raw.corrupt_ids) == (jpg.train_paths, jpg.test_paths, jpg.corrupt_ids)
-    assert raw.channel_stats == jpg.channel_stats == made["jpg:60"].channel_stats
+    assert raw.channel_stats == jpg.channel_stats == datasets["jpg:60"].channel_stats
     sizes = [next((tmp_path / "runs").rglob(f"{name}/{file}")).stat().st_size for name, file in (
         ("images-pets-48-[0-9a-f]*", "train.npy"), ("images-pets-48-jpg90-*", "train.jpgs"))]  # fmt: skip
     assert sizes[1] < sizes[0] / 5
@@ -214,8 +214,8 @@ def test_channel_sums_are_counted_while_decoding(tmp_path: Path) -> None:
     assert data.pixel_sums is not None
     pixels = data.train.images.reshape(-1, 3).astype(np.int64)
     assert data.pixel_sums == (tuple(pixels.sum(0)), tuple((pixels**2).sum(0)))
-    again = replace(data, pixel_sums=None)
-    assert again.channel_stats == data.channel_stats
+    repeated = replace(data, pixel_sums=None)
+    assert repeated.channel_stats == data.channel_stats
     assert opened(root, tmp_path / "runs", skip_unreadable=True).pixel_sums == data.pixel_sums
 
 
@@ -239,10 +239,10 @@ def test_a_broken_manifest_is_refused_with_advice(tmp_path: Path, changes: dict[
 
 def test_the_size_of_jpg_files_is_estimated_beforehand(dprune: Dprune, tmp_path: Path) -> None:
     make_image_folder(tmp_path / "pets", 100, 20)
-    answer = dprune("score", "--scorer", "random", "--data", "pets", "--image-size", "32", "--image-format", "jpg")
-    assert answer.code == 0, answer.err
-    message = re.search(r"folder pets: about ([0-9.]+) kB in all, memory-mapped", answer.err)
-    assert message is not None, answer.err
+    command = dprune("score", "--scorer", "random", "--data", "pets", "--image-size", "32", "--image-format", "jpg")
+    assert command.code == 0, command.err
+    message = re.search(r"folder pets: about ([0-9.]+) kB in all, memory-mapped", command.err)
+    assert message is not None, command.err
     kept = sum(path.stat().st_size for path in tmp_path.rglob("*.jpgs")) / 1000
     assert abs(float(message[1]) / kept - 1) < 0.1
 
@@ -251,11 +251,11 @@ def test_a_broken_jpg_cache_is_refused_with_its_name(tmp_path: Path) -> None:
     root = make_image_folder(tmp_path / "pets")
     opened(root, tmp_path / "runs", image_format="jpg")
     path = next((tmp_path / "runs").rglob("train.jpgs"))
-    complete = path.read_bytes()
-    path.write_bytes(complete[:-9])
+    content = path.read_bytes()
+    path.write_bytes(content[:-9])
     with pytest.raises(InvalidFile, match=r"train\.jpgs .*delete"):
         opened(root, tmp_path / "runs", image_format="jpg")
-    path.write_bytes(complete)
+    path.write_bytes(content)
     ends = path.with_name("train.ends.npy")
     np.save(ends, np.load(ends)[::-1])
     with pytest.raises(InvalidFile, match=r"train\.jpgs .*delete"):
@@ -264,12 +264,12 @@ def test_a_broken_jpg_cache_is_refused_with_its_name(tmp_path: Path) -> None:
 
 def test_a_killed_decoder_leaves_nothing_that_is_taken_for_whole(tmp_path: Path) -> None:
     root = make_image_folder(tmp_path / "pets")
-    complete = opened(root, tmp_path / "runs").train.images.copy()
+    expected_images = opened(root, tmp_path / "runs").train.images.copy()
     folder = next((tmp_path / "runs/cache").iterdir())
     (folder / "train.json").unlink()
     (folder / "train.npy").write_bytes(b"half")
     (folder / ".train.npy.abc.part").write_bytes(b"half")
-    np.testing.assert_array_equal(opened(root, tmp_path / "runs").train.images, complete)
+    np.testing.assert_array_equal(opened(root, tmp_path / "runs").train.images, expected_images)
     assert not list(folder.glob(".*.part"))
 
 
@@ -317,15 +317,15 @@ def test_a_path_with_a_question_mark_is_a_path_if_it_is_there(tmp_path: Path) ->
 
 def test_a_student_is_trained_from_photographs_and_rerun_from_its_config(dprune: Dprune, tmp_path: Path) -> None:
     make_image_folder(tmp_path / "pets", 20, 6)
-    words = ["train", "--data", "pets", "--image-size", "8", "--fraction", "0.5", "--kd-weight", "0", *fast_options()]
-    answer = dprune(*words, "--out", "run")
-    assert answer.code == 0, answer.err
-    assert "decoding folder pets, train: 40 images to 8x8, 7.7 kB" in answer.err
+    arguments = ["train", "--data", "pets", "--image-size", "8", "--fraction", "0.5", "--kd-weight", "0", *fast_options()]
+    command = dprune(*arguments, "--out", "run")
+    assert command.code == 0, command.err
+    assert "decoding folder pets, train: 40 images to 8x8, 7.7 kB" in command.err
     assert f'data = "{tmp_path / "pets"}?image-size=8"' in (tmp_path / "run/config.toml").read_text()
     shutil.move("run", "moved")
-    again = dprune("train", "--recipe", "moved/config.toml", "--fraction", "0.5", "--loader", "memory", "--out", "run")
-    assert again.code == 0, again.err
-    assert "decoding" not in again.err
+    repeated = dprune("train", "--recipe", "moved/config.toml", "--fraction", "0.5", "--loader", "memory", "--out", "run")
+    assert repeated.code == 0, repeated.err
+    assert "decoding" not in repeated.err
     first, second = (json.loads((tmp_path / name / "result.json").read_text()) for name in ("moved", "run"))
     assert first["fingerprint"] == second["fingerprint"]
     assert first["test_accuracy"] == second["test_accuracy"]
@@ -362,10 +362,10 @@ def test_train_and_test_with_different_classes_are_refused(expect_refusal: Expec
     assert "train alone has emus; test alone has owls" in expect_refusal(*WORDS, "pets")
 
 
-@pytest.mark.parametrize("how", ["empty", "truncated", "text"])
+@pytest.mark.parametrize("damage", ["empty", "truncated", "text"])
 @pytest.mark.parametrize("name", ["train/cats/3.jpg", "test/dogs/2.bmp"])
-def test_an_unreadable_picture_is_named(expect_refusal: ExpectRefusal, tmp_path: Path, name: str, how: str) -> None:
-    corrupt_image(make_image_folder(tmp_path / "pets") / name, how)
+def test_an_unreadable_picture_is_named(expect_refusal: ExpectRefusal, tmp_path: Path, name: str, damage: str) -> None:
+    corrupt_image(make_image_folder(tmp_path / "pets") / name, damage)
     answer = refused_after_decoding(expect_refusal, "pets")
     assert name in answer
     assert "--skip-unreadable" in answer
@@ -385,9 +385,9 @@ def test_a_link_that_leads_nowhere_is_unreadable(expect_refusal: ExpectRefusal, 
 
 def test_skip_unreadable_goes_on_and_lists_them(dprune: Dprune, tmp_path: Path) -> None:
     corrupt_image(make_image_folder(tmp_path / "pets") / "train/cats/3.jpg", "truncated")
-    answer = dprune(*WORDS, "pets", "--skip-unreadable")
-    assert answer.code == 0, answer.err
-    assert "1 images that cannot be read, never selected: train/cats/3.jpg" in answer.err
+    command = dprune(*WORDS, "pets", "--skip-unreadable")
+    assert command.code == 0, command.err
+    assert "1 images that cannot be read, never selected: train/cats/3.jpg" in command.err
 
 
 def test_a_folder_without_test_pictures_needs_holdout(expect_refusal: ExpectRefusal, tmp_path: Path) -> None:
@@ -399,7 +399,7 @@ def test_a_folder_without_test_pictures_needs_holdout(expect_refusal: ExpectRefu
 
 
 @pytest.mark.parametrize(
-    ("words", "named"),
+    ("arguments", "message"),
     [
         (["--image-size", "2"], "--image-size"),
         (["--image-size", "4096"], "--image-size"),
@@ -416,8 +416,10 @@ def test_a_folder_without_test_pictures_needs_holdout(expect_refusal: ExpectRefu
         (["--data", "pets?image-format=jpg:x"], "got jpg:x"),
     ],
 )
-def test_picture_options_that_make_no_sense_are_refused(expect_refusal: ExpectRefusal, words: list[str], named: str) -> None:
-    assert named in expect_refusal("score", "--scorer", "random", *words)
+def test_picture_options_that_make_no_sense_are_refused(
+    expect_refusal: ExpectRefusal, arguments: list[str], message: str
+) -> None:
+    assert message in expect_refusal("score", "--scorer", "random", *arguments)
 
 
 def test_a_workspace_that_cannot_be_written_is_refused(expect_refusal: ExpectRefusal, tmp_path: Path) -> None:

@@ -41,8 +41,8 @@ def written(folder: Path, images: np.ndarray, form: ImageFormat) -> Path:
 def stored(tmp_path_factory: pytest.TempPathFactory) -> tuple[LazyImages, np.ndarray]:
     """Pictures in JPEG, and what Pillow makes of each when it is written and read alone."""
     form, images = ImageFormat(SIZE, 90), smooth()
-    alone = [np.asarray(Image.open(io.BytesIO(bytes(form.encode(image))))) for image in images]
-    return form.open(written(tmp_path_factory.mktemp("jpegs"), images, form)), np.stack(alone)
+    decoded = [np.asarray(Image.open(io.BytesIO(bytes(form.encode(image))))) for image in images]
+    return form.open(written(tmp_path_factory.mktemp("jpegs"), images, form)), np.stack(decoded)
 
 
 def test_it_looks_like_the_array(stored: tuple[LazyImages, np.ndarray]) -> None:
@@ -58,8 +58,8 @@ def test_it_looks_like_the_array(stored: tuple[LazyImages, np.ndarray]) -> None:
 
 @given(st.lists(st.integers(-COUNT, COUNT - 1), max_size=40))
 @settings(deadline=None, max_examples=40)
-def test_any_list_of_numbers(stored: tuple[LazyImages, np.ndarray], places: list[int]) -> None:
-    index = np.array(places, np.int64)
+def test_any_list_of_numbers(stored: tuple[LazyImages, np.ndarray], indices: list[int]) -> None:
+    index = np.array(indices, np.int64)
     np.testing.assert_array_equal(stored[0][index], stored[1][index])
     np.testing.assert_array_equal(ImageSubset(stored[0], index % COUNT)[:], stored[1][index])
 
@@ -81,11 +81,11 @@ def test_an_index_that_is_not_there_is_an_index_error(stored: tuple[LazyImages, 
 
 def test_loaders_give_the_same_bits(stored: tuple[LazyImages, np.ndarray]) -> None:
     labels = np.arange(COUNT) % 3
-    lazy, complete = Split(stored[0], labels), Split(stored[1], labels)  # type: ignore[arg-type]
-    wanted = [np.array([4, 0, 4]), np.arange(COUNT), np.array([], np.int64)]
-    for loader in (MmapLoader(lazy, CPU), InMemoryLoader(lazy, CPU), MmapLoader(complete, CPU)):
+    lazy, eager = Split(stored[0], labels), Split(stored[1], labels)  # type: ignore[arg-type]
+    batches = [np.array([4, 0, 4]), np.arange(COUNT), np.array([], np.int64)]
+    for loader in (MmapLoader(lazy, CPU), InMemoryLoader(lazy, CPU), MmapLoader(eager, CPU)):
         assert len(loader) == COUNT
-        for batch, ids in zip(loader.read(wanted), wanted, strict=True):
+        for batch, ids in zip(loader.read(batches), batches, strict=True):
             np.testing.assert_array_equal(batch.images.numpy(), stored[1][ids])
             np.testing.assert_array_equal(batch.labels.numpy(), labels[ids])
             batch.images.zero_()

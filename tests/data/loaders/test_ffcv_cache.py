@@ -103,9 +103,9 @@ ffcv_cache.ensure_cache(registry.open_npz(root / "data.npz"), "train", root)
 
 
 def test_one_process_writes_and_another_waits_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = data_of()
+    dataset = data_of()
     arrays = {
-        f"{role}_{part}": getattr(made.split(role), part) for role in ("train", "test") for part in ("images", "labels")
+        f"{role}_{part}": getattr(dataset.split(role), part) for role in ("train", "test") for part in ("images", "labels")
     }
     np.savez(tmp_path / "data.npz", **arrays)
     data = open_npz(tmp_path / "data.npz")
@@ -135,13 +135,13 @@ def test_it_is_readable_with_ffcv_alone(tmp_path: Path) -> None:
         loader = ffcv.loader.Loader(
             str(path), batch_size=25, num_workers=1, drop_last=False, order=ffcv.loader.OrderOption.SEQUENTIAL
         )
-        result: dict[str, list[torch.Tensor]] = {"image": [], "label": [], "id": []}
+        columns: dict[str, list[torch.Tensor]] = {"image": [], "label": [], "id": []}
         for batch in loader:
-            for parts, tensor in zip(result.values(), batch, strict=True):
+            for parts, tensor in zip(columns.values(), batch, strict=True):
                 parts.append(tensor.clone())
     finally:
         torch.set_num_threads(threads)
-    image, label, sample = (torch.cat(parts).numpy() for parts in result.values())
+    image, label, sample = (torch.cat(parts).numpy() for parts in columns.values())
     np.testing.assert_array_equal(image, data.train.images)
     np.testing.assert_array_equal(label.ravel(), data.train.labels)
     np.testing.assert_array_equal(sample.ravel(), np.arange(60))
@@ -150,9 +150,9 @@ def test_it_is_readable_with_ffcv_alone(tmp_path: Path) -> None:
 def test_a_compact_cache_holds_the_subset_under_its_own_ids(tmp_path: Path) -> None:
     data, ids = data_of(60), np.array([3, 4, 59])
     path = ensure_subset_cache(data, ids, tmp_path / "deep" / "subset.beton")
-    images, result = Beton(path).read(np.arange(3, dtype=np.uint64))
+    images, read_ids = Beton(path).read(np.arange(3, dtype=np.uint64))
     np.testing.assert_array_equal(images, data.train.images[ids])
-    np.testing.assert_array_equal(result, ids)
+    np.testing.assert_array_equal(read_ids, ids)
 
 
 def split_like(count: int, shape: tuple[int, int, int]) -> Any:
@@ -181,19 +181,19 @@ def test_nothing_is_forked_and_no_shared_memory_stays(tmp_path: Path, monkeypatc
     def forbidden() -> int:
         raise AssertionError("forked")
 
-    made: set[str] = set()  # other tests and programs have theirs in /dev/shm
-    real = shared_memory.SharedMemory
+    created: set[str] = set()  # other tests and programs have theirs in /dev/shm
+    original = shared_memory.SharedMemory
 
-    def watched(*words: Any, **options: Any) -> shared_memory.SharedMemory:
-        memory = real(*words, **options)
-        made.add(memory.name)
+    def watched(*arguments: Any, **options: Any) -> shared_memory.SharedMemory:
+        memory = original(*arguments, **options)
+        created.add(memory.name)
         return memory
 
     monkeypatch.setattr(os, "fork", forbidden)
     monkeypatch.setattr(shared_memory, "SharedMemory", watched)
     ensure_cache(data_of(), "train", tmp_path)
-    assert made, "FFCV's writer works without, and this test can go"
-    assert made.isdisjoint(os.listdir("/dev/shm"))
+    assert created, "FFCV's writer works without, and this test can go"
+    assert created.isdisjoint(os.listdir("/dev/shm"))
     assert multiprocessing.active_children() == []
 
 

@@ -79,8 +79,8 @@ def plain_ffcv(path: Path, **options: Any) -> Any:
 def test_kept_batches_stay_as_they_were(loader: FFCVLoader, path: Path, split: Split) -> None:
     kept = torch.cat([ids for (ids,) in plain_ffcv(path, drop_last=False)])
     assert kept.flatten().tolist() != list(range(COUNT)), "the trap is gone: FFCV's batches no longer share memory"
-    wanted = np.array_split(np.arange(COUNT), 13)
-    ours = list(loader.read(wanted))
+    batches = np.array_split(np.arange(COUNT), 13)
+    ours = list(loader.read(batches))
     np.testing.assert_array_equal(torch.cat([b.images for b in ours]).numpy(), split.images)
     np.testing.assert_array_equal(np.concatenate([b.ids for b in ours]), np.arange(COUNT))
 
@@ -115,12 +115,12 @@ def test_an_exception_in_the_worker_reaches_the_caller(
 
     monkeypatch.setattr(Beton, "read", failing)
     arrived = []
-    started = time.perf_counter()
-    with pytest.raises(LoaderError, match=r"train\.beton failed: .*boom") as caught:
+    start_time = time.perf_counter()
+    with pytest.raises(LoaderError, match=r"train\.beton failed: .*boom") as error_info:
         for batch in loader.read([np.array([k]) for k in range(100)]):
             arrived.append(batch.ids[0])
-    assert time.perf_counter() - started < 5
-    assert caught.value.__cause__ is error
+    assert time.perf_counter() - start_time < 5
+    assert error_info.value.__cause__ is error
     assert arrived == list(range(20))
     assert not any(thread.name.startswith("decoder") for thread in threading.enumerate())
 
@@ -144,8 +144,8 @@ def test_padding_never_counts(loader: FFCVLoader) -> None:
     padded = np.concatenate(evaluation_batches(ids, 64))
     assert len(padded) > len(ids), "nothing was padded, the test shows nothing"
     views = Augmentation(AugmentPolicy(), (100.0,) * 3, (50.0,) * 3)
-    counted = np.concatenate([result for result, _, _ in predict(torch.nn.Flatten(), loader, ids, views, rows=64)])
-    np.testing.assert_array_equal(counted, ids)
+    evaluated_ids = np.concatenate([result for result, _, _ in predict(torch.nn.Flatten(), loader, ids, views, rows=64)])
+    np.testing.assert_array_equal(evaluated_ids, ids)
 
 
 @pytest.mark.usefixtures("ffcv_unimported")
@@ -155,9 +155,9 @@ def test_a_missing_package_is_named_in_one_line(absent: str, monkeypatch: pytest
     if absent == "PIL":
         for name in [n for n in sys.modules if n.startswith("PIL.")]:
             monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(MissingPackage) as caught:
+    with pytest.raises(MissingPackage) as error_info:
         import_ffcv()
-    line = str(caught.value)
+    line = str(error_info.value)
     assert "\n" not in line
     assert absent in line
     assert "pillow" in line
@@ -256,9 +256,9 @@ def test_a_pointer_out_of_the_file_is_not_followed(path: Path, split: Split, tmp
 def test_the_file_may_vanish_while_it_is_open(path: Path, split: Split, tmp_path: Path) -> None:
     copy = tmp_path / "copy.beton"
     shutil.copy(path, copy)
-    opened = FFCVLoader(copy, split.labels, CPU)
+    loader = FFCVLoader(copy, split.labels, CPU)
     copy.unlink()
-    np.testing.assert_array_equal(next(opened.read([np.arange(COUNT)])).images.numpy(), split.images)
+    np.testing.assert_array_equal(next(loader.read([np.arange(COUNT)])).images.numpy(), split.images)
 
 
 def test_the_digits_come_through_whole(digits: Dataset, tmp_path: Path) -> None:

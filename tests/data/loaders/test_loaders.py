@@ -77,16 +77,16 @@ def test_both_loaders_give_the_same_bits_for_any_ids(both: tuple[Loader, Loader]
 
 def test_every_sample_arrives_with_its_label_and_id(loader: Loader, data: Dataset) -> None:
     assert len(loader) == COUNT
-    wanted = [np.arange(COUNT)[::-1].copy(), np.array([5, 5, 5]), np.array([149]), np.arange(0, COUNT, 7)]
-    answers = list(loader.read(wanted))
-    assert len(answers) == len(wanted)
-    for batch, ids in zip(answers, wanted, strict=True):
+    batches = [np.arange(COUNT)[::-1].copy(), np.array([5, 5, 5]), np.array([149]), np.arange(0, COUNT, 7)]
+    answers = list(loader.read(batches))
+    assert len(answers) == len(batches)
+    for batch, ids in zip(answers, batches, strict=True):
         assert_right(batch, ids, data.train)
 
 
 def test_a_batch_that_is_kept_stays_as_it_was(loader: Loader, data: Dataset) -> None:
-    wanted = np.array_split(np.arange(COUNT), 30)
-    for batch, ids in zip(list(loader.read(wanted)), wanted, strict=True):
+    batches = np.array_split(np.arange(COUNT), 30)
+    for batch, ids in zip(list(loader.read(batches)), batches, strict=True):
         assert_right(batch, ids, data.train)
 
 
@@ -153,8 +153,8 @@ def test_two_epochs_at_once_do_not_disturb_each_other(loader: Loader, data: Data
 
 
 def test_a_pause_between_batches_is_no_trouble(loader: Loader, data: Dataset) -> None:
-    wanted = [np.arange(k, k + 5) for k in range(20)]
-    for batch, ids in zip(loader.read(wanted), wanted, strict=True):
+    batches = [np.arange(k, k + 5) for k in range(20)]
+    for batch, ids in zip(loader.read(batches), batches, strict=True):
         threading.Event().wait(0.02)
         assert_right(batch, ids, data.train)
 
@@ -162,9 +162,9 @@ def test_a_pause_between_batches_is_no_trouble(loader: Loader, data: Dataset) ->
 def test_roles_have_their_own_split(data: Dataset, tmp_path: Path) -> None:
     for kind in ["memory", "mmap"] if no_ffcv else ["memory", "mmap", "ffcv"]:
         ids = np.arange(40)
-        result = open_loader(data, "test", kind, CPU, tmp_path)
-        assert result.kind == kind
-        assert_right(next(result.read([ids])), ids, data.test)
+        loader = open_loader(data, "test", kind, CPU, tmp_path)
+        assert loader.kind == kind
+        assert_right(next(loader.read([ids])), ids, data.test)
 
 
 def test_read_only_images_are_served_without_a_warning() -> None:
@@ -180,8 +180,8 @@ def test_loader_names(data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UnknownName, match="did you mean 'memory'"):
         resolve_loader("memroy", data, CPU)
     size = data.train.images.nbytes + data.test.images.nbytes
-    for result, small, expected in ((object(), size, "ffcv"), (object(), size + 1, "memory"), (None, size, "memory")):
-        monkeypatch.setattr("importlib.util.find_spec", lambda name, result=result: result)
+    for device, small, expected in ((object(), size, "ffcv"), (object(), size + 1, "memory"), (None, size, "memory")):
+        monkeypatch.setattr("importlib.util.find_spec", lambda name, device=device: device)
         monkeypatch.setattr(choose, "MIN_FFCV_BYTES", small)
         assert resolve_loader("auto", data, CPU) == expected
         assert resolve_loader("auto", replace(data, content_hash="of files"), CPU) == "mmap"  # they lie decoded on the disk
@@ -223,8 +223,8 @@ class TestCompactCache:
         return FFCVLoader(path, data.train.labels, CPU, self.IDS)
 
     def test_it_is_read_by_sample_id(self, compact: Loader, data: Dataset) -> None:
-        wanted = [np.array([149, 2]), np.array([50, 50, 3])]
-        for batch, ids in zip(compact.read(wanted), wanted, strict=True):
+        batches = [np.array([149, 2]), np.array([50, 50, 3])]
+        for batch, ids in zip(compact.read(batches), batches, strict=True):
             assert_right(batch, ids, data.train)
 
     @pytest.mark.parametrize("absent", [0, 4, 148])

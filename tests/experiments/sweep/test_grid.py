@@ -29,13 +29,13 @@ TRAINING = TrainConfig(epochs=3, batch_size=16)
 
 def grid(**changes: Any) -> Grid:
     """Two fractions, two scorers, two KD weights, two seeds."""
-    given: dict[str, Any] = {"fractions": "0.1,1", "scorers": "random,el2n", "kd_weights": "0,0.9", "seeds": 2}
-    return make_grid(1000, **{**given, **changes})
+    options: dict[str, Any] = {"fractions": "0.1,1", "scorers": "random,el2n", "kd_weights": "0,0.9", "seeds": 2}
+    return make_grid(1000, **{**options, **changes})
 
 
-def status_of(tmp_path: Path, asked: Grid) -> SweepStatus:
+def status_of(tmp_path: Path, requested_grid: Grid) -> SweepStatus:
     """The status of a sweep without trials."""
-    return SweepStatus(TrialStore(tmp_path, {"n": 1}), asked, TRAINING)
+    return SweepStatus(TrialStore(tmp_path, {"n": 1}), requested_grid, TRAINING)
 
 
 def result(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -56,8 +56,8 @@ def test_students_are_every_combination_seed_by_seed() -> None:
 
 
 def test_students_that_are_the_same_run_are_one() -> None:
-    asked = grid(teachers={"aa": "big", "bb": "small"}, seeds=1)
-    cells = [(spec.fraction, spec.scorer, spec.kd_weight, spec.teacher) for spec in asked.students()]
+    requested_grid = grid(teachers={"aa": "big", "bb": "small"}, seeds=1)
+    cells = [(spec.fraction, spec.scorer, spec.kd_weight, spec.teacher) for spec in requested_grid.students()]
     assert cells == [
         ("0.1", "random", 0.0, None), ("0.1", "random", 0.9, "aa"), ("0.1", "random", 0.9, "bb"),
         ("0.1", "el2n", 0.0, None), ("0.1", "el2n", 0.9, "aa"), ("0.1", "el2n", 0.9, "bb"),
@@ -70,16 +70,19 @@ def test_a_fraction_that_keeps_all_by_rounding_is_everything() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "text"), [("0.10", "0.1"), ("1/10", "0.1"), ("1.0", "1"), ("1/3", "1/3"), ("0.29", "0.29"), ("1e-3", "0.001")]
+    ("fraction", "text"),
+    [("0.10", "0.1"), ("1/10", "0.1"), ("1.0", "1"), ("1/3", "1/3"), ("0.29", "0.29"), ("1e-3", "0.001")],
 )
-def test_one_text_for_one_fraction(given: str, text: str) -> None:
-    assert canonical_fraction(given) == text
+def test_one_text_for_one_fraction(fraction: str, text: str) -> None:
+    assert canonical_fraction(fraction) == text
     assert canonical_fraction(text) == text
 
 
-@pytest.mark.parametrize(("given", "seeds"), [("3", (0, 1, 2)), (3, (0, 1, 2)), ("4,2", (4, 2)), ("7,", (7,)), ([5], (5,))])
-def test_seeds_are_a_count_or_a_list(given: Any, seeds: tuple[int, ...]) -> None:
-    assert grid(seeds=given).seeds == seeds
+@pytest.mark.parametrize(
+    ("argument", "seeds"), [("3", (0, 1, 2)), (3, (0, 1, 2)), ("4,2", (4, 2)), ("7,", (7,)), ([5], (5,))]
+)
+def test_seeds_are_a_count_or_a_list(argument: Any, seeds: tuple[int, ...]) -> None:
+    assert grid(seeds=argument).seeds == seeds
 
 
 def test_lists_may_be_text() -> None:
@@ -132,22 +135,22 @@ def test_planned_samples_are_counted_as_they_are_batched(budget: str, kept: int)
 
 
 def test_time_left_is_that_of_rows_like_them(tmp_path: Path) -> None:
-    asked = grid(kd_weights="0,auto", seeds=3)
-    students, store = asked.students(), TrialStore(tmp_path, {})
-    assert estimate_seconds(TRAINING, asked, [], students) is None
+    requested_grid = grid(kd_weights="0,auto", seeds=3)
+    students, store = requested_grid.students(), TrialStore(tmp_path, {})
+    assert estimate_seconds(TRAINING, requested_grid, [], students) is None
 
     def timed(spec: StudentSpec, seconds: float) -> Any:
         row = store.run(spec.config, result)
         assert row is not None
         return row.model_copy(update={"seconds": seconds})
 
-    samples = {spec: asked.samples_seen(TRAINING, spec) for spec in students}
-    done = [timed(spec, 100 + 0.01 * samples[spec]) for spec in students[:2]]  # the teacher's 100 s come once
+    samples = {spec: requested_grid.samples_seen(TRAINING, spec) for spec in students}
+    finished = [timed(spec, 100 + 0.01 * samples[spec]) for spec in students[:2]]  # the teacher's 100 s come once
     labels_only = [spec for spec in students[2:] if spec.kd_weight == 0]
     expected = 0.01 * sum(samples[spec] for spec in labels_only)
-    assert estimate_seconds(TRAINING, asked, done, labels_only) == pytest.approx(expected)
+    assert estimate_seconds(TRAINING, requested_grid, finished, labels_only) == pytest.approx(expected)
     searched = timed(students[3], 100 + 0.05 * samples[students[3]])
-    assert estimate_seconds(TRAINING, asked, [done[0], searched], labels_only) == pytest.approx(expected)
+    assert estimate_seconds(TRAINING, requested_grid, [finished[0], searched], labels_only) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.2, "1 s"), (59, "59 s"), (75, "1 min"), (7300, "2 h 2 min")])
@@ -156,10 +159,11 @@ def test_durations_in_words(seconds: float, text: str) -> None:
 
 
 def test_the_table_shows_what_is_done_running_failed_and_missing(tmp_path: Path) -> None:
-    asked = grid(fractions="0.1", kd_weights="0,0.9,auto", seeds=3)
-    status = status_of(tmp_path, asked)
+    requested_grid = grid(fractions="0.1", kd_weights="0,0.9,auto", seeds=3)
+    status = status_of(tmp_path, requested_grid)
     random, el2n = (
-        [c for c in [spec.config for spec in asked.students()] if c["scorer"] == scorer] for scorer in ("random", "el2n")
+        [c for c in [spec.config for spec in requested_grid.students()] if c["scorer"] == scorer]
+        for scorer in ("random", "el2n")
     )
     for config in random:
         status.store.run(config, result)
@@ -181,9 +185,9 @@ def test_the_table_shows_what_is_done_running_failed_and_missing(tmp_path: Path)
 
 
 def test_teachers_are_lines_of_the_table(tmp_path: Path) -> None:
-    asked = grid(fractions="0.1", scorers="random", teachers={"aa": "big", "bb": "small"}, seeds=1)
-    status = status_of(tmp_path, asked)
-    list(status.store.run_remaining([spec.config for spec in asked.students()], result))
+    requested_grid = grid(fractions="0.1", scorers="random", teachers={"aa": "big", "bb": "small"}, seeds=1)
+    status = status_of(tmp_path, requested_grid)
+    list(status.store.run_remaining([spec.config for spec in requested_grid.students()], result))
     status.refresh()
     assert [line[3:] for line in make_table(status)] == [
         ["teacher", "no KD", "KD weight 0.9"], ["none", "80.00", ""], ["big", "", "80.00"], ["small", "", "80.00"]
@@ -191,14 +195,19 @@ def test_teachers_are_lines_of_the_table(tmp_path: Path) -> None:
 
 
 def test_rows_csv_has_a_line_for_every_row_that_ended(tmp_path: Path) -> None:
-    asked = grid(fractions="0.1", scorers="random", seeds=1)
-    status = status_of(tmp_path, asked)
-    rows = [spec.config for spec in asked.students()]
+    requested_grid = grid(fractions="0.1", scorers="random", seeds=1)
+    status = status_of(tmp_path, requested_grid)
+    rows = [spec.config for spec in requested_grid.students()]
     status.store.run(rows[0], result)
     status.store.record_failure(rows[1], "a, comma")
     status.refresh()
-    done, failed = csv.DictReader(io.StringIO(make_csv(status)))
-    assert (done["status"], done["test_accuracy"], done["kept"], done["folder"]) == ("done", "80.0", "100", "runs/0")
+    finished, failed = csv.DictReader(io.StringIO(make_csv(status)))
+    assert (finished["status"], finished["test_accuracy"], finished["kept"], finished["folder"]) == (
+        "done",
+        "80.0",
+        "100",
+        "runs/0",
+    )
     assert (failed["status"], failed["error"], failed["test_accuracy"]) == ("failed", "a, comma", "")
 
 

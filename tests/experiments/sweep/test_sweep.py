@@ -54,24 +54,26 @@ def same_bits(one: Sweep, other: Sweep) -> bool:
 
 def test_every_row_is_one_train(small_dataset: Dataset, make_context: MakeContext, tmp_path: Path) -> None:
     context = make_context(small_dataset, *CHANGES)
-    result = sweep(context, **GRID, out=tmp_path / "sweep")
-    assert len(result.trials) == 12, "2 seeds of random and el2n at 0.2, and of everything, with and without KD"
-    assert result.failures == ()
+    finished_sweep = sweep(context, **GRID, out=tmp_path / "sweep")
+    assert len(finished_sweep.trials) == 12, "2 seeds of random and el2n at 0.2, and of everything, with and without KD"
+    assert finished_sweep.failures == ()
     el2n = score(context, "el2n")
-    for row in result.trials:
+    for row in finished_sweep.trials:
         config = row.config
-        alone = train(
+        single_run = train(
             context, fraction=config["fraction"], scores=el2n if config["scorer"] == "el2n" else None,
             kd_weight=config["kd_weight"], seed=config["seed"],
         )  # fmt: skip
-        assert bare(row.result) == bare(alone.result.to_json())
-        assert weights(result.folder, row) == (alone.folder / "model.safetensors").read_bytes()
-    assert (result.folder / "table.md").read_text().startswith(result.table)
-    assert len((result.folder / "rows.csv").read_text().splitlines()) == 13
+        assert bare(row.result) == bare(single_run.result.to_json())
+        assert weights(finished_sweep.folder, row) == (single_run.folder / "model.safetensors").read_bytes()
+    assert (finished_sweep.folder / "table.md").read_text().startswith(finished_sweep.table)
+    assert len((finished_sweep.folder / "rows.csv").read_text().splitlines()) == 13
     assert len(list((tmp_path / "runs/teachers").iterdir())) == 1
     assert len(list((tmp_path / "runs/evidence").iterdir())) == 1, "one recording for the students of all seeds"
-    (done,) = (tmp_path / "runs/teachers").rglob("done.npy")
-    assert sum(r.result.get("soft_labels_computed", 0) for r in result.trials) == np.load(done).sum(), "each label once"
+    (done_file,) = (tmp_path / "runs/teachers").rglob("done.npy")
+    assert sum(r.result.get("soft_labels_computed", 0) for r in finished_sweep.trials) == np.load(done_file).sum(), (
+        "each label once"
+    )
 
 
 def test_a_larger_grid_does_only_what_is_new(
@@ -80,14 +82,14 @@ def test_a_larger_grid_does_only_what_is_new(
     context = make_context(small_dataset, *CHANGES)
     first = sweep(context, fractions="0.2", kd_weights="0", seeds=2)
     trained = []
-    real = train
+    original = train
     monkeypatch.setattr(
         "datapruning.api.train.train",
-        lambda *words, **options: [trained.append(options["seed"]), real(*words, **options)][1],
+        lambda *arguments, **options: [trained.append(options["seed"]), original(*arguments, **options)][1],
     )
-    again = sweep(context, fractions=[0.2], kd_weights=[0.0], seeds=(0, 1))
+    repeated = sweep(context, fractions=[0.2], kd_weights=[0.0], seeds=(0, 1))
     assert trained == []
-    assert (again.folder, again.table) == (first.folder, first.table)
+    assert (repeated.folder, repeated.table) == (first.folder, first.table)
     larger = sweep(context, fractions="0.2", kd_weights="0", seeds="1,5,2")
     assert trained == [5, 2]
     assert larger.folder == first.folder
@@ -98,23 +100,25 @@ def test_a_moved_sweep_goes_on(small_dataset: Dataset, make_context: MakeContext
     context = make_context(small_dataset, *CHANGES)
     sweep(context, fractions="0.2", kd_weights="0", seeds=1, out=tmp_path / "here")
     (tmp_path / "here").rename(tmp_path / "there")
-    result = sweep(context, fractions="0.2", kd_weights="0", seeds=2, out=tmp_path / "there")
-    assert all((result.folder / row.result["folder"] / "result.json").is_file() for row in result.trials)
+    finished_sweep = sweep(context, fractions="0.2", kd_weights="0", seeds=2, out=tmp_path / "there")
+    assert all((finished_sweep.folder / row.result["folder"] / "result.json").is_file() for row in finished_sweep.trials)
 
 
 def test_teachers_are_a_dimension(small_dataset: Dataset, make_context: MakeContext, tmp_path: Path) -> None:
     context = make_context(small_dataset, *CHANGES)
     teachers = [teach(context, seed=seed, out=tmp_path / f"teacher-{seed}") for seed in (0, 1)]
-    result = sweep(context, fractions="0.2", kd_weights="0,0.9", seeds=1, teachers=teachers)
-    assert len(result.trials) == 3
-    teacher_names = [Path(row.result["teacher"][0]["folder"]).name for row in result.trials if row.config["teacher"]]
+    finished_sweep = sweep(context, fractions="0.2", kd_weights="0,0.9", seeds=1, teachers=teachers)
+    assert len(finished_sweep.trials) == 3
+    teacher_names = [Path(row.result["teacher"][0]["folder"]).name for row in finished_sweep.trials if row.config["teacher"]]
     assert teacher_names == ["teacher-0", "teacher-1"]
-    assert "teacher-1" in result.table
+    assert "teacher-1" in finished_sweep.table
     (tmp_path / "teacher-0").rename(tmp_path / "moved")
-    again = sweep(
+    repeated = sweep(
         context, fractions="0.2", kd_weights="0,0.9", seeds=1, teachers=f"{tmp_path / 'moved'},{tmp_path}/teacher-1"
     )
-    assert [row.result for row in again.trials] == [row.result for row in result.trials], "a teacher is known by its weights"
+    assert [row.result for row in repeated.trials] == [row.result for row in finished_sweep.trials], (
+        "a teacher is known by its weights"
+    )
 
 
 def test_a_row_that_fails_is_shown_and_can_be_retried(
@@ -122,12 +126,12 @@ def test_a_row_that_fails_is_shown_and_can_be_retried(
 ) -> None:
     context = make_context(small_dataset, *CHANGES)
     grid: dict[str, Any] = {"fractions": "0.2", "kd_weights": "0", "seeds": 3}
-    real = train
+    original = train
 
-    def picky(*words: Any, **options: Any) -> Any:
+    def picky(*arguments: Any, **options: Any) -> Any:
         if options["seed"] == 1:
             raise MemoryError
-        return real(*words, **options)
+        return original(*arguments, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr("datapruning.api.train.train", picky)
@@ -136,24 +140,24 @@ def test_a_row_that_fails_is_shown_and_can_be_retried(
         assert [failure.config["seed"] for failure in first.failures] == [1]
         assert "(2 of 3, 1 failed)" in first.table
         assert "failed: random, keeping 24 of 120, KD weight 0, seed 1: MemoryError" in capsys.readouterr().err
-    left = sweep(context, **grid)
-    assert len(left.failures) == 1
+    first_sweep = sweep(context, **grid)
+    assert len(first_sweep.failures) == 1
     assert "retry_failed tries them again" in capsys.readouterr().err
-    again = sweep(context, **grid, retry_failed=True)
-    assert (len(again.trials), again.failures) == (3, ())
+    repeated = sweep(context, **grid, retry_failed=True)
+    assert (len(repeated.trials), repeated.failures) == (3, ())
 
 
 def test_cost_is_said_before_anything_is_trained(
     small_dataset: Dataset, make_context: MakeContext, capsys: pytest.CaptureFixture[str]
 ) -> None:
     context = make_context(small_dataset, *CHANGES)
-    result = sweep(context, fractions="0.2,1", scorers="random,el2n", kd_weights="0,0.9", seeds=1)
+    finished_sweep = sweep(context, fractions="0.2,1", scorers="random,el2n", kd_weights="0,0.9", seeds=1)
     first, second, *shared = capsys.readouterr().err.splitlines()[:4]
     assert "6 trials, 2 fractions x 2 scorers x 2 KD weights" in first
     assert "such trials are one" in first
     assert "0 of 6 done" in first
-    seen = sum(row.result["samples_seen"] for row in result.trials)
-    assert second == f"to train: 6 students, {seen:,} samples in all"
+    samples_seen = sum(row.result["samples_seen"] for row in finished_sweep.trials)
+    assert second == f"to train: 6 students, {samples_seen:,} samples in all"
     assert "el2n (2 proxies, 360 samples)" in shared[0]
     assert "teacher (240 samples)" in shared[1]
     sweep(context, fractions="0.2", kd_weights="auto", seeds=2)
@@ -206,8 +210,8 @@ def test_rows_of_two_teachers_are_never_mixed(small_dataset: Dataset, make_conte
     save_tensors(model, tensors)
     with pytest.raises(IncompatibleInputs, match="another network than the teacher of the trials that are finished"):
         sweep(elsewhere, fractions="0.2", kd_weights="0.9", seeds=2, out=tmp_path / "sweep")
-    result = sweep(elsewhere, fractions="0.2", kd_weights="0", seeds=2, out=tmp_path / "sweep")
-    assert len(result.trials) == 2, "rows without a teacher have nothing to do with it"
+    finished_sweep = sweep(elsewhere, fractions="0.2", kd_weights="0", seeds=2, out=tmp_path / "sweep")
+    assert len(finished_sweep.trials) == 2, "rows without a teacher have nothing to do with it"
 
 
 def test_a_place_that_holds_something_else_is_refused(
@@ -271,8 +275,8 @@ def test_another_store_is_refused_by_the_command(
 ) -> None:
     TrialStore(tmp_path / "other", {"benchmark": "of something"})
     before = sorted(tmp_path.rglob("*"))
-    answer = dprune("sweep", "--out", "other", *FAST)
-    assert (answer.code, answer.out) == (2, "")
-    assert answer.err.startswith("dprune: other is a store of other runs (about.benchmark is 'of something' there")
-    assert answer.err.count("\n") == 1
+    command = dprune("sweep", "--out", "other", *FAST)
+    assert (command.code, command.out) == (2, "")
+    assert command.err.startswith("dprune: other is a store of other runs (about.benchmark is 'of something' there")
+    assert command.err.count("\n") == 1
     assert sorted(tmp_path.rglob("*")) == before

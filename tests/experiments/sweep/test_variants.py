@@ -85,8 +85,8 @@ def test_a_worker_knows_the_variant_from_the_row_alone(context: Context, small_d
 
 def test_what_is_not_asked_for_is_as_the_recipe_has_it(context: Context) -> None:
     recipe_context = context.with_sparsity(0.8, "snip").with_settings("self_distill", method="tf-kd")
-    same, variants = find_variants(recipe_context, None, None, None)
-    assert (same.recipe, variants) == (recipe_context.recipe, (BASE,))
+    default_spec, variants = find_variants(recipe_context, None, None, None)
+    assert (default_spec.recipe, variants) == (recipe_context.recipe, (BASE,))
     unchanged, variants = find_variants(recipe_context, None, "random", None)
     assert [table and table.sparsity for table in [v.pruning for v in variants]] == [0.8]
     assert (unchanged.recipe.sparsity.sparsity, unchanged.recipe.self_distill.method) == (0.0, "tf-kd")
@@ -127,8 +127,8 @@ def test_unknown_names_are_refused_even_where_all_is_dense(context: Context) -> 
 
 
 def test_rows_that_cannot_be_trained_are_refused(context: Context) -> None:
-    def check(of: Context, *asked: str | None, weights: tuple[float | str, ...] = (0.0,)) -> None:
-        check_variants(*find_variants(of, *asked), weights)
+    def check(of: Context, *variants: str | None, weights: tuple[float | str, ...] = (0.0,)) -> None:
+        check_variants(*find_variants(of, *variants), weights)
 
     with pytest.raises(InvalidValue, match=r"90% of the weights removed by epsd, self-distillation none\): .*name a method"):
         check(context, "0.9", "epsd,snip", "none,cs-kd")
@@ -162,9 +162,9 @@ def test_the_price_counts_what_self_distillation_adds(context: Context) -> None:
     grid = replace(make_grid(120, "0.5", "random", "0", 2), variants=variants)
     students = [spec for spec in grid.students() if spec.seed == 0]
     one = grid.samples_seen(base.recipe.train, students[0])
-    of = {method: [s for s in students if (s.self_distillation and s.self_distillation.method) == method]
+    students_by_method = {method: [s for s in students if (s.self_distillation and s.self_distillation.method) == method]
           for method in (None, "cs-kd", "dlb", "tf-kd-self")}  # fmt: skip
-    price = {method: estimate_passes(base, grid, specs) for method, specs in of.items()}
+    price = {method: estimate_passes(base, grid, specs) for method, specs in students_by_method.items()}
     assert price[None] == 2 * one
     assert price["cs-kd"] == pytest.approx(2 * one * (1 + FORWARD_PASS_COST))
     assert price["dlb"] == 2 * 2 * one
@@ -173,7 +173,9 @@ def test_the_price_counts_what_self_distillation_adds(context: Context) -> None:
     )
     assert estimate_passes(base, grid, grid.students()) == pytest.approx(2 * sum(price.values()))
     recipes = context.with_settings("self_distill", method="dlb")
-    assert estimate_passes(recipes, grid, of[None]) == 2 * price[None], "the recipe's own counts where a row has none"
+    assert estimate_passes(recipes, grid, students_by_method[None]) == 2 * price[None], (
+        "the recipe's own counts where a row has none"
+    )
 
 
 def test_time_left_tells_the_variants_apart(context: Context) -> None:
@@ -182,52 +184,52 @@ def test_time_left_tells_the_variants_apart(context: Context) -> None:
     pace = {None: 1.0, "dlb": 5.0}
     students = grid.students()
     seconds = [pace[s.self_distillation and s.self_distillation.method] + 2 * bool(s.pruning) for s in students]
-    done = [
+    finished = [
         Trial(config=s.config, result={}, seconds=taken) for s, taken in zip(students, seconds, strict=True) if s.seed == 0
     ]
-    left = [spec for spec in students if spec.seed == 1]
-    assert estimate_seconds(base.recipe.train, grid, done, left) == pytest.approx(sum(seconds) / 2)
+    remaining = [spec for spec in students if spec.seed == 1]
+    assert estimate_seconds(base.recipe.train, grid, finished, remaining) == pytest.approx(sum(seconds) / 2)
 
 
 def test_every_row_is_one_train_and_old_rows_stay(
     context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked: dict[str, Any] = {"fractions": "0.5", "kd_weights": "0", "seeds": 1}
-    first = sweep(context, **asked)
-    trained, real = list[str](), train
+    grid: dict[str, Any] = {"fractions": "0.5", "kd_weights": "0", "seeds": 1}
+    first = sweep(context, **grid)
+    trained, original = list[str](), train
 
     def spy(*arguments: Any, **options: Any) -> Any:
         trained.append(str(options.get("out")))
-        return real(*arguments, **options)
+        return original(*arguments, **options)
 
     monkeypatch.setattr("datapruning.api.train.train", spy)
     capsys.readouterr()
-    result = sweep(context, **asked, sparsity="0,0.5", criterion="epsd,snip", self_distill="cs-kd")
+    finished_sweep = sweep(context, **grid, sparsity="0,0.5", criterion="epsd,snip", self_distill="cs-kd")
     stderr = capsys.readouterr().err
-    again = sweep(context, **asked, sparsity="0,0.5", criterion="snip", self_distill="none,cs-kd")
-    assert result.folder == again.folder == first.folder
+    repeated = sweep(context, **grid, sparsity="0,0.5", criterion="snip", self_distill="none,cs-kd")
+    assert finished_sweep.folder == repeated.folder == first.folder
     assert len(trained) == 4, "three, then snip without self-distillation; the first sweep's row is there"
-    assert again.trials[0].config == first.trials[0].config
+    assert repeated.trials[0].config == first.trials[0].config
     assert "3 ways of pruning" in stderr
     assert "students pruned before training: keeping" in stderr
     assert "(50.00% removed), by epsd, snip" in stderr
     assert "with what self-distillation adds)" in stderr
-    for row in result.trials:
+    for row in finished_sweep.trials:
         config = row.config
         variant_context = context.with_settings("self_distill", method="cs-kd")
         if "sparsity" in config:
             variant_context = variant_context.with_sparsity(0.5, config["sparsity"]["criterion"])
-        run = real(variant_context, fraction="0.5", kd_weight=0)
-        weights = [folder / "model.safetensors" for folder in (result.folder / row.result["folder"], run.folder)]
+        run = original(variant_context, fraction="0.5", kd_weight=0)
+        weights = [folder / "model.safetensors" for folder in (finished_sweep.folder / row.result["folder"], run.folder)]
         assert weights[0].read_bytes() == weights[1].read_bytes()
         sparsity = run.result.sparsity
         assert row.result.get("sparsity", {}).get("masks") == (None if sparsity is None else sparsity.masks)
-    head, _, *lines = (line.strip("|").split("|") for line in again.table.splitlines() if line.startswith("|"))
+    head, _, *lines = (line.strip("|").split("|") for line in repeated.table.splitlines() if line.startswith("|"))
     assert [cell.strip() for cell in head[3:5]] == ["weights removed", "self-distillation"]
     assert [[cell.strip() for cell in line[3:5]] for line in lines] == [
         ["none", "none"], ["50% by snip", "none"], ["none", "cs-kd"], ["50% by snip", "cs-kd"],
     ]  # fmt: skip
-    assert "saves weights, not time" in again.table
-    with (result.folder / "rows.csv").open() as file:
+    assert "saves weights, not time" in repeated.table
+    with (finished_sweep.folder / "rows.csv").open() as file:
         listed = [(r["sparsity"], r["criterion"], r["self_distill"]) for r in csv.DictReader(file)]
     assert listed == [("", "", ""), ("0.5", "snip", ""), ("", "", "cs-kd"), ("0.5", "snip", "cs-kd")]

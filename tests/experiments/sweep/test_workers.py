@@ -91,15 +91,15 @@ def test_workers_take_over_from_one_that_is_killed_and_go_on_past_a_trial_that_f
     assert not claims(folder)
     assert not list((folder / "workers").iterdir()), "no heartbeat is left"
 
-    again = dprune(*WORDS)
-    assert (again.code, again.out) == (1, out)
-    assert "--retry-failed tries them again" in again.err
+    repeated = dprune(*WORDS)
+    assert (repeated.code, repeated.out) == (1, out)
+    assert "--retry-failed tries them again" in repeated.err
     (blocked / "custom.txt").unlink()
-    complete = sweep_in(digits, tmp_path / "dprune-runs", out=folder, retry_failed=True)
-    assert same_bits(complete, undisturbed)
+    retried_sweep = sweep_in(digits, tmp_path / "dprune-runs", out=folder, retry_failed=True)
+    assert same_bits(retried_sweep, undisturbed)
     assert dprune(*WORDS).code == 0
-    (done,) = (tmp_path / "dprune-runs/teachers").rglob("done.npy")
-    assert sum(row.result.get("soft_labels_computed", 0) for row in complete.trials) == np.load(done).sum(), (
+    (done_file,) = (tmp_path / "dprune-runs/teachers").rglob("done.npy")
+    assert sum(row.result.get("soft_labels_computed", 0) for row in retried_sweep.trials) == np.load(done_file).sum(), (
         "each label once"
     )
 
@@ -146,13 +146,13 @@ def test_jobs_of_submitit_go_on_without_the_command_and_one_that_is_killed_is_re
 def test_a_ray_of_one_node_runs_the_same_trials_and_replaces_a_task_that_is_killed(
     digits: Dataset, tmp_path: Path, undisturbed: Sweep
 ) -> None:
-    words = [*WORDS, "--jobs", "2", "--launcher", "ray"]
-    with start_command(tmp_path, *words) as sweeping:
+    arguments = [*WORDS, "--jobs", "2", "--launcher", "ray"]
+    with start_command(tmp_path, *arguments) as sweeping:
         os.kill(wait_until(lambda: running(tmp_path / "s")), signal.SIGKILL)
         code, out, err = sweeping.wait()
     if "discovered a bug in Ray" in err:  # it aborts now and then where a killed task's answer comes late: nothing is lost
-        with start_command(tmp_path, *words) as again:
-            code, out, _ = again.wait()
+        with start_command(tmp_path, *arguments) as repeated:
+            code, out, _ = repeated.wait()
     assert code == 0, err
     assert re.search(rf"ray [12]-\d+ was ended by SIGKILL{IN_OR_AFTER}", err), err
     assert same_bits(sweep_in(digits, tmp_path / "dprune-runs", out=tmp_path / "s"), undisturbed)
@@ -161,10 +161,10 @@ def test_a_ray_of_one_node_runs_the_same_trials_and_replaces_a_task_that_is_kill
 
 @pytest.mark.slow
 def test_jobs_make_the_ensemble_that_one_process_makes(tmp_path: Path, dprune: Callable[..., CommandResult]) -> None:
-    words = ["score", "--scorer", "memorization", *FAST, *MEMBERS]
-    alone = dprune(*words, "--out", "alone.npz", "--workspace", "alone")
-    assert alone.code == 0, alone.err
-    with start_command(tmp_path, *words, "--out", "jobs.npz", "--workspace", "jobs", *SUBMITIT) as scoring:
+    arguments = ["score", "--scorer", "memorization", *FAST, *MEMBERS]
+    single_process = dprune(*arguments, "--out", "alone.npz", "--workspace", "alone")
+    assert single_process.code == 0, single_process.err
+    with start_command(tmp_path, *arguments, "--out", "jobs.npz", "--workspace", "jobs", *SUBMITIT) as scoring:
         code, _, err = scoring.wait()
     assert code == 0, err
     assert "member: 6 of 6 done" in err

@@ -49,13 +49,13 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("words", "message"), BAD, ids=lambda v: "-".join(v) if isinstance(v, list) else "")
+@pytest.mark.parametrize(("arguments", "message"), BAD, ids=lambda v: "-".join(v) if isinstance(v, list) else "")
 def test_bad_input_is_one_line_and_writes_nothing(
-    expect_refusal: Callable[..., str], words: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    expect_refusal: Callable[..., str], arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert message in expect_refusal("sweep", *FAST, *words)
-    assert message in expect_refusal("score", "--scorer", "memorization", *FAST, *words)
+    assert message in expect_refusal("sweep", *FAST, *arguments)
+    assert message in expect_refusal("score", "--scorer", "memorization", *FAST, *arguments)
 
 
 def test_a_missing_package_is_named_with_its_extra(
@@ -77,8 +77,8 @@ def test_workers_of_a_score_need_members_to_train(expect_refusal: Callable[..., 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_what_the_command_trains_itself_needs_the_device_here(expect_refusal: Callable[..., str]) -> None:
-    words = ["score", "--scorer", "memorization,el2n", "--launcher", "ray", *FAST, "--device", "cuda"]
-    assert "el2n: their proxies are trained by this command, and there is no GPU here" in expect_refusal(*words)
+    arguments = ["score", "--scorer", "memorization,el2n", "--launcher", "ray", *FAST, "--device", "cuda"]
+    assert "el2n: their proxies are trained by this command, and there is no GPU here" in expect_refusal(*arguments)
 
 
 def test_a_gpu_may_be_where_the_workers_are_alone(tmp_path: Path) -> None:
@@ -127,8 +127,8 @@ class Case:
         record = record_context(context, None)
         self.task = Task(entry="", store=str(folder), trials=tuple(trials), context=record, about={"n": 1})
 
-    def update(self, news: Sequence[Trial | FailedTrial]) -> None:
-        self.lines += [f"ended: {dict(outcome.config)}" for outcome in news]
+    def update(self, ended: Sequence[Trial | FailedTrial]) -> None:
+        self.lines += [f"ended: {dict(trial.config)}" for trial in ended]
 
     def watch(self, workers: pool.WorkerPool) -> None:
         watch(self.status, workers, self.update)
@@ -157,14 +157,14 @@ def test_a_trial_that_kills_its_workers_has_failed(case: Callable[..., Case]) ->
 
 def test_workers_that_cannot_begin_are_not_waited_for(case: Callable[..., Case], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "BOOTSTRAP", "import sys; sys.exit('no such device')")
-    broken = case({"n": 0}, {"n": 1}, {"n": 2})
+    store_case = case({"n": 0}, {"n": 1}, {"n": 2})
     with (
         pytest.raises(DataPruningError, match="no worker is left, 3 trials are not done"),
-        LocalWorkers(2, broken.folder, broken.lines.append) as workers,
+        LocalWorkers(2, store_case.folder, store_case.lines.append) as workers,
     ):
-        workers.submit(broken.task)
-        broken.watch(workers)
-    assert any("ended with exit code 1: no such device (full log: " in line for line in broken.lines)
+        workers.submit(store_case.task)
+        store_case.watch(workers)
+    assert any("ended with exit code 1: no such device (full log: " in line for line in store_case.lines)
 
 
 class RemoteWorker(LocalWorkers):
@@ -237,27 +237,27 @@ def test_an_array_of_jobs_is_left_alone_and_found_again(case: Callable[..., Case
         "2 jobs are at work and go on without this command: the same command watches them again",
         "to end them: scancel 1000",
     ]
-    again = case({"n": 0}, {"n": 1}, {"n": 2})
-    with slurm_jobs(again, 2, **settings) as jobs:
-        jobs.submit(again.task)
-        assert again.lines == ["2 jobs are of an earlier call at work: 1000_0, 1000_1"]
-        (again.folder / "go").touch()
-        again.watch(jobs)
+    repeated = case({"n": 0}, {"n": 1}, {"n": 2})
+    with slurm_jobs(repeated, 2, **settings) as jobs:
+        jobs.submit(repeated.task)
+        assert repeated.lines == ["2 jobs are of an earlier call at work: 1000_0, 1000_1"]
+        (repeated.folder / "go").touch()
+        repeated.watch(jobs)
     assert len(scripts(state)) == 1, "nothing was submitted twice"
-    assert [line for line in again.lines if line.startswith("ended")] == [f"ended: {{'n': {k}}}" for k in range(3)]
-    assert {row.result["by"] for row in again.status.trials()} == {"slurm-1", "slurm-2"}
-    assert read_json(again.folder / "jobs.json")["jobs"] == {}
+    assert [line for line in repeated.lines if line.startswith("ended")] == [f"ended: {{'n': {k}}}" for k in range(3)]
+    assert {row.result["by"] for row in repeated.status.trials()} == {"slurm-1", "slurm-2"}
+    assert read_json(repeated.folder / "jobs.json")["jobs"] == {}
 
 
 def test_a_trial_is_blamed_for_a_death_but_not_for_the_end_of_a_job_s_time(case: Callable[..., Case], state: Path) -> None:
     one = case({"n": 0})
     ends = ["TIMEOUT", "PREEMPTED", "NODE_FAIL", "OUT_OF_MEMORY", "OUT_OF_MEMORY"]
 
-    def end_next(news: Sequence[Trial | FailedTrial]) -> None:
+    def end_next(ended: Sequence[Trial | FailedTrial]) -> None:
         """End the job that runs the trial, if there is another way to end it."""
         number = len(list(state.glob("*.final")))
         running = [(claim.host, claim.pid) for claim in one.status.running.values()]
-        if not news and number < len(ends) and jobs.process(f"slurm-{number + 1}") in running:
+        if not ended and number < len(ends) and jobs.process(f"slurm-{number + 1}") in running:
             monitor_seen.append(number)
             if monitor_seen.count(number) > 1:  # the monitor has seen it as well
                 fake_slurm.end_task(state, str(1000 + number), ends[number])

@@ -90,17 +90,17 @@ def numbers(loss: float) -> dict[str, float]:
 
 
 def opened(folder: Path) -> tuple[RunTracker, Any]:
-    result = RunTracker(folder, Trackers(("wandb",), folder.parent))
-    return result, result.open("config.toml", "metrics.jsonl", "result.json")
+    tracker = RunTracker(folder, Trackers(("wandb",), folder.parent))
+    return tracker, tracker.open("config.toml", "metrics.jsonl", "result.json")
 
 
 def scalars(run: FinishedRun) -> dict[str, list[tuple[int, float]]]:
     """What TensorBoard shows: (step, value) by name."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    result = EventAccumulator(str(run.folder / "tensorboard"))
-    result.Reload()
-    return {tag: [(e.step, e.value) for e in result.Scalars(tag)] for tag in result.Tags()["scalars"]}
+    events = EventAccumulator(str(run.folder / "tensorboard"))
+    events.Reload()
+    return {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
 
 
 def metrics(run: FinishedRun) -> list[dict[str, Any]]:
@@ -225,8 +225,8 @@ def test_a_run_that_was_stopped_goes_on_in_the_same_log(
         assert [step for step, _ in scalars(run)["loss"]] == [0, 1, 2]
         assert len(list((run.folder / "tensorboard").iterdir())) == 2
     else:
-        shown = mlflow_run(context, run)
-        assert [entry.step for entry in shown["loss"]] == [0, 1, 2]
+        mlflow_record = mlflow_run(context, run)
+        assert [entry.step for entry in mlflow_record["loss"]] == [0, 1, 2]
 
 
 def mlflow_run(context: Context, run: FinishedRun) -> Any:
@@ -237,23 +237,23 @@ def mlflow_run(context: Context, run: FinishedRun) -> Any:
         patch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
         client = MlflowClient(tracking_uri=(context.workspace / "mlruns").resolve().as_uri())
     (experiment,) = [e for e in client.search_experiments() if e.name == "datapruning"]
-    (shown,) = client.search_runs([experiment.experiment_id])
-    assert shown.info.run_name == run.folder.name
-    history = {name: client.get_metric_history(shown.info.run_id, name) for name in shown.data.metrics}
-    return {"params": shown.data.params, "status": shown.info.status, **history}
+    (mlflow_record,) = client.search_runs([experiment.experiment_id])
+    assert mlflow_record.info.run_name == run.folder.name
+    history = {name: client.get_metric_history(mlflow_record.info.run_id, name) for name in mlflow_record.data.metrics}
+    return {"params": mlflow_record.data.params, "status": mlflow_record.info.status, **history}
 
 
 def test_mlflow_shows_settings_rows_and_result(make_context: MakeContext, small_dataset: Dataset) -> None:
     pytest.importorskip("mlflow")
     context = make_context(small_dataset, *TINY, log=["mlflow"])
     run = dp.train(context, fraction=0.5, kd_weight=0, seed=3)
-    shown, rows = mlflow_run(context, run), metrics(run)
-    assert shown["status"] == "FINISHED"
+    mlflow_record, rows = mlflow_run(context, run), metrics(run)
+    assert mlflow_record["status"] == "FINISHED"
     for name in ("loss", "lr"):
-        assert [(m.step, m.value) for m in shown[name]] == [(n, row[name]) for n, row in enumerate(rows)]
-    assert [m.value for m in shown["result/test_accuracy"]] == [run.test_accuracy]
-    assert [m.value for m in shown["result/kd_weight"]] == [0.0]
-    assert (shown["params"]["train.model"], shown["params"]["run.seed"]) == ("tinynet8", "3")
+        assert [(m.step, m.value) for m in mlflow_record[name]] == [(n, row[name]) for n, row in enumerate(rows)]
+    assert [m.value for m in mlflow_record["result/test_accuracy"]] == [run.test_accuracy]
+    assert [m.value for m in mlflow_record["result/kd_weight"]] == [0.0]
+    assert (mlflow_record["params"]["train.model"], mlflow_record["params"]["run.seed"]) == ("tinynet8", "3")
 
 
 def test_wandb_stays_offline_and_shows_settings_rows_and_result(make_context: MakeContext, small_dataset: Dataset) -> None:
@@ -292,20 +292,20 @@ def wandb_records(file: Path) -> dict[str, list[Any]]:
     """The records of an offline file, by kind. It is a LevelDB log: blocks of 32 KiB, (checksum, length, part) a piece."""
     from wandb.proto import wandb_internal_pb2
 
-    content, at, complete = file.read_bytes(), 7, b""
-    result: dict[str, list[Any]] = {}
-    while at < len(content):
-        if 32768 - at % 32768 < 7:
-            at += 32768 - at % 32768
+    content, offset, payload = file.read_bytes(), 7, b""
+    records: dict[str, list[Any]] = {}
+    while offset < len(content):
+        if 32768 - offset % 32768 < 7:
+            offset += 32768 - offset % 32768
             continue
-        _, length, part = struct.unpack_from("<IHB", content, at)
-        complete += content[at + 7 : at + 7 + length]
-        at += 7 + length
+        _, length, part = struct.unpack_from("<IHB", content, offset)
+        payload += content[offset + 7 : offset + 7 + length]
+        offset += 7 + length
         if part in (1, 4):  # whole, or the last piece
-            record = wandb_internal_pb2.Record.FromString(complete)
-            result.setdefault(str(record.WhichOneof("record_type")), []).append(record)
-            complete = b""
-    return result
+            record = wandb_internal_pb2.Record.FromString(payload)
+            records.setdefault(str(record.WhichOneof("record_type")), []).append(record)
+            payload = b""
+    return records
 
 
 def test_a_log_changes_neither_the_name_nor_the_bits_of_a_run(
@@ -313,13 +313,13 @@ def test_a_log_changes_neither_the_name_nor_the_bits_of_a_run(
 ) -> None:
     pytest.importorskip("tensorboard")
     bare = dp.teach(make_context(small_dataset, *TINY))
-    shown = dp.teach(make_context(small_dataset, *TINY, workspace=tmp_path / "other", log=["tensorboard"]))
-    assert bare.folder.name == shown.folder.name
+    logged = dp.teach(make_context(small_dataset, *TINY, workspace=tmp_path / "other", log=["tensorboard"]))
+    assert bare.folder.name == logged.folder.name
     for name in ("model.safetensors", "config.toml"):
-        assert (bare.folder / name).read_bytes() == (shown.folder / name).read_bytes()
+        assert (bare.folder / name).read_bytes() == (logged.folder / name).read_bytes()
     later = dp.teach(make_context(small_dataset, *TINY, log="tensorboard"))
     assert later.folder == bare.folder
-    assert scalars(later)["loss"] == scalars(shown)["loss"]
+    assert scalars(later)["loss"] == scalars(logged)["loss"]
 
 
 def test_names_of_tools(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -350,9 +350,9 @@ def test_a_tool_that_is_missing_is_named_before_anything_is_written(
 def test_rows_of_a_sweep_are_logged_by_its_workers(dprune: Callable[..., CommandResult], tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     settings = [word for change in (*TINY, "train.epochs=1", "teacher.epochs=1") for word in ("--set", change)]
-    answer = dprune(
+    command = dprune(
         "sweep", "--fractions", 0.5, "--kd-weights", 0, "--seeds", 1, "--loader", "memory", "--log", "tensorboard",
         "--threads", 1, "--out", "sweep", *settings,
     )  # fmt: skip
-    assert answer.code == 0, answer.err
+    assert command.code == 0, command.err
     assert len(list((tmp_path / "sweep").glob("runs/*/tensorboard/events*"))) == 1

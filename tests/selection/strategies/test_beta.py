@@ -47,8 +47,8 @@ def test_the_first_draw_is_in_proportion_to_the_weights() -> None:
 
 
 def test_the_anchor_is_the_mean_of_the_ten_top_scored() -> None:
-    given = make_case(40, seed=3)
-    values, p = given.scores.values.astype(np.float64), given.evidence.probabilities
+    case = make_case(40, seed=3)
+    values, p = case.scores.values.astype(np.float64), case.evidence.probabilities
     anchor = np.mean([p[i] for i in sorted(range(40), key=lambda i: (-values[i], i))[:10]])
     b = 15 * (1 - anchor) * (1 - 0.5**3)
     density = stats.beta.pdf(p, 16 - b, b) * values
@@ -59,16 +59,16 @@ def test_the_anchor_is_the_mean_of_the_ten_top_scored() -> None:
 
 
 def test_more_pruning_keeps_easier_samples() -> None:
-    given = make_case(60, seed=1)
+    case = make_case(60, seed=1)
     rng = np.random.default_rng(0)
     p = rng.random(60)
     means = []
     for fraction in ("0.05", "0.5"):
-        given.evidence.probabilities = p
-        drawn = [
-            select(given.scores, fraction, strategy="beta", evidence=given.evidence, seed=seed).indices for seed in range(60)
+        case.evidence.probabilities = p
+        subsets = [
+            select(case.scores, fraction, strategy="beta", evidence=case.evidence, seed=seed).indices for seed in range(60)
         ]
-        means.append(p[np.concatenate(drawn)].mean())
+        means.append(p[np.concatenate(subsets)].mean())
     assert means[0] > means[1] + 0.1
 
 
@@ -83,17 +83,17 @@ def test_samples_of_score_zero_come_last_and_fill_the_count() -> None:
 
 
 def test_only_the_first_epochs_are_read() -> None:
-    given = make_case(20)
-    select(given.scores, 0.5, strategy="beta", evidence=given.evidence)
-    assert given.evidence.requested_epochs == 30
-    select(given.scores, 0.5, strategy="beta", settings={"epochs": 7}, evidence=given.evidence)
-    assert given.evidence.requested_epochs == 7
+    case = make_case(20)
+    select(case.scores, 0.5, strategy="beta", evidence=case.evidence)
+    assert case.evidence.requested_epochs == 30
+    select(case.scores, 0.5, strategy="beta", settings={"epochs": 7}, evidence=case.evidence)
+    assert case.evidence.requested_epochs == 7
 
 
 def test_negative_scores_are_refused() -> None:
-    given = make_case(10)
+    case = make_case(10)
     with pytest.raises(InvalidValue, match=r"the least of these is -3.5; take a scorer without scores below 0"):
-        select(make_scores([*range(9), -3.5]), 0.5, strategy="beta", evidence=given.evidence)
+        select(make_scores([*range(9), -3.5]), 0.5, strategy="beta", evidence=case.evidence)
 
 
 def test_a_density_by_hand() -> None:

@@ -43,8 +43,8 @@ def test_a_small_case_by_hand(seed: int) -> None:
 
 
 def test_inside_a_stratum_everybody_is_as_likely() -> None:
-    drawn = [kept_ids("ccs", VALUES, 5, seed=seed, cutoff=0.2, strata=4) for seed in range(1000)]
-    times = np.bincount(np.concatenate(drawn), minlength=10)
+    draws = [kept_ids("ccs", VALUES, 5, seed=seed, cutoff=0.2, strata=4) for seed in range(1000)]
+    times = np.bincount(np.concatenate(draws), minlength=10)
     assert times[[0, 3]].tolist() == [0, 0]
     assert times[[6, 9]].tolist() == [1000, 1000]
     assert np.all(np.abs(times[[1, 2, 4, 5, 7, 8]] - 500) < 4 * np.sqrt(250))
@@ -71,9 +71,9 @@ def test_too_high_a_cut_off_is_refused_and_the_largest_one_named_works(total: in
     scores = make_scores(np.random.default_rng(0).random(total))
     with pytest.raises(
         InvalidValue, match=r"cutoff=0\.95 leaves .* samples, but fraction .* the largest cutoff possible is"
-    ) as no:
+    ) as error_info:
         select(scores, fraction, strategy="ccs", settings={"cutoff": 0.95})
-    largest = float(str(no.value).rpartition(" ")[2])
+    largest = float(str(error_info.value).rpartition(" ")[2])
     select(scores, fraction, strategy="ccs", settings={"cutoff": largest})
     with pytest.raises(InvalidValue, match=f"largest cutoff possible is {largest:g}$"):
         select(scores, fraction, strategy="ccs", settings={"cutoff": largest + 0.001})
@@ -82,9 +82,9 @@ def test_too_high_a_cut_off_is_refused_and_the_largest_one_named_works(total: in
 def test_in_classes_the_largest_cut_off_suits_them_all() -> None:
     labels = np.repeat([0, 1, 2], [40, 9, 1])
     scores = make_scores(np.arange(50))
-    with pytest.raises(InvalidValue, match="samples of a class of 40") as no:
+    with pytest.raises(InvalidValue, match="samples of a class of 40") as error_info:
         select(scores, 0.5, strategy="ccs", settings={"cutoff": 0.6}, balance="class", labels=labels)
-    largest = float(str(no.value).rpartition(" ")[2])
+    largest = float(str(error_info.value).rpartition(" ")[2])
     subset = select(scores, 0.5, strategy="ccs", settings={"cutoff": largest}, balance="class", labels=labels)
     assert np.bincount(labels[subset.indices]).tolist() == [20, 5, 1]
 

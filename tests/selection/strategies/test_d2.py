@@ -84,16 +84,16 @@ def test_it_picks_what_the_slow_copy_picks(seed: int, count: int, k: int, gamma:
 def test_neighbours_are_exact_far_from_the_origin() -> None:
     rng = np.random.default_rng(0)
     points = (1000 + rng.normal(size=(200, 8))).astype(np.float16)
-    lengths, result = nearest(points, 4)
+    lengths, neighbours = nearest(points, 4)
     apart = np.sqrt(((points.astype(np.float64)[:, None] - points.astype(np.float64)[None]) ** 2).sum(2))
     np.fill_diagonal(apart, np.inf)
     assert np.array_equal(lengths, np.sort(apart, 1)[:, :4])
-    assert np.array_equal(np.take_along_axis(apart, result, 1), lengths)
+    assert np.array_equal(np.take_along_axis(apart, neighbours, 1), lengths)
 
 
 def test_samples_that_are_all_alike_have_neighbours_but_not_themselves() -> None:
-    lengths, result = nearest(np.ones((30, 2), np.float16), 5)
-    assert not (result == np.arange(30)[:, None]).any()
+    lengths, neighbours = nearest(np.ones((30, 2), np.float16), 5)
+    assert not (neighbours == np.arange(30)[:, None]).any()
     assert not lengths.any()
     assert len(kept_ids("d2", np.arange(30), 9, np.ones((30, 2)))) == 9
 
@@ -111,17 +111,17 @@ def test_scores_below_zero_are_raised_to_zero() -> None:
 
 @pytest.mark.parametrize("k", [10, 11, 1000])
 def test_as_many_neighbours_as_samples_are_refused(k: int) -> None:
-    given = make_case(10)
+    case = make_case(10)
     with pytest.raises(InvalidValue, match=f"k={k} neighbours, but there are 10 samples; the most is 9"):
-        select(given.scores, 0.5, strategy="d2", settings={"k": k}, evidence=given.evidence)
-    select(given.scores, 0.5, strategy="d2", settings={"k": 9}, evidence=given.evidence)
+        select(case.scores, 0.5, strategy="d2", settings={"k": k}, evidence=case.evidence)
+    select(case.scores, 0.5, strategy="d2", settings={"k": 9}, evidence=case.evidence)
 
 
 def test_in_a_class_that_is_smaller_all_others_are_neighbours() -> None:
-    given = make_case(20)
+    case = make_case(20)
     labels = np.repeat([0, 1, 2], [16, 3, 1])
     subset = select(
-        given.scores, 0.5, strategy="d2", settings={"k": 9}, balance="class", labels=labels, evidence=given.evidence
+        case.scores, 0.5, strategy="d2", settings={"k": 9}, balance="class", labels=labels, evidence=case.evidence
     )
     assert np.bincount(labels[subset.indices]).tolist() == [8, 2, 1]
 
@@ -134,6 +134,6 @@ def test_embeddings_of_width_zero_are_refused(features: Any) -> None:
 
 def test_without_faiss_one_line_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "faiss", None)
-    given = make_case(20)
+    case = make_case(20)
     with pytest.raises(MissingPackage, match="install faiss-cpu"):
-        select(given.scores, 0.5, strategy="d2", evidence=given.evidence)
+        select(case.scores, 0.5, strategy="d2", evidence=case.evidence)

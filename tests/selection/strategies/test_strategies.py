@@ -92,7 +92,7 @@ def test_strategies_that_say_they_are_not_nested_are_not(strategy: str) -> None:
 @LAW
 @given(CASES, FRACTIONS)
 def test_a_class_is_chosen_from_as_if_there_were_no_other(strategy: str, problem: StrategyCase, fraction: str) -> None:
-    together = chosen(problem, fraction, strategy, "class")
+    balanced = chosen(problem, fraction, strategy, "class")
     label = problem.labels[0]
     members = np.flatnonzero(problem.labels == label)
     values = problem.scores.values.copy()
@@ -100,16 +100,16 @@ def test_a_class_is_chosen_from_as_if_there_were_no_other(strategy: str, problem
     problem.scores = make_scores(values)
     problem.evidence.probabilities[problem.labels != label] = 0.5
     problem.evidence.embeddings[problem.labels != label] = 100
-    assert set(together) & set(members) == set(chosen(problem, fraction, strategy, "class")) & set(members)
+    assert set(balanced) & set(members) == set(chosen(problem, fraction, strategy, "class")) & set(members)
 
 
 @EVERY
 def test_classes_of_very_different_sizes_each_keep_their_share(strategy: str) -> None:
     sizes = {0: 300, 1: 50, 2: 7, 3: 2, 4: 1}
-    given = make_case(sum(sizes.values()))
-    given.labels = np.random.default_rng(0).permutation(np.repeat(list(sizes), list(sizes.values())))
-    ids = chosen(given, "0.1", strategy, "class")
-    assert np.bincount(given.labels[ids]).tolist() == [30, 5, 1, 1, 1]
+    case = make_case(sum(sizes.values()))
+    case.labels = np.random.default_rng(0).permutation(np.repeat(list(sizes), list(sizes.values())))
+    ids = chosen(case, "0.1", strategy, "class")
+    assert np.bincount(case.labels[ids]).tolist() == [30, 5, 1, 1, 1]
 
 
 @pytest.mark.parametrize("strategy", ["random", "weighted", "ccs", "beta"])
@@ -173,7 +173,7 @@ def test_gumbel_numbers_are_finite_and_have_their_mean() -> None:
 
 
 @pytest.mark.parametrize(
-    ("strategy", "given", "message"),
+    ("strategy", "settings", "message"),
     [
         ("ccs", {"cutoff": 1}, "strategy 'ccs': cutoff is at least 0, below 1; got 1"),
         ("ccs", {"cutoff": -0.1}, "got -0.1"),
@@ -191,10 +191,10 @@ def test_gumbel_numbers_are_finite_and_have_their_mean() -> None:
         ("top", {"cutoff": 0.1}, "strategy 'top' has no settings; got cutoff=0.1"),
     ],
 )
-def test_settings_out_of_range_are_refused(strategy: str, given: dict[str, Any], message: str) -> None:
-    with pytest.raises(InvalidValue) as caught:
-        select(make_scores(np.arange(10)), 0.5, strategy=strategy, settings=given)
-    assert message in str(caught.value)
+def test_settings_out_of_range_are_refused(strategy: str, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidValue) as error_info:
+        select(make_scores(np.arange(10)), 0.5, strategy=strategy, settings=settings)
+    assert message in str(error_info.value)
 
 
 def test_names_that_do_not_exist_get_the_nearest_one() -> None:
@@ -204,10 +204,10 @@ def test_names_that_do_not_exist_get_the_nearest_one() -> None:
         get_strategy("ccs").resolve({"cutof": 0.1})
 
 
-@pytest.mark.parametrize("words", [["cutoff"], ["=3"], ["cutoff="], ["cutoff=0.1", "cutoff=0.2"]])
-def test_settings_that_are_no_words_of_that_kind_are_refused(words: list[str]) -> None:
+@pytest.mark.parametrize("arguments", [["cutoff"], ["=3"], ["cutoff="], ["cutoff=0.1", "cutoff=0.2"]])
+def test_settings_that_are_no_words_of_that_kind_are_refused(arguments: list[str]) -> None:
     with pytest.raises(InvalidValue, match=r"a setting is key=value|is given twice"):
-        parse_settings(words)
+        parse_settings(arguments)
 
 
 def test_settings_are_read_as_they_are_written() -> None:
@@ -225,9 +225,9 @@ def test_infinite_scores_are_refused_by_those_that_compute_with_them(strategy: s
 @pytest.mark.parametrize("strategy", ["beta", "d2"])
 def test_missing_evidence_names_the_command_that_makes_it(strategy: str) -> None:
     reads = ALL[strategy].evidence_kind
-    with pytest.raises(InvalidValue) as caught:
+    with pytest.raises(InvalidValue) as error_info:
         select(make_scores(np.arange(10)), 0.5, strategy=strategy)
-    assert str(caught.value) == (
+    assert str(error_info.value) == (
         f"strategy '{strategy}' reads {reads}, and these scores (scorer custom) name no recording; "
         "score by forgetting to make one, or name the folder of a recording"
     )
@@ -235,10 +235,10 @@ def test_missing_evidence_names_the_command_that_makes_it(strategy: str) -> None
 
 @pytest.mark.parametrize("strategy", ["beta", "d2"])
 def test_evidence_of_another_size_or_not_finite_is_refused(strategy: str) -> None:
-    given = make_case(20)
+    case = make_case(20)
     with pytest.raises(IncompatibleInputs, match="20 samples, the scores are of 10"):
-        select(make_scores(np.arange(10)), 0.5, strategy=strategy, evidence=given.evidence)
-    given.evidence.probabilities[3] = np.nan
-    given.evidence.embeddings[3] = [np.inf, -np.inf]
+        select(make_scores(np.arange(10)), 0.5, strategy=strategy, evidence=case.evidence)
+    case.evidence.probabilities[3] = np.nan
+    case.evidence.embeddings[3] = [np.inf, -np.inf]
     with pytest.raises(InvalidValue, match="not finite for 1 samples, the first is id 3"):
-        select(given.scores, 0.5, strategy=strategy, evidence=given.evidence)
+        select(case.scores, 0.5, strategy=strategy, evidence=case.evidence)

@@ -40,7 +40,7 @@ def test_the_list_says_what_each_strategy_is(dprune: Dprune) -> None:
 
 def test_settings_reach_the_subset_and_its_story(dprune: Dprune, tmp_path: Path, digits: Dataset) -> None:
     scores = scores_file(tmp_path / "s.npz", digits)
-    words = [
+    arguments = [
         "select",
         "--scores",
         scores,
@@ -53,20 +53,20 @@ def test_settings_reach_the_subset_and_its_story(dprune: Dprune, tmp_path: Path,
         "--seed",
         "3",
     ]
-    answer = dprune(*words, "--strategy-set", "strata=10")
-    assert answer.code == 0, answer.err
-    assert answer.out.startswith("keeping 144 of 1,438 (scorer random, strategy ccs, balance none): ")
+    command = dprune(*arguments, "--strategy-set", "strata=10")
+    assert command.code == 0, command.err
+    assert command.out.startswith("keeping 144 of 1,438 (scorer random, strategy ccs, balance none): ")
     (path,) = (tmp_path / "dprune-runs" / "subsets").iterdir()
     assert path.name.startswith("digits-random-ccs-144-")
     subset = dp.load_subset(path)
     assert subset.indices.max() < 1438 - 719, "the upper half is cut off"
     assert subset.meta.settings == {"cutoff": 0.5, "strata": 10}
-    again = dp.select(dp.load_scores(scores), "0.1", strategy="ccs", settings={"cutoff": 0.5, "strata": 10}, seed=3)
-    assert subset.indices.tolist() == again.indices.tolist()
+    repeated = dp.select(dp.load_scores(scores), "0.1", strategy="ccs", settings={"cutoff": 0.5, "strata": 10}, seed=3)
+    assert subset.indices.tolist() == repeated.indices.tolist()
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("arguments", "message"),
     [
         (["--strategy", "cs"], "unknown strategy 'cs': did you mean 'ccs'?"),
         (["--strategy", "ccs", "--strategy-set", "cutoff=1.5"], "strategy 'ccs': cutoff is at least 0, below 1; got 1.5"),
@@ -81,16 +81,16 @@ def test_settings_reach_the_subset_and_its_story(dprune: Dprune, tmp_path: Path,
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(
-    expect_refusal: Refused, tmp_path: Path, digits: Dataset, words: list[str], message: str
+    expect_refusal: Refused, tmp_path: Path, digits: Dataset, arguments: list[str], message: str
 ) -> None:
     scores = scores_file(tmp_path / "s.npz", digits)
-    assert message in expect_refusal("select", "--scores", scores, "--fraction", "0.5", *words)
+    assert message in expect_refusal("select", "--scores", scores, "--fraction", "0.5", *arguments)
 
 
-@pytest.mark.parametrize("words", [["--strategy", "ccs"], ["--strategy-set", "k=2"], ["--recording", "."]])
-def test_plain_ids_take_no_strategy(expect_refusal: Refused, tmp_path: Path, words: list[str]) -> None:
+@pytest.mark.parametrize("arguments", [["--strategy", "ccs"], ["--strategy-set", "k=2"], ["--recording", "."]])
+def test_plain_ids_take_no_strategy(expect_refusal: Refused, tmp_path: Path, arguments: list[str]) -> None:
     (tmp_path / "ids.txt").write_text("1\n2\n")
-    assert "--ids FILE keeps exactly those ids" in expect_refusal("select", "--ids", "ids.txt", *words)
+    assert "--ids FILE keeps exactly those ids" in expect_refusal("select", "--ids", "ids.txt", *arguments)
 
 
 def test_a_recording_that_is_gone_is_named(expect_refusal: Refused, tmp_path: Path, digits: Dataset) -> None:
@@ -100,21 +100,22 @@ def test_a_recording_that_is_gone_is_named(expect_refusal: Refused, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("width", "words", "message"), [(0, [], "width of at least 1"), (2, ["--strategy-set", "k=1000"], "k=1000 neighbours")]
+    ("width", "arguments", "message"),
+    [(0, [], "width of at least 1"), (2, ["--strategy-set", "k=1000"], "k=1000 neighbours")],
 )
 def test_embeddings_that_make_no_graph_are_refused(
-    expect_refusal: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, width: int, words: list[str], message: str
+    expect_refusal: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, width: int, arguments: list[str], message: str
 ) -> None:
     data = make_dataset()
     np.savez(
         tmp_path / "data.npz", train_images=data.train.images, train_labels=data.train.labels,
         test_images=data.test.images, test_labels=data.test.labels,
     )  # fmt: skip
-    opened = dp.open_dataset(str(tmp_path / "data.npz"))
-    evidence = FakeEvidence(np.zeros(120), np.zeros((120, width), np.float16), None, opened.name, opened.fingerprint)
+    dataset = dp.open_dataset(str(tmp_path / "data.npz"))
+    evidence = FakeEvidence(np.zeros(120), np.zeros((120, width), np.float16), None, dataset.name, dataset.fingerprint)
     monkeypatch.setattr(recordings, "open_recording", lambda folder: evidence)
-    scores = scores_file(tmp_path / "s.npz", opened, recording=str(tmp_path))
-    assert message in expect_refusal("select", "--scores", scores, "--fraction", "0.5", "--strategy", "d2", *words)
+    scores = scores_file(tmp_path / "s.npz", dataset, recording=str(tmp_path))
+    assert message in expect_refusal("select", "--scores", scores, "--fraction", "0.5", "--strategy", "d2", *arguments)
 
 
 def test_scores_bring_their_recording_and_another_one_may_be_given(
@@ -146,18 +147,18 @@ FAST = [*fast_options(), "--kd-weight", "0"]
 
 
 def test_a_student_says_how_its_subset_was_chosen_and_can_be_run_again(dprune: Dprune, tmp_path: Path) -> None:
-    words = ["train", "--fraction", "0.1", "--strategy", "ccs", "--strategy-set", "cutoff=0.2", *FAST]
-    answer = dprune(*words)
-    assert answer.code == 0, answer.err
+    arguments = ["train", "--fraction", "0.1", "--strategy", "ccs", "--strategy-set", "cutoff=0.2", *FAST]
+    command = dprune(*arguments)
+    assert command.code == 0, command.err
     (folder,) = (tmp_path / "dprune-runs" / "students").iterdir()
     assert folder.name.startswith("digits-random-ccs-144-kd-0.0-seed0-")
     result = json.loads((folder / "result.json").read_text())
     assert (result["strategy"], result["strategy_settings"]) == ("ccs", ["cutoff=0.2", "strata=50"])
     run = tomllib.loads((folder / "config.toml").read_text())["run"]
     assert (run["strategy"], run["strategy_settings"]) == ("ccs", ["cutoff=0.2", "strata=50"])
-    for same in (words, ["train", "--recipe", str(folder / "config.toml"), "--loader", "memory"]):
-        assert "finished already" in dprune(*same).err
-    assert "finished already" not in dprune(*words, "--strategy-set", "strata=20").err
+    for train_arguments in (arguments, ["train", "--recipe", str(folder / "config.toml"), "--loader", "memory"]):
+        assert "finished already" in dprune(*train_arguments).err
+    assert "finished already" not in dprune(*arguments, "--strategy-set", "strata=20").err
 
 
 def test_runs_of_the_top_are_named_as_ever(dprune: Dprune, tmp_path: Path) -> None:
@@ -169,15 +170,15 @@ def test_runs_of_the_top_are_named_as_ever(dprune: Dprune, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("arguments", "message"),
     [
         (["--strategy", "cs", "--scorer", "el2n"], "did you mean 'ccs'?"),
         (["--strategy", "d2"], "score by forgetting to make one"),
         (["--strategy", "ccs", "--strategy-set", "cutoff=2", "--scorer", "el2n"], "got 2"),
     ],
 )
-def test_train_refuses_before_anything_is_trained(expect_refusal: Refused, words: list[str], message: str) -> None:
-    assert message in expect_refusal("train", "--fraction", "0.5", *words, *FAST)
+def test_train_refuses_before_anything_is_trained(expect_refusal: Refused, arguments: list[str], message: str) -> None:
+    assert message in expect_refusal("train", "--fraction", "0.5", *arguments, *FAST)
 
 
 def test_a_subset_says_itself_how_it_was_chosen(expect_refusal: Refused) -> None:

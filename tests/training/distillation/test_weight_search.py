@@ -149,8 +149,8 @@ def test_another_teacher_wins_where_it_is_clearly_better() -> None:
     assert [arm.teacher for arm in arms] == [0, 0, 0, 0, 0, 1, 2]
     assert best(arms, marks([0.5, 0.7, 0.7, 0.7, 0.7, 0.75, 0.8]), 2.0, 0.6).teacher == 2
     assert best(arms, marks([0.5, 0.7, 0.7, 0.7, 0.7, 0.701, 0.6]), 2.0, 0.6).teacher == 0
-    given = [Candidate(0.9, 4.0, confidence_weighting=False, teacher=teacher) for teacher in (0, 1)]
-    choice = best(given, marks([0.7, 0.8]), 4.0, 0.9)
+    candidates = [Candidate(0.9, 4.0, confidence_weighting=False, teacher=teacher) for teacher in (0, 1)]
+    choice = best(candidates, marks([0.7, 0.8]), 4.0, 0.9)
     assert choice == Candidate(0.9, 4.0, confidence_weighting=False, teacher=1)
 
 

@@ -68,20 +68,20 @@ def test_rows_that_everyone_has_count_once() -> None:
 
 
 def test_passes_of_an_update() -> None:
-    alone, parts = TrainConfig(batch_size=8), TrainConfig(batch_size=8, grad_accum_steps=2)
-    assert passes_of(8, alone, None, trains_on_auxiliary=False) == [((8,), True)]
+    single_batch, parts = TrainConfig(batch_size=8), TrainConfig(batch_size=8, grad_accum_steps=2)
+    assert passes_of(8, single_batch, None, trains_on_auxiliary=False) == [((8,), True)]
     assert passes_of(13, parts, None, trains_on_auxiliary=False) == [((8,), True), ((5,), True)]
     assert passes_of(17, parts, None, trains_on_auxiliary=False) == [((8,), True), ((9,), True)], "nobody is left alone"
-    assert passes_of(8, alone, 5, trains_on_auxiliary=True) == [((8, 5), True)]
-    assert passes_of(8, alone, 8, trains_on_auxiliary=False) == [((8,), True), ((8,), False)]
+    assert passes_of(8, single_batch, 5, trains_on_auxiliary=True) == [((8, 5), True)]
+    assert passes_of(8, single_batch, 8, trains_on_auxiliary=False) == [((8,), True), ((8,), False)]
 
 
 def test_one_process_never_loads_torch_distributed_code() -> None:
     code = "import sys, datapruning.api.train; print([m for m in sys.modules if m.startswith('datapruning')])"
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=SECONDS)
-    assert "datapruning.runs.process_group" in answer.stdout
-    assert "datapruning.runs.channel" not in answer.stdout
-    assert "coordinator" not in answer.stdout
+    command = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=SECONDS)
+    assert "datapruning.runs.process_group" in command.stdout
+    assert "datapruning.runs.channel" not in command.stdout
+    assert "coordinator" not in command.stdout
 
 
 def test_torchrun_is_known_by_its_variables(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,8 +107,8 @@ def sent(record: RecordT) -> RecordT:
 
 def test_networks_come_over_as_plain_data(digits: Dataset) -> None:
     shape = digits.train.shape
-    plain = create_model("tinynet8", shape, 10, seed=3)
-    for model in (plain, InputRenormalization(plain, [10.0], [20.0], ([30.0], [40.0]))):
+    network = create_model("tinynet8", shape, 10, seed=3)
+    for model in (network, InputRenormalization(network, [10.0], [20.0], ([30.0], [40.0]))):
         spec = ModelSpec.of(model)
         assert spec is not None
         copy = sent(spec).build(torch.device("cpu"))
@@ -164,14 +164,14 @@ def variables(rank: int, port: int) -> dict[str, str]:
     }
 
 
-def started(words: Callable[[int], list[str]]) -> list[tuple[int, str]]:
+def started(arguments: Callable[[int], list[str]]) -> list[tuple[int, str]]:
     """(exit code, stderr) of two processes that nobody watches over, as torchrun would."""
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         port = probe.getsockname()[1]
     begun = [
         subprocess.Popen(
-            [sys.executable, "-m", two.__name__, *words(rank)], env={**os.environ, **variables(rank, port)},
+            [sys.executable, "-m", two.__name__, *arguments(rank)], env={**os.environ, **variables(rank, port)},
             cwd=PROJECT_ROOT, stderr=subprocess.PIPE, text=True,
         )
         for rank in range(2)
@@ -202,18 +202,18 @@ def put_data(folder: Path) -> Path:
 def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where two processes left what they found, and a teacher."""
     pytest.importorskip("ffcv", reason="FFCV is not installed")
-    together = put_data(tmp_path_factory.mktemp("together"))
-    ends = started(lambda rank: ["compare", str(together)])
+    folder = put_data(tmp_path_factory.mktemp("together"))
+    ends = started(lambda rank: ["compare", str(folder)])
     assert [code for code, _ in ends] == [0, 0], ends
     assert "process" not in ends[1][1], "nobody but process 0 speaks"
-    return together
+    return folder
 
 
 @pytest.fixture(scope="module")
 def both(together: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict[str, Any]]:
     """What one process finds, and what two find."""
-    with np.load(together / "arrays.npz") as outcome:
-        return two.compare(put_data(tmp_path_factory.mktemp("alone"))), dict(outcome)
+    with np.load(together / "arrays.npz") as archive:
+        return two.compare(put_data(tmp_path_factory.mktemp("alone"))), dict(archive)
 
 
 @pytest.mark.parametrize("case", two.CASES)
@@ -243,36 +243,36 @@ def test_verbs_give_what_one_process_gives(both: tuple[dict[str, Any], dict[str,
 
 
 def test_a_dead_process_ends_the_run_in_a_line_and_it_goes_on_to_the_same_bits(together: Path, tmp_path: Path) -> None:
-    broken = put_data(tmp_path / "broken")
-    (code, environment), (killed, _) = started(lambda rank: ["die" if rank else "teach", str(broken)])
+    killed_folder = put_data(tmp_path / "broken")
+    (code, environment), (killed, _) = started(lambda rank: ["die" if rank else "teach", str(killed_folder)])
     assert (code, killed) == (1, -9)
     assert environment.splitlines()[-1] == (
         "dprune: another process of this run has ended; the same command resumes from the last checkpoint"
     )
     assert "Traceback" not in environment
-    folder = broken / "teacher"
+    folder = killed_folder / "teacher"
     assert not (folder / "result.json").exists()
     copy = tmp_path / "copy"
-    shutil.copytree(broken, copy)
+    shutil.copytree(killed_folder, copy)
     with pytest.raises(IncompatibleInputs, match="was begun by 2 processes, not by 1: resume with as many"):
         two.teach(copy)
-    assert [code for code, _ in started(lambda rank: ["teach", str(broken)])] == [0, 0]
-    same = "model.safetensors"
-    assert (folder / same).read_bytes() == (together / "teacher" / same).read_bytes()
-    resumed, never = (json.loads((f / "teacher" / "result.json").read_text()) for f in (broken, together))
+    assert [code for code, _ in started(lambda rank: ["teach", str(killed_folder)])] == [0, 0]
+    weights_name = "model.safetensors"
+    assert (folder / weights_name).read_bytes() == (together / "teacher" / weights_name).read_bytes()
+    resumed, never = (json.loads((f / "teacher" / "result.json").read_text()) for f in (killed_folder, together))
     assert resumed["test_accuracy"] == never["test_accuracy"]
     assert resumed["samples_seen"] == never["samples_seen"] == 3 * two.SAMPLES
 
 
 def test_the_command_under_torchrun(tmp_path: Path) -> None:
     begin = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "datapruning"]
-    words = ["--loader", "memory", "--set", "teacher.model=tinynet8", "--set", "teacher.epochs=1", "--out", "run"]
-    answer = subprocess.run(
-        [*begin, "teach", *words], cwd=tmp_path, capture_output=True, text=True, timeout=SECONDS, check=False
+    arguments = ["--loader", "memory", "--set", "teacher.model=tinynet8", "--set", "teacher.epochs=1", "--out", "run"]
+    command = subprocess.run(
+        [*begin, "teach", *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=SECONDS, check=False
     )
-    assert answer.returncode == 0, answer.stderr
-    assert answer.stdout.startswith("test accuracy ")
-    assert len(answer.stdout.splitlines()) == 1, "process 0 alone prints"
+    assert command.returncode == 0, command.stderr
+    assert command.stdout.startswith("test accuracy ")
+    assert len(command.stdout.splitlines()) == 1, "process 0 alone prints"
     assert "processes = 2" in (tmp_path / "run" / "config.toml").read_text()
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["processes"] == 2

@@ -96,8 +96,8 @@ each_objective = pytest.mark.parametrize("base", OBJECTIVES)
 
 
 def gradient(loss: Tensor, network: Network) -> Tensor:
-    (result,) = torch.autograd.grad(loss, network.weight)
-    return result
+    (grad,) = torch.autograd.grad(loss, network.weight)
+    return grad
 
 
 @each_objective
@@ -116,8 +116,8 @@ def test_cs_kd(base: str) -> None:
     term = torch.nn.functional.kl_div(
         (images @ direct.weight / 4).log_softmax(1), (fixed / 4).softmax(1), reduction="batchmean"
     )
-    complete = OBJECTIVES[base]()(images @ direct.weight, batch, 4).total + 0.6 * 16 * term
-    torch.testing.assert_close(gradient(loss.total, network), gradient(complete, direct))
+    expected = OBJECTIVES[base]()(images @ direct.weight, batch, 4).total + 0.6 * 16 * term
+    torch.testing.assert_close(gradient(loss.total, network), gradient(expected, direct))
 
 
 @each_objective
@@ -162,18 +162,18 @@ def test_ps_kd_samples_that_join_later_have_the_base_alone_at_first(base: str) -
 def test_dlb(base: str) -> None:
     network, method, objective = Network(), DLB(0.5, 3.0, views=4), OBJECTIVES[base]()
     first, second = batch_of(0, 1, 2), batch_of(3, 4)
-    one, two, again = pictures(3, 1), pictures(2, 2), pictures(3, 3)
+    one, two, repeated = pictures(3, 1), pictures(2, 2), pictures(3, 3)
     assert method.tensors() == {}
-    wanted = method.auxiliary_batches([first.ids, second.ids], 3)
-    assert wanted[0] is None
-    assert wanted[1] is not None
-    assert (wanted[1][0].tolist(), wanted[1][1]) == ([0, 1, 2], 1), "half of 4 views away from epoch 3's"
-    _, alone = method.step(network, objective, first, one, None, 3)
-    assert alone.total.item() == pytest.approx(base_of(base, logits_of(one), first, 3), rel=1e-12)
-    logits, loss = method.step(network, objective, second, two, AuxiliaryBatch(first, again, 1), 3)
-    z, now, before = logits_of(two), logits_of(again), logits_of(one)
-    both = (2 * base_of(base, z, second, 3) + 3 * base_of(base, now, first, 1)) / 5
-    assert loss.total.item() == pytest.approx(both + 0.5 * 9 * kl(before, now, 3.0), rel=1e-12)
+    requests = method.auxiliary_batches([first.ids, second.ids], 3)
+    assert requests[0] is None
+    assert requests[1] is not None
+    assert (requests[1][0].tolist(), requests[1][1]) == ([0, 1, 2], 1), "half of 4 views away from epoch 3's"
+    _, first_loss = method.step(network, objective, first, one, None, 3)
+    assert first_loss.total.item() == pytest.approx(base_of(base, logits_of(one), first, 3), rel=1e-12)
+    logits, loss = method.step(network, objective, second, two, AuxiliaryBatch(first, repeated, 1), 3)
+    z, current, previous = logits_of(two), logits_of(repeated), logits_of(one)
+    both = (2 * base_of(base, z, second, 3) + 3 * base_of(base, current, first, 1)) / 5
+    assert loss.total.item() == pytest.approx(both + 0.5 * 9 * kl(previous, current, 3.0), rel=1e-12)
     np.testing.assert_allclose(logits.detach().numpy(), z)
     assert network.sizes == [3, 5], "both halves at once"
     carried = method.auxiliary_batches([first.ids], 4)[0]
@@ -182,17 +182,17 @@ def test_dlb(base: str) -> None:
     later = DLB(0.5, 3.0, views=4)
     later.restore(method.tensors())
     _, goes_on = later.step(network, objective, first, one, AuxiliaryBatch(second, two, 1), 4)
-    _, same = method.step(network, objective, first, one, AuxiliaryBatch(second, two, 1), 4)
-    assert goes_on.total.item() == same.total.item()
+    _, second_loss = method.step(network, objective, first, one, AuxiliaryBatch(second, two, 1), 4)
+    assert goes_on.total.item() == second_loss.total.item()
 
 
 @given(st.integers(2, 40), st.integers(0, 100), st.integers(1, 5))
 def test_dlb_shows_a_batch_in_another_of_the_views_that_the_run_sees(views: int, epoch: int, count: int) -> None:
     method = DLB(0.5, 3.0, views)
     method.restore({"dlb.ids": torch.arange(2), "dlb.logits": torch.zeros(2, 3), "dlb.epoch": torch.tensor(epoch)})
-    wanted = method.auxiliary_batches([np.arange(k, k + 2) for k in range(count)], epoch + 1)
-    assert len(wanted) == count
-    for index, one in enumerate(wanted):
+    requests = method.auxiliary_batches([np.arange(k, k + 2) for k in range(count)], epoch + 1)
+    assert len(requests) == count
+    for index, one in enumerate(requests):
         assert one is not None
         assert 0 <= one[1] < views
         assert one[1] != (epoch + (index > 0)) % views
@@ -232,8 +232,8 @@ def test_tf_kd_self(base: str) -> None:
 
 
 def test_the_virtual_teacher_is_a_distribution() -> None:
-    result = virtual_teacher(torch.tensor([2, 0]), 4, 0.7)
-    torch.testing.assert_close(result, torch.tensor([[0.1, 0.1, 0.7, 0.1], [0.7, 0.1, 0.1, 0.1]]))
+    probs = virtual_teacher(torch.tensor([2, 0]), 4, 0.7)
+    torch.testing.assert_close(probs, torch.tensor([[0.1, 0.1, 0.7, 0.1], [0.7, 0.1, 0.1, 0.1]]))
 
 
 # Partners
@@ -264,8 +264,8 @@ def test_partners_are_drawn_evenly_and_anew_in_each_epoch_and_seed() -> None:
     pairs = ClassPairs(kept, labels)
     draws = np.array([pairs.draw(kept, 0, epoch) for epoch in range(3000)])
     for index, sample_id in enumerate(kept):
-        result, counts = np.unique(draws[:, index], return_counts=True)
-        assert result.tolist() == [i for i in kept if i != sample_id]
+        partners, counts = np.unique(draws[:, index], return_counts=True)
+        assert partners.tolist() == [i for i in kept if i != sample_id]
         assert (abs(counts - 600) < 5 * np.sqrt(3000 * 0.2 * 0.8)).all()
     assert (np.array([pairs.draw(kept, 1, epoch) for epoch in range(3000)]) != draws).any(0).all()
 
@@ -276,8 +276,8 @@ def test_classes_with_a_single_kept_sample_are_named() -> None:
         ClassPairs(np.arange(6), labels)
     with pytest.raises(InvalidValue, match=r"1 of the classes has a single one \(class 2\)"):
         ClassPairs(np.array([0, 1, 4]), labels)
-    alone = ClassPairs(np.array([0, 1, 4]), labels, allow_singletons=True)
-    assert alone.draw(np.array([4, 1]), 0, 0).tolist() == [4, 0]
+    with_singletons = ClassPairs(np.array([0, 1, 4]), labels, allow_singletons=True)
+    assert with_singletons.draw(np.array([4, 1]), 0, 0).tolist() == [4, 0]
 
 
 # Settings

@@ -61,8 +61,8 @@ def train(
         "self_distillation": make_method(context, method, ids), **options,
     }  # fmt: skip
     with reproducible(1):
-        done = fit(model, context.loader("train"), ids, context.views, training, CrossEntropy(), **settings)
-    return model, done
+        train_state = fit(model, context.loader("train"), ids, context.views, training, CrossEntropy(), **settings)
+    return model, train_state
 
 
 def same(a: nn.Module, b: nn.Module) -> bool:
@@ -70,8 +70,8 @@ def same(a: nn.Module, b: nn.Module) -> bool:
     return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
 
 
-def term(before: Tensor, now: Tensor, t: float) -> Tensor:
-    return t**2 * kl_div((now / t).log_softmax(1), (before / t).softmax(1), reduction="batchmean")
+def term(previous: Tensor, current: Tensor, t: float) -> Tensor:
+    return t**2 * kl_div((current / t).log_softmax(1), (previous / t).softmax(1), reduction="batchmean")
 
 
 class Slow:
@@ -90,8 +90,8 @@ class Slow:
         labels, images = self.view(ids, epoch)
         if self.method == "dlb" and self.previous is not None:
             before_ids, before, before_epoch = self.previous
-            old_labels, again = self.view(before_ids, (before_epoch + 2) % 4)
-            z = self.model(torch.cat([images, again]))
+            old_labels, previous_images = self.view(before_ids, (before_epoch + 2) % 4)
+            z = self.model(torch.cat([images, previous_images]))
             self.previous = ids, z[: len(ids)].detach(), epoch
             loss = cross_entropy(z, torch.cat([labels, old_labels])) + 0.5 * term(before, z[len(ids) :], 3.0)
             return loss
@@ -119,7 +119,7 @@ class Slow:
 def test_it_trains_as_a_slow_reference_does(make_context: MakeContext, small_dataset: Dataset, method: str) -> None:
     context = make_context(small_dataset)
     training = SHORT.replace(momentum=0.0, weight_decay=0.0)
-    model, done = train(context, method, training, lr_schedule=lambda step: 0.02)
+    model, train_state = train(context, method, training, lr_schedule=lambda step: 0.02)
     reference = context.new_model("convnet", 0).train()
     slow = Slow(context, reference, method)
     with reproducible(1):
@@ -134,31 +134,34 @@ def test_it_trains_as_a_slow_reference_does(make_context: MakeContext, small_dat
                         assert parameter.grad is not None
                         parameter.sub_(0.02 * parameter.grad)
                 total += len(ids) * loss.item()
-            assert done.history[epoch].loss == pytest.approx(total / 60, rel=1e-3)
-    for (name, actual), its in zip(model.state_dict().items(), reference.state_dict().values(), strict=True):
-        torch.testing.assert_close(actual, its, rtol=2e-3, atol=2e-4, msg=lambda text, name=name: f"{name}: {text}")
+            assert train_state.history[epoch].loss == pytest.approx(total / 60, rel=1e-3)
+    for (name, actual), expected in zip(model.state_dict().items(), reference.state_dict().values(), strict=True):
+        torch.testing.assert_close(actual, expected, rtol=2e-3, atol=2e-4, msg=lambda text, name=name: f"{name}: {text}")
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_training_in_two_parts_is_the_training(
     make_context: MakeContext, small_dataset: Dataset, tmp_path: Path, method: str
 ) -> None:
-    context, left = make_context(small_dataset), Checkpoint(tmp_path / "left.safetensors")
-    complete, done = train(context, method)
-    _, first = train(context, method, stop_epoch=2, save_final_to=left)
-    second, again = train(context, method, init_from=left)
-    assert same(complete, second)
-    assert (again.auxiliary_samples, again.auxiliary_forward) == (done.auxiliary_samples, done.auxiliary_forward)
-    assert left.state() == first
+    context, checkpoint = make_context(small_dataset), Checkpoint(tmp_path / "left.safetensors")
+    uninterrupted, train_state = train(context, method)
+    _, first = train(context, method, stop_epoch=2, save_final_to=checkpoint)
+    second, repeated = train(context, method, init_from=checkpoint)
+    assert same(uninterrupted, second)
+    assert (repeated.auxiliary_samples, repeated.auxiliary_forward) == (
+        train_state.auxiliary_samples,
+        train_state.auxiliary_forward,
+    )
+    assert checkpoint.state() == first
 
 
 @pytest.mark.parametrize("method", ["ps-kd", "dlb", "cs-kd"])
 def test_samples_may_join_half_way(make_context: MakeContext, small_dataset: Dataset, tmp_path: Path, method: str) -> None:
-    context, left = make_context(small_dataset), Checkpoint(tmp_path / "left.safetensors")
-    train(context, method, ids=IDS[::2], stop_epoch=2, save_final_to=left)
-    _, done = train(context, method, init_from=left)
-    assert done.epoch == 2 + (planned_steps(SHORT, 60, 120) - 4) // 4
-    assert np.isfinite([row.loss for row in done.history]).all()
+    context, checkpoint = make_context(small_dataset), Checkpoint(tmp_path / "left.safetensors")
+    train(context, method, ids=IDS[::2], stop_epoch=2, save_final_to=checkpoint)
+    _, train_state = train(context, method, init_from=checkpoint)
+    assert train_state.epoch == 2 + (planned_steps(SHORT, 60, 120) - 4) // 4
+    assert np.isfinite([row.loss for row in train_state.history]).all()
 
 
 @pytest.mark.parametrize("method", ["cs-kd", "dlb"])
@@ -170,33 +173,37 @@ def test_both_loaders_train_the_same_network(make_context: MakeContext, small_da
 
 
 @pytest.mark.parametrize(
-    ("method", "again", "forward"),
+    ("method", "repeated", "forward"),
     [("cs-kd", 0, 240), ("ps-kd", 0, 0), ("dlb", 240 - 12, 0), ("tf-kd", 0, 0), ("tf-kd-self", 0, 0)],
 )
 def test_further_passes_are_counted(
-    make_context: MakeContext, small_dataset: Dataset, method: str, again: int, forward: int
+    make_context: MakeContext, small_dataset: Dataset, method: str, repeated: int, forward: int
 ) -> None:
     passes: list[int] = []
     context = make_context(small_dataset)
     model = context.new_model("convnet", 0)
     model.register_forward_pre_hook(lambda _, images: passes.append(len(images[0])))
     with reproducible(1):
-        done = fit(
+        train_state = fit(
             model, context.loader("train"), IDS, context.views, SHORT, CrossEntropy(), seed=0, num_steps=16,
             description="test", self_distillation=make_method(context, method),
         )  # fmt: skip
-    assert (done.samples_seen, done.auxiliary_samples, done.auxiliary_forward) == (240, again, forward)
-    assert sum(passes) == 240 + again + forward
+    assert (train_state.samples_seen, train_state.auxiliary_samples, train_state.auxiliary_forward) == (
+        240,
+        repeated,
+        forward,
+    )
+    assert sum(passes) == 240 + repeated + forward
 
 
 def test_epochs_that_end_early_and_lone_batches(make_context: MakeContext, small_dataset: Dataset) -> None:
     """Under the budget "steps" the last epoch may be cut off; an epoch may be a single batch."""
     context = make_context(small_dataset)
     for method in METHODS:
-        _, done = train(context, method, SHORT.replace(budget="steps", batch_size=48))  # 3 updates; 60 samples are 2
-        assert done.updates == 12
-        _, done = train(context, method, ids=IDS[:12], training=SHORT.replace(epochs=2))
-        assert done.updates == 2
+        _, train_state = train(context, method, SHORT.replace(budget="steps", batch_size=48))  # 3 updates; 60 samples are 2
+        assert train_state.updates == 12
+        _, train_state = train(context, method, ids=IDS[:12], training=SHORT.replace(epochs=2))
+        assert train_state.updates == 2
 
 
 def test_observers_see_the_batch_alone(make_context: MakeContext, small_dataset: Dataset) -> None:
@@ -204,12 +211,12 @@ def test_observers_see_the_batch_alone(make_context: MakeContext, small_dataset:
         def on_batch_end(self, epoch: int, batch: Batch, logits: Tensor) -> None:
             assert logits.shape == (len(batch.ids), 4)
             assert not logits.requires_grad
-            seen.append(len(batch.ids))
+            batch_sizes.append(len(batch.ids))
 
     for method in METHODS:
-        seen: list[int] = []
+        batch_sizes: list[int] = []
         train(make_context(small_dataset), method, callbacks=[Look()])
-        assert seen == [16, 16, 16, 12] * 4
+        assert batch_sizes == [16, 16, 16, 12] * 4
 
 
 def test_dynamic_pruning_is_refused(make_context: MakeContext, small_dataset: Dataset) -> None:
@@ -219,8 +226,8 @@ def test_dynamic_pruning_is_refused(make_context: MakeContext, small_dataset: Da
 
 @pytest.mark.parametrize("method", METHODS)
 def test_bf16(make_context: MakeContext, small_dataset: Dataset, method: str) -> None:
-    _, done = train(make_context(small_dataset), method, SHORT.replace(precision="bf16"))
-    losses = [row.loss for row in done.history]
+    _, train_state = train(make_context(small_dataset), method, SHORT.replace(precision="bf16"))
+    losses = [row.loss for row in train_state.history]
     assert np.isfinite(losses).all()
     if method != "ps-kd":  # whose target moves
         assert losses[-1] < losses[0]

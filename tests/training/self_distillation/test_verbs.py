@@ -53,42 +53,44 @@ def test_students_with_and_without_teachers(short: Context, method: str, weight:
     record = actual.result.self_distill
     assert record is not None
     assert {"method": record.method, **record.settings} == SelfDistillConfig(method=method).to_dict()
-    seen, costs = usual.result.samples_seen, actual.result.costs
+    samples_seen, costs = usual.result.samples_seen, actual.result.costs
     trained, forward = record.extra_passes.trained, record.extra_passes.forward
-    assert actual.result.samples_seen == costs.train.samples_seen == seen + trained
-    assert costs.train.evaluated == forward == (seen if method == "cs-kd" else 0)
-    assert (trained > 0.8 * seen) == (method == "dlb")
+    assert actual.result.samples_seen == costs.train.samples_seen == samples_seen + trained
+    assert costs.train.evaluated == forward == (samples_seen if method == "cs-kd" else 0)
+    assert (trained > 0.8 * samples_seen) == (method == "dlb")
     assert actual.result.epochs == usual.result.epochs
     searches = [run.result.kd_weight_search for run in (usual, actual)]
     if weight == "auto":
-        before, now = searches
-        assert now.cost == pytest.approx(before.cost, rel=0.3), "in trainings of its own kind"
+        first_search, second_search = searches
+        assert second_search.cost == pytest.approx(first_search.cost, rel=0.3), "in trainings of its own kind"
         if method == "dlb":
-            assert now.samples_seen > 1.5 * before.samples_seen
-        assert (now.evaluated > before.evaluated) == (method == "cs-kd")
+            assert second_search.samples_seen > 1.5 * first_search.samples_seen
+        assert (second_search.evaluated > first_search.evaluated) == (method == "cs-kd")
     assert (actual.result.self_teacher is not None) == (method == "tf-kd-self")
 
 
 def test_the_self_teacher_is_the_run_without_distillation_and_is_used_again(short: Context) -> None:
     actual = dp.train(short.with_settings("self_distill", method="tf-kd-self"), fraction=0.5, kd_weight=0)
-    alone = dp.train(short, fraction=0.5, kd_weight=0)
+    without_distillation = dp.train(short, fraction=0.5, kd_weight=0)
     teacher = actual.result.self_teacher
-    assert Path(teacher.folder) == alone.folder
-    assert teacher.test_accuracy == alone.test_accuracy
+    assert Path(teacher.folder) == without_distillation.folder
+    assert teacher.test_accuracy == without_distillation.test_accuracy
     costs = actual.result.costs
-    assert costs.self_teacher.samples_seen == alone.result.samples_seen
+    assert costs.self_teacher.samples_seen == without_distillation.result.samples_seen
     assert costs.self_soft_labels.evaluated == 60 * 4
     student = RunRecord(actual.folder, actual.result, tomllib.loads((actual.folder / CONFIG).read_text()))
     (comparison,) = compare([student])
     assert "self-distillation tf-kd-self" in comparison.description
     (group,) = comparison.groups
     own_values = group.cost.per_student.samples
-    assert own_values == pytest.approx(actual.result.samples_seen + alone.result.samples_seen + FORWARD_PASS_COST * 60 * 4)
-    written = (alone.folder / "result.json").stat().st_mtime_ns
+    assert own_values == pytest.approx(
+        actual.result.samples_seen + without_distillation.result.samples_seen + FORWARD_PASS_COST * 60 * 4
+    )
+    written = (without_distillation.folder / "result.json").stat().st_mtime_ns
     hotter = short.with_settings("self_distill", method="tf-kd-self", tf_kd_self_temperature=2.0)
     other = dp.train(hotter, fraction=0.5, kd_weight=0)
     assert other.folder != actual.folder
-    assert (alone.folder / "result.json").stat().st_mtime_ns == written
+    assert (without_distillation.folder / "result.json").stat().st_mtime_ns == written
 
 
 @pytest.mark.parametrize("method", ["ps-kd", "dlb"])
@@ -97,40 +99,40 @@ def test_a_searching_student_killed_anywhere_ends_as_one_that_was_not(
 ) -> None:
     """In the middle of the trunk's second epoch, in a probe, after the fork."""
     options = ("train.epochs=4", "train.batch_size=16", "kd.search_budget=1", f"self_distill.method={method}")
-    complete = dp.train(make_context(small_dataset, *options, workspace=tmp_path / "whole", threads=1), fraction=0.5)
+    uninterrupted = dp.train(make_context(small_dataset, *options, workspace=tmp_path / "whole", threads=1), fraction=0.5)
     context = make_context(small_dataset, *options, workspace=tmp_path / "killed", threads=1)
     dp.teach(context)
     resumed = kill_and_resume(lambda: dp.train(context, fraction=0.5), 6, 3, 4, 2)
-    assert bits(resumed) == bits(complete)
-    assert resumed.result.self_distill == complete.result.self_distill
+    assert bits(resumed) == bits(uninterrupted)
+    assert resumed.result.self_distill == uninterrupted.result.self_distill
 
 
 def test_a_class_that_loses_its_pair_to_the_judges_trains_all_the_same(
     make_context: MakeContext, small_dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    zero, others = (np.flatnonzero(where) for where in (small_dataset.train.labels == 0, small_dataset.train.labels != 0))
+    zero, others = (np.flatnonzero(mask) for mask in (small_dataset.train.labels == 0, small_dataset.train.labels != 0))
     validation_set = ValidationSet(others[:0], zero[:1], 1.0)
     monkeypatch.setattr(
         "datapruning.training.distillation.run_search.choose_validation_set", lambda *_, **__: validation_set
     )
     kept = dp.subset_from_ids(np.concatenate([zero[:2], others]), small_dataset, "test")
-    outcome = dp.train(make_context(small_dataset, "self_distill.method=cs-kd", "kd.search_budget=1"), kept)
-    assert outcome.result.kd_weight_search.validation == "set-aside"
+    run = dp.train(make_context(small_dataset, "self_distill.method=cs-kd", "kd.search_budget=1"), kept)
+    assert run.result.kd_weight_search.validation == "set-aside"
 
 
 # The command
 
 
 def test_the_command_has_it_and_a_run_is_repeated(dprune: Callable[..., Any], tmp_path: Path) -> None:
-    words = ["train", "--data", "digits", "--fraction", "0.1", "--kd-weight", "0", *fast_options()]
-    first = dprune(*words, "--self-distill", "cs-kd", "--set", "self_distill.cs_kd_weight=2", "--out", tmp_path / "a")
+    arguments = ["train", "--data", "digits", "--fraction", "0.1", "--kd-weight", "0", *fast_options()]
+    first = dprune(*arguments, "--self-distill", "cs-kd", "--set", "self_distill.cs_kd_weight=2", "--out", tmp_path / "a")
     assert first.code == 0, first.err
     assert "self-distillation cs-kd" in first.out
     assert "one more forward pass per step: 1.33 times the compute of plain training" in first.err
     table = tomllib.loads((tmp_path / "a" / CONFIG).read_text())["self_distill"]
     assert table == {"method": "cs-kd", "cs_kd_weight": 2.0, "cs_kd_temperature": 4.0}
-    again = dprune("train", "--recipe", tmp_path / "a" / CONFIG, "--out", tmp_path / "b", "--loader", "memory")
-    assert again.code == 0, again.err
+    repeated = dprune("train", "--recipe", tmp_path / "a" / CONFIG, "--out", tmp_path / "b", "--loader", "memory")
+    assert repeated.code == 0, repeated.err
     models = [(tmp_path / name / "model.safetensors").read_bytes() for name in "ab"]
     assert models[0] == models[1]
     results = [json.loads((tmp_path / name / "result.json").read_text())["self_distill"] for name in "ab"]
@@ -153,7 +155,7 @@ TRAIN = ("train", "--data", "digits", "--fraction", "0.1", "--kd-weight", "0", *
 
 
 @pytest.mark.parametrize(
-    ("words", "reason"),
+    ("arguments", "reason"),
     [
         (("--self-distill", "cskd"), "self_distill.method: unknown method 'cskd': did you mean 'cs-kd'?"),
         (("--set", "self_distill.method=dbl"), "did you mean 'dlb'?"),
@@ -171,9 +173,9 @@ TRAIN = ("train", "--data", "digits", "--fraction", "0.1", "--kd-weight", "0", *
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(
-    expect_refusal: Callable[..., str], words: tuple[str, ...], reason: str
+    expect_refusal: Callable[..., str], arguments: tuple[str, ...], reason: str
 ) -> None:
-    assert reason in expect_refusal(*TRAIN, *words)
+    assert reason in expect_refusal(*TRAIN, *arguments)
 
 
 def test_a_resume_with_other_settings_is_refused(
@@ -201,9 +203,9 @@ def test_advice_refuses_it(expect_refusal: Callable[..., str]) -> None:
 def test_a_recipe_without_it_is_written_as_before_there_was_any_and_one_with_it_reads_as_itself(tmp_path: Path) -> None:
     assert "self_distill" not in to_toml(Recipe(name="r").to_dict())
     for method in METHODS:
-        complete = Recipe(name="r", self_distill=SelfDistillConfig(method=method))
-        (tmp_path / "r.toml").write_text(to_toml(complete.to_dict()))
-        assert read_recipe(tmp_path / "r.toml")[0] == complete
+        recipe = Recipe(name="r", self_distill=SelfDistillConfig(method=method))
+        (tmp_path / "r.toml").write_text(to_toml(recipe.to_dict()))
+        assert read_recipe(tmp_path / "r.toml")[0] == recipe
 
 
 def test_settings_of_other_methods_do_not_name_a_run(make_context: MakeContext, small_dataset: Dataset) -> None:

@@ -65,9 +65,9 @@ def test_counts_are_exact_and_rounds_are_nested(layers: list[list[float]], one: 
 
 
 def test_rounds_end_at_the_share_that_was_asked_for() -> None:
-    shares = sparsity_schedule(0.99, 100)
-    assert shares[-1] == pytest.approx(0.99)
-    kept = [1 - share for share in shares]
+    fractions = sparsity_schedule(0.99, 100)
+    assert fractions[-1] == pytest.approx(0.99)
+    kept = [1 - share for share in fractions]
     assert np.allclose(np.diff(np.log(kept)), np.log(0.01) / 100)
     assert sparsity_schedule(0.5, 1) == [0.5]
 
@@ -86,9 +86,9 @@ def some_masks(model: nn.Module, seed: int = 0) -> Masks:
 def test_masks_survive_the_disk(tmp_path: Path) -> None:
     masks = some_masks(create_model("tinynet8", (8, 8, 1), 10, 0))
     masks.save(tmp_path / "masks.npz", sparsity_record(), ComputeCost(3, 0, 0.5))
-    result, metadata = load_masks(tmp_path / "masks.npz")
-    assert result.digest == masks.digest
-    assert result.kept_by_layer == masks.kept_by_layer
+    loaded, metadata = load_masks(tmp_path / "masks.npz")
+    assert loaded.digest == masks.digest
+    assert loaded.kept_by_layer == masks.kept_by_layer
     assert (metadata.sparsity, metadata.cost) == (sparsity_record(), ComputeCost(3, 0, 0.5))
     np.savez(tmp_path / "other.npz", a=np.zeros(3))
     with pytest.raises(InvalidFile):
@@ -103,7 +103,7 @@ def test_masks_survive_the_disk(tmp_path: Path) -> None:
 def test_removed_weights_stay_exactly_zero_after_every_step(precision: torch.dtype, kind: str) -> None:
     model = create_model("tinynet8", (8, 8, 1), 10, 0).to(precision)
     masks = some_masks(model)
-    held = MaskEnforcer(masks, model)
+    enforcer = MaskEnforcer(masks, model)
     parameters = model.parameters()
     optimizer: torch.optim.Optimizer = (
         torch.optim.SGD(parameters, 0.1, 0.9, weight_decay=0.1, nesterov=True)
@@ -114,7 +114,7 @@ def test_removed_weights_stay_exactly_zero_after_every_step(precision: torch.dty
     for _ in range(5):
         optimizer.zero_grad()
         nn.functional.cross_entropy(model(images).float(), torch.arange(16) % 10).backward()  # type: ignore[no-untyped-call]
-        held.before_update()
+        enforcer.before_update()
         optimizer.step()
         for name, weight in prunable(model).items():
             assert (weight.detach()[torch.from_numpy(~masks.tensors[name])] == 0).all()
@@ -127,10 +127,10 @@ def test_masks_of_another_model_are_refused() -> None:
     with pytest.raises(IncompatibleInputs, match="belong to another model: weight"):
         MaskEnforcer(masks, create_model("tinynet16", (8, 8, 1), 10, 0))
     model = create_model("tinynet8", (8, 8, 1), 10, 0)
-    held, other = MaskEnforcer(masks, model), MaskEnforcer(some_masks(model, 1), model)
-    held.restore(held.tensors())
+    enforcer, other = MaskEnforcer(masks, model), MaskEnforcer(some_masks(model, 1), model)
+    enforcer.restore(enforcer.tensors())
     with pytest.raises(IncompatibleInputs, match="other masks"):
-        held.restore(other.tensors())
+        enforcer.restore(other.tensors())
 
 
 def test_a_model_with_nothing_to_prune_is_refused() -> None:
@@ -146,6 +146,8 @@ def test_flops_count_every_use_of_a_weight() -> None:
     assert model.training
 
 
-@pytest.mark.parametrize(("count", "words"), [(560, "560"), (61_234, "61.2 k"), (11_200_000, "11.2 M"), (9_999, "9,999")])
-def test_amounts(count: int, words: str) -> None:
-    assert format_count(count) == words
+@pytest.mark.parametrize(
+    ("count", "arguments"), [(560, "560"), (61_234, "61.2 k"), (11_200_000, "11.2 M"), (9_999, "9,999")]
+)
+def test_amounts(count: int, arguments: str) -> None:
+    assert format_count(count) == arguments

@@ -87,7 +87,7 @@ def test_the_saliency_equals_finite_differences_in_the_mask(method: str, mode: L
     start = {name: p.detach() for name, p in model.named_parameters()}
     ones = {name: torch.ones_like(w) for name, w in prunable(model).items()}
     loss = SaliencyLoss(SelfDistillConfig(method=method))
-    result, _ = mask_gradient(model, loss, inside, [outside], SparsityConfig(inner_lr=RATE, mode=mode))
+    saliency, _ = mask_gradient(model, loss, inside, [outside], SparsityConfig(inner_lr=RATE, mode=mode))
     frozen = Frozen(model, method, inside, outside, start)
     for name in ones:
         numbers = torch.zeros_like(ones[name])
@@ -98,7 +98,7 @@ def test_the_saliency_equals_finite_differences_in_the_mask(method: str, mode: L
                 moved[name][index] += step
                 values.append(frozen.loss(moved, mode))
             numbers[index] = (values[0] - values[1]) / 2e-5
-        torch.testing.assert_close(result[name], numbers, rtol=1e-5, atol=1e-8)
+        torch.testing.assert_close(saliency[name], numbers, rtol=1e-5, atol=1e-8)
 
 
 class Frozen:
@@ -145,22 +145,22 @@ def test_the_model_is_left_as_it_was_and_a_removed_weight_has_its_derivative_too
     model = network()
     before = {name: t.clone() for name, t in model.state_dict().items()}
     loss = SaliencyLoss()
-    result, _ = mask_gradient(model, loss, [look(1)], [look(2), look(3)], SparsityConfig(inner_lr=RATE))
+    saliency, _ = mask_gradient(model, loss, [look(1)], [look(2), look(3)], SparsityConfig(inner_lr=RATE))
     assert all(torch.equal(t, before[name]) for name, t in model.state_dict().items())
     assert all(p.grad is None for p in model.parameters())
     parts = [mask_gradient(model, loss, [look(1)], [look(k)], SparsityConfig(inner_lr=RATE))[0] for k in (2, 3)]
-    for name, item in result.items():
+    for name, item in saliency.items():
         torch.testing.assert_close(item, (parts[0][name] + parts[1][name]) / 2)
-    assert sum(item.sum() for item in normalised(result).values()) == pytest.approx(1)
+    assert sum(item.sum() for item in normalised(saliency).values()) == pytest.approx(1)
 
 
 def test_matched_terms_have_gradients_of_one_length() -> None:
     model, item = network(), look(1)
     loss = SaliencyLoss(SelfDistillConfig(method="cs-kd"))
     both, (base, extra) = mask_gradient(model, loss, [], [item], SparsityConfig(match_gradients=True))
-    alone, _ = mask_gradient(model, SaliencyLoss(), [], [item], SparsityConfig())
-    rest = {name: both[name] - alone[name] for name in both}
-    sizes = [sum(float((g**2).sum()) for g in part.values()) for part in (alone, rest)]
+    unmatched, _ = mask_gradient(model, SaliencyLoss(), [], [item], SparsityConfig())
+    rest = {name: both[name] - unmatched[name] for name in both}
+    sizes = [sum(float((g**2).sum()) for g in part.values()) for part in (unmatched, rest)]
     assert sizes[0] == pytest.approx(sizes[1])
     assert base > 0
     assert extra > 0
@@ -185,9 +185,9 @@ def two_layers() -> nn.Module:
 
 def test_synflow_by_hand() -> None:
     """R = 1^T |B| |A| 1; the score of A_ij is (column sum i of |B|) |A_ij|, of B_ij it is |B_ij| (row sum j of |A|)."""
-    result = by_hand("synflow", two_layers(), [])
-    np.testing.assert_allclose(result["1.weight"], [[3 * 1, 3 * 2], [4 * 0.5, 4 * 1]])
-    np.testing.assert_allclose(result["2.weight"], [[2 * 3, 1 * 1.5], [1 * 3, 3 * 1.5]])
+    saliency = by_hand("synflow", two_layers(), [])
+    np.testing.assert_allclose(saliency["1.weight"], [[3 * 1, 3 * 2], [4 * 0.5, 4 * 1]])
+    np.testing.assert_allclose(saliency["2.weight"], [[2 * 3, 1 * 1.5], [1 * 3, 3 * 1.5]])
 
 
 def one_picture() -> SaliencyBatch:
@@ -196,15 +196,15 @@ def one_picture() -> SaliencyBatch:
 
 def test_snip_by_hand() -> None:
     """With x = (1, 2): Ax = (-3, 2.5), z = (-3.5, 10.5); dL/dz = (p, -p) with p = 1 / (1 + e^14)."""
-    result = by_hand("snip", two_layers(), [one_picture()])
+    saliency = by_hand("snip", two_layers(), [one_picture()])
     p = 1 / (1 + np.exp(14.0))
     hidden = np.array([-3.0, 2.5])
     of_b = np.abs(np.outer([p, -p], hidden) * [[2.0, 1.0], [-1.0, 3.0]])
     back = np.array([[2.0, 1.0], [-1.0, 3.0]]).T @ [p, -p]
     of_a = np.abs(np.outer(back, [1.0, 2.0]) * [[1.0, -2.0], [0.5, 1.0]])
     total = of_a.sum() + of_b.sum()
-    np.testing.assert_allclose(result["1.weight"], of_a / total, rtol=1e-9)
-    np.testing.assert_allclose(result["2.weight"], of_b / total, rtol=1e-9)
+    np.testing.assert_allclose(saliency["1.weight"], of_a / total, rtol=1e-9)
+    np.testing.assert_allclose(saliency["2.weight"], of_b / total, rtol=1e-9)
 
 
 def test_grasp_is_weight_times_hessian_times_gradient() -> None:
@@ -224,8 +224,8 @@ def test_grasp_is_weight_times_hessian_times_gradient() -> None:
     gradient = torch.func.grad(mean_loss)(flat)
     hessian = torch.autograd.functional.hessian(mean_loss, flat)
     expected = (flat * (hessian @ gradient)).view(3, 2)
-    result = by_hand("grasp", model, looks)["1.weight"]
-    np.testing.assert_allclose(result, (expected / (expected.sum().abs() + 1e-10)).numpy(), rtol=1e-9)
+    saliency = by_hand("grasp", model, looks)["1.weight"]
+    np.testing.assert_allclose(saliency, (expected / (expected.sum().abs() + 1e-10)).numpy(), rtol=1e-9)
 
 
 def test_magnitude_and_lot() -> None:

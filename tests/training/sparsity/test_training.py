@@ -38,13 +38,13 @@ def student(tmp_path: Path) -> tuple[Path, dict[str, Any]]:
 @pytest.mark.parametrize("criterion", CRITERIA)
 def test_the_weights_that_are_kept_are_as_many_as_was_said(dprune: Dprune, tmp_path: Path, criterion: str) -> None:
     method = ["--self-distill", "cs-kd"] if criterion == "epsd" else []
-    answer = dprune("train", *QUICK, "--sparsity", "0.9", "--criterion", criterion, *method)
-    assert answer.code == 0, answer.err
+    command = dprune("train", *QUICK, "--sparsity", "0.9", "--criterion", criterion, *method)
+    assert command.code == 0, command.err
     folder, result = student(tmp_path)
     pruned = result["sparsity"]
     assert (pruned["kept"], pruned["settings"]["criterion"]) == (round(pruned["total"] * 0.1), criterion)
-    assert f"(90.00% removed), by {criterion}" in answer.err
-    assert f"{pruned['kept']:,} of {pruned['total']:,} weights by {criterion}" in answer.out
+    assert f"(90.00% removed), by {criterion}" in command.err
+    assert f"{pruned['kept']:,} of {pruned['total']:,} weights by {criterion}" in command.out
     masks, _ = load_masks(folder / "masks.npz")
     weights, _ = load_tensors(folder / "model.safetensors")
     for name, bits in masks.tensors.items():
@@ -67,19 +67,28 @@ def test_epsd_with_each_self_distillation(dprune: Dprune, tmp_path: Path, method
         "--set",
         "sparsity.fresh_inner_batches=true",
     ]
-    answer = dprune("train", *QUICK, "--sparsity", "0.8", "--self-distill", method, *more)
-    assert answer.code == 0, answer.err
+    command = dprune("train", *QUICK, "--sparsity", "0.8", "--self-distill", method, *more)
+    assert command.code == 0, command.err
     _, result = student(tmp_path)
     assert (result["self_distill"]["method"], result["sparsity"]["settings"]["mode"]) == (method, "first-order")
     assert result["costs"]["prune"]["samples_seen"] > 0
 
 
 def test_with_a_teacher_the_search_and_its_probes_are_pruned_too(dprune: Dprune, tmp_path: Path) -> None:
-    words = ["--fraction", "0.3", *fast_options(), "--set", "train.epochs=2", "--set", "teacher.model=tinynet8"]
-    answer = dprune(
-        "train", *words, "--model", "tinynet8", "--sparsity", "0.8", "--self-distill", "ps-kd", "--set", "sparsity.loss=kd"
+    arguments = ["--fraction", "0.3", *fast_options(), "--set", "train.epochs=2", "--set", "teacher.model=tinynet8"]
+    command = dprune(
+        "train",
+        *arguments,
+        "--model",
+        "tinynet8",
+        "--sparsity",
+        "0.8",
+        "--self-distill",
+        "ps-kd",
+        "--set",
+        "sparsity.loss=kd",
     )
-    assert answer.code == 0, answer.err
+    assert command.code == 0, command.err
     folder, result = student(tmp_path)
     assert result["kd_weight_search"] is not None
     masks, _ = load_masks(folder / "masks.npz")
@@ -103,12 +112,12 @@ def test_killed_and_resumed_is_the_same_to_the_bit(
     def train(out: Path) -> dp.FinishedRun:
         return dp.train(pruned_context, fraction=0.5, kd_weight=0, out=out)
 
-    complete = train(tmp_path / "whole")
+    uninterrupted = train(tmp_path / "whole")
     monkeypatch.setattr(Checkpoint, "due", lambda self: True)
     save, saves = Checkpoint.save, []
 
-    def dies(self: Checkpoint, *words: Any) -> None:
-        save(self, *words)
+    def dies(self: Checkpoint, *arguments: Any) -> None:
+        save(self, *arguments)
         saves.append(self.path)
         raise KeyboardInterrupt
 
@@ -117,15 +126,15 @@ def test_killed_and_resumed_is_the_same_to_the_bit(
         train(tmp_path / "again")
     monkeypatch.setattr(Checkpoint, "save", save)
     assert any(name.startswith("extra.mask.") for name in load_tensors(saves[0])[0])
-    again = train(tmp_path / "again")
+    repeated = train(tmp_path / "again")
     for name in ("model.safetensors", "masks.npz"):
-        one, two = ((run.folder / name).read_bytes() for run in (complete, again))
+        one, two = ((run.folder / name).read_bytes() for run in (uninterrupted, repeated))
         if name.endswith("npz"):
-            assert load_masks(complete.folder / name)[0].digest == load_masks(again.folder / name)[0].digest
+            assert load_masks(uninterrupted.folder / name)[0].digest == load_masks(repeated.folder / name)[0].digest
         else:
             assert one == two
-    assert again.result.sparsity is not None
-    assert again.result.sparsity == complete.result.sparsity
+    assert repeated.result.sparsity is not None
+    assert repeated.result.sparsity == uninterrupted.result.sparsity
 
 
 def test_a_checkpoint_of_other_masks_is_refused(
@@ -134,8 +143,8 @@ def test_a_checkpoint_of_other_masks_is_refused(
     monkeypatch.setattr(Checkpoint, "due", lambda self: True)
     save = Checkpoint.save
 
-    def dies(self: Checkpoint, *words: Any) -> None:
-        save(self, *words)
+    def dies(self: Checkpoint, *arguments: Any) -> None:
+        save(self, *arguments)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Checkpoint, "save", dies)
@@ -163,16 +172,16 @@ def test_the_compact_file_holds_the_same_weights(dprune: Dprune, tmp_path: Path)
     assert dprune("train", *QUICK, "--sparsity", "0.95", "--criterion", "snip").code == 0
     folder, _ = student(tmp_path)
     assert dprune("export", folder, "--out", "dense.safetensors").code == 0
-    answer = dprune("export", folder, "--sparse", "--out", "student.npz")
-    assert "removed)" in answer.out
+    command = dprune("export", folder, "--sparse", "--out", "student.npz")
+    assert "removed)" in command.out
     assert (tmp_path / "student.npz").stat().st_size < (tmp_path / "dense.safetensors").stat().st_size
     dense, sparse = load_tensors(tmp_path / "dense.safetensors")[0], load_sparse(tmp_path / "student.npz")
     assert dense.keys() == sparse.keys()
     assert all(torch.equal(dense[name], sparse[name]) for name in dense)
     assert "not zero" in dprune("inspect", "student.npz").out
     for word in ("dense.safetensors", "student.npz"):
-        again = dprune("export", folder, "--out", word)
-        assert again.code == 2
+        repeated = dprune("export", folder, "--out", word)
+        assert repeated.code == 2
     (tmp_path / "cut.npz").write_bytes((tmp_path / "student.npz").read_bytes()[:500])
     with pytest.raises(InvalidFile):
         load_sparse(tmp_path / "cut.npz")
@@ -183,7 +192,7 @@ def test_the_compact_file_holds_the_same_weights(dprune: Dprune, tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("arguments", "message"),
     [
         (["--sparsity", "0"], "between 0 and 1"),
         (["--sparsity", "1"], "between 0 and 1"),
@@ -197,19 +206,19 @@ def test_the_compact_file_holds_the_same_weights(dprune: Dprune, tmp_path: Path)
         (["--sparsity", "0.9", "--set", "sparsity.inner_step=4"], "step"),
     ],
 )
-def test_what_cannot_be_is_refused_in_one_line(expect_refusal: ExpectRefusal, words: list[str], message: str) -> None:
-    assert message in expect_refusal("train", *QUICK, *words)
+def test_what_cannot_be_is_refused_in_one_line(expect_refusal: ExpectRefusal, arguments: list[str], message: str) -> None:
+    assert message in expect_refusal("train", *QUICK, *arguments)
 
 
 def test_resumed_with_other_settings_is_refused(dprune: Dprune, tmp_path: Path) -> None:
-    words = ["train", *QUICK, "--out", "run", "--criterion", "snip"]
-    assert dprune(*words, "--sparsity", "0.9").code == 0
-    answer = dprune(*words, "--sparsity", "0.8")
-    assert answer.code == 2
-    assert "holds another run" in answer.err
-    assert "removed" in answer.err
-    again = dprune("train", "--recipe", "run/config.toml", "--loader", "memory", "--out", "rerun")
-    assert again.code == 0, again.err
+    arguments = ["train", *QUICK, "--out", "run", "--criterion", "snip"]
+    assert dprune(*arguments, "--sparsity", "0.9").code == 0
+    command = dprune(*arguments, "--sparsity", "0.8")
+    assert command.code == 2
+    assert "holds another run" in command.err
+    assert "removed" in command.err
+    repeated = dprune("train", "--recipe", "run/config.toml", "--loader", "memory", "--out", "rerun")
+    assert repeated.code == 0, repeated.err
     one, two = (Run(tmp_path / name).result(StudentResult) for name in ("run", "rerun"))
     assert one is not None
     assert two is not None
