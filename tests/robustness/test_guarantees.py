@@ -157,7 +157,7 @@ class Fresh:
 
 
 @pytest.fixture
-def taught(make_context: MakeContext, small_dataset: Dataset) -> tuple[Context, Teacher]:
+def teacher_context(make_context: MakeContext, small_dataset: Dataset) -> tuple[Context, Teacher]:
     """A context and its teacher."""
     context = make_context(small_dataset, "views.num_views=2")
     return context, load_teacher(teach(context).folder, small_dataset, context.device)

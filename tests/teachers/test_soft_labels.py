@@ -44,7 +44,7 @@ def cache_of(context: Context, teacher: Teacher) -> SoftLabelCache:
 
 
 @pytest.fixture
-def taught(make_context: MakeContext, digits: Dataset) -> tuple[Context, Teacher]:
+def teacher_context(make_context: MakeContext, digits: Dataset) -> tuple[Context, Teacher]:
     """A context on the digits and a teacher for it."""
     context = make_context(digits, "teacher.epochs=2", "views.num_views=3")
     return context, load_teacher(teach(context).folder, digits, context.device)
