@@ -109,15 +109,9 @@ def _combine(costs: Sequence[RecordedCost], combine: Callable[[list[float]], flo
 
 
 def break_even(per_student: float | None, one_time: float | None, full_data: float | None) -> float | None:
-    """The smallest number of students k for which one_time + k * per_student is below k * full_data.
+    """The smallest number of students k for which one_time + k * per_student is below k * full_data, a full training's cost.
 
-    Args:
-        per_student: What each student costs.
-        one_time: What is paid once.
-        full_data: What a training on all the data costs.
-
-    Returns:
-        k; infinity where it never pays off; None where one of the costs is not known.
+    Infinity where it never pays off; None where one of the costs is not known.
     """
     if per_student is None or full_data is None:
         return None

@@ -52,15 +52,7 @@ STYLE: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure.
-
-    Attributes:
-        name: Its file name, without suffix.
-        alt: What it shows, in words.
-        inline: The SVG element for the page.
-        svg: The content of the SVG file.
-        png: The content of the PNG file.
-    """
+    """A figure: its file name without suffix, what it shows in words, the SVG element for the page, and its two files."""
 
     name: str
     alt: str
@@ -70,15 +62,7 @@ class Figure:
 
 
 def draw(name: str, alt: str, paint: Callable[[Canvas], None], height: float = 2.9, width: float = WIDTH) -> Figure:
-    """Draw a figure.
-
-    Args:
-        name: Its file name, without suffix.
-        alt: What it shows, in words.
-        paint: Draws on an empty matplotlib figure.
-        height: In inches.
-        width: In inches.
-    """
+    """Draw a figure, whose size is in inches: `paint` draws on an empty matplotlib figure; for names see `Figure`."""
     style: Any = {**STYLE, "svg.hashsalt": name}
     with rc_context(style), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # of the PNG only: the SVG's text is the browser's

@@ -27,15 +27,9 @@ class TeacherPredictions:
 
 
 def predict_samples(runs: Iterable[RunRecord], data: Dataset, ids: NDArray[np.int64]) -> TeacherPredictions | str:
-    """Predict training samples with the runs' teacher; where there are several, with the most accurate one.
+    """Predict training samples (`ids`, int64 [n]) with the runs' teacher; of several, with the most accurate one.
 
-    Args:
-        runs: Runs on the dataset.
-        data: The dataset.
-        ids: int64 [n], sample ids.
-
-    Returns:
-        The predictions, or the reason why there are none.
+    Returns the predictions, or the reason why there are none.
     """
     import torch
 

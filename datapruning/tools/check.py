@@ -22,13 +22,7 @@ ASSUMED_CLASSES = 10
 
 @dataclass(frozen=True)
 class InputShape:
-    """The input and output sizes of networks for a dataset.
-
-    Attributes:
-        data: Name of the dataset.
-        shape: (height, width, channels) of its images.
-        classes: Number of classes.
-    """
+    """Name of a dataset, (height, width, channels) of its images and number of its classes: what networks are built for."""
 
     data: str
     shape: tuple[int, int, int]
@@ -88,9 +82,7 @@ def infer_input_shape(data: str, root: str | Path | None = None) -> InputShape:
 def check_recipe(path: str | Path, images: InputShape | None = None) -> Recipe:
     """Read a recipe as every command does, and check as well what a command would notice only while it runs.
 
-    Args:
-        path: The recipe's file.
-        images: Images that its networks are built for and tried on; None: only the networks' names are checked.
+    Its networks are tried on such images; where that is None, only their names are checked.
 
     Raises:
         InvalidFile, InvalidValue: Naming the file, the line and what would be right.

@@ -19,7 +19,7 @@ from datapruning.evidence.manifests import MANIFEST
 from datapruning.evidence.recording import open_recording
 from datapruning.io.npz import read_meta
 from datapruning.io.tensors import load_tensors
-from datapruning.runs.result import PrunedLayer, RunResult, SparsityRecord, StudentResult, TrainedResult
+from datapruning.runs.result import PrunedLayer, RunResult, StudentResult, TrainedResult
 from datapruning.runs.run import CONFIG, MODEL, Run
 from datapruning.selection.strategy import format_settings
 from datapruning.training.sparsity.export import load_sparse
@@ -36,17 +36,11 @@ def describe(path: Path) -> list[str]:
         InvalidFile: It is broken, or of no kind that is known here.
     """
     try:
-        return _describe_folder(path) if path.is_dir() else _describe_file(path)
+        if not path.is_dir():
+            return _describe_file(path)
+        return _recording(path) if (path / MANIFEST).exists() else _run(path)
     except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError) as error:  # values its reader did not check
         raise InvalidFile(f"{path} is broken: {type(error).__name__}, {first_line(error)}") from None
-
-
-def _describe_folder(path: Path) -> list[str]:
-    if (path / MANIFEST).exists():
-        return _recording(path)
-    if not (path / CONFIG).exists():
-        raise InvalidFile(f"{path} is no run folder: it has no {CONFIG}")
-    return _run(path)
 
 
 def _describe_file(path: Path) -> list[str]:
@@ -80,6 +74,16 @@ def _dataset(path: Path) -> list[str]:
     ]
 
 
+def _artifact(path: Path, title: str, meta: Metadata, seed: int | None, *details: str) -> list[str]:
+    """The lines of an artifact: what it is, details, and where it came from."""
+    return [
+        f"{path}: {title}, intact",
+        *(f"  {line}" for line in details),
+        f"  made from {meta.dataset} ({meta.total:,} samples), fingerprint {meta.fingerprint}",
+        f"  seed {seed}, by datapruning {meta.package_version} on {meta.created}",
+    ]
+
+
 def _scores(path: Path) -> list[str]:
     scores = load_scores(path)
     finite = scores.values[np.isfinite(scores.values)].astype(np.float64)
@@ -88,12 +92,9 @@ def _scores(path: Path) -> list[str]:
     details = f"; {num_infinite:,} are infinite" if num_infinite else ""
     if scores.stderr is not None:
         details += f", standard error {scores.stderr.astype(np.float64).mean():.3g} on average"
-    return [
-        f"{path}: a scores file, intact",
-        f"  scorer {scores.scorer} ({scores.meta.sign}), higher = keep first",
-        f"  lowest {low:.4g}, median {median:.4g}, highest {high:.4g}{details}",
-        *_provenance(scores.meta, scores.meta.seed),
-    ]
+    order = f"scorer {scores.scorer} ({scores.meta.sign}), higher = keep first"
+    spread = f"lowest {low:.4g}, median {median:.4g}, highest {high:.4g}{details}"
+    return _artifact(path, "a scores file", scores.meta, scores.meta.seed, order, spread)
 
 
 def _subset(path: Path) -> list[str]:
@@ -101,33 +102,26 @@ def _subset(path: Path) -> list[str]:
     meta = subset.meta
     settings = f" ({', '.join(format_settings(meta.settings))})" if meta.settings else ""
     strategy = f"strategy {meta.strategy or 'ids'}{settings}, balance {meta.balance or 'none'}"
-    return [
-        f"{path}: a subset file, intact",
-        f"  {subset}; scorer {meta.scorer}, {strategy}",
-        *_provenance(meta, meta.seed),
-    ]
+    return _artifact(path, "a subset file", meta, meta.seed, f"{subset}; scorer {meta.scorer}, {strategy}")
 
 
 def _label_issues(path: Path) -> list[str]:
     issues = load_label_issues(path)
-    first = f"{path}: a list of {len(issues):,} samples whose label is likely wrong, intact"
-    return [first, f"  by {issues.order}", *_provenance(issues.meta, issues.meta.seed)]
+    title = f"a list of {len(issues):,} samples whose label is likely wrong"
+    return _artifact(path, title, issues.meta, issues.meta.seed, f"by {issues.order}")
 
 
 def _influence(path: Path) -> list[str]:
     influence = load_influence(path)
     meta = influence.meta
-    return [
-        f"{path}: an influence file, intact",
-        f"  {len(influence):,} pairs of high influence ({meta.pairs}), {meta.members} members; by chance {meta.expected}",
-        *_provenance(meta, meta.seed),
-    ]
+    pairs = f"{len(influence):,} pairs of high influence ({meta.pairs}), {meta.members} members; by chance {meta.expected}"
+    return _artifact(path, "an influence file", meta, meta.seed, pairs)
 
 
 def _pred_probs(path: Path) -> list[str]:
     table = load_pred_probs(path)
-    first = f"{path}: out-of-sample probabilities of {table.probs.shape[1]} classes, intact"
-    return [first, *_provenance(table.meta, table.meta.seed)]
+    title = f"out-of-sample probabilities of {table.probs.shape[1]} classes"
+    return _artifact(path, title, table.meta, table.meta.seed)
 
 
 def _masks(path: Path) -> list[str]:
@@ -175,6 +169,8 @@ def _recording(path: Path) -> list[str]:
 
 
 def _run(path: Path) -> list[str]:
+    if not (path / CONFIG).exists():
+        raise InvalidFile(f"{path} is no run folder: it has no {CONFIG}")
     run = Run(path)
     environment = "  made with " + ", ".join(f"{name} {value}" for name, value in run.environment.to_json().items())
     result = run.result(RunResult)
@@ -189,19 +185,16 @@ def _run(path: Path) -> list[str]:
         settings = ", ".join(f"{key} {value:g}" for key, value in result.self_distill.settings.items())
         lines.append(f"  self-distillation: {result.self_distill.method} ({settings})")
     if isinstance(result, StudentResult):
-        lines += _sparsity_lines(result.sparsity) if result.sparsity is not None else []
+        if (record := result.sparsity) is not None:
+            lines.append(
+                f"  weights: {record.kept:,} of {record.total:,} kept ({1 - record.kept / record.total:.2%} removed) by "
+                f"{record.settings.criterion}, {record.flops_without_zeros / 1e6:.2f} of {record.flops / 1e6:.2f} M FLOPs "
+                "if zeros were skipped"
+            )
+            lines += [f"  {line}" for line in _layer_lines(record.layers)]
         lines += [f"  teacher: {teacher.folder} ({teacher.test_accuracy:.2f}%)" for teacher in result.teacher]
     seconds = ", ".join(f"{phase} {value:.1f}" for phase, value in result.seconds if value is not None)
     return [*lines, f"  seconds: {seconds}", environment]
-
-
-def _sparsity_lines(record: SparsityRecord) -> list[str]:
-    first = (
-        f"  weights: {record.kept:,} of {record.total:,} kept ({1 - record.kept / record.total:.2%} removed) by "
-        f"{record.settings.criterion}, {record.flops_without_zeros / 1e6:.2f} of {record.flops / 1e6:.2f} M FLOPs if zeros "
-        "were skipped"
-    )
-    return [first, *(f"  {line}" for line in _layer_lines(record.layers))]
 
 
 def _progress(run: Run) -> str:
@@ -214,10 +207,3 @@ def _progress(run: Run) -> str:
 
 def _layer_lines(layers: Sequence[PrunedLayer]) -> list[str]:
     return [f"  {layer.name}: {layer.kept:,} of {layer.total:,} kept ({layer.kept / layer.total:.1%})" for layer in layers]
-
-
-def _provenance(meta: Metadata, seed: int | None) -> list[str]:
-    return [
-        f"  made from {meta.dataset} ({meta.total:,} samples), fingerprint {meta.fingerprint}",
-        f"  seed {seed}, by datapruning {meta.package_version} on {meta.created}",
-    ]

@@ -72,12 +72,9 @@ def make_answer(results: PilotResults, curve: Curve, tolerance: float, total: in
 
 
 def tolerance_result(curve: Curve, tolerance: float, smallest: float) -> ToleranceResult:
-    """Read off what a tolerance takes.
+    """Read off what a tolerance takes, from the curve that was fitted for it.
 
-    Args:
-        curve: Fitted for it.
-        tolerance: In points of accuracy.
-        smallest: The smallest fraction that was tried; no answer is smaller, because nothing was measured there.
+    No answer is smaller than the smallest fraction that was tried, because nothing was measured there.
     """
     fraction, low, high = (_round_up(max(value, smallest)) for value in interval(curve.crossing(tolerance)))
     return ToleranceResult(tolerance, fraction if fraction < MAX_FRACTION else None, _below_one(low), _below_one(high))

@@ -77,12 +77,7 @@ def initial_objective(context: Context, labels: SoftLabels) -> Loss:
 
 
 class PilotRunner:
-    """Runs the trainings of an advice, or reads those that are finished.
-
-    Args:
-        request: What is asked.
-        store: Of the trials; networks lie in `runs/` beside them.
-    """
+    """Runs the trainings of an advice, or reads those that are finished; networks lie in `runs/` in the store's folder."""
 
     def __init__(self, request: AdviceRequest, store: TrialStore) -> None:
         self._request, self._store, self._context, self._split = request, store, request.context, request.split

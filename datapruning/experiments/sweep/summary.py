@@ -21,14 +21,10 @@ from datapruning.utils.cost import FORWARD_PASS_COST
 def print_plan(
     context: Context, status: SweepStatus, scorers: Mapping[str, Scorer], local_jobs: int, num_retried: int
 ) -> None:
-    """Print how many trials there are, how many are finished, and what the others will cost.
+    """Print how many trials there are, how many are finished or retried, and what the others will cost.
 
-    Args:
-        context: Of the students, without their variants, on a device of this machine.
-        status: Of the trials.
-        scorers: By name.
-        local_jobs: Processes of this machine that train; 0: the workers are remote.
-        num_retried: How many failures were cleared.
+    The context is that of the students without their variants, on a device of this machine; `local_jobs` is the number of
+    processes of this machine that train, 0 where the workers are remote.
     """
     grid = status.grid
     dimensions = {

@@ -19,7 +19,7 @@ from datapruning.experiments.sweep.shared_artifacts import (
 from datapruning.experiments.sweep.status import SweepStatus
 from datapruning.experiments.sweep.summary import print_plan
 from datapruning.experiments.sweep.table import make_caption, make_csv, make_table, markdown
-from datapruning.experiments.sweep.trial import ENTRY, StudentTrials
+from datapruning.experiments.sweep.trial import ENTRY, student_trials
 from datapruning.experiments.sweep.variants import check_variants, find_variants
 from datapruning.experiments.workers.launcher import (
     LOCAL,
@@ -29,6 +29,7 @@ from datapruning.experiments.workers.launcher import (
     open_worker_context,
 )
 from datapruning.experiments.workers.monitor import watch
+from datapruning.experiments.workers.pool import WorkerPool
 from datapruning.experiments.workers.task import Task, check_reopens, record_context
 from datapruning.io.atomic import write_text
 from datapruning.io.trial_store import FailedTrial, Trial
@@ -136,8 +137,8 @@ def sweep(
         prepare_shared(context, status.remaining_students, scorers_by_name, status.trials())
     if status.remaining and jobs is None:
         display = SweepDisplay(status, console())
-        trials = StudentTrials(context, folder, teacher_paths, scorers_by_name)
-        for _ in status.store.run_remaining(status.remaining, trials.train):
+        train_student = student_trials(context, folder, teacher_paths, scorers_by_name)
+        for _ in status.store.run_remaining(status.remaining, train_student):
             display.update(status.refresh())
     elif status.remaining:
         record = record_context(context, settings.get("data_root"))
@@ -145,12 +146,16 @@ def sweep(
             entry=ENTRY, store=str(folder), trials=tuple(map(dict, status.configs)), about=identity, context=record,
             teachers=teacher_paths, prepare_shared=workers.is_remote,
         )  # fmt: skip
-        with workers.open_pool(min(jobs or 1, len(status.remaining)), folder, info, context) as pool:
-            pool.submit(task)
-            with live_table(status) as display:
-                pool.info = display.line
-                watch(status, pool, display.update)
+        _run_workers(status, workers.open_pool(min(jobs or 1, len(status.remaining)), folder, info, context), task)
     table = f"{markdown(make_table(status))}\n\n{make_caption(status, context.data.name)}"
     write_text(folder / TABLE, table + "\n")
     write_text(folder / ROWS, make_csv(status))
     return Sweep(folder, tuple(status.trials()), tuple(status.failures()), table)
+
+
+def _run_workers(status: SweepStatus, workers: WorkerPool, task: Task) -> None:
+    with workers as pool:
+        pool.submit(task)
+        with live_table(status) as display:
+            pool.info = display.line
+            watch(status, pool, display.update)

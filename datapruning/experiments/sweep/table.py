@@ -22,12 +22,7 @@ VARIANT_COLUMNS = ("sparsity", "criterion", "self_distill")
 def make_table(status: SweepStatus, live: bool = False) -> list[list[str]]:
     """Pivot the records: a line for each combination of settings, a column for each KD weight, cells over the seeds.
 
-    Args:
-        status: Of the sweep.
-        live: Cells also say how many trials are running.
-
-    Returns:
-        The titles, then the lines.
+    Returns the titles, then the lines. With `live`, cells also say how many trials are running.
     """
     columns, weights = _setting_columns(status.grid), status.grid.kd_weights
     pivot: dict[tuple[str, ...], dict[float | str, list[StudentRecord]]] = {}

@@ -1,6 +1,6 @@
 """One trial of a sweep: a student, trained by the same verb as by `dprune train`."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,48 +19,36 @@ from datapruning.utils.fraction import kept_count
 ENTRY = "datapruning.experiments.sweep.trial:open_students"
 
 
-class StudentTrials:
-    """Runs the trials of a sweep in this process; scores are computed once.
+def student_trials(
+    context: Context, folder: Path, teachers: Mapping[str, str], scorers: Mapping[str, Scorer]
+) -> Callable[[TrialConfig], dict[str, Any]]:
+    """The function that trains a student of the sweep in `folder`; `teachers`: run folders by the hash of the weights.
 
-    Args:
-        context: Of this process.
-        folder: The sweep's.
-        teachers: Hash of a teacher's weights -> its run folder.
-        scorers: By name.
+    It returns the run's result.json, and `folder`: its run folder relative to the sweep's, which may be moved as a whole.
+    Scores are computed once.
     """
+    from datapruning.api.score import score
+    from datapruning.api.train import train
 
-    def __init__(self, context: Context, folder: Path, teachers: Mapping[str, str], scorers: Mapping[str, Scorer]) -> None:
-        self._context, self._folder, self._teachers, self._scorers = context, folder, teachers, scorers
-        self._scores: dict[str, Scores] = {}
+    evidence_scores: dict[str, Scores] = {}
 
-    def train(self, config: TrialConfig) -> dict[str, Any]:
-        """Train a student.
-
-        Returns:
-            The run's result.json, and `folder`: its run folder relative to the sweep's, which may be moved as a whole.
-        """
-        from datapruning.api.train import train
-
+    def train_student(config: TrialConfig) -> dict[str, Any]:
         spec = StudentSpec.from_config(config)
-        run_folder = spec.run_folder(kept_count(spec.fraction, self._context.data.total))
-        scores = self._evidence_scores(spec.scorer)
+        run_folder = spec.run_folder(kept_count(spec.fraction, context.data.total))
+        scores = None
         with quiet():
+            if spec.scorer is not None and needs_evidence(scorers[spec.scorer]):
+                if spec.scorer not in evidence_scores:
+                    evidence_scores[spec.scorer] = score(context, spec.scorer, seed=SCORE_SEED)
+                scores = evidence_scores[spec.scorer]
             run = train(
-                student_context(self._context, spec), fraction=spec.fraction, scores=scores,
+                student_context(context, spec), fraction=spec.fraction, scores=scores,
                 scorer=spec.scorer if scores is None else None, kd_weight=spec.kd_weight, seed=spec.seed,
-                teacher=None if spec.teacher is None else self._teachers[spec.teacher], out=self._folder / run_folder,
+                teacher=None if spec.teacher is None else teachers[spec.teacher], out=folder / run_folder,
             )  # fmt: skip
         return {**run.result.to_json(), "folder": run_folder}
 
-    def _evidence_scores(self, name: str | None) -> Scores | None:
-        from datapruning.api.score import score
-
-        if name is None or not needs_evidence(self._scorers[name]):
-            return None
-        if name not in self._scores:
-            with quiet():
-                self._scores[name] = score(self._context, name, seed=SCORE_SEED)
-        return self._scores[name]
+    return train_student
 
 
 def open_students(task: Task, context: Context) -> tuple[TrialStore, TrialFn]:
@@ -72,4 +60,4 @@ def open_students(task: Task, context: Context) -> tuple[TrialStore, TrialFn]:
         trials = [store.get(config) for config in task.trials]
         remaining = [spec for spec, trial in zip(students, trials, strict=True) if trial is None]
         prepare_shared(context, remaining, scorers, [trial for trial in trials if trial is not None])
-    return store, StudentTrials(context, store.folder, task.teachers, scorers).train
+    return store, student_trials(context, store.folder, task.teachers, scorers)

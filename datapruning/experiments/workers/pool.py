@@ -39,13 +39,7 @@ class WorkerExit:
 
 
 class WorkerPool(ABC):
-    """Workers of one kind.
-
-    Args:
-        num_workers: how many are to work at once.
-        folder: of the trial store; heartbeats, logs and tasks lie in it.
-        info: prints a line for the user.
-    """
+    """`num_workers` workers of one kind for the trial store in `folder`; `info` prints a line for the user."""
 
     lock: AbstractContextManager[object] = nullcontext()
     """Held while workers are polled and replaced, where several commands do so."""

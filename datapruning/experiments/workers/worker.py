@@ -30,13 +30,9 @@ Process = tuple[str, int]
 
 
 class Heartbeat(Record):
-    """What a worker says of itself: once when it starts, and once more, with its exit code, when it ends.
+    """What a worker says of itself when it starts (process, machine, Unix time) and again, with its exit code, when it ends.
 
-    Attributes:
-        pid: process id.
-        host: name of the machine.
-        since: when it started, in Unix seconds.
-        exit_code: None while it works, and for good if it was killed.
+    The exit code of one that was killed stays None.
     """
 
     pid: int = Field(default_factory=os.getpid)

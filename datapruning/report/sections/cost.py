@@ -22,13 +22,7 @@ MAX_STUDENTS = 1000
 
 @dataclass(frozen=True)
 class CostPoint:
-    """A group in a figure of accuracy against cost.
-
-    Attributes:
-        group: The runs.
-        per_student: What one student pays, in samples or seconds.
-        one_time: What is paid once; 0 where it is not known.
-    """
+    """A group with what one student pays, in samples or seconds, and what is paid once (0 where it is not known)."""
 
     group: Group
     per_student: float

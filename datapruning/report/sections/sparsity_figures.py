@@ -29,12 +29,7 @@ class Line:
 
 
 def find_lines(family: Sequence[Comparison], key: tuple[float, str, str]) -> list[Line]:
-    """The lines of one panel.
-
-    Args:
-        family: Comparisons that differ only in pruned weights and self-distillation.
-        key: Fraction, scorer and kind of KD of the panel.
-    """
+    """The lines of one panel, whose fraction, scorer and kind of KD are `key`, in a family of comparisons."""
 
     def points(members: Sequence[Comparison]) -> list[tuple[float, Group]]:
         return [(c.sparsity, group) for c in members for group in c.groups if group.key == key]
@@ -95,13 +90,7 @@ def _line_figure(name: str, title: str, lines: Sequence[Line]) -> Figure:
 
 @dataclass(frozen=True)
 class MeanLayer:
-    """A layer over several runs.
-
-    Attributes:
-        layer: The layer of the first run.
-        kept: The number of kept weights, mean over the runs.
-        shares: The share of the weights that is kept in each run, 0..1.
-    """
+    """A layer over several runs: that of the first run, the mean number of kept weights, and the share kept in each run."""
 
     layer: PrunedLayer
     kept: float

@@ -23,13 +23,7 @@ MAX_SETTINGS = 12
 
 @dataclass(frozen=True)
 class ComparedRun:
-    """A run folder as far as it is compared.
-
-    Attributes:
-        settings: "table.key" -> value of its config.toml, without the [environment].
-        result: The result of the run; None: the run is not finished.
-        subset: The samples it was trained on; None: the folder has no subset file.
-    """
+    """A run folder: config.toml as "table.key" -> value without the [environment], and result and subset if it has them."""
 
     settings: Mapping[str, Any]
     result: RunResult | None
