@@ -1,9 +1,8 @@
 """A dataset and the options it is read with in one string, `NAME?image-size=96&holdout=0.1`, as runs record it."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 from datapruning.errors import InvalidValue, UnknownName
 
@@ -59,7 +58,7 @@ class DatasetSpec:
 
     def with_options(
         self, size: int | None, holdout: float | None, skip_unreadable: bool, image_format: str | None = None
-    ) -> DatasetSpec:
+    ) -> Self:
         """The same dataset with these options in place of its own; None: its own.
 
         Raises:

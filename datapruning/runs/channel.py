@@ -7,7 +7,6 @@ GPUs, which go over NCCL where each process has a GPU of its own.
 import json
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -34,14 +33,6 @@ class TensorSpec(Record):
     shape: tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class Message:
-    """A request of process 0 to all others, with arrays by name."""
-
-    content: Record
-    arrays: Arrays
-
-
 class Channel:
     """Joins the processes that torchrun started. All of them make one, at the same time."""
 
@@ -57,7 +48,7 @@ class Channel:
             self.group, self.device = dist.new_group(backend="nccl", timeout=WORK_TIMEOUT), device
 
     def send_message(self, content: Record, arrays: Arrays | None = None) -> None:
-        """Process 0: send a message to all others."""
+        """Process 0: send a message to all others, with arrays by name."""
         arrays = {name: np.ascontiguousarray(array) for name, array in (arrays or {}).items()}
         specs = {name: TensorSpec(dtype=array.dtype.str, shape=array.shape).to_json() for name, array in arrays.items()}
         header = json.dumps({"kind": type(content).__name__, "content": content.to_json(), "arrays": specs}).encode()
@@ -65,8 +56,8 @@ class Channel:
         dist.broadcast(torch.tensor([len(header), len(data)]), 0)
         dist.broadcast(torch.frombuffer(bytearray(data), dtype=torch.uint8), 0)
 
-    def receive_message(self, kinds: Iterable[type[Record]]) -> Message:
-        """The others: wait for a message, of one of these classes, however long."""
+    def receive_message(self, kinds: Iterable[type[Record]]) -> tuple[Record, Arrays]:
+        """The others: wait for a message, of one of these classes, with its arrays by name, however long."""
         sizes = torch.zeros(2, dtype=torch.int64)
         dist.broadcast(sizes, 0)
         header_size, size = sizes.tolist()
@@ -79,7 +70,7 @@ class Channel:
             array = np.frombuffer(data, np.dtype(spec.dtype), int(np.prod(spec.shape)), offset)
             arrays[name], offset = array.reshape(spec.shape).copy(), offset + array.nbytes
         kind = {kind.__name__: kind for kind in kinds}[header["kind"]]
-        return Message(parse_record(kind, header["content"], "process 0"), arrays)
+        return parse_record(kind, header["content"], "process 0"), arrays
 
     def signal(self, *, proceed: bool) -> None:
         """Process 0: the next training step comes, or the epoch ends early."""

@@ -4,8 +4,6 @@ Process 0 alone runs the command: it decides, reads and writes everything. The o
 compute their rows of training batches and their batches of evaluation passes, and send the results back.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -57,7 +55,7 @@ class ProcessGroup:
     message, as far as is known. `splits`: those that the others have opened, with their positions in the order of opening.
     """
 
-    channel: Channel
+    channel: "Channel"
     data_root: str | None = None
     synchronized: bool = True
     splits: dict[SplitSpec, int] = field(default_factory=dict)
@@ -141,7 +139,7 @@ class SharedLoader:
         return processes <= gpus
 
 
-def share_loader(loader: Loader, data: Dataset, split: str, workspace: Path, device: torch.device) -> Loader:
+def share_loader(loader: Loader, data: "Dataset", split: str, workspace: Path, device: torch.device) -> Loader:
     """The loader as one that all processes share; the loader itself where there is one process."""
     group = current_group()
     if group is None:

@@ -5,8 +5,6 @@
 a file holds.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
@@ -312,14 +310,14 @@ class TeachingRecord(Record):
     seconds: PhaseSeconds = PhaseSeconds()
     costs: PhaseCosts = PhaseCosts()
 
-    def with_self_teacher(self, other: TeachingRecord) -> TeachingRecord:
+    def with_self_teacher(self, other: "TeachingRecord") -> "TeachingRecord":
         """The same with a self teacher, the one teacher of another record."""
         seconds = PhaseSeconds(self_teacher=other.seconds.teacher, self_soft_labels=other.seconds.soft_labels)
         costs = PhaseCosts(self_teacher=other.costs.teacher, self_soft_labels=other.costs.soft_labels)
         merged = {"seconds": self.seconds.merged(seconds), "costs": self.costs.merged(costs)}
         return TeachingRecord(**{**dict(self), **merged, "self_teacher": other.teacher[0]})
 
-    def with_scoring(self, cost: ComputeCost | None) -> TeachingRecord:
+    def with_scoring(self, cost: ComputeCost | None) -> "TeachingRecord":
         """The same with the cost of the scores that chose the samples."""
         return TeachingRecord(**{**dict(self), "costs": self.costs.merged(PhaseCosts(scoring=cost))})
 
@@ -338,7 +336,7 @@ class StudentMetadata(SubsetOrigin, TeachingRecord):
     kd_weight_search: KDSearch | None = None
     sparsity: SparsityRecord | None = None
 
-    def complete(self, trained: TrainedResult) -> StudentResult:
+    def complete(self, trained: TrainedResult) -> "StudentResult":
         """The result of the run."""
         phases = {"seconds": self.seconds.merged(trained.seconds), "costs": self.costs.merged(trained.costs)}
         return StudentResult(**{**dict(trained), **dict(self), **phases})

@@ -1,7 +1,5 @@
 """The recording that a strategy reads: the one that the scores were made from, or another one."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +12,7 @@ if TYPE_CHECKING:
     from datapruning.evidence.recording import Recording
 
 
-def open_recording_for(strategy: Strategy, scores: Scores, recording: str | Path | None) -> Recording | None:
+def open_recording_for(strategy: Strategy, scores: Scores, recording: str | Path | None) -> "Recording | None":
     """The recording that a strategy reads in addition to the scores; None: it reads none.
 
     Raises:

@@ -1,7 +1,5 @@
 """What the user sees while something runs: plain lines and progress bars, on stderr, so that stdout stays clean."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +15,7 @@ Item = TypeVar("Item")
 QUIET_VARIABLE = "DPRUNE_QUIET"
 
 
-def console() -> Console:
+def console() -> "Console":
     """A console on stderr. `DPRUNE_QUIET=1` silences it."""
     from rich.console import Console
 
@@ -72,7 +70,7 @@ class ProgressBar:
 
     @classmethod
     @contextmanager
-    def open(cls, label: str, total: int) -> Iterator[ProgressBar]:
+    def open(cls, label: str, total: int) -> Iterator["ProgressBar"]:
         """A bar that is shown while the block runs."""
         bar = cls(label, total)
         with bar._progress:

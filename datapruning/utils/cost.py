@@ -1,6 +1,6 @@
 """What a piece of work costs to make, whoever made it and however often it is used again."""
 
-from __future__ import annotations
+from typing import Self
 
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
@@ -21,8 +21,8 @@ class ComputeCost:
     evaluated: int = 0
     seconds: float = 0.0
 
-    def __add__(self, other: ComputeCost) -> ComputeCost:
-        return ComputeCost(
+    def __add__(self, other: Self) -> Self:
+        return type(self)(
             self.samples_seen + other.samples_seen,
             self.evaluated + other.evaluated,
             round(self.seconds + other.seconds, 3),

@@ -20,7 +20,7 @@ from torch import Tensor
 from datapruning.config.augmentation import AugmentPolicy, CutMixPolicy
 from datapruning.data.augment.crops import random_resized_boxes, resample
 from datapruning.data.augment.cutmix import CutMix, mixing_lambda, paste
-from datapruning.data.augment.numba_kernels import augment_cpu, augment_kernel
+from datapruning.data.augment.numba_kernels import augment, augment_cpu, compiled
 from datapruning.data.loaders.loader import Batch, Loader, MixedLabels
 from datapruning.utils.hashing import U64, bounded_ints, hash_ids
 
@@ -110,7 +110,7 @@ class Augmentation:
         images = self._crop(images, ids, self.view_index(epoch))
         _, height, width, _ = images.shape
         params = self.sample_params(ids, self.view_index(epoch), height, width)
-        run = augment_kernel() if images.device.type == "cpu" else None
+        run = compiled(augment) if images.device.type == "cpu" else None
         if run is not None:
             return augment_cpu(run, images, params, self.policy, *_row_stats(self.mean, self.std, width, images.device))
         down, right, _, centre_down, centre_right = _to_device(params, images).unbind(1)

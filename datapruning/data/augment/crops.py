@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from datapruning.config.augmentation import AugmentPolicy
-from datapruning.data.augment.numba_kernels import resample_kernel
+from datapruning.data.augment.numba_kernels import compiled, resample_boxes
 from datapruning.utils.hashing import U64, bounded_ints, hash_ids
 
 BOX_KEY = 0xB0C5
@@ -95,7 +95,7 @@ def resample(images: Tensor, boxes: NDArray[np.int64], height: int, width: int) 
     channels].
     """
     down, across = bilinear_weights(boxes[:, 0], boxes[:, 2], height), bilinear_weights(boxes[:, 1], boxes[:, 3], width)
-    run = resample_kernel() if images.device.type == "cpu" else None
+    run = compiled(resample_boxes) if images.device.type == "cpu" else None
     if run is not None:
         out = torch.from_numpy(np.empty((len(images), height, width, images.shape[3]), np.uint8))  # see `augment_cpu`
         run(images.contiguous().view(-1).numpy(), *images.shape[1:], *down, *across, out.view(-1).numpy())

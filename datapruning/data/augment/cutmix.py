@@ -5,8 +5,6 @@ from the kept ids, so no pruned sample is used; in return, soft labels of mixed 
 one subset only (`CutMix.digest`). Teachers and the scorers' proxies see no mixed images.
 """
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -17,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from datapruning.config.augmentation import CutMixPolicy
-from datapruning.data.augment.numba_kernels import paste_kernel
+from datapruning.data.augment.numba_kernels import compiled, paste_boxes
 from datapruning.utils.hashing import U64, bounded_ints, hash_ids
 
 MIX_KEY = 0x3117E5
@@ -38,7 +36,7 @@ class CutMixParams(NamedTuple):
     side: NDArray[np.float64]
     centre: NDArray[np.uint64]
 
-    def slice(self, begin: int, end: int) -> CutMixParams:
+    def slice(self, begin: int, end: int) -> "CutMixParams":
         """The parameters of samples begin..end-1: `mixed` of all of them, the others of the mixed ones alone."""
         mixed = self.mixed[begin:end]
         rows = begin + np.flatnonzero(mixed)
@@ -105,7 +103,7 @@ def paste(views: Tensor, others: Tensor, rows: NDArray[np.int64], boxes: NDArray
         rows: int64 [k], the row in `views` of each partner, all different.
         boxes: int64 [k, 4], see `CutMixParams.boxes`.
     """
-    run = paste_kernel() if views.device.type == "cpu" else None
+    run = compiled(paste_boxes) if views.device.type == "cpu" else None
     if run is not None:
         run(*(t.permute(0, 2, 3, 1).numpy() for t in (views, others)), rows, boxes)
         return

@@ -20,40 +20,24 @@ U = np.uint64
 
 
 @cache
-def augment_kernel() -> Kernel | None:
-    """The compiled kernel, or None where numba is not installed. Compiled once a machine: numba keeps it on disk."""
-    return _compiled(_augment)
-
-
-@cache
-def paste_kernel() -> Kernel | None:
-    """The same for `cutmix.paste`."""
-    return _compiled(_paste_boxes)
-
-
-@cache
-def resample_kernel() -> Kernel | None:
-    """The same for `crops.resample`."""
-    return _compiled(_resample)
-
-
-def _compiled(function: Kernel) -> Kernel | None:
+def compiled(kernel: Kernel) -> Kernel | None:
+    """A kernel, compiled once a machine: numba keeps it on disk. None where numba is not installed."""
     try:
         import numba
     except ImportError:
         return None
     options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
     try:
-        compiled: Kernel = numba.njit(function, cache=True, **options)
+        result: Kernel = numba.njit(kernel, cache=True, **options)
     except RuntimeError:  # no folder that numba may write to
-        compiled = numba.njit(function, **options)
-    return compiled
+        result = numba.njit(kernel, **options)
+    return result
 
 
 def augment_cpu(
     run: Kernel, images: Tensor, params: NDArray[np.int64], policy: AugmentPolicy, mean: Tensor, std: Tensor
 ) -> Tensor:
-    """`Augmentation.apply` by the kernel `run`, of uint8 images [n, height, width, channels] on the CPU.
+    """`Augmentation.apply` by `run`, the compiled kernel `augment`, of uint8 images [n, height, width, channels] on the CPU.
 
     `params` are those of `Augmentation.sample_params`; `mean` and `std` are float32 [width * channels], a row's worth of
     the channels' own. Returns float32 [n, channels, height, width], channels last in memory.
@@ -65,7 +49,7 @@ def augment_cpu(
     return views.permute(0, 3, 1, 2)
 
 
-def _augment(
+def augment(
     images: Any, draws: Any, height: int, width: int, channels: int, crop: int, cutout: int, mean: Any, std: Any, views: Any
 ) -> None:
     """Everything flat, and positions unsigned: numba then checks for no negative index, and the loops become SIMD."""
@@ -113,7 +97,7 @@ def _augment(
                 views[offset + j] = np.float32(0)
 
 
-def _paste_boxes(views: Any, others: Any, rows: Any, boxes: Any) -> None:
+def paste_boxes(views: Any, others: Any, rows: Any, boxes: Any) -> None:
     """Of float32 [n, height, width, channels] and [k, height, width, channels]."""
     for i in range(len(rows)):
         top, bottom, left, right = boxes[i]
@@ -123,7 +107,7 @@ def _paste_boxes(views: Any, others: Any, rows: Any, boxes: Any) -> None:
                     views[rows[i], y, x, c] = others[i, y, x, c]
 
 
-def _resample(
+def resample_boxes(
     images: Any, height: int, width: int, channels: int, upper: Any, lower: Any, down: Any, left: Any, right: Any,
     across: Any, out: Any,
 ) -> None:  # fmt: skip

@@ -1,7 +1,5 @@
 """Decoding one image file, of any size, mode and type, to uint8 RGB of one size. Pillow is imported with the first."""
 
-from __future__ import annotations
-
 import io
 from functools import cache
 from typing import TYPE_CHECKING
@@ -74,7 +72,7 @@ def _formats() -> list[str]:
     return [name for name in FORMATS if name in Image.OPEN]
 
 
-def _apply_orientation(image: Image) -> Image:
+def _apply_orientation(image: "Image") -> "Image":
     """Turn and mirror the image as EXIF says. Broken EXIF data is ignored."""
     from PIL.Image import Transpose
 
@@ -89,7 +87,7 @@ def _apply_orientation(image: Image) -> Image:
     return image if transpose is None else image.transpose(transpose)
 
 
-def _to_rgb(image: Image) -> Image:
+def _to_rgb(image: "Image") -> "Image":
     """The image in 8-bit RGB."""
     from PIL import Image
 

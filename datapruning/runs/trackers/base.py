@@ -63,7 +63,8 @@ class Tracker(Protocol):
         """Log the numbers of an epoch, counted from 0."""
 
     def log_result(self, epochs: int, numbers: Mapping[str, float]) -> None:
-        """Log the result, once, after `epochs` epochs."""
+        """Log the result, once, after `epochs` epochs; unless a tool has a place of its own for it, at the last epoch."""
+        self.log_epoch(epochs - 1, {f"result/{name}": value for name, value in numbers.items()})
 
     def finish(self, finished: bool) -> None:
         """Close the log; unless `finished`, another process resumes it."""

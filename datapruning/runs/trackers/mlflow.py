@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from datapruning.io.locks import exclusive_lock
-from datapruning.runs.trackers.base import LogHandle, RunInfo, import_tool
+from datapruning.runs.trackers.base import LogHandle, RunInfo, Tracker, import_tool
 
 EXPERIMENT, FOLDER = "datapruning", "mlruns"
 MAX_BATCH_PARAMETERS = 100
@@ -16,7 +16,7 @@ FILE_STORE_VARIABLE = "MLFLOW_ALLOW_FILE_STORE"
 """Variable without which MLflow 3 refuses to keep runs in files."""
 
 
-class MLflowTracker:
+class MLflowTracker(Tracker):
     """See `Tracker`. $MLFLOW_TRACKING_URI and $MLFLOW_EXPERIMENT_NAME are obeyed."""
 
     def start(self, run: RunInfo, log: str | None, num_epochs: int) -> LogHandle:
@@ -51,10 +51,6 @@ class MLflowTracker:
         timestamp = int(time.time() * 1000)
         metrics = [self._entities.Metric(name, float(value), timestamp, epoch) for name, value in numbers.items()]
         self._client.log_batch(self._log, metrics=metrics)
-
-    def log_result(self, epochs: int, numbers: Mapping[str, float]) -> None:
-        """Log metrics at the last epoch."""
-        self.log_epoch(epochs - 1, {f"result/{name}": value for name, value in numbers.items()})
 
     def finish(self, finished: bool) -> None:
         """Set the status of the run."""

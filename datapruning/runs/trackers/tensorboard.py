@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-from datapruning.runs.trackers.base import LogHandle, RunInfo
+from datapruning.runs.trackers.base import LogHandle, RunInfo, Tracker
 
 FOLDER = "tensorboard"
 
 
-class TensorBoardTracker:
+class TensorBoardTracker(Tracker):
     """See `Tracker`. Each process writes a new file, which says from which epoch it replaces others (`purge_step`)."""
 
     def start(self, run: RunInfo, log: str | None, num_epochs: int) -> LogHandle:
@@ -28,10 +28,6 @@ class TensorBoardTracker:
         for name, value in numbers.items():
             self._writer.add_scalar(name, value, epoch)
         self._writer.flush()
-
-    def log_result(self, epochs: int, numbers: Mapping[str, float]) -> None:
-        """Log scalars at the last epoch."""
-        self.log_epoch(epochs - 1, {f"result/{name}": value for name, value in numbers.items()})
 
     def finish(self, finished: bool) -> None:
         """Close the file."""

@@ -5,12 +5,12 @@ import secrets
 import shutil
 from collections.abc import Mapping
 
-from datapruning.runs.trackers.base import LogHandle, RunInfo, import_tool
+from datapruning.runs.trackers.base import LogHandle, RunInfo, Tracker, import_tool
 
 PROJECT, OFFLINE = "datapruning", "offline"
 
 
-class WandbTracker:
+class WandbTracker(Tracker):
     """See `Tracker`. $WANDB_MODE, $WANDB_PROJECT, $WANDB_ENTITY and others are obeyed; console and code are not sent."""
 
     def start(self, run: RunInfo, log: str | None, num_epochs: int) -> LogHandle:

@@ -40,18 +40,18 @@ class Worker:
     def serve(self) -> None:
         """Answer messages until the run is over."""
         while True:
-            message = self.channel.receive_message(MESSAGES)
-            match message.content:
+            message, arrays = self.channel.receive_message(MESSAGES)
+            match message:
                 case OpenSplit() as request:
                     self._open(request)
                 case StartTraining() as request:
                     loader = self.loaders[request.split]
-                    self.training = TrainingWorker(self.channel, self.device, request, message.arrays, loader)
+                    self.training = TrainingWorker(self.channel, self.device, request, arrays, loader)
                 case TrainEpoch() as request:
                     assert self.training is not None
-                    self.training.train_epoch(request, message.arrays)
+                    self.training.train_epoch(request, arrays)
                 case Evaluate() as request:
-                    self._evaluate(request, message.arrays)
+                    self._evaluate(request, arrays)
                 case EndRun():
                     return
 

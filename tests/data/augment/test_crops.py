@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch.nn.functional import interpolate
 
 from datapruning.config.augmentation import AugmentPolicy, CutMixPolicy
-from datapruning.data.augment import augmentation, crops
+from datapruning.data.augment import augmentation, crops, numba_kernels
 from datapruning.data.augment.augmentation import Augmentation
 from datapruning.data.augment.crops import ONE, bilinear_weights, random_resized_boxes, resample
 from datapruning.data.batching import training_batches
@@ -136,7 +136,7 @@ def by_hand(pixels: list[list[int]], height: int, width: int, *box_values: int) 
     image = torch.tensor(pixels, dtype=torch.uint8)[None, ..., None]
     actual = [resample(image, box(*box_values), height, width)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(crops, "resample_kernel", lambda: None)
+        patch.setattr(crops, "compiled", lambda kernel: None)
         actual.append(resample(image, box(*box_values), height, width))
     assert torch.equal(*actual)
     return actual[0][0, ..., 0].tolist()
@@ -164,7 +164,7 @@ def test_the_kernel_gives_the_bits_of_the_torch_operations(
     boxes = boxes_of(AugmentPolicy(crop=0, seed=seed, scale=(0.1, 1.0)), *shape[1:3], shape[0])
     by_kernel = resample(images, boxes, height, width)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(crops, "resample_kernel", lambda: None)
+        patch.setattr(crops, "compiled", lambda kernel: None)
         patch.setattr(crops, "MAX_PIXELS", chunk)
         by_torch = resample(images, boxes, height, width)
     assert torch.equal(by_kernel, by_torch)
@@ -183,9 +183,9 @@ def test_it_is_bilinear_resampling(height: int, width: int) -> None:
 
 
 def test_no_pictures_are_no_trouble() -> None:
-    for run in (crops.resample_kernel, lambda: None):
+    for run in (numba_kernels.compiled, lambda kernel: None):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(crops, "resample_kernel", run)
+            patch.setattr(crops, "compiled", run)
             assert resample(pictures(0), np.empty((0, 4), np.int64), 5, 6).shape == (0, 5, 6, 3)
 
 
@@ -225,8 +225,8 @@ def test_a_sample_looks_the_same_in_every_batch_and_by_torch(policy: AugmentPoli
     assert torch.equal(views_of.apply(images, ids, 9), expected)  # four views, then the first again
     assert not torch.equal(views_of.apply(images, ids, 6), expected)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(crops, "resample_kernel", lambda: None)
-        patch.setattr(augmentation, "augment_kernel", lambda: None)
+        patch.setattr(crops, "compiled", lambda kernel: None)
+        patch.setattr(augmentation, "compiled", lambda kernel: None)
         assert torch.equal(views_of.apply(images, ids, 5), expected)
 
 

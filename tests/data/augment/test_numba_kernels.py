@@ -26,7 +26,7 @@ def both(policy: AugmentPolicy, images: torch.Tensor, epoch: int) -> tuple[torch
     ids = np.arange(len(images)) * 31
     by_kernel = bound.apply(images, ids, epoch)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(augmentation, "augment_kernel", lambda: None)
+        patch.setattr(augmentation, "compiled", lambda kernel: None)
         by_torch = bound.apply(images, ids, epoch)
     return by_kernel, by_torch
 
@@ -75,15 +75,15 @@ def test_boxes_are_pasted_as_by_the_torch_operations(shape: tuple[int, int, int,
     boxes, reference = np.concatenate(ends, axis=1), images.clone()
     mixing.paste(images, others, rows, boxes)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mixing, "paste_kernel", lambda: None)
+        patch.setattr(mixing, "compiled", lambda kernel: None)
         mixing.paste(reference, others, rows, boxes)
     assert torch.equal(images, reference)
 
 
 def test_without_numba_torch_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "numba", None)
-    assert fused.augment_kernel.__wrapped__() is None
-    monkeypatch.setattr(augmentation, "augment_kernel", fused.augment_kernel.__wrapped__)
+    assert fused.compiled.__wrapped__(fused.augment) is None
+    monkeypatch.setattr(augmentation, "compiled", fused.compiled.__wrapped__)
     images = torch.zeros(2, 4, 4, 1, dtype=torch.uint8)
     assert Augmentation(AugmentPolicy(), (0.0,), (1.0,)).apply(images, np.arange(2), 0).shape == (2, 1, 4, 4)
 
@@ -99,4 +99,4 @@ def test_where_numba_may_not_write_the_kernel_is_compiled_without_a_cache(monkey
         return original(function, **options)
 
     monkeypatch.setattr(numba, "njit", no_cache)
-    assert fused.augment_kernel.__wrapped__() is not None
+    assert fused.compiled.__wrapped__(fused.augment) is not None
