@@ -1,13 +1,11 @@
 """Hugging Face datasets that were saved with `save_to_disk`; their images are decoded as those of folders are."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from datapruning.data.dataset import Dataset
 from datapruning.data.dataset_spec import DatasetSpec
@@ -51,7 +49,7 @@ def open_saved(spec: DatasetSpec, cache: Path) -> Dataset:
     if test is None:
         assert spec.holdout is not None
         is_test = split_holdout(files.names, files.labels, spec.holdout)
-        splits = {"train": _subset(files, ~is_test), "test": _subset(files, is_test)}
+        splits = {"train": files.subset(~is_test), "test": files.subset(is_test)}
     else:
         test_features = tables[test].features
         if test_features.keys() < {image, label} or test_features[label] != train_features[label]:
@@ -89,11 +87,4 @@ def _image_files(datasets: Any, root: Path, table: Any, image: str, label: str) 
 
     labels = np.asarray(table.with_format("numpy")[label][:]).astype(np.int64)
     names = tuple(f"row {row}" for row in range(len(table)))
-    return ImageFiles(names, labels, read, hashlib.sha256(str(table._fingerprint).encode()).hexdigest(), are_paths=False)
-
-
-def _subset(files: ImageFiles, mask: NDArray[np.bool_]) -> ImageFiles:
-    rows = np.flatnonzero(mask)
-    names = tuple(files.names[row] for row in rows.tolist())
-    key = hashlib.sha256(files.key.encode() + rows.astype("<i8").tobytes()).hexdigest()
-    return ImageFiles(names, files.labels[rows], lambda i: files.read(int(rows[i])), key, are_paths=False)
+    return ImageFiles(names, labels, read, lambda: str(table._fingerprint), are_paths=False)

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from datapruning.data.dataset import Dataset, Split
 from datapruning.data.dataset_spec import DatasetSpec
-from datapruning.data.image_folder.image_files import files_of_listing
+from datapruning.data.image_folder.image_files import ImageFiles, files_at
 from datapruning.data.image_folder.image_folder import decoded_dataset
-from datapruning.data.image_folder.scan import ImageListing, check_holdout
+from datapruning.data.image_folder.scan import check_holdout
 from datapruning.errors import InvalidFile, MissingPackage, first_line
 
 DIGITS = tuple("0123456789")
@@ -87,11 +87,10 @@ def open_image_file_set(spec: DatasetSpec, root: Path, download: bool, cache: Pa
     if spec.holdout is not None:
         check_holdout(spec.name, "torchvision's", spec.holdout)
     splits = _open_splits(spec.name, IMAGE_FILE_SETS[spec.name], root, download)
-    listings = {role: _list_files(spec.name, split, root) for role, split in splits.items()}
+    files = {role: _list_files(spec.name, split, root) for role, split in splits.items()}
     classes = getattr(splits["train"], "classes", None)
     if classes is None:
-        classes = range(1 + max(int(listing.labels.max()) for listing in listings.values()))
-    files = {role: files_of_listing(root, listing) for role, listing in listings.items()}
+        classes = range(1 + max(int(split_files.labels.max()) for split_files in files.values()))
     return decoded_dataset(spec.name, spec.name, spec, tuple(str(name) for name in classes), files, cache)
 
 
@@ -135,7 +134,7 @@ def _labels(split: Any, first_label: int) -> NDArray[np.int64]:
     return (labels[:, 0] if labels.ndim == 2 else labels) - first_label
 
 
-def _list_files(name: str, split: Any, root: Path) -> ImageListing:
+def _list_files(name: str, split: Any, root: Path) -> ImageFiles:
     """The files and labels, which torchvision keeps under one of three names and hands out only decoded.
 
     Raises:
@@ -150,4 +149,4 @@ def _list_files(name: str, split: Any, root: Path) -> ImageListing:
             f"{name}: this version of torchvision keeps its list of files elsewhere; put them in class folders"
         )
     paths = tuple(os.path.relpath(path, root).replace(os.sep, "/") for path, _ in pairs)
-    return ImageListing(paths, np.array([int(label) for _, label in pairs], np.int64))
+    return files_at(root, paths, np.array([int(label) for _, label in pairs], np.int64))

@@ -2,13 +2,14 @@
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from datapruning.data.image_folder.scan import ImageListing
 from datapruning.io.disk_space import format_bytes
 from datapruning.io.regular_file import open_regular_file
 
@@ -20,31 +21,47 @@ class ImageFiles:
     """The image files of one split.
 
     Attributes:
-        names: a name for each: its path relative to the dataset's folder, or "row 7".
+        names: a name for each, by sample id: its path relative to the dataset's folder, with "/", or "row 7".
         labels: int64 [n].
         read: returns the bytes of the file at a position.
-        key: a string that changes whenever a file does, and is cheap to compute.
+        key: returns a string that changes whenever a file does, and is cheap to compute.
         are_paths: whether `names` are paths.
     """
 
     names: tuple[str, ...]
     labels: NDArray[np.int64]
     read: Callable[[int], bytes]
-    key: str
+    key: Callable[[], str]
     are_paths: bool = True
 
+    def subset(self, mask: NDArray[np.bool_]) -> Self:
+        """The files where `mask`, bool [n], is True."""
+        rows = np.flatnonzero(mask)
+        return replace(
+            self,
+            names=tuple(self.names[row] for row in rows.tolist()),
+            labels=self.labels[rows],
+            read=lambda i: self.read(int(rows[i])),
+            key=lambda: hashlib.sha256(self.key().encode() + rows.astype("<i8").tobytes()).hexdigest(),
+        )
 
-def files_of_listing(root: Path, listing: ImageListing) -> ImageFiles:
-    """The files of a listing. As for `make`, a file has changed if its size or its modification time has."""
-    state = hashlib.sha256(str(root.resolve()).encode())
-    for path in listing.paths:
-        try:
-            stat = (root / path).stat()
-        except OSError:
-            state.update(f"{path}\0not there\n".encode())  # a link that leads nowhere: refused when it is read
-        else:
-            state.update(f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
-    return ImageFiles(listing.paths, listing.labels, lambda i: read_image_bytes(root / listing.paths[i]), state.hexdigest())
+
+def files_at(root: Path, paths: tuple[str, ...], labels: NDArray[np.int64]) -> ImageFiles:
+    """The files at paths relative to `root`. As for `make`, a file has changed if its size or its modification time has."""
+
+    @cache
+    def key() -> str:
+        state = hashlib.sha256(str(root.resolve()).encode())
+        for path in paths:
+            try:
+                stat = (root / path).stat()
+            except OSError:
+                state.update(f"{path}\0not there\n".encode())  # a link that leads nowhere: refused when it is read
+            else:
+                state.update(f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+        return state.hexdigest()
+
+    return ImageFiles(paths, labels, lambda i: read_image_bytes(root / paths[i]), key)
 
 
 def read_image_bytes(path: Path) -> bytes:

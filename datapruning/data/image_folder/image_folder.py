@@ -10,7 +10,7 @@ from datapruning.data.dataset import Dataset, Split
 from datapruning.data.dataset_spec import DEFAULT_SIZE, DatasetSpec
 from datapruning.data.image_folder.decode import RULE
 from datapruning.data.image_folder.decode_cache import decode_splits, decoded_folder
-from datapruning.data.image_folder.image_files import ImageFiles, files_of_listing
+from datapruning.data.image_folder.image_files import ImageFiles
 from datapruning.data.image_folder.image_format import ImageFormat
 from datapruning.data.image_folder.lazy_images import ImageSubset
 from datapruning.data.image_folder.scan import scan_image_folder
@@ -25,8 +25,7 @@ def open_folder(spec: DatasetSpec, cache: Path) -> Dataset:
     """
     root = Path(spec.name).expanduser()
     classes, train, test = scan_image_folder(root, spec.holdout, cache.parent)
-    splits = {"train": files_of_listing(root, train), "test": files_of_listing(root, test)}
-    path = root.resolve()
+    path, splits = root.resolve(), {"train": train, "test": test}
     return decoded_dataset(path.name, f"folder {root}", replace(spec, name=str(path)), classes, splits, cache)
 
 

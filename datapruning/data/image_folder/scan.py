@@ -5,17 +5,15 @@ comes before "9"); every image below one, however deep, is of that class; images
 So a sample id is the position in `ImageFolder("FOLDER/train")`.
 """
 
-from __future__ import annotations
-
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from datapruning.data.image_folder.image_files import ImageFiles, files_at
 from datapruning.errors import InvalidFile, InvalidValue
 from datapruning.utils.hashing import config_hash
 
@@ -27,26 +25,9 @@ MAX_PATHS_TO_FOLDER = 8
 TEST_FOLDERS = ("test", "val", "valid", "validation")
 
 
-@dataclass(frozen=True)
-class ImageListing:
-    """The image files of one split.
-
-    Attributes:
-        paths: paths relative to the dataset's folder, with "/"; position is the sample id.
-        labels: int64 [n].
-    """
-
-    paths: tuple[str, ...]
-    labels: NDArray[np.int64]
-
-    def subset(self, indices: NDArray[np.int64]) -> ImageListing:
-        """The files at these positions."""
-        return ImageListing(tuple(self.paths[i] for i in indices.tolist()), self.labels[indices])
-
-
 def scan_image_folder(
     root: Path, holdout: float | None, excluded_dir: Path | None = None
-) -> tuple[tuple[str, ...], ImageListing, ImageListing]:
+) -> tuple[tuple[str, ...], ImageFiles, ImageFiles]:
     """List the images of a folder.
 
     Args:
@@ -68,8 +49,8 @@ def scan_image_folder(
     check_holdout(f"folder {root}", f"{tests[0].name}/" if tests else None, holdout)
     classes, images = _list_images(root, train, excluded_dir)
     if holdout is not None:
-        is_test = split_holdout(images.paths, images.labels, holdout)
-        return classes, images.subset(np.flatnonzero(~is_test)), images.subset(np.flatnonzero(is_test))
+        is_test = split_holdout(images.names, images.labels, holdout)
+        return classes, images.subset(~is_test), images.subset(is_test)
     test_classes, test_images = _list_images(root, tests[0], excluded_dir)
     if classes != test_classes:
         differences = [
@@ -100,7 +81,7 @@ def check_holdout(where: str, test: str | None, holdout: float | None) -> None:
         )
 
 
-def _list_images(root: Path, folder: Path, excluded_dir: Path | None) -> tuple[tuple[str, ...], ImageListing]:
+def _list_images(root: Path, folder: Path, excluded_dir: Path | None) -> tuple[tuple[str, ...], ImageFiles]:
     excluded = None if excluded_dir is None else excluded_dir.resolve()
     names = [entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith(".")]
     classes = sorted(name for name in names if (folder / name).resolve() != excluded)
@@ -120,7 +101,7 @@ def _list_images(root: Path, folder: Path, excluded_dir: Path | None) -> tuple[t
         if len(name.splitlines()) != 1 or any("\ud800" <= letter <= "\udfff" for letter in name):
             raise InvalidFile(f"folder {folder}: the name {name!a} has a line break or is not UTF-8; rename it")
     labels = np.repeat(np.arange(len(classes)), [len(class_paths) for class_paths in paths])
-    return tuple(classes), ImageListing(all_paths, labels.astype(np.int64))
+    return tuple(classes), files_at(root, all_paths, labels.astype(np.int64))
 
 
 def _walk_images(top: Path) -> Iterator[str]:

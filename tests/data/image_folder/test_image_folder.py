@@ -47,9 +47,9 @@ def test_ids_and_classes_are_those_of_torchvision(tmp_path: Path) -> None:
     classes, train, test = scan_image_folder(tmp_path, None)
     theirs = ImageFolder(tmp_path / "train")
     assert list(classes) == theirs.classes == ["10", "9", "B", "a b"]
-    assert [str(tmp_path / path) for path in train.paths] == [path for path, _ in theirs.samples]
+    assert [str(tmp_path / path) for path in train.names] == [path for path, _ in theirs.samples]
     assert train.labels.tolist() == theirs.targets
-    assert test.paths[0] == "val/10/10.png"
+    assert test.names[0] == "val/10/10.png"
 
 
 def test_hidden_files_and_links_in_a_circle_are_left_out(tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_hidden_files_and_links_in_a_circle_are_left_out(tmp_path: Path) -> None
     (tmp_path / "train/a/more").symlink_to(tmp_path / "elsewhere")
     classes, train, _ = scan_image_folder(tmp_path, None)
     assert classes == ("a",)
-    assert train.paths == ("train/a/1.png", "train/a/more/2.png")
+    assert train.names == ("train/a/1.png", "train/a/more/2.png")
 
 
 def test_a_folder_is_a_dataset(tmp_path: Path) -> None:
