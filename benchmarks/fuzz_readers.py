@@ -42,7 +42,7 @@ from datapruning.config.training import TrainConfig
 from datapruning.data.augment.augmentation import Augmentation
 from datapruning.data.dataset import Dataset, Split
 from datapruning.data.image_folder.decode import CorruptImage, decode
-from datapruning.data.loaders.beton import Beton
+from datapruning.data.loaders.ffcv import Beton
 from datapruning.data.loaders.ffcv_cache import write_beton
 from datapruning.data.registry import open_dataset, open_npz
 from datapruning.errors import InvalidFile

@@ -1,8 +1,9 @@
 """A dataset and the options it is read with in one string, `NAME?image-size=96&holdout=0.1`, as runs record it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from datapruning.errors import InvalidValue, UnknownName
 
@@ -11,7 +12,6 @@ SIZE_RANGE = (8, 1024)
 RAW, JPG = "raw", "jpg"
 DEFAULT_QUALITY = 90
 QUALITY_RANGE = (30, 100)
-OPTIONS = ("image-size", "holdout", "skip-unreadable", "image-format")
 
 
 @dataclass(frozen=True)
@@ -101,21 +101,23 @@ def parse_dataset_spec(text: str) -> DatasetSpec:
     name, question, options = text.rpartition("?")
     if not question or Path(text.removeprefix("hf:")).exists():
         return DatasetSpec(text)
-    spec = DatasetSpec(name)
+    values: dict[str, Any] = {}
     for option in options.split("&"):
         key, _, value = option.partition("=")
+        if key not in PARSERS:
+            raise UnknownName("option of a dataset", key, PARSERS)
+        field, parse = PARSERS[key]
         try:
-            match key:
-                case "image-size":
-                    spec = replace(spec, size=int(value))
-                case "holdout":
-                    spec = replace(spec, holdout=float(value))
-                case "skip-unreadable":
-                    spec = replace(spec, skip_unreadable={"true": True, "false": False}[value])
-                case "image-format":
-                    spec = replace(spec, quality=parse_image_format(value))
-                case _:
-                    raise UnknownName("option of a dataset", key, OPTIONS)
+            values[field] = parse(value)
         except (ValueError, KeyError):
             raise InvalidValue(f"{text}: '{value}' is not a value of {key}") from None
-    return spec
+    return DatasetSpec(name, **values)
+
+
+PARSERS: dict[str, tuple[str, Callable[[str], Any]]] = {
+    "image-size": ("size", int), "holdout": ("holdout", float),
+    "skip-unreadable": ("skip_unreadable", {"true": True, "false": False}.__getitem__),
+    "image-format": ("quality", parse_image_format),
+}  # fmt: skip
+"""Each option: the field that it sets, and how its text is read."""
+OPTIONS = tuple(PARSERS)

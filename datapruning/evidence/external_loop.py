@@ -121,27 +121,26 @@ class LoopRecorder:
         if self._recorder is None:
             raise InvalidValue("no epoch has begun: call start_epoch(epoch) before update(...)")
         self._recorder.update(logits, targets, ids)
-        if self._recorder is not self._train_recorder:
-            sample_ids = ids.cpu().numpy() if isinstance(ids, Tensor) else np.asarray(ids)
-            valid = (sample_ids >= 0) & (sample_ids < self._total)  # `end_epoch` names those that are not
-            self._runner_up[sample_ids[valid]] = runner_up_class(logits.detach(), targets).cpu().numpy()[valid]
-        if features is not None:
-            if self._recorder is self._train_recorder:
+        if self._recorder is self._train_recorder:
+            if features is not None:
                 raise InvalidValue(
                     "features are recorded in the pass after the last epoch: call start_final_evaluation() before it"
                 )
-            self._store_features(features, ids.cpu().numpy() if isinstance(ids, Tensor) else np.asarray(ids))
+            return
+        sample_ids = ids.cpu().numpy() if isinstance(ids, Tensor) else np.asarray(ids)
+        valid = (sample_ids >= 0) & (sample_ids < self._total)  # `end_epoch` names those that are not
+        self._runner_up[sample_ids[valid]] = runner_up_class(logits.detach(), targets).cpu().numpy()[valid]
+        if features is not None:
+            self._store_features(to_features(features, sample_ids)[valid], sample_ids[valid])
 
-    def _store_features(self, features: Tensor, ids: NDArray[np.int64]) -> None:
-        stored = to_features(features, ids)
+    def _store_features(self, stored: NDArray[np.float16], ids: NDArray[np.int64]) -> None:
         width = stored.shape[1]
         if self._features is None:
             self._features = np.zeros((self._total, width), np.float16)
         if self._features.shape[1] != width:
             raise InvalidValue(f"features had {self._features.shape[1]} numbers a sample before, and have {width} now")
-        valid = (ids >= 0) & (ids < self._total)  # `end_epoch` names those that are not
-        self._features[ids[valid]] = stored[valid]
-        self._has_features[ids[valid]] = True
+        self._features[ids] = stored
+        self._has_features[ids] = True
 
     def end_epoch(self) -> None:
         """Finish the epoch, or the pass after the last one."""

@@ -65,11 +65,8 @@ def record_proxies(context: Context, seed: int, runs: int) -> Recording:
     missing = [number for number in range(runs) if recording.run_manifest(number) is None]
     for number in set(range(runs)) - set(missing):
         _remove_temporary(recording.run_folder(number), data.total)
-    if not missing:
-        if folder not in context.evidence:
-            info(f"evidence: using {folder}")
-        context.evidence[folder] = recording
-        return recording
+    if not missing and folder not in context.evidence:
+        info(f"evidence: using {folder}")
     for number in missing:
         with exclusive_lock(recording.run_folder(number) / DONE, f"another process trains proxy {number + 1}"):
             if recording.run_manifest(number) is None:

@@ -12,7 +12,7 @@ from datapruning.artifacts.metadata import Metadata
 from datapruning.artifacts.pred_probs import load_pred_probs
 from datapruning.artifacts.scores import load_scores
 from datapruning.artifacts.subset import load_subset
-from datapruning.data.loaders.beton import Beton
+from datapruning.data.loaders.ffcv import Beton
 from datapruning.data.registry import open_npz
 from datapruning.errors import InvalidFile, first_line
 from datapruning.evidence.manifests import MANIFEST

@@ -18,7 +18,7 @@ from benchmarks.fuzz_changes import change_npy, change_value, changed, signed
 from benchmarks.fuzz_readers import READERS, Reader, content
 from datapruning.artifacts.subset import load_subset
 from datapruning.data.dataset import Dataset
-from datapruning.data.loaders.beton import Beton
+from datapruning.data.loaders.ffcv import Beton
 from datapruning.data.loaders.ffcv_cache import write_beton
 from datapruning.errors import InvalidFile
 

@@ -1,22 +1,65 @@
 """The FFCV loader, which avoids the pitfalls of FFCV 1.0.2 (docs/ffcv.md lists them; each has a test).
 
-Only FFCV's compiled decoder is used, which reads straight from a memory map. The iteration is not FFCV's: the order comes
-from the caller, every batch has memory of its own, a worker's exception reaches the caller instead of leaving it waiting,
-and torch's thread count stays as it was.
+Only FFCV's format and its compiled decoder are used. FFCV's own Loader keeps tables and Python dictionaries of every sample
+in memory, and follows whatever pointers the file holds; here the tables stay in the file, and are checked once against its
+size. The order comes from the caller, every batch has memory of its own, a worker's exception reaches the caller instead of
+leaving it waiting, and torch's thread count stays as it was.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from functools import cache
+from math import prod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from datapruning.data.loaders.beton import Beton
+from datapruning.data.loaders.ffcv_cache import import_ffcv, torch_threads_kept
 from datapruning.data.loaders.loader import Batch, make_batch, validate_batches
 from datapruning.data.loaders.prefetch import prefetch
-from datapruning.errors import InvalidFile, LoaderError
+from datapruning.errors import InvalidFile, LoaderError, first_line
+from datapruning.io.checksums import verify_checksum
+from datapruning.io.npy import READ_ERRORS
+from datapruning.io.regular_file import open_regular_file
+
+FIELDS = ("image", "label", "id")
+REWRITE_HINT = "delete it to have it written again"
+
+
+class Beton:
+    """A `.beton` opened for reading: the images and sample ids of a file that `write_beton` wrote, by position in it.
+
+    Raises:
+        InvalidFile: no `.beton`, a truncated one, or one with other fields.
+        MissingPackage: FFCV is not installed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        ffcv = import_ffcv()
+        self.path = path
+        try:
+            verify_checksum(path, REWRITE_HINT, external=True)
+            self.shape, samples = _tables(ffcv.types, path)
+        except FileNotFoundError:
+            raise InvalidFile(f"{path} is not there") from None
+        except (*READ_ERRORS, AssertionError) as error:
+            raise InvalidFile(f"{path} is not a whole .beton file ({first_line(error)}); {REWRITE_HINT}") from None
+        self._pointers: NDArray[np.uint64] = samples["f0"]
+        self._ids: NDArray[np.int64] = samples["f2"]
+        self._bytes = np.asarray(np.memmap(path, np.uint8, "r"))
+        self._decoder = _decoder(self.shape)
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def read(self, positions: NDArray[np.uint64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """(images, sample ids) at `positions`, in new arrays. Other Python threads run meanwhile."""
+        images = np.empty((len(positions), *self.shape), np.uint8)
+        self._decoder(positions, images, self._pointers, self._bytes)
+        return images, self._ids[positions]
 
 
 class FFCVLoader:
@@ -69,3 +112,57 @@ class FFCVLoader:
         if missing.size:
             raise LoaderError(f"sample id {missing[0]} is not in the compact cache {self._file.path}")
         return positions.astype(np.uint64)
+
+
+def _tables(types: Any, path: Path) -> tuple[tuple[int, ...], NDArray[Any]]:
+    """The shape of the images and the memory-mapped table of samples, after checking that the file is complete."""
+    with open_regular_file(path) as (_, size):
+        header = np.fromfile(path, types.HeaderType, count=1)[0]
+    if header["version"] != types.CURRENT_VERSION:
+        raise ValueError(f"format version {header['version']}")
+    if header["num_fields"] != len(FIELDS):
+        raise ValueError(f"{header['num_fields']} fields instead of {len(FIELDS)}")
+    descriptions = np.fromfile(path, types.FieldDescType, count=len(FIELDS), offset=types.HeaderType.itemsize)
+    names = tuple(bytes(name).rstrip(b"\0").decode() for name in descriptions["name"])
+    if names != FIELDS:
+        raise ValueError(f"fields {', '.join(names)} instead of {', '.join(FIELDS)}")
+    field_types = [types.TYPE_ID_HANDLER.get(int(number)) for number in descriptions["type_id"]]
+    if field_types != [types.NDArrayField, types.IntField, types.IntField]:
+        raise ValueError("images are no arrays, or labels and ids no whole numbers")
+    handlers = types.get_handlers(descriptions)
+    image = handlers[0]
+    if image.dtype != np.uint8:
+        raise ValueError("images are no uint8 arrays")
+    start = types.HeaderType.itemsize + descriptions.nbytes
+    count, allocations = int(header["num_samples"]), int(header["alloc_table_ptr"])
+    shape, element = tuple(int(n) for n in image.shape), int(image.element_size)
+    if len(shape) != 3 or min(shape) < 1 or element != prod(shape) or element > allocations:
+        raise ValueError(f"images of {element:,} bytes and shape {list(shape)}")
+    if count < 1 or allocations + count * types.ALLOC_TABLE_TYPE.itemsize != size:
+        raise ValueError("truncated")
+    kind = types.get_metadata_type(handlers)
+    if start + count * kind.itemsize > allocations:
+        raise ValueError("its table of samples lies outside the file")
+    samples = np.asarray(np.memmap(path, kind, "r", offset=start, shape=count))
+    if not start <= int(samples["f0"].min()) <= int(samples["f0"].max()) <= allocations - element:
+        raise ValueError("images outside the file")
+    return shape, samples
+
+
+@cache
+def _decoder(shape: tuple[int, ...]) -> Any:
+    """FFCV's decoder for uint8 images of `shape`, compiled: (positions, destination, pointers, file) -> destination."""
+    ffcv = import_ffcv()
+    compiler = ffcv.pipeline.compiler.Compiler
+    field = ffcv.fields.NDArrayField(np.dtype(np.uint8), shape)
+    size = np.uint64(field.element_size)
+
+    def bytes_at(pointer: np.uint64, file: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return file[pointer : pointer + size]
+
+    with torch_threads_kept():
+        compiler.set_num_threads(1)
+    decoder = field.get_decoder_class()()
+    decoder.accept_field(field)
+    decoder.accept_globals(None, compiler.compile(bytes_at))
+    return compiler.compile(decoder.generate_code())

@@ -1,4 +1,4 @@
-"""What an experiment tracker does, and which trackers there are."""
+"""What an experiment tracker does."""
 
 import importlib
 import tomllib
@@ -9,9 +9,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from datapruning.errors import MissingPackage, first_line
-
-TOOLS = {"tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow"}
-"""Name of a tool -> the module that it needs. Its extra of this package has the same name."""
 
 
 @dataclass(frozen=True)
@@ -71,13 +68,13 @@ class Tracker(Protocol):
 
 
 def import_tool(tool: str) -> Any:
-    """The module of a tool.
+    """The module of a tool, which has its name; so has the extra of this package.
 
     Raises:
         MissingPackage: it is not installed, or broken.
     """
     try:
-        return importlib.import_module(TOOLS[tool])
+        return importlib.import_module(tool)
     except ImportError as error:
         raise MissingPackage(
             f"{tool} is not installed ({first_line(error)}): pip install 'datapruning-toolkit[{tool}]'", parameter="log"

@@ -14,10 +14,14 @@ from datapruning.errors import UnknownName, first_line
 from datapruning.io.json import read_json, write_json
 from datapruning.runs.metrics import EpochRecord, read_metrics
 from datapruning.runs.result import RunResult
-from datapruning.runs.trackers.base import TOOLS, RunInfo, Tracker, import_tool
+from datapruning.runs.trackers.base import RunInfo, Tracker, import_tool
+from datapruning.runs.trackers.mlflow import MLflowTracker
+from datapruning.runs.trackers.tensorboard import TensorBoardTracker
+from datapruning.runs.trackers.wandb import WandbTracker
 from datapruning.utils.console import info
 from datapruning.utils.records import Record, parse_record
 
+TRACKERS: dict[str, type[Tracker]] = {"tensorboard": TensorBoardTracker, "wandb": WandbTracker, "mlflow": MLflowTracker}
 STATE_FILE = "tracking.json"
 RESULT_KEYS = ("test_accuracy", "kept", "total", "kd_weight", "temperature", "steps", "samples_seen")
 
@@ -53,25 +57,10 @@ def find_tools(names: Sequence[str]) -> tuple[str, ...]:
     texts = [names] if isinstance(names, str) else names
     tools = tuple(dict.fromkeys(name.strip() for text in texts for name in text.split(",") if name.strip()))
     for tool in tools:
-        if tool not in TOOLS:
-            raise UnknownName("log", tool, TOOLS)
+        if tool not in TRACKERS:
+            raise UnknownName("log", tool, TRACKERS)
         import_tool(tool)
     return tools
-
-
-def make_tracker(tool: str) -> Tracker:
-    """A new tracker of a tool."""
-    if tool == "tensorboard":
-        from datapruning.runs.trackers.tensorboard import TensorBoardTracker
-
-        return TensorBoardTracker()
-    if tool == "wandb":
-        from datapruning.runs.trackers.wandb import WandbTracker
-
-        return WandbTracker()
-    from datapruning.runs.trackers.mlflow import MLflowTracker
-
-    return MLflowTracker()
 
 
 class RunTracker:
@@ -118,7 +107,7 @@ class RunTracker:
         state = self._logs.setdefault(tool, LogState())
         if state.has_result:
             return  # it holds everything
-        tracker = make_tracker(tool)
+        tracker = TRACKERS[tool]()
         log = tracker.start(run, state.name, state.num_epochs)
         self._logs[tool] = state.model_copy(update={"name": log.name, "num_epochs": log.num_epochs})
         self._open[tool] = tracker

@@ -24,7 +24,7 @@ from datapruning.errors import InvalidFile
 ffcv = pytest.importorskip("ffcv", reason="FFCV is not installed", exc_type=ImportError)
 
 from datapruning.data.loaders import ffcv_cache as cache  # noqa: E402
-from datapruning.data.loaders.beton import Beton  # noqa: E402
+from datapruning.data.loaders.ffcv import Beton  # noqa: E402
 from datapruning.data.loaders.ffcv_cache import beton_bytes, cache_folder, ensure_cache, ensure_subset_cache, write_beton  # noqa: E402
 
 

@@ -24,8 +24,7 @@ from datapruning.training.evaluate import predict
 
 ffcv = pytest.importorskip("ffcv", reason="FFCV is not installed", exc_type=ImportError)
 
-from datapruning.data.loaders.beton import Beton  # noqa: E402
-from datapruning.data.loaders.ffcv import FFCVLoader  # noqa: E402
+from datapruning.data.loaders.ffcv import Beton, FFCVLoader  # noqa: E402
 from datapruning.data.loaders.ffcv_cache import import_ffcv, write_beton  # noqa: E402
 
 CPU = torch.device("cpu")

@@ -20,8 +20,8 @@ from datapruning.runs.context import Context
 from datapruning.runs.metrics import EpochRecord
 from datapruning.runs.run import FinishedRun
 from datapruning.runs.trackers import trackers as logs
-from datapruning.runs.trackers.base import TOOLS, LogHandle, RunInfo
-from datapruning.runs.trackers.trackers import RunTracker, Trackers, find_tools, make_tracker
+from datapruning.runs.trackers.base import LogHandle, RunInfo
+from datapruning.runs.trackers.trackers import TRACKERS, RunTracker, Trackers, find_tools
 from datapruning.utils.time_limit import TimeLimit
 from tests.conftest import CommandResult
 from tests.helpers.results import student_result
@@ -64,7 +64,7 @@ class RecordingTracker:
 def tracker(monkeypatch: pytest.MonkeyPatch) -> RecordingTracker:
     """Stands in for every tool."""
     tool = RecordingTracker()
-    monkeypatch.setattr(logs, "make_tracker", lambda name: tool)
+    monkeypatch.setattr(logs, "TRACKERS", dict.fromkeys(TRACKERS, lambda: tool))
     return tool
 
 
@@ -326,12 +326,12 @@ def test_names_of_tools(monkeypatch: pytest.MonkeyPatch) -> None:
     assert find_tools([]) == ()
     with pytest.raises(UnknownName, match="unknown log 'tensorbord': did you mean 'tensorboard'"):
         find_tools(["tensorbord"])
-    for name in TOOLS:
+    for name in TRACKERS:
         monkeypatch.setitem(sys.modules, name, None)
         with pytest.raises(MissingPackage, match=rf"pip install 'datapruning-toolkit\[{name}\]'"):
             find_tools([name])
         monkeypatch.setitem(sys.modules, name, object())  # type: ignore[arg-type]
-        assert type(make_tracker(name)).__name__.lower() == f"{name}tracker"
+        assert TRACKERS[name].__name__.lower() == f"{name}tracker"
     assert find_tools(["mlflow, wandb", "tensorboard,wandb"]) == ("mlflow", "wandb", "tensorboard")
 
 
