@@ -79,6 +79,6 @@ def test_internal_errors_are_not_hidden(dprune: Callable[..., CommandResult], mo
         dprune("recipes")
 
 
-def test_the_reason_is_one_line_even_where_there_is_none() -> None:
+def test_the_reason_is_one_line() -> None:
     assert first_line(ValueError("first\nsecond")) == "first"
     assert first_line(EOFError()) == "EOFError"

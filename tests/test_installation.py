@@ -129,7 +129,7 @@ def packaged_files(project: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("kind", ["wheel", "sdist"])
-def test_installed_it_is_one_package_beside_the_users_own(kind: str, tmp_path: Path) -> None:
+def test_the_installed_distribution_is_one_package(kind: str, tmp_path: Path) -> None:
     project = copy_project(tmp_path / "project")
     expected = packaged_files(project)
     if kind == "sdist":
@@ -161,7 +161,7 @@ def test_a_scorer_of_another_installed_package_is_found(tmp_path: Path) -> None:
     assert (user / "s.npz").is_file()
 
 
-def test_an_editable_install_finds_the_scorer_of_contributing_at_once(tmp_path: Path) -> None:
+def test_an_editable_install_finds_the_scorer_of_contributing(tmp_path: Path) -> None:
     project = copy_project(tmp_path / "project")
     environment = Installation(tmp_path / "environment")
     environment.install(build(project, "editable", tmp_path / "wheel"))

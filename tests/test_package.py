@@ -38,7 +38,7 @@ def imported(tree: ast.AST) -> set[str]:
 
 
 @pytest.mark.parametrize("module", MODULES, ids=name_of)
-def test_a_module_says_what_it_is_and_imports_only_what_it_may(module: Path) -> None:
+def test_modules_have_docstrings_and_allowed_imports(module: Path) -> None:
     tree = ast.parse(module.read_text(encoding="utf-8"))
     assert ast.get_docstring(tree), "every module has a docstring"
     imports = imported(tree)
@@ -46,7 +46,7 @@ def test_a_module_says_what_it_is_and_imports_only_what_it_may(module: Path) -> 
     assert not imports & OUTSIDE, "a second copy of each would be loaded: import datapruning.scorers and so on"
 
 
-def test_nothing_beside_the_package_imports_a_second_copy_of_its_parts() -> None:
+def test_no_module_imports_the_linked_folders_at_top_level() -> None:
     sources = {
         path: path.read_text(encoding="utf-8")
         for folder in ("tests", "benchmarks", "scripts")

@@ -103,7 +103,7 @@ def full(seed: int = 0, members: int = MEMBERS) -> tuple[Bits, Bits, Bits]:
 
 @pytest.mark.parametrize("pairs", ["same-class", "all"])
 @pytest.mark.parametrize("cells", [1, 500, 1 << 21])
-def test_what_is_kept_is_what_sorting_everything_gives(
+def test_kept_pairs_equal_those_of_a_full_sort(
     counted_from: Callable[..., Context], monkeypatch: pytest.MonkeyPatch, small_dataset: Dataset, pairs: str, cells: int
 ) -> None:
     inside, correct, right = full()
@@ -136,7 +136,7 @@ def test_what_is_kept_is_what_sorting_everything_gives(
     assert result.top_train_id[7].tolist() == [-1] * 5
 
 
-def test_thresholds_count_what_equals_them(tmp_path: Path) -> None:
+def test_thresholds_are_inclusive(tmp_path: Path) -> None:
     inside = np.arange(40)[:, None] < 20
     right = (np.arange(40) % 20 < np.where(np.arange(40) < 20, 7, 4))[:, None]  # 0.35 - 0.2 is a bit less than 0.15
     counted = count_members(ensemble_of(tmp_path, [0], inside, right, right), 1)
@@ -160,7 +160,7 @@ def test_only_the_strongest_pairs_are_kept_and_all_are_counted(
         np.testing.assert_array_equal(getattr(few, name), getattr(all_pairs, name)[:4])
 
 
-def test_without_influence_chance_explains_what_is_found(counted_from: Callable[..., Context]) -> None:
+def test_without_influence_pairs_are_explained_by_chance(counted_from: Callable[..., Context]) -> None:
     meta = dp.influence(counted_from(*full(3, 30)), permutations=20).meta
     assert meta.num_pairs_found > 50
     assert abs(meta.num_pairs_found - (meta.expected or 0)) < 4 * (meta.expected_sd or 0)
@@ -182,7 +182,7 @@ def test_planted_influence_is_found_beyond_chance(counted_from: Callable[..., Co
     assert all(pairs.top_train_id[j, 0] == i for j, i in planted.items())
 
 
-def test_the_same_again_and_other_permutations_with_another_seed(counted_from: Callable[..., Context]) -> None:
+def test_results_are_reproducible_and_permutations_depend_on_the_seed(counted_from: Callable[..., Context]) -> None:
     context = counted_from(*full())
     first, repeated, other = (dp.influence(context, seed=seed).meta for seed in (0, 0, 1))
     assert first.expected == repeated.expected != other.expected
@@ -192,7 +192,7 @@ def test_the_same_again_and_other_permutations_with_another_seed(counted_from: C
     ("arguments", "message"),
     [({"top": 0}, "at least 1; got 0"), ({"pairs": "some"}, "one of same-class, all"), ({"permutations": -1}, "got -1")],
 )
-def test_arguments_that_cannot_be(small_dataset: Dataset, arguments: dict[str, Any], message: str) -> None:
+def test_invalid_arguments_are_refused(small_dataset: Dataset, arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidValue, match=message):
         dp.influence(small_dataset, **arguments)
 
@@ -241,7 +241,7 @@ def test_broken_files_are_refused(
         load_influence(tmp_path / "i.npz")
 
 
-def test_no_pair_at_all_is_no_error(counted_from: Callable[..., Context], tmp_path: Path) -> None:
+def test_no_pairs_is_not_an_error(counted_from: Callable[..., Context], tmp_path: Path) -> None:
     influence = dp.influence(counted_from(*full()), least_influence=1.1, out=tmp_path / "i.npz")
     assert (len(influence), influence.meta.num_pairs_found, influence.meta.expected) == (0, 0, 0)
     assert len(load_influence(tmp_path / "i.npz")) == 0
@@ -264,7 +264,7 @@ def words(*more: str) -> list[str]:
     return ["influence", "--loader", "memory", *(w for s in SETTINGS for w in ("--set", s)), *more]
 
 
-def test_the_command_says_what_is_found_and_what_chance_gives(
+def test_the_command_prints_pairs_and_their_expected_number(
     dprune: Callable[..., CommandResult], digits: Dataset, tmp_path: Path
 ) -> None:
     command = dprune(*words("--top", "3"))
@@ -296,7 +296,7 @@ def test_an_ensemble_too_small_for_an_error_bar_is_one_line(dprune: Callable[...
     assert command.err.splitlines()[-1].endswith("add members (ensemble.num_members)")
 
 
-def test_what_cannot_be_is_refused_before_anything_is_trained(expect_refusal: Callable[..., str]) -> None:
+def test_invalid_arguments_are_refused_before_training(expect_refusal: Callable[..., str]) -> None:
     assert "at least 1; got 0" in expect_refusal("influence", "--top", "0")
     assert "one of same-class, all; got 'some'" in expect_refusal("influence", "--pairs", "some")
 

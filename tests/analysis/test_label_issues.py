@@ -74,13 +74,13 @@ def test_label_issues_of_a_recording_by_hand(tmp_path: Path) -> None:
     )
 
 
-def test_without_a_last_pass_nothing_is_suggested(tmp_path: Path) -> None:
+def test_without_a_final_evaluation_no_label_is_suggested(tmp_path: Path) -> None:
     issues = dp.find_label_issues_of_recording(recorded(tmp_path, final=False), count=1, out=tmp_path / "s.csv")
     assert (issues.rows[0].id, issues.rows[0].suggested, issues.rows[0].suggested_name) == (2, None, "")
     assert load_label_issues(tmp_path / "s.csv").rows[0].suggested is None
 
 
-def test_rivals_are_the_best_of_the_others() -> None:
+def test_runner_up_classes_are_the_best_of_the_others() -> None:
     logits = torch.randn(50, 6, generator=torch.Generator().manual_seed(0))
     labels = torch.arange(50) % 6
     others = logits.numpy().copy()
@@ -89,7 +89,7 @@ def test_rivals_are_the_best_of_the_others() -> None:
     assert runner_up_class(torch.zeros(2, 3), torch.tensor([0, 2])).tolist() == [1, 0], "of equals the lower class"
 
 
-def test_rivals_that_are_broken_are_named_and_old_recordings_have_none(tmp_path: Path) -> None:
+def test_broken_runner_up_classes_are_named(tmp_path: Path) -> None:
     recording = dp.open_recording(recorded(tmp_path))
     path = recording.run_folder(0) / RUNNER_UP
     path.write_bytes(b"no array")
@@ -184,7 +184,7 @@ def planted_in(issues: LabelIssues) -> float:
     return float(np.mean([row.id < WRONG for row in issues.rows]))
 
 
-def test_planted_labels_are_found_at_the_end_that_the_table_says(
+def test_planted_label_errors_rank_at_the_documented_end(
     make_context: Callable[..., Context], noisy: tuple[Dataset, np.ndarray[Any, Any]]
 ) -> None:
     data, true = noisy
@@ -210,11 +210,11 @@ def test_scorers_of_wrong_labels_exist_and_others_are_refused_by_name() -> None:
 @pytest.mark.parametrize(
     ("count", "fraction", "expected"), [(None, None, 50), (7, None, 7), (None, "0.02", 2), (None, 1, 120), (None, 1e-9, 1)]
 )
-def test_how_many_are_listed(count: int | None, fraction: Any, expected: int) -> None:
+def test_the_number_of_listed_issues(count: int | None, fraction: Any, expected: int) -> None:
     assert label_issues.resolve_count(count, fraction, 120) == expected
 
 
-def test_a_small_set_is_listed_whole_by_default() -> None:
+def test_a_small_dataset_is_listed_completely_by_default() -> None:
     assert label_issues.resolve_count(None, None, 20) == 20
 
 
@@ -226,7 +226,7 @@ def test_a_small_set_is_listed_whole_by_default() -> None:
         (None, 1.1, "got 1.1"),
     ],
 )  # fmt: skip
-def test_counts_and_shares_that_cannot_be(count: int | None, fraction: Any, message: str) -> None:
+def test_invalid_counts_and_fractions_are_refused(count: int | None, fraction: Any, message: str) -> None:
     with pytest.raises(InvalidValue, match=message):
         label_issues.resolve_count(count, fraction, 120)
 

@@ -41,7 +41,7 @@ def probes_of(run: FinishedRun[StudentResult]) -> tuple[ProbeResult, ...]:
     return run.result.kd_weight_search.probes
 
 
-def test_the_main_job(context: Context, tmp_path: Path) -> None:
+def test_the_main_pipeline(context: Context, tmp_path: Path) -> None:
     """Score, select, teach, train; the record says all of it."""
     scores = dp.score(context, "forgetting")
     subset = dp.select(scores, fraction=0.3)
@@ -108,7 +108,7 @@ def undisturbed(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Fi
 
 
 @pytest.mark.parametrize("moment", ["shared prefix", "probe", "second half"])
-def test_a_student_killed_anywhere_ends_as_one_that_was_not(
+def test_a_killed_student_ends_with_the_same_bits(
     undisturbed: FinishedRun, make_context: MakeContext, digits: Dataset, tmp_path: Path, monkeypatch: Patch, moment: str
 ) -> None:
     for module in ("run_search", "student", "training_run"):
@@ -153,7 +153,7 @@ def test_students_of_several_seeds_share_teacher_and_soft_labels(context: Contex
     assert other.result.teacher == first.result.teacher
 
 
-def test_soft_labels_are_made_for_the_kept_samples_alone(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_soft_labels_are_computed_only_for_kept_samples(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     requested_ids = []
     original = SoftLabelCache.fill
 
@@ -194,7 +194,7 @@ def test_two_teachers_teach_together(context: Context, tmp_path: Path) -> None:
     assert [t.folder for t in student.result.teacher] == [str(run.folder) for run in runs]
 
 
-def test_the_whole_data_set_is_searched_on_samples_set_aside(context: Context) -> None:
+def test_full_data_is_searched_on_held_out_samples(context: Context) -> None:
     result = dp.train(context, fraction=1).result
     assert result.kept == result.total == 1438
     search = result.kd_weight_search
@@ -222,7 +222,7 @@ def test_a_subset_of_other_data_is_refused(context: Context, small_dataset: Data
         dp.select(dp.score(make_context(small_dataset), "random"), 0.1, data=context.data)
 
 
-def test_a_subset_is_just_ids(context: Context, digits: Dataset) -> None:
+def test_a_list_of_ids_is_a_subset(context: Context, digits: Dataset) -> None:
     """For torch's own Subset, for anything that takes indices."""
     import torch
     from torch.utils.data import Subset, TensorDataset
@@ -232,7 +232,7 @@ def test_a_subset_is_just_ids(context: Context, digits: Dataset) -> None:
     assert len(Subset(full_dataset, subset.indices.tolist())) == len(subset) == 144
 
 
-def test_a_run_of_one_epoch_has_no_middle_and_takes_the_prior_weight(make_context: MakeContext, digits: Dataset) -> None:
+def test_a_run_of_one_epoch_takes_the_prior_weight(make_context: MakeContext, digits: Dataset) -> None:
     context = make_context(digits, "train.epochs=1", "teacher.epochs=1", "kd.weight_grid=[0.3, 0.6]")
     result = dp.train(context, fraction=0.1).result
     assert (result.kd_weight, result.temperature, result.confidence_weighting) == (0.6, 2.0, True)
@@ -250,7 +250,7 @@ def test_under_the_steps_budget_the_search_keeps_to_the_epochs_that_have_soft_la
     assert result.epochs <= planned_epochs(context.recipe.train, result.kept, result.total)
 
 
-def test_a_teacher_is_chosen_from_the_ladder(make_context: MakeContext, digits: Dataset, tmp_path: Path) -> None:
+def test_a_teacher_is_chosen_among_candidates(make_context: MakeContext, digits: Dataset, tmp_path: Path) -> None:
     context = make_context(digits, "train.epochs=2", "teacher.epochs=1", "kd.teacher_candidates=['convnet', 'tinynet8']")
     chosen = dp.train(context, fraction=0.2, teacher="auto")
     result, candidates, search = chosen.result, chosen.result.teacher_candidates, chosen.result.kd_weight_search
@@ -264,7 +264,7 @@ def test_a_teacher_is_chosen_from_the_ladder(make_context: MakeContext, digits: 
     assert explicit.result.kd_weight == 0.5
 
 
-def test_a_choice_of_one_teacher_or_without_kd_is_refused(make_context: MakeContext, digits: Dataset) -> None:
+def test_choosing_among_one_teacher_or_without_kd_is_refused(make_context: MakeContext, digits: Dataset) -> None:
     context = make_context(digits, "kd.teacher_candidates=['convnet']")
     with pytest.raises(InvalidValue, match="chooses among several"):
         dp.train(context, fraction=0.2, teacher="auto")
@@ -273,7 +273,7 @@ def test_a_choice_of_one_teacher_or_without_kd_is_refused(make_context: MakeCont
     assert not (context.workspace / "students").exists()
 
 
-def test_what_everything_cost_is_kept(context: Context) -> None:
+def test_all_costs_are_recorded(context: Context) -> None:
     first = dp.train(context, fraction=0.2, scores=dp.score(context, "el2n")).result.to_json()
     repeated = dp.train(context, fraction=0.2, scores=dp.score(context, "el2n"), seed=1).result.to_json()
     costs = first["costs"]

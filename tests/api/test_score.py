@@ -81,7 +81,7 @@ def test_every_scorer_on_the_command_line(dprune: Dprune, small_dataset: Dataset
     assert dprune("inspect", "scores/tdds.npz").code == 0
 
 
-def test_the_price_of_the_evidence_agrees_in_number(dprune: Dprune, small_dataset: Dataset, tmp_path: Path) -> None:
+def test_the_cost_message_uses_singular_and_plural(dprune: Dprune, small_dataset: Dataset, tmp_path: Path) -> None:
     data = saved(small_dataset, tmp_path / "small.npz")
     prices = {"aum": "1 proxy trains on", "el2n": "2 proxies train on", "memorization": "4 members of an ensemble train on"}
     for name, price in prices.items():
@@ -104,7 +104,7 @@ def test_the_model_is_that_of_proxies_and_of_members(
     assert "unknown model 'tinynet9'" in expect_refusal(*arguments, "--model", "tinynet9")
 
 
-def test_scores_that_cannot_rank_are_stored_and_said_so(
+def test_constant_scores_are_stored_with_a_warning(
     dprune: Dprune,
     make_context: Callable[..., Context],
     small_dataset: Dataset,
@@ -123,7 +123,7 @@ def test_scores_that_cannot_rank_are_stored_and_said_so(
     assert line in capsys.readouterr().err.splitlines()
 
 
-def test_the_list_says_what_each_scorer_reads_costs_and_means(dprune: Dprune) -> None:
+def test_the_list_describes_each_scorer(dprune: Dprune) -> None:
     lines = dprune("score", "--list").out.splitlines()
     assert [line for line in lines if not line.startswith(" ")] == NAMES
     for name, start in zip(NAMES, range(0, len(lines), 5), strict=True):
@@ -134,7 +134,7 @@ def test_the_list_says_what_each_scorer_reads_costs_and_means(dprune: Dprune) ->
         ]  # fmt: skip
 
 
-def test_a_recording_of_another_loop_is_scored_beside_it_or_elsewhere(dprune: Dprune, tmp_path: Path) -> None:
+def test_an_external_recording_is_scored_in_its_folder_or_at_out(dprune: Dprune, tmp_path: Path) -> None:
     folder = loop(tmp_path / "custom")
     command = dprune("score", "--recording", folder, "--scorer", "all")
     assert command.code == 0, command.err
@@ -168,13 +168,13 @@ def test_one_file_for_many_scorers_is_refused(expect_refusal: ExpectRefusal, tmp
         (["--scorer", " , "], "name at least one scorer"),
     ],
 )
-def test_what_a_recording_cannot_give_is_refused_and_nothing_written(
+def test_scorers_that_a_recording_does_not_support_are_refused(
     expect_refusal: ExpectRefusal, tmp_path: Path, arguments: list[str], message: str
 ) -> None:
     assert message in expect_refusal("score", "--recording", loop(tmp_path / "custom"), *arguments)
 
 
-def test_a_folder_that_is_no_recording_is_refused(expect_refusal: ExpectRefusal, tmp_path: Path) -> None:
+def test_a_folder_without_a_recording_is_refused(expect_refusal: ExpectRefusal, tmp_path: Path) -> None:
     (tmp_path / "photographs").mkdir()
     for folder in ("photographs", "absent"):
         line = expect_refusal("score", "--recording", folder, "--scorer", "aum")
@@ -184,7 +184,7 @@ def test_a_folder_that_is_no_recording_is_refused(expect_refusal: ExpectRefusal,
     assert "no run that was trained to the end" in expect_refusal("score", "--recording", unfinished, "--scorer", "aum")
 
 
-def test_settings_of_evidence_that_cannot_be_are_found_at_once(expect_refusal: ExpectRefusal) -> None:
+def test_invalid_evidence_settings_are_refused_before_training(expect_refusal: ExpectRefusal) -> None:
     for change, message in {
         "ensemble_member.model=tinynet9": "unknown model 'tinynet9': did you mean 'tinynet8'?",
         "evidence.full_runs=3": "full_runs lies in 0..2; got 3",

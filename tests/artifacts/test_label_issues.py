@@ -43,7 +43,7 @@ def test_the_csv_reads_back_and_the_csv_module_reads_it(tmp_path: Path) -> None:
 OF_FILES = tuple(replace(row, path=path) for row, path in zip(ROWS, ("dog/a, b.jpg", "cat/ü.png"), strict=True))
 
 
-def test_paths_come_last_and_old_lists_without_them_are_read(tmp_path: Path) -> None:
+def test_paths_are_the_last_column(tmp_path: Path) -> None:
     with listed(*OF_FILES).save(tmp_path / "s.csv").open(newline="") as file:
         lines = list(csv.reader(file))
     assert [line[-1] for line in lines] == ["path", "dog/a, b.jpg", "cat/ü.png"]
@@ -66,7 +66,7 @@ def test_paths_are_added_to_the_same_list_and_never_taken_away(tmp_path: Path) -
         listed(OF_FILES[1]).save(path)
 
 
-def test_a_spreadsheet_may_have_touched_it(tmp_path: Path) -> None:
+def test_lists_edited_by_spreadsheets_are_read(tmp_path: Path) -> None:
     path = listed(*ROWS).save(tmp_path / "s.csv")
     text = path.read_text().split("\n", 1)[0] + "\n2,8,0,=2+2,,,-1.5,\n\n"
     path.write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
@@ -85,14 +85,14 @@ def test_a_spreadsheet_may_have_touched_it(tmp_path: Path) -> None:
         (",".join(COLUMNS) + "\n1,3,0,a,,,0.5,,x.png\n", "line 2 is no label issue: 1,3,0,a"),
     ],
 )
-def test_what_is_no_list_is_refused(tmp_path: Path, text: str, message: str) -> None:
+def test_invalid_lists_are_refused(tmp_path: Path, text: str, message: str) -> None:
     path = listed(*ROWS).save(tmp_path / "s.csv")
     path.write_text(text)
     with pytest.raises(InvalidFile, match=message):
         load_label_issues(path)
 
 
-def test_a_list_needs_its_story(tmp_path: Path) -> None:
+def test_a_list_requires_its_metadata(tmp_path: Path) -> None:
     path = listed(*ROWS).save(tmp_path / "s.csv")
     metadata_path = tmp_path / "s.json"
     for value, message in (
@@ -109,7 +109,7 @@ def test_a_list_needs_its_story(tmp_path: Path) -> None:
         load_label_issues(tmp_path / "none.csv")
 
 
-def test_nothing_is_written_over(tmp_path: Path) -> None:
+def test_files_are_not_overwritten(tmp_path: Path) -> None:
     path, one = tmp_path / "s.csv", listed(*ROWS)
     one.save(path)
     stamp = path.stat().st_mtime_ns

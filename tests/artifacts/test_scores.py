@@ -22,7 +22,7 @@ FINITE = st.floats(width=32, allow_nan=False)
 
 @settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(arrays.arrays(np.float32, 120, elements=FINITE), st.none() | arrays.arrays(np.float32, 120, elements=FINITE))
-def test_scores_come_back_as_they_went(tmp_path: Path, small_dataset: Dataset, values: Any, stderr: Any) -> None:
+def test_scores_round_trip(tmp_path: Path, small_dataset: Dataset, values: Any, stderr: Any) -> None:
     scores = Scores(values, ScoresMetadata(**common_fields(small_dataset), scorer="custom"), stderr)
     loaded = load_scores(scores.save(tmp_path / "s.npz"))
     assert loaded.meta == scores.meta
@@ -33,7 +33,7 @@ def test_scores_come_back_as_they_went(tmp_path: Path, small_dataset: Dataset, v
         np.testing.assert_array_equal(loaded.stderr, stderr)
 
 
-def test_numpy_alone_reads_them(tmp_path: Path, small_dataset: Dataset) -> None:
+def test_numpy_reads_the_file(tmp_path: Path, small_dataset: Dataset) -> None:
     Scores(np.zeros(120, np.float32), ScoresMetadata(**common_fields(small_dataset), scorer="custom")).save(
         tmp_path / "s.npz"
     )
@@ -69,7 +69,7 @@ HOLED = np.where(GOOD == 17, np.float32(np.nan), GOOD)
         ({"score": GOOD}, {"costs": {"seconds": "long"}}, "costs.seconds"),
     ],
 )
-def test_what_cannot_be_scores_is_refused(
+def test_invalid_scores_are_refused(
     tmp_path: Path, small_dataset: Dataset, columns: dict[str, Any], meta: dict[str, Any], message: str
 ) -> None:
     write_npz(

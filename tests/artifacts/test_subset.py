@@ -61,7 +61,7 @@ def test_ids_pass_exactly_if_they_are_distinct_and_in_range(ids: list[int], tota
         (np.array([], np.int64), "at least one"),
     ],
 )
-def test_what_cannot_be_ids_is_refused(tmp_path: Path, small_dataset: Dataset, ids: Any, message: str) -> None:
+def test_invalid_ids_are_refused(tmp_path: Path, small_dataset: Dataset, ids: Any, message: str) -> None:
     with pytest.raises(InvalidValue, match=message):
         subset_from_ids(ids, small_dataset, "by hand")
     write_npz(tmp_path / "s.npz", {"indices": ids}, SubsetMetadata(**common_fields(small_dataset), scorer="ids").to_json())
@@ -84,7 +84,7 @@ def test_what_cannot_be_ids_is_refused(tmp_path: Path, small_dataset: Dataset, i
         ({"dataset": 1}, "dataset"),
     ],
 )
-def test_a_file_with_a_story_that_cannot_be_is_refused(
+def test_a_file_with_invalid_metadata_is_refused(
     tmp_path: Path, small_dataset: Dataset, meta: dict[str, Any], message: str
 ) -> None:
     write_npz(
@@ -97,7 +97,7 @@ def test_a_file_with_a_story_that_cannot_be_is_refused(
 
 
 @pytest.mark.parametrize("missing", ["scorer", "total", "dataset", "fingerprint", "format", "version"])
-def test_a_file_that_leaves_out_what_readers_need_is_refused(tmp_path: Path, small_dataset: Dataset, missing: str) -> None:
+def test_a_file_with_missing_metadata_is_refused(tmp_path: Path, small_dataset: Dataset, missing: str) -> None:
     meta = SubsetMetadata(**common_fields(small_dataset), scorer="ids").to_json()
     del meta[missing]
     write_npz(tmp_path / "s.npz", {"indices": np.array([2, 7])}, meta)
@@ -124,7 +124,7 @@ def test_plain_ids_are_read_from_npy_and_text(tmp_path: Path, ids: list[int], be
 
 
 @pytest.mark.parametrize("line", ["two", "1.0", "1,2", "0x1", "1 2", "nan"])
-def test_the_first_line_that_is_no_id_is_named(tmp_path: Path, line: str) -> None:
+def test_the_first_invalid_line_is_named(tmp_path: Path, line: str) -> None:
     (tmp_path / "ids.txt").write_text(f"1\n\n{line}\nworse\n")
     with pytest.raises(InvalidFile, match=rf"ids\.txt, line 3: '{line}'"):
         read_ids(tmp_path / "ids.txt")

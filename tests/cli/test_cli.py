@@ -52,12 +52,12 @@ def result_of(run: Path) -> dict[str, Any]:
     return dict(json.loads((run / "result.json").read_text()))
 
 
-def test_the_verbs_are_those_of_the_documentation() -> None:
+def test_the_commands_are_those_of_the_documentation() -> None:
     assert list(typer.main.get_command(app).commands) == VERBS  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_the_help_of_every_verb_has_an_example_that_parses(dprune: Dprune, verb: str) -> None:
+def test_the_help_of_every_command_has_a_valid_example(dprune: Dprune, verb: str) -> None:
     answer = dprune(verb, "--help")
     assert (answer.code, answer.err) == (0, "")
     (example,) = re.findall(r"^\s*Example: (dprune .*)$", answer.out, re.MULTILINE)
@@ -67,7 +67,7 @@ def test_the_help_of_every_verb_has_an_example_that_parses(dprune: Dprune, verb:
     command.make_context(verb, arguments[2:])  # raises where the example does not parse
 
 
-def test_without_a_verb_the_help_is_shown(dprune: Dprune) -> None:
+def test_without_a_command_the_help_is_shown(dprune: Dprune) -> None:
     bare = dprune()
     assert bare == dprune("--help")
     assert (bare.code, bare.err) == (0, "")
@@ -78,7 +78,7 @@ def test_the_version_is_the_package_s(dprune: Dprune) -> None:
     assert dprune("--version") == CommandResult(0, f"datapruning {dp.__version__}\n", "")
 
 
-def test_the_installed_command_answers_with_its_exit_code(tmp_path: Path) -> None:
+def test_the_installed_command_returns_its_exit_code(tmp_path: Path) -> None:
     def call(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run([COMMAND, *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=60)
 
@@ -124,7 +124,7 @@ def test_out_is_a_file_if_it_ends_in_npz_else_a_folder(dprune: Dprune, tmp_path:
     assert not (tmp_path / "dprune-runs").exists()
 
 
-def test_list_says_source_cost_and_sign_of_every_scorer(dprune: Dprune) -> None:
+def test_list_shows_source_cost_and_sign_of_every_scorer(dprune: Dprune) -> None:
     command = dprune("score", "--list")
     assert (command.code, command.err) == (0, "")
     names = [line for line in command.out.splitlines() if not line.startswith(" ")]
@@ -133,7 +133,7 @@ def test_list_says_source_cost_and_sign_of_every_scorer(dprune: Dprune) -> None:
         assert len(re.findall(rf"^  {word} +\S", command.out, re.MULTILINE)) == len(names)
 
 
-def test_select_keeps_the_front_of_the_scores(dprune: Dprune) -> None:
+def test_select_keeps_the_highest_scores(dprune: Dprune) -> None:
     scores = done(dprune("score", "--scorer", "random", "--loader", "memory", "--out", "s.npz"))
     command = dprune("select", "--scores", scores, "--fraction", "0.3")
     assert command.out.startswith("keeping 431 of 1,438 (scorer random, balance none): ")
@@ -204,7 +204,7 @@ def test_several_teachers_are_averaged(dprune: Dprune) -> None:
     assert "teacher: using" in repeated.err
 
 
-def test_the_budget_says_how_the_cost_falls(dprune: Dprune) -> None:
+def test_the_budget_determines_the_cost(dprune: Dprune) -> None:
     arguments = ["train", "--fraction", "0.25", "--kd-weight", "0", *FAST]
     epochs = result_of(done(dprune(*arguments)))
     steps = result_of(done(dprune(*arguments, "--budget", "steps", "--model", "resnet20")))
@@ -227,7 +227,7 @@ def test_cache_writes_both_splits_or_a_subset(dprune: Dprune, tmp_path: Path) ->
     assert dprune("cache", "--subset", subset, "--out", "two.beton").code == 2, "never over a file that is there"
 
 
-def test_inspect_describes_everything_that_dprune_writes(dprune: Dprune, tmp_path: Path, small_dataset: Dataset) -> None:
+def test_inspect_describes_every_kind_of_file(dprune: Dprune, tmp_path: Path, small_dataset: Dataset) -> None:
     def lines(path: object) -> str:
         command = dprune("inspect", path)
         assert (command.code, command.err) == (0, "")
@@ -270,7 +270,7 @@ def test_recipes_are_listed_shown_and_copied(dprune: Dprune, tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-def test_an_interrupted_run_says_so_in_one_line_and_goes_on(tmp_path: Path) -> None:
+def test_an_interrupted_run_is_one_line_and_resumes(tmp_path: Path) -> None:
     arguments = [COMMAND, "train", "--fraction", "0.1", "--kd-weight", "0", "--out", "run", "--threads", "1", *FAST]
     arguments += ["--set", "train.epochs=100"]
     with default_sigint_handler():

@@ -61,7 +61,7 @@ def test_the_command_lists_prints_and_shows(dprune: Callable[..., CommandResult]
     assert len(list((tmp_path / "folder").glob("digits-aum-*.csv"))) == 1
 
 
-def test_of_a_folder_of_pictures_it_says_which_files(dprune: Callable[..., CommandResult], tmp_path: Path) -> None:
+def test_issues_of_an_image_folder_have_paths(dprune: Callable[..., CommandResult], tmp_path: Path) -> None:
     data = ("--data", make_image_folder(tmp_path / "pets"), "--image-size", "8")
     command = dprune(*words("--count", "24", "--out", "s.csv", "--gallery", "s.html"), *data)
     assert command.code == 0, command.err
@@ -111,7 +111,7 @@ def test_the_ensemble_s_probabilities_are_saved_and_are_those_of_python(
     assert not (tmp_path / "t.csv").exists()
 
 
-def test_what_cannot_be_is_refused_before_anything_is_trained(expect_refusal: Callable[..., str], tmp_path: Path) -> None:
+def test_invalid_arguments_are_refused_before_training(expect_refusal: Callable[..., str], tmp_path: Path) -> None:
     assert "did you mean 'loss'" in expect_refusal("label-issues", "--scorer", "los")
     assert "not by both" in expect_refusal("label-issues", "--count", "3", "--fraction", "0.1")
     assert "1,438 training samples" in expect_refusal("label-issues", "--count", "2000")
@@ -124,7 +124,7 @@ def test_what_cannot_be_is_refused_before_anything_is_trained(expect_refusal: Ca
     assert "say which dataset was recorded (--data)" in line
 
 
-def test_a_recording_of_one_s_own_loop_has_label_issues(dprune: Callable[..., CommandResult], tmp_path: Path) -> None:
+def test_an_external_recording_has_label_issues(dprune: Callable[..., CommandResult], tmp_path: Path) -> None:
     recorded(tmp_path / "custom")
     command = dprune("label-issues", "--recording", "custom", "--count", "2")
     assert command.code == 0, command.err
@@ -133,7 +133,7 @@ def test_a_recording_of_one_s_own_loop_has_label_issues(dprune: Callable[..., Co
     assert [r.id for r in dp.load_label_issues(path).rows] == [2, 3]
 
 
-def test_list_says_which_end_looks_wrong(dprune: Callable[..., CommandResult]) -> None:
+def test_list_shows_at_which_end_labels_are_suspect(dprune: Callable[..., CommandResult]) -> None:
     command = dprune("label-issues", "--list")
     assert (command.code, command.err) == (0, "")
     assert [line for line in command.out.splitlines() if not line.startswith(" ")] == list(label_issues.ISSUE_END)

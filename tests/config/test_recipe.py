@@ -103,7 +103,7 @@ def test_set_reaches_inheriting_tables(recipe: Path) -> None:
         ("epochs", "table.key=value"),
     ],
 )
-def test_a_bad_setting_is_refused_and_says_what_would_be_right(recipe: Path, change: str, message: str) -> None:
+def test_an_invalid_setting_is_refused_with_a_suggestion(recipe: Path, change: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         read_recipe(recipe, [change])
 
@@ -111,13 +111,13 @@ def test_a_bad_setting_is_refused_and_says_what_would_be_right(recipe: Path, cha
 @pytest.mark.parametrize(
     "text", ["[train", "x = 1", "[tran]", "[train]\nepoch = 3", "train = 1", "[[train]]", "[train.lr]\na = 1"]
 )
-def test_a_file_that_is_no_recipe_is_refused_by_name(tmp_path: Path, text: str) -> None:
+def test_an_invalid_recipe_file_is_refused_by_name(tmp_path: Path, text: str) -> None:
     (tmp_path / "bad.toml").write_text(text)
     with pytest.raises((InvalidFile, InvalidValue), match=r"bad\.toml"):
         read_recipe(tmp_path / "bad.toml")
 
 
-def test_files_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
+def test_unreadable_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "bytes.toml").write_bytes(b"\xff")
     for path in (tmp_path / "bytes.toml", tmp_path / "absent.toml", tmp_path):
         with pytest.raises(InvalidFile, match=path.name):
@@ -145,7 +145,7 @@ def test_toml_round_trip(tables: dict[str, dict[str, Any]]) -> None:
 
 
 @pytest.mark.parametrize("text", ['"', "\\", "\n\r\t\b\f\x00\x1b\x7f\x85", "ü ☃ 𝄞", "'''", '"""', "C:\\new\\table", ""])
-def test_awkward_texts_come_back(text: str) -> None:
+def test_special_characters_round_trip(text: str) -> None:
     assert tomllib.loads(to_toml({"t": {"key": text, "list": [text], "none": None}})) == {"t": {"key": text, "list": [text]}}
 
 

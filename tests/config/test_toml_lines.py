@@ -76,7 +76,7 @@ def test_a_recipe_s_mistake_is_named_with_its_line(tmp_path: Path, text: str, li
 
 
 @pytest.mark.parametrize("change", ["train.lr=fast", "train.epochs=0", "evidence.full_runs=99", "train.modle=x"])
-def test_what_the_command_line_says_wrong_is_no_line_s_fault(tmp_path: Path, change: str) -> None:
+def test_errors_from_the_command_line_name_no_line(tmp_path: Path, change: str) -> None:
     path = tmp_path / "good.toml"
     path.write_text("[train]\nlr = 0.1\nepochs = 3\n[evidence]\nfull_runs = 1\n")
     with pytest.raises(UserError) as error_info:

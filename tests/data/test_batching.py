@@ -14,14 +14,14 @@ laws = settings(deadline=None, max_examples=60)
 
 @given(id_lists, st.integers(1, 50), st.integers(0, 5), st.integers(0, 5))
 @laws
-def test_every_id_comes_once_an_epoch(ids: list[int], size: int, seed: int, epoch: int) -> None:
+def test_every_id_occurs_once_per_epoch(ids: list[int], size: int, seed: int, epoch: int) -> None:
     batches = training_batches(np.array(ids), size, seed, epoch)
     assert sorted(np.concatenate(batches).tolist()) == sorted(ids)
 
 
 @given(st.integers(1, 500), st.integers(2, 60))
 @laws
-def test_batches_are_full_but_the_last_and_a_lone_sample_joins_the_one_before(count: int, size: int) -> None:
+def test_batches_are_full_and_a_single_last_sample_joins_the_previous_batch(count: int, size: int) -> None:
     sizes = batch_sizes(count, size)
     assert sum(sizes) == count
     assert [len(b) for b in training_batches(np.arange(count), size, 0, 0)] == sizes
@@ -31,7 +31,7 @@ def test_batches_are_full_but_the_last_and_a_lone_sample_joins_the_one_before(co
     assert count == 1 or min(sizes) > 1
 
 
-def test_batches_of_one_and_no_samples_are_no_special_case() -> None:
+def test_batches_of_one_sample_and_of_none() -> None:
     assert sum(batch_sizes(5, 1)) == 5
     assert batch_sizes(1, 512) == [1]
     assert batch_sizes(0, 8) == []

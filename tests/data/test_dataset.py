@@ -61,7 +61,7 @@ def test_the_fingerprint_changes_with(part: str) -> None:
     assert OTHERS[part]().fingerprint != data_of().fingerprint
 
 
-def test_the_fingerprint_depends_on_content_alone() -> None:
+def test_the_fingerprint_depends_only_on_content() -> None:
     split = split_of(20)
     strided = Split(np.repeat(split.images, 2, 0)[::2], np.repeat(split.labels, 2)[::2])
     fortran = Split(np.asfortranarray(split.images), split.labels)

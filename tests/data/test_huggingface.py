@@ -54,7 +54,7 @@ def test_rows_are_ids_and_columns_are_found_by_their_types(hf: Any, tmp_path: Pa
 
 
 @WARNINGS
-def test_rows_are_held_out_where_there_is_no_test_split(hf: Any, tmp_path: Path) -> None:
+def test_samples_are_held_out_without_a_test_split(hf: Any, tmp_path: Path) -> None:
     table(hf, 20).save_to_disk(tmp_path / "pets")
     name = f"hf:{tmp_path / 'pets'}"
     with pytest.raises(InvalidFile, match="say which fraction of each class becomes the test set"):
@@ -69,7 +69,7 @@ def test_rows_are_held_out_where_there_is_no_test_split(hf: Any, tmp_path: Path)
 
 
 @WARNINGS
-def test_what_cannot_be_used_is_refused(hf: Any, tmp_path: Path) -> None:
+def test_unsupported_datasets_are_refused(hf: Any, tmp_path: Path) -> None:
     hf.DatasetDict(train=table(hf, 4), test=table(hf, 4)).save_to_disk(tmp_path / "both")
     with pytest.raises(InvalidValue, match="a holdout is for datasets without one"):
         dp.open_dataset(f"hf:{tmp_path / 'both'}", holdout=0.5)
@@ -86,7 +86,7 @@ def test_what_cannot_be_used_is_refused(hf: Any, tmp_path: Path) -> None:
         dp.open_dataset(f"hf:{tmp_path / 'empty'}")
 
 
-def test_a_folder_that_is_not_there_is_refused(expect_refusal: Callable[..., str]) -> None:
+def test_a_missing_folder_is_refused(expect_refusal: Callable[..., str]) -> None:
     assert "folder pets is not there" in expect_refusal("score", "--data", "hf:pets")
 
 

@@ -37,7 +37,7 @@ def saved(folder: Path, **content: Any) -> Path:
     return folder / "data.npz"
 
 
-def test_digits_are_whole_and_every_fifth_is_a_test_sample(digits: Dataset) -> None:
+def test_digits_are_complete_and_every_fifth_is_a_test_sample(digits: Dataset) -> None:
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
@@ -50,7 +50,7 @@ def test_digits_are_whole_and_every_fifth_is_a_test_sample(digits: Dataset) -> N
     assert open_dataset().fingerprint == digits.fingerprint
 
 
-def test_an_npz_is_the_dataset_it_holds(tmp_path: Path) -> None:
+def test_an_npz_opens_as_a_dataset(tmp_path: Path) -> None:
     content = arrays(class_names=np.array(["cat", "dog", "emu"]))
     data = open_dataset(str(saved(tmp_path, **content)))
     assert data.name == "data"
@@ -60,7 +60,7 @@ def test_an_npz_is_the_dataset_it_holds(tmp_path: Path) -> None:
         np.testing.assert_array_equal(data.split(role).labels, content[f"{role}_labels"])
 
 
-def test_the_same_arrays_have_one_fingerprint_wherever_they_come_from(digits: Dataset, tmp_path: Path) -> None:
+def test_the_fingerprint_does_not_depend_on_the_source(digits: Dataset, tmp_path: Path) -> None:
     content = {
         f"{role}_{part}": getattr(digits.split(role), part) for role in ("train", "test") for part in ("images", "labels")
     }
@@ -125,7 +125,7 @@ def test_a_truncated_npz_is_refused(tmp_path: Path, share: float) -> None:
 
 @given(st.booleans(), st.floats(0, 1, exclude_max=True), st.integers(1, 255))
 @settings(deadline=None, max_examples=150)
-def test_a_damaged_byte_is_noticed_or_does_no_harm(packed: bool, position: float, flip: int) -> None:
+def test_a_damaged_byte_is_detected_or_harmless(packed: bool, position: float, flip: int) -> None:
     stream, expected = io.BytesIO(), arrays()
     (np.savez_compressed if packed else np.savez)(stream, **expected)
     content = bytearray(stream.getvalue())
@@ -141,7 +141,7 @@ def test_a_damaged_byte_is_noticed_or_does_no_harm(packed: bool, position: float
     np.testing.assert_array_equal(data.test.labels, expected["test_labels"])
 
 
-def test_what_is_no_npz_is_refused(tmp_path: Path) -> None:
+def test_files_that_are_not_npz_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidFile, match=r"absent\.npz is not there"):
         open_dataset(str(tmp_path / "absent.npz"))
     (tmp_path / "text.npz").write_text("hello")
@@ -165,7 +165,7 @@ def test_an_unknown_name_brings_the_nearest(typed: str, near: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["fashion-mnist", "cifar10", "cifar100"])
-def test_a_set_that_is_not_there_says_how_to_get_it(tmp_path: Path, name: str) -> None:
+def test_a_missing_dataset_names_the_download_option(tmp_path: Path, name: str) -> None:
     with pytest.raises(InvalidFile) as error_info:
         open_dataset(name, root=tmp_path / "none")
     line = str(error_info.value)

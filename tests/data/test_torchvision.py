@@ -112,7 +112,7 @@ def test_stl10_is_its_labelled_part(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("name", sorted(ARRAY_SETS))
-def test_a_set_that_is_not_there_is_refused_in_one_line(tmp_path: Path, name: str) -> None:
+def test_a_missing_dataset_is_refused(tmp_path: Path, name: str) -> None:
     assert name in SOURCES
     with pytest.raises(InvalidFile, match=f"{name} is not under .*name the folder that holds it") as error_info:
         open_dataset(name, root=tmp_path)
@@ -217,7 +217,7 @@ def test_sets_of_image_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, na
 
 
 @pytest.mark.parametrize("name", sorted(IMAGE_FILE_SETS))
-def test_a_set_of_image_files_that_is_not_there_is_refused(tmp_path: Path, name: str) -> None:
+def test_a_missing_dataset_of_image_files_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(InvalidFile, match=f"{name} is not under .*name the folder that holds it"):
         open_dataset(name, root=tmp_path)
     with pytest.raises(InvalidValue, match="has a test set"):

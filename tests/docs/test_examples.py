@@ -111,9 +111,7 @@ def test_a_page_runs_from_top_to_bottom(page: Path, dprune: Callable[..., Any], 
 @pytest.mark.usefixtures("short_recipes")
 @pytest.mark.filterwarnings(r"ignore:`isinstance\(treespec, LeafSpec\)` is deprecated:FutureWarning")  # by lightning
 @pytest.mark.parametrize(("package", "block"), examples_with_others())
-def test_examples_with_other_packages_run_alone(
-    package: str, block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_examples_with_other_packages_run(package: str, block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip(package, reason=f"{package} is not installed")
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {"__name__": "example"}
@@ -135,6 +133,6 @@ def test_the_example_in_every_help_runs(dprune: Callable[..., Any]) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
-def test_links_lead_somewhere(page: Path) -> None:
+def test_links_exist(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
         assert target.startswith("https://") or (page.parent / target).exists(), target

@@ -96,7 +96,7 @@ def test_every_page_is_in_the_navigation(site: Path, pages: dict[Path, Html]) ->
     assert pages.keys() - reached == {site / "404.html"}
 
 
-def test_every_link_and_anchor_leads_somewhere(site: Path, pages: dict[Path, Html]) -> None:
+def test_links_and_anchors_exist(site: Path, pages: dict[Path, Html]) -> None:
     for path, page in pages.items():
         for link in page.links + page.fetched:
             if re.match(r"(https?|mailto|data):", link) or path.name == "404.html":
@@ -108,7 +108,7 @@ def test_every_link_and_anchor_leads_somewhere(site: Path, pages: dict[Path, Htm
                 assert unquote(anchor) in pages[target].anchors | {"__top"}, (path.relative_to(site), link)
 
 
-def test_nothing_is_fetched_from_elsewhere(site: Path, pages: dict[Path, Html]) -> None:
+def test_pages_fetch_no_external_resource(site: Path, pages: dict[Path, Html]) -> None:
     fetched = {(path.relative_to(site), source) for path, page in pages.items() for source in page.fetched}
     assert [pair for pair in fetched if re.match(r"(https?:)?//", pair[1])] == []
     for sheet in site.rglob("*.css"):
@@ -138,7 +138,7 @@ def test_the_reference_has_every_public_name_and_every_recipe(pages: dict[Path, 
     assert {path.stem for path in recipes.FOLDER.glob("*.toml")} <= pages[site / "reference" / "recipes.html"].anchors
 
 
-def test_the_search_knows_the_pages(site: Path) -> None:
+def test_the_search_index_has_the_pages(site: Path) -> None:
     index = json.loads((site / "search" / "search_index.json").read_text(encoding="utf-8"))
     locations = {urldefrag(entry["location"]).url for entry in index["docs"]}
     assert {"index.html", "concepts.html", "reference/api.html", "results/regret.html"} <= locations

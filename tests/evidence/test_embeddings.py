@@ -42,14 +42,14 @@ def test_a_network_without_a_linear_layer_is_refused() -> None:
         last_linear(nn.Sequential(nn.Conv2d(3, 4, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()))
 
 
-def test_the_hook_is_gone_after_an_exception() -> None:
+def test_the_hook_is_removed_after_an_exception() -> None:
     model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
     with pytest.raises(RuntimeError), penultimate(model):
         model(torch.zeros(1, 9))
     assert not last_linear(model)._forward_pre_hooks
 
 
-def test_features_are_kept_as_float16_or_refused() -> None:
+def test_features_are_stored_as_float16_or_refused() -> None:
     features = to_features(torch.tensor([[1 / 3, 65504.0]], requires_grad=True), np.array([4]))
     assert features.dtype == np.float16
     np.testing.assert_array_equal(features, np.array([[1 / 3, 65504]], np.float16))
@@ -68,7 +68,7 @@ def test_orders_within_classes_become_scores() -> None:
 
 @pytest.mark.parametrize("name", ["herding", "k-center"])
 @pytest.mark.parametrize("fraction", [0.1, 0.3, 0.5])
-def test_the_top_is_the_same_share_of_every_class(name: str, fraction: float) -> None:
+def test_the_top_is_the_same_fraction_of_every_class(name: str, fraction: float) -> None:
     embeddings = class_clusters(120)
     values, _ = scorers.get_scorer(name)(embeddings)
     top = np.argsort(-values, kind="stable")[: round(fraction * 120)]

@@ -35,7 +35,7 @@ SMALL = (
 )
 
 
-def test_members_come_back_as_they_were(tmp_path: Path) -> None:
+def test_members_round_trip(tmp_path: Path) -> None:
     masks = np.random.default_rng(0).random((2, 13)) < 0.5  # 13: no whole number of bytes
     ensemble = make_ensemble(tmp_path, masks, ~masks, margins=np.arange(26).reshape(2, 13))
     assert (len(ensemble), ensemble.total) == (2, 13)
@@ -116,7 +116,7 @@ def same(one: SubsetEnsemble, other: SubsetEnsemble) -> None:
             np.testing.assert_array_equal(getattr(a, f.name), getattr(b, f.name), err_msg=f.name)
 
 
-def test_two_processes_make_the_ensemble_that_one_makes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_processes_make_the_same_ensemble_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(PROJECT_ROOT)  # so that workers find this file
     (tmp_path / "notes").mkdir()
     workers = [SPAWN.Process(target=fill, args=(tmp_path / "two", 12, tmp_path / "notes")) for _ in range(2)]
@@ -133,7 +133,7 @@ def test_two_processes_make_the_ensemble_that_one_makes(tmp_path: Path, monkeypa
         np.testing.assert_array_equal(scorers.get_scorer(name)(one)[0], scorers.get_scorer(name)(two)[0])
 
 
-def test_members_that_are_added_later_keep_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_adding_members_keeps_the_first_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     few = fill(tmp_path, 3)
     times = [path.stat().st_mtime_ns for path in few.paths]
     more = fill(tmp_path, 8)

@@ -36,7 +36,7 @@ def pass_over(recorder: LoopRecorder, epoch: int | None, logits: Any, labels: An
     recorder.end_epoch()
 
 
-def test_a_recording_is_what_the_recorder_alone_records(tmp_path: Path) -> None:
+def test_an_external_recording_equals_that_of_the_recorder(tmp_path: Path) -> None:
     logits, labels = learning_logits(4, TOTAL, CLASSES)
     recorder = dp.record(tmp_path / "custom", "custom", total=TOTAL, epochs=4)
     for epoch in range(4):
@@ -52,7 +52,7 @@ def test_a_recording_is_what_the_recorder_alone_records(tmp_path: Path) -> None:
         np.testing.assert_allclose(actual.train_passes[0][name], expected[name], rtol=1e-5, atol=1e-6)
 
 
-def test_which_scorers_a_recording_feeds_depends_on_what_was_recorded(tmp_path: Path) -> None:
+def test_available_scorers_depend_on_the_recorded_evidence(tmp_path: Path) -> None:
     logits, labels = learning_logits(3, TOTAL, CLASSES)
     kinds: list[tuple[int | None, list[str]]] = [
         (None, DYNAMICS), (0, sorted([*DYNAMICS, *LOOKS])), (6, sorted([*DYNAMICS, *LOOKS, *SHAPES])),
@@ -116,7 +116,7 @@ def test_several_runs_share_a_folder_and_are_averaged(tmp_path: Path) -> None:
     assert np.abs(item[0] - item[1]).max() > 0.1
 
 
-def test_a_loop_that_was_killed_goes_on_to_the_same_bits(tmp_path: Path) -> None:
+def test_a_killed_external_loop_resumes_to_the_same_bits(tmp_path: Path) -> None:
     logits, labels = learning_logits(7, TOTAL, CLASSES)
     uninterrupted = dp.record(tmp_path / "whole", "custom", total=TOTAL, epochs=7)
     for epoch in range(7):
@@ -139,7 +139,7 @@ def test_a_loop_that_was_killed_goes_on_to_the_same_bits(tmp_path: Path) -> None
         np.testing.assert_array_equal(one[name], two[name], err_msg=name)
 
 
-def test_going_on_where_the_predictions_before_are_gone_is_refused(tmp_path: Path) -> None:
+def test_resuming_without_the_previous_predictions_is_refused(tmp_path: Path) -> None:
     logits, labels = learning_logits(5, TOTAL, CLASSES)
     process = dp.record(tmp_path, "custom", total=TOTAL, epochs=5)
     for epoch in range(4):
@@ -215,7 +215,7 @@ def test_a_label_that_changes_is_named_within_a_run_and_between_runs(tmp_path: P
         (torch.tensor([[1.0], [1], [7e4], [torch.nan], [1]]).repeat(1, 2), r"2 samples are .* beyond what float16 .* id 7"),
     ],
 )
-def test_features_that_cannot_be_kept_are_refused(tmp_path: Path, features: torch.Tensor, message: str) -> None:
+def test_features_outside_float16_are_refused(tmp_path: Path, features: torch.Tensor, message: str) -> None:
     recorder = dp.record(tmp_path, "custom", total=10, epochs=1)
     logits, labels = random_logits(0, 5, 3)
     recorder.start_epoch(0)
@@ -244,7 +244,7 @@ def test_wrong_numbers_and_orders_are_refused(tmp_path: Path, small_dataset: Dat
             recorder.start_epoch(epoch)
 
 
-def test_a_folder_of_another_recording_or_a_whole_run_is_refused(tmp_path: Path, small_dataset: Dataset) -> None:
+def test_a_folder_of_another_recording_or_of_a_complete_run_is_refused(tmp_path: Path, small_dataset: Dataset) -> None:
     recorder = dp.record(tmp_path, "custom", total=4, epochs=1)
     recorder.start_epoch(0)
     recorder.update(*random_logits(0, 4), np.arange(4))
@@ -262,7 +262,7 @@ def test_a_folder_of_another_recording_or_a_whole_run_is_refused(tmp_path: Path,
         dp.record(tmp_path, small_dataset, epochs=1)
 
 
-def test_scores_of_another_dataset_select_nothing_from_this_one(tmp_path: Path, small_dataset: Dataset) -> None:
+def test_scores_of_another_dataset_are_refused(tmp_path: Path, small_dataset: Dataset) -> None:
     recorder = dp.record(tmp_path, "custom", total=small_dataset.total, epochs=1)
     recorder.start_epoch(0)
     recorder.update(*random_logits(0, small_dataset.total), np.arange(small_dataset.total))

@@ -52,7 +52,7 @@ def last_names(model: nn.Module) -> list[str]:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_whole_gradients_against_autograd(name: str) -> None:
+def test_full_gradients_against_autograd(name: str) -> None:
     model, images, labels = case_of(name)
     before = {key: value.clone() for key, value in model.state_dict().items()}
     norms = per_sample_norms(model)(images, labels)
@@ -64,7 +64,7 @@ def test_whole_gradients_against_autograd(name: str) -> None:
     assert all(p.grad is None for p in model.parameters())
 
 
-def test_a_gradient_does_not_depend_on_the_samples_beside_it() -> None:
+def test_a_gradient_does_not_depend_on_other_samples_of_the_batch() -> None:
     model, images, labels = case_of("tinynet8")
     norms = per_sample_norms(model)
     single_norms = torch.cat([norms(images[k : k + 1], labels[k : k + 1]) for k in range(5)])

@@ -82,13 +82,13 @@ def test_certain_and_equal_predictions_stay_finite(tmp_path: Path) -> None:
     assert float(changes.update(logits[[2]], np.array([2]))[0]) < 20
 
 
-def test_predictions_that_do_not_move_change_by_rounding_alone(tmp_path: Path) -> None:
+def test_constant_predictions_change_only_by_rounding(tmp_path: Path) -> None:
     logits, labels = learning_logits(1, 50)
     changes = record_dynamics(tmp_path, np.repeat(logits, 4, 0), labels).train_passes[0]["change"]
     assert changes.max() < 1e-3
 
 
-def test_three_files_at_most_and_those_a_resume_asks_for(tmp_path: Path) -> None:
+def test_at_most_three_files_and_those_needed_to_resume(tmp_path: Path) -> None:
     changes = PredictionChange(tmp_path, 4)
 
     def there() -> list[int]:
@@ -212,7 +212,7 @@ def run(context: Context, folder: Path, saves: set[int], kills: list[tuple[int, 
     ],
     ids=["every-epoch", "some-epochs", "the-first-epoch", "never"],
 )
-def test_a_killed_recording_goes_on_to_the_same_bits(
+def test_a_killed_recording_resumes_to_the_same_bits(
     make_context: Callable[..., Context], small_dataset: Dataset, tmp_path: Path, saves: set[int],
     kills: list[tuple[int, str]], first: bool,
 ) -> None:  # fmt: skip

@@ -44,7 +44,7 @@ def test_statistics_against_float64() -> None:
     np.testing.assert_allclose(stats["gap"], np.sort(p, 1)[:, -1] - np.sort(p, 1)[:, -2], rtol=1e-4, atol=1e-6)
 
 
-def test_only_the_statistics_asked_for_are_worked_out() -> None:
+def test_only_requested_statistics_are_computed() -> None:
     assert set(statistics(*random_logits(0, 3), TRAIN_STATISTICS)) == {"loss", "margin", "error_norm", "correct"}
     assert set(statistics(*random_logits(0, 3), ("error_norm",))) == {"error_norm"}
 
@@ -164,7 +164,7 @@ def test_batches_of_the_wrong_shape_are_refused(tmp_path: Path, logits: Any, tar
         recorder.update(logits, targets, ids)
 
 
-def test_labels_and_logits_that_cannot_be_are_named(tmp_path: Path) -> None:
+def test_invalid_labels_and_logits_are_named(tmp_path: Path) -> None:
     recorder = recorder_of(tmp_path, 1, 10)
     recorder.start_epoch(0)
     recorder.update(torch.zeros(2, 4), torch.tensor([3, -100]), np.array([8, 5]))
@@ -183,7 +183,7 @@ def test_labels_and_logits_that_cannot_be_are_named(tmp_path: Path) -> None:
         recorder.start_epoch(1)
 
 
-def test_an_epoch_that_begins_again_counts_once(tmp_path: Path) -> None:
+def test_a_repeated_epoch_counts_once(tmp_path: Path) -> None:
     recorder = recorder_of(tmp_path, 1, 6)
     first, targets = random_logits(1, 6)
     second, _ = random_logits(2, 6)

@@ -57,9 +57,7 @@ def test_averages_are_over_runs_and_the_first_epochs(tmp_path: Path) -> None:
     np.testing.assert_allclose(look["entropy"], margins[:, 0].mean(0), rtol=1e-6)
 
 
-def test_what_proxies_leave_is_read_by_every_scorer_of_a_recording(
-    make_context: MakeContext, small_dataset: Dataset
-) -> None:
+def test_proxy_recordings_are_read_by_every_scorer(make_context: MakeContext, small_dataset: Dataset) -> None:
     context = make_context(small_dataset, *TINY)
     recording = record_proxies(context, 5, 2)
     assert recording.runs() == [0, 1]
@@ -85,7 +83,7 @@ def test_what_proxies_leave_is_read_by_every_scorer_of_a_recording(
     assert not list(recording.folder.rglob("changes"))
 
 
-def test_looks_and_features_are_of_the_weights_of_that_epoch(
+def test_evaluations_and_features_use_the_weights_of_their_epoch(
     make_context: MakeContext, small_dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     models, original = list[nn.Module](), proxies.Trainer
@@ -129,7 +127,7 @@ def killed_at(calls: int) -> type[Recorder]:
 
 @pytest.mark.parametrize("seconds", [0.0, 1e9], ids=["checkpoints", "no-checkpoint"])
 @pytest.mark.parametrize("calls", [2, 6, 9, 13, 18, 19])
-def test_proxies_killed_anywhere_leave_the_same_recording(
+def test_proxies_killed_anywhere_make_the_same_recording(
     make_context: MakeContext,
     small_dataset: Dataset,
     tmp_path: Path,
@@ -167,7 +165,7 @@ def test_more_runs_later_keep_the_first_ones(
     record_proxies(make_context(small_dataset, *TINY, "evidence.runs=3"), 0, 3)
 
 
-def test_settings_that_leave_no_evidence_are_refused(make_context: MakeContext, small_dataset: Dataset) -> None:
+def test_settings_without_evidence_are_refused(make_context: MakeContext, small_dataset: Dataset) -> None:
     with pytest.raises(InvalidValue, match=r"evidence.early_epoch is 5, but the proxy trains 4 epochs \(proxy.epochs\)"):
         score(make_context(small_dataset, *TINY, "evidence.early_epoch=5"), "el2n")
     context = make_context(small_dataset, *TINY, "evidence.full_runs=0")
@@ -177,7 +175,7 @@ def test_settings_that_leave_no_evidence_are_refused(make_context: MakeContext, 
 
 
 @pytest.mark.parametrize("names", [["el2n"], ["aum", "knn"], ["grand", "tdds"], ["memorization"], ["random"], None])
-def test_the_price_that_is_said_is_what_is_paid(
+def test_the_estimated_cost_equals_the_recorded_cost(
     make_context: MakeContext, small_dataset: Dataset, names: list[str] | None
 ) -> None:
     members = (
@@ -228,7 +226,7 @@ def test_evidence_that_was_not_recorded_is_named(tmp_path: Path) -> None:
         dp.score_recording(short.folder, "aum")
 
 
-def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
+def test_a_folder_with_other_content_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidFile, match=r"is not a recording: it has no recording.json"):
         open_recording(tmp_path)
     for text, message in [

@@ -22,14 +22,14 @@ def test_parts_are_the_nearest_fraction_of_at_most_twenty(inside: float, expecte
 
 
 @pytest.mark.parametrize("inside", [0.0, 0.001, 0.999, 1.0])
-def test_there_is_always_something_inside_and_outside(inside: float) -> None:
+def test_every_mask_has_included_and_held_out_samples(inside: float) -> None:
     parts, out = num_parts(inside)
     assert 0 < out < parts <= 20
 
 
 @settings(deadline=None, max_examples=30)
 @given(st.integers(20, 300), st.floats(0.05, 0.95), st.integers(0, 2**32 - 1), st.integers(0, 3))
-def test_in_a_whole_block_every_sample_is_outside_equally_often(total: int, inside: float, seed: int, block: int) -> None:
+def test_each_sample_is_held_out_equally_often_in_a_block(total: int, inside: float, seed: int, block: int) -> None:
     labels = np.random.default_rng(total).integers(0, 7, total)
     parts, out = num_parts(inside)
     members = [member_mask(block * parts + index, labels, inside, seed) for index in range(parts)]
@@ -41,7 +41,7 @@ def test_in_a_whole_block_every_sample_is_outside_equally_often(total: int, insi
             assert abs(int(member[in_class].sum()) - in_class.sum() * (parts - out) / parts) < min(out, parts - out) + 1
 
 
-def test_a_mask_is_a_pure_function_and_depends_on_everything() -> None:
+def test_a_mask_is_a_pure_function_of_all_its_arguments() -> None:
     labels = np.arange(500) % 5
     masks = [member_mask(3, labels, 0.7, 0) for _ in range(2)]
     np.testing.assert_array_equal(*masks)
@@ -56,7 +56,7 @@ def test_masks_of_two_blocks_are_as_good_as_independent() -> None:
     assert overlap == pytest.approx(0.49, abs=0.01)
 
 
-def test_remainders_of_small_classes_go_to_different_members() -> None:
+def test_remainders_of_small_classes_are_spread_over_members() -> None:
     labels = np.repeat(np.arange(200), 3)  # three of each class, ten parts
     sizes = [int(member_mask(k, labels, 0.7, 0).sum()) for k in range(10)]
     assert sum(sizes) == 7 * len(labels)

@@ -12,7 +12,7 @@ from datapruning.evidence.dynamics import window_means, window_squares, window_s
 
 @settings(deadline=None, max_examples=50)
 @given(st.integers(1, 30), st.data())
-def test_windows_are_what_numpy_says_of_each(rows: int, data: st.DataObject) -> None:
+def test_windows_equal_numpy(rows: int, data: st.DataObject) -> None:
     length = data.draw(st.integers(1, rows))
     offset = data.draw(st.sampled_from([0.0, 1.0, 1000.0]))
     values = np.random.default_rng(rows).random((rows, 3)) + offset

@@ -23,9 +23,7 @@ META = {"format": "test", "numbers": [1, 2.5], "words": 'ü"\\\n'}
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
 @pytest.mark.parametrize("old", [None, "old"])
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(
-    tmp_path: Path, error: type[BaseException], old: str | None
-) -> None:
+def test_a_failed_write_leaves_only_the_old_file(tmp_path: Path, error: type[BaseException], old: str | None) -> None:
     path = tmp_path / "file"
     if old is not None:
         path.write_text(old)
@@ -35,7 +33,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(
     assert [p.read_text() for p in tmp_path.iterdir()] == ([] if old is None else [old])
 
 
-def test_a_reader_sees_the_old_file_until_the_new_one_is_whole(tmp_path: Path) -> None:
+def test_a_reader_sees_the_old_file_until_the_new_one_is_complete(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "file"
     write_text(path, "old")
     with atomic_write(path) as temporary:
@@ -49,7 +47,7 @@ def test_a_reader_sees_the_old_file_until_the_new_one_is_whole(tmp_path: Path) -
 
 @QUICK
 @given(arrays.arrays(st.sampled_from([np.float32, np.int64, np.uint8]), arrays.array_shapes(max_dims=3)))
-def test_arrays_and_meta_come_back_as_they_went(tmp_path: Path, array: np.ndarray[Any, Any]) -> None:
+def test_arrays_and_metadata_round_trip(tmp_path: Path, array: np.ndarray[Any, Any]) -> None:
     write_npz(tmp_path / "a.npz", {"array": array}, META)
     result, meta = read_npz(tmp_path / "a.npz", "a test")
     assert meta == META
@@ -73,7 +71,7 @@ def test_every_truncation_is_a_bad_file(tmp_path: Path, save: Any) -> None:
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 @settings(QUICK, max_examples=200)
 @given(data=st.data())
-def test_a_flipped_bit_is_a_bad_file_or_changes_nothing(tmp_path: Path, save: Any, data: st.DataObject) -> None:
+def test_a_flipped_bit_is_detected_or_harmless(tmp_path: Path, save: Any, data: st.DataObject) -> None:
     path = tmp_path / "a.npz"
     save(path, a=np.arange(50), meta="{}")
     content = bytearray(path.read_bytes())
@@ -102,7 +100,7 @@ def test_pickles_texts_folders_and_holes_are_bad_files(tmp_path: Path) -> None:
             read_npz(path, "a test")
 
 
-def test_json_comes_back_and_has_no_nan(tmp_path: Path) -> None:
+def test_json_round_trips_without_nan(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", META)
     assert read_json(tmp_path / "a.json") == META
     with pytest.raises(ValueError, match="JSON"):
@@ -111,12 +109,12 @@ def test_json_comes_back_and_has_no_nan(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"3", b"\xff\xfe", b'{"a": NaN}'])
-def test_what_is_no_json_object_is_a_bad_file(tmp_path: Path, content: bytes) -> None:
+def test_files_without_a_json_object_are_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.json").write_bytes(content)
     for path in (tmp_path / "a.json", tmp_path / "absent", tmp_path):
         with pytest.raises(InvalidFile, match=path.name):
             read_json(path)
 
 
-def test_sizes_in_words() -> None:
+def test_sizes_are_formatted() -> None:
     assert [format_bytes(n) for n in (0, 999, 1234567, 2e12)] == ["0 bytes", "999 bytes", "1.2 MB", "2.0 TB"]

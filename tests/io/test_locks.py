@@ -41,7 +41,7 @@ def holder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> multiprocessing.p
     return process
 
 
-def test_the_second_waits_says_so_once_and_gets_it_when_the_first_is_killed(
+def test_the_second_process_waits_and_gets_the_lock_when_the_first_is_killed(
     tmp_path: Path, holder: multiprocessing.process.BaseProcess, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(Timeout):
@@ -72,7 +72,7 @@ def test_locks_of_two_things_do_not_meet(tmp_path: Path, capsys: pytest.CaptureF
 
 
 @pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
-def test_a_file_system_without_locks_is_refused_with_what_helps(
+def test_a_file_system_without_locks_is_refused_with_a_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     def none(*arguments: object) -> None:
@@ -86,7 +86,7 @@ def test_a_file_system_without_locks_is_refused_with_what_helps(
         pass
 
 
-def test_a_lock_file_that_lies_around_means_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_leftover_lock_file_has_no_effect(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / ".work.lock").write_text("1 another-machine\n")
     with exclusive_lock(tmp_path / "work", "never said"):
         pass

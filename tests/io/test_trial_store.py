@@ -68,7 +68,7 @@ def _workers_find_this_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(PROJECT_ROOT)
 
 
-def test_a_row_is_done_once(tmp_path: Path) -> None:
+def test_a_trial_runs_once(tmp_path: Path) -> None:
     store = TrialStore(tmp_path, ABOUT)
     assert store.get({"n": 3}) is None
     first = store.run({"n": 3}, square)
@@ -79,7 +79,7 @@ def test_a_row_is_done_once(tmp_path: Path) -> None:
     assert (repeated.config, repeated.result, repeated.seconds) == (first.config, first.result, first.seconds)
 
 
-def test_all_rows_come_back_in_the_order_asked_for(tmp_path: Path) -> None:
+def test_trials_are_returned_in_the_requested_order(tmp_path: Path) -> None:
     store = TrialStore(tmp_path, ABOUT)
     store.run({"n": 2}, square)
     rows = store.run_all([{"n": n} for n in (3, 2, 1)], square)
@@ -87,7 +87,7 @@ def test_all_rows_come_back_in_the_order_asked_for(tmp_path: Path) -> None:
     assert sorted(row.config["n"] for row in store.trials()) == [1, 2, 3]
 
 
-def test_two_processes_share_the_rows(tmp_path: Path) -> None:
+def test_two_processes_share_the_trials(tmp_path: Path) -> None:
     notes = tmp_path / "notes"
     notes.mkdir()
     workers = [SPAWN.Process(target=fill, args=(tmp_path / "store", notes, backwards)) for backwards in (False, True)]
@@ -100,7 +100,7 @@ def test_two_processes_share_the_rows(tmp_path: Path) -> None:
     assert len(list(TrialStore(tmp_path / "store", ABOUT).trials())) == 12
 
 
-def test_who_waited_for_a_row_finds_it_done(tmp_path: Path) -> None:
+def test_a_waiting_process_finds_the_trial_finished(tmp_path: Path) -> None:
     store = TrialStore(tmp_path, ABOUT)
     rows: list[Any] = []
     with file_lock(store.path({"n": 1})):
@@ -112,7 +112,7 @@ def test_who_waited_for_a_row_finds_it_done(tmp_path: Path) -> None:
     assert [row.result for row in rows] == [{"by": "another"}]
 
 
-def test_a_killed_process_loses_only_its_row_and_blocks_nobody(tmp_path: Path) -> None:
+def test_a_killed_process_loses_only_its_trial_and_blocks_no_other(tmp_path: Path) -> None:
     worker = SPAWN.Process(target=hang, args=(tmp_path / "store", tmp_path / "begun"))
     worker.start()
     deadline = time.monotonic() + 60
@@ -131,7 +131,7 @@ def test_a_killed_process_loses_only_its_row_and_blocks_nobody(tmp_path: Path) -
     assert repeated.result == {"square": 1}
 
 
-def test_a_row_that_fails_leaves_no_file_and_can_be_run_again(tmp_path: Path) -> None:
+def test_a_failing_trial_leaves_no_file_and_can_run_again(tmp_path: Path) -> None:
     store = TrialStore(tmp_path, ABOUT)
 
     def fails(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -166,7 +166,7 @@ def test_another_store_is_refused_and_the_difference_named(tmp_path: Path, confi
 @pytest.mark.parametrize(
     "content", [b"", b"{}", b'{"config": {"n": 1}', b'{"config": {"n": 2}, "result": {}, "seconds": 1}']
 )
-def test_a_row_that_was_tampered_with_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_a_modified_trial_is_refused(tmp_path: Path, content: bytes) -> None:
     store = TrialStore(tmp_path, ABOUT)
     store.run({"n": 1}, square)
     store.path({"n": 1}).write_bytes(content)
@@ -174,7 +174,7 @@ def test_a_row_that_was_tampered_with_is_refused(tmp_path: Path, content: bytes)
         store.run({"n": 1}, never)
 
 
-def test_a_listing_refuses_what_is_no_row(tmp_path: Path) -> None:
+def test_a_listing_refuses_invalid_trials(tmp_path: Path) -> None:
     store = TrialStore(tmp_path, ABOUT)
     store.run({"n": 1}, square)
     write_json(store.path({"n": 2}), {"result": 3})
@@ -182,7 +182,7 @@ def test_a_listing_refuses_what_is_no_row(tmp_path: Path) -> None:
         list(store.trials())
 
 
-def test_rows_are_plain_json(tmp_path: Path) -> None:
+def test_trials_are_plain_json(tmp_path: Path) -> None:
     store = TrialStore(tmp_path, ABOUT)
     store.run({"n": 5}, square)
     value = read_json(store.path({"n": 5}))
@@ -199,7 +199,7 @@ def picky(config: Mapping[str, Any]) -> dict[str, Any]:
     return square(config)
 
 
-def test_a_row_that_fails_does_not_stop_the_others_and_is_kept_as_failed(tmp_path: Path) -> None:
+def test_a_failing_trial_is_recorded_and_does_not_stop_the_others(tmp_path: Path) -> None:
     store = TrialStore(tmp_path, ABOUT)
     outcomes = list(store.run_remaining([{"n": n} for n in range(6)], picky))
     assert [type(o) for o in outcomes] == [Trial, FailedTrial, FailedTrial, FailedTrial, FailedTrial, Trial]
@@ -218,7 +218,7 @@ def test_a_row_that_fails_does_not_stop_the_others_and_is_kept_as_failed(tmp_pat
     assert not list((tmp_path / "running").iterdir())
 
 
-def test_a_failed_row_is_left_alone_until_it_is_forgotten(tmp_path: Path) -> None:
+def test_a_failed_trial_is_skipped_until_it_is_cleared(tmp_path: Path) -> None:
     store = TrialStore(tmp_path, ABOUT)
     assert isinstance(store.try_run({"n": 1}, picky), FailedTrial)
     assert isinstance(store.try_run({"n": 1}, never), FailedTrial)
@@ -229,7 +229,7 @@ def test_a_failed_row_is_left_alone_until_it_is_forgotten(tmp_path: Path) -> Non
     assert isinstance(store.try_run({"n": 1}, never), Trial)
 
 
-def test_ctrl_c_is_no_failure_of_the_row(tmp_path: Path) -> None:
+def test_ctrl_c_does_not_fail_the_trial(tmp_path: Path) -> None:
     store = TrialStore(tmp_path, ABOUT)
 
     def interrupted(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -241,7 +241,7 @@ def test_ctrl_c_is_no_failure_of_the_row(tmp_path: Path) -> None:
     assert store.run({"n": 1}, square) is not None
 
 
-def test_a_claim_says_who_is_at_a_row_and_whether_he_lives(tmp_path: Path) -> None:
+def test_a_claim_names_the_process_and_whether_it_is_alive(tmp_path: Path) -> None:
     worker = SPAWN.Process(target=hang, args=(tmp_path / "store", tmp_path / "begun"))
     worker.start()
     deadline = time.monotonic() + 60
@@ -279,7 +279,7 @@ def test_the_difference_that_is_named_is_one(tmp_path: Path) -> None:
         TrialStore(tmp_path, {"grid": (0.0, 0.5), "threads": 2})
 
 
-def test_a_full_disk_is_no_failure_of_the_row(tmp_path: Path) -> None:
+def test_a_full_disk_does_not_fail_the_trial(tmp_path: Path) -> None:
     store = TrialStore(tmp_path, {})
 
     def full(config: TrialConfig) -> dict[str, Any]:
@@ -291,7 +291,7 @@ def test_a_full_disk_is_no_failure_of_the_row(tmp_path: Path) -> None:
     assert store.try_run({"n": 1}, lambda config: {"done": True}) == store.get({"n": 1})
 
 
-def test_who_waits_for_a_row_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_waiting_for_a_trial_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store = TrialStore(tmp_path, {})
     path, has_it = store.path({"n": 1}), threading.Event()
 

@@ -67,7 +67,7 @@ def user_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return name
 
 
-def test_anybody_s_factory_is_found_in_the_current_folder_and_its_seed_decides(user_module: str) -> None:
+def test_a_custom_factory_is_found_in_the_current_folder_and_seeded(user_module: str) -> None:
     before, state = list(sys.path), torch.random.get_rng_state()
     first, repeated, other = (create_model(f"{user_module}:net", (8, 8, 3), 5, seed) for seed in (1, 1, 2))
     assert torch.equal(next(first.parameters()), next(repeated.parameters()))
@@ -92,7 +92,7 @@ def test_anybody_s_factory_is_found_in_the_current_folder_and_its_seed_decides(u
         ("Two", "gives tuple; a tensor"),
     ],
 )
-def test_a_factory_that_does_not_fit_is_refused_in_one_line_and_nothing_is_written(
+def test_an_unsuitable_factory_is_refused_and_no_file_is_written(
     user_module: str, function: str, message: str, small_dataset: Dataset, expect_refusal: Callable[..., str], tmp_path: Path
 ) -> None:
     with pytest.raises((InvalidValue, UnknownName), match=message.replace("MINE", user_module)) as raised:
@@ -104,7 +104,7 @@ def test_a_factory_that_does_not_fit_is_refused_in_one_line_and_nothing_is_writt
     assert user_module in line
 
 
-def test_modules_that_are_not_there_or_break_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_or_broken_modules_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InvalidValue, match="importing 'no_such_module' failed: ModuleNotFoundError"):
         check_model("no_such_module:net")
@@ -115,7 +115,7 @@ def test_modules_that_are_not_there_or_break_are_refused(tmp_path: Path, monkeyp
         check_model(":")
 
 
-def test_a_student_with_one_s_own_network(
+def test_a_student_with_a_custom_network(
     user_module: str, make_context: Callable[..., Context], small_dataset: Dataset
 ) -> None:
     context = make_context(small_dataset).with_train(model=f"{user_module}:net")
@@ -125,7 +125,7 @@ def test_a_student_with_one_s_own_network(
     assert student.folder == dp.train(context, fraction=0.5, kd_weight=0.5).folder
 
 
-def test_own_networks_on_pictures_too_small_for_them_are_refused() -> None:
+def test_built_in_networks_refuse_images_that_are_too_small() -> None:
     with pytest.raises(InvalidValue, match="'convnet' does not take images of 4x4 with 1 channel:"):
         check_model("convnet", (4, 4, 1), 10)
     check_model("convnet", (8, 8, 1), 10)
@@ -149,7 +149,7 @@ def test_torchvision_s_networks_and_their_refusals() -> None:
     "name", ["squeezenet1_1", "mobilenet_v3_small", "shufflenet_v2_x0_5", "regnet_y_400mf", "vit_b_16", "alexnet"]
 )
 @pytest.mark.parametrize("side", [16, 64])
-def test_a_trial_without_numbers_judges_as_one_with_numbers(name: str, side: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_check_on_shapes_agrees_with_a_check_on_numbers(name: str, side: int, monkeypatch: pytest.MonkeyPatch) -> None:
     verdicts = []
     for outlined in (models.META_DEVICE_OK, ()):
         monkeypatch.setattr(models, "META_DEVICE_OK", outlined)
@@ -171,12 +171,12 @@ def test_an_outline_has_the_shapes_of_the_network_and_no_numbers(user_module: st
         assert all(p.is_meta for p in outline.parameters()) == (not name.startswith(user_module))
 
 
-def test_a_network_that_cannot_be_outlined_is_built() -> None:
+def test_a_network_without_meta_device_support_is_built() -> None:
     outline = meta_model("torchvision:regnet_y_400mf", (32, 32, 3), 7)  # its widths are worked out with tensors
     assert not any(p.is_meta for p in outline.parameters())
 
 
-def test_a_large_network_is_tried_once_and_without_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_network_is_checked_once_on_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
     tried, really = [], models._try_on_cpu
 
     def watched(name: str, shape: tuple[int, int, int], classes: int) -> None:
@@ -190,7 +190,7 @@ def test_a_large_network_is_tried_once_and_without_numbers(monkeypatch: pytest.M
     assert tried == [("torchvision:vit_b_16", True)]
 
 
-def test_grey_pictures_are_the_same_picture_in_all_three_colours() -> None:
+def test_grey_images_equal_rgb_images_of_equal_channels() -> None:
     name = f"torchvision:{SMALL_ONE}"
     grey, colour = (create_model(name, (32, 32, channels), 7, seed=0).eval() for channels in (1, 3))
     pictures = torch.randn(2, 1, 32, 32, generator=torch.Generator().manual_seed(0))

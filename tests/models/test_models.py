@@ -14,7 +14,7 @@ HEAVY = ("resnet110", "resnet34", "resnet50", "wrn-28-10")
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("name", [name for name in MODELS if name not in HEAVY])
-def test_a_batch_goes_through(name: str, shape: tuple[int, int, int]) -> None:
+def test_a_batch_is_serialized(name: str, shape: tuple[int, int, int]) -> None:
     height, width, channels = shape
     model = create_model(name, shape, classes=7, seed=0)
     assert model.training
@@ -48,7 +48,7 @@ def test_sizes_are_those_of_the_literature(name: str, channels: int, classes: in
 
 
 @pytest.mark.parametrize("name", HEAVY)
-def test_a_small_batch_goes_through_a_large_network(name: str) -> None:
+def test_a_small_batch_trains_a_large_network(name: str) -> None:
     logits = create_model(name, (8, 8, 1), classes=7, seed=0)(torch.ones(2, 1, 8, 8))
     assert logits.shape == (2, 7)
     assert logits.isfinite().all()

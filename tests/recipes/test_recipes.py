@@ -27,7 +27,7 @@ def test_every_recipe_is_complete_and_can_be_run(name: str) -> None:
     assert {"views", "train", "proxy", "evidence", "kd"} <= set(tables)
 
 
-def test_each_dataset_has_a_recipe_of_its_own_or_the_default() -> None:
+def test_each_dataset_has_its_recipe_or_the_default() -> None:
     same_name = ("digits", "cifar10", "cifar100", "fashion-mnist", "imagenet", "mnist", "svhn", "tiny-imagenet")
     expected = {
         **{data: data for data in same_name},
@@ -47,7 +47,7 @@ def test_every_dataset_of_another_name_is_one_that_can_be_opened() -> None:
     assert {*recipes.OF_DATASETS.values()} <= {*recipes.names()}
 
 
-def test_imagenet_sees_224_of_256_and_needs_pictures_of_that_size() -> None:
+def test_imagenet_crops_224_of_256_and_requires_that_size() -> None:
     views = read_recipe(recipes.path_of("imagenet"))[0].views
     assert views.output_shape((256, 256, 3)) == (224, 224, 3)
     with pytest.raises(InvalidValue, match="image_size"):
@@ -60,7 +60,7 @@ def test_characters_are_not_mirrored(dataset: str) -> None:
 
 
 @pytest.mark.parametrize("name", recipes.names())
-def test_about_says_where_the_settings_are_from(name: str) -> None:
+def test_the_description_names_the_source_of_the_settings(name: str) -> None:
     description = tomllib.loads(recipes.path_of(name).read_text())["about"]
     assert re.search(r"not tuned|\(\w+/\w+", description), description
 
@@ -70,7 +70,7 @@ def test_both_cifar_recipes_have_the_same_settings() -> None:
     assert cifar100.replace(name="cifar10") == cifar10
 
 
-def test_a_name_is_no_path() -> None:
+def test_a_name_is_not_a_path() -> None:
     assert recipes.path_of("here/digits.toml").as_posix() == "here/digits.toml"
     with pytest.raises(UnknownName, match="did you mean 'digits'"):
         recipes.path_of("digit")

@@ -42,7 +42,7 @@ def test_what_is_not_known_stays_unknown() -> None:
     assert RecordedCost(1.0, None) + RecordedCost(2.0, 3.0) == RecordedCost(3.0, None)
 
 
-def test_a_student_pays_for_training_and_search_and_shares_the_rest(tmp_path: Path, digits: Dataset) -> None:
+def test_a_student_s_cost_is_training_and_search(tmp_path: Path, digits: Dataset) -> None:
     costs = {
         "train": {"samples_seen": 10, "evaluated": 3, "seconds": 1.0},
         "search": {"samples_seen": 5, "evaluated": 6, "seconds": 2.0},
@@ -77,7 +77,7 @@ def test_what_is_shared_is_free_or_unknown_where_no_run_records_it(tmp_path: Pat
         assert shared.get("scoring") == (RecordedCost(None, None) if name == "c" else None)
 
 
-def test_scores_are_found_once_and_know_their_readers(tmp_path: Path, digits: Dataset, small_dataset: Dataset) -> None:
+def test_scores_are_found_once_with_the_runs_that_use_them(tmp_path: Path, digits: Dataset, small_dataset: Dataset) -> None:
     values = np.linspace(0, 1, digits.total, dtype=np.float32)
     folder = tmp_path / "w" / "scores"
     metas = [

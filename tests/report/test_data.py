@@ -14,7 +14,7 @@ from datapruning.report.inputs import open_data
 from tests.helpers.image_files import make_image_folder
 
 
-def test_pictures_are_not_decoded_again_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_are_not_decoded_again_in_another_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = make_image_folder(tmp_path / "pets")
     data = dp.open_dataset(str(root), image_size=8, workspace=tmp_path / "work")
     run_result = SimpleNamespace(fingerprint=data.fingerprint, dataset=data.name)

@@ -110,7 +110,7 @@ def make(tmp_path: Path, digits: Dataset) -> Make:
     return write
 
 
-def test_a_workspace_a_folder_of_runs_and_a_run_hold_the_same_student(make: Make, tmp_path: Path) -> None:
+def test_a_workspace_a_folder_of_runs_and_a_run_give_the_same_student(make: Make, tmp_path: Path) -> None:
     run = make("a")
     for places in ([run], [run.parent], [tmp_path / "w"], [run, run.parent, tmp_path / "w"]):
         runs = find_runs(places)
@@ -118,7 +118,7 @@ def test_a_workspace_a_folder_of_runs_and_a_run_hold_the_same_student(make: Make
         assert tmp_path / "w" in runs.roots
 
 
-def test_a_sweep_gives_its_rows_and_its_failures(make: Make, tmp_path: Path) -> None:
+def test_a_sweep_gives_its_trials_and_failures(make: Make, tmp_path: Path) -> None:
     run, sweep = make("a"), tmp_path / "w" / "sweeps" / "s"
     result = read_json(run / "result.json")
     write_row(sweep, {"seed": 0}, {**result, "folder": "../../students/a"})
@@ -132,7 +132,7 @@ def test_a_sweep_gives_its_rows_and_its_failures(make: Make, tmp_path: Path) -> 
     assert len(find_runs([tmp_path / "w"]).runs) == 1, "the same run, found twice"
 
 
-def test_a_run_done_twice_counts_once(make: Make, tmp_path: Path) -> None:
+def test_copies_of_a_run_count_once(make: Make, tmp_path: Path) -> None:
     make("a"), make("again"), make("other", seed=1)
     runs = find_runs([tmp_path / "w"])
     assert (len(runs.runs), runs.repeated) == (2, 1)
@@ -161,7 +161,7 @@ def test_unfinished_and_broken_runs_are_left_out_of_a_workspace_and_refused_by_n
         ({"sparsity": {"layers": []}}, "'sparsity.settings' is missing"),
     ],
 )
-def test_what_is_no_student_is_refused(make: Make, change: dict[str, Any], message: str) -> None:
+def test_runs_that_are_not_students_are_refused(make: Make, change: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidFile, match=message):
         find_runs([make("a", **change)])
 
@@ -179,7 +179,7 @@ def test_other_datasets_are_refused_and_other_budgets_are_set_ups(
         check_one_dataset(find_runs([tmp_path / "w"]).runs)
 
 
-def test_groups_are_runs_that_differ_in_their_seed_alone(make: Make, tmp_path: Path) -> None:
+def test_groups_are_runs_that_differ_only_in_the_seed(make: Make, tmp_path: Path) -> None:
     for seed in (0, 1):
         make(f"none{seed}", seed=seed, accuracy=60.0 + seed)
         make(f"auto{seed}", seed=seed, kd=AUTO, accuracy=63.0 + 2 * seed)
@@ -198,7 +198,7 @@ def test_groups_are_runs_that_differ_in_their_seed_alone(make: Make, tmp_path: P
     assert (full.mean, full.sd) == (70.0, 0.0)
 
 
-def test_a_teacher_and_a_temperature_are_said_only_where_they_differ(make: Make, tmp_path: Path) -> None:
+def test_teacher_and_temperature_are_shown_only_where_they_differ(make: Make, tmp_path: Path) -> None:
     first = make("a", kd=0.9)
     second = make("b", kd=0.9, seed=1, teacher=[{"folder": "t", "model": "resnet18", "weights": "x", "test_accuracy": 95.0}])
     students = find_runs([first]).runs
@@ -207,7 +207,7 @@ def test_a_teacher_and_a_temperature_are_said_only_where_they_differ(make: Make,
     assert kd_labels(students) == ["KD 0.9, teacher convnet", "KD 0.9, teacher resnet18"]
 
 
-def test_a_config_that_is_gone_is_no_error(tmp_path: Path) -> None:
+def test_a_missing_config_is_not_an_error(tmp_path: Path) -> None:
     assert read_config(tmp_path) == {}
 
 
@@ -225,7 +225,7 @@ def test_a_teacher_that_was_chosen_makes_one_way_of_kd(make: Make, tmp_path: Pat
     }  # fmt: skip
 
 
-def test_mixed_pictures_are_another_set_up(make: Make, tmp_path: Path) -> None:
+def test_runs_with_cutmix_are_another_setup(make: Make, tmp_path: Path) -> None:
     old, plain_, mixed = make("old"), make("plain", seed=1), make("mixed", seed=2)
     for run, share in ((plain_, 0.0), (mixed, 0.5)):
         with (run / "config.toml").open("a") as file:

@@ -96,7 +96,7 @@ def workspace(tmp_path: Path, digits: Dataset) -> Path:
     return root
 
 
-def test_the_report_stands_alone_and_says_what_it_must(
+def test_the_report_is_self_contained_and_complete(
     dprune: Callable[..., CommandResult], workspace: Path, tmp_path: Path
 ) -> None:
     command = dprune("report", workspace)
@@ -115,7 +115,7 @@ def test_the_report_stands_alone_and_says_what_it_must(
     assert (tmp_path / "report-figures" / "agreement.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_report_replaces_a_report_and_its_figures_and_nothing_else(
+def test_a_report_replaces_only_a_report_and_its_figures(
     dprune: Callable[..., CommandResult], expect_refusal: Callable[..., str], workspace: Path, tmp_path: Path
 ) -> None:
     students = workspace / "students"
@@ -139,7 +139,7 @@ def test_a_report_replaces_a_report_and_its_figures_and_nothing_else(
     assert "ends in .html" in expect_refusal("report", students / "full-0", "--out", "report.pdf")
 
 
-def test_what_holds_no_runs_or_other_data_is_refused(
+def test_folders_without_runs_or_with_other_data_are_refused(
     expect_refusal: Callable[..., str], workspace: Path, small_dataset: Dataset
 ) -> None:
     (workspace / "empty").mkdir()
@@ -154,7 +154,7 @@ def test_what_holds_no_runs_or_other_data_is_refused(
     assert "is no scores file" in expect_refusal("report", full, "--scores", full / "subset.npz")
 
 
-def test_without_the_dataset_the_report_says_so_and_goes_on(
+def test_without_the_dataset_the_report_notes_it_and_continues(
     dprune: Callable[..., CommandResult], workspace: Path, small_dataset: Dataset, tmp_path: Path
 ) -> None:
     run = write_run(tmp_path / "s" / "students" / "a", small_dataset)
@@ -166,7 +166,7 @@ def test_without_the_dataset_the_report_says_so_and_goes_on(
     assert "no run on all the data without KD" in html, "so nothing can be said about break-even"
 
 
-def test_other_budgets_get_panels_of_their_own_and_failures_are_shown(
+def test_other_budgets_have_separate_panels_and_failures_are_shown(
     dprune: Callable[..., CommandResult], workspace: Path, digits: Dataset, tmp_path: Path
 ) -> None:
     long = write_run(workspace / "students" / "long", digits, epochs=9)
@@ -215,7 +215,7 @@ def test_a_drawing_follows_the_page_and_its_files_do_not() -> None:
 
 
 @pytest.mark.parametrize("shape", [(8, 8, 1), (28, 20, 3), (300, 450, 3), (9, 9, 5)])
-def test_pictures_are_pngs_inside_the_page(shape: tuple[int, int, int]) -> None:
+def test_images_are_embedded_as_png(shape: tuple[int, int, int]) -> None:
     image = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
     head, _, content = data_uri(image).partition(",")
     assert head == "data:image/png;base64"
@@ -227,7 +227,7 @@ def test_pictures_are_pngs_inside_the_page(shape: tuple[int, int, int]) -> None:
         np.testing.assert_array_equal(np.asarray(picture), shown)
 
 
-def test_the_teacher_is_asked_about_the_pictures_themselves(workspace: Path, digits: Dataset) -> None:
+def test_teacher_predictions_use_unaugmented_images(workspace: Path, digits: Dataset) -> None:
     folder = workspace / "students" / f"el2n-0.1-{AUTO}-0"
     student = RunRecord(folder, StudentResult.read(folder / "result.json"), {})
     ids = np.array([3, 1437, 0])

@@ -113,7 +113,7 @@ def test_runs_that_were_pruned_in_other_ways_are_never_averaged(runs: list[Path]
     }
 
 
-def test_what_only_pruned_runs_have_differs_only_among_them(tmp_path: Path, digits: Dataset) -> None:
+def test_settings_of_pruned_runs_differ_only_between_pruned_runs(tmp_path: Path, digits: Dataset) -> None:
     dense, snip = write(tmp_path, digits), write(tmp_path, digits, KINDS[2])
     more = write(tmp_path / "more", digits, KINDS[2], settings={"inner_steps": 9})
     assert set(compare(find_runs([dense, snip]).runs)[0].differing) == {"sparsity.sparsity"}
@@ -126,7 +126,7 @@ def test_what_only_pruned_runs_have_differs_only_among_them(tmp_path: Path, digi
     assert [[c.name for c in family] for family in inputs_of(dense, snip, longer).families] == [["A", "B"], ["C"]]
 
 
-def test_a_run_whose_config_is_gone_is_still_what_it_was(tmp_path: Path, digits: Dataset) -> None:
+def test_a_run_without_its_config_is_still_valid(tmp_path: Path, digits: Dataset) -> None:
     folders = [write(tmp_path, digits, kind) for kind in (DENSE, KINDS[2], KINDS[3])]
     record = {"method": "cs-kd", "settings": {"cs_kd_weight": 1.0}, "extra_passes": {"trained": 0, "forward": 9}}
     folders.append(write(tmp_path, digits, KINDS[4], self_distill=record))

@@ -79,11 +79,11 @@ def test_bad_fractions_are_refused_by_train(expect_refusal: ExpectRefusal, fract
     assert "fraction" in expect_refusal("train", "--fraction", fraction, *FAST)
 
 
-def test_a_percentage_is_told_from_a_fraction(expect_refusal: ExpectRefusal) -> None:
+def test_percentages_and_fractions_are_distinguished(expect_refusal: ExpectRefusal) -> None:
     assert "did you mean 0.3?" in expect_refusal("train", "--fraction", "30", *FAST)
 
 
-def test_a_fraction_that_keeps_nothing_is_refused_before_the_proxies_train(expect_refusal: ExpectRefusal) -> None:
+def test_a_fraction_that_keeps_no_sample_is_refused_before_training(expect_refusal: ExpectRefusal) -> None:
     assert "keeps 0" in expect_refusal("train", "--fraction", "0.0001", "--scorer", "el2n", *FAST)
 
 
@@ -169,7 +169,7 @@ def test_impossible_plain_ids_are_refused(expect_refusal: ExpectRefusal, tmp_pat
 
 
 @pytest.mark.parametrize("text", ["1\ntwo\n3\n", "1.0\n", "0x1f\n", "1, 2\n", "1\n\n\x00\n"])
-def test_a_line_that_is_no_id_is_named(expect_refusal: ExpectRefusal, tmp_path: Path, text: str) -> None:
+def test_an_invalid_id_line_is_named(expect_refusal: ExpectRefusal, tmp_path: Path, text: str) -> None:
     (tmp_path / "ids.txt").write_text(text)
     assert "line " in expect_refusal("select", "--ids", tmp_path / "ids.txt")
 
@@ -203,9 +203,7 @@ def test_a_subset_with_broken_metadata_is_refused_before_anything_is_trained(
     assert message in expect_refusal("train", "--subset", subset_file(tmp_path / "s.npz", digits, **meta), *FAST)
 
 
-def test_scores_and_subsets_do_not_stand_in_for_each_other(
-    expect_refusal: ExpectRefusal, tmp_path: Path, digits: Dataset
-) -> None:
+def test_scores_and_subsets_are_not_interchangeable(expect_refusal: ExpectRefusal, tmp_path: Path, digits: Dataset) -> None:
     scores, subset = scores_file(tmp_path / "scores.npz", digits), subset_file(tmp_path / "subset.npz", digits)
     assert "its format is 'datapruning.scores'" in expect_refusal("train", "--subset", scores, *FAST)
     assert "its format is 'datapruning.scores'" in expect_refusal("cache", "--subset", scores)
@@ -214,7 +212,7 @@ def test_scores_and_subsets_do_not_stand_in_for_each_other(
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "folder", "absent.npz", "pickle.npz", "plain.npz", "array.npy"])
-def test_other_files_are_no_scores_and_no_subset(expect_refusal: ExpectRefusal, tmp_path: Path, name: str) -> None:
+def test_other_files_are_refused_as_scores_and_subsets(expect_refusal: ExpectRefusal, tmp_path: Path, name: str) -> None:
     (tmp_path / "notes.txt").write_text("nothing of ours")
     (tmp_path / "folder").mkdir()
     np.savez(tmp_path / "pickle.npz", indices=np.array([{}], object), meta="{}")
@@ -291,12 +289,12 @@ def test_an_unknown_balance_is_refused_before_the_proxies_train(expect_refusal: 
     "device",
     ["gpu", "cuda:x", "", "mps", "meta"],
 )
-def test_a_device_that_is_not_there_is_refused(expect_refusal: ExpectRefusal, device: str) -> None:
+def test_a_missing_device_is_refused(expect_refusal: ExpectRefusal, device: str) -> None:
     assert "device" in expect_refusal("score", "--scorer", "random", "--device", device)
 
 
 @pytest.mark.parametrize("name", ["digits.npz", "fashion-mnist"])
-def test_a_dataset_that_is_not_there_is_refused(expect_refusal: ExpectRefusal, name: str) -> None:
+def test_a_missing_dataset_is_refused(expect_refusal: ExpectRefusal, name: str) -> None:
     assert name in expect_refusal("score", "--data", name)
 
 
@@ -309,7 +307,7 @@ def test_a_dataset_that_is_not_there_is_refused(expect_refusal: ExpectRefusal, n
     ],
 )
 @pytest.mark.parametrize("existing", ["a folder with a file", "a file"])
-def test_a_run_folder_that_holds_something_else_is_not_touched(
+def test_a_run_folder_with_other_content_is_unchanged(
     expect_refusal: ExpectRefusal, tmp_path: Path, arguments: list[str], existing: str
 ) -> None:
     folder = tmp_path / "output"
@@ -392,7 +390,7 @@ def test_select_never_writes_over_anything_else(expect_refusal: ExpectRefusal, t
         (["demo", "--seeds", "0"], "--seeds"),
     ],
 )
-def test_options_that_make_no_sense_are_refused(
+def test_invalid_options_are_refused(
     expect_refusal: ExpectRefusal, tmp_path: Path, digits: Dataset, arguments: list[str], message: str
 ) -> None:
     scores_file(tmp_path / "c.npz", digits)
@@ -426,12 +424,12 @@ def test_options_that_make_no_sense_are_refused(
         ("", "table.key=value"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(expect_refusal: ExpectRefusal, change: str, message: str) -> None:
+def test_invalid_settings_are_refused(expect_refusal: ExpectRefusal, change: str, message: str) -> None:
     assert message in expect_refusal("train", "--fraction", "0.5", "--set", change)
 
 
 @pytest.mark.parametrize("text", ["", "nonsense", "[train]\nlr = ", "[run]\n", "[train]\nepoch = 3\n", "train = 3\n"])
-def test_a_recipe_that_is_none_is_refused(expect_refusal: ExpectRefusal, tmp_path: Path, text: str) -> None:
+def test_an_invalid_recipe_is_refused(expect_refusal: ExpectRefusal, tmp_path: Path, text: str) -> None:
     (tmp_path / "custom.toml").write_text(text)
     expect_refusal("train", "--recipe", "custom.toml", "--fraction", "0")
     expect_refusal("train", "--recipe", "absent.toml", "--fraction", "0.5")

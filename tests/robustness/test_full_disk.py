@@ -94,9 +94,7 @@ FILES = {
 }  # fmt: skip
 
 
-def test_every_writer_says_in_one_line_that_the_disk_is_full_and_leaves_nothing_half(
-    requires_tmpfs: None, tmp_path: Path
-) -> None:
+def test_every_writer_reports_a_full_disk_and_leaves_no_partial_file(requires_tmpfs: None, tmp_path: Path) -> None:
     messages = run_on_disk(tmp_path / "disk", 500, WRITERS)
     assert messages.keys() == FILES.keys()
     for name, (message, partial_files) in messages.items():
@@ -150,7 +148,7 @@ def settings(*more: str) -> list[str]:
     ],
     ids=["train", "score"],
 )
-def test_a_command_whose_disk_was_full_again_and_again_ends_with_the_same_bits(
+def test_a_command_whose_disk_was_repeatedly_full_ends_with_the_same_bits(
     requires_tmpfs: None, tmp_path: Path, arguments: list[str]
 ) -> None:
     arguments = [*arguments, "--device", "cpu", *settings()]
@@ -189,7 +187,7 @@ print_result(outcomes)
 COMMON = ["--loader", "memory", "--device", "cpu"]
 
 
-def test_a_read_only_folder_is_refused_before_long_work(requires_tmpfs: None, tmp_path: Path) -> None:
+def test_a_read_only_folder_is_refused_before_training(requires_tmpfs: None, tmp_path: Path) -> None:
     elsewhere = ["--workspace", str(tmp_path / "w")]
     small = settings("ensemble.num_members=4", "ensemble_member.epochs=1", "ensemble_member.model=tinynet8")
     commands: list[list[str]] = [
@@ -216,7 +214,7 @@ def test_a_read_only_folder_is_refused_before_long_work(requires_tmpfs: None, tm
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
-def test_what_the_system_says_of_a_full_disk_becomes_one_line(tmp_path: Path, number: int) -> None:
+def test_system_errors_of_full_disks_become_one_line(tmp_path: Path, number: int) -> None:
     with (
         pytest.raises(DiskFull, match=r"^.*f: .* \(.* free, 7 bytes are needed\); make room") as error_info,
         report_disk_full(tmp_path / "f", 7),
@@ -232,7 +230,7 @@ def test_other_errors_are_not_taken_for_a_full_disk(tmp_path: Path) -> None:
         assert disk_full_message(other) is None
 
 
-def test_a_map_has_its_room_before_it_is_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_memory_map_is_allocated_before_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for sparse in (False, True):
         array = create_memmap(tmp_path / "m.npy", np.float32, (300, 1000), sparse=sparse)
         assert (array.shape, array.dtype, array.any()) == ((300, 1000), np.float32, np.False_)

@@ -109,7 +109,7 @@ def test_a_changed_ffcv_cache_is_refused_and_an_unsealed_one_is_not(tmp_path: Pa
         Beton(path)
 
 
-def test_archives_within_archives_are_no_arrays(tmp_path: Path) -> None:
+def test_nested_archives_are_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
         archive.writestr("indices.npy", b"PK\x03\x04")
     with pytest.raises(InvalidFile, match=r"no \.npy array"):

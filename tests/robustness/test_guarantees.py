@@ -53,7 +53,7 @@ def functions_in(path: Path) -> set[str]:
     return {node.name for node in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(node, ast.FunctionDef)}
 
 
-def test_every_promise_names_a_test_and_every_test_it_names_is_there() -> None:
+def test_every_guarantee_names_existing_tests() -> None:
     promised = list(rows())
     assert len(promised) > 40
     for row in promised:
@@ -64,14 +64,14 @@ def test_every_promise_names_a_test_and_every_test_it_names_is_there() -> None:
             assert name in functions_in(TESTS / file), f"{file}::{name}: {row}"
 
 
-def test_every_fence_around_ffcv_is_on_the_page() -> None:
+def test_every_prevention_for_ffcv_is_on_the_page() -> None:
     listed = PAGE.read_text(encoding="utf-8")
-    fences = {name for name in functions_in(TESTS / "data/loaders/test_ffcv_traps.py") if name.startswith("test_")}
+    fences = {name for name in functions_in(TESTS / "data/loaders/test_ffcv_problems.py") if name.startswith("test_")}
     listed_fences = {name for name in fences if f"::{name}`" in listed}
     unlisted = {
         "test_other_files_are_refused",
-        "test_the_digits_come_through_whole",
-        "test_a_plain_import_of_ffcv_would_change_it",
+        "test_the_digits_are_loaded_completely",
+        "test_plain_ffcv_changes_the_thread_count",
     }
     assert fences - listed_fences <= unlisted, "not dangerous alone"
 
@@ -96,7 +96,7 @@ def test_scores_subsets_teachers_and_students_have_the_same_bits_on_both_loaders
 
 
 @pytest.mark.parametrize("quality", [None, 90])
-def test_any_number_of_threads_decodes_the_same_pictures(
+def test_any_number_of_threads_decodes_the_same_images(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quality: int | None
 ) -> None:
     paths = sorted(make_image_folder(tmp_path / "pets").rglob("*.*"))
@@ -114,9 +114,7 @@ def test_any_number_of_threads_decodes_the_same_pictures(
 
 
 @pytest.mark.parametrize("loader", ["memory", "ffcv"])
-def test_the_order_in_which_ids_are_named_changes_no_bit(
-    make_context: MakeContext, small_dataset: Dataset, loader: str
-) -> None:
+def test_the_order_of_ids_does_not_change_the_bits(make_context: MakeContext, small_dataset: Dataset, loader: str) -> None:
     if loader == "ffcv":
         pytest.importorskip("ffcv", reason="FFCV is not installed")
     context, ids = make_context(small_dataset, loader=loader), np.arange(0, 120, 2)
@@ -174,7 +172,7 @@ def student_of(context: Context, labels: Any, ids: NDArray[np.int64]) -> dict[st
     return model.state_dict()
 
 
-def test_cached_soft_labels_are_fresh_ones_to_the_rounding_of_float16(teacher_context: tuple[Context, Teacher]) -> None:
+def test_cached_soft_labels_equal_fresh_ones_up_to_float16(teacher_context: tuple[Context, Teacher]) -> None:
     context, teacher = teacher_context
     ids = np.arange(1, 120, 3)
     data = context.data
@@ -194,7 +192,7 @@ def test_cached_soft_labels_are_fresh_ones_to_the_rounding_of_float16(teacher_co
         torch.testing.assert_close(cached[name], unrounded[name], rtol=1e-2, atol=1e-2)
 
 
-def test_the_order_of_teachers_plays_no_part() -> None:
+def test_the_order_of_teachers_does_not_matter() -> None:
     generator = torch.Generator().manual_seed(0)
     student = torch.randn(50, 10, generator=generator)
     teachers = 3 * torch.randn(5, 50, 10, generator=generator)

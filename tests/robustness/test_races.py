@@ -213,7 +213,7 @@ def prepared(folder: Path, name: str) -> Path:
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.slow) if name in ("soft labels", "teacher") else name for name in RACES]
 )
-def test_one_works_the_other_waits_says_so_and_takes_over_from_one_that_was_killed(
+def test_the_second_process_waits_and_takes_over_when_the_first_is_killed(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(PROJECT_ROOT)  # so that the processes find this file

@@ -118,7 +118,7 @@ CASES: dict[str, Callable[[Context], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_killed_at_any_update_it_ends_with_the_same_bits(
+def test_a_run_killed_at_any_step_ends_with_the_same_bits(
     make_context: MakeContext, small_dataset: Dataset, tmp_path: Path, kill_and_resume: KillAndResume, case: str
 ) -> None:
     """At the first update, in mid-epoch, at an epoch's last update, right after a checkpoint and some updates later."""
@@ -133,7 +133,7 @@ def test_killed_at_any_update_it_ends_with_the_same_bits(
 
 
 @pytest.mark.parametrize("training", [SHORT, PRUNED], ids=["plain", "infobatch"])
-def test_killed_at_every_single_update(
+def test_a_run_killed_at_every_step_ends_with_the_same_bits(
     make_context: MakeContext, small_dataset: Dataset, tmp_path: Path, kill_and_resume: KillAndResume, training: TrainConfig
 ) -> None:
     context = make_context(small_dataset)
@@ -149,7 +149,7 @@ def test_killed_at_every_single_update(
         )
 
 
-def test_mixed_views_go_on_in_the_middle(
+def test_runs_with_cutmix_resume_within_an_epoch(
     make_context: MakeContext, small_dataset: Dataset, tmp_path: Path, kill_and_resume: KillAndResume
 ) -> None:
     context = make_context(small_dataset, "cutmix.prob=0.7").for_subset(IDS)
@@ -168,7 +168,7 @@ def position(checkpoint: Checkpoint) -> tuple[int, int]:
     return state.epoch, state.partial_epoch.batches
 
 
-def test_a_checkpoint_lies_where_it_was_killed(
+def test_a_checkpoint_records_where_it_was_killed(
     make_context: MakeContext, small_dataset: Dataset, tmp_path: Path, kill_and_resume: KillAndResume
 ) -> None:
     """So that the tests above test what they say."""
@@ -212,7 +212,7 @@ def test_dropout_draws_from_the_random_numbers_of_the_run(make_context: MakeCont
         ({"state": '{"epoch": 1, "warp": 2}'}, "unknown key 'warp'"),
     ],
 )
-def test_what_is_no_checkpoint_of_ours_is_refused(
+def test_foreign_checkpoints_are_refused(
     make_context: MakeContext, small_dataset: Dataset, tmp_path: Path, metadata: dict[str, str], message: str
 ) -> None:
     context, state = make_context(small_dataset), Checkpoint(tmp_path / "state")
@@ -244,7 +244,7 @@ def test_a_slow_save_makes_the_next_one_wait(tmp_path: Path, monkeypatch: pytest
 
 @pytest.mark.parametrize("rows", [16, 40, 8192], ids=["no-buffer", "ragged", "all-in-the-buffer"])
 @pytest.mark.parametrize(("kill_steps", "every"), [((1, 3, 5), 1), ((6, 7), 3), ((11,), 5)])
-def test_a_killed_recording_is_the_same_to_the_bit(
+def test_a_killed_recording_has_the_same_bits(
     make_context: MakeContext, small_dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     kill_and_resume: KillAndResume, rows: int, kill_steps: tuple[int, ...], every: int,
 ) -> None:  # fmt: skip
@@ -289,7 +289,7 @@ def arrays_in(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize(
     ("scorer", "kill_steps"), [("memorization", (3, 9, 20)), ("tdds", (3, 6, 5))], ids=["members", "proxies"]
 )
-def test_scoring_that_is_killed_in_mid_epoch_leaves_the_same_arrays(
+def test_scoring_killed_within_an_epoch_makes_the_same_arrays(
     make_context: MakeContext,
     small_dataset: Dataset,
     tmp_path: Path,
@@ -332,7 +332,7 @@ class Poison:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 @pytest.mark.parametrize("every", [1, 100], ids=["looks-each-time", "looks-seldom"])
-def test_a_loss_that_is_no_number_names_its_update_and_leaves_the_last_good_state(
+def test_a_non_finite_loss_names_its_step_and_keeps_the_last_valid_checkpoint(
     make_context: MakeContext,
     small_dataset: Dataset,
     tmp_path: Path,
@@ -369,9 +369,7 @@ def test_infrequent_checks_report_the_first_non_finite_loss(
         train(make_context(small_dataset), loss=Poison(1))
 
 
-def test_weights_that_are_no_numbers_are_not_saved(
-    make_context: MakeContext, small_dataset: Dataset, tmp_path: Path
-) -> None:
+def test_non_finite_weights_are_not_saved(make_context: MakeContext, small_dataset: Dataset, tmp_path: Path) -> None:
     context, state = make_context(small_dataset), Checkpoint(tmp_path / "state", seconds=0)
 
     def rate(step: int) -> float:
@@ -395,7 +393,7 @@ main()
 """
 
 
-def test_a_command_that_gets_sigkill_goes_on_to_the_same_bits(dprune: Callable[..., CommandResult], tmp_path: Path) -> None:
+def test_a_command_killed_by_sigkill_resumes_to_the_same_bits(dprune: Callable[..., CommandResult], tmp_path: Path) -> None:
     arguments = [
         "train",
         "--fraction",

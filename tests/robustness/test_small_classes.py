@@ -28,7 +28,7 @@ def test_pairs_within_a_class_of_one_kept_sample_are_refused(
     assert "two kept samples or more, but 1 of the classes has a single one (class 3)" in line
 
 
-def test_a_cut_off_that_leaves_too_few_of_a_class_is_refused(
+def test_a_cut_off_that_leaves_too_few_samples_of_a_class_is_refused(
     expect_refusal: ExpectRefusal, tmp_path: Path, digits: Dataset
 ) -> None:
     dp.score(digits, "random", out=tmp_path / "scores.npz")
@@ -38,7 +38,7 @@ def test_a_cut_off_that_leaves_too_few_of_a_class_is_refused(
     assert "of a class of" in line
 
 
-def test_a_class_of_one_picture_cannot_be_held_out_and_the_others_are(expect_refusal: ExpectRefusal, tmp_path: Path) -> None:
+def test_a_class_of_one_image_is_not_held_out(expect_refusal: ExpectRefusal, tmp_path: Path) -> None:
     root = make_image_folder(tmp_path / "pets") / "train"
     write_image(root / "owls" / "1.png", (1, 2, 3))
     data = dp.open_dataset(str(root), image_size=8, holdout=0.5, workspace=tmp_path / "runs")

@@ -131,7 +131,7 @@ def test_a_result_of_another_role_is_refused(tmp_path: Path) -> None:
         StudentResult.read(tmp_path / "result.json")
 
 
-def test_what_is_not_known_is_left_out_of_the_file(tmp_path: Path) -> None:
+def test_unknown_values_are_left_out_of_the_file(tmp_path: Path) -> None:
     teacher_result().write(tmp_path / "result.json")
     assert not {"infobatch", "self_distill", "input", "scorer"} & read_json(tmp_path / "result.json").keys()
 

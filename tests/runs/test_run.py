@@ -42,7 +42,7 @@ def run(tmp_path: Path) -> Run:
     return run
 
 
-def test_a_new_folder_is_claimed_with_everything_resolved(run: Run) -> None:
+def test_a_new_folder_is_claimed_with_resolved_settings(run: Run) -> None:
     tables = tomllib.loads((run.folder / "config.toml").read_text())
     assert tables["run"] == {"verb": "train", "data": "digits", "seed": 3}
     assert tables["environment"] == HERE.to_json()
@@ -67,7 +67,7 @@ def test_the_same_run_is_claimed_again_and_keeps_its_environment(run: Run) -> No
         assert Run(run.folder).environment == HERE
 
 
-def test_what_a_killed_process_left_half_written_goes(run: Run) -> None:
+def test_partial_files_of_killed_processes_are_removed(run: Run) -> None:
     (run.folder / ".result.json.1a2b3c.part").write_text("half")
     (run.folder / ".custom.part").touch()
     with Run(run.folder).open(RECIPE, TABLES, OPTIONS, HERE):
@@ -92,7 +92,7 @@ def test_settings_that_a_run_does_not_depend_on_may_differ(run: Run) -> None:
 
 
 @pytest.mark.parametrize("content", ["folder", "file"])
-def test_a_place_that_holds_something_else_is_left_as_it_was(tmp_path: Path, content: str) -> None:
+def test_an_output_path_with_other_content_is_unchanged(tmp_path: Path, content: str) -> None:
     position = tmp_path / "custom"
     if content == "folder":
         position.mkdir()

@@ -67,7 +67,7 @@ def test_tdds_of_a_single_epoch_is_zero(tmp_path: Path) -> None:
     np.testing.assert_array_equal(values, np.zeros(3))
 
 
-def test_tdds_leaves_out_what_comes_after_90_epochs(tmp_path: Path) -> None:
+def test_tdds_ignores_epochs_after_90(tmp_path: Path) -> None:
     change = np.random.default_rng(0).random((100, 5))
     other = change.copy()
     other[90:] = 7
@@ -111,20 +111,20 @@ def test_deviation_of_one_epoch_is_zero(tmp_path: Path) -> None:
         np.testing.assert_array_equal(scorers.get_scorer(name)(one)[0], [0, 0])
 
 
-def test_aum_is_minus_the_mean_margin_of_all_presentations(tmp_path: Path) -> None:
+def test_aum_is_minus_the_mean_margin_over_epochs(tmp_path: Path) -> None:
     margins = [[[4.0, -1.0], [2.0, -3.0]], [[0.0, -2.0], [6.0, -2.0]]]
     runs = tuple(make_sample_stats(tmp_path / str(k), margin=np.array(item)) for k, item in enumerate(margins))
     np.testing.assert_allclose(scorers.get_scorer("aum")(TrainingDynamics(runs))[0], [-3.0, 2.0])
 
 
-def test_el2n_online_reads_ten_presentations_of_more(tmp_path: Path) -> None:
+def test_el2n_online_reads_at_most_ten_epochs(tmp_path: Path) -> None:
     norms = np.arange(28.0).reshape(14, 2) / 100
     dynamics = TrainingDynamics((make_sample_stats(tmp_path, error_norm=norms),))
     # 0.00 + 0.02 + ... + 0.18 and 0.01 + 0.03 + ... + 0.19
     np.testing.assert_allclose(scorers.get_scorer("el2n-online")(dynamics)[0], [0.9, 1.0], rtol=1e-6)
 
 
-def test_final_look_scorers_against_float64(tmp_path: Path) -> None:
+def test_final_evaluation_scorers_equal_float64_references(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     logits, labels = 2 * rng.normal(size=(2, 9, 5)), rng.integers(0, 5, 9)
     tracks = []
@@ -148,7 +148,7 @@ def test_final_look_scorers_against_float64(tmp_path: Path) -> None:
         np.testing.assert_allclose(scorers.get_scorer(name)(look)[0], values.mean(0), rtol=1e-5, atol=1e-6, err_msg=name)
 
 
-def test_final_look_signs_by_hand(tmp_path: Path) -> None:
+def test_final_evaluation_signs_by_hand(tmp_path: Path) -> None:
     # sample 0: sure and right; 1: sure and wrong; 2: undecided
     logits = torch.tensor([[9.0, 0.0], [9.0, 0.0], [1.0, 1.0]])
     stats = statistics(logits, torch.tensor([0, 1, 0]))
@@ -177,7 +177,7 @@ def test_permuting_the_samples_permutes_the_scores(tmp_path: Path, name: str) ->
 
 
 @pytest.mark.parametrize("epochs", [6, 14])
-def test_scores_of_logits_that_went_through_the_recorder(tmp_path: Path, epochs: int) -> None:
+def test_scores_of_recorded_logits(tmp_path: Path, epochs: int) -> None:
     logits, labels = learning_logits(epochs, 25, seed=epochs)
     dynamics = record_dynamics(tmp_path, logits, labels)
     p, rows = softmax(logits), np.arange(25)

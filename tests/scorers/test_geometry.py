@@ -78,7 +78,7 @@ def test_moderate_ranks_distances_to_the_median_over_all_classes() -> None:
     np.testing.assert_allclose(values, [-0.5, -1.5, -3.5, -0.5, -3.5, -1.5, -2.5, -2.5])
 
 
-def test_knn_is_the_share_of_agreeing_neighbours() -> None:
+def test_knn_is_the_fraction_of_agreeing_neighbours() -> None:
     points, labels = points_of(4, 25), np.random.default_rng(4).integers(0, 3, 25)
     directions = points.astype(np.float64) / np.linalg.norm(points.astype(np.float64), axis=1, keepdims=True)
     cosines = directions @ directions.T
@@ -101,7 +101,7 @@ def test_duplicates_keep_the_smallest_id_of_a_group() -> None:
 
 
 @pytest.mark.parametrize("group", [2, 30, 300])
-def test_copies_come_last_however_many_there_are(group: int) -> None:
+def test_any_number_of_copies_ranks_last(group: int) -> None:
     points = points_of(5, 400, 8)
     ids = np.sort(np.random.default_rng(group).choice(400, group, replace=False))
     points[ids] = points[ids[0]]
@@ -156,7 +156,7 @@ def test_neighbours_by_brute_force(k: int) -> None:
         np.testing.assert_allclose(similar[i], [cosines[j] for j in expected], atol=1e-6)
 
 
-def test_equal_neighbours_come_by_id() -> None:
+def test_equal_neighbours_are_ordered_by_id() -> None:
     _, nearest = make_embeddings([[1, 0], [2, 0], [4, 0], [0, 1]]).neighbours(3)
     np.testing.assert_array_equal(nearest, [[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]])
 

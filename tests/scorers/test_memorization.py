@@ -66,7 +66,7 @@ def test_memorization_ramps_sample_by_sample(tmp_path: Path) -> None:
     assert 0.9 < scores.max() <= 1
 
 
-def test_the_order_of_members_plays_no_part(tmp_path: Path) -> None:
+def test_the_order_of_members_does_not_matter(tmp_path: Path) -> None:
     ensemble = make_ensemble(tmp_path, MEMBER_MASKS, MEMBER_CORRECT, margins=MARGINS)
     turned = SubsetEnsemble(ensemble.paths[::-1], ensemble.labels, ensemble.cost)
     read = scorers.get_scorer("memorization")

@@ -53,13 +53,13 @@ def test_el2n_is_the_mean_over_runs_with_its_standard_error(tmp_path: Path) -> N
     assert scorers.get_scorer("el2n")(early_of(*early[:1]))[1] is None
 
 
-def test_el2n_online_sums_the_first_ten_presentations(tmp_path: Path) -> None:
+def test_el2n_online_sums_the_first_ten_epochs(tmp_path: Path) -> None:
     norms = np.arange(24.0).reshape(12, 2) / 100
     values, _ = scorers.get_scorer("el2n-online")(make_dynamics(make_sample_stats(tmp_path, error_norm=norms)))
     np.testing.assert_allclose(values, norms[:10].sum(0), rtol=1e-6)
 
 
-def test_random_is_a_permutation_of_its_seed_alone() -> None:
+def test_random_is_a_permutation_that_depends_only_on_the_seed() -> None:
     values, _ = scorers.get_scorer("random")(Samples(1000, 3))
     assert len(np.unique(values)) == 1000
     np.testing.assert_array_equal(values, scorers.get_scorer("random")(Samples(1000, 3))[0])
@@ -144,7 +144,7 @@ def test_scores_from_evidence_are_read_again_without_training(
     assert repeated.meta.evidence.runs == 2
 
 
-def test_evidence_goes_on_where_a_killed_call_stopped(
+def test_killed_evidence_recording_resumes(
     make_context: Callable[..., Context], small_dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     uninterrupted = score(make_context(small_dataset, workspace=tmp_path / "whole"), "el2n")

@@ -57,7 +57,7 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_nothing_is_imported_upwards_or_in_a_circle() -> None:
+def test_there_are_no_upward_or_circular_imports() -> None:
     process = run(*STRUCTURE, cwd=PROJECT_ROOT)
     assert process.returncode == 0, process.stdout
     for title in ("upward imports", "circles of files", "circles of packages"):

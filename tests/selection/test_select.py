@@ -39,7 +39,7 @@ FRACTIONS = st.fractions(0, 1).filter(lambda f: f > 0).map(str)
 
 @LAW
 @given(problems(), FRACTIONS, FRACTIONS, st.sampled_from(RANKING), st.sampled_from(["none", "class"]), st.integers(0, 3))
-def test_smaller_fractions_lie_inside_larger_ones(
+def test_smaller_fractions_are_nested_in_larger_ones(
     problem: tuple[Scores, Any], a: str, b: str, strategy: str, balance: Any, seed: int
 ) -> None:
     scores, labels = problem
@@ -54,7 +54,7 @@ def test_smaller_fractions_lie_inside_larger_ones(
 
 @LAW
 @given(problems(), FRACTIONS, st.sampled_from(RANKING))
-def test_each_class_keeps_its_rounded_share_and_at_least_one(
+def test_each_class_keeps_its_rounded_fraction_and_at_least_one(
     problem: tuple[Scores, Any], fraction: str, strategy: str
 ) -> None:
     scores, labels = problem
@@ -99,7 +99,7 @@ def test_the_strategy_random_is_the_top_of_the_scorer_random(small_dataset: Data
     assert by_scorer.meta.scorer == by_strategy.meta.scorer == "random"
 
 
-def test_random_subsets_differ_by_seed_and_favour_nobody() -> None:
+def test_random_subsets_differ_by_seed_and_are_uniform() -> None:
     scores = make_scores(np.arange(50))
     kept = [select(scores, 0.5, strategy="random", seed=seed).indices for seed in range(200)]
     times = np.bincount(np.concatenate(kept), minlength=50)
@@ -110,7 +110,7 @@ def test_random_subsets_differ_by_seed_and_favour_nobody() -> None:
 
 @pytest.mark.parametrize("strategy", RANKING)
 @pytest.mark.parametrize("balance", ["none", "class"])
-def test_everything_is_kept_at_one(strategy: str, balance: Any) -> None:
+def test_fraction_one_keeps_all_samples(strategy: str, balance: Any) -> None:
     subset = select(
         make_scores(np.arange(9)), 1, strategy=strategy, balance=balance, labels=np.array([0, 1, 1, 2, 2, 2, 2, 2, 2])
     )
@@ -127,7 +127,7 @@ def test_everything_is_kept_at_one(strategy: str, balance: Any) -> None:
         ({"balance": "class"}, InvalidValue, "labels"),
     ],
 )
-def test_arguments_that_make_no_sense_are_refused(arguments: Any, error: type[Exception], message: str) -> None:
+def test_invalid_arguments_are_refused(arguments: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         select(make_scores(np.arange(10)), **{"fraction": 0.5, **arguments})
 
@@ -142,7 +142,7 @@ def test_scores_of_another_dataset_are_refused(small_dataset: Dataset, digits: D
         dp.select(dp.score(small_dataset, "random"), 0.5, data=digits)
 
 
-def test_the_story_is_complete(small_dataset: Dataset) -> None:
+def test_the_metadata_is_complete(small_dataset: Dataset) -> None:
     scores = dp.score(small_dataset, "random", seed=3)
     meta = dp.select(scores, "0.29", balance="class", data=small_dataset, seed=5).meta
     written = meta.to_json()

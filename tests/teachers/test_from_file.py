@@ -67,7 +67,7 @@ SAVED: dict[str, Callable[[dict[str, Tensor]], Any]] = {
 
 
 @pytest.mark.parametrize("wrap", SAVED.values(), ids=SAVED.keys())
-def test_a_pth_teaches_like_the_network_it_holds(
+def test_a_pth_file_teaches_like_its_network(
     context: Context, tmp_path: Path, wrap: Callable[[dict[str, Tensor]], Any]
 ) -> None:
     path = tmp_path / "weights.pth"
@@ -78,7 +78,7 @@ def test_a_pth_teaches_like_the_network_it_holds(
     assert 0 <= teacher.result.test_accuracy <= 100
 
 
-def test_a_student_of_a_file_is_found_again_and_the_file_is_read_once(context: Context, tmp_path: Path) -> None:
+def test_a_student_with_a_teacher_file_is_reused_and_the_file_is_read_once(context: Context, tmp_path: Path) -> None:
     path = tmp_path / "weights.safetensors"
     save_tensors(path, dict(network().state_dict()))
     first = dp.train(context, fraction=0.5, kd_weight=0.5, teacher=path)
@@ -91,7 +91,7 @@ def test_a_student_of_a_file_is_found_again_and_the_file_is_read_once(context: C
 
 
 @pytest.mark.parametrize("surplus", [0, 3])
-def test_classes_in_another_order_are_put_in_the_dataset_s(context: Context, tmp_path: Path, surplus: int) -> None:
+def test_classes_are_reordered_to_the_dataset_s_order(context: Context, tmp_path: Path, surplus: int) -> None:
     """A head may know more classes than the dataset has."""
     names = [*reversed(context.data.class_names), *(f"other {k}" for k in range(surplus))]
     names = names[1:] + names[:1]
@@ -102,7 +102,7 @@ def test_classes_in_another_order_are_put_in_the_dataset_s(context: Context, tmp
     torch.testing.assert_close(logits, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_a_network_trained_with_other_means_gets_pictures_as_it_knows_them(context: Context, tmp_path: Path) -> None:
+def test_a_network_trained_with_other_means_gets_images_normalised_by_them(context: Context, tmp_path: Path) -> None:
     save_tensors(tmp_path / "w.safetensors", dict(network().state_dict()))
     unnormalised = load(context, tmp_path / "w.safetensors")
     mean, std = [0.5, 0.4, 0.3], [0.2, 0.25, 0.3]
@@ -115,7 +115,7 @@ def test_a_network_trained_with_other_means_gets_pictures_as_it_knows_them(conte
     assert teacher.folder != unnormalised.folder
 
 
-def test_the_same_numbers_change_nothing() -> None:
+def test_equal_numbers_give_equal_bits() -> None:
     stats = ([100.0, 90.0], [20.0, 30.0])
     images = torch.randn(3, 2, 4, 4)
     assert torch.equal(InputRenormalization(nn.Identity(), *stats, stats)(images), images)
@@ -160,7 +160,7 @@ SAID = {
 
 
 @pytest.mark.parametrize(("text", "refusal"), SAID.items())
-def test_what_lies_beside_is_checked(
+def test_the_metadata_file_is_checked(
     context: Context, tmp_path: Path, text: str, refusal: tuple[type[UserError], str]
 ) -> None:
     save_tensors(tmp_path / "w.safetensors", dict(network().state_dict()))
@@ -176,7 +176,7 @@ class Trap:
         return (Path.touch, (Path("trapped"),))
 
 
-def test_files_that_are_no_weights_are_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_without_weights_are_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "trap.pth").write_bytes(pickle.dumps(Trap()))
     torch.save(Trap(), tmp_path / "trap.pt")

@@ -26,7 +26,7 @@ MakeContext = Callable[..., Context]
 
 @settings(deadline=None)
 @given(st.sets(st.integers(0, 5000), min_size=1, max_size=400), st.sampled_from([1, 4, 32, 256]))
-def test_every_id_sits_in_its_own_row_of_some_batch(ids: set[int], rows: int) -> None:
+def test_every_id_is_in_its_fixed_row(ids: set[int], rows: int) -> None:
     batches = row_batches(np.array(sorted(ids)), rows)
     assert all(len(batch) == rows for batch in batches)
     table = np.stack(batches)
@@ -55,7 +55,9 @@ def other_folder(teacher: Teacher, folder: Path) -> Teacher:
     return Teacher(teacher.model, folder, teacher.weights_hash)
 
 
-def test_who_fills_first_changes_nothing(teacher_context: tuple[Context, Teacher], tmp_path: Path) -> None:
+def test_soft_labels_do_not_depend_on_who_computes_them_first(
+    teacher_context: tuple[Context, Teacher], tmp_path: Path
+) -> None:
     context, teacher = teacher_context
     loader, total = context.loader("train"), context.data.total
     at_once = cache_of(context, other_folder(teacher, tmp_path / "a"))
@@ -81,7 +83,7 @@ def test_labels_are_the_teachers_logits_of_that_view_to_float16(teacher_context:
     assert not torch.equal(labels[ids, 0], labels[ids, 1])
 
 
-def test_only_what_is_asked_for_is_computed_and_the_rest_is_refused(teacher_context: tuple[Context, Teacher]) -> None:
+def test_only_requested_labels_are_computed_and_others_are_refused(teacher_context: tuple[Context, Teacher]) -> None:
     context, teacher = teacher_context
     labels = cache_of(context, teacher)
     assert labels.fill(context.loader("train"), np.array([3, 900]), 1) == 2
@@ -91,7 +93,7 @@ def test_only_what_is_asked_for_is_computed_and_the_rest_is_refused(teacher_cont
         labels[np.array([3]), 1]
 
 
-def test_a_killed_fill_goes_on(
+def test_a_killed_fill_resumes(
     teacher_context: tuple[Context, Teacher], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     context, teacher = teacher_context

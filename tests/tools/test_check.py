@@ -24,7 +24,7 @@ def test_our_recipes_are_right(dprune: Dprune, tmp_path: Path, name: str) -> Non
     assert not list(tmp_path.iterdir())
 
 
-def test_it_says_what_a_recipe_amounts_to(dprune: Dprune, tmp_path: Path) -> None:
+def test_check_summarises_a_recipe(dprune: Dprune, tmp_path: Path) -> None:
     (tmp_path / "custom.toml").write_text(
         "[train]\nmodel = 'resnet20'\nepochs = 7\nlr = 1\n[proxy]\nepochs = 3\n[evidence]\nearly_epoch = 3\n"
         "[kd]\ntemperature = 3\n"
@@ -46,7 +46,7 @@ def test_a_run_s_config_is_a_recipe(dprune: Dprune) -> None:
     assert "every network takes images of 8x8 with 1 channel, as digits has them" in command.out
 
 
-def test_networks_are_tried_on_pictures_of_the_dataset(dprune: Dprune, tmp_path: Path) -> None:
+def test_networks_are_checked_on_images_of_the_dataset(dprune: Dprune, tmp_path: Path) -> None:
     for folder in ("train/a", "train/b", "test/a", "test/b"):
         write_image(tmp_path / "pets" / folder / "x.png", (9, 9, 9))
     (tmp_path / "custom.toml").write_text("[train]\nmodel = 'torchvision:squeezenet1_1'\n")
@@ -94,7 +94,7 @@ def test_a_network_that_does_not_fit_the_dataset_is_named_with_its_line(
     assert message in expect_refusal("check", "custom.toml", "--data", "digits")
 
 
-def test_a_dataset_that_is_not_there_is_refused(expect_refusal: ExpectRefusal) -> None:
+def test_a_missing_dataset_is_refused(expect_refusal: ExpectRefusal) -> None:
     assert "did you mean 'digits'" in expect_refusal("check", "digits", "--data", "digit")
     assert "folder ./pets is not there" in expect_refusal("check", "folder", "--data", "./pets").replace(
         "folder pets", "folder ./pets"
@@ -124,7 +124,7 @@ def test_a_mistake_is_named_with_file_and_line(
     assert message in expect_refusal("check", "custom.toml")
 
 
-def test_a_recipe_that_is_not_there_is_refused(expect_refusal: ExpectRefusal, tmp_path: Path) -> None:
+def test_a_missing_recipe_is_refused(expect_refusal: ExpectRefusal, tmp_path: Path) -> None:
     assert "did you mean 'digits'" in expect_refusal("check", "digit")
     assert "absent.toml is not there" in expect_refusal("check", "absent.toml")
     (tmp_path / "folder.toml").mkdir()

@@ -62,7 +62,7 @@ def test_the_full_set_has_no_spread(small_dataset: Dataset) -> None:
     assert lines[2] == "in both: 2 (1.7% of A, 100.0% of B); by chance 2.0 +- 0.0"
 
 
-def test_a_subset_s_words(small_dataset: Dataset) -> None:
+def test_the_description_of_a_subset(small_dataset: Dataset) -> None:
     lines = compare_subsets(subset_of(small_dataset, range(30)), subset_of(small_dataset, range(20, 60)))
     assert lines[0] == "A: keeping 30 of 120 (scorer ids)"
     assert lines[2].startswith("in both: 10 (33.3% of A, 25.0% of B); by chance 10.0 +- ")
@@ -73,7 +73,7 @@ def test_a_subset_s_words(small_dataset: Dataset) -> None:
     assert compare_subsets(subset_of(small_dataset, [1]), subset_of(small_dataset, [1]))[-1] == "the same samples"
 
 
-def test_classes_are_told_by_the_share_that_is_kept(small_dataset: Dataset) -> None:
+def test_classes_are_described_by_the_kept_fraction(small_dataset: Dataset) -> None:
     of_class_0, of_class_3 = (np.flatnonzero(small_dataset.train.labels == label) for label in (0, 3))
     a, b = subset_of(small_dataset, of_class_0), subset_of(small_dataset, [*of_class_0, of_class_3[0]])
     lines = compare_subsets(a, b, small_dataset)
@@ -131,7 +131,7 @@ def test_scores_that_are_all_equal_have_no_correlation(small_dataset: Dataset, w
     assert lines[2] == f"Spearman's rank correlation: none, since every sample of {which} has one score"
 
 
-def test_infinite_scores_have_their_place(small_dataset: Dataset) -> None:
+def test_infinite_scores_are_ranked(small_dataset: Dataset) -> None:
     values = np.arange(120, dtype=np.float32)
     lines = compare_scores(
         scores_of(small_dataset, values), scores_of(small_dataset, np.where(values > 118, np.inf, values))
@@ -139,7 +139,7 @@ def test_infinite_scores_have_their_place(small_dataset: Dataset) -> None:
     assert "correlation: 1.0000" in lines[2]
 
 
-def test_the_front_is_that_of_select(small_dataset: Dataset) -> None:
+def test_the_overlap_uses_the_ranking_of_select(small_dataset: Dataset) -> None:
     a, b = np.zeros(120), np.zeros(120)
     a[[0, 1, 3]], b[[1, 2, 3]] = (3, 3, 2), 5
     lines = compare_scores(scores_of(small_dataset, a), scores_of(small_dataset, b))
@@ -147,7 +147,7 @@ def test_the_front_is_that_of_select(small_dataset: Dataset) -> None:
     assert lines[4].startswith("in the top 10% of both: 12 of 12 "), "of equal scores the lower ids come first"
 
 
-def test_classes_are_told_by_their_place(small_dataset: Dataset) -> None:
+def test_classes_are_identified_by_their_index(small_dataset: Dataset) -> None:
     first = np.where(small_dataset.train.labels == 1, 1000, 0) - np.arange(120)
     lines = compare_scores(scores_of(small_dataset, -np.arange(120)), scores_of(small_dataset, first), small_dataset)
     assert lines[-6] == "mean rank (0%: kept first, 100%: last), by class, the largest difference first:"
@@ -231,7 +231,7 @@ def test_files_of_different_datasets_are_not_compared(tmp_path: Path, small_data
         (["a.npz"], "B"),
     ],
 )
-def test_what_cannot_be_compared_is_refused(
+def test_invalid_comparisons_are_refused(
     expect_refusal: ExpectRefusal,
     tmp_path: Path,
     digits: Dataset,

@@ -75,14 +75,14 @@ def test_a_csv_gives_every_score_back_to_the_last_bit(tmp_path: Path, small_data
     assert np.array([row["stderr"] for row in rows], np.float32).tobytes() == scores.stderr.tobytes()
 
 
-def test_a_subset_s_table_has_every_sample_and_says_which_are_kept(tmp_path: Path, small_dataset: Dataset) -> None:
+def test_the_table_of_a_subset_has_every_sample_and_marks_kept_ones(tmp_path: Path, small_dataset: Dataset) -> None:
     summary = export(subset_from_ids(np.array([7, 2]), small_dataset, "by hand"), tmp_path / "s.csv")
     assert summary == f"120 rows of id, kept: {tmp_path / 's.csv'}"
     lines = (tmp_path / "s.csv").read_text().splitlines()
     assert lines == ["id,kept", *(f"{i},{int(i in (2, 7))}" for i in range(120))]
 
 
-def test_a_table_of_pictures_names_them(tmp_path: Path, photos: Dataset) -> None:
+def test_a_table_of_images_has_their_paths(tmp_path: Path, photos: Dataset) -> None:
     export(subset_from_ids(np.array([0]), photos, "by hand"), tmp_path / "s.csv", data=photos, paths=True)
     with (tmp_path / "s.csv").open(newline="") as file:
         rows = list(csv.reader(file))
@@ -109,7 +109,7 @@ def test_a_list_of_scores_is_the_order_of_select(tmp_path: Path, photos: Dataset
 
 @QUICK
 @given(ids=st.lists(st.integers(0, 119), min_size=1, unique=True), ending=st.sampled_from([".txt", ".npy", "paths"]))
-def test_a_subset_comes_back_from_every_list(tmp_path: Path, photos: Dataset, ids: list[int], ending: str) -> None:
+def test_a_subset_round_trips_through_every_list(tmp_path: Path, photos: Dataset, ids: list[int], ending: str) -> None:
     out = tmp_path / ("paths.txt" if ending == "paths" else f"ids{ending}")
     out.unlink(missing_ok=True)
     subset = subset_from_ids(np.array(ids), photos, "by hand")
@@ -143,7 +143,7 @@ def test_a_path_may_be_written_in_several_ways(
 
 
 @pytest.mark.parametrize("text", ["train/class 0/no.png\n", "elsewhere.png\n", "/etc/passwd\n", "photos\n", "..\n"])
-def test_a_line_that_is_no_picture_is_named(tmp_path: Path, photos: Dataset, text: str) -> None:
+def test_a_line_without_an_image_is_named(tmp_path: Path, photos: Dataset, text: str) -> None:
     assert photos.train_paths is not None
     (tmp_path / "list.txt").write_text(f"{photos.train_paths[3]}\n\n{text}")
     with pytest.raises(
@@ -159,13 +159,13 @@ def test_a_path_that_stands_twice_is_named(tmp_path: Path, photos: Dataset) -> N
         subset_from_file(tmp_path / "list.txt", photos)
 
 
-def test_pictures_that_cannot_be_read_are_not_taken(tmp_path: Path, photos: Dataset) -> None:
+def test_unreadable_images_are_not_used(tmp_path: Path, photos: Dataset) -> None:
     (tmp_path / "ids.txt").write_text("1\n2\n3\n")
     with pytest.raises(InvalidValue, match=r"ids\.txt: id 2 is an image that cannot be read \(1 such ids\)"):
         subset_from_file(tmp_path / "ids.txt", dataclasses.replace(photos, corrupt_ids=(2, 77)))
 
 
-def test_a_path_with_a_line_break_fits_in_no_list(tmp_path: Path, photos: Dataset) -> None:
+def test_a_path_with_a_line_break_is_refused_in_lists(tmp_path: Path, photos: Dataset) -> None:
     assert photos.train_paths is not None
     odd = dataclasses.replace(photos, train_paths=("train/a\nb.png", *photos.train_paths[1:]))
     with pytest.raises(InvalidFile, match=r"a\\nb\.png.* has a line break"):
@@ -205,7 +205,7 @@ def test_parquet_without_pyarrow_is_one_line(
     assert [path.name for path in tmp_path.iterdir()] == ["s.npz"]
 
 
-def test_from_a_folder_of_pictures_to_a_list_of_paths_and_back(dprune: Dprune, folder: Path, tmp_path: Path) -> None:
+def test_image_paths_round_trip_through_a_list(dprune: Dprune, folder: Path, tmp_path: Path) -> None:
     data = ["--data", folder.name, "--image-size", "8"]
     (tmp_path / "custom.txt").write_text("photos/train/cat/3.png\nphotos/train/big, dog/0.png\n")
     first = dprune("select", "--ids", "custom.txt", *data, "--out", "custom.npz")
@@ -266,7 +266,7 @@ def test_export_of_a_run_writes_its_weights(dprune: Dprune, expect_refusal: Expe
         (["s.npz"], "--out"),
     ],
 )
-def test_what_cannot_be_exported_is_refused(
+def test_invalid_exports_are_refused(
     expect_refusal: ExpectRefusal,
     tmp_path: Path,
     digits: Dataset,

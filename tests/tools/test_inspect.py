@@ -45,7 +45,7 @@ def test_inspect_describes_scores_and_subsets(tmp_path: Path, small_dataset: Dat
     assert "keeping 5 of 120; scorer ids, strategy ids" in "\n".join(describe(tmp_path / "ids.npz"))
 
 
-def test_a_finished_run_tells_its_result(finished: FinishedRun) -> None:
+def test_a_finished_run_has_its_result(finished: FinishedRun) -> None:
     description = "\n".join(describe(finished.folder))
     assert "a finished run, intact" in description
     for key in ("test_accuracy", "kept", "total", "scorer", "budget", "dataset"):
@@ -53,7 +53,7 @@ def test_a_finished_run_tells_its_result(finished: FinishedRun) -> None:
     assert re.search(r"\n  made with threads \d+, device cpu, data generated, torch [^,{}]+, loader memory$", description)
 
 
-def test_an_unfinished_run_tells_how_far_it_is(finished: FinishedRun) -> None:
+def test_an_unfinished_run_has_its_progress(finished: FinishedRun) -> None:
     (finished.folder / "result.json").unlink()
     description = "\n".join(describe(finished.folder))
     assert "not finished" in description
@@ -75,7 +75,7 @@ def test_broken_runs_are_refused(finished: FinishedRun) -> None:
         describe(finished.folder)
 
 
-def test_what_inspect_does_not_know_is_refused(tmp_path: Path) -> None:
+def test_inspect_refuses_unknown_files(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("nothing of ours")
     (tmp_path / "broken.npz").write_bytes(b"PK\x03\x04")
     np.savez(tmp_path / "plain.npz", x=np.arange(3))
@@ -86,7 +86,7 @@ def test_what_inspect_does_not_know_is_refused(tmp_path: Path) -> None:
             describe(path)
 
 
-def test_the_first_difference_is_named_by_its_place() -> None:
+def test_the_first_difference_is_named_by_its_path() -> None:
     stored, current = {"a": 1, "b": {"c": [1], "d": None}}, {"a": 1, "b": {"c": [2], "d": 3}}
     assert first_difference(stored, current) == "b.c is [1] there, [2] here"
     assert first_difference({"x": 1}, {}) == "x is 1 there, None here"

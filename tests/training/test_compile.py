@@ -43,7 +43,7 @@ def test_a_compiled_run_has_the_same_bits_again(
         torch.testing.assert_close(weight, uncompiled[name], rtol=1e-4, atol=1e-5)
 
 
-def test_where_the_compiler_does_not_work_one_line_says_so(
+def test_a_failing_compiler_is_reported_in_one_line(
     dprune: Callable[..., CommandResult], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Failed(RuntimeError):
@@ -65,7 +65,7 @@ def test_where_the_compiler_does_not_work_one_line_says_so(
     assert command.err.splitlines()[-1] == line
 
 
-def test_a_network_s_own_mistake_stays_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_the_network_is_not_attributed_to_the_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     from datapruning.training.reproducibility import compiled
 
     def breaks(images: Tensor) -> Tensor:

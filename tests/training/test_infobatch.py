@@ -83,7 +83,7 @@ def test_weights_worked_by_hand() -> None:
 
 
 @pytest.mark.parametrize("losses", [[np.nan] * 4, [0.1] * 4, [3.0, 1e-9]])
-def test_nothing_is_skipped_where_no_loss_is_known_or_none_is_below_the_mean_or_one_sample_would_be_left(
+def test_no_sample_is_skipped_without_known_losses_or_easy_samples(
     losses: list[float],
 ) -> None:
     weights = epoch_weights(np.arange(len(losses)), np.array(losses, np.float32), 0.9, 0, 0)
@@ -107,7 +107,7 @@ def test_the_expected_gradient_is_that_of_all_samples() -> None:
 
 @settings(deadline=None, max_examples=60)
 @given(st.integers(2, 60), st.floats(0, 0.9), st.integers(0, 2**32 - 1), st.integers(0, 99), st.floats(0.1, 5))
-def test_all_weights_sum_to_n_and_two_samples_are_always_left(
+def test_weights_sum_to_n_and_at_least_two_samples_remain(
     n: int, share: float, seed: int, epoch: int, spread: float
 ) -> None:
     losses = np.random.default_rng(n).lognormal(0, spread, n).astype(np.float32)
@@ -117,7 +117,7 @@ def test_all_weights_sum_to_n_and_two_samples_are_always_left(
     assert set(np.flatnonzero(weights != 1)) <= set(np.flatnonzero(losses < losses.mean(dtype=np.float64)))
 
 
-def test_draws_depend_on_seed_and_epoch_and_on_nothing_else() -> None:
+def test_draws_depend_only_on_seed_and_epoch() -> None:
     losses = np.concatenate([np.zeros(100, np.float32), np.ones(100, np.float32)])
     first, repeated, other_epoch, other_seed = (
         epoch_weights(np.arange(200), losses, 0.5, *key) for key in ((1, 2), (1, 2), (1, 3), (2, 2))
@@ -128,7 +128,7 @@ def test_draws_depend_on_seed_and_epoch_and_on_nothing_else() -> None:
         assert 10 < both < 40, "half of 50, if they are independent"
 
 
-def test_ids_never_go_through_floats_and_their_order_does_not_matter() -> None:
+def test_ids_are_never_converted_to_floats_and_their_order_does_not_matter() -> None:
     ids = 2**53 + np.array([1, 3, 5, 7, 9, 11, 4097])
     losses = torch.tensor([0.0, 0, 0, 0, 0, 9, 9], dtype=torch.bfloat16)
 
@@ -212,7 +212,7 @@ def test_it_trains_as_a_slow_reference_does(make_context: MakeContext, small_dat
 
 
 @pytest.mark.parametrize("budget", ["epochs", "steps"])
-def test_a_pruned_epoch_passes_its_whole_part_of_the_schedule(
+def test_a_pruned_epoch_passes_its_full_part_of_the_schedule(
     make_context: MakeContext, small_dataset: Dataset, budget: str
 ) -> None:
     requested_steps: list[int] = []
@@ -248,7 +248,7 @@ def test_a_checkpoint_holds_ids_and_losses(make_context: MakeContext, small_data
     assert tensors["extra.infobatch.losses"].shape == (small_dataset.total,)
 
 
-def test_samples_that_join_half_way_are_not_skipped_before_they_were_seen(
+def test_samples_that_join_later_are_not_skipped_before_they_are_trained_on(
     make_context: MakeContext, small_dataset: Dataset, tmp_path: Path
 ) -> None:
     context, checkpoint, epoch_ids = make_context(small_dataset), Checkpoint(tmp_path / "left.safetensors"), Presented()
@@ -261,9 +261,7 @@ def test_samples_that_join_half_way_are_not_skipped_before_they_were_seen(
     assert train_state.samples_skipped > first.samples_skipped
 
 
-def test_without_it_no_loss_of_a_single_sample_is_computed_and_until_0_is_without_it(
-    make_context: MakeContext, small_dataset: Dataset
-) -> None:
+def test_without_infobatch_no_sample_losses_are_computed(make_context: MakeContext, small_dataset: Dataset) -> None:
     class MeanOnly(CrossEntropy):
         def per_sample(self, logits: Tensor, batch: Batch, epoch: int) -> LossTerms:
             raise AssertionError
@@ -333,7 +331,7 @@ def test_teachers_and_proxies_cannot_have_it(tmp_path: Path, change: str) -> Non
 
 
 @pytest.mark.parametrize("value", [-0.1, 0.91, 1.0, float("nan")])
-def test_shares_that_cannot_be_are_refused(value: float) -> None:
+def test_invalid_fractions_are_refused(value: float) -> None:
     with pytest.raises(InvalidValue, match="infobatch lies in"):
         TrainConfig(infobatch=value)
     if not 0 <= value <= 1:
@@ -341,7 +339,7 @@ def test_shares_that_cannot_be_are_refused(value: float) -> None:
             TrainConfig(infobatch_until=value)
 
 
-def test_a_recipe_without_it_is_written_as_before_there_was_any_and_one_with_it_reads_as_itself(tmp_path: Path) -> None:
+def test_recipes_with_and_without_it_round_trip(tmp_path: Path) -> None:
     assert "infobatch" not in to_toml(Recipe(name="r").to_dict())
     recipe = Recipe(name="r", train=PRUNED)
     (tmp_path / "r.toml").write_text(to_toml(recipe.to_dict()))
@@ -383,7 +381,7 @@ def test_students_with_and_without_teachers_are_pruned_and_share_the_teacher(
     assert metrics[-1]["step"] == fewer.result.steps < usual.result.steps
 
 
-def test_a_searching_student_killed_anywhere_ends_as_one_that_was_not(
+def test_a_student_killed_during_the_search_ends_with_the_same_bits(
     make_context: MakeContext, small_dataset: Dataset, tmp_path: Path, kill_and_resume: Callable[..., Any]
 ) -> None:
     """In the trunk, in a probe, after the fork."""
@@ -397,7 +395,7 @@ def test_a_searching_student_killed_anywhere_ends_as_one_that_was_not(
     assert resumed.result.infobatch == uninterrupted.result.infobatch
 
 
-def test_the_command_has_it_and_a_run_is_repeated(dprune: Callable[..., Any], tmp_path: Path) -> None:
+def test_the_option_is_recorded_and_a_run_is_repeated(dprune: Callable[..., Any], tmp_path: Path) -> None:
     more = [*fast_options(), "--set", "train.epochs=4"]
     arguments = ["train", "--data", "digits", "--fraction", "0.2", "--kd-weight", "0", *more]
     assert dprune(*arguments, "--infobatch", "0.5", "--out", tmp_path / "a").code == 0
@@ -411,6 +409,6 @@ def test_the_command_has_it_and_a_run_is_repeated(dprune: Callable[..., Any], tm
     assert results[0]["samples_skipped"] > 0
 
 
-def test_the_command_refuses_a_share_that_cannot_be(expect_refusal: Callable[..., str]) -> None:
+def test_the_command_refuses_an_invalid_fraction(expect_refusal: Callable[..., str]) -> None:
     line = expect_refusal("train", "--data", "digits", "--fraction", "0.5", "--infobatch", "1")
     assert "infobatch lies in 0..0.9; got 1" in line

@@ -74,7 +74,7 @@ def test_objective_equals_the_formula(seed: int, weight: float, temperature: flo
     assert float(loss.total) == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
 
-def test_a_label_the_teacher_does_not_believe_leaves_its_sample_to_the_teacher() -> None:
+def test_the_teacher_dominates_for_labels_it_finds_unlikely() -> None:
     student, _, labels = case(5)
     logits = torch.from_numpy(student)
     sure = 50.0 * torch.nn.functional.one_hot(torch.from_numpy(labels), 4).double()

@@ -92,7 +92,7 @@ def test_a_killed_run_resumes_with_the_same_bits(
     )
 
 
-def test_a_checkpoint_holds_all_that_adamw_knows(make_context: MakeContext, small_dataset: Dataset, tmp_path: Path) -> None:
+def test_a_checkpoint_holds_the_state_of_adamw(make_context: MakeContext, small_dataset: Dataset, tmp_path: Path) -> None:
     checkpoint = Checkpoint(tmp_path / "left.safetensors")
     model, train_state = train(make_context(small_dataset), ADAM.replace(ema=0.9), save_final_to=checkpoint)
     tensors, _ = load_tensors(checkpoint.path)
@@ -105,7 +105,7 @@ def test_a_checkpoint_holds_all_that_adamw_knows(make_context: MakeContext, smal
 
 
 @each_option
-def test_masks_hold_exactly_under_every_option(
+def test_masks_stay_exact_with_every_option(
     make_context: MakeContext, small_dataset: Dataset, training: TrainConfig
 ) -> None:
     context = make_context(small_dataset)
@@ -147,7 +147,7 @@ def test_the_average_is_that_of_a_plain_loop_in_float64() -> None:
     assert not torch.equal(own_values["0.weight"], model.state_dict()["0.weight"])
 
 
-def test_tensors_with_two_names_are_shown_and_come_back() -> None:
+def test_tensors_with_two_names_round_trip() -> None:
     model = nn.Sequential(nn.Linear(3, 3, bias=False), nn.Linear(3, 3, bias=False))
     model[1].weight = model[0].weight
     average = WeightEMA(model, 0.5)
@@ -160,7 +160,7 @@ def test_tensors_with_two_names_are_shown_and_come_back() -> None:
     assert torch.equal(model[0].weight, before)
 
 
-def test_observers_see_the_average_that_the_network_ends_with(make_context: MakeContext, small_dataset: Dataset) -> None:
+def test_callbacks_get_the_averaged_weights(make_context: MakeContext, small_dataset: Dataset) -> None:
     averages: list[Tensor] = []
 
     class Look(Callback):
@@ -184,7 +184,7 @@ def without_norms() -> nn.Module:
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-def test_two_batches_an_update_are_one_of_twice_the_size(
+def test_two_accumulated_batches_equal_one_of_twice_the_size(
     make_context: MakeContext, small_dataset: Dataset, optimizer: str
 ) -> None:
     context = make_context(small_dataset)
@@ -198,7 +198,7 @@ def test_two_batches_an_update_are_one_of_twice_the_size(
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
 
 
-def test_accumulation_is_planned_by_updates() -> None:
+def test_accumulation_is_planned_in_training_steps() -> None:
     training = SHORT.replace(batch_size=8, grad_accum_steps=3)
     assert training.effective_batch_size == 24
     assert planned_steps(training, 100, 100) == 3 * 5
@@ -222,7 +222,7 @@ def test_parts_of_a_batch_are_the_batch() -> None:
     assert micro_batches_list[0][2] == 1
 
 
-def test_an_update_is_no_longer_than_the_clip(make_context: MakeContext, small_dataset: Dataset) -> None:
+def test_the_gradient_norm_does_not_exceed_the_clip(make_context: MakeContext, small_dataset: Dataset) -> None:
     context = make_context(small_dataset)
     one_step = SHORT.replace(epochs=1, batch_size=120, lr=2.0, momentum=0.0, weight_decay=0.0, warmup=0.0)
 
@@ -236,7 +236,7 @@ def test_an_update_is_no_longer_than_the_clip(make_context: MakeContext, small_d
     assert length(one_step.replace(clip_grad_norm=2 * free)) == free
 
 
-def test_norms_and_biases_can_go_undecayed() -> None:
+def test_norms_and_biases_can_be_excluded_from_weight_decay() -> None:
     model = create_model("tinynet8", (8, 8, 3), 4, 0)
     matrices, flat = make_optimizer(model, SHORT.replace(decay_norms_biases=False)).param_groups
     assert (matrices["weight_decay"], flat["weight_decay"]) == (5e-4, 0)
@@ -252,7 +252,7 @@ def test_both_groups_follow_the_schedule(make_context: MakeContext, small_datase
     assert all(torch.equal(a, b) for a, b in zip(constant.parameters(), fresh.parameters(), strict=True))
 
 
-def test_the_network_goes_through_torch_compile_and_shares_its_weights(
+def test_the_compiled_network_shares_its_weights(
     make_context: MakeContext, small_dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The compiler itself takes minutes on a busy machine: a stand-in counts what goes through it."""
@@ -290,7 +290,7 @@ def test_the_step_schedule_falls_at_its_milestones() -> None:
 # Settings
 
 
-def test_a_written_teacher_inherits_nothing_that_has_an_effect(tmp_path: Path) -> None:
+def test_a_written_teacher_is_independent_of_the_student_s_settings(tmp_path: Path) -> None:
     student = TrainConfig(
         optimizer="adamw", schedule="step", milestones=(0.5,), ema=0.9, clip_grad_norm=1.0, grad_accum_steps=2
     )
@@ -326,16 +326,14 @@ BAD = {
 
 
 @pytest.mark.parametrize(("change", "message"), BAD.items())
-def test_a_bad_option_is_refused_and_says_what_would_be_right(tmp_path: Path, change: str, message: str) -> None:
+def test_an_invalid_option_is_refused_with_a_suggestion(tmp_path: Path, change: str, message: str) -> None:
     (tmp_path / "r.toml").write_text("")
     with pytest.raises(UserError) as raised:
         read_recipe(tmp_path / "r.toml", [change])
     assert message in str(raised.value)
 
 
-def test_options_that_do_not_go_together_are_refused(
-    tmp_path: Path, make_context: MakeContext, small_dataset: Dataset
-) -> None:
+def test_incompatible_options_are_refused(tmp_path: Path, make_context: MakeContext, small_dataset: Dataset) -> None:
     with pytest.raises(InvalidValue, match="compile and infobatch"):
         TrainConfig(compile=True, infobatch=0.5)
     with pytest.raises(InvalidValue, match="first beta"):
@@ -349,7 +347,7 @@ def test_options_that_do_not_go_together_are_refused(
 # The time limit
 
 
-def test_a_limit_stops_at_an_epoch_s_end_and_the_next_call_goes_on(
+def test_a_time_limit_stops_at_an_epoch_end_and_the_next_call_resumes(
     make_context: MakeContext, small_dataset: Dataset, tmp_path: Path
 ) -> None:
     context = make_context(small_dataset)
@@ -368,7 +366,7 @@ def test_a_limit_stops_at_an_epoch_s_end_and_the_next_call_goes_on(
             TimeLimit(seconds)
 
 
-def test_the_command_says_so_and_ends_where_an_unlimited_one_does(dprune: Callable[..., CommandResult]) -> None:
+def test_a_limited_command_reports_it_and_ends_like_an_unlimited_one(dprune: Callable[..., CommandResult]) -> None:
     arguments = ["train", "--fraction", 0.2, "--kd-weight", 0, *fast_options(), "--set", "train.model=tinynet8"]
     uninterrupted = dprune(*arguments, "--out", "whole")
     assert uninterrupted.code == 0
@@ -388,7 +386,7 @@ def test_no_time_at_all_is_refused(expect_refusal: Callable[..., str]) -> None:
     )
 
 
-def test_a_student_says_what_it_was_trained_with(make_context: MakeContext, small_dataset: Dataset) -> None:
+def test_a_student_records_its_settings(make_context: MakeContext, small_dataset: Dataset) -> None:
     usual = dp.train(make_context(small_dataset, "train.model=tinynet8"), fraction=0.5, kd_weight=0)
     other = dp.train(make_context(small_dataset, "train.model=tinynet8", "train.ema=0.5"), fraction=0.5, kd_weight=0)
     assert usual.folder != other.folder

@@ -53,9 +53,7 @@ def same(a: nn.Module, b: nn.Module) -> bool:
 SHORT = TrainConfig(epochs=4, batch_size=16, lr=0.05)
 
 
-def test_same_configuration_gives_the_same_bits_and_another_seed_does_not(
-    make_context: MakeContext, small_dataset: Dataset
-) -> None:
+def test_the_same_configuration_gives_the_same_bits(make_context: MakeContext, small_dataset: Dataset) -> None:
     context = make_context(small_dataset)
     first, _ = train(context, SHORT)
     repeated, _ = train(context, SHORT)
@@ -71,7 +69,7 @@ def test_both_loaders_train_the_same_network(make_context: MakeContext, small_da
     assert same(in_memory, ffcv)
 
 
-def test_stopping_early_leaves_the_schedule_where_it_was(make_context: MakeContext, small_dataset: Dataset) -> None:
+def test_stopping_early_does_not_change_the_schedule(make_context: MakeContext, small_dataset: Dataset) -> None:
     context = make_context(small_dataset)
     _, train_state = train(context, SHORT)
     _, early = train(context, SHORT, stop_epoch=2)
@@ -79,12 +77,14 @@ def test_stopping_early_leaves_the_schedule_where_it_was(make_context: MakeConte
     assert [row.loss for row in early.history] == [row.loss for row in train_state.history[:2]]
 
 
-def test_a_row_has_the_rate_of_its_epoch_s_last_update(make_context: MakeContext, small_dataset: Dataset) -> None:
+def test_an_epoch_record_has_its_last_learning_rate(make_context: MakeContext, small_dataset: Dataset) -> None:
     _, train_state = train(make_context(small_dataset), SHORT, lr_schedule=lambda step: 0.001 * (step + 1))
     assert [row.lr for row in train_state.history] == [0.001 * row.step for row in train_state.history]
 
 
-def test_a_training_in_two_parts_is_the_training(make_context: MakeContext, small_dataset: Dataset, tmp_path: Path) -> None:
+def test_training_in_two_parts_equals_training_at_once(
+    make_context: MakeContext, small_dataset: Dataset, tmp_path: Path
+) -> None:
     context = make_context(small_dataset)
     uninterrupted, train_state = train(context, SHORT)
     checkpoint = Checkpoint(tmp_path / "left.safetensors")
@@ -100,7 +100,7 @@ def test_a_training_in_two_parts_is_the_training(make_context: MakeContext, smal
     assert same(uninterrupted, copy)
 
 
-def test_a_rate_of_ones_own_and_fewer_updates(make_context: MakeContext, small_dataset: Dataset, tmp_path: Path) -> None:
+def test_a_custom_learning_rate_and_fewer_steps(make_context: MakeContext, small_dataset: Dataset, tmp_path: Path) -> None:
     context = make_context(small_dataset)
     checkpoint = Checkpoint(tmp_path / "left.safetensors")
     shared_prefix, train_state = train(context, SHORT, stop_epoch=1, save_final_to=checkpoint)
@@ -118,9 +118,7 @@ def test_a_rate_of_ones_own_and_fewer_updates(make_context: MakeContext, small_d
     assert all(torch.equal(a, b) for a, b in zip(shared_prefix.parameters(), constant.parameters(), strict=True))
 
 
-def test_recording_does_not_change_what_is_learned(
-    make_context: MakeContext, small_dataset: Dataset, tmp_path: Path
-) -> None:
+def test_recording_does_not_change_the_network(make_context: MakeContext, small_dataset: Dataset, tmp_path: Path) -> None:
     context = make_context(small_dataset)
     unrecorded, train_state = train(context, SHORT)
     track = SampleStats(tmp_path / "track", SHORT.epochs, small_dataset.total)
@@ -138,7 +136,7 @@ def test_training_learns(make_context: MakeContext, small_dataset: Dataset) -> N
     assert accuracy(model, context.loader("test"), np.arange(len(small_dataset.test)), context.views) > 80
 
 
-def test_two_kept_samples_and_a_lone_last_sample_train(make_context: MakeContext, small_dataset: Dataset) -> None:
+def test_two_kept_samples_and_a_single_last_sample_train(make_context: MakeContext, small_dataset: Dataset) -> None:
     context = make_context(small_dataset)
     _, train_state = train(context, SHORT, ids=np.array([7, 3]))
     assert train_state.samples_seen == 4 * 2
@@ -147,7 +145,7 @@ def test_two_kept_samples_and_a_lone_last_sample_train(make_context: MakeContext
     assert train_state.step == 4 * 2
 
 
-def test_the_steps_budget_gives_as_many_updates_as_the_full_data(make_context: MakeContext, small_dataset: Dataset) -> None:
+def test_the_steps_budget_gives_as_many_steps_as_the_full_data(make_context: MakeContext, small_dataset: Dataset) -> None:
     context = make_context(small_dataset)
     training = SHORT.replace(budget="steps")
     ids = np.arange(20)
@@ -160,12 +158,12 @@ def test_the_steps_budget_gives_as_many_updates_as_the_full_data(make_context: M
     assert train_state.epoch == planned_epochs(training, 20, small_dataset.total)
 
 
-def test_a_loss_that_is_no_number_ends_the_run_with_a_reason(make_context: MakeContext, small_dataset: Dataset) -> None:
+def test_a_non_finite_loss_ends_the_run_with_a_reason(make_context: MakeContext, small_dataset: Dataset) -> None:
     with pytest.raises(DataPruningError, match=r"loss became (nan|inf).*lower the learning rate"):
         train(make_context(small_dataset), SHORT.replace(lr=1e6))
 
 
-def test_thread_count_and_kernels_are_put_back() -> None:
+def test_thread_count_and_kernels_are_restored() -> None:
     before = torch.get_num_threads()
     with pytest.raises(ZeroDivisionError), reproducible(before + 1):
         assert torch.get_num_threads() == before + 1
@@ -190,7 +188,7 @@ def test_learning_rate_reference_values() -> None:
     assert learning_rate(cosine, 4, 9) == pytest.approx(0.5)  # the middle of half a cosine
 
 
-def test_predictions_do_not_depend_on_how_many_are_asked_for(make_context: MakeContext, small_dataset: Dataset) -> None:
+def test_predictions_do_not_depend_on_the_number_of_samples(make_context: MakeContext, small_dataset: Dataset) -> None:
     context = make_context(small_dataset)
     model, _ = train(context, SHORT)
 
@@ -204,7 +202,7 @@ def test_predictions_do_not_depend_on_how_many_are_asked_for(make_context: MakeC
     assert model.training
 
 
-def test_checkpoint_tensors_come_back_and_broken_files_are_refused(tmp_path: Path) -> None:
+def test_checkpoint_tensors_round_trip_and_broken_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "weights.safetensors"
     save_tensors(path, {"a": torch.arange(6.0).view(2, 3).t()})
     tensors, _ = load_tensors(path)

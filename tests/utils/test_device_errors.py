@@ -34,7 +34,7 @@ LOST = RuntimeError("CUDA error: unspecified launch failure\nCUDA kernel errors 
         (MemoryError("Unable to allocate 3.00 GiB for an array with shape (3, 1024, 1024)"), "the machine's memory"),
     ],
 )
-def test_memory_that_is_too_small_says_the_batch_size_and_what_keeps_the_update(error: Exception, whose: str) -> None:
+def test_out_of_memory_names_the_batch_size_and_a_remedy(error: Exception, whose: str) -> None:
     translated = as_device_error(error, "student", 128, 2)
     assert isinstance(translated, OutOfMemory)
     message = str(translated)
@@ -45,7 +45,7 @@ def test_memory_that_is_too_small_says_the_batch_size_and_what_keeps_the_update(
 
 
 @pytest.mark.parametrize(("size", "grad_accum_steps", "half", "more"), [(2, 3, 1, 6), (5, 1, 2, 3), (300, 1, 150, 2)])
-def test_the_smaller_batches_make_no_smaller_update(size: int, grad_accum_steps: int, half: int, more: int) -> None:
+def test_gradient_accumulation_keeps_the_step_size(size: int, grad_accum_steps: int, half: int, more: int) -> None:
     assert f".batch_size={half} and train.grad_accum_steps={more}," in str(
         as_device_error(MemoryError(), "x", size, grad_accum_steps)
     )
@@ -63,7 +63,7 @@ def test_the_hint_names_the_table_of_what_is_trained(doing: str, table: str) -> 
 @pytest.mark.parametrize(
     "message", [str(LOST), "cuDNN error: CUDNN_STATUS_EXECUTION_FAILED", "CUDA driver error: device lost"]
 )
-def test_a_gpu_that_fails_is_one_line(message: str) -> None:
+def test_a_failing_gpu_is_reported_in_one_line(message: str) -> None:
     translated = as_device_error(RuntimeError(message), "student")
     assert isinstance(translated, DeviceError)
     rest = "what was saved stays, and the same command goes on from there"
@@ -81,7 +81,7 @@ def test_other_errors_stay_what_they_are(other: Exception) -> None:
     ("error", "message"),
     [(OF_A_GPU, "student: the GPU's memory is too small for 64 samples"), (LOST, "student: the GPU failed (CUDA error: ")],
 )
-def test_a_student_that_ends_so_goes_on_where_it_was(
+def test_a_student_resumes_after_a_device_error(
     dprune: Callable[..., CommandResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, message: str
 ) -> None:
     arguments = ["train", "--fraction", "0.3", "--kd-weight", "0", "--device", "cpu", *fast_options()]
@@ -116,7 +116,7 @@ def test_memory_elsewhere_is_one_line(dprune: Callable[..., CommandResult], monk
     assert command.err.startswith("dprune: the machine's memory is too small (Unable to allocate 3.00 GiB for an array)")
 
 
-def test_a_row_without_memory_fails_alone_but_a_lost_gpu_fails_no_row(tmp_path: Path) -> None:
+def test_out_of_memory_fails_one_trial_and_a_lost_gpu_none(tmp_path: Path) -> None:
     store = TrialStore(tmp_path, {})
 
     def work(config: Any) -> Any:
@@ -132,7 +132,7 @@ def test_a_row_without_memory_fails_alone_but_a_lost_gpu_fails_no_row(tmp_path: 
     assert not list((tmp_path / "running").glob("[!.]*"))
 
 
-def test_what_torch_and_numpy_really_raise_is_told() -> None:
+def test_real_out_of_memory_errors_are_translated() -> None:
     with pytest.raises(OutOfMemory, match="the machine's memory"), translate_device_errors("x"):
         torch.empty(2**60, dtype=torch.uint8)
     with pytest.raises(OutOfMemory, match="the machine's memory"), translate_device_errors("x"):

@@ -14,7 +14,7 @@ from datapruning.utils.fraction import describe_kept, kept_count, parse_fraction
 
 
 @given(st.integers(1, 10**9), st.integers(0, 9), st.integers(0, 10**7))
-def test_kept_is_the_rounded_share_in_exact_arithmetic(digits: int, places: int, total: int) -> None:
+def test_the_kept_count_is_the_exactly_rounded_fraction(digits: int, places: int, total: int) -> None:
     exact = Fraction(digits, 10**places)
     text = f"{digits}e-{places}"
     if exact > 1:
@@ -38,7 +38,7 @@ def test_a_larger_fraction_never_keeps_less(total: int, a: Fraction, b: Fraction
     ("fraction", "total", "kept"),
     [(0.29, 50, 15), ("0.29", 50, 15), (0.145, 100, 15), (0.3, 1438, 431), (1, 7, 7), (0.001, 10, 0)],
 )
-def test_halves_go_up_as_written_not_as_stored(fraction: float | str, total: int, kept: int) -> None:
+def test_decimal_halves_round_up(fraction: float | str, total: int, kept: int) -> None:
     assert kept_count(fraction, total) == kept
 
 
@@ -59,7 +59,7 @@ def test_anything_else_is_refused(text: float | str) -> None:
 
 
 @pytest.mark.parametrize("text", ["1e999999999", "-1e999999999", "1e-999999999"])
-def test_huge_exponents_are_refused_at_once(text: str) -> None:
+def test_huge_exponents_are_refused(text: str) -> None:
     with pytest.raises(InvalidValue):
         parse_fraction(text)
 
@@ -69,5 +69,5 @@ def test_a_percentage_gets_a_hint() -> None:
         parse_fraction(30)
 
 
-def test_the_words_of_every_message() -> None:
+def test_messages_state_both_numbers() -> None:
     assert describe_kept(25_000, 50_000) == "keeping 25,000 of 50,000"

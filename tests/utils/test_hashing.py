@@ -31,7 +31,7 @@ def test_order_and_digest_are_pinned() -> None:
 
 @given(id_lists, keys, st.randoms())
 @settings(deadline=None, max_examples=50)
-def test_an_id_has_the_same_hash_in_every_company(ids: list[int], key: list[int], random: object) -> None:
+def test_the_hash_of_an_id_does_not_depend_on_other_ids(ids: list[int], key: list[int], random: object) -> None:
     everyone = np.array(ids)
     some = np.array(random.sample(ids, max(1, len(ids) // 2)))  # type: ignore[attr-defined]
     table = dict(zip(ids, hash_ids(everyone, *key).tolist(), strict=True))
@@ -89,13 +89,13 @@ def test_a_subset_is_shuffled_as_in_the_full_order() -> None:
     assert hash_permutation(some, 8).tolist() == [i for i in full.tolist() if i % 3 == 0]
 
 
-def test_digest_does_not_depend_on_key_order_but_on_every_value() -> None:
+def test_config_hash_depends_on_every_value_but_not_on_key_order() -> None:
     assert config_hash({"a": 1, "b": {"c": 2, "d": 3}}) == config_hash({"b": {"d": 3, "c": 2}, "a": 1})
     texts = {config_hash(v) for v in ({"a": 1}, {"a": 2}, {"b": 1}, {"a": "1"}, {"a": [1]}, {})}
     assert len(texts) == 6
     assert len(config_hash({}, length=20)) == 20
 
 
-def test_digest_refuses_what_json_cannot_say() -> None:
+def test_config_hash_refuses_values_outside_json() -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         config_hash({"a": float("nan")})

@@ -33,6 +33,6 @@ def test_every_setting_is_made_and_a_refused_one_is_reported(monkeypatch: pytest
     assert not keep_freed_memory()
 
 
-def test_without_glibc_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_glibc_it_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ctypes, "CDLL", lambda name: SimpleNamespace())
     assert keep_freed_memory() is False

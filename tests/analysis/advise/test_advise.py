@@ -63,7 +63,7 @@ def bare(advice: Advice) -> dict[str, Any]:
     return dict(timeless(record(advice)))
 
 
-def test_the_command_answers_in_one_line(dprune: Callable[..., CommandResult], tmp_path: Path) -> None:
+def test_the_command_prints_one_line(dprune: Callable[..., CommandResult], tmp_path: Path) -> None:
     command = dprune("advise", "--tolerance", "50", *FAST)
     assert command.code == 0, command.err
     price, *_ = command.err.splitlines()
@@ -111,9 +111,7 @@ def test_a_teacher_that_is_trained_like_the_reference_is_the_reference(
     assert advice.cost.holdout_teacher == 0
 
 
-def test_another_tolerance_uses_the_pilots_that_are_there(
-    digits: Dataset, make_context: MakeContext, trained: list[Any]
-) -> None:
+def test_another_tolerance_reuses_finished_pilots(digits: Dataset, make_context: MakeContext, trained: list[Any]) -> None:
     context = make_context(digits, *TINY)
     first = advise(context, 30.0)
     count = len(trained)
@@ -126,7 +124,7 @@ def test_another_tolerance_uses_the_pilots_that_are_there(
     assert sum(name == "reference" for name in names) == 1
 
 
-def test_an_advice_that_was_killed_goes_on_and_ends_the_same(
+def test_a_killed_advice_resumes_to_the_same_result(
     digits: Dataset, make_context: MakeContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     context = make_context(digits, *TINY)
@@ -159,7 +157,7 @@ def test_pilots_of_a_scorer_keep_what_it_ranks_first(digits: Dataset, make_conte
         assert values[ids].min() >= np.sort(values[rest])[-len(ids)]
 
 
-def test_random_pilots_draw_anew(digits: Dataset, make_context: MakeContext, trained: list[Any]) -> None:
+def test_random_pilots_have_different_subsets(digits: Dataset, make_context: MakeContext, trained: list[Any]) -> None:
     advise(make_context(digits, *TINY), 60.0)
     small, large = sorted((ids for name, ids in trained if name != "reference"), key=len)[:2]
     assert not np.isin(small, large).all()
@@ -177,7 +175,9 @@ def test_a_given_teacher_is_used_and_its_leakage_is_corrected(
     assert accuracy == pytest.approx(round(accuracy / 100 * 143) / 143 * 100, abs=0.01)
 
 
-def test_what_nothing_reaches_is_an_answer(dprune: Callable[..., CommandResult], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_tolerance_is_an_answer(
+    dprune: Callable[..., CommandResult], monkeypatch: pytest.MonkeyPatch
+) -> None:
     original = pilots_module.PilotRunner.pilot
 
     def poor(self: Any, pilot: Any) -> Any:
@@ -193,13 +193,13 @@ def test_what_nothing_reaches_is_an_answer(dprune: Callable[..., CommandResult],
     assert "points below it" in line
 
 
-def test_under_steps_samples_are_saved_but_no_time(digits: Dataset, make_context: MakeContext) -> None:
+def test_the_steps_budget_saves_samples_but_no_time(digits: Dataset, make_context: MakeContext) -> None:
     advice = advise(make_context(digits, *TINY).with_train(budget="steps"), 60.0)
     assert "saves samples, but no training time" in advice.text
     assert advice.cost.pilots > 0.8 * len(advice.pilots)
 
 
-def test_it_pays_off_when_students_have_saved_what_it_cost() -> None:
+def test_break_even_counts_students() -> None:
     cost = AdviceCost(training=100, reference=0.9, holdout_teacher=0.0, pilots=0.6, teacher=1.0, evidence=0.5)
     assert cost.break_even(0.5, with_teacher=False) == 3
     assert cost.break_even(0.5, with_teacher=True) == 6
@@ -214,7 +214,7 @@ def test_the_holdout_is_drawn_by_the_seed_and_is_small() -> None:
     assert len(split_holdout(1438, 0).holdout) == 143
 
 
-def test_bits_survive_the_way_through_a_trial() -> None:
+def test_encoded_bits_round_trip() -> None:
     correct = np.random.default_rng(0).random(143) < 0.9
     assert np.array_equal(decode_bits(encode_bits(correct), 143), correct)
 
@@ -236,7 +236,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("arguments", "message"), BAD, ids=lambda v: "-".join(v) if isinstance(v, list) else "")
-def test_bad_input_is_one_line_and_writes_nothing(
+def test_invalid_input_is_one_line_and_writes_no_file(
     expect_refusal: Callable[..., str], arguments: list[str], message: str
 ) -> None:
     assert message in expect_refusal("advise", *FAST, *arguments)
@@ -263,7 +263,7 @@ def test_a_teacher_of_other_data_is_refused(
     assert "another dataset" in expect_refusal("advise", *FAST, "--teacher", alike)
 
 
-def test_a_folder_that_holds_something_else_is_refused(digits: Dataset, make_context: MakeContext, tmp_path: Path) -> None:
+def test_a_folder_with_other_content_is_refused(digits: Dataset, make_context: MakeContext, tmp_path: Path) -> None:
     (tmp_path / "custom").mkdir()
     (tmp_path / "custom/notes.txt").touch()
     with pytest.raises(OutputExists, match="holds something else"):
@@ -275,9 +275,7 @@ def test_a_folder_that_holds_something_else_is_refused(digits: Dataset, make_con
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "advice").rglob("*.json")} == before
 
 
-def test_in_python_mistakes_are_found_before_anything_is_written(
-    digits: Dataset, make_context: MakeContext, tmp_path: Path
-) -> None:
+def test_errors_are_raised_before_files_are_written(digits: Dataset, make_context: MakeContext, tmp_path: Path) -> None:
     context = make_context(digits, *TINY)
     with pytest.raises(InvalidValue, match="more than 0"):
         advise(context, 0)

@@ -32,7 +32,7 @@ def measured(seed: int, holdout: int = 5000, fractions: tuple[float, ...] = FRAC
     return sorted_results(fractions, list(correct[:-1]), correct[-1])
 
 
-def test_it_finds_the_fraction_that_was_put_in() -> None:
+def test_the_fit_recovers_the_true_fraction() -> None:
     results = measured(0, holdout=200_000, noise=0.0)
     for tolerance in (0.5, 1.0, 2.0):
         fraction, low, high = interval(fit_curve(results, tolerance).crossing(tolerance))
@@ -41,7 +41,7 @@ def test_it_finds_the_fraction_that_was_put_in() -> None:
 
 
 @pytest.mark.parametrize("tolerance", [0.5, 1.0, 2.0])
-def test_four_intervals_in_five_hold_the_truth(tolerance: float) -> None:
+def test_four_of_five_intervals_contain_the_true_value(tolerance: float) -> None:
     trials = 60
     bounds = [interval(fit_curve(measured(seed), tolerance).crossing(tolerance)) for seed in range(trials)]
     num_inside = sum(low <= truth(tolerance) <= high for _, low, high in bounds)
@@ -50,7 +50,7 @@ def test_four_intervals_in_five_hold_the_truth(tolerance: float) -> None:
     assert 0.25 * trials <= above <= 0.75 * trials, "the fraction is no more often too large than too small"
 
 
-def test_a_larger_holdout_makes_it_surer() -> None:
+def test_a_larger_holdout_narrows_the_interval() -> None:
     widths = []
     for holdout in (200, 2000, 20_000):
         _, low, high = interval(fit_curve(measured(1, holdout), 1.0).crossing(1.0))
@@ -87,7 +87,7 @@ def test_the_same_results_give_the_same_bits_in_any_order() -> None:
     assert (fit_curve(results, 1.0).crossing(1.0) == fit_curve(repeated, 1.0).crossing(1.0)).all()
 
 
-def test_leakage_asks_for_more_samples_and_is_less_sure() -> None:
+def test_leakage_raises_the_fraction_and_widens_the_interval() -> None:
     results = measured(5)
     leaking = PilotResults(results.fractions, results.pilots, results.reference, leakage_correction=1.0)
     assert leaking.gaps == pytest.approx(results.gaps + 0.5)
@@ -96,7 +96,7 @@ def test_leakage_asks_for_more_samples_and_is_less_sure() -> None:
     assert corrected[2] / corrected[1] > uncorrected[2] / uncorrected[1]
 
 
-def test_the_answer_is_rounded_up_and_never_below_what_was_tried() -> None:
+def test_the_answer_is_rounded_up_and_not_below_the_smallest_pilot() -> None:
     results = measured(6)
     curve = fit_curve(results, 1.0)
     result = tolerance_result(curve, 1.0, smallest=0.025)
@@ -107,7 +107,7 @@ def test_the_answer_is_rounded_up_and_never_below_what_was_tried() -> None:
     assert make_answer(results, fit_curve(results, 50.0), 50.0, 1000, 0).beyond == "below"
 
 
-def test_no_fraction_is_no_fraction_and_others_say_what_would_do() -> None:
+def test_without_a_sufficient_fraction_the_result_names_alternatives() -> None:
     flat = sorted_results(FRACTIONS, [np.arange(5000) % 100 >= 20] * 5, np.arange(5000) % 100 >= 9)
     result = make_answer(flat, fit_curve(flat, 0.5), 0.5, 60_000, 0)
     assert (result.fraction, result.kept, result.high) == (None, None, None)
@@ -116,7 +116,7 @@ def test_no_fraction_is_no_fraction_and_others_say_what_would_do() -> None:
     assert not {0.25, 1.0, 2.0, 3.0} & set(reached)
 
 
-def test_the_table_covers_everything_that_can_be_kept() -> None:
+def test_the_table_covers_all_fractions() -> None:
     table = curve_table(fit_curve(measured(7), 1.0))
     assert table[-1].fraction == 1.0
     assert all(point.low <= point.gap <= point.high for point in table)

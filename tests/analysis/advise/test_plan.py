@@ -29,7 +29,7 @@ def advised(tolerance: float, seed: int = 0, known: tuple[Pilot, ...] = ()) -> l
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("tolerance", [0.3, 1.0, 2.0])
-def test_it_goes_up_until_the_answer_lies_between_pilots(tolerance: float, seed: int) -> None:
+def test_fractions_increase_until_pilots_bracket_the_answer(tolerance: float, seed: int) -> None:
     pilots = advised(tolerance, seed)
     assert [fraction for fraction, _ in pilots[:3]] == list(FRACTION_LADDER[:3])
     fractions = sorted(float(fraction) for fraction, _ in pilots)
@@ -39,17 +39,17 @@ def test_it_goes_up_until_the_answer_lies_between_pilots(tolerance: float, seed:
     assert sum(fractions) <= 7 * best_fraction + 1, "the price goes with the answer"
 
 
-def test_a_generous_tolerance_goes_down() -> None:
+def test_a_large_tolerance_tries_smaller_fractions() -> None:
     assert min(float(fraction) for fraction, _ in advised(40.0)) < 0.01
 
 
-def test_an_advice_that_was_stopped_goes_on_as_it_would_have() -> None:
+def test_a_stopped_advice_continues_the_same_plan() -> None:
     pilots = advised(1.0)
     for count in range(len(pilots)):
         assert advised(1.0, known=tuple(pilots[:count])) == pilots
 
 
-def test_where_nothing_reaches_it_stops_at_the_last_rung() -> None:
+def test_an_unreachable_tolerance_stops_at_the_last_fraction() -> None:
     samples = np.arange(5000) % 100
     results = sorted_results([float(fraction) for fraction in FRACTION_LADDER], [samples >= 20] * 6, samples >= 9)
     pilots = [Pilot(fraction, 0) for fraction in FRACTION_LADDER]

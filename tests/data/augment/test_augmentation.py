@@ -69,7 +69,7 @@ def test_views_equal_the_slow_reference(
 
 @given(st.lists(st.integers(0, 39), min_size=1, max_size=60), st.integers(1, 20), st.integers(0, 7))
 @settings(deadline=None, max_examples=60)
-def test_a_sample_looks_the_same_in_every_batch(ids: list[int], size: int, epoch: int) -> None:
+def test_a_view_does_not_depend_on_the_batch(ids: list[int], size: int, epoch: int) -> None:
     views, images = bound(EVERYTHING), pictures(40)
     expected = views.apply(torch.from_numpy(images), np.arange(40), epoch)
     for start in range(0, len(ids), size):
@@ -81,7 +81,7 @@ def look(policy: AugmentPolicy, epoch: int) -> torch.Tensor:
     return bound(policy).apply(torch.from_numpy(pictures(64)), np.arange(64), epoch)
 
 
-def test_views_come_round_after_v_epochs_and_not_before() -> None:
+def test_views_repeat_after_v_epochs_and_not_before() -> None:
     looks = [look(EVERYTHING, epoch) for epoch in range(9)]
     for epoch, images in enumerate(looks):
         assert torch.equal(images, looks[epoch % 4])
@@ -93,7 +93,7 @@ def test_another_view_seed_gives_other_views() -> None:
     assert not torch.equal(look(EVERYTHING, 0), look(other, 0))
 
 
-def test_torch_and_numpy_seeds_change_nothing() -> None:
+def test_views_do_not_depend_on_torch_and_numpy_seeds() -> None:
     before = look(EVERYTHING, 1)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(99)
@@ -130,7 +130,7 @@ def test_ids_may_be_a_tensor() -> None:
     assert torch.equal(views.apply(images, torch.from_numpy(ids), 1), views.apply(images, ids, 1))
 
 
-def test_a_batch_that_is_not_contiguous_is_seen_the_same() -> None:
+def test_a_batch_that_is_not_contiguous_gives_the_same_views() -> None:
     images = torch.from_numpy(pictures(20))
     spread = images.repeat_interleave(2, 0)[::2]
     assert not spread.is_contiguous()
@@ -158,7 +158,7 @@ def test_draws_are_pinned() -> None:
     assert params.tolist() == [[5, 8, 0, 25, 19], [5, 5, 1, 22, 19], [4, 3, 0, 8, 14], [8, 7, 1, 16, 19], [3, 4, 1, 9, 2]]
 
 
-def test_without_a_cutout_its_centre_is_not_drawn_and_the_rest_is_as_ever() -> None:
+def test_without_cutout_other_draws_are_unchanged() -> None:
     ids = np.arange(500)
     with_one, without = (bound(AugmentPolicy(cutout=size, seed=7)).sample_params(ids, 3, 28, 32) for size in (3, 0))
     np.testing.assert_array_equal(without[:, :3], with_one[:, :3])

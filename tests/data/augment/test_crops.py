@@ -53,7 +53,7 @@ def box(*sides: int) -> NDArray[np.int64]:
     st.tuples(st.floats(0.01, 1), st.floats(0.01, 1)), st.tuples(st.floats(0.1, 9), st.floats(0.1, 9)),
 )  # fmt: skip
 @settings(deadline=None, max_examples=100)
-def test_boxes_lie_in_the_picture(
+def test_boxes_are_inside_the_image(
     height: int, width: int, seed: int, view: int, scale: tuple[float, float], ratio: tuple[float, float]
 ) -> None:
     policy = AugmentPolicy(crop=0, seed=seed, scale=tuple(sorted(scale)), ratio=tuple(sorted(ratio)))
@@ -73,7 +73,7 @@ def uniform(values: NDArray[np.float64], parts: int = 20) -> bool:
     return float(((counts - expected) ** 2 / expected).sum()) < (parts - 1) + 6 * (2 * (parts - 1)) ** 0.5
 
 
-def test_areas_are_uniform_ratios_log_uniform_places_uniform_and_all_independent() -> None:
+def test_crop_parameters_are_independent_and_follow_their_distributions() -> None:
     side, (low, high), (narrow, wide) = 4000, (0.1, 0.5), (0.5, 1.8)  # every box fits, so none is drawn again
     top, left, tall, broad = boxes_of(AugmentPolicy(crop=0, scale=(low, high), ratio=(narrow, wide)), side, side, 40_000).T
     boxes = np.stack([
@@ -89,7 +89,7 @@ def test_areas_are_uniform_ratios_log_uniform_places_uniform_and_all_independent
     assert np.abs(np.corrcoef(boxes) - np.eye(4)).max() < 0.02
 
 
-def test_every_view_and_every_seed_has_its_own_boxes_and_a_sample_s_is_the_same_in_every_batch() -> None:
+def test_boxes_depend_on_view_and_seed_but_not_on_the_batch() -> None:
     policy = AugmentPolicy(crop=0, scale=(0.08, 1.0))
     all_boxes = boxes_of(policy, 64, 64)
     some = np.array([7, 499, 7, 0])
@@ -108,7 +108,7 @@ def test_boxes_are_pinned() -> None:
 PINNED = [[39, 46, 185, 240], [11, 71, 217, 170], [59, 96, 102, 110], [8, 14, 237, 284], [1, 25, 251, 210]]
 
 
-def test_what_never_fits_becomes_the_largest_box_in_the_middle() -> None:
+def test_boxes_that_never_fit_become_the_largest_centred_box() -> None:
     square = AugmentPolicy(crop=0, scale=(1.0, 1.0), ratio=(1.0, 1.0))
     assert boxes_of(square, 10, 100, 3).tolist() == [[0, 45, 10, 10]] * 3
     assert boxes_of(square, 100, 10, 3).tolist() == [[45, 0, 10, 10]] * 3
@@ -126,7 +126,7 @@ def test_what_never_fits_becomes_the_largest_box_in_the_middle() -> None:
         (3, 2, [0.25, 1.75]),
     ],
 )
-def test_places_worked_out_by_hand(length: int, size: int, positions: list[float]) -> None:
+def test_resampling_positions_by_hand(length: int, size: int, positions: list[float]) -> None:
     result = bilinear_weights(np.array([10]), np.array([length]), size)
     assert (result.before + result.weight / ONE - 10).tolist() == [positions]
     assert (result.after == np.minimum(result.before + 1, 10 + length - 1)).all()
@@ -182,14 +182,14 @@ def test_it_is_bilinear_resampling(height: int, width: int) -> None:
         assert (actual - exact).abs().max() < 0.5 + 2 * 255 / ONE  # rounding of the result, and of two places
 
 
-def test_no_pictures_are_no_trouble() -> None:
+def test_empty_batches_are_accepted() -> None:
     for run in (numba_kernels.compiled, lambda kernel: None):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(crops, "compiled", run)
             assert resample(pictures(0), np.empty((0, 4), np.int64), 5, 6).shape == (0, 5, 6, 3)
 
 
-def test_the_whole_picture_at_its_own_size_is_the_picture() -> None:
+def test_a_full_size_crop_is_the_image() -> None:
     policy = AugmentPolicy(flip=False, crop=0, scale=(1.0, 1.0), ratio=(1.0, 1.0))
     views, images = bound(policy), pictures(8)
     assert torch.equal(views.apply(images, np.arange(8), 2), views.normalise(images))
@@ -214,7 +214,7 @@ def test_a_view_is_its_box_resampled_mirrored_and_normalised() -> None:
 @pytest.mark.parametrize(
     "policy", [RESIZED, AugmentPolicy(crop=2, size=12, num_views=4), AugmentPolicy(crop=0, num_views=4, scale=(0.1, 0.9))]
 )
-def test_a_sample_looks_the_same_in_every_batch_and_by_torch(policy: AugmentPolicy) -> None:
+def test_a_view_does_not_depend_on_the_batch_or_the_implementation(policy: AugmentPolicy) -> None:
     images, ids = pictures(40, 18, 15), np.arange(40)
     views_of = bound(policy)
     expected = views_of.apply(images, ids, 5)
@@ -231,13 +231,13 @@ def test_a_sample_looks_the_same_in_every_batch_and_by_torch(policy: AugmentPoli
 
 
 @pytest.mark.parametrize("policy", [RESIZED, AugmentPolicy(size=12), AugmentPolicy(crop=0, size=12)])
-def test_evaluation_sees_the_middle(policy: AugmentPolicy) -> None:
+def test_evaluation_uses_the_centre_crop(policy: AugmentPolicy) -> None:
     images = pictures(5, 17, 20)
     middle = images[:, 2:14, 4:16]
     assert torch.equal(bound(policy).normalise(images), bound(AugmentPolicy()).normalise(middle))
 
 
-def test_without_scale_the_middle_is_cropped_and_mirrored_as_a_picture_of_its_own() -> None:
+def test_without_scale_the_centre_crop_is_augmented() -> None:
     images, ids = pictures(20, 17, 20), np.arange(20)
     augmented = bound(AugmentPolicy(crop=3, size=12)).apply(images, ids, 1)
     assert torch.equal(augmented, bound(AugmentPolicy(crop=3)).apply(images[:, 2:14, 4:16], ids, 1))
@@ -259,7 +259,7 @@ def test_mixed_views_have_the_size_of_the_views() -> None:
     assert ((augmented != seen).any(1).flatten(1).sum(1).numpy() <= covered).all()
 
 
-def test_whoever_loads_them_the_views_are_the_same() -> None:
+def test_views_do_not_depend_on_the_loader() -> None:
     split, ids = make_dataset(70, side=16).train, np.arange(70)
     orders = (training_batches(ids, 16, 0, 0), training_batches(ids, 33, 5, 1))
     views_by_loader = [
@@ -292,7 +292,7 @@ def test_impossible_policies_are_refused(wrong: dict[str, object], message: str)
         AugmentPolicy(**wrong)  # type: ignore[arg-type]
 
 
-def test_views_larger_than_the_pictures_are_refused() -> None:
+def test_views_larger_than_the_images_are_refused() -> None:
     for policy in (AugmentPolicy(size=17), AugmentPolicy(crop=0, size=17, scale=(0.1, 1.0))):
         for see in (bound(policy).normalise, partial(bound(policy).apply, ids=np.arange(2), epoch=0)):
             with pytest.raises(InvalidValue, match=r"views\.size is 17, but the images are 16x20: .*\(image_size\)"):
@@ -316,7 +316,7 @@ def net(channels, classes):
 """
 
 
-def test_everything_that_asks_for_the_size_is_told_the_view_s(
+def test_all_consumers_get_the_size_of_views(
     make_context: Callable[..., Context], small_dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A network that takes 6x6 pictures alone, on 8x8 data: teacher, soft labels, pruned student."""
@@ -353,7 +353,7 @@ SETTINGS = [
 ]  # fmt: skip
 
 
-def test_a_folder_of_many_sizes_goes_through_training(dprune: Callable[..., CommandResult], tmp_path: Path) -> None:
+def test_a_folder_of_many_sizes_trains(dprune: Callable[..., CommandResult], tmp_path: Path) -> None:
     make_image_folder(tmp_path / "pets", 30, 6)
     arguments = [word for change in SETTINGS for word in ("--set", change)]
     first = dprune("train", *WORDS, "--scorer", "random", "--kd-weight", "0.5", *arguments, "--out", "run")
@@ -379,9 +379,7 @@ def test_a_folder_of_many_sizes_goes_through_training(dprune: Callable[..., Comm
         ("views.size=16.5", "views.size is a whole number"),
     ],
 )
-def test_a_policy_that_cannot_be_is_refused_in_one_line(
-    expect_refusal: Callable[..., str], tmp_path: Path, change: str, message: str
-) -> None:
+def test_an_invalid_policy_is_refused(expect_refusal: Callable[..., str], tmp_path: Path, change: str, message: str) -> None:
     make_image_folder(tmp_path / "pets")
     assert message in expect_refusal("train", *WORDS, "--set", change)
 

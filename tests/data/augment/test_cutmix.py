@@ -79,7 +79,7 @@ def test_mixed_views_equal_the_slow_reference(cutmix: float, epoch: int, ids: li
         assert torch.equal(batch.images[row], batch_of_all.images[sample])
 
 
-def test_a_sample_looks_the_same_in_every_batch() -> None:
+def test_a_view_does_not_depend_on_the_batch() -> None:
     views = views_of()
     batch_views, single_views = look(views, KEPT), [look(views, [sample]) for sample in KEPT]
     assert torch.equal(batch_views[1], torch.cat([images for _, images in single_views]))
@@ -88,7 +88,7 @@ def test_a_sample_looks_the_same_in_every_batch() -> None:
     assert [batch.ids.tolist() for batch, _ in parts] == [KEPT[:7].tolist(), KEPT[7:8].tolist(), KEPT[8:].tolist()]
 
 
-def test_views_come_round_after_v_epochs_and_another_subset_mixes_otherwise() -> None:
+def test_mixed_views_repeat_after_v_epochs_and_depend_on_the_subset() -> None:
     views = views_of(1.0)
     assert torch.equal(look(views, KEPT, 1)[1], look(views, KEPT, 5)[1])
     assert not torch.equal(look(views, KEPT, 1)[1], look(views, KEPT, 2)[1])
@@ -99,7 +99,7 @@ def test_views_come_round_after_v_epochs_and_another_subset_mixes_otherwise() ->
     assert fewer.cutmix.digest != views.cutmix.digest
 
 
-def test_nothing_is_mixed_by_default_and_bits_stay() -> None:
+def test_cutmix_is_off_by_default() -> None:
     unmixed = views_of(0.0)
     assert unmixed.cutmix is None
     batch, augmented = look(unmixed, KEPT)
@@ -107,7 +107,7 @@ def test_nothing_is_mixed_by_default_and_bits_stay() -> None:
     assert torch.equal(augmented, unmixed.apply(batch.images, KEPT, 1))
 
 
-def test_as_many_are_mixed_as_asked_and_the_covered_area_is_spread_out() -> None:
+def test_the_requested_fraction_is_mixed_with_uniform_area() -> None:
     ids, mixture = np.arange(50_000), CutMix(CutMixPolicy(prob=0.7), 3, np.arange(1000))
     draws = mixture.sample_params(ids, 2)
     assert draws.mixed.mean() == pytest.approx(0.7, abs=0.01)
@@ -133,12 +133,12 @@ def test_draws_are_pinned() -> None:
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.5, float("nan")])
-def test_impossible_shares_are_refused(share: float) -> None:
+def test_invalid_fractions_are_refused(share: float) -> None:
     with pytest.raises(InvalidValue, match=r"prob lies in"):
         CutMixPolicy(prob=share)
 
 
-def test_the_loss_of_a_mixed_picture_has_both_labels_by_their_share() -> None:
+def test_the_loss_of_a_mixed_image_weights_both_labels_by_area() -> None:
     logits, labels, others = torch.randn(6, 4), torch.tensor([0, 1, 2, 3, 0, 1]), torch.tensor([1, 1, 0, 2, 3, 0])
     share = torch.tensor([0.2, 0.5, 1.0, 0.7, 0.0, 0.4])
     batch = Batch(torch.empty(0), labels, np.arange(6), MixedLabels(others, share))
@@ -160,7 +160,7 @@ def test_the_loss_of_a_mixed_picture_has_both_labels_by_their_share() -> None:
         assert float(unmixed_loss) == pytest.approx(float(mostly), rel=1e-4)
 
 
-def test_soft_labels_of_mixed_views_are_of_the_mixed_picture_and_of_one_subset(
+def test_soft_labels_of_mixed_views_belong_to_the_mixed_image_and_one_subset(
     make_context: MakeContext, small_dataset: Dataset
 ) -> None:
     context = make_context(small_dataset, "cutmix.prob=0.8", "views.num_views=2", "teacher.epochs=1")
@@ -199,7 +199,7 @@ def test_a_student_with_mixed_views_is_reproducible_and_shares_its_teacher(
     assert "[cutmix]" not in (unmixed.folder / "config.toml").read_text()
 
 
-def test_a_bad_share_ends_in_one_line(dprune: Callable[..., Any], tmp_path: Path) -> None:
+def test_an_invalid_probability_is_refused(dprune: Callable[..., Any], tmp_path: Path) -> None:
     command = dprune("train", "--fraction", "0.5", "--kd-weight", "0", "--set", "cutmix.prob=2")
     assert command.code == 2
     assert "cutmix.prob" in command.err

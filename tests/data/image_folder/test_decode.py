@@ -27,7 +27,7 @@ def two_halves(width: int, height: int) -> Image.Image:
     return image
 
 
-def test_a_picture_of_the_right_size_is_what_it_was() -> None:
+def test_an_image_of_the_requested_size_is_unchanged() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3)).astype(np.uint8)
     decoded = decode(encoded(Image.fromarray(pixels)), 16)
     assert decoded.dtype == np.uint8
@@ -35,21 +35,21 @@ def test_a_picture_of_the_right_size_is_what_it_was() -> None:
 
 
 @pytest.mark.parametrize(("width", "height"), [(40, 16), (16, 40)])
-def test_the_middle_is_cut_out(width: int, height: int) -> None:
+def test_images_are_centre_cropped(width: int, height: int) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3)).astype(np.uint8)
     middle = pixels[:, 12:28] if width > height else pixels[12:28]
     np.testing.assert_array_equal(decode(encoded(Image.fromarray(pixels)), 16), middle)
 
 
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (1, 700), (33, 64), (500, 400)])
-def test_any_size_comes_out_as_one_size(width: int, height: int) -> None:
+def test_any_size_is_decoded_to_one_size(width: int, height: int) -> None:
     pixels = decode(encoded(Image.new("RGB", (width, height), RED)), 24)
     assert pixels.shape == (24, 24, 3)
     assert (pixels == RED).all()
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_what_exif_says_of_turning_is_done(orientation: int) -> None:
+def test_exif_orientation_is_applied(orientation: int) -> None:
     upright = Image.fromarray(np.random.default_rng(0).integers(0, 256, (8, 8, 3)).astype(np.uint8))
     undo = {
         2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -64,7 +64,7 @@ def test_what_exif_says_of_turning_is_done(orientation: int) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data:UserWarning")
-def test_broken_exif_does_no_harm() -> None:
+def test_broken_exif_is_ignored() -> None:
     pixels = decode(encoded(Image.new("RGB", (8, 8), RED), "jpeg", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\xff\xff\xff"), 8)
     assert np.abs(pixels.astype(int) - RED).max() < 6
 
@@ -106,7 +106,7 @@ def test_of_several_frames_the_first_is_taken() -> None:
         assert (decode(encoded(frames[0], kind, save_all=True, append_images=frames[1:]), 8) == RED).all()
 
 
-def test_a_large_jpeg_keeps_its_picture_when_it_is_decoded_at_a_fraction() -> None:
+def test_a_large_jpeg_is_decoded_at_reduced_size() -> None:
     pixels = decode(encoded(two_halves(1200, 1000), "jpeg", quality=95), 20).astype(int)
     assert np.abs(pixels[:, :9] - RED).max() < 8
     assert np.abs(pixels[:, 11:] - GREEN).max() < 8
@@ -123,7 +123,7 @@ def test_a_large_jpeg_keeps_its_picture_when_it_is_decoded_at_a_fraction() -> No
         (encoded(Image.fromarray(np.ones((8, 8), np.float32)), "tiff"), "floating-point"),
     ],
 )
-def test_what_is_no_picture_says_why_in_one_line(content: bytes, reason: str) -> None:
+def test_invalid_images_are_refused_with_a_reason(content: bytes, reason: str) -> None:
     with pytest.raises(CorruptImage, match=reason) as error_info:
         decode(content, 8)
     assert str(error_info.value)

@@ -52,7 +52,7 @@ def test_ids_and_classes_are_those_of_torchvision(tmp_path: Path) -> None:
     assert test.names[0] == "val/10/10.png"
 
 
-def test_hidden_files_and_links_in_a_circle_are_left_out(tmp_path: Path) -> None:
+def test_symlink_loops_terminate_and_hidden_files_are_ignored(tmp_path: Path) -> None:
     for role in ("train", "test"):
         for name in ("a/1.png", "a/._1.png", "a/.thumbs/1.png", ".cache/1.png"):
             write_image(tmp_path / role / name, RED)
@@ -77,7 +77,7 @@ def test_a_folder_is_a_dataset(tmp_path: Path) -> None:
     np.testing.assert_allclose(blue, (30, 90, 200), atol=8)
 
 
-def test_pictures_are_decoded_once_and_anew_when_they_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_are_decoded_once_and_again_when_they_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from datapruning.data.image_folder import decode_cache as module
 
     decoded, original = [], module.decode
@@ -96,7 +96,7 @@ def test_pictures_are_decoded_once_and_anew_when_they_change(tmp_path: Path, mon
     assert changed.fingerprint != first.fingerprint
 
 
-def test_the_fingerprint_is_of_files_classes_and_size_and_not_of_the_place(tmp_path: Path) -> None:
+def test_the_fingerprint_depends_on_files_classes_and_size_but_not_on_the_path(tmp_path: Path) -> None:
     root = make_image_folder(tmp_path / "pets")
     first = opened(root, tmp_path / "runs")
     shutil.copytree(root, tmp_path / "copied", copy_function=shutil.copyfile)
@@ -116,7 +116,7 @@ def test_the_source_opens_the_same_dataset(tmp_path: Path, monkeypatch: pytest.M
     assert dp.open_dataset(data.source, workspace=tmp_path / "runs").fingerprint == data.fingerprint
 
 
-def test_holding_out_takes_the_share_of_each_class_and_the_others_stay() -> None:
+def test_holdout_takes_the_fraction_of_each_class() -> None:
     names = [f"class{label}/{number}.jpg" for label, count in ((0, 200), (1, 40), (2, 1)) for number in range(count)]
     labels = np.repeat([0, 1, 2], [200, 40, 1])
     holdout_ids = split_holdout(names, labels, 0.1)
@@ -127,7 +127,7 @@ def test_holding_out_takes_the_share_of_each_class_and_the_others_stay() -> None
     assert split_holdout(names, labels, 0.999).sum() == 199 + 39
 
 
-def test_held_out_pictures_are_the_test_set_and_ids_count_the_others(tmp_path: Path) -> None:
+def test_held_out_images_are_the_test_set_and_ids_count_the_others(tmp_path: Path) -> None:
     for label, name in enumerate(("a", "b")):
         for number in range(10):
             write_image(tmp_path / f"pets/{name}/{number}.png", (20 * number, 100 * label, 0))
@@ -144,7 +144,7 @@ def test_held_out_pictures_are_the_test_set_and_ids_count_the_others(tmp_path: P
             assert image[0, 0].tolist() == [20 * int(path[2]), 100 * label, 0]
 
 
-def test_a_class_with_one_picture_and_a_train_folder_alone(tmp_path: Path) -> None:
+def test_a_class_with_one_image_and_only_a_train_folder(tmp_path: Path) -> None:
     for number in range(9):
         write_image(tmp_path / f"pets/train/a/{number}.png", RED)
     write_image(tmp_path / "pets/train/b/only.png", BLUE)
@@ -153,13 +153,13 @@ def test_a_class_with_one_picture_and_a_train_folder_alone(tmp_path: Path) -> No
     assert data.class_names == ("a", "b")
 
 
-def test_the_workspace_is_no_class(tmp_path: Path) -> None:
+def test_the_workspace_is_not_a_class_folder(tmp_path: Path) -> None:
     root = make_image_folder(tmp_path / "pets") / "train"
     write_image(root / "runs/report/1.png", RED)
     assert opened(root, root / "runs", holdout=0.25).class_names == ("cats", "dogs")
 
 
-def test_unreadable_pictures_keep_their_ids_and_are_never_selected(tmp_path: Path) -> None:
+def test_unreadable_images_keep_their_ids_and_are_never_selected(tmp_path: Path) -> None:
     root = make_image_folder(tmp_path / "pets")
     for name, damage in (("train/cats/1.png", "empty"), ("train/dogs/0.jpg", "truncated"), ("test/dogs/2.bmp", "text")):
         corrupt_image(root / name, damage)
@@ -180,7 +180,7 @@ def test_unreadable_pictures_keep_their_ids_and_are_never_selected(tmp_path: Pat
         opened(root, tmp_path / "runs")
 
 
-def test_jpg_keeps_the_same_pictures_in_less_space(tmp_path: Path) -> None:
+def test_jpg_stores_the_same_images_in_less_space(tmp_path: Path) -> None:
     root = tmp_path / "pets"
     for number in range(30):
         for name, colour in (("cats", RED), ("dogs", BLUE)):
@@ -262,7 +262,7 @@ def test_a_broken_jpg_cache_is_refused_with_its_name(tmp_path: Path) -> None:
         opened(root, tmp_path / "runs", image_format="jpg")
 
 
-def test_a_killed_decoder_leaves_nothing_that_is_taken_for_whole(tmp_path: Path) -> None:
+def test_a_killed_decoder_leaves_no_file_that_looks_complete(tmp_path: Path) -> None:
     root = make_image_folder(tmp_path / "pets")
     expected_images = opened(root, tmp_path / "runs").train.images.copy()
     folder = next((tmp_path / "runs/cache").iterdir())
@@ -302,11 +302,11 @@ def test_two_processes_decode_once(tmp_path: Path) -> None:
         DatasetSpec("x", 32, None, False, 85),
     ],
 )
-def test_places_are_read_as_they_are_written(spec: DatasetSpec) -> None:
+def test_dataset_specs_round_trip(spec: DatasetSpec) -> None:
     assert parse_dataset_spec(str(spec)) == spec
 
 
-def test_a_path_with_a_question_mark_is_a_path_if_it_is_there(tmp_path: Path) -> None:
+def test_an_existing_path_with_a_question_mark_is_a_path(tmp_path: Path) -> None:
     (tmp_path / "what?size=1").mkdir()
     assert parse_dataset_spec(str(tmp_path / "what?size=1")).is_plain
     with pytest.raises(UnknownName, match="did you mean 'image-size'"):
@@ -334,12 +334,12 @@ def test_a_student_is_trained_from_photographs_and_rerun_from_its_config(dprune:
 WORDS = ("score", "--scorer", "random", "--image-size", "8", "--data")
 
 
-def test_a_folder_that_is_not_there_is_refused(expect_refusal: ExpectRefusal) -> None:
+def test_a_missing_folder_is_refused(expect_refusal: ExpectRefusal) -> None:
     assert "folder my/photos is not there" in expect_refusal(*WORDS, "my/photos")
     assert "a folder of images" in expect_refusal(*WORDS[:3], "--data", "photos")
 
 
-def test_folders_without_pictures_or_classes_are_refused(expect_refusal: ExpectRefusal, tmp_path: Path) -> None:
+def test_folders_without_images_or_classes_are_refused(expect_refusal: ExpectRefusal, tmp_path: Path) -> None:
     (tmp_path / "bare/train").mkdir(parents=True)
     (tmp_path / "bare/test").mkdir()
     assert "holds no class folders" in expect_refusal(*WORDS, "bare")
@@ -364,7 +364,7 @@ def test_train_and_test_with_different_classes_are_refused(expect_refusal: Expec
 
 @pytest.mark.parametrize("damage", ["empty", "truncated", "text"])
 @pytest.mark.parametrize("name", ["train/cats/3.jpg", "test/dogs/2.bmp"])
-def test_an_unreadable_picture_is_named(expect_refusal: ExpectRefusal, tmp_path: Path, name: str, damage: str) -> None:
+def test_an_unreadable_image_is_named(expect_refusal: ExpectRefusal, tmp_path: Path, name: str, damage: str) -> None:
     corrupt_image(make_image_folder(tmp_path / "pets") / name, damage)
     answer = refused_after_decoding(expect_refusal, "pets")
     assert name in answer
@@ -378,19 +378,19 @@ def refused_after_decoding(expect_refusal: ExpectRefusal, name: str) -> str:
         return expect_refusal(*WORDS, name)
 
 
-def test_a_link_that_leads_nowhere_is_unreadable(expect_refusal: ExpectRefusal, tmp_path: Path) -> None:
+def test_a_broken_link_is_unreadable(expect_refusal: ExpectRefusal, tmp_path: Path) -> None:
     (make_image_folder(tmp_path / "pets") / "train/cats/lost.jpg").symlink_to(tmp_path / "nowhere.jpg")
     assert "lost.jpg cannot be read as an image (No such file" in refused_after_decoding(expect_refusal, "pets")
 
 
-def test_skip_unreadable_goes_on_and_lists_them(dprune: Dprune, tmp_path: Path) -> None:
+def test_skip_unreadable_continues_and_lists_them(dprune: Dprune, tmp_path: Path) -> None:
     corrupt_image(make_image_folder(tmp_path / "pets") / "train/cats/3.jpg", "truncated")
     command = dprune(*WORDS, "pets", "--skip-unreadable")
     assert command.code == 0, command.err
     assert "1 images that cannot be read, never selected: train/cats/3.jpg" in command.err
 
 
-def test_a_folder_without_test_pictures_needs_holdout(expect_refusal: ExpectRefusal, tmp_path: Path) -> None:
+def test_a_folder_without_test_images_needs_holdout(expect_refusal: ExpectRefusal, tmp_path: Path) -> None:
     root = make_image_folder(tmp_path / "pets")
     assert "a holdout is for datasets without one (--holdout)" in expect_refusal(*WORDS, "pets", "--holdout", "0.1")
     shutil.rmtree(root / "test")
@@ -416,19 +416,17 @@ def test_a_folder_without_test_pictures_needs_holdout(expect_refusal: ExpectRefu
         (["--data", "pets?image-format=jpg:x"], "got jpg:x"),
     ],
 )
-def test_picture_options_that_make_no_sense_are_refused(
-    expect_refusal: ExpectRefusal, arguments: list[str], message: str
-) -> None:
+def test_invalid_image_options_are_refused(expect_refusal: ExpectRefusal, arguments: list[str], message: str) -> None:
     assert message in expect_refusal("score", "--scorer", "random", *arguments)
 
 
-def test_a_workspace_that_cannot_be_written_is_refused(expect_refusal: ExpectRefusal, tmp_path: Path) -> None:
+def test_a_read_only_workspace_is_refused(expect_refusal: ExpectRefusal, tmp_path: Path) -> None:
     make_image_folder(tmp_path / "pets")
     (tmp_path / "taken").write_text("a file")
     assert "taken" in expect_refusal(*WORDS, "pets", "--workspace", "taken")
 
 
-def test_a_full_disk_is_said_beforehand(
+def test_a_full_disk_is_reported_before_decoding(
     expect_refusal: ExpectRefusal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_image_folder(tmp_path / "pets")
@@ -438,9 +436,7 @@ def test_a_full_disk_is_said_beforehand(
     assert "6.1 kB are needed, 100 bytes are free" in expect_refusal(*WORDS, "pets")
 
 
-def test_a_disk_that_fills_up_leaves_nothing(
-    expect_refusal: ExpectRefusal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_leaves_no_file(expect_refusal: ExpectRefusal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_image_folder(tmp_path / "pets")
 
     def full(*arguments: object) -> None:

@@ -45,7 +45,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> tuple[LazyImages, np.nda
     return form.open(written(tmp_path_factory.mktemp("jpegs"), images, form)), np.stack(decoded)
 
 
-def test_it_looks_like_the_array(stored: tuple[LazyImages, np.ndarray]) -> None:
+def test_a_lazy_array_behaves_like_an_array(stored: tuple[LazyImages, np.ndarray]) -> None:
     images, array = stored
     assert isinstance(images, JpegArchive)
     assert (images.shape, images.dtype, images.ndim, images.nbytes) == (array.shape, array.dtype, array.ndim, array.nbytes)
@@ -73,7 +73,7 @@ def test_any_index(stored: tuple[LazyImages, np.ndarray], index: object) -> None
     np.testing.assert_array_equal(ImageSubset(stored[0], chosen)[index], stored[1][chosen][index])  # type: ignore[index]
 
 
-def test_an_index_that_is_not_there_is_an_index_error(stored: tuple[LazyImages, np.ndarray]) -> None:
+def test_an_invalid_index_is_an_index_error(stored: tuple[LazyImages, np.ndarray]) -> None:
     for index in (COUNT, [0, COUNT]):
         with pytest.raises(IndexError):
             stored[0][index]
@@ -101,7 +101,7 @@ def test_a_dataset_of_them_is_like_any_other(stored: tuple[LazyImages, np.ndarra
     assert both[0].channel_stats == both[1].channel_stats
 
 
-def test_a_damaged_picture_is_named_and_reaches_who_reads(tmp_path: Path) -> None:
+def test_a_damaged_image_is_named_to_the_reader(tmp_path: Path) -> None:
     form = ImageFormat(SIZE, 90)
     path = written(tmp_path, smooth(), form)
     ends = np.load(path.with_suffix(".ends.npy"))
@@ -117,7 +117,7 @@ def test_a_damaged_picture_is_named_and_reaches_who_reads(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("size", [8, 32])
-def test_pictures_of_another_size_are_no_pictures_of_it(tmp_path: Path, size: int) -> None:
+def test_images_of_another_size_are_refused(tmp_path: Path, size: int) -> None:
     path = written(tmp_path, smooth(), ImageFormat(SIZE, 90))
     with pytest.raises(InvalidFile, match="damaged at image 0"):
         ImageFormat(size, 90).open(path)[0]
@@ -126,7 +126,7 @@ def test_pictures_of_another_size_are_no_pictures_of_it(tmp_path: Path, size: in
 @pytest.mark.parametrize(
     "ends", [np.array([], np.int64), np.array([5, 5]), np.array([0, 9]), np.array([3.0]), np.array([[3]]), np.array([-4, 9])]
 )
-def test_ends_that_are_none_are_refused(tmp_path: Path, ends: np.ndarray) -> None:
+def test_invalid_final_evaluations_are_refused(tmp_path: Path, ends: np.ndarray) -> None:
     (tmp_path / "x.jpgs").write_bytes(bytes(9))
     with pytest.raises(InvalidFile, match=r"x\.jpgs"):
         JpegArchive(tmp_path / "x.jpgs", ends, SIZE)

@@ -48,7 +48,7 @@ def test_it_is_written_once(tmp_path: Path) -> None:
     assert ensure_cache(data, "test", tmp_path) != path
 
 
-def test_another_dataset_has_another_place(tmp_path: Path) -> None:
+def test_another_dataset_has_another_folder(tmp_path: Path) -> None:
     assert cache_folder(data_of(), tmp_path) == cache_folder(data_of(), tmp_path)
     assert cache_folder(data_of(), tmp_path) != cache_folder(data_of(seed=1), tmp_path)
 
@@ -67,7 +67,7 @@ class Failing:
 
 
 @pytest.mark.parametrize("error", [OSError("disk gone"), KeyboardInterrupt()], ids=repr)
-def test_a_failure_in_the_middle_leaves_nothing(tmp_path: Path, error: BaseException) -> None:
+def test_a_failed_write_leaves_no_file(tmp_path: Path, error: BaseException) -> None:
     complete = data_of().train
     split: Any = SimpleNamespace(images=Failing(complete.images, error), labels=complete.labels, shape=complete.shape)
     with pytest.raises(type(error)):
@@ -102,7 +102,7 @@ ffcv_cache.ensure_cache(registry.open_npz(root / "data.npz"), "train", root)
 """
 
 
-def test_one_process_writes_and_another_waits_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_process_writes_and_another_waits_with_a_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = data_of()
     arrays = {
         f"{role}_{part}": getattr(dataset.split(role), part) for role in ("train", "test") for part in ("images", "labels")
@@ -127,7 +127,7 @@ def test_one_process_writes_and_another_waits_and_says_so(tmp_path: Path, monkey
     np.testing.assert_array_equal(Beton(path).read(np.arange(30, dtype=np.uint64))[0], data.train.images)
 
 
-def test_it_is_readable_with_ffcv_alone(tmp_path: Path) -> None:
+def test_the_file_is_readable_with_plain_ffcv(tmp_path: Path) -> None:
     data = data_of(60)
     path = ensure_cache(data, "train", tmp_path)
     threads = torch.get_num_threads()
@@ -147,7 +147,7 @@ def test_it_is_readable_with_ffcv_alone(tmp_path: Path) -> None:
     np.testing.assert_array_equal(sample.ravel(), np.arange(60))
 
 
-def test_a_compact_cache_holds_the_subset_under_its_own_ids(tmp_path: Path) -> None:
+def test_a_compact_cache_holds_the_subset_with_its_ids(tmp_path: Path) -> None:
     data, ids = data_of(60), np.array([3, 4, 59])
     path = ensure_subset_cache(data, ids, tmp_path / "deep" / "subset.beton")
     images, read_ids = Beton(path).read(np.arange(3, dtype=np.uint64))
@@ -164,7 +164,7 @@ def split_like(count: int, shape: tuple[int, int, int]) -> Any:
     ("count", "shape"),
     [(1, (1, 1, 1)), (400, (40, 40, 3)), (20_000, (32, 32, 3)), (9, (1000, 1000, 3)), (2, (1672, 1672, 3))],
 )
-def test_the_size_said_beforehand_is_the_size(tmp_path: Path, count: int, shape: tuple[int, int, int]) -> None:
+def test_the_estimated_size_is_exact(tmp_path: Path, count: int, shape: tuple[int, int, int]) -> None:
     path, split = tmp_path / "x.beton", split_like(count, shape)
     write_beton(path, split, np.arange(count))
     assert path.stat().st_size == beton_bytes(split, count)
@@ -177,7 +177,7 @@ def test_images_larger_than_a_page_are_refused_with_a_reason(tmp_path: Path) -> 
 
 
 @pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="no /dev/shm here")
-def test_nothing_is_forked_and_no_shared_memory_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_process_is_forked_and_no_shared_memory_remains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def forbidden() -> int:
         raise AssertionError("forked")
 

@@ -84,7 +84,7 @@ def test_every_sample_arrives_with_its_label_and_id(loader: Loader, data: Datase
         assert_right(batch, ids, data.train)
 
 
-def test_a_batch_that_is_kept_stays_as_it_was(loader: Loader, data: Dataset) -> None:
+def test_a_kept_batch_does_not_change(loader: Loader, data: Dataset) -> None:
     batches = np.array_split(np.arange(COUNT), 30)
     for batch, ids in zip(list(loader.read(batches)), batches, strict=True):
         assert_right(batch, ids, data.train)
@@ -111,7 +111,7 @@ def test_an_id_out_of_range_is_named_before_anything_is_read(loader: Loader, wro
 @pytest.mark.parametrize(
     ("wrong", "kind"), [(np.ones(COUNT, bool), "bool"), (np.arange(3.0), "float64")], ids=["mask", "floats"]
 )
-def test_masks_and_floats_are_no_ids(loader: Loader, wrong: np.ndarray, kind: str) -> None:
+def test_masks_and_floats_are_refused_as_ids(loader: Loader, wrong: np.ndarray, kind: str) -> None:
     with pytest.raises(LoaderError, match=f"got {kind}.*flatnonzero"):
         next(loader.read([np.arange(3), wrong]))
 
@@ -128,12 +128,12 @@ def test_ids_may_be_read_only_or_reversed_views(loader: Loader, data: Dataset) -
     assert_right(next(loader.read([ids])), ids, data.train)
 
 
-def test_nothing_asked_for_nothing_given(loader: Loader) -> None:
+def test_requesting_no_samples_returns_none(loader: Loader) -> None:
     assert list(loader.read([])) == []
     assert [len(b.ids) for b in loader.read([np.array([], np.int64)])] == [0]
 
 
-def test_leaving_early_leaves_no_thread_behind(loader: Loader) -> None:
+def test_leaving_an_iteration_early_ends_its_thread(loader: Loader) -> None:
     batches = loader.read([np.arange(10)] * 100)
     next(batches)
     batches.close()  # type: ignore[attr-defined]
@@ -143,7 +143,7 @@ def test_leaving_early_leaves_no_thread_behind(loader: Loader) -> None:
     assert not decoders()
 
 
-def test_two_epochs_at_once_do_not_disturb_each_other(loader: Loader, data: Dataset) -> None:
+def test_two_concurrent_epochs_are_independent(loader: Loader, data: Dataset) -> None:
     forward = np.array_split(np.arange(COUNT), 10)
     backward = [ids[::-1].copy() for ids in reversed(forward)]
     pairs = zip(list(zip(loader.read(forward), loader.read(backward), strict=True)), forward, backward, strict=True)
@@ -152,14 +152,14 @@ def test_two_epochs_at_once_do_not_disturb_each_other(loader: Loader, data: Data
         assert_right(other, others, data.train)
 
 
-def test_a_pause_between_batches_is_no_trouble(loader: Loader, data: Dataset) -> None:
+def test_batches_do_not_depend_on_pauses(loader: Loader, data: Dataset) -> None:
     batches = [np.arange(k, k + 5) for k in range(20)]
     for batch, ids in zip(loader.read(batches), batches, strict=True):
         threading.Event().wait(0.02)
         assert_right(batch, ids, data.train)
 
 
-def test_roles_have_their_own_split(data: Dataset, tmp_path: Path) -> None:
+def test_each_split_has_its_loader(data: Dataset, tmp_path: Path) -> None:
     for kind in ["memory", "mmap"] if no_ffcv else ["memory", "mmap", "ffcv"]:
         ids = np.arange(40)
         loader = open_loader(data, "test", kind, CPU, tmp_path)
@@ -187,7 +187,7 @@ def test_loader_names(data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
         assert resolve_loader("auto", replace(data, content_hash="of files"), CPU) == "mmap"  # they lie decoded on the disk
 
 
-def test_auto_is_resident_on_a_gpu_that_holds_the_data_easily(data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_is_memory_on_a_gpu_with_enough_memory(data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
     monkeypatch.setattr(choose, "MIN_FFCV_BYTES", 0)
     size = data.train.images.nbytes + data.test.images.nbytes

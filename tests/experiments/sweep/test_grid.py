@@ -65,7 +65,7 @@ def test_students_that_are_the_same_run_are_one() -> None:
     ]  # fmt: skip
 
 
-def test_a_fraction_that_keeps_all_by_rounding_is_everything() -> None:
+def test_a_fraction_that_rounds_up_to_all_keeps_all() -> None:
     assert {spec.scorer for spec in grid(fractions="0.9999").students()} == {None}
 
 
@@ -127,14 +127,14 @@ def test_bad_grids_are_refused(wrong: dict[str, Any], message: str) -> None:
 
 @pytest.mark.parametrize("budget", ["epochs", "steps"])
 @pytest.mark.parametrize("kept", [2, 15, 17, 33, 100])
-def test_planned_samples_are_counted_as_they_are_batched(budget: str, kept: int) -> None:
+def test_planned_samples_equal_the_batched_samples(budget: str, kept: int) -> None:
     training = TrainConfig(epochs=3, batch_size=16, budget=budget)
     sizes = batch_sizes(kept, 16)
     seen = [sizes[step % len(sizes)] for step in range(planned_steps(training, kept, 100))]
     assert planned_samples(training, kept, 100) == sum(seen)
 
 
-def test_time_left_is_that_of_rows_like_them(tmp_path: Path) -> None:
+def test_remaining_time_is_estimated_from_similar_trials(tmp_path: Path) -> None:
     requested_grid = grid(kd_weights="0,auto", seeds=3)
     students, store = requested_grid.students(), TrialStore(tmp_path, {})
     assert estimate_seconds(TRAINING, requested_grid, [], students) is None
@@ -154,7 +154,7 @@ def test_time_left_is_that_of_rows_like_them(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.2, "1 s"), (59, "59 s"), (75, "1 min"), (7300, "2 h 2 min")])
-def test_durations_in_words(seconds: float, text: str) -> None:
+def test_durations_are_formatted(seconds: float, text: str) -> None:
     assert format_duration(seconds) == text
 
 
@@ -194,7 +194,7 @@ def test_teachers_are_lines_of_the_table(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_rows_csv_has_a_line_for_every_row_that_ended(tmp_path: Path) -> None:
+def test_rows_csv_has_a_line_for_every_ended_trial(tmp_path: Path) -> None:
     requested_grid = grid(fractions="0.1", scorers="random", seeds=1)
     status = status_of(tmp_path, requested_grid)
     rows = [spec.config for spec in requested_grid.students()]
@@ -211,7 +211,7 @@ def test_rows_csv_has_a_line_for_every_row_that_ended(tmp_path: Path) -> None:
     assert (failed["status"], failed["error"], failed["test_accuracy"]) == ("failed", "a, comma", "")
 
 
-def test_the_live_table_says_how_it_stands(tmp_path: Path) -> None:
+def test_the_live_table_shows_the_status(tmp_path: Path) -> None:
     status = status_of(tmp_path, grid())
     screen = Console(file=io.StringIO(), width=100)
     screen.print(_render(status))
@@ -221,7 +221,7 @@ def test_the_live_table_says_how_it_stands(tmp_path: Path) -> None:
     assert "(0 of 2)" in text
 
 
-def test_elsewhere_than_on_a_terminal_a_row_is_a_line(tmp_path: Path) -> None:
+def test_without_a_terminal_each_trial_is_a_line(tmp_path: Path) -> None:
     status = status_of(tmp_path, grid(fractions="0.1", scorers="random", seeds=1))
     file = io.StringIO()
     screen = SweepDisplay(status, Console(file=file, width=200))
@@ -234,7 +234,7 @@ def test_elsewhere_than_on_a_terminal_a_row_is_a_line(tmp_path: Path) -> None:
     ]
 
 
-def test_a_row_whose_process_died_counts_as_left(tmp_path: Path) -> None:
+def test_a_trial_whose_process_died_counts_as_remaining(tmp_path: Path) -> None:
     status = status_of(tmp_path, grid())
     config = status.configs[0]
     running = RunningTrial(config=config, pid=1, host="h", since=time.time(), alive=False)

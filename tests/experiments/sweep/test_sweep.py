@@ -52,7 +52,7 @@ def same_bits(one: Sweep, other: Sweep) -> bool:
     )
 
 
-def test_every_row_is_one_train(small_dataset: Dataset, make_context: MakeContext, tmp_path: Path) -> None:
+def test_every_trial_equals_one_training_run(small_dataset: Dataset, make_context: MakeContext, tmp_path: Path) -> None:
     context = make_context(small_dataset, *CHANGES)
     finished_sweep = sweep(context, **GRID, out=tmp_path / "sweep")
     assert len(finished_sweep.trials) == 12, "2 seeds of random and el2n at 0.2, and of everything, with and without KD"
@@ -96,7 +96,7 @@ def test_a_larger_grid_does_only_what_is_new(
     assert [row.config["seed"] for row in larger.trials] == [1, 5, 2]
 
 
-def test_a_moved_sweep_goes_on(small_dataset: Dataset, make_context: MakeContext, tmp_path: Path) -> None:
+def test_a_moved_sweep_resumes(small_dataset: Dataset, make_context: MakeContext, tmp_path: Path) -> None:
     context = make_context(small_dataset, *CHANGES)
     sweep(context, fractions="0.2", kd_weights="0", seeds=1, out=tmp_path / "here")
     (tmp_path / "here").rename(tmp_path / "there")
@@ -121,7 +121,7 @@ def test_teachers_are_a_dimension(small_dataset: Dataset, make_context: MakeCont
     )
 
 
-def test_a_row_that_fails_is_shown_and_can_be_retried(
+def test_a_failed_trial_is_shown_and_can_be_retried(
     small_dataset: Dataset, make_context: MakeContext, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     context = make_context(small_dataset, *CHANGES)
@@ -147,7 +147,7 @@ def test_a_row_that_fails_is_shown_and_can_be_retried(
     assert (len(repeated.trials), repeated.failures) == (3, ())
 
 
-def test_cost_is_said_before_anything_is_trained(
+def test_cost_is_printed_before_training(
     small_dataset: Dataset, make_context: MakeContext, capsys: pytest.CaptureFixture[str]
 ) -> None:
     context = make_context(small_dataset, *CHANGES)
@@ -199,7 +199,7 @@ def test_teachers_that_cannot_teach_are_refused(
     assert not (tmp_path / "sweep").exists()
 
 
-def test_rows_of_two_teachers_are_never_mixed(small_dataset: Dataset, make_context: MakeContext, tmp_path: Path) -> None:
+def test_trials_of_two_teachers_are_never_mixed(small_dataset: Dataset, make_context: MakeContext, tmp_path: Path) -> None:
     context = make_context(small_dataset, *CHANGES)
     sweep(context, fractions="0.2", kd_weights="0.9", seeds=1, out=tmp_path / "sweep")
     elsewhere = make_context(small_dataset, *CHANGES, workspace=tmp_path / "elsewhere")
@@ -214,7 +214,7 @@ def test_rows_of_two_teachers_are_never_mixed(small_dataset: Dataset, make_conte
     assert len(finished_sweep.trials) == 2, "rows without a teacher have nothing to do with it"
 
 
-def test_a_place_that_holds_something_else_is_refused(
+def test_an_output_path_with_other_content_is_refused(
     small_dataset: Dataset, make_context: MakeContext, tmp_path: Path
 ) -> None:
     (tmp_path / "folder").mkdir()
@@ -237,7 +237,7 @@ def test_jobs_and_scorers_are_checked_first(small_dataset: Dataset, make_context
     assert not list(tmp_path.iterdir())
 
 
-def test_a_task_survives_the_way_to_a_worker(small_dataset: Dataset, make_context: MakeContext, tmp_path: Path) -> None:
+def test_a_task_round_trips_to_a_worker(small_dataset: Dataset, make_context: MakeContext, tmp_path: Path) -> None:
     context = make_context(small_dataset, "train.lr=0.125", "kd.weight_grid=[0.0, 1.0]")
     trials = ({"n": 1, "teacher": None},)
     task = Task(entry="module:function", store=str(tmp_path), trials=trials, context=record_context(context, None))
@@ -264,7 +264,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("arguments", "message"), BAD, ids=lambda v: "-".join(v) if isinstance(v, list) else "")
-def test_bad_input_is_one_line_and_writes_nothing(
+def test_invalid_input_is_one_line_and_writes_no_file(
     expect_refusal: Callable[..., str], arguments: list[str], message: str
 ) -> None:
     assert message in expect_refusal("sweep", *FAST, *arguments)

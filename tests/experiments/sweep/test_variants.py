@@ -47,7 +47,7 @@ def rows(context: Context, **options: Any) -> list[dict[str, Any]]:
     return [spec.config for spec in replace(make_grid(120, "0.5", "random", "0", 1), variants=variants).students()]
 
 
-def test_a_row_without_a_variant_is_the_row_that_it_was(context: Context) -> None:
+def test_a_trial_without_a_variant_is_unchanged(context: Context) -> None:
     before = {"fraction": "0.5", "scorer": "random", "kd_weight": 0.0, "teacher": None, "seed": 0}
     assert rows(context) == [before]
     wide = rows(context, sparsity="0,0.9", criterion="snip", self_distill="none,dlb")
@@ -56,7 +56,7 @@ def test_a_row_without_a_variant_is_the_row_that_it_was(context: Context) -> Non
     assert len(wide) == 4
 
 
-def test_a_dense_student_comes_once_whatever_the_criteria(context: Context) -> None:
+def test_a_dense_student_is_one_trial_for_all_criteria(context: Context) -> None:
     configs = rows(context, sparsity="0,0.9,0.5", criterion="snip,random")
     assert [(r["sparsity"]["sparsity"], r["sparsity"]["criterion"]) if "sparsity" in r else None for r in configs] == [
         None, (0.9, "snip"), (0.9, "random"), (0.5, "snip"), (0.5, "random"),
@@ -64,7 +64,7 @@ def test_a_dense_student_comes_once_whatever_the_criteria(context: Context) -> N
     assert rows(context, sparsity="0", criterion="snip,random") == rows(context)
 
 
-def test_a_row_carries_every_setting_of_its_variant(context: Context) -> None:
+def test_a_trial_records_every_setting_of_its_variant(context: Context) -> None:
     other = context.with_settings("sparsity", inner_steps=7).with_settings("self_distill", cs_kd_temperature=2.0)
     ours, theirs = (rows(c, sparsity="0.9", self_distill="cs-kd")[0] for c in (context, other))
     assert theirs["sparsity"] == {**ours["sparsity"], "inner_steps": 7}
@@ -72,7 +72,7 @@ def test_a_row_carries_every_setting_of_its_variant(context: Context) -> None:
     assert json.loads(json.dumps(theirs)) == theirs
 
 
-def test_a_worker_knows_the_variant_from_the_row_alone(context: Context, small_dataset: Dataset) -> None:
+def test_a_worker_reads_the_variant_from_the_trial(context: Context, small_dataset: Dataset) -> None:
     settings_context = context.with_settings("sparsity", inner_steps=7).with_settings("self_distill", dlb_weight=0.25)
     base, variants = find_variants(settings_context, "0.9", "epsd", "dlb")
     (spec,) = variants
@@ -83,7 +83,7 @@ def test_a_worker_knows_the_variant_from_the_row_alone(context: Context, small_d
     assert student_context(worker_context, spec).recipe.to_dict() == expected == student_context(base, spec).recipe.to_dict()
 
 
-def test_what_is_not_asked_for_is_as_the_recipe_has_it(context: Context) -> None:
+def test_unspecified_options_are_those_of_the_recipe(context: Context) -> None:
     recipe_context = context.with_sparsity(0.8, "snip").with_settings("self_distill", method="tf-kd")
     default_spec, variants = find_variants(recipe_context, None, None, None)
     assert (default_spec.recipe, variants) == (recipe_context.recipe, (BASE,))
@@ -126,7 +126,7 @@ def test_unknown_names_are_refused_even_where_all_is_dense(context: Context) -> 
         rows(context, self_distill="cs-k")
 
 
-def test_rows_that_cannot_be_trained_are_refused(context: Context) -> None:
+def test_invalid_combinations_are_refused(context: Context) -> None:
     def check(of: Context, *variants: str | None, weights: tuple[float | str, ...] = (0.0,)) -> None:
         check_variants(*find_variants(of, *variants), weights)
 
@@ -157,7 +157,7 @@ def test_the_command_refuses_in_one_line(expect_refusal: Callable[..., str], arg
     assert message in expect_refusal("sweep", "--kd-weights", "0", *fast_options(), *arguments)
 
 
-def test_the_price_counts_what_self_distillation_adds(context: Context) -> None:
+def test_the_cost_includes_self_distillation(context: Context) -> None:
     base, variants = find_variants(context, "0,0.9", "snip", "none,cs-kd,dlb,tf-kd-self")
     grid = replace(make_grid(120, "0.5", "random", "0", 2), variants=variants)
     students = [spec for spec in grid.students() if spec.seed == 0]
@@ -178,7 +178,7 @@ def test_the_price_counts_what_self_distillation_adds(context: Context) -> None:
     )
 
 
-def test_time_left_tells_the_variants_apart(context: Context) -> None:
+def test_remaining_time_distinguishes_variants(context: Context) -> None:
     base, variants = find_variants(context, "0,0.9", "snip", "none,dlb")
     grid = replace(make_grid(120, "0.5", "random", "0", 2), variants=variants)
     pace = {None: 1.0, "dlb": 5.0}
@@ -191,7 +191,7 @@ def test_time_left_tells_the_variants_apart(context: Context) -> None:
     assert estimate_seconds(base.recipe.train, grid, finished, remaining) == pytest.approx(sum(seconds) / 2)
 
 
-def test_every_row_is_one_train_and_old_rows_stay(
+def test_every_trial_equals_one_training_run_and_earlier_trials_are_kept(
     context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     grid: dict[str, Any] = {"fractions": "0.5", "kd_weights": "0", "seeds": 1}

@@ -70,7 +70,7 @@ def printed_by_workers(folder: Path) -> str:
     return "".join(path.read_text() for path in (folder / "logs").iterdir())
 
 
-def test_workers_take_over_from_one_that_is_killed_and_go_on_past_a_trial_that_fails(
+def test_workers_replace_a_killed_one_and_continue_after_a_failed_trial(
     digits: Dataset, tmp_path: Path, dprune: Callable[..., CommandResult], undisturbed: Sweep
 ) -> None:
     folder = tmp_path / "s"
@@ -104,7 +104,7 @@ def test_workers_take_over_from_one_that_is_killed_and_go_on_past_a_trial_that_f
     )
 
 
-def test_a_worker_dies_with_its_parent_and_another_process_goes_on(
+def test_a_worker_dies_with_its_parent_and_another_process_resumes(
     digits: Dataset, tmp_path: Path, undisturbed: Sweep
 ) -> None:
     folder = tmp_path / "s"
@@ -117,7 +117,7 @@ def test_a_worker_dies_with_its_parent_and_another_process_goes_on(
     assert same_bits(sweep_in(digits, tmp_path / "dprune-runs", out=folder), undisturbed)
 
 
-def test_jobs_of_submitit_go_on_without_the_command_and_one_that_is_killed_is_replaced(
+def test_submitit_jobs_outlive_the_command_and_a_killed_one_is_replaced(
     digits: Dataset, tmp_path: Path, undisturbed: Sweep
 ) -> None:
     folder, locks = tmp_path / "s", ExitStack()
@@ -143,9 +143,7 @@ def test_jobs_of_submitit_go_on_without_the_command_and_one_that_is_killed_is_re
     assert out.startswith(undisturbed.table)
 
 
-def test_a_ray_of_one_node_runs_the_same_trials_and_replaces_a_task_that_is_killed(
-    digits: Dataset, tmp_path: Path, undisturbed: Sweep
-) -> None:
+def test_ray_runs_the_same_trials_and_replaces_a_killed_task(digits: Dataset, tmp_path: Path, undisturbed: Sweep) -> None:
     arguments = [*WORDS, "--jobs", "2", "--launcher", "ray"]
     with start_command(tmp_path, *arguments) as sweeping:
         os.kill(wait_until(lambda: running(tmp_path / "s")), signal.SIGKILL)
@@ -160,7 +158,7 @@ def test_a_ray_of_one_node_runs_the_same_trials_and_replaces_a_task_that_is_kill
 
 
 @pytest.mark.slow
-def test_jobs_make_the_ensemble_that_one_process_makes(tmp_path: Path, dprune: Callable[..., CommandResult]) -> None:
+def test_jobs_make_the_same_ensemble_as_one_process(tmp_path: Path, dprune: Callable[..., CommandResult]) -> None:
     arguments = ["score", "--scorer", "memorization", *FAST, *MEMBERS]
     single_process = dprune(*arguments, "--out", "alone.npz", "--workspace", "alone")
     assert single_process.code == 0, single_process.err

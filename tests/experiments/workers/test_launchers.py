@@ -50,7 +50,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("arguments", "message"), BAD, ids=lambda v: "-".join(v) if isinstance(v, list) else "")
-def test_bad_input_is_one_line_and_writes_nothing(
+def test_invalid_input_is_one_line_and_writes_no_file(
     expect_refusal: Callable[..., str], arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -76,12 +76,12 @@ def test_workers_of_a_score_need_members_to_train(expect_refusal: Callable[..., 
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
-def test_what_the_command_trains_itself_needs_the_device_here(expect_refusal: Callable[..., str]) -> None:
+def test_training_by_the_command_needs_a_local_device(expect_refusal: Callable[..., str]) -> None:
     arguments = ["score", "--scorer", "memorization,el2n", "--launcher", "ray", *FAST, "--device", "cuda"]
     assert "el2n: their proxies are trained by this command, and there is no GPU here" in expect_refusal(*arguments)
 
 
-def test_a_gpu_may_be_where_the_workers_are_alone(tmp_path: Path) -> None:
+def test_only_the_workers_need_a_gpu(tmp_path: Path) -> None:
     def resolved(launcher: Launcher, device: str) -> tuple[str, str]:
         context = open_worker_context(
             "digits", launcher, device=device, loader="memory", workspace=tmp_path / "runs", threads=1
@@ -155,7 +155,7 @@ def test_a_trial_that_kills_its_workers_has_failed(case: Callable[..., Case]) ->
     assert any("was ended by SIGKILL in n 1, kills 1; another takes the trial over" in line for line in killing.lines)
 
 
-def test_workers_that_cannot_begin_are_not_waited_for(case: Callable[..., Case], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_that_fail_to_start_are_not_waited_for(case: Callable[..., Case], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "BOOTSTRAP", "import sys; sys.exit('no such device')")
     store_case = case({"n": 0}, {"n": 1}, {"n": 2})
     with (
@@ -180,7 +180,9 @@ class RemoteWorker(LocalWorkers):
         return platform.node(), os.getpid()
 
 
-def test_locks_that_do_not_reach_are_reported_once(case: Callable[..., Case], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_locks_that_do_not_work_across_machines_are_reported_once(
+    case: Callable[..., Case], monkeypatch: pytest.MonkeyPatch
+) -> None:
     unlocked = case({"n": 0})
     (unlocked.folder / "running").mkdir()
     claim = {"config": {"n": 0}, "pid": os.getpid(), "host": platform.node(), "since": time.time()}
@@ -219,7 +221,7 @@ def slurm_jobs(case: Case, count: int, **settings: Any) -> SlurmJobs:
     return SlurmJobs(count, case.folder, case.lines.append, SlurmSettings(**{"cpus": 1, "gpus": 0, **settings}))
 
 
-def test_an_array_of_jobs_is_left_alone_and_found_again(case: Callable[..., Case], state: Path) -> None:
+def test_an_array_of_jobs_outlives_the_command_and_is_found(case: Callable[..., Case], state: Path) -> None:
     first = case({"n": 0}, {"n": 1}, {"n": 2})
     settings = {"partition": "debug", "time": 30, "memory": 2.0, "setup": "export SAID=1", "cpus": 3, "gpus": 1}
     with pytest.raises(KeyboardInterrupt), slurm_jobs(first, 2, **settings) as jobs:
@@ -273,7 +275,7 @@ def test_a_trial_is_blamed_for_a_death_but_not_for_the_end_of_a_job_s_time(case:
     assert failure.error.startswith("its process was ended (OUT_OF_MEMORY), and so did another one in it before")
 
 
-def test_cancelled_jobs_are_not_replaced_and_those_in_the_queue_go_with_the_trials(
+def test_cancelled_jobs_are_not_replaced_and_queued_ones_end_with_the_trials(
     case: Callable[..., Case], state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pool, "EXIT_TIMEOUT", 0.1)

@@ -107,7 +107,7 @@ def metrics(run: FinishedRun) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_every_row_is_logged_once_whatever_was_killed(folder: Path, tracker: RecordingTracker) -> None:
+def test_every_epoch_is_logged_once_after_kills(folder: Path, tracker: RecordingTracker) -> None:
     first, second, third = record(0, 2.0), record(1, 1.5), record(2, 1.0)
     run, block = opened(folder)
     with pytest.raises(KeyboardInterrupt), block:
@@ -132,7 +132,7 @@ def test_every_row_is_logged_once_whatever_was_killed(folder: Path, tracker: Rec
     assert len(tracker.calls) == 8, "a log that is whole is not opened again"
 
 
-def test_rows_that_a_tool_lost_are_logged_again(folder: Path, tracker: RecordingTracker) -> None:
+def test_epochs_lost_by_a_tracker_are_logged_again(folder: Path, tracker: RecordingTracker) -> None:
     rows = [record(epoch, float(epoch)).to_json() for epoch in range(3)]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     _, block = opened(folder)
@@ -164,7 +164,7 @@ def test_a_result_that_did_not_get_through_is_logged_again(
     assert [call[0] for call in tracker.calls] == ["start", "result", "start", "result", "end"]
 
 
-def test_a_log_that_is_begun_late_gets_what_the_folder_holds(folder: Path, tracker: RecordingTracker) -> None:
+def test_a_log_that_is_added_late_gets_earlier_epochs(folder: Path, tracker: RecordingTracker) -> None:
     (folder / "metrics.jsonl").write_text("".join(json.dumps(record(*row).to_json()) + "\n" for row in ((0, 2.0), (1, 1.0))))
     student_result().write(folder / "result.json")
     _, block = opened(folder)
@@ -172,7 +172,7 @@ def test_a_log_that_is_begun_late_gets_what_the_folder_holds(folder: Path, track
         assert tracker.calls[1:] == [(0, numbers(2.0)), (1, numbers(1.0)), ("result", 2, LOGGED)]
 
 
-def test_a_tool_that_fails_is_left_out_in_one_line_and_catches_up(
+def test_a_failing_tracker_is_reported_and_completed_later(
     folder: Path, tracker: RecordingTracker, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tracker.fails = True
@@ -190,14 +190,14 @@ def test_a_tool_that_fails_is_left_out_in_one_line_and_catches_up(
     assert [call for call in tracker.calls if type(call[0]) is int] == [(0, numbers(2.0)), (1, numbers(1.0))]
 
 
-def test_broken_rows_are_named(folder: Path, tracker: RecordingTracker) -> None:
+def test_broken_trials_are_named(folder: Path, tracker: RecordingTracker) -> None:
     (folder / "metrics.jsonl").write_text("{nonsense\n")
     _, block = opened(folder)
     with pytest.raises(InvalidFile, match=r"metrics\.jsonl cannot be read"), block:
         raise AssertionError("never reached")
 
 
-def test_tensorboard_shows_settings_rows_and_result(make_context: MakeContext, small_dataset: Dataset) -> None:
+def test_tensorboard_records_settings_epochs_and_result(make_context: MakeContext, small_dataset: Dataset) -> None:
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -213,9 +213,7 @@ def test_tensorboard_shows_settings_rows_and_result(make_context: MakeContext, s
 
 
 @pytest.mark.parametrize("tool", ["tensorboard", "mlflow"])
-def test_a_run_that_was_stopped_goes_on_in_the_same_log(
-    make_context: MakeContext, small_dataset: Dataset, tool: str
-) -> None:
+def test_a_stopped_run_resumes_in_the_same_log(make_context: MakeContext, small_dataset: Dataset, tool: str) -> None:
     pytest.importorskip(tool)
     context = make_context(small_dataset, *TINY, log=[tool])
     with pytest.raises(TimeLimitReached):
@@ -243,7 +241,7 @@ def mlflow_run(context: Context, run: FinishedRun) -> Any:
     return {"params": mlflow_record.data.params, "status": mlflow_record.info.status, **history}
 
 
-def test_mlflow_shows_settings_rows_and_result(make_context: MakeContext, small_dataset: Dataset) -> None:
+def test_mlflow_records_settings_epochs_and_result(make_context: MakeContext, small_dataset: Dataset) -> None:
     pytest.importorskip("mlflow")
     context = make_context(small_dataset, *TINY, log=["mlflow"])
     run = dp.train(context, fraction=0.5, kd_weight=0, seed=3)
@@ -256,7 +254,9 @@ def test_mlflow_shows_settings_rows_and_result(make_context: MakeContext, small_
     assert (mlflow_record["params"]["train.model"], mlflow_record["params"]["run.seed"]) == ("tinynet8", "3")
 
 
-def test_wandb_stays_offline_and_shows_settings_rows_and_result(make_context: MakeContext, small_dataset: Dataset) -> None:
+def test_wandb_stays_offline_and_records_settings_epochs_and_result(
+    make_context: MakeContext, small_dataset: Dataset
+) -> None:
     pytest.importorskip("wandb", reason="wandb is not installed")
     run = dp.teach(make_context(small_dataset, *TINY, log=["wandb"]))
     records, rows = wandb_rows(run)
@@ -268,7 +268,7 @@ def test_wandb_stays_offline_and_shows_settings_rows_and_result(make_context: Ma
     assert summary["test_accuracy"] == run.test_accuracy
 
 
-def test_wandb_s_offline_log_is_one_and_whole_after_a_stop(make_context: MakeContext, small_dataset: Dataset) -> None:
+def test_wandb_has_one_complete_offline_log_after_a_stop(make_context: MakeContext, small_dataset: Dataset) -> None:
     pytest.importorskip("wandb", reason="wandb is not installed")
     context = make_context(small_dataset, *TINY, log=["wandb"])
     with pytest.raises(TimeLimitReached):
@@ -347,7 +347,7 @@ def test_a_tool_that_is_missing_is_named_before_anything_is_written(
 
 
 @pytest.mark.slow
-def test_rows_of_a_sweep_are_logged_by_its_workers(dprune: Callable[..., CommandResult], tmp_path: Path) -> None:
+def test_trials_of_a_sweep_are_logged_by_its_workers(dprune: Callable[..., CommandResult], tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     settings = [word for change in (*TINY, "train.epochs=1", "teacher.epochs=1") for word in ("--set", change)]
     command = dprune(

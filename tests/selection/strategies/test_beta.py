@@ -30,7 +30,7 @@ def test_the_weights_are_the_density_times_the_score() -> None:
         assert np.allclose(actual - actual[0], theirs - theirs[0], rtol=1e-10)
 
 
-def test_certain_probabilities_and_a_certain_anchor_leave_finite_weights() -> None:
+def test_probabilities_of_0_and_1_give_finite_weights() -> None:
     weights = log_weights(np.array([0.0, 1.0]), np.ones(2), *parameters(1.0, 0.9, 4))
     assert np.isfinite(weights).all()
     assert weights[1] > weights[0]
@@ -72,7 +72,7 @@ def test_more_pruning_keeps_easier_samples() -> None:
     assert means[0] > means[1] + 0.1
 
 
-def test_samples_of_score_zero_come_last_and_fill_the_count() -> None:
+def test_samples_of_score_zero_are_drawn_last() -> None:
     values = np.zeros(12)
     values[[2, 5, 7]] = 1
     p = np.full(12, 0.5)

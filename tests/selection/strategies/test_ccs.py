@@ -42,7 +42,7 @@ def test_a_small_case_by_hand(seed: int) -> None:
     assert set(kept_ids("ccs", VALUES, 8, seed=seed, cutoff=0.2, strata=4)) == {1, 2, 4, 5, 6, 7, 8, 9}
 
 
-def test_inside_a_stratum_everybody_is_as_likely() -> None:
+def test_within_a_stratum_all_samples_are_equally_likely() -> None:
     draws = [kept_ids("ccs", VALUES, 5, seed=seed, cutoff=0.2, strata=4) for seed in range(1000)]
     times = np.bincount(np.concatenate(draws), minlength=10)
     assert times[[0, 3]].tolist() == [0, 0]

@@ -63,7 +63,7 @@ def test_picks_by_hand() -> None:
     assert kept_ids("top", VALUES, 4) == [2, 3, 1, 0], "what the messages changed"
 
 
-def test_a_negative_pick_raises_its_neighbours_as_the_rule_says() -> None:
+def test_a_negative_pick_raises_its_neighbours() -> None:
     graph = neighbour_graph(np.array([[0], [1], [2]], np.float16), 1)  # 0-1-2
     # 0 takes all of itself from 1: 1 - 5 = -4; 2 is -6. Then 1 (-4) takes -4 from 2: -6 + 4 = -2.
     assert greedy(graph, np.array([5.0, 1.0, -6.0]), 0.0, 3).tolist() == [0, 1, 2]
@@ -98,7 +98,7 @@ def test_samples_that_are_all_alike_have_neighbours_but_not_themselves() -> None
     assert len(kept_ids("d2", np.arange(30), 9, np.ones((30, 2)))) == 9
 
 
-def test_the_pick_of_a_cluster_speaks_for_it() -> None:
+def test_a_picked_sample_suppresses_its_cluster() -> None:
     features = np.array([[0.0], [0.01], [0.02], [50.0], [50.01], [50.02]])
     assert kept_ids("top", [5, 4.9, 4.8, 3, 2.9, 2.8], 2) == [0, 1]
     assert kept_ids("d2", [5, 4.9, 4.8, 3, 2.9, 2.8], 2, features, k=2) == [1, 4], "the middle one of each"

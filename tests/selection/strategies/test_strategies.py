@@ -55,7 +55,7 @@ def test_the_strategies_are_these() -> None:
 @EVERY
 @LAW
 @given(CASES, FRACTIONS, BALANCES, st.integers(0, 3))
-def test_the_count_is_exact_and_every_id_comes_once(
+def test_the_count_is_exact_and_ids_are_unique(
     strategy: str, problem: StrategyCase, fraction: str, balance: Any, seed: int
 ) -> None:
     if too_few(problem, fraction, balance):
@@ -74,16 +74,14 @@ def test_the_count_is_exact_and_every_id_comes_once(
 @pytest.mark.parametrize("strategy", sorted(name for name, item in ALL.items() if item.nested))
 @LAW
 @given(CASES, FRACTIONS, FRACTIONS, BALANCES, st.integers(0, 3))
-def test_strategies_that_say_so_are_nested(
-    strategy: str, problem: StrategyCase, a: str, b: str, balance: Any, seed: int
-) -> None:
+def test_nested_strategies_are_nested(strategy: str, problem: StrategyCase, a: str, b: str, balance: Any, seed: int) -> None:
     few, many = sorted((a, b), key=Fraction)
     if not too_few(problem, few, balance):
         assert set(chosen(problem, few, strategy, balance, seed)) <= set(chosen(problem, many, strategy, balance, seed))
 
 
 @pytest.mark.parametrize("strategy", sorted(name for name, item in ALL.items() if not item.nested))
-def test_strategies_that_say_they_are_not_nested_are_not(strategy: str) -> None:
+def test_strategies_declared_not_nested_are_not(strategy: str) -> None:
     steps = [set(chosen(make_case(60), f"{f}/20", strategy)) for f in range(1, 21)]
     assert any(not few <= many for few, many in pairwise(steps))
 
@@ -91,7 +89,7 @@ def test_strategies_that_say_they_are_not_nested_are_not(strategy: str) -> None:
 @EVERY
 @LAW
 @given(CASES, FRACTIONS)
-def test_a_class_is_chosen_from_as_if_there_were_no_other(strategy: str, problem: StrategyCase, fraction: str) -> None:
+def test_classes_are_selected_independently(strategy: str, problem: StrategyCase, fraction: str) -> None:
     balanced = chosen(problem, fraction, strategy, "class")
     label = problem.labels[0]
     members = np.flatnonzero(problem.labels == label)
@@ -104,7 +102,7 @@ def test_a_class_is_chosen_from_as_if_there_were_no_other(strategy: str, problem
 
 
 @EVERY
-def test_classes_of_very_different_sizes_each_keep_their_share(strategy: str) -> None:
+def test_classes_of_very_different_sizes_keep_their_fraction(strategy: str) -> None:
     sizes = {0: 300, 1: 50, 2: 7, 3: 2, 4: 1}
     case = make_case(sum(sizes.values()))
     case.labels = np.random.default_rng(0).permutation(np.repeat(list(sizes), list(sizes.values())))
@@ -119,17 +117,17 @@ def test_seeds_draw_differently(strategy: str) -> None:
 
 
 @pytest.mark.parametrize("strategy", ["top", "window", "d2"])
-def test_the_others_draw_nothing(strategy: str) -> None:
+def test_deterministic_strategies_do_not_depend_on_the_seed(strategy: str) -> None:
     assert chosen(make_case(60), "1/4", strategy, seed=0) == chosen(make_case(60), "1/4", strategy, seed=1)
 
 
 @EVERY
-def test_everything_is_kept_at_one(strategy: str) -> None:
+def test_fraction_one_keeps_all_samples(strategy: str) -> None:
     assert chosen(make_case(40), "1", strategy) == list(range(40))
     assert chosen(make_case(40), "1", strategy, "class") == list(range(40))
 
 
-def test_ties_go_to_the_lower_id() -> None:
+def test_ties_are_broken_by_the_lower_id() -> None:
     assert kept_ids("top", [1, 2, 2, 2, 0], 2) == [1, 2]
     assert kept_ids("window", [5, 5, 5, 5, 5, 5], 2) == [2, 3]
     features = [[0.0], [100.0], [200.0], [300.0]]  # so far apart that no message arrives
@@ -155,7 +153,7 @@ def test_weighted_draws_in_proportion() -> None:
         assert np.all(np.abs(share - expected) < 4 * np.sqrt(expected * (1 - expected) / 2000))
 
 
-def test_weighted_lies_between_top_and_random() -> None:
+def test_weighted_is_between_top_and_random() -> None:
     values = np.linspace(0, 1, 40)
     assert sorted(kept_ids("weighted", values, 10, temperature=0.001)) == list(range(30, 40))
     high, low = (
@@ -205,12 +203,12 @@ def test_names_that_do_not_exist_get_the_nearest_one() -> None:
 
 
 @pytest.mark.parametrize("arguments", [["cutoff"], ["=3"], ["cutoff="], ["cutoff=0.1", "cutoff=0.2"]])
-def test_settings_that_are_no_words_of_that_kind_are_refused(arguments: list[str]) -> None:
+def test_settings_of_the_wrong_type_are_refused(arguments: list[str]) -> None:
     with pytest.raises(InvalidValue, match=r"a setting is key=value|is given twice"):
         parse_settings(arguments)
 
 
-def test_settings_are_read_as_they_are_written() -> None:
+def test_settings_round_trip() -> None:
     resolved = get_strategy("ccs").resolve(parse_settings(["cutoff = 0.2", "strata=7"]))
     assert resolved == {"cutoff": 0.2, "strata": 7}
     assert get_strategy("ccs").resolve(parse_settings(format_settings(resolved))) == resolved

@@ -29,7 +29,7 @@ from datapruning.utils.cost import FORWARD_PASS_COST
 
 @settings(deadline=None)
 @given(st.integers(3, 300), st.floats(0.01, 1), st.integers(1, 100), st.integers(0, 5), st.booleans())
-def test_judges_are_never_trained_on(total: int, share: float, count: int, seed: int, alike: bool) -> None:
+def test_validation_samples_are_never_trained_on(total: int, share: float, count: int, seed: int, alike: bool) -> None:
     kept = np.sort(np.random.default_rng(seed).choice(total, min(total, max(3, round(share * total))), replace=False))
     validation = choose_validation_set(kept, total, count, seed, subset_is_random=alike)
     assert 0 < len(validation.ids) <= count
@@ -40,7 +40,7 @@ def test_judges_are_never_trained_on(total: int, share: float, count: int, seed:
     assert validation.weights.sum() == pytest.approx(1)
 
 
-def test_a_clever_subset_is_judged_by_both_groups_at_their_true_shares() -> None:
+def test_a_scored_subset_is_validated_on_both_groups_by_their_true_fractions() -> None:
     validation = choose_validation_set(np.arange(200), 1000, 300, 0, subset_is_random=False)
     assert validation.kind == "pruned-away and set-aside"
     assert len(validation.held_out_ids) == 20  # a tenth of the kept, though 60 would be their share
@@ -48,14 +48,14 @@ def test_a_clever_subset_is_judged_by_both_groups_at_their_true_shares() -> None
     assert right @ validation.weights == pytest.approx(0.8)  # right on what was thrown out alone: right on 80% of the data
 
 
-def test_a_random_subset_sets_nothing_aside_and_the_full_data_a_tenth_at_most() -> None:
+def test_only_full_data_holds_out_samples_at_most_a_tenth() -> None:
     random = choose_validation_set(np.arange(200), 1000, 300, 0, subset_is_random=True)
     assert (len(random.held_out_ids), len(random.pruned_ids), random.kind) == (0, 300, "pruned-away")
     full = choose_validation_set(np.arange(1000), 1000, 5000, 0, subset_is_random=True)
     assert (len(full.held_out_ids), len(full.pruned_ids), full.kind) == (100, 0, "set-aside")
 
 
-def test_two_samples_cannot_be_searched_on() -> None:
+def test_two_samples_are_too_few_for_a_search() -> None:
     with pytest.raises(InvalidValue, match="at least 3 samples"):
         choose_validation_set(np.array([0, 1]), 2, 10, 0, subset_is_random=True)
 
@@ -68,7 +68,7 @@ def test_a_search_keeps_to_its_cost(samples: int, probes: int, cost: float) -> N
     assert probes * (item + FORWARD_PASS_COST * validation) <= max(allowed * samples, probes * (1 + FORWARD_PASS_COST))
 
 
-def test_large_runs_pay_the_set_share_and_small_ones_more() -> None:
+def test_large_runs_use_the_search_budget_and_small_ones_more() -> None:
     assert search_cost(0.25, 100_000) == search_cost(0.25, 10**9) == 0.25
     assert search_cost(0.25, 25_000) == pytest.approx(0.5)
     assert search_cost(0.25, 10) == MAX_SEARCH_COST
@@ -83,7 +83,7 @@ def marks(rates: list[float], validation: int = 4000, seed: int = 0) -> NDArray[
 EVEN = np.full(4000, 1 / 4000)
 
 
-def test_the_curve_goes_through_clear_probes_and_peaks_where_they_do() -> None:
+def test_the_curve_fits_precise_probes_and_their_peak() -> None:
     tried = [0.0, 0.3, 0.6, 0.9]
     curve = fit_response(tried, marks([0.5, 0.7, 0.8, 0.75]), EVEN, 0.6)
     by_weight = {point.weight: point for point in curve}
@@ -95,7 +95,7 @@ def test_the_curve_goes_through_clear_probes_and_peaks_where_they_do() -> None:
     assert all(point.low <= point.accuracy <= point.high for point in curve)
 
 
-def test_probes_that_say_nothing_leave_the_prior() -> None:
+def test_uninformative_probes_keep_the_prior() -> None:
     curve = fit_response([0.3, 0.6, 0.9], marks([0.8, 0.8, 0.8]), EVEN, 0.6)
     assert max(curve, key=lambda point: point.accuracy).weight == 0.6
 
@@ -106,7 +106,7 @@ def test_noise_counts_for_less_than_its_size() -> None:
     assert max(p.accuracy for p in curve) - min(p.accuracy for p in curve) < 1
 
 
-def test_arms_are_the_grid_another_temperature_and_labels_alone() -> None:
+def test_probes_are_the_grid_another_temperature_and_labels_alone() -> None:
     arms = probe_candidates(KDConfig(weight_grid=(0.9, 0.3, 0.6, 0.3)))
     assert arms == [
         LABELS_ONLY,
@@ -137,7 +137,7 @@ def test_another_temperature_wins_where_it_is_clearly_better() -> None:
     assert best(arms, marks([0.5, 0.7, 0.7, 0.7, 0.701]), 2.0, 0.6).temperature == 2.0
 
 
-def test_a_teacher_that_harms_is_left_out() -> None:
+def test_a_harmful_teacher_is_dropped() -> None:
     arms = probe_candidates(KDConfig())
     assert best(arms, marks([0.8, 0.7, 0.6, 0.5, 0.6]), 2.0, 0.6) == LABELS_ONLY
     arms = probe_candidates(KDConfig(weight_grid=(0.0, 0.5, 1.0), temperatures=(4.0,), confidence_weighting=False))

@@ -44,7 +44,7 @@ RecordT = TypeVar("RecordT", bound=Record)
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 6, 7, 12, 13, 128])
 @pytest.mark.parametrize("processes", [2, 3, 5])
-def test_every_row_is_in_one_part(size: int, processes: int) -> None:
+def test_every_row_is_in_exactly_one_part(size: int, processes: int) -> None:
     parts = shard_slices(size, processes)
     rows = [np.arange(size)[part].tolist() for part in parts]
     if size < 2 * processes:
@@ -57,17 +57,17 @@ def test_every_row_is_in_one_part(size: int, processes: int) -> None:
     assert [local_rows(size, processes, k) for k in range(processes)] == lengths
 
 
-def test_parts_of_an_update_are_dealt_one_by_one() -> None:
+def test_micro_batches_are_sharded_one_by_one() -> None:
     assert shard_rows([4, 4, 3], 2, 0).tolist() == [0, 1, 4, 5, 8, 9, 10]
     assert shard_rows([4, 4, 3], 2, 1).tolist() == [2, 3, 6, 7, 8, 9, 10]
 
 
-def test_rows_that_everyone_has_count_once() -> None:
+def test_common_neighbours_count_once() -> None:
     assert shard_weights([4, 3], 2, 0).tolist() == [2, 2, 2, 2, 2]
     assert shard_weights([4, 3], 2, 1).tolist() == [2, 2, 0, 0, 0]
 
 
-def test_passes_of_an_update() -> None:
+def test_passes_of_a_training_step() -> None:
     single_batch, parts = TrainConfig(batch_size=8), TrainConfig(batch_size=8, grad_accum_steps=2)
     assert passes_of(8, single_batch, None, trains_on_auxiliary=False) == [((8,), True)]
     assert passes_of(13, parts, None, trains_on_auxiliary=False) == [((8,), True), ((5,), True)]
@@ -93,7 +93,7 @@ def test_torchrun_is_known_by_its_variables(monkeypatch: pytest.MonkeyPatch) -> 
     assert not under_torchrun()
 
 
-def test_other_verbs_are_refused_in_a_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_commands_are_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys, "argv", ["dprune", "sweep", "--fraction", "0.5"])
     assert main._run_distributed() == 2
     line = capsys.readouterr().err
@@ -105,7 +105,7 @@ def sent(record: RecordT) -> RecordT:
     return parse_record(type(record), json.loads(json.dumps(record.to_json())), "process 0")
 
 
-def test_networks_come_over_as_plain_data(digits: Dataset) -> None:
+def test_networks_are_sent_as_plain_data(digits: Dataset) -> None:
     shape = digits.train.shape
     network = create_model("tinynet8", shape, 10, seed=3)
     for model in (network, InputRenormalization(network, [10.0], [20.0], ([30.0], [40.0]))):
@@ -119,7 +119,7 @@ def test_networks_come_over_as_plain_data(digits: Dataset) -> None:
     assert ModelSpec.of(InputRenormalization(nn.Linear(3, 2), [1.0], [1.0], ([1.0], [1.0]))) is None
 
 
-def test_views_and_settings_come_over_as_plain_data(small_dataset: Dataset, make_context: Callable[..., Context]) -> None:
+def test_views_and_settings_are_sent_as_plain_data(small_dataset: Dataset, make_context: Callable[..., Context]) -> None:
     kept = np.arange(0, 120, 2)
     views = replace(make_context(small_dataset).views, policy=AugmentPolicy(crop=0, size=6, scale=(0.5, 1.0), seed=4))
     images, ids = torch.from_numpy(small_dataset.train.images[:9]), np.arange(9)
@@ -140,9 +140,7 @@ def test_views_and_settings_come_over_as_plain_data(small_dataset: Dataset, make
     assert sent(start) == start
 
 
-def test_a_network_that_somebody_listens_to_is_not_dealt(
-    small_dataset: Dataset, make_context: Callable[..., Context]
-) -> None:
+def test_a_network_with_hooks_is_not_sharded(small_dataset: Dataset, make_context: Callable[..., Context]) -> None:
     context = make_context(small_dataset)
     model = context.new_model("tinynet8", 0)
     loader = SharedLoader(context.loader("train"), ProcessGroup(cast(Any, None)), cast(SplitSpec, None), context.device)
@@ -217,7 +215,7 @@ def both(together: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict
 
 
 @pytest.mark.parametrize("case", two.CASES)
-def test_a_training_is_that_of_one_process(case: str, both: tuple[dict[str, Any], dict[str, Any]]) -> None:
+def test_training_equals_that_of_one_process(case: str, both: tuple[dict[str, Any], dict[str, Any]]) -> None:
     one, dealt_out = ({key: value for key, value in item.items() if key.startswith(f"{case}.")} for item in both)
     assert one.keys() == dealt_out.keys()
     np.testing.assert_array_equal(dealt_out[f"{case}.seen"], one[f"{case}.seen"])
@@ -227,14 +225,14 @@ def test_a_training_is_that_of_one_process(case: str, both: tuple[dict[str, Any]
         np.testing.assert_allclose(dealt_out[name], value, rtol=1e-5, atol=2e-6, err_msg=name)
 
 
-def test_an_evaluation_pass_has_the_bits_of_one_process(both: tuple[dict[str, Any], dict[str, Any]]) -> None:
+def test_evaluation_has_the_bits_of_one_process(both: tuple[dict[str, Any], dict[str, Any]]) -> None:
     one, dealt_out = both
     assert one["evaluation.ids"].tolist() == list(range(two.SAMPLES))[::-1]
     for name in ("ids", "labels", "logits", "features", "views"):
         np.testing.assert_array_equal(dealt_out[f"evaluation.{name}"], one[f"evaluation.{name}"])
 
 
-def test_verbs_give_what_one_process_gives(both: tuple[dict[str, Any], dict[str, Any]]) -> None:
+def test_commands_give_the_results_of_one_process(both: tuple[dict[str, Any], dict[str, Any]]) -> None:
     one, dealt_out = both
     assert one["commands.counts"].tolist()[0] == 1
     assert dealt_out["commands.counts"].tolist() == [2, *one["commands.counts"].tolist()[1:]]
@@ -242,7 +240,7 @@ def test_verbs_give_what_one_process_gives(both: tuple[dict[str, Any], dict[str,
         np.testing.assert_allclose(dealt_out[name], one[name], rtol=1e-4, atol=1e-5, err_msg=name)
 
 
-def test_a_dead_process_ends_the_run_in_a_line_and_it_goes_on_to_the_same_bits(together: Path, tmp_path: Path) -> None:
+def test_a_dead_process_ends_the_run_with_one_line_and_it_resumes_to_the_same_bits(together: Path, tmp_path: Path) -> None:
     killed_folder = put_data(tmp_path / "broken")
     (code, environment), (killed, _) = started(lambda rank: ["die" if rank else "teach", str(killed_folder)])
     assert (code, killed) == (1, -9)
@@ -279,7 +277,7 @@ def test_the_command_under_torchrun(tmp_path: Path) -> None:
     assert result["samples_seen"] == 1438
 
 
-def test_one_process_says_so_in_its_result(small_dataset: Dataset, make_context: Callable[..., Context]) -> None:
+def test_the_result_records_one_process(small_dataset: Dataset, make_context: Callable[..., Context]) -> None:
     run = dp.teach(make_context(small_dataset, "teacher.epochs=1"))
     assert run.result.processes == 1
     assert "processes" not in (run.folder / "config.toml").read_text(), "manifests are what they were"

@@ -121,7 +121,7 @@ def test_cs_kd(base: str) -> None:
 
 
 @each_objective
-def test_ps_kd_reads_by_id_what_was_said_at_the_last_presentation(base: str) -> None:
+def test_ps_kd_reads_the_previous_predictions_by_id(base: str) -> None:
     ids = np.array([30, 3, 17, 8, 21])
     network, method = Network(), PSKD(ids, CLASSES, weight=0.8, epochs=4)
     objective = OBJECTIVES[base]()
@@ -146,7 +146,7 @@ def test_ps_kd_reads_by_id_what_was_said_at_the_last_presentation(base: str) -> 
 
 
 @each_objective
-def test_ps_kd_samples_that_join_later_have_the_base_alone_at_first(base: str) -> None:
+def test_ps_kd_uses_the_base_loss_for_samples_that_join_later(base: str) -> None:
     few, objective = PSKD(np.array([4, 9]), CLASSES, 0.8, 4), OBJECTIVES[base]()
     few.step(Network(), objective, batch_of(4, 9), pictures(2, 1), None, 1)
     more = PSKD(np.array([9, 4, 20, 2]), CLASSES, 0.8, 4)
@@ -240,7 +240,7 @@ def test_the_virtual_teacher_is_a_distribution() -> None:
 
 
 @given(st.data())
-def test_a_partner_is_another_kept_sample_of_the_class_and_depends_on_nothing_else(data: Any) -> None:
+def test_a_partner_is_another_kept_sample_of_the_class(data: Any) -> None:
     labels = np.array(data.draw(st.lists(st.integers(0, 4), min_size=2, max_size=60)), np.int64)
     kept = np.array(data.draw(st.sets(st.integers(0, len(labels) - 1), min_size=1).map(sorted)), np.int64)
     counts = np.bincount(labels[kept], minlength=5)
@@ -259,7 +259,7 @@ def test_a_partner_is_another_kept_sample_of_the_class_and_depends_on_nothing_el
     assert np.array_equal(ClassPairs(kept, labels).draw(kept[:1], seed, epoch), partners[:1])
 
 
-def test_partners_are_drawn_evenly_and_anew_in_each_epoch_and_seed() -> None:
+def test_partners_are_uniform_and_depend_on_epoch_and_seed() -> None:
     labels, kept = np.zeros(12, np.int64), np.array([0, 2, 3, 7, 9, 11])
     pairs = ClassPairs(kept, labels)
     draws = np.array([pairs.draw(kept, 0, epoch) for epoch in range(3000)])
@@ -291,7 +291,7 @@ def test_classes_with_a_single_kept_sample_are_named() -> None:
         ("tf_kd_self_weight", -0.5), ("tf_kd_self_temperature", 0.0), ("tf_kd_self_scale", float("nan")),
     ],
 )  # fmt: skip
-def test_settings_that_cannot_be_are_named(setting: str, value: float) -> None:
+def test_invalid_settings_are_named(setting: str, value: float) -> None:
     with pytest.raises(InvalidValue, match=f"{setting} lies in"):
         SelfDistillConfig(**{setting: value})  # type: ignore[arg-type]
 

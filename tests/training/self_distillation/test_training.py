@@ -140,7 +140,7 @@ def test_it_trains_as_a_slow_reference_does(make_context: MakeContext, small_dat
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_training_in_two_parts_is_the_training(
+def test_training_in_two_parts_equals_training_at_once(
     make_context: MakeContext, small_dataset: Dataset, tmp_path: Path, method: str
 ) -> None:
     context, checkpoint = make_context(small_dataset), Checkpoint(tmp_path / "left.safetensors")
@@ -196,7 +196,7 @@ def test_further_passes_are_counted(
     assert sum(passes) == 240 + repeated + forward
 
 
-def test_epochs_that_end_early_and_lone_batches(make_context: MakeContext, small_dataset: Dataset) -> None:
+def test_epochs_that_end_early_and_single_batches(make_context: MakeContext, small_dataset: Dataset) -> None:
     """Under the budget "steps" the last epoch may be cut off; an epoch may be a single batch."""
     context = make_context(small_dataset)
     for method in METHODS:
@@ -206,7 +206,7 @@ def test_epochs_that_end_early_and_lone_batches(make_context: MakeContext, small
         assert train_state.updates == 2
 
 
-def test_observers_see_the_batch_alone(make_context: MakeContext, small_dataset: Dataset) -> None:
+def test_callbacks_get_the_batch_without_auxiliary_samples(make_context: MakeContext, small_dataset: Dataset) -> None:
     class Look(Callback):
         def on_batch_end(self, epoch: int, batch: Batch, logits: Tensor) -> None:
             assert logits.shape == (len(batch.ids), 4)
@@ -233,5 +233,5 @@ def test_bf16(make_context: MakeContext, small_dataset: Dataset, method: str) ->
         assert losses[-1] < losses[0]
 
 
-def test_without_a_method_there_is_nothing(make_context: MakeContext, small_dataset: Dataset) -> None:
+def test_without_a_method_there_is_no_self_distillation(make_context: MakeContext, small_dataset: Dataset) -> None:
     assert make_method(make_context(small_dataset), "none") is None

@@ -35,7 +35,7 @@ def test_the_largest_are_kept_and_ties_go_to_the_first() -> None:
     assert masks.tensors["1.weight"].tolist() == [True, False, False]  # its first, protected
 
 
-def test_a_layer_never_loses_everything_and_the_count_stays() -> None:
+def test_a_layer_keeps_a_weight_and_the_count_is_exact() -> None:
     masks, protected = keep_largest(saliency([9, 8, 7, 6], [1, 2, 1.5, 0]), 0.5)
     assert protected == ["1.weight"]
     assert masks.tensors["0.weight"].tolist() == [True, True, True, False]
@@ -43,7 +43,7 @@ def test_a_layer_never_loses_everything_and_the_count_stays() -> None:
     assert keep_largest(saliency([9, 8], [1, 2]), 0.99)[0].kept == 2  # one a layer is the least
 
 
-def test_layer_by_layer_the_same_share_goes_everywhere() -> None:
+def test_layer_scope_prunes_the_same_fraction_in_each_layer() -> None:
     masks, _ = keep_largest(saliency([9, 8, 7, 6], [1, 2, 1.5, 0]), 0.5, "layer")
     assert masks.kept_by_layer == {"0.weight": 2, "1.weight": 2}
     assert masks.tensors["1.weight"].tolist() == [False, True, True, False]
@@ -64,7 +64,7 @@ def test_counts_are_exact_and_rounds_are_nested(layers: list[list[float]], one: 
     assert all((first.tensors[name] | ~second.tensors[name]).all() for name in scores)
 
 
-def test_rounds_end_at_the_share_that_was_asked_for() -> None:
+def test_rounds_end_at_the_requested_sparsity() -> None:
     fractions = sparsity_schedule(0.99, 100)
     assert fractions[-1] == pytest.approx(0.99)
     kept = [1 - share for share in fractions]
@@ -72,7 +72,7 @@ def test_rounds_end_at_the_share_that_was_asked_for() -> None:
     assert sparsity_schedule(0.5, 1) == [0.5]
 
 
-def test_a_saliency_that_is_no_number_is_refused() -> None:
+def test_a_non_finite_saliency_is_refused() -> None:
     with pytest.raises(DataPruningError, match=r"'0.weight' is not finite"):
         keep_largest(saliency([1, np.nan]), 0.5)
 
@@ -133,7 +133,7 @@ def test_masks_of_another_model_are_refused() -> None:
         enforcer.restore(other.tensors())
 
 
-def test_a_model_with_nothing_to_prune_is_refused() -> None:
+def test_a_model_without_prunable_weights_is_refused() -> None:
     with pytest.raises(InvalidValue, match="nothing to prune"):
         prunable(nn.Sequential(nn.Flatten(), nn.BatchNorm1d(4)))
 

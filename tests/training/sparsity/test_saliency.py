@@ -141,7 +141,7 @@ class Frozen:
         return base if extra is None else base + extra
 
 
-def test_the_model_is_left_as_it_was_and_a_removed_weight_has_its_derivative_too() -> None:
+def test_the_model_is_unchanged_and_removed_weights_have_derivatives() -> None:
     model = network()
     before = {name: t.clone() for name, t in model.state_dict().items()}
     loss = SaliencyLoss()
@@ -228,7 +228,7 @@ def test_grasp_is_weight_times_hessian_times_gradient() -> None:
     np.testing.assert_allclose(saliency, (expected / (expected.sum().abs() + 1e-10)).numpy(), rtol=1e-9)
 
 
-def test_magnitude_and_lot() -> None:
+def test_magnitude_and_random_saliencies() -> None:
     model = two_layers()
     assert by_hand("magnitude", model, [])["2.weight"].tolist() == [[2, 1], [1, 3]]
     lots = [by_hand("random", model, [])["1.weight"] for _ in range(2)]
@@ -239,7 +239,7 @@ def test_magnitude_and_lot() -> None:
 @pytest.mark.parametrize(
     "values", [{"sparsity": 1.0}, {"sparsity": -0.1}, {"inner_lr": 0.0}, {"rounds": -1}, {"mode": "half"}]
 )
-def test_settings_that_cannot_be(values: dict[str, float]) -> None:
+def test_invalid_settings_are_refused(values: dict[str, float]) -> None:
     from datapruning.errors import UnknownName
 
     with pytest.raises((InvalidValue, UnknownName)):

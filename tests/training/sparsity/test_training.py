@@ -36,7 +36,7 @@ def student(tmp_path: Path) -> tuple[Path, dict[str, Any]]:
 
 
 @pytest.mark.parametrize("criterion", CRITERIA)
-def test_the_weights_that_are_kept_are_as_many_as_was_said(dprune: Dprune, tmp_path: Path, criterion: str) -> None:
+def test_the_number_of_kept_weights_is_as_printed(dprune: Dprune, tmp_path: Path, criterion: str) -> None:
     method = ["--self-distill", "cs-kd"] if criterion == "epsd" else []
     command = dprune("train", *QUICK, "--sparsity", "0.9", "--criterion", criterion, *method)
     assert command.code == 0, command.err
@@ -106,7 +106,7 @@ def pruned_context(small_dataset: Dataset, make_context: Callable[[Dataset], Con
     )
 
 
-def test_killed_and_resumed_is_the_same_to_the_bit(
+def test_a_killed_run_resumes_to_the_same_bits(
     small_dataset: Dataset, pruned_context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def train(out: Path) -> dp.FinishedRun:
@@ -159,7 +159,7 @@ def test_a_checkpoint_of_other_masks_is_refused(
         dp.train(pruned_context, fraction=0.5, kd_weight=0, out=tmp_path / "run")
 
 
-def test_masks_depend_on_the_seed_and_on_nothing_else(pruned_context: Context, tmp_path: Path) -> None:
+def test_masks_depend_only_on_the_seed(pruned_context: Context, tmp_path: Path) -> None:
     results = [
         dp.train(pruned_context, fraction=0.5, kd_weight=0, seed=seed, out=tmp_path / name).result
         for seed, name in ((0, "one"), (0, "two"), (1, "three"))
@@ -206,7 +206,7 @@ def test_the_compact_file_holds_the_same_weights(dprune: Dprune, tmp_path: Path)
         (["--sparsity", "0.9", "--set", "sparsity.inner_step=4"], "step"),
     ],
 )
-def test_what_cannot_be_is_refused_in_one_line(expect_refusal: ExpectRefusal, arguments: list[str], message: str) -> None:
+def test_invalid_settings_are_refused(expect_refusal: ExpectRefusal, arguments: list[str], message: str) -> None:
     assert message in expect_refusal("train", *QUICK, *arguments)
 
 
@@ -225,7 +225,7 @@ def test_resumed_with_other_settings_is_refused(dprune: Dprune, tmp_path: Path) 
     assert (one.sparsity, one.test_accuracy) == (two.sparsity, two.test_accuracy)
 
 
-def test_nothing_is_pruned_where_nothing_is_said(dprune: Dprune, tmp_path: Path) -> None:
+def test_without_sparsity_no_weight_is_pruned(dprune: Dprune, tmp_path: Path) -> None:
     assert dprune("train", *QUICK).code == 0
     folder, result = student(tmp_path)
     assert "sparsity" not in result

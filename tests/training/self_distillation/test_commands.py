@@ -94,7 +94,7 @@ def test_the_self_teacher_is_the_run_without_distillation_and_is_used_again(shor
 
 
 @pytest.mark.parametrize("method", ["ps-kd", "dlb"])
-def test_a_searching_student_killed_anywhere_ends_as_one_that_was_not(
+def test_a_student_killed_during_the_search_ends_with_the_same_bits(
     make_context: MakeContext, small_dataset: Dataset, tmp_path: Path, kill_and_resume: Callable[..., Any], method: str
 ) -> None:
     """In the middle of the trunk's second epoch, in a probe, after the fork."""
@@ -107,7 +107,7 @@ def test_a_searching_student_killed_anywhere_ends_as_one_that_was_not(
     assert resumed.result.self_distill == uninterrupted.result.self_distill
 
 
-def test_a_class_that_loses_its_pair_to_the_judges_trains_all_the_same(
+def test_a_class_that_loses_its_pair_to_the_validation_set_still_trains(
     make_context: MakeContext, small_dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     zero, others = (np.flatnonzero(mask) for mask in (small_dataset.train.labels == 0, small_dataset.train.labels != 0))
@@ -123,7 +123,7 @@ def test_a_class_that_loses_its_pair_to_the_judges_trains_all_the_same(
 # The command
 
 
-def test_the_command_has_it_and_a_run_is_repeated(dprune: Callable[..., Any], tmp_path: Path) -> None:
+def test_the_option_is_recorded_and_a_run_is_repeated(dprune: Callable[..., Any], tmp_path: Path) -> None:
     arguments = ["train", "--data", "digits", "--fraction", "0.1", "--kd-weight", "0", *fast_options()]
     first = dprune(*arguments, "--self-distill", "cs-kd", "--set", "self_distill.cs_kd_weight=2", "--out", tmp_path / "a")
     assert first.code == 0, first.err
@@ -172,9 +172,7 @@ TRAIN = ("train", "--data", "digits", "--fraction", "0.1", "--kd-weight", "0", *
         ),
     ],
 )
-def test_what_cannot_be_is_refused_in_one_line(
-    expect_refusal: Callable[..., str], arguments: tuple[str, ...], reason: str
-) -> None:
+def test_invalid_settings_are_refused(expect_refusal: Callable[..., str], arguments: tuple[str, ...], reason: str) -> None:
     assert reason in expect_refusal(*TRAIN, *arguments)
 
 
@@ -200,7 +198,7 @@ def test_advice_refuses_it(expect_refusal: Callable[..., str]) -> None:
 # Recipes
 
 
-def test_a_recipe_without_it_is_written_as_before_there_was_any_and_one_with_it_reads_as_itself(tmp_path: Path) -> None:
+def test_recipes_with_and_without_it_round_trip(tmp_path: Path) -> None:
     assert "self_distill" not in to_toml(Recipe(name="r").to_dict())
     for method in METHODS:
         recipe = Recipe(name="r", self_distill=SelfDistillConfig(method=method))

@@ -30,7 +30,7 @@ def scores_file(path: Path, data: Dataset, **meta: Any) -> Path:
     return path
 
 
-def test_the_list_says_what_each_strategy_is(dprune: Dprune) -> None:
+def test_the_list_describes_each_strategy(dprune: Dprune) -> None:
     out = dprune("select", "--list").out
     assert out.startswith("beta\n")
     assert "  nested   no\n" in out
@@ -38,7 +38,7 @@ def test_the_list_says_what_each_strategy_is(dprune: Dprune) -> None:
     assert "  setting  cutoff=0.3 (share of the full set, first ranks, that is dropped; at least 0, below 1)\n" in out
 
 
-def test_settings_reach_the_subset_and_its_story(dprune: Dprune, tmp_path: Path, digits: Dataset) -> None:
+def test_settings_reach_the_subset_and_its_metadata(dprune: Dprune, tmp_path: Path, digits: Dataset) -> None:
     scores = scores_file(tmp_path / "s.npz", digits)
     arguments = [
         "select",
@@ -80,7 +80,7 @@ def test_settings_reach_the_subset_and_its_story(dprune: Dprune, tmp_path: Path,
         (["--strategy", "d2", "--recording", "nowhere"], "nowhere"),
     ],
 )
-def test_what_cannot_be_is_refused_in_one_line(
+def test_invalid_settings_are_refused(
     expect_refusal: Refused, tmp_path: Path, digits: Dataset, arguments: list[str], message: str
 ) -> None:
     scores = scores_file(tmp_path / "s.npz", digits)
@@ -93,7 +93,7 @@ def test_plain_ids_take_no_strategy(expect_refusal: Refused, tmp_path: Path, arg
     assert "--ids FILE keeps exactly those ids" in expect_refusal("select", "--ids", "ids.txt", *arguments)
 
 
-def test_a_recording_that_is_gone_is_named(expect_refusal: Refused, tmp_path: Path, digits: Dataset) -> None:
+def test_a_missing_recording_is_named(expect_refusal: Refused, tmp_path: Path, digits: Dataset) -> None:
     scores = scores_file(tmp_path / "s.npz", digits, recording="gone/somewhere")
     line = expect_refusal("select", "--scores", scores, "--fraction", "0.5", "--strategy", "d2")
     assert "gone/somewhere, is missing; score by random again" in line
@@ -146,7 +146,7 @@ def test_scores_bring_their_recording_and_another_one_may_be_given(
 FAST = [*fast_options(), "--kd-weight", "0"]
 
 
-def test_a_student_says_how_its_subset_was_chosen_and_can_be_run_again(dprune: Dprune, tmp_path: Path) -> None:
+def test_a_student_records_its_selection_and_can_be_rerun(dprune: Dprune, tmp_path: Path) -> None:
     arguments = ["train", "--fraction", "0.1", "--strategy", "ccs", "--strategy-set", "cutoff=0.2", *FAST]
     command = dprune(*arguments)
     assert command.code == 0, command.err
@@ -161,7 +161,7 @@ def test_a_student_says_how_its_subset_was_chosen_and_can_be_run_again(dprune: D
     assert "finished already" not in dprune(*arguments, "--strategy-set", "strata=20").err
 
 
-def test_runs_of_the_top_are_named_as_ever(dprune: Dprune, tmp_path: Path) -> None:
+def test_runs_of_the_top_strategy_have_plain_names(dprune: Dprune, tmp_path: Path) -> None:
     assert dprune("train", "--fraction", "0.1", "--strategy", "top", *FAST).code == 0
     (folder,) = (tmp_path / "dprune-runs" / "students").iterdir()
     assert folder.name.startswith("digits-random-144-kd-0.0-seed0-")
@@ -181,6 +181,6 @@ def test_train_refuses_before_anything_is_trained(expect_refusal: Refused, argum
     assert message in expect_refusal("train", "--fraction", "0.5", *arguments, *FAST)
 
 
-def test_a_subset_says_itself_how_it_was_chosen(expect_refusal: Refused) -> None:
+def test_a_subset_records_its_selection(expect_refusal: Refused) -> None:
     assert "leave" in expect_refusal("train", "--subset", "s.npz", "--strategy", "ccs", *FAST)
     assert "leave" in expect_refusal("train", "--subset", "s.npz", "--strategy-set", "k=2", *FAST)

@@ -75,7 +75,7 @@ def plain_ffcv(path: Path, **options: Any) -> Any:
         torch.set_num_threads(threads)
 
 
-def test_kept_batches_stay_as_they_were(loader: FFCVLoader, path: Path, split: Split) -> None:
+def test_kept_batches_do_not_change(loader: FFCVLoader, path: Path, split: Split) -> None:
     kept = torch.cat([ids for (ids,) in plain_ffcv(path, drop_last=False)])
     assert kept.flatten().tolist() != list(range(COUNT)), "the trap is gone: FFCV's batches no longer share memory"
     batches = np.array_split(np.arange(COUNT), 13)
@@ -84,7 +84,7 @@ def test_kept_batches_stay_as_they_were(loader: FFCVLoader, path: Path, split: S
     np.testing.assert_array_equal(np.concatenate([b.ids for b in ours]), np.arange(COUNT))
 
 
-def test_a_subset_smaller_than_the_batch_arrives(loader: FFCVLoader, path: Path) -> None:
+def test_a_subset_smaller_than_the_batch_is_loaded(loader: FFCVLoader, path: Path) -> None:
     assert len(plain_ffcv(path, indices=[1, 2, 3])) == 0, "the trap is gone: FFCV gives the small batch"
     batches = list(loader.read(training_batches(np.array([1, 2, 3]), 512, seed=0, epoch=0)))
     assert [sorted(b.ids.tolist()) for b in batches] == [[1, 2, 3]]
@@ -96,7 +96,7 @@ def test_ids_out_of_range_are_named_before_loading_starts(loader: FFCVLoader, wr
         next(loader.read([np.arange(8), np.array([wrong])]))
 
 
-def test_a_boolean_mask_is_refused_at_once(loader: FFCVLoader) -> None:
+def test_a_boolean_mask_is_refused(loader: FFCVLoader) -> None:
     with pytest.raises(LoaderError, match=r"got bool \(np\.flatnonzero\(mask\) makes ids of a mask\)"):
         next(loader.read([np.arange(COUNT) % 2 == 0]))
 
@@ -137,7 +137,7 @@ def test_views_do_not_depend_on_any_random_state(loader: FFCVLoader, split: Spli
     assert torch.equal(seen[0], views.apply(torch.from_numpy(split.images), np.arange(COUNT), 0))
 
 
-def test_padding_never_counts(loader: FFCVLoader) -> None:
+def test_padding_is_not_counted(loader: FFCVLoader) -> None:
     """Where batches are padded to one shape, every sample still counts once and under its own id."""
     ids = np.arange(3, COUNT)
     padded = np.concatenate(evaluation_batches(ids, 64))
@@ -164,7 +164,7 @@ def test_a_missing_package_is_named_in_one_line(absent: str, monkeypatch: pytest
 
 
 @pytest.mark.usefixtures("three_threads")
-def test_using_ffcv_leaves_the_thread_count_of_torch_alone(path: Path, split: Split, tmp_path: Path) -> None:
+def test_using_ffcv_does_not_change_the_thread_count(path: Path, split: Split, tmp_path: Path) -> None:
     fresh = FFCVLoader(path, split.labels, CPU)
     assert len(list(fresh.read([np.arange(9)] * 9))) == 9
     write_beton(tmp_path / "other.beton", split, np.arange(5))
@@ -174,13 +174,13 @@ def test_using_ffcv_leaves_the_thread_count_of_torch_alone(path: Path, split: Sp
 
 
 @pytest.mark.usefixtures("three_threads", "ffcv_unimported")
-def test_importing_ffcv_leaves_the_thread_count_of_torch_alone() -> None:
+def test_importing_ffcv_does_not_change_the_thread_count() -> None:
     import_ffcv()
     assert torch.get_num_threads() == 3
 
 
 @pytest.mark.usefixtures("three_threads", "ffcv_unimported")
-def test_a_plain_import_of_ffcv_would_change_it() -> None:
+def test_plain_ffcv_changes_the_thread_count() -> None:
     importlib.import_module("ffcv")
     assert torch.get_num_threads() == 1, "the trap is gone: importing FFCV leaves torch's threads alone"
 
@@ -231,7 +231,7 @@ def test_a_file_of_another_number_of_samples_is_refused(path: Path, split: Split
         FFCVLoader(path, split.labels, CPU, ids=np.array([0, 1]))
 
 
-def test_a_file_whose_ids_have_moved_is_noticed(path: Path, split: Split, tmp_path: Path) -> None:
+def test_misplaced_ids_are_detected(path: Path, split: Split, tmp_path: Path) -> None:
     moved = tmp_path / "moved.beton"
     content = bytearray(path.read_bytes())
     samples_table(path, content)["id"][[10, 11]] = [11, 10]
@@ -252,7 +252,7 @@ def test_a_pointer_out_of_the_file_is_not_followed(path: Path, split: Split, tmp
         FFCVLoader(target, split.labels, CPU)
 
 
-def test_the_file_may_vanish_while_it_is_open(path: Path, split: Split, tmp_path: Path) -> None:
+def test_a_file_may_be_deleted_while_it_is_open(path: Path, split: Split, tmp_path: Path) -> None:
     copy = tmp_path / "copy.beton"
     shutil.copy(path, copy)
     loader = FFCVLoader(copy, split.labels, CPU)
@@ -260,7 +260,7 @@ def test_the_file_may_vanish_while_it_is_open(path: Path, split: Split, tmp_path
     np.testing.assert_array_equal(next(loader.read([np.arange(COUNT)])).images.numpy(), split.images)
 
 
-def test_the_digits_come_through_whole(digits: Dataset, tmp_path: Path) -> None:
+def test_the_digits_are_loaded_completely(digits: Dataset, tmp_path: Path) -> None:
     ids = np.arange(digits.total)
     write_beton(tmp_path / "digits.beton", digits.train, ids)
     read = FFCVLoader(tmp_path / "digits.beton", digits.train.labels, CPU).read(training_batches(ids, 100, 0, 0))
