@@ -19,9 +19,8 @@ from benchmarks.epsd_rows import METHODS, MODEL, open_small
 from datapruning.runs.context import Context
 from datapruning.training.losses import CrossEntropy
 from datapruning.training.reproducibility import reproducible
-from datapruning.training.sparsity.loss_terms import SaliencyLoss
 from datapruning.training.sparsity.masks import Masks
-from datapruning.training.sparsity.meta_gradient import mask_gradient
+from datapruning.training.sparsity.meta_gradient import SaliencyLoss, mask_gradient
 from datapruning.training.sparsity.prune import prune_at_init, sample_saliency_batches
 from datapruning.utils.console import info, quiet
 from datapruning.utils.malloc import keep_freed_memory

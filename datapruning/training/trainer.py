@@ -145,10 +145,11 @@ class Trainer:
             state.epoch + math.ceil((self.num_steps - state.step) / steps_per_epoch), stop_epoch or self.num_steps
         )
         last_step = min(self.num_steps, state.step + (last_epoch - state.epoch) * steps_per_epoch)
-        self._shared = shared_training(
-            self.loader, self.model, self.optimizer, self.views, self.config, self.self_distillation, self.masks,
-            self.seed,
-        )  # fmt: skip
+        if share := shared_training(self.loader, self.model):
+            self._shared = share(
+                self.loader, self.model, self.optimizer, self.views, self.config, self.self_distillation, self.masks,
+                self.seed,
+            )  # fmt: skip
         network = self._shared.network if self._shared else compiled(self.model) if self.config.compile else self.model
         self.model.train()
         device_errors = translate_device_errors(self.description, self.config.batch_size, self.config.grad_accum_steps)

@@ -8,6 +8,7 @@ run continues with the best weight. Nothing is trained here.
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,7 @@ RUN_NOISE = 0.15
 """Standard deviation, in points, of a probe's accuracy from all that is not the choice of validation samples."""
 LENGTHS = (0.25, 0.5)
 AMPLITUDES = (0.3, 1.0, 3.0, 10.0, 30.0)
+FREE_LEVEL = 1e4
 PRIOR_CURVATURE = 1.0
 """Points that the prior expects to lose at a distance of 1 from its own weight: next to nothing, but it breaks ties."""
 
@@ -251,9 +253,19 @@ def fit_response(
     deviations = 100 * (correct - correct @ weights[:, None])
     noise = (deviations * weights**2) @ deviations.T + RUN_NOISE**2 * np.eye(len(x))
     grid = np.unique(np.concatenate([x, np.round(np.arange(x.min(), x.max() + 1e-9, 0.05), 10)]))
-    posteriors = [
-        _posterior(x, rates, noise, grid, prior, length, amplitude) for length in LENGTHS for amplitude in AMPLITUDES
-    ]
+    centre = rates.mean()
+    residual = rates - centre - _expected(x, prior)
+
+    def posterior(length: float, amplitude: float) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
+        """(log likelihood, mean, covariance) on the grid."""
+        kernel = partial(_kernel, length=length, amplitude=amplitude)
+        total, across = kernel(x, x) + noise, kernel(grid, x)
+        solved, (_, determinant) = np.linalg.solve(total, residual), np.linalg.slogdet(total)
+        mean = centre + _expected(grid, prior) + across @ solved
+        covariance = kernel(grid, grid) - across @ np.linalg.solve(total, across.T)
+        return float(-0.5 * (residual @ solved + determinant)), mean, covariance
+
+    posteriors = [posterior(length, amplitude) for length in LENGTHS for amplitude in AMPLITUDES]
     _, mean, covariance = max(posteriors, key=lambda posterior: posterior[0])
     top = int(np.argmax(mean))
     spread = np.sqrt(np.maximum(np.diag(covariance) - 2 * covariance[top] + covariance[top, top], 0))
@@ -265,31 +277,10 @@ def fit_response(
     )
 
 
-def _posterior(
-    x: NDArray[np.float64],
-    rates: NDArray[np.float64],
-    noise: NDArray[np.float64],
-    grid: NDArray[np.float64],
-    prior: float,
-    length: float,
-    amplitude: float,
-) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
-    """(log likelihood, mean, covariance) on the grid. The level is free: a constant of large variance."""
-    level = 1e4
+def _kernel(a: NDArray[np.float64], b: NDArray[np.float64], length: float, amplitude: float) -> NDArray[np.float64]:
+    """The covariance of the curve at weights `a` and `b`. Its level is free: a constant of large variance."""
+    return np.asarray(amplitude**2 * np.exp(-(((a[:, None] - b) / length) ** 2) / 2) + FREE_LEVEL)
 
-    def kernel(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-        shape = amplitude**2 * np.exp(-(((a[:, None] - b) / length) ** 2) / 2)
-        return np.asarray(shape + level)
 
-    def expected(a: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.asarray(-PRIOR_CURVATURE * (a - prior) ** 2)
-
-    centre = rates.mean()
-    residual = rates - centre - expected(x)
-    total = kernel(x, x) + noise
-    solved = np.linalg.solve(total, residual)
-    _, determinant = np.linalg.slogdet(total)
-    across = kernel(grid, x)
-    mean = centre + expected(grid) + across @ solved
-    covariance = kernel(grid, grid) - across @ np.linalg.solve(total, across.T)
-    return float(-0.5 * (residual @ solved + determinant)), mean, covariance
+def _expected(weights: NDArray[np.float64], prior: float) -> NDArray[np.float64]:
+    return np.asarray(-PRIOR_CURVATURE * (weights - prior) ** 2)

@@ -22,7 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 from datapruning.config.training import TrainConfig
 from datapruning.data.augment.augmentation import Augmentation
 from datapruning.data.batching import batch_sizes
-from datapruning.data.loaders.loader import Batch, MixedLabels
+from datapruning.data.loaders.loader import Batch, Loader, MixedLabels
 from datapruning.runs.channel import Channel, tensor_specs
 from datapruning.runs.process_group import SharedLoader
 from datapruning.training.distributed.messages import Evaluate, ModelSpec, StartTraining, TrainEpoch, ViewsSpec
@@ -30,7 +30,12 @@ from datapruning.training.distributed.sharding import Pass, local_rows, passes_o
 from datapruning.training.inference import ForwardPass, local_outputs
 from datapruning.training.optimizers import state_tensors
 from datapruning.training.reproducibility import compiled
-from datapruning.training.self_distillation.base import AuxiliaryBatch, AuxiliaryRequest, read_auxiliary_batches
+from datapruning.training.self_distillation.base import (
+    AuxiliaryBatch,
+    AuxiliaryRequest,
+    SelfDistillation,
+    read_auxiliary_batches,
+)
 from datapruning.training.sparsity.masks import Masks
 
 NO_IDS = np.empty(0, np.int64)
@@ -40,30 +45,32 @@ class SharedTraining:
     """One training of a network; a context manager, after which the other processes are free again.
 
     The network's weights and the state of the optimiser are sent to the others, which make the same steps. `seed` is that
-    of dropout; see `SelfDistillation` for `trains_on_auxiliary`.
+    of dropout.
     """
 
     def __init__(
         self,
-        loader: SharedLoader,
+        loader: Loader,
         model: nn.Module,
-        spec: ModelSpec,
         optimizer: torch.optim.Optimizer,
         views: Augmentation,
         training: TrainConfig,
+        self_distillation: SelfDistillation | None,
         masks: Masks | None,
         seed: int,
-        trains_on_auxiliary: bool,
     ) -> None:
+        spec = ModelSpec.of(model)
+        assert isinstance(loader, SharedLoader)  # see `shared_training`
+        assert spec is not None
         self._loader, self._views, self._training = loader, views, training
-        self._trains_on_auxiliary = trains_on_auxiliary
+        self._trains_on_auxiliary = self_distillation is not None and self_distillation.trains_on_auxiliary
         self._group, self._channel = loader.group, loader.group.channel
         split = loader.open_everywhere()
         views_spec, arrays = ViewsSpec.of(views)
         state = state_tensors(model, optimizer)
         request = StartTraining(
             split=split, model=spec, views=views_spec, threads=torch.get_num_threads(), tensors=tensor_specs(state),
-            training=training, seed=seed, masked=masks is not None, trains_on_auxiliary=trains_on_auxiliary,
+            training=training, seed=seed, masked=masks is not None, trains_on_auxiliary=self._trains_on_auxiliary,
         )  # fmt: skip
         mask_arrays = {f"mask.{name}": mask for name, mask in masks.tensors.items()} if masks else {}
         self._channel.send_message(request, {**arrays, **mask_arrays})

@@ -5,44 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor, nn
 
-from datapruning.config.training import TrainConfig
-from datapruning.data.augment.augmentation import Augmentation
 from datapruning.data.loaders.loader import Batch, Loader
 from datapruning.runs.process_group import SharedLoader
 from datapruning.training.inference import ForwardPass
-from datapruning.training.self_distillation.base import SelfDistillation
-from datapruning.training.sparsity.masks import Masks
 from datapruning.utils.console import info
 
 if TYPE_CHECKING:
     from datapruning.training.distributed.coordinator import SharedTraining
 
 
-def shared_training(
-    loader: Loader,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    views: Augmentation,
-    training: TrainConfig,
-    self_distillation: SelfDistillation | None,
-    masks: Masks | None,
-    seed: int,
-) -> SharedTraining | None:
-    """A training that all processes share; None with one process, and where the others cannot build the network."""
+def shared_training(loader: Loader, model: nn.Module) -> type[SharedTraining] | None:
+    """What trains in all processes; None with one process, and where the others cannot build the network."""
     if not isinstance(loader, SharedLoader):
         return None
     from datapruning.training.distributed.coordinator import SharedTraining
     from datapruning.training.distributed.messages import ModelSpec
 
-    spec = ModelSpec.of(model)
-    if spec is None:
+    if ModelSpec.of(model) is None:
         info("the network was not made by its name: process 0 trains alone, the others wait")
         return None
-    trains = self_distillation is not None and self_distillation.trains_on_auxiliary
-    return SharedTraining(loader, model, spec, optimizer, views, training, masks, seed, trains)
+    return SharedTraining
 
 
 def shared_pass(

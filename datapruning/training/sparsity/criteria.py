@@ -10,9 +10,8 @@ from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
 from datapruning.config.sparsity import SparsityConfig
-from datapruning.training.sparsity.loss_terms import SaliencyBatch, SaliencyLoss
 from datapruning.training.sparsity.masks import Masks
-from datapruning.training.sparsity.meta_gradient import mask_gradient, normalised
+from datapruning.training.sparsity.meta_gradient import SaliencyBatch, SaliencyLoss, mask_gradient, normalised
 from datapruning.training.sparsity.prunable import prunable
 from datapruning.training.sparsity.threshold import Saliency
 from datapruning.utils.hashing import hash_ids

@@ -20,8 +20,8 @@ from datapruning.training.losses import CrossEntropy, Loss, SoftLabels
 from datapruning.training.reproducibility import StepRNG, isolated_rng
 from datapruning.training.self_distillation.cs_kd import ClassPairs
 from datapruning.training.sparsity.criteria import CRITERIA, DATA_FREE, SaliencyInputs
-from datapruning.training.sparsity.loss_terms import SaliencyBatch, SaliencyLoss
 from datapruning.training.sparsity.masks import MASKS_FILE, Masks, format_count, load_masks
+from datapruning.training.sparsity.meta_gradient import SaliencyBatch, SaliencyLoss
 from datapruning.training.sparsity.prunable import layer_table, prunable
 from datapruning.training.sparsity.threshold import count_kept, keep_largest, sparsity_schedule
 from datapruning.utils.console import info

@@ -16,8 +16,7 @@ from datapruning.config.sparsity import SparsityConfig
 from datapruning.data.loaders.loader import Batch
 from datapruning.errors import InvalidValue
 from datapruning.training.sparsity.criteria import CRITERIA, SaliencyInputs
-from datapruning.training.sparsity.loss_terms import SaliencyBatch, SaliencyLoss
-from datapruning.training.sparsity.meta_gradient import mask_gradient, normalised
+from datapruning.training.sparsity.meta_gradient import SaliencyBatch, SaliencyLoss, mask_gradient, normalised
 from datapruning.training.sparsity.prunable import prunable
 from datapruning.training.sparsity.threshold import Saliency
 
