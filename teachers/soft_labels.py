@@ -20,12 +20,11 @@ from torch import Tensor
 from datapruning.config.augmentation import AugmentPolicy, CutMixPolicy
 from datapruning.data.augment.augmentation import Augmentation
 from datapruning.data.loaders.loader import Loader
-from datapruning.errors import IncompatibleInputs, InvalidFile, InvalidValue, first_line
+from datapruning.errors import IncompatibleInputs, InvalidFile, InvalidValue
 from datapruning.io.disk_space import format_bytes, report_disk_full
 from datapruning.io.json import read_json, write_json
 from datapruning.io.locks import exclusive_lock
-from datapruning.io.memmap import create_memmap
-from datapruning.io.npy import open_npy_memmap
+from datapruning.io.memmap import create_memmap, open_checked_memmap
 from datapruning.teachers.load import Teacher
 from datapruning.training.evaluate import batch_logits
 from datapruning.utils.console import ProgressBar, info
@@ -238,10 +237,4 @@ def row_batches(ids: NDArray[np.int64], rows: int) -> list[NDArray[np.int64]]:
 
 
 def _open_map(path: Path, kind: Any, shape: tuple[int, ...]) -> np.memmap[Any, Any]:
-    try:
-        array = open_npy_memmap(path, "r+")
-    except (OSError, ValueError) as error:
-        raise InvalidFile(f"{path} cannot be opened: {first_line(error)}; {REFILL_HINT}") from None
-    if array.shape != shape or array.dtype != kind:
-        raise InvalidFile(f"{path} is {array.dtype} {list(array.shape)}, {list(shape)} is needed; {REFILL_HINT}")
-    return array
+    return open_checked_memmap(path, kind, shape, "soft labels", "r+", REFILL_HINT)

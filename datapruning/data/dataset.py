@@ -17,7 +17,7 @@ MAX_SUMMED_BYTES = 2**24
 class Split:
     """`images` uint8 [n, height, width, channels] and `labels` int64 [n]; position is the sample id, never renumbered.
 
-    Images in a file may be `datapruning.data.image_folder.lazy_images.LazyImages`, which are used like an array.
+    Images in a file may be `datapruning.data.image_folder.stored_images.LazyImages`, which are used like an array.
     """
 
     images: NDArray[np.uint8]

@@ -22,7 +22,7 @@ from datapruning.config.training import TrainConfig
 from datapruning.data.dataset import Dataset
 from datapruning.data.image_folder.decode_cache import decode_splits
 from datapruning.data.image_folder.image_files import ImageFiles
-from datapruning.data.image_folder.image_format import ImageFormat
+from datapruning.data.image_folder.stored_images import ImageFormat
 from datapruning.runs.context import Context
 from datapruning.teachers import SoftLabelCache, Teacher, load_teacher
 from datapruning.teachers.soft_labels import ROWS, row_batches
@@ -102,7 +102,7 @@ def test_any_number_of_threads_decodes_the_same_images(
     paths = sorted(make_image_folder(tmp_path / "pets").rglob("*.*"))
     decoded = []
     for count in (1, 2, 7):
-        for module in ("decode_cache", "lazy_images"):
+        for module in ("decode_cache", "stored_images"):
             monkeypatch.setattr(f"datapruning.data.image_folder.{module}.available_cpus", lambda count=count: count)
         labels = np.zeros(len(paths), np.int64)
         pictures = ImageFiles(tuple(p.name for p in paths), labels, lambda i: paths[i].read_bytes(), lambda: "key")

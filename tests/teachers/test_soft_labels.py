@@ -139,7 +139,7 @@ def test_broken_arrays_are_refused(teacher_context: tuple[Context, Teacher]) -> 
     context, teacher = teacher_context
     folder = cache_of(context, teacher).folder
     (folder / "logits.npy").write_bytes(b"\x93NUMPY broken")
-    with pytest.raises(InvalidFile, match="cannot be opened"):
+    with pytest.raises(InvalidFile, match="holds no whole array of soft labels"):
         cache_of(context, teacher)
 
 

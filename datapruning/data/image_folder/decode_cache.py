@@ -20,7 +20,7 @@ from pydantic import Field
 
 from datapruning.data.image_folder.decode import RULE, CorruptImage, decode
 from datapruning.data.image_folder.image_files import ImageFiles
-from datapruning.data.image_folder.image_format import ImageFormat
+from datapruning.data.image_folder.stored_images import ImageFormat
 from datapruning.data.loaders.prefetch import read_ahead
 from datapruning.errors import DiskFull, InvalidFile, first_line
 from datapruning.io.atomic import atomic_write, write_text

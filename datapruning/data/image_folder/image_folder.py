@@ -11,9 +11,8 @@ from datapruning.data.dataset_spec import DEFAULT_SIZE, DatasetSpec
 from datapruning.data.image_folder.decode import RULE
 from datapruning.data.image_folder.decode_cache import decode_splits, decoded_folder
 from datapruning.data.image_folder.image_files import ImageFiles
-from datapruning.data.image_folder.image_format import ImageFormat
-from datapruning.data.image_folder.lazy_images import ImageSubset
 from datapruning.data.image_folder.scan import scan_image_folder
+from datapruning.data.image_folder.stored_images import ImageFormat, ImageSubset
 from datapruning.errors import InvalidFile
 
 

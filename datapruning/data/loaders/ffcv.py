@@ -92,7 +92,6 @@ class FFCVLoader:
         return len(self._labels)
 
     def read(self, batches: Sequence[NDArray[np.int64]]) -> Iterator[Batch]:
-        """One `Batch` for each array of ids, in order."""
         batches = validate_batches(batches, len(self))
         if self._ids is not None:
             for ids in batches:

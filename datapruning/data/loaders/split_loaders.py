@@ -26,7 +26,6 @@ class InMemoryLoader:
         return len(self._labels)
 
     def read(self, batches: Sequence[NDArray[np.int64]]) -> Iterator[Batch]:
-        """One `Batch` for each array of ids, in order."""
         for ids in validate_batches(batches, len(self)):
             index = torch.from_numpy(ids).to(self._images.device, non_blocking=True)
             yield Batch(self._images.index_select(0, index), self._labels.index_select(0, index), ids)
@@ -47,7 +46,6 @@ class MmapLoader:
         return len(self._split)
 
     def read(self, batches: Sequence[NDArray[np.int64]]) -> Iterator[Batch]:
-        """One `Batch` for each array of ids, in order."""
         batches = validate_batches(batches, len(self))
         images = self._split.images
         with closing(prefetch(lambda ids: images[ids], batches, "decoded images")) as decoded:

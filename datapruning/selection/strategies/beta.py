@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from datapruning.errors import InvalidValue
 from datapruning.selection.draw import gumbel_noise, rank_descending
-from datapruning.selection.strategy import EvidenceSource, Pool, Positions, Setting, Settings, Strategy
+from datapruning.selection.strategy import Pool, Positions, Setting, Strategy
 
 KEY = 0xBE7A
 NUM_ANCHORS = 10
@@ -55,11 +55,6 @@ def check(pools: Sequence[Pool]) -> None:
         )
 
 
-def read(evidence: EvidenceSource, settings: Settings) -> NDArray[np.float64]:
-    """The mean label probability of the first epochs."""
-    return evidence.label_prob(int(settings["epochs"]))
-
-
 STRATEGY = Strategy(
     "beta",
     summary="drawn with weights Beta density of the mean label probability times score; easier ones the more is pruned",
@@ -72,6 +67,6 @@ STRATEGY = Strategy(
     ),
     needs_finite_scores=True,
     evidence_kind="label probabilities",
-    read_evidence=read,
+    read_evidence=lambda evidence, settings: evidence.label_prob(int(settings["epochs"])),
     check=check,
 )

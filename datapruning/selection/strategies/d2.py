@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from datapruning.errors import InvalidValue
 from datapruning.selection.graph import Graph, neighbour_graph
-from datapruning.selection.strategy import EvidenceSource, Pool, Positions, Setting, Settings, Strategy
+from datapruning.selection.strategy import Pool, Positions, Setting, Strategy
 
 
 def forward(graph: Graph, values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -68,11 +68,6 @@ def check(pools: Sequence[Pool]) -> None:
         )
 
 
-def read(evidence: EvidenceSource, settings: Settings) -> NDArray[np.float16]:
-    """The embeddings."""
-    return evidence.features()
-
-
 STRATEGY = Strategy(
     "d2",
     summary="hard samples that are not neighbours of each other, by messages on a graph of the embeddings",
@@ -85,6 +80,6 @@ STRATEGY = Strategy(
     ),
     needs_finite_scores=True,
     evidence_kind="embeddings",
-    read_evidence=read,
+    read_evidence=lambda evidence, settings: evidence.features(),
     check=check,
 )

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from datapruning.data.dataset import Dataset, Split
-from datapruning.data.image_folder.image_format import ImageFormat
-from datapruning.data.image_folder.lazy_images import ImageSubset, JpegArchive, LazyImages
+from datapruning.data.image_folder.stored_images import ImageFormat, ImageSubset, JpegArchive, LazyImages
 from datapruning.data.loaders.split_loaders import InMemoryLoader, MmapLoader
 from datapruning.errors import InvalidFile, LoaderError
 
