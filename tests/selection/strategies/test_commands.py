@@ -20,7 +20,9 @@ from datapruning.io.npz import write_npz
 from tests.conftest import CommandResult, fast_options, make_dataset
 from tests.helpers.strategy_cases import FakeEvidence
 
-Dprune, Refused, Maker = Callable[..., CommandResult], Callable[..., str], Callable[..., Any]
+Dprune = Callable[..., CommandResult]
+ExpectRefusal = Callable[..., str]
+MakeContext = Callable[..., Any]
 
 
 def scores_file(path: Path, data: Dataset, **meta: Any) -> Path:
@@ -81,19 +83,19 @@ def test_settings_reach_the_subset_and_its_metadata(dprune: Dprune, tmp_path: Pa
     ],
 )
 def test_invalid_settings_are_refused(
-    expect_refusal: Refused, tmp_path: Path, digits: Dataset, arguments: list[str], message: str
+    expect_refusal: ExpectRefusal, tmp_path: Path, digits: Dataset, arguments: list[str], message: str
 ) -> None:
     scores = scores_file(tmp_path / "s.npz", digits)
     assert message in expect_refusal("select", "--scores", scores, "--fraction", "0.5", *arguments)
 
 
 @pytest.mark.parametrize("arguments", [["--strategy", "ccs"], ["--strategy-set", "k=2"], ["--recording", "."]])
-def test_plain_ids_take_no_strategy(expect_refusal: Refused, tmp_path: Path, arguments: list[str]) -> None:
+def test_plain_ids_take_no_strategy(expect_refusal: ExpectRefusal, tmp_path: Path, arguments: list[str]) -> None:
     (tmp_path / "ids.txt").write_text("1\n2\n")
     assert "--ids FILE keeps exactly those ids" in expect_refusal("select", "--ids", "ids.txt", *arguments)
 
 
-def test_a_missing_recording_is_named(expect_refusal: Refused, tmp_path: Path, digits: Dataset) -> None:
+def test_a_missing_recording_is_named(expect_refusal: ExpectRefusal, tmp_path: Path, digits: Dataset) -> None:
     scores = scores_file(tmp_path / "s.npz", digits, recording="gone/somewhere")
     line = expect_refusal("select", "--scores", scores, "--fraction", "0.5", "--strategy", "d2")
     assert "gone/somewhere, is missing; score by random again" in line
@@ -104,7 +106,12 @@ def test_a_missing_recording_is_named(expect_refusal: Refused, tmp_path: Path, d
     [(0, [], "width of at least 1"), (2, ["--strategy-set", "k=1000"], "k=1000 neighbours")],
 )
 def test_embeddings_that_make_no_graph_are_refused(
-    expect_refusal: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, width: int, arguments: list[str], message: str
+    expect_refusal: ExpectRefusal,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    width: int,
+    arguments: list[str],
+    message: str,
 ) -> None:
     data = make_dataset()
     np.savez(
@@ -119,7 +126,7 @@ def test_embeddings_that_make_no_graph_are_refused(
 
 
 def test_scores_bring_their_recording_and_another_one_may_be_given(
-    make_context: Maker, small_dataset: Dataset, digits: Dataset, tmp_path: Path
+    make_context: MakeContext, small_dataset: Dataset, digits: Dataset, tmp_path: Path
 ) -> None:
     context = make_context(small_dataset)
     scores = dp.score(context, "forgetting")
@@ -177,10 +184,10 @@ def test_runs_of_the_top_strategy_have_plain_names(dprune: Dprune, tmp_path: Pat
         (["--strategy", "ccs", "--strategy-set", "cutoff=2", "--scorer", "el2n"], "got 2"),
     ],
 )
-def test_train_refuses_before_anything_is_trained(expect_refusal: Refused, arguments: list[str], message: str) -> None:
+def test_train_refuses_before_anything_is_trained(expect_refusal: ExpectRefusal, arguments: list[str], message: str) -> None:
     assert message in expect_refusal("train", "--fraction", "0.5", *arguments, *FAST)
 
 
-def test_a_subset_records_its_selection(expect_refusal: Refused) -> None:
+def test_a_subset_records_its_selection(expect_refusal: ExpectRefusal) -> None:
     assert "leave" in expect_refusal("train", "--subset", "s.npz", "--strategy", "ccs", *FAST)
     assert "leave" in expect_refusal("train", "--subset", "s.npz", "--strategy-set", "k=2", *FAST)
