@@ -1,4 +1,4 @@
-"""The exception tree, and what kind branch becomes on the command line."""
+"""The exception tree, and the exit code of each branch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The package when it is installed: from a wheel, from a source distribution, and as an editable install."""
+"""The installed package: from a wheel, from a source distribution, and as an editable install."""
 
 from __future__ import annotations
 

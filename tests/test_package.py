@@ -1,4 +1,4 @@
-"""The package as a whole: cheap to import, arrows between its parts as drawn, usable from a plain checkout."""
+"""The package: cheap to import, and usable from a plain checkout."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def name_of(module: Path) -> str:
 
 
 def imported(tree: ast.AST) -> set[str]:
-    """The top-level packages that a module imports, but for type checkers only."""
+    """Return the top-level packages that a module imports, except under TYPE_CHECKING."""
     imports: set[str] = set()
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
@@ -62,7 +62,7 @@ def test_no_module_imports_the_linked_folders_at_top_level() -> None:
 
 @pytest.mark.slow
 def test_mypy_sees_through_the_links(tmp_path: Path) -> None:
-    """`make check` has filled mypy's cache, without which this takes a minute."""
+    """It uses the mypy cache of `make check`, without which it takes a minute."""
     calls = {
         "from datapruning.scorers import get_scorer": ("get_scorer(3)", "arg-type"),
         "from datapruning.teachers import load_teacher": ("load_teacher(context=3)", "call-arg"),

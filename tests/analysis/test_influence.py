@@ -1,4 +1,4 @@
-"""Influence: the formula against plain loops, what is kept of it, chance beside it, and the file."""
+"""Influence: the formula against plain loops, the selected pairs, the number expected by chance, and the file."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MEMBERS, TRAIN, TEST = 21, 30, 17
 
 
 def ensemble_of(folder: Path, labels: Any, inside: Bits, correct: Bits, right: Bits) -> SubsetEnsemble:
-    """An ensemble made by hand: bool [members, N], [members, N] and [members, test samples]."""
+    """Make an ensemble from bool [members, N], [members, N] and [members, test samples]."""
     nothing = np.zeros(inside.shape[1], np.float32)
     for k in range(len(inside)):
         outside = np.ones((int((~inside[k]).sum()), 2), np.float16)
@@ -38,14 +38,14 @@ def ensemble_of(folder: Path, labels: Any, inside: Bits, correct: Bits, right: B
 
 
 def bits(seed: int = 0, members: int = MEMBERS, train: int = TRAIN, test: int = TEST) -> tuple[Bits, Bits, Bits]:
-    """Random ones, in which every sample is inside of two thirds of the members."""
+    """Make random bits in which two thirds of the members include each sample."""
     rng = np.random.default_rng(seed)
     inside = rng.permuted(np.arange(members)[:, None].repeat(train, 1) % 3 > 0, axis=0)
     return inside, rng.random((members, train)) < 0.7, rng.random((members, test)) < 0.6
 
 
 def by_loops(inside: Bits, right: Bits, i: int, j: int) -> tuple[float, float]:
-    """Influence and its standard error, sample by sample."""
+    """Return influence and its standard error for one pair, by plain loops."""
     shares, variance = [], 0.0
     for these in (inside[:, i], ~inside[:, i]):
         hits, n = int(right[these, j].sum()), int(these.sum())
@@ -86,7 +86,7 @@ def test_too_few_members_or_other_test_samples_are_refused(tmp_path: Path) -> No
 def counted_from(
     tmp_path: Path, small_dataset: Dataset, make_context: Callable[..., Context], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Context]:
-    """A context whose ensemble is made of these bits."""
+    """Make a context with an ensemble of these bits."""
 
     def make(inside: Bits, correct: Bits, right: Bits) -> Context:
         ensemble = ensemble_of(tmp_path / "members", small_dataset.train.labels, inside, correct, right)
@@ -97,7 +97,7 @@ def counted_from(
 
 
 def full(seed: int = 0, members: int = MEMBERS) -> tuple[Bits, Bits, Bits]:
-    """Random bits of the dataset `small`: 120 training and 60 test samples."""
+    """Make random bits for 120 training and 60 test samples."""
     return bits(seed, members, 120, 60)
 
 
@@ -260,7 +260,7 @@ SETTINGS = (*FAST, "ensemble.num_members=10", "ensemble_member.epochs=1", "ensem
 
 
 def words(*more: str) -> list[str]:
-    """The verb with settings under which it takes a second."""
+    """Return the arguments of the command with settings that take a second."""
     return ["influence", "--loader", "memory", *(w for s in SETTINGS for w in ("--set", s)), *more]
 
 

@@ -1,4 +1,4 @@
-"""Likely wrong labels: ranked as by hand, and found where they were planted."""
+"""Likely wrong labels: ranked as worked out by hand, and planted errors are detected."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ TOTAL, WRONG = 400, 40
 
 @pytest.fixture(scope="session")
 def noisy(digits: Dataset) -> tuple[Dataset, np.ndarray[Any, Any]]:
-    """Digits of which a tenth have another class's label, and the true labels."""
+    """Make digits with a tenth of the labels wrong, and return the true labels."""
     true = digits.train.labels[:TOTAL]
     labels = true.copy()
     labels[:WRONG] = (labels[:WRONG] + 1 + np.arange(WRONG) % 9) % 10
@@ -41,7 +41,7 @@ def noisy(digits: Dataset) -> tuple[Dataset, np.ndarray[Any, Any]]:
 
 
 def recorded(folder: Path, final: bool = True) -> Path:
-    """A recording of two epochs of four samples in three classes, worked by hand below."""
+    """Make a recording of two epochs of four samples in three classes, with results worked out by hand below."""
     labels = torch.tensor([0, 1, 2, 0])
     epochs = [
         torch.tensor([[4.0, 0, 1], [0, 2, 0], [5, 1, 0], [1, 0, 0]]),
@@ -108,7 +108,7 @@ def test_broken_runner_up_classes_are_named(tmp_path: Path) -> None:
 
 
 def ensemble_of(folder: Path, labels: Any, inside: Any, probs: Any) -> SubsetEnsemble:
-    """An ensemble made by hand: bool [members, N] and float [members, N, classes]."""
+    """Make an ensemble from bool [members, N] and float [members, N, classes]."""
     labels, inside, probs = np.asarray(labels), np.asarray(inside, bool), np.asarray(probs, np.float16)
     nothing = np.zeros(len(labels), np.float32)
     for k, (mask, member_probs) in enumerate(zip(inside, probs, strict=True)):
@@ -180,7 +180,7 @@ def test_confident_learning_counts_as_cleanlab_does() -> None:
 
 
 def planted_in(issues: LabelIssues) -> float:
-    """The share of the label issues whose label is wrong."""
+    """Return the fraction of label issues whose label is wrong."""
     return float(np.mean([row.id < WRONG for row in issues.rows]))
 
 

@@ -1,4 +1,4 @@
-"""The Python verbs, end to end on real digits."""
+"""The Python functions, end to end on real digits."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ TINY = ("train.model=tinynet8", "teacher.model=tinynet8", "proxy.model=tinynet8"
 
 @pytest.fixture
 def context(make_context: MakeContext, digits: Dataset) -> Context:
-    """The digits with fast settings."""
+    """Make a context on the digits with fast settings."""
     return make_context(digits, *TINY, "train.epochs=3", "teacher.epochs=3")
 
 
 def probes_of(run: FinishedRun[StudentResult]) -> tuple[ProbeResult, ...]:
-    """The probes of a run whose KD weight was searched."""
+    """Return the probes of a run with a search for the KD weight."""
     assert run.result.kd_weight_search is not None
     return run.result.kd_weight_search.probes
 
 
 def test_the_main_pipeline(context: Context, tmp_path: Path) -> None:
-    """Score, select, teach, train; the record says all of it."""
+    """Score, select, teach and train; the result records all of it."""
     scores = dp.score(context, "forgetting")
     subset = dp.select(scores, fraction=0.3)
     teacher = dp.teach(context)
@@ -101,7 +101,7 @@ INTERRUPTED = ("train.model=tinynet8", "teacher.model=tinynet8", "train.epochs=4
 
 @pytest.fixture(scope="module")
 def undisturbed(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
-    """A student under the settings INTERRUPTED that nobody stopped."""
+    """Train a student with the settings INTERRUPTED without interruption."""
     workspace = tmp_path_factory.mktemp("undisturbed")
     options = {"loader": "memory", "device": "cpu", "workspace": workspace, "threads": 1}
     return dp.train(dp.open_context(digits, changes=[*FAST, *INTERRUPTED], **options), fraction=0.1)
@@ -172,7 +172,7 @@ def test_soft_labels_are_computed_only_for_kept_samples(context: Context, monkey
 def test_nothing_is_chosen_on_the_test_set(
     make_context: MakeContext, digits: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Everything but the last evaluation works without a test set; the search sees pruned-away samples only."""
+    """Only the last evaluation uses the test set, and the search uses only pruned-away samples."""
     context = make_context(digits)
     dp.teach(context)
     opened: list[str] = []
@@ -223,7 +223,7 @@ def test_a_subset_of_other_data_is_refused(context: Context, small_dataset: Data
 
 
 def test_a_list_of_ids_is_a_subset(context: Context, digits: Dataset) -> None:
-    """For torch's own Subset, for anything that takes indices."""
+    """A subset works with torch's Subset and with plain indexing."""
     import torch
     from torch.utils.data import Subset, TensorDataset
 

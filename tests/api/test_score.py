@@ -1,4 +1,4 @@
-"""`dprune score` and the verb: all scorers from one evidence, recordings of other loops, and what is refused."""
+"""`dprune score` and `dp.score`: all scorers from shared evidence, external recordings, and refused input."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ NAMES = sorted(scorers.find_scorers())
 
 
 def saved(data: Dataset, path: Path) -> Path:
-    """A dataset as an .npz file."""
+    """Save a dataset as an .npz file."""
     arrays = {}
     for role, split in (("train", data.train), ("test", data.test)):
         arrays |= {f"{role}_images": split.images, f"{role}_labels": split.labels}
@@ -44,7 +44,7 @@ def saved(data: Dataset, path: Path) -> Path:
 
 
 def loop(folder: Path, total: int = 30, epochs: int = 3) -> Path:
-    """A recording of another loop."""
+    """Make a recording of an external loop."""
     logits, labels = learning_logits(epochs, total)
     recorder = dp.record(folder, "custom", total=total, epochs=epochs)
     for epoch in range(epochs):
@@ -111,7 +111,7 @@ def test_constant_scores_are_stored_with_a_warning(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """TDDS measures changes around their mean; two epochs have one change, and that is its own mean."""
+    """TDDS measures deviations of changes from their mean, which are zero for the single change of two epochs."""
     line = "tdds: every sample has the same score, 0: it cannot rank; record more epochs"
     short, long = loop(tmp_path / "short", epochs=2), loop(tmp_path / "long", epochs=3)
     command = dprune("score", "--recording", short, "--scorer", "tdds,aum", "--out", "scores")

@@ -1,4 +1,4 @@
-"""Lists of label_issues: written so that anyone can read them, read with care, never written over anything."""
+"""Lists of label issues: readable as plain CSV, checked when read, never overwriting other files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from datapruning.io.json import write_json
 
 
 def listed(*rows: LabelIssue, **meta: Any) -> LabelIssues:
-    """A list with the meta that readers need."""
+    """Make a list with complete metadata."""
     base = {"dataset": "d", "fingerprint": "f", "total": 9, "package_version": "0", "created": "", "scorer": "aum"}
     return LabelIssues(rows, LabelIssuesMetadata(**{**base, "end": "highest", "seed": 0, **meta}))
 

@@ -1,4 +1,4 @@
-"""The metadata that files carry, and what is checked before a file is trusted."""
+"""The metadata of files, and their checks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scores files: they come back as they went, and nothing that cannot be scores is taken for them."""
+"""Scores files: they round-trip, and invalid files are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Subsets: sorted int64 ids that numpy alone reads; ids that cannot be right are refused by name."""
+"""Subsets: sorted int64 ids readable with numpy; invalid ids are refused by name."""
 
 from __future__ import annotations
 

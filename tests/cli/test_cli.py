@@ -1,4 +1,4 @@
-"""The command line: the ways that work, what goes to stdout, what is reused, and how it stops."""
+"""The command line: common commands, their stdout, reuse of results, and interruption."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ VERBS = [
 
 
 def path_in(line: str) -> Path:
-    """The path that ends a line of results."""
+    """Return the path at the end of an output line."""
     return Path(line.rstrip().rpartition(": ")[2])
 
 
 def done(answer: CommandResult) -> Path:
-    """The one path that a successful command printed."""
+    """Return the path that a successful command printed."""
     assert answer.code == 0, answer.err
     (line,) = answer.out.splitlines()
     return path_in(line)
 
 
 def result_of(run: Path) -> dict[str, Any]:
-    """A finished run's result.json."""
+    """Read the result.json of a finished run."""
     return dict(json.loads((run / "result.json").read_text()))
 
 

@@ -1,4 +1,4 @@
-"""`dprune label-issues`: lists, prints and shows likely wrong labels; bad input is refused before anything is trained."""
+"""`dprune label-issues`: lists, prints and shows likely wrong labels; invalid input is refused before training."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.report.test_report import check_stands_alone
 
 
 def words(*more: str) -> list[str]:
-    """The verb with settings under which it takes a second."""
+    """Return the arguments of the command with settings that take a second."""
     settings = (
         *FAST,
         "ensemble.num_members=10",

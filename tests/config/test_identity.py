@@ -1,4 +1,4 @@
-"""The identity of a piece of work: settings that have an effect split it, others do not, nor does how a table is shown."""
+"""Cache identity: settings with an effect change it; other settings and the representation of a table do not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Configuration: every key and type is checked, and what is written is read back as it was."""
+"""Configuration: every key and type is checked, and written recipes round-trip."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ weight_grid = [0, 0.5]
 
 @pytest.fixture
 def recipe(tmp_path: Path) -> Path:
-    """A small recipe."""
+    """Write a small recipe."""
     (tmp_path / "custom.toml").write_text(TEXT)
     return tmp_path / "custom.toml"
 

@@ -1,4 +1,4 @@
-"""The line a mistake is in: found however the TOML is written, and never a wrong one."""
+"""The line number of a mistake in TOML: right for every notation, or not given."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Orders: every id once an epoch, batch shapes that never surprise."""
+"""Sample orders: every id once per epoch, and the shapes of batches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Datasets: what the fingerprint sees, exact channel statistics, and splits that are refused."""
+"""Datasets: the fingerprint, exact channel statistics, and invalid splits."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def with_label(split: Split) -> Split:
 
 
 def turned(split: Split) -> Split:
-    """The same bytes under another shape."""
+    """The same bytes with another shape."""
     count, height, width, channels = split.images.shape
     return Split(split.images.reshape(count, width, height, channels), split.labels)
 
@@ -71,7 +71,7 @@ def test_the_fingerprint_depends_only_on_content() -> None:
 
 
 def test_the_fingerprint_is_pinned(digits: Dataset) -> None:
-    """Every file ever made from the digits carries it."""
+    """All files made from the digits contain this fingerprint."""
     assert digits.fingerprint == "3cca60ad2b2a6a9a7ddc7f47de6deb2fe883ea1288560e6abeed34325f29ac42"
 
 

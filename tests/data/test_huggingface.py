@@ -22,7 +22,7 @@ WARNINGS = pytest.mark.filterwarnings("ignore")  # of dill and datasets themselv
 
 @pytest.fixture
 def hf(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The package. Tables in memory are numbered, not hashed: with dill 0.4.1 and pyarrow 24 hashing them fails."""
+    """The `datasets` package, with numbered fingerprints: with dill 0.4.1 and pyarrow 24 hashing tables fails."""
     with warnings.catch_warnings(action="ignore"):
         package = pytest.importorskip("datasets", reason="datasets is not installed")
     numbers = itertools.count()
@@ -31,7 +31,7 @@ def hf(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def table(hf: Any, count: int, **columns: Any) -> Any:
-    """Rows with a picture whose red is the row's number, and a label; in a column order and with names of its own."""
+    """Make rows with a label and an image whose red value is the row number, with unusual column names."""
     pictures = [Image.new("RGB", (9 + row % 3, 8), (row, 0, 0)) for row in range(count)]
     content = {"what": [row % 2 for row in range(count)], "note": ["x"] * count, "photo": pictures, **columns}
     kinds = {"what": hf.ClassLabel(names=["cat", "dog"]), "note": hf.Value("string"), "photo": hf.Image()}

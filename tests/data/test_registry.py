@@ -1,4 +1,4 @@
-"""Sources: names and files to datasets; what is missing or broken is said in one line."""
+"""Dataset sources: names and files to datasets; missing or broken ones are reported in one line."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REAL = os.environ.get(ROOT_VARIABLE)  # read here, because the suite hides it fr
 
 
 def arrays(count: int = 12, channels: int | None = 3, **changes: Any) -> dict[str, Any]:
-    """What a good `.npz` holds, changed; None leaves an array out."""
+    """Return the arrays of a valid `.npz` with changes; None leaves an array out."""
     rng = np.random.default_rng(0)
     axis = () if channels is None else (channels,)
     npz_arrays: dict[str, Any] = {}
@@ -188,7 +188,7 @@ def test_the_root_comes_from_the_variable_unless_it_is_given(tmp_path: Path, mon
 
 
 def real(name: str) -> Path:
-    """A place under the data folder, or a skip."""
+    """Return a path under the data folder, or skip."""
     path = Path(REAL or "") / name
     if not REAL or not path.exists():
         pytest.skip(f"needs ${ROOT_VARIABLE} with {name} in it")

@@ -1,4 +1,4 @@
-"""torchvision's sets, from small files in their formats: the arrays, labels and class names that come out."""
+"""torchvision's datasets from small files in their formats: arrays, labels and class names."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def made(role: str, side: int, channels: int | None = None) -> NDArray[np.uint8]
 
 
 def write_idx(path: Path, values: NDArray[Any]) -> None:
-    """The format of MNIST's files."""
+    """Encode an array in the format of MNIST's files."""
     kind = {np.dtype(np.uint8): 8, np.dtype(">i4"): 12}[values.dtype]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(bytes((0, 0, kind, values.ndim)) + np.array(values.shape, ">i4").tobytes() + values.tobytes())
@@ -120,7 +120,7 @@ def test_a_missing_dataset_is_refused(tmp_path: Path, name: str) -> None:
 
 
 def write_dtd(root: Path) -> None:
-    """Textures: lists of "class/name" beside the pictures."""
+    """DTD: lists of "class/name" and image files."""
     for role in COUNT:
         lines = []
         for row in range(COUNT[role]):
@@ -132,7 +132,7 @@ def write_dtd(root: Path) -> None:
 
 
 def write_gtsrb(root: Path) -> None:
-    """Traffic signs: class folders to train on, a table to test on."""
+    """GTSRB: class folders for training, a table for testing."""
     for row in range(COUNT["train"]):
         write_image(root / f"gtsrb/GTSRB/Training/{row % 2:05}/{row}.ppm", (200, 10 * row, 0), (20 + row, 20))
     lines = ["Filename;ClassId"]
@@ -143,7 +143,7 @@ def write_gtsrb(root: Path) -> None:
 
 
 def write_food101(root: Path) -> None:
-    """Dishes: a JSON of lists for each split."""
+    """Food-101: a JSON file of lists for each split."""
     for role in COUNT:
         listed: dict[str, list[str]] = {"pie": [], "soup": []}
         for row in range(COUNT[role]):
@@ -155,7 +155,7 @@ def write_food101(root: Path) -> None:
 
 
 def write_pets(root: Path) -> None:
-    """Cats and dogs: a line of name, class, kind and number for each picture."""
+    """Oxford-IIIT Pet: a line of name, class, species and number for each image."""
     for role, split in (("train", "trainval"), ("test", "test")):
         lines = []
         for row in range(COUNT[role]):
@@ -167,7 +167,7 @@ def write_pets(root: Path) -> None:
 
 
 def write_aircraft(root: Path) -> None:
-    """Aircraft: a file of the classes' names, and lines of picture and class."""
+    """FGVC-Aircraft: a file of class names, and lines of image and class."""
     folder = root / "fgvc-aircraft-2013b/data"
     for role, split in (("train", "trainval"), ("test", "test")):
         lines = []
@@ -179,7 +179,7 @@ def write_aircraft(root: Path) -> None:
 
 
 def write_flowers(root: Path) -> None:
-    """Flowers: tables of numbers."""
+    """Flowers102: tables of numbers."""
     from scipy.io import savemat
 
     numbers = {"train": np.arange(1, 7), "test": np.arange(7, 11)}

@@ -1,4 +1,4 @@
-"""Every example in README, docs and `--help` runs as it stands, page by page in an empty folder; every link leads somewhere.
+"""Every example in README, docs and `--help` runs as it is, page by page in an empty folder; every link target exists.
 
 Only the recipes are shorter than those that come with the package.
 """
@@ -45,12 +45,12 @@ MADE_BEFORE = (
 
 
 def blocks(page: Path, language: str) -> list[str]:
-    """The fenced blocks of one language."""
+    """Return the fenced blocks of one language."""
     return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
 
 
 def other_package(page: Path, block: str) -> str | None:
-    """Which of OTHERS an example imports, if any; the page about FFCV is of one piece."""
+    """Return which of OTHERS an example imports, if any; examples of the page about FFCV run together."""
     if page.name == "ffcv.md":
         return None
     match = re.search(rf"^(?:from|import) ({'|'.join(OTHERS)})\b", block, re.MULTILINE)
@@ -58,13 +58,13 @@ def other_package(page: Path, block: str) -> str | None:
 
 
 def examples_with_others() -> list[Any]:
-    """(package, example) of all pages."""
+    """Return (package, example) of all pages."""
     examples = [(page, other_package(page, block), block) for page in PAGES for block in blocks(page, "python")]
     return [pytest.param(package, block, id=f"{page.name}-{package}") for page, package, block in examples if package]
 
 
 def steps(page: Path) -> list[str | list[str]]:
-    """What a reader of the page runs, in order: Python blocks, and the words of `dprune` lines in the plain blocks."""
+    """Return what a reader runs, in order: Python blocks, and the arguments of `dprune` lines in plain blocks."""
     steps_of_page: list[str | list[str]] = []
     for language, block in re.findall(r"^```(\w*)\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
         if language == "python" and not other_package(page, block):
@@ -77,7 +77,7 @@ def steps(page: Path) -> list[str | list[str]]:
 
 @pytest.fixture
 def short_recipes(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The recipes of the package, with the values of SHORTER."""
+    """Replace the recipes of the package by copies with the values of SHORTER."""
     folder = tmp_path_factory.mktemp("recipes")
     for path in recipes.FOLDER.glob("*.toml"):
         text = path.read_text(encoding="utf-8")

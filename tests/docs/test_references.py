@@ -1,4 +1,4 @@
-"""Files and modules that docstrings, comments and documentation name are there."""
+"""Files and modules named in docstrings, comments and documentation exist."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ NOT_OURS = {
 
 
 def texts(path: Path) -> Iterator[tuple[int, str]]:
-    """(line, text) of what a file tells a reader: all of a page; of code comments, docstrings, and pages in messages."""
+    """Yield (line, text): all lines of a page; comments, docstrings, and page names in messages of code."""
     text = path.read_text(encoding="utf-8")
     if path.suffix != ".py":
         yield from enumerate(text.splitlines(), 1)
@@ -54,7 +54,7 @@ def texts(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def module_exists(name: str) -> bool:
-    """Whether a dotted name leads to a package, to a module, or to a word in one."""
+    """Whether a dotted name is a package, a module, or a word in a module."""
     path = PROJECT_ROOT
     for part in name.split("."):
         module = path if path.suffix else path / "__init__.py"
@@ -68,14 +68,14 @@ def module_exists(name: str) -> bool:
 
 
 def file_exists(name: str, path: Path) -> bool:
-    """Whether a file that `path` names is in the checkout, is not ours, or has a placeholder (NAME.md) for a name."""
+    """Whether a file named in `path` is in the checkout, is in NOT_OURS, or is a placeholder (NAME.md)."""
     if name in NOT_OURS or Path(name).stem.isupper() or (path.name == "mkdocs.yml" and f'"{name}"' in MADE_PAGES):
         return True
     return any(f"/{known}".endswith(f"/{name}") for known in NAMES) or (path.parent / name).exists()
 
 
 def dangling(path: Path) -> list[str]:
-    """The references of a file that lead nowhere."""
+    """Return the references of a file to missing files and modules."""
     missing = []
     for line, text in texts(path):
         missing += [f"{line}: {name}" for name in FILE.findall(text) if not file_exists(name, path)]

@@ -1,4 +1,4 @@
-"""The documentation site: it builds without a warning and without the network, whole, and every link leads somewhere."""
+"""The documentation site: it builds completely, without warnings and network, and every link target exists."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ROOT = PROJECT_ROOT
 
 
 class Html(HTMLParser):
-    """What a page links to, what can be linked to in it, and the text of its paragraphs."""
+    """The links, anchors and paragraphs of a page."""
 
     def __init__(self, page: Path) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class Html(HTMLParser):
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The site, built strictly: every warning is an error."""
+    """Build the site strictly: every warning is an error."""
     folder = tmp_path_factory.mktemp("site")
     arguments = [sys.executable, "-W", "ignore", "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
     nowhere = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
@@ -73,7 +73,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def pages(site: Path) -> dict[Path, Html]:
-    """Every page by its path."""
+    """Parse every page, by path."""
     return {path: Html(path) for path in sorted(site.rglob("*.html"))}
 
 

@@ -1,4 +1,4 @@
-"""Embeddings: what the last layer sees, what float16 holds of it, and what is said where that fails."""
+"""Embeddings: the input of the last layer, stored as float16, and errors where that fails."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Subset ensembles: members on disk, filled in any order, and probabilities out of sample."""
+"""Subset ensembles: members on disk, trained in any order, and out-of-sample probabilities."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_a_broken_or_foreign_member_is_refused(tmp_path: Path) -> None:
 
 
 def made_member(number: int, ids: NDArray[np.int64]) -> Member:
-    """A member that no network had to make: a pure function of its number and its ids."""
+    """Make a member as a pure function of its number and ids, without training."""
     inside = np.zeros(len(LABELS), bool)
     inside[ids] = True
     rng = np.random.default_rng(number)
@@ -97,7 +97,7 @@ def made_member(number: int, ids: NDArray[np.int64]) -> Member:
 
 
 def fill(folder: Path, members: int, notes: Path | None = None) -> SubsetEnsemble:
-    """What each process does."""
+    """Run in each process."""
 
     def train_member(number: int, ids: NDArray[np.int64]) -> Member:
         if notes is not None:
@@ -109,7 +109,7 @@ def fill(folder: Path, members: int, notes: Path | None = None) -> SubsetEnsembl
 
 
 def same(one: SubsetEnsemble, other: SubsetEnsemble) -> None:
-    """Every array of every member."""
+    """Return every array of every member."""
     assert len(one) == len(other)
     for a, b in zip(one, other, strict=True):
         for f in fields(Member):

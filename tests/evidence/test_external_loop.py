@@ -1,4 +1,4 @@
-"""Recording in somebody else's loop: what it leaves is scored like ours, and every mistake is named in one line."""
+"""Recording in an external loop: its recordings are scored like those of the package, and errors are one line."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SHAPES = ["duplicates", "herding", "k-center", "knn", "moderate", "prototypicali
 
 
 def pass_over(recorder: LoopRecorder, epoch: int | None, logits: Any, labels: Any, width: int = 0, batch: int = 7) -> None:
-    """An epoch, or the pass after the last one (None), with features of that width."""
+    """Record an epoch, or the final evaluation (None), with features of that width."""
     recorder.start_final_evaluation() if epoch is None else recorder.start_epoch(epoch)
     for ids in torch.randperm(TOTAL, generator=torch.Generator().manual_seed(epoch or 0)).split(batch):
         features = torch.from_numpy(logits[ids].repeat(width, 1)[:, :width]) if width else None
@@ -76,7 +76,7 @@ def test_available_scorers_depend_on_the_recorded_evidence(tmp_path: Path) -> No
 def test_the_same_network_gives_the_same_scores_as_the_package_does(
     make_context: Callable[..., Context], small_dataset: Dataset, tmp_path: Path
 ) -> None:
-    """A proxy of ours, looked at once more from outside: final look and features of the same weights."""
+    """The final evaluation and features of a proxy, recorded through the public interface."""
     context = make_context(small_dataset)
     model = context.new_model("tinynet8", 0)
     recorder = dp.record(tmp_path / "custom", small_dataset, epochs=1)

@@ -1,4 +1,4 @@
-"""Gradient lengths against float64 autograd, sample by sample."""
+"""Gradient norms against float64 autograd, sample by sample."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MODELS = ["tinynet8", "resnet20"]
 
 
 def case_of(name: str) -> tuple[nn.Module, Tensor, Tensor]:
-    """A network in evaluation mode whose normalisation has seen some data, 5 images and their labels."""
+    """Make a network in evaluation mode with running statistics, 5 images and their labels."""
     generator = torch.Generator().manual_seed(0)
     model = create_model(name, (16, 16, 3), 4, 0)
     with torch.no_grad():
@@ -30,7 +30,7 @@ def case_of(name: str) -> tuple[nn.Module, Tensor, Tensor]:
 
 
 def norms_of(model: nn.Module, images: Tensor, labels: Tensor, weights: list[str] | None = None) -> list[float]:
-    """The same in float64, by one backward pass a sample; `weights`: of these parameters alone."""
+    """Return the norms in float64, by one backward pass per sample, of the parameters `weights`."""
     model = copy.deepcopy(model).double()
     norms = []
     for image, label in zip(images.double(), labels, strict=True):
@@ -46,7 +46,7 @@ def norms_of(model: nn.Module, images: Tensor, labels: Tensor, weights: list[str
 
 
 def last_names(model: nn.Module) -> list[str]:
-    """The parameters of the last layer."""
+    """Return the parameters of the last layer."""
     last = last_linear(model)
     return [name for name, p in model.named_parameters() if any(p is parameter for parameter in last.parameters())]
 

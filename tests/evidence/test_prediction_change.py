@@ -1,4 +1,4 @@
-"""Changes of predictions: against float64, through the recorder, and bit for bit the same whoever is killed when."""
+"""Prediction changes: against float64, through the recorder, and with the same bits after kills."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def changes_of(p: Floats, q: Floats) -> Floats:
 
 
 def moved(p: Floats, before: Floats) -> Floats:
-    """The same, from logarithms of the epoch before."""
+    """Return the same from the logarithms of the previous epoch."""
     return np.asarray(np.abs(p * (np.log(p + 1e-8) - before)).sum(-1))
 
 
@@ -144,11 +144,11 @@ def test_an_epoch_without_the_one_before_is_refused(tmp_path: Path) -> None:
 
 
 class Killed(BaseException):
-    """What stops a run."""
+    """Interrupts a run."""
 
 
 class Killer(Callback):
-    """Raises once at each (epoch, place): "begin", "observe" (in the middle), "end" or "saved".
+    """Raise once at each (epoch, position): "begin", "observe" (within the epoch), "end" or "saved".
 
     A checkpoint is saved after the epochs of `saves` alone.
     """
@@ -180,7 +180,7 @@ class Killer(Callback):
 
 
 def run(context: Context, folder: Path, saves: set[int], kills: list[tuple[int, str]], first: bool) -> SampleStats:
-    """Train and record; begin anew, as another process would, whenever it is killed."""
+    """Train and record; after each kill start again, as a new process would."""
     total, deaths = context.data.total, len(kills)
     for _ in range(deaths + 1):
         checkpoint = Checkpoint(folder / "checkpoint.safetensors")

@@ -1,4 +1,4 @@
-"""Tracks and the recorder: the statistics, ids that survive, gaps and doubles that are refused."""
+"""Sample statistics and the recorder: values, ids, and refused gaps and duplicates."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.helpers.evidence_cases import make_sample_stats, random_logits, softm
 
 
 def recorder_of(folder: Path, rows: int, total: int, names: tuple[str, ...] = EVAL_STATISTICS) -> Recorder:
-    """A recorder of a new track; with changes where the track keeps them."""
+    """Make a recorder of new sample statistics, with prediction changes if they are stored."""
     return Recorder(
         SampleStats(folder / "track", rows, total, names),
         PredictionChange(folder / "c", total) if "change" in names else None,

@@ -1,4 +1,4 @@
-"""Recordings: what is read from them, the proxies that fill them, killed or not, and folders that are none."""
+"""Recordings: reading, proxies that write them, kills, and invalid folders."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ MANIFEST = RecordingManifest(dataset="photos", fingerprint="f", total=4, epochs=
 
 
 def arrays_of(folder: Path) -> dict[str, Any]:
-    """Every array of a recording, by its place."""
+    """Return every array of a recording by its path."""
     return {path.relative_to(folder).as_posix(): np.load(path) for path in sorted(folder.rglob("*.npy"))}
 
 
@@ -108,11 +108,11 @@ def test_evaluations_and_features_use_the_weights_of_their_epoch(
 
 
 class Killed(BaseException):
-    """What stops a proxy."""
+    """Interrupts a proxy."""
 
 
 def killed_at(calls: int) -> type[Recorder]:
-    """A recorder that raises at the call of that number of `update`, counted over all recorders; once."""
+    """Make recorders raise once, at the given call of `update` counted over all recorders."""
     remaining = [calls]
 
     class Killer(Recorder):
@@ -135,7 +135,7 @@ def test_proxies_killed_anywhere_make_the_same_recording(
     calls: int,
     seconds: float,
 ) -> None:
-    """Four updates an epoch; 9 and 19 are the early looks of both proxies, 18 is the last look of the first."""
+    """Four training steps per epoch; 9 and 19 are the early evaluations of both proxies, 18 the final one of the first."""
     monkeypatch.setattr(proxies, "Checkpoint", partial(Checkpoint, seconds=seconds))
     uninterrupted = record_proxies(make_context(small_dataset, *TINY, workspace=tmp_path / "whole"), 0, 2)
     context = make_context(small_dataset, *TINY, workspace=tmp_path / "killed")
@@ -202,7 +202,7 @@ def test_the_estimated_cost_equals_the_recorded_cost(
 
 
 def recording_of(folder: Path, epochs: int = 3) -> Recording:
-    """A recording with one finished run of so many epochs, which has the training pass alone."""
+    """Make a recording of one finished run with only the training pass."""
     recording = create_recording(folder, MANIFEST)
     make_sample_stats(recording.run_folder(0) / "train_passes", margin=np.zeros((3, 4)))
     write_array(folder / "labels.npy", np.zeros(4, np.int64))

@@ -1,4 +1,4 @@
-"""Masks of a subset ensemble: balanced in every whole block, a pure function of seed and member."""
+"""Masks of a subset ensemble: balanced in every complete block, a pure function of seed and member."""
 
 from __future__ import annotations
 

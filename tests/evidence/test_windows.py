@@ -1,4 +1,4 @@
-"""Sliding windows against numpy, a window at a time."""
+"""Sliding windows against numpy, window by window."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files are whole or not there, open with numpy alone, and are checked before they are trusted."""
+"""Files are complete or do not exist, open with numpy, and are checked when read."""
 
 from __future__ import annotations
 

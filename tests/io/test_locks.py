@@ -1,4 +1,4 @@
-"""Locks: one works, the others wait and say so once; a killed holder blocks nobody."""
+"""Locks: one process works, the others wait with one message; a killed holder does not block others."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SPAWN = multiprocessing.get_context("spawn")
 
 
 def hold(path: Path, has_it: Path) -> None:
-    """A process that holds the lock until it is killed."""
+    """Hold the lock until killed."""
     with exclusive_lock(path, "waiting"):
         has_it.touch()
         time.sleep(60)
@@ -29,7 +29,7 @@ def hold(path: Path, has_it: Path) -> None:
 
 @pytest.fixture
 def holder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> multiprocessing.process.BaseProcess:
-    """A process that holds the lock of "work"."""
+    """Start a process that holds the lock of "work"."""
     monkeypatch.syspath_prepend(PROJECT_ROOT)
     process = SPAWN.Process(target=hold, args=(tmp_path / "work", tmp_path / "has-it"))
     process.start()

@@ -1,4 +1,4 @@
-"""The row store: each row is done once, whoever does it, and a killed process loses only the row it was in."""
+"""The trial store: each trial runs once, in any process, and a killed process loses only its current trial."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ SPAWN = multiprocessing.get_context("spawn")
 
 
 def never(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Work that must not be asked for."""
+    """Fail: this trial must not run."""
     raise AssertionError(f"{config} was run again")
 
 
 def square(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Quick work."""
+    """Return a result quickly."""
     return {"square": config["n"] ** 2}
 
 
 def noted(folder: Path) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
-    """Work that leaves a file for each time it was done."""
+    """Write a file for each execution."""
 
     def work(config: Mapping[str, Any]) -> dict[str, Any]:
         (folder / f"{config['n']}-{os.getpid()}-{time.monotonic_ns()}").touch()
@@ -45,13 +45,13 @@ def noted(folder: Path) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
 
 
 def fill(folder: Path, notes: Path, backwards: bool) -> None:
-    """What each of two processes does."""
+    """Run in each of two processes."""
     configs = [{"n": n} for n in range(12)]
     TrialStore(folder, ABOUT).run_all(configs[::-1] if backwards else configs, noted(notes))
 
 
 def hang(folder: Path, begun: Path) -> None:
-    """A process that does row 0, and is in the middle of row 1 when `begun` is there."""
+    """Start a process that finishes trial 0, and is running trial 1 when the file `begun` exists."""
     store = TrialStore(folder, ABOUT)
     store.run({"n": 0}, square)
 
@@ -190,7 +190,7 @@ def test_trials_are_plain_json(tmp_path: Path) -> None:
 
 
 def picky(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Work that fails for some rows, each in its own way."""
+    """Fail in different ways for some trials."""
     errors: dict[int, BaseException] = {
         1: InvalidFile("no such thing"), 2: ZeroDivisionError("by zero"), 3: MemoryError(), 4: OSError(28, "No space left")
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Networks from outside: torchvision's, timm's, anybody's factory; those that do not fit are refused before training."""
+"""External networks: torchvision, timm, custom factories; unsuitable ones are refused before training."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Two(nn.Module):
 
 @pytest.fixture
 def user_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The name of a module in the current folder, another one in each test."""
+    """The name of a module in the current folder, different in each test."""
     name = f"mine_{abs(hash(tmp_path))}"
     (tmp_path / f"{name}.py").write_text(MINE)
     monkeypatch.chdir(tmp_path)
@@ -207,7 +207,7 @@ def test_timm_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_timm_s_networks_get_channels_and_classes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stand-in with the two functions of timm that are used."""
+    """A stub with the two functions of timm that are used."""
     timm = ModuleType("timm")
 
     def make(name: str, *, pretrained: bool, num_classes: int, in_chans: int) -> nn.Module:

@@ -1,4 +1,4 @@
-"""Laws of the report's arithmetic: break-even, what is paid once, rank correlations."""
+"""The report's arithmetic: break-even, one-time costs, rank correlations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report's dataset: opened as the runs recorded it, with the pictures that their workspace has decoded already."""
+"""The report's dataset: opened as the runs recorded it, with the decoded images of their workspace."""
 
 from __future__ import annotations
 

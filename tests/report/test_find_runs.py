@@ -1,4 +1,4 @@
-"""Runs for the report's tests, written as `dprune train` writes them, without training; and the laws of finding them."""
+"""Runs for tests of the report, written like those of `dprune train` without training; and finding runs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Make = Callable[..., Path]
 
 
 def search_of(weight: float) -> dict[str, Any]:
-    """What `auto` leaves in result.json."""
+    """Return the record of `auto` in result.json."""
     grid = (0.0, 0.5, 1.0)
     response = [{"weight": w, "accuracy": 80 - 9 * (w - weight) ** 2} for w in grid]
     probe = {
@@ -46,7 +46,7 @@ def search_of(weight: float) -> dict[str, Any]:
 
 
 def write_run(folder: Path, data: Dataset, fraction: float = 0.3, kd: float | str = 0.0, seed: int = 0, **more: Any) -> Path:
-    """A finished student in `folder`. `more`: scorer, accuracy, epochs, scores (a meta), and entries of result.json."""
+    """Write a finished student to `folder`. `more`: scorer, accuracy, epochs, scores metadata, entries of result.json."""
     kept = round(fraction * data.total)
     scorer, epochs, scores = more.pop("scorer", "random"), more.pop("epochs", 2), more.pop("scores", None)
     weight = 0.5 if kd == AUTO else float(kd)
@@ -85,7 +85,7 @@ def write_run(folder: Path, data: Dataset, fraction: float = 0.3, kd: float | st
 
 
 def write_row(sweep: Path, config: dict[str, Any], result: dict[str, Any]) -> None:
-    """A row of a sweep."""
+    """Write a trial of a sweep."""
     (sweep / "trials").mkdir(parents=True, exist_ok=True)
     write_json(sweep / "store.json", StoreManifest(about={}).to_json())
     trial = Trial(config=config, result=result, seconds=1.0)
@@ -93,7 +93,7 @@ def write_row(sweep: Path, config: dict[str, Any], result: dict[str, Any]) -> No
 
 
 def write_failure(sweep: Path, config: dict[str, Any], error: str) -> None:
-    """A trial of a sweep that failed."""
+    """Write a failed trial of a sweep."""
     (sweep / "failed").mkdir(parents=True, exist_ok=True)
     write_json(sweep / "store.json", StoreManifest(about={}).to_json())
     failure = FailedTrial(config=config, error=error)
@@ -102,7 +102,7 @@ def write_failure(sweep: Path, config: dict[str, Any], error: str) -> None:
 
 @pytest.fixture
 def make(tmp_path: Path, digits: Dataset) -> Make:
-    """Writes a student into the workspace `w`."""
+    """Return a function that writes a student into the workspace `w`."""
 
     def write(name: str, **options: Any) -> Path:
         return write_run(tmp_path / "w" / "students" / name, options.pop("data", digits), **options)

@@ -1,4 +1,4 @@
-"""`dprune report`: the page stands alone and says what it must; what does not compare or is in the way is refused."""
+"""`dprune report`: the page is self-contained and complete; incompatible runs and other files are refused."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ TEACHER = {
 
 
 class Page(HTMLParser):
-    """Ids, links, and whether every tag is closed in order."""
+    """Ids and links of a page, and whether all tags are closed in order."""
 
     VOID = ("meta", "img", "br")
 
@@ -65,7 +65,7 @@ class Page(HTMLParser):
 
 
 def check_stands_alone(path: Path) -> str:
-    """The page's HTML, well formed, without anything to fetch, every link leading somewhere; lines joined by spaces."""
+    """Return the checked HTML of a page: well formed, no external resources, valid links; lines joined by spaces."""
     html = path.read_text(encoding="utf-8")
     page = Page(html)
     assert not page.open
@@ -77,7 +77,7 @@ def check_stands_alone(path: Path) -> str:
 
 @pytest.fixture
 def workspace(tmp_path: Path, digits: Dataset) -> Path:
-    """Two scorers, with and without KD, two seeds, all the data, scores files, a teacher that can be asked."""
+    """Two scorers, with and without KD, two seeds, full data, scores files, a teacher with weights."""
     root = tmp_path / "w"
     metas = {s: ScoresMetadata(**common_fields(digits), scorer=s, seed=0) for s in ("random", "el2n")}
     for seed in (0, 1):

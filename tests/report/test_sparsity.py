@@ -1,4 +1,4 @@
-"""Pruned students in the report: what is averaged and compared with what, their pictures, and their costs."""
+"""Pruned students in the report: averages, comparisons, figures and costs."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SNIP = SparsityConfig(sparsity=0.9, criterion="snip")
 
 
 def record_of(kept: Sequence[int], settings: SparsityConfig = SNIP, protected: Sequence[str] = ()) -> dict[str, Any]:
-    """What result.json records of a run whose LAYERS keep so many weights."""
+    """Make the sparsity record of a run whose LAYERS keep these numbers of weights."""
     layers = [
         {"name": name, "shape": shape, "total": total, "kept": count, "positions": positions}
         for (name, shape, total, positions), count in zip(LAYERS, kept, strict=True)
@@ -50,13 +50,13 @@ def record_of(kept: Sequence[int], settings: SparsityConfig = SNIP, protected: S
 
 
 def pruned_record(removed: float, by: str, protected: Sequence[str] = ()) -> dict[str, Any]:
-    """What result.json records where every layer loses the same share."""
+    """Make the sparsity record of a run with the same sparsity in every layer."""
     kept = [max(round(total * (1 - removed)), 1) for _, _, total, _ in LAYERS]
     return record_of(kept, SparsityConfig(sparsity=removed, criterion=by), protected)
 
 
 def write(folder: Path, data: Dataset, kind: tuple[str, float, str, str] = DENSE, seed: int = 0, **more: Any) -> Path:
-    """A finished student, pruned or not, self-distilled or not."""
+    """Write a finished student, optionally pruned or self-distilled."""
     name, removed, by, method = kind
     tables: dict[str, dict[str, Any]] = {"self_distill": {"method": method}} if method != "none" else {}
     if removed:
@@ -74,20 +74,20 @@ def write(folder: Path, data: Dataset, kind: tuple[str, float, str, str] = DENSE
 
 
 def inputs_of(*runs: Path) -> ReportInputs:
-    """What the sections read."""
+    """Return the inputs of the report's sections."""
     result = find_runs(runs)
     return ReportInputs(result, compare(result.runs), [], [], None, "it is not asked for", Path("/"))
 
 
 def family_of(*runs: Path) -> list[Comparison]:
-    """The one family of set-ups among runs."""
+    """Return the family of setups of the runs."""
     (family,) = inputs_of(*runs).families
     return family
 
 
 @pytest.fixture
 def runs(tmp_path: Path, digits: Dataset) -> list[Path]:
-    """Two seeds of each of KINDS, and all the data without any of it."""
+    """Two seeds of each of KINDS, and runs on the full data."""
     all_runs = [
         write(tmp_path / "students", digits, kind, seed, accuracy=90.0 - 10 * kind[1] * (1 + seed))
         for kind in KINDS for seed in (0, 1)

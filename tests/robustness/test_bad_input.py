@@ -45,21 +45,21 @@ NO_INTEGERS = {
 
 
 def scores_file(path: Path, data: Dataset, values: Any = None, **meta: Any) -> Path:
-    """A scores file of `data`, wrong wherever `values` or `meta` are."""
+    """Write a scores file of `data` with changed `values` and `meta`."""
     column = np.arange(data.total, dtype=np.float32) if values is None else values
     write_npz(path, {"score": column}, {**ScoresMetadata(**common_fields(data), scorer="generated").to_json(), **meta})
     return path
 
 
 def subset_file(path: Path, data: Dataset, indices: Any = None, **meta: Any) -> Path:
-    """A subset file of `data`, wrong wherever `indices` or `meta` are."""
+    """Write a subset file of `data` with changed `indices` and `meta`."""
     ids = np.arange(20) if indices is None else indices
     write_npz(path, {"indices": ids}, {**SubsetMetadata(**common_fields(data), scorer="generated").to_json(), **meta})
     return path
 
 
 def teacher_folder(path: Path, data: Dataset, **result: Any) -> Path:
-    """What looks like a finished run that can teach `data`, but for its weights."""
+    """Write a finished teacher run for `data` without weights."""
     values = teacher_result(data, model="convnet").to_json()
     path.mkdir()
     write_json(path / "result.json", {**values, **result})

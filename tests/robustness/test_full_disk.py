@@ -1,4 +1,4 @@
-"""A disk that is really full, or read-only: one line that names the file, nothing half-written, and it goes on with room."""
+"""A disk that is really full, or read-only: one line that names the file, no partial file, and it resumes with space."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ print_result([log, resumed, product_hash()])
 
 
 def settings(*more: str) -> list[str]:
-    """Fast settings."""
+    """Return options for fast settings."""
     return [word for change in (*FAST, *more) for word in ("--set", change)]
 
 

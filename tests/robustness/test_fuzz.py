@@ -1,4 +1,4 @@
-"""Changed files of every kind are refused in one line, or read as what they were. `benchmarks.fuzz` does it at length."""
+"""Modified files of every kind are refused in one line or read unchanged. `benchmarks.fuzz` runs longer."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NAMES = [name for name in READERS if name not in SLOW and (not name.startswith("
 
 @pytest.fixture(scope="module", params=NAMES)
 def reader(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Reader, Path, str]:
-    """A reader, a folder with valid files of it, and their content."""
+    """A reader, a folder with valid files for it, and their content."""
     selected = READERS[request.param]
     folder = tmp_path_factory.mktemp("files")
     selected.make(folder)
@@ -62,7 +62,7 @@ def test_changes_are_reproducible_and_never_empty(seed: int) -> None:
 
 
 def test_the_judge_detects_every_kind_of_fault(tmp_path: Path) -> None:
-    """A file that was made to lie, with checksums that fit, is a silent acceptance: nothing else could tell."""
+    """A forged file with valid checksums counts as a silent acceptance, which cannot be detected otherwise."""
     kind = READERS["subset"]
     kind.make(tmp_path)
     original, path = content(kind.read(tmp_path)), tmp_path / "subset.npz"

@@ -1,4 +1,4 @@
-"""What docs/guarantees.md promises: every test that it names is there; and promises that belong to no one module."""
+"""docs/guarantees.md: every test that it names exists; and guarantees that span several modules."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ SHORT = TrainConfig(epochs=2, batch_size=16, lr=0.05)
 
 
 def rows() -> Iterator[str]:
-    """The rows of the page's tables, without their heads."""
+    """Yield the rows of the page's tables without headers."""
     lines = PAGE.read_text(encoding="utf-8").splitlines()
     for before, line in zip(["", *lines], lines, strict=False):
         if line.startswith("|") and not line.startswith("|--") and before.startswith("|"):
@@ -49,7 +49,7 @@ def rows() -> Iterator[str]:
 
 
 def functions_in(path: Path) -> set[str]:
-    """Names of the test functions of a file."""
+    """Return the names of the functions of a file."""
     return {node.name for node in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(node, ast.FunctionDef)}
 
 
@@ -135,7 +135,7 @@ def test_the_order_of_ids_does_not_change_the_bits(make_context: MakeContext, sm
 
 
 class Fresh:
-    """Soft labels that are worked out whenever they are asked for, in the batches of the cache, and kept nowhere."""
+    """Soft labels that are computed at each request, in the batches of the cache, and not stored."""
 
     def __init__(self, context: Context, teacher: Teacher, *, rounded: bool) -> None:
         self.context, self.teacher, self.rounded = context, teacher, rounded
@@ -156,13 +156,13 @@ class Fresh:
 
 @pytest.fixture
 def teacher_context(make_context: MakeContext, small_dataset: Dataset) -> tuple[Context, Teacher]:
-    """A context and its teacher."""
+    """Make a context and its teacher."""
     context = make_context(small_dataset, "views.num_views=2")
     return context, load_teacher(teach(context).folder, small_dataset, context.device)
 
 
 def student_of(context: Context, labels: Any, ids: NDArray[np.int64]) -> dict[str, Tensor]:
-    """The weights of a student of these soft labels."""
+    """Return the weights of a student trained on these soft labels."""
     model = context.new_model("convnet", 1)
     with reproducible(1):
         fit(

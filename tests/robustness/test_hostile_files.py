@@ -1,4 +1,4 @@
-"""Files that were made to do harm: bombs, lies about sizes, pickles, tricks with paths, and names that steer a terminal."""
+"""Malicious files: bombs, false sizes, pickles, path tricks, and names with terminal control characters."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ GIGA = 2**30
 
 @pytest.fixture(autouse=True)
 def _little_memory() -> Iterator[None]:
-    """What takes a gigabyte more than there is now fails the test."""
+    """Limit memory to one gigabyte more than is in use."""
     before = resource.getrlimit(resource.RLIMIT_AS)
     if sys.platform == "linux":
         used_bytes = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
@@ -57,13 +57,13 @@ def _little_memory() -> Iterator[None]:
 
 
 def npy(shape: str, descr: str = "<f4", numbers: bytes = b"") -> bytes:
-    """A `.npy` whose header says whatever it is told to."""
+    """Make a `.npy` with a false header."""
     head = f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(head)) + head.encode() + numbers
 
 
 def packed(path: Path, members: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> Path:
-    """An archive of these members."""
+    """Write an archive of these members."""
     with zipfile.ZipFile(path, "w", method) as archive:
         for name, data in members.items():
             archive.writestr(name, data)
@@ -155,7 +155,7 @@ def test_surplus_members_are_not_read_or_unpacked(tmp_path: Path, small_dataset:
 
 
 def changed_array(path: Path, name: str, change: Callable[[Any], Any]) -> None:
-    """Pack an `.npz` anew with one array changed and zip checksums that fit."""
+    """Rewrite an `.npz` with one array changed and valid zip checksums."""
     with np.load(path) as archive:
         arrays = dict(archive)
     np.savez(path, **{**arrays, name: change(arrays[name])})

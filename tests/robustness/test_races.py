@@ -1,4 +1,4 @@
-"""Two processes that need the same thing: one makes it, the other waits, says so, and takes over when the first is killed.
+"""Two processes that need the same artifact: one makes it, the other waits and takes over when the first is killed.
 
 Real processes of the real command (forked from one that has imported all of it). The first is stopped in the middle of its
 work by a hook, until the second waits; then it is killed, or goes on.
@@ -41,13 +41,13 @@ FORKS.set_forkserver_preload(
 
 
 def fast(*arguments: str) -> list[str]:
-    """A command under the fast settings of all tests."""
+    """Return the arguments of a command with fast settings."""
     return [*arguments, "--device", "cpu", "--threads", "1", *(word for change in FAST for word in ("--set", change))]
 
 
 @dataclass(frozen=True)
 class Race:
-    """What two processes want.
+    """A command of two processes and its product.
 
     Attributes:
         first: the command that begins.
@@ -108,7 +108,7 @@ BY_THE_USER = ("teacher", "run folder")
 
 
 def command(arguments: list[str], folder: Path, stderr_path: Path, hook: str = "", after: int = 0) -> None:
-    """What a process does: the command in `folder`, what it says into a file; stopped in the hook, if there is one."""
+    """Run the command in `folder` with its output in a file; wait in the hook, if given."""
     os.chdir(folder)
     os.dup2(os.open(stderr_path, os.O_WRONLY | os.O_CREAT), 2)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -118,7 +118,7 @@ def command(arguments: list[str], folder: Path, stderr_path: Path, hook: str = "
 
 
 def stop_in(hook: str, after: int, notes: Path) -> None:
-    """Wait for the file "go" at the `after`-th call of a function, or item of a generator."""
+    """Wait for the file "go" at the given call of a function, or item of a generator."""
     calls = iter(range(1, 10**9))
 
     def count() -> None:
@@ -148,7 +148,7 @@ def stop_in(hook: str, after: int, notes: Path) -> None:
 
 @contextmanager
 def process(*arguments: Any) -> Iterator[BaseProcess]:
-    """A process that runs `command(*words)` and does not outlive the block."""
+    """Run `command(*arguments)` in a process that is killed at the end of the context."""
     child = FORKS.Process(target=command, args=arguments)
     child.start()
     try:
@@ -159,7 +159,7 @@ def process(*arguments: Any) -> Iterator[BaseProcess]:
 
 
 def until(true: Callable[[], object], *alive: BaseProcess) -> None:
-    """Wait for something, as long as those processes run."""
+    """Wait for a condition while the processes run."""
     deadline = time.monotonic() + SECONDS
     while not true():
         assert time.monotonic() < deadline
@@ -168,7 +168,7 @@ def until(true: Callable[[], object], *alive: BaseProcess) -> None:
 
 
 def race(folder: Path, scenario: Race, *, killed: bool) -> tuple[str, bytes]:
-    """What the second said, and what was made in the end."""
+    """The output of the second process, and the product."""
     notes = folder / "notes"
     notes.mkdir()
     first_output, second_output = notes / "first", notes / "second"
@@ -196,7 +196,7 @@ def race(folder: Path, scenario: Race, *, killed: bool) -> tuple[str, bytes]:
 
 
 def prepared(folder: Path, name: str) -> Path:
-    """A folder in which the race can begin."""
+    """Prepare a folder for the race."""
     folder.mkdir()
     if name == "pictures":
         for role, number in (("train", 6), ("test", 2)):

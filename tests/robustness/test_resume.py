@@ -1,4 +1,4 @@
-"""Killed at any update, a training goes on to the same bits: every option, every recording, checkpoints in mid-epoch."""
+"""A killed run resumes to the same bits: every training step, option and recording, checkpoints within an epoch."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ PRUNED = SHORT.replace(epochs=8, infobatch=0.5)
 
 
 class Opinions:
-    """A teacher's, by sample and view."""
+    """Soft labels of a teacher by sample and view."""
 
     def __getitem__(self, key: tuple[NDArray[np.int64], int]) -> Tensor:
         ids, epoch = key
@@ -58,7 +58,7 @@ class Opinions:
 
 
 def dropout_net() -> nn.Module:
-    """A network that draws random numbers in training."""
+    """A network with random numbers in training."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(5)
         return nn.Sequential(nn.Flatten(), nn.Dropout(0.3), nn.Linear(192, 16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 4))
@@ -67,7 +67,7 @@ def dropout_net() -> nn.Module:
 def train(
     context: Context, training: TrainConfig = SHORT, method: str = "none", model: nn.Module | None = None, **options: Any
 ) -> tuple[nn.Module, TrainState]:
-    """A fresh network, trained."""
+    """Train a new network."""
     network = model or context.new_model(training.model, 0)
     recipe = context.recipe.replace(train=training, views=context.recipe.views.replace(num_views=4))
     settings_of_method = replace(context, recipe=recipe.with_settings("self_distill", method=method))
@@ -80,14 +80,14 @@ def train(
 
 
 def outcome_of(model: nn.Module, state: TrainState) -> tuple[dict[str, bytes], dict[str, Any]]:
-    """All that must be the same: weights, counts, history."""
+    """Return everything that must be equal: weights, counts, history."""
     rows = [row.model_copy(update={"seconds": 0.0}) for row in state.history]
     counts = {**dict(state), "seconds": 0.0}
     return {name: t.numpy().tobytes() for name, t in model.state_dict().items()}, {**counts, "history": rows}
 
 
 def half_masks(context: Context) -> Masks:
-    """Every other weight is kept."""
+    """Make masks that keep every other weight."""
     weights = prunable(context.new_model("tinynet8", 0))
     return Masks({n: (np.arange(w.numel()) % 2 == 0).reshape(tuple(w.shape)) for n, w in weights.items()})
 
@@ -121,7 +121,7 @@ CASES: dict[str, Callable[[Context], dict[str, Any]]] = {
 def test_a_run_killed_at_any_step_ends_with_the_same_bits(
     make_context: MakeContext, small_dataset: Dataset, tmp_path: Path, kill_and_resume: KillAndResume, case: str
 ) -> None:
-    """At the first update, in mid-epoch, at an epoch's last update, right after a checkpoint and some updates later."""
+    """At the first step, within an epoch, at an epoch's last step, right after a checkpoint and some steps later."""
     context = make_context(small_dataset)
     uninterrupted = outcome_of(*train(context, **CASES[case](context)))
     for number, (kill_steps, every) in enumerate([((1, 1, 2), 1), ((6, 4), 3), ((3, 5), 5)]):
@@ -162,7 +162,7 @@ def test_runs_with_cutmix_resume_within_an_epoch(
 
 
 def position(checkpoint: Checkpoint) -> tuple[int, int]:
-    """Epoch, and batches of the epoch, after which it was saved."""
+    """Return the epoch, and batches within it, of a checkpoint."""
     state = checkpoint.state()
     assert state.partial_epoch is not None
     return state.epoch, state.partial_epoch.batches
@@ -171,7 +171,7 @@ def position(checkpoint: Checkpoint) -> tuple[int, int]:
 def test_a_checkpoint_records_where_it_was_killed(
     make_context: MakeContext, small_dataset: Dataset, tmp_path: Path, kill_and_resume: KillAndResume
 ) -> None:
-    """So that the tests above test what they say."""
+    """Check that the tests above use the intended checkpoints."""
     state, states = Checkpoint(tmp_path / "state"), list[Any]()
 
     def work() -> Any:
@@ -274,7 +274,7 @@ def test_what_was_recorded_after_the_checkpoint_is_void(tmp_path: Path) -> None:
 
 
 def arrays_in(folder: Path) -> dict[str, bytes]:
-    """The arrays of every .npy and .npz below."""
+    """Return the arrays of every .npy and .npz in a folder."""
     arrays = {}
     for path in sorted(folder.rglob("*.np[yz]")):
         name = str(path.relative_to(folder))
@@ -297,7 +297,7 @@ def test_scoring_killed_within_an_epoch_makes_the_same_arrays(
     scorer: str,
     kill_steps: tuple[int, ...],
 ) -> None:
-    """Every array: scores, members, recordings. Nothing is left of the checkpoints."""
+    """Compares every array: scores, members, recordings. No checkpoint remains."""
     options = (
         "ensemble.num_members=4", "ensemble.subset_fraction=0.5", "ensemble_member.epochs=3",
         "ensemble_member.batch_size=16", "proxy.epochs=4", "proxy.batch_size=32", "evidence.full_runs=1",
@@ -316,7 +316,7 @@ def test_scoring_killed_within_an_epoch_makes_the_same_arrays(
 
 
 class Poison:
-    """Cross-entropy until an update, NaN from then on."""
+    """Cross-entropy until a training step, NaN from then on."""
 
     def __init__(self, update: int, value: float = float("nan")) -> None:
         self.left, self.value = update, value

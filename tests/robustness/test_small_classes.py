@@ -1,4 +1,4 @@
-"""A class with fewer samples than a setting asks for: refused in a line that names it; where it can be, taken whole."""
+"""A class with fewer samples than a setting requires is refused by name, or used completely where possible."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures that cannot be read: they keep their ids, and nothing is trained on them or judged by them."""
+"""Unreadable images: they keep their ids, and nothing is trained or validated on them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SETTINGS = (
 
 @pytest.fixture(scope="module")
 def spoilt(small_dataset: Dataset) -> Dataset:
-    """120 generated pictures, of which four are grey because they could not be read."""
+    """120 generated images, of which four are grey because they were unreadable."""
     images = small_dataset.train.images.copy()
     images[list(LOST)] = 128
     return replace(small_dataset, train=replace(small_dataset.train, images=images), corrupt_ids=LOST)
@@ -38,7 +38,7 @@ def spoilt(small_dataset: Dataset) -> Dataset:
 
 @pytest.fixture
 def trained_on(monkeypatch: pytest.MonkeyPatch) -> set[int]:
-    """Every sample id that an update is made with comes in here."""
+    """Collect every sample id that is trained on."""
     training_ids: set[int] = set()
     record = EpochStats.record
 
@@ -111,7 +111,7 @@ def test_a_subset_that_has_one_is_refused(make_context: MakeContext, spoilt: Dat
 
 
 def test_unreadable_images_change_the_identity_of_runs(make_context: MakeContext, small_dataset: Dataset) -> None:
-    """The fingerprint is of files, and the same where a file is broken or not taken: the places differ."""
+    """The fingerprint is that of files; broken files and skipped files have different paths."""
     full_context, reduced_context = make_context(small_dataset), make_context(replace(small_dataset, corrupt_ids=LOST))
     assert full_context.data.fingerprint == reduced_context.data.fingerprint
     assert full_context.artifact_path("teachers", "x", {}) != reduced_context.artifact_path("teachers", "x", {})

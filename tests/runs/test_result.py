@@ -1,4 +1,4 @@
-"""result.json: every kind of result survives its file; what is wrong in one is named in one line."""
+"""result.json: every kind of result round-trips; errors in one are named in one line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run folders: claimed without touching anybody else's, complete when finished, and rerunnable from config.toml."""
+"""Run folders: claimed without changing other runs, complete when finished, and rerunnable from config.toml."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ HERE = Environment(threads=2, device="cpu", data="digits", torch="2", loader="me
 
 
 def content(folder: Path) -> dict[str, bytes]:
-    """Every visible file below a folder."""
+    """Return every visible file in a folder."""
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("[!.]*") if p.is_file()}
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    """A run that was claimed."""
+    """Make a claimed run."""
     run = Run(tmp_path / "deep" / "run")
     with run.open(RECIPE, TABLES, OPTIONS, HERE):
         pass

@@ -1,4 +1,4 @@
-"""Scorers of training dynamics and of the final look against float64 references written with plain loops."""
+"""Scorers of training dynamics and of the final evaluation against float64 references written with plain loops."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def changes_of(p: Array) -> Array:
 
 
 def tdds_of(changes: list[float]) -> float:
-    """The definition for one sample, window by window; `changes[0]` is that of the first epoch, which has none."""
+    """Return TDDS of one sample by its definition, window by window; `changes[0]` of the first epoch is unused."""
     changes = changes[:90]
     epochs, window = len(changes), min(10, len(changes))
     total = 0.0

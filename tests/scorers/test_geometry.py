@@ -1,4 +1,4 @@
-"""Scorers of embeddings against brute force on a few points, and the neighbours under them."""
+"""Scorers of embeddings against brute force on a few points, and nearest neighbours."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Points = NDArray[np.float16]
 
 
 def points_of(seed: int, count: int, width: int = 3) -> Points:
-    """Random points that are distinct in float16."""
+    """Make random points that are distinct in float16."""
     return np.random.default_rng(seed).normal(size=(count, width)).astype(np.float16)
 
 
 def herding_order(points: NDArray[np.float64]) -> list[int]:
-    """Next is whoever brings the mean of those picked nearest to the mean of all."""
+    """Pick the point that brings the mean of the picked points nearest to the mean of all."""
     mean, picked = points.mean(0), list[int]()
     while len(picked) < len(points):
         remaining = [k for k in range(len(points)) if k not in picked]
@@ -31,7 +31,7 @@ def herding_order(points: NDArray[np.float64]) -> list[int]:
 
 
 def k_center_order(points: NDArray[np.float64]) -> list[int]:
-    """First the nearest to the mean, then whoever is farthest from all of those picked."""
+    """Pick the point nearest to the mean, then repeatedly the point farthest from all picked ones."""
     picked = [int(np.linalg.norm(points - points.mean(0), axis=1).argmin())]
     while len(picked) < len(points):
         remaining = [k for k in range(len(points)) if k not in picked]

@@ -1,4 +1,4 @@
-"""Memorization and its error by hand, from the margins of subset ensembles and from what was right."""
+"""Memorization and its standard error by hand, from margins and correctness of subset ensembles."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each scorer against a case worked by hand; finding them; third parties' entry points."""
+"""Scorers against cases worked out by hand; finding them; entry points of other packages."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.helpers.evidence_cases import make_dynamics, make_sample_stats
 
 
 def early_of(*early: SampleStats) -> EarlyEvaluation:
-    """Evidence made by hand."""
+    """Make early evaluation evidence."""
     return EarlyEvaluation(early, 1)
 
 
@@ -107,7 +107,7 @@ def test_an_unknown_scorer_names_the_nearest() -> None:
 def test_an_installed_package_adds_a_scorer(monkeypatch: pytest.MonkeyPatch) -> None:
     @scorer("constant", needs=Samples, source="a test", cost="none", sign="none")
     def constant(samples: Samples) -> Any:
-        """One for all."""
+        """Return the same score for all."""
         return np.ones(samples.total)
 
     def points(*values: Any) -> Callable[..., list[Any]]:

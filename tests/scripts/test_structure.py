@@ -1,4 +1,4 @@
-"""The layers hold: nothing imports upwards or in a circle, and the checks notice where something does."""
+"""The layers: there are no upward or circular imports, and the checks detect them."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def run(*command: object, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A copy of the package and its contract."""
+    """Make a copy of the package and its contract."""
     shutil.copy(PROJECT_ROOT / "pyproject.toml", tmp_path)
     for name in ("datapruning", "scorers", "teachers", "recipes"):
         shutil.copytree(PROJECT_ROOT / name, tmp_path / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))

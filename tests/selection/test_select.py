@@ -1,4 +1,4 @@
-"""Selection: nested in the fraction, exact in number, and a function of the scores alone."""
+"""Selection: nested in the fraction, exact counts, and a function of the scores only."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LAW = settings(deadline=None, max_examples=60)
 
 @st.composite
 def problems(draw: st.DrawFn) -> tuple[Scores, Any]:
-    """Scores with ties, and imbalanced labels with a class of one."""
+    """Make scores with ties, and imbalanced labels with a class of one."""
     count = draw(st.integers(2, 60))
     values = draw(st.lists(st.sampled_from([-np.inf, -1.0, 0.0, 0.5, 0.25, 3.0, np.inf]), min_size=count, max_size=count))
     labels = draw(st.lists(st.sampled_from([0, 0, 0, 1, 1, 4]), min_size=count, max_size=count))

@@ -1,4 +1,4 @@
-"""Teachers from files of weights: they become run folders, their outputs in the dataset's order."""
+"""Teachers from weights files: they become run folders with outputs in the dataset's class order."""
 
 from __future__ import annotations
 
@@ -31,28 +31,28 @@ MakeContext = Callable[..., Context]
 
 @pytest.fixture
 def context(make_context: MakeContext, small_dataset: Dataset) -> Context:
-    """Small data; the teacher is a tinynet8."""
+    """Make a context on small data with a tinynet8 as the teacher."""
     return make_context(small_dataset, "teacher.model=tinynet8", "train.model=tinynet8")
 
 
 def network(classes: int = 4, seed: int = 3) -> nn.Module:
-    """The same whoever makes it."""
+    """Make the same network in every call."""
     return create_model("tinynet8", (8, 8, 3), classes, seed).eval()
 
 
 def load(context: Context, path: Path) -> Teacher:
-    """As `--teacher FILE` does."""
+    """Load a teacher like `--teacher FILE`."""
     [teacher] = load_teachers(context, [path])
     return teacher
 
 
 def pictures(context: Context) -> Tensor:
-    """Of the training split, normalised as the dataset is."""
+    """Return images of the training split, normalised by the dataset's statistics."""
     return context.views.normalise(torch.from_numpy(context.data.train.images[:16]))
 
 
 def gives(model: nn.Module, images: Tensor) -> Tensor:
-    """Logits."""
+    """Return logits."""
     with torch.inference_mode():
         logits: Tensor = model(images)
     return logits
@@ -92,7 +92,7 @@ def test_a_student_with_a_teacher_file_is_reused_and_the_file_is_read_once(conte
 
 @pytest.mark.parametrize("surplus", [0, 3])
 def test_classes_are_reordered_to_the_dataset_s_order(context: Context, tmp_path: Path, surplus: int) -> None:
-    """A head may know more classes than the dataset has."""
+    """A teacher may have more classes than the dataset."""
     names = [*reversed(context.data.class_names), *(f"other {k}" for k in range(surplus))]
     names = names[1:] + names[:1]
     save_tensors(tmp_path / "w.safetensors", dict(network(len(names)).state_dict()))
@@ -122,7 +122,7 @@ def test_equal_numbers_give_equal_bits() -> None:
 
 
 def state_without(*names: str) -> dict[str, Tensor]:
-    """Weights of the network but for some."""
+    """Return the weights of the network with changes."""
     return {name: value for name, value in network().state_dict().items() if name not in names}
 
 

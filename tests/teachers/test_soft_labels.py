@@ -1,4 +1,4 @@
-"""The soft-label cache: who fills it first changes nothing; a kill loses nothing; another teacher is refused."""
+"""The soft-label cache: independent of the process that fills it, resumable, and refused for another teacher."""
 
 from __future__ import annotations
 
@@ -38,20 +38,20 @@ def test_every_id_is_in_its_fixed_row(ids: set[int], rows: int) -> None:
 
 
 def cache_of(context: Context, teacher: Teacher) -> SoftLabelCache:
-    """A teacher's cache for the context's data."""
+    """Return a teacher's cache for the context's data."""
     data = context.data
     return SoftLabelCache(teacher, context.views, data.fingerprint, data.total, data.classes)
 
 
 @pytest.fixture
 def teacher_context(make_context: MakeContext, digits: Dataset) -> tuple[Context, Teacher]:
-    """A context on the digits and a teacher for it."""
+    """Make a context on the digits and a teacher for it."""
     context = make_context(digits, "teacher.epochs=2", "views.num_views=3")
     return context, load_teacher(teach(context).folder, digits, context.device)
 
 
 def other_folder(teacher: Teacher, folder: Path) -> Teacher:
-    """The same teacher, its labels kept elsewhere."""
+    """Return the same teacher with its labels in another folder."""
     return Teacher(teacher.model, folder, teacher.weights_hash)
 
 

@@ -1,4 +1,4 @@
-"""`dprune diff`: hand-worked overlaps, orders and settings, and what is not compared."""
+"""`dprune diff`: overlaps, orders and settings worked out by hand, and refused comparisons."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ IDS = st.lists(st.integers(0, 119), min_size=1, unique=True)
 
 
 def subset_of(data: Dataset, ids: Any) -> Subset:
-    """A subset of `data`."""
+    """Make a subset of `data`."""
     return subset_from_ids(np.array(list(ids)), data, "by hand")
 
 
 def scores_of(data: Dataset, values: Any) -> Scores:
-    """Scores of `data`."""
+    """Make scores of `data`."""
     return Scores(np.asarray(values, np.float32), ScoresMetadata(**common_fields(data), scorer="generated", seed=0))
 
 
@@ -84,7 +84,7 @@ def test_classes_are_described_by_the_kept_fraction(small_dataset: Dataset) -> N
 
 
 def of_classes(small_dataset: Dataset, labels: list[int], classes: int) -> Dataset:
-    """A dataset with these labels."""
+    """Make a dataset with these labels."""
     train = dataclasses.replace(
         small_dataset.train, images=small_dataset.train.images[: len(labels)], labels=np.array(labels)
     )

@@ -1,4 +1,4 @@
-"""Scores and subsets as files of others, lists of ids and paths as subsets: what goes out comes back."""
+"""Export of scores and subsets, and import of lists of ids and paths: they round-trip."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ CLASSES = ("cat", "big, dog")
 
 
 def scores_of(data: Dataset, values: Any, stderr: Any = None, **provenance: Any) -> Scores:
-    """Scores of `data`."""
+    """Make scores of `data`."""
     errors = None if stderr is None else np.asarray(stderr, np.float32)
     return Scores(
         np.asarray(values, np.float32), ScoresMetadata(**common_fields(data), scorer="generated", **provenance), errors
@@ -43,14 +43,14 @@ def scores_of(data: Dataset, values: Any, stderr: Any = None, **provenance: Any)
 
 @pytest.fixture
 def photos(small_dataset: Dataset, tmp_path: Path) -> Dataset:
-    """The generated data as if it had been read from files under tmp_path/photos."""
+    """The generated data as if it had been read from image files under tmp_path/photos."""
     paths = tuple(f"train/class {label}/{number}.png" for number, label in enumerate(small_dataset.train.labels))
     return dataclasses.replace(small_dataset, source=str(tmp_path / "photos"), train_paths=paths)
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder of 10 training and 4 test pictures in two classes."""
+    """A folder of 10 training and 4 test images in two classes."""
     rng = np.random.default_rng(0)
     for role, count in (("train", 5), ("test", 2)):
         for name in CLASSES:

@@ -1,4 +1,4 @@
-"""What inspect says about files and run folders, and what it refuses."""
+"""The output of inspect for files and run folders, and refused files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from datapruning.tools.inspect import describe
 
 @pytest.fixture
 def finished(make_context: Callable[..., Context], small_dataset: Dataset) -> FinishedRun:
-    """A student without a teacher."""
+    """Train a student without a teacher."""
     return dp.train(make_context(small_dataset), fraction=0.5, kd_weight=0)
 
 

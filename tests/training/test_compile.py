@@ -1,4 +1,4 @@
-"""torch.compile for real: the same bits again, nearly those of the plain network, and one line where it does not work."""
+"""torch.compile: reproducible bits, close to those of the uncompiled network, and one line if it fails."""
 
 from __future__ import annotations
 

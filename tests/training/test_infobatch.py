@@ -1,4 +1,4 @@
-"""Dynamic pruning: the expected gradient is that of all samples, nothing else of a training changes, and it resumes."""
+"""Dynamic pruning: the expected gradient is that of all samples, nothing else changes, and it resumes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ PRUNED = TrainConfig(epochs=8, batch_size=16, lr=0.05, infobatch=0.5, infobatch_
 
 
 def train(context: Context, training: TrainConfig, ids: Any = None, **options: Any) -> tuple[nn.Module, TrainState]:
-    """A fresh convnet, trained."""
+    """Train a new convnet."""
     ids = np.arange(context.data.total) if ids is None else ids
     model = context.new_model("convnet", 0)
     steps = planned_steps(training, len(ids), context.data.total)
@@ -52,12 +52,12 @@ def train(context: Context, training: TrainConfig, ids: Any = None, **options: A
 
 
 def same(a: nn.Module, b: nn.Module) -> bool:
-    """Bit for bit."""
+    """Whether the weights are equal bit for bit."""
     return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
 
 
 class Presented(Callback):
-    """Which ids each epoch presents, in order, and the cross-entropy of each."""
+    """Records the ids of each epoch in order, and their cross-entropies."""
 
     def __init__(self) -> None:
         self.ids: dict[int, list[int]] = {}
@@ -279,7 +279,7 @@ def test_without_infobatch_no_sample_losses_are_computed(make_context: MakeConte
 
 
 class Fixed:
-    """Soft labels that are the same for every id."""
+    """Soft labels that are equal for every id."""
 
     def __init__(self, logits: Tensor) -> None:
         self.logits = logits
@@ -351,7 +351,7 @@ def test_recipes_with_and_without_it_round_trip(tmp_path: Path) -> None:
 
 @pytest.fixture
 def short(make_context: MakeContext, small_dataset: Dataset) -> Context:
-    """Six epochs of small batches; the teacher's are two."""
+    """Settings of six epochs of small batches, two for the teacher."""
     return make_context(
         small_dataset, "train.epochs=6", "train.batch_size=16", "teacher.epochs=2", "kd.search_budget=1", threads=1
     )
@@ -384,7 +384,7 @@ def test_students_with_and_without_teachers_are_pruned_and_share_the_teacher(
 def test_a_student_killed_during_the_search_ends_with_the_same_bits(
     make_context: MakeContext, small_dataset: Dataset, tmp_path: Path, kill_and_resume: Callable[..., Any]
 ) -> None:
-    """In the trunk, in a probe, after the fork."""
+    """In the shared prefix, in a probe, after the branch point."""
     options = ("train.epochs=6", "train.batch_size=16", "teacher.epochs=1", "kd.search_budget=1", "train.infobatch=0.5")
     uninterrupted = dp.train(make_context(small_dataset, *options, workspace=tmp_path / "whole", threads=1), fraction=0.5)
     context = make_context(small_dataset, *options, workspace=tmp_path / "killed", threads=1)

@@ -18,7 +18,7 @@ Floats = NDArray[np.float64]
 
 
 def softmax(z: Floats) -> Floats:
-    """Along the last axis, the plain way."""
+    """Return the softmax along the last axis."""
     e = np.exp(z - z.max(-1, keepdims=True))
     return np.asarray(e / e.sum(-1, keepdims=True))
 
@@ -40,7 +40,7 @@ def reference(
 
 
 class Fixed:
-    """Soft labels that are the same for every id."""
+    """Soft labels that are equal for every id."""
 
     def __init__(self, logits: Tensor) -> None:
         self.logits = logits
@@ -50,7 +50,7 @@ class Fixed:
 
 
 def case(seed: int, teachers: int = 1, rows: int = 5, classes: int = 4) -> tuple[Floats, Floats, NDArray[np.int64]]:
-    """Random logits and labels."""
+    """Return random logits and labels."""
     rng = np.random.default_rng(seed)
     return (
         3 * rng.normal(size=(rows, classes)),
@@ -60,7 +60,7 @@ def case(seed: int, teachers: int = 1, rows: int = 5, classes: int = 4) -> tuple
 
 
 def batch_of(labels: NDArray[np.int64]) -> Batch:
-    """A batch with nothing but labels."""
+    """Make a batch with labels only."""
     return Batch(torch.empty(0), torch.from_numpy(labels), np.arange(len(labels)))
 
 

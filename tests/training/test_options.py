@@ -1,4 +1,4 @@
-"""Optimisers, averages, clipping, accumulation, compilation and time limits of the one loop."""
+"""Optimisers, EMA, clipping, accumulation, compilation and time limits of the trainer."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ each_option = pytest.mark.parametrize("training", OPTIONS.values(), ids=OPTIONS.
 def train(
     context: Context, training: TrainConfig, model: nn.Module | None = None, **options: Any
 ) -> tuple[nn.Module, TrainState]:
-    """Train on everything; a fresh network unless one is given."""
+    """Train on all samples, a new network unless one is given."""
     model = model if model is not None else context.new_model(training.model, 0)
     ids = np.arange(context.data.total)
     steps = planned_steps(training, len(ids), len(ids))
@@ -65,7 +65,7 @@ def train(
 
 
 def same(a: nn.Module, b: nn.Module) -> bool:
-    """Bit for bit."""
+    """Whether the weights are equal bit for bit."""
     return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
 
 
@@ -178,7 +178,7 @@ def test_callbacks_get_the_averaged_weights(make_context: MakeContext, small_dat
 
 
 def without_norms() -> nn.Module:
-    """A network in which samples of a batch do not meet."""
+    """Make a network without interaction between samples of a batch."""
     torch.manual_seed(0)
     return nn.Sequential(nn.Conv2d(3, 8, 3), nn.Tanh(), GlobalMean(), nn.Linear(8, 4))
 
@@ -255,7 +255,7 @@ def test_both_groups_follow_the_schedule(make_context: MakeContext, small_datase
 def test_the_compiled_network_shares_its_weights(
     make_context: MakeContext, small_dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The compiler itself takes minutes on a busy machine: a stand-in counts what goes through it."""
+    """A stub replaces the compiler, which takes minutes on a busy machine, and counts the calls."""
     batches: list[int] = []
 
     def stand_in(model: nn.Module, *, dynamic: bool) -> Callable[[Tensor], Tensor]:

@@ -1,4 +1,4 @@
-"""The losses of 20 steps in every mode of the trainer, against those that were recorded before it was rewritten.
+"""The losses of 20 steps in every mode of the trainer, against committed reference values.
 
 `reference_losses.json` was written by the trainer of commit 1bddbfc with the same networks, samples and seeds. Bits depend
 on the processor and on torch; `python -m benchmarks.trainer_bits` compares them on one machine. bf16 is left out: its sums

@@ -1,4 +1,4 @@
-"""The one loop, its schedules and its checkpoints: repeatable, resumable, the same on every loader."""
+"""The trainer, its schedules and its checkpoints: reproducible, resumable, the same with every loader."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ MakeContext = Callable[..., Context]
 
 
 def train(context: Context, training: TrainConfig, ids: Any = None, **options: Any) -> tuple[nn.Module, TrainState]:
-    """A fresh convnet, trained."""
+    """Train a new convnet."""
     ids = np.arange(context.data.total) if ids is None else ids
     model = context.new_model("convnet", 0)
     settings: dict[str, Any] = {
@@ -46,7 +46,7 @@ def train(context: Context, training: TrainConfig, ids: Any = None, **options: A
 
 
 def same(a: nn.Module, b: nn.Module) -> bool:
-    """Bit for bit."""
+    """Whether the weights are equal bit for bit."""
     return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
 
 

@@ -1,4 +1,4 @@
-"""Memory that is too small and a GPU that fails: one line that says what helps, and what was saved stays."""
+"""Out of memory and failing GPUs: one line with a remedy, and saved work is kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fraction that is kept, read exactly as it is written."""
+"""The kept fraction, parsed exactly as it is written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hashes are pure functions of (key, id), look random, and never change between versions."""
+"""Hashes are pure functions of (key, id), look random, and do not change between versions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ id_lists = st.lists(st.integers(0, 2**62), min_size=1, max_size=50, unique=True)
 
 @pytest.mark.parametrize("key", GOLDEN)
 def test_values_are_pinned(key: tuple[int, ...]) -> None:
-    """Views, orders and soft-label caches made by earlier versions rest on these numbers."""
+    """Changing these numbers would change views and sample orders and invalidate soft-label caches."""
     assert hash_ids(IDS, *key).tolist() == GOLDEN[key]
 
 
@@ -83,7 +83,7 @@ def test_shuffled_differs_by_key_and_is_not_sorted() -> None:
 
 
 def test_a_subset_is_shuffled_as_in_the_full_order() -> None:
-    """Hence random subsets of one seed are nested."""
+    """Therefore random subsets of one seed are nested."""
     full = hash_permutation(np.arange(1000), 8)
     some = np.arange(0, 1000, 3)
     assert hash_permutation(some, 8).tolist() == [i for i in full.tolist() if i % 3 == 0]

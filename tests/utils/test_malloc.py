@@ -1,4 +1,4 @@
-"""Keeping freed memory: every setting reaches glibc, and elsewhere it says that it does nothing."""
+"""Keeping freed memory: every setting reaches glibc; on other systems a message says that it has no effect."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`dprune advise`: no test set, no training on the hold-out, nothing trained twice, one clear line."""
+"""`dprune advise`: uses neither the test set nor the holdout for training, trains nothing twice, and prints one line."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ TINY = ("train.model=tinynet8", "teacher.model=tinynet8", "train.epochs=1", "tea
 
 @pytest.fixture
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, np.ndarray[Any, Any]]]:
-    """Name and ids of every training that an advice does."""
+    """Collect the name and sample ids of every training run of an advice."""
     training_ids: list[tuple[str, np.ndarray[Any, Any]]] = []
     original = trainer.Trainer
 
@@ -48,12 +48,12 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, np.ndarray[Any, 
 
 
 def record(advice: Advice) -> dict[str, Any]:
-    """The content of advice.json."""
+    """Return the content of advice.json."""
     return read_json(advice.folder / FILE)
 
 
 def bare(advice: Advice) -> dict[str, Any]:
-    """The content of advice.json without times."""
+    """Return the content of advice.json without times."""
 
     def timeless(value: Any) -> Any:
         if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""The curve through the pilots: it finds what was put in, and is as sure as it is right."""
+"""The learning curve through the pilots: it recovers the true parameters, and its intervals are calibrated."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ FLOOR, SCALE, POWER, REFERENCE = 6.0, 1.5, 0.6, 9.0
 
 
 def truth(tolerance: float) -> float:
-    """The fraction that is sought."""
+    """Return the true fraction for a tolerance."""
     return float((SCALE / (REFERENCE + tolerance - FLOOR)) ** (1 / POWER))
 
 
 def measured(seed: int, holdout: int = 5000, fractions: tuple[float, ...] = FRACTIONS, noise: float = 1.0) -> PilotResults:
-    """Results of runs whose errors lie on the curve, but for noise between runs and the draw of the hold-out.
+    """Make results of runs whose errors follow the curve, with noise between runs and from the holdout.
 
     Hard samples are hard for all: most of a run's results come from a number that belongs to the sample.
     """

@@ -1,4 +1,4 @@
-"""Which pilot comes next: up from small fractions, then around the answer, and never without end."""
+"""The choice of the next pilot: from small fractions up, then around the answer, and it terminates."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SIZES = {"available": 55_000, "classes": 10}
 
 
 def advised(tolerance: float, seed: int = 0, known: tuple[Pilot, ...] = ()) -> list[Pilot]:
-    """All pilots of an advice about the curve of `test_advice_curve`."""
+    """Return all pilots of an advice about the curve of `test_curve`."""
     pilots = list(known)
     while True:
         results = measured(seed, fractions=tuple(float(f) for f, _ in pilots) or (0.5,))

@@ -1,4 +1,4 @@
-"""Views are pure functions of (view seed, view number, sample id), and do what a slow plain implementation does."""
+"""Views are pure functions of (view seed, view number, sample id) and equal a slow reference implementation."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def pictures(count: int, height: int = 8, width: int = 8, channels: int = 3, see
 
 
 def slowly(views: Augmentation, image: Images, sample: int, epoch: int) -> NDArray[np.float32]:
-    """One view of one image, written from the policy's description alone; only the draws are shared."""
+    """Compute one view of one image from the description of the policy; only the random draws are shared."""
     height, width, channels = image.shape
     policy, number = views.policy, epoch % views.policy.num_views
     down, right, flip, centre_down, centre_right = views.sample_params(np.array([sample]), number, height, width)[0]
@@ -152,7 +152,7 @@ def test_half_are_flipped_and_offsets_are_uniform_and_independent() -> None:
 
 
 def test_draws_are_pinned() -> None:
-    """Soft-label caches made by earlier versions rest on these numbers."""
+    """Changing these numbers would invalidate existing soft-label caches."""
     ids = np.array([0, 1, 2, 49_999, 2**40])
     params = bound(AugmentPolicy(cutout=3, seed=7)).sample_params(ids, 3, 28, 32)
     assert params.tolist() == [[5, 8, 0, 25, 19], [5, 5, 1, 22, 19], [4, 3, 0, 8, 14], [8, 7, 1, 16, 19], [3, 4, 1, 9, 2]]

@@ -1,4 +1,4 @@
-"""Resized and centre crops: boxes where they should be, resampling worked out by hand, the same bits by every path."""
+"""Resized and centre crops: box positions, resampling worked out by hand, and equal bits of all implementations."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_boxes_are_inside_the_image(
 
 
 def uniform(values: NDArray[np.float64], parts: int = 20) -> bool:
-    """Whether numbers in 0..1 fall evenly into `parts` (chi-square, six standard deviations)."""
+    """Whether numbers in 0..1 are uniform over `parts` bins (chi-square, six standard deviations)."""
     expected = len(values) / parts
     counts = np.histogram(values, parts, (0, 1))[0]
     return float(((counts - expected) ** 2 / expected).sum()) < (parts - 1) + 6 * (2 * (parts - 1)) ** 0.5
@@ -99,7 +99,7 @@ def test_boxes_depend_on_view_and_seed_but_not_on_the_batch() -> None:
 
 
 def test_boxes_are_pinned() -> None:
-    """Soft-label caches made by earlier versions rest on these numbers, and every machine must draw the same."""
+    """Changing these numbers would invalidate existing soft-label caches, and every machine must draw the same."""
     policy = AugmentPolicy(crop=0, seed=7, scale=(0.08, 1.0))
     boxes = random_resized_boxes(np.array([0, 1, 2, 49_999, 2**40]), policy, 3, 256, 300)
     assert boxes.tolist() == PINNED
@@ -319,7 +319,7 @@ def net(channels, classes):
 def test_all_consumers_get_the_size_of_views(
     make_context: Callable[..., Context], small_dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A network that takes 6x6 pictures alone, on 8x8 data: teacher, soft labels, pruned student."""
+    """A network for 6x6 images on 8x8 data: teacher, soft labels, pruned student."""
     from datapruning.api.score import score
     from datapruning.api.select import select
     from datapruning.api.train import train

@@ -1,4 +1,4 @@
-"""Mixed views: pure functions of (view seed, view number, sample id, kept ids), a box of a kept partner pasted in."""
+"""CutMix views: pure functions of (view seed, view number, sample id, kept ids), with a box of a kept partner."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def views_of(cutmix: float = 0.6, channels: int = 2) -> Augmentation:
 
 
 def look(views: Augmentation, ids: Any, epoch: int = 1) -> tuple[Batch, torch.Tensor]:
-    """One batch."""
+    """Return one batch of views."""
     return next(views.read(loader_of(), [np.array(ids)], epoch))
 
 
@@ -123,7 +123,7 @@ def test_the_requested_fraction_is_mixed_with_uniform_area() -> None:
 
 
 def test_draws_are_pinned() -> None:
-    """Soft-label caches made by earlier versions rest on these numbers."""
+    """Changing these numbers would invalidate existing soft-label caches."""
     mixture, ids = CutMix(CutMixPolicy(prob=0.5), 7, np.arange(0, 1000, 7)), np.array([0, 1, 2, 3, 49_999, 2**40])
     draws = mixture.sample_params(ids, 3)
     assert draws.mixed.tolist() == [True, True, True, True, False, False]

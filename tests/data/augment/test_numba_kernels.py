@@ -1,4 +1,4 @@
-"""The CPU kernel against the torch operations: the same bits for every policy, shape and batch."""
+"""The CPU kernel and the torch operations: equal bits for every policy, shape and batch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytest.importorskip("numba", reason="numba is not installed")
 
 
 def both(policy: AugmentPolicy, images: torch.Tensor, epoch: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The views by the kernel, and by torch."""
+    """Return the views of the kernel and of torch."""
     channels = images.shape[3]
     bound = Augmentation(policy, (120.3, 77.7, 10.1, 3.0)[:channels], (60.1, 33.3, 7.7, 255.0)[:channels])
     ids = np.arange(len(images)) * 31

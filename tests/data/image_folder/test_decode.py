@@ -1,4 +1,4 @@
-"""Decoding: every mode and file type to uint8 RGB of one size; what is no picture says why."""
+"""Decoding: every mode and file type to uint8 RGB of one size; invalid images are refused with a reason."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def encoded(image: Image.Image, kind: str = "png", **options: Any) -> bytes:
 
 
 def two_halves(width: int, height: int) -> Image.Image:
-    """Red on the left, green on the right."""
+    """Make an image that is red on the left and green on the right."""
     image = Image.new("RGB", (width, height), RED)
     image.paste(GREEN, (width // 2, 0, width, height))
     return image

@@ -1,4 +1,4 @@
-"""Folders of pictures: ids and classes, holding out, decoding once, and what is wrong said through the command line."""
+"""Image folders: ids and classes, holdout, decoding once, and errors through the command line."""
 
 from __future__ import annotations
 
@@ -372,7 +372,7 @@ def test_an_unreadable_image_is_named(expect_refusal: ExpectRefusal, tmp_path: P
 
 
 def refused_after_decoding(expect_refusal: ExpectRefusal, name: str) -> str:
-    """Refused with one line, the announcements before it being silenced."""
+    """Return the line of a refusal after the cost messages, which are silenced."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DPRUNE_QUIET", "1")
         return expect_refusal(*WORDS, name)

@@ -1,4 +1,4 @@
-"""Images that stay in their file answer every index as the array of them would."""
+"""Lazy images support the same indexing as the array of all images."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def written(folder: Path, images: np.ndarray, form: ImageFormat) -> Path:
 
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory: pytest.TempPathFactory) -> tuple[LazyImages, np.ndarray]:
-    """Pictures in JPEG, and what Pillow makes of each when it is written and read alone."""
+    """Lazy JPEG images, and the images as Pillow encodes and decodes them."""
     form, images = ImageFormat(SIZE, 90), smooth()
     decoded = [np.asarray(Image.open(io.BytesIO(bytes(form.encode(image))))) for image in images]
     return form.open(written(tmp_path_factory.mktemp("jpegs"), images, form)), np.stack(decoded)

@@ -1,4 +1,4 @@
-"""The FFCV cache: written once, whole or not at all, by one process, and readable with FFCV alone."""
+"""The FFCV cache: written once and atomically by one process, and readable with plain FFCV."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_another_dataset_has_another_folder(tmp_path: Path) -> None:
 
 
 class Failing:
-    """Images of which the last cannot be read."""
+    """Images whose last one raises an error."""
 
     def __init__(self, images: np.ndarray, error: BaseException) -> None:
         self._images, self._error = images, error
@@ -156,7 +156,7 @@ def test_a_compact_cache_holds_the_subset_with_its_ids(tmp_path: Path) -> None:
 
 
 def split_like(count: int, shape: tuple[int, int, int]) -> Any:
-    """As large a split as one likes, in the memory of one image."""
+    """A split of any size in the memory of one image."""
     return Split(np.broadcast_to(np.uint8(7), (count, *shape)), np.zeros(count, np.int64))
 
 

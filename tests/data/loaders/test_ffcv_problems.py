@@ -1,4 +1,4 @@
-"""The traps of FFCV 1.0.2: each shown where that is safe, and each fenced. docs/ffcv.md lists them in the same order."""
+"""Known problems of FFCV 1.0.2: demonstrated where that is safe, and prevented. docs/guarantees.md lists them."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def ffcv_unimported(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def plain_ffcv(path: Path, **options: Any) -> Any:
-    """FFCV's own loader of the ids alone, as its documentation shows it."""
+    """FFCV's own loader for the ids, as in its documentation."""
     pipelines = {"id": [ffcv.fields.basics.IntDecoder(), ffcv.transforms.ToTensor()], "image": None, "label": None}
     threads = torch.get_num_threads()
     try:
@@ -138,7 +138,7 @@ def test_views_do_not_depend_on_any_random_state(loader: FFCVLoader, split: Spli
 
 
 def test_padding_is_not_counted(loader: FFCVLoader) -> None:
-    """Where batches are padded to one shape, every sample still counts once and under its own id."""
+    """Padding of batches does not change how often each sample counts."""
     ids = np.arange(3, COUNT)
     padded = np.concatenate(evaluation_batches(ids, 64))
     assert len(padded) > len(ids), "nothing was padded, the test shows nothing"
@@ -191,7 +191,7 @@ def with_bytes(path: Path, target: Path, change: Callable[[bytearray], bytes | b
 
 
 def samples_table(path: Path, content: bytearray) -> np.ndarray:
-    """The table of (pointer, label, id) inside `content`, writable in place."""
+    """Return a writable view of the table of (pointer, label, id) in `content`."""
     types = ffcv.types
     start = types.HeaderType.itemsize + 3 * types.FieldDescType.itemsize
     kind = np.dtype([("pointer", "<u8"), ("label", "<i8"), ("id", "<i8")])
@@ -200,7 +200,7 @@ def samples_table(path: Path, content: bytearray) -> np.ndarray:
 
 @pytest.mark.parametrize("kept", [0, 1, 20, 2000, 4000, 9_000_000, -24 * COUNT, -30, -1])
 def test_a_truncated_file_is_refused(path: Path, split: Split, tmp_path: Path, kept: int) -> None:
-    """FFCV reads beyond the end, or dies. Negative: so many bytes are missing."""
+    """Plain FFCV reads beyond the end, or crashes. Negative numbers: bytes missing at the end."""
     broken = with_bytes(path, tmp_path / "cut.beton", lambda content: content[:kept])
     assert broken.stat().st_size < path.stat().st_size
     with pytest.raises(InvalidFile, match=r"cut\.beton is not a whole \.beton file"):

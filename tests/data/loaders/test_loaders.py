@@ -1,4 +1,4 @@
-"""Loaders: exactly the samples asked for, the same bits whoever loads them, and clear refusals beforehand."""
+"""Loaders: exactly the requested samples, equal bits of all loaders, and clear errors."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_a_kept_batch_does_not_change(loader: Loader, data: Dataset) -> None:
 
 
 def test_a_batch_belongs_to_the_caller(loader: Loader, data: Dataset) -> None:
-    """Writing into one changes neither the data nor later batches."""
+    """Modifying a batch changes neither the data nor later batches."""
     ids = np.arange(20)
     for _ in range(2):
         for batch in loader.read([ids, ids]):
@@ -210,7 +210,7 @@ def test_device_names(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @needs_ffcv
 class TestCompactCache:
-    """A `.beton` of a subset alone, read by sample id."""
+    """A `.beton` of a subset, read by sample id."""
 
     IDS = np.array([2, 3, 50, 149])
 

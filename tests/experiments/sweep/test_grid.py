@@ -1,4 +1,4 @@
-"""The grid of a sweep: which rows it comes to, what is refused, what it costs, and the table of it."""
+"""The grid of a sweep: its trials, refused grids, its cost, and its table."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ TRAINING = TrainConfig(epochs=3, batch_size=16)
 
 
 def grid(**changes: Any) -> Grid:
-    """Two fractions, two scorers, two KD weights, two seeds."""
+    """Make a grid of two fractions, scorers, KD weights and seeds."""
     options: dict[str, Any] = {"fractions": "0.1,1", "scorers": "random,el2n", "kd_weights": "0,0.9", "seeds": 2}
     return make_grid(1000, **{**options, **changes})
 
 
 def status_of(tmp_path: Path, requested_grid: Grid) -> SweepStatus:
-    """The status of a sweep without trials."""
+    """Return the status of a sweep without trials."""
     return SweepStatus(TrialStore(tmp_path, {"n": 1}), requested_grid, TRAINING)
 
 
 def result(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A generated run."""
+    """Make the result of a run."""
     return {
         "test_accuracy": 80.0 + config["seed"], "kd_weight": 0.5 if config["kd_weight"] == "auto" else config["kd_weight"],
         "samples_seen": 300, "folder": f"runs/{config['seed']}", "seconds": {"train": 1.0, "teacher": 100.0},

@@ -1,4 +1,4 @@
-"""`dprune sweep`: every row is one `train`, done once, and only what is new is done."""
+"""`dprune sweep`: every trial is one `train`, runs once, and only new trials run."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ CHANGING = {"seconds", "subset", "folder", "soft_labels_computed"}
 
 
 def bare(value: Any) -> Any:
-    """A result without what may differ."""
+    """Return a result without the values that may differ."""
     if isinstance(value, Mapping):
         return {key: bare(item) for key, item in value.items() if key not in CHANGING}
     return [bare(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def weights(folder: Path, row: Trial) -> bytes:
-    """The bytes of a row's trained network."""
+    """Return the bytes of a trial's trained network."""
     return (folder / row.result["folder"] / "model.safetensors").read_bytes()
 
 
 def same_bits(one: Sweep, other: Sweep) -> bool:
-    """Whether two sweeps have the same rows, results, networks and table."""
+    """Whether two sweeps have the same trials, results, networks and table."""
     return (
         [(r.config, bare(r.result)) for r in one.trials] == [(r.config, bare(r.result)) for r in other.trials]
         and [weights(one.folder, r) for r in one.trials] == [weights(other.folder, r) for r in other.trials]

@@ -1,4 +1,4 @@
-"""Pruned weights and self-distillation as dimensions of a sweep: which rows, what is refused, what is trained."""
+"""Sparsity and self-distillation as dimensions of a sweep: trials, refused combinations, training."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ SMALL = ("train.model=tinynet8",)
 
 @pytest.fixture
 def context(small_dataset: Dataset, make_context: MakeContext) -> Context:
-    """A context of small students."""
+    """Make a context of small students."""
     return make_context(small_dataset, *SMALL)
 
 
 def rows(context: Context, **options: Any) -> list[dict[str, Any]]:
-    """The rows of one fraction and one seed, without KD."""
+    """Return the trials of one fraction and one seed, without KD."""
     variants = find_variants(context, *(options.get(key) for key in ("sparsity", "criterion", "self_distill")))[1]
     return [spec.config for spec in replace(make_grid(120, "0.5", "random", "0", 1), variants=variants).students()]
 

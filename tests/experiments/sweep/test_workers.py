@@ -1,4 +1,4 @@
-"""Workers here, of submitit and of Ray: one that is killed is replaced, and the result has the same bits."""
+"""Local, submitit and Ray workers: a killed one is replaced, and the results have the same bits."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ IN_OR_AFTER = r"(?: in .*; another takes the trial over|: )"
 
 
 def sweep_in(digits: Dataset, workspace: Path, **options: Any) -> Sweep:
-    """The sweep of SHARED by this process; from a finished one, it is read."""
+    """Run the sweep of SHARED in this process, or read it if it is finished."""
     context = open_context(digits, changes=[*CONTEXT, *CHANGES], loader="memory", workspace=workspace)
     return sweep(context, **SHARED, **options)
 
 
 @pytest.fixture(scope="module")
 def undisturbed(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Sweep:
-    """The sweep of SHARED, done by one process in one go."""
+    """The sweep of SHARED, run by one process without interruption."""
     return sweep_in(digits, tmp_path_factory.mktemp("undisturbed"))
 
 
 def claims(folder: Path) -> list[dict[str, Any]]:
-    """The trials that run just now, and their processes."""
+    """Return the running trials and their processes."""
     values = []
     for path in (folder / "running").glob("[!.]*.json"):
         try:
@@ -61,12 +61,12 @@ def claims(folder: Path) -> list[dict[str, Any]]:
 
 
 def running(folder: Path) -> int | None:
-    """A process that trains a student without a teacher just now."""
+    """Return a process that is training a student without a teacher."""
     return next((c["pid"] for c in claims(folder) if c["config"]["kd_weight"] == 0), None)
 
 
 def printed_by_workers(folder: Path) -> str:
-    """The logs of all workers."""
+    """Return the logs of all workers."""
     return "".join(path.read_text() for path in (folder / "logs").iterdir())
 
 

@@ -1,4 +1,4 @@
-"""Launchers: their settings, and workers that die, time out or are cancelled, as small scripts here and on a fake Slurm."""
+"""Launchers: their settings, and workers that die, time out or are cancelled, local ones and on a fake Slurm."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ write_json(heartbeat_path(folder, name), {**heartbeat.to_json(), "exit_code": 0}
 
 
 class Case:
-    """A store of some trials, and what was printed while workers ran them; they wait for a file `go` in its folder."""
+    """A store of trials and the output while workers run them; they wait for a file `go` in its folder."""
 
     def __init__(self, context: Context, folder: Path, trials: Sequence[dict[str, int]]) -> None:
         self.folder, self.lines = folder, list[str]()
@@ -136,7 +136,7 @@ class Case:
 
 @pytest.fixture
 def case(make_context: MakeContext, digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Case]:
-    """Cases whose workers are `SCRIPT`."""
+    """Make cases whose workers are `SCRIPT`."""
     monkeypatch.setattr(pool, "BOOTSTRAP", SCRIPT)
     monkeypatch.setattr(monitor, "POLL_SECONDS", 0.05)
     return lambda *trials: Case(make_context(digits), tmp_path / "s", trials)
@@ -168,7 +168,7 @@ def test_workers_that_fail_to_start_are_not_waited_for(case: Callable[..., Case]
 
 
 class RemoteWorker(LocalWorkers):
-    """One worker on another machine, whose locks are not seen here: in truth this process."""
+    """Simulates a worker on another machine, whose locks are not visible, in this process."""
 
     def names(self) -> list[str]:
         return ["slurm-1"]
@@ -204,7 +204,7 @@ def test_locks_that_do_not_work_across_machines_are_reported_once(
 
 @pytest.fixture
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The state of a fake Slurm, which is installed."""
+    """Install a fake Slurm and return its state folder."""
     fake_slurm.install(tmp_path / "slurm")
     monkeypatch.setenv("PATH", f"{tmp_path / 'slurm/bin'}:{os.environ['PATH']}")
     monkeypatch.setattr(slurm, "STATE_SECONDS", 0)
@@ -212,12 +212,12 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def scripts(state: Path) -> list[str]:
-    """What sbatch was given."""
+    """Return the scripts that sbatch received."""
     return [path.read_text() for path in sorted(state.glob("*.sh"))]
 
 
 def slurm_jobs(case: Case, count: int, **settings: Any) -> SlurmJobs:
-    """Jobs for a case."""
+    """Start jobs for a case."""
     return SlurmJobs(count, case.folder, case.lines.append, SlurmSettings(**{"cpus": 1, "gpus": 0, **settings}))
 
 
@@ -256,7 +256,7 @@ def test_a_trial_is_blamed_for_a_death_but_not_for_the_end_of_a_job_s_time(case:
     ends = ["TIMEOUT", "PREEMPTED", "NODE_FAIL", "OUT_OF_MEMORY", "OUT_OF_MEMORY"]
 
     def end_next(ended: Sequence[Trial | FailedTrial]) -> None:
-        """End the job that runs the trial, if there is another way to end it."""
+        """End the job that runs the next trial with the next state."""
         number = len(list(state.glob("*.final")))
         running = [(claim.host, claim.pid) for claim in one.status.running.values()]
         if not ended and number < len(ends) and jobs.process(f"slurm-{number + 1}") in running:

@@ -1,4 +1,4 @@
-"""Logs for TensorBoard, MLflow and Weights & Biases: read back with the tools' own readers; and that they change nothing."""
+"""TensorBoard, MLflow and Weights & Biases: logs read back with the trackers' own readers; runs do not change."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class RecordingTracker:
-    """Records its calls, and fails when it is told to."""
+    """A tracker that records its calls and can fail."""
 
     def __init__(self) -> None:
         self.calls: list[Any] = []
@@ -62,7 +62,7 @@ class RecordingTracker:
 
 @pytest.fixture
 def tracker(monkeypatch: pytest.MonkeyPatch) -> RecordingTracker:
-    """Stands in for every tool."""
+    """Replace every tracker by a recording one."""
     tool = RecordingTracker()
     monkeypatch.setattr(logs, "TRACKERS", dict.fromkeys(TRACKERS, lambda: tool))
     return tool
@@ -70,7 +70,7 @@ def tracker(monkeypatch: pytest.MonkeyPatch) -> RecordingTracker:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A run folder that was begun."""
+    """Start a run folder."""
     run = tmp_path / "run"
     run.mkdir()
     (run / "config.toml").write_text("[train]\nlr = 0.5\n")
@@ -85,7 +85,7 @@ def record(epoch: int, loss: float) -> EpochRecord:
 
 
 def numbers(loss: float) -> dict[str, float]:
-    """What a tool gets of such a record."""
+    """Return the numbers that a tracker gets for such a record."""
     return {"loss": loss, "train_accuracy": 50.0, "lr": 0.1, "step": 4, "seconds": 1.5}
 
 
@@ -95,7 +95,7 @@ def opened(folder: Path) -> tuple[RunTracker, Any]:
 
 
 def scalars(run: FinishedRun) -> dict[str, list[tuple[int, float]]]:
-    """What TensorBoard shows: (step, value) by name."""
+    """Return the scalars of TensorBoard: (step, value) by name."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(run.folder / "tensorboard"))
@@ -228,7 +228,7 @@ def test_a_stopped_run_resumes_in_the_same_log(make_context: MakeContext, small_
 
 
 def mlflow_run(context: Context, run: FinishedRun) -> Any:
-    """The one run that MLflow knows: its parameters, its status, and the history of each metric."""
+    """Return the run of MLflow: its parameters, its status, and the history of each metric."""
     from mlflow.tracking import MlflowClient
 
     with pytest.MonkeyPatch.context() as patch:
@@ -278,7 +278,7 @@ def test_wandb_has_one_complete_offline_log_after_a_stop(make_context: MakeConte
 
 
 def wandb_rows(run: FinishedRun) -> tuple[dict[str, list[Any]], list[dict[str, Any]]]:
-    """The records of the one offline file, and of those the rows of its history."""
+    """Return the records of the offline file, and its history rows."""
     (file,) = run.folder.glob("wandb/offline-run-*/*.wandb")
     for _ in range(600):  # wandb's own process writes the file, and outlives `finish`
         if "exit" in (records := wandb_records(file)):

@@ -1,4 +1,4 @@
-"""Strategies from the verbs: listed, set, given a recording, refused in one line; and students trained on their subsets."""
+"""Strategies from the commands: listing, settings, recordings, refusals; and students trained on their subsets."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MakeContext = Callable[..., Any]
 
 
 def scores_file(path: Path, data: Dataset, **meta: Any) -> Path:
-    """Scores of `data` that rise with the id."""
+    """Make scores of `data` that increase with the id."""
     column = np.arange(data.total, dtype=np.float32)
     write_npz(path, {"score": column}, {**ScoresMetadata(**common_fields(data), scorer="random").to_json(), **meta})
     return path

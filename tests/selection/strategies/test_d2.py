@@ -1,4 +1,4 @@
-"""D2: the graph, the messages and the greedy picks, by hand and against a slow copy."""
+"""D2: the graph, the messages and the greedy picks, by hand and against a slow reference."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ VALUES = np.array([1.0, 2.0, 4.0, 3.0])
 
 
 def edges(graph: Any) -> dict[tuple[int, int], float]:
-    """(source, end) -> length."""
+    """Return {(source, target): length}."""
     pairs = zip(graph.sources.tolist(), graph.ends.tolist(), strict=True)
     return dict(zip(pairs, graph.lengths.tolist(), strict=True))
 
 
 def slow(features: Any, values: Any, k: int, gamma: float) -> list[int]:
-    """D2 with full matrices and no heap."""
+    """Compute D2 with full matrices and no heap."""
     points = features.astype(np.float64)
     apart = np.sqrt(((points[:, None] - points[None]) ** 2).sum(2))
     np.fill_diagonal(apart, 1e9)

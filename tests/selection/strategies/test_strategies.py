@@ -1,4 +1,4 @@
-"""Laws of all strategies: exact in number, seeded, nested where they say so, each class by itself on request."""
+"""Properties of all strategies: exact counts, seeds, nesting where declared, class balance."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ BALANCES = st.sampled_from(["none", "class"])
 def chosen(
     problem: StrategyCase, fraction: str, strategy: str, balance: Any = "none", seed: int = 0, **given: Any
 ) -> list[int]:
-    """The kept ids."""
+    """Return the kept ids."""
     subset = select(
         problem.scores, fraction, strategy=strategy, settings={**SOFT.get(strategy, {}), **given}, balance=balance,
         labels=problem.labels, seed=seed, evidence=problem.evidence if ALL[strategy].evidence_kind else None,
@@ -40,7 +40,7 @@ def chosen(
 
 
 def too_few(problem: StrategyCase, fraction: str, balance: str) -> bool:
-    """Whether the fraction keeps nothing, which is refused."""
+    """Whether the fraction keeps no sample, which is refused."""
     return balance == "none" and kept_count(fraction, len(problem.labels)) == 0
 
 

@@ -1,4 +1,4 @@
-"""The decision behind `--kd-weight auto`: who judges, what it may cost, the response curve, the choice."""
+"""The decision of `--kd-weight auto`: validation set, search budget, response curve, choice."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_large_runs_use_the_search_budget_and_small_ones_more() -> None:
 
 
 def marks(rates: list[float], validation: int = 4000, seed: int = 0) -> NDArray[np.bool_]:
-    """Bool [probes, judges] as of probes with these accuracies, judged on the same samples."""
+    """Make correctness bool [probes, samples] of probes with these accuracies on the same samples."""
     hardness = np.random.default_rng(seed).random(validation)
     return np.array([hardness < rate for rate in rates])
 
@@ -121,7 +121,7 @@ def test_probes_are_the_grid_another_temperature_and_labels_alone() -> None:
 
 
 def best(arms: list[Candidate], correct: NDArray[np.bool_], temperature: float, prior: float) -> Candidate:
-    """What is decided after a start with this temperature and weight."""
+    """Return the decision after a shared prefix with this temperature and weight."""
     return decide(Probes(arms, correct, EVEN), Candidate(prior, temperature, confidence_weighting=True))[0]
 
 

@@ -1,4 +1,4 @@
-"""Several processes: what one process does, dealt; the same samples, the same scores, one clear end where one dies."""
+"""Several processes: the same samples and scores as one process, and one clear error if one dies."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_other_commands_are_refused(monkeypatch: pytest.MonkeyPatch, capsys: pyt
 
 
 def sent(record: RecordT) -> RecordT:
-    """The record as another process gets it."""
+    """Return the record as another process receives it."""
     return parse_record(type(record), json.loads(json.dumps(record.to_json())), "process 0")
 
 
@@ -153,7 +153,7 @@ def test_a_network_with_hooks_is_not_sharded(small_dataset: Dataset, make_contex
 
 
 def variables(rank: int, port: int) -> dict[str, str]:
-    """What torchrun would say."""
+    """Set the environment variables of torchrun."""
     environment = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "MASTER_PORT": port}
     return {
         **{key: str(value) for key, value in environment.items()},
@@ -163,7 +163,7 @@ def variables(rank: int, port: int) -> dict[str, str]:
 
 
 def started(arguments: Callable[[int], list[str]]) -> list[tuple[int, str]]:
-    """(exit code, stderr) of two processes that nobody watches over, as torchrun would."""
+    """Return (exit code, stderr) of two processes without torchrun's supervision."""
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         port = probe.getsockname()[1]
@@ -182,7 +182,7 @@ def started(arguments: Callable[[int], list[str]]) -> list[tuple[int, str]]:
 
 
 def put_data(folder: Path) -> Path:
-    """Made-up pictures whose class shows in their brightness."""
+    """Write random images whose brightness depends on the class."""
     rng = np.random.default_rng(0)
 
     def split(size: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
@@ -198,7 +198,7 @@ def put_data(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where two processes left what they found, and a teacher."""
+    """The folder with the results of two processes, and a teacher."""
     pytest.importorskip("ffcv", reason="FFCV is not installed")
     folder = put_data(tmp_path_factory.mktemp("together"))
     ends = started(lambda rank: ["compare", str(folder)])
@@ -209,7 +209,7 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def both(together: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What one process finds, and what two find."""
+    """The results of one process and of two."""
     with np.load(together / "arrays.npz") as archive:
         return two.compare(put_data(tmp_path_factory.mktemp("alone"))), dict(archive)
 

@@ -1,4 +1,4 @@
-"""Self-distillation from the verbs: with and without a teacher, told in result.json, repeatable, refused in one line."""
+"""Self-distillation from the commands: with and without a teacher, recorded, reproducible, refused in one line."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ METHODS = [name for name in KEYS if name != "none"]
 
 @pytest.fixture
 def short(make_context: MakeContext, small_dataset: Dataset) -> Context:
-    """Four epochs of small batches; the teacher's are two."""
+    """Settings of four epochs of small batches, two for the teacher."""
     return make_context(small_dataset, "train.epochs=4", "train.batch_size=16", "kd.search_budget=1", threads=1)
 
 
@@ -97,7 +97,7 @@ def test_the_self_teacher_is_the_run_without_distillation_and_is_used_again(shor
 def test_a_student_killed_during_the_search_ends_with_the_same_bits(
     make_context: MakeContext, small_dataset: Dataset, tmp_path: Path, kill_and_resume: Callable[..., Any], method: str
 ) -> None:
-    """In the middle of the trunk's second epoch, in a probe, after the fork."""
+    """Within the second epoch of the shared prefix, in a probe, after the branch point."""
     options = ("train.epochs=4", "train.batch_size=16", "kd.search_budget=1", f"self_distill.method={method}")
     uninterrupted = dp.train(make_context(small_dataset, *options, workspace=tmp_path / "whole", threads=1), fraction=0.5)
     context = make_context(small_dataset, *options, workspace=tmp_path / "killed", threads=1)

@@ -1,4 +1,4 @@
-"""Self-distillation: each method's formula against an independent one in float64, and its tables and companions."""
+"""Self-distillation: each method's formula against an independent one in float64, and its auxiliary batches."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ def log_softmax(z: Array) -> Array:
 
 
 def kl(teacher: Array, student: Array, t: float) -> float:
-    """KL(teacher_T || student_T), summed over classes, mean over the batch."""
+    """Return KL(teacher_T || student_T), summed over classes, averaged over the batch."""
     p, q = log_softmax(teacher / t), log_softmax(student / t)
     return float((np.exp(p) * (p - q)).sum(1).mean())
 
 
 def ce(target: Array, student: Array) -> Array:
-    """Cross-entropy against probabilities, a sample each."""
+    """Return the cross-entropy against probabilities, per sample."""
     return np.asarray(-(target * log_softmax(student)).sum(1))
 
 
 class Table:
-    """Soft labels that say which sample and epoch they are of."""
+    """Soft labels that encode their sample and epoch."""
 
     def __getitem__(self, key: tuple[NDArray[np.int64], int]) -> Tensor:
         ids, epoch = key
@@ -70,7 +70,7 @@ def pictures(n: int, seed: int) -> Tensor:
 
 
 class Network:
-    """A linear map, so that its gradient can be asked for; counts its passes."""
+    """A linear network with a simple gradient, which counts its forward passes."""
 
     def __init__(self) -> None:
         self.weight = torch.eye(CLASSES, dtype=torch.float64).mul(1.5).requires_grad_()
@@ -86,7 +86,7 @@ def logits_of(images: Tensor) -> Array:
 
 
 def base_of(objective: str, z: Array, batch: Batch, epoch: int) -> float:
-    """The base in float64: cross-entropy, or mixed with a teacher by 0.3 at T=2."""
+    """Return the base loss in float64: cross-entropy, or mixed with a teacher by 0.3 at T=2."""
     labels = float(ce(np.eye(CLASSES)[batch.labels.numpy()], z).mean())
     return labels if objective == "ce" else 0.7 * labels + 0.3 * 4 * kl(opinions(batch.ids, epoch), z, 2.0)
 
@@ -210,7 +210,7 @@ def test_tf_kd(base: str) -> None:
 
 
 def test_tf_kd_with_the_authors_factors() -> None:
-    """Their loss has a mean over batch and classes, times 100: on 100 classes that is ours."""
+    """The authors' loss is a mean over batch and classes, times 100: on 100 classes the same as here."""
     labels = torch.arange(6)
     logits = torch.randn(6, 100, generator=torch.Generator().manual_seed(0))
     batch = Batch(torch.empty(0), labels, np.arange(6))

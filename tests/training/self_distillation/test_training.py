@@ -1,4 +1,4 @@
-"""Self-distillation on the one loop: as a slow reference trains, resumable bit for bit, the same on every loader."""
+"""Self-distillation in the trainer: equal to a slow reference, resumable bit for bit, the same with every loader."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ IDS = np.arange(0, 120, 2)  # 60 samples, 4 updates an epoch, the last of 12
 
 
 class Opinions:
-    """A self teacher's, by sample and view."""
+    """Soft labels of a self-teacher by sample and view."""
 
     def __getitem__(self, key: tuple[NDArray[np.int64], int]) -> Tensor:
         ids, epoch = key
@@ -46,7 +46,7 @@ class Opinions:
 
 
 def make_method(context: Context, method: str, ids: NDArray[np.int64] = IDS) -> SelfDistillation | None:
-    """Of a run of four epochs with as many views."""
+    """Make a method for a run of four epochs and four views."""
     context = context.with_settings("self_distill", method=method).with_settings("views", num_views=4)
     return make_self_distillation(context.with_settings("train", epochs=4), ids, 0, Opinions(), ids)
 
@@ -54,7 +54,7 @@ def make_method(context: Context, method: str, ids: NDArray[np.int64] = IDS) -> 
 def train(
     context: Context, method: str, training: TrainConfig = SHORT, ids: Any = IDS, **options: Any
 ) -> tuple[nn.Module, TrainState]:
-    """A fresh convnet, trained."""
+    """Train a new convnet."""
     model = context.new_model("convnet", 0)
     settings: dict[str, Any] = {
         "seed": 0, "num_steps": planned_steps(training, len(ids), context.data.total), "description": "test",
@@ -66,7 +66,7 @@ def train(
 
 
 def same(a: nn.Module, b: nn.Module) -> bool:
-    """Bit for bit."""
+    """Whether the weights are equal bit for bit."""
     return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
 
 
@@ -75,7 +75,7 @@ def term(previous: Tensor, current: Tensor, t: float) -> Tensor:
 
 
 class Slow:
-    """The methods again, as plainly as can be: every picture is read on its own."""
+    """A slow reference of the methods that reads every image separately."""
 
     def __init__(self, context: Context, model: nn.Module, method: str) -> None:
         self.context, self.model, self.method = context, model, method
@@ -197,7 +197,7 @@ def test_further_passes_are_counted(
 
 
 def test_epochs_that_end_early_and_single_batches(make_context: MakeContext, small_dataset: Dataset) -> None:
-    """Under the budget "steps" the last epoch may be cut off; an epoch may be a single batch."""
+    """Under the budget "steps" the last epoch may be incomplete; an epoch may be a single batch."""
     context = make_context(small_dataset)
     for method in METHODS:
         _, train_state = train(context, method, SHORT.replace(budget="steps", batch_size=48))  # 3 updates; 60 samples are 2

@@ -1,4 +1,4 @@
-"""Masks by saliency: thresholds, files, and what holds them through training."""
+"""Masks by saliency: thresholds, files, and their enforcement during training."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.helpers.results import sparsity_record
 
 
 def saliency(*layers: list[float]) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float64]]]:
-    """One flat layer a list."""
+    """Make a layer from each list."""
     return {f"{number}.weight": np.array(layer) for number, layer in enumerate(layers)}
 
 
@@ -78,7 +78,7 @@ def test_a_non_finite_saliency_is_refused() -> None:
 
 
 def some_masks(model: nn.Module, seed: int = 0) -> Masks:
-    """Half of the weights, by lot."""
+    """Make masks of a random half of the weights."""
     random = np.random.default_rng(seed)
     return Masks({name: random.random(tuple(w.shape)) < 0.5 for name, w in prunable(model).items()})
 

@@ -33,12 +33,12 @@ def network() -> nn.Module:
 
 
 def make_saliency_batch(images: Tensor, labels: Tensor, paired_images: Tensor | None = None) -> SaliencyBatch:
-    """Of images float32 [n, channels, height, width] in memory."""
+    """Make a loss of images float32 [n, channels, height, width] in memory."""
     return SaliencyBatch(images, Batch(images, labels, np.arange(len(labels))), paired_images)
 
 
 def look(seed: int) -> SaliencyBatch:
-    """Six pictures of 4x4."""
+    """Make six images of 4x4."""
     random = torch.Generator().manual_seed(seed)
     images, others = (torch.randn(6, 1, 4, 4, dtype=torch.float64, generator=random) for _ in range(2))
     teacher = torch.randn(1, 6, 4, dtype=torch.float64, generator=random)
@@ -48,7 +48,7 @@ def look(seed: int) -> SaliencyBatch:
 def after_steps(
     model: nn.Module, masks: dict[str, Tensor], method: str, inside: list[SaliencyBatch], mode: str, start: dict[str, Tensor]
 ) -> tuple[dict[str, Tensor], dict[str, Tensor] | None]:
-    """theta_i and theta_(i-1), by plain steps: an independent walk that never differentiates through itself."""
+    """Return theta_i and theta_(i-1) by plain steps, without differentiating through them."""
     theta = {name: p * masks[name] if name in masks else p for name, p in start.items()}
     before = None
     for item in inside:
@@ -63,7 +63,7 @@ def after_steps(
 def total(
     model: nn.Module, theta: dict[str, Tensor], before: dict[str, Tensor] | None, method: str, item: SaliencyBatch
 ) -> Tensor:
-    """The loss at theta."""
+    """Return the loss at theta."""
 
     def forward(parameters: dict[str, Tensor]) -> Callable[[Tensor], Tensor]:
         buffers = {name: b.clone() for name, b in model.named_buffers()}
@@ -101,7 +101,7 @@ def test_the_saliency_equals_finite_differences_in_the_mask(method: str, mode: L
 
 
 class Frozen:
-    """The walk with every detached target fixed at what it is for the mask of ones."""
+    """Return the loss with every detached target fixed at its value for the mask of ones."""
 
     def __init__(
         self, model: nn.Module, method: str, inside: list[SaliencyBatch], outside: SaliencyBatch, start: dict[str, Tensor]
@@ -126,7 +126,7 @@ class Frozen:
         return float(self._at(theta, len(self.looks) - 1))
 
     def _at(self, theta: dict[str, Tensor], number: int) -> Tensor:
-        """The loss at theta; whatever is detached is computed on the unmoved path."""
+        """Return the loss at theta, with detached values from the unperturbed path."""
 
         def forward(parameters: dict[str, Tensor]) -> Callable[[Tensor], Tensor]:
             buffers = {name: b.clone() for name, b in self.model.named_buffers()}
@@ -168,7 +168,7 @@ def test_matched_terms_have_gradients_of_one_length() -> None:
 def by_hand(
     prune_by: str, model: nn.Module, looks: list[SaliencyBatch], shape: tuple[int, int, int] = (1, 1, 2)
 ) -> Saliency:
-    """Saliency of a small case."""
+    """Return the saliency of a small case."""
     settings = SparsityConfig(sparsity=0.5, criterion=prune_by)
     return CRITERIA[prune_by](SaliencyInputs(model, settings, SaliencyLoss(), [], looks, shape, 0))
 
