@@ -5,7 +5,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache, partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -49,13 +48,13 @@ def create_model(name: str, shape: tuple[int, int, int], classes: int, seed: int
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         model = _build_checked(name, build, shape, classes)
-    model.__dict__[SPEC_ATTRIBUTE] = {"name": name, "shape": list(shape), "classes": classes}
+    model.__dict__[SPEC_ATTRIBUTE] = (name, shape, classes)
     return model.train().to(memory_format=torch.channels_last)
 
 
-def model_spec(model: nn.Module) -> dict[str, Any] | None:
+def model_spec(model: nn.Module) -> tuple[str, tuple[int, int, int], int] | None:
     """The name, shape and classes that `create_model` made a network from; None: it was made elsewhere."""
-    spec: dict[str, Any] | None = model.__dict__.get(SPEC_ATTRIBUTE)
+    spec: tuple[str, tuple[int, int, int], int] | None = model.__dict__.get(SPEC_ATTRIBUTE)
     return spec
 
 

@@ -26,15 +26,16 @@ def batch_logits(
         yield batch, logits
 
 
-def _outputs(work: ForwardPass) -> Iterator[tuple[Batch, list[Tensor]]]:
-    was_training = work.model.training
-    work.model.eval()
+def _outputs(forward_pass: ForwardPass) -> Iterator[tuple[Batch, list[Tensor]]]:
+    model = forward_pass.model
+    was_training = model.training
+    model.eval()
     try:
         with torch.inference_mode():
-            compute = shared_pass(work.loader, work.model, len(work.batches)) or local_outputs
-            yield from compute(work)
+            compute = shared_pass(forward_pass.loader, model, len(forward_pass.batches)) or local_outputs
+            yield from compute(forward_pass)
     finally:
-        work.model.train(was_training)
+        model.train(was_training)
 
 
 def predict(

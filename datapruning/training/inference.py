@@ -27,11 +27,11 @@ class ForwardPass(NamedTuple):
     features: bool = False
 
 
-def local_outputs(work: ForwardPass) -> Iterator[tuple[Batch, list[Tensor]]]:
+def local_outputs(forward_pass: ForwardPass) -> Iterator[tuple[Batch, list[Tensor]]]:
     """Each batch with its logits float32 [n, classes] and, if wanted, features [n, width]."""
-    views, loader, batches = work.views, work.loader, work.batches
-    unaugmented = ((batch, views.normalise(batch.images)) for batch in loader.read(batches)) if work.epoch is None else None
-    recording: AbstractContextManager[list[Tensor]] = penultimate(work.model) if work.features else nullcontext([])
+    model, loader, batches, views, epoch, features = forward_pass
+    unaugmented = ((batch, views.normalise(batch.images)) for batch in loader.read(batches)) if epoch is None else None
+    recording: AbstractContextManager[list[Tensor]] = penultimate(model) if features else nullcontext([])
     with recording as inputs:
-        for batch, images in unaugmented or views.read(loader, batches, work.epoch or 0):
-            yield batch, [work.model(images).float(), *inputs]
+        for batch, images in unaugmented or views.read(loader, batches, epoch or 0):
+            yield batch, [model(images).float(), *inputs]

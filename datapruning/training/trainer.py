@@ -145,8 +145,8 @@ class Trainer:
             state.epoch + math.ceil((self.num_steps - state.step) / steps_per_epoch), stop_epoch or self.num_steps
         )
         last_step = min(self.num_steps, state.step + (last_epoch - state.epoch) * steps_per_epoch)
-        if share := shared_training(self.loader, self.model):
-            self._shared = share(
+        if shared_class := shared_training(self.loader, self.model):
+            self._shared = shared_class(
                 self.loader, self.model, self.optimizer, self.views, self.config, self.self_distillation, self.masks,
                 self.seed,
             )  # fmt: skip

@@ -206,27 +206,27 @@ def parallel(model: nn.Module, channel: Channel, training: TrainConfig) -> Any:
     return compiled(network) if training.compile else network
 
 
-def shared_outputs(work: ForwardPass) -> Iterator[tuple[Batch, list[Tensor]]]:
+def shared_outputs(forward_pass: ForwardPass) -> Iterator[tuple[Batch, list[Tensor]]]:
     """As `local_outputs`, shared by batches: process k computes batches k, k + processes, ...
 
     A batch passes through one network as a whole, so its bits are those of one process. `Batch.images` is empty in batches
     of other processes.
     """
-    loader, batches, spec = work.loader, work.batches, ModelSpec.of(work.model)
+    loader, batches, spec = forward_pass.loader, forward_pass.batches, ModelSpec.of(forward_pass.model)
     assert isinstance(loader, SharedLoader)  # see `shared_pass`
     assert spec is not None
     group, channel = loader.group, loader.group.channel
     split = loader.open_everywhere()
-    views_spec, arrays = ViewsSpec.of(work.views)
-    weights = work.model.state_dict()
+    views_spec, arrays = ViewsSpec.of(forward_pass.views)
+    weights = forward_pass.model.state_dict()
     request = Evaluate(
         split=split, model=spec, views=views_spec, threads=torch.get_num_threads(), tensors=tensor_specs(weights),
-        sizes=tuple(map(len, batches)), features=work.features, epoch=work.epoch,
+        sizes=tuple(map(len, batches)), features=forward_pass.features, epoch=forward_pass.epoch,
     )  # fmt: skip
     channel.send_message(request, {**arrays, "ids": np.concatenate(batches)})
     channel.broadcast_tensors(weights)
     group.synchronized = False
-    local_batches = local_outputs(work._replace(loader=loader.loader, batches=batches[:: group.size]))
+    local_batches = local_outputs(forward_pass._replace(loader=loader.loader, batches=batches[:: group.size]))
     labels, outputs = torch.empty(0, dtype=torch.int64), list[Tensor]()
     for number, ids in enumerate(batches):
         process = number % group.size

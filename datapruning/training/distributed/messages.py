@@ -33,7 +33,10 @@ class ModelSpec(Record):
         """That of a network; None: `create_model` did not make it."""
         renormalized = isinstance(model, InputRenormalization)
         spec = model_spec(model.model if isinstance(model, InputRenormalization) else model)
-        return None if spec is None else cls(**{**spec, "shape": tuple(spec["shape"])}, renormalized=renormalized)
+        if spec is None:
+            return None
+        name, shape, classes = spec
+        return cls(name=name, shape=shape, classes=classes, renormalized=renormalized)
 
     def build(self, device: torch.device) -> nn.Module:
         """The network, with arbitrary weights."""

@@ -75,8 +75,8 @@ class Worker:
         views = request.views.build(arrays)
         batches = split_ids(arrays["ids"], request.sizes)[channel.rank :: channel.size]
         with reproducible(request.threads), torch.inference_mode():
-            work = ForwardPass(model.eval(), loader, batches, views, request.epoch, request.features)
-            for batch, tensors in local_outputs(work):
+            forward_pass = ForwardPass(model.eval(), loader, batches, views, request.epoch, request.features)
+            for batch, tensors in local_outputs(forward_pass):
                 for tensor in (batch.labels, *tensors):
                     channel.send(tensor, 0)
 
