@@ -1,1 +1,1 @@
-"""Benchmarks: each a module run by one command, its result table committed beside it in results/."""
+"""Benchmarks: each is a module that one command runs, with its result table committed in results/."""

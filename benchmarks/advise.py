@@ -1,4 +1,4 @@
-"""Does `dprune advise` say the truth? Its fractions on Fashion-MNIST, against students that are trained afterwards.
+"""Is `dprune advise` right? Its fractions on Fashion-MNIST, against students that are trained afterwards.
 
     DPRUNE_DATA=... python -m benchmarks.advise [--seeds 4]
 
@@ -53,7 +53,7 @@ LEARNT_BY_HEART = 40
 
 
 def network(context: Context, ids: NDArray[np.int64], objective: Loss, seed: int, epochs: int | None = None) -> nn.Module:
-    """Train the student's network on these samples."""
+    """Train the student's network on the given samples."""
     student = context if epochs is None else context.with_train(epochs=epochs)
     training = student.recipe.train
     model = student.new_model(training.model, seed)
@@ -67,7 +67,7 @@ def network(context: Context, ids: NDArray[np.int64], objective: Loss, seed: int
 
 
 def pupil(context: Context, teacher: Any, ids: NDArray[np.int64], seed: int) -> nn.Module:
-    """A student as the advice's pilots are, on these samples."""
+    """Train a student like the pilots of an advice on the given samples."""
     data = context.data
     cache = SoftLabelCache(teacher, context.views, data.fingerprint, data.total, data.classes)
     with reproducible(context.threads), quiet():
@@ -76,12 +76,12 @@ def pupil(context: Context, teacher: Any, ids: NDArray[np.int64], seed: int) -> 
 
 
 def tested(context: Context, model: nn.Module) -> float:
-    """Test accuracy in percent."""
+    """Return the test accuracy in percent."""
     return accuracy(model, context.loader("test"), np.arange(len(context.data.test)), context.views)
 
 
 class Steps:
-    """The rows, by what they are."""
+    """Return the trials by their configuration."""
 
     def __init__(self, workspace: Path) -> None:
         self.context = open_tiny(workspace, changes=SETTINGS)
@@ -91,7 +91,7 @@ class Steps:
         self.store = TrialStore(workspace / "rows", about)
 
     def run(self, config: Mapping[str, Any]) -> Trial:
-        """One row, or the one that is there."""
+        """Run one trial, or return the stored one."""
         work: dict[str, Callable[[TrialConfig], Mapping[str, Any]]] = {
             "advice": self.advice, "full": self.full, "student": self.student, "flattery": self.flattery
         }  # fmt: skip
@@ -101,7 +101,7 @@ class Steps:
         return row
 
     def advice(self, config: TrialConfig) -> dict[str, Any]:
-        """What `dprune advise` answers."""
+        """Return the result of `dprune advise`."""
         out = self.workspace / f"advice-{config['seed']}"
         advice = advise(self.context, config["tolerance"], seed=config["seed"], out=out)
         answer = read_json(advice.folder / FILE)
@@ -109,12 +109,12 @@ class Steps:
         return {key: answer[key] for key in keys}
 
     def full(self, config: TrialConfig) -> dict[str, Any]:
-        """A training on everything without KD."""
+        """Train on all samples without KD."""
         ids = np.arange(self.context.data.total)
         return {"test_accuracy": tested(self.context, network(self.context, ids, CrossEntropy(), config["seed"]))}
 
     def student(self, config: TrialConfig) -> dict[str, Any]:
-        """A student on a random fraction, with the recipe's teacher."""
+        """Train a student on a random fraction with the recipe's teacher."""
         context = self.context
         if "recipe" not in self.teachers:
             folder = dp.teach(context).folder
@@ -124,7 +124,7 @@ class Steps:
         return {"test_accuracy": tested(context, pupil(context, self.teachers["recipe"], ids, seed)), "kept": len(ids)}
 
     def flattery(self, config: TrialConfig) -> dict[str, Any]:
-        """A student of a teacher that knows the judges by heart, or of one that never saw them: judges and test set."""
+        """Train a student with a teacher that memorised the holdout, or never saw it; return holdout and test accuracy."""
         order = hash_permutation(np.arange(self.context.data.total), PARTS_KEY)
         holdout, rest, spare = np.split(order[: JUDGES + REST + SPARE], [JUDGES, JUDGES + REST])
         saw_holdout = config["teacher"] == "saw the judges"

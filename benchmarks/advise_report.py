@@ -1,4 +1,4 @@
-"""The tables of `benchmarks/advise.py`."""
+"""Tables of `benchmarks/advise.py`."""
 
 from __future__ import annotations
 
@@ -69,22 +69,22 @@ def report(advices: Sequence[Trial], full: Sequence[Trial], students: Sequence[T
 
 
 def bound(fraction: float | None) -> float:
-    """A bound as a number: where nothing below 1 is one, there is none."""
+    """Return a bound as a number, or None if it is not below 1."""
     return fraction if fraction is not None and fraction < 1 else np.inf
 
 
 def between(low: float | None, high: float | None) -> str:
-    """An interval in words."""
+    """Format an interval."""
     return "none below 1" if bound(low) == np.inf else f"{shown(low)} to {shown(high)}"
 
 
 def shown(fraction: float | None) -> str:
-    """A fraction in two digits; none below 1."""
+    """Format a fraction with two digits."""
     return f"{fraction:.2g}" if bound(fraction) < 1 else "none below 1"
 
 
 def true_curve(students: Sequence[Trial], full_accuracies: Sequence[float], tolerance: float) -> Curve:
-    """The curve through test accuracies, with the noise between runs."""
+    """Fit the curve through test accuracies, with the noise between runs."""
     random = np.random.default_rng(0)
     fractions = np.array([float(row.config["fraction"]) for row in students])
     errors = np.array([100 - row.result["test_accuracy"] for row in students])
@@ -97,7 +97,7 @@ def true_curve(students: Sequence[Trial], full_accuracies: Sequence[float], tole
 
 
 def flattered(rows: Sequence[Trial]) -> str:
-    """Judges minus test, of students and teachers, with a teacher that saw the judges and with one that did not."""
+    """Return holdout minus test accuracy of students and teachers, for teachers with and without the holdout."""
 
     def ahead(teacher: str, network: str, fraction: str) -> list[float]:
         matching = [r for r in rows if (r.config["teacher"], r.config["fraction"]) == (teacher, fraction)]

@@ -27,7 +27,7 @@ COMMAND = "DPRUNE_DATA=... python -m benchmarks.cifar100"
 
 
 def run_row(context: Context, config: Mapping[str, Any]) -> dict[str, Any]:
-    """The teacher is the full-data run; students are told apart by fraction and KD weight."""
+    """The teacher is the full-data run; students differ in fraction and KD weight."""
     if config["fraction"] == "1":
         return dp.teach(context, seed=config["seed"]).result.to_json()
     context = context.with_train(budget=config["budget"])
@@ -36,7 +36,7 @@ def run_row(context: Context, config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def line(rows: list[Trial]) -> list[str]:
-    """One line of the table: a fraction and KD weight over its seeds."""
+    """Return one row of the table: a fraction and KD weight over its seeds."""
     first = rows[0].result
     speed = [r.result["samples_seen"] / r.result["seconds"]["train"] for r in rows]
     return [

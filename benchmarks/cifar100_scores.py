@@ -31,7 +31,7 @@ COMMAND = "DPRUNE_DATA=... python -m benchmarks.cifar100_scores"
 
 
 def halves(ensemble: SubsetEnsemble, scorer: str) -> float:
-    """Rank correlation of the ensemble with another like it: of its halves, stepped up (Spearman and Brown)."""
+    """Return the reliability of the ensemble: rank correlation of its halves, Spearman-Brown corrected."""
     random, correlations = np.random.default_rng(0), []
     blocks = np.arange(len(ensemble) // BLOCK * BLOCK).reshape(-1, BLOCK)
     for _ in range(SPLITS):

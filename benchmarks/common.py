@@ -1,4 +1,4 @@
-"""What benchmarks share: the data folder, the machine in words, mean and spread, and result files."""
+"""Shared parts of benchmarks: the data folder, the machine, mean and spread, and result files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RUNS = HERE / "runs"
 
 
 def data_folder() -> Path:
-    """`$DPRUNE_DATA`, or a clear end."""
+    """Return `$DPRUNE_DATA`, or exit with a message."""
     folder = os.environ.get(ROOT_VARIABLE)
     if not folder or not Path(folder).is_dir():
         sys.exit(f"this benchmark needs real data: set ${ROOT_VARIABLE} to the folder that holds it")
@@ -31,7 +31,7 @@ def data_folder() -> Path:
 
 
 def machine() -> dict[str, Any]:
-    """The machine and the versions that a result was measured on."""
+    """Describe the machine and versions of a measurement."""
     cpu = next((li.split(":")[1].strip() for li in _cpuinfo() if li.startswith("model name")), platform.processor())
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {"cpu": cpu, "cores": os.cpu_count(), "gpu": gpu, "python": platform.python_version(), "torch": torch.__version__}
@@ -43,13 +43,13 @@ def _cpuinfo() -> list[str]:
 
 
 def mean_spread(values: Sequence[float], digits: int = 2) -> str:
-    """Mean and standard deviation over runs, as "91.20 ± 0.15 (n=3)"."""
+    """Format mean and standard deviation over runs, as "91.20 ± 0.15 (n=3)"."""
     spread = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
     return f"{statistics.mean(values):.{digits}f}{spread} (n={len(values)})"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
+    """Format a Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
@@ -70,7 +70,7 @@ PUBLISHED = (
 
 
 def records(rows: Sequence[Trial], keep: Sequence[str] | None = PUBLISHED) -> list[dict[str, Any]]:
-    """Rows as they are committed: of a run's result, what names no folder of the machine; None keeps all."""
+    """Return rows for a commit: of a run's result, the given keys without paths of the machine; None keeps all."""
     return [
         {
             "config": dict(r.config),

@@ -1,4 +1,4 @@
-"""SIGKILL at random moments of every verb: the same command again ends with the same bits as one that was left alone.
+"""SIGKILL at random moments of every command: given again, it ends with the same bits as an uninterrupted one.
 
     python -m benchmarks.crash [--laps 3] [--only sweep,memorization] [--seed 0]
 
@@ -59,7 +59,7 @@ ALONE = (*STUDENT, "--kd-weight", "0", "--set", "train.epochs=10")
 
 
 def settings(*changes: str) -> tuple[str, ...]:
-    """Words of the command line."""
+    """Return the arguments of a command line."""
     return tuple(word for change in changes for word in ("--set", change))
 
 
@@ -114,7 +114,7 @@ READ_LINES: dict[str, Callable[[list[str]], Any]] = {
 
 
 def dropout_net(channels: int, classes: int) -> Any:
-    """A network that draws random numbers in training."""
+    """A network with random numbers in training."""
     from torch import nn
 
     return nn.Sequential(
@@ -124,7 +124,7 @@ def dropout_net(channels: int, classes: int) -> Any:
 
 
 def sources() -> str:
-    """Names the code."""
+    """Return a hash of the code."""
     state = hashlib.sha256()
     for package in ("datapruning", "scorers", "teachers", "recipes"):
         for path in sorted((HERE.parent / package).rglob("*")):
@@ -134,7 +134,7 @@ def sources() -> str:
 
 
 def start(folder: Path, commands: tuple[tuple[str, ...], ...]) -> subprocess.Popen[bytes]:
-    """The commands in a process group of their own."""
+    """Start the commands in their own process group."""
     folder.mkdir(parents=True, exist_ok=True)
     path = os.pathsep.join(filter(None, [str(HERE.parent), os.environ.get("PYTHONPATH")]))
     with (folder / "output.txt").open("ab") as output:
@@ -145,12 +145,12 @@ def start(folder: Path, commands: tuple[tuple[str, ...], ...]) -> subprocess.Pop
 
 
 def ready(folder: Path) -> float:
-    """Processor seconds of start-up."""
+    """Return the CPU seconds of start-up."""
     return float((folder / "ready.txt").read_text())
 
 
 def left_by(folder: Path) -> dict[str, str]:
-    """Digests of everything in a folder that must be the same, by path; the tasks of workers name the folder itself."""
+    """Return hashes of all files of a folder that must be equal, by path, except tasks of workers, which name the folder."""
     return {
         str(path.relative_to(folder)): _digest(path)
         for path in sorted(folder.rglob("*"))
@@ -188,7 +188,7 @@ def _bare(value: Any) -> Any:
 
 
 def undisturbed(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
-    """Processor seconds, and what is left, of a scenario that nobody kills."""
+    """Run a scenario without kills; return its CPU seconds and hashes."""
     shutil.rmtree(folder, ignore_errors=True)
     process = start(folder, SCENARIOS[config["scenario"]])
     _, used = ended_before(process, math.inf)
@@ -198,7 +198,7 @@ def undisturbed(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def lap(folder: Path, reference: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
-    """A scenario from an empty folder to its end, killed on the way."""
+    """Run a scenario from an empty folder to its end with kills."""
     shutil.rmtree(folder, ignore_errors=True)
     random = np.random.default_rng([config["seed"], config["lap"], list(SCENARIOS).index(config["scenario"])])
     work, spent, kills = reference["used"] - reference["start_up"], 0.0, list[float]()
@@ -229,7 +229,7 @@ def lap(folder: Path, reference: Mapping[str, Any], config: Mapping[str, Any]) -
 
 
 def checkpoint_cost() -> dict[str, float]:
-    """Milliseconds and megabytes of a checkpoint of ResNet-18 with momentum, median of 7."""
+    """Return milliseconds and megabytes of a checkpoint of ResNet-18 with momentum, median of 7."""
     import torch
 
     from datapruning.config.training import TrainConfig

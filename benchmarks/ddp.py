@@ -39,7 +39,7 @@ STATISTICS = ("error_norm", "loss", "margin", "entropy", "confidence", "gap")
 
 
 def begin(processes: int, *options: object) -> subprocess.Popen[str]:
-    """One part of the benchmark, in so many processes of one thread."""
+    """Start one part of the benchmark in `processes` single-threaded processes."""
     torchrun = [] if processes == 1 else ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
     command = [sys.executable, *torchrun, "-m", "benchmarks.ddp", *map(str, options)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "DPRUNE_QUIET": "1"}
@@ -47,7 +47,7 @@ def begin(processes: int, *options: object) -> subprocess.Popen[str]:
 
 
 def done(processes: int, *options: object) -> None:
-    """The same, to its end."""
+    """Run one part of the benchmark and wait for its end."""
     process = begin(processes, *options)
     _, errors = process.communicate(timeout=LIMIT)
     if process.returncode:
@@ -55,7 +55,7 @@ def done(processes: int, *options: object) -> None:
 
 
 def write_data(path: Path) -> None:
-    """The first samples of Fashion-MNIST."""
+    """Write the first samples of Fashion-MNIST."""
     import datapruning as dp
 
     dataset = dp.open_dataset("fashion-mnist", root=data_folder())
@@ -66,7 +66,7 @@ def write_data(path: Path) -> None:
 
 
 def take_part(action: str, folder: Path, out: Path, seed: int) -> int:
-    """What a started process does: `begin` names it."""
+    """Run the part of the benchmark that `begin` named, in a started process."""
     import datapruning as dp
     from datapruning.training.distributed.start import run_together, under_torchrun
 
@@ -92,7 +92,7 @@ def take_part(action: str, folder: Path, out: Path, seed: int) -> int:
 
 
 def count_reads(out: Path) -> None:
-    """Note how often this process loads each training sample; written when it ends."""
+    """Count how often this process loads each training sample, and write the counts when it ends."""
     import atexit
 
     from datapruning.data.loaders.split_loaders import InMemoryLoader
@@ -111,7 +111,7 @@ def count_reads(out: Path) -> None:
 
 
 def looked(context: Any, run: Path) -> dict[str, NDArray[Any]]:
-    """Statistics of every training sample by a finished network, and its features."""
+    """Return statistics and features of every training sample from a finished network."""
     from datapruning.evidence.gradients import gradient_norms
     from datapruning.evidence.sample_stats import statistics as statistics_of
     from datapruning.io.tensors import load_tensors
@@ -133,7 +133,7 @@ def looked(context: Any, run: Path) -> dict[str, NDArray[Any]]:
 
 
 def compare_runs(folder: Path, seeds: int) -> list[dict[str, Any]]:
-    """Test accuracy and seconds of one process and of two, a seed a row; the two take turns."""
+    """Measure test accuracy and seconds of one and two processes in alternation, one row per seed."""
     rows = []
     for seed in range(seeds):
         row: dict[str, Any] = {"seed": seed}
@@ -151,7 +151,7 @@ def compare_runs(folder: Path, seeds: int) -> list[dict[str, Any]]:
 
 
 def seen(folder: Path) -> dict[str, Any]:
-    """How often each sample was loaded for training, by one process and by all of two together."""
+    """Count how often each sample was loaded for training, by one process and by two together."""
     alone = np.load(folder / "alone-0-counts-0.npy")
     counts = [np.load(folder / f"together-0-counts-{rank}.npy") for rank in range(PROCESSES)]
     return {
@@ -162,7 +162,7 @@ def seen(folder: Path) -> dict[str, Any]:
 
 
 def compare_scores(folder: Path) -> dict[str, float]:
-    """The largest difference of each statistic of one checkpoint."""
+    """Return the largest difference of each statistic of one checkpoint."""
     for processes in (1, PROCESSES):
         done(processes, "--do", "look", "--folder", folder, "--out", folder / f"look-{processes}.npz")
     with np.load(folder / "look-1.npz") as one, np.load(folder / f"look-{PROCESSES}.npz") as two:
@@ -170,7 +170,7 @@ def compare_scores(folder: Path) -> dict[str, float]:
 
 
 def child(parent: int, rank: int) -> int | None:
-    """The process of a rank that torchrun started."""
+    """Return the process of a rank that torchrun started."""
     for path in Path("/proc").glob("[0-9]*"):
         try:
             is_child = int((path / "stat").read_text().rpartition(")")[2].split()[1]) == parent
@@ -182,7 +182,7 @@ def child(parent: int, rank: int) -> int | None:
 
 
 def kill_and_go_on(folder: Path, kills: int) -> list[dict[str, Any]]:
-    """A run in which a process dies, a row for each kill; a run ends before the next one begins."""
+    """Run with killed processes, one row per kill; each run ends before the next one starts."""
     reference = folder / "whole"
     shutil.rmtree(reference, ignore_errors=True)
     done(PROCESSES, "--do", "saving", "--folder", folder, "--out", reference)
@@ -216,7 +216,7 @@ def kill_and_go_on(folder: Path, kills: int) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    """See above."""
+    """Kill processes of one run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--kills", type=int, default=4)
@@ -237,13 +237,13 @@ def main() -> None:
 
 
 def times(counts: Sequence[int]) -> str:
-    """Least and most, in words."""
+    """Format minimum and maximum."""
     low, high = counts
     return f"{low} times" if low == high else f"{low} to {high} times"
 
 
 def show(runs: list[dict[str, Any]], counts: dict[str, Any], scores: dict[str, float], kills: list[dict[str, Any]]) -> None:
-    """The tables."""
+    """Print and write the tables."""
     alone, together = ([row[name] for row in runs] for name in ("alone", "together"))
     gaps = [two - one for one, two in zip(alone, together, strict=True)]
     rows = [[str(k), f"{a:.2f}", f"{b:.2f}", f"{b - a:+.2f}"] for k, (a, b) in enumerate(zip(alone, together, strict=True))]

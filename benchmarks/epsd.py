@@ -33,13 +33,13 @@ Arm = tuple[str, str]
 
 
 def arms() -> list[Arm]:
-    """In the order of the table."""
+    """Return the trials in the order of the table."""
     plain = [(prune, "none") for prune in LABELS_ALONE]
     return [*plain, *((p, method) for method in TRIED for p in (*COMBINED, CONTROL, *VERSIONS)), ("synflow", TRIED[0])]
 
 
 def config(arm: Arm, removed: float, seed: int) -> dict[str, Any]:
-    """The row of an arm."""
+    """Return the table row of an arm."""
     prune, method = arm
     settings = {"criterion": prune, **ROUNDS.get(prune, {})}
     if prune in VERSIONS:
@@ -48,7 +48,7 @@ def config(arm: Arm, removed: float, seed: int) -> dict[str, Any]:
 
 
 def paired(one: Sequence[float], other: Sequence[float]) -> str:
-    """Mean difference with its 95% interval."""
+    """Format a mean difference with its 95% interval."""
     differences = [a - b for a, b in zip(one, other, strict=True)]
     if len(differences) < 2:
         return f"{differences[0]:+.2f}" if differences else ""

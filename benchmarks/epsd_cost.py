@@ -1,4 +1,4 @@
-"""What EPSD's pruning stage costs: seconds and memory, differentiating through the inner steps or not.
+"""The cost of EPSD's pruning stage: seconds and memory, with and without differentiating through the inner steps.
 
     python -m benchmarks.epsd_cost
 
@@ -47,12 +47,12 @@ COMMAND = "python -m benchmarks.epsd_cost"
 
 
 def peak() -> float:
-    """Most memory that this process has had, in MB."""
+    """Return the peak memory of this process in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def measure(name: str, stage: str) -> dict[str, float]:
-    """Seconds of a step and of the stage, and what the stage adds to the peak that training has anyway."""
+    """Measure seconds of a step and of the stage, and the memory that the stage adds to the peak of training."""
     import torch
 
     keep_freed_memory()

@@ -22,7 +22,7 @@ COMMAND = "DPRUNE_DATA=... python -m benchmarks.epsd_data"
 
 
 def helps(weight: float) -> dict[str, tuple[str, dict[str, Any]]]:
-    """The self-distillation and the settings of the stage, by what helps."""
+    """Return self-distillation and settings of the pruning stage for one configuration."""
     return {
         "labels alone (ProsPr)": ("none", {"criterion": "prospr"}),
         "teacher, pruned by its loss": ("none", {"criterion": "epsd", "loss": "kd", "kd_weight": weight}),

@@ -1,4 +1,4 @@
-"""Does the self-distillation term matter in EPSD's mask, or does it drown in the noise of the batch?
+"""Does the self-distillation term affect EPSD's mask more than the noise of the batch?
 
     DPRUNE_DATA=... python -m benchmarks.epsd_masks
 
@@ -43,12 +43,12 @@ COMMAND = "DPRUNE_DATA=... python -m benchmarks.epsd_masks"
 
 
 def shared(one: Masks, other: Masks) -> float:
-    """Weights that both keep, as a part of those that one keeps."""
+    """Return the fraction of one mask's kept weights that the other mask keeps, too."""
     return sum(int((one.tensors[name] & other.tensors[name]).sum()) for name in one.tensors) / one.kept
 
 
 def masks_by(context: Context, seed: int, method: str, looks: int, **version: Any) -> Masks:
-    """Of the network that `seed` initialises, on the looks of seed `looks`."""
+    """Compute the mask of the network initialised by `seed`, on the saliency batches of seed `looks`."""
     model, ids = context.new_model(MODEL, seed), np.arange(context.data.total)
     context = context.with_settings("sparsity", sparsity=REMOVED, rounds=1, **version)
     with quiet():
@@ -57,7 +57,7 @@ def masks_by(context: Context, seed: int, method: str, looks: int, **version: An
 
 
 def term_sizes(context: Context, seed: int, method: str, **version: Any) -> tuple[float, float]:
-    """Both terms of the loss where the saliency is taken."""
+    """Return both terms of the loss at the point of the saliency."""
     context = context.with_settings("sparsity", sparsity=REMOVED, **version).with_settings("self_distill", method=method)
     settings, loss = context.recipe.sparsity, SaliencyLoss(context.recipe.self_distill)
     inside, outside = sample_saliency_batches(context, np.arange(context.data.total), seed, None)

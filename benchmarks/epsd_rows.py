@@ -1,4 +1,4 @@
-"""Rows that the EPSD benchmarks share: a small ResNet, pruned at the start, trained with and without self-distillation.
+"""Trials shared by the EPSD benchmarks: a small ResNet, pruned at initialisation, with and without self-distillation.
 
 Fashion-MNIST, ResNet-8 with a stem of stride 2 (77,754 weights, 76,944 of them prunable), a random tenth of the data.
 Rows lie in one store (`benchmarks/runs/epsd`), whichever benchmark asked for them first.
@@ -40,7 +40,7 @@ Config = Mapping[str, Any]
 
 
 def row(removed: float, criterion: str, method: str, seed: int, **more: Any) -> dict[str, Any]:
-    """A student: what is removed, by whom, the self-distillation it is trained with ("none": labels alone).
+    """A student: its sparsity, criterion and self-distillation ("none": labels alone).
 
     `more`: further settings of [sparsity]; "judge": "validation" leaves the test set alone; "kd_weight", "fraction".
     """
@@ -48,7 +48,7 @@ def row(removed: float, criterion: str, method: str, seed: int, **more: Any) -> 
 
 
 def open_small(workspace: Path) -> Context:
-    """One thread of the CPU."""
+    """Open a context on one thread of the CPU."""
     data = dp.open_dataset("fashion-mnist", root=data_folder())
     return dp.open_context(
         data, recipe="fashion-mnist", device="cpu", loader="memory", workspace=workspace, threads=1, changes=SETTINGS
@@ -56,7 +56,7 @@ def open_small(workspace: Path) -> Context:
 
 
 def fill(workspace: Path, configs: Sequence[Config]) -> None:
-    """Fill rows until none is left."""
+    """Run trials until none is left."""
     keep_freed_memory()
     opened = cache(lambda: open_small(workspace / "runs"))
     teacher = cache(lambda: dp.teach(opened()))
@@ -93,7 +93,7 @@ def _validation(context: Context, run: FinishedRun, kept: np.ndarray[Any, np.dty
 
 
 def rows_of(configs: Sequence[Config], description: str | None) -> list[Trial]:
-    """Fill what is missing, in as many processes as the command line says, and return all rows in order."""
+    """Run missing trials in the number of processes of the command line, and return all trials in order."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jobs", type=int, default=1, help="processes that fill rows")
     parser.add_argument("--workspace", type=Path, default=RUNS / "epsd")

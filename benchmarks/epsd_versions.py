@@ -1,4 +1,4 @@
-"""Which version of EPSD's saliency pays: judged on pruned-away samples, the test set is not looked at.
+"""Comparison of versions of EPSD's saliency, evaluated on pruned-away samples, not on the test set.
 
     DPRUNE_DATA=... python -m benchmarks.epsd_versions [--jobs 2]
 

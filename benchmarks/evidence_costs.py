@@ -1,4 +1,4 @@
-"""What it costs to read all dynamics scorers from a recording, and what memory a large recording takes.
+"""The cost of computing all dynamics scorers from a recording, and the memory of a large recording.
 
     python -m benchmarks.evidence_costs [--folder DIR]
 
@@ -36,7 +36,7 @@ COMMAND = "python -m benchmarks.evidence_costs"
 
 
 def peak() -> float:
-    """Peak resident memory of this process, in MB."""
+    """Return the peak resident memory of this process in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
@@ -59,7 +59,7 @@ def write(folder: Path, total: int, epochs: int) -> dict[str, float]:
 
 
 def read(folder: Path) -> dict[str, float]:
-    """Read every dynamics scorer."""
+    """Compute every dynamics scorer."""
     names = [n for n, s in find_scorers().items() if s.needs is TrainingDynamics]
     before, seconds = peak(), {}
     for name in names:
@@ -70,7 +70,7 @@ def read(folder: Path) -> dict[str, float]:
 
 
 def apart(what: str, folder: Path, *numbers: int) -> dict[str, float]:
-    """One part in a process of its own."""
+    """Run one part in a separate process."""
     command = [sys.executable, "-m", "benchmarks.evidence_costs", "--part", what, "--folder", str(folder)]
     process = subprocess.run([*command, *map(str, numbers)], capture_output=True, text=True, check=True)
     result: dict[str, float] = json.loads(process.stdout.splitlines()[-1])

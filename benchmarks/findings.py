@@ -29,7 +29,7 @@ Find = Callable[..., list[float]]
 
 
 def cells(fraction: str) -> list[tuple[str, float | str, str | None]]:
-    """Condition, KD weight and teacher (None: the student's own network) of the rows of a fraction."""
+    """Return condition, KD weight and teacher (None: the student's network) of the trials of a fraction."""
     weights: list[tuple[str, float | str, str | None]] = [("random", weight, None) for weight in (*GRID, "auto")]
     if fraction not in SMALL:
         return weights
@@ -42,7 +42,7 @@ def cells(fraction: str) -> list[tuple[str, float | str, str | None]]:
 
 
 def configs() -> list[dict[str, Any]]:
-    """All rows, small fractions first."""
+    """Return all trials, small fractions first."""
     asked = [
         row(condition, fraction, weight, seed, teacher)
         for fraction in FRACTIONS
@@ -64,13 +64,13 @@ def finder(rows: Sequence[Trial]) -> Find:
 
 
 def paired(a: Sequence[float], b: Sequence[float]) -> tuple[float, float]:
-    """Mean of a - b and its standard error."""
+    """Return the mean of a - b and its standard error."""
     gains = [x - y for x, y in zip(a, b, strict=True)]
     return statistics.mean(gains), statistics.stdev(gains) / math.sqrt(len(gains))
 
 
 def words(a: Sequence[float], b: Sequence[float]) -> str:
-    """The difference a - b in words."""
+    """Format the difference a - b."""
     mean, error = paired(a, b)
     return f"{mean:+.2f} ± {error:.2f}"
 
@@ -82,14 +82,14 @@ def clearly(a: Sequence[float], b: Sequence[float]) -> int:
 
 
 def best_weight(find: Find, condition: str, fraction: str) -> tuple[float, list[str]]:
-    """The weight with the best mean, and those that are not clearly worse."""
+    """Return the weight with the best mean, and those that are not clearly worse."""
     runs = {weight: find(condition, fraction, weight) for weight in GRID}
     best = max(GRID, key=lambda weight: statistics.mean(runs[weight]))
     return best, [f"{weight:g}" for weight in GRID if clearly(runs[best], runs[weight]) < 1]
 
 
 def verdict(holds: Sequence[int]) -> str:
-    """From signs of comparisons."""
+    """Return a verdict from signs of comparisons."""
     if min(holds) == 1:
         return "holds"
     if max(holds) == -1:
@@ -100,7 +100,7 @@ def verdict(holds: Sequence[int]) -> str:
 
 
 def judge(find: Find) -> list[list[str]]:
-    """[finding, numbers, verdict] of each."""
+    """Return [finding, numbers, verdict] of each finding."""
     out = []
     pairs = [(s, f) for f in SMALL for s in SCORERS] + [("random", "0.5"), ("random", "1")]
     gains = ", ".join(f"{s} {f}: {words(find(s, f, KD), find(s, f, 0.0))}" for s, f in pairs)
@@ -143,7 +143,7 @@ def judge(find: Find) -> list[list[str]]:
 
 
 def draw(find: Find) -> None:
-    """One picture with a panel a finding."""
+    """Draw one figure with a panel for each finding."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(13, 7), layout="constrained")

@@ -1,4 +1,4 @@
-"""Changed files through every reader: each is refused in one line, or read as what it was.
+"""Modified files through every reader: each is refused in one line, or read unchanged.
 
     python -m benchmarks.fuzz [--files 400] [--runs 1000] [--seed 0] [--only NAME]
 
@@ -46,7 +46,7 @@ PLACE = RUNS / "fuzz"
 
 
 class Hang(BaseException):
-    """A file took longer than `SECONDS`."""
+    """Raised when a file takes longer than `SECONDS`."""
 
 
 def _ring(number: int, frame: FrameType | None) -> None:
@@ -54,7 +54,7 @@ def _ring(number: int, frame: FrameType | None) -> None:
 
 
 def judge(reader: Any, folder: Path, original: str, changed: bytes, ending: str, plain: bool) -> tuple[str, str]:
-    """(outcome, what was raised) of one changed file, which lies in `folder` already."""
+    """Return (outcome, exception) of one modified file in `folder`."""
     from benchmarks.fuzz_changes import signed
     from benchmarks.fuzz_readers import ALL, BYTES, content
     from datapruning.errors import UserError
@@ -78,7 +78,7 @@ def judge(reader: Any, folder: Path, original: str, changed: bytes, ending: str,
 
 
 def work(name: str, seed: int, start: int, count: int, connection: Connection) -> None:
-    """Files start..count-1 of a reader, in this process; each is told of before and after."""
+    """Test files start..count-1 of a reader in this process, with a message before and after each."""
     import torch
 
     from benchmarks.fuzz_changes import changed
@@ -113,7 +113,7 @@ def work(name: str, seed: int, start: int, count: int, connection: Connection) -
 
 
 def watch(name: str, seed: int, count: int) -> tuple[Counter[str], list[str]]:
-    """Outcomes of a reader's files, from processes that are begun again where one dies or hangs."""
+    """Return the outcomes of a reader's files, from processes that are restarted when one dies or hangs."""
     context = multiprocessing.get_context("fork")
     outcomes, faults, start, finished = Counter[str](), list[str](), 0, False
     while not finished:
@@ -151,7 +151,7 @@ def watch(name: str, seed: int, count: int) -> tuple[Counter[str], list[str]]:
 
 
 def guided(name: str, seed: int, runs: int) -> tuple[int, str]:
-    """(files that the coverage-guided fuzzer tried, what it found)."""
+    """Return (number of files of the coverage-guided fuzzer, its outcomes)."""
     command = [sys.executable, "-m", "benchmarks.fuzz_guided", name, f"-runs={runs}", f"-seed={seed + 1}"]
     process = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     number = re.findall(r"^(?:Done (\d+) runs|#(\d+)\s)", process.stderr, re.MULTILINE)

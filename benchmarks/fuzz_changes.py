@@ -1,4 +1,4 @@
-"""Changes to files: of their bytes, and of what their formats say (with the checksums of a zip archive made anew)."""
+"""Mutations of files: of their bytes, and of their formats (with recomputed zip checksums)."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def change_bytes(content: bytes, rng: random.Random) -> bytes:
 
 
 def change_value(value: Any, rng: random.Random) -> Any:
-    """Plain data with one value, key or number changed somewhere in it."""
+    """Change one value, key or number in plain data."""
     if isinstance(value, dict) and value and rng.random() < 0.9:
         key = rng.choice(list(value))
         what = rng.randrange(8)
@@ -81,7 +81,7 @@ def change_value(value: Any, rng: random.Random) -> Any:
 
 
 def change_json(content: bytes, rng: random.Random) -> bytes:
-    """A value changed, or the text made what no JSON should be."""
+    """Change a value, or make the JSON text invalid."""
     what = rng.randrange(10)
     if what == 0:
         return b"[" * 100_000 + content
@@ -98,7 +98,7 @@ def change_json(content: bytes, rng: random.Random) -> bytes:
 
 
 def change_npy(content: bytes, rng: random.Random) -> bytes:
-    """Another type, shape or order in the header of a `.npy`."""
+    """Change type, shape or order in the header of a `.npy`."""
     if content[:6] != b"\x93NUMPY":
         return change_bytes(content, rng)
     length = int.from_bytes(content[8:10], "little")
@@ -144,7 +144,7 @@ def change_npy(content: bytes, rng: random.Random) -> bytes:
 
 
 def change_zip(content: bytes, rng: random.Random) -> bytes:
-    """Members renamed, dropped, swapped, added or changed; packed anew, so that the archive's checksums fit."""
+    """Rename, drop, swap, add or change members of an archive, with valid checksums."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             members = [(info.filename, archive.read(info)) for info in archive.infolist()]
@@ -200,7 +200,7 @@ def change_zip(content: bytes, rng: random.Random) -> bytes:
 
 
 def change_safetensors(content: bytes, rng: random.Random) -> bytes:
-    """A value in the header changed, or its length."""
+    """Change a value in the header, or its length."""
     length = int.from_bytes(content[:8], "little")
     head, numbers = content[8 : 8 + length], content[8 + length :]
     what = rng.randrange(4)
@@ -226,7 +226,7 @@ def change_safetensors(content: bytes, rng: random.Random) -> bytes:
 
 
 def change_text(content: bytes, rng: random.Random) -> bytes:
-    """A word, a number or a line replaced, doubled, swapped or removed."""
+    """Replace, double, swap or remove a word, number or line."""
     text = content.decode("utf-8", "surrogateescape")
     what = rng.randrange(5)
     words = list(re.finditer(r"[\w.+-]+", text))
@@ -254,7 +254,7 @@ OF_ENDING: dict[str, Change] = {
 
 
 def changed(content: bytes, ending: str, rng: random.Random) -> tuple[bytes, bool]:
-    """(the file with one to three changes, whether its bytes alone were changed). Never the same bytes."""
+    """Return (the file with one to three changes, whether only its bytes were changed). The bytes always differ."""
     for _ in range(100):
         new_content, plain = content, True
         for _ in range(rng.choice((1, 1, 1, 2, 3))):
@@ -272,7 +272,7 @@ def changed(content: bytes, ending: str, rng: random.Random) -> tuple[bytes, boo
 
 
 def signed(content: bytes, ending: str) -> bool:
-    """Whether a file that can be read still carries the checksum that is made with it."""
+    """Whether a readable file still has its original checksum."""
     try:
         if ending == "json":
             record = json.loads(content)

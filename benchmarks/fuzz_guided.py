@@ -1,4 +1,4 @@
-"""The coverage-guided part of `benchmarks.fuzz`, in a process of its own: libFuzzer ends its process when it is done.
+"""The coverage-guided part of `benchmarks.fuzz`, in a separate process, because libFuzzer ends its process.
 
     python -m benchmarks.fuzz_guided "row store" -runs=2000 -seed=1
 

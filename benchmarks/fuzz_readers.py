@@ -1,4 +1,4 @@
-"""The readers that are fuzzed: how a valid file of each kind is made, how it is read, and what its content is.
+"""The readers under test: how a valid file of each kind is written and read, and its content.
 
 Nothing is trained: files are written by the package's own writers from random numbers.
 """
@@ -99,7 +99,7 @@ class Reader:
 
 
 def content(value: Any) -> str:
-    """A digest of what a reader gives: arrays, tensors, data classes and plain data."""
+    """Return a hash of what a reader returns: arrays, tensors, data classes and plain data."""
     state = hashlib.sha256()
     _add(state, value)
     return state.hexdigest()
@@ -127,7 +127,7 @@ def _add(state: Any, value: Any) -> None:
 
 
 def made_up(count: int = 40) -> Dataset:
-    """Random grey pictures of 8x8 in three classes."""
+    """Make random grey images of 8x8 in three classes."""
     rng = np.random.default_rng(0)
 
     def split(size: int) -> Split:
@@ -223,7 +223,7 @@ def make_ids(folder: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """A folder of pictures, decoded already, and a list of paths."""
+    """Make a decoded image folder and a list of paths."""
     for number, (name, row) in enumerate((name, row) for name in ("cat", "dog") for row in range(4)):
         for role in ("train", "test"):
             (folder / "pets" / role / name).mkdir(parents=True, exist_ok=True)
@@ -292,7 +292,7 @@ def read_a_recipe(folder: Path) -> Any:
 
 
 def make_run(folder: Path) -> None:
-    """A finished run that can teach."""
+    """Make a finished teacher run."""
     path = folder / "run"
     path.mkdir()
     recipe, _ = read_recipe(_written(folder / "recipe.toml", RECIPE))
@@ -444,7 +444,7 @@ def read_pictures(folder: Path) -> Any:
 
 
 def inspect(folder: Path, name: str) -> str:
-    """What `dprune inspect` prints, in this process; an exit code other than 0 and 2, or more than a line, is a crash.
+    """Return the output of `dprune inspect`; an exit code other than 0 and 2, or more than one line, is a crash.
 
     Raises:
         InvalidFile: it ended with exit code 2 and one line.

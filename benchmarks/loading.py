@@ -1,4 +1,4 @@
-"""How fast do augmented images arrive, and does memory grow with the data? FFCV and in-memory loader against torchvision.
+"""How fast are augmented images loaded, and does memory grow with the data? FFCV and memory loader against torchvision.
 
     python -m benchmarks.loading
 
@@ -56,7 +56,7 @@ Epochs = dict[str, Callable[[int], Iterator[Tensor]]]
 
 
 class Tensors(Dataset[tuple[Tensor, int]]):
-    """What a user of transforms.v2 writes: uint8 tensors, one transform a sample."""
+    """A dataset as a user of transforms.v2 writes it: uint8 tensors, one transform per sample."""
 
     def __init__(self, split: Split) -> None:
         from torchvision.transforms import v2
@@ -78,7 +78,7 @@ class Tensors(Dataset[tuple[Tensor, int]]):
 
 
 class Pictures(Dataset[tuple[Tensor, int]]):
-    """What torchvision's CIFAR10 does: an array becomes a PIL image, the older transforms make a tensor of it."""
+    """A dataset like torchvision's CIFAR10: arrays become PIL images, which the older transforms turn into tensors."""
 
     def __init__(self, split: Split) -> None:
         from torchvision import transforms
@@ -101,13 +101,13 @@ class Pictures(Dataset[tuple[Tensor, int]]):
 
 
 def torch_epochs(dataset: Dataset[tuple[Tensor, int]]) -> Callable[[int], Iterator[Tensor]]:
-    """Shuffled epochs of a DataLoader whose workers stay."""
+    """Return shuffled epochs of a DataLoader with persistent workers."""
     loader = DataLoader(dataset, BATCH, shuffle=True, num_workers=WORKERS, persistent_workers=True)
     return lambda epoch: (images for images, _ in loader)
 
 
 def our_epochs(loader: Loader) -> Callable[[int], Iterator[Tensor]]:
-    """Shuffled epochs of views."""
+    """Return shuffled epochs of views."""
     views, ids = Augmentation(AugmentPolicy(flip=True, crop=PADDING), MEAN, STD), np.arange(len(loader))
 
     def epoch_of(epoch: int) -> Iterator[Tensor]:
@@ -118,14 +118,14 @@ def our_epochs(loader: Loader) -> Callable[[int], Iterator[Tensor]]:
 
 
 class Speed(NamedTuple):
-    """Of one epoch: images a second, and CPU microseconds an image of this process and its workers together."""
+    """Speed of one epoch: images per second, and CPU microseconds per image of this process and its workers."""
 
     rate: float
     cpu: float
 
 
 def cpu_seconds() -> float:
-    """CPU time of this process and of its DataLoader workers so far."""
+    """Return the CPU time of this process and of its DataLoader workers."""
     ticks = 0
     for worker in multiprocessing.active_children():
         fields = Path(f"/proc/{worker.pid}/stat").read_text().rpartition(")")[2].split()
@@ -134,7 +134,7 @@ def cpu_seconds() -> float:
 
 
 def speed(epoch: Iterator[Tensor]) -> Speed:
-    """Of one epoch, from asking for it to its last batch."""
+    """Measure the speed of one epoch, from its request to its last batch."""
     started, cpu, count = time.perf_counter(), cpu_seconds(), 0
     for images in epoch:
         assert images.dtype == torch.float32
@@ -144,7 +144,7 @@ def speed(epoch: Iterator[Tensor]) -> Speed:
 
 
 def measure_speed(folder: Path, images: int, slow_images: int, rounds: int) -> dict[str, list[Speed]]:
-    """The speed of every pipeline in every round; one more, at first, is thrown away."""
+    """Measure the speed of every pipeline in every round, after a discarded first round."""
     rng = np.random.default_rng(0)
     split = Split(rng.integers(0, 256, (images, SIDE, SIDE, 3), dtype=np.uint8), rng.integers(0, 10, images))
     part = Split(split.images[:slow_images], split.labels[:slow_images])
@@ -166,13 +166,13 @@ def measure_speed(folder: Path, images: int, slow_images: int, rounds: int) -> d
 
 
 def status(*fields: str) -> list[int]:
-    """Fields of /proc/self/status in bytes."""
+    """Return fields of /proc/self/status in bytes."""
     lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     return [1024 * int(lines[field].split()[0]) for field in fields]
 
 
 def read_whole(path: Path, count: int, epochs: int) -> dict[str, int]:
-    """Memory of this process before and while it reads `epochs` epochs from `path`, views included."""
+    """Measure the memory of this process before and while it reads `epochs` epochs of views from `path`."""
     cpu = torch.device("cpu")
     for images in our_epochs(FFCVLoader(path.parent / WARM, np.zeros(WARM_IMAGES, np.int64), cpu))(0):
         del images
@@ -187,7 +187,7 @@ def read_whole(path: Path, count: int, epochs: int) -> dict[str, int]:
 
 
 def measure_memory(folder: Path, counts: list[int]) -> list[dict[str, int]]:
-    """`read_whole` of each file, each in a fresh process; all read the same number of batches."""
+    """Run `read_whole` of each file in a new process; all read the same number of batches."""
     image = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
 
     def write(path: Path, count: int) -> None:  # the images share memory here, not in the file
@@ -207,7 +207,7 @@ def measure_memory(folder: Path, counts: list[int]) -> list[dict[str, int]]:
 
 
 def with_range(ratios: list[float]) -> str:
-    """Median and range of ratios taken round by round."""
+    """Format median and range of ratios taken round by round."""
     return f"{statistics.median(ratios):.1f}x ({min(ratios):.1f} to {max(ratios):.1f})"
 
 

@@ -1,4 +1,4 @@
-"""How fast do views of 224x224 arrive from a folder of JPEG images, and does memory grow with it? Against torchvision.
+"""How fast are views of 224x224 loaded from a folder of JPEG images, and does memory grow with it? Against torchvision.
 
 Ours decode every image once, to 256x256, and keep it raw or as JPEG; then they draw random resized crops from that.
 torchvision decodes the whole image every time, and crops from that.
@@ -56,7 +56,7 @@ Epoch = Callable[[int], Iterator[Tensor]]
 
 
 def make_image(path: Path, number: int) -> None:
-    """A JPEG of its own size whose spectrum falls like a photograph's: noise of five scales, the coarse ones strongest."""
+    """Write a JPEG of random size with the spectrum of photographs: noise of five scales, the coarse ones strongest."""
     from PIL import Image
 
     rng = np.random.default_rng(number)
@@ -70,7 +70,7 @@ def make_image(path: Path, number: int) -> None:
 
 
 def make_folder(folder: Path, num_images: int) -> Path:
-    """`num_images` in train/, and one of each class in test/."""
+    """Make a folder with `num_images` images in train/, and one of each class in test/."""
     paths = [folder / "train" / f"{n % CLASSES}" / f"{n}.jpg" for n in range(num_images)]
     paths += [folder / "test" / f"{n}" / "0.jpg" for n in range(CLASSES)]
     with ThreadPoolExecutor() as pool:
@@ -79,7 +79,7 @@ def make_folder(folder: Path, num_images: int) -> Path:
 
 
 def link_folder(folder: Path, source: Path, num_images: int) -> Path:
-    """A folder of `num_images` in train/, those of `source` over and over: hard links."""
+    """Make a folder with `num_images` images in train/ that repeat those of `source`, as hard links."""
     paths = sorted((source / "train").rglob("*.jpg"))
     for n in range(num_images):
         path = folder / "train" / f"{n % CLASSES}" / f"{n}.jpg"
@@ -92,12 +92,12 @@ def link_folder(folder: Path, source: Path, num_images: int) -> Path:
 
 
 def opened(folder: Path, form: str) -> Dataset:
-    """The folder, decoded beside itself if it is not yet."""
+    """Open the folder, decoded into a workspace next to it."""
     return open_dataset(str(folder), image_size=STORED, image_format=form, workspace=folder.with_suffix(".runs"))
 
 
 def our_epochs(data: Dataset, batch_size: int = BATCH) -> Epoch:
-    """Shuffled epochs of views."""
+    """Return shuffled epochs of views."""
     loader = MmapLoader(data.train, torch.device("cpu"))
     mean, std = (tuple(255 * n for n in numbers) for numbers in (MEAN, STD))
     views, ids = Augmentation(POLICY, mean, std), np.arange(data.total)
@@ -110,7 +110,7 @@ def our_epochs(data: Dataset, batch_size: int = BATCH) -> Epoch:
 
 
 def torchvision_epochs(folder: Path) -> Epoch:
-    """What torchvision's reference for ImageNet does, with workers that stay."""
+    """Return epochs of torchvision's reference pipeline for ImageNet, with persistent workers."""
     from torchvision.datasets import ImageFolder
     from torchvision.transforms import v2
 
@@ -127,7 +127,7 @@ def torchvision_epochs(folder: Path) -> Epoch:
 
 
 def speed(epoch: Iterator[Tensor]) -> Speed:
-    """Of one epoch, from asking for it to its last batch."""
+    """Measure the speed of one epoch, from its request to its last batch."""
     started, cpu, count = time.perf_counter(), cpu_seconds(), 0
     for images in epoch:
         assert images.dtype == torch.float32
@@ -137,7 +137,7 @@ def speed(epoch: Iterator[Tensor]) -> Speed:
 
 
 def measure_speed(folder: Path, rounds: int) -> tuple[dict[str, list[Speed]], dict[str, float]]:
-    """The speed of every pipeline in every round, one more at first being thrown away; and seconds of decoding once."""
+    """Measure the speed of every pipeline in every round, after a discarded first round, and the seconds of decoding."""
     epochs = {"v2": torchvision_epochs(folder)}
     speed(epochs["v2"](0))  # its workers start before anything else has threads
     once = {}
@@ -156,7 +156,7 @@ def measure_speed(folder: Path, rounds: int) -> tuple[dict[str, list[Speed]], di
 
 
 class Highest(threading.Thread):
-    """Watches the anonymous memory of this process."""
+    """Polls the anonymous memory of this process."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -173,7 +173,7 @@ class Highest(threading.Thread):
 
 
 def watched(work: Callable[[], object]) -> dict[str, int]:
-    """Anonymous memory before and at its highest during `work`, and the peak of everything."""
+    """Return anonymous memory before `work` and its maximum during `work`, and peak RSS."""
     (before,), highest = status("RssAnon"), Highest()
     highest.start()
     work()
@@ -181,7 +181,7 @@ def watched(work: Callable[[], object]) -> dict[str, int]:
 
 
 def one_process(job: str, form: str, warm: Path, folder: Path, epochs: int) -> dict[str, int]:
-    """Memory of decoding a folder, or of reading `epochs` epochs from it; a smaller one was handled before."""
+    """Measure memory of decoding a folder, or reading `epochs` epochs from it, after a warm-up with a smaller one."""
 
     def read(data: Dataset, count: int) -> None:
         epoch_of = our_epochs(data, SMALL_BATCH)
@@ -198,7 +198,7 @@ def one_process(job: str, form: str, warm: Path, folder: Path, epochs: int) -> d
 
 
 def measure_memory(scratch: Path, source: Path, image_counts: list[int]) -> list[dict[str, Any]]:
-    """`one_process` for each size of the data, form and job; the readers of a form all read the same number of batches."""
+    """Run `one_process` for each data size, format and job; readers of a format read the same number of batches."""
     rows: list[dict[str, Any]] = []
     for form in ("raw", "jpg"):
         warm = link_folder(scratch / f"warm-{form}", source, 8 * SMALL_BATCH)

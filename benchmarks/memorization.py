@@ -1,4 +1,4 @@
-"""Memorization for a fraction of the price: our estimate and the plain one against an ensemble three and ten times as large.
+"""Memorization at a fraction of the cost: our estimate and the plain one against ensembles 3 and 10 times as large.
 
     DPRUNE_DATA=... python -m benchmarks.memorization [--jobs 2]
 
@@ -39,7 +39,7 @@ COMMAND = "DPRUNE_DATA=... python -m benchmarks.memorization"
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """An ensemble of this benchmark."""
+    """The settings of an ensemble of this benchmark."""
 
     seed: int
     members: int
@@ -50,7 +50,7 @@ KINDS = {"long": Kind(0, 400, PLAIN), "short": Kind(2, 200, SHORT)}
 
 
 def open_slice(settings: tuple[str, ...], workspace: Path) -> Context:
-    """The slice, on one thread."""
+    """Open a context on the slice of the data, with one thread."""
     data = dp.open_dataset("fashion-mnist", root=data_folder())
     ids = np.sort(hash_permutation(np.arange(data.total), SLICE_KEY)[:SAMPLES])
     train = Split(data.train.images[ids], data.train.labels[ids])
@@ -61,19 +61,19 @@ def open_slice(settings: tuple[str, ...], workspace: Path) -> Context:
 
 
 def ensemble(kind: str, workspace: Path) -> SubsetEnsemble:
-    """One of the ensembles; members that are missing are trained."""
+    """Return an ensemble, training its missing members."""
     what = KINDS[kind]
     keep_freed_memory()
     return open_ensemble(open_slice((*what.settings, f"ensemble.num_members={what.members}"), workspace), what.seed)
 
 
 def part_of(ensemble: SubsetEnsemble, members: list[int]) -> SubsetEnsemble:
-    """Some members alone."""
+    """Return an ensemble of some members."""
     return dataclasses.replace(ensemble, paths=tuple(ensemble.paths[k] for k in members))
 
 
 def estimate(name: str, members: SubsetEnsemble) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
-    """Scores, and what the error bars say of them."""
+    """Return scores and the reliability estimated from their standard errors."""
     values, _ = get_scorer(name)(members)
     return np.asarray(values)
 
@@ -81,12 +81,12 @@ def estimate(name: str, members: SubsetEnsemble) -> np.ndarray[tuple[int], np.dt
 def agreement(
     one: np.ndarray[tuple[int], np.dtype[np.float32]], other: np.ndarray[tuple[int], np.dtype[np.float32]]
 ) -> float:
-    """Spearman's rank correlation, equal values sharing their ranks."""
+    """Return Spearman's rank correlation with average ranks for ties."""
     return float(spearmanr(one, other).statistic)
 
 
 def reliability(reference: SubsetEnsemble) -> float:
-    """Rank correlation of the reference with another like it: of its halves, stepped up (Spearman and Brown)."""
+    """Return the reliability of the reference: rank correlation of its halves, Spearman-Brown corrected."""
     random, blocks, correlations = np.random.default_rng(0), np.arange(len(reference)).reshape(-1, 10), []
     for _ in range(SPLITS):
         order = random.permutation(len(blocks))

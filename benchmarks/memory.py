@@ -45,7 +45,7 @@ SCORERS = ("el2n", "forgetting", "aum")
 
 
 def open_arrays(folder: Path, count: int) -> Dataset:
-    """Memory-mapped images whose class shows in their brightness; made at the first call."""
+    """Return memory-mapped images whose brightness depends on the class, made at the first call."""
     path = folder / f"{count}.npy"
     labels = np.arange(count, dtype=np.int64) % CLASSES
     if not path.exists():
@@ -61,25 +61,25 @@ def open_arrays(folder: Path, count: int) -> Dataset:
 
 
 def context_of(folder: Path, count: int) -> Context:
-    """FFCV loader, one thread, a workspace in `folder`."""
+    """Open a context with the FFCV loader, one thread and a workspace in `folder`."""
     return open_context(
         open_arrays(folder, count), changes=SETTINGS, device="cpu", loader="ffcv", workspace=folder / "runs", threads=1
     )
 
 
 def write_cache(context: Context) -> None:
-    """`dprune cache`."""
+    """Run `dprune cache`."""
     cache(context)
 
 
 def score_evidence(context: Context) -> None:
-    """`dprune score`: dynamics and an early look."""
+    """Run `dprune score`: training dynamics and an early evaluation."""
     for name in SCORERS:
         score(context, name)
 
 
 def train_student(context: Context) -> None:
-    """`dprune train --fraction 0.5 --kd-weight 0.5`: a teacher, soft labels, a student."""
+    """Run `dprune train --fraction 0.5 --kd-weight 0.5`: a teacher, soft labels, a student."""
     train(context, fraction=0.5, kd_weight=0.5)
 
 
@@ -87,13 +87,13 @@ VERBS: dict[str, Callable[[Context], None]] = {"cache": write_cache, "score": sc
 
 
 def measure(folder: Path, verb: str, count: int) -> dict[str, Any]:
-    """In this process: anonymous memory after a warm-up on 2,000 samples, and the highest while the verb runs."""
+    """Measure anonymous memory in this process after a warm-up on 2,000 samples, and its maximum while the command runs."""
     VERBS[verb](context_of(folder / "warm", 2000))
     return {"verb": verb, "images": count, **watched(partial(VERBS[verb], context_of(folder, count)))}
 
 
 def in_processes(folder: Path, base: int) -> list[dict[str, Any]]:
-    """Every verb at every size, a fresh process each."""
+    """Measure every command at every size, each in a new process."""
     measurements = []
     for times in TIMES:
         for verb in VERBS:

@@ -1,4 +1,4 @@
-"""What recording dynamics and distilling from cached soft labels add to a training step of the small convnet.
+"""The overhead of recording dynamics and of distillation from cached soft labels per training step of the small convnet.
 
     python -m benchmarks.overheads [--rounds 15]
 
@@ -48,7 +48,7 @@ COMMAND = "python -m benchmarks.overheads"
 
 
 def made_up() -> Dataset:
-    """Random images in the shape of Fashion-MNIST; what is in them costs nothing."""
+    """Make random images in the shape of Fashion-MNIST; their content does not affect the cost."""
     rng = np.random.default_rng(0)
     splits = [
         Split(rng.integers(0, 256, (n, 28, 28, 1), dtype=np.uint8), rng.integers(0, CLASSES, n)) for n in (SAMPLES, 512)
@@ -57,7 +57,7 @@ def made_up() -> Dataset:
 
 
 def step_seconds(context: Context, objective: Loss, observers: Sequence[Callback], ids: Any) -> float:
-    """Processor seconds a step, of one epoch of `STEPS` steps through the one loop."""
+    """Measure CPU seconds per step of one epoch of `STEPS` steps with the trainer."""
     model = context.new_model("convnet", 0)
     started = time.process_time()
     trainer = Trainer(
@@ -69,7 +69,7 @@ def step_seconds(context: Context, objective: Loss, observers: Sequence[Callback
 
 
 def bare_step(keep: bool) -> float:
-    """Processor milliseconds of a bare training step of the small convnet, in this process."""
+    """Measure CPU milliseconds of a bare training step of the small convnet in this process."""
     if keep:
         keep_freed_memory()
     torch.set_num_threads(1)
@@ -91,7 +91,7 @@ def bare_step(keep: bool) -> float:
 
 
 def memory_rounds(rounds: int) -> list[dict[str, float]]:
-    """`bare_step` with freed memory given back, as by default, and kept, as in `dprune`; a process each, in turn."""
+    """Measure `bare_step` with freed memory returned (default) and kept (as in `dprune`), in alternating processes."""
     code = "from benchmarks.overheads import bare_step; print(bare_step({}))"
     measured = []
     for _ in range(rounds):

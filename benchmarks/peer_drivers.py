@@ -1,4 +1,4 @@
-"""One way to scores, in a process of its own: a peer's released code from its own folder, or `datapruning`.
+"""One scoring method in a separate process: a peer's released code from its folder, or `datapruning`.
 
     python -m benchmarks.peer_drivers TASK.json    (what `benchmarks.peer_scores` starts)
 
@@ -42,7 +42,7 @@ SHIMS = (
 
 @dataclass(frozen=True)
 class Case:
-    """One training to score from: the `.npz`, a network in `datapruning.models`, epochs and batch size."""
+    """One training run to score from: the `.npz`, a network of `datapruning.models`, epochs and batch size."""
 
     data: str
     network: str
@@ -52,7 +52,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Task:
-    """What a process is to do.
+    """The task of a process.
 
     Attributes:
         side: "ours", "deepcore", "ccs" (its parts), "ccs-train" or "ccs-score" (its two scripts), or "network".
@@ -74,14 +74,14 @@ class Task:
 
 
 class Clock:
-    """Wall and CPU seconds of parts; CPU counts the process, its threads, and the workers that have ended."""
+    """Wall and CPU seconds of parts; CPU time includes threads and ended workers."""
 
     def __init__(self) -> None:
         self.parts: dict[str, dict[str, float]] = {}
         self._last = time.perf_counter(), cpu_seconds()
 
     def mark(self, part: str) -> None:
-        """What went by since the last mark was `part`."""
+        """Attribute the time since the last mark to `part`."""
         now = time.perf_counter(), cpu_seconds()
         self.parts[part] = {"wall": now[0] - self._last[0], "cpu": now[1] - self._last[1]}
         self._last = now
@@ -92,13 +92,13 @@ Side = Callable[[Task, Case, Path, Clock], Answer]
 
 
 def cpu_seconds() -> float:
-    """CPU seconds of this process and of its children that have ended."""
+    """Return the CPU seconds of this process and of its ended children."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(u.ru_utime + u.ru_stime for u in used)
 
 
 def ours(task: Task, case: Case, folder: Path, clock: Clock) -> Answer:
-    """Through the Python verbs, with freed memory kept, as `dprune score` does."""
+    """Score through the Python functions, with freed memory kept, like `dprune score`."""
     import datapruning as dp
     from datapruning.utils.malloc import keep_freed_memory
 
@@ -128,7 +128,7 @@ def ours(task: Task, case: Case, folder: Path, clock: Clock) -> Answer:
 
 
 def network_alone(task: Task, case: Case, folder: Path, clock: Clock) -> Answer:
-    """As many updates on one and the same batch: the least that any way can take, if its network is laid out as ours."""
+    """Train the same number of steps on a single batch: a lower bound for any method with the same memory layout."""
     import torch
 
     from datapruning.utils.malloc import keep_freed_memory
@@ -150,7 +150,7 @@ def network_alone(task: Task, case: Case, folder: Path, clock: Clock) -> Answer:
 
 
 def give_data(path: str) -> None:
-    """The CIFAR100 of torchvision with the arrays of an `.npz`; how an item is made of them stays torchvision's."""
+    """The CIFAR100 class of torchvision with the arrays of an `.npz`; items are made by its own code."""
     import torchvision
 
     class FromNpz(torchvision.datasets.CIFAR100):  # type: ignore[misc]
@@ -165,19 +165,19 @@ def give_data(path: str) -> None:
 
 
 def own_network(case: Case) -> bool:
-    """Whether the peer trains its own network, as both have the same one."""
+    """Whether the peer trains its own network, which is the same as ours."""
     return case.network == "resnet18"
 
 
 def given_network(case: Case) -> Any:
-    """The network that both sides train, for 32x32 RGB pictures of 100 classes."""
+    """Make the network that both sides train, for 32x32 RGB images of 100 classes."""
     from datapruning.models import create_model
 
     return create_model(case.network, (32, 32, 3), 100, seed=0)
 
 
 def deepcore(task: Task, case: Case, folder: Path, clock: Clock) -> Answer:
-    """DeepCore's `Forgetting`, made and called as its main.py does, which trains it on pictures that are not augmented."""
+    """Run DeepCore's `Forgetting` as its main.py does, on images without augmentation."""
     if "requests" not in sys.modules and importlib.util.find_spec("requests") is None:
         sys.modules["requests"] = types.ModuleType("requests")
     from deepcore import datasets, methods, nets  # type: ignore[import-not-found]
@@ -199,7 +199,7 @@ def deepcore(task: Task, case: Case, folder: Path, clock: Clock) -> Answer:
 
 
 def functions_of(script: Path, **known: Any) -> dict[str, Any]:
-    """The imports and functions of a script that is no module, without running the rest of it."""
+    """Load the imports and functions of a script without running the rest of it."""
     tree = ast.parse(script.read_text(encoding="utf-8"))
     tree.body = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom | ast.FunctionDef)]
     namespace = dict(known)
@@ -208,14 +208,14 @@ def functions_of(script: Path, **known: Any) -> dict[str, Any]:
 
 
 def stay_on_cpu() -> None:
-    """`Tensor.cuda()` gives the tensor itself."""
+    """Make `Tensor.cuda()` return the tensor itself."""
     import torch
 
     torch.Tensor.cuda = lambda self, *_, **__: self  # type: ignore[method-assign]
 
 
 def ccs(task: Task, case: Case, folder: Path, clock: Clock) -> Answer:
-    """What EL2N needs of CCS: its trainer, its logger and pickle, its `EL2N`. No tests, no other scores."""
+    """Run the parts of CCS that EL2N needs: trainer, logger, pickle, `EL2N`, without evaluation and other scores."""
     import torch
     from core.data import CIFARDataset, IndexDataset  # type: ignore[import-not-found]
     from core.model_generator import resnet  # type: ignore[import-not-found]
@@ -248,7 +248,7 @@ def ccs(task: Task, case: Case, folder: Path, clock: Clock) -> Answer:
 
 
 def ccs_script(task: Task, case: Case, folder: Path, clock: Clock) -> Answer:
-    """One of CCS's two scripts, whole: train.py tests and saves too, generate_importance_score.py makes all its scores."""
+    """Run one of CCS's scripts: train.py also tests and saves, generate_importance_score.py computes all its scores."""
     import core.model_generator  # type: ignore[import-not-found]
 
     stay_on_cpu()

@@ -1,4 +1,4 @@
-"""The tables and the text of `benchmarks.peer_scores`: what was compared, what is counted, how many times as fast."""
+"""Tables and text of `benchmarks.peer_scores`: compared methods, measured parts, and speed ratios."""
 
 from __future__ import annotations
 
@@ -40,38 +40,38 @@ SMALL_ONLY = (WORKERS, SCRIPTS)
 
 
 def case_of(row: Trial, network: str) -> dict[str, Any]:
-    """What a row found with a network."""
+    """Return the measurement of a row for a network."""
     matching: dict[str, Any] = next(case for case in row.result["cases"] if case["network"] == network)
     return matching
 
 
 def to_scores(row: Trial, network: str, kind: str) -> float:
-    """Seconds from the file on the disk to scores in memory, in a warm process; not the cache, which is written once."""
+    """Return seconds from the file to scores in memory, in a warm process, without writing the cache."""
     parts = case_of(row, network)["parts"]
     return float(parts["open data"][kind] + parts["scores"][kind])
 
 
 def process_seconds(row: Trial) -> float:
-    """CPU seconds of a process that starts, scores on the smallest network, and ends."""
+    """Return CPU seconds of a process that starts, scores with the smallest network, and ends."""
     if "whole" in row.result:
         return float(row.result["whole"]["cpu"])
     return float(row.result["start_up"]["cpu"]) + cache(row) + to_scores(row, SMALL, "cpu")
 
 
 def cache(row: Trial) -> float:
-    """CPU seconds of writing FFCV's cache of the smallest network's case."""
+    """Return CPU seconds of writing the FFCV cache for the smallest network."""
     return float(case_of(row, SMALL)["parts"].get("write cache", {"cpu": 0})["cpu"])
 
 
 def ratios(bases: Sequence[Trial], rows: Sequence[Trial], value: Callable[[Trial], float]) -> str:
-    """How many times as long the base took, round by round: mean and standard deviation."""
+    """Format the ratio of the base's time to this one's, round by round: mean and standard deviation."""
     if bases == rows:
         return "1"
     return mean_spread([value(base) / value(row) for base, row in zip(bases, rows, strict=True)]).partition(" (")[0]
 
 
 def speed_table(of: dict[str, list[Trial]], network: str) -> str:
-    """All ways on one network, each against the peer as fast as it gets."""
+    """Return a table of all methods with one network, each against the fastest configuration of the peer."""
     lines = []
     for base, *others in GROUPS:
         for name in (base, *others):
@@ -89,7 +89,7 @@ def speed_table(of: dict[str, list[Trial]], network: str) -> str:
 
 
 def process_table(of: dict[str, list[Trial]]) -> str:
-    """Processes from start to exit on the smallest network, each against the peer as released."""
+    """Return a table of complete processes with the smallest network, each against the peer as released."""
     lines = []
     for group in GROUPS:
         for name in group:
@@ -102,7 +102,7 @@ def process_table(of: dict[str, list[Trial]]) -> str:
 
 
 def network_part(of: dict[str, list[Trial]], network: str, samples: int, epochs: int, batch: int) -> str:
-    """The heading, the table, the share of the network, and our evaluation passes."""
+    """Return heading, table, the network's part of the time, and our evaluation passes."""
     costs = [case_of(rows[0], network)["costs"] for name, rows in of.items() if name.startswith("ours")]
     share = statistics.mean(cost["evaluated"] / cost["samples_seen"] for cost in costs)
     alone = mean_spread([to_scores(r, network, "cpu") for r in of[NETWORK]])

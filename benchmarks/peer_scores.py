@@ -1,4 +1,4 @@
-"""Seconds to scores, against peers' released code: DeepCore's forgetting and CCS's EL2N, on one core of the same machine.
+"""Seconds to scores against released code: DeepCore's forgetting and CCS's EL2N, on one core of the same machine.
 
     git clone https://github.com/PatrickZH/DeepCore && git -C DeepCore checkout 74ec709f
     git clone https://github.com/haizhongzheng/Coverage-centric-coreset-selection CCS && git -C CCS checkout b37f166a
@@ -37,7 +37,7 @@ HERE = Path(__file__).parents[1]
 
 
 def cut(folder: Path, samples: int) -> str:
-    """An `.npz` of the first training samples of CIFAR-100, which come in random order, and of all test samples."""
+    """Write an `.npz` of the first training samples of CIFAR-100, which has a random order, and of all test samples."""
     path = folder / f"cifar100-{samples}.npz"
     if not path.exists():
         with np.load(data_folder() / "cifar100.npz") as dataset:
@@ -47,7 +47,7 @@ def cut(folder: Path, samples: int) -> str:
 
 
 def run_task(task: Task, where: Path) -> tuple[list[dict[str, Any]], dict[str, float]]:
-    """A task in a process of its own: its answers, and the seconds of the process with all its children.
+    """Run a task in a separate process; return its results, and the seconds of the process with all its children.
 
     Raises:
         DataPruningError: it failed; with the end of what it printed.
@@ -69,7 +69,7 @@ def run_task(task: Task, where: Path) -> tuple[list[dict[str, Any]], dict[str, f
 
 
 def measure(config: Mapping[str, Any], folders: Mapping[str, Path], workspace: Path, core: int) -> dict[str, Any]:
-    """One way, once: a case for each network, after a short one that counts as start-up; of the scripts, one case each."""
+    """Run one method once: a case for each network after a short start-up case; one case each for the scripts."""
     name, way = config["way"], WAYS[config["way"]]
     settings = SETTINGS[:1] if name in SMALL_ONLY else SETTINGS
     cases = tuple(Case(cut(workspace, samples), network, epochs, batch) for network, samples, epochs, batch in settings)
@@ -89,7 +89,7 @@ def measure(config: Mapping[str, Any], folders: Mapping[str, Path], workspace: P
 
 
 def check_commit(name: str, folder: Path) -> None:
-    """Say so where a checkout is not of the commit that the published numbers are of."""
+    """Warn if a checkout is not at the commit of the published numbers."""
     command = ["git", "-C", str(folder), "rev-parse", "HEAD"]
     commit = subprocess.run(command, capture_output=True, text=True).stdout.strip()
     if commit != COMMITS[name]:

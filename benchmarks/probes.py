@@ -1,4 +1,4 @@
-"""Which short trials tell the KD weight? Pilots from scratch against probes from the middle; and what trust and T=2 bring.
+"""Pilots from scratch or probes from the middle to find the KD weight; the effect of confidence weighting and T=2.
 
     DPRUNE_DATA=... python -m benchmarks.probes [--jobs 2]
 
@@ -48,7 +48,7 @@ COMMAND = "DPRUNE_DATA=... python -m benchmarks.probes"
 
 
 def open_development(workspace: Path, *, wrong: bool) -> Context:
-    """The development split."""
+    """Return the development split."""
     data = dp.open_dataset("fashion-mnist", root=data_folder())
     parts = [Split(data.train.images[part], data.train.labels[part]) for part in (slice(50_000), slice(50_000, None))]
     data = dataclasses.replace(data, name="fashion-mnist-development", train=parts[0], test=parts[1])
@@ -59,7 +59,7 @@ def open_development(workspace: Path, *, wrong: bool) -> Context:
 
 
 def run_row(context: Context, config: Mapping[str, Any]) -> dict[str, Any]:
-    """Accuracy on the development test set of whole runs, pilots and probes of one seed."""
+    """Return the development test accuracies of complete runs, pilots and probes of one seed."""
     seed, training = config["seed"], context.recipe.train
     scores = dp.score(context, "el2n") if config["condition"] == "el2n" else dp.score(context, "random", seed=seed)
     ids = dp.select(scores, FRACTION).indices
@@ -100,7 +100,7 @@ def run_row(context: Context, config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def work(workspace: Path, configs: Sequence[Mapping[str, Any]]) -> None:
-    """Fill rows until none is left."""
+    """Run trials until none is left."""
     keep_freed_memory()
     opened = cache(lambda wrong: open_development(workspace / "runs", wrong=wrong))
     store = TrialStore(workspace / "rows", {"settings": list(SETTINGS)})

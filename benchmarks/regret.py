@@ -1,4 +1,4 @@
-"""Does `--kd-weight auto` find the weight as well as an exhaustive grid does? On Fashion-MNIST, in seven conditions.
+"""Does `--kd-weight auto` find the weight as well as an exhaustive grid? On Fashion-MNIST, in seven conditions.
 
     DPRUNE_DATA=... python -m benchmarks.regret [--jobs 2]
 
@@ -30,7 +30,7 @@ Accuracies = dict[tuple[str, str], dict[float | str, NDArray[np.float64]]]
 
 
 def regrets(fixed: NDArray[np.float64], auto: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Oracle minus auto, seed by seed: each half's seeds against the weight that is best on the other half.
+    """Return oracle minus auto by seed: each half of the seeds against the best weight of the other half.
 
     Args:
         fixed: accuracies [weights, seeds].
@@ -42,7 +42,7 @@ def regrets(fixed: NDArray[np.float64], auto: NDArray[np.float64]) -> NDArray[np
 
 
 def bootstrap(per_cell: list[NDArray[np.float64]], draws: int = 10_000) -> tuple[float, float]:
-    """95% interval of the mean over cells: seeds are drawn anew in each cell."""
+    """Return the 95% bootstrap interval of the mean over cells, with seeds resampled in each cell."""
     random = np.random.default_rng(0)
     means = [cell[random.integers(0, len(cell), (draws, len(cell)))].mean(1) for cell in per_cell]
     low, high = np.quantile(np.mean(means, axis=0), [0.025, 0.975])

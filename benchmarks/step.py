@@ -1,4 +1,4 @@
-"""A training step of the one loop against a bare loop written by hand around the same network.
+"""A training step of the trainer against a bare loop written by hand for the same network.
 
     python -m benchmarks.step [--rounds 9] [--gpu-rounds 5]
 
@@ -49,7 +49,7 @@ PADDING = 4
 
 
 class Setting(NamedTuple):
-    """What is trained: the network's name, pictures, batch size and steps an epoch."""
+    """A training setup: network name, image shape, batch size and steps per epoch."""
 
     model: str
     shape: tuple[int, int, int]
@@ -67,7 +67,7 @@ GPU = Setting("resnet18", (32, 32, 3), 512, 96, 100)
 
 
 def made_up(setting: Setting) -> Dataset:
-    """Random images; what is in them costs nothing."""
+    """Make random images; their content does not affect the cost."""
     rng = np.random.default_rng(0)
     splits = []
     for count in (setting.batch * setting.steps, 512):
@@ -78,7 +78,7 @@ def made_up(setting: Setting) -> Dataset:
 
 
 class Bare:
-    """What somebody writes who wants this network trained fast and nothing else."""
+    """A minimal loop that only trains this network fast."""
 
     def __init__(self, context: Context, setting: Setting, *, compiled: bool = False) -> None:
         self.device, self.batch = context.device, setting.batch
@@ -93,7 +93,7 @@ class Bare:
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(self.optimizer, 0.01, total_steps=1_000_000)
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Shuffled, flipped, cropped out of a padded batch (one window a sample), normalised."""
+        """Yield batches that are shuffled, flipped, cropped from a padded batch (one window per sample) and normalised."""
         order = torch.randperm(len(self.images), device=self.device)
         height, width = self.images.shape[2:]
         for ids in order.split(self.batch):
@@ -106,7 +106,7 @@ class Bare:
             yield (crops.float() - self.mean) / self.std, self.labels[ids]
 
     def step(self, images: Tensor, labels: Tensor) -> None:
-        """Forward, backward, update."""
+        """Run forward pass, backward pass and optimiser step."""
         self.optimizer.zero_grad(set_to_none=True)
         cast = torch.autocast("cuda", torch.bfloat16) if self.device.type == "cuda" else nullcontext()
         with cast:
@@ -116,19 +116,19 @@ class Bare:
         self.schedule.step()
 
     def epoch(self) -> None:
-        """Every sample once."""
+        """Train on every sample once."""
         for images, labels in self.batches():
             self.step(images, labels)
 
     def network_alone(self, steps: int) -> None:
-        """The same ready batch again and again."""
+        """Train on the same prepared batch repeatedly."""
         images, labels = next(self.batches())
         for _ in range(steps):
             self.step(images, labels)
 
 
 def ours(context: Context, setting: Setting, folder: Path) -> Callable[[], None]:
-    """An epoch through the one loop, with a fresh network each time and a place for checkpoints."""
+    """Run an epoch of the trainer with a new network and a checkpoint path."""
     ids, steps = np.arange(context.data.total), setting.steps
 
     def epoch() -> None:
@@ -143,7 +143,7 @@ def ours(context: Context, setting: Setting, folder: Path) -> Callable[[], None]
 
 
 def timed(kinds: dict[str, Callable[[], None]], rounds: int, clock: Callable[[], float]) -> list[dict[str, float]]:
-    """Seconds of each kind in each round, after one round that is thrown away."""
+    """Measure seconds of each loop in each round, after a discarded first round."""
     measured = []
     for number in range(rounds + 1):
         row = {}
@@ -157,7 +157,7 @@ def timed(kinds: dict[str, Callable[[], None]], rounds: int, clock: Callable[[],
 
 
 def context_of(setting: Setting, folder: Path, device: str, loader: str, **changes: Any) -> Context:
-    """A context that trains the setting's network."""
+    """Open a context for the setup's network."""
     training = TrainConfig(model=setting.model, batch_size=setting.batch, lr=0.01, **changes)
     # evidence and soft labels are not made here; all networks that a recipe names must take the pictures
     recipe = Recipe(
@@ -172,7 +172,7 @@ def context_of(setting: Setting, folder: Path, device: str, loader: str, **chang
 
 
 def on_cpu(setting: Setting, folder: Path, rounds: int) -> list[dict[str, float]]:
-    """Processor seconds an epoch."""
+    """Return CPU seconds per epoch."""
     in_memory = context_of(setting, folder, "cpu", "memory")
     kinds: dict[str, Callable[[], None]] = {
         "bare loop": Bare(in_memory, setting).epoch,
@@ -194,7 +194,7 @@ def _with_ffcv(setting: Setting, folder: Path) -> Context | None:
 
 
 def on_gpu(folder: Path, rounds: int) -> list[dict[str, float]]:
-    """Wall seconds an epoch."""
+    """Return wall seconds per epoch."""
     plain = context_of(GPU, folder, "cuda", "memory")
     kinds: dict[str, Callable[[], None]] = {
         "bare loop": Bare(plain, GPU).epoch,
@@ -215,7 +215,7 @@ def _compiled(context: Context) -> TrainConfig:
 
 
 def lines_of(rounds: Sequence[dict[str, float]], setting: Setting, base: str) -> list[list[str]]:
-    """A line a kind: milliseconds a step, images a second, and the speed as a share of `base`'s."""
+    """Return a row per loop: milliseconds per step, images per second, and speed relative to `base`."""
     lines = []
     for name in rounds[0]:
         steps = [1000 * r[name] / setting.steps for r in rounds]

@@ -1,4 +1,4 @@
-"""Do stronger views help a student, with soft labels and without? Same subset, same budget, paired by seed.
+"""Does stronger augmentation help a student, with soft labels and without? Same subset and budget, paired by seed.
 
     DPRUNE_DATA=... python -m benchmarks.stronger_views [--jobs 2]
 
@@ -38,7 +38,7 @@ COMMAND = "DPRUNE_DATA=... python -m benchmarks.stronger_views"
 
 
 def row(fraction: str, epochs: int, weight: float, name: str, seed: int) -> dict[str, Any]:
-    """The configuration of one run."""
+    """Return the configuration of one run."""
     views = {"num_views": COUNT, **VIEWS[name]}
     return {"fraction": fraction, "epochs": epochs, "kd_weight": weight, "views": views, "seed": seed}
 

@@ -1,4 +1,4 @@
-"""A sweep that is killed at random moments ends with the same table, and the same bits, as one that is left alone.
+"""A sweep that is killed at random moments ends with the same table and bits as an uninterrupted one.
 
     python -m benchmarks.sweep_kills [--kills 20] [--seed 0] [--jobs 2]
 
@@ -46,14 +46,14 @@ TICK = 0.1
 
 @dataclass(frozen=True)
 class Ending:
-    """What a finished sweep left: its table, and each row's result and network, as a digest."""
+    """The results of a finished sweep: its table, and hashes of each trial's result and network."""
 
     table: str
     rows: Mapping[str, str]
 
 
 def start(folder: Path, jobs: int, loader: str) -> subprocess.Popen[bytes]:
-    """The command as users start it, in a process group of its own."""
+    """Start the installed command in its own process group."""
     words: list[str | Path] = [
         Path(sys.executable).parent / "dprune",
         *WORDS,
@@ -71,7 +71,7 @@ def start(folder: Path, jobs: int, loader: str) -> subprocess.Popen[bytes]:
 
 
 def processor_seconds(group: int) -> float:
-    """What the living processes of a group have used so far."""
+    """Return the CPU seconds of the running processes of a group."""
     ticks = 0
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -84,7 +84,7 @@ def processor_seconds(group: int) -> float:
 
 
 def ended_before(process: subprocess.Popen[bytes], limit: float) -> tuple[bool, float]:
-    """Wait until a sweep has ended, or its group has used `limit` seconds; whether it did, and what was used last."""
+    """Wait until a sweep ends or its group has used `limit` seconds; return whether it ended, and the seconds used."""
     used = 0.0
     while process.poll() is None:
         used = max(used, processor_seconds(process.pid))
@@ -95,7 +95,7 @@ def ended_before(process: subprocess.Popen[bytes], limit: float) -> tuple[bool, 
 
 
 def finish(process: subprocess.Popen[bytes], folder: Path) -> None:
-    """Wait for a sweep that nobody kills."""
+    """Wait for an uninterrupted sweep."""
     if process.wait() != 0:
         sys.exit(f"the sweep ended with exit code {process.returncode}; see {folder / 'output.txt'}")
 
@@ -124,7 +124,7 @@ def _bare(value: Any) -> Any:
 
 
 def state_after_kill(folder: Path) -> str:
-    """What a kill (and those before it) left for the next start to go on from."""
+    """Describe what the next start resumes from after a kill."""
     sweep_folder = folder / FOLDER
     if not (sweep_folder / "store.json").exists():
         return "no store yet"

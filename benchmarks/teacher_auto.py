@@ -1,4 +1,4 @@
-"""Does `--teacher auto` choose as well as one who knows the best teacher? A ladder of three, Fashion-MNIST, KD weight auto.
+"""Does `--teacher auto` choose as well as an oracle? Three candidates, Fashion-MNIST, KD weight auto.
 
     DPRUNE_DATA=... python -m benchmarks.teacher_auto [--jobs 2]
 

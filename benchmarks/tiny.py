@@ -1,4 +1,4 @@
-"""The set-up that the many-run benchmarks share: Fashion-MNIST, a network that trains in seconds, wrong labels on request.
+"""The setup shared by benchmarks of many runs: Fashion-MNIST, a network that trains in seconds, optional wrong labels.
 
 Rows lie in one store (`benchmarks/runs/tiny`), whichever benchmark asked for them first.
 """
@@ -39,7 +39,7 @@ Config = Mapping[str, Any]
 
 
 def with_wrong_labels(data: Dataset, share: float, seed: int = 0) -> Dataset:
-    """The same pictures, `share` of the training labels replaced by another class, uniformly; the test set stays clean."""
+    """Return the data with the fraction `share` of the training labels replaced uniformly by another class."""
     chosen = hash_permutation(np.arange(data.total), WRONG_KEY, seed)[: round(share * data.total)]
     random = np.random.default_rng([WRONG_KEY, seed])
     labels = data.train.labels.copy()
@@ -49,7 +49,7 @@ def with_wrong_labels(data: Dataset, share: float, seed: int = 0) -> Dataset:
 
 
 def open_tiny(workspace: Path, *, wrong: bool = False, changes: tuple[str, ...] = ()) -> Context:
-    """A context on one thread of the CPU: benchmarks run several processes side by side."""
+    """Open a context on one thread of the CPU, because benchmarks run several processes in parallel."""
     data = dp.open_dataset("fashion-mnist", root=data_folder())
     if wrong:
         data = with_wrong_labels(data, WRONG)
@@ -60,7 +60,7 @@ def open_tiny(workspace: Path, *, wrong: bool = False, changes: tuple[str, ...] 
 
 
 def row(condition: str, fraction: str, kd_weight: float | str, seed: int, teacher: str | None = None) -> dict[str, Any]:
-    """A row: condition "wrong" is a random subset of the data with wrong labels, else it names a scorer.
+    """Run a trial: the condition "wrong" is a random subset with wrong labels, any other names a scorer.
 
     `teacher`: the network of the teacher, where it is not the student's; "auto": chosen from the ladder.
     """
@@ -69,12 +69,12 @@ def row(condition: str, fraction: str, kd_weight: float | str, seed: int, teache
 
 
 def open_rows(workspace: Path) -> TrialStore:
-    """The store of all these rows."""
+    """Return the store of all trials."""
     return TrialStore(workspace / "rows", {"settings": list(SETTINGS), "threads": 1})
 
 
 def fill(workspace: Path, configs: Sequence[Config], label: str) -> None:
-    """Fill rows until none is left."""
+    """Run trials until none is left."""
     keep_freed_memory()  # as `dprune` does
     opened = cache(lambda wrong: open_tiny(workspace / "runs", wrong=wrong))
     teachers = cache(lambda model: dp.teach(open_tiny(workspace / "runs", changes=(f"teacher.model={model}",))))
@@ -97,7 +97,7 @@ def fill(workspace: Path, configs: Sequence[Config], label: str) -> None:
 
 
 def filled(configs: Sequence[Config], label: str, doc: str | None) -> list[Trial]:
-    """Parse `--jobs` and `--workspace`, fill the rows with so many processes, and return them in the order given."""
+    """Parse `--jobs` and `--workspace`, run the trials in that many processes, and return them in the given order."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jobs", type=int, default=1, help="processes that fill rows")
     parser.add_argument("--workspace", type=Path, default=RUNS / "tiny")

@@ -32,7 +32,7 @@ NO_KD, KD, AUTO = ["--kd-weight", "0"], ["--kd-weight", "0.6"], ["--kd-weight", 
 
 
 def sets(*changes: str) -> list[str]:
-    """`--set` before each change."""
+    """Return the `--set` options of the changes."""
     return [word for change in changes for word in ("--set", change)]
 
 
@@ -86,7 +86,7 @@ for name, words in json.loads(sys.argv[1]):
 
 
 def words_for(checkout: Path, mode: str) -> list[str]:
-    """The command of a mode in the words that a checkout understands."""
+    """Return the command of a mode with the option names of a checkout."""
     words = [*BASE, *MODES[mode]]
     code = "".join(path.read_text(encoding="utf-8") for path in (checkout / "datapruning").rglob("*.py"))
     for now, former in FORMER_NAMES.items():
@@ -99,7 +99,7 @@ def words_for(checkout: Path, mode: str) -> list[str]:
 
 
 def train_all(checkout: Path, folder: Path, modes: list[str]) -> None:
-    """Train every mode into a folder of its own, in one process; then some of them in two processes."""
+    """Train every mode into its folder in one process, then some of them in two processes."""
     folder.mkdir(parents=True)
     environment = {**os.environ, "PYTHONPATH": str(checkout), "DPRUNE_QUIET": "1", "OMP_NUM_THREADS": "1"}
     commands = [(mode, [*words_for(checkout, mode), "--out", str(folder / mode)]) for mode in modes]
@@ -111,12 +111,12 @@ def train_all(checkout: Path, folder: Path, modes: list[str]) -> None:
 
 
 def rows_of(run: Path) -> list[dict[str, float]]:
-    """The rows of metrics.jsonl."""
+    """Return the rows of metrics.jsonl."""
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
 def compare(before: Path, after: Path) -> str:
-    """What differs between two runs; "" for nothing."""
+    """Describe the differences between two runs; "" for none."""
     for old, new in zip(rows_of(before), rows_of(after), strict=True):
         for key in ("loss", "train_accuracy", "lr", "step"):
             if old[key] != new[key]:

@@ -1,4 +1,4 @@
-"""Training steps of two checkouts in turn, in one run: is the loop as fast as it was?
+"""Training steps of two checkouts in alternation: is the trainer as fast as before?
 
     python -m benchmarks.trainer_speed --before CHECKOUT [--rounds 9]
 
@@ -43,7 +43,7 @@ with tempfile.TemporaryDirectory() as folder:
 
 
 class Worker:
-    """A process of a checkout that trains an epoch at a time."""
+    """A process of a checkout that trains one epoch at a time."""
 
     def __init__(self, checkout: Path, model: str) -> None:
         environment = {**os.environ, "PYTHONPATH": str(checkout), "DPRUNE_QUIET": "1", "OMP_NUM_THREADS": "1"}
@@ -54,7 +54,7 @@ class Worker:
         self._read()
 
     def epoch(self) -> float:
-        """Train an epoch; returns its processor seconds."""
+        """Train an epoch and return its CPU seconds."""
         assert self.process.stdin is not None
         self.process.stdin.write("\n")
         self.process.stdin.flush()
@@ -73,7 +73,7 @@ class Worker:
 
 
 def measure(before: Path, after: Path, model: str, rounds: int) -> list[dict[str, float]]:
-    """Processor seconds of an epoch in each round, after two rounds that are thrown away."""
+    """Measure CPU seconds of an epoch in each round, after two discarded rounds."""
     workers = {"before": Worker(before, model), "after": Worker(after, model), "before, once more": Worker(before, model)}
     measured = []
     for number in range(rounds + 2):
@@ -86,7 +86,7 @@ def measure(before: Path, after: Path, model: str, rounds: int) -> list[dict[str
 
 
 def lines(rounds: Sequence[dict[str, float]], setting: Setting) -> list[list[str]]:
-    """A line a checkout: milliseconds a step, and the speed as a share of that of the commit before."""
+    """Return a row per checkout: milliseconds per step, and speed relative to the previous commit."""
     result = []
     for name in rounds[0]:
         shares = sorted(seconds["before"] / seconds[name] for seconds in rounds)
@@ -98,7 +98,7 @@ def lines(rounds: Sequence[dict[str, float]], setting: Setting) -> list[list[str
 
 
 def commit_of(checkout: Path) -> str:
-    """The checkout's commit, abbreviated."""
+    """Return the abbreviated commit of the checkout."""
     return subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], cwd=checkout, text=True).strip()
 
 

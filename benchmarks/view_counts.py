@@ -1,4 +1,4 @@
-"""How many views do cached soft labels need? Accuracy against V, up to a fresh view every epoch, as an online teacher sees.
+"""How many views do cached soft labels need? Accuracy against V, up to a fresh view every epoch (an online teacher).
 
     DPRUNE_DATA=... python -m benchmarks.view_counts [--jobs 2]
 
@@ -26,14 +26,14 @@ COMMAND = "DPRUNE_DATA=... python -m benchmarks.view_counts"
 
 
 def grid() -> list[dict[str, Any]]:
-    """All rows, one seed after the other, so that a run cut short has whole seeds."""
+    """Return all trials seed by seed, so that an interrupted benchmark has complete seeds."""
     lengths = [(f, e, v) for f, e in CELLS for v in COUNTS if v <= e]
     cells = [{"fraction": f, "epochs": e, "kd_weight": KD_WEIGHT, "views": {"num_views": v}} for f, e, v in lengths]
     return [{**cell, "seed": seed} for seed in range(SEEDS) for cell in cells]
 
 
 def lines(rows: list[Trial], epochs: int) -> list[list[str]]:
-    """A line of the table for each V of one cell."""
+    """Return a row of the table for each V of one cell."""
     by_count = {v: [r for r in rows if r.config["views"]["num_views"] == v] for v in COUNTS if v <= epochs}
     table_lines = []
     for count, trials in by_count.items():

@@ -1,4 +1,4 @@
-"""Rows that differ in their views: students of one teacher, in a store of their own, for the benchmarks about views."""
+"""Trials with different views: students of one teacher, in a separate store, for the benchmarks about views."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from datapruning.utils.malloc import keep_freed_memory
 
 
 def open_rows(workspace: Path) -> TrialStore:
-    """The store of these rows."""
+    """Return the store of these trials."""
     return TrialStore(workspace / "rows", {"settings": list(SETTINGS), "threads": 1})
 
 
 def fill(workspace: Path, configs: Sequence[Config], label: str) -> None:
-    """Fill rows until none is left.
+    """Run trials until none is left.
 
     A row: `fraction`, `epochs`, `kd_weight`, `seed`, and `views`, what is changed in the recipe's [views] (and `cutmix`).
     """
@@ -48,7 +48,7 @@ def fill(workspace: Path, configs: Sequence[Config], label: str) -> None:
 
 
 def filled(configs: Sequence[Config], label: str, doc: str | None) -> list[Trial]:
-    """Parse `--jobs` and `--workspace`, fill the rows with so many processes, and return them in the order given."""
+    """Parse `--jobs` and `--workspace`, run the trials in that many processes, and return them in the given order."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jobs", type=int, default=1, help="processes that fill rows")
     parser.add_argument("--workspace", type=Path, default=RUNS / "views")
@@ -65,6 +65,6 @@ def filled(configs: Sequence[Config], label: str, doc: str | None) -> list[Trial
 
 
 def paired(rows: Sequence[Trial], reference: Sequence[Trial]) -> list[float]:
-    """Differences in test accuracy, seed by seed."""
+    """Return differences in test accuracy, seed by seed."""
     by_seed = {row.config["seed"]: row.result["test_accuracy"] for row in reference}
     return [row.result["test_accuracy"] - by_seed[row.config["seed"]] for row in rows]

@@ -1,4 +1,4 @@
-"""Wrong labels: which scorers find them, and what they do to each way of keeping 10% and 30%, with and without a teacher.
+"""Wrong labels: which scorers detect them, and their effect on each way of keeping 10% and 30%, with and without teacher.
 
     DPRUNE_DATA=... python -m benchmarks.wrong_labels [--jobs 2]
 
@@ -51,7 +51,7 @@ COMMAND = "DPRUNE_DATA=... python -m benchmarks.wrong_labels"
 
 
 def open_wrong(workspace: Path) -> tuple[Context, np.ndarray[Any, np.dtype[np.bool_]]]:
-    """The dataset with wrong labels on one thread, and which labels are wrong."""
+    """Return a context on the dataset with wrong labels, and which labels are wrong."""
     clean = dp.open_dataset("fashion-mnist", root=data_folder())
     data = with_wrong_labels(clean, SHARE)
     context = dp.open_context(
@@ -64,14 +64,14 @@ def open_wrong(workspace: Path) -> tuple[Context, np.ndarray[Any, np.dtype[np.bo
 def detection_quality(
     context: Context, wrong: np.ndarray[Any, np.dtype[np.bool_]], scorer: str, seed: int
 ) -> dict[str, float]:
-    """How well a scorer's ranking finds the wrong labels."""
+    """Measure how well a scorer's ranking detects the wrong labels."""
     with quiet():
         values = dp.score(context, scorer, seed=seed).values * (-1 if scorer in LAST else 1)
     return {"auroc": float(roc_auc_score(wrong, values)), "ap": float(average_precision_score(wrong, values))}
 
 
 def fill(workspace: Path, configs: Sequence[Mapping[str, Any]]) -> None:
-    """Fill rows until none is left."""
+    """Run trials until none is left."""
     keep_freed_memory()
     opened = cache(lambda: open_wrong(workspace / "runs"))
     teacher = cache(lambda: dp.teach(opened()[0]))
@@ -95,7 +95,7 @@ def fill(workspace: Path, configs: Sequence[Mapping[str, Any]]) -> None:
 
 
 def grid() -> list[dict[str, Any]]:
-    """All rows: detection first, then students, one seed after the other."""
+    """Return all trials: detection first, then students, seed by seed."""
     rows: list[dict[str, Any]] = [
         {"what": "detection", "scorer": scorer, "seed": seed} for seed in SCORE_SEEDS for scorer in SCORERS
     ]
@@ -112,7 +112,7 @@ def grid() -> list[dict[str, Any]]:
 
 
 def detection_lines(rows: Sequence[Trial]) -> list[list[str]]:
-    """A line a scorer, the best first."""
+    """Return a row per scorer, the best first."""
     by_scorer = {name: [r.result for r in rows if r.config["scorer"] == name] for name in (*SCORERS, *OF_ENSEMBLES)}
     ranked = sorted(by_scorer, key=lambda name: -statistics.mean(r["ap"] for r in by_scorer[name]))
     return [
@@ -123,7 +123,7 @@ def detection_lines(rows: Sequence[Trial]) -> list[list[str]]:
 
 
 def student_lines(rows: Sequence[Trial]) -> list[list[str]]:
-    """A line an arm: accuracy without and with the teacher, at each fraction."""
+    """Return a row per arm: accuracy without and with the teacher, at each fraction."""
     lines = []
     for scorer, strategy, settings in ARMS:
         name = f"`{scorer}`" + (

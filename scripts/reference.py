@@ -1,4 +1,4 @@
-"""The reference pages of the site, made from the code: commands, Python, recipes."""
+"""The reference pages of the site, generated from the code: commands, Python, recipes."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ BESIDE = {
 
 
 class Bare(str):
-    """An annotation that is shown without quotes."""
+    """An annotation that is printed without quotes."""
 
     __slots__ = ()
     __repr__ = str.__str__
 
 
 def command_page() -> str:
-    """Every command with its help and all options."""
+    """Return the page of every command with its help and all options."""
     import typer.main
 
     from datapruning.cli.main import app
@@ -74,12 +74,12 @@ def command_page() -> str:
 
 
 def usage(verb: Any, context: Any) -> list[str]:
-    """What follows the command's name in its usage line."""
+    """Return the usage line after the command's name."""
     return [str(piece) for piece in verb.collect_usage_pieces(context)]
 
 
 def option_row(head: str, words: str) -> str:
-    """A row of the table of options, from what `--help` says."""
+    """Return a row of the table of options, as in `--help`."""
     words, _, default = words.partition("  [default: ")
     default, _, bounds = default.removesuffix("]").partition("; ")
     if words.endswith("[required]"):
@@ -90,12 +90,12 @@ def option_row(head: str, words: str) -> str:
 
 
 def in_cell(words: str) -> str:
-    """Text for a cell of a Markdown table: what looks like mark-up is shown as it is."""
+    """Escape text for a cell of a Markdown table."""
     return re.sub(r"[][*_<>|`]", lambda match: f"&#{ord(match.group())};", " ".join(words.split()))
 
 
 def api_page() -> str:
-    """Everything in `datapruning.__all__`, the classes that users meet, and the errors."""
+    """Return the page of everything in `datapruning.__all__`, the public classes, and the errors."""
     import datapruning as dp
 
     exported = [name for name in dp.__all__ if name not in ("__version__", "DataPruningError", "UserError")]
@@ -117,7 +117,7 @@ def api_page() -> str:
 
 
 def described(name: str, thing: Any, full_name: str) -> list[str]:
-    """A section about a function or a class."""
+    """Return a section about a function or a class."""
     if not isinstance(thing, type):
         return [f"### {name}", "", *signed(full_name, thing), *prose(thing), ""]
     fields = [f.name for f in dataclasses.fields(thing)] if dataclasses.is_dataclass(thing) else []
@@ -134,7 +134,7 @@ def described(name: str, thing: Any, full_name: str) -> list[str]:
 
 
 def signed(name: str, thing: Any) -> list[str]:
-    """The signature as Python code, one parameter a line where it is long."""
+    """Return the signature as Python code, one parameter per line if it is long."""
     try:
         signature = inspect.signature(thing)
     except (TypeError, ValueError):
@@ -154,12 +154,12 @@ def signed(name: str, thing: Any) -> list[str]:
 
 
 def bare(annotation: Any) -> Any:
-    """Annotations are strings here: shown as they were written."""
+    """Print annotations, which are strings, as they are written."""
     return Bare(annotation) if isinstance(annotation, str) else annotation
 
 
 def prose(thing: Any) -> list[str]:
-    """A docstring as Markdown: sections such as `Args:` become lists."""
+    """Convert a docstring to Markdown: sections such as `Args:` become lists."""
     lines = (inspect.getdoc(thing) or "").splitlines()
     shown: list[str] = []
     k = 0
@@ -179,7 +179,7 @@ def prose(thing: Any) -> list[str]:
 
 
 def entries(block: str) -> list[str]:
-    """`name: text` entries, each with the lines that are indented below it, as a list."""
+    """Convert `name: text` entries, each with the lines indented below it, to a list."""
     joined = re.sub(r"\n +", " ", block.strip())
     items = []
     for line in filter(None, joined.splitlines()):
@@ -189,7 +189,7 @@ def entries(block: str) -> list[str]:
 
 
 def recipe_page() -> str:
-    """All recipes as they are in the package."""
+    """Return the page of all recipes of the package."""
     from datapruning import recipes
 
     lines = ["# Recipes", ""]

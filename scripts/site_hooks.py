@@ -1,4 +1,4 @@
-"""What the documentation site is made of beside docs/: README, committed results, and a reference made from the code.
+"""The pages of the documentation site outside docs/: README, committed results, and a reference generated from the code.
 
 A link in a page is a path in the repository, so it works where the repository is read. Here it becomes a link between the
 site's pages; where it leads to a file that is no page, its words stay without a link.
@@ -26,7 +26,7 @@ LINK = re.compile(r"(!?)\[((?:[^][]|\[[^][]*\])*)\]\(([^)\s]+)\)")
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Put the pages of committed results into the navigation, and watch what pages are made of."""
+    """Add the pages of committed results to the navigation, and watch the sources of pages."""
     (group,) = [entry["Results"] for entry in config.nav or [] if "Results" in entry]
     group += [f"results/{path.name}" for path in sorted((ROOT / RESULTS).glob("*.md"))]
     config.watch += [str(ROOT / name) for name in (*PROJECT, RESULTS, "datapruning", "scripts")]
@@ -71,13 +71,13 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def page_of(path: str) -> str:
-    """The page, or asset, that a file of the repository becomes."""
+    """Return the page or asset of a file of the repository."""
     if path in PROJECT:
         return PROJECT[path]
     return path.removeprefix("docs/") if path.startswith("docs/") else path.removeprefix("benchmarks/")
 
 
 def on_page_context(context: dict[str, Any], page: Page, config: MkDocsConfig, nav: Any) -> dict[str, Any]:
-    """No link for editing: a page may be made from several files."""
+    """Remove the edit link, because a page may be generated from several files."""
     page.edit_url = None
     return context

@@ -89,12 +89,12 @@ def find_circles(edges: dict[str, set[str]]) -> list[list[str]]:
 
 
 def module_edges(graph: grimp.ImportGraph) -> dict[str, set[str]]:
-    """Direct imports between modules."""
+    """Return direct imports between modules."""
     return {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
 
 
 def sibling_edges(graph: grimp.ImportGraph) -> Iterator[dict[str, set[str]]]:
-    """For every package: imports between its packages and modules, those of everything inside them counted as theirs."""
+    """Return, for every package, the imports between its packages and modules, including those of their contents."""
     edges = module_edges(graph)
     for package in graph.modules:
         siblings = graph.find_children(package)
