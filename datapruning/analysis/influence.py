@@ -11,7 +11,7 @@ from datapruning.artifacts.influence import Influence
 from datapruning.artifacts.metadata import InfluenceMetadata, common_fields
 from datapruning.data.dataset import Dataset
 from datapruning.errors import InvalidValue
-from datapruning.evidence.estimate import print_evidence_cost
+from datapruning.evidence.collect import print_evidence_cost
 from datapruning.evidence.members import open_ensemble
 from datapruning.evidence.membership_counts import MembershipCounts, count_members
 from datapruning.io.disk_space import check_writable

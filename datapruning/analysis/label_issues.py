@@ -22,8 +22,8 @@ from datapruning.artifacts.scores import Scores
 from datapruning.data.dataset import Dataset
 from datapruning.data.registry import open_dataset
 from datapruning.errors import IncompatibleInputs, InvalidValue, UnknownName
+from datapruning.evidence.collect import print_evidence_cost
 from datapruning.evidence.ensemble import SubsetEnsemble
-from datapruning.evidence.estimate import print_evidence_cost
 from datapruning.evidence.external_loop import NO_FINGERPRINT
 from datapruning.evidence.members import open_ensemble
 from datapruning.evidence.recording import Recording, open_recording

@@ -13,8 +13,7 @@ from datapruning.data.dataset import Dataset
 from datapruning.data.registry import SOURCES, open_dataset
 from datapruning.errors import InvalidValue
 from datapruning.runs.context import WORKSPACE
-from datapruning.selection.evidence import open_recording_for
-from datapruning.selection.select import Balance, check_balance
+from datapruning.selection.select import Balance, check_balance, open_recording_for
 from datapruning.selection.select import select as select_from
 from datapruning.selection.strategies import get_strategy
 

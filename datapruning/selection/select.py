@@ -1,20 +1,23 @@
 """Selection: from scores to a subset, by a strategy, over all samples or inside each class."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from datapruning.artifacts.metadata import SubsetMetadata, common_fields
+from datapruning.artifacts.metadata import SubsetMetadata, check_same_dataset, common_fields
 from datapruning.artifacts.scores import Scores
 from datapruning.artifacts.subset import Subset
-from datapruning.errors import IncompatibleInputs, InvalidValue, UnknownName
-from datapruning.selection.evidence import missing_evidence_error
+from datapruning.errors import IncompatibleInputs, InvalidFile, InvalidValue, UnknownName
 from datapruning.selection.strategies import get_strategy
 from datapruning.selection.strategies.random import RANDOM_KEY as RANDOM_KEY
 from datapruning.selection.strategy import EvidenceSource, Pool, Strategy
 from datapruning.utils.fraction import kept_count, parse_fraction
+
+if TYPE_CHECKING:
+    from datapruning.evidence.recording import Recording
 
 Balance = Literal["none", "class"]
 
@@ -95,6 +98,33 @@ def select(
     return Subset(np.sort(kept), meta)
 
 
+def open_recording_for(strategy: Strategy, scores: Scores, recording: str | Path | None) -> "Recording | None":
+    """The recording that a strategy reads in addition to the scores; None: it reads none.
+
+    Raises:
+        InvalidValue: a recording is needed and missing, or given and not read.
+        InvalidFile: its folder does not exist, or is no recording. IncompatibleInputs: it is one of another dataset.
+    """
+    if not strategy.evidence_kind:
+        if recording is not None:
+            raise InvalidValue(f"strategy '{strategy.name}' reads no recording", parameter="recording")
+        return None
+    folder = scores.meta.recording if recording is None else recording
+    if folder is None:
+        raise _missing_evidence(strategy, scores)
+    if recording is None and not Path(folder).is_dir():
+        raise InvalidFile(
+            f"strategy '{strategy.name}' reads {strategy.evidence_kind}, and the recording of these scores, {folder}, "
+            f"is missing; score by {scores.scorer} again, or name the folder of another recording",
+            parameter="recording",
+        )
+    from datapruning.evidence.recording import open_recording  # torch, only where it is needed
+
+    opened = open_recording(folder)
+    check_same_dataset("these scores", scores.meta, opened)
+    return opened
+
+
 def _groups(total: int, balance: Balance, labels: NDArray[np.int64] | None) -> list[NDArray[np.int64]]:
     """The pools of ids, each rising: one of all ids, or one a class."""
     if balance == "none":
@@ -120,7 +150,7 @@ def _read(
     if rule.read_evidence is None:
         return None
     if evidence is None:
-        raise missing_evidence_error(rule, scores)
+        raise _missing_evidence(rule, scores)
     per_sample = rule.read_evidence(evidence, settings)
     if len(per_sample) != len(scores.values):
         raise IncompatibleInputs(
@@ -135,3 +165,11 @@ def _read(
             f"the recording's {rule.evidence_kind} are not finite for {bad_ids.size:,} samples, the first is id {bad_ids[0]}"
         )
     return per_sample
+
+
+def _missing_evidence(strategy: Strategy, scores: Scores) -> InvalidValue:
+    return InvalidValue(
+        f"strategy '{strategy.name}' reads {strategy.evidence_kind}, and these scores (scorer {scores.scorer}) name "
+        "no recording; score by forgetting to make one, or name the folder of a recording",
+        parameter="recording",
+    )

@@ -18,8 +18,7 @@ from datapruning.api.score import score
 from datapruning.data.dataset import Dataset
 from datapruning.errors import IncompatibleInputs, InvalidFile, InvalidValue
 from datapruning.evidence import proxies
-from datapruning.evidence.collect import read_evidence
-from datapruning.evidence.estimate import estimate_evidence_cost, evidence_tables
+from datapruning.evidence.collect import estimate_evidence_cost, evidence_tables, read_evidence
 from datapruning.evidence.manifests import RecordingManifest
 from datapruning.evidence.proxies import record_proxies
 from datapruning.evidence.recorder import Recorder

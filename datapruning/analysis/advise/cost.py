@@ -11,7 +11,7 @@ from datapruning.analysis.advise.pilots import HoldoutResult
 from datapruning.analysis.advise.plan import MAX_FRACTION, MIN_NEAR_PILOTS, MIN_PILOTS, ladder
 from datapruning.analysis.advise.request import AdviceRequest, initial_candidate
 from datapruning.config.training import TrainConfig
-from datapruning.evidence.estimate import estimate_evidence_cost
+from datapruning.evidence.collect import estimate_evidence_cost
 from datapruning.runs.context import Context
 from datapruning.training.schedules import planned_samples
 from datapruning.utils.cost import FORWARD_PASS_COST

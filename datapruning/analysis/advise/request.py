@@ -11,7 +11,7 @@ from datapruning.analysis.advise.plan import MIN_PILOTS, ladder
 from datapruning.api.student_request import Teachers
 from datapruning.artifacts.scorer import Scorer
 from datapruning.errors import InvalidValue
-from datapruning.evidence.estimate import evidence_tables
+from datapruning.evidence.collect import evidence_tables
 from datapruning.experiments.sweep.shared_artifacts import check_evidence, teacher_folders
 from datapruning.runs.context import Context
 from datapruning.scorers import get_scorer

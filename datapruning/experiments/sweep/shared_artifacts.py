@@ -7,7 +7,7 @@ from typing import Any
 from datapruning.api.student_request import Teachers
 from datapruning.artifacts.scorer import Samples, Scorer
 from datapruning.errors import IncompatibleInputs, InvalidValue, OutputExists
-from datapruning.evidence.estimate import estimate_evidence_cost
+from datapruning.evidence.collect import estimate_evidence_cost
 from datapruning.experiments.sweep.grid import parse_list
 from datapruning.experiments.sweep.spec import StudentSpec
 from datapruning.io.trial_store import Trial, TrialStore

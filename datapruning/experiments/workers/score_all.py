@@ -7,8 +7,8 @@ from typing import Unpack
 from datapruning.api.score import resolve_score_paths, resolve_scorers, score, scores_path, with_evidence_model
 from datapruning.artifacts.scorer import Samples, Scorer
 from datapruning.errors import DataPruningError, IncompatibleInputs, InvalidValue
+from datapruning.evidence.collect import print_evidence_cost
 from datapruning.evidence.ensemble import SubsetEnsemble
-from datapruning.evidence.estimate import print_evidence_cost
 from datapruning.evidence.members import open_member_trials
 from datapruning.experiments.workers.launcher import LOCAL, Launcher, find_launcher, has_device, open_worker_context
 from datapruning.experiments.workers.monitor import StoreStatus, watch
