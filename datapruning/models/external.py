@@ -63,12 +63,7 @@ def _timm_factory(what: str) -> Build:
     except ImportError as error:
         raise MissingPackage(f"model 'timm:{what}' needs timm ({first_line(error)}); install it: pip install timm") from None
     _check_listed("timm", what, timm.list_models())
-
-    def build(shape: tuple[int, int, int], classes: int) -> nn.Module:
-        model: nn.Module = timm.create_model(what, pretrained=False, num_classes=classes, in_chans=shape[2])
-        return model
-
-    return build
+    return lambda shape, classes: timm.create_model(what, pretrained=False, num_classes=classes, in_chans=shape[2])
 
 
 def _check_listed(package: str, what: str, known: Collection[str]) -> None:

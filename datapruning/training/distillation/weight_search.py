@@ -114,9 +114,8 @@ def choose_validation_set(
     kept_fraction = len(kept) / total
     max_held_out = max(1, math.floor(MAX_HELD_OUT_FRACTION * len(kept)))
     held_out = min(max_held_out, max(1, round(count * kept_fraction)))
-    if subset_is_random and len(pruned) >= min(count, max_held_out):
-        held_out = 0
-    if len(pruned) and len(kept) - held_out < MIN_TRAINED_SAMPLES:
+    too_few_left = len(pruned) > 0 and len(kept) - held_out < MIN_TRAINED_SAMPLES
+    if too_few_left or (subset_is_random and len(pruned) >= min(count, max_held_out)):
         held_out = 0
     if len(kept) - held_out < MIN_TRAINED_SAMPLES:
         raise InvalidValue(

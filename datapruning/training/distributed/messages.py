@@ -59,11 +59,10 @@ class ViewsSpec(Record):
     @classmethod
     def of(cls, views: Augmentation) -> tuple[ViewsSpec, dict[str, NDArray[np.int64]]]:
         """That of views, and its arrays."""
-        spec = cls(policy=views.policy, mean=tuple(views.mean), std=tuple(views.std))
-        cutmix = views.cutmix
+        spec, cutmix = cls(policy=views.policy, mean=tuple(views.mean), std=tuple(views.std)), views.cutmix
         if cutmix is None:
             return spec, {}
-        return cls(**{**dict(spec), "cutmix": cutmix.policy, "cutmix_seed": cutmix.seed}), {SUBSET_IDS: cutmix.subset_ids}
+        return spec.model_copy(update={"cutmix": cutmix.policy, "cutmix_seed": cutmix.seed}), {SUBSET_IDS: cutmix.subset_ids}
 
     def build(self, arrays: Arrays) -> Augmentation:
         """The views."""

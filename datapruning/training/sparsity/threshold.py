@@ -30,38 +30,32 @@ def keep_largest(
     Raises:
         DataPruningError: a saliency that is not finite.
     """
-    names = list(saliency)
-    for name in names:
-        if not np.isfinite(saliency[name]).all():
+    for name, values in saliency.items():
+        if not np.isfinite(values).all():
             raise DataPruningError(f"the saliency of '{name}' is not finite: lower the inner rate (sparsity.inner_lr)")
-    values = {
-        name: np.where(previous.tensors[name], saliency[name], -np.inf)
-        if previous
-        else np.asarray(saliency[name], np.float64)
-        for name in names
-    }
+    kept = previous.tensors if previous else {}
+    layers = {name: np.where(kept.get(name, True), values, -np.inf) for name, values in saliency.items()}
     if scope == "layer":
-        masks = {name: _largest(values[name].ravel(), count_kept(values[name].size, sparsity)) for name in names}
-        return Masks({name: masks[name].reshape(values[name].shape) for name in names}), []
-    flat = np.concatenate([values[name].ravel() for name in names])
-    num_kept = max(count_kept(flat.size, sparsity), len(names))
+        masks = {name: _largest(values, count_kept(values.size, sparsity)) for name, values in layers.items()}
+        return Masks(masks), []
+    flat = np.concatenate([values.ravel() for values in layers.values()])
+    cuts = np.cumsum([values.size for values in layers.values()])[:-1]
+    num_kept = max(count_kept(flat.size, sparsity), len(layers))
     keep = _largest(flat, num_kept)
-    ends = np.cumsum([values[name].size for name in names]).tolist()
-    starts = [0, *ends[:-1]]
-    empty = [name for name, start, end in zip(names, starts, ends, strict=True) if not keep[start:end].any()]
+    empty = [name for name, part in zip(layers, np.split(keep, cuts), strict=True) if not part.any()]
     if empty:
-        strongest = {name: start + int(values[name].argmax()) for name, start in zip(names, starts, strict=True)}
-        flat[list(strongest.values())] = np.inf  # no change for layers that keep theirs anyway
+        for part in np.split(flat, cuts):  # views; no change for layers that keep their strongest weight anyway
+            part[part.argmax()] = np.inf
         keep = _largest(flat, num_kept)
-    masks = {name: keep[start:end].reshape(values[name].shape) for name, start, end in zip(names, starts, ends, strict=True)}
-    return Masks(masks), empty
+    parts = zip(layers.items(), np.split(keep, cuts), strict=True)
+    return Masks({name: part.reshape(values.shape) for (name, values), part in parts}), empty
 
 
 def _largest(values: NDArray[np.float64], count: int) -> NDArray[np.bool_]:
-    """The `count` largest of a flat array; ties go to the smaller index."""
+    """Where the `count` largest of an array are; ties go to the smaller index."""
     largest = np.zeros(values.size, np.bool_)
-    largest[np.argsort(-values, kind="stable")[:count]] = True
-    return largest
+    largest[np.argsort(-values, axis=None, kind="stable")[:count]] = True
+    return largest.reshape(values.shape)
 
 
 def sparsity_schedule(sparsity: float, rounds: int) -> Sequence[float]:
