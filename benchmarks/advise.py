@@ -2,9 +2,9 @@
 
     DPRUNE_DATA=... python -m benchmarks.advise [--seeds 4]
 
-An advice sees no test set. What it advises is then trained on all the data, as a user would, with the KD weight that
-`auto` begins with, and looked at on the test set beside trainings on everything without KD. Also here: by how much a
-teacher that saw the judges flatters its students. Every step is a row of a store: stop it and start it again.
+An advice does not use the test set. The advised fraction is then trained on all the data, with the KD weight that `auto`
+begins with, and evaluated on the test set, and so are training runs on everything without KD. A second part measures by how
+much a teacher that saw the holdout overestimates its students. Every run is a trial of a store, so it can be interrupted.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ class Steps:
         """Train a student with a teacher that memorised the holdout, or never saw it; return holdout and test accuracy."""
         order = hash_permutation(np.arange(self.context.data.total), PARTS_KEY)
         holdout, rest, spare = np.split(order[: JUDGES + REST + SPARE], [JUDGES, JUDGES + REST])
-        saw_holdout = config["teacher"] == "saw the judges"
+        saw_holdout = config["teacher"] == "saw the holdout"
         ids = np.sort(np.concatenate([rest, holdout if saw_holdout else spare]))
         teacher = self._by_heart("seen" if saw_holdout else "blind", ids)
         kept = np.sort(hash_permutation(rest, PARTS_KEY, config["seed"])[: kept_count(config["fraction"], len(rest))])
@@ -136,7 +136,7 @@ class Steps:
 
         def both(model: nn.Module) -> dict[str, float]:
             holdout_accuracy = accuracy(model, context.loader("train"), np.sort(holdout), context.views)
-            return {"judges": holdout_accuracy, "test": tested(context, model)}
+            return {"holdout": holdout_accuracy, "test": tested(context, model)}
 
         return {"student": both(model), "teacher": both(teacher.model)}
 
@@ -152,7 +152,7 @@ class Steps:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=4, help="advices, each with judges of its own")
+    parser.add_argument("--seeds", type=int, default=4, help="advices, each with its own holdout")
     parser.add_argument("--workspace", type=Path, default=RUNS / "advise")
     args = parser.parse_args()
     keep_freed_memory()
@@ -163,7 +163,7 @@ def main() -> None:
             advices.append(steps.run({"what": "advice", "tolerance": tolerance, "seed": seed}))
     flattery = [
         steps.run({"what": "flattery", "teacher": teacher, "fraction": fraction, "seed": seed})
-        for teacher in ("saw the judges", "blind") for fraction, seeds in FLATTERED for seed in range(seeds)
+        for teacher in ("saw the holdout", "blind") for fraction, seeds in FLATTERED for seed in range(seeds)
     ]  # fmt: skip
     full = [steps.run({"what": "full", "seed": seed}) for seed in range(FULL_SEEDS)]
     grid = [{"what": "student", "fraction": f, "seed": s} for s in range(GRID_SEEDS) for f in GRID]

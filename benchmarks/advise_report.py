@@ -49,7 +49,7 @@ def report(advices: Sequence[Trial], full: Sequence[Trial], students: Sequence[T
     noise = statistics.stdev(full_accuracies)
     body = (
         "Fashion-MNIST, tinynet16, 6 epochs, random subsets, the KD weight that `auto` begins with. Advices of one seed "
-        "share judges, reference and pilots, so the three tolerances are not independent. The truth was measured "
+        "share the holdout, reference and pilots, so the three tolerances are not independent. The truth was measured "
         f"afterwards on the test set: {len(students)} other students on all 60,000 samples, with the recipe's teacher, and "
         f"{len(full_accuracies)} trainings on everything without KD, {mean_spread(full_accuracies)}; "
         "the true fraction is where the curve "
@@ -61,7 +61,7 @@ def report(advices: Sequence[Trial], full: Sequence[Trial], students: Sequence[T
         f"{len(lost['safe'])} (nine of ten were promised).\n\n"
         f"Noise between runs on everything: {noise:.2f} points measured (n={len(full_accuracies)}), "
         f"{float(run_noise(np.array(100 - accuracy))):.2f} assumed.\n\n"
-        f"## What a teacher that knows the judges by heart does\n\n{flattered(flattery)}"
+        f"## The effect of a teacher that has memorised the holdout\n\n{flattered(flattery)}"
     )
     rows = [*advices, *full, *students, *flattery]
     data = {"rows": [{"config": dict(r.config), "result": dict(r.result), "seconds": r.seconds} for r in rows]}
@@ -102,12 +102,12 @@ def flattered(rows: Sequence[Trial]) -> str:
     def ahead(teacher: str, network: str, fraction: str) -> list[float]:
         matching = [r for r in rows if (r.config["teacher"], r.config["fraction"]) == (teacher, fraction)]
         matching.sort(key=lambda row: int(row.config["seed"]))
-        return [r.result[network]["judges"] - r.result[network]["test"] for r in matching]
+        return [r.result[network]["holdout"] - r.result[network]["test"] for r in matching]
 
     lines = []
     for fraction in sorted({row.config["fraction"] for row in rows}):
-        saw, blind = (ahead(teacher, "student", fraction) for teacher in ("saw the judges", "blind"))
-        teacher_gain = ahead("saw the judges", "teacher", fraction)[0] - ahead("blind", "teacher", fraction)[0]
+        saw, blind = (ahead(teacher, "student", fraction) for teacher in ("saw the holdout", "blind"))
+        teacher_gain = ahead("saw the holdout", "teacher", fraction)[0] - ahead("blind", "teacher", fraction)[0]
         taken = [a - b for a, b in zip(saw, blind, strict=True)]
         shares = [gain / teacher_gain for gain in taken]
         lines.append(
@@ -118,8 +118,8 @@ def flattered(rows: Sequence[Trial]) -> str:
         "share",
     ]  # fmt: skip
     return (
-        "Accuracy on 4,000 judges minus accuracy on the test set, in points. The teachers (40 epochs on 12,000 samples) "
-        "overfit on purpose; one saw the judges, the other as many other samples. Students train for 20 epochs on a share "
-        "of the 8,000 samples that both teachers saw. What a student takes over flatters a pilot; so `advise` has a teacher "
-        f"of its own, and for one that the user names takes off what may be.\n\n{table(head, lines)}"
+        "Accuracy on 4,000 held-out samples minus accuracy on the test set, in points. The teachers (40 epochs on 12,000 "
+        "samples) overfit on purpose; one saw the holdout, the other as many other samples. Students train for 20 epochs on "
+        "a share of the 8,000 samples that both teachers saw. What a student takes over makes a pilot look better; therefore "
+        f"`advise` trains its own teacher, and corrects for a given one.\n\n{table(head, lines)}"
     )

@@ -2,7 +2,7 @@
 
     python -m benchmarks.epsd_cost
 
-Made-up pictures in the shape of the data; each case is a process of its own, so that its peak of memory is its own. The
+Random images in the shape of the data; each case runs in a separate process, to measure its own peak memory. The
 yardstick is a plain training step of the same network, measured in the same process before.
 """
 
@@ -112,8 +112,8 @@ def main() -> None:
             data.append({"model": name, "stage": stage, "runs": runs})
             print(lines[-1], file=sys.stderr, flush=True)
     body = (
-        f"CS-KD, looks of {BATCH} pictures, 95% removed; one thread, processor time. The stage includes drawing the looks, "
-        "the threshold and the table of layers. Memory: what the stage adds to the process's peak after training steps with "
+        f"CS-KD, saliency batches of {BATCH} images, 95% removed; one thread, processor time. The stage includes drawing the "
+        "batches, the threshold and the table of layers. Memory: what the stage adds to the process's peak after training steps with "
         "the same batch.\n\n"
         + table(
             ["network", "stage", "seconds", "in training steps", "% of a full-data training", "MB more", "MB of training"],

@@ -3,7 +3,7 @@
     DPRUNE_DATA=... python -m benchmarks.epsd_masks
 
 Masks of a small ResNet at its initialisation, Fashion-MNIST, 95% removed: how many kept weights two masks share, as a
-part of those kept. With and without the term on the same looks, and without it on other looks. Nothing is trained.
+part of those kept. With and without the term on the same batches, and without it on other batches. Nothing is trained.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from datapruning.utils.malloc import keep_freed_memory
 SEEDS = (0, 1, 2)
 REMOVED = 0.95
 OTHER = 1000
-"""Added to the seed for the control on other looks."""
+"""Added to the seed for the control on other batches."""
 VERSIONS: dict[str, dict[str, Any]] = {
     "0 steps": {"inner_steps": 0},
     "3 steps": {},
@@ -73,7 +73,7 @@ def main() -> None:
             overlaps: dict[str, list[float]] = {}
             for seed in SEEDS:
                 plain = masks_by(context, seed, "none", seed, **version)
-                overlaps.setdefault("other looks", []).append(
+                overlaps.setdefault("other batches", []).append(
                     shared(plain, masks_by(context, seed, "none", seed + OTHER, **version))
                 )
                 for method in METHODS:
@@ -84,20 +84,20 @@ def main() -> None:
                         overlaps.setdefault(f"{method}, matched", []).append(shared(plain, masks))
             base, extra = term_sizes(context, SEEDS[0], "cs-kd", **version)
             info(f"{name}: {overlaps}")
-            cells = [mean_spread(overlaps[key], 3) if key in overlaps else "" for key in ("other looks", *METHODS)]
+            cells = [mean_spread(overlaps[key], 3) if key in overlaps else "" for key in ("other batches", *METHODS)]
             cells += [mean_spread(overlaps[key], 3) if (key := f"{m}, matched") in overlaps else "" for m in METHODS]
             lines.append([name, f"{base:.2f} / {extra:.3f}", *cells])
             data.append({"version": name, "settings": version, "shared": overlaps, "terms of cs-kd": [base, extra]})
     body = (
-        "Part of the kept weights that two masks share; mean ± standard deviation over seeds. 'other looks': the mask of "
+        "Part of the kept weights that two masks share; mean ± standard deviation over seeds. 'other batches': the mask of "
         "the labels alone against itself on another batch, which is the noise of the batch. Then the labels alone against "
         "labels and self-distillation on the same batch; 'matched': the term weighed so that its gradient is as long as "
         "that of the labels. A term matters where it moves the mask further than another batch does.\n\n"
         + table(
-            ["looks", "CE / CS-KD term", "other looks", *METHODS, *(f"{m}, matched" for m in METHODS)], lines
+            ["batches", "CE / CS-KD term", "other batches", *METHODS, *(f"{m}, matched" for m in METHODS)], lines
         )
         + "\n\nps-kd at 0 steps has no earlier prediction: its mask is that of the labels. dlb sees two views of each "
-        "picture, which moves the mask even without its term."
+        "image, which moves the mask even without its term."
     )  # fmt: skip
     publish("epsd_masks", "Does the self-distillation term matter in the mask?", COMMAND, body, {"versions": data})
 

@@ -65,7 +65,7 @@ def main() -> None:
     ]  # fmt: skip
     body = (
         "Accuracy in percent on 10,000 pruned-away samples; mean ± standard deviation over seeds of initialisation, order, "
-        "looks and subset. All students are trained with self-distillation, 8 epochs of a random tenth.\n\n"
+        "saliency batches and subset. All students are trained with self-distillation, 8 epochs of a random tenth.\n\n"
         + table(["masks by", *(f"{s:.0%} removed, {m}" for m, s in columns), "mean"], lines)
     )
     publish("epsd_versions", "Which version of EPSD", COMMAND, body, {"rows": records(rows, keep=("validation", "seconds"))})

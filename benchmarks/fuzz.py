@@ -40,7 +40,7 @@ MEMORY = 2 * 2**30
 """That a process may take beyond what it has when all is imported."""
 GUIDED = (
     "scores", "subset", "masks", "ensemble member", "dataset", "row store", "run folder", "recording", "soft labels",
-    "label-issues", "ids .npy", "ids .txt", "picture paths", "recipe", "teacher .json", "tensors",
+    "label-issues", "ids .npy", "ids .txt", "image paths", "recipe", "teacher .json", "tensors",
 )  # fmt: skip
 PLACE = RUNS / "fuzz"
 
@@ -212,7 +212,7 @@ def report(
         "checksums made anew; types, shapes and order in headers of arrays; values and keys of JSON; headers of "
         "safetensors; words and lines of texts. Only one file of a folder is changed at a time. *Refused*: a `UserError` of "
         "one line; through `dprune inspect`, exit code 2 and one line. *Same content*: read as what it was (a time in an "
-        "archive's directory, white space). *Another valid file*: of lists, recipes, pictures and weights from elsewhere, "
+        "archive's directory, white space). *Another valid file*: of lists, recipes, images and weights from elsewhere, "
         "which carry no checksum of ours; a dataset, packed anew with checksums that fit, has another fingerprint. *No "
         "checksum any more*: the change took the checksum away together with something else; of weights and FFCV caches, "
         "which other programs write too. *Crash*: any other exception, or the end of the process. *Hang*: "

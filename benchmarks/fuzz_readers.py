@@ -88,7 +88,7 @@ class Reader:
         make: writes valid ones into an empty folder.
         read: reads them, to anything that `content` takes.
         sealed: which changes must be noticed: `ALL`; `BYTES`, where the format has checksums of its bytes that whoever
-            packs the file anew makes anew; `NONE`, of lists, recipes and pictures, which people write themselves.
+            packs the file anew makes anew; `NONE`, of lists, recipes and images, which people write themselves.
     """
 
     name: str
@@ -423,22 +423,22 @@ def read_labels(folder: Path) -> Any:
     return [cache[ids, view] for view in range(2)]
 
 
-PICTURES = ("jpg", "png", "gif", "bmp", "tif", "webp", "ppm", "jp2", "tga", "pcx")
+IMAGE_SUFFIXES = ("jpg", "png", "gif", "bmp", "tif", "webp", "ppm", "jp2", "tga", "pcx")
 
 
-def make_pictures(folder: Path) -> None:
+def make_images(folder: Path) -> None:
     rng = RNG(0)
     smooth = np.add.outer(np.arange(24), np.arange(20))[..., None] * np.array([3, 4, 5]) + rng.integers(0, 9, (24, 20, 3))
-    for ending in PICTURES:
-        Image.fromarray(smooth.clip(0, 255).astype(np.uint8)).save(folder / f"picture.{ending}")
+    for ending in IMAGE_SUFFIXES:
+        Image.fromarray(smooth.clip(0, 255).astype(np.uint8)).save(folder / f"image.{ending}")
 
 
-def read_pictures(folder: Path) -> Any:
+def read_images(folder: Path) -> Any:
     images = []
-    for ending in PICTURES:
+    for ending in IMAGE_SUFFIXES:
         try:
-            images.append(decode((folder / f"picture.{ending}").read_bytes(), 16))
-        except CorruptImage as error:  # how a picture is refused; its caller names the file
+            images.append(decode((folder / f"image.{ending}").read_bytes(), 16))
+        except CorruptImage as error:  # how a image is refused; its caller names the file
             raise InvalidFile(str(error)) from None
     return images
 
@@ -492,7 +492,7 @@ READERS = {
         Reader("recording", ("recording.json", "labels.npy", *TRACKS), make_recording, read_recording),
         Reader("soft labels", ("logits.npy", "done.npy", "sums.npy", "manifest.json"), make_labels, read_labels),
         Reader("FFCV cache", ("train.beton", "train.beton.sha256.json"), make_beton, read_beton),
-        Reader("decoded pictures", ("train.npy", "train.json", "test.npy", "test.json"), make_folder, read_pets),
+        Reader("decoded images", ("train.npy", "train.json", "test.npy", "test.json"), make_folder, read_pets),
         Reader("inspect scores", ("scores.npz",), make_scores, _inspects("scores.npz")),
         Reader("inspect subset", ("subset.npz",), make_subset, _inspects("subset.npz")),
         Reader("inspect influence", ("influence.npz",), make_influence, _inspects("influence.npz")),
@@ -510,11 +510,11 @@ READERS = {
         Reader("teacher .json", ("map.json",), make_foreign, lambda f: read_checkpoint_metadata(f / "map.pth"), NONE),
         Reader("ids .npy", ("ids.npy",), make_ids, lambda f: read_ids(f / "ids.npy"), NONE),
         Reader("ids .txt", ("ids.txt",), make_ids, lambda f: read_ids(f / "ids.txt"), NONE),
-        Reader("picture paths", ("paths.txt",), make_folder, read_paths, NONE),
+        Reader("image paths", ("paths.txt",), make_folder, read_paths, NONE),
         Reader("label-issues", ("label-issues.csv", "label-issues.json"), make_label_issues, read_label_issues, NONE),
         Reader("inspect label-issues", ("label-issues.csv", "label-issues.json"), make_label_issues,
         _inspects("label-issues.csv"), NONE),
         Reader("recipe", ("recipe.toml",), make_recipe, read_a_recipe, NONE),
-        Reader("pictures", tuple(f"picture.{ending}" for ending in PICTURES), make_pictures, read_pictures, NONE),
+        Reader("images", tuple(f"image.{ending}" for ending in IMAGE_SUFFIXES), make_images, read_images, NONE),
     )
 }  # fmt: skip

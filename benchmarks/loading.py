@@ -77,7 +77,7 @@ class Tensors(Dataset[tuple[Tensor, int]]):
         return self.transform(self.images[sample]), self.labels[sample]
 
 
-class Pictures(Dataset[tuple[Tensor, int]]):
+class PILImages(Dataset[tuple[Tensor, int]]):
     """A dataset like torchvision's CIFAR10: arrays become PIL images, which the older transforms turn into tensors."""
 
     def __init__(self, split: Split) -> None:
@@ -149,7 +149,7 @@ def measure_speed(folder: Path, images: int, slow_images: int, rounds: int) -> d
     split = Split(rng.integers(0, 256, (images, SIDE, SIDE, 3), dtype=np.uint8), rng.integers(0, 10, images))
     part = Split(split.images[:slow_images], split.labels[:slow_images])
     cpu = torch.device("cpu")
-    epochs: Epochs = {"v2": torch_epochs(Tensors(part)), "pil": torch_epochs(Pictures(part))}
+    epochs: Epochs = {"v2": torch_epochs(Tensors(part)), "pil": torch_epochs(PILImages(part))}
     for name in epochs:  # their workers start before anything else has threads
         speed(epochs[name](0))
     write_beton(folder / "speed.beton", split, np.arange(images))

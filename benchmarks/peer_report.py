@@ -129,10 +129,10 @@ compilation, and FFCV's cache, which is written once a dataset; the last table h
 with `evidence.runs=1` and `evidence.full_runs=1`, batch size, learning rate and epochs as the peer; it includes the
 dataset's fingerprint and the evidence that it keeps on the disk, which serves other scorers too.
 
-- DeepCore ({COMMITS["deepcore"][:8]}): `Forgetting.select()`, called as its main.py does. It trains on pictures that are not
+- DeepCore ({COMMITS["deepcore"][:8]}): `Forgetting.select()`, called as its main.py does. It trains on images that are not
   augmented, and so does ours beside it. Its learning rate stays where it is, ours falls; so it counts more events.
 - CCS ({COMMITS["ccs"][:8]}): its data set, `Trainer`, logger, pickle and `EL2N`, without tests and without its other scores;
-  pictures are flipped, and cropped after reflecting 4 pixels (ours: after zero-padding by 4). Its two scripts as released,
+  images are flipped, and cropped after reflecting 4 pixels (ours: after zero-padding by 4). Its two scripts as released,
   with 16 workers, tests and all scores, are in the last table.
 - A peer "without workers" loads in its own process, which is its fastest on one core. On several cores its workers would
   take time off it, and so would more threads off ours; neither is measured here.

@@ -3,7 +3,7 @@
     DPRUNE_DATA=... python -m benchmarks.probes [--jobs 2]
 
 This is where the design of `--kd-weight auto` was decided, so the test set has no part in it: the last 10,000 training
-pictures of Fashion-MNIST play its role, and the teacher never saw them. 2% of the others is kept.
+images of Fashion-MNIST play its role, and the teacher never saw them. 2% of the others is kept.
 """
 
 from __future__ import annotations
@@ -138,10 +138,10 @@ def main() -> None:
     head = ["condition", *(f"a={weight:g}" for weight in GRID), *WEIGHTED]
     kinds = [f"{kind}s of {share:.0%}" for kind, shares in SHARES.items() for share in shares]
     body = (
-        "Accuracy in percent on held-out training pictures of whole runs at 2%, mean ± standard deviation over seeds; a=... "
+        "Accuracy in percent on held-out training images of whole runs at 2%, mean ± standard deviation over seeds; a=... "
         f"at T=4.\n\n{table(head, lines)}\n\nPoints that the whole run loses if its weight is the one with the best short "
         "trial, and the weights chosen. A pilot is a whole schedule from scratch in a share of the updates; a probe anneals "
-        "a copy of the a=0.9 run from its middle. Short trials were judged on the same held-out pictures.\n\n"
+        "a copy of the a=0.9 run from its middle. Short trials were judged on the same held-out images.\n\n"
         + table(["condition", *kinds], losses)
     )
     publish("probes", "What tells the KD weight: pilots or probes", COMMAND, body, {"rows": records(rows, keep=None)})

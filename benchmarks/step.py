@@ -159,7 +159,7 @@ def timed(kinds: dict[str, Callable[[], None]], rounds: int, clock: Callable[[],
 def context_of(setting: Setting, folder: Path, device: str, loader: str, **changes: Any) -> Context:
     """Open a context for the setup's network."""
     training = TrainConfig(model=setting.model, batch_size=setting.batch, lr=0.01, **changes)
-    # evidence and soft labels are not made here; all networks that a recipe names must take the pictures
+    # evidence and soft labels are not made here; all networks that a recipe names must take the images
     recipe = Recipe(
         name="step",
         views=AugmentPolicy(crop=PADDING),

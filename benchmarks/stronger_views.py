@@ -16,7 +16,7 @@ from datapruning.io.trial_store import Trial
 
 REFERENCE = "flip, crop 2"
 VIEWS: dict[str, dict[str, Any]] = {
-    "none: the picture as it is": {"flip": False, "crop": 0},
+    "none: the image as it is": {"flip": False, "crop": 0},
     "flip, crop 1": {"crop": 1},
     REFERENCE: {"crop": 2},
     "flip, crop 2, cutout 8": {"crop": 2, "cutout": 8},

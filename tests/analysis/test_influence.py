@@ -107,7 +107,7 @@ def test_kept_pairs_equal_those_of_a_full_sort(
     counted_from: Callable[..., Context], monkeypatch: pytest.MonkeyPatch, small_dataset: Dataset, pairs: str, cells: int
 ) -> None:
     inside, correct, right = full()
-    right[:, 7] = True  # nobody has influence on it
+    right[:, 7] = True  # no sample has influence on it
     context = counted_from(inside, correct, right)
     monkeypatch.setattr(counting, "MAX_PAIRS", cells)
     result = dp.influence(context, top=5, pairs=pairs, permutations=0, least_influence=0.3)

@@ -47,7 +47,7 @@ def recorded(folder: Path, final: bool = True) -> Path:
         torch.tensor([[4.0, 0, 1], [0, 2, 0], [5, 1, 0], [1, 0, 0]]),
         torch.tensor([[2.0, 0, 1], [0, 4, 0], [3, 4, 0], [0, 2, 0]]),
     ]
-    recorder = dp.record(folder, "my pictures", total=4, epochs=2)
+    recorder = dp.record(folder, "my images", total=4, epochs=2)
     for epoch, logits in enumerate(epochs):
         recorder.start_epoch(epoch)
         recorder.update(logits, labels, np.arange(4))

@@ -32,8 +32,8 @@ def hf(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def table(hf: Any, count: int, **columns: Any) -> Any:
     """Make rows with a label and an image whose red value is the row number, with unusual column names."""
-    pictures = [Image.new("RGB", (9 + row % 3, 8), (row, 0, 0)) for row in range(count)]
-    content = {"what": [row % 2 for row in range(count)], "note": ["x"] * count, "photo": pictures, **columns}
+    images = [Image.new("RGB", (9 + row % 3, 8), (row, 0, 0)) for row in range(count)]
+    content = {"what": [row % 2 for row in range(count)], "note": ["x"] * count, "photo": images, **columns}
     kinds = {"what": hf.ClassLabel(names=["cat", "dog"]), "note": hf.Value("string"), "photo": hf.Image()}
     features = hf.Features({**kinds, **{name: hf.Image() for name in columns}})
     return hf.Dataset.from_dict(content, features=features)

@@ -208,7 +208,7 @@ def test_sets_of_image_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, na
     if classes is not None:
         assert data.class_names == classes
     for split, paths in ((data.train, data.train_paths), (data.test, data.test_paths)):
-        rows = np.round(split.images[:, 4, 4, 1] / 10).astype(int)  # the green of each picture says its row
+        rows = np.round(split.images[:, 4, 4, 1] / 10).astype(int)  # the green value of each image is its row
         assert sorted(rows.tolist()) == list(range(len(split)))
         np.testing.assert_array_equal(split.labels, rows % 2)
         assert all((tmp_path / "data" / path).is_file() for path in paths or ("none",))

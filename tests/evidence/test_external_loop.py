@@ -146,7 +146,7 @@ def test_resuming_without_the_previous_predictions_is_refused(tmp_path: Path) ->
         pass_over(process, epoch, logits[epoch], labels)
     process = dp.record(tmp_path, "custom", total=TOTAL, epochs=5)
     with pytest.raises(InvalidValue, match="epoch 2 cannot begin: the predictions of epoch 1 are missing"):
-        process.start_epoch(2)  # from a checkpoint that `saved` was never told of
+        process.start_epoch(2)  # from a checkpoint without a call of `saved`
     pass_over(process, 0, logits[0], labels)
 
 

@@ -193,9 +193,9 @@ def test_a_large_network_is_checked_once_on_shapes(monkeypatch: pytest.MonkeyPat
 def test_grey_images_equal_rgb_images_of_equal_channels() -> None:
     name = f"torchvision:{SMALL_ONE}"
     grey, colour = (create_model(name, (32, 32, channels), 7, seed=0).eval() for channels in (1, 3))
-    pictures = torch.randn(2, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    grey_images = torch.randn(2, 1, 32, 32, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        torch.testing.assert_close(grey(pictures), colour(pictures.expand(-1, 3, -1, -1)), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(grey(grey_images), colour(grey_images.expand(-1, 3, -1, -1)), rtol=1e-4, atol=1e-5)
     with pytest.raises(InvalidValue, match="images of 3 channels"):
         adapt_to_grayscale(nn.Linear(3, 2), 1)
 

@@ -219,12 +219,12 @@ def test_images_are_embedded_as_png(shape: tuple[int, int, int]) -> None:
     image = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
     head, _, content = data_uri(image).partition(",")
     assert head == "data:image/png;base64"
-    picture = Image.open(io.BytesIO(base64.b64decode(content)))
+    decoded = Image.open(io.BytesIO(base64.b64decode(content)))
     if max(shape[:2]) > MAX_PIXELS:
-        assert picture.size == (MAX_PIXELS, 149)
+        assert decoded.size == (MAX_PIXELS, 149)
     else:
         shown = image if shape[2] == 3 else image[:, :, 0]
-        np.testing.assert_array_equal(np.asarray(picture), shown)
+        np.testing.assert_array_equal(np.asarray(decoded), shown)
 
 
 def test_teacher_predictions_use_unaugmented_images(workspace: Path, digits: Dataset) -> None:

@@ -105,9 +105,9 @@ def test_any_number_of_threads_decodes_the_same_images(
         for module in ("decode_cache", "stored_images"):
             monkeypatch.setattr(f"datapruning.data.image_folder.{module}.available_cpus", lambda count=count: count)
         labels = np.zeros(len(paths), np.int64)
-        pictures = ImageFiles(tuple(p.name for p in paths), labels, lambda i: paths[i].read_bytes(), lambda: "key")
+        image_files = ImageFiles(tuple(p.name for p in paths), labels, lambda i: paths[i].read_bytes(), lambda: "key")
         images = decode_splits(
-            "pets", {"train": pictures}, ImageFormat(16, quality), tmp_path / str(count), skip_unreadable=False
+            "pets", {"train": image_files}, ImageFormat(16, quality), tmp_path / str(count), skip_unreadable=False
         )["train"]
         decoded.append((np.asarray(images.images).tobytes(), images.manifest.content_hash))
     assert decoded[0] == decoded[1] == decoded[2]

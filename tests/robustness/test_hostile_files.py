@@ -276,7 +276,7 @@ def test_weights_of_unsupported_types_are_refused(tmp_path: Path) -> None:
 def test_a_checkpoint_with_a_flipped_bit_is_refused(tmp_path: Path) -> None:
     torch.save({"weight": torch.ones(1000)}, tmp_path / "net.pth")
     content = bytearray((tmp_path / "net.pth").read_bytes())
-    content[content.index(struct.pack("<f", 1.0) * 8)] ^= 1  # torch does not look at the archive's checksums
+    content[content.index(struct.pack("<f", 1.0) * 8)] ^= 1  # torch does not verify the archive's checksums
     (tmp_path / "net.pth").write_bytes(content)
     with pytest.raises(InvalidFile, match="CRC"):
         read_weights(tmp_path / "net.pth")
@@ -325,7 +325,7 @@ def test_decompression_bombs_and_executable_formats_are_refused() -> None:
         decode(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", 8)
 
 
-def pictures(folder: Path, *names: str) -> Path:
+def write_images(folder: Path, *names: str) -> Path:
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (4, 4)).save(folder / name)
@@ -333,7 +333,7 @@ def pictures(folder: Path, *names: str) -> Path:
 
 
 def test_symlink_loops_terminate(tmp_path: Path) -> None:
-    root = pictures(tmp_path / "pets", *(f"cat/{k}/a.png" for k in range(7)), "dog/a.png", "dog/b.png")
+    root = write_images(tmp_path / "pets", *(f"cat/{k}/a.png" for k in range(7)), "dog/a.png", "dog/b.png")
     for k in range(7):
         for other in range(7):
             if other != k:
@@ -343,7 +343,7 @@ def test_symlink_loops_terminate(tmp_path: Path) -> None:
 
 
 def test_a_pipe_in_an_image_folder_does_not_block(tmp_path: Path) -> None:
-    root = pictures(
+    root = write_images(
         tmp_path / "pets", *(f"{split}/{name}/{k}.png" for split in ("train", "test") for name in "ab" for k in range(3))
     )
     os.mkfifo(root / "train" / "a" / "pipe.png")
@@ -355,7 +355,7 @@ def test_a_pipe_in_an_image_folder_does_not_block(tmp_path: Path) -> None:
 
 
 def test_modified_decoded_images_are_refused(tmp_path: Path) -> None:
-    root = pictures(
+    root = write_images(
         tmp_path / "pets", *(f"{split}/{name}/{k}.png" for split in ("train", "test") for name in "ab" for k in range(3))
     )
     dp.open_dataset(str(root), image_size=8, workspace=tmp_path / "runs")

@@ -81,7 +81,7 @@ RACES = {
         "another process is writing dprune-runs/cache/digits",
         "train.beton: 1,438 images", "cache/digits-*/train.beton",
     ),
-    "pictures": Race(
+    "images": Race(
         PETS, PETS, "datapruning.data.image_folder.decode_cache:_decode_all", 3,
         "another process is decoding folder pets, train", "pets, train: 12 images", "cache/images-*/train.npy",
     ),
@@ -198,7 +198,7 @@ def race(folder: Path, scenario: Race, *, killed: bool) -> tuple[str, bytes]:
 def prepared(folder: Path, name: str) -> Path:
     """Prepare a folder for the race."""
     folder.mkdir()
-    if name == "pictures":
+    if name == "images":
         for role, number in (("train", 6), ("test", 2)):
             for k in range(number):
                 for kind, shade in (("cats", 40), ("dogs", 200)):

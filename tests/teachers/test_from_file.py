@@ -46,7 +46,7 @@ def load(context: Context, path: Path) -> Teacher:
     return teacher
 
 
-def pictures(context: Context) -> Tensor:
+def train_images(context: Context) -> Tensor:
     """Return images of the training split, normalised by the dataset's statistics."""
     return context.views.normalise(torch.from_numpy(context.data.train.images[:16]))
 
@@ -73,7 +73,7 @@ def test_a_pth_file_teaches_like_its_network(
     path = tmp_path / "weights.pth"
     torch.save(wrap(network().state_dict()), path)
     teacher = load(context, path)
-    assert torch.equal(gives(teacher.model, pictures(context)), gives(network(), pictures(context)))
+    assert torch.equal(gives(teacher.model, train_images(context)), gives(network(), train_images(context)))
     assert teacher.folder.parent == context.workspace / "teachers"
     assert 0 <= teacher.result.test_accuracy <= 100
 
@@ -97,8 +97,8 @@ def test_classes_are_reordered_to_the_dataset_s_order(context: Context, tmp_path
     names = names[1:] + names[:1]
     save_tensors(tmp_path / "w.safetensors", dict(network(len(names)).state_dict()))
     (tmp_path / "w.json").write_text(json.dumps(names))
-    logits = gives(load(context, tmp_path / "w.safetensors").model, pictures(context))
-    expected = gives(network(len(names)), pictures(context))[:, [names.index(name) for name in context.data.class_names]]
+    logits = gives(load(context, tmp_path / "w.safetensors").model, train_images(context))
+    expected = gives(network(len(names)), train_images(context))[:, [names.index(name) for name in context.data.class_names]]
     torch.testing.assert_close(logits, expected, rtol=1e-5, atol=1e-6)
 
 
@@ -110,7 +110,9 @@ def test_a_network_trained_with_other_means_gets_images_normalised_by_them(conte
     teacher = load(context, tmp_path / "w.safetensors")
     images = torch.from_numpy(context.data.train.images[:16])
     own_values = ((images / 255 - torch.tensor(mean)) / torch.tensor(std)).permute(0, 3, 1, 2)
-    torch.testing.assert_close(gives(teacher.model, pictures(context)), gives(network(), own_values), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        gives(teacher.model, train_images(context)), gives(network(), own_values), rtol=1e-4, atol=1e-4
+    )
     assert teacher.weights_hash != unnormalised.weights_hash, "their soft labels are not the same"
     assert teacher.folder != unnormalised.folder
 

@@ -359,7 +359,7 @@ def test_a_time_limit_stops_at_an_epoch_end_and_the_next_call_resumes(
     resumed, repeated = train(context, SHORT, checkpoint=Checkpoint(path), callbacks=[StopAtTimeLimit(TimeLimit(1e-9))])
     assert same(uninterrupted, resumed)
     assert repeated.step == train_state.step
-    train(context, SHORT, callbacks=[StopAtTimeLimit(TimeLimit(1e-9))])  # without a place for the state it could not go on
+    train(context, SHORT, callbacks=[StopAtTimeLimit(TimeLimit(1e-9))])  # without a checkpoint path it could not resume
     train(context, SHORT, checkpoint=Checkpoint(tmp_path / "other"), callbacks=[StopAtTimeLimit(TimeLimit(1e9))])
     for seconds in (0, -1, float("nan"), float("inf")):
         with pytest.raises(InvalidValue, match="a time limit is more than 0 seconds"):

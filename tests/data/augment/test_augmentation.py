@@ -22,7 +22,7 @@ def bound(policy: AugmentPolicy, channels: int = 3) -> Augmentation:
     return Augmentation(policy, MEAN[:channels], STD[:channels])
 
 
-def pictures(count: int, height: int = 8, width: int = 8, channels: int = 3, seed: int = 0) -> Images:
+def random_images(count: int, height: int = 8, width: int = 8, channels: int = 3, seed: int = 0) -> Images:
     return np.random.default_rng(seed).integers(0, 256, (count, height, width, channels)).astype(np.uint8)
 
 
@@ -60,7 +60,7 @@ policies = st.builds(
 def test_views_equal_the_slow_reference(
     policy: AugmentPolicy, height: int, width: int, channels: int, epoch: int, first: int
 ) -> None:
-    views, images = bound(policy, channels), pictures(6, height, width, channels)
+    views, images = bound(policy, channels), random_images(6, height, width, channels)
     ids = first + np.array([3, 0, 7, 7, 1, 2])
     fast = views.apply(torch.from_numpy(images), ids, epoch)
     for row, sample in enumerate(ids.tolist()):
@@ -70,7 +70,7 @@ def test_views_equal_the_slow_reference(
 @given(st.lists(st.integers(0, 39), min_size=1, max_size=60), st.integers(1, 20), st.integers(0, 7))
 @settings(deadline=None, max_examples=60)
 def test_a_view_does_not_depend_on_the_batch(ids: list[int], size: int, epoch: int) -> None:
-    views, images = bound(EVERYTHING), pictures(40)
+    views, images = bound(EVERYTHING), random_images(40)
     expected = views.apply(torch.from_numpy(images), np.arange(40), epoch)
     for start in range(0, len(ids), size):
         batch = np.array(ids[start : start + size])
@@ -78,7 +78,7 @@ def test_a_view_does_not_depend_on_the_batch(ids: list[int], size: int, epoch: i
 
 
 def look(policy: AugmentPolicy, epoch: int) -> torch.Tensor:
-    return bound(policy).apply(torch.from_numpy(pictures(64)), np.arange(64), epoch)
+    return bound(policy).apply(torch.from_numpy(random_images(64)), np.arange(64), epoch)
 
 
 def test_views_repeat_after_v_epochs_and_not_before() -> None:
@@ -101,7 +101,7 @@ def test_views_do_not_depend_on_torch_and_numpy_seeds() -> None:
 
 
 def test_no_augmentation_is_plain_normalisation() -> None:
-    images = pictures(10)
+    images = random_images(10)
     views = bound(AugmentPolicy(flip=False, crop=0, cutout=0))
     augmented = views.apply(torch.from_numpy(images), np.arange(10), 3)
     assert torch.equal(augmented, views.normalise(torch.from_numpy(images)))
@@ -114,7 +114,7 @@ def test_no_augmentation_is_plain_normalisation() -> None:
     "policy", [EVERYTHING, AugmentPolicy(flip=False, crop=0), AugmentPolicy(crop=0), AugmentPolicy(flip=False)]
 )
 def test_output_is_float32_channels_last_and_the_input_stays(policy: AugmentPolicy, channels: int) -> None:
-    images = torch.from_numpy(pictures(16, 6, 9, channels))
+    images = torch.from_numpy(random_images(16, 6, 9, channels))
     before = images.clone()
     for augmented in (bound(policy, channels).apply(images, np.arange(16), 0), bound(policy, channels).normalise(images)):
         assert augmented.dtype == torch.float32
@@ -125,13 +125,13 @@ def test_output_is_float32_channels_last_and_the_input_stays(policy: AugmentPoli
 
 
 def test_ids_may_be_a_tensor() -> None:
-    images, ids = torch.from_numpy(pictures(20)), np.arange(20)[::-1].copy()
+    images, ids = torch.from_numpy(random_images(20)), np.arange(20)[::-1].copy()
     views = bound(EVERYTHING)
     assert torch.equal(views.apply(images, torch.from_numpy(ids), 1), views.apply(images, ids, 1))
 
 
 def test_a_batch_that_is_not_contiguous_gives_the_same_views() -> None:
-    images = torch.from_numpy(pictures(20))
+    images = torch.from_numpy(random_images(20))
     spread = images.repeat_interleave(2, 0)[::2]
     assert not spread.is_contiguous()
     views = bound(EVERYTHING)
@@ -167,7 +167,7 @@ def test_without_cutout_other_draws_are_unchanged() -> None:
 
 
 def test_views_of_other_statistics_stay_apart() -> None:
-    images = torch.from_numpy(pictures(4))
+    images = torch.from_numpy(random_images(4))
     first, second = bound(EVERYTHING), Augmentation(EVERYTHING, STD, MEAN)
     for views in (first, second, first):
         expected = (images.numpy() - np.array(views.mean, np.float32)) / np.array(views.std, np.float32)
@@ -183,7 +183,7 @@ def test_impossible_policies_are_refused(wrong: dict[str, int]) -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 @pytest.mark.parametrize("policy", [EVERYTHING, AugmentPolicy(), AugmentPolicy(crop=0)])
 def test_a_gpu_gives_the_same_bits(policy: AugmentPolicy) -> None:
-    images, ids = torch.from_numpy(pictures(100, 32, 32)), np.arange(100)
+    images, ids = torch.from_numpy(random_images(100, 32, 32)), np.arange(100)
     on_cpu = bound(policy).apply(images, ids, 2)
     on_gpu = bound(policy).apply(images.cuda(), ids, 2)
     assert torch.equal(on_gpu.cpu(), on_cpu)

@@ -31,7 +31,7 @@ RESIZED = AugmentPolicy(flip=True, crop=0, cutout=3, num_views=4, seed=5, size=1
 CPU = torch.device("cpu")
 
 
-def pictures(count: int, height: int = 16, width: int = 16, channels: int = 3, seed: int = 0) -> torch.Tensor:
+def random_images(count: int, height: int = 16, width: int = 16, channels: int = 3, seed: int = 0) -> torch.Tensor:
     shape = (count, height, width, channels)
     return torch.from_numpy(np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8))
 
@@ -159,7 +159,7 @@ def test_pixels_worked_out_by_hand() -> None:
 def test_the_kernel_gives_the_bits_of_the_torch_operations(
     shape: tuple[int, int, int, int], height: int, width: int, seed: int, chunk: int
 ) -> None:
-    images = pictures(*shape, seed=seed)
+    images = random_images(*shape, seed=seed)
     before = images.clone()
     boxes = boxes_of(AugmentPolicy(crop=0, seed=seed, scale=(0.1, 1.0)), *shape[1:3], shape[0])
     by_kernel = resample(images, boxes, height, width)
@@ -174,7 +174,7 @@ def test_the_kernel_gives_the_bits_of_the_torch_operations(
 
 @pytest.mark.parametrize(("height", "width"), [(7, 9), (16, 16), (31, 40), (224, 224)])
 def test_it_is_bilinear_resampling(height: int, width: int) -> None:
-    images, boxes = pictures(4), np.array([[0, 0, 16, 16], [2, 3, 9, 5], [15, 0, 1, 16], [4, 4, 12, 12]])
+    images, boxes = random_images(4), np.array([[0, 0, 16, 16], [2, 3, 9, 5], [15, 0, 1, 16], [4, 4, 12, 12]])
     resampled = resample(images, boxes, height, width)
     for image, (top, left, tall, broad), actual in zip(images, boxes.tolist(), resampled, strict=True):
         part = image[top : top + tall, left : left + broad].permute(2, 0, 1)[None].float()
@@ -186,17 +186,17 @@ def test_empty_batches_are_accepted() -> None:
     for run in (numba_kernels.compiled, lambda kernel: None):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(crops, "compiled", run)
-            assert resample(pictures(0), np.empty((0, 4), np.int64), 5, 6).shape == (0, 5, 6, 3)
+            assert resample(random_images(0), np.empty((0, 4), np.int64), 5, 6).shape == (0, 5, 6, 3)
 
 
 def test_a_full_size_crop_is_the_image() -> None:
     policy = AugmentPolicy(flip=False, crop=0, scale=(1.0, 1.0), ratio=(1.0, 1.0))
-    views, images = bound(policy), pictures(8)
+    views, images = bound(policy), random_images(8)
     assert torch.equal(views.apply(images, np.arange(8), 2), views.normalise(images))
 
 
 def test_a_view_is_its_box_resampled_mirrored_and_normalised() -> None:
-    images, ids = pictures(30, 20, 16), np.arange(30) * 7
+    images, ids = random_images(30, 20, 16), np.arange(30) * 7
     policy = RESIZED.replace(cutout=0)
     augmented = bound(policy).apply(images, ids, 6)
     expected = resample(images, random_resized_boxes(ids, policy, 2, 20, 16), 12, 12)
@@ -215,7 +215,7 @@ def test_a_view_is_its_box_resampled_mirrored_and_normalised() -> None:
     "policy", [RESIZED, AugmentPolicy(crop=2, size=12, num_views=4), AugmentPolicy(crop=0, num_views=4, scale=(0.1, 0.9))]
 )
 def test_a_view_does_not_depend_on_the_batch_or_the_implementation(policy: AugmentPolicy) -> None:
-    images, ids = pictures(40, 18, 15), np.arange(40)
+    images, ids = random_images(40, 18, 15), np.arange(40)
     views_of = bound(policy)
     expected = views_of.apply(images, ids, 5)
     assert expected.shape[2:] == ((12, 12) if policy.size else (18, 15))
@@ -232,13 +232,13 @@ def test_a_view_does_not_depend_on_the_batch_or_the_implementation(policy: Augme
 
 @pytest.mark.parametrize("policy", [RESIZED, AugmentPolicy(size=12), AugmentPolicy(crop=0, size=12)])
 def test_evaluation_uses_the_centre_crop(policy: AugmentPolicy) -> None:
-    images = pictures(5, 17, 20)
+    images = random_images(5, 17, 20)
     middle = images[:, 2:14, 4:16]
     assert torch.equal(bound(policy).normalise(images), bound(AugmentPolicy()).normalise(middle))
 
 
 def test_without_scale_the_centre_crop_is_augmented() -> None:
-    images, ids = pictures(20, 17, 20), np.arange(20)
+    images, ids = random_images(20, 17, 20), np.arange(20)
     augmented = bound(AugmentPolicy(crop=3, size=12)).apply(images, ids, 1)
     assert torch.equal(augmented, bound(AugmentPolicy(crop=3)).apply(images[:, 2:14, 4:16], ids, 1))
 
@@ -296,7 +296,7 @@ def test_views_larger_than_the_images_are_refused() -> None:
     for policy in (AugmentPolicy(size=17), AugmentPolicy(crop=0, size=17, scale=(0.1, 1.0))):
         for see in (bound(policy).normalise, partial(bound(policy).apply, ids=np.arange(2), epoch=0)):
             with pytest.raises(InvalidValue, match=r"views\.size is 17, but the images are 16x20: .*\(image_size\)"):
-                see(pictures(2, 16, 20))
+                see(random_images(2, 16, 20))
 
 
 def test_a_ratio_without_resized_crops_has_no_effect() -> None:
@@ -359,7 +359,7 @@ def test_a_folder_of_many_sizes_trains(dprune: Callable[..., CommandResult], tmp
     first = dprune("train", *WORDS, "--scorer", "random", "--kd-weight", "0.5", *arguments, "--out", "run")
     assert first.code == 0, first.err
     assert "jpg80" in first.err
-    assert not list(tmp_path.rglob("*.beton"))  # the pictures are there once
+    assert not list(tmp_path.rglob("*.beton"))  # the images are stored once
     repeated = dprune("train", "--recipe", "run/config.toml", "--scorer", "random", "--fraction", "0.5", "--out", "again")
     assert repeated.code == 0, repeated.err
     assert (tmp_path / "run/model.safetensors").read_bytes() == (tmp_path / "again/model.safetensors").read_bytes()
@@ -387,6 +387,6 @@ def test_an_invalid_policy_is_refused(expect_refusal: Callable[..., str], tmp_pa
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 @pytest.mark.parametrize("policy", [RESIZED, AugmentPolicy(size=12)])
 def test_a_gpu_gives_the_same_bits(policy: AugmentPolicy) -> None:
-    images, ids = pictures(100, 40, 33), np.arange(100)
+    images, ids = random_images(100, 40, 33), np.arange(100)
     on_cpu = bound(policy).apply(images, ids, 2)
     assert torch.equal(bound(policy).apply(images.cuda(), ids, 2).cpu(), on_cpu)

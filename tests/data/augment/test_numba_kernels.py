@@ -69,8 +69,8 @@ def test_images_that_are_not_contiguous_are_read_right() -> None:
 def test_boxes_are_pasted_as_by_the_torch_operations(shape: tuple[int, int, int, int], seed: int) -> None:
     rng = np.random.default_rng(seed)
     count = int(rng.integers(0, shape[0] + 1))
-    pictures = (torch.from_numpy(rng.normal(size=(n, *shape[1:])).astype(np.float32)) for n in (shape[0], count))
-    (images, others), rows = (p.permute(0, 3, 1, 2) for p in pictures), np.sort(rng.permutation(shape[0])[:count])
+    image_batches = (torch.from_numpy(rng.normal(size=(n, *shape[1:])).astype(np.float32)) for n in (shape[0], count))
+    (images, others), rows = (p.permute(0, 3, 1, 2) for p in image_batches), np.sort(rng.permutation(shape[0])[:count])
     ends = [np.sort(rng.integers(0, length + 1, (count, 2)), axis=1) for length in shape[1:3]]
     boxes, reference = np.concatenate(ends, axis=1), images.clone()
     mixing.paste(images, others, rows, boxes)

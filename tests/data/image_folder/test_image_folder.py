@@ -43,7 +43,7 @@ def test_ids_and_classes_are_those_of_torchvision(tmp_path: Path) -> None:
     for role in ("train", "val"):
         for name in ("9/1.png", "10/2.PNG", "10/10.png", "a b/x.jpg", "a b/deep/er/y.bmp", "a b/deep-er/z.webp", "B/é.tif"):
             write_image(tmp_path / role / name, RED)
-    (tmp_path / "train/9/notes.txt").write_text("no picture")
+    (tmp_path / "train/9/notes.txt").write_text("not an image")
     classes, train, test = scan_image_folder(tmp_path, None)
     theirs = ImageFolder(tmp_path / "train")
     assert list(classes) == theirs.classes == ["10", "9", "B", "a b"]

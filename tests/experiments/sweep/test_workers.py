@@ -124,7 +124,7 @@ def test_submitit_jobs_outlive_the_command_and_a_killed_one_is_replaced(
     with start_command(tmp_path, *WORDS, *SUBMITIT) as first, locks:
         wait_until(lambda: (folder / "store.json").exists())
         store = TrialStore(folder, read_json(folder / "store.json")["about"])
-        for row in undisturbed.trials:  # nobody begins a trial before the second command is there
+        for row in undisturbed.trials:  # no trial starts before the second command is running
             locks.enter_context(file_lock(store.path(row.config)))
         wait_until(lambda: "2 jobs are submitted" in first.stderr())
         first.process.send_signal(signal.SIGINT)

@@ -65,7 +65,7 @@ def batch_of(*ids: int) -> Batch:
     return Batch(torch.empty(0), torch.from_numpy(LABELS[chosen]), chosen)
 
 
-def pictures(n: int, seed: int) -> Tensor:
+def random_images(n: int, seed: int) -> Tensor:
     return torch.randn(n, CLASSES, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * 2
 
 
@@ -102,8 +102,8 @@ def gradient(loss: Tensor, network: Network) -> Tensor:
 
 @each_objective
 def test_cs_kd(base: str) -> None:
-    network, batch, images = Network(), batch_of(0, 1, 2), pictures(3, 1)
-    partner = AuxiliaryBatch(batch_of(5, 6, 7), pictures(3, 2), 4)
+    network, batch, images = Network(), batch_of(0, 1, 2), random_images(3, 1)
+    partner = AuxiliaryBatch(batch_of(5, 6, 7), random_images(3, 2), 4)
     method = CSKD(ClassPairs(np.arange(40), LABELS), 0.6, 4.0, seed=0)
     logits, loss = method.step(network, OBJECTIVES[base](), batch, images, partner, 4)
     z, other = logits_of(images), logits_of(partner.images)
@@ -129,7 +129,7 @@ def test_ps_kd_reads_the_previous_predictions_by_id(base: str) -> None:
     rng = np.random.default_rng(0)
     for epoch in range(3):
         for part in np.array_split(rng.permutation(ids), 2):
-            batch, images = batch_of(*part), pictures(len(part), int(epoch * 100 + part[0]))
+            batch, images = batch_of(*part), random_images(len(part), int(epoch * 100 + part[0]))
             _, loss = method.step(network, objective, batch, images, None, epoch)
             z = logits_of(images)
             expected = base_of(base, z, batch, epoch)
@@ -148,12 +148,12 @@ def test_ps_kd_reads_the_previous_predictions_by_id(base: str) -> None:
 @each_objective
 def test_ps_kd_uses_the_base_loss_for_samples_that_join_later(base: str) -> None:
     few, objective = PSKD(np.array([4, 9]), CLASSES, 0.8, 4), OBJECTIVES[base]()
-    few.step(Network(), objective, batch_of(4, 9), pictures(2, 1), None, 1)
+    few.step(Network(), objective, batch_of(4, 9), random_images(2, 1), None, 1)
     more = PSKD(np.array([9, 4, 20, 2]), CLASSES, 0.8, 4)
     more.restore(few.tensors())
-    images = pictures(2, 2)
+    images = random_images(2, 2)
     _, loss = more.step(Network(), objective, batch_of(9, 20), images, None, 2)
-    z, before = logits_of(images), np.exp(log_softmax(logits_of(pictures(2, 1)[1:])))
+    z, before = logits_of(images), np.exp(log_softmax(logits_of(random_images(2, 1)[1:])))
     nine = 0.4 * base_of(base, z[:1], batch_of(9), 2) + 0.6 * ce(before, z[:1])[0]
     assert loss.total.item() == pytest.approx((nine + base_of(base, z[1:], batch_of(20), 2)) / 2, rel=1e-6)
 
@@ -162,7 +162,7 @@ def test_ps_kd_uses_the_base_loss_for_samples_that_join_later(base: str) -> None
 def test_dlb(base: str) -> None:
     network, method, objective = Network(), DLB(0.5, 3.0, views=4), OBJECTIVES[base]()
     first, second = batch_of(0, 1, 2), batch_of(3, 4)
-    one, two, repeated = pictures(3, 1), pictures(2, 2), pictures(3, 3)
+    one, two, repeated = random_images(3, 1), random_images(2, 2), random_images(3, 3)
     assert method.tensors() == {}
     requests = method.auxiliary_batches([first.ids, second.ids], 3)
     assert requests[0] is None
@@ -200,7 +200,7 @@ def test_dlb_shows_a_batch_in_another_of_the_views_that_the_run_sees(views: int,
 
 @each_objective
 def test_tf_kd(base: str) -> None:
-    network, batch, images = Network(), batch_of(0, 1, 7), pictures(3, 1)
+    network, batch, images = Network(), batch_of(0, 1, 7), random_images(3, 1)
     logits, loss = TFKD(0.1, 20.0, 0.99).step(network, OBJECTIVES[base](), batch, images, None, 2)
     u = np.where(np.eye(CLASSES)[batch.labels.numpy()] == 1, 0.99, 0.01 / (CLASSES - 1))
     target, z = np.exp(log_softmax(u / 20)), logits_of(images)
@@ -224,7 +224,7 @@ def test_tf_kd_with_the_authors_factors() -> None:
 
 @each_objective
 def test_tf_kd_self(base: str) -> None:
-    network, batch, images = Network(), batch_of(0, 1, 7), pictures(3, 1)
+    network, batch, images = Network(), batch_of(0, 1, 7), random_images(3, 1)
     _, loss = TFKDSelf(Table(), 0.95, 6.0, 0.5).step(network, OBJECTIVES[base](), batch, images, None, 2)
     z = logits_of(images)
     expected = 0.05 * base_of(base, z, batch, 2) + 0.95 * 0.5 * 36 * kl(opinions(batch.ids, 2), z, 6.0)

@@ -189,13 +189,13 @@ def test_synflow_by_hand() -> None:
     np.testing.assert_allclose(saliency["2.weight"], [[2 * 3, 1 * 1.5], [1 * 3, 3 * 1.5]])
 
 
-def one_picture() -> SaliencyBatch:
+def one_image() -> SaliencyBatch:
     return make_saliency_batch(torch.tensor([[[[1.0, 2.0]]]], dtype=torch.float64), torch.tensor([1]))
 
 
 def test_snip_by_hand() -> None:
     """With x = (1, 2): Ax = (-3, 2.5), z = (-3.5, 10.5); dL/dz = (p, -p) with p = 1 / (1 + e^14)."""
-    saliency = by_hand("snip", two_layers(), [one_picture()])
+    saliency = by_hand("snip", two_layers(), [one_image()])
     p = 1 / (1 + np.exp(14.0))
     hidden = np.array([-3.0, 2.5])
     of_b = np.abs(np.outer([p, -p], hidden) * [[2.0, 1.0], [-1.0, 3.0]])
