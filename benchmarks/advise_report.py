@@ -120,6 +120,6 @@ def flattered(rows: Sequence[Trial]) -> str:
     return (
         "Accuracy on 4,000 held-out samples minus accuracy on the test set, in points. The teachers (40 epochs on 12,000 "
         "samples) overfit on purpose; one saw the holdout, the other as many other samples. Students train for 20 epochs on "
-        "a share of the 8,000 samples that both teachers saw. What a student takes over makes a pilot look better; therefore "
-        f"`advise` trains its own teacher, and corrects for a given one.\n\n{table(head, lines)}"
+        "a share of the 8,000 samples that both teachers saw. What a student takes over makes a pilot look better; "
+        f"therefore `advise` trains its own teacher, and corrects for a given one.\n\n{table(head, lines)}"
     )

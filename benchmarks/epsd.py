@@ -99,9 +99,9 @@ def main() -> None:
     columns = [f"{s:.0%} removed" for s in SHARES]
     kept = [f"{of(('snip', 'none'), s)[0].result['sparsity']['kept']:,}" for s in SHARES]
     body = (
-        "Test accuracy in percent, mean ± standard deviation over seeds of initialisation, order, saliency batches and subset: "
-        f"8 epochs of a random tenth (6,000 samples), no teacher. Of 76,944 weights {', '.join(kept)} are kept. 'snip' and "
-        "'prospr' with a self-distillation are the simple combinations. The compute is not equal: cs-kd "
+        "Test accuracy in percent, mean ± standard deviation over seeds of initialisation, order, saliency batches and "
+        f"subset: 8 epochs of a random tenth (6,000 samples), no teacher. Of 76,944 weights {', '.join(kept)} are kept. "
+        "'snip' and 'prospr' with a self-distillation are the simple combinations. The compute is not equal: cs-kd "
         "trains with 1.33 times as much, dlb with twice.\n\n"
         + table(["pruned by", "trained with", *columns], lines)
         + "\n\n## EPSD minus simple combination\n\nPaired by seed, points, 95% interval (Student's t).\n\n"

@@ -112,9 +112,9 @@ def main() -> None:
             data.append({"model": name, "stage": stage, "runs": runs})
             print(lines[-1], file=sys.stderr, flush=True)
     body = (
-        f"CS-KD, saliency batches of {BATCH} images, 95% removed; one thread, processor time. The stage includes drawing the "
-        "batches, the threshold and the table of layers. Memory: what the stage adds to the process's peak after training steps with "
-        "the same batch.\n\n"
+        f"CS-KD, saliency batches of {BATCH} images, 95% removed; one thread, processor time. The stage includes drawing "
+        "the batches, the threshold and the table of layers. Memory: what the stage adds to the process's peak after "
+        "training steps with the same batch.\n\n"
         + table(
             ["network", "stage", "seconds", "in training steps", "% of a full-data training", "MB more", "MB of training"],
             lines,
