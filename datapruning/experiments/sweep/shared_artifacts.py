@@ -13,6 +13,7 @@ from datapruning.experiments.sweep.spec import StudentSpec
 from datapruning.io.trial_store import Trial, TrialStore
 from datapruning.runs.context import Context
 from datapruning.runs.run import FinishedRun
+from datapruning.scorers import get_scorer
 from datapruning.teachers.prepare import load_teachers
 from datapruning.training.schedules import planned_samples
 
@@ -77,21 +78,20 @@ def name_teachers(context: Context, folders: Sequence[Path]) -> dict[str, tuple[
     return teachers
 
 
-def estimate_shared(context: Context, students: Sequence[StudentSpec], scorers: Mapping[str, Scorer]) -> list[str]:
+def estimate_shared(context: Context, students: Sequence[StudentSpec]) -> list[str]:
     """Describe what these students share, a line each, with the samples it takes to train where it does not exist."""
     total, lines = context.data.total, []
-    names = _evidence_scorers(students, scorers)
-    if names:
-        estimate = estimate_evidence_cost(context, [scorers[name] for name in names])
-        lines.append(f"evidence of {', '.join(names)} ({estimate}, {estimate.samples:,} samples)")
+    scorers = _evidence_scorers(students)
+    if scorers:
+        estimate = estimate_evidence_cost(context, scorers)
+        names = ", ".join(scorer.name for scorer in scorers)
+        lines.append(f"evidence of {names} ({estimate}, {estimate.samples:,} samples)")
     if any(spec.needs_recipe_teacher for spec in students):
         lines.append(f"the recipe's teacher ({planned_samples(context.recipe.teacher, total, total):,} samples)")
     return lines
 
 
-def prepare_shared(
-    context: Context, students: Sequence[StudentSpec], scorers: Mapping[str, Scorer], finished: Iterable[Trial]
-) -> None:
+def prepare_shared(context: Context, students: Sequence[StudentSpec], finished: Iterable[Trial]) -> None:
     """Make the FFCV cache, the evidence and the recipe's teacher, as far as these students need them and they do not exist.
 
     Soft labels are filled by the trials themselves. Where another process makes one of these, this one waits for it.
@@ -105,8 +105,8 @@ def prepare_shared(
 
     if context.loader_kind == "ffcv":
         cache(context)
-    for name in _evidence_scorers(students, scorers):
-        score(context, name, seed=SCORE_SEED, out=scores_path(context, name, SCORE_SEED))
+    for scorer in _evidence_scorers(students):
+        score(context, scorer.name, seed=SCORE_SEED, out=scores_path(context, scorer.name, SCORE_SEED))
     if any(spec.needs_recipe_teacher for spec in students):
         _check_same_teacher(context, teach(context).folder, finished)
 
@@ -128,10 +128,6 @@ def _check_same_teacher(context: Context, folder: Path, finished: Iterable[Trial
             )
 
 
-def scorer_names(students: Iterable[StudentSpec]) -> list[str]:
-    """List the scorers of these students, each once."""
-    return list(dict.fromkeys(spec.scorer for spec in students if spec.scorer is not None))
-
-
-def _evidence_scorers(students: Iterable[StudentSpec], scorers: Mapping[str, Scorer]) -> list[str]:
-    return [name for name in scorer_names(students) if needs_evidence(scorers[name])]
+def _evidence_scorers(students: Iterable[StudentSpec]) -> list[Scorer]:
+    names = dict.fromkeys(spec.scorer for spec in students if spec.scorer is not None)
+    return [scorer for scorer in map(get_scorer, names) if needs_evidence(scorer)]

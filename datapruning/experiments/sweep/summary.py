@@ -2,9 +2,8 @@
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from datapruning.artifacts.scorer import Scorer
 from datapruning.experiments.sweep.grid import Grid
 from datapruning.experiments.sweep.live_table import status_line
 from datapruning.experiments.sweep.shared_artifacts import estimate_shared
@@ -18,9 +17,7 @@ from datapruning.utils.console import info
 from datapruning.utils.cost import FORWARD_PASS_COST
 
 
-def print_plan(
-    context: Context, status: SweepStatus, scorers: Mapping[str, Scorer], local_jobs: int, num_retried: int
-) -> None:
+def print_plan(context: Context, status: SweepStatus, local_jobs: int, num_retried: int) -> None:
     """Print how many trials there are, how many are finished or retried, and what the others will cost.
 
     The context is that of the students without their variants, on a device of this machine; `local_jobs` is the number of
@@ -57,7 +54,7 @@ def print_plan(
             criteria.setdefault(kept, []).append(recipe.sparsity.criterion)
     for kept, names in criteria.items():
         info(f"students pruned before training: {kept}, by {', '.join(dict.fromkeys(names))}")
-    for line in estimate_shared(context, students, scorers):
+    for line in estimate_shared(context, students):
         by = "" if local_jobs else " (by one worker, the others wait for it)"
         info(f"shared by them, made once{by} if it does not exist: {line}")
     cores = os.cpu_count() or 1

@@ -120,8 +120,7 @@ def sweep(
     local = local_context(context)
     with quiet():
         check_variants(local, variants, grid.kd_weights)
-    scorers_by_name = {name: get_scorer(name) for name in grid.scorers}
-    check_evidence(context, scorers_by_name.values())
+    check_evidence(context, [get_scorer(name) for name in grid.scorers])
     named = name_teachers(local, teacher_folders(teachers))
     grid = replace(grid, variants=variants, teachers={key: name for key, (name, _) in named.items()})
     identity = {
@@ -131,13 +130,13 @@ def sweep(
     folder = Path(out) if out is not None else context.artifact_path("sweeps", context.recipe.train.model, identity)
     status = SweepStatus(open_store(folder, identity), grid, context.recipe.train)
     num_retried = status.clear_failures() if retry_failed else 0
-    print_plan(local, status, scorers_by_name, 0 if workers.is_remote else jobs or 1, num_retried)
+    print_plan(local, status, 0 if workers.is_remote else jobs or 1, num_retried)
     teacher_paths = {key: str(path) for key, (_, path) in named.items()}
     if status.remaining and not workers.is_remote:
-        prepare_shared(context, status.remaining_students, scorers_by_name, status.trials())
+        prepare_shared(context, status.remaining_students, status.trials())
     if status.remaining and jobs is None:
         display = SweepDisplay(status, console())
-        train_student = student_trials(context, folder, teacher_paths, scorers_by_name)
+        train_student = student_trials(context, folder, teacher_paths)
         for _ in status.store.run_remaining(status.remaining, train_student):
             display.update(status.refresh())
     elif status.remaining:

@@ -4,9 +4,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from datapruning.artifacts.scorer import Scorer
 from datapruning.artifacts.scores import Scores
-from datapruning.experiments.sweep.shared_artifacts import SCORE_SEED, needs_evidence, prepare_shared, scorer_names
+from datapruning.experiments.sweep.shared_artifacts import SCORE_SEED, needs_evidence, prepare_shared
 from datapruning.experiments.sweep.spec import StudentSpec
 from datapruning.experiments.sweep.variants import student_context
 from datapruning.experiments.workers.task import Task
@@ -19,9 +18,7 @@ from datapruning.utils.fraction import kept_count
 ENTRY = "datapruning.experiments.sweep.trial:open_students"
 
 
-def student_trials(
-    context: Context, folder: Path, teachers: Mapping[str, str], scorers: Mapping[str, Scorer]
-) -> Callable[[TrialConfig], dict[str, Any]]:
+def student_trials(context: Context, folder: Path, teachers: Mapping[str, str]) -> Callable[[TrialConfig], dict[str, Any]]:
     """The function that trains a student of the sweep in `folder`; `teachers`: run folders by the hash of the weights.
 
     It returns the run's result.json, and `folder`: its run folder relative to the sweep's, which may be moved as a whole.
@@ -37,7 +34,7 @@ def student_trials(
         run_folder = spec.run_folder(kept_count(spec.fraction, context.data.total))
         scores = None
         with quiet():
-            if spec.scorer is not None and needs_evidence(scorers[spec.scorer]):
+            if spec.scorer is not None and needs_evidence(get_scorer(spec.scorer)):
                 if spec.scorer not in evidence_scores:
                     evidence_scores[spec.scorer] = score(context, spec.scorer, seed=SCORE_SEED)
                 scores = evidence_scores[spec.scorer]
@@ -55,9 +52,8 @@ def open_students(task: Task, context: Context) -> tuple[TrialStore, TrialFn]:
     """Return the store of a sweep and the function that runs one of its trials: the entry of a worker's task."""
     store = TrialStore(Path(task.store), {**task.about, "fingerprint": context.data.fingerprint})
     students = [StudentSpec.from_config(config) for config in task.trials]
-    scorers = {name: get_scorer(name) for name in scorer_names(students)}
     if task.prepare_shared:
         trials = [store.get(config) for config in task.trials]
         remaining = [spec for spec, trial in zip(students, trials, strict=True) if trial is None]
-        prepare_shared(context, remaining, scorers, [trial for trial in trials if trial is not None])
-    return store, student_trials(context, store.folder, task.teachers, scorers)
+        prepare_shared(context, remaining, [trial for trial in trials if trial is not None])
+    return store, student_trials(context, store.folder, task.teachers)
