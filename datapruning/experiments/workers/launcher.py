@@ -11,8 +11,7 @@ from pydantic import ValidationError
 from datapruning.data.dataset import Dataset
 from datapruning.errors import InvalidValue, UnknownName
 from datapruning.experiments.workers import ray_tasks, slurm
-from datapruning.experiments.workers.local import LocalWorkers
-from datapruning.experiments.workers.pool import WorkerPool
+from datapruning.experiments.workers.pool import LocalWorkers, WorkerPool
 from datapruning.experiments.workers.ray_tasks import RaySettings, RayTasks
 from datapruning.experiments.workers.slurm import SlurmJobs, SlurmSettings
 from datapruning.runs.context import Context

@@ -1,7 +1,10 @@
 """A pool of workers: how those of one kind are started, polled and stopped. The kinds are local, Slurm and Ray."""
 
 import itertools
+import os
+import platform
 import signal
+import subprocess
 import sys
 import time
 from abc import ABC, abstractmethod
@@ -12,7 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from datapruning.experiments.workers.task import Task, write_task
-from datapruning.experiments.workers.worker import Process, heartbeat_path, read_heartbeat
+from datapruning.experiments.workers.worker import Process, heartbeat_path, log_path, read_heartbeat
 from datapruning.utils.system import PROJECT_ROOT
 
 BOOTSTRAP = (
@@ -21,6 +24,8 @@ BOOTSTRAP = (
 )
 EXIT_TIMEOUT = 3.0
 """Seconds that workers get to exit by themselves once no trial is left."""
+KILL_TIMEOUT = 10.0
+"""Seconds that a worker of this machine gets to end on SIGTERM before it is killed."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +98,43 @@ class WorkerPool(ABC):
         """The process of a worker; None: not known yet."""
         heartbeat = read_heartbeat(self.folder, name)
         return None if heartbeat is None else (heartbeat.host, heartbeat.pid)
+
+
+class LocalWorkers(WorkerPool):
+    """Worker processes of this machine: children of the command, which never outlive it."""
+
+    handles: dict[str, subprocess.Popen[bytes]]
+
+    def start(self, count: int) -> None:
+        """Start processes; what they print before they open their log goes there as well."""
+        for _ in range(count):
+            name = f"worker-{next(self.numbers)}"
+            log = log_path(self.folder, name)
+            log.parent.mkdir(parents=True, exist_ok=True)
+            with log.open("ab") as file:
+                command = worker_command(self.task_path, name, parent=os.getpid())
+                self.handles[name] = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
+
+    def poll(self, name: str) -> WorkerExit | None:
+        """How a process ended, by its exit code."""
+        code = self.handles[name].poll()
+        return None if code is None else WorkerExit(describe_exit(code))
+
+    def process(self, name: str) -> Process:
+        """The child process, known before it writes its heartbeat."""
+        return platform.node(), self.handles[name].pid
+
+    def close(self, finished: bool) -> None:
+        """End every process that still lives."""
+        for worker in self.handles.values():
+            worker.terminate()
+        for name, worker in list(self.handles.items()):
+            try:
+                worker.wait(KILL_TIMEOUT)
+            except subprocess.TimeoutExpired:
+                worker.kill()
+                worker.wait()
+            self.remove(name)
 
 
 def worker_command(task_path: Path, name: str, parent: int = 0) -> list[str]:

@@ -19,8 +19,8 @@ from datapruning.data.dataset import Dataset
 from datapruning.errors import DataPruningError, InvalidValue
 from datapruning.experiments.workers import monitor, pool, slurm
 from datapruning.experiments.workers.launcher import Launcher, find_launcher, open_worker_context
-from datapruning.experiments.workers.local import LocalWorkers
 from datapruning.experiments.workers.monitor import Monitor, StoreStatus, watch
+from datapruning.experiments.workers.pool import LocalWorkers
 from datapruning.experiments.workers.ray_tasks import RaySettings
 from datapruning.experiments.workers.slurm import SlurmJobs, SlurmSettings
 from datapruning.experiments.workers.task import Task, record_context
