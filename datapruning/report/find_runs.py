@@ -58,7 +58,7 @@ def find_runs(paths: Sequence[Path]) -> RunCollection:
         if collection.left_out:
             text += f"; {len(collection.left_out)} left out ({': '.join(collection.left_out[0])})"
         if collection.failures:
-            text += f"; {len(collection.failures)} rows failed ({collection.failures[0][1]})"
+            text += f"; {len(collection.failures)} trials failed ({collection.failures[0][1]})"
         raise InvalidValue(f"{text}; 'dprune train' makes one")
     sweeps = [path.resolve() for path in paths if path.resolve().parent.name == SWEEPS]
     roots = [*paths, *(sweep.parent.parent for sweep in sweeps), *(r for run in collection.runs for r in run.workspaces)]

@@ -49,7 +49,7 @@ def predict_samples(runs: Iterable[RunRecord], data: Dataset, ids: NDArray[np.in
     try:
         teacher = load_teacher(folder, data, torch.device("cpu"), policy.output_shape(data.train.shape))
     except DataPruningError as error:
-        return f"the teacher cannot be asked: {first_line(error)}"
+        return f"the teacher cannot be loaded: {first_line(error)}"
     views = Augmentation(policy, *data.channel_stats)
     predictions: dict[int, tuple[int, float]] = {}
     with torch.inference_mode():

@@ -58,15 +58,15 @@ def write_report(
     scores: Sequence[str | Path] = (),
     label_issues: Sequence[str | Path] = (),
 ) -> ReportFiles:
-    """Write one self-contained HTML page about student runs, and its figures as PNG and SVG in a folder beside it.
+    """Write one self-contained HTML page about student runs, and its figures as PNG and SVG in a folder next to it.
 
     Args:
         paths: Run folders, sweep folders, workspaces, or folders of run folders.
         out: The page; an older report there is replaced. The figures go to the folder of its name, "-figures" added.
         data: The dataset, for classes and images. Default: as recorded by the runs, and left out where it is not there.
         data_root: Folder of the torchvision datasets.
-        scores: Scores files beside those that lie in the workspaces.
-        label_issues: Lists of label issues (.csv) beside those that lie in the workspaces.
+        scores: Scores files in addition to those in the workspaces.
+        label_issues: Lists of label issues (.csv) in addition to those in the workspaces.
 
     Raises:
         InvalidFile: A path holds no run.
@@ -138,7 +138,7 @@ def _announce_gaps(inputs: ReportInputs) -> None:
         differing = ", ".join(inputs.comparisons[0].differing)
         info(f"{plural(len(inputs.comparisons), 'set-up')} that do not compare ({differing} differ): panels for each")
     if inputs.data is None:
-        info(f"no pictures and no classes: {inputs.data_error}")
+        info(f"no images and no classes: {inputs.data_error}")
 
 
 def write_label_issue_page(issues: LabelIssues, data: Dataset, path: Path) -> Path:
@@ -151,7 +151,7 @@ def write_label_issue_page(issues: LabelIssues, data: Dataset, path: Path) -> Pa
     check_page(path, "gallery")
     check_same_dataset("this list of label issues", issues.meta, data)
     lead = render("label_issue_lead.html", issues=issues, total=data.total)
-    pictures = gallery.issue_pictures(issues, data, len(issues))
-    section = Section("label-issues", "Images", render("label_issue_list.html", issues=issues, pictures=pictures))
+    images = gallery.issue_images(issues, data, len(issues))
+    section = Section("label-issues", "Images", render("label_issue_list.html", issues=issues, images=images))
     write_text(path, render_page(f"{data.name}: likely wrong labels", lead, [section]))
     return path

@@ -160,7 +160,7 @@ def test_without_the_dataset_the_report_notes_it_and_continues(
     run = write_run(tmp_path / "s" / "students" / "a", small_dataset)
     command = dprune("report", run)
     assert command.code == 0
-    assert "no pictures and no classes: unknown dataset 'generated'" in command.err
+    assert "no images and no classes: unknown dataset 'generated'" in command.err
     html = check_stands_alone(tmp_path / "report.html")
     assert "The classes of the samples are not known: unknown dataset" in html
     assert "no run on all the data without KD" in html, "so nothing can be said about break-even"
@@ -236,5 +236,5 @@ def test_teacher_predictions_use_unaugmented_images(workspace: Path, digits: Dat
     assert sorted(predictions.by_id) == [0, 3, 1437]
     assert all(0 <= c < 10 and 0.1 <= p <= 1 for c, p in predictions.by_id.values())
     (workspace / "teachers" / "t" / "model.safetensors").write_bytes(b"broken")
-    assert str(predict_samples([student], digits, ids)).startswith("the teacher cannot be asked")
+    assert str(predict_samples([student], digits, ids)).startswith("the teacher cannot be loaded")
     assert "no run had a teacher" in str(predict_samples([], digits, ids))

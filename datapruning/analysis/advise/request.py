@@ -56,16 +56,14 @@ class AdviceRequest:
     seed: int
 
     @property
-    def reference_teaches(self) -> bool:
-        """Whether the reference is the teacher: no teacher is given, and the recipe's teacher is trained as students are."""
-        recipe = self.context.recipe
-        teachers_alike = recipe.teacher == recipe.train and not recipe.cutmix.prob  # no teacher sees mixed images
-        return not self.given_teachers and teachers_alike
-
-    @property
     def trains_teacher(self) -> bool:
-        """Whether the advice trains a teacher of its own, on all samples but the hold-out."""
-        return not self.given_teachers and not self.reference_teaches
+        """Whether the advice trains a teacher of its own, on all samples but the hold-out.
+
+        Where none is given and the recipe's teacher is trained as students are, the reference is the teacher.
+        """
+        recipe = self.context.recipe
+        reference_teaches = recipe.teacher == recipe.train and not recipe.cutmix.prob  # no teacher sees mixed images
+        return not self.given_teachers and not reference_teaches
 
     @property
     def identity(self) -> dict[str, Any]:

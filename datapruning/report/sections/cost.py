@@ -36,19 +36,17 @@ def section(inputs: ReportInputs) -> Section:
         by_cost, by_number = cost_figures(comparison), break_even_figures(comparison)
         panels.append((comparison, by_cost, by_number))
         figures += [*by_cost, *by_number]
-    pruned = [(family, _dense_reference(family)) for family in inputs.families if any(c.sparsity for c in family)]
+    pruned = []
+    for family in (family for family in inputs.families if any(c.sparsity for c in family)):
+        # the dense runs on all the data without KD: without self-distillation, if there are any
+        dense = [(c, c.full_data) for c in family if not c.sparsity and c.full_data is not None]
+        pruned.append((family, min(dense, key=lambda pair: pair[0].method != NO_METHOD, default=None)))
     html = render(
         "cost.html", panels=panels, pruned=pruned, several=len(inputs.families) > 1, family_name=family_name,
         break_even=break_even, cost_text=_cost_text, unknown_cost=UNKNOWN_COST,
         devices=sorted({run.result.device for run in inputs.collection.runs}),
     )  # fmt: skip
     return Section("cost", "Accuracy against cost", html, figures)
-
-
-def _dense_reference(family: Sequence[Comparison]) -> tuple[Comparison, Group] | None:
-    """The dense runs on all the data without KD that pruned ones are compared with: without self-distillation, if any."""
-    dense = [(c, c.full_data) for c in family if not c.sparsity and c.full_data is not None]
-    return min(dense, key=lambda pair: pair[0].method != NO_METHOD, default=None)
 
 
 def _cost_text(cost: RecordedCost, unit: RecordedCost) -> str:

@@ -27,7 +27,7 @@ MAX_LISTED = 18
 
 
 @dataclass(frozen=True)
-class Picture:
+class SampleImage:
     """A training sample as the page shows it.
 
     Attributes:
@@ -57,7 +57,7 @@ class Picture:
 def section(inputs: ReportInputs) -> Section:
     """Both ends of every scorer's order, with the label and the teacher's prediction."""
     files, data = [file for file in inputs.scores if not file.is_random], inputs.data
-    galleries: list[tuple[ScoresFile, list[tuple[str, list[Picture]]]]] = []
+    galleries: list[tuple[ScoresFile, list[tuple[str, list[SampleImage]]]]] = []
     predictions: TeacherPredictions | str = ""
     if files and data is not None:
         count = min(NUM_SMALL if max(data.train.shape[:2]) <= MAX_CRISP_PIXELS else NUM_LARGE, data.total // 2)
@@ -66,11 +66,11 @@ def section(inputs: ReportInputs) -> Section:
             inputs.collection.runs, data, np.unique(np.concatenate([ids for e in ends for ids in e]))
         )
         galleries = [
-            (file, [(_ties(file, ids), _pictures(ids, data, predictions, file)) for ids in file_ends])
+            (file, [(_ties(file, ids), _sample_images(ids, data, predictions, file)) for ids in file_ends])
             for file, file_ends in zip(files, ends, strict=True)
         ]
     values = {"files": files, "galleries": galleries, "predictions": predictions}
-    return Section("pictures", "Images: first and last of each scorer", render("gallery.html", inputs=inputs, **values))
+    return Section("images", "Images: first and last of each scorer", render("gallery.html", inputs=inputs, **values))
 
 
 def _ends(file: ScoresFile, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -87,10 +87,10 @@ def _ties(file: ScoresFile, ids: NDArray[np.int64]) -> str:
     return f" ({same:,} samples share the score {last:.4g}; {shown} of them are shown)." if same > shown else "."
 
 
-def _pictures(
+def _sample_images(
     ids: NDArray[np.int64], data: Dataset, predictions: TeacherPredictions | str, file: ScoresFile
-) -> list[Picture]:
-    pictures = []
+) -> list[SampleImage]:
+    images = []
     for sample_id in map(int, ids):
         claim, differs = "", False
         if isinstance(predictions, TeacherPredictions):
@@ -98,8 +98,8 @@ def _pictures(
             differs = predicted != data.train.labels[sample_id]
             claim = f"{'≠ ' if differs else ''}{data.class_names[predicted]}, {100 * probability:.0f}%"
         note = f"{file.scores.values[sample_id]:.3g} · id {sample_id}"
-        pictures.append(make_picture(sample_id, data, claim, differs, [note]))
-    return pictures
+        images.append(make_sample_image(sample_id, data, claim, differs, [note]))
+    return images
 
 
 def label_issues(inputs: ReportInputs) -> Section | None:
@@ -107,30 +107,30 @@ def label_issues(inputs: ReportInputs) -> Section | None:
     if not inputs.label_issues:
         return None
     lists = [
-        (path, issues, issue_pictures(issues, inputs.data, MAX_LISTED))
+        (path, issues, issue_images(issues, inputs.data, MAX_LISTED))
         for path, issues in inputs.label_issues if inputs.data is not None
     ]  # fmt: skip
     return Section("label-issues", "Likely wrong labels", render("label_issues.html", inputs=inputs, lists=lists))
 
 
-def issue_pictures(issues: LabelIssues, data: Dataset, limit: int) -> list[Picture]:
+def issue_images(issues: LabelIssues, data: Dataset, limit: int) -> list[SampleImage]:
     """The first images of a list, at most `limit`."""
-    pictures = []
+    images = []
     for issue in issues.rows[:limit]:
         claim = f"rather {issue.suggested_name}" if issue.suggested is not None else ""
         probability = [] if issue.label_prob is None else [f"label {100 * issue.label_prob:.0f}%"]
         path = [] if data.train_paths is None else [data.train_paths[issue.id]]
         notes = [*probability, f"score {issue.score:.3g}".replace("-", MINUS), f"id {issue.id}", *path]
-        pictures.append(make_picture(issue.id, data, claim, bool(claim), notes))
-    return pictures
+        images.append(make_sample_image(issue.id, data, claim, bool(claim), notes))
+    return images
 
 
-def make_picture(sample_id: int, data: Dataset, claim: str, is_marked: bool, notes: Sequence[str]) -> Picture:
-    """Training sample `sample_id` with its label and what is said of it, see `Picture`."""
+def make_sample_image(sample_id: int, data: Dataset, claim: str, is_marked: bool, notes: Sequence[str]) -> SampleImage:
+    """Training sample `sample_id` with its label and what is said of it, see `SampleImage`."""
     label = data.class_names[data.train.labels[sample_id]]
     source = data_uri(data.train.images[sample_id])
     height, width = data.train.shape[:2]
-    return Picture(f"sample {sample_id}, {label}", label, source, (height, width), claim, is_marked, notes)
+    return SampleImage(f"sample {sample_id}, {label}", label, source, (height, width), claim, is_marked, notes)
 
 
 def data_uri(image: NDArray[np.uint8]) -> str:
@@ -142,9 +142,9 @@ def data_uri(image: NDArray[np.uint8]) -> str:
     from PIL import Image
 
     channels = image.shape[2]
-    picture = Image.fromarray(image if channels in (3, 4) else image[:, :, 0])
-    if max(picture.size) > MAX_PIXELS:
-        picture.thumbnail((MAX_PIXELS, MAX_PIXELS), Image.Resampling.LANCZOS)
+    shown = Image.fromarray(image if channels in (3, 4) else image[:, :, 0])
+    if max(shown.size) > MAX_PIXELS:
+        shown.thumbnail((MAX_PIXELS, MAX_PIXELS), Image.Resampling.LANCZOS)
     file = io.BytesIO()
-    picture.save(file, "png", optimize=True)
+    shown.save(file, "png", optimize=True)
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
