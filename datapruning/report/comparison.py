@@ -112,7 +112,7 @@ class Comparison:
 
     @property
     def details(self) -> list[str]:
-        """Settings of the variant that differ, apart from sparsity, criterion and method, as in "sparsity.inner_steps = 10"."""
+        """Settings of the variant that differ, without sparsity, criterion and method, as in "sparsity.inner_steps = 10"."""
         named = (SPARSITY, CRITERION, METHOD)
         return [f"{k} = {v}" for k, v in self.differing.items() if _is_variant(k) and k not in named and v != "off"]
 

@@ -23,7 +23,7 @@ from tests.report.test_find_runs import write_run
 PRICES = st.integers(1, 10**6)
 
 
-@given(per_student=PRICES, once=st.integers(0, 10**7), full=PRICES)
+@given(per_student=PRICES, one_time=st.integers(0, 10**7), full=PRICES)
 def test_break_even_is_the_first_number_of_students_that_is_cheaper(per_student: int, one_time: int, full: int) -> None:
     k = break_even(per_student, one_time, full)
     assert k is not None
