@@ -1,6 +1,7 @@
-"""Pieces of a training step: micro-batches, and the running sums of an epoch."""
+"""Pieces of an epoch: its plan, the micro-batches of its steps, and its running sums."""
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -48,6 +49,22 @@ def optimizer_step(
     if config.clip_grad_norm:
         nn.utils.clip_grad_norm_(model.parameters(), config.clip_grad_norm)
     optimizer.step()
+
+
+@dataclass(frozen=True)
+class EpochPlan:
+    """What an epoch trains on: for each optimiser step the sample ids int64, its position in the schedule, and its rate.
+
+    It covers `num_planned_steps` of the schedule, which have `num_planned_samples`: more than its own where `pruned`, when
+    dynamic pruning left samples out.
+    """
+
+    batches: list[NDArray[np.int64]]
+    schedule_steps: list[int]
+    learning_rates: list[float]
+    num_planned_steps: int
+    num_planned_samples: int
+    pruned: bool
 
 
 class EpochStats:

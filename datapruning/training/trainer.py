@@ -32,28 +32,12 @@ from datapruning.training.schedules import learning_rate
 from datapruning.training.self_distillation.base import AuxiliaryBatch, SelfDistillation, read_auxiliary_batches
 from datapruning.training.sparsity.masks import MaskEnforcer, Masks
 from datapruning.training.state import Checkpointed, PartialEpoch, TrainState
-from datapruning.training.step import EpochStats, micro_batches, optimizer_step
+from datapruning.training.step import EpochPlan, EpochStats, micro_batches, optimizer_step
 from datapruning.utils.console import ProgressBar
 from datapruning.utils.device_errors import translate_device_errors
 
 if TYPE_CHECKING:
     from datapruning.training.distributed.coordinator import SharedTraining
-
-
-@dataclass(frozen=True)
-class EpochPlan:
-    """What an epoch trains on: for each optimiser step the sample ids int64, its position in the schedule, and its rate.
-
-    It covers `num_planned_steps` of the schedule, which have `num_planned_samples`: more than its own where `pruned`, when
-    dynamic pruning left samples out.
-    """
-
-    batches: list[NDArray[np.int64]]
-    schedule_steps: list[int]
-    learning_rates: list[float]
-    num_planned_steps: int
-    num_planned_samples: int
-    pruned: bool
 
 
 @dataclass(eq=False)
