@@ -15,7 +15,7 @@ from datapruning.evidence.embeddings import to_features
 from datapruning.evidence.manifests import RecordingManifest
 from datapruning.evidence.prediction_change import PredictionChange
 from datapruning.evidence.recorder import Recorder
-from datapruning.evidence.recording import FEATURES, LABELS, RUNNER_UP, create_recording, write_array
+from datapruning.evidence.recording import FEATURES, LABELS, RUNNER_UP, Recording, create_recording, write_array
 from datapruning.evidence.sample_stats import runner_up_class
 from datapruning.utils.cost import ComputeCost
 
@@ -58,28 +58,28 @@ def record(
         name, fingerprint = dataset, f"{NO_FINGERPRINT}{hashlib.sha256(dataset.encode()).hexdigest()[:16]}"
     if min(total, epochs) < 1 or run < 0:
         raise InvalidValue(f"total and epochs are at least 1, run at least 0; got {total}, {epochs} and {run}")
-    return LoopRecorder(Path(folder), name, fingerprint, total, epochs, run)
+    manifest = RecordingManifest(dataset=name, fingerprint=fingerprint, total=total, epochs=epochs)
+    return LoopRecorder(create_recording(Path(folder), manifest), run)
 
 
 class LoopRecorder:
     """See `record`."""
 
-    def __init__(self, folder: Path, name: str, fingerprint: str, total: int, epochs: int, run: int) -> None:
-        manifest = RecordingManifest(dataset=name, fingerprint=fingerprint, total=total, epochs=epochs)
-        self.recording = create_recording(folder, manifest)
-        self._run, self._epochs, self._total = run, epochs, total
+    def __init__(self, recording: Recording, run: int) -> None:
+        self.recording, self._run = recording, run
+        self._epochs, self._total = recording.manifest.epochs, recording.total
         path = self.recording.folder / LABELS
-        self._labels = self.recording.labels() if path.exists() else np.full(total, -1, np.int64)
-        self._prediction_change = PredictionChange(self.recording.run_folder(run) / "changes", total)
+        self._labels = self.recording.labels() if path.exists() else np.full(self._total, -1, np.int64)
+        self._prediction_change = PredictionChange(self.recording.run_folder(run) / "changes", self._total)
         self._train_recorder = Recorder(self.recording.stats(run, "train_passes"), self._prediction_change, self._labels)
         self._recorder: Recorder | None = None
         self._features: NDArray[np.float16] | None = None
-        self._has_features = np.zeros(total, bool)
-        self._runner_up = np.zeros(total, np.int32)
+        self._has_features = np.zeros(self._total, bool)
+        self._runner_up = np.zeros(self._total, np.int32)
         self._has_final = False
         if self.recording.run_manifest(run) is not None:
             raise InvalidValue(
-                f"{folder} has run {run} already, whole; record another run (run={run + 1}) or name another folder"
+                f"{recording.folder} has run {run} already, whole; record another run (run={run + 1}) or name another folder"
             )
 
     def start_epoch(self, epoch: int) -> None:

@@ -84,7 +84,7 @@ def _train_proxy(context: Context, recording: Recording, number: int, runs: int,
     folder = recording.run_folder(number)
     loader = context.loader("train")
     info(f"proxy {number + 1} of {runs}: {num_epochs} of {training.epochs} epochs over {len(ids):,} samples")
-    callbacks: list[Callback] = [_EvaluateEarly(recording, number, evidence.early_epoch, loader, context.views)]
+    callbacks: list[Callback] = [_EvaluateEarly(recording, number, loader, context.views)]
     prediction_change = PredictionChange(folder / "changes", total)
     if is_complete:
         callbacks.append(Recorder(recording.stats(number, "train_passes"), prediction_change))
@@ -115,15 +115,14 @@ def _remove_temporary(folder: Path, total: int) -> None:
 
 
 class _EvaluateEarly(Callback):
-    """One evaluation pass over all samples, without augmentation, after `early_epoch` epochs; saves the weights."""
+    """One evaluation pass over all samples, without augmentation, at the recording's early epoch; saves the weights."""
 
-    def __init__(self, recording: Recording, number: int, early_epoch: int, loader: Loader, views: Augmentation) -> None:
-        self.recording, self.number, self.early_epoch = recording, number, early_epoch
-        self.loader, self.views = loader, views
+    def __init__(self, recording: Recording, number: int, loader: Loader, views: Augmentation) -> None:
+        self.recording, self.number, self.loader, self.views = recording, number, loader, views
 
     def on_epoch_end(self, epoch: int, model: nn.Module) -> None:
         """Evaluate after the early epoch."""
-        if epoch + 1 != self.early_epoch:
+        if epoch + 1 != self.recording.manifest.early_epoch:
             return
         recorder = Recorder(self.recording.stats(self.number, "early"))
         recorder.start_epoch(0)

@@ -23,8 +23,9 @@ from datapruning.io.tensors import save_tensors
 from datapruning.io.text import MAX_TOML_BYTES, parse_toml, prepend_checksum, read_text, verify_text
 from datapruning.runs.metrics import EpochRecord
 from datapruning.runs.result import RunResult
-from datapruning.runs.run_config import Environment, RunOptions, parse_table
+from datapruning.runs.run_config import Environment, RunOptions
 from datapruning.runs.trackers.trackers import RunTracker, Trackers
+from datapruning.utils.records import parse_record
 
 CONFIG, METRICS, RESULT, MODEL = "config.toml", "metrics.jsonl", "result.json", "model.safetensors"
 CHECKPOINTS = "checkpoint"
@@ -127,7 +128,7 @@ class Run:
             InvalidFile: config.toml is missing or broken.
         """
         table = self._tables().get(ENVIRONMENT_TABLE, {})
-        return parse_table(Environment, table, ENVIRONMENT_TABLE, self.folder / CONFIG)
+        return parse_record(Environment, table, f"{self.folder / CONFIG}: in [{ENVIRONMENT_TABLE}]")
 
     def _tables(self) -> dict[str, Any]:
         path = self.folder / CONFIG

@@ -1,8 +1,7 @@
 """The tables [run] and [environment] of a run folder's config.toml: how the run was asked for, and where it was made."""
 
-import json
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -11,7 +10,6 @@ from datapruning.io.text import MAX_TOML_BYTES, parse_toml, read_text
 from datapruning.utils.records import Record, parse_record
 
 DEFAULT_DATASET = "digits"
-R = TypeVar("R", bound=Record)
 
 
 class NumericsKey(Record):
@@ -60,15 +58,6 @@ class RunOptions(Record):
     strategy_settings: tuple[str, ...] | None = None
 
 
-def parse_table(kind: type[R], table: object, name: str, path: Path) -> R:
-    """Check the table `name` of the config.toml at `path`.
-
-    Raises:
-        InvalidFile: an unknown or a missing key, or a value of a wrong type.
-    """
-    return parse_record(kind, json.loads(json.dumps(table, default=str)), f"{path}: in [{name}]")  # dates are not JSON
-
-
 def read_run_options(recipe: str | Path | None) -> RunOptions | None:
     """The options of the run whose config.toml is given as the recipe; None for any other recipe.
 
@@ -88,4 +77,4 @@ def read_run_options(recipe: str | Path | None) -> RunOptions | None:
     if not isinstance(run, dict) or not run or not isinstance(environment, dict):
         return None
     dataset = {"data": environment["data"]} if "data" in environment else {}
-    return parse_table(RunOptions, {**run, **dataset}, RUN_TABLE, path)
+    return parse_record(RunOptions, {**run, **dataset}, f"{path}: in [{RUN_TABLE}]")

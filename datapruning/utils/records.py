@@ -28,13 +28,13 @@ R = TypeVar("R", bound=BaseModel)
 
 
 def parse_record(kind: type[R], value: object, source: str) -> R:
-    """Check JSON data, as `json.loads` returns it, against a model; `source` names the file in messages.
+    """Check the data of a JSON or TOML file against a model; `source` names the file in messages.
 
     Raises:
         InvalidFile: an unknown key (the nearest known one is named), a missing key or a value of a wrong type, in one line.
     """
     try:
-        return kind.model_validate_json(json.dumps(value))
+        return kind.model_validate_json(json.dumps(value, default=str))  # TOML has dates
     except ValidationError as error:
         raise InvalidFile(f"{source}: {describe_error(kind, error)}") from None
     except UserError as error:  # a recipe's table inside refuses its own values
