@@ -103,10 +103,8 @@ def nearest_candidates(
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """(distances float64, ids int64) of the k nearest candidates of each sample, both [n, k]; of equals the lower id first.
 
-    Args:
-        candidates: int64 [n, m], the samples that are near each of n samples, which may itself be among them.
-        k: below m.
-        distances: rows of samples -> the exact distances of their candidates, a new array float64 [rows, m].
+    `candidates`, int64 [n, m > k], are near each of n samples, which may itself be among them. `distances` makes of rows of
+    samples the exact distances of their candidates, a new array float64 [rows, m].
     """
     lengths, nearest = np.empty((len(candidates), k)), np.empty((len(candidates), k), np.int64)
     for start in range(0, len(candidates), BLOCK_ROWS):

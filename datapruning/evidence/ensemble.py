@@ -125,14 +125,10 @@ def member_trials(
     train_member: Callable[[int, NDArray[np.int64]], Member],
     seed: int,
 ) -> MemberTrials:
-    """The members of an ensemble as trials.
+    """The members of an ensemble as trials, in a folder of this ensemble alone, which the caller names by its configuration.
 
-    Args:
-        folder: folder of this ensemble alone; the caller names it by its configuration.
-        labels: int64 [N].
-        ensemble: number of members, and the fraction of the samples that each is trained on.
-        train_member: (member's number, ids of its subset) -> the member. Its file at `state_path` is removed in the end.
-        seed: random seed of the subsets.
+    `train_member` makes of a member's number and the ids of its subset the member; its file at `state_path` is removed in
+    the end. `labels` are int64 [N]; `seed` is that of the subsets.
     """
 
     def train(config: TrialConfig) -> Mapping[str, Any]:

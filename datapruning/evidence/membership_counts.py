@@ -22,12 +22,9 @@ MAX_PAIRS = 1 << 21
 class MembershipCounts:
     """Which members were trained on a sample and which are right, eight members a byte, and counts for training samples.
 
-    Attributes:
-        num_members: number of members.
-        in_subset: uint8 [N, ceil(members / 8)], which members were trained on a sample.
-        correct: uint8 [test samples, ceil(members / 8)], which members are right about a test sample.
-        num_with: int64 [N], number of members that were trained on a sample.
-        memorization: float64 [N], mem(i).
+    `in_subset`, uint8 [N, ceil(members / 8)], says which members were trained on a sample; `correct`, uint8 [test samples,
+    ceil(members / 8)], which are right about a test sample; `num_with`, int64 [N], how many were trained on a sample;
+    `memorization`, float64 [N], is mem(i).
     """
 
     num_members: int
@@ -39,15 +36,11 @@ class MembershipCounts:
     def block(
         self, train: NDArray[np.int64], test: NDArray[np.int64], order: NDArray[np.int64] | None = None
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """(influence, its standard error), both float64 [train, test], of these ids.
+        """(influence, its standard error), both float64 [train, test], of these training and test ids, int64.
 
         The error is that of the difference of two proportions. That all members are right does not prove that every network
-        is: half a right and half a wrong member are added to each side.
-
-        Args:
-            train: int64, training sample ids.
-            test: int64, test sample ids.
-            order: int64 [members]; the predictions of member order[k] are taken for those of member k. Default: their own.
+        is: half a right and half a wrong member are added to each side. With `order`, int64 [members], the predictions of
+        member order[k] are taken for those of member k.
         """
         in_subset = self._bits(self.in_subset[train])
         correct = self._bits(self.correct[test])

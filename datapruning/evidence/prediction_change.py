@@ -20,13 +20,9 @@ EPSILON = 1e-8
 class PredictionChange:
     """The change of a sample's probabilities: sum_c |p_c log(p_c / q_c)|, q in the epoch before (Zhang et al. 2024).
 
-    Their logarithms are kept as float16 [N, classes] on disk, one file an epoch: the probabilities themselves, rounded so,
-    would be 1 for every sample that is learned. Files are removed as soon as no resume can need them: there are at most
-    three, or four after a checkpoint in the middle of an epoch.
-
-    Args:
-        folder: folder of these files alone.
-        total: N, the number of training samples.
+    Their logarithms are kept as float16 [N, classes] on disk, one file an epoch in a folder of their own: the probabilities
+    themselves, rounded so, would be 1 for every sample that is learned. Files are removed as soon as no resume can need
+    them: there are at most three, or four after a checkpoint in the middle of an epoch.
     """
 
     def __init__(self, folder: Path, total: int) -> None:

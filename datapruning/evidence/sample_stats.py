@@ -29,18 +29,13 @@ def dtype_of(statistic: str) -> Any:
 
 
 def statistics(logits: Tensor, targets: Tensor, names: tuple[str, ...] = EVAL_STATISTICS) -> dict[str, Tensor]:
-    """Statistics of each sample.
-
-    Args:
-        logits: float [n, classes].
-        targets: int64 [n].
-        names: the statistics to compute, of those below.
+    """The named statistics of each sample, [n], from logits float [n, classes] and targets int64 [n].
 
     Returns:
         loss: cross-entropy, exact where it is tiny. margin: the label's logit minus the largest other one (Pleiss et al.
         2020). error_norm: ||softmax(logits) - onehot(label)||_2 (Paul et al. 2021). correct: 1 where the label's logit is
         the largest. entropy: of the probabilities, in nats. confidence: the largest probability. gap: the largest
-        probability minus the second. Each [n].
+        probability minus the second.
     """
     logits = logits.float()
     one_hot_labels = one_hot(targets, logits.shape[1])

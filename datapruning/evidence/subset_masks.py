@@ -19,18 +19,12 @@ def num_parts(subset_fraction: float) -> tuple[int, int]:
 
 
 def member_mask(member: int, labels: NDArray[np.int64], subset_fraction: float, seed: int) -> NDArray[np.bool_]:
-    """The samples that a member is trained on, bool [N].
+    """The samples that member number `member`, from 0, is trained on, bool [N]; labels int64 [N].
 
-    Members come in blocks, of 10 for a fraction of 70%: a block divides each class at random into as many parts, and each of
-    its members excludes other parts. So every sample is excluded equally often within a block, and every member has the same
-    fraction of every class; with independent draws some samples would be excluded half as often as others, and their error
-    bars would be twice as long.
-
-    Args:
-        member: its number, from 0.
-        labels: int64 [N].
-        subset_fraction: fraction of the samples that a member is trained on (see `num_parts`).
-        seed: random seed of all masks.
+    Members come in blocks, of 10 for a fraction of 70%: a block divides each class at random into as many parts, and each
+    of its members excludes other parts (see `num_parts`). So every sample is excluded equally often within a block, and
+    every member has the same fraction of every class; with independent draws some samples would be excluded half as often
+    as others, and their error bars would be twice as long. `seed` is that of all masks.
     """
     parts, num_excluded = num_parts(subset_fraction)
     block, position = divmod(member, parts)

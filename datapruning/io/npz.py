@@ -53,12 +53,9 @@ def _matches_checksums(
 
 
 def read_npz(path: Path, what: str, names: Collection[str] | None = None) -> tuple[dict[str, Array], dict[str, Any]]:
-    """Read (arrays, meta) of a file that `write_npz` wrote.
+    """Read (arrays, meta) of a file that `write_npz` wrote; `what` names its kind in messages.
 
-    Args:
-        path: the file.
-        what: names its kind in messages.
-        names: of all the arrays that such a file may have; others are left unread. None: whatever there is.
+    `names` are all the arrays that such a file may have; others are left unread (None: whatever there is).
 
     Raises:
         InvalidFile: missing, truncated, no `.npz`, a bomb, needing pickle, without `meta` or checksums, or changed since.

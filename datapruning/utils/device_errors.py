@@ -42,11 +42,8 @@ def as_device_error(
 ) -> DataPruningError | None:
     """What an exception of torch, numpy or Python says of memory or a GPU; None: it is about something else.
 
-    Args:
-        error: the exception.
-        doing: what was done, such as "student".
-        batch_size: samples that went through the network at a time, where a setting says so.
-        grad_accum_steps: such batches an update.
+    `doing` is what was done, such as "student"; `batch_size` samples went through the network at a time, where a setting
+    says so, in `grad_accum_steps` batches an update.
     """
     message = first_line(error).strip()
     words = message.lower()

@@ -82,13 +82,10 @@ class DecodedSplit:
 
 
 class DecodedImage(NamedTuple):
-    """A decoded file.
+    """A decoded file: the SHA-256 of its bytes (empty if they cannot be read), and the bytes to store.
 
-    Attributes:
-        digest: SHA-256 of the file's bytes; empty if they cannot be read.
-        content: the bytes to store.
-        pixel_sums: uint64 [2, 3], sums and sums of squares by channel.
-        problem: why the file is no image; empty if it is one.
+    `pixel_sums`, uint64 [2, 3], are sums and sums of squares by channel; `problem` says why the file is no image, if it is
+    none.
     """
 
     digest: bytes

@@ -28,15 +28,12 @@ TEST_FOLDERS = ("test", "val", "valid", "validation")
 def scan_image_folder(
     root: Path, holdout: float | None, excluded_dir: Path | None = None
 ) -> tuple[tuple[str, ...], ImageFiles, ImageFiles]:
-    """List the images of a folder.
+    """List the images of a folder: (class names, training images, test images).
 
     Args:
         root: a folder with train/ and test/ (or val/) in it; or with class folders, in train/ or in itself.
         holdout: for the latter, the fraction of each class that becomes the test set.
         excluded_dir: a folder that is not a class, wherever it lies: the workspace.
-
-    Returns:
-        (class names, training images, test images).
 
     Raises:
         InvalidFile: no such folder, no images, an empty class folder, splits with different classes, an impossible name.

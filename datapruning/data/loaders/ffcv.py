@@ -65,11 +65,8 @@ class Beton:
 class FFCVLoader:
     """Reads a `.beton` that `write_beton` wrote (see `datapruning.data.loaders.loader.Loader`).
 
-    Args:
-        path: the file.
-        labels: int64 labels of the whole split, by sample id.
-        device: where batches go.
-        ids: the sample ids in the file, sorted, where it holds a subset (`dprune cache --subset`); default: all.
+    `labels`, int64, are those of the whole split, by sample id; `ids` those in the file, sorted, where it holds a subset
+    (`dprune cache --subset`).
 
     Raises:
         InvalidFile: no `.beton`, or one of another number of samples. MissingPackage: FFCV is not installed.
