@@ -1,8 +1,8 @@
-"""The row store: independent runs as rows, each written once, filled by any number of processes in any order.
+"""The trial store: independent trials, each run once, by any number of processes in any order.
 
-A store is a folder: `store.json` says what it is for, `trials/` has one JSON file a finished trial, `failed/` one a row that
-ended in an exception, `running/` one a row that somebody is at. A row's name is the digest of its configuration, so the
-same run is never done twice, and a killed process loses at most the row it was in.
+A store is a folder: `store.json` says what it is for, `trials/` has a JSON file for each finished trial, `failed/` one for
+each trial that ended in an exception, `running/` one for each trial that a process is running. A trial's file is named by
+the hash of its configuration, so no trial is run twice, and a killed process loses at most the trial that it was running.
 """
 
 import json
@@ -52,51 +52,51 @@ class TrialStore:
             raise IncompatibleInputs(f"{folder} is a store of other runs ({differing}); name another folder")
 
     def path(self, config: TrialConfig) -> Path:
-        """The file of a row."""
+        """The file of a finished trial."""
         return self._file("trials", config)
 
     def _file(self, kind: str, config: TrialConfig) -> Path:
         return self.folder / kind / f"{config_hash(config, 16)}.json"
 
     def get(self, config: TrialConfig) -> Trial | None:
-        """The finished row, or None.
+        """The finished trial, or None.
 
         Raises:
-            InvalidFile: the file is there but is not this row.
+            InvalidFile: the file exists but does not hold this trial.
         """
         path = self.path(config)
         return read_trial_file(path, Trial) if path.exists() else None
 
     def trials(self) -> Iterator[Trial]:
-        """All finished rows, in no promised order.
+        """All finished trials, in no promised order.
 
         Raises:
-            InvalidFile: a file among them that is no row.
+            InvalidFile: a file among them that holds no trial.
         """
         for path in sorted((self.folder / "trials").glob("[!.]*.json")):
             yield read_trial_file(path, Trial)
 
     def failure(self, config: TrialConfig) -> FailedTrial | None:
-        """Why the row failed, or None.
+        """Why the trial failed, or None.
 
         Raises:
-            InvalidFile: the file is there but says nothing of the kind.
+            InvalidFile: the file exists but does not hold this failure.
         """
         path = self._file("failed", config)
         return read_trial_file(path, FailedTrial) if path.exists() else None
 
     def record_failure(self, config: TrialConfig, error: str, trace: str | None = None) -> FailedTrial:
-        """Keep a failure: `fill` leaves the row alone until it is forgotten."""
+        """Record a failure: `run_remaining` does not run the trial again until `clear_failure`."""
         failure = FailedTrial(config=config, error=error, traceback=trace)
         write_json(self._file("failed", config), failure.to_json())
         return failure
 
     def clear_failure(self, config: TrialConfig) -> None:
-        """Let the row be tried again."""
+        """Let the trial be run again."""
         self._file("failed", config).unlink(missing_ok=True)
 
     def running_trial(self, config: TrialConfig) -> RunningTrial | None:
-        """Who is at the row, or died in it. None: nobody began it, or it ended in an exception."""
+        """The process that runs the trial, or died in it. None: no process began it, or it ended in an exception."""
         path = self._file("running", config)
         try:
             trial = read_trial_file(path, RunningTrial)
@@ -106,7 +106,7 @@ class TrialStore:
             return None  # it ended just now
 
     def run(self, config: TrialConfig, work: TrialFn, *, wait: bool = True) -> Trial | None:
-        """Do one row, unless it is done. While another process has it: wait for that one, or return None.
+        """Run one trial, unless it is finished. While another process runs it, wait for that one, or return None.
 
         What `work` raises is raised here, and leaves nothing behind.
         """
@@ -117,18 +117,18 @@ class TrialStore:
             # another process may have finished it while we waited
             return (self.get(config) or self._run_locked(config, work)) if is_locked else None
 
-    def run_all(self, configs: Sequence[TrialConfig], work: TrialFn, label: str = "row") -> list[Trial]:
-        """Do all rows that nobody has done or is doing, then wait for the others'. Returns them in the order given."""
+    def run_all(self, configs: Sequence[TrialConfig], work: TrialFn, label: str = "trials") -> list[Trial]:
+        """Run all trials that are not finished or running, wait for the others, and return all in the order given."""
         done = sum(self.get(c) is not None for c in configs)
-        info(f"{label}: {done} of {len(configs)} rows are done")
+        info(f"{label}: {done} of {len(configs)} trials are finished")
         left: Iterable[TrialConfig] = [c for c in configs if self.get(c) is None]
-        for row in _poll_until_done(left, lambda config: self.run(config, work, wait=False)):
+        for trial in _poll_until_done(left, lambda config: self.run(config, work, wait=False)):
             done += 1
-            info(f"{label}: {done} of {len(configs)} done, {row.seconds:.0f} s")
-        return [row for c in configs if (row := self.get(c)) is not None]
+            info(f"{label}: {done} of {len(configs)} finished, {trial.seconds:.0f} s")
+        return [trial for c in configs if (trial := self.get(c)) is not None]
 
     def try_run(self, config: TrialConfig, work: TrialFn) -> Trial | FailedTrial | None:
-        """Do one row, unless it is done or has failed; an exception of `work` is kept as its failure. None: taken."""
+        """Run one trial, unless it is finished or failed; an exception is recorded as its failure. None: it is running."""
         outcome = self.get(config) or self.failure(config)
         if outcome is not None:
             return outcome
@@ -140,25 +140,25 @@ class TrialStore:
                 return outcome
             try:
                 return self._run_locked(config, work)
-            except (DiskFull, DeviceError):  # no other row would do better in this process
+            except (DiskFull, DeviceError):  # no other trial would do better in this process
                 raise
             except DataPruningError as error:
                 return self.record_failure(config, first_line(error))
-            except Exception as error:  # MemoryError, a bug: the other rows go on
-                lost = as_device_error(error, "a row")
+            except Exception as error:  # MemoryError, a bug: the other trials continue
+                lost = as_device_error(error, "a trial")
                 if isinstance(lost, DeviceError):
                     raise lost from error
                 return self.record_failure(config, f"{type(error).__name__}: {first_line(error)}", traceback.format_exc())
 
     def run_remaining(self, configs: Sequence[TrialConfig], work: TrialFn) -> Iterator[Trial | FailedTrial]:
-        """Like `run_all`, but a row that fails stops no other. Yields every row's outcome as this process learns of it."""
+        """Like `run_all`, but a failed trial stops no other. Yields the outcomes as this process learns of them."""
         return _poll_until_done(configs, lambda config: self.try_run(config, work))
 
     @contextmanager
     def _lock(self, config: TrialConfig, wait: bool) -> Iterator[bool]:
         path = self.path(config)
         if wait:
-            with exclusive_lock(path, f"another process is at the row {path}"):
+            with exclusive_lock(path, f"another process runs the trial {path}"):
                 yield True
             return
         lock = file_lock(path)
@@ -185,7 +185,7 @@ class TrialStore:
 
 
 def _poll_until_done(configs: Iterable[TrialConfig], do: Callable[[TrialConfig], Any]) -> Iterator[Any]:
-    """What `do` makes of each row; None, a row that another process has, is asked for again later."""
+    """Yield what `do` returns for each trial; where it is None (another process runs the trial), try again later."""
     left = list(configs)
     while left:
         taken_elsewhere = []

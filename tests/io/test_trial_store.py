@@ -305,4 +305,4 @@ def test_waiting_for_a_trial_is_reported(tmp_path: Path, capsys: pytest.CaptureF
     assert has_it.wait(60)
     store.run({"n": 1}, lambda config: {})
     holder.join()
-    assert capsys.readouterr().err == f"another process is at the row {path}; waiting for it\n"
+    assert capsys.readouterr().err == f"another process runs the trial {path}; waiting for it\n"

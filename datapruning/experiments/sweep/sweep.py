@@ -46,7 +46,7 @@ class Sweep:
 
     Attributes:
         folder: Where its trials, runs and tables lie.
-        trials: Finished trials, in the order of the grid; `row.result` is the run's result.json and `folder`, the run
+        trials: Finished trials, in the order of the grid; `trial.result` is the run's result.json and `folder`, the run
             folder relative to the sweep's.
         failures: Trials that failed.
         table: Markdown.

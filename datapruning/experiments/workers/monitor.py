@@ -46,14 +46,14 @@ class StoreStatus:
         self.running, self.died = {}, {}
         for config in self.remaining:
             name = trial_name(config)
-            if row := self.store.get(config):
-                self.done[name] = row
-                news.append(row)
+            if trial := self.store.get(config):
+                self.done[name] = trial
+                news.append(trial)
             elif failure := self.store.failure(config):
                 self.failed[name] = failure
                 news.append(failure)
-            elif claim := self.store.running_trial(config):
-                (self.running if claim.alive else self.died)[name] = claim
+            elif running := self.store.running_trial(config):
+                (self.running if running.alive else self.died)[name] = running
         return news
 
     @property
