@@ -3,7 +3,7 @@
 import numpy as np
 
 from datapruning.artifacts.scorer import Samples, Values, scorer
-from datapruning.selection.select import RANDOM_KEY
+from datapruning.selection.strategies.random import RANDOM_KEY
 from datapruning.utils.hashing import hash_permutation
 
 

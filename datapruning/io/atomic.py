@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from datapruning.io.disk_space import report_disk_full, report_write_errors
-from datapruning.io.npy import Array as Array
 
 
 @contextmanager

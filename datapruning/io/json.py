@@ -8,16 +8,11 @@ from typing import Any
 
 from datapruning.errors import InvalidFile, first_line
 from datapruning.io.atomic import write_text
-from datapruning.io.npy import Array as Array
 from datapruning.io.text import CHECKSUM, check_recorded, read_text
 from datapruning.utils.hashing import config_hash
 
 MAX_JSON_BYTES = 256 * 2**20
-
-
 MAX_JSON_DEPTH = 64
-
-
 MAX_NUMBER_CHARS = 20
 """Digits of what fits in 64 bits, and a sign."""
 

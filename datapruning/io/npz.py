@@ -12,8 +12,7 @@ import numpy as np
 from datapruning.errors import InvalidFile, first_line
 from datapruning.io.atomic import atomic_write
 from datapruning.io.json import parse_json
-from datapruning.io.npy import READ_ERRORS, read_npz_arrays
-from datapruning.io.npy import Array as Array
+from datapruning.io.npy import READ_ERRORS, Array, read_npz_arrays
 from datapruning.io.text import CHECKSUM, check_recorded
 from datapruning.utils.hashing import config_hash
 

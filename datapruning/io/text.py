@@ -11,11 +11,7 @@ from datapruning.io.regular_file import open_regular_file
 
 CHECKSUM = "checksum"
 """The key under which JSON files, and the metadata of arrays and tensors, carry the checksum of all else."""
-
-
 CHECKSUM_PREFIX = f"# {CHECKSUM} "
-
-
 MAX_TOML_BYTES = 2**20
 
 

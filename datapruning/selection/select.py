@@ -12,7 +12,6 @@ from datapruning.artifacts.scores import Scores
 from datapruning.artifacts.subset import Subset
 from datapruning.errors import IncompatibleInputs, InvalidFile, InvalidValue, UnknownName
 from datapruning.selection.strategies import get_strategy
-from datapruning.selection.strategies.random import RANDOM_KEY as RANDOM_KEY
 from datapruning.selection.strategy import EvidenceSource, Pool, Strategy
 from datapruning.utils.fraction import kept_count, parse_fraction
 

@@ -50,12 +50,11 @@ def scan_image_folder(
         return classes, images.subset(~is_test), images.subset(is_test)
     test_classes, test_images = _list_images(root, tests[0], excluded_dir)
     if classes != test_classes:
+        train_alone = [name for name in classes if name not in test_classes]
+        test_alone = [name for name in test_classes if name not in classes]
         differences = [
             f"{folder.name} alone has {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}"
-            for folder, names in (
-                (train, [name for name in classes if name not in test_classes]),
-                (tests[0], [name for name in test_classes if name not in classes]),
-            )
+            for folder, names in ((train, train_alone), (tests[0], test_alone))
             if names
         ]
         raise InvalidFile(f"folder {root}: train and test have different classes: {'; '.join(differences)}")
