@@ -62,9 +62,10 @@ from datapruning.io.tensors import load_tensors, save_tensors
 from datapruning.io.trial_store import TrialStore
 from datapruning.models import create_model
 from datapruning.runs.metrics import EpochRecord
-from datapruning.runs.result import PrunedLayer, RunResult, SparsityRecord, TeacherResult
+from datapruning.runs.result import RunResult, TeacherResult
 from datapruning.runs.run import Run
 from datapruning.runs.run_config import Environment, RunOptions
+from datapruning.runs.training_records import PrunedLayer, SparsityRecord
 from datapruning.teachers.from_file import read_checkpoint_metadata, read_weights
 from datapruning.teachers.load import load_teacher
 from datapruning.teachers.soft_labels import SoftLabelCache

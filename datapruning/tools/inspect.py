@@ -19,8 +19,9 @@ from datapruning.evidence.manifests import MANIFEST
 from datapruning.evidence.recording import open_recording
 from datapruning.io.npz import read_meta
 from datapruning.io.tensors import load_tensors
-from datapruning.runs.result import PrunedLayer, RunResult, StudentResult, TrainedResult
+from datapruning.runs.result import RunResult, StudentResult, TrainedResult
 from datapruning.runs.run import CONFIG, MODEL, Run
+from datapruning.runs.training_records import PrunedLayer
 from datapruning.selection.strategy import format_settings
 from datapruning.training.sparsity.export import load_sparse
 from datapruning.training.sparsity.masks import load_masks

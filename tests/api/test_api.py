@@ -16,8 +16,9 @@ from datapruning.errors import IncompatibleInputs, InvalidValue
 from datapruning.io.json import read_json
 from datapruning.io.tensors import load_tensors
 from datapruning.runs.context import Context
-from datapruning.runs.result import ProbeResult, RunResult, StudentResult
+from datapruning.runs.result import RunResult, StudentResult
 from datapruning.runs.run import FinishedRun
+from datapruning.runs.training_records import ProbeResult
 from datapruning.teachers import SoftLabelCache
 from datapruning.training import trainer
 from datapruning.training.checkpoint import Checkpoint

@@ -6,7 +6,8 @@ from typing import Any
 
 from datapruning.config.sparsity import SparsityConfig
 from datapruning.data.dataset import Dataset
-from datapruning.runs.result import PrunedLayer, SparsityRecord, StudentResult, TeacherResult
+from datapruning.runs.result import StudentResult, TeacherResult
+from datapruning.runs.training_records import PrunedLayer, SparsityRecord
 from datapruning.utils.cost import ComputeCost
 
 

@@ -21,7 +21,8 @@ from datapruning.report.run_records import NO_KD, RunRecord
 from datapruning.report.sections import accuracy, cost
 from datapruning.report.sections import sparsity as pruned
 from datapruning.report.sections.sparsity_figures import find_lines, mean_layers
-from datapruning.runs.result import SparsityRecord, StudentResult
+from datapruning.runs.result import StudentResult
+from datapruning.runs.training_records import SparsityRecord
 from tests.report.test_find_runs import write_run
 from tests.report.test_report import check_stands_alone
 

@@ -13,17 +13,11 @@ from hypothesis import strategies as st
 from datapruning.errors import InvalidFile
 from datapruning.io.json import read_json, write_json
 from datapruning.runs.result import (
-    CurvePoint,
-    ExtraPasses,
     ImportedTeacherResult,
-    InfoBatchRecord,
     InputStatistics,
-    KDSearch,
     PhaseCosts,
     PhaseSeconds,
-    ProbeResult,
     RunResult,
-    SelfDistillationRecord,
     StudentMetadata,
     StudentResult,
     SubsetOrigin,
@@ -31,6 +25,14 @@ from datapruning.runs.result import (
     TeacherResult,
     TeachingRecord,
     TrainedResult,
+)
+from datapruning.runs.training_records import (
+    CurvePoint,
+    ExtraPasses,
+    InfoBatchRecord,
+    KDSearch,
+    ProbeResult,
+    SelfDistillationRecord,
 )
 from datapruning.utils.cost import ComputeCost
 from tests.helpers.results import sparsity_record, student_result, teacher_result

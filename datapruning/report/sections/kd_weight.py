@@ -12,7 +12,7 @@ from datapruning.report.groups import Group, pivot, scorer_order
 from datapruning.report.inputs import ReportInputs
 from datapruning.report.render import Section, render
 from datapruning.report.run_records import ALL, AUTO, NO_KD, RunRecord
-from datapruning.runs.result import KDSearch
+from datapruning.runs.training_records import KDSearch
 
 MAX_SEARCHES = 8
 """Searches that are drawn in one panel."""

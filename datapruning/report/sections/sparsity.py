@@ -9,7 +9,7 @@ from datapruning.report.inputs import ReportInputs
 from datapruning.report.render import Section, render
 from datapruning.report.run_records import RunRecord
 from datapruning.report.sections.sparsity_figures import layer_figure, mean_layers, sparsity_figures
-from datapruning.runs.result import SparsityRecord
+from datapruning.runs.training_records import SparsityRecord
 
 MAX_OPEN_FIGURES = 6
 """Figures of layers that are not folded away."""

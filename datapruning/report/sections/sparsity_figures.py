@@ -10,7 +10,7 @@ from datapruning.report.comparison import CRITERION, NO_METHOD, SPARSITY, Compar
 from datapruning.report.figures import DASHED, INK, MARKERS, MUTED, SERIES, Figure, errorbar, plot, set_ticks
 from datapruning.report.format import format_sparsity, percent, slug
 from datapruning.report.groups import Group, pivot
-from datapruning.runs.result import PrunedLayer, SparsityRecord
+from datapruning.runs.training_records import PrunedLayer, SparsityRecord
 
 LINE_STYLES = ("-", (0, (1.2, 1.2)), (0, (5, 1.5, 1.2, 1.5)), (0, (7, 2)))
 MAX_NAME_CHARS = 22

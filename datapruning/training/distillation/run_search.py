@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from datapruning.data.batching import batch_sizes
 from datapruning.io.trial_store import TrialConfig, TrialStore
 from datapruning.runs.context import Context
-from datapruning.runs.result import KDSearch, ProbeResult
 from datapruning.runs.run import Run
+from datapruning.runs.training_records import KDSearch, ProbeResult
 from datapruning.training.checkpoint import Checkpoint
 from datapruning.training.distillation.training_run import TrainingRun
 from datapruning.training.distillation.weight_search import (

@@ -7,16 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datapruning.runs.context import Context
-from datapruning.runs.result import (
-    KDSearch,
-    PhaseCosts,
-    PhaseSeconds,
-    StudentMetadata,
-    StudentResult,
-    SubsetOrigin,
-    TeachingRecord,
-)
+from datapruning.runs.result import PhaseCosts, PhaseSeconds, StudentMetadata, StudentResult, SubsetOrigin, TeachingRecord
 from datapruning.runs.run import FinishedRun, Run
+from datapruning.runs.training_records import KDSearch
 from datapruning.training.checkpoint import Checkpoint
 from datapruning.training.distillation.run_search import PREFIX, loss_for, plan_search, search
 from datapruning.training.distillation.training_run import TrainingRun, train_and_evaluate

@@ -12,16 +12,9 @@ from datapruning.config.training import TrainConfig
 from datapruning.models import parameter_count
 from datapruning.runs.context import Context
 from datapruning.runs.process_group import num_processes
-from datapruning.runs.result import (
-    ExtraPasses,
-    InfoBatchRecord,
-    PhaseCosts,
-    PhaseSeconds,
-    RunResult,
-    SelfDistillationRecord,
-    TrainedResult,
-)
+from datapruning.runs.result import PhaseCosts, PhaseSeconds, RunResult, TrainedResult
 from datapruning.runs.run import FinishedRun, Run
+from datapruning.runs.training_records import ExtraPasses, InfoBatchRecord, SelfDistillationRecord
 from datapruning.training.callbacks import Callback, LogHistory, StopAtTimeLimit
 from datapruning.training.checkpoint import Checkpoint
 from datapruning.training.evaluate import accuracy

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from datapruning.config.kd import KDConfig
 from datapruning.errors import InvalidValue
-from datapruning.runs.result import CurvePoint, ProbeResult
+from datapruning.runs.training_records import CurvePoint, ProbeResult
 from datapruning.utils.cost import FORWARD_PASS_COST
 from datapruning.utils.hashing import hash_permutation
 

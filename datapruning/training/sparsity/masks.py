@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from datapruning.errors import IncompatibleInputs, InvalidFile
 from datapruning.io.npz import read_npz, write_npz
-from datapruning.runs.result import SparsityRecord
+from datapruning.runs.training_records import SparsityRecord
 from datapruning.training.sparsity.prunable import prunable
 from datapruning.training.state import Checkpointed
 from datapruning.utils.cost import ComputeCost

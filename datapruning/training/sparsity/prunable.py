@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from datapruning.errors import InvalidValue
-from datapruning.runs.result import PrunedLayer
+from datapruning.runs.training_records import PrunedLayer
 
 LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 

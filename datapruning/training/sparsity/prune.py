@@ -14,8 +14,8 @@ from datapruning.data.loaders.loader import Batch
 from datapruning.errors import InvalidValue
 from datapruning.models import meta_model
 from datapruning.runs.context import Context
-from datapruning.runs.result import SparsityRecord
 from datapruning.runs.run import Run
+from datapruning.runs.training_records import SparsityRecord
 from datapruning.training.losses import CrossEntropy, Loss, SoftLabels
 from datapruning.training.reproducibility import StepRNG, isolated_rng
 from datapruning.training.self_distillation.cs_kd import ClassPairs
