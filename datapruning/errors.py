@@ -39,7 +39,7 @@ def escape_control_chars(text: str) -> str:
 
 
 class UserError(DataPruningError):
-    """A mistake the user can mend; the message, of one line, says what is wrong, where, and what to do.
+    """An error that the user can correct. Its one-line message states what is wrong, where, and what to do.
 
     Args:
         message: without names of command-line options, so that it reads well in Python too.
@@ -69,7 +69,7 @@ class UnknownName(UserError):
 
 
 class InvalidFile(UserError):
-    """A file that is missing, broken, or not what its place asks for."""
+    """A file that is missing, broken, or of the wrong kind."""
 
 
 class IncompatibleInputs(UserError):
@@ -81,7 +81,7 @@ class OutputExists(UserError):
 
 
 class DiskFull(UserError):
-    """A disk is full; nothing half-written is left, and the same command goes on once there is room."""
+    """A disk is full. No partial file is left, and the same command resumes once there is space."""
 
 
 class MissingPackage(UserError):
@@ -89,7 +89,7 @@ class MissingPackage(UserError):
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of what an exception says, or its name: some of zipfile's and numpy's say nothing."""
+    """Return the first line of an exception's message, or its name if the message is empty."""
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 
@@ -102,7 +102,7 @@ class OutOfMemory(DataPruningError):
 
 
 class DeviceError(DataPruningError):
-    """A GPU failed in the middle of the work; what was saved stays, and the same call goes on from there."""
+    """A GPU failed. The last checkpoint is kept, and the same call resumes from it."""
 
 
 class Diverged(DataPruningError):
@@ -120,4 +120,4 @@ class Diverged(DataPruningError):
 
 
 class TimeLimitReached(DataPruningError):
-    """A training stopped at the end of an epoch because it was told to; the same call goes on from there."""
+    """Training reached its time limit and stopped at the end of an epoch; the same call resumes it."""

@@ -57,7 +57,7 @@ def copy(name: str, to: str | Path | None = None) -> Path:
 
 
 def default_for(dataset: str, *, files: bool = False) -> str:
-    """The recipe for a dataset when none is named: its own, else "folder" for picture files and "default" for all others."""
+    """Return the default recipe of a dataset: its own, else "folder" for image files and "default" for all others."""
     if dataset in names():
         return dataset
     return OF_DATASETS.get(dataset, "folder" if files else "default")

@@ -141,7 +141,7 @@ def find_label_issues_of_recording(
     out: str | Path | None = None,
     gallery: str | Path | None = None,
 ) -> LabelIssues:
-    """Do the same from a recording, whoever trained: `dp.record` makes one in a training loop that is not ours.
+    """Do the same from any recording; `dp.record` makes one in an external training loop.
 
     Args:
         folder: The recording.
@@ -214,7 +214,7 @@ def _check_recorded(recording: Recording, labels: NDArray[np.int64], data: Datas
 
 
 def check_scorer(scorer: str) -> None:
-    """Only scorers whose order says something about labels.
+    """Refuse scorers whose order is unrelated to wrong labels.
 
     Raises:
         UnknownName: another one; the nearest is named.
@@ -224,7 +224,7 @@ def check_scorer(scorer: str) -> None:
 
 
 def resolve_count(count: int | None, fraction: float | str | None, total: int) -> int:
-    """Return how many label issues are asked for, 1..total.
+    """Return the requested number of label issues, 1..total.
 
     Raises:
         InvalidValue: both are given, or one is outside what is allowed.

@@ -140,7 +140,7 @@ def score_recording_by(folder: str | Path, scorers: Sequence[str], *, out: str |
 
 
 def score_recording(folder: str | Path, scorer: str, *, out: str | Path | None = None) -> Scores:
-    """Score the samples of a recording, whoever trained: `dp.record` makes one in a training loop that is not ours.
+    """Score the samples of any recording; `dp.record` makes one in an external training loop.
 
     Args:
         folder: of the recording.
@@ -201,7 +201,7 @@ def _compute_scores(
 
 
 def _rank_last(values: Values, stderr: Values | None, data: Dataset) -> tuple[Values, Values | None]:
-    """The same, with pictures that cannot be read one step of float32 below the lowest of the others, and no error bar."""
+    """Return the scores with unreadable images one float32 step below the lowest of the others, without standard error."""
     lost = list(data.corrupt_ids)
     values, stderr = np.array(values, np.float32), None if stderr is None else np.array(stderr, np.float32)
     values[lost] = np.nextafter(np.nanmin(values[data.valid_ids]), np.float32(-np.inf))

@@ -72,7 +72,7 @@ def select(
 
 
 def subset_path(subset: Subset, folder: str | Path) -> Path:
-    """A file name that says what the subset is: dataset, scorer, strategy, number of samples and a hash of their ids."""
+    """Return a file name from dataset, scorer, strategy, number of samples and a hash of their ids."""
     digest = hashlib.sha256(subset.indices.tobytes()).hexdigest()[:8]
     strategy = subset.meta.strategy
     strategies = [] if strategy in (None, "top", "random") else [strategy]

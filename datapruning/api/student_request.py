@@ -183,7 +183,7 @@ class StudentRequest:
 
     @cached_property
     def subset(self) -> Subset:
-        """The samples to train on, opened or selected when they are first asked for; scores that are missing are made.
+        """Return the samples to train on, opened or selected at the first call; missing scores are computed.
 
         Raises:
             InvalidValue, IncompatibleInputs, InvalidFile, UnknownName: see `train`.
@@ -196,7 +196,7 @@ class StudentRequest:
 
     @property
     def strategy_info(self) -> StrategyInfo:
-        """The strategy and its settings, where the scorer alone does not say how the subset was chosen."""
+        """Return the strategy and its settings, unless the scorer alone determines the subset."""
         meta = self.subset.meta
         if meta.strategy is None or meta.strategy in ("top", "random"):
             return {}

@@ -130,7 +130,7 @@ def rerun(
     subset: Subset | str | Path | None = None,
     **options: Unpack[TrainOptions],
 ) -> FinishedRun[StudentResult]:
-    """Train a student again as its run folder says, from its config.toml and subset.npz.
+    """Repeat the training of a student from the config.toml and subset.npz of its run folder.
 
     Args:
         config: the config.toml of a run of `train`, or the run folder.
@@ -205,7 +205,7 @@ def _train_request(request: StudentRequest) -> FinishedRun[StudentResult]:
 
 
 def _subset_origin(subset: Subset, strategy_info: StrategyInfo, path: Path) -> SubsetOrigin:
-    """What the student's result says of its subset."""
+    """Return what the student's result records of its subset."""
     meta = subset.meta
     return SubsetOrigin(
         fraction=meta.fraction, scorer=meta.scorer, balance=meta.balance, subset=str(path), **strategy_info

@@ -1,4 +1,4 @@
-"""LabelIssues: samples whose label is likely wrong, as a CSV that spreadsheets open and a JSON beside it that says how."""
+"""Label issues: samples whose label is likely wrong, as a CSV file, with metadata in a JSON file."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class DatasetIdentity(Protocol):
 
 
 class Metadata(Record):
-    """What every file says of itself.
+    """The metadata common to all files.
 
     Attributes:
         format: kind of the file.
@@ -59,7 +59,7 @@ class Metadata(Record):
 
 
 class EvidenceFields(TypedDict, total=False):
-    """The fields of metadata that say which evidence was read; see `ScoresMetadata`."""
+    """Return the metadata fields of the evidence; see `ScoresMetadata`."""
 
     evidence: EvidenceConfig
     proxy: TrainConfig
@@ -216,7 +216,7 @@ class PredProbsMetadata(Metadata):
 
 
 class CommonFields(TypedDict):
-    """The fields of `Metadata` that say what a file was made from, by which version and when."""
+    """Return the fields of `Metadata` for the dataset, version and time of a file."""
 
     dataset: str
     fingerprint: str

@@ -1,4 +1,4 @@
-"""What a scorer is: a function from evidence to one number a sample, with its source and its sign said.
+"""Scorers: functions from evidence to one number per sample, with source and sign.
 
     @scorer("aum", needs=TrainingDynamics, source="Pleiss et al. 2020, section 3", sign="low margin first: flipped")
     def aum(dynamics: TrainingDynamics) -> np.ndarray: ...

@@ -1,4 +1,4 @@
-"""Scores: one float32 per sample, higher = keep first, with metadata that say how they were made."""
+"""Scores: one float32 per sample, higher = keep first, with metadata about their origin."""
 
 from dataclasses import dataclass
 from pathlib import Path

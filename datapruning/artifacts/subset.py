@@ -72,7 +72,7 @@ def validate_ids(ids: Array, total: int, where: str) -> NDArray[np.int64]:
 
 
 def subset_from_ids(ids: Array, data: DatasetIdentity, source: str) -> Subset:
-    """A subset of ids somebody chose elsewhere; `source` says where they come from.
+    """Make a subset of given ids; `source` describes their origin.
 
     Raises:
         InvalidValue: ids out of range, doubled, or no whole numbers.

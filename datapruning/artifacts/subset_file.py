@@ -1,4 +1,4 @@
-"""Lists from elsewhere: plain ids or picture paths, a line each, become a subset."""
+"""External lists of ids or image paths, one per line, become a subset."""
 
 from pathlib import Path
 
@@ -15,15 +15,15 @@ PLAIN_SUFFIXES = (".npy", ".txt")
 
 
 def subset_from_file(path: str | Path, data: Dataset) -> Subset:
-    """A subset of ids or picture paths that somebody chose elsewhere.
+    """Make a subset of ids or image paths from an external list.
 
     Args:
         path: a `.npy` of ids, or a text file with one id, or one path, a line.
         data: whose samples they are. Paths are relative to its folder, to the present folder, or absolute.
 
     Raises:
-        InvalidFile: missing or unreadable, or a line that is no id and no path of a training picture.
-        InvalidValue: ids that are out of range, doubled or no whole numbers, or of pictures that cannot be read.
+        InvalidFile: missing or unreadable, or a line that is neither an id nor the path of a training image.
+        InvalidValue: ids that are out of range, duplicated or not integers, or of unreadable images.
     """
     path = Path(path)
     lines = _path_lines(path) if data.train_paths is not None else []

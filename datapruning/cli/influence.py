@@ -40,7 +40,7 @@ def command(
 
 
 def _print(influences: Influence, data: Dataset, path: Path) -> None:
-    """Print the strongest pairs as a table, beside what chance gives, and the path of the file."""
+    """Print the strongest pairs as a table, the number expected by chance, and the path of the file."""
     from datapruning.experiments.sweep.table import markdown
 
     meta = influences.meta

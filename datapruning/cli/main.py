@@ -1,6 +1,6 @@
 """`dprune`: the verbs, and what a user sees when something is wrong: one line, and an exit code.
 
-0 done, 2 the user's mistake, 3 stopped by --max-seconds, 130 interrupted (the same command goes on where it was, after
+0 done, 2 the user's mistake, 3 stopped by --max-seconds, 130 interrupted (the same command resumes, after
 both), 1 anything else.
 """
 

@@ -49,7 +49,7 @@ def command(
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Retry trials that failed before.")] = False,
     out: Annotated[Path | None, typer.Option(help="The sweep's folder.", show_default="in the workspace")] = None,
 ) -> None:
-    """Train a student for every combination, by several workers. Stop it at any moment; the same command goes on.
+    """Train a student for every combination, by several workers. Stop it at any moment; the same command resumes.
 
     Finished trials are never repeated: a larger grid trains what is new. The same command in several shells shares the
     trials.

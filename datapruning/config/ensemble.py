@@ -6,7 +6,7 @@ from datapruning.config.table import Table, between
 
 
 class EnsembleConfig(Table):
-    """The subset ensemble that memorization is read from; [ensemble_member] says how a member is trained.
+    """The subset ensemble of memorization; [ensemble_member] has the settings of its members.
 
     Attributes:
         num_members: number of members. More give shorter error bars; trained ones are kept.

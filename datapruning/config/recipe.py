@@ -27,7 +27,7 @@ what the run was made with, which is a record and no setting."""
 
 
 class Recipe(Table):
-    """Everything a job needs beside its data.
+    """All settings of a job.
 
     Attributes:
         name: where the recipe came from.

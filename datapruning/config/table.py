@@ -1,4 +1,4 @@
-"""The base of every recipe table: how a value is checked, and how a mistake is said in one line."""
+"""The base of every recipe table: checks of values, and their one-line messages."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ KEY = re.compile(r"""\s*(["']?)([\w.-]+)\1\s*=""")
 
 
 def read_toml(path: Path, kind: str = "") -> tuple[str, dict[str, Any]]:
-    """The text of a TOML file and its tables; `kind` says in messages what the file is ("recipe").
+    """Read the text of a TOML file and its tables; `kind` describes the file in messages ("recipe").
 
     Raises:
         InvalidFile: not there, too large, or no TOML.

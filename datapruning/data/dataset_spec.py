@@ -22,7 +22,7 @@ class DatasetSpec:
         name: name or path of the dataset; "hf:" and the path of a Hugging Face dataset.
         size: side of the decoded images in pixels; None: the default.
         holdout: fraction of each class that becomes the test set; None: the folder has a test set.
-        skip_unreadable: go on without images that cannot be decoded.
+        skip_unreadable: leave out images that cannot be decoded.
         quality: JPEG quality that decoded images are stored with; None: they are stored raw.
     """
 

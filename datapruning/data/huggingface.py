@@ -60,7 +60,7 @@ def open_saved(spec: DatasetSpec, cache: Path) -> Dataset:
 
 
 def _columns(datasets: Any, features: Any, root: Path) -> tuple[str, str]:
-    """The names of the image and the label column, which their types tell."""
+    """Return the names of the image and the label column, identified by their types."""
     names = []
     for kind, content in ((datasets.Image, "image"), (datasets.ClassLabel, "label (ClassLabel)")):
         columns = [name for name, feature in features.items() if isinstance(feature, kind)]

@@ -45,7 +45,7 @@ def open_dataset(
         download: let torchvision fetch missing files.
         image_size: side in pixels to which image files are decoded; default 64.
         holdout: of a folder without test/, the fraction of each class that becomes the test set.
-        skip_unreadable: go on without files that are no images; they keep their ids, and are never selected.
+        skip_unreadable: leave out files that are not images; they keep their ids, and are never selected.
         image_format: how decoded images are stored: "raw", or "jpg" or "jpg:QUALITY", which takes a tenth of the space.
         workspace: decoded images are kept in `cache` inside it.
 

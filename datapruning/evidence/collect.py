@@ -58,7 +58,7 @@ def collect_evidence(context: Context, scorer: Scorer, seed: int) -> tuple[Any, 
 
 
 def read_evidence(recording: Recording, scorer: Scorer) -> Any:
-    """The evidence that a scorer needs from a recording, whoever made it.
+    """Read the evidence that a scorer needs from a recording.
 
     Raises:
         InvalidValue: the recording does not have it.

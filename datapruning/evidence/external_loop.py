@@ -150,7 +150,7 @@ class LoopRecorder:
         self._recorder = None
 
     def saved(self, epoch: int) -> None:
-        """Say that your loop has saved a checkpoint after `epoch`: what a resume from it needs is kept.
+        """Report that the training loop has saved a checkpoint after `epoch`; the state to resume from it is kept.
 
         Not needed by a loop that is never resumed, or that saves after every epoch.
         """

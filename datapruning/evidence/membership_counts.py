@@ -1,4 +1,4 @@
-"""What the members of a subset ensemble say of a sample, by whether they were trained on it: influence, held-out margins.
+"""Statistics of subset-ensemble members by membership of a sample: influence, held-out margins.
 
 Feldman and Zhang 2020, section 2: infl(i, j) = P[right about test j | trained on i] - P[... | not trained on i], and
 mem(i), the same with the training sample itself as the test sample. Counts are matrix products of bits, a

@@ -11,7 +11,7 @@ from datapruning.io.disk_space import report_disk_full, report_write_errors
 
 @contextmanager
 def atomic_write(path: Path, need: float | None = None) -> Iterator[Path]:
-    """Give a temporary name beside `path`; on success flush it to disk and rename it, on any exception remove it.
+    """Yield a temporary path next to `path`; on success flush and rename it, on any exception remove it.
 
     A reader of `path` sees the old file or the new one, never half of one. `need`: its size in bytes, for the message.
 

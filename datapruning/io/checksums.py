@@ -24,7 +24,7 @@ def file_digest(path: Path) -> str:
 
 
 def check_digest(path: Path, expected: str, advice: str) -> None:
-    """Refuse a file whose SHA-256 (hex) is not the `expected` one; `advice` says what to do.
+    """Refuse a file whose SHA-256 (hex) is not the `expected` one; `advice` is the remedy in the message.
 
     Raises:
         InvalidFile: it was changed since it was written. OSError: it cannot be read.
@@ -52,7 +52,7 @@ def write_checksummed(path: Path) -> Iterator[None]:
 
 
 def verify_checksum(path: Path, advice: str, *, external: bool = False) -> None:
-    """Refuse a file that was changed since `write_checksummed`; `advice` says what to do.
+    """Refuse a file that was changed since `write_checksummed`; `advice` is the remedy in the message.
 
     An `external` file may have been written by another program, and then has no checksum.
 

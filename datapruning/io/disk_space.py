@@ -45,11 +45,11 @@ def report_disk_full(path: Path, need: float | None = None) -> Iterator[None]:
             raise
         size = "" if need is None else f", {format_bytes(need)} are needed"
         free = format_bytes(shutil.disk_usage(_nearest_existing_dir(path)).free)
-        raise DiskFull(f"{path}: {what} ({free} free{size}); make room, and the same command goes on") from error
+        raise DiskFull(f"{path}: {what} ({free} free{size}); free some space, and the same command resumes") from error
 
 
 def disk_full_message(error: BaseException) -> str | None:
-    """What an exception says of a full disk, in words; None: it is about something else."""
+    """Return the message for an exception of a full disk, or None for other exceptions."""
     if isinstance(error, OSError):
         message = DISK_FULL_ERRNOS.get(error.errno or 0)
         return (
@@ -71,13 +71,13 @@ def check_free_space(path: Path, need: float) -> None:
     if need > free:
         raise DiskFull(
             f"{path}: {format_bytes(need)} are needed, {format_bytes(free)} are free; "
-            "make room, or use a workspace on another disk"
+            "free some space, or use a workspace on another disk"
         )
 
 
 @contextmanager
 def report_write_errors(path: Path) -> Iterator[None]:
-    """Around the first touch of a place: where nothing may be written, one line says so.
+    """Translate errors of the first write to a folder into one line.
 
     Raises:
         InvalidFile: the folder is read-only, or somebody else's. DiskFull: the disk is full.

@@ -1,4 +1,4 @@
-"""Locks between processes: one does the work, the others wait and say so. A lock dies with the process that holds it.
+"""Locks between processes: one works, the others wait with a message. A lock is released when its holder dies.
 
 They are the operating system's own (flock), not the presence of a file: the files stay, and mean nothing while nobody
 holds them. A file system without such locks is refused: what works without them there, locks that are files, would
@@ -20,7 +20,7 @@ UNSUPPORTED_LOCK_ERRNOS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 
 
 def file_lock(path: Path) -> FileLock:
-    """The lock of `path`: a file beside it, held through the operating system, so that no stale one stops anybody.
+    """Return the lock of `path`: a file next to it, held through the operating system, so that stale files do not block.
 
     Raises:
         InvalidFile: the folder cannot be written.
@@ -32,7 +32,7 @@ def file_lock(path: Path) -> FileLock:
 
 @contextmanager
 def exclusive_lock(path: Path, waiting: str) -> Iterator[None]:
-    """Hold the lock of `path`; say `waiting` once if another process has it.
+    """Hold the lock of `path`; print `waiting` once if another process has it.
 
     Raises:
         InvalidFile: the folder cannot be written, or its file system has no locks.

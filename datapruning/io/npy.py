@@ -1,4 +1,4 @@
-"""numpy's files, read with suspicion: what a header says is held against the file's size before anything is allocated.
+"""Checked reading of numpy's files: headers are compared with the file size before memory is allocated.
 
 `np.load` believes headers: a file of 200 bytes can ask for terabytes, a zip member may be unpacked without its checksum
 ever being looked at, and what lies behind the last number is not noticed. Here every byte of a file is accounted for.
@@ -42,7 +42,7 @@ MAX_DEFLATE_RATIO = 1032
 
 @dataclass(frozen=True)
 class Header:
-    """What a `.npy` says of itself; `start`: bytes before the numbers."""
+    """The header of a `.npy`; `start`: bytes before the numbers."""
 
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
@@ -108,7 +108,7 @@ def open_npy_memmap(path: Path, mode: str = "r") -> np.memmap[Any, Any]:
 
 
 def read_npz_arrays(path: Path, names: Collection[str] | None = None) -> dict[str, Array]:
-    """The arrays of a `.npz`, by name; those that are not among `names` are left unread (None: all are read).
+    """Read the arrays of a `.npz` by name; only those in `names` are read (None: all).
 
     Raises:
         OSError, ValueError, and others of `READ_ERRORS`: missing, broken, a bomb, or of other types.
@@ -124,7 +124,7 @@ def read_npz_arrays(path: Path, names: Collection[str] | None = None) -> dict[st
                 _check_size(header, info.file_size)
                 arrays[name] = _read_values(member, header)
                 if member.read(1):
-                    raise ValueError(f"'{name}' goes on behind its end")
+                    raise ValueError(f"'{name}' continues after its end")
         return arrays
 
 

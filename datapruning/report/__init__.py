@@ -1,4 +1,4 @@
-"""The report: one self-contained HTML page about student runs, and its figures as PNG and SVG beside it.
+"""The report: one self-contained HTML page about student runs, and its figures as PNG and SVG files.
 
     from datapruning.report import write_report
     write_report(["dprune-runs"], "report.html")

@@ -78,7 +78,7 @@ class Comparison:
 
     @property
     def shared_description(self) -> str:
-        """The settings that matter most among those that a family shares."""
+        """Return the most important settings that a family shares."""
         result, settings = self.runs[0].result, self.settings
         parts = [
             f"network {result.model}",
@@ -149,7 +149,7 @@ def check_one_dataset(runs: Sequence[RunRecord]) -> None:
 
 
 def compare(runs: Sequence[RunRecord]) -> list[Comparison]:
-    """The comparisons among runs on one dataset.
+    """The comparisons between runs on one dataset.
 
     Families with the most runs come first; in each the dense students, then the share of removed weights rising.
     """

@@ -25,7 +25,7 @@ LeftOut = list[tuple[str, str]]
 
 @dataclass(frozen=True)
 class ScoresFile:
-    """A scores file under a short name: the scorer's, and what tells it apart where there are several of one scorer."""
+    """A scores file with a short name: the scorer's, and the difference from other files of the same scorer."""
 
     name: str
     path: Path
@@ -33,7 +33,7 @@ class ScoresFile:
 
     @property
     def is_random(self) -> bool:
-        """Whether the order says nothing."""
+        """Whether all scores are equal."""
         return self.scores.scorer == "random"
 
 

@@ -92,7 +92,7 @@ def _runs_in(path: Path, collection: RunCollection) -> Iterator[RunRecord]:
 def _read_run(folder: Path, collection: RunCollection, is_named: bool = False) -> Iterator[RunRecord]:
     """The run in a folder; what is wrong with it is an error only where the user named the run itself."""
     if not (folder / RESULT).exists():
-        collection.left_out.append((str(folder), "not finished; the command that began it goes on"))
+        collection.left_out.append((str(folder), "not finished; the command that started it resumes it"))
         return
     try:
         result = StudentResult.read(folder / RESULT)
@@ -122,4 +122,4 @@ def _read_sweep(folder: Path, collection: RunCollection) -> Iterator[RunRecord]:
         except InvalidFile as error:
             collection.left_out.append((str(path), first_line(error)))
     for path in sorted((folder / "running").glob("[!.]*.json")):
-        collection.left_out.append((str(path), "not finished; the sweep goes on with it"))
+        collection.left_out.append((str(path), "not finished; the sweep resumes it"))

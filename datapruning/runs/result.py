@@ -52,7 +52,7 @@ PhaseCosts = Phases[ComputeCost]
 
 
 class RunResult(Record):
-    """What is known of every network that can teach; `role` says which kind of result it is.
+    """The common result of networks that can teach; `role` is the kind of result.
 
     `test_accuracy` is that of the last epoch, in percent; `samples_seen` counts samples that went through a training pass;
     `package_version` is that of the package that made the run.

@@ -1,4 +1,4 @@
-"""The tables [run] and [environment] of a run folder's config.toml: how the run was asked for, and where it was made."""
+"""The tables [run] and [environment] of a run folder's config.toml: the request and the environment of the run."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -35,7 +35,7 @@ class Environment(NumericsKey):
 
 
 class RunOptions(Record):
-    """How a run was asked for: the [run] table of its config.toml. The defaults hold where the table was written by hand.
+    """The request for a run: the [run] table of its config.toml. Defaults apply to hand-written tables.
 
     `verb` is "train" for a student, "teach" for a teacher. `data` and `fingerprint` are of the dataset; `subset` is the
     hash of the sample ids. `fraction` is the share of the training set that was asked for (None: ids were given, or it is a

@@ -46,7 +46,7 @@ def nearest(features: NDArray[Any], k: int) -> tuple[NDArray[np.float64], NDArra
 
 
 def neighbour_graph(features: NDArray[Any], k: int) -> Graph:
-    """Two samples are joined if either is among the k nearest others of the other. `k` of n - 1 or more joins all."""
+    """Join two samples if either is one of the k nearest neighbours of the other. `k` of n - 1 or more joins all."""
     count = len(features)
     k = min(k, count - 1)
     if k == 0:

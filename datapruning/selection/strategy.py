@@ -82,7 +82,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Pool:
-    """The samples among which a rule chooses: all of them, or those of one class.
+    """The samples from which a rule selects: all of them, or those of one class.
 
     Attributes:
         ids: int64 [n], rising.

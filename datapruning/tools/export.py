@@ -61,7 +61,7 @@ def export(
     download: bool = False,
     workspace: str | Path = WORKSPACE,
 ) -> str:
-    """Write scores, a subset or a run's weights for other programs, and return a line that says what was written.
+    """Write scores, a subset or a run's weights for other programs, and return a line about the written file.
 
     Args:
         source: Scores, a subset, a file of them, or the folder of a finished run.

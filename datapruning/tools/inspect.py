@@ -176,7 +176,7 @@ def _run(path: Path) -> list[str]:
     environment = "  made with " + ", ".join(f"{name} {value}" for name, value in run.environment.to_json().items())
     result = run.result(RunResult)
     if result is None:
-        return [f"{path}: a run that is not finished{_progress(run)}; the command that began it goes on", environment]
+        return [f"{path}: a run that is not finished{_progress(run)}; the command that started it resumes it", environment]
     weights, _ = load_tensors(path / MODEL)
     count = sum(tensor.numel() for tensor in weights.values())
     lines = [f"{path}: a finished run, intact ({count:,} numbers in {MODEL})"]

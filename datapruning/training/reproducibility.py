@@ -63,7 +63,7 @@ def isolated_rng(device: torch.device) -> Iterator[None]:
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
-    """bf16 where `precision` says so ("auto": on a GPU), else nothing."""
+    """Use bf16 according to `precision` ("auto": on a GPU)."""
     if precision == "bf16" or (precision == "auto" and device.type == "cuda"):
         return torch.autocast(device.type, torch.bfloat16)
     return nullcontext()

@@ -152,7 +152,7 @@ class Trainer:
                     self._save(checkpoint)
                 if stop:
                     raise TimeLimitReached(
-                        f"{self.description}: stopped after epoch {state.epoch} of {last_epoch}; the same command goes on "
+                        f"{self.description}: stopped after epoch {state.epoch} of {last_epoch}; the same command resumes "
                         "from there"
                     )
         if save_final_to:

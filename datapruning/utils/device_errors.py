@@ -62,6 +62,6 @@ def as_device_error(
         )
     if isinstance(error, RuntimeError) and any(sign in words for sign in DEVICE_LOST_MARKERS):
         return DeviceError(
-            f"{doing}: the GPU failed ({message}); what was saved stays, and the same command goes on from there"
+            f"{doing}: the GPU failed ({message}); what was saved stays, and the same command resumes from there"
         )
     return None

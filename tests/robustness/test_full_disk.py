@@ -103,7 +103,7 @@ def test_every_writer_reports_a_full_disk_and_leaves_no_partial_file(requires_tm
         assert str(tmp_path / "disk") in message
         assert FILES[name] in message
         assert ("the disk is full (" in message) or (name == "cache" and "MB are needed, " in message), message
-        assert "; make room, " in message, message
+        assert "; free some space, " in message, message
 
 
 GROWING = """
@@ -159,7 +159,7 @@ def test_a_command_whose_disk_was_repeatedly_full_ends_with_the_same_bits(
         assert message.startswith("dprune: ")
         assert message.count("\n") == 1
         assert "the disk is full (" in message
-        assert "; make room, and the same command goes on" in message
+        assert "; free some space, and the same command resumes" in message
         assert partial_files == []
     assert resumed == uninterrupted
 
@@ -216,7 +216,7 @@ def test_a_read_only_folder_is_refused_before_training(requires_tmpfs: None, tmp
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
 def test_system_errors_of_full_disks_become_one_line(tmp_path: Path, number: int) -> None:
     with (
-        pytest.raises(DiskFull, match=r"^.*f: .* \(.* free, 7 bytes are needed\); make room") as error_info,
+        pytest.raises(DiskFull, match=r"^.*f: .* \(.* free, 7 bytes are needed\); free some space") as error_info,
         report_disk_full(tmp_path / "f", 7),
     ):
         raise OSError(number, os.strerror(number))

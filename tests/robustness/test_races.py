@@ -1,7 +1,7 @@
 """Two processes that need the same artifact: one makes it, the other waits and takes over when the first is killed.
 
 Real processes of the real command (forked from one that has imported all of it). The first is stopped in the middle of its
-work by a hook, until the second waits; then it is killed, or goes on.
+work by a hook, until the second waits; then it is killed, or continues.
 """
 
 from __future__ import annotations

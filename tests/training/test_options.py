@@ -88,7 +88,7 @@ def test_a_killed_run_resumes_with_the_same_bits(
     checkpoint = Checkpoint(tmp_path / "left.safetensors")
     train(context, training, stop_epoch=1, save_final_to=checkpoint)
     assert same(uninterrupted, train(context, training, init_from=checkpoint)[0]), (
-        "a fork goes on from the weights, not from their average"
+        "a branch resumes from the weights, not from their average"
     )
 
 
@@ -354,7 +354,7 @@ def test_a_time_limit_stops_at_an_epoch_end_and_the_next_call_resumes(
     uninterrupted, train_state = train(context, SHORT)
     path = tmp_path / "state.safetensors"
     for epoch in (1, 2):
-        with pytest.raises(TimeLimitReached, match=f"stopped after epoch {epoch} of 3; the same command goes on"):
+        with pytest.raises(TimeLimitReached, match=f"stopped after epoch {epoch} of 3; the same command resumes"):
             train(context, SHORT, checkpoint=Checkpoint(path), callbacks=[StopAtTimeLimit(TimeLimit(1e-9))])
     resumed, repeated = train(context, SHORT, checkpoint=Checkpoint(path), callbacks=[StopAtTimeLimit(TimeLimit(1e-9))])
     assert same(uninterrupted, resumed)
@@ -373,7 +373,7 @@ def test_a_limited_command_reports_it_and_ends_like_an_unlimited_one(dprune: Cal
     limited = dprune(*arguments, "--out", "limited", "--max-seconds", 0.001)
     assert limited.code == 3
     assert limited.err.strip().splitlines()[-1] == (
-        "dprune: student: stopped after epoch 1 of 2; the same command goes on from there"
+        "dprune: student: stopped after epoch 1 of 2; the same command resumes from there"
     )
     assert dprune(*arguments, "--out", "limited", "--max-seconds", 0.001).code == 0
     weights = [load_tensors(Path(folder) / "model.safetensors")[0] for folder in ("whole", "limited")]

@@ -66,7 +66,7 @@ def test_the_hint_names_the_table_of_what_is_trained(doing: str, table: str) -> 
 def test_a_failing_gpu_is_reported_in_one_line(message: str) -> None:
     translated = as_device_error(RuntimeError(message), "student")
     assert isinstance(translated, DeviceError)
-    rest = "what was saved stays, and the same command goes on from there"
+    rest = "what was saved stays, and the same command resumes from there"
     assert str(translated) == f"student: the GPU failed ({message.splitlines()[0]}); {rest}"
 
 

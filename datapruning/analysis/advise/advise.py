@@ -141,7 +141,7 @@ def parse_tolerance(given: float | str) -> float:
 
 
 def leakage_correction(reference: HoldoutResult, given_teachers: Sequence[HoldoutResult]) -> float:
-    """Return the points by which pilots may look better than they are: given teachers may know the hold-out by heart."""
+    """Return the points by which pilots may be overestimated, because given teachers may have memorised the holdout."""
     if not given_teachers:
         return 0.0
     lead = sum(teacher.accuracy for teacher in given_teachers) / len(given_teachers) - reference.accuracy
@@ -151,7 +151,7 @@ def leakage_correction(reference: HoldoutResult, given_teachers: Sequence[Holdou
 def _run_pilots(
     request: AdviceRequest, runner: PilotRunner, reference: HoldoutResult, tolerance: float, correction: float
 ) -> tuple[dict[Pilot, HoldoutResult], PilotResults, Curve]:
-    """Run pilots, beside the finished ones, until the answer is known well enough."""
+    """Run pilots, in addition to the finished ones, until the answer is precise enough."""
     available, classes = len(request.split.rest), request.context.data.classes
     pilots = dict(runner.finished_pilots())
     while True:

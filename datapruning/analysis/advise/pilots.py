@@ -147,7 +147,7 @@ class PilotRunner:
         return self._evaluate(model, progress, len(ids), min(views.policy.num_views, epochs) * len(caches) * len(ids))
 
     def _select(self, fraction: str, seed: int) -> NDArray[np.int64]:
-        """The ids that the scorer ranks first. A scorer without evidence draws anew for every pilot."""
+        """Return the ids that the scorer ranks first. A scorer without evidence draws again for every pilot."""
         from datapruning.api.score import score
 
         scorer, rest = self._request.scorer, self._split.rest

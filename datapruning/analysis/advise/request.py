@@ -1,4 +1,4 @@
-"""What is asked of an advice, with all that can be refused checked before anything is trained or written."""
+"""The request for an advice, with all checks before anything is trained or written."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ class HoldoutSplit(NamedTuple):
 
 @dataclass(frozen=True)
 class AdviceRequest:
-    """What is asked, but for the tolerance.
+    """The request without the tolerance.
 
     Attributes:
         context: With the student's settings.
@@ -110,7 +110,7 @@ def initial_candidate(context: Context) -> Candidate:
 
 
 def split_holdout(total: int, seed: int, unreadable: Sequence[int] = ()) -> HoldoutSplit:
-    """Draw the hold-out among `total` samples, without those that cannot be read.
+    """Draw the holdout from `total` samples, without unreadable ones.
 
     Raises:
         InvalidValue: The dataset is too small.

@@ -23,7 +23,7 @@ TRANSPARENT = ("RGBA", "RGBa", "LA", "La", "PA")
 
 
 class CorruptImage(Exception):
-    """A file that is not an image that can be decoded; says why in a few words."""
+    """A file that cannot be decoded as an image, with a short reason."""
 
 
 def decode(content: bytes, size: int) -> NDArray[np.uint8]:
@@ -73,7 +73,7 @@ def _formats() -> list[str]:
 
 
 def _apply_orientation(image: "Image") -> "Image":
-    """Turn and mirror the image as EXIF says. Broken EXIF data is ignored."""
+    """Apply the EXIF orientation. Broken EXIF data is ignored."""
     from PIL.Image import Transpose
 
     try:

@@ -95,7 +95,7 @@ class DecodedImage(NamedTuple):
 
 
 def decoded_folder(name: str, form: ImageFormat, splits: dict[str, ImageFiles], cache: Path) -> Path:
-    """The folder of the decoded splits; named by all the files, so that changed images are decoded anew."""
+    """Return the folder of the decoded splits, named by a hash of all files, so that changed images are decoded again."""
     identity: dict[str, Any] = {"rule": RULE, "size": form.size, **{role: files.key() for role, files in splits.items()}}
     identity |= {"format": form.suffix} if form.suffix else {}
     return cache / "-".join(["images", name, str(form.size), *form.suffix, config_hash(identity)])

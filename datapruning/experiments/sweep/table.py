@@ -34,7 +34,7 @@ def make_table(status: SweepStatus, live: bool = False) -> list[list[str]]:
 
 
 def _setting_columns(grid: Grid) -> dict[str, Callable[[StudentSpec], str]]:
-    """The columns that say which students a line is about: title -> text of a student's setting."""
+    """Return the columns that identify the students of a line: title -> text of a student's setting."""
     columns: dict[str, Callable[[StudentSpec], str]] = {
         "fraction": lambda spec: spec.fraction,
         "kept": lambda spec: f"{grid.kept(spec.fraction):,}",

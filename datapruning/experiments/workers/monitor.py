@@ -94,7 +94,7 @@ def watch(status: StoreStatus, pool: WorkerPool, update: Callable[[Sequence[Tria
         update(status.refresh())
         if not alive and status.remaining:
             raise DataPruningError(
-                f"no worker is left, {len(status.remaining)} trials are not done; the same command goes on where it was"
+                f"no worker is left, {len(status.remaining)} trials are not done; the same command resumes"
             )
 
 

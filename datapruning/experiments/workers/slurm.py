@@ -176,7 +176,7 @@ class SlurmJobs(WorkerPool):
         super().remove(name)
 
     def poll(self, name: str) -> WorkerExit | None:
-        """How a job ended: as its worker says, or, if that was killed, as Slurm does."""
+        """Return how a job ended, from its worker's record, or, if the worker was killed, from Slurm."""
         record = self._read().jobs[name]
         state = self._final_state(name, record)  # asked first: a worker that ends in between has written its exit code
         heartbeat = read_heartbeat(self.folder, name)
@@ -201,7 +201,7 @@ class SlurmJobs(WorkerPool):
         return state if ended or state == "PREEMPTED" else None
 
     def close(self, finished: bool) -> None:
-        """Leave the jobs at work, and say so; cancel those in the queue if no trial is left for them."""
+        """Leave running jobs and report them; cancel queued ones if no trial is left for them."""
         if finished:
             with self.lock:
                 for name, record in self._read().jobs.items():
@@ -213,7 +213,7 @@ class SlurmJobs(WorkerPool):
         if jobs:
             command = "kill" if self._cluster == "local" else "scancel"
             arrays = dict.fromkeys(job.job_id.partition("_")[0] for job in jobs.values())
-            self.info(f"{_count(jobs)} at work and go on without this command: the same command watches them again")
+            self.info(f"{_count(jobs)} running and continue without this command; the same command monitors them again")
             self.info(f"to end them: {command} {' '.join(arrays)}")
 
 

@@ -30,7 +30,7 @@ Process = tuple[str, int]
 
 
 class Heartbeat(Record):
-    """What a worker says of itself when it starts (process, machine, Unix time) and again, with its exit code, when it ends.
+    """A worker's record when it starts (process, machine, Unix time) and, with its exit code, when it ends.
 
     The exit code of one that was killed stays None.
     """

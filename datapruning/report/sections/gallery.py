@@ -74,13 +74,13 @@ def section(inputs: ReportInputs) -> Section:
 
 
 def _ends(file: ScoresFile, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Ids with the highest and with the lowest scores, the lower id first among equals."""
+    """Return the ids with the highest and lowest scores; ties by lower id."""
     values = file.scores.values
     return np.argsort(-values, kind="stable")[:count], np.argsort(values, kind="stable")[:count]
 
 
 def _ties(file: ScoresFile, ids: NDArray[np.int64]) -> str:
-    """Where the choice among equal scores was arbitrary, a note that says so."""
+    """Return a note if the choice between equal scores was arbitrary."""
     values = file.scores.values
     last = values[ids[-1]]
     same, shown = int((values == last).sum()), int((values[ids] == last).sum())
@@ -126,7 +126,7 @@ def issue_images(issues: LabelIssues, data: Dataset, limit: int) -> list[SampleI
 
 
 def make_sample_image(sample_id: int, data: Dataset, claim: str, is_marked: bool, notes: Sequence[str]) -> SampleImage:
-    """Training sample `sample_id` with its label and what is said of it, see `SampleImage`."""
+    """Return training sample `sample_id` with its label and notes, see `SampleImage`."""
     label = data.class_names[data.train.labels[sample_id]]
     source = data_uri(data.train.images[sample_id])
     height, width = data.train.shape[:2]

@@ -1,4 +1,4 @@
-"""MLflow: files in `WORKSPACE/mlruns`, or where $MLFLOW_TRACKING_URI says."""
+"""MLflow: files in `WORKSPACE/mlruns`, or at $MLFLOW_TRACKING_URI."""
 
 import os
 import time

@@ -9,7 +9,7 @@ FOLDER = "tensorboard"
 
 
 class TensorBoardTracker(Tracker):
-    """See `Tracker`. Each process writes a new file, which says from which epoch it replaces others (`purge_step`)."""
+    """See `Tracker`. Each process writes a new file, with the epoch from which it replaces others (`purge_step`)."""
 
     def start(self, run: RunInfo, log: str | None, num_epochs: int) -> LogHandle:
         """Open a new event file; the first one holds config.toml as a text."""

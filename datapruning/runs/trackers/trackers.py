@@ -147,7 +147,7 @@ class RunTracker:
             self._open.pop(tool, None)
             self._logs[tool] = self._logs[tool].model_copy(update={"has_result": False})
             reason = f"{type(error).__name__}: {first_line(error)}"
-            info(f"log: {tool} fails ({reason}); the run goes on, and the same command brings the log up to date")
+            info(f"log: {tool} fails ({reason}); the run continues, and the same command completes the log")
 
 
 def _numbers(values: Mapping[str, object]) -> dict[str, float]:

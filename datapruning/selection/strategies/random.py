@@ -1,4 +1,4 @@
-"""Uniformly at random, whatever the scores say."""
+"""Uniformly at random, independent of the scores."""
 
 import numpy as np
 

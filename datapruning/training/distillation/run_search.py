@@ -1,4 +1,4 @@
-"""The search for the KD weight inside a run: probes branch off half way and say which weight to continue with.
+"""The search for the KD weight within a run: probes branch off half way and determine the weight to continue with.
 
 The first half, the shared prefix, trains with the prior weight. From its end a short probe for each candidate lowers the
 learning rate to zero within a few steps, and is evaluated on the validation set. A probe that starts half way says more than

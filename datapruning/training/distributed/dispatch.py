@@ -1,4 +1,4 @@
-"""Whether work is shared by all processes or done by process 0 alone; asked by the trainer and by evaluation passes."""
+"""Whether work is shared by all processes or done by process 0 alone; used by the trainer and by evaluation passes."""
 
 from __future__ import annotations
 

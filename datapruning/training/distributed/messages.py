@@ -48,7 +48,7 @@ class ModelSpec(Record):
 
 
 class ViewsSpec(Record):
-    """An `Augmentation`; the ids of the subset that CutMix mixes go beside it as an array."""
+    """An `Augmentation`; the ids of the subset that CutMix mixes are sent separately as an array."""
 
     policy: AugmentPolicy
     mean: tuple[float, ...]

@@ -13,7 +13,7 @@ CONNECTION_LOST = re.compile(r"gloo|nccl|connection (closed|reset|refused)|broke
 
 
 def under_torchrun() -> bool:
-    """Whether torchrun started this process among several."""
+    """Whether torchrun started this process as one of several."""
     return all(name in os.environ for name in TORCHRUN_VARIABLES) and int(os.environ["WORLD_SIZE"]) > 1
 
 

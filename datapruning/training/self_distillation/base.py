@@ -49,7 +49,7 @@ class SelfDistillation(Checkpointed):
 def read_auxiliary_batches(
     requests: Sequence[AuxiliaryRequest | None], views: Augmentation, loader: Loader
 ) -> Iterator[AuxiliaryBatch | None]:
-    """The auxiliary batches that were asked for, in order; they may be in several epochs' views."""
+    """Yield the requested auxiliary batches in order; they may use views of several epochs."""
     for epoch, group in groupby(requests, key=lambda request: None if request is None else request[1]):
         same_epoch = list(group)
         if epoch is None:

@@ -130,7 +130,7 @@ def test_submitit_jobs_outlive_the_command_and_a_killed_one_is_replaced(
         first.process.send_signal(signal.SIGINT)
         code, _, err = first.wait()
         assert code == 130, err
-        assert "2 jobs are at work and go on without this command: the same command watches them again" in err
+        assert "2 jobs are running and continue without this command; the same command monitors them again" in err
         with start_command(tmp_path, *WORDS, *SUBMITIT) as second:
             wait_until(lambda: "2 jobs are of an earlier call at work" in second.stderr())
             locks.close()

@@ -236,7 +236,7 @@ def test_an_array_of_jobs_outlives_the_command_and_is_found(case: Callable[..., 
     assert "\nexport SAID=1\n" in script
     assert first.lines == [
         "2 jobs are submitted: 1000_0, 1000_1",
-        "2 jobs are at work and go on without this command: the same command watches them again",
+        "2 jobs are running and continue without this command; the same command monitors them again",
         "to end them: scancel 1000",
     ]
     repeated = case({"n": 0}, {"n": 1}, {"n": 2})

@@ -182,7 +182,7 @@ def test_a_failing_tracker_is_reported_and_completed_later(
         run.log_epochs([record(0, 2.0), record(1, 1.0)])
     (message,) = [line for line in capsys.readouterr().err.splitlines() if "fails" in line]
     assert "wandb fails (ConnectionError: no network)" in message
-    assert "the run goes on" in message
+    assert "the run continues" in message
     tracker.fails = False
     run, block = opened(folder)
     with block:
