@@ -126,7 +126,7 @@ def test_out_of_memory_fails_one_trial_and_a_lost_gpu_none(tmp_path: Path) -> No
 
     failures = store.run_remaining([{"n": 0}], work)
     assert "MemoryError" in next(iter(failures)).error  # type: ignore[union-attr]
-    with pytest.raises(DeviceError, match="a row: the GPU failed"):
+    with pytest.raises(DeviceError, match="a trial: the GPU failed"):
         store.try_run({"n": 1}, work)
     assert store.failure({"n": 1}) is None
     assert not list((tmp_path / "running").glob("[!.]*"))
