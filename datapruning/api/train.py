@@ -16,7 +16,7 @@ from datapruning.api.student_request import (
 from datapruning.artifacts.scores import Scores
 from datapruning.artifacts.subset import Subset
 from datapruning.data.dataset import Dataset
-from datapruning.errors import InvalidFile
+from datapruning.errors import InvalidFile, InvalidValue
 from datapruning.runs.context import Context
 from datapruning.runs.opening import ContextSettings, DatasetOrContext, as_context
 from datapruning.runs.result import StudentResult, SubsetOrigin, TeachingRecord
@@ -45,6 +45,7 @@ def train(
     model: str | None = None,
     epochs: int | None = None,
     budget: str | None = None,
+    samples: int | str | None = None,
     infobatch: float | None = None,
     self_distill: str | None = None,
     sparsity: float | None = None,
@@ -71,9 +72,11 @@ def train(
             recipe's teacher, trained if it is missing. "auto": one is chosen, among the others that are named, or else
             among the candidates of the recipe.
         kd_weight: 0 (labels alone, no teacher needed) to 1 (teacher alone), or "auto".
-        model: the student's network; default, as with the next six: the recipe's.
+        model: the student's network; default, as with the next seven: the recipe's.
         epochs: number of training epochs of the student.
-        budget: "epochs", or "steps" for as many training steps as the full data would take.
+        budget: "epochs", "steps" for as many training steps as the full data would take, or "samples".
+        samples: number of samples that the student sees, repeats counted, or "full" for as many as `epochs` passes over the
+            full data; it makes the budget "samples".
         infobatch: share of the easy samples that is skipped in each epoch; 0 for none.
         self_distill: method of self-distillation, "none" among them.
         sparsity: share of the student's weights that is removed before training, 0 < sparsity < 1.
@@ -92,7 +95,8 @@ def train(
     selection = Selection(subset, fraction, scorer, scores, strategy, settings, balance)
     context = as_context(data, **context_settings)
     context = context if limit is None else replace(context, time_limit=limit)
-    context = _student_context(context, model, epochs, budget, infobatch, self_distill, sparsity, criterion)
+    changes = {"model": model, "epochs": epochs, "infobatch": infobatch, **budget_changes(budget, samples)}
+    context = _student_context(context, changes, self_distill, sparsity, criterion)
     request = StudentRequest.resolve(context, selection, teacher, weight, seed, out)
     return _train_request(request)
 
@@ -111,6 +115,7 @@ class StudentOptions(TypedDict, total=False):
     model: str | None
     epochs: int | None
     budget: str | None
+    samples: int | str | None
     infobatch: float | None
     self_distill: str | None
     sparsity: float | None
@@ -153,18 +158,31 @@ def rerun(
     return train(run.data if data is None else data, subset, **changed)
 
 
+def budget_changes(budget: str | None, samples: int | str | None) -> dict[str, object]:
+    """Settings of [train] for a budget; a number of samples implies the budget "samples". None: as the recipe has it.
+
+    Raises:
+        InvalidValue: `samples` under another budget, or text that is neither a number nor "full".
+    """
+    if samples is None:
+        return {"budget": budget}
+    if budget not in (None, "samples"):
+        raise InvalidValue(f"a number of samples is the budget 'samples', not '{budget}'", parameter="samples")
+    if isinstance(samples, str) and samples.isdecimal():
+        samples = int(samples)
+    if isinstance(samples, str) and samples != "full":
+        raise InvalidValue(f"samples is a whole number, or full; got '{samples}'", parameter="samples")
+    return {"budget": "samples", "samples": samples}
+
+
 def _student_context(
     context: Context,
-    model: str | None,
-    epochs: int | None,
-    budget: str | None,
-    infobatch: float | None,
+    changes: Mapping[str, object],
     self_distill: str | None,
     sparsity: float | None,
     criterion: str | None,
 ) -> Context:
-    """The context with other settings of the student; the teacher's stay those of the recipe."""
-    changes = {"model": model, "epochs": epochs, "budget": budget, "infobatch": infobatch}
+    """The context with other settings of the student (those that are not None); the teacher's stay the recipe's."""
     context = context.with_train(**{key: value for key, value in changes.items() if value is not None})
     if self_distill is not None:
         context = context.with_settings("self_distill", method=self_distill)

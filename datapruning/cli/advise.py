@@ -17,6 +17,7 @@ def command(
         typer.Option(help="A run folder. Repeatable.", show_default="one trained without the hold-out"),
     ] = None,
     budget: o.Budget = None,
+    samples: o.NumSamples = None,
     model: o.StudentModel = None,
     out: Annotated[Path | None, typer.Option(help="The advice's folder.", show_default="in the workspace")] = None,
     seed: o.Seed = 0,
@@ -31,7 +32,7 @@ def command(
     from datapruning.analysis.advise.advise import advise
 
     advice = advise(
-        options.named_data(), tolerance, scorer=scorer, teacher=teacher, model=model, budget=budget, seed=seed, out=out,
-        **options.settings,
+        options.named_data(), tolerance, scorer=scorer, teacher=teacher, model=model, budget=budget, samples=samples,
+        seed=seed, out=out, **options.settings,
     )  # fmt: skip
     o.print_result(advice.text)

@@ -29,7 +29,14 @@ StrategySettings = Annotated[
 Seed = Annotated[int, typer.Option(help="Random seed.", min=0, max=MAX_SEED)]
 Budget = Annotated[
     str | None,
-    typer.Option(help="epochs, or steps: as many training steps as on the full data.", show_default="the recipe's"),
+    typer.Option(
+        help="epochs; steps: as many training steps as on the full data; samples: see --samples.",
+        show_default="the recipe's",
+    ),
+]
+NumSamples = Annotated[
+    str | None,
+    typer.Option("--samples", help="Number of samples that a student sees, repeats counted; full: as on all the data."),
 ]
 StudentModel = Annotated[str | None, typer.Option("--model", help="The student's network.", show_default="the recipe's")]
 RunFolder = Annotated[Path | None, typer.Option("--out", help="The run folder.", show_default="in the workspace")]

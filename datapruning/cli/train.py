@@ -33,6 +33,7 @@ def command(
         ),
     ] = None,
     budget: o.Budget = None,
+    samples: o.NumSamples = None,
     model: o.StudentModel = None,
     infobatch: Annotated[
         float | None,
@@ -78,6 +79,7 @@ def command(
     given: StudentOptions = {
         "fraction": fraction, "scorer": scorer, "scores": scores, "strategy": strategy,
         "settings": parse_settings(strategy_settings) if strategy_settings else None, "balance": balance, "budget": budget,
+        "samples": samples,
         "model": model, "infobatch": infobatch, "self_distill": self_distill, "sparsity": sparsity, "criterion": criterion,
         "max_seconds": max_seconds, "out": out,
     }  # fmt: skip

@@ -1,6 +1,6 @@
 """The recipe tables [views] and [cutmix]: what may happen to an image before a network sees it."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import ValidationInfo, field_validator
 
@@ -22,7 +22,10 @@ class AugmentPolicy(Table):
 
     Attributes:
         flip: mirror half of the images.
-        crop: pixels of zero-padding on each side before a crop of the image's size; 0: none.
+        alternate_flips: mirror a sample in every other view, half of the samples in the odd views, instead of by chance in
+            each (Jordan 2024, section 3.6): two views in a row then show both sides.
+        crop: pixels of padding on each side before a crop of the image's size; 0: none.
+        padding: what the border is padded with: "black", or "reflect" for the image mirrored at it.
         cutout: side in pixels of a square set to the mean colour, its centre uniform over the image and cut off at the
             border (DeVries and Taylor 2017); 0: none.
         num_views: V, the number of views: epoch e sees view e mod V.
@@ -35,7 +38,9 @@ class AugmentPolicy(Table):
     """
 
     flip: bool = True
+    alternate_flips: bool = False
     crop: Pixels = 4
+    padding: Literal["black", "reflect"] = "black"
     cutout: Pixels = 0
     num_views: Annotated[int, between(1, 1_000_000)] = 16
     seed: int = 0
@@ -58,8 +63,10 @@ class AugmentPolicy(Table):
         return scale
 
     def unused_keys(self) -> set[str]:
-        """`ratio` where there are no resized crops."""
-        return set() if self.scale else {"ratio"}
+        """`ratio` where there are no resized crops, and those of flips and padding where they change nothing."""
+        unused = set() if self.scale else {"ratio"}
+        unused |= set() if self.flip and self.alternate_flips else {"alternate_flips"}
+        return unused | (set() if self.crop and self.padding != "black" else {"padding"})
 
     def output_shape(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
         """(height, width, channels) of a view of images of this `shape`.

@@ -17,7 +17,7 @@ from datapruning.config.self_distillation import SelfDistillConfig
 from datapruning.config.sparsity import SparsityConfig
 from datapruning.config.table import InvalidSetting, Table, between
 from datapruning.config.toml import at_line, parse_toml, read_toml
-from datapruning.config.training import NOT_INHERITED, TrainConfig
+from datapruning.config.training import NOT_INHERITED, STUDENT_ONLY, TrainConfig
 from datapruning.errors import InvalidFile, InvalidValue, UnknownName
 
 INHERIT_FROM_TRAIN = ("teacher", "proxy", "ensemble_member")
@@ -52,7 +52,7 @@ class Recipe(Table):
     def model_post_init(self, _: object) -> None:
         """Refuse [teacher], [proxy] and [ensemble_member] that skip samples."""
         for table in INHERIT_FROM_TRAIN:
-            for key in NOT_INHERITED:
+            for key in STUDENT_ONLY:
                 if getattr(getattr(self, table), key) != TrainConfig.model_fields[key].default:
                     raise InvalidSetting(
                         f"{table}.{key}", f" is for students, set {key} in [train]; all other networks see every sample"

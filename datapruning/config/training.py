@@ -4,10 +4,12 @@ from typing import Annotated, Literal
 
 from pydantic import ValidationInfo, field_validator
 
-from datapruning.config.table import Floats, Share, Table, between, satisfies
+from datapruning.config.table import Floats, InvalidSetting, Share, Table, between, satisfies
 
-NOT_INHERITED = ("infobatch", "infobatch_until")
+STUDENT_ONLY = ("infobatch", "infobatch_until")
 """Keys of [train] for students alone: evidence and soft labels come from networks that saw every sample."""
+NOT_INHERITED = (*STUDENT_ONLY, "samples")
+"""Keys of [train] that the other tables do not begin with: a student's number of samples is not its teacher's."""
 Factor = Annotated[float, between(0, 1e6)]
 Count = Annotated[int, between(1, 1_000_000)]
 Milestones = Annotated[
@@ -28,7 +30,10 @@ class TrainConfig(Table):
     Attributes:
         model: name of the network (docs/models.md).
         epochs: passes over the data it is given; under the budget "steps", passes over the full dataset.
-        budget: "epochs" (cost falls with the fraction) or "steps" (as many updates as the full data would give).
+        budget: "epochs" (cost falls with the fraction), "steps" (as many updates as the full data would give), or "samples"
+            (a fixed number of samples, repeats counted).
+        samples: under the budget "samples", their number, rounded up to a training step; "full": as many as `epochs` passes
+            over the full dataset.
         batch_size: samples that go through the network together; with `grad_accum_steps` = 1 also samples per update.
         lr: peak learning rate.
         momentum: momentum of SGD, in Nesterov's form; AdamW's first beta (its second is 0.999).
@@ -39,7 +44,12 @@ class TrainConfig(Table):
         infobatch: dynamic pruning of a student: the fraction of the easy samples that an epoch skips (InfoBatch, Qin et
             al. 2024: 0.5). 0: no epoch skips any. Of [train] alone, and not inherited.
         infobatch_until: fraction of the run after which no epoch skips samples (their delta).
-        optimizer: "sgd" or "adamw". AdamW wants a far smaller `lr`, such as 0.001.
+        optimizer: "sgd", "adamw" or "muon". AdamW wants a far smaller `lr`, such as 0.001. Muon trains convolutions and
+            matrices with `lr` (0.1 to 0.3), without weight decay; the last layer, biases and norms are trained by SGD.
+        sgd_lr: under "muon", the peak learning rate of the weights that SGD trains.
+        lookahead: step size of the slow weights that the weights are pulled back to after every fifth step (Zhang et al.
+            2019: 0.5); 0: none.
+        bias_lr_factor: times the learning rate for biases and norms (weights of one dimension).
         milestones: steps of the schedule "step", as fractions of the run: 0.5 is half of the updates.
         gamma: factor of the learning rate at each milestone.
         schedule: "one-cycle" (up and down in straight lines), "cosine" (up, then half a cosine down) or "step" (up, then
@@ -48,12 +58,16 @@ class TrainConfig(Table):
         decay_norms_biases: whether `weight_decay` holds for norms and biases, too (weights of one dimension).
         clip_grad_norm: largest 2-norm of the whole gradient; a longer one is scaled down to it. 0: none.
         grad_accum_steps: batches per update; an update sees `batch_size` * `grad_accum_steps` samples.
+        progressive_size: side in pixels that images are scaled to in the first epochs (progressive resizing), while soft
+            labels stay those of the full size; 0: none.
+        progressive_until: fraction of the run whose epochs begin with scaled images.
         compile: run the network through torch.compile in training. Other last bits, minutes at the start.
     """
 
     model: str = "convnet"
     epochs: Count = 16
-    budget: Literal["epochs", "steps"] = "epochs"
+    budget: Literal["epochs", "steps", "samples"] = "epochs"
+    samples: Annotated[int, between(1, 10**12)] | Literal["full"] = "full"
     batch_size: Annotated[int, between(2, 1_000_000)] = 128
     lr: Factor = 0.1
     momentum: Share = 0.9
@@ -63,7 +77,10 @@ class TrainConfig(Table):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     infobatch: Annotated[float, between(0, 0.9)] = 0.0  # beyond, a sample would stand in for more than ten
     infobatch_until: Share = 0.875
-    optimizer: Literal["sgd", "adamw"] = "sgd"
+    optimizer: Literal["sgd", "adamw", "muon"] = "sgd"
+    sgd_lr: Factor = 0.02
+    bias_lr_factor: Factor = 1.0
+    lookahead: Share = 0.0
     milestones: Milestones = ()
     gamma: Share = 0.1
     schedule: Literal["one-cycle", "cosine", "step"] = "one-cycle"
@@ -71,6 +88,8 @@ class TrainConfig(Table):
     decay_norms_biases: bool = True
     clip_grad_norm: Factor = 0.0
     grad_accum_steps: Count = 1
+    progressive_size: Annotated[int, between(0, 1_000_000)] = 0
+    progressive_until: Share = 0.5
     compile: bool = False
 
     @field_validator("optimizer")
@@ -94,11 +113,23 @@ class TrainConfig(Table):
             raise ValueError(" and infobatch do not go together: batches of many sizes would be compiled one by one")
         return compiled
 
+    def model_post_init(self, _: object) -> None:
+        """Refuse a budget of less than a training step."""
+        if self.budget == "samples" and self.samples != "full" and self.samples < self.effective_batch_size:
+            raise InvalidSetting(
+                "samples", f" is less than the {self.effective_batch_size} of one training step; got {self.samples}"
+            )
+
     def unused_keys(self) -> set[str]:
-        """Settings of another schedule, and of InfoBatch where no sample is skipped."""
-        return (set() if self.schedule == "step" else {"milestones", "gamma"}) | (
-            set() if self.infobatch else set(NOT_INHERITED)
-        )
+        """Settings of another schedule or optimiser, and of InfoBatch where no sample is skipped."""
+        unused = set() if self.schedule == "step" else {"milestones", "gamma"}
+        unused |= set() if self.optimizer == "muon" else {"sgd_lr"}
+        unused |= {"bias_lr_factor"} if self.bias_lr_factor == 1 else set()
+        unused |= set() if self.budget == "samples" else {"samples"}
+        unused |= {"epochs"} if self.budget == "samples" and self.samples != "full" else set()
+        unused |= set() if self.lookahead else {"lookahead"}
+        unused |= set() if self.progressive_size else {"progressive_size", "progressive_until"}
+        return unused | (set() if self.infobatch else set(STUDENT_ONLY))
 
     @property
     def effective_batch_size(self) -> int:

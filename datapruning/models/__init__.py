@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from datapruning.errors import DataPruningError, InvalidValue, UnknownName, first_line
 from datapruning.models.convnet import convnet, tinynet
 from datapruning.models.external import NAME_FORMS, Build, find_external
+from datapruning.models.fastnet import WIDTHS, fastnet
 from datapruning.models.resnet import RESNETS
 from datapruning.models.vgg import vgg16_bn
 from datapruning.models.wide_resnet import WIDE_RESNETS, wide_resnet
@@ -22,6 +23,7 @@ Factory = Callable[[int, int], nn.Module]
 MODELS: dict[str, Factory] = {
     "convnet": convnet,
     **{f"tinynet{width}": partial(tinynet, width=width) for width in (8, 16, 32, 64)},
+    **{f"fastnet{width}": partial(fastnet, width=width) for width in WIDTHS},
     **RESNETS,
     **{f"wrn-{depth}-{width}": partial(wide_resnet, depth=depth, width=width) for depth, width in WIDE_RESNETS},
     "vgg16-bn": vgg16_bn,

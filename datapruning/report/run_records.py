@@ -91,7 +91,7 @@ class RunRecord:
             tables = {name: dict(self.config.get(name, {})) for name in ("train", "views", "cutmix", *VARIANT_TABLES)}
             tables["cutmix"] = {key: value for key, value in tables["cutmix"].items() if value}
         else:
-            epochs = {} if result.budget == "steps" else {"epochs": result.epochs}
+            epochs = {"epochs": result.epochs} if result.budget == "epochs" else {}
             tables = {"train": {"model": result.model, "budget": result.budget, **epochs}}
             if result.self_distill:
                 tables["self_distill"] = {"method": result.self_distill.method, **result.self_distill.settings}

@@ -19,7 +19,8 @@ from datapruning.data.dataset import Dataset
 from datapruning.data.loaders.factory import open_loader
 from datapruning.data.loaders.loader import Loader
 from datapruning.errors import InvalidValue
-from datapruning.models import check_model, create_model
+from datapruning.models import create_model
+from datapruning.models.training_check import check_training
 from datapruning.runs.process_group import num_processes, share_loader
 from datapruning.runs.run_config import Environment, NumericsKey
 from datapruning.runs.trackers.trackers import Trackers
@@ -86,7 +87,7 @@ class Context:
             InvalidValue, UnknownName: an unknown setting, or a value out of its range.
         """
         recipe = self.recipe.with_settings("train", **changes)
-        check_model(recipe.train.model, self.shape, self.data.classes)
+        check_training(recipe.train, self.shape, self.data.classes)
         return replace(self, recipe=recipe)
 
     def with_settings(self, table: str, **changes: Any) -> Context:

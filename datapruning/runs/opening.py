@@ -14,6 +14,7 @@ from datapruning.data.loaders.factory import resolve_device, resolve_loader
 from datapruning.data.registry import is_image_files, open_dataset
 from datapruning.errors import InvalidValue
 from datapruning.models import check_model
+from datapruning.models.training_check import check_training
 from datapruning.runs.context import WORKSPACE, Context
 from datapruning.runs.process_group import current_group
 from datapruning.runs.trackers.trackers import Trackers, find_tools
@@ -93,9 +94,11 @@ def open_context(
     if not isinstance(recipe, Recipe):
         name = recipe or recipes.default_for(data.name, files=data.train_paths is not None)
         recipe = read_recipe(recipes.path_of(name), changes)[0]
-    models = [table.model for table in (recipe.train, recipe.teacher, recipe.proxy, recipe.ensemble_member)]
-    for model in (*models, *recipe.kd.teacher_candidates):
-        check_model(model, recipe.views.output_shape(data.train.shape), data.classes)
+    shape = recipe.views.output_shape(data.train.shape)
+    for training in (recipe.train, recipe.teacher, recipe.proxy, recipe.ensemble_member):
+        check_training(training, shape, data.classes)
+    for model in recipe.kd.teacher_candidates:
+        check_model(model, shape, data.classes)
     torch_device = resolve_device(device)
     kind = resolve_loader(loader, data, torch_device)
     loggers = Trackers(find_tools(log), Path(workspace))

@@ -11,6 +11,7 @@ from datapruning.data.registry import SOURCES, is_folder, open_dataset
 from datapruning.data.torchvision_sets import IMAGE_FILE_SETS
 from datapruning.errors import InvalidFile, InvalidValue, UserError
 from datapruning.models import check_model, meta_model
+from datapruning.models.training_check import check_training
 from datapruning.recipes import path_of
 from datapruning.runs.run_config import read_run_options
 from datapruning.training.self_distillation.factory import check_combination
@@ -107,6 +108,12 @@ def check_recipe(path: str | Path, images: InputShape | None = None) -> Recipe:
             check_model(model, shape, classes)
         except UserError as error:
             raise InvalidFile(f"{at_first((table, key), ('train', key))}: {table}.{key}: {error}") from None
+    for table in ("train", *INHERIT_FROM_TRAIN):
+        try:
+            if shape is not None:
+                check_training(getattr(recipe, table), shape, classes)
+        except UserError as error:
+            raise InvalidValue(f"{at_first((table,), ('train',))}: {table}: {error}") from None
     if shape is not None and recipe.sparsity.sparsity:
         try:
             prunable(meta_model(recipe.train.model, shape, classes))

@@ -1,39 +1,73 @@
 """The optimisers of the trainer, and their state in a checkpoint."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from datapruning.config.training import TrainConfig
+from datapruning.models.training_check import hidden_matrices
+from datapruning.training.lookahead import add_lookahead
+from datapruning.training.muon import Muon
 
 MOMENTUM = "momentum."
 """Prefix of the names of SGD's momentum in a checkpoint."""
 STATE = "optimizer."
 """Prefix of the names of all other state, as in "optimizer.exp_avg.conv1.weight"."""
 BETA2 = 0.999
+LR_FACTOR = "lr_factor"
+"""Key of a group: its learning rate over that of the schedule."""
 
 
 def make_optimizer(model: nn.Module, training: TrainConfig) -> torch.optim.Optimizer:
-    """The optimiser that the settings ask for, fused.
+    """Make the optimiser that the settings ask for, fused where torch has a fused one, with lookahead where they ask for it.
 
     With `decay_norms_biases` = false, weights of one dimension (norms and biases) are not decayed (He et al. 2019, "Bag of
-    Tricks", section 3.1).
+    Tricks", section 3.1); with `bias_lr_factor`, they have another learning rate.
     """
-    groups: Any = model.parameters()
-    if not training.decay_norms_biases:
-        decayed = [parameter for parameter in model.parameters() if parameter.ndim > 1]
-        undecayed = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
-        groups = [{"params": decayed}, {"params": undecayed, "weight_decay": 0.0}]
-        groups = [group for group in groups if group["params"]]
-    if training.optimizer == "adamw":
-        betas = (training.momentum, BETA2)
-        return torch.optim.AdamW(groups, training.lr, betas, weight_decay=training.weight_decay, fused=True)
-    return torch.optim.SGD(
-        groups, training.lr, training.momentum, weight_decay=training.weight_decay,
-        nesterov=training.momentum > 0, fused=True,
-    )  # fmt: skip
+    vectors = [weight for weight in model.parameters() if weight.ndim <= 1]
+    others = [weight for weight in model.parameters() if weight.ndim > 1]
+    decay = training.weight_decay if training.decay_norms_biases else 0.0
+    vector_group = {"params": vectors, "weight_decay": decay, LR_FACTOR: training.bias_lr_factor}
+    optimizer: torch.optim.Optimizer
+    if training.optimizer == "muon":
+        optimizer = _make_muon(model, training, others, vector_group)
+    else:
+        groups: Any = model.parameters()
+        if not training.decay_norms_biases or training.bias_lr_factor != 1:
+            groups = [group for group in ({"params": others}, vector_group) if group["params"]]
+        if training.optimizer == "adamw":
+            betas = (training.momentum, BETA2)
+            optimizer = torch.optim.AdamW(groups, training.lr, betas, weight_decay=training.weight_decay, fused=True)
+        else:
+            optimizer = torch.optim.SGD(
+                groups, training.lr, training.momentum, weight_decay=training.weight_decay,
+                nesterov=training.momentum > 0, fused=True,
+            )  # fmt: skip
+    if training.lookahead:
+        add_lookahead(optimizer, training.lookahead)
+    return optimizer
+
+
+def _make_muon(model: nn.Module, training: TrainConfig, weights: Sequence[nn.Parameter], vectors: Mapping[str, Any]) -> Muon:
+    """Muon for the hidden matrices among `weights`; SGD for the last layer and for `vectors`."""
+    matrices = hidden_matrices(model)
+    ids = set(map(id, matrices))
+    sgd_factor = training.sgd_lr / training.lr if training.lr else 0.0
+    common = {"lr": training.lr, "momentum": training.momentum, "weight_decay": training.weight_decay}
+    groups = [
+        {"params": matrices, "orthogonalize": True},
+        {"params": [weight for weight in weights if id(weight) not in ids], "orthogonalize": False, LR_FACTOR: sgd_factor},
+        {**vectors, "orthogonalize": False, LR_FACTOR: sgd_factor * training.bias_lr_factor},
+    ]
+    return Muon({**common, **group} for group in groups if group["params"])
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
+    """Set the learning rate of the next step, in each group times the group's factor."""
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate * group.get(LR_FACTOR, 1.0)
 
 
 def state_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -28,7 +28,15 @@ def learning_rate(training: TrainConfig, step: int, steps: int) -> float:
 
 
 def planned_steps(training: TrainConfig, kept: int, total: int) -> int:
-    """Steps of a run: `epochs` passes over what is kept or, under the budget "steps", over the full data set."""
+    """Steps of a run: `epochs` passes over what is kept or, under the budget "steps", over the full dataset.
+
+    Under the budget "samples": passes over what is kept, the last one partial, until so many samples are seen.
+    """
+    if training.budget == "samples":
+        samples = training.epochs * total if training.samples == "full" else training.samples
+        sizes = batch_sizes(kept, training.effective_batch_size)
+        passes, rest = divmod(samples, kept)
+        return passes * len(sizes) + min(len(sizes), -(-rest // training.effective_batch_size))
     passes_over = total if training.budget == "steps" else kept
     return training.epochs * len(batch_sizes(passes_over, training.effective_batch_size))
 

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
 from datapruning.config.training import TrainConfig
 from datapruning.data.batching import batch_sizes
@@ -40,6 +41,13 @@ def micro_batches(
         start, first_image = start + size, shard.stop
 
 
+def resize(images: Tensor, side: int) -> Tensor:
+    """Scale images float32 [n, channels, height, width] to `side` pixels each way, smoothed before; 0 leaves them alone."""
+    if not side:
+        return images
+    return interpolate(images, (side, side), mode="bilinear", antialias=True)
+
+
 def optimizer_step(
     model: nn.Module, optimizer: torch.optim.Optimizer, config: TrainConfig, weight_masks: MaskEnforcer | None
 ) -> None:
@@ -49,6 +57,8 @@ def optimizer_step(
     if config.clip_grad_norm:
         nn.utils.clip_grad_norm_(model.parameters(), config.clip_grad_norm)
     optimizer.step()
+    if weight_masks is not None:
+        weight_masks.after_update()
 
 
 @dataclass(frozen=True)
@@ -56,7 +66,7 @@ class EpochPlan:
     """What an epoch trains on: for each optimiser step the sample ids int64, its position in the schedule, and its rate.
 
     It covers `num_planned_steps` of the schedule, which have `num_planned_samples`: more than its own where `pruned`, when
-    dynamic pruning left samples out.
+    dynamic pruning left samples out. Images are scaled to `image_size` pixels each way; 0: they are not.
     """
 
     batches: list[NDArray[np.int64]]
@@ -65,6 +75,7 @@ class EpochPlan:
     num_planned_steps: int
     num_planned_samples: int
     pruned: bool
+    image_size: int
 
 
 class EpochStats:

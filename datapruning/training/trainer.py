@@ -21,18 +21,19 @@ from datapruning.errors import InvalidValue, TimeLimitReached
 from datapruning.runs.metrics import EpochRecord
 from datapruning.training.callbacks import Callback
 from datapruning.training.checkpoint import Checkpoint
+from datapruning.training.data_init import initialize_from_images
 from datapruning.training.distributed.dispatch import shared_training
 from datapruning.training.ema import WeightEMA
 from datapruning.training.infobatch import InfoBatch
 from datapruning.training.losses import Loss
 from datapruning.training.nan_guard import NonFiniteGuard, UpdateLocation
-from datapruning.training.optimizers import make_optimizer
+from datapruning.training.optimizers import make_optimizer, set_learning_rate
 from datapruning.training.reproducibility import StepRNG, autocast, compiled, isolated_rng, model_device
 from datapruning.training.schedules import learning_rate
 from datapruning.training.self_distillation.base import AuxiliaryBatch, SelfDistillation, read_auxiliary_batches
 from datapruning.training.sparsity.masks import MaskEnforcer, Masks
 from datapruning.training.state import Checkpointed, PartialEpoch, TrainState
-from datapruning.training.step import EpochPlan, EpochStats, micro_batches, optimizer_step
+from datapruning.training.step import EpochPlan, EpochStats, micro_batches, optimizer_step, resize
 from datapruning.utils.console import ProgressBar
 from datapruning.utils.device_errors import translate_device_errors
 
@@ -124,6 +125,8 @@ class Trainer:
         """
         tensors = self._load(checkpoint, init_from)
         state = self.state
+        if not state.step and state.partial_epoch is None:
+            initialize_from_images(self.model, self.loader, self.ids, self.views)
         steps_per_epoch = len(batch_sizes(len(self.ids), self.config.effective_batch_size))
         last_epoch = min(
             state.epoch + math.ceil((self.num_steps - state.step) / steps_per_epoch), stop_epoch or self.num_steps
@@ -216,12 +219,11 @@ class Trainer:
 
         def forward(images: Tensor) -> Tensor:
             with autocast(config.precision, self.device):
-                return network(images).float()
+                return network(resize(images, plan.image_size)).float()
 
         for step, (batch, images, auxiliary) in enumerate(self._read_batches(plan, first), first):
             rng.seed_step(step)
-            for group in optimizer.param_groups:
-                group["lr"] = plan.learning_rates[step]
+            set_learning_rate(optimizer, plan.learning_rates[step])
             optimizer.zero_grad(set_to_none=True)
             for part, part_images, share in micro_batches(batch, images, config, local_rows):
                 weights = None
@@ -260,7 +262,11 @@ class Trainer:
         steps = [state.step + (2 * k + 1) * num_planned // (2 * len(batches)) for k in range(len(batches))]
         rate = self.lr_schedule or partial(learning_rate, self.config, steps=self.num_steps)
         rates = [rate(step) for step in steps]
-        return EpochPlan(batches, steps, rates, num_planned, sum(sizes[:num_planned]), pruned=kept is not None)
+        is_small = state.step < self.config.progressive_until * self.num_steps
+        return EpochPlan(
+            batches, steps, rates, num_planned, sum(sizes[:num_planned]), pruned=kept is not None,
+            image_size=self.config.progressive_size if is_small else 0,
+        )  # fmt: skip
 
     def _read_batches(self, plan: EpochPlan, first: int) -> Iterator[tuple[Batch, Tensor, AuxiliaryBatch | None]]:
         """Each batch from number `first` on, its images float32 [n, channels, height, width] in the epoch's view, and the
@@ -269,7 +275,7 @@ class Trainer:
         method, epoch, batches = self.self_distillation, self.state.epoch, plan.batches[first:]
         requests = method.auxiliary_batches(batches, epoch) if method else [None] * len(batches)
         if self._shared:
-            yield from self._shared.read(batches, epoch, first, plan.learning_rates[first:], requests)
+            yield from self._shared.read(batches, epoch, first, plan.learning_rates[first:], requests, plan.image_size)
             return
         auxiliary_batches = read_auxiliary_batches(requests, self.views, self.loader)
         for (batch, images), auxiliary in zip(self.views.read(self.loader, batches, epoch), auxiliary_batches, strict=True):

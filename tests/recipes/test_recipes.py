@@ -37,7 +37,7 @@ def test_each_dataset_has_its_recipe_or_the_default() -> None:
         "custom": "default",
     }
     assert {data: recipes.default_for(data) for data in expected} == expected
-    assert set(expected.values()) == set(recipes.names())
+    assert {*expected.values(), "cifar10-fast", "cifar100-fast"} == set(recipes.names())
     assert recipes.default_for("custom", files=True) == "folder"
     assert recipes.default_for("svhn", files=True) == "svhn"
 
@@ -68,6 +68,8 @@ def test_the_description_names_the_source_of_the_settings(name: str) -> None:
 def test_both_cifar_recipes_have_the_same_settings() -> None:
     cifar100, cifar10 = (read_recipe(recipes.path_of(name))[0] for name in ("cifar100", "cifar10"))
     assert cifar100.replace(name="cifar10") == cifar10
+    fast, fast_cifar10 = (read_recipe(recipes.path_of(name))[0] for name in ("cifar100-fast", "cifar10-fast"))
+    assert fast.replace(name="cifar10-fast") == fast_cifar10
 
 
 def test_a_name_is_not_a_path() -> None:

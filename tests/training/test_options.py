@@ -48,6 +48,10 @@ OPTIONS = {
     "grad_accum_steps": SHORT.replace(batch_size=8, grad_accum_steps=2),
     "undecayed": SHORT.replace(decay_norms_biases=False, weight_decay=0.1),
     "step": SHORT.replace(schedule="step", milestones=(0.3, 0.6)),
+    "muon": SHORT.replace(optimizer="muon", bias_lr_factor=4.0),
+    "muon, lookahead": SHORT.replace(optimizer="muon", lookahead=0.5),
+    "adamw, lookahead, bias_lr_factor": ADAM.replace(lookahead=0.5, bias_lr_factor=2.0),
+    "progressive_size": SHORT.replace(progressive_size=10),
     "infobatch, ema, grad_accum_steps": SHORT.replace(batch_size=8, grad_accum_steps=2, ema=0.9, infobatch=0.5),
 }
 each_option = pytest.mark.parametrize("training", OPTIONS.values(), ids=OPTIONS.keys())
@@ -183,7 +187,7 @@ def without_norms() -> nn.Module:
     return nn.Sequential(nn.Conv2d(3, 8, 3), nn.Tanh(), GlobalMean(), nn.Linear(8, 4))
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "muon"])
 def test_two_accumulated_batches_equal_one_of_twice_the_size(
     make_context: MakeContext, small_dataset: Dataset, optimizer: str
 ) -> None:
@@ -196,6 +200,24 @@ def test_two_accumulated_batches_equal_one_of_twice_the_size(
     )
     for a, b in zip(parts.parameters(), full_batch.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_images_grow_after_the_first_half(make_context: Callable[..., Context], small_dataset: Dataset) -> None:
+    sides: list[tuple[int, ...]] = []
+
+    class SizeRecorder(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = without_norms()
+
+        def forward(self, images: Tensor) -> Tensor:
+            sides.append(tuple(images.shape[2:]))
+            return torch.as_tensor(self.network(images))
+
+    training = SHORT.replace(epochs=4, progressive_size=6, progressive_until=0.5)
+    _, state = train(make_context(small_dataset), training, SizeRecorder())
+    full = small_dataset.train.shape[:2]
+    assert sides == [(6, 6)] * (state.step // 2) + [full] * (state.step // 2)
 
 
 def test_accumulation_is_planned_in_training_steps() -> None:
@@ -321,6 +343,9 @@ BAD = {
     "train.grad_accum_steps=1.5": "train.grad_accum_steps is a whole number",
     "train.compile=yes": "train.compile is true or false",
     "train.decay_norms_biases=0": "true or false",
+    "train.optimizer=moun": "did you mean 'muon'",
+    "train.lookahead=2": "lookahead lies in 0..1",
+    "train.bias_lr_factor=-1": "bias_lr_factor lies in",
     "train.emma=0.9": "did you mean 'ema'",
 }
 

@@ -13,6 +13,7 @@ from datapruning.analysis.advise.pilots import HoldoutResult, PilotRunner
 from datapruning.analysis.advise.plan import Pilot, next_pilot
 from datapruning.analysis.advise.request import AdviceRequest, resolve_request
 from datapruning.api.student_request import Teachers
+from datapruning.api.train import budget_changes
 from datapruning.errors import InvalidValue
 from datapruning.experiments.sweep.shared_artifacts import needs_evidence, open_store
 from datapruning.io.json import write_json
@@ -59,6 +60,7 @@ def advise(
     teacher: Teachers | None = None,
     model: str | None = None,
     budget: str | None = None,
+    samples: int | str | None = None,
     seed: int = 0,
     out: str | Path | None = None,
     **settings: Unpack[ContextSettings],
@@ -74,7 +76,8 @@ def advise(
         scorer: Name of the scorer that ranks the samples.
         teacher: One or several runs; default: one without the hold-out, trained here.
         model: The students' network; default: the recipe's.
-        budget: "epochs" or "steps", see `train`; default: the recipe's.
+        budget: "epochs", "steps" or "samples", see `train`; default: the recipe's.
+        samples: number of samples that a student sees, see `train`.
         seed: Random seed of the hold-out, subsets, initialisation and sample order.
         out: The advice's folder; default: one in the workspace, the same for every tolerance.
         settings: See `ContextSettings`; not beside a context.
@@ -86,7 +89,7 @@ def advise(
     from datapruning.api.score import score
 
     points = parse_tolerance(tolerance)
-    changes = {"model": model, "budget": budget}
+    changes = {"model": model, **budget_changes(budget, samples)}
     context = as_context(data, **settings)
     context = context.with_train(**{key: value for key, value in changes.items() if value is not None})
     teachers = [teacher] if isinstance(teacher, str) else teacher or ()  # a path may have a comma in it

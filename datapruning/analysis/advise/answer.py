@@ -131,7 +131,7 @@ def _savings(context: Context, kept: int, cost: AdviceCost) -> str:
     advice = f"this advice cost {cost.advice:.2f} trainings"
     saving = saved_share(context, kept)
     if saving <= 0:
-        return f"Under the budget 'steps' that saves samples, but no training time; {advice}"
+        return f"Under the budget '{context.recipe.train.budget}' that saves samples, but no training time; {advice}"
     evidence = " and the scorer's evidence" if cost.evidence else ""
     return (
         f"That saves {saving:.0%} of each later training; {advice}, the teacher{evidence} "

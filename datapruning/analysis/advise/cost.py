@@ -94,9 +94,9 @@ def add_costs(
 
 
 def saved_share(context: Context, kept: int) -> float:
-    """Return the share of a training that a student on `kept` samples saves; nothing under the budget "steps"."""
+    """Return the share of a training that a student on `kept` samples saves; none where the budget is fixed."""
     train = context.recipe.train
-    if train.budget == "steps":
+    if train.budget != "epochs":
         return 0.0
     return 1 - planned_samples(train, kept, context.data.total) / _full_training(context)
 

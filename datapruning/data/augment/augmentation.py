@@ -24,7 +24,7 @@ from datapruning.data.augment.numba_kernels import augment, augment_cpu, compile
 from datapruning.data.loaders.loader import Batch, Loader, MixedLabels
 from datapruning.utils.hashing import U64, bounded_ints, hash_ids
 
-VIEW_KEY = 0x71E35
+VIEW_KEY, FLIP_KEY = 0x71E35, 0xF11B
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,9 @@ class Augmentation:
         params = np.zeros((len(ids), 5), np.int64)
         params[:, 0] = bounded_ints(bits, offsets)
         params[:, 1] = bounded_ints(bits << U64(32), offsets)
-        if policy.flip:
+        if policy.flip and policy.alternate_flips:
+            params[:, 2] = (hash_ids(ids, VIEW_KEY, policy.seed, FLIP_KEY) & U64(1)) ^ U64(view & 1)
+        elif policy.flip:
             params[:, 2] = bits & U64(1)
         if policy.cutout:
             cutout_bits = hash_ids(ids, VIEW_KEY, policy.seed, view, 1)
@@ -111,11 +113,14 @@ class Augmentation:
         _, height, width, _ = images.shape
         params = self.sample_params(ids, self.view_index(epoch), height, width)
         run = compiled(augment) if images.device.type == "cpu" else None
-        if run is not None:
-            return augment_cpu(run, images, params, self.policy, *_row_stats(self.mean, self.std, width, images.device))
+        reflect, crop = self.policy.padding == "reflect", self.policy.crop
         down, right, _, centre_down, centre_right = _to_device(params, images).unbind(1)
-        if self.policy.crop:
-            images = _pad_and_crop(images, self.policy.crop, down, right)
+        if crop and (reflect or run is None):
+            images, crop = _pad_and_crop(images, crop, down, right, reflect=reflect), 0
+            params[:, :2] = 0
+        if run is not None:
+            stats = _row_stats(self.mean, self.std, width, images.device)
+            return augment_cpu(run, images, params, crop, self.policy.cutout, *stats)
         if self.policy.flip:
             images = _hflip(images, params[:, 2])
         pixels = self.normalise(images)
@@ -156,20 +161,32 @@ def _row_stats(mean: tuple[float, ...], std: tuple[float, ...], width: int, devi
     return row_mean.to(device), row_std.to(device)
 
 
-def _pad_and_crop(images: Tensor, padding: int, down: Tensor, right: Tensor) -> Tensor:
-    """Zero-pad the images and crop them to their former size at (down, right), offsets from the corner.
+def _pad_and_crop(images: Tensor, padding: int, down: Tensor, right: Tensor, *, reflect: bool) -> Tensor:
+    """Pad the images, with zeros or mirrored, and crop them to their former size at (down, right) from the corner.
 
     Every row of every window is one contiguous run of bytes in the padded batch, so one gather over a view in which
     runs may start at any pixel copies them all.
     """
     count, height, width, channels = images.shape
     padded_height, padded_width = height + 2 * padding, width + 2 * padding
-    padded = images.new_zeros(count, padded_height, padded_width, channels)
-    padded[:, padding : padding + height, padding : padding + width] = images
+    if reflect:
+        rows, columns = (_reflected(size, padding).to(images.device) for size in (height, width))
+        padded = images.index_select(1, rows).index_select(2, columns)
+    else:
+        padded = images.new_zeros(count, padded_height, padded_width, channels)
+        padded[:, padding : padding + height, padding : padding + width] = images
     runs = padded.as_strided((count * padded_height * padded_width - width + 1, width * channels), (channels, 1))
     first = torch.arange(count, device=images.device) * padded_height + down
     starts = (first[:, None] + torch.arange(height, device=images.device)) * padded_width + right[:, None]
     return runs.index_select(0, starts.view(-1)).view(count, height, width, channels)
+
+
+def _reflected(size: int, padding: int) -> Tensor:
+    """Int64 [size + 2 * padding], the pixels that a reflected border repeats: 2 1 0 1 2 ... The border pixel comes once."""
+    positions = torch.arange(-padding, size + padding)
+    period = max(1, 2 * (size - 1))
+    offset = positions.remainder(period)
+    return torch.minimum(offset, period - offset) if size > 1 else torch.zeros_like(positions)
 
 
 def _hflip(images: Tensor, flip: NDArray[np.int64]) -> Tensor:

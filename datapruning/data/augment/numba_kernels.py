@@ -13,8 +13,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from datapruning.config.augmentation import AugmentPolicy
-
 Kernel = Callable[..., None]
 U = np.uint64
 
@@ -35,17 +33,18 @@ def compiled(kernel: Kernel) -> Kernel | None:
 
 
 def augment_cpu(
-    run: Kernel, images: Tensor, params: NDArray[np.int64], policy: AugmentPolicy, mean: Tensor, std: Tensor
+    run: Kernel, images: Tensor, params: NDArray[np.int64], crop: int, cutout: int, mean: Tensor, std: Tensor
 ) -> Tensor:
     """`Augmentation.apply` by `run`, the compiled kernel `augment`, of uint8 images [n, height, width, channels] on the CPU.
 
-    `params` are those of `Augmentation.sample_params`; `mean` and `std` are float32 [width * channels], a row's worth of
-    the channels' own. Returns float32 [n, channels, height, width], channels last in memory.
+    `params` are those of `Augmentation.sample_params`; offsets count from `crop` pixels of zero-padding, and `cutout` is
+    the side of the square that is cut out. `mean` and `std` are float32 [width * channels], a row's worth of the channels'
+    own. Returns float32 [n, channels, height, width], channels last in memory.
     """
     shape = images.shape
     views = torch.from_numpy(np.empty(tuple(shape), np.float32))  # NumPy asks for huge pages, torch does not: fewer faults
     flat = images.contiguous().view(-1).numpy()
-    run(flat, params, *shape[1:], policy.crop, policy.cutout, mean.numpy(), std.numpy(), views.view(-1).numpy())
+    run(flat, params, *shape[1:], crop, cutout, mean.numpy(), std.numpy(), views.view(-1).numpy())
     return views.permute(0, 3, 1, 2)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Unpack
 
 from datapruning.api.student_request import Teachers
+from datapruning.api.train import budget_changes
 from datapruning.errors import InvalidValue
 from datapruning.experiments.sweep.grid import make_grid
 from datapruning.experiments.sweep.live_table import SweepDisplay, live_table
@@ -71,6 +72,7 @@ def sweep(
     self_distill: str | Sequence[str] | None = None,
     model: str | None = None,
     budget: str | None = None,
+    samples: int | str | None = None,
     out: str | Path | None = None,
     jobs: int | None = None,
     retry_failed: bool = False,
@@ -93,7 +95,8 @@ def sweep(
         criterion: Criteria of that ("epsd", "snip", ...); a dense student is trained once, whatever they are.
         self_distill: Methods, "none" included; default: the recipe's.
         model: The students' network; default: the recipe's.
-        budget: "epochs" or "steps", see `train`; default: the recipe's.
+        budget: "epochs", "steps" or "samples", see `train`; default: the recipe's.
+        samples: number of samples that a student sees, see `train`.
         out: The sweep's folder; default: one in the workspace, the same for every grid of the same settings.
         jobs: Workers, each with the context's thread count; None: this process runs the trials itself, or launches one.
         retry_failed: Try trials again that failed before.
@@ -108,7 +111,7 @@ def sweep(
     """
     workers = find_launcher(launcher) if isinstance(launcher, str) else launcher
     context = open_worker_context(data, workers, **settings)
-    changes = {"model": model, "budget": budget}
+    changes = {"model": model, **budget_changes(budget, samples)}
     context = context.with_train(**{key: value for key, value in changes.items() if value is not None})
     if jobs is not None and jobs < 1:
         raise InvalidValue(f"at least 1 worker is needed, got {jobs}", parameter="jobs")

@@ -100,16 +100,17 @@ class SharedTraining:
         first: int,
         rates: Sequence[float],
         requests: Sequence[AuxiliaryRequest | None],
+        image_size: int,
     ) -> Iterator[tuple[Batch, Tensor, AuxiliaryBatch | None]]:
         """The steps of an epoch, from number `first` on: each batch, this process's images, and its auxiliary batch.
 
         The labels (with CutMix those of both images) are of the complete batch; the images are not. Each step must be made
-        before the next is asked for. `rates` are the learning rates, one a step.
+        before the next is asked for. `rates` are the learning rates, one a step; `image_size` is what images are scaled to.
         """
         auxiliary_sizes = [0 if request is None else len(request[0]) for request in requests]
         message = TrainEpoch(
             epoch=epoch, first_step=first, sizes=tuple(map(len, batches)), learning_rates=tuple(rates),
-            auxiliary_sizes=tuple(auxiliary_sizes),
+            auxiliary_sizes=tuple(auxiliary_sizes), image_size=image_size,
             auxiliary_epochs=tuple(-1 if request is None else request[1] for request in requests),
         )  # fmt: skip
         auxiliary_ids = np.concatenate([NO_IDS, *(request[0] for request in requests if request is not None)])

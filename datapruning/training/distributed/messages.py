@@ -96,7 +96,8 @@ class StartTraining(SharedWork):
 class TrainEpoch(Record):
     """Message: train for an epoch. Arrays: the ids of all batches, one after the other, and those of auxiliary batches.
 
-    `first_step` is not 0 after a resume. Where a batch has no auxiliary one, its size is 0 and its epoch -1.
+    `first_step` is not 0 after a resume. Where a batch has no auxiliary one, its size is 0 and its epoch -1. Images
+    are scaled to `image_size` pixels each way; 0: they are not.
     """
 
     epoch: int
@@ -105,6 +106,7 @@ class TrainEpoch(Record):
     learning_rates: tuple[float, ...]
     auxiliary_sizes: tuple[int, ...]
     auxiliary_epochs: tuple[int, ...]
+    image_size: int
 
 
 class Evaluate(SharedWork):

@@ -17,11 +17,11 @@ from datapruning.training.distributed.coordinator import local_auxiliary, micro_
 from datapruning.training.distributed.messages import MESSAGES, EndRun, Evaluate, StartTraining, TrainEpoch
 from datapruning.training.distributed.sharding import Pass, passes_of, shard_rows
 from datapruning.training.inference import ForwardPass, local_outputs
-from datapruning.training.optimizers import make_optimizer, restore_state
+from datapruning.training.optimizers import make_optimizer, restore_state, set_learning_rate
 from datapruning.training.reproducibility import StepRNG, autocast, reproducible
 from datapruning.training.self_distillation.base import AuxiliaryBatch, read_auxiliary_batches
 from datapruning.training.sparsity.masks import MaskEnforcer, Masks
-from datapruning.training.step import optimizer_step
+from datapruning.training.step import optimizer_step, resize
 from datapruning.utils.device_errors import translate_device_errors
 from datapruning.utils.hashing import hash_ids
 
@@ -97,11 +97,13 @@ class TrainingWorker:
         restore_state(self.model, self.optimizer, channel.receive_tensors(request.tensors))
         masks = Masks({name.removeprefix("mask."): mask for name, mask in arrays.items() if name.startswith("mask.")})
         self.weight_masks = MaskEnforcer(masks, self.model) if request.masked else None
+        self.image_size = 0
         self.network = parallel(self.model.train(), channel, self.config)
 
     def train_epoch(self, request: TrainEpoch, arrays: Arrays) -> None:
         """The local shard of the steps of an epoch."""
         config, rank, count = self.config, self.channel.rank, self.channel.size
+        self.image_size = request.image_size
         sizes = [micro_batch_sizes(size, config) for size in request.sizes]
         batches = split_ids(arrays["ids"], request.sizes)
         local_ids = [ids[shard_rows(parts, count, rank)] for ids, parts in zip(batches, sizes, strict=True)]
@@ -134,8 +136,7 @@ class TrainingWorker:
         if auxiliary is not None:
             self.channel.send(auxiliary.batch.labels, 0)
             images = torch.cat([images, auxiliary.images])
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
+        set_learning_rate(self.optimizer, learning_rate)
         self.optimizer.zero_grad(set_to_none=True)
         start, pending = 0, None
         for sizes, needs_grad in passes:
@@ -143,7 +144,7 @@ class TrainingWorker:
                 self._backward(pending)
             end = start + len(shard_rows(sizes, self.channel.size, self.channel.rank))
             with autocast(self.config.precision, self.device), torch.set_grad_enabled(needs_grad):
-                logits = self.network(images[start:end]).float()
+                logits = self.network(resize(images[start:end], self.image_size)).float()
             self.channel.send(logits, 0)
             start, pending = end, logits if needs_grad else pending
         assert pending is not None

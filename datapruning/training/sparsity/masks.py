@@ -124,9 +124,10 @@ def unpack_mask(packed: NDArray[Any] | None, name: str, shape: tuple[int, ...], 
 
 
 class MaskEnforcer(Checkpointed):
-    """Masks on a model in training: gradients of removed weights are set to zero before each step.
+    """Masks on a model in training: removed weights have no gradient before a step, and are zero after it.
 
-    A weight that is zero, without gradient, momentum and decay, stays exactly zero under every optimiser.
+    Without gradient, momentum and decay a weight of zero stays zero under most optimisers; the orthogonalised updates of
+    Muon change every weight of a matrix.
     """
 
     def __init__(self, masks: Masks, model: nn.Module) -> None:
@@ -141,9 +142,7 @@ class MaskEnforcer(Checkpointed):
         self._removed = {
             name: torch.from_numpy(~masks.tensors[name]).to(weight.device) for name, weight in self._weights.items()
         }
-        with torch.no_grad():
-            for name, weight in self._weights.items():
-                weight.masked_fill_(self._removed[name], 0)
+        self.after_update()
 
     @torch.no_grad()
     def before_update(self) -> None:
@@ -151,6 +150,12 @@ class MaskEnforcer(Checkpointed):
         for name, weight in self._weights.items():
             if weight.grad is not None:
                 weight.grad.masked_fill_(self._removed[name], 0)
+
+    @torch.no_grad()
+    def after_update(self) -> None:
+        """Set removed weights to zero, after the optimiser's step."""
+        for name, weight in self._weights.items():
+            weight.masked_fill_(self._removed[name], 0)
 
     def tensors(self) -> dict[str, Tensor]:
         """What a checkpoint keeps: the masks, packed."""

@@ -13,9 +13,9 @@ LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 
 
 def prunable_layers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """(name of the weight, its layer), in the model's order; a layer that is used twice comes once."""
+    """(name of the weight, its layer) of trained layers, in the model's order; a layer that is used twice comes once."""
     for name, module in model.named_modules():
-        if isinstance(module, LAYERS):
+        if isinstance(module, LAYERS) and module.weight.requires_grad:
             yield (f"{name}.weight" if name else "weight"), module
 
 

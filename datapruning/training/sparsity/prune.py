@@ -16,6 +16,7 @@ from datapruning.models import meta_model
 from datapruning.runs.context import Context
 from datapruning.runs.run import Run
 from datapruning.runs.training_records import SparsityRecord
+from datapruning.training.data_init import initialize_from_images
 from datapruning.training.losses import CrossEntropy, Loss, SoftLabels
 from datapruning.training.reproducibility import StepRNG, isolated_rng
 from datapruning.training.self_distillation.cs_kd import ClassPairs
@@ -153,6 +154,7 @@ def load_or_make_masks(
         masks.check_fits(model)
         info(f"pruning: using {path}, {masks}")
         return PruningResult(masks, metadata.sparsity, metadata.cost)
+    initialize_from_images(model, context.loader("train"), ids, context.views)
     task_loss = student_loss if settings.loss == "kd" else CrossEntropy(recipe.train.label_smoothing)
     pruned = prune_at_init(context, model, ids, task_loss, seed, self_teacher)
     pruned.masks.save(path, pruned.record, pruned.cost)

@@ -31,7 +31,8 @@ def slowly(views: Augmentation, image: Images, sample: int, epoch: int) -> NDArr
     height, width, channels = image.shape
     policy, number = views.policy, epoch % views.policy.num_views
     down, right, flip, centre_down, centre_right = views.sample_params(np.array([sample]), number, height, width)[0]
-    padded = np.pad(image, ((policy.crop, policy.crop), (policy.crop, policy.crop), (0, 0)))
+    mode = "constant" if policy.padding == "black" else "reflect"
+    padded = np.pad(image, ((policy.crop, policy.crop), (policy.crop, policy.crop), (0, 0)), mode=mode)
     image = padded[down : down + height, right : right + width]
     if policy.flip and flip:
         image = image[:, ::-1]
@@ -48,7 +49,9 @@ def slowly(views: Augmentation, image: Images, sample: int, epoch: int) -> NDArr
 policies = st.builds(
     AugmentPolicy,
     flip=st.booleans(),
+    alternate_flips=st.booleans(),
     crop=st.integers(0, 5),
+    padding=st.sampled_from(["black", "reflect"]),
     cutout=st.integers(0, 9),
     num_views=st.integers(1, 5),
     seed=st.integers(0, 2**32),
@@ -86,6 +89,15 @@ def test_views_repeat_after_v_epochs_and_not_before() -> None:
     for epoch, images in enumerate(looks):
         assert torch.equal(images, looks[epoch % 4])
     assert not any(torch.equal(looks[a], looks[b]) for a in range(4) for b in range(a))
+
+
+@given(st.integers(0, 2**32), st.integers(0, 2**40))
+@settings(deadline=None, max_examples=20)
+def test_alternate_flips_show_both_sides_in_two_views(seed: int, first: int) -> None:
+    views, ids = bound(AugmentPolicy(alternate_flips=True, num_views=6, seed=seed)), first + np.arange(400)
+    flips = np.stack([views.sample_params(ids, view, 8, 8)[:, 2] for view in range(6)])
+    assert (flips[1:] == 1 - flips[:-1]).all()
+    assert 120 < flips[0].sum() < 280, "in a view half of the samples are mirrored"
 
 
 def test_another_view_seed_gives_other_views() -> None:

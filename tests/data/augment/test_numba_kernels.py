@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -36,15 +37,16 @@ def both(policy: AugmentPolicy, images: torch.Tensor, epoch: int) -> tuple[torch
     st.tuples(st.integers(1, 12), st.integers(1, 12), st.integers(1, 12), st.integers(1, 4)),
     st.booleans(),
     st.integers(0, 14),
+    st.sampled_from(["black", "reflect"]),
     st.integers(0, 14),
     st.integers(0, 99),
 )
 def test_the_kernel_gives_the_bits_of_the_torch_operations(
-    shape: tuple[int, int, int, int], flip: bool, crop: int, cutout: int, seed: int
+    shape: tuple[int, int, int, int], flip: bool, crop: int, padding: Literal["black", "reflect"], cutout: int, seed: int
 ) -> None:
     images = torch.from_numpy(np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8))
     before = images.clone()
-    by_kernel, by_torch = both(AugmentPolicy(flip=flip, crop=crop, cutout=cutout, seed=seed), images, seed)
+    by_kernel, by_torch = both(AugmentPolicy(flip=flip, crop=crop, padding=padding, cutout=cutout, seed=seed), images, seed)
     assert torch.equal(by_kernel, by_torch)
     assert by_kernel.stride() == by_torch.stride()
     assert torch.equal(images, before)
