@@ -82,7 +82,9 @@ class LabelIssues:
 
     def csv_text(self) -> str:
         """A header and a line for each issue; unknown values are empty cells. Without any path there is no such column."""
-        columns = COLUMNS_WITH_PATH if self.has_paths else COLUMNS
+        return self._text(COLUMNS_WITH_PATH if self.has_paths else COLUMNS)
+
+    def _text(self, columns: tuple[str, ...]) -> str:
         file = io.StringIO()
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
@@ -93,11 +95,13 @@ class LabelIssues:
 
     def output_path(self, out: str | Path) -> Path:
         """Return the file that `save(out)` writes: `out`, or in that folder a file named by dataset, scorer and content."""
-        digest = hashlib.sha256(self.csv_text().encode()).hexdigest()[:8]
+        digest = hashlib.sha256(self._text(COLUMNS).encode()).hexdigest()[:8]
         return out_path(out, f"{self.meta.dataset}-{self.scorer}-{len(self)}-{digest}.csv")
 
     def check_output_path(self, out: str | Path) -> bool:
         """Whether `save(out)` has anything to write: False where the same rows are there already.
+
+        Paths are added to the same rows without paths (of a recording that was read without its dataset).
 
         Raises:
             OutputExists: Something else is there.
@@ -110,11 +114,12 @@ class LabelIssues:
                 f"{metadata} holds something else, and the metadata of {path} go there; name another output path",
                 parameter="out",
             )
-        return free
+        return free or (self.has_paths and not load_label_issues(path).has_paths)
 
     def _same(self, other: LabelIssues) -> bool:
+        columns = COLUMNS_WITH_PATH if self.has_paths and other.has_paths else COLUMNS
         metadata = [(issues.meta.fingerprint, issues.scorer, issues.meta.seed) for issues in (self, other)]
-        return other.csv_text() == self.csv_text() and metadata[0] == metadata[1]
+        return other._text(columns) == self._text(columns) and metadata[0] == metadata[1]
 
     def save(self, out: str | Path) -> Path:
         """Write the CSV and the JSON of the same name, unless the same rows are there already; return the CSV's path.

@@ -12,11 +12,13 @@ CHOICES = {
     "budget": "steps", "schedule": "cosine", "precision": "bf16", "optimizer": "adamw", "criterion": "snip", "loss": "kd",
     "mode": "first-order", "scope": "layer", "temperatures": (3.0,), "weight_grid": (0.5,),
     "teacher_candidates": ("convnet",),
-    "flip": False, "decay_norms_biases": False, "confidence_weighting": False, "full_runs": 3, "method": "dlb",
+    "flip": False, "padding": "reflect", "decay_norms_biases": False, "confidence_weighting": False,
+    "full_runs": 3, "method": "dlb",
 }  # fmt: skip
 ENABLED = Recipe(name="r").with_settings("sparsity", sparsity=0.9).with_settings("cutmix", prob=0.5)
 UNUSED = {
-    "train": ("milestones", "gamma", "infobatch_until"), "views": ("ratio", "scale"), "teacher": ("infobatch",),
+    "train": ("milestones", "gamma", "infobatch_until", "samples", "sgd_lr", "progressive_until"),
+    "views": ("ratio", "scale"), "teacher": ("infobatch",),
     "self_distill": tuple(key for key in TABLES["self_distill"].model_fields if key != "method"),
 }  # fmt: skip
 
@@ -41,9 +43,26 @@ def test_every_setting_that_has_an_effect_splits(table: str, key: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("table", "enabling", "key", "value"),
+    [
+        ("train", {"schedule": "step", "milestones": (0.5,)}, "gamma", 0.5),
+        ("train", {"infobatch": 0.5}, "infobatch_until", 0.5),
+        ("train", {"budget": "samples"}, "samples", 5000),
+        ("teacher", {"optimizer": "muon"}, "sgd_lr", 0.5),
+        ("proxy", {"progressive_size": 20}, "progressive_until", 0.25),
+        ("views", {"crop": 0, "scale": (0.5, 1.0)}, "ratio", (0.5, 2.0)),
+    ],
+)
+def test_a_setting_of_an_enabled_feature_splits(table: str, enabling: dict[str, object], key: str, value: object) -> None:
+    enabled = Recipe(name="r").with_settings(table, **enabling)
+    assert enabled.with_settings(table, **{key: value}).identity(table) != enabled.identity(table)
+
+
+@pytest.mark.parametrize(
     ("table", "changes"),
     [
         ("train", {"gamma": 0.5, "milestones": (0.5,), "infobatch_until": 0.5}),
+        ("train", {"samples": 5000, "sgd_lr": 0.5, "progressive_until": 0.25}),
         ("views", {"ratio": (0.5, 2.0)}),
         ("self_distill", {"dlb_weight": 0.1}),
         ("sparsity", {"inner_steps": 9}),

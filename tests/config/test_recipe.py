@@ -84,7 +84,7 @@ def test_set_reaches_inheriting_tables(recipe: Path) -> None:
         ("train.lr=true", "train.lr is a number"),
         ("train.model=3", "train.model is text"),
         ("views.flip=0", "views.flip is true or false"),
-        ("train.budget=foo", "known: epochs, steps"),
+        ("train.budget=foo", "known: epochs, samples, steps"),
         ("train.budget=epoch", "did you mean 'epochs'"),
         ("train.schedule=cos", "did you mean 'cosine'"),
         ("train.precision=fp16", "fp32"),

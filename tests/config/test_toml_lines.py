@@ -54,7 +54,7 @@ def test_every_way_to_write_a_key_is_found(text: str) -> None:
         ("[train]\nepochs = 3\n[teacher]\nepochs = 'x'\n", 4, "teacher.epochs is a whole number, got 'x'"),
         ("[train]\nlr = true\n", 2, "train.lr is a number, got True"),
         ("[views]\nnum_views = 0\n", 2, "views.num_views"),
-        ("[train]\nepochs = 3\nbudget = 'foo'\n", 3, "known: epochs, steps"),
+        ("[train]\nepochs = 3\nbudget = 'foo'\n", 3, "known: epochs, samples, steps"),
         ("[kd]\nsearch_start = 0.5\n\nweight_grid = [0.5, 2]\n", 4, "got 2.0"),
         ("[kd]\nsearch_start = 0.5\nweight_grid = []\n", 3, "kd.weight_grid is empty"),
         ("[evidence]\nruns = 10\nfull_runs = 11\n", 3, "full_runs lies in 0..10"),

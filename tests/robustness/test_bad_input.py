@@ -409,7 +409,7 @@ def test_invalid_options_are_refused(
         ("train.epochs=2.5", "train.epochs is a whole number"),
         ("train.epochs=true", "train.epochs is a whole number"),
         ("views.flip=1", "views.flip is true or false"),
-        ("train.budget=foo", "epochs, steps"),
+        ("train.budget=foo", "epochs, samples, steps"),
         ("train.batch_size=0", "batch_size"),
         ("views.crop=-1", "crop"),
         ("views.num_views=0", "num_views"),
