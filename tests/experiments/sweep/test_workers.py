@@ -117,6 +117,7 @@ def test_a_worker_dies_with_its_parent_and_another_process_resumes(
     assert same_bits(sweep_in(digits, tmp_path / "dprune-runs", out=folder), undisturbed)
 
 
+@pytest.mark.slow
 def test_submitit_jobs_outlive_the_command_and_a_killed_one_is_replaced(
     digits: Dataset, tmp_path: Path, undisturbed: Sweep
 ) -> None:
@@ -143,6 +144,7 @@ def test_submitit_jobs_outlive_the_command_and_a_killed_one_is_replaced(
     assert out.startswith(undisturbed.table)
 
 
+@pytest.mark.slow
 def test_ray_runs_the_same_trials_and_replaces_a_killed_task(digits: Dataset, tmp_path: Path, undisturbed: Sweep) -> None:
     arguments = [*WORDS, "--jobs", "2", "--launcher", "ray"]
     with start_command(tmp_path, *arguments) as sweeping:
