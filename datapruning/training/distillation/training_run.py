@@ -101,7 +101,7 @@ def train_and_evaluate(
     network = f"{training.model} ({parameter_count(trainer.model):,} weights)"
     fewer = f", fewer with infobatch {training.infobatch:g}" if training.infobatch else ""
     kept = describe_kept(len(ids), data.total)
-    info(f"{role}: {network}, {kept}, {num_steps:,} updates (budget: {training.budget}{fewer})")
+    info(f"{role}: {network}, {kept}, {num_steps:,} training steps (budget: {training.budget}{fewer})")
     done = trainer.fit(Checkpoint(run.checkpoint_path()), init_from=init_from)
     started = time.perf_counter()
     test_accuracy = accuracy(trainer.model, context.loader("test"), np.arange(len(data.test)), context.views)
