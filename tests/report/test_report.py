@@ -72,6 +72,7 @@ def check_stands_alone(path: Path) -> str:
     assert len(page.ids) == len(set(page.ids))
     assert {t[1:] for t in page.targets} <= set(page.ids)
     assert not LONER.search(html)
+    assert "mathdefault" not in html, "tick labels are plain text"
     return " ".join(html.split())
 
 

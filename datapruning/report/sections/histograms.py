@@ -10,8 +10,8 @@ from datapruning.artifacts.subset import load_subset
 from datapruning.data.dataset import Dataset
 from datapruning.errors import DataPruningError
 from datapruning.report.dataset_files import ScoresFile, runs_selected_by
-from datapruning.report.figures import MARKERS, MUTED, SERIES, Figure, plot
-from datapruning.report.format import percent, slug
+from datapruning.report.figures import MARKERS, MUTED, SERIES, Figure, log_axis, plot
+from datapruning.report.format import percent, si_number, slug
 from datapruning.report.groups import pivot, scorer_order
 from datapruning.report.inputs import ReportInputs
 from datapruning.report.render import Section, render
@@ -65,6 +65,7 @@ def _score_figure(file: ScoresFile, runs: Sequence[RunRecord]) -> Figure:
         median = float(np.median(counts[counts > 0])) if counts.any() else 1.0
         if counts.max(initial=0) > LOG_RATIO * max(median, 1.0):
             axes.set_yscale("log")
+            log_axis(axes.yaxis, (1.0,), 6, si_number)
         axes.set_xlabel("score")
         axes.set_ylabel("samples")
 
