@@ -32,8 +32,8 @@ BESIDE = {
     "What your own loop uses": (
         "evidence.recorder:Recorder", "evidence.external_loop:LoopRecorder", "evidence.recording:Recording",
         "data.augment.augmentation:Augmentation",
-        "config.augmentation:AugmentPolicy", "config.augmentation:CutMixPolicy", "data.loaders.loader:Loader",
-        "data.loaders.loader:Batch",
+        "config.augmentation:AugmentPolicy", "config.augmentation:CutMixPolicy", "config.augmentation:MixupPolicy",
+        "data.loaders.loader:Loader", "data.loaders.loader:Batch",
     ),
     "What scorers and strategies read": (
         "evidence.dynamics:TrainingDynamics", "evidence.dynamics:FinalEvaluation", "evidence.dynamics:EarlyEvaluation",

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from datapruning.config.augmentation import AugmentPolicy, CutMixPolicy
+from datapruning.config.augmentation import AugmentPolicy, CutMixPolicy, MixupPolicy
 from datapruning.data.augment.augmentation import Augmentation
 from datapruning.data.loaders.loader import Loader
 from datapruning.errors import IncompatibleInputs, InvalidFile, InvalidValue
@@ -41,8 +41,8 @@ REFILL_HINT = "delete the folder to fill it again"
 class SoftLabelManifest(Record):
     """What defines the soft labels of a folder; its hash is the folder's name.
 
-    `teacher` is the hash of its weights, `rows` the size of its batches, `total` N. Where views are mixed, `cutmix` is
-    their policy, and `subset` the digest of the kept ids, from which the partners are drawn.
+    `teacher` is the hash of its weights, `rows` the size of its batches, `total` N. Where views are mixed, `cutmix`
+    and `mixup` are the policies that mix any, and `subset` the digest of the kept ids, from which the partners are drawn.
     """
 
     format: Literal["datapruning.soft-labels"] = "datapruning.soft-labels"
@@ -54,6 +54,7 @@ class SoftLabelManifest(Record):
     total: int
     classes: int
     cutmix: CutMixPolicy | None = None
+    mixup: MixupPolicy | None = None
     subset: str | None = None
 
 
@@ -79,10 +80,11 @@ class SoftLabelCache:
     def __init__(self, teacher: Teacher, views: Augmentation, fingerprint: str, total: int, classes: int) -> None:
         self.teacher, self.views = teacher, views
         # keys without effect are at their defaults: they do not change the folder's name
-        policy, cutmix = AugmentPolicy.model_validate(views.policy.to_dict()), views.cutmix
+        policy, mixing = AugmentPolicy.model_validate(views.policy.to_dict()), views.mixing
         manifest = SoftLabelManifest(
             fingerprint=fingerprint, teacher=teacher.weights_hash, views=policy, total=total, classes=classes,
-            cutmix=cutmix.policy if cutmix else None, subset=cutmix.digest if cutmix else None,
+            cutmix=mixing.cutmix if mixing and mixing.cutmix.enabled else None,
+            mixup=mixing.mixup if mixing and mixing.mixup.enabled else None, subset=mixing.digest if mixing else None,
         )  # fmt: skip
         self.folder = teacher.folder / "soft-labels" / config_hash(manifest.to_json())
         shape = (views.policy.num_views, total, classes)

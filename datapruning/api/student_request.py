@@ -33,7 +33,7 @@ from datapruning.utils.fraction import kept_count
 
 CHOOSE_TEACHER = Path("auto")
 """Among the teachers: choose one of the others."""
-STUDENT_TABLES = ("views", "cutmix", "train", "kd", "self_distill", "sparsity")
+STUDENT_TABLES = ("views", "cutmix", "mixup", "train", "kd", "self_distill", "sparsity")
 """Tables of a recipe that a student depends on."""
 Teachers = FinishedRun | str | Path | Sequence[FinishedRun | str | Path]
 

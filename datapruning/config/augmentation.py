@@ -1,4 +1,4 @@
-"""The recipe tables [views] and [cutmix]: what may happen to an image before a network sees it."""
+"""The recipe tables [views], [cutmix] and [mixup]: what may happen to an image before a network sees it."""
 
 from typing import Annotated, Literal
 
@@ -84,7 +84,7 @@ class AugmentPolicy(Table):
 
 
 class CutMixPolicy(Table):
-    """CutMix for students: see `datapruning.data.augment.cutmix`.
+    """CutMix for students: see `datapruning.data.augment.mixing`.
 
     Attributes:
         prob: fraction of a student's images in which a box, of uniform area and position, is covered by another kept
@@ -92,6 +92,24 @@ class CutMixPolicy(Table):
     """
 
     prob: Share = 0.0
+
+    @property
+    def enabled(self) -> bool:
+        """Whether any image is mixed."""
+        return self.prob > 0
+
+
+class MixupPolicy(Table):
+    """mixup for students: see `datapruning.data.augment.mixing`.
+
+    Attributes:
+        prob: fraction of a student's images that are averaged with another kept sample's image; 0: none. An image is mixed
+            by CutMix or by mixup, never by both.
+        alpha: the image's own weight is drawn from Beta(alpha, alpha): 1 is uniform, less is nearer to 0 and 1.
+    """
+
+    prob: Share = 0.0
+    alpha: Annotated[float, between(0.01, 100)] = 1.0
 
     @property
     def enabled(self) -> bool:

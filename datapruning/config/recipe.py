@@ -1,7 +1,7 @@
 """A recipe: every setting of the toolkit in tables, read from a TOML file.
 
-A recipe has the tables [views], [cutmix], [train], [teacher], [proxy], [evidence], [ensemble], [ensemble_member], [kd],
-[self_distill] and [sparsity]; [teacher], [proxy] and [ensemble_member] start from [train] and say only what differs.
+A recipe has the tables [views], [cutmix], [mixup], [train], [teacher], [proxy], [evidence], [ensemble], [ensemble_member],
+[kd], [self_distill] and [sparsity]; [teacher], [proxy] and [ensemble_member] start from [train] and say only what differs.
 "table.key=value" (`train.lr=0.05`) changes one value.
 """
 
@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from datapruning.config.augmentation import AugmentPolicy, CutMixPolicy
+from datapruning.config.augmentation import AugmentPolicy, CutMixPolicy, MixupPolicy
 from datapruning.config.ensemble import EnsembleConfig
 from datapruning.config.evidence import EvidenceConfig
 from datapruning.config.kd import KDConfig
@@ -39,6 +39,7 @@ class Recipe(Table):
     threads: Annotated[int, between(0, 100_000)] = 0
     views: AugmentPolicy = AugmentPolicy()
     cutmix: CutMixPolicy = CutMixPolicy()
+    mixup: MixupPolicy = MixupPolicy()
     train: TrainConfig = TrainConfig()
     teacher: TrainConfig = TrainConfig()
     proxy: TrainConfig = TrainConfig()
@@ -50,13 +51,18 @@ class Recipe(Table):
     sparsity: SparsityConfig = SparsityConfig()
 
     def model_post_init(self, _: object) -> None:
-        """Refuse [teacher], [proxy] and [ensemble_member] that skip samples."""
+        """Refuse [teacher], [proxy] and [ensemble_member] that skip samples, and more mixed images than there are."""
         for table in INHERIT_FROM_TRAIN:
             for key in STUDENT_ONLY:
                 if getattr(getattr(self, table), key) != TrainConfig.model_fields[key].default:
                     raise InvalidSetting(
                         f"{table}.{key}", f" is for students, set {key} in [train]; all other networks see every sample"
                     )
+        if self.cutmix.prob + self.mixup.prob > 1:
+            probs = f"{self.mixup.prob:g} and {self.cutmix.prob:g}"
+            raise InvalidSetting(
+                "mixup.prob", f" and cutmix.prob add up to 1 at most, an image is mixed by one of them; got {probs}"
+            )
 
     @classmethod
     def from_tables(cls, name: object, threads: object, tables: Mapping[str, Mapping[str, object]]) -> Self:
@@ -80,9 +86,10 @@ class Recipe(Table):
             InvalidSetting: a value that cannot be.
         """
         try:
-            return self.replace(**{table: getattr(self, table).replace(**changes)})
+            values = getattr(self, table).replace(**changes)
         except InvalidSetting as error:
             raise error.in_table(table) from None
+        return self.replace(**{table: values})
 
     def to_dict(self) -> dict[str, object]:
         """The tables as plain data, as config.toml holds them: without tables and keys that have no effect."""

@@ -208,7 +208,7 @@ def _differing_keys(settings: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _default(key: str) -> str:
-    return "off" if key.split(".")[0] in ("cutmix", *VARIANT_TABLES) else "not recorded"
+    return "off" if key.split(".")[0] in ("cutmix", "mixup", *VARIANT_TABLES) else "not recorded"
 
 
 def _name(number: int) -> str:

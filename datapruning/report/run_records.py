@@ -83,13 +83,15 @@ class RunRecord:
     def settings(self) -> dict[str, Any]:
         """What runs must share to be drawn as one curve, as "table.key" -> value.
 
-        All of [train] and [views], and where they have an effect [cutmix], [self_distill] and [sparsity]. Where
+        All of [train] and [views], and where they have an effect [cutmix], [mixup], [self_distill] and [sparsity]. Where
         config.toml is gone, what result.json records of them.
         """
         result = self.result
         if "train" in self.config and "views" in self.config:
-            tables = {name: dict(self.config.get(name, {})) for name in ("train", "views", "cutmix", *VARIANT_TABLES)}
-            tables["cutmix"] = {key: value for key, value in tables["cutmix"].items() if value}
+            names = ("train", "views", "cutmix", "mixup", *VARIANT_TABLES)
+            tables = {name: dict(self.config.get(name, {})) for name in names}
+            for name in ("cutmix", "mixup"):
+                tables[name] = tables[name] if tables[name].get("prob") else {}
         else:
             epochs = {"epochs": result.epochs} if result.budget == "epochs" else {}
             tables = {"train": {"model": result.model, "budget": result.budget, **epochs}}

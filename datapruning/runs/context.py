@@ -61,9 +61,11 @@ class Context:
 
     @cached_property
     def views(self) -> Augmentation:
-        """The recipe's views of this dataset; in a student's context (`for_subset`) with the recipe's CutMix."""
+        """The recipe's views of this dataset; in a student's context (`for_subset`) with the recipe's CutMix and mixup."""
         views = Augmentation(self.recipe.views, *self.data.channel_stats)
-        return views if self.subset_ids is None else views.for_subset(self.subset_ids, self.recipe.cutmix)
+        if self.subset_ids is None:
+            return views
+        return views.for_subset(self.subset_ids, self.recipe.cutmix, self.recipe.mixup)
 
     def for_subset(self, ids: NDArray[np.int64]) -> Context:
         """The same for a student that is trained on these sample ids int64, sorted."""

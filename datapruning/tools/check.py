@@ -153,5 +153,7 @@ def recipe_lines(recipe: Recipe) -> list[str]:
         f"{evidence.early_epoch}; {recipe.ensemble.num_members} ensemble members"
     )
     defaults, tables = Recipe(name=recipe.name).to_dict(), recipe.to_dict()
-    others = [name for name in ("cutmix", "kd", "self_distill", "sparsity") if tables.get(name) != defaults.get(name)]
+    others = [
+        name for name in ("cutmix", "mixup", "kd", "self_distill", "sparsity") if tables.get(name) != defaults.get(name)
+    ]
     return [*lines, f"  other tables with values of their own: {', '.join(others) or 'none'}"]

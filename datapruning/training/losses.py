@@ -132,7 +132,7 @@ class DistillationLoss:
 def label_cross_entropy(logits: Tensor, batch: Batch, label_smoothing: float, *, per_sample: bool = False) -> Tensor:
     """The mean cross-entropy, or with `per_sample` that of every sample, [n].
 
-    An image mixed from two (CutMix) has both labels, each weighted by its share of the image.
+    An image mixed from two (CutMix, mixup) has both labels, each weighted by its share of the image.
     """
     if batch.mixed is None:
         reduction = "none" if per_sample else "mean"

@@ -15,7 +15,8 @@ CHOICES = {
     "flip": False, "padding": "reflect", "decay_norms_biases": False, "confidence_weighting": False,
     "full_runs": 3, "method": "dlb",
 }  # fmt: skip
-ENABLED = Recipe(name="r").with_settings("sparsity", sparsity=0.9).with_settings("cutmix", prob=0.5)
+ENABLED = Recipe(name="r").with_settings("sparsity", sparsity=0.9)
+ENABLED = ENABLED.with_settings("cutmix", prob=0.5).with_settings("mixup", prob=0.3)
 UNUSED = {
     "train": ("milestones", "gamma", "infobatch_until", "samples", "sgd_lr", "progressive_until"),
     "views": ("ratio", "scale"), "teacher": ("infobatch",),
@@ -66,6 +67,7 @@ def test_a_setting_of_an_enabled_feature_splits(table: str, enabling: dict[str, 
         ("views", {"ratio": (0.5, 2.0)}),
         ("self_distill", {"dlb_weight": 0.1}),
         ("sparsity", {"inner_steps": 9}),
+        ("mixup", {"alpha": 0.2}),
     ],
 )
 def test_settings_without_effect_do_not_split(table: str, changes: dict[str, object]) -> None:

@@ -234,3 +234,13 @@ def test_runs_with_cutmix_are_another_setup(make: Make, tmp_path: Path) -> None:
     assert [(len(s.runs), s.differences) for s in setups] == [
         (2, "cutmix.prob = off"), (1, "cutmix.prob = 0.5"),
     ]  # fmt: skip
+
+
+def test_runs_with_mixup_are_another_setup(make: Make) -> None:
+    plain_, mixed = make("plain"), make("mixed", seed=1)
+    with (mixed / "config.toml").open("a") as file:
+        file.write("\n[mixup]\nprob = 0.5\nalpha = 0.2\n")
+    setups = compare(find_runs([plain_, mixed]).runs)
+    assert {s.differences for s in setups} == {
+        "mixup.prob = off, mixup.alpha = off", "mixup.prob = 0.5, mixup.alpha = 0.2",
+    }  # fmt: skip

@@ -149,10 +149,11 @@ def test_a_run_killed_at_every_step_ends_with_the_same_bits(
         )
 
 
-def test_runs_with_cutmix_resume_within_an_epoch(
-    make_context: MakeContext, small_dataset: Dataset, tmp_path: Path, kill_and_resume: KillAndResume
+@pytest.mark.parametrize("table", ["cutmix", "mixup"])
+def test_runs_with_mixed_images_resume_within_an_epoch(
+    table: str, make_context: MakeContext, small_dataset: Dataset, tmp_path: Path, kill_and_resume: KillAndResume
 ) -> None:
-    context = make_context(small_dataset, "cutmix.prob=0.7").for_subset(IDS)
+    context = make_context(small_dataset, f"{table}.prob=0.7").for_subset(IDS)
     uninterrupted = outcome_of(*train(context))
     assert uninterrupted != outcome_of(*train(make_context(small_dataset)))
     assert (

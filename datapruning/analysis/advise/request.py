@@ -62,14 +62,16 @@ class AdviceRequest:
         Where none is given and the recipe's teacher is trained as students are, the reference is the teacher.
         """
         recipe = self.context.recipe
-        reference_teaches = recipe.teacher == recipe.train and not recipe.cutmix.prob  # no teacher sees mixed images
+        mixed = recipe.cutmix.enabled or recipe.mixup.enabled  # no teacher sees mixed images
+        reference_teaches = recipe.teacher == recipe.train and not mixed
         return not self.given_teachers and not reference_teaches
 
     @property
     def identity(self) -> dict[str, Any]:
         """All that the trials of the advice depend on, as plain data."""
         context, candidate = self.context, initial_candidate(self.context)
-        tables = ["views", "train", "cutmix", *([] if self.given_teachers else ["teacher"]), *evidence_tables([self.scorer])]
+        tables = ["views", "train", "cutmix", "mixup", *evidence_tables([self.scorer])]
+        tables += [] if self.given_teachers else ["teacher"]
         return {
             "dataset": context.data.name, "fingerprint": context.data.fingerprint, "threads": context.threads,
             "recipe": context.recipe.identity(*tables),

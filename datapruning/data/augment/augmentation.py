@@ -1,7 +1,7 @@
 """Views: augmented images, each a pure function of (view seed, view number, sample id).
 
 Nothing else matters: not the batch, the loader, the number of workers, the device or the run's seed. So a view can be
-replayed anywhere, and soft labels computed for it once are valid for every student. Mixed views (`cutmix.py`) depend on the
+replayed anywhere, and soft labels computed for it once are valid for every student. Mixed views (`mixing.py`) depend on the
 set of kept ids too, and their soft labels are valid for every student of that subset.
 """
 
@@ -17,14 +17,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from datapruning.config.augmentation import AugmentPolicy, CutMixPolicy
+from datapruning.config.augmentation import AugmentPolicy, CutMixPolicy, MixupPolicy
 from datapruning.data.augment.crops import random_resized_boxes, resample
-from datapruning.data.augment.cutmix import CutMix, mixing_lambda, paste
+from datapruning.data.augment.mixing import Mixing, blend, mixing_lambda, paste
 from datapruning.data.augment.numba_kernels import augment, augment_cpu, compiled
 from datapruning.data.loaders.loader import Batch, Loader, MixedLabels
 from datapruning.utils.hashing import U64, bounded_ints, hash_ids
 
 VIEW_KEY, FLIP_KEY = 0x71E35, 0xF11B
+NO_MIXUP = MixupPolicy()
 
 
 @dataclass(frozen=True)
@@ -35,17 +36,18 @@ class Augmentation:
         policy: what may happen to an image.
         mean: mean of each channel, 0..255.
         std: standard deviation of each channel.
-        cutmix: how a student's images are mixed; None: they are not.
+        mixing: how a student's images are mixed; None: they are not.
     """
 
     policy: AugmentPolicy
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    cutmix: CutMix | None = None
+    mixing: Mixing | None = None
 
-    def for_subset(self, subset_ids: NDArray[np.int64], cutmix: CutMixPolicy) -> Augmentation:
+    def for_subset(self, subset_ids: NDArray[np.int64], cutmix: CutMixPolicy, mixup: MixupPolicy = NO_MIXUP) -> Augmentation:
         """The views of a student that is trained on `subset_ids` (int64, sorted)."""
-        return replace(self, cutmix=CutMix(cutmix, self.policy.seed, subset_ids) if cutmix.prob else None)
+        mixed = cutmix.enabled or mixup.enabled
+        return replace(self, mixing=Mixing(cutmix, mixup, self.policy.seed, subset_ids) if mixed else None)
 
     def view_index(self, epoch: int) -> int:
         """The view that epoch `epoch` sees."""
@@ -75,22 +77,23 @@ class Augmentation:
         return params
 
     def read(self, loader: Loader, batches: Sequence[NDArray[np.int64]], epoch: int) -> Iterator[tuple[Batch, Tensor]]:
-        """Each batch of ids with its views of epoch `epoch`, mixed if `cutmix` is set; shapes as in `apply`."""
-        if self.cutmix is None:
+        """Each batch of ids with its views of epoch `epoch`, mixed if `mixing` is set; shapes as in `apply`."""
+        if self.mixing is None:
             for batch in loader.read(batches):
                 yield batch, self.apply(batch.images, batch.ids, epoch)
             return
         ends = np.cumsum([len(ids) for ids in batches]).tolist()
-        params = self.cutmix.sample_params(np.concatenate([np.empty(0, np.int64), *batches]), self.view_index(epoch))
+        params = self.mixing.sample_params(np.concatenate([np.empty(0, np.int64), *batches]), self.view_index(epoch))
         batch_params = [params.slice(end - len(ids), end) for ids, end in zip(batches, ends, strict=True)]
         with_partners = [np.concatenate([ids, p.partners]) for ids, p in zip(batches, batch_params, strict=True)]
         for ids, params, both in zip(batches, batch_params, loader.read(with_partners), strict=True):
             views = self.apply(both.images, both.ids, epoch)
             n, size = len(ids), views.shape[2:]
-            rows, boxes = np.flatnonzero(params.mixed), params.boxes(*size)
-            paste(views[:n], views[n:], rows, boxes)
+            rows = np.flatnonzero(params.mixed)
+            paste(views[:n], views[n:], rows, params.boxes(*size))
+            blend(views[:n], views[n:], rows, params.weight)
             targets_b = both.labels[:n].index_copy(0, _to_device(rows, both.images), both.labels[n:])
-            mixed = MixedLabels(targets_b, _to_device(mixing_lambda(boxes, params.mixed, *size), both.images))
+            mixed = MixedLabels(targets_b, _to_device(mixing_lambda(params, *size), both.images))
             yield Batch(both.images[:n], both.labels[:n], ids, mixed), views[:n]
 
     def apply(self, images: Tensor, ids: NDArray[np.int64] | Tensor, epoch: int) -> Tensor:

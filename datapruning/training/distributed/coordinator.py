@@ -104,7 +104,7 @@ class SharedTraining:
     ) -> Iterator[tuple[Batch, Tensor, AuxiliaryBatch | None]]:
         """The steps of an epoch, from number `first` on: each batch, this process's images, and its auxiliary batch.
 
-        The labels (with CutMix those of both images) are of the complete batch; the images are not. Each step must be made
+        The labels (of mixed images those of both) are of the complete batch; the images are not. Each step must be made
         before the next is asked for. `rates` are the learning rates, one a step; `image_size` is what images are scaled to.
         """
         auxiliary_sizes = [0 if request is None else len(request[0]) for request in requests]

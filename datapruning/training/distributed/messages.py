@@ -7,10 +7,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from datapruning.config.augmentation import AugmentPolicy, CutMixPolicy
+from datapruning.config.augmentation import AugmentPolicy, CutMixPolicy, MixupPolicy
 from datapruning.config.training import TrainConfig
 from datapruning.data.augment.augmentation import Augmentation
-from datapruning.data.augment.cutmix import CutMix
 from datapruning.models import create_model, model_spec
 from datapruning.models.normalization import InputRenormalization
 from datapruning.runs.channel import Arrays, TensorSpec
@@ -48,26 +47,28 @@ class ModelSpec(Record):
 
 
 class ViewsSpec(Record):
-    """An `Augmentation`; the ids of the subset that CutMix mixes are sent separately as an array."""
+    """An `Augmentation`; the ids of the subset whose images are mixed are sent separately as an array."""
 
     policy: AugmentPolicy
     mean: tuple[float, ...]
     std: tuple[float, ...]
     cutmix: CutMixPolicy | None = None
-    cutmix_seed: int = 0
+    mixup: MixupPolicy | None = None
 
     @classmethod
     def of(cls, views: Augmentation) -> tuple[ViewsSpec, dict[str, NDArray[np.int64]]]:
         """That of views, and its arrays."""
-        spec, cutmix = cls(policy=views.policy, mean=tuple(views.mean), std=tuple(views.std)), views.cutmix
-        if cutmix is None:
+        spec, mixing = cls(policy=views.policy, mean=tuple(views.mean), std=tuple(views.std)), views.mixing
+        if mixing is None:
             return spec, {}
-        return spec.model_copy(update={"cutmix": cutmix.policy, "cutmix_seed": cutmix.seed}), {SUBSET_IDS: cutmix.subset_ids}
+        return spec.model_copy(update={"cutmix": mixing.cutmix, "mixup": mixing.mixup}), {SUBSET_IDS: mixing.subset_ids}
 
     def build(self, arrays: Arrays) -> Augmentation:
         """The views."""
-        cutmix = None if self.cutmix is None else CutMix(self.cutmix, self.cutmix_seed, arrays[SUBSET_IDS])
-        return Augmentation(self.policy, self.mean, self.std, cutmix)
+        views = Augmentation(self.policy, self.mean, self.std)
+        if self.cutmix is None or self.mixup is None:
+            return views
+        return views.for_subset(arrays[SUBSET_IDS], self.cutmix, self.mixup)
 
 
 class SharedWork(Record):

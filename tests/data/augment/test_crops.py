@@ -249,8 +249,8 @@ def test_mixed_views_have_the_size_of_the_views() -> None:
     loader = InMemoryLoader(data.train, CPU)
     (batch, seen), *_ = mixed.read(loader, [np.arange(60)], 0)
     assert seen.shape == (60, 3, 12, 12)
-    assert mixed.cutmix is not None
-    params = mixed.cutmix.sample_params(np.arange(60), 0)
+    assert mixed.mixing is not None
+    params = mixed.mixing.sample_params(np.arange(60), 0)
     top, bottom, left, right = params.boxes(12, 12).T
     covered = (bottom - top) * (right - left)
     assert batch.mixed is not None

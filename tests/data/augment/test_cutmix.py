@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy, softmax
 
 from datapruning import teach, train
-from datapruning.config.augmentation import AugmentPolicy, CutMixPolicy
+from datapruning.config.augmentation import AugmentPolicy, CutMixPolicy, MixupPolicy
 from datapruning.data.augment.augmentation import Augmentation
-from datapruning.data.augment.cutmix import CutMix, mixing_lambda
+from datapruning.data.augment.mixing import Mixing, mixing_lambda
 from datapruning.data.dataset import Dataset, Split
 from datapruning.data.loaders.loader import Batch, MixedLabels
 from datapruning.data.loaders.split_loaders import InMemoryLoader
@@ -55,7 +55,7 @@ def look(views: Augmentation, ids: Any, epoch: int = 1) -> tuple[Batch, torch.Te
 )
 def test_mixed_views_equal_the_slow_reference(cutmix: float, epoch: int, ids: list[int]) -> None:
     views, loader = views_of(cutmix), loader_of()
-    mixture = views.cutmix
+    mixture = views.mixing
     assert mixture is not None
     batch, augmented = look(views, ids, epoch)
     assert batch.mixed is not None
@@ -94,25 +94,25 @@ def test_mixed_views_repeat_after_v_epochs_and_depend_on_the_subset() -> None:
     assert not torch.equal(look(views, KEPT, 1)[1], look(views, KEPT, 2)[1])
     fewer = views.for_subset(KEPT[:20], CutMixPolicy(prob=1.0))
     assert not torch.equal(look(views, KEPT[:20])[1], look(fewer, KEPT[:20])[1])
-    assert fewer.cutmix is not None
-    assert views.cutmix is not None
-    assert fewer.cutmix.digest != views.cutmix.digest
+    assert fewer.mixing is not None
+    assert views.mixing is not None
+    assert fewer.mixing.digest != views.mixing.digest
 
 
 def test_cutmix_is_off_by_default() -> None:
     unmixed = views_of(0.0)
-    assert unmixed.cutmix is None
+    assert unmixed.mixing is None
     batch, augmented = look(unmixed, KEPT)
     assert batch.mixed is None
     assert torch.equal(augmented, unmixed.apply(batch.images, KEPT, 1))
 
 
 def test_the_requested_fraction_is_mixed_with_uniform_area() -> None:
-    ids, mixture = np.arange(50_000), CutMix(CutMixPolicy(prob=0.7), 3, np.arange(1000))
+    ids, mixture = np.arange(50_000), Mixing(CutMixPolicy(prob=0.7), MixupPolicy(), 3, np.arange(1000))
     draws = mixture.sample_params(ids, 2)
     assert draws.mixed.mean() == pytest.approx(0.7, abs=0.01)
     boxes = draws.boxes(28, 32)
-    covered = 1 - mixing_lambda(boxes, np.ones(len(ids), np.bool_), 28, 32)
+    covered = 1 - mixing_lambda(draws._replace(mixed=np.ones(len(ids), np.bool_)), 28, 32)
     assert covered.min() < 0.01
     assert covered.max() > 0.97
     assert 0.3 < covered.mean() < 0.5  # uniform before the border cuts it off
@@ -124,7 +124,10 @@ def test_the_requested_fraction_is_mixed_with_uniform_area() -> None:
 
 def test_draws_are_pinned() -> None:
     """Changing these numbers would invalidate existing soft-label caches."""
-    mixture, ids = CutMix(CutMixPolicy(prob=0.5), 7, np.arange(0, 1000, 7)), np.array([0, 1, 2, 3, 49_999, 2**40])
+    mixture, ids = (
+        Mixing(CutMixPolicy(prob=0.5), MixupPolicy(), 7, np.arange(0, 1000, 7)),
+        np.array([0, 1, 2, 3, 49_999, 2**40]),
+    )
     draws = mixture.sample_params(ids, 3)
     assert draws.mixed.tolist() == [True, True, True, True, False, False]
     part = draws.slice(0, 4)

@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datapruning.config.augmentation import AugmentPolicy
-from datapruning.data.augment import augmentation
-from datapruning.data.augment import cutmix as mixing
+from datapruning.data.augment import augmentation, mixing
 from datapruning.data.augment import numba_kernels as fused
 from datapruning.data.augment.augmentation import Augmentation
 

@@ -21,7 +21,7 @@ from torch import nn
 
 import datapruning as dp
 from datapruning.cli import main
-from datapruning.config.augmentation import AugmentPolicy, CutMixPolicy
+from datapruning.config.augmentation import AugmentPolicy, CutMixPolicy, MixupPolicy
 from datapruning.config.training import TrainConfig
 from datapruning.data.dataset import Dataset
 from datapruning.errors import IncompatibleInputs
@@ -124,7 +124,7 @@ def test_views_and_settings_are_sent_as_plain_data(small_dataset: Dataset, make_
     views = replace(make_context(small_dataset).views, policy=AugmentPolicy(crop=0, size=6, scale=(0.5, 1.0), seed=4))
     images, ids = torch.from_numpy(small_dataset.train.images[:9]), np.arange(9)
     loader = make_context(small_dataset).loader("train")
-    for one in (views, views.for_subset(kept, CutMixPolicy(prob=0.5))):
+    for one in (views, views.for_subset(kept, CutMixPolicy(prob=0.5), MixupPolicy(prob=0.4, alpha=0.3))):
         spec, arrays = ViewsSpec.of(one)
         other = sent(spec).build(arrays)
         assert torch.equal(other.apply(images, ids, 3), one.apply(images, ids, 3))
