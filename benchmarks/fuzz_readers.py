@@ -62,12 +62,12 @@ from datapruning.io.tensors import load_tensors, save_tensors
 from datapruning.io.trial_store import TrialStore
 from datapruning.models import create_model
 from datapruning.runs.metrics import EpochRecord
-from datapruning.runs.result import RunResult, TeacherResult
+from datapruning.runs.result import EarlyCheckpoint, RunResult, TeacherResult
 from datapruning.runs.run import Run
 from datapruning.runs.run_config import Environment, RunOptions
 from datapruning.runs.training_records import PrunedLayer, SparsityRecord
 from datapruning.teachers.from_file import read_checkpoint_metadata, read_weights
-from datapruning.teachers.load import load_teacher
+from datapruning.teachers.load import hash_weights, load_teacher
 from datapruning.teachers.soft_labels import SoftLabelCache
 from datapruning.training.checkpoint import Checkpoint
 from datapruning.training.sparsity.export import load_sparse, save_sparse
@@ -302,7 +302,10 @@ def make_run(folder: Path) -> None:
     environment = Environment(threads=1, device="cpu", data="made-up", torch="2", loader="memory")
     with run_folder.open(recipe, ("train",), RunOptions(verb="teach", data="made-up"), environment):
         record = EpochRecord(epoch=0, loss=1.5, train_accuracy=50.0, lr=0.1, step=4, seconds=0.5)
-        run_folder.finish(model, [record], RESULT)
+        weights = dict(model.state_dict())
+        save_tensors(run_folder.early_checkpoint_path(1), weights)
+        early = (EarlyCheckpoint(epoch=1, weights=hash_weights(weights)),)
+        run_folder.finish(model, [record], RESULT.model_copy(update={"early": early}))
 
 
 def _written(path: Path, text: str) -> Path:
@@ -316,8 +319,8 @@ def read_run(folder: Path) -> Any:
 
 
 def read_teacher(folder: Path) -> Any:
-    teacher = load_teacher(folder / "run", DATA, torch.device("cpu"))
-    return teacher.result, teacher.weights_hash, dict(teacher.model.state_dict())
+    teachers = [load_teacher(folder / "run", DATA, torch.device("cpu"), epoch=epoch) for epoch in (None, 1)]
+    return [(teacher.result, teacher.weights_hash, dict(teacher.model.state_dict())) for teacher in teachers]
 
 
 def make_checkpoint(folder: Path) -> None:
@@ -474,7 +477,7 @@ TRACKS = tuple(
     )
 )  # fmt: skip
 RUN = ("run/result.json", "run/config.toml")
-MODEL = "run/model.safetensors"
+MODEL = ("run/model.safetensors", "run/early-checkpoints/epoch-0001.safetensors")
 
 READERS = {
     reader.name: reader
@@ -486,7 +489,7 @@ READERS = {
         Reader("sparse weights", ("sparse.npz",), make_sparse, lambda f: load_sparse(f / "sparse.npz")),
         Reader("ensemble member", ("member.npz",), make_member, lambda f: read_member(f / "member.npz", 40)),
         Reader("run folder", RUN, make_run, read_run),
-        Reader("teacher run", (*RUN, MODEL), make_run, read_teacher),
+        Reader("teacher run", (*RUN, *MODEL), make_run, read_teacher),
         Reader("checkpoint", ("state.safetensors",), make_checkpoint, read_checkpoint),
         Reader("tensors", ("model.safetensors",), make_tensors, lambda f: load_tensors(f / "model.safetensors")),
         Reader("row store", ("store.json", "row.json"), make_store, read_store),
@@ -499,7 +502,7 @@ READERS = {
         Reader("inspect influence", ("influence.npz",), make_influence, _inspects("influence.npz")),
         Reader("inspect probabilities", ("probs.npz",), make_probs, _inspects("probs.npz")),
         Reader("inspect masks", ("masks.npz",), make_masks, _inspects("masks.npz")),
-        Reader("inspect run folder", (*RUN, MODEL), make_run, _inspects("run")),
+        Reader("inspect run folder", (*RUN, *MODEL), make_run, _inspects("run")),
         Reader("inspect tensors", ("model.safetensors",), make_tensors, _inspects("model.safetensors")),
         Reader("inspect recording", ("recording.json", "labels.npy", *TRACKS), make_recording, _inspects("")),
         Reader("inspect FFCV cache", ("train.beton",), make_beton, _inspects("train.beton")),

@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from benchmarks.common import publish, table
 from datapruning.config.augmentation import AugmentPolicy
 from datapruning.config.recipe import Recipe
-from datapruning.config.training import TrainConfig
+from datapruning.config.training import TeacherConfig, TrainConfig
 from datapruning.data.dataset import Dataset, Split
 from datapruning.runs.context import Context
 from datapruning.runs.opening import open_context
@@ -164,7 +164,7 @@ def context_of(setting: Setting, folder: Path, device: str, loader: str, **chang
         name="step",
         views=AugmentPolicy(crop=PADDING),
         train=training,
-        teacher=training,
+        teacher=TeacherConfig(**dict(training)),
         proxy=training,
         ensemble_member=training,
     )

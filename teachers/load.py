@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,11 +11,11 @@ from torch import Tensor, nn
 
 from datapruning.artifacts.metadata import dataset_mismatch_hint
 from datapruning.data.dataset import Dataset
-from datapruning.errors import IncompatibleInputs, InvalidFile
+from datapruning.errors import IncompatibleInputs, InvalidFile, InvalidValue
 from datapruning.io.tensors import load_tensors
 from datapruning.models import create_model
 from datapruning.models.normalization import with_training_normalization
-from datapruning.runs.result import RunResult, TeacherRecord
+from datapruning.runs.result import RunResult, TeacherRecord, TeacherResult
 from datapruning.runs.run import MODEL, Run
 from datapruning.training.checkpoint import load_weights
 
@@ -30,9 +31,10 @@ class Teacher:
 
 @dataclass(frozen=True)
 class LoadedTeacher(Teacher):
-    """A teacher with the result of its run."""
+    """A teacher with the result of its run, and after which `epoch`, from 1, it had these weights; None: the last."""
 
     result: RunResult
+    epoch: int | None = None
 
     @property
     def record(self) -> TeacherRecord:
@@ -40,19 +42,32 @@ class LoadedTeacher(Teacher):
         return TeacherRecord(
             folder=str(self.folder),
             model=self.result.model,
-            test_accuracy=self.result.test_accuracy,
+            test_accuracy=self.result.test_accuracy if self.epoch is None else None,
             weights=self.weights_hash,
+            epoch=self.epoch,
         )
 
 
 def load_teacher(
-    folder: str | Path, data: Dataset, device: torch.device, shape: tuple[int, int, int] | None = None
+    folder: str | Path,
+    data: Dataset,
+    device: torch.device,
+    shape: tuple[int, int, int] | None = None,
+    epoch: int | None = None,
 ) -> LoadedTeacher:
-    """Load a finished run as a teacher for `data`; `shape`: of its views, if not that of the images.
+    """Load a finished run as a teacher for `data`.
+
+    Args:
+        folder: the run folder.
+        data: dataset of its students.
+        device: where its network runs.
+        shape: (height, width, channels) of its views; None: that of the images.
+        epoch: after which it kept the weights that are loaded, counted from 1; None: the finished network.
 
     Raises:
-        InvalidFile: no finished run, or its weights are broken.
+        InvalidFile: no finished run, or its weights are broken or gone.
         IncompatibleInputs: it was trained on another dataset.
+        InvalidValue: it kept no weights of that epoch.
     """
     folder = Path(folder)
     if folder.is_file():
@@ -73,14 +88,56 @@ def load_teacher(
     trained_with, channels = result.trained_with, data.train.shape[2]
     if trained_with is not None and {len(numbers) for numbers in trained_with} != {channels}:
         raise InvalidFile(f"{folder}/result.json: 'input' is no mean and std of {channels} channels")
-    weights = validate_weights(load_tensors(folder / MODEL)[0], folder / MODEL)
+    path = folder / MODEL if epoch is None else _early_path(run, result, epoch)
+    weights = validate_weights(load_tensors(path)[0], path)
     model = create_model(result.model, shape or data.train.shape, data.classes, seed=0)
-    load_weights(model, weights, folder / MODEL)
+    load_weights(model, weights, path)
     weights_hash = hash_weights(weights)
+    if epoch is not None and weights_hash != early_weights(result)[epoch]:
+        raise InvalidFile(f"{path} holds other weights than result.json says; delete {folder} to train it again")
     if trained_with is not None:
         weights_hash = hashlib.sha256(f"{weights_hash}{json.dumps(trained_with)}".encode()).hexdigest()
     network = with_training_normalization(model, trained_with, data.channel_stats).to(device).eval()
-    return LoadedTeacher(network, folder, weights_hash, result)
+    return LoadedTeacher(network, folder, weights_hash, result, epoch)
+
+
+def load_early_teachers(
+    teacher: LoadedTeacher, data: Dataset, device: torch.device, shape: tuple[int, int, int] | None = None
+) -> list[LoadedTeacher]:
+    """The early checkpoints that a teacher kept, in the order of their epochs; see `load_teacher`.
+
+    There are none of teachers that were trained elsewhere, of students, and of what is an early checkpoint itself.
+    """
+    if teacher.epoch is not None:
+        return []
+    return [load_teacher(teacher.folder, data, device, shape, epoch) for epoch in early_weights(teacher.result)]
+
+
+def early_weights(result: RunResult) -> dict[int, str]:
+    """The hash of the weights that a run kept, by the epoch after which it kept them, rising."""
+    return {checkpoint.epoch: checkpoint.weights for checkpoint in result.early} if isinstance(result, TeacherResult) else {}
+
+
+def parse_teacher_path(path: Path) -> tuple[Path, int | None]:
+    """RUN@EPOCH as run folder and epoch; the epoch of any other path, and of one that exists, is None."""
+    match = re.fullmatch(r"(.+)@(\d+)", str(path), re.DOTALL)
+    return (path, None) if match is None or path.exists() else (Path(match[1]), int(match[2]))
+
+
+def _early_path(run: Run, result: RunResult, epoch: int) -> Path:
+    """Path of the weights that a teacher kept after an epoch.
+
+    Raises:
+        InvalidValue: it kept none of that epoch. InvalidFile: they are gone.
+    """
+    kept = early_weights(result)
+    if epoch not in kept:
+        epochs = f"only those of epochs {', '.join(map(str, kept))}" if kept else "none but those of its last epoch"
+        raise InvalidValue(f"teacher {run.folder} kept no weights of epoch {epoch}, {epochs}", parameter="teacher")
+    path = run.early_checkpoint_path(epoch)
+    if not path.exists():
+        raise InvalidFile(f"{path} is gone, the teacher's weights of epoch {epoch}; delete {run.folder} to train it again")
+    return path
 
 
 def validate_weights(weights: dict[str, Tensor], path: Path) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from datapruning.runs.context import Context
 from datapruning.runs.result import PhaseCosts, PhaseSeconds, TeachingRecord
 from datapruning.teachers.from_file import import_teacher, is_weights_file
-from datapruning.teachers.load import LoadedTeacher, load_teacher
+from datapruning.teachers.load import LoadedTeacher, load_teacher, parse_teacher_path
 from datapruning.teachers.soft_labels import SoftLabelCache, TeacherLabels
 from datapruning.teachers.train import train_teacher
 from datapruning.training.schedules import planned_epochs
@@ -18,14 +18,20 @@ from datapruning.utils.console import info
 from datapruning.utils.cost import ComputeCost
 
 
-def load_teachers(context: Context, folders: Sequence[Path]) -> list[LoadedTeacher]:
-    """The named runs as teachers for the context's data. A file of weights becomes a run first (`import_teacher`).
+def load_teachers(context: Context, paths: Sequence[Path]) -> list[LoadedTeacher]:
+    """The named runs as teachers for the context's data; RUN@EPOCH is an early checkpoint of a run.
+
+    A file of weights becomes a run first (`import_teacher`).
 
     Raises:
-        InvalidFile, IncompatibleInputs: one that is no finished run on this data, weights that do not fit.
+        InvalidFile, IncompatibleInputs, InvalidValue: one that is no finished run on this data or kept no weights of that
+            epoch, weights that do not fit.
     """
-    runs = [import_teacher(context, path) if is_weights_file(path) else path for path in folders]
-    return [load_teacher(folder, context.data, context.device, context.shape) for folder in runs]
+    teachers = []
+    for path, epoch in map(parse_teacher_path, paths):
+        folder = import_teacher(context, path) if is_weights_file(path) else path
+        teachers.append(load_teacher(folder, context.data, context.device, context.shape, epoch))
+    return teachers
 
 
 def prepare_labels(

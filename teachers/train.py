@@ -1,15 +1,21 @@
 """Training a teacher: the recipe's [teacher] settings on the full data."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+from datapruning.io.tensors import load_tensors
 from datapruning.runs.context import Context
-from datapruning.runs.result import TeacherMetadata, TeacherResult
+from datapruning.runs.result import EarlyCheckpoint, TeacherResult, TrainedResult
 from datapruning.runs.run import FinishedRun, Run
 from datapruning.runs.run_config import RunOptions
+from datapruning.teachers.load import hash_weights
 from datapruning.training.distillation.training_run import TrainingRun, train_and_evaluate
+from datapruning.training.early_checkpoints import KeepCheckpoints
 from datapruning.training.losses import CrossEntropy
 from datapruning.training.reproducibility import reproducible
+from datapruning.training.schedules import planned_epochs
 from datapruning.utils.console import info
 
 
@@ -24,7 +30,8 @@ def train_teacher(
     if model is not None:
         recipe = context.recipe
         context = replace(context, recipe=recipe.replace(teacher=recipe.teacher.replace(model=model)))
-    training = context.recipe.teacher
+    training, ids = context.recipe.teacher.training, context.data.valid_ids
+    epochs = context.recipe.teacher.early_epochs(planned_epochs(training, len(ids), context.data.total))
     options = RunOptions(verb="teach", data=context.data.name, fingerprint=context.data.fingerprint, seed=seed)
     identity = {**context.recipe.identity("teacher", "views"), "seed": seed}
     run = Run(out or context.artifact_path("teachers", training.model, identity), context.loggers)
@@ -34,7 +41,17 @@ def train_teacher(
             info(f"teacher: using {run.folder}, {result.test_accuracy:.2f}% on the test set")
             return FinishedRun(run.folder, result)
         with reproducible(run.environment.threads):
-            training_run = TrainingRun(context, run, "teacher", training, context.data.valid_ids, seed)
-            finished = train_and_evaluate(training_run, CrossEntropy(training.label_smoothing), TeacherMetadata().complete)
+            training_run = TrainingRun(context, run, "teacher", training, ids, seed)
+            finished = train_and_evaluate(
+                training_run, CrossEntropy(training.label_smoothing), partial(_complete, run, epochs),
+                callbacks=[KeepCheckpoints(epochs, run.early_checkpoint_path)],
+            )  # fmt: skip
     info(f"teacher: {finished.test_accuracy:.2f}% on the test set, in {run.folder}")
     return finished
+
+
+def _complete(run: Run, epochs: Sequence[int], trained: TrainedResult) -> TeacherResult:
+    """The result of a teacher, which kept the weights of these epochs."""
+    weights = {epoch: load_tensors(run.early_checkpoint_path(epoch))[0] for epoch in epochs}
+    early = tuple(EarlyCheckpoint(epoch=epoch, weights=hash_weights(kept)) for epoch, kept in weights.items())
+    return TeacherResult(**{**dict(trained), "fraction": 1.0, "early": early})

@@ -207,7 +207,7 @@ class StudentRequest:
     def options(self) -> RunOptions:
         """The [run] table of the run's config.toml."""
         data, meta = self.context.data, self.subset.meta
-        teachers = [*([str(CHOOSE_TEACHER)] if self.choose_teacher else []), *(str(t.folder) for t in self.teachers)]
+        teachers = [*([str(CHOOSE_TEACHER)] if self.choose_teacher else []), *(t.record.path for t in self.teachers)]
         return RunOptions(
             verb="train", data=data.name, fingerprint=data.fingerprint, fraction=meta.fraction, scorer=meta.scorer,
             balance=meta.balance, subset=hashlib.sha256(self.subset.indices.astype("<i8").tobytes()).hexdigest()[:16],

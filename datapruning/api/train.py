@@ -68,9 +68,9 @@ def train(
         strategy: how the kept samples are chosen by their scores, see `select`; default: "top".
         settings: of the strategy.
         balance: "class" keeps the fraction in each class; default: "none".
-        teacher: one or several runs, run folders or files of weights, whose probabilities are averaged; default: the
-            recipe's teacher, trained if it is missing. "auto": one is chosen, among the others that are named, or else
-            among the candidates of the recipe.
+        teacher: one or several runs, run folders, early checkpoints of a run ("RUN@EPOCH") or files of weights, whose
+            probabilities are averaged; default: the recipe's teacher, trained if it is missing. "auto": one is chosen,
+            among the others that are named, or else among the candidates of the recipe.
         kd_weight: 0 (labels alone, no teacher needed) to 1 (teacher alone), or "auto".
         model: the student's network; default, as with the next seven: the recipe's.
         epochs: number of training epochs of the student.

@@ -27,8 +27,8 @@ def command(
     teacher: Annotated[
         list[Path] | None,
         typer.Option(
-            help="A run folder, or a file of weights (.safetensors, .pth); several are averaged. auto: choose one of them, "
-            "or of kd.teacher_candidates.",
+            help="A run folder, RUN@EPOCH for weights that it kept after an epoch, or a file of weights (.safetensors, "
+            ".pth); several are averaged. auto: choose one of them, or of kd.teacher_candidates.",
             show_default="the recipe's",
         ),
     ] = None,
@@ -97,7 +97,7 @@ def command(
     kd_search, pruning = result.kd_weight_search, result.sparsity
     searched = f" at T={result.temperature:g}" if result.temperature else ""
     searched += f" (found by a search that cost {kd_search.cost:.2f} trainings)" if kd_search else ""
-    chosen = f", teacher {result.teacher[0].model} (chosen)" if result.teacher_candidates else ""
+    chosen = f", teacher {result.teacher[0].name} (chosen)" if result.teacher_candidates else ""
     method = f", self-distillation {result.self_distill.method}" if result.self_distill else ""
     pruned = f", {pruning.kept:,} of {pruning.total:,} weights by {pruning.settings.criterion}" if pruning else ""
     o.print_result(

@@ -17,7 +17,7 @@ from datapruning.config.self_distillation import SelfDistillConfig
 from datapruning.config.sparsity import SparsityConfig
 from datapruning.config.table import InvalidSetting, Table, between
 from datapruning.config.toml import at_line, parse_toml, read_toml
-from datapruning.config.training import NOT_INHERITED, STUDENT_ONLY, TrainConfig
+from datapruning.config.training import NOT_INHERITED, STUDENT_ONLY, TeacherConfig, TrainConfig
 from datapruning.errors import InvalidFile, InvalidValue, UnknownName
 
 INHERIT_FROM_TRAIN = ("teacher", "proxy", "ensemble_member")
@@ -41,7 +41,7 @@ class Recipe(Table):
     cutmix: CutMixPolicy = CutMixPolicy()
     mixup: MixupPolicy = MixupPolicy()
     train: TrainConfig = TrainConfig()
-    teacher: TrainConfig = TrainConfig()
+    teacher: TeacherConfig = TeacherConfig()
     proxy: TrainConfig = TrainConfig()
     evidence: EvidenceConfig = EvidenceConfig()
     ensemble: EnsembleConfig = EnsembleConfig()

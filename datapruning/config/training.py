@@ -1,5 +1,6 @@
 """The recipe tables [train], [teacher], [proxy] and [ensemble_member]: how one network is trained."""
 
+import math
 from typing import Annotated, Literal
 
 from pydantic import ValidationInfo, field_validator
@@ -18,6 +19,9 @@ Milestones = Annotated[
         lambda shares: all(0 < share < 1 for share in shares) and list(shares) == sorted(set(shares)),
         " are fractions of the run, rising, between 0 and 1 ([0.5, 0.75])",
     ),
+]
+EpochShares = Annotated[
+    Floats, satisfies(lambda shares: all(0 < share < 1 for share in shares), " are fractions of the epochs, between 0 and 1")
 ]
 Decay = Annotated[
     float, satisfies(lambda ema: 0 <= ema < 1, " is the decay of the average, 0 (none) <= ema < 1, such as 0.999")
@@ -135,3 +139,24 @@ class TrainConfig(Table):
     def effective_batch_size(self) -> int:
         """Samples per update."""
         return self.batch_size * self.grad_accum_steps
+
+
+class TeacherConfig(TrainConfig):
+    """How a teacher is trained, and which of its early weights it keeps.
+
+    Attributes:
+        keep_checkpoints: fractions of its epochs after which the weights are kept (`dprune train --teacher RUN@EPOCH`):
+            where few samples are kept, an early teacher can be the better one. The training is the same without them.
+    """
+
+    keep_checkpoints: EpochShares = (0.125, 0.25, 0.5)
+
+    @property
+    def training(self) -> TrainConfig:
+        """The same training as that of any other network."""
+        return TrainConfig(**{key: value for key, value in self if key in TrainConfig.model_fields})
+
+    def early_epochs(self, num_epochs: int) -> tuple[int, ...]:
+        """After which epochs, counted from 1, a training of `num_epochs` keeps its weights; its last is none of them."""
+        nearest = {max(1, math.floor(share * num_epochs + 0.5)) for share in self.keep_checkpoints}
+        return tuple(sorted(epoch for epoch in nearest if epoch < num_epochs))

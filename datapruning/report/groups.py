@@ -108,7 +108,7 @@ def kd_labels(runs: Sequence[RunRecord]) -> list[str]:
         if run.kd != NO_KD and len(names) > 1:
             label.append(f"teacher {_teacher_models(run)}")
             if list(names.values()).count(_teacher_models(run)) > 1:
-                accuracies = "/".join(f"{t.test_accuracy:.2f}%" for t in run.candidates or run.teachers)
+                accuracies = "/".join(f"{t.test_accuracy:.2f}%" for t in run.candidates or run.teachers if t.test_accuracy)
                 label[-1] += f" {accuracies} {_teacher_key(run)[1][:4]}"
         labels.append(", ".join(label))
     return labels
@@ -120,8 +120,8 @@ def _teacher_key(run: RunRecord) -> tuple[str, ...]:
 
 def _teacher_models(run: RunRecord) -> str:
     if run.candidates:
-        return f"auto of {', '.join(t.model for t in run.candidates)}"
-    return " + ".join(t.model for t in run.teachers) or "unknown"
+        return f"auto of {', '.join(t.name for t in run.candidates)}"
+    return " + ".join(t.name for t in run.teachers) or "unknown"
 
 
 def _differing(settings: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -19,10 +19,13 @@ BATCH_SIZE = 64
 
 @dataclass(frozen=True)
 class TeacherPredictions:
-    """The predictions of a teacher: its run, its test accuracy in percent, and sample id -> (class, probability)."""
+    """The predictions of a teacher: sample id -> (class, probability).
 
-    folder: Path
-    accuracy: float
+    `path` is its run, with @EPOCH for an early checkpoint, which has no test `accuracy` in percent.
+    """
+
+    path: Path
+    accuracy: float | None
     by_id: Mapping[int, tuple[int, float]]
 
 
@@ -36,18 +39,18 @@ def predict_samples(runs: Iterable[RunRecord], data: Dataset, ids: NDArray[np.in
     from datapruning.data.augment.augmentation import Augmentation
     from datapruning.teachers.load import load_teacher
 
-    teachers: dict[Path, tuple[float, int]] = {}
+    teachers: list[tuple[float, Path, TeacherRecord, int]] = []
     for run in runs:
         size = int(run.config.get("views", {}).get("size", 0))
         for record in run.teachers:
             if (folder := _find_folder(run, record)) is not None:
-                teachers[folder] = record.test_accuracy, size
+                teachers.append((record.test_accuracy or 0.0, folder, record, size))
     if not teachers:
         return "no run had a teacher, or its folder is not there any more"
-    folder, (accuracy, size) = max(teachers.items(), key=lambda item: item[1][0])
+    _, folder, record, size = max(teachers, key=lambda teacher: teacher[0])
     policy = AugmentPolicy(size=size)
     try:
-        teacher = load_teacher(folder, data, torch.device("cpu"), policy.output_shape(data.train.shape))
+        teacher = load_teacher(folder, data, torch.device("cpu"), policy.output_shape(data.train.shape), record.epoch)
     except DataPruningError as error:
         return f"the teacher cannot be loaded: {first_line(error)}"
     views = Augmentation(policy, *data.channel_stats)
@@ -57,7 +60,7 @@ def predict_samples(runs: Iterable[RunRecord], data: Dataset, ids: NDArray[np.in
             images = torch.from_numpy(data.train.images[batch])
             highest, classes = teacher.model(views.normalise(images)).float().softmax(1).max(1)
             predictions |= {int(i): (int(c), float(p)) for i, c, p in zip(batch, classes, highest, strict=True)}
-    return TeacherPredictions(folder, accuracy, predictions)
+    return TeacherPredictions(Path(teacher.record.path), record.test_accuracy, predictions)
 
 
 def _find_folder(run: RunRecord, teacher: TeacherRecord) -> Path | None:

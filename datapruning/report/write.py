@@ -89,7 +89,7 @@ def write_report(
     _announce_gaps(inputs)
     sections = [section for make_section in SECTIONS if (section := make_section(inputs)) is not None]
     teachers = {teacher.weights: teacher for run in collection.runs for teacher in run.teachers}
-    names = sorted(f"{teacher.model} ({teacher.test_accuracy:.2f}%)" for teacher in teachers.values())
+    names = sorted(teacher.description for teacher in teachers.values())
     lead = render("lead.html", inputs=inputs, result=result, teachers=names, max_listed=MAX_LISTED_COMPARISONS)
     html = render_page(f"{result.dataset}: training on a fraction of the data", lead, sections)
     _write_figures(figures_folder, [figure for section in sections for figure in section.figures])

@@ -156,27 +156,46 @@ class TrainedResult(RunResult):
     self_distill: SelfDistillationRecord | None = None
 
 
+class EarlyCheckpoint(Record):
+    """Weights that a teacher kept after `epoch` (counted from 1) of its training: `weights` is their hash."""
+
+    epoch: Annotated[int, Field(ge=1)]
+    weights: str
+
+
 class TeacherResult(TrainedResult):
-    """A network that was trained on every sample."""
+    """A network that was trained on every sample, and its early checkpoints in the order of their epochs."""
 
     role: Literal["teacher"] = "teacher"
-
-
-class TeacherMetadata(Record):
-    """What is known of a teacher before it is trained: that it sees everything."""
-
-    def complete(self, trained: TrainedResult) -> TeacherResult:
-        """The result of the run."""
-        return TeacherResult(**{**dict(trained), "fraction": 1.0})
+    early: tuple[EarlyCheckpoint, ...] = ()
 
 
 class TeacherRecord(Record):
-    """A teacher as the result of its student names it: `weights` is the hash of its weights."""
+    """A teacher as the result of its student names it: `weights` is the hash of its weights.
+
+    An early checkpoint has an `epoch`; it was not evaluated on the test set, and has no `test_accuracy`.
+    """
 
     folder: str
     model: str
-    test_accuracy: Percent
+    test_accuracy: Percent | None = None
     weights: str
+    epoch: Annotated[int, Field(ge=1)] | None = None
+
+    @property
+    def path(self) -> str:
+        """How it is named as a teacher: RUN, or RUN@EPOCH."""
+        return self.folder if self.epoch is None else f"{self.folder}@{self.epoch}"
+
+    @property
+    def name(self) -> str:
+        """Its network, as in "resnet18" or "resnet18 @ epoch 4"."""
+        return self.model if self.epoch is None else f"{self.model} @ epoch {self.epoch}"
+
+    @property
+    def description(self) -> str:
+        """Its name, with the accuracy on the test set where that is known."""
+        return self.name if self.test_accuracy is None else f"{self.name} ({self.test_accuracy:.2f}%)"
 
 
 class SubsetOrigin(Record):

@@ -28,7 +28,7 @@ from datapruning.runs.trackers.trackers import RunTracker, Trackers
 from datapruning.utils.records import parse_record
 
 CONFIG, METRICS, RESULT, MODEL = "config.toml", "metrics.jsonl", "result.json", "model.safetensors"
-CHECKPOINTS = "checkpoint"
+CHECKPOINTS, EARLY_CHECKPOINTS = "checkpoint", "early-checkpoints"
 NO_LOGGERS = Trackers()
 R = TypeVar("R", bound=RunResult)
 ResultT = TypeVar("ResultT", bound=RunResult, covariant=True, default=RunResult)
@@ -151,6 +151,10 @@ class Run:
     def checkpoint_path(self, part: str = "state") -> Path:
         """Path of the checkpoint of a part of the run's training."""
         return self.folder / CHECKPOINTS / f"{part}.safetensors"
+
+    def early_checkpoint_path(self, epoch: int) -> Path:
+        """Path of the weights that a teacher keeps after an epoch, counted from 1."""
+        return self.folder / EARLY_CHECKPOINTS / f"epoch-{epoch:04d}.safetensors"
 
     def finish(self, model: nn.Module, history: Sequence[EpochRecord], result: R) -> FinishedRun[R]:
         """Write weights, metrics and, last, result.json, which makes the run finished; remove the checkpoints."""

@@ -19,7 +19,7 @@ from datapruning.evidence.manifests import MANIFEST
 from datapruning.evidence.recording import open_recording
 from datapruning.io.npz import read_meta
 from datapruning.io.tensors import load_tensors
-from datapruning.runs.result import RunResult, StudentResult, TrainedResult
+from datapruning.runs.result import RunResult, StudentResult, TeacherResult, TrainedResult
 from datapruning.runs.run import CONFIG, MODEL, Run
 from datapruning.runs.training_records import PrunedLayer
 from datapruning.selection.strategy import format_settings
@@ -185,6 +185,11 @@ def _run(path: Path) -> list[str]:
     if isinstance(result, TrainedResult) and result.self_distill is not None:
         settings = ", ".join(f"{key} {value:g}" for key, value in result.self_distill.settings.items())
         lines.append(f"  self-distillation: {result.self_distill.method} ({settings})")
+    if isinstance(result, TeacherResult) and result.early:
+        for checkpoint in result.early:
+            load_tensors(run.early_checkpoint_path(checkpoint.epoch))
+        names = ", ".join(f"{path}@{checkpoint.epoch}" for checkpoint in result.early)
+        lines.append(f"  early checkpoints, intact: {names}")
     if isinstance(result, StudentResult):
         if (record := result.sparsity) is not None:
             lines.append(
@@ -193,7 +198,7 @@ def _run(path: Path) -> list[str]:
                 "if zeros were skipped"
             )
             lines += [f"  {line}" for line in _layer_lines(record.layers)]
-        lines += [f"  teacher: {teacher.folder} ({teacher.test_accuracy:.2f}%)" for teacher in result.teacher]
+        lines += [f"  teacher: {teacher.path}, {teacher.description}" for teacher in result.teacher]
     seconds = ", ".join(f"{phase} {value:.1f}" for phase, value in result.seconds if value is not None)
     return [*lines, f"  seconds: {seconds}", environment]
 

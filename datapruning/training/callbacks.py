@@ -27,6 +27,9 @@ class Callback(Checkpointed):
     def on_batch_end(self, epoch: int, batch: Batch, logits: Tensor) -> None:
         """After each forward and backward pass; `logits` float32 [n, classes] may be kept only as a copy."""
 
+    def on_step_end(self, epoch: int, model: nn.Module) -> None:
+        """After each optimiser step. With EMA the model has the weights that are trained, not the average."""
+
     def on_epoch_end(self, epoch: int, model: nn.Module) -> None:
         """After the last step of an epoch. With EMA the model has the averaged weights while this runs."""
 

@@ -248,6 +248,8 @@ class Trainer:
             optimizer_step(self.model, optimizer, config, self.weight_masks)
             if ema is not None:
                 ema.update()
+            for callback in self.callbacks:
+                callback.on_step_end(epoch, self.model)
             yield step + 1
 
     def _plan_epoch(self) -> EpochPlan:

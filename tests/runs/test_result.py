@@ -56,7 +56,15 @@ searches = st.builds(
     validation_size=counts, samples_seen=counts, evaluated=counts, cost=numbers,
 )  # fmt: skip
 teachers = st.lists(
-    st.builds(TeacherRecord, folder=names, model=names, test_accuracy=percents, weights=names), max_size=2
+    st.builds(
+        TeacherRecord,
+        folder=names,
+        model=names,
+        test_accuracy=st.none() | percents,
+        weights=names,
+        epoch=st.none() | st.integers(1, 300),
+    ),
+    max_size=2,
 ).map(tuple)
 students = st.builds(
     student_result, fraction=st.none() | numbers, test_accuracy=percents, seconds=seconds, costs=phase_costs,
@@ -150,7 +158,9 @@ def test_metadata_is_completed_by_what_the_training_measured() -> None:
     teaching = TeachingRecord(seconds=PhaseSeconds(teacher=1.0)).with_scoring(ComputeCost(7, 0, 1.0))
     origin = SubsetOrigin(scorer="el2n", subset="s.npz")
     values = {**dict(origin), **dict(teaching), "kd_weight": 0.0}
-    result = StudentMetadata(**values).complete(TrainedResult(**{**dict(trained), "role": "student"}))
+    result = StudentMetadata(**values).complete(
+        TrainedResult(**{**{key: value for key, value in trained if key != "early"}, "role": "student"})
+    )
     assert (result.seconds.teacher, result.seconds.train) == (1.0, 2.0)
     assert (result.costs.scoring, result.costs.train) == (ComputeCost(7, 0, 1.0), ComputeCost(80, 0, 2.0))
     assert (result.scorer, result.kept, result.fraction) == ("el2n", 40, None)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 import datapruning as dp
 from datapruning.config.recipe import Recipe, read_recipe
 from datapruning.config.toml import to_toml
-from datapruning.config.training import TrainConfig
+from datapruning.config.training import TeacherConfig, TrainConfig
 from datapruning.data.batching import training_batches
 from datapruning.data.dataset import Dataset
 from datapruning.data.loaders.loader import Batch, MixedLabels
@@ -318,7 +318,7 @@ def test_teachers_and_proxies_do_not_inherit_it(tmp_path: Path) -> None:
     path.write_text("[train]\nepochs = 9\ninfobatch = 0.5\ninfobatch_until = 0.8\n")
     recipe, _ = read_recipe(path)
     assert (recipe.train.infobatch, recipe.train.infobatch_until) == (0.5, 0.8)
-    assert recipe.teacher == recipe.proxy == TrainConfig(epochs=9)
+    assert recipe.teacher.training == recipe.proxy == TrainConfig(epochs=9)
 
 
 @pytest.mark.parametrize("change", ["teacher.infobatch=0.5", "proxy.infobatch=0.5", "teacher.infobatch_until=0.5"])
@@ -327,7 +327,7 @@ def test_teachers_and_proxies_cannot_have_it(tmp_path: Path, change: str) -> Non
     with pytest.raises(InvalidValue, match=r"r\.toml: (teacher|proxy)\.infobatch\w* is for students"):
         read_recipe(tmp_path / "r.toml", [change])
     with pytest.raises(InvalidValue, match="is for students"):
-        Recipe(name="custom", teacher=PRUNED)
+        Recipe(name="custom", teacher=TeacherConfig(**dict(PRUNED)))
 
 
 @pytest.mark.parametrize("value", [-0.1, 0.91, 1.0, float("nan")])

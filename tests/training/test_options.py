@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import datapruning as dp
 from datapruning.config.recipe import Recipe, read_recipe
 from datapruning.config.toml import to_toml
-from datapruning.config.training import TrainConfig
+from datapruning.config.training import TeacherConfig, TrainConfig
 from datapruning.data.dataset import Dataset
 from datapruning.data.loaders.loader import Batch, MixedLabels
 from datapruning.errors import InvalidValue, TimeLimitReached, UserError
@@ -316,7 +316,7 @@ def test_a_written_teacher_is_independent_of_the_student_s_settings(tmp_path: Pa
     student = TrainConfig(
         optimizer="adamw", schedule="step", milestones=(0.5,), ema=0.9, clip_grad_norm=1.0, grad_accum_steps=2
     )
-    recipe = Recipe(name="r", train=student, teacher=TrainConfig(ema=0.5))
+    recipe = Recipe(name="r", train=student, teacher=TeacherConfig(ema=0.5, keep_checkpoints=(0.3,)))
     (tmp_path / "r.toml").write_text(to_toml({**recipe.to_dict(), "run": {"seed": 1}}))
     assert read_recipe(tmp_path / "r.toml")[0].to_dict() == recipe.to_dict()
 

@@ -91,7 +91,7 @@ class PilotRunner:
         """The teacher that is trained without the hold-out; None where the reference or a given one teaches."""
         if not self._request.trains_teacher:
             return None
-        return self._run({"run": TEACHER}, partial(self._train_on_rest, TEACHER, self._context.recipe.teacher))
+        return self._run({"run": TEACHER}, partial(self._train_on_rest, TEACHER, self._context.recipe.teacher.training))
 
     def given_teachers(self) -> list[HoldoutResult]:
         """The teachers that the user names, evaluated on the hold-out."""

@@ -63,7 +63,7 @@ class AdviceRequest:
         """
         recipe = self.context.recipe
         mixed = recipe.cutmix.enabled or recipe.mixup.enabled  # no teacher sees mixed images
-        reference_teaches = recipe.teacher == recipe.train and not mixed
+        reference_teaches = recipe.teacher.training == recipe.train and not mixed
         return not self.given_teachers and not reference_teaches
 
     @property

@@ -71,10 +71,10 @@ def name_teachers(context: Context, folders: Sequence[Path]) -> dict[str, tuple[
     for teacher in load_teachers(context, folders):
         key = teacher.weights_hash[:HASH_LENGTH]
         if key in teachers:
-            raise InvalidValue(f"teachers {teachers[key][1]} and {teacher.folder} are the same network; leave one out")
+            raise InvalidValue(f"teachers {teachers[key][1]} and {teacher.record.path} are the same network; leave one out")
         names = {name for name, _ in teachers.values()}
-        name = teacher.folder.resolve().name
-        teachers[key] = (name if name not in names else str(teacher.folder), teacher.folder.resolve())
+        path = Path(teacher.record.path).resolve()
+        teachers[key] = (path.name if path.name not in names else teacher.record.path, path)
     return teachers
 
 

@@ -86,17 +86,19 @@ def train_and_evaluate(
     complete: Callable[[TrainedResult], R],
     init_from: Checkpoint | None = None,
     num_steps: int | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> FinishedRun[R]:
     """Train to the end (resuming a run that was begun), evaluate the last epoch on the test set, write the folder.
 
     `init_from` is the state of a first part that was trained elsewhere, with the `num_steps` of the whole schedule where
-    they are not those that the settings plan. `complete` adds to the result what its training did not measure.
+    they are not those that the settings plan. `complete` adds to the result what its training did not measure. `callbacks`
+    are called after those of the run.
     """
     context, run, training, ids = training_run.context, training_run.run, training_run.training, training_run.ids
     role, data = training_run.role, context.data
     num_steps = num_steps or planned_steps(training, len(ids), data.total)
     trainer = training_run.trainer(
-        training, ids, loss, num_steps=num_steps, description=role, callbacks=training_run.callbacks
+        training, ids, loss, num_steps=num_steps, description=role, callbacks=[*training_run.callbacks, *callbacks]
     )  # fmt: skip
     network = f"{training.model} ({parameter_count(trainer.model):,} weights)"
     fewer = f", fewer with infobatch {training.infobatch:g}" if training.infobatch else ""
