@@ -13,6 +13,13 @@ OF_DATASETS = {
     "stl10": "folder",
 }
 """Datasets that use the recipe of another name."""
+ON_CPU = {
+    "cifar10": "cifar10-fast", "cifar100": "cifar100-fast", "svhn": "svhn-fast",
+    "default": "cifar10-fast", "folder": "cifar10-fast",
+}  # fmt: skip
+"""What stands in for a default recipe where CIFAR-sized images are trained on a CPU."""
+CIFAR_SHAPE = (32, 32, 3)
+"""(height, width, channels) of CIFAR-sized images."""
 
 
 def names() -> list[str]:
@@ -56,8 +63,16 @@ def copy(name: str, to: str | Path | None = None) -> Path:
     return path
 
 
-def default_for(dataset: str, *, files: bool = False) -> str:
-    """Return the default recipe of a dataset: its own, else "folder" for image files and "default" for all others."""
-    if dataset in names():
-        return dataset
-    return OF_DATASETS.get(dataset, "folder" if files else "default")
+def default_for(
+    dataset: str, *, files: bool = False, shape: tuple[int, int, int] | None = None, on_cpu: bool = False
+) -> str:
+    """Return the default recipe of a dataset: its own, else "folder" for image files and "default" for all others.
+
+    Args:
+        dataset: name of the dataset.
+        files: whether it consists of image files.
+        shape: (height, width, channels) of its images; for CIFAR-sized ones there are fast recipes.
+        on_cpu: whether networks are trained on a CPU, where these are what is affordable.
+    """
+    name = dataset if dataset in names() else OF_DATASETS.get(dataset, "folder" if files else "default")
+    return ON_CPU.get(name, name) if on_cpu and shape == CIFAR_SHAPE else name

@@ -18,6 +18,7 @@ from datapruning.models.training_check import check_training
 from datapruning.runs.context import WORKSPACE, Context
 from datapruning.runs.process_group import current_group
 from datapruning.runs.trackers.trackers import Trackers, find_tools
+from datapruning.utils.console import info
 
 DatasetOrContext = Dataset | Context | str | Path
 """What a function takes where it needs a dataset: an open dataset, its name or path, or a context."""
@@ -46,20 +47,22 @@ class ContextSettings(OpenSettings, total=False):
     download: bool
 
 
-def validate_recipe(dataset: str, recipe: str | None, changes: Sequence[str] = ()) -> None:
+def validate_recipe(dataset: str, recipe: str | None, changes: Sequence[str] = (), device: str = "auto") -> None:
     """Refuse a wrong recipe, or views larger than the images, before image files are decoded.
 
     Of a `dataset` (as `open_dataset` takes it) that does not consist of image files, nothing is checked.
 
     Raises:
-        UnknownName, InvalidFile, InvalidValue: no such recipe, a mistake in it, or its `views.size` is too large.
+        UnknownName, InvalidFile, InvalidValue: no such recipe, a mistake in it, its `views.size` is too large, or there is
+            no such `device`.
     """
     spec = parse_dataset_spec(dataset)
     if is_image_files(spec.name):
         folder = Path(spec.name.removeprefix("hf:")).expanduser().resolve().name
-        views = read_recipe(recipes.path_of(recipe or recipes.default_for(folder, files=True)), changes)[0].views
         side = spec.size or DEFAULT_SIZE
-        views.output_shape((side, side, 3))
+        shape, on_cpu = (side, side, 3), resolve_device(device).type == "cpu"
+        name = recipe or recipes.default_for(folder, files=True, shape=shape, on_cpu=on_cpu)
+        read_recipe(recipes.path_of(name), changes)[0].views.output_shape(shape)
 
 
 def open_context(
@@ -77,7 +80,8 @@ def open_context(
 
     Args:
         data: from `open_dataset`.
-        recipe: a name, a path ending in .toml, or a `Recipe`; default: the dataset's own.
+        recipe: a name, a path ending in .toml, or a `Recipe`; default: the dataset's own, and for images of 32x32 in colour
+            on a CPU a fast one (`recipes.ON_CPU`), which is announced.
         changes: to a recipe that is named, "table.key=value" each.
         device: "auto", "cpu", "cuda".
         loader: "auto", "ffcv", "mmap", "memory".
@@ -91,15 +95,14 @@ def open_context(
         MissingPackage: "timm:..." without timm, or a tracker without its package.
     """
     _check_settings(threads, log)
+    torch_device = resolve_device(device)
     if not isinstance(recipe, Recipe):
-        name = recipe or recipes.default_for(data.name, files=data.train_paths is not None)
-        recipe = read_recipe(recipes.path_of(name), changes)[0]
+        recipe = read_recipe(recipes.path_of(recipe or _default_recipe(data, torch_device)), changes)[0]
     shape = recipe.views.output_shape(data.train.shape)
     for training in (recipe.train, recipe.teacher, recipe.proxy, recipe.ensemble_member):
         check_training(training, shape, data.classes)
     for model in recipe.kd.teacher_candidates:
         check_model(model, shape, data.classes)
-    torch_device = resolve_device(device)
     kind = resolve_loader(loader, data, torch_device)
     loggers = Trackers(find_tools(log), Path(workspace))
     threads = threads or recipe.threads or torch.get_num_threads()
@@ -134,9 +137,21 @@ def as_context(data: DatasetOrContext, **settings: Unpack[ContextSettings]) -> C
         group.data_root = str(Path(root).resolve())
     recipe = settings.get("recipe")
     if not isinstance(recipe, Recipe):
-        validate_recipe(str(data), recipe, settings.get("changes", ()))
+        validate_recipe(str(data), recipe, settings.get("changes", ()), settings.get("device", "auto"))
     dataset = open_dataset(str(data), root=root, download=download, workspace=settings.get("workspace", WORKSPACE))
     return open_context(dataset, **open_settings)
+
+
+def _default_recipe(data: Dataset, device: torch.device) -> str:
+    """The name of the default recipe; where it depends on the device, a line says so."""
+    usual, chosen = (
+        recipes.default_for(data.name, files=data.train_paths is not None, shape=data.train.shape, on_cpu=on_cpu)
+        for on_cpu in (False, device.type == "cpu")
+    )
+    if chosen != usual:
+        model = read_recipe(recipes.path_of(chosen))[0].train.model
+        info(f"recipe: {chosen}, whose {model} suits 32x32 images on a CPU; for the recipe of a GPU, name '{usual}'")
+    return chosen
 
 
 def _check_settings(threads: int | None, log: Sequence[str]) -> None:

@@ -37,9 +37,33 @@ def test_each_dataset_has_its_recipe_or_the_default() -> None:
         "custom": "default",
     }
     assert {data: recipes.default_for(data) for data in expected} == expected
-    assert {*expected.values(), "cifar10-fast", "cifar100-fast"} == set(recipes.names())
+    assert {*expected.values(), *recipes.ON_CPU.values()} == set(recipes.names())
     assert recipes.default_for("custom", files=True) == "folder"
     assert recipes.default_for("svhn", files=True) == "svhn"
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100", "svhn", "stl10", "custom"])
+def test_cifar_sized_images_have_a_fast_recipe_on_a_cpu(name: str) -> None:
+    fast = {"cifar10": "cifar10-fast", "cifar100": "cifar100-fast", "svhn": "svhn-fast"}.get(name, "cifar10-fast")
+    usual = recipes.default_for(name)
+    for files in (False, True):
+        assert recipes.default_for(name, files=files, shape=(32, 32, 3), on_cpu=True) == fast
+    for shape, on_cpu in (((32, 32, 3), False), ((64, 64, 3), True), ((32, 32, 1), True), ((32, 64, 3), True)):
+        assert recipes.default_for(name, shape=shape, on_cpu=on_cpu) == usual
+
+
+@pytest.mark.parametrize("name", ["digits", "mnist", "fashion-mnist", "kmnist", "usps", "tiny-imagenet", "imagenet"])
+def test_other_datasets_have_their_recipe_on_a_cpu(name: str) -> None:
+    for shape in ((28, 28, 1), (32, 32, 3)):
+        assert recipes.default_for(name, shape=shape, on_cpu=True) == recipes.default_for(name)
+
+
+@pytest.mark.parametrize("name", sorted({*recipes.ON_CPU.values()}))
+def test_all_networks_of_a_fast_recipe_are_fast(name: str) -> None:
+    recipe = read_recipe(recipes.path_of(name))[0]
+    tables = (recipe.train, recipe.teacher, recipe.proxy, recipe.ensemble_member)
+    assert {training.model for training in tables} == {"fastnet32"}
+    assert recipe.kd.teacher_candidates == ("fastnet64", "fastnet32", "fastnet16")
 
 
 def test_every_dataset_of_another_name_is_one_that_can_be_opened() -> None:
@@ -56,7 +80,9 @@ def test_imagenet_crops_224_of_256_and_requires_that_size() -> None:
 
 @pytest.mark.parametrize("dataset", ["digits", "mnist", "kmnist", "usps", "svhn", "emnist-letters"])
 def test_characters_are_not_mirrored(dataset: str) -> None:
-    assert not read_recipe(recipes.path_of(recipes.default_for(dataset)))[0].views.flip
+    for on_cpu in (False, True):
+        name = recipes.default_for(dataset, shape=recipes.CIFAR_SHAPE, on_cpu=on_cpu)
+        assert not read_recipe(recipes.path_of(name))[0].views.flip
 
 
 @pytest.mark.parametrize("name", recipes.names())
