@@ -159,7 +159,7 @@ def make_influence(folder: Path) -> None:
     meta = InfluenceMetadata(
         **common_fields(DATA), tests=20, top=2, pairs="all", least_memorization=0.25, least_influence=0.15, members=4,
         considered=800, num_pairs_found=6, kept=6, expected=0.1, permutations=10, seed=0, source="made up",
-        ensemble=EnsembleConfig(), ensemble_member=TrainConfig(), costs=ComputeCost(40, 80, 1.5),
+        ensemble=EnsembleConfig(), ensemble_member=TrainConfig(), costs=ComputeCost(40, 80, 1.5, 12_000),
     )  # fmt: skip
     numbers = (_floats(6), _floats(6), _floats(6), top, _floats(20, 2), _floats(20, 2), _floats(40))
     Influence(ids, ids, *numbers, meta=meta).save(folder / "influence.npz")
@@ -186,7 +186,7 @@ def make_masks(folder: Path) -> None:
         settings=SparsityConfig(sparsity=0.5), rounds=1, kept=5, total=12, masks="m", protected=(), flops=24,
         flops_without_zeros=10, layers=(layer,),
     )  # fmt: skip
-    _masks().save(folder / "masks.npz", record, ComputeCost(40, 0, 0.5))
+    _masks().save(folder / "masks.npz", record, ComputeCost(40, 0, 0.5, 7_200))
 
 
 def _weights(seed: int = 0) -> dict[str, torch.Tensor]:
@@ -207,7 +207,9 @@ def make_sparse(folder: Path) -> None:
 def make_member(folder: Path) -> None:
     inside = np.arange(40) % 3 > 0
     outside = np.abs(_floats(int((~inside).sum()), 3)).astype(np.float16)
-    member = Member(inside, inside, np.abs(_floats(40)), _floats(40), outside, np.ones(20, bool), ComputeCost(40, 60, 1.5))
+    member = Member(
+        inside, inside, np.abs(_floats(40)), _floats(40), outside, np.ones(20, bool), ComputeCost(40, 60, 1.5, 10_800)
+    )
     write_member(folder / "member.npz", member, 0)
 
 
@@ -393,7 +395,7 @@ def make_recording(folder: Path) -> None:
         track.flush()
     write_array(recording.run_folder(0) / FEATURES, _floats(40, 5).astype(np.float16))
     write_array(recording.run_folder(0) / RUNNER_UP, np.ones(40, np.int32))
-    recording.finish_run(0, epochs=2, early=True, final=True, cost=ComputeCost(80, 80, 1.5))
+    recording.finish_run(0, epochs=2, early=True, final=True, cost=ComputeCost(80, 80, 1.5, 19_200))
 
 
 def read_recording(folder: Path) -> Any:

@@ -15,7 +15,7 @@ from datapruning.teachers.soft_labels import SoftLabelCache, TeacherLabels
 from datapruning.teachers.train import train_teacher
 from datapruning.training.schedules import planned_epochs
 from datapruning.utils.console import info
-from datapruning.utils.cost import ComputeCost
+from datapruning.utils.cost import NO_COST
 
 
 def load_teachers(context: Context, paths: Sequence[Path]) -> list[LoadedTeacher]:
@@ -59,8 +59,8 @@ def prepare_labels(
         soft_labels_computed=computed,
         seconds=PhaseSeconds(teacher=round(teachers_ready - started, 3), soft_labels=round(label_seconds, 3)),
         costs=PhaseCosts(
-            teacher=sum((teacher.result.training_cost for teacher in teachers), ComputeCost()),
-            soft_labels=sum((cache.cost(ids, epochs) for cache in caches), ComputeCost()),
+            teacher=sum((teacher.result.training_cost for teacher in teachers), NO_COST),
+            soft_labels=sum((cache.cost(ids, epochs) for cache in caches), NO_COST),
         ),
     )
     return [TeacherLabels([cache]) for cache in caches] if choose else [TeacherLabels(caches)], teaching

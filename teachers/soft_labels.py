@@ -25,6 +25,7 @@ from datapruning.io.disk_space import format_bytes, report_disk_full
 from datapruning.io.json import read_json, write_json
 from datapruning.io.locks import exclusive_lock
 from datapruning.io.memmap import create_memmap, open_checked_memmap
+from datapruning.models.flops import evaluation_cost
 from datapruning.teachers.load import Teacher
 from datapruning.training.evaluate import batch_logits
 from datapruning.utils.console import ProgressBar, info
@@ -143,7 +144,8 @@ class SoftLabelCache:
         """The cost of computing the labels of `ids` for `epochs` epochs; seconds at the mean rate so far."""
         count = len(ids) * min(epochs, self.views.policy.num_views)
         stats = self._stats()
-        return ComputeCost(evaluated=count, seconds=round(count * stats.seconds / max(stats.computed, 1), 3))
+        seconds = round(count * stats.seconds / max(stats.computed, 1), 3)
+        return evaluation_cost(self.teacher.model, count, seconds)
 
     def _stats(self) -> SoftLabelStats:
         path = self.folder / STATS

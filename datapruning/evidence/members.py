@@ -12,6 +12,7 @@ from datapruning.config.augmentation import AugmentPolicy
 from datapruning.config.recipe import Recipe
 from datapruning.evidence.ensemble import Member, MemberTrials, SubsetEnsemble, member_trials, record_ensemble, state_path
 from datapruning.evidence.sample_stats import statistics
+from datapruning.models.flops import evaluation_cost
 from datapruning.runs.context import Context
 from datapruning.training.checkpoint import Checkpoint
 from datapruning.training.evaluate import predict
@@ -19,7 +20,6 @@ from datapruning.training.losses import CrossEntropy
 from datapruning.training.reproducibility import reproducible
 from datapruning.training.schedules import planned_steps
 from datapruning.training.trainer import Trainer
-from datapruning.utils.cost import ComputeCost
 
 NO_VIEWS = AugmentPolicy(flip=False, crop=0, num_views=1)
 
@@ -86,5 +86,5 @@ def train_member(context: Context, ids: NDArray[np.int64], seed: int, checkpoint
             batches["test_correct"].append((logits.argmax(1) == labels).cpu().numpy())
     arrays = {name: np.concatenate(batch_arrays) for name, batch_arrays in batches.items()}
     arrays["correct"] = arrays["correct"].astype(bool)
-    cost = ComputeCost(done.samples_seen, data.total + len(data.test), round(done.seconds, 3))
+    cost = done.cost() + evaluation_cost(model, data.total + len(data.test))
     return Member(in_subset, **arrays, cost=cost)

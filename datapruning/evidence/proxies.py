@@ -19,6 +19,7 @@ from datapruning.io.atomic import atomic_write
 from datapruning.io.locks import exclusive_lock
 from datapruning.io.memmap import create_memmap
 from datapruning.io.tensors import save_tensors
+from datapruning.models.flops import evaluation_cost
 from datapruning.runs.context import Context
 from datapruning.training.callbacks import Callback, StopAtTimeLimit
 from datapruning.training.checkpoint import Checkpoint
@@ -28,7 +29,6 @@ from datapruning.training.reproducibility import reproducible
 from datapruning.training.schedules import planned_steps
 from datapruning.training.trainer import Trainer
 from datapruning.utils.console import info
-from datapruning.utils.cost import ComputeCost
 
 EARLY_WEIGHTS, STATE = "early.safetensors", "checkpoint.safetensors"
 
@@ -103,7 +103,7 @@ def _train_proxy(context: Context, recording: Recording, number: int, runs: int,
             stats.check_complete(row, ids)
         _evaluate_final(recording, number, model, loader, context.views)
     recording.stats(number, "early").check_complete(0)
-    cost = ComputeCost(training_result.samples_seen, total * (1 + is_complete), round(training_result.seconds, 3))
+    cost = training_result.cost() + evaluation_cost(model, total * (1 + is_complete))
     recording.finish_run(number, epochs=num_epochs, early=True, final=is_complete, cost=cost)
     _remove_temporary(folder, total)
 

@@ -23,7 +23,7 @@ from datapruning.io.atomic import atomic_write
 from datapruning.io.checksums import check_digest, file_digest
 from datapruning.io.json import read_json, write_json
 from datapruning.io.memmap import open_checked_memmap
-from datapruning.utils.cost import ComputeCost
+from datapruning.utils.cost import NO_COST, ComputeCost
 from datapruning.utils.records import parse_record
 
 LABELS, FEATURES, RUNNER_UP = "labels.npy", "features.npy", "runner_up.npy"
@@ -146,7 +146,7 @@ class Recording:
         return runs
 
     def _stats_and_cost(self, runs: list[tuple[int, RunManifest]], name: str) -> tuple[tuple[SampleStats, ...], ComputeCost]:
-        cost = sum((manifest.cost for _, manifest in runs), ComputeCost())
+        cost = sum((manifest.cost for _, manifest in runs), NO_COST)
         return tuple(self.stats(number, name) for number, _ in runs), cost
 
     def dynamics(self) -> TrainingDynamics:

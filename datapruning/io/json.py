@@ -13,8 +13,8 @@ from datapruning.utils.hashing import config_hash
 
 MAX_JSON_BYTES = 256 * 2**20
 MAX_JSON_DEPTH = 64
-MAX_NUMBER_CHARS = 20
-"""Digits of what fits in 64 bits, and a sign."""
+MAX_NUMBER_CHARS = 30
+"""Digits of the operations of the largest trainings there are (10^26), and some more."""
 
 
 def write_json(path: Path, value: object) -> None:

@@ -21,7 +21,7 @@ from datapruning.runs.training_records import (
     SelfDistillationRecord,
     SparsityRecord,
 )  # fmt: skip
-from datapruning.utils.cost import ComputeCost
+from datapruning.utils.cost import NO_COST, ComputeCost
 from datapruning.utils.records import Record, parse_record
 
 Amount = TypeVar("Amount")
@@ -108,7 +108,7 @@ class RunResult(Record):
     @property
     def training_cost(self) -> ComputeCost:
         """Of the training, and of the search for a KD weight if there was one."""
-        return ComputeCost(self.samples_seen, 0, self.seconds.train or 0.0)
+        return (self.costs.train or NO_COST) + (self.costs.search or NO_COST)
 
 
 class InputStatistics(Record):
@@ -263,14 +263,6 @@ class StudentResult(StudentMetadata, TrainedResult):
     """A network that was trained on a subset."""
 
     role: Literal["student"] = "student"
-
-    @property
-    def training_cost(self) -> ComputeCost:
-        """Of the training and the search for the KD weight."""
-        cost, search = super().training_cost, self.kd_weight_search
-        if search is None:
-            return cost
-        return cost + ComputeCost(search.samples_seen, search.evaluated, self.seconds.search or 0.0)
 
 
 RESULTS: dict[str, type[RunResult]] = {

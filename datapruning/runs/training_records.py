@@ -79,6 +79,7 @@ class KDSearch(Record):
     validation_size: Count
     samples_seen: Count
     evaluated: Count
+    flops: Count
     cost: float
 
 

@@ -6,6 +6,7 @@ from pydantic import ConfigDict, Field
 from torch import Tensor
 
 from datapruning.runs.metrics import EpochRecord
+from datapruning.utils.cost import ComputeCost
 from datapruning.utils.records import Record
 
 
@@ -45,6 +46,7 @@ class TrainState(Record):
         samples_seen: samples trained on, repeats counted; dynamic pruning left out `samples_skipped` more.
         auxiliary_samples: samples of auxiliary batches (self-distillation) that went through a training pass.
         auxiliary_forward: samples of auxiliary batches that went through a forward pass alone.
+        flops: floating-point operations of all these passes, at the sizes that the network saw.
         partial_epoch: of an epoch in whose middle the checkpoint was saved, else None.
     """
 
@@ -59,7 +61,13 @@ class TrainState(Record):
     samples_skipped: int = 0
     auxiliary_samples: int = 0
     auxiliary_forward: int = 0
+    flops: int = 0
     partial_epoch: PartialEpoch | None = None
+
+    def cost(self) -> ComputeCost:
+        """What the training cost so far."""
+        samples = self.samples_seen + self.auxiliary_samples
+        return ComputeCost(samples, self.auxiliary_forward, round(self.seconds, 3), self.flops)
 
     @property
     def updates(self) -> int:

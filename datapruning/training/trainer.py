@@ -18,6 +18,7 @@ from datapruning.data.augment.augmentation import Augmentation
 from datapruning.data.batching import batch_sizes, training_batches
 from datapruning.data.loaders.loader import Batch, Loader
 from datapruning.errors import InvalidValue, TimeLimitReached
+from datapruning.models.flops import network_flops
 from datapruning.runs.metrics import EpochRecord
 from datapruning.training.callbacks import Callback
 from datapruning.training.checkpoint import Checkpoint
@@ -35,6 +36,7 @@ from datapruning.training.sparsity.masks import MaskEnforcer, Masks
 from datapruning.training.state import Checkpointed, PartialEpoch, TrainState
 from datapruning.training.step import EpochPlan, EpochStats, micro_batches, optimizer_step, resize
 from datapruning.utils.console import ProgressBar
+from datapruning.utils.cost import passes_flops
 from datapruning.utils.device_errors import translate_device_errors
 
 if TYPE_CHECKING:
@@ -291,6 +293,8 @@ class Trainer:
         state.samples_seen += counts.samples
         state.auxiliary_samples += counts.auxiliary_samples
         state.auxiliary_forward += counts.auxiliary_forward
+        forward_flops = network_flops(self.model, plan.image_size)
+        state.flops += passes_flops(forward_flops, counts.samples + counts.auxiliary_samples, counts.auxiliary_forward)
         state.steps_skipped += plan.num_planned_steps - len(plan.batches)
         state.samples_skipped += plan.num_planned_samples - counts.samples
         state.seconds += seconds

@@ -15,6 +15,7 @@ from datapruning.data.dataset import Dataset
 from datapruning.errors import IncompatibleInputs, InvalidValue
 from datapruning.io.json import read_json
 from datapruning.io.tensors import load_tensors
+from datapruning.models.flops import forward_flops
 from datapruning.runs.context import Context
 from datapruning.runs.result import RunResult, StudentResult
 from datapruning.runs.run import FinishedRun
@@ -274,7 +275,9 @@ def test_choosing_among_one_teacher_or_without_kd_is_refused(make_context: MakeC
     assert not (context.workspace / "students").exists()
 
 
-def test_all_costs_are_recorded(context: Context) -> None:
+def test_all_costs_are_recorded(make_context: MakeContext, digits: Dataset) -> None:
+    networks = ("train.model=tinynet8", "teacher.model=tinynet16", "proxy.model=tinynet8")
+    context = make_context(digits, *networks, "train.epochs=3", "teacher.epochs=3")
     first = dp.train(context, fraction=0.2, scores=dp.score(context, "el2n")).result.to_json()
     repeated = dp.train(context, fraction=0.2, scores=dp.score(context, "el2n"), seed=1).result.to_json()
     costs = first["costs"]
@@ -287,3 +290,12 @@ def test_all_costs_are_recorded(context: Context) -> None:
     assert costs["search"]["samples_seen"] == first["kd_weight_search"]["samples_seen"]
     for shared in ("teacher", "scoring", "soft_labels"):  # what was found made costs as much as if it had been made
         assert repeated["costs"][shared] == costs[shared]
+    student, teacher, proxy = (
+        forward_flops(table.model, context.shape, context.data.classes)
+        for table in (context.recipe.train, context.recipe.teacher, context.recipe.proxy)
+    )
+    phases = {"teacher": teacher, "scoring": proxy, "soft_labels": teacher, "search": student, "train": student}
+    assert teacher > student, "soft labels are made by a larger network than the student's"
+    for phase, network in phases.items():
+        cost = costs[phase]
+        assert cost["flops"] == network * (3 * cost["samples_seen"] + cost["evaluated"]) > 0

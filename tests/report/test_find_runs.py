@@ -21,9 +21,18 @@ from datapruning.report.comparison import check_one_dataset, compare
 from datapruning.report.find_runs import find_runs
 from datapruning.report.groups import kd_gains, kd_labels
 from datapruning.report.run_records import ALL, AUTO, NO_KD, read_config
+from datapruning.utils.cost import passes_flops
 from datapruning.utils.hashing import config_hash
 
 Make = Callable[..., Path]
+FORWARD_FLOPS = 1000
+"""Of every network of these runs, for one image."""
+
+
+def cost_of(trained: int, evaluated: int, seconds: float) -> dict[str, float]:
+    """Return a cost as result.json has it."""
+    flops = passes_flops(FORWARD_FLOPS, trained, evaluated)
+    return {"samples_seen": trained, "evaluated": evaluated, "seconds": seconds, "flops": flops}
 
 
 def search_of(weight: float) -> dict[str, Any]:
@@ -40,7 +49,8 @@ def search_of(weight: float) -> dict[str, Any]:
     }
     trials = [{**point, **probe} for point in response]
     curve = [{**point, "low": point["accuracy"] - 1, "high": point["accuracy"] + 1} for point in response]
-    rest = {"validation": "pruned-away", "validation_size": 300, "samples_seen": 300, "evaluated": 900, "cost": 0.5}
+    passes = {"samples_seen": 300, "evaluated": 900, "flops": 1800 * FORWARD_FLOPS, "cost": 0.5}
+    rest = {"validation": "pruned-away", "validation_size": 300, **passes}
     start = {"weight": weight, "temperature": 4.0, "confidence_weighting": False, "teacher": 0, "method": "gp"}
     return {**start, "probes": trials, "curve": curve, **rest}
 
@@ -60,7 +70,7 @@ def write_run(folder: Path, data: Dataset, fraction: float = 0.3, kd: float | st
         "total": data.total, "scorer": scorer, "balance": "none", "kd_weight": weight, "model": "convnet",
         "classes": data.classes, "dataset": data.name, "fingerprint": data.fingerprint, "budget": "epochs", "epochs": epochs,
         "samples_seen": kept * epochs, "seed": seed, "device": "cpu", "seconds": {"train": kept / 100},
-        "costs": {"train": {"samples_seen": kept * epochs, "evaluated": 0, "seconds": kept / 100}},
+        "costs": {"train": cost_of(kept * epochs, 0, kept / 100)},
     }  # fmt: skip
     if weight or kd == AUTO:
         teacher = folder.parent.parent / "teachers" / "t"
@@ -68,9 +78,9 @@ def write_run(folder: Path, data: Dataset, fraction: float = 0.3, kd: float | st
         result |= {"temperature": 4.0}
         result["seconds"] |= {"soft_labels": 0.4, "search": 1.5}
         for part, trained, evaluated, seconds in (("teacher", 5000, 0, 9.0), ("soft_labels", 0, 2 * kept, 0.4)):
-            result["costs"][part] = {"samples_seen": trained, "evaluated": evaluated, "seconds": seconds}
+            result["costs"][part] = cost_of(trained, evaluated, seconds)
     if kd == AUTO:
-        result["costs"]["search"] = {"samples_seen": 300, "evaluated": 900, "seconds": 1.5}
+        result["costs"]["search"] = cost_of(300, 900, 1.5)
         result["kd_weight_search"] = search_of(weight)
     folder.mkdir(parents=True)
     ids = np.arange(kept, dtype=np.int64)

@@ -41,7 +41,7 @@ counts = st.integers(0, 10**12)
 numbers = st.floats(0, 1e9)
 percents = st.floats(0, 100)
 names = st.text(max_size=8)
-costs = st.builds(ComputeCost, counts, counts, numbers)
+costs = st.builds(ComputeCost, counts, counts, numbers, st.none() | counts)
 seconds = st.builds(PhaseSeconds, **{phase: st.none() | numbers for phase in PhaseSeconds.model_fields})
 phase_costs = st.builds(PhaseCosts, **{phase: st.none() | costs for phase in PhaseCosts.model_fields})
 probes = st.builds(
@@ -53,7 +53,7 @@ points = st.builds(CurvePoint, weight=numbers, accuracy=numbers, low=numbers, hi
 searches = st.builds(
     KDSearch, weight=numbers, temperature=numbers, confidence_weighting=st.booleans(), teacher=counts, method=names,
     probes=st.lists(probes, max_size=3).map(tuple), curve=st.lists(points, max_size=3).map(tuple), validation=names,
-    validation_size=counts, samples_seen=counts, evaluated=counts, cost=numbers,
+    validation_size=counts, samples_seen=counts, evaluated=counts, flops=counts, cost=numbers,
 )  # fmt: skip
 teachers = st.lists(
     st.builds(

@@ -22,6 +22,7 @@ from datapruning.errors import InvalidValue, TimeLimitReached, UserError
 from datapruning.io.tensors import load_tensors
 from datapruning.models import create_model
 from datapruning.models.convnet import GlobalMean
+from datapruning.models.flops import layer_flops
 from datapruning.runs.context import Context
 from datapruning.training.callbacks import Callback, StopAtTimeLimit
 from datapruning.training.checkpoint import Checkpoint
@@ -181,10 +182,14 @@ def test_callbacks_get_the_averaged_weights(make_context: MakeContext, small_dat
 # Updates
 
 
-def without_norms() -> nn.Module:
+def norm_free(channels: int, classes: int) -> nn.Module:
     """Make a network without interaction between samples of a batch."""
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.Tanh(), GlobalMean(), nn.Linear(8, 4))
+    return nn.Sequential(nn.Conv2d(channels, 8, 3), nn.Tanh(), GlobalMean(), nn.Linear(8, classes))
+
+
+def without_norms() -> nn.Module:
+    """Make that network for the small dataset."""
+    return create_model(f"{__name__}:norm_free", (8, 8, 3), 4, seed=0)
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw", "muon"])
@@ -216,8 +221,11 @@ def test_images_grow_after_the_first_half(make_context: Callable[..., Context], 
 
     training = SHORT.replace(epochs=4, progressive_size=6, progressive_until=0.5)
     _, state = train(make_context(small_dataset), training, SizeRecorder())
-    full = small_dataset.train.shape[:2]
+    full = (8, 8)
     assert sides == [(6, 6)] * (state.step // 2) + [full] * (state.step // 2)
+    seen = 2 * small_dataset.total
+    small, large = (layer_flops(without_norms(), (*side, 3))[""] for side in ((6, 6), full))
+    assert state.flops == 3 * seen * (small + large), "small images count as what they cost"
 
 
 def test_accumulation_is_planned_in_training_steps() -> None:
@@ -249,9 +257,9 @@ def test_the_gradient_norm_does_not_exceed_the_clip(make_context: MakeContext, s
     one_step = SHORT.replace(epochs=1, batch_size=120, lr=2.0, momentum=0.0, weight_decay=0.0, warmup=0.0)
 
     def length(training: TrainConfig) -> float:
-        before = nn.utils.parameters_to_vector(without_norms().parameters())
-        after = nn.utils.parameters_to_vector(train(context, training, without_norms())[0].parameters())
-        return float((after - before).detach().norm())
+        before, after = without_norms(), train(context, training, without_norms())[0]
+        changes = [(a - b).flatten() for a, b in zip(after.parameters(), before.parameters(), strict=True)]
+        return float(torch.cat(changes).detach().norm())
 
     free = length(one_step)  # a single update, in the middle of its schedule: at rate 1
     assert length(one_step.replace(clip_grad_norm=free / 4)) == pytest.approx(free / 4, rel=1e-3)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from datapruning.data.batching import batch_sizes
 from datapruning.io.trial_store import TrialConfig, TrialStore
+from datapruning.models.flops import network_flops
 from datapruning.runs.context import Context
 from datapruning.runs.run import Run
 from datapruning.runs.training_records import KDSearch, ProbeResult
@@ -128,13 +129,14 @@ def search(
         f"(the run has {plan.num_steps:,}), validated on {len(validation.ids):,} {validation.kind} samples"
     )
     store = TrialStore(run.folder / "search", {"run": "probes of the run beside"})
-    results, correct, num_evaluated = list[ProbeResult](), [], 0
+    results, correct, num_evaluated, flops = list[ProbeResult](), [], 0, 0
     for candidate in candidates:
         trial = store.run(asdict(candidate), partial(_train_probe, training_run, plan, labels, candidate))
         assert trial is not None  # run() waits for a trial of another process
         _probe_checkpoint(run, candidate).remove()
         correct.append(decode_bits(trial.result["correct"], len(validation.ids)))
         num_evaluated += trial.result.get("evaluated", 0)
+        flops += trial.result["flops"]
         result = evaluate_probe(candidate, correct[-1], validation.weights, trial.result["samples_seen"], trial.seconds)
         results.append(result)
         info(f"  KD weight {candidate}: {result.accuracy:.2f}% ± {result.stderr:.2f}, {trial.seconds:.1f} s")
@@ -146,7 +148,7 @@ def search(
     return decided, KDSearch(
         **asdict(decided), method="probes from the shared prefix", probes=tuple(results), curve=curve,
         validation=validation.kind, validation_size=len(validation.ids), samples_seen=cost.samples_seen,
-        evaluated=cost.evaluated, cost=trainings,
+        evaluated=cost.evaluated, flops=flops, cost=trainings,
     )  # fmt: skip
 
 
@@ -167,6 +169,7 @@ def _train_probe(
         "correct": encode_bits(predict_correct(trainer.model, trainer.loader, plan.validation.ids, context.views)),
         "samples_seen": _training_passes(end) - _training_passes(start),
         "evaluated": end.auxiliary_forward - start.auxiliary_forward,
+        "flops": end.flops - start.flops + network_flops(trainer.model) * len(plan.validation.ids),
     }
 
 

@@ -98,7 +98,7 @@ def _with_measurements(
     costs: dict[str, ComputeCost] = {}
     if kd_search is not None:
         seconds = round(sum(probe.seconds for probe in kd_search.probes), 3)
-        costs["search"] = ComputeCost(kd_search.samples_seen, kd_search.evaluated, seconds)
+        costs["search"] = ComputeCost(kd_search.samples_seen, kd_search.evaluated, seconds, kd_search.flops)
     if pruned is not None:
         costs["prune"] = pruned.cost
     phase_seconds = PhaseSeconds(**{phase: cost.seconds for phase, cost in costs.items()})

@@ -24,7 +24,6 @@ from datapruning.training.self_distillation.base import SelfDistillation
 from datapruning.training.sparsity.masks import Masks
 from datapruning.training.trainer import Trainer
 from datapruning.utils.console import info
-from datapruning.utils.cost import ComputeCost
 from datapruning.utils.fraction import describe_kept
 from datapruning.version import __version__
 
@@ -108,7 +107,7 @@ def train_and_evaluate(
     started = time.perf_counter()
     test_accuracy = accuracy(trainer.model, context.loader("test"), np.arange(len(data.test)), context.views)
     evaluation_seconds = round(time.perf_counter() - started, 3)
-    samples_seen, training_seconds = done.samples_seen + done.auxiliary_samples, round(done.seconds, 3)
+    training_cost = done.cost()
     infobatch = self_distillation = None
     if training.infobatch:
         infobatch = InfoBatchRecord(
@@ -121,9 +120,9 @@ def train_and_evaluate(
         self_distillation = SelfDistillationRecord(method=table.method, settings=settings, extra_passes=passes)
     trained = TrainedResult(
         role=role, test_accuracy=test_accuracy, model=training.model, classes=data.classes, dataset=data.name,
-        fingerprint=data.fingerprint, samples_seen=samples_seen, package_version=__version__,
-        seconds=PhaseSeconds(train=training_seconds, evaluate=evaluation_seconds),
-        costs=PhaseCosts(train=ComputeCost(samples_seen, done.auxiliary_forward, training_seconds)),
+        fingerprint=data.fingerprint, samples_seen=training_cost.samples_seen, package_version=__version__,
+        seconds=PhaseSeconds(train=training_cost.seconds, evaluate=evaluation_seconds),
+        costs=PhaseCosts(train=training_cost),
         kept=len(ids), total=data.total, budget=training.budget, epochs=done.epoch, steps=done.updates,
         seed=training_run.seed, device=str(context.device), threads=context.threads, processes=num_processes(),
         infobatch=infobatch, self_distill=self_distillation,

@@ -1,12 +1,11 @@
 """Which weights can be pruned: those of convolutions and linear layers of a stock torch model. Biases and norms stay."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from datapruning.errors import InvalidValue
+from datapruning.models.flops import layer_flops
 from datapruning.runs.training_records import PrunedLayer
 
 LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
@@ -34,28 +33,11 @@ def prunable(model: nn.Module) -> dict[str, nn.Parameter]:
 
 def layer_table(model: nn.Module, kept: Mapping[str, int], shape: tuple[int, int, int]) -> list[PrunedLayer]:
     """What is kept in each layer (`kept`: by the weight's name) and what it costs, for images of `shape`, channels last."""
-    positions: dict[str, int] = {}
-    hooks = []
-    for name, module in prunable_layers(model):
-
-        def count(layer: nn.Module, _: Any, out: Tensor, name: str = name) -> None:
-            used = out.numel() // out.shape[-1] if isinstance(layer, nn.Linear) else out[0, 0].numel()
-            positions[name] = positions.get(name, 0) + used
-
-        hooks.append(module.register_forward_hook(count))
-    was_training = model.training
-    height, width, channels = shape
-    example = next(model.parameters())
-    try:
-        with torch.inference_mode():
-            model.eval()(torch.zeros(1, channels, height, width, dtype=example.dtype, device=example.device))
-    finally:
-        model.train(was_training)
-        for hook in hooks:
-            hook.remove()
+    flops = layer_flops(model, shape)
     return [
         PrunedLayer(
-            name=name, shape=tuple(weight.shape), total=weight.numel(), kept=kept[name], positions=positions.get(name, 0)
+            name=name, shape=tuple(weight.shape), total=weight.numel(), kept=kept[name],
+            positions=flops.get(name.rpartition(".")[0], 0) // (2 * weight.numel()),
         )
         for name, weight in prunable(model).items()
-    ]
+    ]  # fmt: skip

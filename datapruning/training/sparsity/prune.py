@@ -13,6 +13,7 @@ from datapruning.data.batching import batch_sizes
 from datapruning.data.loaders.loader import Batch
 from datapruning.errors import InvalidValue
 from datapruning.models import meta_model
+from datapruning.models.flops import network_flops
 from datapruning.runs.context import Context
 from datapruning.runs.run import Run
 from datapruning.runs.training_records import SparsityRecord
@@ -26,7 +27,7 @@ from datapruning.training.sparsity.meta_gradient import SaliencyBatch, SaliencyL
 from datapruning.training.sparsity.prunable import layer_table, prunable
 from datapruning.training.sparsity.threshold import count_kept, keep_largest, sparsity_schedule
 from datapruning.utils.console import info
-from datapruning.utils.cost import ComputeCost
+from datapruning.utils.cost import ComputeCost, passes_flops
 from datapruning.utils.hashing import hash_permutation
 
 SALIENCY_KEY = 0x100C5
@@ -107,7 +108,9 @@ def prune_at_init(
         settings=settings, rounds=rounds, kept=masks.kept, total=masks.total, masks=masks.digest,
         protected=tuple(protected), flops=dense, flops_without_zeros=sparse, layers=tuple(layers),
     )  # fmt: skip
-    return PruningResult(masks, record, ComputeCost(round(num_samples * passes), 0, seconds))
+    num_passes = round(num_samples * passes)
+    flops = passes_flops(network_flops(model), num_passes)
+    return PruningResult(masks, record, ComputeCost(num_passes, 0, seconds, flops))
 
 
 def check_epsd(context: Context, weight: float | None) -> None:
