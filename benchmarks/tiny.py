@@ -77,7 +77,10 @@ def fill(workspace: Path, configs: Sequence[Config], label: str) -> None:
     """Run trials until none is left."""
     keep_freed_memory()  # as `dprune` does
     opened = cache(lambda wrong: open_tiny(workspace / "runs", wrong=wrong))
-    teachers = cache(lambda model: dp.teach(open_tiny(workspace / "runs", changes=(f"teacher.model={model}",))))
+    finished_only = "teacher.keep_checkpoints=[]"  # what is compared is the choice among networks
+    teachers = cache(
+        lambda model: dp.teach(open_tiny(workspace / "runs", changes=(f"teacher.model={model}", finished_only)))
+    )
 
     def work(config: Config) -> dict[str, Any]:
         context = opened(config["condition"] == "wrong")

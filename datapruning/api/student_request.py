@@ -26,7 +26,7 @@ from datapruning.selection.select import check_balance
 from datapruning.selection.strategies import get_strategy
 from datapruning.selection.strategy import format_settings
 from datapruning.teachers.load import LoadedTeacher
-from datapruning.teachers.prepare import load_teachers
+from datapruning.teachers.prepare import has_choice, load_teachers
 from datapruning.training.self_distillation.factory import check_combination, check_pairs
 from datapruning.training.sparsity.prune import check_epsd
 from datapruning.utils.fraction import kept_count
@@ -172,9 +172,10 @@ class StudentRequest:
         teachers = load_teachers(context, paths)
         if choose and kd_weight == 0:
             raise InvalidValue("with KD weight 0 there is no teacher to choose")
-        if choose and len(teachers or context.recipe.kd.teacher_candidates) < 2:
+        if choose and not has_choice(context, teachers):
             raise InvalidValue(
-                "teacher 'auto' chooses among several: name two or more runs as well, or networks in kd.teacher_candidates",
+                "teacher 'auto' chooses among several: name two or more runs as well, networks in kd.teacher_candidates, or "
+                "early epochs in teacher.keep_checkpoints",
                 parameter="teacher",
             )
         check_epsd(context, kd_weight)

@@ -70,7 +70,7 @@ def train(
         balance: "class" keeps the fraction in each class; default: "none".
         teacher: one or several runs, run folders, early checkpoints of a run ("RUN@EPOCH") or files of weights, whose
             probabilities are averaged; default: the recipe's teacher, trained if it is missing. "auto": one is chosen,
-            among the others that are named, or else among the candidates of the recipe.
+            among the others that are named, or else among the candidates of the recipe, and their early checkpoints.
         kd_weight: 0 (labels alone, no teacher needed) to 1 (teacher alone), or "auto".
         model: the student's network; default, as with the next seven: the recipe's.
         epochs: number of training epochs of the student.

@@ -28,7 +28,7 @@ def command(
         list[Path] | None,
         typer.Option(
             help="A run folder, RUN@EPOCH for weights that it kept after an epoch, or a file of weights (.safetensors, "
-            ".pth); several are averaged. auto: choose one of them, or of kd.teacher_candidates.",
+            ".pth); several are averaged. auto: choose one of them (or of kd.teacher_candidates) and its epoch.",
             show_default="the recipe's",
         ),
     ] = None,

@@ -28,7 +28,8 @@ class KDConfig(Table):
         confidence_weighting: under `auto`, a label counts only as far as the teacher is confident in it; where the KD
             weight is a number, every sample has that weight.
         weight_grid: KD weights that probes try.
-        teacher_candidates: networks that `teacher="auto"` trains as teachers and chooses from; it begins with the first.
+        teacher_candidates: networks that `teacher="auto"` trains as teachers and chooses from, and from their early
+            checkpoints; it begins with the first. Empty: the teacher's own network.
         search_start: fraction of the epochs after which the probes branch off the run.
         search_budget: what the search may cost, in trainings, where a training sees 100,000 samples or more; small ones
             may pay up to 0.8.

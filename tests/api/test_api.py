@@ -267,7 +267,7 @@ def test_a_teacher_is_chosen_among_candidates(make_context: MakeContext, digits:
 
 
 def test_choosing_among_one_teacher_or_without_kd_is_refused(make_context: MakeContext, digits: Dataset) -> None:
-    context = make_context(digits, "kd.teacher_candidates=['convnet']")
+    context = make_context(digits, "kd.teacher_candidates=['convnet']", "teacher.keep_checkpoints=[]")
     with pytest.raises(InvalidValue, match="chooses among several"):
         dp.train(context, fraction=0.2, teacher="auto")
     with pytest.raises(InvalidValue, match="no teacher to choose"):

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -20,8 +21,11 @@ from datapruning.config.training import TeacherConfig
 from datapruning.data.dataset import Dataset
 from datapruning.errors import InvalidFile, InvalidValue
 from datapruning.io.tensors import load_tensors
+from datapruning.report import write_report
+from datapruning.report.run_records import RunRecord, read_config
+from datapruning.report.teacher_predictions import TeacherPredictions, predict_samples
 from datapruning.runs.context import Context
-from datapruning.runs.result import TeacherResult
+from datapruning.runs.result import StudentResult, TeacherResult
 from datapruning.runs.run import FinishedRun, Run
 from datapruning.teachers.load import load_early_teachers, load_teacher, parse_teacher_path
 from datapruning.teachers.prepare import load_teachers
@@ -214,3 +218,63 @@ def test_the_command_line_takes_run_at_epoch(tmp_path: Path, dprune: Callable[..
     refused = dprune("train", "--fraction", "0.1", "--teacher", f"{run}@7", *options)
     assert (refused.code, refused.err.count("\n")) == (2, 1)
     assert "epoch 7, only those of epochs 1" in refused.err
+
+
+def candidates_of(run: FinishedRun[StudentResult]) -> list[tuple[str, int | None]]:
+    """Return network and epoch of the teachers that one was chosen from."""
+    return [(record.model, record.epoch) for record in run.result.teacher_candidates or ()]
+
+
+def test_a_teacher_is_chosen_over_its_epochs(make_context: MakeContext, small_dataset: Dataset) -> None:
+    context = make_context(small_dataset, *EIGHT_EPOCHS, "kd.teacher_candidates=[]")
+    chosen = dp.train(context, fraction=0.5, teacher="auto")
+    result, search = chosen.result, chosen.result.kd_weight_search
+    assert candidates_of(chosen) == [("tinynet8", epoch) for epoch in (None, 1, 2, 4)]
+    assert search is not None
+    assert {probe.teacher for probe in search.probes} == {0, 1, 2, 3}
+    assert result.teacher_candidates is not None
+    assert result.teacher == (result.teacher_candidates[search.teacher],)
+    assert result.costs.teacher is not None
+    assert result.costs.teacher.samples_seen == 8 * 120, "early checkpoints come with the training of their teacher"
+
+
+def test_early_checkpoints_come_after_all_networks_and_are_few(make_context: MakeContext, small_dataset: Dataset) -> None:
+    context = make_context(small_dataset, *EIGHT_EPOCHS[:1], "teacher.keep_checkpoints=[0.5, 0.25]")
+    context = context.with_settings("kd", teacher_candidates=("tinynet8", "tinynet16"))
+    chosen = dp.train(context, fraction=0.5, teacher="auto", kd_weight=0.9)
+    networks: list[tuple[str, int | None]] = [("tinynet8", None), ("tinynet16", None)]
+    assert candidates_of(chosen) == [*networks, ("tinynet8", 2), ("tinynet8", 4), ("tinynet16", 2)]
+
+
+def test_a_choice_among_named_teachers(teacher: tuple[Context, Path]) -> None:
+    context, folder = teacher
+    runs: list[tuple[list[str], list[int | None]]] = [
+        (["auto", str(folder)], [None, 1, 2, 4]),
+        (["auto", f"{folder}@4", str(folder)], [4, None, 1, 2]),
+        (["auto", f"{folder}@1", f"{folder}@2"], [1, 2]),
+    ]
+    for names, epochs in runs:
+        chosen = dp.train(context, fraction=0.5, teacher=names, kd_weight=0.9)
+        assert [epoch for _, epoch in candidates_of(chosen)] == epochs
+    with pytest.raises(InvalidValue, match="chooses among several"):
+        dp.train(context, fraction=0.5, teacher=["auto", f"{folder}@4"])
+
+
+def test_a_choice_needs_all_checkpoints_before_anything_is_made(teacher: tuple[Context, Path]) -> None:
+    context, folder = teacher
+    Run(folder).early_checkpoint_path(2).unlink()
+    with pytest.raises(InvalidFile, match="is gone"):
+        dp.train(context, fraction=0.5, teacher=["auto", str(folder)])
+    assert not (context.workspace / "students").exists()
+
+
+def test_the_report_names_the_epoch(teacher: tuple[Context, Path], tmp_path: Path) -> None:
+    context, folder = teacher
+    chosen = dp.train(context, fraction=0.5, teacher=["auto", f"{folder}@1", f"{folder}@2"], kd_weight=0.9)
+    write_report([chosen.folder], tmp_path / "report.html")
+    page, epoch = (tmp_path / "report.html").read_text(encoding="utf-8"), chosen.result.teacher[0].epoch
+    assert f"teacher tinynet8 @ epoch {epoch}" in page
+    record = RunRecord(chosen.folder, chosen.result, read_config(chosen.folder))
+    predictions = predict_samples([record], context.data, np.arange(5))
+    assert isinstance(predictions, TeacherPredictions)
+    assert (predictions.path, predictions.accuracy) == (Path(f"{folder}@{epoch}"), None)

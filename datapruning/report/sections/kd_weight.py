@@ -112,7 +112,7 @@ def _paint_trials(axes: Axes, run: RunRecord, search: KDSearch) -> None:
     for i, (temperature, teacher) in enumerate(order or members):
         label = ["trial"]
         label += [f"T = {temperature:g}"] if len({t for t, _ in members}) > 1 else []
-        label += [run.candidates[teacher].model] if len({t for _, t in members}) > 1 else []
+        label += [run.candidates[teacher].name] if len({t for _, t in members}) > 1 else []
         offset = 0.014 * (i - (len(members) - 1) / 2)
         drawn = [trial for trial, _ in members[temperature, teacher]]
         axes.errorbar(
