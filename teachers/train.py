@@ -5,6 +5,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from datapruning.data.batching import batch_sizes
 from datapruning.io.tensors import load_tensors
 from datapruning.runs.context import Context
 from datapruning.runs.result import EarlyCheckpoint, TeacherResult, TrainedResult
@@ -41,10 +42,11 @@ def train_teacher(
             info(f"teacher: using {run.folder}, {result.test_accuracy:.2f}% on the test set")
             return FinishedRun(run.folder, result)
         with reproducible(run.environment.threads):
+            steps_per_epoch = len(batch_sizes(len(ids), training.effective_batch_size))
             training_run = TrainingRun(context, run, "teacher", training, ids, seed)
             finished = train_and_evaluate(
                 training_run, CrossEntropy(training.label_smoothing), partial(_complete, run, epochs),
-                callbacks=[KeepCheckpoints(epochs, run.early_checkpoint_path)],
+                callbacks=[KeepCheckpoints(epochs, steps_per_epoch, run.early_checkpoint_path)],
             )  # fmt: skip
     info(f"teacher: {finished.test_accuracy:.2f}% on the test set, in {run.folder}")
     return finished

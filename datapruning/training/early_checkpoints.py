@@ -10,23 +10,25 @@ from datapruning.io.disk_space import remove_partial_files
 from datapruning.io.tensors import save_tensors
 from datapruning.training.callbacks import Callback
 
-PREFIX, STEPS = "early-average.", "early-average-steps"
+PREFIX, STEPS = "early-average.", "early-steps"
 
 
 class KeepCheckpoints(Callback):
-    """Writes the average of the weights over all steps of an epoch, after each of these epochs.
+    """Writes the average of the weights over the second half of an epoch's steps, after each of these epochs.
 
     In the middle of a schedule the learning rate is high, and the weights of a single step are noisy: they move about a
-    good network, which their average is nearer to (stochastic weight averaging, Izmailov et al. 2018). Running statistics
-    of batch norms are averaged likewise; whole numbers are those of the last step. Training itself is not affected.
+    good network, which their average is nearer to (stochastic weight averaging, Izmailov et al. 2018). The first half is
+    left out because an average that reaches back to the initial weights is no network. Running statistics of batch norms
+    are averaged likewise; whole numbers are those of the last step. Training itself is not affected.
 
     Args:
         epochs: counted from 1.
+        steps_per_epoch: optimiser steps of an epoch.
         path: of the file of an epoch.
     """
 
-    def __init__(self, epochs: Collection[int], path: Callable[[int], Path]) -> None:
-        self._epochs, self._path = epochs, path
+    def __init__(self, epochs: Collection[int], steps_per_epoch: int, path: Callable[[int], Path]) -> None:
+        self._epochs, self._first, self._path = epochs, steps_per_epoch // 2, path
         self._averages: dict[str, Tensor] = {}
         self._steps = 0
 
@@ -36,9 +38,10 @@ class KeepCheckpoints(Callback):
         if epoch + 1 not in self._epochs:
             return
         self._steps += 1
-        for name, weight in model.state_dict().items():
-            if self._steps > 1 and weight.is_floating_point():
-                self._averages[name] = self._averages[name].to(weight.device).lerp_(weight, 1 / self._steps)
+        num_averaged = self._steps - self._first
+        for name, weight in model.state_dict().items() if num_averaged > 0 else ():
+            if num_averaged > 1 and weight.is_floating_point():
+                self._averages[name] = self._averages[name].to(weight.device).lerp_(weight, 1 / num_averaged)
             else:
                 self._averages[name] = weight.clone()
 
@@ -55,9 +58,9 @@ class KeepCheckpoints(Callback):
         self._averages, self._steps = {}, 0
 
     def tensors(self) -> dict[str, Tensor]:
-        """What a checkpoint within an epoch holds: the average, and how many steps it has seen."""
+        """What a checkpoint within an epoch holds: the average so far, and the steps made."""
         averages = {PREFIX + name: value for name, value in self._averages.items()}
-        return {STEPS: torch.tensor(self._steps), **averages} if averages else {}
+        return {STEPS: torch.tensor(self._steps), **averages} if self._steps else {}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Continue from what a checkpoint holds."""
