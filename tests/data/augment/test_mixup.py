@@ -71,7 +71,8 @@ def test_mixed_views_equal_the_slow_reference(probs: tuple[float, float], alpha:
             lam = float(params.weight[0]) * (1 - covered / 63)
             expected[:, top:bottom, left:right] = unmixed[partner][:, top:bottom, left:right]
             if not covered:
-                expected = np.float32(lam) * expected + np.float32(1 - lam) * unmixed[partner]
+                own_weight, other_weight = torch.tensor([lam, 1 - lam])
+                expected = own_weight * expected + other_weight * unmixed[partner]
         assert torch.equal(augmented[row], expected)
         assert int(batch.mixed.targets_b[row]) == other
         assert float(batch.mixed.lam[row]) == pytest.approx(lam)
