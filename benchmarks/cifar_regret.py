@@ -13,6 +13,7 @@ from typing import Any
 from benchmarks.class_sets import train_student
 from benchmarks.committed import run_rows
 from benchmarks.common import publish, table
+from datapruning.utils.hashing import config_hash
 
 FIT_SETS = ("cifar100:0-19", "cifar100:20-39")
 CELLS = (("random", "0.05", 30_000), ("random", "0.1", 60_000), ("random", "0.5", 100_000), ("wrong", "0.1", 60_000))
@@ -38,12 +39,12 @@ def config(
 def main() -> None:
     configs = [config(data, cell, *point) for data in FIT_SETS for cell in CELLS for point in GRID]
     rows = run_rows("cifar_regret", configs, train_student, __doc__)
-    accuracies = {str(row["config"]): row["result"]["test_accuracy"] for row in rows}
+    accuracies = {config_hash(row["config"]): row["result"]["test_accuracy"] for row in rows}
     names = [f"{w:g}" + (f", T={t:g}" if w else "") + f", {kind}" for w, t, kind in GRID]
     lines = [
         [
             data, f"{cell[0]}, {cell[1]}, {cell[2]:,}",
-            *(f"{accuracies[key]:.2f}" if (key := str(config(data, cell, *p))) in accuracies else "" for p in GRID),
+            *(f"{accuracies[key]:.2f}" if (key := config_hash(config(data, cell, *p))) in accuracies else "" for p in GRID),
         ]
         for data in FIT_SETS for cell in CELLS
     ]  # fmt: skip
