@@ -4,7 +4,6 @@ from functools import cache
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from datapruning.errors import InvalidValue
 from datapruning.models import create_model, meta_model, model_spec
@@ -20,6 +19,8 @@ def layer_flops(model: nn.Module, shape: tuple[int, int, int]) -> dict[str, int]
         model: A network, which is left as it is.
         shape: (height, width, channels) of the image, which is all zeros.
     """
+    from torch.utils.flop_counter import FlopCounterMode  # imports Triton where that is installed, which takes long
+
     height, width, channels = shape
     example = next(model.parameters())
     image = torch.zeros(1, channels, height, width, dtype=example.dtype, device=example.device)
