@@ -15,6 +15,7 @@ from datapruning.report.groups import Group, kd_labels, make_groups, pivot
 from datapruning.report.run_records import VARIANT_TABLES, RunRecord
 
 NO_METHOD = "none"
+BUDGET_KEYS = ("train.budget", "train.samples", "train.epochs")
 SPARSITY, CRITERION, METHOD = "sparsity.sparsity", "sparsity.criterion", "self_distill.method"
 
 
@@ -80,16 +81,23 @@ class Comparison:
     def shared_description(self) -> str:
         """Return the most important settings that a family shares."""
         result, settings = self.runs[0].result, self.settings
-        parts = [
-            f"network {result.model}",
-            f"{settings.get('train.epochs', result.epochs)} epochs",
-            f"budget “{result.budget}”",
-        ]
+        parts = [f"network {result.model}", self.budget]
         for key, name in (("train.batch_size", "batch size"), ("train.lr", "learning rate")):
             parts += [f"{name} {settings[key]:g}"] if key in settings else []
         num_views = settings.get("views.num_views")
         parts += [] if num_views is None else [plural(num_views, "view")]
         return ", ".join(parts)
+
+    @property
+    def budget(self) -> str:
+        """How long its students train, as in "40 epochs" and "3,000,000 samples"."""
+        result, settings = self.runs[0].result, self.settings
+        samples, epochs = settings.get("train.samples"), settings.get("train.epochs", result.epochs)
+        if result.budget == "epochs":
+            return f"{epochs} epochs"
+        if result.budget == "samples" and samples != "full":
+            return f"{result.samples_seen if samples is None else samples:,} samples"
+        return f"as many {result.budget} as {epochs} epochs of all the data"
 
     @property
     def description(self) -> str:
@@ -119,7 +127,9 @@ class Comparison:
     @property
     def differences(self) -> str:
         """The settings that differ, as a recipe has them; sparsity and self-distillation in words."""
-        parts = [f"{key} = {value}" for key, value in self.differing.items() if not _is_variant(key)]
+        unnamed = BUDGET_KEYS if {"train.budget", "train.samples"} & set(self.differing) else ()
+        parts = [self.budget] if unnamed else []
+        parts += [f"{k} = {value}" for k, value in self.differing.items() if not _is_variant(k) and k not in unnamed]
         if SPARSITY in self.differing or CRITERION in self.differing:
             parts.append(self._removed(" of the weights removed") if self.sparsity else "dense")
         if METHOD in self.differing:

@@ -1,7 +1,7 @@
-"""What a student costs: its own training and search, and what is paid once and shared (teacher, scoring, soft labels).
+"""What a student costs: training, search and soft labels, and what is paid once and shared (teacher, scoring).
 
-Counted in samples (a sample that is only passed forward counts as a third of one that is trained on: forward and
-backward together cost about three forward passes) and in seconds.
+Counted in floating-point operations (training passes, and a third of one for every forward pass, each weighted by the
+operations of its network) and in seconds.
 """
 
 from __future__ import annotations
@@ -14,27 +14,27 @@ from typing import Literal, get_args
 
 from datapruning.report.run_records import NO_KD, RunRecord
 
-Measure = Literal["samples", "seconds"]
+Measure = Literal["compute", "seconds"]
 MEASURES: tuple[Measure, ...] = get_args(Measure)
 OWN_PARTS = ("train", "search", "self_teacher", "self_soft_labels", "prune")
-"""Parts of the work, as result.json names them, that every student pays for itself."""
-SHARED_PARTS = ("teacher", "soft labels", "scoring")
-"""What is paid once, however many students follow."""
+"""Parts of the work, as result.json names them, that every student does for itself."""
+SHARED_PARTS = ("teacher", "scoring", "soft labels")
+"""What is done once, however many students follow: soft labels by those that keep the same samples."""
 
 
 @dataclass(frozen=True)
 class RecordedCost:
-    """Samples in training passes (a forward pass is a third of one) and seconds. None: not known."""
+    """Floating-point operations and seconds. None: not known."""
 
-    samples: float | None = 0.0
+    flops: float | None = 0.0
     seconds: float | None = 0.0
 
     def __add__(self, other: RecordedCost) -> RecordedCost:
-        return RecordedCost(_add(self.samples, other.samples), _add(self.seconds, other.seconds))
+        return RecordedCost(_add(self.flops, other.flops), _add(self.seconds, other.seconds))
 
     def measure(self, name: Measure) -> float | None:
-        """Samples or seconds, by name."""
-        return self.samples if name == "samples" else self.seconds
+        """Operations ("compute") or seconds, by name."""
+        return self.flops if name == "compute" else self.seconds
 
 
 ZERO_COST, UNKNOWN_COST = RecordedCost(), RecordedCost(None, None)
@@ -45,20 +45,25 @@ class GroupCost:
     """The cost of a group of runs that differ in their seed alone.
 
     Attributes:
-        per_student: What one student pays for itself, mean over the runs.
-        search: The part of `per_student` that the search for the KD weight takes.
-        prune: The part of `per_student` that pruning its weights takes.
-        shared: What is paid once, by `SHARED_PARTS`, as far as the runs need it.
+        repeated: What every student does for itself (`OWN_PARTS`), mean over the runs.
+        search: The part of it that the search for the KD weight takes.
+        prune: The part of it that pruning the weights takes.
+        shared: What is done once, by `SHARED_PARTS`, as far as the runs need it.
     """
 
-    per_student: RecordedCost
+    repeated: RecordedCost
     search: RecordedCost
     prune: RecordedCost
     shared: Mapping[str, RecordedCost]
 
     @property
+    def per_student(self) -> RecordedCost:
+        """What one student takes where there is a teacher and the samples are chosen: its soft labels included."""
+        return self.repeated + self.shared.get("soft labels", ZERO_COST)
+
+    @property
     def one_time(self) -> RecordedCost:
-        """All that is paid once."""
+        """All that is done once."""
         return sum(self.shared.values(), ZERO_COST)
 
 
@@ -80,10 +85,8 @@ def group_cost(runs: Sequence[RunRecord]) -> GroupCost:
 
 
 def _run_costs(run: RunRecord) -> dict[str, RecordedCost]:
-    """What a run paid for itself ("student", and of that "search" and "prune"), and what it shares with others."""
-    recorded = {
-        part: RecordedCost(cost.training_passes, cost.seconds) for part, cost in run.result.costs if cost is not None
-    }
+    """What a run did for itself ("student", and of that "search" and "prune"), and what it shares with others."""
+    recorded = {part: RecordedCost(cost.flops, cost.seconds) for part, cost in run.result.costs if cost is not None}
     costs = {part: recorded.get(part, ZERO_COST) for part in ("search", "prune")}
     costs["student"] = sum((recorded.get(part, ZERO_COST) for part in OWN_PARTS), ZERO_COST)
     if run.kd != NO_KD:
@@ -108,13 +111,13 @@ def _combine(costs: Sequence[RecordedCost], combine: Callable[[list[float]], flo
     return RecordedCost(*(combine(values) if values else None for values in known))
 
 
-def break_even(per_student: float | None, one_time: float | None, full_data: float | None) -> float | None:
-    """The smallest number of students k for which one_time + k * per_student is below k * full_data, a full training's cost.
+def break_even(repeated: float | None, one_time: float | None, full_data: float | None) -> float | None:
+    """The smallest number of students k for which one_time + k * repeated is below k * full_data, a full training's cost.
 
     Infinity where it never pays off; None where one of the costs is not known.
     """
-    if per_student is None or full_data is None:
+    if repeated is None or full_data is None:
         return None
-    if per_student >= full_data:
+    if repeated >= full_data:
         return math.inf
-    return None if one_time is None else math.floor(one_time / (full_data - per_student)) + 1
+    return None if one_time is None else math.floor(one_time / (full_data - repeated)) + 1

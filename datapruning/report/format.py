@@ -34,11 +34,9 @@ def format_sparsity(share: float) -> str:
     return f"{100 * share:.6g}%"
 
 
-def format_count(samples: float | None) -> str:
-    """As in "57,520", "12.3 million" and, for None, "unknown"."""
-    if samples is None:
-        return "unknown"
-    return f"{samples / 1e6:,.1f} million" if samples >= 1e7 else f"{samples:,.0f}"
+def format_flops(flops: float | None) -> str:
+    """Floating-point operations, as in "1.25 PFLOP" and, for None, "unknown"."""
+    return "unknown" if flops is None else "{} {}FLOP".format(*_scaled(flops))
 
 
 def format_seconds(seconds: float | None) -> str:
@@ -50,10 +48,15 @@ def format_seconds(seconds: float | None) -> str:
 
 def si_number(value: float) -> str:
     """Three digits and a unit, as in "1.2M" for 1200000."""
-    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= limit:
-            return f"{value / limit:.3g}{unit}"
-    return f"{value:.3g}"
+    return "".join(_scaled(value))
+
+
+def _scaled(value: float) -> tuple[str, str]:
+    """Three digits, and the prefix of a unit: "1.2" and "M" for 1200000."""
+    for power, prefix in ((15, "P"), (12, "T"), (9, "G"), (6, "M"), (3, "k")):
+        if value >= 10**power:
+            return f"{value / 10**power:.3g}", prefix
+    return f"{value:.3g}", ""
 
 
 def join_words(words: Iterable[str]) -> str:

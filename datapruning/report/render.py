@@ -18,8 +18,8 @@ from datapruning.version import __version__
 GENERATOR = "datapruning report"
 """Marks a file as a page of this package, which another page may replace."""
 FILTERS = (
-    formats.mean_std, formats.signed, formats.percent, formats.format_sparsity, formats.format_count,
-    formats.format_seconds, formats.si_number, formats.join_words, formats.plural,
+    formats.mean_std, formats.signed, formats.percent, formats.format_sparsity, formats.format_flops, formats.format_seconds,
+    formats.si_number, formats.join_words, formats.plural,
 )  # fmt: skip
 
 

@@ -18,20 +18,20 @@ from datapruning.report.costs import RecordedCost, break_even, group_cost
 from datapruning.report.dataset_files import find_scores, runs_selected_by
 from datapruning.report.find_runs import find_runs
 from datapruning.report.run_records import AUTO
-from tests.report.test_find_runs import write_run
+from tests.report.test_find_runs import FORWARD_FLOPS, cost_of, write_run
 
 PRICES = st.integers(1, 10**6)
 
 
-@given(per_student=PRICES, one_time=st.integers(0, 10**7), full=PRICES)
-def test_break_even_is_the_first_number_of_students_that_is_cheaper(per_student: int, one_time: int, full: int) -> None:
-    k = break_even(per_student, one_time, full)
+@given(repeated=PRICES, one_time=st.integers(0, 10**7), full=PRICES)
+def test_break_even_is_the_first_number_of_students_that_is_cheaper(repeated: int, one_time: int, full: int) -> None:
+    k = break_even(repeated, one_time, full)
     assert k is not None
     if k == math.inf:
-        assert per_student >= full
+        assert repeated >= full
         return
-    assert one_time + k * per_student < k * full
-    assert k == 1 or one_time + (k - 1) * per_student >= (k - 1) * full
+    assert one_time + k * repeated < k * full
+    assert k == 1 or one_time + (k - 1) * repeated >= (k - 1) * full
 
 
 def test_what_is_not_known_stays_unknown() -> None:
@@ -42,32 +42,36 @@ def test_what_is_not_known_stays_unknown() -> None:
     assert RecordedCost(1.0, None) + RecordedCost(2.0, 3.0) == RecordedCost(3.0, None)
 
 
-def test_a_student_s_cost_is_training_and_search(tmp_path: Path, digits: Dataset) -> None:
+def test_a_student_s_cost_is_training_search_and_soft_labels(tmp_path: Path, digits: Dataset) -> None:
     costs = {
-        "train": {"samples_seen": 10, "evaluated": 3, "seconds": 1.0},
-        "search": {"samples_seen": 5, "evaluated": 6, "seconds": 2.0},
-        "prune": {"samples_seen": 0, "evaluated": 3, "seconds": 0.5},
-        "self_teacher": {"samples_seen": 20, "evaluated": 0, "seconds": 4.0},
-        "self_soft_labels": {"samples_seen": 0, "evaluated": 30, "seconds": 0.5},
-        "teacher": {"samples_seen": 7, "evaluated": 0, "seconds": 3.0},
-        "soft_labels": {"samples_seen": 0, "evaluated": 9, "seconds": 0.25},
-        "scoring": {"samples_seen": 100, "evaluated": 30, "seconds": 5.0},
+        "train": cost_of(10, 3, 1.0),
+        "search": cost_of(5, 6, 2.0),
+        "prune": cost_of(0, 3, 0.5),
+        "self_teacher": cost_of(20, 0, 4.0),
+        "self_soft_labels": cost_of(0, 30, 0.5),
+        "teacher": cost_of(7, 0, 3.0),
+        "soft_labels": cost_of(0, 9, 0.25),
+        "scoring": cost_of(100, 30, 5.0),
     }
     first = write_run(tmp_path / "w" / "students" / "a", digits, kd=AUTO, scorer="el2n", costs=costs)
-    less = {"teacher": {"samples_seen": 6, "evaluated": 0, "seconds": 9.0}}
+    less = {"teacher": cost_of(6, 0, 9.0)}
     second = write_run(tmp_path / "w" / "students" / "b", digits, kd=AUTO, scorer="el2n", seed=1, costs=costs | less)
     runs = find_runs([first, second]).runs
     cost = group_cost(runs)
-    assert cost.per_student == RecordedCost(11 + 7 + 1 + 20 + 10, 8.0)
-    assert (cost.search, cost.prune) == (RecordedCost(7.0, 2.0), RecordedCost(1.0, 0.5))
-    assert cost.shared == {
-        "teacher": RecordedCost(7.0, 9.0), "soft labels": RecordedCost(3.0, 0.25), "scoring": RecordedCost(110.0, 5.0),
-    }  # fmt: skip
-    assert cost.one_time == RecordedCost(120.0, 14.25)
+
+    def passes(trained: float, seconds: float) -> RecordedCost:
+        return RecordedCost(3 * FORWARD_FLOPS * trained, seconds)
+
+    own = passes(11 + 7 + 1 + 20 + 10, 8.0)
+    assert cost.repeated == own
+    assert cost.per_student == own + passes(3, 0.25), "a student needs its soft labels, which others may share"
+    assert (cost.search, cost.prune) == (passes(7, 2.0), passes(1, 0.5))
+    assert cost.shared == {"teacher": passes(7, 9.0), "soft labels": passes(3, 0.25), "scoring": passes(110, 5.0)}
+    assert cost.one_time == passes(120, 14.25)
 
 
 def test_what_is_shared_is_free_or_unknown_where_no_run_records_it(tmp_path: Path, digits: Dataset) -> None:
-    costs = {"teacher": {"samples_seen": 0, "evaluated": 0, "seconds": 0.0}, "soft_labels": None}
+    costs = {"teacher": cost_of(0, 0, 0.0), "soft_labels": None}
     meta = ScoresMetadata(**common_fields(digits), scorer="custom", seed=0)
     for name, scorer, scores in (("a", "random", None), ("b", "custom", meta), ("c", "custom", None)):
         run = write_run(tmp_path / name, digits, kd=0.9, scorer=scorer, scores=scores, costs=costs)

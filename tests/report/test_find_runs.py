@@ -59,18 +59,21 @@ def write_run(folder: Path, data: Dataset, fraction: float = 0.3, kd: float | st
     """Write a finished student to `folder`. `more`: scorer, accuracy, epochs, scores metadata, entries of result.json."""
     kept = round(fraction * data.total)
     scorer, epochs, scores = more.pop("scorer", "random"), more.pop("epochs", 2), more.pop("scores", None)
+    budget = more.pop("budget", "epochs")
+    samples_seen = (kept if budget == "epochs" else data.total) * epochs
     weight = 0.5 if kd == AUTO else float(kd)
     recipe = {k: v for k, v in Recipe(name="r").to_dict().items() if k in ("views", "train", "teacher", "kd")}
-    recipe["train"] = {**recipe["train"], "epochs": epochs}
+    recipe["train"] = {**recipe["train"], "epochs": epochs, "budget": budget}
+    recipe["train"] |= {"samples": "full"} if budget == "samples" else {}
     run = {"verb": "train", "subset": f"{scorer}-{kept}-{seed}", "kd_weight": "auto" if kd == AUTO else kd, "seed": seed}
     result: dict[str, Any] = {
         "role": "student", "subset": str(folder / "subset.npz"), "steps": 10, "threads": 1, "processes": 1,
         "package_version": "0",
         "test_accuracy": more.pop("accuracy", 50 + 30 * fraction + 2 * weight + seed), "fraction": fraction, "kept": kept,
         "total": data.total, "scorer": scorer, "balance": "none", "kd_weight": weight, "model": "convnet",
-        "classes": data.classes, "dataset": data.name, "fingerprint": data.fingerprint, "budget": "epochs", "epochs": epochs,
-        "samples_seen": kept * epochs, "seed": seed, "device": "cpu", "seconds": {"train": kept / 100},
-        "costs": {"train": cost_of(kept * epochs, 0, kept / 100)},
+        "classes": data.classes, "dataset": data.name, "fingerprint": data.fingerprint, "budget": budget, "epochs": epochs,
+        "samples_seen": samples_seen, "seed": seed, "device": "cpu", "seconds": {"train": kept / 100},
+        "costs": {"train": cost_of(samples_seen, 0, kept / 100)},
     }  # fmt: skip
     if weight or kd == AUTO:
         teacher = folder.parent.parent / "teachers" / "t"

@@ -23,7 +23,7 @@ from datapruning.report.sections import sparsity as pruned
 from datapruning.report.sections.sparsity_figures import find_lines, mean_layers
 from datapruning.runs.result import StudentResult
 from datapruning.runs.training_records import SparsityRecord
-from tests.report.test_find_runs import write_run
+from tests.report.test_find_runs import FORWARD_FLOPS, cost_of, write_run
 from tests.report.test_report import check_stands_alone
 
 LAYERS = (("0.weight", [8, 1, 3, 3], 72, 16), ("4.weight", [16, 8, 3, 3], 1152, 4), ("8.weight", [10, 16], 160, 1))
@@ -65,7 +65,7 @@ def write(folder: Path, data: Dataset, kind: tuple[str, float, str, str] = DENSE
         tables["sparsity"] = SparsityConfig(sparsity=removed, criterion=by, **settings).to_dict()
         more = {
             "sparsity": pruned_record(removed, by),
-            "costs": {"prune": {"samples_seen": 128, "evaluated": 0, "seconds": 0.5}},
+            "costs": {"prune": cost_of(128, 0, 0.5)},
             **more,
         }
     run = write_run(folder / f"{name}-{more.get('fraction', 0.3)}-{seed}", data, seed=seed, **more)
@@ -161,9 +161,9 @@ def test_against_dense_is_paired_by_seed(runs: list[Path], tmp_path: Path, digit
 def test_pruning_is_paid_by_each_student(runs: list[Path]) -> None:
     family = family_of(*runs)
     prices = [c.groups[0].cost.prune for c in family]
-    assert prices == [RecordedCost(0, 0), RecordedCost(0, 0), *([RecordedCost(128, 0.5)] * 3)]
-    samples = [c.groups[0].cost.per_student.samples for c in family]
-    assert samples[3] == samples[0] + 128
+    assert prices == [RecordedCost(0, 0), RecordedCost(0, 0), *([RecordedCost(384 * FORWARD_FLOPS, 0.5)] * 3)]
+    flops = [c.groups[0].cost.per_student.flops for c in family]
+    assert flops[3] == flops[0] + 384 * FORWARD_FLOPS
 
 
 def test_layers_are_means_over_runs_of_one_network() -> None:
@@ -198,7 +198,7 @@ def test_the_page_has_what_runs_differ_in_and_no_more(runs: list[Path], tmp_path
     section = pruned.section(only)
     assert section is not None
     assert [d.name for d in section.figures] == ["layers"]
-    assert "in samples" in cost.section(only).html, "there is no dense run to count in"
+    assert "in floating-point operations" in cost.section(only).html, "there is no dense run to count in"
 
 
 def test_pruned_students_at_several_fractions_have_curves(tmp_path: Path, digits: Dataset) -> None:
