@@ -79,7 +79,7 @@ def lines(rows: Sequence[Row]) -> list[list[str]]:
             if own:
                 samples = own[0]["config"]["samples"]
                 text.append([
-                    f"`{network}`", own[0]["config"]["recipe"], "0" if chosen else f"{SEEDS[0]} to {SEEDS[-1]}",
+                    f"`{network}`", own[0]["config"]["recipe"], ", ".join(str(row["config"]["seed"]) for row in own),
                     f"{forward_flops(network, SHAPE, CLASSES) / 1e6:.1f}", f"{samples:,}",
                     f"{samples / open_cifar100().total:.1f}",
                     mean_spread([row["result"]["test_accuracy"] for row in own]),
@@ -92,8 +92,8 @@ def main() -> None:
     first = [config(network, 0) for network in WIDTHS]
     rows = run_rows("fast_speed", first, train_network, __doc__)
     best = best_width(rows)
-    others = [config(network, seed) for seed in SEEDS for network in (best, REFERENCE) if network]
     if best:
+        others = [config(network, seed) for seed in SEEDS for network in (best, REFERENCE)]
         rows = run_rows("fast_speed", [*first, *others], train_network, __doc__)
     head = ["network", "recipe", "seeds", "MFLOP a forward pass", "samples", "epochs", "accuracy", "minutes"]
     body = (
