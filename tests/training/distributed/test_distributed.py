@@ -259,6 +259,7 @@ def test_a_dead_process_ends_the_run_with_one_line_and_it_resumes_to_the_same_bi
     assert (folder / weights_name).read_bytes() == (together / "teacher" / weights_name).read_bytes()
     resumed, never = (json.loads((f / "teacher" / "result.json").read_text()) for f in (killed_folder, together))
     assert resumed["test_accuracy"] == never["test_accuracy"]
+    assert resumed["early"] == never["early"] != []
     assert resumed["samples_seen"] == never["samples_seen"] == 3 * two.SAMPLES
 
 
