@@ -16,7 +16,7 @@ from datapruning.evidence.proxies import record_proxies
 from datapruning.evidence.recording import Recording
 from datapruning.evidence.subset_masks import num_parts
 from datapruning.runs.context import Context
-from datapruning.training.schedules import planned_samples
+from datapruning.training.schedules import planned_flops, planned_samples
 from datapruning.utils.console import info
 
 EARLY = (EarlyEvaluation, Gradients)
@@ -76,11 +76,15 @@ def read_evidence(recording: Recording, scorer: Scorer) -> Any:
 
 @dataclass(frozen=True)
 class EvidenceEstimate:
-    """The numbers of networks that evidence takes, and the samples that they see in training, with repeats."""
+    """The numbers of networks that evidence takes, and the samples that they see in training, with repeats.
+
+    `flops` are the floating-point operations of their training.
+    """
 
     num_proxies: int = 0
     num_members: int = 0
     samples: int = 0
+    flops: int = 0
 
     def __str__(self) -> str:
         parts = [f"{self.num_proxies} prox{'y' if self.num_proxies == 1 else 'ies'}"] if self.num_proxies else []
@@ -91,19 +95,23 @@ def estimate_evidence_cost(context: Context, scorers: Iterable[Scorer]) -> Evide
     """Estimate all evidence that these scorers read, each recording once, whether it exists already or not."""
     recipe, total = context.recipe, context.data.total
     kinds = {scorer.needs for scorer in scorers} - {Samples}
-    num_proxies = num_members = samples = 0
+    num_proxies = num_members = samples = flops = 0
+    image = (context.shape, context.data.classes)
     if kinds - {SubsetEnsemble}:
         num_proxies = recipe.evidence.runs if kinds & set(EARLY) else recipe.evidence.full_runs
         num_full = min(recipe.evidence.full_runs, num_proxies)
         full = planned_samples(recipe.proxy, total, total)
-        early = round(full * min(recipe.evidence.early_epoch / recipe.proxy.epochs, 1))
-        samples += num_full * full + (num_proxies - num_full) * early
+        early_share = min(recipe.evidence.early_epoch / recipe.proxy.epochs, 1)
+        samples += num_full * full + (num_proxies - num_full) * round(full * early_share)
+        full_flops = planned_flops(recipe.proxy, total, total, *image)
+        flops += num_full * full_flops + (num_proxies - num_full) * round(full_flops * early_share)
     if SubsetEnsemble in kinds:
         parts, excluded = num_parts(recipe.ensemble.subset_fraction)
         size = round(total * (parts - excluded) / parts)
         num_members = recipe.ensemble.num_members
         samples += num_members * planned_samples(recipe.ensemble_member, size, size)
-    return EvidenceEstimate(num_proxies, num_members, samples)
+        flops += num_members * planned_flops(recipe.ensemble_member, size, size, *image)
+    return EvidenceEstimate(num_proxies, num_members, samples, flops)
 
 
 def print_evidence_cost(context: Context, scorers: Iterable[Scorer]) -> None:

@@ -5,6 +5,8 @@ from functools import cache
 
 from datapruning.config.training import TrainConfig
 from datapruning.data.batching import batch_sizes
+from datapruning.models.flops import forward_flops
+from datapruning.utils.cost import passes_flops
 
 
 def learning_rate(training: TrainConfig, step: int, steps: int) -> float:
@@ -52,3 +54,14 @@ def planned_samples(training: TrainConfig, kept: int, total: int) -> int:
     sizes = batch_sizes(kept, training.effective_batch_size)
     passes, rest = divmod(planned_steps(training, kept, total), len(sizes))
     return passes * kept + sum(sizes[:rest])
+
+
+def planned_flops(training: TrainConfig, kept: int, total: int, shape: tuple[int, int, int], classes: int) -> int:
+    """Floating-point operations of that training on images of (height, width, channels), the smaller ones included."""
+    samples, sizes = planned_samples(training, kept, total), batch_sizes(kept, training.effective_batch_size)
+    name, side, flops = training.model, training.progressive_size, 0
+    if side:
+        small_epochs = math.ceil(training.progressive_until * planned_steps(training, kept, total) / len(sizes))
+        small = min(samples, small_epochs * kept)
+        flops, samples = passes_flops(forward_flops(name, (side, side, shape[2]), classes), small), samples - small
+    return flops + passes_flops(forward_flops(name, shape, classes), samples)

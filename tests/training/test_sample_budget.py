@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,8 +15,11 @@ from datapruning.config.recipe import read_recipe
 from datapruning.config.training import TrainConfig
 from datapruning.data.dataset import Dataset
 from datapruning.errors import InvalidValue
-from datapruning.training.schedules import planned_samples, planned_steps
+from datapruning.runs.context import Context
+from datapruning.training.losses import CrossEntropy
+from datapruning.training.schedules import planned_flops, planned_samples, planned_steps
 from tests.conftest import FAST
+from tests.helpers.trainers import fit
 
 QUICK = ("--loader", "memory", "--kd-weight", "0", *(word for setting in FAST for word in ("--set", setting)))
 
@@ -60,3 +64,27 @@ def test_a_budget_below_a_training_step_is_refused(expect_refusal: Callable[...,
     assert "whole number, or full; got 'many' (--samples)" in expect_refusal(*train, "--samples", "many")
     line = expect_refusal("sweep", "--samples", "100", "--budget", "steps", "--loader", "memory")
     assert "is the budget 'samples', not 'steps' (--samples)" in line
+
+
+@pytest.mark.parametrize("until", [0.0, 0.3, 0.5, 1.0])
+def test_planned_operations_are_those_of_the_training(
+    make_context: Callable[..., Context], small_dataset: Dataset, until: float
+) -> None:
+    training = TrainConfig(
+        model="fastnet16",
+        epochs=4,
+        batch_size=16,
+        budget="samples",
+        samples=333,
+        progressive_size=6,
+        progressive_until=until,
+    )
+    context, ids = make_context(small_dataset), np.arange(50)
+    steps = planned_steps(training, len(ids), small_dataset.total)
+    model = context.new_model(training.model, 0)
+    state = fit(
+        model, context.loader("train"), ids, context.views, training, CrossEntropy(), seed=0, num_steps=steps,
+        description="test",
+    )  # fmt: skip
+    planned = planned_flops(training, len(ids), small_dataset.total, context.shape, small_dataset.classes)
+    assert planned == state.flops > 0

@@ -6,11 +6,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Unpack
 
-from datapruning.analysis.advise.answer import Answer, answer_message, curve_table, make_answer
+from datapruning.analysis.advise.answer import Answer, answer_message, curve_table, has_equal_compute, make_answer
 from datapruning.analysis.advise.cost import AdviceCost, add_costs, estimate_message
 from datapruning.analysis.advise.curve import Curve, PilotResults, fit_curve, sorted_results
-from datapruning.analysis.advise.pilots import HoldoutResult, PilotRunner
+from datapruning.analysis.advise.pilots import RANDOM, HoldoutResult, PilotRunner
 from datapruning.analysis.advise.plan import Pilot, next_pilot
+from datapruning.analysis.advise.random_baseline import RandomBaseline, compare_with_random
 from datapruning.analysis.advise.request import AdviceRequest, resolve_request
 from datapruning.api.student_request import Teachers
 from datapruning.api.train import budget_changes
@@ -41,6 +42,7 @@ class Advice:
         answer: The fraction, with its interval.
         reference: The training on everything but the hold-out.
         pilots: The pilots by fraction and repetition, sorted.
+        random: The scorer against random samples; None where it is random itself.
         cost: In trainings.
     """
 
@@ -49,6 +51,7 @@ class Advice:
     answer: Answer
     reference: HoldoutResult
     pilots: Mapping[Pilot, HoldoutResult]
+    random: RandomBaseline | None
     cost: AdviceCost
 
 
@@ -110,7 +113,8 @@ def advise(
     correction = leakage_correction(reference, runner.given_teachers())
     pilots, results, curve = _run_pilots(request, runner, reference, points, correction)
     answer = make_answer(results, curve, points, context.data.total, seed)
-    cost = add_costs(request, reference, holdout_teacher, pilots.values())
+    random_pilots, random = _run_random_pilot(request, runner, pilots, answer)
+    cost = add_costs(request, reference, holdout_teacher, [*pilots.values(), *random_pilots])
     record: dict[str, Any] = {
         **FORMAT, "package_version": __version__, **request.identity, "total": context.data.total,
         "teacher": [t.record.to_json() for t in request.given_teachers]
@@ -120,11 +124,14 @@ def advise(
             {**pilot._asdict(), **result.summary(), "gap": round(float(gap), 4), "gap_stderr": round(float(stderr), 4)}
             for (pilot, result), gap, stderr in zip(pilots.items(), results.gaps, results.stderrs, strict=True)
         ],
+        "equal": "compute" if has_equal_compute(context) else "epochs",
+        "random": asdict(random) | {"beats_random": random.beats_random} if random else None,
         "curve": [asdict(point) for point in curve_table(curve)], "cost": {**asdict(cost), "advice": cost.advice},
     }  # fmt: skip
     write_json(folder / FILE, record)
-    text = answer_message(context, answer, reference, cost, results, folder / FILE)
-    return Advice(folder, text, answer, reference, pilots, cost)
+    baseline = random.message(scorer) if random else ""
+    text = answer_message(context, answer, reference, cost, results, baseline, folder / FILE)
+    return Advice(folder, text, answer, reference, pilots, random, cost)
 
 
 def parse_tolerance(given: float | str) -> float:
@@ -149,6 +156,18 @@ def leakage_correction(reference: HoldoutResult, given_teachers: Sequence[Holdou
         return 0.0
     lead = sum(teacher.accuracy for teacher in given_teachers) / len(given_teachers) - reference.accuracy
     return round(LEAKAGE_SHARE * max(float(lead), 0.0), 4)
+
+
+def _run_random_pilot(
+    request: AdviceRequest, runner: PilotRunner, pilots: Mapping[Pilot, HoldoutResult], answer: Answer
+) -> tuple[list[HoldoutResult], RandomBaseline | None]:
+    """Compare the scorer with random samples, at the pilot nearest to the answer; nothing where it is random itself."""
+    if request.scorer.name == RANDOM:
+        return [], None
+    target = math.log(answer.fraction or 1.0)
+    pilot = min(pilots, key=lambda pilot: abs(math.log(float(pilot.fraction)) - target))
+    result = runner.random_pilot(pilot)
+    return [result], compare_with_random(pilot, pilots[pilot], result)
 
 
 def _run_pilots(

@@ -98,28 +98,37 @@ def _below_one(fraction: float) -> float | None:
     return fraction if fraction < 1 else None
 
 
+def has_equal_compute(context: Context) -> bool:
+    """Whether students train on as many samples whatever they keep, with repeats; otherwise for as many epochs."""
+    return context.recipe.train.budget != "epochs"
+
+
 def answer_message(
-    context: Context, answer: Answer, reference: HoldoutResult, cost: AdviceCost, results: PilotResults, path: Path
-) -> str:
-    """The answer as a line of text; `path` is that of advice.json."""
+    context: Context, answer: Answer, reference: HoldoutResult, cost: AdviceCost, results: PilotResults, baseline: str,
+    path: Path,
+) -> str:  # fmt: skip
+    """The answer as a line of text; `baseline` compares with random samples (""), `path` is that of advice.json."""
     total, tolerance = context.data.total, answer.tolerance
+    budget = "at equal compute" if has_equal_compute(context) else "at equal epochs"
+    baseline = f"; {baseline}" if baseline else ""
     full = f"the {reference.accuracy:.1f}% of a training on everything without KD"
     if answer.fraction is None or answer.kept is None:
         best = int(results.gaps.argmin())
         low = f" (the {answer.confidence:.0%} interval begins at {answer.low:g})" if answer.low is not None else ""
         others = [r for r in answer.other_tolerances if r.tolerance > tolerance and r.fraction is not None][:2]
         return (
-            f"no fraction below {MAX_FRACTION:g} stays within {tolerance:g} points of {full}: keeping "
+            f"{budget}, no fraction below {MAX_FRACTION:g} stays within {tolerance:g} points of {full}: keeping "
             f"{results.fractions[best]:g} of {total:,} is {results.gaps[best]:.2f} ± {results.stderrs[best]:.2f} points "
             f"below it{low}{'; ' * bool(others)}{', '.join(map(_describe, others))}. This advice cost {cost.advice:.2f} "
-            f"trainings: {path}"
+            f"trainings{baseline}: {path}"
         )
     bounds = f"{answer.low or 1:g} to {answer.high or 1:g}"
     safe = "nothing below 1 is safe" if answer.high is None else f"to be safe keep {answer.high:g}"
     beyond = {None: "", "above": ", beyond the largest pilot", "below": ", the smallest that was tried"}[answer.beyond]
     return (
-        f"keep {answer.fraction:g} of {total:,} = {answer.kept:,} samples to stay within {tolerance:g} points of {full} "
-        f"({answer.confidence:.0%} interval {bounds}{beyond}; {safe}). {_savings(context, answer.kept, cost)}: {path}"
+        f"{budget}, keep {answer.fraction:g} of {total:,} = {answer.kept:,} samples to stay within {tolerance:g} points of "
+        f"{full} ({answer.confidence:.0%} interval {bounds}{beyond}; {safe}). {_savings(context, answer.kept, cost)}"
+        f"{baseline}: {path}"
     )
 
 

@@ -1,20 +1,19 @@
 """What an advice costs and what it saves, in trainings: one training on the full data without KD is 1.
 
-Costs are counted in samples; a teacher's sample counts as a student's, whatever its network.
+Costs are counted in floating-point operations: a teacher's sample counts by the size of its network.
 """
 
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from datapruning.analysis.advise.pilots import HoldoutResult
+from datapruning.analysis.advise.pilots import RANDOM, HoldoutResult
 from datapruning.analysis.advise.plan import MAX_FRACTION, MIN_NEAR_PILOTS, MIN_PILOTS, ladder
 from datapruning.analysis.advise.request import AdviceRequest, initial_candidate
 from datapruning.config.training import TrainConfig
 from datapruning.evidence.collect import estimate_evidence_cost
 from datapruning.runs.context import Context
-from datapruning.training.schedules import planned_samples
-from datapruning.utils.cost import FORWARD_PASS_COST
+from datapruning.training.schedules import planned_flops
 
 
 @dataclass(frozen=True)
@@ -22,10 +21,10 @@ class AdviceCost:
     """What an advice has cost, in trainings.
 
     Attributes:
-        training: Samples that one training sees.
+        training: Floating-point operations of one training.
         reference: The training on everything but the hold-out.
         holdout_teacher: The advice's own teacher; 0 where the reference is that.
-        pilots: With their soft labels and their evaluation.
+        pilots: With their soft labels and their evaluation, and a pilot on random samples that a scorer is compared with.
         teacher: The teacher of later students, on all data, which they need with or without an advice.
         evidence: What the scorer reads; shared with later students.
     """
@@ -55,21 +54,22 @@ def estimate_message(request: AdviceRequest, num_finished: int) -> str:
     fractions = [float(fraction) for fraction in ladder(available, context.data.classes)]
 
     def trainings(train: TrainConfig, *fractions: float) -> float:
-        return sum(planned_samples(train, round(fraction * available), available) for fraction in fractions) / full
+        return sum(_planned_flops(context, train, round(fraction * available), available) for fraction in fractions) / full
 
     parts = [f"a training on the others without KD ({trainings(train, 1.0):.2f} trainings)"]
     if request.trains_teacher:
         parts.append(f"a teacher without the hold-out ({trainings(context.recipe.teacher, 1.0):.2f})")
-    if evidence := estimate_evidence_cost(context, [request.scorer]).samples / full:
+    if evidence := estimate_evidence_cost(context, [request.scorer]).flops / full:
         parts.append(f"the scorer's evidence ({evidence:.2f})")
     lowest = trainings(train, *fractions[:MIN_PILOTS])
     highest = trainings(train, *fractions, *[MAX_FRACTION] * MIN_NEAR_PILOTS)
+    baseline = "" if request.scorer.name == RANDOM else ", and one more on random samples to compare with"
     finished = f"; {num_finished} of these trainings are finished already" if num_finished else ""
     return (
         f"advise: {len(request.split.holdout):,} of {context.data.total:,} training samples are held out for evaluation. "
         f"The cost: {', '.join(parts)}, then pilots with KD weight {initial_candidate(context)}, one by one from small to "
-        f"large, {lowest:.2f} to about {highest:.1f} trainings in all{finished}. It can be stopped at any time; the same "
-        "command continues"
+        f"large, {lowest:.2f} to about {highest:.1f} trainings in all{baseline}{finished}. It can be stopped at any time; "
+        "the same command continues"
     )
 
 
@@ -81,15 +81,15 @@ def add_costs(
     full, total = _full_training(context), context.data.total
 
     def trainings(*results: HoldoutResult) -> float:
-        return sum(float(result.samples_seen + FORWARD_PASS_COST * result.forward_passes) for result in results) / full
+        return sum(result.flops for result in results) / full
 
     return AdviceCost(
         full,
         trainings(reference),
         trainings(teacher) if teacher is not None else 0.0,
         trainings(*pilots),
-        planned_samples(context.recipe.teacher, total, total) / full,
-        estimate_evidence_cost(context, [request.scorer]).samples / full,
+        _planned_flops(context, context.recipe.teacher, total, total) / full,
+        estimate_evidence_cost(context, [request.scorer]).flops / full,
     )
 
 
@@ -98,8 +98,12 @@ def saved_share(context: Context, kept: int) -> float:
     train = context.recipe.train
     if train.budget != "epochs":
         return 0.0
-    return 1 - planned_samples(train, kept, context.data.total) / _full_training(context)
+    return 1 - _planned_flops(context, train, kept, context.data.total) / _full_training(context)
 
 
 def _full_training(context: Context) -> int:
-    return planned_samples(context.recipe.train, context.data.total, context.data.total)
+    return _planned_flops(context, context.recipe.train, context.data.total, context.data.total)
+
+
+def _planned_flops(context: Context, train: TrainConfig, kept: int, total: int) -> int:
+    return planned_flops(train, kept, total, context.shape, context.data.classes)

@@ -17,12 +17,14 @@ from torch import nn
 
 from datapruning.analysis.advise.plan import Pilot
 from datapruning.analysis.advise.request import AdviceRequest, initial_candidate
-from datapruning.artifacts.scorer import Samples
+from datapruning.artifacts.scorer import Samples, Scorer
 from datapruning.config.training import TrainConfig
 from datapruning.data.augment.augmentation import Augmentation
 from datapruning.io.tensors import load_tensors, save_tensors
 from datapruning.io.trial_store import Trial, TrialConfig, TrialFn, TrialStore
+from datapruning.models.flops import evaluation_cost
 from datapruning.runs.context import Context
+from datapruning.scorers import get_scorer
 from datapruning.teachers.load import Teacher, hash_weights
 from datapruning.teachers.soft_labels import SoftLabelCache, TeacherLabels
 from datapruning.training.checkpoint import Checkpoint, load_weights
@@ -33,10 +35,12 @@ from datapruning.training.schedules import planned_epochs, planned_steps
 from datapruning.training.state import TrainState
 from datapruning.training.trainer import Trainer
 from datapruning.utils.console import quiet
+from datapruning.utils.cost import NO_COST, ComputeCost
 from datapruning.utils.fraction import kept_count
 from datapruning.utils.hashing import config_hash
 
 REFERENCE, TEACHER, PILOT, GIVEN_TEACHER = "reference", "teacher", "pilot", "given teacher"
+RANDOM_PILOT, RANDOM = "random pilot", "random"
 MODEL, STATE = "model.safetensors", "state.safetensors"
 
 
@@ -50,6 +54,7 @@ class HoldoutResult:
         kept: Number of samples it was trained on.
         samples_seen: In training, with repeats.
         forward_passes: Samples of which soft labels or predictions were computed.
+        flops: Floating-point operations of all these passes, each by its network.
         seconds: Of the training.
         trial_seconds: Of all that the trial did.
     """
@@ -59,12 +64,13 @@ class HoldoutResult:
     kept: int
     samples_seen: int
     forward_passes: int
+    flops: int
     seconds: float
     trial_seconds: float
 
     def summary(self) -> dict[str, float]:
         """The numbers that advice.json lists."""
-        keys = ("accuracy", "kept", "samples_seen", "forward_passes", "seconds")
+        keys = ("accuracy", "kept", "samples_seen", "forward_passes", "flops", "seconds")
         return {key: getattr(self, key) for key in keys}
 
 
@@ -106,6 +112,10 @@ class PilotRunner:
         """One student with KD."""
         return self._run({"run": PILOT, "fraction": pilot.fraction, "repeat": pilot.repeat}, self._train_pilot)
 
+    def random_pilot(self, pilot: Pilot) -> HoldoutResult:
+        """The same student on as many random samples."""
+        return self._run({"run": RANDOM_PILOT, "fraction": pilot.fraction, "repeat": pilot.repeat}, self._train_pilot)
+
     def finished_pilots(self) -> Iterator[tuple[Pilot, HoldoutResult]]:
         """The pilots that are in the store, in no promised order."""
         for trial in self._store.trials():
@@ -128,13 +138,14 @@ class PilotRunner:
         loss = CrossEntropy(training.label_smoothing)
         model, progress = self._train(name, training, ids, views, loss, self._request.seed)
         save_tensors(self._folder(name) / MODEL, dict(model.state_dict()))
-        return self._evaluate(model, progress, len(ids), 0)
+        return self._evaluate(model, progress, len(ids))
 
     def _train_pilot(self, config: TrialConfig) -> dict[str, Any]:
         context, data = self._context, self._context.data
         training, rest = context.recipe.train, self._split.rest
-        seed = int(config_hash({**config, "seed": self._request.seed}, 8), 16)  # of subset, initialisation and order
-        ids = self._select(config["fraction"], seed)
+        # of subset, initialisation and order: a random pilot begins as the one that it is compared with
+        seed = int(config_hash({**config, "run": PILOT, "seed": self._request.seed}, 8), 16)
+        ids = self._select(config["fraction"], seed, get_scorer(RANDOM) if config["run"] == RANDOM_PILOT else None)
         epochs = planned_epochs(training, len(ids), len(rest))
         views = context.for_subset(ids).views
         with reproducible(context.threads), quiet():
@@ -142,15 +153,19 @@ class PilotRunner:
             for cache in caches:
                 cache.fill(context.loader("train"), ids, epochs)
         loss = initial_objective(context, TeacherLabels(caches))
-        name = f"pilot-{config['fraction']}-{config['repeat']}"
+        name = f"{config['run'].replace(' ', '-')}-{config['fraction']}-{config['repeat']}"
         model, progress = self._train(name, training, ids, views, loss, seed)
-        return self._evaluate(model, progress, len(ids), min(views.policy.num_views, epochs) * len(caches) * len(ids))
+        labels = sum((cache.cost(ids, epochs) for cache in caches), NO_COST)
+        return self._evaluate(model, progress, len(ids), labels)
 
-    def _select(self, fraction: str, seed: int) -> NDArray[np.int64]:
-        """Return the ids that the scorer ranks first. A scorer without evidence draws again for every pilot."""
+    def _select(self, fraction: str, seed: int, scorer: Scorer | None = None) -> NDArray[np.int64]:
+        """Return the ids that a scorer (default: the request's) ranks first.
+
+        A scorer without evidence draws again for every pilot.
+        """
         from datapruning.api.score import score
 
-        scorer, rest = self._request.scorer, self._split.rest
+        scorer, rest = scorer or self._request.scorer, self._split.rest
         with quiet():
             scores = score(self._context, scorer.name, seed=seed if scorer.needs is Samples else self._request.seed)
         order = rest[np.argsort(-scores.values[rest], kind="stable")]
@@ -181,16 +196,18 @@ class PilotRunner:
         return model, progress
 
     def _evaluate_teacher(self, model: nn.Module, _: TrialConfig) -> dict[str, Any]:
-        return self._evaluate(model, TrainState(), 0, 0)
+        return self._evaluate(model, TrainState(), 0)
 
-    def _evaluate(self, model: nn.Module, progress: TrainState, kept: int, num_soft_labels: int) -> dict[str, Any]:
+    def _evaluate(self, model: nn.Module, progress: TrainState, kept: int, labels: ComputeCost = NO_COST) -> dict[str, Any]:
         context, ids = self._context, self._split.holdout
         with reproducible(context.threads):
             correct = predict_correct(model, context.loader("train"), ids, context.views)
+        cost = progress.cost() + evaluation_cost(model, len(ids))
+        total = cost + labels
         return {
             "correct": encode_bits(correct), "accuracy": 100 * float(correct.mean()), "kept": kept,
-            "samples_seen": progress.samples_seen, "forward_passes": num_soft_labels + len(ids),
-            "seconds": round(progress.seconds, 3),
+            "samples_seen": total.samples_seen, "forward_passes": total.evaluated, "flops": total.flops,
+            "seconds": cost.seconds,
         }  # fmt: skip
 
     def _folder(self, name: str) -> Path:

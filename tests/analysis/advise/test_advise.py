@@ -14,6 +14,8 @@ import pytest
 from datapruning.analysis.advise import pilots as pilots_module
 from datapruning.analysis.advise.advise import FILE, LEAKAGE_SHARE, Advice, advise
 from datapruning.analysis.advise.cost import AdviceCost
+from datapruning.analysis.advise.plan import Pilot
+from datapruning.analysis.advise.random_baseline import compare_with_random
 from datapruning.analysis.advise.request import split_holdout
 from datapruning.api.score import score
 from datapruning.api.teach import teach
@@ -21,6 +23,7 @@ from datapruning.data.dataset import Dataset
 from datapruning.data.loaders.loader import Loader
 from datapruning.errors import IncompatibleInputs, InvalidFile, InvalidValue, OutputExists, UnknownName
 from datapruning.io.json import read_json
+from datapruning.models.flops import forward_flops
 from datapruning.runs.context import Context
 from datapruning.training import trainer
 from datapruning.training.evaluate import decode_bits, encode_bits
@@ -150,11 +153,18 @@ def test_a_killed_advice_resumes_to_the_same_result(
 
 def test_pilots_of_a_scorer_keep_what_it_ranks_first(digits: Dataset, make_context: MakeContext, trained: list[Any]) -> None:
     context = make_context(digits, *TINY, "proxy.model=tinynet8")
-    advise(context, 60.0, scorer="el2n", seed=1)
+    advice = advise(context, 60.0, scorer="el2n", seed=1)
     values = score(context, "el2n", seed=1).values
     rest = split_holdout(digits.total, 1).rest
-    for _, ids in trained[1:]:
+    *pilots, (name, random_ids) = trained[1:]
+    for _, ids in pilots:
         assert values[ids].min() >= np.sort(values[rest])[-len(ids)]
+    assert name.startswith("random-pilot-")
+    assert len(random_ids) in [len(ids) for _, ids in pilots]
+    assert values[random_ids].min() < np.sort(values[rest])[-len(random_ids)], "these are drawn, not ranked"
+    baseline = record(advice)["random"]
+    verb = "beats" if baseline["beats_random"] else "does not beat"
+    assert f"el2n {verb} random at {baseline['fraction']:g} ({baseline['difference']:+.2f} ± " in advice.text
 
 
 def test_random_pilots_have_different_subsets(digits: Dataset, make_context: MakeContext, trained: list[Any]) -> None:
@@ -196,7 +206,41 @@ def test_an_unreachable_tolerance_is_an_answer(
 def test_the_steps_budget_saves_samples_but_no_time(digits: Dataset, make_context: MakeContext) -> None:
     advice = advise(make_context(digits, *TINY).with_train(budget="steps"), 60.0)
     assert "saves samples, but no training time" in advice.text
+    assert (advice.text.startswith("at equal compute, "), record(advice)["equal"]) == (True, "compute")
     assert advice.cost.pilots > 0.8 * len(advice.pilots)
+
+
+def test_costs_are_weighted_by_the_networks(digits: Dataset, make_context: MakeContext) -> None:
+    context = make_context(digits, *TINY, "teacher.model=tinynet32", "train.budget=samples")
+    advice = advise(context, 60.0)
+    student, teacher = (forward_flops(f"tinynet{width}", context.shape, digits.classes) for width in (8, 32))
+    rest, holdout, full = 1295, 143, 3 * student * digits.total
+    assert advice.cost.training == full
+    assert advice.cost.reference == pytest.approx(student * (3 * rest + holdout) / full)
+    assert advice.cost.holdout_teacher == pytest.approx(teacher * (3 * rest + holdout) / full)
+    assert advice.cost.teacher == pytest.approx(teacher / student)
+    for pilot, result in advice.pilots.items():
+        labels = teacher * (result.forward_passes - holdout)
+        assert result.flops == student * (3 * result.samples_seen + holdout) + labels, pilot
+        assert result.samples_seen == pytest.approx(rest, abs=16), "each sees as many samples, whatever it keeps"
+
+
+def result_of(correct: np.ndarray[Any, Any]) -> pilots_module.HoldoutResult:
+    """Return the result of a pilot that classified these hold-out samples correctly."""
+    return pilots_module.HoldoutResult(correct, 100 * float(correct.mean()), 10, 20, 30, 40, 0.5, 0.5)
+
+
+def test_a_scorer_is_compared_with_random_samples() -> None:
+    right = np.arange(1000) % 10 > 1  # 80%
+    worse, little_better, better = right & (np.arange(1000) > 99), right.copy(), np.arange(1000) % 10 > 0
+    little_better[:10] = True
+    pilot, random = Pilot("0.1", 0), result_of(right)
+    lost, noise, won = (compare_with_random(pilot, result_of(c), random) for c in (worse, little_better, better))
+    assert (lost.difference, lost.beats_random) == (-8.0, False)
+    assert (noise.difference, noise.beats_random) == (0.2, False)
+    assert (won.difference, won.beats_random) == (10.0, True)
+    assert lost.message("el2n").startswith("el2n does not beat random at 0.1 (-8.00 ± ")
+    assert won.message("el2n").startswith("el2n beats random at 0.1 (+10.00 ± ")
 
 
 def test_break_even_counts_students() -> None:
