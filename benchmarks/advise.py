@@ -22,7 +22,8 @@ import datapruning as dp
 from benchmarks.advise_report import report
 from benchmarks.common import RUNS
 from benchmarks.tiny import open_tiny
-from datapruning.analysis.advise.advise import FILE, advise
+from datapruning.analysis.advise.advise import advise
+from datapruning.analysis.advise.answer import FILE
 from datapruning.analysis.advise.pilots import initial_objective
 from datapruning.io.json import read_json
 from datapruning.io.tensors import save_tensors

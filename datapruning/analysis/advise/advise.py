@@ -1,14 +1,15 @@
 """`advise`: the smallest fraction whose students stay within a tolerance of a training on everything."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Unpack
 
-from datapruning.analysis.advise.answer import Answer, answer_message, curve_table, has_equal_compute, make_answer
+from datapruning.analysis.advise.answer import FILE, Answer, answer_message, curve_table, has_equal_compute, make_answer
 from datapruning.analysis.advise.cost import AdviceCost, add_costs, estimate_message
-from datapruning.analysis.advise.curve import Curve, PilotResults, fit_curve, sorted_results
+from datapruning.analysis.advise.curve import Curve, PilotResults, fit_curve, leakage_correction, sorted_results
+from datapruning.analysis.advise.other_budget import read_other_budget
 from datapruning.analysis.advise.pilots import RANDOM, HoldoutResult, PilotRunner
 from datapruning.analysis.advise.plan import Pilot, next_pilot
 from datapruning.analysis.advise.random_baseline import RandomBaseline, compare_with_random
@@ -25,10 +26,6 @@ from datapruning.utils.fraction import describe_kept
 from datapruning.version import __version__
 
 FORMAT = {"format": "datapruning.advice", "version": 1}
-FILE = "advice.json"
-LEAKAGE_SHARE = 0.5
-"""A student gains at most this share of its teacher's advantage on samples that the teacher was trained on: 0.1 of it at
-fraction 0.1, 0.4 at 0.5 (`benchmarks/advise.py`)."""
 MAX_PILOTS = 24
 
 
@@ -110,10 +107,11 @@ def advise(
         with reproducible(context.threads):
             score(context, scorer, seed=seed)
     holdout_teacher = runner.teacher()
-    correction = leakage_correction(reference, runner.given_teachers())
+    correction = leakage_correction(reference.accuracy, [teacher.accuracy for teacher in runner.given_teachers()])
     pilots, results, curve = _run_pilots(request, runner, reference, points, correction)
     answer = make_answer(results, curve, points, context.data.total, seed)
     random_pilots, random = _run_random_pilot(request, runner, pilots, answer)
+    other_budget = read_other_budget(request, name, points)
     cost = add_costs(request, reference, holdout_teacher, [*pilots.values(), *random_pilots])
     record: dict[str, Any] = {
         **FORMAT, "package_version": __version__, **request.identity, "total": context.data.total,
@@ -126,11 +124,13 @@ def advise(
         ],
         "equal": "compute" if has_equal_compute(context) else "epochs",
         "random": asdict(random) | {"beats_random": random.beats_random} if random else None,
+        "other_budget": asdict(other_budget) if other_budget else None,
         "curve": [asdict(point) for point in curve_table(curve)], "cost": {**asdict(cost), "advice": cost.advice},
     }  # fmt: skip
     write_json(folder / FILE, record)
-    baseline = random.message(scorer) if random else ""
-    text = answer_message(context, answer, reference, cost, results, baseline, folder / FILE)
+    remarks = [random.message(scorer)] if random else []
+    remarks += [other_budget.message] if other_budget else []
+    text = answer_message(context, answer, reference, cost, results, remarks, folder / FILE)
     return Advice(folder, text, answer, reference, pilots, random, cost)
 
 
@@ -148,14 +148,6 @@ def parse_tolerance(given: float | str) -> float:
     if not (math.isfinite(points) and 0 < points < 100):
         raise InvalidValue(f"{rule}; got {given}")
     return points
-
-
-def leakage_correction(reference: HoldoutResult, given_teachers: Sequence[HoldoutResult]) -> float:
-    """Return the points by which pilots may be overestimated, because given teachers may have memorised the holdout."""
-    if not given_teachers:
-        return 0.0
-    lead = sum(teacher.accuracy for teacher in given_teachers) / len(given_teachers) - reference.accuracy
-    return round(LEAKAGE_SHARE * max(float(lead), 0.0), 4)
 
 
 def _run_random_pilot(

@@ -1,6 +1,7 @@
 """The answer: which fraction, with which interval, what other tolerances would take; and the same in words."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from datapruning.analysis.advise.plan import MAX_FRACTION
 from datapruning.runs.context import Context
 from datapruning.utils.fraction import kept_count
 
+FILE = "advice.json"
 OTHER_TOLERANCES = (0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0)
 TABLE_FRACTIONS = (0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
@@ -104,13 +106,13 @@ def has_equal_compute(context: Context) -> bool:
 
 
 def answer_message(
-    context: Context, answer: Answer, reference: HoldoutResult, cost: AdviceCost, results: PilotResults, baseline: str,
-    path: Path,
+    context: Context, answer: Answer, reference: HoldoutResult, cost: AdviceCost, results: PilotResults,
+    remarks: Sequence[str], path: Path,
 ) -> str:  # fmt: skip
-    """The answer as a line of text; `baseline` compares with random samples (""), `path` is that of advice.json."""
+    """The answer as a line of text, with `remarks` at its end; `path` is that of advice.json."""
     total, tolerance = context.data.total, answer.tolerance
     budget = "at equal compute" if has_equal_compute(context) else "at equal epochs"
-    baseline = f"; {baseline}" if baseline else ""
+    more = "".join(f"; {remark}" for remark in remarks)
     full = f"the {reference.accuracy:.1f}% of a training on everything without KD"
     if answer.fraction is None or answer.kept is None:
         best = int(results.gaps.argmin())
@@ -119,8 +121,8 @@ def answer_message(
         return (
             f"{budget}, no fraction below {MAX_FRACTION:g} stays within {tolerance:g} points of {full}: keeping "
             f"{results.fractions[best]:g} of {total:,} is {results.gaps[best]:.2f} ± {results.stderrs[best]:.2f} points "
-            f"below it{low}{'; ' * bool(others)}{', '.join(map(_describe, others))}. This advice cost {cost.advice:.2f} "
-            f"trainings{baseline}: {path}"
+            f"below it{low}{'; ' * bool(others)}{', '.join(map(describe, others))}. This advice cost {cost.advice:.2f} "
+            f"trainings{more}: {path}"
         )
     bounds = f"{answer.low or 1:g} to {answer.high or 1:g}"
     safe = "nothing below 1 is safe" if answer.high is None else f"to be safe keep {answer.high:g}"
@@ -128,11 +130,14 @@ def answer_message(
     return (
         f"{budget}, keep {answer.fraction:g} of {total:,} = {answer.kept:,} samples to stay within {tolerance:g} points of "
         f"{full} ({answer.confidence:.0%} interval {bounds}{beyond}; {safe}). {_savings(context, answer.kept, cost)}"
-        f"{baseline}: {path}"
+        f"{more}: {path}"
     )
 
 
-def _describe(result: ToleranceResult) -> str:
+def describe(result: ToleranceResult) -> str:
+    """As in "within 2 points: 0.1 (0.08 to 0.2)"."""
+    if result.fraction is None:
+        return f"within {result.tolerance:g} points: no fraction below {MAX_FRACTION:g}"
     return f"within {result.tolerance:g} points: {result.fraction:g} ({result.low or 1:g} to {result.high or 1:g})"
 
 

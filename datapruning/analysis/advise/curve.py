@@ -30,6 +30,10 @@ MIN_KD_STDDEV, RELATIVE_KD_STDDEV = 0.5, 0.1
 """Standard deviation of the effect of KD where everything is kept: in points at least, and relative to the reference's
 error."""
 
+LEAKAGE_SHARE = 0.5
+"""A student gains at most this share of its teacher's advantage on samples that the teacher was trained on: 0.1 of it at
+fraction 0.1, 0.4 at 0.5 (`benchmarks/advise.py`)."""
+
 Floats = NDArray[np.float64]
 
 
@@ -62,6 +66,19 @@ class PilotResults:
         short = 100.0 * (self.reference.astype(np.int64) - self.pilots.astype(np.int64))
         errors: Floats = short.std(axis=1) / np.sqrt(len(self.reference))
         return errors
+
+
+def leakage_correction(reference: float, given_teachers: Sequence[float]) -> float:
+    """Return the points by which pilots may be overestimated, because given teachers may have memorised the hold-out.
+
+    Args:
+        reference: Its accuracy on the hold-out, in percent.
+        given_teachers: Those of the teachers that the user names; none: 0.
+    """
+    if not given_teachers:
+        return 0.0
+    lead = sum(given_teachers) / len(given_teachers) - reference
+    return round(LEAKAGE_SHARE * max(float(lead), 0.0), 4)
 
 
 def run_noise(error: Floats) -> Floats:

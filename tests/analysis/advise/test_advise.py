@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 
 from datapruning.analysis.advise import pilots as pilots_module
-from datapruning.analysis.advise.advise import FILE, LEAKAGE_SHARE, Advice, advise
+from datapruning.analysis.advise.advise import Advice, advise
+from datapruning.analysis.advise.answer import FILE
 from datapruning.analysis.advise.cost import AdviceCost
+from datapruning.analysis.advise.curve import LEAKAGE_SHARE
 from datapruning.analysis.advise.plan import Pilot
 from datapruning.analysis.advise.random_baseline import compare_with_random
 from datapruning.analysis.advise.request import split_holdout
@@ -241,6 +243,25 @@ def test_a_scorer_is_compared_with_random_samples() -> None:
     assert (won.difference, won.beats_random) == (10.0, True)
     assert lost.message("el2n").startswith("el2n does not beat random at 0.1 (-8.00 ± ")
     assert won.message("el2n").startswith("el2n beats random at 0.1 (+10.00 ± ")
+
+
+def test_the_answer_at_the_other_budget_is_shown_where_it_is_known(
+    digits: Dataset, make_context: MakeContext, trained: list[Any]
+) -> None:
+    context = make_context(digits, *TINY)
+    at_epochs = advise(context, 60.0)
+    assert record(at_epochs)["other_budget"] is None
+    at_compute = advise(context, 60.0, samples="full")
+    beside = record(at_compute)["other_budget"]
+    answer = at_epochs.answer
+    assert (beside["equal"], beside["fraction"], beside["high"]) == ("epochs", answer.fraction, answer.high)
+    assert beside["curve"] == record(at_epochs)["curve"]
+    assert f"; at equal epochs, within 60 points: {answer.fraction:g} (" in at_compute.text
+    count = len(trained)
+    repeated = advise(context, 60.0)
+    assert len(trained) == count, "what is shown beside is read"
+    assert f"; at equal compute, within 60 points: {at_compute.answer.fraction:g} (" in repeated.text
+    assert advise(context, 60.0, seed=1).text.count("at equal") == 1, "of another hold-out"
 
 
 def test_break_even_counts_students() -> None:
