@@ -72,7 +72,7 @@ def pupil(context: Context, teacher: Any, ids: NDArray[np.int64], seed: int) -> 
     data = context.data
     cache = SoftLabelCache(teacher, context.views, data.fingerprint, data.total, data.classes)
     with reproducible(context.threads), quiet():
-        cache.fill(context.loader("train"), ids, planned_epochs(context.recipe.train, len(ids), data.total))
+        cache.fill(context.loader("train"), ids, range(planned_epochs(context.recipe.train, len(ids), data.total)))
     return network(context, ids, initial_objective(context, TeacherLabels([cache])), seed)
 
 

@@ -278,7 +278,7 @@ milestones = [0.5, 0.75]
 flip = true
 crop = 2
 [kd]
-weight_grid = [0.0, 0.5]
+search = ["temperature", "views"]
 [evidence]
 runs = 2
 early_epoch = 1

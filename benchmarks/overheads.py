@@ -113,7 +113,7 @@ def main() -> None:
         data, ids = context.data, np.arange(0, SAMPLES, SAMPLES // (STEPS * BATCH))[: STEPS * BATCH]
         teacher = Teacher(context.new_model("convnet", 1).eval(), Path(folder), "none")
         labels = SoftLabelCache(teacher, context.views, data.fingerprint, data.total, data.classes)
-        labels.fill(context.loader("train"), ids, 1)
+        labels.fill(context.loader("train"), ids, range(1))
         track = SampleStats(Path(folder) / "track", 1, SAMPLES)
         write_array(Path(folder) / "changes" / "-1.npy", np.full((SAMPLES, CLASSES), 0.1, np.float16))  # an epoch before
 

@@ -15,7 +15,7 @@ from datapruning.errors import IncompatibleInputs, InvalidFile, InvalidValue
 from datapruning.io.tensors import load_tensors
 from datapruning.models import create_model
 from datapruning.models.normalization import with_training_normalization
-from datapruning.runs.result import RunResult, TeacherRecord, TeacherResult
+from datapruning.runs.result import RunResult, TeacherRecord, TeacherResult, TrainedResult
 from datapruning.runs.run import MODEL, Run
 from datapruning.training.checkpoint import load_weights
 
@@ -35,6 +35,12 @@ class LoadedTeacher(Teacher):
 
     result: RunResult
     epoch: int | None = None
+
+    @property
+    def age(self) -> float:
+        """The share of its training after which it had these weights; 1: all of it."""
+        epochs = self.result.epochs if isinstance(self.result, TrainedResult) else None
+        return 1.0 if self.epoch is None or not epochs else self.epoch / epochs
 
     @property
     def record(self) -> TeacherRecord:

@@ -1,8 +1,7 @@
-"""Preparing the teachers of a student: they are loaded and checked, and their soft labels of its samples computed."""
+"""The teachers of a student: they are loaded and checked, and their soft labels of its samples computed."""
 
 import time
 from collections.abc import Sequence
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +15,7 @@ from datapruning.teachers.soft_labels import SoftLabelCache, TeacherLabels
 from datapruning.teachers.train import train_teacher
 from datapruning.training.schedules import planned_epochs
 from datapruning.utils.console import info
-from datapruning.utils.cost import NO_COST
-
-MAX_EARLY_CANDIDATES = 3
-"""Early checkpoints that a choice among teachers tries beside the finished ones: each costs soft labels, and a probe."""
+from datapruning.utils.cost import NO_COST, ComputeCost
 
 
 def load_teachers(context: Context, paths: Sequence[Path]) -> list[LoadedTeacher]:
@@ -57,53 +53,86 @@ def has_choice(context: Context, teachers: Sequence[LoadedTeacher]) -> bool:
 
 
 def add_early_teachers(context: Context, teachers: Sequence[LoadedTeacher]) -> list[LoadedTeacher]:
-    """The teachers, and then at most `MAX_EARLY_CANDIDATES` of their early checkpoints, those of the first teacher first.
+    """The teachers, and then their early checkpoints, those of the first teacher first.
 
     Raises:
         InvalidFile: an early checkpoint is gone.
     """
     known = {teacher.weights_hash for teacher in teachers}
-    early = (
+    early = [
         checkpoint
         for teacher in teachers
         for checkpoint in load_early_teachers(teacher, context.data, context.device, context.shape)
         if checkpoint.weights_hash not in known
-    )
-    return [*teachers, *islice(early, MAX_EARLY_CANDIDATES)]
+    ]
+    return [*teachers, *early]
 
 
-def prepare_labels(
-    context: Context, teachers: Sequence[LoadedTeacher], ids: NDArray[np.int64], *, choose: bool = False
-) -> tuple[list[TeacherLabels], TeachingRecord]:
-    """Soft labels of `ids` for a student under the recipe's [train], and the record of its teachers.
+class TeacherLabelSource:
+    """Soft labels of the candidate teachers of a student, made when they are first asked for.
 
-    Several teachers teach together; with `choose` each has labels of its own, as some of their early checkpoints have
-    (`add_early_teachers`), and one will be chosen. Without any, the recipe's teacher or candidates are used, and trained
-    first if they are missing.
+    `teachers` teach together, as one candidate, unless `choose`: then each is a candidate of its own. Without any, the
+    recipe's teacher or candidates are used, and trained first if they are missing. Early checkpoints are candidates, too,
+    where there is a choice, and with `early` those of a single teacher.
     """
-    started = time.perf_counter()
-    if not teachers:
-        models = candidate_models(context) if choose else (context.recipe.teacher.model,)
-        teachers = load_teachers(context, [train_teacher(context, seed=0, model=model).folder for model in models])
-    if choose:
-        teachers = add_early_teachers(context, teachers)
-    teachers_ready = time.perf_counter()
-    data, views = context.data, context.for_subset(ids).views
-    caches = [SoftLabelCache(t, views, data.fingerprint, data.total, data.classes) for t in teachers]
-    epochs = planned_epochs(context.recipe.train, len(ids), data.total)
-    computed = sum(cache.fill(context.loader("train"), ids, epochs) for cache in caches)
-    if not computed:
-        info(f"soft labels: using those in {', '.join(str(cache.folder) for cache in caches)}")
-    label_seconds = time.perf_counter() - teachers_ready
-    # early checkpoints cost nothing more than their run
-    trainings = {teacher.folder.resolve(): teacher.result.training_cost for teacher in teachers}
-    teaching = TeachingRecord(
-        teacher=tuple(teacher.record for teacher in teachers),
-        soft_labels_computed=computed,
-        seconds=PhaseSeconds(teacher=round(teachers_ready - started, 3), soft_labels=round(label_seconds, 3)),
-        costs=PhaseCosts(
-            teacher=sum(trainings.values(), NO_COST),
-            soft_labels=sum((cache.cost(ids, epochs) for cache in caches), NO_COST),
-        ),
-    )
-    return [TeacherLabels([cache]) for cache in caches] if choose else [TeacherLabels(caches)], teaching
+
+    def __init__(
+        self, context: Context, teachers: Sequence[LoadedTeacher], *, choose: bool = False, early: bool = False
+    ) -> None:
+        started = time.perf_counter()
+        if not teachers:
+            models = candidate_models(context) if choose else (context.recipe.teacher.model,)
+            teachers = load_teachers(context, [train_teacher(context, seed=0, model=model).folder for model in models])
+        self._choose = choose
+        if choose or (early and len(teachers) == 1):
+            self._candidates = [[teacher] for teacher in add_early_teachers(context, teachers)]
+        else:
+            self._candidates = [list(teachers)]
+        self._teacher_seconds = time.perf_counter() - started
+        self._label_seconds, self._computed = 0.0, 0
+        self._caches: dict[Path, SoftLabelCache] = {}
+        self._requested: dict[Path, dict[int, int]] = {}  # of each cache: view -> number of labels
+
+    @property
+    def num_teachers(self) -> int:
+        """Number of candidate teachers."""
+        return len(self._candidates)
+
+    @property
+    def teacher_ages(self) -> list[float]:
+        """Of each candidate, the share of its training after which its weights were kept; 1: all of it."""
+        return [min(teacher.age for teacher in candidate) for candidate in self._candidates]
+
+    @property
+    def cost(self) -> ComputeCost:
+        """Of all labels that were asked for so far, whether they were there or not."""
+        counts = {folder: sum(views.values()) for folder, views in self._requested.items()}
+        return sum((self._caches[folder].cost(count) for folder, count in counts.items()), NO_COST)
+
+    def labels(self, context: Context, ids: NDArray[np.int64], teacher: int, epochs: range) -> TeacherLabels:
+        """The soft labels of a candidate teacher, filled for `ids` int64 in the context's views of these epochs."""
+        started, data, views = time.perf_counter(), context.data, context.views
+        caches = []
+        for member in self._candidates[teacher]:
+            opened = SoftLabelCache(member, views, data.fingerprint, data.total, data.classes)
+            cache = self._caches.setdefault(opened.folder, opened)
+            self._computed += cache.fill(context.loader("train"), ids, epochs)
+            requested = self._requested.setdefault(cache.folder, {})
+            requested.update({views.view_index(epoch): len(ids) for epoch in epochs})
+            caches.append(cache)
+        self._label_seconds += time.perf_counter() - started
+        return TeacherLabels(caches)
+
+    def record(self, chosen: int, other_labels: ComputeCost) -> TeachingRecord:
+        """The teachers, of which number `chosen` teaches, and the cost of their labels without `other_labels`."""
+        if not self._computed and self._caches:
+            info(f"soft labels: used those in {', '.join(str(folder) for folder in self._caches)}")
+        members = [teacher for candidate in self._candidates for teacher in candidate]
+        networks = {teacher.folder: teacher.result.training_cost for teacher in members}  # early ones cost nothing more
+        return TeachingRecord(
+            teacher=tuple(teacher.record for teacher in self._candidates[chosen]),
+            teacher_candidates=tuple(teacher.record for teacher in members) if self._choose else None,
+            soft_labels_computed=self._computed,
+            seconds=PhaseSeconds(teacher=round(self._teacher_seconds, 3), soft_labels=round(self._label_seconds, 3)),
+            costs=PhaseCosts(teacher=sum(networks.values(), NO_COST), soft_labels=self.cost - other_labels),
+        )

@@ -113,12 +113,12 @@ class SoftLabelCache:
         """The ids whose label in `view` was not computed yet."""
         return np.asarray(ids[self._done[view, ids] == 0])
 
-    def fill(self, loader: Loader, ids: NDArray[np.int64], epochs: int) -> int:
-        """Compute the missing labels of `ids` in the views of the first `epochs` epochs. Returns their number.
+    def fill(self, loader: Loader, ids: NDArray[np.int64], epochs: range) -> int:
+        """Compute the missing labels of `ids` in the views of these epochs. Returns their number.
 
         A killed call loses at most a few batches; several processes may fill at once (one does, the others wait).
         """
-        views = range(min(epochs, self.views.policy.num_views))
+        views = sorted({self.views.view_index(epoch) for epoch in epochs})
         if not sum(len(self.missing(ids, view)) for view in views):
             return 0
         with exclusive_lock(self.folder / "fill", "another process fills these soft labels"):
@@ -140,9 +140,8 @@ class SoftLabelCache:
                 write_json(self.folder / STATS, stats.to_json())
         return count
 
-    def cost(self, ids: NDArray[np.int64], epochs: int) -> ComputeCost:
-        """The cost of computing the labels of `ids` for `epochs` epochs; seconds at the mean rate so far."""
-        count = len(ids) * min(epochs, self.views.policy.num_views)
+    def cost(self, count: int) -> ComputeCost:
+        """The cost of computing so many labels; seconds at the mean rate so far."""
         stats = self._stats()
         seconds = round(count * stats.seconds / max(stats.computed, 1), 3)
         return evaluation_cost(self.teacher.model, count, seconds)

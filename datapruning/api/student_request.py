@@ -27,6 +27,8 @@ from datapruning.selection.strategies import get_strategy
 from datapruning.selection.strategy import format_settings
 from datapruning.teachers.load import LoadedTeacher
 from datapruning.teachers.prepare import has_choice, load_teachers
+from datapruning.training.distillation.candidates import SEARCHED_SETTINGS
+from datapruning.training.distillation.prior import read_prior
 from datapruning.training.self_distillation.factory import check_combination, check_pairs
 from datapruning.training.sparsity.prune import check_epsd
 from datapruning.utils.fraction import kept_count
@@ -178,6 +180,8 @@ class StudentRequest:
                 "early epochs in teacher.keep_checkpoints",
                 parameter="teacher",
             )
+        if kd_weight is None:
+            read_prior(context.recipe.kd.prior)
         check_epsd(context, kd_weight)
         selection.check_size(context.data.total)
         return cls(context, selection, kd_weight, choose, teachers, seed, None if out is None else Path(out))
@@ -209,11 +213,12 @@ class StudentRequest:
         """The [run] table of the run's config.toml."""
         data, meta = self.context.data, self.subset.meta
         teachers = [*([str(CHOOSE_TEACHER)] if self.choose_teacher else []), *(t.record.path for t in self.teachers)]
+        held = sorted(self.context.held & SEARCHED_SETTINGS) if self.kd_weight is None else []
         return RunOptions(
             verb="train", data=data.name, fingerprint=data.fingerprint, fraction=meta.fraction, scorer=meta.scorer,
             balance=meta.balance, subset=hashlib.sha256(self.subset.indices.astype("<i8").tobytes()).hexdigest()[:16],
             kd_weight="auto" if self.kd_weight is None else self.kd_weight, seed=self.seed,
-            teacher=tuple(teachers) or None, **self.strategy_info,
+            teacher=tuple(teachers) or None, held=tuple(held) or None, **self.strategy_info,
         )  # fmt: skip
 
     def new_run(self) -> Run:

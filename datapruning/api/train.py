@@ -22,11 +22,14 @@ from datapruning.runs.opening import ContextSettings, DatasetOrContext, as_conte
 from datapruning.runs.result import StudentResult, SubsetOrigin, TeachingRecord
 from datapruning.runs.run import CONFIG, FinishedRun
 from datapruning.runs.run_config import read_run_options
-from datapruning.teachers.prepare import load_teachers, prepare_labels
+from datapruning.teachers.prepare import TeacherLabelSource, load_teachers
 from datapruning.teachers.soft_labels import TeacherLabels
+from datapruning.training.distillation.candidates import is_held
 from datapruning.training.distillation.student import train_student
 from datapruning.training.reproducibility import reproducible
+from datapruning.training.schedules import planned_epochs
 from datapruning.utils.console import info
+from datapruning.utils.cost import NO_COST
 from datapruning.utils.time_limit import TimeLimit
 
 
@@ -207,9 +210,10 @@ def _train_request(request: StudentRequest) -> FinishedRun[StudentResult]:
         info(f"subset: {subset} ({method}balance {subset.meta.balance or 'none'}), in {path}")
         self_teacher = _self_teacher_labels(context, subset, seed)
         with reproducible(run.environment.threads):
-            labels, teaching = list[TeacherLabels](), TeachingRecord()
+            source, teaching = None, TeachingRecord()
             if request.kd_weight != 0:
-                labels, teaching = prepare_labels(context, request.teachers, ids, choose=request.choose_teacher)
+                early = request.kd_weight is None and not is_held(context, "teacher")
+                source = TeacherLabelSource(context, request.teachers, choose=request.choose_teacher, early=early)
             self_labels = None
             if self_teacher is not None:
                 self_labels, self_teaching = self_teacher
@@ -217,7 +221,7 @@ def _train_request(request: StudentRequest) -> FinishedRun[StudentResult]:
             teaching = teaching.with_scoring(None if subset.meta.scores is None else subset.meta.scores.costs)
             origin = _subset_origin(subset, request.strategy_info, path)
             context = context.for_subset(ids)
-            finished = train_student(context, run, ids, labels, request.kd_weight, seed, origin, teaching, self_labels)
+            finished = train_student(context, run, ids, source, request.kd_weight, seed, origin, teaching, self_labels)
     info(f"student: {finished.test_accuracy:.2f}% on the test set, {subset}, in {run.folder}")
     return finished
 
@@ -241,5 +245,8 @@ def _self_teacher_labels(context: Context, subset: Subset, seed: int) -> tuple[T
     info("self-distillation: the self teacher is this student without distillation, a run of its own")
     context = context.with_settings("self_distill", method="none").with_settings("sparsity", sparsity=0.0)
     self_teacher = train(context, subset, kd_weight=0, seed=seed)
-    (labels,), teaching = prepare_labels(context, load_teachers(context, [self_teacher.folder]), subset.indices)
-    return labels, teaching
+    source = TeacherLabelSource(context, load_teachers(context, [self_teacher.folder]))
+    ids = subset.indices
+    epochs = planned_epochs(context.recipe.train, len(ids), context.data.total)
+    labels = source.labels(context.for_subset(ids), ids, 0, range(epochs))
+    return labels, source.record(0, NO_COST)

@@ -96,6 +96,7 @@ def command(
     result = finished.result
     kd_search, pruning = result.kd_weight_search, result.sparsity
     searched = f" at T={result.temperature:g}" if result.temperature else ""
+    searched += ", resized crops" if kd_search and "resized" in kd_search.augmentation else ""
     searched += f" (found by a search that cost {kd_search.cost:.2f} trainings)" if kd_search else ""
     chosen = f", teacher {result.teacher[0].name} (chosen)" if result.teacher_candidates else ""
     method = f", self-distillation {result.self_distill.method}" if result.self_distill else ""

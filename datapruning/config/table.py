@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from typing import Annotated, Any, Self, get_args
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -100,7 +101,8 @@ def _first_mistake(table: type[BaseModel], error: ValidationError) -> InvalidSet
     if kind == "value_error":
         return InvalidSetting(key, str(mistake["ctx"]["error"]))
     if kind == "literal_error" and isinstance(value, str):
-        return InvalidSetting(key, f": {UnknownName(key, value, get_args(table.model_fields[key].annotation))}")
+        names = re.findall(r"'([^']*)'", str(mistake["ctx"]["expected"]))
+        return InvalidSetting(key, f": {UnknownName(key, value, names)}")
     name = TYPE_NAMES.get(kind.split("_")[0], "text" if kind == "literal_error" else "given")
     shown = repr(value)
     shown = shown if len(shown) <= MAX_SHOWN_CHARS else f"{shown[:MAX_SHOWN_CHARS]}..."

@@ -113,9 +113,9 @@ class RunRecord:
     def kd_settings(self) -> dict[str, Any]:
         """The [kd] settings that this run read: T for a given KD weight, those of the search otherwise."""
         table = dict(self.config.get("kd", {}))
-        temperature, search = table.pop("temperature", self.result.temperature), self.result.kd_weight_search
         if self.kd == AUTO:
-            return {**table, **({"method": search.method} if search else {})}
+            return table
+        temperature = table.get("temperature", self.result.temperature)
         return {} if self.kd == NO_KD or temperature is None else {"T": temperature}
 
     @cached_property

@@ -45,6 +45,7 @@ class Context:
         evidence: opened before, by its folder.
         time_limit: limit on the seconds of training; None: none.
         loggers: experiment trackers of the runs of teachers and students.
+        held: settings that the user has set himself ("kd.temperature"), which a search does not change.
     """
 
     data: Dataset
@@ -57,6 +58,7 @@ class Context:
     evidence: dict[Path, Any] = field(default_factory=dict, repr=False)
     time_limit: TimeLimit | None = None
     loggers: Trackers = field(default_factory=Trackers)
+    held: frozenset[str] = frozenset()
     _loaders: dict[str, Loader] = field(default_factory=dict, repr=False)
 
     @cached_property
@@ -93,12 +95,13 @@ class Context:
         return replace(self, recipe=recipe)
 
     def with_settings(self, table: str, **changes: Any) -> Context:
-        """The same with other settings in another table of the recipe, such as "self_distill".
+        """The same with other settings in another table of the recipe, such as "self_distill"; a search holds them.
 
         Raises:
             InvalidValue, UnknownName: an unknown setting, or a value out of its range.
         """
-        return replace(self, recipe=self.recipe.with_settings(table, **changes))
+        held = self.held | {f"{table}.{key}" for key in changes}
+        return replace(self, recipe=self.recipe.with_settings(table, **changes), held=held)
 
     def with_sparsity(self, sparsity: float | None = None, criterion: str | None = None) -> Context:
         """The same with a pruned student.

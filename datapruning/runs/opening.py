@@ -96,8 +96,10 @@ def open_context(
     """
     _check_settings(threads, log)
     torch_device = resolve_device(device)
+    held: set[str] = set()
     if not isinstance(recipe, Recipe):
-        recipe = read_recipe(recipes.path_of(recipe or _default_recipe(data, torch_device)), changes)[0]
+        recipe, run_table = read_recipe(recipes.path_of(recipe or _default_recipe(data, torch_device)), changes)
+        held = {change.partition("=")[0].strip() for change in changes} | set(run_table.get("held") or ())
     shape = recipe.views.output_shape(data.train.shape)
     for training in (recipe.train, recipe.teacher, recipe.proxy, recipe.ensemble_member):
         check_training(training, shape, data.classes)
@@ -106,7 +108,7 @@ def open_context(
     kind = resolve_loader(loader, data, torch_device)
     loggers = Trackers(find_tools(log), Path(workspace))
     threads = threads or recipe.threads or torch.get_num_threads()
-    return Context(data, recipe, torch_device, kind, Path(workspace), threads, loggers=loggers)
+    return Context(data, recipe, torch_device, kind, Path(workspace), threads, loggers=loggers, held=frozenset(held))
 
 
 def as_context(data: DatasetOrContext, **settings: Unpack[ContextSettings]) -> Context:

@@ -234,6 +234,12 @@ class TeachingRecord(Record):
         merged = {"seconds": self.seconds.merged(seconds), "costs": self.costs.merged(costs)}
         return TeachingRecord(**{**dict(self), **merged, "self_teacher": other.teacher[0]})
 
+    def with_teachers(self, other: "TeachingRecord") -> "TeachingRecord":
+        """The same with the teachers of another record, and what their labels took."""
+        merged = {"seconds": self.seconds.merged(other.seconds), "costs": self.costs.merged(other.costs)}
+        given = {key: getattr(other, key) for key in ("teacher", "teacher_candidates", "soft_labels_computed")}
+        return TeachingRecord(**{**dict(self), **given, **merged})
+
     def with_scoring(self, cost: ComputeCost | None) -> "TeachingRecord":
         """The same with the cost of the scores that chose the samples."""
         return TeachingRecord(**{**dict(self), "costs": self.costs.merged(PhaseCosts(scoring=cost))})

@@ -41,7 +41,8 @@ class RunOptions(Record):
     hash of the sample ids. `fraction` is the share of the training set that was asked for (None: ids were given, or it is a
     teacher). `kd_weight` is 0 to 1, or "auto"; `teacher` are run folders, "auto" before them where one of them is chosen
     (None: the recipe's teacher). `strategy` and its settings, as "name=value", stand where the scorer alone does not say
-    how the samples were chosen.
+    how the samples were chosen. `held` are settings that the user had set, so that a search for the KD weight does not
+    change them.
     """
 
     verb: Literal["train", "teach"] = "train"
@@ -56,6 +57,7 @@ class RunOptions(Record):
     teacher: tuple[str, ...] | None = None
     strategy: str | None = None
     strategy_settings: tuple[str, ...] | None = None
+    held: tuple[str, ...] | None = None
 
 
 def read_run_options(recipe: str | Path | None) -> RunOptions | None:

@@ -1,13 +1,15 @@
 """What a result says of a training: the search for the KD weight, pruned weights, dynamic pruning, self-distillation."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from datapruning.config.sparsity import SparsityConfig
+from datapruning.utils.cost import NO_COST, ComputeCost
 from datapruning.utils.records import Record
 
 Percent = Annotated[float, Field(ge=0, le=100)]
+Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(ge=0)]
 
@@ -35,17 +37,59 @@ class SelfDistillationRecord(Record):
     extra_passes: ExtraPasses
 
 
-class ProbeResult(Record):
-    """One probe of the search for a KD weight.
+Augmentation = Literal["recipe", "resized", "cutmix", "resized and cutmix"]
 
-    `confidence_weighting`: see `DistillationLoss`. `teacher` counts the candidates from 0. Accuracy and its standard error
-    are in percent, on the validation samples.
+
+class Candidate(Record):
+    """What a search may choose: how a student is taught.
+
+    `weight`: the KD weight, 0 (labels alone) to 1 (teacher alone). `temperature` and `confidence_weighting`: see
+    `DistillationLoss`. `teacher` counts the candidate teachers from 0. `augmentation`: "recipe" is what the recipe says,
+    "resized" random resized crops in place of its crops, "cutmix" adds CutMix.
     """
 
-    weight: float
-    temperature: float
-    confidence_weighting: bool
-    teacher: Count
+    weight: Share
+    temperature: Annotated[float, Field(gt=0)]
+    confidence_weighting: bool = False
+    teacher: Count = 0
+    augmentation: Augmentation = "recipe"
+
+    @property
+    def labels_only(self) -> bool:
+        """Whether the teacher has no influence."""
+        return self.weight == 0 and not self.confidence_weighting
+
+    def __str__(self) -> str:
+        crops = {"recipe": "", "resized": ", resized crops", "cutmix": ", CutMix"}
+        augmentation = crops.get(self.augmentation, ", resized crops and CutMix")
+        if self.labels_only:
+            return f"0 (labels alone){augmentation}"
+        teacher = f", teacher {self.teacher + 1}" if self.teacher else ""
+        only = " (the teacher alone)" if self.weight == 1 else ""
+        return f"{self.weight:g} at T={self.temperature:g}{augmentation}{teacher}{only}"
+
+
+LABELS_ONLY = Candidate(weight=0.0, temperature=1.0)
+"""Labels alone; the temperature has no meaning."""
+
+
+class Regime(Record):
+    """What is known of a student's training before it begins, and what the prior of a search is read from.
+
+    `kept_per_class`: kept samples a class, in the mean. `epochs`: passes over the kept samples. `agreement`: fraction of the
+    kept samples whose label is the teacher's prediction; `confidence`: the mean of the teacher's largest probability on them
+    at T=1, which is near 1 where the teacher has memorised them.
+    """
+
+    kept_per_class: Annotated[float, Field(gt=0)]
+    epochs: Annotated[float, Field(gt=0)]
+    agreement: Share
+    confidence: Share
+
+
+class ProbeResult(Candidate):
+    """One probe of a search. Accuracy and its standard error are in percent, on the validation samples."""
+
     accuracy: Percent
     stderr: float
     samples_seen: Count
@@ -61,26 +105,33 @@ class CurvePoint(Record):
     high: float
 
 
-class KDSearch(Record):
-    """The chosen KD weight with its evidence; `teacher` counts the candidates from 0.
+class KDSearch(Candidate):
+    """What was chosen, with its evidence.
 
-    `validation` says which samples the probes were evaluated on: "pruned-away", "set-aside" (kept ones that were not
-    trained on until the decision) or both. `cost` is in trainings, a forward pass counted as a third of a training pass.
+    `proposed` is what the prior proposed in the `regime` (None where the KD weight is given), and what the run began with;
+    `held` are the settings that the user had given, which were not searched. `num_views`: views of each image. `curve`: the
+    fitted response to the KD weight, everything else as chosen. `validation` says which samples the probes were evaluated
+    on: "pruned-away", "set-aside" (kept ones that were not trained on until the decision) or both; None where there were no
+    probes. `early_teacher_gain`: where
+    an early checkpoint was chosen, the points that it is expected to gain over the finished teacher. `labels` is the cost of
+    soft labels that were made for probes alone, which the other numbers include. `cost` is in trainings, a forward pass
+    counted as a third of a training pass.
     """
 
-    weight: float
-    temperature: float
-    confidence_weighting: bool
-    teacher: Count
-    method: str
-    probes: tuple[ProbeResult, ...]
-    curve: tuple[CurvePoint, ...]
-    validation: str
-    validation_size: Count
-    samples_seen: Count
-    evaluated: Count
-    flops: Count
-    cost: float
+    proposed: Candidate
+    regime: Regime | None = None
+    held: tuple[str, ...] = ()
+    num_views: Count
+    probes: tuple[ProbeResult, ...] = ()
+    curve: tuple[CurvePoint, ...] = ()
+    validation: str | None = None
+    validation_size: Count = 0
+    early_teacher_gain: float | None = None
+    labels: ComputeCost = NO_COST
+    samples_seen: Count = 0
+    evaluated: Count = 0
+    flops: Count = 0
+    cost: float = 0.0
 
 
 class PrunedLayer(Record):

@@ -33,6 +33,14 @@ class ComputeCost:
             None if self.flops is None or other.flops is None else self.flops + other.flops,
         )
 
+    def __sub__(self, other: Self) -> Self:
+        return type(self)(
+            self.samples_seen - other.samples_seen,
+            self.evaluated - other.evaluated,
+            round(self.seconds - other.seconds, 3),
+            None if self.flops is None or other.flops is None else self.flops - other.flops,
+        )
+
     @property
     def training_passes(self) -> float:
         """All of it in training passes of one sample, whatever the networks."""

@@ -10,9 +10,9 @@ from datapruning.config.training import TrainConfig
 OTHER: dict[type, object] = {bool: True, int: 7, float: 0.4, str: "resnet20"}
 CHOICES = {
     "budget": "steps", "schedule": "cosine", "precision": "bf16", "optimizer": "adamw", "criterion": "snip", "loss": "kd",
-    "mode": "first-order", "scope": "layer", "temperatures": (3.0,), "weight_grid": (0.5,),
+    "mode": "first-order", "scope": "layer", "search": ("views",),
     "teacher_candidates": ("convnet",),
-    "flip": False, "padding": "reflect", "decay_norms_biases": False, "confidence_weighting": False,
+    "flip": False, "padding": "reflect", "decay_norms_biases": False, "confidence_weighting": True,
     "full_runs": 3, "method": "dlb", "keep_checkpoints": (0.4,),
 }  # fmt: skip
 ENABLED = Recipe(name="r").with_settings("sparsity", sparsity=0.9)

@@ -177,7 +177,7 @@ def test_cached_soft_labels_equal_fresh_ones_up_to_float16(teacher_context: tupl
     ids = np.arange(1, 120, 3)
     data = context.data
     cache = SoftLabelCache(teacher, context.views, data.fingerprint, data.total, data.classes)
-    cache.fill(context.loader("train"), ids, 2)
+    cache.fill(context.loader("train"), ids, range(2))
 
     class Cached:
         def __getitem__(self, key: tuple[NDArray[np.int64], int]) -> Tensor:

@@ -17,7 +17,7 @@ from datapruning.data.loaders.loader import Batch
 from datapruning.errors import InvalidValue
 from datapruning.runs.context import Context
 from datapruning.scorers import find_scorers
-from datapruning.training.distillation.weight_search import choose_validation_set
+from datapruning.training.distillation.validation import choose_validation_set
 from datapruning.training.step import EpochStats
 
 LOST = (3, 40, 41, 119)

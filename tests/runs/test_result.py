@@ -27,11 +27,13 @@ from datapruning.runs.result import (
     TrainedResult,
 )
 from datapruning.runs.training_records import (
+    Candidate,
     CurvePoint,
     ExtraPasses,
     InfoBatchRecord,
     KDSearch,
     ProbeResult,
+    Regime,
     SelfDistillationRecord,
 )
 from datapruning.utils.cost import ComputeCost
@@ -40,20 +42,25 @@ from tests.helpers.results import sparsity_record, student_result, teacher_resul
 counts = st.integers(0, 10**12)
 numbers = st.floats(0, 1e9)
 percents = st.floats(0, 100)
+shares = st.floats(0, 1)
 names = st.text(max_size=8)
 costs = st.builds(ComputeCost, counts, counts, numbers, st.none() | counts)
 seconds = st.builds(PhaseSeconds, **{phase: st.none() | numbers for phase in PhaseSeconds.model_fields})
 phase_costs = st.builds(PhaseCosts, **{phase: st.none() | costs for phase in PhaseCosts.model_fields})
-probes = st.builds(
-    ProbeResult, weight=numbers, temperature=numbers, confidence_weighting=st.booleans(), teacher=counts, accuracy=percents,
-    stderr=numbers,
-    samples_seen=counts, seconds=numbers,
-)  # fmt: skip
+chosen = {
+    "weight": shares, "temperature": st.floats(1e-3, 1e3), "confidence_weighting": st.booleans(), "teacher": counts,
+    "augmentation": st.sampled_from(["recipe", "resized"]),
+}  # fmt: skip
+probes = st.builds(ProbeResult, **chosen, accuracy=percents, stderr=numbers, samples_seen=counts, seconds=numbers)
+regimes = st.builds(
+    Regime, kept_per_class=st.floats(0.1, 1e6), epochs=st.floats(0.1, 1e6), agreement=shares, confidence=shares
+)
 points = st.builds(CurvePoint, weight=numbers, accuracy=numbers, low=numbers, high=numbers)
 searches = st.builds(
-    KDSearch, weight=numbers, temperature=numbers, confidence_weighting=st.booleans(), teacher=counts, method=names,
-    probes=st.lists(probes, max_size=3).map(tuple), curve=st.lists(points, max_size=3).map(tuple), validation=names,
-    validation_size=counts, samples_seen=counts, evaluated=counts, flops=counts, cost=numbers,
+    KDSearch, **chosen, proposed=st.builds(Candidate, **chosen), regime=regimes, held=st.just(("views",)), num_views=counts,
+    labels=costs, probes=st.lists(probes, max_size=3).map(tuple), curve=st.lists(points, max_size=3).map(tuple),
+    validation=st.none() | names, validation_size=counts, samples_seen=counts, evaluated=counts, flops=counts,
+    cost=numbers,
 )  # fmt: skip
 teachers = st.lists(
     st.builds(

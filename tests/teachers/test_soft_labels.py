@@ -61,12 +61,12 @@ def test_soft_labels_do_not_depend_on_who_computes_them_first(
     context, teacher = teacher_context
     loader, total = context.loader("train"), context.data.total
     at_once = cache_of(context, other_folder(teacher, tmp_path / "a"))
-    assert at_once.fill(loader, np.arange(total), 2) == 2 * total
+    assert at_once.fill(loader, np.arange(total), range(2)) == 2 * total
     piecewise = cache_of(context, other_folder(teacher, tmp_path / "b"))
     order = np.random.default_rng(0).permutation(total)
     for ids in (order[:5], order[3:400], order[700:], order):
-        piecewise.fill(loader, np.sort(ids), 2)
-    assert piecewise.fill(loader, np.arange(total), 2) == 0
+        piecewise.fill(loader, np.sort(ids), range(2))
+    assert piecewise.fill(loader, np.arange(total), range(2)) == 0
     for epoch in (0, 1):
         assert torch.equal(at_once[np.arange(total), epoch], piecewise[np.arange(total), epoch])
 
@@ -75,7 +75,7 @@ def test_labels_are_the_teachers_logits_of_that_view_to_float16(teacher_context:
     context, teacher = teacher_context
     ids = np.arange(100)
     labels = cache_of(context, teacher)
-    labels.fill(context.loader("train"), ids, 10)
+    labels.fill(context.loader("train"), ids, range(10))
     for epoch in (0, 2, 4):
         (_, fresh), *_ = batch_logits(teacher.model, context.loader("train"), [ids], context.views, epoch=epoch)
         torch.testing.assert_close(labels[ids, epoch], fresh, rtol=2e-3, atol=2e-3)
@@ -86,7 +86,7 @@ def test_labels_are_the_teachers_logits_of_that_view_to_float16(teacher_context:
 def test_only_requested_labels_are_computed_and_others_are_refused(teacher_context: tuple[Context, Teacher]) -> None:
     context, teacher = teacher_context
     labels = cache_of(context, teacher)
-    assert labels.fill(context.loader("train"), np.array([3, 900]), 1) == 2
+    assert labels.fill(context.loader("train"), np.array([3, 900]), range(1)) == 2
     with pytest.raises(InvalidValue, match="no soft label for sample id 4 in view 0"):
         labels[np.array([3, 4]), 0]
     with pytest.raises(InvalidValue, match="no soft label for sample id 3 in view 1"):
@@ -101,7 +101,7 @@ def test_a_killed_fill_resumes(
     from datapruning.teachers import soft_labels
 
     uninterrupted = cache_of(context, other_folder(teacher, tmp_path / "whole"))
-    uninterrupted.fill(loader, all_ids, 1)
+    uninterrupted.fill(loader, all_ids, range(1))
     monkeypatch.setattr(soft_labels, "FLUSH_SECONDS", 0.0)
     original = batch_logits
     served = []
@@ -116,9 +116,9 @@ def test_a_killed_fill_resumes(
     killed = other_folder(teacher, tmp_path / "killed")
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(soft_labels, "batch_logits", dies_at_the_third)
-        cache_of(context, killed).fill(loader, all_ids, 1)
+        cache_of(context, killed).fill(loader, all_ids, range(1))
     repeated = cache_of(context, killed)
-    assert 0 < repeated.fill(loader, all_ids, 1) < context.data.total
+    assert 0 < repeated.fill(loader, all_ids, range(1)) < context.data.total
     assert torch.equal(repeated[all_ids, 0], uninterrupted[all_ids, 0])
 
 
@@ -147,7 +147,7 @@ def test_several_teachers_are_stacked(teacher_context: tuple[Context, Teacher], 
     context, teacher = teacher_context
     caches = [cache_of(context, other_folder(teacher, tmp_path / name)) for name in "ab"]
     for entry in caches:
-        entry.fill(context.loader("train"), np.arange(10), 1)
+        entry.fill(context.loader("train"), np.arange(10), range(1))
     both = TeacherLabels(caches)[np.arange(10), 0]
     assert both.shape == (2, 10, 10)
     assert torch.equal(both[0], both[1])

@@ -157,13 +157,13 @@ def test_classes_are_identified_by_their_index(small_dataset: Dataset) -> None:
 
 def test_settings_that_differ_are_listed_in_order() -> None:
     a = {"run": {"seed": 0, "gone": 1}, "train": {"lr": 0.1, "epochs": 3}}
-    b = {"run": {"seed": 0}, "train": {"lr": 0.2, "epochs": 3}, "kd": {"weight_grid": [0.5]}}
+    b = {"run": {"seed": 0}, "train": {"lr": 0.2, "epochs": 3}, "kd": {"search": ["views"]}}
     left, right = (ComparedRun(flatten(tables), None, None) for tables in (a, b))
     assert compare_runs(left, right)[2:] == [
         "settings that differ: 3",
         "  run.gone: 1 in A, missing in B",
         "  train.lr: 0.1 in A, 0.2 in B",
-        "  kd.weight_grid: missing in A, [0.5] in B",
+        "  kd.search: missing in A, ['views'] in B",
     ]
     assert compare_runs(left, left)[2:] == ["settings: the same"]
 

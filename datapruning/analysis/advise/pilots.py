@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from datapruning.analysis.advise.plan import Pilot
-from datapruning.analysis.advise.request import AdviceRequest, initial_candidate
+from datapruning.analysis.advise.request import AdviceRequest
 from datapruning.artifacts.scorer import Samples, Scorer
 from datapruning.config.training import TrainConfig
 from datapruning.data.augment.augmentation import Augmentation
@@ -28,8 +28,10 @@ from datapruning.scorers import get_scorer
 from datapruning.teachers.load import Teacher, hash_weights
 from datapruning.teachers.soft_labels import SoftLabelCache, TeacherLabels
 from datapruning.training.checkpoint import Checkpoint, load_weights
+from datapruning.training.distillation.candidates import loss_for, search_space
+from datapruning.training.distillation.prior import measure_regime, read_prior
 from datapruning.training.evaluate import decode_bits, encode_bits, predict_correct
-from datapruning.training.losses import CrossEntropy, DistillationLoss, Loss, SoftLabels
+from datapruning.training.losses import CrossEntropy, Loss, SoftLabels
 from datapruning.training.reproducibility import reproducible
 from datapruning.training.schedules import planned_epochs, planned_steps
 from datapruning.training.state import TrainState
@@ -74,12 +76,13 @@ class HoldoutResult:
         return {key: getattr(self, key) for key in keys}
 
 
-def initial_objective(context: Context, labels: SoftLabels) -> Loss:
-    """The loss of the pilots with these soft labels: the one that the search for the KD weight begins with."""
-    candidate, smoothing = initial_candidate(context), context.recipe.train.label_smoothing
-    return DistillationLoss(
-        labels, candidate.weight, candidate.temperature, smoothing, confidence_weighting=candidate.confidence_weighting
-    )
+def initial_objective(context: Context, labels: SoftLabels, ids: NDArray[np.int64], epochs: int) -> Loss:
+    """The loss of a pilot on the samples `ids` int64: the one that a search begins with under the recipe's augmentation."""
+    data, kd = context.data, context.recipe.kd
+    space = [candidate for candidate in search_space(context, 1) if candidate.augmentation == "recipe"]
+    regime = measure_regime(labels, data.train.labels, ids, epochs, data.classes)
+    expected = read_prior(kd.prior).expected(space, regime, recipe_resized=bool(context.recipe.views.scale))
+    return loss_for(context, labels, space[int(np.argmax(expected))])
 
 
 class PilotRunner:
@@ -151,11 +154,11 @@ class PilotRunner:
         with reproducible(context.threads), quiet():
             caches = [SoftLabelCache(t, views, data.fingerprint, data.total, data.classes) for t in self._load_teachers()]
             for cache in caches:
-                cache.fill(context.loader("train"), ids, epochs)
-        loss = initial_objective(context, TeacherLabels(caches))
+                cache.fill(context.loader("train"), ids, range(epochs))
+        loss = initial_objective(context, TeacherLabels(caches), ids, epochs)
         name = f"{config['run'].replace(' ', '-')}-{config['fraction']}-{config['repeat']}"
         model, progress = self._train(name, training, ids, views, loss, seed)
-        labels = sum((cache.cost(ids, epochs) for cache in caches), NO_COST)
+        labels = sum((cache.cost(len(ids) * min(views.policy.num_views, epochs)) for cache in caches), NO_COST)
         return self._evaluate(model, progress, len(ids), labels)
 
     def _select(self, fraction: str, seed: int, scorer: Scorer | None = None) -> NDArray[np.int64]:

@@ -17,7 +17,7 @@ from datapruning.runs.context import Context
 from datapruning.scorers import get_scorer
 from datapruning.teachers.load import LoadedTeacher
 from datapruning.teachers.prepare import load_teachers
-from datapruning.training.distillation.weight_search import Candidate, prior_weight
+from datapruning.training.distillation.prior import read_prior
 from datapruning.utils.hashing import hash_permutation
 
 HOLDOUT_KEY = 0xAD7D6
@@ -69,14 +69,13 @@ class AdviceRequest:
     @property
     def identity(self) -> dict[str, Any]:
         """All that the trials of the advice depend on, as plain data."""
-        context, candidate = self.context, initial_candidate(self.context)
+        context = self.context
         tables = ["views", "train", "cutmix", "mixup", *evidence_tables([self.scorer])]
         tables += [] if self.given_teachers else ["teacher"]
         return {
             "dataset": context.data.name, "fingerprint": context.data.fingerprint, "threads": context.threads,
             "recipe": context.recipe.identity(*tables),
-            "kd_weight": candidate.weight, "temperature": candidate.temperature,
-            "confidence_weighting": candidate.confidence_weighting,
+            "kd": context.recipe.kd.to_dict(), "prior": read_prior(context.recipe.kd.prior).to_json(),
             "device": context.device.type, "scorer": self.scorer.name, "seed": self.seed,
             "num_holdout": len(self.split.holdout), "teacher_weights": [t.weights_hash for t in self.given_teachers],
         }  # fmt: skip
@@ -102,13 +101,6 @@ def resolve_request(context: Context, scorer: str, teachers: Teachers, seed: int
     folders = teacher_folders(teachers)
     given = tuple(load_teachers(context, folders)) if folders else ()
     return AdviceRequest(context, split, resolved, given, seed)
-
-
-def initial_candidate(context: Context) -> Candidate:
-    """Return KD weight and temperature of the pilots: those that the search for the KD weight begins with."""
-    kd = context.recipe.kd
-    weight = prior_weight(kd.weight_grid)
-    return Candidate(weight, kd.temperatures[0], kd.confidence_weighting and weight < 1)
 
 
 def split_holdout(total: int, seed: int, unreadable: Sequence[int] = ()) -> HoldoutSplit:

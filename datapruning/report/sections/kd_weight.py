@@ -1,6 +1,7 @@
 """The KD weight: accuracy against the weight at each fraction, on the test set and on the searches' validation samples."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
@@ -12,7 +13,7 @@ from datapruning.report.groups import Group, pivot, scorer_order
 from datapruning.report.inputs import ReportInputs
 from datapruning.report.render import Section, render
 from datapruning.report.run_records import ALL, AUTO, NO_KD, RunRecord
-from datapruning.runs.training_records import KDSearch
+from datapruning.runs.training_records import Candidate, KDSearch
 
 MAX_SEARCHES = 8
 """Searches that are drawn in one panel."""
@@ -28,8 +29,8 @@ def section(inputs: ReportInputs) -> Section | None:
         return None
     searches = [s for run in inputs.collection.runs if (s := run.result.kd_weight_search) is not None]
     html = render(
-        "kd_weight.html", panels=[panel for panel in panels if panel[1]], has_searches=bool(searches),
-        has_fixed=any(run.kd not in (NO_KD, AUTO) for run in inputs.collection.runs),
+        "kd_weight.html", choices=_choices(inputs), panels=[panel for panel in panels if panel[1]],
+        has_searches=bool(searches), has_fixed=any(run.kd not in (NO_KD, AUTO) for run in inputs.collection.runs),
         has_curves=any(search.curve for search in searches),
     )  # fmt: skip
     return Section("weight", "KD weight: how accuracy responds to it", html, figures)
@@ -100,24 +101,50 @@ def _paint_validation(axes: Axes, searches: Sequence[RunRecord]) -> None:
 
 
 def _paint_trials(axes: Axes, run: RunRecord, search: KDSearch) -> None:
-    """The accuracies of a search's trials with one standard error: a marker for each temperature and candidate teacher.
+    """The accuracies of a search's probes with one standard error: a marker for each of their kinds.
 
-    Trials on labels alone, which have neither, go with the first ones. A thin line joins trials without a fitted curve.
+    Probes of labels alone, which have neither temperature nor teacher, go with the first ones.
     """
-    trials = sorted(search.probes, key=lambda trial: trial.weight)
-    first = next((trial for trial in trials if trial.weight > 0), trials[0])
-    kinds = [trial if trial.weight > 0 else first for trial in trials]
-    order = list(dict.fromkeys((kind.temperature, kind.teacher) for kind in kinds if kind.weight > 0))
-    members = pivot(zip(trials, kinds, strict=True), lambda pair: (pair[1].temperature, pair[1].teacher))
-    for i, (temperature, teacher) in enumerate(order or members):
-        label = ["trial"]
-        label += [f"T = {temperature:g}"] if len({t for t, _ in members}) > 1 else []
-        label += [run.candidates[teacher].name] if len({t for _, t in members}) > 1 else []
+    taught = [probe for probe in search.probes if probe.weight > 0]
+    first = taught[0] if taught else search
+    members = pivot(search.probes, lambda probe: _kind(probe if probe.weight > 0 else first))
+    for i, (kind, probes) in enumerate(members.items()):
         offset = 0.014 * (i - (len(members) - 1) / 2)
-        drawn = [trial for trial, _ in members[temperature, teacher]]
         axes.errorbar(
-            [trial.weight + offset for trial in drawn], [trial.accuracy for trial in drawn],
-            [trial.stderr for trial in drawn], color=MUTED if search.curve else VALIDATION,
-            marker=TRIAL_MARKERS[i % len(TRIAL_MARKERS)], label=", ".join(label), markersize=4.5, markeredgecolor=INK,
-            markeredgewidth=0.5, linestyle="none" if search.curve else "-", linewidth=1, elinewidth=0.8, alpha=0.9,
+            [probe.weight + offset for probe in probes], [probe.accuracy for probe in probes],
+            [probe.stderr for probe in probes], color=MUTED if search.curve else VALIDATION,
+            marker=TRIAL_MARKERS[i % len(TRIAL_MARKERS)], label=f"probe, {kind}", markersize=4.5, markeredgecolor=INK,
+            markeredgewidth=0.5, linestyle="none", elinewidth=0.8, alpha=0.9,
         )  # fmt: skip
+
+
+def _kind(candidate: Candidate) -> str:
+    """What a candidate has beside its KD weight, in words."""
+    augmentation = {"recipe": "", "resized": ", resized crops", "cutmix": ", CutMix"}.get(
+        candidate.augmentation, f", {candidate.augmentation}"
+    )
+    teacher = f", teacher {candidate.teacher + 1}" if candidate.teacher else ""
+    return f"T = {candidate.temperature:g}{augmentation}{teacher}"
+
+
+def _choices(inputs: ReportInputs) -> list[tuple[str, ...]]:
+    """The rows of the table of what each search chose, and instead of what, by scorer and fraction."""
+    runs = [run for run in inputs.collection.runs if run.result.kd_weight_search is not None]
+    choices = list[tuple[str, ...]]()
+    for run in sorted(runs, key=lambda run: (scorer_order(run.scorer), run.fraction, run.result.seed)):
+        search = run.result.kd_weight_search
+        assert search is not None
+        teacher = " + ".join(teacher.name for teacher in run.teachers) if search.weight else ""
+        if search.early_teacher_gain is not None:
+            teacher += f" ({search.early_teacher_gain:+.1f} points expected over the finished one)"
+        proposed = "" if search.proposed.model_dump() == _candidate(search) else str(search.proposed)
+        cells = (
+            run.scorer, percent(run.fraction), str(run.result.seed), str(Candidate(**_candidate(search))),
+            str(search.num_views), teacher, proposed, str(len(search.probes)), f"{search.cost:.2f}",
+        )  # fmt: skip
+        choices.append(cells)
+    return choices
+
+
+def _candidate(search: KDSearch) -> dict[str, Any]:
+    return {key: getattr(search, key) for key in Candidate.model_fields}

@@ -177,12 +177,12 @@ def test_soft_labels_of_mixed_views_belong_to_the_mixed_image_and_one_subset(
     cache, other = cache_of(kept), cache_of(np.arange(0, 120, 3))
     assert len({cache.folder, other.folder, cache_of(None).folder}) == 3
     assert "subset" not in read_json(cache_of(None).folder / "manifest.json")
-    cache.fill(context.loader("train"), kept, 2)
+    cache.fill(context.loader("train"), kept, range(2))
     for epoch in (0, 1):
         views = context.for_subset(kept).views
         batch, logits = next(batch_logits(teacher.model, context.loader("train"), [kept], views, epoch=epoch))
         assert torch.allclose(cache[batch.ids, epoch], logits, atol=2e-2)
-    assert cache.fill(context.loader("train"), kept, 2) == 0
+    assert cache.fill(context.loader("train"), kept, range(2)) == 0
 
 
 def test_a_student_with_mixed_views_is_reproducible_and_shares_its_teacher(

@@ -238,7 +238,7 @@ def test_jobs_and_scorers_are_checked_first(small_dataset: Dataset, make_context
 
 
 def test_a_task_round_trips_to_a_worker(small_dataset: Dataset, make_context: MakeContext, tmp_path: Path) -> None:
-    context = make_context(small_dataset, "train.lr=0.125", "kd.weight_grid=[0.0, 1.0]")
+    context = make_context(small_dataset, "train.lr=0.125", "kd.search=['views']")
     trials = ({"n": 1, "teacher": None},)
     task = Task(entry="module:function", store=str(tmp_path), trials=trials, context=record_context(context, None))
     path = write_task(tmp_path, task)

@@ -24,7 +24,7 @@ from datapruning.report.run_records import RunRecord
 from datapruning.runs.context import Context
 from datapruning.runs.result import StudentResult
 from datapruning.runs.run import CONFIG
-from datapruning.training.distillation.weight_search import ValidationSet
+from datapruning.training.distillation.validation import ValidationSet
 from tests.conftest import fast_options
 
 MakeContext = Callable[..., Context]

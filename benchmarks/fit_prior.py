@@ -1,0 +1,186 @@
+"""Fit the prior of `--kd-weight auto` to trainings of known outcome.
+
+    DPRUNE_DATA=... python -m benchmarks.fit_prior [--groups cifar100:0-19,cifar100:20-39,fashion-mnist] [--out prior.json]
+
+The trainings are the committed rows of `cifar_regret` and `fashion_regret`, and those of `prior_measured.rows.jsonl` (one
+H200 and a small network, measured before). A cell is a data set, a subset, a fraction and a number of samples; within a cell
+only the differences count. What the prior is worth is measured on groups that it was not fitted on: by how much its proposal
+is worse than the best of the grid.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import datapruning as dp
+from benchmarks.class_sets import open_context
+from benchmarks.committed import CommittedRows
+from benchmarks.common import RESULTS, RUNS, publish, table
+from datapruning.io.json import write_json
+from datapruning.runs.training_records import LABELS_ONLY, Candidate, Regime
+from datapruning.teachers.prepare import TeacherLabelSource, load_teachers
+from datapruning.teachers.train import train_teacher
+from datapruning.training.distillation.prior import SHIPPED, PriorModel, measure_regime, terms
+from datapruning.utils.fraction import kept_count
+
+GRIDS = ("cifar_regret", "fashion_regret")
+MEASURED = RESULTS / "prior_measured.rows.jsonl"
+RIDGE = 0.2
+"""Penalty on the coefficients of standardised terms, in squared points."""
+COMMAND = "DPRUNE_DATA=... python -m benchmarks.fit_prior"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Trainings that differ in their candidate alone: test accuracies in percent, means over their seeds."""
+
+    group: str
+    name: str
+    regime: Regime
+    accuracies: Mapping[Candidate, float]
+    teacher_ages: tuple[float, ...] = (1.0,)
+    recipe_resized: bool = False
+
+
+def candidate(config: Mapping[str, Any]) -> Candidate:
+    """The candidate of a grid's row."""
+    kd, augmentation = config["kd"], "resized" if config["views"]["kind"] == "resized" else "recipe"
+    if not kd["weight"]:
+        return LABELS_ONLY.model_copy(update={"augmentation": augmentation})
+    return Candidate(weight=kd["weight"], temperature=kd["temperature"], augmentation=augmentation)
+
+
+def measure(config: Mapping[str, Any], workspace: Path) -> dict[str, Any]:
+    """The regime of a cell."""
+    context = open_context(config["data"], config["condition"], workspace)
+    ids = dp.select(dp.score(context, "random", seed=0), config["fraction"], data=context.data).indices
+    epochs = round(config["samples"] / kept_count(config["fraction"], context.data.total))
+    teacher = load_teachers(context, [train_teacher(context, seed=0).folder])
+    context = context.for_subset(ids)
+    labels = TeacherLabelSource(context, teacher).labels(context, ids, 0, range(1))
+    return measure_regime(labels, context.data.train.labels, ids, epochs, context.data.classes).to_json()
+
+
+def cells_of_grids(workspace: Path) -> list[Cell]:
+    """The cells of the grids' committed rows; their regimes are committed, too."""
+    grouped: dict[str, tuple[dict[str, Any], dict[Candidate, list[float]]]] = {}
+    for name in GRIDS:
+        for row in CommittedRows(name).read().values():
+            config = row["config"]
+            if config["kd"] == "auto":
+                continue
+            cell = {key: config[key] for key in ("data", "condition", "fraction", "samples")}
+            _, accuracies = grouped.setdefault(json.dumps(cell, sort_keys=True), (cell, {}))
+            accuracies.setdefault(candidate(config), []).append(row["result"]["test_accuracy"])
+    regimes = CommittedRows("prior_regimes")
+    regimes.fill([cell for cell, _ in grouped.values()], measure, workspace)
+    measured = {json.dumps(row["config"], sort_keys=True): row["result"] for row in regimes.read().values()}
+    return [
+        Cell(
+            cell["data"], f"{cell['condition']}, {cell['fraction']}, {cell['samples']:,}", Regime(**measured[key]),
+            {c: float(np.mean(values)) for c, values in accuracies.items()},
+        )
+        for key, (cell, accuracies) in grouped.items()
+    ]  # fmt: skip
+
+
+def measured_cells() -> list[Cell]:
+    """The cells of trainings that were measured before."""
+    rows = [json.loads(line) for line in MEASURED.read_text(encoding="utf-8").splitlines()]
+    return [
+        Cell(
+            row["group"],
+            row["name"],
+            Regime(**row["regime"]),
+            {Candidate(**c): a for c, a in row["accuracies"]},
+            tuple(row.get("teacher_ages", (1.0,))),
+        )
+        for row in rows
+    ]
+
+
+def fit(cells: Sequence[Cell], ridge: float = RIDGE) -> PriorModel:
+    """Ridge regression of the accuracies within each cell; every cell counts alike."""
+    rows, targets = [], []
+    for cell in cells:
+        matrix = np.array([list(_terms(c, cell).values()) for c in cell.accuracies])
+        accuracies = np.array(list(cell.accuracies.values()))
+        scale = 1 / np.sqrt(len(accuracies))
+        rows.append((matrix - matrix.mean(0)) * scale)
+        targets.append((accuracies - accuracies.mean()) * scale)
+    x, y = np.concatenate(rows), np.concatenate(targets)
+    spread = np.maximum(x.std(0), 1e-9) * np.sqrt(len(x))
+    scaled = x / spread
+    solution = np.linalg.solve(scaled.T @ scaled + ridge * np.eye(x.shape[1]) / len(cells), scaled.T @ y) / spread
+    names = list(_terms(LABELS_ONLY, cells[0]))
+    groups = tuple(sorted({f"{cell.group} ({cell.name})" for cell in cells}))
+    return PriorModel(
+        coefficients={name: round(float(value), 4) for name, value in zip(names, solution, strict=True)}, fitted_on=groups
+    )
+
+
+def _terms(choice: Candidate, cell: Cell) -> dict[str, float]:
+    return terms(choice, cell.regime, recipe_resized=cell.recipe_resized, teacher_ages=cell.teacher_ages)
+
+
+def regret(prior: PriorModel, cell: Cell) -> tuple[Candidate, float]:
+    """The prior's proposal among the candidates of a cell, and by how many points the best of them is better."""
+    candidates = list(cell.accuracies)
+    expected = prior.expected(candidates, cell.regime, recipe_resized=cell.recipe_resized, teacher_ages=cell.teacher_ages)
+    proposal = candidates[int(np.argmax(expected))]
+    return proposal, max(cell.accuracies.values()) - cell.accuracies[proposal]
+
+
+def left_out(cells: Sequence[Cell]) -> Iterable[tuple[Cell, Candidate, float, Candidate, float]]:
+    """For each cell the proposal and the regret of priors that were fitted on all cells, and on the other groups alone."""
+    whole = fit(cells)
+    for cell in cells:
+        others = fit([other for other in cells if other.group != cell.group])
+        yield cell, *regret(whole, cell), *regret(others, cell)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--groups", default="", help="data sets to fit on, separated by commas; all")
+    parser.add_argument("--out", type=Path, default=SHIPPED)
+    parser.add_argument("--workspace", type=Path, default=RUNS / "committed")
+    args = parser.parse_args()
+    cells = [*cells_of_grids(args.workspace), *measured_cells()]
+    groups = args.groups.split(",") if args.groups else sorted({cell.group for cell in cells})
+    chosen = [cell for cell in cells if cell.group in groups]
+    prior = fit(chosen)
+    write_json(args.out, prior.to_json())
+    if args.groups:
+        print(json.dumps(prior.to_json(), indent=1))
+        for cell in cells:
+            print(cell.group, cell.name, *regret(prior, cell))
+        return
+    lines = [
+        [
+            cell.group, cell.name, f"{cell.regime.kept_per_class:g}", f"{cell.regime.epochs:g}",
+            f"{cell.regime.agreement:.3f}", f"{cell.regime.confidence:.3f}", str(own), f"{own_regret:.2f}",
+            str(other), f"{other_regret:.2f}",
+        ]
+        for cell, own, own_regret, other, other_regret in left_out(cells)
+    ]  # fmt: skip
+    head = ["data", "subset, fraction, samples", "kept a class", "epochs", "agreement", "confidence", "proposal", "regret",
+            "proposal of the other groups", "regret"]  # fmt: skip
+    coefficients = table(["term", "points"], [[name, f"{value:+.2f}"] for name, value in prior.coefficients.items()])
+    body = (
+        "Regret: the best of the cell's trainings minus the proposal's, in points of test accuracy, without any probe. The "
+        "last two columns are of a prior that was fitted on the other groups alone.\n\n"
+        f"{table(head, lines)}\n\nCoefficients (the terms are those of `datapruning/training/distillation/prior.py`):\n\n"
+        f"{coefficients}"
+    )
+    publish("fit_prior", "The prior of the search for the KD weight", COMMAND, body, prior.to_json())
+
+
+if __name__ == "__main__":
+    main()
