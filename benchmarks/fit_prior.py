@@ -32,7 +32,7 @@ from datapruning.utils.fraction import kept_count
 
 GRIDS = ("cifar_regret", "fashion_regret")
 MEASURED = RESULTS / "prior_measured.rows.jsonl"
-RIDGE = 0.2
+RIDGE = 0.5
 """Penalty on the coefficients of standardised terms, in squared points."""
 COMMAND = "DPRUNE_DATA=... python -m benchmarks.fit_prior"
 

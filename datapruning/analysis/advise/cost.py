@@ -67,9 +67,9 @@ def estimate_message(request: AdviceRequest, num_finished: int) -> str:
     finished = f"; {num_finished} of these trainings are finished already" if num_finished else ""
     return (
         f"advise: {len(request.split.holdout):,} of {context.data.total:,} training samples are held out for evaluation. "
-        f"The cost: {', '.join(parts)}, then pilots, each with the KD weight and temperature that a search begins with, one by "
-        f"one from small to large, {lowest:.2f} to about {highest:.1f} trainings in all{baseline}{finished}. It can be stopped "
-        "at any time; the same command continues"
+        f"The cost: {', '.join(parts)}, then pilots, each with the KD weight and temperature that a search begins with, one "
+        f"by one from small to large, {lowest:.2f} to about {highest:.1f} trainings in all{baseline}{finished}. It can be "
+        "stopped at any time; the same command continues"
     )
 
 

@@ -28,7 +28,7 @@ CHUNK = 1024
 MAX_REPEATS = 4
 """Times that a view of an image is seen."""
 MAX_LABEL_BYTES = 8 * 2**30
-RANGES = {"kept": (-1.0, 1.0), "epochs": (-1.5, 1.5), "memorised": (0.3, 3.0), "wrong": (0.0, 0.5)}
+RANGES = {"kept": (-1.0, 1.0), "memorised": (0.3, 3.0), "wrong": (0.0, 0.5)}
 """Regimes outside of those that were fitted are read as the nearest one at the border: a line does not hold for ever."""
 
 
@@ -85,7 +85,6 @@ def terms(
     share of its training after which its weights were kept.
     """
     kept = _clipped("kept", math.log10(regime.kept_per_class / 50))
-    epochs = _clipped("epochs", math.log10(regime.epochs / 60))
     memorised = _clipped("memorised", -math.log10(1 - min(regime.confidence, MAX_CONFIDENCE)))
     wrong = _clipped("wrong", 1 - regime.agreement)
     weight = candidate.weight
@@ -101,7 +100,7 @@ def terms(
         "early": early, "early memorised": early * memorised,
         "resized": resized, "resized weight": resized * weight,
         "resized weight memorised": resized * weight * memorised,
-        "resized weight epochs": resized * weight * epochs, "resized temperature": resized * temperature,
+        "resized temperature": resized * temperature,
     }  # fmt: skip
 
 
