@@ -161,7 +161,8 @@ class Search:
             before = self._source.cost
             result, right, probe_cost = self._probe(candidate)
             kind = candidate.augmentation, candidate.teacher
-            labels_cost[kind] = labels_cost.get(kind, NO_COST) + self._source.cost - before
+            spent = replace(self._source.cost - before, seconds=0.0)  # they are counted with all other labels
+            labels_cost[kind] = labels_cost.get(kind, NO_COST) + spent
             results.append(result)
             correct.append(right)
             cost += probe_cost
