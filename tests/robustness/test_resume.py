@@ -28,6 +28,7 @@ from datapruning.evidence.prediction_change import PredictionChange
 from datapruning.evidence.recorder import Recorder
 from datapruning.evidence.sample_stats import RECORDED, TRAIN_STATISTICS, SampleStats
 from datapruning.io.tensors import load_tensors, save_tensors
+from datapruning.models import create_model
 from datapruning.runs.context import Context
 from datapruning.training import nan_guard
 from datapruning.training.callbacks import Callback
@@ -57,11 +58,22 @@ class Opinions:
         return torch.from_numpy(np.sin(ids[:, None] * (1.0 + np.arange(4)) + epoch % 3)).float()[None]
 
 
-def dropout_net() -> nn.Module:
+def with_dropout(channels: int, classes: int) -> nn.Module:
     """A network with random numbers in training."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(5)
-        return nn.Sequential(nn.Flatten(), nn.Dropout(0.3), nn.Linear(192, 16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 4))
+    layers = (
+        nn.Flatten(),
+        nn.Dropout(0.3),
+        nn.Linear(64 * channels, 16),
+        nn.ReLU(),
+        nn.Dropout(0.5),
+        nn.Linear(16, classes),
+    )
+    return nn.Sequential(*layers)
+
+
+def dropout_net() -> nn.Module:
+    """That network for the small dataset."""
+    return create_model(f"{__name__}:with_dropout", (8, 8, 3), 4, seed=5)
 
 
 def train(
