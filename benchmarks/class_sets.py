@@ -2,7 +2,7 @@
 
 A configuration has `data` ("cifar100:0-19", the classes, or "fashion-mnist"), `condition` ("random", or "wrong": 20% of the
 training labels are wrong), `fraction`, `samples` (the student's, repeats counted), `kd` ("auto", or a weight and a
-temperature), `views` ("crop" or "resized", and their number) and `seed`.
+temperature), `views` ("crop" or "resized", and their number), `seed`, and with "auto" the name of its `prior` in `results/`.
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ from typing import Any
 import numpy as np
 
 import datapruning as dp
-from benchmarks.common import data_folder
+from benchmarks.common import RESULTS, data_folder
 from benchmarks.tiny import WRONG, with_wrong_labels
 from datapruning.data.dataset import Dataset, Split
 from datapruning.runs.context import Context
 from datapruning.utils.fraction import kept_count
 
 NETWORK = "fastnet32"
+JUDGED_PRIOR = RESULTS / "prior_judged.json"
+"""Fitted on classes 0 to 39 of CIFAR-100 and on Fashion-MNIST."""
 TEACHER_SAMPLES = 100_000
 VIEWS: dict[str, dict[str, Any]] = {
     "crop": {},
@@ -70,13 +72,13 @@ def open_context(name: str, condition: str, workspace: Path, changes: tuple[str,
 def train_student(config: Mapping[str, Any], workspace: Path) -> dict[str, Any]:
     """Train the student of a configuration. Its teacher, trained where it is missing, saw shifted crops in any case."""
     context = open_context(config["data"], config["condition"], workspace)
-    teacher, views = dp.teach(context), config["views"]
-    recipe = context.recipe
+    teacher, views, kd, recipe = dp.teach(context), config["views"], config["kd"], context.recipe
     policy = recipe.views.replace(**VIEWS[views["kind"]], num_views=views["num_views"])
     context = dataclasses.replace(context, recipe=recipe.replace(views=policy))
     kept = kept_count(config["fraction"], context.data.total)
-    kd = config["kd"]
-    if kd != "auto" and kd["weight"]:
+    if kd == "auto":
+        context = context.with_settings("kd", prior=str(RESULTS / config["prior"]))
+    elif kd["weight"]:
         context = context.with_settings("kd", temperature=kd["temperature"])
     run = dp.train(
         context, fraction=config["fraction"], teacher=teacher, kd_weight="auto" if kd == "auto" else kd["weight"],
