@@ -25,8 +25,8 @@ Work = Callable[[Config, Path], Mapping[str, Any]]
 class CommittedRows:
     """The rows of one benchmark: a line of JSON each, with `config`, `result`, `seconds` and the machine's `cpu`."""
 
-    def __init__(self, name: str) -> None:
-        self.name, self.path = name, RESULTS / f"{name}.rows.jsonl"
+    def __init__(self, name: str, folder: Path = RESULTS) -> None:
+        self.name, self.path = name, folder / f"{name}.rows.jsonl"
 
     def read(self) -> dict[str, Row]:
         """All rows by the hash of their configuration."""
@@ -56,17 +56,18 @@ class CommittedRows:
                 info(f"{self.name}: {number} of {len(missing)} done, {trial.seconds:.0f} s")
 
 
-def run_rows(name: str, configs: Sequence[Config], work: Work, doc: str | None) -> list[Row]:
+def run_rows(name: str, configs: Sequence[Config], work: Work, doc: str | None, folder: Path | None = None) -> list[Row]:
     """Parse `--jobs`, `--workspace` and `--report-only`, run what is missing, and return the rows in the order of `configs`.
 
-    A trial that another process has is left to it; the rows that exist are returned.
+    The rows are in `folder`, by default those of the committed results. A trial that another process has is left to it; the
+    rows that exist are returned.
     """
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jobs", type=int, default=1, help="processes that run trials")
     parser.add_argument("--workspace", type=Path, default=RUNS / "committed")
     parser.add_argument("--report-only", action="store_true", help="report the committed rows, run nothing")
     args = parser.parse_args()
-    rows = CommittedRows(name)
+    rows = CommittedRows(name, folder or RESULTS)
     if not args.report_only:
         spawn = multiprocessing.get_context("spawn")
         others = [spawn.Process(target=rows.fill, args=(configs, work, args.workspace)) for _ in range(args.jobs - 1)]
