@@ -7,6 +7,8 @@ from pydantic import ValidationInfo, field_validator
 from datapruning.config.table import Floats, Share, Table, between, satisfies
 from datapruning.errors import InvalidValue
 
+MIN_CROP_PIXELS = 4
+"""Pixels of the smallest random resized crop."""
 Pixels = Annotated[int, between(0, 1_000_000)]
 Ratio = Annotated[
     Floats,
@@ -67,6 +69,25 @@ class AugmentPolicy(Table):
         unused = set() if self.scale else {"ratio"}
         unused |= set() if self.flip and self.alternate_flips else {"alternate_flips"}
         return unused | (set() if self.crop and self.padding != "black" else {"padding"})
+
+    def check_images(self, shape: tuple[int, int, int]) -> None:
+        """Refuse images of this `shape` (height, width, channels) where they are too small for the augmentation.
+
+        Raises:
+            InvalidValue: `crop` or `cutout` can leave nothing of an image, or `scale` begins below `MIN_CROP_PIXELS`.
+        """
+        height, width, _ = self.output_shape(shape)
+        for key, pixels in (("crop", self.crop), ("cutout", self.cutout)):
+            if pixels >= min(height, width):
+                raise InvalidValue(
+                    f"views.{key} is {pixels}, but the network sees {height}x{width} pixels, of which nothing might be "
+                    "left: set it lower"
+                )
+        if self.scale and self.scale[0] * shape[0] * shape[1] < MIN_CROP_PIXELS:
+            raise InvalidValue(
+                f"views.scale begins at {self.scale[0]:g}, which is less than {MIN_CROP_PIXELS} pixels of images of "
+                f"{shape[0]}x{shape[1]}: set it higher"
+            )
 
     def output_shape(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
         """(height, width, channels) of a view of images of this `shape`.

@@ -62,7 +62,7 @@ def validate_recipe(dataset: str, recipe: str | None, changes: Sequence[str] = (
         side = spec.size or DEFAULT_SIZE
         shape, on_cpu = (side, side, 3), resolve_device(device).type == "cpu"
         name = recipe or recipes.default_for(folder, files=True, shape=shape, on_cpu=on_cpu)
-        read_recipe(recipes.path_of(name), changes)[0].views.output_shape(shape)
+        read_recipe(recipes.path_of(name), changes)[0].views.check_images(shape)
 
 
 def open_context(
@@ -100,6 +100,7 @@ def open_context(
     if not isinstance(recipe, Recipe):
         recipe, run_table = read_recipe(recipes.path_of(recipe or _default_recipe(data, torch_device)), changes)
         held = {change.partition("=")[0].strip() for change in changes} | set(run_table.get("held") or ())
+    recipe.views.check_images(data.train.shape)
     shape = recipe.views.output_shape(data.train.shape)
     for training in (recipe.train, recipe.teacher, recipe.proxy, recipe.ensemble_member):
         check_training(training, shape, data.classes)

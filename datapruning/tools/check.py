@@ -99,6 +99,7 @@ def check_recipe(path: str | Path, images: InputShape | None = None) -> Recipe:
     shape, classes = None, 0
     if images is not None:
         try:
+            recipe.views.check_images(images.shape)
             shape, classes = recipe.views.output_shape(images.shape), images.classes
         except InvalidValue as error:
             raise InvalidValue(f"{at_first(('views', 'size'))}: {error}") from None

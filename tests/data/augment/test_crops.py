@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch.nn.functional import interpolate
 
+import datapruning as dp
 from datapruning.config.augmentation import AugmentPolicy, CutMixPolicy
 from datapruning.data.augment import augmentation, crops, numba_kernels
 from datapruning.data.augment.augmentation import Augmentation
@@ -346,6 +347,18 @@ def test_all_consumers_get_the_size_of_views(
         make_context(small_dataset, "views.size=9")
 
 
+def test_images_that_are_too_small_for_the_augmentation_are_refused(digits: Dataset) -> None:
+    policy = AugmentPolicy(crop=0, scale=(0.0625, 1.0))
+    policy.check_images((8, 8, 3))  # four pixels
+    with pytest.raises(InvalidValue, match=r"views\.scale begins at 0\.0625, which is less than 4 pixels of images of 7x8"):
+        policy.check_images((7, 8, 3))
+    with pytest.raises(InvalidValue, match=r"views\.crop is 4, but the network sees 4x4 pixels"):
+        AugmentPolicy(crop=4, size=4).check_images((8, 8, 3))
+    AugmentPolicy(crop=3, cutout=3, size=4).check_images((8, 8, 3))
+    with pytest.raises(InvalidValue, match="crop is 8"):
+        dp.open_context(digits, changes=["views.crop=8"], device="cpu")
+
+
 WORDS = ["--data", "pets", "--image-size", "20", "--image-format", "jpg:80", "--recipe", "folder", "--fraction", "0.5"]
 SETTINGS = [
     "views.size=16", "views.crop=0", "views.scale=[0.3,1.0]", "train.epochs=2", "teacher.epochs=1", "train.model=tinynet8",
@@ -377,6 +390,8 @@ def test_a_folder_of_many_sizes_trains(dprune: Callable[..., CommandResult], tmp
         ("views.scale=0.5", "views.scale is a list"),
         ("views.scale=[0.5,1.0]", "set crop = 0"),
         ("views.size=16.5", "views.size is a whole number"),
+        ("views.crop=20", "views.crop is 20, but the network sees 20x20 pixels, of which nothing might be left"),
+        ("views.cutout=30", "views.cutout is 30"),
     ],
 )
 def test_an_invalid_policy_is_refused(expect_refusal: Callable[..., str], tmp_path: Path, change: str, message: str) -> None:
