@@ -12,7 +12,7 @@ from __future__ import annotations
 from benchmarks.class_sets import JUDGED_PRIOR, train_student
 from benchmarks.committed import CommittedRows, run_rows
 from benchmarks.common import publish
-from benchmarks.kd_grid import GRID, Cell, auto, best_point, fixed, grid_table, regret_table, regrets
+from benchmarks.kd_grid import GRID, Cell, Point, auto, best_point, fixed, grid_table, regret_table, regrets
 
 FIT = (("cifar100:0-19", 0), ("cifar100:20-39", 0))
 JUDGE = (("cifar100:60-79", 0), ("cifar100:80-99", 0), ("cifar100:60-79", 1), ("cifar100:80-99", 1))
@@ -20,12 +20,20 @@ CELLS = (
     Cell("random", "0.05", 30_000), Cell("random", "0.1", 60_000), Cell("random", "0.5", 100_000),
     Cell("wrong", "0.1", 60_000),
 )  # fmt: skip
+EARLY_POINT, EARLY_EPOCHS = Point(1.0, 20.0, "crop"), (5, 3)
+"""Early checkpoints of the teacher, which trains for 10 epochs, and what they are tried with."""
 NAME = "cifar_regret"
 COMMAND = "DPRUNE_DATA=... python -m benchmarks.cifar_regret"
 
 
 def main() -> None:
     fit = [fixed(*run, cell, point) for run in FIT for cell in CELLS for point in GRID]
+    fit += [
+        {**fixed(*run, cell, EARLY_POINT), "teacher_epoch": epoch}
+        for run in FIT
+        for cell in CELLS[:2]
+        for epoch in EARLY_EPOCHS
+    ]
     judge = [
         config
         for run in JUDGE for cell in CELLS

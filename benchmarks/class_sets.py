@@ -2,7 +2,8 @@
 
 A configuration has `data` ("cifar100:0-19", the classes, or "fashion-mnist"), `condition` ("random", or "wrong": 20% of the
 training labels are wrong), `fraction`, `samples` (the student's, repeats counted), `kd` ("auto", or a weight and a
-temperature), `views` ("crop" or "resized", and their number), `seed`, and with "auto" the name of its `prior` in `results/`.
+temperature), `views` ("crop" or "resized", and their number), `seed`, with "auto" the name of its `prior` in `results/`, and
+`teacher_epoch` where an early checkpoint of the teacher teaches.
 """
 
 from __future__ import annotations
@@ -72,7 +73,8 @@ def open_context(name: str, condition: str, workspace: Path, changes: tuple[str,
 def train_student(config: Mapping[str, Any], workspace: Path) -> dict[str, Any]:
     """Train the student of a configuration. Its teacher, trained where it is missing, saw shifted crops in any case."""
     context = open_context(config["data"], config["condition"], workspace)
-    teacher, views, kd, recipe = dp.teach(context), config["views"], config["kd"], context.recipe
+    folder, views, kd, recipe = dp.teach(context).folder, config["views"], config["kd"], context.recipe
+    teacher = f"{folder}@{config['teacher_epoch']}" if "teacher_epoch" in config else folder
     policy = recipe.views.replace(**VIEWS[views["kind"]], num_views=views["num_views"])
     context = dataclasses.replace(context, recipe=recipe.replace(views=policy))
     kept = kept_count(config["fraction"], context.data.total)

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 import datapruning as dp
+from benchmarks.cifar_regret import EARLY_EPOCHS
 from benchmarks.class_sets import open_context
 from benchmarks.committed import CommittedRows
 from benchmarks.common import RESULTS, RUNS, publish, table
@@ -27,9 +28,11 @@ from datapruning.io.json import write_json
 from datapruning.runs.training_records import LABELS_ONLY, Candidate, Regime
 from datapruning.teachers.prepare import TeacherLabelSource, load_teachers
 from datapruning.teachers.train import train_teacher
-from datapruning.training.distillation.prior import SHIPPED, PriorModel, measure_regime, terms
+from datapruning.training.distillation.prior import SHIPPED, PriorModel, features, measure_regime, terms
 from datapruning.utils.fraction import kept_count
 
+TEACHER_EPOCHS = 10
+"""Of the teachers of sets of 20 classes."""
 GRIDS = ("cifar_regret", "fashion_regret")
 MEASURED = RESULTS / "prior_measured.rows.jsonl"
 RIDGE = 0.5
@@ -50,11 +53,13 @@ class Cell:
 
 
 def candidate(config: Mapping[str, Any]) -> Candidate:
-    """The candidate of a grid's row."""
+    """The candidate of a grid's row; its teacher is number 0, or an early checkpoint of those in `EARLY_EPOCHS`."""
     kd, augmentation = config["kd"], "resized" if config["views"]["kind"] == "resized" else "recipe"
     if not kd["weight"]:
         return LABELS_ONLY.model_copy(update={"augmentation": augmentation})
-    return Candidate(weight=kd["weight"], temperature=kd["temperature"], augmentation=augmentation)
+    epoch = config.get("teacher_epoch")
+    teacher = 0 if epoch is None else 1 + EARLY_EPOCHS.index(epoch)
+    return Candidate(weight=kd["weight"], temperature=kd["temperature"], augmentation=augmentation, teacher=teacher)
 
 
 def measure(config: Mapping[str, Any], workspace: Path) -> dict[str, Any]:
@@ -86,6 +91,7 @@ def cells_of_grids(workspace: Path) -> list[Cell]:
         Cell(
             cell["data"], f"{cell['condition']}, {cell['fraction']}, {cell['samples']:,}", Regime(**measured[key]),
             {c: float(np.mean(values)) for c, values in accuracies.items()},
+            (1.0, *(epoch / TEACHER_EPOCHS for epoch in EARLY_EPOCHS)),
         )
         for key, (cell, accuracies) in grouped.items()
     ]  # fmt: skip
@@ -121,13 +127,22 @@ def fit(cells: Sequence[Cell], ridge: float = RIDGE) -> PriorModel:
     solution = np.linalg.solve(scaled.T @ scaled + ridge * np.eye(x.shape[1]) / len(cells), scaled.T @ y) / spread
     names = list(_terms(LABELS_ONLY, cells[0]))
     groups = tuple(sorted({f"{cell.group} ({cell.name})" for cell in cells}))
+    regimes = [features(cell.regime, min(cell.teacher_ages[c.teacher] for c in cell.accuracies)) for cell in cells]
     return PriorModel(
-        coefficients={name: round(float(value), 4) for name, value in zip(names, solution, strict=True)}, fitted_on=groups
+        coefficients={name: round(float(value), 4) for name, value in zip(names, solution, strict=True)},
+        ranges={
+            name: (round(min(r[name] for r in regimes), 4), round(max(r[name] for r in regimes), 4)) for name in regimes[0]
+        },
+        fitted_on=groups,
     )
 
 
+def _range(values: Sequence[float]) -> tuple[float, float]:
+    return round(min(values), 4), round(max(values), 4)
+
+
 def _terms(choice: Candidate, cell: Cell) -> dict[str, float]:
-    return terms(choice, cell.regime, recipe_resized=cell.recipe_resized, teacher_ages=cell.teacher_ages)
+    return terms(choice, features(cell.regime), recipe_resized=cell.recipe_resized, teacher_ages=cell.teacher_ages)
 
 
 def regret(prior: PriorModel, cell: Cell) -> tuple[Candidate, float]:

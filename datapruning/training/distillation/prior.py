@@ -8,7 +8,7 @@ fitted on).
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -28,14 +28,17 @@ CHUNK = 1024
 MAX_REPEATS = 4
 """Times that a view of an image is seen."""
 MAX_LABEL_BYTES = 8 * 2**30
-RANGES = {"kept": (-1.0, 1.0), "memorised": (0.3, 3.0), "wrong": (0.0, 0.5)}
-"""Regimes outside of those that were fitted are read as the nearest one at the border: a line does not hold for ever."""
 
 
 class PriorModel(Record):
-    """Coefficients of the expected accuracy, in points, by the name of their term; `fitted_on` says on which trainings."""
+    """Coefficients of the expected accuracy, in points, by the name of their term; `fitted_on` says on which trainings.
+
+    `ranges` are those of the features of their regimes: one outside is read as the nearest at the border, for a line that
+    was fitted between does not hold for ever.
+    """
 
     coefficients: dict[str, float]
+    ranges: dict[str, tuple[float, float]]
     fitted_on: tuple[str, ...]
 
     def expected(
@@ -50,9 +53,12 @@ class PriorModel(Record):
 
         See `terms` for the other arguments.
         """
-        rows = [
-            terms(candidate, regime, recipe_resized=recipe_resized, teacher_ages=teacher_ages) for candidate in candidates
-        ]
+        values = features(regime, min(teacher_ages))
+        for name, (low, high) in self.ranges.items():
+            values[name] = min(high, max(low, values[name]))
+        earliest = 2 ** -values["early"]
+        ages = [max(age, earliest) for age in teacher_ages]
+        rows = [terms(candidate, values, recipe_resized=recipe_resized, teacher_ages=ages) for candidate in candidates]
         return np.array([sum(self.coefficients.get(name, 0.0) * value for name, value in row.items()) for row in rows])
 
 
@@ -68,25 +74,40 @@ def read_prior(path: str = "") -> PriorModel:
 @cache
 def _read_prior(path: Path) -> PriorModel:
     prior = parse_record(PriorModel, read_json(path), str(path))
-    some = Candidate(weight=0.5, temperature=4.0)
-    known = terms(some, Regime(kept_per_class=1, epochs=1, agreement=1, confidence=1), recipe_resized=False)
-    unknown = sorted(set(prior.coefficients) - set(known))
-    if unknown:
-        raise InvalidFile(f"{path}: no term '{unknown[0]}' in the prior; there are: {', '.join(known)}")
+    known_features = features(Regime(kept_per_class=1, epochs=1, agreement=1, confidence=1))
+    known_terms = terms(Candidate(weight=0.5, temperature=4.0), known_features, recipe_resized=False)
+    for kind, named, known in (("term", prior.coefficients, known_terms), ("feature", prior.ranges, known_features)):
+        if unknown := sorted(set(named) - set(known)):
+            raise InvalidFile(f"{path}: no {kind} '{unknown[0]}' in the prior; there are: {', '.join(known)}")
     return prior
 
 
+def features(regime: Regime, earliest: float = 1.0) -> dict[str, float]:
+    """What the prior reads from a regime: `kept` samples a class (log10 of 50), how far the teacher has `memorised` them
+    (nines of its confidence), the share of labels that look `wrong` to it; `early`: halvings of the training of the earliest
+    candidate teacher.
+    """
+    return {
+        "kept": math.log10(regime.kept_per_class / 50),
+        "memorised": -math.log10(1 - min(regime.confidence, MAX_CONFIDENCE)),
+        "wrong": 1 - regime.agreement,
+        "early": -math.log2(earliest),
+    }
+
+
 def terms(
-    candidate: Candidate, regime: Regime, *, recipe_resized: bool, teacher_ages: Sequence[float] = (1.0,)
+    candidate: Candidate,
+    regime_features: Mapping[str, float],
+    *,
+    recipe_resized: bool,
+    teacher_ages: Sequence[float] = (1.0,),
 ) -> dict[str, float]:
-    """The terms of the linear model by name.
+    """The terms of the linear model by name; see `features`.
 
     `recipe_resized`: whether the recipe's own views are random resized crops. `teacher_ages`: of each candidate teacher, the
     share of its training after which its weights were kept.
     """
-    kept = _clipped("kept", math.log10(regime.kept_per_class / 50))
-    memorised = _clipped("memorised", -math.log10(1 - min(regime.confidence, MAX_CONFIDENCE)))
-    wrong = _clipped("wrong", 1 - regime.agreement)
+    kept, memorised, wrong = (regime_features[name] for name in ("kept", "memorised", "wrong"))
     weight = candidate.weight
     temperature = weight * math.log(candidate.temperature / 4) / math.log(5)  # it has no effect on labels alone
     early = -weight * math.log2(teacher_ages[candidate.teacher])
@@ -102,11 +123,6 @@ def terms(
         "resized weight memorised": resized * weight * memorised,
         "resized temperature": resized * temperature,
     }  # fmt: skip
-
-
-def _clipped(name: str, value: float) -> float:
-    low, high = RANGES[name]
-    return min(high, max(low, value))
 
 
 def measure_regime(

@@ -32,9 +32,10 @@ SAME_KIND = 0.6
 FREE_LEVEL = 1e4
 PROBE_NOISE = 0.5
 """Standard deviation, in points, of what a probe's accuracy says of a whole training, beyond its validation samples."""
-AUGMENTATION_BIAS = 2.0
-"""The same, in points, that all probes share which see another augmentation than the shared prefix did: a stronger one loses
-early and wins late."""
+WEIGHT_BIAS, TEMPERATURE_BIAS, AUGMENTATION_BIAS = 1.0, 1.0, 2.0
+"""The same, in points, that all probes share which differ from the shared prefix in the same way, for a weight that differs
+by
+1, a temperature by a factor of 5, another augmentation: what teaches more slowly loses early and wins late."""
 
 
 @dataclass(frozen=True)
@@ -88,8 +89,7 @@ def posterior(space: Sequence[Candidate], expected: NDArray[np.float64], probes:
     with until the probes branched off.
     """
     rows = [space.index(candidate) for candidate in probes.candidates]
-    other = np.array([candidate.augmentation != prefix.augmentation for candidate in probes.candidates], np.float64)
-    noise = probes.covariance + PROBE_NOISE**2 * np.eye(len(rows)) + AUGMENTATION_BIAS**2 * np.outer(other, other)
+    noise = probes.covariance + PROBE_NOISE**2 * np.eye(len(rows)) + _bias(probes.candidates, prefix)
     correlation, untaught = correlations(space), np.array([c.labels_only for c in space], np.float64)
     level = float(np.mean(probes.accuracies - expected[rows])) if rows else 0.0
     residual = probes.accuracies - expected[rows] - level
@@ -104,12 +104,26 @@ def posterior(space: Sequence[Candidate], expected: NDArray[np.float64], probes:
     return max(posteriors, key=lambda pair: pair[0])[1]
 
 
+def _bias(candidates: Sequence[Candidate], prefix: Candidate) -> NDArray[np.float64]:
+    """float64 [probes, probes]: covariance of what probes misjudge together, for they differ from the prefix alike."""
+    weights, temperatures = _coordinates([*candidates, prefix])
+    other = np.array([candidate.augmentation != prefix.augmentation for candidate in candidates], np.float64)
+    differences = (
+        (WEIGHT_BIAS, weights[:-1] - weights[-1]), (TEMPERATURE_BIAS, temperatures[:-1] - temperatures[-1]),
+        (AUGMENTATION_BIAS, other),
+    )  # fmt: skip
+    return np.asarray(sum(bias**2 * np.outer(difference, difference) for bias, difference in differences))
+
+
+def _coordinates(candidates: Sequence[Candidate]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Weight and temperature float64 [candidates]; the temperature, log of base 5, is of no account at weight 0."""
+    weights = np.array([candidate.weight for candidate in candidates])
+    return weights, np.array([c.weight * math.log(c.temperature) / math.log(5) for c in candidates])
+
+
 def correlations(space: Sequence[Candidate]) -> NDArray[np.float64]:
-    """float64 [candidates, candidates]: how alike the errors of the prior are. The temperature is of no account at weight
-    0.
-    """
-    weight = np.array([candidate.weight for candidate in space])
-    temperature = np.array([c.weight * math.log(c.temperature) / math.log(5) for c in space])
+    """float64 [candidates, candidates]: how alike the errors of the prior are."""
+    weight, temperature = _coordinates(space)
     distance = ((weight[:, None] - weight) / LENGTH) ** 2 + (temperature[:, None] - temperature) ** 2
     kinds = [[getattr(candidate, key) for candidate in space] for key in ("augmentation", "teacher")]
     result = np.exp(-distance / 2)

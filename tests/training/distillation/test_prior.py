@@ -16,6 +16,7 @@ from datapruning.runs.training_records import LABELS_ONLY, Candidate, Regime
 from datapruning.training.distillation.candidates import TEMPERATURES, WEIGHTS
 from datapruning.training.distillation.prior import (
     PriorModel,
+    features,
     measure_regime,
     proposed_views,
     read_prior,
@@ -57,7 +58,7 @@ def test_much_data_needs_the_labels_too() -> None:
 def test_labels_alone_do_not_depend_on_the_teacher() -> None:
     for temperature in (1.0, 20.0):
         candidate = LABELS_ONLY.model_copy(update={"temperature": temperature})
-        values = terms(candidate, MEMORISED, recipe_resized=False, teacher_ages=(0.5,))
+        values = terms(candidate, features(MEMORISED, 0.5), recipe_resized=False, teacher_ages=(0.5,))
         assert not any(values.values())
 
 
@@ -102,10 +103,10 @@ def test_a_view_is_seen_at_most_four_times_where_its_labels_fit(
 
 def test_a_file_of_coefficients_is_read_and_checked(tmp_path: Path) -> None:
     path = tmp_path / "prior.json"
-    write_json(path, PriorModel(coefficients={"weight": 2.0}, fitted_on=("nothing",)).to_json())
+    write_json(path, PriorModel(coefficients={"weight": 2.0}, ranges={}, fitted_on=("nothing",)).to_json())
     assert read_prior(str(path)).expected(SPACE, MEMORISED, recipe_resized=False).max() == 2
     other = tmp_path / "other.json"
-    write_json(other, PriorModel(coefficients={"wieght": 2.0}, fitted_on=()).to_json())
+    write_json(other, PriorModel(coefficients={"wieght": 2.0}, ranges={}, fitted_on=()).to_json())
     with pytest.raises(InvalidFile, match="no term 'wieght' in the prior; there are: weight, "):
         read_prior(str(other))
     with pytest.raises(InvalidFile):

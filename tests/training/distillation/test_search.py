@@ -36,7 +36,7 @@ def images(small_dataset: Dataset) -> Dataset:
 def prior_file(folder: Path, **coefficients: float) -> str:
     """Write a prior with these coefficients; returns the setting that names it."""
     path = folder / "prior.json"
-    write_json(path, PriorModel(coefficients=coefficients, fitted_on=("a test",)).to_json())
+    write_json(path, PriorModel(coefficients=coefficients, ranges={}, fitted_on=("a test",)).to_json())
     return f"kd.prior={path}"
 
 
