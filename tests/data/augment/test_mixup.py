@@ -176,7 +176,7 @@ def test_soft_labels_of_mixed_views_belong_to_the_mixed_image_and_one_subset(
     assert len({cache.folder, *(cache_of(other).folder for other in others)}) == 5
     assert "mixup" not in read_json(cache_of(context.views).folder / "manifest.json")
     assert "cutmix" not in read_json(cache.folder / "manifest.json")
-    cache.fill(context.loader("train"), kept, 2)
+    cache.fill(context.loader("train"), kept, range(2))
     for epoch in (0, 1):
         batch, logits = next(batch_logits(teacher.model, context.loader("train"), [kept], views, epoch=epoch))
         assert torch.allclose(cache[batch.ids, epoch], logits, atol=2e-2)
