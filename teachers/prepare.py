@@ -88,6 +88,9 @@ class TeacherLabelSource:
             self._candidates = [[teacher] for teacher in add_early_teachers(context, teachers)]
         else:
             self._candidates = [list(teachers)]
+        if len(self._candidates) > 1:
+            names = [f"{number} {teacher.record.name}" for number, (teacher,) in enumerate(self._candidates, 1)]
+            info(f"teachers to choose from: {', '.join(names)}")
         self._teacher_seconds = time.perf_counter() - started
         self._label_seconds, self._computed = 0.0, 0
         self._caches: dict[Path, SoftLabelCache] = {}
