@@ -175,7 +175,8 @@ def test_one_fraction_after_another_in_an_empty_folder(dprune: Dprune) -> None:
     other = result_of(done(second))
     assert (other["kept"], other["kd_weight"], other.get("kd_weight_search")) == (719, 0.9, None)
     assert "teacher: using" in second.err
-    assert "soft labels: used" in second.err
+    third = dprune("train", "--subset", run / "subset.npz", "--kd-weight", "0.8", *FAST)
+    assert "soft labels: used" in third.err
 
     repeated = dprune("train", "--fraction", "0.5", "--kd-weight", "auto", *FAST)
     assert repeated.out == first.out
