@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
 
 from datapruning.runs.training_records import Candidate, CurvePoint, ProbeResult
 
@@ -79,7 +78,8 @@ class Posterior:
         """float64 [candidates]: points by which each is expected to be better than the best, counted where it is."""
         best, spread = self.best, np.maximum(self.spread(self.best), 1e-9)
         lead = (self.mean - self.mean[best]) / spread
-        return np.asarray(spread * (lead * norm.cdf(lead) + norm.pdf(lead)))
+        below = np.array([math.erf(x / math.sqrt(2)) / 2 + 0.5 for x in lead])
+        return np.asarray(spread * (lead * below + np.exp(-(lead**2) / 2) / math.sqrt(2 * math.pi)))
 
 
 def posterior(space: Sequence[Candidate], expected: NDArray[np.float64], probes: Probes, prefix: Candidate) -> Posterior:
