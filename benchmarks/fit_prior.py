@@ -35,7 +35,7 @@ TEACHER_EPOCHS = 10
 """Of the teachers of sets of 20 classes."""
 GRIDS = ("cifar_regret", "fashion_regret")
 MEASURED = RESULTS / "prior_measured.rows.jsonl"
-RIDGE = 0.5
+RIDGE = 0.3
 """Penalty on the coefficients of standardised terms, in squared points."""
 COMMAND = "DPRUNE_DATA=... python -m benchmarks.fit_prior"
 
