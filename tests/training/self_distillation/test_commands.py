@@ -34,7 +34,9 @@ METHODS = [name for name in KEYS if name != "none"]
 @pytest.fixture
 def short(make_context: MakeContext, small_dataset: Dataset) -> Context:
     """Settings of four epochs of small batches, two for the teacher."""
-    return make_context(small_dataset, "train.epochs=4", "train.batch_size=16", "kd.search_budget=1", threads=1)
+    return make_context(
+        small_dataset, "train.epochs=4", "train.batch_size=16", "kd.search_budget=1", "kd.search=['temperature']", threads=1
+    )
 
 
 def bits(run: Any) -> dict[str, bytes]:
