@@ -48,8 +48,8 @@ def main() -> None:
     for cell in CELLS:
         accuracies = []
         for point in GRID:
-            found = [rows.get(config_hash(fixed(*run, cell, point), 16)) for run in RUNS]
-            values = [row["result"]["test_accuracy"] for row in found if row is not None]
+            present = [rows.get(config_hash(fixed(*run, cell, point), 16)) for run in RUNS]
+            values = [row["result"]["test_accuracy"] for row in present if row is not None]
             accuracies.append(f"{sum(values) / len(values):.2f} (n={len(values)})" if values else "")
         lines.append([cell.fraction, *accuracies])
     body = f"Test accuracy in percent, means over seeds.\n\n{table(['kept', *map(str, GRID)], lines)}"

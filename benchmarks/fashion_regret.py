@@ -27,8 +27,8 @@ def main() -> None:
     run_rows(NAME, configs, train_student, __doc__)
     rows = CommittedRows(NAME).read()
     body = f"Test accuracy in percent, one run each.\n\n{grid_table(rows, SEEDS, CELLS)}"
-    found = {cell: regrets(rows, cell, SEEDS, GRID, PRIOR.name) for cell in CELLS}
-    if results := {cell: result for cell, result in found.items() if result is not None}:
+    by_cell = {cell: regrets(rows, cell, SEEDS, GRID, PRIOR.name) for cell in CELLS}
+    if results := {cell: result for cell, result in by_cell.items() if result is not None}:
         body += f"\n\n## Regret with a prior of CIFAR-100 alone\n\n{regret_table(results)}"
     publish(NAME, "Weight, temperature and crops on Fashion-MNIST", COMMAND, body, {})
 

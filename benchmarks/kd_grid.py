@@ -18,8 +18,6 @@ from benchmarks.common import table
 from datapruning.utils.hashing import config_hash
 
 NUM_VIEWS = 16
-WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
-TEMPERATURES = (2.0, 4.0, 8.0, 20.0, 50.0)
 
 
 class Point(NamedTuple):

@@ -37,7 +37,7 @@ class SelfDistillationRecord(Record):
     extra_passes: ExtraPasses
 
 
-Augmentation = Literal["recipe", "resized", "cutmix", "resized and cutmix"]
+Augmentation = Literal["recipe", "resized"]
 
 
 class Candidate(Record):
@@ -45,7 +45,7 @@ class Candidate(Record):
 
     `weight`: the KD weight, 0 (labels alone) to 1 (teacher alone). `temperature` and `confidence_weighting`: see
     `DistillationLoss`. `teacher` counts the candidate teachers from 0. `augmentation`: "recipe" is what the recipe says,
-    "resized" random resized crops in place of its crops, "cutmix" adds CutMix.
+    "resized" random resized crops in place of its crops.
     """
 
     weight: Share
@@ -59,14 +59,22 @@ class Candidate(Record):
         """Whether the teacher has no influence."""
         return self.weight == 0 and not self.confidence_weighting
 
-    def __str__(self) -> str:
-        crops = {"recipe": "", "resized": ", resized crops", "cutmix": ", CutMix"}
-        augmentation = crops.get(self.augmentation, ", resized crops and CutMix")
-        if self.labels_only:
-            return f"0 (labels alone){augmentation}"
+    @property
+    def candidate(self) -> "Candidate":
+        """The candidate alone, of a record that says more of it."""
+        return Candidate(**{key: getattr(self, key) for key in Candidate.model_fields})
+
+    @property
+    def setting(self) -> str:
+        """What it has beside its KD weight, in words."""
+        augmentation = ", resized crops" if self.augmentation == "resized" else ""
         teacher = f", teacher {self.teacher + 1}" if self.teacher else ""
-        only = " (the teacher alone)" if self.weight == 1 else ""
-        return f"{self.weight:g} at T={self.temperature:g}{augmentation}{teacher}{only}"
+        return f"T={self.temperature:g}{augmentation}{teacher}"
+
+    def __str__(self) -> str:
+        if self.labels_only:
+            return f"0 (labels alone){', resized crops' if self.augmentation == 'resized' else ''}"
+        return f"{self.weight:g} at {self.setting}{' (the teacher alone)' if self.weight == 1 else ''}"
 
 
 LABELS_ONLY = Candidate(weight=0.0, temperature=1.0)

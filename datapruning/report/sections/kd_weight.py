@@ -1,7 +1,6 @@
 """The KD weight: accuracy against the weight at each fraction, on the test set and on the searches' validation samples."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
@@ -13,7 +12,7 @@ from datapruning.report.groups import Group, pivot, scorer_order
 from datapruning.report.inputs import ReportInputs
 from datapruning.report.render import Section, render
 from datapruning.report.run_records import ALL, AUTO, NO_KD, RunRecord
-from datapruning.runs.training_records import Candidate, KDSearch
+from datapruning.runs.training_records import KDSearch
 
 MAX_SEARCHES = 8
 """Searches that are drawn in one panel."""
@@ -107,7 +106,7 @@ def _paint_trials(axes: Axes, run: RunRecord, search: KDSearch) -> None:
     """
     taught = [probe for probe in search.probes if probe.weight > 0]
     first = taught[0] if taught else search
-    members = pivot(search.probes, lambda probe: _kind(probe if probe.weight > 0 else first))
+    members = pivot(search.probes, lambda probe: (probe if probe.weight > 0 else first).setting)
     for i, (kind, probes) in enumerate(members.items()):
         offset = 0.014 * (i - (len(members) - 1) / 2)
         axes.errorbar(
@@ -116,15 +115,6 @@ def _paint_trials(axes: Axes, run: RunRecord, search: KDSearch) -> None:
             marker=TRIAL_MARKERS[i % len(TRIAL_MARKERS)], label=f"probe, {kind}", markersize=4.5, markeredgecolor=INK,
             markeredgewidth=0.5, linestyle="none", elinewidth=0.8, alpha=0.9,
         )  # fmt: skip
-
-
-def _kind(candidate: Candidate) -> str:
-    """What a candidate has beside its KD weight, in words."""
-    augmentation = {"recipe": "", "resized": ", resized crops", "cutmix": ", CutMix"}.get(
-        candidate.augmentation, f", {candidate.augmentation}"
-    )
-    teacher = f", teacher {candidate.teacher + 1}" if candidate.teacher else ""
-    return f"T = {candidate.temperature:g}{augmentation}{teacher}"
 
 
 def _choices(inputs: ReportInputs) -> list[tuple[str, ...]]:
@@ -137,14 +127,10 @@ def _choices(inputs: ReportInputs) -> list[tuple[str, ...]]:
         teacher = " + ".join(teacher.name for teacher in run.teachers) if search.weight else ""
         if search.early_teacher_gain is not None:
             teacher += f" ({search.early_teacher_gain:+.1f} points expected over the finished one)"
-        proposed = "" if search.proposed.model_dump() == _candidate(search) else str(search.proposed)
+        proposed = "" if search.proposed == search.candidate else str(search.proposed)
         cells = (
-            run.scorer, percent(run.fraction), str(run.result.seed), str(Candidate(**_candidate(search))),
+            run.scorer, percent(run.fraction), str(run.result.seed), str(search.candidate),
             str(search.num_views), teacher, proposed, str(len(search.probes)), f"{search.cost:.2f}",
         )  # fmt: skip
         choices.append(cells)
     return choices
-
-
-def _candidate(search: KDSearch) -> dict[str, Any]:
-    return {key: getattr(search, key) for key in Candidate.model_fields}

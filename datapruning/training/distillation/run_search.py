@@ -87,14 +87,13 @@ class SearchPlan:
     """Where probes branch off, and how long they are.
 
     `ids` int64 are what shared prefix and probes train on: the kept samples without the held-out ones. The run has
-    `num_steps` in `num_epochs` and sees about `num_samples`.
+    `num_steps` and sees about `num_samples`.
     """
 
     validation: ValidationSet
     ids: NDArray[np.int64]
     prefix_epochs: int
     prefix_steps: int
-    num_epochs: int
     num_steps: int
     probe_steps: int
     probe_epochs: int
@@ -128,7 +127,7 @@ def plan_search(training_run: TrainingRun, space_size: int, *, subset_is_random:
     num_steps -= prefix_epochs * (steps_per_epoch - prefix_steps_per_epoch)
     probe_steps = min(num_steps - prefix_steps, max(1, round(probe_samples * steps_per_epoch / len(kept))))
     return SearchPlan(
-        validation, ids, prefix_epochs, prefix_steps, epochs, num_steps, probe_steps,
+        validation, ids, prefix_epochs, prefix_steps, num_steps, probe_steps,
         math.ceil(probe_steps / prefix_steps_per_epoch), samples,
     )  # fmt: skip
 
@@ -225,15 +224,14 @@ class Search:
         if len(results) < len(first):
             return first[len(results)]
         gain = self._posterior(results, correct).expected_improvement()
-        probed = {Candidate(**{key: getattr(result, key) for key in Candidate.model_fields}) for result in results}
+        probed = {result.candidate for result in results}
         gain[[candidate in probed for candidate in space]] = 0
         best = int(np.argmax(np.round(gain, 9)))
         return space[best] if gain[best] > MIN_IMPROVEMENT else None
 
     def _posterior(self, results: Sequence[ProbeResult], correct: Sequence[NDArray[np.bool_]]) -> Posterior:
         proposal, weights = self._proposal, self._plan.validation.weights
-        candidates = [Candidate(**{key: getattr(result, key) for key in Candidate.model_fields}) for result in results]
-        probes = Probes(candidates, np.array(correct, np.bool_), weights)
+        probes = Probes([result.candidate for result in results], np.array(correct, np.bool_), weights)
         return posterior(proposal.space, proposal.expected, probes, proposal.initial)
 
     def _probe(self, candidate: Candidate) -> tuple[ProbeResult, NDArray[np.bool_], ComputeCost]:

@@ -252,10 +252,14 @@ def test_the_answer_at_the_other_budget_is_shown_where_it_is_known(
     at_epochs = advise(context, 60.0)
     assert record(at_epochs)["other_budget"] is None
     at_compute = advise(context, 60.0, samples="full")
-    beside = record(at_compute)["other_budget"]
+    other_budget = record(at_compute)["other_budget"]
     answer = at_epochs.answer
-    assert (beside["equal"], beside["fraction"], beside["high"]) == ("epochs", answer.fraction, answer.high)
-    assert beside["curve"] == record(at_epochs)["curve"]
+    assert (other_budget["equal"], other_budget["fraction"], other_budget["high"]) == (
+        "epochs",
+        answer.fraction,
+        answer.high,
+    )
+    assert other_budget["curve"] == record(at_epochs)["curve"]
     assert f"; at equal epochs, within 60 points: {answer.fraction:g} (" in at_compute.text
     count = len(trained)
     repeated = advise(context, 60.0)
