@@ -29,7 +29,7 @@ from datapruning.teachers.load import Teacher, hash_weights
 from datapruning.teachers.soft_labels import SoftLabelCache, TeacherLabels
 from datapruning.training.checkpoint import Checkpoint, load_weights
 from datapruning.training.distillation.candidates import loss_for, search_space
-from datapruning.training.distillation.prior import measure_regime, read_prior
+from datapruning.training.distillation.prior import measure_regime, propose
 from datapruning.training.evaluate import decode_bits, encode_bits, predict_correct
 from datapruning.training.losses import CrossEntropy, Loss, SoftLabels
 from datapruning.training.reproducibility import reproducible
@@ -81,8 +81,8 @@ def initial_objective(context: Context, labels: SoftLabels, ids: NDArray[np.int6
     data, kd = context.data, context.recipe.kd
     space = [candidate for candidate in search_space(context, 1) if candidate.augmentation == "recipe"]
     regime = measure_regime(labels, data.train.labels, ids, epochs, data.classes)
-    expected = read_prior(kd.prior).expected(space, regime, recipe_resized=bool(context.recipe.views.scale))
-    return loss_for(context, labels, space[int(np.argmax(expected))])
+    candidate, _ = propose(kd.prior, space, regime, recipe_resized=bool(context.recipe.views.scale))
+    return loss_for(context, labels, candidate)
 
 
 class PilotRunner:

@@ -62,6 +62,18 @@ class PriorModel(Record):
         return np.array([sum(self.coefficients.get(name, 0.0) * value for name, value in row.items()) for row in rows])
 
 
+def propose(
+    path: str, space: Sequence[Candidate], regime: Regime, *, recipe_resized: bool, teacher_ages: Sequence[float] = (1.0,)
+) -> tuple[Candidate, NDArray[np.float64]]:
+    """The best candidate of a space by the prior of a file (empty: the package's own), and what it expects of all of them.
+
+    Raises:
+        InvalidFile: see `read_prior`.
+    """
+    expected = read_prior(path).expected(space, regime, recipe_resized=recipe_resized, teacher_ages=teacher_ages)
+    return space[int(np.argmax(np.round(expected, 9)))], expected
+
+
 def read_prior(path: str = "") -> PriorModel:
     """The prior of a file, or the package's own.
 
