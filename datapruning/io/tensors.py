@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,6 +15,10 @@ from datapruning.errors import InvalidFile, first_line
 from datapruning.io.atomic import atomic_write
 from datapruning.io.regular_file import open_regular_file
 from datapruning.io.text import CHECKSUM, check_recorded
+
+MAX_READS = 5
+"""Attempts to read a file that another process replaces meanwhile, as a training does its checkpoint: safetensors opens it
+once for its header and once for its tensors, which may then be of two files."""
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
@@ -41,11 +46,15 @@ def load_tensors(path: Path, *, external: bool = False) -> tuple[dict[str, Tenso
         InvalidFile: missing, broken, changed since `save_tensors` wrote it, or without a checksum.
     """
     try:
-        with open_regular_file(path):
-            pass
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            metadata = dict(file.metadata() or {})
+        for _ in range(MAX_READS):
+            with open_regular_file(path) as (opened, _):
+                before = os.fstat(opened.fileno())
+            with safe_open(path, framework="pt") as file:
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                metadata = dict(file.metadata() or {})
+            after = path.stat()
+            if (before.st_dev, before.st_ino, before.st_mtime_ns) == (after.st_dev, after.st_ino, after.st_mtime_ns):
+                break
     except FileNotFoundError:
         raise InvalidFile(f"{path} is not there") from None
     except (SafetensorError, OSError, ValueError, LookupError, RuntimeError, MemoryError) as error:
