@@ -2,8 +2,8 @@
 
 A configuration has `data` ("cifar100:0-19", the classes, or "fashion-mnist"), `condition` ("random", or "wrong": 20% of the
 training labels are wrong), `fraction`, `samples` (the student's, repeats counted), `kd` ("auto", or a weight and a
-temperature), `views` ("crop" or "resized", and their number), `seed`, with "auto" the name of its `prior` in `results/`, and
-`teacher_epoch` where an early checkpoint of the teacher teaches.
+temperature), `views` ("crop" or "resized", and their number), `seed`, with "auto" the name of its `prior` in `results/`,
+`teacher_epoch` where an early checkpoint of the teacher teaches, and `cutmix`, the share of images, where there are any.
 """
 
 from __future__ import annotations
@@ -76,7 +76,8 @@ def train_student(config: Mapping[str, Any], workspace: Path) -> dict[str, Any]:
     folder, views, kd, recipe = dp.teach(context).folder, config["views"], config["kd"], context.recipe
     teacher = f"{folder}@{config['teacher_epoch']}" if "teacher_epoch" in config else folder
     policy = recipe.views.replace(**VIEWS[views["kind"]], num_views=views["num_views"])
-    context = dataclasses.replace(context, recipe=recipe.replace(views=policy))
+    cutmix = recipe.cutmix.replace(prob=config.get("cutmix", 0.0))
+    context = dataclasses.replace(context, recipe=recipe.replace(views=policy, cutmix=cutmix))
     kept = kept_count(config["fraction"], context.data.total)
     if kd == "auto":
         context = context.with_settings("kd", prior=str(RESULTS / config["prior"]))

@@ -25,7 +25,7 @@ from benchmarks.class_sets import open_context
 from benchmarks.committed import CommittedRows
 from benchmarks.common import RESULTS, RUNS, publish, table
 from datapruning.io.json import write_json
-from datapruning.runs.training_records import LABELS_ONLY, Candidate, Regime
+from datapruning.runs.training_records import LABELS_ONLY, Augmentation, Candidate, Regime
 from datapruning.teachers.prepare import TeacherLabelSource, load_teachers
 from datapruning.teachers.train import train_teacher
 from datapruning.training.distillation.prior import SHIPPED, PriorModel, features, measure_regime, terms
@@ -54,7 +54,10 @@ class Cell:
 
 def candidate(config: Mapping[str, Any]) -> Candidate:
     """The candidate of a grid's row; its teacher is number 0, or an early checkpoint of those in `EARLY_EPOCHS`."""
-    kd, augmentation = config["kd"], "resized" if config["views"]["kind"] == "resized" else "recipe"
+    kd, kind, cutmix = config["kd"], config["views"]["kind"], config.get("cutmix", 0.0) > 0
+    augmentation: Augmentation = "resized" if kind == "resized" else "recipe"
+    if cutmix:
+        augmentation = "resized and cutmix" if kind == "resized" else "cutmix"
     if not kd["weight"]:
         return LABELS_ONLY.model_copy(update={"augmentation": augmentation})
     epoch = config.get("teacher_epoch")

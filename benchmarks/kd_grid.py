@@ -6,7 +6,7 @@ best of several noisy accuracies flatters itself where it was picked. `auto` nev
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -86,12 +86,13 @@ class Regrets(NamedTuple):
     costs: list[float]
 
 
-def best_point(rows: Mapping[str, Row], cell: Cell, runs: Sequence[tuple[str, int]], points: Iterable[Point]) -> Point:
-    """The candidate with the best mean over the runs; only those that every run has count."""
-    means = {
-        point: float(np.mean([_accuracy(rows, fixed(*run, cell, point)) for run in runs]))
-        for point in points if all(_has(rows, fixed(*run, cell, point)) for run in runs)
-    }  # fmt: skip
+def best_point(
+    rows: Mapping[str, Row], cell: Cell, runs: Sequence[tuple[str, int]], points: Sequence[Point]
+) -> Point | None:
+    """The candidate with the best mean over the runs; None where a run has not all of them."""
+    if not all(_has(rows, fixed(*run, cell, point)) for run in runs for point in points):
+        return None
+    means = {point: float(np.mean([_accuracy(rows, fixed(*run, cell, point)) for run in runs])) for point in points}
     return max(means, key=lambda point: means[point])
 
 
@@ -103,18 +104,20 @@ def regrets(
         run for run in runs
         if _has(rows, auto(*run, cell, prior)) and all(_has(rows, fixed(*run, cell, point)) for point in points)
     ]  # fmt: skip
-    if len(complete) < 2:
+    best = best_point(rows, cell, complete, points)
+    if len(complete) < 2 or best is None:
         return None
     oracle = []
     for run in complete:
         picked = best_point(rows, cell, [other for other in complete if other != run], points)
+        assert picked is not None  # the complete ones have all points
         oracle.append(_accuracy(rows, fixed(*run, cell, picked)))
     searched = [rows[config_hash(auto(*run, cell, prior), 16)]["result"] for run in complete]
     accuracies = np.array([result["test_accuracy"] for result in searched])
     searches = [result["kd_weight_search"] for result in searched]
     choices = [f"{s['weight']:g}, T={s['temperature']:g}, {s['augmentation']}, teacher {s['teacher'] + 1}" for s in searches]
     return Regrets(
-        np.array(oracle) - accuracies, np.array(oracle), accuracies, best_point(rows, cell, complete, points), choices,
+        np.array(oracle) - accuracies, np.array(oracle), accuracies, best, choices,
         [search["cost"] for search in searches],
     )  # fmt: skip
 

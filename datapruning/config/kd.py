@@ -26,9 +26,9 @@ class KDConfig(Table):
 
     Attributes:
         temperature: T of the loss where the KD weight is a number, or the temperature is not searched.
-        search: what `auto` may choose beside the KD weight: "temperature", "augmentation" (random resized crops), "views"
-            (their number) and "teacher" (early checkpoints). What is left out, or set by the user, stays as the recipe has
-            it.
+        search: what `auto` may choose beside the KD weight: "temperature", "augmentation" (random resized crops,
+            CutMix), "views" (their number) and "teacher" (early checkpoints). What is left out, or set by the user, stays as
+            the recipe has it.
         confidence_weighting: under `auto`, a label counts only as far as the teacher is confident in it; where the KD
             weight is a number, every sample has that weight.
         prior: a file of coefficients, as `benchmarks/fit_prior.py` writes it, in place of the package's own; empty: its own.

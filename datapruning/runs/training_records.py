@@ -37,7 +37,7 @@ class SelfDistillationRecord(Record):
     extra_passes: ExtraPasses
 
 
-Augmentation = Literal["recipe", "resized"]
+Augmentation = Literal["recipe", "resized", "cutmix", "resized and cutmix"]
 
 
 class Candidate(Record):
@@ -45,7 +45,7 @@ class Candidate(Record):
 
     `weight`: the KD weight, 0 (labels alone) to 1 (teacher alone). `temperature` and `confidence_weighting`: see
     `DistillationLoss`. `teacher` counts the candidate teachers from 0. `augmentation`: "recipe" is what the recipe says,
-    "resized" random resized crops in place of its crops.
+    "resized" random resized crops in place of its crops, "cutmix" adds CutMix.
     """
 
     weight: Share
@@ -67,13 +67,17 @@ class Candidate(Record):
     @property
     def setting(self) -> str:
         """What it has beside its KD weight, in words."""
-        augmentation = ", resized crops" if self.augmentation == "resized" else ""
         teacher = f", teacher {self.teacher + 1}" if self.teacher else ""
-        return f"T={self.temperature:g}{augmentation}{teacher}"
+        return f"T={self.temperature:g}{self._augmentation_words}{teacher}"
+
+    @property
+    def _augmentation_words(self) -> str:
+        resized, cutmix = ("resized" in self.augmentation, "cutmix" in self.augmentation)
+        return f"{', resized crops' if resized else ''}{', CutMix' if cutmix else ''}"
 
     def __str__(self) -> str:
         if self.labels_only:
-            return f"0 (labels alone){', resized crops' if self.augmentation == 'resized' else ''}"
+            return f"0 (labels alone){self._augmentation_words}"
         return f"{self.weight:g} at {self.setting}{' (the teacher alone)' if self.weight == 1 else ''}"
 
 

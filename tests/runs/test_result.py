@@ -49,7 +49,7 @@ seconds = st.builds(PhaseSeconds, **{phase: st.none() | numbers for phase in Pha
 phase_costs = st.builds(PhaseCosts, **{phase: st.none() | costs for phase in PhaseCosts.model_fields})
 chosen = {
     "weight": shares, "temperature": st.floats(1e-3, 1e3), "confidence_weighting": st.booleans(), "teacher": counts,
-    "augmentation": st.sampled_from(["recipe", "resized"]),
+    "augmentation": st.sampled_from(["recipe", "resized", "cutmix", "resized and cutmix"]),
 }  # fmt: skip
 probes = st.builds(ProbeResult, **chosen, accuracy=percents, stderr=numbers, samples_seen=counts, seconds=numbers)
 regimes = st.builds(

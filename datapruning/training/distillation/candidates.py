@@ -13,8 +13,9 @@ TEMPERATURES = (2.0, 4.0, 8.0, 20.0, 50.0)
 RESIZED = {"crop": 0, "scale": (0.25, 1.0)}
 """Random resized crops: down to a quarter of the area. Smaller ones taught worse (58.5 against 60.5 with crops down to 0.08,
 10% of CIFAR-100, ResNet-18, T=20)."""
-MIN_RESIZED_SIDE = 16
-"""Pixels: a quarter of the area of a smaller image shows next to nothing."""
+CUTMIX_PROB = 0.5
+MIN_SIDE = 16
+"""Pixels: of smaller images a quarter of the area, or what CutMix leaves of it, shows next to nothing."""
 AUGMENTATION_KEYS = ("views.crop", "views.scale", "views.ratio", "views.padding", "cutmix.prob", "mixup.prob")
 SETTING_KEYS: dict[str, tuple[str, ...]] = {
     "temperature": ("kd.temperature",), "augmentation": AUGMENTATION_KEYS, "views": ("views.num_views",), "teacher": (),
@@ -35,10 +36,14 @@ def augmentations(context: Context) -> tuple[Augmentation, ...]:
     augmentation is not searched.
     """
     recipe, side = context.recipe, min(context.shape[:2])
-    held = is_held(context, "augmentation") or recipe.self_distill.enabled
-    if held or recipe.views.scale or side < MIN_RESIZED_SIDE:
+    if is_held(context, "augmentation") or recipe.self_distill.enabled or side < MIN_SIDE:
         return ("recipe",)
-    return ("recipe", "resized")
+    resized = not recipe.views.scale
+    cutmix = not recipe.cutmix.enabled and not recipe.mixup.enabled
+    added: tuple[tuple[Augmentation, bool], ...] = (
+        ("resized", resized), ("cutmix", cutmix), ("resized and cutmix", resized and cutmix),
+    )  # fmt: skip
+    return ("recipe", *(augmentation for augmentation, possible in added if possible))
 
 
 def search_space(context: Context, num_teachers: int) -> list[Candidate]:
@@ -60,8 +65,10 @@ def search_space(context: Context, num_teachers: int) -> list[Candidate]:
 def context_for(context: Context, candidate: Candidate) -> Context:
     """The context whose views a student of this candidate sees."""
     recipe = context.recipe
-    if candidate.augmentation == "resized":
+    if "resized" in candidate.augmentation:
         recipe = recipe.replace(views=recipe.views.replace(**RESIZED))
+    if "cutmix" in candidate.augmentation:
+        recipe = recipe.replace(cutmix=recipe.cutmix.replace(prob=CUTMIX_PROB))
     return context if recipe is context.recipe else replace(context, recipe=recipe)
 
 

@@ -123,7 +123,7 @@ def terms(
     weight = candidate.weight
     temperature = weight * math.log(candidate.temperature / 4) / math.log(5)  # it has no effect on labels alone
     early = -weight * math.log2(teacher_ages[candidate.teacher])
-    resized = float(recipe_resized or "resized" in candidate.augmentation)
+    resized, cutmix = float(recipe_resized or "resized" in candidate.augmentation), float("cutmix" in candidate.augmentation)
     return {
         "weight": weight, "weight kept": weight * kept, "weight wrong": weight * wrong,
         "weight memorised": weight * memorised,
@@ -134,6 +134,7 @@ def terms(
         "resized": resized, "resized weight": resized * weight,
         "resized weight memorised": resized * weight * memorised,
         "resized temperature": resized * temperature,
+        "cutmix": cutmix, "cutmix kept": cutmix * kept, "cutmix memorised": cutmix * memorised,
     }  # fmt: skip
 
 

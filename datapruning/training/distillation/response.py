@@ -24,17 +24,17 @@ LENGTH = 0.5
 """KD weights that differ by this much, and temperatures by a factor of 5, have a correlation of exp(-1/2)."""
 LABELS_ONLY_SPREAD = 6.0
 """Points by which labels alone may differ from the prior beyond that: how much a teacher helps at all says little about
-which
-temperature or weight is best."""
+which temperature or weight is best."""
+AUGMENTATIONS = ("resized", "cutmix")
+"""What an augmentation adds to the recipe's."""
 SAME_KIND = 0.6
-"""Correlation of what differs in its augmentation or its teacher alone."""
+"""Correlation of what differs in its crops, in CutMix or in its teacher alone."""
 FREE_LEVEL = 1e4
 PROBE_NOISE = 0.5
 """Standard deviation, in points, of what a probe's accuracy says of a whole training, beyond its validation samples."""
 WEIGHT_BIAS, TEMPERATURE_BIAS, AUGMENTATION_BIAS = 1.0, 1.0, 2.0
 """The same, in points, that all probes share which differ from the shared prefix in the same way, for a weight that differs
-by
-1, a temperature by a factor of 5, another augmentation: what teaches more slowly loses early and wins late."""
+by 1, a temperature by a factor of 5, other crops, CutMix: what teaches more slowly loses early and wins late."""
 
 
 @dataclass(frozen=True)
@@ -107,10 +107,11 @@ def posterior(space: Sequence[Candidate], expected: NDArray[np.float64], probes:
 def _bias(candidates: Sequence[Candidate], prefix: Candidate) -> NDArray[np.float64]:
     """float64 [probes, probes]: covariance of what probes misjudge together, for they differ from the prefix alike."""
     weights, temperatures = _coordinates([*candidates, prefix])
-    other = np.array([candidate.augmentation != prefix.augmentation for candidate in candidates], np.float64)
+    kinds = [[kind in candidate.augmentation for candidate in [*candidates, prefix]] for kind in AUGMENTATIONS]
+    others = [np.array(kind[:-1], np.float64) - kind[-1] for kind in kinds]
     differences = (
         (WEIGHT_BIAS, weights[:-1] - weights[-1]), (TEMPERATURE_BIAS, temperatures[:-1] - temperatures[-1]),
-        (AUGMENTATION_BIAS, other),
+        *((AUGMENTATION_BIAS, other) for other in others),
     )  # fmt: skip
     return np.asarray(sum(bias**2 * np.outer(difference, difference) for bias, difference in differences))
 
@@ -125,10 +126,10 @@ def correlations(space: Sequence[Candidate]) -> NDArray[np.float64]:
     """float64 [candidates, candidates]: how alike the errors of the prior are."""
     weight, temperature = _coordinates(space)
     distance = ((weight[:, None] - weight) / LENGTH) ** 2 + (temperature[:, None] - temperature) ** 2
-    kinds = [[getattr(candidate, key) for candidate in space] for key in ("augmentation", "teacher")]
+    kinds = [[int(kind in candidate.augmentation) for candidate in space] for kind in AUGMENTATIONS]
+    kinds.append([candidate.teacher for candidate in space])
     result = np.exp(-distance / 2)
-    for kind in kinds:
-        codes = np.unique(np.array(kind), return_inverse=True)[1]
+    for codes in map(np.array, kinds):
         result = result * np.where(codes[:, None] == codes, 1.0, SAME_KIND)
     return np.asarray(result)
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from datapruning.runs.training_records import LABELS_ONLY, Candidate
+from datapruning.runs.training_records import LABELS_ONLY, Augmentation, Candidate
 from datapruning.training.distillation.response import (
     Probes,
     correlations,
@@ -77,6 +77,15 @@ def test_probes_under_another_augmentation_count_for_less() -> None:
     better = {resized: 0.71, PROPOSED: 0.70, LABELS_ONLY: 0.6}
     assert decide(better).augmentation == "recipe"
     assert decide({**better, resized: 0.80}).augmentation == "resized"
+
+
+def test_crops_and_cutmix_are_judged_apart() -> None:
+    """What is measured under resized crops says more of them with CutMix than of CutMix alone."""
+    augmentations: tuple[Augmentation, ...] = ("recipe", "resized", "cutmix", "resized and cutmix")
+    space = [Candidate(weight=1.0, temperature=4.0, augmentation=augmentation) for augmentation in augmentations]
+    recipe, resized, cutmix, both = correlations(space)[1]
+    assert resized == 1
+    assert recipe == both > cutmix
 
 
 def test_labels_alone_have_no_temperature() -> None:

@@ -88,7 +88,7 @@ def test_what_the_user_sets_is_held(make_context: MakeContext, images: Dataset) 
     assert {probe.temperature for probe in search.probes if probe.weight} == {3.0}
     assert set(search.held) == {"temperature", "augmentation", "views", "teacher"}
     free = make_context(images, *SHORT)
-    assert augmentations(free) == ("recipe", "resized")
+    assert augmentations(free) == ("recipe", "resized", "cutmix", "resized and cutmix")
     assert augmentations(free.with_settings("cutmix", prob=0.5)) == ("recipe",)
 
 
@@ -103,18 +103,20 @@ def test_a_repeated_run_holds_the_same_settings(make_context: MakeContext, image
     assert tried[0] == tried[1]
 
 
-def test_small_images_are_not_resized(make_context: MakeContext, digits: Dataset, images: Dataset) -> None:
+def test_small_images_are_augmented_as_the_recipe_says(make_context: MakeContext, digits: Dataset, images: Dataset) -> None:
     assert augmentations(make_context(digits)) == ("recipe",)
     crops = make_context(images, "views.crop=0").with_settings("views", scale=(0.5, 1.0))
-    assert augmentations(replace(crops, held=frozenset())) == ("recipe",), "the recipe's crops are resized already"
+    added = augmentations(replace(crops, held=frozenset()))
+    assert added == ("recipe", "cutmix"), "the recipe's crops are resized already"
 
 
 def test_an_augmentation_changes_nothing_else(make_context: MakeContext, images: Dataset) -> None:
     context = make_context(images, "views.num_views=7")
     for candidate in search_space(context, 1):
-        views = context_for(context, candidate).recipe.views
-        assert views.num_views == 7
-        assert bool(views.scale) == (candidate.augmentation == "resized")
+        recipe = context_for(context, candidate).recipe
+        assert recipe.views.num_views == 7
+        assert bool(recipe.views.scale) == ("resized" in candidate.augmentation)
+        assert recipe.cutmix.enabled == ("cutmix" in candidate.augmentation)
     assert len(set(search_space(context, 2))) == len(search_space(context, 2))
 
 
