@@ -25,7 +25,9 @@ CELLS = (
 )  # fmt: skip
 EARLY_POINT, EARLY_EPOCHS = Point(1.0, 20.0, "crop"), (5, 3)
 """Early checkpoints of the teacher, which trains for 10 epochs, and what they are tried with."""
-CUTMIX_POINTS = (Point(1.0, 20.0, "crop"), Point(1.0, 20.0, "resized"), Point(0.5, 4.0, "crop"))
+LITTLE_KEPT_POINTS = (Point(1.0, 20.0, "crop"), Point(1.0, 20.0, "resized"))
+MUCH_KEPT_POINTS = (Point(1.0, 20.0, "crop"), Point(0.5, 4.0, "crop"))
+CUTMIX_POINTS = dict(zip(CELLS, (LITTLE_KEPT_POINTS, LITTLE_KEPT_POINTS, MUCH_KEPT_POINTS), strict=False))
 """What CutMix is tried with."""
 NAME = "cifar_regret"
 COMMAND = "DPRUNE_DATA=... python -m benchmarks.cifar_regret"
@@ -41,7 +43,10 @@ def fit_configs() -> list[dict[str, Any]]:
         for epoch in EARLY_EPOCHS
     ]
     cutmix = [
-        {**fixed(*run, cell, point), "cutmix": CUTMIX_PROB} for run in FIT for cell in CELLS[:3] for point in CUTMIX_POINTS
+        {**fixed(*run, cell, point), "cutmix": CUTMIX_PROB}
+        for run in FIT
+        for cell, points in CUTMIX_POINTS.items()
+        for point in points
     ]
     return [*grid, *early, *cutmix]
 
