@@ -211,7 +211,7 @@ def prepared(folder: Path, name: str) -> Path:
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow) if name in ("soft labels", "teacher") else name for name in RACES]
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name != "run folder" else name for name in RACES]
 )
 def test_the_second_process_waits_and_takes_over_when_the_first_is_killed(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch

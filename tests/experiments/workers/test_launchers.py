@@ -251,6 +251,7 @@ def test_an_array_of_jobs_outlives_the_command_and_is_found(case: Callable[..., 
     assert read_json(repeated.folder / "jobs.json")["jobs"] == {}
 
 
+@pytest.mark.slow
 def test_a_trial_is_blamed_for_a_death_but_not_for_the_end_of_a_job_s_time(case: Callable[..., Case], state: Path) -> None:
     one = case({"n": 0})
     ends = ["TIMEOUT", "PREEMPTED", "NODE_FAIL", "OUT_OF_MEMORY", "OUT_OF_MEMORY"]
