@@ -26,7 +26,7 @@ def add_lookahead(optimizer: torch.optim.Optimizer, step_size: float) -> None:
                 state = optimizer.state[weight]
                 if SLOW not in state:
                     state[SLOW], state[COUNT] = weight.detach().clone(), torch.zeros(())
-                state[COUNT] += 1
+                state[COUNT] = state[COUNT].cpu() + 1  # a checkpoint restores it on the GPU, which int() would wait for
                 if int(state[COUNT]) % INTERVAL == 0:
                     state[SLOW].lerp_(weight, step_size)
                     weight.copy_(state[SLOW])

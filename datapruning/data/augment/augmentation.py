@@ -173,7 +173,7 @@ def _pad_and_crop(images: Tensor, padding: int, down: Tensor, right: Tensor, *, 
     count, height, width, channels = images.shape
     padded_height, padded_width = height + 2 * padding, width + 2 * padding
     if reflect:
-        rows, columns = (_reflected(size, padding).to(images.device) for size in (height, width))
+        rows, columns = (_reflected(size, padding, images.device) for size in (height, width))
         padded = images.index_select(1, rows).index_select(2, columns)
     else:
         padded = images.new_zeros(count, padded_height, padded_width, channels)
@@ -184,12 +184,13 @@ def _pad_and_crop(images: Tensor, padding: int, down: Tensor, right: Tensor, *, 
     return runs.index_select(0, starts.view(-1)).view(count, height, width, channels)
 
 
-def _reflected(size: int, padding: int) -> Tensor:
-    """Int64 [size + 2 * padding], the pixels that a reflected border repeats: 2 1 0 1 2 ... The border pixel comes once."""
+@cache
+def _reflected(size: int, padding: int, device: torch.device) -> Tensor:
+    """Int64 [size + 2 * padding], the pixels of a reflected border: 2 1 0 1 2 ..., each end once. Not to be written to."""
     positions = torch.arange(-padding, size + padding)
     period = max(1, 2 * (size - 1))
     offset = positions.remainder(period)
-    return torch.minimum(offset, period - offset) if size > 1 else torch.zeros_like(positions)
+    return (torch.minimum(offset, period - offset) if size > 1 else torch.zeros_like(positions)).to(device)
 
 
 def _hflip(images: Tensor, flip: NDArray[np.int64]) -> Tensor:

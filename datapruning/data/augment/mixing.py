@@ -139,8 +139,8 @@ def blend(views: Tensor, others: Tensor, rows: NDArray[np.int64], weight: NDArra
     changed = np.flatnonzero(weight < 1)
     if not changed.size:
         return
-    own, other = (torch.from_numpy(index).to(views.device, non_blocking=True) for index in (rows[changed], changed))
-    weights = (torch.from_numpy(w[changed].astype(np.float32)).to(views.device) for w in (weight, 1 - weight))
+    arrays = (rows[changed], changed, *(w[changed].astype(np.float32) for w in (weight, 1 - weight)))
+    own, other, *weights = (torch.from_numpy(array).to(views.device, non_blocking=True) for array in arrays)
     own_weight, other_weight = (w[:, None, None, None] for w in weights)
     mixed = views.index_select(0, own).mul_(own_weight).add_(others.index_select(0, other).mul_(other_weight))
     views.index_copy_(0, own, mixed)
