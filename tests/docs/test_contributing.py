@@ -35,7 +35,7 @@ def test_layers_match_the_import_contract() -> None:
         for subpackage in re.findall(r"(?<![\w/])(\w+)/", match[3]):
             assert (path / subpackage).is_dir() or subpackage == match[1]
     assert not {path.name for path in (PROJECT_ROOT / "tests").iterdir() if path.is_dir()} - packages - {
-        "robustness", "docs", "helpers", "scripts", "__pycache__",
+        "robustness", "pretend_gpu", "docs", "helpers", "scripts", "__pycache__",
     }, "tests mirror the packages"  # fmt: skip
 
 
