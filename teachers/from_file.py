@@ -90,7 +90,7 @@ def import_teacher(context: Context, path: Path) -> Path:
         if not (folder / RESULT).exists():
             stats = (trained_with.mean, trained_with.std) if trained_with else None
             ready = with_training_normalization(model.to(context.device), stats, data.channel_stats)
-            with reproducible(context.threads):
+            with reproducible(context.threads, context.recipe.train):
                 test_accuracy = accuracy(ready, context.loader("test"), np.arange(len(data.test)), context.views)
             save_tensors(folder / MODEL, weights)
             result = ImportedTeacherResult(

@@ -28,6 +28,7 @@ from datapruning.io.memmap import create_memmap, open_checked_memmap
 from datapruning.models.flops import evaluation_cost
 from datapruning.teachers.load import Teacher
 from datapruning.training.evaluate import batch_logits
+from datapruning.training.reproducibility import model_device
 from datapruning.utils.console import ProgressBar, info
 from datapruning.utils.cost import ComputeCost
 from datapruning.utils.hashing import config_hash, row_checksums
@@ -44,6 +45,7 @@ class SoftLabelManifest(Record):
 
     `teacher` is the hash of its weights, `rows` the size of its batches, `total` N. Where views are mixed, `cutmix`
     and `mixup` are the policies that mix any, and `subset` the digest of the kept ids, from which the partners are drawn.
+    `device` is "cpu" or "cuda", which round otherwise; with `tf32` a GPU's convolutions round their inputs to TF32.
     """
 
     format: Literal["datapruning.soft-labels"] = "datapruning.soft-labels"
@@ -57,6 +59,8 @@ class SoftLabelManifest(Record):
     cutmix: CutMixPolicy | None = None
     mixup: MixupPolicy | None = None
     subset: str | None = None
+    device: str
+    tf32: bool = False
 
 
 class SoftLabelStats(Record):
@@ -82,10 +86,12 @@ class SoftLabelCache:
         self.teacher, self.views = teacher, views
         # keys without effect are at their defaults: they do not change the folder's name
         policy, mixing = AugmentPolicy.model_validate(views.policy.to_dict()), views.mixing
+        device = model_device(teacher.model).type
         manifest = SoftLabelManifest(
             fingerprint=fingerprint, teacher=teacher.weights_hash, views=policy, total=total, classes=classes,
             cutmix=mixing.cutmix if mixing and mixing.cutmix.enabled else None,
             mixup=mixing.mixup if mixing and mixing.mixup.enabled else None, subset=mixing.digest if mixing else None,
+            device=device, tf32=device == "cuda" and torch.backends.cudnn.allow_tf32,
         )  # fmt: skip
         self.folder = teacher.folder / "soft-labels" / config_hash(manifest.to_json())
         shape = (views.policy.num_views, total, classes)

@@ -41,7 +41,7 @@ def train_teacher(
         if result is not None:
             info(f"teacher: using {run.folder}, {result.test_accuracy:.2f}% on the test set")
             return FinishedRun(run.folder, result)
-        with reproducible(run.environment.threads):
+        with reproducible(run.environment.threads, training):
             steps_per_epoch = len(batch_sizes(len(ids), training.effective_batch_size))
             training_run = TrainingRun(context, run, "teacher", training, ids, seed)
             finished = train_and_evaluate(

@@ -209,7 +209,7 @@ def _train_request(request: StudentRequest) -> FinishedRun[StudentResult]:
         method = f"scorer {subset.meta.scorer}, {f'strategy {strategy}, ' if strategy else ''}"
         info(f"subset: {subset} ({method}balance {subset.meta.balance or 'none'}), in {path}")
         self_teacher = _self_teacher_labels(context, subset, seed)
-        with reproducible(run.environment.threads):
+        with reproducible(run.environment.threads, context.recipe.train):
             source, teaching = None, TeachingRecord()
             if request.kd_weight != 0:
                 early = request.kd_weight is None and not is_held(context, "teacher")

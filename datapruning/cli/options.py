@@ -126,12 +126,16 @@ class ContextOptions(DataOptions):
     threads: Annotated[
         int | None, typer.Option(help="torch threads; changes float sums.", show_default="the recipe's, else torch's own")
     ] = None
+    deterministic: Annotated[
+        bool, typer.Option("--deterministic", help="The same bits again on a GPU in attention, too: slow for transformers.")
+    ] = False
 
     @property
     def settings(self) -> ContextSettings:
         """The keyword arguments of `as_context`."""
+        changes = [*(self.changes or ()), *(["train.deterministic=true"] if self.deterministic else [])]
         return {
-            "recipe": self.recipe, "changes": self.changes or (), "device": self.device, "loader": self.loader,
+            "recipe": self.recipe, "changes": changes, "device": self.device, "loader": self.loader,
             "workspace": self.workspace, "threads": self.threads, "data_root": self.data_root, "download": self.download,
         }  # fmt: skip
 

@@ -44,7 +44,11 @@ class TrainConfig(Table):
         weight_decay: L2 penalty; under AdamW decoupled from the gradient (Loshchilov and Hutter 2019).
         warmup: fraction of the steps in which the learning rate rises.
         label_smoothing: label smoothing of the cross-entropy.
-        precision: "fp32", "bf16", or "auto": bf16 on a GPU, fp32 on a CPU.
+        precision: of training passes: "fp32", "bf16" (logits are fp32), or "auto": bf16 on a GPU, fp32 on a CPU. Evaluation
+            passes and soft labels are fp32; on a GPU their convolutions are TF32, unless this is "fp32".
+        deterministic: use algorithms alone that torch knows to give the same bits again, for attention, too. Without it a
+            GPU repeats itself in convolutions and matrix products, but not in the backward pass of attention. It costs
+            nothing in a convolutional network, and much time and memory in a transformer.
         infobatch: dynamic pruning of a student: the fraction of the easy samples that an epoch skips (InfoBatch, Qin et
             al. 2024: 0.5). 0: no epoch skips any. Of [train] alone, and not inherited.
         infobatch_until: fraction of the run after which no epoch skips samples (their delta).
@@ -95,6 +99,7 @@ class TrainConfig(Table):
     progressive_size: Annotated[int, between(0, 1_000_000)] = 0
     progressive_until: Share = 0.5
     compile: bool = False
+    deterministic: bool = False
 
     @field_validator("optimizer")
     @classmethod
@@ -129,6 +134,7 @@ class TrainConfig(Table):
         unused = set() if self.schedule == "step" else {"milestones", "gamma"}
         unused |= set() if self.optimizer == "muon" else {"sgd_lr"}
         unused |= {"bias_lr_factor"} if self.bias_lr_factor == 1 else set()
+        unused |= set() if self.deterministic else {"deterministic"}
         unused |= set() if self.budget == "samples" else {"samples"}
         unused |= {"epochs"} if self.budget == "samples" and self.samples != "full" else set()
         unused |= set() if self.lookahead else {"lookahead"}

@@ -75,7 +75,7 @@ def _run_norms(context: Context, recording: Recording, number: int, which: str) 
             weights = folder / EARLY_WEIGHTS
             model = context.new_model(context.recipe.proxy.model, 0)
             load_weights(model, {name: t.to(context.device) for name, t in load_tensors(weights)[0].items()}, weights)
-            with reproducible(context.threads), write_checksummed(path):
+            with reproducible(context.threads, context.recipe.proxy), write_checksummed(path):
                 write_array(path, gradient_norms(context, model, which, f"gradients {number + 1}"))
         verify_checksum(path, RECOMPUTE_HINT)
         return np.array(open_checked_memmap(path, np.float32, (recording.total,), "gradient norms", advice=RECOMPUTE_HINT))

@@ -69,7 +69,7 @@ def train_member(context: Context, ids: NDArray[np.int64], seed: int, checkpoint
     trained = np.setdiff1d(ids, data.corrupt_ids)
     names = ("correct", "loss", "margin")
     batches: dict[str, list[NDArray[Any]]] = {name: [] for name in (*names, "oof_probs", "test_correct")}
-    with reproducible(context.threads):
+    with reproducible(context.threads, training):
         model = context.new_model(training.model, seed)
         trainer = Trainer(
             model, loader, trained, views, training, CrossEntropy(training.label_smoothing), seed=seed,

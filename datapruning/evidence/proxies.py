@@ -70,7 +70,7 @@ def record_proxies(context: Context, seed: int, runs: int) -> Recording:
     for number in missing:
         with exclusive_lock(recording.run_folder(number) / DONE, f"another process trains proxy {number + 1}"):
             if recording.run_manifest(number) is None:
-                with reproducible(context.threads):
+                with reproducible(context.threads, context.recipe.proxy):
                     _train_proxy(context, recording, number, runs, seed + number)
     context.evidence[folder] = recording
     return recording

@@ -8,13 +8,18 @@ from torch import Tensor, nn
 from datapruning.errors import InvalidValue
 
 
+def linear_layers(model: nn.Module) -> list[nn.Linear]:
+    """The linear layers of a network; the last one makes the logits."""
+    return [module for module in model.modules() if isinstance(module, nn.Linear)]
+
+
 def last_linear(model: nn.Module) -> nn.Linear:
     """The layer that makes the logits.
 
     Raises:
         InvalidValue: the network has no linear layer.
     """
-    layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    layers = linear_layers(model)
     if not layers:
         raise InvalidValue("embeddings are the input of a network's last linear layer, and this one has none")
     return layers[-1]

@@ -67,7 +67,8 @@ class Run:
             environment: of this process; once a run has begun, the recorded one holds (`self.environment`).
 
         Raises:
-            OutputExists: the folder holds something else. IncompatibleInputs: another number of processes began the run.
+            OutputExists: the folder holds something else. IncompatibleInputs: another number of processes, or another
+                device, began the run.
         """
         config = {RUN_TABLE: options.to_json(), **recipe.identity(*tables)}
         self._check(config)
@@ -78,6 +79,7 @@ class Run:
             if not (self.folder / CONFIG).exists():
                 text = to_toml({**config, ENVIRONMENT_TABLE: environment.to_json()})
                 write_text(self.folder / CONFIG, prepend_checksum(text))
+            self._check_device(environment)
             self._check_processes(environment)
             if (self.folder / RESULT).exists():
                 self._remove_checkpoints()  # of a process that was killed at its very end
@@ -110,6 +112,15 @@ class Run:
                 raise OutputExists(
                     f"{self.folder} holds another run ({difference}); name another output path", parameter="out"
                 )
+
+    def _check_device(self, environment: Environment) -> None:
+        recorded, current = (device.partition(":")[0] for device in (self.environment.device, environment.device))
+        if recorded != current and not (self.folder / RESULT).exists():
+            raise IncompatibleInputs(
+                f"{self.folder} was begun on the device {recorded}, not on {current}, which rounds otherwise: resume there, "
+                "or name another output path",
+                parameter="out",
+            )
 
     def _check_processes(self, environment: Environment) -> None:
         recorded, current = self.environment.processes or 1, environment.processes or 1

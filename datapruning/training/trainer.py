@@ -29,7 +29,7 @@ from datapruning.training.infobatch import InfoBatch
 from datapruning.training.losses import Loss
 from datapruning.training.nan_guard import NonFiniteGuard, UpdateLocation
 from datapruning.training.optimizers import make_optimizer, set_learning_rate
-from datapruning.training.reproducibility import StepRNG, autocast, compiled, isolated_rng, model_device
+from datapruning.training.reproducibility import StepRNG, autocast, compiled, fp32_logits, isolated_rng, model_device
 from datapruning.training.schedules import learning_rate
 from datapruning.training.self_distillation.base import AuxiliaryBatch, SelfDistillation, read_auxiliary_batches
 from datapruning.training.sparsity.masks import MaskEnforcer, Masks
@@ -143,7 +143,8 @@ class Trainer:
         self.model.train()
         device_errors = translate_device_errors(self.description, self.config.batch_size, self.config.grad_accum_steps)
         progress = ProgressBar.open(self.description, last_step)
-        with device_errors, isolated_rng(self.device), self._shared or nullcontext(), progress as bar:
+        logits_in_fp32 = fp32_logits(self.model, self.config.precision)
+        with device_errors, isolated_rng(self.device), self._shared or nullcontext(), logits_in_fp32, progress as bar:
             bar.move_to(state.step)
             while state.epoch < last_epoch:
                 seconds = self._run_epoch(network, checkpoint, tensors, bar)

@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from datapruning.errors import DataPruningError, DeviceError, OutOfMemory, first_line
+from datapruning.errors import DataPruningError, DeviceError, InvalidValue, OutOfMemory, first_line
 
 OOM_MARKERS = ("out of memory", "can't allocate memory", "unable to allocate", "alloc_failed")
 """What torch says of a GPU, torch of the machine, numpy of the machine, and cuBLAS and cuDNN of a GPU."""
+NOT_DETERMINISTIC_MARKER = "does not have a deterministic implementation"
 TABLES = {"teacher": "teacher", "proxy": "proxy", "member": "ensemble_member"}
 """Tables of the recipe, by what is trained; all else is a student, [train]."""
 DEVICE_LOST_MARKERS = (
@@ -60,6 +61,8 @@ def as_device_error(
             f"{doing}: {whose} is too small for {batch_size} samples at a time ({message}): end what else uses it, or "
             f"set {table}.batch_size={half} and {table}.grad_accum_steps={batches}, which keeps the effective batch"
         )
+    if isinstance(error, RuntimeError) and NOT_DETERMINISTIC_MARKER in words:
+        return InvalidValue(f"{doing}: deterministic = true refuses an operation of this network: {message}")
     if isinstance(error, RuntimeError) and any(sign in words for sign in DEVICE_LOST_MARKERS):
         return DeviceError(
             f"{doing}: the GPU failed ({message}); what was saved stays, and the same command resumes from there"

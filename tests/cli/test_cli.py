@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -215,6 +216,13 @@ def test_the_budget_determines_the_cost(dprune: Dprune) -> None:
     assert epochs["samples_seen"] == 2 * 360
     assert steps["steps"] == full["steps"] > epochs["steps"]
     assert steps["model"] == "resnet20"
+
+
+def test_deterministic_holds_for_the_teacher_too(dprune: Dprune) -> None:
+    folder = done(dprune("train", "--fraction", "0.25", "--kd-weight", "0.5", "--deterministic", *FAST))
+    config = tomllib.loads((folder / "config.toml").read_text())
+    assert config["train"]["deterministic"] is True
+    assert config["teacher"]["deterministic"] is True
 
 
 @pytest.mark.skipif(importlib.util.find_spec("ffcv") is None, reason="ffcv is not installed (it is Linux only)")

@@ -57,7 +57,7 @@ def changes():
     change.update(logits, ids)
 
 def soft_labels():
-    teacher = SimpleNamespace(folder=DISK / "t", weights_hash="h", model=None)
+    teacher = SimpleNamespace(folder=DISK / "t", weights_hash="h", model=torch.nn.Linear(1, 1))
     cache = SoftLabelCache(teacher, Augmentation(AugmentPolicy(), (0.0,) * 3, (1.0,) * 3), "f", 2000, 100)
     cache._write(0, ids[1999::-1], logits[:2000].numpy().astype(np.float16))
 

@@ -14,7 +14,7 @@ import datapruning as dp
 from datapruning.config.recipe import Recipe
 from datapruning.config.training import TrainConfig
 from datapruning.data.dataset import Dataset
-from datapruning.errors import InvalidFile, OutputExists
+from datapruning.errors import IncompatibleInputs, InvalidFile, OutputExists
 from datapruning.io.json import read_json
 from datapruning.runs.context import Context
 from datapruning.runs.result import RunResult
@@ -60,11 +60,23 @@ def test_an_empty_folder_is_free(tmp_path: Path) -> None:
 
 def test_the_same_run_is_claimed_again_and_keeps_its_environment(run: Run) -> None:
     before = content(run.folder)
-    with Run(run.folder).open(
-        Recipe(name="renamed"), TABLES, OPTIONS, Environment(**{**dict(HERE), "threads": 64, "device": "cuda"})
-    ):
+    with Run(run.folder).open(Recipe(name="renamed"), TABLES, OPTIONS, Environment(**{**dict(HERE), "threads": 64})):
         assert content(run.folder) == before
         assert Run(run.folder).environment == HERE
+
+
+def test_a_run_is_finished_on_the_kind_of_device_that_began_it(run: Run) -> None:
+    before = content(run.folder)
+    elsewhere = Environment(**{**dict(HERE), "device": "cuda:1"})
+    with (
+        pytest.raises(IncompatibleInputs, match=r"begun on the device cpu, not on cuda, .*: resume there, or name another"),
+        Run(run.folder).open(RECIPE, TABLES, OPTIONS, elsewhere),
+    ):
+        raise AssertionError("claimed")
+    assert content(run.folder) == before
+    (run.folder / "result.json").write_text("{}")
+    with Run(run.folder).open(RECIPE, TABLES, OPTIONS, elsewhere):
+        pass  # a finished run is read anywhere
 
 
 def test_partial_files_of_killed_processes_are_removed(run: Run) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from datapruning.errors import DeviceError, OutOfMemory
+from datapruning.errors import DeviceError, InvalidValue, OutOfMemory
 from datapruning.io.trial_store import TrialStore
 from datapruning.training.step import optimizer_step
 from datapruning.utils.device_errors import as_device_error, translate_device_errors
@@ -42,6 +42,14 @@ def test_out_of_memory_names_the_batch_size_and_a_remedy(error: Exception, whose
     assert message.endswith("or set train.batch_size=64 and train.grad_accum_steps=4, which keeps the effective batch")
     assert "\n" not in message
     assert isinstance(as_device_error(error, "labels"), OutOfMemory), "where no setting says how many go at a time"
+
+
+def test_an_operation_without_a_deterministic_algorithm_is_named() -> None:
+    message = "cumsum_cuda_kernel does not have a deterministic implementation, but you set 'torch.use_deterministic'"
+    translated = as_device_error(RuntimeError(message), "student")
+    assert isinstance(translated, InvalidValue)
+    expected = "student: deterministic = true refuses an operation of this network: cumsum_cuda_kernel"
+    assert str(translated).startswith(expected)
 
 
 @pytest.mark.parametrize(("size", "grad_accum_steps", "half", "more"), [(2, 3, 1, 6), (5, 1, 2, 3), (300, 1, 150, 2)])

@@ -104,7 +104,7 @@ def advise(
     kept = describe_kept(reference.kept, len(request.split.rest))
     info(f"reference: {kept} without KD, {reference.accuracy:.2f}% ± {stderr:.2f} of the hold-out")
     if needs_evidence(request.scorer):
-        with reproducible(context.threads):
+        with reproducible(context.threads, context.recipe.proxy):
             score(context, scorer, seed=seed)
     holdout_teacher = runner.teacher()
     correction = leakage_correction(reference.accuracy, [teacher.accuracy for teacher in runner.given_teachers()])

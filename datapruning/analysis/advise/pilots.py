@@ -151,7 +151,7 @@ class PilotRunner:
         ids = self._select(config["fraction"], seed, get_scorer(RANDOM) if config["run"] == RANDOM_PILOT else None)
         epochs = planned_epochs(training, len(ids), len(rest))
         views = context.for_subset(ids).views
-        with reproducible(context.threads), quiet():
+        with reproducible(context.threads, context.recipe.train), quiet():
             caches = [SoftLabelCache(t, views, data.fingerprint, data.total, data.classes) for t in self._load_teachers()]
             for cache in caches:
                 cache.fill(context.loader("train"), ids, range(epochs))
@@ -189,7 +189,7 @@ class PilotRunner:
     ) -> tuple[nn.Module, TrainState]:
         context, checkpoint = self._context, Checkpoint(self._folder(name) / STATE)
         model = context.new_model(training.model, seed)
-        with reproducible(context.threads):
+        with reproducible(context.threads, training):
             trainer = Trainer(
                 model, context.loader("train"), ids, views, training, loss, seed=seed, description=name,
                 num_steps=planned_steps(training, len(ids), len(self._split.rest)),
@@ -203,7 +203,7 @@ class PilotRunner:
 
     def _evaluate(self, model: nn.Module, progress: TrainState, kept: int, labels: ComputeCost = NO_COST) -> dict[str, Any]:
         context, ids = self._context, self._split.holdout
-        with reproducible(context.threads):
+        with reproducible(context.threads, context.recipe.train):
             correct = predict_correct(model, context.loader("train"), ids, context.views)
         cost = progress.cost() + evaluation_cost(model, len(ids))
         total = cost + labels

@@ -37,7 +37,7 @@ def resolve_device(name: str) -> torch.device:
 def resolve_loader(name: str, dataset: Dataset, device: torch.device) -> str:
     """Turn "auto" into a loader: "memory" on a GPU whose free memory holds the data four times over, else "mmap" for
     images from files, which are cached decoded on the disk, else "ffcv" where it is installed and there is more data than
-    `MIN_FFCV_BYTES`.
+    `MIN_FFCV_BYTES`, else "memory"; on a GPU "mmap", which leaves the data in the machine's memory.
 
     Raises:
         UnknownName: no such loader.
@@ -53,7 +53,9 @@ def resolve_loader(name: str, dataset: Dataset, device: torch.device) -> str:
             return "memory"
     if dataset.content_hash:
         return "mmap"
-    return "ffcv" if size >= MIN_FFCV_BYTES and importlib.util.find_spec("ffcv") else "memory"
+    if size >= MIN_FFCV_BYTES and importlib.util.find_spec("ffcv"):
+        return "ffcv"
+    return "mmap" if device.type == "cuda" else "memory"
 
 
 def open_loader(dataset: Dataset, role: str, kind: str, device: torch.device, cache_root: Path) -> Loader:

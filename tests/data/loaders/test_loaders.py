@@ -194,6 +194,8 @@ def test_auto_is_memory_on_a_gpu_with_enough_memory(data: Dataset, monkeypatch: 
     for free, expected in ((4 * size + 1, "memory"), (4 * size, "ffcv")):
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free, 10 * size))
         assert resolve_loader("auto", data, torch.device("cuda")) == expected
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert resolve_loader("auto", data, torch.device("cuda")) == "mmap", "what does not fit does not go onto the GPU"
 
 
 def test_device_names(monkeypatch: pytest.MonkeyPatch) -> None:
