@@ -42,9 +42,7 @@ def contexts(workspace: Path, data: Dataset) -> list[Context]:
 
 
 @pytest.mark.parametrize("scorer", find_scorers())
-def test_every_scorer_gives_the_bits_of_a_cpu_in_fp32(
-    gpu: PretendGPU, workspace: Path, data: Dataset, scorer: str
-) -> None:
+def test_every_scorer_gives_the_bits_of_a_cpu_in_fp32(gpu: PretendGPU, workspace: Path, data: Dataset, scorer: str) -> None:
     on_gpu, on_cpu = (dp.score(context, scorer) for context in contexts(workspace, data))
     np.testing.assert_array_equal(on_gpu.values, on_cpu.values)
     assert np.unique(on_gpu.values).size > 1
