@@ -18,7 +18,7 @@ KD = DistillationLoss(TeacherLogits(), 0.5, 4.0)
 
 
 class Mode(NamedTuple):
-    """How a network is trained, and the most that a step may cost; see `check_budget`."""
+    """How a network is trained, and the kernels and copies to the GPU of a step; see `check_budget`."""
 
     options: dict[str, Any]
     kernels: int
@@ -27,32 +27,31 @@ class Mode(NamedTuple):
 
 
 MODES = {
-    "plain": Mode({}, 80, 4),
-    "fp32": Mode({"training": TRAIN.replace(precision="fp32")}, 67, 4),
+    "plain": Mode({}, 81, 4),
+    "fp32": Mode({"training": TRAIN.replace(precision="fp32")}, 64, 4),
     "label_smoothing": Mode({"loss": CrossEntropy(0.1)}, 98, 4),
-    "adamw": Mode({"training": TRAIN.replace(optimizer="adamw", lr=0.003)}, 81, 4),
-    "muon": Mode({"training": TRAIN.replace(optimizer="muon")}, 236, 4),
-    "lookahead": Mode({"training": TRAIN.replace(lookahead=0.5)}, 80, 4),
-    "groups": Mode({"training": TRAIN.replace(decay_norms_biases=False, bias_lr_factor=2.0)}, 81, 4),
-    "ema": Mode({"training": TRAIN.replace(ema=0.9)}, 84, 4),
-    "clip_grad_norm": Mode({"training": TRAIN.replace(clip_grad_norm=1.0)}, 88, 4),
-    "grad_accum_steps": Mode({"training": TRAIN.replace(batch_size=8, grad_accum_steps=2)}, 155, 4),
-    "progressive_size": Mode({"training": TRAIN.replace(progressive_size=9)}, 81, 4),
-    "infobatch": Mode({"training": TRAIN.replace(infobatch=0.5)}, 87, 6),
-    "masks": Mode({"masked": True}, 88, 4),
+    "adamw": Mode({"training": TRAIN.replace(optimizer="adamw", lr=0.003)}, 82, 4),
+    "muon": Mode({"training": TRAIN.replace(optimizer="muon")}, 231, 4),
+    "lookahead": Mode({"training": TRAIN.replace(lookahead=0.5)}, 81, 4),
+    "groups": Mode({"training": TRAIN.replace(decay_norms_biases=False, bias_lr_factor=2.0)}, 82, 4),
+    "ema": Mode({"training": TRAIN.replace(ema=0.9)}, 85, 4),
+    "clip_grad_norm": Mode({"training": TRAIN.replace(clip_grad_norm=1.0)}, 89, 4),
+    "grad_accum_steps": Mode({"training": TRAIN.replace(batch_size=8, grad_accum_steps=2)}, 157, 4),
+    "progressive_size": Mode({"training": TRAIN.replace(progressive_size=9)}, 82, 4),
+    "infobatch": Mode({"training": TRAIN.replace(infobatch=0.5)}, 88, 6),
+    "masks": Mode({"masked": True}, 89, 4),
     "kd": Mode({"loss": KD}, 105, 5),
     "kd, confidence": Mode({"loss": DistillationLoss(TeacherLogits(), 0.5, 4.0, confidence_weighting=True)}, 113, 5),
-    "kd, infobatch": Mode({"loss": KD, "training": TRAIN.replace(infobatch=0.5)}, 120, 7),
+    "kd, infobatch": Mode({"loss": KD, "training": TRAIN.replace(infobatch=0.5)}, 112, 7),
     "cs-kd": Mode({"method": "cs-kd"}, 147, 8),
-    "ps-kd": Mode({"method": "ps-kd"}, 111, 5),
-    "dlb": Mode({"method": "dlb"}, 143, 8),
+    "ps-kd": Mode({"method": "ps-kd"}, 110, 5),
+    "dlb": Mode({"method": "dlb"}, 141, 8),
     "tf-kd": Mode({"method": "tf-kd"}, 103, 4),
     "tf-kd-self": Mode({"method": "tf-kd-self"}, 107, 5),
-    "kd, dlb": Mode({"loss": KD, "method": "dlb"}, 200, 10),
+    "kd, dlb": Mode({"loss": KD, "method": "dlb"}, 191, 10),
     "cutmix": Mode({}, 107, 8, ("cutmix.prob=0.5",)),
     "mixup": Mode({}, 113, 12, ("mixup.prob=0.5",)),
 }
-"""Each budget is what was measured and 4% more."""
 
 
 @pytest.mark.parametrize("mode", MODES.values(), ids=MODES.keys())
@@ -66,7 +65,7 @@ def test_a_step_does_not_wait_and_stays_within_its_budget(gpu: PretendGPU, tmp_p
 def test_every_loader_feeds_a_gpu_without_waiting(gpu: PretendGPU, tmp_path: Path, loader: str, uploads: int) -> None:
     if loader == "ffcv":
         pytest.importorskip("ffcv")
-    check_budget(measure_step(gpu, gpu_context(tmp_path, loader=loader)), 80, uploads)
+    check_budget(measure_step(gpu, gpu_context(tmp_path, loader=loader)), MODES["plain"].kernels, uploads)
 
 
 def test_recording_adds_two_kernels_and_no_wait(gpu: PretendGPU, tmp_path: Path) -> None:
@@ -74,6 +73,7 @@ def test_recording_adds_two_kernels_and_no_wait(gpu: PretendGPU, tmp_path: Path)
     plain = measure_step(gpu, context)
     recorded = measure_step(gpu, context, callbacks=[new_recorder(tmp_path, context)])
     check_budget(recorded, plain.kernels.total() + 2, plain.uploads.total())
+    assert recorded.kernels.total() <= plain.kernels.total() + 2
 
 
 def test_in_fp32_the_weights_are_those_of_a_cpu(gpu: PretendGPU, tmp_path: Path) -> None:

@@ -34,6 +34,8 @@ CLASSES = 4
 BATCH_SIZE, STEPS_PER_EPOCH, EPOCHS = 16, 6, 4
 MEASURED_EPOCH = 1
 """One whose steps have no first use of anything."""
+SLACK = 1.08
+"""Times the measured number of kernels is what a step may have: a fifth more is not."""
 TRAIN = TrainConfig(model="tinynet8", epochs=EPOCHS, batch_size=BATCH_SIZE, lr=0.05)
 SETTINGS = (
     "train.model=tinynet8", "train.epochs=2", "train.batch_size=16", "teacher.model=tinynet8", "teacher.epochs=2",
@@ -118,8 +120,12 @@ def measure_step(gpu: PretendGPU, context: Context, training: TrainConfig = TRAI
 
 
 def check_budget(step: Counts, kernels: int, uploads: int) -> None:
-    """Check that the host does not wait in a step, which launches so many kernels and copies to the GPU so often at most."""
-    message = f"the budget is {kernels} kernels, 0 syncs and {uploads} uploads; a step has\n{step.report()}"
+    """Check that the host does not wait in a step, and that the step has about so many kernels, and so many uploads, at most.
+
+    `kernels` is the number that was measured, with torch 2.15 or 2.11, whichever has more; `SLACK` lets it grow a little.
+    """
+    most = int(SLACK * kernels)
+    message = f"a step has {most} kernels at most, no syncs, and {uploads} uploads at most; this one has\n{step.report()}"
     assert not step.syncs, message
-    assert step.kernels.total() <= kernels, message
+    assert step.kernels.total() <= most, message
     assert step.uploads.total() <= uploads, message
