@@ -120,7 +120,7 @@ def measure_step(gpu: PretendGPU, context: Context, training: TrainConfig = TRAI
 
 
 def check_budget(step: Counts, kernels: int, uploads: int) -> None:
-    """Check that the host does not wait in a step, and that the step has about so many kernels, and so many uploads, at most.
+    """Check that the host does not wait in a step, which has about so many kernels, and so many uploads, at most.
 
     `kernels` is the number that was measured, with torch 2.15 or 2.11, whichever has more; `SLACK` lets it grow a little.
     """
