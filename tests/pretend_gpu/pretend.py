@@ -31,7 +31,7 @@ from tests.pretend_gpu.device_tensor import CUDA, DeviceTensor, WrongDevice
 from tests.pretend_gpu.operations import INDEXING, METADATA, NO_HOST_SCALARS, NO_KERNEL, is_composite, synchronizes
 from tests.pretend_gpu.patches import patched_torch
 
-KNOWN_TORCH_VERSIONS = ("2.11", "2.15")
+KNOWN_TORCH_VERSIONS = ("2.11", "2.13", "2.15")
 """Versions that these tests were run with."""
 
 
