@@ -51,6 +51,9 @@ class DeviceTensor(Tensor):
     def __repr__(self) -> str:  # type: ignore[override]
         return f"DeviceTensor({list(self.shape)}, {self.dtype})"
 
+    def record_stream(self, _: Any) -> None:
+        """Streams of the pretend GPU have no work left."""
+
     def tolist(self) -> Any:
         return self.cpu().tolist()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 from unittest import mock
@@ -13,6 +13,8 @@ from torch.optim.optimizer import _foreach_supported_types as optimizer_foreach_
 from torch.overrides import TorchFunctionMode
 from torch.utils._foreach_utils import _foreach_supported_types as foreach_types
 from torch.utils._pytree import tree_map
+
+from tests.pretend_gpu.streams import stream_functions
 
 MEMORY_BYTES = 80 << 30
 BF16_FUNCTIONS = (
@@ -38,9 +40,11 @@ class NumberedDevices(TorchFunctionMode):
         return func(*map(self._numbered, args), **{key: self._numbered(value) for key, value in kwargs.items()})
 
     def _numbered(self, value: Any) -> Any:
-        if isinstance(value, torch.device):
-            return self._device if value.type == "cuda" else value
-        return self._device if isinstance(value, str) and value.startswith("cuda") else value
+        if not isinstance(value, torch.device | str) or not str(value).startswith("cuda"):
+            return value
+        if torch.device(value).index not in (None, self._device.index):
+            raise RuntimeError("CUDA error: invalid device ordinal")
+        return self._device
 
 
 class CastToBF16(TorchFunctionMode):
@@ -68,8 +72,11 @@ class CastToBF16(TorchFunctionMode):
 
 
 @contextmanager
-def patched_torch(device: torch.device, tensor_class: type[Tensor]) -> Iterator[None]:
-    """While open, torch.cuda reports one GPU, `device`, whose tensors are of `tensor_class`."""
+def patched_torch(device: torch.device, tensor_class: type[Tensor], on_wait: Callable[[str], None]) -> Iterator[None]:
+    """While open, torch.cuda reports one GPU, `device`, whose tensors are of `tensor_class`.
+
+    `on_wait` is told the function of torch.cuda in which the host waits for it.
+    """
     generator = torch.Generator()
     autocast = torch.autocast
     group_tensors = torch._C._group_tensors_by_device_and_dtype
@@ -91,7 +98,6 @@ def patched_torch(device: torch.device, tensor_class: type[Tensor]) -> Iterator[
         "device_count": lambda: 1,
         "current_device": lambda: 0,
         "set_device": lambda _: None,
-        "synchronize": lambda *_: None,
         "get_device_name": lambda *_: "pretend GPU",
         "get_device_capability": lambda *_: (9, 0),
         "is_bf16_supported": lambda *_, **__: True,
@@ -101,6 +107,7 @@ def patched_torch(device: torch.device, tensor_class: type[Tensor]) -> Iterator[
         "set_rng_state": lambda state, *_: generator.set_state(state),
         "manual_seed_all": generator.manual_seed,
         "is_current_stream_capturing": lambda: False,
+        **stream_functions(on_wait),
     }
     with ExitStack() as stack:
 

@@ -62,7 +62,7 @@ class PretendGPU:
     def __enter__(self) -> PretendGPU:
         assert DeviceTensor.run is None, "there is one pretend GPU"
         DeviceTensor.run = self.run
-        self._stack.enter_context(patched_torch(CUDA, DeviceTensor))
+        self._stack.enter_context(patched_torch(CUDA, DeviceTensor, self._count_sync))
         self._stack.enter_context(DispatchToGPU(self))
         return self
 
@@ -70,6 +70,9 @@ class PretendGPU:
         self._stack.close()
         DeviceTensor.run = None
         clear_device_caches()
+
+    def _count_sync(self, operation: str) -> None:
+        self.counts.syncs[f"{calling_line()} {operation}"] += 1
 
     def run(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Run an operation of torch's dispatcher, on the CPU or on the pretend GPU, wherever its tensors are."""
@@ -110,9 +113,11 @@ class PretendGPU:
             return self._is_pinned(args[0])
         if name != "_pin_memory" and not kwargs.get("pin_memory"):
             return func(*args, **kwargs)
-        pinned = args[0].clone() if name == "_pin_memory" else func(*args, **{**kwargs, "pin_memory": False})
-        self._pinned[pinned.untyped_storage().data_ptr()] = pinned  # held, so that no other tensor gets its address
-        return pinned
+        return self._pin(args[0].clone() if name == "_pin_memory" else func(*args, **{**kwargs, "pin_memory": False}))
+
+    def _pin(self, tensor: Tensor) -> Tensor:
+        self._pinned[tensor.untyped_storage().data_ptr()] = tensor  # held, so that no other tensor gets its address
+        return tensor
 
     def _is_pinned(self, tensor: Tensor) -> bool:
         return tensor.untyped_storage().data_ptr() in self._pinned
@@ -134,8 +139,10 @@ class PretendGPU:
         to_gpu = device is None or torch.device(device).type != "cpu"
         if device is not None and to_gpu and isinstance(source, DeviceTensor) and _keeps_format(source, **kwargs):
             return DeviceTensor(source.host.detach())  # torch gives the tensor itself; it does not know that it is there
-        if not to_gpu:
+        if not to_gpu and blocking:
             self.counts.syncs[f"{place} to_host"] += 1
+        elif not to_gpu:
+            return self._pin(func(_host(source), **kwargs).clone())
         elif isinstance(source, DeviceTensor):
             self.counts.kernels[f"{place} _to_copy"] += 1
         else:
@@ -146,7 +153,8 @@ class PretendGPU:
     def _copy_(self, func: Any, target: Tensor, source: Tensor, non_blocking: bool = False, *, place: str) -> Tensor:
         """A copy into an existing tensor."""
         if not isinstance(target, DeviceTensor):
-            self.counts.syncs[f"{place} copy_to_host"] += 1
+            if not (non_blocking and self._is_pinned(target)):
+                self.counts.syncs[f"{place} copy_to_host"] += 1
         elif isinstance(source, DeviceTensor):
             self.counts.kernels[f"{place} copy_"] += 1
         else:

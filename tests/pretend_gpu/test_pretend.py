@@ -73,10 +73,12 @@ def test_gradients_are_those_of_a_cpu(gpu: PretendGPU) -> None:
         lambda x: x.numpy(),
         lambda x: cross_entropy(x[None], torch.tensor([0])),
         lambda x: torch._foreach_lerp_([x], [torch.ones(3)], 0.5),
+        lambda x: x.to("cuda:1"),
+        lambda x: torch.zeros(2, device=torch.device("cuda", 9)),
     ],
 )
 def test_what_a_gpu_refuses_is_refused(gpu: PretendGPU, use: Callable[[Tensor], object]) -> None:
-    with pytest.raises((WrongDevice, TypeError)):
+    with pytest.raises((WrongDevice, RuntimeError)):
         use(torch.ones(3, device="cuda"))
 
 
@@ -98,6 +100,9 @@ def test_a_scalar_on_the_host_is_an_operand_but_not_of_a_fused_optimiser(gpu: Pr
         (lambda x: x.item(), 1),
         (lambda x: bool(x > 0), 1),
         (lambda x: x.cpu(), 1),
+        (lambda x: x.to("cpu", non_blocking=True), 0),
+        (lambda x: torch.empty(()).pin_memory().copy_(x, non_blocking=True), 0),
+        (lambda x: torch.empty(()).copy_(x, non_blocking=True), 1),
         (lambda x: x.tolist(), 1),
         (lambda x: x[None].nonzero(), 1),
         (lambda x: x[None][x[None] > 0], 1),
@@ -108,6 +113,9 @@ def test_a_scalar_on_the_host_is_an_operand_but_not_of_a_fused_optimiser(gpu: Pr
         (lambda x: torch.tensor([1.0], device="cuda"), 1),
         (lambda x: x.copy_(torch.tensor(2.0)), 1),
         (lambda x: nn.utils.clip_grad_norm_([x], 1.0), 0),
+        (lambda x: torch.cuda.synchronize(), 1),
+        (lambda x: torch.cuda.current_stream().record_event().synchronize(), 1),
+        (lambda x: torch.cuda.default_stream().wait_stream(torch.cuda.current_stream()), 0),
     ],
 )
 def test_what_the_host_waits_for_is_counted(gpu: PretendGPU, use: Callable[[Tensor], object], syncs: int) -> None:

@@ -31,7 +31,7 @@ from tests.pretend_gpu.counts import Counts
 from tests.pretend_gpu.pretend import PretendGPU
 
 CLASSES = 4
-BATCH_SIZE, STEPS_PER_EPOCH, EPOCHS = 16, 6, 4
+BATCH_SIZE, STEPS_PER_EPOCH, EPOCHS = 16, 5, 3
 MEASURED_EPOCH = 1
 """One whose steps have no first use of anything."""
 SLACK = 1.08
