@@ -139,9 +139,9 @@ def blend(views: Tensor, others: Tensor, rows: NDArray[np.int64], weight: NDArra
     changed = np.flatnonzero(weight < 1)
     if not changed.size:
         return
-    arrays = (rows[changed], changed, *(w[changed].astype(np.float32) for w in (weight, 1 - weight)))
-    own, other, *weights = (torch.from_numpy(array).to(views.device, non_blocking=True) for array in arrays)
-    own_weight, other_weight = (w[:, None, None, None] for w in weights)
+    weights = (w[changed, None, None, None].astype(np.float32) for w in (weight, 1 - weight))
+    arrays = (torch.from_numpy(array).to(views.device, non_blocking=True) for array in (rows[changed], changed, *weights))
+    own, other, own_weight, other_weight = arrays
     mixed = views.index_select(0, own).mul_(own_weight).add_(others.index_select(0, other).mul_(other_weight))
     views.index_copy_(0, own, mixed)
 
