@@ -33,6 +33,15 @@ NO_HOST_SCALARS = _names(
 )
 """Operations that refuse even a tensor without dimensions on the host; so do fused optimisers (`_fused_...`)."""
 
+NOT_DETERMINISTIC = _names(
+    "_adaptive_avg_pool2d_backward _adaptive_avg_pool3d_backward adaptive_max_pool2d_backward avg_pool3d_backward "
+    "fractional_max_pool2d_backward max_unpool2d upsample_linear1d_backward upsample_bilinear2d_backward "
+    "upsample_bicubic2d_backward upsample_trilinear3d_backward _upsample_bilinear2d_aa_backward reflection_pad1d_backward "
+    "reflection_pad2d_backward nll_loss2d_forward _ctc_loss_backward _embedding_bag_dense_backward histc kthvalue "
+    "grid_sampler_2d_backward"
+)
+"""Operations that CUDA refuses under `torch.use_deterministic_algorithms` (torch's documentation of it)."""
+
 
 def synchronizes(func: Any, name: str, args: Any, kwargs: Any) -> bool:
     """Whether the host waits for the GPU in this call."""

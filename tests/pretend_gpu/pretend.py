@@ -28,7 +28,15 @@ from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 import datapruning
 from tests.pretend_gpu.counts import Counts, calling_line
 from tests.pretend_gpu.device_tensor import CUDA, DeviceTensor, WrongDevice
-from tests.pretend_gpu.operations import INDEXING, METADATA, NO_HOST_SCALARS, NO_KERNEL, is_composite, synchronizes
+from tests.pretend_gpu.operations import (
+    INDEXING,
+    METADATA,
+    NO_HOST_SCALARS,
+    NO_KERNEL,
+    NOT_DETERMINISTIC,
+    is_composite,
+    synchronizes,
+)
 from tests.pretend_gpu.patches import patched_torch
 
 KNOWN_TORCH_VERSIONS = ("2.11", "2.13", "2.15")
@@ -98,6 +106,8 @@ class PretendGPU:
         if name in METADATA:
             return func(*tree_map(_host, args), **tree_map(_host, kwargs))
         self._check_devices(name, args, [value for value in flat if _is_on_host(value)], place)
+        if name in NOT_DETERMINISTIC and torch.are_deterministic_algorithms_enabled():
+            raise RuntimeError(f"{name} does not have a deterministic implementation, but you set deterministic algorithms")
         if synchronizes(func, name, args, kwargs):
             self.counts.syncs[f"{place} {name}"] += 1
         if name not in NO_KERNEL and name != "_local_scalar_dense":

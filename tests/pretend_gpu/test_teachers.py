@@ -79,7 +79,7 @@ def test_looking_up_soft_labels_of_two_teachers_adds_an_upload_and_no_wait(
         ),
         ("train.optimizer=muon", "train.lookahead=0.5", "views.padding=reflect", "views.cutout=4"),
         ("train.infobatch=0.5", "train.epochs=4"),
-        ("cutmix.prob=0.3", "mixup.prob=0.3"),
+        ("cutmix.prob=0.3", "mixup.prob=0.3", "train.deterministic=true"),
         ("self_distill.method=dlb", "train.progressive_size=12"),
         ("self_distill.method=tf-kd-self",),
         ("train.model=fastnet16", "views.alternate_flips=true"),

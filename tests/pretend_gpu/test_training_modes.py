@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from datapruning.errors import InvalidValue
 from datapruning.training.losses import CrossEntropy, DistillationLoss
+from tests.conftest import make_dataset
 from tests.pretend_gpu.pretend import PretendGPU
 from tests.pretend_gpu.training import TRAIN, TeacherLogits, check_budget, gpu_context, measure_step, new_recorder, train
 
@@ -84,3 +86,18 @@ def test_in_fp32_the_weights_are_those_of_a_cpu(gpu: PretendGPU, tmp_path: Path)
     for (name, weight), expected in zip(on_gpu.state_dict().items(), on_cpu.state_dict().values(), strict=True):
         assert weight.device.type == "cuda"
         assert torch.equal(weight.cpu(), expected), name
+
+
+@pytest.mark.parametrize("model", ["convnet", "fastnet16", "tinyresnet", "resnet18", "wrn-16-2", "vgg16-bn"])
+def test_deterministic_refuses_no_network_of_the_package(gpu: PretendGPU, tmp_path: Path, model: str) -> None:
+    data = make_dataset(8, side=8)
+    training = TRAIN.replace(model=model, epochs=1, batch_size=4, deterministic=True)
+    assert all(weight.isfinite().all() for weight in train(gpu_context(tmp_path, data=data), training)[0].parameters())
+
+
+def test_deterministic_refuses_adaptive_pooling_in_one_line(gpu: PretendGPU, tmp_path: Path) -> None:
+    context = gpu_context(tmp_path)
+    layers = torch.nn.Conv2d(3, 3, 3), torch.nn.AdaptiveAvgPool2d(2), torch.nn.Flatten(), torch.nn.Linear(12, 4)
+    network = torch.nn.Sequential(*layers).to(context.device)
+    with pytest.raises(InvalidValue, match="deterministic = true refuses an operation of this network: _adaptive_avg"):
+        train(context, TRAIN.replace(deterministic=True), network=network)

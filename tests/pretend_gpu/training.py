@@ -81,18 +81,27 @@ def gpu_context(
 
 
 def train(
-    context: Context, training: TrainConfig = TRAIN, *, method: str = "none", masked: bool = False, **options: Any
+    context: Context,
+    training: TrainConfig = TRAIN,
+    *,
+    network: nn.Module | None = None,
+    method: str = "none",
+    masked: bool = False,
+    **options: Any,
 ) -> tuple[nn.Module, TrainState]:
-    """Train a new network on all samples, with self-distillation by `method` and half of its weights `masked`."""
+    """Train a `network`, by default a new one, on all samples.
+
+    `method` is that of self-distillation; with `masked` about half of the weights are removed.
+    """
     ids = np.arange(context.data.total)
     context = context.with_settings("self_distill", method=method).with_settings("train", epochs=training.epochs)
-    model = context.new_model(training.model, 0)
+    model = network or context.new_model(training.model, 0)
     settings: dict[str, Any] = {
         "seed": 0, "num_steps": planned_steps(training, len(ids), len(ids)), "description": "test",
         "self_distillation": make_self_distillation(context, ids, 0, TeacherLogits(), ids),
         "masks": half_of(model) if masked else None, **options,
     }  # fmt: skip
-    with reproducible(1):
+    with reproducible(1, training):
         state = fit(
             model, context.loader("train"), ids, context.views, training, settings.pop("loss", CrossEntropy()), **settings
         )
