@@ -8,6 +8,7 @@ without one are padded.
 
 import time
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from datapruning.config.augmentation import AugmentPolicy, CutMixPolicy, MixupPolicy
 from datapruning.data.augment.augmentation import Augmentation
-from datapruning.data.loaders.loader import Loader
+from datapruning.data.loaders.loader import Batch, Loader
 from datapruning.errors import IncompatibleInputs, InvalidFile, InvalidValue
 from datapruning.io.disk_space import format_bytes, report_disk_full
 from datapruning.io.json import read_json, write_json
@@ -32,6 +33,7 @@ from datapruning.training.reproducibility import model_device
 from datapruning.utils.console import ProgressBar, info
 from datapruning.utils.cost import ComputeCost
 from datapruning.utils.hashing import config_hash, row_checksums
+from datapruning.utils.processes import agree, write_by_main
 from datapruning.utils.records import Record, parse_record
 
 ROWS = 256
@@ -122,10 +124,11 @@ class SoftLabelCache:
     def fill(self, loader: Loader, ids: NDArray[np.int64], epochs: range) -> int:
         """Compute the missing labels of `ids` in the views of these epochs. Returns their number.
 
-        A killed call loses at most a few batches; several processes may fill at once (one does, the others wait).
+        A killed call loses at most a few batches; several commands may fill at once (one does, the others wait). The
+        processes of one command share the batches, and process 0 writes.
         """
         views = sorted({self.views.view_index(epoch) for epoch in epochs})
-        if not sum(len(self.missing(ids, view)) for view in views):
+        if not agree(sum(len(self.missing(ids, view)) for view in views)):
             return 0
         with exclusive_lock(self.folder / "fill", "another process fills these soft labels"):
             self._open()  # a network file system may have cached an older state
@@ -144,6 +147,7 @@ class SoftLabelCache:
                 seconds = round(stats.seconds + time.perf_counter() - started, 3)
                 stats = SoftLabelStats(computed=stats.computed + count, seconds=seconds)
                 write_json(self.folder / STATS, stats.to_json())
+                self._open()
         return count
 
     def cost(self, count: int) -> ComputeCost:
@@ -161,11 +165,17 @@ class SoftLabelCache:
         return int(self._logits.shape[2]) * 2
 
     def _fill_view(self, loader: Loader, ids: NDArray[np.int64], view: int, bar: ProgressBar) -> None:
+        batches = batch_logits(self.teacher.model, loader, row_batches(ids, ROWS), self.views, epoch=view)
+        write_by_main(batches, partial(self._write_view, ids, view, bar))
+
+    def _write_view(
+        self, ids: NDArray[np.int64], view: int, bar: ProgressBar, batches: Iterable[tuple[Batch, Tensor]]
+    ) -> None:
         is_requested = np.zeros(self._done.shape[1], np.bool_)
         is_requested[ids] = True
         written: list[NDArray[np.int64]] = []
         flushed_at = time.monotonic()
-        for batch, logits in batch_logits(self.teacher.model, loader, row_batches(ids, ROWS), self.views, epoch=view):
+        for batch, logits in batches:
             rows = is_requested[batch.ids] & (batch.ids % ROWS == np.arange(ROWS))
             values = logits.cpu().numpy()[rows].astype(np.float16)
             if not np.isfinite(values).all():

@@ -5,7 +5,6 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from datapruning.data.batching import batch_sizes
 from datapruning.io.tensors import load_tensors
 from datapruning.runs.context import Context
 from datapruning.runs.result import EarlyCheckpoint, TeacherResult, TrainedResult
@@ -13,6 +12,7 @@ from datapruning.runs.run import FinishedRun, Run
 from datapruning.runs.run_config import RunOptions
 from datapruning.teachers.load import hash_weights
 from datapruning.training.distillation.training_run import TrainingRun, train_and_evaluate
+from datapruning.training.distributed.sharding import global_batch_sizes
 from datapruning.training.early_checkpoints import KeepCheckpoints
 from datapruning.training.losses import CrossEntropy
 from datapruning.training.reproducibility import reproducible
@@ -42,7 +42,7 @@ def train_teacher(
             info(f"teacher: using {run.folder}, {result.test_accuracy:.2f}% on the test set")
             return FinishedRun(run.folder, result)
         with reproducible(run.environment.threads, training):
-            steps_per_epoch = len(batch_sizes(len(ids), training.effective_batch_size))
+            steps_per_epoch = len(global_batch_sizes(len(ids), training))
             training_run = TrainingRun(context, run, "teacher", training, ids, seed)
             finished = train_and_evaluate(
                 training_run, CrossEntropy(training.label_smoothing), partial(_complete, run, epochs),

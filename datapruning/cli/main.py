@@ -34,6 +34,7 @@ from datapruning.io.disk_space import disk_full_message
 from datapruning.training.distributed.start import run_together, under_torchrun
 from datapruning.utils.device_errors import as_device_error
 from datapruning.utils.malloc import keep_freed_memory
+from datapruning.utils.processes import error_prefix
 from datapruning.version import __version__
 
 INTERRUPTED, TIME_IS_UP = 130, 3
@@ -104,7 +105,7 @@ def run(arguments: list[str] | None = None) -> int:
 
 
 def _fail(code: int, line: str) -> int:
-    sys.stderr.write(f"dprune: {escape_control_chars(line).strip()}\n")
+    sys.stderr.write(f"dprune: {error_prefix(code)}{escape_control_chars(line).strip()}\n")
     return code
 
 
@@ -113,13 +114,14 @@ def main() -> None:
     keep_freed_memory()
     if not under_torchrun():
         sys.exit(run())
-    code = run_together(_run_distributed)
+    code = run_together(run_distributed)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)  # threads of gloo or NCCL that outlive the interpreter would abort it
 
 
-def _run_distributed() -> int:
+def run_distributed() -> int:
+    """Run the command in a process that is one of several."""
     asked = sys.argv[1:2]
     if asked and not asked[0].startswith("-") and asked[0] not in DISTRIBUTED_COMMANDS:
         return _fail(

@@ -38,7 +38,8 @@ class TrainConfig(Table):
             (a fixed number of samples, repeats counted).
         samples: under the budget "samples", their number, rounded up to a training step; "full": as many as `epochs` passes
             over the full dataset.
-        batch_size: samples that go through the network together; with `grad_accum_steps` = 1 also samples per update.
+        batch_size: samples that go through the network together; with `grad_accum_steps` = 1 also samples per update. Under
+            torchrun those of each process: an update sees so many times the number of processes.
         lr: peak learning rate.
         momentum: momentum of SGD, in Nesterov's form; AdamW's first beta (its second is 0.999).
         weight_decay: L2 penalty; under AdamW decoupled from the gradient (Loshchilov and Hutter 2019).
@@ -70,6 +71,7 @@ class TrainConfig(Table):
             labels stay those of the full size; 0: none.
         progressive_until: fraction of the run whose epochs begin with scaled images.
         compile: run the network through torch.compile in training. Other last bits, minutes at the start.
+        sync_batchnorm: with several processes, batch norms take their statistics over the samples of all of them.
     """
 
     model: str = "convnet"
@@ -99,6 +101,7 @@ class TrainConfig(Table):
     progressive_size: Annotated[int, between(0, 1_000_000)] = 0
     progressive_until: Share = 0.5
     compile: bool = False
+    sync_batchnorm: bool = False
     deterministic: bool = False
 
     @field_validator("optimizer")
@@ -122,6 +125,13 @@ class TrainConfig(Table):
             raise ValueError(" and infobatch do not go together: batches of many sizes would be compiled one by one")
         return compiled
 
+    @field_validator("sync_batchnorm")
+    @classmethod
+    def _check_sync_batchnorm(cls, sync_batchnorm: bool, others: ValidationInfo) -> bool:
+        if sync_batchnorm and others.data.get("compile"):
+            raise ValueError(" and compile do not go together: what processes exchange in a batch norm cannot be compiled")
+        return sync_batchnorm
+
     def model_post_init(self, _: object) -> None:
         """Refuse a budget of less than a training step."""
         if self.budget == "samples" and self.samples != "full" and self.samples < self.effective_batch_size:
@@ -138,12 +148,13 @@ class TrainConfig(Table):
         unused |= set() if self.budget == "samples" else {"samples"}
         unused |= {"epochs"} if self.budget == "samples" and self.samples != "full" else set()
         unused |= set() if self.lookahead else {"lookahead"}
+        unused |= set() if self.sync_batchnorm else {"sync_batchnorm"}
         unused |= set() if self.progressive_size else {"progressive_size", "progressive_until"}
         return unused | (set() if self.infobatch else set(STUDENT_ONLY))
 
     @property
     def effective_batch_size(self) -> int:
-        """Samples per update."""
+        """Samples per update, of one process."""
         return self.batch_size * self.grad_accum_steps
 
 

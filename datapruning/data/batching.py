@@ -12,19 +12,21 @@ EVAL_BATCH_SIZE = 512
 """Rows of every evaluation batch: one padded shape, because other shapes give other float32 bits."""
 
 
-def batch_sizes(count: int, batch_size: int) -> list[int]:
-    """Sizes of one epoch's batches: all full but the last; a single last sample joins the batch before (BatchNorm)."""
+def batch_sizes(count: int, batch_size: int, min_size: int = MIN_BATCH_SIZE) -> list[int]:
+    """Sizes of one epoch's batches: all full but the last, which joins the one before if it has fewer than `min_size`."""
     full, remainder = divmod(count, batch_size)
     sizes = [batch_size] * full + ([remainder] if remainder else [])
-    if len(sizes) > 1 and sizes[-1] == 1:
-        sizes[-2:] = [sizes[-2] + 1]
+    if len(sizes) > 1 and remainder and remainder < min_size:
+        sizes[-2:] = [sizes[-2] + remainder]
     return sizes
 
 
-def training_batches(ids: NDArray[np.int64], batch_size: int, seed: int, epoch: int) -> list[NDArray[np.int64]]:
+def training_batches(
+    ids: NDArray[np.int64], batch_size: int, seed: int, epoch: int, min_size: int = MIN_BATCH_SIZE
+) -> list[NDArray[np.int64]]:
     """The batches of one epoch: every id once, in an order of this seed and epoch."""
     order = hash_permutation(ids, ORDER_KEY, seed, epoch)
-    cuts = np.cumsum(batch_sizes(len(ids), batch_size))[:-1]
+    cuts = np.cumsum(batch_sizes(len(ids), batch_size, min_size))[:-1]
     return np.split(order, cuts)
 
 

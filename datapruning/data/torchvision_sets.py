@@ -18,6 +18,7 @@ from datapruning.data.image_folder.image_files import ImageFiles, files_at
 from datapruning.data.image_folder.image_folder import decoded_dataset
 from datapruning.data.image_folder.scan import check_holdout
 from datapruning.errors import InvalidFile, MissingPackage, first_line
+from datapruning.utils.processes import main_first
 
 DIGITS = tuple("0123456789")
 BY_TRAIN: Mapping[str, Mapping[str, object]] = {"train": {"train": True}, "test": {"train": False}}
@@ -106,7 +107,8 @@ def _open_splits(name: str, entry: TorchvisionSet, root: Path, download: bool) -
     splits = {}
     for role, arguments in entry.arguments.items():
         try:
-            splits[role] = kind(root=str(root), download=download, **arguments, **entry.common)
+            with main_first():  # the others find what the first has fetched
+                splits[role] = kind(root=str(root), download=download, **arguments, **entry.common)
         except (RuntimeError, OSError, EOFError) as error:
             raise InvalidFile(
                 f"{name} is not under {root} ({first_line(error)}): allow the download, or name the folder that holds it, "

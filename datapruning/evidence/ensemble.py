@@ -16,6 +16,7 @@ from pydantic import Field
 from datapruning.config.ensemble import EnsembleConfig
 from datapruning.errors import InvalidFile, InvalidValue
 from datapruning.evidence.subset_masks import member_mask
+from datapruning.io.atomic import remove_file
 from datapruning.io.npz import read_npz, write_npz
 from datapruning.io.trial_store import TrialConfig, TrialFn, TrialStore
 from datapruning.utils.console import info
@@ -154,7 +155,7 @@ def record_ensemble(trials: MemberTrials, labels: NDArray[np.int64]) -> SubsetEn
         info(f"ensemble: {len(missing)} of {len(configs)} members to train")
         store.run_all(configs, train, label="member")
     for config in configs:  # not before: a member whose trial is not written yet is trained again
-        state_path(folder, config["member"]).unlink(missing_ok=True)
+        remove_file(state_path(folder, config["member"]))
     finished = [trial for config in configs if (trial := store.get(config))]
     results = [parse_record(MemberResult, trial.result, str(folder)) for trial in finished]
     accuracy = np.mean([result.accuracy_in_subset for result in results])

@@ -22,10 +22,12 @@ from datapruning.models import parameter_count
 from datapruning.models.features import last_linear
 from datapruning.runs.context import Context
 from datapruning.training.checkpoint import load_weights
+from datapruning.training.distributed.collectives import all_reduce
 from datapruning.training.evaluate import predict_with_features
 from datapruning.training.reproducibility import reproducible
 from datapruning.utils.console import ProgressBar
 from datapruning.utils.cost import ComputeCost
+from datapruning.utils.processes import num_processes, rank
 
 MAX_GRADIENT_NUMBERS = 1 << 28
 """Numbers in the gradients of one batch of samples together: 1 GB."""
@@ -84,7 +86,7 @@ def _run_norms(context: Context, recording: Recording, number: int, which: str) 
 def gradient_norms(context: Context, model: nn.Module, which: str, label: str) -> NDArray[np.float32]:
     """Gradient norms of every training sample, float32 [N]; `which`: "all" or "last"."""
     total = context.data.total
-    norms = np.empty(total, np.float32)
+    norms = np.zeros(total, np.float32)
     model.eval()
     with ProgressBar.open(label, total) as bar:
         if which == "last":
@@ -96,10 +98,11 @@ def gradient_norms(context: Context, model: nn.Module, which: str, label: str) -
             return norms
         batch_size = int(min(EVAL_BATCH_SIZE, max(1, MAX_GRADIENT_NUMBERS // parameter_count(model))))
         loader, norms_of = context.loader("train"), per_sample_norms(model)
-        for batch in loader.read(np.array_split(np.arange(total), -(-total // batch_size))):
+        parts = np.array_split(np.arange(total), -(-total // batch_size))
+        for batch in loader.read(parts[rank() :: num_processes()]):
             norms[batch.ids] = norms_of(context.views.normalise(batch.images), batch.labels).cpu().numpy()
-            bar.advance(len(batch.ids))
-    return norms
+            bar.advance(len(batch.ids) * num_processes())
+    return norms if num_processes() == 1 else all_reduce(torch.from_numpy(norms)).numpy()  # each sample is 0 in all but one
 
 
 def last_layer_norms(logits: Tensor, labels: Tensor, features: Tensor, *, bias: bool) -> Tensor:

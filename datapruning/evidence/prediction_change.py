@@ -1,6 +1,5 @@
 """The change of predictions from epoch to epoch, for which the probabilities of the epoch before are kept on disk."""
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,9 @@ from torch import Tensor
 from torch.nn.functional import softmax
 
 from datapruning.errors import InvalidValue
+from datapruning.io.atomic import remove_folder
 from datapruning.io.memmap import create_memmap
+from datapruning.utils.processes import main_only
 
 EPSILON = 1e-8
 """Added to probabilities before their logarithm, as the released code of TDDS does."""
@@ -48,9 +49,7 @@ class PredictionChange:
         self._epoch, self._current = epoch, None
         if self._needed is None:  # a resume in this process begins here at the earliest
             self._needed = {epoch - 1, epoch} if inside else {epoch - 1}
-        for path in self.folder.glob("*.npy"):
-            if int(path.stem) not in {*self._needed, epoch - 1}:
-                path.unlink()
+        self._remove_all_but({*self._needed, epoch - 1})
         self._previous = np.load(previous_path, mmap_mode="r", allow_pickle=False) if previous_path.exists() else None
         if inside and self._path(epoch).exists():
             self._current = np.lib.format.open_memmap(self._path(epoch), "r+")
@@ -64,13 +63,17 @@ class PredictionChange:
         """Note a checkpoint after `epoch`: a resume begins there, or in the middle of the next epoch if that was flushed."""
         self._needed = {epoch, self._flushed} if self._flushed > epoch else {epoch}
 
+    def open_epoch(self, num_classes: int) -> None:
+        """Make the file of the epoch, before the first `update`; process 0 makes it, and each one writes its own samples."""
+        if self._current is None:
+            self._current = create_memmap(self._path(self._epoch), np.float16, (self.total, num_classes))
+
     def update(self, logits: Tensor, ids: NDArray[np.int64]) -> Tensor:
         """The change of these samples since the epoch before, float32 [n]; 0 in the first epoch."""
         probs = softmax(logits.float(), dim=1)
         log_probs = (probs + EPSILON).log()
-        if self._current is None:
-            shape = (self.total, logits.shape[1])
-            self._current = create_memmap(self._path(self._epoch), np.float16, shape)
+        self.open_epoch(logits.shape[1])
+        assert self._current is not None
         self._current[ids] = log_probs.to(torch.float16).cpu().numpy()
         if self._previous is None:
             return torch.zeros(len(ids))
@@ -85,7 +88,13 @@ class PredictionChange:
     def remove(self) -> None:
         """Remove all files at the end of the run."""
         self._previous = self._current = None
-        shutil.rmtree(self.folder, ignore_errors=True)
+        remove_folder(self.folder)
+
+    @main_only
+    def _remove_all_but(self, epochs: set[int]) -> None:
+        for path in self.folder.glob("*.npy"):
+            if int(path.stem) not in epochs:
+                path.unlink()
 
     def _path(self, epoch: int) -> Path:
         return self.folder / f"{epoch}.npy"

@@ -1,10 +1,13 @@
 """Proxies: networks that are trained on the full data to record evidence."""
 
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import nn
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from datapruning.data.augment.augmentation import Augmentation
 from datapruning.data.loaders.loader import Loader
@@ -14,7 +17,7 @@ from datapruning.evidence.manifests import DONE, RecordingManifest
 from datapruning.evidence.prediction_change import PredictionChange
 from datapruning.evidence.recorder import Recorder
 from datapruning.evidence.recording import FEATURES, LABELS, RUNNER_UP, Recording, create_recording, write_array
-from datapruning.evidence.sample_stats import runner_up_class
+from datapruning.evidence.sample_stats import SampleStats, runner_up_class
 from datapruning.io.atomic import atomic_write
 from datapruning.io.locks import exclusive_lock
 from datapruning.io.memmap import create_memmap
@@ -29,6 +32,7 @@ from datapruning.training.reproducibility import reproducible
 from datapruning.training.schedules import planned_steps
 from datapruning.training.trainer import Trainer
 from datapruning.utils.console import info
+from datapruning.utils.processes import agree, write_by_main
 
 EARLY_WEIGHTS, STATE = "early.safetensors", "checkpoint.safetensors"
 
@@ -60,7 +64,7 @@ def record_proxies(context: Context, seed: int, runs: int) -> Recording:
         early_epoch=evidence.early_epoch, seed=seed,
     )  # fmt: skip
     recording = create_recording(folder, manifest)
-    if not (folder / LABELS).exists():
+    if not agree((folder / LABELS).exists()):
         write_array(folder / LABELS, data.train.labels)
     missing = [number for number in range(runs) if recording.run_manifest(number) is None]
     for number in set(range(runs)) - set(missing):
@@ -124,26 +128,42 @@ class _EvaluateEarly(Callback):
         """Evaluate after the early epoch."""
         if epoch + 1 != self.recording.manifest.early_epoch:
             return
-        recorder = Recorder(self.recording.stats(self.number, "early"))
-        recorder.start_epoch(0)
-        for ids, labels, logits in predict(model, self.loader, np.arange(len(self.loader)), self.views):
-            recorder.update(logits, labels, ids)
-        recorder.end_epoch()
+        stats = self.recording.stats(self.number, "early")
+        write_by_main(predict(model, self.loader, np.arange(len(self.loader)), self.views), partial(_record, stats))
         save_tensors(self.recording.run_folder(self.number) / EARLY_WEIGHTS, dict(model.state_dict()))
+
+
+def _record(stats: SampleStats, batches: Iterable[tuple[NDArray[np.int64], Tensor, Tensor]]) -> None:
+    """Record an evaluation pass: batches of (ids, labels, logits)."""
+    recorder = Recorder(stats)
+    recorder.start_epoch(0)
+    for ids, labels, logits in batches:
+        recorder.update(logits, labels, ids)
+    recorder.end_epoch()
 
 
 def _evaluate_final(recording: Recording, number: int, model: nn.Module, loader: Loader, views: Augmentation) -> None:
     """One evaluation pass, without augmentation: statistics, penultimate features, the most likely other class."""
-    runner_up = np.empty(len(loader), np.int32)
-    recorder = Recorder(recording.stats(number, "final"))
+    batches = predict_with_features(model, loader, np.arange(len(loader)), views)
+    write_by_main(batches, partial(_record_final, recording, number, recording.stats(number, "final")))
+
+
+def _record_final(
+    recording: Recording,
+    number: int,
+    stats: SampleStats,
+    batches: Iterable[tuple[NDArray[np.int64], Tensor, Tensor, Tensor]],
+) -> None:
+    runner_up = np.empty(stats.total, np.int32)
+    recorder = Recorder(stats)
     recorder.start_epoch(0)
     with atomic_write(recording.run_folder(number) / FEATURES) as temporary:
         features = None
-        for ids, labels, logits, batch_features in predict_with_features(model, loader, np.arange(len(loader)), views):
+        for ids, labels, logits, batch_features in batches:
             recorder.update(logits, labels, ids)
             runner_up[ids] = runner_up_class(logits, labels).cpu().numpy()
             if features is None:
-                features = create_memmap(temporary, np.float16, (len(loader), batch_features.shape[1]))
+                features = create_memmap(temporary, np.float16, (stats.total, batch_features.shape[1]))
             features[ids] = to_features(batch_features, ids)
         assert features is not None
         features.flush()

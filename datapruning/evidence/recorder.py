@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from datapruning.data.loaders.loader import Batch
 from datapruning.errors import InvalidValue
 from datapruning.evidence.prediction_change import PredictionChange
-from datapruning.evidence.sample_stats import SampleStats, statistics
+from datapruning.evidence.sample_stats import RECORDED, SampleStats, statistics
 from datapruning.training.callbacks import Callback
 
 BUFFER_ROWS = 8192
@@ -22,7 +22,7 @@ LOGITS, TARGETS, IDS = "recorder.logits", "recorder.targets", "recorder.ids"
 
 
 class Recorder(Callback):
-    """Records the statistics of an epoch as a row of `SampleStats`.
+    """Records the statistics of an epoch as a row of `SampleStats`. Each process has a buffer of its own samples.
 
     Use: `start_epoch(epoch)`, then `update(...)` for each batch, then `end_epoch()`.
 
@@ -31,6 +31,8 @@ class Recorder(Callback):
         prediction_change: computes the statistic `change`; None: it is not recorded.
         labels: int64 [N] to check the targets against, -1 where the label is not known yet; those are filled in.
     """
+
+    per_process = True
 
     def __init__(
         self, stats: SampleStats, prediction_change: PredictionChange | None = None, labels: NDArray[np.int64] | None = None
@@ -63,7 +65,8 @@ class Recorder(Callback):
         Call `restore` first: it brings back the samples in the buffer.
         """
         self._row = epoch
-        self.stats.clear(epoch, keep=np.setdiff1d(ids, self._ids[: self._used]))
+        self.stats.clear(epoch, keep=ids)
+        self.stats.arrays[RECORDED][epoch, self._ids[: self._used]] = 0  # of this process's buffer
         if self.prediction_change is not None:
             self.prediction_change.start_epoch(epoch, inside=True)
 
@@ -134,6 +137,8 @@ class Recorder(Callback):
         if not len(ids) == len(logits) == len(targets):
             raise InvalidValue(f"{len(logits)} logits, {len(targets)} targets and {len(ids)} ids were given")
         logits = logits.detach()
+        if self.prediction_change is not None:
+            self.prediction_change.open_epoch(logits.shape[1])  # here all processes are in the same step
         if self._logits is None or self._targets is None:
             self._logits = logits.new_empty(BUFFER_ROWS, logits.shape[1], dtype=torch.float32)
             self._targets = targets.new_empty(BUFFER_ROWS, dtype=torch.int64)

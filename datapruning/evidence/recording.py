@@ -24,6 +24,7 @@ from datapruning.io.checksums import check_digest, file_digest
 from datapruning.io.json import read_json, write_json
 from datapruning.io.memmap import open_checked_memmap
 from datapruning.utils.cost import NO_COST, ComputeCost
+from datapruning.utils.processes import agree, main_only
 from datapruning.utils.records import parse_record
 
 LABELS, FEATURES, RUNNER_UP = "labels.npy", "features.npy", "runner_up.npy"
@@ -77,7 +78,7 @@ class Recording:
             InvalidFile: it is broken.
         """
         path = self.run_folder(number) / DONE
-        return parse_record(RunManifest, read_json(path), str(path)) if path.exists() else None
+        return parse_record(RunManifest, read_json(path), str(path)) if agree(path.exists()) else None
 
     def finish_run(self, number: int, *, epochs: int, early: bool, final: bool, cost: ComputeCost) -> None:
         """Mark a run as finished: its files do not change any more, and their digests are written down.
@@ -234,7 +235,7 @@ def create_recording(folder: Path, manifest: RecordingManifest) -> Recording:
         InvalidFile: the existing manifest is broken.
         IncompatibleInputs: the folder is a recording of something else; names the first key that differs.
     """
-    if not (folder / MANIFEST).exists():
+    if not agree((folder / MANIFEST).exists()):
         write_json(folder / MANIFEST, manifest.to_json())
     recording = open_recording(folder)
     existing = dict(recording.manifest)
@@ -256,6 +257,7 @@ def open_recording(folder: str | Path) -> Recording:
     return Recording(Path(folder), parse_record(RecordingManifest, read_json(path), str(path)))
 
 
+@main_only
 def write_array(path: Path, values: NDArray[Any]) -> None:
     """Write one `.npy`, whole or not at all."""
     with atomic_write(path) as temporary, temporary.open("wb") as file:

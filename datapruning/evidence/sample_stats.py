@@ -13,6 +13,7 @@ from torch.nn.functional import one_hot, softmax, softplus
 
 from datapruning.errors import InvalidValue
 from datapruning.io.memmap import create_memmap, open_checked_memmap
+from datapruning.utils.processes import main_only
 
 TRAIN_STATISTICS = ("loss", "margin", "error_norm", "correct", "change")
 """Statistics of a training pass; `change` is computed by `PredictionChange`."""
@@ -63,6 +64,8 @@ def runner_up_class(logits: Tensor, targets: Tensor) -> Tensor:
 class SampleStats:
     """Statistics [rows, N], each in one `.npy` memory map in `folder`, and which entries were recorded.
 
+    Where several processes train one network, each writes the samples that it trains on.
+
     A row is a recorded epoch; `total` is N, the number of training samples. Missing arrays are created.
 
     Raises:
@@ -96,6 +99,7 @@ class SampleStats:
             yield samples, arrays
             self.release()
 
+    @main_only
     def clear(self, row: int, keep: NDArray[np.int64] | None = None) -> None:
         """Begin a row again: what it held counts no more, but for the samples `keep`, int64."""
         recorded = np.zeros(self.total, np.uint8)

@@ -1,12 +1,14 @@
 """Atomic writes: a reader sees the old file or the new one, never half of one."""
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from datapruning.io.disk_space import report_disk_full, report_write_errors
+from datapruning.utils.processes import main_only
 
 
 @contextmanager
@@ -14,6 +16,7 @@ def atomic_write(path: Path, need: float | None = None) -> Iterator[Path]:
     """Yield a temporary path next to `path`; on success flush and rename it, on any exception remove it.
 
     A reader of `path` sees the old file or the new one, never half of one. `need`: its size in bytes, for the message.
+    Where several processes run one program, process 0 alone calls it (`main_only`).
 
     Raises:
         DiskFull: the disk is full. InvalidFile: the folder cannot be written.
@@ -35,7 +38,20 @@ def atomic_write(path: Path, need: float | None = None) -> Iterator[Path]:
         raise
 
 
+@main_only
 def write_text(path: Path, text: str) -> None:
     """Write `text` as UTF-8, whole or not at all."""
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+@main_only
+def remove_file(path: Path) -> None:
+    """Delete a file, if it is there."""
+    path.unlink(missing_ok=True)
+
+
+@main_only
+def remove_folder(path: Path) -> None:
+    """Delete a folder with all that is in it, if it is there."""
+    shutil.rmtree(path, ignore_errors=True)

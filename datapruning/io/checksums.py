@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from datapruning.errors import InvalidFile
+from datapruning.io.atomic import remove_file
 from datapruning.io.json import read_json, write_json
 
 MAX_VERIFIED_BYTES = 2**30
@@ -45,7 +46,7 @@ def write_checksummed(path: Path) -> Iterator[None]:
 
     The SHA-256 of a file larger than `MAX_VERIFIED_BYTES` is not stored.
     """
-    _sidecar(path).unlink(missing_ok=True)
+    remove_file(_sidecar(path))
     yield
     if path.stat().st_size <= MAX_VERIFIED_BYTES:
         write_json(_sidecar(path), {"sha256": file_digest(path)})

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from datapruning.errors import DiskFull, InvalidFile, first_line
+from datapruning.utils.processes import main_only
 
 DISK_FULL_ERRNOS = {
     errno.ENOSPC: "the disk is full",
@@ -120,6 +121,7 @@ def preallocate(descriptor: int, start: int, count: int) -> None:
         os.posix_fallocate(descriptor, start, count)
 
 
+@main_only
 def remove_partial_files(path: Path) -> None:
     """Remove what processes that were killed left of `path` half-written. For who holds the lock of `path`."""
     for stale in path.parent.glob(f".{path.name}.*.part"):

@@ -1,4 +1,6 @@
-"""Locks between processes: one works, the others wait with a message. A lock is released when its holder dies.
+"""Locks between programs: one works, the others wait with a message. A lock is released when its holder dies.
+
+Where several processes run one program, process 0 holds the lock for all of them.
 
 They are the operating system's own (flock), not the presence of a file: the files stay, and mean nothing while nobody
 holds them. A file system without such locks is refused: what works without them there, locks that are files, would
@@ -15,6 +17,7 @@ from filelock import FileLock, Timeout
 from datapruning.errors import InvalidFile
 from datapruning.io.disk_space import report_write_errors
 from datapruning.utils.console import info
+from datapruning.utils.processes import agree, alone, is_main, meet
 
 UNSUPPORTED_LOCK_ERRNOS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 
@@ -40,9 +43,12 @@ def exclusive_lock(path: Path, waiting: str) -> Iterator[None]:
     lock = file_lock(path)
     if not try_acquire(lock, path):
         info(f"{waiting}; waiting for it")
-        lock.acquire()
+        if is_main():
+            lock.acquire()
+        meet(f"lock {path}")
     try:
         yield
+        meet(f"end of the lock {path}")
     finally:
         lock.release()
 
@@ -51,8 +57,15 @@ def try_acquire(lock: FileLock, path: Path) -> bool:
     """Take the lock of `path` if it is free. Returns whether it was.
 
     Raises:
-        InvalidFile: see `held`.
+        InvalidFile: see `exclusive_lock`.
     """
+    meet(f"free lock {path}")
+    with alone():
+        acquired = is_main() and _acquire(lock, path)
+    return agree(acquired)
+
+
+def _acquire(lock: FileLock, path: Path) -> bool:
     try:
         with report_write_errors(path):
             lock.acquire(timeout=0)

@@ -11,6 +11,7 @@ from datapruning.errors import InvalidFile, first_line
 from datapruning.io.atomic import atomic_write
 from datapruning.io.disk_space import preallocate
 from datapruning.io.npy import READ_ERRORS, open_npy_memmap
+from datapruning.utils.processes import main_only
 
 
 def create_memmap(path: Path, kind: Any, shape: tuple[int, ...], *, sparse: bool = False) -> np.memmap[Any, Any]:
@@ -21,7 +22,12 @@ def create_memmap(path: Path, kind: Any, shape: tuple[int, ...], *, sparse: bool
     Raises:
         DiskFull: the disk is full.
     """
-    kind = np.dtype(kind)
+    _write_zeros(path, np.dtype(kind), shape, sparse=sparse)
+    return np.lib.format.open_memmap(path, "r+")
+
+
+@main_only
+def _write_zeros(path: Path, kind: np.dtype[Any], shape: tuple[int, ...], *, sparse: bool) -> None:
     with atomic_write(path, math.prod(shape) * kind.itemsize) as temporary, temporary.open("wb") as file:
         header = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, header)
@@ -31,7 +37,6 @@ def create_memmap(path: Path, kind: Any, shape: tuple[int, ...], *, sparse: bool
             os.ftruncate(file.fileno(), start + size)
         else:
             preallocate(file.fileno(), start, size)
-    return np.lib.format.open_memmap(path, "r+")
 
 
 def open_checked_memmap(

@@ -15,8 +15,10 @@ from datapruning.io.json import parse_json
 from datapruning.io.npy import READ_ERRORS, Array, read_npz_arrays
 from datapruning.io.text import CHECKSUM, check_recorded
 from datapruning.utils.hashing import config_hash
+from datapruning.utils.processes import main_only
 
 
+@main_only
 def write_npz(path: Path, arrays: Mapping[str, Array], meta: Mapping[str, Any]) -> None:
     """Write arrays and a JSON `meta` text, with checksums of each, as one `.npz` that numpy alone can open."""
     there = json.loads(json.dumps(meta, allow_nan=False))

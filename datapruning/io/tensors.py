@@ -15,12 +15,14 @@ from datapruning.errors import InvalidFile, first_line
 from datapruning.io.atomic import atomic_write
 from datapruning.io.regular_file import open_regular_file
 from datapruning.io.text import CHECKSUM, check_recorded
+from datapruning.utils.processes import main_only
 
 MAX_READS = 5
 """Attempts to read a file that another process replaces meanwhile, as a training does its checkpoint: safetensors opens it
 once for its header and once for its tensors, which may then be of two files."""
 
 
+@main_only
 def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
     """Write a safetensors file, with a checksum in its metadata, whole or not at all."""
     ready = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}

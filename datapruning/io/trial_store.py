@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from datapruning.errors import DataPruningError, DeviceError, DiskFull, IncompatibleInputs, InvalidFile, first_line
+from datapruning.io.atomic import remove_file
 from datapruning.io.json import first_difference, read_json, write_json
 from datapruning.io.locks import exclusive_lock, file_lock, try_acquire
 from datapruning.io.trial import FailedTrial, RunningTrial, StoreManifest, Trial, TrialConfig, read_trial_file
 from datapruning.utils.console import info
 from datapruning.utils.device_errors import as_device_error
 from datapruning.utils.hashing import config_hash
+from datapruning.utils.processes import agree, alone, is_main
 from datapruning.utils.records import parse_record
 
 TrialFn = Callable[[TrialConfig], Mapping[str, Any]]
@@ -65,7 +67,7 @@ class TrialStore:
             InvalidFile: the file exists but does not hold this trial.
         """
         path = self.path(config)
-        return read_trial_file(path, Trial) if path.exists() else None
+        return read_trial_file(path, Trial) if agree(path.exists()) else None
 
     def trials(self) -> Iterator[Trial]:
         """All finished trials, in no promised order.
@@ -83,7 +85,7 @@ class TrialStore:
             InvalidFile: the file exists but does not hold this failure.
         """
         path = self._file("failed", config)
-        return read_trial_file(path, FailedTrial) if path.exists() else None
+        return read_trial_file(path, FailedTrial) if agree(path.exists()) else None
 
     def record_failure(self, config: TrialConfig, error: str, trace: str | None = None) -> FailedTrial:
         """Record a failure: `run_remaining` does not run the trial again until `clear_failure`."""
@@ -93,7 +95,7 @@ class TrialStore:
 
     def clear_failure(self, config: TrialConfig) -> None:
         """Let the trial be run again."""
-        self._file("failed", config).unlink(missing_ok=True)
+        remove_file(self._file("failed", config))
 
     def running_trial(self, config: TrialConfig) -> RunningTrial | None:
         """The process that runs the trial, or died in it. None: no process began it, or it ended in an exception."""
@@ -180,8 +182,10 @@ class TrialStore:
             trial = Trial(config=config, result=result, seconds=round(time.perf_counter() - started, 3))
             write_json(self.path(config), trial.to_json())
         finally:
-            running_path.unlink(missing_ok=True)
-        return trial
+            if is_main():
+                with alone():  # after an error the other processes may not come here
+                    remove_file(running_path)
+        return read_trial_file(self.path(config), Trial)  # not `trial`: all processes have its seconds
 
 
 def _poll_until_done(configs: Iterable[TrialConfig], do: Callable[[TrialConfig], Any]) -> Iterator[Any]:

@@ -5,6 +5,7 @@ from torch import nn
 from datapruning.config.training import TrainConfig
 from datapruning.errors import InvalidValue
 from datapruning.models import check_model, meta_model
+from datapruning.utils.processes import num_processes
 
 
 def hidden_matrices(model: nn.Module) -> list[nn.Parameter]:
@@ -20,7 +21,7 @@ def check_training(training: TrainConfig, shape: tuple[int, int, int], classes: 
     Raises:
         UnknownName: No such network.
         InvalidValue: A network that does not take such images, at their full size or scaled, or Muon for a network that has
-            no convolution and no matrix beside its last layer.
+            no convolution and no matrix beside its last layer, or `sync_batchnorm` with one process.
         MissingPackage: See `check_model`.
     """
     check_model(training.model, shape, classes)
@@ -29,6 +30,11 @@ def check_training(training: TrainConfig, shape: tuple[int, int, int], classes: 
         raise InvalidValue(f"progressive_size is {side}, and the images are {shape[0]}x{shape[1]}: name a smaller one")
     if side:
         check_model(training.model, (side, side, shape[2]), classes)
+    if training.sync_batchnorm and num_processes() == 1:
+        raise InvalidValue(
+            "sync_batchnorm takes the statistics of batch norms over several processes, and there is one: start several "
+            "(torchrun's nproc_per_node), or set it to false"
+        )
     if training.optimizer == "muon" and not hidden_matrices(meta_model(training.model, shape, classes)):
         raise InvalidValue(
             f"muon trains convolutions and matrices, and {training.model} has none beside its last layer: set the optimizer "

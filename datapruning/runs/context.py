@@ -21,10 +21,10 @@ from datapruning.data.loaders.loader import Loader
 from datapruning.errors import InvalidValue
 from datapruning.models import create_model
 from datapruning.models.training_check import check_training
-from datapruning.runs.process_group import num_processes, share_loader
 from datapruning.runs.run_config import Environment, NumericsKey
 from datapruning.runs.trackers.trackers import Trackers
 from datapruning.utils.hashing import config_hash
+from datapruning.utils.processes import num_processes
 from datapruning.utils.time_limit import TimeLimit
 
 WORKSPACE = "dprune-runs"
@@ -76,8 +76,7 @@ class Context:
     def loader(self, split: str) -> Loader:
         """The loader of "train" or "test"; an FFCV cache that is missing is written first."""
         if split not in self._loaders:
-            loader = open_loader(self.data, split, self.loader_kind, self.device, self.workspace / "cache")
-            self._loaders[split] = share_loader(loader, self.data, split, self.workspace, self.device)
+            self._loaders[split] = open_loader(self.data, split, self.loader_kind, self.device, self.workspace / "cache")
         return self._loaders[split]
 
     def new_model(self, name: str, seed: int) -> nn.Module:

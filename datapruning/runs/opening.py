@@ -16,7 +16,6 @@ from datapruning.errors import InvalidValue
 from datapruning.models import check_model
 from datapruning.models.training_check import check_training
 from datapruning.runs.context import WORKSPACE, Context
-from datapruning.runs.process_group import current_group
 from datapruning.runs.trackers.trackers import Trackers, find_tools
 from datapruning.utils.console import info
 
@@ -135,9 +134,6 @@ def as_context(data: DatasetOrContext, **settings: Unpack[ContextSettings]) -> C
             raise InvalidValue("data_root and download are for a dataset that is opened by its name; this one is open")
         return open_context(data, **open_settings)
     _check_settings(settings.get("threads"), settings.get("log", ()))
-    group = current_group()
-    if group is not None and root is not None:
-        group.data_root = str(Path(root).resolve())
     recipe = settings.get("recipe")
     if not isinstance(recipe, Recipe):
         validate_recipe(str(data), recipe, settings.get("changes", ()), settings.get("device", "auto"))

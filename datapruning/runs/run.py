@@ -1,7 +1,6 @@
 """A run folder: `config.toml` (resolved, rerunnable), `metrics.jsonl`, `result.json`, `model.safetensors`, `checkpoint/`."""
 
 import json
-import shutil
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from typing_extensions import TypeVar
 from datapruning.config.recipe import ENVIRONMENT_TABLE, RUN_TABLE, Recipe
 from datapruning.config.toml import to_toml
 from datapruning.errors import IncompatibleInputs, InvalidFile, OutputExists, first_line
-from datapruning.io.atomic import write_text
+from datapruning.io.atomic import remove_folder, write_text
 from datapruning.io.disk_space import check_writable, remove_partial_files
 from datapruning.io.json import first_difference
 from datapruning.io.locks import exclusive_lock
@@ -25,6 +24,7 @@ from datapruning.runs.metrics import EpochRecord
 from datapruning.runs.result import RunResult
 from datapruning.runs.run_config import Environment, RunOptions
 from datapruning.runs.trackers.trackers import RunTracker, Trackers
+from datapruning.utils.processes import is_main
 from datapruning.utils.records import parse_record
 
 CONFIG, METRICS, RESULT, MODEL = "config.toml", "metrics.jsonl", "result.json", "model.safetensors"
@@ -52,7 +52,7 @@ class Run:
 
     def __init__(self, folder: Path, loggers: Trackers = NO_LOGGERS) -> None:
         self.folder = folder
-        self._tracker = RunTracker(folder, loggers)
+        self._tracker = RunTracker(folder, loggers if is_main() else NO_LOGGERS)
 
     @contextmanager
     def open(self, recipe: Recipe, tables: Sequence[str], options: RunOptions, environment: Environment) -> Iterator[None]:
@@ -177,7 +177,7 @@ class Run:
         return FinishedRun(self.folder, result.read(self.folder / RESULT))
 
     def _remove_checkpoints(self) -> None:
-        shutil.rmtree(self.folder / CHECKPOINTS, ignore_errors=True)
+        remove_folder(self.folder / CHECKPOINTS)
 
     def write_metrics(self, history: Sequence[EpochRecord]) -> None:
         """Write one JSON object an epoch."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from datapruning.errors import InvalidFile
+from datapruning.io.atomic import remove_file
 from datapruning.io.disk_space import remove_partial_files
 from datapruning.io.tensors import load_tensors, save_tensors
 from datapruning.training.optimizers import restore_state, state_tensors
@@ -83,7 +84,7 @@ class Checkpoint:
     def remove(self) -> None:
         """Delete the file."""
         remove_partial_files(self.path)
-        self.path.unlink(missing_ok=True)
+        remove_file(self.path)
 
 
 def _parse_state(metadata: Mapping[str, str], path: Path) -> TrainState:

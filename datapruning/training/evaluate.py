@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from datapruning.data.augment.augmentation import Augmentation
 from datapruning.data.batching import EVAL_BATCH_SIZE, evaluation_batches
 from datapruning.data.loaders.loader import Batch, Loader
-from datapruning.training.distributed.dispatch import shared_pass
 from datapruning.training.inference import ForwardPass, local_outputs
+from datapruning.utils.processes import num_processes
 
 
 def batch_logits(
@@ -20,7 +20,7 @@ def batch_logits(
 ) -> Iterator[tuple[Batch, Tensor]]:
     """(batch, logits float32 [n, classes]) for each batch; the view of `epoch`, or none. The model's mode is put back.
 
-    Under torchrun the batches are shared by all processes, and those of the others have no images.
+    Several processes share the batches, and each gets the logits of all; batches that another one computed have no images.
     """
     for batch, (logits,) in _outputs(ForwardPass(model, loader, batches, views, epoch)):
         yield batch, logits
@@ -32,10 +32,17 @@ def _outputs(forward_pass: ForwardPass) -> Iterator[tuple[Batch, list[Tensor]]]:
     model.eval()
     try:
         with torch.inference_mode():
-            compute = shared_pass(forward_pass.loader, model, len(forward_pass.batches)) or local_outputs
-            yield from compute(forward_pass)
+            yield from _compute(forward_pass)
     finally:
         model.train(was_training)
+
+
+def _compute(forward_pass: ForwardPass) -> Iterator[tuple[Batch, list[Tensor]]]:
+    if num_processes() == 1:
+        return local_outputs(forward_pass)
+    from datapruning.training.distributed.collectives import outputs_of
+
+    return outputs_of(forward_pass)(forward_pass)
 
 
 def predict(

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from datapruning.training.distributed.collectives import gather_rows
 from datapruning.training.state import Checkpointed
 from datapruning.utils.hashing import hash_ids
 
@@ -48,6 +49,8 @@ class InfoBatch(Checkpointed):
     An epoch skips the fraction `share` of the easy samples, as long as less than the fraction `until` of the run is done.
     """
 
+    per_process = True
+
     def __init__(self, ids: NDArray[np.int64], share: float, until: float, seed: int) -> None:
         self.share, self.until, self.seed = share, until, seed
         self.ids = np.sort(ids)
@@ -71,9 +74,9 @@ class InfoBatch(Checkpointed):
         self._recorded.append((np.searchsorted(self.ids, ids), losses.detach()))
 
     def end_epoch(self) -> None:
-        """The epoch's losses become the last ones."""
+        """The epoch's losses, those of other processes too, become the last ones."""
         if self._recorded:
-            indices, losses = self._epoch_losses()
+            indices, losses = gather_rows(*self._epoch_losses())
             self.losses[indices] = losses.cpu().numpy()
             self._recorded = []
 

@@ -66,12 +66,13 @@ class StepRNG:
     """Seeds torch's global generators, which dropout and stochastic depth draw from, for each step of one epoch.
 
     What a step draws is a pure function of (seed, epoch, step), as views and orders are. So no generator state has to be
-    saved, a resumed training draws what it would have drawn, and other draws in between change nothing. On a GPU its own
-    generator is seeded, too.
+    saved, a resumed training draws what it would have drawn, and other draws in between change nothing. Each process of
+    several draws other numbers. On a GPU its own generator is seeded, too.
     """
 
-    def __init__(self, device: torch.device, seed: int, epoch: int, steps: int) -> None:
-        self._seeds: list[int] = hash_ids(np.arange(steps), STREAM_KEY, seed, epoch).tolist()
+    def __init__(self, device: torch.device, seed: int, epoch: int, steps: int, process: int = 0) -> None:
+        key = (STREAM_KEY, seed, epoch, *([process] if process else []))
+        self._seeds: list[int] = hash_ids(np.arange(steps), *key).tolist()
         self._generators = [torch.default_generator]
         if device.type == "cuda":
             index = torch.cuda.current_device() if device.index is None else device.index

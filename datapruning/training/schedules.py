@@ -4,8 +4,8 @@ import math
 from functools import cache
 
 from datapruning.config.training import TrainConfig
-from datapruning.data.batching import batch_sizes
 from datapruning.models.flops import forward_flops
+from datapruning.training.distributed.sharding import global_batch_size, global_batch_sizes
 from datapruning.utils.cost import passes_flops
 
 
@@ -36,29 +36,29 @@ def planned_steps(training: TrainConfig, kept: int, total: int) -> int:
     """
     if training.budget == "samples":
         samples = training.epochs * total if training.samples == "full" else training.samples
-        sizes = batch_sizes(kept, training.effective_batch_size)
+        sizes = global_batch_sizes(kept, training)
         passes, rest = divmod(samples, kept)
-        return passes * len(sizes) + min(len(sizes), -(-rest // training.effective_batch_size))
+        return passes * len(sizes) + min(len(sizes), -(-rest // global_batch_size(training)))
     passes_over = total if training.budget == "steps" else kept
-    return training.epochs * len(batch_sizes(passes_over, training.effective_batch_size))
+    return training.epochs * len(global_batch_sizes(passes_over, training))
 
 
 def planned_epochs(training: TrainConfig, kept: int, total: int) -> int:
     """Passes over the kept samples that the run makes; the last one may be partial."""
-    return math.ceil(planned_steps(training, kept, total) / len(batch_sizes(kept, training.effective_batch_size)))
+    return math.ceil(planned_steps(training, kept, total) / len(global_batch_sizes(kept, training)))
 
 
 @cache
 def planned_samples(training: TrainConfig, kept: int, total: int) -> int:
     """Samples that one student sees (with repeats), the search for its KD weight not counted."""
-    sizes = batch_sizes(kept, training.effective_batch_size)
+    sizes = global_batch_sizes(kept, training)
     passes, rest = divmod(planned_steps(training, kept, total), len(sizes))
     return passes * kept + sum(sizes[:rest])
 
 
 def planned_flops(training: TrainConfig, kept: int, total: int, shape: tuple[int, int, int], classes: int) -> int:
     """Floating-point operations of that training on images of (height, width, channels), the smaller ones included."""
-    samples, sizes = planned_samples(training, kept, total), batch_sizes(kept, training.effective_batch_size)
+    samples, sizes = planned_samples(training, kept, total), global_batch_sizes(kept, training)
     name, side, flops = training.model, training.progressive_size, 0
     if side:
         small_epochs = math.ceil(training.progressive_until * planned_steps(training, kept, total) / len(sizes))

@@ -11,7 +11,12 @@ from datapruning.utils.records import Record
 
 
 class Checkpointed:
-    """A part of a training that may have a state of its own in the checkpoint; none unless overridden."""
+    """A part of a training that may have a state of its own in the checkpoint; none unless overridden.
+
+    `per_process`: where several processes train one network, each has another state (of the samples that it trains on).
+    """
+
+    per_process = False
 
     def tensors(self) -> dict[str, Tensor]:
         """What a checkpoint has to hold, under names of this part's own."""
@@ -48,6 +53,7 @@ class TrainState(Record):
         auxiliary_forward: samples of auxiliary batches that went through a forward pass alone.
         flops: floating-point operations of all these passes, at the sizes that the network saw.
         partial_epoch: of an epoch in whose middle the checkpoint was saved, else None.
+        processes: how many train together.
     """
 
     model_config = ConfigDict(frozen=False)
@@ -63,6 +69,7 @@ class TrainState(Record):
     auxiliary_forward: int = 0
     flops: int = 0
     partial_epoch: PartialEpoch | None = None
+    processes: int = 1
 
     def cost(self) -> ComputeCost:
         """What the training cost so far."""

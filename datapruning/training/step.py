@@ -1,6 +1,6 @@
 """Pieces of an epoch: its plan, the micro-batches of its steps, and its running sums."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,35 +10,40 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from datapruning.config.training import TrainConfig
-from datapruning.data.batching import batch_sizes
 from datapruning.data.loaders.loader import Batch, MixedLabels
+from datapruning.training.distributed.collectives import all_reduce
+from datapruning.training.distributed.sharding import micro_batch_shards
 from datapruning.training.losses import LossTerms
 from datapruning.training.self_distillation.base import AuxiliaryBatch
 from datapruning.training.sparsity.masks import MaskEnforcer
 from datapruning.training.state import PartialEpoch
+from datapruning.utils.processes import num_processes
 
-LOSSES, CORRECT = "epoch.losses", "epoch.correct"
+LOSSES, CORRECT, COUNTS = "epoch.losses", "epoch.correct", "epoch.counts"
+COUNTED = ("weight", "samples", "auxiliary_samples", "auxiliary_forward")
+"""The fields of `PartialEpoch` that each process has its own of."""
 
 
 def micro_batches(
-    batch: Batch, images: Tensor, config: TrainConfig, local_rows: Callable[[int], int] | None = None
+    batch: Batch, images: Tensor, config: TrainConfig, total: int | None = None
 ) -> Iterator[tuple[Batch, Tensor, float]]:
     """(micro-batch, its images, its share of the batch) for each part of at most `batch_size` samples, in order.
 
     A single last sample joins the part before, because batch norm has nothing to normalise in one. Without gradient
-    accumulation: the batch itself, and 1. Where several processes share a batch, `images` are those of this process alone,
-    and `local_rows` says how many it has of a part of so many samples.
+    accumulation: the batch itself. Where several processes share a batch of `total` samples, `batch` has those of this
+    process, and shares are those of the whole.
     """
-    if config.grad_accum_steps == 1:
-        yield batch, images, 1.0
+    total, start = len(batch.ids) if total is None else total, 0
+    shards = micro_batch_shards(total, config)
+    if len(shards) == 1:
+        yield batch, images, len(batch.ids) / total
         return
-    start, first_image, total = 0, 0, len(batch.ids)
-    for size in batch_sizes(total, config.batch_size):
+    for shard in shards:
+        size = shard.stop - shard.start
         rows = slice(start, start + size)
         mixed = MixedLabels(*(column[rows] for column in batch.mixed)) if batch.mixed else None
-        shard = slice(first_image, first_image + (local_rows(size) if local_rows else size))
-        yield Batch(batch.images[shard], batch.labels[rows], batch.ids[rows], mixed), images[shard], size / total
-        start, first_image = start + size, shard.stop
+        yield Batch(batch.images[rows], batch.labels[rows], batch.ids[rows], mixed), images[rows], size / total
+        start += size
 
 
 def resize(images: Tensor, side: int) -> Tensor:
@@ -65,11 +70,14 @@ def optimizer_step(
 class EpochPlan:
     """What an epoch trains on: for each optimiser step the sample ids int64, its position in the schedule, and its rate.
 
+    `batches` are those of all processes together, `local_batches` what this one trains on.
+
     It covers `num_planned_steps` of the schedule, which have `num_planned_samples`: more than its own where `pruned`, when
     dynamic pruning left samples out. Images are scaled to `image_size` pixels each way; 0: they are not.
     """
 
     batches: list[NDArray[np.int64]]
+    local_batches: list[NDArray[np.int64]]
     schedule_steps: list[int]
     learning_rates: list[float]
     num_planned_steps: int
@@ -117,13 +125,29 @@ class EpochStats:
         """Share of the samples whose label had the largest logit, in percent."""
         return float(100 * self._correct.item() / self.counts.weight)
 
+    def sum_over_processes(self) -> None:
+        """Take the sums of all processes in the place of those of this one."""
+        sums = [self._correct, *self._losses.values()]
+        summed = all_reduce(torch.cat([self._counted(), torch.stack([value.double() for value in sums]).cpu()]))
+        for name, value in zip(COUNTED, summed.tolist(), strict=False):
+            setattr(self.counts, name, value if name == "weight" else int(value))
+        self._correct, *losses = summed[len(COUNTED) :]
+        self._losses = dict(zip(self._losses, losses, strict=True))
+
+    def _counted(self) -> Tensor:
+        return torch.tensor([float(getattr(self.counts, name)) for name in COUNTED], dtype=torch.float64)
+
     def tensors(self) -> dict[str, Tensor]:
         """The sums that are on the device."""
-        return {CORRECT: self._correct, **{f"{LOSSES}.{name}": value for name, value in self._losses.items()}}
+        counts = {COUNTS: self._counted()} if num_processes() > 1 else {}
+        return {CORRECT: self._correct, **{f"{LOSSES}.{name}": value for name, value in self._losses.items()}, **counts}
 
     def restore(self, partial: PartialEpoch, tensors: Mapping[str, Tensor]) -> None:
         """Continue in the middle of an epoch."""
         self.counts = partial
+        if COUNTS in tensors:  # of another process than the one that saved
+            counts = dict(zip(COUNTED, tensors[COUNTS].tolist(), strict=True))
+            self.counts = partial.model_copy(update={name: type(getattr(partial, name))(counts[name]) for name in COUNTED})
         self._correct.copy_(tensors[CORRECT])
         for name in LossTerms._fields:
             if (value := tensors.get(f"{LOSSES}.{name}")) is not None:

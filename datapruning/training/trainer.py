@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import KW_ONLY, dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,15 +14,16 @@ from torch import Tensor, nn
 
 from datapruning.config.training import TrainConfig
 from datapruning.data.augment.augmentation import Augmentation
-from datapruning.data.batching import batch_sizes, training_batches
 from datapruning.data.loaders.loader import Batch, Loader
-from datapruning.errors import InvalidValue, TimeLimitReached
+from datapruning.errors import IncompatibleInputs, InvalidValue, TimeLimitReached
 from datapruning.models.flops import network_flops
 from datapruning.runs.metrics import EpochRecord
 from datapruning.training.callbacks import Callback
 from datapruning.training.checkpoint import Checkpoint
 from datapruning.training.data_init import initialize_from_images
-from datapruning.training.distributed.dispatch import shared_training
+from datapruning.training.distributed import collectives
+from datapruning.training.distributed.sharding import global_batch_size, global_batch_sizes, global_batches, local_ids
+from datapruning.training.distributed.sync_batchnorm import sync_batch_norms
 from datapruning.training.ema import WeightEMA
 from datapruning.training.infobatch import InfoBatch
 from datapruning.training.losses import Loss
@@ -35,12 +35,13 @@ from datapruning.training.self_distillation.base import AuxiliaryBatch, SelfDist
 from datapruning.training.sparsity.masks import MaskEnforcer, Masks
 from datapruning.training.state import Checkpointed, PartialEpoch, TrainState
 from datapruning.training.step import EpochPlan, EpochStats, micro_batches, optimizer_step, resize
-from datapruning.utils.console import ProgressBar
+from datapruning.utils.console import ProgressBar, info
 from datapruning.utils.cost import passes_flops
 from datapruning.utils.device_errors import translate_device_errors
+from datapruning.utils.processes import agree, num_processes, rank
 
-if TYPE_CHECKING:
-    from datapruning.training.distributed.coordinator import SharedTraining
+DUE_EVERY = 16
+"""Steps after which several processes ask process 0 whether a checkpoint is due, unless one is saved after every step."""
 
 
 @dataclass(eq=False)
@@ -50,6 +51,10 @@ class Trainer:
     With `config.ema` the network has the averaged weights after `fit`, and whenever a callback's `on_epoch_end` runs. Where
     `config` prunes dynamically (InfoBatch), an epoch of fewer steps still covers its whole part of the schedule: the
     learning rates of its steps lie at even distances in it.
+
+    Where torchrun started several processes, each makes the same trainer and calls the same methods: it trains on its share
+    of each batch, which is that many times as large, and all make the same steps with the summed gradients
+    (`collectives.sum_gradients`).
 
     Attributes:
         model: on the device it is to be trained on.
@@ -97,8 +102,7 @@ class Trainer:
             self.infobatch = InfoBatch(self.ids, config.infobatch, config.infobatch_until, self.seed)
         self.weight_masks = MaskEnforcer(masks, model) if masks else None
         self.ema = WeightEMA(model, config.ema) if config.ema else None  # of weights that are masked already
-        self.state = TrainState()
-        self._shared: SharedTraining | None = None
+        self.state = TrainState(processes=num_processes())
 
     def fit(
         self,
@@ -129,22 +133,25 @@ class Trainer:
         state = self.state
         if not state.step and state.partial_epoch is None:
             initialize_from_images(self.model, self.loader, self.ids, self.views)
-        steps_per_epoch = len(batch_sizes(len(self.ids), self.config.effective_batch_size))
+        steps_per_epoch = len(global_batch_sizes(len(self.ids), self.config))
         last_epoch = min(
             state.epoch + math.ceil((self.num_steps - state.step) / steps_per_epoch), stop_epoch or self.num_steps
         )
         last_step = min(self.num_steps, state.step + (last_epoch - state.epoch) * steps_per_epoch)
-        if shared_class := shared_training(self.loader, self.model):
-            self._shared = shared_class(
-                self.loader, self.model, self.optimizer, self.views, self.config, self.self_distillation, self.masks,
-                self.seed,
-            )  # fmt: skip
-        network = self._shared.network if self._shared else compiled(self.model) if self.config.compile else self.model
+        if num_processes() > 1:
+            collectives.broadcast_state(self.model)
+        if num_processes() > 1 and init_from is None:  # not again for each part of a run
+            info(
+                f"{self.description}: {num_processes()} processes with batches of {self.config.effective_batch_size}, "
+                f"{global_batch_size(self.config)} samples an update; the learning rate stays {self.config.lr:g}"
+            )
+        network = compiled(self.model) if self.config.compile else self.model
         self.model.train()
         device_errors = translate_device_errors(self.description, self.config.batch_size, self.config.grad_accum_steps)
         progress = ProgressBar.open(self.description, last_step)
         logits_in_fp32 = fp32_logits(self.model, self.config.precision)
-        with device_errors, isolated_rng(self.device), self._shared or nullcontext(), logits_in_fp32, progress as bar:
+        sync = sync_batch_norms(self.model) if self.config.sync_batchnorm else nullcontext()
+        with device_errors, isolated_rng(self.device), sync, logits_in_fp32, progress as bar:
             bar.move_to(state.step)
             while state.epoch < last_epoch:
                 seconds = self._run_epoch(network, checkpoint, tensors, bar)
@@ -153,8 +160,8 @@ class Trainer:
                     callback.on_epoch_logged(state.history)
                 if checkpoint is None or state.epoch == last_epoch:
                     continue
-                stop = any(callback.should_stop(seconds) for callback in self.callbacks)
-                if stop or checkpoint.due():
+                stop = agree(any(callback.should_stop(seconds) for callback in self.callbacks))
+                if stop or agree(checkpoint.due()):
                     self._save(checkpoint)
                 if stop:
                     raise TimeLimitReached(
@@ -162,7 +169,7 @@ class Trainer:
                         "from there"
                     )
         if save_final_to:
-            save_final_to.save(self.model, self.optimizer, state, self._tensors())
+            self._write(save_final_to, state)
         if self.ema:
             self.ema.copy_to_model()
         return state
@@ -189,12 +196,12 @@ class Trainer:
                 callback.on_epoch_start(state.epoch)
         for num_done in self._train_steps(network, plan, first, stats, guard):
             bar.move_to(plan.schedule_steps[num_done - 1] + 1)
-            if checkpoint and num_done < len(plan.batches) and checkpoint.due():
+            if checkpoint and num_done < len(plan.batches) and _is_due(checkpoint, num_done):
                 guard.check_all(self.model)
                 for callback in self.callbacks:
                     callback.flush()
                 counts = {"batches": num_done, "seconds": time.perf_counter() - started}
-                self._save(checkpoint, stats.counts.model_copy(update=counts), stats.tensors())
+                self._save(checkpoint, stats.counts.model_copy(update=counts), stats)
         guard.check_all(self.model)
         observed = any(type(callback).on_epoch_end is not Callback.on_epoch_end for callback in self.callbacks)
         with ema.swapped_in() if ema and observed else nullcontext():
@@ -202,6 +209,10 @@ class Trainer:
                 callback.on_epoch_end(state.epoch, self.model)
         if infobatch:
             infobatch.end_epoch()
+        if self.self_distillation is not None:
+            self.self_distillation.end_epoch(np.concatenate(plan.local_batches))
+        if num_processes() > 1:
+            stats.sum_over_processes()
         seconds = time.perf_counter() - started
         self._log_epoch(plan, stats, seconds)
         bar.move_to(state.step)
@@ -217,8 +228,7 @@ class Trainer:
         config, loss, optimizer, epoch = self.config, self.loss, self.optimizer, self.state.epoch
         self_distillation, ema = self.self_distillation, self.ema
         infobatch = self.infobatch if plan.pruned else None
-        local_rows = self._shared.local_rows if self._shared else None
-        rng = StepRNG(self.device, self.seed, epoch, len(plan.batches))
+        rng = StepRNG(self.device, self.seed, epoch, len(plan.batches), rank())
 
         def forward(images: Tensor) -> Tensor:
             with autocast(config.precision, self.device):
@@ -228,7 +238,9 @@ class Trainer:
             rng.seed_step(step)
             set_learning_rate(optimizer, plan.learning_rates[step])
             optimizer.zero_grad(set_to_none=True)
-            for part, part_images, share in micro_batches(batch, images, config, local_rows):
+            location, total = UpdateLocation(epoch, plan.schedule_steps[step], plan.batches[step]), len(plan.batches[step])
+            local_losses: list[Tensor] = []
+            for part, part_images, share in micro_batches(batch, images, config, total):
                 weights = None
                 if self_distillation is not None:
                     logits, losses = self_distillation.step(forward, loss, part, part_images, auxiliary, epoch)
@@ -244,9 +256,15 @@ class Trainer:
                 (losses.total if share == 1 else losses.total * share).backward()  # type: ignore[no-untyped-call]
                 logits = logits.detach()
                 stats.record(part, logits, losses, weights)
-                guard.record(losses.total, UpdateLocation(epoch, plan.schedule_steps[step], part.ids))
+                if num_processes() > 1:
+                    local_losses.append(losses.total.detach() * share)
+                else:
+                    guard.record(losses.total, location._replace(ids=part.ids))
                 for callback in self.callbacks:
                     callback.on_batch_end(epoch, part, logits)
+            if num_processes() > 1:
+                loss_sum = torch.stack(local_losses).sum()
+                guard.record(collectives.sum_gradients(self.model, len(batch.ids) / total, loss_sum), location)
             guard.check()
             optimizer_step(self.model, optimizer, config, self.weight_masks)
             if ema is not None:
@@ -257,19 +275,20 @@ class Trainer:
 
     def _plan_epoch(self) -> EpochPlan:
         """The batches of the epoch at hand, and where their steps lie in the schedule."""
-        state, infobatch, batch_size = self.state, self.infobatch, self.config.effective_batch_size
-        sizes = batch_sizes(len(self.ids), batch_size)
+        state, infobatch = self.state, self.infobatch
+        sizes = global_batch_sizes(len(self.ids), self.config)
         num_planned = min(len(sizes), self.num_steps - state.step)
         kept = infobatch.begin_epoch(state.epoch, state.step / self.num_steps) if infobatch else None
-        batches = training_batches(self.ids if kept is None else kept, batch_size, self.seed, state.epoch)
+        batches = global_batches(self.ids if kept is None else kept, self.config, self.seed, state.epoch)
         batches = batches[: -(-len(batches) * num_planned // len(sizes))]
         # evenly spread over the planned steps; `state.step` + k in an epoch that skips nothing
         steps = [state.step + (2 * k + 1) * num_planned // (2 * len(batches)) for k in range(len(batches))]
         rate = self.lr_schedule or partial(learning_rate, self.config, steps=self.num_steps)
         rates = [rate(step) for step in steps]
         is_small = state.step < self.config.progressive_until * self.num_steps
+        local_batches = [local_ids(ids, self.config) for ids in batches]
         return EpochPlan(
-            batches, steps, rates, num_planned, sum(sizes[:num_planned]), pruned=kept is not None,
+            batches, local_batches, steps, rates, num_planned, sum(sizes[:num_planned]), pruned=kept is not None,
             image_size=self.config.progressive_size if is_small else 0,
         )  # fmt: skip
 
@@ -277,11 +296,8 @@ class Trainer:
         """Each batch from number `first` on, its images float32 [n, channels, height, width] in the epoch's view, and the
         auxiliary batch that self-distillation asks for.
         """
-        method, epoch, batches = self.self_distillation, self.state.epoch, plan.batches[first:]
+        method, epoch, batches = self.self_distillation, self.state.epoch, plan.local_batches[first:]
         requests = method.auxiliary_batches(batches, epoch) if method else [None] * len(batches)
-        if self._shared:
-            yield from self._shared.read(batches, epoch, first, plan.learning_rates[first:], requests, plan.image_size)
-            return
         auxiliary_batches = read_auxiliary_batches(requests, self.views, self.loader)
         for (batch, images), auxiliary in zip(self.views.read(self.loader, batches, epoch), auxiliary_batches, strict=True):
             yield batch, images, auxiliary
@@ -306,31 +322,61 @@ class Trainer:
         )  # fmt: skip
         state.history.append(record)
 
+    def _write(self, checkpoint: Checkpoint, state: TrainState, stats: EpochStats | None = None) -> None:
+        """Write a checkpoint; it has the parts of every process that has states of its own."""
+        sums = stats.tensors() if stats else {}
+        tensors = {**self._tensors(self._parts), **sums}
+        if num_processes() > 1:
+            own = {**self._tensors([part for part in self._parts if part.per_process]), **sums}
+            for number, others in list(enumerate(collectives.gather_tensors(own)))[1:]:
+                tensors |= {f"{_prefix(number)}{name}": value for name, value in others.items()}
+        checkpoint.save(self.model, self.optimizer, state, tensors)
+
     @property
     def _parts(self) -> list[Checkpointed]:
         """What has a state of its own in a checkpoint."""
         parts = (self.weight_masks, self.infobatch, self.self_distillation, self.ema, *self.callbacks)
         return [part for part in parts if part is not None]
 
-    def _tensors(self) -> dict[str, Tensor]:
-        return {name: tensor for part in self._parts for name, tensor in part.tensors().items()}
+    @staticmethod
+    def _tensors(parts: Sequence[Checkpointed]) -> dict[str, Tensor]:
+        return {name: tensor for part in parts for name, tensor in part.tensors().items()}
 
     def _load(self, *checkpoints: Checkpoint | None) -> Mapping[str, Tensor]:
         """Continue from the first checkpoint that exists; returns its tensors."""
-        for checkpoint in checkpoints:
-            saved = checkpoint.load(self.model, self.optimizer) if checkpoint else None
+        for checkpoint in filter(None, checkpoints):
+            saved = checkpoint.load(self.model, self.optimizer)
             if saved is not None:
-                self.state = saved[0]
+                self.state, tensors = saved
+                if self.state.processes != num_processes():
+                    count = self.state.processes
+                    raise IncompatibleInputs(
+                        f"{checkpoint.path} was saved by {count} process{'es' * (count > 1)}, not {num_processes()}: resume "
+                        "with as many (torchrun's nproc_per_node), or delete it to train from the beginning"
+                    )
+                prefix = _prefix(rank())
+                own = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
                 for part in self._parts:
-                    part.restore(saved[1])
-                return saved[1]
+                    part.restore(own if part.per_process and rank() else tensors)
+                return {**tensors, **own}
         return {}
 
     def _save(
-        self, checkpoint: Checkpoint, partial_epoch: PartialEpoch | None = None, sums: Mapping[str, Tensor] | None = None
+        self, checkpoint: Checkpoint, partial_epoch: PartialEpoch | None = None, stats: EpochStats | None = None
     ) -> None:
-        """Save; `partial_epoch` and its `sums` where it is in the middle of an epoch."""
-        state = self.state.model_copy(update={"partial_epoch": partial_epoch})
-        checkpoint.save(self.model, self.optimizer, state, {**self._tensors(), **(sums or {})})
+        """Save; `partial_epoch` and its `stats` where it is in the middle of an epoch."""
+        self._write(checkpoint, self.state.model_copy(update={"partial_epoch": partial_epoch}), stats)
         for callback in self.callbacks:
             callback.on_checkpoint(self.state.epoch - 1)
+
+
+def _prefix(process: int) -> str:
+    """What the names of the tensors of a process begin with in a checkpoint; those of process 0 have their plain names."""
+    return f"process-{process}."
+
+
+def _is_due(checkpoint: Checkpoint, num_done: int) -> bool:
+    """Whether a checkpoint is due after so many steps of an epoch, in all processes alike."""
+    if num_processes() > 1 and checkpoint.seconds and num_done % DUE_EVERY:
+        return False
+    return agree(checkpoint.due())

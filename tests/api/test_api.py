@@ -121,20 +121,20 @@ def test_a_killed_student_ends_with_the_same_bits(
     for module in ("run_search", "student", "training_run"):
         patched = f"datapruning.training.distillation.{module}.Checkpoint"
         monkeypatch.setattr(patched, lambda path: Checkpoint(path, seconds=0))
-    original = trainer.training_batches
+    original = trainer.global_batches
     sample_orders = []
 
-    def killed(ids: Any, batch_size: int, seed: int, epoch: int) -> Any:
+    def killed(ids: Any, config: Any, seed: int, epoch: int) -> Any:
         if len(ids) == 144:
             sample_orders.append(epoch)
             probing = sample_orders.count(2)
             if {"shared prefix": epoch == 1, "probe": probing == 3, "second half": epoch == 3}[moment]:
                 raise KeyboardInterrupt
-        return original(ids, batch_size, seed, epoch)
+        return original(ids, config, seed, epoch)
 
     context = make_context(digits, *INTERRUPTED, workspace=tmp_path / "killed", threads=1)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(trainer, "training_batches", killed)
+        patch.setattr(trainer, "global_batches", killed)
         dp.train(context, fraction=0.1)
     (begun,) = (tmp_path / "killed" / "students").iterdir()
     assert {p.stem for p in (begun / "checkpoint").glob("[!.]*")} == {

@@ -30,6 +30,7 @@ from datapruning.io.json import read_json, write_json
 from datapruning.io.locks import exclusive_lock
 from datapruning.utils.console import ProgressBar, info
 from datapruning.utils.hashing import config_hash
+from datapruning.utils.processes import agree, main_only
 from datapruning.utils.records import Record, parse_record
 from datapruning.utils.system import available_cpus
 
@@ -112,7 +113,7 @@ def decode_splits(
         InvalidFile: an image that cannot be decoded (nothing is left behind), or a broken file in `folder`.
         DiskFull: the disk is full.
     """
-    missing = {role: files for role, files in splits.items() if not _manifest_path(folder, role).exists()}
+    missing = {role: files for role, files in splits.items() if not agree(_manifest_path(folder, role).exists())}
     with _remove_on_failure(folder) if missing else nullcontext():
         sizes = _check_space(where, missing, form, folder) if missing else {}
         for role, files in missing.items():
@@ -161,6 +162,7 @@ def _bytes_needed(files: ImageFiles, form: ImageFormat) -> int:
     return round(count * (8 + sum(len(_decode_one(files, form, i).content) for i in sample.tolist()) / len(sample)))
 
 
+@main_only
 def _decode_split(where: str, files: ImageFiles, form: ImageFormat, path: Path, size: int, skip_unreadable: bool) -> None:
     """Write the images, the list of names and, last, the manifest of one split."""
     count = len(files.names)

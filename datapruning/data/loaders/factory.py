@@ -1,6 +1,8 @@
 """The device and the loader that "auto" stands for."""
 
 import importlib.util
+import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -9,6 +11,7 @@ from datapruning.data.dataset import Dataset
 from datapruning.data.loaders.loader import Loader
 from datapruning.data.loaders.split_loaders import InMemoryLoader, MmapLoader
 from datapruning.errors import InvalidValue, UnknownName
+from datapruning.utils.processes import num_processes
 
 LOADERS = ("auto", "ffcv", "mmap", "memory")
 MIN_FFCV_BYTES = 2**24
@@ -31,7 +34,27 @@ def resolve_device(name: str) -> torch.device:
         raise InvalidValue(f"device '{name}' is not one of auto, cpu, cuda, cuda:N", parameter="device")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise InvalidValue("torch finds no GPU for the device 'cuda'; use cpu", parameter="device")
+    count = torch.cuda.device_count() if device.type == "cuda" else 0
+    if device.index is not None and device.index >= max(count, 1):
+        raise InvalidValue(f"there is no {name}: the devices here are cpu{_gpu_names(count)}", parameter="device")
+    if device.type == "cuda" and num_processes() > 1:
+        if device.index is not None:
+            raise InvalidValue(f"under torchrun each process takes a GPU of its own: the device is cuda, not {name}")
+        torch.cuda.set_device(gpu_of_process(os.environ, count))
     return device
+
+
+def gpu_of_process(variables: Mapping[str, str], count: int) -> int:
+    """The GPU of this process, of the `count` that it can see, by the variables of its launcher.
+
+    Processes of one machine take one after the other. Where a launcher shows each process a single GPU, that is its own,
+    whatever its local rank; where there are fewer GPUs than processes, they share them.
+    """
+    return int(variables.get("LOCAL_RANK", "0")) % count
+
+
+def _gpu_names(count: int) -> str:
+    return "" if not count else " and cuda:0" if count == 1 else f" and cuda:0 to cuda:{count - 1}"
 
 
 def resolve_loader(name: str, dataset: Dataset, device: torch.device) -> str:

@@ -23,6 +23,7 @@ from datapruning.io.checksums import write_checksummed
 from datapruning.io.disk_space import check_free_space, format_bytes, remove_partial_files
 from datapruning.io.locks import exclusive_lock
 from datapruning.utils.console import info, progress
+from datapruning.utils.processes import agree, main_only
 
 PAGE_BYTES = 8 * 2**20
 MAX_HEADER_BYTES = 4096  # before the first table
@@ -67,7 +68,7 @@ def cache_folder(dataset: Dataset, root: Path) -> Path:
 def ensure_cache(dataset: Dataset, role: str, root: Path) -> Path:
     """The `.beton` of a split; written if it is missing. One process writes, others wait."""
     path = cache_folder(dataset, root) / f"{role}.beton"
-    if not path.exists():
+    if not agree(path.exists()):
         with exclusive_lock(path, f"another process is writing {path}"):
             if not path.exists():
                 split = dataset.split(role)
@@ -89,6 +90,7 @@ def beton_bytes(split: Split, count: int) -> int:
     return (table + images) * PAGE_BYTES + 24 * count
 
 
+@main_only
 def write_beton(path: Path, split: Split, ids: NDArray[np.int64]) -> None:
     """Write the samples `ids` of `split` to `path`, whole or not at all. The caller holds the lock of `path`.
 

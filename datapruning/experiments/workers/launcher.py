@@ -1,5 +1,6 @@
 """Launchers: where workers run (local, slurm or ray) and with which settings. They are no part of what is computed."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -43,7 +44,7 @@ class Launcher:
             InvalidValue: no Ray can be reached, or none that is large enough.
         """
         if self.settings is None:
-            return LocalWorkers(jobs, folder, info)
+            return LocalWorkers(jobs, folder, info, visible_gpus(os.environ) if str(context.device) == "cuda" else ())
         defaults = {"cpus": context.threads, "gpus": int(context.device.type == "cuda")}
         missing = {key: value for key, value in defaults.items() if getattr(self.settings, key) is None}
         settings = self.settings.model_copy(update=missing)
@@ -74,6 +75,13 @@ def find_launcher(name: str, settings: Sequence[str] | Mapping[str, str] = ()) -
         return Launcher(slurm.check(values) if name == SLURM else ray_tasks.check(values))
     except ValidationError as error:
         raise InvalidValue(f"launcher setting {describe_error(SlurmSettings, error)}") from None
+
+
+def visible_gpus(variables: Mapping[str, str]) -> list[str]:
+    """The GPUs that this process sees, as CUDA_VISIBLE_DEVICES names them."""
+    shown = variables.get("CUDA_VISIBLE_DEVICES")
+    count = torch.cuda.device_count()
+    return [str(number) for number in range(count)] if shown is None else shown.split(",")[:count]
 
 
 def has_device(device: str) -> bool:

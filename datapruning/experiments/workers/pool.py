@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,9 +101,17 @@ class WorkerPool(ABC):
 
 
 class LocalWorkers(WorkerPool):
-    """Worker processes of this machine: children of the command, which never outlive it."""
+    """Worker processes of this machine: children of the command, which never outlive it.
+
+    They take the GPUs `gpus` (names in CUDA_VISIBLE_DEVICES) one after the other; none: each sees what the command sees.
+    """
 
     handles: dict[str, subprocess.Popen[bytes]]
+
+    def __init__(self, num_workers: int, folder: Path, info: Callable[[str], None], gpus: Sequence[str] = ()) -> None:
+        super().__init__(num_workers, folder, info)
+        self.gpus = gpus
+        self.gpu_of: dict[str, str] = {}
 
     def start(self, count: int) -> None:
         """Start processes; what they print before they open their log goes there as well."""
@@ -111,9 +119,20 @@ class LocalWorkers(WorkerPool):
             name = f"worker-{next(self.numbers)}"
             log = log_path(self.folder, name)
             log.parent.mkdir(parents=True, exist_ok=True)
+            environment = {**os.environ, **self._gpu(name)}
             with log.open("ab") as file:
                 command = worker_command(self.task_path, name, parent=os.getpid())
-                self.handles[name] = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
+                self.handles[name] = subprocess.Popen(
+                    command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, env=environment
+                )
+
+    def _gpu(self, name: str) -> dict[str, str]:
+        """The variable that shows a new worker one GPU: the one that the fewest workers have, the first of equals."""
+        if not self.gpus:
+            return {}
+        taken = [self.gpu_of[worker] for worker in self.handles]
+        self.gpu_of[name] = min(self.gpus, key=taken.count)
+        return {"CUDA_VISIBLE_DEVICES": self.gpu_of[name]}
 
     def poll(self, name: str) -> WorkerExit | None:
         """How a process ended, by its exit code."""

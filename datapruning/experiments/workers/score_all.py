@@ -16,9 +16,9 @@ from datapruning.experiments.workers.task import Task, check_reopens, record_con
 from datapruning.io.trial_store import FailedTrial, Trial, TrialFn, TrialStore
 from datapruning.runs.context import Context
 from datapruning.runs.opening import ContextSettings, DatasetOrContext
-from datapruning.runs.process_group import current_group
 from datapruning.scorers import get_scorer
 from datapruning.utils.console import info
+from datapruning.utils.processes import num_processes
 
 ENTRY = "datapruning.experiments.workers.score_all:open_members"
 
@@ -54,7 +54,7 @@ def score_all(
     resolve_score_paths(Path, names, out)  # before the dataset is opened
     resolved_launcher = find_launcher(launcher) if isinstance(launcher, str) else launcher
     use_workers = jobs is not None or resolved_launcher.is_remote
-    if use_workers and current_group() is not None:
+    if use_workers and num_processes() > 1:
         raise InvalidValue("under torchrun its processes share the work: leave jobs and launcher out")
     context = open_worker_context(data, resolved_launcher, **settings)
     context = with_evidence_model(context, model)

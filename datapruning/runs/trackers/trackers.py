@@ -19,6 +19,7 @@ from datapruning.runs.trackers.mlflow import MLflowTracker
 from datapruning.runs.trackers.tensorboard import TensorBoardTracker
 from datapruning.runs.trackers.wandb import WandbTracker
 from datapruning.utils.console import info
+from datapruning.utils.processes import alone
 from datapruning.utils.records import Record, parse_record
 
 TRACKERS: dict[str, type[Tracker]] = {"tensorboard": TensorBoardTracker, "wandb": WandbTracker, "mlflow": MLflowTracker}
@@ -137,7 +138,8 @@ class RunTracker:
                     self._logs[tool] = state.model_copy(update={"has_result": True})
 
     def _save(self) -> None:
-        write_json(self._folder / STATE_FILE, TrackingState(logs=self._logs).to_json())
+        with alone():  # process 0 alone has trackers
+            write_json(self._folder / STATE_FILE, TrackingState(logs=self._logs).to_json())
 
     @contextmanager
     def _guarded(self, tool: str) -> Iterator[None]:

@@ -15,7 +15,6 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from datapruning.data.batching import batch_sizes
 from datapruning.io.trial_store import TrialConfig, TrialStore
 from datapruning.models.flops import network_flops
 from datapruning.runs.context import Context
@@ -26,6 +25,7 @@ from datapruning.training.distillation.candidates import context_for, describe_d
 from datapruning.training.distillation.response import Posterior, Probes, evaluate_probe, posterior, response_curve
 from datapruning.training.distillation.training_run import TrainingRun
 from datapruning.training.distillation.validation import ValidationSet, choose_validation_set, probe_budget, search_cost
+from datapruning.training.distributed.sharding import global_batch_sizes
 from datapruning.training.evaluate import decode_bits, encode_bits, predict_correct
 from datapruning.training.losses import Loss, SoftLabels
 from datapruning.training.schedules import learning_rate, planned_epochs, planned_steps
@@ -113,7 +113,7 @@ def plan_search(training_run: TrainingRun, space_size: int, *, subset_is_random:
     epochs, num_steps = planned_epochs(training, len(kept), data.total), planned_steps(training, len(kept), data.total)
     if epochs < 2:
         return None
-    steps_per_epoch = len(batch_sizes(len(kept), training.effective_batch_size))
+    steps_per_epoch = len(global_batch_sizes(len(kept), training))
     samples = math.ceil(num_steps * len(kept) / steps_per_epoch)
     cost = search_cost(kd.search_budget, samples)
     count, probe_samples = probe_budget(cost, samples, min(space_size, kd.max_probes), kd.max_validation_samples)
@@ -121,7 +121,7 @@ def plan_search(training_run: TrainingRun, space_size: int, *, subset_is_random:
         kept, data.total, count, training_run.seed, subset_is_random=subset_is_random, unreadable=data.corrupt_ids
     )
     ids = np.setdiff1d(kept, validation.held_out_ids)
-    prefix_steps_per_epoch = len(batch_sizes(len(ids), training.effective_batch_size))
+    prefix_steps_per_epoch = len(global_batch_sizes(len(ids), training))
     prefix_epochs = min(epochs - 1, max(1, round(kd.search_start * epochs)))
     prefix_steps = prefix_epochs * prefix_steps_per_epoch
     num_steps -= prefix_epochs * (steps_per_epoch - prefix_steps_per_epoch)

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from datapruning.config.training import TrainConfig
 from datapruning.models import parameter_count
 from datapruning.runs.context import Context
-from datapruning.runs.process_group import num_processes
 from datapruning.runs.result import PhaseCosts, PhaseSeconds, RunResult, TrainedResult
 from datapruning.runs.run import FinishedRun, Run
 from datapruning.runs.training_records import ExtraPasses, InfoBatchRecord, SelfDistillationRecord
@@ -25,6 +24,7 @@ from datapruning.training.sparsity.masks import Masks
 from datapruning.training.trainer import Trainer
 from datapruning.utils.console import info
 from datapruning.utils.fraction import describe_kept
+from datapruning.utils.processes import num_processes
 from datapruning.version import __version__
 
 R = TypeVar("R", bound=RunResult)

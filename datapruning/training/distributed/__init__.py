@@ -1,1 +1,1 @@
-"""One run in several processes, started by torchrun: process 0 runs the command, the others serve it."""
+"""One training in several processes, started by torchrun: each trains on its share of every batch."""

@@ -39,6 +39,9 @@ class SelfDistillation(Checkpointed):
         """What each batch of an epoch is to come with; called before its first step or, after a resume, for those left."""
         return [None] * len(batches)
 
+    def end_epoch(self, ids: NDArray[np.int64]) -> None:
+        """After an epoch in which this process trained on samples `ids` int64, in the order of their batches."""
+
     def step(
         self, forward: Forward, loss: Loss, batch: Batch, images: Tensor, auxiliary: AuxiliaryBatch | None, epoch: int
     ) -> tuple[Tensor, LossTerms]:

@@ -23,6 +23,7 @@ class DLB(SelfDistillation):
     epoch is repeated in the first step of the next; the first step of a run has the task loss alone.
     """
 
+    per_process = True
     trains_on_auxiliary = True
 
     def __init__(self, weight: float, temperature: float, views: int) -> None:
@@ -48,7 +49,7 @@ class DLB(SelfDistillation):
             losses = loss(logits, batch, epoch)
         else:
             assert self._logits is not None
-            n, m = len(batch.ids), len(auxiliary.batch.ids)  # images may be those of one process
+            n, m = len(batch.ids), len(auxiliary.batch.ids)
             both = forward(torch.cat([images, auxiliary.images]))
             logits, repeated = both[:n], both[n:]
             task = merge_means(loss(logits, batch, epoch), n, loss(repeated, auxiliary.batch, auxiliary.epoch), m)

@@ -9,8 +9,10 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, softmax
 
 from datapruning.data.loaders.loader import Batch
+from datapruning.training.distributed.collectives import gather_rows
 from datapruning.training.losses import Loss, LossTerms
 from datapruning.training.self_distillation.base import AuxiliaryBatch, Forward, SelfDistillation
+from datapruning.utils.processes import num_processes
 
 IDS, TABLE = "ps-kd.ids", "ps-kd.table"
 
@@ -21,6 +23,8 @@ class PSKD(SelfDistillation):
     P is the softmax of the sample's last training pass, in the view it had. A sample without one has the task loss alone,
     as all have in the first epoch. `epochs` are those of the whole run, `ids` int64 [n] the samples of this training.
     """
+
+    per_process = True
 
     def __init__(self, ids: NDArray[np.int64], classes: int, weight: float, epochs: int) -> None:
         self.ids = np.sort(ids)
@@ -46,6 +50,13 @@ class PSKD(SelfDistillation):
             losses = per_sample.map(Tensor.mean)
         self.table.index_copy_(0, rows, softmax(logits.detach().float(), dim=1))
         return logits, losses
+
+    def end_epoch(self, ids: NDArray[np.int64]) -> None:
+        """Take in the predictions that other processes made in this epoch: their samples may come here in the next."""
+        if num_processes() > 1:
+            rows = torch.from_numpy(np.searchsorted(self.ids, ids)).to(self.table.device)
+            all_ids, predictions = gather_rows(ids, self.table.index_select(0, rows))
+            self.table[torch.from_numpy(np.searchsorted(self.ids, all_ids))] = predictions
 
     def tensors(self) -> dict[str, Tensor]:
         """Ids int64 [n] and the table float32 [n, classes] by id, apart, so that no id goes through a float."""

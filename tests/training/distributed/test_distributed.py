@@ -1,4 +1,4 @@
-"""Several processes: the same samples and scores as one process, and one clear error if one dies."""
+"""Two processes of one run: what they train is what one trains at the same global batch, and both end if one fails."""
 
 from __future__ import annotations
 
@@ -8,80 +8,31 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
 import datapruning as dp
 from datapruning.cli import main
-from datapruning.config.augmentation import AugmentPolicy, CutMixPolicy, MixupPolicy
-from datapruning.config.training import TrainConfig
 from datapruning.data.dataset import Dataset
 from datapruning.errors import IncompatibleInputs
-from datapruning.models import create_model
-from datapruning.models.features import penultimate
-from datapruning.models.normalization import InputRenormalization
 from datapruning.runs.context import Context
-from datapruning.runs.process_group import ProcessGroup, SharedLoader, SplitSpec
-from datapruning.training.distributed.dispatch import shared_pass
-from datapruning.training.distributed.messages import ModelSpec, StartTraining, ViewsSpec
-from datapruning.training.distributed.sharding import local_rows, passes_of, shard_rows, shard_slices, shard_weights
+from datapruning.runs.metrics import read_metrics
 from datapruning.training.distributed.start import under_torchrun
-from datapruning.utils.records import Record, parse_record
 from datapruning.utils.system import PROJECT_ROOT
 from tests.helpers import two_processes as two
 
 SECONDS = 500
-RecordT = TypeVar("RecordT", bound=Record)
-
-
-@pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 6, 7, 12, 13, 128])
-@pytest.mark.parametrize("processes", [2, 3, 5])
-def test_every_row_is_in_exactly_one_part(size: int, processes: int) -> None:
-    parts = shard_slices(size, processes)
-    rows = [np.arange(size)[part].tolist() for part in parts]
-    if size < 2 * processes:
-        assert rows == [list(range(size))] * processes, "too few rows for all: everyone takes the whole batch"
-        return
-    assert np.concatenate(rows).tolist() == list(range(size))
-    lengths = [len(item) for item in rows]
-    assert max(lengths) - min(lengths) <= 1
-    assert min(lengths) >= 2
-    assert [local_rows(size, processes, k) for k in range(processes)] == lengths
-
-
-def test_micro_batches_are_sharded_one_by_one() -> None:
-    assert shard_rows([4, 4, 3], 2, 0).tolist() == [0, 1, 4, 5, 8, 9, 10]
-    assert shard_rows([4, 4, 3], 2, 1).tolist() == [2, 3, 6, 7, 8, 9, 10]
-
-
-def test_common_neighbours_count_once() -> None:
-    assert shard_weights([4, 3], 2, 0).tolist() == [2, 2, 2, 2, 2]
-    assert shard_weights([4, 3], 2, 1).tolist() == [2, 2, 0, 0, 0]
-
-
-def test_passes_of_a_training_step() -> None:
-    single_batch, parts = TrainConfig(batch_size=8), TrainConfig(batch_size=8, grad_accum_steps=2)
-    assert passes_of(8, single_batch, None, trains_on_auxiliary=False) == [((8,), True)]
-    assert passes_of(13, parts, None, trains_on_auxiliary=False) == [((8,), True), ((5,), True)]
-    assert passes_of(17, parts, None, trains_on_auxiliary=False) == [((8,), True), ((9,), True)], "nobody is left alone"
-    assert passes_of(8, single_batch, 5, trains_on_auxiliary=True) == [((8, 5), True)]
-    assert passes_of(8, single_batch, 8, trains_on_auxiliary=False) == [((8,), True), ((8,), False)]
-
-
-def test_one_process_never_loads_torch_distributed_code() -> None:
-    code = "import sys, datapruning.api.train; print([m for m in sys.modules if m.startswith('datapruning')])"
-    command = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=SECONDS)
-    assert "datapruning.runs.process_group" in command.stdout
-    assert "datapruning.runs.channel" not in command.stdout
-    assert "coordinator" not in command.stdout
+MAX_END_SECONDS = 30
+"""From the moment that a process fails to the end of all."""
+GONE = (
+    "dprune: process 1 of 2 has ended, by a signal or for lack of memory; the same command resumes from the last checkpoint"
+)
 
 
 def test_torchrun_is_known_by_its_variables(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,81 +46,31 @@ def test_torchrun_is_known_by_its_variables(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_other_commands_are_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys, "argv", ["dprune", "sweep", "--fraction", "0.5"])
-    assert main._run_distributed() == 2
+    assert main.run_distributed() == 2
     line = capsys.readouterr().err
     assert line == "dprune: torchrun is for teach, train, score; start dprune sweep without it, as one process\n"
 
 
-def sent(record: RecordT) -> RecordT:
-    """Return the record as another process receives it."""
-    return parse_record(type(record), json.loads(json.dumps(record.to_json())), "process 0")
-
-
-def test_networks_are_sent_as_plain_data(digits: Dataset) -> None:
-    shape = digits.train.shape
-    network = create_model("tinynet8", shape, 10, seed=3)
-    for model in (network, InputRenormalization(network, [10.0], [20.0], ([30.0], [40.0]))):
-        spec = ModelSpec.of(model)
-        assert spec is not None
-        copy = sent(spec).build(torch.device("cpu"))
-        copy.load_state_dict(model.state_dict())
-        images = torch.rand(4, 1, 8, 8)
-        assert torch.equal(copy.eval()(images), model.eval()(images))
-    assert ModelSpec.of(nn.Linear(3, 2)) is None
-    assert ModelSpec.of(InputRenormalization(nn.Linear(3, 2), [1.0], [1.0], ([1.0], [1.0]))) is None
-
-
-def test_views_and_settings_are_sent_as_plain_data(small_dataset: Dataset, make_context: Callable[..., Context]) -> None:
-    kept = np.arange(0, 120, 2)
-    views = replace(make_context(small_dataset).views, policy=AugmentPolicy(crop=0, size=6, scale=(0.5, 1.0), seed=4))
-    images, ids = torch.from_numpy(small_dataset.train.images[:9]), np.arange(9)
-    loader = make_context(small_dataset).loader("train")
-    for one in (views, views.for_subset(kept, CutMixPolicy(prob=0.5), MixupPolicy(prob=0.4, alpha=0.3))):
-        spec, arrays = ViewsSpec.of(one)
-        other = sent(spec).build(arrays)
-        assert torch.equal(other.apply(images, ids, 3), one.apply(images, ids, 3))
-        (_, actual), (_, theirs) = (next(item.read(loader, [kept[:9]], 3)) for item in (one, other))
-        assert torch.equal(actual, theirs)
-    training = TrainConfig(milestones=(0.5, 0.8), schedule="step", clip_grad_norm=0.1 + 0.2)
-    model = ModelSpec.of(create_model("tinynet8", (8, 8, 1), 10, seed=0))
-    assert model is not None
-    start = StartTraining(
-        split=0, model=model, views=spec, threads=1, tensors={}, training=training, seed=3, masked=False,
-        trains_on_auxiliary=False,
-    )  # fmt: skip
-    assert sent(start) == start
-
-
-def test_a_network_with_hooks_is_not_sharded(small_dataset: Dataset, make_context: Callable[..., Context]) -> None:
-    context = make_context(small_dataset)
-    model = context.new_model("tinynet8", 0)
-    loader = SharedLoader(context.loader("train"), ProcessGroup(cast(Any, None)), cast(SplitSpec, None), context.device)
-    assert shared_pass(loader, model, 2) is not None
-    assert shared_pass(loader, model, 1) is None, "one batch is nothing to deal"
-    assert shared_pass(loader.loader, model, 2) is None
-    with penultimate(model):
-        assert shared_pass(loader, model, 2) is None
-    assert shared_pass(loader, nn.Linear(3, 2), 2) is None
+def test_the_result_records_one_process(small_dataset: Dataset, make_context: Callable[..., Context]) -> None:
+    run = dp.teach(make_context(small_dataset, "teacher.epochs=1"))
+    assert run.result.processes == 1
+    assert "processes" not in (run.folder / "config.toml").read_text(), "manifests are what they were"
 
 
 def variables(rank: int, port: int) -> dict[str, str]:
     """Set the environment variables of torchrun."""
     environment = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "MASTER_PORT": port}
-    return {
-        **{key: str(value) for key, value in environment.items()},
-        "MASTER_ADDR": "localhost",
-        "TORCHELASTIC_RUN_ID": "test",
-    }
+    return {**{key: str(value) for key, value in environment.items()}, "MASTER_ADDR": "localhost"}
 
 
-def started(arguments: Callable[[int], list[str]]) -> list[tuple[int, str]]:
+def run_two(*arguments: str) -> list[tuple[int, str]]:
     """Return (exit code, stderr) of two processes without torchrun's supervision."""
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         port = probe.getsockname()[1]
     begun = [
         subprocess.Popen(
-            [sys.executable, "-m", two.__name__, *arguments(rank)], env={**os.environ, **variables(rank, port)},
+            [sys.executable, "-m", two.__name__, *arguments], env={**os.environ, **variables(rank, port)},
             cwd=PROJECT_ROOT, stderr=subprocess.PIPE, text=True,
         )
         for rank in range(2)
@@ -201,9 +102,10 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder with the results of two processes, and a teacher."""
     pytest.importorskip("ffcv", reason="FFCV is not installed")
     folder = put_data(tmp_path_factory.mktemp("together"))
-    ends = started(lambda rank: ["compare", str(folder)])
+    ends = run_two("compare", str(folder))
     assert [code for code, _ in ends] == [0, 0], ends
-    assert "process" not in ends[1][1], "nobody but process 0 speaks"
+    assert ends[1][1] == "", "nobody but process 0 speaks"
+    assert "2 processes with batches of 8, 16 samples an update; the learning rate stays 0.05" in ends[0][1]
     return folder
 
 
@@ -214,71 +116,119 @@ def both(together: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict
         return two.compare(put_data(tmp_path_factory.mktemp("alone"))), dict(archive)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", two.CASES)
 def test_training_equals_that_of_one_process(case: str, both: tuple[dict[str, Any], dict[str, Any]]) -> None:
-    one, dealt_out = ({key: value for key, value in item.items() if key.startswith(f"{case}.")} for item in both)
-    assert one.keys() == dealt_out.keys()
-    np.testing.assert_array_equal(dealt_out[f"{case}.seen"], one[f"{case}.seen"])
+    one, of_two = ({key: value for key, value in item.items() if key.startswith(f"{case}.")} for item in both)
+    assert one.keys() == of_two.keys()
+    np.testing.assert_array_equal(of_two[f"{case}.seen"], one[f"{case}.seen"])
     if case != "infobatch":
-        assert (one[f"{case}.seen"] == two.CASES[case].epochs).all(), "no padding, nobody left out"
+        samples = two.EVEN_SAMPLES if case == "dlb" else two.SAMPLES
+        assert (one[f"{case}.seen"][:samples] == two.CASES[case].epochs).all(), "no padding, nobody left out"
     for name, value in one.items():
-        np.testing.assert_allclose(dealt_out[name], value, rtol=1e-5, atol=2e-6, err_msg=name)
+        np.testing.assert_allclose(of_two[name], value, rtol=1e-5, atol=2e-6, err_msg=name)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("norms", [False, True])
+def test_the_gradient_is_that_of_the_whole_batch(norms: bool, both: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    whole, of_shards = (both[1][f"gradients.{norms}.{name}"] for name in ("alone", "together"))
+    assert len(whole) > 400
+    np.testing.assert_allclose(of_shards, whole, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.slow
 def test_evaluation_has_the_bits_of_one_process(both: tuple[dict[str, Any], dict[str, Any]]) -> None:
-    one, dealt_out = both
+    one, of_two = both
     assert one["evaluation.ids"].tolist() == list(range(two.SAMPLES))[::-1]
-    for name in ("ids", "labels", "logits", "features", "views"):
-        np.testing.assert_array_equal(dealt_out[f"evaluation.{name}"], one[f"evaluation.{name}"])
+    for name in ("ids", "labels", "logits", "features", "views", "ragged"):
+        np.testing.assert_array_equal(of_two[f"evaluation.{name}"], one[f"evaluation.{name}"])
 
 
+@pytest.mark.slow
 def test_commands_give_the_results_of_one_process(both: tuple[dict[str, Any], dict[str, Any]]) -> None:
-    one, dealt_out = both
+    one, of_two = both
     assert one["commands.counts"].tolist()[0] == 1
-    assert dealt_out["commands.counts"].tolist() == [2, *one["commands.counts"].tolist()[1:]]
+    assert of_two["commands.counts"].tolist() == [2, *one["commands.counts"].tolist()[1:]]
     for name in (name for name in one if name.startswith("commands.") and name != "commands.counts"):
-        np.testing.assert_allclose(dealt_out[name], one[name], rtol=1e-4, atol=1e-5, err_msg=name)
+        np.testing.assert_allclose(of_two[name], one[name], rtol=1e-4, atol=1e-5, err_msg=name)
 
 
-def test_a_dead_process_ends_the_run_with_one_line_and_it_resumes_to_the_same_bits(together: Path, tmp_path: Path) -> None:
-    killed_folder = put_data(tmp_path / "broken")
-    (code, environment), (killed, _) = started(lambda rank: ["die" if rank else "teach", str(killed_folder)])
-    assert (code, killed) == (1, -9)
-    assert environment.splitlines()[-1] == (
-        "dprune: another process of this run has ended; the same command resumes from the last checkpoint"
-    )
-    assert "Traceback" not in environment
-    folder = killed_folder / "teacher"
-    assert not (folder / "result.json").exists()
+@pytest.mark.slow
+@pytest.mark.parametrize(("fault", "rank"), [("kill", 0), ("memory", 0), ("memory", 1)])
+def test_a_process_that_fails_ends_both_and_the_run_resumes_to_the_same_bits(
+    fault: str, rank: int, together: Path, tmp_path: Path
+) -> None:
+    folder = put_data(tmp_path / "failed")
+    ends = run_two("teach", str(folder), fault, str(two.FAULT_STEP), str(rank))
+    ended = time.time()
+    run = folder / "teacher"
+    assert ended - (run / "checkpoint" / "state.safetensors").stat().st_mtime < MAX_END_SECONDS
+    assert not (run / "result.json").exists()
+    (code, said), (other_code, other_said) = ends[rank], ends[1 - rank]
+    assert other_code == 1
+    assert "Traceback" not in said + other_said
+    if fault == "kill":
+        assert code == -9
+        assert other_said.splitlines()[-1] == GONE.replace("process 1", f"process {rank}")
+    else:
+        assert code == 1
+        assert said.splitlines()[-1].startswith(f"dprune: process {rank} of 2: teacher: ")
+        assert "CUDA out of memory" in said.splitlines()[-1]
+        assert "has ended" not in said + other_said, "the cause is named, once"
+        assert other_said.count("dprune:") == 0
     copy = tmp_path / "copy"
-    shutil.copytree(killed_folder, copy)
+    shutil.copytree(folder, copy)
     with pytest.raises(IncompatibleInputs, match="was begun by 2 processes, not by 1: resume with as many"):
         two.teach(copy)
-    assert [code for code, _ in started(lambda rank: ["teach", str(killed_folder)])] == [0, 0]
-    weights_name = "model.safetensors"
-    assert (folder / weights_name).read_bytes() == (together / "teacher" / weights_name).read_bytes()
-    resumed, never = (json.loads((f / "teacher" / "result.json").read_text()) for f in (killed_folder, together))
-    assert resumed["test_accuracy"] == never["test_accuracy"]
-    assert resumed["early"] == never["early"] != []
-    assert resumed["samples_seen"] == never["samples_seen"] == 3 * two.SAMPLES
+    assert [code for code, _ in run_two("teach", str(folder))] == [0, 0]
+    assert (run / "model.safetensors").read_bytes() == (together / "teacher" / "model.safetensors").read_bytes()
+    resumed, never = (json.loads((f / "teacher" / "result.json").read_text()) for f in (folder, together))
+    for key in ("test_accuracy", "early", "samples_seen"):
+        assert resumed[key] == never[key]
+    assert resumed["early"] != []
+    losses = [[row.loss for row in read_metrics(f / "teacher" / "metrics.jsonl")] for f in (folder, together)]
+    assert losses[0] == losses[1]
 
 
+@pytest.mark.slow
+def test_evidence_and_tables_of_samples_resume_to_the_same_bits(tmp_path: Path) -> None:
+    folders = [put_data(tmp_path / name) for name in ("whole", "killed")]
+    assert [code for code, _ in run_two("record", str(folders[0]))] == [0, 0]
+    for step in (12, 24, 20):  # in the middle of an epoch of each of the three trainings
+        assert [code for code, _ in run_two("record", str(folders[1]), "kill", str(step), "1")] == [1, -9]
+    assert [code for code, _ in run_two("record", str(folders[1]))] == [0, 0]
+    names = [path.relative_to(folders[0]) for path in folders[0].glob("**/run-*/**/*.npy")]
+    assert {name.name for name in names} >= {"change.npy", "correct.npy", "features.npy"}
+    for name in names:
+        assert np.array_equal(*(np.load(folder / name) for folder in folders)), name
+    for run in ("ps-kd", "infobatch"):
+        whole, killed = ((folder / run / "model.safetensors").read_bytes() for folder in folders)
+        assert whole == killed, run
+
+
+@pytest.mark.slow
 def test_the_command_under_torchrun(tmp_path: Path) -> None:
-    begin = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "datapruning"]
-    arguments = ["--loader", "memory", "--set", "teacher.model=tinynet8", "--set", "teacher.epochs=1", "--out", "run"]
-    command = subprocess.run(
-        [*begin, "teach", *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=SECONDS, check=False
-    )
+    def torchrun(*words: str) -> subprocess.CompletedProcess[str]:
+        begin = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "datapruning"]
+        tables = ("teacher", "train", "proxy")
+        settings = [f"{table}.{key}" for table in tables for key in ("model=tinynet8", "epochs=2", "sync_batchnorm=true")]
+        options = [word for setting in settings for word in ("--set", setting)]
+        return subprocess.run(
+            [*begin, *words, "--loader", "memory", *options], cwd=tmp_path, capture_output=True, text=True, timeout=SECONDS,
+            check=False,
+        )  # fmt: skip
+
+    command = torchrun("train", "--fraction", "0.5", "--kd-weight", "auto", "--self-distill", "dlb", "--out", "run")
     assert command.returncode == 0, command.stderr
     assert command.stdout.startswith("test accuracy ")
     assert len(command.stdout.splitlines()) == 1, "process 0 alone prints"
     assert "processes = 2" in (tmp_path / "run" / "config.toml").read_text()
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["processes"] == 2
-    assert result["samples_seen"] == 1438
-
-
-def test_the_result_records_one_process(small_dataset: Dataset, make_context: Callable[..., Context]) -> None:
-    run = dp.teach(make_context(small_dataset, "teacher.epochs=1"))
-    assert run.result.processes == 1
-    assert "processes" not in (run.folder / "config.toml").read_text(), "manifests are what they were"
+    assert result["kd_weight_search"]["probes"]
+    refused = torchrun("train", "--fraction", "3")
+    assert [line for line in refused.stderr.splitlines() if line.startswith("dprune: ")] == [
+        "dprune: fraction is the share of the training set that is kept, 0 < fraction <= 1; got 3 (did you mean 0.03?)"
+    ]
+    assert refused.returncode != 0
