@@ -33,7 +33,10 @@ from datapruning.runs.opening import open_context as open_context
 from datapruning.runs.run import FinishedRun as FinishedRun
 from datapruning.tools.check import check as check
 from datapruning.tools.diff.diff import diff as diff
+from datapruning.tools.evaluate_model import evaluate as evaluate
 from datapruning.tools.export import export as export
+from datapruning.tools.trained_model import TrainedModel as TrainedModel
+from datapruning.tools.trained_model import load_model as load_model
 from datapruning.version import __version__ as __version__
 
 __all__: list[str]

@@ -16,12 +16,13 @@ from datapruning.io.json import MAX_JSON_BYTES, parse_json
 from datapruning.io.locks import exclusive_lock
 from datapruning.io.npy import CHUNK_BYTES, open_checked_zip
 from datapruning.io.regular_file import open_regular_file
-from datapruning.io.tensors import load_tensors, save_tensors
+from datapruning.io.tensors import load_tensors
 from datapruning.io.text import read_text
 from datapruning.models import create_model
 from datapruning.models.features import last_linear
 from datapruning.models.normalization import with_training_normalization
 from datapruning.runs.context import Context
+from datapruning.runs.model_file import save_model
 from datapruning.runs.result import ImportedTeacherResult, InputStatistics
 from datapruning.runs.run import MODEL, RESULT
 from datapruning.teachers.load import hash_weights, validate_weights
@@ -92,7 +93,7 @@ def import_teacher(context: Context, path: Path) -> Path:
             ready = with_training_normalization(model.to(context.device), stats, data.channel_stats)
             with reproducible(context.threads, context.recipe.train):
                 test_accuracy = accuracy(ready, context.loader("test"), np.arange(len(data.test)), context.views)
-            save_tensors(folder / MODEL, weights)
+            save_model(folder / MODEL, weights, context.describe_model(name, stats))
             result = ImportedTeacherResult(
                 test_accuracy=test_accuracy, model=name, classes=data.classes, dataset=data.name, samples_seen=0,
                 fingerprint=data.fingerprint, package_version=__version__, source=str(path), input=trained_with,

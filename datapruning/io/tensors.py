@@ -1,4 +1,8 @@
-"""Tensors in safetensors files, with a checksum in the metadata."""
+"""Tensors in safetensors files, with a checksum in the metadata.
+
+The metadata has a single key, whose value is JSON: safetensors writes several keys in any order, and equal content shall
+have equal bytes.
+"""
 
 import hashlib
 import json
@@ -7,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from pydantic import TypeAdapter
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -17,6 +22,8 @@ from datapruning.io.regular_file import open_regular_file
 from datapruning.io.text import CHECKSUM, check_recorded
 from datapruning.utils.processes import main_only
 
+KEY = "datapruning"
+TEXTS = TypeAdapter(dict[str, str])
 MAX_READS = 5
 """Attempts to read a file that another process replaces meanwhile, as a training does its checkpoint: safetensors opens it
 once for its header and once for its tensors, which may then be of two files."""
@@ -28,7 +35,7 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str
     ready = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
     texts = dict(metadata or {})
     with atomic_write(path) as temporary:
-        save_file(ready, temporary, {**texts, CHECKSUM: _checksum(ready, texts)})
+        save_file(ready, temporary, {KEY: json.dumps({**texts, CHECKSUM: _checksum(ready, texts)}, sort_keys=True)})
 
 
 def _checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
@@ -40,7 +47,7 @@ def _checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str
 
 
 def load_tensors(path: Path, *, external: bool = False) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Read (tensors, metadata) of a safetensors file. Its checksum is left out of the metadata.
+    """Read (tensors, metadata) of a safetensors file: what `save_tensors` was given.
 
     An `external` file may have been written by another program, and then has no checksum.
 
@@ -53,7 +60,7 @@ def load_tensors(path: Path, *, external: bool = False) -> tuple[dict[str, Tenso
                 before = os.fstat(opened.fileno())
             with safe_open(path, framework="pt") as file:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-                metadata = dict(file.metadata() or {})
+                metadata = TEXTS.validate_json((file.metadata() or {}).get(KEY, "{}"))
             after = path.stat()
             if (before.st_dev, before.st_ino, before.st_mtime_ns) == (after.st_dev, after.st_ino, after.st_mtime_ns):
                 break

@@ -20,7 +20,9 @@ from datapruning.data.loaders.factory import open_loader
 from datapruning.data.loaders.loader import Loader
 from datapruning.errors import InvalidValue
 from datapruning.models import create_model
+from datapruning.models.normalization import Stats
 from datapruning.models.training_check import check_training
+from datapruning.runs.model_file import ModelDescription
 from datapruning.runs.run_config import Environment, NumericsKey
 from datapruning.runs.trackers.trackers import Trackers
 from datapruning.utils.hashing import config_hash
@@ -78,6 +80,20 @@ class Context:
         if split not in self._loaders:
             self._loaders[split] = open_loader(self.data, split, self.loader_kind, self.device, self.workspace / "cache")
         return self._loaders[split]
+
+    def describe_model(self, name: str, trained_with: Stats | None = None) -> ModelDescription:
+        """What a network for this dataset is.
+
+        `trained_with`: mean and standard deviation of the channels, 0..1, that its images were normalised with; None: the
+        dataset's own.
+        """
+        mean, std = self.data.channel_stats
+        if trained_with is not None:
+            mean, std = (tuple(255 * number for number in numbers) for numbers in trained_with)
+        return ModelDescription(
+            model=name, class_names=self.data.class_names, image_shape=self.data.train.shape, size=self.recipe.views.size,
+            mean=mean, std=std,
+        )  # fmt: skip
 
     def new_model(self, name: str, seed: int) -> nn.Module:
         """A network on the device, initialised with the seed."""

@@ -18,9 +18,9 @@ from datapruning.io.atomic import remove_folder, write_text
 from datapruning.io.disk_space import check_writable, remove_partial_files
 from datapruning.io.json import first_difference
 from datapruning.io.locks import exclusive_lock
-from datapruning.io.tensors import save_tensors
 from datapruning.io.text import MAX_TOML_BYTES, parse_toml, prepend_checksum, read_text, verify_text
 from datapruning.runs.metrics import EpochRecord
+from datapruning.runs.model_file import ModelDescription, save_model
 from datapruning.runs.result import RunResult
 from datapruning.runs.run_config import Environment, RunOptions
 from datapruning.runs.trackers.trackers import RunTracker, Trackers
@@ -167,9 +167,11 @@ class Run:
         """Path of the weights that a teacher keeps after an epoch, counted from 1."""
         return self.folder / EARLY_CHECKPOINTS / f"epoch-{epoch:04d}.safetensors"
 
-    def finish(self, model: nn.Module, history: Sequence[EpochRecord], result: R) -> FinishedRun[R]:
-        """Write weights, metrics and, last, result.json, which makes the run finished; remove the checkpoints."""
-        save_tensors(self.folder / MODEL, dict(model.state_dict()))
+    def finish(
+        self, model: nn.Module, description: ModelDescription, history: Sequence[EpochRecord], result: R
+    ) -> FinishedRun[R]:
+        """Write the network, metrics and, last, result.json, which makes the run finished; remove the checkpoints."""
+        save_model(self.folder / MODEL, dict(model.state_dict()), description)
         self.write_metrics(history)
         result.write(self.folder / RESULT)
         self._remove_checkpoints()

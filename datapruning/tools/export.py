@@ -21,8 +21,9 @@ from datapruning.io.atomic import atomic_write
 from datapruning.io.npy import Array
 from datapruning.runs.context import WORKSPACE
 from datapruning.selection.draw import rank_descending
+from datapruning.tools.export_model import export_model
 from datapruning.tools.load import load_scores_or_subset
-from datapruning.training.sparsity.export import export_weights
+from datapruning.training.sparsity.export import export_sparse_weights
 
 SUFFIXES = (".csv", ".parquet", ".txt", ".npy")
 METADATA_KEY = b"datapruning"
@@ -57,6 +58,7 @@ def export(
     data: Dataset | str | Path | None = None,
     paths: bool = False,
     sparse: bool = False,
+    with_preprocessing: bool = False,
     data_root: str | Path | None = None,
     download: bool = False,
     workspace: str | Path = WORKSPACE,
@@ -67,10 +69,12 @@ def export(
         source: Scores, a subset, a file of them, or the folder of a finished run.
         out: The file. `.csv` and `.parquet`: a row for each of the N samples, `id` and `score`, `stderr` or `kept`.
             `.txt`: an id a line, of a subset the kept ones, of scores all, the highest first. `.npy`: of a subset
-            int64 ids, of scores float32 [N]. Of a run: `.safetensors`, or `.npz` with `sparse`.
+            int64 ids, of scores float32 [N]. Of a run: `.onnx`, `.pt2` or `.safetensors` (see `export_model`), or `.npz`
+            with `sparse`.
         data: The dataset, its name or path; checked against `source` where it is given, and needed for paths.
         paths: Write the paths of the images: in a table beside the ids, in a `.txt` instead of them.
         sparse: Of a run that was pruned, write only the weights that are kept.
+        with_preprocessing: Of a run: the network takes uint8 images [N, H, W, C] instead of normalised ones.
         data_root: Folder of the torchvision datasets.
         download: Whether torchvision may download a dataset that is missing.
         workspace: Folder of the caches of decoded images.
@@ -89,7 +93,11 @@ def export(
             raise InvalidValue(f"{source} is a run folder, and {out.suffix} is for subsets: export {subset}")
         if paths or data is not None:
             raise InvalidValue(f"{source} is a run folder: its weights have no paths; leave paths and data out")
-        return export_weights(Path(source), out, sparse=sparse)
+        if sparse:
+            return export_sparse_weights(Path(source), out)
+        return export_model(Path(source), out, with_preprocessing=with_preprocessing)
+    if with_preprocessing:
+        raise InvalidValue("only a network has preprocessing: name a run folder", parameter="with_preprocessing")
     if sparse:
         name = source if isinstance(source, str | Path) else "what is exported"
         raise InvalidValue(f"only the weights of a pruned run can be sparse; {name} is no run folder", parameter="sparse")

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import typer.main
+from PIL import Image
 
 import datapruning as dp
 from datapruning import recipes
@@ -123,7 +124,8 @@ def test_examples_with_other_packages_run(package: str, block: str, tmp_path: Pa
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("short_recipes")
-def test_the_example_in_every_help_runs(dprune: Callable[..., Any]) -> None:
+def test_the_example_in_every_help_runs(dprune: Callable[..., Any], tmp_path: Path) -> None:
+    Image.new("RGB", (32, 24)).save(tmp_path / "photo.png")
     verbs = typer.main.get_command(app).commands.values()  # type: ignore[attr-defined]
     examples = [line for verb in verbs for line in re.findall(r"^Example: dprune (.*)$", verb.help, re.MULTILINE)]
     assert len(examples) == len(verbs)

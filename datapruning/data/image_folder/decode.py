@@ -50,17 +50,30 @@ def decode(content: bytes, size: int) -> NDArray[np.uint8]:
                 )
             image.draft(None, (2 * size, 2 * size))  # a large JPEG is decoded at a half, a quarter or an eighth
             image.load()
-            upright = _to_rgb(_apply_orientation(image))
-            side = min(upright.size)
-            left, top = (upright.width - side) // 2, (upright.height - side) // 2
-            box = (left, top, left + side, top + side)
-            return np.asarray(upright.resize((size, size), Image.Resampling.BILINEAR, box))
+            return np.asarray(_resize(_to_rgb(_apply_orientation(image)), size))
     except (MemoryError, CorruptImage):
         raise
     except UnidentifiedImageError:
         raise CorruptImage("not an image that Pillow knows") from None
     except Exception as error:  # Pillow's readers raise nearly anything on broken files
         raise CorruptImage(first_line(error)) from None
+
+
+def resize_array(image: NDArray[np.uint8], size: int, channels: int) -> NDArray[np.uint8]:
+    """An image uint8 [height, width, 1 or 3] as `decode` makes it, uint8 [size, size, channels]: in grey (1) or RGB (3)."""
+    from PIL import Image
+
+    pixels = Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image).convert("L" if channels == 1 else "RGB")
+    return np.asarray(_resize(pixels, size)).reshape(size, size, channels)
+
+
+def _resize(image: "Image", size: int) -> "Image":
+    """The centre square of an image, `size` pixels each way."""
+    from PIL.Image import Resampling
+
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    return image.resize((size, size), Resampling.BILINEAR, (left, top, left + side, top + side))
 
 
 @cache

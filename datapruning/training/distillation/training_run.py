@@ -127,4 +127,4 @@ def train_and_evaluate(
         seed=training_run.seed, device=str(context.device), threads=context.threads, processes=num_processes(),
         infobatch=infobatch, self_distill=self_distillation,
     )  # fmt: skip
-    return run.finish(trainer.model, done.history, complete(trained))
+    return run.finish(trainer.model, context.describe_model(training.model), done.history, complete(trained))

@@ -1,4 +1,4 @@
-"""Pruned weights for other programs: as a state dict with zeros, or compact as kept values and packed masks."""
+"""Pruned weights for other programs, compact: kept values and packed masks."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,9 +9,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from datapruning.errors import IncompatibleInputs, InvalidFile, OutputExists
+from datapruning.errors import IncompatibleInputs, InvalidFile, InvalidValue, OutputExists
 from datapruning.io.npz import read_npz, write_npz
-from datapruning.io.tensors import load_tensors, save_tensors
+from datapruning.io.tensors import load_tensors
 from datapruning.runs.result import RunResult
 from datapruning.runs.run import MODEL, Run
 from datapruning.training.sparsity.masks import MASKS_FILE, Masks, load_masks, unpack_mask
@@ -76,25 +76,23 @@ def load_sparse(path: Path) -> dict[str, Tensor]:
     return weights
 
 
-def export_weights(folder: Path, out: Path, *, sparse: bool = False) -> str:
-    """Export a finished run's weights as `.safetensors` with zeros, or `sparse` as a compact `.npz`; returns what it wrote.
+def export_sparse_weights(folder: Path, out: Path) -> str:
+    """Export a finished run's kept weights as a compact `.npz`; returns a line about the file.
 
     Raises:
-        InvalidFile: no finished run, or `sparse` of one that was not pruned. OutputExists: `out` exists.
+        InvalidFile: no finished run, or one that was not pruned. InvalidValue: another suffix. OutputExists: `out` exists.
     """
-    run = Run(folder)
+    if out.suffix != ".npz":
+        raise InvalidValue(f"{out}: sparse weights are written as .npz", parameter="out")
     if out.exists():
         raise OutputExists(f"{out} exists; name another file", parameter="out")
-    result = run.result(RunResult)
+    result = Run(folder).result(RunResult)
     if result is None:
         raise InvalidFile(f"{folder} is no finished run: it has no result.json")
-    weights, _ = load_tensors(folder / MODEL)
-    dense = sum(tensor.numel() * tensor.element_size() for tensor in weights.values())
-    if not sparse:
-        save_tensors(out, weights, {"model": result.model, "classes": str(result.classes), "dataset": result.dataset})
-        return f"{out}: {len(weights)} tensors, {dense / 1e3:,.1f} kB"
     if not (folder / MASKS_FILE).exists():
         raise InvalidFile(f"{folder} was not pruned: it has no {MASKS_FILE}; export all its weights", parameter="sparse")
+    weights, _ = load_tensors(folder / MODEL)
+    dense = sum(tensor.numel() * tensor.element_size() for tensor in weights.values())
     masks, _ = load_masks(folder / MASKS_FILE)
     save_sparse(out, weights, masks, result)
     return f"{out}: {masks}, {out.stat().st_size / 1e3:,.1f} kB instead of {dense / 1e3:,.1f} kB"
