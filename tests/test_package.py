@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,14 @@ def imported(tree: ast.AST) -> set[str]:
             imports.add((node.module or "").partition(".")[0])
         imports |= imported(node)
     return imports
+
+
+def test_the_plain_installation_needs_no_compiler_and_everything_that_is_imported() -> None:
+    project = tomllib.loads((PROJECT_ROOT / "pyproject.toml").read_text())["project"]
+    plain = {re.split(r"[<>=;\[ ]", requirement)[0] for requirement in project["dependencies"]}
+    assert "ffcv" not in plain, "it is built from source"
+    assert {"numba", "onnx", "onnxscript", "pillow", "safetensors", "torch"} <= plain
+    assert any(requirement.startswith("ffcv") for requirement in project["optional-dependencies"]["ffcv"])
 
 
 @pytest.mark.parametrize("module", MODULES, ids=name_of)

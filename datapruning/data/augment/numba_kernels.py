@@ -1,7 +1,7 @@
 """Kernels for views on a CPU: crop, mirror, normalise and cut out in one pass over each image.
 
 The same numbers, bit for bit, as the torch operations in `augmentation.py`, which serve every other device and are the
-reference in the tests; three times as fast, because a pixel is touched once. Needs numba, which comes with FFCV.
+reference in the tests; three times as fast, because a pixel is touched once. Needs numba.
 """
 
 from collections.abc import Callable

@@ -43,7 +43,7 @@ def import_ffcv() -> Any:
             import ffcv.writer
         except ImportError as error:
             raise MissingPackage(
-                f"the FFCV loader cannot be imported ({first_line(error)}): install ffcv and pillow "
+                f"the FFCV loader cannot be imported ({first_line(error)}): pip install 'datapruning-toolkit[ffcv]' "
                 "(Debian: libopencv-dev, libturbojpeg0-dev, pkg-config and g++ first), or choose the loader memory",
                 parameter="loader",
             ) from None

@@ -159,7 +159,7 @@ def test_a_missing_package_is_named_in_one_line(absent: str, monkeypatch: pytest
     line = str(error_info.value)
     assert "\n" not in line
     assert absent in line
-    assert "pillow" in line
+    assert "datapruning-toolkit[ffcv]" in line
     assert "choose the loader memory" in line
 
 
