@@ -37,6 +37,7 @@ from datapruning.tools.evaluate_model import evaluate as evaluate
 from datapruning.tools.export import export as export
 from datapruning.tools.trained_model import TrainedModel as TrainedModel
 from datapruning.tools.trained_model import load_model as load_model
+from datapruning.training.kd_loss import KDLoss as KDLoss
 from datapruning.version import __version__ as __version__
 
 __all__: list[str]
