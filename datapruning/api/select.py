@@ -5,13 +5,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
+import numpy as np
+from numpy.typing import NDArray
+
 from datapruning.artifacts.metadata import check_same_dataset
 from datapruning.artifacts.save import save_if_new
 from datapruning.artifacts.scores import Scores, load_scores
-from datapruning.artifacts.subset import Subset
+from datapruning.artifacts.subset import Subset, load_subset, read_ids, validate_ids
+from datapruning.artifacts.subset_file import PLAIN_SUFFIXES, open_subset
 from datapruning.data.dataset import Dataset
 from datapruning.data.registry import SOURCES, open_dataset
-from datapruning.errors import InvalidValue
+from datapruning.errors import IncompatibleInputs, InvalidValue
 from datapruning.runs.context import WORKSPACE
 from datapruning.selection.select import Balance, check_balance, open_recording_for
 from datapruning.selection.select import select as select_from
@@ -28,6 +32,7 @@ def select(
     data: Dataset | str | Path | None = None,
     recording: str | Path | None = None,
     seed: int = 0,
+    exclude: Subset | str | Path | None = None,
     out: str | Path | None = None,
     data_root: str | Path | None = None,
     download: bool = False,
@@ -45,6 +50,8 @@ def select(
             where its labels are needed.
         recording: folder of the evidence that some strategies read; default: the one the scores were made from.
         seed: random seed of strategies that draw.
+        exclude: samples that are not kept: a subset, a file of one, or a list as `subset_from_file` takes it (of image paths
+            with `data` alone).
         out: file to write; default: none.
         data_root: folder of the torchvision datasets, for a dataset that is opened by its name.
         download: whether torchvision fetches a dataset that is missing.
@@ -64,11 +71,24 @@ def select(
     evidence = open_recording_for(get_strategy(strategy), scores, recording)
     subset = select_from(
         scores, fraction, strategy=strategy, settings=settings, balance=cast(Balance, balance), labels=labels, seed=seed,
-        evidence=evidence,
+        evidence=evidence, exclude=None if exclude is None else _excluded_ids(exclude, scores, dataset),
     )  # fmt: skip
     if out is not None:
         save_if_new(subset, Path(out))
     return subset
+
+
+def _excluded_ids(exclude: Subset | str | Path, scores: Scores, dataset: Dataset | None) -> NDArray[np.int64]:
+    if not isinstance(exclude, Subset):
+        if Path(exclude).suffix in PLAIN_SUFFIXES and dataset is None:
+            return validate_ids(read_ids(exclude), scores.meta.total, str(exclude))
+        exclude = load_subset(exclude) if dataset is None else open_subset(exclude, dataset)
+    if exclude.meta.fingerprint != scores.meta.fingerprint:
+        raise IncompatibleInputs(
+            f"the excluded samples are of {exclude.meta.dataset}, the scores of {scores.meta.dataset}: another dataset",
+            parameter="exclude",
+        )
+    return exclude.indices
 
 
 def subset_path(subset: Subset, folder: str | Path) -> Path:

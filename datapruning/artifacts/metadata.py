@@ -117,6 +117,7 @@ class SubsetMetadata(Metadata):
         seed: random seed of the strategy.
         recording: folder of the evidence that the strategy read.
         scores: metadata of the scores.
+        excluded: number of samples that were left out beforehand.
     """
 
     format: Literal["datapruning.subset"] = "datapruning.subset"
@@ -130,6 +131,7 @@ class SubsetMetadata(Metadata):
     seed: int | None = None
     recording: str | None = None
     scores: ScoresMetadata | None = None
+    excluded: int | None = None
 
 
 class LabelIssuesMetadata(Metadata):

@@ -27,6 +27,9 @@ def command(
         typer.Option(help="Folder of the evidence that some strategies read.", show_default="that of the scores"),
     ] = None,
     balance: Annotated[str, typer.Option(help="none, or class: keep the fraction in each class.")] = "none",
+    exclude: Annotated[
+        Path | None, typer.Option(help="Samples that are not kept: a subset, or a list as --ids takes it.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="A file if it ends in .npz, else a folder.", show_default="in the workspace")
     ] = None,
@@ -53,9 +56,10 @@ def command(
     if (scores is None) == (ids is None):
         raise InvalidValue("say what to select from: --scores FILE with --fraction, or --ids FILE")
     if ids is not None:
-        if fraction is not None or strategy != "top" or settings or recording is not None:
+        if fraction is not None or strategy != "top" or settings or recording is not None or exclude is not None:
             raise InvalidValue(
-                "--ids FILE keeps exactly those ids; --fraction, --strategy, --strategy-set and --recording go with --scores"
+                "--ids FILE keeps exactly those ids; --fraction, --strategy, --strategy-set, --recording and --exclude go "
+                "with --scores"
             )
         subset = subset_from_file(ids, options.open_dataset(options.name or o.DEFAULT_DATA))
     else:
@@ -64,8 +68,8 @@ def command(
             raise InvalidValue("--fraction is missing: the share that is kept, for example 0.3")
         subset = select(
             scores, fraction, strategy=strategy, settings=parse_settings(settings or ()), balance=balance,
-            data=options.name, recording=recording, seed=seed, data_root=options.data_root, download=options.download,
-            workspace=options.workspace,
+            data=options.name, recording=recording, seed=seed, exclude=exclude,
+            data_root=options.data_root, download=options.download, workspace=options.workspace,
         )  # fmt: skip
     path = out if out is not None and out.suffix == ".npz" else subset_path(subset, out or options.workspace / "subsets")
     save_if_new(subset, path)

@@ -41,6 +41,7 @@ def select(
     labels: NDArray[np.int64] | None = None,
     seed: int = 0,
     evidence: EvidenceSource | None = None,
+    exclude: NDArray[np.int64] | None = None,
 ) -> Subset:
     """Keep floor(f*N + 1/2) samples, or that rule inside each class (at least one) with `balance="class"`.
 
@@ -53,10 +54,11 @@ def select(
         labels: int64 [N].
         seed: random seed of draws.
         evidence: evidence that some strategies read in addition to the scores.
+        exclude: ids that are not kept, int64; the fraction remains one of all samples.
 
     Raises:
-        InvalidValue: a bad fraction, one so small that nothing is kept, balance without labels, a bad setting, or scores or
-            evidence that the strategy cannot use.
+        InvalidValue: a bad fraction, one so small that nothing is kept, or so large that excluded samples would be, balance
+            without labels, a bad setting, or scores or evidence that the strategy cannot use.
         UnknownName: no such strategy or setting.
         IncompatibleInputs: labels or evidence of another number of samples.
     """
@@ -75,6 +77,14 @@ def select(
             raise InvalidValue(
                 f"fraction {fraction} of {len(ids):,} samples keeps nothing; the least is {0.5 / len(ids):.3g}"
             )
+        if exclude is not None:
+            num_candidates, ids = len(ids), np.setdiff1d(ids, exclude, assume_unique=True)
+            if count > len(ids):
+                where = "" if balance == "none" else " of a class"
+                raise InvalidValue(
+                    f"fraction {fraction} keeps {count:,} of {num_candidates:,} samples{where}, of which {len(ids):,} are "
+                    "left without the excluded ones"
+                )
         pools.append(Pool(ids, values[ids], count, exact, seed, resolved, None if per_sample is None else per_sample[ids]))
     if rule.check is not None:
         rule.check(pools)
@@ -93,6 +103,7 @@ def select(
         scores=scores.meta,
         settings=dict(resolved) or None,
         recording=None if per_sample is None or evidence is None else str(evidence.folder),
+        excluded=None if exclude is None else len(exclude),
     )
     return Subset(np.sort(kept), meta)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -160,3 +161,45 @@ def test_the_metadata_is_complete(small_dataset: Dataset) -> None:
     assert not {"settings", "recording"} & set(written), "top has none"
     weighted = dp.select(scores, 0.5, strategy="weighted", settings={"temperature": "2"}).meta
     assert (weighted.strategy, weighted.settings, weighted.scorer) == ("weighted", {"temperature": 2.0}, "random")
+
+
+@LAW
+@given(problems(), FRACTIONS, st.sampled_from(RANKING), st.sampled_from(["none", "class"]), st.data())
+def test_excluded_samples_are_not_kept_and_the_fraction_stays_one_of_all(
+    problem: tuple[Scores, Any], fraction: str, strategy: str, balance: Any, data: st.DataObject
+) -> None:
+    scores, labels = problem
+    exclude = np.array(data.draw(st.lists(st.integers(0, len(labels) - 1), unique=True)), np.int64)
+    options: dict[str, Any] = {"strategy": strategy, "balance": balance, "labels": labels}
+    if balance == "none" and kept_count(fraction, len(labels)) == 0:
+        return
+    plain = select(scores, fraction, **options)
+    classes = labels if balance == "class" else np.zeros_like(labels)
+    pools = [np.flatnonzero(classes == label) for label in np.unique(classes)]
+    least = int(balance == "class")
+    if any(max(least, kept_count(fraction, len(ids))) > len(np.setdiff1d(ids, exclude)) for ids in pools):
+        with pytest.raises(InvalidValue, match="are left without the excluded ones"):
+            select(scores, fraction, **options, exclude=exclude)
+        return
+    subset = select(scores, fraction, **options, exclude=exclude)
+    assert not set(subset.indices) & set(exclude.tolist())
+    assert len(subset) == len(plain)
+    assert subset.meta.excluded == len(exclude)
+    if not set(plain.indices) & set(exclude.tolist()) and strategy == "top":
+        assert np.array_equal(subset.indices, plain.indices)
+
+
+def test_exclusion_from_files(dprune: Any, expect_refusal: Any, tmp_path: Path, digits: Dataset) -> None:
+    scores = dp.score(digits, "random", out=tmp_path / "s.npz")
+    first = dp.select(scores, 0.3, out=tmp_path / "first.npz")
+    (tmp_path / "ids.txt").write_text("".join(f"{k}\n" for k in first.indices))
+    for name in ("first.npz", "ids.txt"):
+        command = dprune("select", "--scores", "s.npz", "--fraction", "0.3", "--exclude", name, "--out", f"of-{name}.npz")
+        assert command.code == 0, command.err
+        assert not set(dp.load_subset(tmp_path / f"of-{name}.npz").indices) & set(first.indices)
+    message = expect_refusal("select", "--scores", "s.npz", "--fraction", "0.8", "--exclude", "first.npz", "--out", "x.npz")
+    assert "keeps 1,150 of 1,438 samples, of which 1,007 are left without the excluded ones" in message
+    (tmp_path / "bad.txt").write_text("1438\n")
+    assert "bad.txt" in expect_refusal(
+        "select", "--scores", "s.npz", "--fraction", "0.3", "--exclude", "bad.txt", "--out", "x.npz"
+    )
