@@ -126,7 +126,7 @@ def run_out_of_memory(run: Path) -> None:
         left[0] -= (run / "checkpoint" / "state.safetensors").exists()
         if not left[0]:
             (run / "failed").write_text(str(time.time()))
-            next(model.parameters()).register_hook(fail)
+            next(model.parameters()).register_hook(fail)  # type: ignore[no-untyped-call]
         return sum_gradients(model, share, loss)
 
     collectives.sum_gradients = counting
@@ -309,11 +309,9 @@ def scaling() -> list[list[str]]:
     for how, rate in GPU_RATES.items():
         for link, bandwidth in (("NVLink", NVLINK_BYTES), ("100 Gb/s", NETWORK_BYTES)):
             step, exchanged = GPU_BATCH / rate, moved / bandwidth
-            former = step / (max(step / GPUS, HOST_SECONDS if how == "eager" else 0) + exchanged)
+            former = f"{step / (max(step / GPUS, HOST_SECONDS) + exchanged):.2f}" if how == "eager" else "none"
             speedup = GPUS * step / (step + exchanged)
-            rows.append(
-                [how, link, f"{1000 * exchanged:.2f} ms", f"{speedup:.2f}", f"{speedup * rate:,.0f}", f"{former:.2f}"]
-            )
+            rows.append([how, link, f"{1000 * exchanged:.2f} ms", f"{speedup:.2f}", f"{speedup * rate:,.0f}", former])
     return rows
 
 

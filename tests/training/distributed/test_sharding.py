@@ -12,7 +12,6 @@ import torch
 from datapruning.config.training import TrainConfig
 from datapruning.data.batching import MIN_BATCH_SIZE
 from datapruning.data.dataset import Dataset
-from datapruning.data.loaders import factory
 from datapruning.data.loaders.factory import gpu_of_process, resolve_device
 from datapruning.errors import IncompatibleInputs, InvalidValue
 from datapruning.experiments.workers.launcher import visible_gpus
@@ -156,9 +155,9 @@ def test_nccl_is_for_processes_with_gpus_of_their_own() -> None:
 def pretend_gpus(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Two GPUs, as far as torch says; the list of those that were made current."""
     current = list[int]()
-    monkeypatch.setattr(factory.torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(factory.torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr(factory.torch.cuda, "set_device", current.append)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", current.append)
     return current
 
 
