@@ -62,6 +62,7 @@ from datapruning.io.tensors import load_tensors, save_tensors
 from datapruning.io.trial_store import TrialStore
 from datapruning.models import create_model
 from datapruning.runs.metrics import EpochRecord
+from datapruning.runs.model_file import ModelDescription, read_model
 from datapruning.runs.result import EarlyCheckpoint, RunResult, TeacherResult
 from datapruning.runs.run import Run
 from datapruning.runs.run_config import Environment, RunOptions
@@ -165,6 +166,10 @@ def make_influence(folder: Path) -> None:
     Influence(ids, ids, *numbers, meta=meta).save(folder / "influence.npz")
 
 
+DESCRIPTION = ModelDescription(
+    model="tinynet8", class_names=DATA.class_names, image_shape=DATA.train.shape, mean=DATA.channel_stats[0],
+    std=DATA.channel_stats[1],
+)  # fmt: skip
 RESULT = TeacherResult(
     test_accuracy=51.5, model="tinynet8", classes=3, dataset=DATA.name, fingerprint=DATA.fingerprint, samples_seen=80,
     package_version="0", kept=40, total=40, budget="epochs", epochs=2, steps=4, seed=0, device="cpu", threads=1, processes=1,
@@ -307,7 +312,12 @@ def make_run(folder: Path) -> None:
         weights = dict(model.state_dict())
         save_tensors(run_folder.early_checkpoint_path(1), weights)
         early = (EarlyCheckpoint(epoch=1, weights=hash_weights(weights)),)
-        run_folder.finish(model, [record], RESULT.model_copy(update={"early": early}))
+        run_folder.finish(model, DESCRIPTION, [record], RESULT.model_copy(update={"early": early}))
+
+
+def read_described_model(folder: Path) -> Any:
+    weights, description = read_model(folder / "run" / "model.safetensors")
+    return {name: tensor.numpy() for name, tensor in weights.items()}, description.to_json()
 
 
 def _written(path: Path, text: str) -> Path:
@@ -407,7 +417,7 @@ def read_recording(folder: Path) -> Any:
 
 
 def _labels(folder: Path) -> SoftLabelCache:
-    teacher: Any = SimpleNamespace(folder=folder, weights_hash="made-up")
+    teacher: Any = SimpleNamespace(folder=folder, weights_hash="made-up", model=nn.Linear(1, 1))
     views = Augmentation(AugmentPolicy(num_views=2), (100.0,), (50.0,))
     return SoftLabelCache(teacher, views, DATA.fingerprint, 40, 3)
 
@@ -492,6 +502,7 @@ READERS = {
         Reader("ensemble member", ("member.npz",), make_member, lambda f: read_member(f / "member.npz", 40)),
         Reader("run folder", RUN, make_run, read_run),
         Reader("teacher run", (*RUN, *MODEL), make_run, read_teacher),
+        Reader("model", MODEL[:1], make_run, read_described_model),
         Reader("checkpoint", ("state.safetensors",), make_checkpoint, read_checkpoint),
         Reader("tensors", ("model.safetensors",), make_tensors, lambda f: load_tensors(f / "model.safetensors")),
         Reader("row store", ("store.json", "row.json"), make_store, read_store),
