@@ -54,21 +54,33 @@ def load_tensors(path: Path, *, external: bool = False) -> tuple[dict[str, Tenso
     Raises:
         InvalidFile: missing, broken, changed since `save_tensors` wrote it, or without a checksum.
     """
-    try:
-        for _ in range(MAX_READS):
-            with open_regular_file(path) as (opened, _):
-                before = os.fstat(opened.fileno())
+    for _ in range(MAX_READS):
+        failure = None
+        try:
+            before = _file_version(path)
             with safe_open(path, framework="pt") as file:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
                 metadata = TEXTS.validate_json((file.metadata() or {}).get(KEY, "{}"))
-            after = path.stat()
-            if (before.st_dev, before.st_ino, before.st_mtime_ns) == (after.st_dev, after.st_ino, after.st_mtime_ns):
+            if _file_version(path) == before:
                 break
-    except FileNotFoundError:
-        raise InvalidFile(f"{path} is not there") from None
-    except (SafetensorError, OSError, ValueError, LookupError, RuntimeError, MemoryError) as error:
-        raise InvalidFile(f"{path} is no whole safetensors file: {first_line(error)}") from None
+        except FileNotFoundError:
+            raise InvalidFile(f"{path} is not there") from None
+        except (SafetensorError, OSError, ValueError, LookupError, RuntimeError, MemoryError) as error:
+            failure = InvalidFile(f"{path} is no whole safetensors file: {first_line(error)}")  # or two files, half each
+    if failure is not None:
+        raise failure
     recorded = metadata.pop(CHECKSUM, None)
     if recorded is not None or not external:
         check_recorded(path, recorded, _checksum(tensors, metadata))
     return tensors, metadata
+
+
+def _file_version(path: Path) -> tuple[int, int, int]:
+    """What differs between a file and the one that replaces it.
+
+    Raises:
+        FileNotFoundError, ValueError: it is not there, or no regular file.
+    """
+    with open_regular_file(path) as (opened, _):
+        about = os.fstat(opened.fileno())
+    return about.st_dev, about.st_ino, about.st_mtime_ns

@@ -73,3 +73,27 @@ def test_reading_ends_where_a_file_is_replaced_for_ever(tmp_path: Path, monkeypa
     with pytest.raises(InvalidFile, match="another checksum"):
         load_tensors(path)
     assert opened.opened == MAX_READS
+
+
+def test_a_file_whose_replacement_makes_the_reader_fail_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x.safetensors"
+    save(path, 7)
+    original, attempts = module.safe_open, list[int]()
+
+    def fail_once(path: Path, framework: str) -> Any:
+        attempts.append(1)
+        if len(attempts) == 1:
+            raise module.SafetensorError("the file is smaller than the required mapping size")
+        return original(path, framework=framework)
+
+    monkeypatch.setattr(module, "safe_open", fail_once)
+    assert load_tensors(path)[1] == {"epoch": "7"}
+    monkeypatch.setattr(module, "safe_open", lambda path, framework: fail(path))
+    with pytest.raises(InvalidFile, match="no whole safetensors file: broken"):
+        load_tensors(path)
+
+
+def fail(path: Path) -> Any:
+    raise module.SafetensorError("broken")
