@@ -9,7 +9,6 @@ finding that does not hold here is a result too. About 2.5 core-hours beside the
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -21,6 +20,7 @@ from benchmarks.cifar_regret import JUDGE
 from benchmarks.class_sets import NETWORK, train_student
 from benchmarks.committed import CommittedRows, Row, run_rows
 from benchmarks.common import RESULTS, publish, table
+from benchmarks.comparison import in_words, sign, verdict
 from benchmarks.kd_grid import Cell, Point, fixed
 from datapruning.report.figures import MARKERS, SERIES
 from datapruning.utils.hashing import config_hash
@@ -81,34 +81,6 @@ class Accuracies:
 
 def _key(settings: Mapping[str, Any]) -> str:
     return config_hash(settings, 16)
-
-
-def difference(a: Sequence[float], b: Sequence[float]) -> tuple[float, float]:
-    """The mean of a - b over runs, and its standard error."""
-    gains = [x - y for x, y in zip(a, b, strict=True)]
-    return statistics.mean(gains), statistics.stdev(gains) / math.sqrt(len(gains))
-
-
-def in_words(a: Sequence[float], b: Sequence[float]) -> str:
-    """The difference a - b and its standard error."""
-    mean, error = difference(a, b)
-    return f"{mean:+.2f} ± {error:.2f}"
-
-
-def sign(a: Sequence[float], b: Sequence[float]) -> int:
-    """1: a is ahead of b by two standard errors; -1: behind; 0: neither."""
-    mean, error = difference(a, b)
-    return 1 if mean > 2 * error else -1 if mean < -2 * error else 0
-
-
-def verdict(signs: Sequence[int]) -> str:
-    """What the signs of several comparisons say of a finding."""
-    if min(signs) == 1:
-        return "holds"
-    if max(signs) == -1:
-        return "does not hold: the opposite is seen"
-    ahead, behind = signs.count(1), signs.count(-1)
-    return f"holds clearly in {ahead} of {len(signs)} comparisons" + (f", is reversed in {behind}" if behind else "")
 
 
 def best_weight(accuracies: Accuracies, fraction: str, condition: str = "random") -> float:

@@ -280,9 +280,11 @@ def fail_and_resume(folder: Path, faults: int) -> list[dict[str, Any]]:
         assert process.returncode, "torchrun says that a process failed"
         done(PROCESSES, "--do", "saving", *options)
         bits = (out / "model.safetensors").read_bytes() == (reference / "model.safetensors").read_bytes()
-        said = [line for line in errors.splitlines() if line.startswith("dprune: ")]
-        rows.append({"fault": fault, "rank": rank, "ended": round(over - failed, 1), "same_bits": bits, "said": said})
-        info(f"{fault} of process {rank}: over in {over - failed:.1f} s, same bits at the end: {bits}; {said}")
+        message_lines = [line for line in errors.splitlines() if line.startswith("dprune: ")]
+        rows.append(
+            {"fault": fault, "rank": rank, "ended": round(over - failed, 1), "same_bits": bits, "messages": message_lines}
+        )
+        info(f"{fault} of process {rank}: over in {over - failed:.1f} s, same bits at the end: {bits}; {message_lines}")
     return rows
 
 
@@ -399,7 +401,7 @@ By calculation for ResNet-18 on {GPUS} GPUs, {GPU_BATCH} images of 32x32 each, f
 
 SIGKILL to one of {PROCESSES} processes at a random moment, or out of memory in its backward pass; then the same command again. A checkpoint at most every {CHECKPOINT_SECONDS:g} s.
 
-{table(["fault", "process", "all had ended after", "said", "bits at the end as of an uninterrupted run"], [[f["fault"], str(f["rank"]), f"{f['ended']:.1f} s", " ".join(f["said"])[:120], "yes" if f["same_bits"] else "**no**"] for f in faults])}"""  # noqa: E501
+{table(["fault", "process", "all had ended after", "message", "bits at the end as of an uninterrupted run"], [[f["fault"], str(f["rank"]), f"{f['ended']:.1f} s", " ".join(f["messages"])[:120], "yes" if f["same_bits"] else "**no**"] for f in faults])}"""  # noqa: E501
     publish(
         "ddp", "Two processes against one", "python -m benchmarks.ddp", body,
         {"runs": runs, "seen": counts, "scores": scores, "exchange": exchanged, "faults": faults},

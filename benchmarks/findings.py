@@ -8,12 +8,12 @@ shared with it. A finding that does not hold here is a result too.
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from benchmarks.common import RESULTS, publish, records, table
+from benchmarks.comparison import in_words, sign, verdict
 from benchmarks.tiny import STUDENT, filled, row
 from datapruning.io.trial_store import Trial
 
@@ -63,52 +63,23 @@ def finder(rows: Sequence[Trial]) -> Find:
     return find
 
 
-def paired(a: Sequence[float], b: Sequence[float]) -> tuple[float, float]:
-    """Return the mean of a - b and its standard error."""
-    gains = [x - y for x, y in zip(a, b, strict=True)]
-    return statistics.mean(gains), statistics.stdev(gains) / math.sqrt(len(gains))
-
-
-def words(a: Sequence[float], b: Sequence[float]) -> str:
-    """Format the difference a - b."""
-    mean, error = paired(a, b)
-    return f"{mean:+.2f} ± {error:.2f}"
-
-
-def clearly(a: Sequence[float], b: Sequence[float]) -> int:
-    """1: a is ahead of b by two standard errors; -1: behind; 0: neither."""
-    mean, error = paired(a, b)
-    return 1 if mean > 2 * error else -1 if mean < -2 * error else 0
-
-
 def best_weight(find: Find, condition: str, fraction: str) -> tuple[float, list[str]]:
     """Return the weight with the best mean, and those that are not clearly worse."""
     runs = {weight: find(condition, fraction, weight) for weight in GRID}
     best = max(GRID, key=lambda weight: statistics.mean(runs[weight]))
-    return best, [f"{weight:g}" for weight in GRID if clearly(runs[best], runs[weight]) < 1]
-
-
-def verdict(holds: Sequence[int]) -> str:
-    """Return a verdict from signs of comparisons."""
-    if min(holds) == 1:
-        return "holds"
-    if max(holds) == -1:
-        return "does not hold: the opposite is seen"
-    clear = sum(h == 1 for h in holds)
-    against = sum(h == -1 for h in holds)
-    return f"holds clearly in {clear} of {len(holds)} comparisons" + (f", is reversed in {against}" if against else "")
+    return best, [f"{weight:g}" for weight in GRID if sign(runs[best], runs[weight]) < 1]
 
 
 def judge(find: Find) -> list[list[str]]:
     """Return [finding, numbers, verdict] of each finding."""
     out = []
     pairs = [(s, f) for f in SMALL for s in SCORERS] + [("random", "0.5"), ("random", "1")]
-    gains = ", ".join(f"{s} {f}: {words(find(s, f, KD), find(s, f, 0.0))}" for s, f in pairs)
+    gains = ", ".join(f"{s} {f}: {in_words(find(s, f, KD), find(s, f, 0.0))}" for s, f in pairs)
     out.append(["(a) KD helps at every fraction, for every scorer", f"KD 0.9 minus no KD: {gains}",
-                verdict([clearly(find(s, f, KD), find(s, f, 0.0)) for s, f in pairs])])  # fmt: skip
+                verdict([sign(find(s, f, KD), find(s, f, 0.0)) for s, f in pairs])])  # fmt: skip
     others = [(s, f) for f in SMALL for s in SCORERS[1:]]
-    gaps = ", ".join(f"{f} against {s}: {words(find('random', f, KD), find(s, f, KD))}" for s, f in others)
-    lost = [clearly(find("random", f, KD), find(s, f, KD)) for s, f in others]
+    gaps = ", ".join(f"{f} against {s}: {in_words(find('random', f, KD), find(s, f, KD))}" for s, f in others)
+    lost = [sign(find("random", f, KD), find(s, f, KD)) for s, f in others]
     out.append(["(b) With KD, random is as good as the clever scorers or better", f"random minus the other, KD 0.9: {gaps}",
                 "holds" if min(lost) >= 0 else f"fails in {lost.count(-1)} of {len(lost)} comparisons"])  # fmt: skip
     bests = {f: best_weight(find, "random", f) for f in FRACTIONS}
@@ -121,13 +92,13 @@ def judge(find: Find) -> list[list[str]]:
         f"f={f}: " + ", ".join(f"{t} {statistics.mean(runs):.2f}" for t, runs in ladder[f].items()) for f in SMALL
     )
     small, large = (ladder[SMALL[0]][t] for t in (TEACHERS[0], TEACHERS[-1]))
-    verdict_text = {1: "holds", 0: "undecided", -1: "does not hold: the opposite is seen"}[clearly(small, large)]
-    text += f"; at f={SMALL[0]} {TEACHERS[0]} minus {TEACHERS[-1]}: {words(small, large)}"
+    verdict_text = {1: "holds", 0: "undecided", -1: "does not hold: the opposite is seen"}[sign(small, large)]
+    text += f"; at f={SMALL[0]} {TEACHERS[0]} minus {TEACHERS[-1]}: {in_words(small, large)}"
     out.append(["(d) Small teachers win at small f", text, verdict_text])
     half, full = find("random", "0.5", "auto"), find("random", "1", 0.0)[: len(SEEDS["0.5"])]
     out.append(["(e) Half the data with KD reaches full-data accuracy without KD", f"auto at f=0.5 minus no KD at f=1: "
-                f"{words(half, full)} ({statistics.mean(half):.2f} against {statistics.mean(full):.2f})",
-                "holds" if clearly(half, full) >= 0 else "does not hold"])  # fmt: skip
+                f"{in_words(half, full)} ({statistics.mean(half):.2f} against {statistics.mean(full):.2f})",
+                "holds" if sign(half, full) >= 0 else "does not hold"])  # fmt: skip
     rises = []
     texts = []
     for f in SMALL:
@@ -136,7 +107,7 @@ def judge(find: Find) -> list[list[str]]:
             f"f={f}: {clean[0]:g} clean, {noisy[0]:g} with 20% wrong labels (not clearly worse: {', '.join(noisy[1])})"
         )
         high, low = (find("wrong", f, w) for w in (0.9, 0.6))
-        rises.append(noisy[0] > clean[0] and clearly(high, low) == 1)
+        rises.append(noisy[0] > clean[0] and sign(high, low) == 1)
     out.append(["(f) With wrong labels the best weight rises", "; ".join(texts),
                 "holds" if all(rises) else "holds at one fraction" if any(rises) else "is not seen"])  # fmt: skip
     return out

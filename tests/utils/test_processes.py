@@ -39,10 +39,10 @@ def test_one_process_writes_and_all_find_the_file(tmp_path: Path, size: int) -> 
             written.append(rank)
             write_text(path, "text")  # which waits for nobody inside
 
-        found: list[object] = [path.exists()]
+        observed: list[object] = [path.exists()]
         time.sleep(0.02 * rank)
         write()
-        return [*found, path.read_text()]
+        return [*observed, path.read_text()]
 
     assert in_processes(size, program) == [[False, "text"]] * size
     assert written == [0]

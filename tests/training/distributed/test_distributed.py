@@ -165,18 +165,18 @@ def test_a_process_that_fails_ends_both_and_the_run_resumes_to_the_same_bits(
     run = folder / "teacher"
     assert ended - (run / "checkpoint" / "state.safetensors").stat().st_mtime < MAX_END_SECONDS
     assert not (run / "result.json").exists()
-    (code, said), (other_code, other_said) = ends[rank], ends[1 - rank]
+    (code, errors), (other_code, other_errors) = ends[rank], ends[1 - rank]
     assert other_code == 1
-    assert "Traceback" not in said + other_said
+    assert "Traceback" not in errors + other_errors
     if fault == "kill":
         assert code == -9
-        assert other_said.splitlines()[-1] == GONE.replace("process 1", f"process {rank}")
+        assert other_errors.splitlines()[-1] == GONE.replace("process 1", f"process {rank}")
     else:
         assert code == 1
-        assert said.splitlines()[-1].startswith(f"dprune: process {rank} of 2: teacher: ")
-        assert "CUDA out of memory" in said.splitlines()[-1]
-        assert "has ended" not in said + other_said, "the cause is named, once"
-        assert other_said.count("dprune:") == 0
+        assert errors.splitlines()[-1].startswith(f"dprune: process {rank} of 2: teacher: ")
+        assert "CUDA out of memory" in errors.splitlines()[-1]
+        assert "has ended" not in errors + other_errors, "the cause is named, once"
+        assert other_errors.count("dprune:") == 0
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
     with pytest.raises(IncompatibleInputs, match="was begun by 2 processes, not by 1: resume with as many"):
