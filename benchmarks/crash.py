@@ -40,11 +40,11 @@ KILLS = 5
 INTERVAL = 0.05
 CHILD = f"""
 import json, sys, time
-import datapruning.api.train, datapruning.scorers, datapruning.teachers.soft_labels
+import datapruning.api.train, datapruning.scorers, datapruning.teachers.soft_label_store
 from datapruning.training import checkpoint
 from datapruning.cli.main import run
 checkpoint.SAVE_INTERVAL_SECONDS, checkpoint.MAX_SAVE_TIME_FRACTION = {INTERVAL}, 1.0
-datapruning.teachers.soft_labels.FLUSH_SECONDS = {INTERVAL}
+datapruning.teachers.soft_label_store.FLUSH_SECONDS = {INTERVAL}
 open("ready.txt", "w").write(str(time.process_time()))
 for words in json.loads(sys.argv[1]):
     code = run(words)

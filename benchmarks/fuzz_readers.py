@@ -69,13 +69,13 @@ from datapruning.runs.run_config import Environment, RunOptions
 from datapruning.runs.training_records import PrunedLayer, SparsityRecord
 from datapruning.teachers.from_file import read_checkpoint_metadata, read_weights
 from datapruning.teachers.load import hash_weights, load_teacher
+from datapruning.teachers.soft_label_store import ReplayedViews, SoftLabelManifest, SoftLabelStore
 from datapruning.teachers.soft_labels import SoftLabelCache
 from datapruning.training.checkpoint import Checkpoint
 from datapruning.training.sparsity.export import load_sparse, save_sparse
 from datapruning.training.sparsity.masks import Masks, load_masks
 from datapruning.training.state import TrainState
 from datapruning.utils.cost import ComputeCost
-from datapruning.utils.hashing import row_checksums
 
 ALL, BYTES, NONE = "all", "bytes", "none"
 
@@ -423,20 +423,36 @@ def _labels(folder: Path) -> SoftLabelCache:
 
 
 def make_labels(folder: Path) -> None:
-    cache, ids = _labels(folder), np.arange(40)
-    for view in range(2):
-        values = (_floats(40, 3) + view).astype(np.float16)
-        cache._write(view, ids, values)
-        cache._sums[view, ids] = row_checksums(values)
-        cache._flush_done(view, [ids])
+    cache = _labels(folder)
+    _write_labels(cache.store)
     for path in cache.folder.glob("[!.]*.*"):
         path.rename(folder / path.name)
         path.symlink_to(folder / path.name)
 
 
+def _write_labels(store: SoftLabelStore) -> None:
+    ids, classes = np.arange(40), store.manifest.classes
+    store.fill(ids, range(2), lambda missing, view: iter([(missing, torch.from_numpy(_floats(40, classes) + view))]))
+
+
 def read_labels(folder: Path) -> Any:
     cache, ids = _labels(folder), np.arange(40)
     return [cache[ids, view] for view in range(2)]
+
+
+TOP_K_LABELS = SoftLabelManifest(
+    fingerprint="of a sample: 0", teacher="made-up", views=ReplayedViews(num_views=2), rows=40, total=40, classes=30,
+    top_k=3, temperature=4.0, device="cpu",
+)  # fmt: skip
+
+
+def make_top_k_labels(folder: Path) -> None:
+    _write_labels(SoftLabelStore(folder, TOP_K_LABELS))
+
+
+def read_top_k_labels(folder: Path) -> Any:
+    store, ids = SoftLabelStore(folder, TOP_K_LABELS), np.arange(40)
+    return [store.read(ids, view) for view in range(2)]
 
 
 IMAGE_SUFFIXES = ("jpg", "png", "gif", "bmp", "tif", "webp", "ppm", "jp2", "tga", "pcx")
@@ -508,6 +524,7 @@ READERS = {
         Reader("row store", ("store.json", "row.json"), make_store, read_store),
         Reader("recording", ("recording.json", "labels.npy", *TRACKS), make_recording, read_recording),
         Reader("soft labels", ("logits.npy", "done.npy", "sums.npy", "manifest.json"), make_labels, read_labels),
+        Reader("top-k soft labels", ("logits.npy", "classes.npy", "manifest.json"), make_top_k_labels, read_top_k_labels),
         Reader("FFCV cache", ("train.beton", "train.beton.sha256.json"), make_beton, read_beton),
         Reader("decoded images", ("train.npy", "train.json", "test.npy", "test.json"), make_folder, read_pets),
         Reader("inspect scores", ("scores.npz",), make_scores, _inspects("scores.npz")),

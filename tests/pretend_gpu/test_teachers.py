@@ -14,7 +14,7 @@ from datapruning.data.dataset import Dataset
 from datapruning.runs.context import Context
 from datapruning.runs.training_records import Augmentation, KDSearch
 from datapruning.teachers import SoftLabelCache, TeacherLabels, load_teacher
-from datapruning.teachers.soft_labels import ROWS
+from datapruning.teachers.soft_label_store import ROWS
 from datapruning.training.distillation.candidates import augmentations
 from datapruning.training.evaluate import accuracy
 from datapruning.training.losses import DistillationLoss

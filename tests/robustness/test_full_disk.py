@@ -59,7 +59,8 @@ def changes():
 def soft_labels():
     teacher = SimpleNamespace(folder=DISK / "t", weights_hash="h", model=torch.nn.Linear(1, 1))
     cache = SoftLabelCache(teacher, Augmentation(AugmentPolicy(), (0.0,) * 3, (1.0,) * 3), "f", 2000, 100)
-    cache._write(0, ids[1999::-1], logits[:2000].numpy().astype(np.float16))
+    cache.store._open("r+")
+    cache.store.write(0, ids[1999::-1], cache.store.compress(logits[:2000]))
 
 big = np.zeros(10**6, np.uint8)
 record = EpochRecord(epoch=0, loss=1.0, train_accuracy=50.0, lr=0.1, step=1, seconds=1.0)

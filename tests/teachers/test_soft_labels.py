@@ -18,7 +18,7 @@ from datapruning.io.json import read_json, write_json
 from datapruning.runs.context import Context
 from datapruning.teachers import SoftLabelCache, Teacher, TeacherLabels, load_teacher
 from datapruning.teachers.load import hash_weights
-from datapruning.teachers.soft_labels import row_batches
+from datapruning.teachers.soft_label_store import row_batches
 from datapruning.training.evaluate import batch_logits
 
 MakeContext = Callable[..., Context]
@@ -98,11 +98,11 @@ def test_a_killed_fill_resumes(
 ) -> None:
     context, teacher = teacher_context
     loader, all_ids = context.loader("train"), np.arange(context.data.total)
-    from datapruning.teachers import soft_labels
+    from datapruning.teachers import soft_label_store, soft_labels
 
     uninterrupted = cache_of(context, other_folder(teacher, tmp_path / "whole"))
     uninterrupted.fill(loader, all_ids, range(1))
-    monkeypatch.setattr(soft_labels, "FLUSH_SECONDS", 0.0)
+    monkeypatch.setattr(soft_label_store, "FLUSH_SECONDS", 0.0)
     original = batch_logits
     served = []
 

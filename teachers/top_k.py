@@ -1,0 +1,62 @@
+"""Logits of many classes in little space: the k largest, and one number for all others.
+
+Of logits z of C classes the k largest are kept. Each of the others becomes r = T * (ln sum exp(z_c / T) - ln(C - k)), the
+sum over the classes that are not kept: together they have their probability at temperature T, each an equal share of it.
+At this T the probabilities of the k kept classes, and with them their terms of the KD loss, are exact up to the rounding
+to float16; the terms of the others are those of the evenly spread rest. At another temperature the rest has another share.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+MAX_CLASSES = 2**16
+"""The numbers of classes are stored as uint16."""
+
+
+class StoredLogits(NamedTuple):
+    """Logits as they are stored.
+
+    Attributes:
+        values: float16 [n, classes]; of top-k logits [n, k + 1], falling, the last one r of each class that is not kept.
+        classes: uint16 [n, k], the numbers of the kept classes in the order of `values`; None: all are kept, in their order.
+    """
+
+    values: NDArray[np.float16]
+    classes: NDArray[np.uint16] | None = None
+
+    def select(self, rows: NDArray[np.bool_]) -> "StoredLogits":
+        """Some of the rows."""
+        return StoredLogits(self.values[rows], None if self.classes is None else self.classes[rows])
+
+    @property
+    def bits(self) -> NDArray[np.float16]:
+        """All numbers of a row side by side, for its checksum."""
+        if self.classes is None:
+            return self.values
+        return np.concatenate([self.values, self.classes.view(np.float16)], axis=1)
+
+
+def compress(logits: Tensor, top_k: int | None, temperature: float) -> StoredLogits:
+    """Logits float [n, classes] as they are stored: the `top_k` largest, or all (None)."""
+    if top_k is None:
+        return StoredLogits(logits.cpu().numpy().astype(np.float16))
+    largest, classes = logits.topk(top_k, dim=1)
+    others = logits.scatter(1, classes, -math.inf)
+    log_sum = torch.logsumexp(others / temperature, 1) - math.log(logits.shape[1] - top_k)
+    values = torch.cat([largest, temperature * log_sum[:, None]], 1)
+    return StoredLogits(values.cpu().numpy().astype(np.float16), classes.cpu().numpy().astype(np.uint16))
+
+
+def expand(stored: StoredLogits, num_classes: int) -> NDArray[np.float32]:
+    """Logits float32 [n, classes] from what is stored."""
+    values = stored.values.astype(np.float32)
+    if stored.classes is None:
+        return values
+    logits = np.repeat(values[:, -1:], num_classes, axis=1)
+    np.put_along_axis(logits, stored.classes.astype(np.int64), values[:, :-1], 1)
+    return logits
