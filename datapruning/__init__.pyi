@@ -35,6 +35,8 @@ from datapruning.tools.check import check as check
 from datapruning.tools.diff.diff import diff as diff
 from datapruning.tools.evaluate_model import evaluate as evaluate
 from datapruning.tools.export import export as export
+from datapruning.tools.soft_labels import SoftLabels as SoftLabels
+from datapruning.tools.soft_labels import soft_labels as soft_labels
 from datapruning.tools.trained_model import TrainedModel as TrainedModel
 from datapruning.tools.trained_model import load_model as load_model
 from datapruning.training.kd_loss import KDLoss as KDLoss

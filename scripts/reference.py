@@ -14,7 +14,7 @@ VERBS = {
     "Scores": ("score", "scorer", "Scores", "load_scores"),
     "Subsets": ("select", "Subset", "load_subset", "subset_from_ids", "subset_from_file"),
     "Training": ("teach", "train", "sweep", "advise", "write_report"),
-    "Your own loop": ("record", "open_recording", "score_recording"),
+    "Your own loop": ("record", "open_recording", "score_recording", "soft_labels", "SoftLabels", "KDLoss"),
     "Wrong labels and influence": (
         "find_label_issues", "load_label_issues", "find_label_issues_of_recording", "pred_probs", "influence",
         "load_influence",
