@@ -184,7 +184,7 @@ class SoftLabelDataset(Dataset[Any]):
 
     def __init__(self, store: SoftLabelStore, views: ViewDataset, ids: NDArray[np.int64]) -> None:
         self._store, self._views, self.ids = store, views, ids
-        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        self._epoch: Tensor = torch.zeros((), dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the view: epoch e sees view e mod V."""

@@ -82,7 +82,8 @@ def _explain(dataset: object) -> str:
 
 def find_generator(dataset: object) -> tuple[str, object] | None:
     """The first random generator that a dataset holds, itself or in its transforms: how to reach it, and the generator."""
-    queue, seen = deque([("dataset", dataset)]), set()
+    queue: deque[tuple[str, object]] = deque([("dataset", dataset)])
+    seen: set[int] = set()
     while queue and len(seen) < MAX_OBJECTS:
         name, value = queue.popleft()
         if isinstance(value, GENERATORS):
